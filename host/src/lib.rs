@@ -1,1 +1,11 @@
+//! Cofferdam: a stateful stream processor that runs user functions as WebAssembly components.
+//!
+//! Modules have ranks (see ARCHITECTURE.md); one uses lower ranks only, never its siblings. The test `tidy` checks it.
 
+pub mod checkpoint;
+pub mod clock;
+pub mod connector;
+pub mod error;
+pub mod manifest;
+pub mod model;
+pub mod state;

@@ -1,0 +1,70 @@
+//! Time and randomness, injected. No other module reads either (clippy `disallowed-methods`), so that a test can hold
+//! the clock and a failure replays from its seed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A source of wall-clock and monotonic time.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since the Unix epoch.
+    fn wall_ms(&self) -> i64;
+    /// Nanoseconds since some fixed moment of this process; never goes back.
+    fn monotonic_ns(&self) -> u64;
+}
+
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's clock.
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    pub fn shared() -> SharedClock {
+        Arc::new(SystemClock { start: Instant::now() })
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    fn wall_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A clock that a test moves by hand; both of its times are the same.
+#[derive(Default)]
+pub struct ManualClock {
+    ms: AtomicI64,
+}
+
+impl ManualClock {
+    /// Sets the time, in milliseconds since the Unix epoch.
+    pub fn set_ms(&self, ms: i64) {
+        self.ms.store(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall_ms(&self) -> i64 {
+        self.ms.load(Ordering::SeqCst)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.ms.load(Ordering::SeqCst)).unwrap_or(0).saturating_mul(1_000_000)
+    }
+}
+
+/// A fresh random number, for ids and for the seed of a job that names none.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads randomness")]
+pub fn random_u64() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}

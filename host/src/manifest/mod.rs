@@ -1,0 +1,243 @@
+//! The pipeline file: what a person writes in TOML, and the checked [`Pipeline`] that the rest of the host runs.
+//!
+//! A `Pipeline` is well formed: its nodes are in topological order, ids are unique, inputs exist, parallelism is within
+//! bounds. What only the components can tell (functions, outputs, codecs) is checked later, by the job's plan.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A checked pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    pub name: String,
+    /// The default of every node.
+    pub parallelism: u32,
+    pub max_parallelism: u32,
+    /// The job's seed; chosen at submit where the manifest names none.
+    pub seed: Option<u64>,
+    pub batch: BatchSettings,
+    pub checkpoint: CheckpointSettings,
+    pub restart: RestartStrategy,
+    pub state: StateSettings,
+    pub sandbox: SandboxSettings,
+    /// In topological order: a node's inputs stand before it.
+    pub nodes: Vec<Node>,
+}
+
+/// When a batch closes: whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchSettings {
+    pub records: usize,
+    pub bytes: usize,
+    pub linger: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointSettings {
+    /// Time between the starts of two checkpoints. Without `interval` and `records` only the final one is taken.
+    pub interval: Option<Duration>,
+    /// Records that the sources read between two checkpoints.
+    pub records: Option<u64>,
+    /// How many complete checkpoints are kept.
+    pub retained: usize,
+    /// How many checkpoints in a row may fail before the job does.
+    pub tolerable_failures: u32,
+    pub timeout: Duration,
+    /// The storage's folder; the server's own where the manifest names none.
+    pub storage: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "strategy", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RestartStrategy {
+    None,
+    FixedDelay { attempts: u32, #[serde(with = "duration")] delay: Duration },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateBackendKind {
+    Memory,
+    RocksDb,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSettings {
+    pub backend: StateBackendKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SandboxSettings {
+    /// Throw the instance away after every turn. Shows that a guest holds nothing.
+    pub fresh_instance: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub id: String,
+    pub parallelism: u32,
+    pub inputs: Vec<Input>,
+    /// Partitions the inputs by key; without one they are forwarded (same parallelism) or rebalanced.
+    pub key: Option<KeySelector>,
+    pub kind: NodeKind,
+}
+
+/// An edge of the graph, as its consumer names it: `track`, `track.late`, `track.dead-letter`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Index into [`Pipeline::nodes`].
+    pub node: usize,
+    pub port: Port,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Port {
+    Main,
+    /// A side output by its name in the function's description.
+    Side(String),
+    DeadLetter,
+}
+
+/// Where the key of a record is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySelector {
+    /// The whole value.
+    Value,
+    /// What the function upstream chose with `emit_keyed`.
+    Emitted,
+    /// By name: a CSV column of a source with a header, or a JSON field (`a.b` reaches into an object).
+    Field(String),
+    /// A CSV column by its place, from 0.
+    Column(usize),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum NodeKind {
+    Source(SourceNode),
+    Operator(OperatorNode),
+    Sink(SinkConfig),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceNode {
+    pub connector: SourceConfig,
+    pub timestamp: Option<TimestampSelector>,
+    pub watermark: Option<WatermarkSettings>,
+    /// Records per second over all subtasks; unlimited where none.
+    pub rate: Option<u64>,
+}
+
+/// Where the event timestamp of a record is found and how it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimestampSelector {
+    /// [`KeySelector::Field`] or [`KeySelector::Column`].
+    pub at: KeySelector,
+    pub format: TimestampFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimestampFormat {
+    Rfc3339,
+    UnixMs,
+    UnixS,
+}
+
+/// The watermark is the largest timestamp seen, less this.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WatermarkSettings {
+    pub out_of_orderness: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperatorNode {
+    /// `name@version`, `sha256:...` or a path.
+    pub component: String,
+    pub function: String,
+    /// Handed to the function as it is.
+    pub config: BTreeMap<String, String>,
+    pub on_fault: Disposition,
+    pub limits: Limits,
+}
+
+/// What happens to a record that makes its function fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disposition {
+    /// The job fails; its restart strategy decides.
+    Fail,
+    /// The record is dropped and counted.
+    Skip,
+    /// The record goes to the operator's output `dead-letter`, with the fault.
+    DeadLetter,
+}
+
+/// Limits of one guest call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub memory_bytes: usize,
+    pub deadline: Duration,
+    pub output_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(1), output_bytes: 16 << 20 }
+    }
+}
+
+/// How values of a stream are written, as far as the host cares: for selecting keys and timestamps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Whole lines, or bytes that the host does not look into.
+    Raw,
+    Json,
+    /// The names of the columns, where they are known.
+    Csv(Option<Vec<String>>),
+}
+
+/// How a file source's records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileFormat {
+    Lines,
+    Csv,
+    Ndjson,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceConfig {
+    /// A file, or every file of a folder in order of their names. `.gz` is read through gzip.
+    File { path: PathBuf, format: FileFormat, header: bool },
+    /// Records `template` with `{n}` replaced by the record's number; `keys` distinct values of `{key}`.
+    Generator { records: Option<u64>, template: String, keys: u64 },
+    /// Lines from a TCP server. Cannot be replayed.
+    Socket { address: String },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkConfig {
+    /// Exactly-once: one file per subtask and checkpoint, published by the checkpoint.
+    File { path: PathBuf },
+    Stdout,
+    Blackhole,
+}
+
+/// Serde for durations written as `200ms`, `5s`, `2min`.
+pub(crate) mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*duration))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map_err(|_| D::Error::custom(format!("`{text}` is not a duration like \"200ms\" or \"5s\"")))
+    }
+}

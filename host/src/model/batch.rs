@@ -1,0 +1,72 @@
+//! Records on their way: values with their event timestamps and, where the stream is keyed, their keys.
+
+use std::ops::Range;
+
+use super::{Column, Keys};
+
+/// The timestamp of a record that has none.
+pub const NO_TIMESTAMP: i64 = i64::MIN;
+
+/// Records in order. `timestamps`, `chosen_keys` and `keys.key_of` have one entry per value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    pub values: Column,
+    /// Event time in milliseconds since the Unix epoch, or [`NO_TIMESTAMP`].
+    pub timestamps: Vec<i64>,
+    /// The keys that a function chose for its outputs, for a partitioning by `key = "emitted"`.
+    pub chosen_keys: Option<Column>,
+    /// Set by a keyed exchange.
+    pub keys: Option<Keys>,
+}
+
+impl Batch {
+    pub fn with_capacity(records: usize, bytes: usize) -> Batch {
+        Batch {
+            values: Column::with_capacity(records, bytes),
+            timestamps: Vec::with_capacity(records),
+            chosen_keys: None,
+            keys: None,
+        }
+    }
+
+    /// Appends a record to a batch without keys.
+    #[inline]
+    pub fn push(&mut self, value: &[u8], timestamp: i64) {
+        self.values.push(value);
+        self.timestamps.push(timestamp);
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Records `range` as a batch of their own; the dictionary of keys holds just those that occur.
+    pub fn slice(&self, range: Range<usize>) -> Batch {
+        Batch {
+            values: self.values.slice(range.clone()),
+            timestamps: self.timestamps[range.clone()].to_vec(),
+            chosen_keys: self.chosen_keys.as_ref().map(|keys| keys.slice(range.clone())),
+            keys: self.keys.as_ref().map(|keys| slice_keys(keys, range)),
+        }
+    }
+}
+
+fn slice_keys(keys: &Keys, range: Range<usize>) -> Keys {
+    let mut slice = Keys::default();
+    let mut moved = vec![u32::MAX; keys.distinct.len()];
+    for &old in &keys.key_of[range] {
+        let new = &mut moved[old as usize];
+        if *new == u32::MAX {
+            *new = slice.groups.len() as u32;
+            slice.distinct.push(keys.distinct.value(old as usize));
+            slice.groups.push(keys.groups[old as usize]);
+        }
+        slice.key_of.push(*new);
+    }
+    slice
+}

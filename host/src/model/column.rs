@@ -1,0 +1,172 @@
+//! Values of variable size in two vectors, laid out as Arrow lays out variable-size binary.
+//!
+//! Invariant: `offsets` has one entry more than there are values, begins with 0, never decreases and ends with
+//! `bytes.len()`. [`Column::from_parts`] checks it, so that bytes from a guest or a file cannot break it.
+
+use std::fmt;
+use std::ops::Range;
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Column {
+    bytes: Vec<u8>,
+    offsets: Vec<u32>,
+}
+
+/// Why two vectors are not a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnDefect {
+    FirstOffset(u32),
+    Decreasing { index: usize },
+    LastOffset { last: u32, bytes: usize },
+}
+
+impl fmt::Display for ColumnDefect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ColumnDefect::FirstOffset(first) => write!(f, "the first offset is {first}, not 0"),
+            ColumnDefect::Decreasing { index } => write!(f, "offset {index} is smaller than the one before it"),
+            ColumnDefect::LastOffset { last, bytes } => {
+                write!(f, "the last offset is {last}, but there are {bytes} bytes")
+            }
+        }
+    }
+}
+
+impl Default for Column {
+    fn default() -> Self {
+        Column::new()
+    }
+}
+
+impl Column {
+    pub fn new() -> Column {
+        Column { bytes: Vec::new(), offsets: vec![0] }
+    }
+
+    pub fn with_capacity(values: usize, bytes: usize) -> Column {
+        let mut offsets = Vec::with_capacity(values + 1);
+        offsets.push(0);
+        Column { bytes: Vec::with_capacity(bytes), offsets }
+    }
+
+    /// Takes vectors that nobody has checked. No offsets at all with no bytes is a column of no values.
+    pub fn from_parts(bytes: Vec<u8>, mut offsets: Vec<u32>) -> Result<Column, ColumnDefect> {
+        if offsets.is_empty() {
+            offsets.push(0);
+        }
+        if offsets[0] != 0 {
+            return Err(ColumnDefect::FirstOffset(offsets[0]));
+        }
+        if !offsets.is_sorted() {
+            let index = offsets.windows(2).position(|pair| pair[1] < pair[0]).map_or(0, |at| at + 1);
+            return Err(ColumnDefect::Decreasing { index });
+        }
+        let last = offsets[offsets.len() - 1];
+        if last as usize != bytes.len() {
+            return Err(ColumnDefect::LastOffset { last, bytes: bytes.len() });
+        }
+        Ok(Column { bytes, offsets })
+    }
+
+    /// Appends a value. A column holds less than 4 GiB: batches close far earlier (see the `batch` setting).
+    #[inline]
+    pub fn push(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+        self.offsets.push(self.bytes.len() as u32);
+    }
+
+    /// Appends a value that `write` builds in place; what was in the buffer before must stay.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.offsets.push(self.bytes.len() as u32);
+    }
+
+    /// Appends values `range` of another column.
+    pub fn extend_from(&mut self, other: &Column, range: Range<usize>) {
+        let (start, end) = (other.offsets[range.start], other.offsets[range.end]);
+        let base = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(&other.bytes[start as usize..end as usize]);
+        self.offsets.extend(other.offsets[range.start + 1..=range.end].iter().map(|offset| offset - start + base));
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Value `index`; panics where there is none, like a slice.
+    #[inline]
+    pub fn value(&self, index: usize) -> &[u8] {
+        &self.bytes[self.offsets[index] as usize..self.offsets[index + 1] as usize]
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
+        self.offsets.windows(2).map(|pair| &self.bytes[pair[0] as usize..pair[1] as usize])
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+
+    /// Values `range` as a column of their own.
+    pub fn slice(&self, range: Range<usize>) -> Column {
+        let mut column = Column::with_capacity(range.len(), 0);
+        column.extend_from(self, range);
+        column
+    }
+
+    /// Removes all values and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.offsets.truncate(1);
+    }
+}
+
+impl fmt::Debug for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(String::from_utf8_lossy)).finish()
+    }
+}
+
+impl<V: AsRef<[u8]>> FromIterator<V> for Column {
+    fn from_iter<I: IntoIterator<Item = V>>(values: I) -> Column {
+        let mut column = Column::new();
+        for value in values {
+            column.push(value.as_ref());
+        }
+        column
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untrusted_parts_are_checked() {
+        assert_eq!(Column::from_parts(vec![], vec![]).unwrap().len(), 0);
+        assert_eq!(Column::from_parts(b"abc".to_vec(), vec![0, 1, 1, 3]).unwrap().value(2), b"bc");
+        assert_eq!(Column::from_parts(vec![], vec![1, 1]), Err(ColumnDefect::FirstOffset(1)));
+        assert_eq!(Column::from_parts(b"abc".to_vec(), vec![0, 3, 2]), Err(ColumnDefect::Decreasing { index: 2 }));
+        assert_eq!(Column::from_parts(b"abc".to_vec(), vec![0, 9]), Err(ColumnDefect::LastOffset { last: 9, bytes: 3 }));
+        assert_eq!(Column::from_parts(b"abc".to_vec(), vec![]), Err(ColumnDefect::LastOffset { last: 0, bytes: 3 }));
+    }
+
+    #[test]
+    fn a_slice_and_an_extension_keep_the_values() {
+        let column: Column = ["a", "", "ccc", "dd"].into_iter().collect();
+        let mut middle = column.slice(1..3);
+        assert_eq!(middle.iter().collect::<Vec<_>>(), [&b""[..], b"ccc"]);
+        middle.extend_from(&column, 3..4);
+        assert_eq!(middle.value(2), b"dd");
+    }
+}

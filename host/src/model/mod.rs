@@ -1,0 +1,11 @@
+//! What flows: columns, batches, keys and key groups, faults. Plain data; knows nothing of sandbox, state or files.
+
+mod batch;
+mod column;
+mod fault;
+mod key;
+
+pub use batch::{Batch, NO_TIMESTAMP};
+pub use column::{Column, ColumnDefect};
+pub use fault::{Fault, FaultCode};
+pub use key::{KeyGroup, Keys, default_max_parallelism, group_of_key, groups_of_subtask, hash_key, subtask_of_group};
