@@ -1,0 +1,85 @@
+//! JSON and postcard, for any type that serde knows.
+
+use super::{Codec, CodecError, Decode, Encode};
+use serde::{Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
+
+/// JSON: the function sees a `T`, and emits a `T` or a `&T`.
+pub struct Json<T>(PhantomData<T>);
+
+/// [postcard](https://postcard.jamesmunns.com/wire-format), a compact binary form: what keyed state is written in
+/// unless it says otherwise.
+pub struct Postcard<T>(PhantomData<T>);
+
+impl<T: 'static> Codec for Json<T> {
+    const NAME: &'static str = "json";
+    type Owned = T;
+}
+
+impl<T: DeserializeOwned + 'static> Decode for Json<T> {
+    type Value<'a> = T;
+
+    fn decode(bytes: &[u8]) -> Result<T, CodecError> {
+        serde_json::from_slice(bytes).map_err(|error| CodecError::new("json", error.to_string()))
+    }
+
+    fn decode_owned(bytes: &[u8]) -> Result<T, CodecError> {
+        Self::decode(bytes)
+    }
+}
+
+impl<T: Serialize + 'static> Encode<&T> for Json<T> {
+    fn encode(value: &T, to: &mut Vec<u8>) -> Result<(), CodecError> {
+        serde_json::to_writer(to, value).map_err(|error| CodecError::new("json", error.to_string()))
+    }
+}
+
+impl<T: Serialize + 'static> Encode<T> for Json<T> {
+    fn encode(value: T, to: &mut Vec<u8>) -> Result<(), CodecError> {
+        Self::encode(&value, to)
+    }
+}
+
+impl<T: 'static> Codec for Postcard<T> {
+    const NAME: &'static str = "postcard";
+    type Owned = T;
+}
+
+impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
+    type Value<'a> = T;
+
+    fn decode(bytes: &[u8]) -> Result<T, CodecError> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => {
+                let position = bytes.len() - rest.len();
+                Err(CodecError::new("postcard", format!("{} bytes too many at byte {position}", rest.len())))
+            }
+            Err(error) => Err(CodecError::new("postcard", format!("{error} (a value of {} bytes)", bytes.len()))),
+        }
+    }
+
+    fn decode_owned(bytes: &[u8]) -> Result<T, CodecError> {
+        Self::decode(bytes)
+    }
+}
+
+impl<T: Serialize + 'static> Encode<&T> for Postcard<T> {
+    fn encode(value: &T, to: &mut Vec<u8>) -> Result<(), CodecError> {
+        // `to_extend` takes the buffer and hands it back; on an error it is lost, so what it held is put back by hand.
+        let start = to.len();
+        match postcard::to_extend(value, Appender(to)) {
+            Ok(_) => Ok(()),
+            Err((error, to)) => {
+                to.truncate(start);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<T: Serialize + 'static> Encode<T> for Postcard<T> {
+    fn encode(value: T, to: &mut Vec<u8>) -> Result<(), CodecError> {
+        Self::encode(&value, to)
+    }
+}

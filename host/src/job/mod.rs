@@ -1,0 +1,3 @@
+//! Jobs: submit, run, restart, savepoint, cancel; the job store and the component store.
+
+pub mod view;

@@ -1,0 +1,168 @@
+//! What a person sees of jobs, components and checkpoints: plain data that the HTTP API writes as JSON.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::Fault;
+
+/// The life cycle of a job, in Flink's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobStatus {
+    /// Submitted, or found again at the server's start; its subtasks are not up yet.
+    Created,
+    Running,
+    /// A subtask failed; the restart strategy's delay runs.
+    Restarting,
+    /// A stop was asked for: the savepoint is being taken.
+    Stopping,
+    Cancelling,
+    /// Its sources ended, and everything is committed.
+    Finished,
+    /// Stopped with a savepoint.
+    Stopped,
+    Cancelled,
+    Failed,
+}
+
+impl JobStatus {
+    /// Whether the job will never run again.
+    pub fn is_final(self) -> bool {
+        matches!(self, JobStatus::Finished | JobStatus::Stopped | JobStatus::Cancelled | JobStatus::Failed)
+    }
+}
+
+/// One line of the list of jobs.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobSummary {
+    pub id: String,
+    pub name: String,
+    pub status: JobStatus,
+    /// Milliseconds since the Unix epoch.
+    pub submitted_at_ms: i64,
+    /// When it reached its final status.
+    pub ended_at_ms: Option<i64>,
+    /// How often it was restarted after a failure, since it was submitted.
+    pub restarts: u32,
+    /// Records that its sources have read and that count in the state as it is now.
+    pub records_in: u64,
+    /// The newest complete checkpoint.
+    pub last_checkpoint: Option<u64>,
+}
+
+/// A job with everything that the API shows of it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobDetail {
+    #[serde(flatten)]
+    pub summary: JobSummary,
+    /// Why it failed, or why it was restarted last.
+    pub failure: Option<JobFailure>,
+    /// What the pipeline promises: `exactly-once`, or why less, per source and sink.
+    pub guarantee: String,
+    /// What a person should know about the pipeline, found at submit.
+    pub warnings: Vec<String>,
+    pub operators: Vec<OperatorDetail>,
+    pub state_bytes: u64,
+    pub state_entries: u64,
+    /// The manifest as it was submitted.
+    pub manifest: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobFailure {
+    /// An error code or a fault code of docs/errors.md.
+    pub code: String,
+    pub message: String,
+    /// The operator whose record failed, where one did.
+    pub operator: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    pub fault: Option<Fault>,
+}
+
+/// One node of the pipeline. Counts are those of the state as it is now: they go back with a restore.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct OperatorDetail {
+    pub id: String,
+    /// `source`, `operator` or `sink`.
+    pub kind: String,
+    pub parallelism: u32,
+    pub records_in: u64,
+    pub records_out: u64,
+    /// Turns dropped because their batch had to be split.
+    pub faults: u64,
+    pub records_skipped: u64,
+    pub records_dead_lettered: u64,
+    /// The function's own counters and gauges.
+    pub metrics: std::collections::BTreeMap<String, f64>,
+}
+
+/// A checkpoint or savepoint.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CheckpointSummary {
+    pub id: u64,
+    /// `checkpoint`, `savepoint` or `final`.
+    pub kind: String,
+    /// `in-progress`, `completed` or `failed`.
+    pub status: String,
+    pub triggered_at_ms: i64,
+    /// From the trigger until the manifest was durable.
+    pub duration_ms: Option<u64>,
+    /// All bytes that the image names.
+    pub bytes: u64,
+    /// Bytes that this checkpoint had to upload.
+    pub bytes_uploaded: u64,
+    pub failure: Option<String>,
+    /// Where the manifest is, below the storage's root.
+    pub location: Option<String>,
+}
+
+/// An asynchronous request for a savepoint, as it is polled.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SavepointView {
+    pub request_id: String,
+    /// `in-progress`, `completed` or `failed`.
+    pub status: String,
+    /// The savepoint's folder, once completed.
+    pub location: Option<String>,
+    pub failure: Option<String>,
+}
+
+/// A component that was uploaded.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ComponentView {
+    /// The SHA-256 of its bytes, in hex: its identity.
+    pub sha256: String,
+    /// Names it was given, each `name@version`.
+    pub names: Vec<String>,
+    pub bytes: u64,
+    pub uploaded_at_ms: i64,
+    /// What built it.
+    pub sdk: String,
+    pub functions: Vec<FunctionView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionView {
+    pub name: String,
+    /// `process` or `keyed-process`.
+    pub kind: String,
+    pub input_codec: String,
+    /// The main output, then the side outputs.
+    pub outputs: Vec<PortView>,
+    pub states: Vec<StateView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PortView {
+    pub name: String,
+    pub codec: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StateView {
+    pub name: String,
+    /// `value` or `list`.
+    pub kind: String,
+    pub codec: String,
+    pub schema: String,
+}
