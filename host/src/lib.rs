@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod clock;
 pub mod connector;
 pub mod error;
+pub mod http;
 pub mod job;
 pub mod manifest;
 pub mod model;
