@@ -1,6 +1,6 @@
 //! The `cofferdam` binary: reads the command line, carries out `serve`, and leaves the rest to [`cofferdam::cli`].
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -38,7 +38,8 @@ fn init_log(default: &str) {
         }),
         Err(_) => EnvFilter::new(default),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
 }
 
 /// Serves until SIGINT or SIGTERM. Jobs keep their status: they go on at the next start.

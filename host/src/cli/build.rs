@@ -19,8 +19,8 @@ pub fn build(args: &BuildArgs, json: bool) -> Result<()> {
         return Err(build_failed(format!("there is no {}", manifest.display()))
             .hint("name the folder of a function package; `cofferdam new NAME` makes one"));
     }
-    let package = package(&manifest)?;
     let toolchain = toolchain::find(&args.dir)?;
+    let package = package(&toolchain, &manifest)?;
     eprintln!("building {} with {toolchain}", package.name);
     let module = compile(&toolchain, &manifest, &package)?;
     let component = encode(&module)?;
@@ -38,9 +38,11 @@ pub fn build(args: &BuildArgs, json: bool) -> Result<()> {
 }
 
 /// The package of this very `Cargo.toml`, if it is one that gives a WebAssembly module.
-fn package(manifest: &Path) -> Result<Package> {
+fn package(toolchain: &Toolchain, manifest: &Path) -> Result<Package> {
     let failed = |error: &dyn std::fmt::Display| build_failed(format!("{}: {error}", manifest.display()));
-    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().map_err(|error| failed(&error))?;
+    let mut command = MetadataCommand::new();
+    command.cargo_path(toolchain.cargo().get_program()).manifest_path(manifest).no_deps();
+    let metadata = command.exec().map_err(|error| failed(&error))?;
     let package = metadata.root_package().ok_or_else(|| {
         failed(&"this is a workspace without a package of its own").hint("name the folder of a package")
     })?;
