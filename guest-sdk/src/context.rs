@@ -313,12 +313,16 @@ impl Context {
 
 #[cold]
 fn no_key(function: &str, what: &str) -> ! {
-    panic!("function `{function}` uses {what} of a key, but this record has none: give its operator a `key` in the pipeline")
+    panic!(
+        "function `{function}` uses {what} of a key, but this record has none: give its operator a `key` in the pipeline"
+    )
 }
 
 #[cold]
 fn undeclared_state(function: &str, state: &str) -> ! {
-    panic!("function `{function}` uses state `{state}` without declaring it: name its const in `#[function(states(...))]`")
+    panic!(
+        "function `{function}` uses state `{state}` without declaring it: name its const in `#[function(states(...))]`"
+    )
 }
 
 #[cold]
@@ -331,5 +335,7 @@ fn undeclared_side_output(function: &str, side: &str) -> ! {
 #[cold]
 fn undeclared_timers(function: &str, domain: TimeDomain) -> ! {
     let domain = if domain == TimeDomain::Event { "event" } else { "processing" };
-    panic!("function `{function}` uses {domain}-time timers without declaring them: write `#[function(timers({domain}))]`")
+    panic!(
+        "function `{function}` uses {domain}-time timers without declaring them: write `#[function(timers({domain}))]`"
+    )
 }

@@ -79,11 +79,11 @@ pub use collector::Collector;
 pub use context::{Context, SideOutput};
 #[doc(hidden)]
 pub use declaration::Declaration;
+#[doc(hidden)]
+pub use export::{Exported, assert_distinct, describe};
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub use export::{on_timers, process};
-#[doc(hidden)]
-pub use export::{Exported, assert_distinct, describe};
 pub use function::{FlatMapFunction, Function, KeyedProcessFunction, MapFunction};
 pub use shape::{Shape, StateType};
 pub use state::{ListAccess, ListState, StateCodec, StateHandle, ValueAccess, ValueState};
@@ -99,7 +99,7 @@ pub type Result<T = (), E = FunctionError> = std::result::Result<T, E>;
 pub mod prelude {
     pub use crate::codec::{Bytes, Csv, CsvRow, Json, Postcard, Row, Text};
     pub use crate::{
-        Collector, Context, FlatMapFunction, FunctionError, KeyedProcessFunction, Level, ListState, MapFunction, Result,
-        SideOutput, StateType, TimeDomain, Timer, ValueState, function,
+        Collector, Context, FlatMapFunction, FunctionError, KeyedProcessFunction, Level, ListState, MapFunction,
+        Result, SideOutput, StateType, TimeDomain, Timer, ValueState, function,
     };
 }

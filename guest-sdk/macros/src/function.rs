@@ -34,7 +34,9 @@ impl Line {
             } else if meta.path.is_ident("timers") {
                 line.timers = list(&meta)?;
             } else {
-                return Err(meta.error("expected `name = \"...\"`, `states(...)`, `side_outputs(...)` or `timers(...)`"));
+                return Err(
+                    meta.error("expected `name = \"...\"`, `states(...)`, `side_outputs(...)` or `timers(...)`")
+                );
             }
             Ok(())
         });
