@@ -149,7 +149,7 @@ impl Context {
     #[inline]
     pub(crate) fn cells<S: Cells + Default>(&mut self, name: &'static str) -> (&mut S, At<'_>) {
         if self.key >= self.key_count {
-            no_key(self.function, name);
+            no_key(self.function, format_args!("state `{name}`"));
         }
         match self.states.cells::<S>(name, self.key_count) {
             Some((state, cells)) => (cells, At { host: &*self.host, state, name, key: self.key }),
@@ -220,7 +220,7 @@ impl Context {
             undeclared_timers(self.function, domain);
         }
         if self.key >= self.key_count {
-            no_key(self.function, "timers");
+            no_key(self.function, format_args!("timers"));
         }
         self.key as u32
     }
@@ -312,9 +312,9 @@ impl Context {
 }
 
 #[cold]
-fn no_key(function: &str, what: &str) -> ! {
+fn no_key(function: &str, what: std::fmt::Arguments<'_>) -> ! {
     panic!(
-        "function `{function}` uses {what} of a key, but this record has none: give its operator a `key` in the pipeline"
+        "function `{function}` uses {what} where there is no key: `open` has none, and records have one only by the operator's `key` in the pipeline"
     )
 }
 

@@ -92,7 +92,8 @@ fn write_function(line: &Line, item: &ItemImpl) -> Result<TokenStream> {
         ),
         _ => return Err(Error::new_spanned(path, EXPECTED)),
     };
-    if !keyed && !(line.states.is_empty() && line.timers.is_empty()) {
+    let uses_keys = !line.states.is_empty() || !line.timers.is_empty();
+    if uses_keys && !keyed {
         return Err(Error::new_spanned(path, "states and timers need a `KeyedProcessFunction`"));
     }
     let name = match &line.name {

@@ -386,3 +386,16 @@ fn every_call_gets_a_fresh_instance() -> Result {
     assert_eq!(error.to_string(), "config `start` is missing");
     Ok(())
 }
+
+#[test]
+fn a_keyed_function_refuses_records_without_keys() {
+    use crate::bindings::cofferdam::function::types::{Batch, Column};
+    use crate::runner::{Run, Runner};
+
+    let mut runner = Runner::<Script>::new(Box::new(script().memory));
+    let column = |bytes: &[u8], offsets| Column { bytes: bytes.to_vec(), offsets };
+    let values = column(b"emit", vec![0, 4]);
+    let batch = Batch { values, timestamps: vec![0], keys: column(b"", vec![]), key_of: vec![] };
+    let failure = runner.process(batch).expect_err("there is no key");
+    assert_eq!(failure.message, "function `script` needs keys: give its operator a `key` in the pipeline");
+}
