@@ -263,11 +263,12 @@ impl CheckpointStorage {
                     fs::remove_file(entry.path()).map_err(failed)?;
                 }
             }
-            if folder_id.is_some_and(&is_over) {
-                // Fails where it holds something, which is right.
+            if folder_id.is_none_or(&is_over) {
+                // Fails where it holds something, which is right. Storing a file makes its folder again.
                 let _ = fs::remove_dir(folder.path());
             }
         }
+        let _ = fs::remove_dir(&job);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -137,29 +137,28 @@ impl CheckpointStorage {
         Ok((length, crc))
     }
 
-    /// Hands the bytes of a file on, piece by piece, and then checks its length and checksum.
+    /// Hands the bytes of a file on, piece by piece, and then checks its checksum; its length is checked first.
     pub(super) fn read(&self, file: &FileRef, mut take: impl FnMut(&Bytes) -> Result<()>) -> Result<()> {
+        self.check_present(file)?;
         let location = stored_path(&file.path)?;
-        self.block_on(async {
-            let found = self.store.get(&location).await.map_err(|e| self.reading_failed(&file.path, &e))?;
-            check_length(file, found.meta.size)?;
-            let (mut length, mut crc) = (0, 0);
-            let mut pieces = found.into_stream();
-            while let Some(piece) = pieces.next().await {
-                let piece = piece.map_err(|e| self.reading_failed(&file.path, &e))?;
-                length += piece.len() as u64;
-                crc = crc32c::crc32c_append(crc, &piece);
-                take(&piece)?;
+        let (mut at, mut crc) = (0, 0);
+        while at < file.bytes {
+            // Pieces of our own size: what the local store streams are pieces of 8 KiB, each with a task of its own.
+            let end = file.bytes.min(at + PIECE_BYTES as u64);
+            let piece = self.block_on(self.store.get_range(&location, at..end));
+            let piece = piece.map_err(|e| self.reading_failed(&file.path, &e))?;
+            check_length(file, at + piece.len() as u64 + (file.bytes - end))?;
+            crc = crc32c::crc32c_append(crc, &piece);
+            take(&piece)?;
+            at = end;
+        }
+        match crc == file.crc32c {
+            true => Ok(()),
+            false => {
+                let message = format!("{}: its checksum does not match its bytes", file.path);
+                Err(error::checkpoint_corrupt(message))
             }
-            check_length(file, length)?;
-            match crc == file.crc32c {
-                true => Ok(()),
-                false => {
-                    let message = format!("{}: its checksum does not match its bytes", file.path);
-                    Err(error::checkpoint_corrupt(message))
-                }
-            }
-        })
+        }
     }
 
     /// Checks that a file is there and has its length.
@@ -211,9 +210,12 @@ fn check_length(file: &FileRef, length: u64) -> Result<()> {
     Err(error::checkpoint_corrupt(format!("{}: it has {length} bytes, not {}", file.path, file.bytes)))
 }
 
-/// A path from a manifest, checked: it cannot leave the storage's root.
+/// A path from a manifest, checked: it names something below the storage's root.
 fn stored_path(path: &str) -> Result<StorePath> {
-    StorePath::parse(path).map_err(|e| error::checkpoint_corrupt(format!("`{path}` is no path of a stored file: {e}")))
+    match StorePath::parse(path) {
+        Ok(parsed) if !parsed.is_root() => Ok(parsed),
+        _ => Err(error::checkpoint_corrupt(format!("`{path}` is no path of a stored file"))),
+    }
 }
 
 /// Whether a name is one path segment of letters that every file system knows.
