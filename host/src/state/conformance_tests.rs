@@ -463,3 +463,23 @@ fn rocksdb_removes_a_snapshots_folder() {
     drop(state.backend.snapshot().unwrap());
     assert_eq!(folders(&state), 1);
 }
+
+#[test]
+fn rocksdb_never_takes_another_databases_file_for_its_own() {
+    let image_of = |value: &str, held: &[FileRef]| {
+        let mut state = Subject::new(StateBackendKind::RocksDb, &["a"]);
+        state.put(0, "k", value);
+        (state.image(held), state)
+    };
+    let table = |image: &StateImage| image.files.iter().find(|file| file.name.ends_with(".sst")).unwrap().clone();
+    let number = |file: &FileRef| file.name.split_once('-').unwrap().1.to_owned();
+    let (first, _first_state) = image_of("1", &[]);
+    let (second, _second_state) = image_of("2", &[]);
+    // The same number, and made to have the same length: only the session tells them apart.
+    let held = FileRef { bytes: table(&second).bytes, ..table(&first) };
+    let (third, mut state) = image_of("2", std::slice::from_ref(&held));
+    assert_eq!(number(&table(&third)), number(&held));
+    assert_ne!(table(&third), held);
+    state.restore(&third, &["a"]).unwrap();
+    assert_eq!(state.load(0, &["k"]), some(&["2"]));
+}
