@@ -2,7 +2,7 @@
 //!
 //! Part of the durable format. Bytes from a checkpoint are checked before they become a column.
 
-use crate::error::{Result, checkpoint_corrupt};
+use crate::error::{Result, checkpoint_corrupt, state_failed};
 use crate::model::Column;
 
 const LENGTH_BYTES: usize = 4;
@@ -14,12 +14,12 @@ pub fn push_element(list: &mut Vec<u8>, element: &[u8]) {
     list.extend_from_slice(element);
 }
 
-/// The elements of a list, in order; `checkpoint-corrupt` where the bytes are not what [`push_element`] writes.
-pub fn decode_list(list: &[u8]) -> Result<Column> {
-    if u32::try_from(list.len()).is_err() {
-        return Err(checkpoint_corrupt(format!("a list of {} bytes: a list is smaller than 4 GiB", list.len())));
+/// Appends the elements of a list to `elements`, in order; `checkpoint-corrupt` where the bytes are not what
+/// [`push_element`] writes, after the elements before the defect.
+pub fn decode(list: &[u8], elements: &mut Column) -> Result<()> {
+    if u32::try_from(elements.bytes().len() + list.len()).is_err() {
+        return Err(state_failed("the lists of the keys of one batch are larger than 4 GiB"));
     }
-    let mut elements = Column::with_capacity(0, list.len());
     let mut rest = list;
     while !rest.is_empty() {
         let at = list.len() - rest.len();
@@ -36,7 +36,7 @@ pub fn decode_list(list: &[u8]) -> Result<Column> {
         elements.push(element);
         rest = behind;
     }
-    Ok(elements)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -49,8 +49,10 @@ mod tests {
         for element in [&b"one"[..], b"", b"three"] {
             push_element(&mut list, element);
         }
-        assert_eq!(decode_list(&list).unwrap().iter().collect::<Vec<_>>(), [&b"one"[..], b"", b"three"]);
-        assert!(decode_list(&[]).unwrap().is_empty());
+        let mut elements: Column = ["before"].into_iter().collect();
+        decode(&[], &mut elements).unwrap();
+        decode(&list, &mut elements).unwrap();
+        assert_eq!(elements.iter().collect::<Vec<_>>(), [&b"before"[..], b"one", b"", b"three"]);
     }
 
     #[test]
@@ -58,8 +60,12 @@ mod tests {
         let mut list = Vec::new();
         push_element(&mut list, b"one");
         for end in 1..list.len() {
-            assert_eq!(decode_list(&list[..end]).unwrap_err().code, "checkpoint-corrupt", "cut at {end}");
+            assert_eq!(
+                decode(&list[..end], &mut Column::new()).unwrap_err().code,
+                "checkpoint-corrupt",
+                "cut at {end}"
+            );
         }
-        assert_eq!(decode_list(&[255; 8]).unwrap_err().code, "checkpoint-corrupt");
+        assert_eq!(decode(&[255; 8], &mut Column::new()).unwrap_err().code, "checkpoint-corrupt");
     }
 }

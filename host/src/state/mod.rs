@@ -4,7 +4,7 @@
 //! by its thread alone. Only committed turns write to it. It knows nothing of guests, turns or checkpoint manifests.
 
 mod layout;
-mod list;
+pub mod list;
 mod memory;
 mod memory_file;
 mod rocksdb;
@@ -24,8 +24,6 @@ use crate::error::{self, Result};
 use crate::manifest::StateBackendKind;
 use crate::model::{Column, KeyGroup, Keys};
 
-pub use list::{decode_list, push_element};
-
 /// A state by its place in the operator's [`StateLayout`].
 pub type StateId = u16;
 
@@ -35,7 +33,7 @@ pub type StateId = u16;
 pub enum StateKind {
     /// One value.
     Value,
-    /// Elements in order, stored as [`push_element`] writes them one behind the other, so that bytes appended to bytes
+    /// Elements in order, stored as [`list::push_element`] writes them one behind the other, so that bytes appended to bytes
     /// are a list appended to a list.
     List,
 }
