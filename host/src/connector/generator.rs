@@ -1,6 +1,7 @@
 //! The generator: records made from a template, the same ones for the same seed.
 
 use std::io::Write;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -105,6 +106,9 @@ fn render(pieces: &[Piece], number: u64, keys: u64, seed: u64, into: &mut Vec<u8
 
 impl Source for Generator {
     fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll> {
+        if records == 0 {
+            return Ok(Poll::Pending(Duration::ZERO));
+        }
         let bytes = batch.values.bytes().len() + POLL_BYTES_MAX;
         let before = batch.len();
         let records = before.saturating_add(records);
@@ -148,6 +152,7 @@ mod tests {
     fn a_position_goes_on_where_it_was() {
         let mut first = open(1, 2, None).unwrap();
         let mut batch = Batch::default();
+        assert_eq!(first.poll(&mut batch, 0).unwrap(), Poll::Pending(Duration::ZERO));
         assert_eq!(first.poll(&mut batch, 10).unwrap(), Poll::Records);
         let position = first.position().unwrap();
         assert_eq!(drain(&mut open(1, 2, Some(&position)).unwrap()), drain(&mut first));

@@ -50,7 +50,8 @@ pub enum Replay {
 
 /// One subtask's share of a source.
 pub trait Source: Send {
-    /// Appends up to `records` records to `batch`, or fewer where that many are not there at once. Blocks for 50 ms at most.
+    /// Appends up to `records` records to `batch`, or fewer where that many are not there at once, or where they are
+    /// more than about 1 MiB. Asked for none, it is `Pending`. Blocks for 50 ms at most.
     fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll>;
 
     /// The position behind the last record that `poll` gave: what `open` continues from.

@@ -64,6 +64,9 @@ fn take(reader: &mut Records<TcpStream>, batch: &mut Batch, records: usize) -> b
 
 impl Source for SocketSource {
     fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll> {
+        if records == 0 {
+            return Ok(Poll::Pending(Duration::ZERO));
+        }
         let Some(reader) = &mut self.records else {
             return Ok(Poll::End);
         };

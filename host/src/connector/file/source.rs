@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +134,9 @@ fn path_of<'a>(paths: &'a HashMap<String, PathBuf>, split: &Split) -> Result<&'a
 
 impl Source for FileSource {
     fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll> {
+        if records == 0 {
+            return Ok(Poll::Pending(Duration::ZERO));
+        }
         let before = batch.len();
         let (records, bytes) = (before.saturating_add(records), batch.values.bytes().len() + POLL_BYTES_MAX);
         while batch.len() < records && batch.values.bytes().len() < bytes {
