@@ -88,6 +88,17 @@ pub struct Counters {
     pub records_dead_lettered: u64,
 }
 
+impl Counters {
+    /// Adds the counts of another subtask.
+    pub fn add(&mut self, other: &Counters) {
+        self.records_in += other.records_in;
+        self.records_out += other.records_out;
+        self.faults += other.faults;
+        self.records_skipped += other.records_skipped;
+        self.records_dead_lettered += other.records_dead_lettered;
+    }
+}
+
 impl CheckpointManifest {
     /// The version that [`CheckpointManifest::format`] has in a manifest written by this build.
     pub const FORMAT: u32 = FORMAT;

@@ -77,7 +77,7 @@ impl FunctionOperator {
                 part = batch.slice(range.clone());
                 &part
             };
-            let Some(fault) = self.turn(records, outputs)? else { continue };
+            let Some(fault) = self.run_turn(records, outputs)? else { continue };
             self.counters.faults += 1;
             if range.len() > 1 {
                 let middle = range.start + range.len() / 2;
@@ -102,7 +102,7 @@ impl FunctionOperator {
     }
 
     /// One turn. A fault comes back; everything of it is undone then.
-    fn turn(&mut self, records: &Batch, outputs: &mut Vec<(usize, Batch)>) -> Result<Option<Fault>, OperatorFailure> {
+    fn run_turn(&mut self, records: &Batch, outputs: &mut Vec<(usize, Batch)>) -> Result<Option<Fault>, OperatorFailure> {
         self.turn.begin(records.keys.as_ref(), self.watermark, self.settings.clock.wall_ms());
         let result = self.guest.process(&mut self.turn, records);
         self.write_log();

@@ -10,7 +10,7 @@ use crossbeam_channel::{SendTimeoutError, Sender};
 use hashbrown::HashTable;
 
 use super::element::Element;
-use crate::connector::select::KeyExtractor;
+use crate::connector::KeyExtractor;
 use crate::manifest::BatchSettings;
 use crate::model::{Batch, Column, Fault, FaultCode, Keys, group_of_key, hash_key, subtask_of_group};
 use crate::operator::Rejected;
@@ -203,7 +203,7 @@ impl KeyedBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::select::KeyExtractor;
+    use crate::connector::KeyExtractor;
     use crate::manifest::{Format, KeySelector};
 
     #[test]

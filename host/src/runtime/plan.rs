@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::exchange::KeyOrigin;
-use crate::connector::select::{KeyExtractor, TimestampExtractor};
+use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::connector::{self, Replay};
 use crate::error::{self, Result};
 use crate::manifest::{Format, Input, KeySelector, Limits, Node, NodeKind, Pipeline, Port, SinkConfig};

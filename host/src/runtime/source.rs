@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
-use crate::connector::select::TimestampExtractor;
+use crate::connector::TimestampExtractor;
 use crate::connector::{Poll, Source};
 use crate::error::Result;
 use crate::manifest::WatermarkSettings;
