@@ -12,10 +12,11 @@ use crate::collector::OutputBuffer;
 use crate::column;
 use crate::declaration::Declaration;
 use crate::host::Host;
-use crate::state::{At, Cells, StateHandle, StateTable};
+use crate::state::{Cells, StateHandle, StateTable};
 use crate::timers::TimerChanges;
 use std::cell::OnceCell;
 use std::marker::PhantomData;
+use std::rc::Rc;
 use std::str::FromStr;
 
 /// A side output. Named by a const, `const LATE: SideOutput<Json<Flight>> = SideOutput::new("late");`, declared with
@@ -47,7 +48,7 @@ impl<C> Copy for SideOutput<C> {}
 
 /// The surroundings of the record or timer that is being handled.
 pub struct Context {
-    host: Box<dyn Host>,
+    host: Rc<dyn Host>,
     function: &'static str,
     timer_domains: Vec<TimeDomain>,
     keys: Column,
@@ -65,7 +66,7 @@ pub struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(function: &'static str, declaration: &Declaration, host: Box<dyn Host>) -> Self {
+    pub(crate) fn new(function: &'static str, declaration: &Declaration, host: Rc<dyn Host>) -> Self {
         Context {
             host,
             function,
@@ -147,12 +148,12 @@ impl Context {
     }
 
     #[inline]
-    pub(crate) fn cells<S: Cells + Default>(&mut self, name: &'static str) -> (&mut S, At<'_>) {
+    pub(crate) fn cells<S: Cells>(&mut self, name: &'static str) -> &mut S {
         if self.key >= self.key_count {
             no_key(self.function, format_args!("state `{name}`"));
         }
-        match self.states.cells::<S>(name, self.key_count) {
-            Some((state, cells)) => (cells, At { host: &*self.host, state, name, key: self.key }),
+        match self.states.cells(name, &self.host, self.key_count) {
+            Some(cells) => cells,
             None => undeclared_state(self.function, name),
         }
     }
@@ -282,8 +283,13 @@ impl Context {
         self.sides.iter_mut().for_each(|(_, side)| side.discard());
     }
 
-    /// Why a value could not be written to a side output.
+    /// Whether the function declares side outputs.
     #[inline]
+    pub(crate) fn has_sides(&self) -> bool {
+        !self.sides.is_empty()
+    }
+
+    /// Why a value could not be written to a side output.
     pub(crate) fn side_error(&mut self) -> Option<FunctionError> {
         self.sides.iter_mut().find_map(|(name, side)| {
             let error = side.error.take()?;
@@ -294,7 +300,7 @@ impl Context {
     /// Hands what the turn wrote to the host.
     pub(crate) fn flush(&mut self) -> Result<(), FunctionError> {
         self.record = None;
-        self.states.flush(&*self.host)?;
+        self.states.flush()?;
         self.timers.flush(&*self.host);
         for (name, by) in self.counters.drain(..) {
             self.host.metric_add(name, by);

@@ -66,7 +66,7 @@ impl Exported {
         Exported {
             describe: declaration::describe::<F>,
             #[cfg(target_family = "wasm")]
-            run: || Box::new(Runner::<F>::new(Box::new(crate::host::Imports))),
+            run: || Box::new(Runner::<F>::new(std::rc::Rc::new(crate::host::Imports))),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::function::Function;
 use crate::host::Host;
 use crate::panic::in_record;
 use crate::timers::Timer;
+use std::rc::Rc;
 
 /// A function, whatever its types are.
 pub(crate) trait Run {
@@ -31,7 +32,7 @@ pub(crate) struct Runner<F: Function> {
 }
 
 impl<F: Function> Runner<F> {
-    pub(crate) fn new(host: Box<dyn Host>) -> Self {
+    pub(crate) fn new(host: Rc<dyn Host>) -> Self {
         Runner {
             function: F::default(),
             opened: false,
@@ -57,10 +58,18 @@ impl<F: Function> Runner<F> {
     /// A value that a codec could not write fails the record that it was emitted for.
     #[inline]
     fn emitted(&mut self) -> Result<(), FunctionError> {
-        if let Some(error) = self.out.buffer.error.take() {
-            return Err(format!("output: {error}").into());
+        if self.out.buffer.error.is_none() && !self.context.has_sides() {
+            return Ok(());
         }
-        self.context.side_error().map_or(Ok(()), Err)
+        self.emit_error().map_or(Ok(()), Err)
+    }
+
+    #[inline(never)]
+    fn emit_error(&mut self) -> Option<FunctionError> {
+        match self.out.buffer.error.take() {
+            Some(error) => Some(format!("output: {error}").into()),
+            None => self.context.side_error(),
+        }
     }
 
     #[inline]

@@ -17,6 +17,9 @@ const DEPTH_MAX: usize = 24;
 const BYTES_MAX: usize = 1 << 16;
 
 /// A type that keyed state may hold. Derive it for structs and enums: `#[derive(StateType)]`.
+///
+/// The derive sees names and types of fields, and no `#[serde(...)]` attributes: a type that changes its form by one of
+/// those alone keeps its fingerprint. A type with parameters, or of another crate, implements it by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept in state",
     note = "derive it: `#[derive(Clone, serde::Serialize, serde::Deserialize, cofferdam_sdk::StateType)]`"

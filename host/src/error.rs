@@ -3,6 +3,10 @@
 //! Every error carries a stable code. [`CODES`] lists them all, `docs/errors.md` explains each, and a test holds the
 //! two together. Text may change between versions, codes may not.
 
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod error_tests;
+
 use std::fmt;
 
 /// What the caller can do about it; decides the HTTP status and the exit code.

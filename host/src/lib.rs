@@ -3,9 +3,11 @@
 //! Modules have ranks (see ARCHITECTURE.md); one uses lower ranks only, never its siblings. The test `tidy` checks it.
 
 pub mod checkpoint;
+pub mod cli;
 pub mod clock;
 pub mod connector;
 pub mod error;
+pub mod http;
 pub mod job;
 pub mod manifest;
 pub mod model;

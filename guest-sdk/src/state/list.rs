@@ -3,14 +3,14 @@
 //! Elements that are added without the list being read go to the host as they are, and nothing is read. The first read
 //! of any key loads the lists of all keys in one call. A list that was set or changed in place replaces the one before.
 
-use super::{At, Cells, StateCodec};
+use super::{Cells, Source, StateCodec};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::{state::Lists, types::Column};
 use crate::column;
-use crate::host::Host;
 use std::marker::PhantomData;
 
 pub(crate) struct ListCells<T, C> {
+    source: Source,
     cells: Vec<Cell<T>>,
     /// What the host knows of all keys, once it was asked, what was added before that included.
     loaded: Option<Lists>,
@@ -33,9 +33,10 @@ struct Cell<T> {
     replaces: bool,
 }
 
-impl<T, C> Default for ListCells<T, C> {
-    fn default() -> Self {
+impl<T: 'static, C: StateCodec<T>> Cells for ListCells<T, C> {
+    fn new(source: Source) -> Self {
         ListCells {
+            source,
             cells: Vec::new(),
             loaded: None,
             added_keys: Vec::new(),
@@ -46,9 +47,7 @@ impl<T, C> Default for ListCells<T, C> {
             codec: PhantomData,
         }
     }
-}
 
-impl<T: 'static, C: StateCodec<T>> Cells for ListCells<T, C> {
     fn begin(&mut self, keys: usize) {
         // The vectors of the cells keep their memory.
         self.cells.truncate(keys);
@@ -64,11 +63,11 @@ impl<T: 'static, C: StateCodec<T>> Cells for ListCells<T, C> {
         self.error = None;
     }
 
-    fn flush(&mut self, host: &dyn Host, state: u32) -> Result<(), FunctionError> {
+    fn flush(&mut self) -> Result<(), FunctionError> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        self.append(host, state);
+        self.append();
         self.replaced_keys.clear();
         self.replaced.ends.clear();
         column::clear(&mut self.replaced.elements);
@@ -81,7 +80,7 @@ impl<T: 'static, C: StateCodec<T>> Cells for ListCells<T, C> {
             self.replaced_keys.push(key as u32);
         }
         if !self.replaced_keys.is_empty() {
-            host.list_replace(state, &self.replaced_keys, &self.replaced);
+            self.source.host.list_replace(self.source.state, &self.replaced_keys, &self.replaced);
         }
         Ok(())
     }
@@ -89,54 +88,54 @@ impl<T: 'static, C: StateCodec<T>> Cells for ListCells<T, C> {
 
 impl<T, C: StateCodec<T>> ListCells<T, C> {
     /// Hands the added elements to the host.
-    fn append(&mut self, host: &dyn Host, state: u32) {
+    fn append(&mut self) {
         if !self.added_keys.is_empty() {
-            host.list_append(state, &self.added_keys, &self.added);
+            self.source.host.list_append(self.source.state, &self.added_keys, &self.added);
             self.added_keys.clear();
             column::clear(&mut self.added);
         }
     }
 
     #[inline]
-    fn read(&mut self, at: &At<'_>) -> &mut Cell<T> {
-        if !self.cells[at.key].known {
-            self.decode(at);
+    fn read(&mut self, key: usize) -> &mut Cell<T> {
+        if !self.cells[key].known {
+            self.decode(key);
         }
-        &mut self.cells[at.key]
+        &mut self.cells[key]
     }
 
     /// Reads the list of a key that was not looked at in this turn.
     #[inline(never)]
-    fn decode(&mut self, at: &At<'_>) {
+    fn decode(&mut self, key: usize) {
         if self.loaded.is_none() {
             // What was added has to be in what is loaded.
-            self.append(at.host, at.state);
-            self.loaded = Some(at.host.list_load(at.state));
+            self.append();
+            self.loaded = Some(self.source.host.list_load(self.source.state));
         }
         let Some(lists) = &self.loaded else { return };
-        let start = if at.key == 0 { 0 } else { lists.ends[at.key - 1] as usize };
-        let cell = &mut self.cells[at.key];
+        let start = if key == 0 { 0 } else { lists.ends[key - 1] as usize };
+        let cell = &mut self.cells[key];
         cell.known = true;
         cell.elements.clear();
-        for index in start..lists.ends[at.key] as usize {
+        for index in start..lists.ends[key] as usize {
             match C::read(column::value(&lists.elements, index)) {
                 Ok(element) => cell.elements.push(element),
-                Err(error) => at.unreadable(&error),
+                Err(error) => self.source.unreadable(&error),
             }
         }
     }
 
-    fn add(&mut self, at: &At<'_>, element: T) {
+    fn add(&mut self, key: usize, element: T) {
         if self.loaded.is_some() {
             // A list that is loaded but not decoded yet would miss the element.
-            self.read(at);
+            self.read(key);
         }
-        let cell = &mut self.cells[at.key];
+        let cell = &mut self.cells[key];
         if !cell.replaces {
             match C::write(&element, &mut self.added.bytes) {
                 Ok(()) => {
                     column::end_value(&mut self.added);
-                    self.added_keys.push(at.key as u32);
+                    self.added_keys.push(key as u32);
                 }
                 Err(error) => {
                     self.error.get_or_insert(error);
@@ -148,8 +147,8 @@ impl<T, C: StateCodec<T>> ListCells<T, C> {
         }
     }
 
-    fn replace(&mut self, at: &At<'_>) -> &mut Vec<T> {
-        let cell = &mut self.cells[at.key];
+    fn replace(&mut self, key: usize) -> &mut Vec<T> {
+        let cell = &mut self.cells[key];
         cell.known = true;
         cell.replaces = true;
         &mut cell.elements
@@ -159,18 +158,18 @@ impl<T, C: StateCodec<T>> ListCells<T, C> {
 /// The list of the current key. Obtained by `ctx.state(HANDLE)`. A key without a list has an empty one.
 pub struct ListAccess<'a, T, C> {
     pub(super) cells: &'a mut ListCells<T, C>,
-    pub(super) at: At<'a>,
+    pub(super) key: usize,
 }
 
 impl<'a, T, C: StateCodec<T>> ListAccess<'a, T, C> {
     /// The elements, oldest first.
     pub fn get(self) -> &'a [T] {
-        &self.cells.read(&self.at).elements
+        &self.cells.read(self.key).elements
     }
 
     /// How many elements the list has.
     pub fn len(&mut self) -> usize {
-        self.cells.read(&self.at).elements.len()
+        self.cells.read(self.key).elements.len()
     }
 
     /// Whether the list has no elements.
@@ -180,31 +179,31 @@ impl<'a, T, C: StateCodec<T>> ListAccess<'a, T, C> {
 
     /// Appends an element. Reads nothing unless the list was read before.
     pub fn add(&mut self, element: T) {
-        self.cells.add(&self.at, element);
+        self.cells.add(self.key, element);
     }
 
     /// Appends elements in order. Reads nothing unless the list was read before.
     pub fn add_all(&mut self, elements: impl IntoIterator<Item = T>) {
         for element in elements {
-            self.cells.add(&self.at, element);
+            self.cells.add(self.key, element);
         }
     }
 
     /// Replaces the list. Reads nothing. An empty one clears.
     pub fn set(&mut self, elements: impl IntoIterator<Item = T>) {
-        let list = self.cells.replace(&self.at);
+        let list = self.cells.replace(self.key);
         list.clear();
         list.extend(elements);
     }
 
     /// Changes the list in place and returns what the closure returns.
     pub fn update<R>(&mut self, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
-        self.cells.read(&self.at);
-        change(self.cells.replace(&self.at))
+        self.cells.read(self.key);
+        change(self.cells.replace(self.key))
     }
 
     /// Clears the list. Reads nothing.
     pub fn clear(&mut self) {
-        self.cells.replace(&self.at).clear();
+        self.cells.replace(self.key).clear();
     }
 }

@@ -12,13 +12,12 @@ use crate::codec::{Codec, Decode, Encode, Postcard};
 use crate::context::Context;
 use crate::host::Host;
 use crate::shape::{Shape, StateType};
-use std::any::Any;
+use std::any::TypeId;
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 pub use list::ListAccess;
-pub(crate) use list::ListCells;
 pub use value::ValueAccess;
-pub(crate) use value::ValueCells;
 
 /// A codec that can keep a `T` in state. Every codec whose values own their memory is one.
 pub trait StateCodec<T>: Codec {
@@ -131,8 +130,8 @@ impl<T: StateType, C: StateCodec<T>> StateHandle for ValueState<T, C> {
 
     #[inline]
     fn access(self, context: &mut Context) -> ValueAccess<'_, T, C> {
-        let (cells, at) = context.cells::<ValueCells<T, C>>(self.name);
-        ValueAccess { cells, at }
+        let key = context.key;
+        ValueAccess { cells: context.cells(self.name), key }
     }
 }
 
@@ -141,20 +140,19 @@ impl<T: StateType, C: StateCodec<T>> StateHandle for ListState<T, C> {
 
     #[inline]
     fn access(self, context: &mut Context) -> ListAccess<'_, T, C> {
-        let (cells, at) = context.cells::<ListCells<T, C>>(self.name);
-        ListAccess { cells, at }
+        let key = context.key;
+        ListAccess { cells: context.cells(self.name), key }
     }
 }
 
-/// Which cell is meant, and whom to ask for what it held before the turn.
-pub(crate) struct At<'a> {
-    pub(crate) host: &'a dyn Host,
+/// Which state the cells are of, and whom to ask for what it held before the turn.
+pub(crate) struct Source {
+    pub(crate) host: Rc<dyn Host>,
     pub(crate) state: u32,
     pub(crate) name: &'static str,
-    pub(crate) key: usize,
 }
 
-impl At<'_> {
+impl Source {
     /// Ends the turn over state bytes that are not a value of the declared type. A restore compares fingerprints, so
     /// this means damaged state or a codec that does not read what it wrote: no answer would be right.
     #[cold]
@@ -164,11 +162,32 @@ impl At<'_> {
 }
 
 /// What a turn knows of one state: a cell per distinct key.
-pub(crate) trait Cells: Any {
+pub(crate) trait Cells: 'static {
+    /// Cells without a turn.
+    fn new(source: Source) -> Self
+    where
+        Self: Sized;
     /// Forgets the last turn and makes a cell for each of `keys` keys.
     fn begin(&mut self, keys: usize);
     /// Hands what changed to the host.
-    fn flush(&mut self, host: &dyn Host, state: u32) -> Result<(), FunctionError>;
+    fn flush(&mut self) -> Result<(), FunctionError>;
+}
+
+impl Slot {
+    #[inline(never)]
+    fn begin<S: Cells>(&mut self, state: u32, host: &Rc<dyn Host>, keys: usize) {
+        self.begun = true;
+        let cells = self.cells.get_or_insert_with(|| {
+            self.cells_type = TypeId::of::<S>();
+            Box::new(S::new(Source { host: host.clone(), state, name: self.name }))
+        });
+        cells.begin(keys);
+    }
+}
+
+#[cold]
+fn two_types(state: &str) -> ! {
+    panic!("state `{state}` is used with two types: give each state one const and use that everywhere")
 }
 
 /// The declared states of a function.
@@ -179,13 +198,16 @@ pub(crate) struct StateTable {
 struct Slot {
     name: &'static str,
     cells: Option<Box<dyn Cells>>,
+    /// The type of `cells`.
+    cells_type: TypeId,
     /// Whether the cells belong to this turn.
     begun: bool,
 }
 
 impl StateTable {
     pub(crate) fn new(names: &[&'static str]) -> Self {
-        StateTable { states: names.iter().map(|&name| Slot { name, cells: None, begun: false }).collect() }
+        let slot = |&name| Slot { name, cells: None, cells_type: TypeId::of::<()>(), begun: false };
+        StateTable { states: names.iter().map(slot).collect() }
     }
 
     /// Forgets the last turn.
@@ -195,9 +217,9 @@ impl StateTable {
         }
     }
 
-    /// The index and the cells of the state of that name, or `None` where it is not declared.
+    /// The cells of the state of that name, or `None` where it is not declared.
     #[inline]
-    pub(crate) fn cells<S: Cells + Default>(&mut self, name: &'static str, keys: usize) -> Option<(u32, &mut S)> {
+    pub(crate) fn cells<S: Cells>(&mut self, name: &'static str, host: &Rc<dyn Host>, keys: usize) -> Option<&mut S> {
         // A const's name is nearly always one and the same string: compare addresses before letters.
         let index = match self.states.iter().position(|slot| std::ptr::eq(slot.name, name)) {
             Some(index) => index,
@@ -205,21 +227,22 @@ impl StateTable {
         };
         let slot = &mut self.states[index];
         if !slot.begun {
-            slot.begun = true;
-            slot.cells.get_or_insert_with(|| Box::new(S::default())).begin(keys);
+            slot.begin::<S>(index as u32, host, keys);
         }
-        let cells: &mut dyn Any = slot.cells.as_deref_mut()?;
-        match cells.downcast_mut() {
-            Some(cells) => Some((index as u32, cells)),
-            None => panic!("state `{name}` is used with two types: give each state one const and use that everywhere"),
+        if slot.cells_type != TypeId::of::<S>() {
+            two_types(name);
         }
+        let cells = slot.cells.as_deref_mut()?;
+        // SAFETY: `cells` was made by `Slot::begin` as the type whose id stands in `cells_type`, and that is `S`. Asking
+        // the cells for their type, as `Any` does, is a virtual call, which would cost as much as all the rest of an access.
+        Some(unsafe { &mut *std::ptr::from_mut(cells).cast::<S>() })
     }
 
     /// Hands what the turn changed to the host.
-    pub(crate) fn flush(&mut self, host: &dyn Host) -> Result<(), FunctionError> {
-        for (index, slot) in self.states.iter_mut().enumerate().filter(|(_, slot)| slot.begun) {
+    pub(crate) fn flush(&mut self) -> Result<(), FunctionError> {
+        for slot in self.states.iter_mut().filter(|slot| slot.begun) {
             if let Some(cells) = &mut slot.cells {
-                cells.flush(host, index as u32).map_err(|error| format!("state `{}`: {error}", slot.name))?;
+                cells.flush().map_err(|error| format!("state `{}`: {error}", slot.name))?;
             }
         }
         Ok(())

@@ -3,14 +3,14 @@
 //! The first read of any key loads the bytes of all keys in one call. A key is decoded when it is first read, and written
 //! once at the end of the turn however often it was set.
 
-use super::{At, Cells, StateCodec};
+use super::{Cells, Source, StateCodec};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::{state::Values, types::Column};
 use crate::column;
-use crate::host::Host;
 use std::marker::PhantomData;
 
 pub(crate) struct ValueCells<T, C> {
+    source: Source,
     cells: Vec<Cell<T>>,
     /// What the host knows of all keys, once it was asked.
     loaded: Option<Values>,
@@ -29,9 +29,10 @@ struct Cell<T> {
     changed: bool,
 }
 
-impl<T, C> Default for ValueCells<T, C> {
-    fn default() -> Self {
+impl<T: 'static, C: StateCodec<T>> Cells for ValueCells<T, C> {
+    fn new(source: Source) -> Self {
         ValueCells {
+            source,
             cells: Vec::new(),
             loaded: None,
             stored_keys: Vec::new(),
@@ -40,16 +41,14 @@ impl<T, C> Default for ValueCells<T, C> {
             codec: PhantomData,
         }
     }
-}
 
-impl<T: 'static, C: StateCodec<T>> Cells for ValueCells<T, C> {
     fn begin(&mut self, keys: usize) {
         self.cells.clear();
         self.cells.resize_with(keys, || Cell { value: None, known: false, changed: false });
         self.loaded = None;
     }
 
-    fn flush(&mut self, host: &dyn Host, state: u32) -> Result<(), FunctionError> {
+    fn flush(&mut self) -> Result<(), FunctionError> {
         self.stored_keys.clear();
         self.cleared_keys.clear();
         column::clear(&mut self.stored);
@@ -64,10 +63,10 @@ impl<T: 'static, C: StateCodec<T>> Cells for ValueCells<T, C> {
             }
         }
         if !self.stored_keys.is_empty() {
-            host.value_store(state, &self.stored_keys, &self.stored);
+            self.source.host.value_store(self.source.state, &self.stored_keys, &self.stored);
         }
         if !self.cleared_keys.is_empty() {
-            host.value_clear(state, &self.cleared_keys);
+            self.source.host.value_clear(self.source.state, &self.cleared_keys);
         }
         Ok(())
     }
@@ -75,23 +74,23 @@ impl<T: 'static, C: StateCodec<T>> Cells for ValueCells<T, C> {
 
 impl<T, C: StateCodec<T>> ValueCells<T, C> {
     #[inline]
-    fn read(&mut self, at: &At<'_>) -> &mut Cell<T> {
-        if !self.cells[at.key].known {
-            self.decode(at);
+    fn read(&mut self, key: usize) -> &mut Cell<T> {
+        if !self.cells[key].known {
+            self.decode(key);
         }
-        &mut self.cells[at.key]
+        &mut self.cells[key]
     }
 
     /// Reads the value of a key that was not looked at in this turn.
     #[inline(never)]
-    fn decode(&mut self, at: &At<'_>) {
-        let loaded = self.loaded.get_or_insert_with(|| at.host.value_load(at.state));
-        let cell = &mut self.cells[at.key];
+    fn decode(&mut self, key: usize) {
+        let loaded = self.loaded.get_or_insert_with(|| self.source.host.value_load(self.source.state));
+        let cell = &mut self.cells[key];
         cell.known = true;
-        if loaded.present[at.key] != 0 {
-            match C::read(column::value(&loaded.values, at.key)) {
+        if loaded.present[key] != 0 {
+            match C::read(column::value(&loaded.values, key)) {
                 Ok(value) => cell.value = Some(value),
-                Err(error) => at.unreadable(&error),
+                Err(error) => self.source.unreadable(&error),
             }
         }
     }
@@ -100,7 +99,7 @@ impl<T, C: StateCodec<T>> ValueCells<T, C> {
 /// The value of the current key. Obtained by `ctx.state(HANDLE)`.
 pub struct ValueAccess<'a, T, C> {
     pub(super) cells: &'a mut ValueCells<T, C>,
-    pub(super) at: At<'a>,
+    pub(super) key: usize,
 }
 
 impl<'a, T, C: StateCodec<T>> ValueAccess<'a, T, C> {
@@ -110,7 +109,7 @@ impl<'a, T, C: StateCodec<T>> ValueAccess<'a, T, C> {
     where
         T: Clone,
     {
-        self.cells.read(&self.at).value.clone()
+        self.cells.read(self.key).value.clone()
     }
 
     /// A copy of the value, or the type's default where the key has none. The default is not written.
@@ -124,13 +123,13 @@ impl<'a, T, C: StateCodec<T>> ValueAccess<'a, T, C> {
 
     /// The value itself, for types that are dear to copy.
     pub fn get_ref(self) -> Option<&'a T> {
-        self.cells.read(&self.at).value.as_ref()
+        self.cells.read(self.key).value.as_ref()
     }
 
     /// Sets the value. Reads nothing.
     #[inline]
     pub fn set(&mut self, value: T) {
-        self.cells.cells[self.at.key] = Cell { value: Some(value), known: true, changed: true };
+        self.cells.cells[self.key] = Cell { value: Some(value), known: true, changed: true };
     }
 
     /// Changes the value in place, beginning with the type's default where the key has none, and returns what the closure
@@ -146,26 +145,26 @@ impl<'a, T, C: StateCodec<T>> ValueAccess<'a, T, C> {
     /// Changes the value in place, beginning with `first()` where the key has none, and returns what the closure returns.
     #[inline]
     pub fn update_or<R>(&mut self, first: impl FnOnce() -> T, change: impl FnOnce(&mut T) -> R) -> R {
-        let cell = self.cells.read(&self.at);
+        let cell = self.cells.read(self.key);
         cell.changed = true;
         change(cell.value.get_or_insert_with(first))
     }
 
     /// Takes the value out: the key has none after it.
     pub fn take(&mut self) -> Option<T> {
-        let cell = self.cells.read(&self.at);
+        let cell = self.cells.read(self.key);
         cell.changed = true;
         cell.value.take()
     }
 
     /// Whether the key has a value.
     pub fn exists(&mut self) -> bool {
-        self.cells.read(&self.at).value.is_some()
+        self.cells.read(self.key).value.is_some()
     }
 
     /// Clears the value. Reads nothing.
     #[inline]
     pub fn clear(&mut self) {
-        self.cells.cells[self.at.key] = Cell { value: None, known: true, changed: true };
+        self.cells.cells[self.key] = Cell { value: None, known: true, changed: true };
     }
 }

@@ -32,6 +32,7 @@ use crate::state::StateCodec;
 use crate::{FunctionError, ListState, StateType, ValueState, column, declaration};
 use memory::SharedMemory;
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 /// A line that a function logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,7 +213,7 @@ impl<F: Function> Harness<F> {
             memory.keys = keys;
             memory.before_turn()
         });
-        let mut runner = Runner::<F>::new(Box::new(self.memory.clone()));
+        let mut runner = Runner::<F>::new(Rc::new(self.memory.clone()));
         match call(&mut runner) {
             Ok(outputs) => {
                 outputs.into_iter().for_each(|output| self.gather(output));

@@ -201,7 +201,7 @@ fn a_host_may_hand_over_several_times_at_once() {
 
     let harness = script();
     harness.memory.with(|memory| memory.keys = vec![b"a".to_vec()]);
-    let mut runner = Runner::<Script>::new(Box::new(harness.memory.clone()));
+    let mut runner = Runner::<Script>::new(std::rc::Rc::new(harness.memory.clone()));
     let keys = Column { bytes: b"a".to_vec(), offsets: vec![0, 1] };
     let due = DueTimers { domain: TimeDomain::Event, keys, key_of: vec![0; 3], times: vec![10, 20, 21] };
     let outputs = runner.on_timers(due).expect("no timer fails");
@@ -392,7 +392,7 @@ fn a_keyed_function_refuses_records_without_keys() {
     use crate::bindings::cofferdam::function::types::{Batch, Column};
     use crate::runner::{Run, Runner};
 
-    let mut runner = Runner::<Script>::new(Box::new(script().memory));
+    let mut runner = Runner::<Script>::new(std::rc::Rc::new(script().memory));
     let column = |bytes: &[u8], offsets| Column { bytes: bytes.to_vec(), offsets };
     let values = column(b"emit", vec![0, 4]);
     let batch = Batch { values, timestamps: vec![0], keys: column(b"", vec![]), key_of: vec![] };

@@ -3,6 +3,13 @@
 //! A `Pipeline` is well formed: its nodes are in topological order, ids are unique, inputs exist, parallelism is within
 //! bounds. What only the components can tell (functions, outputs, codecs) is checked later, by the job's plan.
 
+mod graph;
+mod node;
+mod parse;
+#[cfg(test)]
+mod parse_tests;
+mod reader;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,7 +61,11 @@ pub struct CheckpointSettings {
 #[serde(tag = "strategy", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum RestartStrategy {
     None,
-    FixedDelay { attempts: u32, #[serde(with = "duration")] delay: Duration },
+    FixedDelay {
+        attempts: u32,
+        #[serde(with = "duration")]
+        delay: Duration,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -221,7 +232,9 @@ pub enum SourceConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkConfig {
     /// Exactly-once: one file per subtask and checkpoint, published by the checkpoint.
-    File { path: PathBuf },
+    File {
+        path: PathBuf,
+    },
     Stdout,
     Blackhole,
 }
@@ -238,6 +251,7 @@ pub(crate) mod duration {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map_err(|_| D::Error::custom(format!("`{text}` is not a duration like \"200ms\" or \"5s\"")))
+        humantime::parse_duration(&text)
+            .map_err(|_| D::Error::custom(format!("`{text}` is not a duration like \"200ms\" or \"5s\"")))
     }
 }

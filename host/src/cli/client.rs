@@ -1,0 +1,201 @@
+//! A client of the HTTP API. What a server answers is untrusted: it is decoded, or told as an error.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use crate::error::{
+    CODES, Error, ErrorKind, Location, Result, component_not_found, internal, request_not_found, server_unreachable,
+};
+
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One server.
+pub struct Client {
+    base: String,
+    agent: Agent,
+}
+
+/// A problem document, as far as it is told.
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+    detail: String,
+    hint: Option<String>,
+    location: Option<ProblemLocation>,
+}
+
+#[derive(Deserialize)]
+struct ProblemLocation {
+    file: String,
+    line: usize,
+    column: usize,
+}
+
+impl Client {
+    /// Connects to nothing yet.
+    pub fn new(base: &str) -> Client {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .user_agent(concat!("cofferdam/", env!("CARGO_PKG_VERSION")));
+        Client { base: base.trim_end_matches('/').to_string(), agent: config.build().new_agent() }
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.decode(self.agent.get(self.url(path)).call())
+    }
+
+    /// A POST without a body.
+    pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.decode(self.agent.post(self.url(path)).send_empty())
+    }
+
+    pub fn post_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        content_type: &str,
+        body: &str,
+    ) -> Result<T> {
+        let request = self.agent.post(self.url(path)).query_pairs(query.iter().copied());
+        self.decode(request.content_type(content_type).send(body))
+    }
+
+    /// Sends a file. The server is asked before the bytes are sent, so that a refusal comes at once.
+    pub fn post_file<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        file: &Path,
+        sha256: &[u8; 32],
+    ) -> Result<T> {
+        let body = File::open(file).map_err(|error| component_not_found(format!("{}: {error}", file.display())))?;
+        let request = self.agent.post(self.url(path)).query_pairs(query.iter().copied());
+        let request = request.header("expect", "100-continue").header("x-content-sha256", hex::encode(sha256));
+        self.decode(request.content_type("application/wasm").send(&body))
+    }
+
+    pub fn delete(&self, path: &str) -> Result<()> {
+        self.checked(self.agent.delete(self.url(path)).call()).map(|_| ())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    fn decode<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<T> {
+        let mut answer = self.checked(answer)?;
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        body.read_json().map_err(|error| self.odd_answer(error))
+    }
+
+    fn checked(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>> {
+        let mut answer = answer.map_err(|error| {
+            server_unreachable(format!("no answer from {}: {error}", self.base))
+                .hint("start a server with `cofferdam serve`, or name one with --server or COFFERDAM_SERVER")
+        })?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().unwrap_or_default();
+        Err(match serde_json::from_str::<Problem>(&text) {
+            Ok(problem) => problem.into(),
+            Err(_) => self.odd_answer(format_args!("HTTP status {status}")),
+        })
+    }
+
+    fn odd_answer(&self, what: impl std::fmt::Display) -> Error {
+        request_not_found(format!("{} does not answer like a Cofferdam server: {what}", self.base))
+            .hint("check --server or COFFERDAM_SERVER")
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Error {
+        let known = CODES.iter().find(|(code, _)| *code == problem.code);
+        let (kind, code, message) = match known {
+            Some((code, kind)) => (*kind, *code, problem.detail),
+            // A newer server may have codes that this version does not know.
+            None => (ErrorKind::Internal, internal("").code, format!("{} ({})", problem.detail, problem.code)),
+        };
+        let location =
+            problem.location.map(|place| Location { file: place.file, line: place.line, column: place.column });
+        Error { kind, code, message, hint: problem.hint, location }
+    }
+}
+
+/// A text as one segment of a path.
+pub fn segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b':' | b'@' => {
+                encoded.push(char::from(byte))
+            }
+            // A lone dot or two would be taken for a step in the path.
+            b'.' if !text.bytes().all(|byte| byte == b'.') => encoded.push('.'),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request with `answer`, and gives what was asked.
+    fn server(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        (base, thread)
+    }
+
+    #[test]
+    fn a_problem_is_told_as_the_error_it_was() {
+        let (base, thread) = server(
+            "HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-type: application/problem+json\r\n\r\n\
+             {\"code\":\"job-state\",\"detail\":\"it ended\",\"hint\":\"submit it again\",\
+             \"location\":{\"file\":\"p.toml\",\"line\":2,\"column\":3}}",
+        );
+        let path = format!("/v1/jobs/{}/cancel", segment("a b/../c"));
+        let error = Client::new(&base).post::<serde_json::Value>(&path).unwrap_err();
+        assert_eq!(error.to_string(), "p.toml:2:3: it ended [job-state]\n  hint: submit it again");
+        assert!(thread.join().unwrap().starts_with("POST /v1/jobs/a%20b%2F..%2Fc/cancel HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn other_servers_and_none_are_told_apart() {
+        let (base, thread) = server("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>");
+        assert_eq!(Client::new(&base).get::<Vec<u8>>("/v1/jobs").unwrap_err().code, "request-not-found");
+        thread.join().unwrap();
+        let error = Client::new("http://127.0.0.1:1").get::<Vec<u8>>("/v1/jobs").unwrap_err();
+        assert_eq!(error.code, "server-unreachable");
+        assert!(error.hint.unwrap().contains("cofferdam serve"));
+        assert_eq!(segment(".."), "%2E%2E");
+    }
+}

@@ -1,0 +1,203 @@
+//! The command line: what can be asked for, and how it is answered on a terminal.
+//!
+//! Results go to stdout, progress and errors to stderr. It reaches a server through its HTTP API alone; only `run` opens a
+//! [`crate::job::Host`] of its own. `serve` is only described here: the binary carries it out.
+
+mod build;
+mod client;
+mod components;
+mod new;
+mod print;
+mod progress;
+mod remote;
+mod run;
+mod signal;
+mod toolchain;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Result;
+
+pub use signal::stop_asked;
+
+/// Stateful stream processing with functions that run in a WebAssembly sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "cofferdam", version, propagate_version = true)]
+pub struct Cli {
+    /// The server that commands about jobs and components talk to.
+    #[arg(long, global = true, env = "COFFERDAM_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
+    pub server: String,
+    /// Answer in JSON, where there is something to show.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a pipeline in this process until it ends, with progress on stderr.
+    Run(RunArgs),
+    /// Serve the HTTP API; jobs that were running go on by themselves.
+    Serve(ServeArgs),
+    /// Compile a Rust package of functions to a component.
+    Build(BuildArgs),
+    /// Begin a function project: code, a test, a pipeline.
+    New {
+        /// The project's folder and package name.
+        name: String,
+    },
+    /// Components on the server.
+    #[command(subcommand)]
+    Component(ComponentCommand),
+    /// Submit a pipeline to the server.
+    Submit(SubmitArgs),
+    /// List the server's jobs.
+    Jobs,
+    /// One job on the server.
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Take a savepoint of a job, which goes on.
+    Savepoint {
+        /// The job's id or name.
+        job: String,
+        /// Wait until it is complete.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List the checkpoints of a job.
+    Checkpoints {
+        /// The job's id or name.
+        job: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The pipeline's manifest.
+    pub pipeline: PathBuf,
+    /// Where state, checkpoints and compiled components are kept; a temporary folder where none is named.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Begin from a savepoint.
+    #[arg(long, value_name = "DIR")]
+    pub from_savepoint: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The address to listen on. There is no authentication: keep it on loopback.
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Where jobs, components, state and checkpoints are kept.
+    #[arg(long, default_value = "cofferdam-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// The largest component that may be uploaded.
+    #[arg(long, default_value = "64MiB", value_name = "SIZE")]
+    pub component_max: ByteSize,
+    /// A further name under which the server may be called. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The package's folder.
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Where the component goes; target/component/NAME.wasm in the package's folder where nothing is named.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ComponentCommand {
+    /// Upload a component.
+    Push {
+        file: PathBuf,
+        /// Give it a name: `name@version`.
+        #[arg(long, value_name = "NAME@VERSION")]
+        name: Option<String>,
+    },
+    /// List the server's components.
+    List,
+    /// Show a component: its functions, their outputs and states.
+    Show {
+        /// `sha256:...`, `name@version`, or a name for the newest.
+        reference: String,
+    },
+    /// Remove a component that no job needs.
+    Rm { reference: String },
+}
+
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The pipeline's manifest.
+    pub pipeline: PathBuf,
+    /// Wait until the job has ended, with progress on stderr.
+    #[arg(long)]
+    pub wait: bool,
+    /// Begin from a savepoint.
+    #[arg(long, value_name = "DIR")]
+    pub from_savepoint: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
+    /// Show a job.
+    Show {
+        /// Its id or name.
+        id: String,
+    },
+    /// Cancel a job.
+    Cancel { id: String },
+    /// Take a savepoint and stop the job.
+    Stop {
+        id: String,
+        /// Wait until the savepoint is complete.
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+/// Carries out every command but `serve`, which is the binary's; an error is for the caller to print.
+pub fn execute(cli: Cli) -> Result<ExitCode> {
+    let client = client::Client::new(&cli.server);
+    let done = match cli.command {
+        Command::Run(args) => return run::run(&args, cli.json),
+        Command::Submit(args) => return remote::submit(&client, &args, cli.json),
+        Command::Build(args) => build::build(&args, cli.json),
+        Command::New { name } => new::new(&name),
+        Command::Component(command) => remote::component(&client, &command, cli.json),
+        Command::Jobs => remote::jobs(&client, cli.json),
+        Command::Job(command) => remote::job(&client, &command, cli.json),
+        Command::Savepoint { job, wait } => remote::savepoint(&client, &job, wait, cli.json),
+        Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
+        Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["cofferdam", "jobs", "--json", "--server", "http://h:1"]).unwrap();
+        assert!(cli.json && cli.server == "http://h:1");
+        let Command::Serve(args) = Cli::try_parse_from(["cofferdam", "serve"]).unwrap().command else {
+            panic!("serve")
+        };
+        assert!(args.listen.ip().is_loopback() && args.component_max == ByteSize::mib(64));
+        assert_eq!(Cli::try_parse_from(["cofferdam", "job"]).unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,164 @@
+//! How things look on stdout. A reader that goes away (`| head`) is no error.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use bytesize::ByteSize;
+use comfy_table::{Table, presets};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::error::{Result, internal};
+use crate::job::view::{CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView};
+
+/// A line on stdout.
+pub fn line(text: impl Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Any answer as JSON, indented.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| internal(format!("cannot write JSON: {error}")))?;
+    line(text);
+    Ok(())
+}
+
+/// Bytes for people.
+pub fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+fn time(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.0}"))
+}
+
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    line(table.trim_fmt());
+}
+
+fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "-".to_string(), |value| value.to_string())
+}
+
+pub fn jobs(jobs: &[JobSummary]) {
+    let row = |job: &JobSummary| {
+        [
+            job.id.clone(),
+            job.name.clone(),
+            status(job),
+            job.records_in.to_string(),
+            job.restarts.to_string(),
+            or_dash(job.last_checkpoint),
+            time(job.submitted_at_ms),
+        ]
+    };
+    table(["ID", "NAME", "STATUS", "RECORDS", "RESTARTS", "CHECKPOINT", "SUBMITTED"], jobs.iter().map(row));
+}
+
+/// The status in the words of the API: `RUNNING`.
+pub fn status(job: &JobSummary) -> String {
+    match serde_json::to_value(job.status) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => format!("{:?}", job.status),
+    }
+}
+
+pub fn job(job: &JobDetail) {
+    let summary = &job.summary;
+    line(format_args!("{} ({}): {}", summary.name, summary.id, status(summary)));
+    line(format_args!("submitted   {}", time(summary.submitted_at_ms)));
+    if let Some(ended) = summary.ended_at_ms {
+        line(format_args!("ended       {}", time(ended)));
+    }
+    line(format_args!("guarantee   {}", job.guarantee));
+    line(format_args!("checkpoint  {}", or_dash(summary.last_checkpoint)));
+    line(format_args!("state       {} entries, {}", job.state_entries, size(job.state_bytes)));
+    line(format_args!("restarts    {}", summary.restarts));
+    for warning in &job.warnings {
+        line(format_args!("warning     {warning}"));
+    }
+    if let Some(failure) = &job.failure {
+        let operator = failure.operator.as_ref().map(|id| format!("in `{id}`: ")).unwrap_or_default();
+        line(format_args!("failure     {operator}{} [{}]", failure.message, failure.code));
+    }
+    line("");
+    let header = ["OPERATOR", "KIND", "PARALLELISM", "IN", "OUT", "FAULTS", "SKIPPED", "DEAD LETTERS"];
+    let rows = job.operators.iter().map(|operator| {
+        [
+            operator.id.clone(),
+            operator.kind.clone(),
+            operator.parallelism.to_string(),
+            operator.records_in.to_string(),
+            operator.records_out.to_string(),
+            operator.faults.to_string(),
+            operator.records_skipped.to_string(),
+            operator.records_dead_lettered.to_string(),
+        ]
+    });
+    table(header, rows);
+    for operator in &job.operators {
+        for (name, value) in &operator.metrics {
+            line(format_args!("{}.{name} = {value}", operator.id));
+        }
+    }
+}
+
+pub fn checkpoints(checkpoints: &[CheckpointSummary]) {
+    let row = |checkpoint: &CheckpointSummary| {
+        [
+            checkpoint.id.to_string(),
+            checkpoint.kind.clone(),
+            checkpoint.status.clone(),
+            time(checkpoint.triggered_at_ms),
+            or_dash(checkpoint.duration_ms.map(|ms| format!("{ms} ms"))),
+            size(checkpoint.bytes),
+            size(checkpoint.bytes_uploaded),
+            or_dash(checkpoint.failure.as_ref().or(checkpoint.location.as_ref())),
+        ]
+    };
+    let header = ["ID", "KIND", "STATUS", "TRIGGERED", "DURATION", "SIZE", "UPLOADED", "LOCATION"];
+    table(header, checkpoints.iter().map(row));
+}
+
+pub fn savepoint(savepoint: &SavepointView) {
+    let rest = savepoint.location.as_ref().or(savepoint.failure.as_ref());
+    line(format_args!("{}  {}  {}", savepoint.request_id, savepoint.status, or_dash(rest)));
+}
+
+pub fn components(components: &[ComponentView]) {
+    let row = |component: &ComponentView| {
+        let functions: Vec<_> = component.functions.iter().map(|function| function.name.as_str()).collect();
+        [
+            format!("sha256:{}", component.sha256),
+            component.names.join(", "),
+            size(component.bytes),
+            functions.join(", "),
+            time(component.uploaded_at_ms),
+        ]
+    };
+    table(["COMPONENT", "NAMES", "SIZE", "FUNCTIONS", "UPLOADED"], components.iter().map(row));
+}
+
+pub fn component(component: &ComponentView) {
+    line(format_args!("sha256:{}", component.sha256));
+    line(format_args!("names     {}", component.names.join(", ")));
+    line(format_args!("size      {}", size(component.bytes)));
+    line(format_args!("uploaded  {}", time(component.uploaded_at_ms)));
+    line(format_args!("built by  {}", component.sdk));
+    for function in &component.functions {
+        line("");
+        line(format_args!("function {} ({})", function.name, function.kind));
+        line(format_args!("  input   {}", function.input_codec));
+        let outputs: Vec<_> =
+            function.outputs.iter().map(|PortView { name, codec }| format!("{name} ({codec})")).collect();
+        line(format_args!("  outputs {}", outputs.join(", ")));
+        for state in &function.states {
+            line(format_args!("  state   {} ({}, {}, {})", state.name, state.kind, state.codec, state.schema));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Progress of one job on stderr: a line that moves on a terminal, about one line a second elsewhere.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::clock::SharedClock;
+use crate::error::{Error, job_failed};
+use crate::job::view::{JobDetail, JobStatus};
+use crate::manifest::{NodeKind, Pipeline, SinkConfig};
+
+use super::print::{size, status};
+
+const LINE_INTERVAL_NS: u64 = 1_000_000_000;
+
+enum Style {
+    Moving(ProgressBar),
+    Lines,
+    /// Records go to the same terminal: only the end is told.
+    Quiet,
+}
+
+/// See the module.
+pub struct Progress {
+    style: Style,
+    clock: SharedClock,
+    start_ns: u64,
+    shown_ns: Option<u64>,
+    shown_status: Option<JobStatus>,
+    /// When the rate was measured last, how many records there were, and the rate.
+    rate: (u64, u64, f64),
+}
+
+impl Progress {
+    pub fn new(pipeline: &Pipeline, clock: SharedClock) -> Progress {
+        let to_stdout = pipeline.nodes.iter().any(|node| matches!(node.kind, NodeKind::Sink(SinkConfig::Stdout)));
+        let style = if !std::io::stderr().is_terminal() {
+            Style::Lines
+        } else if to_stdout && std::io::stdout().is_terminal() {
+            Style::Quiet
+        } else {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            Style::Moving(bar)
+        };
+        let start_ns = clock.monotonic_ns();
+        Progress { style, clock, start_ns, shown_ns: None, shown_status: None, rate: (start_ns, 0, 0.0) }
+    }
+
+    /// Shows how the job stands, if it is time to.
+    pub fn show(&mut self, job: &JobDetail) {
+        let now = self.clock.monotonic_ns();
+        let changed = self.shown_status != Some(job.summary.status);
+        let due = self.shown_ns.is_none_or(|shown| now.saturating_sub(shown) >= LINE_INTERVAL_NS);
+        self.measure(now, job.summary.records_in);
+        match &self.style {
+            Style::Moving(bar) => bar.set_message(text(job, self.rate.2)),
+            Style::Lines if (due || changed) && !job.summary.status.is_final() => {
+                eprintln!("{}", text(job, self.rate.2));
+                self.shown_ns = Some(now);
+            }
+            Style::Lines | Style::Quiet => {}
+        }
+        self.shown_status = Some(job.summary.status);
+    }
+
+    fn measure(&mut self, now: u64, records: u64) {
+        let (since, before, _) = self.rate;
+        let elapsed = now.saturating_sub(since);
+        if elapsed >= LINE_INTERVAL_NS {
+            self.rate = (now, records, records.saturating_sub(before) as f64 / (elapsed as f64 / 1e9));
+        }
+    }
+
+    /// Shows the last line, whose rate is that of the whole run.
+    pub fn finish(self, job: &JobDetail) {
+        if let Style::Moving(bar) = &self.style {
+            bar.finish_and_clear();
+        }
+        let seconds = self.clock.monotonic_ns().saturating_sub(self.start_ns) as f64 / 1e9;
+        let rate = if seconds > 0.0 { job.summary.records_in as f64 / seconds } else { 0.0 };
+        eprintln!("{}  in {seconds:.1} s", text(job, rate));
+    }
+}
+
+fn text(job: &JobDetail, rate: f64) -> String {
+    let summary = &job.summary;
+    let checkpoint = summary.last_checkpoint.map_or_else(|| "none".to_string(), |id| id.to_string());
+    let mut text = format!(
+        "{}  {} records  {rate:.0}/s  checkpoint {checkpoint}  state {}",
+        status(summary),
+        summary.records_in,
+        size(job.state_bytes)
+    );
+    let count = |of: fn(&crate::job::view::OperatorDetail) -> u64| job.operators.iter().map(of).sum::<u64>();
+    for (name, count) in [
+        ("skipped", count(|operator| operator.records_skipped)),
+        ("dead letters", count(|operator| operator.records_dead_lettered)),
+        ("restarts", u64::from(summary.restarts)),
+    ] {
+        if count > 0 {
+            text.push_str(&format!("  {name} {count}"));
+        }
+    }
+    text
+}
+
+/// Why a job failed, as an error of the command line.
+pub fn failure(job: &JobDetail) -> Error {
+    let name = &job.summary.name;
+    let Some(failure) = &job.failure else { return job_failed(format!("the job `{name}` failed")) };
+    let place = failure.operator.as_ref().map(|id| format!(" in `{id}`")).unwrap_or_default();
+    let mut message = format!("the job `{name}` failed{place}: {} ({})", failure.message, failure.code);
+    for frame in failure.fault.iter().flat_map(|fault| &fault.backtrace) {
+        message.push_str(&format!("\n    at {frame}"));
+    }
+    job_failed(message)
+}

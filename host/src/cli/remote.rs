@@ -1,0 +1,132 @@
+//! Commands that ask a server.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::client::{Client, segment};
+use super::components::{copy_component, push_components, read_manifest};
+use super::progress::{Progress, failure};
+use super::{ComponentCommand, JobCommand, SubmitArgs, print};
+use crate::clock::SystemClock;
+use crate::error::{Result, request_invalid, storage_failed};
+use crate::job::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView};
+
+const POLL: Duration = Duration::from_millis(300);
+
+/// Gets `path` and shows it with `show`, or as JSON.
+fn show<T: DeserializeOwned + Serialize>(client: &Client, path: &str, json: bool, show: impl FnOnce(&T)) -> Result<()> {
+    let answer: T = client.get(path)?;
+    present(&answer, json, show)
+}
+
+fn present<T: Serialize>(answer: &T, json: bool, show: impl FnOnce(&T)) -> Result<()> {
+    if json {
+        return print::json(answer);
+    }
+    show(answer);
+    Ok(())
+}
+
+pub fn component(client: &Client, command: &ComponentCommand, json: bool) -> Result<()> {
+    let path = |reference: &str| format!("/v1/components/{}", segment(reference));
+    match command {
+        ComponentCommand::Push { file, name } => {
+            let component = push(client, file, name.as_deref())?;
+            present(&component, json, |component| print::line(format_args!("sha256:{}", component.sha256)))
+        }
+        ComponentCommand::List => {
+            show(client, "/v1/components", json, |list: &Vec<ComponentView>| print::components(list))
+        }
+        ComponentCommand::Show { reference } => show(client, &path(reference), json, print::component),
+        ComponentCommand::Rm { reference } => client.delete(&path(reference)),
+    }
+}
+
+fn push(client: &Client, file: &Path, name: Option<&str>) -> Result<ComponentView> {
+    let digest = copy_component(file, &mut std::io::sink())?;
+    let query: Vec<(&str, &str)> = name.map(|name| ("name", name)).into_iter().collect();
+    client.post_file("/v1/components", &query, file, &digest).map_err(|error| error.context(file.display()))
+}
+
+pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode> {
+    let manifest = read_manifest(&args.pipeline)?;
+    let savepoint = args.from_savepoint.as_ref().map(|folder| folder.canonicalize());
+    let savepoint = savepoint.transpose().map_err(|error| request_invalid(format!("--from-savepoint: {error}")))?;
+    let text = push_components(&manifest, |path| Ok(push(client, path, None)?.sha256))?;
+    let base_dir = manifest.base_dir.to_string_lossy();
+    let savepoint = savepoint.as_ref().map(|folder| folder.to_string_lossy());
+    let mut query = vec![("file_name", manifest.name.as_str()), ("base_dir", &base_dir)];
+    query.extend(savepoint.as_ref().map(|folder| ("from_savepoint", folder.as_ref())));
+    let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
+    for warning in &job.warnings {
+        eprintln!("warning: {warning}");
+    }
+    if !args.wait {
+        present(&job, json, |job| print::line(&job.summary.id))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut progress = Progress::new(&manifest.pipeline, SystemClock::shared());
+    let path = format!("/v1/jobs/{}", segment(&job.summary.id));
+    let job = loop {
+        let job: JobDetail = client.get(&path)?;
+        progress.show(&job);
+        if job.summary.status.is_final() {
+            break job;
+        }
+        std::thread::sleep(POLL);
+    };
+    progress.finish(&job);
+    present(&job, json, |job| print::line(&job.summary.id))?;
+    match job.summary.status {
+        JobStatus::Failed => Err(failure(&job)),
+        JobStatus::Finished | JobStatus::Stopped => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::FAILURE),
+    }
+}
+
+pub fn jobs(client: &Client, json: bool) -> Result<()> {
+    show(client, "/v1/jobs", json, |list: &Vec<JobSummary>| print::jobs(list))
+}
+
+pub fn job(client: &Client, command: &JobCommand, json: bool) -> Result<()> {
+    let path = |id: &str| format!("/v1/jobs/{}", segment(id));
+    match command {
+        JobCommand::Show { id } => show(client, &path(id), json, print::job),
+        JobCommand::Cancel { id } => {
+            let job: JobSummary = client.post(&format!("{}/cancel", path(id)))?;
+            present(&job, json, |job| print::line(format_args!("{}  {}", job.id, print::status(job))))
+        }
+        JobCommand::Stop { id, wait } => {
+            let savepoint: SavepointView = client.post(&format!("{}/stop", path(id)))?;
+            finish_savepoint(client, id, savepoint, *wait, json)
+        }
+    }
+}
+
+pub fn savepoint(client: &Client, id: &str, wait: bool, json: bool) -> Result<()> {
+    let savepoint: SavepointView = client.post(&format!("/v1/jobs/{}/savepoints", segment(id)))?;
+    finish_savepoint(client, id, savepoint, wait, json)
+}
+
+/// Shows a savepoint, with `wait` not before it is complete or has failed.
+fn finish_savepoint(client: &Client, id: &str, mut savepoint: SavepointView, wait: bool, json: bool) -> Result<()> {
+    let path = format!("/v1/jobs/{}/savepoints/{}", segment(id), segment(&savepoint.request_id));
+    while wait && savepoint.status == "in-progress" {
+        std::thread::sleep(POLL);
+        savepoint = client.get(&path)?;
+    }
+    present(&savepoint, json, print::savepoint)?;
+    match savepoint.failure {
+        Some(failure) => Err(storage_failed(format!("the savepoint failed: {failure}"))),
+        None => Ok(()),
+    }
+}
+
+pub fn checkpoints(client: &Client, id: &str, json: bool) -> Result<()> {
+    let path = format!("/v1/jobs/{}/checkpoints", segment(id));
+    show(client, &path, json, |list: &Vec<CheckpointSummary>| print::checkpoints(list))
+}

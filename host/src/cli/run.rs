@@ -1,0 +1,95 @@
+//! `cofferdam run`: a host, one job, and nothing left behind unless a data folder was named.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::components::{copy_component, push_components, read_manifest};
+use super::progress::{Progress, failure};
+use super::{RunArgs, print, stop_asked};
+use crate::clock::SystemClock;
+use crate::error::{Result, data_dir_failed, internal};
+use crate::job::view::{JobDetail, JobStatus};
+use crate::job::{Host, HostOptions, Submission};
+
+/// Local files are not limited as uploads are.
+const COMPONENT_BYTES_MAX: u64 = 1 << 30;
+const POLL: Duration = Duration::from_millis(200);
+/// What a shell shows for a process that Ctrl-C ended.
+const EXIT_INTERRUPTED: u8 = 130;
+
+pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
+    let manifest = read_manifest(&args.pipeline)?;
+    let temporary = tempfile::tempdir().map_err(|error| data_dir_failed(format!("no temporary folder: {error}")))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| internal(format!("no runtime: {error}")))?;
+    let clock = SystemClock::shared();
+    let host = Host::open(HostOptions {
+        data_dir: args.data_dir.clone().unwrap_or_else(|| temporary.path().to_path_buf()),
+        clock: clock.clone(),
+        component_bytes_max: COMPONENT_BYTES_MAX,
+        runtime: runtime.handle().clone(),
+    })?;
+    let interrupted = watch_interrupts(&runtime);
+    let text = push_components(&manifest, |path| push(&host, path))?;
+    let job = host.submit(Submission {
+        manifest: text,
+        file_name: manifest.name.clone(),
+        base_dir: Some(manifest.base_dir.clone()),
+        from_savepoint: args.from_savepoint.clone(),
+    })?;
+    for warning in &job.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let mut progress = Progress::new(&manifest.pipeline, clock);
+    let job = watch(&host, &job.summary.id, &interrupted, &mut progress);
+    host.shutdown();
+    let job = job?;
+    progress.finish(&job);
+    if json {
+        print::json(&job)?;
+    }
+    match job.summary.status {
+        JobStatus::Failed => Err(failure(&job)),
+        JobStatus::Cancelled => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn push(host: &Host, path: &Path) -> Result<String> {
+    let mut upload = host.new_upload()?;
+    let digest = copy_component(path, upload.as_file_mut())?;
+    let component = host.add_component(upload, digest, None);
+    Ok(component.map_err(|error| error.context(path.display()))?.sha256)
+}
+
+/// Shows progress until the job has ended; an interrupt cancels it.
+fn watch(host: &Host, id: &str, interrupted: &AtomicBool, progress: &mut Progress) -> Result<JobDetail> {
+    let mut cancelled = false;
+    loop {
+        let job = host.await_end(id, POLL)?;
+        progress.show(&job);
+        if job.summary.status.is_final() {
+            return Ok(job);
+        }
+        if !cancelled && interrupted.load(Ordering::Relaxed) {
+            cancelled = true;
+            // It may have ended just now, which the next round tells.
+            let _ = host.cancel(id);
+        }
+    }
+}
+
+/// Is set by the first Ctrl-C; the second one ends the process at once.
+fn watch_interrupts(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    runtime.spawn(async move {
+        stop_asked().await;
+        flag.store(true, Ordering::Relaxed);
+        stop_asked().await;
+        std::process::exit(i32::from(EXIT_INTERRUPTED));
+    });
+    interrupted
+}

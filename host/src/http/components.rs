@@ -1,0 +1,135 @@
+//! Components: upload, list, show, remove.
+//!
+//! An upload goes to a temporary file while it is hashed; whatever goes wrong on the way, dropping the file leaves nothing.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use tokio::io::AsyncWriteExt;
+use utoipa::IntoParams;
+
+use super::{Api, Problem, blocking};
+use crate::error::{Error, Result, component_too_large, component_truncated, data_dir_failed, request_invalid};
+use crate::job::view::ComponentView;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PushQuery {
+    /// A name for the component: `name@version`.
+    name: Option<String>,
+}
+
+/// All components, with what they describe of themselves.
+#[utoipa::path(get, path = "/v1/components", tag = "components",
+    responses((status = 200, body = Vec<ComponentView>), Problem))]
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ComponentView>>, Problem> {
+    Ok(Json(blocking(&api, |host| Ok(host.components())).await?))
+}
+
+/// Uploads a component. It is checked before it is stored; what is refused leaves nothing behind.
+#[utoipa::path(post, path = "/v1/components", tag = "components", params(PushQuery,
+    ("x-content-sha256" = Option<String>, Header, description = "SHA-256 of the body in hex; compared with what arrives")),
+    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    responses((status = 201, body = ComponentView), Problem))]
+pub(super) async fn push(
+    State(api): State<Api>,
+    query: Result<Query<PushQuery>, QueryRejection>,
+    request: Request,
+) -> Result<impl IntoResponse, Problem> {
+    let Query(query) = query.map_err(|rejection| request_invalid(rejection.body_text()))?;
+    let (parts, body) = request.into_parts();
+    let wanted = wanted_digest(&parts.headers)?;
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > api.component_bytes_max) {
+        return Err(too_large(api.component_bytes_max).into());
+    }
+    let file = blocking(&api, |host| host.new_upload()).await?;
+    let digest = receive(body, &file, api.component_bytes_max, length).await?;
+    if let Some(wanted) = wanted
+        && wanted != digest
+    {
+        let message = format!("what arrived has the SHA-256 {}, not the one that was announced", hex::encode(digest));
+        return Err(component_truncated(message).into());
+    }
+    let component = blocking(&api, move |host| host.add_component(file, digest, query.name.as_deref())).await?;
+    let location = format!("/v1/components/sha256:{}", component.sha256);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(component)))
+}
+
+/// One component, by `sha256:...`, `name@version`, or a name alone for the newest.
+#[utoipa::path(get, path = "/v1/components/{reference}", tag = "components", params(("reference" = String, Path)),
+    responses((status = 200, body = ComponentView), Problem))]
+pub(super) async fn show(
+    State(api): State<Api>,
+    reference: Result<Path<String>, PathRejection>,
+) -> Result<Json<ComponentView>, Problem> {
+    let reference = path_of(reference)?;
+    Ok(Json(blocking(&api, move |host| host.component(&reference)).await?))
+}
+
+/// Removes a component that no job needs.
+#[utoipa::path(delete, path = "/v1/components/{reference}", tag = "components", params(("reference" = String, Path)),
+    responses((status = 204), Problem))]
+pub(super) async fn remove(
+    State(api): State<Api>,
+    reference: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let reference = path_of(reference)?;
+    blocking(&api, move |host| host.remove_component(&reference)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) fn path_of<T>(path: Result<Path<T>, PathRejection>) -> Result<T> {
+    path.map(|Path(value)| value).map_err(|rejection| request_invalid(rejection.body_text()))
+}
+
+fn wanted_digest(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
+    let Some(value) = headers.get("x-content-sha256") else { return Ok(None) };
+    let mut digest = [0; 32];
+    hex::decode_to_slice(value.as_bytes(), &mut digest)
+        .map_err(|_| request_invalid("the header x-content-sha256 must be 64 hexadecimal digits"))?;
+    Ok(Some(digest))
+}
+
+fn too_large(bytes_max: u64) -> Error {
+    component_too_large(format!("the component is larger than {}", bytesize::ByteSize::b(bytes_max))).hint(
+        "build it with `cofferdam build` (release mode, stripped), or start the server with a larger --component-max",
+    )
+}
+
+/// Writes a body to `file` and returns its SHA-256. Refuses more than `bytes_max` bytes, and fewer or more than `length`.
+pub(super) async fn receive(body: Body, file: &NamedTempFile, bytes_max: u64, length: Option<u64>) -> Result<[u8; 32]> {
+    let failed = |error: std::io::Error| data_dir_failed(format!("cannot store the upload: {error}"));
+    let mut writer = tokio::fs::File::from_std(file.as_file().try_clone().map_err(failed)?);
+    let mut stream = body.into_data_stream();
+    let mut digest = Sha256::new();
+    let mut received: u64 = 0;
+    while let Some(chunk) = stream.next().await {
+        let chunk =
+            chunk.map_err(|error| component_truncated(format!("the upload ended after {received} bytes: {error}")))?;
+        received = received.saturating_add(chunk.len() as u64);
+        if received > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        digest.update(&chunk);
+        writer.write_all(&chunk).await.map_err(failed)?;
+    }
+    if let Some(length) = length
+        && length != received
+    {
+        return Err(component_truncated(format!("{received} bytes arrived of {length} that were announced")));
+    }
+    if received == 0 {
+        return Err(component_truncated("the upload has no bytes"));
+    }
+    writer.flush().await.map_err(failed)?;
+    Ok(digest.finalize().into())
+}

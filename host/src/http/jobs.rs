@@ -1,0 +1,154 @@
+//! Jobs: submit, list, show, cancel, stop; savepoints, triggered and then polled; checkpoints.
+
+use std::path::PathBuf;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::components::path_of;
+use super::{Api, Problem, blocking, read_body};
+use crate::error::{Result, request_invalid, request_too_large};
+use crate::job::Submission;
+use crate::job::view::{CheckpointSummary, JobDetail, JobSummary, SavepointView};
+
+/// Far more than any pipeline that a person writes.
+const MANIFEST_BYTES_MAX: usize = 1 << 20;
+const MANIFEST_TYPE: &str = "application/toml";
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SubmitQuery {
+    /// What errors call the manifest.
+    #[serde(default = "default_file_name")]
+    file_name: String,
+    /// The folder, on the server's machine, where the manifest's relative paths begin.
+    #[param(value_type = Option<String>)]
+    base_dir: Option<PathBuf>,
+    /// A savepoint's folder, on the server's machine, to begin from.
+    #[param(value_type = Option<String>)]
+    from_savepoint: Option<PathBuf>,
+}
+
+fn default_file_name() -> String {
+    "pipeline.toml".to_string()
+}
+
+/// All jobs that the server knows.
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", responses((status = 200, body = Vec<JobSummary>), Problem))]
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<JobSummary>>, Problem> {
+    Ok(Json(blocking(&api, |host| Ok(host.jobs())).await?))
+}
+
+/// Submits a manifest. It is checked whole, with its components, before the job exists.
+#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery),
+    request_body(content = String, content_type = "application/toml"),
+    responses((status = 201, body = JobDetail), Problem))]
+pub(super) async fn submit(
+    State(api): State<Api>,
+    query: Result<Query<SubmitQuery>, QueryRejection>,
+    request: Request,
+) -> Result<impl IntoResponse, Problem> {
+    let Query(query) = query.map_err(|rejection| request_invalid(rejection.body_text()))?;
+    if query.base_dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
+        return Err(request_invalid("base_dir must be an absolute path").into());
+    }
+    let (parts, body) = request.into_parts();
+    check_content_type(&parts.headers)?;
+    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > MANIFEST_BYTES_MAX) {
+        return Err(request_too_large(format!("a manifest has at most {MANIFEST_BYTES_MAX} bytes")).into());
+    }
+    let bytes = read_body(body, MANIFEST_BYTES_MAX).await?;
+    let manifest = String::from_utf8(bytes).map_err(|_| request_invalid("the manifest is not UTF-8"))?;
+    let SubmitQuery { file_name, base_dir, from_savepoint } = query;
+    let submission = Submission { manifest, file_name, base_dir, from_savepoint };
+    let job = blocking(&api, move |host| host.submit(submission)).await?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(MANIFEST_TYPE) {
+        return Ok(());
+    }
+    let error = request_invalid(format!("the body must be {MANIFEST_TYPE}, not `{given}`"))
+        .hint(format!("send the header content-type: {MANIFEST_TYPE}"));
+    Err(Problem::with_status(error, StatusCode::UNSUPPORTED_MEDIA_TYPE))
+}
+
+/// One job, by its id or its name.
+#[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
+    responses((status = 200, body = JobDetail), Problem))]
+pub(super) async fn show(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<JobDetail>, Problem> {
+    let id = path_of(id)?;
+    Ok(Json(blocking(&api, move |host| host.job(&id)).await?))
+}
+
+/// Cancels a job. What it wrote since its last checkpoint is not published.
+#[utoipa::path(post, path = "/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)),
+    responses((status = 202, body = JobSummary), Problem))]
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let id = path_of(id)?;
+    let job = blocking(&api, move |host| host.cancel(&id)).await?;
+    Ok((StatusCode::ACCEPTED, Json(job)))
+}
+
+/// Takes a savepoint and stops the job when it is complete. Poll the request-id below `savepoints`.
+#[utoipa::path(post, path = "/v1/jobs/{id}/stop", tag = "jobs", params(("id" = String, Path)),
+    responses((status = 202, body = SavepointView), Problem))]
+pub(super) async fn stop(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let id = path_of(id)?;
+    let savepoint = blocking(&api, move |host| host.stop(&id)).await?;
+    Ok((StatusCode::ACCEPTED, Json(savepoint)))
+}
+
+/// Triggers a savepoint; the job goes on. Poll the request-id.
+#[utoipa::path(post, path = "/v1/jobs/{id}/savepoints", tag = "jobs", params(("id" = String, Path)),
+    responses((status = 202, body = SavepointView), Problem))]
+pub(super) async fn trigger_savepoint(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let id = path_of(id)?;
+    let savepoint = blocking(&api, move |host| host.trigger_savepoint(&id)).await?;
+    Ok((StatusCode::ACCEPTED, Json(savepoint)))
+}
+
+/// How a savepoint that was triggered stands.
+#[utoipa::path(get, path = "/v1/jobs/{id}/savepoints/{request_id}", tag = "jobs",
+    params(("id" = String, Path), ("request_id" = String, Path)),
+    responses((status = 200, body = SavepointView), Problem))]
+pub(super) async fn show_savepoint(
+    State(api): State<Api>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<SavepointView>, Problem> {
+    let (id, request_id) = path_of(path)?;
+    Ok(Json(blocking(&api, move |host| host.savepoint(&id, &request_id)).await?))
+}
+
+/// The checkpoints of a job, newest first.
+#[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints", tag = "jobs", params(("id" = String, Path)),
+    responses((status = 200, body = Vec<CheckpointSummary>), Problem))]
+pub(super) async fn checkpoints(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Vec<CheckpointSummary>>, Problem> {
+    let id = path_of(id)?;
+    Ok(Json(blocking(&api, move |host| host.checkpoints(&id)).await?))
+}

@@ -1,0 +1,106 @@
+//! Errors as RFC 9457 problem documents.
+
+use std::collections::BTreeMap;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
+
+use crate::error::{Error, ErrorKind};
+
+const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub struct Problem {
+    error: Error,
+    status: StatusCode,
+}
+
+/// The document that a client reads.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemBody {
+    /// Where the code is explained: `/docs/errors#CODE`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// A stable code of docs/errors.md.
+    pub code: String,
+    pub detail: String,
+    /// What would be right, or what to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<ProblemLocation>,
+}
+
+/// A place in the manifest: 1-based line and column.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemLocation {
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Problem {
+    /// An error under another status than that of its kind.
+    pub fn with_status(error: Error, status: StatusCode) -> Problem {
+        Problem { error, status }
+    }
+
+    fn body(self) -> ProblemBody {
+        let Problem { error, status } = self;
+        ProblemBody {
+            kind: format!("/docs/errors#{}", error.code),
+            title: error.code.replace('-', " "),
+            status: status.as_u16(),
+            code: error.code.to_string(),
+            detail: error.message,
+            hint: error.hint,
+            location: error.location.map(|place| ProblemLocation {
+                file: place.file,
+                line: place.line,
+                column: place.column,
+            }),
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        let status = match error.kind {
+            ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::Environment => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem { error, status }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        if status.is_server_error() {
+            tracing::error!(error = %self.error, "a request failed");
+        }
+        let body = serde_json::to_vec(&self.body()).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        response
+    }
+}
+
+impl IntoResponses for Problem {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let content = Content::new(Some(RefOr::Ref(Ref::from_schema_name(ProblemBody::name()))));
+        let response = ResponseBuilder::new().description("Not a success").content(CONTENT_TYPE, content).build();
+        BTreeMap::from([("default".to_string(), RefOr::T(response))])
+    }
+}

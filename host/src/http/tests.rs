@@ -1,0 +1,205 @@
+//! The shapes of answers, the limits, and who may ask; over a host without jobs.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use futures_util::stream;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::job::HostOptions;
+
+const COMPONENT_BYTES_MAX: u64 = 1000;
+
+struct Server {
+    router: Router,
+    dir: TempDir,
+}
+
+impl Server {
+    fn new() -> Server {
+        let dir = TempDir::new().unwrap();
+        let host = Host::open(HostOptions {
+            data_dir: dir.path().to_path_buf(),
+            clock: Arc::new(ManualClock::default()),
+            component_bytes_max: COMPONENT_BYTES_MAX,
+            runtime: tokio::runtime::Handle::current(),
+        })
+        .unwrap();
+        let allowed = AllowedHosts::new("127.0.0.1:7070".parse().unwrap(), Vec::new());
+        Server { router: router(host, COMPONENT_BYTES_MAX, allowed), dir }
+    }
+
+    async fn ask(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// All files below the data folder.
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        let (mut files, mut folders) = (Vec::new(), vec![self.dir.path().to_path_buf()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files.sort();
+        files
+    }
+}
+
+fn request(method: &str, uri: &str) -> axum::http::request::Builder {
+    Request::builder().method(method).uri(uri).header("host", "localhost:7070")
+}
+
+async fn json(response: Response<Body>) -> Value {
+    serde_json::from_slice(&read_body(response.into_body(), 1 << 20).await.unwrap()).unwrap()
+}
+
+/// Checks the form of a problem document and returns it.
+async fn problem(response: Response<Body>, status: u16, code: &str) -> Value {
+    assert_eq!(response.status().as_u16(), status);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let body = json(response).await;
+    assert_eq!((body["code"].as_str(), body["status"].as_u64()), (Some(code), Some(u64::from(status))), "{body}");
+    assert_eq!(body["type"], format!("/docs/errors#{code}"));
+    assert!(body["title"].is_string() && body["detail"].is_string());
+    body
+}
+
+#[tokio::test]
+async fn health_and_description() {
+    let server = Server::new();
+    let response = server.ask(request("GET", "/v1/health").body(Body::empty()).unwrap()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(json(response).await["status"], "ok");
+
+    let response = server.ask(request("GET", "/v1/openapi.json").body(Body::empty()).unwrap()).await;
+    let openapi = json(response).await;
+    let paths = openapi["paths"].as_object().unwrap();
+    let mut operations: Vec<String> = paths
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
+        .collect();
+    operations.sort();
+    assert_eq!(
+        operations,
+        [
+            "delete /v1/components/{reference}",
+            "get /v1/components",
+            "get /v1/components/{reference}",
+            "get /v1/health",
+            "get /v1/jobs",
+            "get /v1/jobs/{id}",
+            "get /v1/jobs/{id}/checkpoints",
+            "get /v1/jobs/{id}/savepoints/{request_id}",
+            "post /v1/components",
+            "post /v1/jobs",
+            "post /v1/jobs/{id}/cancel",
+            "post /v1/jobs/{id}/savepoints",
+            "post /v1/jobs/{id}/stop",
+        ]
+    );
+    let problem = &paths["/v1/jobs"]["post"]["responses"]["default"]["content"]["application/problem+json"];
+    assert_eq!(problem["schema"]["$ref"], "#/components/schemas/ProblemBody");
+    for schema in ["ProblemBody", "ProblemLocation", "JobDetail", "ComponentView"] {
+        assert!(openapi["components"]["schemas"][schema].is_object(), "{schema}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_answers_in_the_same_form() {
+    let server = Server::new();
+    let ask = async |method: &str, uri: &str| server.ask(request(method, uri).body(Body::empty()).unwrap()).await;
+    problem(ask("GET", "/v1/nothing").await, 404, "request-not-found").await;
+    problem(ask("GET", "/").await, 404, "request-not-found").await;
+    let response = ask("PUT", "/v1/jobs").await;
+    assert!(response.headers()["allow"].to_str().unwrap().contains("POST"));
+    problem(response, 405, "request-not-found").await;
+    problem(ask("POST", "/v1/components?nme=x@1").await, 400, "request-invalid").await;
+    problem(ask("GET", "/v1/jobs/%FF").await, 400, "request-invalid").await;
+    problem(ask("GET", "/v1/jobs/unknown").await, 404, "job-not-found").await;
+    problem(ask("GET", "/v1/components/unknown").await, 404, "component-not-found").await;
+}
+
+#[tokio::test]
+async fn only_this_machine_may_ask() {
+    let server = Server::new();
+    let from = |host: &str| Request::builder().uri("/v1/health").header("host", host).body(Body::empty()).unwrap();
+    problem(server.ask(from("evil.example:7070")).await, 403, "request-invalid").await;
+    let none = Request::builder().uri("/v1/health").body(Body::empty()).unwrap();
+    problem(server.ask(none).await, 403, "request-invalid").await;
+    let absolute = Request::builder().uri("http://evil.example/v1/health").header("host", "localhost");
+    problem(server.ask(absolute.body(Body::empty()).unwrap()).await, 403, "request-invalid").await;
+
+    for origin in ["http://evil.example", "null", "http://localhost:1"] {
+        let cross = request("POST", "/v1/jobs/x/cancel").header("origin", origin).body(Body::empty()).unwrap();
+        problem(server.ask(cross).await, 403, "request-invalid").await;
+    }
+    let same = request("POST", "/v1/jobs/x/cancel").header("origin", "http://localhost:7070").body(Body::empty());
+    problem(server.ask(same.unwrap()).await, 404, "job-not-found").await;
+}
+
+#[tokio::test]
+async fn a_manifest_is_bounded_text_of_its_type() {
+    let server = Server::new();
+    let submit = |content_type: &str, body: Body| {
+        request("POST", "/v1/jobs").header("content-type", content_type).body(body).unwrap()
+    };
+    problem(server.ask(submit("text/plain", "name = 1".into())).await, 415, "request-invalid").await;
+    problem(server.ask(submit("application/toml", vec![0xff, 0xfe].into())).await, 400, "request-invalid").await;
+    let chunks = stream::iter((0..3).map(|_| Ok::<_, std::io::Error>(vec![b'#'; 1 << 19])));
+    let chunked = submit("application/toml; charset=utf-8", Body::from_stream(chunks));
+    problem(server.ask(chunked).await, 413, "request-too-large").await;
+    let mut announced = submit("application/toml", Body::empty());
+    announced.headers_mut().insert("content-length", "99999999".parse().unwrap());
+    problem(server.ask(announced).await, 413, "request-too-large").await;
+    let relative = request("POST", "/v1/jobs?base_dir=here").header("content-type", "application/toml");
+    problem(server.ask(relative.body(Body::empty()).unwrap()).await, 400, "request-invalid").await;
+}
+
+#[tokio::test]
+async fn a_refused_upload_leaves_nothing() {
+    let server = Server::new();
+    let before = server.files();
+    let upload = |body: Body| request("POST", "/v1/components").body(body).unwrap();
+    problem(server.ask(upload(vec![0; 1001].into())).await, 413, "component-too-large").await;
+    let chunks = stream::iter((0..11).map(|_| Ok::<_, std::io::Error>(vec![0; 100])));
+    problem(server.ask(upload(Body::from_stream(chunks))).await, 413, "component-too-large").await;
+    problem(server.ask(upload(Body::empty())).await, 400, "component-truncated").await;
+    let broken = stream::iter([Ok(vec![0; 100]), Err(std::io::Error::other("connection reset"))]);
+    problem(server.ask(upload(Body::from_stream(broken))).await, 400, "component-truncated").await;
+    let mut short = upload(vec![0; 100].into());
+    short.headers_mut().insert("content-length", "200".parse().unwrap());
+    problem(server.ask(short).await, 400, "component-truncated").await;
+    let mut other = upload(vec![0; 100].into());
+    other.headers_mut().insert("x-content-sha256", "00".repeat(32).parse().unwrap());
+    problem(server.ask(other).await, 400, "component-truncated").await;
+    let mut odd = upload(vec![0; 100].into());
+    odd.headers_mut().insert("x-content-sha256", "zz".parse().unwrap());
+    problem(server.ask(odd).await, 400, "request-invalid").await;
+    assert_eq!(server.files(), before);
+}
+
+#[tokio::test]
+async fn an_upload_arrives_whole() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let chunks = stream::iter([Ok::<_, std::io::Error>(b"ab".to_vec()), Ok(b"c".to_vec())]);
+    let digest = components::receive(Body::from_stream(chunks), &file, 3, Some(3)).await.unwrap();
+    assert_eq!(hex::encode(digest), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_eq!(std::fs::read(file.path()).unwrap(), b"abc");
+}
+
+#[tokio::test]
+async fn an_error_keeps_its_place_and_hint() {
+    let place = crate::error::Location { file: "p.toml".into(), line: 3, column: 7 };
+    let error = crate::error::manifest_invalid("wrong").hint("do it so").at(place);
+    let body = problem(Problem::from(error).into_response(), 400, "manifest-invalid").await;
+    assert_eq!(body["hint"], "do it so");
+    assert_eq!(body["location"], serde_json::json!({ "file": "p.toml", "line": 3, "column": 7 }));
+}

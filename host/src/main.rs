@@ -1,0 +1,68 @@
+//! The `cofferdam` binary: reads the command line, carries out `serve`, and leaves the rest to [`cofferdam::cli`].
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use cofferdam::cli::{self, Cli, Command, ServeArgs};
+use cofferdam::clock::SystemClock;
+use cofferdam::error::{Result, data_dir_failed, internal};
+use cofferdam::http::{self, AllowedHosts};
+use cofferdam::job::{Host, HostOptions};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Serve(args) => {
+            init_log("info");
+            serve(args).map(|()| ExitCode::SUCCESS)
+        }
+        _ => {
+            init_log("warn");
+            cli::execute(cli)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Logs to stderr what `COFFERDAM_LOG` selects, such as `info,cofferdam::http=debug`.
+fn init_log(default: &str) {
+    let filter = match std::env::var("COFFERDAM_LOG") {
+        Ok(directives) => EnvFilter::try_new(&directives).unwrap_or_else(|error| {
+            eprintln!("warning: COFFERDAM_LOG is not understood ({error}); logging `{default}`");
+            EnvFilter::new(default)
+        }),
+        Err(_) => EnvFilter::new(default),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Serves until SIGINT or SIGTERM. Jobs keep their status: they go on at the next start.
+fn serve(args: &ServeArgs) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| internal(format!("no runtime: {error}")))?;
+    std::fs::create_dir_all(&args.data_dir)
+        .map_err(|error| data_dir_failed(format!("cannot make {}: {error}", args.data_dir.display())))?;
+    let component_bytes_max = args.component_max.as_u64();
+    let host = Host::open(HostOptions {
+        data_dir: args.data_dir.clone(),
+        clock: SystemClock::shared(),
+        component_bytes_max,
+        runtime: runtime.handle().clone(),
+    })?;
+    let listener = runtime.block_on(http::bind(args.listen))?;
+    let address = listener.local_addr().map_err(|error| internal(format!("no address: {error}")))?;
+    if !address.ip().is_loopback() {
+        eprintln!("warning: {address} can be reached from outside, and there is no authentication yet");
+    }
+    host.resume_jobs();
+    let router = http::router(host.clone(), component_bytes_max, AllowedHosts::new(address, args.allow_host.clone()));
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
+    let served = runtime.block_on(http::serve(listener, router, cli::stop_asked()));
+    host.shutdown();
+    served
+}

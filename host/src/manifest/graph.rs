@@ -1,0 +1,205 @@
+//! Wires the nodes: names become indices, inputs stand before those who read them, nothing is read by nobody.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use super::node::{RawInput, RawNode};
+use super::reader::{Text, suggestion};
+use super::{Disposition, FileFormat, Input, KeySelector, Node, NodeKind, Port, SourceConfig};
+use crate::error::{Error, Result, manifest_cycle, manifest_invalid, manifest_key, manifest_unknown_input};
+
+/// The nodes in topological order, otherwise as they were written.
+pub(super) fn wire(text: &Text<'_>, nodes: Vec<RawNode<'_>>) -> Result<Vec<Node>> {
+    check_kinds(text, &nodes)?;
+    let places: HashMap<&str, usize> = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
+    let mut edges: Vec<Vec<usize>> = Vec::with_capacity(nodes.len());
+    for node in &nodes {
+        let place = |input| resolve(text, &nodes, &places, node, input);
+        edges.push(node.inputs.iter().map(place).collect::<Result<_>>()?);
+        check_key(text, &nodes, node, edges.last().map_or(&[][..], Vec::as_slice))?;
+    }
+    let order = topological_order(text, &nodes, &edges)?;
+    check_readers(text, &nodes, &edges)?;
+
+    let mut new_place = vec![0; nodes.len()];
+    for (new, &old) in order.iter().enumerate() {
+        new_place[old] = new;
+    }
+    let mut wired: Vec<(usize, Node)> = nodes
+        .into_iter()
+        .zip(&edges)
+        .enumerate()
+        .map(|(old, (node, edges))| (new_place[old], finish(node, edges.iter().map(|&place| new_place[place]))))
+        .collect();
+    wired.sort_by_key(|(place, _)| *place);
+    Ok(wired.into_iter().map(|(_, node)| node).collect())
+}
+
+fn finish(node: RawNode<'_>, inputs: impl Iterator<Item = usize>) -> Node {
+    let inputs = inputs.zip(node.inputs).map(|(node, input)| Input { node, port: input.port }).collect();
+    Node {
+        id: node.id.to_string(),
+        parallelism: node.parallelism,
+        inputs,
+        key: node.key.map(|(key, _)| key),
+        kind: node.kind,
+    }
+}
+
+fn check_kinds(text: &Text<'_>, nodes: &[RawNode<'_>]) -> Result<()> {
+    let missing = |what: &str, example: &str| {
+        manifest_invalid(format!("the pipeline has no {what}"))
+            .hint(format!("add a table like {example}"))
+            .at(text.location(&(0..0)))
+    };
+    if !nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
+        return Err(missing("source", "[source.lines] with connector = \"file\""));
+    }
+    if !nodes.iter().any(|node| matches!(node.kind, NodeKind::Sink(_))) {
+        return Err(missing("sink", "[sink.out] with connector = \"stdout\""));
+    }
+    Ok(())
+}
+
+/// The place of the node that `input` names, if it has such an output.
+fn resolve(
+    text: &Text<'_>,
+    nodes: &[RawNode<'_>],
+    places: &HashMap<&str, usize>,
+    reader: &RawNode<'_>,
+    input: &RawInput<'_>,
+) -> Result<usize> {
+    let at = |error: Error| error.at(text.location(&input.span));
+    let Some(&place) = places.get(input.node) else {
+        let producers = nodes.iter().filter(|node| !matches!(node.kind, NodeKind::Sink(_))).map(|node| node.id);
+        let message = format!("`{}` reads `{}`, which is not there", reader.id, input.node);
+        return Err(at(manifest_unknown_input(message).hint(suggestion(input.node, producers, "there are"))));
+    };
+    match (&nodes[place].kind, &input.port) {
+        (NodeKind::Sink(_), _) => {
+            Err(at(manifest_unknown_input(format!("`{}` reads `{}`, but a sink has no output", reader.id, input.node))))
+        }
+        (NodeKind::Source(_), Port::Side(_) | Port::DeadLetter) => Err(at(manifest_unknown_input(format!(
+            "`{}` reads a side output of `{}`, but a source has one output only",
+            reader.id, input.node
+        ))
+        .hint(format!("write input = \"{}\"", input.node)))),
+        (NodeKind::Operator(operator), Port::DeadLetter) if operator.on_fault != Disposition::DeadLetter => {
+            Err(at(manifest_invalid(format!(
+                "`{}` reads `{}.dead-letter`, but nothing is ever sent there",
+                reader.id, input.node
+            ))
+            .hint(format!("set on_fault = \"dead-letter\" in [operator.{}]", input.node))))
+        }
+        _ => Ok(place),
+    }
+}
+
+/// Refuses a key that the sources read by `node` cannot have. Of other operators only their components can tell.
+fn check_key(text: &Text<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs: &[usize]) -> Result<()> {
+    let Some((key, span)) = &node.key else { return Ok(()) };
+    for &place in inputs {
+        let NodeKind::Source(source) = &nodes[place].kind else { continue };
+        let id = nodes[place].id;
+        let why = match (key, &source.connector) {
+            (KeySelector::Emitted, _) => format!("the source `{id}` emits no keys"),
+            (KeySelector::Field(_) | KeySelector::Column(_), SourceConfig::File { format: FileFormat::Lines, .. }) => {
+                format!("the source `{id}` gives whole lines, which have no fields: set its `format`")
+            }
+            (KeySelector::Column(_), SourceConfig::File { format: FileFormat::Ndjson, .. }) => {
+                format!("the source `{id}` gives JSON, which has fields and no columns")
+            }
+            (KeySelector::Field(_), SourceConfig::File { format: FileFormat::Csv, header: false, .. }) => {
+                format!("the source `{id}` has no header, so that its columns have no names: use `column`")
+            }
+            _ => continue,
+        };
+        return Err(manifest_key(format!("`key` of `{}`: {why}", node.id)).at(text.location(span)));
+    }
+    Ok(())
+}
+
+/// Kahn's algorithm; among nodes that are ready the one written first comes first.
+fn topological_order(text: &Text<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>]) -> Result<Vec<usize>> {
+    let mut waits_for: Vec<usize> = edges.iter().map(Vec::len).collect();
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (reader, inputs) in edges.iter().enumerate() {
+        for &input in inputs {
+            readers[input].push(reader);
+        }
+    }
+    let mut ready: BinaryHeap<Reverse<usize>> =
+        (0..nodes.len()).filter(|&place| waits_for[place] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(nodes.len());
+    while let Some(Reverse(place)) = ready.pop() {
+        order.push(place);
+        for &reader in &readers[place] {
+            waits_for[reader] -= 1;
+            if waits_for[reader] == 0 {
+                ready.push(Reverse(reader));
+            }
+        }
+    }
+    match (0..nodes.len()).find(|&place| waits_for[place] > 0) {
+        Some(stuck) => Err(cycle(text, nodes, edges, &waits_for, stuck)),
+        None => Ok(order),
+    }
+}
+
+/// Walks from a node that never became ready against the stream until a node comes twice.
+fn cycle(text: &Text<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>], waits_for: &[usize], stuck: usize) -> Error {
+    let mut path = vec![stuck];
+    let mut step_of = vec![None; nodes.len()];
+    step_of[stuck] = Some(0);
+    let mut place = stuck;
+    let first = loop {
+        // A node that waits has an input that waits as well.
+        let Some(&next) = edges[place].iter().find(|&&input| waits_for[input] > 0) else { break 0 };
+        if let Some(step) = step_of[next] {
+            break step;
+        }
+        step_of[next] = Some(path.len());
+        path.push(next);
+        place = next;
+    };
+    let around = &path[first..];
+    // Against the stream, so backwards is with it; it begins with the node that was written first.
+    let mut ids: Vec<usize> = around.iter().rev().copied().collect();
+    let start = ids.iter().enumerate().min_by_key(|(_, place)| **place).map_or(0, |(start, _)| start);
+    ids.rotate_left(start);
+    ids.extend(ids.first().copied());
+    let names: Vec<&str> = ids.iter().map(|&place| nodes[place].id).collect();
+    let span = ids.first().map_or(0..0, |&place| nodes[place].span.clone());
+    manifest_cycle(format!("the operators form a cycle: {}", names.join(" -> "))).at(text.location(&span))
+}
+
+/// Nothing may be lost silently: what is produced is read, dead letters too.
+fn check_readers(text: &Text<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>]) -> Result<()> {
+    let mut read = vec![false; nodes.len()];
+    let mut dead_letters_read = vec![false; nodes.len()];
+    for (node, inputs) in nodes.iter().zip(edges) {
+        for (input, &place) in node.inputs.iter().zip(inputs) {
+            read[place] = true;
+            dead_letters_read[place] |= input.port == Port::DeadLetter;
+        }
+    }
+    for (place, node) in nodes.iter().enumerate() {
+        let at = |error: Error| error.at(text.location(&node.span));
+        let id = node.id;
+        match &node.kind {
+            NodeKind::Operator(operator)
+                if operator.on_fault == Disposition::DeadLetter && !dead_letters_read[place] =>
+            {
+                return Err(at(manifest_invalid(format!("nobody reads the dead letters of `{id}`"))
+                    .hint(format!("add a sink with input = \"{id}.dead-letter\", or set on_fault = \"skip\""))));
+            }
+            NodeKind::Sink(_) => {}
+            _ if !read[place] => {
+                return Err(at(manifest_invalid(format!("nobody reads `{id}`"))
+                    .hint(format!("add a sink with input = \"{id}\"; connector = \"blackhole\" drops records"))));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! Reads `[source.ID]`, `[operator.ID]` and `[sink.ID]`, each for itself. How they are wired is checked by `graph`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
+use super::reader::{Item, Section, Text};
+use super::{
+    Disposition, FileFormat, KeySelector, Limits, NodeKind, OperatorNode, Port, SinkConfig, SourceConfig, SourceNode,
+    TimestampFormat, TimestampSelector, WatermarkSettings,
+};
+use crate::error::{Result, manifest_invalid, manifest_key, manifest_unknown_key};
+
+/// A node as it was written, its inputs still names.
+pub(super) struct RawNode<'a> {
+    pub id: &'a str,
+    /// Where its id stands.
+    pub span: Range<usize>,
+    pub parallelism: u32,
+    pub parallelism_span: Option<Range<usize>>,
+    pub inputs: Vec<RawInput<'a>>,
+    pub key: Option<(KeySelector, Range<usize>)>,
+    pub kind: NodeKind,
+}
+
+impl RawNode<'_> {
+    /// Fills in the pipeline's default.
+    pub fn parallelism_or(&mut self, default: u32) {
+        if self.parallelism_span.is_none() {
+            self.parallelism = default;
+        }
+    }
+}
+
+pub(super) struct RawInput<'a> {
+    pub node: &'a str,
+    pub port: Port,
+    pub span: Range<usize>,
+}
+
+/// All nodes, in the order in which they were written; ids are unique and well formed.
+pub(super) fn read_all<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Vec<RawNode<'a>>> {
+    let mut nodes = Vec::new();
+    for kind in ["source", "operator", "sink"] {
+        let Some(item) = top.get(kind) else { continue };
+        for (id, span, item) in item.section()?.entries() {
+            let what = format!("[{kind}.{id}]");
+            check_id(text, &what, id, &span)?;
+            if !item.is_table() {
+                let message = format!("`{id}` stands in [{kind}], where only tables may stand");
+                let hint = format!("a {kind} has an id: [{kind}.ID]");
+                return Err(manifest_invalid(message).hint(hint).at(text.location(&span)));
+            }
+            let section = item.section()?.called(what, span);
+            nodes.push(read(kind, id, &section)?);
+        }
+    }
+    nodes.sort_by_key(|node| node.span.start);
+    let mut seen = HashMap::new();
+    for node in &nodes {
+        if let Some(line) = seen.insert(node.id, text.location(&node.span).line) {
+            let message = format!("two nodes have the id `{}`; the other one is in line {line}", node.id);
+            return Err(manifest_invalid(message).at(text.location(&node.span)));
+        }
+    }
+    Ok(nodes)
+}
+
+fn read<'a>(kind: &str, id: &'a str, section: &Section<'a>) -> Result<RawNode<'a>> {
+    let kind = match kind {
+        "source" => NodeKind::Source(source(section)?),
+        "operator" => NodeKind::Operator(operator(section)?),
+        _ => NodeKind::Sink(sink(section)?),
+    };
+    let parallelism_item = section.get("parallelism");
+    Ok(RawNode {
+        id,
+        span: section.span.clone(),
+        parallelism: parallelism_item.as_ref().map(parallelism).transpose()?.unwrap_or(1),
+        parallelism_span: parallelism_item.map(|item| item.span),
+        inputs: if matches!(kind, NodeKind::Source(_)) { Vec::new() } else { inputs(section)? },
+        key: section.get("key").map(|item| key(&item).map(|key| (key, item.span.clone()))).transpose()?,
+        kind,
+    })
+}
+
+#[derive(Clone, Copy)]
+enum SourceKind {
+    File,
+    Generator,
+    Socket,
+}
+
+fn source(section: &Section<'_>) -> Result<SourceNode> {
+    const COMMON: &[&str] = &["connector", "timestamp", "watermark", "rate", "parallelism"];
+    const FILE: &[&str] = &["path", "format", "header"];
+    const GENERATOR: &[&str] = &["records", "template", "keys"];
+    const SOCKET: &[&str] = &["address"];
+    section.check_keys(&[COMMON, FILE, GENERATOR, SOCKET].concat())?;
+    let connectors = [("file", SourceKind::File), ("generator", SourceKind::Generator), ("socket", SourceKind::Socket)];
+    let item = section.need("connector")?;
+    let (connector, own) = match item.choose(&connectors)? {
+        SourceKind::File => (file_source(section)?, FILE),
+        SourceKind::Generator => (generator(section)?, GENERATOR),
+        SourceKind::Socket => (SourceConfig::Socket { address: address(&section.need("address")?)? }, SOCKET),
+    };
+    refuse_keys_of_others(section, &item, &[COMMON, own].concat())?;
+    let timestamp = section.get("timestamp").map(|item| timestamp(&item, &connector)).transpose()?;
+    let watermark = section.get("watermark").map(|item| watermark(&item)).transpose()?;
+    let rate = section.get("rate").map(|item| item.count(1, u64::MAX)).transpose()?;
+    Ok(SourceNode { connector, timestamp, watermark, rate })
+}
+
+/// A key that another connector has: not unknown, but of no effect here.
+fn refuse_keys_of_others(section: &Section<'_>, connector: &Item<'_>, known: &[&str]) -> Result<()> {
+    let stray = section.entries().into_iter().find(|(key, ..)| !known.contains(key));
+    let Some((key, span, item)) = stray else { return Ok(()) };
+    let connector = connector.as_str().unwrap_or_default();
+    let message = format!("{} has no key `{key}` with connector = \"{connector}\"", section.what);
+    Err(manifest_unknown_key(message).at(item.text.location(&span)))
+}
+
+fn file_source(section: &Section<'_>) -> Result<SourceConfig> {
+    let path = PathBuf::from(section.need("path")?.string()?);
+    let formats = [("lines", FileFormat::Lines), ("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
+    let format = section.get("format").map(|item| item.choose(&formats)).transpose()?.unwrap_or(FileFormat::Lines);
+    let header = match section.get("header") {
+        Some(item) if format != FileFormat::Csv => return Err(item.invalid("means nothing without format = \"csv\"")),
+        Some(item) => item.bool()?,
+        None => format == FileFormat::Csv,
+    };
+    Ok(SourceConfig::File { path, format, header })
+}
+
+fn generator(section: &Section<'_>) -> Result<SourceConfig> {
+    let records = section.get("records").map(|item| item.count(0, u64::MAX)).transpose()?;
+    let template = section.get("template").map(|item| item.string()).transpose()?.unwrap_or("{n}").to_string();
+    let keys = section.get("keys").map(|item| item.count(1, u64::MAX)).transpose()?.unwrap_or(100);
+    Ok(SourceConfig::Generator { records, template, keys })
+}
+
+fn address(item: &Item<'_>) -> Result<String> {
+    let address = item.string()?;
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address.to_string()),
+        _ => Err(item.invalid("must be a host and a port, like \"localhost:9000\"")),
+    }
+}
+
+fn timestamp(item: &Item<'_>, connector: &SourceConfig) -> Result<TimestampSelector> {
+    let section = item.section()?;
+    section.check_keys(&["field", "column", "format"])?;
+    let at = place(item, &section)?;
+    let formats = [
+        ("rfc3339", TimestampFormat::Rfc3339),
+        ("unix-ms", TimestampFormat::UnixMs),
+        ("unix-s", TimestampFormat::UnixS),
+    ];
+    let format = section.need("format")?.choose(&formats)?;
+    let misplaced = match (connector, &at) {
+        (SourceConfig::File { format: FileFormat::Lines, .. }, _) => Some("format = \"lines\" has no fields"),
+        (SourceConfig::File { format: FileFormat::Ndjson, .. }, KeySelector::Column(_)) => {
+            Some("JSON has fields, not columns")
+        }
+        (SourceConfig::File { format: FileFormat::Csv, header: false, .. }, KeySelector::Field(_)) => {
+            Some("without a header columns have no names: use `column`, counted from 0")
+        }
+        _ => None,
+    };
+    match misplaced {
+        Some(why) => Err(item.error(manifest_key(format!("{}: {why}", item.what)))),
+        None => Ok(TimestampSelector { at, format }),
+    }
+}
+
+fn watermark(item: &Item<'_>) -> Result<WatermarkSettings> {
+    let section = item.section()?;
+    section.check_keys(&["out_of_orderness"])?;
+    Ok(WatermarkSettings { out_of_orderness: section.need("out_of_orderness")?.duration(Duration::ZERO)? })
+}
+
+const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" } or { column = 0 } (counted from 0)";
+
+/// `field` or `column` of a table, exactly one of them.
+fn place(item: &Item<'_>, section: &Section<'_>) -> Result<KeySelector> {
+    match (section.get("field"), section.get("column")) {
+        (Some(field), None) => Ok(KeySelector::Field(field.string()?.to_string())),
+        (None, Some(column)) => {
+            let place = column.integer().and_then(|place| u32::try_from(place).ok());
+            let place = place.and_then(|place| usize::try_from(place).ok());
+            place.map(KeySelector::Column).ok_or_else(|| {
+                column.error(manifest_key(format!("{} must be a column's place, counted from 0", column.what)))
+            })
+        }
+        _ => Err(item.error(manifest_key(format!("{} needs either `field` or `column`", item.what)))),
+    }
+}
+
+fn key(item: &Item<'_>) -> Result<KeySelector> {
+    if item.is_table() {
+        let section = item.section()?;
+        section.check_keys(&["field", "column"])?;
+        return place(item, &section).map_err(|error| error.hint(KEY_HINT));
+    }
+    match item.as_str() {
+        Some("value") => Ok(KeySelector::Value),
+        Some("emitted") => Ok(KeySelector::Emitted),
+        _ => Err(item.error(manifest_key(format!("{} is not a key", item.what)).hint(KEY_HINT))),
+    }
+}
+
+fn operator(section: &Section<'_>) -> Result<OperatorNode> {
+    section.check_keys(&[
+        "input",
+        "inputs",
+        "key",
+        "component",
+        "function",
+        "config",
+        "on_fault",
+        "limits",
+        "parallelism",
+    ])?;
+    let dispositions =
+        [("fail", Disposition::Fail), ("skip", Disposition::Skip), ("dead-letter", Disposition::DeadLetter)];
+    let on_fault = section.get("on_fault").map(|item| item.choose(&dispositions)).transpose()?;
+    Ok(OperatorNode {
+        component: section.need("component")?.string()?.to_string(),
+        function: section.need("function")?.string()?.to_string(),
+        config: section.get("config").map(|item| config(&item)).transpose()?.unwrap_or_default(),
+        on_fault: on_fault.unwrap_or(Disposition::Fail),
+        limits: section.get("limits").map(|item| limits(&item)).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn config(item: &Item<'_>) -> Result<BTreeMap<String, String>> {
+    let entries = item.section()?.entries();
+    entries.into_iter().map(|(key, _, item)| Ok((key.to_string(), item.scalar_text()?))).collect()
+}
+
+fn limits(item: &Item<'_>) -> Result<Limits> {
+    let section = item.section()?;
+    section.check_keys(&["memory", "deadline", "output"])?;
+    let mut limits = Limits::default();
+    if let Some(item) = section.get("memory") {
+        // From one page of WebAssembly to what 32 bits address.
+        limits.memory_bytes = item.bytes(64 << 10, 4 << 30)?;
+    }
+    if let Some(item) = section.get("deadline") {
+        limits.deadline = item.duration(Duration::from_millis(1))?;
+    }
+    if let Some(item) = section.get("output") {
+        limits.output_bytes = item.bytes(1, COLUMN_BYTES_MAX)?;
+    }
+    Ok(limits)
+}
+
+#[derive(Clone, Copy)]
+enum SinkKind {
+    File,
+    Stdout,
+    Blackhole,
+}
+
+fn sink(section: &Section<'_>) -> Result<SinkConfig> {
+    const COMMON: &[&str] = &["input", "inputs", "connector", "parallelism"];
+    const FILE: &[&str] = &["path"];
+    section.check_keys(&[COMMON, FILE].concat())?;
+    let connectors = [("file", SinkKind::File), ("stdout", SinkKind::Stdout), ("blackhole", SinkKind::Blackhole)];
+    let item = section.need("connector")?;
+    let (sink, own) = match item.choose(&connectors)? {
+        SinkKind::File => (SinkConfig::File { path: PathBuf::from(section.need("path")?.string()?) }, FILE),
+        SinkKind::Stdout => (SinkConfig::Stdout, &[][..]),
+        SinkKind::Blackhole => (SinkConfig::Blackhole, &[][..]),
+    };
+    refuse_keys_of_others(section, &item, &[COMMON, own].concat())?;
+    Ok(sink)
+}
+
+/// `input` or `inputs`: one name or a list of them.
+fn inputs<'a>(section: &Section<'a>) -> Result<Vec<RawInput<'a>>> {
+    let item = match (section.get("input"), section.get("inputs")) {
+        (Some(_), Some(inputs)) => return Err(inputs.invalid("cannot stand beside `input`")),
+        (Some(item), None) | (None, Some(item)) => item,
+        (None, None) => section.need("input")?,
+    };
+    let elements = match item.elements() {
+        Some(elements) if elements.is_empty() => return Err(item.invalid("must name at least one input")),
+        Some(elements) => elements,
+        None => vec![item],
+    };
+    let mut inputs: Vec<RawInput<'a>> = Vec::new();
+    for element in elements {
+        let input = input(&element)?;
+        if inputs.iter().any(|other| other.node == input.node && other.port == input.port) {
+            return Err(element.invalid("is named twice"));
+        }
+        inputs.push(input);
+    }
+    Ok(inputs)
+}
+
+fn input<'a>(item: &Item<'a>) -> Result<RawInput<'a>> {
+    let name = item.string()?;
+    let (node, port) = match name.split_once('.') {
+        None => (name, Port::Main),
+        Some((node, "dead-letter")) => (node, Port::DeadLetter),
+        Some((_, "")) => return Err(item.invalid("names no output after the `.`")),
+        Some((node, side)) => (node, Port::Side(side.to_string())),
+    };
+    Ok(RawInput { node, port, span: item.span.clone() })
+}

@@ -1,0 +1,202 @@
+//! From text to a [`Pipeline`]: the settings of the whole job. Nodes are read by `node`, wired by `graph`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::graph;
+use super::node::{self, RawNode};
+use super::reader::{Item, Section, Text};
+use super::{
+    BatchSettings, CheckpointSettings, Pipeline, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
+};
+use crate::error::{Error, Result, manifest_invalid, manifest_parallelism, manifest_syntax};
+use crate::model::{MAX_PARALLELISM_LIMIT, default_max_parallelism};
+
+const NAME_CHARS_MAX: usize = 64;
+/// Columns are addressed by 32 bits, so that no batch and no output may come near 4 GiB.
+pub(super) const COLUMN_BYTES_MAX: u64 = 1 << 30;
+const BATCH_RECORDS_MAX: u64 = 1 << 20;
+
+const TOP_KEYS: &[&str] = &[
+    "name",
+    "parallelism",
+    "max_parallelism",
+    "seed",
+    "batch",
+    "checkpoint",
+    "restart",
+    "state",
+    "sandbox",
+    "source",
+    "operator",
+    "sink",
+];
+
+impl Pipeline {
+    /// Reads and checks a manifest. `file_name` is what errors call it; each error that concerns a place in the text
+    /// names it (see [`Error::location`]). Opens no file.
+    pub fn parse(text: &str, file_name: &str) -> Result<Pipeline> {
+        let text = Text { file: file_name, text };
+        let document = DeTable::parse(text.text).map_err(|error| syntax_error(&text, &error))?;
+        let top = Section::open(&text, "the manifest".to_string(), 0..0, document.get_ref());
+        top.check_keys(TOP_KEYS)?;
+        pipeline(&text, &top)
+    }
+}
+
+fn syntax_error(text: &Text<'_>, error: &toml::de::Error) -> Error {
+    let span = error.span().unwrap_or(0..0);
+    manifest_syntax(error.message().replace('\n', ", ")).at(text.location(&span))
+}
+
+fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Pipeline> {
+    let name = name(&top.need("name")?)?;
+    let parallelism = top.get("parallelism").map(|item| parallelism(&item)).transpose()?.unwrap_or(1);
+    let mut nodes = node::read_all(text, top)?;
+    for node in &mut nodes {
+        node.parallelism_or(parallelism);
+    }
+    let max_parallelism = max_parallelism(text, top, &nodes)?;
+    Ok(Pipeline {
+        name,
+        parallelism,
+        max_parallelism,
+        seed: top.get("seed").map(|item| item.count(0, u64::MAX)).transpose()?,
+        batch: batch(top)?,
+        checkpoint: checkpoint(top)?,
+        restart: restart(top)?,
+        state: state(top)?,
+        sandbox: sandbox(top)?,
+        nodes: graph::wire(text, nodes)?,
+    })
+}
+
+fn name(item: &Item<'_>) -> Result<String> {
+    let name = item.string()?;
+    let well_formed = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !well_formed || name.len() > NAME_CHARS_MAX {
+        return Err(item.invalid(format_args!("must be at most {NAME_CHARS_MAX} characters of a-z, 0-9 and `-`")));
+    }
+    Ok(name.to_string())
+}
+
+/// A `parallelism`, of the pipeline or of a node.
+pub(super) fn parallelism(item: &Item<'_>) -> Result<u32> {
+    let value = item.integer().and_then(|value| u32::try_from(value).ok());
+    value.filter(|value| (1..=MAX_PARALLELISM_LIMIT).contains(value)).ok_or_else(|| {
+        let message = format!("{} must be an integer within 1 and {MAX_PARALLELISM_LIMIT}", item.what);
+        item.error(manifest_parallelism(message))
+    })
+}
+
+fn max_parallelism(text: &Text<'_>, top: &Section<'_>, nodes: &[RawNode<'_>]) -> Result<u32> {
+    let largest = nodes.iter().map(|node| node.parallelism).max().unwrap_or(1);
+    let Some(item) = top.get("max_parallelism") else { return Ok(default_max_parallelism(largest)) };
+    let max = parallelism(&item)?;
+    match nodes.iter().find(|node| node.parallelism > max) {
+        None => Ok(max),
+        Some(node) => {
+            let message =
+                format!("`{}` has parallelism {}, more than `max_parallelism` = {max}", node.id, node.parallelism);
+            let span = match (&node.parallelism_span, top.get("parallelism")) {
+                (Some(span), _) => span.clone(),
+                (None, Some(default)) => default.span,
+                (None, None) => node.span.clone(),
+            };
+            Err(manifest_parallelism(message)
+                .hint("lower it, or raise `max_parallelism` (which fixes how keyed state is sharded)")
+                .at(text.location(&span)))
+        }
+    }
+}
+
+fn batch(top: &Section<'_>) -> Result<BatchSettings> {
+    let mut settings = BatchSettings { records: 1024, bytes: 1 << 20, linger: Duration::from_millis(10) };
+    let Some(section) = top.section("batch", &["records", "bytes", "linger"])? else { return Ok(settings) };
+    if let Some(item) = section.get("records") {
+        settings.records = usize::try_from(item.count(1, BATCH_RECORDS_MAX)?).unwrap_or(usize::MAX);
+    }
+    if let Some(item) = section.get("bytes") {
+        settings.bytes = item.bytes(1, COLUMN_BYTES_MAX)?;
+    }
+    if let Some(item) = section.get("linger") {
+        settings.linger = item.duration(Duration::ZERO)?;
+    }
+    Ok(settings)
+}
+
+fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
+    let mut settings = CheckpointSettings {
+        interval: None,
+        records: None,
+        retained: 3,
+        tolerable_failures: 0,
+        timeout: Duration::from_mins(10),
+        storage: None,
+    };
+    let known = ["interval", "records", "retained", "tolerable_failures", "timeout", "storage"];
+    let Some(section) = top.section("checkpoint", &known)? else { return Ok(settings) };
+    let at_least = Duration::from_millis(1);
+    settings.interval = section.get("interval").map(|item| item.duration(at_least)).transpose()?;
+    settings.records = section.get("records").map(|item| item.count(1, u64::MAX)).transpose()?;
+    if let Some(item) = section.get("retained") {
+        settings.retained = usize::try_from(item.count(1, 1_000_000)?).unwrap_or(usize::MAX);
+    }
+    if let Some(item) = section.get("tolerable_failures") {
+        settings.tolerable_failures = u32::try_from(item.count(0, u64::from(u32::MAX))?).unwrap_or(u32::MAX);
+    }
+    if let Some(item) = section.get("timeout") {
+        settings.timeout = item.duration(at_least)?;
+    }
+    settings.storage = section.get("storage").map(|item| item.string().map(PathBuf::from)).transpose()?;
+    Ok(settings)
+}
+
+fn restart(top: &Section<'_>) -> Result<RestartStrategy> {
+    let (mut attempts, mut delay) = (3, Duration::from_secs(1));
+    let Some(section) = top.section("restart", &["strategy", "attempts", "delay"])? else {
+        return Ok(RestartStrategy::FixedDelay { attempts, delay });
+    };
+    let strategies = [("none", false), ("fixed-delay", true)];
+    let restarts = section.get("strategy").map(|item| item.choose(&strategies)).transpose()?.unwrap_or(true);
+    if !restarts {
+        return match section.get("attempts").or_else(|| section.get("delay")) {
+            Some(item) => Err(item.invalid("means nothing with strategy = \"none\"")),
+            None => Ok(RestartStrategy::None),
+        };
+    }
+    if let Some(item) = section.get("attempts") {
+        let count =
+            item.count(1, u64::from(u32::MAX)).map_err(|error| error.hint("strategy = \"none\" never restarts"))?;
+        attempts = u32::try_from(count).unwrap_or(u32::MAX);
+    }
+    if let Some(item) = section.get("delay") {
+        delay = item.duration(Duration::ZERO)?;
+    }
+    Ok(RestartStrategy::FixedDelay { attempts, delay })
+}
+
+fn state(top: &Section<'_>) -> Result<StateSettings> {
+    let section = top.section("state", &["backend"])?;
+    let backends = [("memory", StateBackendKind::Memory), ("rocksdb", StateBackendKind::RocksDb)];
+    let backend = section.and_then(|section| section.get("backend")).map(|item| item.choose(&backends)).transpose()?;
+    Ok(StateSettings { backend: backend.unwrap_or(StateBackendKind::Memory) })
+}
+
+fn sandbox(top: &Section<'_>) -> Result<SandboxSettings> {
+    let section = top.section("sandbox", &["fresh_instance"])?;
+    let fresh = section.and_then(|section| section.get("fresh_instance")).map(|item| item.bool()).transpose()?;
+    Ok(SandboxSettings { fresh_instance: fresh.unwrap_or(false) })
+}
+
+/// An id of a node: it names folders and metrics, and a `.` in it would be read as a side output.
+pub(super) fn check_id(text: &Text<'_>, what: &str, id: &str, span: &std::ops::Range<usize>) -> Result<()> {
+    let well_formed = id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if well_formed && !id.is_empty() && id.len() <= NAME_CHARS_MAX {
+        return Ok(());
+    }
+    let message = format!("{what} has an id that is not made of 1 to {NAME_CHARS_MAX} letters, digits, `-` and `_`");
+    Err(manifest_invalid(message).at(text.location(span)))
+}

@@ -1,0 +1,367 @@
+//! Every mistake is answered with its code, its place and what would be right; no text whatever leads to a panic.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::Error;
+
+/// Uses every key but those of the other connectors.
+const FULL: &str = r#"name = "late-flights"
+parallelism = 2
+max_parallelism = 16
+seed = 7
+
+[batch]
+records = 500
+bytes = "256KiB"
+linger = "0s"
+
+[checkpoint]
+interval = "1s"
+records = 10_000
+retained = 5
+tolerable_failures = 2
+timeout = "30s"
+storage = "checkpoints"
+
+[restart]
+strategy = "fixed-delay"
+attempts = 5
+delay = "200ms"
+
+[state]
+backend = "rocksdb"
+
+[sandbox]
+fresh_instance = true
+
+[sink.delays]
+inputs = ["track", "track.late"]
+connector = "file"
+path = "out/delays"
+parallelism = 1
+
+[operator.track]
+input = "flights"
+key = { field = "tailnum" }
+component = "delay-tracker@1"
+function = "track"
+on_fault = "dead-letter"
+limits = { memory = "32MiB", deadline = "200ms", output = 1_048_576 }
+config = { threshold = 0x1F, ratio = 0.5, loud = true, word = "x" }
+parallelism = 4
+
+[sink.bad]
+input = "track.dead-letter"
+connector = "stdout"
+
+[source.flights]
+connector = "file"
+path = "data/flights.csv"
+format = "csv"
+header = true
+timestamp = { field = "time_hour", format = "rfc3339" }
+watermark = { out_of_orderness = "5s" }
+rate = 1000
+parallelism = 3
+"#;
+
+const SMALL: &str = r#"name = "small"
+
+[source.numbers]
+connector = "generator"
+
+[operator.double]
+input = "numbers"
+component = "double.wasm"
+function = "double"
+
+[sink.out]
+input = "double"
+connector = "blackhole"
+"#;
+
+fn parse(text: &str) -> Result<Pipeline, Error> {
+    Pipeline::parse(text, "p.toml")
+}
+
+/// Replaces `from`, which must be there once, in `text`; the result must be refused with `code` in `line`.
+#[track_caller]
+fn refused(text: &str, from: &str, to: &str, code: &str, line: usize) -> Error {
+    assert_eq!(text.matches(from).count(), 1, "`{from}` must occur once");
+    let error = parse(&text.replacen(from, to, 1)).expect_err("it must be refused");
+    let place = error.location.clone().expect("it must name a place");
+    assert_eq!((error.code, place.line, place.file.as_str()), (code, line, "p.toml"), "{error}");
+    error
+}
+
+#[test]
+fn every_key_is_read() {
+    let pipeline = parse(FULL).unwrap();
+    assert_eq!((pipeline.name.as_str(), pipeline.parallelism, pipeline.max_parallelism), ("late-flights", 2, 16));
+    assert_eq!(pipeline.seed, Some(7));
+    assert_eq!(pipeline.batch, BatchSettings { records: 500, bytes: 256 << 10, linger: Duration::ZERO });
+    assert_eq!(
+        pipeline.checkpoint,
+        CheckpointSettings {
+            interval: Some(Duration::from_secs(1)),
+            records: Some(10_000),
+            retained: 5,
+            tolerable_failures: 2,
+            timeout: Duration::from_secs(30),
+            storage: Some(PathBuf::from("checkpoints")),
+        }
+    );
+    assert_eq!(pipeline.restart, RestartStrategy::FixedDelay { attempts: 5, delay: Duration::from_millis(200) });
+    assert_eq!(pipeline.state.backend, StateBackendKind::RocksDb);
+    assert!(pipeline.sandbox.fresh_instance);
+
+    let shape: Vec<_> = pipeline.nodes.iter().map(|node| (node.id.as_str(), node.parallelism)).collect();
+    assert_eq!(shape, [("flights", 3), ("track", 4), ("delays", 1), ("bad", 2)]);
+    let NodeKind::Source(source) = &pipeline.nodes[0].kind else { panic!("not a source") };
+    let path = PathBuf::from("data/flights.csv");
+    assert_eq!(source.connector, SourceConfig::File { path, format: FileFormat::Csv, header: true });
+    let at = KeySelector::Field("time_hour".into());
+    assert_eq!(source.timestamp, Some(TimestampSelector { at, format: TimestampFormat::Rfc3339 }));
+    assert_eq!(source.watermark, Some(WatermarkSettings { out_of_orderness: Duration::from_secs(5) }));
+    assert_eq!(source.rate, Some(1000));
+
+    let track = &pipeline.nodes[1];
+    assert_eq!(track.inputs, [Input { node: 0, port: Port::Main }]);
+    assert_eq!(track.key, Some(KeySelector::Field("tailnum".into())));
+    let NodeKind::Operator(operator) = &track.kind else { panic!("not an operator") };
+    assert_eq!((operator.component.as_str(), operator.function.as_str()), ("delay-tracker@1", "track"));
+    assert_eq!(operator.on_fault, Disposition::DeadLetter);
+    let limits = Limits { memory_bytes: 32 << 20, deadline: Duration::from_millis(200), output_bytes: 1 << 20 };
+    assert_eq!(operator.limits, limits);
+    let config: Vec<_> = operator.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(config, [("loud", "true"), ("ratio", "0.5"), ("threshold", "31"), ("word", "x")]);
+    let side = Port::Side("late".into());
+    assert_eq!(pipeline.nodes[2].inputs, [Input { node: 1, port: Port::Main }, Input { node: 1, port: side }]);
+    assert_eq!(pipeline.nodes[3].inputs, [Input { node: 1, port: Port::DeadLetter }]);
+}
+
+#[test]
+fn defaults_are_those_of_the_manual() {
+    let pipeline = parse(SMALL).unwrap();
+    assert_eq!((pipeline.parallelism, pipeline.max_parallelism, pipeline.seed), (1, 128, None));
+    assert_eq!(pipeline.batch, BatchSettings { records: 1024, bytes: 1 << 20, linger: Duration::from_millis(10) });
+    assert_eq!(
+        pipeline.checkpoint,
+        CheckpointSettings {
+            interval: None,
+            records: None,
+            retained: 3,
+            tolerable_failures: 0,
+            timeout: Duration::from_secs(600),
+            storage: None,
+        }
+    );
+    assert_eq!(pipeline.restart, RestartStrategy::FixedDelay { attempts: 3, delay: Duration::from_secs(1) });
+    assert_eq!(pipeline.state.backend, StateBackendKind::Memory);
+    assert!(!pipeline.sandbox.fresh_instance);
+    let NodeKind::Source(source) = &pipeline.nodes[0].kind else { panic!("not a source") };
+    assert_eq!(source.connector, SourceConfig::Generator { records: None, template: "{n}".into(), keys: 100 });
+    let NodeKind::Operator(operator) = &pipeline.nodes[1].kind else { panic!("not an operator") };
+    assert_eq!((operator.on_fault, operator.limits), (Disposition::Fail, Limits::default()));
+    let none =
+        parse(&SMALL.replace("\n[source", "restart = { strategy = \"none\" }\nparallelism = 200\n[source")).unwrap();
+    assert_eq!((none.restart, none.max_parallelism), (RestartStrategy::None, 512));
+    for (key, selector) in [
+        ("\"value\"", KeySelector::Value),
+        ("{ column = 0 }", KeySelector::Column(0)),
+        ("{ field = \"a.b\" }", KeySelector::Field("a.b".into())),
+    ] {
+        let keyed = parse(&SMALL.replace("function =", &format!("key = {key}\nfunction ="))).unwrap();
+        assert_eq!(keyed.nodes[1].key, Some(selector));
+    }
+}
+
+#[test]
+fn syntax_and_unknown_keys() {
+    refused(SMALL, "name = \"small\"", "name = ", "manifest-syntax", 1);
+    refused(
+        SMALL,
+        "connector = \"generator\"",
+        "connector = \"generator\"\nconnector = \"file\"",
+        "manifest-syntax",
+        5,
+    );
+    let error = refused(FULL, "out_of_orderness", "out_of_ordernes", "manifest-unknown-key", 56);
+    assert!(error.hint.unwrap().contains("did you mean `out_of_orderness`?"));
+    let error = refused(FULL, "format = \"csv\"", "fromat = \"csv\"", "manifest-unknown-key", 53);
+    assert_eq!(error.location.unwrap().column, 1);
+    assert!(error.message.contains("[source.flights]") && error.hint.unwrap().contains("`format`"));
+    assert!(
+        refused(FULL, "[checkpoint]", "[checkpoints]", "manifest-unknown-key", 11)
+            .hint
+            .unwrap()
+            .contains("`checkpoint`?")
+    );
+    refused(FULL, "backend =", "back =", "manifest-unknown-key", 25);
+    refused(FULL, "memory =", "mem =", "manifest-unknown-key", 42);
+    // A key of another connector is named as such.
+    let error = refused(SMALL, "\"generator\"", "\"generator\"\npath = \"x\"", "manifest-unknown-key", 5);
+    assert!(error.message.contains("connector = \"generator\""));
+    refused(SMALL, "\"blackhole\"", "\"blackhole\"\npath = \"x\"", "manifest-unknown-key", 14);
+    // The misspelt key is named before the one that is missing because of it.
+    refused(SMALL, "connector = \"generator\"", "conector = \"generator\"", "manifest-unknown-key", 4);
+}
+
+#[test]
+fn values_out_of_bounds() {
+    for (from, to, line) in [
+        ("records = 500", "records = 0", 7),
+        ("\"256KiB\"", "0", 8),
+        ("\"256KiB\"", "\"2GiB\"", 8),
+        ("\"256KiB\"", "\"many\"", 8),
+        ("linger = \"0s\"", "linger = 10", 9),
+        ("interval = \"1s\"", "interval = \"0s\"", 12),
+        ("interval = \"1s\"", "interval = \"soon\"", 12),
+        ("10_000", "0", 13),
+        ("retained = 5", "retained = 0", 14),
+        ("tolerable_failures = 2", "tolerable_failures = -1", 15),
+        ("timeout = \"30s\"", "timeout = \"0s\"", 16),
+        ("\"checkpoints\"", "\"\"", 17),
+        ("fixed-delay", "exponential", 20),
+        ("fixed-delay", "none", 21),
+        ("attempts = 5", "attempts = 0", 21),
+        ("\"rocksdb\"", "\"redis\"", 25),
+        ("fresh_instance = true", "fresh_instance = 1", 28),
+        ("deadline = \"200ms\"", "deadline = \"0s\"", 42),
+        ("\"32MiB\"", "\"1KiB\"", 42),
+        ("1_048_576", "0", 42),
+        ("0x1F", "[1]", 43),
+        ("on_fault = \"dead-letter\"", "on_fault = \"retry\"", 41),
+        ("rate = 1000", "rate = 0", 57),
+        ("header = true", "header = \"yes\"", 54),
+        ("\"csv\"", "\"avro\"", 53),
+        ("\"rfc3339\"", "\"iso\"", 55),
+        ("seed = 7", "seed = -7", 4),
+        ("\"late-flights\"", "\"Late Flights\"", 1),
+        ("\"late-flights\"", "\"\"", 1),
+        ("\"delay-tracker@1\"", "\"\"", 39),
+    ] {
+        refused(FULL, from, to, "manifest-invalid", line);
+    }
+    refused(SMALL, "\"generator\"", "\"generator\"\nkeys = 0", "manifest-invalid", 5);
+    refused(SMALL, "\"generator\"", "\"socket\"\naddress = \"localhost\"", "manifest-invalid", 5);
+    refused(SMALL, "\"generator\"", "\"socket\"", "manifest-invalid", 3);
+    refused(SMALL, "name = \"small\"\n", "", "manifest-invalid", 1);
+    refused(SMALL, "connector = \"generator\"", "", "manifest-invalid", 3);
+    refused(SMALL, "input = \"numbers\"", "input = []", "manifest-invalid", 7);
+    refused(SMALL, "input = \"numbers\"", "input = [\"numbers\", \"numbers\"]", "manifest-invalid", 7);
+    refused(SMALL, "input = \"numbers\"", "input = \"numbers\"\ninputs = \"numbers\"", "manifest-invalid", 8);
+    refused(SMALL, "function = \"double\"", "", "manifest-invalid", 6);
+}
+
+#[test]
+fn parallelism_within_bounds() {
+    refused(FULL, "parallelism = 2", "parallelism = 0", "manifest-parallelism", 2);
+    refused(FULL, "parallelism = 2", "parallelism = 17", "manifest-parallelism", 2);
+    refused(FULL, "parallelism = 4", "parallelism = 17", "manifest-parallelism", 44);
+    refused(FULL, "parallelism = 4", "parallelism = 4294967297", "manifest-parallelism", 44);
+    refused(FULL, "max_parallelism = 16", "max_parallelism = 32769", "manifest-parallelism", 3);
+    refused(FULL, "max_parallelism = 16", "max_parallelism = 3", "manifest-parallelism", 44);
+    assert_eq!(parse(&FULL.replace("max_parallelism = 16", "")).unwrap().max_parallelism, 128);
+}
+
+#[test]
+fn keys_that_cannot_be() {
+    let field = "{ field = \"tailnum\" }";
+    for (from, to, line) in [
+        (field, "\"everything\"", 38),
+        (field, "{}", 38),
+        (field, "{ field = \"a\", column = 1 }", 38),
+        (field, "{ column = -1 }", 38),
+        (field, "\"emitted\"", 38),
+        ("{ field = \"time_hour\",", "{", 55),
+        ("header = true", "header = false", 55),
+        ("format = \"csv\"\nheader = true", "format = \"lines\"", 54),
+    ] {
+        refused(FULL, from, to, "manifest-key", line);
+    }
+    let untimed = FULL.replace("timestamp = { field = \"time_hour\", format = \"rfc3339\" }\n", "");
+    refused(&untimed, "header = true", "header = false", "manifest-key", 38);
+    refused(&untimed, "format = \"csv\"\nheader = true", "format = \"lines\"", "manifest-key", 38);
+}
+
+#[test]
+fn wiring() {
+    let error = refused(SMALL, "input = \"numbers\"", "input = \"number\"", "manifest-unknown-input", 7);
+    assert!(error.hint.unwrap().starts_with("did you mean `numbers`? there are `numbers`, `double`"));
+    refused(SMALL, "input = \"numbers\"", "input = \"numbers.late\"", "manifest-unknown-input", 7);
+    refused(SMALL, "input = \"numbers\"", "input = [\"numbers\", \"out\"]", "manifest-unknown-input", 7);
+    refused(SMALL, "input = \"numbers\"", "input = \"numbers.\"", "manifest-invalid", 7);
+    let error = refused(SMALL, "input = \"numbers\"", "input = [\"numbers\", \"double\"]", "manifest-cycle", 6);
+    assert!(error.message.ends_with(": double -> double"));
+    let three = "[operator.a]\ninput = [\"numbers\", \"c\"]\ncomponent = \"c\"\nfunction = \"f\"\n\
+                 [operator.b]\ninput = \"a\"\ncomponent = \"c\"\nfunction = \"f\"\n\
+                 [operator.c]\ninput = \"b\"\ncomponent = \"c\"\nfunction = \"f\"\n\n[sink.out]";
+    let error = refused(SMALL, "[sink.out]", three, "manifest-cycle", 11);
+    assert!(error.message.ends_with(": a -> b -> c -> a"), "{error}");
+
+    refused(SMALL, "[sink.out]\ninput = \"double\"\nconnector = \"blackhole\"\n", "", "manifest-invalid", 1);
+    refused(SMALL, "[source.numbers]\nconnector = \"generator\"\n", "", "manifest-invalid", 1);
+    refused(SMALL, "input = \"double\"\n", "", "manifest-invalid", 11);
+    refused(SMALL, "input = \"double\"", "input = \"numbers\"", "manifest-invalid", 6);
+    refused(SMALL, "[sink.out]", "[sink.double]", "manifest-invalid", 11);
+    refused(SMALL, "[sink.out]", "[sink.\"out.x\"]", "manifest-invalid", 11);
+    refused(SMALL, "[sink.out]", "[sink]", "manifest-invalid", 12);
+    refused(SMALL, "connector = \"generator\"", "connector = 3", "manifest-invalid", 4);
+}
+
+#[test]
+fn dead_letters_are_neither_lost_nor_awaited_in_vain() {
+    let error = refused(FULL, "input = \"track.dead-letter\"", "input = \"track\"", "manifest-invalid", 36);
+    assert!(error.message.contains("dead letters of `track`"));
+    let error = refused(FULL, "on_fault = \"dead-letter\"", "on_fault = \"skip\"", "manifest-invalid", 47);
+    assert!(error.hint.unwrap().contains("[operator.track]"));
+}
+
+#[test]
+fn a_place_is_counted_in_characters() {
+    let error = refused(SMALL, "name = \"small\"", "name = \"ä\\u00e4\"; x", "manifest-syntax", 1);
+    assert_eq!(error.location.unwrap().column, 17);
+}
+
+/// One thing that happens to a text: a piece is cut out, repeated, or replaced by something that means something.
+fn mutate(text: &str, from: usize, length: usize, piece: &str) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let from = from % (characters.len() + 1);
+    let to = (from + length).min(characters.len());
+    characters[..from].iter().copied().chain(piece.chars()).chain(characters[to..].iter().copied()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_leads_to_a_panic(
+        edits in proptest::collection::vec((any::<usize>(), 0_usize..30, r#"\PC{0,3}|[\[\]{}.=",'0-9a-z \n#+_-]{0,8}|99999999999999999999|"track"|"1s""#), 1..6),
+        full in any::<bool>(),
+    ) {
+        let mut text = if full { FULL } else { SMALL }.to_string();
+        for (from, length, piece) in edits {
+            text = mutate(&text, from, length, &piece);
+        }
+        match parse(&text) {
+            Ok(pipeline) => for (place, node) in pipeline.nodes.iter().enumerate() {
+                prop_assert!(node.inputs.iter().all(|input| input.node < place));
+                prop_assert!((1..=pipeline.max_parallelism).contains(&node.parallelism));
+            },
+            Err(error) => {
+                let place = error.location.expect("every error has a place");
+                prop_assert!(place.line <= text.matches('\n').count() + 1 && place.line > 0 && place.column > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_lead_to_a_panic(text in r"\PC{0,200}") {
+        let _ = parse(&text).is_ok();
+    }
+}

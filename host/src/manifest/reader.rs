@@ -1,0 +1,271 @@
+//! Reads the TOML tree with its spans, so that every mistake is answered with its line and with what would be right.
+//!
+//! A [`Section`] checks its keys when it is made: nothing that a person wrote is passed over. It knows what a duration
+//! or a size is, and nothing of pipelines.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use toml::de::{DeTable, DeValue};
+
+use crate::error::{Error, Location, Result, manifest_invalid, manifest_unknown_key};
+
+/// The manifest's text, for telling places in it.
+pub(super) struct Text<'a> {
+    pub file: &'a str,
+    pub text: &'a str,
+}
+
+impl Text<'_> {
+    /// The place where a span begins. Columns count characters.
+    pub fn location(&self, span: &Range<usize>) -> Location {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Location {
+            file: self.file.to_string(),
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        }
+    }
+}
+
+/// A table, with its keys checked.
+pub(super) struct Section<'a> {
+    text: &'a Text<'a>,
+    /// What a message calls it: `[source.flights]`.
+    pub what: String,
+    /// The name that a person gave it, where errors about what is missing point to.
+    pub span: Range<usize>,
+    table: &'a DeTable<'a>,
+}
+
+impl<'a> Section<'a> {
+    /// A table whose keys are names that a person chose.
+    pub fn open(text: &'a Text<'a>, what: String, span: Range<usize>, table: &'a DeTable<'a>) -> Section<'a> {
+        Section { text, what, span, table }
+    }
+
+    /// The same table under the name that a person knows it by, which stands at `span`.
+    pub fn called(self, what: String, span: Range<usize>) -> Section<'a> {
+        Section { what, span, ..self }
+    }
+
+    /// Refuses the first key that is not among `known`.
+    pub fn check_keys(&self, known: &[&str]) -> Result<()> {
+        let unknown = self.table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref()));
+        let Some((key, _)) = unknown.min_by_key(|(key, _)| key.span().start) else { return Ok(()) };
+        let name = key.get_ref();
+        Err(manifest_unknown_key(format!("{} has no key `{name}`", self.what))
+            .hint(suggestion(name, known.iter().copied(), "its keys are"))
+            .at(self.text.location(&key.span())))
+    }
+
+    /// The value of a key, if it is there.
+    pub fn get(&self, key: &str) -> Option<Item<'a>> {
+        let value = self.table.get(key)?;
+        Some(Item {
+            text: self.text,
+            what: format!("`{key}` of {}", self.what),
+            span: value.span(),
+            value: value.get_ref(),
+        })
+    }
+
+    /// The value of a key that must be there.
+    pub fn need(&self, key: &str) -> Result<Item<'a>> {
+        self.get(key).ok_or_else(|| self.error(manifest_invalid(format!("{} needs the key `{key}`", self.what))))
+    }
+
+    /// A table within, with its keys checked.
+    pub fn section(&self, key: &str, known: &[&str]) -> Result<Option<Section<'a>>> {
+        let Some(item) = self.get(key) else { return Ok(None) };
+        let span = item.span.clone();
+        let section = item.section()?.called(format!("[{key}]"), span);
+        section.check_keys(known)?;
+        Ok(Some(section))
+    }
+
+    /// All keys with their spans and values, in the order in which they were written.
+    pub fn entries(&self) -> Vec<(&'a str, Range<usize>, Item<'a>)> {
+        let mut entries: Vec<_> =
+            self.table.iter().map(|(key, value)| self.entry(key.get_ref(), key.span(), value)).collect();
+        entries.sort_by_key(|(_, span, _)| span.start);
+        entries
+    }
+
+    fn entry(
+        &self,
+        key: &'a str,
+        span: Range<usize>,
+        value: &'a toml::Spanned<DeValue<'a>>,
+    ) -> (&'a str, Range<usize>, Item<'a>) {
+        let what = format!("`{key}` of {}", self.what);
+        (key, span, Item { text: self.text, what, span: value.span(), value: value.get_ref() })
+    }
+
+    /// Puts an error at the section's name.
+    pub fn error(&self, error: Error) -> Error {
+        error.at(self.text.location(&self.span))
+    }
+}
+
+/// A value, not yet of any type.
+pub(super) struct Item<'a> {
+    pub text: &'a Text<'a>,
+    /// What a message calls it: `` `path` of [source.flights] ``.
+    pub what: String,
+    pub span: Range<usize>,
+    value: &'a DeValue<'a>,
+}
+
+impl<'a> Item<'a> {
+    /// An error at this value: `what` followed by `message`.
+    pub fn invalid(&self, message: impl std::fmt::Display) -> Error {
+        self.error(manifest_invalid(format!("{} {message}", self.what)))
+    }
+
+    /// Puts an error at this value.
+    pub fn error(&self, error: Error) -> Error {
+        error.at(self.text.location(&self.span))
+    }
+
+    fn wrong_type(&self, wanted: &str) -> Error {
+        let found = self.value.type_str();
+        let article = if matches!(found, "array" | "integer") { "an" } else { "a" };
+        self.invalid(format_args!("must be {wanted}, not {article} {found}"))
+    }
+
+    /// The text of a string, without any type error: for values that may also be something else.
+    pub fn as_str(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    pub fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
+    /// A table whose keys are not checked yet.
+    pub fn section(&self) -> Result<Section<'a>> {
+        let table = self.value.as_table().ok_or_else(|| self.wrong_type("a table"))?;
+        Ok(Section::open(self.text, self.what.clone(), self.span.clone(), table))
+    }
+
+    /// The elements of an array.
+    pub fn elements(&self) -> Option<Vec<Item<'a>>> {
+        let item = |value: &'a toml::Spanned<DeValue<'a>>| Item {
+            text: self.text,
+            what: format!("an element of {}", self.what),
+            span: value.span(),
+            value: value.get_ref(),
+        };
+        Some(self.value.as_array()?.iter().map(item).collect())
+    }
+
+    /// A string with at least one character.
+    pub fn string(&self) -> Result<&'a str> {
+        let text = self.value.as_str().ok_or_else(|| self.wrong_type("a string"))?;
+        if text.is_empty() { Err(self.invalid("must not be empty")) } else { Ok(text) }
+    }
+
+    pub fn bool(&self) -> Result<bool> {
+        self.value.as_bool().ok_or_else(|| self.wrong_type("true or false"))
+    }
+
+    /// Any integer; None where it is something else, or beyond 128 bits.
+    pub fn integer(&self) -> Option<i128> {
+        let integer = self.value.as_integer()?;
+        i128::from_str_radix(integer.as_str(), integer.radix()).ok()
+    }
+
+    /// An integer within `min..=max`.
+    pub fn count(&self, min: u64, max: u64) -> Result<u64> {
+        if !self.value.is_integer() {
+            return Err(self.wrong_type("an integer"));
+        }
+        let value = self.integer().and_then(|value| u64::try_from(value).ok());
+        value.filter(|value| (min..=max).contains(value)).ok_or_else(|| {
+            let range = if max == u64::MAX { format!("{min} or more") } else { format!("within {min} and {max}") };
+            self.invalid(format_args!("must be {range}"))
+        })
+    }
+
+    /// A duration like `"200ms"`, of `min` or more.
+    pub fn duration(&self, min: Duration) -> Result<Duration> {
+        let example = "a duration like \"200ms\", \"5s\" or \"2min\"";
+        let text = self.value.as_str().ok_or_else(|| self.wrong_type(example))?;
+        let duration = humantime::parse_duration(text)
+            .map_err(|_| self.invalid(format_args!("must be {example}; `{text}` is not one")))?;
+        if duration < min {
+            let min = humantime::format_duration(min);
+            return Err(self.invalid(format_args!("must be {min} or more")));
+        }
+        Ok(duration)
+    }
+
+    /// A number of bytes, as an integer or as text like `"64MiB"`, within `min..=max`.
+    pub fn bytes(&self, min: u64, max: u64) -> Result<usize> {
+        let example = "a size like \"64MiB\"";
+        let bytes = match self.value.as_str() {
+            Some(text) => text
+                .parse::<ByteSize>()
+                .map_err(|_| self.invalid(format_args!("must be {example}; `{text}` is not one")))?
+                .as_u64(),
+            None if self.value.is_integer() => self.count(0, u64::MAX)?,
+            None => return Err(self.wrong_type(example)),
+        };
+        if !(min..=max).contains(&bytes) {
+            let (min, max) = (ByteSize::b(min), ByteSize::b(max));
+            return Err(self.invalid(format_args!("must be within {min} and {max}")));
+        }
+        usize::try_from(bytes).map_err(|_| self.invalid("does not fit this machine"))
+    }
+
+    /// One of a few words.
+    pub fn choose<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T> {
+        let names = || choices.iter().map(|(name, _)| *name);
+        let Some(text) = self.value.as_str() else {
+            return Err(self.wrong_type("a string").hint(list("it may be", names())));
+        };
+        let found = choices.iter().find(|(name, _)| *name == text);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            self.invalid(format_args!("cannot be `{text}`")).hint(suggestion(text, names(), "it may be"))
+        })
+    }
+
+    /// A string, number or boolean, as text.
+    pub fn scalar_text(&self) -> Result<String> {
+        match self.value {
+            DeValue::String(text) => Ok(text.to_string()),
+            DeValue::Boolean(value) => Ok(value.to_string()),
+            DeValue::Float(value) => Ok(value.as_str().to_string()),
+            DeValue::Integer(value) => Ok(self.integer().map_or_else(|| value.to_string(), |value| value.to_string())),
+            _ => Err(self.wrong_type("a string, a number or a boolean")),
+        }
+    }
+}
+
+/// `did you mean ...?` where one of `known` is near, and all of them.
+pub(super) fn suggestion<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone, words: &str) -> String {
+    let all = list(words, known.clone());
+    match nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`? {all}"),
+        None => all,
+    }
+}
+
+fn list<'n>(words: &str, names: impl Iterator<Item = &'n str>) -> String {
+    const SHOWN: usize = 40;
+    let names: Vec<_> = names.collect();
+    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    if shown.is_empty() { "there is none".to_string() } else { format!("{words} {}{more}", shown.join(", ")) }
+}
+
+/// The name that a slip of the fingers would make `name`.
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let name: String = name.chars().take(100).collect();
+    let distance = |candidate: &&'n str| (strsim::damerau_levenshtein(&name, candidate), *candidate);
+    let (distance, nearest) = known.map(|candidate| distance(&candidate)).min()?;
+    (distance <= (nearest.chars().count() / 3).max(1)).then_some(nearest)
+}
