@@ -1,1 +1,48 @@
-fn main(){}
+//! `cargo xtask`: every command that people and CI use. See `cargo xtask --help`.
+//!
+//! It is built in the dev profile, in seconds; everything that it builds uses the release profile, so that RocksDB and
+//! wasmtime are compiled once.
+
+#![allow(clippy::disallowed_methods)] // It is no part of the engine: it reads the clock to say how long things took.
+
+mod bench;
+mod checks;
+mod demo;
+mod setup;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Every command that people and CI use", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs 336,776 real flights through a server that is killed twice, and checks the result.
+    Demo(demo::Arguments),
+    /// Runs everything that CI runs: formatting, lints, all tests.
+    Test(checks::TestArguments),
+    /// Runs a benchmark; prints a table and writes bench/NAME.json in the target folder.
+    Bench(bench::Arguments),
+    /// Runs the checks that need no test: rustfmt, clippy, tidy, cargo-deny where it is installed.
+    Lint,
+    /// Installs what is missing to build: libclang, a C++ compiler, Rust's wasm target.
+    Setup,
+}
+
+fn main() -> anyhow::Result<()> {
+    let workspace = Workspace::new();
+    match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&setup::run(workspace)?, &arguments),
+        Command::Test(arguments) => checks::test(&setup::run(workspace)?, &arguments),
+        Command::Bench(arguments) => bench::run(&setup::run(workspace)?, &arguments),
+        Command::Lint => checks::lint(&setup::run(workspace)?),
+        Command::Setup => setup::run(workspace).map(drop),
+    }
+}

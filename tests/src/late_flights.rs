@@ -1,0 +1,152 @@
+//! One run of the example late-flights in a server that is killed on the way.
+//!
+//! Everything that is random about a run comes from its seed: how far the sources are when the server is killed, and how
+//! much later. Where that hits the engine depends on the machine, so a seed repeats the plan, not the moment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
+use serde_json::Value;
+use toml_edit::{DocumentMut, value};
+
+use crate::{Place, Server, committed_lines, wait_until};
+
+/// Flights in the file.
+pub const FLIGHTS: u64 = 336_776;
+/// The name under which the component is uploaded.
+pub const COMPONENT: &str = "late-flights@0.1.0";
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    /// `memory` or `rocksdb`.
+    pub backend: String,
+    pub parallelism: u32,
+    /// Flights per second; unlimited where none.
+    pub rate: Option<u64>,
+    pub checkpoint_interval: String,
+    /// How often the server is killed.
+    pub kills: u32,
+    /// Throw the guest's instance away after every turn.
+    pub fresh_instance: bool,
+    /// An empty folder for the server's data and the output.
+    pub work_dir: PathBuf,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The committed lines of the sink `delays`, sorted.
+    pub delays: Vec<String>,
+    /// The committed lines of the sink `bad`, sorted.
+    pub bad: Vec<String>,
+    /// For each kill the checkpoint that the next server went on from.
+    pub restored: Vec<Option<u64>>,
+}
+
+/// What the run tells while it goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    Started { address: &'a str },
+    Uploaded { component: &'a Value },
+    Submitted { job: &'a str },
+    Progress { flights: u64, checkpoint: Option<u64> },
+    Killed { flights: u64, checkpoint: Option<u64> },
+    Restarted { checkpoint: Option<u64> },
+    Finished,
+}
+
+/// The lines that the sink `delays` must hold, sorted, as another program computes them.
+pub fn expected(place: &Place) -> Result<Vec<String>> {
+    let program = place.late_flights_expected();
+    let data = place.late_flights().join("data/flights.csv.gz");
+    let output =
+        Command::new(&program).arg(&data).output().with_context(|| format!("cannot run {}", program.display()))?;
+    ensure!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.lines().map(str::to_string).collect())
+}
+
+/// Runs a plan to the end of the job.
+pub fn run(place: &Place, plan: &Plan, tell: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+    let mut rng = Rng::with_seed(plan.seed);
+    let out = plan.work_dir.join("out");
+    let manifest = manifest(place, plan, &out)?;
+    fs::write(plan.work_dir.join("pipeline.toml"), &manifest)?;
+
+    let mut server = Server::start(&place.cofferdam(), &plan.work_dir, &[])?;
+    tell(Event::Started { address: server.api.base() });
+    let component = fs::read(place.component("late-flights")?)?;
+    tell(Event::Uploaded { component: &server.api.push(&component, Some(COMPONENT))?.ok()? });
+    let job = server.api.submit_ok(&manifest)?;
+    tell(Event::Submitted { job: &job });
+
+    let mut restored = Vec::new();
+    for kill in 0..plan.kills {
+        // The k-th of n kills falls into the k-th of n equal parts of the run, and not into the part's ends.
+        let part = FLIGHTS / u64::from(plan.kills);
+        let target = part * u64::from(kill) + part / 5 + rng.u64(0..part * 3 / 5);
+        let later = Duration::from_micros(rng.u64(0..30_000));
+        let (flights, checkpoint) = wait_for_flights(&server, &job, target, tell)?;
+        sleep(later); // Not for a condition: it spreads the kills over the moments between two answers.
+        server.kill()?;
+        tell(Event::Killed { flights, checkpoint });
+        server = Server::start(&place.cofferdam(), &plan.work_dir, &[])?;
+        let checkpoint = server.api.job(&job)?["last_checkpoint"].as_u64();
+        tell(Event::Restarted { checkpoint });
+        restored.push(checkpoint);
+    }
+    wait_for_flights(&server, &job, u64::MAX, tell)?;
+    server.api.wait_for(&job, "FINISHED")?;
+    tell(Event::Finished);
+    Ok(Outcome { delays: committed_lines(&out.join("delays"))?, bad: committed_lines(&out.join("bad"))?, restored })
+}
+
+/// Waits until the sources have read so many flights, or the job has finished where that is asked for by `u64::MAX`.
+fn wait_for_flights(
+    server: &Server,
+    job: &str,
+    target: u64,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<(u64, Option<u64>)> {
+    wait_until("the flights are read", Duration::from_secs(180), || {
+        let job = server.api.job(job)?;
+        let (flights, checkpoint) = (job["records_in"].as_u64().unwrap_or(0), job["last_checkpoint"].as_u64());
+        tell(Event::Progress { flights, checkpoint });
+        match job["status"].as_str() {
+            Some("FINISHED") if target == u64::MAX => Ok(Some((flights, checkpoint))),
+            Some("FINISHED") => bail!("the run was over before its kill: slow it down with `rate`"),
+            Some(status @ ("FAILED" | "CANCELLED" | "STOPPED")) => bail!("the job is {status}: {}", job["failure"]),
+            _ => Ok((flights >= target).then_some((flights, checkpoint))),
+        }
+    })
+}
+
+/// The example's manifest with the plan's settings and absolute paths.
+fn manifest(place: &Place, plan: &Plan, out: &Path) -> Result<String> {
+    let folder = place.late_flights();
+    let mut toml: DocumentMut = fs::read_to_string(folder.join("pipeline.toml"))?.parse()?;
+    let absolute = |path: PathBuf| value(path.display().to_string());
+    toml["parallelism"] = value(i64::from(plan.parallelism));
+    toml["state"]["backend"] = value(&plan.backend);
+    toml["checkpoint"]["interval"] = value(&plan.checkpoint_interval);
+    toml["source"]["flights"]["path"] = absolute(folder.join("data/flights.csv.gz"));
+    if let Some(rate) = plan.rate {
+        toml["source"]["flights"]["rate"] = value(i64::try_from(rate)?);
+    }
+    if plan.fresh_instance {
+        toml["sandbox"]["fresh_instance"] = value(true);
+    }
+    for operator in ["parse", "track"] {
+        toml["operator"][operator]["component"] = value(COMPONENT);
+    }
+    for sink in ["delays", "bad"] {
+        toml["sink"][sink]["path"] = absolute(out.join(sink));
+    }
+    Ok(toml.to_string())
+}
