@@ -4,7 +4,7 @@
 //! much later. Where that hits the engine depends on the machine, so a seed repeats the plan, not the moment.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -20,6 +20,9 @@ use crate::{Place, Server, committed_lines, wait_until};
 pub const FLIGHTS: u64 = 336_776;
 /// The name under which the component is uploaded.
 pub const COMPONENT: &str = "late-flights@0.1.0";
+
+/// Far more than a run takes.
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -39,6 +42,18 @@ pub struct Plan {
     pub work_dir: PathBuf,
 }
 
+impl Plan {
+    /// The folder of the sinks.
+    fn out(&self) -> PathBuf {
+        self.work_dir.join("out")
+    }
+
+    /// The root of the checkpoint storage.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.work_dir.join("checkpoints")
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
@@ -50,14 +65,23 @@ pub struct Outcome {
     pub restored: Vec<Option<u64>>,
 }
 
+/// How far a job is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Flights that the source has read.
+    pub flights: u64,
+    /// The newest complete checkpoint.
+    pub checkpoint: Option<u64>,
+}
+
 /// What the run tells while it goes.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     Started { address: &'a str },
     Uploaded { component: &'a Value },
     Submitted { job: &'a str },
-    Progress { flights: u64, checkpoint: Option<u64> },
-    Killed { flights: u64, checkpoint: Option<u64> },
+    Progress(Progress),
+    Killed(Progress),
     Restarted { checkpoint: Option<u64> },
     Finished,
 }
@@ -75,66 +99,104 @@ pub fn expected(place: &Place) -> Result<Vec<String>> {
 /// Runs a plan to the end of the job.
 pub fn run(place: &Place, plan: &Plan, tell: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
     let mut rng = Rng::with_seed(plan.seed);
-    let out = plan.work_dir.join("out");
-    let manifest = manifest(place, plan, &out)?;
-    fs::write(plan.work_dir.join("pipeline.toml"), &manifest)?;
-
-    let mut server = Server::start(&place.cofferdam(), &plan.work_dir, &[])?;
-    tell(Event::Started { address: server.api.base() });
-    let component = fs::read(place.component("late-flights")?)?;
-    tell(Event::Uploaded { component: &server.api.push(&component, Some(COMPONENT))?.ok()? });
-    let job = server.api.submit_ok(&manifest)?;
-    tell(Event::Submitted { job: &job });
-
+    let mut run = Run::start(place, plan, tell)?;
     let mut restored = Vec::new();
     for kill in 0..plan.kills {
         // The k-th of n kills falls into the k-th of n equal parts of the run, and not into the part's ends.
         let part = FLIGHTS / u64::from(plan.kills);
         let target = part * u64::from(kill) + part / 5 + rng.u64(0..part * 3 / 5);
         let later = Duration::from_micros(rng.u64(0..30_000));
-        let (flights, checkpoint) = wait_for_flights(&server, &job, target, tell)?;
+        let progress = run.wait_until(tell, |progress| progress.flights >= target)?;
         sleep(later); // Not for a condition: it spreads the kills over the moments between two answers.
-        server.kill()?;
-        tell(Event::Killed { flights, checkpoint });
-        server = Server::start(&place.cofferdam(), &plan.work_dir, &[])?;
-        let checkpoint = server.api.job(&job)?["last_checkpoint"].as_u64();
+        run.kill()?;
+        tell(Event::Killed(progress));
+        let checkpoint = run.restart()?;
         tell(Event::Restarted { checkpoint });
         restored.push(checkpoint);
     }
-    wait_for_flights(&server, &job, u64::MAX, tell)?;
-    server.api.wait_for(&job, "FINISHED")?;
-    tell(Event::Finished);
-    Ok(Outcome { delays: committed_lines(&out.join("delays"))?, bad: committed_lines(&out.join("bad"))?, restored })
+    let (delays, bad) = run.finish(tell)?;
+    Ok(Outcome { delays, bad, restored })
 }
 
-/// Waits until the sources have read so many flights, or the job has finished where that is asked for by `u64::MAX`.
-fn wait_for_flights(
-    server: &Server,
-    job: &str,
-    target: u64,
-    tell: &mut dyn FnMut(Event<'_>),
-) -> Result<(u64, Option<u64>)> {
-    wait_until("the flights are read", Duration::from_secs(180), || {
-        let job = server.api.job(job)?;
-        let (flights, checkpoint) = (job["records_in"].as_u64().unwrap_or(0), job["last_checkpoint"].as_u64());
-        tell(Event::Progress { flights, checkpoint });
-        match job["status"].as_str() {
-            Some("FINISHED") if target == u64::MAX => Ok(Some((flights, checkpoint))),
-            Some("FINISHED") => bail!("the run was over before its kill: slow it down with `rate`"),
-            Some(status @ ("FAILED" | "CANCELLED" | "STOPPED")) => bail!("the job is {status}: {}", job["failure"]),
-            _ => Ok((flights >= target).then_some((flights, checkpoint))),
-        }
-    })
+/// A job under way, in a server that may be dead.
+pub struct Run<'a> {
+    place: &'a Place,
+    plan: &'a Plan,
+    server: Option<Server>,
+    pub job: String,
+}
+
+impl<'a> Run<'a> {
+    /// Starts a server, uploads the component, submits the pipeline.
+    pub fn start(place: &'a Place, plan: &'a Plan, tell: &mut dyn FnMut(Event<'_>)) -> Result<Run<'a>> {
+        let manifest = manifest(place, plan)?;
+        fs::write(plan.work_dir.join("pipeline.toml"), &manifest)?;
+        let server = Server::start(&place.cofferdam(), &plan.work_dir, &[])?;
+        tell(Event::Started { address: server.api.base() });
+        let component = fs::read(place.component("late-flights")?)?;
+        tell(Event::Uploaded { component: &server.api.push(&component, Some(COMPONENT))?.ok()? });
+        let job = server.api.submit_ok(&manifest)?;
+        tell(Event::Submitted { job: &job });
+        Ok(Run { place, plan, server: Some(server), job })
+    }
+
+    fn server(&self) -> Result<&Server> {
+        self.server.as_ref().context("the server was killed")
+    }
+
+    /// Waits until the job has come so far. An error where it ends before.
+    pub fn wait_until(
+        &self,
+        tell: &mut dyn FnMut(Event<'_>),
+        far_enough: impl Fn(Progress) -> bool,
+    ) -> Result<Progress> {
+        let api = &self.server()?.api;
+        wait_until("the job makes progress", TIMEOUT, || {
+            let job = api.job(&self.job)?;
+            let checkpoint = job["last_checkpoint"].as_u64();
+            let progress = Progress { flights: job["records_in"].as_u64().unwrap_or(0), checkpoint };
+            tell(Event::Progress(progress));
+            if far_enough(progress) {
+                return Ok(Some(progress));
+            }
+            match job["status"].as_str() {
+                Some("FINISHED") => bail!("the run was over too early: slow it down with `rate`"),
+                Some(status @ ("FAILED" | "CANCELLED" | "STOPPED")) => bail!("the job is {status}: {}", job["failure"]),
+                _ => Ok(None),
+            }
+        })
+    }
+
+    /// Kills the server with SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.server.take().context("the server was killed already")?.kill()
+    }
+
+    /// Starts the server again; the checkpoint that the job goes on from, as far as the first answer tells.
+    pub fn restart(&mut self) -> Result<Option<u64>> {
+        let server = self.server.insert(Server::start(&self.place.cofferdam(), &self.plan.work_dir, &[])?);
+        Ok(server.api.job(&self.job)?["last_checkpoint"].as_u64())
+    }
+
+    /// Waits for the job's end; the committed lines of the sinks `delays` and `bad`, sorted.
+    pub fn finish(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(Vec<String>, Vec<String>)> {
+        self.wait_until(tell, |progress| progress.flights >= FLIGHTS)?;
+        self.server()?.api.wait_for(&self.job, "FINISHED")?;
+        tell(Event::Finished);
+        let out = self.plan.out();
+        Ok((committed_lines(&out.join("delays"))?, committed_lines(&out.join("bad"))?))
+    }
 }
 
 /// The example's manifest with the plan's settings and absolute paths.
-fn manifest(place: &Place, plan: &Plan, out: &Path) -> Result<String> {
-    let folder = place.late_flights();
+fn manifest(place: &Place, plan: &Plan) -> Result<String> {
+    let (folder, out) = (place.late_flights(), plan.out());
     let mut toml: DocumentMut = fs::read_to_string(folder.join("pipeline.toml"))?.parse()?;
     let absolute = |path: PathBuf| value(path.display().to_string());
     toml["parallelism"] = value(i64::from(plan.parallelism));
     toml["state"]["backend"] = value(&plan.backend);
     toml["checkpoint"]["interval"] = value(&plan.checkpoint_interval);
+    toml["checkpoint"]["storage"] = absolute(plan.checkpoints());
     toml["source"]["flights"]["path"] = absolute(folder.join("data/flights.csv.gz"));
     if let Some(rate) = plan.rate {
         toml["source"]["flights"]["rate"] = value(i64::try_from(rate)?);

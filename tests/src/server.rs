@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::Place;
 use crate::api::Api;
 
 const STARTED: &str = "listening on ";
@@ -21,6 +22,13 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts a server in an empty folder of this name below the target folder; the folder too.
+    pub fn start_fresh(name: &str) -> Result<(Server, PathBuf)> {
+        let place = Place::of_this_checkout();
+        let work_dir = place.fresh_dir(&format!("tests/{name}"))?;
+        Ok((Server::start(&place.cofferdam(), &work_dir, &[])?, work_dir))
+    }
+
     /// Starts a server on a free port of loopback. `work_dir` gets its data folder `data` and its log `server.log`, both
     /// used again by the next server that is started there. `arguments` are added to the command line.
     pub fn start(binary: &Path, work_dir: &Path, arguments: &[&str]) -> Result<Server> {

@@ -5,8 +5,11 @@ use anyhow::Result;
 use crate::workspace::{Workspace, run, step, succeeds};
 
 /// The components that the tests upload: crate and folder.
-pub const TEST_COMPONENTS: &[(&str, &str)] =
-    &[("late-flights", "examples/late-flights"), ("misbehaving", "tests/guests/misbehaving")];
+pub const TEST_COMPONENTS: &[(&str, &str)] = &[
+    ("late-flights", "examples/late-flights"),
+    ("misbehaving", "tests/guests/misbehaving"),
+    ("ungranted", "tests/guests/ungranted"),
+];
 
 #[derive(clap::Args)]
 pub struct TestArguments {

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write, stderr};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use cofferdam_tests::late_flights::{self, COMPONENT, Event, FLIGHTS, Plan};
+use cofferdam_tests::late_flights::{self, COMPONENT, Event, FLIGHTS, Plan, Progress};
 use cofferdam_tests::{Place, difference};
 
 use crate::workspace::{Workspace, step};
@@ -116,7 +116,7 @@ impl Narrator {
 
     fn tell(&mut self, event: Event<'_>) {
         match event {
-            Event::Progress { flights, checkpoint } => return self.progress(flights, checkpoint),
+            Event::Progress(progress) => return self.progress(progress),
             Event::Started { address } => self.line(&format!("the server listens on {address}")),
             Event::Uploaded { component } => {
                 let functions = component["functions"].as_array().into_iter().flatten();
@@ -124,7 +124,7 @@ impl Narrator {
                 self.line(&format!("uploaded {COMPONENT} with the functions {}", names.join(", ")));
             }
             Event::Submitted { job } => self.line(&format!("submitted the pipeline: job {job}")),
-            Event::Killed { flights, .. } => {
+            Event::Killed(Progress { flights, .. }) => {
                 self.line(&format!("killed the server with SIGKILL, {flights} of {FLIGHTS} flights into the run"));
             }
             Event::Restarted { checkpoint: Some(id) } => {
@@ -143,7 +143,7 @@ impl Narrator {
         eprintln!("{clear}    {:>5.1} s  {text}", self.start.elapsed().as_secs_f64());
     }
 
-    fn progress(&mut self, flights: u64, checkpoint: Option<u64>) {
+    fn progress(&mut self, Progress { flights, checkpoint }: Progress) {
         let pause = if stderr().is_terminal() { 0.1 } else { 1.0 };
         if self.told.is_some_and(|told| told.elapsed().as_secs_f64() < pause) {
             return;
