@@ -64,13 +64,7 @@ pub(crate) struct OutputBuffer {
 
 impl OutputBuffer {
     pub(crate) fn new() -> Self {
-        OutputBuffer {
-            values: column::empty(),
-            timestamps: Vec::new(),
-            keys: None,
-            timestamp: i64::MIN,
-            error: None,
-        }
+        OutputBuffer { values: column::empty(), timestamps: Vec::new(), keys: None, timestamp: i64::MIN, error: None }
     }
 
     /// Makes room for as many records and bytes as came in, so that an echo never grows a column.

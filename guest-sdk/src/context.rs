@@ -149,7 +149,7 @@ impl Context {
     #[inline]
     pub(crate) fn cells<S: Cells + Default>(&mut self, name: &'static str) -> (&mut S, At<'_>) {
         if self.key >= self.key_count {
-            no_key(self.function, name);
+            no_key(self.function, format_args!("state `{name}`"));
         }
         match self.states.cells::<S>(name, self.key_count) {
             Some((state, cells)) => (cells, At { host: &*self.host, state, name, key: self.key }),
@@ -220,7 +220,7 @@ impl Context {
             undeclared_timers(self.function, domain);
         }
         if self.key >= self.key_count {
-            no_key(self.function, "timers");
+            no_key(self.function, format_args!("timers"));
         }
         self.key as u32
     }
@@ -312,13 +312,17 @@ impl Context {
 }
 
 #[cold]
-fn no_key(function: &str, what: &str) -> ! {
-    panic!("function `{function}` uses {what} of a key, but this record has none: give its operator a `key` in the pipeline")
+fn no_key(function: &str, what: std::fmt::Arguments<'_>) -> ! {
+    panic!(
+        "function `{function}` uses {what} where there is no key: `open` has none, and records have one only by the operator's `key` in the pipeline"
+    )
 }
 
 #[cold]
 fn undeclared_state(function: &str, state: &str) -> ! {
-    panic!("function `{function}` uses state `{state}` without declaring it: name its const in `#[function(states(...))]`")
+    panic!(
+        "function `{function}` uses state `{state}` without declaring it: name its const in `#[function(states(...))]`"
+    )
 }
 
 #[cold]
@@ -331,5 +335,7 @@ fn undeclared_side_output(function: &str, side: &str) -> ! {
 #[cold]
 fn undeclared_timers(function: &str, domain: TimeDomain) -> ! {
     let domain = if domain == TimeDomain::Event { "event" } else { "processing" };
-    panic!("function `{function}` uses {domain}-time timers without declaring them: write `#[function(timers({domain}))]`")
+    panic!(
+        "function `{function}` uses {domain}-time timers without declaring them: write `#[function(timers({domain}))]`"
+    )
 }

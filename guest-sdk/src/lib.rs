@@ -47,7 +47,23 @@
 //!   that it belongs to, and so does a panic, which costs an instance as well.
 //! - **State is cheap.** It is loaded and stored once per batch for all keys; `get` and `set` cost a few nanoseconds.
 //!
-//! A component is a crate with `crate-type = ["cdylib", "rlib"]` that depends on this one and has one [`export!`] line.
+//! # A crate with functions
+//!
+//! It has one [`export!`] line, and this in its `Cargo.toml` (`serde` where it derives):
+//!
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib", "rlib"]
+//!
+//! [dependencies]
+//! cofferdam-sdk = "0.1"
+//! serde = { version = "1", features = ["derive"] }
+//! ```
+//!
+//! # What a function uses, it declares
+//!
+//! [`function`] on the `impl` is the one place: `#[function(name = "track", states(COUNT), side_outputs(LATE),
+//! timers(event))]`. The component describes itself from it, and using what is not named there panics with the words to add.
 
 #![warn(missing_docs)]
 
@@ -79,11 +95,11 @@ pub use collector::Collector;
 pub use context::{Context, SideOutput};
 #[doc(hidden)]
 pub use declaration::Declaration;
+#[doc(hidden)]
+pub use export::{Exported, assert_distinct, describe};
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub use export::{on_timers, process};
-#[doc(hidden)]
-pub use export::{Exported, assert_distinct, describe};
 pub use function::{FlatMapFunction, Function, KeyedProcessFunction, MapFunction};
 pub use shape::{Shape, StateType};
 pub use state::{ListAccess, ListState, StateCodec, StateHandle, ValueAccess, ValueState};
@@ -99,7 +115,7 @@ pub type Result<T = (), E = FunctionError> = std::result::Result<T, E>;
 pub mod prelude {
     pub use crate::codec::{Bytes, Csv, CsvRow, Json, Postcard, Row, Text};
     pub use crate::{
-        Collector, Context, FlatMapFunction, FunctionError, KeyedProcessFunction, Level, ListState, MapFunction, Result,
-        SideOutput, StateType, TimeDomain, Timer, ValueState, function,
+        Collector, Context, FlatMapFunction, FunctionError, KeyedProcessFunction, Level, ListState, MapFunction,
+        Result, SideOutput, StateType, TimeDomain, Timer, ValueState, function,
     };
 }

@@ -76,6 +76,10 @@ impl<F: Function> Run for Runner<F> {
         let Batch { values, timestamps, keys, key_of } = batch;
         self.context.begin(keys);
         self.begin()?;
+        if F::KEYED && key_of.len() != timestamps.len() {
+            let message = format!("function `{}` needs keys: give its operator a `key` in the pipeline", F::NAME);
+            return Err(failure(&message.into(), None));
+        }
         self.out.buffer.reserve(timestamps.len(), values.bytes.len());
         for (index, &timestamp) in timestamps.iter().enumerate() {
             let record = index as u32;

@@ -9,4 +9,6 @@ pub mod error;
 pub mod job;
 pub mod manifest;
 pub mod model;
+pub mod sandbox;
 pub mod state;
+pub mod turn;

@@ -11,7 +11,8 @@ fn parse(row: &str) -> Result<Vec<String>> {
 
 #[test]
 fn a_row_becomes_a_departure() -> Result {
-    let json = r#"{"tailnum":"N14228","carrier":"UA","flight":1545,"origin":"EWR","delay":2,"time":"2013-01-01T10:00:00Z"}"#;
+    let json =
+        r#"{"tailnum":"N14228","carrier":"UA","flight":1545,"origin":"EWR","delay":2,"time":"2013-01-01T10:00:00Z"}"#;
     assert_eq!(parse(ROW)?, [json]);
     Ok(())
 }
@@ -27,7 +28,10 @@ fn a_flight_without_departure_or_aircraft_is_passed_over() -> Result {
 #[test]
 fn a_bad_row_is_named() {
     let message = |row| parse(row).map(drop).expect_err("the row is bad").to_string();
-    assert_eq!(message("2,11,UA,x,N1,EWR,IAH,t"), "record 0: input is not csv: column 4: `x` is not an unsigned integer of 32 bits");
+    assert_eq!(
+        message("2,11,UA,x,N1,EWR,IAH,t"),
+        "record 0: input is not csv: column 4: `x` is not an unsigned integer of 32 bits"
+    );
     assert!(message("2,11,UA").contains("invalid length 3"));
     assert!(message("soon,11,UA,1,N1,EWR,IAH,t").contains("dep_delay `soon`"));
 }

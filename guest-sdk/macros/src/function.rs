@@ -34,7 +34,9 @@ impl Line {
             } else if meta.path.is_ident("timers") {
                 line.timers = list(&meta)?;
             } else {
-                return Err(meta.error("expected `name = \"...\"`, `states(...)`, `side_outputs(...)` or `timers(...)`"));
+                return Err(
+                    meta.error("expected `name = \"...\"`, `states(...)`, `side_outputs(...)` or `timers(...)`")
+                );
             }
             Ok(())
         });
@@ -90,7 +92,8 @@ fn write_function(line: &Line, item: &ItemImpl) -> Result<TokenStream> {
         ),
         _ => return Err(Error::new_spanned(path, EXPECTED)),
     };
-    if !keyed && !(line.states.is_empty() && line.timers.is_empty()) {
+    let uses_keys = !line.states.is_empty() || !line.timers.is_empty();
+    if uses_keys && !keyed {
         return Err(Error::new_spanned(path, "states and timers need a `KeyedProcessFunction`"));
     }
     let name = match &line.name {

@@ -63,6 +63,11 @@ macro_rules! handles {
             pub const fn with_codec(name: &'static str) -> Self {
                 $handle { name, types: PhantomData }
             }
+
+            /// Its name.
+            pub const fn name(&self) -> &'static str {
+                self.name
+            }
         }
 
         impl<T, C> Clone for $handle<T, C> {

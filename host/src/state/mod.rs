@@ -3,6 +3,7 @@
 //! One backend belongs to one subtask of one keyed operator; it holds the key groups that the subtask owns and is used
 //! by its thread alone. Only committed turns write to it. It knows nothing of guests, turns or checkpoint manifests.
 
+pub mod list;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
