@@ -28,7 +28,7 @@ fn new_test_build_run() {
     let project = folder.path().join("my-function");
     let tests = run(&project, Path::new(env!("CARGO")), &["test"]);
     let passed =
-        tests.lines().filter_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse().ok());
+        tests.lines().filter_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse::<u32>().ok());
     assert!(passed.sum::<u32>() > 0, "the template's tests did not run: {tests}");
     run(&project, &cofferdam, &["build"]);
     run(&project, &cofferdam, &["run", "pipeline.toml"]);
