@@ -11,6 +11,8 @@ mod demo;
 mod setup;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 use workspace::Workspace;
@@ -36,13 +38,26 @@ enum Command {
     Setup,
 }
 
-fn main() -> anyhow::Result<()> {
-    let workspace = Workspace::new();
-    match Arguments::parse().command {
-        Command::Demo(arguments) => demo::run(&setup::run(workspace)?, &arguments),
-        Command::Test(arguments) => checks::test(&setup::run(workspace)?, &arguments),
-        Command::Bench(arguments) => bench::run(&setup::run(workspace)?, &arguments),
-        Command::Lint => checks::lint(&setup::run(workspace)?),
-        Command::Setup => setup::run(workspace).map(drop),
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let workspace = setup::run(Workspace::new())?;
+    match command {
+        Command::Demo(arguments) => demo::run(&workspace, &arguments),
+        Command::Test(arguments) => checks::test(&workspace, &arguments),
+        Command::Bench(arguments) => bench::run(&workspace, &arguments),
+        Command::Lint => checks::lint(&workspace),
+        Command::Setup => {
+            println!("everything that building needs is there");
+            Ok(())
+        }
     }
 }
