@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cofferdam_tests::Place;
-use tidy_source::{crate_modules, production_code};
+use tidy_source::{crate_modules, production_code, test_modules};
 
 /// A file is split by this many lines.
 const LINES_MAX: usize = 900;
@@ -118,9 +118,15 @@ fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a file beside production code holds tests only: it is declared under `#[cfg(test)]`.
-fn is_test_file(path: &Path) -> bool {
-    path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem == "tests" || stem.ends_with("_tests"))
+/// The Rust files below a folder that are not declared under `#[cfg(test)]`, where they are allowed more.
+fn production_files(folder: &Path) -> Vec<PathBuf> {
+    let all = files(folder, &["rs"]);
+    let tests: Vec<PathBuf> =
+        all.iter().flat_map(|path| test_modules(path, &fs::read_to_string(path).unwrap())).collect();
+    // A test module is `x.rs`, or `x/mod.rs` and what else is in `x`.
+    let is_test =
+        |path: &PathBuf| tests.iter().any(|test| path == &test.with_extension("rs") || path.starts_with(test));
+    all.into_iter().filter(|path| !is_test(path)).collect()
 }
 
 fn check(files: Vec<PathBuf>, defects: impl Fn(&Path, &str) -> Vec<String>) {
@@ -140,7 +146,7 @@ fn root() -> PathBuf {
 }
 
 fn host_code() -> Vec<PathBuf> {
-    files(&root().join("host/src"), &["rs"]).into_iter().filter(|path| !is_test_file(path)).collect()
+    production_files(&root().join("host/src"))
 }
 
 #[test]
@@ -161,8 +167,7 @@ fn no_file_is_too_long() {
 
 #[test]
 fn every_module_says_what_it_owns() {
-    let production = files(&root(), &["rs"]).into_iter().filter(|path| !is_test_file(path)).collect();
-    check(production, |_, text| head_defects(text));
+    check(production_files(&root()), |_, text| head_defects(text));
 }
 
 #[test]

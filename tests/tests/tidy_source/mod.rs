@@ -2,7 +2,7 @@
 //!
 //! No parser: it knows just enough of the grammar for files that rustfmt has seen.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The text with everything blanked that is not production code: comments, texts, and items under `#[cfg(test)]`. Lines
 /// stay where they are.
@@ -14,6 +14,27 @@ pub fn production_code(text: &str) -> String {
         code.replace_range(start..end, &blank);
     }
     code
+}
+
+/// Where the modules lie that a file declares under `#[cfg(test)]`, without their extension.
+pub fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let folder = path.parent().unwrap_or(path);
+    let is_root = ["mod.rs", "lib.rs", "main.rs"].iter().any(|name| path.ends_with(name));
+    let own = if is_root { folder.to_path_buf() } else { path.with_extension("") };
+    let declared = |declaration: &str| {
+        let (attributes, name) = declaration.split_once("mod ")?;
+        let name = name
+            .split_once(';')
+            .map(|(name, _)| name)
+            .filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))?;
+        let elsewhere = attributes.split_once("#[path = \"").and_then(|(_, path)| path.split_once(".rs\""));
+        // No code between the attribute and the module: `mod` is what it is about.
+        let bare = attributes
+            .lines()
+            .all(|line| ["", "pub", "pub(crate)"].contains(&line.trim()) || line.trim().starts_with("#["));
+        bare.then(|| elsewhere.map_or_else(|| own.join(name), |(file, _)| folder.join(file)))
+    };
+    text.split("#[cfg(test)]").skip(1).filter_map(declared).collect()
 }
 
 fn find_test_item(code: &str) -> Option<usize> {
@@ -158,4 +179,13 @@ fn modules_are_found_however_they_are_named() {
     assert_eq!(names("m/n.rs"), ["a", "c", "f", "g", "j"]);
     assert_eq!(names("m/mod.rs"), ["a", "c", "f", "g", "i", "super"]);
     assert_eq!(crate_modules(Path::new("m.rs"), code)[3], (2, "g".to_string()));
+}
+
+#[test]
+fn test_modules_are_found_by_their_declaration() {
+    let text = "mod a;\n#[cfg(test)]\nmod b;\n#[cfg(test)]\n#[path = \"c_tests.rs\"]\nmod c;\n#[cfg(test)]\npub(crate) mod d;\n\
+                #[cfg(test)]\nmod e {\n}\n#[cfg(test)]\nuse x;\nmod f;\n";
+    let found = |path: &str| test_modules(Path::new(path), text);
+    assert_eq!(found("m/mod.rs"), ["m/b", "m/c_tests", "m/d"].map(PathBuf::from));
+    assert_eq!(found("m/n.rs"), ["m/n/b", "m/c_tests", "m/n/d"].map(PathBuf::from));
 }
