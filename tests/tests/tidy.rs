@@ -32,8 +32,8 @@ const RANKS: &[(&str, u8)] = &[
     ("error", 0),
 ];
 
-/// The only uses between modules of one rank: all of them words that the whole house speaks, and the command `serve`.
-const SIBLINGS: &[(&str, &str)] = &[("manifest", "error"), ("manifest", "model"), ("model", "error"), ("cli", "http")];
+/// The only uses between modules of one rank: words that the whole house speaks.
+const SIBLINGS: &[(&str, &str)] = &[("manifest", "error"), ("manifest", "model"), ("model", "error")];
 
 /// What must not stand in host/src outside of tests: bytes that we do not trust may reach it.
 const PANICS: &[&str] =

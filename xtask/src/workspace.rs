@@ -57,7 +57,7 @@ impl Workspace {
     fn build_component(&self, name: &str, folder: &str) -> Result<()> {
         let output = self.place.components().join(format!("{name}.wasm"));
         let mut command = self.command(self.place.cofferdam());
-        run(command.current_dir(self.place.root.join(folder)).arg("build").arg("--output").arg(&output))
+        run(command.current_dir(self.place.root.join(folder)).arg("build").arg("--out").arg(&output))
     }
 }
 
