@@ -3,6 +3,7 @@
 
 use cofferdam_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::fmt::Write;
 
 /// A row of the file. Numbers stay text here: `NA` stands for one that is missing.
 #[derive(Deserialize)]
@@ -82,11 +83,24 @@ impl KeyedProcessFunction for Track {
             if delays.len() > LAST_DELAYS_KEPT {
                 delays.remove(0);
             }
-            delays.iter().map(i32::to_string).collect::<Vec<_>>().join(";")
+            joined(delays)
         });
         out.emit((ctx.key_str()?.to_owned(), count, total, last_ten));
         Ok(())
     }
+}
+
+/// The delays with `;` between them.
+fn joined(delays: &[i32]) -> String {
+    let mut text = String::new();
+    for delay in delays {
+        if !text.is_empty() {
+            text.push(';');
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{delay}");
+    }
+    text
 }
 
 cofferdam_sdk::export!(Parse, Track);
