@@ -9,7 +9,6 @@ use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, P
 
 use super::bindings;
 use super::instance::GuestState;
-use crate::clock::SharedClock;
 use crate::error::{self, Result};
 
 /// How often deadlines are looked at: a call runs at most this much longer than its deadline.
@@ -24,14 +23,12 @@ pub struct SandboxOptions {
     pub cache_dir: Option<PathBuf>,
     /// Instances alive at once, over all jobs.
     pub instances_max: u32,
-    pub clock: SharedClock,
 }
 
 /// One per process: compiles components and makes instances of them.
 pub struct Sandbox {
     pub(super) engine: Engine,
     pub(super) linker: Linker<GuestState>,
-    pub(super) clock: SharedClock,
     _ticker: Arc<()>,
 }
 
@@ -43,7 +40,7 @@ impl Sandbox {
         let linker = linker(&engine).map_err(|cause| error::internal(format!("linker: {cause:#}")))?;
         let ticker = Arc::new(());
         start_ticker(&engine, &ticker)?;
-        Ok(Sandbox { engine, linker, clock: options.clock, _ticker: ticker })
+        Ok(Sandbox { engine, linker, _ticker: ticker })
     }
 }
 
@@ -61,7 +58,7 @@ fn engine(options: &SandboxOptions) -> wasmtime::Result<Engine> {
         .wasm_component_model(true)
         .epoch_interruption(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .wasm_backtrace(true);
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
     if let Some(dir) = &options.cache_dir {
         let mut cache = CacheConfig::new();
         cache.with_directory(dir);
