@@ -1,1 +1,121 @@
+//! Write functions for Cofferdam, a stateful stream processor that runs them as WebAssembly components.
+//!
+//! A counter, whole:
+//!
+//! ```
+//! use cofferdam_sdk::prelude::*;
+//!
+//! const COUNT: ValueState<u64> = ValueState::new("count");
+//!
+//! /// Counts the records of each key.
+//! #[derive(Default)]
+//! struct Counter;
+//!
+//! #[function(states(COUNT))]
+//! impl KeyedProcessFunction for Counter {
+//!     type In = Text;
+//!     type Out = Text;
+//!
+//!     fn process_element(&mut self, _word: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+//!         let mut count = ctx.state(COUNT).get_or_default();
+//!         count += 1;
+//!         ctx.state(COUNT).set(count);
+//!         out.emit(format!("{},{count}", ctx.key_str()?));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! cofferdam_sdk::export!(Counter);
+//!
+//! // Tests run natively, without a host.
+//! let mut harness = cofferdam_sdk::testing::Harness::<Counter>::new();
+//! harness.push("tea", "tea", 0)?;
+//! harness.push("tea", "tea", 1)?;
+//! assert_eq!(harness.take_output()?, ["tea,1", "tea,2"]);
+//! # Ok::<(), cofferdam_sdk::FunctionError>(())
+//! ```
+//!
+//! # What to know
+//!
+//! - **A function keeps nothing.** It is made with `Default` for each instance, and the host may drop an instance between
+//!   any two calls and go on with a fresh one. Fields are for caches and for what `open` reads from the config; what has to
+//!   be remembered goes into state.
+//! - **A call is a turn.** The host hands over a batch of records. Outputs, state and timers take effect together, or,
+//!   where a record fails, not at all; the host then finds the bad record by itself and runs the others again.
+//! - **There is no clock and no randomness** but what [`Context`] gives: a batch that is run again gives the same answers.
+//! - **Errors and panics.** Functions return [`Result`]; `?` works on any error and on strings. An error fails the record
+//!   that it belongs to, and so does a panic, which costs an instance as well.
+//! - **State is cheap.** It is loaded and stored once per batch for all keys; `get` and `set` cost a few nanoseconds.
+//!
+//! # A crate with functions
+//!
+//! It has one [`export!`] line, and this in its `Cargo.toml` (`serde` where it derives):
+//!
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib", "rlib"]
+//!
+//! [dependencies]
+//! cofferdam-sdk = "0.1"
+//! serde = { version = "1", features = ["derive"] }
+//! ```
+//!
+//! # What a function uses, it declares
+//!
+//! [`function`] on the `impl` is the one place: `#[function(name = "track", states(COUNT), side_outputs(LATE),
+//! timers(event))]`. The component describes itself from it, and using what is not named there panics with the words to add.
 
+#![warn(missing_docs)]
+
+extern crate self as cofferdam_sdk;
+
+#[doc(hidden)]
+pub mod bindings;
+pub mod codec;
+mod collector;
+mod column;
+mod context;
+mod declaration;
+mod export;
+mod function;
+mod host;
+mod panic;
+mod runner;
+mod shape;
+mod state;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+mod timers;
+
+pub use bindings::cofferdam::function::context::TurnContext;
+pub use bindings::cofferdam::function::log::Level;
+pub use bindings::cofferdam::function::types::TimeDomain;
+pub use cofferdam_sdk_macros::{StateType, function};
+pub use collector::Collector;
+pub use context::{Context, SideOutput};
+#[doc(hidden)]
+pub use declaration::Declaration;
+#[doc(hidden)]
+pub use export::{Exported, assert_distinct, describe};
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub use export::{on_timers, process};
+pub use function::{FlatMapFunction, Function, KeyedProcessFunction, MapFunction};
+pub use shape::{Shape, StateType};
+pub use state::{ListAccess, ListState, StateCodec, StateHandle, ValueAccess, ValueState};
+pub use timers::Timer;
+
+/// Why a function failed a record: any error, or a text. Made by `?`, by `"why".into()` or `format!(...).into()`.
+pub type FunctionError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What functions return.
+pub type Result<T = (), E = FunctionError> = std::result::Result<T, E>;
+
+/// Everything that a function needs: `use cofferdam_sdk::prelude::*;`.
+pub mod prelude {
+    pub use crate::codec::{Bytes, Csv, CsvRow, Json, Postcard, Row, Text};
+    pub use crate::{
+        Collector, Context, FlatMapFunction, FunctionError, KeyedProcessFunction, Level, ListState, MapFunction,
+        Result, SideOutput, StateType, TimeDomain, Timer, ValueState, function,
+    };
+}

@@ -11,4 +11,8 @@ pub mod http;
 pub mod job;
 pub mod manifest;
 pub mod model;
+pub mod operator;
+pub mod runtime;
+pub mod sandbox;
 pub mod state;
+pub mod turn;

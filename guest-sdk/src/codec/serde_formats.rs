@@ -66,20 +66,36 @@ impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
 
 impl<T: Serialize + 'static> Encode<&T> for Postcard<T> {
     fn encode(value: &T, to: &mut Vec<u8>) -> Result<(), CodecError> {
-        // `to_extend` takes the buffer and hands it back; on an error it is lost, so what it held is put back by hand.
-        let start = to.len();
-        match postcard::to_extend(value, Appender(to)) {
-            Ok(_) => Ok(()),
-            Err((error, to)) => {
-                to.truncate(start);
-                Err(error)
-            }
-        }
+        postcard::serialize_with_flavor(value, Appender(to))
+            .map_err(|error| CodecError::new("postcard", error.to_string()))
     }
 }
 
 impl<T: Serialize + 'static> Encode<T> for Postcard<T> {
     fn encode(value: T, to: &mut Vec<u8>) -> Result<(), CodecError> {
         Self::encode(&value, to)
+    }
+}
+
+/// Writes behind what a buffer holds already, without a buffer in between.
+struct Appender<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appender<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.0.push(data);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }

@@ -1,1 +1,22 @@
-//! Checkpoints on storage: the manifest, the files it names, and how long they are kept.
+//! Checkpoints and savepoints where they last: what is in one, where its files are, which are kept.
+//!
+//! A checkpoint counts when its manifest is durable, and never before: its files are stored first, its manifest last
+//! and at once. A damaged one is named and passed over. Knows no job's life cycle, no subtask and no backend.
+//!
+//! ```text
+//! <root>/<job>/chk-<id>/manifest                     a complete checkpoint
+//! <root>/<job>/shared/<id>-<random>-<name>           a file that checkpoint <id> stored; later ones may name it too
+//! <root>/savepoints/<job>-<id>/manifest              a savepoint: names files of its own folder only
+//! <root>/savepoints/<job>-<id>/<random>-<name>
+//! ```
+
+mod manifest;
+mod retention;
+mod storage;
+
+#[cfg(test)]
+mod checkpoint_tests;
+
+pub use manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
+pub use retention::{InProgress, Retired, Skipped, Verify};
+pub use storage::{CheckpointFiles, CheckpointStorage, MANIFEST_NAME};

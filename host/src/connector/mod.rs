@@ -3,12 +3,32 @@
 //! A source's position and a sink's committables are part of the checkpoint. Connectors run on their subtask's thread
 //! and block only for moments (see [`Source::poll`]), so that barriers and cancellation are never held up.
 
-use std::path::PathBuf;
+mod blackhole;
+mod csv_row;
+mod file;
+mod generator;
+mod json_field;
+mod position;
+mod records;
+mod select;
+mod socket;
+mod stdout;
+
+#[cfg(test)]
+mod fixtures;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use select::{KeyExtractor, TimestampExtractor};
 
 use crate::clock::SharedClock;
 use crate::error::Result;
+use crate::manifest::{Format, SinkConfig, SourceConfig};
 use crate::model::Batch;
+
+/// A source ends a poll when it has given this many bytes, however many records were asked for: a column has a limit.
+const POLL_BYTES_MAX: usize = 1 << 20;
 
 /// What a call of [`Source::poll`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +50,8 @@ pub enum Replay {
 
 /// One subtask's share of a source.
 pub trait Source: Send {
-    /// Appends up to `records` records to `batch`, or fewer where that many are not there at once. Blocks for 50 ms at most.
+    /// Appends up to `records` records to `batch`, or fewer where that many are not there at once, or where they are
+    /// more than about 1 MiB. Asked for none, it is `Pending`. Blocks for 50 ms at most.
     fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll>;
 
     /// The position behind the last record that `poll` gave: what `open` continues from.
@@ -71,4 +92,79 @@ pub struct ConnectorContext {
     pub base_dir: PathBuf,
     /// The job's seed.
     pub seed: u64,
+}
+
+/// Opens one subtask's share of a source, at `position` where it was restored: what [`Source::position`] gave, out of a
+/// checkpoint. Fails with `source-missing` or `source-failed` by what is read, with `checkpoint-corrupt` by the position.
+pub fn open_source(
+    config: &SourceConfig,
+    context: &ConnectorContext,
+    position: Option<&[u8]>,
+) -> Result<Box<dyn Source>> {
+    Ok(match config {
+        SourceConfig::File { path, format, header } => {
+            Box::new(file::FileSource::open(path, *format, *header, context, position)?)
+        }
+        SourceConfig::Generator { records, template, keys } => {
+            Box::new(generator::Generator::open(*records, template, *keys, context, position)?)
+        }
+        SourceConfig::Socket { address } => Box::new(socket::SocketSource::open(address, context)?),
+    })
+}
+
+/// Whether a source can give its records again.
+pub fn replay(config: &SourceConfig) -> Replay {
+    match config {
+        SourceConfig::File { .. } | SourceConfig::Generator { .. } => Replay::Yes,
+        SourceConfig::Socket { .. } => Replay::No,
+    }
+}
+
+/// At submit: whether the input is there (`source-missing`) and can be opened (`source-failed`), and how its records
+/// are written, with the names of a CSV header's columns. A socket is not tried.
+pub fn check_source(config: &SourceConfig, base_dir: &Path) -> Result<Format> {
+    match config {
+        SourceConfig::File { path, format, header } => file::check_source(&base_dir.join(path), *format, *header),
+        SourceConfig::Generator { template, .. } => Ok(generator::format(template)),
+        SourceConfig::Socket { .. } => Ok(Format::Raw),
+    }
+}
+
+/// Opens one subtask's share of a sink. Fails with `sink-unwritable`.
+pub fn open_sink(config: &SinkConfig, context: &ConnectorContext) -> Result<Box<dyn Sink>> {
+    Ok(match config {
+        SinkConfig::File { path } => Box::new(file::FileSink::open(path, context)?),
+        SinkConfig::Stdout => Box::new(stdout::StdoutSink::default()),
+        SinkConfig::Blackhole => Box::new(blackhole::BlackholeSink),
+    })
+}
+
+/// At submit: whether the sink can be written (`sink-unwritable`, with the path and the system's reason). Leaves nothing
+/// behind.
+pub fn check_sink(config: &SinkConfig, base_dir: &Path) -> Result<()> {
+    match config {
+        SinkConfig::File { path } => file::check_sink(&base_dir.join(path)),
+        SinkConfig::Stdout | SinkConfig::Blackhole => Ok(()),
+    }
+}
+
+/// The committer of a sink, for the whole job: of `context`, it does not look at the subtask.
+pub fn committer(config: &SinkConfig, context: &ConnectorContext) -> Box<dyn Committer> {
+    match config {
+        SinkConfig::File { path } => Box::new(file::FileCommitter::new(path, context)),
+        SinkConfig::Stdout | SinkConfig::Blackhole => Box::new(NothingToCommit),
+    }
+}
+
+/// The committer of sinks that publish as they write.
+struct NothingToCommit;
+
+impl Committer for NothingToCommit {
+    fn commit(&self, _committables: &[Vec<u8>]) -> Result<()> {
+        Ok(())
+    }
+
+    fn recover(&self, _restored: Option<u64>, _committables: &[Vec<u8>]) -> Result<()> {
+        Ok(())
+    }
 }

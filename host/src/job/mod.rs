@@ -1,3 +1,13 @@
 //! Jobs: submit, run, restart, savepoint, cancel; the job store and the component store.
 
+mod attempt;
+mod checkpointing;
+mod components;
+mod host;
+mod job;
+mod lifecycle;
+mod planning;
+mod record;
 pub mod view;
+
+pub use host::{Host, HostOptions, Submission};

@@ -1,6 +1,7 @@
 //! Records on their way: values with their event timestamps and, where the stream is keyed, their keys.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{Column, Keys};
 
@@ -15,8 +16,8 @@ pub struct Batch {
     pub timestamps: Vec<i64>,
     /// The keys that a function chose for its outputs, for a partitioning by `key = "emitted"`.
     pub chosen_keys: Option<Column>,
-    /// Set by a keyed exchange.
-    pub keys: Option<Keys>,
+    /// Set by a keyed exchange. Shared with the turn that the batch becomes.
+    pub keys: Option<Arc<Keys>>,
 }
 
 impl Batch {
@@ -51,7 +52,7 @@ impl Batch {
             values: self.values.slice(range.clone()),
             timestamps: self.timestamps[range.clone()].to_vec(),
             chosen_keys: self.chosen_keys.as_ref().map(|keys| keys.slice(range.clone())),
-            keys: self.keys.as_ref().map(|keys| slice_keys(keys, range)),
+            keys: self.keys.as_ref().map(|keys| Arc::new(slice_keys(keys, range))),
         }
     }
 }

@@ -3,12 +3,24 @@
 //! One backend belongs to one subtask of one keyed operator; it holds the key groups that the subtask owns and is used
 //! by its thread alone. Only committed turns write to it. It knows nothing of guests, turns or checkpoint manifests.
 
+mod layout;
+pub mod list;
+mod memory;
+mod memory_file;
+mod rocksdb;
+mod rocksdb_image;
+
+#[cfg(test)]
+mod conformance_tests;
+#[cfg(test)]
+mod test_store;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::manifest::StateBackendKind;
 use crate::model::{Column, KeyGroup, Keys};
 
@@ -21,7 +33,7 @@ pub type StateId = u16;
 pub enum StateKind {
     /// One value.
     Value,
-    /// Elements in order, stored as [`push_element`] writes them one behind the other, so that bytes appended to bytes
+    /// Elements in order, stored as [`list::push_element`] writes them one behind the other, so that bytes appended to bytes
     /// are a list appended to a list.
     List,
 }
@@ -134,4 +146,33 @@ pub struct StateOptions<'a> {
     pub max_parallelism: u32,
     /// What to begin with.
     pub restore: Option<(&'a StateImage, &'a dyn FileStore)>,
+}
+
+/// Opens a backend, empty or with what `restore` says; empties the working folder first.
+///
+/// Errors: `checkpoint-mismatch` where the image is of another backend or its states do not fit the layout,
+/// `checkpoint-corrupt` where its files are not what was written, `storage-failed` and `state-failed` where files
+/// cannot be read or written.
+pub fn open(options: StateOptions<'_>) -> Result<Box<dyn StateBackend>> {
+    match options.backend {
+        StateBackendKind::Memory => Ok(Box::new(memory::MemoryBackend::open(options)?)),
+        StateBackendKind::RocksDb => Ok(Box::new(rocksdb::RocksDbBackend::open(options)?)),
+    }
+}
+
+impl Entries {
+    fn with_capacity(keys: usize) -> Entries {
+        Entries { present: Vec::with_capacity(keys), values: Column::with_capacity(keys, 0) }
+    }
+
+    /// Appends the entry of the next key. A column ends at 4 GiB; what would not fit is an error, not a wrapped offset.
+    fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
+        let value_or_nothing = value.unwrap_or_default();
+        if self.values.bytes().len() + value_or_nothing.len() > u32::MAX as usize {
+            return Err(error::state_failed("the state of the keys of one batch is larger than 4 GiB"));
+        }
+        self.present.push(value.is_some());
+        self.values.push(value_or_nothing);
+        Ok(())
+    }
 }

@@ -1,0 +1,32 @@
+//! Columns as the contract lays them out: bytes, and one offset more than there are values.
+
+use crate::bindings::cofferdam::function::types::Column;
+
+/// A column without values, ready to be pushed to.
+pub(crate) fn empty() -> Column {
+    Column { bytes: Vec::new(), offsets: vec![0] }
+}
+
+/// Takes all values out and keeps the memory.
+pub(crate) fn clear(column: &mut Column) {
+    column.bytes.clear();
+    column.offsets.clear();
+    column.offsets.push(0);
+}
+
+/// How many values a column holds.
+pub(crate) fn len(column: &Column) -> usize {
+    column.offsets.len().saturating_sub(1)
+}
+
+/// Ends the value whose bytes were appended to `bytes`.
+#[inline]
+pub(crate) fn end_value(column: &mut Column) {
+    column.offsets.push(column.bytes.len() as u32);
+}
+
+/// Value `index`.
+#[inline]
+pub(crate) fn value(column: &Column, index: usize) -> &[u8] {
+    &column.bytes[column.offsets[index] as usize..column.offsets[index + 1] as usize]
+}

@@ -1,0 +1,91 @@
+//! The seam to the host. On wasm it is the component's imports; in tests it is the memory of a harness.
+//!
+//! Everything here is called a few times per turn, never per record, so a virtual call costs nothing that matters.
+
+use crate::bindings::cofferdam::function::{
+    context::TurnContext,
+    log::Level,
+    state::{Lists, Values},
+    types::{Column, TimeDomain},
+};
+
+/// What a turn may ask of its host: the imports of the contract, one to one.
+pub(crate) trait Host {
+    fn value_load(&self, state: u32) -> Values;
+    fn value_store(&self, state: u32, keys: &[u32], values: &Column);
+    fn value_clear(&self, state: u32, keys: &[u32]);
+    fn list_load(&self, state: u32) -> Lists;
+    fn list_append(&self, state: u32, keys: &[u32], elements: &Column);
+    fn list_replace(&self, state: u32, keys: &[u32], lists: &Lists);
+    fn timer_register(&self, domain: TimeDomain, keys: &[u32], times: &[i64]);
+    fn timer_delete(&self, domain: TimeDomain, keys: &[u32], times: &[i64]);
+    fn turn(&self) -> TurnContext;
+    fn config(&self) -> Vec<(String, String)>;
+    fn log(&self, level: Level, message: &str, record: Option<u32>);
+    fn metric_add(&self, name: &str, value: u64);
+    fn metric_set(&self, name: &str, value: f64);
+}
+
+/// The component's imports.
+#[cfg(target_family = "wasm")]
+pub(crate) struct Imports;
+
+#[cfg(target_family = "wasm")]
+mod imports {
+    use super::*;
+    use crate::bindings::cofferdam::function::{context, log, metrics, state, timers};
+
+    impl Host for Imports {
+        fn value_load(&self, index: u32) -> Values {
+            state::value_load(index)
+        }
+
+        fn value_store(&self, index: u32, keys: &[u32], values: &Column) {
+            state::value_store(index, keys, values);
+        }
+
+        fn value_clear(&self, index: u32, keys: &[u32]) {
+            state::value_clear(index, keys);
+        }
+
+        fn list_load(&self, index: u32) -> Lists {
+            state::list_load(index)
+        }
+
+        fn list_append(&self, index: u32, keys: &[u32], elements: &Column) {
+            state::list_append(index, keys, elements);
+        }
+
+        fn list_replace(&self, index: u32, keys: &[u32], lists: &Lists) {
+            state::list_replace(index, keys, lists);
+        }
+
+        fn timer_register(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
+            timers::register(domain, keys, times);
+        }
+
+        fn timer_delete(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
+            timers::delete(domain, keys, times);
+        }
+
+        fn turn(&self) -> TurnContext {
+            context::current()
+        }
+
+        fn config(&self) -> Vec<(String, String)> {
+            context::config()
+        }
+
+        fn log(&self, level: Level, message: &str, record: Option<u32>) {
+            log::write(level, message, record);
+        }
+
+        fn metric_add(&self, name: &str, value: u64) {
+            metrics::add(name, value);
+        }
+
+        fn metric_set(&self, name: &str, value: f64) {
+            metrics::set(name, value);
+        }
+    }
+}

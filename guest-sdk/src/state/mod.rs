@@ -1,0 +1,250 @@
+//! Keyed state: the handles that user code names it by, and what they stand for during a turn.
+//!
+//! Invariant: a state that a function did not declare cannot be reached, and all that a turn changed goes to the host
+//! once, before its call returns.
+
+mod list;
+mod value;
+
+use crate::FunctionError;
+use crate::bindings::exports::cofferdam::function::function::{StateDescription, StateKind};
+use crate::codec::{Codec, Decode, Encode, Postcard};
+use crate::context::Context;
+use crate::host::Host;
+use crate::shape::{Shape, StateType};
+use std::any::TypeId;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+pub use list::ListAccess;
+pub use value::ValueAccess;
+
+/// A codec that can keep a `T` in state. Every codec whose values own their memory is one.
+pub trait StateCodec<T>: Codec {
+    #[doc(hidden)]
+    fn write(value: &T, to: &mut Vec<u8>) -> Result<(), FunctionError>;
+    #[doc(hidden)]
+    fn read(bytes: &[u8]) -> Result<T, FunctionError>;
+}
+
+impl<T, C> StateCodec<T> for C
+where
+    C: Decode + Codec<Owned = T> + for<'a> Encode<&'a T>,
+{
+    #[inline]
+    fn write(value: &T, to: &mut Vec<u8>) -> Result<(), FunctionError> {
+        Ok(C::encode(value, to)?)
+    }
+
+    #[inline]
+    fn read(bytes: &[u8]) -> Result<T, FunctionError> {
+        Ok(C::decode_owned(bytes)?)
+    }
+}
+
+macro_rules! handles {
+    ($($(#[$doc:meta])* $handle:ident, $kind:ident;)*) => {$(
+        $(#[$doc])*
+        pub struct $handle<T, C = Postcard<T>> {
+            name: &'static str,
+            types: PhantomData<fn() -> (T, C)>,
+        }
+
+        impl<T> $handle<T> {
+            /// The state of that name, written as postcard.
+            pub const fn new(name: &'static str) -> Self {
+                $handle { name, types: PhantomData }
+            }
+        }
+
+        impl<T, C> $handle<T, C> {
+            /// The state of that name, written by the codec `C`.
+            pub const fn with_codec(name: &'static str) -> Self {
+                $handle { name, types: PhantomData }
+            }
+
+            /// Its name.
+            pub const fn name(&self) -> &'static str {
+                self.name
+            }
+        }
+
+        impl<T, C> Clone for $handle<T, C> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<T, C> Copy for $handle<T, C> {}
+
+        impl<T: StateType, C: StateCodec<T>> sealed::Describe for $handle<T, C> {
+            fn name(&self) -> &'static str {
+                self.name
+            }
+
+            fn describe(&self) -> StateDescription {
+                StateDescription {
+                    name: self.name.to_owned(),
+                    kind: StateKind::$kind,
+                    codec: C::NAME.to_owned(),
+                    schema: Shape::fingerprint::<T>(C::NAME),
+                    ttl: None,
+                }
+            }
+        }
+    )*};
+}
+
+handles! {
+    /// One value per key. Named by a const: `const COUNT: ValueState<u64> = ValueState::new("count");`
+    ///
+    /// The function declares it, `#[function(states(COUNT))]`, and reaches it with `ctx.state(COUNT)`: see
+    /// [`ValueAccess`]. `ValueState<T, Json<T>>` with [`ValueState::with_codec`] keeps it as JSON.
+    ValueState, Value;
+    /// One list per key. Named by a const: `const LAST: ListState<i32> = ListState::new("last");`
+    ///
+    /// The function declares it, `#[function(states(LAST))]`, and reaches it with `ctx.state(LAST)`: see [`ListAccess`].
+    ListState, List;
+}
+
+/// A handle that [`Context::state`] takes.
+pub trait StateHandle: sealed::Describe {
+    /// What can be done with the state of the current key.
+    type Access<'a>;
+
+    #[doc(hidden)]
+    fn access(self, context: &mut Context) -> Self::Access<'_>;
+}
+
+pub(crate) mod sealed {
+    use super::StateDescription;
+
+    pub trait Describe: Copy {
+        fn name(&self) -> &'static str;
+        fn describe(&self) -> StateDescription;
+    }
+}
+
+impl<T: StateType, C: StateCodec<T>> StateHandle for ValueState<T, C> {
+    type Access<'a> = ValueAccess<'a, T, C>;
+
+    #[inline]
+    fn access(self, context: &mut Context) -> ValueAccess<'_, T, C> {
+        let key = context.key;
+        ValueAccess { cells: context.cells(self.name), key }
+    }
+}
+
+impl<T: StateType, C: StateCodec<T>> StateHandle for ListState<T, C> {
+    type Access<'a> = ListAccess<'a, T, C>;
+
+    #[inline]
+    fn access(self, context: &mut Context) -> ListAccess<'_, T, C> {
+        let key = context.key;
+        ListAccess { cells: context.cells(self.name), key }
+    }
+}
+
+/// Which state the cells are of, and whom to ask for what it held before the turn.
+pub(crate) struct Source {
+    pub(crate) host: Rc<dyn Host>,
+    pub(crate) state: u32,
+    pub(crate) name: &'static str,
+}
+
+impl Source {
+    /// Ends the turn over state bytes that are not a value of the declared type. A restore compares fingerprints, so
+    /// this means damaged state or a codec that does not read what it wrote: no answer would be right.
+    #[cold]
+    fn unreadable(&self, error: &FunctionError) -> ! {
+        panic!("state `{}` holds bytes that are not a value of its type: {error}", self.name)
+    }
+}
+
+/// What a turn knows of one state: a cell per distinct key.
+pub(crate) trait Cells: 'static {
+    /// Cells without a turn.
+    fn new(source: Source) -> Self
+    where
+        Self: Sized;
+    /// Forgets the last turn and makes a cell for each of `keys` keys.
+    fn begin(&mut self, keys: usize);
+    /// Hands what changed to the host.
+    fn flush(&mut self) -> Result<(), FunctionError>;
+}
+
+impl Slot {
+    #[inline(never)]
+    fn begin<S: Cells>(&mut self, state: u32, host: &Rc<dyn Host>, keys: usize) {
+        self.begun = true;
+        let cells = self.cells.get_or_insert_with(|| {
+            self.cells_type = TypeId::of::<S>();
+            Box::new(S::new(Source { host: host.clone(), state, name: self.name }))
+        });
+        cells.begin(keys);
+    }
+}
+
+#[cold]
+fn two_types(state: &str) -> ! {
+    panic!("state `{state}` is used with two types: give each state one const and use that everywhere")
+}
+
+/// The declared states of a function.
+pub(crate) struct StateTable {
+    states: Vec<Slot>,
+}
+
+struct Slot {
+    name: &'static str,
+    cells: Option<Box<dyn Cells>>,
+    /// The type of `cells`.
+    cells_type: TypeId,
+    /// Whether the cells belong to this turn.
+    begun: bool,
+}
+
+impl StateTable {
+    pub(crate) fn new(names: &[&'static str]) -> Self {
+        let slot = |&name| Slot { name, cells: None, cells_type: TypeId::of::<()>(), begun: false };
+        StateTable { states: names.iter().map(slot).collect() }
+    }
+
+    /// Forgets the last turn.
+    pub(crate) fn begin(&mut self) {
+        for slot in &mut self.states {
+            slot.begun = false;
+        }
+    }
+
+    /// The cells of the state of that name, or `None` where it is not declared.
+    #[inline]
+    pub(crate) fn cells<S: Cells>(&mut self, name: &'static str, host: &Rc<dyn Host>, keys: usize) -> Option<&mut S> {
+        // A const's name is nearly always one and the same string: compare addresses before letters.
+        let index = match self.states.iter().position(|slot| std::ptr::eq(slot.name, name)) {
+            Some(index) => index,
+            None => self.states.iter().position(|slot| slot.name == name)?,
+        };
+        let slot = &mut self.states[index];
+        if !slot.begun {
+            slot.begin::<S>(index as u32, host, keys);
+        }
+        if slot.cells_type != TypeId::of::<S>() {
+            two_types(name);
+        }
+        let cells = slot.cells.as_deref_mut()?;
+        // SAFETY: `cells` was made by `Slot::begin` as the type whose id stands in `cells_type`, and that is `S`. Asking
+        // the cells for their type, as `Any` does, is a virtual call, which would cost as much as all the rest of an access.
+        Some(unsafe { &mut *std::ptr::from_mut(cells).cast::<S>() })
+    }
+
+    /// Hands what the turn changed to the host.
+    pub(crate) fn flush(&mut self) -> Result<(), FunctionError> {
+        for slot in self.states.iter_mut().filter(|slot| slot.begun) {
+            if let Some(cells) = &mut slot.cells {
+                cells.flush().map_err(|error| format!("state `{}`: {error}", slot.name))?;
+            }
+        }
+        Ok(())
+    }
+}

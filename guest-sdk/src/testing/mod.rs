@@ -1,0 +1,378 @@
+//! Runs a function natively, without a host: what Flink's test harnesses are for its functions.
+//!
+//! ```
+//! # use cofferdam_sdk::prelude::*;
+//! use cofferdam_sdk::testing::Harness;
+//! # #[derive(Default)] struct Shout;
+//! # #[function] impl MapFunction for Shout {
+//! #     type In = Text; type Out = Text;
+//! #     fn map(&mut self, value: &str, _: &mut Context) -> Result<String> { Ok(value.to_uppercase()) }
+//! # }
+//!
+//! let mut harness = Harness::<Shout>::new();
+//! harness.push("", "hello", 0)?;
+//! assert_eq!(harness.take_output()?, ["HELLO"]);
+//! # Ok::<(), FunctionError>(())
+//! ```
+//!
+//! Invariant: a call that fails leaves the harness as it was, but for the lines that it logged. Every call gets a fresh
+//! instance, so a function that remembers something in its fields fails its tests.
+
+mod memory;
+mod snapshot;
+
+use crate::bindings::cofferdam::function::log::Level;
+use crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output, TimeDomain};
+use crate::bindings::exports::cofferdam::function::function::{DueTimers, FunctionDescription};
+use crate::codec::{Codec, Decode, Encode};
+use crate::context::SideOutput;
+use crate::function::Function;
+use crate::runner::{Run, Runner};
+use crate::state::StateCodec;
+use crate::{FunctionError, ListState, StateType, ValueState, column, declaration};
+use memory::SharedMemory;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+/// A line that a function logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: Level,
+    /// What it says.
+    pub message: String,
+    /// The index in its batch of the record that it is about.
+    pub record: Option<u32>,
+}
+
+/// A record that a function emitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emitted<T> {
+    /// Its value.
+    pub value: T,
+    /// Its event timestamp in milliseconds since the Unix epoch, where it has one.
+    pub timestamp: Option<i64>,
+    /// The key that the function chose, where its output has keys.
+    pub key: Option<Vec<u8>>,
+}
+
+/// Runs a function of type `F` over what a test pushes.
+pub struct Harness<F> {
+    memory: SharedMemory,
+    outputs: Vec<Vec<Emitted<Vec<u8>>>>,
+    description: FunctionDescription,
+    function: PhantomData<F>,
+}
+
+impl<F: Function> Default for Harness<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<F: Function> Harness<F> {
+    /// A harness without state, with the watermark before all time and the wall clock at 0.
+    pub fn new() -> Self {
+        let description = declaration::describe::<F>();
+        Harness {
+            memory: SharedMemory::new(),
+            outputs: description.outputs.iter().map(|_| Vec::new()).collect(),
+            description,
+            function: PhantomData,
+        }
+    }
+
+    /// Sets a value of the operator's `config`.
+    #[must_use]
+    pub fn with_config(self, name: &str, value: &str) -> Self {
+        self.memory.with(|memory| memory.config.push((name.to_owned(), value.to_owned())));
+        self
+    }
+
+    /// What the function says of itself in `describe`.
+    pub fn description(&self) -> &FunctionDescription {
+        &self.description
+    }
+
+    /// Pushes one record: its key (empty for a function that is not keyed), its value, and its event timestamp in
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// Where the function fails the record. Nothing of it takes effect then.
+    pub fn push<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F::Input: Encode<V>,
+    {
+        self.push_batch([(key, value, timestamp)])
+    }
+
+    /// Pushes several records as one batch, which is one turn.
+    ///
+    /// # Errors
+    /// Where the function fails one of them. Nothing of any of them takes effect then.
+    pub fn push_batch<K, V>(&mut self, records: impl IntoIterator<Item = (K, V, i64)>) -> Result<(), FunctionError>
+    where
+        K: AsRef<[u8]>,
+        F::Input: Encode<V>,
+    {
+        let mut encoded = Vec::new();
+        for (key, value, timestamp) in records {
+            let mut bytes = Vec::new();
+            F::Input::encode(value, &mut bytes)?;
+            encoded.push((key, bytes, timestamp));
+        }
+        self.push_raw_batch(encoded)
+    }
+
+    /// Pushes one record whose value is these bytes.
+    ///
+    /// # Errors
+    /// As [`Harness::push`].
+    pub fn push_raw(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        timestamp: i64,
+    ) -> Result<(), FunctionError> {
+        self.push_raw_batch([(key, value, timestamp)])
+    }
+
+    /// Pushes several records whose values are these bytes as one batch, which is one turn.
+    ///
+    /// # Errors
+    /// As [`Harness::push_batch`].
+    pub fn push_raw_batch<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        records: impl IntoIterator<Item = (K, V, i64)>,
+    ) -> Result<(), FunctionError> {
+        let mut keys = KeyColumn::default();
+        let mut values = column::empty();
+        let mut timestamps = Vec::new();
+        for (key, value, timestamp) in records {
+            if F::KEYED {
+                keys.add(key.as_ref());
+            }
+            values.bytes.extend_from_slice(value.as_ref());
+            column::end_value(&mut values);
+            timestamps.push(timestamp);
+        }
+        let KeyColumn { distinct, key_of } = keys;
+        let keys = distinct.clone();
+        self.turn(distinct, |runner| runner.process(Batch { values, timestamps, keys: column_of(&keys), key_of }))
+    }
+
+    /// Moves the watermark forward and fires the event-time timers that it reaches, in order of their times.
+    ///
+    /// A timer that an earlier one deletes does not fire, and one that it registers fires in its place.
+    ///
+    /// # Errors
+    /// Where a timer fails. It and those after it stay registered, and the watermark has moved.
+    pub fn advance_watermark(&mut self, watermark: i64) -> Result<(), FunctionError> {
+        self.memory.with(|memory| memory.watermark = memory.watermark.max(watermark));
+        self.fire(TimeDomain::Event, watermark)
+    }
+
+    /// Moves the wall clock forward, to milliseconds since the Unix epoch, and fires the processing-time timers that it
+    /// reaches, in order of their times.
+    ///
+    /// # Errors
+    /// As [`Harness::advance_watermark`].
+    pub fn advance_processing_time(&mut self, time: i64) -> Result<(), FunctionError> {
+        self.memory.with(|memory| memory.processing_time = memory.processing_time.max(time));
+        self.fire(TimeDomain::Processing, time)
+    }
+
+    fn fire(&mut self, domain: TimeDomain, until: i64) -> Result<(), FunctionError> {
+        // One turn per time: what a timer registers or deletes at a later time is seen before that time comes.
+        while let Some((time, keys)) = self.memory.with(|memory| memory.earliest_timers(domain, until)) {
+            let due = DueTimers {
+                domain,
+                keys: column_of(&keys),
+                key_of: (0..keys.len() as u32).collect(),
+                times: vec![time; keys.len()],
+            };
+            let fired = keys.clone();
+            let taken = self.memory.with(|memory| memory.before_turn());
+            self.memory.with(|memory| fired.iter().for_each(|key| memory.delete_timer(domain, time, key)));
+            let result = self.turn(keys, |runner| runner.on_timers(due));
+            if result.is_err() {
+                self.memory.with(|memory| memory.roll_back(taken));
+            }
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Runs a turn on a fresh instance: all of it takes effect, or nothing.
+    fn turn(
+        &mut self,
+        keys: Vec<Vec<u8>>,
+        call: impl FnOnce(&mut dyn Run) -> Result<Vec<Output>, Failure>,
+    ) -> Result<(), FunctionError> {
+        let before = self.memory.with(|memory| {
+            memory.keys = keys;
+            memory.before_turn()
+        });
+        let mut runner = Runner::<F>::new(Rc::new(self.memory.clone()));
+        match call(&mut runner) {
+            Ok(outputs) => {
+                outputs.into_iter().for_each(|output| self.gather(output));
+                Ok(())
+            }
+            Err(Failure { message, record }) => {
+                self.memory.with(|memory| memory.roll_back(before));
+                Err(match record {
+                    Some(record) => format!("record {record}: {message}").into(),
+                    None => message.into(),
+                })
+            }
+        }
+    }
+
+    fn gather(&mut self, output: Output) {
+        let records = &mut self.outputs[output.index as usize];
+        for (index, timestamp) in output.timestamps.iter().enumerate() {
+            records.push(Emitted {
+                value: column::value(&output.values, index).to_vec(),
+                timestamp: (*timestamp != i64::MIN).then_some(*timestamp),
+                key: output.keys.as_ref().map(|keys| column::value(keys, index).to_vec()),
+            });
+        }
+    }
+
+    /// Takes the values that were emitted to the main output since they were taken last.
+    ///
+    /// # Errors
+    /// Where the codec cannot read what it wrote.
+    pub fn take_output(&mut self) -> Result<Vec<<F::Output as Codec>::Owned>, FunctionError>
+    where
+        F::Output: Decode,
+    {
+        Ok(self.take_emitted()?.into_iter().map(|emitted| emitted.value).collect())
+    }
+
+    /// Takes the records that were emitted to the main output, with their timestamps and keys.
+    ///
+    /// # Errors
+    /// Where the codec cannot read what it wrote.
+    pub fn take_emitted(&mut self) -> Result<Vec<Emitted<<F::Output as Codec>::Owned>>, FunctionError>
+    where
+        F::Output: Decode,
+    {
+        decode::<F::Output>(std::mem::take(&mut self.outputs[0]))
+    }
+
+    /// Takes the values that were emitted to the main output as the text that they are written as.
+    ///
+    /// # Errors
+    /// Where they are not UTF-8.
+    pub fn take_text(&mut self) -> Result<Vec<String>, FunctionError> {
+        let records = std::mem::take(&mut self.outputs[0]);
+        records.into_iter().map(|record| Ok(String::from_utf8(record.value)?)).collect()
+    }
+
+    /// Takes the values that were emitted to a side output.
+    ///
+    /// # Errors
+    /// Where the function does not declare it, or the codec cannot read what it wrote.
+    pub fn take_side_output<C: Decode>(&mut self, side: SideOutput<C>) -> Result<Vec<C::Owned>, FunctionError> {
+        let index = self.description.outputs.iter().skip(1).position(|port| port.name == side.name());
+        let index = index.ok_or_else(|| format!("side output `{}` is not declared", side.name()))?;
+        let records = decode::<C>(std::mem::take(&mut self.outputs[index + 1]))?;
+        Ok(records.into_iter().map(|emitted| emitted.value).collect())
+    }
+
+    /// The lines that were logged so far, those of failed turns included.
+    pub fn logs(&self) -> Vec<LogLine> {
+        self.memory.with(|memory| memory.logs.clone())
+    }
+
+    /// What a counter of the function's has reached.
+    pub fn counter(&self, metric: &str) -> u64 {
+        self.memory.with(|memory| memory.committed.counters.get(metric).copied().unwrap_or(0))
+    }
+
+    /// What a gauge of the function's was set to last.
+    pub fn gauge(&self, metric: &str) -> Option<f64> {
+        self.memory.with(|memory| memory.committed.gauges.get(metric).copied())
+    }
+
+    /// How many timers are registered on a clock.
+    pub fn timers(&self, domain: TimeDomain) -> usize {
+        self.memory.with(|memory| memory.committed.timers_of(domain).len())
+    }
+
+    /// The value that a state holds for a key.
+    ///
+    /// # Errors
+    /// Where the state is not declared, or its bytes are not a value of its type.
+    pub fn value_of<T: StateType, C: StateCodec<T>>(
+        &self,
+        state: ValueState<T, C>,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<T>, FunctionError> {
+        let index = self.state_index(state.name())?;
+        let bytes = self.memory.with(|memory| memory.value(index, key.as_ref()).cloned());
+        bytes.map(|bytes| C::read(&bytes)).transpose()
+    }
+
+    /// The list that a state holds for a key.
+    ///
+    /// # Errors
+    /// As [`Harness::value_of`].
+    pub fn list_of<T: StateType, C: StateCodec<T>>(
+        &self,
+        state: ListState<T, C>,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Vec<T>, FunctionError> {
+        let index = self.state_index(state.name())?;
+        let elements = self.memory.with(|memory| memory.list(index, key.as_ref()).to_vec());
+        elements.iter().map(|bytes| C::read(bytes)).collect()
+    }
+
+    fn state_index(&self, name: &str) -> Result<u32, FunctionError> {
+        let index = self.description.states.iter().position(|state| state.name == name);
+        Ok(index.ok_or_else(|| format!("state `{name}` is not declared"))? as u32)
+    }
+
+    /// How often a host import was called, by its name in the contract, such as `value-load`.
+    pub fn calls(&self, import: &str) -> u64 {
+        self.memory.with(|memory| memory.calls.get(import).copied().unwrap_or(0))
+    }
+}
+
+fn decode<C: Decode>(records: Vec<Emitted<Vec<u8>>>) -> Result<Vec<Emitted<C::Owned>>, FunctionError> {
+    records
+        .into_iter()
+        .map(|Emitted { value, timestamp, key }| Ok(Emitted { value: C::decode_owned(&value)?, timestamp, key }))
+        .collect()
+}
+
+/// The distinct keys of a batch, and which record has which.
+#[derive(Default)]
+struct KeyColumn {
+    distinct: Vec<Vec<u8>>,
+    key_of: Vec<u32>,
+}
+
+impl KeyColumn {
+    fn add(&mut self, key: &[u8]) {
+        let index = self.distinct.iter().position(|known| known == key).unwrap_or_else(|| {
+            self.distinct.push(key.to_vec());
+            self.distinct.len() - 1
+        });
+        self.key_of.push(index as u32);
+    }
+}
+
+fn column_of(values: &[Vec<u8>]) -> Column {
+    let mut column = column::empty();
+    for value in values {
+        column.bytes.extend_from_slice(value);
+        column::end_value(&mut column);
+    }
+    column
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,401 @@
+use super::Harness;
+use crate::prelude::*;
+
+const COUNT: ValueState<u64> = ValueState::new("count");
+const LAST: ListState<i32> = ListState::new("last");
+const LATE: SideOutput<Text> = SideOutput::new("late");
+
+/// Does what each record says, so that every test reads as a script.
+#[derive(Default)]
+struct Script;
+
+#[function(name = "script", states(COUNT, LAST), side_outputs(LATE), timers(event, processing))]
+impl KeyedProcessFunction for Script {
+    type In = Text;
+    type Out = Text;
+
+    fn process_element(&mut self, line: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+        for step in line.split("; ") {
+            let (verb, argument) = step.split_once(' ').unwrap_or((step, "0"));
+            match verb {
+                "count" => {
+                    let count = ctx.state(COUNT).update(|count| {
+                        *count += 1;
+                        *count
+                    });
+                    out.emit(format!("{}={count}", ctx.key_str()?));
+                }
+                "set" => ctx.state(COUNT).set(argument.parse()?),
+                "unset" => ctx.state(COUNT).clear(),
+                "add" => ctx.state(LAST).add(argument.parse()?),
+                "list" => out.emit(format!("{:?}", ctx.state(LAST).get())),
+                "empty" => ctx.state(LAST).clear(),
+                "replace" => ctx.state(LAST).set([argument.parse()?]),
+                "drop-first" => drop(ctx.state(LAST).update(|list| list.remove(0))),
+                "late" => ctx.output(LATE, argument),
+                "event" => ctx.register_event_timer(argument.parse()?),
+                "no-event" => ctx.delete_event_timer(argument.parse()?),
+                "processing" => ctx.register_processing_timer(argument.parse()?),
+                "fail" => Err(format!("told to fail: {argument}"))?,
+                "panic" => panic!("told to panic"),
+                "log" => ctx.info(argument),
+                "metric" => {
+                    ctx.count("seen", argument.parse()?);
+                    ctx.gauge("level", argument.parse()?);
+                }
+                "now" => out.emit(format!("{:?} {} {}", ctx.timestamp(), ctx.watermark(), ctx.processing_time())),
+                "config" => out.emit(format!("{:?} {:?}", ctx.config(argument), ctx.config_as::<u8>("limit")?)),
+                "keyed" => out.emit_keyed(argument, argument),
+                "emit" => out.emit(argument),
+                "emit-at" => out.emit_with_timestamp(argument, argument.parse()?),
+                _ => return Err("no such step".into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+        out.emit(format!("{}@{} {:?}", ctx.key_str()?, timer.time, ctx.timestamp()));
+        match timer.time {
+            10 => ctx.delete_event_timer(20),
+            11 => ctx.register_event_timer(12),
+            13 => Err("unlucky")?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn script() -> Harness<Script> {
+    Harness::new()
+}
+
+#[test]
+fn a_value_is_kept_per_key() -> Result {
+    let mut harness = script();
+    harness.push_batch([("a", "count", 0), ("b", "count", 0), ("a", "count", 0)])?;
+    harness.push("a", "count; set 7; count; unset; count", 0)?;
+    assert_eq!(harness.take_output()?, ["a=1", "b=1", "a=2", "a=3", "a=8", "a=1"]);
+    assert_eq!(harness.value_of(COUNT, "a")?, Some(1));
+    harness.push("a", "unset", 0)?;
+    assert_eq!((harness.value_of(COUNT, "a")?, harness.value_of(COUNT, "b")?), (None, Some(1)));
+    Ok(())
+}
+
+#[test]
+fn a_batch_loads_and_stores_each_state_once() -> Result {
+    let mut harness = script();
+    harness.push_batch((0..1000).map(|i| (format!("k{}", i % 10), "count; count", 0)))?;
+    assert_eq!((harness.calls("value-load"), harness.calls("value-store"), harness.calls("value-clear")), (1, 1, 0));
+    harness.push_batch((0..1000).map(|i| (format!("k{}", i % 10), "set 3; add 1", 0)))?;
+    assert_eq!((harness.calls("value-load"), harness.calls("value-store")), (1, 2), "set reads nothing");
+    assert_eq!((harness.calls("list-load"), harness.calls("list-append")), (0, 1), "add reads nothing");
+    harness.push_batch((0..1000).map(|i| (format!("k{}", i % 10), "emit", 0)))?;
+    assert_eq!(harness.calls("value-store") + harness.calls("list-append"), 3, "what is not touched costs nothing");
+    Ok(())
+}
+
+#[test]
+fn a_list_is_kept_per_key() -> Result {
+    let mut harness = script();
+    harness.push_batch([
+        ("a", "add 1; add 2", 0),
+        ("b", "add 9", 0),
+        ("a", "add 3; list; add 4", 0),
+        ("b", "list", 0),
+    ])?;
+    harness.push_batch([("b", "list; add 10", 0), ("a", "drop-first; add 5; list", 0), ("b", "list", 0)])?;
+    assert_eq!(harness.take_output()?, ["[1, 2, 3]", "[9]", "[9]", "[2, 3, 4, 5]", "[9, 10]"]);
+    harness.push_batch([("a", "add 6; replace 1; add 2; list", 0), ("b", "list; empty; list; add 3", 0)])?;
+    assert_eq!(harness.take_output()?, ["[1, 2]", "[9, 10]", "[]"]);
+    assert_eq!((harness.list_of(LAST, "a")?, harness.list_of(LAST, "b")?), (vec![1, 2], vec![3]));
+    harness.push("a", "add 3; empty", 0)?;
+    assert!(harness.list_of(LAST, "a")?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn adding_reaches_a_list_that_was_loaded_for_another_key() -> Result {
+    let mut harness = script();
+    harness.push_batch([("a", "add 1", 0), ("b", "add 2", 0)])?;
+    harness.push_batch([("a", "list", 0), ("b", "add 3", 0), ("b", "list", 0)])?;
+    assert_eq!(harness.take_output()?, ["[1]", "[2, 3]"]);
+    assert_eq!(harness.list_of(LAST, "b")?, [2, 3]);
+    Ok(())
+}
+
+#[test]
+fn a_failing_record_takes_its_batch_back() -> Result {
+    let mut harness = script();
+    harness.push("a", "count; add 1", 0)?;
+    let batch =
+        [("a", "count; add 2; late x; event 5; metric 1", 0), ("b", "log before; fail now", 0), ("c", "count", 0)];
+    let error = harness.push_batch(batch).expect_err("the second record fails");
+    assert_eq!(error.to_string(), "record 1: told to fail: now");
+    assert_eq!(harness.take_output()?, ["a=1"]);
+    assert!(harness.take_side_output(LATE)?.is_empty());
+    assert_eq!((harness.value_of(COUNT, "a")?, harness.list_of(LAST, "a")?), (Some(1), vec![1]));
+    assert_eq!((harness.timers(TimeDomain::Event), harness.counter("seen")), (0, 0));
+    assert_eq!((harness.logs()[0].message.as_str(), harness.logs()[0].record), ("before", Some(1)));
+    Ok(())
+}
+
+#[test]
+fn a_record_that_is_not_of_the_codec_is_named() {
+    let error = script().push_raw_batch([("a", &b"count"[..], 0), ("a", b"\xff", 0)]).expect_err("it is not UTF-8");
+    assert_eq!(error.to_string(), "record 1: input is not text: not UTF-8 at byte 0");
+}
+
+#[test]
+fn outputs_carry_timestamps_and_keys() -> Result {
+    let mut harness = script();
+    harness.push_batch([("a", "emit x; late y; emit-at 3", 7), ("a", "keyed k; emit z", 8)])?;
+    let emitted = harness.take_emitted()?;
+    let seen: Vec<_> = emitted.iter().map(|e| (e.value.as_str(), e.timestamp, e.key.as_deref())).collect();
+    let (none, key): (Option<&[u8]>, Option<&[u8]>) = (Some(b""), Some(b"k"));
+    assert_eq!(seen, [("x", Some(7), none), ("3", Some(3), none), ("k", Some(8), key), ("z", Some(8), none)]);
+    assert_eq!(harness.take_side_output(LATE)?, ["y"]);
+    Ok(())
+}
+
+#[test]
+fn timers_fire_once_per_key_and_time_in_order() -> Result {
+    let mut harness = script();
+    harness.push_batch([("b", "event 30; event 5; event 5", 0), ("a", "event 5; event 40; processing 6", 0)])?;
+    harness.advance_watermark(30)?;
+    assert_eq!(harness.take_output()?, ["a@5 Some(5)", "b@5 Some(5)", "b@30 Some(30)"]);
+    harness.advance_processing_time(6)?;
+    assert_eq!(harness.take_output()?, ["a@6 None"]);
+    harness.push("a", "no-event 40; now", 2)?;
+    harness.advance_watermark(i64::MAX)?;
+    assert_eq!(harness.take_output()?, ["Some(2) 30 6"]);
+    Ok(())
+}
+
+#[test]
+fn a_timer_may_delete_and_register_others() -> Result {
+    let mut harness = script();
+    harness.push_batch([("a", "event 10; event 20", 0), ("b", "event 20; event 11; event 15", 0)])?;
+    harness.advance_watermark(20)?;
+    let fired = ["a@10 Some(10)", "b@11 Some(11)", "b@12 Some(12)", "b@15 Some(15)", "b@20 Some(20)"];
+    assert_eq!(harness.take_output()?, fired);
+    Ok(())
+}
+
+#[test]
+fn a_failing_timer_stays() -> Result {
+    let mut harness = script();
+    harness.push("a", "event 13; event 4", 0)?;
+    let error = harness.advance_watermark(20).expect_err("13 fails");
+    assert_eq!(error.to_string(), "timer at 13: unlucky");
+    assert_eq!(harness.take_output()?, ["a@4 Some(4)"]);
+    assert_eq!(harness.timers(TimeDomain::Event), 1);
+    Ok(())
+}
+
+#[test]
+fn a_host_may_hand_over_several_times_at_once() {
+    use crate::bindings::cofferdam::function::types::Column;
+    use crate::bindings::exports::cofferdam::function::function::DueTimers;
+    use crate::runner::{Run, Runner};
+
+    let harness = script();
+    harness.memory.with(|memory| memory.keys = vec![b"a".to_vec()]);
+    let mut runner = Runner::<Script>::new(std::rc::Rc::new(harness.memory.clone()));
+    let keys = Column { bytes: b"a".to_vec(), offsets: vec![0, 1] };
+    let due = DueTimers { domain: TimeDomain::Event, keys, key_of: vec![0; 3], times: vec![10, 20, 21] };
+    let outputs = runner.on_timers(due).expect("no timer fails");
+    assert_eq!(outputs[0].values.bytes, b"a@10 Some(10)a@21 Some(21)", "10 deletes 20");
+}
+
+#[test]
+fn a_snapshot_goes_on_where_it_was_taken() -> Result {
+    let mut harness = script();
+    harness.push_batch([("a", "count; add 1; event 50", 0), ("b", "count; processing 60", 0)])?;
+    harness.advance_watermark(3)?;
+    let bytes = harness.snapshot();
+    harness.push("a", "count", 0)?;
+
+    let mut restored = Harness::<Script>::restore(&bytes)?;
+    assert_eq!(restored.snapshot(), bytes);
+    restored.push("a", "count; add 2; list; now", 1)?;
+    restored.advance_watermark(50)?;
+    assert_eq!(restored.take_output()?, ["a=2", "[1, 2]", "Some(1) 3 0", "a@50 Some(50)"]);
+    assert!(Harness::<Script>::restore(&bytes[..5]).is_err());
+    Ok(())
+}
+
+#[derive(Default)]
+struct Other;
+
+const COUNT_AS_TEXT: ValueState<String> = ValueState::new("count");
+
+#[function(states(LAST, COUNT_AS_TEXT))]
+impl KeyedProcessFunction for Other {
+    type In = Text;
+    type Out = Bytes;
+
+    fn process_element(&mut self, line: &str, ctx: &mut Context, _: &mut Collector<Bytes>) -> Result {
+        match line {
+            "two types" => ctx.state(COUNT).set(1),
+            "undeclared" => ctx.state(ValueState::<u64>::new("sum")).set(1),
+            "undeclared side" => ctx.output(LATE, ""),
+            _ => ctx.register_event_timer(1),
+        }
+        ctx.state(COUNT_AS_TEXT).set(String::new());
+        ctx.state(COUNT).set(1);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_state_that_changed_its_type_is_not_restored() -> Result {
+    let mut harness = script();
+    harness.push("a", "count", 0)?;
+    let error = Harness::<Other>::restore(&harness.snapshot()).map(drop).expect_err("the type changed");
+    assert_eq!(error.to_string(), "state `count` was written as `postcard:u64` and is declared as `postcard:string`");
+    Ok(())
+}
+
+#[test]
+#[should_panic(
+    expected = "function `other` uses state `sum` without declaring it: name its const in `#[function(states(...))]`"
+)]
+fn an_undeclared_state_is_named() {
+    let _ = Harness::<Other>::new().push("a", "undeclared", 0);
+}
+
+#[test]
+#[should_panic(
+    expected = "side output `late` without declaring it: name its const in `#[function(side_outputs(...))]`"
+)]
+fn an_undeclared_side_output_is_named() {
+    let _ = Harness::<Other>::new().push("a", "undeclared side", 0);
+}
+
+#[test]
+#[should_panic(expected = "event-time timers without declaring them: write `#[function(timers(event))]`")]
+fn undeclared_timers_are_named() {
+    let _ = Harness::<Other>::new().push("a", "timer", 0);
+}
+
+#[test]
+#[should_panic(expected = "state `count` is used with two types")]
+fn a_state_has_one_type() {
+    let _ = Harness::<Other>::new().push("a", "two types", 0);
+}
+
+#[test]
+fn metrics_and_config_reach_the_function() -> Result {
+    let mut harness = script().with_config("limit", "7").with_config("name", "x");
+    harness.push_batch([("a", "metric 2; config name", 0), ("b", "metric 3; config other", 0)])?;
+    assert_eq!((harness.counter("seen"), harness.gauge("level")), (5, Some(3.0)));
+    assert_eq!(harness.take_output()?, ["Some(\"x\") Some(7)", "None Some(7)"]);
+    let error = script().with_config("limit", "many").push("a", "config x", 0).expect_err("many is no number");
+    assert_eq!(error.to_string(), "record 0: config `limit`: `many` is not what was expected");
+    Ok(())
+}
+
+#[derive(Default)]
+struct CountLetters;
+
+#[function]
+impl MapFunction for CountLetters {
+    type In = Csv<(String, u8)>;
+    type Out = Postcard<usize>;
+
+    fn map(&mut self, (word, _): (String, u8), _ctx: &mut Context) -> Result<usize> {
+        Ok(word.len())
+    }
+}
+
+crate::export!(Script, CountLetters, Other);
+
+#[test]
+fn a_map_keeps_the_timestamp() -> Result {
+    let mut harness = Harness::<CountLetters>::new();
+    harness.push_batch([("", ("tea".into(), 1), 4), ("", ("coffee".into(), 1), i64::MIN)])?;
+    let emitted: Vec<_> = harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp, e.key)).collect();
+    assert_eq!(emitted, [(3, Some(4), None), (6, None, None)]);
+    Ok(())
+}
+
+#[test]
+fn a_component_describes_its_functions() {
+    let component = crate::describe(COFFERDAM_FUNCTIONS);
+    assert!(component.sdk.starts_with("cofferdam-sdk "));
+    let [script, letters, other] = &component.functions[..] else { panic!("three functions") };
+    assert_eq!([&script.name, &letters.name, &other.name], ["script", "count-letters", "other"]);
+    let states: Vec<_> = script.states.iter().map(|s| (s.name.as_str(), s.codec.as_str(), s.schema.as_str())).collect();
+    assert_eq!(states, [("count", "postcard", "postcard:u64"), ("last", "postcard", "postcard:i32")]);
+    let outputs: Vec<_> = script.outputs.iter().map(|port| (port.name.as_str(), port.codec.as_str())).collect();
+    assert_eq!(outputs, [("main", "raw"), ("late", "raw")]);
+    assert_eq!(script.timers, [TimeDomain::Event, TimeDomain::Processing]);
+    assert_eq!((letters.inputs[0].codec.as_str(), letters.outputs[0].codec.as_str()), ("csv", "postcard"));
+    assert!(other.timers.is_empty() && letters.states.is_empty());
+}
+
+#[test]
+fn a_derived_shape_names_fields_and_variants() {
+    #[derive(StateType)]
+    #[allow(dead_code)]
+    struct Stats {
+        count: u64,
+        mode: Mode,
+    }
+    #[derive(StateType)]
+    #[allow(dead_code)]
+    enum Mode {
+        Off,
+        On(u8),
+        At { hour: i32 },
+    }
+    assert_eq!(
+        crate::Shape::fingerprint::<Stats>("postcard"),
+        "postcard:{count:u64,mode:enum<Off|On(u8,)|At{hour:i32,}|>,}"
+    );
+}
+
+#[derive(Default)]
+struct Remembers(u32);
+
+#[function]
+impl FlatMapFunction for Remembers {
+    type In = Bytes;
+    type Out = Bytes;
+
+    fn open(&mut self, ctx: &mut Context) -> Result {
+        self.0 = ctx.config_as("start")?.ok_or("config `start` is missing")?;
+        Ok(())
+    }
+
+    fn flat_map(&mut self, value: &[u8], _ctx: &mut Context, out: &mut Collector<Bytes>) -> Result {
+        self.0 += 1;
+        out.emit([value, self.0.to_string().as_bytes()].concat());
+        Ok(())
+    }
+}
+
+#[test]
+fn every_call_gets_a_fresh_instance() -> Result {
+    let mut harness = Harness::<Remembers>::new().with_config("start", "5");
+    harness.push_batch([("", b"a", 0), ("", b"b", 0)])?;
+    harness.push("", b"c", 0)?;
+    assert_eq!(harness.take_text()?, ["a6", "b7", "c6"]);
+    let error = Harness::<Remembers>::new().push("", b"a", 0).expect_err("open fails");
+    assert_eq!(error.to_string(), "config `start` is missing");
+    Ok(())
+}
+
+#[test]
+fn a_keyed_function_refuses_records_without_keys() {
+    use crate::bindings::cofferdam::function::types::{Batch, Column};
+    use crate::runner::{Run, Runner};
+
+    let mut runner = Runner::<Script>::new(std::rc::Rc::new(script().memory));
+    let column = |bytes: &[u8], offsets| Column { bytes: bytes.to_vec(), offsets };
+    let values = column(b"emit", vec![0, 4]);
+    let batch = Batch { values, timestamps: vec![0], keys: column(b"", vec![]), key_of: vec![] };
+    let failure = runner.process(batch).expect_err("there is no key");
+    assert_eq!(failure.message, "function `script` needs keys: give its operator a `key` in the pipeline");
+}

@@ -1,0 +1,201 @@
+//! What is in a checkpoint, and its file.
+//!
+//! All numbers of the header are little endian; the payload is the manifest in postcard:
+//!
+//! ```text
+//! "COFFCKPT" | format u32 | crc32c of the payload u32 | length of the payload u64 | payload
+//! ```
+//!
+//! A field is never changed or moved within a format; what has to change gets the next format, and this module goes
+//! on reading the old ones (a fixture of each is kept). Every byte is untrusted until [`CheckpointManifest::decode`]
+//! has checked it.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, checkpoint_corrupt, internal};
+use crate::model::KeyGroup;
+use crate::state::{FileRef, StateImage};
+
+/// The format that this build writes.
+pub(super) const FORMAT: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"COFFCKPT";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckpointKind {
+    /// Taken by the host; retired when enough newer ones are complete.
+    Checkpoint,
+    /// Asked for by a person, who also removes it.
+    Savepoint,
+    /// Taken when the sources ended.
+    Final,
+}
+
+impl CheckpointKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CheckpointKind::Checkpoint => "checkpoint",
+            CheckpointKind::Savepoint => "savepoint",
+            CheckpointKind::Final => "final",
+        }
+    }
+}
+
+/// A job's consistent image. A decoded one is well formed: as many subtasks as `parallelism` says, ids unique.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointManifest {
+    /// Version of the format.
+    pub format: u32,
+    pub job_id: String,
+    pub job_name: String,
+    pub checkpoint_id: u64,
+    pub kind: CheckpointKind,
+    /// When it was triggered, in milliseconds since the Unix epoch.
+    pub taken_at_ms: i64,
+    pub max_parallelism: u32,
+    pub operators: Vec<OperatorImage>,
+}
+
+/// One node of the pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorImage {
+    pub id: String,
+    pub parallelism: u32,
+    pub subtasks: Vec<SubtaskImage>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubtaskImage {
+    /// Of a source: where it goes on.
+    pub source_position: Option<Vec<u8>>,
+    pub state: Option<StateImage>,
+    /// Of a sink: what its committer publishes.
+    pub committable: Option<Vec<u8>>,
+    pub counters: Counters,
+}
+
+/// Counts that go back with a restore.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    pub records_in: u64,
+    pub records_out: u64,
+    /// Turns dropped because their batch had to be split.
+    pub faults: u64,
+    pub records_skipped: u64,
+    pub records_dead_lettered: u64,
+}
+
+impl Counters {
+    /// Adds the counts of another subtask.
+    pub fn add(&mut self, other: &Counters) {
+        self.records_in += other.records_in;
+        self.records_out += other.records_out;
+        self.faults += other.faults;
+        self.records_skipped += other.records_skipped;
+        self.records_dead_lettered += other.records_dead_lettered;
+    }
+}
+
+impl CheckpointManifest {
+    /// The version that [`CheckpointManifest::format`] has in a manifest written by this build.
+    pub const FORMAT: u32 = FORMAT;
+
+    /// All files that the image names.
+    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let subtasks = self.operators.iter().flat_map(|operator| &operator.subtasks);
+        subtasks.filter_map(|subtask| subtask.state.as_ref()).flat_map(|state| &state.files)
+    }
+
+    /// Length of all files that the image names, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.files().fold(0, |sum, file| sum.saturating_add(file.bytes))
+    }
+
+    /// The image of one subtask.
+    pub fn subtask(&self, operator: &str, subtask: u32) -> Option<&SubtaskImage> {
+        let operator = self.operators.iter().find(|image| image.id == operator)?;
+        operator.subtasks.get(subtask as usize)
+    }
+
+    /// The bytes of the manifest's file.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        if let Some(defect) = self.defect() {
+            return Err(internal(format!("the manifest of checkpoint {} {defect}", self.checkpoint_id)));
+        }
+        let payload = postcard::to_stdvec(self)
+            .map_err(|e| internal(format!("the manifest of checkpoint {}: {e}", self.checkpoint_id)))?;
+        let mut file = Vec::with_capacity(payload.len() + 24);
+        file.extend_from_slice(&MAGIC);
+        file.extend_from_slice(&FORMAT.to_le_bytes());
+        file.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
+        file.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+        file.extend_from_slice(&payload);
+        Ok(file)
+    }
+
+    /// Reads the bytes of the file `path`. Every error is `checkpoint-corrupt` and names the file.
+    pub fn decode(path: &str, file: &[u8]) -> Result<CheckpointManifest> {
+        let manifest = decode_format_1(file).map_err(|why| checkpoint_corrupt(format!("{path}: {why}")))?;
+        match manifest.defect() {
+            None => Ok(manifest),
+            Some(defect) => Err(checkpoint_corrupt(format!("{path}: it {defect}"))),
+        }
+    }
+
+    /// What is not well formed about it.
+    fn defect(&self) -> Option<String> {
+        if self.format != FORMAT {
+            return Some(format!("says that it has format {}, not {FORMAT}", self.format));
+        }
+        let groups = self.max_parallelism;
+        if groups.checked_sub(1).is_none_or(|last| KeyGroup::try_from(last).is_err()) {
+            return Some(format!("has a max_parallelism of {groups}"));
+        }
+        let mut ids = HashSet::new();
+        for OperatorImage { id, parallelism, subtasks } in &self.operators {
+            if !ids.insert(id) {
+                return Some(format!("describes `{id}` twice"));
+            }
+            if *parallelism == 0 || *parallelism > groups || *parallelism as usize != subtasks.len() {
+                let count = subtasks.len();
+                return Some(format!("describes {count} subtasks of `{id}`, whose parallelism is {parallelism}"));
+            }
+        }
+        None
+    }
+}
+
+fn decode_format_1(file: &[u8]) -> Result<CheckpointManifest, String> {
+    let short = || format!("it ends after {} bytes, inside the header", file.len());
+    let (magic, rest) = file.split_first_chunk::<8>().ok_or_else(short)?;
+    if *magic != MAGIC {
+        return Err("it is not a checkpoint's manifest".to_owned());
+    }
+    let (format, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+    let format = u32::from_le_bytes(*format);
+    if format > FORMAT {
+        return Err(format!(
+            "it has format {format}, which a newer version of Cofferdam wrote; this one reads up to format {FORMAT}"
+        ));
+    }
+    if format != FORMAT {
+        return Err(format!("there is no format {format}"));
+    }
+    let (crc, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+    let (length, payload) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+    let length = u64::from_le_bytes(*length);
+    if payload.len() as u64 != length {
+        return Err(format!("{} bytes follow the header, which says {length}", payload.len()));
+    }
+    if crc32c::crc32c(payload) != u32::from_le_bytes(*crc) {
+        return Err("its checksum does not match its bytes".to_owned());
+    }
+    match postcard::take_from_bytes(payload) {
+        Ok((manifest, [])) => Ok(manifest),
+        Ok((_, rest)) => Err(format!("{} bytes follow behind the manifest", rest.len())),
+        Err(e) => Err(format!("it cannot be decoded: {e}")),
+    }
+}

@@ -1,0 +1,287 @@
+//! Which checkpoints are there, which one a job goes on from, and which are removed.
+//!
+//! [`CheckpointStorage::retire`] may be killed at any moment. It removes the manifests of retired checkpoints first,
+//! the oldest first, and only then files that no manifest names any more: what is left at any moment is complete
+//! checkpoints with all their files, and perhaps files that nobody names, which the next call finds again. A removal
+//! that a loss of power undoes brings back at most a manifest whose files are gone, older than the retained ones.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+
+use super::manifest::{CheckpointKind, CheckpointManifest};
+use super::storage::{CheckpointStorage, MANIFEST_NAME, SAVEPOINTS, checkpoint_folder, is_plain, job_folder};
+use crate::error::{self, Error, Result};
+use crate::state::FileRef;
+
+/// A checkpoint that was passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its folder, below the storage's root.
+    pub path: String,
+    pub why: String,
+}
+
+/// How much of a checkpoint is looked at before it counts as usable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Every file is there and has its length. Costs one listing.
+    Lengths,
+    /// And has its checksum. Reads everything.
+    Checksums,
+}
+
+/// A checkpoint that is being taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InProgress {
+    pub id: u64,
+    /// The complete checkpoint whose files it may name without storing them again.
+    pub based_on: Option<u64>,
+}
+
+/// What [`CheckpointStorage::retire`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Oldest first.
+    pub checkpoints: Vec<u64>,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// What a job has in the storage, apart from its savepoints.
+#[derive(Default)]
+struct Listing {
+    /// Folders of the checkpoints that have a manifest, by id.
+    checkpoints: BTreeMap<u64, String>,
+    /// The files that checkpoints stored: by which, and their length.
+    shared: HashMap<String, (u64, u64)>,
+}
+
+/// What to remove, in this order: manifests, then files.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// Id and path of the manifest.
+    pub manifests: Vec<(u64, String)>,
+    /// Path and length.
+    pub files: Vec<(String, u64)>,
+    /// Half-stored files of checkpoints up to this one may go, except of those in progress.
+    staged_up_to: Option<u64>,
+}
+
+impl CheckpointStorage {
+    /// The newest checkpoint of a job that can be used, and those newer ones that cannot. None where the job has no
+    /// checkpoint that was ever complete. Errors: `checkpoint-none-usable` where it has some, all of them damaged;
+    /// `storage-failed`, where it cannot be told.
+    pub fn newest_usable(&self, job: &str, verify: Verify) -> Result<Option<(CheckpointManifest, Vec<Skipped>)>> {
+        let listing = self.listing(job)?;
+        let mut skipped = Vec::new();
+        for folder in listing.checkpoints.values().rev() {
+            match self.examine(folder, &listing, verify) {
+                Ok(manifest) => return Ok(Some((manifest, skipped))),
+                Err(error) => skipped.push(passed_over(folder, error)?),
+            }
+        }
+        if skipped.is_empty() {
+            return Ok(None);
+        }
+        let each: Vec<String> = skipped.iter().map(|one| format!("{}: {}", one.path, one.why)).collect();
+        Err(error::checkpoint_none_usable(format!("no checkpoint of job {job} can be used: {}", each.join("; ")))
+            .hint("restore a savepoint, or start the job without its state"))
+    }
+
+    /// The complete checkpoints of a job, newest first, and those that are damaged.
+    pub fn checkpoints(&self, job: &str) -> Result<(Vec<CheckpointManifest>, Vec<Skipped>)> {
+        let listing = self.listing(job)?;
+        let (mut complete, mut skipped) = (Vec::new(), Vec::new());
+        for folder in listing.checkpoints.values().rev() {
+            match self.examine(folder, &listing, Verify::Lengths) {
+                Ok(manifest) => complete.push(manifest),
+                Err(error) => skipped.push(passed_over(folder, error)?),
+            }
+        }
+        Ok((complete, skipped))
+    }
+
+    /// Reads a savepoint by its folder (`savepoints/<name>`, or just the name), and checks that it is whole. Errors:
+    /// `savepoint-not-found`, `checkpoint-corrupt`, `storage-failed`.
+    pub fn savepoint(&self, location: &str, verify: Verify) -> Result<CheckpointManifest> {
+        let folder = self.savepoint_folder(location)?;
+        self.examine(&folder, &Listing::default(), verify)
+    }
+
+    /// Removes a savepoint, its manifest first. Errors: `savepoint-not-found`, `storage-failed`.
+    pub fn remove_savepoint(&self, location: &str) -> Result<()> {
+        let folder = self.savepoint_folder(location)?;
+        self.remove(&format!("{folder}/{MANIFEST_NAME}"))?;
+        for (path, _) in self.list(&folder)? {
+            self.remove(&path)?;
+        }
+        Ok(())
+    }
+
+    fn savepoint_folder(&self, location: &str) -> Result<String> {
+        let name = location.strip_prefix(SAVEPOINTS).and_then(|rest| rest.strip_prefix('/')).unwrap_or(location);
+        let name = name.strip_suffix('/').unwrap_or(name);
+        let folder = format!("{SAVEPOINTS}/{name}");
+        let manifest = format!("{folder}/{MANIFEST_NAME}");
+        match is_plain(name) && self.list(&folder)?.iter().any(|(path, _)| *path == manifest) {
+            true => Ok(folder),
+            false => Err(error::savepoint_not_found(format!("there is no savepoint `{location}`"))),
+        }
+    }
+
+    /// The largest id that a checkpoint or savepoint of the job has left a trace of, damaged and unfinished ones
+    /// included. The next one must be larger.
+    pub fn highest_id(&self, job: &str) -> Result<Option<u64>> {
+        let listing = self.listing(job)?;
+        let stored = listing.shared.values().map(|(id, _)| *id);
+        let folders = self.folders(job_folder(job)?)?;
+        let begun = folders.iter().filter_map(|name| number(name.strip_prefix("chk-")?));
+        let savepoints = self.folders(SAVEPOINTS)?;
+        let saved = savepoints.iter().filter_map(|name| number(name.strip_prefix(job)?.strip_prefix('-')?));
+        Ok(stored.chain(begun).chain(saved).max())
+    }
+
+    /// Removes what a job needs no more: checkpoints older than the `keep` (at least 1) newest complete ones, and
+    /// files that no remaining manifest names. Spares everything of the checkpoints in progress and of those that they
+    /// are based on. A damaged checkpoint counts for nothing and goes with the ones of its age; while it is there, no
+    /// file that it may name is removed. See the module for what an interruption leaves.
+    pub fn retire(&self, job: &str, keep: usize, in_progress: &[InProgress]) -> Result<Retired> {
+        let plan = self.plan_retirement(job, keep, in_progress)?;
+        let mut retired = Retired::default();
+        for (id, manifest) in &plan.manifests {
+            self.remove(manifest)?;
+            retired.checkpoints.push(*id);
+        }
+        for (path, bytes) in &plan.files {
+            self.remove(path)?;
+            retired.files += 1;
+            retired.bytes += bytes;
+        }
+        if let Some(last) = plan.staged_up_to {
+            let is_over = |id: u64| id <= last && in_progress.iter().all(|one| one.id != id);
+            self.remove_staged(job, is_over)?;
+        }
+        Ok(retired)
+    }
+
+    pub(super) fn plan_retirement(&self, job: &str, keep: usize, in_progress: &[InProgress]) -> Result<Plan> {
+        let listing = self.listing(job)?;
+        let mut plan = Plan::default();
+        let mut needed = HashSet::new();
+        let (mut newest_complete, mut newest_damaged, mut complete) = (None, None, 0);
+        for (&id, folder) in listing.checkpoints.iter().rev() {
+            let is_base = in_progress.iter().any(|one| one.based_on == Some(id));
+            if complete >= keep.max(1) && !is_base {
+                plan.manifests.push((id, format!("{folder}/{MANIFEST_NAME}")));
+                continue;
+            }
+            match self.examine(folder, &listing, Verify::Lengths) {
+                Ok(manifest) => {
+                    complete += 1;
+                    newest_complete = newest_complete.max(Some(id));
+                    needed.extend(manifest.files().map(|file| file.path.clone()));
+                }
+                Err(error) => {
+                    passed_over(folder, error)?;
+                    newest_damaged = newest_damaged.max(Some(id));
+                }
+            }
+        }
+        plan.manifests.reverse();
+        // Ids only grow: what is above the newest complete checkpoint may be in progress without our knowing.
+        let Some(last) = newest_complete else { return Ok(Plan::default()) };
+        let is_over = |id: u64| id <= last && Some(id) > newest_damaged && in_progress.iter().all(|one| one.id != id);
+        let unneeded = listing.shared.iter().filter(|(path, (id, _))| is_over(*id) && !needed.contains(*path));
+        plan.files = unneeded.map(|(path, (_, bytes))| (path.clone(), *bytes)).collect();
+        plan.files.sort();
+        plan.staged_up_to = Some(last);
+        Ok(plan)
+    }
+
+    /// Removes all that a job has stored, apart from its savepoints; manifests first. The job must not be running.
+    pub fn remove_job(&self, job: &str) -> Result<()> {
+        for folder in self.listing(job)?.checkpoints.values() {
+            self.remove(&format!("{folder}/{MANIFEST_NAME}"))?;
+        }
+        for (path, _) in self.list(job_folder(job)?)? {
+            self.remove(&path)?;
+        }
+        self.remove_staged(job, |_| true)
+    }
+
+    fn listing(&self, job: &str) -> Result<Listing> {
+        let mut listing = Listing::default();
+        for (path, bytes) in self.list(job_folder(job)?)? {
+            let Some(below) = path.strip_prefix(job).and_then(|rest| rest.strip_prefix('/')) else { continue };
+            match below.split_once('/') {
+                Some(("shared", name)) => {
+                    if let Some(id) = name.split_once('-').and_then(|(id, _)| number(id)) {
+                        listing.shared.insert(path, (id, bytes));
+                    }
+                }
+                Some((folder, MANIFEST_NAME)) => {
+                    if let Some(id) = folder.strip_prefix("chk-").and_then(number) {
+                        listing.checkpoints.insert(id, checkpoint_folder(job, id, CheckpointKind::Checkpoint)?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Reads a manifest, and checks that all its files are there.
+    fn examine(&self, folder: &str, listing: &Listing, verify: Verify) -> Result<CheckpointManifest> {
+        let manifest = self.read_manifest(folder)?;
+        for file in manifest.files() {
+            let is_listed =
+                |file: &FileRef| listing.shared.get(&file.path).is_some_and(|(_, bytes)| *bytes == file.bytes);
+            match verify {
+                Verify::Checksums => self.read(file, |_| Ok(()))?,
+                Verify::Lengths if is_listed(file) => {}
+                Verify::Lengths => self.check_present(file)?,
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Removes what a killed process left of files that were being stored (`<path>#<number>`, which the store hides).
+    fn remove_staged(&self, job: &str, is_over: impl Fn(u64) -> bool) -> Result<()> {
+        let job = self.root().join(job_folder(job)?);
+        let failed = |e: std::io::Error| error::storage_failed(format!("{}: {e}", job.display()));
+        // A folder that does not exist, or goes meanwhile, has nothing left to remove.
+        for folder in fs::read_dir(&job).into_iter().flatten() {
+            let folder = folder.map_err(failed)?;
+            let folder_name = folder.file_name();
+            let folder_id = folder_name.to_str().and_then(|name| number(name.strip_prefix("chk-")?));
+            for entry in fs::read_dir(folder.path()).into_iter().flatten() {
+                let entry = entry.map_err(failed)?;
+                let name = entry.file_name();
+                let Some((name, staged)) = name.to_str().and_then(|name| name.rsplit_once('#')) else { continue };
+                let id = folder_id.or_else(|| number(name.split_once('-')?.0));
+                if number(staged).is_some() && id.is_some_and(&is_over) {
+                    fs::remove_file(entry.path()).map_err(failed)?;
+                }
+            }
+            if folder_id.is_none_or(&is_over) {
+                // Fails where it holds something, which is right. Storing a file makes its folder again.
+                let _ = fs::remove_dir(folder.path());
+            }
+        }
+        let _ = fs::remove_dir(&job);
+        Ok(())
+    }
+}
+
+/// A damaged checkpoint is passed over; a storage that fails is not a damaged checkpoint.
+fn passed_over(folder: &str, error: Error) -> Result<Skipped> {
+    match error.kind {
+        error::ErrorKind::Corrupt => Ok(Skipped { path: folder.to_owned(), why: error.message }),
+        _ => Err(error),
+    }
+}
+
+/// A number as we write it: digits without a leading zero.
+fn number(digits: &str) -> Option<u64> {
+    digits.parse().ok().filter(|number: &u64| number.to_string() == digits)
+}

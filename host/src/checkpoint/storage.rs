@@ -1,0 +1,320 @@
+//! Files in the checkpoint storage: stored durably, with a length and a checksum that reading checks.
+//!
+//! Its methods block on the given runtime: call them on plain threads or in `spawn_blocking`, never in an async task.
+//! Errors: `storage-failed` with the path where the storage fails; `checkpoint-corrupt` with the path where a file is
+//! missing or is not what was written.
+
+use std::fs::{self, File};
+use std::future::Future;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as StorePath;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::runtime::Handle;
+
+use super::manifest::{CheckpointKind, CheckpointManifest};
+use crate::clock::random_u64;
+use crate::error::{self, Error, Result};
+use crate::state::{FileRef, FileStore};
+
+/// The name of a manifest's file in the folder of its checkpoint.
+pub const MANIFEST_NAME: &str = "manifest";
+
+/// Files up to this size are stored in one piece, larger ones in pieces of this size.
+const PIECE_BYTES: usize = 8 << 20;
+
+/// A folder with the checkpoints of all jobs, and their savepoints. Cheap to clone.
+#[derive(Clone)]
+pub struct CheckpointStorage {
+    store: Arc<dyn ObjectStore>,
+    runtime: Handle,
+    root: PathBuf,
+}
+
+impl CheckpointStorage {
+    /// Opens the storage in the folder `root`, which is created where it does not exist.
+    pub fn open(root: &Path, runtime: Handle) -> Result<CheckpointStorage> {
+        let failed = |e: &dyn std::fmt::Display| error::storage_failed(format!("{}: {e}", root.display()));
+        fs::create_dir_all(root).map_err(|e| failed(&e))?;
+        // Removing empty folders keeps no trace of retired checkpoints; stored files survive a loss of power.
+        let store = LocalFileSystem::new_with_prefix(root).map_err(|e| failed(&e))?;
+        let store = store.with_fsync(true).with_automatic_cleanup(true);
+        Ok(CheckpointStorage { store: Arc::new(store), runtime, root: root.to_owned() })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the files of a checkpoint are stored and read; one object may serve all subtasks.
+    pub fn files(&self, job: &str, checkpoint: u64, kind: CheckpointKind) -> Result<CheckpointFiles> {
+        let prefix = match kind {
+            CheckpointKind::Savepoint => format!("{}/", checkpoint_folder(job, checkpoint, kind)?),
+            CheckpointKind::Checkpoint | CheckpointKind::Final => format!("{}{checkpoint}-", shared_folder(job)?),
+        };
+        let reusable = match kind {
+            CheckpointKind::Savepoint => None,
+            CheckpointKind::Checkpoint | CheckpointKind::Final => Some(shared_folder(job)?),
+        };
+        Ok(CheckpointFiles { storage: self.clone(), prefix, reusable, uploaded: AtomicU64::new(0) })
+    }
+
+    /// Makes a checkpoint complete: stores its manifest, last and at once. Returns the checkpoint's folder, below the
+    /// root. After an error the checkpoint may be complete or not; its id must not be used again.
+    pub fn write_manifest(&self, manifest: &CheckpointManifest) -> Result<String> {
+        let folder = checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
+        self.put_bytes(&format!("{folder}/{MANIFEST_NAME}"), manifest.encode()?.into())?;
+        Ok(folder)
+    }
+
+    /// Reads the manifest in a checkpoint's folder; one that belongs elsewhere is `checkpoint-corrupt`.
+    pub(super) fn read_manifest(&self, folder: &str) -> Result<CheckpointManifest> {
+        let path = format!("{folder}/{MANIFEST_NAME}");
+        let read = async {
+            let found = self.store.get(&stored_path(&path)?).await.map_err(|e| self.reading_failed(&path, &e))?;
+            found.bytes().await.map_err(|e| self.reading_failed(&path, &e))
+        };
+        let manifest = CheckpointManifest::decode(&path, &self.block_on(read)?)?;
+        match checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind) {
+            Ok(own) if own == folder => Ok(manifest),
+            _ => Err(error::checkpoint_corrupt(format!(
+                "{path}: it is the manifest of checkpoint {} of job {}",
+                manifest.checkpoint_id, manifest.job_id
+            ))),
+        }
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    fn put_bytes(&self, path: &str, bytes: Bytes) -> Result<()> {
+        let location = stored_path(path)?;
+        self.block_on(self.store.put(&location, bytes.into())).map_err(|e| self.failed(path, &e))?;
+        Ok(())
+    }
+
+    /// Stores a local file piece by piece; returns its length and checksum.
+    fn put_pieces(&self, path: &str, local: &Path) -> Result<(u64, u32)> {
+        let local_failed = |e: std::io::Error| error::storage_failed(format!("{}: {e}", local.display()));
+        let mut file = File::open(local).map_err(local_failed)?;
+        let mut next = || -> Result<Vec<u8>> {
+            let mut piece = Vec::new();
+            (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(local_failed)?;
+            Ok(piece)
+        };
+        let mut piece = next()?;
+        let (mut length, mut crc) = (piece.len() as u64, crc32c::crc32c(&piece));
+        if piece.len() < PIECE_BYTES {
+            self.put_bytes(path, piece.into())?;
+            return Ok((length, crc));
+        }
+        let location = stored_path(path)?;
+        let upload = self.block_on(self.store.put_multipart(&location));
+        let mut upload = upload.map_err(|e| self.failed(path, &e))?;
+        let mut send = || -> Result<()> {
+            while !piece.is_empty() {
+                let part = upload.put_part(Bytes::from(std::mem::take(&mut piece)).into());
+                self.block_on(part).map_err(|e| self.failed(path, &e))?;
+                piece = next()?;
+                length += piece.len() as u64;
+                crc = crc32c::crc32c_append(crc, &piece);
+            }
+            self.block_on(upload.complete()).map_err(|e| self.failed(path, &e))?;
+            Ok(())
+        };
+        if let Err(error) = send() {
+            // Nobody knows the half-stored file; the error that broke it off is the one to tell.
+            let _ = self.block_on(upload.abort());
+            return Err(error);
+        }
+        Ok((length, crc))
+    }
+
+    /// Hands the bytes of a file on, piece by piece, and then checks its checksum; its length is checked first.
+    pub(super) fn read(&self, file: &FileRef, mut take: impl FnMut(&Bytes) -> Result<()>) -> Result<()> {
+        self.check_present(file)?;
+        let location = stored_path(&file.path)?;
+        let (mut at, mut crc) = (0, 0);
+        while at < file.bytes {
+            // Pieces of our own size: what the local store streams are pieces of 8 KiB, each with a task of its own.
+            let end = file.bytes.min(at + PIECE_BYTES as u64);
+            let piece = self.block_on(self.store.get_range(&location, at..end));
+            let piece = piece.map_err(|e| self.reading_failed(&file.path, &e))?;
+            check_length(file, at + piece.len() as u64 + (file.bytes - end))?;
+            crc = crc32c::crc32c_append(crc, &piece);
+            take(&piece)?;
+            at = end;
+        }
+        match crc == file.crc32c {
+            true => Ok(()),
+            false => {
+                let message = format!("{}: its checksum does not match its bytes", file.path);
+                Err(error::checkpoint_corrupt(message))
+            }
+        }
+    }
+
+    /// Checks that a file is there and has its length.
+    pub(super) fn check_present(&self, file: &FileRef) -> Result<()> {
+        let location = stored_path(&file.path)?;
+        let meta = self.block_on(self.store.head(&location)).map_err(|e| self.reading_failed(&file.path, &e))?;
+        check_length(file, meta.size)
+    }
+
+    /// All files below a folder, with their lengths.
+    pub(super) fn list(&self, folder: &str) -> Result<Vec<(String, u64)>> {
+        let prefix = stored_path(folder)?;
+        let listed = self.store.list(Some(&prefix)).map_ok(|meta| (meta.location.to_string(), meta.size));
+        self.block_on(listed.try_collect()).map_err(|e| self.failed(folder, &e))
+    }
+
+    /// The names of the folders in a folder, empty ones too.
+    pub(super) fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        let prefix = stored_path(folder)?;
+        let listed =
+            self.block_on(self.store.list_with_delimiter(Some(&prefix))).map_err(|e| self.failed(folder, &e))?;
+        Ok(listed.common_prefixes.iter().filter_map(|path| path.filename()).map(str::to_owned).collect())
+    }
+
+    /// Removes a file; one that is gone already is no error.
+    pub(super) fn remove(&self, path: &str) -> Result<()> {
+        match self.block_on(self.store.delete(&stored_path(path)?)) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(self.failed(path, &e)),
+        }
+    }
+
+    fn failed(&self, path: &str, error: &object_store::Error) -> Error {
+        error::storage_failed(format!("{}: {error}", self.root.join(path).display()))
+    }
+
+    fn reading_failed(&self, path: &str, error: &object_store::Error) -> Error {
+        match error {
+            object_store::Error::NotFound { .. } => error::checkpoint_corrupt(format!("{path}: the file is missing")),
+            error => self.failed(path, error),
+        }
+    }
+}
+
+fn check_length(file: &FileRef, length: u64) -> Result<()> {
+    if length == file.bytes {
+        return Ok(());
+    }
+    Err(error::checkpoint_corrupt(format!("{}: it has {length} bytes, not {}", file.path, file.bytes)))
+}
+
+/// A path from a manifest, checked: it names something below the storage's root.
+fn stored_path(path: &str) -> Result<StorePath> {
+    match StorePath::parse(path) {
+        Ok(parsed) if !parsed.is_root() => Ok(parsed),
+        _ => Err(error::checkpoint_corrupt(format!("`{path}` is no path of a stored file"))),
+    }
+}
+
+/// Whether a name is one path segment of letters that every file system knows.
+pub(super) fn is_plain(name: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !name.is_empty() && !name.starts_with('.') && name.bytes().all(known)
+}
+
+/// The folder of all that a job stores, apart from its savepoints.
+pub(super) fn job_folder(job: &str) -> Result<&str> {
+    match is_plain(job) && job != SAVEPOINTS {
+        true => Ok(job),
+        false => Err(error::internal(format!("`{job}` cannot be a job's id"))),
+    }
+}
+
+pub(super) const SAVEPOINTS: &str = "savepoints";
+
+pub(super) fn shared_folder(job: &str) -> Result<String> {
+    Ok(format!("{}/shared/", job_folder(job)?))
+}
+
+/// Where the manifest of a checkpoint is.
+pub(super) fn checkpoint_folder(job: &str, checkpoint: u64, kind: CheckpointKind) -> Result<String> {
+    let job = job_folder(job)?;
+    Ok(match kind {
+        CheckpointKind::Savepoint => format!("{SAVEPOINTS}/{job}-{checkpoint}"),
+        CheckpointKind::Checkpoint | CheckpointKind::Final => format!("{job}/chk-{checkpoint}"),
+    })
+}
+
+/// The files of one checkpoint, as a backend stores them. Every stored file gets a name that no other has.
+pub struct CheckpointFiles {
+    storage: CheckpointStorage,
+    /// What the paths of new files begin with.
+    prefix: String,
+    /// Where files lie that this checkpoint may name without storing them again.
+    reusable: Option<String>,
+    uploaded: AtomicU64,
+}
+
+impl CheckpointFiles {
+    /// Bytes that were stored so far.
+    pub fn bytes_uploaded(&self) -> u64 {
+        self.uploaded.load(Ordering::Relaxed)
+    }
+
+    /// Those of an earlier image's files that this checkpoint may name without storing them again: what
+    /// [`crate::state::StateSnapshot::upload`] takes as `held`. Files of savepoints and of other jobs are never among
+    /// them, since others decide when these go; a savepoint names files of its own only.
+    pub fn reusable(&self, files: &[FileRef]) -> Vec<FileRef> {
+        let Some(folder) = &self.reusable else { return Vec::new() };
+        files.iter().filter(|file| file.path.starts_with(folder)).cloned().collect()
+    }
+
+    fn new_path(&self, name: &str) -> Result<String> {
+        match is_plain(name) {
+            true => Ok(format!("{}{:016x}-{name}", self.prefix, random_u64())),
+            false => Err(error::internal(format!("`{name}` cannot be the name of a stored file"))),
+        }
+    }
+
+    fn stored(&self, name: &str, path: String, bytes: u64, crc32c: u32) -> FileRef {
+        self.uploaded.fetch_add(bytes, Ordering::Relaxed);
+        FileRef { name: name.to_owned(), path, bytes, crc32c }
+    }
+}
+
+impl FileStore for CheckpointFiles {
+    fn put(&self, name: &str, bytes: Bytes) -> Result<FileRef> {
+        let path = self.new_path(name)?;
+        let (length, crc) = (bytes.len() as u64, crc32c::crc32c(&bytes));
+        self.storage.put_bytes(&path, bytes)?;
+        Ok(self.stored(name, path, length, crc))
+    }
+
+    fn put_file(&self, name: &str, local: &Path) -> Result<FileRef> {
+        let path = self.new_path(name)?;
+        let (length, crc) = self.storage.put_pieces(&path, local)?;
+        Ok(self.stored(name, path, length, crc))
+    }
+
+    fn get(&self, file: &FileRef) -> Result<Bytes> {
+        let mut bytes = Vec::new();
+        self.storage.read(file, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes.into())
+    }
+
+    fn get_file(&self, file: &FileRef, to: &Path) -> Result<()> {
+        let local_failed = |e: std::io::Error| error::storage_failed(format!("{}: {e}", to.display()));
+        let mut local = File::create(to).map_err(local_failed)?;
+        let read = self.storage.read(file, |piece| local.write_all(piece).map_err(local_failed));
+        if read.is_err() {
+            // A file that is not what was written must not be taken for one that is.
+            let _ = fs::remove_file(to);
+        }
+        read
+    }
+}

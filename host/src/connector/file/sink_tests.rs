@@ -1,0 +1,111 @@
+//! The file sink without its committer: what it prepares, and what it says where it cannot write.
+
+use std::os::unix::fs::symlink;
+
+use super::super::super::fixtures::{context, subtask_of};
+use super::*;
+use crate::model::NO_TIMESTAMP;
+
+fn batch(values: &[&str]) -> Batch {
+    let mut batch = Batch::default();
+    values.iter().for_each(|value| batch.push(value.as_bytes(), NO_TIMESTAMP));
+    batch
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_prepared_part_is_whole_and_not_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = FileSink::open(Path::new("out"), &subtask_of(context(folder.path()), 4, 5)).unwrap();
+    let out = folder.path().join("out");
+    assert_eq!(sink.prepare(1).unwrap(), None, "nothing was written");
+    sink.write(&batch(&["a", ""])).unwrap();
+    sink.write(&batch(&["c"])).unwrap();
+    let committable = sink.prepare(2).unwrap().unwrap();
+    let name = "part-0123456789abcdef-delays-004-00000002.txt";
+    let parts: Vec<Part> = position::decode(&committable, "it").unwrap();
+    assert_eq!(parts, [Part { name: name.to_owned(), bytes: 5 }]);
+    assert_eq!(names(&out), [".pending"]);
+    assert_eq!(names(&out.join(".pending")), [name]);
+    assert_eq!(fs::read_to_string(out.join(".pending").join(name)).unwrap(), "a\n\nc\n");
+}
+
+#[test]
+fn a_part_whose_checkpoint_failed_is_named_again_until_it_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = FileSink::open(Path::new(""), &context(folder.path())).unwrap();
+    sink.write(&batch(&["a"])).unwrap();
+    let first = sink.prepare(1).unwrap().unwrap();
+    assert_eq!(sink.prepare(2).unwrap().unwrap(), first);
+    sink.write(&batch(&["b"])).unwrap();
+    let parts: Vec<Part> = position::decode(&sink.prepare(3).unwrap().unwrap(), "it").unwrap();
+    assert_eq!(parts.len(), 2);
+    for part in parts {
+        fs::rename(folder.path().join(".pending").join(&part.name), folder.path().join(&part.name)).unwrap();
+    }
+    assert_eq!(sink.prepare(4).unwrap(), None);
+}
+
+#[test]
+fn what_no_checkpoint_covers_goes_with_the_sink() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = FileSink::open(Path::new(""), &context(folder.path())).unwrap();
+    sink.write(&batch(&["a"])).unwrap();
+    sink.flush().unwrap();
+    assert_eq!(names(&folder.path().join(".pending")).len(), 1);
+    drop(sink);
+    assert_eq!(names(&folder.path().join(".pending")), [""; 0]);
+}
+
+#[test]
+fn a_full_disk_is_told_with_path_and_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = FileSink::open_as(Path::new(""), &context(folder.path()), 7).unwrap();
+    symlink("/dev/full", &sink.open_path).unwrap();
+    sink.write(&batch(&["a"])).unwrap();
+    for error in [sink.flush().unwrap_err(), sink.prepare(1).unwrap_err()] {
+        assert_eq!(error.code, "sink-unwritable");
+        assert!(error.message.contains(".open") && error.message.contains("No space left"), "{error}");
+    }
+    let error = sink.write(&batch(&["x".repeat(BUFFER_BYTES + 1).as_str()])).unwrap_err();
+    assert!(error.message.contains("No space left"), "{error}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_is_told_at_submit_and_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let long = "x".repeat(300);
+    for path in [file.join("out"), file.clone(), folder.path().join(&long), folder.path().join("a/nul\0")] {
+        let error = check(&path).unwrap_err();
+        assert_eq!(error.code, "sink-unwritable");
+        let error = FileSink::open(&path, &context(folder.path())).err().expect("an error");
+        assert_eq!(error.code, "sink-unwritable");
+        // What `open` made on its way, so that the next check starts anew.
+        let _ = fs::remove_dir(folder.path().join("a"));
+    }
+    let error = check(&file.join("out")).unwrap_err();
+    assert!(error.message.contains("file/out") && error.message.contains("os error"), "{error}");
+    assert_eq!(names(folder.path()), ["file"]);
+}
+
+#[test]
+fn a_check_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    check(&folder.path().join("a/b/c")).unwrap();
+    assert_eq!(names(folder.path()), [""; 0]);
+    fs::create_dir(folder.path().join("a")).unwrap();
+    fs::write(folder.path().join("a/mine"), "mine").unwrap();
+    check(&folder.path().join("a")).unwrap();
+    check(&folder.path().join("a/b")).unwrap();
+    let long = "x".repeat(300);
+    assert!(check(&folder.path().join("a/b").join(long)).is_err());
+    assert_eq!(names(&folder.path().join("a")), ["mine"]);
+}

@@ -1,0 +1,158 @@
+//! The file source. A file is a split; the files are dealt to the subtasks in turn. The list of files is part of the
+//! position: after a restore a subtask reads the files that it had, and none that came later.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::position;
+use super::super::records::Fill;
+use super::super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source};
+use super::list::{InputFile, Reader, list, open, read_error, too_long};
+use crate::error::{Result, source_failed};
+use crate::manifest::FileFormat;
+use crate::model::{Batch, NO_TIMESTAMP};
+
+/// How far a file was read. Durable: part of the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Split {
+    /// The file's name in its folder.
+    name: String,
+    /// Behind the last record, in bytes of the decompressed file.
+    offset: u64,
+    records: u64,
+    done: bool,
+}
+
+/// See the module.
+pub(in crate::connector) struct FileSource {
+    path: PathBuf,
+    format: FileFormat,
+    header: bool,
+    splits: Vec<Split>,
+    /// Where each file that is still to be read is.
+    paths: HashMap<String, PathBuf>,
+    /// The first split that is not done, being read.
+    open: Option<Reader>,
+}
+
+impl FileSource {
+    /// Begins, or goes on at `position`; then the files that are not done must be there, as long as they were.
+    pub(in crate::connector) fn open(
+        path: &Path,
+        format: FileFormat,
+        header: bool,
+        context: &ConnectorContext,
+        position: Option<&[u8]>,
+    ) -> Result<FileSource> {
+        let path = context.base_dir.join(path);
+        let mut source = FileSource { path, format, header, splits: Vec::new(), paths: HashMap::new(), open: None };
+        match position {
+            None => source.deal(context)?,
+            Some(position) => source.restore(position, context)?,
+        }
+        Ok(source)
+    }
+
+    fn deal(&mut self, context: &ConnectorContext) -> Result<()> {
+        let turns = context.parallelism.max(1) as usize;
+        for InputFile { name, path } in list(&self.path)?.into_iter().skip(context.subtask as usize).step_by(turns) {
+            self.splits.push(Split { name: name.clone(), offset: 0, records: 0, done: false });
+            self.paths.insert(name, path);
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, position: &[u8], context: &ConnectorContext) -> Result<()> {
+        self.splits = position::decode(position, &format!("the position of source `{}`", context.node))?;
+        if self.splits.iter().all(|split| split.done) {
+            return Ok(());
+        }
+        let path = self.path.display();
+        let files = list(&self.path).map_err(|error| source_failed(error.message))?;
+        self.paths = files.into_iter().map(|file| (file.name, file.path)).collect();
+        if let Some(lost) = self.splits.iter().find(|split| !split.done && !self.paths.contains_key(&split.name)) {
+            let (name, offset) = (&lost.name, lost.offset);
+            return Err(source_failed(format!(
+                "the input file `{name}` of `{path}` is gone; the checkpoint has read it up to byte {offset}"
+            ))
+            .hint("put it back, or start the job without its state"));
+        }
+        // The one begun is opened now, so that a file which is shorter than it was is told before anything runs.
+        self.open_next()?;
+        Ok(())
+    }
+
+    /// Opens the first split that is not done. Answers false where all are.
+    fn open_next(&mut self) -> Result<bool> {
+        let Some(split) = self.splits.iter().find(|split| !split.done) else {
+            return Ok(false);
+        };
+        let path = path_of(&self.paths, split)?;
+        self.open = Some(open(path, self.format, self.header, split.offset)?);
+        Ok(true)
+    }
+
+    /// Reads from the open split until the batch has `records` records or `bytes` bytes, or until the split ends.
+    fn read(&mut self, batch: &mut Batch, records: usize, bytes: usize) -> Result<()> {
+        let (Some(reader), Some(split)) = (&mut self.open, self.splits.iter_mut().find(|split| !split.done)) else {
+            return Ok(());
+        };
+        let before = batch.len();
+        let mut ended = false;
+        while batch.len() < records && batch.values.bytes().len() < bytes {
+            if let Some(record) = reader.next() {
+                batch.push(record, NO_TIMESTAMP);
+                continue;
+            }
+            if ended {
+                split.done = true;
+                break;
+            }
+            match reader.fill() {
+                Ok(Fill::More) => {}
+                Ok(Fill::End | Fill::Nothing) => ended = true,
+                Ok(Fill::TooLong) => return Err(too_long(path_of(&self.paths, split)?, self.format, reader.offset())),
+                Err(error) => return Err(read_error(path_of(&self.paths, split)?, reader.offset(), &error)),
+            }
+        }
+        split.offset = reader.offset();
+        split.records += (batch.len() - before) as u64;
+        if split.done {
+            self.open = None;
+        }
+        Ok(())
+    }
+}
+
+fn path_of<'a>(paths: &'a HashMap<String, PathBuf>, split: &Split) -> Result<&'a Path> {
+    let path = paths.get(&split.name).map(PathBuf::as_path);
+    path.ok_or_else(|| source_failed(format!("the input file `{}` is gone", split.name)))
+}
+
+impl Source for FileSource {
+    fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll> {
+        if records == 0 {
+            return Ok(Poll::Pending(Duration::ZERO));
+        }
+        let before = batch.len();
+        let (records, bytes) = (before.saturating_add(records), batch.values.bytes().len() + POLL_BYTES_MAX);
+        while batch.len() < records && batch.values.bytes().len() < bytes {
+            if self.open.is_none() && !self.open_next()? {
+                break;
+            }
+            self.read(batch, records, bytes)?;
+        }
+        Ok(if batch.len() > before { Poll::Records } else { Poll::End })
+    }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        position::encode(&self.splits)
+    }
+}
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

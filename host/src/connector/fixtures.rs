@@ -1,0 +1,39 @@
+//! What the tests of several connectors need.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{ConnectorContext, Poll, Source};
+use crate::clock::ManualClock;
+use crate::model::Batch;
+
+/// The only subtask of node `delays` of job `0123456789abcdef`.
+pub(super) fn context(base_dir: &Path) -> ConnectorContext {
+    ConnectorContext {
+        job_id: "0123456789abcdef".to_owned(),
+        node: "delays".to_owned(),
+        subtask: 0,
+        parallelism: 1,
+        clock: Arc::new(ManualClock::default()),
+        base_dir: base_dir.to_owned(),
+        seed: 1,
+    }
+}
+
+pub(super) fn subtask_of(context: ConnectorContext, subtask: u32, parallelism: u32) -> ConnectorContext {
+    ConnectorContext { subtask, parallelism, ..context }
+}
+
+/// Everything that a source still has, in polls of 3 records.
+pub(super) fn drain(source: &mut dyn Source) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let mut batch = Batch::default();
+        match source.poll(&mut batch, 3).unwrap() {
+            Poll::Records => assert!((1..=3).contains(&batch.len()) && batch.timestamps.len() == batch.len()),
+            Poll::Pending(_) => assert!(batch.is_empty()),
+            Poll::End => return all,
+        }
+        all.extend(batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap()));
+    }
+}

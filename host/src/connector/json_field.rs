@@ -1,0 +1,174 @@
+//! Reads one field out of a JSON document, by path. The document may be any bytes: what is not JSON has no fields.
+//!
+//! By serde_json: it passes over nested values without recursion, so that no document can overflow the stack (sonic-rs
+//! recurses without a limit, and is no faster here).
+
+use memchr::memchr;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The scalar at `path`: the unescaped text of a string, the text of a number or a boolean as it is written. None for
+/// null, for objects and arrays, and where there is nothing. Where a name occurs twice, the first one counts.
+#[inline]
+pub(super) fn field<'a>(document: &'a [u8], path: &[String], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(document).ok()?);
+    let raw = At(path).deserialize(&mut reader).ok()??.get().as_bytes();
+    reader.end().ok()?;
+    match raw.first()? {
+        b'"' => text(raw, scratch),
+        b'-' | b'0'..=b'9' | b't' | b'f' => Some(raw),
+        _ => None,
+    }
+}
+
+fn text<'a>(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    if memchr(b'\\', raw).is_none() {
+        return raw.get(1..raw.len() - 1);
+    }
+    let unescaped: String = serde_json::from_slice(raw).ok()?;
+    scratch.clear();
+    scratch.extend_from_slice(unescaped.as_bytes());
+    Some(scratch)
+}
+
+/// Finds the value at a path below where the reader stands.
+struct At<'p>(&'p [String]);
+
+impl<'de> DeserializeSeed<'de> for At<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
+        match self.0 {
+            [] => serde::Deserialize::deserialize(reader).map(Some),
+            _ => reader.deserialize_map(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for At<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut found = None;
+        let [name, below @ ..] = self.0 else {
+            return Ok(None);
+        };
+        while let Some(is_it) = map.next_key_seed(Named(name))? {
+            if is_it && found.is_none() {
+                found = Some(map.next_value_seed(At(below))?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found.flatten())
+    }
+}
+
+/// Tells whether a key is the one with this name.
+struct Named<'p>(&'p str);
+
+impl<'de> DeserializeSeed<'de> for Named<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<bool, D::Error> {
+        reader.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Named<'_> {
+    type Value = bool;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(key == self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn get(document: impl AsRef<[u8]>, path: &str) -> Option<String> {
+        let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+        let mut scratch = Vec::new();
+        field(document.as_ref(), &path, &mut scratch).map(|field| String::from_utf8(field.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn scalars_are_fields_and_nothing_else_is() {
+        let document =
+            r#" {"s":"a b","e":"q\"\u00e9\n","n":-1.50e3,"t":true,"z":null,"o":{"p":{"q":"deep"}},"l":[1],"":0} "#;
+        assert_eq!(get(document, "s").unwrap(), "a b");
+        assert_eq!(get(document, "e").unwrap(), "q\"é\n");
+        assert_eq!(get(document, "n").unwrap(), "-1.50e3");
+        assert_eq!(get(document, "t").unwrap(), "true");
+        assert_eq!(get(document, "o.p.q").unwrap(), "deep");
+        for missing in ["z", "o", "l", "o.p.r", "s.p", "x", "l.0"] {
+            assert_eq!(get(document, missing), None, "{missing}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_has_no_fields() {
+        let broken: [&[u8]; 10] = [
+            b"",
+            b"{",
+            b"[]",
+            b"{\"k\":1,",
+            b"{\"k\":1}}",
+            b"{\"k\":",
+            b"{\"k\":\"a",
+            b"{\"k\":\"\xff\"}",
+            b"{\"k\":\"\\ud800\"}",
+            b"{\"k\":tru}",
+        ];
+        for document in broken {
+            assert_eq!(get(document, "k"), None, "{}", String::from_utf8_lossy(document));
+        }
+    }
+
+    #[test]
+    fn nesting_does_not_reach_the_end_of_the_stack() {
+        let deep = "[".repeat(4 << 20);
+        assert_eq!(get(format!("{{\"a\":{deep}"), "k"), None);
+        let closed = "]".repeat(4 << 20);
+        assert_eq!(get(format!("{{\"a\":{deep}{closed},\"k\":{{\"l\":\"v\\t\"}}}}"), "k.l").unwrap(), "v\t");
+        let wide = format!("{{\"a\":[{}0],\"k\":17}}", "[],".repeat(1_000));
+        assert_eq!(get(wide, "k").unwrap(), "17");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_bytes_make_it_panic(
+            document in prop::collection::vec(prop::sample::select(b"{}[]\"\"\"::,,\\kla01-.eutrfn \xff\xc3\x00".to_vec()), 0..600),
+        ) {
+            let path = ["k".to_owned(), "l".to_owned()];
+            for document in [&document[..], &[b"{\"k\":", &document[..]].concat()] {
+                let mut scratch = Vec::new();
+                let found = field(document, &path, &mut scratch).is_some();
+                prop_assert!(!found || serde_json::from_slice::<serde_json::Value>(document).is_ok());
+            }
+        }
+
+        #[test]
+        fn a_field_is_what_was_written(name in "[a-c]", values in prop::collection::vec(("[a-c]", "\\PC{0,20}"), 0..8)) {
+            let fields: Vec<String> =
+                values.iter().map(|(name, value)| format!("\"{name}\": {}", serde_json::json!(value))).collect();
+            let document = format!("{{{}}}", fields.join(" , "));
+            let expected = values.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone());
+            prop_assert_eq!(get(&document, &name), expected);
+        }
+    }
+}

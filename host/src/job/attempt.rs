@@ -1,0 +1,386 @@
+//! One attempt of a job: restore, commit what the checkpoint promised, run, take checkpoints, end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::checkpointing::{self, Base, ManifestHead, Pending, SavepointRequest, Schedule};
+use super::job::{Command, Job, failure_of};
+use super::lifecycle::{self, Environment, Message};
+use super::planning;
+use super::view::{CheckpointSummary, JobFailure, JobStatus, SavepointView};
+use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Verify};
+use crate::connector::{self, Committer, ConnectorContext};
+use crate::error::{self, Error, Result};
+use crate::manifest::{NodeKind, Pipeline};
+use crate::runtime::{Barrier, BarrierKind, Event, Execution, ExecutionOptions, Plan, SubtaskFailure, SubtaskPart};
+
+/// How often the job's counts are refreshed.
+const TICK: Duration = Duration::from_millis(50);
+
+pub(super) enum AttemptEnd {
+    Finished,
+    Stopped,
+    Cancelled,
+    Shutdown,
+    Failed(JobFailure),
+}
+
+/// Runs one attempt to its end. All its subtasks have ended when it returns.
+pub(super) fn run(
+    job: &Arc<Job>,
+    environment: &Environment,
+    pipeline: &Pipeline,
+    number: u32,
+    sender: &Sender<Message>,
+    receiver: &Receiver<Message>,
+) -> AttemptEnd {
+    let started = Attempt::start(job, environment, pipeline, number, sender);
+    let end = match started {
+        Ok(Started::Finished) => Ok(AttemptEnd::Finished),
+        Ok(Started::Running(mut attempt)) => attempt.run(receiver),
+        Err(error) => Err(failure_of(&error)),
+    };
+    end.unwrap_or_else(AttemptEnd::Failed)
+}
+
+enum Started {
+    /// The last checkpoint was the final one; only its commit was open.
+    Finished,
+    Running(Box<Attempt>),
+}
+
+struct Attempt {
+    job: Arc<Job>,
+    number: u32,
+    plan: Arc<Plan>,
+    storage: CheckpointStorage,
+    committers: BTreeMap<String, Box<dyn Committer>>,
+    execution: Execution,
+    schedule: Schedule,
+    pending: Option<Pending>,
+    base: Base,
+    next_checkpoint: u64,
+    failures: u32,
+    sender: Sender<Message>,
+    clock: crate::clock::SharedClock,
+    runtime: tokio::runtime::Handle,
+}
+
+/// What an attempt begins with.
+struct Restored {
+    manifest: Option<Arc<CheckpointManifest>>,
+    /// Whether it is the job's own checkpoint, and not a savepoint that it was submitted with.
+    own: bool,
+}
+
+impl Attempt {
+    fn start(job: &Arc<Job>, environment: &Environment, pipeline: &Pipeline, number: u32, sender: &Sender<Message>) -> Result<Started> {
+        let record = job.record();
+        let clock = environment.clock.clone();
+        let plan = Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
+        let root = pipeline.checkpoint.storage.as_ref().map_or_else(|| environment.storage_root.clone(), |path| record.base_dir.join(path));
+        let storage = CheckpointStorage::open(&root, environment.runtime.clone())?;
+        let restored = restore(job, &storage, pipeline, number)?;
+        let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
+        recover_sinks(&committers, pipeline, &restored)?;
+        let own = restored.manifest.clone().filter(|_| restored.own);
+        job.show(|record| record.last_checkpoint = own.as_ref().map(|manifest| manifest.checkpoint_id));
+        if own.as_ref().is_some_and(|manifest| manifest.kind == CheckpointKind::Final) {
+            return Ok(Started::Finished);
+        }
+        let next_checkpoint = storage.highest_id(&record.id)?.map_or(1, |id| id + 1);
+        let notify_sender = sender.clone();
+        let options = ExecutionOptions {
+            job_id: record.id.clone(),
+            base_dir: record.base_dir.clone(),
+            working_dir: working_dir(job, number)?,
+            seed: record.seed,
+            clock: clock.clone(),
+            restore: match &restored.manifest {
+                Some(manifest) => {
+                    let files = storage.files(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
+                    Some((manifest.clone(), Arc::new(files)))
+                }
+                None => None,
+            },
+            notify: Arc::new(move |event| {
+                // The job's thread outlives its subtasks.
+                let _ = notify_sender.send(Message::Event { attempt: number, event });
+            }),
+        };
+        let execution = Execution::start(&plan, options)?;
+        job.update(|record| record.status = JobStatus::Running)?;
+        let schedule = Schedule::new(pipeline, execution.sources(), clock.monotonic_ns());
+        Ok(Started::Running(Box::new(Attempt {
+            job: job.clone(),
+            number,
+            plan,
+            storage,
+            committers,
+            execution,
+            schedule,
+            pending: None,
+            base: own,
+            next_checkpoint,
+            failures: 0,
+            sender: sender.clone(),
+            clock,
+            runtime: environment.runtime.clone(),
+        })))
+    }
+
+    fn run(&mut self, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
+        let end = self.run_until_end(receiver);
+        self.execution.cancel();
+        self.execution.join();
+        self.show_stats();
+        if let Some(pending) = self.pending.take() {
+            let mut summary = pending.summary("failed");
+            summary.failure = Some("the job's attempt ended".into());
+            self.job.show_checkpoint(summary);
+        }
+        if let Ok(AttemptEnd::Cancelled) = end {
+            self.clear_prepared();
+        }
+        end
+    }
+
+    fn run_until_end(&mut self, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
+        let mut shown_ns = 0;
+        loop {
+            let now = self.clock.monotonic_ns();
+            self.trigger_due(now);
+            let wait = self.schedule.wait_ns(now).filter(|_| self.pending.is_none()).map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
+            if let Some(message) = lifecycle::receive(receiver, wait)
+                && let Some(end) = self.handle(message)?
+            {
+                return Ok(end);
+            }
+            let now = self.clock.monotonic_ns();
+            self.check_timeout(now)?;
+            if now.saturating_sub(shown_ns) >= TICK.as_nanos() as u64 {
+                shown_ns = now;
+                self.show_stats();
+            }
+        }
+    }
+
+    fn show_stats(&self) {
+        self.job.show_stats(&self.plan.pipeline, &self.execution.stats());
+    }
+
+    fn handle(&mut self, message: Message) -> Result<Option<AttemptEnd>, JobFailure> {
+        match message {
+            Message::Command(Command::Cancel) => return Ok(Some(AttemptEnd::Cancelled)),
+            Message::Command(Command::Shutdown) => return Ok(Some(AttemptEnd::Shutdown)),
+            Message::Command(Command::Savepoint { request_id, stop }) => {
+                if stop {
+                    self.job.update(|record| record.status = JobStatus::Stopping).map_err(|error| failure_of(&error))?;
+                }
+                self.schedule.requests.push_back(SavepointRequest { request_id, stop });
+            }
+            Message::Event { attempt, event } if attempt == self.number => match event {
+                Event::Acknowledged { checkpoint, parts } => self.acknowledge(checkpoint, parts).map_err(|error| failure_of(&error))?,
+                Event::SourceEnded => self.schedule.sources_running = self.schedule.sources_running.saturating_sub(1),
+                Event::RecordsDue => self.schedule.records_due = true,
+                Event::Failed(failure) => return Err(subtask_failed(*failure)),
+            },
+            Message::Uploaded { attempt, checkpoint, bytes, result } if attempt == self.number => return self.uploaded(checkpoint, bytes, *result),
+            Message::Event { .. } | Message::Uploaded { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn trigger_due(&mut self, now_ns: u64) {
+        if self.pending.is_some() {
+            return;
+        }
+        let Some((kind, requests)) = self.schedule.next(now_ns) else { return };
+        let barrier = Barrier { checkpoint: self.next_checkpoint, kind };
+        self.next_checkpoint += 1;
+        let pending = Pending::new(barrier, &self.plan.pipeline, self.clock.wall_ms(), now_ns, requests);
+        self.job.show_checkpoint(pending.summary("in-progress"));
+        self.pending = Some(pending);
+        self.execution.inject(barrier);
+    }
+
+    fn acknowledge(&mut self, checkpoint: u64, parts: Vec<SubtaskPart>) -> Result<()> {
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.barrier.checkpoint == checkpoint) else { return Ok(()) };
+        let Some(parts) = pending.add(parts) else { return Ok(()) };
+        pending.uploading = true;
+        let record = self.job.record();
+        let kind = pending.kind();
+        let head = ManifestHead { job_id: record.id.clone(), job_name: record.name, checkpoint, kind, taken_at_ms: pending.triggered_at_ms };
+        let files = self.storage.files(&record.id, checkpoint, kind)?;
+        let (plan, base, sender, attempt) = (self.plan.clone(), self.base.clone(), self.sender.clone(), self.number);
+        self.runtime.spawn_blocking(move || {
+            let result = checkpointing::upload(head, &plan.pipeline, parts, &files, base.as_deref());
+            let bytes = CheckpointFiles::bytes_uploaded(&files);
+            let _ = sender.send(Message::Uploaded { attempt, checkpoint, bytes, result: Box::new(result) });
+        });
+        Ok(())
+    }
+
+    fn uploaded(&mut self, checkpoint: u64, bytes: u64, result: Result<CheckpointManifest>) -> Result<Option<AttemptEnd>, JobFailure> {
+        let Some(pending) = self.pending.take_if(|pending| pending.barrier.checkpoint == checkpoint) else { return Ok(None) };
+        let written = result.and_then(|manifest| self.storage.write_manifest(&manifest).map(|location| (manifest, location)));
+        let (manifest, location) = match written {
+            Ok(written) => written,
+            Err(error) => return self.checkpoint_failed(pending, &error).map(|()| None),
+        };
+        let summary = CheckpointSummary {
+            duration_ms: Some(self.clock.monotonic_ns().saturating_sub(pending.triggered_ns) / 1_000_000),
+            bytes: manifest.bytes(),
+            bytes_uploaded: bytes,
+            location: Some(location.clone()),
+            ..pending.summary("completed")
+        };
+        let duration_ms = summary.duration_ms;
+        tracing::debug!(job = %manifest.job_name, checkpoint, duration_ms, bytes, "checkpoint complete");
+        self.job.show_checkpoint(summary);
+        self.failures = 0;
+        // From here on the checkpoint counts: what it promised is published, now or after a restart.
+        for (sink, committables) in checkpointing::committables(&manifest, &self.plan.pipeline) {
+            if let Some(committer) = self.committers.get(&sink) {
+                committer.commit(&committables).map_err(|error| failure_of(&error.context(format!("sink `{sink}`"))))?;
+            }
+        }
+        for request_id in pending.requests {
+            let location = self.storage.root().join(&location).display().to_string();
+            self.job.show_savepoint(SavepointView { request_id, status: "completed".into(), location: Some(location), failure: None });
+        }
+        let kind = pending.barrier.kind;
+        if !kind.is_savepoint() {
+            self.base = Some(Arc::new(manifest));
+            self.job.show(|record| record.last_checkpoint = Some(checkpoint));
+            if let Err(error) = self.storage.retire(&self.job.record().id, self.plan.pipeline.checkpoint.retained, &[]) {
+                tracing::warn!("old checkpoints could not be removed: {error}");
+            }
+        }
+        Ok(match kind {
+            BarrierKind::Final => Some(AttemptEnd::Finished),
+            BarrierKind::Stop => Some(AttemptEnd::Stopped),
+            BarrierKind::Checkpoint | BarrierKind::Savepoint => None,
+        })
+    }
+
+    /// Counts a failed checkpoint. The job goes on where that is tolerable and the subtasks still run.
+    fn checkpoint_failed(&mut self, pending: Pending, error: &Error) -> Result<(), JobFailure> {
+        self.failures += 1;
+        tracing::warn!(checkpoint = pending.barrier.checkpoint, failures = self.failures, "checkpoint failed: {error}");
+        let mut summary = pending.summary("failed");
+        summary.failure = Some(error.message.clone());
+        self.job.show_checkpoint(summary);
+        for request_id in pending.requests {
+            let failure = Some(error.message.clone());
+            self.job.show_savepoint(SavepointView { request_id, status: "failed".into(), location: None, failure });
+        }
+        if pending.barrier.kind.is_last() || self.failures > self.plan.pipeline.checkpoint.tolerable_failures {
+            return Err(failure_of(error));
+        }
+        Ok(())
+    }
+
+    /// A barrier that is still under way cannot be taken back, so a checkpoint that takes too long ends the attempt.
+    fn check_timeout(&mut self, now_ns: u64) -> Result<(), JobFailure> {
+        let timeout = self.plan.pipeline.checkpoint.timeout;
+        let late = |pending: &mut Pending| now_ns.saturating_sub(pending.triggered_ns) >= timeout.as_nanos() as u64;
+        let Some(pending) = self.pending.take_if(late) else { return Ok(()) };
+        let error = error::checkpoint_timeout(format!(
+            "checkpoint {} was not complete after {}",
+            pending.barrier.checkpoint,
+            humantime::format_duration(timeout)
+        ));
+        self.checkpoint_failed(pending, &error)?;
+        Err(failure_of(&error))
+    }
+
+    /// After a cancel: removes what sinks prepared and no checkpoint published.
+    fn clear_prepared(&self) {
+        let restored = Restored { manifest: self.base.clone(), own: true };
+        if let Err(error) = recover_sinks(&self.committers, &self.plan.pipeline, &restored) {
+            tracing::warn!("what the sinks had prepared could not be removed: {error}");
+        }
+    }
+}
+
+fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: u32) -> Result<Restored> {
+    let record = job.record();
+    // Within one process nothing but the disk can have damaged a file since it was written.
+    let verify = if number == 1 { Verify::Checksums } else { Verify::Lengths };
+    let newest = storage.newest_usable(&record.id, verify)?;
+    if let Some((manifest, skipped)) = newest {
+        for skipped in &skipped {
+            tracing::warn!(job = %record.name, checkpoint = %skipped.path, "checkpoint passed over: {}", skipped.why);
+            job.show(|record| record.warnings.push(format!("{} was passed over: {}", skipped.path, skipped.why)));
+        }
+        tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");
+        checkpointing::check_fits(&manifest, pipeline)?;
+        return Ok(Restored { manifest: Some(Arc::new(manifest)), own: true });
+    }
+    let Some(location) = &record.from_savepoint else { return Ok(Restored { manifest: None, own: false }) };
+    let manifest = storage.savepoint(location, verify)?;
+    checkpointing::check_fits(&manifest, pipeline)?;
+    tracing::info!(job = %record.name, savepoint = %location, "restored");
+    Ok(Restored { manifest: Some(Arc::new(manifest)), own: false })
+}
+
+fn open_committers(
+    pipeline: &Pipeline,
+    job_id: &str,
+    base_dir: &std::path::Path,
+    seed: u64,
+    clock: &crate::clock::SharedClock,
+) -> BTreeMap<String, Box<dyn Committer>> {
+    let mut committers = BTreeMap::new();
+    for node in &pipeline.nodes {
+        if let NodeKind::Sink(config) = &node.kind {
+            let context = ConnectorContext {
+                job_id: job_id.to_owned(),
+                node: node.id.clone(),
+                subtask: 0,
+                parallelism: node.parallelism,
+                clock: clock.clone(),
+                base_dir: base_dir.to_owned(),
+                seed,
+            };
+            committers.insert(node.id.clone(), connector::committer(config, &context));
+        }
+    }
+    committers
+}
+
+/// Publishes what the restored checkpoint promised, and takes back what came after it.
+fn recover_sinks(committers: &BTreeMap<String, Box<dyn Committer>>, pipeline: &Pipeline, restored: &Restored) -> Result<()> {
+    let own = restored.manifest.as_ref().filter(|_| restored.own);
+    let promised = own.map(|manifest| checkpointing::committables(manifest, pipeline)).unwrap_or_default();
+    for (sink, committer) in committers {
+        let committables = promised.get(sink).map(Vec::as_slice).unwrap_or_default();
+        let recovered = committer.recover(own.map(|manifest| manifest.checkpoint_id), committables);
+        recovered.map_err(|error| error.context(format!("sink `{sink}`")))?;
+    }
+    Ok(())
+}
+
+/// An empty folder for the running state of this attempt.
+fn working_dir(job: &Job, number: u32) -> Result<PathBuf> {
+    let working = job.dir.join("working");
+    if let Err(cause) = std::fs::remove_dir_all(&working)
+        && cause.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error::state_failed(format!("{}: {cause}", working.display())));
+    }
+    let dir = working.join(number.to_string());
+    super::record::create_dir(&dir)?;
+    Ok(dir)
+}
+
+fn subtask_failed(failure: SubtaskFailure) -> JobFailure {
+    let SubtaskFailure { node, subtask, code, message, fault } = failure;
+    tracing::debug!(%node, subtask, code, "subtask failed");
+    JobFailure { code: code.into(), message, operator: Some(node), fault }
+}

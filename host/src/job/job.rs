@@ -1,0 +1,184 @@
+//! One job as the rest of the host sees it: its record, what it shows while it runs, and the way to command it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex};
+
+use super::lifecycle::Message;
+use super::record::{self, JobRecord};
+use super::view::{CheckpointSummary, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SavepointView};
+use crate::error::Result;
+use crate::manifest::{NodeKind, Pipeline};
+use crate::runtime::NodeStats;
+
+/// Checkpoints that are shown of a job, the newest.
+const CHECKPOINTS_SHOWN: usize = 64;
+
+/// What a person may ask of a running job.
+#[derive(Clone, Debug)]
+pub(super) enum Command {
+    Cancel,
+    Savepoint { request_id: String, stop: bool },
+    /// The process ends; the job goes on when it starts again.
+    Shutdown,
+}
+
+/// See the module. Shared between the job's thread and everybody who looks at the job.
+pub(super) struct Job {
+    pub(super) dir: PathBuf,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// To the job's thread, while there is one.
+    sender: Mutex<Option<Sender<Message>>>,
+}
+
+struct State {
+    record: JobRecord,
+    checkpoints: Vec<CheckpointSummary>,
+    savepoints: BTreeMap<String, SavepointView>,
+}
+
+impl Job {
+    pub(super) fn new(dir: PathBuf, record: JobRecord) -> Job {
+        let state = State { record, checkpoints: Vec::new(), savepoints: BTreeMap::new() };
+        Job { dir, state: Mutex::new(state), changed: Condvar::new(), sender: Mutex::default() }
+    }
+
+    pub(super) fn record(&self) -> JobRecord {
+        self.state.lock().record.clone()
+    }
+
+    pub(super) fn status(&self) -> JobStatus {
+        self.state.lock().record.status
+    }
+
+    /// Changes the record and keeps it on disk. Waiters look again.
+    pub(super) fn update(&self, change: impl FnOnce(&mut JobRecord)) -> Result<()> {
+        let mut state = self.state.lock();
+        change(&mut state.record);
+        let written = record::write_json(&self.dir.join("job.json"), &state.record);
+        self.changed.notify_all();
+        written
+    }
+
+    /// Changes what is shown, without keeping it on disk.
+    pub(super) fn show(&self, change: impl FnOnce(&mut JobRecord)) {
+        change(&mut self.state.lock().record);
+    }
+
+    pub(super) fn attach(&self, sender: Sender<Message>) {
+        *self.sender.lock() = Some(sender);
+    }
+
+    pub(super) fn detach(&self) {
+        *self.sender.lock() = None;
+    }
+
+    /// Hands a command to the job's thread; false where there is none.
+    pub(super) fn command(&self, command: Command) -> bool {
+        self.sender.lock().as_ref().is_some_and(|sender| sender.send(Message::Command(command)).is_ok())
+    }
+
+    pub(super) fn show_checkpoint(&self, summary: CheckpointSummary) {
+        let shown = &mut self.state.lock().checkpoints;
+        shown.retain(|other| other.id != summary.id);
+        shown.push(summary);
+        if shown.len() > CHECKPOINTS_SHOWN {
+            shown.remove(0);
+        }
+    }
+
+    pub(super) fn checkpoints(&self) -> Vec<CheckpointSummary> {
+        self.state.lock().checkpoints.iter().rev().cloned().collect()
+    }
+
+    pub(super) fn show_savepoint(&self, view: SavepointView) {
+        self.state.lock().savepoints.insert(view.request_id.clone(), view);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn savepoint(&self, request_id: &str) -> Option<SavepointView> {
+        self.state.lock().savepoints.get(request_id).cloned()
+    }
+
+    /// Requests that were never answered fail now.
+    pub(super) fn fail_open_savepoints(&self, why: &str) {
+        for view in self.state.lock().savepoints.values_mut().filter(|view| view.status == "in-progress") {
+            view.status = "failed".into();
+            view.failure = Some(why.to_owned());
+        }
+    }
+
+    /// Takes over what the subtasks show.
+    pub(super) fn show_stats(&self, pipeline: &Pipeline, stats: &[NodeStats]) {
+        let record = &mut self.state.lock().record;
+        record.operators = pipeline.nodes.iter().zip(stats).map(|(node, stats)| operator_detail(node, stats)).collect();
+        record.state_bytes = stats.iter().map(|node| node.state.bytes).sum();
+        record.state_entries = stats.iter().map(|node| node.state.entries).sum();
+    }
+
+    pub(super) fn summary(&self) -> JobSummary {
+        summary(&self.state.lock().record)
+    }
+
+    pub(super) fn detail(&self) -> JobDetail {
+        let record = &self.state.lock().record;
+        JobDetail {
+            summary: summary(record),
+            failure: record.failure.clone(),
+            guarantee: record.guarantee.clone(),
+            warnings: record.warnings.clone(),
+            operators: record.operators.clone(),
+            state_bytes: record.state_bytes,
+            state_entries: record.state_entries,
+            manifest: record.manifest.clone(),
+        }
+    }
+
+    /// Waits for a final status, or until the time is over.
+    pub(super) fn await_end(&self, timeout: Duration) {
+        let mut state = self.state.lock();
+        self.changed.wait_while_for(&mut state, |state| !state.record.status.is_final(), timeout);
+    }
+}
+
+fn summary(record: &JobRecord) -> JobSummary {
+    let sources = record.operators.iter().filter(|operator| operator.kind == "source");
+    JobSummary {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        status: record.status,
+        submitted_at_ms: record.submitted_at_ms,
+        ended_at_ms: record.ended_at_ms,
+        restarts: record.restarts,
+        records_in: sources.map(|source| source.records_in).sum(),
+        last_checkpoint: record.last_checkpoint,
+    }
+}
+
+fn operator_detail(node: &crate::manifest::Node, stats: &NodeStats) -> OperatorDetail {
+    let kind = match node.kind {
+        NodeKind::Source(_) => "source",
+        NodeKind::Operator(_) => "operator",
+        NodeKind::Sink(_) => "sink",
+    };
+    OperatorDetail {
+        id: node.id.clone(),
+        kind: kind.into(),
+        parallelism: node.parallelism,
+        records_in: stats.counters.records_in,
+        records_out: stats.counters.records_out,
+        faults: stats.counters.faults,
+        records_skipped: stats.counters.records_skipped,
+        records_dead_lettered: stats.counters.records_dead_lettered,
+        metrics: stats.metrics.clone(),
+    }
+}
+
+/// The failure that a record shows for an error of the host.
+pub(super) fn failure_of(error: &crate::error::Error) -> JobFailure {
+    JobFailure { code: error.code.into(), message: error.message.clone(), operator: None, fault: None }
+}

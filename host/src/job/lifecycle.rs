@@ -1,0 +1,122 @@
+//! The thread of one job: attempts one after the other, as the restart strategy says, until a final status.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::attempt::{self, AttemptEnd};
+use super::components::ComponentStore;
+use super::job::{Command, Job, failure_of};
+use super::view::{JobFailure, JobStatus};
+use crate::checkpoint::CheckpointManifest;
+use crate::clock::SharedClock;
+use crate::error::Result;
+use crate::manifest::{Pipeline, RestartStrategy};
+use crate::runtime::Event;
+
+/// What the job's thread receives. Events carry the number of the attempt that they belong to.
+pub(super) enum Message {
+    Command(Command),
+    Event { attempt: u32, event: Event },
+    Uploaded { attempt: u32, checkpoint: u64, bytes: u64, result: Box<Result<CheckpointManifest>> },
+}
+
+/// What a job's thread works with.
+pub(super) struct Environment {
+    pub(super) components: Arc<ComponentStore>,
+    pub(super) clock: SharedClock,
+    pub(super) runtime: tokio::runtime::Handle,
+    /// Where checkpoints go, unless the manifest says otherwise.
+    pub(super) storage_root: PathBuf,
+}
+
+/// Runs a job until it is final or the process shuts down.
+pub(super) fn run(job: &Arc<Job>, environment: &Environment, pipeline: &Pipeline, sender: &Sender<Message>, receiver: &Receiver<Message>) {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let end = attempt::run(job, environment, pipeline, attempt, sender, receiver);
+        let end = match end {
+            AttemptEnd::Failed(failure) => match retry(job, &pipeline.restart, attempt, &failure, receiver) {
+                Some(end) => end,
+                None => continue,
+            },
+            end => end,
+        };
+        conclude(job, environment, end);
+        return;
+    }
+}
+
+/// Waits for the next attempt, or says how the job ends instead.
+fn retry(job: &Job, strategy: &RestartStrategy, attempt: u32, failure: &JobFailure, receiver: &Receiver<Message>) -> Option<AttemptEnd> {
+    let name = job.record().name;
+    tracing::error!(job = %name, attempt, code = failure.code, "{}", failure.message);
+    let RestartStrategy::FixedDelay { attempts, delay } = strategy else { return Some(AttemptEnd::Failed(failure.clone())) };
+    if attempt > *attempts {
+        return Some(AttemptEnd::Failed(failure.clone()));
+    }
+    let restarting = job.update(|record| {
+        record.status = JobStatus::Restarting;
+        record.restarts += 1;
+        record.failure = Some(failure.clone());
+    });
+    if let Err(error) = restarting {
+        return Some(AttemptEnd::Failed(failure_of(&error)));
+    }
+    tracing::info!(job = %name, "restart {attempt} of {attempts} in {}", humantime::format_duration(*delay));
+    wait(job, *delay, receiver)
+}
+
+/// Waits out the delay, unless a command ends the job.
+fn wait(job: &Job, delay: Duration, receiver: &Receiver<Message>) -> Option<AttemptEnd> {
+    let deadline = crossbeam_channel::after(delay);
+    loop {
+        crossbeam_channel::select! {
+            recv(receiver) -> message => match message {
+                Ok(Message::Command(Command::Cancel)) => return Some(AttemptEnd::Cancelled),
+                Ok(Message::Command(Command::Shutdown)) | Err(_) => return Some(AttemptEnd::Shutdown),
+                Ok(Message::Command(Command::Savepoint { .. })) => job.fail_open_savepoints("the job is restarting"),
+                Ok(Message::Event { .. } | Message::Uploaded { .. }) => {}
+            },
+            recv(deadline) -> _ => return None,
+        }
+    }
+}
+
+fn conclude(job: &Job, environment: &Environment, end: AttemptEnd) {
+    job.fail_open_savepoints("the job has ended");
+    let (status, failure) = match end {
+        // The record stays as it is: the next start of the process resumes the job.
+        AttemptEnd::Shutdown => return,
+        AttemptEnd::Finished => (JobStatus::Finished, None),
+        AttemptEnd::Stopped => (JobStatus::Stopped, None),
+        AttemptEnd::Cancelled => (JobStatus::Cancelled, None),
+        AttemptEnd::Failed(failure) => (JobStatus::Failed, Some(failure)),
+    };
+    let ended_at_ms = environment.clock.wall_ms();
+    let written = job.update(|record| {
+        record.status = status;
+        record.ended_at_ms = Some(ended_at_ms);
+        if failure.is_some() {
+            record.failure = failure;
+        }
+    });
+    if let Err(error) = written {
+        tracing::error!(job = %job.record().name, "{error}");
+    }
+    let _ = std::fs::remove_dir_all(job.dir.join("working"));
+    tracing::info!(job = %job.record().name, ?status, "job ended");
+}
+
+/// The next message, or none in time.
+pub(super) fn receive(receiver: &Receiver<Message>, timeout: Duration) -> Option<Message> {
+    match receiver.recv_timeout(timeout) {
+        Ok(message) => Some(message),
+        Err(RecvTimeoutError::Timeout) => None,
+        // The sender is kept by the job itself, so that this means the end.
+        Err(RecvTimeoutError::Disconnected) => Some(Message::Command(Command::Shutdown)),
+    }
+}

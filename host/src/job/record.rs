@@ -1,0 +1,76 @@
+//! What is kept of a job on disk: one JSON file, replaced atomically, so that a job survives the process.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::view::{JobFailure, JobStatus, OperatorDetail};
+use crate::error::{self, Result};
+
+/// Everything that a job needs to go on after a restart of the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct JobRecord {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) status: JobStatus,
+    pub(super) submitted_at_ms: i64,
+    pub(super) ended_at_ms: Option<i64>,
+    pub(super) restarts: u32,
+    pub(super) manifest: String,
+    pub(super) file_name: String,
+    /// Relative paths of the manifest begin here.
+    pub(super) base_dir: PathBuf,
+    pub(super) seed: u64,
+    /// For each operator the SHA-256 of its component: a name that is moved later does not move the job.
+    pub(super) components: BTreeMap<String, String>,
+    /// The savepoint to begin with, while the job has no checkpoint of its own.
+    pub(super) from_savepoint: Option<String>,
+    pub(super) guarantee: String,
+    pub(super) warnings: Vec<String>,
+    pub(super) failure: Option<JobFailure>,
+    /// What was shown last of a job that has ended.
+    pub(super) operators: Vec<OperatorDetail>,
+    pub(super) state_bytes: u64,
+    pub(super) state_entries: u64,
+    pub(super) last_checkpoint: Option<u64>,
+}
+
+fn failed(path: &Path, cause: impl std::fmt::Display) -> error::Error {
+    error::data_dir_failed(format!("{}: {cause}", path.display()))
+}
+
+/// Creates a folder and its parents.
+pub(super) fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|cause| failed(path, cause))
+}
+
+/// Replaces a file by `value` as JSON: after a crash there is the old file or the new one, whole.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let dir = path.parent().ok_or_else(|| failed(path, "no folder"))?;
+    let json = serde_json::to_vec_pretty(value).map_err(|cause| failed(path, cause))?;
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(&json)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|failure| failure.error)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|cause| failed(path, cause))
+}
+
+/// Reads a file that [`write_json`] wrote.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = fs::read(path).map_err(|cause| failed(path, cause))?;
+    serde_json::from_slice(&bytes).map_err(|cause| failed(path, cause))
+}
+
+/// The entries of a folder that is ours.
+pub(super) fn list_dir(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(path).map_err(|cause| failed(path, cause))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    paths.sort();
+    Ok(paths)
+}

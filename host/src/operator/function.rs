@@ -1,0 +1,167 @@
+//! Runs a function over batches, one turn each, and isolates the records that it fails on.
+//!
+//! A turn that fails leaves no trace. The batch is run again in halves until the bad record stands alone; the good ones
+//! commit in order, the bad one meets the operator's disposition. Outputs are emitted after their turn's commit only.
+
+use std::ops::Range;
+
+use super::dead_letter::{Letter, Position};
+use crate::checkpoint::Counters;
+use crate::clock::SharedClock;
+use crate::error::Error;
+use crate::manifest::Disposition;
+use crate::model::{Batch, Fault, NO_TIMESTAMP};
+use crate::turn::{Failure, Guest, LogLevel, Turn};
+
+/// Why an operator cannot go on.
+#[derive(Debug)]
+pub enum OperatorFailure {
+    /// A record made the function fail, and the disposition is `fail`.
+    Fault { fault: Fault, position: Position },
+    Error(Error),
+}
+
+/// A record that could not even be handed to the function, such as one without its key.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    pub value: Vec<u8>,
+    pub timestamp: i64,
+    pub fault: Fault,
+}
+
+pub struct FunctionSettings {
+    pub job: String,
+    pub function: String,
+    pub on_fault: Disposition,
+    /// Number of the function's outputs; dead letters go to the one behind them.
+    pub outputs: usize,
+    /// Larger batches are handed over in parts.
+    pub batch_records: usize,
+    pub clock: SharedClock,
+}
+
+/// One function in one subtask. See the module.
+pub struct FunctionOperator {
+    guest: Box<dyn Guest>,
+    turn: Turn,
+    settings: FunctionSettings,
+    watermark: i64,
+    pub counters: Counters,
+}
+
+impl FunctionOperator {
+    pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> FunctionOperator {
+        FunctionOperator { guest, turn, settings, watermark: NO_TIMESTAMP, counters }
+    }
+
+    pub fn set_watermark(&mut self, watermark: i64) {
+        self.watermark = watermark;
+    }
+
+    /// The turn, for snapshots and metrics.
+    pub fn turn(&mut self) -> &mut Turn {
+        &mut self.turn
+    }
+
+    /// Handles a batch: adds `(output, records)` to `outputs` in the order in which their turns committed.
+    pub fn process(&mut self, batch: Batch, outputs: &mut Vec<(usize, Batch)>) -> Result<(), OperatorFailure> {
+        let received = self.counters.records_in;
+        let mut open: Vec<Range<usize>> = Vec::new();
+        let step = self.settings.batch_records.max(1);
+        open.extend((0..batch.len()).step_by(step).map(|start| start..batch.len().min(start + step)).rev());
+        while let Some(range) = open.pop() {
+            let part;
+            let records = if range.len() == batch.len() {
+                &batch
+            } else {
+                part = batch.slice(range.clone());
+                &part
+            };
+            let Some(fault) = self.run_turn(records, outputs)? else { continue };
+            self.counters.faults += 1;
+            if range.len() > 1 {
+                let middle = range.start + range.len() / 2;
+                open.extend([middle..range.end, range.start..middle]);
+            } else {
+                let position = Position { subtask: self.turn.context.subtask, record: received + range.start as u64 };
+                let key = records.keys.as_ref().and_then(|keys| keys.distinct.iter().next());
+                let rejected = Rejected { value: records.values.value(0).to_vec(), timestamp: records.timestamps[0], fault };
+                self.dispose(rejected, position, key, outputs)?;
+            }
+        }
+        self.counters.records_in += batch.len() as u64;
+        Ok(())
+    }
+
+    /// Meets a record that was rejected before it reached the function.
+    pub fn reject(&mut self, rejected: Rejected, outputs: &mut Vec<(usize, Batch)>) -> Result<(), OperatorFailure> {
+        let position = Position { subtask: self.turn.context.subtask, record: self.counters.records_in };
+        self.counters.records_in += 1;
+        self.counters.faults += 1;
+        self.dispose(rejected, position, None, outputs)
+    }
+
+    /// One turn. A fault comes back; everything of it is undone then.
+    fn run_turn(&mut self, records: &Batch, outputs: &mut Vec<(usize, Batch)>) -> Result<Option<Fault>, OperatorFailure> {
+        self.turn.begin(records.keys.as_ref(), self.watermark, self.settings.clock.wall_ms());
+        let result = self.guest.process(&mut self.turn, records);
+        self.write_log();
+        match result {
+            Ok(produced) => {
+                self.turn.commit().map_err(OperatorFailure::Error)?;
+                for output in produced.into_iter().filter(|output| !output.batch.is_empty()) {
+                    self.counters.records_out += output.batch.len() as u64;
+                    outputs.push((output.index, output.batch));
+                }
+                Ok(None)
+            }
+            Err(Failure::Fault(fault)) => {
+                self.turn.abort();
+                Ok(Some(fault))
+            }
+            Err(Failure::Error(error)) => Err(OperatorFailure::Error(error)),
+        }
+    }
+
+    fn dispose(
+        &mut self,
+        rejected: Rejected,
+        position: Position,
+        key: Option<&[u8]>,
+        outputs: &mut Vec<(usize, Batch)>,
+    ) -> Result<(), OperatorFailure> {
+        let Rejected { value, timestamp, fault } = rejected;
+        let FunctionSettings { job, function, on_fault, .. } = &self.settings;
+        let operator = &self.turn.context.operator;
+        let Position { subtask, record } = position;
+        tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, code = fault.code.as_str(), ?on_fault, "{}", fault.message);
+        match on_fault {
+            Disposition::Fail => return Err(OperatorFailure::Fault { fault, position }),
+            Disposition::Skip => self.counters.records_skipped += 1,
+            Disposition::DeadLetter => {
+                self.counters.records_dead_lettered += 1;
+                let letter = Letter { operator, function, fault: &fault, position, timestamp, key, value: &value };
+                let mut batch = Batch::default();
+                batch.push(&letter.encode(), timestamp);
+                outputs.push((self.settings.outputs, batch));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_log(&self) {
+        let FunctionSettings { job, function, .. } = &self.settings;
+        let context = &self.turn.context;
+        let (operator, subtask) = (&context.operator, context.subtask);
+        for line in self.turn.log_lines() {
+            let (message, record) = (&line.message, line.record);
+            match line.level {
+                LogLevel::Trace => tracing::trace!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
+                LogLevel::Debug => tracing::debug!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
+                LogLevel::Info => tracing::info!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
+                LogLevel::Warn => tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
+                LogLevel::Error => tracing::error!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
+            }
+        }
+    }
+}

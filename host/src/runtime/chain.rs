@@ -1,0 +1,210 @@
+//! The operators of one subtask, and how a batch goes through them.
+
+use std::collections::BTreeMap;
+
+use super::element::{Barrier, Element};
+use super::exchange::{Cancelled, EdgeWriter};
+use super::plan::Target;
+use super::subtask::{SubtaskFailure, SubtaskPart};
+use crate::checkpoint::Counters;
+use crate::clock::SharedClock;
+use crate::connector::Sink;
+use crate::error::Error;
+use crate::model::Batch;
+use crate::operator::{FunctionOperator, Rejected};
+use crate::state::StateSize;
+
+/// Why a subtask ends before its last barrier.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Cancelled,
+    Failed(SubtaskFailure),
+}
+
+impl From<Cancelled> for Ended {
+    fn from(_: Cancelled) -> Ended {
+        Ended::Cancelled
+    }
+}
+
+pub(super) struct Member {
+    pub(super) node: String,
+    pub(super) kind: MemberKind,
+    /// For each output where its records go.
+    pub(super) routes: Vec<Vec<Target>>,
+}
+
+pub(super) enum MemberKind {
+    Source(Counters),
+    Function(Box<FunctionOperator>),
+    Sink { sink: Box<dyn Sink>, counters: Counters },
+}
+
+/// What one subtask shows of one of its members.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MemberStats {
+    pub(super) counters: Counters,
+    pub(super) metrics: BTreeMap<String, f64>,
+    pub(super) state: StateSize,
+}
+
+/// See the module.
+pub(super) struct Chain {
+    pub(super) subtask: u32,
+    pub(super) members: Vec<Member>,
+    /// The edges that lead out, by their index in the plan.
+    pub(super) edges: BTreeMap<usize, EdgeWriter>,
+    pub(super) clock: SharedClock,
+}
+
+impl Chain {
+    fn failed(&self, member: usize, error: Error) -> Ended {
+        Ended::Failed(SubtaskFailure::error(&self.members[member].node, self.subtask, error))
+    }
+
+    /// Takes records that a source read.
+    pub(super) fn from_source(&mut self, batch: Batch, counters: Counters) -> Result<(), Ended> {
+        if let Some(Member { kind: MemberKind::Source(shown), .. }) = self.members.first_mut() {
+            *shown = counters;
+        }
+        self.route(0, 0, batch)
+    }
+
+    /// Hands a batch to a member, and what comes out of it to those behind it.
+    pub(super) fn deliver(&mut self, member: usize, batch: Batch) -> Result<(), Ended> {
+        let mut outputs = Vec::new();
+        match &mut self.members[member].kind {
+            MemberKind::Source(_) => outputs.push((0, batch)),
+            MemberKind::Function(operator) => {
+                if let Err(failure) = operator.process(batch, &mut outputs) {
+                    return Err(self.operator_failed(member, failure));
+                }
+            }
+            MemberKind::Sink { sink, counters } => {
+                counters.records_in += batch.len() as u64;
+                if let Err(error) = sink.write(&batch) {
+                    return Err(self.failed(member, error));
+                }
+            }
+        }
+        outputs.into_iter().try_for_each(|(output, batch)| self.route(member, output, batch))
+    }
+
+    /// Hands a record without its key to the first member.
+    pub(super) fn reject(&mut self, rejected: Rejected) -> Result<(), Ended> {
+        let mut outputs = Vec::new();
+        let subtask = self.subtask;
+        let member = &mut self.members[0];
+        match &mut member.kind {
+            MemberKind::Function(operator) => {
+                if let Err(failure) = operator.reject(rejected, &mut outputs) {
+                    return Err(self.operator_failed(0, failure));
+                }
+            }
+            MemberKind::Source(_) | MemberKind::Sink { .. } => {
+                return Err(Ended::Failed(SubtaskFailure::fault(&member.node, subtask, rejected.fault, None)));
+            }
+        }
+        outputs.into_iter().try_for_each(|(output, batch)| self.route(0, output, batch))
+    }
+
+    fn operator_failed(&self, member: usize, failure: crate::operator::OperatorFailure) -> Ended {
+        Ended::Failed(SubtaskFailure::operator(&self.members[member].node, self.subtask, failure))
+    }
+
+    fn route(&mut self, member: usize, output: usize, mut batch: Batch) -> Result<(), Ended> {
+        let now = self.clock.monotonic_ns();
+        let targets = self.members[member].routes.get(output).map_or(0, Vec::len);
+        for at in 0..targets {
+            let records = if at + 1 == targets { std::mem::take(&mut batch) } else { batch.clone() };
+            match self.members[member].routes[output][at] {
+                Target::Member(next) => self.deliver(next, records)?,
+                Target::Edge(edge) => {
+                    if let Some(edge) = self.edges.get_mut(&edge) {
+                        edge.write(records, now)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn watermark(&mut self, watermark: i64) -> Result<(), Ended> {
+        for member in &mut self.members {
+            if let MemberKind::Function(operator) = &mut member.kind {
+                operator.set_watermark(watermark);
+            }
+        }
+        self.edges.values_mut().try_for_each(|edge| edge.broadcast(|| Element::Watermark(watermark)))?;
+        Ok(())
+    }
+
+    /// Sends what has waited for its linger time.
+    pub(super) fn flush_due(&mut self) -> Result<(), Ended> {
+        if self.edges.values().any(EdgeWriter::is_waiting) {
+            let now = self.clock.monotonic_ns();
+            self.edges.values_mut().try_for_each(|edge| edge.flush_due(now))?;
+        }
+        Ok(())
+    }
+
+    /// Whether an edge holds records that wait for their batch to close.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.edges.values().any(EdgeWriter::is_waiting)
+    }
+
+    /// Shows what sinks have buffered: nothing has arrived for a moment.
+    pub(super) fn idle(&mut self) -> Result<(), Ended> {
+        for at in 0..self.members.len() {
+            if let MemberKind::Sink { sink, .. } = &mut self.members[at].kind
+                && let Err(error) = sink.flush()
+            {
+                return Err(self.failed(at, error));
+            }
+        }
+        Ok(())
+    }
+
+    /// The barrier goes on, then every member's part of the checkpoint is fixed as it is.
+    pub(super) fn snapshot(&mut self, barrier: Barrier) -> Result<Vec<SubtaskPart>, Ended> {
+        self.edges.values_mut().try_for_each(|edge| edge.broadcast(|| Element::Barrier(barrier)))?;
+        let mut parts = Vec::with_capacity(self.members.len());
+        for at in 0..self.members.len() {
+            let member = &mut self.members[at];
+            let mut part = SubtaskPart::new(&member.node, self.subtask);
+            let fixed = match &mut member.kind {
+                MemberKind::Source(counters) => {
+                    part.counters = *counters;
+                    Ok(())
+                }
+                MemberKind::Function(operator) => {
+                    part.counters = operator.counters;
+                    let turn = operator.turn();
+                    part.layout = turn.layout().clone();
+                    turn.backend().map(|backend| backend.snapshot()).transpose().map(|state| part.state = state)
+                }
+                MemberKind::Sink { sink, counters } => {
+                    part.counters = *counters;
+                    sink.prepare(barrier.checkpoint).map(|committable| part.committable = committable)
+                }
+            };
+            fixed.map_err(|error| self.failed(at, error))?;
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+
+    /// What the members show now.
+    pub(super) fn stats(&mut self) -> Vec<MemberStats> {
+        let stats = |member: &mut Member| match &mut member.kind {
+            MemberKind::Source(counters) | MemberKind::Sink { counters, .. } => MemberStats { counters: *counters, ..MemberStats::default() },
+            MemberKind::Function(operator) => {
+                let counters = operator.counters;
+                let turn = operator.turn();
+                let state = turn.backend().map(|backend| backend.size()).unwrap_or_default();
+                MemberStats { counters, metrics: turn.metrics().clone(), state }
+            }
+        };
+        self.members.iter_mut().map(stats).collect()
+    }
+}

@@ -1,0 +1,43 @@
+//! What flows between subtasks.
+
+use crate::model::Batch;
+use crate::operator::Rejected;
+
+/// Why a barrier was injected; decides what happens behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarrierKind {
+    Checkpoint,
+    Savepoint,
+    /// A savepoint, behind which the job stops.
+    Stop,
+    /// The sources have ended: the last checkpoint, behind which the job is finished.
+    Final,
+}
+
+impl BarrierKind {
+    /// Whether nothing comes behind the barrier.
+    pub fn is_last(self) -> bool {
+        matches!(self, BarrierKind::Stop | BarrierKind::Final)
+    }
+
+    pub fn is_savepoint(self) -> bool {
+        matches!(self, BarrierKind::Savepoint | BarrierKind::Stop)
+    }
+}
+
+/// Divides the records of one checkpoint from those of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    pub checkpoint: u64,
+    pub kind: BarrierKind,
+}
+
+#[derive(Debug)]
+pub(super) enum Element {
+    Batch(Batch),
+    /// A record that its consumer has to meet by its disposition.
+    Rejected(Box<Rejected>),
+    /// No record with a smaller timestamp is expected behind it, in milliseconds.
+    Watermark(i64),
+    Barrier(Barrier),
+}

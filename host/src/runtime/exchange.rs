@@ -1,0 +1,261 @@
+//! The sending side of an edge: splits batches by key, closes them in time, and waits where a channel is full.
+//!
+//! Records keep their order from one sender to one receiver; a watermark or a barrier overtakes none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{SendTimeoutError, Sender};
+use hashbrown::HashTable;
+
+use super::element::Element;
+use crate::connector::KeyExtractor;
+use crate::manifest::BatchSettings;
+use crate::model::{Batch, Column, Fault, FaultCode, Keys, group_of_key, hash_key, subtask_of_group};
+use crate::operator::Rejected;
+
+/// The subtask must end: the job is being cancelled, or a neighbour is gone.
+#[derive(Debug)]
+pub(super) struct Cancelled;
+
+/// How often a sender that waits looks whether the job is being cancelled.
+const CANCEL_CHECK: Duration = Duration::from_millis(50);
+
+/// Where the key of a record on this edge comes from.
+#[derive(Clone)]
+pub(super) enum KeyOrigin {
+    Extracted(Arc<KeyExtractor>),
+    Emitted,
+}
+
+enum Partition {
+    Forward,
+    Rebalance { next: usize },
+    Key { origin: KeyOrigin, max_parallelism: u32, builders: Vec<KeyedBuilder>, scratch: Vec<u8> },
+}
+
+/// See the module.
+pub(super) struct EdgeWriter {
+    senders: Vec<Sender<Element>>,
+    partition: Partition,
+    batch: BatchSettings,
+    cancel: Arc<AtomicBool>,
+    /// When the oldest record that waits in a builder was put there, in monotonic nanoseconds.
+    oldest_ns: Option<u64>,
+}
+
+impl EdgeWriter {
+    /// To the one subtask with the same number.
+    pub(super) fn forward(sender: Sender<Element>, batch: BatchSettings, cancel: Arc<AtomicBool>) -> EdgeWriter {
+        EdgeWriter { senders: vec![sender], partition: Partition::Forward, batch, cancel, oldest_ns: None }
+    }
+
+    /// To all subtasks in turn.
+    pub(super) fn rebalance(senders: Vec<Sender<Element>>, batch: BatchSettings, cancel: Arc<AtomicBool>) -> EdgeWriter {
+        EdgeWriter { senders, partition: Partition::Rebalance { next: 0 }, batch, cancel, oldest_ns: None }
+    }
+
+    /// To the subtask that owns the record's key.
+    pub(super) fn keyed(
+        senders: Vec<Sender<Element>>,
+        origin: KeyOrigin,
+        max_parallelism: u32,
+        batch: BatchSettings,
+        cancel: Arc<AtomicBool>,
+    ) -> EdgeWriter {
+        let builders = senders.iter().map(|_| KeyedBuilder::default()).collect();
+        let partition = Partition::Key { origin, max_parallelism, builders, scratch: Vec::new() };
+        EdgeWriter { senders, partition, batch, cancel, oldest_ns: None }
+    }
+
+    /// Sends a batch, or keeps its records until their batches close.
+    pub(super) fn write(&mut self, batch: Batch, now_ns: u64) -> Result<(), Cancelled> {
+        let target = match &mut self.partition {
+            Partition::Forward => 0,
+            Partition::Rebalance { next } => {
+                *next = (*next + 1) % self.senders.len();
+                *next
+            }
+            Partition::Key { .. } => return self.write_keyed(&batch, now_ns),
+        };
+        send(&self.senders[target], &self.cancel, Element::Batch(batch))
+    }
+
+    fn write_keyed(&mut self, batch: &Batch, now_ns: u64) -> Result<(), Cancelled> {
+        let Partition::Key { origin, max_parallelism, builders, scratch } = &mut self.partition else { return Ok(()) };
+        for index in 0..batch.len() {
+            let value = batch.values.value(index);
+            let key = match origin {
+                KeyOrigin::Extracted(extractor) => extractor.extract(value, scratch),
+                KeyOrigin::Emitted => batch.chosen_keys.as_ref().map(|keys| keys.value(index)),
+            };
+            let Some(key) = key else {
+                let fault = Fault::new(FaultCode::KeyMissing, "the record has no key where the operator's `key` looks for it");
+                let rejected = Rejected { value: value.to_vec(), timestamp: batch.timestamps[index], fault };
+                send(&self.senders[0], &self.cancel, Element::Rejected(Box::new(rejected)))?;
+                continue;
+            };
+            let hash = hash_key(key);
+            let group = group_of_key(hash, *max_parallelism);
+            let target = subtask_of_group(group, builders.len() as u32, *max_parallelism) as usize;
+            let builder = &mut builders[target];
+            builder.push(key, hash, group, value, batch.timestamps[index]);
+            if builder.batch.len() >= self.batch.records || builder.batch.values.bytes().len() >= self.batch.bytes {
+                send(&self.senders[target], &self.cancel, Element::Batch(builder.take()))?;
+            }
+        }
+        if self.oldest_ns.is_none() && builders.iter().any(|builder| !builder.batch.is_empty()) {
+            self.oldest_ns = Some(now_ns);
+        }
+        Ok(())
+    }
+
+    /// Sends what waits where it has waited for the linger time.
+    pub(super) fn flush_due(&mut self, now_ns: u64) -> Result<(), Cancelled> {
+        match self.oldest_ns {
+            Some(oldest) if now_ns.saturating_sub(oldest) >= self.batch.linger.as_nanos() as u64 => self.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether records wait for their batch to close.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.oldest_ns.is_some()
+    }
+
+    /// Sends everything that waits.
+    pub(super) fn flush(&mut self) -> Result<(), Cancelled> {
+        self.oldest_ns = None;
+        if let Partition::Key { builders, .. } = &mut self.partition {
+            for (builder, sender) in builders.iter_mut().zip(&self.senders) {
+                if !builder.batch.is_empty() {
+                    send(sender, &self.cancel, Element::Batch(builder.take()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a watermark or a barrier to every subtask, behind everything written so far.
+    pub(super) fn broadcast(&mut self, element: impl Fn() -> Element) -> Result<(), Cancelled> {
+        self.flush()?;
+        self.senders.iter().try_for_each(|sender| send(sender, &self.cancel, element()))
+    }
+}
+
+fn send(sender: &Sender<Element>, cancel: &AtomicBool, mut element: Element) -> Result<(), Cancelled> {
+    loop {
+        match sender.send_timeout(element, CANCEL_CHECK) {
+            Ok(()) => return Ok(()),
+            Err(SendTimeoutError::Disconnected(_)) => return Err(Cancelled),
+            Err(SendTimeoutError::Timeout(_)) if cancel.load(Ordering::Relaxed) => return Err(Cancelled),
+            Err(SendTimeoutError::Timeout(back)) => element = back,
+        }
+    }
+}
+
+/// A batch in the making, with the dictionary of its keys.
+#[derive(Default)]
+struct KeyedBuilder {
+    batch: Batch,
+    keys: Keys,
+    hashes: Vec<u64>,
+    index: HashTable<u32>,
+}
+
+impl KeyedBuilder {
+    fn push(&mut self, key: &[u8], hash: u64, group: u16, value: &[u8], timestamp: i64) {
+        let (distinct, hashes) = (&mut self.keys.distinct, &mut self.hashes);
+        let same = |&at: &u32| hashes[at as usize] == hash && distinct.value(at as usize) == key;
+        let at = match self.index.find(hash, same) {
+            Some(&at) => at,
+            None => {
+                let at = hashes.len() as u32;
+                self.index.insert_unique(hash, at, |&at| hashes.get(at as usize).copied().unwrap_or(hash));
+                hashes.push(hash);
+                distinct.push(key);
+                self.keys.groups.push(group);
+                at
+            }
+        };
+        self.keys.key_of.push(at);
+        self.batch.push(value, timestamp);
+    }
+
+    /// The batch; the next one begins with room for as much.
+    fn take(&mut self) -> Batch {
+        let (records, bytes) = (self.batch.len(), self.batch.values.bytes().len());
+        let keys = &self.keys;
+        let next_keys = Keys {
+            distinct: Column::with_capacity(keys.distinct.len(), keys.distinct.bytes().len()),
+            groups: Vec::with_capacity(keys.groups.len()),
+            key_of: Vec::with_capacity(records),
+        };
+        self.index.clear();
+        self.hashes.clear();
+        let mut batch = std::mem::replace(&mut self.batch, Batch::with_capacity(records, bytes));
+        batch.keys = Some(Arc::new(std::mem::replace(&mut self.keys, next_keys)));
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::KeyExtractor;
+    use crate::manifest::{Format, KeySelector};
+
+    #[test]
+    fn a_key_always_reaches_the_subtask_that_owns_its_group_and_keeps_its_order() {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| crossbeam_channel::unbounded()).unzip();
+        let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10) };
+        let extractor = KeyExtractor::compile(&KeySelector::Column(0), &Format::Csv(None)).unwrap();
+        let mut edge = EdgeWriter::keyed(senders, KeyOrigin::Extracted(Arc::new(extractor)), 13, settings, Arc::default());
+        let mut batch = Batch::default();
+        for n in 0..100 {
+            batch.push(format!("k{},{n}", n % 7).as_bytes(), n);
+        }
+        edge.write(batch, 5).unwrap();
+        assert!(edge.is_waiting());
+        edge.flush_due(5 + 9_999_999).unwrap();
+        assert!(edge.is_waiting(), "the linger time is not over");
+        edge.flush_due(5 + 10_000_000).unwrap();
+        assert!(!edge.is_waiting());
+
+        let mut seen = 0;
+        for (subtask, receiver) in receivers.iter().enumerate() {
+            let mut last = [-1i64; 7];
+            for element in receiver.try_iter() {
+                let Element::Batch(batch) = element else { panic!("{element:?}") };
+                let keys = batch.keys.as_ref().unwrap();
+                assert!(batch.len() <= 4);
+                for (record, &key) in keys.key_of.iter().enumerate() {
+                    let name = keys.distinct.value(key as usize);
+                    assert!(batch.values.value(record).starts_with(name));
+                    let group = group_of_key(hash_key(name), 13);
+                    assert_eq!(keys.groups[key as usize], group);
+                    assert_eq!(subtask_of_group(group, 3, 13), subtask as u32);
+                    let last = &mut last[(batch.timestamps[record] % 7) as usize];
+                    assert!(*last < batch.timestamps[record], "order within a key");
+                    *last = batch.timestamps[record];
+                    seen += 1;
+                }
+            }
+        }
+        assert_eq!(seen, 100);
+    }
+
+    #[test]
+    fn a_record_without_its_key_is_handed_to_its_consumer() {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
+        let extractor = KeyExtractor::compile(&KeySelector::Column(1), &Format::Csv(None)).unwrap();
+        let mut edge = EdgeWriter::keyed(vec![sender], KeyOrigin::Extracted(Arc::new(extractor)), 128, settings, Arc::default());
+        let mut batch = Batch::default();
+        batch.push(b"only", 3);
+        edge.write(batch, 0).unwrap();
+        let Element::Rejected(rejected) = receiver.try_recv().unwrap() else { panic!("not rejected") };
+        assert_eq!((rejected.value.as_slice(), rejected.timestamp, rejected.fault.code), (&b"only"[..], 3, FaultCode::KeyMissing));
+    }
+}

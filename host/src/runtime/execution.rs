@@ -1,0 +1,339 @@
+//! One attempt at running a plan: opens everything, starts the subtasks, injects barriers, cancels.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+
+use super::chain::{Chain, Ended, Member, MemberKind, MemberStats};
+use super::element::{Barrier, Element};
+use super::exchange::EdgeWriter;
+use super::gate::Gate;
+use super::plan::{GuestOptions, PartitionPlan, Plan};
+use super::source::{Pace, SourceReader};
+use super::subtask::{Event, Notify, RecordCount, Subtask, SubtaskFailure};
+use crate::checkpoint::{CheckpointManifest, Counters, SubtaskImage};
+use crate::clock::SharedClock;
+use crate::connector::{self, ConnectorContext};
+use crate::error::{self, Result};
+use crate::manifest::{Node, NodeKind, OperatorNode};
+use crate::model::NO_TIMESTAMP;
+use crate::operator::{FunctionOperator, FunctionSettings};
+use crate::state::{self, FileStore, StateOptions, StateSize};
+use crate::turn::{Turn, TurnContext};
+
+/// Batches that wait in one channel, at most: what a slow receiver lets pile up.
+const CHANNEL_BATCHES: usize = 8;
+
+/// Stack of a subtask's thread: the guest's stack, and room for the host above it.
+const STACK_BYTES: usize = 4 << 20;
+
+/// What an attempt runs with.
+pub struct ExecutionOptions {
+    pub job_id: String,
+    pub base_dir: PathBuf,
+    /// A folder for the running state; what it holds is from before and worth nothing.
+    pub working_dir: PathBuf,
+    pub seed: u64,
+    pub clock: SharedClock,
+    /// The image to begin with, and where its files are.
+    pub restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>,
+    pub notify: Notify,
+}
+
+/// What all subtasks of a node show together.
+#[derive(Clone, Debug, Default)]
+pub struct NodeStats {
+    pub node: String,
+    pub counters: Counters,
+    pub metrics: BTreeMap<String, f64>,
+    pub state: StateSize,
+}
+
+/// A running attempt.
+pub struct Execution {
+    controls: Vec<Sender<Barrier>>,
+    threads: Vec<JoinHandle<()>>,
+    cancel: Arc<AtomicBool>,
+    shown: Vec<(String, Vec<Arc<Mutex<MemberStats>>>)>,
+}
+
+/// Channels of one edge: `senders[from][to]`, and `receivers[to]` in the order of the senders.
+struct Channels {
+    senders: Vec<Vec<Sender<Element>>>,
+    receivers: Vec<Vec<Receiver<Element>>>,
+}
+
+impl Execution {
+    /// Starts all subtasks. What they cannot open or restore they report as a failure.
+    pub fn start(plan: &Arc<Plan>, options: ExecutionOptions) -> Result<Execution> {
+        let options = Arc::new(options);
+        let mut execution = Execution {
+            controls: Vec::new(),
+            threads: Vec::new(),
+            cancel: Arc::default(),
+            shown: plan.pipeline.nodes.iter().map(|node| (node.id.clone(), Vec::new())).collect(),
+        };
+        let mut channels: Vec<Channels> = plan.edges.iter().map(|edge| connect(plan, edge.from, edge.to, &edge.partition)).collect();
+        let count = plan.pipeline.checkpoint.records.map(|every| Arc::new(RecordCount { every, read: AtomicU64::new(0) }));
+        for (index, chain) in plan.chains.iter().enumerate() {
+            for subtask in 0..chain.parallelism {
+                let writers = writers(plan, index, subtask, &mut channels, &execution.cancel);
+                let receivers = chain.inputs.iter().flat_map(|&edge| std::mem::take(&mut channels[edge].receivers[subtask as usize])).collect();
+                let shown: Vec<_> = chain.members.iter().map(|member| execution.show(member.node)).collect();
+                let input = if chain.inputs.is_empty() {
+                    let (sender, receiver) = crossbeam_channel::unbounded();
+                    execution.controls.push(sender);
+                    Begin::Source(receiver, count.clone())
+                } else {
+                    Begin::Gate(Gate::new(receivers))
+                };
+                let start = Start { plan: plan.clone(), options: options.clone(), chain: index, subtask, writers, shown, cancel: execution.cancel.clone() };
+                let node = &plan.pipeline.nodes[chain.members[0].node].id;
+                let thread = std::thread::Builder::new()
+                    .name(format!("{node}/{subtask}"))
+                    .stack_size(STACK_BYTES)
+                    .spawn(move || start.run(input))
+                    .map_err(|cause| error::internal(format!("no thread for subtask {subtask} of `{node}`: {cause}")))?;
+                execution.threads.push(thread);
+            }
+        }
+        Ok(execution)
+    }
+
+    fn show(&mut self, node: usize) -> Arc<Mutex<MemberStats>> {
+        let shown = Arc::<Mutex<MemberStats>>::default();
+        self.shown[node].1.push(shown.clone());
+        shown
+    }
+
+    /// Has every source inject a barrier.
+    pub fn inject(&self, barrier: Barrier) {
+        for control in &self.controls {
+            // A source that is gone has reported why.
+            let _ = control.send(barrier);
+        }
+    }
+
+    /// Asks all subtasks to end; [`Execution::join`] waits for it.
+    pub fn cancel(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until all subtasks have ended.
+    pub fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            // A panic was caught and reported in the thread.
+            let _ = thread.join();
+        }
+    }
+
+    /// Number of source subtasks.
+    pub fn sources(&self) -> usize {
+        self.controls.len()
+    }
+
+    /// What each node shows now, in the pipeline's order.
+    pub fn stats(&self) -> Vec<NodeStats> {
+        let sum = |(node, subtasks): &(String, Vec<Arc<Mutex<MemberStats>>>)| {
+            let mut stats = NodeStats { node: node.clone(), ..NodeStats::default() };
+            for subtask in subtasks {
+                let shown = subtask.lock();
+                stats.counters.add(&shown.counters);
+                stats.state.entries += shown.state.entries;
+                stats.state.bytes += shown.state.bytes;
+                shown.metrics.iter().for_each(|(name, value)| *stats.metrics.entry(name.clone()).or_insert(0.0) += value);
+            }
+            stats
+        };
+        self.shown.iter().map(sum).collect()
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        self.cancel();
+        self.join();
+    }
+}
+
+fn connect(plan: &Plan, from: usize, to: usize, partition: &PartitionPlan) -> Channels {
+    let (from, to) = (plan.chains[from].parallelism as usize, plan.chains[to].parallelism as usize);
+    let mut channels = Channels { senders: Vec::new(), receivers: (0..to).map(|_| Vec::new()).collect() };
+    for sender in 0..from {
+        let targets = if matches!(partition, PartitionPlan::Forward) { sender..sender + 1 } else { 0..to };
+        let mut senders = Vec::new();
+        for target in targets {
+            let (sender, receiver) = crossbeam_channel::bounded(CHANNEL_BATCHES);
+            senders.push(sender);
+            channels.receivers[target].push(receiver);
+        }
+        channels.senders.push(senders);
+    }
+    channels
+}
+
+fn writers(plan: &Plan, chain: usize, subtask: u32, channels: &mut [Channels], cancel: &Arc<AtomicBool>) -> BTreeMap<usize, EdgeWriter> {
+    let batch = plan.pipeline.batch;
+    let mut writers = BTreeMap::new();
+    for (index, edge) in plan.edges.iter().enumerate().filter(|(_, edge)| edge.from == chain) {
+        let mut senders = std::mem::take(&mut channels[index].senders[subtask as usize]);
+        let writer = match &edge.partition {
+            PartitionPlan::Forward => senders.pop().map(|sender| EdgeWriter::forward(sender, batch, cancel.clone())),
+            PartitionPlan::Rebalance => Some(EdgeWriter::rebalance(senders, batch, cancel.clone())),
+            PartitionPlan::Key(origin) => {
+                Some(EdgeWriter::keyed(senders, origin.clone(), plan.pipeline.max_parallelism, batch, cancel.clone()))
+            }
+        };
+        writers.extend(writer.map(|writer| (index, writer)));
+    }
+    writers
+}
+
+/// Where a subtask's input comes from.
+enum Begin {
+    Source(Receiver<Barrier>, Option<Arc<RecordCount>>),
+    Gate(Gate),
+}
+
+/// Everything that a subtask's thread begins with.
+struct Start {
+    plan: Arc<Plan>,
+    options: Arc<ExecutionOptions>,
+    chain: usize,
+    subtask: u32,
+    writers: BTreeMap<usize, EdgeWriter>,
+    shown: Vec<Arc<Mutex<MemberStats>>>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Start {
+    fn run(self, input: Begin) {
+        let notify = self.options.notify.clone();
+        let node = self.plan.pipeline.nodes[self.plan.chains[self.chain].members[0].node].id.clone();
+        let subtask = self.subtask;
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.run_chain(input)));
+        let failure = match result {
+            Ok(Ok(()) | Err(Ended::Cancelled)) => return,
+            Ok(Err(Ended::Failed(failure))) => failure,
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+                SubtaskFailure::error(&node, subtask, error::internal(format!("a subtask panicked: {}", text.unwrap_or("no message"))))
+            }
+        };
+        notify(Event::Failed(Box::new(failure)));
+    }
+
+    fn run_chain(mut self, input: Begin) -> Result<(), Ended> {
+        let plan = self.plan.clone();
+        let nodes = &plan.pipeline.nodes;
+        let failed = |node: &Node, subtask, error| Ended::Failed(SubtaskFailure::error(&node.id, subtask, error));
+        let mut members = Vec::new();
+        let mut reader = None;
+        for member in &plan.chains[self.chain].members {
+            let node = &nodes[member.node];
+            let kind = match &node.kind {
+                NodeKind::Source(_) => {
+                    let opened = self.open_source(node).map_err(|error| failed(node, self.subtask, error))?;
+                    let counters = opened.counters;
+                    reader = Some(opened);
+                    MemberKind::Source(counters)
+                }
+                NodeKind::Operator(operator) => {
+                    let opened = self.open_function(node, operator).map_err(|error| failed(node, self.subtask, error))?;
+                    MemberKind::Function(Box::new(opened))
+                }
+                NodeKind::Sink(config) => {
+                    let sink = connector::open_sink(config, &self.connector_context(node)).map_err(|error| failed(node, self.subtask, error))?;
+                    MemberKind::Sink { sink, counters: self.image(node).map(|image| image.counters).unwrap_or_default() }
+                }
+            };
+            members.push(Member { node: node.id.clone(), kind, routes: member.routes.clone() });
+        }
+        let chain = Chain { subtask: self.subtask, members, edges: std::mem::take(&mut self.writers), clock: self.options.clock.clone() };
+        let mut subtask = Subtask { chain, cancel: self.cancel.clone(), notify: self.options.notify.clone(), shown: std::mem::take(&mut self.shown), shown_ns: 0 };
+        match (input, reader) {
+            (Begin::Source(control, count), Some(reader)) => subtask.run_source(reader, control, count),
+            (Begin::Gate(gate), _) => subtask.run_gate(gate),
+            (Begin::Source(..), None) => Err(Ended::Cancelled),
+        }
+    }
+
+    fn image(&self, node: &Node) -> Option<&SubtaskImage> {
+        self.options.restore.as_ref().and_then(|(manifest, _)| manifest.subtask(&node.id, self.subtask))
+    }
+
+    fn connector_context(&self, node: &Node) -> ConnectorContext {
+        ConnectorContext {
+            job_id: self.options.job_id.clone(),
+            node: node.id.clone(),
+            subtask: self.subtask,
+            parallelism: node.parallelism,
+            clock: self.options.clock.clone(),
+            base_dir: self.options.base_dir.clone(),
+            seed: self.options.seed,
+        }
+    }
+
+    fn open_source(&self, node: &Node) -> Result<SourceReader> {
+        let NodeKind::Source(config) = &node.kind else { return Err(error::internal("not a source")) };
+        let image = self.image(node);
+        let position = image.and_then(|image| image.source_position.as_deref());
+        let clock = self.options.clock.clone();
+        let pace = config.rate.map(|rate| Pace::new(rate.div_ceil(u64::from(node.parallelism)), clock.monotonic_ns()));
+        Ok(SourceReader {
+            source: connector::open_source(&config.connector, &self.connector_context(node), position)?,
+            timestamps: self.plan.timestamps.get(&node.id).cloned(),
+            watermarks: config.watermark,
+            pace,
+            batch_records: self.plan.pipeline.batch.records,
+            clock,
+            counters: image.map(|image| image.counters).unwrap_or_default(),
+            latest: NO_TIMESTAMP,
+            watermark: NO_TIMESTAMP,
+            watermark_sent_ns: 0,
+        })
+    }
+
+    fn open_function(&self, node: &Node, operator: &OperatorNode) -> Result<FunctionOperator> {
+        let function = self.plan.functions.get(&node.id).ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))?;
+        let pipeline = &self.plan.pipeline;
+        let guest = (function.make)(&GuestOptions { limits: operator.limits, seed: self.options.seed, fresh: pipeline.sandbox.fresh_instance });
+        let context = TurnContext {
+            operator: node.id.clone(),
+            subtask: self.subtask,
+            parallelism: node.parallelism,
+            seed: self.options.seed,
+            config: Arc::new(operator.config.clone()),
+            ..TurnContext::default()
+        };
+        let layout = function.description.states.clone();
+        let image = self.image(node);
+        let mut turn = if layout.is_empty() {
+            Turn::stateless(context)
+        } else {
+            let restore = match (image.and_then(|image| image.state.as_ref()), &self.options.restore) {
+                (Some(image), Some((_, files))) => Some((image, &**files as &dyn FileStore)),
+                _ => None,
+            };
+            let working_dir = self.options.working_dir.join(format!("{}-{}", node.id, self.subtask));
+            let options = StateOptions { backend: pipeline.state.backend, working_dir, layout: layout.clone(), max_parallelism: pipeline.max_parallelism, restore };
+            Turn::stateful(context, layout, state::open(options)?)
+        };
+        turn.limit_writes(operator.limits.output_bytes);
+        let settings = FunctionSettings {
+            job: pipeline.name.clone(),
+            function: function.description.name.clone(),
+            on_fault: operator.on_fault,
+            outputs: function.description.outputs.len(),
+            batch_records: pipeline.batch.records,
+            clock: self.options.clock.clone(),
+        };
+        Ok(FunctionOperator::new(guest, turn, settings, image.map(|image| image.counters).unwrap_or_default()))
+    }
+}

@@ -1,0 +1,18 @@
+//! From a checked pipeline to running subtasks: plan, channels, keyed exchange, barriers, the subtask loop.
+//!
+//! A subtask is one OS thread and a synchronous loop. Between subtasks flow batches, watermarks and barriers over bounded
+//! channels; operators joined by a forward edge are chained in one subtask. It must not know of the job store or HTTP.
+
+mod chain;
+mod element;
+mod exchange;
+mod execution;
+mod gate;
+mod plan;
+mod source;
+mod subtask;
+
+pub use element::{Barrier, BarrierKind};
+pub use execution::{Execution, ExecutionOptions, NodeStats};
+pub use plan::{FunctionPlan, GuestOptions, MakeGuest, Plan};
+pub use subtask::{Event, SubtaskFailure, SubtaskPart};

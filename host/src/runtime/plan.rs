@@ -1,0 +1,233 @@
+//! From a checked pipeline and its functions to chains and edges; the last checks that need to know the functions.
+//!
+//! Operators joined by a forward edge (one input, no key, the same parallelism) are chained: they run in one subtask and
+//! hand batches over by a call. Every other edge is a set of channels.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::exchange::KeyOrigin;
+use crate::connector::{KeyExtractor, TimestampExtractor};
+use crate::connector::{self, Replay};
+use crate::error::{self, Result};
+use crate::manifest::{Format, Input, KeySelector, Limits, Node, NodeKind, Pipeline, Port, SinkConfig};
+use crate::sandbox::{Function, FunctionKind};
+use crate::turn::Guest;
+
+/// What a subtask's guest is made with.
+pub struct GuestOptions {
+    pub limits: Limits,
+    pub seed: u64,
+    /// Throw the instance away after every turn.
+    pub fresh: bool,
+}
+
+/// Makes the guest of one subtask.
+pub type MakeGuest = Arc<dyn Fn(&GuestOptions) -> Box<dyn Guest> + Send + Sync>;
+
+/// The function of one operator: from a component, or (in benchmarks) native.
+#[derive(Clone)]
+pub struct FunctionPlan {
+    pub description: Function,
+    pub make: MakeGuest,
+}
+
+/// What runs. See the module.
+pub struct Plan {
+    pub pipeline: Pipeline,
+    pub functions: BTreeMap<String, FunctionPlan>,
+    /// What a person should know, such as a source that cannot be replayed.
+    pub warnings: Vec<String>,
+    /// `exactly-once`, or what it is less and why.
+    pub guarantee: String,
+    pub(super) chains: Vec<ChainPlan>,
+    pub(super) edges: Vec<EdgePlan>,
+    pub(super) timestamps: BTreeMap<String, Arc<TimestampExtractor>>,
+}
+
+pub(super) struct ChainPlan {
+    pub(super) parallelism: u32,
+    /// Edges that lead here; none for a chain that begins with a source.
+    pub(super) inputs: Vec<usize>,
+    pub(super) members: Vec<MemberPlan>,
+}
+
+pub(super) struct MemberPlan {
+    /// Index into the pipeline's nodes.
+    pub(super) node: usize,
+    /// For each output, by its index, where its records go. Dead letters are the last output of an operator.
+    pub(super) routes: Vec<Vec<Target>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Member(usize),
+    Edge(usize),
+}
+
+pub(super) struct EdgePlan {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) partition: PartitionPlan,
+}
+
+#[derive(Clone)]
+pub(super) enum PartitionPlan {
+    Forward,
+    Rebalance,
+    Key(KeyOrigin),
+}
+
+impl Plan {
+    /// Checks what only the functions and the world outside can tell: outputs, keys, files. Nothing is started.
+    pub fn new(pipeline: Pipeline, functions: BTreeMap<String, FunctionPlan>, base_dir: &Path) -> Result<Plan> {
+        let mut plan = Plan {
+            functions,
+            warnings: Vec::new(),
+            guarantee: "exactly-once".into(),
+            chains: Vec::new(),
+            edges: Vec::new(),
+            timestamps: BTreeMap::new(),
+            pipeline,
+        };
+        let nodes = plan.pipeline.nodes.clone();
+        let mut formats: Vec<Format> = Vec::new();
+        let mut places: Vec<(usize, usize)> = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            formats.push(plan.check_node(node, base_dir)?);
+            let place = plan.place(&nodes, index, &places, &formats)?;
+            places.push(place);
+        }
+        plan.judge_guarantee();
+        Ok(plan)
+    }
+
+    /// Checks one node by itself. The result is the format of a source's records.
+    fn check_node(&mut self, node: &Node, base_dir: &Path) -> Result<Format> {
+        match &node.kind {
+            NodeKind::Source(source) => {
+                let format = connector::check_source(&source.connector, base_dir).map_err(|e| in_node("source", node, e))?;
+                if let Some(selector) = &source.timestamp {
+                    let extractor = TimestampExtractor::compile(selector, &format).map_err(|e| in_node("source", node, e))?;
+                    self.timestamps.insert(node.id.clone(), Arc::new(extractor));
+                }
+                if connector::replay(&source.connector) == Replay::No {
+                    self.warnings.push(format!(
+                        "source `{}` cannot be replayed: records that were read but not yet in a checkpoint are lost when the job restarts",
+                        node.id
+                    ));
+                }
+                Ok(format)
+            }
+            NodeKind::Operator(_) => {
+                let function = self.function(node)?;
+                if function.kind == FunctionKind::KeyedProcess && node.key.is_none() {
+                    return Err(error::manifest_key(format!("operator `{}` runs the keyed function `{}`, so it needs a `key`", node.id, function.name))
+                        .hint("key = { field = \"name\" }, { column = 0 }, \"value\" or \"emitted\""));
+                }
+                Ok(Format::Raw)
+            }
+            NodeKind::Sink(sink) => {
+                connector::check_sink(sink, base_dir).map_err(|e| in_node("sink", node, e))?;
+                Ok(Format::Raw)
+            }
+        }
+    }
+
+    fn function(&self, node: &Node) -> Result<&Function> {
+        let plan = self.functions.get(&node.id);
+        plan.map(|plan| &plan.description).ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))
+    }
+
+    /// Gives a node its chain, and connects its inputs.
+    fn place(&mut self, nodes: &[Node], index: usize, places: &[(usize, usize)], formats: &[Format]) -> Result<(usize, usize)> {
+        let node = &nodes[index];
+        let outputs = match &node.kind {
+            NodeKind::Source(_) => 1,
+            NodeKind::Operator(_) => self.function(node)?.outputs.len() + 1,
+            NodeKind::Sink(_) => 0,
+        };
+        let member = MemberPlan { node: index, routes: vec![Vec::new(); outputs] };
+        if let ([input], None) = (&node.inputs[..], &node.key)
+            && nodes[input.node].parallelism == node.parallelism
+        {
+            let (port, _) = self.output(&nodes[input.node], input, formats)?;
+            let (chain, from) = places[input.node];
+            let place = self.chains[chain].members.len();
+            self.chains[chain].members.push(member);
+            self.chains[chain].members[from].routes[port].push(Target::Member(place));
+            return Ok((chain, place));
+        }
+        let chain = self.chains.len();
+        let mut inputs = Vec::new();
+        for input in &node.inputs {
+            let upstream = &nodes[input.node];
+            let (port, format) = self.output(upstream, input, formats)?;
+            let partition = match &node.key {
+                Some(KeySelector::Emitted) => PartitionPlan::Key(KeyOrigin::Emitted),
+                Some(selector) => {
+                    let extractor = KeyExtractor::compile(selector, &format).map_err(|e| in_node("operator", node, e))?;
+                    PartitionPlan::Key(KeyOrigin::Extracted(Arc::new(extractor)))
+                }
+                None if upstream.parallelism == node.parallelism => PartitionPlan::Forward,
+                None => PartitionPlan::Rebalance,
+            };
+            let (from, from_member) = places[input.node];
+            let edge = self.edges.len();
+            self.edges.push(EdgePlan { from, to: chain, partition });
+            self.chains[from].members[from_member].routes[port].push(Target::Edge(edge));
+            inputs.push(edge);
+        }
+        self.chains.push(ChainPlan { parallelism: node.parallelism, inputs, members: vec![member] });
+        Ok((chain, 0))
+    }
+
+    /// The index and the format of the output that an input names.
+    fn output(&self, upstream: &Node, input: &Input, formats: &[Format]) -> Result<(usize, Format)> {
+        let NodeKind::Operator(_) = &upstream.kind else { return Ok((0, formats[input.node].clone())) };
+        let function = self.function(upstream)?;
+        let index = match &input.port {
+            Port::Main => 0,
+            Port::DeadLetter => return Ok((function.outputs.len(), Format::Json)),
+            Port::Side(name) => match function.outputs.iter().skip(1).position(|port| port.name == *name) {
+                Some(index) => index + 1,
+                None => {
+                    let known: Vec<&str> = function.outputs.iter().skip(1).map(|port| port.name.as_str()).collect();
+                    return Err(error::manifest_unknown_input(format!("function `{}` of operator `{}` has no side output `{name}`", function.name, upstream.id))
+                        .hint(if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) }));
+                }
+            },
+        };
+        let format = match function.outputs[index].codec.as_str() {
+            "json" => Format::Json,
+            "csv" => Format::Csv(None),
+            _ => Format::Raw,
+        };
+        Ok((index, format))
+    }
+
+    fn judge_guarantee(&mut self) {
+        let mut less = Vec::new();
+        for node in &self.pipeline.nodes {
+            match &node.kind {
+                NodeKind::Source(source) if connector::replay(&source.connector) == Replay::No => {
+                    less.push(format!("at-most-once from source `{}`, which cannot be replayed", node.id));
+                }
+                NodeKind::Sink(SinkConfig::Stdout) => less.push(format!("at-least-once to sink `{}`, which cannot take back what it wrote", node.id)),
+                _ => {}
+            }
+        }
+        let checkpoint = &self.pipeline.checkpoint;
+        if checkpoint.interval.is_none() && checkpoint.records.is_none() {
+            self.warnings.push("no [checkpoint] interval or records: a restart begins from the start".into());
+        }
+        if !less.is_empty() {
+            self.guarantee = less.join("; ");
+        }
+    }
+}
+
+fn in_node(what: &str, node: &Node, error: error::Error) -> error::Error {
+    error.context(format!("{what} `{}`", node.id))
+}

@@ -1,0 +1,172 @@
+//! The host side of the imports: each call goes to the turn, and a refusal traps the guest.
+
+use wasmtime::Result;
+use wasmtime::component::HasData;
+
+use super::bindings::cofferdam::function as wit;
+use super::bindings::cofferdam::function::types::ColumnResult as WitColumn;
+use super::instance::GuestState;
+use crate::model::Column;
+use crate::turn::{LogLevel, Refusal, Turn};
+
+/// Tells the generated code what the imports work on.
+pub(super) struct Host;
+
+impl HasData for Host {
+    type Data<'a> = &'a mut GuestState;
+}
+
+fn column(column: WitColumn) -> Result<Column, Refusal> {
+    Column::from_parts(column.bytes, column.offsets).map_err(|defect| Refusal::InvalidCall(defect.to_string()))
+}
+
+fn to_wit(column: &Column) -> WitColumn {
+    WitColumn { bytes: column.bytes().to_vec(), offsets: column.offsets().to_vec() }
+}
+
+fn not_there(what: &str) -> wasmtime::Error {
+    Refusal::InvalidCall(format!("{what}: this version of the host does not have it, and the function did not declare it")).into()
+}
+
+impl GuestState {
+    /// The turn; a refusal where there is none, as during `describe`.
+    fn turn(&mut self) -> Result<&mut Turn, Refusal> {
+        if self.in_turn { Ok(&mut self.turn) } else { Err(Refusal::InvalidCall("imports cannot be called outside a turn".into())) }
+    }
+}
+
+impl wit::types::Host for GuestState {}
+
+impl wit::state::Host for GuestState {
+    fn value_load(&mut self, state: u32) -> Result<wit::state::Values> {
+        let entries = self.turn()?.value_load(state)?;
+        let present = entries.present.iter().map(|&present| u8::from(present)).collect();
+        Ok(wit::state::Values { present, values: to_wit(&entries.values) })
+    }
+
+    fn value_store(&mut self, state: u32, keys: Vec<u32>, values: WitColumn) -> Result<()> {
+        Ok(self.turn()?.value_store(state, &keys, &column(values)?)?)
+    }
+
+    fn value_clear(&mut self, state: u32, keys: Vec<u32>) -> Result<()> {
+        Ok(self.turn()?.value_clear(state, &keys)?)
+    }
+
+    fn value_get(&mut self, state: u32, key: u32) -> Result<Option<Vec<u8>>> {
+        Ok(self.turn()?.value_get(state, key)?)
+    }
+
+    fn value_set(&mut self, state: u32, key: u32, value: Vec<u8>) -> Result<()> {
+        Ok(self.turn()?.value_set(state, key, &value)?)
+    }
+
+    fn list_load(&mut self, state: u32) -> Result<wit::state::Lists> {
+        let (elements, ends) = self.turn()?.list_load(state)?;
+        Ok(wit::state::Lists { elements: to_wit(&elements), ends })
+    }
+
+    fn list_append(&mut self, state: u32, keys: Vec<u32>, elements: WitColumn) -> Result<()> {
+        Ok(self.turn()?.list_append(state, &keys, &column(elements)?)?)
+    }
+
+    fn list_replace(&mut self, state: u32, keys: Vec<u32>, lists: wit::state::Lists) -> Result<()> {
+        Ok(self.turn()?.list_replace(state, &keys, &column(lists.elements)?, &lists.ends)?)
+    }
+
+    fn list_get(&mut self, state: u32, key: u32) -> Result<WitColumn> {
+        Ok(to_wit(&self.turn()?.list_get(state, key)?))
+    }
+
+    fn list_add(&mut self, state: u32, key: u32, element: Vec<u8>) -> Result<()> {
+        Ok(self.turn()?.list_add(state, key, &element)?)
+    }
+
+    fn list_set(&mut self, state: u32, key: u32, elements: WitColumn) -> Result<()> {
+        Ok(self.turn()?.list_set(state, key, &column(elements)?)?)
+    }
+
+    fn map_load(&mut self, _: u32, _: Vec<u32>, _: WitColumn) -> Result<wit::state::Values> {
+        Err(not_there("map state"))
+    }
+
+    fn map_store(&mut self, _: u32, _: Vec<u32>, _: WitColumn, _: WitColumn) -> Result<()> {
+        Err(not_there("map state"))
+    }
+
+    fn map_remove(&mut self, _: u32, _: Vec<u32>, _: WitColumn) -> Result<()> {
+        Err(not_there("map state"))
+    }
+
+    fn map_clear(&mut self, _: u32, _: Vec<u32>) -> Result<()> {
+        Err(not_there("map state"))
+    }
+
+    fn map_get(&mut self, _: u32, _: u32, _: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        Err(not_there("map state"))
+    }
+
+    fn map_put(&mut self, _: u32, _: u32, _: Vec<u8>, _: Vec<u8>) -> Result<()> {
+        Err(not_there("map state"))
+    }
+
+    fn map_scan(&mut self, _: u32, _: u32, _: Option<Vec<u8>>, _: u32) -> Result<Vec<wit::state::MapEntry>> {
+        Err(not_there("map state"))
+    }
+}
+
+impl wit::timers::Host for GuestState {
+    fn register(&mut self, _: wit::types::TimeDomain, _: Vec<u32>, _: Vec<i64>) -> Result<()> {
+        Err(not_there("timers"))
+    }
+
+    fn delete(&mut self, _: wit::types::TimeDomain, _: Vec<u32>, _: Vec<i64>) -> Result<()> {
+        Err(not_there("timers"))
+    }
+}
+
+impl wit::context::Host for GuestState {
+    fn current(&mut self) -> Result<wit::context::TurnContext> {
+        let context = &self.turn()?.context;
+        Ok(wit::context::TurnContext {
+            operator: context.operator.clone(),
+            subtask: context.subtask,
+            parallelism: context.parallelism,
+            watermark: context.watermark,
+            processing_time: context.processing_time,
+            seed: context.seed,
+        })
+    }
+
+    fn config(&mut self) -> Result<Vec<(String, String)>> {
+        Ok(self.turn()?.context.config.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+}
+
+impl wit::log::Host for GuestState {
+    fn write(&mut self, level: wit::log::Level, message: String, record: Option<u32>) -> Result<()> {
+        let level = match level {
+            wit::log::Level::Trace => LogLevel::Trace,
+            wit::log::Level::Debug => LogLevel::Debug,
+            wit::log::Level::Info => LogLevel::Info,
+            wit::log::Level::Warn => LogLevel::Warn,
+            wit::log::Level::Error => LogLevel::Error,
+        };
+        self.turn()?.log(level, message, record);
+        Ok(())
+    }
+
+    fn panic(&mut self, message: String, record: Option<u32>) -> Result<()> {
+        self.turn()?.note_panic(message, record);
+        Ok(())
+    }
+}
+
+impl wit::metrics::Host for GuestState {
+    fn add(&mut self, name: String, value: u64) -> Result<()> {
+        Ok(self.turn()?.metric_add(name, value)?)
+    }
+
+    fn set(&mut self, name: String, value: f64) -> Result<()> {
+        Ok(self.turn()?.metric_set(name, value)?)
+    }
+}

@@ -1,0 +1,274 @@
+//! A component alive in one subtask, within its limits. Disposable: a fault drops it, and the next turn gets a fresh one.
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store, Trap, WasmBacktrace};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::bindings::cofferdam::function::types;
+use super::bindings::exports::cofferdam::function::function as wit;
+use super::bindings::{Component as World, ComponentPre as WorldPre};
+use super::component::Component;
+use super::engine::TICK;
+use super::wasi::Ambient;
+use crate::error;
+use crate::manifest::Limits;
+use crate::model::{Batch, Column, Fault, FaultCode, Keys};
+use crate::turn::{Failure, Guest, LogLevel, Output, Refusal, Turn};
+
+/// Lines of a guest's call stack that a fault keeps.
+const BACKTRACE_LINES_MAX: usize = 32;
+
+/// Guest table elements, at most.
+const TABLE_ELEMENTS_MAX: usize = 1 << 20;
+
+/// The store's data: what the host functions of one instance work on.
+pub(super) struct GuestState {
+    pub(super) turn: Turn,
+    pub(super) in_turn: bool,
+    memory: MemoryLimit,
+    ambient: Ambient,
+    wasi: WasiCtx,
+    resources: ResourceTable,
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+/// Bounds memory and tables, and remembers that it refused.
+struct MemoryLimit {
+    bytes_max: usize,
+    refused: bool,
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.refused |= desired > self.bytes_max;
+        Ok(desired <= self.bytes_max)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+/// The store and bindings of a live component.
+pub(super) struct Alive {
+    store: Store<GuestState>,
+    exports: World,
+}
+
+/// One subtask's guest: an instance that stays warm for as long as it behaves.
+pub struct Instance {
+    component: Component,
+    function: u32,
+    outputs: usize,
+    limits: Limits,
+    seed: u64,
+    /// Throw the instance away after every turn.
+    fresh: bool,
+    alive: Option<Alive>,
+}
+
+impl Instance {
+    /// A guest that runs function `function` of the component. Nothing is instantiated before the first turn.
+    pub fn new(component: Component, function: u32, limits: Limits, seed: u64, fresh: bool) -> Instance {
+        let outputs = component.description().functions.get(function as usize).map_or(1, |function| function.outputs.len());
+        Instance { component, function, outputs, limits, seed, fresh, alive: None }
+    }
+
+    /// A live component; the fault is about its start.
+    pub(super) fn start(pre: &WorldPre<GuestState>, limits: Limits, seed: u64) -> Result<Alive, Failed> {
+        let ambient = Ambient::default();
+        let state = GuestState {
+            turn: Turn::default(),
+            in_turn: false,
+            memory: MemoryLimit { bytes_max: limits.memory_bytes, refused: false },
+            wasi: ambient.context(seed),
+            ambient,
+            resources: ResourceTable::new(),
+        };
+        let mut store = Store::new(pre.engine(), state);
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(fuel(&limits));
+        arm(&mut store, &limits);
+        match pre.instantiate(&mut store) {
+            Ok(exports) => Ok(Alive { store, exports }),
+            Err(cause) => Err(classify(&cause, &mut store, &limits)),
+        }
+    }
+
+    fn call(&mut self, alive: &mut Alive, batch: &Batch) -> Result<Vec<Output>, Failed> {
+        let Alive { store, exports } = alive;
+        arm(store, &self.limits);
+        let returned = match &batch.keys {
+            Some(keys) => exports.cofferdam_function_function().call_process(&mut *store, self.function, 0, batch_param(batch, keys)),
+            None => {
+                let none = Keys::default();
+                exports.cofferdam_function_function().call_process(&mut *store, self.function, 0, batch_param(batch, &none))
+            }
+        };
+        match returned {
+            Ok(Ok(outputs)) => self.check_outputs(outputs).map_err(Failed::Fault),
+            Ok(Err(types::Failure { message, record })) => {
+                let message = match record {
+                    Some(record) if batch.len() > 1 => format!("{message} (record {record} of the batch)"),
+                    _ => message,
+                };
+                Err(Failed::Fault(Fault::new(FaultCode::GuestError, message)))
+            }
+            Err(cause) => Err(classify(&cause, store, &self.limits)),
+        }
+    }
+
+    /// Guest bytes become batches, or a fault that says what is wrong with them.
+    fn check_outputs(&self, outputs: Vec<types::Output>) -> Result<Vec<Output>, Fault> {
+        let invalid = |index: u32, what: String| Fault::new(FaultCode::InvalidOutput, format!("output {index}: {what}"));
+        let mut bytes = 0usize;
+        let mut checked = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            let index = output.index;
+            if index as usize >= self.outputs {
+                return Err(invalid(index, format!("the function has {} outputs", self.outputs)));
+            }
+            let column = |column: types::ColumnResult| Column::from_parts(column.bytes, column.offsets).map_err(|defect| invalid(index, defect.to_string()));
+            let values = column(output.values)?;
+            let chosen_keys = output.keys.map(column).transpose()?;
+            bytes = bytes.saturating_add(values.bytes().len() + values.offsets().len() * 4 + output.timestamps.len() * 8);
+            if values.len() != output.timestamps.len() {
+                return Err(invalid(index, format!("{} values with {} timestamps", values.len(), output.timestamps.len())));
+            }
+            if let Some(keys) = chosen_keys.as_ref().filter(|keys| keys.len() != values.len()) {
+                return Err(invalid(index, format!("{} values with {} keys", values.len(), keys.len())));
+            }
+            checked.push(Output { index: index as usize, batch: Batch { values, timestamps: output.timestamps, chosen_keys, keys: None } });
+        }
+        if bytes > self.limits.output_bytes {
+            return Err(output_exceeded(&self.limits));
+        }
+        Ok(checked)
+    }
+}
+
+impl Alive {
+    pub(super) fn describe(&mut self) -> Result<wit::ComponentDescription, Failed> {
+        arm(&mut self.store, &Limits::default());
+        let described = self.exports.cofferdam_function_function().call_describe(&mut self.store);
+        described.map_err(|cause| classify(&cause, &mut self.store, &Limits::default()))
+    }
+}
+
+impl Guest for Instance {
+    fn process(&mut self, turn: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure> {
+        let mut alive = match self.alive.take() {
+            Some(alive) => alive,
+            None => Instance::start(self.component.pre(), self.limits, self.seed)?,
+        };
+        alive.store.data().ambient.set_time(turn.context.processing_time);
+        std::mem::swap(&mut alive.store.data_mut().turn, turn);
+        alive.store.data_mut().in_turn = true;
+        let result = self.call(&mut alive, batch);
+        alive.store.data_mut().in_turn = false;
+        std::mem::swap(&mut alive.store.data_mut().turn, turn);
+        for line in alive.store.data().ambient.take_output() {
+            turn.log(LogLevel::Info, line, None);
+        }
+        if result.is_ok() && !self.fresh {
+            self.alive = Some(alive);
+        }
+        Ok(result?)
+    }
+}
+
+/// How a call into wasm went wrong.
+#[derive(Debug)]
+pub(super) enum Failed {
+    Fault(Fault),
+    Error(error::Error),
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failed::Fault(fault) => fault.fmt(f),
+            Failed::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Failure {
+        match failed {
+            Failed::Fault(fault) => Failure::Fault(fault),
+            Failed::Error(error) => Failure::Error(error),
+        }
+    }
+}
+
+/// Sets the deadline of the next call.
+fn arm(store: &mut Store<GuestState>, limits: &Limits) {
+    let ticks = limits.deadline.as_millis() / TICK.as_millis();
+    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX / 2) + 1);
+}
+
+/// Bytes that a guest may hand over in one call: its output, and room for the lists around it.
+fn fuel(limits: &Limits) -> usize {
+    limits.output_bytes.saturating_mul(2).saturating_add(1 << 20)
+}
+
+fn output_exceeded(limits: &Limits) -> Fault {
+    Fault::new(FaultCode::OutputExceeded, format!("the call hands over more than limits.output, {} bytes", limits.output_bytes))
+}
+
+fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Limits) -> Failed {
+    let state = store.data_mut();
+    let panic = state.turn.take_panic();
+    let memory_refused = std::mem::take(&mut state.memory.refused);
+    let mut fault = match (cause.downcast_ref::<Refusal>(), cause.downcast_ref::<Trap>()) {
+        (Some(Refusal::Error(error)), _) => return Failed::Error(error.clone()),
+        (Some(refusal @ Refusal::InvalidCall(_)), _) => Fault::new(FaultCode::InvalidCall, refusal.to_string()),
+        (Some(refusal @ Refusal::TooMuch { .. }), _) => Fault::new(FaultCode::OutputExceeded, refusal.to_string()),
+        (_, Some(Trap::Interrupt)) => {
+            let deadline = humantime::format_duration(limits.deadline);
+            Fault::new(FaultCode::DeadlineExceeded, format!("the call ran longer than limits.deadline, {deadline}"))
+        }
+        (_, Some(Trap::StackOverflow)) => Fault::new(FaultCode::StackOverflow, "the call nested deeper than the stack allows"),
+        _ if memory_refused => {
+            let message = format!("the component wanted more memory than limits.memory, {} bytes", limits.memory_bytes);
+            Fault::new(FaultCode::MemoryExceeded, message)
+        }
+        _ if cause.root_cause().to_string().contains("fuel allocated for hostcalls") => output_exceeded(limits),
+        (_, trap) => match (panic, trap) {
+            (Some(message), _) => Fault::new(FaultCode::GuestPanic, message),
+            (None, Some(trap)) => Fault::new(FaultCode::GuestTrap, trap.to_string()),
+            (None, None) => Fault::new(FaultCode::GuestTrap, format!("{:#}", cause.root_cause())),
+        },
+    };
+    if let Some(backtrace) = cause.downcast_ref::<WasmBacktrace>() {
+        let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+            Some(name) => wasmtime_demangle(name),
+            None => format!("function {}", frame.func_index()),
+        };
+        fault.backtrace = backtrace.frames().iter().take(BACKTRACE_LINES_MAX).map(name).collect();
+    }
+    Failed::Fault(fault)
+}
+
+fn wasmtime_demangle(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+fn batch_param<'a>(batch: &'a Batch, keys: &'a Keys) -> wit::Batch<'a> {
+    wit::Batch {
+        values: column_param(&batch.values),
+        timestamps: &batch.timestamps,
+        keys: column_param(&keys.distinct),
+        key_of: &keys.key_of,
+    }
+}
+
+fn column_param(column: &Column) -> wit::Column<'_> {
+    wit::Column { bytes: column.bytes(), offsets: column.offsets() }
+}

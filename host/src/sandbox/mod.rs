@@ -1,0 +1,27 @@
+//! The sandbox: engine, component cache, instances, limits and the host side of the WIT contract.
+//!
+//! Invariant: a guest reaches the outside through a [`crate::turn::Turn`] only. Whatever it does, the host survives: its
+//! time, memory, stack and the bytes it hands over are bounded, and a trap ends the instance, never the process.
+//! It must not know state backends, connectors or jobs.
+
+mod component;
+mod describe;
+mod engine;
+mod import;
+mod inspect;
+mod instance;
+mod wasi;
+
+pub use component::Component;
+pub use describe::{Description, Function, FunctionKind, Port};
+pub use engine::{Sandbox, SandboxOptions};
+pub use instance::Instance;
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "component",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        imports: { default: trappable },
+    });
+}

@@ -1,0 +1,485 @@
+//! One suite for all backends.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::test_store::{BrokenStore, TestStore};
+use super::*;
+use crate::model::{group_of_key, hash_key};
+
+const GROUPS: u32 = 16;
+
+fn layout(names: &[&str]) -> StateLayout {
+    let describe = |name: &&str| StateDescription {
+        name: name.to_string(),
+        kind: if name.starts_with("list") { StateKind::List } else { StateKind::Value },
+        codec: "postcard".into(),
+        schema: "u64".into(),
+    };
+    names.iter().map(describe).collect()
+}
+
+fn keys(keys: &[&str]) -> Keys {
+    Keys { distinct: keys.iter().collect(), groups: keys.iter().map(|key| group(key)).collect(), key_of: Vec::new() }
+}
+
+fn group(key: &str) -> KeyGroup {
+    group_of_key(hash_key(key.as_bytes()), GROUPS)
+}
+
+/// A subtask's state in a folder of its own, and what a test does with it.
+struct Subject {
+    kind: StateBackendKind,
+    folder: tempfile::TempDir,
+    store: TestStore,
+    backend: Box<dyn StateBackend>,
+}
+
+impl Subject {
+    fn new(kind: StateBackendKind, names: &[&str]) -> Subject {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = open(options(kind, folder.path().join("work"), layout(names), None)).unwrap();
+        Subject { kind, folder, store: TestStore::default(), backend }
+    }
+
+    fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    fn put(&mut self, state: StateId, key: &str, value: &str) {
+        self.apply(&[(state, key, Change::Put(value.as_bytes()))]);
+    }
+
+    fn append(&mut self, state: StateId, key: &str, value: &str) {
+        self.apply(&[(state, key, Change::Append(value.as_bytes()))]);
+    }
+
+    fn delete(&mut self, state: StateId, key: &str) {
+        self.apply(&[(state, key, Change::Delete)]);
+    }
+
+    fn apply(&mut self, writes: &[(StateId, &str, Change<'_>)]) {
+        let mut writes =
+            writes.iter().map(|&(state, key, change)| Write { state, group: group(key), key: key.as_bytes(), change });
+        self.backend.apply(&mut writes).unwrap();
+    }
+
+    fn load(&mut self, state: StateId, of: &[&str]) -> Vec<Option<String>> {
+        let entries = self.backend.load(state, &keys(of)).unwrap();
+        assert_eq!((entries.present.len(), entries.values.len()), (of.len(), of.len()));
+        let value = |(value, present): (&[u8], &bool)| {
+            assert!(*present || value.is_empty());
+            present.then(|| String::from_utf8(value.to_vec()).unwrap())
+        };
+        entries.values.iter().zip(&entries.present).map(value).collect()
+    }
+
+    fn image(&mut self, held: &[FileRef]) -> StateImage {
+        self.backend.snapshot().unwrap().upload(&self.store, held).unwrap()
+    }
+
+    /// Goes back to an image, in the same working folder as a restarted subtask does.
+    fn restore(&mut self, image: &StateImage, names: &[&str]) -> Result<()> {
+        self.backend = open(options(StateBackendKind::Memory, self.folder.path().join("none"), vec![], None))?;
+        self.backend = open(options(self.kind, self.work(), layout(names), Some((image, &self.store))))?;
+        Ok(())
+    }
+}
+
+fn options<'a>(
+    backend: StateBackendKind,
+    working_dir: PathBuf,
+    layout: StateLayout,
+    restore: Option<(&'a StateImage, &'a dyn FileStore)>,
+) -> StateOptions<'a> {
+    StateOptions { backend, working_dir, layout, max_parallelism: GROUPS, restore }
+}
+
+fn some(values: &[&str]) -> Vec<Option<String>> {
+    values.iter().map(|value| Some(value.to_string())).collect()
+}
+
+fn changes_are_seen(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["value", "list"]);
+    state.put(0, "a", "1");
+    state.put(0, "b", "");
+    state.append(1, "a", "x");
+    state.append(1, "a", "yz");
+    state.append(1, "b", "");
+    assert_eq!(state.load(0, &["b", "none", "a"]), [Some("".into()), None, Some("1".into())]);
+    assert_eq!(state.load(1, &["a", "b"]), some(&["xyz", ""]));
+    state.delete(0, "a");
+    state.delete(1, "a");
+    state.delete(1, "never there");
+    state.append(1, "a", "new");
+    assert_eq!(state.load(0, &["a", "b"]), [None, Some("".into())]);
+    assert_eq!(state.load(1, &["a"]), some(&["new"]));
+    assert_eq!(state.load(0, &[]), []);
+}
+
+fn a_turn_applies_in_order(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["value"]);
+    let (put, append) = (Change::Put, Change::Append);
+    state.apply(&[
+        (0, "k", append(b"lost")),
+        (0, "k", put(b"1")),
+        (0, "k", append(b"2")),
+        (0, "k", Change::Delete),
+        (0, "k", append(b"3")),
+        (0, "k", append(b"4")),
+        (0, "other", put(b"5")),
+    ]);
+    assert_eq!(state.load(0, &["k", "other"]), some(&["34", "5"]));
+}
+
+fn nothing_of_a_bad_turn_is_applied(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["value"]);
+    let write = |state| Write { state, group: group("k"), key: b"k", change: Change::Put(b"1") };
+    let error = state.backend.apply(&mut [write(0), write(1)].into_iter()).unwrap_err();
+    assert_eq!(error.code, "internal");
+    assert_eq!(state.load(0, &["k"]), [None]);
+}
+
+fn images_stay_as_they_were(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["value"]);
+    state.put(0, "k1", "1");
+    state.put(0, "k2", "2");
+    let first = state.backend.snapshot().unwrap();
+    state.put(0, "k1", "u1");
+    state.put(0, "k2", "u2");
+    state.put(0, "k3", "u3");
+    let second = state.backend.snapshot().unwrap();
+    state.delete(0, "k1");
+    let first = first.upload(&state.store, &[]).unwrap();
+    let second = second.upload(&state.store, &first.files).unwrap();
+    let of = ["k1", "k2", "k3"];
+    state.restore(&first, &["value"]).unwrap();
+    assert_eq!(state.load(0, &of), [Some("1".into()), Some("2".into()), None]);
+    state.restore(&second, &["value"]).unwrap();
+    assert_eq!(state.load(0, &of), some(&["u1", "u2", "u3"]));
+}
+
+fn states_are_found_by_name(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["a", "b"]);
+    state.put(0, "k", "of a");
+    state.put(1, "k", "of b");
+    let image = state.image(&[]);
+    state.restore(&image, &["new", "b", "a"]).unwrap();
+    assert_eq!(state.load(0, &["k"]), [None]);
+    assert_eq!(state.load(1, &["k"]), some(&["of b"]));
+    assert_eq!(state.load(2, &["k"]), some(&["of a"]));
+    state.put(0, "k", "of new");
+    let image = state.image(&image.files);
+    state.restore(&image, &["a", "new", "b"]).unwrap();
+    let values: Vec<_> = (0..3).map(|id| state.load(id, &["k"]).remove(0).unwrap()).collect();
+    assert_eq!(values, ["of a", "of new", "of b"]);
+}
+
+fn a_layout_that_does_not_fit_is_refused(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["a", "b"]);
+    let image = state.image(&[]);
+    let refuse = |kind, layout| {
+        let folder = tempfile::tempdir().unwrap();
+        let restore = Some((&image, &state.store as &dyn FileStore));
+        let error = open(options(kind, folder.path().into(), layout, restore)).err().unwrap();
+        assert_eq!(error.code, "checkpoint-mismatch");
+        error.message
+    };
+    assert!(refuse(kind, layout(&["a"])).contains("`b`"));
+    let mut changed = layout(&["a", "b"]);
+    changed[1].schema = "u32".into();
+    let message = refuse(kind, changed);
+    assert!(message.contains("`u64`") && message.contains("`u32`"), "{message}");
+    let mut changed = layout(&["a", "b"]);
+    changed[0].kind = StateKind::List;
+    let message = refuse(kind, changed);
+    assert!(message.contains("a value") && message.contains("a list"), "{message}");
+    let other = match kind {
+        StateBackendKind::Memory => StateBackendKind::RocksDb,
+        StateBackendKind::RocksDb => StateBackendKind::Memory,
+    };
+    let message = refuse(other, layout(&["a", "b"]));
+    assert!(message.contains("\"memory\"") && message.contains("\"rocksdb\""), "{message}");
+}
+
+fn a_damaged_image_is_refused(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["a"]);
+    state.put(0, "k", "value");
+    let image = state.image(&[]);
+    for damaged in 0..image.files.len() {
+        let mut bytes = state.store.get(&image.files[damaged]).unwrap().to_vec();
+        let middle = bytes.len() / 2;
+        bytes.truncate(middle);
+        let mut image = image.clone();
+        let original = state.store.get(&image.files[damaged]).unwrap();
+        state.store.replace(&mut image.files[damaged], bytes);
+        let outcome = state.restore(&image, &["a"]);
+        // RocksDB starts without its OPTIONS file, so that a damaged one goes unnoticed.
+        if !image.files[damaged].name.starts_with("OPTIONS") {
+            assert_eq!(outcome.unwrap_err().code, "checkpoint-corrupt", "{}", image.files[damaged].name);
+        }
+        state.store.replace(&mut image.files[damaged], original.to_vec());
+        let mut missing = image.clone();
+        missing.files[damaged].path.push('x');
+        assert_eq!(state.restore(&missing, &["a"]).unwrap_err().code, "checkpoint-corrupt");
+        let mut renamed = image.clone();
+        renamed.files[damaged].name = "../x".into();
+        if kind == StateBackendKind::RocksDb {
+            assert_eq!(state.restore(&renamed, &["a"]).unwrap_err().code, "checkpoint-corrupt");
+        }
+    }
+    let mut nameless = image.clone();
+    nameless.files.clear();
+    assert_eq!(state.restore(&nameless, &["a"]).unwrap_err().code, "checkpoint-corrupt");
+}
+
+fn a_failed_upload_leaves_the_state_usable(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["a"]);
+    state.put(0, "k", "1");
+    let snapshot = state.backend.snapshot().unwrap();
+    assert_eq!(snapshot.upload(&BrokenStore, &[]).unwrap_err().code, "storage-failed");
+    drop(state.backend.snapshot().unwrap());
+    state.append(0, "k", "2");
+    let image = state.image(&[]);
+    state.restore(&image, &["a"]).unwrap();
+    assert_eq!(state.load(0, &["k"]), some(&["12"]));
+    let error = open(options(kind, state.work(), layout(&["a"]), Some((&image, &BrokenStore)))).err().unwrap();
+    assert_eq!(error.code, "storage-failed");
+}
+
+fn opening_empties_the_folder(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["a"]);
+    state.put(0, "k", "1");
+    state.image(&[]);
+    drop(state.backend);
+    let work = state.folder.path().join("work");
+    state.backend = open(options(kind, work, layout(&["a"]), None)).unwrap();
+    assert_eq!(state.load(0, &["k"]), [None]);
+}
+
+fn the_size_is_told(kind: StateBackendKind) {
+    let mut state = Subject::new(kind, &["a"]);
+    assert_eq!(state.backend.size().entries, 0);
+    for key in 0..100 {
+        state.put(0, &format!("key {key:03}"), "0123456789");
+    }
+    let image = state.image(&[]);
+    assert_eq!(state.backend.size().entries, 100);
+    assert!(state.backend.size().bytes > 0);
+    assert_eq!(image.size, state.backend.size());
+    state.restore(&image, &["a"]).unwrap();
+    assert_eq!(state.backend.size().entries, 100);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(StateId, u8, Vec<u8>),
+    Append(StateId, u8, Vec<u8>),
+    Delete(StateId, u8),
+    Snapshot,
+    Upload,
+    Restore(usize),
+}
+
+type Model = BTreeMap<(StateId, u8), Vec<u8>>;
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let value = || proptest::collection::vec(any::<u8>(), 0..8);
+    let step = prop_oneof![
+        6 => (0..3u16, 0..12u8, value()).prop_map(|(state, key, value)| Step::Put(state, key, value)),
+        6 => (0..3u16, 0..12u8, value()).prop_map(|(state, key, value)| Step::Append(state, key, value)),
+        4 => (0..3u16, 0..12u8).prop_map(|(state, key)| Step::Delete(state, key)),
+        1 => Just(Step::Snapshot),
+        1 => Just(Step::Upload),
+        1 => any::<usize>().prop_map(Step::Restore),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+/// Runs the steps against a model; snapshots are uploaded some steps after they were taken, and held files reused.
+fn behaves_like_a_map(kind: StateBackendKind, steps: Vec<Step>) {
+    let names = ["a", "b", "list"];
+    let mut state = Subject::new(kind, &names);
+    let mut model = Model::new();
+    let mut waiting: Vec<(Box<dyn StateSnapshot>, Model)> = Vec::new();
+    let mut images: Vec<(StateImage, Model)> = Vec::new();
+    let name = |key: u8| format!("key {key}");
+    for step in steps {
+        match step {
+            Step::Put(id, key, value) => {
+                state.apply(&[(id, &name(key), Change::Put(&value))]);
+                model.insert((id, key), value);
+            }
+            Step::Append(id, key, value) => {
+                state.apply(&[(id, &name(key), Change::Append(&value))]);
+                model.entry((id, key)).or_default().extend(value);
+            }
+            Step::Delete(id, key) => {
+                state.apply(&[(id, &name(key), Change::Delete)]);
+                model.remove(&(id, key));
+            }
+            Step::Snapshot => waiting.push((state.backend.snapshot().unwrap(), model.clone())),
+            Step::Upload => upload_oldest(&state, &mut waiting, &mut images),
+            Step::Restore(which) if !images.is_empty() => {
+                let (image, of) = images[which % images.len()].clone();
+                waiting.clear();
+                state.restore(&image, &names).unwrap();
+                model = of;
+            }
+            Step::Restore(_) => {}
+        }
+    }
+    check_against(&mut state, &model);
+    while !waiting.is_empty() {
+        upload_oldest(&state, &mut waiting, &mut images);
+    }
+    for (image, of) in images {
+        state.restore(&image, &names).unwrap();
+        check_against(&mut state, &of);
+    }
+}
+
+fn upload_oldest(
+    state: &Subject,
+    waiting: &mut Vec<(Box<dyn StateSnapshot>, Model)>,
+    images: &mut Vec<(StateImage, Model)>,
+) {
+    if waiting.is_empty() {
+        return;
+    }
+    let (snapshot, of) = waiting.remove(0);
+    let held = images.last().map(|(image, _)| image.files.clone()).unwrap_or_default();
+    images.push((snapshot.upload(&state.store, &held).unwrap(), of));
+}
+
+fn check_against(state: &mut Subject, model: &Model) {
+    let names: Vec<String> = (0..12).map(|key| format!("key {key}")).collect();
+    let of: Vec<&str> = names.iter().map(|name| &name[..]).collect();
+    for id in 0..3 {
+        let entries = state.backend.load(id, &keys(&of)).unwrap();
+        for key in 0..12 {
+            let found = entries.present[key].then(|| entries.values.value(key));
+            assert_eq!(found, model.get(&(id, key as u8)).map(|value| &value[..]), "state {id}, key {key}");
+        }
+    }
+    if state.kind == StateBackendKind::Memory {
+        let bytes = model.iter().map(|((_, key), value)| format!("key {key}").len() + value.len()).sum::<usize>();
+        assert_eq!(state.backend.size(), StateSize { entries: model.len() as u64, bytes: bytes as u64 });
+    }
+}
+
+macro_rules! conformance {
+    ($kind:ident, $module:ident, $cases:literal: $($test:ident)*) => {
+        mod $module {
+            use super::*;
+
+            $(#[test]
+            fn $test() {
+                super::$test(StateBackendKind::$kind);
+            })*
+
+            proptest! {
+                #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases($cases) })]
+                #[test]
+                fn behaves_like_a_map(steps in steps()) {
+                    super::behaves_like_a_map(StateBackendKind::$kind, steps);
+                }
+            }
+        }
+    };
+    ($($rest:tt)*) => {
+        conformance! { Memory, memory, 256: $($rest)* }
+        conformance! { RocksDb, rocksdb, 12: $($rest)* }
+    };
+}
+
+conformance! {
+    changes_are_seen
+    a_turn_applies_in_order
+    nothing_of_a_bad_turn_is_applied
+    images_stay_as_they_were
+    states_are_found_by_name
+    a_layout_that_does_not_fit_is_refused
+    a_damaged_image_is_refused
+    a_failed_upload_leaves_the_state_usable
+    opening_empties_the_folder
+    the_size_is_told
+}
+
+#[test]
+fn memory_images_of_the_same_state_are_the_same_bytes() {
+    let file = |order: &[&str]| {
+        let mut state = Subject::new(StateBackendKind::Memory, &["a"]);
+        for key in order {
+            state.put(0, key, key);
+        }
+        let image = state.image(&[]);
+        state.store.get(&image.files[0]).unwrap()
+    };
+    assert_eq!(file(&["a", "b", "c", "d"]), file(&["d", "b", "a", "c"]));
+}
+
+#[test]
+fn rocksdb_uploads_a_table_file_once() {
+    let mut state = Subject::new(StateBackendKind::RocksDb, &["a"]);
+    state.put(0, "k1", "1");
+    let first = state.image(&[]);
+    state.put(0, "k2", "2");
+    let before = state.store.count();
+    let second = state.image(&first.files);
+    let tables = |image: &StateImage| -> Vec<FileRef> {
+        image.files.iter().filter(|file| file.name.ends_with(".sst")).cloned().collect()
+    };
+    assert_eq!(tables(&first).len(), 1);
+    assert_eq!(tables(&second).len(), 2);
+    assert!(tables(&second).contains(&tables(&first)[0]));
+    let others = second.files.len() - 2;
+    assert_eq!(state.store.count() - before, 1 + others, "one new table file, and what is always uploaded");
+
+    // After a restore the files are known again, and the same numbers written anew are not taken for them.
+    state.restore(&first, &["a"]).unwrap();
+    state.put(0, "k2", "3");
+    let third = state.image(&second.files);
+    assert!(tables(&third).contains(&tables(&first)[0]));
+    let new: Vec<_> = tables(&third).into_iter().filter(|file| !tables(&first).contains(file)).collect();
+    assert!(!new.is_empty() && new.iter().all(|file| !second.files.contains(file)), "{new:?}");
+    state.restore(&third, &["a"]).unwrap();
+    assert_eq!(state.load(0, &["k1", "k2"]), some(&["1", "3"]));
+}
+
+#[test]
+fn rocksdb_removes_a_snapshots_folder() {
+    let mut state = Subject::new(StateBackendKind::RocksDb, &["a"]);
+    let folders = |state: &Subject| fs::read_dir(state.work()).unwrap().count();
+    let snapshot = state.backend.snapshot().unwrap();
+    assert_eq!(folders(&state), 2);
+    snapshot.upload(&state.store, &[]).unwrap();
+    assert_eq!(folders(&state), 1);
+    let snapshot = state.backend.snapshot().unwrap();
+    assert!(snapshot.upload(&BrokenStore, &[]).is_err());
+    drop(state.backend.snapshot().unwrap());
+    assert_eq!(folders(&state), 1);
+}
+
+#[test]
+fn rocksdb_never_takes_another_databases_file_for_its_own() {
+    let image_of = |value: &str, held: &[FileRef]| {
+        let mut state = Subject::new(StateBackendKind::RocksDb, &["a"]);
+        state.put(0, "k", value);
+        (state.image(held), state)
+    };
+    let table = |image: &StateImage| image.files.iter().find(|file| file.name.ends_with(".sst")).unwrap().clone();
+    let number = |file: &FileRef| file.name.split_once('-').unwrap().1.to_owned();
+    let (first, _first_state) = image_of("1", &[]);
+    let (second, _second_state) = image_of("2", &[]);
+    // The same number, and made to have the same length: only the session tells them apart.
+    let held = FileRef { bytes: table(&second).bytes, ..table(&first) };
+    let (third, mut state) = image_of("2", std::slice::from_ref(&held));
+    assert_eq!(number(&table(&third)), number(&held));
+    assert_ne!(table(&third), held);
+    state.restore(&third, &["a"]).unwrap();
+    assert_eq!(state.load(0, &["k"]), some(&["2"]));
+}

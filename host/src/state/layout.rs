@@ -1,0 +1,105 @@
+//! Finds the states of an image again in the layout of the operator that restores it: by name, never by place.
+//!
+//! Stored bytes keep the ids that they were written with. An operator that declares its states in another order, or
+//! more of them, gets a translation; a restore therefore rewrites nothing.
+
+use super::{StateDescription, StateId, StateImage, StateKind, StateLayout};
+use crate::error::{self, Result};
+use crate::manifest::StateBackendKind;
+
+/// The translation between an operator's layout and the ids that its entries are stored under.
+#[derive(Clone, Debug)]
+pub(super) struct StoredLayout {
+    /// For each state of the operator's layout the id in `stored`.
+    ids: Vec<StateId>,
+    /// What the next image says.
+    pub stored: StateLayout,
+}
+
+impl StoredLayout {
+    /// The layout of a backend that starts with `image`, or empty. A state that the image does not know gets the next
+    /// free id. Errors: `checkpoint-mismatch`, and `checkpoint-corrupt` for an image that names a state twice.
+    pub fn new(backend: StateBackendKind, layout: &StateLayout, image: Option<&StateImage>) -> Result<StoredLayout> {
+        refuse_repeated_names(layout, error::internal)?;
+        let mut stored = match image {
+            Some(image) => {
+                refuse_repeated_names(&image.layout, error::checkpoint_corrupt)?;
+                check_against(backend, layout, image)?;
+                image.layout.clone()
+            }
+            None => StateLayout::new(),
+        };
+        let mut ids = Vec::with_capacity(layout.len());
+        for state in layout {
+            let place = place_of(&stored, &state.name).unwrap_or_else(|| {
+                stored.push(state.clone());
+                stored.len() - 1
+            });
+            ids.push(StateId::try_from(place).map_err(|_| error::internal("an operator has more than 65536 states"))?);
+        }
+        Ok(StoredLayout { ids, stored })
+    }
+
+    /// The id that entries of `state` are stored under.
+    pub fn stored_id(&self, state: StateId) -> Result<StateId> {
+        let id = self.ids.get(usize::from(state)).copied();
+        id.ok_or_else(|| error::internal(format!("state {state} of {} states", self.ids.len())))
+    }
+}
+
+fn place_of(layout: &StateLayout, name: &str) -> Option<usize> {
+    layout.iter().position(|state| state.name == name)
+}
+
+fn refuse_repeated_names(layout: &StateLayout, refuse: fn(String) -> error::Error) -> Result<()> {
+    for (place, state) in layout.iter().enumerate() {
+        if place_of(layout, &state.name) != Some(place) {
+            return Err(refuse(format!("the state `{}` is described twice", state.name)));
+        }
+    }
+    Ok(())
+}
+
+fn check_against(backend: StateBackendKind, layout: &StateLayout, image: &StateImage) -> Result<()> {
+    if image.backend != backend {
+        return Err(error::checkpoint_mismatch(format!(
+            "the checkpoint's state is of the backend \"{}\", the pipeline asks for \"{}\"",
+            backend_name(image.backend),
+            backend_name(backend)
+        ))
+        .hint(format!("set `backend = \"{}\"` under [state]", backend_name(image.backend))));
+    }
+    for old in &image.layout {
+        let Some(new) = layout.iter().find(|state| state.name == old.name) else {
+            return Err(error::checkpoint_mismatch(format!(
+                "the checkpoint holds the state `{}`, which the function does not declare",
+                old.name
+            ))
+            .hint("declare the state again, or start without the checkpoint"));
+        };
+        if old != new {
+            return Err(error::checkpoint_mismatch(format!(
+                "the state `{}` is {} in the checkpoint, but {} in the function",
+                old.name,
+                describe(old),
+                describe(new)
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn backend_name(backend: StateBackendKind) -> &'static str {
+    match backend {
+        StateBackendKind::Memory => "memory",
+        StateBackendKind::RocksDb => "rocksdb",
+    }
+}
+
+fn describe(state: &StateDescription) -> String {
+    let kind = match state.kind {
+        StateKind::Value => "value",
+        StateKind::List => "list",
+    };
+    format!("a {kind} of schema `{}` in codec `{}`", state.schema, state.codec)
+}

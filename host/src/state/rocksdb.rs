@@ -1,0 +1,217 @@
+//! State on disk: one RocksDB database per subtask, without a write-ahead log, since the checkpoints are what lasts.
+//!
+//! Key: key group (u16, big endian) | state id (u16, big endian) | key. An `Append` is a merge whose operator
+//! concatenates, so that appending to a list reads nothing. A turn is one write batch. Part of the durable format.
+//!
+//! The working folder holds `db` and, for each snapshot that is not uploaded yet, a folder of hard links.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, ErrorKind, LogLevel, MergeOperands, Options,
+    WriteBatch, WriteBufferManager, WriteOptions, checkpoint::Checkpoint, properties,
+};
+
+use super::layout::StoredLayout;
+use super::rocksdb_image::{FileOrigins, RocksDbSnapshot, SnapshotFolder, restore_files};
+use super::{Change, Entries, StateBackend, StateId, StateOptions, StateSize, StateSnapshot, Write};
+use crate::clock::random_u64;
+use crate::error::{self, Error, Result};
+use crate::model::{KeyGroup, Keys};
+
+/// Memory of all databases of the process together: blocks that were read, and, counted within it, writes that are not
+/// in a file yet.
+const CACHE_BYTES: usize = 256 << 20;
+const WRITE_BUFFERS_BYTES: usize = 128 << 20;
+/// Of one database, before its writes go to a file.
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// Of one database.
+const OPEN_FILES_MAX: i32 = 256;
+const BACKGROUND_JOBS_MAX: i32 = 2;
+/// Bloom filter: 1 % of lookups of an absent key read a block in vain.
+const FILTER_BITS_PER_KEY: f64 = 10.0;
+const MERGE_OPERATOR: &str = "cofferdam.concatenate";
+const COLUMN_FAMILY: &str = "default";
+const KEY_PREFIX_BYTES: usize = 4;
+
+/// See the module.
+pub(super) struct RocksDbBackend {
+    db: DB,
+    layout: StoredLayout,
+    working_dir: PathBuf,
+    origins: Arc<FileOrigins>,
+    without_log: WriteOptions,
+    /// Scratch of `load`: the keys one behind the other, and where each ends.
+    keys: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl RocksDbBackend {
+    pub fn open(options: StateOptions<'_>) -> Result<RocksDbBackend> {
+        let image = options.restore.map(|(image, _)| image);
+        let layout = StoredLayout::new(options.backend, &options.layout, image)?;
+        let folder = options.working_dir.join("db");
+        empty(&options.working_dir).map_err(|e| files_failed(&options.working_dir, &e))?;
+        fs::create_dir_all(&folder).map_err(|e| files_failed(&folder, &e))?;
+        let restored = match options.restore {
+            Some((image, store)) => restore_files(image, store, &folder)?,
+            None => Default::default(),
+        };
+        let was_restored = options.restore.is_some();
+        let database = database_options(was_restored);
+        let db = DB::open_cf_with_opts(&database, &folder, [(COLUMN_FAMILY, database.clone())]).map_err(|e| {
+            let unreadable = matches!(e.kind(), ErrorKind::Corruption | ErrorKind::InvalidArgument);
+            match was_restored && unreadable {
+                true => error::checkpoint_corrupt(format!("RocksDB cannot open the restored files: {e}")),
+                false => database_failed(&folder, &e),
+            }
+        })?;
+        let mut without_log = WriteOptions::default();
+        without_log.disable_wal(true);
+        Ok(RocksDbBackend {
+            db,
+            layout,
+            working_dir: options.working_dir,
+            origins: Arc::new(FileOrigins { session: random_u64(), restored }),
+            without_log,
+            keys: Vec::new(),
+            ends: Vec::new(),
+        })
+    }
+
+    fn column_family(&self) -> Result<&ColumnFamily> {
+        self.db.cf_handle(COLUMN_FAMILY).ok_or_else(|| error::internal("the database has no default column family"))
+    }
+
+    fn failed(&self, error: &rocksdb::Error) -> Error {
+        database_failed(self.db.path(), error)
+    }
+}
+
+fn database_failed(folder: &Path, error: &rocksdb::Error) -> Error {
+    error::state_failed(format!("the state in {}: {error}", folder.display()))
+}
+
+pub(super) fn files_failed(path: &Path, error: &std::io::Error) -> Error {
+    error::state_failed(format!("{}: {error}", path.display()))
+}
+
+fn empty(folder: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Shared by all databases of the process, so that many subtasks do not multiply the memory.
+fn shared_memory() -> &'static (Cache, WriteBufferManager) {
+    static MEMORY: OnceLock<(Cache, WriteBufferManager)> = OnceLock::new();
+    MEMORY.get_or_init(|| {
+        let cache = Cache::new_lru_cache(CACHE_BYTES);
+        let buffers =
+            WriteBufferManager::new_write_buffer_manager_with_cache(WRITE_BUFFERS_BYTES, false, cache.clone());
+        (cache, buffers)
+    })
+}
+
+fn database_options(must_exist: bool) -> Options {
+    let (cache, buffers) = shared_memory();
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_bloom_filter(FILTER_BITS_PER_KEY, false);
+    // Indexes and filters count as cache, so that the limit holds however large the state is.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+
+    let mut options = Options::default();
+    options.create_if_missing(!must_exist);
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_manager(buffers);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
+    options.set_merge_operator_associative(MERGE_OPERATOR, concatenate);
+    options.set_keep_log_file_num(1);
+    options.set_log_level(LogLevel::Warn);
+    options.set_stats_dump_period_sec(0);
+    options
+}
+
+/// Both merges: of operands into a value, and of operands into one operand.
+fn concatenate(_key: &[u8], value: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    let parts = || value.into_iter().chain(operands);
+    let mut whole = Vec::with_capacity(parts().map(<[u8]>::len).sum());
+    parts().for_each(|part| whole.extend_from_slice(part));
+    Some(whole)
+}
+
+fn write_key(buffer: &mut Vec<u8>, group: KeyGroup, state: StateId, key: &[u8]) {
+    buffer.reserve(KEY_PREFIX_BYTES + key.len());
+    buffer.extend_from_slice(&group.to_be_bytes());
+    buffer.extend_from_slice(&state.to_be_bytes());
+    buffer.extend_from_slice(key);
+}
+
+impl StateBackend for RocksDbBackend {
+    fn load(&mut self, state: StateId, keys: &Keys) -> Result<Entries> {
+        let state = self.layout.stored_id(state)?;
+        self.keys.clear();
+        self.ends.clear();
+        for (key, &group) in keys.distinct.iter().zip(&keys.groups) {
+            write_key(&mut self.keys, group, state, key);
+            self.ends.push(self.keys.len());
+        }
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let whole_keys = starts.zip(&self.ends).map(|(start, &end)| &self.keys[start..end]);
+        let mut entries = Entries::with_capacity(keys.distinct.len());
+        for found in self.db.batched_multi_get_cf(self.column_family()?, whole_keys, false) {
+            entries.push(found.map_err(|e| self.failed(&e))?.as_deref())?;
+        }
+        Ok(entries)
+    }
+
+    fn apply(&mut self, writes: &mut dyn Iterator<Item = Write<'_>>) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        let mut key = std::mem::take(&mut self.keys);
+        for write in writes {
+            key.clear();
+            write_key(&mut key, write.group, self.layout.stored_id(write.state)?, write.key);
+            match write.change {
+                Change::Put(value) => batch.put(&key, value),
+                Change::Append(value) => batch.merge(&key, value),
+                Change::Delete => batch.delete(&key),
+            }
+        }
+        self.keys = key;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.db.write_opt(batch, &self.without_log).map_err(|e| self.failed(&e))
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn StateSnapshot>> {
+        // Without a log, what is only in memory would be missing from the hard links.
+        self.db.flush().map_err(|e| self.failed(&e))?;
+        let folder = SnapshotFolder { path: self.working_dir.join(format!("snapshot-{:016x}", random_u64())) };
+        let checkpoint = Checkpoint::new(&self.db).map_err(|e| self.failed(&e))?;
+        checkpoint.create_checkpoint(&folder.path).map_err(|e| self.failed(&e))?;
+        Ok(Box::new(RocksDbSnapshot {
+            folder,
+            layout: self.layout.stored.clone(),
+            size: self.size(),
+            origins: Arc::clone(&self.origins),
+        }))
+    }
+
+    /// What RocksDB estimates: an entry that was deleted or overwritten may count until its files are compacted.
+    fn size(&self) -> StateSize {
+        let number = |property| self.db.property_int_value(property).ok().flatten().unwrap_or(0);
+        let in_files = number(properties::ESTIMATE_LIVE_DATA_SIZE);
+        let in_memory = number(properties::SIZE_ALL_MEM_TABLES);
+        StateSize { entries: number(properties::ESTIMATE_NUM_KEYS), bytes: in_files + in_memory }
+    }
+}

@@ -1,0 +1,150 @@
+//! A RocksDB database as the files of an image, and back.
+//!
+//! Only table files (`.sst`) are taken from an earlier image instead of being uploaded again. That is safe because of
+//! their names in the image: `<session>-<file>`, where the session is a random number that a database draws each time
+//! it is opened, and names the opening that wrote the file. RocksDB never changes a table file and, while it is open,
+//! never gives a number twice; so session and number together stand for one content. A restored table file keeps the
+//! name that it was restored by; the numbers of new files begin above all restored ones, and they carry the new
+//! session. Two databases that go on from the same image, or an image that the job went back behind, therefore never
+//! mistake each other's `000012.sst` for their own.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::rocksdb::files_failed;
+use super::{FileRef, FileStore, StateImage, StateLayout, StateSize, StateSnapshot};
+use crate::error::{self, Result};
+use crate::manifest::StateBackendKind;
+
+const TABLE_EXTENSION: &str = ".sst";
+const LOG_EXTENSION: &str = ".log";
+
+/// Which opening of a database wrote a table file.
+pub(super) struct FileOrigins {
+    pub session: u64,
+    /// For each restored table file, by its local name, the name in the image.
+    pub restored: HashMap<String, String>,
+}
+
+impl FileOrigins {
+    fn image_name(&self, local: &str) -> String {
+        match self.restored.get(local) {
+            Some(name) => name.clone(),
+            None => format!("{:016x}-{local}", self.session),
+        }
+    }
+}
+
+/// A folder of hard links that goes when its owner does.
+pub(super) struct SnapshotFolder {
+    pub path: PathBuf,
+}
+
+impl Drop for SnapshotFolder {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed when the working folder is emptied.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+pub(super) struct RocksDbSnapshot {
+    pub folder: SnapshotFolder,
+    pub layout: StateLayout,
+    pub size: StateSize,
+    pub origins: Arc<FileOrigins>,
+}
+
+impl StateSnapshot for RocksDbSnapshot {
+    fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateImage> {
+        let held: HashMap<&str, &FileRef> = held.iter().map(|file| (&file.name[..], file)).collect();
+        let mut files = Vec::new();
+        for (local, path, bytes) in self.local_files()? {
+            if !local.ends_with(TABLE_EXTENSION) {
+                files.push(store.put_file(&local, &path)?);
+                continue;
+            }
+            let name = self.origins.image_name(&local);
+            files.push(match held.get(&name[..]) {
+                Some(file) if file.bytes == bytes => (*file).clone(),
+                _ => store.put_file(&name, &path)?,
+            });
+        }
+        Ok(StateImage { backend: StateBackendKind::RocksDb, layout: self.layout.clone(), files, size: self.size })
+    }
+}
+
+impl RocksDbSnapshot {
+    /// Name, path and length of the files, in order of their names. The write-ahead log is left out: RocksDB makes one
+    /// even where nothing is ever written to it.
+    fn local_files(&self) -> Result<Vec<(String, PathBuf, u64)>> {
+        let folder = &self.folder.path;
+        let mut files = Vec::new();
+        for entry in fs::read_dir(folder).map_err(|e| files_failed(folder, &e))? {
+            let entry = entry.map_err(|e| files_failed(folder, &e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(LOG_EXTENSION) {
+                continue;
+            }
+            let length = entry.metadata().map_err(|e| files_failed(&entry.path(), &e))?.len();
+            files.push((name, entry.path(), length));
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Writes the files of an image into `folder`, and tells by which names in the image its table files were restored.
+/// Errors: `checkpoint-corrupt` for names that RocksDB does not give, and what `store` says.
+pub(super) fn restore_files(
+    image: &StateImage,
+    store: &dyn FileStore,
+    folder: &Path,
+) -> Result<HashMap<String, String>> {
+    let mut restored = HashMap::new();
+    let mut seen = HashSet::new();
+    for file in &image.files {
+        let local = local_name(&file.name)
+            .filter(|local| seen.insert(*local))
+            .ok_or_else(|| error::checkpoint_corrupt(format!("`{}` is no file of a database", file.name)))?;
+        store.get_file(file, &folder.join(local))?;
+        if local.ends_with(TABLE_EXTENSION) {
+            restored.insert(local.to_owned(), file.name.clone());
+        }
+    }
+    Ok(restored)
+}
+
+/// The file's name in the database: one that RocksDB gives, and so one that cannot leave the folder.
+fn local_name(name: &str) -> Option<&str> {
+    let local = match name.split_once('-') {
+        Some((_session, table)) if table.ends_with(TABLE_EXTENSION) => table,
+        _ => name,
+    };
+    let numbered = |prefix: &str, suffix: &str| {
+        let number = local.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let known = matches!(local, "CURRENT" | "IDENTITY")
+        || numbered("MANIFEST-", "")
+        || numbered("OPTIONS-", "")
+        || (local != name && numbered("", TABLE_EXTENSION));
+    known.then_some(local)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_rocksdb_gives_reach_the_folder() {
+        assert_eq!(local_name("00ff-000012.sst"), Some("000012.sst"));
+        assert_eq!(local_name("MANIFEST-000005"), Some("MANIFEST-000005"));
+        assert_eq!(local_name("OPTIONS-000007"), Some("OPTIONS-000007"));
+        assert_eq!(local_name("CURRENT"), Some("CURRENT"));
+        for name in ["", "000012.sst", "..", "x-../12.sst", "x-.sst", "/etc/passwd", "MANIFEST-../a", "1-2/3.sst"] {
+            assert_eq!(local_name(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A test guest: functions that break every rule a sandbox has. Written on the bare contract, as the SDK would not let us.
+//!
+//! Each function echoes its records, and misbehaves on those that begin with `!`. What it does is its name.
+
+#![allow(clippy::disallowed_methods)]
+
+use std::hint::black_box;
+
+wit_bindgen::generate!({ path: "../../../wit", world: "component" });
+
+use cofferdam::function::types::{Batch, Column, Failure, Output};
+use cofferdam::function::{context, log, state};
+use exports::cofferdam::function::function::{
+    ComponentDescription, DueTimers, FunctionDescription, FunctionKind, Guest, Port, StateDescription, StateKind,
+};
+
+struct Misbehaving;
+export!(Misbehaving);
+
+/// What a function does to the outputs of a batch that has a marked record, where it comes back at all.
+type Misdeed = fn(Vec<Output>) -> Result<Vec<Output>, Failure>;
+
+/// The functions by name. The last, `count-then-trap`, is the only one with state; see [`count`].
+const FUNCTIONS: &[(&str, Misdeed)] = &[
+    ("echo", Ok),
+    ("error", |_| Err(Failure { message: "this record is refused".to_string(), record: None })),
+    ("panic", |_| {
+        log::panic("the guest's last words", None);
+        unreachable_instruction()
+    }),
+    ("trap", |_| unreachable_instruction()),
+    ("loop", |_| {
+        loop {
+            black_box(0);
+        }
+    }),
+    ("memory-bomb", |_| memory_bomb()),
+    ("recursion", |outputs| {
+        black_box(recurse(black_box(u64::MAX)));
+        Ok(outputs)
+    }),
+    ("output-large", |_| Ok(vec![output(0, vec![vec![b'x'; 40 << 20]])])),
+    ("output-gigabyte", |_| Ok(gigabyte())),
+    ("output-many", |_| Ok(vec![nothings(4_500_000)])),
+    ("offsets-decrease", |outputs| offsets(outputs, |column| column.offsets.reverse())),
+    ("offsets-beyond", |outputs| offsets(outputs, |column| column.offsets.iter_mut().for_each(|end| *end = u32::MAX))),
+    ("offsets-start", |outputs| offsets(outputs, |column| column.offsets[0] = 1)),
+    ("offsets-short", |outputs| offsets(outputs, |column| column.bytes.push(b'x'))),
+    ("timestamps-missing", |mut outputs| {
+        outputs[0].timestamps.pop();
+        Ok(outputs)
+    }),
+    ("keys-missing", |mut outputs| {
+        outputs[0].keys = Some(column(&[]));
+        Ok(outputs)
+    }),
+    ("no-such-output", |mut outputs| {
+        outputs[0].index = 7;
+        Ok(outputs)
+    }),
+    ("no-such-state", |outputs| {
+        state::value_get(99, 0);
+        Ok(outputs)
+    }),
+    ("no-such-key", |outputs| {
+        state::value_get(0, u32::MAX);
+        Ok(outputs)
+    }),
+    ("count-then-trap", |_| unreachable_instruction()),
+];
+
+/// Functions that read or write keyed state; their state 0 is a count.
+const KEYED: &[&str] = &["no-such-state", "no-such-key", "count-then-trap"];
+
+impl Guest for Misbehaving {
+    fn describe() -> ComponentDescription {
+        let port = |name: &str| Port { name: name.to_string(), codec: "raw".to_string() };
+        let functions = FUNCTIONS.iter().map(|(name, _)| {
+            let keyed = KEYED.contains(name);
+            let count = StateDescription {
+                name: "count".to_string(),
+                kind: StateKind::Value,
+                codec: "raw".to_string(),
+                schema: "u64-le".to_string(),
+                ttl: None,
+            };
+            FunctionDescription {
+                name: name.to_string(),
+                kind: if keyed { FunctionKind::KeyedProcess } else { FunctionKind::Process },
+                inputs: vec![port("in")],
+                outputs: vec![port("out")],
+                states: keyed.then_some(count).into_iter().collect(),
+                timers: Vec::new(),
+            }
+        });
+        ComponentDescription { sdk: "by hand".to_string(), functions: functions.collect() }
+    }
+
+    fn process(function: u32, _input: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
+        black_box(context::current());
+        let (name, misdeed) = FUNCTIONS[function as usize];
+        let mut values: Vec<Vec<u8>> = values(&batch.values).map(<[u8]>::to_vec).collect();
+        let marked = values.iter().any(|value| value.starts_with(b"!"));
+        if name == "count-then-trap" {
+            count(&batch, &mut values);
+        }
+        let outputs = vec![Output { timestamps: batch.timestamps, ..output(0, values) }];
+        if marked { misdeed(outputs) } else { Ok(outputs) }
+    }
+
+    fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {
+        Ok(Vec::new())
+    }
+}
+
+/// Counts per key, the marked records too, and puts the count behind each value. The state of a turn that traps must not
+/// count, or the records after it show it.
+fn count(batch: &Batch, values: &mut [Vec<u8>]) {
+    for (value, &key) in values.iter_mut().zip(&batch.key_of) {
+        let before = state::value_get(0, key).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        state::value_set(0, key, &(before + 1).to_le_bytes());
+        value.extend_from_slice(format!(",{}", before + 1).as_bytes());
+    }
+}
+
+/// Takes memory, and uses it, until there is none.
+fn memory_bomb() -> ! {
+    let mut taken = Vec::new();
+    loop {
+        taken.push(black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 16]);
+    if frame[0] == 0 { 0 } else { recurse(depth - 1) + frame[15] }
+}
+
+/// A gibibyte of output out of 8 MiB of memory: all outputs share their bytes.
+fn gigabyte() -> Vec<Output> {
+    let mut bytes = vec![b'x'; 8 << 20].into_boxed_slice();
+    let (start, length) = (bytes.as_mut_ptr(), bytes.len());
+    std::mem::forget(bytes);
+    let shared = || Column {
+        // SAFETY: not sound if any of them were freed. None is: the host reads them, and either refuses the outputs and
+        // drops the instance, or has let a gibibyte pass, which fails the test.
+        bytes: unsafe { Vec::from_raw_parts(start, length, length) },
+        offsets: vec![0, length as u32],
+    };
+    (0..128).map(|_| Output { index: 0, values: shared(), timestamps: vec![0], keys: None }).collect()
+}
+
+/// Values without bytes, so that only their offsets and timestamps are large.
+fn nothings(count: usize) -> Output {
+    let values = Column { bytes: Vec::new(), offsets: vec![0; count + 1] };
+    Output { index: 0, values, timestamps: vec![0; count], keys: None }
+}
+
+fn offsets(mut outputs: Vec<Output>, spoil: impl Fn(&mut Column)) -> Result<Vec<Output>, Failure> {
+    spoil(&mut outputs[0].values);
+    Ok(outputs)
+}
+
+fn output(index: u32, values: Vec<Vec<u8>>) -> Output {
+    Output { index, timestamps: vec![0; values.len()], values: column(&values), keys: None }
+}
+
+fn column(values: &[Vec<u8>]) -> Column {
+    let mut end = 0;
+    let ends = values.iter().map(|value| {
+        end += value.len() as u32;
+        end
+    });
+    Column { offsets: std::iter::once(0).chain(ends).collect(), bytes: values.concat() }
+}
+
+fn values(column: &Column) -> impl Iterator<Item = &[u8]> {
+    column.offsets.windows(2).map(|ends| &column.bytes[ends[0] as usize..ends[1] as usize])
+}
+
+/// The instruction `unreachable`; an abort elsewhere, where this crate is only checked.
+fn unreachable_instruction() -> ! {
+    #[cfg(target_arch = "wasm32")]
+    std::arch::wasm32::unreachable();
+    #[cfg(not(target_arch = "wasm32"))]
+    std::process::abort()
+}

@@ -1,0 +1,129 @@
+//! The HTTP API as a person with `curl` would use it. Every answer is given back whole, refusals too.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::Response;
+
+use crate::wait::wait_until;
+
+/// How long a job may take before a test gives up on it.
+const JOB_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// A client of one server.
+#[derive(Clone)]
+pub struct Api {
+    agent: Agent,
+    base: String,
+}
+
+/// What the server said.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub content_type: String,
+    /// `null` where there was no JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The stable code of a refusal, empty where it was none.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or("")
+    }
+
+    /// The body of a success; an error with the server's words where it was none.
+    pub fn ok(self) -> Result<Value> {
+        if !(200..300).contains(&self.status) {
+            bail!("the server answered {}: {}", self.status, self.body);
+        }
+        Ok(self.body)
+    }
+}
+
+impl Api {
+    /// `base` like `http://127.0.0.1:8080`.
+    pub fn new(base: &str) -> Api {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .max_idle_connections(0) // A server that was killed leaves dead ones.
+            .build();
+        Api { agent: Agent::new_with_config(config), base: base.trim_end_matches('/').to_string() }
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        answer(self.agent.get(self.url(path)).call().with_context(|| format!("GET {path}"))?)
+    }
+
+    pub fn delete(&self, path: &str) -> Result<Answer> {
+        answer(self.agent.delete(self.url(path)).call().with_context(|| format!("DELETE {path}"))?)
+    }
+
+    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
+        let request = self.agent.post(self.url(path)).content_type(content_type);
+        answer(request.send(body).with_context(|| format!("POST {path}"))?)
+    }
+
+    /// Uploads a component, under `name@version` where one is given.
+    pub fn push(&self, bytes: &[u8], name: Option<&str>) -> Result<Answer> {
+        let query = name.map_or(String::new(), |name| format!("?name={name}"));
+        self.post(&format!("/v1/components{query}"), "application/wasm", bytes)
+    }
+
+    /// Submits a manifest.
+    pub fn submit(&self, manifest: &str) -> Result<Answer> {
+        self.post("/v1/jobs", "application/toml", manifest.as_bytes())
+    }
+
+    /// Submits a manifest that must be accepted; the job's id.
+    pub fn submit_ok(&self, manifest: &str) -> Result<String> {
+        let job = self.submit(manifest)?.ok()?;
+        job["id"].as_str().map(str::to_string).with_context(|| format!("no id in {job}"))
+    }
+
+    /// A job with everything that the API shows of it.
+    pub fn job(&self, id: &str) -> Result<Value> {
+        self.get(&format!("/v1/jobs/{id}"))?.ok()
+    }
+
+    pub fn components(&self) -> Result<Value> {
+        self.get("/v1/components")?.ok()
+    }
+
+    pub fn jobs(&self) -> Result<Value> {
+        self.get("/v1/jobs")?.ok()
+    }
+
+    /// Waits until a job has the status `status`, and gives it. An error as soon as it ends otherwise.
+    pub fn wait_for(&self, id: &str, status: &str) -> Result<Value> {
+        wait_until(&format!("job {id} is {status}"), JOB_TIMEOUT, || {
+            let job = self.job(id)?;
+            match job["status"].as_str() {
+                Some(now) if now == status => Ok(Some(job)),
+                Some(now @ ("FINISHED" | "STOPPED" | "CANCELLED" | "FAILED")) => {
+                    bail!("job {id} should be {status} and is {now}: {}", job["failure"])
+                }
+                _ => Ok(None),
+            }
+        })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+}
+
+fn answer(mut response: Response<ureq::Body>) -> Result<Answer> {
+    let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("");
+    let (status, content_type) = (response.status().as_u16(), content_type.to_string());
+    let text = response.body_mut().read_to_string()?;
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Ok(Answer { status, content_type, body })
+}

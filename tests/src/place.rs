@@ -1,0 +1,71 @@
+//! Where things are: the checkout, the binaries, the components that tests upload.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The folders of one checkout and its build.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The workspace's root.
+    pub root: PathBuf,
+    /// Cargo's target folder.
+    pub target: PathBuf,
+}
+
+impl Place {
+    /// The checkout that this crate was compiled in, and the target folder that Cargo uses for it.
+    pub fn of_this_checkout() -> Place {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = tests.parent().unwrap_or(tests).to_path_buf();
+        let target = match env::var_os("CARGO_TARGET_DIR") {
+            Some(target) => root.join(target),
+            None => root.join("target"),
+        };
+        Place { root, target }
+    }
+
+    /// The `cofferdam` binary of the release profile.
+    pub fn cofferdam(&self) -> PathBuf {
+        self.release("cofferdam")
+    }
+
+    /// The program that computes what the example late-flights must put out.
+    pub fn late_flights_expected(&self) -> PathBuf {
+        self.release("late-flights-expected")
+    }
+
+    /// The folder of the components that `cargo xtask` builds for tests and the demo.
+    pub fn components(&self) -> PathBuf {
+        env::var_os("COFFERDAM_TEST_COMPONENTS").map_or_else(|| self.target.join("components"), PathBuf::from)
+    }
+
+    /// A component by the name of its crate.
+    pub fn component(&self, name: &str) -> Result<PathBuf> {
+        let path = self.components().join(format!("{name}.wasm"));
+        if !path.exists() {
+            bail!("{} does not exist. Next: `cargo xtask test` builds it and runs the tests", path.display());
+        }
+        Ok(path)
+    }
+
+    /// The folder of the example late-flights.
+    pub fn late_flights(&self) -> PathBuf {
+        self.root.join("examples/late-flights")
+    }
+
+    /// An empty folder of this name below the target folder.
+    pub fn fresh_dir(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.target.join(name);
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+        }
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        Ok(dir)
+    }
+
+    fn release(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(format!("{name}{}", env::consts::EXE_SUFFIX))
+    }
+}

@@ -1,0 +1,105 @@
+//! A `cofferdam serve` of our own: started on a free port, killed without warning.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::Place;
+use crate::api::Api;
+
+const STARTED: &str = "listening on ";
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub api: Api,
+}
+
+impl Server {
+    /// Starts a server in an empty folder of this name below the target folder; the folder too.
+    pub fn start_fresh(name: &str) -> Result<(Server, PathBuf)> {
+        let place = Place::of_this_checkout();
+        let work_dir = place.fresh_dir(&format!("tests/{name}"))?;
+        Ok((Server::start(&place.cofferdam(), &work_dir, &[])?, work_dir))
+    }
+
+    /// Starts a server on a free port of loopback. `work_dir` gets its data folder `data` and its log `server.log`, both
+    /// used again by the next server that is started there. `arguments` are added to the command line.
+    pub fn start(binary: &Path, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
+        Server::start_by(Command::new(binary), work_dir, arguments)
+    }
+
+    /// Like [`Server::start`], by a command that ends in the binary's path: one that first changes its surroundings.
+    pub fn start_by(mut command: Command, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
+        let log_path = log_path(work_dir);
+        let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
+        let mut child = command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(work_dir.join("data"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            // Reads on to the end, so that the server never blocks on a full pipe.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(base) = line.split_once(STARTED).map(|(_, base)| base.trim().to_string()) {
+                    let _ = sender.send(base);
+                }
+            }
+        });
+        match receiver.recv_timeout(Duration::from_secs(60)) {
+            Ok(base) => Ok(Server { child, api: Api::new(&base) }),
+            Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                bail!("the server did not come up. Its log:\n{}", tail(&log_path))
+            }
+        }
+    }
+
+    /// Kills the server with SIGKILL: it gets no chance to clean up.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Whether the process is still there.
+    pub fn is_up(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The log of the servers that were started in `work_dir`.
+pub fn log_path(work_dir: &Path) -> PathBuf {
+    work_dir.join("server.log")
+}
+
+/// The last lines of a log, for a message.
+pub fn tail(log: &Path) -> String {
+    let Ok(file) = File::open(log) else { return String::new() };
+    let lines: Vec<String> = BufReader::new(file).lines().map_while(Result::ok).collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}

@@ -1,0 +1,294 @@
+//! What is refused: with one clear error under a stable code, and nothing left behind.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cofferdam_tests::{Answer, Api, Place, Server, committed_lines};
+use serde_json::Value;
+
+/// Everything of a server that a refused request must leave as it was.
+#[derive(Debug, PartialEq)]
+struct Traces {
+    components: Value,
+    jobs: Value,
+    /// All files below the server's folder but its log, with their sizes.
+    files: BTreeMap<PathBuf, u64>,
+}
+
+impl Traces {
+    fn of(api: &Api, work_dir: &Path) -> Traces {
+        let mut files = BTreeMap::new();
+        list(work_dir, &mut files);
+        files.retain(|path, _| !path.ends_with("server.log"));
+        Traces { components: api.components().unwrap(), jobs: api.jobs().unwrap(), files }
+    }
+}
+
+fn list(folder: &Path, files: &mut BTreeMap<PathBuf, u64>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let (path, metadata) = entry.map(|entry| (entry.path(), entry.metadata())).unwrap();
+        let metadata = metadata.unwrap();
+        if metadata.is_dir() {
+            list(&path, files);
+        }
+        // A folder counts as well: one that stays behind is something left behind.
+        files.insert(path, if metadata.is_dir() { 0 } else { metadata.len() });
+    }
+}
+
+fn start(name: &str) -> (Server, PathBuf) {
+    let (server, dir) = Server::start_fresh(&format!("refused-{name}")).unwrap();
+    fs::write(dir.join("records.txt"), "one\ntwo\n").unwrap();
+    (server, dir)
+}
+
+fn component(name: &str) -> Vec<u8> {
+    fs::read(Place::of_this_checkout().component(name).unwrap()).unwrap()
+}
+
+fn push_misbehaving(api: &Api) {
+    api.push(&component("misbehaving"), Some("misbehaving@1")).unwrap().ok().unwrap();
+}
+
+/// The answer is a refusal of this kind, and nothing of it is left. `says` is a part of what it tells a person.
+fn assert_refused(answer: &Answer, status: u16, code: &str, says: &str) {
+    assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.body);
+    assert_eq!(answer.content_type, "application/problem+json");
+    assert_eq!(answer.body["status"], status);
+    let text = answer.body.to_string();
+    assert!(text.contains(says), "`{says}` is not in {text}");
+}
+
+fn refuse_component(name: &str, bytes: &[u8], status: u16, code: &str, says: &str) {
+    let (server, dir) = start(name);
+    let before = Traces::of(&server.api, &dir);
+    assert_refused(&server.api.push(bytes, Some("test@1")).unwrap(), status, code, says);
+    assert_eq!(Traces::of(&server.api, &dir), before);
+}
+
+#[test]
+fn bytes_that_are_no_wasm() {
+    refuse_component("no-wasm", b"#!/bin/sh\necho hello\n", 400, "component-not-wasm", "");
+    refuse_component("empty", b"", 400, "component-truncated", "");
+}
+
+#[test]
+fn a_core_module() {
+    refuse_component(
+        "core-module",
+        &wat::parse_str("(module)").unwrap(),
+        400,
+        "component-core-module",
+        "cofferdam build",
+    );
+}
+
+#[test]
+fn a_component_cut_short() {
+    let whole = component("misbehaving");
+    refuse_component("cut-short", &whole[..whole.len() / 2], 400, "component-invalid", "");
+}
+
+#[test]
+fn a_component_of_another_world() {
+    let other = wat::parse_str(
+        r#"(component
+            (core module $m (func (export "run")))
+            (core instance $i (instantiate $m))
+            (func $run (canon lift (core func $i "run")))
+            (export "run" (func $run)))"#,
+    );
+    refuse_component("other-world", &other.unwrap(), 400, "component-wrong-world", "cofferdam:function/function");
+}
+
+#[test]
+fn imports_that_are_not_granted() {
+    refuse_component("ungranted", &component("ungranted"), 400, "component-import-denied", "acme:test/vault");
+}
+
+#[test]
+fn a_component_over_the_size_limit() {
+    let place = Place::of_this_checkout();
+    let dir = place.fresh_dir("tests/refused-too-large").unwrap();
+    let server = Server::start(&place.cofferdam(), &dir, &["--component-max", "64KiB"]).unwrap();
+    let before = Traces::of(&server.api, &dir);
+    let answer = server.api.push(&vec![0; (64 << 10) + 1], None).unwrap();
+    assert_refused(&answer, 413, "component-too-large", "64");
+    assert_eq!(Traces::of(&server.api, &dir), before);
+}
+
+/// Sends a request by hand: a client that breaks off is none that a library would play.
+fn send_raw(api: &Api, head: &str, body: &[u8]) -> String {
+    let address = api.base().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(format!("{head}\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer); // The server may hang up on such a client.
+    answer
+}
+
+#[test]
+fn a_truncated_upload() {
+    let (server, dir) = start("truncated");
+    let before = Traces::of(&server.api, &dir);
+    let bytes = component("misbehaving");
+    let head = format!("POST /v1/components?name=test@1 HTTP/1.1\r\nContent-Length: {}", bytes.len());
+    let answer = send_raw(&server.api, &head, &bytes[..bytes.len() / 2]);
+    assert!(answer.is_empty() || answer.contains("component-truncated"), "{answer}");
+    assert_eq!(Traces::of(&server.api, &dir), before);
+
+    // Cut on the way by something that mends the length: the announced digest tells.
+    let head = format!("{head}\r\nX-Content-Sha256: {}", "0".repeat(64));
+    let answer = send_raw(&server.api, &head, &bytes);
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("component-truncated"), "{answer}");
+    assert_eq!(Traces::of(&server.api, &dir), before);
+}
+
+#[test]
+fn a_name_that_is_taken() {
+    let (server, dir) = start("name-taken");
+    push_misbehaving(&server.api);
+    let before = Traces::of(&server.api, &dir);
+    let answer = server.api.push(&component("late-flights"), Some("misbehaving@1")).unwrap();
+    assert_refused(&answer, 409, "component-name-taken", "misbehaving@1");
+    assert_eq!(Traces::of(&server.api, &dir), before);
+}
+
+/// A manifest that is right; tests spoil it.
+const MANIFEST: &str = r#"name = "echo"
+
+[source.lines]
+connector = "file"
+path = "records.txt"
+
+[operator.act]
+input = "lines"
+component = "misbehaving@1"
+function = "echo"
+
+[sink.out]
+input = "act"
+connector = "file"
+path = "out"
+"#;
+
+fn submit(api: &Api, manifest: &str, dir: &Path) -> Answer {
+    let path = format!("/v1/jobs?file_name=pipeline.toml&base_dir={}", dir.display());
+    api.post(&path, "application/toml", manifest.as_bytes()).unwrap()
+}
+
+/// Replaces a part of the right manifest, and expects the refusal. `line` is where it must be found, 0 where it has none.
+fn refuse_manifest(api: &Api, dir: &Path, (from, to): (&str, &str), expected: (u16, &str), says: &str, line: usize) {
+    assert!(MANIFEST.contains(from));
+    let before = Traces::of(api, dir);
+    let answer = submit(api, &MANIFEST.replace(from, to), dir);
+    assert_refused(&answer, expected.0, expected.1, says);
+    if line > 0 {
+        assert_eq!(answer.body["location"]["line"], line, "{}", answer.body);
+        assert_eq!(answer.body["location"]["file"], "pipeline.toml", "{}", answer.body);
+    }
+    assert_eq!(Traces::of(api, dir), before);
+}
+
+#[test]
+fn a_manifest_that_is_wrong() {
+    let (server, dir) = start("manifest");
+    push_misbehaving(&server.api);
+    let refuse = |change, expected, says, line| refuse_manifest(&server.api, &dir, change, expected, says, line);
+    refuse(("path = \"records.txt\"", "path = records.txt"), (400, "manifest-syntax"), "", 5);
+    refuse(("function = ", "functoin = "), (400, "manifest-unknown-key"), "function", 10);
+    refuse(("input = \"lines\"", "input = \"line\""), (400, "manifest-unknown-input"), "lines", 8);
+    refuse(("input = \"lines\"", "input = \"act\""), (400, "manifest-cycle"), "act", 0);
+    refuse(("misbehaving@1", "nobody@1"), (404, "component-not-found"), "nobody@1", 9);
+    refuse(("\"echo\"\n\n[sink", "\"ecco\"\n\n[sink"), (400, "function-not-found"), "echo", 10);
+    refuse(
+        ("name = \"echo\"", "name = \"echo\"\nparallelism = 9\nmax_parallelism = 8"),
+        (400, "manifest-parallelism"),
+        "8",
+        2,
+    );
+    refuse(("records.txt", "absent.txt"), (400, "source-missing"), "absent.txt", 0);
+    // The one that they were made from is accepted.
+    let job = submit(&server.api, MANIFEST, &dir).ok().unwrap();
+    server.api.wait_for(job["id"].as_str().unwrap(), "FINISHED").unwrap();
+    assert_eq!(committed_lines(&dir.join("out")).unwrap(), ["one", "two"]);
+}
+
+#[test]
+fn a_name_that_runs() {
+    let (server, dir) = start("running-name");
+    push_misbehaving(&server.api);
+    let slow = MANIFEST.replace("path = \"records.txt\"", "path = \"records.txt\"\nrate = 1");
+    fs::write(dir.join("records.txt"), "line\n".repeat(1_000)).unwrap();
+    let job = submit(&server.api, &slow, &dir).ok().unwrap();
+    let id = job["id"].as_str().unwrap();
+    server.api.wait_for(id, "RUNNING").unwrap();
+
+    let answer = submit(&server.api, &slow.replace("\"out\"", "\"out2\""), &dir);
+    assert_refused(&answer, 409, "job-name-taken", "echo");
+    assert_eq!(server.api.jobs().unwrap().as_array().unwrap().len(), 1);
+    assert!(!dir.join("out2").exists());
+
+    // Free again as soon as the job is over.
+    server.api.post(&format!("/v1/jobs/{id}/cancel"), "application/json", b"").unwrap().ok().unwrap();
+    server.api.wait_for(id, "CANCELLED").unwrap();
+    submit(&server.api, &slow, &dir).ok().unwrap();
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written() {
+    let (server, dir) = start("read-only");
+    push_misbehaving(&server.api);
+    fs::write(dir.join("a-file"), "").unwrap();
+    // Below a file, and in a file system that is read-only for root too.
+    let mut folders = vec!["a-file/out"];
+    if Path::new("/proc/self").exists() {
+        folders.push("/proc/out");
+    }
+    for folder in folders {
+        let change = ("path = \"out\"", format!("path = \"{folder}\""));
+        refuse_manifest(&server.api, &dir, (change.0, &change.1), (503, "sink-unwritable"), folder, 0);
+    }
+}
+
+/// A file system of 1 MiB is full long before the output is. Mounting one needs a namespace of our own, which some
+/// machines do not allow: there is no full disk to be had there.
+#[test]
+fn a_full_output_folder() {
+    let place = Place::of_this_checkout();
+    let dir = place.fresh_dir("tests/refused-full").unwrap();
+    let may_mount = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).status();
+    if !may_mount.is_ok_and(|status| status.success()) {
+        eprintln!("not tested: this machine does not let us mount a small file system");
+        return;
+    }
+    let small = dir.join("small");
+    fs::create_dir_all(&small).unwrap();
+    fs::write(dir.join("records.txt"), "a line that takes its place\n".repeat(200_000)).unwrap();
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"";
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(&small).arg(place.cofferdam());
+    let mut server = Server::start_by(command, &dir, &[]).unwrap();
+    push_misbehaving(&server.api);
+
+    let strategy = "[restart]\nstrategy = \"none\"\n\n[sink.out]";
+    let full = MANIFEST.replace("\"out\"", "\"small/out\"").replace("[sink.out]", strategy);
+    let job = submit(&server.api, &full, &dir).ok().unwrap();
+    let job = server.api.wait_for(job["id"].as_str().unwrap(), "FAILED").unwrap();
+    assert_eq!(job["failure"]["code"], "sink-unwritable", "{}", job["failure"]);
+    // Seen through the server's namespace: of the failed job there is nothing published.
+    let seen = PathBuf::from(format!("/proc/{}/root{}", server.process_id(), small.join("out").display()));
+    assert_eq!(committed_lines(&seen).unwrap(), [""; 0]);
+
+    // The server is none the worse for it.
+    let job = submit(&server.api, &MANIFEST.replace("\"echo\"\n\n[source", "\"again\"\n\n[source"), &dir).ok().unwrap();
+    server.api.wait_for(job["id"].as_str().unwrap(), "FINISHED").unwrap();
+    assert_eq!(committed_lines(&dir.join("out")).unwrap().len(), 200_000);
+    assert!(server.is_up().unwrap());
+}

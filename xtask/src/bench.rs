@@ -1,0 +1,32 @@
+//! `cargo xtask bench NAME`: runs one benchmark of the host. It prints a table and leaves `bench/NAME.json` in the target
+//! folder, with a flat map `metrics`.
+
+use anyhow::{Result, ensure};
+
+use crate::workspace::{self, Workspace, step};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A file of host/benches, such as `crossing`.
+    name: String,
+    /// Handed on to the benchmark.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let name = arguments.name.as_str();
+    let source = workspace.place.root.join("host/benches").join(format!("{name}.rs"));
+    ensure!(source.exists(), "there is no benchmark `{name}`: {} does not exist", source.display());
+    let folder = workspace.place.target.join("bench");
+    std::fs::create_dir_all(&folder)?;
+    workspace.build(&[])?;
+    step(&format!("bench {name}"), || {
+        let mut command = workspace.cargo(&["bench", "-p", "cofferdam", "--bench", name, "--"]);
+        workspace::run(command.args(&arguments.arguments).env("COFFERDAM_BENCH_DIR", &folder))
+    })?;
+    let report = folder.join(format!("{name}.json"));
+    ensure!(report.exists(), "the benchmark wrote no {}", report.display());
+    println!("{}", report.display());
+    Ok(())
+}
