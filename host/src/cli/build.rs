@@ -43,7 +43,9 @@ fn package(toolchain: &Toolchain, manifest: &Path) -> Result<Package> {
     let mut command = MetadataCommand::new();
     command.cargo_path(toolchain.cargo().get_program()).manifest_path(manifest).no_deps();
     let metadata = command.exec().map_err(|error| failed(&error))?;
-    let package = metadata.root_package().ok_or_else(|| {
+    let path = manifest.canonicalize().map_err(|error| failed(&error))?;
+    let own = |package: &&Package| package.manifest_path.as_std_path() == path;
+    let package = metadata.packages.iter().find(own).ok_or_else(|| {
         failed(&"this is a workspace without a package of its own").hint("name the folder of a package")
     })?;
     if !package.targets.iter().any(|target| target.crate_types.contains(&CrateType::CDyLib)) {
