@@ -45,11 +45,13 @@ fn init_log(default: &str) {
 /// Serves until SIGINT or SIGTERM. Jobs keep their status: they go on at the next start.
 fn serve(args: &ServeArgs) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| internal(format!("no runtime: {error}")))?;
-    std::fs::create_dir_all(&args.data_dir)
+    // Absolute, so that the places of savepoints mean the same to everyone who is told them.
+    let data_dir = std::fs::create_dir_all(&args.data_dir)
+        .and_then(|()| args.data_dir.canonicalize())
         .map_err(|error| data_dir_failed(format!("cannot make {}: {error}", args.data_dir.display())))?;
     let component_bytes_max = args.component_max.as_u64();
     let host = Host::open(HostOptions {
-        data_dir: args.data_dir.clone(),
+        data_dir,
         clock: SystemClock::shared(),
         component_bytes_max,
         runtime: runtime.handle().clone(),

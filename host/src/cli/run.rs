@@ -17,6 +17,7 @@ use crate::job::{Host, HostOptions, Submission};
 /// Local files are not limited as uploads are.
 const COMPONENT_BYTES_MAX: u64 = 1 << 30;
 const POLL: Duration = Duration::from_millis(200);
+const SAME_INTERRUPT: Duration = Duration::from_secs(1);
 /// What a shell shows for a process that Ctrl-C ended.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -88,6 +89,8 @@ fn watch_interrupts(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
     runtime.spawn(async move {
         stop_asked().await;
         flag.store(true, Ordering::Relaxed);
+        // One Ctrl-C may arrive twice, from the terminal and from a program that passes it on.
+        tokio::time::sleep(SAME_INTERRUPT).await;
         stop_asked().await;
         std::process::exit(i32::from(EXIT_INTERRUPTED));
     });
