@@ -285,7 +285,12 @@ impl Turn {
                         StagedChange::Delete => Change::Delete,
                     };
                     let key = key as usize;
-                    Some(Write { state: state as StateId, group: keys.groups[key], key: keys.distinct.value(key), change })
+                    Some(Write {
+                        state: state as StateId,
+                        group: keys.groups[key],
+                        key: keys.distinct.value(key),
+                        change,
+                    })
                 })
             });
             backend.apply(&mut writes)?;
@@ -336,7 +341,9 @@ impl Turn {
     fn check_state(&self, state: u32, kind: StateKind) -> Result<StateId, Refusal> {
         match self.layout.get(state as usize) {
             Some(description) if description.kind == kind => Ok(state as StateId),
-            Some(description) => Err(invalid(format!("state `{}` is a {:?}, not a {kind:?}", description.name, description.kind))),
+            Some(description) => {
+                Err(invalid(format!("state `{}` is a {:?}, not a {kind:?}", description.name, description.kind)))
+            }
             None => Err(invalid(format!("there is no state {state}: the function declares {}", self.layout.len()))),
         }
     }
@@ -362,7 +369,8 @@ impl Turn {
         if staged.touched.is_empty() {
             return Ok(entries);
         }
-        let mut merged = Entries { present: entries.present.clone(), values: Column::with_capacity(entries.values.len(), 0) };
+        let mut merged =
+            Entries { present: entries.present.clone(), values: Column::with_capacity(entries.values.len(), 0) };
         for (key, value) in entries.values.iter().enumerate() {
             match staged.get(key) {
                 (StagedChange::None, _) => merged.values.push(value),
@@ -390,7 +398,8 @@ impl Turn {
     fn load_one(&mut self, state: StateId, key: u32) -> Result<Option<Vec<u8>>, Refusal> {
         self.check_key(key)?;
         let at = key as usize;
-        let (change, staged) = self.staged.get(state as usize).map_or((StagedChange::None, &[][..]), |staged| staged.get(at));
+        let (change, staged) =
+            self.staged.get(state as usize).map_or((StagedChange::None, &[][..]), |staged| staged.get(at));
         match change {
             StagedChange::Put => return Ok(Some(staged.to_vec())),
             StagedChange::Delete => return Ok(None),
@@ -574,4 +583,3 @@ fn cut(mut text: String) -> String {
     }
     text
 }
-

@@ -78,11 +78,22 @@ struct Restored {
 }
 
 impl Attempt {
-    fn start(job: &Arc<Job>, environment: &Environment, pipeline: &Pipeline, number: u32, sender: &Sender<Message>) -> Result<Started> {
+    fn start(
+        job: &Arc<Job>,
+        environment: &Environment,
+        pipeline: &Pipeline,
+        number: u32,
+        sender: &Sender<Message>,
+    ) -> Result<Started> {
         let record = job.record();
         let clock = environment.clock.clone();
-        let plan = Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
-        let root = pipeline.checkpoint.storage.as_ref().map_or_else(|| environment.storage_root.clone(), |path| record.base_dir.join(path));
+        let plan =
+            Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
+        let root = pipeline
+            .checkpoint
+            .storage
+            .as_ref()
+            .map_or_else(|| environment.storage_root.clone(), |path| record.base_dir.join(path));
         let storage = CheckpointStorage::open(&root, environment.runtime.clone())?;
         let restored = restore(job, &storage, pipeline, number)?;
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
@@ -154,7 +165,11 @@ impl Attempt {
         loop {
             let now = self.clock.monotonic_ns();
             self.trigger_due(now);
-            let wait = self.schedule.wait_ns(now).filter(|_| self.pending.is_none()).map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
+            let wait = self
+                .schedule
+                .wait_ns(now)
+                .filter(|_| self.pending.is_none())
+                .map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
             if let Some(message) = lifecycle::receive(receiver, wait)
                 && let Some(end) = self.handle(message)?
             {
@@ -179,17 +194,23 @@ impl Attempt {
             Message::Command(Command::Shutdown) => return Ok(Some(AttemptEnd::Shutdown)),
             Message::Command(Command::Savepoint { request_id, stop }) => {
                 if stop {
-                    self.job.update(|record| record.status = JobStatus::Stopping).map_err(|error| failure_of(&error))?;
+                    self.job
+                        .update(|record| record.status = JobStatus::Stopping)
+                        .map_err(|error| failure_of(&error))?;
                 }
                 self.schedule.requests.push_back(SavepointRequest { request_id, stop });
             }
             Message::Event { attempt, event } if attempt == self.number => match event {
-                Event::Acknowledged { checkpoint, parts } => self.acknowledge(checkpoint, parts).map_err(|error| failure_of(&error))?,
+                Event::Acknowledged { checkpoint, parts } => {
+                    self.acknowledge(checkpoint, parts).map_err(|error| failure_of(&error))?
+                }
                 Event::SourceEnded => self.schedule.sources_running = self.schedule.sources_running.saturating_sub(1),
                 Event::RecordsDue => self.schedule.records_due = true,
                 Event::Failed(failure) => return Err(subtask_failed(*failure)),
             },
-            Message::Uploaded { attempt, checkpoint, bytes, result } if attempt == self.number => return self.uploaded(checkpoint, bytes, *result),
+            Message::Uploaded { attempt, checkpoint, bytes, result } if attempt == self.number => {
+                return self.uploaded(checkpoint, bytes, *result);
+            }
             Message::Event { .. } | Message::Uploaded { .. } => {}
         }
         Ok(None)
@@ -209,12 +230,20 @@ impl Attempt {
     }
 
     fn acknowledge(&mut self, checkpoint: u64, parts: Vec<SubtaskPart>) -> Result<()> {
-        let Some(pending) = self.pending.as_mut().filter(|pending| pending.barrier.checkpoint == checkpoint) else { return Ok(()) };
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.barrier.checkpoint == checkpoint) else {
+            return Ok(());
+        };
         let Some(parts) = pending.add(parts) else { return Ok(()) };
         pending.uploading = true;
         let record = self.job.record();
         let kind = pending.kind();
-        let head = ManifestHead { job_id: record.id.clone(), job_name: record.name, checkpoint, kind, taken_at_ms: pending.triggered_at_ms };
+        let head = ManifestHead {
+            job_id: record.id.clone(),
+            job_name: record.name,
+            checkpoint,
+            kind,
+            taken_at_ms: pending.triggered_at_ms,
+        };
         let files = self.storage.files(&record.id, checkpoint, kind)?;
         let (plan, base, sender, attempt) = (self.plan.clone(), self.base.clone(), self.sender.clone(), self.number);
         self.runtime.spawn_blocking(move || {
@@ -225,9 +254,17 @@ impl Attempt {
         Ok(())
     }
 
-    fn uploaded(&mut self, checkpoint: u64, bytes: u64, result: Result<CheckpointManifest>) -> Result<Option<AttemptEnd>, JobFailure> {
-        let Some(pending) = self.pending.take_if(|pending| pending.barrier.checkpoint == checkpoint) else { return Ok(None) };
-        let written = result.and_then(|manifest| self.storage.write_manifest(&manifest).map(|location| (manifest, location)));
+    fn uploaded(
+        &mut self,
+        checkpoint: u64,
+        bytes: u64,
+        result: Result<CheckpointManifest>,
+    ) -> Result<Option<AttemptEnd>, JobFailure> {
+        let Some(pending) = self.pending.take_if(|pending| pending.barrier.checkpoint == checkpoint) else {
+            return Ok(None);
+        };
+        let written =
+            result.and_then(|manifest| self.storage.write_manifest(&manifest).map(|location| (manifest, location)));
         let (manifest, location) = match written {
             Ok(written) => written,
             Err(error) => return self.checkpoint_failed(pending, &error).map(|()| None),
@@ -246,18 +283,26 @@ impl Attempt {
         // From here on the checkpoint counts: what it promised is published, now or after a restart.
         for (sink, committables) in checkpointing::committables(&manifest, &self.plan.pipeline) {
             if let Some(committer) = self.committers.get(&sink) {
-                committer.commit(&committables).map_err(|error| failure_of(&error.context(format!("sink `{sink}`"))))?;
+                committer
+                    .commit(&committables)
+                    .map_err(|error| failure_of(&error.context(format!("sink `{sink}`"))))?;
             }
         }
         for request_id in pending.requests {
             let location = self.storage.root().join(&location).display().to_string();
-            self.job.show_savepoint(SavepointView { request_id, status: "completed".into(), location: Some(location), failure: None });
+            self.job.show_savepoint(SavepointView {
+                request_id,
+                status: "completed".into(),
+                location: Some(location),
+                failure: None,
+            });
         }
         let kind = pending.barrier.kind;
         if !kind.is_savepoint() {
             self.base = Some(Arc::new(manifest));
             self.job.show(|record| record.last_checkpoint = Some(checkpoint));
-            if let Err(error) = self.storage.retire(&self.job.record().id, self.plan.pipeline.checkpoint.retained, &[]) {
+            if let Err(error) = self.storage.retire(&self.job.record().id, self.plan.pipeline.checkpoint.retained, &[])
+            {
                 tracing::warn!("old checkpoints could not be removed: {error}");
             }
         }
@@ -355,7 +400,11 @@ fn open_committers(
 }
 
 /// Publishes what the restored checkpoint promised, and takes back what came after it.
-fn recover_sinks(committers: &BTreeMap<String, Box<dyn Committer>>, pipeline: &Pipeline, restored: &Restored) -> Result<()> {
+fn recover_sinks(
+    committers: &BTreeMap<String, Box<dyn Committer>>,
+    pipeline: &Pipeline,
+    restored: &Restored,
+) -> Result<()> {
     let own = restored.manifest.as_ref().filter(|_| restored.own);
     let promised = own.map(|manifest| checkpointing::committables(manifest, pipeline)).unwrap_or_default();
     for (sink, committer) in committers {

@@ -26,9 +26,23 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(barrier: Barrier, pipeline: &Pipeline, now_ms: i64, now_ns: u64, requests: Vec<String>) -> Pending {
+    pub(super) fn new(
+        barrier: Barrier,
+        pipeline: &Pipeline,
+        now_ms: i64,
+        now_ns: u64,
+        requests: Vec<String>,
+    ) -> Pending {
         let missing = pipeline.nodes.iter().map(|node| node.parallelism as usize).sum();
-        Pending { barrier, triggered_at_ms: now_ms, triggered_ns: now_ns, requests, parts: Vec::new(), missing, uploading: false }
+        Pending {
+            barrier,
+            triggered_at_ms: now_ms,
+            triggered_ns: now_ns,
+            requests,
+            parts: Vec::new(),
+            missing,
+            uploading: false,
+        }
     }
 
     /// Takes a subtask's parts; the whole when nothing is missing any more.
@@ -78,8 +92,15 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub(super) fn new(pipeline: &Pipeline, sources: usize, now_ns: u64) -> Schedule {
-        let interval_ns = pipeline.checkpoint.interval.map(|interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
-        Schedule { interval_ns, last_trigger_ns: now_ns, records_due: false, requests: VecDeque::new(), sources_running: sources }
+        let interval_ns =
+            pipeline.checkpoint.interval.map(|interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+        Schedule {
+            interval_ns,
+            last_trigger_ns: now_ns,
+            records_due: false,
+            requests: VecDeque::new(),
+            sources_running: sources,
+        }
     }
 
     /// The barrier to inject now, where none is in progress, and the requests that it answers.
@@ -127,20 +148,28 @@ pub(super) fn upload(
     for part in parts {
         let state: Option<StateImage> = match part.state {
             Some(snapshot) => {
-                let before = base.and_then(|base| base.subtask(&part.node, part.subtask)).and_then(|image| image.state.as_ref());
+                let before =
+                    base.and_then(|base| base.subtask(&part.node, part.subtask)).and_then(|image| image.state.as_ref());
                 let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).unwrap_or_default();
                 Some(snapshot.upload(files as &dyn FileStore, &held)?)
             }
             None => None,
         };
-        let image = SubtaskImage { source_position: part.source_position, state, committable: part.committable, counters: part.counters };
+        let image = SubtaskImage {
+            source_position: part.source_position,
+            state,
+            committable: part.committable,
+            counters: part.counters,
+        };
         images.insert((part.node, part.subtask), image);
     }
     let mut operators = Vec::new();
     for node in &pipeline.nodes {
         let image = |subtask| {
             let image = images.remove(&(node.id.clone(), subtask));
-            image.ok_or_else(|| error::internal(format!("checkpoint {}: no part of {}/{subtask}", head.checkpoint, node.id)))
+            image.ok_or_else(|| {
+                error::internal(format!("checkpoint {}: no part of {}/{subtask}", head.checkpoint, node.id))
+            })
         };
         let subtasks = (0..node.parallelism).map(image).collect::<Result<_>>()?;
         operators.push(OperatorImage { id: node.id.clone(), parallelism: node.parallelism, subtasks });
@@ -159,15 +188,26 @@ pub(super) fn upload(
 
 /// Whether this pipeline can go on from this image. Parallelism and operators must be the same in this version.
 pub(super) fn check_fits(manifest: &CheckpointManifest, pipeline: &Pipeline) -> Result<()> {
-    let mismatch = |what: String| Err(error::checkpoint_mismatch(format!("checkpoint {} of job `{}`: {what}", manifest.checkpoint_id, manifest.job_name)));
+    let mismatch = |what: String| {
+        Err(error::checkpoint_mismatch(format!(
+            "checkpoint {} of job `{}`: {what}",
+            manifest.checkpoint_id, manifest.job_name
+        )))
+    };
     if manifest.max_parallelism != pipeline.max_parallelism {
-        return mismatch(format!("it has max_parallelism {}, the pipeline {}", manifest.max_parallelism, pipeline.max_parallelism));
+        return mismatch(format!(
+            "it has max_parallelism {}, the pipeline {}",
+            manifest.max_parallelism, pipeline.max_parallelism
+        ));
     }
     for image in &manifest.operators {
         match pipeline.nodes.iter().find(|node| node.id == image.id) {
             None => return mismatch(format!("it holds `{}`, which the pipeline does not have", image.id)),
             Some(node) if node.parallelism != image.parallelism => {
-                return mismatch(format!("`{}` had parallelism {}, the pipeline gives it {}", image.id, image.parallelism, node.parallelism));
+                return mismatch(format!(
+                    "`{}` had parallelism {}, the pipeline gives it {}",
+                    image.id, image.parallelism, node.parallelism
+                ));
             }
             Some(_) => {}
         }
@@ -180,7 +220,9 @@ pub(super) fn committables(manifest: &CheckpointManifest, pipeline: &Pipeline) -
     let sinks = pipeline.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_)));
     let of_sink = |id: &str| {
         let image = manifest.operators.iter().find(|image| image.id == id);
-        image.map(|image| image.subtasks.iter().filter_map(|subtask| subtask.committable.clone()).collect()).unwrap_or_default()
+        image
+            .map(|image| image.subtasks.iter().filter_map(|subtask| subtask.committable.clone()).collect())
+            .unwrap_or_default()
     };
     sinks.map(|sink| (sink.id.clone(), of_sink(&sink.id))).collect()
 }

@@ -52,7 +52,8 @@ impl ComponentStore {
 
     /// A file for an upload, gone when it is dropped.
     pub(super) fn new_upload(&self) -> Result<NamedTempFile> {
-        NamedTempFile::new_in(&self.uploads).map_err(|cause| error::data_dir_failed(format!("{}: {cause}", self.uploads.display())))
+        NamedTempFile::new_in(&self.uploads)
+            .map_err(|cause| error::data_dir_failed(format!("{}: {cause}", self.uploads.display())))
     }
 
     /// Checks and keeps an uploaded component, and gives it a name where one is given. One that is there already only
@@ -63,7 +64,9 @@ impl ComponentStore {
         let failed = |cause: std::io::Error| error::data_dir_failed(format!("component {sha256}: {cause}"));
         let bytes = fs::read(file.path()).map_err(failed)?;
         if hex::encode(Sha256::digest(&bytes)) != sha256 {
-            return Err(error::component_truncated("the uploaded bytes do not have the SHA-256 that was computed on the way"));
+            return Err(error::component_truncated(
+                "the uploaded bytes do not have the SHA-256 that was computed on the way",
+            ));
         }
         let component = self.sandbox.load(&bytes)?;
         let mut known = self.known.lock();
@@ -118,7 +121,9 @@ impl ComponentStore {
         if let Some(sha256) = reference.strip_prefix("sha256:") {
             return known.get(sha256).cloned().ok_or_else(not_found);
         }
-        if let Some(view) = known.get(reference).or_else(|| known.values().find(|view| view.names.iter().any(|name| name == reference))) {
+        if let Some(view) =
+            known.get(reference).or_else(|| known.values().find(|view| view.names.iter().any(|name| name == reference)))
+        {
             return Ok(view.clone());
         }
         let version_of = |name: &String| name.split_once('@').is_some_and(|(name, _)| name == reference);
@@ -126,7 +131,10 @@ impl ComponentStore {
         match versions[..] {
             [one] => Ok(one.clone()),
             [] => Err(not_found()),
-            _ => Err(error::component_not_found(format!("`{reference}` has {} versions: say which, as `{reference}@VERSION`", versions.len()))),
+            _ => Err(error::component_not_found(format!(
+                "`{reference}` has {} versions: say which, as `{reference}@VERSION`",
+                versions.len()
+            ))),
         }
     }
 
@@ -136,7 +144,8 @@ impl ComponentStore {
             return Ok(component.clone());
         }
         let path = self.path(sha256, "wasm");
-        let bytes = fs::read(&path).map_err(|cause| error::component_not_found(format!("component sha256:{sha256}: {cause}")))?;
+        let bytes = fs::read(&path)
+            .map_err(|cause| error::component_not_found(format!("component sha256:{sha256}: {cause}")))?;
         if hex::encode(Sha256::digest(&bytes)) != sha256 {
             return Err(error::component_invalid(format!("the stored bytes of component sha256:{sha256} are damaged")));
         }
@@ -158,10 +167,13 @@ impl ComponentStore {
 }
 
 fn check_name(name: &str) -> Result<String> {
-    let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let plain = |part: &str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
     match name.split_once('@') {
         Some((base, version)) if plain(base) && plain(version) && name.len() <= NAME_BYTES_MAX => Ok(name.to_owned()),
-        _ => Err(error::component_name(format!("{name:?} is not a component's name")).hint("NAME@VERSION, such as delay-tracker@1")),
+        _ => Err(error::component_name(format!("{name:?} is not a component's name"))
+            .hint("NAME@VERSION, such as delay-tracker@1")),
     }
 }
 

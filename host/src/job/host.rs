@@ -94,17 +94,25 @@ impl Host {
             let record: JobRecord = record::read_json(&path)?;
             jobs.insert(record.id.clone(), Arc::new(Job::new(dir, record)));
         }
-        let inner = Inner { environment: Arc::new(environment), jobs: Mutex::new(jobs), threads: Mutex::default(), _lock: lock, options };
+        let inner = Inner {
+            environment: Arc::new(environment),
+            jobs: Mutex::new(jobs),
+            threads: Mutex::default(),
+            _lock: lock,
+            options,
+        };
         Ok(Host { inner: Arc::new(inner) })
     }
 
     /// Starts every job that had not ended when the process did.
     pub fn resume_jobs(&self) {
-        let open: Vec<Arc<Job>> = self.inner.jobs.lock().values().filter(|job| !job.status().is_final()).cloned().collect();
+        let open: Vec<Arc<Job>> =
+            self.inner.jobs.lock().values().filter(|job| !job.status().is_final()).cloned().collect();
         for job in open {
             let record = job.record();
             tracing::info!(job = %record.name, id = %record.id, "resuming");
-            let started = Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(&job, pipeline));
+            let started =
+                Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(&job, pipeline));
             if let Err(error) = started {
                 let ended_at_ms = self.inner.options.clock.wall_ms();
                 let _ = job.update(|record| {
@@ -144,9 +152,12 @@ impl Host {
     pub fn remove_component(&self, reference: &str) -> Result<()> {
         let view = self.component(reference)?;
         let jobs = self.inner.jobs.lock();
-        let user = jobs.values().map(|job| job.record()).find(|record| !record.status.is_final() && record.components.values().any(|sha256| *sha256 == view.sha256));
+        let user = jobs.values().map(|job| job.record()).find(|record| {
+            !record.status.is_final() && record.components.values().any(|sha256| *sha256 == view.sha256)
+        });
         if let Some(record) = user {
-            return Err(error::component_in_use(format!("job `{}` uses the component", record.name)).hint("stop or cancel the job first"));
+            return Err(error::component_in_use(format!("job `{}` uses the component", record.name))
+                .hint("stop or cancel the job first"));
         }
         self.inner.environment.components.remove(&view.sha256)
     }
@@ -160,7 +171,8 @@ impl Host {
         self.check_name(&pipeline.name)?;
         let components = planning::resolve(&pipeline, &environment.components)?;
         let plan = planning::plan(pipeline.clone(), &components, &environment.components, &base_dir)?;
-        let from_savepoint = submission.from_savepoint.map(|path| self.check_savepoint(&path, &pipeline)).transpose()?;
+        let from_savepoint =
+            submission.from_savepoint.map(|path| self.check_savepoint(&path, &pipeline)).transpose()?;
         let id = format!("{:016x}", clock::random_u64());
         let record = JobRecord {
             id: id.clone(),
@@ -205,7 +217,8 @@ impl Host {
     /// The savepoint's place in the storage, after a look whether the pipeline can go on from it.
     fn check_savepoint(&self, path: &std::path::Path, pipeline: &Pipeline) -> Result<String> {
         let environment = &self.inner.environment;
-        let storage = crate::checkpoint::CheckpointStorage::open(&environment.storage_root, environment.runtime.clone())?;
+        let storage =
+            crate::checkpoint::CheckpointStorage::open(&environment.storage_root, environment.runtime.clone())?;
         let inside = path.strip_prefix(storage.root()).unwrap_or(path);
         let location = inside.to_string_lossy().into_owned();
         let manifest = storage.savepoint(&location, crate::checkpoint::Verify::Lengths)?;
@@ -243,7 +256,9 @@ impl Host {
         }
         let named = jobs.values().filter(|job| job.record().name == id_or_name);
         let newest = named.max_by_key(|job| (!job.status().is_final(), job.record().submitted_at_ms));
-        newest.cloned().ok_or_else(|| error::job_not_found(format!("there is no job `{id_or_name}`")).hint("`cofferdam jobs` lists them"))
+        newest.cloned().ok_or_else(|| {
+            error::job_not_found(format!("there is no job `{id_or_name}`")).hint("`cofferdam jobs` lists them")
+        })
     }
 
     pub fn job(&self, id_or_name: &str) -> Result<JobDetail> {
@@ -275,7 +290,12 @@ impl Host {
     fn request_savepoint(&self, id_or_name: &str, stop: bool) -> Result<SavepointView> {
         let job = self.find(id_or_name)?;
         let request_id = format!("{:016x}", clock::random_u64());
-        let view = SavepointView { request_id: request_id.clone(), status: "in-progress".into(), location: None, failure: None };
+        let view = SavepointView {
+            request_id: request_id.clone(),
+            status: "in-progress".into(),
+            location: None,
+            failure: None,
+        };
         job.show_savepoint(view.clone());
         if let Err(error) = command(&job, Command::Savepoint { request_id, stop }) {
             job.fail_open_savepoints(&error.message);
@@ -286,7 +306,9 @@ impl Host {
 
     pub fn savepoint(&self, id_or_name: &str, request_id: &str) -> Result<SavepointView> {
         let found = self.find(id_or_name)?.savepoint(request_id);
-        found.ok_or_else(|| error::savepoint_not_found(format!("job `{id_or_name}` has no savepoint request `{request_id}`")))
+        found.ok_or_else(|| {
+            error::savepoint_not_found(format!("job `{id_or_name}` has no savepoint request `{request_id}`"))
+        })
     }
 
     /// The newest first, since the process started.

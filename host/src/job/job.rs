@@ -21,7 +21,10 @@ const CHECKPOINTS_SHOWN: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) enum Command {
     Cancel,
-    Savepoint { request_id: String, stop: bool },
+    Savepoint {
+        request_id: String,
+        stop: bool,
+    },
     /// The process ends; the job goes on when it starts again.
     Shutdown,
 }

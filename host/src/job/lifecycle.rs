@@ -33,7 +33,13 @@ pub(super) struct Environment {
 }
 
 /// Runs a job until it is final or the process shuts down.
-pub(super) fn run(job: &Arc<Job>, environment: &Environment, pipeline: &Pipeline, sender: &Sender<Message>, receiver: &Receiver<Message>) {
+pub(super) fn run(
+    job: &Arc<Job>,
+    environment: &Environment,
+    pipeline: &Pipeline,
+    sender: &Sender<Message>,
+    receiver: &Receiver<Message>,
+) {
     let mut attempt = 0;
     loop {
         attempt += 1;
@@ -51,10 +57,18 @@ pub(super) fn run(job: &Arc<Job>, environment: &Environment, pipeline: &Pipeline
 }
 
 /// Waits for the next attempt, or says how the job ends instead.
-fn retry(job: &Job, strategy: &RestartStrategy, attempt: u32, failure: &JobFailure, receiver: &Receiver<Message>) -> Option<AttemptEnd> {
+fn retry(
+    job: &Job,
+    strategy: &RestartStrategy,
+    attempt: u32,
+    failure: &JobFailure,
+    receiver: &Receiver<Message>,
+) -> Option<AttemptEnd> {
     let name = job.record().name;
     tracing::error!(job = %name, attempt, code = failure.code, "{}", failure.message);
-    let RestartStrategy::FixedDelay { attempts, delay } = strategy else { return Some(AttemptEnd::Failed(failure.clone())) };
+    let RestartStrategy::FixedDelay { attempts, delay } = strategy else {
+        return Some(AttemptEnd::Failed(failure.clone()));
+    };
     if attempt > *attempts {
         return Some(AttemptEnd::Failed(failure.clone()));
     }

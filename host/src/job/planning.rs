@@ -15,7 +15,9 @@ pub(super) fn resolve(pipeline: &Pipeline, components: &ComponentStore) -> Resul
     let mut resolved = BTreeMap::new();
     for node in &pipeline.nodes {
         if let NodeKind::Operator(operator) = &node.kind {
-            let view = components.find(&operator.component).map_err(|error| error.context(format!("operator `{}`", node.id)))?;
+            let view = components
+                .find(&operator.component)
+                .map_err(|error| error.context(format!("operator `{}`", node.id)))?;
             resolved.insert(node.id.clone(), view.sha256);
         }
     }
@@ -23,20 +25,32 @@ pub(super) fn resolve(pipeline: &Pipeline, components: &ComponentStore) -> Resul
 }
 
 /// The plan of a pipeline whose components are `resolved`. Starts nothing.
-pub(super) fn plan(pipeline: Pipeline, resolved: &BTreeMap<String, String>, components: &ComponentStore, base_dir: &Path) -> Result<Plan> {
+pub(super) fn plan(
+    pipeline: Pipeline,
+    resolved: &BTreeMap<String, String>,
+    components: &ComponentStore,
+    base_dir: &Path,
+) -> Result<Plan> {
     let mut functions = BTreeMap::new();
     for node in &pipeline.nodes {
         let NodeKind::Operator(operator) = &node.kind else { continue };
-        let sha256 = resolved.get(&node.id).ok_or_else(|| error::internal(format!("operator `{}` has no component", node.id)))?;
+        let sha256 = resolved
+            .get(&node.id)
+            .ok_or_else(|| error::internal(format!("operator `{}` has no component", node.id)))?;
         let component = components.load(sha256).map_err(|error| error.context(format!("operator `{}`", node.id)))?;
         let Some((index, description)) = component.description().function(&operator.function) else {
-            let known: Vec<&str> = component.description().functions.iter().map(|function| function.name.as_str()).collect();
-            let message = format!("operator `{}`: component `{}` has no function `{}`", node.id, operator.component, operator.function);
+            let known: Vec<&str> =
+                component.description().functions.iter().map(|function| function.name.as_str()).collect();
+            let message = format!(
+                "operator `{}`: component `{}` has no function `{}`",
+                node.id, operator.component, operator.function
+            );
             return Err(error::function_not_found(message).hint(format!("it has: {}", known.join(", "))));
         };
         let description = description.clone();
         let make = Arc::new(move |options: &GuestOptions| {
-            Box::new(Instance::new(component.clone(), index, options.limits, options.seed, options.fresh)) as Box<dyn crate::turn::Guest>
+            Box::new(Instance::new(component.clone(), index, options.limits, options.seed, options.fresh))
+                as Box<dyn crate::turn::Guest>
         });
         functions.insert(node.id.clone(), FunctionPlan { description, make });
     }

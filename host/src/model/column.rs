@@ -157,7 +157,10 @@ mod tests {
         assert_eq!(Column::from_parts(b"abc".to_vec(), vec![0, 1, 1, 3]).unwrap().value(2), b"bc");
         assert_eq!(Column::from_parts(vec![], vec![1, 1]), Err(ColumnDefect::FirstOffset(1)));
         assert_eq!(Column::from_parts(b"abc".to_vec(), vec![0, 3, 2]), Err(ColumnDefect::Decreasing { index: 2 }));
-        assert_eq!(Column::from_parts(b"abc".to_vec(), vec![0, 9]), Err(ColumnDefect::LastOffset { last: 9, bytes: 3 }));
+        assert_eq!(
+            Column::from_parts(b"abc".to_vec(), vec![0, 9]),
+            Err(ColumnDefect::LastOffset { last: 9, bytes: 3 })
+        );
         assert_eq!(Column::from_parts(b"abc".to_vec(), vec![]), Err(ColumnDefect::LastOffset { last: 0, bytes: 3 }));
     }
 

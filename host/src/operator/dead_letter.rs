@@ -63,8 +63,11 @@ impl Letter<'_> {
             backtrace: &self.fault.backtrace,
             position: self.position,
             timestamp: Some(self.timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP),
-            key: self.key.map(|key| std::str::from_utf8(key).map_or_else(|_| Bytes::Hex(hex::encode(key)), Bytes::Text)),
-            value: std::str::from_utf8(self.value).map_or_else(|_| Value::ValueHex(hex::encode(self.value)), Value::Value),
+            key: self
+                .key
+                .map(|key| std::str::from_utf8(key).map_or_else(|_| Bytes::Hex(hex::encode(key)), Bytes::Text)),
+            value: std::str::from_utf8(self.value)
+                .map_or_else(|_| Value::ValueHex(hex::encode(self.value)), Value::Value),
         };
         // Strings, numbers and lists of them always have a JSON form.
         serde_json::to_vec(&letter).unwrap_or_default()
@@ -80,7 +83,15 @@ mod tests {
     fn a_letter_tells_all_of_a_record_that_is_not_text() {
         let fault = Fault::new(FaultCode::GuestError, "not \"a\" number");
         let position = Position { subtask: 1, record: 7 };
-        let letter = Letter { operator: "parse", function: "f", fault: &fault, position, timestamp: 5, key: Some(b"k"), value: &[0xff, 1] };
+        let letter = Letter {
+            operator: "parse",
+            function: "f",
+            fault: &fault,
+            position,
+            timestamp: 5,
+            key: Some(b"k"),
+            value: &[0xff, 1],
+        };
         let letter: serde_json::Value = serde_json::from_slice(&letter.encode()).unwrap();
         let expected = serde_json::json!({
             "operator": "parse", "function": "f", "code": "guest-error", "message": "not \"a\" number", "backtrace": [],

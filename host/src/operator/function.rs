@@ -17,7 +17,10 @@ use crate::turn::{Failure, Guest, LogLevel, Turn};
 #[derive(Debug)]
 pub enum OperatorFailure {
     /// A record made the function fail, and the disposition is `fail`.
-    Fault { fault: Fault, position: Position },
+    Fault {
+        fault: Fault,
+        position: Position,
+    },
     Error(Error),
 }
 
@@ -85,7 +88,8 @@ impl FunctionOperator {
             } else {
                 let position = Position { subtask: self.turn.context.subtask, record: received + range.start as u64 };
                 let key = records.keys.as_ref().and_then(|keys| keys.distinct.iter().next());
-                let rejected = Rejected { value: records.values.value(0).to_vec(), timestamp: records.timestamps[0], fault };
+                let rejected =
+                    Rejected { value: records.values.value(0).to_vec(), timestamp: records.timestamps[0], fault };
                 self.dispose(rejected, position, key, outputs)?;
             }
         }
@@ -102,7 +106,11 @@ impl FunctionOperator {
     }
 
     /// One turn. A fault comes back; everything of it is undone then.
-    fn run_turn(&mut self, records: &Batch, outputs: &mut Vec<(usize, Batch)>) -> Result<Option<Fault>, OperatorFailure> {
+    fn run_turn(
+        &mut self,
+        records: &Batch,
+        outputs: &mut Vec<(usize, Batch)>,
+    ) -> Result<Option<Fault>, OperatorFailure> {
         self.turn.begin(records.keys.as_ref(), self.watermark, self.settings.clock.wall_ms());
         let result = self.guest.process(&mut self.turn, records);
         self.write_log();
@@ -156,11 +164,21 @@ impl FunctionOperator {
         for line in self.turn.log_lines() {
             let (message, record) = (&line.message, line.record);
             match line.level {
-                LogLevel::Trace => tracing::trace!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
-                LogLevel::Debug => tracing::debug!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
-                LogLevel::Info => tracing::info!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
-                LogLevel::Warn => tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
-                LogLevel::Error => tracing::error!(target: "guest", %job, %operator, %function, subtask, record, "{message}"),
+                LogLevel::Trace => {
+                    tracing::trace!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
+                }
+                LogLevel::Debug => {
+                    tracing::debug!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
+                }
+                LogLevel::Info => {
+                    tracing::info!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
+                }
+                LogLevel::Warn => {
+                    tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
+                }
+                LogLevel::Error => {
+                    tracing::error!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
+                }
             }
         }
     }

@@ -197,7 +197,9 @@ impl Chain {
     /// What the members show now.
     pub(super) fn stats(&mut self) -> Vec<MemberStats> {
         let stats = |member: &mut Member| match &mut member.kind {
-            MemberKind::Source(counters) | MemberKind::Sink { counters, .. } => MemberStats { counters: *counters, ..MemberStats::default() },
+            MemberKind::Source(counters) | MemberKind::Sink { counters, .. } => {
+                MemberStats { counters: *counters, ..MemberStats::default() }
+            }
             MemberKind::Function(operator) => {
                 let counters = operator.counters;
                 let turn = operator.turn();

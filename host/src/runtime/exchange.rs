@@ -52,7 +52,11 @@ impl EdgeWriter {
     }
 
     /// To all subtasks in turn.
-    pub(super) fn rebalance(senders: Vec<Sender<Element>>, batch: BatchSettings, cancel: Arc<AtomicBool>) -> EdgeWriter {
+    pub(super) fn rebalance(
+        senders: Vec<Sender<Element>>,
+        batch: BatchSettings,
+        cancel: Arc<AtomicBool>,
+    ) -> EdgeWriter {
         EdgeWriter { senders, partition: Partition::Rebalance { next: 0 }, batch, cancel, oldest_ns: None }
     }
 
@@ -91,7 +95,8 @@ impl EdgeWriter {
                 KeyOrigin::Emitted => batch.chosen_keys.as_ref().map(|keys| keys.value(index)),
             };
             let Some(key) = key else {
-                let fault = Fault::new(FaultCode::KeyMissing, "the record has no key where the operator's `key` looks for it");
+                let fault =
+                    Fault::new(FaultCode::KeyMissing, "the record has no key where the operator's `key` looks for it");
                 let rejected = Rejected { value: value.to_vec(), timestamp: batch.timestamps[index], fault };
                 send(&self.senders[0], &self.cancel, Element::Rejected(Box::new(rejected)))?;
                 continue;
@@ -211,7 +216,8 @@ mod tests {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| crossbeam_channel::unbounded()).unzip();
         let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10) };
         let extractor = KeyExtractor::compile(&KeySelector::Column(0), &Format::Csv(None)).unwrap();
-        let mut edge = EdgeWriter::keyed(senders, KeyOrigin::Extracted(Arc::new(extractor)), 13, settings, Arc::default());
+        let mut edge =
+            EdgeWriter::keyed(senders, KeyOrigin::Extracted(Arc::new(extractor)), 13, settings, Arc::default());
         let mut batch = Batch::default();
         for n in 0..100 {
             batch.push(format!("k{},{n}", n % 7).as_bytes(), n);
@@ -251,11 +257,15 @@ mod tests {
         let (sender, receiver) = crossbeam_channel::unbounded();
         let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
         let extractor = KeyExtractor::compile(&KeySelector::Column(1), &Format::Csv(None)).unwrap();
-        let mut edge = EdgeWriter::keyed(vec![sender], KeyOrigin::Extracted(Arc::new(extractor)), 128, settings, Arc::default());
+        let mut edge =
+            EdgeWriter::keyed(vec![sender], KeyOrigin::Extracted(Arc::new(extractor)), 128, settings, Arc::default());
         let mut batch = Batch::default();
         batch.push(b"only", 3);
         edge.write(batch, 0).unwrap();
         let Element::Rejected(rejected) = receiver.try_recv().unwrap() else { panic!("not rejected") };
-        assert_eq!((rejected.value.as_slice(), rejected.timestamp, rejected.fault.code), (&b"only"[..], 3, FaultCode::KeyMissing));
+        assert_eq!(
+            (rejected.value.as_slice(), rejected.timestamp, rejected.fault.code),
+            (&b"only"[..], 3, FaultCode::KeyMissing)
+        );
     }
 }

@@ -79,12 +79,18 @@ impl Execution {
             cancel: Arc::default(),
             shown: plan.pipeline.nodes.iter().map(|node| (node.id.clone(), Vec::new())).collect(),
         };
-        let mut channels: Vec<Channels> = plan.edges.iter().map(|edge| connect(plan, edge.from, edge.to, &edge.partition)).collect();
-        let count = plan.pipeline.checkpoint.records.map(|every| Arc::new(RecordCount { every, read: AtomicU64::new(0) }));
+        let mut channels: Vec<Channels> =
+            plan.edges.iter().map(|edge| connect(plan, edge.from, edge.to, &edge.partition)).collect();
+        let count =
+            plan.pipeline.checkpoint.records.map(|every| Arc::new(RecordCount { every, read: AtomicU64::new(0) }));
         for (index, chain) in plan.chains.iter().enumerate() {
             for subtask in 0..chain.parallelism {
                 let writers = writers(plan, index, subtask, &mut channels, &execution.cancel);
-                let receivers = chain.inputs.iter().flat_map(|&edge| std::mem::take(&mut channels[edge].receivers[subtask as usize])).collect();
+                let receivers = chain
+                    .inputs
+                    .iter()
+                    .flat_map(|&edge| std::mem::take(&mut channels[edge].receivers[subtask as usize]))
+                    .collect();
                 let shown: Vec<_> = chain.members.iter().map(|member| execution.show(member.node)).collect();
                 let input = if chain.inputs.is_empty() {
                     let (sender, receiver) = crossbeam_channel::unbounded();
@@ -93,13 +99,23 @@ impl Execution {
                 } else {
                     Begin::Gate(Gate::new(receivers))
                 };
-                let start = Start { plan: plan.clone(), options: options.clone(), chain: index, subtask, writers, shown, cancel: execution.cancel.clone() };
+                let start = Start {
+                    plan: plan.clone(),
+                    options: options.clone(),
+                    chain: index,
+                    subtask,
+                    writers,
+                    shown,
+                    cancel: execution.cancel.clone(),
+                };
                 let node = &plan.pipeline.nodes[chain.members[0].node].id;
                 let thread = std::thread::Builder::new()
                     .name(format!("{node}/{subtask}"))
                     .stack_size(STACK_BYTES)
                     .spawn(move || start.run(input))
-                    .map_err(|cause| error::internal(format!("no thread for subtask {subtask} of `{node}`: {cause}")))?;
+                    .map_err(|cause| {
+                        error::internal(format!("no thread for subtask {subtask} of `{node}`: {cause}"))
+                    })?;
                 execution.threads.push(thread);
             }
         }
@@ -147,7 +163,10 @@ impl Execution {
                 stats.counters.add(&shown.counters);
                 stats.state.entries += shown.state.entries;
                 stats.state.bytes += shown.state.bytes;
-                shown.metrics.iter().for_each(|(name, value)| *stats.metrics.entry(name.clone()).or_insert(0.0) += value);
+                shown
+                    .metrics
+                    .iter()
+                    .for_each(|(name, value)| *stats.metrics.entry(name.clone()).or_insert(0.0) += value);
             }
             stats
         };
@@ -178,7 +197,13 @@ fn connect(plan: &Plan, from: usize, to: usize, partition: &PartitionPlan) -> Ch
     channels
 }
 
-fn writers(plan: &Plan, chain: usize, subtask: u32, channels: &mut [Channels], cancel: &Arc<AtomicBool>) -> BTreeMap<usize, EdgeWriter> {
+fn writers(
+    plan: &Plan,
+    chain: usize,
+    subtask: u32,
+    channels: &mut [Channels],
+    cancel: &Arc<AtomicBool>,
+) -> BTreeMap<usize, EdgeWriter> {
     let batch = plan.pipeline.batch;
     let mut writers = BTreeMap::new();
     for (index, edge) in plan.edges.iter().enumerate().filter(|(_, edge)| edge.from == chain) {
@@ -222,8 +247,15 @@ impl Start {
             Ok(Ok(()) | Err(Ended::Cancelled)) => return,
             Ok(Err(Ended::Failed(failure))) => failure,
             Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-                SubtaskFailure::error(&node, subtask, error::internal(format!("a subtask panicked: {}", text.unwrap_or("no message"))))
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied());
+                SubtaskFailure::error(
+                    &node,
+                    subtask,
+                    error::internal(format!("a subtask panicked: {}", text.unwrap_or("no message"))),
+                )
             }
         };
         notify(Event::Failed(Box::new(failure)));
@@ -245,18 +277,34 @@ impl Start {
                     MemberKind::Source(counters)
                 }
                 NodeKind::Operator(operator) => {
-                    let opened = self.open_function(node, operator).map_err(|error| failed(node, self.subtask, error))?;
+                    let opened =
+                        self.open_function(node, operator).map_err(|error| failed(node, self.subtask, error))?;
                     MemberKind::Function(Box::new(opened))
                 }
                 NodeKind::Sink(config) => {
-                    let sink = connector::open_sink(config, &self.connector_context(node)).map_err(|error| failed(node, self.subtask, error))?;
-                    MemberKind::Sink { sink, counters: self.image(node).map(|image| image.counters).unwrap_or_default() }
+                    let sink = connector::open_sink(config, &self.connector_context(node))
+                        .map_err(|error| failed(node, self.subtask, error))?;
+                    MemberKind::Sink {
+                        sink,
+                        counters: self.image(node).map(|image| image.counters).unwrap_or_default(),
+                    }
                 }
             };
             members.push(Member { node: node.id.clone(), kind, routes: member.routes.clone() });
         }
-        let chain = Chain { subtask: self.subtask, members, edges: std::mem::take(&mut self.writers), clock: self.options.clock.clone() };
-        let mut subtask = Subtask { chain, cancel: self.cancel.clone(), notify: self.options.notify.clone(), shown: std::mem::take(&mut self.shown), shown_ns: 0 };
+        let chain = Chain {
+            subtask: self.subtask,
+            members,
+            edges: std::mem::take(&mut self.writers),
+            clock: self.options.clock.clone(),
+        };
+        let mut subtask = Subtask {
+            chain,
+            cancel: self.cancel.clone(),
+            notify: self.options.notify.clone(),
+            shown: std::mem::take(&mut self.shown),
+            shown_ns: 0,
+        };
         match (input, reader) {
             (Begin::Source(control, count), Some(reader)) => subtask.run_source(reader, control, count),
             (Begin::Gate(gate), _) => subtask.run_gate(gate),
@@ -301,9 +349,17 @@ impl Start {
     }
 
     fn open_function(&self, node: &Node, operator: &OperatorNode) -> Result<FunctionOperator> {
-        let function = self.plan.functions.get(&node.id).ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))?;
+        let function = self
+            .plan
+            .functions
+            .get(&node.id)
+            .ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))?;
         let pipeline = &self.plan.pipeline;
-        let guest = (function.make)(&GuestOptions { limits: operator.limits, seed: self.options.seed, fresh: pipeline.sandbox.fresh_instance });
+        let guest = (function.make)(&GuestOptions {
+            limits: operator.limits,
+            seed: self.options.seed,
+            fresh: pipeline.sandbox.fresh_instance,
+        });
         let context = TurnContext {
             operator: node.id.clone(),
             subtask: self.subtask,
@@ -322,7 +378,13 @@ impl Start {
                 _ => None,
             };
             let working_dir = self.options.working_dir.join(format!("{}-{}", node.id, self.subtask));
-            let options = StateOptions { backend: pipeline.state.backend, working_dir, layout: layout.clone(), max_parallelism: pipeline.max_parallelism, restore };
+            let options = StateOptions {
+                backend: pipeline.state.backend,
+                working_dir,
+                layout: layout.clone(),
+                max_parallelism: pipeline.max_parallelism,
+                restore,
+            };
             Turn::stateful(context, layout, state::open(options)?)
         };
         turn.limit_writes(operator.limits.output_bytes);

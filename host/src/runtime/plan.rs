@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::exchange::KeyOrigin;
-use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::connector::{self, Replay};
+use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
 use crate::manifest::{Format, Input, KeySelector, Limits, Node, NodeKind, Pipeline, Port, SinkConfig};
 use crate::sandbox::{Function, FunctionKind};
@@ -107,9 +107,11 @@ impl Plan {
     fn check_node(&mut self, node: &Node, base_dir: &Path) -> Result<Format> {
         match &node.kind {
             NodeKind::Source(source) => {
-                let format = connector::check_source(&source.connector, base_dir).map_err(|e| in_node("source", node, e))?;
+                let format =
+                    connector::check_source(&source.connector, base_dir).map_err(|e| in_node("source", node, e))?;
                 if let Some(selector) = &source.timestamp {
-                    let extractor = TimestampExtractor::compile(selector, &format).map_err(|e| in_node("source", node, e))?;
+                    let extractor =
+                        TimestampExtractor::compile(selector, &format).map_err(|e| in_node("source", node, e))?;
                     self.timestamps.insert(node.id.clone(), Arc::new(extractor));
                 }
                 if connector::replay(&source.connector) == Replay::No {
@@ -123,8 +125,11 @@ impl Plan {
             NodeKind::Operator(_) => {
                 let function = self.function(node)?;
                 if function.kind == FunctionKind::KeyedProcess && node.key.is_none() {
-                    return Err(error::manifest_key(format!("operator `{}` runs the keyed function `{}`, so it needs a `key`", node.id, function.name))
-                        .hint("key = { field = \"name\" }, { column = 0 }, \"value\" or \"emitted\""));
+                    return Err(error::manifest_key(format!(
+                        "operator `{}` runs the keyed function `{}`, so it needs a `key`",
+                        node.id, function.name
+                    ))
+                    .hint("key = { field = \"name\" }, { column = 0 }, \"value\" or \"emitted\""));
                 }
                 Ok(Format::Raw)
             }
@@ -137,11 +142,18 @@ impl Plan {
 
     fn function(&self, node: &Node) -> Result<&Function> {
         let plan = self.functions.get(&node.id);
-        plan.map(|plan| &plan.description).ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))
+        plan.map(|plan| &plan.description)
+            .ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))
     }
 
     /// Gives a node its chain, and connects its inputs.
-    fn place(&mut self, nodes: &[Node], index: usize, places: &[(usize, usize)], formats: &[Format]) -> Result<(usize, usize)> {
+    fn place(
+        &mut self,
+        nodes: &[Node],
+        index: usize,
+        places: &[(usize, usize)],
+        formats: &[Format],
+    ) -> Result<(usize, usize)> {
         let node = &nodes[index];
         let outputs = match &node.kind {
             NodeKind::Source(_) => 1,
@@ -167,7 +179,8 @@ impl Plan {
             let partition = match &node.key {
                 Some(KeySelector::Emitted) => PartitionPlan::Key(KeyOrigin::Emitted),
                 Some(selector) => {
-                    let extractor = KeyExtractor::compile(selector, &format).map_err(|e| in_node("operator", node, e))?;
+                    let extractor =
+                        KeyExtractor::compile(selector, &format).map_err(|e| in_node("operator", node, e))?;
                     PartitionPlan::Key(KeyOrigin::Extracted(Arc::new(extractor)))
                 }
                 None if upstream.parallelism == node.parallelism => PartitionPlan::Forward,
@@ -194,8 +207,15 @@ impl Plan {
                 Some(index) => index + 1,
                 None => {
                     let known: Vec<&str> = function.outputs.iter().skip(1).map(|port| port.name.as_str()).collect();
-                    return Err(error::manifest_unknown_input(format!("function `{}` of operator `{}` has no side output `{name}`", function.name, upstream.id))
-                        .hint(if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) }));
+                    return Err(error::manifest_unknown_input(format!(
+                        "function `{}` of operator `{}` has no side output `{name}`",
+                        function.name, upstream.id
+                    ))
+                    .hint(if known.is_empty() {
+                        "it has none".to_owned()
+                    } else {
+                        format!("it has: {}", known.join(", "))
+                    }));
                 }
             },
         };
@@ -214,7 +234,9 @@ impl Plan {
                 NodeKind::Source(source) if connector::replay(&source.connector) == Replay::No => {
                     less.push(format!("at-most-once from source `{}`, which cannot be replayed", node.id));
                 }
-                NodeKind::Sink(SinkConfig::Stdout) => less.push(format!("at-least-once to sink `{}`, which cannot take back what it wrote", node.id)),
+                NodeKind::Sink(SinkConfig::Stdout) => {
+                    less.push(format!("at-least-once to sink `{}`, which cannot take back what it wrote", node.id))
+                }
                 _ => {}
             }
         }

@@ -24,7 +24,10 @@ const WAIT_MAX: Duration = Duration::from_millis(50);
 /// What a subtask tells the job.
 pub enum Event {
     /// The subtask's parts of a checkpoint are fixed.
-    Acknowledged { checkpoint: u64, parts: Vec<SubtaskPart> },
+    Acknowledged {
+        checkpoint: u64,
+        parts: Vec<SubtaskPart>,
+    },
     /// A source subtask will give no more records. It goes on answering barriers.
     SourceEnded,
     /// The sources have read as many records as `checkpoint.records` says since the last time.
@@ -73,7 +76,9 @@ impl SubtaskFailure {
     }
 
     pub(super) fn fault(node: &str, subtask: u32, fault: Fault, position: Option<Position>) -> SubtaskFailure {
-        let at = position.map(|position| format!(" at record {} of subtask {}", position.record, position.subtask)).unwrap_or_default();
+        let at = position
+            .map(|position| format!(" at record {} of subtask {}", position.record, position.subtask))
+            .unwrap_or_default();
         let message = format!("operator `{node}`{at}: {}", fault.message);
         SubtaskFailure { node: node.to_owned(), subtask, code: fault.code.as_str(), message, fault: Some(fault) }
     }
@@ -160,7 +165,12 @@ impl Subtask {
     }
 
     /// Runs a chain that begins with a source, until its last barrier. Barriers come over `control`.
-    pub(super) fn run_source(&mut self, mut reader: SourceReader, control: Receiver<Barrier>, count: Option<Arc<RecordCount>>) -> Result<(), Ended> {
+    pub(super) fn run_source(
+        &mut self,
+        mut reader: SourceReader,
+        control: Receiver<Barrier>,
+        count: Option<Arc<RecordCount>>,
+    ) -> Result<(), Ended> {
         let mut ended = false;
         let mut wait = Duration::ZERO;
         loop {
@@ -182,8 +192,14 @@ impl Subtask {
     }
 
     /// Reads once. The result is how long nothing more can be expected.
-    fn read(&mut self, reader: &mut SourceReader, count: Option<&RecordCount>, ended: &mut bool) -> Result<Duration, Ended> {
-        let failed = |chain: &Chain, error| Ended::Failed(SubtaskFailure::error(&chain.members[0].node, chain.subtask, error));
+    fn read(
+        &mut self,
+        reader: &mut SourceReader,
+        count: Option<&RecordCount>,
+        ended: &mut bool,
+    ) -> Result<Duration, Ended> {
+        let failed =
+            |chain: &Chain, error| Ended::Failed(SubtaskFailure::error(&chain.members[0].node, chain.subtask, error));
         let (batch, poll) = reader.read().map_err(|error| failed(&self.chain, error))?;
         let records = batch.len() as u64;
         if records > 0 {

@@ -84,7 +84,8 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
         return Err(unsupported("declares timers"));
     }
     let described = |message: String| error::component_description(format!("function `{name}` {message}"));
-    let [input] = <[wit::Port; 1]>::try_from(function.inputs).map_err(|inputs| described(format!("has {} inputs, not one", inputs.len())))?;
+    let [input] = <[wit::Port; 1]>::try_from(function.inputs)
+        .map_err(|inputs| described(format!("has {} inputs, not one", inputs.len())))?;
     if function.outputs.is_empty() {
         return Err(described("describes no main output".into()));
     }
@@ -119,7 +120,9 @@ fn check_names<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Resul
         let plain = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(plain) {
             let shown: String = name.chars().take(40).collect();
-            return Err(error::component_description(format!("{what} {shown:?}: a name has 1 to {NAME_BYTES_MAX} letters, digits, - and _")));
+            return Err(error::component_description(format!(
+                "{what} {shown:?}: a name has 1 to {NAME_BYTES_MAX} letters, digits, - and _"
+            )));
         }
         if !seen.insert(name) {
             return Err(error::component_description(format!("the {what} `{name}` is described twice")));

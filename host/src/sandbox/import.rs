@@ -25,13 +25,20 @@ fn to_wit(column: &Column) -> WitColumn {
 }
 
 fn not_there(what: &str) -> wasmtime::Error {
-    Refusal::InvalidCall(format!("{what}: this version of the host does not have it, and the function did not declare it")).into()
+    Refusal::InvalidCall(format!(
+        "{what}: this version of the host does not have it, and the function did not declare it"
+    ))
+    .into()
 }
 
 impl GuestState {
     /// The turn; a refusal where there is none, as during `describe`.
     fn turn(&mut self) -> Result<&mut Turn, Refusal> {
-        if self.in_turn { Ok(&mut self.turn) } else { Err(Refusal::InvalidCall("imports cannot be called outside a turn".into())) }
+        if self.in_turn {
+            Ok(&mut self.turn)
+        } else {
+            Err(Refusal::InvalidCall("imports cannot be called outside a turn".into()))
+        }
     }
 }
 

@@ -20,7 +20,10 @@ pub(super) fn check_bytes(bytes: &[u8]) -> Result<()> {
             Err(error::component_core_module("it is a core WebAssembly module, not a component")
                 .hint("`cofferdam build` makes a component of a function project"))
         }
-        _ => Err(error::component_not_wasm(format!("it is not WebAssembly: its first bytes are {:02x?}", &bytes[..bytes.len().min(8)]))),
+        _ => Err(error::component_not_wasm(format!(
+            "it is not WebAssembly: its first bytes are {:02x?}",
+            &bytes[..bytes.len().min(8)]
+        ))),
     }
 }
 
@@ -31,12 +34,16 @@ pub(super) fn check_world(component: &Component) -> Result<()> {
     for (name, item) in kind.imports(engine) {
         let contract = name.strip_prefix(CONTRACT);
         let known = match contract {
-            Some(rest) => matches!(rest.split('@').next(), Some("types" | "state" | "timers" | "context" | "log" | "metrics")),
+            Some(rest) => {
+                matches!(rest.split('@').next(), Some("types" | "state" | "timers" | "context" | "log" | "metrics"))
+            }
             None => wasi::ALLOWED.iter().any(|prefix| name.starts_with(prefix)),
         };
         if contract.is_some() && !compatible(name) {
-            return Err(error::component_wrong_world(format!("it was built for `{name}`; this version has {CONTRACT_VERSION}"))
-                .hint("build it again with this version's SDK"));
+            return Err(error::component_wrong_world(format!(
+                "it was built for `{name}`; this version has {CONTRACT_VERSION}"
+            ))
+            .hint("build it again with this version's SDK"));
         }
         // A type import reaches nothing.
         if !known && !matches!(item.ty, ComponentItem::Type(_)) {
@@ -47,8 +54,10 @@ pub(super) fn check_world(component: &Component) -> Result<()> {
     let exports: Vec<&str> = kind.exports(engine).map(|(name, _)| name).collect();
     match exports.iter().find(|name| name.split('@').next() == Some(EXPORT)) {
         Some(name) if compatible(name) => Ok(()),
-        Some(name) => Err(error::component_wrong_world(format!("it was built for `{name}`; this version has {CONTRACT_VERSION}"))
-            .hint("build it again with this version's SDK")),
+        Some(name) => {
+            Err(error::component_wrong_world(format!("it was built for `{name}`; this version has {CONTRACT_VERSION}"))
+                .hint("build it again with this version's SDK"))
+        }
         None => Err(error::component_wrong_world(format!(
             "it does not export `{EXPORT}@{CONTRACT_VERSION}.0`; it exports {}",
             if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }

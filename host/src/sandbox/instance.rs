@@ -75,7 +75,8 @@ pub struct Instance {
 impl Instance {
     /// A guest that runs function `function` of the component. Nothing is instantiated before the first turn.
     pub fn new(component: Component, function: u32, limits: Limits, seed: u64, fresh: bool) -> Instance {
-        let outputs = component.description().functions.get(function as usize).map_or(1, |function| function.outputs.len());
+        let outputs =
+            component.description().functions.get(function as usize).map_or(1, |function| function.outputs.len());
         Instance { component, function, outputs, limits, seed, fresh, alive: None }
     }
 
@@ -104,10 +105,20 @@ impl Instance {
         let Alive { store, exports } = alive;
         arm(store, &self.limits);
         let returned = match &batch.keys {
-            Some(keys) => exports.cofferdam_function_function().call_process(&mut *store, self.function, 0, batch_param(batch, keys)),
+            Some(keys) => exports.cofferdam_function_function().call_process(
+                &mut *store,
+                self.function,
+                0,
+                batch_param(batch, keys),
+            ),
             None => {
                 let none = Keys::default();
-                exports.cofferdam_function_function().call_process(&mut *store, self.function, 0, batch_param(batch, &none))
+                exports.cofferdam_function_function().call_process(
+                    &mut *store,
+                    self.function,
+                    0,
+                    batch_param(batch, &none),
+                )
             }
         };
         match returned {
@@ -125,7 +136,8 @@ impl Instance {
 
     /// Guest bytes become batches, or a fault that says what is wrong with them.
     fn check_outputs(&self, outputs: Vec<types::Output>) -> Result<Vec<Output>, Fault> {
-        let invalid = |index: u32, what: String| Fault::new(FaultCode::InvalidOutput, format!("output {index}: {what}"));
+        let invalid =
+            |index: u32, what: String| Fault::new(FaultCode::InvalidOutput, format!("output {index}: {what}"));
         let mut bytes = 0usize;
         let mut checked = Vec::with_capacity(outputs.len());
         for output in outputs {
@@ -133,17 +145,26 @@ impl Instance {
             if index as usize >= self.outputs {
                 return Err(invalid(index, format!("the function has {} outputs", self.outputs)));
             }
-            let column = |column: types::ColumnResult| Column::from_parts(column.bytes, column.offsets).map_err(|defect| invalid(index, defect.to_string()));
+            let column = |column: types::ColumnResult| {
+                Column::from_parts(column.bytes, column.offsets).map_err(|defect| invalid(index, defect.to_string()))
+            };
             let values = column(output.values)?;
             let chosen_keys = output.keys.map(column).transpose()?;
-            bytes = bytes.saturating_add(values.bytes().len() + values.offsets().len() * 4 + output.timestamps.len() * 8);
+            bytes =
+                bytes.saturating_add(values.bytes().len() + values.offsets().len() * 4 + output.timestamps.len() * 8);
             if values.len() != output.timestamps.len() {
-                return Err(invalid(index, format!("{} values with {} timestamps", values.len(), output.timestamps.len())));
+                return Err(invalid(
+                    index,
+                    format!("{} values with {} timestamps", values.len(), output.timestamps.len()),
+                ));
             }
             if let Some(keys) = chosen_keys.as_ref().filter(|keys| keys.len() != values.len()) {
                 return Err(invalid(index, format!("{} values with {} keys", values.len(), keys.len())));
             }
-            checked.push(Output { index: index as usize, batch: Batch { values, timestamps: output.timestamps, chosen_keys, keys: None } });
+            checked.push(Output {
+                index: index as usize,
+                batch: Batch { values, timestamps: output.timestamps, chosen_keys, keys: None },
+            });
         }
         if bytes > self.limits.output_bytes {
             return Err(output_exceeded(&self.limits));
@@ -219,7 +240,10 @@ fn fuel(limits: &Limits) -> usize {
 }
 
 fn output_exceeded(limits: &Limits) -> Fault {
-    Fault::new(FaultCode::OutputExceeded, format!("the call hands over more than limits.output, {} bytes", limits.output_bytes))
+    Fault::new(
+        FaultCode::OutputExceeded,
+        format!("the call hands over more than limits.output, {} bytes", limits.output_bytes),
+    )
 }
 
 fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Limits) -> Failed {
@@ -234,7 +258,9 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
             let deadline = humantime::format_duration(limits.deadline);
             Fault::new(FaultCode::DeadlineExceeded, format!("the call ran longer than limits.deadline, {deadline}"))
         }
-        (_, Some(Trap::StackOverflow)) => Fault::new(FaultCode::StackOverflow, "the call nested deeper than the stack allows"),
+        (_, Some(Trap::StackOverflow)) => {
+            Fault::new(FaultCode::StackOverflow, "the call nested deeper than the stack allows")
+        }
         _ if memory_refused => {
             let message = format!("the component wanted more memory than limits.memory, {} bytes", limits.memory_bytes);
             Fault::new(FaultCode::MemoryExceeded, message)

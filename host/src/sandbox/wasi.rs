@@ -31,12 +31,16 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
     let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
-    poll.func_wrap("poll", |_: StoreContextMut<'_, GuestState>, _: (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
-        Err(waiting())
-    })?;
-    poll.func_wrap("[method]pollable.block", |_: StoreContextMut<'_, GuestState>, _: (Resource<DynPollable>,)| -> wasmtime::Result<()> {
-        Err(waiting())
-    })?;
+    poll.func_wrap(
+        "poll",
+        |_: StoreContextMut<'_, GuestState>, _: (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
+            Err(waiting())
+        },
+    )?;
+    poll.func_wrap(
+        "[method]pollable.block",
+        |_: StoreContextMut<'_, GuestState>, _: (Resource<DynPollable>,)| -> wasmtime::Result<()> { Err(waiting()) },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }
