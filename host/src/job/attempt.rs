@@ -8,8 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::checkpointing::{self, Base, ManifestHead, Pending, SavepointRequest, Schedule};
-use super::job::{Command, Job, failure_of};
 use super::lifecycle::{self, Environment, Message};
+use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::view::{CheckpointSummary, JobFailure, JobStatus, SavepointView};
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Verify};

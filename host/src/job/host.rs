@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use super::components::ComponentStore;
-use super::job::{Command, Job, failure_of};
 use super::lifecycle::{self, Environment};
+use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::record::{self, JobRecord};
 use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView};
