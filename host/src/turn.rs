@@ -218,8 +218,9 @@ impl Staged {
 
     fn get(&self, key: usize) -> (StagedChange, &[u8]) {
         match self.changes.get(key) {
+            // The buffer of an untouched key holds what an earlier turn left.
+            None | Some(StagedChange::None) => (StagedChange::None, &[]),
             Some(&change) => (change, &self.bytes[key]),
-            None => (StagedChange::None, &[]),
         }
     }
 
@@ -583,3 +584,7 @@ fn cut(mut text: String) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "turn_tests.rs"]
+mod tests;

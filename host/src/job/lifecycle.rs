@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::attempt::{self, AttemptEnd};
 use super::components::ComponentStore;
-use super::job::{Command, Job, failure_of};
+use super::live::{Command, Job, failure_of};
 use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::CheckpointManifest;
 use crate::clock::SharedClock;
