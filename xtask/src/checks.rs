@@ -15,7 +15,8 @@ pub const TEST_COMPONENTS: &[(&str, &str)] = &[
 /// features of what one command compiles, and what the SDK asks of shared dependencies would compile wasmtime anew.
 const HOST_CRATES: &[&str] =
     &["-p", "cofferdam", "-p", "cofferdam-tests", "-p", "late-flights-expected", "-p", "xtask"];
-const GUEST_CRATES: &[&str] = &["-p", "cofferdam-sdk", "-p", "cofferdam-sdk-macros", "-p", "late-flights"];
+const GUEST_CRATES: &[&str] =
+    &["-p", "cofferdam-sdk", "-p", "cofferdam-sdk-macros", "-p", "late-flights", "-p", "crossing"];
 
 #[derive(clap::Args)]
 pub struct TestArguments {
