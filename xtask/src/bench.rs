@@ -5,6 +5,9 @@ use anyhow::{Result, ensure};
 
 use crate::workspace::{self, Workspace, step};
 
+/// The components that benchmarks load: crate and folder.
+const COMPONENTS: &[(&str, &str)] = &[("crossing", "tests/guests/crossing")];
+
 #[derive(clap::Args)]
 pub struct Arguments {
     /// A file of host/benches, such as `crossing`.
@@ -20,10 +23,11 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure!(source.exists(), "there is no benchmark `{name}`: {} does not exist", source.display());
     let folder = workspace.place.target.join("bench");
     std::fs::create_dir_all(&folder)?;
-    workspace.build(&[])?;
+    workspace.build(COMPONENTS)?;
     step(&format!("bench {name}"), || {
         let mut command = workspace.cargo(&["bench", "-p", "cofferdam", "--bench", name, "--"]);
-        workspace::run(command.args(&arguments.arguments).env("COFFERDAM_BENCH_DIR", &folder))
+        command.args(&arguments.arguments).env("COFFERDAM_BENCH_DIR", &folder);
+        workspace::run(command.env("COFFERDAM_TEST_COMPONENTS", workspace.place.components()))
     })?;
     let report = folder.join(format!("{name}.json"));
     ensure!(report.exists(), "the benchmark wrote no {}", report.display());
