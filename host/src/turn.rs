@@ -532,6 +532,11 @@ impl Turn {
 
     /// See [`Turn::metric_add`].
     pub fn metric_set(&mut self, name: String, value: f64) -> Result<(), Refusal> {
+        if !value.is_finite() {
+            // JSON has no such number, and the job's record is JSON.
+            self.log(LogLevel::Warn, format!("metric `{}` not set: {value} is no finite number", cut(name)), None);
+            return Ok(());
+        }
         self.stage_metric(name, MetricChange::Set(value))
     }
 
@@ -575,11 +580,35 @@ fn replace_list<'a>(staged: &mut Staged, key: u32, elements: impl Iterator<Item 
     }
 }
 
-/// Cuts a guest's text at [`LOG_LINE_BYTES_MAX`].
-fn cut(mut text: String) -> String {
+/// A guest's text as the host keeps and shows it: cut at [`LOG_LINE_BYTES_MAX`], and without the control characters that
+/// would steer a terminal. Line breaks stay.
+pub(crate) fn cut(mut text: String) -> String {
     if text.len() > LOG_LINE_BYTES_MAX {
         text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
         text.push('…');
     }
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(steers) {
+        text = text.replace(steers, "\u{fffd}");
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_s_text_and_numbers_can_be_kept_and_shown() {
+        assert_eq!(cut("a\u{1b}[31mb\n\u{7}".into()), "a\u{fffd}[31mb\n\u{fffd}");
+        assert_eq!(cut("é".repeat(LOG_LINE_BYTES_MAX)).len(), LOG_LINE_BYTES_MAX + '…'.len_utf8());
+        let mut turn = Turn::stateless(TurnContext::default());
+        turn.begin(None, 0, 0);
+        for (name, value) in [("good", 1.5), ("nan", f64::NAN), ("infinite", f64::INFINITY)] {
+            turn.metric_set(name.into(), value).unwrap();
+        }
+        assert_eq!(turn.log_lines().len(), 2, "the author is told");
+        turn.commit().unwrap();
+        assert_eq!(turn.metrics(), &BTreeMap::from([("good".to_owned(), 1.5)]));
+    }
 }

@@ -6,6 +6,7 @@ use wasmtime::component::types::ComponentItem;
 
 use super::wasi;
 use crate::error::{self, Result};
+use crate::turn::cut;
 
 /// The interfaces of the contract, as far as this version has them.
 const CONTRACT: &str = "cofferdam:function/";
@@ -60,7 +61,7 @@ pub(super) fn check_world(component: &Component) -> Result<()> {
         }
         None => Err(error::component_wrong_world(format!(
             "it does not export `{EXPORT}@{CONTRACT_VERSION}.0`; it exports {}",
-            if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
+            if exports.is_empty() { "nothing".to_owned() } else { cut(exports.join(", ")) }
         ))
         .hint("export functions with cofferdam_sdk::export!")),
     }
