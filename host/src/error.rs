@@ -46,6 +46,8 @@ pub struct Error {
     /// What would be right, or what to do next.
     pub hint: Option<String>,
     pub location: Option<Location>,
+    /// The part of a pipeline that it is about: a node's id and a key of it, for finding its place in the manifest.
+    pub subject: Option<(String, &'static str)>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -57,7 +59,7 @@ macro_rules! codes {
         $(
             #[doc = concat!("An error with the code `", $code, "`.")]
             pub fn $name(message: impl Into<String>) -> Error {
-                Error { kind: ErrorKind::$kind, code: $code, message: message.into(), hint: None, location: None }
+                Error { kind: ErrorKind::$kind, code: $code, message: message.into(), hint: None, location: None, subject: None }
             }
         )*
     };
@@ -122,6 +124,12 @@ impl Error {
     /// Adds the place in the text that a person wrote.
     pub fn at(mut self, location: Location) -> Error {
         self.location = Some(location);
+        self
+    }
+
+    /// Names the part of a pipeline that it is about, where no part is named yet.
+    pub fn about(mut self, node: &str, key: &'static str) -> Error {
+        self.subject.get_or_insert_with(|| (node.to_owned(), key));
         self
     }
 

@@ -172,10 +172,18 @@ impl<'a> Run<'a> {
         self.server.take().context("the server was killed already")?.kill()
     }
 
-    /// Starts the server again; the checkpoint that the job goes on from, as far as the first answer tells.
+    /// Starts the server again, and waits until the job runs; the checkpoint that it goes on from.
     pub fn restart(&mut self) -> Result<Option<u64>> {
         let server = self.server.insert(Server::start(&self.place.cofferdam(), &self.plan.work_dir, &[])?);
-        Ok(server.api.job(&self.job)?["last_checkpoint"].as_u64())
+        let api = &server.api;
+        wait_until("the job is resumed", TIMEOUT, || {
+            let job = api.job(&self.job)?;
+            match job["status"].as_str() {
+                Some("RUNNING" | "FINISHED") => Ok(Some(job["restored_checkpoint"].as_u64())),
+                Some("FAILED") => bail!("the job failed: {}", job["failure"]),
+                _ => Ok(None),
+            }
+        })
     }
 
     /// Waits for the job's end; the committed lines of the sinks `delays` and `bad`, sorted.

@@ -11,6 +11,12 @@ pub const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("ungranted", "tests/guests/ungranted"),
 ];
 
+/// The crates around the host, and those around the SDK. They are compiled by commands of their own: Cargo unites the
+/// features of what one command compiles, and what the SDK asks of shared dependencies would compile wasmtime anew.
+const HOST_CRATES: &[&str] =
+    &["-p", "cofferdam", "-p", "cofferdam-tests", "-p", "late-flights-expected", "-p", "xtask"];
+const GUEST_CRATES: &[&str] = &["-p", "cofferdam-sdk", "-p", "cofferdam-sdk-macros", "-p", "late-flights"];
+
 #[derive(clap::Args)]
 pub struct TestArguments {
     /// For the loop of writing and trying: no lints, and a few crash runs in place of all.
@@ -26,9 +32,15 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
         lint(workspace)?;
     }
     workspace.build(TEST_COMPONENTS)?;
+    if arguments.arguments.is_empty() {
+        step("test the SDK and the examples", || run(workspace.cargo(&["test", "--release"]).args(GUEST_CRATES)))?;
+    }
     step("test", || {
-        let mut command = workspace.cargo(&["test", "--release", "--workspace"]);
-        command.args(&arguments.arguments).env("COFFERDAM_TEST_COMPONENTS", workspace.place.components());
+        let mut command = workspace.cargo(&["test", "--release"]);
+        command
+            .args(HOST_CRATES)
+            .args(&arguments.arguments)
+            .env("COFFERDAM_TEST_COMPONENTS", workspace.place.components());
         if arguments.fast {
             command.env("COFFERDAM_CRASH_RUNS", "1");
         }
@@ -41,10 +53,12 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
     step("tidy", || {
         run(&mut workspace.cargo(&["test", "--quiet", "--release", "-p", "cofferdam-tests", "--test", "tidy"]))
     })?;
-    step("clippy", || {
-        let targets = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
-        run(&mut workspace.cargo(&targets))
-    })?;
+    for crates in [HOST_CRATES, GUEST_CRATES] {
+        step("clippy", || {
+            let mut command = workspace.cargo(&["clippy", "--release", "--all-targets"]);
+            run(command.args(crates).args(["--", "-D", "warnings"]))
+        })?;
+    }
     if !succeeds(&mut workspace.cargo(&["deny", "--version"])) {
         eprintln!(
             "==> cargo-deny is not installed, so licences and sources are not checked. Next: cargo install --locked cargo-deny"

@@ -130,7 +130,7 @@ impl From<Problem> for Error {
         };
         let location =
             problem.location.map(|place| Location { file: place.file, line: place.line, column: place.column });
-        Error { kind, code, message, hint: problem.hint, location }
+        Error { kind, code, message, hint: problem.hint, location, subject: None }
     }
 }
 

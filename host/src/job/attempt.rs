@@ -8,8 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::checkpointing::{self, Base, ManifestHead, Pending, SavepointRequest, Schedule};
-use super::job::{Command, Job, failure_of};
 use super::lifecycle::{self, Environment, Message};
+use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::view::{CheckpointSummary, JobFailure, JobStatus, SavepointView};
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Verify};
@@ -96,7 +96,11 @@ impl Attempt {
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
         recover_sinks(&committers, pipeline, &restored)?;
         let own = restored.manifest.clone().filter(|_| restored.own);
-        job.show(|record| record.last_checkpoint = own.as_ref().map(|manifest| manifest.checkpoint_id));
+        let restored_checkpoint = restored.manifest.as_ref().map(|manifest| manifest.checkpoint_id);
+        job.show(|record| {
+            record.last_checkpoint = own.as_ref().map(|manifest| manifest.checkpoint_id);
+            record.restored_checkpoint = restored_checkpoint;
+        });
         if own.as_ref().is_some_and(|manifest| manifest.kind == CheckpointKind::Final) {
             return Ok(Started::Finished);
         }
@@ -361,7 +365,7 @@ fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: 
     let newest = storage.newest_usable(&record.id, verify)?;
     if let Some((manifest, skipped)) = newest {
         for skipped in &skipped {
-            tracing::warn!(job = %record.name, checkpoint = %skipped.path, "checkpoint passed over: {}", skipped.why);
+            tracing::warn!(job = %record.name, checkpoint = %skipped.path, code = "checkpoint-corrupt", "checkpoint passed over: {}", skipped.why);
             job.show(|record| record.warnings.push(format!("{} was passed over: {}", skipped.path, skipped.why)));
         }
         tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");

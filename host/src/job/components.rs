@@ -73,18 +73,15 @@ impl ComponentStore {
                 "the uploaded bytes do not have the SHA-256 that was computed on the way",
             ));
         }
+        // Looked at before anything is compiled, and again below, since another upload may come in between.
+        check_free(&self.known.lock(), &sha256, name.as_deref())?;
         let component = {
             // One at a time: compiling takes memory, and anybody may upload much at once.
             let _turn = self.uploading.lock();
             self.sandbox.load(&bytes)?
         };
         let mut known = self.known.lock();
-        if let Some(name) = &name
-            && let Some(other) = known.values().find(|view| view.sha256 != sha256 && view.names.contains(name))
-        {
-            return Err(error::component_name_taken(format!("`{name}` is the component sha256:{}", other.sha256))
-                .hint("a version never changes: push under the next one"));
-        }
+        check_free(&known, &sha256, name.as_deref())?;
         let mut view = match known.get(&sha256) {
             Some(view) => view.clone(),
             None => {
@@ -177,6 +174,16 @@ impl ComponentStore {
         known.remove(sha256);
         self.loaded.lock().remove(sha256);
         fs::remove_file(self.path(sha256, "wasm")).map_err(failed)
+    }
+}
+
+/// Refuses a name that another component has.
+fn check_free(known: &BTreeMap<String, ComponentView>, sha256: &str, name: Option<&str>) -> Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    match known.values().find(|view| view.sha256 != sha256 && view.names.iter().any(|other| other == name)) {
+        Some(other) => Err(error::component_name_taken(format!("`{name}` is the component sha256:{}", other.sha256))
+            .hint("a version never changes: push under the next one")),
+        None => Ok(()),
     }
 }
 

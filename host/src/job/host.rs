@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use super::components::ComponentStore;
-use super::job::{Command, Job, failure_of};
 use super::lifecycle::{self, Environment};
+use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::record::{self, JobRecord};
 use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView};
@@ -101,6 +101,10 @@ impl Host {
         for job in open {
             let record = job.record();
             tracing::info!(job = %record.name, id = %record.id, "resuming");
+            job.show(|record| {
+                record.status = JobStatus::Created;
+                record.restored_checkpoint = None;
+            });
             let started =
                 Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(&job, pipeline));
             if record.status == JobStatus::Cancelling {
@@ -163,8 +167,10 @@ impl Host {
         let base_dir = submission.base_dir.unwrap_or_else(|| ".".into());
         let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
         self.check_name(&pipeline.name)?;
-        let components = planning::resolve(&pipeline, &environment.components)?;
-        let plan = planning::plan(pipeline.clone(), &components, &environment.components, &base_dir)?;
+        let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
+        let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
+        let plan =
+            planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
         let from_savepoint =
             submission.from_savepoint.map(|path| self.check_savepoint(&path, &pipeline, &base_dir)).transpose()?;
         let id = format!("{:016x}", clock::random_u64());
@@ -188,6 +194,7 @@ impl Host {
             state_bytes: 0,
             state_entries: 0,
             last_checkpoint: None,
+            restored_checkpoint: None,
         };
         let dir = options.data_dir.join("jobs").join(&id);
         let job = Arc::new(Job::new(dir.clone(), record));

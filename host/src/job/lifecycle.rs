@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::attempt::{self, AttemptEnd};
 use super::components::ComponentStore;
-use super::job::{Command, Job, failure_of};
+use super::live::{Command, Job, failure_of};
 use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointManifest, CheckpointStorage};
 use crate::clock::SharedClock;

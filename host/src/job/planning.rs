@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::components::ComponentStore;
-use crate::error::{self, Result};
-use crate::manifest::{NodeKind, Pipeline};
+use crate::error::{self, Error, Result};
+use crate::manifest::{self, NodeKind, Pipeline};
 use crate::runtime::{FunctionPlan, GuestOptions, Plan};
 use crate::sandbox::Instance;
 
@@ -17,7 +17,7 @@ pub(super) fn resolve(pipeline: &Pipeline, components: &ComponentStore) -> Resul
         if let NodeKind::Operator(operator) = &node.kind {
             let view = components
                 .find(&operator.component)
-                .map_err(|error| error.context(format!("operator `{}`", node.id)))?;
+                .map_err(|error| error.context(format!("operator `{}`", node.id)).about(&node.id, "component"))?;
             resolved.insert(node.id.clone(), view.sha256);
         }
     }
@@ -45,7 +45,9 @@ pub(super) fn plan(
                 "operator `{}`: component `{}` has no function `{}`",
                 node.id, operator.component, operator.function
             );
-            return Err(error::function_not_found(message).hint(format!("it has: {}", known.join(", "))));
+            return Err(error::function_not_found(message)
+                .hint(format!("it has: {}", known.join(", ")))
+                .about(&node.id, "function"));
         };
         let description = description.clone();
         let make = Arc::new(move |options: &GuestOptions| {
@@ -55,4 +57,13 @@ pub(super) fn plan(
         functions.insert(node.id.clone(), FunctionPlan { description, make });
     }
     Plan::new(pipeline, functions, base_dir)
+}
+
+/// Gives an error the place in the manifest of what it is about.
+pub(super) fn locate(error: Error, manifest: &str, file_name: &str) -> Error {
+    let place = error.subject.as_ref().and_then(|(node, key)| manifest::locate(manifest, file_name, node, key));
+    match (&error.location, place) {
+        (None, Some(place)) => error.at(place),
+        _ => error,
+    }
 }

@@ -36,6 +36,8 @@ pub(super) struct JobRecord {
     pub(super) state_bytes: u64,
     pub(super) state_entries: u64,
     pub(super) last_checkpoint: Option<u64>,
+    #[serde(default)]
+    pub(super) restored_checkpoint: Option<u64>,
 }
 
 fn failed(path: &Path, cause: impl std::fmt::Display) -> error::Error {

@@ -48,6 +48,8 @@ pub struct JobSummary {
     pub records_in: u64,
     /// The newest complete checkpoint.
     pub last_checkpoint: Option<u64>,
+    /// The checkpoint that the subtasks began with; none where they began from the start, or are not up yet.
+    pub restored_checkpoint: Option<u64>,
 }
 
 /// A job with everything that the API shows of it.

@@ -10,6 +10,8 @@ mod parse;
 mod parse_tests;
 mod reader;
 
+pub use parse::locate;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

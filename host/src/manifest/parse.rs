@@ -11,7 +11,7 @@ use super::reader::{Item, Section, Text};
 use super::{
     BatchSettings, CheckpointSettings, Pipeline, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
 };
-use crate::error::{Error, Result, manifest_invalid, manifest_parallelism, manifest_syntax};
+use crate::error::{Error, Location, Result, manifest_invalid, manifest_parallelism, manifest_syntax};
 use crate::model::{MAX_PARALLELISM_LIMIT, default_max_parallelism};
 
 const NAME_CHARS_MAX: usize = 64;
@@ -44,6 +44,18 @@ impl Pipeline {
         top.check_keys(TOP_KEYS)?;
         pipeline(&text, &top)
     }
+}
+
+/// The place of a node's key in a manifest that parses, or of the node where it has no such key.
+pub fn locate(text: &str, file_name: &str, node: &str, key: &str) -> Option<Location> {
+    let text = Text { file: file_name, text };
+    let document = DeTable::parse(text.text).ok()?;
+    let kinds =
+        ["source", "operator", "sink"].iter().filter_map(|kind| document.get_ref().get(*kind)?.get_ref().as_table());
+    let (name, table) = kinds.filter_map(|nodes| nodes.get_key_value(node)).next()?;
+    let span =
+        table.get_ref().as_table().and_then(|table| table.get(key)).map_or_else(|| name.span(), |value| value.span());
+    Some(text.location(&span))
 }
 
 fn syntax_error(text: &Text<'_>, error: &toml::de::Error) -> Error {

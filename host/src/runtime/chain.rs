@@ -63,7 +63,7 @@ impl Chain {
     }
 
     /// Takes records that a source read.
-    pub(super) fn from_source(&mut self, batch: Batch, counters: Counters) -> Result<(), Ended> {
+    pub(super) fn accept(&mut self, batch: Batch, counters: Counters) -> Result<(), Ended> {
         if let Some(Member { kind: MemberKind::Source(shown), .. }) = self.members.first_mut() {
             *shown = counters;
         }

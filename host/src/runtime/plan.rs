@@ -114,11 +114,11 @@ impl Plan {
     fn check_node(&mut self, node: &Node, base_dir: &Path) -> Result<Format> {
         match &node.kind {
             NodeKind::Source(source) => {
-                let format =
-                    connector::check_source(&source.connector, base_dir).map_err(|e| in_node("source", node, e))?;
+                let format = connector::check_source(&source.connector, base_dir)
+                    .map_err(|e| in_node("source", node, "path", e))?;
                 if let Some(selector) = &source.timestamp {
-                    let extractor =
-                        TimestampExtractor::compile(selector, &format).map_err(|e| in_node("source", node, e))?;
+                    let extractor = TimestampExtractor::compile(selector, &format)
+                        .map_err(|e| in_node("source", node, "timestamp", e))?;
                     self.timestamps.insert(node.id.clone(), Arc::new(extractor));
                 }
                 if connector::replay(&source.connector) == Replay::No {
@@ -136,12 +136,13 @@ impl Plan {
                         "operator `{}` runs the keyed function `{}`, so it needs a `key`",
                         node.id, function.name
                     ))
-                    .hint("key = { field = \"name\" }, { column = 0 }, \"value\" or \"emitted\""));
+                    .hint("key = { field = \"name\" }, { column = 0 }, \"value\" or \"emitted\"")
+                    .about(&node.id, "function"));
                 }
                 Ok(Format::Raw)
             }
             NodeKind::Sink(sink) => {
-                connector::check_sink(sink, base_dir).map_err(|e| in_node("sink", node, e))?;
+                connector::check_sink(sink, base_dir).map_err(|e| in_node("sink", node, "path", e))?;
                 Ok(Format::Raw)
             }
         }
@@ -187,7 +188,7 @@ impl Plan {
                 Some(KeySelector::Emitted) => PartitionPlan::Key(KeyOrigin::Emitted),
                 Some(selector) => {
                     let extractor =
-                        KeyExtractor::compile(selector, &format).map_err(|e| in_node("operator", node, e))?;
+                        KeyExtractor::compile(selector, &format).map_err(|e| in_node("operator", node, "key", e))?;
                     PartitionPlan::Key(KeyOrigin::Extracted(Arc::new(extractor)))
                 }
                 None if upstream.parallelism == node.parallelism => PartitionPlan::Forward,
@@ -275,8 +276,8 @@ impl Plan {
     }
 }
 
-fn in_node(what: &str, node: &Node, error: error::Error) -> error::Error {
-    error.context(format!("{what} `{}`", node.id))
+fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {
+    error.context(format!("{what} `{}`", node.id)).about(&node.id, key)
 }
 
 #[cfg(test)]

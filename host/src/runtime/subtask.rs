@@ -197,7 +197,7 @@ impl Subtask {
         let (batch, poll) = reader.read().map_err(|error| failed(&self.chain, error))?;
         let records = batch.len() as u64;
         if records > 0 {
-            self.chain.from_source(batch, reader.counters)?;
+            self.chain.accept(batch, reader.counters)?;
             if let Some(watermark) = reader.due_watermark() {
                 self.chain.watermark(watermark)?;
             }

@@ -27,10 +27,9 @@ impl Sandbox {
     /// Checks, compiles and describes a component. Compiled code comes from the cache where it is there. Every refusal
     /// is one of the `component-` errors, and leaves nothing behind.
     pub fn load(&self, bytes: &[u8]) -> Result<Component> {
-        inspect::check_bytes(bytes)?;
+        inspect::check(bytes)?;
         let component = component::Component::from_binary(&self.engine, bytes)
             .map_err(|cause| error::component_invalid(format!("it does not compile: {cause:#}")))?;
-        inspect::check_world(&component)?;
         let wrong_world = |cause: wasmtime::Error| error::component_wrong_world(format!("{cause:#}"));
         let pre = self.linker.instantiate_pre(&component).map_err(wrong_world)?;
         let pre = WorldPre::new(pre).map_err(wrong_world)?;

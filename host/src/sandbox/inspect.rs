@@ -1,11 +1,9 @@
 //! First look at uploaded bytes: what they are, and what they import, before anything is compiled.
 
-use wasmparser::{Encoding, Parser, Payload};
-use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
+use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 
 use super::wasi;
-use crate::error::{self, Result};
+use crate::error::{self, Error, Result};
 use crate::turn::cut;
 
 /// The interfaces of the contract, as far as this version has them.
@@ -13,58 +11,81 @@ const CONTRACT: &str = "cofferdam:function/";
 const CONTRACT_VERSION: &str = "0.1";
 const EXPORT: &str = "cofferdam:function/function";
 
-/// Refuses what is not a component, from its first bytes on.
-pub(super) fn check_bytes(bytes: &[u8]) -> Result<()> {
-    match Parser::new(0).parse_all(bytes).next() {
-        Some(Ok(Payload::Version { encoding: Encoding::Component, .. })) => Ok(()),
-        Some(Ok(Payload::Version { encoding: Encoding::Module, .. })) => {
-            Err(error::component_core_module("it is a core WebAssembly module, not a component")
-                .hint("`cofferdam build` makes a component of a function project"))
+/// Refuses bytes that are no component, one that imports what it is not granted, and one that does not export the
+/// contract. Reads only; nothing is compiled.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let mut depth = 0usize;
+    let mut exports = Vec::new();
+    for (at, payload) in Parser::new(0).parse_all(bytes).enumerate() {
+        let payload = match (at, payload) {
+            (0, Err(_)) => return Err(not_wasm(bytes)),
+            (_, Err(cause)) => return Err(error::component_invalid(format!("it is not valid WebAssembly: {cause}"))),
+            (_, Ok(payload)) => payload,
+        };
+        match payload {
+            Payload::Version { encoding: Encoding::Module, .. } if at == 0 => {
+                return Err(error::component_core_module("it is a core WebAssembly module, not a component")
+                    .hint("`cofferdam build` makes a component of a function project"));
+            }
+            // Modules and components within have imports of their own, which the outer one satisfies.
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    let import = import.map_err(|cause| error::component_invalid(cause.to_string()))?;
+                    check_import(import.name.name, matches!(import.ty, ComponentTypeRef::Type(_)))?;
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    exports.push(export.map_err(|cause| error::component_invalid(cause.to_string()))?.name.name);
+                }
+            }
+            _ => {}
         }
-        _ => Err(error::component_not_wasm(format!(
-            "it is not WebAssembly: its first bytes are {:02x?}",
-            &bytes[..bytes.len().min(8)]
-        ))),
+    }
+    check_exports(&exports)
+}
+
+fn not_wasm(bytes: &[u8]) -> Error {
+    let first = bytes.get(..8).unwrap_or(bytes);
+    error::component_not_wasm(format!("it is not WebAssembly: its first bytes are {first:02x?}"))
+}
+
+fn check_import(name: &str, is_type: bool) -> Result<()> {
+    let known = match name.strip_prefix(CONTRACT) {
+        Some(_) if !compatible(name) => return Err(other_version(name)),
+        Some(rest) => {
+            matches!(rest.split('@').next(), Some("types" | "state" | "timers" | "context" | "log" | "metrics"))
+        }
+        // A type reaches nothing.
+        None => is_type || wasi::ALLOWED.iter().any(|prefix| name.starts_with(prefix)),
+    };
+    if known {
+        return Ok(());
+    }
+    Err(error::component_import_denied(format!("it imports `{name}`, which is not granted")).hint(
+        "a function reaches the interfaces of cofferdam:function, and an empty WASI: cli, clocks, filesystem, io, random",
+    ))
+}
+
+fn check_exports(exports: &[&str]) -> Result<()> {
+    match exports.iter().find(|name| name.split('@').next() == Some(EXPORT)) {
+        Some(name) if compatible(name) => Ok(()),
+        Some(name) => Err(other_version(name)),
+        None => {
+            let found = if exports.is_empty() { "nothing".to_owned() } else { cut(exports.join(", ")) };
+            Err(error::component_wrong_world(format!(
+                "it does not export `{EXPORT}@{CONTRACT_VERSION}.0`; it exports {found}"
+            ))
+            .hint("export functions with cofferdam_sdk::export!"))
+        }
     }
 }
 
-/// Refuses a component that imports what it is not granted, or does not export the contract.
-pub(super) fn check_world(component: &Component) -> Result<()> {
-    let kind = component.component_type();
-    let engine = component.engine();
-    for (name, item) in kind.imports(engine) {
-        let contract = name.strip_prefix(CONTRACT);
-        let known = match contract {
-            Some(rest) => {
-                matches!(rest.split('@').next(), Some("types" | "state" | "timers" | "context" | "log" | "metrics"))
-            }
-            None => wasi::ALLOWED.iter().any(|prefix| name.starts_with(prefix)),
-        };
-        if contract.is_some() && !compatible(name) {
-            return Err(error::component_wrong_world(format!(
-                "it was built for `{name}`; this version has {CONTRACT_VERSION}"
-            ))
-            .hint("build it again with this version's SDK"));
-        }
-        // A type import reaches nothing.
-        if !known && !matches!(item.ty, ComponentItem::Type(_)) {
-            return Err(error::component_import_denied(format!("it imports `{name}`, which is not granted"))
-                .hint("a function reaches the interfaces of cofferdam:function, and an empty WASI: cli, clocks, filesystem, io, random"));
-        }
-    }
-    let exports: Vec<&str> = kind.exports(engine).map(|(name, _)| name).collect();
-    match exports.iter().find(|name| name.split('@').next() == Some(EXPORT)) {
-        Some(name) if compatible(name) => Ok(()),
-        Some(name) => {
-            Err(error::component_wrong_world(format!("it was built for `{name}`; this version has {CONTRACT_VERSION}"))
-                .hint("build it again with this version's SDK"))
-        }
-        None => Err(error::component_wrong_world(format!(
-            "it does not export `{EXPORT}@{CONTRACT_VERSION}.0`; it exports {}",
-            if exports.is_empty() { "nothing".to_owned() } else { cut(exports.join(", ")) }
-        ))
-        .hint("export functions with cofferdam_sdk::export!")),
-    }
+fn other_version(name: &str) -> Error {
+    error::component_wrong_world(format!("it was built for `{name}`; this version has {CONTRACT_VERSION}"))
+        .hint("build it again with this version's SDK")
 }
 
 /// Before 1.0 a minor version is a contract of its own.

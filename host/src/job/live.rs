@@ -176,6 +176,7 @@ fn summary(record: &JobRecord) -> JobSummary {
         restarts: record.restarts,
         records_in: sources.map(|source| source.records_in).sum(),
         last_checkpoint: record.last_checkpoint,
+        restored_checkpoint: record.restored_checkpoint,
     }
 }
 
