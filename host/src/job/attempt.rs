@@ -358,6 +358,15 @@ impl Attempt {
     }
 }
 
+/// Of a job that is cancelled between two attempts: its sinks are put right as for one more, which never comes.
+pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipeline) -> Result<()> {
+    let record = job.record();
+    let storage = environment.storage(pipeline, &record.base_dir)?;
+    let restored = restore(job, &storage, pipeline, 2)?;
+    let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &environment.clock);
+    recover_sinks(&committers, pipeline, &restored)
+}
+
 fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: u32) -> Result<Restored> {
     let record = job.record();
     // Within one process nothing but the disk can have damaged a file since it was written.
@@ -366,7 +375,12 @@ fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: 
     if let Some((manifest, skipped)) = newest {
         for skipped in &skipped {
             tracing::warn!(job = %record.name, checkpoint = %skipped.path, code = "checkpoint-corrupt", "checkpoint passed over: {}", skipped.why);
-            job.show(|record| record.warnings.push(format!("{} was passed over: {}", skipped.path, skipped.why)));
+            let warning = format!("{} was passed over: {}", skipped.path, skipped.why);
+            job.show(|record| {
+                if !record.warnings.contains(&warning) {
+                    record.warnings.push(warning);
+                }
+            });
         }
         tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");
         checkpointing::check_fits(&manifest, pipeline)?;

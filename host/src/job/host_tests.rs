@@ -136,6 +136,25 @@ fn a_savepoint_that_fails_with_its_attempt_is_answered_while_the_job_goes_on() {
 }
 
 #[test]
+fn a_cancel_between_two_attempts_leaves_nothing_prepared() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "[restart]\ndelay = \"1h\"");
+    // The sink prepares its part, but the savepoint's manifest cannot be written.
+    let storage = subject.folder.path().join("data/checkpoints");
+    fs::remove_dir_all(&storage).unwrap();
+    fs::write(&storage, "in the way").unwrap();
+    let request = host.trigger_savepoint(&id).unwrap();
+    assert_eq!(answer(&host, &id, &request).status, "failed");
+    wait(&host, &id, |job| job.summary.status == JobStatus::Restarting);
+    fs::remove_file(&storage).unwrap();
+    assert_eq!(in_pending(&subject.out()), 1);
+    host.cancel(&id).unwrap();
+    wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
+    assert_eq!(in_pending(&subject.out()), 0);
+}
+
+#[test]
 fn a_damaged_record_does_not_keep_the_other_jobs_down() {
     let subject = Subject::new();
     let host = subject.open();

@@ -69,9 +69,13 @@ fn run_attempts(
         attempt += 1;
         let end = attempt::run(job, environment, pipeline, attempt, sender, receiver);
         let AttemptEnd::Failed(failure) = end else { return end };
-        if let Some(end) = retry(job, &pipeline.restart, attempt, &failure, receiver) {
-            return end;
+        let Some(end) = retry(job, &pipeline.restart, attempt, &failure, receiver) else { continue };
+        if matches!(end, AttemptEnd::Cancelled)
+            && let Err(error) = attempt::settle_sinks(job, environment, pipeline)
+        {
+            tracing::warn!("what the sinks had prepared could not be removed: {error}");
         }
+        return end;
     }
 }
 
