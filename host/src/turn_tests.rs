@@ -1,0 +1,160 @@
+//! Both forms of every state call see the same turn, over both backends; what is not committed leaves no trace.
+
+use super::*;
+use crate::manifest::StateBackendKind;
+use crate::model::{group_of_key, hash_key};
+use crate::state::{self, StateDescription, StateOptions};
+
+const VALUE: u32 = 0;
+const LIST: u32 = 1;
+
+fn turn(backend: StateBackendKind, dir: &std::path::Path) -> Turn {
+    let description =
+        |name: &str, kind| StateDescription { name: name.into(), kind, codec: "raw".into(), schema: "raw".into() };
+    let layout = vec![description("value", StateKind::Value), description("list", StateKind::List)];
+    let options = StateOptions {
+        backend,
+        working_dir: dir.join("state"),
+        layout: layout.clone(),
+        max_parallelism: 128,
+        restore: None,
+    };
+    Turn::stateful(TurnContext::default(), layout, state::open(options).unwrap())
+}
+
+fn keys(names: &[&str]) -> Arc<Keys> {
+    Arc::new(Keys {
+        distinct: names.iter().collect(),
+        groups: names.iter().map(|name| group_of_key(hash_key(name.as_bytes()), 128)).collect(),
+        key_of: (0..names.len() as u32).collect(),
+    })
+}
+
+fn each_backend(test: impl Fn(&mut Turn)) {
+    for backend in [StateBackendKind::Memory, StateBackendKind::RocksDb] {
+        let dir = tempfile::tempdir().unwrap();
+        test(&mut turn(backend, dir.path()));
+    }
+}
+
+fn column(values: &[&str]) -> Column {
+    values.iter().collect()
+}
+
+/// Values by the form for one key and by the vectorised one, which must agree.
+fn values(turn: &mut Turn, keys: u32) -> Vec<Option<String>> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let one_by_one: Vec<_> = (0..keys).map(|key| turn.value_get(VALUE, key).unwrap().map(text)).collect();
+    let all = turn.value_load(VALUE).unwrap();
+    let at_once: Vec<_> =
+        all.values.iter().zip(&all.present).map(|(value, &present)| present.then(|| text(value.to_vec()))).collect();
+    assert_eq!(one_by_one, at_once);
+    at_once
+}
+
+fn lists(turn: &mut Turn, keys: u32) -> Vec<Vec<String>> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let one_by_one: Vec<Vec<String>> =
+        (0..keys).map(|key| turn.list_get(LIST, key).unwrap().iter().map(text).collect()).collect();
+    let (elements, ends) = turn.list_load(LIST).unwrap();
+    let mut start = 0;
+    let mut at_once = Vec::new();
+    for end in ends {
+        at_once.push((start..end).map(|index| text(elements.value(index as usize))).collect::<Vec<_>>());
+        start = end;
+    }
+    assert_eq!(one_by_one, at_once);
+    at_once
+}
+
+#[test]
+fn a_value_is_seen_in_its_turn_and_after_its_commit_only() {
+    each_backend(|turn| {
+        turn.begin(Some(&keys(&["a", "b"])), 0, 0);
+        turn.value_set(VALUE, 0, b"one").unwrap();
+        assert_eq!(values(turn, 2), [Some("one".into()), None]);
+        turn.abort();
+        turn.begin(Some(&keys(&["a", "b"])), 0, 0);
+        assert_eq!(values(turn, 2), [None, None]);
+        turn.value_store(VALUE, &[1, 0], &column(&["two", "one"])).unwrap();
+        turn.commit().unwrap();
+        // The same index is another key now: nothing of the turn before may shine through.
+        turn.begin(Some(&keys(&["c", "a"])), 0, 0);
+        assert_eq!(values(turn, 2), [None, Some("one".into())]);
+        turn.value_clear(VALUE, &[1]).unwrap();
+        assert_eq!(values(turn, 2), [None, None]);
+        turn.commit().unwrap();
+        turn.begin(Some(&keys(&["a", "b"])), 0, 0);
+        assert_eq!(values(turn, 2), [None, Some("two".into())]);
+    });
+}
+
+#[test]
+fn a_list_grows_is_replaced_and_cleared() {
+    each_backend(|turn| {
+        turn.begin(Some(&keys(&["a", "b"])), 0, 0);
+        turn.list_add(LIST, 0, b"1").unwrap();
+        turn.list_append(LIST, &[0, 1, 0], &column(&["2", "x", "3"])).unwrap();
+        assert_eq!(lists(turn, 2), [vec!["1", "2", "3"], vec!["x"]]);
+        turn.commit().unwrap();
+        turn.begin(Some(&keys(&["b", "a"])), 0, 0);
+        turn.list_add(LIST, 1, b"4").unwrap();
+        assert_eq!(lists(turn, 2), [vec!["x"], vec!["1", "2", "3", "4"]]);
+        turn.list_replace(LIST, &[0, 1], &column(&["y", "z"]), &[0, 2]).unwrap();
+        turn.list_add(LIST, 0, b"new").unwrap();
+        assert_eq!(lists(turn, 2), [vec!["new"], vec!["y", "z"]]);
+        turn.list_set(LIST, 1, &Column::new()).unwrap();
+        turn.commit().unwrap();
+        turn.begin(Some(&keys(&["a", "b"])), 0, 0);
+        assert_eq!(lists(turn, 2), [vec![], vec!["new"]]);
+        let present = turn.backend().unwrap().load(LIST as StateId, &keys(&["a", "b"])).unwrap().present;
+        assert_eq!(present, [false, true], "an empty list is no list");
+    });
+}
+
+#[test]
+fn calls_that_make_no_sense_are_refused() {
+    each_backend(|turn| {
+        turn.limit_writes(1000);
+        turn.begin(Some(&keys(&["a"])), 0, 0);
+        let refused = |result: Result<(), Refusal>| matches!(result, Err(Refusal::InvalidCall(_)));
+        assert!(refused(turn.value_set(VALUE, 1, b"x")), "no such key");
+        assert!(refused(turn.value_set(2, 0, b"x")), "no such state");
+        assert!(refused(turn.value_set(LIST, 0, b"x")), "another kind");
+        assert!(refused(turn.value_store(VALUE, &[0, 0], &column(&["x"]))), "fewer values than keys");
+        assert!(refused(turn.list_replace(LIST, &[0], &column(&["x"]), &[2])), "an end behind the elements");
+        assert!(refused(turn.list_replace(LIST, &[0, 0], &column(&["x"]), &[1, 0])), "ends that decrease");
+        let too_much = (0..100).map(|_| turn.list_add(LIST, 0, b"0123456789")).find(Result::is_err);
+        assert!(matches!(too_much, Some(Err(Refusal::TooMuch { limit: 1000 }))));
+        turn.commit().unwrap();
+    });
+}
+
+#[test]
+fn metrics_take_effect_with_the_turn_and_their_names_are_bounded() {
+    let mut turn = Turn::stateless(TurnContext::default());
+    turn.begin(None, 0, 0);
+    turn.metric_add("seen".into(), 2).unwrap();
+    turn.abort();
+    turn.begin(None, 0, 0);
+    turn.metric_add("seen".into(), 2).unwrap();
+    turn.metric_add("seen".into(), 3).unwrap();
+    (0..100).for_each(|n| turn.metric_set(format!("name-{n}"), 1.0).unwrap());
+    turn.commit().unwrap();
+    assert_eq!(turn.metrics()["seen"], 5.0);
+    assert_eq!(turn.metrics().len(), METRIC_NAMES_MAX);
+}
+
+#[test]
+fn a_guest_s_text_and_numbers_can_be_kept_and_shown() {
+    assert_eq!(cut("a\u{1b}[31mb\n\u{7}".into()), "a\u{fffd}[31mb\n\u{fffd}");
+    assert_eq!(cut("é".repeat(LOG_LINE_BYTES_MAX)).len(), LOG_LINE_BYTES_MAX + '…'.len_utf8());
+    let mut turn = Turn::stateless(TurnContext::default());
+    turn.begin(None, 0, 0);
+    for (name, value) in [("good", 1.5), ("nan", f64::NAN), ("infinite", f64::INFINITY)] {
+        turn.metric_set(name.into(), value).unwrap();
+    }
+    assert_eq!(turn.log_lines().len(), 2, "the author is told");
+    turn.commit().unwrap();
+    assert_eq!(turn.metrics(), &BTreeMap::from([("good".to_owned(), 1.5)]));
+}
