@@ -98,27 +98,42 @@ impl Host {
     pub fn resume_jobs(&self) {
         let open: Vec<Arc<Job>> =
             self.inner.jobs.lock().values().filter(|job| !job.status().is_final()).cloned().collect();
-        for job in open {
-            let record = job.record();
-            tracing::info!(job = %record.name, id = %record.id, "resuming");
-            job.show(|record| {
-                record.status = JobStatus::Created;
-                record.restored_checkpoint = None;
+        open.iter().for_each(|job| self.resume(job));
+    }
+
+    /// Goes on with the job of this name that had not ended when its process did. None where there is none;
+    /// `job-name-taken` where it was submitted with another manifest.
+    pub fn resume_job(&self, name: &str, manifest: &str) -> Result<Option<JobDetail>> {
+        let left = |job: &&Arc<Job>| job.is_left() && job.record().name == name;
+        let Some(job) = self.inner.jobs.lock().values().find(left).cloned() else { return Ok(None) };
+        if job.record().manifest != manifest {
+            return Err(error::job_name_taken(format!("a job `{name}` with another manifest has not ended"))
+                .hint("run it to its end with its own manifest, or choose another name or data folder"));
+        }
+        self.resume(&job);
+        Ok(Some(job.detail()))
+    }
+
+    fn resume(&self, job: &Arc<Job>) {
+        let record = job.record();
+        tracing::info!(job = %record.name, id = %record.id, "resuming");
+        job.show(|record| {
+            record.status = JobStatus::Created;
+            record.restored_checkpoint = None;
+        });
+        let started =
+            Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(job, pipeline));
+        if record.status == JobStatus::Cancelling {
+            // It was asked for, and a kill came in between.
+            job.command(Command::Cancel);
+        }
+        if let Err(error) = started {
+            let ended_at_ms = self.inner.options.clock.wall_ms();
+            let _ = job.update(|record| {
+                record.status = JobStatus::Failed;
+                record.ended_at_ms = Some(ended_at_ms);
+                record.failure = Some(failure_of(&error));
             });
-            let started =
-                Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(&job, pipeline));
-            if record.status == JobStatus::Cancelling {
-                // It was asked for, and a kill came in between.
-                job.command(Command::Cancel);
-            }
-            if let Err(error) = started {
-                let ended_at_ms = self.inner.options.clock.wall_ms();
-                let _ = job.update(|record| {
-                    record.status = JobStatus::Failed;
-                    record.ended_at_ms = Some(ended_at_ms);
-                    record.failure = Some(failure_of(&error));
-                });
-            }
         }
     }
 

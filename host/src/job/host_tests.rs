@@ -210,3 +210,21 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
     wait(&host, &job.summary.id, |job| job.summary.status == JobStatus::Running);
     host.shutdown();
 }
+
+#[test]
+fn a_job_that_a_kill_left_goes_on_by_its_name_and_manifest() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "");
+    let manifest = host.job(&id).unwrap().manifest;
+    assert!(host.resume_job("numbers", &manifest).unwrap().is_none(), "it runs");
+    host.shutdown();
+    drop(host);
+
+    let host = subject.open();
+    assert_eq!(host.resume_job("numbers", "another").unwrap_err().code, "job-name-taken");
+    assert_eq!(host.resume_job("numbers", &manifest).unwrap().unwrap().summary.id, id);
+    host.cancel(&id).unwrap();
+    wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
+    assert!(host.resume_job("numbers", &manifest).unwrap().is_none(), "it has ended");
+}

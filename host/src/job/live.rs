@@ -76,6 +76,11 @@ impl Job {
         *self.sender.lock() = Some(sender);
     }
 
+    /// Whether it has not ended, and nothing runs it: the process that did is gone.
+    pub(super) fn is_left(&self) -> bool {
+        self.sender.lock().is_none() && !self.status().is_final()
+    }
+
     pub(super) fn detach(&self) {
         *self.sender.lock() = None;
     }
