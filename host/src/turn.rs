@@ -533,6 +533,11 @@ impl Turn {
 
     /// See [`Turn::metric_add`].
     pub fn metric_set(&mut self, name: String, value: f64) -> Result<(), Refusal> {
+        if !value.is_finite() {
+            // JSON has no such number, and the job's record is JSON.
+            self.log(LogLevel::Warn, format!("metric `{}` not set: {value} is no finite number", cut(name)), None);
+            return Ok(());
+        }
         self.stage_metric(name, MetricChange::Set(value))
     }
 
@@ -576,11 +581,16 @@ fn replace_list<'a>(staged: &mut Staged, key: u32, elements: impl Iterator<Item 
     }
 }
 
-/// Cuts a guest's text at [`LOG_LINE_BYTES_MAX`].
-fn cut(mut text: String) -> String {
+/// A guest's text as the host keeps and shows it: cut at [`LOG_LINE_BYTES_MAX`], and without the control characters that
+/// would steer a terminal. Line breaks stay.
+pub(crate) fn cut(mut text: String) -> String {
     if text.len() > LOG_LINE_BYTES_MAX {
         text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
         text.push('…');
+    }
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(steers) {
+        text = text.replace(steers, "\u{fffd}");
     }
     text
 }

@@ -144,3 +144,17 @@ fn metrics_take_effect_with_the_turn_and_their_names_are_bounded() {
     assert_eq!(turn.metrics()["seen"], 5.0);
     assert_eq!(turn.metrics().len(), METRIC_NAMES_MAX);
 }
+
+#[test]
+fn a_guest_s_text_and_numbers_can_be_kept_and_shown() {
+    assert_eq!(cut("a\u{1b}[31mb\n\u{7}".into()), "a\u{fffd}[31mb\n\u{fffd}");
+    assert_eq!(cut("é".repeat(LOG_LINE_BYTES_MAX)).len(), LOG_LINE_BYTES_MAX + '…'.len_utf8());
+    let mut turn = Turn::stateless(TurnContext::default());
+    turn.begin(None, 0, 0);
+    for (name, value) in [("good", 1.5), ("nan", f64::NAN), ("infinite", f64::INFINITY)] {
+        turn.metric_set(name.into(), value).unwrap();
+    }
+    assert_eq!(turn.log_lines().len(), 2, "the author is told");
+    turn.commit().unwrap();
+    assert_eq!(turn.metrics(), &BTreeMap::from([("good".to_owned(), 1.5)]));
+}

@@ -378,6 +378,27 @@ fn an_interrupted_retirement_leaves_only_whole_checkpoints() {
 }
 
 #[test]
+fn a_job_goes_on_from_its_savepoint_where_that_is_newest() {
+    let subject = Subject::new();
+    let usable = || subject.usable(Verify::Checksums).unwrap().map(|(id, skipped)| (id, skipped.len()));
+    let savepoint = |id| subject.storage.write_manifest(&manifest(id, CheckpointKind::Savepoint, &[])).unwrap();
+    let first = savepoint(1);
+    assert_eq!(usable(), Some((1, 0)), "sinks published on it, so the job must not begin before it");
+    fs::write(subject.path(&first).join("manifest"), "damaged").unwrap();
+    assert_eq!(usable(), None, "there never was a checkpoint");
+
+    subject.complete(2, &[]);
+    let third = savepoint(3);
+    assert_eq!(usable(), Some((3, 0)));
+    subject.complete(4, &[]);
+    assert_eq!(usable(), Some((4, 0)));
+    fs::write(subject.path(&format!("{JOB}/chk-4/manifest")), "damaged").unwrap();
+    assert_eq!(usable(), Some((3, 1)));
+    subject.storage.remove_savepoint(&third).unwrap();
+    assert_eq!(usable(), Some((2, 1)), "a person may remove a savepoint");
+}
+
+#[test]
 fn a_savepoint_stands_alone() {
     let subject = Subject::new();
     let shared = subject.put(1, "state", "x");

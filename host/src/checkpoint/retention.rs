@@ -68,24 +68,41 @@ pub(super) struct Plan {
 }
 
 impl CheckpointStorage {
-    /// The newest checkpoint of a job that can be used, and those newer ones that cannot. None where the job has no
-    /// checkpoint that was ever complete. Errors: `checkpoint-none-usable` where it has some, all of them damaged;
+    /// The newest checkpoint or savepoint of a job that can be used, and those newer ones that cannot. A savepoint counts
+    /// because sinks publish on it: going back behind it would take back what it published, and whoever goes on from it
+    /// would miss that. None where the job has no checkpoint that was ever complete, and no usable savepoint. Errors: `checkpoint-none-usable` where it has some, all of them damaged;
     /// `storage-failed`, where it cannot be told.
     pub fn newest_usable(&self, job: &str, verify: Verify) -> Result<Option<(CheckpointManifest, Vec<Skipped>)>> {
         let listing = self.listing(job)?;
+        let mut folders = self.savepoints_of(job)?;
+        folders.extend(listing.checkpoints.iter().map(|(id, folder)| (*id, folder.clone())));
         let mut skipped = Vec::new();
-        for folder in listing.checkpoints.values().rev() {
+        for folder in folders.values().rev() {
             match self.examine(folder, &listing, verify) {
                 Ok(manifest) => return Ok(Some((manifest, skipped))),
                 Err(error) => skipped.push(passed_over(folder, error)?),
             }
         }
-        if skipped.is_empty() {
+        if listing.checkpoints.is_empty() {
             return Ok(None);
         }
         let each: Vec<String> = skipped.iter().map(|one| format!("{}: {}", one.path, one.why)).collect();
         Err(error::checkpoint_none_usable(format!("no checkpoint of job {job} can be used: {}", each.join("; ")))
             .hint("restore a savepoint, or start the job without its state"))
+    }
+
+    /// The folders of a job's savepoints that have a manifest, by id.
+    fn savepoints_of(&self, job: &str) -> Result<BTreeMap<u64, String>> {
+        let mut found = BTreeMap::new();
+        for name in self.folders(SAVEPOINTS)? {
+            let id = name.strip_prefix(job).and_then(|rest| rest.strip_prefix('-')).and_then(number);
+            let (Some(id), folder) = (id, format!("{SAVEPOINTS}/{name}")) else { continue };
+            let manifest = format!("{folder}/{MANIFEST_NAME}");
+            if self.list(&folder)?.iter().any(|(path, _)| *path == manifest) {
+                found.insert(id, folder);
+            }
+        }
+        Ok(found)
     }
 
     /// The complete checkpoints of a job, newest first, and those that are damaged.

@@ -128,7 +128,7 @@ pub enum ComponentCommand {
     List,
     /// Show a component: its functions, their outputs and states.
     Show {
-        /// `sha256:...`, `name@version`, or a name for the newest.
+        /// `sha256:...`, `name@version`, or a name that has one version.
         reference: String,
     },
     /// Remove a component that no job needs.

@@ -1,4 +1,4 @@
-//! `cofferdam run`: a host, one job, and nothing left behind unless a data folder was named.
+//! `cofferdam run`: a host, one job, and nothing left behind unless a data folder was named. There a job that was left goes on.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,12 +34,18 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     })?;
     let interrupted = watch_interrupts(&runtime);
     let text = push_components(&manifest, |path| push(&host, path))?;
-    let job = host.submit(Submission {
+    // In a data folder of an earlier run there may be the job itself, which a kill or a second Ctrl-C left.
+    let left = match &args.from_savepoint {
+        None => host.resume_job(&manifest.pipeline.name, &text)?,
+        Some(_) => None,
+    };
+    let submission = Submission {
         manifest: text,
         file_name: manifest.name.clone(),
         base_dir: Some(manifest.base_dir.clone()),
         from_savepoint: args.from_savepoint.clone(),
-    })?;
+    };
+    let job = left.map_or_else(|| host.submit(submission), Ok)?;
     for warning in &job.warnings {
         eprintln!("warning: {warning}");
     }

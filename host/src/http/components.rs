@@ -64,7 +64,7 @@ pub(super) async fn push(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(component)))
 }
 
-/// One component, by `sha256:...`, `name@version`, or a name alone for the newest.
+/// One component, by `sha256:...`, `name@version`, or a name alone that has one version.
 #[utoipa::path(get, path = "/v1/components/{reference}", tag = "components", params(("reference" = String, Path)),
     responses((status = 200, body = ComponentView), Problem))]
 pub(super) async fn show(

@@ -65,6 +65,8 @@ struct Attempt {
     base: Base,
     next_checkpoint: u64,
     failures: u32,
+    /// The savepoint requests that it received.
+    requests: Vec<String>,
     sender: Sender<Message>,
     clock: crate::clock::SharedClock,
     runtime: tokio::runtime::Handle,
@@ -89,12 +91,7 @@ impl Attempt {
         let clock = environment.clock.clone();
         let plan =
             Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
-        let root = pipeline
-            .checkpoint
-            .storage
-            .as_ref()
-            .map_or_else(|| environment.storage_root.clone(), |path| record.base_dir.join(path));
-        let storage = CheckpointStorage::open(&root, environment.runtime.clone())?;
+        let storage = environment.storage(pipeline, &record.base_dir)?;
         let restored = restore(job, &storage, pipeline, number)?;
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
         recover_sinks(&committers, pipeline, &restored)?;
@@ -142,6 +139,7 @@ impl Attempt {
             base: own,
             next_checkpoint,
             failures: 0,
+            requests: Vec::new(),
             sender: sender.clone(),
             clock,
             runtime: environment.runtime.clone(),
@@ -158,6 +156,7 @@ impl Attempt {
             summary.failure = Some("the job's attempt ended".into());
             self.job.show_checkpoint(summary);
         }
+        self.job.fail_savepoints(&self.requests, "the job's attempt ended before the savepoint was complete");
         if let Ok(AttemptEnd::Cancelled) = end {
             self.clear_prepared();
         }
@@ -202,6 +201,7 @@ impl Attempt {
                         .update(|record| record.status = JobStatus::Stopping)
                         .map_err(|error| failure_of(&error))?;
                 }
+                self.requests.push(request_id.clone());
                 self.schedule.requests.push_back(SavepointRequest { request_id, stop });
             }
             Message::Event { attempt, event } if attempt == self.number => match event {
@@ -348,13 +348,23 @@ impl Attempt {
         Err(failure_of(&error))
     }
 
-    /// After a cancel: removes what sinks prepared and no checkpoint published.
+    /// After a cancel: removes what sinks prepared and nothing published. What is published stays, by a savepoint too.
     fn clear_prepared(&self) {
-        let restored = Restored { manifest: self.base.clone(), own: true };
-        if let Err(error) = recover_sinks(&self.committers, &self.plan.pipeline, &restored) {
-            tracing::warn!("what the sinks had prepared could not be removed: {error}");
+        for (sink, committer) in &self.committers {
+            if let Err(error) = committer.recover(Some(u64::MAX), &[]) {
+                tracing::warn!("what sink `{sink}` had prepared could not be removed: {error}");
+            }
         }
     }
+}
+
+/// Of a job that is cancelled between two attempts: its sinks are put right as for one more, which never comes.
+pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipeline) -> Result<()> {
+    let record = job.record();
+    let storage = environment.storage(pipeline, &record.base_dir)?;
+    let restored = restore(job, &storage, pipeline, 2)?;
+    let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &environment.clock);
+    recover_sinks(&committers, pipeline, &restored)
 }
 
 fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: u32) -> Result<Restored> {
@@ -365,7 +375,12 @@ fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: 
     if let Some((manifest, skipped)) = newest {
         for skipped in &skipped {
             tracing::warn!(job = %record.name, checkpoint = %skipped.path, code = "checkpoint-corrupt", "checkpoint passed over: {}", skipped.why);
-            job.show(|record| record.warnings.push(format!("{} was passed over: {}", skipped.path, skipped.why)));
+            let warning = format!("{} was passed over: {}", skipped.path, skipped.why);
+            job.show(|record| {
+                if !record.warnings.contains(&warning) {
+                    record.warnings.push(warning);
+                }
+            });
         }
         tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");
         checkpointing::check_fits(&manifest, pipeline)?;

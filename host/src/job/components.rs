@@ -28,6 +28,8 @@ pub(super) struct ComponentStore {
     clock: SharedClock,
     known: Mutex<BTreeMap<String, ComponentView>>,
     loaded: Mutex<HashMap<String, Component>>,
+    /// Held while an upload is compiled.
+    uploading: Mutex<()>,
 }
 
 impl ComponentStore {
@@ -41,13 +43,16 @@ impl ComponentStore {
         let mut known = BTreeMap::new();
         for path in record::list_dir(&dir)? {
             if path.extension().is_some_and(|extension| extension == "json") {
-                let view: ComponentView = record::read_json(&path)?;
-                known.insert(view.sha256.clone(), view);
-            } else if !path.with_extension("json").exists() {
+                match record::read_json::<ComponentView>(&path) {
+                    Ok(view) => drop(known.insert(view.sha256.clone(), view)),
+                    Err(error) => tracing::error!("a component is passed over, since it cannot be read: {error}"),
+                }
+            } else if let Ok(false) = fs::exists(path.with_extension("json")) {
                 let _ = fs::remove_file(path);
             }
         }
-        Ok(ComponentStore { dir, uploads, sandbox, clock, known: Mutex::new(known), loaded: Mutex::default() })
+        let (known, loaded, uploading) = (Mutex::new(known), Mutex::default(), Mutex::default());
+        Ok(ComponentStore { dir, uploads, sandbox, clock, known, loaded, uploading })
     }
 
     /// A file for an upload, gone when it is dropped.
@@ -70,7 +75,11 @@ impl ComponentStore {
         }
         // Looked at before anything is compiled, and again below, since another upload may come in between.
         check_free(&self.known.lock(), &sha256, name.as_deref())?;
-        let component = self.sandbox.load(&bytes)?;
+        let component = {
+            // One at a time: compiling takes memory, and anybody may upload much at once.
+            let _turn = self.uploading.lock();
+            self.sandbox.load(&bytes)?
+        };
         let mut known = self.known.lock();
         check_free(&known, &sha256, name.as_deref())?;
         let mut view = match known.get(&sha256) {
@@ -82,7 +91,12 @@ impl ComponentStore {
             }
         };
         view.names.extend(name.filter(|name| !view.names.contains(name)));
-        record::write_json(&self.path(&sha256, "json"), &view)?;
+        if let Err(error) = record::write_json(&self.path(&sha256, "json"), &view) {
+            if !known.contains_key(&sha256) {
+                let _ = fs::remove_file(self.path(&sha256, "wasm"));
+            }
+            return Err(error);
+        }
         known.insert(sha256.clone(), view.clone());
         self.loaded.lock().insert(sha256, component);
         Ok(view)

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -83,17 +83,7 @@ impl Host {
         };
         let jobs_dir = dir.join("jobs");
         record::create_dir(&jobs_dir)?;
-        let mut jobs = BTreeMap::new();
-        for dir in record::list_dir(&jobs_dir)? {
-            let path = dir.join("job.json");
-            if !path.exists() {
-                // A submit that was cut off: the job never was.
-                let _ = fs::remove_dir_all(&dir);
-                continue;
-            }
-            let record: JobRecord = record::read_json(&path)?;
-            jobs.insert(record.id.clone(), Arc::new(Job::new(dir, record)));
-        }
+        let jobs = read_jobs(&jobs_dir)?;
         let inner = Inner {
             environment: Arc::new(environment),
             jobs: Mutex::new(jobs),
@@ -108,23 +98,42 @@ impl Host {
     pub fn resume_jobs(&self) {
         let open: Vec<Arc<Job>> =
             self.inner.jobs.lock().values().filter(|job| !job.status().is_final()).cloned().collect();
-        for job in open {
-            let record = job.record();
-            tracing::info!(job = %record.name, id = %record.id, "resuming");
-            job.show(|record| {
-                record.status = JobStatus::Created;
-                record.restored_checkpoint = None;
+        open.iter().for_each(|job| self.resume(job));
+    }
+
+    /// Goes on with the job of this name that had not ended when its process did. None where there is none;
+    /// `job-name-taken` where it was submitted with another manifest.
+    pub fn resume_job(&self, name: &str, manifest: &str) -> Result<Option<JobDetail>> {
+        let left = |job: &&Arc<Job>| job.is_left() && job.record().name == name;
+        let Some(job) = self.inner.jobs.lock().values().find(left).cloned() else { return Ok(None) };
+        if job.record().manifest != manifest {
+            return Err(error::job_name_taken(format!("a job `{name}` with another manifest has not ended"))
+                .hint("run it to its end with its own manifest, or choose another name or data folder"));
+        }
+        self.resume(&job);
+        Ok(Some(job.detail()))
+    }
+
+    fn resume(&self, job: &Arc<Job>) {
+        let record = job.record();
+        tracing::info!(job = %record.name, id = %record.id, "resuming");
+        job.show(|record| {
+            record.status = JobStatus::Created;
+            record.restored_checkpoint = None;
+        });
+        let started =
+            Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(job, pipeline));
+        if record.status == JobStatus::Cancelling {
+            // It was asked for, and a kill came in between.
+            job.command(Command::Cancel);
+        }
+        if let Err(error) = started {
+            let ended_at_ms = self.inner.options.clock.wall_ms();
+            let _ = job.update(|record| {
+                record.status = JobStatus::Failed;
+                record.ended_at_ms = Some(ended_at_ms);
+                record.failure = Some(failure_of(&error));
             });
-            let started =
-                Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(&job, pipeline));
-            if let Err(error) = started {
-                let ended_at_ms = self.inner.options.clock.wall_ms();
-                let _ = job.update(|record| {
-                    record.status = JobStatus::Failed;
-                    record.ended_at_ms = Some(ended_at_ms);
-                    record.failure = Some(failure_of(&error));
-                });
-            }
         }
     }
 
@@ -170,7 +179,7 @@ impl Host {
     pub fn submit(&self, submission: Submission) -> Result<JobDetail> {
         let Inner { environment, options, .. } = &*self.inner;
         let pipeline = Pipeline::parse(&submission.manifest, &submission.file_name)?;
-        let base_dir = submission.base_dir.unwrap_or_default();
+        let base_dir = submission.base_dir.unwrap_or_else(|| ".".into());
         let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
@@ -178,7 +187,7 @@ impl Host {
         let plan =
             planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
         let from_savepoint =
-            submission.from_savepoint.map(|path| self.check_savepoint(&path, &pipeline)).transpose()?;
+            submission.from_savepoint.map(|path| self.check_savepoint(&path, &pipeline, &base_dir)).transpose()?;
         let id = format!("{:016x}", clock::random_u64());
         let record = JobRecord {
             id: id.clone(),
@@ -205,8 +214,9 @@ impl Host {
         let dir = options.data_dir.join("jobs").join(&id);
         let job = Arc::new(Job::new(dir.clone(), record));
         let mut jobs = self.inner.jobs.lock();
-        // Looked at again, since another submit may have come in between.
+        // Looked at again, since another submit may have come in between, or the removal of a component.
         check_name(&jobs, &pipeline.name)?;
+        job.record().components.values().try_for_each(|sha256| environment.components.find(sha256).map(drop))?;
         record::create_dir(&dir)?;
         let started = job.update(|_| ()).and_then(|()| self.start(&job, pipeline));
         if let Err(error) = started {
@@ -222,10 +232,8 @@ impl Host {
     }
 
     /// The savepoint's place in the storage, after a look whether the pipeline can go on from it.
-    fn check_savepoint(&self, path: &std::path::Path, pipeline: &Pipeline) -> Result<String> {
-        let environment = &self.inner.environment;
-        let storage =
-            crate::checkpoint::CheckpointStorage::open(&environment.storage_root, environment.runtime.clone())?;
+    fn check_savepoint(&self, path: &Path, pipeline: &Pipeline, base_dir: &Path) -> Result<String> {
+        let storage = self.inner.environment.storage(pipeline, base_dir)?;
         let inside = path.strip_prefix(storage.root()).unwrap_or(path);
         let location = inside.to_string_lossy().into_owned();
         let manifest = storage.savepoint(&location, crate::checkpoint::Verify::Lengths)?;
@@ -240,6 +248,8 @@ impl Host {
         let spawned = std::thread::Builder::new().name(format!("job {}", pipeline.name)).spawn(move || {
             lifecycle::run(&job, &environment, &pipeline, &sender, &receiver);
             job.detach();
+            // From here on no request is taken, so that none is left without an answer.
+            job.fail_open_savepoints("the job has ended");
         });
         let thread = spawned.map_err(|cause| error::internal(format!("no thread for the job: {cause}")))?;
         let mut threads = self.inner.threads.lock();
@@ -305,7 +315,7 @@ impl Host {
         };
         job.show_savepoint(view.clone());
         if let Err(error) = command(&job, Command::Savepoint { request_id, stop }) {
-            job.fail_open_savepoints(&error.message);
+            job.forget_savepoint(&view.request_id);
             return Err(error);
         }
         Ok(view)
@@ -341,6 +351,24 @@ impl Host {
     }
 }
 
+/// The jobs of the data folder. One whose record is damaged is named and passed over: the others go on without it.
+fn read_jobs(jobs_dir: &Path) -> Result<BTreeMap<String, Arc<Job>>> {
+    let mut jobs = BTreeMap::new();
+    for dir in record::list_dir(jobs_dir)? {
+        let path = dir.join("job.json");
+        if let Ok(false) = fs::exists(&path) {
+            // A submit that was cut off: the job never was.
+            let _ = fs::remove_dir_all(&dir);
+            continue;
+        }
+        match record::read_json::<JobRecord>(&path) {
+            Ok(record) => drop(jobs.insert(record.id.clone(), Arc::new(Job::new(dir, record)))),
+            Err(error) => tracing::error!("a job is passed over, since its record cannot be read: {error}"),
+        }
+    }
+    Ok(jobs)
+}
+
 fn check_name(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Result<()> {
     match jobs.values().map(|job| job.record()).find(|record| record.name == name && !record.status.is_final()) {
         Some(record) => Err(error::job_name_taken(format!("a job `{name}` is running: {}", record.id))
@@ -356,3 +384,7 @@ fn command(job: &Job, command: Command) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! The thread of one job: attempts one after the other, as the restart strategy says, until a final status.
 
-use std::path::PathBuf;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use super::attempt::{self, AttemptEnd};
 use super::components::ComponentStore;
 use super::live::{Command, Job, failure_of};
 use super::view::{JobFailure, JobStatus};
-use crate::checkpoint::CheckpointManifest;
+use crate::checkpoint::{CheckpointManifest, CheckpointStorage};
 use crate::clock::SharedClock;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::manifest::{Pipeline, RestartStrategy};
 use crate::runtime::Event;
 
@@ -32,7 +33,15 @@ pub(super) struct Environment {
     pub(super) storage_root: PathBuf,
 }
 
-/// Runs a job until it is final or the process shuts down.
+impl Environment {
+    /// Where a pipeline's checkpoints and savepoints are.
+    pub(super) fn storage(&self, pipeline: &Pipeline, base_dir: &Path) -> Result<CheckpointStorage> {
+        let own = pipeline.checkpoint.storage.as_ref().map(|path| base_dir.join(path));
+        CheckpointStorage::open(own.as_deref().unwrap_or(&self.storage_root), self.runtime.clone())
+    }
+}
+
+/// Runs a job until it is final or the process shuts down. A panic of ours fails the job, and nothing else.
 pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
@@ -40,19 +49,33 @@ pub(super) fn run(
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
 ) {
+    let attempts = AssertUnwindSafe(|| run_attempts(job, environment, pipeline, sender, receiver));
+    let end = std::panic::catch_unwind(attempts).unwrap_or_else(|_| {
+        AttemptEnd::Failed(failure_of(&error::internal("the job's thread panicked; the log says where")))
+    });
+    conclude(job, environment, end);
+}
+
+/// One attempt after the other; how the job ends.
+fn run_attempts(
+    job: &Arc<Job>,
+    environment: &Environment,
+    pipeline: &Pipeline,
+    sender: &Sender<Message>,
+    receiver: &Receiver<Message>,
+) -> AttemptEnd {
     let mut attempt = 0;
     loop {
         attempt += 1;
         let end = attempt::run(job, environment, pipeline, attempt, sender, receiver);
-        let end = match end {
-            AttemptEnd::Failed(failure) => match retry(job, &pipeline.restart, attempt, &failure, receiver) {
-                Some(end) => end,
-                None => continue,
-            },
-            end => end,
-        };
-        conclude(job, environment, end);
-        return;
+        let AttemptEnd::Failed(failure) = end else { return end };
+        let Some(end) = retry(job, &pipeline.restart, attempt, &failure, receiver) else { continue };
+        if matches!(end, AttemptEnd::Cancelled)
+            && let Err(error) = attempt::settle_sinks(job, environment, pipeline)
+        {
+            tracing::warn!("what the sinks had prepared could not be removed: {error}");
+        }
+        return end;
     }
 }
 
@@ -92,7 +115,9 @@ fn wait(job: &Job, delay: Duration, receiver: &Receiver<Message>) -> Option<Atte
             recv(receiver) -> message => match message {
                 Ok(Message::Command(Command::Cancel)) => return Some(AttemptEnd::Cancelled),
                 Ok(Message::Command(Command::Shutdown)) | Err(_) => return Some(AttemptEnd::Shutdown),
-                Ok(Message::Command(Command::Savepoint { .. })) => job.fail_open_savepoints("the job is restarting"),
+                Ok(Message::Command(Command::Savepoint { request_id, .. })) => {
+                    job.fail_savepoints(&[request_id], "the job is restarting")
+                }
                 Ok(Message::Event { .. } | Message::Uploaded { .. }) => {}
             },
             recv(deadline) -> _ => return None,
@@ -101,7 +126,6 @@ fn wait(job: &Job, delay: Duration, receiver: &Receiver<Message>) -> Option<Atte
 }
 
 fn conclude(job: &Job, environment: &Environment, end: AttemptEnd) {
-    job.fail_open_savepoints("the job has ended");
     let (status, failure) = match end {
         // The record stays as it is: the next start of the process resumes the job.
         AttemptEnd::Shutdown => return,

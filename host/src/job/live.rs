@@ -76,6 +76,11 @@ impl Job {
         *self.sender.lock() = Some(sender);
     }
 
+    /// Whether it has not ended, and nothing runs it: the process that did is gone.
+    pub(super) fn is_left(&self) -> bool {
+        self.sender.lock().is_none() && !self.status().is_final()
+    }
+
     pub(super) fn detach(&self) {
         *self.sender.lock() = None;
     }
@@ -107,12 +112,22 @@ impl Job {
         self.state.lock().savepoints.get(request_id).cloned()
     }
 
-    /// Requests that were never answered fail now.
-    pub(super) fn fail_open_savepoints(&self, why: &str) {
-        for view in self.state.lock().savepoints.values_mut().filter(|view| view.status == "in-progress") {
-            view.status = "failed".into();
-            view.failure = Some(why.to_owned());
+    /// Forgets a request that was refused.
+    pub(super) fn forget_savepoint(&self, request_id: &str) {
+        self.state.lock().savepoints.remove(request_id);
+    }
+
+    /// Those of the requests that were never answered fail now.
+    pub(super) fn fail_savepoints(&self, request_ids: &[String], why: &str) {
+        let mut state = self.state.lock();
+        for id in request_ids {
+            state.savepoints.get_mut(id).into_iter().for_each(|view| fail_open(view, why));
         }
+    }
+
+    /// All requests that were never answered fail now.
+    pub(super) fn fail_open_savepoints(&self, why: &str) {
+        self.state.lock().savepoints.values_mut().for_each(|view| fail_open(view, why));
     }
 
     /// Takes over what the subtasks show.
@@ -148,6 +163,13 @@ impl Job {
     }
 }
 
+fn fail_open(view: &mut SavepointView, why: &str) {
+    if view.status == "in-progress" {
+        view.status = "failed".into();
+        view.failure = Some(why.to_owned());
+    }
+}
+
 fn summary(record: &JobRecord) -> JobSummary {
     let sources = record.operators.iter().filter(|operator| operator.kind == "source");
     JobSummary {
@@ -178,7 +200,8 @@ fn operator_detail(node: &crate::manifest::Node, stats: &NodeStats) -> OperatorD
         faults: stats.counters.faults,
         records_skipped: stats.counters.records_skipped,
         records_dead_lettered: stats.counters.records_dead_lettered,
-        metrics: stats.metrics.clone(),
+        // JSON has no other numbers: one in the record could not be read again.
+        metrics: stats.metrics.iter().filter(|(_, value)| value.is_finite()).map(|(k, v)| (k.clone(), *v)).collect(),
     }
 }
 

@@ -188,6 +188,9 @@ pub enum Disposition {
     DeadLetter,
 }
 
+/// The largest `limits.memory`, in bytes: what one place in the sandbox's pool has.
+pub const MEMORY_BYTES_MAX: usize = 1 << 30;
+
 /// Limits of one guest call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

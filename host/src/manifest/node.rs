@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
 use super::reader::{Item, Section, Text};
 use super::{
-    Disposition, FileFormat, KeySelector, Limits, NodeKind, OperatorNode, Port, SinkConfig, SourceConfig, SourceNode,
-    TimestampFormat, TimestampSelector, WatermarkSettings,
+    Disposition, FileFormat, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind, OperatorNode, Port, SinkConfig,
+    SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
 };
 use crate::error::{Result, manifest_invalid, manifest_key, manifest_unknown_key};
 
@@ -245,8 +245,8 @@ fn limits(item: &Item<'_>) -> Result<Limits> {
     section.check_keys(&["memory", "deadline", "output"])?;
     let mut limits = Limits::default();
     if let Some(item) = section.get("memory") {
-        // From one page of WebAssembly to what 32 bits address.
-        limits.memory_bytes = item.bytes(64 << 10, 4 << 30)?;
+        // From one page of WebAssembly to what the sandbox's pool gives.
+        limits.memory_bytes = item.bytes(64 << 10, MEMORY_BYTES_MAX as u64)?;
     }
     if let Some(item) = section.get("deadline") {
         limits.deadline = item.duration(Duration::from_millis(1))?;

@@ -4,6 +4,8 @@
 //! commit in order, the bad one meets the operator's disposition. Outputs are emitted after their turn's commit only.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dead_letter::{Letter, Position};
 use crate::checkpoint::Counters;
@@ -22,6 +24,8 @@ pub enum OperatorFailure {
         position: Position,
     },
     Error(Error),
+    /// The job is being cancelled, and the batch is left in the middle.
+    Cancelled,
 }
 
 /// A record that could not even be handed to the function, such as one without its key.
@@ -49,12 +53,18 @@ pub struct FunctionOperator {
     turn: Turn,
     settings: FunctionSettings,
     watermark: i64,
+    cancel: Arc<AtomicBool>,
     pub counters: Counters,
 }
 
 impl FunctionOperator {
     pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> FunctionOperator {
-        FunctionOperator { guest, turn, settings, watermark: NO_TIMESTAMP, counters }
+        FunctionOperator { guest, turn, settings, watermark: NO_TIMESTAMP, cancel: Arc::default(), counters }
+    }
+
+    /// Has it look at `cancel` between turns: isolating many bad records of one batch can take as many deadlines.
+    pub fn cancelled_by(self, cancel: Arc<AtomicBool>) -> FunctionOperator {
+        FunctionOperator { cancel, ..self }
     }
 
     pub fn set_watermark(&mut self, watermark: i64) {
@@ -73,6 +83,9 @@ impl FunctionOperator {
         let step = self.settings.batch_records.max(1);
         open.extend((0..batch.len()).step_by(step).map(|start| start..batch.len().min(start + step)).rev());
         while let Some(range) = open.pop() {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(OperatorFailure::Cancelled);
+            }
             let part;
             let records = if range.len() == batch.len() {
                 &batch
@@ -142,7 +155,8 @@ impl FunctionOperator {
         let FunctionSettings { job, function, on_fault, .. } = &self.settings;
         let operator = &self.turn.context.operator;
         let Position { subtask, record } = position;
-        tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, code = fault.code.as_str(), ?on_fault, "{}", fault.message);
+        let message = one_line(&fault.message);
+        tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, code = fault.code.as_str(), ?on_fault, "{message}");
         match on_fault {
             Disposition::Fail => return Err(OperatorFailure::Fault { fault, position }),
             Disposition::Skip => self.counters.records_skipped += 1,
@@ -162,7 +176,7 @@ impl FunctionOperator {
         let context = &self.turn.context;
         let (operator, subtask) = (&context.operator, context.subtask);
         for line in self.turn.log_lines() {
-            let (message, record) = (&line.message, line.record);
+            let (message, record) = (one_line(&line.message), line.record);
             match line.level {
                 LogLevel::Trace => {
                     tracing::trace!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
@@ -181,5 +195,58 @@ impl FunctionOperator {
                 }
             }
         }
+    }
+}
+
+/// A guest's text within one line of the log, so that it cannot write lines of its own.
+fn one_line(text: &str) -> String {
+    text.trim_end().replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::model::FaultCode;
+    use crate::turn::{Output, TurnContext};
+
+    /// Fails on every record; cancels the job in its third turn.
+    struct Failing {
+        turns: u32,
+        cancel: Arc<AtomicBool>,
+    }
+
+    impl Guest for Failing {
+        fn process(&mut self, _: &mut Turn, _: &Batch) -> Result<Vec<Output>, Failure> {
+            self.turns += 1;
+            assert!(self.turns <= 3, "a turn after the cancel");
+            self.cancel.store(self.turns == 3, Ordering::Relaxed);
+            Err(Fault::new(FaultCode::DeadlineExceeded, "too long").into())
+        }
+    }
+
+    #[test]
+    fn a_cancel_ends_the_search_for_bad_records() {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let settings = FunctionSettings {
+            job: "job".into(),
+            function: "f".into(),
+            on_fault: Disposition::Skip,
+            outputs: 1,
+            batch_records: 1024,
+            clock: SystemClock::shared(),
+        };
+        let guest = Box::new(Failing { turns: 0, cancel: cancel.clone() });
+        let turn = Turn::stateless(TurnContext::default());
+        let mut operator = FunctionOperator::new(guest, turn, settings, Counters::default()).cancelled_by(cancel);
+        let mut batch = Batch::default();
+        (0..64).for_each(|at| batch.push(b"x", at));
+        let ended = operator.process(batch, &mut Vec::new());
+        assert!(matches!(ended, Err(OperatorFailure::Cancelled)), "{ended:?}");
+    }
+
+    #[test]
+    fn a_guest_cannot_write_lines_of_its_own() {
+        assert_eq!(one_line("one\ntwo\n"), "one\\ntwo");
     }
 }

@@ -11,7 +11,7 @@ use crate::clock::SharedClock;
 use crate::connector::Sink;
 use crate::error::Error;
 use crate::model::Batch;
-use crate::operator::{FunctionOperator, Rejected};
+use crate::operator::{FunctionOperator, OperatorFailure, Rejected};
 use crate::state::StateSize;
 
 /// Why a subtask ends before its last barrier.
@@ -108,8 +108,15 @@ impl Chain {
         outputs.into_iter().try_for_each(|(output, batch)| self.route(0, output, batch))
     }
 
-    fn operator_failed(&self, member: usize, failure: crate::operator::OperatorFailure) -> Ended {
-        Ended::Failed(SubtaskFailure::operator(&self.members[member].node, self.subtask, failure))
+    fn operator_failed(&self, member: usize, failure: OperatorFailure) -> Ended {
+        let node = &self.members[member].node;
+        match failure {
+            OperatorFailure::Fault { fault, position } => {
+                Ended::Failed(SubtaskFailure::fault(node, self.subtask, fault, Some(position)))
+            }
+            OperatorFailure::Error(error) => Ended::Failed(SubtaskFailure::error(node, self.subtask, error)),
+            OperatorFailure::Cancelled => Ended::Cancelled,
+        }
     }
 
     fn route(&mut self, member: usize, output: usize, mut batch: Batch) -> Result<(), Ended> {

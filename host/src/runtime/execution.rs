@@ -396,6 +396,7 @@ impl Start {
             batch_records: pipeline.batch.records,
             clock: self.options.clock.clone(),
         };
-        Ok(FunctionOperator::new(guest, turn, settings, image.map(|image| image.counters).unwrap_or_default()))
+        let counters = image.map(|image| image.counters).unwrap_or_default();
+        Ok(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(self.cancel.clone()))
     }
 }

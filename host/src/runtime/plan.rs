@@ -15,6 +15,12 @@ use crate::manifest::{Format, Input, KeySelector, Limits, Node, NodeKind, Pipeli
 use crate::sandbox::{Function, FunctionKind};
 use crate::turn::Guest;
 
+/// Subtasks of one job, at most: each is a thread.
+const SUBTASKS_MAX: u64 = 1024;
+
+/// Channels between the subtasks of one job, at most.
+const CHANNELS_MAX: u64 = 1 << 16;
+
 /// What a subtask's guest is made with.
 pub struct GuestOptions {
     pub limits: Limits,
@@ -99,6 +105,7 @@ impl Plan {
             let place = plan.place(&nodes, index, &places, &formats)?;
             places.push(place);
         }
+        plan.check_size()?;
         plan.judge_guarantee();
         Ok(plan)
     }
@@ -228,6 +235,24 @@ impl Plan {
         Ok((index, format))
     }
 
+    /// Every subtask is a thread, and every channel memory: a few lines of a manifest must not ask for all there is.
+    fn check_size(&self) -> Result<()> {
+        let parallelism = |chain: usize| u64::from(self.chains[chain].parallelism);
+        let subtasks: u64 = (0..self.chains.len()).map(parallelism).sum();
+        let of_edge = |edge: &EdgePlan| match edge.partition {
+            PartitionPlan::Forward => parallelism(edge.from),
+            PartitionPlan::Rebalance | PartitionPlan::Key(_) => parallelism(edge.from) * parallelism(edge.to),
+        };
+        let channels: u64 = self.edges.iter().map(of_edge).sum();
+        for (count, what, max) in [(subtasks, "subtasks", SUBTASKS_MAX), (channels, "channels", CHANNELS_MAX)] {
+            if count > max {
+                let message = format!("the pipeline needs {count} {what}; one job may have {max}");
+                return Err(error::manifest_parallelism(message).hint("lower the parallelism"));
+            }
+        }
+        Ok(())
+    }
+
     fn judge_guarantee(&mut self) {
         let mut less = Vec::new();
         for node in &self.pipeline.nodes {
@@ -253,4 +278,28 @@ impl Plan {
 
 fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {
     error.context(format!("{what} `{}`", node.id)).about(&node.id, key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(parallelism: u32) -> Result<Plan> {
+        let manifest = format!(
+            "name = \"wide\"\n[source.a]\nconnector = \"generator\"\nparallelism = {parallelism}\n\
+             [sink.b]\ninput = \"a\"\nconnector = \"blackhole\"\nparallelism = {}",
+            parallelism + 1
+        );
+        Plan::new(Pipeline::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
+    }
+
+    #[test]
+    fn a_pipeline_cannot_ask_for_more_threads_and_channels_than_there_should_be() {
+        assert!(plan(255).is_ok());
+        for (parallelism, what) in [(256, "65792 channels"), (30_000, "60001 subtasks")] {
+            let error = plan(parallelism).err().unwrap();
+            assert_eq!(error.code, "manifest-parallelism");
+            assert!(error.message.contains(what), "{error}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::checkpoint::Counters;
 use crate::connector::Poll;
 use crate::error::Error;
 use crate::model::Fault;
-use crate::operator::{OperatorFailure, Position};
+use crate::operator::Position;
 use crate::state::{StateLayout, StateSnapshot};
 
 /// The longest wait without a look at cancellation.
@@ -82,13 +82,6 @@ impl SubtaskFailure {
         let message = format!("operator `{node}`{at}: {}", fault.message);
         SubtaskFailure { node: node.to_owned(), subtask, code: fault.code.as_str(), message, fault: Some(fault) }
     }
-
-    pub(super) fn operator(node: &str, subtask: u32, failure: OperatorFailure) -> SubtaskFailure {
-        match failure {
-            OperatorFailure::Fault { fault, position } => SubtaskFailure::fault(node, subtask, fault, Some(position)),
-            OperatorFailure::Error(error) => SubtaskFailure::error(node, subtask, error),
-        }
-    }
 }
 
 /// Told about everything that a subtask does which concerns the job.
@@ -140,6 +133,7 @@ impl Subtask {
     pub(super) fn run_gate(&mut self, mut gate: Gate) -> Result<(), Ended> {
         let mut quiet = false;
         loop {
+            self.check_cancelled()?;
             match gate.next(self.patience())? {
                 Arrival::Batch(batch) => self.chain.deliver(0, batch)?,
                 Arrival::Rejected(rejected) => self.chain.reject(rejected)?,
@@ -156,7 +150,7 @@ impl Subtask {
                     quiet = true;
                     continue;
                 }
-                Arrival::Idle => self.check_cancelled()?,
+                Arrival::Idle => {}
             }
             quiet &= !self.chain.is_waiting();
             self.chain.flush_due()?;

@@ -3,10 +3,14 @@
 use super::bindings::exports::cofferdam::function::function as wit;
 use crate::error::{self, Result};
 use crate::state::{StateDescription, StateKind, StateLayout};
+use crate::turn::cut;
 
 /// Functions, ports and states that one component may declare, each.
 const DECLARATIONS_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 128;
+
+/// Bytes of a schema's fingerprint and of a codec's name. They go into every checkpoint and every list of components.
+const TEXT_BYTES_MAX: usize = 256;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +65,7 @@ pub(super) fn check(description: wit::ComponentDescription) -> Result<Descriptio
     }
     check_names("function", description.functions.iter().map(|function| &function.name))?;
     let functions = description.functions.into_iter().map(check_function).collect::<Result<_>>()?;
-    let mut sdk = description.sdk;
+    let mut sdk = cut(description.sdk);
     sdk.truncate(sdk.floor_char_boundary(NAME_BYTES_MAX));
     Ok(Description { sdk, functions })
 }
@@ -92,6 +96,9 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
     if kind == FunctionKind::Process && !function.states.is_empty() {
         return Err(described("declares state, but only a keyed-process function has any".into()));
     }
+    let ports = std::iter::once(&input).chain(&function.outputs);
+    let texts = function.states.iter().flat_map(|state| [&state.codec, &state.schema]);
+    check_texts(texts.chain(ports.map(|port| &port.codec)).chain([&input.name]))?;
     check_names("output", function.outputs.iter().map(|port| &port.name))?;
     check_names("state", function.states.iter().map(|state| &state.name))?;
     if let Some(port) = function.outputs.iter().skip(1).find(|port| port.name == "dead-letter") {
@@ -111,6 +118,19 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
     }
     let port = |port: wit::Port| Port { name: port.name, codec: port.codec };
     Ok(Function { kind, input: port(input), outputs: function.outputs.into_iter().map(port).collect(), states, name })
+}
+
+/// Codecs and schemas are short and printable.
+fn check_texts<'a>(mut texts: impl Iterator<Item = &'a String>) -> Result<()> {
+    match texts.find(|text| text.len() > TEXT_BYTES_MAX || text.contains(char::is_control)) {
+        None => Ok(()),
+        Some(text) => {
+            let shown: String = text.chars().take(40).collect();
+            Err(error::component_description(format!(
+                "the codec or schema {shown:?}: one has up to {TEXT_BYTES_MAX} printable bytes"
+            )))
+        }
+    }
 }
 
 /// Names are short, printable, without dots and blanks (a manifest writes `operator.output`), and each is there once.

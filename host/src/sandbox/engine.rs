@@ -10,12 +10,10 @@ use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, P
 use super::bindings;
 use super::instance::GuestState;
 use crate::error::{self, Result};
+use crate::manifest::MEMORY_BYTES_MAX;
 
 /// How often deadlines are looked at: a call runs at most this much longer than its deadline.
 pub(super) const TICK: Duration = Duration::from_millis(10);
-
-/// The largest `limits.memory` that a manifest may ask for.
-pub const MEMORY_BYTES_MAX: usize = 1 << 30;
 
 /// What a sandbox is opened with.
 pub struct SandboxOptions {

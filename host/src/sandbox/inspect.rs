@@ -4,6 +4,7 @@ use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 
 use super::wasi;
 use crate::error::{self, Error, Result};
+use crate::turn::cut;
 
 /// The interfaces of the contract, as far as this version has them.
 const CONTRACT: &str = "cofferdam:function/";
@@ -73,7 +74,7 @@ fn check_exports(exports: &[&str]) -> Result<()> {
         Some(name) if compatible(name) => Ok(()),
         Some(name) => Err(other_version(name)),
         None => {
-            let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+            let found = if exports.is_empty() { "nothing".to_owned() } else { cut(exports.join(", ")) };
             Err(error::component_wrong_world(format!(
                 "it does not export `{EXPORT}@{CONTRACT_VERSION}.0`; it exports {found}"
             ))

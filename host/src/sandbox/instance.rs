@@ -1,7 +1,7 @@
 //! A component alive in one subtask, within its limits. Disposable: a fault drops it, and the next turn gets a fresh one.
 
 use wasmtime::component::ResourceTable;
-use wasmtime::{ResourceLimiter, Store, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::cofferdam::function::types;
@@ -13,13 +13,19 @@ use super::wasi::Ambient;
 use crate::error;
 use crate::manifest::Limits;
 use crate::model::{Batch, Column, Fault, FaultCode, Keys};
-use crate::turn::{Failure, Guest, LogLevel, Output, Refusal, Turn};
+use crate::turn::{Failure, Guest, LogLevel, Output, Refusal, Turn, cut};
 
 /// Lines of a guest's call stack that a fault keeps.
 const BACKTRACE_LINES_MAX: usize = 32;
 
 /// Guest table elements, at most.
 const TABLE_ELEMENTS_MAX: usize = 1 << 20;
+
+/// Characters of a function's name in a backtrace; the name is the component's, and may be of any length.
+const FRAME_CHARS_MAX: usize = 256;
+
+/// WASI resources that one instance may hold. Each takes memory of the host's.
+const RESOURCES_MAX: usize = 1024;
 
 /// The store's data: what the host functions of one instance work on.
 pub(super) struct GuestState {
@@ -83,7 +89,7 @@ impl Instance {
     /// A live component; the fault is about its start.
     pub(super) fn start(pre: &WorldPre<GuestState>, limits: Limits, seed: u64) -> Result<Alive, Failed> {
         let ambient = Ambient::default();
-        let state = GuestState {
+        let mut state = GuestState {
             turn: Turn::default(),
             in_turn: false,
             memory: MemoryLimit { bytes_max: limits.memory_bytes, refused: false },
@@ -91,6 +97,7 @@ impl Instance {
             ambient,
             resources: ResourceTable::new(),
         };
+        state.resources.set_max_capacity(RESOURCES_MAX);
         let mut store = Store::new(pre.engine(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(fuel(&limits));
@@ -104,6 +111,8 @@ impl Instance {
     fn call(&mut self, alive: &mut Alive, batch: &Batch) -> Result<Vec<Output>, Failed> {
         let Alive { store, exports } = alive;
         arm(store, &self.limits);
+        // A refusal that an earlier call survived says nothing of this one.
+        store.data_mut().memory.refused = false;
         let returned = match &batch.keys {
             Some(keys) => exports.cofferdam_function_function().call_process(
                 &mut *store,
@@ -128,6 +137,7 @@ impl Instance {
                     Some(record) if batch.len() > 1 => format!("{message} (record {record} of the batch)"),
                     _ => message,
                 };
+                let message = cut(message);
                 Err(Failed::Fault(Fault::new(FaultCode::GuestError, message)))
             }
             Err(cause) => Err(classify(&cause, store, &self.limits)),
@@ -150,8 +160,9 @@ impl Instance {
             };
             let values = column(output.values)?;
             let chosen_keys = output.keys.map(column).transpose()?;
-            bytes =
-                bytes.saturating_add(values.bytes().len() + values.offsets().len() * 4 + output.timestamps.len() * 8);
+            let of_keys = chosen_keys.as_ref().map_or(0, |keys| keys.bytes().len() + keys.offsets().len() * 4);
+            let of_values = values.bytes().len() + values.offsets().len() * 4 + output.timestamps.len() * 8;
+            bytes = bytes.saturating_add(of_values + of_keys);
             if values.len() != output.timestamps.len() {
                 return Err(invalid(
                     index,
@@ -231,7 +242,8 @@ impl From<Failed> for Failure {
 /// Sets the deadline of the next call.
 fn arm(store: &mut Store<GuestState>, limits: &Limits) {
     let ticks = limits.deadline.as_millis() / TICK.as_millis();
-    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX / 2) + 1);
+    // Far from where the sum with the current epoch would overflow.
+    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2) + 1);
 }
 
 /// Bytes that a guest may hand over in one call: its output, and room for the lists around it.
@@ -247,6 +259,10 @@ fn output_exceeded(limits: &Limits) -> Fault {
 }
 
 fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Limits) -> Failed {
+    if let Some(full) = cause.downcast_ref::<PoolConcurrencyLimitError>() {
+        // Not the guest's fault: a record must not be skipped because other instances are many.
+        return Failed::Error(error::sandbox_unavailable(format!("no room for one more instance: {full}")));
+    }
     let state = store.data_mut();
     let panic = state.turn.take_panic();
     let memory_refused = std::mem::take(&mut state.memory.refused);
@@ -274,7 +290,7 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
     };
     if let Some(backtrace) = cause.downcast_ref::<WasmBacktrace>() {
         let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
-            Some(name) => wasmtime_demangle(name),
+            Some(name) => cut(wasmtime_demangle(name)).chars().take(FRAME_CHARS_MAX).collect(),
             None => format!("function {}", frame.func_index()),
         };
         fault.backtrace = backtrace.frames().iter().take(BACKTRACE_LINES_MAX).map(name).collect();

@@ -27,6 +27,9 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes after which the guest's random sequence begins again.
 const RANDOM_BYTES: usize = 4096;
 
+/// Random bytes that a guest may ask for at once; the host has to hold them.
+const RANDOM_BYTES_MAX: u64 = 1 << 20;
+
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
@@ -70,6 +73,7 @@ impl Ambient {
             .secure_random(random(0))
             .insecure_random(random(1))
             .insecure_random_seed(u128::from(seed))
+            .max_random_size(RANDOM_BYTES_MAX)
             .build()
     }
 

@@ -1,0 +1,230 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::clock::SystemClock;
+
+/// A host over a data folder, which outlives it.
+struct Subject {
+    runtime: Runtime,
+    folder: TempDir,
+}
+
+impl Subject {
+    fn new() -> Subject {
+        Subject { runtime: Runtime::new().unwrap(), folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn open(&self) -> Host {
+        let options = HostOptions {
+            data_dir: self.folder.path().join("data"),
+            clock: SystemClock::shared(),
+            component_bytes_max: 1 << 20,
+            runtime: self.runtime.handle().clone(),
+        };
+        Host::open(options).unwrap()
+    }
+
+    fn out(&self) -> std::path::PathBuf {
+        self.folder.path().join("out")
+    }
+
+    /// Numbers into files, without end, and without a checkpoint that nobody asks for.
+    fn submit(&self, host: &Host, more: &str) -> String {
+        let manifest = format!(
+            "name = \"numbers\"\n{more}\n[source.numbers]\nconnector = \"generator\"\nrate = 20000\n\
+             [sink.out]\ninput = \"numbers\"\nconnector = \"file\"\npath = \"out\"\n"
+        );
+        let base_dir = Some(self.folder.path().to_owned());
+        let submission = Submission { manifest, file_name: "pipeline.toml".into(), base_dir, from_savepoint: None };
+        let id = host.submit(submission).unwrap().summary.id;
+        wait(host, &id, |job| job.summary.records_in > 0);
+        id
+    }
+}
+
+/// Waits until a job is as it should be. The caller's test hangs where it never is.
+fn wait(host: &Host, id: &str, is_so: impl Fn(&JobDetail) -> bool) -> JobDetail {
+    loop {
+        let job = host.await_end(id, Duration::from_millis(5)).unwrap();
+        if is_so(&job) {
+            return job;
+        }
+    }
+}
+
+/// Waits until a savepoint request is answered.
+fn answer(host: &Host, id: &str, request: &SavepointView) -> SavepointView {
+    loop {
+        let view = host.savepoint(id, &request.request_id).unwrap();
+        if view.status != "in-progress" {
+            return view;
+        }
+        host.await_end(id, Duration::from_millis(5)).unwrap();
+    }
+}
+
+/// What is published: each number once.
+fn published(out: &Path) -> BTreeSet<u64> {
+    let mut numbers = BTreeSet::new();
+    for entry in fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        for line in fs::read_to_string(entry).unwrap().lines() {
+            assert!(numbers.insert(line.parse().unwrap()), "{line} is published twice");
+        }
+    }
+    numbers
+}
+
+fn in_pending(out: &Path) -> usize {
+    fs::read_dir(out.join(".pending")).unwrap().count()
+}
+
+#[test]
+fn what_a_savepoint_published_stays_when_the_job_is_cancelled() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "");
+    let request = host.trigger_savepoint(&id).unwrap();
+    assert_eq!(answer(&host, &id, &request).status, "completed");
+    let at_savepoint = published(&subject.out());
+    assert!(!at_savepoint.is_empty());
+    host.cancel(&id).unwrap();
+    assert_eq!(wait(&host, &id, |job| job.summary.status.is_final()).summary.status, JobStatus::Cancelled);
+    assert_eq!(published(&subject.out()), at_savepoint, "whoever goes on from the savepoint would miss the rest");
+    assert_eq!(in_pending(&subject.out()), 0);
+}
+
+#[test]
+fn a_job_that_is_started_again_does_not_go_back_behind_its_savepoint() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "");
+    let request = host.trigger_savepoint(&id).unwrap();
+    assert_eq!(answer(&host, &id, &request).status, "completed");
+    let at_savepoint = published(&subject.out());
+    host.shutdown();
+    drop(host);
+
+    let host = subject.open();
+    host.resume_jobs();
+    let request = host.stop(&id).unwrap();
+    assert_eq!(answer(&host, &id, &request).status, "completed");
+    let job = wait(&host, &id, |job| job.summary.status == JobStatus::Stopped);
+    assert_eq!(job.summary.last_checkpoint, Some(1), "its savepoint is what it began with");
+    assert!(published(&subject.out()).is_superset(&at_savepoint));
+    let all = published(&subject.out());
+    assert_eq!(all.last().map(|last| last + 1), Some(all.len() as u64), "none is missing");
+}
+
+#[test]
+fn a_savepoint_that_fails_with_its_attempt_is_answered_while_the_job_goes_on() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "[restart]\ndelay = \"1ms\"\nattempts = 1000000");
+    // The sink cannot make its part durable; the next attempt makes the folder again.
+    fs::remove_dir_all(subject.out().join(".pending")).unwrap();
+    let request = host.trigger_savepoint(&id).unwrap();
+    let view = answer(&host, &id, &request);
+    assert_eq!((view.status.as_str(), view.location), ("failed", None));
+    wait(&host, &id, |job| job.summary.restarts > 0 && job.summary.status == JobStatus::Running);
+    host.cancel(&id).unwrap();
+    wait(&host, &id, |job| job.summary.status.is_final());
+    assert_eq!(host.trigger_savepoint(&id).unwrap_err().code, "job-state");
+}
+
+#[test]
+fn a_cancel_between_two_attempts_leaves_nothing_prepared() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "[restart]\ndelay = \"1h\"");
+    // The sink prepares its part, but the savepoint's manifest cannot be written.
+    let storage = subject.folder.path().join("data/checkpoints");
+    fs::remove_dir_all(&storage).unwrap();
+    fs::write(&storage, "in the way").unwrap();
+    let request = host.trigger_savepoint(&id).unwrap();
+    assert_eq!(answer(&host, &id, &request).status, "failed");
+    wait(&host, &id, |job| job.summary.status == JobStatus::Restarting);
+    fs::remove_file(&storage).unwrap();
+    assert_eq!(in_pending(&subject.out()), 1);
+    host.cancel(&id).unwrap();
+    wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
+    assert_eq!(in_pending(&subject.out()), 0);
+}
+
+#[test]
+fn a_damaged_record_does_not_keep_the_other_jobs_down() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "");
+    host.shutdown();
+    drop(host);
+    let jobs = subject.folder.path().join("data/jobs");
+    fs::create_dir(jobs.join("damaged")).unwrap();
+    fs::write(jobs.join("damaged/job.json"), "{").unwrap();
+    let components = subject.folder.path().join("data/components");
+    fs::write(components.join("damaged.json"), "{").unwrap();
+
+    let host = subject.open();
+    host.resume_jobs();
+    wait(&host, &id, |job| job.summary.status == JobStatus::Running);
+    assert_eq!(host.jobs().len(), 1);
+    assert!(jobs.join("damaged/job.json").exists(), "what is damaged may still be repaired");
+    host.shutdown();
+}
+
+#[test]
+fn a_cancel_that_a_kill_cut_off_is_carried_out_at_the_next_start() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "");
+    host.shutdown();
+    host.find(&id).unwrap().update(|record| record.status = JobStatus::Cancelling).unwrap();
+    drop(host);
+
+    let host = subject.open();
+    host.resume_jobs();
+    let job = wait(&host, &id, |job| job.summary.status.is_final());
+    assert_eq!(job.summary.status, JobStatus::Cancelled);
+    assert_eq!(in_pending(&subject.out()), 0);
+}
+
+#[test]
+fn savepoints_are_found_where_the_manifest_says_that_they_are() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let elsewhere = "[checkpoint]\nstorage = \"elsewhere\"";
+    let id = subject.submit(&host, elsewhere);
+    let request = host.stop(&id).unwrap();
+    let location = answer(&host, &id, &request).location.unwrap();
+    let job = wait(&host, &id, |job| job.summary.status.is_final());
+    let submission = Submission {
+        manifest: job.manifest,
+        file_name: "pipeline.toml".into(),
+        base_dir: Some(subject.folder.path().to_owned()),
+        from_savepoint: Some(location.into()),
+    };
+    let job = host.submit(submission).unwrap();
+    wait(&host, &job.summary.id, |job| job.summary.status == JobStatus::Running);
+    host.shutdown();
+}
+
+#[test]
+fn a_job_that_a_kill_left_goes_on_by_its_name_and_manifest() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "");
+    let manifest = host.job(&id).unwrap().manifest;
+    assert!(host.resume_job("numbers", &manifest).unwrap().is_none(), "it runs");
+    host.shutdown();
+    drop(host);
+
+    let host = subject.open();
+    assert_eq!(host.resume_job("numbers", "another").unwrap_err().code, "job-name-taken");
+    assert_eq!(host.resume_job("numbers", &manifest).unwrap().unwrap().summary.id, id);
+    host.cancel(&id).unwrap();
+    wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
+    assert!(host.resume_job("numbers", &manifest).unwrap().is_none(), "it has ended");
+}
