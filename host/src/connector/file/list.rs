@@ -27,7 +27,12 @@ pub(super) fn list(path: &Path) -> Result<Vec<InputFile>> {
         io::ErrorKind::NotFound => source_missing(format!("the input `{}` does not exist", path.display())),
         _ => source_failed(format!("the input `{}` cannot be read: {error}", path.display())),
     };
-    if !fs::metadata(path).map_err(failed)?.is_dir() {
+    let kind = fs::metadata(path).map_err(failed)?;
+    if !kind.is_dir() && !kind.is_file() {
+        // To open a pipe or a device may block for ever, and neither can be read again from a position.
+        return Err(source_missing(format!("the input `{}` is neither a file nor a folder", path.display())));
+    }
+    if !kind.is_dir() {
         return Ok(vec![InputFile { name: file_name(path)?, path: path.to_owned() }]);
     }
     let mut files = Vec::new();

@@ -167,6 +167,8 @@ fn a_check_at_submit_names_what_is_missing_and_reads_the_header() {
     assert_eq!(missing.code, "source-missing");
     assert!(missing.message.contains("d.csv"));
     assert_eq!(check("nested", FileFormat::Lines, false).unwrap_err().code, "source-missing");
+    // A device or a pipe could block for ever, and cannot be read again.
+    assert_eq!(check("/dev/null", FileFormat::Lines, false).unwrap_err().code, "source-missing");
     fs::write(folder.path().join("d.csv"), "note,id\n").unwrap();
     let mixed = check("", FileFormat::Csv, true).unwrap_err();
     assert!(mixed.message.contains("d.csv") && mixed.message.contains("a.csv"), "{mixed}");
