@@ -3,9 +3,13 @@
 //! Invariant: nothing that a guest asks for reaches the state backend before [`Turn::commit`]; [`Turn::abort`] leaves no
 //! trace but log lines. The sandbox reaches keyed state through a turn only; it never sees the backend.
 
+mod staged;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+use staged::{Staged, StagedChange};
 
 use crate::error::Error;
 use crate::model::{Batch, Column, Fault, Keys, NO_TIMESTAMP};
@@ -156,83 +160,6 @@ pub struct Turn {
     metrics: BTreeMap<String, f64>,
     log: Vec<LogLine>,
     panic: Option<String>,
-}
-
-/// What a turn wants to write to one state: for each key of the batch a change and its bytes.
-#[derive(Default)]
-struct Staged {
-    changes: Vec<StagedChange>,
-    bytes: Vec<Vec<u8>>,
-    touched: Vec<u32>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum StagedChange {
-    #[default]
-    None,
-    Put,
-    Append,
-    Delete,
-}
-
-/// Buffers above this size are given back between turns.
-const BUFFER_KEPT_BYTES: usize = 4096;
-
-impl Staged {
-    /// The change of a key and its buffer, noted as touched.
-    fn touch(&mut self, key: u32) -> (&mut StagedChange, &mut Vec<u8>) {
-        let at = key as usize;
-        if self.changes.len() <= at {
-            self.changes.resize(at + 1, StagedChange::None);
-            self.bytes.resize_with(at + 1, Vec::new);
-        }
-        if self.changes[at] == StagedChange::None {
-            self.touched.push(key);
-            self.bytes[at].clear();
-        }
-        (&mut self.changes[at], &mut self.bytes[at])
-    }
-
-    fn put(&mut self, key: u32, value: &[u8]) {
-        let (change, bytes) = self.touch(key);
-        *change = StagedChange::Put;
-        bytes.clear();
-        bytes.extend_from_slice(value);
-    }
-
-    fn delete(&mut self, key: u32) {
-        let (change, bytes) = self.touch(key);
-        *change = StagedChange::Delete;
-        bytes.clear();
-    }
-
-    /// The buffer to append to.
-    fn append(&mut self, key: u32) -> &mut Vec<u8> {
-        let (change, bytes) = self.touch(key);
-        *change = match *change {
-            StagedChange::None | StagedChange::Append => StagedChange::Append,
-            StagedChange::Put | StagedChange::Delete => StagedChange::Put,
-        };
-        bytes
-    }
-
-    fn get(&self, key: usize) -> (StagedChange, &[u8]) {
-        match self.changes.get(key) {
-            // The buffer of an untouched key holds what an earlier turn left.
-            None | Some(StagedChange::None) => (StagedChange::None, &[]),
-            Some(&change) => (change, &self.bytes[key]),
-        }
-    }
-
-    fn reset(&mut self) {
-        for &key in &self.touched {
-            self.changes[key as usize] = StagedChange::None;
-            if self.bytes[key as usize].capacity() > BUFFER_KEPT_BYTES {
-                self.bytes[key as usize] = Vec::new();
-            }
-        }
-        self.touched.clear();
-    }
 }
 
 impl Turn {
