@@ -8,6 +8,7 @@ use crate::workspace::{Workspace, run, step, succeeds};
 pub const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("late-flights", "examples/late-flights"),
     ("misbehaving", "tests/guests/misbehaving"),
+    ("ambient", "tests/guests/ambient"),
     ("ungranted", "tests/guests/ungranted"),
 ];
 

@@ -1,0 +1,67 @@
+//! A test guest: looks through WASI at what is around it, and puts out what it sees. A record `wait` waits for an hour.
+
+wit_bindgen::generate!({
+    path: ["wit/io.wit", "wit/clocks.wit", "wit/random.wit", "wit/cli.wit", "wit/filesystem.wit", "../../../wit"],
+    inline: "
+        package acme:test;
+
+        world ambient {
+            include cofferdam:function/component@0.1.0;
+            import wasi:clocks/wall-clock@0.2.0;
+            import wasi:clocks/monotonic-clock@0.2.0;
+            import wasi:random/random@0.2.0;
+            import wasi:cli/environment@0.2.0;
+            import wasi:filesystem/preopens@0.2.0;
+        }
+    ",
+    world: "acme:test/ambient",
+    generate_all,
+});
+
+use cofferdam::function::types::{Batch, Column, Failure, Output};
+use exports::cofferdam::function::function::{
+    ComponentDescription, DueTimers, FunctionDescription, FunctionKind, Guest, Port,
+};
+use wasi::cli::environment;
+use wasi::clocks::{monotonic_clock, wall_clock};
+use wasi::filesystem::preopens;
+use wasi::random::random;
+
+struct Ambient;
+export!(Ambient);
+
+impl Guest for Ambient {
+    fn describe() -> ComponentDescription {
+        let port = |name: &str| Port { name: name.to_string(), codec: "raw".to_string() };
+        let function = FunctionDescription {
+            name: "look".to_string(),
+            kind: FunctionKind::Process,
+            inputs: vec![port("in")],
+            outputs: vec![port("out")],
+            states: Vec::new(),
+            timers: Vec::new(),
+        };
+        ComponentDescription { sdk: "by hand".to_string(), functions: vec![function] }
+    }
+
+    fn process(_function: u32, _input: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
+        if batch.values.bytes.starts_with(b"wait") {
+            monotonic_clock::subscribe_duration(3_600_000_000_000).block();
+        }
+        let now = wall_clock::now();
+        let given = environment::get_environment().len()
+            + environment::get_arguments().len()
+            + preopens::get_directories().len();
+        let seen = format!(
+            "{} {} {given}",
+            now.seconds * 1000 + u64::from(now.nanoseconds / 1_000_000),
+            random::get_random_u64()
+        );
+        let values = Column { offsets: vec![0, seen.len() as u32], bytes: seen.into_bytes() };
+        Ok(vec![Output { index: 0, values, timestamps: vec![0], keys: None }])
+    }
+
+    fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {
+        Ok(Vec::new())
+    }
+}

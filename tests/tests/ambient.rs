@@ -1,0 +1,68 @@
+//! WASI, as guests of other toolchains import it: there, empty and deterministic.
+
+use std::fs;
+use std::path::Path;
+
+use cofferdam_tests::{Api, Place, Server, committed_lines};
+
+/// What the guest saw: the clock in milliseconds, a random number, and how many files, variables and arguments it was given.
+type Seen = (i64, u64, usize);
+
+/// Runs one record through the guest.
+fn look(api: &Api, dir: &Path, name: &str, seed: u64) -> Seen {
+    let out = dir.join(name);
+    let job = api.submit_ok(&manifest(dir, name, seed, "look.txt")).unwrap();
+    api.wait_for(&job, "FINISHED").unwrap();
+    let lines = committed_lines(&out).unwrap();
+    let [now, random, given] = lines[0].split(' ').collect::<Vec<_>>().try_into().unwrap();
+    (now.parse().unwrap(), random.parse().unwrap(), given.parse().unwrap())
+}
+
+fn manifest(dir: &Path, name: &str, seed: u64, input: &str) -> String {
+    let dir = dir.display();
+    format!(
+        r#"
+        name = "{name}"
+        seed = {seed}
+        [source.in]
+        connector = "file"
+        path = "{dir}/{input}"
+        [operator.look]
+        input = "in"
+        component = "ambient@1"
+        function = "look"
+        on_fault = "dead-letter"
+        [sink.out]
+        input = ["look", "look.dead-letter"]
+        connector = "file"
+        path = "{dir}/{name}"
+        "#
+    )
+}
+
+#[test]
+fn wasi_is_empty_deterministic_and_cannot_wait() {
+    let place = Place::of_this_checkout();
+    let (server, dir) = Server::start_fresh("ambient").unwrap();
+    let api = &server.api;
+    api.push(&fs::read(place.component("ambient").unwrap()).unwrap(), Some("ambient@1")).unwrap().ok().unwrap();
+    fs::write(dir.join("look.txt"), "look\n").unwrap();
+    fs::write(dir.join("wait.txt"), "wait\n").unwrap();
+
+    let first = look(api, &dir, "first", 7);
+    assert_eq!(first.2, 0, "no files, no environment, no arguments");
+    let again = look(api, &dir, "again", 7);
+    assert_eq!(first.1, again.1, "randomness comes from the seed");
+    assert_ne!(first.1, look(api, &dir, "other", 8).1);
+    let submitted = api.job("first").unwrap()["submitted_at_ms"].as_i64().unwrap();
+    assert!(
+        first.0 >= submitted && again.0 >= first.0,
+        "the clock shows processing time: {first:?} {again:?} {submitted}"
+    );
+
+    // Time stands still during a turn: who waits for it is stopped at once, not after an hour.
+    let job = api.submit_ok(&manifest(&dir, "waits", 7, "wait.txt")).unwrap();
+    api.wait_for(&job, "FINISHED").unwrap();
+    let letter = &committed_lines(&dir.join("waits")).unwrap()[0];
+    assert!(letter.contains("invalid-call") && letter.contains("cannot wait"), "{letter}");
+}
