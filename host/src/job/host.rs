@@ -123,9 +123,11 @@ impl Host {
         });
         let started =
             Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(job, pipeline));
-        if record.status == JobStatus::Cancelling {
-            // It was asked for, and a kill came in between.
-            job.command(Command::Cancel);
+        // It was asked for, and a kill came in between.
+        match record.status {
+            JobStatus::Cancelling => drop(job.command(Command::Cancel)),
+            JobStatus::Stopping => drop(request_savepoint(job, true)),
+            _ => {}
         }
         if let Err(error) = started {
             let ended_at_ms = self.inner.options.clock.wall_ms();
@@ -296,29 +298,12 @@ impl Host {
 
     /// Takes a savepoint, and ends the job behind it. Poll with [`Host::savepoint`].
     pub fn stop(&self, id_or_name: &str) -> Result<SavepointView> {
-        self.request_savepoint(id_or_name, true)
+        request_savepoint(&*self.find(id_or_name)?, true)
     }
 
     /// Takes a savepoint while the job goes on. Poll with [`Host::savepoint`].
     pub fn trigger_savepoint(&self, id_or_name: &str) -> Result<SavepointView> {
-        self.request_savepoint(id_or_name, false)
-    }
-
-    fn request_savepoint(&self, id_or_name: &str, stop: bool) -> Result<SavepointView> {
-        let job = self.find(id_or_name)?;
-        let request_id = format!("{:016x}", clock::random_u64());
-        let view = SavepointView {
-            request_id: request_id.clone(),
-            status: "in-progress".into(),
-            location: None,
-            failure: None,
-        };
-        job.show_savepoint(view.clone());
-        if let Err(error) = command(&job, Command::Savepoint { request_id, stop }) {
-            job.forget_savepoint(&view.request_id);
-            return Err(error);
-        }
-        Ok(view)
+        request_savepoint(&*self.find(id_or_name)?, false)
     }
 
     pub fn savepoint(&self, id_or_name: &str, request_id: &str) -> Result<SavepointView> {
@@ -375,6 +360,18 @@ fn check_name(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Result<()> {
             .hint("stop or cancel it first, or give the pipeline another name")),
         None => Ok(()),
     }
+}
+
+fn request_savepoint(job: &Job, stop: bool) -> Result<SavepointView> {
+    let request_id = format!("{:016x}", clock::random_u64());
+    let view =
+        SavepointView { request_id: request_id.clone(), status: "in-progress".into(), location: None, failure: None };
+    job.show_savepoint(view.clone());
+    if let Err(error) = command(job, Command::Savepoint { request_id, stop }) {
+        job.forget_savepoint(&view.request_id);
+        return Err(error);
+    }
+    Ok(view)
 }
 
 fn command(job: &Job, command: Command) -> Result<()> {

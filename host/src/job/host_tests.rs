@@ -192,6 +192,23 @@ fn a_cancel_that_a_kill_cut_off_is_carried_out_at_the_next_start() {
 }
 
 #[test]
+fn a_stop_that_a_kill_cut_off_is_carried_out_at_the_next_start() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "");
+    host.shutdown();
+    host.find(&id).unwrap().update(|record| record.status = JobStatus::Stopping).unwrap();
+    drop(host);
+
+    let host = subject.open();
+    host.resume_jobs();
+    let job = wait(&host, &id, |job| job.summary.status.is_final());
+    assert_eq!(job.summary.status, JobStatus::Stopped);
+    let taken = host.checkpoints(&id).unwrap();
+    assert!(taken.iter().any(|taken| taken.kind == "savepoint" && taken.status == "completed"), "{taken:?}");
+}
+
+#[test]
 fn savepoints_are_found_where_the_manifest_says_that_they_are() {
     let subject = Subject::new();
     let host = subject.open();
