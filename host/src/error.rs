@@ -91,6 +91,7 @@ codes! {
     job_name_taken = "job-name-taken", Conflict;
     job_state = "job-state", Conflict;
     job_failed = "job-failed", Environment;
+    savepoint_failed = "savepoint-failed", Environment;
     savepoint_not_found = "savepoint-not-found", NotFound;
     checkpoint_corrupt = "checkpoint-corrupt", Corrupt;
     checkpoint_none_usable = "checkpoint-none-usable", Corrupt;

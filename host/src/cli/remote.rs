@@ -12,7 +12,7 @@ use super::components::{copy_component, push_components, read_manifest};
 use super::progress::{Progress, failure};
 use super::{ComponentCommand, JobCommand, SubmitArgs, print};
 use crate::clock::SystemClock;
-use crate::error::{Result, request_invalid, storage_failed};
+use crate::error::{Result, request_invalid, savepoint_failed};
 use crate::job::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView};
 
 const POLL: Duration = Duration::from_millis(300);
@@ -121,7 +121,7 @@ fn finish_savepoint(client: &Client, id: &str, mut savepoint: SavepointView, wai
     }
     present(&savepoint, json, print::savepoint)?;
     match savepoint.failure {
-        Some(failure) => Err(storage_failed(format!("the savepoint failed: {failure}"))),
+        Some(failure) => Err(savepoint_failed(format!("the savepoint failed: {failure}"))),
         None => Ok(()),
     }
 }

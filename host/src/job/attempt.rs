@@ -93,6 +93,9 @@ impl Attempt {
             Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
         let storage = environment.storage(pipeline, &record.base_dir)?;
         let restored = restore(job, &storage, pipeline, number)?;
+        if let Some(manifest) = &restored.manifest {
+            checkpointing::check_states(manifest, &plan)?;
+        }
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
         recover_sinks(&committers, pipeline, &restored)?;
         let own = restored.manifest.clone().filter(|_| restored.own);
@@ -284,6 +287,10 @@ impl Attempt {
         tracing::debug!(job = %manifest.job_name, checkpoint, duration_ms, bytes, "checkpoint complete");
         self.job.show_checkpoint(summary);
         self.failures = 0;
+        if !self.job.record().has_image {
+            // Kept before anything is published: a start that finds no image any more must not begin anew in silence.
+            self.job.update(|record| record.has_image = true).map_err(|error| failure_of(&error))?;
+        }
         // From here on the checkpoint counts: what it promised is published, now or after a restart.
         for (sink, committables) in checkpointing::committables(&manifest, &self.plan.pipeline) {
             if let Some(committer) = self.committers.get(&sink) {
@@ -385,6 +392,13 @@ fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: 
         tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");
         checkpointing::check_fits(&manifest, pipeline)?;
         return Ok(Restored { manifest: Some(Arc::new(manifest)), own: true });
+    }
+    if record.has_image {
+        // It would begin from the start in silence, and publish again what is published.
+        return Err(error::checkpoint_none_usable(format!(
+            "the job has had checkpoints or savepoints, but `{}` holds none of them",
+            storage.root().display()
+        )));
     }
     let Some(location) = &record.from_savepoint else { return Ok(Restored { manifest: None, own: false }) };
     let manifest = storage.savepoint(location, verify)?;

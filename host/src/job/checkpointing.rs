@@ -9,8 +9,8 @@ use super::view::CheckpointSummary;
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
-use crate::runtime::{Barrier, BarrierKind, SubtaskPart};
-use crate::state::{FileRef, FileStore, StateImage};
+use crate::runtime::{Barrier, BarrierKind, Plan, SubtaskPart};
+use crate::state::{self, FileRef, FileStore, StateImage};
 
 /// A checkpoint in progress.
 pub(super) struct Pending {
@@ -210,6 +210,18 @@ pub(super) fn check_fits(manifest: &CheckpointManifest, pipeline: &Pipeline) -> 
                 ));
             }
             Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the functions declare every state that the image holds, as it was.
+pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan) -> Result<()> {
+    for operator in &manifest.operators {
+        let Some(function) = plan.functions.get(&operator.id) else { continue };
+        for image in operator.subtasks.iter().filter_map(|subtask| subtask.state.as_ref()) {
+            state::check_against(plan.pipeline.state.backend, &function.description.states, image)
+                .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
     }
     Ok(())

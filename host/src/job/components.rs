@@ -127,7 +127,7 @@ impl ComponentStore {
         let known = self.known.lock();
         let not_found = || {
             error::component_not_found(format!("there is no component `{reference}`"))
-                .hint("upload it: cofferdam component push FILE --name NAME@VERSION")
+                .hint("upload it: cofferdam component push FILE --name NAME@VERSION; a file is named by a path that ends in .wasm")
         };
         if let Some(sha256) = reference.strip_prefix("sha256:") {
             return known.get(sha256).cloned().ok_or_else(not_found);

@@ -21,6 +21,7 @@ use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSum
 use crate::clock::{self, SharedClock};
 use crate::error::{self, Result};
 use crate::manifest::Pipeline;
+use crate::runtime::Plan;
 use crate::sandbox::{Sandbox, SandboxOptions};
 
 /// Instances alive at once, over all jobs.
@@ -189,7 +190,7 @@ impl Host {
         let plan =
             planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
         let from_savepoint =
-            submission.from_savepoint.map(|path| self.check_savepoint(&path, &pipeline, &base_dir)).transpose()?;
+            submission.from_savepoint.map(|path| self.check_savepoint(&path, &plan, &base_dir)).transpose()?;
         let id = format!("{:016x}", clock::random_u64());
         let record = JobRecord {
             id: id.clone(),
@@ -211,6 +212,7 @@ impl Host {
             state_bytes: 0,
             state_entries: 0,
             last_checkpoint: None,
+            has_image: false,
             restored_checkpoint: None,
         };
         let dir = options.data_dir.join("jobs").join(&id);
@@ -234,12 +236,24 @@ impl Host {
     }
 
     /// The savepoint's place in the storage, after a look whether the pipeline can go on from it.
-    fn check_savepoint(&self, path: &Path, pipeline: &Pipeline, base_dir: &Path) -> Result<String> {
-        let storage = self.inner.environment.storage(pipeline, base_dir)?;
-        let inside = path.strip_prefix(storage.root()).unwrap_or(path);
-        let location = inside.to_string_lossy().into_owned();
-        let manifest = storage.savepoint(&location, crate::checkpoint::Verify::Lengths)?;
-        super::checkpointing::check_fits(&manifest, pipeline)?;
+    fn check_savepoint(&self, path: &Path, plan: &Plan, base_dir: &Path) -> Result<String> {
+        let storage = self.inner.environment.storage(&plan.pipeline, base_dir)?;
+        let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let location = match whole(path).strip_prefix(whole(storage.root())) {
+            Ok(inside) => inside.to_string_lossy().into_owned(),
+            Err(_) => path.to_string_lossy().into_owned(),
+        };
+        let hint = || {
+            format!(
+                "this version finds a savepoint in the storage that it was taken in only, here `{}`",
+                storage.root().display()
+            )
+        };
+        let manifest = storage
+            .savepoint(&location, crate::checkpoint::Verify::Lengths)
+            .map_err(|error| if error.code == "savepoint-not-found" { error.hint(hint()) } else { error })?;
+        super::checkpointing::check_fits(&manifest, &plan.pipeline)?;
+        super::checkpointing::check_states(&manifest, plan)?;
         Ok(location)
     }
 

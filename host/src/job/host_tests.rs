@@ -209,6 +209,25 @@ fn a_stop_that_a_kill_cut_off_is_carried_out_at_the_next_start() {
 }
 
 #[test]
+fn a_job_whose_images_are_gone_does_not_begin_anew_in_silence() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "");
+    let request = host.trigger_savepoint(&id).unwrap();
+    assert!(answer(&host, &id, &request).location.is_some());
+    host.shutdown();
+    drop(host);
+    fs::remove_dir_all(subject.folder.path().join("data/checkpoints")).unwrap();
+
+    let host = subject.open();
+    host.resume_jobs();
+    let job = wait(&host, &id, |job| job.summary.status.is_final());
+    assert_eq!(job.summary.status, JobStatus::Failed);
+    assert_eq!(job.failure.unwrap().code, "checkpoint-none-usable");
+    assert_eq!(job.summary.restarts, 0, "another attempt would meet the same");
+}
+
+#[test]
 fn savepoints_are_found_where_the_manifest_says_that_they_are() {
     let subject = Subject::new();
     let host = subject.open();

@@ -92,7 +92,7 @@ fn retry(
     let RestartStrategy::FixedDelay { attempts, delay } = strategy else {
         return Some(AttemptEnd::Failed(failure.clone()));
     };
-    if attempt > *attempts {
+    if attempt > *attempts || is_hopeless(failure) {
         return Some(AttemptEnd::Failed(failure.clone()));
     }
     let restarting = job.update(|record| {
@@ -105,6 +105,11 @@ fn retry(
     }
     tracing::info!(job = %name, "restart {attempt} of {attempts} in {}", humantime::format_duration(*delay));
     wait(job, *delay, receiver)
+}
+
+/// Whether another attempt would meet the very same: what is stored contradicts the pipeline.
+fn is_hopeless(failure: &JobFailure) -> bool {
+    matches!(failure.code.as_str(), "checkpoint-mismatch" | "checkpoint-none-usable")
 }
 
 /// Waits out the delay, unless a command ends the job.

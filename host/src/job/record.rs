@@ -36,6 +36,9 @@ pub(super) struct JobRecord {
     pub(super) state_bytes: u64,
     pub(super) state_entries: u64,
     pub(super) last_checkpoint: Option<u64>,
+    /// Whether the job has ever completed a checkpoint or a savepoint.
+    #[serde(default)]
+    pub(super) has_image: bool,
     #[serde(default)]
     pub(super) restored_checkpoint: Option<u64>,
 }

@@ -90,7 +90,7 @@ pub struct OperatorDetail {
     pub parallelism: u32,
     pub records_in: u64,
     pub records_out: u64,
-    /// Turns dropped because their batch had to be split.
+    /// Turns that were dropped. One bad record costs several: its batch is run again in halves until it stands alone.
     pub faults: u64,
     pub records_skipped: u64,
     pub records_dead_lettered: u64,

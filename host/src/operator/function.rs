@@ -96,6 +96,9 @@ impl FunctionOperator {
             let Some(fault) = self.run_turn(records, outputs)? else { continue };
             self.counters.faults += 1;
             if range.len() > 1 {
+                if range.len() == batch.len().min(step) {
+                    self.say_search(range.len(), &fault);
+                }
                 let middle = range.start + range.len() / 2;
                 open.extend([middle..range.end, range.start..middle]);
             } else {
@@ -108,6 +111,13 @@ impl FunctionOperator {
         }
         self.counters.records_in += batch.len() as u64;
         Ok(())
+    }
+
+    /// Isolating a record can take as many deadlines as there are halvings: says at once why nothing moves.
+    fn say_search(&self, records: usize, fault: &Fault) {
+        let FunctionSettings { job, function, .. } = &self.settings;
+        let (operator, code) = (&self.turn.context.operator, fault.code.as_str());
+        tracing::warn!(target: "guest", %job, %operator, %function, records, code, "a batch failed, looking for the record: {}", fault.message);
     }
 
     /// Meets a record that was rejected before it reached the function.

@@ -60,7 +60,9 @@ fn refuse_repeated_names(layout: &StateLayout, refuse: fn(String) -> error::Erro
     Ok(())
 }
 
-fn check_against(backend: StateBackendKind, layout: &StateLayout, image: &StateImage) -> Result<()> {
+/// Whether an operator with this backend and layout can go on from an image: every state of it is declared as it was.
+/// Error: `checkpoint-mismatch`.
+pub fn check_against(backend: StateBackendKind, layout: &StateLayout, image: &StateImage) -> Result<()> {
     if image.backend != backend {
         return Err(error::checkpoint_mismatch(format!(
             "the checkpoint's state is of the backend \"{}\", the pipeline asks for \"{}\"",

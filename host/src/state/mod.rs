@@ -15,6 +15,8 @@ mod conformance_tests;
 #[cfg(test)]
 mod test_store;
 
+pub use layout::check_against;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
