@@ -98,7 +98,8 @@ impl<F: Function> Harness<F> {
     /// milliseconds.
     ///
     /// # Errors
-    /// Where the function fails the record. Nothing of it takes effect then.
+    /// Where the function fails the record. Nothing of it takes effect then. A panic goes through to the test instead, which
+    /// expects it with `#[should_panic]`; in the host it fails its record like an error.
     pub fn push<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
     where
         F::Input: Encode<V>,
