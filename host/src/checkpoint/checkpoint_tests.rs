@@ -1,3 +1,5 @@
+//! Checkpoints on a real folder: damage, retirement, and interruption at each of its steps.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! The host from within: what is left after a cancel, a stop or a kill, and what the next start makes of it.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
