@@ -1,7 +1,7 @@
 //! Where things are: the checkout, the binaries, the components that tests upload.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -15,10 +15,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// The checkout that this crate was compiled in, and the target folder that Cargo uses for it.
+    /// The checkout that Cargo runs this program from, and the target folder that it uses for it. Cargo is asked when the
+    /// program runs: checkouts that share a target folder share compiled programs too.
     pub fn of_this_checkout() -> Place {
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = tests.parent().unwrap_or(tests).to_path_buf();
+        let package =
+            env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        let root = package.parent().unwrap_or(&package).to_path_buf();
         let target = match env::var_os("CARGO_TARGET_DIR") {
             Some(target) => root.join(target),
             None => root.join("target"),
