@@ -241,7 +241,6 @@ impl Attempt {
             return Ok(());
         };
         let Some(parts) = pending.add(parts) else { return Ok(()) };
-        pending.uploading = true;
         let record = self.job.record();
         let kind = pending.kind();
         let head = ManifestHead {

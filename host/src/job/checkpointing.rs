@@ -22,7 +22,6 @@ pub(super) struct Pending {
     parts: Vec<SubtaskPart>,
     /// Parts that have not arrived yet.
     missing: usize,
-    pub(super) uploading: bool,
 }
 
 impl Pending {
@@ -34,15 +33,7 @@ impl Pending {
         requests: Vec<String>,
     ) -> Pending {
         let missing = pipeline.nodes.iter().map(|node| node.parallelism as usize).sum();
-        Pending {
-            barrier,
-            triggered_at_ms: now_ms,
-            triggered_ns: now_ns,
-            requests,
-            parts: Vec::new(),
-            missing,
-            uploading: false,
-        }
+        Pending { barrier, triggered_at_ms: now_ms, triggered_ns: now_ns, requests, parts: Vec::new(), missing }
     }
 
     /// Takes a subtask's parts; the whole when nothing is missing any more.

@@ -59,15 +59,10 @@ pub struct CheckpointSettings {
     pub storage: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "strategy", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RestartStrategy {
     None,
-    FixedDelay {
-        attempts: u32,
-        #[serde(with = "duration")]
-        delay: Duration,
-    },
+    FixedDelay { attempts: u32, delay: Duration },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -242,21 +237,4 @@ pub enum SinkConfig {
     },
     Stdout,
     Blackhole,
-}
-
-/// Serde for durations written as `200ms`, `5s`, `2min`.
-pub(crate) mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*duration))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map_err(|_| D::Error::custom(format!("`{text}` is not a duration like \"200ms\" or \"5s\"")))
-    }
 }

@@ -187,7 +187,6 @@ impl Chain {
                 MemberKind::Function(operator) => {
                     part.counters = operator.counters;
                     let turn = operator.turn();
-                    part.layout = turn.layout().clone();
                     turn.backend().map(|backend| backend.snapshot()).transpose().map(|state| part.state = state)
                 }
                 MemberKind::Sink { sink, counters } => {

@@ -16,7 +16,7 @@ use crate::connector::Poll;
 use crate::error::Error;
 use crate::model::Fault;
 use crate::operator::Position;
-use crate::state::{StateLayout, StateSnapshot};
+use crate::state::StateSnapshot;
 
 /// The longest wait without a look at cancellation.
 const WAIT_MAX: Duration = Duration::from_millis(50);
@@ -40,7 +40,6 @@ pub struct SubtaskPart {
     pub node: String,
     pub subtask: u32,
     pub source_position: Option<Vec<u8>>,
-    pub layout: StateLayout,
     pub state: Option<Box<dyn StateSnapshot>>,
     pub committable: Option<Vec<u8>>,
     pub counters: Counters,
@@ -52,7 +51,6 @@ impl SubtaskPart {
             node: node.to_owned(),
             subtask,
             source_position: None,
-            layout: StateLayout::new(),
             state: None,
             committable: None,
             counters: Counters::default(),
