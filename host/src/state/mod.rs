@@ -330,7 +330,7 @@ pub fn read_image(
 ) -> Result<()> {
     match image.image.format {
         ImageFormat::Canonical => canonical::read(image, groups, visit),
-        ImageFormat::RocksDb => rocksdb::read_image(image, groups, scratch, visit),
+        ImageFormat::RocksDb => rocksdb_image::read(image, groups, scratch, visit),
     }
 }
 

@@ -19,8 +19,8 @@ use rocksdb::{
 use super::layout::StoredLayout;
 use super::rocksdb_image::{FileOrigins, RocksDbSnapshot, SnapshotFolder, restore_files};
 use super::{
-    Change, Entries, Entry, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions,
-    StateSize, StateSnapshot, Write, read_ordered, write_ordered,
+    Change, Entries, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions, StateSize,
+    StateSnapshot, Write, read_image, write_ordered,
 };
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
@@ -38,7 +38,7 @@ const BACKGROUND_JOBS_MAX: i32 = 2;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
-const COLUMN_FAMILY: &str = "default";
+pub(super) const COLUMN_FAMILY: &str = "default";
 const KEY_PREFIX_BYTES: usize = 4;
 /// Entries of a restored image are written in batches of this size.
 const RESTORE_BATCH_BYTES: usize = 1 << 20;
@@ -106,8 +106,7 @@ impl RocksDbBackend {
             }
             Ok(())
         })?;
-        self.db.write_opt(batch, &self.without_log).map_err(|e| self.failed(&e))?;
-        empty(&scratch).map_err(|e| files_failed(&scratch, &e))
+        self.db.write_opt(batch, &self.without_log).map_err(|e| self.failed(&e))
     }
 
     fn column_family(&self) -> Result<&ColumnFamily> {
@@ -141,39 +140,7 @@ fn open_database(folder: &Path, was_restored: bool) -> Result<DB> {
     })
 }
 
-/// Hands every entry of an image of this format whose group is in `groups` to `visit`; see [`super::read_image`].
-pub(super) fn read_image(
-    image: &RestoredImage<'_>,
-    groups: Range<u32>,
-    scratch: &Path,
-    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
-) -> Result<()> {
-    empty(scratch).and_then(|()| fs::create_dir_all(scratch)).map_err(|e| files_failed(scratch, &e))?;
-    restore_files(image.image, image.store, scratch)?;
-    let db = open_database(scratch, true)?;
-    let last = groups.end.saturating_sub(1) as KeyGroup;
-    let start = (groups.start as KeyGroup).to_be_bytes();
-    for found in db.iterator(IteratorMode::From(&start, Direction::Forward)) {
-        let (key, value) = found.map_err(|e| database_failed(scratch, &e))?;
-        let malformed = || error::checkpoint_corrupt("a key of the database is none of a state's");
-        let (group, rest) = key.split_first_chunk::<2>().ok_or_else(malformed)?;
-        let (state, rest) = rest.split_first_chunk::<2>().ok_or_else(malformed)?;
-        let (group, state) = (KeyGroup::from_be_bytes(*group), StateId::from_be_bytes(*state));
-        if group > last {
-            break;
-        }
-        let description = image.image.layout.get(usize::from(state)).ok_or_else(malformed)?;
-        if description.kind == StateKind::Map {
-            let (key, sub_key) = read_ordered(rest).ok_or_else(malformed)?;
-            visit(Entry { group, state, key: &key, sub_key, value: &value })?;
-        } else {
-            visit(Entry { group, state, key: rest, sub_key: &[], value: &value })?;
-        }
-    }
-    Ok(())
-}
-
-fn database_failed(folder: &Path, error: &rocksdb::Error) -> Error {
+pub(super) fn database_failed(folder: &Path, error: &rocksdb::Error) -> Error {
     error::state_failed(format!("the state in {}: {error}", folder.display()))
 }
 
@@ -181,7 +148,7 @@ pub(super) fn files_failed(path: &Path, error: &std::io::Error) -> Error {
     error::state_failed(format!("{}: {error}", path.display()))
 }
 
-fn empty(folder: &Path) -> std::io::Result<()> {
+pub(super) fn empty(folder: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
@@ -199,7 +166,7 @@ fn shared_memory() -> &'static (Cache, WriteBufferManager) {
     })
 }
 
-fn database_options(must_exist: bool) -> Options {
+pub(super) fn database_options(must_exist: bool) -> Options {
     let (cache, buffers) = shared_memory();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
