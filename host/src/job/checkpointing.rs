@@ -220,7 +220,7 @@ pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan) -> Result
     for operator in &manifest.operators {
         let Some(function) = plan.functions.get(&operator.id) else { continue };
         for image in operator.subtasks.iter().filter_map(|subtask| subtask.state.as_ref()) {
-            state::check_against(&function.description.states, image)
+            state::check_against(&function.description.states, image, false)
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
     }

@@ -388,6 +388,7 @@ impl Start {
                 max_parallelism: pipeline.max_parallelism,
                 groups,
                 restore,
+                allow_unclaimed: false,
                 migrate: None,
                 clock: self.options.clock.clone(),
             };

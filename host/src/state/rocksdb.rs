@@ -16,11 +16,12 @@ use rocksdb::{
     MergeOperands, Options, WriteBatch, WriteBufferManager, WriteOptions, checkpoint::Checkpoint, properties,
 };
 
-use super::layout::StoredLayout;
+use super::layout::{StoredLayout, is_as_declared};
+use super::restore::read_entries;
 use super::rocksdb_image::{FileOrigins, RocksDbSnapshot, SnapshotFolder, restore_files};
 use super::{
     Change, Entries, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions, StateSize,
-    StateSnapshot, Write, read_image, write_ordered,
+    StateSnapshot, Write, write_ordered,
 };
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
@@ -57,21 +58,20 @@ pub(super) struct RocksDbBackend {
 
 impl RocksDbBackend {
     pub fn open(mut options: StateOptions<'_>) -> Result<RocksDbBackend> {
-        let restore = std::mem::take(&mut options.restore);
-        let layout = StoredLayout::new(&options.layout, &restore)?;
+        let mut restore = std::mem::take(&mut options.restore);
+        let base = take_base(&options, &mut restore);
+        let layout = match &base {
+            Some(base) => StoredLayout::of_image(&options.layout, base.image)?,
+            None => StoredLayout::new(&options.layout)?,
+        };
         let folder = options.working_dir.join("db");
         empty(&options.working_dir).map_err(|e| files_failed(&options.working_dir, &e))?;
         fs::create_dir_all(&folder).map_err(|e| files_failed(&folder, &e))?;
-        // The files of an image are the state, where they hold all of it and nothing else.
-        let whole = match &restore[..] {
-            [one] if one.image.format == ImageFormat::RocksDb && one.groups == options.groups => Some(one),
-            _ => None,
-        };
-        let restored = match whole {
-            Some(one) => restore_files(one.image, one.store, &folder)?,
+        let restored = match &base {
+            Some(base) => restore_files(base.image, base.store, &folder)?,
             None => Default::default(),
         };
-        let db = open_database(&folder, whole.is_some())?;
+        let db = open_database(&folder, base.is_some())?;
         let mut without_log = WriteOptions::default();
         without_log.disable_wal(true);
         let mut backend = RocksDbBackend {
@@ -83,19 +83,31 @@ impl RocksDbBackend {
             keys: Vec::new(),
             ends: Vec::new(),
         };
-        if whole.is_none() {
-            for image in &restore {
-                backend.load_image(image, options.groups.clone())?;
-            }
+        if base.is_some_and(|base| base.groups != options.groups) {
+            backend.drop_all_but(&options.groups)?;
         }
+        backend.write_entries(&mut options, &restore)?;
         Ok(backend)
     }
 
-    fn load_image(&mut self, image: &RestoredImage<'_>, groups: Range<u32>) -> Result<()> {
-        let scratch = self.working_dir.join("restore");
+    /// Deletes the entries of foreign key groups: the files that hold nothing else at once, the others as RocksDB compacts.
+    fn drop_all_but(&self, groups: &Range<u32>) -> Result<()> {
+        let family = self.column_family()?;
+        let first_of = |group: u32| (group as KeyGroup).to_be_bytes();
+        // Groups are below 32768.
+        for (from, to) in [(first_of(0), first_of(groups.start)), (first_of(groups.end), [255, 255])] {
+            if from != to {
+                self.db.delete_file_in_range_cf(family, from, to).map_err(|e| self.failed(&e))?;
+                self.db.delete_range_cf_opt(family, from, to, &self.without_log).map_err(|e| self.failed(&e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_entries(&mut self, options: &mut StateOptions<'_>, images: &[RestoredImage<'_>]) -> Result<()> {
         let mut batch = WriteBatch::default();
         let mut key = Vec::new();
-        read_image(image, groups, &scratch, &mut |entry| {
+        read_entries(options, images, &self.layout, &mut |entry| {
             key.clear();
             let kind = self.layout.kind(entry.state);
             write_key(&mut key, kind, entry.group, entry.state, entry.key, entry.sub_key);
@@ -127,6 +139,21 @@ impl RocksDbBackend {
     fn failed(&self, error: &rocksdb::Error) -> Error {
         database_failed(self.db.path(), error)
     }
+}
+
+/// Takes out of `images` the one whose files are to be taken over as they are: of those that are databases of the states as
+/// they are declared, the one that holds most of the subtask's key groups.
+fn take_base<'a>(options: &StateOptions<'_>, images: &mut Vec<RestoredImage<'a>>) -> Option<RestoredImage<'a>> {
+    let shared = |image: &RestoredImage<'_>| {
+        let (own, held) = (&options.groups, &image.groups);
+        own.end.min(held.end).saturating_sub(own.start.max(held.start))
+    };
+    let fits = |image: &RestoredImage<'_>| {
+        image.image.format == ImageFormat::RocksDb && is_as_declared(&options.layout, image.image) && shared(image) > 0
+    };
+    let fitting = (0..images.len()).filter(|&at| fits(&images[at]));
+    let best = fitting.max_by_key(|&at| shared(&images[at]))?;
+    Some(images.remove(best))
 }
 
 fn open_database(folder: &Path, was_restored: bool) -> Result<DB> {
