@@ -8,11 +8,15 @@ mod layout;
 pub mod list;
 mod memory;
 mod rocksdb;
+mod rocksdb_cache;
+mod rocksdb_cut;
 mod rocksdb_image;
 pub mod ttl;
 
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(test)]
+mod rocksdb_tests;
 #[cfg(test)]
 mod test_store;
 
