@@ -9,6 +9,8 @@ pub mod list;
 mod memory;
 mod restore;
 mod rocksdb;
+mod rocksdb_cache;
+mod rocksdb_cut;
 mod rocksdb_image;
 pub mod ttl;
 
@@ -16,6 +18,8 @@ pub mod ttl;
 mod conformance_tests;
 #[cfg(test)]
 mod rescale_tests;
+#[cfg(test)]
+mod rocksdb_tests;
 #[cfg(test)]
 mod test_store;
 
