@@ -10,12 +10,13 @@ mod memory;
 mod memory_ttl;
 mod rocksdb;
 mod rocksdb_image;
+mod rocksdb_ttl;
 pub mod ttl;
 
 #[cfg(test)]
 mod conformance_tests;
 #[cfg(test)]
-mod test_store;
+pub(crate) mod test_store;
 
 pub use layout::check_against;
 

@@ -18,6 +18,8 @@ use rocksdb::{
 
 use super::layout::StoredLayout;
 use super::rocksdb_image::{FileOrigins, RocksDbSnapshot, SnapshotFolder, restore_files};
+use super::rocksdb_ttl;
+use super::ttl::Expiry;
 use super::{
     Change, Entries, Entry, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions,
     StateSize, StateSnapshot, Write, read_ordered, write_ordered,
@@ -39,7 +41,7 @@ const BACKGROUND_JOBS_MAX: i32 = 2;
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
 const COLUMN_FAMILY: &str = "default";
-const KEY_PREFIX_BYTES: usize = 4;
+pub(super) const KEY_PREFIX_BYTES: usize = 4;
 /// Entries of a restored image are written in batches of this size.
 const RESTORE_BATCH_BYTES: usize = 1 << 20;
 
@@ -71,7 +73,8 @@ impl RocksDbBackend {
             Some(one) => restore_files(one.image, one.store, &folder)?,
             None => Default::default(),
         };
-        let db = open_database(&folder, whole.is_some())?;
+        let expiry = Expiry::new(&layout.stored, options.clock.clone());
+        let db = open_database(&folder, whole.is_some(), expiry)?;
         let mut without_log = WriteOptions::default();
         without_log.disable_wal(true);
         let mut backend = RocksDbBackend {
@@ -125,13 +128,19 @@ impl RocksDbBackend {
         Ok(entries)
     }
 
+    #[cfg(test)]
+    pub fn database(&self) -> &DB {
+        &self.db
+    }
+
     fn failed(&self, error: &rocksdb::Error) -> Error {
         database_failed(self.db.path(), error)
     }
 }
 
-fn open_database(folder: &Path, was_restored: bool) -> Result<DB> {
-    let options = database_options(was_restored);
+/// Opens a database, which drops what has expired.
+fn open_database(folder: &Path, was_restored: bool, expiry: Option<Expiry>) -> Result<DB> {
+    let options = database_options(was_restored, expiry);
     DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]).map_err(|e| {
         let unreadable = matches!(e.kind(), ErrorKind::Corruption | ErrorKind::InvalidArgument);
         match was_restored && unreadable {
@@ -150,7 +159,7 @@ pub(super) fn read_image(
 ) -> Result<()> {
     empty(scratch).and_then(|()| fs::create_dir_all(scratch)).map_err(|e| files_failed(scratch, &e))?;
     restore_files(image.image, image.store, scratch)?;
-    let db = open_database(scratch, true)?;
+    let db = open_database(scratch, true, None)?;
     let last = groups.end.saturating_sub(1) as KeyGroup;
     let start = (groups.start as KeyGroup).to_be_bytes();
     for found in db.iterator(IteratorMode::From(&start, Direction::Forward)) {
@@ -199,7 +208,7 @@ fn shared_memory() -> &'static (Cache, WriteBufferManager) {
     })
 }
 
-fn database_options(must_exist: bool) -> Options {
+fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Options {
     let (cache, buffers) = shared_memory();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
@@ -217,7 +226,17 @@ fn database_options(must_exist: bool) -> Options {
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
-    options.set_merge_operator_associative(MERGE_OPERATOR, concatenate);
+    if let Some(expiry) = &expiry {
+        rocksdb_ttl::drop_expired(&mut options, expiry);
+    }
+    options.set_merge_operator_associative(
+        MERGE_OPERATOR,
+        move |key: &[u8], value: Option<&[u8]>, operands: &MergeOperands| {
+            let mut list = concatenate(value, operands);
+            expiry.iter().for_each(|expiry| rocksdb_ttl::trim_list(expiry, key, &mut list));
+            Some(list)
+        },
+    );
     options.set_keep_log_file_num(1);
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);
@@ -225,11 +244,11 @@ fn database_options(must_exist: bool) -> Options {
 }
 
 /// Both merges: of operands into a value, and of operands into one operand.
-fn concatenate(_key: &[u8], value: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+fn concatenate(value: Option<&[u8]>, operands: &MergeOperands) -> Vec<u8> {
     let parts = || value.into_iter().chain(operands);
     let mut whole = Vec::with_capacity(parts().map(<[u8]>::len).sum());
     parts().for_each(|part| whole.extend_from_slice(part));
-    Some(whole)
+    whole
 }
 
 fn write_key(buffer: &mut Vec<u8>, kind: StateKind, group: KeyGroup, state: StateId, key: &[u8], sub_key: &[u8]) {
