@@ -8,13 +8,20 @@ mod layout;
 pub mod list;
 mod memory;
 mod memory_ttl;
+mod restore;
 mod rocksdb;
+mod rocksdb_cache;
+mod rocksdb_cut;
 mod rocksdb_image;
 mod rocksdb_ttl;
 pub mod ttl;
 
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(test)]
+mod rescale_tests;
+#[cfg(test)]
+mod rocksdb_tests;
 #[cfg(test)]
 pub(crate) mod test_store;
 
@@ -264,6 +271,8 @@ pub struct StateOptions<'a> {
     pub groups: Range<u32>,
     /// What to begin with: the images of those subtasks that held any of `groups`; none for an empty state.
     pub restore: Vec<RestoredImage<'a>>,
+    /// Drop the states that `layout` does not name, instead of refusing them.
+    pub allow_unclaimed: bool,
     /// Rewrites values of an older schema; see [`StateDescription::previous`].
     pub migrate: Option<&'a mut dyn Migrate>,
     /// For the cleaning up of expired entries.
@@ -287,6 +296,7 @@ impl<'a> StateOptions<'a> {
             max_parallelism,
             groups,
             restore: Vec::new(),
+            allow_unclaimed: false,
             migrate: None,
             clock,
         }
@@ -304,7 +314,8 @@ pub struct RestoredImage<'a> {
 
 /// The function that knows older forms of its values.
 pub trait Migrate {
-    /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`.
+    /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`: values,
+    /// elements of lists, values of maps, accumulators. The answer has one for each.
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column>;
 }
 
@@ -314,7 +325,8 @@ pub type MapEntry = (Vec<u8>, Vec<u8>);
 /// Opens a backend, empty or with what `restore` says; empties the working folder first.
 ///
 /// Errors: `checkpoint-mismatch` where the states of an image do not fit the layout, `checkpoint-corrupt` where its files
-/// are not what was written, `storage-failed` and `state-failed` where files cannot be read or written.
+/// are not what was written, what [`Migrate::migrate`] says and `state-migration-failed`, `storage-failed` and
+/// `state-failed` where files cannot be read or written.
 pub fn open(options: StateOptions<'_>) -> Result<Box<dyn StateBackend>> {
     match options.backend {
         StateBackendKind::Memory => Ok(Box::new(memory::MemoryBackend::open(options)?)),
@@ -332,7 +344,7 @@ pub fn read_image(
 ) -> Result<()> {
     match image.image.format {
         ImageFormat::Canonical => canonical::read(image, groups, visit),
-        ImageFormat::RocksDb => rocksdb::read_image(image, groups, scratch, visit),
+        ImageFormat::RocksDb => rocksdb_image::read(image, groups, scratch, visit),
     }
 }
 

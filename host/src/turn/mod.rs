@@ -19,7 +19,7 @@ pub(crate) use telemetry::cut;
 pub use telemetry::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine, METRIC_NAMES_MAX};
 
 use crate::error::Error;
-use crate::model::{Batch, Fault, Keys, NO_TIMESTAMP};
+use crate::model::{Batch, Column, Fault, FaultCode, Keys, NO_TIMESTAMP};
 use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
 
 /// Bytes that one turn may write where nobody says otherwise.
@@ -30,6 +30,12 @@ pub trait Guest: Send {
     /// Handles a batch within `turn`. On success the outputs wait for the caller to commit; after a failure the caller
     /// aborts the turn, and the next call finds a guest that remembers nothing.
     fn process(&mut self, turn: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure>;
+
+    /// Rewrites values of state `state`, its place in the function's description, that were stored under the older `schema`:
+    /// one for each. Called while a job is restored, before any record; there is no turn.
+    fn migrate(&mut self, _state: u32, schema: &str, _values: &Column) -> Result<Column, Failure> {
+        Err(Fault::new(FaultCode::GuestError, format!("it does not migrate from `{schema}`")).into())
+    }
 }
 
 /// Records for one of a function's outputs: 0 is the main one, then its side outputs.

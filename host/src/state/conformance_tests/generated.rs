@@ -17,7 +17,7 @@ pub(super) enum Step {
     PutInMap(usize, usize, Vec<u8>),
     DeleteInMap(usize, usize),
     ClearMap(usize),
-    Snapshot,
+    Snapshot(ImageFormat),
     Upload,
     Restore(usize),
 }
@@ -35,7 +35,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         9 => (name(), name(), value()).prop_map(|(key, sub_key, value)| Step::PutInMap(key, sub_key, value)),
         3 => (name(), name()).prop_map(|(key, sub_key)| Step::DeleteInMap(key, sub_key)),
         1 => name().prop_map(Step::ClearMap),
-        1 => Just(Step::Snapshot),
+        1 => prop_oneof![Just(ImageFormat::Canonical), Just(ImageFormat::RocksDb)].prop_map(Step::Snapshot),
         1 => Just(Step::Upload),
         1 => any::<usize>().prop_map(Step::Restore),
     ];
@@ -50,7 +50,7 @@ pub(super) fn behaves_like_the_model(kind: StateBackendKind, steps: Vec<Step>) {
     let mut images: Vec<(StateImage, Model)> = Vec::new();
     for step in steps {
         match step {
-            Step::Snapshot => waiting.push((state.snapshot().unwrap(), model.clone())),
+            Step::Snapshot(format) => waiting.push((state.backend.snapshot(format).unwrap(), model.clone())),
             Step::Upload => upload_oldest(&state, &mut waiting, &mut images),
             Step::Restore(which) if !images.is_empty() => {
                 let (image, of) = images[which % images.len()].clone();
@@ -112,7 +112,7 @@ fn make(state: &mut Subject, model: &mut Model, change: Step) {
             state.apply_map(MAP, NAMES[key], b"", Change::DeleteAll);
             model.retain(|(id, held, _), _| *id != MAP || held != NAMES[key]);
         }
-        Step::Snapshot | Step::Upload | Step::Restore(_) => unreachable!("no change"),
+        Step::Snapshot(_) | Step::Upload | Step::Restore(_) => unreachable!("no change"),
     }
 }
 
