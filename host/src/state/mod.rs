@@ -13,6 +13,7 @@ mod rocksdb;
 mod rocksdb_cache;
 mod rocksdb_cut;
 mod rocksdb_image;
+mod rocksdb_ttl;
 pub mod ttl;
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ mod rescale_tests;
 #[cfg(test)]
 mod rocksdb_tests;
 #[cfg(test)]
-mod test_store;
+pub(crate) mod test_store;
 
 pub use layout::check_against;
 

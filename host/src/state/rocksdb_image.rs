@@ -162,7 +162,7 @@ fn read_database(
     groups: Range<u32>,
     visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
 ) -> Result<()> {
-    let options = database_options(true);
+    let options = database_options(true, None);
     let families = [(COLUMN_FAMILY, options.clone())];
     let db = DB::open_cf_with_opts_for_read_only(&options, folder, families, false).map_err(|e| unreadable(&e))?;
     let mut once = ReadOptions::default();
