@@ -230,6 +230,8 @@ mod tests {
 
     #[test]
     fn positions_of_version_1_are_still_read() {
+        let new = open(1, 2, &[]).unwrap().position().unwrap();
+        assert_eq!(new, [2, 1, 1, 2], "version 2: the list of progressions");
         // Of two subtasks: the first is behind record 4, the second behind record 301.
         let old: [&[u8]; 2] = [&[1, 6], &[1, 0xaf, 2]];
         for parallelism in [1, 2, 3] {
