@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::canonical::CanonicalWriter;
 use super::test_store::TestStore;
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, SystemClock};
 use crate::model::{group_of_key, groups_of_subtask, hash_key};
 
 /// An entry's state by its name, its key and sub-key.
@@ -61,7 +61,8 @@ impl Operator {
                     folder.path().join(subtask.to_string()),
                     layout.clone(),
                     max_parallelism,
-                    Arc::<ManualClock>::default(),
+                    // Times to live have begun at times near 0.
+                    Arc::new(ManualClock::default()),
                 )
             };
             super::open(options).unwrap()
@@ -307,13 +308,8 @@ fn a_migration_that_loses_values_is_refused() {
     new.iter_mut().for_each(|state| state.previous = vec!["old".into()]);
     let folder = tempfile::tempdir().unwrap();
     let open = |migrate| {
-        let options = StateOptions::empty(
-            StateBackendKind::Memory,
-            folder.path().into(),
-            new.clone(),
-            1,
-            Arc::<ManualClock>::default(),
-        );
+        let options =
+            StateOptions::empty(StateBackendKind::Memory, folder.path().into(), new.clone(), 1, SystemClock::shared());
         let restore = vec![RestoredImage { image: &image, groups: 0..1, store: &store }];
         super::open(StateOptions { restore, migrate, ..options }).err().unwrap()
     };

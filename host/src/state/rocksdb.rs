@@ -34,13 +34,19 @@ use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
 use crate::model::{Column, KeyGroup, Keys};
 
-/// What the databases of the process take together where nobody says otherwise: see [`set_memory`].
-const MEMORY_BYTES: usize = 512 << 20;
+/// What the databases of the process take together where nobody says otherwise: see [`super::set_memory`].
+pub(super) const MEMORY_BYTES: usize = 512 << 20;
 /// Of one database, before its writes go to a file.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
 /// Of one database.
 const OPEN_FILES_MAX: i32 = 256;
 const BACKGROUND_JOBS_MAX: i32 = 2;
+/// What compaction rewrites is uploaded again. Small files and levels that are close in size let it rewrite little at a time; the
+/// price is a state on disk that is about a third larger than its entries.
+const TABLE_BYTES: u64 = 8 << 20;
+const LEVEL_BASE_BYTES: u64 = 64 << 20;
+const LEVEL_MULTIPLIER: f64 = 4.0;
+const LEVEL_ZERO_FILES: i32 = 6;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
@@ -331,12 +337,11 @@ pub(super) fn empty(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Bytes for all databases of the process together; half is for the caches of hot entries.
+/// See [`super::set_memory`].
 static MEMORY: OnceLock<usize> = OnceLock::new();
 /// Databases that are open now. They share the memory for hot entries equally.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Sets what the databases of the process take together, in bytes. The first call counts, before the first database is opened.
 pub(super) fn set_memory(bytes: usize) {
     let _ = MEMORY.set(bytes);
 }
@@ -394,6 +399,10 @@ pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Opti
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_manager(buffers);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_target_file_size_base(TABLE_BYTES);
+    options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
+    options.set_max_bytes_for_level_multiplier(LEVEL_MULTIPLIER);
+    options.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_FILES);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
     if let Some(expiry) = &expiry {
@@ -470,7 +479,7 @@ impl StateBackend for RocksDbBackend {
         write_key(&mut prefix, StateKind::Map, group, state, key, &[]);
         let from = [&prefix, after.unwrap_or_default()].concat();
         let is_next = |key: &[u8]| after.is_none() || key != &from[..];
-        let in_cache = self.cache.map(&prefix, &from).filter(|(key, _)| is_next(key)).peekable();
+        let in_cache = self.cache.map(&prefix, &from).filter(|(key, _)| is_next(key));
         let mut entries = Vec::new();
         if self.cache.is_emptied(&prefix) {
             // What the database holds of it does not count.
