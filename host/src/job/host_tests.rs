@@ -113,7 +113,7 @@ fn a_job_that_is_started_again_does_not_go_back_behind_its_savepoint() {
 
     let host = subject.open();
     host.resume_jobs();
-    let request = host.stop(&id, SavepointFormat::Canonical).unwrap();
+    let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
     assert_eq!(answer(&host, &id, &request).status, "completed");
     let job = wait(&host, &id, |job| job.summary.status == JobStatus::Stopped);
     assert_eq!(job.summary.last_checkpoint, Some(1), "its savepoint is what it began with");
@@ -236,7 +236,7 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
     let host = subject.open();
     let elsewhere = "[checkpoint]\nstorage = \"elsewhere\"";
     let id = subject.submit(&host, elsewhere);
-    let request = host.stop(&id, SavepointFormat::Canonical).unwrap();
+    let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
     let location = answer(&host, &id, &request).location.unwrap();
     let job = wait(&host, &id, |job| job.summary.status.is_final());
     let submission = Submission {

@@ -3,11 +3,13 @@
 mod attempt;
 mod checkpointing;
 mod components;
+mod coordination;
 mod host;
 mod lifecycle;
 mod live;
 mod planning;
 mod record;
+mod schedule;
 pub mod view;
 
 pub use host::{Host, HostOptions, Submission};
