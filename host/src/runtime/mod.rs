@@ -21,3 +21,6 @@ pub use execution::{Execution, ExecutionOptions, NodeStats};
 pub use in_flight::InFlight;
 pub use plan::{FunctionPlan, GuestOptions, MakeGuest, Plan};
 pub use subtask::{BarrierTimes, Event, SubtaskFailure, SubtaskPart};
+
+#[cfg(test)]
+mod backpressure_tests;
