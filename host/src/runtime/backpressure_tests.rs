@@ -148,7 +148,7 @@ impl Job {
     /// Both subtasks of the operator end their turn and begin the next one.
     fn one_turn(&self) {
         self.permits.iter().for_each(|permits| permits.send(()).unwrap());
-        self.permits.iter().for_each(|_| drop(self.entered.recv().unwrap()));
+        self.permits.iter().for_each(|_| assert!(self.entered.recv().is_ok()));
     }
 
     fn acknowledged(&self, node: &str) -> usize {
@@ -197,7 +197,7 @@ fn an_unaligned_checkpoint_is_complete_after_one_turn_where_an_aligned_one_is_no
     let mut job = Job::start(2, None);
     // So much has been read that at least five batches wait for each subtask of the operator, and one is in its turn.
     job.await_event(|event, _| matches!(event, Event::CheckpointDue));
-    (0..2).for_each(|_| drop(job.entered.recv().unwrap()));
+    (0..2).for_each(|_| assert!(job.entered.recv().is_ok()));
 
     job.execution.inject(barrier(1, BarrierKind::Checkpoint));
     job.one_turn();
