@@ -422,3 +422,7 @@ fn command(job: &Job, command: Command) -> Result<()> {
 #[cfg(test)]
 #[path = "host_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "host_checkpoint_tests.rs"]
+mod checkpoint_tests;

@@ -308,3 +308,7 @@ impl Subtask {
         (self.notify)(Event::Acknowledged { checkpoint: barrier.checkpoint, parts });
     }
 }
+
+#[cfg(test)]
+#[path = "subtask_tests.rs"]
+mod tests;
