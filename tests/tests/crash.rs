@@ -108,12 +108,11 @@ fn rocksdb_at_parallelism_4() {
 #[test]
 fn unaligned_under_backpressure() {
     for (backend, parallelism) in [("memory", 1), ("rocksdb", 2)] {
-        let plan = plan(backend, parallelism, base_seed());
         say(&format!("crash: unaligned, {backend}, parallelism {parallelism}, COFFERDAM_SEED={}", base_seed()));
-        let work_dir = plan.work_dir.with_extension("unaligned");
-        std::fs::create_dir_all(&work_dir).unwrap();
+        let work_dir = Place::of_this_checkout().fresh_dir(&format!("tests/crash/unaligned-{backend}-{parallelism}"));
+        let work_dir = work_dir.unwrap();
         let interval = "100ms".to_string();
-        let plan = Plan { rate: None, unaligned: true, fresh_instance: true, checkpoint_interval: interval, work_dir, ..plan };
+        let plan = Plan { rate: None, unaligned: true, fresh_instance: true, checkpoint_interval: interval, work_dir, ..plan(backend, parallelism, base_seed()) };
         let outcome = run_exactly(&plan);
         assert!(outcome.in_flight_bytes > 0, "no checkpoint held records in flight: {outcome:?}");
     }

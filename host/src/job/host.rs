@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use super::components::ComponentStore;
+use super::fit;
 use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
@@ -260,9 +261,9 @@ impl Host {
         let manifest = storage
             .savepoint(&location, crate::checkpoint::Verify::Lengths)
             .map_err(|error| if error.code == "savepoint-not-found" { error.hint(hint()) } else { error })?;
-        super::checkpointing::fit(&manifest, &plan.pipeline, allow_unclaimed)?;
-        super::checkpointing::check_states(&manifest, plan, allow_unclaimed)?;
-        super::checkpointing::check_in_flight(&manifest, plan)?;
+        fit::fit(&manifest, &plan.pipeline, allow_unclaimed)?;
+        fit::check_states(&manifest, plan, allow_unclaimed)?;
+        fit::check_in_flight(&manifest, plan)?;
         Ok(location)
     }
 

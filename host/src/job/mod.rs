@@ -4,6 +4,7 @@ mod attempt;
 mod checkpointing;
 mod components;
 mod coordination;
+mod fit;
 mod host;
 mod lifecycle;
 mod live;
