@@ -213,6 +213,7 @@ mod tests {
             let before: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
             let mut subtasks: Vec<Generator> =
                 (0..parallelism).map(|subtask| open(subtask, parallelism, &before).unwrap()).collect();
+            assert!(subtasks.iter().all(|subtask| !subtask.progressions.is_empty()), "each has something to do");
             for (number, subtask) in subtasks.iter_mut().enumerate() {
                 let mut batch = Batch::default();
                 subtask.poll(&mut batch, 1 + (step + number) % 4).unwrap();

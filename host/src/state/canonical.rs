@@ -280,7 +280,9 @@ mod tests {
     #[test]
     fn version_2_stays_what_it_is() {
         let mut bytes = [&MAGIC[..], &[2, 0, 0, 0]].concat();
-        bytes.extend([/* group */ 1, 0, /* state */ 0, 0, /* lengths */ 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'z']);
+        bytes.extend([
+            /* group */ 1, 0, /* state */ 0, 0, /* lengths */ 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'z',
+        ]);
         bytes.extend([1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, b'a', b'1']);
         bytes.extend([1, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, b'a', b'x', b'2']);
         bytes.extend([2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, b'3']);

@@ -195,7 +195,9 @@ fn files_are_dealt_anew_at_another_parallelism() {
         let mut positions = Vec::new();
         for subtask in 0..before {
             let mut source = open(subtask, before, &[]).unwrap();
-            read.extend(poll(&mut source, 1 + subtask as usize));
+            // Behind the first file of the first subtask, and within those of the others.
+            read.extend(poll(&mut source, if subtask == 0 { 3 } else { 1 }));
+            assert_eq!(source.splits.first().is_some_and(|split| split.done), subtask == 0);
             positions.push(source.position().unwrap());
         }
         let positions: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
