@@ -66,9 +66,8 @@ pub enum Command {
     Savepoint {
         /// The job's id or name.
         job: String,
-        /// Wait until it is complete.
-        #[arg(long)]
-        wait: bool,
+        #[command(flatten)]
+        args: SavepointArgs,
     },
     /// List the checkpoints of a job.
     Checkpoints {
@@ -159,10 +158,19 @@ pub enum JobCommand {
     /// Take a savepoint and stop the job.
     Stop {
         id: String,
-        /// Wait until the savepoint is complete.
-        #[arg(long)]
-        wait: bool,
+        #[command(flatten)]
+        args: SavepointArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct SavepointArgs {
+    /// Wait until the savepoint is complete.
+    #[arg(long)]
+    pub wait: bool,
+    /// Write the state as its backend does, which is faster; else in the form that any backend reads.
+    #[arg(long)]
+    pub native: bool,
 }
 
 /// Carries out every command but `serve`, which is the binary's; an error is for the caller to print.
@@ -176,7 +184,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Component(command) => remote::component(&client, &command, cli.json),
         Command::Jobs => remote::jobs(&client, cli.json),
         Command::Job(command) => remote::job(&client, &command, cli.json),
-        Command::Savepoint { job, wait } => remote::savepoint(&client, &job, wait, cli.json),
+        Command::Savepoint { job, args } => remote::savepoint(&client, &job, &args, cli.json),
         Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };

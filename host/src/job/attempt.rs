@@ -16,7 +16,7 @@ use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, Che
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Error, Result};
 use crate::manifest::{NodeKind, Pipeline};
-use crate::runtime::{Barrier, BarrierKind, Event, Execution, ExecutionOptions, Plan, SubtaskFailure, SubtaskPart};
+use crate::runtime::{BarrierKind, Event, Execution, ExecutionOptions, Plan, SubtaskFailure, SubtaskPart};
 
 /// How often the job's counts are refreshed.
 const TICK: Duration = Duration::from_millis(50);
@@ -198,14 +198,14 @@ impl Attempt {
         match message {
             Message::Command(Command::Cancel) => return Ok(Some(AttemptEnd::Cancelled)),
             Message::Command(Command::Shutdown) => return Ok(Some(AttemptEnd::Shutdown)),
-            Message::Command(Command::Savepoint { request_id, stop }) => {
+            Message::Command(Command::Savepoint { request_id, stop, format }) => {
                 if stop {
                     self.job
                         .update(|record| record.status = JobStatus::Stopping)
                         .map_err(|error| failure_of(&error))?;
                 }
                 self.requests.push(request_id.clone());
-                self.schedule.requests.push_back(SavepointRequest { request_id, stop });
+                self.schedule.requests.push_back(SavepointRequest { request_id, stop, format });
             }
             Message::Event { attempt, event } if attempt == self.number => match event {
                 Event::Acknowledged { checkpoint, parts } => {
@@ -227,8 +227,7 @@ impl Attempt {
         if self.pending.is_some() {
             return;
         }
-        let Some((kind, requests)) = self.schedule.next(now_ns) else { return };
-        let barrier = Barrier { checkpoint: self.next_checkpoint, kind };
+        let Some((barrier, requests)) = self.schedule.next(now_ns, self.next_checkpoint) else { return };
         self.next_checkpoint += 1;
         let pending = Pending::new(barrier, &self.plan.pipeline, self.clock.wall_ms(), now_ns, requests);
         self.job.show_checkpoint(pending.summary("in-progress"));

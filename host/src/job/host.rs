@@ -17,7 +17,7 @@ use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::record::{self, JobRecord};
-use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView};
+use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, Result};
 use crate::manifest::Pipeline;
@@ -127,7 +127,7 @@ impl Host {
         // It was asked for, and a kill came in between.
         match record.status {
             JobStatus::Cancelling => drop(job.command(Command::Cancel)),
-            JobStatus::Stopping => drop(request_savepoint(job, true)),
+            JobStatus::Stopping => drop(request_savepoint(job, true, SavepointFormat::default())),
             _ => {}
         }
         if let Err(error) = started {
@@ -311,13 +311,13 @@ impl Host {
     }
 
     /// Takes a savepoint, and ends the job behind it. Poll with [`Host::savepoint`].
-    pub fn stop(&self, id_or_name: &str) -> Result<SavepointView> {
-        request_savepoint(&*self.find(id_or_name)?, true)
+    pub fn stop(&self, id_or_name: &str, format: SavepointFormat) -> Result<SavepointView> {
+        request_savepoint(&*self.find(id_or_name)?, true, format)
     }
 
     /// Takes a savepoint while the job goes on. Poll with [`Host::savepoint`].
-    pub fn trigger_savepoint(&self, id_or_name: &str) -> Result<SavepointView> {
-        request_savepoint(&*self.find(id_or_name)?, false)
+    pub fn trigger_savepoint(&self, id_or_name: &str, format: SavepointFormat) -> Result<SavepointView> {
+        request_savepoint(&*self.find(id_or_name)?, false, format)
     }
 
     pub fn savepoint(&self, id_or_name: &str, request_id: &str) -> Result<SavepointView> {
@@ -376,12 +376,12 @@ fn check_name(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Result<()> {
     }
 }
 
-fn request_savepoint(job: &Job, stop: bool) -> Result<SavepointView> {
+fn request_savepoint(job: &Job, stop: bool, format: SavepointFormat) -> Result<SavepointView> {
     let request_id = format!("{:016x}", clock::random_u64());
     let view =
         SavepointView { request_id: request_id.clone(), status: "in-progress".into(), location: None, failure: None };
     job.show_savepoint(view.clone());
-    if let Err(error) = command(job, Command::Savepoint { request_id, stop }) {
+    if let Err(error) = command(job, Command::Savepoint { request_id, stop, format }) {
         job.forget_savepoint(&view.request_id);
         return Err(error);
     }

@@ -24,7 +24,7 @@ use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
 use crate::model::{NO_TIMESTAMP, groups_of_subtask};
 use crate::operator::{FunctionOperator, FunctionSettings};
-use crate::state::{self, FileStore, ImageFormat, RestoredImage, StateOptions, StateSize};
+use crate::state::{self, FileStore, RestoredImage, StateOptions, StateSize};
 use crate::turn::{Turn, TurnContext};
 
 /// Batches that wait in one channel, at most: what a slow receiver lets pile up.
@@ -297,7 +297,6 @@ impl Start {
             members,
             edges: std::mem::take(&mut self.writers),
             clock: self.options.clock.clone(),
-            native: ImageFormat::native_of(plan.pipeline.state.backend),
         };
         let mut subtask = Subtask {
             chain,
@@ -389,6 +388,7 @@ impl Start {
                 max_parallelism: pipeline.max_parallelism,
                 groups,
                 restore,
+                allow_unclaimed: false,
                 migrate: None,
                 clock: self.options.clock.clone(),
             };

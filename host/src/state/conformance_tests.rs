@@ -205,7 +205,7 @@ fn a_layout_that_does_not_fit_is_refused(kind: StateBackendKind) {
     let mut changed = layout(&["a", "b"]);
     changed[0].kind = StateKind::List;
     let message = refuse(kind, changed);
-    assert!(message.contains("a value") && message.contains("a list"), "{message}");
+    assert!(message.contains("kind value") && message.contains("kind list"), "{message}");
 }
 
 fn a_damaged_image_is_refused(kind: StateBackendKind) {

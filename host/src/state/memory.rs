@@ -13,9 +13,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::canonical::CanonicalWriter;
 use super::layout::StoredLayout;
+use super::restore::read_entries;
 use super::{
     Change, Entries, Entry, FileRef, FileStore, ImageFormat, MapEntry, StateBackend, StateId, StateImage, StateKind,
-    StateOptions, StateSize, StateSnapshot, Write, read_image,
+    StateOptions, StateSize, StateSnapshot, Write,
 };
 use crate::clock::random_u64;
 use crate::error::{self, Result};
@@ -52,19 +53,16 @@ impl MemoryBackend {
     pub fn open(mut options: StateOptions<'_>) -> Result<MemoryBackend> {
         let restore = std::mem::take(&mut options.restore);
         let mut backend = MemoryBackend {
-            layout: StoredLayout::new(&options.layout, &restore)?,
+            layout: StoredLayout::new(&options.layout)?,
             groups: vec![Arc::default(); options.max_parallelism as usize],
             size: StateSize::default(),
             seed: random_u64(),
         };
-        for image in &restore {
-            let scratch = options.working_dir.join("restore");
-            read_image(image, options.groups.clone(), &scratch, &mut |entry| {
-                let Entry { group, state, key, sub_key, value } = entry;
-                let kind = image.image.layout[usize::from(state)].kind;
-                backend.write(kind, Write { state, group, key, sub_key, change: Change::Put(value) })
-            })?;
-        }
+        let layout = backend.layout.clone();
+        read_entries(&mut options, &restore, &layout, &mut |entry| {
+            let Entry { group, state, key, sub_key, value } = entry;
+            backend.write(layout.kind(state), Write { state, group, key, sub_key, change: Change::Put(value) })
+        })?;
         Ok(backend)
     }
 

@@ -7,12 +7,15 @@ pub mod canonical;
 mod layout;
 pub mod list;
 mod memory;
+mod restore;
 mod rocksdb;
 mod rocksdb_image;
 pub mod ttl;
 
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(test)]
+mod rescale_tests;
 #[cfg(test)]
 mod test_store;
 
@@ -262,6 +265,8 @@ pub struct StateOptions<'a> {
     pub groups: Range<u32>,
     /// What to begin with: the images of those subtasks that held any of `groups`; none for an empty state.
     pub restore: Vec<RestoredImage<'a>>,
+    /// Drop the states that `layout` does not name, instead of refusing them.
+    pub allow_unclaimed: bool,
     /// Rewrites values of an older schema; see [`StateDescription::previous`].
     pub migrate: Option<&'a mut dyn Migrate>,
     /// For the cleaning up of expired entries.
@@ -285,6 +290,7 @@ impl<'a> StateOptions<'a> {
             max_parallelism,
             groups,
             restore: Vec::new(),
+            allow_unclaimed: false,
             migrate: None,
             clock,
         }
@@ -302,7 +308,8 @@ pub struct RestoredImage<'a> {
 
 /// The function that knows older forms of its values.
 pub trait Migrate {
-    /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`.
+    /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`: values,
+    /// elements of lists, values of maps, accumulators. The answer has one for each.
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column>;
 }
 
@@ -312,7 +319,8 @@ pub type MapEntry = (Vec<u8>, Vec<u8>);
 /// Opens a backend, empty or with what `restore` says; empties the working folder first.
 ///
 /// Errors: `checkpoint-mismatch` where the states of an image do not fit the layout, `checkpoint-corrupt` where its files
-/// are not what was written, `storage-failed` and `state-failed` where files cannot be read or written.
+/// are not what was written, what [`Migrate::migrate`] says and `state-migration-failed`, `storage-failed` and
+/// `state-failed` where files cannot be read or written.
 pub fn open(options: StateOptions<'_>) -> Result<Box<dyn StateBackend>> {
     match options.backend {
         StateBackendKind::Memory => Ok(Box::new(memory::MemoryBackend::open(options)?)),
@@ -330,7 +338,7 @@ pub fn read_image(
 ) -> Result<()> {
     match image.image.format {
         ImageFormat::Canonical => canonical::read(image, groups, visit),
-        ImageFormat::RocksDb => rocksdb::read_image(image, groups, scratch, visit),
+        ImageFormat::RocksDb => rocksdb_image::read(image, groups, scratch, visit),
     }
 }
 

@@ -16,11 +16,12 @@ use rocksdb::{
     MergeOperands, Options, WriteBatch, WriteBufferManager, WriteOptions, checkpoint::Checkpoint, properties,
 };
 
-use super::layout::StoredLayout;
+use super::layout::{StoredLayout, is_as_declared};
+use super::restore::read_entries;
 use super::rocksdb_image::{FileOrigins, RocksDbSnapshot, SnapshotFolder, restore_files};
 use super::{
-    Change, Entries, Entry, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions,
-    StateSize, StateSnapshot, Write, read_ordered, write_ordered,
+    Change, Entries, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions, StateSize,
+    StateSnapshot, Write, write_ordered,
 };
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
@@ -38,7 +39,7 @@ const BACKGROUND_JOBS_MAX: i32 = 2;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
-const COLUMN_FAMILY: &str = "default";
+pub(super) const COLUMN_FAMILY: &str = "default";
 const KEY_PREFIX_BYTES: usize = 4;
 /// Entries of a restored image are written in batches of this size.
 const RESTORE_BATCH_BYTES: usize = 1 << 20;
@@ -57,21 +58,20 @@ pub(super) struct RocksDbBackend {
 
 impl RocksDbBackend {
     pub fn open(mut options: StateOptions<'_>) -> Result<RocksDbBackend> {
-        let restore = std::mem::take(&mut options.restore);
-        let layout = StoredLayout::new(&options.layout, &restore)?;
+        let mut restore = std::mem::take(&mut options.restore);
+        let base = take_base(&options, &mut restore);
+        let layout = match &base {
+            Some(base) => StoredLayout::of_image(&options.layout, base.image)?,
+            None => StoredLayout::new(&options.layout)?,
+        };
         let folder = options.working_dir.join("db");
         empty(&options.working_dir).map_err(|e| files_failed(&options.working_dir, &e))?;
         fs::create_dir_all(&folder).map_err(|e| files_failed(&folder, &e))?;
-        // The files of an image are the state, where they hold all of it and nothing else.
-        let whole = match &restore[..] {
-            [one] if one.image.format == ImageFormat::RocksDb && one.groups == options.groups => Some(one),
-            _ => None,
-        };
-        let restored = match whole {
-            Some(one) => restore_files(one.image, one.store, &folder)?,
+        let restored = match &base {
+            Some(base) => restore_files(base.image, base.store, &folder)?,
             None => Default::default(),
         };
-        let db = open_database(&folder, whole.is_some())?;
+        let db = open_database(&folder, base.is_some())?;
         let mut without_log = WriteOptions::default();
         without_log.disable_wal(true);
         let mut backend = RocksDbBackend {
@@ -83,19 +83,31 @@ impl RocksDbBackend {
             keys: Vec::new(),
             ends: Vec::new(),
         };
-        if whole.is_none() {
-            for image in &restore {
-                backend.load_image(image, options.groups.clone())?;
-            }
+        if base.is_some_and(|base| base.groups != options.groups) {
+            backend.drop_all_but(&options.groups)?;
         }
+        backend.write_entries(&mut options, &restore)?;
         Ok(backend)
     }
 
-    fn load_image(&mut self, image: &RestoredImage<'_>, groups: Range<u32>) -> Result<()> {
-        let scratch = self.working_dir.join("restore");
+    /// Deletes the entries of foreign key groups: the files that hold nothing else at once, the others as RocksDB compacts.
+    fn drop_all_but(&self, groups: &Range<u32>) -> Result<()> {
+        let family = self.column_family()?;
+        let first_of = |group: u32| (group as KeyGroup).to_be_bytes();
+        // Groups are below 32768.
+        for (from, to) in [(first_of(0), first_of(groups.start)), (first_of(groups.end), [255, 255])] {
+            if from != to {
+                self.db.delete_file_in_range_cf(family, from, to).map_err(|e| self.failed(&e))?;
+                self.db.delete_range_cf_opt(family, from, to, &self.without_log).map_err(|e| self.failed(&e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_entries(&mut self, options: &mut StateOptions<'_>, images: &[RestoredImage<'_>]) -> Result<()> {
         let mut batch = WriteBatch::default();
         let mut key = Vec::new();
-        read_image(image, groups, &scratch, &mut |entry| {
+        read_entries(options, images, &self.layout, &mut |entry| {
             key.clear();
             let kind = self.layout.kind(entry.state);
             write_key(&mut key, kind, entry.group, entry.state, entry.key, entry.sub_key);
@@ -106,8 +118,7 @@ impl RocksDbBackend {
             }
             Ok(())
         })?;
-        self.db.write_opt(batch, &self.without_log).map_err(|e| self.failed(&e))?;
-        empty(&scratch).map_err(|e| files_failed(&scratch, &e))
+        self.db.write_opt(batch, &self.without_log).map_err(|e| self.failed(&e))
     }
 
     fn column_family(&self) -> Result<&ColumnFamily> {
@@ -130,6 +141,21 @@ impl RocksDbBackend {
     }
 }
 
+/// Takes out of `images` the one whose files are to be taken over as they are: of those that are databases of the states as
+/// they are declared, the one that holds most of the subtask's key groups.
+fn take_base<'a>(options: &StateOptions<'_>, images: &mut Vec<RestoredImage<'a>>) -> Option<RestoredImage<'a>> {
+    let shared = |image: &RestoredImage<'_>| {
+        let (own, held) = (&options.groups, &image.groups);
+        own.end.min(held.end).saturating_sub(own.start.max(held.start))
+    };
+    let fits = |image: &RestoredImage<'_>| {
+        image.image.format == ImageFormat::RocksDb && is_as_declared(&options.layout, image.image) && shared(image) > 0
+    };
+    let fitting = (0..images.len()).filter(|&at| fits(&images[at]));
+    let best = fitting.max_by_key(|&at| shared(&images[at]))?;
+    Some(images.remove(best))
+}
+
 fn open_database(folder: &Path, was_restored: bool) -> Result<DB> {
     let options = database_options(was_restored);
     DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]).map_err(|e| {
@@ -141,39 +167,7 @@ fn open_database(folder: &Path, was_restored: bool) -> Result<DB> {
     })
 }
 
-/// Hands every entry of an image of this format whose group is in `groups` to `visit`; see [`super::read_image`].
-pub(super) fn read_image(
-    image: &RestoredImage<'_>,
-    groups: Range<u32>,
-    scratch: &Path,
-    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
-) -> Result<()> {
-    empty(scratch).and_then(|()| fs::create_dir_all(scratch)).map_err(|e| files_failed(scratch, &e))?;
-    restore_files(image.image, image.store, scratch)?;
-    let db = open_database(scratch, true)?;
-    let last = groups.end.saturating_sub(1) as KeyGroup;
-    let start = (groups.start as KeyGroup).to_be_bytes();
-    for found in db.iterator(IteratorMode::From(&start, Direction::Forward)) {
-        let (key, value) = found.map_err(|e| database_failed(scratch, &e))?;
-        let malformed = || error::checkpoint_corrupt("a key of the database is none of a state's");
-        let (group, rest) = key.split_first_chunk::<2>().ok_or_else(malformed)?;
-        let (state, rest) = rest.split_first_chunk::<2>().ok_or_else(malformed)?;
-        let (group, state) = (KeyGroup::from_be_bytes(*group), StateId::from_be_bytes(*state));
-        if group > last {
-            break;
-        }
-        let description = image.image.layout.get(usize::from(state)).ok_or_else(malformed)?;
-        if description.kind == StateKind::Map {
-            let (key, sub_key) = read_ordered(rest).ok_or_else(malformed)?;
-            visit(Entry { group, state, key: &key, sub_key, value: &value })?;
-        } else {
-            visit(Entry { group, state, key: rest, sub_key: &[], value: &value })?;
-        }
-    }
-    Ok(())
-}
-
-fn database_failed(folder: &Path, error: &rocksdb::Error) -> Error {
+pub(super) fn database_failed(folder: &Path, error: &rocksdb::Error) -> Error {
     error::state_failed(format!("the state in {}: {error}", folder.display()))
 }
 
@@ -181,7 +175,7 @@ pub(super) fn files_failed(path: &Path, error: &std::io::Error) -> Error {
     error::state_failed(format!("{}: {error}", path.display()))
 }
 
-fn empty(folder: &Path) -> std::io::Result<()> {
+pub(super) fn empty(folder: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
@@ -199,7 +193,7 @@ fn shared_memory() -> &'static (Cache, WriteBufferManager) {
     })
 }
 
-fn database_options(must_exist: bool) -> Options {
+pub(super) fn database_options(must_exist: bool) -> Options {
     let (cache, buffers) = shared_memory();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
