@@ -154,6 +154,9 @@ pub fn component(component: &ComponentView) {
         line("");
         line(format_args!("function {} ({})", function.name, function.kind));
         line(format_args!("  input   {}", function.input_codec));
+        if let Some(codec) = &function.broadcast_codec {
+            line(format_args!("  broadcast  {codec}"));
+        }
         let outputs: Vec<_> =
             function.outputs.iter().map(|PortView { name, codec }| format!("{name} ({codec})")).collect();
         line(format_args!("  outputs {}", outputs.join(", ")));

@@ -10,7 +10,8 @@ use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, Ope
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
 use crate::runtime::{Barrier, BarrierKind, Plan, SubtaskPart};
-use crate::state::{self, FileRef, FileStore, ImageFormat, StateImage};
+use crate::sandbox::Function;
+use crate::state::{self, FileRef, FileStore, ImageFormat, StateImage, StateSnapshot};
 
 /// A checkpoint in progress.
 pub(super) struct Pending {
@@ -144,19 +145,17 @@ pub(super) fn upload(
 ) -> Result<CheckpointManifest> {
     let mut images: BTreeMap<(String, u32), SubtaskImage> = BTreeMap::new();
     for part in parts {
-        let state: Option<StateImage> = match part.state {
-            Some(snapshot) => {
-                let before =
-                    base.and_then(|base| base.subtask(&part.node, part.subtask)).and_then(|image| image.state.as_ref());
-                let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).unwrap_or_default();
-                Some(snapshot.upload(files as &dyn FileStore, &held)?)
-            }
-            None => None,
+        let before = base.and_then(|base| base.subtask(&part.node, part.subtask));
+        let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateImage>| {
+            let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).unwrap_or_default();
+            snapshot.map(|snapshot| snapshot.upload(files as &dyn FileStore, &held)).transpose()
         };
+        let state = upload(part.state, before.and_then(|image| image.state.as_ref()))?;
+        let broadcast = upload(part.broadcast, before.and_then(|image| image.broadcast.as_ref()))?;
         let image = SubtaskImage {
             source_position: part.source_position,
             state,
-            broadcast: None,
+            broadcast,
             in_flight: None,
             committable: part.committable,
             counters: part.counters,
@@ -219,8 +218,12 @@ pub(super) fn check_fits(manifest: &CheckpointManifest, pipeline: &Pipeline) -> 
 pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan) -> Result<()> {
     for operator in &manifest.operators {
         let Some(function) = plan.functions.get(&operator.id) else { continue };
-        for image in operator.subtasks.iter().filter_map(|subtask| subtask.state.as_ref()) {
-            state::check_against(&function.description.states, image, false)
+        let Function { states, broadcast_states, .. } = &function.description;
+        let keyed = operator.subtasks.iter().filter_map(|subtask| Some((states, subtask.state.as_ref()?)));
+        let broadcast =
+            operator.subtasks.iter().filter_map(|subtask| Some((broadcast_states, subtask.broadcast.as_ref()?)));
+        for (layout, image) in keyed.chain(broadcast) {
+            state::check_against(layout, image, false)
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
     }

@@ -160,6 +160,9 @@ pub struct FunctionView {
     /// `process` or `keyed-process`.
     pub kind: String,
     pub input_codec: String,
+    /// Of a function with a broadcast input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broadcast_codec: Option<String>,
     /// The main output, then the side outputs.
     pub outputs: Vec<PortView>,
     pub states: Vec<StateView>,

@@ -88,7 +88,7 @@ pub struct Node {
     pub id: String,
     pub parallelism: u32,
     pub inputs: Vec<Input>,
-    /// Partitions the inputs by key; without one they are forwarded (same parallelism) or rebalanced.
+    /// Partitions the inputs by key; without one they are forwarded (same parallelism) or rebalanced. Not for broadcast ones.
     pub key: Option<KeySelector>,
     pub kind: NodeKind,
 }
@@ -99,6 +99,8 @@ pub struct Input {
     /// Index into [`Pipeline::nodes`].
     pub node: usize,
     pub port: Port,
+    /// Whether every subtask gets it whole, as the operator's second input.
+    pub broadcast: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

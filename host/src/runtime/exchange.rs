@@ -32,6 +32,7 @@ pub(super) enum KeyOrigin {
 enum Partition {
     Forward,
     Rebalance { next: usize },
+    Broadcast,
     Key { origin: KeyOrigin, max_parallelism: u32, builders: Vec<KeyedBuilder>, scratch: Vec<u8> },
 }
 
@@ -60,6 +61,11 @@ impl EdgeWriter {
         EdgeWriter { senders, partition: Partition::Rebalance { next: 0 }, batch, cancel, oldest_ns: None }
     }
 
+    /// To every subtask.
+    pub(super) fn to_all(senders: Vec<Sender<Element>>, batch: BatchSettings, cancel: Arc<AtomicBool>) -> EdgeWriter {
+        EdgeWriter { senders, partition: Partition::Broadcast, batch, cancel, oldest_ns: None }
+    }
+
     /// To the subtask that owns the record's key.
     pub(super) fn keyed(
         senders: Vec<Sender<Element>>,
@@ -81,6 +87,7 @@ impl EdgeWriter {
                 *next = (*next + 1) % self.senders.len();
                 *next
             }
+            Partition::Broadcast => return self.broadcast(|| Element::Broadcast(batch.clone())),
             Partition::Key { .. } => return self.write_keyed(&batch, now_ns),
         };
         send(&self.senders[target], &self.cancel, Element::Batch(batch))
@@ -142,7 +149,7 @@ impl EdgeWriter {
         Ok(())
     }
 
-    /// Sends a watermark or a barrier to every subtask, behind everything written so far.
+    /// Sends a watermark, a barrier or a broadcast batch to every subtask, behind everything written so far.
     pub(super) fn broadcast(&mut self, element: impl Fn() -> Element) -> Result<(), Cancelled> {
         self.flush()?;
         self.senders.iter().try_for_each(|sender| send(sender, &self.cancel, element()))
@@ -250,6 +257,21 @@ mod tests {
             }
         }
         assert_eq!(seen, 100);
+    }
+
+    #[test]
+    fn a_broadcast_batch_reaches_every_subtask() {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| crossbeam_channel::unbounded()).unzip();
+        let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
+        let mut edge = EdgeWriter::to_all(senders, settings, Arc::default());
+        let mut batch = Batch::default();
+        batch.push(b"rule", 3);
+        edge.write(batch.clone(), 0).unwrap();
+        assert!(!edge.is_waiting());
+        for receiver in receivers {
+            let Element::Broadcast(received) = receiver.try_recv().unwrap() else { panic!("no broadcast batch") };
+            assert_eq!(received, batch);
+        }
     }
 
     #[test]

@@ -22,9 +22,11 @@ use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
-use crate::model::{NO_TIMESTAMP, groups_of_subtask};
+use crate::model::{Column, NO_TIMESTAMP, groups_of_subtask};
 use crate::operator::{FunctionOperator, FunctionSettings};
-use crate::state::{self, FileStore, RestoredImage, StateOptions, StateSize};
+use crate::state::{
+    self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
+};
 use crate::turn::{Turn, TurnContext};
 
 /// Batches that wait in one channel, at most: what a slow receiver lets pile up.
@@ -211,6 +213,7 @@ fn writers(
         let writer = match &edge.partition {
             PartitionPlan::Forward => senders.pop().map(|sender| EdgeWriter::forward(sender, batch, cancel.clone())),
             PartitionPlan::Rebalance => Some(EdgeWriter::rebalance(senders, batch, cancel.clone())),
+            PartitionPlan::Broadcast => Some(EdgeWriter::to_all(senders, batch, cancel.clone())),
             PartitionPlan::Key(origin) => {
                 Some(EdgeWriter::keyed(senders, origin.clone(), plan.pipeline.max_parallelism, batch, cancel.clone()))
             }
@@ -394,6 +397,10 @@ impl Start {
             };
             Turn::stateful(context, layout, state::open(options)?)
         };
+        if !function.description.broadcast_states.is_empty() {
+            let states = &function.description.broadcast_states;
+            turn = turn.with_broadcast(self.open_broadcast(node, states, &mut Unmigrated)?);
+        }
         turn.limit_writes(operator.limits.output_bytes);
         let settings = FunctionSettings {
             job: pipeline.name.clone(),
@@ -405,5 +412,24 @@ impl Start {
         };
         let counters = image.map(|image| image.counters).unwrap_or_default();
         Ok(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(self.cancel.clone()))
+    }
+
+    /// The broadcast states of an operator. All subtasks of an image have the same: each new one takes that of one of them.
+    fn open_broadcast(&self, node: &Node, states: &StateLayout, migrate: &mut dyn Migrate) -> Result<BroadcastState> {
+        let image = self.options.restore.as_ref().and_then(|(manifest, files)| {
+            let operator = manifest.operators.iter().find(|operator| operator.id == node.id)?;
+            let subtask = self.subtask.checked_rem(operator.parallelism)?;
+            let image = operator.subtasks.get(subtask as usize)?.broadcast.as_ref()?;
+            Some(RestoredImage { image, groups: 0..1, store: &**files as &dyn FileStore })
+        });
+        BroadcastState::open(states.clone(), image.as_ref(), false, migrate)
+    }
+}
+
+struct Unmigrated;
+
+impl Migrate for Unmigrated {
+    fn migrate(&mut self, _: StateId, schema: &str, _: &Column) -> Result<Column> {
+        Err(error::state_migration_failed(schema))
     }
 }

@@ -14,6 +14,7 @@ use crate::operator::Rejected;
 
 pub(super) enum Arrival {
     Batch(Batch),
+    Broadcast(Batch),
     Rejected(Rejected),
     /// The combined watermark has advanced to this.
     Watermark(i64),
@@ -49,6 +50,7 @@ impl Gate {
             let Some((at, element)) = self.receive(timeout)? else { return Ok(Arrival::Idle) };
             match element {
                 Element::Batch(batch) => return Ok(Arrival::Batch(batch)),
+                Element::Broadcast(batch) => return Ok(Arrival::Broadcast(batch)),
                 Element::Rejected(rejected) => return Ok(Arrival::Rejected(*rejected)),
                 Element::Watermark(watermark) => {
                     self.channels[at].watermark = watermark;
@@ -139,6 +141,7 @@ mod tests {
                 Arrival::Batch(batch) => format!("batch {}", batch.timestamps[0]),
                 Arrival::Watermark(watermark) => format!("watermark {watermark}"),
                 Arrival::Barrier(barrier) => format!("barrier {}", barrier.checkpoint),
+                Arrival::Broadcast(batch) => format!("broadcast {}", batch.timestamps[0]),
                 Arrival::Rejected(_) => "rejected".into(),
                 Arrival::Idle => return seen,
             });

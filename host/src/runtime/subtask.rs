@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::model::Fault;
 use crate::operator::Position;
 use crate::state::StateSnapshot;
+use crate::turn::{BROADCAST_INPUT, FIRST_INPUT};
 
 /// The longest wait without a look at cancellation.
 const WAIT_MAX: Duration = Duration::from_millis(50);
@@ -41,6 +42,7 @@ pub struct SubtaskPart {
     pub subtask: u32,
     pub source_position: Option<Vec<u8>>,
     pub state: Option<Box<dyn StateSnapshot>>,
+    pub broadcast: Option<Box<dyn StateSnapshot>>,
     pub committable: Option<Vec<u8>>,
     pub counters: Counters,
 }
@@ -52,6 +54,7 @@ impl SubtaskPart {
             subtask,
             source_position: None,
             state: None,
+            broadcast: None,
             committable: None,
             counters: Counters::default(),
         }
@@ -133,7 +136,8 @@ impl Subtask {
         loop {
             self.check_cancelled()?;
             match gate.next(self.patience())? {
-                Arrival::Batch(batch) => self.chain.deliver(0, batch)?,
+                Arrival::Batch(batch) => self.chain.deliver(0, FIRST_INPUT, batch)?,
+                Arrival::Broadcast(batch) => self.chain.deliver(0, BROADCAST_INPUT, batch)?,
                 Arrival::Rejected(rejected) => self.chain.reject(rejected)?,
                 Arrival::Watermark(watermark) => self.chain.watermark(watermark)?,
                 Arrival::Barrier(barrier) => {

@@ -24,9 +24,14 @@ pub struct Function {
     pub name: String,
     pub kind: FunctionKind,
     pub input: Port,
+    /// Of a broadcast-process function: the second input.
+    pub broadcast_input: Option<Port>,
     /// The main output, then the side outputs.
     pub outputs: Vec<Port>,
+    /// Those of its keys.
     pub states: StateLayout,
+    /// Those that belong to no key. They stand behind the others.
+    pub broadcast_states: StateLayout,
 }
 
 /// The kinds that this version runs.
@@ -34,6 +39,7 @@ pub struct Function {
 pub enum FunctionKind {
     Process,
     KeyedProcess,
+    BroadcastProcess,
 }
 
 impl FunctionKind {
@@ -41,6 +47,7 @@ impl FunctionKind {
         match self {
             FunctionKind::Process => "process",
             FunctionKind::KeyedProcess => "keyed-process",
+            FunctionKind::BroadcastProcess => "broadcast-process",
         }
     }
 }
@@ -74,7 +81,7 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
     let name = function.name;
     let unsupported = |what: &str| {
         error::component_unsupported(format!("function `{name}` {what}, which this version does not run"))
-            .hint("this version runs the kinds process and keyed-process with value and list states, without timers or time to live")
+            .hint("this version runs the kinds process, keyed-process and broadcast-process with value and list states, without timers or time to live")
     };
     let kind = match function.kind {
         wit::FunctionKind::Process => FunctionKind::Process,
@@ -82,30 +89,40 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
         wit::FunctionKind::Aggregate => return Err(unsupported("is an aggregate")),
         wit::FunctionKind::ProcessWindow => return Err(unsupported("processes windows")),
         wit::FunctionKind::CoProcess => return Err(unsupported("has two inputs")),
-        wit::FunctionKind::BroadcastProcess => return Err(unsupported("has a broadcast input")),
+        wit::FunctionKind::BroadcastProcess => FunctionKind::BroadcastProcess,
     };
     if !function.timers.is_empty() {
         return Err(unsupported("declares timers"));
     }
     let described = |message: String| error::component_description(format!("function `{name}` {message}"));
-    let [input] = <[wit::Port; 1]>::try_from(function.inputs)
-        .map_err(|inputs| described(format!("has {} inputs, not one", inputs.len())))?;
+    let is_broadcast = kind == FunctionKind::BroadcastProcess;
+    let (input, broadcast_input) = inputs(function.inputs, is_broadcast).map_err(described)?;
     if function.outputs.is_empty() {
         return Err(described("describes no main output".into()));
     }
     if kind == FunctionKind::Process && !function.states.is_empty() {
-        return Err(described("declares state, but only a keyed-process function has any".into()));
+        return Err(described(
+            "declares state, but only keyed-process and broadcast-process functions have any".into(),
+        ));
     }
-    let ports = std::iter::once(&input).chain(&function.outputs);
+    let inputs = || std::iter::once(&input).chain(&broadcast_input);
+    let ports = inputs().chain(&function.outputs);
     let texts = function.states.iter().flat_map(|state| [&state.codec, &state.schema]);
-    check_texts(texts.chain(ports.map(|port| &port.codec)).chain([&input.name]))?;
+    check_texts(texts.chain(ports.map(|port| &port.codec)).chain(inputs().map(|port| &port.name)))?;
     check_names("output", function.outputs.iter().map(|port| &port.name))?;
     check_names("state", function.states.iter().map(|state| &state.name))?;
     if let Some(port) = function.outputs.iter().skip(1).find(|port| port.name == "dead-letter") {
         return Err(described(format!("names a side output `{}`, which every operator has already", port.name)));
     }
-    let mut states = StateLayout::new();
+    let (mut states, mut broadcast_states) = (StateLayout::new(), StateLayout::new());
     for state in function.states {
+        if state.kind == wit::StateKind::Broadcast {
+            broadcast_states.push(broadcast_state(state, is_broadcast).map_err(described)?);
+            continue;
+        }
+        if !broadcast_states.is_empty() {
+            return Err(described(format!("names the state `{}` behind a broadcast state", state.name)));
+        }
         let kind = match state.kind {
             wit::StateKind::Value => StateKind::Value,
             wit::StateKind::List => StateKind::List,
@@ -117,7 +134,33 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
         states.push(StateDescription::new(&state.name, kind, &state.codec, &state.schema));
     }
     let port = |port: wit::Port| Port { name: port.name, codec: port.codec };
-    Ok(Function { kind, input: port(input), outputs: function.outputs.into_iter().map(port).collect(), states, name })
+    let outputs = function.outputs.into_iter().map(port).collect();
+    let (input, broadcast_input) = (port(input), broadcast_input.map(port));
+    Ok(Function { kind, input, broadcast_input, outputs, states, broadcast_states, name })
+}
+
+/// The input of a function, and the broadcast one where it has to have one. The error is what the function did.
+fn inputs(ports: Vec<wit::Port>, is_broadcast: bool) -> Result<(wit::Port, Option<wit::Port>), String> {
+    let count = ports.len();
+    let mut ports = ports.into_iter();
+    match (ports.next(), ports.next(), is_broadcast) {
+        (Some(input), None, false) => Ok((input, None)),
+        (Some(input), Some(broadcast), true) if count == 2 => Ok((input, Some(broadcast))),
+        (.., true) => Err(format!("has {count} inputs, not a keyed one and a broadcast one")),
+        (.., false) => Err(format!("has {count} inputs, not one")),
+    }
+}
+
+fn broadcast_state(state: wit::StateDescription, is_broadcast: bool) -> Result<StateDescription, String> {
+    let wit::StateDescription { name, codec, schema, map_key, ttl, previous, .. } = state;
+    if !is_broadcast {
+        return Err(format!("declares the broadcast state `{name}`, but only a broadcast-process function has any"));
+    }
+    if ttl.is_some() {
+        return Err(format!("declares a time to live for the broadcast state `{name}`, which has none"));
+    }
+    let state = StateDescription::new(&name, StateKind::Broadcast, &codec, &schema);
+    Ok(StateDescription { map_key, previous, ..state })
 }
 
 /// Codecs and schemas are short and printable.

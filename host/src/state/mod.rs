@@ -3,6 +3,7 @@
 //! One backend belongs to one subtask of one keyed operator; it holds the key groups that the subtask owns and is used
 //! by its thread alone. Only committed turns write to it. It knows nothing of guests, turns or checkpoint manifests.
 
+mod broadcast;
 pub mod canonical;
 mod layout;
 pub mod list;
@@ -19,6 +20,7 @@ mod rescale_tests;
 #[cfg(test)]
 mod test_store;
 
+pub use broadcast::{BroadcastMap, BroadcastState};
 pub use layout::check_against;
 
 use std::ops::Range;
@@ -164,6 +166,14 @@ pub struct Entries {
 pub struct StateSize {
     pub entries: u64,
     pub bytes: u64,
+}
+
+impl std::ops::Add for StateSize {
+    type Output = StateSize;
+
+    fn add(self, other: StateSize) -> StateSize {
+        StateSize { entries: self.entries + other.entries, bytes: self.bytes + other.bytes }
+    }
 }
 
 /// Where a subtask keeps its keyed state while it runs.
@@ -380,7 +390,7 @@ impl Entries {
     }
 
     /// Appends the entry of the next key. A column ends at 4 GiB; what would not fit is an error, not a wrapped offset.
-    fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
+    pub(crate) fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
         let value_or_nothing = value.unwrap_or_default();
         if self.values.bytes().len() + value_or_nothing.len() > u32::MAX as usize {
             return Err(error::state_failed("the state of the keys of one batch is larger than 4 GiB"));
