@@ -86,6 +86,9 @@ pub struct RunArgs {
     /// Begin from a savepoint.
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have.
+    #[arg(long, requires = "from_savepoint")]
+    pub allow_unclaimed_state: bool,
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +147,9 @@ pub struct SubmitArgs {
     /// Begin from a savepoint.
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have.
+    #[arg(long, requires = "from_savepoint")]
+    pub allow_unclaimed_state: bool,
 }
 
 #[derive(Debug, Subcommand)]

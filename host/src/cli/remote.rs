@@ -63,6 +63,9 @@ pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode
     let savepoint = savepoint.as_ref().map(|folder| folder.to_string_lossy());
     let mut query = vec![("file_name", manifest.name.as_str()), ("base_dir", &base_dir)];
     query.extend(savepoint.as_ref().map(|folder| ("from_savepoint", folder.as_ref())));
+    if args.allow_unclaimed_state {
+        query.push(("allow_unclaimed_state", "true"));
+    }
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
     for warning in &job.warnings {
         eprintln!("warning: {warning}");

@@ -36,6 +36,9 @@ pub(super) struct SubmitQuery {
     /// A savepoint's folder, on the server's machine, to begin from.
     #[param(value_type = Option<String>)]
     from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have, instead of refusing it.
+    #[serde(default)]
+    allow_unclaimed_state: bool,
 }
 
 fn default_file_name() -> String {
@@ -69,8 +72,8 @@ pub(super) async fn submit(
     }
     let bytes = read_body(body, MANIFEST_BYTES_MAX).await?;
     let manifest = String::from_utf8(bytes).map_err(|_| request_invalid("the manifest is not UTF-8"))?;
-    let SubmitQuery { file_name, base_dir, from_savepoint } = query;
-    let submission = Submission { manifest, file_name, base_dir, from_savepoint };
+    let SubmitQuery { file_name, base_dir, from_savepoint, allow_unclaimed_state } = query;
+    let submission = Submission { manifest, file_name, base_dir, from_savepoint, allow_unclaimed_state };
     let job = blocking(&api, move |host| host.submit(submission)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))
 }

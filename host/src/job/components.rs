@@ -206,9 +206,8 @@ fn function_view(function: &Function) -> FunctionView {
         outputs: function.outputs.iter().map(port).collect(),
         broadcast_codec: function.broadcast_input.as_ref().map(|port| port.codec.clone()),
         states: function
-            .states
+            .all_states()
             .iter()
-            .chain(&function.broadcast_states)
             .map(|state| StateView {
                 name: state.name.clone(),
                 kind: state.kind.as_str().into(),

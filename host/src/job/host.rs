@@ -45,6 +45,8 @@ pub struct Submission {
     pub base_dir: Option<PathBuf>,
     /// A savepoint in the host's storage to begin with.
     pub from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have, instead of refusing it.
+    pub allow_unclaimed_state: bool,
 }
 
 /// See the module. Cheap to clone. Its methods block on files: not for an async task.
@@ -189,8 +191,10 @@ impl Host {
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
         let plan =
             planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
-        let from_savepoint =
-            submission.from_savepoint.map(|path| self.check_savepoint(&path, &plan, &base_dir)).transpose()?;
+        let from_savepoint = submission
+            .from_savepoint
+            .map(|path| self.check_savepoint(&path, &plan, &base_dir, submission.allow_unclaimed_state))
+            .transpose()?;
         let id = format!("{:016x}", clock::random_u64());
         let record = JobRecord {
             id: id.clone(),
@@ -205,6 +209,7 @@ impl Host {
             seed: pipeline.seed.unwrap_or_else(clock::random_u64),
             components,
             from_savepoint,
+            allow_unclaimed_state: submission.allow_unclaimed_state,
             guarantee: plan.guarantee,
             warnings: plan.warnings,
             failure: None,
@@ -236,7 +241,7 @@ impl Host {
     }
 
     /// The savepoint's place in the storage, after a look whether the pipeline can go on from it.
-    fn check_savepoint(&self, path: &Path, plan: &Plan, base_dir: &Path) -> Result<String> {
+    fn check_savepoint(&self, path: &Path, plan: &Plan, base_dir: &Path, allow_unclaimed: bool) -> Result<String> {
         let storage = self.inner.environment.storage(&plan.pipeline, base_dir)?;
         let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let location = match whole(path).strip_prefix(whole(storage.root())) {
@@ -252,8 +257,8 @@ impl Host {
         let manifest = storage
             .savepoint(&location, crate::checkpoint::Verify::Lengths)
             .map_err(|error| if error.code == "savepoint-not-found" { error.hint(hint()) } else { error })?;
-        super::checkpointing::check_fits(&manifest, &plan.pipeline)?;
-        super::checkpointing::check_states(&manifest, plan)?;
+        super::checkpointing::fit(&manifest, &plan.pipeline, allow_unclaimed)?;
+        super::checkpointing::check_states(&manifest, plan, allow_unclaimed)?;
         Ok(location)
     }
 

@@ -42,7 +42,13 @@ impl Subject {
              [sink.out]\ninput = \"numbers\"\nconnector = \"file\"\npath = \"out\"\n"
         );
         let base_dir = Some(self.folder.path().to_owned());
-        let submission = Submission { manifest, file_name: "pipeline.toml".into(), base_dir, from_savepoint: None };
+        let submission = Submission {
+            manifest,
+            file_name: "pipeline.toml".into(),
+            base_dir,
+            from_savepoint: None,
+            allow_unclaimed_state: false,
+        };
         let id = host.submit(submission).unwrap().summary.id;
         wait(host, &id, |job| job.summary.records_in > 0);
         id
@@ -244,6 +250,7 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
         file_name: "pipeline.toml".into(),
         base_dir: Some(subject.folder.path().to_owned()),
         from_savepoint: Some(location.into()),
+        allow_unclaimed_state: false,
     };
     let job = host.submit(submission).unwrap();
     wait(&host, &job.summary.id, |job| job.summary.status == JobStatus::Running);

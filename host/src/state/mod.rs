@@ -8,8 +8,11 @@ pub mod canonical;
 mod layout;
 pub mod list;
 mod memory;
+mod memory_ttl;
 mod restore;
 mod rocksdb;
+mod rocksdb_cache;
+mod rocksdb_cut;
 mod rocksdb_image;
 pub mod ttl;
 
@@ -17,6 +20,8 @@ pub mod ttl;
 mod conformance_tests;
 #[cfg(test)]
 mod rescale_tests;
+#[cfg(test)]
+mod rocksdb_tests;
 #[cfg(test)]
 mod test_store;
 
@@ -385,12 +390,12 @@ fn read_ordered(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 }
 
 impl Entries {
-    fn with_capacity(keys: usize) -> Entries {
+    pub fn with_capacity(keys: usize) -> Entries {
         Entries { present: Vec::with_capacity(keys), values: Column::with_capacity(keys, 0) }
     }
 
     /// Appends the entry of the next key. A column ends at 4 GiB; what would not fit is an error, not a wrapped offset.
-    pub(crate) fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
+    pub fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
         let value_or_nothing = value.unwrap_or_default();
         if self.values.bytes().len() + value_or_nothing.len() > u32::MAX as usize {
             return Err(error::state_failed("the state of the keys of one batch is larger than 4 GiB"));

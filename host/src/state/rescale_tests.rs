@@ -188,7 +188,7 @@ fn stored(kind: StateKind, elements: &[&[u8]], time_ms: Option<i64>) -> Vec<u8> 
     let timed = |element: &[u8]| [time_ms.map(ttl::stamp).as_ref().map_or(&[][..], |time| &time[..]), element].concat();
     let mut bytes = Vec::new();
     match kind {
-        StateKind::List => elements.iter().for_each(|element| list::push_element(&mut bytes, &timed(element))),
+        StateKind::List => elements.iter().for_each(|element| list::push_element(&mut bytes, &[], &timed(element))),
         _ => bytes = timed(elements[0]),
     }
     bytes

@@ -153,7 +153,7 @@ impl Conversion {
                 }
                 element.extend_from_slice(values.value(at));
                 match self.kind {
-                    StateKind::List => list::push_element(&mut value, &element),
+                    StateKind::List => list::push_element(&mut value, &[], &element),
                     _ => value.extend_from_slice(&element),
                 }
             }

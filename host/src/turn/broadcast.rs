@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::staged::StagedMap;
 use super::{Refusal, Turn, invalid};
 use crate::model::Column;
 use crate::state::{BroadcastState, Entries, MapEntry};
@@ -13,26 +14,12 @@ pub(super) struct TurnBroadcast {
     state: BroadcastState,
     is_writable: bool,
     /// One for each state.
-    staged: Vec<Staged>,
-}
-
-/// What a turn wants to write to one of them.
-#[derive(Default)]
-struct Staged {
-    /// Whether nothing counts of what was committed.
-    is_cleared: bool,
-    /// Entries to put, and those to remove.
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    staged: Vec<StagedMap>,
 }
 
 impl TurnBroadcast {
     fn get(&self, map: usize, sub_key: &[u8]) -> Option<&[u8]> {
-        let staged = self.staged.get(map)?;
-        match staged.changes.get(sub_key) {
-            Some(change) => change.as_deref(),
-            None if staged.is_cleared => None,
-            None => self.state.get(map, sub_key),
-        }
+        self.staged.get(map)?.get(sub_key).unwrap_or_else(|| self.state.get(map, sub_key))
     }
 
     fn scan(&self, map: usize, after: Option<&[u8]>, limit: usize) -> Vec<MapEntry> {
@@ -51,7 +38,7 @@ impl TurnBroadcast {
 
     pub(super) fn commit(&mut self) {
         for (map, staged) in self.staged.iter_mut().enumerate() {
-            let Staged { is_cleared, changes } = std::mem::take(staged);
+            let StagedMap { is_cleared, changes, .. } = std::mem::take(staged);
             if !is_cleared && changes.is_empty() {
                 continue;
             }
@@ -68,15 +55,15 @@ impl TurnBroadcast {
         }
     }
 
-    pub(super) fn abort(&mut self) {
-        self.staged.iter_mut().for_each(|staged| *staged = Staged::default());
+    pub(super) fn reset(&mut self) {
+        self.staged.iter_mut().for_each(|staged| *staged = StagedMap::default());
     }
 }
 
 impl Turn {
     /// Gives it broadcast states, which stand behind the keyed ones.
     pub fn with_broadcast(self, state: BroadcastState) -> Turn {
-        let staged = state.layout().iter().map(|_| Staged::default()).collect();
+        let staged = state.layout().iter().map(|_| StagedMap::default()).collect();
         Turn { broadcast: Some(Box::new(TurnBroadcast { state, is_writable: false, staged })), ..self }
     }
 
@@ -104,7 +91,7 @@ impl Turn {
         Ok((broadcast, place))
     }
 
-    fn broadcast_to_write(&mut self, state: u32) -> Result<&mut Staged, Refusal> {
+    fn broadcast_to_write(&mut self, state: u32) -> Result<&mut StagedMap, Refusal> {
         let (broadcast, map) = self.broadcast_map(state)?;
         if !broadcast.is_writable {
             let name = broadcast.state.layout().get(map).map_or("", |state| &state.name);
@@ -148,7 +135,8 @@ impl Turn {
     /// `state.broadcast-clear`.
     pub fn broadcast_clear(&mut self, state: u32) -> Result<(), Refusal> {
         let staged = self.broadcast_to_write(state)?;
-        *staged = Staged { is_cleared: true, changes: BTreeMap::new() };
+        staged.is_cleared = true;
+        staged.changes.clear();
         Ok(())
     }
 
