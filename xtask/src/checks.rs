@@ -8,6 +8,7 @@ use crate::workspace::{Workspace, run, step, succeeds};
 pub const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("late-flights", "examples/late-flights"),
     ("misbehaving", "tests/guests/misbehaving"),
+    ("kinds", "tests/guests/kinds"),
     ("ambient", "tests/guests/ambient"),
     ("ungranted", "tests/guests/ungranted"),
 ];
@@ -17,7 +18,7 @@ pub const TEST_COMPONENTS: &[(&str, &str)] = &[
 const HOST_CRATES: &[&str] =
     &["-p", "cofferdam", "-p", "cofferdam-tests", "-p", "late-flights-expected", "-p", "xtask"];
 const GUEST_CRATES: &[&str] =
-    &["-p", "cofferdam-sdk", "-p", "cofferdam-sdk-macros", "-p", "late-flights", "-p", "crossing"];
+    &["-p", "cofferdam-sdk", "-p", "cofferdam-sdk-macros", "-p", "late-flights", "-p", "crossing", "-p", "kinds"];
 
 #[derive(clap::Args)]
 pub struct TestArguments {

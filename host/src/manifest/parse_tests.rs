@@ -327,7 +327,7 @@ fn a_broadcast_input_has_no_key() {
     let track = pipeline.nodes.iter().find(|node| node.id == "track").unwrap();
     let inputs: Vec<_> = track.inputs.iter().map(|input| (&*pipeline.nodes[input.node].id, input.broadcast)).collect();
     assert_eq!(inputs, [("flights", false), ("rules", true), ("flights", true)]);
-    refused(&text, "broadcast = [\"rules\", \"flights\"]", "broadcast = \"rule\"", "manifest-unknown-input", 31);
+    refused(&text, "broadcast = [\"rules\", \"flights\"]", "broadcast = \"rule\"", "manifest-unknown-input", 38);
     refused(
         SMALL,
         "connector = \"blackhole\"",
