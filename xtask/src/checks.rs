@@ -10,6 +10,7 @@ pub const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("misbehaving", "tests/guests/misbehaving"),
     ("kinds", "tests/guests/kinds"),
     ("ambient", "tests/guests/ambient"),
+    ("sums", "tests/guests/sums"),
     ("ungranted", "tests/guests/ungranted"),
 ];
 

@@ -22,6 +22,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Result;
+use crate::state;
 
 pub use signal::stop_asked;
 
@@ -69,10 +70,20 @@ pub enum Command {
         #[command(flatten)]
         args: SavepointArgs,
     },
-    /// List the checkpoints of a job.
+    /// Take a checkpoint of a job now.
+    Checkpoint {
+        /// The job's id or name.
+        job: String,
+        /// Wait until it is complete.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List the checkpoints of a job, or show one of them.
     Checkpoints {
         /// The job's id or name.
         job: String,
+        /// A checkpoint's number: shows what each operator and subtask did for it.
+        checkpoint: Option<u64>,
     },
 }
 
@@ -83,6 +94,9 @@ pub struct RunArgs {
     /// Where state, checkpoints and compiled components are kept; a temporary folder where none is named.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Memory for the state of all jobs that is kept in RocksDB.
+    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
     /// Begin from a savepoint.
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
@@ -99,6 +113,9 @@ pub struct ServeArgs {
     /// Where jobs, components, state and checkpoints are kept.
     #[arg(long, default_value = "cofferdam-data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Memory for the state of all jobs that is kept in RocksDB.
+    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
     /// The largest component that may be uploaded.
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub component_max: ByteSize,
@@ -166,6 +183,9 @@ pub enum JobCommand {
         id: String,
         #[command(flatten)]
         args: SavepointArgs,
+        /// First let everything happen that waits for event time. The job is not meant to go on.
+        #[arg(long)]
+        drain: bool,
     },
 }
 
@@ -191,7 +211,8 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Jobs => remote::jobs(&client, cli.json),
         Command::Job(command) => remote::job(&client, &command, cli.json),
         Command::Savepoint { job, args } => remote::savepoint(&client, &job, &args, cli.json),
-        Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
+        Command::Checkpoint { job, wait } => remote::checkpoint(&client, &job, wait, cli.json),
+        Command::Checkpoints { job, checkpoint } => remote::checkpoints(&client, &job, checkpoint, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -254,18 +254,16 @@ mod tests {
         }
     }
 
-    fn check_states(states: Vec<wit::StateDescription>) -> Result<StateLayout> {
-        let port = || wit::Port { name: "port".into(), codec: "raw".into() };
-        let function = wit::FunctionDescription {
-            name: "f".into(),
-            kind: wit::FunctionKind::KeyedProcess,
-            inputs: vec![port()],
-            outputs: vec![port()],
-            states,
-            timers: vec![],
-        };
+    fn check_one(kind: wit::FunctionKind, inputs: usize, states: Vec<wit::StateDescription>) -> Result<Function> {
+        let port = wit::Port { name: "port".into(), codec: "raw".into() };
+        let (inputs, outputs) = (vec![port.clone(); inputs], vec![port]);
+        let function = wit::FunctionDescription { name: "f".into(), kind, inputs, outputs, states, timers: vec![] };
         let component = wit::ComponentDescription { sdk: "by hand".into(), functions: vec![function] };
-        Ok(check(component)?.functions.remove(0).states)
+        Ok(check(component)?.functions.remove(0))
+    }
+
+    fn check_states(states: Vec<wit::StateDescription>) -> Result<StateLayout> {
+        Ok(check_one(wit::FunctionKind::KeyedProcess, 1, states)?.states)
     }
 
     fn ttl(milliseconds: u64) -> Option<wit::TimeToLive> {
@@ -286,6 +284,34 @@ mod tests {
         let expected = StateDescription::new("m", StateKind::Map, "raw", "u64");
         let (map_key, previous) = ("ordered:u64".into(), vec!["u32".into()]);
         assert_eq!(layout[4], StateDescription { map_key, ttl: Some(lifetime), previous, ..expected });
+    }
+
+    #[test]
+    fn a_broadcast_function_has_two_inputs_and_its_broadcast_states_last() {
+        let kind = wit::FunctionKind::BroadcastProcess;
+        let rules = || wit::StateDescription { map_key: "ordered:u64".into(), ..state("r", wit::StateKind::Broadcast) };
+        let value = || state("v", wit::StateKind::Value);
+        let function = check_one(kind, 2, vec![value(), rules()]).unwrap();
+        assert!(function.broadcast_input.is_some());
+        assert_eq!((function.states[0].kind, function.states.len()), (StateKind::Value, 1));
+        assert_eq!((function.broadcast_states[0].kind, function.broadcast_states.len()), (StateKind::Broadcast, 1));
+        assert_eq!(function.all_states().len(), 2);
+        let without_key = wit::StateDescription { map_key: String::new(), ..rules() };
+        let with_ttl = wit::StateDescription { ttl: ttl(5), ..rules() };
+        let keyed = wit::FunctionKind::KeyedProcess;
+        for (refused, part) in [
+            (check_one(kind, 1, vec![]), "has 1 inputs, not a keyed one and a broadcast one"),
+            (check_one(kind, 3, vec![]), "has 3 inputs"),
+            (check_one(keyed, 2, vec![]), "has 2 inputs, not one"),
+            (check_one(keyed, 1, vec![rules()]), "no broadcast input to write it"),
+            (check_one(kind, 2, vec![rules(), value()]), "names the state `v` behind a broadcast state"),
+            (check_one(kind, 2, vec![without_key]), "how the keys of the map `r`"),
+            (check_one(kind, 2, vec![with_ttl]), "a time to live for the broadcast state `r`"),
+        ] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.code, "component-description");
+            assert!(error.message.contains(part), "{}", error.message);
+        }
     }
 
     #[test]
