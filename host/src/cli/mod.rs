@@ -62,13 +62,22 @@ pub enum Command {
     /// One job on the server.
     #[command(subcommand)]
     Job(JobCommand),
-    /// Take a savepoint of a job, which goes on.
+    /// Take a savepoint of a job, which goes on; or remove one.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Savepoint {
         /// The job's id or name.
-        job: String,
+        #[arg(required = true)]
+        job: Option<String>,
         /// Wait until it is complete.
         #[arg(long)]
         wait: bool,
+        #[command(subcommand)]
+        command: Option<SavepointCommand>,
+    },
+    /// List the savepoints of a job.
+    Savepoints {
+        /// The job's id or name.
+        job: String,
     },
     /// List the checkpoints of a job.
     Checkpoints {
@@ -84,9 +93,8 @@ pub struct RunArgs {
     /// Where state, checkpoints and compiled components are kept; a temporary folder where none is named.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Begin from a savepoint.
-    #[arg(long, value_name = "DIR")]
-    pub from_savepoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub origin: OriginArgs,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +105,10 @@ pub struct ServeArgs {
     /// Where jobs, components, state and checkpoints are kept.
     #[arg(long, default_value = "cofferdam-data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Where checkpoints go unless a pipeline says otherwise, a folder or s3://bucket/folder; in the data folder where none is
+    /// named.
+    #[arg(long, value_name = "LOCATION")]
+    pub checkpoint_storage: Option<String>,
     /// The largest component that may be uploaded.
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub component_max: ByteSize,
@@ -142,9 +154,44 @@ pub struct SubmitArgs {
     /// Wait until the job has ended, with progress on stderr.
     #[arg(long)]
     pub wait: bool,
-    /// Begin from a savepoint.
-    #[arg(long, value_name = "DIR")]
-    pub from_savepoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub origin: OriginArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SavepointCommand {
+    /// Remove a savepoint for good.
+    Remove {
+        /// Its folder, on the server's machine, or s3://bucket/folder.
+        location: String,
+    },
+}
+
+/// What a job begins with.
+#[derive(Debug, Args)]
+pub struct OriginArgs {
+    /// Begin from a savepoint or a retained checkpoint: its folder, or s3://bucket/folder.
+    #[arg(long, alias = "from-savepoint", value_name = "LOCATION")]
+    pub from: Option<String>,
+    /// The job owns what it begins from: it may build on its files, and removes it when it needs it no more.
+    #[arg(long, requires = "from")]
+    pub claim: bool,
+    /// Begin without state where it is lost: where all that could be begun from is damaged.
+    #[arg(long)]
+    pub ignore_state: bool,
+}
+
+impl OriginArgs {
+    /// Where to begin, as it is called on the server's machine: a path is made absolute.
+    fn location(&self) -> Result<Option<String>> {
+        let Some(from) = &self.from else { return Ok(None) };
+        if from.contains("://") {
+            return Ok(Some(from.clone()));
+        }
+        let folder = std::path::Path::new(from).canonicalize();
+        let folder = folder.map_err(|error| crate::error::request_invalid(format!("--from {from}: {error}")))?;
+        Ok(Some(folder.to_string_lossy().into_owned()))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -156,6 +203,8 @@ pub enum JobCommand {
     },
     /// Cancel a job.
     Cancel { id: String },
+    /// Remove a job that has ended, with its checkpoints; its savepoints stay.
+    Remove { id: String },
     /// Take a savepoint and stop the job.
     Stop {
         id: String,
@@ -176,7 +225,13 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Component(command) => remote::component(&client, &command, cli.json),
         Command::Jobs => remote::jobs(&client, cli.json),
         Command::Job(command) => remote::job(&client, &command, cli.json),
-        Command::Savepoint { job, wait } => remote::savepoint(&client, &job, wait, cli.json),
+        Command::Savepoint { command: Some(SavepointCommand::Remove { location }), .. } => {
+            remote::remove_savepoint(&client, &location)
+        }
+        Command::Savepoint { job, wait, .. } => {
+            remote::savepoint(&client, &job.unwrap_or_default(), wait, cli.json)
+        }
+        Command::Savepoints { job } => remote::savepoints(&client, &job, cli.json),
         Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };
@@ -199,5 +254,13 @@ mod tests {
         };
         assert!(args.listen.ip().is_loopback() && args.component_max == ByteSize::mib(64));
         assert_eq!(Cli::try_parse_from(["cofferdam", "job"]).unwrap_err().exit_code(), 2);
+        let savepoint = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from(["cofferdam", "savepoint"].iter().chain(arguments)).ok()?;
+            let Command::Savepoint { job, command, .. } = cli.command else { return None };
+            Some((job, command.map(|SavepointCommand::Remove { location }| location)))
+        };
+        assert_eq!(savepoint(&["flights", "--wait"]), Some((Some("flights".into()), None)));
+        assert_eq!(savepoint(&["remove", "s3://b/x"]), Some((None, Some("s3://b/x".into()))));
+        assert_eq!(savepoint(&[]), None);
     }
 }

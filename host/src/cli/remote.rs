@@ -13,7 +13,9 @@ use super::progress::{Progress, failure};
 use super::{ComponentCommand, JobCommand, SubmitArgs, print};
 use crate::clock::SystemClock;
 use crate::error::{Result, request_invalid, savepoint_failed};
-use crate::job::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView};
+use crate::job::view::{
+    CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView, StoredSavepoint,
+};
 
 const POLL: Duration = Duration::from_millis(300);
 
@@ -54,13 +56,13 @@ fn push(client: &Client, file: &Path, name: Option<&str>) -> Result<ComponentVie
 
 pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode> {
     let manifest = read_manifest(&args.pipeline)?;
-    let savepoint = args.from_savepoint.as_ref().map(|folder| folder.canonicalize());
-    let savepoint = savepoint.transpose().map_err(|error| request_invalid(format!("--from-savepoint: {error}")))?;
+    let from = args.origin.location()?;
     let text = push_components(&manifest, |path| Ok(push(client, path, None)?.sha256))?;
     let base_dir = manifest.base_dir.to_string_lossy();
-    let savepoint = savepoint.as_ref().map(|folder| folder.to_string_lossy());
     let mut query = vec![("file_name", manifest.name.as_str()), ("base_dir", &base_dir)];
-    query.extend(savepoint.as_ref().map(|folder| ("from_savepoint", folder.as_ref())));
+    query.extend(from.as_deref().map(|from| ("from", from)));
+    query.extend(args.origin.claim.then_some(("claim", "true")));
+    query.extend(args.origin.ignore_state.then_some(("ignore_state", "true")));
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
     for warning in &job.warnings {
         eprintln!("warning: {warning}");
@@ -100,6 +102,7 @@ pub fn job(client: &Client, command: &JobCommand, json: bool) -> Result<()> {
             let job: JobSummary = client.post(&format!("{}/cancel", path(id)))?;
             present(&job, json, |job| print::line(format_args!("{}  {}", job.id, print::status(job))))
         }
+        JobCommand::Remove { id } => client.delete(&path(id)),
         JobCommand::Stop { id, wait } => {
             let savepoint: SavepointView = client.post(&format!("{}/stop", path(id)))?;
             finish_savepoint(client, id, savepoint, *wait, json)
@@ -110,6 +113,22 @@ pub fn job(client: &Client, command: &JobCommand, json: bool) -> Result<()> {
 pub fn savepoint(client: &Client, id: &str, wait: bool, json: bool) -> Result<()> {
     let savepoint: SavepointView = client.post(&format!("/v1/jobs/{}/savepoints", segment(id)))?;
     finish_savepoint(client, id, savepoint, wait, json)
+}
+
+pub fn savepoints(client: &Client, id: &str, json: bool) -> Result<()> {
+    let path = format!("/v1/jobs/{}/savepoints", segment(id));
+    show(client, &path, json, |list: &Vec<StoredSavepoint>| print::savepoints(list))
+}
+
+pub fn remove_savepoint(client: &Client, location: &str) -> Result<()> {
+    let location = match location.contains("://") {
+        true => location.to_owned(),
+        false => {
+            let folder = std::path::absolute(location);
+            folder.map_err(|error| request_invalid(format!("{location}: {error}")))?.to_string_lossy().into_owned()
+        }
+    };
+    client.delete(&format!("/v1/savepoints?location={}", segment(&location)))
 }
 
 /// Shows a savepoint, with `wait` not before it is complete or has failed.

@@ -28,6 +28,7 @@ impl Server {
             data_dir: dir.path().to_path_buf(),
             clock: Arc::new(ManualClock::default()),
             component_bytes_max: COMPONENT_BYTES_MAX,
+            checkpoint_storage: None,
             runtime: tokio::runtime::Handle::current(),
         })
         .unwrap();

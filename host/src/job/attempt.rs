@@ -10,9 +10,12 @@ use crossbeam_channel::{Receiver, Sender};
 use super::checkpointing::{self, Base, ManifestHead, Pending, SavepointRequest, Schedule};
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
+use super::origins::Origins;
 use super::planning;
+use super::removal;
+use super::restore::{Restored, restore};
 use super::view::{CheckpointSummary, JobFailure, JobStatus, SavepointView};
-use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Verify};
+use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage};
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Error, Result};
 use crate::manifest::{NodeKind, Pipeline};
@@ -58,6 +61,7 @@ struct Attempt {
     number: u32,
     plan: Arc<Plan>,
     storage: CheckpointStorage,
+    origins: Arc<Origins>,
     committers: BTreeMap<String, Box<dyn Committer>>,
     execution: Execution,
     schedule: Schedule,
@@ -70,13 +74,6 @@ struct Attempt {
     sender: Sender<Message>,
     clock: crate::clock::SharedClock,
     runtime: tokio::runtime::Handle,
-}
-
-/// What an attempt begins with.
-struct Restored {
-    manifest: Option<Arc<CheckpointManifest>>,
-    /// Whether it is the job's own checkpoint, and not a savepoint that it was submitted with.
-    own: bool,
 }
 
 impl Attempt {
@@ -92,7 +89,7 @@ impl Attempt {
         let plan =
             Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
         let storage = environment.storage(pipeline, &record.base_dir)?;
-        let restored = restore(job, &storage, pipeline, number)?;
+        let restored = restore(job, environment, &storage, pipeline, number)?;
         if let Some(manifest) = &restored.manifest {
             checkpointing::check_states(manifest, &plan)?;
         }
@@ -108,6 +105,8 @@ impl Attempt {
             return Ok(Started::Finished);
         }
         let next_checkpoint = storage.highest_id(&record.id)?.map_or(1, |id| id + 1);
+        storage.remove_unfinished_savepoints(&record.id)?;
+        let base = restored.base(&record, &storage, pipeline)?;
         let notify_sender = sender.clone();
         let options = ExecutionOptions {
             job_id: record.id.clone(),
@@ -117,7 +116,7 @@ impl Attempt {
             clock: clock.clone(),
             restore: match &restored.manifest {
                 Some(manifest) => {
-                    let files = storage.files(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
+                    let files = restored.storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?;
                     Some((manifest.clone(), Arc::new(files)))
                 }
                 None => None,
@@ -135,11 +134,12 @@ impl Attempt {
             number,
             plan,
             storage,
+            origins: environment.origins.clone(),
             committers,
             execution,
             schedule,
             pending: None,
-            base: own,
+            base,
             next_checkpoint,
             failures: 0,
             requests: Vec::new(),
@@ -279,7 +279,7 @@ impl Attempt {
             duration_ms: Some(self.clock.monotonic_ns().saturating_sub(pending.triggered_ns) / 1_000_000),
             bytes: manifest.bytes(),
             bytes_uploaded: bytes,
-            location: Some(location.clone()),
+            location: Some(location.to_string()),
             ..pending.summary("completed")
         };
         let duration_ms = summary.duration_ms;
@@ -289,6 +289,7 @@ impl Attempt {
         if !self.job.record().has_image {
             // Kept before anything is published: a start that finds no image any more must not begin anew in silence.
             self.job.update(|record| record.has_image = true).map_err(|error| failure_of(&error))?;
+            self.origins.forget(&manifest.job_id);
         }
         // From here on the checkpoint counts: what it promised is published, now or after a restart.
         for (sink, committables) in checkpointing::committables(&manifest, &self.plan.pipeline) {
@@ -299,11 +300,10 @@ impl Attempt {
             }
         }
         for request_id in pending.requests {
-            let location = self.storage.root().join(&location).display().to_string();
             self.job.show_savepoint(SavepointView {
                 request_id,
                 status: "completed".into(),
-                location: Some(location),
+                location: Some(location.to_string()),
                 failure: None,
             });
         }
@@ -311,10 +311,12 @@ impl Attempt {
         if !kind.is_savepoint() {
             self.base = Some(Arc::new(manifest));
             self.job.show(|record| record.last_checkpoint = Some(checkpoint));
-            if let Err(error) = self.storage.retire(&self.job.record().id, self.plan.pipeline.checkpoint.retained, &[])
-            {
+            let id = self.job.record().id;
+            let spared = self.origins.spared_in(&self.storage.root().join(&id));
+            if let Err(error) = self.storage.retire(&id, self.plan.pipeline.checkpoint.retained, &spared) {
                 tracing::warn!("old checkpoints could not be removed: {error}");
             }
+            removal::remove_claimed(&self.job, &self.origins, &self.runtime);
         }
         Ok(match kind {
             BarrierKind::Final => Some(AttemptEnd::Finished),
@@ -368,42 +370,9 @@ impl Attempt {
 pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipeline) -> Result<()> {
     let record = job.record();
     let storage = environment.storage(pipeline, &record.base_dir)?;
-    let restored = restore(job, &storage, pipeline, 2)?;
+    let restored = restore(job, environment, &storage, pipeline, 2)?;
     let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &environment.clock);
     recover_sinks(&committers, pipeline, &restored)
-}
-
-fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: u32) -> Result<Restored> {
-    let record = job.record();
-    // Within one process nothing but the disk can have damaged a file since it was written.
-    let verify = if number == 1 { Verify::Checksums } else { Verify::Lengths };
-    let newest = storage.newest_usable(&record.id, verify)?;
-    if let Some((manifest, skipped)) = newest {
-        for skipped in &skipped {
-            tracing::warn!(job = %record.name, checkpoint = %skipped.path, code = "checkpoint-corrupt", "checkpoint passed over: {}", skipped.why);
-            let warning = format!("{} was passed over: {}", skipped.path, skipped.why);
-            job.show(|record| {
-                if !record.warnings.contains(&warning) {
-                    record.warnings.push(warning);
-                }
-            });
-        }
-        tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");
-        checkpointing::check_fits(&manifest, pipeline)?;
-        return Ok(Restored { manifest: Some(Arc::new(manifest)), own: true });
-    }
-    if record.has_image {
-        // It would begin from the start in silence, and publish again what is published.
-        return Err(error::checkpoint_none_usable(format!(
-            "the job has had checkpoints or savepoints, but `{}` holds none of them",
-            storage.root().display()
-        )));
-    }
-    let Some(location) = &record.from_savepoint else { return Ok(Restored { manifest: None, own: false }) };
-    let manifest = storage.savepoint(location, verify)?;
-    checkpointing::check_fits(&manifest, pipeline)?;
-    tracing::info!(job = %record.name, savepoint = %location, "restored");
-    Ok(Restored { manifest: Some(Arc::new(manifest)), own: false })
 }
 
 fn open_committers(

@@ -6,8 +6,11 @@ mod components;
 mod host;
 mod lifecycle;
 mod live;
+mod origins;
 mod planning;
 mod record;
+mod removal;
+mod restore;
 pub mod view;
 
 pub use host::{Host, HostOptions, Submission};

@@ -114,7 +114,7 @@ pub struct CheckpointSummary {
     /// Bytes that this checkpoint had to upload.
     pub bytes_uploaded: u64,
     pub failure: Option<String>,
-    /// Where the manifest is, below the storage's root.
+    /// The folder of the manifest: a path, or `s3://bucket/folder`.
     pub location: Option<String>,
 }
 
@@ -126,6 +126,20 @@ pub struct SavepointView {
     pub status: String,
     /// The savepoint's folder, once completed.
     pub location: Option<String>,
+    pub failure: Option<String>,
+}
+
+/// A savepoint that the storage holds.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StoredSavepoint {
+    /// Which checkpoint of its job it is.
+    pub id: u64,
+    /// Its folder: a path, or `s3://bucket/folder`.
+    pub location: String,
+    /// Milliseconds since the Unix epoch. None where it is damaged.
+    pub taken_at_ms: Option<i64>,
+    pub bytes: Option<u64>,
+    /// Why it cannot be read.
     pub failure: Option<String>,
 }
 

@@ -55,8 +55,16 @@ pub struct CheckpointSettings {
     /// How many checkpoints in a row may fail before the job does.
     pub tolerable_failures: u32,
     pub timeout: Duration,
-    /// The storage's folder; the server's own where the manifest names none.
-    pub storage: Option<PathBuf>,
+    /// Where they are stored, a path or `s3://bucket/folder`; the server's own place where the manifest names none.
+    pub storage: Option<String>,
+    /// What becomes of the checkpoints of a job that is cancelled or comes to its end.
+    pub on_cancel: OnCancel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCancel {
+    Delete,
+    Keep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,5 @@
 //! From text to a [`Pipeline`]: the settings of the whole job. Nodes are read by `node`, wired by `graph`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -9,7 +8,7 @@ use super::graph;
 use super::node::{self, RawNode};
 use super::reader::{Item, Section, Text};
 use super::{
-    BatchSettings, CheckpointSettings, Pipeline, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
+    BatchSettings, CheckpointSettings, OnCancel, Pipeline, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
 };
 use crate::error::{Error, Location, Result, manifest_invalid, manifest_parallelism, manifest_syntax};
 use crate::model::{MAX_PARALLELISM_LIMIT, default_max_parallelism};
@@ -147,8 +146,9 @@ fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
         tolerable_failures: 0,
         timeout: Duration::from_mins(10),
         storage: None,
+        on_cancel: OnCancel::Delete,
     };
-    let known = ["interval", "records", "retained", "tolerable_failures", "timeout", "storage"];
+    let known = ["interval", "records", "retained", "tolerable_failures", "timeout", "storage", "on_cancel"];
     let Some(section) = top.section("checkpoint", &known)? else { return Ok(settings) };
     let at_least = Duration::from_millis(1);
     settings.interval = section.get("interval").map(|item| item.duration(at_least)).transpose()?;
@@ -162,7 +162,10 @@ fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
     if let Some(item) = section.get("timeout") {
         settings.timeout = item.duration(at_least)?;
     }
-    settings.storage = section.get("storage").map(|item| item.string().map(PathBuf::from)).transpose()?;
+    settings.storage = section.get("storage").map(|item| item.string().map(str::to_owned)).transpose()?;
+    if let Some(item) = section.get("on_cancel") {
+        settings.on_cancel = item.choose(&[("delete", OnCancel::Delete), ("keep", OnCancel::Keep)])?;
+    }
     Ok(settings)
 }
 
