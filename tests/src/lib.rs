@@ -8,11 +8,13 @@ mod api;
 pub mod late_flights;
 mod output;
 mod place;
+mod s3;
 mod server;
 mod wait;
 
 pub use api::{Answer, Api};
 pub use output::{Difference, committed_lines, difference};
 pub use place::Place;
+pub use s3::S3;
 pub use server::Server;
 pub use wait::wait_until;

@@ -22,6 +22,10 @@ mod storage;
 
 #[cfg(test)]
 mod checkpoint_tests;
+#[cfg(test)]
+mod interruption_tests;
+#[cfg(test)]
+mod subject;
 
 pub use location::Location;
 pub use manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};

@@ -24,8 +24,7 @@ impl Snapshot {
     /// Reads the checkpoint or savepoint in the folder `location`, and checks that it is whole. Errors: `savepoint-not-found`,
     /// `checkpoint-corrupt`, `storage-failed`.
     pub fn open(location: &Location, runtime: Handle, verify: Verify) -> Result<Snapshot> {
-        let (storage, folder) =
-            find(location, runtime.clone())?.ok_or_else(|| not_found(location))?;
+        let (storage, folder) = find(location, runtime.clone())?.ok_or_else(|| not_found(location))?;
         let manifest = storage.decode_manifest(&folder)?;
         let storage = match manifest.kind {
             CheckpointKind::Savepoint => storage,
@@ -54,7 +53,9 @@ impl Snapshot {
             }
         }
         match around_job(location) {
-            Some((root, job, id)) if exists(&root) => CheckpointStorage::at(&root, runtime)?.remove_checkpoint(&job, id),
+            Some((root, job, id)) if exists(&root) => {
+                CheckpointStorage::at(&root, runtime)?.remove_checkpoint(&job, id)
+            }
             _ => Ok(()),
         }
     }
@@ -64,11 +65,19 @@ impl Snapshot {
 /// Errors: `savepoint-not-found`, also for a checkpoint, `checkpoint-corrupt`, `storage-failed`.
 pub fn remove_savepoint(location: &Location, runtime: Handle) -> Result<()> {
     let (storage, folder) = find(location, runtime)?.ok_or_else(|| not_found(location))?;
+    remove_savepoint_in(&storage, &folder)
+}
+
+pub(super) fn remove_savepoint_in(storage: &CheckpointStorage, folder: &str) -> Result<()> {
+    let location = storage.root().join(folder);
+    if !storage.exists(&within(folder, MANIFEST_NAME))? {
+        return Err(not_found(&location));
+    }
     let manifest = storage
-        .decode_manifest(&folder)
+        .decode_manifest(folder)
         .map_err(|error| error.hint("what its manifest named is not known any more: remove the folder by hand"))?;
     match manifest.kind {
-        CheckpointKind::Savepoint => remove_files(&storage, &folder, &manifest),
+        CheckpointKind::Savepoint => remove_files(storage, folder, &manifest),
         CheckpointKind::Checkpoint | CheckpointKind::Final => {
             let message = format!("{location} is a checkpoint of job {}, not a savepoint", manifest.job_id);
             Err(error::savepoint_not_found(message).hint("checkpoints are removed with their job"))
@@ -114,7 +123,8 @@ fn not_found(location: &Location) -> Error {
 
 fn moved_alone(location: &Location, manifest: &CheckpointManifest) -> Error {
     let CheckpointManifest { job_id, checkpoint_id, .. } = manifest;
-    let message = format!("{location}: it is checkpoint {checkpoint_id} of job {job_id}, whose files are not beside it");
+    let message =
+        format!("{location}: it is checkpoint {checkpoint_id} of job {job_id}, whose files are not beside it");
     error::checkpoint_corrupt(message)
         .hint(format!("move the whole folder `{job_id}`, or take a savepoint, which can be moved alone"))
 }

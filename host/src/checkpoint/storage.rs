@@ -91,13 +91,18 @@ impl CheckpointStorage {
                 }
             }
         };
-        Ok(CheckpointStorage {
+        Ok(CheckpointStorage::over(store, root, runtime))
+    }
+
+    /// Over a store that begins at `root`.
+    pub(super) fn over(store: Arc<dyn ObjectStore>, root: Location, runtime: Handle) -> CheckpointStorage {
+        CheckpointStorage {
             store,
             runtime,
             root,
             #[cfg(test)]
             changes_left: Arc::new(AtomicU64::new(u64::MAX)),
-        })
+        }
     }
 
     /// Where it is; a folder by the one path that it has when links are followed.
@@ -133,11 +138,7 @@ impl CheckpointStorage {
     /// Reads the manifest in a folder, wherever that was moved. The paths in what it gives begin at this storage's root.
     pub(super) fn decode_manifest(&self, folder: &str) -> Result<CheckpointManifest> {
         let path = within(folder, MANIFEST_NAME);
-        let read = async {
-            let found = self.store.get(&stored_path(&path)?).await.map_err(|e| self.reading_failed(&path, &e))?;
-            found.bytes().await.map_err(|e| self.reading_failed(&path, &e))
-        };
-        let mut manifest = CheckpointManifest::decode(&path, &self.block_on(read)?)?;
+        let mut manifest = CheckpointManifest::decode(&path, &self.get_bytes(&path)?)?;
         if manifest.kind == CheckpointKind::Savepoint {
             // Format 1 had the path below the root; a savepoint's files always were in its own folder.
             for file in manifest.files_mut() {
@@ -164,11 +165,17 @@ impl CheckpointStorage {
         self.runtime.block_on(future)
     }
 
-    fn put_bytes(&self, path: &str, bytes: Bytes) -> Result<()> {
+    pub(super) fn put_bytes(&self, path: &str, bytes: Bytes) -> Result<()> {
         let location = stored_path(path)?;
         self.changing()?;
         self.block_on(self.store.put(&location, bytes.into())).map_err(|e| self.failed(path, &e))?;
         Ok(())
+    }
+
+    pub(super) fn get_bytes(&self, path: &str) -> Result<Bytes> {
+        let location = stored_path(path)?;
+        let read = async { self.store.get(&location).await?.bytes().await };
+        self.block_on(read).map_err(|e| self.reading_failed(path, &e))
     }
 
     /// Stores a local file piece by piece; returns its length and checksum.
@@ -336,7 +343,8 @@ fn relative_to(folder: &str, manifest: &CheckpointManifest) -> Result<Checkpoint
 fn create_durably(folder: &Path) -> std::io::Result<()> {
     let folder = &std::path::absolute(folder)?;
     let parents = folder.ancestors().skip(1);
-    let changed: Vec<&Path> = folder.ancestors().zip(parents).take_while(|(made, _)| !made.exists()).map(|(_, parent)| parent).collect();
+    let changed: Vec<&Path> =
+        folder.ancestors().zip(parents).take_while(|(made, _)| !made.exists()).map(|(_, parent)| parent).collect();
     fs::create_dir_all(folder)?;
     changed.iter().rev().try_for_each(|parent| File::open(parent)?.sync_all())
 }

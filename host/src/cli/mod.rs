@@ -228,9 +228,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Savepoint { command: Some(SavepointCommand::Remove { location }), .. } => {
             remote::remove_savepoint(&client, &location)
         }
-        Command::Savepoint { job, wait, .. } => {
-            remote::savepoint(&client, &job.unwrap_or_default(), wait, cli.json)
-        }
+        Command::Savepoint { job, wait, .. } => remote::savepoint(&client, &job.unwrap_or_default(), wait, cli.json),
         Command::Savepoints { job } => remote::savepoints(&client, &job, cli.json),
         Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::{Result, internal};
-use crate::job::view::{CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView, StoredSavepoint};
+use crate::job::view::{
+    CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView, StoredSavepoint,
+};
 
 /// A line on stdout.
 pub fn line(text: impl Display) {

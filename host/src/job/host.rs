@@ -18,9 +18,7 @@ use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::record::{self, JobRecord};
 use super::removal;
-use super::view::{
-    CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView, StoredSavepoint,
-};
+use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView, StoredSavepoint};
 use crate::checkpoint::{CheckpointKind, CheckpointManifest, Location, Snapshot, Verify};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
@@ -227,7 +225,8 @@ impl Host {
         let plan =
             planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
         let mut warnings = plan.warnings.clone();
-        let origin = match submission.from.as_deref().map(|from| self.origin(from, submission.claim, &plan, &base_dir)) {
+        let origin = match submission.from.as_deref().map(|from| self.origin(from, submission.claim, &plan, &base_dir))
+        {
             None if submission.claim => return Err(error::request_invalid("there is nothing to claim without `from`")),
             None => {
                 self.check_lost_state(&pipeline.name, submission.ignore_state, &mut warnings)?;
@@ -300,8 +299,11 @@ impl Host {
             let CheckpointManifest { job_id, kind, .. } = &snapshot.manifest;
             let owner = self.inner.jobs.lock().get(job_id).map(|job| job.record());
             if let Some(owner) = owner.filter(|owner| may_run(owner) && *kind != CheckpointKind::Savepoint) {
-                return Err(error::job_state(format!("job `{}` runs, and {location} is its own checkpoint", owner.name))
-                    .hint("stop or cancel it first, take a savepoint, or begin without --claim"));
+                return Err(error::job_state(format!(
+                    "job `{}` runs, and {location} is its own checkpoint",
+                    owner.name
+                ))
+                .hint("stop or cancel it first, take a savepoint, or begin without --claim"));
             }
             if let Some(other) = self.inner.environment.origins.beginning_at(&location, "") {
                 return Err(error::job_state(format!("job {other} begins from {location} as well"))

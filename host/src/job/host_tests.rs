@@ -42,7 +42,14 @@ impl Subject {
              [sink.out]\ninput = \"numbers\"\nconnector = \"file\"\npath = \"out\"\n"
         );
         let base_dir = Some(self.folder.path().to_owned());
-        let submission = Submission { manifest, file_name: "pipeline.toml".into(), base_dir, from: None, claim: false, ignore_state: false };
+        let submission = Submission {
+            manifest,
+            file_name: "pipeline.toml".into(),
+            base_dir,
+            from: None,
+            claim: false,
+            ignore_state: false,
+        };
         let id = host.submit(submission).unwrap().summary.id;
         wait(host, &id, |job| job.summary.records_in > 0);
         id

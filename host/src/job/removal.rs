@@ -73,7 +73,9 @@ pub(super) fn remove_claimed(job: &Job, origins: &Origins, runtime: &tokio::runt
 fn check_unneeded(origins: &Origins, place: &Location, but: &str) -> Result<()> {
     match origins.beginning_at(place, but) {
         None => Ok(()),
-        Some(job) => Err(error::job_state(format!("job {job} begins from {place} and has no checkpoint of its own yet"))),
+        Some(job) => {
+            Err(error::job_state(format!("job {job} begins from {place} and has no checkpoint of its own yet")))
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use super::graph;
 use super::node::{self, RawNode};
 use super::reader::{Item, Section, Text};
 use super::{
-    BatchSettings, CheckpointSettings, OnCancel, Pipeline, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
+    BatchSettings, CheckpointSettings, OnCancel, Pipeline, RestartStrategy, SandboxSettings, StateBackendKind,
+    StateSettings,
 };
 use crate::error::{Error, Location, Result, manifest_invalid, manifest_parallelism, manifest_syntax};
 use crate::model::{MAX_PARALLELISM_LIMIT, default_max_parallelism};

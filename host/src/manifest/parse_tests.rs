@@ -112,7 +112,8 @@ fn every_key_is_read() {
             retained: 5,
             tolerable_failures: 2,
             timeout: Duration::from_secs(30),
-            storage: Some(PathBuf::from("checkpoints")),
+            storage: Some("checkpoints".into()),
+            on_cancel: OnCancel::Delete,
         }
     );
     assert_eq!(pipeline.restart, RestartStrategy::FixedDelay { attempts: 5, delay: Duration::from_millis(200) });
@@ -145,6 +146,13 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn checkpoints_may_be_kept() {
+    let kept = parse(&format!("{SMALL}\n[checkpoint]\non_cancel = \"keep\"")).unwrap();
+    assert_eq!(kept.checkpoint.on_cancel, OnCancel::Keep);
+    assert!(parse(&format!("{SMALL}\n[checkpoint]\non_cancel = \"retain\"")).is_err());
+}
+
+#[test]
 fn defaults_are_those_of_the_manual() {
     let pipeline = parse(SMALL).unwrap();
     assert_eq!((pipeline.parallelism, pipeline.max_parallelism, pipeline.seed), (1, 128, None));
@@ -158,6 +166,7 @@ fn defaults_are_those_of_the_manual() {
             tolerable_failures: 0,
             timeout: Duration::from_secs(600),
             storage: None,
+            on_cancel: OnCancel::Delete,
         }
     );
     assert_eq!(pipeline.restart, RestartStrategy::FixedDelay { attempts: 3, delay: Duration::from_secs(1) });
