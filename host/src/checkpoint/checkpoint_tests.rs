@@ -297,8 +297,15 @@ fn a_savepoint_is_read_wherever_it_was_moved() {
     let subject = Subject::new();
     let open = |location: &Location, verify| Snapshot::open(location, subject.runtime.handle().clone(), verify);
     let (location, image) = subject.savepoint(2, &["saved", "other"]);
-    assert_eq!(open(&location, Verify::Checksums).unwrap().manifest, image);
-    // By a manifest of format 1 its files had their paths below the root.
+    assert_eq!(open(&location, Verify::Checksums).unwrap().manifest.bytes(), image.bytes());
+    is_read_when_moved(&subject, &location, &image);
+    // A manifest of format 1 names its files by their paths below the root, and may be moved as well.
+    subject.overwrite("savepoints/job-1-2/manifest", &image.encode().unwrap());
+    is_read_when_moved(&subject, &location, &image);
+}
+
+fn is_read_when_moved(subject: &Subject, location: &Location, image: &CheckpointManifest) {
+    let open = |location: &Location, verify| Snapshot::open(location, subject.runtime.handle().clone(), verify);
     let moved = subject.folder.path().join("moved here, 100%");
     fs::rename(location.folder().unwrap(), &moved).unwrap();
     let moved = Location::Folder(moved);
@@ -322,6 +329,8 @@ fn a_savepoint_is_read_wherever_it_was_moved() {
             "savepoint-not-found"
         );
     }
+    fs::write(&file, "saved").unwrap();
+    fs::rename(moved.folder().unwrap(), location.folder().unwrap()).unwrap();
 }
 
 #[test]

@@ -68,9 +68,8 @@ pub enum Command {
         /// The job's id or name.
         #[arg(required = true)]
         job: Option<String>,
-        /// Wait until it is complete.
-        #[arg(long)]
-        wait: bool,
+        #[command(flatten)]
+        args: SavepointArgs,
         #[command(subcommand)]
         command: Option<SavepointCommand>,
     },
@@ -176,6 +175,9 @@ pub struct OriginArgs {
     /// The job owns what it begins from: it may build on its files, and removes it when it needs it no more.
     #[arg(long, requires = "from")]
     pub claim: bool,
+    /// Drop what that holds of operators and states that the pipeline does not have.
+    #[arg(long, requires = "from")]
+    pub allow_unclaimed_state: bool,
     /// Begin without state where it is lost: where all that could be begun from is damaged.
     #[arg(long)]
     pub ignore_state: bool,
@@ -208,10 +210,19 @@ pub enum JobCommand {
     /// Take a savepoint and stop the job.
     Stop {
         id: String,
-        /// Wait until the savepoint is complete.
-        #[arg(long)]
-        wait: bool,
+        #[command(flatten)]
+        args: SavepointArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct SavepointArgs {
+    /// Wait until the savepoint is complete.
+    #[arg(long)]
+    pub wait: bool,
+    /// Write the state as its backend does, which is faster; else in the form that any backend reads.
+    #[arg(long)]
+    pub native: bool,
 }
 
 /// Carries out every command but `serve`, which is the binary's; an error is for the caller to print.
@@ -228,7 +239,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Savepoint { command: Some(SavepointCommand::Remove { location }), .. } => {
             remote::remove_savepoint(&client, &location)
         }
-        Command::Savepoint { job, wait, .. } => remote::savepoint(&client, &job.unwrap_or_default(), wait, cli.json),
+        Command::Savepoint { job, args, .. } => remote::savepoint(&client, &job.unwrap_or_default(), &args, cli.json),
         Command::Savepoints { job } => remote::savepoints(&client, &job, cli.json),
         Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),

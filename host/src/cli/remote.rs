@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use super::client::{Client, segment};
 use super::components::{copy_component, push_components, read_manifest};
 use super::progress::{Progress, failure};
-use super::{ComponentCommand, JobCommand, SubmitArgs, print};
+use super::{ComponentCommand, JobCommand, SavepointArgs, SubmitArgs, print};
 use crate::clock::SystemClock;
 use crate::error::{Result, request_invalid, savepoint_failed};
 use crate::job::view::{
-    CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView, StoredSavepoint,
+    CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView, StoredSavepoint,
 };
 
 const POLL: Duration = Duration::from_millis(300);
@@ -62,6 +62,7 @@ pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode
     let mut query = vec![("file_name", manifest.name.as_str()), ("base_dir", &base_dir)];
     query.extend(from.as_deref().map(|from| ("from", from)));
     query.extend(args.origin.claim.then_some(("claim", "true")));
+    query.extend(args.origin.allow_unclaimed_state.then_some(("allow_unclaimed_state", "true")));
     query.extend(args.origin.ignore_state.then_some(("ignore_state", "true")));
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
     for warning in &job.warnings {
@@ -103,16 +104,12 @@ pub fn job(client: &Client, command: &JobCommand, json: bool) -> Result<()> {
             present(&job, json, |job| print::line(format_args!("{}  {}", job.id, print::status(job))))
         }
         JobCommand::Remove { id } => client.delete(&path(id)),
-        JobCommand::Stop { id, wait } => {
-            let savepoint: SavepointView = client.post(&format!("{}/stop", path(id)))?;
-            finish_savepoint(client, id, savepoint, *wait, json)
-        }
+        JobCommand::Stop { id, args } => take_savepoint(client, id, "stop", args, json),
     }
 }
 
-pub fn savepoint(client: &Client, id: &str, wait: bool, json: bool) -> Result<()> {
-    let savepoint: SavepointView = client.post(&format!("/v1/jobs/{}/savepoints", segment(id)))?;
-    finish_savepoint(client, id, savepoint, wait, json)
+pub fn savepoint(client: &Client, id: &str, args: &SavepointArgs, json: bool) -> Result<()> {
+    take_savepoint(client, id, "savepoints", args, json)
 }
 
 pub fn savepoints(client: &Client, id: &str, json: bool) -> Result<()> {
@@ -131,10 +128,13 @@ pub fn remove_savepoint(client: &Client, location: &str) -> Result<()> {
     client.delete(&format!("/v1/savepoints?location={}", segment(&location)))
 }
 
-/// Shows a savepoint, with `wait` not before it is complete or has failed.
-fn finish_savepoint(client: &Client, id: &str, mut savepoint: SavepointView, wait: bool, json: bool) -> Result<()> {
+/// Asks for a savepoint and shows it, with `--wait` not before it is complete or has failed.
+fn take_savepoint(client: &Client, id: &str, trigger: &str, args: &SavepointArgs, json: bool) -> Result<()> {
+    let format = if args.native { SavepointFormat::Native } else { SavepointFormat::Canonical };
+    let path = format!("/v1/jobs/{}/{trigger}", segment(id));
+    let mut savepoint: SavepointView = client.post_json(&path, &serde_json::json!({ "format": format }))?;
     let path = format!("/v1/jobs/{}/savepoints/{}", segment(id), segment(&savepoint.request_id));
-    while wait && savepoint.status == "in-progress" {
+    while args.wait && savepoint.status == "in-progress" {
         std::thread::sleep(POLL);
         savepoint = client.get(&path)?;
     }

@@ -48,6 +48,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
             base_dir: Some(manifest.base_dir.clone()),
             from: from.clone(),
             claim: args.origin.claim,
+            allow_unclaimed_state: args.origin.allow_unclaimed_state,
             ignore_state: args.origin.ignore_state,
         })
     };

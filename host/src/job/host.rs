@@ -18,7 +18,9 @@ use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::record::{self, JobRecord};
 use super::removal;
-use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView, StoredSavepoint};
+use super::view::{
+    CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView, StoredSavepoint,
+};
 use crate::checkpoint::{CheckpointKind, CheckpointManifest, Location, Snapshot, Verify};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
@@ -51,6 +53,8 @@ pub struct Submission {
     pub from: Option<String>,
     /// Whether that then belongs to the job, which may build on its files, and removes it when it needs it no more.
     pub claim: bool,
+    /// Drop what it holds of operators and states that the pipeline does not have, instead of refusing it.
+    pub allow_unclaimed_state: bool,
     /// Start without state where it is lost: where `from` is damaged, or nothing of the last job of this name can be used.
     pub ignore_state: bool,
 }
@@ -162,7 +166,7 @@ impl Host {
         // It was asked for, and a kill came in between.
         match record.status {
             JobStatus::Cancelling => drop(job.command(Command::Cancel)),
-            JobStatus::Stopping => drop(request_savepoint(job, true)),
+            JobStatus::Stopping => drop(request_savepoint(job, true, SavepointFormat::default())),
             _ => {}
         }
         if let Err(error) = started {
@@ -217,7 +221,7 @@ impl Host {
     pub fn submit(&self, submission: Submission) -> Result<JobDetail> {
         let Inner { environment, options, .. } = &*self.inner;
         let pipeline = Pipeline::parse(&submission.manifest, &submission.file_name)?;
-        let base_dir = submission.base_dir.unwrap_or_else(|| ".".into());
+        let base_dir = submission.base_dir.clone().unwrap_or_else(|| ".".into());
         let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
@@ -225,8 +229,7 @@ impl Host {
         let plan =
             planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
         let mut warnings = plan.warnings.clone();
-        let origin = match submission.from.as_deref().map(|from| self.origin(from, submission.claim, &plan, &base_dir))
-        {
+        let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {
             None if submission.claim => return Err(error::request_invalid("there is nothing to claim without `from`")),
             None => {
                 self.check_lost_state(&pipeline.name, submission.ignore_state, &mut warnings)?;
@@ -254,6 +257,7 @@ impl Host {
             components,
             claim: submission.claim && origin.is_some(),
             from: origin.as_ref().map(Location::to_string),
+            allow_unclaimed_state: submission.allow_unclaimed_state,
             checkpoints_to_remove: false,
             guarantee: plan.guarantee,
             warnings,
@@ -290,27 +294,32 @@ impl Host {
     }
 
     /// The place of what a job is to begin with, after a look whether the pipeline can go on from it.
-    fn origin(&self, from: &str, claim: bool, plan: &Plan, base_dir: &Path) -> Result<Location> {
+    fn origin(&self, from: &str, submission: &Submission, plan: &Plan, base_dir: &Path) -> Result<Location> {
         let location = Location::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
-        let snapshot = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
-        super::checkpointing::check_fits(&snapshot.manifest, &plan.pipeline)?;
-        super::checkpointing::check_states(&snapshot.manifest, plan)?;
-        if claim {
-            let CheckpointManifest { job_id, kind, .. } = &snapshot.manifest;
-            let owner = self.inner.jobs.lock().get(job_id).map(|job| job.record());
-            if let Some(owner) = owner.filter(|owner| may_run(owner) && *kind != CheckpointKind::Savepoint) {
-                return Err(error::job_state(format!(
-                    "job `{}` runs, and {location} is its own checkpoint",
-                    owner.name
-                ))
-                .hint("stop or cancel it first, take a savepoint, or begin without --claim"));
-            }
-            if let Some(other) = self.inner.environment.origins.beginning_at(&location, "") {
-                return Err(error::job_state(format!("job {other} begins from {location} as well"))
-                    .hint("wait for its first checkpoint, or begin without --claim"));
-            }
+        let Snapshot { manifest, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
+        super::checkpointing::fit(&manifest, &plan.pipeline, submission.allow_unclaimed_state)?;
+        super::checkpointing::check_states(&manifest, plan, submission.allow_unclaimed_state)?;
+        if submission.claim {
+            self.check_claim(&location, &manifest)?;
         }
         Ok(location)
+    }
+
+    /// Whether nobody else needs what a job wants to own.
+    fn check_claim(&self, location: &Location, manifest: &CheckpointManifest) -> Result<()> {
+        let owner = self.inner.jobs.lock().get(&manifest.job_id).map(|job| job.record());
+        let is_savepoint = manifest.kind == CheckpointKind::Savepoint;
+        if let Some(owner) = owner.filter(|owner| may_run(owner) && !is_savepoint) {
+            let message = format!("job `{}` runs, and {location} is its own checkpoint", owner.name);
+            return Err(
+                error::job_state(message).hint("stop or cancel it first, take a savepoint, or begin without --claim")
+            );
+        }
+        match self.inner.environment.origins.beginning_at(location, "") {
+            None => Ok(()),
+            Some(other) => Err(error::job_state(format!("job {other} begins from {location} as well"))
+                .hint("wait for its first checkpoint, or begin without --claim")),
+        }
     }
 
     /// A job that takes the place of one whose images are all damaged begins without its state: only on purpose.
@@ -411,13 +420,13 @@ impl Host {
     }
 
     /// Takes a savepoint, and ends the job behind it. Poll with [`Host::savepoint`].
-    pub fn stop(&self, id_or_name: &str) -> Result<SavepointView> {
-        request_savepoint(&*self.find(id_or_name)?, true)
+    pub fn stop(&self, id_or_name: &str, format: SavepointFormat) -> Result<SavepointView> {
+        request_savepoint(&*self.find(id_or_name)?, true, format)
     }
 
     /// Takes a savepoint while the job goes on. Poll with [`Host::savepoint`].
-    pub fn trigger_savepoint(&self, id_or_name: &str) -> Result<SavepointView> {
-        request_savepoint(&*self.find(id_or_name)?, false)
+    pub fn trigger_savepoint(&self, id_or_name: &str, format: SavepointFormat) -> Result<SavepointView> {
+        request_savepoint(&*self.find(id_or_name)?, false, format)
     }
 
     pub fn savepoint(&self, id_or_name: &str, request_id: &str) -> Result<SavepointView> {
@@ -497,12 +506,12 @@ fn check_name(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Result<()> {
     }
 }
 
-fn request_savepoint(job: &Job, stop: bool) -> Result<SavepointView> {
+fn request_savepoint(job: &Job, stop: bool, format: SavepointFormat) -> Result<SavepointView> {
     let request_id = format!("{:016x}", clock::random_u64());
     let view =
         SavepointView { request_id: request_id.clone(), status: "in-progress".into(), location: None, failure: None };
     job.show_savepoint(view.clone());
-    if let Err(error) = command(job, Command::Savepoint { request_id, stop }) {
+    if let Err(error) = command(job, Command::Savepoint { request_id, stop, format }) {
         job.forget_savepoint(&view.request_id);
         return Err(error);
     }

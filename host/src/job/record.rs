@@ -35,6 +35,9 @@ pub(super) struct JobRecord {
     /// Whether it has ended, and its checkpoints are still to be removed.
     #[serde(default)]
     pub(super) checkpoints_to_remove: bool,
+    /// Whether state of what it begins with that the pipeline does not claim is dropped instead of refused.
+    #[serde(default)]
+    pub(super) allow_unclaimed_state: bool,
     pub(super) guarantee: String,
     pub(super) warnings: Vec<String>,
     pub(super) failure: Option<JobFailure>,

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checkpointing;
 use super::lifecycle::Environment;
 use super::live::Job;
 use super::record::JobRecord;
@@ -20,29 +19,24 @@ pub(super) struct Restored {
     pub(super) own: bool,
 }
 
-/// Finds what the attempt `number` begins with, and checks it.
+/// Finds what the attempt `number` begins with, whole; whether the pipeline fits it is not looked at.
 pub(super) fn restore(
     job: &Job,
     environment: &Environment,
     storage: &CheckpointStorage,
-    pipeline: &Pipeline,
     number: u32,
 ) -> Result<Restored> {
     let record = job.record();
     // Within one process nothing but the disk can have damaged a file since it was written.
     let verify = if number == 1 { Verify::Checksums } else { Verify::Lengths };
-    let restored = match storage.newest_usable(&record.id, verify)? {
+    match storage.newest_usable(&record.id, verify)? {
         Some((manifest, skipped)) => {
             name_skipped(job, &record.name, &skipped);
             tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");
-            Restored { manifest: Some(Arc::new(manifest)), storage: storage.clone(), own: true }
+            Ok(Restored { manifest: Some(Arc::new(manifest)), storage: storage.clone(), own: true })
         }
-        None => without_own_image(&record, environment, storage, verify)?,
-    };
-    if let Some(manifest) = &restored.manifest {
-        checkpointing::check_fits(manifest, pipeline)?;
+        None => without_own_image(&record, environment, storage, verify),
     }
-    Ok(restored)
 }
 
 fn name_skipped(job: &Job, name: &str, skipped: &[Skipped]) {
