@@ -22,6 +22,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Result;
+use crate::state;
 
 pub use signal::stop_asked;
 
@@ -92,6 +93,9 @@ pub struct RunArgs {
     /// Where state, checkpoints and compiled components are kept; a temporary folder where none is named.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Memory for the state of all jobs that is kept in RocksDB.
+    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
     #[command(flatten)]
     pub origin: OriginArgs,
 }
@@ -108,6 +112,9 @@ pub struct ServeArgs {
     /// named.
     #[arg(long, value_name = "LOCATION")]
     pub checkpoint_storage: Option<String>,
+    /// Memory for the state of all jobs that is kept in RocksDB.
+    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
     /// The largest component that may be uploaded.
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub component_max: ByteSize,

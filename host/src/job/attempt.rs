@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::checkpointing::{self, Base, ManifestHead, Pending, SavepointRequest, Schedule};
+use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
 use super::origins::Origins;
@@ -90,13 +91,13 @@ impl Attempt {
         let restored = restore(job, environment, &storage, number)?;
         let allow_unclaimed = record.allow_unclaimed_state;
         let pipeline = &match &restored.manifest {
-            Some(manifest) => checkpointing::fit(manifest, pipeline, allow_unclaimed)?,
+            Some(manifest) => fit::fit(manifest, pipeline, allow_unclaimed)?,
             None => pipeline.clone(),
         };
         let plan =
             Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
         if let Some(manifest) = &restored.manifest {
-            checkpointing::check_states(manifest, &plan, allow_unclaimed)?;
+            fit::check_states(manifest, &plan, allow_unclaimed)?;
         }
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
         recover_sinks(&committers, pipeline, &restored)?;

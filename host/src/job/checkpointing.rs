@@ -2,15 +2,15 @@
 //!
 //! One checkpoint is in progress at a time. It counts when its manifest is durable; only then are sinks committed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::view::{CheckpointSummary, SavepointFormat};
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
-use crate::error::{self, Error, Result};
+use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
-use crate::runtime::{Barrier, BarrierKind, Plan, SubtaskPart};
-use crate::state::{self, FileRef, FileStore, ImageFormat, StateImage};
+use crate::runtime::{Barrier, BarrierKind, SubtaskPart};
+use crate::state::{FileRef, FileStore, ImageFormat, StateImage};
 
 /// A checkpoint in progress.
 pub(super) struct Pending {
@@ -184,67 +184,6 @@ pub(super) fn upload(
         max_parallelism: pipeline.max_parallelism,
         operators,
     })
-}
-
-/// The pipeline as it goes on from this image: with the image's `max_parallelism`, where it names none itself. Parallelism and
-/// backend may be others than they were. Error: `checkpoint-mismatch`.
-pub(super) fn fit(manifest: &CheckpointManifest, pipeline: &Pipeline, allow_unclaimed: bool) -> Result<Pipeline> {
-    let max = manifest.max_parallelism;
-    if !pipeline.max_parallelism_is_default && pipeline.max_parallelism != max {
-        let what = format!("it has max_parallelism {max}, the pipeline {}", pipeline.max_parallelism);
-        return Err(mismatch(manifest, what).hint(format!(
-            "`max_parallelism` fixes how keyed state is sharded: set it to {max}, or leave it out to take over what it was"
-        )));
-    }
-    if let Some(node) = pipeline.nodes.iter().find(|node| node.parallelism > max) {
-        let what = format!("`{}` has parallelism {}, more than its max_parallelism {max}", node.id, node.parallelism);
-        return Err(mismatch(manifest, what).hint(format!("lower its parallelism to {max} at most")));
-    }
-    let unclaimed = manifest.operators.iter().filter(|image| pipeline.nodes.iter().all(|node| node.id != image.id));
-    for image in unclaimed.filter(|_| !allow_unclaimed) {
-        refuse_unclaimed(manifest, image, "which the pipeline does not have")?;
-    }
-    Ok(Pipeline { max_parallelism: max, ..pipeline.clone() })
-}
-
-/// Whether the functions declare every state that the image holds, as it was or in a form that they migrate it to.
-pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan, allow_unclaimed: bool) -> Result<()> {
-    for operator in &manifest.operators {
-        let Some(function) = plan.functions.get(&operator.id) else {
-            if !allow_unclaimed && operator.subtasks.iter().any(|subtask| subtask.states().next().is_some()) {
-                refuse_unclaimed(manifest, operator, "which runs no function in the pipeline")?;
-            }
-            continue;
-        };
-        for image in operator.subtasks.iter().flat_map(SubtaskImage::states) {
-            state::check_against(&function.description.states, image, allow_unclaimed)
-                .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
-        }
-    }
-    Ok(())
-}
-
-fn mismatch(manifest: &CheckpointManifest, what: String) -> Error {
-    error::checkpoint_mismatch(format!("checkpoint {} of job `{}`: {what}", manifest.checkpoint_id, manifest.job_name))
-}
-
-/// An error where the image of an operator holds anything that nobody would take over.
-fn refuse_unclaimed(manifest: &CheckpointManifest, image: &OperatorImage, why: &str) -> Result<()> {
-    let mut held = BTreeSet::new();
-    for subtask in &image.subtasks {
-        held.extend(
-            subtask.states().flat_map(|state| &state.layout).map(|state| format!("the state `{}`", state.name)),
-        );
-        held.extend(subtask.source_position.is_some().then(|| "the position of a source".to_owned()));
-        held.extend(subtask.in_flight.is_some().then(|| "records in flight".to_owned()));
-    }
-    if held.is_empty() {
-        return Ok(());
-    }
-    let held: Vec<String> = held.into_iter().collect();
-    let what = format!("it holds {} of `{}`, {why}", held.join(", "), image.id);
-    Err(mismatch(manifest, what)
-        .hint("give the operator back its id, or drop what it held with --allow-unclaimed-state"))
 }
 
 /// The committables of each sink, from the images of its subtasks.

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use super::components::ComponentStore;
+use super::fit;
 use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
@@ -297,8 +298,8 @@ impl Host {
     fn origin(&self, from: &str, submission: &Submission, plan: &Plan, base_dir: &Path) -> Result<Location> {
         let location = Location::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
         let Snapshot { manifest, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
-        super::checkpointing::fit(&manifest, &plan.pipeline, submission.allow_unclaimed_state)?;
-        super::checkpointing::check_states(&manifest, plan, submission.allow_unclaimed_state)?;
+        fit::fit(&manifest, &plan.pipeline, submission.allow_unclaimed_state)?;
+        fit::check_states(&manifest, plan, submission.allow_unclaimed_state)?;
         if submission.claim {
             self.check_claim(&location, &manifest)?;
         }
