@@ -9,6 +9,7 @@ pub mod late_flights;
 mod output;
 mod place;
 mod s3;
+mod scene;
 mod server;
 mod wait;
 
@@ -16,5 +17,6 @@ pub use api::{Answer, Api};
 pub use output::{Difference, committed_lines, difference};
 pub use place::Place;
 pub use s3::S3;
+pub use scene::Scene;
 pub use server::Server;
 pub use wait::wait_until;
