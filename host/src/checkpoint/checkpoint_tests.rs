@@ -228,6 +228,17 @@ fn retiring_keeps_what_a_restore_may_need() {
 }
 
 #[test]
+fn adopted_files_stay_while_a_checkpoint_in_progress_may_name_them() {
+    let subject = Subject::new();
+    let (adopted, own) = (subject.put(0, "adopted", "x"), subject.put(2, "own", "x"));
+    subject.complete(2, &[own]);
+    subject.storage.retire(JOB, 1, &[InProgress { id: 1, based_on: Some(0) }]).unwrap();
+    assert!(subject.exists(&adopted));
+    subject.storage.retire(JOB, 1, &[InProgress { id: 3, based_on: Some(2) }]).unwrap();
+    assert!(!subject.exists(&adopted));
+}
+
+#[test]
 fn a_damaged_checkpoint_neither_counts_nor_costs_files() {
     on_each_store(|subject| {
         let files = [1, 2, 3, 4].map(|id| subject.put(id, "state", "x"));

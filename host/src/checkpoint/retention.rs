@@ -208,7 +208,10 @@ impl CheckpointStorage {
         plan.manifests.reverse();
         // Ids only grow: what is above the newest complete checkpoint may be in progress without our knowing.
         let Some(last) = newest_complete else { return Ok(Plan::default()) };
-        let is_over = |id: u64| id <= last && Some(id) > newest_damaged && in_progress.iter().all(|one| one.id != id);
+        // What the job adopted was stored by none of its checkpoints, and has the id 0; it goes when none in progress builds on it.
+        let spares = |one: &InProgress, id| one.id == id || (id == 0 && one.based_on == Some(0));
+        let is_over =
+            |id: u64| id <= last && Some(id) > newest_damaged && !in_progress.iter().any(|one| spares(one, id));
         let unneeded = listing.shared.iter().filter(|(path, (id, _))| is_over(*id) && !needed.contains(*path));
         plan.files = unneeded.map(|(path, (_, bytes))| (path.clone(), *bytes)).collect();
         plan.files.sort();

@@ -3,6 +3,7 @@
 mod attempt;
 mod checkpointing;
 mod components;
+mod coordination;
 mod fit;
 mod host;
 mod lifecycle;
@@ -12,6 +13,7 @@ mod planning;
 mod record;
 mod removal;
 mod restore;
+mod schedule;
 pub mod view;
 
 pub use host::{Host, HostOptions, Submission};

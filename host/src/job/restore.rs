@@ -103,7 +103,7 @@ fn adopt(
 ) -> Result<Option<CheckpointManifest>> {
     // Of checkpoint 0, which there never is: the first one that is complete decides which of them stay.
     let files = storage.files(&record.id, 0, CheckpointKind::Checkpoint)?;
-    let mut base = claimed.clone();
+    let mut base = CheckpointManifest { checkpoint_id: 0, ..claimed.clone() };
     base.operators
         .retain(|image| pipeline.nodes.iter().any(|node| node.id == image.id && node.parallelism == image.parallelism));
     for state in base.operators.iter_mut().flat_map(|image| &mut image.subtasks).filter_map(|one| one.state.as_mut()) {
