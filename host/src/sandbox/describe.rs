@@ -120,7 +120,7 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
                 return Err(unsupported(&format!("declares the broadcast state `{}`", state.name)));
             }
         };
-        states.push(check_state(kind, state).map_err(|defect| described(defect))?);
+        states.push(check_state(kind, state).map_err(described)?);
     }
     let port = |port: wit::Port| Port { name: port.name, codec: port.codec };
     Ok(Function { kind, input: port(input), outputs: function.outputs.into_iter().map(port).collect(), states, name })
