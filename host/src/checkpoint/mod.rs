@@ -17,6 +17,8 @@ mod storage;
 
 #[cfg(test)]
 mod checkpoint_tests;
+#[cfg(test)]
+mod link_tests;
 
 pub use manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
 pub use retention::{InProgress, Retired, Skipped, Verify};
