@@ -278,6 +278,7 @@ fn restore(
         working_dir,
         seed: 7,
         clock: SystemClock::shared(),
+        allow_unclaimed_state: false,
         restore: Some((Arc::new(manifest), Arc::new(files))),
         notify: Arc::new(move |event| {
             let _ = events.send(event);
@@ -319,7 +320,11 @@ impl Running {
     fn checkpoint(&mut self) {
         let begun = Instant::now();
         let files = self.checkpoints.files();
-        self.execution.inject(Barrier { checkpoint: self.checkpoints.id, kind: BarrierKind::Checkpoint });
+        self.execution.inject(Barrier {
+            checkpoint: self.checkpoints.id,
+            kind: BarrierKind::Checkpoint,
+            format: ImageFormat::RocksDb,
+        });
         let mut parts: Vec<SubtaskPart> = Vec::new();
         while parts.len() < 3 {
             match self.events.recv().expect("the attempt goes on") {

@@ -25,6 +25,8 @@ mod checkpoint_tests;
 #[cfg(test)]
 mod interruption_tests;
 #[cfg(test)]
+mod link_tests;
+#[cfg(test)]
 mod subject;
 
 pub use location::Location;
