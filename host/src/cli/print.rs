@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::error::{Result, internal};
 use crate::job::view::{
     CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView,
+    StoredSavepoint,
 };
 
 /// A line on stdout.
@@ -177,6 +178,19 @@ pub fn savepoint(savepoint: &SavepointView) {
     line(format_args!("{}  {}  {}", savepoint.request_id, savepoint.status, or_dash(rest)));
 }
 
+pub fn savepoints(savepoints: &[StoredSavepoint]) {
+    let row = |savepoint: &StoredSavepoint| {
+        [
+            savepoint.id.to_string(),
+            or_dash(savepoint.taken_at_ms.map(time)),
+            or_dash(savepoint.bytes.map(size)),
+            savepoint.location.clone(),
+            savepoint.failure.clone().unwrap_or_default(),
+        ]
+    };
+    table(["ID", "TAKEN", "SIZE", "LOCATION", "DAMAGE"], savepoints.iter().map(row));
+}
+
 pub fn components(components: &[ComponentView]) {
     let row = |component: &ComponentView| {
         let functions: Vec<_> = component.functions.iter().map(|function| function.name.as_str()).collect();
@@ -201,6 +215,9 @@ pub fn component(component: &ComponentView) {
         line("");
         line(format_args!("function {} ({})", function.name, function.kind));
         line(format_args!("  input   {}", function.input_codec));
+        if let Some(codec) = &function.broadcast_codec {
+            line(format_args!("  broadcast  {codec}"));
+        }
         let outputs: Vec<_> =
             function.outputs.iter().map(|PortView { name, codec }| format!("{name} ({codec})")).collect();
         line(format_args!("  outputs {}", outputs.join(", ")));
