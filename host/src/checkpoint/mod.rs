@@ -10,6 +10,7 @@
 //! <root>/savepoints/<job>-<id>/<random>-<name>
 //! ```
 
+mod by_hand;
 mod format_1;
 mod manifest;
 mod retention;
@@ -18,6 +19,7 @@ mod storage;
 #[cfg(test)]
 mod checkpoint_tests;
 
+pub use by_hand::{NewSavepoint, Snapshot};
 pub use manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
 pub use retention::{InProgress, Retired, Skipped, Verify};
 pub use storage::{CheckpointFiles, CheckpointStorage, MANIFEST_NAME};

@@ -125,6 +125,10 @@ impl CheckpointStorage {
         self.examine(&folder, &Listing::default(), verify)
     }
 
+    pub(super) fn at(&self, folder: &str, verify: Verify) -> Result<CheckpointManifest> {
+        self.examine(folder, &Listing::default(), verify)
+    }
+
     /// Removes a savepoint, its manifest first. Errors: `savepoint-not-found`, `storage-failed`.
     pub fn remove_savepoint(&self, location: &str) -> Result<()> {
         let folder = self.savepoint_folder(location)?;

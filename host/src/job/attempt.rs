@@ -12,7 +12,7 @@ use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::view::{CheckpointSummary, JobFailure, JobStatus, SavepointView};
-use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Verify};
+use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, InProgress, Verify};
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Error, Result};
 use crate::manifest::{NodeKind, Pipeline};
@@ -311,16 +311,25 @@ impl Attempt {
         if !kind.is_savepoint() {
             self.base = Some(Arc::new(manifest));
             self.job.show(|record| record.last_checkpoint = Some(checkpoint));
-            if let Err(error) = self.storage.retire(&self.job.record().id, self.plan.pipeline.checkpoint.retained, &[])
-            {
-                tracing::warn!("old checkpoints could not be removed: {error}");
-            }
+            self.retire();
         }
         Ok(match kind {
             BarrierKind::Final => Some(AttemptEnd::Finished),
             BarrierKind::Stop => Some(AttemptEnd::Stopped),
             BarrierKind::Checkpoint | BarrierKind::Savepoint => None,
         })
+    }
+
+    /// Removes checkpoints that are no longer retained, and that nobody reads.
+    fn retire(&self) {
+        self.job.readers.retire(|read| {
+            let spared: Vec<InProgress> =
+                read.iter().map(|&checkpoint| InProgress { id: 0, based_on: Some(checkpoint) }).collect();
+            let retained = self.plan.pipeline.checkpoint.retained;
+            if let Err(error) = self.storage.retire(&self.job.record().id, retained, &spared) {
+                tracing::warn!("old checkpoints could not be removed: {error}");
+            }
+        });
     }
 
     /// Counts a failed checkpoint. The job goes on where that is tolerable and the subtasks still run.

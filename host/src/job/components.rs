@@ -204,15 +204,6 @@ fn function_view(function: &Function) -> FunctionView {
         kind: function.kind.as_str().into(),
         input_codec: function.input.codec.clone(),
         outputs: function.outputs.iter().map(port).collect(),
-        states: function
-            .states
-            .iter()
-            .map(|state| StateView {
-                name: state.name.clone(),
-                kind: state.kind.as_str().into(),
-                codec: state.codec.clone(),
-                schema: state.schema.clone(),
-            })
-            .collect(),
+        states: function.states.iter().map(StateView::new).collect(),
     }
 }

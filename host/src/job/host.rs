@@ -1,6 +1,7 @@
 //! The host of all jobs: the data folder, the components, and every job's thread. What the CLI and HTTP call.
 //!
-//! The data folder: `lock`, `components/`, `uploads/`, `cache/` (compiled code), `jobs/<id>/job.json`, `checkpoints/`.
+//! The data folder: `lock`, `components/`, `uploads/`, `cache/` (compiled code), `jobs/<id>/job.json`, `checkpoints/`,
+//! `reading/` (for as long as state is looked at).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,16 +17,22 @@ use super::components::ComponentStore;
 use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
+use super::reading::JobState;
 use super::record::{self, JobRecord};
 use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView};
+use crate::checkpoint::Verify;
 use crate::clock::{self, SharedClock};
 use crate::error::{self, Result};
+use crate::inspect::StateImages;
 use crate::manifest::Pipeline;
 use crate::runtime::Plan;
 use crate::sandbox::{Sandbox, SandboxOptions};
 
 /// Instances alive at once, over all jobs.
 const INSTANCES_MAX: u32 = 1000;
+
+/// The folder, in the data folder, for state that is being read.
+const READING: &str = "reading";
 
 pub struct HostOptions {
     /// Everything that outlives the process. One process at a time.
@@ -82,6 +89,9 @@ impl Host {
             runtime: options.runtime.clone(),
             storage_root: dir.join("checkpoints"),
         };
+        // What a killed process was reading.
+        let _ = fs::remove_dir_all(dir.join(READING));
+        record::create_dir(&dir.join(READING))?;
         let jobs_dir = dir.join("jobs");
         record::create_dir(&jobs_dir)?;
         let jobs = read_jobs(&jobs_dir)?;
@@ -250,7 +260,7 @@ impl Host {
             )
         };
         let manifest = storage
-            .savepoint(&location, crate::checkpoint::Verify::Lengths)
+            .savepoint(&location, Verify::Lengths)
             .map_err(|error| if error.code == "savepoint-not-found" { error.hint(hint()) } else { error })?;
         super::checkpointing::check_fits(&manifest, &plan.pipeline)?;
         super::checkpointing::check_states(&manifest, plan)?;
@@ -330,6 +340,25 @@ impl Host {
     /// The newest first, since the process started.
     pub fn checkpoints(&self, id_or_name: &str) -> Result<Vec<CheckpointSummary>> {
         Ok(self.find(id_or_name)?.checkpoints())
+    }
+
+    /// The state of a job as its newest checkpoint or savepoint has it. The job is not disturbed, and what is read stays
+    /// until the answer is dropped. Error: `state-unavailable` where there is none yet.
+    pub fn state(&self, id_or_name: &str) -> Result<JobState> {
+        let job = self.find(id_or_name)?;
+        let record = job.record();
+        let pipeline = Pipeline::parse(&record.manifest, &record.file_name)?;
+        let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
+        job.readers.open(|| {
+            let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {
+                let message = format!("job `{}` has no complete checkpoint yet", record.name);
+                return Err(error::state_unavailable(message)
+                    .hint("take a savepoint, or let the manifest ask for checkpoints: [checkpoint] interval"));
+            };
+            let files = Arc::new(storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?);
+            let images = StateImages::new(Arc::new(manifest), files, &self.inner.options.data_dir.join(READING))?;
+            Ok((images.checkpoint(), images))
+        })
     }
 
     /// The job once it has ended, or as it is when the time is over.

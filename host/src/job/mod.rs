@@ -7,7 +7,9 @@ mod host;
 mod lifecycle;
 mod live;
 mod planning;
+mod reading;
 mod record;
 pub mod view;
 
 pub use host::{Host, HostOptions, Submission};
+pub use reading::JobState;
