@@ -327,3 +327,7 @@ pub fn loaded_manifest(
         operators,
     }
 }
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
