@@ -132,7 +132,8 @@ impl Scene {
 
     /// Triggers a savepoint, or a stop, and waits for it; its folder.
     fn savepoint(&self, job: &str, trigger: &str) -> String {
-        let view = self.api().post(&format!("/v1/jobs/{job}/{trigger}"), "application/json", b"").unwrap().ok().unwrap();
+        let view =
+            self.api().post(&format!("/v1/jobs/{job}/{trigger}"), "application/json", b"").unwrap().ok().unwrap();
         let request = view["request_id"].as_str().unwrap().to_owned();
         wait_until("the savepoint is complete", TIMEOUT, || {
             let view = self.api().get(&format!("/v1/jobs/{job}/savepoints/{request}"))?.ok()?;
@@ -223,11 +224,15 @@ fn a_dump_of_a_savepoint_is_what_another_program_computes() {
         let of_state = scene.lines(&["dump", &savepoint, "track", "last-delays"]);
         assert_eq!(of_state.len(), expected.len());
         let listing = scene.api().get("/v1/jobs/flights/state?count=true").unwrap().ok().unwrap();
-        let state = |name: &str, kind: &str, schema: &str| {
-            json!({"state": name, "kind": kind, "codec": "postcard", "schema": schema, "entries": expected.len()})
-        };
+        let state = |name: &str, kind: &str, schema: &str| json!({"state": name, "kind": kind, "codec": "postcard", "schema": schema, "entries": expected.len()});
         let mut states = listing["operators"][0]["states"].clone();
-        assert!(states.as_array_mut().unwrap().iter_mut().all(|state| state.as_object_mut().unwrap().remove("bytes").is_some()));
+        assert!(
+            states.as_array_mut().unwrap().iter_mut().all(|state| state
+                .as_object_mut()
+                .unwrap()
+                .remove("bytes")
+                .is_some())
+        );
         let expected_states =
             json!([state("stats", "value", "postcard:(u64,i64,)"), state("last-delays", "list", "postcard:i32")]);
         assert_eq!(states, expected_states);
@@ -309,8 +314,7 @@ fn a_bad_line_is_named_and_nothing_is_written() {
         (good.clone(), "state-line-invalid", "the first is in line 1"),
     ] {
         fs::write(scene.dir.join("bad.ndjson"), format!("{good}\n\n{bad}\n")).unwrap();
-        let output =
-            scene.state(&["load", "bad.ndjson", "--pipeline", "pipeline.toml", "--to", to.to_str().unwrap()]);
+        let output = scene.state(&["load", "bad.ndjson", "--pipeline", "pipeline.toml", "--to", to.to_str().unwrap()]);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{bad}");
         assert!(error.contains("bad.ndjson:3:") && error.contains(&format!("[{code}]")), "{bad}: {error}");

@@ -5,8 +5,8 @@ use std::io::{ErrorKind as ErrorKindIo, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -74,6 +74,10 @@ impl Client {
     /// A POST without a body.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.decode(self.agent.post(self.url(path)).send_empty())
+    }
+
+    pub fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.decode(self.agent.post(self.url(path)).send_json(body))
     }
 
     pub fn post_text<T: DeserializeOwned>(

@@ -67,9 +67,8 @@ pub enum Command {
     Savepoint {
         /// The job's id or name.
         job: String,
-        /// Wait until it is complete.
-        #[arg(long)]
-        wait: bool,
+        #[command(flatten)]
+        args: SavepointArgs,
     },
     /// List the checkpoints of a job.
     Checkpoints {
@@ -148,6 +147,9 @@ pub struct RunArgs {
     /// Begin from a savepoint.
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have.
+    #[arg(long, requires = "from_savepoint")]
+    pub allow_unclaimed_state: bool,
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +208,9 @@ pub struct SubmitArgs {
     /// Begin from a savepoint.
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have.
+    #[arg(long, requires = "from_savepoint")]
+    pub allow_unclaimed_state: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -220,10 +225,19 @@ pub enum JobCommand {
     /// Take a savepoint and stop the job.
     Stop {
         id: String,
-        /// Wait until the savepoint is complete.
-        #[arg(long)]
-        wait: bool,
+        #[command(flatten)]
+        args: SavepointArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct SavepointArgs {
+    /// Wait until the savepoint is complete.
+    #[arg(long)]
+    pub wait: bool,
+    /// Write the state as its backend does, which is faster; else in the form that any backend reads.
+    #[arg(long)]
+    pub native: bool,
 }
 
 /// Carries out every command but `serve`, which is the binary's; an error is for the caller to print.
@@ -237,7 +251,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Component(command) => remote::component(&client, &command, cli.json),
         Command::Jobs => remote::jobs(&client, cli.json),
         Command::Job(command) => remote::job(&client, &command, cli.json),
-        Command::Savepoint { job, wait } => remote::savepoint(&client, &job, wait, cli.json),
+        Command::Savepoint { job, args } => remote::savepoint(&client, &job, &args, cli.json),
         Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
         Command::State(command) => state::state(&client, &command, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),

@@ -44,6 +44,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         file_name: manifest.name.clone(),
         base_dir: Some(manifest.base_dir.clone()),
         from_savepoint: args.from_savepoint.clone(),
+        allow_unclaimed_state: args.allow_unclaimed_state,
     };
     let job = left.map_or_else(|| host.submit(submission), Ok)?;
     for warning in &job.warnings {

@@ -191,7 +191,7 @@ impl<'a> EntryForm<'a> {
         let mut stored = Vec::new();
         for (index, (element, time)) in elements.into_iter().zip(times).enumerate() {
             let value = self.value.bytes(element).map_err(|why| format!("`value`, element {index}: {why}"))?;
-            list::push_element(&mut stored, &self.stamped(time, value));
+            list::push_element(&mut stored, &[], &self.stamped(time, value));
         }
         Ok(stored)
     }

@@ -26,7 +26,7 @@ fn read(state: &StateDescription, line: &str) -> Result<Stored, String> {
 
 fn list(elements: &[&[u8]]) -> Vec<u8> {
     let mut stored = Vec::new();
-    elements.iter().for_each(|element| list::push_element(&mut stored, element));
+    elements.iter().for_each(|element| list::push_element(&mut stored, &[], element));
     stored
 }
 

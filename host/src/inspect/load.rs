@@ -92,17 +92,12 @@ impl LoadTarget {
                 continue;
             };
             for image in image.subtasks.iter().flat_map(|subtask| subtask.state.iter().chain(&subtask.broadcast)) {
-                state::check_against(&own.states, image)
+                state::check_against(&own.states, image, true)
                     .map_err(|error| error.context(format!("operator `{}`", own.id)))?;
             }
-            held.states.extend(
-                own.states
-                    .iter()
-                    .filter(|state| held.states.iter().all(|known| known.name != state.name))
-                    .cloned()
-                    .collect::<Vec<_>>(),
-            );
-            *own = held;
+            own.parallelism = held.parallelism;
+            held.states.retain(|state| own.states.iter().all(|known| known.name != state.name));
+            own.states.append(&mut held.states);
         }
         Ok(self)
     }
@@ -242,11 +237,13 @@ impl SubtaskWriter<'_> {
             let files = before.files.iter().map(|file| self.copy(file)).collect::<Result<_>>()?;
             return Ok(Some(StateImage { files, ..before.clone() }));
         }
-        // Entries that stay keep their order, so states keep their places.
+        // Entries that stay keep their order and their form, so states keep their places and descriptions.
         let mut layout: StateLayout = before.map(|image| image.layout.clone()).unwrap_or_default();
-        for (_, state) in states() {
-            if layout.iter().all(|known| known.name != state.name) {
-                layout.push(state.clone());
+        for (at, state) in states() {
+            match layout.iter_mut().find(|known| known.name == state.name) {
+                Some(known) if self.replaced[at] => *known = state.clone(),
+                Some(_) => {}
+                None => layout.push(state.clone()),
             }
         }
         let (files, size) = self.merge(part, &layout, groups)?;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::checkpoint::{CheckpointKind, NewSavepoint, Snapshot, SubtaskImage, Verify};
+use crate::checkpoint::{NewSavepoint, Snapshot, SubtaskImage, Verify};
 use crate::clock::SystemClock;
 use crate::inspect::StateListing;
 use crate::manifest::StateBackendKind;
@@ -126,18 +126,28 @@ impl Subject {
     /// Every key has a sum of 1, and a list of one element.
     fn rocksdb_image(&self, subtask: u32, store: &dyn FileStore) -> StateImage {
         let groups = groups_of_subtask(subtask, 2, 13);
-        let layout: StateLayout = layout().into_iter().rev().filter(|state| state.kind != StateKind::Broadcast).collect();
+        let layout: StateLayout =
+            layout().into_iter().rev().filter(|state| state.kind != StateKind::Broadcast).collect();
         let id = |name: &str| layout.iter().position(|state| state.name == name).unwrap() as StateId;
         let folder = self.folder.path().join(format!("db-{subtask}"));
-        let mut options = StateOptions::empty(StateBackendKind::RocksDb, folder, layout.clone(), 13, SystemClock::shared());
+        let mut options =
+            StateOptions::empty(StateBackendKind::RocksDb, folder, layout.clone(), 13, SystemClock::shared());
         options.groups = groups.clone();
         let mut backend = state::open(options).unwrap();
         let keys: Vec<String> = (0..50).map(|number| format!("key-{number}")).collect();
         for key in &keys {
             let group = group_of_key(hash_key(key.as_bytes()), 13);
             if groups.contains(&group.into()) {
-                let write = |state, value| Write { state, group, key: key.as_bytes(), sub_key: &[], change: Change::Put(value) };
-                backend.apply(&mut [write(id("sum"), &[2][..]), write(id("last"), &[2, 0, 0, 0, 1, b'x'])].into_iter()).unwrap();
+                let write = |state, value| Write {
+                    state,
+                    group,
+                    key: key.as_bytes(),
+                    sub_key: &[],
+                    change: Change::Put(value),
+                };
+                backend
+                    .apply(&mut [write(id("sum"), &[2][..]), write(id("last"), &[2, 0, 0, 0, 1, b'x'])].into_iter())
+                    .unwrap();
             }
         }
         backend.snapshot(ImageFormat::RocksDb).unwrap().upload(store, &[]).unwrap()
@@ -205,12 +215,14 @@ fn a_base_keeps_everything_that_the_lines_do_not_name() {
     let taken = subject.taken("taken-1");
     let before = dump(&taken, None);
     assert_eq!((before.len(), dump(&taken, Some("sum")).len()), (100, 50));
-    let line = |state: &str, key: &str, value: Value| json!({"operator": "o", "state": state, "key": key, "value": value});
+    let line =
+        |state: &str, key: &str, value: Value| json!({"operator": "o", "state": state, "key": key, "value": value});
     let lines = [line("sum", "key-1", json!(9)), line("fold", "key-2", json!(1)), line("sum", "new", json!(8))];
     let target = target().with_base(&taken.manifest).unwrap();
     let images = subject.load("a-2", &text(&lines), &target, Some(&taken));
 
-    let mut sums: Vec<Value> = dump(&images, Some("sum")).iter().map(|line| json!([line["key"], line["value"]])).collect();
+    let mut sums: Vec<Value> =
+        dump(&images, Some("sum")).iter().map(|line| json!([line["key"], line["value"]])).collect();
     sums.sort_by_key(Value::to_string);
     assert_eq!(sums, [json!(["key-1", 9]), json!(["new", 8])]);
     assert_eq!(set(&dump(&images, Some("last"))), set(&dump(&taken, Some("last"))));

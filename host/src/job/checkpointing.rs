@@ -2,15 +2,15 @@
 //!
 //! One checkpoint is in progress at a time. It counts when its manifest is durable; only then are sinks committed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::view::CheckpointSummary;
+use super::view::{CheckpointSummary, SavepointFormat};
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
-use crate::error::{self, Result};
+use crate::error::{self, Error, Result};
 use crate::manifest::{NodeKind, Pipeline};
 use crate::runtime::{Barrier, BarrierKind, Plan, SubtaskPart};
-use crate::state::{self, FileRef, FileStore, StateImage};
+use crate::state::{self, FileRef, FileStore, ImageFormat, StateImage};
 
 /// A checkpoint in progress.
 pub(super) struct Pending {
@@ -70,10 +70,13 @@ impl Pending {
 pub(super) struct SavepointRequest {
     pub(super) request_id: String,
     pub(super) stop: bool,
+    pub(super) format: SavepointFormat,
 }
 
 /// Decides when the next barrier is due, and of which kind.
 pub(super) struct Schedule {
+    /// What the backend writes fastest.
+    native: ImageFormat,
     interval_ns: Option<u64>,
     last_trigger_ns: u64,
     pub(super) records_due: bool,
@@ -86,6 +89,7 @@ impl Schedule {
         let interval_ns =
             pipeline.checkpoint.interval.map(|interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
         Schedule {
+            native: ImageFormat::native_of(pipeline.state.backend),
             interval_ns,
             last_trigger_ns: now_ns,
             records_due: false,
@@ -95,11 +99,14 @@ impl Schedule {
     }
 
     /// The barrier to inject now, where none is in progress, and the requests that it answers.
-    pub(super) fn next(&mut self, now_ns: u64) -> Option<(BarrierKind, Vec<String>)> {
+    pub(super) fn next(&mut self, now_ns: u64, checkpoint: u64) -> Option<(Barrier, Vec<String>)> {
         let due = self.interval_ns.is_some_and(|interval| now_ns.saturating_sub(self.last_trigger_ns) >= interval);
-        let next = if let Some(request) = self.requests.pop_front() {
-            let kind = if request.stop { BarrierKind::Stop } else { BarrierKind::Savepoint };
-            (kind, vec![request.request_id])
+        let mut format = self.native;
+        let (kind, requests) = if let Some(request) = self.requests.pop_front() {
+            if request.format == SavepointFormat::Canonical {
+                format = ImageFormat::Canonical;
+            }
+            (if request.stop { BarrierKind::Stop } else { BarrierKind::Savepoint }, vec![request.request_id])
         } else if self.sources_running == 0 {
             (BarrierKind::Final, Vec::new())
         } else if due || self.records_due {
@@ -109,7 +116,7 @@ impl Schedule {
         };
         self.records_due = false;
         self.last_trigger_ns = now_ns;
-        Some(next)
+        Some((Barrier { checkpoint, kind, format }, requests))
     }
 
     /// Nanoseconds until the next periodic checkpoint.
@@ -179,45 +186,65 @@ pub(super) fn upload(
     })
 }
 
-/// Whether this pipeline can go on from this image. Parallelism and operators must be the same in this version.
-pub(super) fn check_fits(manifest: &CheckpointManifest, pipeline: &Pipeline) -> Result<()> {
-    let mismatch = |what: String| {
-        Err(error::checkpoint_mismatch(format!(
-            "checkpoint {} of job `{}`: {what}",
-            manifest.checkpoint_id, manifest.job_name
-        )))
-    };
-    if manifest.max_parallelism != pipeline.max_parallelism {
-        return mismatch(format!(
-            "it has max_parallelism {}, the pipeline {}",
-            manifest.max_parallelism, pipeline.max_parallelism
-        ));
+/// The pipeline as it goes on from this image: with the image's `max_parallelism`, where it names none itself. Parallelism and
+/// backend may be others than they were. Error: `checkpoint-mismatch`.
+pub(super) fn fit(manifest: &CheckpointManifest, pipeline: &Pipeline, allow_unclaimed: bool) -> Result<Pipeline> {
+    let max = manifest.max_parallelism;
+    if !pipeline.max_parallelism_is_default && pipeline.max_parallelism != max {
+        let what = format!("it has max_parallelism {max}, the pipeline {}", pipeline.max_parallelism);
+        return Err(mismatch(manifest, what).hint(format!(
+            "`max_parallelism` fixes how keyed state is sharded: set it to {max}, or leave it out to take over what it was"
+        )));
     }
-    for image in &manifest.operators {
-        match pipeline.nodes.iter().find(|node| node.id == image.id) {
-            None => return mismatch(format!("it holds `{}`, which the pipeline does not have", image.id)),
-            Some(node) if node.parallelism != image.parallelism => {
-                return mismatch(format!(
-                    "`{}` had parallelism {}, the pipeline gives it {}",
-                    image.id, image.parallelism, node.parallelism
-                ));
+    if let Some(node) = pipeline.nodes.iter().find(|node| node.parallelism > max) {
+        let what = format!("`{}` has parallelism {}, more than its max_parallelism {max}", node.id, node.parallelism);
+        return Err(mismatch(manifest, what).hint(format!("lower its parallelism to {max} at most")));
+    }
+    let unclaimed = manifest.operators.iter().filter(|image| pipeline.nodes.iter().all(|node| node.id != image.id));
+    for image in unclaimed.filter(|_| !allow_unclaimed) {
+        refuse_unclaimed(manifest, image, "which the pipeline does not have")?;
+    }
+    Ok(Pipeline { max_parallelism: max, ..pipeline.clone() })
+}
+
+/// Whether the functions declare every state that the image holds, as it was or in a form that they migrate it to.
+pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan, allow_unclaimed: bool) -> Result<()> {
+    for operator in &manifest.operators {
+        let Some(function) = plan.functions.get(&operator.id) else {
+            if !allow_unclaimed && operator.subtasks.iter().any(|subtask| subtask.states().next().is_some()) {
+                refuse_unclaimed(manifest, operator, "which runs no function in the pipeline")?;
             }
-            Some(_) => {}
+            continue;
+        };
+        for image in operator.subtasks.iter().flat_map(SubtaskImage::states) {
+            state::check_against(&function.description.states, image, allow_unclaimed)
+                .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
     }
     Ok(())
 }
 
-/// Whether the functions declare every state that the image holds, as it was.
-pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan) -> Result<()> {
-    for operator in &manifest.operators {
-        let Some(function) = plan.functions.get(&operator.id) else { continue };
-        for image in operator.subtasks.iter().filter_map(|subtask| subtask.state.as_ref()) {
-            state::check_against(&function.description.states, image)
-                .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
-        }
+fn mismatch(manifest: &CheckpointManifest, what: String) -> Error {
+    error::checkpoint_mismatch(format!("checkpoint {} of job `{}`: {what}", manifest.checkpoint_id, manifest.job_name))
+}
+
+/// An error where the image of an operator holds anything that nobody would take over.
+fn refuse_unclaimed(manifest: &CheckpointManifest, image: &OperatorImage, why: &str) -> Result<()> {
+    let mut held = BTreeSet::new();
+    for subtask in &image.subtasks {
+        held.extend(
+            subtask.states().flat_map(|state| &state.layout).map(|state| format!("the state `{}`", state.name)),
+        );
+        held.extend(subtask.source_position.is_some().then(|| "the position of a source".to_owned()));
+        held.extend(subtask.in_flight.is_some().then(|| "records in flight".to_owned()));
     }
-    Ok(())
+    if held.is_empty() {
+        return Ok(());
+    }
+    let held: Vec<String> = held.into_iter().collect();
+    let what = format!("it holds {} of `{}`, {why}", held.join(", "), image.id);
+    Err(mismatch(manifest, what)
+        .hint("give the operator back its id, or drop what it held with --allow-unclaimed-state"))
 }
 
 /// The committables of each sink, from the images of its subtasks.

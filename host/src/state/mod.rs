@@ -7,12 +7,20 @@ pub mod canonical;
 mod layout;
 pub mod list;
 mod memory;
+mod memory_ttl;
+mod restore;
 mod rocksdb;
+mod rocksdb_cache;
+mod rocksdb_cut;
 mod rocksdb_image;
 pub mod ttl;
 
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(test)]
+mod rescale_tests;
+#[cfg(test)]
+mod rocksdb_tests;
 #[cfg(test)]
 mod test_store;
 
@@ -262,6 +270,8 @@ pub struct StateOptions<'a> {
     pub groups: Range<u32>,
     /// What to begin with: the images of those subtasks that held any of `groups`; none for an empty state.
     pub restore: Vec<RestoredImage<'a>>,
+    /// Drop the states that `layout` does not name, instead of refusing them.
+    pub allow_unclaimed: bool,
     /// Rewrites values of an older schema; see [`StateDescription::previous`].
     pub migrate: Option<&'a mut dyn Migrate>,
     /// For the cleaning up of expired entries.
@@ -285,6 +295,7 @@ impl<'a> StateOptions<'a> {
             max_parallelism,
             groups,
             restore: Vec::new(),
+            allow_unclaimed: false,
             migrate: None,
             clock,
         }
@@ -302,7 +313,8 @@ pub struct RestoredImage<'a> {
 
 /// The function that knows older forms of its values.
 pub trait Migrate {
-    /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`.
+    /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`: values,
+    /// elements of lists, values of maps, accumulators. The answer has one for each.
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column>;
 }
 
@@ -312,7 +324,8 @@ pub type MapEntry = (Vec<u8>, Vec<u8>);
 /// Opens a backend, empty or with what `restore` says; empties the working folder first.
 ///
 /// Errors: `checkpoint-mismatch` where the states of an image do not fit the layout, `checkpoint-corrupt` where its files
-/// are not what was written, `storage-failed` and `state-failed` where files cannot be read or written.
+/// are not what was written, what [`Migrate::migrate`] says and `state-migration-failed`, `storage-failed` and
+/// `state-failed` where files cannot be read or written.
 pub fn open(options: StateOptions<'_>) -> Result<Box<dyn StateBackend>> {
     match options.backend {
         StateBackendKind::Memory => Ok(Box::new(memory::MemoryBackend::open(options)?)),
@@ -330,7 +343,7 @@ pub fn read_image(
 ) -> Result<()> {
     match image.image.format {
         ImageFormat::Canonical => canonical::read(image, groups, visit),
-        ImageFormat::RocksDb => rocksdb::read_image(image, groups, scratch, visit),
+        ImageFormat::RocksDb => rocksdb_image::read(image, groups, scratch, visit),
     }
 }
 
@@ -367,12 +380,12 @@ fn read_ordered(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 }
 
 impl Entries {
-    fn with_capacity(keys: usize) -> Entries {
+    pub fn with_capacity(keys: usize) -> Entries {
         Entries { present: Vec::with_capacity(keys), values: Column::with_capacity(keys, 0) }
     }
 
     /// Appends the entry of the next key. A column ends at 4 GiB; what would not fit is an error, not a wrapped offset.
-    fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
+    pub fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
         let value_or_nothing = value.unwrap_or_default();
         if self.values.bytes().len() + value_or_nothing.len() > u32::MAX as usize {
             return Err(error::state_failed("the state of the keys of one batch is larger than 4 GiB"));
