@@ -1,7 +1,7 @@
 //! A client of the HTTP API. What a server answers is untrusted: it is decoded, or told as an error.
 
 use std::fs::File;
-use std::io::{ErrorKind as ErrorKindIo, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,10 +64,9 @@ impl Client {
     pub fn copy(&self, path: &str, query: &[(&str, &str)], to: &mut impl Write) -> Result<()> {
         let answer = self.agent.get(self.url(path)).query_pairs(query.iter().copied()).call();
         let mut body = self.checked(answer)?.into_body().into_reader();
-        std::io::copy(&mut body, to).map(drop).or_else(|error| match error.kind() {
-            ErrorKindIo::BrokenPipe => Ok(()),
-            _ => Err(server_unreachable(format!("the answer of {} ended early: {error}", self.base))
-                .hint("the server's log says why")),
+        std::io::copy(&mut body, to).map(drop).map_err(|error| {
+            server_unreachable(format!("the answer of {} ended early: {error}", self.base))
+                .hint("the server's log says why")
         })
     }
 

@@ -84,29 +84,63 @@ fn show_entries(found: &KeyState, json: bool, nothing: impl Fn() -> String) -> R
     if found.entries.is_empty() {
         return Err(error::state_unknown(nothing()));
     }
-    let mut out = std::io::stdout().lock();
-    found.entries.iter().try_for_each(|entry| write_line(&mut out, entry))
+    let mut out = Out::stdout();
+    found.entries.iter().try_for_each(|entry| out.entry(entry)).or_else(|error| out.failed(error))
 }
 
 fn dump(client: &Client, of: &str, operator: Option<&str>, state: Option<&str>) -> Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    match place(of) {
+    let mut out = Out::stdout();
+    let written = match place(of) {
         Place::Job(path) => {
             let named = [("operator", operator), ("state", state)];
             let query: Vec<(&str, &str)> = named.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
-            client.copy(&format!("{path}/dump"), &query, &mut out)?;
+            client.copy(&format!("{path}/dump"), &query, &mut out)
         }
-        Place::Folder(folder) => {
-            Offline::open(folder)?.images.dump(operator, state, &mut |entry| write_line(&mut out, &entry))?;
-        }
-    }
-    out.flush().map_err(|error| stdout_failed(&error))
+        Place::Folder(folder) => Offline::open(folder)?.images.dump(operator, state, &mut |entry| out.entry(&entry)),
+    };
+    let flushed = written.and_then(|()| out.flush().map_err(|error| stdout_failed(&error)));
+    flushed.or_else(|error| out.failed(error))
 }
 
-fn write_line(out: &mut impl Write, entry: &StateEntry) -> Result<()> {
-    let mut line = serde_json::to_vec(entry).map_err(|error| error::internal(format!("cannot write JSON: {error}")))?;
-    line.push(b'\n');
-    out.write_all(&line).map_err(|error| stdout_failed(&error))
+/// Lines on stdout. A reader that goes away (`| head`) ends the writing, and is no error.
+struct Out {
+    buffer: BufWriter<std::io::StdoutLock<'static>>,
+    reader_is_gone: bool,
+}
+
+impl Out {
+    fn stdout() -> Out {
+        Out { buffer: BufWriter::new(std::io::stdout().lock()), reader_is_gone: false }
+    }
+
+    fn entry(&mut self, entry: &StateEntry) -> Result<()> {
+        let mut line =
+            serde_json::to_vec(entry).map_err(|error| error::internal(format!("cannot write JSON: {error}")))?;
+        line.push(b'\n');
+        self.write_all(&line).map_err(|error| stdout_failed(&error))
+    }
+
+    /// What remains of an error once nobody reads any more.
+    fn failed(&self, error: error::Error) -> Result<()> {
+        if self.reader_is_gone { Ok(()) } else { Err(error) }
+    }
+
+    fn heard<T>(&mut self, written: std::io::Result<T>) -> std::io::Result<T> {
+        self.reader_is_gone |= written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        written
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.buffer.write(bytes);
+        self.heard(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = self.buffer.flush();
+        self.heard(flushed)
+    }
 }
 
 fn stdout_failed(error: &std::io::Error) -> error::Error {

@@ -171,7 +171,7 @@ impl<'a> EntryForm<'a> {
                     Some(UpdatedAt::Elements(_)) => return Err("`updated_at`: expected one time".into()),
                 };
                 let value = self.value.bytes(&entry.value).map_err(|why| format!("`value`: {why}"))?;
-                self.stamped(time, value)
+                [self.stamp(&ttl::stamp(time)), &value].concat()
             }
         };
         Ok(Stored { key, sub_key, value })
@@ -191,16 +191,14 @@ impl<'a> EntryForm<'a> {
         let mut stored = Vec::new();
         for (index, (element, time)) in elements.into_iter().zip(times).enumerate() {
             let value = self.value.bytes(element).map_err(|why| format!("`value`, element {index}: {why}"))?;
-            list::push_element(&mut stored, &[], &self.stamped(time, value));
+            list::push_element(&mut stored, self.stamp(&ttl::stamp(time)), &value);
         }
         Ok(stored)
     }
 
-    fn stamped(&self, time: i64, value: Vec<u8>) -> Vec<u8> {
-        match self.state.ttl {
-            None => value,
-            Some(_) => [&ttl::stamp(time)[..], &value].concat(),
-        }
+    /// What stands in front of a value: its time, where the state has a time to live.
+    fn stamp<'t>(&self, time: &'t [u8]) -> &'t [u8] {
+        if self.state.ttl.is_some() { time } else { &[] }
     }
 
     fn sub_key_from(&self, key: &Value) -> Result<Vec<u8>, String> {

@@ -23,7 +23,7 @@ pub(super) fn decode(shape: &Shape, bytes: &[u8]) -> Option<Value> {
 
 /// The bytes of a value; an error says where in the value what was expected.
 pub(super) fn encode(shape: &Shape, value: &Value) -> Result<Vec<u8>, String> {
-    let mut writer = Writer { bytes: Vec::new(), parts_left: PARTS_FREE.max(1 << 24) };
+    let mut writer = Writer { bytes: Vec::new() };
     writer.value(shape, value).map_err(|Misfit { at, expected }| match at.is_empty() {
         true => format!("expected {expected}"),
         false => format!("at `{at}`: expected {expected}"),
@@ -207,7 +207,6 @@ fn expected(what: impl Into<String>) -> Misfit {
 
 struct Writer {
     bytes: Vec<u8>,
-    parts_left: usize,
 }
 
 impl Writer {
@@ -225,7 +224,6 @@ impl Writer {
     }
 
     fn value(&mut self, shape: &Shape, value: &Value) -> Result<(), Misfit> {
-        self.parts_left = self.parts_left.checked_sub(1).ok_or_else(|| expected("fewer parts"))?;
         match shape {
             Shape::Bool => self.bytes.push(value.as_bool().ok_or_else(|| expected("true or false"))?.into()),
             Shape::Integer { signed, bits } => self.integer(*signed, *bits, value)?,
