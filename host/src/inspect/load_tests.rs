@@ -259,7 +259,7 @@ fn a_bad_line_is_named() {
     let at = |line: usize, column| Some(("lines.ndjson".to_owned(), line, column));
     let sum = |extra: &str| format!(r#"{{"operator": "o", "state": "sum", "key": "key-0", {extra}}}"#);
     let (code, place, message) = refuse(&sum("\"value\": 1, \"x\": 2"));
-    assert_eq!((code, place), ("state-line-invalid", at(3, 64)), "{message}");
+    assert_eq!((code, place), ("state-line-invalid", at(3, 65)), "{message}");
     assert_eq!(refuse("{").1, at(3, 1));
     let (code, place, message) = refuse(&sum("\"value\": true"));
     assert_eq!((code, place), ("state-line-invalid", at(3, 1)));
