@@ -6,13 +6,13 @@
 mod build;
 mod client;
 mod components;
+mod inspect;
 mod new;
 mod print;
 mod progress;
 mod remote;
 mod run;
 mod signal;
-mod state;
 mod toolchain;
 
 use std::net::SocketAddr;
@@ -23,6 +23,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Result;
+use crate::state;
 
 pub use signal::stop_asked;
 
@@ -70,10 +71,20 @@ pub enum Command {
         #[command(flatten)]
         args: SavepointArgs,
     },
-    /// List the checkpoints of a job.
+    /// Take a checkpoint of a job now.
+    Checkpoint {
+        /// The job's id or name.
+        job: String,
+        /// Wait until it is complete.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List the checkpoints of a job, or show one of them.
     Checkpoints {
         /// The job's id or name.
         job: String,
+        /// A checkpoint's number: shows what each operator and subtask did for it.
+        checkpoint: Option<u64>,
     },
     /// Look into the state of a job or a savepoint, or write a savepoint.
     #[command(subcommand)]
@@ -144,6 +155,9 @@ pub struct RunArgs {
     /// Where state, checkpoints and compiled components are kept; a temporary folder where none is named.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Memory for the state of all jobs that is kept in RocksDB.
+    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
     /// Begin from a savepoint.
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
@@ -160,6 +174,9 @@ pub struct ServeArgs {
     /// Where jobs, components, state and checkpoints are kept.
     #[arg(long, default_value = "cofferdam-data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Memory for the state of all jobs that is kept in RocksDB.
+    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
     /// The largest component that may be uploaded.
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub component_max: ByteSize,
@@ -227,6 +244,9 @@ pub enum JobCommand {
         id: String,
         #[command(flatten)]
         args: SavepointArgs,
+        /// First let everything happen that waits for event time. The job is not meant to go on.
+        #[arg(long)]
+        drain: bool,
     },
 }
 
@@ -252,8 +272,9 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Jobs => remote::jobs(&client, cli.json),
         Command::Job(command) => remote::job(&client, &command, cli.json),
         Command::Savepoint { job, args } => remote::savepoint(&client, &job, &args, cli.json),
-        Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
-        Command::State(command) => state::state(&client, &command, cli.json),
+        Command::Checkpoint { job, wait } => remote::checkpoint(&client, &job, wait, cli.json),
+        Command::Checkpoints { job, checkpoint } => remote::checkpoints(&client, &job, checkpoint, cli.json),
+        Command::State(command) => inspect::state(&client, &command, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -3,12 +3,15 @@
 mod attempt;
 mod checkpointing;
 mod components;
+mod coordination;
+mod fit;
 mod host;
 mod lifecycle;
 mod live;
 mod planning;
 mod reading;
 mod record;
+mod schedule;
 pub mod view;
 
 pub use host::{Host, HostOptions, Submission};

@@ -13,6 +13,7 @@ mod rocksdb;
 mod rocksdb_cache;
 mod rocksdb_cut;
 mod rocksdb_image;
+mod rocksdb_ttl;
 pub mod ttl;
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ mod rescale_tests;
 #[cfg(test)]
 mod rocksdb_tests;
 #[cfg(test)]
-mod test_store;
+pub(crate) mod test_store;
 
 pub use layout::check_against;
 
@@ -251,12 +252,19 @@ pub struct FileRef {
 pub trait FileStore: Send + Sync {
     /// Stores bytes, durably.
     fn put(&self, name: &str, bytes: Bytes) -> Result<FileRef>;
-    /// Stores a local file, durably.
+    /// Stores a local file, durably. Nothing may change its bytes any more: a storage in the same file system keeps the file
+    /// itself, under a second name.
     fn put_file(&self, name: &str, path: &Path) -> Result<FileRef>;
     /// Reads a file, and checks its length and checksum (`checkpoint-corrupt`).
     fn get(&self, file: &FileRef) -> Result<Bytes>;
     /// Reads a file to a local path, and checks it likewise.
     fn get_file(&self, file: &FileRef, to: &Path) -> Result<()>;
+    /// Gives a file a second name at a local path, where the storage is in the same file system; nothing may change its bytes
+    /// there. Checks its length alone: its checksum was checked when its image was chosen, or nobody wanted that. False
+    /// where it cannot be done; then nothing was.
+    fn link_file(&self, _file: &FileRef, _to: &Path) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// What a backend is opened with.
@@ -320,6 +328,16 @@ pub trait Migrate {
 
 /// An entry of a map: its sub-key and value.
 pub type MapEntry = (Vec<u8>, Vec<u8>);
+
+/// Sets what all RocksDB databases of the process may take of memory together, in bytes. The first call counts, before the
+/// first backend is opened. Half is for the caches of hot entries, which the open databases share equally; a quarter for what
+/// is not written to a file yet; the rest for blocks that were read.
+pub fn set_memory(bytes: usize) {
+    rocksdb::set_memory(bytes);
+}
+
+/// What [`set_memory`] says where nobody does.
+pub const MEMORY_BYTES: usize = rocksdb::MEMORY_BYTES;
 
 /// Opens a backend, empty or with what `restore` says; empties the working folder first.
 ///

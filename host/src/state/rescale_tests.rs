@@ -61,7 +61,8 @@ impl Operator {
                     folder.path().join(subtask.to_string()),
                     layout.clone(),
                     max_parallelism,
-                    SystemClock::shared(),
+                    // Times to live have begun at times near 0.
+                    Arc::new(ManualClock::default()),
                 )
             };
             super::open(options).unwrap()

@@ -24,6 +24,8 @@ use super::restore::read_entries;
 use super::rocksdb_cache::{Found, HotCache, Place};
 use super::rocksdb_cut::{Cuts, SealedSnapshot};
 use super::rocksdb_image::{FileOrigins, restore_files};
+use super::rocksdb_ttl;
+use super::ttl::Expiry;
 use super::{
     Change, Entries, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions, StateSize,
     StateSnapshot, Write, write_ordered,
@@ -32,18 +34,25 @@ use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
 use crate::model::{Column, KeyGroup, Keys};
 
-/// What the databases of the process take together where nobody says otherwise: see [`set_memory`].
-const MEMORY_BYTES: usize = 512 << 20;
+/// What the databases of the process take together where nobody says otherwise: see [`super::set_memory`].
+pub(super) const MEMORY_BYTES: usize = 512 << 20;
 /// Of one database, before its writes go to a file.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
 /// Of one database.
 const OPEN_FILES_MAX: i32 = 256;
 const BACKGROUND_JOBS_MAX: i32 = 2;
+/// What compaction rewrites is uploaded again. Small files and levels that are close in size let it rewrite little at a time; the
+/// price is a state on disk that is about a third larger than its entries.
+const TABLE_BYTES: u64 = 8 << 20;
+const LEVEL_BASE_BYTES: u64 = 64 << 20;
+const LEVEL_MULTIPLIER: f64 = 4.0;
+/// A checkpoint makes a small one.
+const LEVEL_ZERO_FILES: i32 = 10;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
 pub(super) const COLUMN_FAMILY: &str = "default";
-const KEY_PREFIX_BYTES: usize = 4;
+pub(super) const KEY_PREFIX_BYTES: usize = 4;
 /// Of a write while the subtask runs, and how many of them a turn makes at most.
 const CHUNK_ENTRIES: usize = 2048;
 const CHUNK_BYTES: usize = 1 << 20;
@@ -63,7 +72,7 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { cache: usize::MAX, dirty_entries: 1 << 16, dirty_bytes: 16 << 20 }
+        Limits { cache: usize::MAX, dirty_entries: 1 << 15, dirty_bytes: 16 << 20 }
     }
 }
 
@@ -100,7 +109,8 @@ impl RocksDbBackend {
             Some(base) => restore_files(base.image, base.store, &folder)?,
             None => Default::default(),
         };
-        let db = open_database(&folder, base.is_some())?;
+        let expiry = Expiry::new(&layout.stored, options.clock.clone());
+        let db = open_database(&folder, base.is_some(), expiry)?;
         let mut backend = RocksDbBackend {
             cache: HotCache::new(),
             cuts: Arc::new(Cuts::new(db, options.working_dir.clone())),
@@ -302,8 +312,8 @@ fn take_base<'a>(options: &StateOptions<'_>, images: &mut Vec<RestoredImage<'a>>
     Some(images.remove(best))
 }
 
-fn open_database(folder: &Path, was_restored: bool) -> Result<DB> {
-    let options = database_options(was_restored);
+fn open_database(folder: &Path, was_restored: bool, expiry: Option<Expiry>) -> Result<DB> {
+    let options = database_options(was_restored, expiry);
     DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]).map_err(|e| {
         let unreadable = matches!(e.kind(), ErrorKind::Corruption | ErrorKind::InvalidArgument);
         match was_restored && unreadable {
@@ -328,12 +338,11 @@ pub(super) fn empty(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Bytes for all databases of the process together; half is for the caches of hot entries.
+/// See [`super::set_memory`].
 static MEMORY: OnceLock<usize> = OnceLock::new();
 /// Databases that are open now. They share the memory for hot entries equally.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Sets what the databases of the process take together, in bytes. The first call counts, before the first database is opened.
 pub(super) fn set_memory(bytes: usize) {
     let _ = MEMORY.set(bytes);
 }
@@ -374,7 +383,8 @@ fn shared_memory() -> &'static (Cache, WriteBufferManager) {
     })
 }
 
-pub(super) fn database_options(must_exist: bool) -> Options {
+/// With `expiry`, the database drops what has expired.
+pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Options {
     let (cache, buffers) = shared_memory();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
@@ -390,9 +400,23 @@ pub(super) fn database_options(must_exist: bool) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_manager(buffers);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_target_file_size_base(TABLE_BYTES);
+    options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
+    options.set_max_bytes_for_level_multiplier(LEVEL_MULTIPLIER);
+    options.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_FILES);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
-    options.set_merge_operator_associative(MERGE_OPERATOR, concatenate);
+    if let Some(expiry) = &expiry {
+        rocksdb_ttl::drop_expired(&mut options, expiry);
+    }
+    options.set_merge_operator_associative(
+        MERGE_OPERATOR,
+        move |key: &[u8], value: Option<&[u8]>, operands: &MergeOperands| {
+            let mut list = concatenate(value, operands);
+            expiry.iter().for_each(|expiry| rocksdb_ttl::trim_list(expiry, key, &mut list));
+            Some(list)
+        },
+    );
     options.set_keep_log_file_num(1);
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);
@@ -400,11 +424,11 @@ pub(super) fn database_options(must_exist: bool) -> Options {
 }
 
 /// Both merges: of operands into a value, and of operands into one operand.
-fn concatenate(_key: &[u8], value: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+fn concatenate(value: Option<&[u8]>, operands: &MergeOperands) -> Vec<u8> {
     let parts = || value.into_iter().chain(operands);
     let mut whole = Vec::with_capacity(parts().map(<[u8]>::len).sum());
     parts().for_each(|part| whole.extend_from_slice(part));
-    Some(whole)
+    whole
 }
 
 fn write_key(buffer: &mut Vec<u8>, kind: StateKind, group: KeyGroup, state: StateId, key: &[u8], sub_key: &[u8]) {
@@ -456,7 +480,7 @@ impl StateBackend for RocksDbBackend {
         write_key(&mut prefix, StateKind::Map, group, state, key, &[]);
         let from = [&prefix, after.unwrap_or_default()].concat();
         let is_next = |key: &[u8]| after.is_none() || key != &from[..];
-        let in_cache = self.cache.map(&prefix, &from).filter(|(key, _)| is_next(key)).peekable();
+        let in_cache = self.cache.map(&prefix, &from).filter(|(key, _)| is_next(key));
         let mut entries = Vec::new();
         if self.cache.is_emptied(&prefix) {
             // What the database holds of it does not count.

@@ -104,6 +104,10 @@ pub(super) struct HotCache {
     order: BTreeMap<Box<[u8]>, u32>,
     /// Maps that were emptied, by what their keys begin with, and the batch that took it along.
     emptied: BTreeMap<Box<[u8]>, Option<u64>>,
+    /// Of them: those that no batch has taken along.
+    emptied_dirty: usize,
+    /// The last batch that the database is known to have.
+    written: u64,
     bytes: usize,
     /// Random, so that nobody can choose keys that collide.
     seed: u64,
@@ -121,6 +125,8 @@ impl HotCache {
             dirty_bytes: 0,
             order: BTreeMap::new(),
             emptied: BTreeMap::new(),
+            emptied_dirty: 0,
+            written: 0,
             bytes: 0,
             seed: random_u64(),
         }
@@ -128,7 +134,7 @@ impl HotCache {
 
     /// Number and bytes of the entries that no batch has taken along.
     pub fn dirty(&self) -> (usize, usize) {
-        (self.dirty_entries + self.emptied.values().filter(|batch| batch.is_none()).count(), self.dirty_bytes)
+        (self.dirty_entries + self.emptied_dirty, self.dirty_bytes)
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
@@ -277,7 +283,9 @@ impl HotCache {
     pub fn empty_map(&mut self, prefix: &[u8]) {
         let of_map: Vec<u32> = self.of_map(prefix, prefix).map(|(_, at)| at).collect();
         of_map.into_iter().for_each(|at| self.remove(at));
-        self.emptied.insert(prefix.into(), None);
+        if self.emptied.insert(prefix.into(), None) != Some(None) {
+            self.emptied_dirty += 1;
+        }
     }
 
     fn of_map<'a>(&'a self, prefix: &'a [u8], from: &[u8]) -> impl Iterator<Item = (&'a [u8], u32)> {
@@ -303,7 +311,8 @@ impl HotCache {
     /// Adds the changes that no batch has taken along to `batch`, the oldest first, until it has `entries` and `bytes` of
     /// them. They are in the database when the batch `number` is. Numbers ascend from 1.
     pub fn take_dirty(&mut self, number: u64, batch: &mut WriteBatch, entries: usize, bytes: usize) {
-        for (prefix, taken) in self.emptied.iter_mut().filter(|(_, taken)| taken.is_none()) {
+        let emptied = if mem::take(&mut self.emptied_dirty) > 0 { Some(self.emptied.iter_mut()) } else { None };
+        for (prefix, taken) in emptied.into_iter().flatten().filter(|(_, taken)| taken.is_none()) {
             // The next prefix: no key of this format continues the end mark's last 0 by counting it up.
             let mut behind = prefix.to_vec();
             behind.pop();
@@ -336,7 +345,8 @@ impl HotCache {
     /// Makes room where there is more than `limit` bytes: entries go which the database has, as it has the batches up to
     /// `written`. Tells whether the limit is kept.
     pub fn trim(&mut self, limit: usize, written: u64) -> bool {
-        if !self.emptied.is_empty() {
+        if self.written != written {
+            self.written = written;
             self.emptied.retain(|_, batch| batch.is_none_or(|batch| batch > written));
         }
         if self.bytes <= limit {

@@ -117,7 +117,7 @@ impl RocksDbSnapshot {
     }
 }
 
-/// Writes the files of an image into `folder`, and tells by which names in the image its table files were restored.
+/// Puts the files of an image into `folder`, and tells by which names in the image its table files were restored.
 /// Errors: `checkpoint-corrupt` for names that RocksDB does not give, and what `store` says.
 pub(super) fn restore_files(
     image: &StateImage,
@@ -130,8 +130,12 @@ pub(super) fn restore_files(
         let local = local_name(&file.name)
             .filter(|local| seen.insert(*local))
             .ok_or_else(|| error::checkpoint_corrupt(format!("`{}` is no file of a database", file.name)))?;
-        store.get_file(file, &folder.join(local))?;
-        if local.ends_with(TABLE_EXTENSION) {
+        let (path, is_table) = (folder.join(local), local.ends_with(TABLE_EXTENSION));
+        // RocksDB never changes a table file, it only removes its name: so the storage's own file will do.
+        if !(is_table && store.link_file(file, &path)?) {
+            store.get_file(file, &path)?;
+        }
+        if is_table {
             restored.insert(local.to_owned(), file.name.clone());
         }
     }
@@ -158,7 +162,7 @@ fn read_database(
     groups: Range<u32>,
     visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
 ) -> Result<()> {
-    let options = database_options(true);
+    let options = database_options(true, None);
     let families = [(COLUMN_FAMILY, options.clone())];
     let db = DB::open_cf_with_opts_for_read_only(&options, folder, families, false).map_err(|e| unreadable(&e))?;
     let mut once = ReadOptions::default();

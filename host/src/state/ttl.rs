@@ -28,6 +28,7 @@ pub fn split(stored: &[u8]) -> Option<(i64, &[u8])> {
 pub struct Reading<'a> {
     /// What the reader gets.
     pub value: Option<&'a [u8]>,
+    pub is_expired: bool,
     /// Whether the value's time begins anew by being read.
     pub begins_anew: bool,
 }
@@ -46,6 +47,7 @@ impl TimeToLive {
         let is_expired = self.is_expired(updated_ms, now_ms);
         Ok(Reading {
             value: (!is_expired || self.return_expired).then_some(value),
+            is_expired,
             begins_anew: !is_expired && self.update == TtlUpdate::ReadAndWrite && updated_ms != now_ms,
         })
     }
@@ -115,7 +117,7 @@ mod tests {
     fn a_value_lives_until_its_time_is_over() {
         let reading = |ttl: TimeToLive, updated_ms, now_ms| {
             let stored = stored(updated_ms, b"v");
-            let Reading { value, begins_anew } = ttl.read(&stored, now_ms).unwrap();
+            let Reading { value, begins_anew, .. } = ttl.read(&stored, now_ms).unwrap();
             (value.is_some(), begins_anew)
         };
         let written = ttl(TtlUpdate::CreateAndWrite, false);

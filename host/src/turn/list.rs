@@ -87,23 +87,24 @@ impl Turn {
     fn read_list(&mut self, state: StateId, key: u32, stored: &[u8], elements: &mut Column) -> Result<(), Error> {
         let Some(lifetime) = self.ttl(state) else { return list::decode(stored, elements) };
         let now_ms = self.context.processing_time;
-        let mut begins_anew = false;
+        let (mut begins_anew, mut expired) = (false, 0);
         list::decode_with(stored, elements, |element, elements| {
             let reading = lifetime.read(element, now_ms)?;
             begins_anew |= reading.begins_anew;
+            expired += if reading.is_expired { element.len() } else { 0 };
             reading.value.into_iter().for_each(|value| elements.push(value));
             Ok(())
         })?;
-        if begins_anew {
-            // The whole list is written again, without its expired elements, which must not live again by being read.
-            let stamp = self.stamp(state);
+        // Without its expired elements: being read must not revive them, and a list that is in use must not grow by them.
+        if begins_anew || 2 * expired > stored.len() {
             let staged = &mut self.staged[usize::from(state)];
             staged.delete(key);
             list::decode_with(stored, &mut Column::new(), |element, _| {
                 if let Some((updated_ms, value)) = ttl::split(element)
                     && !lifetime.is_expired(updated_ms, now_ms)
                 {
-                    list::push_element(staged.append(key), stamp.bytes(), value);
+                    let stamp = ttl::stamp(if begins_anew { now_ms } else { updated_ms });
+                    list::push_element(staged.append(key), &stamp, value);
                 }
                 Ok(())
             })?;

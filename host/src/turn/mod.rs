@@ -298,5 +298,7 @@ fn backend(backend: &mut Option<Box<dyn StateBackend>>) -> Result<&mut (dyn Stat
 }
 
 #[cfg(test)]
+mod conformance_tests;
+#[cfg(test)]
 #[path = "turn_tests.rs"]
 mod tests;
