@@ -204,7 +204,7 @@ struct Count {
 }
 
 impl Guest for Count {
-    fn process(&mut self, turn: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
         let keys = batch.keys.clone().expect("the input is keyed");
         let loaded = turn.value_load(0).expect("the state is declared");
         let mut counts = vec![0_u64; keys.distinct.len()];
@@ -250,8 +250,10 @@ fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<
         name: "count".into(),
         kind: FunctionKind::KeyedProcess,
         input: port("in"),
+        broadcast_input: None,
         outputs: vec![port("out")],
         states: layout(),
+        broadcast_states: Vec::new(),
     };
     let make =
         Arc::new(move |_: &GuestOptions| Box::new(Count { processed: Box::new(processed.clone()) }) as Box<dyn Guest>);
@@ -276,6 +278,7 @@ fn restore(
         working_dir,
         seed: 7,
         clock: SystemClock::shared(),
+        allow_unclaimed_state: false,
         restore: Some((Arc::new(manifest), Arc::new(files))),
         notify: Arc::new(move |event| {
             let _ = events.send(event);
@@ -317,7 +320,11 @@ impl Running {
     fn checkpoint(&mut self) {
         let begun = Instant::now();
         let files = self.checkpoints.files();
-        self.execution.inject(Barrier { checkpoint: self.checkpoints.id, kind: BarrierKind::Checkpoint });
+        self.execution.inject(Barrier {
+            checkpoint: self.checkpoints.id,
+            kind: BarrierKind::Checkpoint,
+            format: ImageFormat::RocksDb,
+        });
         let mut parts: Vec<SubtaskPart> = Vec::new();
         while parts.len() < 3 {
             match self.events.recv().expect("the attempt goes on") {

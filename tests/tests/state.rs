@@ -169,7 +169,7 @@ impl Scene {
 
     /// A savepoint's folder that does not exist yet.
     fn new_savepoint(&self) -> PathBuf {
-        self.dir.join("data/checkpoints/savepoints/loaded-1")
+        self.dir.join("made/by/hand")
     }
 
     fn assert_committed(&self, mut expected: Vec<String>) {
@@ -180,7 +180,7 @@ impl Scene {
     }
 }
 
-const FROM: &str = "from_savepoint";
+const FROM: &str = "from";
 
 /// What the sink must hold when aircraft begin with what `begin` says of them.
 fn output(flights: &[(String, i64)], begin: &[(&'static str, Aircraft)]) -> Vec<String> {

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use super::client::{Client, segment};
 use super::components::{is_path, read_manifest};
 use super::{StateCommand, StateLoadArgs, print};
-use crate::checkpoint::{CheckpointManifest, NewSavepoint, Snapshot, Verify};
+use crate::checkpoint::{CheckpointManifest, Location, NewSavepoint, Snapshot, Verify};
 use crate::clock::{SystemClock, random_u64};
 use crate::error::{self, Result};
 use crate::inspect::{KeyState, LoadTarget, Loaded, StateEntry, StateImages, StateListing, loaded_manifest};
@@ -27,7 +27,11 @@ pub fn state(client: &Client, command: &StateCommand, json: bool) -> Result<()> 
                 Place::Job(path) => client.query(&path, &[("count", if *count { "true" } else { "false" })])?,
                 Place::Folder(folder) => Offline::open(folder)?.images.list(*count)?,
             };
-            if json { print::json(&listing) } else { Ok(print::states(&listing)) }
+            if json {
+                return print::json(&listing);
+            }
+            print::states(&listing);
+            Ok(())
         }
         StateCommand::Get { of, operator, state, key, map_key } => {
             let found: KeyState = match place(&of.of) {
@@ -174,17 +178,18 @@ fn load(client: &Client, args: &StateLoadArgs, json: bool) -> Result<()> {
     let location = match written {
         Ok(operators) => {
             let job_id = format!("{:016x}", random_u64());
-            savepoint.complete(loaded_manifest(&target, held, operators, job_id, now_ms))?
+            savepoint.complete(&loaded_manifest(&target, held, operators, job_id, now_ms))?
         }
         Err(error) => {
             savepoint.abandon();
             return Err(error);
         }
     };
-    match json {
-        true => print::json(&serde_json::json!({ "location": location.to_string(), "entries": loaded.count() })),
-        false => Ok(print::line(location)),
+    if json {
+        return print::json(&serde_json::json!({ "location": location.to_string(), "entries": loaded.count() }));
     }
+    print::line(location);
+    Ok(())
 }
 
 /// A pipeline, with what the components of its operators say of their states: those named by path are read, the others
@@ -203,7 +208,7 @@ fn pipeline_target(client: &Client, path: &Path) -> Result<LoadTarget> {
                     .map_err(|error| error::component_not_found(format!("{}: {error}", path.display())))
                     .map_err(located)?;
                 let component = sandbox.load(&bytes).map_err(located)?;
-                component.description().function(&operator.function).map(|(_, function)| function.states.clone())
+                component.description().function(&operator.function).map(|(_, function)| function.all_states())
             }
             false => {
                 let view: ComponentView = client.get(&format!("/v1/components/{}", segment(&operator.component)))?;
@@ -220,6 +225,8 @@ fn runtime() -> Result<Runtime> {
     Runtime::new().map_err(|error| error::internal(format!("no runtime: {error}")))
 }
 
-fn location(folder: &str) -> Result<std::path::PathBuf> {
-    std::path::absolute(folder).map_err(|error| error::request_invalid(format!("{folder}: {error}")))
+fn location(folder: &str) -> Result<Location> {
+    let here =
+        std::env::current_dir().map_err(|error| error::request_invalid(format!("the working folder: {error}")))?;
+    Location::parse(folder, &here).map(Location::canonical).map_err(error::request_invalid)
 }

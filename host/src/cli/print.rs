@@ -13,6 +13,7 @@ use crate::error::{Result, internal};
 use crate::inspect::{StateListing, StateSummary};
 use crate::job::view::{
     CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView,
+    StoredSavepoint,
 };
 
 /// A line on stdout.
@@ -212,6 +213,19 @@ pub fn states(listing: &StateListing) {
     }
 }
 
+pub fn savepoints(savepoints: &[StoredSavepoint]) {
+    let row = |savepoint: &StoredSavepoint| {
+        [
+            savepoint.id.to_string(),
+            or_dash(savepoint.taken_at_ms.map(time)),
+            or_dash(savepoint.bytes.map(size)),
+            savepoint.location.clone(),
+            savepoint.failure.clone().unwrap_or_default(),
+        ]
+    };
+    table(["ID", "TAKEN", "SIZE", "LOCATION", "DAMAGE"], savepoints.iter().map(row));
+}
+
 pub fn components(components: &[ComponentView]) {
     let row = |component: &ComponentView| {
         let functions: Vec<_> = component.functions.iter().map(|function| function.name.as_str()).collect();
@@ -236,6 +250,9 @@ pub fn component(component: &ComponentView) {
         line("");
         line(format_args!("function {} ({})", function.name, function.kind));
         line(format_args!("  input   {}", function.input_codec));
+        if let Some(codec) = &function.broadcast_codec {
+            line(format_args!("  broadcast  {codec}"));
+        }
         let outputs: Vec<_> =
             function.outputs.iter().map(|PortView { name, codec }| format!("{name} ({codec})")).collect();
         line(format_args!("  outputs {}", outputs.join(", ")));

@@ -364,7 +364,10 @@ impl Writer {
                 continue;
             }
             match (fields, content) {
-                (None, None) => return Ok(self.varint(index as u128)),
+                (None, None) => {
+                    self.varint(index as u128);
+                    return Ok(());
+                }
                 (Some(fields), Some(content)) => {
                     self.varint(index as u128);
                     return self.value(fields, content).map_err(|misfit| misfit.inside(variant));

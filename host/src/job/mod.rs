@@ -8,9 +8,12 @@ mod fit;
 mod host;
 mod lifecycle;
 mod live;
+mod origins;
 mod planning;
 mod reading;
 mod record;
+mod removal;
+mod restore;
 mod schedule;
 pub mod view;
 

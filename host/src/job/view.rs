@@ -199,6 +199,20 @@ pub struct SavepointView {
     pub failure: Option<String>,
 }
 
+/// A savepoint that the storage holds.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StoredSavepoint {
+    /// Which checkpoint of its job it is.
+    pub id: u64,
+    /// Its folder: a path, or `s3://bucket/folder`.
+    pub location: String,
+    /// Milliseconds since the Unix epoch. None where it is damaged.
+    pub taken_at_ms: Option<i64>,
+    pub bytes: Option<u64>,
+    /// Why it cannot be read.
+    pub failure: Option<String>,
+}
+
 /// A component that was uploaded.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ComponentView {
@@ -219,6 +233,9 @@ pub struct FunctionView {
     /// `process` or `keyed-process`.
     pub kind: String,
     pub input_codec: String,
+    /// Of a function with a broadcast input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broadcast_codec: Option<String>,
     /// The main output, then the side outputs.
     pub outputs: Vec<PortView>,
     pub states: Vec<StateView>,

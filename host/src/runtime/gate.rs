@@ -22,6 +22,7 @@ use crate::operator::Rejected;
 
 pub(super) enum Arrival {
     Batch(Batch),
+    Broadcast(Batch),
     Rejected(Rejected),
     /// The combined watermark has advanced to this.
     Watermark(i64),
@@ -121,6 +122,7 @@ impl Gate {
             let Some((at, element)) = self.receive(timeout)? else { return Ok(Arrival::Idle) };
             match element {
                 Element::Batch(batch) => return Ok(Arrival::Batch(batch)),
+                Element::Broadcast(batch) => return Ok(Arrival::Broadcast(batch)),
                 Element::Rejected(rejected) => return Ok(Arrival::Rejected(*rejected)),
                 Element::Watermark(watermark) => {
                     self.channels[at].watermark = watermark;
