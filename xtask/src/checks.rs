@@ -1,6 +1,9 @@
 //! `cargo xtask lint` and `cargo xtask test`: what must hold before a change is merged. CI runs `test`.
 
+use std::env;
+
 use anyhow::Result;
+use cofferdam_tests::S3;
 
 use crate::workspace::{Workspace, run, step, succeeds};
 
@@ -36,6 +39,9 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
         lint(workspace)?;
     }
     workspace.build(TEST_COMPONENTS)?;
+    if env::var_os("COFFERDAM_WITHOUT_S3").is_none() {
+        step("an S3-compatible server for the tests", || S3::install(&workspace.place).map(drop))?;
+    }
     if arguments.arguments.is_empty() {
         step("test the SDK and the examples", || run(workspace.cargo(&["test", "--release"]).args(GUEST_CRATES)))?;
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::error::{Result, internal};
 use crate::job::view::{
     CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView,
+    StoredSavepoint,
 };
 
 /// A line on stdout.
@@ -175,6 +176,19 @@ pub fn checkpoint(checkpoint: &CheckpointDetail) {
 pub fn savepoint(savepoint: &SavepointView) {
     let rest = savepoint.location.as_ref().or(savepoint.failure.as_ref());
     line(format_args!("{}  {}  {}", savepoint.request_id, savepoint.status, or_dash(rest)));
+}
+
+pub fn savepoints(savepoints: &[StoredSavepoint]) {
+    let row = |savepoint: &StoredSavepoint| {
+        [
+            savepoint.id.to_string(),
+            or_dash(savepoint.taken_at_ms.map(time)),
+            or_dash(savepoint.bytes.map(size)),
+            savepoint.location.clone(),
+            savepoint.failure.clone().unwrap_or_default(),
+        ]
+    };
+    table(["ID", "TAKEN", "SIZE", "LOCATION", "DAMAGE"], savepoints.iter().map(row));
 }
 
 pub fn components(components: &[ComponentView]) {

@@ -26,6 +26,7 @@ impl Subject {
             data_dir: self.folder.path().join("data"),
             clock: SystemClock::shared(),
             component_bytes_max: 1 << 20,
+            checkpoint_storage: None,
             runtime: self.runtime.handle().clone(),
         };
         Host::open(options).unwrap()
@@ -52,8 +53,10 @@ impl Subject {
             manifest,
             file_name: "pipeline.toml".into(),
             base_dir,
-            from_savepoint: None,
+            from: None,
+            claim: false,
             allow_unclaimed_state: false,
+            ignore_state: false,
         };
         let id = host.submit(submission).unwrap().summary.id;
         wait(host, &id, |job| job.summary.records_in > 0);
@@ -255,8 +258,10 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
         manifest: job.manifest,
         file_name: "pipeline.toml".into(),
         base_dir: Some(subject.folder.path().to_owned()),
-        from_savepoint: Some(location.into()),
+        from: Some(location),
+        claim: false,
         allow_unclaimed_state: false,
+        ignore_state: false,
     };
     let job = host.submit(submission).unwrap();
     wait(&host, &job.summary.id, |job| job.summary.status == JobStatus::Running);

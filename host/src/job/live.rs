@@ -36,6 +36,8 @@ pub(super) struct Job {
     changed: Condvar,
     /// To the job's thread, while there is one.
     sender: Mutex<Option<Sender<Message>>>,
+    /// Held by whoever removes what it has stored.
+    pub(super) removal: Mutex<()>,
 }
 
 struct State {
@@ -47,7 +49,8 @@ struct State {
 impl Job {
     pub(super) fn new(dir: PathBuf, record: JobRecord) -> Job {
         let state = State { record, checkpoints: Vec::new(), savepoints: BTreeMap::new() };
-        Job { dir, state: Mutex::new(state), changed: Condvar::new(), sender: Mutex::default() }
+        let (sender, removal) = (Mutex::default(), Mutex::default());
+        Job { dir, state: Mutex::new(state), changed: Condvar::new(), sender, removal }
     }
 
     pub(super) fn record(&self) -> JobRecord {

@@ -8,8 +8,11 @@ mod fit;
 mod host;
 mod lifecycle;
 mod live;
+mod origins;
 mod planning;
 mod record;
+mod removal;
+mod restore;
 mod schedule;
 pub mod view;
 

@@ -26,9 +26,16 @@ pub(super) struct JobRecord {
     pub(super) seed: u64,
     /// For each operator the SHA-256 of its component: a name that is moved later does not move the job.
     pub(super) components: BTreeMap<String, String>,
-    /// The savepoint to begin with, while the job has no checkpoint of its own.
-    pub(super) from_savepoint: Option<String>,
-    /// Whether state of the savepoint that the pipeline does not claim is dropped instead of refused.
+    /// Where the savepoint or checkpoint is that it begins with while it has none of its own. Absolute.
+    #[serde(default, alias = "from_savepoint")]
+    pub(super) from: Option<String>,
+    /// Whether that belongs to the job, which removes it when it has a checkpoint of its own.
+    #[serde(default)]
+    pub(super) claim: bool,
+    /// Whether it has ended, and its checkpoints are still to be removed.
+    #[serde(default)]
+    pub(super) checkpoints_to_remove: bool,
+    /// Whether state of what it begins with that the pipeline does not claim is dropped instead of refused.
     #[serde(default)]
     pub(super) allow_unclaimed_state: bool,
     pub(super) guarantee: String,

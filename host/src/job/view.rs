@@ -198,6 +198,20 @@ pub struct SavepointView {
     pub failure: Option<String>,
 }
 
+/// A savepoint that the storage holds.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StoredSavepoint {
+    /// Which checkpoint of its job it is.
+    pub id: u64,
+    /// Its folder: a path, or `s3://bucket/folder`.
+    pub location: String,
+    /// Milliseconds since the Unix epoch. None where it is damaged.
+    pub taken_at_ms: Option<i64>,
+    pub bytes: Option<u64>,
+    /// Why it cannot be read.
+    pub failure: Option<String>,
+}
+
 /// A component that was uploaded.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ComponentView {

@@ -62,15 +62,15 @@ pub struct CheckpointSettings {
     /// How long after its start a checkpoint's barriers overtake the records in front of them. Never where none;
     /// else `max_concurrent` is 1 and the mode exactly-once.
     pub unaligned_after: Option<Duration>,
-    /// What becomes of a job's checkpoints when it is cancelled.
+    /// What becomes of the checkpoints of a job that is cancelled or comes to its end.
     pub on_cancel: OnCancel,
     /// How many complete checkpoints are kept.
     pub retained: usize,
     /// How many checkpoints in a row may fail before the job does.
     pub tolerable_failures: u32,
     pub timeout: Duration,
-    /// The storage's folder; the server's own where the manifest names none.
-    pub storage: Option<PathBuf>,
+    /// Where they are stored, a path or `s3://bucket/folder`; the server's own place where the manifest names none.
+    pub storage: Option<String>,
 }
 
 impl CheckpointSettings {

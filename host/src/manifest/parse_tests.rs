@@ -116,7 +116,7 @@ fn every_key_is_read() {
             retained: 5,
             tolerable_failures: 2,
             timeout: Duration::from_secs(30),
-            storage: Some(PathBuf::from("checkpoints")),
+            storage: Some("checkpoints".into()),
             ..parse(SMALL).unwrap().checkpoint
         }
     );

@@ -10,7 +10,7 @@
 
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -83,7 +83,6 @@ pub(super) struct RocksDbBackend {
     /// Of the last batch; they count from 1.
     batch: u64,
     layout: StoredLayout,
-    working_dir: PathBuf,
     origins: Arc<FileOrigins>,
     limits: Limits,
     _share: CacheShare,
@@ -116,7 +115,6 @@ impl RocksDbBackend {
             cuts: Arc::new(Cuts::new(db, options.working_dir.clone())),
             batch: 0,
             layout,
-            working_dir: options.working_dir.clone(),
             origins: Arc::new(FileOrigins { session: random_u64(), restored }),
             limits: Limits::default(),
             _share: CacheShare::new(),
