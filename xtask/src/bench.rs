@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use crate::workspace::{self, Workspace, step};
 
 /// The components that benchmarks load: crate and folder.
-const COMPONENTS: &[(&str, &str)] = &[("crossing", "tests/guests/crossing")];
+const COMPONENTS: &[(&str, &str)] =
+    &[("crossing", "tests/guests/crossing"), ("keyed-count", "tests/guests/keyed-count")];
 
 #[derive(clap::Args)]
 pub struct Arguments {
