@@ -19,6 +19,22 @@ pub(crate) fn len(column: &Column) -> usize {
     column.offsets.len().saturating_sub(1)
 }
 
+/// Up to here bytes are copied in words. In wasm `memory.copy` is a call out of the guest, which costs more.
+const SHORT_BYTES_MAX: usize = 32;
+
+/// Appends bytes that are likely few, as keys are.
+#[inline]
+pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() > SHORT_BYTES_MAX {
+        to.extend_from_slice(bytes);
+        return;
+    }
+    to.reserve(bytes.len());
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().for_each(|word| to.extend_from_slice(word));
+    rest.iter().for_each(|&byte| to.push(byte));
+}
+
 /// Ends the value whose bytes were appended to `bytes`.
 #[inline]
 pub(crate) fn end_value(column: &mut Column) {

@@ -48,6 +48,7 @@ impl<T: 'static> Codec for Postcard<T> {
 impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
     type Value<'a> = T;
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
         match postcard::take_from_bytes(bytes) {
             Ok((value, [])) => Ok(value),
@@ -59,12 +60,14 @@ impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
         }
     }
 
+    #[inline]
     fn decode_owned(bytes: &[u8]) -> Result<T, CodecError> {
         Self::decode(bytes)
     }
 }
 
 impl<T: Serialize + 'static> Encode<&T> for Postcard<T> {
+    #[inline]
     fn encode(value: &T, to: &mut Vec<u8>) -> Result<(), CodecError> {
         postcard::serialize_with_flavor(value, Appender(to))
             .map_err(|error| CodecError::new("postcard", error.to_string()))
@@ -72,6 +75,7 @@ impl<T: Serialize + 'static> Encode<&T> for Postcard<T> {
 }
 
 impl<T: Serialize + 'static> Encode<T> for Postcard<T> {
+    #[inline]
     fn encode(value: T, to: &mut Vec<u8>) -> Result<(), CodecError> {
         Self::encode(&value, to)
     }
@@ -95,6 +99,7 @@ impl postcard::ser_flavors::Flavor for Appender<'_> {
         Ok(())
     }
 
+    #[inline]
     fn finalize(self) -> postcard::Result<()> {
         Ok(())
     }

@@ -49,7 +49,8 @@ public final class KeyedCount {
         settings.set(TaskManagerOptions.NUM_TASK_SLOTS, parallelism);
         settings.set(TaskManagerOptions.MANAGED_MEMORY_SIZE, new MemorySize(Long.parseLong(arguments[3])));
         settings.set(RocksDBOptions.LOCAL_DIRECTORIES, arguments[4]);
-        settings.set(RocksDBConfigurableOptions.USE_BLOOM_FILTER, true);
+        if (System.getProperty("bloom") != null) settings.set(RocksDBConfigurableOptions.USE_BLOOM_FILTER, true);
+        if (System.getProperty("part") != null) settings.set(RocksDBOptions.USE_PARTITIONED_INDEX_FILTERS, true);
         settings.set(PipelineOptions.OBJECT_REUSE, true);
         settings.set(PipelineOptions.AUTO_WATERMARK_INTERVAL, Duration.ZERO);
 
