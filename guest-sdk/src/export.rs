@@ -22,7 +22,7 @@ macro_rules! export {
 
         #[cfg(target_family = "wasm")]
         const _: () = {
-            use $crate::bindings::cofferdam::function::types::{Batch, Failure, Output};
+            use $crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output};
             use $crate::bindings::exports::cofferdam::function::function::{ComponentDescription, DueTimers, Guest};
 
             struct Component;
@@ -38,6 +38,19 @@ macro_rules! export {
                     batch: Batch,
                 ) -> ::core::result::Result<::std::vec::Vec<Output>, Failure> {
                     $crate::process(COFFERDAM_FUNCTIONS, function, batch)
+                }
+
+                fn migrate(
+                    function: u32,
+                    state: u32,
+                    schema: ::std::string::String,
+                    values: Column,
+                ) -> ::core::result::Result<Column, Failure> {
+                    let _ = (state, values);
+                    ::core::result::Result::Err(Failure {
+                        message: ::std::format!("function {function} does not migrate from {schema}"),
+                        record: ::core::option::Option::None,
+                    })
                 }
 
                 fn on_timers(

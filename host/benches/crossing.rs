@@ -168,13 +168,9 @@ fn operator(guest: Box<dyn Guest>, function: &Function) -> FunctionOperator {
     let turn = if layout.is_empty() {
         Turn::stateless(TurnContext::default())
     } else {
-        let options = StateOptions {
-            backend: StateBackendKind::Memory,
-            working_dir: PathBuf::new(),
-            layout: layout.clone(),
-            max_parallelism: MAX_PARALLELISM,
-            restore: None,
-        };
+        let clock = SystemClock::shared();
+        let options =
+            StateOptions::empty(StateBackendKind::Memory, PathBuf::new(), layout.clone(), MAX_PARALLELISM, clock);
         Turn::stateful(TurnContext::default(), layout, state::open(options).expect("memory can be had"))
     };
     let settings = FunctionSettings {

@@ -88,7 +88,9 @@ macro_rules! handles {
                     kind: StateKind::$kind,
                     codec: C::NAME.to_owned(),
                     schema: Shape::fingerprint::<T>(C::NAME),
+                    map_key: String::new(),
                     ttl: None,
+                    previous: Vec::new(),
                 }
             }
         }

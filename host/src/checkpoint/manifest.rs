@@ -12,14 +12,16 @@
 
 use std::collections::HashSet;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::format_1;
 use crate::error::{Result, checkpoint_corrupt, internal};
 use crate::model::KeyGroup;
 use crate::state::{FileRef, StateImage};
 
 /// The format that this build writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"COFFCKPT";
 
@@ -72,9 +74,21 @@ pub struct SubtaskImage {
     /// Of a source: where it goes on.
     pub source_position: Option<Vec<u8>>,
     pub state: Option<StateImage>,
+    /// Broadcast state: the same in every subtask, under key group 0 and an empty key.
+    pub broadcast: Option<StateImage>,
+    /// Of an unaligned checkpoint: what was on its way to the chain that begins with this node.
+    pub in_flight: Option<FileRef>,
     /// Of a sink: what its committer publishes.
     pub committable: Option<Vec<u8>>,
     pub counters: Counters,
+}
+
+impl SubtaskImage {
+    /// All files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let states = self.state.iter().chain(&self.broadcast);
+        states.flat_map(|state| &state.files).chain(&self.in_flight)
+    }
 }
 
 /// Counts that go back with a restore.
@@ -105,8 +119,7 @@ impl CheckpointManifest {
 
     /// All files that the image names.
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {
-        let subtasks = self.operators.iter().flat_map(|operator| &operator.subtasks);
-        subtasks.filter_map(|subtask| subtask.state.as_ref()).flat_map(|state| &state.files)
+        self.operators.iter().flat_map(|operator| &operator.subtasks).flat_map(SubtaskImage::files)
     }
 
     /// Length of all files that the image names, in bytes.
@@ -138,7 +151,7 @@ impl CheckpointManifest {
 
     /// Reads the bytes of the file `path`. Every error is `checkpoint-corrupt` and names the file.
     pub fn decode(path: &str, file: &[u8]) -> Result<CheckpointManifest> {
-        let manifest = decode_format_1(file).map_err(|why| checkpoint_corrupt(format!("{path}: {why}")))?;
+        let manifest = decode(file).map_err(|why| checkpoint_corrupt(format!("{path}: {why}")))?;
         match manifest.defect() {
             None => Ok(manifest),
             Some(defect) => Err(checkpoint_corrupt(format!("{path}: it {defect}"))),
@@ -168,7 +181,7 @@ impl CheckpointManifest {
     }
 }
 
-fn decode_format_1(file: &[u8]) -> Result<CheckpointManifest, String> {
+fn decode(file: &[u8]) -> Result<CheckpointManifest, String> {
     let short = || format!("it ends after {} bytes, inside the header", file.len());
     let (magic, rest) = file.split_first_chunk::<8>().ok_or_else(short)?;
     if *magic != MAGIC {
@@ -181,9 +194,6 @@ fn decode_format_1(file: &[u8]) -> Result<CheckpointManifest, String> {
             "it has format {format}, which a newer version of Cofferdam wrote; this one reads up to format {FORMAT}"
         ));
     }
-    if format != FORMAT {
-        return Err(format!("there is no format {format}"));
-    }
     let (crc, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
     let (length, payload) = rest.split_first_chunk::<8>().ok_or_else(short)?;
     let length = u64::from_le_bytes(*length);
@@ -193,6 +203,14 @@ fn decode_format_1(file: &[u8]) -> Result<CheckpointManifest, String> {
     if crc32c::crc32c(payload) != u32::from_le_bytes(*crc) {
         return Err("its checksum does not match its bytes".to_owned());
     }
+    match format {
+        FORMAT => from_payload(payload),
+        1 => from_payload::<format_1::Manifest>(payload).map(CheckpointManifest::from),
+        _ => Err(format!("there is no format {format}")),
+    }
+}
+
+fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     match postcard::take_from_bytes(payload) {
         Ok((manifest, [])) => Ok(manifest),
         Ok((_, rest)) => Err(format!("{} bytes follow behind the manifest", rest.len())),

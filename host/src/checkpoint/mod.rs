@@ -10,6 +10,7 @@
 //! <root>/savepoints/<job>-<id>/<random>-<name>
 //! ```
 
+mod format_1;
 mod manifest;
 mod retention;
 mod storage;

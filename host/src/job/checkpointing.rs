@@ -149,6 +149,8 @@ pub(super) fn upload(
         let image = SubtaskImage {
             source_position: part.source_position,
             state,
+            broadcast: None,
+            in_flight: None,
             committable: part.committable,
             counters: part.counters,
         };
@@ -211,7 +213,7 @@ pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan) -> Result
     for operator in &manifest.operators {
         let Some(function) = plan.functions.get(&operator.id) else { continue };
         for image in operator.subtasks.iter().filter_map(|subtask| subtask.state.as_ref()) {
-            state::check_against(plan.pipeline.state.backend, &function.description.states, image)
+            state::check_against(&function.description.states, image)
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
     }

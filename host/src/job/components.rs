@@ -17,7 +17,6 @@ use super::view::{ComponentView, FunctionView, PortView, StateView};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::sandbox::{Component, Function, Port, Sandbox};
-use crate::state::StateKind;
 
 const NAME_BYTES_MAX: usize = 128;
 
@@ -210,10 +209,7 @@ fn function_view(function: &Function) -> FunctionView {
             .iter()
             .map(|state| StateView {
                 name: state.name.clone(),
-                kind: match state.kind {
-                    StateKind::Value => "value".into(),
-                    StateKind::List => "list".into(),
-                },
+                kind: state.kind.as_str().into(),
                 codec: state.codec.clone(),
                 schema: state.schema.clone(),
             })

@@ -12,7 +12,7 @@ use crate::connector::Sink;
 use crate::error::Error;
 use crate::model::Batch;
 use crate::operator::{FunctionOperator, OperatorFailure, Rejected};
-use crate::state::StateSize;
+use crate::state::{ImageFormat, StateSize};
 
 /// Why a subtask ends before its last barrier.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub(super) struct Chain {
     /// The edges that lead out, by their index in the plan.
     pub(super) edges: BTreeMap<usize, EdgeWriter>,
     pub(super) clock: SharedClock,
+    /// How checkpoints of state are written.
+    pub(super) native: ImageFormat,
 }
 
 impl Chain {
@@ -187,7 +189,10 @@ impl Chain {
                 MemberKind::Function(operator) => {
                     part.counters = operator.counters;
                     let turn = operator.turn();
-                    turn.backend().map(|backend| backend.snapshot()).transpose().map(|state| part.state = state)
+                    turn.backend()
+                        .map(|backend| backend.snapshot(self.native))
+                        .transpose()
+                        .map(|state| part.state = state)
                 }
                 MemberKind::Sink { sink, counters } => {
                     part.counters = *counters;

@@ -22,9 +22,9 @@ use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
-use crate::model::NO_TIMESTAMP;
+use crate::model::{NO_TIMESTAMP, groups_of_subtask};
 use crate::operator::{FunctionOperator, FunctionSettings};
-use crate::state::{self, FileStore, StateOptions, StateSize};
+use crate::state::{self, FileStore, ImageFormat, RestoredImage, StateOptions, StateSize};
 use crate::turn::{Turn, TurnContext};
 
 /// Batches that wait in one channel, at most: what a slow receiver lets pile up.
@@ -297,6 +297,7 @@ impl Start {
             members,
             edges: std::mem::take(&mut self.writers),
             clock: self.options.clock.clone(),
+            native: ImageFormat::native_of(plan.pipeline.state.backend),
         };
         let mut subtask = Subtask {
             chain,
@@ -373,9 +374,12 @@ impl Start {
         let mut turn = if layout.is_empty() {
             Turn::stateless(context)
         } else {
+            let groups = groups_of_subtask(self.subtask, node.parallelism, pipeline.max_parallelism);
             let restore = match (image.and_then(|image| image.state.as_ref()), &self.options.restore) {
-                (Some(image), Some((_, files))) => Some((image, &**files as &dyn FileStore)),
-                _ => None,
+                (Some(image), Some((_, files))) => {
+                    vec![RestoredImage { image, groups: groups.clone(), store: &**files as &dyn FileStore }]
+                }
+                _ => Vec::new(),
             };
             let working_dir = self.options.working_dir.join(format!("{}-{}", node.id, self.subtask));
             let options = StateOptions {
@@ -383,7 +387,10 @@ impl Start {
                 working_dir,
                 layout: layout.clone(),
                 max_parallelism: pipeline.max_parallelism,
+                groups,
                 restore,
+                migrate: None,
+                clock: self.options.clock.clone(),
             };
             Turn::stateful(context, layout, state::open(options)?)
         };

@@ -114,7 +114,7 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
         if state.ttl.is_some() {
             return Err(unsupported(&format!("declares a time to live for the state `{}`", state.name)));
         }
-        states.push(StateDescription { name: state.name, kind, codec: state.codec, schema: state.schema });
+        states.push(StateDescription::new(&state.name, kind, &state.codec, &state.schema));
     }
     let port = |port: wit::Port| Port { name: port.name, codec: port.codec };
     Ok(Function { kind, input: port(input), outputs: function.outputs.into_iter().map(port).collect(), states, name })

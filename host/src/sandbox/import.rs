@@ -119,6 +119,34 @@ impl wit::state::Host for GuestState {
     fn map_scan(&mut self, _: u32, _: u32, _: Option<Vec<u8>>, _: u32) -> Result<Vec<wit::state::MapEntry>> {
         Err(not_there("map state"))
     }
+
+    fn broadcast_load(&mut self, _: u32, _: WitColumn) -> Result<wit::state::Values> {
+        Err(not_there("broadcast state"))
+    }
+
+    fn broadcast_store(&mut self, _: u32, _: WitColumn, _: WitColumn) -> Result<()> {
+        Err(not_there("broadcast state"))
+    }
+
+    fn broadcast_remove(&mut self, _: u32, _: WitColumn) -> Result<()> {
+        Err(not_there("broadcast state"))
+    }
+
+    fn broadcast_clear(&mut self, _: u32) -> Result<()> {
+        Err(not_there("broadcast state"))
+    }
+
+    fn broadcast_get(&mut self, _: u32, _: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        Err(not_there("broadcast state"))
+    }
+
+    fn broadcast_put(&mut self, _: u32, _: Vec<u8>, _: Vec<u8>) -> Result<()> {
+        Err(not_there("broadcast state"))
+    }
+
+    fn broadcast_scan(&mut self, _: u32, _: Option<Vec<u8>>, _: u32) -> Result<Vec<wit::state::MapEntry>> {
+        Err(not_there("broadcast state"))
+    }
 }
 
 impl wit::timers::Host for GuestState {

@@ -311,6 +311,6 @@ fn batch_param<'a>(batch: &'a Batch, keys: &'a Keys) -> wit::Batch<'a> {
     }
 }
 
-fn column_param(column: &Column) -> wit::Column<'_> {
-    wit::Column { bytes: column.bytes(), offsets: column.offsets() }
+fn column_param(column: &Column) -> types::ColumnParam<'_> {
+    types::ColumnParam { bytes: column.bytes(), offsets: column.offsets() }
 }

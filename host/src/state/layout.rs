@@ -3,9 +3,8 @@
 //! Stored bytes keep the ids that they were written with. An operator that declares its states in another order, or
 //! more of them, gets a translation; a restore therefore rewrites nothing.
 
-use super::{StateDescription, StateId, StateImage, StateKind, StateLayout};
+use super::{RestoredImage, StateDescription, StateId, StateImage, StateKind, StateLayout};
 use crate::error::{self, Result};
-use crate::manifest::StateBackendKind;
 
 /// The translation between an operator's layout and the ids that its entries are stored under.
 #[derive(Clone, Debug)]
@@ -17,18 +16,15 @@ pub(super) struct StoredLayout {
 }
 
 impl StoredLayout {
-    /// The layout of a backend that starts with `image`, or empty. A state that the image does not know gets the next
-    /// free id. Errors: `checkpoint-mismatch`, and `checkpoint-corrupt` for an image that names a state twice.
-    pub fn new(backend: StateBackendKind, layout: &StateLayout, image: Option<&StateImage>) -> Result<StoredLayout> {
+    /// The layout of a backend that starts with images of one operator, or empty. A state that they do not know gets the
+    /// next free id. Errors: `checkpoint-mismatch`, and `checkpoint-corrupt` for an image that names a state twice.
+    pub fn new(layout: &StateLayout, images: &[RestoredImage<'_>]) -> Result<StoredLayout> {
         refuse_repeated_names(layout, error::internal)?;
-        let mut stored = match image {
-            Some(image) => {
-                refuse_repeated_names(&image.layout, error::checkpoint_corrupt)?;
-                check_against(backend, layout, image)?;
-                image.layout.clone()
-            }
-            None => StateLayout::new(),
-        };
+        for RestoredImage { image, .. } in images {
+            refuse_repeated_names(&image.layout, error::checkpoint_corrupt)?;
+            check_against(layout, image)?;
+        }
+        let mut stored = images.first().map(|image| image.image.layout.clone()).unwrap_or_default();
         let mut ids = Vec::with_capacity(layout.len());
         for state in layout {
             let place = place_of(&stored, &state.name).unwrap_or_else(|| {
@@ -38,6 +34,11 @@ impl StoredLayout {
             ids.push(StateId::try_from(place).map_err(|_| error::internal("an operator has more than 65536 states"))?);
         }
         Ok(StoredLayout { ids, stored })
+    }
+
+    /// The kind of a stored state.
+    pub fn kind(&self, stored: StateId) -> StateKind {
+        self.stored.get(usize::from(stored)).map_or(StateKind::Value, |state| state.kind)
     }
 
     /// The id that entries of `state` are stored under.
@@ -60,17 +61,9 @@ fn refuse_repeated_names(layout: &StateLayout, refuse: fn(String) -> error::Erro
     Ok(())
 }
 
-/// Whether an operator with this backend and layout can go on from an image: every state of it is declared as it was.
+/// Whether an operator with this layout can go on from an image: every state of it is declared as it was.
 /// Error: `checkpoint-mismatch`.
-pub fn check_against(backend: StateBackendKind, layout: &StateLayout, image: &StateImage) -> Result<()> {
-    if image.backend != backend {
-        return Err(error::checkpoint_mismatch(format!(
-            "the checkpoint's state is of the backend \"{}\", the pipeline asks for \"{}\"",
-            backend_name(image.backend),
-            backend_name(backend)
-        ))
-        .hint(format!("set `backend = \"{}\"` under [state]", backend_name(image.backend))));
-    }
+pub fn check_against(layout: &StateLayout, image: &StateImage) -> Result<()> {
     for old in &image.layout {
         let Some(new) = layout.iter().find(|state| state.name == old.name) else {
             return Err(error::checkpoint_mismatch(format!(
@@ -79,7 +72,7 @@ pub fn check_against(backend: StateBackendKind, layout: &StateLayout, image: &St
             ))
             .hint("declare the state again, or start without the checkpoint"));
         };
-        if old != new {
+        if *old != (StateDescription { previous: Vec::new(), ..new.clone() }) {
             return Err(error::checkpoint_mismatch(format!(
                 "the state `{}` is {} in the checkpoint, but {} in the function",
                 old.name,
@@ -91,17 +84,6 @@ pub fn check_against(backend: StateBackendKind, layout: &StateLayout, image: &St
     Ok(())
 }
 
-fn backend_name(backend: StateBackendKind) -> &'static str {
-    match backend {
-        StateBackendKind::Memory => "memory",
-        StateBackendKind::RocksDb => "rocksdb",
-    }
-}
-
 fn describe(state: &StateDescription) -> String {
-    let kind = match state.kind {
-        StateKind::Value => "value",
-        StateKind::List => "list",
-    };
-    format!("a {kind} of schema `{}` in codec `{}`", state.schema, state.codec)
+    format!("a {} of schema `{}` in codec `{}`", state.kind.as_str(), state.schema, state.codec)
 }

@@ -1,42 +1,41 @@
 //! State on the heap: one hash table per key group, shared with a snapshot until the group is written to again.
 //!
 //! A snapshot clones the handles of the tables; the first write to a group while a snapshot lives copies that group
-//! (`Arc::make_mut`). Durable form: see [`super::memory_file`].
+//! (`Arc::make_mut`). Durable form: see [`super::canonical`].
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::canonical::CanonicalWriter;
 use super::layout::StoredLayout;
-use super::memory_file::{self, FILE_NAME};
 use super::{
-    Change, Entries, FileRef, FileStore, StateBackend, StateId, StateImage, StateOptions, StateSize, StateSnapshot,
-    Write,
+    Change, Entries, Entry, FileRef, FileStore, ImageFormat, MapEntry, StateBackend, StateId, StateImage, StateKind,
+    StateOptions, StateSize, StateSnapshot, Write, read_image,
 };
 use crate::clock::random_u64;
 use crate::error::{self, Result};
-use crate::manifest::StateBackendKind;
-use crate::model::{KeyGroup, Keys};
+use crate::model::{Column, KeyGroup, Keys};
 
-/// One entry of any state.
+/// The entry of one key in a state that is no map.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+struct Single {
     /// As it is stored; see [`StoredLayout`].
-    pub state: StateId,
-    pub key: Box<[u8]>,
-    pub value: Vec<u8>,
+    state: StateId,
+    key: Box<[u8]>,
+    value: Vec<u8>,
 }
 
-impl Entry {
-    fn bytes(&self) -> u64 {
-        (self.key.len() + self.value.len()) as u64
-    }
+/// A key group.
+#[derive(Clone, Default)]
+struct Group {
+    singles: HashTable<Single>,
+    maps: BTreeMap<(StateId, Box<[u8]>), BTreeMap<Box<[u8]>, Vec<u8>>>,
 }
-
-pub(super) type Group = HashTable<Entry>;
 
 /// See the module.
 pub(super) struct MemoryBackend {
@@ -50,26 +49,21 @@ pub(super) struct MemoryBackend {
 }
 
 impl MemoryBackend {
-    pub fn open(options: StateOptions<'_>) -> Result<MemoryBackend> {
-        let image = options.restore.map(|(image, _)| image);
-        let empty = Arc::new(Group::new());
+    pub fn open(mut options: StateOptions<'_>) -> Result<MemoryBackend> {
+        let restore = std::mem::take(&mut options.restore);
         let mut backend = MemoryBackend {
-            layout: StoredLayout::new(options.backend, &options.layout, image)?,
-            groups: vec![empty; options.max_parallelism as usize],
+            layout: StoredLayout::new(&options.layout, &restore)?,
+            groups: vec![Arc::default(); options.max_parallelism as usize],
             size: StateSize::default(),
             seed: random_u64(),
         };
-        if let Some((image, store)) = options.restore {
-            let [file] = &image.files[..] else {
-                let count = image.files.len();
-                return Err(error::checkpoint_corrupt(format!("an image of memory state has {count} files, not 1")));
-            };
-            let states = image.layout.len();
-            let bytes = store.get(file)?;
-            memory_file::decode(&bytes, options.max_parallelism, states, |group, state, key, value| {
-                backend.write(state, group, key, Change::Put(value))
-            })
-            .map_err(|error| error.context(&file.path))?;
+        for image in &restore {
+            let scratch = options.working_dir.join("restore");
+            read_image(image, options.groups.clone(), &scratch, &mut |entry| {
+                let Entry { group, state, key, sub_key, value } = entry;
+                let kind = image.image.layout[usize::from(state)].kind;
+                backend.write(kind, Write { state, group, key, sub_key, change: Change::Put(value) })
+            })?;
         }
         Ok(backend)
     }
@@ -78,41 +72,95 @@ impl MemoryBackend {
         xxh3_64_with_seed(key, seed ^ u64::from(state))
     }
 
-    fn write(&mut self, state: StateId, group: KeyGroup, key: &[u8], change: Change<'_>) -> Result<()> {
-        let seed = self.seed;
-        let table = self.groups.get_mut(usize::from(group)).ok_or_else(|| no_such_group(group))?;
-        let table = Arc::make_mut(table);
+    /// Writes to a stored state.
+    fn write(&mut self, kind: StateKind, write: Write<'_>) -> Result<()> {
+        let group = self.groups.get_mut(usize::from(write.group)).ok_or_else(|| no_such_group(write.group))?;
+        let group = Arc::make_mut(group);
+        match kind {
+            StateKind::Map => group.write_map(write, &mut self.size),
+            _ => group.write_single(write, self.seed, &mut self.size),
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn write_single(&mut self, write: Write<'_>, seed: u64, size: &mut StateSize) {
+        let Write { state, key, change, .. } = write;
         let hash = MemoryBackend::hash(seed, state, key);
-        let is_it = |entry: &Entry| entry.state == state && *entry.key == *key;
+        let is_it = |single: &Single| single.state == state && *single.key == *key;
         let value = match change {
-            Change::Delete => {
-                if let Ok(entry) = table.find_entry(hash, is_it) {
-                    let (entry, _) = entry.remove();
-                    self.size.entries -= 1;
-                    self.size.bytes -= entry.bytes();
+            Change::Delete | Change::DeleteAll => {
+                if let Ok(single) = self.singles.find_entry(hash, is_it) {
+                    let (single, _) = single.remove();
+                    size.entries -= 1;
+                    size.bytes -= (single.key.len() + single.value.len()) as u64;
                 }
-                return Ok(());
+                return;
             }
             Change::Put(value) | Change::Append(value) => value,
         };
-        match table.entry(hash, is_it, |entry| MemoryBackend::hash(seed, entry.state, &entry.key)) {
-            Slot::Occupied(mut entry) => {
-                let held = &mut entry.get_mut().value;
+        match self.singles.entry(hash, is_it, |single| MemoryBackend::hash(seed, single.state, &single.key)) {
+            Slot::Occupied(mut single) => {
+                let held = &mut single.get_mut().value;
                 if let Change::Put(_) = change {
-                    self.size.bytes -= held.len() as u64;
+                    size.bytes -= held.len() as u64;
                     held.clear();
                 }
                 held.extend_from_slice(value);
-                self.size.bytes += value.len() as u64;
+                size.bytes += value.len() as u64;
             }
             Slot::Vacant(slot) => {
-                let entry = Entry { state, key: key.into(), value: value.to_vec() };
-                self.size.entries += 1;
-                self.size.bytes += entry.bytes();
-                slot.insert(entry);
+                size.entries += 1;
+                size.bytes += (key.len() + value.len()) as u64;
+                slot.insert(Single { state, key: key.into(), value: value.to_vec() });
             }
         }
-        Ok(())
+    }
+
+    fn write_map(&mut self, write: Write<'_>, size: &mut StateSize) {
+        let Write { state, key, sub_key, change, .. } = write;
+        let place = (state, Box::from(key));
+        let bytes = |sub_key: &[u8], value: &[u8]| (key.len() + sub_key.len() + value.len()) as u64;
+        match change {
+            Change::Put(value) | Change::Append(value) => {
+                let map = self.maps.entry(place).or_default();
+                match map.insert(sub_key.into(), value.to_vec()) {
+                    Some(before) => size.bytes -= bytes(sub_key, &before),
+                    None => size.entries += 1,
+                }
+                size.bytes += bytes(sub_key, value);
+            }
+            Change::Delete => {
+                let Some(map) = self.maps.get_mut(&place) else { return };
+                if let Some(before) = map.remove(sub_key) {
+                    size.entries -= 1;
+                    size.bytes -= bytes(sub_key, &before);
+                }
+                if map.is_empty() {
+                    self.maps.remove(&place);
+                }
+            }
+            Change::DeleteAll => {
+                for (sub_key, value) in self.maps.remove(&place).unwrap_or_default() {
+                    size.entries -= 1;
+                    size.bytes -= bytes(&sub_key, &value);
+                }
+            }
+        }
+    }
+
+    /// All entries in order.
+    fn entries(&self, group: KeyGroup) -> Vec<Entry<'_>> {
+        let mut entries: Vec<Entry<'_>> = Vec::with_capacity(self.singles.len());
+        for single in &self.singles {
+            entries.push(Entry { group, state: single.state, key: &single.key, sub_key: &[], value: &single.value });
+        }
+        for ((state, key), map) in &self.maps {
+            entries.extend(map.iter().map(|(sub_key, value)| Entry { group, state: *state, key, sub_key, value }));
+        }
+        entries.sort_unstable();
+        entries
     }
 }
 
@@ -125,12 +173,40 @@ impl StateBackend for MemoryBackend {
         let state = self.layout.stored_id(state)?;
         let mut entries = Entries::with_capacity(keys.distinct.len());
         for (key, &group) in keys.distinct.iter().zip(&keys.groups) {
-            let table = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
+            let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
             let hash = MemoryBackend::hash(self.seed, state, key);
-            let found = table.find(hash, |entry| entry.state == state && *entry.key == *key);
-            entries.push(found.map(|entry| &entry.value[..]))?;
+            let found = group.singles.find(hash, |single| single.state == state && *single.key == *key);
+            entries.push(found.map(|single| &single.value[..]))?;
         }
         Ok(entries)
+    }
+
+    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<Entries> {
+        let state = self.layout.stored_id(state)?;
+        let mut entries = Entries::with_capacity(sub_keys.len());
+        for (&of, sub_key) in of.iter().zip(sub_keys.iter()) {
+            let group = keys.groups[of as usize];
+            let table = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
+            let map = table.maps.get(&(state, Box::from(keys.distinct.value(of as usize))));
+            entries.push(map.and_then(|map| map.get(sub_key)).map(|value| &value[..]))?;
+        }
+        Ok(entries)
+    }
+
+    fn scan_map(
+        &mut self,
+        state: StateId,
+        group: KeyGroup,
+        key: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<MapEntry>> {
+        let state = self.layout.stored_id(state)?;
+        let table = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
+        let Some(map) = table.maps.get(&(state, Box::from(key))) else { return Ok(Vec::new()) };
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = map.range::<[u8], _>((start, Bound::Unbounded)).take(limit);
+        Ok(entries.map(|(sub_key, value)| (sub_key.to_vec(), value.clone())).collect())
     }
 
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write<'_>>) -> Result<()> {
@@ -143,13 +219,14 @@ impl StateBackend for MemoryBackend {
             }
         }
         for write in writes {
-            self.write(self.layout.stored_id(write.state)?, write.group, write.key, write.change)?;
+            let state = self.layout.stored_id(write.state)?;
+            self.write(self.layout.kind(state), Write { state, ..write })?;
         }
         Ok(())
     }
 
-    fn snapshot(&mut self) -> Result<Box<dyn StateSnapshot>> {
-        Ok(Box::new(MemorySnapshot { layout: self.layout.clone(), groups: self.groups.clone(), size: self.size }))
+    fn snapshot(&mut self, _format: ImageFormat) -> Result<Box<dyn StateSnapshot>> {
+        Ok(Box::new(MemorySnapshot { layout: self.layout.clone(), groups: self.groups.clone() }))
     }
 
     fn size(&self) -> StateSize {
@@ -160,17 +237,18 @@ impl StateBackend for MemoryBackend {
 struct MemorySnapshot {
     layout: StoredLayout,
     groups: Vec<Arc<Group>>,
-    size: StateSize,
 }
 
 impl StateSnapshot for MemorySnapshot {
-    /// The state is one file, written whole each time: `held` cannot help.
+    /// The state is written whole each time: `held` cannot help.
     fn upload(self: Box<Self>, store: &dyn FileStore, _held: &[FileRef]) -> Result<StateImage> {
-        let MemorySnapshot { layout, groups, size } = *self;
-        let bytes = memory_file::encode(&groups, size)?;
-        // From here on the backend writes in place again.
-        drop(groups);
-        let file = store.put(FILE_NAME, Bytes::from(bytes))?;
-        Ok(StateImage { backend: StateBackendKind::Memory, layout: layout.stored, files: vec![file], size })
+        let MemorySnapshot { layout, groups } = *self;
+        let mut writer = CanonicalWriter::new(store);
+        for (number, group) in groups.into_iter().enumerate() {
+            // Dropped group by group: from then on the backend writes in place again.
+            group.entries(number as KeyGroup).into_iter().try_for_each(|entry| writer.push(entry))?;
+        }
+        let (files, size) = writer.finish()?;
+        Ok(StateImage { format: ImageFormat::Canonical, layout: layout.stored, files, size })
     }
 }

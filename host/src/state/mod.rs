@@ -3,12 +3,13 @@
 //! One backend belongs to one subtask of one keyed operator; it holds the key groups that the subtask owns and is used
 //! by its thread alone. Only committed turns write to it. It knows nothing of guests, turns or checkpoint manifests.
 
+pub mod canonical;
 mod layout;
 pub mod list;
 mod memory;
-mod memory_file;
 mod rocksdb;
 mod rocksdb_image;
+pub mod ttl;
 
 #[cfg(test)]
 mod conformance_tests;
@@ -17,11 +18,13 @@ mod test_store;
 
 pub use layout::check_against;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::manifest::StateBackendKind;
 use crate::model::{Column, KeyGroup, Keys};
@@ -29,7 +32,7 @@ use crate::model::{Column, KeyGroup, Keys};
 /// A state by its place in the operator's [`StateLayout`].
 pub type StateId = u16;
 
-/// Kinds of state that this version keeps.
+/// Kinds of state. The order is part of the durable format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StateKind {
@@ -38,6 +41,44 @@ pub enum StateKind {
     /// Elements in order, stored as [`list::push_element`] writes them one behind the other, so that bytes appended to bytes
     /// are a list appended to a list.
     List,
+    /// Values under sub-keys, in order of the sub-keys' bytes. Each is an entry of its own.
+    Map,
+    /// One value: the accumulator, of the values' own type. The function folds.
+    Reducing,
+    /// One value: the accumulator. The function folds.
+    Aggregating,
+    /// A map that belongs to no key, and that every subtask holds whole. No backend keeps it.
+    Broadcast,
+}
+
+impl StateKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StateKind::Value => "value",
+            StateKind::List => "list",
+            StateKind::Map => "map",
+            StateKind::Reducing => "reducing",
+            StateKind::Aggregating => "aggregating",
+            StateKind::Broadcast => "broadcast",
+        }
+    }
+}
+
+/// When an entry's time to live begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TtlUpdate {
+    CreateAndWrite,
+    ReadAndWrite,
+}
+
+/// How long an entry lives, in processing time. What is stored begins with the time of its last update: see [`ttl`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeToLive {
+    pub milliseconds: u64,
+    pub update: TtlUpdate,
+    /// Whether an expired entry may be read until it is cleaned up.
+    pub return_expired: bool,
 }
 
 /// What the checkpoint remembers about a state.
@@ -48,6 +89,27 @@ pub struct StateDescription {
     pub codec: String,
     /// Fingerprint of the values' type.
     pub schema: String,
+    /// Of a map: how sub-keys are written, such as `ordered:u64`. Else empty.
+    pub map_key: String,
+    pub ttl: Option<TimeToLive>,
+    /// Fingerprints of older forms that the function can migrate. A matter of the function, not of what is stored.
+    #[serde(skip)]
+    pub previous: Vec<String>,
+}
+
+impl StateDescription {
+    /// A state without a time to live, and without older forms.
+    pub fn new(name: &str, kind: StateKind, codec: &str, schema: &str) -> StateDescription {
+        StateDescription {
+            name: name.into(),
+            kind,
+            codec: codec.into(),
+            schema: schema.into(),
+            map_key: String::new(),
+            ttl: None,
+            previous: Vec::new(),
+        }
+    }
 }
 
 /// The states of an operator; a [`StateId`] is an index into it.
@@ -57,9 +119,11 @@ pub type StateLayout = Vec<StateDescription>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
     Put(&'a [u8]),
-    /// Appends to the bytes that are there; like `Put` where there are none.
+    /// Appends to the bytes that are there; like `Put` where there are none. Not for maps.
     Append(&'a [u8]),
     Delete,
+    /// Of a map: deletes all entries of the key; the sub-key says nothing.
+    DeleteAll,
 }
 
 /// One write of a committed turn.
@@ -68,7 +132,21 @@ pub struct Write<'a> {
     pub state: StateId,
     pub group: KeyGroup,
     pub key: &'a [u8],
+    /// Of a map; else empty.
+    pub sub_key: &'a [u8],
     pub change: Change<'a>,
+}
+
+/// One entry of a state, as it is stored: a list is one entry, each entry of a map one of its own, and a state with a time
+/// to live has its times in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry<'a> {
+    pub group: KeyGroup,
+    pub state: StateId,
+    pub key: &'a [u8],
+    /// Of a map; else empty.
+    pub sub_key: &'a [u8],
+    pub value: &'a [u8],
 }
 
 /// The entries of some keys: `present[i]` tells whether key `i` has one (its value is empty otherwise).
@@ -87,15 +165,29 @@ pub struct StateSize {
 
 /// Where a subtask keeps its keyed state while it runs.
 pub trait StateBackend: Send {
-    /// Reads one state of all of `keys.distinct`, in order.
+    /// Reads one state of all of `keys.distinct`, in order. Not for maps.
     fn load(&mut self, state: StateId, keys: &Keys) -> Result<Entries>;
+
+    /// Reads of a map the entry `sub_keys[i]` of key `keys.distinct[of[i]]`, for each `i`. `of` is within the keys.
+    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<Entries>;
+
+    /// Reads up to `limit` entries of the map of one key, ascending by sub-key, beginning behind `after`.
+    fn scan_map(
+        &mut self,
+        state: StateId,
+        group: KeyGroup,
+        key: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<MapEntry>>;
 
     /// Applies the writes of one turn, all or none of them.
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write<'_>>) -> Result<()>;
 
     /// Fixes the state as it is now. The synchronous part of a checkpoint: it must not copy the state; what costs
-    /// happens in [`StateSnapshot::upload`], while the backend goes on.
-    fn snapshot(&mut self) -> Result<Box<dyn StateSnapshot>>;
+    /// happens in [`StateSnapshot::upload`], while the backend goes on. A backend that does not write `format` natively
+    /// converts in `upload`.
+    fn snapshot(&mut self, format: ImageFormat) -> Result<Box<dyn StateSnapshot>>;
 
     fn size(&self) -> StateSize;
 }
@@ -107,10 +199,30 @@ pub trait StateSnapshot: Send {
     fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateImage>;
 }
 
+/// How the files of an image are written. The order is part of the durable format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageFormat {
+    /// Sorted entries: see [`canonical`]. Any backend, at any parallelism, reads it; the memory backend writes no other.
+    Canonical,
+    /// The files of a RocksDB database: see [`rocksdb_image`]. Written incrementally.
+    RocksDb,
+}
+
+impl ImageFormat {
+    /// What a backend writes fastest.
+    pub fn native_of(backend: StateBackendKind) -> ImageFormat {
+        match backend {
+            StateBackendKind::Memory => ImageFormat::Canonical,
+            StateBackendKind::RocksDb => ImageFormat::RocksDb,
+        }
+    }
+}
+
 /// The state of one subtask in a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateImage {
-    pub backend: StateBackendKind,
+    pub format: ImageFormat,
     pub layout: StateLayout,
     pub files: Vec<FileRef>,
     pub size: StateSize,
@@ -146,19 +258,111 @@ pub struct StateOptions<'a> {
     pub working_dir: PathBuf,
     pub layout: StateLayout,
     pub max_parallelism: u32,
-    /// What to begin with.
-    pub restore: Option<(&'a StateImage, &'a dyn FileStore)>,
+    /// The key groups that the subtask owns. Entries of others are not restored.
+    pub groups: Range<u32>,
+    /// What to begin with: the images of those subtasks that held any of `groups`; none for an empty state.
+    pub restore: Vec<RestoredImage<'a>>,
+    /// Rewrites values of an older schema; see [`StateDescription::previous`].
+    pub migrate: Option<&'a mut dyn Migrate>,
+    /// For the cleaning up of expired entries.
+    pub clock: SharedClock,
 }
+
+impl<'a> StateOptions<'a> {
+    /// Of a subtask that owns all key groups and begins with nothing.
+    pub fn empty(
+        backend: StateBackendKind,
+        working_dir: PathBuf,
+        layout: StateLayout,
+        max_parallelism: u32,
+        clock: SharedClock,
+    ) -> StateOptions<'a> {
+        let groups = 0..max_parallelism;
+        StateOptions {
+            backend,
+            working_dir,
+            layout,
+            max_parallelism,
+            groups,
+            restore: Vec::new(),
+            migrate: None,
+            clock,
+        }
+    }
+}
+
+/// The image of one subtask, for a restore.
+#[derive(Clone)]
+pub struct RestoredImage<'a> {
+    pub image: &'a StateImage,
+    /// The key groups that the subtask owned.
+    pub groups: Range<u32>,
+    pub store: &'a dyn FileStore,
+}
+
+/// The function that knows older forms of its values.
+pub trait Migrate {
+    /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`.
+    fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column>;
+}
+
+/// An entry of a map: its sub-key and value.
+pub type MapEntry = (Vec<u8>, Vec<u8>);
 
 /// Opens a backend, empty or with what `restore` says; empties the working folder first.
 ///
-/// Errors: `checkpoint-mismatch` where the image is of another backend or its states do not fit the layout,
-/// `checkpoint-corrupt` where its files are not what was written, `storage-failed` and `state-failed` where files
-/// cannot be read or written.
+/// Errors: `checkpoint-mismatch` where the states of an image do not fit the layout, `checkpoint-corrupt` where its files
+/// are not what was written, `storage-failed` and `state-failed` where files cannot be read or written.
 pub fn open(options: StateOptions<'_>) -> Result<Box<dyn StateBackend>> {
     match options.backend {
         StateBackendKind::Memory => Ok(Box::new(memory::MemoryBackend::open(options)?)),
         StateBackendKind::RocksDb => Ok(Box::new(rocksdb::RocksDbBackend::open(options)?)),
+    }
+}
+
+/// Hands every entry of an image whose group is in `groups` to `visit`, ascending (group, state, key, sub-key). The ids of
+/// states are those of `image.layout`. `scratch` is an empty folder, or none yet, for files that have to be local.
+pub fn read_image(
+    image: &RestoredImage<'_>,
+    groups: Range<u32>,
+    scratch: &Path,
+    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+) -> Result<()> {
+    match image.image.format {
+        ImageFormat::Canonical => canonical::read(image, groups, visit),
+        ImageFormat::RocksDb => rocksdb::read_image(image, groups, scratch, visit),
+    }
+}
+
+/// Appends `key` so that bytes may follow and the whole still sorts as (key, what follows): a 0 is written as 0 255, the end
+/// as 0 0. Part of the durable format.
+fn write_ordered(buffer: &mut Vec<u8>, key: &[u8]) {
+    for &byte in key {
+        buffer.push(byte);
+        if byte == 0 {
+            buffer.push(255);
+        }
+    }
+    buffer.extend_from_slice(&[0, 0]);
+}
+
+/// What [`write_ordered`] wrote, and what follows it. None where the bytes are nothing that it writes.
+fn read_ordered(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut key = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let (&byte, behind) = rest.split_first()?;
+        rest = behind;
+        if byte == 0 {
+            let (&mark, behind) = rest.split_first()?;
+            rest = behind;
+            match mark {
+                0 => return Some((key, rest)),
+                255 => {}
+                _ => return None,
+            }
+        }
+        key.push(byte);
     }
 }
 

@@ -14,9 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::rocksdb::files_failed;
-use super::{FileRef, FileStore, StateImage, StateLayout, StateSize, StateSnapshot};
+use super::{FileRef, FileStore, ImageFormat, StateImage, StateLayout, StateSize, StateSnapshot};
 use crate::error::{self, Result};
-use crate::manifest::StateBackendKind;
 
 const TABLE_EXTENSION: &str = ".sst";
 const LOG_EXTENSION: &str = ".log";
@@ -51,6 +50,7 @@ impl Drop for SnapshotFolder {
 
 pub(super) struct RocksDbSnapshot {
     pub folder: SnapshotFolder,
+    pub format: ImageFormat,
     pub layout: StateLayout,
     pub size: StateSize,
     pub origins: Arc<FileOrigins>,
@@ -58,6 +58,9 @@ pub(super) struct RocksDbSnapshot {
 
 impl StateSnapshot for RocksDbSnapshot {
     fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateImage> {
+        if self.format == ImageFormat::Canonical {
+            return Err(error::internal("a RocksDB database writes no canonical image yet"));
+        }
         let held: HashMap<&str, &FileRef> = held.iter().map(|file| (&file.name[..], file)).collect();
         let mut files = Vec::new();
         for (local, path, bytes) in self.local_files()? {
@@ -71,7 +74,7 @@ impl StateSnapshot for RocksDbSnapshot {
                 _ => store.put_file(&name, &path)?,
             });
         }
-        Ok(StateImage { backend: StateBackendKind::RocksDb, layout: self.layout.clone(), files, size: self.size })
+        Ok(StateImage { format: ImageFormat::RocksDb, layout: self.layout.clone(), files, size: self.size })
     }
 }
 

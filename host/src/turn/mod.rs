@@ -214,6 +214,7 @@ impl Turn {
                     };
                     let key = key as usize;
                     Some(Write {
+                        sub_key: &[],
                         state: state as StateId,
                         group: keys.groups[key],
                         key: keys.distinct.value(key),

@@ -1,6 +1,7 @@
 //! Both forms of every state call see the same turn, over both backends; what is not committed leaves no trace.
 
 use super::*;
+use crate::clock::SystemClock;
 use crate::manifest::StateBackendKind;
 use crate::model::{group_of_key, hash_key};
 use crate::state::{self, StateDescription, StateOptions};
@@ -9,16 +10,9 @@ const VALUE: u32 = 0;
 const LIST: u32 = 1;
 
 fn turn(backend: StateBackendKind, dir: &std::path::Path) -> Turn {
-    let description =
-        |name: &str, kind| StateDescription { name: name.into(), kind, codec: "raw".into(), schema: "raw".into() };
+    let description = |name: &str, kind| StateDescription::new(name, kind, "raw", "raw");
     let layout = vec![description("value", StateKind::Value), description("list", StateKind::List)];
-    let options = StateOptions {
-        backend,
-        working_dir: dir.join("state"),
-        layout: layout.clone(),
-        max_parallelism: 128,
-        restore: None,
-    };
+    let options = StateOptions::empty(backend, dir.join("state"), layout.clone(), 128, SystemClock::shared());
     Turn::stateful(TurnContext::default(), layout, state::open(options).unwrap())
 }
 

@@ -82,7 +82,9 @@ impl Guest for Misbehaving {
                 kind: StateKind::Value,
                 codec: "raw".to_string(),
                 schema: "u64-le".to_string(),
+                map_key: String::new(),
                 ttl: None,
+                previous: Vec::new(),
             };
             FunctionDescription {
                 name: name.to_string(),
@@ -106,6 +108,10 @@ impl Guest for Misbehaving {
         }
         let outputs = vec![Output { timestamps: batch.timestamps, ..output(0, values) }];
         if marked { misdeed(outputs) } else { Ok(outputs) }
+    }
+
+    fn migrate(_: u32, _: u32, _: String, _: Column) -> Result<Column, Failure> {
+        unreachable!("it has no older forms")
     }
 
     fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {

@@ -18,7 +18,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use cofferdam::function::types::{Batch, Failure, Output};
+use cofferdam::function::types::{Batch, Column, Failure, Output};
 use exports::cofferdam::function::function::{
     ComponentDescription, DueTimers, FunctionDescription, FunctionKind, Guest, Port,
 };
@@ -42,6 +42,10 @@ impl Guest for Ungranted {
 
     fn process(_function: u32, _input: u32, _batch: Batch) -> Result<Vec<Output>, Failure> {
         Err(Failure { message: acme::test::vault::open(), record: None })
+    }
+
+    fn migrate(_: u32, _: u32, _: String, _: Column) -> Result<Column, Failure> {
+        unreachable!("it has no older forms")
     }
 
     fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {

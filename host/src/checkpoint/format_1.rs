@@ -1,0 +1,85 @@
+//! The manifest's payload in format 1, which is read and no longer written: states had neither a map's key nor a time to
+//! live, subtasks neither broadcast state nor batches in flight.
+
+use serde::Deserialize;
+
+use super::manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
+use crate::state::{FileRef, ImageFormat, StateDescription, StateImage, StateKind, StateSize};
+
+#[derive(Deserialize)]
+pub(super) struct Manifest {
+    format: u32,
+    job_id: String,
+    job_name: String,
+    checkpoint_id: u64,
+    kind: CheckpointKind,
+    taken_at_ms: i64,
+    max_parallelism: u32,
+    operators: Vec<Operator>,
+}
+
+#[derive(Deserialize)]
+struct Operator {
+    id: String,
+    parallelism: u32,
+    subtasks: Vec<Subtask>,
+}
+
+#[derive(Deserialize)]
+struct Subtask {
+    source_position: Option<Vec<u8>>,
+    state: Option<State>,
+    committable: Option<Vec<u8>>,
+    counters: Counters,
+}
+
+#[derive(Deserialize)]
+struct State {
+    /// It was called the backend: 0 memory, whose files are canonical, 1 RocksDB.
+    format: ImageFormat,
+    layout: Vec<Description>,
+    files: Vec<FileRef>,
+    size: StateSize,
+}
+
+#[derive(Deserialize)]
+struct Description {
+    name: String,
+    kind: StateKind,
+    codec: String,
+    schema: String,
+}
+
+impl From<Manifest> for CheckpointManifest {
+    fn from(manifest: Manifest) -> CheckpointManifest {
+        let Manifest { format, job_id, job_name, checkpoint_id, kind, taken_at_ms, max_parallelism, operators } =
+            manifest;
+        // A payload that does not say what its header does stays wrong, and is refused.
+        let format = if format == 1 { CheckpointManifest::FORMAT } else { 0 };
+        let operators = operators.into_iter().map(OperatorImage::from).collect();
+        CheckpointManifest { format, job_id, job_name, checkpoint_id, kind, taken_at_ms, max_parallelism, operators }
+    }
+}
+
+impl From<Operator> for OperatorImage {
+    fn from(operator: Operator) -> OperatorImage {
+        let Operator { id, parallelism, subtasks } = operator;
+        OperatorImage { id, parallelism, subtasks: subtasks.into_iter().map(SubtaskImage::from).collect() }
+    }
+}
+
+impl From<Subtask> for SubtaskImage {
+    fn from(subtask: Subtask) -> SubtaskImage {
+        let Subtask { source_position, state, committable, counters } = subtask;
+        let state = state.map(StateImage::from);
+        SubtaskImage { source_position, state, committable, counters, ..SubtaskImage::default() }
+    }
+}
+
+impl From<State> for StateImage {
+    fn from(state: State) -> StateImage {
+        let State { format, layout, files, size } = state;
+        let describe = |old: &Description| StateDescription::new(&old.name, old.kind, &old.codec, &old.schema);
+        StateImage { format, layout: layout.iter().map(describe).collect(), files, size }
+    }
+}
