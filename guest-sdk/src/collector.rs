@@ -99,7 +99,7 @@ impl OutputBuffer {
     }
 
     /// Whether the value could be written.
-    #[inline]
+    #[inline(always)] // A call costs more in wasm than what is done here.
     fn push_value<C: Encode<V>, V>(&mut self, value: V, timestamp: i64) -> bool {
         if let Err(error) = C::encode(value, &mut self.values.bytes) {
             self.fail(error.into());

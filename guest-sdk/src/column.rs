@@ -36,7 +36,7 @@ pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Ends the value whose bytes were appended to `bytes`.
-#[inline]
+#[inline(always)]
 pub(crate) fn end_value(column: &mut Column) {
     column.offsets.push(column.bytes.len() as u32);
 }

@@ -1,6 +1,7 @@
 //! JSON and postcard, for any type that serde knows.
 
 use super::{Codec, CodecError, Decode, Encode};
+use crate::column;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
 
@@ -89,7 +90,7 @@ impl postcard::ser_flavors::Flavor for Appender<'_> {
 
     #[inline]
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(data);
+        column::append(self.0, data);
         Ok(())
     }
 

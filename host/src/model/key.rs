@@ -28,7 +28,10 @@ pub fn hash_key(key: &[u8]) -> u64 {
 /// The group of a key by its hash.
 #[inline]
 pub fn group_of_key(hash: u64, max_parallelism: u32) -> KeyGroup {
-    (hash % u64::from(max_parallelism)) as KeyGroup
+    let groups = u64::from(max_parallelism);
+    // The same, and several times as fast: this runs for every record.
+    let group = if groups.is_power_of_two() { hash & (groups - 1) } else { hash % groups };
+    group as KeyGroup
 }
 
 /// The subtask that owns a group, by Flink's formula: contiguous ranges of groups.

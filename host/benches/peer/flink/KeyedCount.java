@@ -49,8 +49,9 @@ public final class KeyedCount {
         settings.set(TaskManagerOptions.NUM_TASK_SLOTS, parallelism);
         settings.set(TaskManagerOptions.MANAGED_MEMORY_SIZE, new MemorySize(Long.parseLong(arguments[3])));
         settings.set(RocksDBOptions.LOCAL_DIRECTORIES, arguments[4]);
-        if (System.getProperty("bloom") != null) settings.set(RocksDBConfigurableOptions.USE_BLOOM_FILTER, true);
-        if (System.getProperty("part") != null) settings.set(RocksDBOptions.USE_PARTITIONED_INDEX_FILTERS, true);
+        // Without these two, a state larger than its memory reads whole indexes and filters for a key.
+        settings.set(RocksDBConfigurableOptions.USE_BLOOM_FILTER, true);
+        settings.set(RocksDBOptions.USE_PARTITIONED_INDEX_FILTERS, true);
         settings.set(PipelineOptions.OBJECT_REUSE, true);
         settings.set(PipelineOptions.AUTO_WATERMARK_INTERVAL, Duration.ZERO);
 
