@@ -96,6 +96,7 @@ codes! {
     checkpoint_corrupt = "checkpoint-corrupt", Corrupt;
     checkpoint_none_usable = "checkpoint-none-usable", Corrupt;
     checkpoint_mismatch = "checkpoint-mismatch", Conflict;
+    state_migration_failed = "state-migration-failed", Conflict;
     checkpoint_timeout = "checkpoint-timeout", Environment;
     storage_failed = "storage-failed", Environment;
     state_failed = "state-failed", Environment;

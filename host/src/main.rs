@@ -9,6 +9,7 @@ use cofferdam::clock::SystemClock;
 use cofferdam::error::{Result, data_dir_failed, internal};
 use cofferdam::http::{self, AllowedHosts};
 use cofferdam::job::{Host, HostOptions};
+use cofferdam::state;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -44,6 +45,7 @@ fn init_log(default: &str) {
 
 /// Serves until SIGINT or SIGTERM. Jobs keep their status: they go on at the next start.
 fn serve(args: &ServeArgs) -> Result<()> {
+    state::set_memory(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
     let runtime = tokio::runtime::Runtime::new().map_err(|error| internal(format!("no runtime: {error}")))?;
     // Absolute, so that the places of savepoints mean the same to everyone who is told them.
     let data_dir = std::fs::create_dir_all(&args.data_dir)

@@ -140,22 +140,27 @@ fn a_savepoint_of_another_shape_is_refused() {
     scene.wait_for_records(&job, 20_000);
     let savepoint = scene.savepoint(&job, "stop");
     scene.api().wait_for(&job, "STOPPED").unwrap();
-    let refuse = |manifest: &str, savepoint: &str, status: u16, code: &str| {
+    let submit = |manifest: &str, savepoint: &str| {
         let path = format!("/v1/jobs?from_savepoint={savepoint}");
-        let answer = scene.api().post(&path, "application/toml", manifest.as_bytes()).unwrap();
-        assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.body);
+        scene.api().post(&path, "application/toml", manifest.as_bytes()).unwrap()
     };
-    refuse(&manifest.replace("parallelism = 2", "parallelism = 3"), &savepoint, 409, "checkpoint-mismatch");
-    refuse(
-        &manifest
-            .replace("operator.track", "operator.follow")
-            .replace("\"track\"\n            connector", "\"follow\"\n            connector"),
-        &savepoint,
-        409,
-        "checkpoint-mismatch",
-    );
-    refuse(&manifest, "savepoints/nothing-here", 404, "savepoint-not-found");
+    let refuse = |manifest: &str, savepoint: &str, status: u16, code: &str, detail: &str| {
+        let answer = submit(manifest, savepoint);
+        assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.body);
+        assert!(answer.body["detail"].as_str().unwrap().contains(detail), "{}", answer.body);
+    };
+    let sharded = manifest.replace("parallelism = 2", "parallelism = 2\nmax_parallelism = 64");
+    refuse(&sharded, &savepoint, 409, "checkpoint-mismatch", "max_parallelism 128");
+    let renamed = manifest
+        .replace("operator.track", "operator.follow")
+        .replace("\"track\"\n            connector", "\"follow\"\n            connector");
+    refuse(&renamed, &savepoint, 409, "checkpoint-mismatch", "state `stats` of `track`");
+    refuse(&manifest, "savepoints/nothing-here", 404, "savepoint-not-found", "");
     assert_eq!(scene.api().jobs().unwrap().as_array().unwrap().len(), 1);
+
+    let dropped = submit(&renamed, &format!("{savepoint}&allow_unclaimed_state=true")).ok().unwrap();
+    let job = scene.api().wait_for(dropped["id"].as_str().unwrap(), "FINISHED").unwrap();
+    assert_eq!(job["records_in"], late_flights::FLIGHTS, "the source went on");
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("late-flights", "examples/late-flights"),
     ("misbehaving", "tests/guests/misbehaving"),
     ("ambient", "tests/guests/ambient"),
+    ("sums", "tests/guests/sums"),
     ("ungranted", "tests/guests/ungranted"),
 ];
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format_1;
 use crate::error::{Result, checkpoint_corrupt, internal};
-use crate::model::KeyGroup;
+use crate::model::MAX_PARALLELISM_LIMIT;
 use crate::state::{FileRef, StateImage};
 
 /// The format that this build writes.
@@ -84,10 +84,14 @@ pub struct SubtaskImage {
 }
 
 impl SubtaskImage {
+    /// Its keyed state and its broadcast state.
+    pub fn states(&self) -> impl Iterator<Item = &StateImage> {
+        self.state.iter().chain(&self.broadcast)
+    }
+
     /// All files that it names.
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {
-        let states = self.state.iter().chain(&self.broadcast);
-        states.flat_map(|state| &state.files).chain(&self.in_flight)
+        self.states().flat_map(|state| &state.files).chain(&self.in_flight)
     }
 }
 
@@ -127,10 +131,14 @@ impl CheckpointManifest {
         self.files().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
+    /// The images of one node's subtasks, in order; none where the image does not know it.
+    pub fn subtasks(&self, node: &str) -> &[SubtaskImage] {
+        self.operators.iter().find(|image| image.id == node).map_or(&[], |image| &image.subtasks)
+    }
+
     /// The image of one subtask.
-    pub fn subtask(&self, operator: &str, subtask: u32) -> Option<&SubtaskImage> {
-        let operator = self.operators.iter().find(|image| image.id == operator)?;
-        operator.subtasks.get(subtask as usize)
+    pub fn subtask(&self, node: &str, subtask: u32) -> Option<&SubtaskImage> {
+        self.subtasks(node).get(subtask as usize)
     }
 
     /// The bytes of the manifest's file.
@@ -164,7 +172,7 @@ impl CheckpointManifest {
             return Some(format!("says that it has format {}, not {FORMAT}", self.format));
         }
         let groups = self.max_parallelism;
-        if groups.checked_sub(1).is_none_or(|last| KeyGroup::try_from(last).is_err()) {
+        if !(1..=MAX_PARALLELISM_LIMIT).contains(&groups) {
             return Some(format!("has a max_parallelism of {groups}"));
         }
         let mut ids = HashSet::new();

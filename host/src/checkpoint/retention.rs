@@ -250,13 +250,11 @@ impl CheckpointStorage {
     /// Reads a manifest, and checks that all its files are there.
     fn examine(&self, folder: &str, listing: &Listing, verify: Verify) -> Result<CheckpointManifest> {
         let manifest = self.read_manifest(folder)?;
-        for file in manifest.files() {
-            let is_listed =
-                |file: &FileRef| listing.shared.get(&file.path).is_some_and(|(_, bytes)| *bytes == file.bytes);
-            match verify {
-                Verify::Checksums => self.read(file, |_| Ok(()))?,
-                Verify::Lengths if is_listed(file) => {}
-                Verify::Lengths => self.check_present(file)?,
+        let is_listed = |file: &FileRef| listing.shared.get(&file.path).is_some_and(|(_, bytes)| *bytes == file.bytes);
+        match verify {
+            Verify::Checksums => self.read_all(manifest.files())?,
+            Verify::Lengths => {
+                manifest.files().filter(|file| !is_listed(file)).try_for_each(|file| self.check_present(file))?
             }
         }
         Ok(manifest)

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -28,6 +28,10 @@ pub const MANIFEST_NAME: &str = "manifest";
 
 /// Files up to this size are stored in one piece, larger ones in pieces of this size.
 const PIECE_BYTES: usize = 8 << 20;
+/// A file that needs no copy is read for its checksum in pieces of this size.
+const LINK_PIECE_BYTES: usize = 256 << 10;
+/// Threads that check files at once.
+const READERS_MAX: usize = 4;
 
 /// A folder with the checkpoints of all jobs, and their savepoints. Cheap to clone.
 #[derive(Clone)]
@@ -157,6 +161,48 @@ impl CheckpointStorage {
             false => {
                 let message = format!("{}: its checksum does not match its bytes", file.path);
                 Err(error::checkpoint_corrupt(message))
+            }
+        }
+    }
+
+    /// Reads files, and checks them as [`CheckpointStorage::read`] does: several at a time, since a checksum keeps a core busy.
+    pub(super) fn read_all<'a>(&self, files: impl Iterator<Item = &'a FileRef>) -> Result<()> {
+        let (files, next): (Vec<&FileRef>, _) = (files.collect(), AtomicUsize::new(0));
+        let readers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(READERS_MAX));
+        let read = || -> Result<()> {
+            while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.read(file, |_| Ok(()))?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..readers.min(files.len())).map(|_| scope.spawn(read)).collect();
+            let panicked = |_| Err(error::internal("a file's reader panicked"));
+            others.into_iter().fold(read(), |all, other| all.and(other.join().unwrap_or_else(panicked)))
+        })
+    }
+
+    /// Stores a local file by giving it a second name, where that can be done. Its bytes are on the disk, and then its name.
+    fn put_link(&self, path: &str, local: &Path) -> Result<Option<(u64, u32)>> {
+        let failed = |e: std::io::Error| error::storage_failed(format!("{}: {e}", local.display()));
+        let to = self.root.join(stored_path(path)?.as_ref());
+        let Some(folder) = to.parent() else { return Ok(None) };
+        let mut file = File::open(local).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        // The folder is missing, or another file system's: the store does both.
+        if fs::hard_link(local, &to).is_err() {
+            return Ok(None);
+        }
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        let (mut piece, mut length, mut crc) = (vec![0; LINK_PIECE_BYTES], 0, 0);
+        loop {
+            match file.read(&mut piece).map_err(failed)? {
+                0 => return Ok(Some((length, crc))),
+                read => {
+                    let read = piece.get(..read).unwrap_or_default();
+                    length += read.len() as u64;
+                    crc = crc32c::crc32c_append(crc, read);
+                }
             }
         }
     }
@@ -294,7 +340,10 @@ impl FileStore for CheckpointFiles {
 
     fn put_file(&self, name: &str, local: &Path) -> Result<FileRef> {
         let path = self.new_path(name)?;
-        let (length, crc) = self.storage.put_pieces(&path, local)?;
+        let (length, crc) = match self.storage.put_link(&path, local)? {
+            Some(stored) => stored,
+            None => self.storage.put_pieces(&path, local)?,
+        };
         Ok(self.stored(name, path, length, crc))
     }
 
@@ -316,5 +365,16 @@ impl FileStore for CheckpointFiles {
             let _ = fs::remove_file(to);
         }
         read
+    }
+
+    fn link_file(&self, file: &FileRef, to: &Path) -> Result<bool> {
+        let stored = self.storage.root.join(stored_path(&file.path)?.as_ref());
+        if fs::hard_link(stored, to).is_err() {
+            // Where it is missing, reading it says so.
+            return Ok(false);
+        }
+        let local_failed = |e: std::io::Error| error::storage_failed(format!("{}: {e}", to.display()));
+        check_length(file, fs::metadata(to).map_err(local_failed)?.len())?;
+        Ok(true)
     }
 }

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -57,6 +57,10 @@ impl Client {
     /// A POST without a body.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.decode(self.agent.post(self.url(path)).send_empty())
+    }
+
+    pub fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.decode(self.agent.post(self.url(path)).send_json(body))
     }
 
     pub fn post_text<T: DeserializeOwned>(

@@ -22,6 +22,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Result;
+use crate::state;
 
 pub use signal::stop_asked;
 
@@ -66,9 +67,8 @@ pub enum Command {
     Savepoint {
         /// The job's id or name.
         job: String,
-        /// Wait until it is complete.
-        #[arg(long)]
-        wait: bool,
+        #[command(flatten)]
+        args: SavepointArgs,
     },
     /// List the checkpoints of a job.
     Checkpoints {
@@ -84,9 +84,15 @@ pub struct RunArgs {
     /// Where state, checkpoints and compiled components are kept; a temporary folder where none is named.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Memory for the state of all jobs that is kept in RocksDB.
+    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
     /// Begin from a savepoint.
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have.
+    #[arg(long, requires = "from_savepoint")]
+    pub allow_unclaimed_state: bool,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +103,9 @@ pub struct ServeArgs {
     /// Where jobs, components, state and checkpoints are kept.
     #[arg(long, default_value = "cofferdam-data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Memory for the state of all jobs that is kept in RocksDB.
+    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
     /// The largest component that may be uploaded.
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub component_max: ByteSize,
@@ -145,6 +154,9 @@ pub struct SubmitArgs {
     /// Begin from a savepoint.
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have.
+    #[arg(long, requires = "from_savepoint")]
+    pub allow_unclaimed_state: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -159,10 +171,19 @@ pub enum JobCommand {
     /// Take a savepoint and stop the job.
     Stop {
         id: String,
-        /// Wait until the savepoint is complete.
-        #[arg(long)]
-        wait: bool,
+        #[command(flatten)]
+        args: SavepointArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct SavepointArgs {
+    /// Wait until the savepoint is complete.
+    #[arg(long)]
+    pub wait: bool,
+    /// Write the state as its backend does, which is faster; else in the form that any backend reads.
+    #[arg(long)]
+    pub native: bool,
 }
 
 /// Carries out every command but `serve`, which is the binary's; an error is for the caller to print.
@@ -176,7 +197,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Component(command) => remote::component(&client, &command, cli.json),
         Command::Jobs => remote::jobs(&client, cli.json),
         Command::Job(command) => remote::job(&client, &command, cli.json),
-        Command::Savepoint { job, wait } => remote::savepoint(&client, &job, wait, cli.json),
+        Command::Savepoint { job, args } => remote::savepoint(&client, &job, &args, cli.json),
         Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };

@@ -10,10 +10,12 @@ use serde::de::DeserializeOwned;
 use super::client::{Client, segment};
 use super::components::{copy_component, push_components, read_manifest};
 use super::progress::{Progress, failure};
-use super::{ComponentCommand, JobCommand, SubmitArgs, print};
+use super::{ComponentCommand, JobCommand, SavepointArgs, SubmitArgs, print};
 use crate::clock::SystemClock;
 use crate::error::{Result, request_invalid, savepoint_failed};
-use crate::job::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView};
+use crate::job::view::{
+    CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView,
+};
 
 const POLL: Duration = Duration::from_millis(300);
 
@@ -61,6 +63,9 @@ pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode
     let savepoint = savepoint.as_ref().map(|folder| folder.to_string_lossy());
     let mut query = vec![("file_name", manifest.name.as_str()), ("base_dir", &base_dir)];
     query.extend(savepoint.as_ref().map(|folder| ("from_savepoint", folder.as_ref())));
+    if args.allow_unclaimed_state {
+        query.push(("allow_unclaimed_state", "true"));
+    }
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
     for warning in &job.warnings {
         eprintln!("warning: {warning}");
@@ -100,22 +105,21 @@ pub fn job(client: &Client, command: &JobCommand, json: bool) -> Result<()> {
             let job: JobSummary = client.post(&format!("{}/cancel", path(id)))?;
             present(&job, json, |job| print::line(format_args!("{}  {}", job.id, print::status(job))))
         }
-        JobCommand::Stop { id, wait } => {
-            let savepoint: SavepointView = client.post(&format!("{}/stop", path(id)))?;
-            finish_savepoint(client, id, savepoint, *wait, json)
-        }
+        JobCommand::Stop { id, args } => take_savepoint(client, id, "stop", args, json),
     }
 }
 
-pub fn savepoint(client: &Client, id: &str, wait: bool, json: bool) -> Result<()> {
-    let savepoint: SavepointView = client.post(&format!("/v1/jobs/{}/savepoints", segment(id)))?;
-    finish_savepoint(client, id, savepoint, wait, json)
+pub fn savepoint(client: &Client, id: &str, args: &SavepointArgs, json: bool) -> Result<()> {
+    take_savepoint(client, id, "savepoints", args, json)
 }
 
-/// Shows a savepoint, with `wait` not before it is complete or has failed.
-fn finish_savepoint(client: &Client, id: &str, mut savepoint: SavepointView, wait: bool, json: bool) -> Result<()> {
+/// Asks for a savepoint and shows it, with `--wait` not before it is complete or has failed.
+fn take_savepoint(client: &Client, id: &str, trigger: &str, args: &SavepointArgs, json: bool) -> Result<()> {
+    let format = if args.native { SavepointFormat::Native } else { SavepointFormat::Canonical };
+    let path = format!("/v1/jobs/{}/{trigger}", segment(id));
+    let mut savepoint: SavepointView = client.post_json(&path, &serde_json::json!({ "format": format }))?;
     let path = format!("/v1/jobs/{}/savepoints/{}", segment(id), segment(&savepoint.request_id));
-    while wait && savepoint.status == "in-progress" {
+    while args.wait && savepoint.status == "in-progress" {
         std::thread::sleep(POLL);
         savepoint = client.get(&path)?;
     }

@@ -13,6 +13,7 @@ use crate::clock::SystemClock;
 use crate::error::{Result, data_dir_failed, internal};
 use crate::job::view::{JobDetail, JobStatus};
 use crate::job::{Host, HostOptions, Submission};
+use crate::state;
 
 /// Local files are not limited as uploads are.
 const COMPONENT_BYTES_MAX: u64 = 1 << 30;
@@ -22,6 +23,7 @@ const SAME_INTERRUPT: Duration = Duration::from_secs(1);
 const EXIT_INTERRUPTED: u8 = 130;
 
 pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
+    state::set_memory(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
     let manifest = read_manifest(&args.pipeline)?;
     let temporary = tempfile::tempdir().map_err(|error| data_dir_failed(format!("no temporary folder: {error}")))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| internal(format!("no runtime: {error}")))?;
@@ -44,6 +46,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         file_name: manifest.name.clone(),
         base_dir: Some(manifest.base_dir.clone()),
         from_savepoint: args.from_savepoint.clone(),
+        allow_unclaimed_state: args.allow_unclaimed_state,
     };
     let job = left.map_or_else(|| host.submit(submission), Ok)?;
     for warning in &job.warnings {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source, position};
-use crate::error::{Result, checkpoint_mismatch};
+use crate::error::{Result, checkpoint_corrupt};
 use crate::manifest::Format;
 use crate::model::{Batch, NO_TIMESTAMP};
 
@@ -21,20 +21,24 @@ enum Piece {
     Key,
 }
 
-/// Durable: part of the checkpoint.
-#[derive(Serialize, Deserialize)]
-struct Position {
+/// The numbers `next`, `next + step`, `next + 2 * step` and so on. Durable: a position is a list of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Progression {
+    /// At `u64::MAX` there is none.
     next: u64,
+    step: u64,
 }
 
-/// Subtask `s` of `p` makes the records whose number is `s` modulo `p`.
+/// The version that is written: progressions. Version 1 is that of a subtask `s` of `p`, which had one with the step `p`.
+const VERSION: u8 = 2;
+
+/// At first subtask `s` of `p` makes the records whose number is `s` modulo `p`. See [`share`] for a restore.
 pub(super) struct Generator {
     pieces: Vec<Piece>,
     keys: u64,
     seed: u64,
-    /// The number of the next record; at `end` and beyond there is none.
-    next: u64,
-    step: u64,
+    progressions: Vec<Progression>,
+    /// At this number and beyond there are no records.
     end: u64,
 }
 
@@ -44,21 +48,51 @@ impl Generator {
         template: &str,
         keys: u64,
         context: &ConnectorContext,
-        position: Option<&[u8]>,
+        positions: &[&[u8]],
     ) -> Result<Generator> {
         let step = u64::from(context.parallelism.max(1));
-        let mut next = u64::from(context.subtask);
-        if let Some(bytes) = position {
-            let position: Position = position::decode(bytes, &format!("the position of source `{}`", context.node))?;
-            if position.next % step != next % step && position.next != u64::MAX {
-                let (node, at) = (&context.node, position.next);
-                return Err(checkpoint_mismatch(format!("source `{node}` went on at record {at} in another subtask"))
-                    .hint("restore it with the parallelism that it had"));
-            }
-            next = position.next;
-        }
+        let progressions = match positions {
+            [] => vec![Progression { next: u64::from(context.subtask), step }],
+            positions => share(positions, context)?,
+        };
         let end = records.unwrap_or(u64::MAX);
-        Ok(Generator { pieces: split(template), keys: keys.max(1), seed: context.seed, next, step, end })
+        Ok(Generator { pieces: split(template), keys: keys.max(1), seed: context.seed, progressions, end })
+    }
+}
+
+/// The progressions that a subtask goes on with. Those of all subtasks are dealt in turn; where there are too few of them, each
+/// is split into as many as make enough.
+fn share(positions: &[&[u8]], context: &ConnectorContext) -> Result<Vec<Progression>> {
+    let (subtask, parallelism) = (context.subtask as usize, context.parallelism.max(1) as usize);
+    if positions.len() == parallelism {
+        return positions.get(subtask).map_or_else(|| Ok(Vec::new()), |own| decode(own, parallelism, context));
+    }
+    let mut all = Vec::new();
+    for position in positions {
+        all.extend(decode(position, positions.len(), context)?);
+    }
+    let parts = parallelism.div_ceil(all.len().max(1)) as u64;
+    let part = |whole: Progression, part: u64| Progression {
+        next: whole.next.saturating_add(whole.step.saturating_mul(part)),
+        step: whole.step.saturating_mul(parts),
+    };
+    let all = all.into_iter().flat_map(|whole| (0..parts).map(move |number| part(whole, number)));
+    Ok(all.skip(subtask).step_by(parallelism).collect())
+}
+
+/// The position of one of `parallelism` subtasks.
+fn decode(position: &[u8], parallelism: usize, context: &ConnectorContext) -> Result<Vec<Progression>> {
+    let what = format!("the position of source `{}`", context.node);
+    let progressions = match position::version(position) {
+        Some(position::VERSION_1) => {
+            let next: u64 = position::decode(position::VERSION_1, position, &what)?;
+            vec![Progression { next, step: parallelism as u64 }]
+        }
+        _ => position::decode::<Vec<Progression>>(VERSION, position, &what)?,
+    };
+    match progressions.iter().any(|progression| progression.step == 0) {
+        true => Err(checkpoint_corrupt(format!("{what} goes on without an end"))),
+        false => Ok(progressions),
     }
 }
 
@@ -112,17 +146,22 @@ impl Source for Generator {
         let bytes = batch.values.bytes().len() + POLL_BYTES_MAX;
         let before = batch.len();
         let records = before.saturating_add(records);
-        while self.next < self.end && batch.len() < records && batch.values.bytes().len() < bytes {
-            let number = self.next;
+        while batch.len() < records && batch.values.bytes().len() < bytes {
+            // The smallest number first, so that the records of one subtask ascend.
+            let smallest = self.progressions.iter_mut().min_by_key(|progression| progression.next);
+            let Some(Progression { next, step }) = smallest.filter(|progression| progression.next < self.end) else {
+                break;
+            };
+            let number = *next;
             batch.values.push_with(|into| render(&self.pieces, number, self.keys, self.seed, into));
             batch.timestamps.push(NO_TIMESTAMP);
-            self.next = number.saturating_add(self.step);
+            *next = number.saturating_add(*step);
         }
         Ok(if batch.len() > before { Poll::Records } else { Poll::End })
     }
 
     fn position(&self) -> Result<Vec<u8>> {
-        position::encode(&Position { next: self.next })
+        position::encode(VERSION, &self.progressions)
     }
 }
 
@@ -133,16 +172,20 @@ mod tests {
     use super::super::fixtures::{context, drain, subtask_of};
     use super::*;
 
-    fn open(subtask: u32, parallelism: u32, position: Option<&[u8]>) -> Result<Generator> {
+    fn open(subtask: u32, parallelism: u32, positions: &[&[u8]]) -> Result<Generator> {
         let context = subtask_of(context(std::path::Path::new("")), subtask, parallelism);
-        Generator::open(Some(100), "{n},{key},x", 7, &context, position)
+        Generator::open(Some(100), "{n},{key},x", 7, &context, positions)
+    }
+
+    fn numbers(records: &[String]) -> impl Iterator<Item = u64> {
+        records.iter().map(|record| record.split(',').next().unwrap().parse().unwrap())
     }
 
     #[test]
     fn the_subtasks_share_the_records() {
-        let mut all: Vec<String> = (0..3).flat_map(|subtask| drain(&mut open(subtask, 3, None).unwrap())).collect();
+        let mut all: Vec<String> = (0..3).flat_map(|subtask| drain(&mut open(subtask, 3, &[]).unwrap())).collect();
         all.sort_by_key(|record| record.split(',').next().unwrap().parse::<u64>().unwrap());
-        assert_eq!(all, drain(&mut open(0, 1, None).unwrap()));
+        assert_eq!(all, drain(&mut open(0, 1, &[]).unwrap()));
         assert_eq!(all.len(), 100);
         let keys: BTreeSet<&str> = all.iter().map(|record| record.split(',').nth(1).unwrap()).collect();
         assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["k0", "k1", "k2", "k3", "k4", "k5", "k6"]);
@@ -150,14 +193,51 @@ mod tests {
 
     #[test]
     fn a_position_goes_on_where_it_was() {
-        let mut first = open(1, 2, None).unwrap();
+        let mut first = open(1, 2, &[]).unwrap();
         let mut batch = Batch::default();
         assert_eq!(first.poll(&mut batch, 0).unwrap(), Poll::Pending(Duration::ZERO));
         assert_eq!(first.poll(&mut batch, 10).unwrap(), Poll::Records);
         let position = first.position().unwrap();
-        assert_eq!(drain(&mut open(1, 2, Some(&position)).unwrap()), drain(&mut first));
-        assert_eq!(open(0, 2, Some(&position)).err().unwrap().code, "checkpoint-mismatch");
-        assert_eq!(open(1, 2, Some(b"")).err().unwrap().code, "checkpoint-corrupt");
+        let both: [&[u8]; 2] = [&open(0, 2, &[]).unwrap().position().unwrap(), &position];
+        assert_eq!(drain(&mut open(1, 2, &both).unwrap()), drain(&mut first));
+        for damaged in [&b""[..], &[2, 1, 7, 0], &[3, 0], &position[..2]] {
+            assert_eq!(open(0, 1, &[damaged]).err().unwrap().code, "checkpoint-corrupt", "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn every_record_is_made_once_whatever_the_parallelism() {
+        let mut made = Vec::new();
+        let mut positions: Vec<Vec<u8>> = Vec::new();
+        for (step, parallelism) in [2, 4, 3, 7, 1, 5, 2].into_iter().enumerate() {
+            let before: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
+            let mut subtasks: Vec<Generator> =
+                (0..parallelism).map(|subtask| open(subtask, parallelism, &before).unwrap()).collect();
+            for (number, subtask) in subtasks.iter_mut().enumerate() {
+                let mut batch = Batch::default();
+                subtask.poll(&mut batch, 1 + (step + number) % 4).unwrap();
+                made.extend(batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap()));
+            }
+            positions = subtasks.iter().map(|subtask| subtask.position().unwrap()).collect();
+            if step == 6 {
+                subtasks.iter_mut().for_each(|subtask| made.extend(drain(subtask)));
+            }
+        }
+        let mut numbers: Vec<u64> = numbers(&made).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn positions_of_version_1_are_still_read() {
+        // Of two subtasks: the first is behind record 4, the second behind record 301.
+        let old: [&[u8]; 2] = [&[1, 6], &[1, 0xaf, 2]];
+        for parallelism in [1, 2, 3] {
+            let all = (0..parallelism).flat_map(|subtask| drain(&mut open(subtask, parallelism, &old).unwrap()));
+            let mut numbers: Vec<u64> = numbers(&all.collect::<Vec<_>>()).collect();
+            numbers.sort_unstable();
+            assert_eq!(numbers, (6..100).step_by(2).collect::<Vec<_>>());
+        }
     }
 
     #[test]

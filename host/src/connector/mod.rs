@@ -54,7 +54,7 @@ pub trait Source: Send {
     /// more than about 1 MiB. Asked for none, it is `Pending`. Blocks for 50 ms at most.
     fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll>;
 
-    /// The position behind the last record that `poll` gave: what `open` continues from.
+    /// The position behind the last record that `poll` gave: what [`open_source`] continues from.
     fn position(&self) -> Result<Vec<u8>>;
 }
 
@@ -94,19 +94,17 @@ pub struct ConnectorContext {
     pub seed: u64,
 }
 
-/// Opens one subtask's share of a source, at `position` where it was restored: what [`Source::position`] gave, out of a
-/// checkpoint. Fails with `source-missing` or `source-failed` by what is read, with `checkpoint-corrupt` by the position.
-pub fn open_source(
-    config: &SourceConfig,
-    context: &ConnectorContext,
-    position: Option<&[u8]>,
-) -> Result<Box<dyn Source>> {
+/// Opens one subtask's share of a source. Where it was restored, `positions` are what [`Source::position`] gave for each
+/// subtask there was, in order; where there were as many as there are now, each goes on with its own, else what is left
+/// to read is dealt anew, each piece to one. Fails with `source-missing` or `source-failed` by what is read, with
+/// `checkpoint-corrupt` by the positions.
+pub fn open_source(config: &SourceConfig, context: &ConnectorContext, positions: &[&[u8]]) -> Result<Box<dyn Source>> {
     Ok(match config {
         SourceConfig::File { path, format, header } => {
-            Box::new(file::FileSource::open(path, *format, *header, context, position)?)
+            Box::new(file::FileSource::open(path, *format, *header, context, positions)?)
         }
         SourceConfig::Generator { records, template, keys } => {
-            Box::new(generator::Generator::open(*records, template, *keys, context, position)?)
+            Box::new(generator::Generator::open(*records, template, *keys, context, positions)?)
         }
         SourceConfig::Socket { address } => Box::new(socket::SocketSource::open(address, context)?),
     })

@@ -1,27 +1,34 @@
 //! How positions and committables are written: one byte of version, then postcard. They come back from checkpoint
-//! files, so reading them checks everything and never panics.
+//! files, so reading them checks everything and never panics. Each kind counts its versions by itself.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Result, checkpoint_corrupt, internal};
 
-/// The one version there is.
-const VERSION: u8 = 1;
+/// The first version of each.
+pub(super) const VERSION_1: u8 = 1;
 
 /// Writes `value`. Fails only by a bug: a type that postcard cannot write.
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
-    postcard::to_extend(value, vec![VERSION])
+pub(super) fn encode<T: Serialize + ?Sized>(version: u8, value: &T) -> Result<Vec<u8>> {
+    postcard::to_extend(value, vec![version])
         .map_err(|error| internal(format!("a position cannot be written: {error}")))
 }
 
-/// Reads what [`encode`] wrote. `what` names it in the error `checkpoint-corrupt`.
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
-    let Some((&version, body)) = bytes.split_first() else {
+/// The version of what [`encode`] wrote.
+pub(super) fn version(bytes: &[u8]) -> Option<u8> {
+    bytes.first().copied()
+}
+
+/// Reads what [`encode`] wrote in this version. `what` names it in the error `checkpoint-corrupt`.
+pub(super) fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8], what: &str) -> Result<T> {
+    let Some((&found, body)) = bytes.split_first() else {
         return Err(checkpoint_corrupt(format!("{what} is empty")));
     };
-    if version != VERSION {
-        return Err(checkpoint_corrupt(format!("{what} has version {version}; this build reads version {VERSION}")));
+    if found != version {
+        return Err(checkpoint_corrupt(format!(
+            "{what} has version {found}; this build reads versions up to {version}"
+        )));
     }
     match postcard::take_from_bytes(body) {
         Ok((value, [])) => Ok(value),
@@ -36,14 +43,14 @@ mod tests {
 
     #[test]
     fn only_what_was_written_is_read() {
-        let bytes = encode(&(7_u64, "seven".to_string())).unwrap();
-        assert_eq!(decode::<(u64, String)>(&bytes, "it").unwrap(), (7, "seven".to_string()));
+        let bytes = encode(1, &(7_u64, "seven".to_string())).unwrap();
+        assert_eq!(decode::<(u64, String)>(1, &bytes, "it").unwrap(), (7, "seven".to_string()));
         for end in 0..bytes.len() {
-            assert_eq!(decode::<(u64, String)>(&bytes[..end], "it").unwrap_err().code, "checkpoint-corrupt");
+            assert_eq!(decode::<(u64, String)>(1, &bytes[..end], "it").unwrap_err().code, "checkpoint-corrupt");
         }
         let longer = [&bytes[..], b"x"].concat();
-        assert_eq!(decode::<(u64, String)>(&longer, "it").unwrap_err().code, "checkpoint-corrupt");
+        assert_eq!(decode::<(u64, String)>(1, &longer, "it").unwrap_err().code, "checkpoint-corrupt");
         let newer = [&[9], &bytes[1..]].concat();
-        assert!(decode::<(u64, String)>(&newer, "it").unwrap_err().message.contains("version 9"));
+        assert!(decode::<(u64, String)>(1, &newer, "it").unwrap_err().message.contains("version 9"));
     }
 }

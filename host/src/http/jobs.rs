@@ -8,17 +8,20 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::components::path_of;
 use super::{Api, Problem, blocking, read_body};
 use crate::error::{Result, request_invalid, request_too_large};
 use crate::job::Submission;
-use crate::job::view::{CheckpointSummary, JobDetail, JobSummary, SavepointView};
+use crate::job::view::{CheckpointSummary, JobDetail, JobSummary, SavepointFormat, SavepointView};
 
 /// Far more than any pipeline that a person writes.
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
 const MANIFEST_TYPE: &str = "application/toml";
+
+/// Of a body that says how something is to be done.
+const OPTIONS_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +36,9 @@ pub(super) struct SubmitQuery {
     /// A savepoint's folder, on the server's machine, to begin from.
     #[param(value_type = Option<String>)]
     from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have, instead of refusing it.
+    #[serde(default)]
+    allow_unclaimed_state: bool,
 }
 
 fn default_file_name() -> String {
@@ -66,8 +72,8 @@ pub(super) async fn submit(
     }
     let bytes = read_body(body, MANIFEST_BYTES_MAX).await?;
     let manifest = String::from_utf8(bytes).map_err(|_| request_invalid("the manifest is not UTF-8"))?;
-    let SubmitQuery { file_name, base_dir, from_savepoint } = query;
-    let submission = Submission { manifest, file_name, base_dir, from_savepoint };
+    let SubmitQuery { file_name, base_dir, from_savepoint, allow_unclaimed_state } = query;
+    let submission = Submission { manifest, file_name, base_dir, from_savepoint, allow_unclaimed_state };
     let job = blocking(&api, move |host| host.submit(submission)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))
 }
@@ -108,25 +114,29 @@ pub(super) async fn cancel(
 
 /// Takes a savepoint and stops the job when it is complete. Poll the request-id below `savepoints`.
 #[utoipa::path(post, path = "/v1/jobs/{id}/stop", tag = "jobs", params(("id" = String, Path)),
+    request_body(content = SavepointOptions, description = "may be left out"),
     responses((status = 202, body = SavepointView), Problem))]
 pub(super) async fn stop(
     State(api): State<Api>,
     id: Result<Path<String>, PathRejection>,
+    request: Request,
 ) -> Result<impl IntoResponse, Problem> {
-    let id = path_of(id)?;
-    let savepoint = blocking(&api, move |host| host.stop(&id)).await?;
+    let (id, options) = (path_of(id)?, savepoint_options(request).await?);
+    let savepoint = blocking(&api, move |host| host.stop(&id, options.format)).await?;
     Ok((StatusCode::ACCEPTED, Json(savepoint)))
 }
 
 /// Triggers a savepoint; the job goes on. Poll the request-id.
 #[utoipa::path(post, path = "/v1/jobs/{id}/savepoints", tag = "jobs", params(("id" = String, Path)),
+    request_body(content = SavepointOptions, description = "may be left out"),
     responses((status = 202, body = SavepointView), Problem))]
 pub(super) async fn trigger_savepoint(
     State(api): State<Api>,
     id: Result<Path<String>, PathRejection>,
+    request: Request,
 ) -> Result<impl IntoResponse, Problem> {
-    let id = path_of(id)?;
-    let savepoint = blocking(&api, move |host| host.trigger_savepoint(&id)).await?;
+    let (id, options) = (path_of(id)?, savepoint_options(request).await?);
+    let savepoint = blocking(&api, move |host| host.trigger_savepoint(&id, options.format)).await?;
     Ok((StatusCode::ACCEPTED, Json(savepoint)))
 }
 
@@ -140,6 +150,22 @@ pub(super) async fn show_savepoint(
 ) -> Result<Json<SavepointView>, Problem> {
     let (id, request_id) = path_of(path)?;
     Ok(Json(blocking(&api, move |host| host.savepoint(&id, &request_id)).await?))
+}
+
+/// How a savepoint is to be taken. A request without a body asks for what stands here as the default.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavepointOptions {
+    #[serde(default)]
+    format: SavepointFormat,
+}
+
+async fn savepoint_options(request: Request) -> Result<SavepointOptions> {
+    let body = read_body(request.into_body(), OPTIONS_BYTES_MAX).await?;
+    if body.is_empty() {
+        return Ok(SavepointOptions::default());
+    }
+    serde_json::from_slice(&body).map_err(|error| request_invalid(format!("the body: {error}")))
 }
 
 /// The checkpoints of a job, newest first.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::checkpointing::{self, Base, ManifestHead, Pending, SavepointRequest, Schedule};
+use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
 use super::planning;
@@ -16,7 +17,7 @@ use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, Che
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Error, Result};
 use crate::manifest::{NodeKind, Pipeline};
-use crate::runtime::{Barrier, BarrierKind, Event, Execution, ExecutionOptions, Plan, SubtaskFailure, SubtaskPart};
+use crate::runtime::{BarrierKind, Event, Execution, ExecutionOptions, Plan, SubtaskFailure, SubtaskPart};
 
 /// How often the job's counts are refreshed.
 const TICK: Duration = Duration::from_millis(50);
@@ -89,12 +90,17 @@ impl Attempt {
     ) -> Result<Started> {
         let record = job.record();
         let clock = environment.clock.clone();
+        let storage = environment.storage(pipeline, &record.base_dir)?;
+        let restored = restore(job, &storage, number)?;
+        let allow_unclaimed = record.allow_unclaimed_state;
+        let pipeline = &match &restored.manifest {
+            Some(manifest) => fit::fit(manifest, pipeline, allow_unclaimed)?,
+            None => pipeline.clone(),
+        };
         let plan =
             Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
-        let storage = environment.storage(pipeline, &record.base_dir)?;
-        let restored = restore(job, &storage, pipeline, number)?;
         if let Some(manifest) = &restored.manifest {
-            checkpointing::check_states(manifest, &plan)?;
+            fit::check_states(manifest, &plan, allow_unclaimed)?;
         }
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
         recover_sinks(&committers, pipeline, &restored)?;
@@ -122,6 +128,7 @@ impl Attempt {
                 }
                 None => None,
             },
+            allow_unclaimed_state: allow_unclaimed,
             notify: Arc::new(move |event| {
                 // The job's thread outlives its subtasks.
                 let _ = notify_sender.send(Message::Event { attempt: number, event });
@@ -198,14 +205,14 @@ impl Attempt {
         match message {
             Message::Command(Command::Cancel) => return Ok(Some(AttemptEnd::Cancelled)),
             Message::Command(Command::Shutdown) => return Ok(Some(AttemptEnd::Shutdown)),
-            Message::Command(Command::Savepoint { request_id, stop }) => {
+            Message::Command(Command::Savepoint { request_id, stop, format }) => {
                 if stop {
                     self.job
                         .update(|record| record.status = JobStatus::Stopping)
                         .map_err(|error| failure_of(&error))?;
                 }
                 self.requests.push(request_id.clone());
-                self.schedule.requests.push_back(SavepointRequest { request_id, stop });
+                self.schedule.requests.push_back(SavepointRequest { request_id, stop, format });
             }
             Message::Event { attempt, event } if attempt == self.number => match event {
                 Event::Acknowledged { checkpoint, parts } => {
@@ -227,8 +234,7 @@ impl Attempt {
         if self.pending.is_some() {
             return;
         }
-        let Some((kind, requests)) = self.schedule.next(now_ns) else { return };
-        let barrier = Barrier { checkpoint: self.next_checkpoint, kind };
+        let Some((barrier, requests)) = self.schedule.next(now_ns, self.next_checkpoint) else { return };
         self.next_checkpoint += 1;
         let pending = Pending::new(barrier, &self.plan.pipeline, self.clock.wall_ms(), now_ns, requests);
         self.job.show_checkpoint(pending.summary("in-progress"));
@@ -368,12 +374,12 @@ impl Attempt {
 pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipeline) -> Result<()> {
     let record = job.record();
     let storage = environment.storage(pipeline, &record.base_dir)?;
-    let restored = restore(job, &storage, pipeline, 2)?;
+    let restored = restore(job, &storage, 2)?;
     let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &environment.clock);
     recover_sinks(&committers, pipeline, &restored)
 }
 
-fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: u32) -> Result<Restored> {
+fn restore(job: &Job, storage: &CheckpointStorage, number: u32) -> Result<Restored> {
     let record = job.record();
     // Within one process nothing but the disk can have damaged a file since it was written.
     let verify = if number == 1 { Verify::Checksums } else { Verify::Lengths };
@@ -389,7 +395,6 @@ fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: 
             });
         }
         tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");
-        checkpointing::check_fits(&manifest, pipeline)?;
         return Ok(Restored { manifest: Some(Arc::new(manifest)), own: true });
     }
     if record.has_image {
@@ -401,7 +406,6 @@ fn restore(job: &Job, storage: &CheckpointStorage, pipeline: &Pipeline, number: 
     }
     let Some(location) = &record.from_savepoint else { return Ok(Restored { manifest: None, own: false }) };
     let manifest = storage.savepoint(location, verify)?;
-    checkpointing::check_fits(&manifest, pipeline)?;
     tracing::info!(job = %record.name, savepoint = %location, "restored");
     Ok(Restored { manifest: Some(Arc::new(manifest)), own: false })
 }

@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::view::CheckpointSummary;
+use super::view::{CheckpointSummary, SavepointFormat};
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
-use crate::runtime::{Barrier, BarrierKind, Plan, SubtaskPart};
-use crate::state::{self, FileRef, FileStore, StateImage};
+use crate::runtime::{Barrier, BarrierKind, SubtaskPart};
+use crate::state::{FileRef, FileStore, ImageFormat, StateImage};
 
 /// A checkpoint in progress.
 pub(super) struct Pending {
@@ -70,10 +70,13 @@ impl Pending {
 pub(super) struct SavepointRequest {
     pub(super) request_id: String,
     pub(super) stop: bool,
+    pub(super) format: SavepointFormat,
 }
 
 /// Decides when the next barrier is due, and of which kind.
 pub(super) struct Schedule {
+    /// What the backend writes fastest.
+    native: ImageFormat,
     interval_ns: Option<u64>,
     last_trigger_ns: u64,
     pub(super) records_due: bool,
@@ -86,6 +89,7 @@ impl Schedule {
         let interval_ns =
             pipeline.checkpoint.interval.map(|interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
         Schedule {
+            native: ImageFormat::native_of(pipeline.state.backend),
             interval_ns,
             last_trigger_ns: now_ns,
             records_due: false,
@@ -95,11 +99,14 @@ impl Schedule {
     }
 
     /// The barrier to inject now, where none is in progress, and the requests that it answers.
-    pub(super) fn next(&mut self, now_ns: u64) -> Option<(BarrierKind, Vec<String>)> {
+    pub(super) fn next(&mut self, now_ns: u64, checkpoint: u64) -> Option<(Barrier, Vec<String>)> {
         let due = self.interval_ns.is_some_and(|interval| now_ns.saturating_sub(self.last_trigger_ns) >= interval);
-        let next = if let Some(request) = self.requests.pop_front() {
-            let kind = if request.stop { BarrierKind::Stop } else { BarrierKind::Savepoint };
-            (kind, vec![request.request_id])
+        let mut format = self.native;
+        let (kind, requests) = if let Some(request) = self.requests.pop_front() {
+            if request.format == SavepointFormat::Canonical {
+                format = ImageFormat::Canonical;
+            }
+            (if request.stop { BarrierKind::Stop } else { BarrierKind::Savepoint }, vec![request.request_id])
         } else if self.sources_running == 0 {
             (BarrierKind::Final, Vec::new())
         } else if due || self.records_due {
@@ -109,7 +116,7 @@ impl Schedule {
         };
         self.records_due = false;
         self.last_trigger_ns = now_ns;
-        Some(next)
+        Some((Barrier { checkpoint, kind, format }, requests))
     }
 
     /// Nanoseconds until the next periodic checkpoint.
@@ -177,47 +184,6 @@ pub(super) fn upload(
         max_parallelism: pipeline.max_parallelism,
         operators,
     })
-}
-
-/// Whether this pipeline can go on from this image. Parallelism and operators must be the same in this version.
-pub(super) fn check_fits(manifest: &CheckpointManifest, pipeline: &Pipeline) -> Result<()> {
-    let mismatch = |what: String| {
-        Err(error::checkpoint_mismatch(format!(
-            "checkpoint {} of job `{}`: {what}",
-            manifest.checkpoint_id, manifest.job_name
-        )))
-    };
-    if manifest.max_parallelism != pipeline.max_parallelism {
-        return mismatch(format!(
-            "it has max_parallelism {}, the pipeline {}",
-            manifest.max_parallelism, pipeline.max_parallelism
-        ));
-    }
-    for image in &manifest.operators {
-        match pipeline.nodes.iter().find(|node| node.id == image.id) {
-            None => return mismatch(format!("it holds `{}`, which the pipeline does not have", image.id)),
-            Some(node) if node.parallelism != image.parallelism => {
-                return mismatch(format!(
-                    "`{}` had parallelism {}, the pipeline gives it {}",
-                    image.id, image.parallelism, node.parallelism
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// Whether the functions declare every state that the image holds, as it was.
-pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan) -> Result<()> {
-    for operator in &manifest.operators {
-        let Some(function) = plan.functions.get(&operator.id) else { continue };
-        for image in operator.subtasks.iter().filter_map(|subtask| subtask.state.as_ref()) {
-            state::check_against(&function.description.states, image)
-                .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
-        }
-    }
-    Ok(())
 }
 
 /// The committables of each sink, from the images of its subtasks.

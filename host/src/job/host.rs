@@ -13,11 +13,12 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use super::components::ComponentStore;
+use super::fit;
 use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::record::{self, JobRecord};
-use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointView};
+use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, Result};
 use crate::manifest::Pipeline;
@@ -45,6 +46,8 @@ pub struct Submission {
     pub base_dir: Option<PathBuf>,
     /// A savepoint in the host's storage to begin with.
     pub from_savepoint: Option<PathBuf>,
+    /// Drop what the savepoint holds of operators and states that the pipeline does not have, instead of refusing it.
+    pub allow_unclaimed_state: bool,
 }
 
 /// See the module. Cheap to clone. Its methods block on files: not for an async task.
@@ -127,7 +130,7 @@ impl Host {
         // It was asked for, and a kill came in between.
         match record.status {
             JobStatus::Cancelling => drop(job.command(Command::Cancel)),
-            JobStatus::Stopping => drop(request_savepoint(job, true)),
+            JobStatus::Stopping => drop(request_savepoint(job, true, SavepointFormat::default())),
             _ => {}
         }
         if let Err(error) = started {
@@ -189,8 +192,10 @@ impl Host {
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
         let plan =
             planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
-        let from_savepoint =
-            submission.from_savepoint.map(|path| self.check_savepoint(&path, &plan, &base_dir)).transpose()?;
+        let from_savepoint = submission
+            .from_savepoint
+            .map(|path| self.check_savepoint(&path, &plan, &base_dir, submission.allow_unclaimed_state))
+            .transpose()?;
         let id = format!("{:016x}", clock::random_u64());
         let record = JobRecord {
             id: id.clone(),
@@ -205,6 +210,7 @@ impl Host {
             seed: pipeline.seed.unwrap_or_else(clock::random_u64),
             components,
             from_savepoint,
+            allow_unclaimed_state: submission.allow_unclaimed_state,
             guarantee: plan.guarantee,
             warnings: plan.warnings,
             failure: None,
@@ -236,7 +242,7 @@ impl Host {
     }
 
     /// The savepoint's place in the storage, after a look whether the pipeline can go on from it.
-    fn check_savepoint(&self, path: &Path, plan: &Plan, base_dir: &Path) -> Result<String> {
+    fn check_savepoint(&self, path: &Path, plan: &Plan, base_dir: &Path, allow_unclaimed: bool) -> Result<String> {
         let storage = self.inner.environment.storage(&plan.pipeline, base_dir)?;
         let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let location = match whole(path).strip_prefix(whole(storage.root())) {
@@ -252,8 +258,8 @@ impl Host {
         let manifest = storage
             .savepoint(&location, crate::checkpoint::Verify::Lengths)
             .map_err(|error| if error.code == "savepoint-not-found" { error.hint(hint()) } else { error })?;
-        super::checkpointing::check_fits(&manifest, &plan.pipeline)?;
-        super::checkpointing::check_states(&manifest, plan)?;
+        fit::fit(&manifest, &plan.pipeline, allow_unclaimed)?;
+        fit::check_states(&manifest, plan, allow_unclaimed)?;
         Ok(location)
     }
 
@@ -311,13 +317,13 @@ impl Host {
     }
 
     /// Takes a savepoint, and ends the job behind it. Poll with [`Host::savepoint`].
-    pub fn stop(&self, id_or_name: &str) -> Result<SavepointView> {
-        request_savepoint(&*self.find(id_or_name)?, true)
+    pub fn stop(&self, id_or_name: &str, format: SavepointFormat) -> Result<SavepointView> {
+        request_savepoint(&*self.find(id_or_name)?, true, format)
     }
 
     /// Takes a savepoint while the job goes on. Poll with [`Host::savepoint`].
-    pub fn trigger_savepoint(&self, id_or_name: &str) -> Result<SavepointView> {
-        request_savepoint(&*self.find(id_or_name)?, false)
+    pub fn trigger_savepoint(&self, id_or_name: &str, format: SavepointFormat) -> Result<SavepointView> {
+        request_savepoint(&*self.find(id_or_name)?, false, format)
     }
 
     pub fn savepoint(&self, id_or_name: &str, request_id: &str) -> Result<SavepointView> {
@@ -376,12 +382,12 @@ fn check_name(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Result<()> {
     }
 }
 
-fn request_savepoint(job: &Job, stop: bool) -> Result<SavepointView> {
+fn request_savepoint(job: &Job, stop: bool, format: SavepointFormat) -> Result<SavepointView> {
     let request_id = format!("{:016x}", clock::random_u64());
     let view =
         SavepointView { request_id: request_id.clone(), status: "in-progress".into(), location: None, failure: None };
     job.show_savepoint(view.clone());
-    if let Err(error) = command(job, Command::Savepoint { request_id, stop }) {
+    if let Err(error) = command(job, Command::Savepoint { request_id, stop, format }) {
         job.forget_savepoint(&view.request_id);
         return Err(error);
     }

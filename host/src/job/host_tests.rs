@@ -6,6 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::super::view::SavepointFormat;
 use super::*;
 use crate::clock::SystemClock;
 
@@ -41,7 +42,13 @@ impl Subject {
              [sink.out]\ninput = \"numbers\"\nconnector = \"file\"\npath = \"out\"\n"
         );
         let base_dir = Some(self.folder.path().to_owned());
-        let submission = Submission { manifest, file_name: "pipeline.toml".into(), base_dir, from_savepoint: None };
+        let submission = Submission {
+            manifest,
+            file_name: "pipeline.toml".into(),
+            base_dir,
+            from_savepoint: None,
+            allow_unclaimed_state: false,
+        };
         let id = host.submit(submission).unwrap().summary.id;
         wait(host, &id, |job| job.summary.records_in > 0);
         id
@@ -89,7 +96,7 @@ fn what_a_savepoint_published_stays_when_the_job_is_cancelled() {
     let subject = Subject::new();
     let host = subject.open();
     let id = subject.submit(&host, "");
-    let request = host.trigger_savepoint(&id).unwrap();
+    let request = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
     assert_eq!(answer(&host, &id, &request).status, "completed");
     let at_savepoint = published(&subject.out());
     assert!(!at_savepoint.is_empty());
@@ -104,7 +111,7 @@ fn a_job_that_is_started_again_does_not_go_back_behind_its_savepoint() {
     let subject = Subject::new();
     let host = subject.open();
     let id = subject.submit(&host, "");
-    let request = host.trigger_savepoint(&id).unwrap();
+    let request = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
     assert_eq!(answer(&host, &id, &request).status, "completed");
     let at_savepoint = published(&subject.out());
     host.shutdown();
@@ -112,7 +119,7 @@ fn a_job_that_is_started_again_does_not_go_back_behind_its_savepoint() {
 
     let host = subject.open();
     host.resume_jobs();
-    let request = host.stop(&id).unwrap();
+    let request = host.stop(&id, SavepointFormat::Canonical).unwrap();
     assert_eq!(answer(&host, &id, &request).status, "completed");
     let job = wait(&host, &id, |job| job.summary.status == JobStatus::Stopped);
     assert_eq!(job.summary.last_checkpoint, Some(1), "its savepoint is what it began with");
@@ -128,13 +135,13 @@ fn a_savepoint_that_fails_with_its_attempt_is_answered_while_the_job_goes_on() {
     let id = subject.submit(&host, "[restart]\ndelay = \"1ms\"\nattempts = 1000000");
     // The sink cannot make its part durable; the next attempt makes the folder again.
     fs::remove_dir_all(subject.out().join(".pending")).unwrap();
-    let request = host.trigger_savepoint(&id).unwrap();
+    let request = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
     let view = answer(&host, &id, &request);
     assert_eq!((view.status.as_str(), view.location), ("failed", None));
     wait(&host, &id, |job| job.summary.restarts > 0 && job.summary.status == JobStatus::Running);
     host.cancel(&id).unwrap();
     wait(&host, &id, |job| job.summary.status.is_final());
-    assert_eq!(host.trigger_savepoint(&id).unwrap_err().code, "job-state");
+    assert_eq!(host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap_err().code, "job-state");
 }
 
 #[test]
@@ -146,7 +153,7 @@ fn a_cancel_between_two_attempts_leaves_nothing_prepared() {
     let storage = subject.folder.path().join("data/checkpoints");
     fs::remove_dir_all(&storage).unwrap();
     fs::write(&storage, "in the way").unwrap();
-    let request = host.trigger_savepoint(&id).unwrap();
+    let request = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
     assert_eq!(answer(&host, &id, &request).status, "failed");
     wait(&host, &id, |job| job.summary.status == JobStatus::Restarting);
     fs::remove_file(&storage).unwrap();
@@ -215,7 +222,7 @@ fn a_job_whose_images_are_gone_does_not_begin_anew_in_silence() {
     let subject = Subject::new();
     let host = subject.open();
     let id = subject.submit(&host, "");
-    let request = host.trigger_savepoint(&id).unwrap();
+    let request = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
     assert!(answer(&host, &id, &request).location.is_some());
     host.shutdown();
     drop(host);
@@ -235,7 +242,7 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
     let host = subject.open();
     let elsewhere = "[checkpoint]\nstorage = \"elsewhere\"";
     let id = subject.submit(&host, elsewhere);
-    let request = host.stop(&id).unwrap();
+    let request = host.stop(&id, SavepointFormat::Canonical).unwrap();
     let location = answer(&host, &id, &request).location.unwrap();
     let job = wait(&host, &id, |job| job.summary.status.is_final());
     let submission = Submission {
@@ -243,6 +250,7 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
         file_name: "pipeline.toml".into(),
         base_dir: Some(subject.folder.path().to_owned()),
         from_savepoint: Some(location.into()),
+        allow_unclaimed_state: false,
     };
     let job = host.submit(submission).unwrap();
     wait(&host, &job.summary.id, |job| job.summary.status == JobStatus::Running);

@@ -109,7 +109,7 @@ fn retry(
 
 /// Whether another attempt would meet the very same: what is stored contradicts the pipeline.
 fn is_hopeless(failure: &JobFailure) -> bool {
-    matches!(failure.code.as_str(), "checkpoint-mismatch" | "checkpoint-none-usable")
+    matches!(failure.code.as_str(), "checkpoint-mismatch" | "checkpoint-none-usable" | "state-migration-failed")
 }
 
 /// Waits out the delay, unless a command ends the job.

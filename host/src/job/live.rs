@@ -9,7 +9,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::lifecycle::Message;
 use super::record::{self, JobRecord};
-use super::view::{CheckpointSummary, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SavepointView};
+use super::view::{
+    CheckpointSummary, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SavepointFormat, SavepointView,
+};
 use crate::error::Result;
 use crate::manifest::{NodeKind, Pipeline};
 use crate::runtime::NodeStats;
@@ -24,6 +26,7 @@ pub(super) enum Command {
     Savepoint {
         request_id: String,
         stop: bool,
+        format: SavepointFormat,
     },
     /// The process ends; the job goes on when it starts again.
     Shutdown,

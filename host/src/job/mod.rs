@@ -3,6 +3,7 @@
 mod attempt;
 mod checkpointing;
 mod components;
+mod fit;
 mod host;
 mod lifecycle;
 mod live;

@@ -28,6 +28,9 @@ pub(super) struct JobRecord {
     pub(super) components: BTreeMap<String, String>,
     /// The savepoint to begin with, while the job has no checkpoint of its own.
     pub(super) from_savepoint: Option<String>,
+    /// Whether state of the savepoint that the pipeline does not claim is dropped instead of refused.
+    #[serde(default)]
+    pub(super) allow_unclaimed_state: bool,
     pub(super) guarantee: String,
     pub(super) warnings: Vec<String>,
     pub(super) failure: Option<JobFailure>,

@@ -118,6 +118,17 @@ pub struct CheckpointSummary {
     pub location: Option<String>,
 }
 
+/// How a savepoint's state is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SavepointFormat {
+    /// Any backend reads it.
+    #[default]
+    Canonical,
+    /// As the job's backend writes its checkpoints: fast to take, and fast to restore by the same backend.
+    Native,
+}
+
 /// An asynchronous request for a savepoint, as it is polled.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct SavepointView {

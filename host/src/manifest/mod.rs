@@ -25,6 +25,8 @@ pub struct Pipeline {
     /// The default of every node.
     pub parallelism: u32,
     pub max_parallelism: u32,
+    /// Whether the manifest does not name it, so that a restore takes it from the image.
+    pub max_parallelism_is_default: bool,
     /// The job's seed; chosen at submit where the manifest names none.
     pub seed: Option<u64>,
     pub batch: BatchSettings,

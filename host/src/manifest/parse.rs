@@ -75,6 +75,7 @@ fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Pipeline> {
         name,
         parallelism,
         max_parallelism,
+        max_parallelism_is_default: top.get("max_parallelism").is_none(),
         seed: top.get("seed").map(|item| item.count(0, u64::MAX)).transpose()?,
         batch: batch(top)?,
         checkpoint: checkpoint(top)?,

@@ -12,7 +12,7 @@ use crate::connector::Sink;
 use crate::error::Error;
 use crate::model::Batch;
 use crate::operator::{FunctionOperator, OperatorFailure, Rejected};
-use crate::state::{ImageFormat, StateSize};
+use crate::state::StateSize;
 
 /// Why a subtask ends before its last barrier.
 #[derive(Debug)]
@@ -55,8 +55,6 @@ pub(super) struct Chain {
     /// The edges that lead out, by their index in the plan.
     pub(super) edges: BTreeMap<usize, EdgeWriter>,
     pub(super) clock: SharedClock,
-    /// How checkpoints of state are written.
-    pub(super) native: ImageFormat,
 }
 
 impl Chain {
@@ -190,7 +188,7 @@ impl Chain {
                     part.counters = operator.counters;
                     let turn = operator.turn();
                     turn.backend()
-                        .map(|backend| backend.snapshot(self.native))
+                        .map(|backend| backend.snapshot(barrier.format))
                         .transpose()
                         .map(|state| part.state = state)
                 }

@@ -2,6 +2,7 @@
 
 use crate::model::Batch;
 use crate::operator::Rejected;
+use crate::state::ImageFormat;
 
 /// Why a barrier was injected; decides what happens behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ impl BarrierKind {
 pub struct Barrier {
     pub checkpoint: u64,
     pub kind: BarrierKind,
+    /// How the images of state are written.
+    pub format: ImageFormat,
 }
 
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! One attempt at running a plan: opens everything, starts the subtasks, injects barriers, cancels.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,10 +23,10 @@ use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
-use crate::model::{NO_TIMESTAMP, groups_of_subtask};
+use crate::model::{Column, NO_TIMESTAMP, groups_of_subtask};
 use crate::operator::{FunctionOperator, FunctionSettings};
-use crate::state::{self, FileStore, ImageFormat, RestoredImage, StateOptions, StateSize};
-use crate::turn::{Turn, TurnContext};
+use crate::state::{self, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize};
+use crate::turn::{Failure, Guest, Turn, TurnContext};
 
 /// Batches that wait in one channel, at most: what a slow receiver lets pile up.
 const CHANNEL_BATCHES: usize = 8;
@@ -43,6 +44,8 @@ pub struct ExecutionOptions {
     pub clock: SharedClock,
     /// The image to begin with, and where its files are.
     pub restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>,
+    /// Whether states of the image that no function declares are dropped.
+    pub allow_unclaimed_state: bool,
     pub notify: Notify,
 }
 
@@ -284,10 +287,7 @@ impl Start {
                 NodeKind::Sink(config) => {
                     let sink = connector::open_sink(config, &self.connector_context(node))
                         .map_err(|error| failed(node, self.subtask, error))?;
-                    MemberKind::Sink {
-                        sink,
-                        counters: self.image(node).map(|image| image.counters).unwrap_or_default(),
-                    }
+                    MemberKind::Sink { sink, counters: self.counters(node) }
                 }
             };
             members.push(Member { node: node.id.clone(), kind, routes: member.routes.clone() });
@@ -297,7 +297,6 @@ impl Start {
             members,
             edges: std::mem::take(&mut self.writers),
             clock: self.options.clock.clone(),
-            native: ImageFormat::native_of(plan.pipeline.state.backend),
         };
         let mut subtask = Subtask {
             chain,
@@ -313,8 +312,34 @@ impl Start {
         }
     }
 
-    fn image(&self, node: &Node) -> Option<&SubtaskImage> {
-        self.options.restore.as_ref().and_then(|(manifest, _)| manifest.subtask(&node.id, self.subtask))
+    /// The images of the node's subtasks, as many as there were.
+    fn images(&self, node: &Node) -> &[SubtaskImage] {
+        self.options.restore.as_ref().map_or(&[], |(manifest, _)| manifest.subtasks(&node.id))
+    }
+
+    /// What the subtask counts on from: its own counts, or at another parallelism its share of all.
+    fn counters(&self, node: &Node) -> Counters {
+        let mut counters = Counters::default();
+        let share = self.images(node).iter().skip(self.subtask as usize).step_by(node.parallelism as usize);
+        share.for_each(|image| counters.add(&image.counters));
+        counters
+    }
+
+    /// The images that hold any of the key groups which the subtask owns.
+    fn restored_state(&self, node: &Node, groups: &Range<u32>) -> Vec<RestoredImage<'_>> {
+        let Some((manifest, files)) = &self.options.restore else { return Vec::new() };
+        let images = self.images(node);
+        let mut restored = Vec::new();
+        for (subtask, image) in (0..).zip(images) {
+            let held = groups_of_subtask(subtask, images.len() as u32, manifest.max_parallelism);
+            if let Some(image) = &image.state
+                && held.start < groups.end
+                && groups.start < held.end
+            {
+                restored.push(RestoredImage { image, groups: held, store: &**files as &dyn FileStore });
+            }
+        }
+        restored
     }
 
     fn connector_context(&self, node: &Node) -> ConnectorContext {
@@ -331,18 +356,21 @@ impl Start {
 
     fn open_source(&self, node: &Node) -> Result<SourceReader> {
         let NodeKind::Source(config) = &node.kind else { return Err(error::internal("not a source")) };
-        let image = self.image(node);
-        let position = image.and_then(|image| image.source_position.as_deref());
+        let images = self.images(node);
+        let positions: Vec<&[u8]> = images.iter().filter_map(|image| image.source_position.as_deref()).collect();
+        if !positions.is_empty() && positions.len() != images.len() {
+            return Err(error::checkpoint_corrupt(format!("source `{}` has no position for some subtasks", node.id)));
+        }
         let clock = self.options.clock.clone();
         let pace = config.rate.map(|rate| Pace::new(rate.div_ceil(u64::from(node.parallelism)), clock.monotonic_ns()));
         Ok(SourceReader {
-            source: connector::open_source(&config.connector, &self.connector_context(node), position)?,
+            source: connector::open_source(&config.connector, &self.connector_context(node), &positions)?,
             timestamps: self.plan.timestamps.get(&node.id).cloned(),
             watermarks: config.watermark,
             pace,
             batch_records: self.plan.pipeline.batch.records,
             clock,
-            counters: image.map(|image| image.counters).unwrap_or_default(),
+            counters: self.counters(node),
             latest: NO_TIMESTAMP,
             watermark: NO_TIMESTAMP,
             watermark_sent_ns: 0,
@@ -356,7 +384,7 @@ impl Start {
             .get(&node.id)
             .ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))?;
         let pipeline = &self.plan.pipeline;
-        let guest = (function.make)(&GuestOptions {
+        let mut guest = (function.make)(&GuestOptions {
             limits: operator.limits,
             seed: self.options.seed,
             fresh: pipeline.sandbox.fresh_instance,
@@ -370,17 +398,11 @@ impl Start {
             ..TurnContext::default()
         };
         let layout = function.description.states.clone();
-        let image = self.image(node);
         let mut turn = if layout.is_empty() {
             Turn::stateless(context)
         } else {
             let groups = groups_of_subtask(self.subtask, node.parallelism, pipeline.max_parallelism);
-            let restore = match (image.and_then(|image| image.state.as_ref()), &self.options.restore) {
-                (Some(image), Some((_, files))) => {
-                    vec![RestoredImage { image, groups: groups.clone(), store: &**files as &dyn FileStore }]
-                }
-                _ => Vec::new(),
-            };
+            let restore = self.restored_state(node, &groups);
             let working_dir = self.options.working_dir.join(format!("{}-{}", node.id, self.subtask));
             let options = StateOptions {
                 backend: pipeline.state.backend,
@@ -389,10 +411,12 @@ impl Start {
                 max_parallelism: pipeline.max_parallelism,
                 groups,
                 restore,
-                migrate: None,
+                allow_unclaimed: self.options.allow_unclaimed_state,
+                migrate: Some(&mut GuestMigrates { guest: &mut *guest, layout: &layout }),
                 clock: self.options.clock.clone(),
             };
-            Turn::stateful(context, layout, state::open(options)?)
+            let backend = state::open(options)?;
+            Turn::stateful(context, layout, backend)
         };
         turn.limit_writes(operator.limits.output_bytes);
         let settings = FunctionSettings {
@@ -403,7 +427,25 @@ impl Start {
             batch_records: pipeline.batch.records,
             clock: self.options.clock.clone(),
         };
-        let counters = image.map(|image| image.counters).unwrap_or_default();
-        Ok(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(self.cancel.clone()))
+        Ok(FunctionOperator::new(guest, turn, settings, self.counters(node)).cancelled_by(self.cancel.clone()))
+    }
+}
+
+/// Has the function itself read the older forms of its values.
+struct GuestMigrates<'a> {
+    guest: &'a mut dyn Guest,
+    layout: &'a StateLayout,
+}
+
+impl Migrate for GuestMigrates<'_> {
+    fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
+        self.guest.migrate(u32::from(state), schema, values).map_err(|failure| match failure {
+            Failure::Error(error) => error,
+            Failure::Fault(fault) => {
+                let name = self.layout.get(usize::from(state)).map_or("", |state| &state.name[..]);
+                error::state_migration_failed(format!("state `{name}`, from schema `{schema}`: {fault}"))
+                    .hint("correct the function and submit the job again; nothing was processed")
+            }
+        })
     }
 }

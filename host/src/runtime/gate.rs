@@ -122,8 +122,9 @@ impl Gate {
 mod tests {
     use super::super::element::BarrierKind;
     use super::*;
+    use crate::state::ImageFormat;
 
-    const BARRIER: Barrier = Barrier { checkpoint: 1, kind: BarrierKind::Checkpoint };
+    const BARRIER: Barrier = Barrier { checkpoint: 1, kind: BarrierKind::Checkpoint, format: ImageFormat::Canonical };
 
     fn batch(timestamp: i64) -> Element {
         let mut batch = Batch::default();

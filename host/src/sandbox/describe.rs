@@ -2,14 +2,14 @@
 
 use super::bindings::exports::cofferdam::function::function as wit;
 use crate::error::{self, Result};
-use crate::state::{StateDescription, StateKind, StateLayout};
+use crate::state::{StateDescription, StateKind, StateLayout, TimeToLive, TtlUpdate};
 use crate::turn::cut;
 
-/// Functions, ports and states that one component may declare, each.
+/// Functions, ports and states that one component may declare, each; and older forms that one state may have.
 const DECLARATIONS_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 128;
 
-/// Bytes of a schema's fingerprint and of a codec's name. They go into every checkpoint and every list of components.
+/// Bytes of a schema's fingerprint, of a codec's name and of a map key's. They go into every checkpoint and every list of components.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// See the module.
@@ -74,7 +74,7 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
     let name = function.name;
     let unsupported = |what: &str| {
         error::component_unsupported(format!("function `{name}` {what}, which this version does not run"))
-            .hint("this version runs the kinds process and keyed-process with value and list states, without timers or time to live")
+            .hint("this version runs the kinds process and keyed-process, without timers and without broadcast state")
     };
     let kind = match function.kind {
         wit::FunctionKind::Process => FunctionKind::Process,
@@ -97,7 +97,11 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
         return Err(described("declares state, but only a keyed-process function has any".into()));
     }
     let ports = std::iter::once(&input).chain(&function.outputs);
-    let texts = function.states.iter().flat_map(|state| [&state.codec, &state.schema]);
+    let texts = function.states.iter().flat_map(|state| {
+        [&state.codec, &state.schema, &state.map_key]
+            .into_iter()
+            .chain(state.previous.iter().take(DECLARATIONS_MAX + 1))
+    });
     check_texts(texts.chain(ports.map(|port| &port.codec)).chain([&input.name]))?;
     check_names("output", function.outputs.iter().map(|port| &port.name))?;
     check_names("state", function.states.iter().map(|state| &state.name))?;
@@ -109,15 +113,51 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
         let kind = match state.kind {
             wit::StateKind::Value => StateKind::Value,
             wit::StateKind::List => StateKind::List,
-            other => return Err(unsupported(&format!("declares the state `{}` of kind {other:?}", state.name))),
+            wit::StateKind::Map => StateKind::Map,
+            wit::StateKind::Reducing => StateKind::Reducing,
+            wit::StateKind::Aggregating => StateKind::Aggregating,
+            wit::StateKind::Broadcast => {
+                return Err(unsupported(&format!("declares the broadcast state `{}`", state.name)));
+            }
         };
-        if state.ttl.is_some() {
-            return Err(unsupported(&format!("declares a time to live for the state `{}`", state.name)));
-        }
-        states.push(StateDescription::new(&state.name, kind, &state.codec, &state.schema));
+        states.push(check_state(kind, state).map_err(|defect| described(defect))?);
     }
     let port = |port: wit::Port| Port { name: port.name, codec: port.codec };
     Ok(Function { kind, input: port(input), outputs: function.outputs.into_iter().map(port).collect(), states, name })
+}
+
+/// What a state says of itself beside its kind. The error is what the function did.
+fn check_state(kind: StateKind, state: wit::StateDescription) -> Result<StateDescription, String> {
+    let name = state.name;
+    match kind {
+        StateKind::Map if state.map_key.is_empty() => {
+            return Err(format!("does not say how the keys of the map `{name}` are written"));
+        }
+        StateKind::Map => {}
+        _ if !state.map_key.is_empty() => {
+            return Err(format!("declares a map key for the state `{name}`, which is no map"));
+        }
+        _ => {}
+    }
+    if state.previous.len() > DECLARATIONS_MAX {
+        return Err(format!("declares more than {DECLARATIONS_MAX} older forms of the state `{name}`"));
+    }
+    let ttl = match state.ttl {
+        Some(wit::TimeToLive { milliseconds: 0, .. }) => {
+            return Err(format!("declares a time to live of nothing for the state `{name}`"));
+        }
+        Some(ttl) => Some(TimeToLive {
+            milliseconds: ttl.milliseconds,
+            update: match ttl.update {
+                wit::TtlUpdate::CreateAndWrite => TtlUpdate::CreateAndWrite,
+                wit::TtlUpdate::ReadAndWrite => TtlUpdate::ReadAndWrite,
+            },
+            return_expired: ttl.return_expired,
+        }),
+        None => None,
+    };
+    let (map_key, previous) = (state.map_key, state.previous);
+    Ok(StateDescription { map_key, ttl, previous, ..StateDescription::new(&name, kind, &state.codec, &state.schema) })
 }
 
 /// Codecs and schemas are short and printable.
@@ -152,4 +192,75 @@ fn check_names<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Resul
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(name: &str, kind: wit::StateKind) -> wit::StateDescription {
+        let map_key = if kind == wit::StateKind::Map { "ordered:u64" } else { "" };
+        let (name, map_key) = (name.to_owned(), map_key.to_owned());
+        wit::StateDescription {
+            name,
+            kind,
+            codec: "raw".into(),
+            schema: "u64".into(),
+            map_key,
+            ttl: None,
+            previous: vec![],
+        }
+    }
+
+    fn check_states(states: Vec<wit::StateDescription>) -> Result<StateLayout> {
+        let port = || wit::Port { name: "port".into(), codec: "raw".into() };
+        let function = wit::FunctionDescription {
+            name: "f".into(),
+            kind: wit::FunctionKind::KeyedProcess,
+            inputs: vec![port()],
+            outputs: vec![port()],
+            states,
+            timers: vec![],
+        };
+        let component = wit::ComponentDescription { sdk: "by hand".into(), functions: vec![function] };
+        Ok(check(component)?.functions.remove(0).states)
+    }
+
+    fn ttl(milliseconds: u64) -> Option<wit::TimeToLive> {
+        Some(wit::TimeToLive { milliseconds, update: wit::TtlUpdate::ReadAndWrite, return_expired: true })
+    }
+
+    #[test]
+    fn every_keyed_kind_of_state_is_taken_as_it_is_described() {
+        let [value, list, map] = [wit::StateKind::Value, wit::StateKind::List, wit::StateKind::Map];
+        let [reducing, aggregating] = [wit::StateKind::Reducing, wit::StateKind::Aggregating];
+        let old = wit::StateDescription { ttl: ttl(5), previous: vec!["u32".into()], ..state("m", map) };
+        let states = [("v", value), ("l", list), ("r", reducing), ("a", aggregating)];
+        let states = states.into_iter().map(|(name, kind)| state(name, kind));
+        let layout = check_states(states.chain([old]).collect()).unwrap();
+        let kinds: Vec<_> = layout.iter().map(|state| state.kind.as_str()).collect();
+        assert_eq!(kinds, ["value", "list", "reducing", "aggregating", "map"]);
+        let lifetime = TimeToLive { milliseconds: 5, update: TtlUpdate::ReadAndWrite, return_expired: true };
+        let expected = StateDescription::new("m", StateKind::Map, "raw", "u64");
+        let (map_key, previous) = ("ordered:u64".into(), vec!["u32".into()]);
+        assert_eq!(layout[4], StateDescription { map_key, ttl: Some(lifetime), previous, ..expected });
+    }
+
+    #[test]
+    fn a_state_that_makes_no_sense_is_refused() {
+        let (value, map) = (wit::StateKind::Value, wit::StateKind::Map);
+        let many = vec!["old".to_owned(); DECLARATIONS_MAX + 1];
+        for (defect, part) in [
+            (wit::StateDescription { map_key: String::new(), ..state("s", map) }, "how the keys of the map `s`"),
+            (wit::StateDescription { map_key: "ordered:u64".into(), ..state("s", value) }, "which is no map"),
+            (wit::StateDescription { map_key: "x".repeat(300), ..state("s", map) }, "printable bytes"),
+            (wit::StateDescription { ttl: ttl(0), ..state("s", value) }, "a time to live of nothing"),
+            (wit::StateDescription { previous: many, ..state("s", value) }, "more than 256 older forms"),
+            (wit::StateDescription { previous: vec!["\u{1b}".into()], ..state("s", value) }, "printable bytes"),
+        ] {
+            let error = check_states(vec![defect]).unwrap_err();
+            assert_eq!(error.code, "component-description");
+            assert!(error.message.contains(part), "{}", error.message);
+        }
+    }
 }

@@ -7,6 +7,7 @@ use super::bindings::cofferdam::function as wit;
 use super::bindings::cofferdam::function::types::ColumnResult as WitColumn;
 use super::instance::GuestState;
 use crate::model::Column;
+use crate::state::Entries;
 use crate::turn::{LogLevel, Refusal, Turn};
 
 /// Tells the generated code what the imports work on.
@@ -22,6 +23,11 @@ fn column(column: WitColumn) -> Result<Column, Refusal> {
 
 fn to_wit(column: &Column) -> WitColumn {
     WitColumn { bytes: column.bytes().to_vec(), offsets: column.offsets().to_vec() }
+}
+
+fn values(entries: Entries) -> wit::state::Values {
+    let present = entries.present.iter().map(|&present| u8::from(present)).collect();
+    wit::state::Values { present, values: to_wit(&entries.values) }
 }
 
 fn not_there(what: &str) -> wasmtime::Error {
@@ -46,9 +52,7 @@ impl wit::types::Host for GuestState {}
 
 impl wit::state::Host for GuestState {
     fn value_load(&mut self, state: u32) -> Result<wit::state::Values> {
-        let entries = self.turn()?.value_load(state)?;
-        let present = entries.present.iter().map(|&present| u8::from(present)).collect();
-        Ok(wit::state::Values { present, values: to_wit(&entries.values) })
+        Ok(values(self.turn()?.value_load(state)?))
     }
 
     fn value_store(&mut self, state: u32, keys: Vec<u32>, values: WitColumn) -> Result<()> {
@@ -92,32 +96,39 @@ impl wit::state::Host for GuestState {
         Ok(self.turn()?.list_set(state, key, &column(elements)?)?)
     }
 
-    fn map_load(&mut self, _: u32, _: Vec<u32>, _: WitColumn) -> Result<wit::state::Values> {
-        Err(not_there("map state"))
+    fn map_load(&mut self, state: u32, keys: Vec<u32>, sub_keys: WitColumn) -> Result<wit::state::Values> {
+        Ok(values(self.turn()?.map_load(state, &keys, &column(sub_keys)?)?))
     }
 
-    fn map_store(&mut self, _: u32, _: Vec<u32>, _: WitColumn, _: WitColumn) -> Result<()> {
-        Err(not_there("map state"))
+    fn map_store(&mut self, state: u32, keys: Vec<u32>, sub_keys: WitColumn, values: WitColumn) -> Result<()> {
+        Ok(self.turn()?.map_store(state, &keys, &column(sub_keys)?, &column(values)?)?)
     }
 
-    fn map_remove(&mut self, _: u32, _: Vec<u32>, _: WitColumn) -> Result<()> {
-        Err(not_there("map state"))
+    fn map_remove(&mut self, state: u32, keys: Vec<u32>, sub_keys: WitColumn) -> Result<()> {
+        Ok(self.turn()?.map_remove(state, &keys, &column(sub_keys)?)?)
     }
 
-    fn map_clear(&mut self, _: u32, _: Vec<u32>) -> Result<()> {
-        Err(not_there("map state"))
+    fn map_clear(&mut self, state: u32, keys: Vec<u32>) -> Result<()> {
+        Ok(self.turn()?.map_clear(state, &keys)?)
     }
 
-    fn map_get(&mut self, _: u32, _: u32, _: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        Err(not_there("map state"))
+    fn map_get(&mut self, state: u32, key: u32, sub_key: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        Ok(self.turn()?.map_get(state, key, &sub_key)?)
     }
 
-    fn map_put(&mut self, _: u32, _: u32, _: Vec<u8>, _: Vec<u8>) -> Result<()> {
-        Err(not_there("map state"))
+    fn map_put(&mut self, state: u32, key: u32, sub_key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+        Ok(self.turn()?.map_put(state, key, &sub_key, &value)?)
     }
 
-    fn map_scan(&mut self, _: u32, _: u32, _: Option<Vec<u8>>, _: u32) -> Result<Vec<wit::state::MapEntry>> {
-        Err(not_there("map state"))
+    fn map_scan(
+        &mut self,
+        state: u32,
+        key: u32,
+        after: Option<Vec<u8>>,
+        limit: u32,
+    ) -> Result<Vec<wit::state::MapEntry>> {
+        let entries = self.turn()?.map_scan(state, key, after.as_deref(), limit)?;
+        Ok(entries.into_iter().map(|(key, value)| wit::state::MapEntry { key, value }).collect())
     }
 
     fn broadcast_load(&mut self, _: u32, _: WitColumn) -> Result<wit::state::Values> {

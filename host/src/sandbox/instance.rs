@@ -212,6 +212,20 @@ impl Guest for Instance {
         }
         Ok(result?)
     }
+
+    /// A fresh instance, which is dropped again: imports are refused, since there is no turn.
+    fn migrate(&mut self, state: u32, schema: &str, values: &Column) -> Result<Column, Failure> {
+        let Alive { mut store, exports } = Instance::start(self.component.pre(), self.limits, self.seed)?;
+        arm(&mut store, &self.limits);
+        let function = exports.cofferdam_function_function();
+        let returned = function.call_migrate(&mut store, self.function, state, schema, column_param(values));
+        match returned {
+            Ok(Ok(types::ColumnResult { bytes, offsets })) => Column::from_parts(bytes, offsets)
+                .map_err(|defect| Fault::new(FaultCode::InvalidOutput, defect.to_string()).into()),
+            Ok(Err(types::Failure { message, .. })) => Err(Fault::new(FaultCode::GuestError, cut(message)).into()),
+            Err(cause) => Err(classify(&cause, &mut store, &self.limits).into()),
+        }
+    }
 }
 
 /// How a call into wasm went wrong.

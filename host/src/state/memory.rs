@@ -1,7 +1,8 @@
 //! State on the heap: one hash table per key group, shared with a snapshot until the group is written to again.
 //!
 //! A snapshot clones the handles of the tables; the first write to a group while a snapshot lives copies that group
-//! (`Arc::make_mut`). Durable form: see [`super::canonical`].
+//! (`Arc::make_mut`). Durable form: see [`super::canonical`]. What has expired is dropped a few entries at a time, with each
+//! turn that is applied, and never from a group that a snapshot shares.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -13,9 +14,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::canonical::CanonicalWriter;
 use super::layout::StoredLayout;
+use super::memory_ttl::CleanUp;
+use super::restore::read_entries;
+use super::ttl::Expiry;
 use super::{
     Change, Entries, Entry, FileRef, FileStore, ImageFormat, MapEntry, StateBackend, StateId, StateImage, StateKind,
-    StateOptions, StateSize, StateSnapshot, Write, read_image,
+    StateOptions, StateSize, StateSnapshot, Write,
 };
 use crate::clock::random_u64;
 use crate::error::{self, Result};
@@ -23,18 +27,26 @@ use crate::model::{Column, KeyGroup, Keys};
 
 /// The entry of one key in a state that is no map.
 #[derive(Clone, Debug)]
-struct Single {
+pub(super) struct Single {
     /// As it is stored; see [`StoredLayout`].
-    state: StateId,
-    key: Box<[u8]>,
-    value: Vec<u8>,
+    pub state: StateId,
+    pub key: Box<[u8]>,
+    pub value: Vec<u8>,
+}
+
+/// The entries of one key in a map, at least one.
+#[derive(Clone, Debug)]
+pub(super) struct Map {
+    pub state: StateId,
+    pub key: Box<[u8]>,
+    pub entries: BTreeMap<Box<[u8]>, Vec<u8>>,
 }
 
 /// A key group.
 #[derive(Clone, Default)]
-struct Group {
-    singles: HashTable<Single>,
-    maps: BTreeMap<(StateId, Box<[u8]>), BTreeMap<Box<[u8]>, Vec<u8>>>,
+pub(super) struct Group {
+    pub singles: HashTable<Single>,
+    pub maps: HashTable<Map>,
 }
 
 /// See the module.
@@ -46,25 +58,27 @@ pub(super) struct MemoryBackend {
     /// Keys of a group agree in the remainder of their `hash_key`, so the tables hash on their own. The seed is random,
     /// so that nobody can choose keys that collide; nothing that leaves the backend depends on it.
     seed: u64,
+    /// None where no state has a time to live.
+    clean_up: Option<CleanUp>,
 }
 
 impl MemoryBackend {
     pub fn open(mut options: StateOptions<'_>) -> Result<MemoryBackend> {
         let restore = std::mem::take(&mut options.restore);
+        let layout = StoredLayout::new(&options.layout)?;
+        let clean_up = Expiry::new(&layout.stored, options.clock.clone()).map(CleanUp::new);
         let mut backend = MemoryBackend {
-            layout: StoredLayout::new(&options.layout, &restore)?,
+            layout,
             groups: vec![Arc::default(); options.max_parallelism as usize],
             size: StateSize::default(),
             seed: random_u64(),
+            clean_up,
         };
-        for image in &restore {
-            let scratch = options.working_dir.join("restore");
-            read_image(image, options.groups.clone(), &scratch, &mut |entry| {
-                let Entry { group, state, key, sub_key, value } = entry;
-                let kind = image.image.layout[usize::from(state)].kind;
-                backend.write(kind, Write { state, group, key, sub_key, change: Change::Put(value) })
-            })?;
-        }
+        let layout = backend.layout.clone();
+        read_entries(&mut options, &restore, &layout, &mut |entry| {
+            let Entry { group, state, key, sub_key, value } = entry;
+            backend.write(layout.kind(state), Write { state, group, key, sub_key, change: Change::Put(value) })
+        })?;
         Ok(backend)
     }
 
@@ -77,7 +91,7 @@ impl MemoryBackend {
         let group = self.groups.get_mut(usize::from(write.group)).ok_or_else(|| no_such_group(write.group))?;
         let group = Arc::make_mut(group);
         match kind {
-            StateKind::Map => group.write_map(write, &mut self.size),
+            StateKind::Map => group.write_map(write, self.seed, &mut self.size),
             _ => group.write_single(write, self.seed, &mut self.size),
         }
         Ok(())
@@ -93,8 +107,7 @@ impl Group {
             Change::Delete | Change::DeleteAll => {
                 if let Ok(single) = self.singles.find_entry(hash, is_it) {
                     let (single, _) = single.remove();
-                    size.entries -= 1;
-                    size.bytes -= (single.key.len() + single.value.len()) as u64;
+                    forget(size, &single.key, &[], &single.value);
                 }
                 return;
             }
@@ -118,36 +131,47 @@ impl Group {
         }
     }
 
-    fn write_map(&mut self, write: Write<'_>, size: &mut StateSize) {
+    fn write_map(&mut self, write: Write<'_>, seed: u64, size: &mut StateSize) {
         let Write { state, key, sub_key, change, .. } = write;
-        let place = (state, Box::from(key));
-        let bytes = |sub_key: &[u8], value: &[u8]| (key.len() + sub_key.len() + value.len()) as u64;
-        match change {
-            Change::Put(value) | Change::Append(value) => {
-                let map = self.maps.entry(place).or_default();
-                match map.insert(sub_key.into(), value.to_vec()) {
-                    Some(before) => size.bytes -= bytes(sub_key, &before),
-                    None => size.entries += 1,
-                }
-                size.bytes += bytes(sub_key, value);
+        let hash = MemoryBackend::hash(seed, state, key);
+        let is_it = |map: &Map| map.state == state && *map.key == *key;
+        let (Change::Put(value) | Change::Append(value)) = change else {
+            let Ok(mut map) = self.maps.find_entry(hash, is_it) else { return };
+            let entries = &mut map.get_mut().entries;
+            if change == Change::DeleteAll {
+                entries.iter().for_each(|(sub_key, value)| forget(size, key, sub_key, value));
+                entries.clear();
+            } else if let Some(value) = entries.remove(sub_key) {
+                forget(size, key, sub_key, &value);
             }
-            Change::Delete => {
-                let Some(map) = self.maps.get_mut(&place) else { return };
-                if let Some(before) = map.remove(sub_key) {
-                    size.entries -= 1;
-                    size.bytes -= bytes(sub_key, &before);
-                }
-                if map.is_empty() {
-                    self.maps.remove(&place);
-                }
+            if entries.is_empty() {
+                map.remove();
             }
-            Change::DeleteAll => {
-                for (sub_key, value) in self.maps.remove(&place).unwrap_or_default() {
-                    size.entries -= 1;
-                    size.bytes -= bytes(&sub_key, &value);
-                }
-            }
+            return;
+        };
+        let slot = self.maps.entry(hash, is_it, |map| MemoryBackend::hash(seed, map.state, &map.key));
+        let mut map = slot.or_insert_with(|| Map { state, key: key.into(), entries: BTreeMap::new() });
+        let entries = &mut map.get_mut().entries;
+        if let Some(held) = entries.get_mut(sub_key) {
+            size.bytes -= held.len() as u64;
+            held.clear();
+            held.extend_from_slice(value);
+            size.bytes += value.len() as u64;
+        } else {
+            entries.insert(sub_key.into(), value.to_vec());
+            size.entries += 1;
+            size.bytes += (key.len() + sub_key.len() + value.len()) as u64;
         }
+    }
+
+    fn single(&self, seed: u64, state: StateId, key: &[u8]) -> Option<&Single> {
+        let hash = MemoryBackend::hash(seed, state, key);
+        self.singles.find(hash, |single| single.state == state && *single.key == *key)
+    }
+
+    fn map(&self, seed: u64, state: StateId, key: &[u8]) -> Option<&Map> {
+        let hash = MemoryBackend::hash(seed, state, key);
+        self.maps.find(hash, |map| map.state == state && *map.key == *key)
     }
 
     /// All entries in order.
@@ -156,12 +180,18 @@ impl Group {
         for single in &self.singles {
             entries.push(Entry { group, state: single.state, key: &single.key, sub_key: &[], value: &single.value });
         }
-        for ((state, key), map) in &self.maps {
+        for Map { state, key, entries: map } in &self.maps {
             entries.extend(map.iter().map(|(sub_key, value)| Entry { group, state: *state, key, sub_key, value }));
         }
         entries.sort_unstable();
         entries
     }
+}
+
+/// An entry that was removed.
+pub(super) fn forget(size: &mut StateSize, key: &[u8], sub_key: &[u8], value: &[u8]) {
+    size.entries -= 1;
+    size.bytes -= (key.len() + sub_key.len() + value.len()) as u64;
 }
 
 fn no_such_group(group: KeyGroup) -> error::Error {
@@ -174,9 +204,7 @@ impl StateBackend for MemoryBackend {
         let mut entries = Entries::with_capacity(keys.distinct.len());
         for (key, &group) in keys.distinct.iter().zip(&keys.groups) {
             let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
-            let hash = MemoryBackend::hash(self.seed, state, key);
-            let found = group.singles.find(hash, |single| single.state == state && *single.key == *key);
-            entries.push(found.map(|single| &single.value[..]))?;
+            entries.push(group.single(self.seed, state, key).map(|single| &single.value[..]))?;
         }
         Ok(entries)
     }
@@ -186,9 +214,9 @@ impl StateBackend for MemoryBackend {
         let mut entries = Entries::with_capacity(sub_keys.len());
         for (&of, sub_key) in of.iter().zip(sub_keys.iter()) {
             let group = keys.groups[of as usize];
-            let table = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
-            let map = table.maps.get(&(state, Box::from(keys.distinct.value(of as usize))));
-            entries.push(map.and_then(|map| map.get(sub_key)).map(|value| &value[..]))?;
+            let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
+            let map = group.map(self.seed, state, keys.distinct.value(of as usize));
+            entries.push(map.and_then(|map| map.entries.get(sub_key)).map(|value| &value[..]))?;
         }
         Ok(entries)
     }
@@ -202,10 +230,10 @@ impl StateBackend for MemoryBackend {
         limit: usize,
     ) -> Result<Vec<MapEntry>> {
         let state = self.layout.stored_id(state)?;
-        let table = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
-        let Some(map) = table.maps.get(&(state, Box::from(key))) else { return Ok(Vec::new()) };
+        let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
+        let Some(map) = group.map(self.seed, state, key) else { return Ok(Vec::new()) };
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let entries = map.range::<[u8], _>((start, Bound::Unbounded)).take(limit);
+        let entries = map.entries.range::<[u8], _>((start, Bound::Unbounded)).take(limit);
         Ok(entries.map(|(sub_key, value)| (sub_key.to_vec(), value.clone())).collect())
     }
 
@@ -218,9 +246,13 @@ impl StateBackend for MemoryBackend {
                 return Err(no_such_group(write.group));
             }
         }
+        let count = writes.len();
         for write in writes {
             let state = self.layout.stored_id(write.state)?;
             self.write(self.layout.kind(state), Write { state, ..write })?;
+        }
+        if let Some(clean_up) = &mut self.clean_up {
+            clean_up.step(count, &mut self.groups, &mut self.size);
         }
         Ok(())
     }

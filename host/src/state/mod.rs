@@ -7,14 +7,23 @@ pub mod canonical;
 mod layout;
 pub mod list;
 mod memory;
+mod memory_ttl;
+mod restore;
 mod rocksdb;
+mod rocksdb_cache;
+mod rocksdb_cut;
 mod rocksdb_image;
+mod rocksdb_ttl;
 pub mod ttl;
 
 #[cfg(test)]
 mod conformance_tests;
 #[cfg(test)]
-mod test_store;
+mod rescale_tests;
+#[cfg(test)]
+mod rocksdb_tests;
+#[cfg(test)]
+pub(crate) mod test_store;
 
 pub use layout::check_against;
 
@@ -243,12 +252,19 @@ pub struct FileRef {
 pub trait FileStore: Send + Sync {
     /// Stores bytes, durably.
     fn put(&self, name: &str, bytes: Bytes) -> Result<FileRef>;
-    /// Stores a local file, durably.
+    /// Stores a local file, durably. Nothing may change its bytes any more: a storage in the same file system keeps the file
+    /// itself, under a second name.
     fn put_file(&self, name: &str, path: &Path) -> Result<FileRef>;
     /// Reads a file, and checks its length and checksum (`checkpoint-corrupt`).
     fn get(&self, file: &FileRef) -> Result<Bytes>;
     /// Reads a file to a local path, and checks it likewise.
     fn get_file(&self, file: &FileRef, to: &Path) -> Result<()>;
+    /// Gives a file a second name at a local path, where the storage is in the same file system; nothing may change its bytes
+    /// there. Checks its length alone: its checksum was checked when its image was chosen, or nobody wanted that. False
+    /// where it cannot be done; then nothing was.
+    fn link_file(&self, _file: &FileRef, _to: &Path) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// What a backend is opened with.
@@ -262,6 +278,8 @@ pub struct StateOptions<'a> {
     pub groups: Range<u32>,
     /// What to begin with: the images of those subtasks that held any of `groups`; none for an empty state.
     pub restore: Vec<RestoredImage<'a>>,
+    /// Drop the states that `layout` does not name, instead of refusing them.
+    pub allow_unclaimed: bool,
     /// Rewrites values of an older schema; see [`StateDescription::previous`].
     pub migrate: Option<&'a mut dyn Migrate>,
     /// For the cleaning up of expired entries.
@@ -285,6 +303,7 @@ impl<'a> StateOptions<'a> {
             max_parallelism,
             groups,
             restore: Vec::new(),
+            allow_unclaimed: false,
             migrate: None,
             clock,
         }
@@ -302,17 +321,29 @@ pub struct RestoredImage<'a> {
 
 /// The function that knows older forms of its values.
 pub trait Migrate {
-    /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`.
+    /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`: values,
+    /// elements of lists, values of maps, accumulators. The answer has one for each.
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column>;
 }
 
 /// An entry of a map: its sub-key and value.
 pub type MapEntry = (Vec<u8>, Vec<u8>);
 
+/// Sets what all RocksDB databases of the process may take of memory together, in bytes. The first call counts, before the
+/// first backend is opened. Half is for the caches of hot entries, which the open databases share equally; a quarter for what
+/// is not written to a file yet; the rest for blocks that were read.
+pub fn set_memory(bytes: usize) {
+    rocksdb::set_memory(bytes);
+}
+
+/// What [`set_memory`] says where nobody does.
+pub const MEMORY_BYTES: usize = rocksdb::MEMORY_BYTES;
+
 /// Opens a backend, empty or with what `restore` says; empties the working folder first.
 ///
 /// Errors: `checkpoint-mismatch` where the states of an image do not fit the layout, `checkpoint-corrupt` where its files
-/// are not what was written, `storage-failed` and `state-failed` where files cannot be read or written.
+/// are not what was written, what [`Migrate::migrate`] says and `state-migration-failed`, `storage-failed` and
+/// `state-failed` where files cannot be read or written.
 pub fn open(options: StateOptions<'_>) -> Result<Box<dyn StateBackend>> {
     match options.backend {
         StateBackendKind::Memory => Ok(Box::new(memory::MemoryBackend::open(options)?)),
@@ -330,7 +361,7 @@ pub fn read_image(
 ) -> Result<()> {
     match image.image.format {
         ImageFormat::Canonical => canonical::read(image, groups, visit),
-        ImageFormat::RocksDb => rocksdb::read_image(image, groups, scratch, visit),
+        ImageFormat::RocksDb => rocksdb_image::read(image, groups, scratch, visit),
     }
 }
 
@@ -367,12 +398,12 @@ fn read_ordered(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 }
 
 impl Entries {
-    fn with_capacity(keys: usize) -> Entries {
+    pub fn with_capacity(keys: usize) -> Entries {
         Entries { present: Vec::with_capacity(keys), values: Column::with_capacity(keys, 0) }
     }
 
     /// Appends the entry of the next key. A column ends at 4 GiB; what would not fit is an error, not a wrapped offset.
-    fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
+    pub fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
         let value_or_nothing = value.unwrap_or_default();
         if self.values.bytes().len() + value_or_nothing.len() > u32::MAX as usize {
             return Err(error::state_failed("the state of the keys of one batch is larger than 4 GiB"));

@@ -1,137 +1,318 @@
 //! State on disk: one RocksDB database per subtask, without a write-ahead log, since the checkpoints are what lasts.
 //!
 //! Key: key group (u16, big endian) | state id (u16, big endian) | key; of a map the key as [`write_ordered`] writes it, then
-//! the sub-key. An `Append` is a merge whose operator concatenates, so that appending to a list reads nothing. A turn is one
-//! write batch. Part of the durable format.
+//! the sub-key. An `Append` is a merge whose operator concatenates, so that appending to a list reads nothing. Part of the
+//! durable format.
 //!
-//! The working folder holds `db` and, for each snapshot that is not uploaded yet, a folder of hard links.
+//! In front of it lies a cache ([`super::rocksdb_cache`]), which turns read and write; what they wrote reaches the database
+//! in batches, and at the barrier, where [`super::rocksdb_cut`] fixes the database as it is. The working folder holds `db`
+//! and, for each snapshot that is being uploaded, a folder of hard links.
 
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, LogLevel,
-    MergeOperands, Options, WriteBatch, WriteBufferManager, WriteOptions, checkpoint::Checkpoint, properties,
+    MergeOperands, Options, WriteBatch, WriteBufferManager, properties,
 };
 
-use super::layout::StoredLayout;
-use super::rocksdb_image::{FileOrigins, RocksDbSnapshot, SnapshotFolder, restore_files};
+use super::layout::{StoredLayout, is_as_declared};
+use super::restore::read_entries;
+use super::rocksdb_cache::{Found, HotCache, Place};
+use super::rocksdb_cut::{Cuts, SealedSnapshot};
+use super::rocksdb_image::{FileOrigins, restore_files};
+use super::rocksdb_ttl;
+use super::ttl::Expiry;
 use super::{
-    Change, Entries, Entry, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions,
-    StateSize, StateSnapshot, Write, read_ordered, write_ordered,
+    Change, Entries, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions, StateSize,
+    StateSnapshot, Write, write_ordered,
 };
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
 use crate::model::{Column, KeyGroup, Keys};
 
-/// Memory of all databases of the process together: blocks that were read, and, counted within it, writes that are not
-/// in a file yet.
-const CACHE_BYTES: usize = 256 << 20;
-const WRITE_BUFFERS_BYTES: usize = 128 << 20;
+/// What the databases of the process take together where nobody says otherwise: see [`super::set_memory`].
+pub(super) const MEMORY_BYTES: usize = 512 << 20;
 /// Of one database, before its writes go to a file.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
 /// Of one database.
 const OPEN_FILES_MAX: i32 = 256;
 const BACKGROUND_JOBS_MAX: i32 = 2;
+/// What compaction rewrites is uploaded again. Small files and levels that are close in size let it rewrite little at a time; the
+/// price is a state on disk that is about a third larger than its entries.
+const TABLE_BYTES: u64 = 8 << 20;
+const LEVEL_BASE_BYTES: u64 = 64 << 20;
+const LEVEL_MULTIPLIER: f64 = 4.0;
+const LEVEL_ZERO_FILES: i32 = 6;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
-const COLUMN_FAMILY: &str = "default";
-const KEY_PREFIX_BYTES: usize = 4;
+pub(super) const COLUMN_FAMILY: &str = "default";
+pub(super) const KEY_PREFIX_BYTES: usize = 4;
+/// Of a write while the subtask runs, and how many of them a turn makes at most.
+const CHUNK_ENTRIES: usize = 2048;
+const CHUNK_BYTES: usize = 1 << 20;
+const CHUNKS_PER_TURN: usize = 2;
 /// Entries of a restored image are written in batches of this size.
 const RESTORE_BATCH_BYTES: usize = 1 << 20;
 
+/// Of one cache.
+pub(super) struct Limits {
+    /// Bytes, where it is less than the cache's share.
+    pub cache: usize,
+    /// What the database does not have yet: of more, the oldest is written while the subtask runs, so that there is little to
+    /// seal at a barrier.
+    pub dirty_entries: usize,
+    pub dirty_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { cache: usize::MAX, dirty_entries: 1 << 16, dirty_bytes: 16 << 20 }
+    }
+}
+
 /// See the module.
 pub(super) struct RocksDbBackend {
-    db: DB,
+    cache: HotCache,
+    cuts: Arc<Cuts>,
+    /// Of the last batch; they count from 1.
+    batch: u64,
     layout: StoredLayout,
     working_dir: PathBuf,
     origins: Arc<FileOrigins>,
-    without_log: WriteOptions,
-    /// Scratch of `load`: the keys one behind the other, and where each ends.
+    limits: Limits,
+    _share: CacheShare,
+    /// Scratch of `load`: the keys one behind the other, where each ends, and where the cache has it.
     keys: Vec<u8>,
     ends: Vec<usize>,
+    places: Vec<Option<Place>>,
+    missing: Vec<usize>,
 }
 
 impl RocksDbBackend {
     pub fn open(mut options: StateOptions<'_>) -> Result<RocksDbBackend> {
-        let restore = std::mem::take(&mut options.restore);
-        let layout = StoredLayout::new(&options.layout, &restore)?;
+        let mut restore = std::mem::take(&mut options.restore);
+        let base = take_base(&options, &mut restore);
+        let layout = match &base {
+            Some(base) => StoredLayout::of_image(&options.layout, base.image)?,
+            None => StoredLayout::new(&options.layout)?,
+        };
         let folder = options.working_dir.join("db");
         empty(&options.working_dir).map_err(|e| files_failed(&options.working_dir, &e))?;
         fs::create_dir_all(&folder).map_err(|e| files_failed(&folder, &e))?;
-        // The files of an image are the state, where they hold all of it and nothing else.
-        let whole = match &restore[..] {
-            [one] if one.image.format == ImageFormat::RocksDb && one.groups == options.groups => Some(one),
-            _ => None,
-        };
-        let restored = match whole {
-            Some(one) => restore_files(one.image, one.store, &folder)?,
+        let restored = match &base {
+            Some(base) => restore_files(base.image, base.store, &folder)?,
             None => Default::default(),
         };
-        let db = open_database(&folder, whole.is_some())?;
-        let mut without_log = WriteOptions::default();
-        without_log.disable_wal(true);
+        let expiry = Expiry::new(&layout.stored, options.clock.clone());
+        let db = open_database(&folder, base.is_some(), expiry)?;
         let mut backend = RocksDbBackend {
-            db,
+            cache: HotCache::new(),
+            cuts: Arc::new(Cuts::new(db, options.working_dir.clone())),
+            batch: 0,
             layout,
             working_dir: options.working_dir.clone(),
             origins: Arc::new(FileOrigins { session: random_u64(), restored }),
-            without_log,
+            limits: Limits::default(),
+            _share: CacheShare::new(),
             keys: Vec::new(),
             ends: Vec::new(),
+            places: Vec::new(),
+            missing: Vec::new(),
         };
-        if whole.is_none() {
-            for image in &restore {
-                backend.load_image(image, options.groups.clone())?;
-            }
+        if base.is_some_and(|base| base.groups != options.groups) {
+            backend.drop_all_but(&options.groups)?;
         }
+        backend.write_entries(&mut options, &restore)?;
         Ok(backend)
     }
 
-    fn load_image(&mut self, image: &RestoredImage<'_>, groups: Range<u32>) -> Result<()> {
-        let scratch = self.working_dir.join("restore");
+    /// Deletes the entries of foreign key groups: the files that hold nothing else at once, the others as RocksDB compacts.
+    fn drop_all_but(&mut self, groups: &Range<u32>) -> Result<()> {
+        let family = self.column_family()?;
+        let first_of = |group: u32| (group as KeyGroup).to_be_bytes();
+        let mut batch = WriteBatch::default();
+        // Groups are below 32768.
+        for (from, to) in [(first_of(0), first_of(groups.start)), (first_of(groups.end), [255, 255])] {
+            if from != to {
+                self.cuts.db.delete_file_in_range_cf(family, from, to).map_err(|e| self.failed(&e))?;
+                batch.delete_range_cf(family, from, to);
+            }
+        }
+        self.batch += 1;
+        self.cuts.write(self.batch, batch)
+    }
+
+    fn write_entries(&mut self, options: &mut StateOptions<'_>, images: &[RestoredImage<'_>]) -> Result<()> {
         let mut batch = WriteBatch::default();
         let mut key = Vec::new();
-        read_image(image, groups, &scratch, &mut |entry| {
+        read_entries(options, images, &self.layout, &mut |entry| {
             key.clear();
             let kind = self.layout.kind(entry.state);
             write_key(&mut key, kind, entry.group, entry.state, entry.key, entry.sub_key);
             batch.put(&key, entry.value);
             if batch.size_in_bytes() >= RESTORE_BATCH_BYTES {
-                let full = std::mem::take(&mut batch);
-                self.db.write_opt(full, &self.without_log).map_err(|e| self.failed(&e))?;
+                self.batch += 1;
+                self.cuts.write(self.batch, std::mem::take(&mut batch))?;
             }
             Ok(())
         })?;
-        self.db.write_opt(batch, &self.without_log).map_err(|e| self.failed(&e))?;
-        empty(&scratch).map_err(|e| files_failed(&scratch, &e))
+        self.batch += 1;
+        self.cuts.write(self.batch, batch)
     }
 
     fn column_family(&self) -> Result<&ColumnFamily> {
-        self.db.cf_handle(COLUMN_FAMILY).ok_or_else(|| error::internal("the database has no default column family"))
+        self.cuts
+            .db
+            .cf_handle(COLUMN_FAMILY)
+            .ok_or_else(|| error::internal("the database has no default column family"))
     }
 
-    /// Reads the entries of the keys in `self.keys`.
-    fn load_keys(&self) -> Result<Entries> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let whole_keys = starts.zip(&self.ends).map(|(start, &end)| &self.keys[start..end]);
-        let mut entries = Entries::with_capacity(self.ends.len());
-        for found in self.db.batched_multi_get_cf(self.column_family()?, whole_keys, false) {
-            entries.push(found.map_err(|e| self.failed(&e))?.as_deref())?;
-        }
-        Ok(entries)
+    /// With other limits.
+    #[cfg(test)]
+    pub fn limited(self, limits: Limits) -> RocksDbBackend {
+        RocksDbBackend { limits, ..self }
+    }
+
+    #[cfg(test)]
+    pub fn database(&self) -> &DB {
+        &self.cuts.db
+    }
+
+    fn cache_limit(&self) -> usize {
+        self.limits.cache.min(cache_limit())
     }
 
     fn failed(&self, error: &rocksdb::Error) -> Error {
-        database_failed(self.db.path(), error)
+        database_failed(self.cuts.db.path(), error)
+    }
+
+    /// Reads the entries of the keys in `self.keys`.
+    fn load_keys(&mut self, in_map: bool) -> Result<Entries> {
+        self.places.clear();
+        self.missing.clear();
+        let mut after_batch = 0;
+        for at in 0..self.ends.len() {
+            let place = self.cache.find(&self.keys[key_range(&self.ends, at)]);
+            match place.map(|place| self.cache.get(place)) {
+                Some(Found::Value(_) | Found::Absent) => {}
+                Some(Found::Unread { after_batch: batch }) => {
+                    after_batch = after_batch.max(batch);
+                    self.missing.push(at);
+                }
+                None => self.missing.push(at),
+            }
+            self.places.push(place);
+        }
+        if !self.missing.is_empty() {
+            self.cuts.write_up_to(after_batch)?;
+            self.load_missing(in_map)?;
+        }
+        let mut entries = Entries::with_capacity(self.ends.len());
+        for place in &self.places {
+            let found = place.map_or(Found::Absent, |place| self.cache.get(place));
+            entries.push(if let Found::Value(value) = found { Some(value) } else { None })?;
+        }
+        self.cache.trim(self.cache_limit(), self.cuts.written());
+        Ok(entries)
+    }
+
+    /// Reads those of the keys which the cache cannot tell.
+    fn load_missing(&mut self, in_map: bool) -> Result<()> {
+        let mut missing = std::mem::take(&mut self.missing);
+        if in_map {
+            missing.retain(|&at| {
+                let key = &self.keys[key_range(&self.ends, at)];
+                let emptied = self.cache.is_emptied(key);
+                if emptied {
+                    self.places[at] = Some(self.cache.fill(key, in_map, None));
+                }
+                !emptied
+            });
+        }
+        let keys = missing.iter().map(|&at| &self.keys[key_range(&self.ends, at)]);
+        let found = self.cuts.db.batched_multi_get_cf(self.column_family()?, keys, false);
+        for (&at, found) in missing.iter().zip(found) {
+            let found = found.map_err(|e| database_failed(self.cuts.db.path(), &e))?;
+            let key = &self.keys[key_range(&self.ends, at)];
+            self.places[at] = Some(self.cache.fill(key, in_map, found.as_deref()));
+        }
+        self.missing = missing;
+        Ok(())
+    }
+
+    /// Keeps the cache within its limits: writes to the database where that is allowed, and waits for it where it must.
+    fn settle(&mut self) -> Result<()> {
+        let limit = self.cache_limit();
+        let Limits { dirty_entries, dirty_bytes, .. } = self.limits;
+        let too_much = |cache: &HotCache| {
+            let (entries, bytes) = cache.dirty();
+            entries > dirty_entries || bytes > dirty_bytes.min(limit / 4)
+        };
+        if too_much(&self.cache) {
+            if !self.cuts.may_write() {
+                self.cuts.clear_abandoned()?;
+            }
+            // Not all at once: what piled up during a cut is made good turn by turn.
+            for _ in 0..CHUNKS_PER_TURN {
+                if self.cuts.may_write() && too_much(&self.cache) {
+                    self.write_back(CHUNK_ENTRIES, CHUNK_BYTES)?;
+                }
+            }
+        }
+        if !self.cache.trim(limit, self.cuts.written()) {
+            self.cuts.make_up_to(self.batch)?;
+            while self.cache.dirty().0 > 0 && !self.cache.trim(limit, self.cuts.written()) {
+                self.write_back(CHUNK_ENTRIES, CHUNK_BYTES)?;
+            }
+            self.cache.trim(limit, self.cuts.written());
+        }
+        Ok(())
+    }
+
+    /// Writes the oldest dirty entries. All cuts are made.
+    fn write_back(&mut self, entries: usize, bytes: usize) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        self.batch += 1;
+        self.cache.take_dirty(self.batch, &mut batch, entries, bytes);
+        self.cuts.write(self.batch, batch)
     }
 }
 
-fn open_database(folder: &Path, was_restored: bool) -> Result<DB> {
-    let options = database_options(was_restored);
+fn key_range(ends: &[usize], at: usize) -> Range<usize> {
+    let start = if at == 0 { 0 } else { ends[at - 1] };
+    start..ends[at]
+}
+
+/// What RocksDB estimates: an entry that was deleted or overwritten may count until its files are compacted.
+pub(super) fn database_size(db: &DB) -> StateSize {
+    let number = |property| db.property_int_value(property).ok().flatten().unwrap_or(0);
+    let in_files = number(properties::ESTIMATE_LIVE_DATA_SIZE);
+    let in_memory = number(properties::SIZE_ALL_MEM_TABLES);
+    StateSize { entries: number(properties::ESTIMATE_NUM_KEYS), bytes: in_files + in_memory }
+}
+
+/// Takes out of `images` the one whose files are to be taken over as they are: of those that are databases of the states as
+/// they are declared, the one that holds most of the subtask's key groups.
+fn take_base<'a>(options: &StateOptions<'_>, images: &mut Vec<RestoredImage<'a>>) -> Option<RestoredImage<'a>> {
+    let shared = |image: &RestoredImage<'_>| {
+        let (own, held) = (&options.groups, &image.groups);
+        own.end.min(held.end).saturating_sub(own.start.max(held.start))
+    };
+    let fits = |image: &RestoredImage<'_>| {
+        image.image.format == ImageFormat::RocksDb && is_as_declared(&options.layout, image.image) && shared(image) > 0
+    };
+    let fitting = (0..images.len()).filter(|&at| fits(&images[at]));
+    let best = fitting.max_by_key(|&at| shared(&images[at]))?;
+    Some(images.remove(best))
+}
+
+fn open_database(folder: &Path, was_restored: bool, expiry: Option<Expiry>) -> Result<DB> {
+    let options = database_options(was_restored, expiry);
     DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]).map_err(|e| {
         let unreadable = matches!(e.kind(), ErrorKind::Corruption | ErrorKind::InvalidArgument);
         match was_restored && unreadable {
@@ -141,39 +322,7 @@ fn open_database(folder: &Path, was_restored: bool) -> Result<DB> {
     })
 }
 
-/// Hands every entry of an image of this format whose group is in `groups` to `visit`; see [`super::read_image`].
-pub(super) fn read_image(
-    image: &RestoredImage<'_>,
-    groups: Range<u32>,
-    scratch: &Path,
-    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
-) -> Result<()> {
-    empty(scratch).and_then(|()| fs::create_dir_all(scratch)).map_err(|e| files_failed(scratch, &e))?;
-    restore_files(image.image, image.store, scratch)?;
-    let db = open_database(scratch, true)?;
-    let last = groups.end.saturating_sub(1) as KeyGroup;
-    let start = (groups.start as KeyGroup).to_be_bytes();
-    for found in db.iterator(IteratorMode::From(&start, Direction::Forward)) {
-        let (key, value) = found.map_err(|e| database_failed(scratch, &e))?;
-        let malformed = || error::checkpoint_corrupt("a key of the database is none of a state's");
-        let (group, rest) = key.split_first_chunk::<2>().ok_or_else(malformed)?;
-        let (state, rest) = rest.split_first_chunk::<2>().ok_or_else(malformed)?;
-        let (group, state) = (KeyGroup::from_be_bytes(*group), StateId::from_be_bytes(*state));
-        if group > last {
-            break;
-        }
-        let description = image.image.layout.get(usize::from(state)).ok_or_else(malformed)?;
-        if description.kind == StateKind::Map {
-            let (key, sub_key) = read_ordered(rest).ok_or_else(malformed)?;
-            visit(Entry { group, state, key: &key, sub_key, value: &value })?;
-        } else {
-            visit(Entry { group, state, key: rest, sub_key: &[], value: &value })?;
-        }
-    }
-    Ok(())
-}
-
-fn database_failed(folder: &Path, error: &rocksdb::Error) -> Error {
+pub(super) fn database_failed(folder: &Path, error: &rocksdb::Error) -> Error {
     error::state_failed(format!("the state in {}: {error}", folder.display()))
 }
 
@@ -181,25 +330,60 @@ pub(super) fn files_failed(path: &Path, error: &std::io::Error) -> Error {
     error::state_failed(format!("{}: {error}", path.display()))
 }
 
-fn empty(folder: &Path) -> std::io::Result<()> {
+pub(super) fn empty(folder: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
 }
 
-/// Shared by all databases of the process, so that many subtasks do not multiply the memory.
+/// See [`super::set_memory`].
+static MEMORY: OnceLock<usize> = OnceLock::new();
+/// Databases that are open now. They share the memory for hot entries equally.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+pub(super) fn set_memory(bytes: usize) {
+    let _ = MEMORY.set(bytes);
+}
+
+fn memory() -> usize {
+    *MEMORY.get_or_init(|| MEMORY_BYTES)
+}
+
+/// What one cache of hot entries may hold now, in bytes.
+fn cache_limit() -> usize {
+    memory() / 2 / OPEN.load(Ordering::Relaxed).max(1)
+}
+
+/// Counts a database as open.
+struct CacheShare;
+
+impl CacheShare {
+    fn new() -> CacheShare {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        CacheShare
+    }
+}
+
+impl Drop for CacheShare {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Blocks that were read, and, counted within them, writes that are not in a file yet. Shared by all databases of the
+/// process, so that many subtasks do not multiply the memory.
 fn shared_memory() -> &'static (Cache, WriteBufferManager) {
-    static MEMORY: OnceLock<(Cache, WriteBufferManager)> = OnceLock::new();
-    MEMORY.get_or_init(|| {
-        let cache = Cache::new_lru_cache(CACHE_BYTES);
-        let buffers =
-            WriteBufferManager::new_write_buffer_manager_with_cache(WRITE_BUFFERS_BYTES, false, cache.clone());
+    static SHARED: OnceLock<(Cache, WriteBufferManager)> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let cache = Cache::new_lru_cache(memory() / 2);
+        let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(memory() / 4, false, cache.clone());
         (cache, buffers)
     })
 }
 
-fn database_options(must_exist: bool) -> Options {
+/// With `expiry`, the database drops what has expired.
+pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Options {
     let (cache, buffers) = shared_memory();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
@@ -215,9 +399,23 @@ fn database_options(must_exist: bool) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_manager(buffers);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_target_file_size_base(TABLE_BYTES);
+    options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
+    options.set_max_bytes_for_level_multiplier(LEVEL_MULTIPLIER);
+    options.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_FILES);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
-    options.set_merge_operator_associative(MERGE_OPERATOR, concatenate);
+    if let Some(expiry) = &expiry {
+        rocksdb_ttl::drop_expired(&mut options, expiry);
+    }
+    options.set_merge_operator_associative(
+        MERGE_OPERATOR,
+        move |key: &[u8], value: Option<&[u8]>, operands: &MergeOperands| {
+            let mut list = concatenate(value, operands);
+            expiry.iter().for_each(|expiry| rocksdb_ttl::trim_list(expiry, key, &mut list));
+            Some(list)
+        },
+    );
     options.set_keep_log_file_num(1);
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);
@@ -225,11 +423,11 @@ fn database_options(must_exist: bool) -> Options {
 }
 
 /// Both merges: of operands into a value, and of operands into one operand.
-fn concatenate(_key: &[u8], value: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+fn concatenate(value: Option<&[u8]>, operands: &MergeOperands) -> Vec<u8> {
     let parts = || value.into_iter().chain(operands);
     let mut whole = Vec::with_capacity(parts().map(<[u8]>::len).sum());
     parts().for_each(|part| whole.extend_from_slice(part));
-    Some(whole)
+    whole
 }
 
 fn write_key(buffer: &mut Vec<u8>, kind: StateKind, group: KeyGroup, state: StateId, key: &[u8], sub_key: &[u8]) {
@@ -253,7 +451,7 @@ impl StateBackend for RocksDbBackend {
             write_key(&mut self.keys, kind, group, state, key, &[]);
             self.ends.push(self.keys.len());
         }
-        self.load_keys()
+        self.load_keys(kind == StateKind::Map)
     }
 
     fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<Entries> {
@@ -265,7 +463,7 @@ impl StateBackend for RocksDbBackend {
             write_key(&mut self.keys, StateKind::Map, keys.groups[of], state, keys.distinct.value(of), sub_key);
             self.ends.push(self.keys.len());
         }
-        self.load_keys()
+        self.load_keys(true)
     }
 
     fn scan_map(
@@ -280,67 +478,99 @@ impl StateBackend for RocksDbBackend {
         let mut prefix = Vec::new();
         write_key(&mut prefix, StateKind::Map, group, state, key, &[]);
         let from = [&prefix, after.unwrap_or_default()].concat();
+        let is_next = |key: &[u8]| after.is_none() || key != &from[..];
+        let in_cache = self.cache.map(&prefix, &from).filter(|(key, _)| is_next(key));
         let mut entries = Vec::new();
-        for found in self.db.iterator(IteratorMode::From(&from, Direction::Forward)) {
-            let (key, value) = found.map_err(|e| self.failed(&e))?;
-            let Some(sub_key) = key.strip_prefix(&prefix[..]).filter(|_| entries.len() < limit) else { break };
-            if after != Some(sub_key) {
-                entries.push((sub_key.to_vec(), value.into_vec()));
-            }
+        if self.cache.is_emptied(&prefix) {
+            // What the database holds of it does not count.
+            merge_map(prefix.len(), limit, in_cache, std::iter::empty(), &mut entries)?;
+            return Ok(entries);
         }
+        let in_database = self.cuts.db.iterator(IteratorMode::From(&from, Direction::Forward));
+        let in_database = in_database.map(|found| found.map_err(|e| self.failed(&e)));
+        let of_map =
+            |found: &Result<(Box<[u8]>, Box<[u8]>)>| found.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix));
+        let in_database = in_database.take_while(of_map);
+        let in_database = in_database.filter(|found| found.as_ref().map_or(true, |(key, _)| is_next(key)));
+        merge_map(prefix.len(), limit, in_cache, in_database, &mut entries)?;
         Ok(entries)
     }
 
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write<'_>>) -> Result<()> {
-        let mut batch = WriteBatch::default();
-        let mut key = std::mem::take(&mut self.keys);
+        self.cuts.check()?;
+        // Everything that can be wrong with a write is checked before the first takes effect.
+        let writes: Vec<Write<'_>> = writes.collect();
+        for write in &writes {
+            self.layout.stored_id(write.state)?;
+        }
         for write in writes {
-            key.clear();
             let state = self.layout.stored_id(write.state)?;
             let kind = self.layout.kind(state);
-            write_key(&mut key, kind, write.group, state, write.key, write.sub_key);
+            let in_map = kind == StateKind::Map;
+            self.keys.clear();
+            write_key(&mut self.keys, kind, write.group, state, write.key, write.sub_key);
             match write.change {
-                Change::Put(value) => batch.put(&key, value),
-                Change::Append(value) => batch.merge(&key, value),
-                Change::Delete => batch.delete(&key),
-                Change::DeleteAll => {
-                    key.clear();
-                    write_key(&mut key, kind, write.group, state, write.key, &[]);
-                    // The next prefix: no key of this format continues the end mark's last 0 by counting it up.
-                    let mut behind = key.clone();
-                    behind.pop();
-                    behind.push(1);
-                    batch.delete_range(&key, &behind);
+                Change::Put(value) => self.cache.put(&self.keys, in_map, value),
+                Change::Append(value) if in_map => self.cache.put(&self.keys, in_map, value),
+                Change::Append(value) => self.cache.append(&self.keys, value),
+                Change::DeleteAll if in_map => {
+                    self.keys.truncate(self.keys.len() - write.sub_key.len());
+                    self.cache.empty_map(&self.keys);
                 }
+                Change::Delete | Change::DeleteAll => self.cache.delete(&self.keys, in_map),
             }
         }
-        self.keys = key;
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.db.write_opt(batch, &self.without_log).map_err(|e| self.failed(&e))
+        self.settle()
     }
 
     fn snapshot(&mut self, format: ImageFormat) -> Result<Box<dyn StateSnapshot>> {
-        // Without a log, what is only in memory would be missing from the hard links.
-        self.db.flush().map_err(|e| self.failed(&e))?;
-        let folder = SnapshotFolder { path: self.working_dir.join(format!("snapshot-{:016x}", random_u64())) };
-        let checkpoint = Checkpoint::new(&self.db).map_err(|e| self.failed(&e))?;
-        checkpoint.create_checkpoint(&folder.path).map_err(|e| self.failed(&e))?;
-        Ok(Box::new(RocksDbSnapshot {
-            folder,
-            format,
-            layout: self.layout.stored.clone(),
-            size: self.size(),
-            origins: Arc::clone(&self.origins),
-        }))
+        self.cuts.check()?;
+        let mut batch = WriteBatch::default();
+        self.batch += 1;
+        self.cache.take_dirty(self.batch, &mut batch, usize::MAX, usize::MAX);
+        let layout = self.layout.stored.clone();
+        Ok(Box::new(SealedSnapshot::new(&self.cuts, (self.batch, batch), format, layout, &self.origins)))
     }
 
-    /// What RocksDB estimates: an entry that was deleted or overwritten may count until its files are compacted.
     fn size(&self) -> StateSize {
-        let number = |property| self.db.property_int_value(property).ok().flatten().unwrap_or(0);
-        let in_files = number(properties::ESTIMATE_LIVE_DATA_SIZE);
-        let in_memory = number(properties::SIZE_ALL_MEM_TABLES);
-        StateSize { entries: number(properties::ESTIMATE_NUM_KEYS), bytes: in_files + in_memory }
+        let mut size = database_size(&self.cuts.db);
+        let (entries, bytes) = self.cache.dirty();
+        size.entries += entries as u64;
+        size.bytes += bytes as u64;
+        size
     }
+}
+
+/// Merges what the cache knows of a map with what the database holds, both ascending by key; the cache is right.
+fn merge_map<'a>(
+    prefix_length: usize,
+    limit: usize,
+    in_cache: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    in_database: impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>)>>,
+    entries: &mut Vec<MapEntry>,
+) -> Result<()> {
+    let (mut in_cache, mut in_database) = (in_cache.peekable(), in_database.peekable());
+    while entries.len() < limit {
+        if let (Some((cached, _)), Some(Ok((stored, _)))) = (in_cache.peek(), in_database.peek())
+            && **cached == **stored
+        {
+            in_database.next();
+            continue;
+        }
+        let from_cache = match (in_cache.peek(), in_database.peek()) {
+            (Some((cached, _)), Some(Ok((stored, _)))) => **cached < **stored,
+            (_, Some(_)) => false,
+            (Some(_), None) => true,
+            (None, None) => break,
+        };
+        if from_cache {
+            if let Some((key, Some(value))) = in_cache.next() {
+                entries.push((key[prefix_length..].to_vec(), value.to_vec()));
+            }
+        } else if let Some(found) = in_database.next() {
+            let (key, value) = found?;
+            entries.push((key[prefix_length..].to_vec(), value.into_vec()));
+        }
+    }
+    Ok(())
 }

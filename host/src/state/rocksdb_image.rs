@@ -10,15 +10,26 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::rocksdb::files_failed;
-use super::{FileRef, FileStore, ImageFormat, StateImage, StateLayout, StateSize, StateSnapshot};
+use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions};
+
+use super::canonical::CanonicalWriter;
+use super::rocksdb::{COLUMN_FAMILY, database_options, empty, files_failed};
+use super::{
+    Entry, FileRef, FileStore, ImageFormat, RestoredImage, StateId, StateImage, StateKind, StateLayout, StateSize,
+    StateSnapshot, read_ordered,
+};
 use crate::error::{self, Result};
+use crate::model::KeyGroup;
 
 const TABLE_EXTENSION: &str = ".sst";
 const LOG_EXTENSION: &str = ".log";
+
+/// Of a database that is read from its beginning to its end.
+const READ_AHEAD_BYTES: usize = 2 << 20;
 
 /// Which opening of a database wrote a table file.
 pub(super) struct FileOrigins {
@@ -59,7 +70,7 @@ pub(super) struct RocksDbSnapshot {
 impl StateSnapshot for RocksDbSnapshot {
     fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateImage> {
         if self.format == ImageFormat::Canonical {
-            return Err(error::internal("a RocksDB database writes no canonical image yet"));
+            return self.upload_canonical(store);
         }
         let held: HashMap<&str, &FileRef> = held.iter().map(|file| (&file.name[..], file)).collect();
         let mut files = Vec::new();
@@ -79,6 +90,14 @@ impl StateSnapshot for RocksDbSnapshot {
 }
 
 impl RocksDbSnapshot {
+    fn upload_canonical(self, store: &dyn FileStore) -> Result<StateImage> {
+        let mut writer = CanonicalWriter::new(store);
+        let all = 0..u32::from(KeyGroup::MAX) + 1;
+        read_database(&self.folder.path, &self.layout, all, &mut |entry| writer.push(entry))?;
+        let (files, size) = writer.finish()?;
+        Ok(StateImage { format: ImageFormat::Canonical, layout: self.layout.clone(), files, size })
+    }
+
     /// Name, path and length of the files, in order of their names. The write-ahead log is left out: RocksDB makes one
     /// even where nothing is ever written to it.
     fn local_files(&self) -> Result<Vec<(String, PathBuf, u64)>> {
@@ -98,7 +117,7 @@ impl RocksDbSnapshot {
     }
 }
 
-/// Writes the files of an image into `folder`, and tells by which names in the image its table files were restored.
+/// Puts the files of an image into `folder`, and tells by which names in the image its table files were restored.
 /// Errors: `checkpoint-corrupt` for names that RocksDB does not give, and what `store` says.
 pub(super) fn restore_files(
     image: &StateImage,
@@ -111,12 +130,72 @@ pub(super) fn restore_files(
         let local = local_name(&file.name)
             .filter(|local| seen.insert(*local))
             .ok_or_else(|| error::checkpoint_corrupt(format!("`{}` is no file of a database", file.name)))?;
-        store.get_file(file, &folder.join(local))?;
-        if local.ends_with(TABLE_EXTENSION) {
+        let (path, is_table) = (folder.join(local), local.ends_with(TABLE_EXTENSION));
+        // RocksDB never changes a table file, it only removes its name: so the storage's own file will do.
+        if !(is_table && store.link_file(file, &path)?) {
+            store.get_file(file, &path)?;
+        }
+        if is_table {
             restored.insert(local.to_owned(), file.name.clone());
         }
     }
     Ok(restored)
+}
+
+/// Hands every entry of an image of this format whose group is in `groups` to `visit`; see [`super::read_image`].
+pub(super) fn read(
+    image: &RestoredImage<'_>,
+    groups: Range<u32>,
+    scratch: &Path,
+    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+) -> Result<()> {
+    empty(scratch).and_then(|()| fs::create_dir_all(scratch)).map_err(|e| files_failed(scratch, &e))?;
+    restore_files(image.image, image.store, scratch)?;
+    let read = read_database(scratch, &image.image.layout, groups, visit);
+    read.and(empty(scratch).map_err(|e| files_failed(scratch, &e)))
+}
+
+/// Hands the entries of the database in `folder` to `visit`, in order. Nothing in the folder changes.
+fn read_database(
+    folder: &Path,
+    layout: &StateLayout,
+    groups: Range<u32>,
+    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+) -> Result<()> {
+    let options = database_options(true, None);
+    let families = [(COLUMN_FAMILY, options.clone())];
+    let db = DB::open_cf_with_opts_for_read_only(&options, folder, families, false).map_err(|e| unreadable(&e))?;
+    let mut once = ReadOptions::default();
+    once.fill_cache(false);
+    once.set_readahead_size(READ_AHEAD_BYTES);
+    let Ok(start) = KeyGroup::try_from(groups.start) else { return Ok(()) };
+    for found in db.iterator_opt(IteratorMode::From(&start.to_be_bytes(), Direction::Forward), once) {
+        let (key, value) = found.map_err(|e| unreadable(&e))?;
+        let malformed = || error::checkpoint_corrupt("a key of the database is none of a state's");
+        let (group, rest) = key.split_first_chunk::<2>().ok_or_else(malformed)?;
+        let (state, rest) = rest.split_first_chunk::<2>().ok_or_else(malformed)?;
+        let (group, state) = (KeyGroup::from_be_bytes(*group), StateId::from_be_bytes(*state));
+        if u32::from(group) >= groups.end {
+            break;
+        }
+        let description = layout.get(usize::from(state)).ok_or_else(malformed)?;
+        if description.kind == StateKind::Map {
+            let (key, sub_key) = read_ordered(rest).ok_or_else(malformed)?;
+            visit(Entry { group, state, key: &key, sub_key, value: &value })?;
+        } else {
+            visit(Entry { group, state, key: rest, sub_key: &[], value: &value })?;
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(error: &rocksdb::Error) -> error::Error {
+    match error.kind() {
+        ErrorKind::Corruption | ErrorKind::InvalidArgument => {
+            error::checkpoint_corrupt(format!("RocksDB cannot read the files of an image: {error}"))
+        }
+        _ => error::state_failed(format!("reading the files of an image: {error}")),
+    }
 }
 
 /// The file's name in the database: one that RocksDB gives, and so one that cannot leave the folder.

@@ -11,7 +11,7 @@ use super::{FileRef, FileStore};
 use crate::error::{Result, checkpoint_corrupt, storage_failed};
 
 #[derive(Default)]
-pub(super) struct TestStore {
+pub(crate) struct TestStore {
     files: Mutex<HashMap<String, Bytes>>,
 }
 
@@ -60,7 +60,7 @@ impl FileStore for TestStore {
 }
 
 /// A storage that refuses everything.
-pub(super) struct BrokenStore;
+pub(crate) struct BrokenStore;
 
 impl FileStore for BrokenStore {
     fn put(&self, name: &str, _: Bytes) -> Result<FileRef> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::SystemClock;
 use crate::manifest::StateBackendKind;
-use crate::model::{group_of_key, hash_key};
+use crate::model::{Column, group_of_key, hash_key};
 use crate::state::{self, StateDescription, StateOptions};
 
 const VALUE: u32 = 0;

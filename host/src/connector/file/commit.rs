@@ -46,7 +46,7 @@ impl FileCommitter {
         let what = format!("what the checkpoint has to publish of sink `{}`", self.node);
         let mut all = Vec::new();
         for committable in committables {
-            all.extend(position::decode::<Vec<Part>>(committable, &what)?);
+            all.extend(position::decode::<Vec<Part>>(position::VERSION_1, committable, &what)?);
         }
         match all.iter().find(|part| !part.is_named_well()) {
             Some(part) => Err(checkpoint_corrupt(format!("{what} names `{}`, which is no part", part.name))),

@@ -179,7 +179,7 @@ fn committables_are_not_trusted() {
     fs::write(setup.folder.path().join("part-victim.txt"), "mine").unwrap();
     for name in ["../part-victim.txt", "part-/../../part-victim.txt", "notes.txt", ""] {
         let part = Part { name: name.to_owned(), bytes: 4 };
-        let committable = position::encode(&[part][..]).unwrap();
+        let committable = position::encode(position::VERSION_1, &[part][..]).unwrap();
         assert_eq!(committer.commit(&[committable]).unwrap_err().code, "checkpoint-corrupt", "{name}");
     }
     for bytes in [&b""[..], b"\x01\xff\xff\xff\xff\x0f", b"\x02\x00", b"\x01\x00x"] {

@@ -92,7 +92,7 @@ impl Sink for FileSink {
         if self.outstanding.is_empty() {
             return Ok(None);
         }
-        position::encode(&self.outstanding).map(Some)
+        position::encode(position::VERSION_1, &self.outstanding).map(Some)
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The file source. A file is a split; the files are dealt to the subtasks in turn. The list of files is part of the
-//! position: after a restore a subtask reads the files that it had, and none that came later.
+//! position: after a restore the subtasks read the files that there were, and none that came later. At another
+//! parallelism the files that are not done are dealt anew, and so are the others, so that each stays in the list once.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use super::super::position;
 use super::super::records::Fill;
 use super::super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source};
 use super::list::{InputFile, Reader, list, open, read_error, too_long};
-use crate::error::{Result, source_failed};
+use crate::error::{Result, checkpoint_corrupt, source_failed};
 use crate::manifest::FileFormat;
 use crate::model::{Batch, NO_TIMESTAMP};
 
@@ -39,19 +40,19 @@ pub(in crate::connector) struct FileSource {
 }
 
 impl FileSource {
-    /// Begins, or goes on at `position`; then the files that are not done must be there, as long as they were.
+    /// Begins, or goes on at `positions`; then the files that are not done must be there, as long as they were.
     pub(in crate::connector) fn open(
         path: &Path,
         format: FileFormat,
         header: bool,
         context: &ConnectorContext,
-        position: Option<&[u8]>,
+        positions: &[&[u8]],
     ) -> Result<FileSource> {
         let path = context.base_dir.join(path);
         let mut source = FileSource { path, format, header, splits: Vec::new(), paths: HashMap::new(), open: None };
-        match position {
-            None => source.deal(context)?,
-            Some(position) => source.restore(position, context)?,
+        match positions {
+            [] => source.deal(context)?,
+            positions => source.restore(positions, context)?,
         }
         Ok(source)
     }
@@ -65,8 +66,8 @@ impl FileSource {
         Ok(())
     }
 
-    fn restore(&mut self, position: &[u8], context: &ConnectorContext) -> Result<()> {
-        self.splits = position::decode(position, &format!("the position of source `{}`", context.node))?;
+    fn restore(&mut self, positions: &[&[u8]], context: &ConnectorContext) -> Result<()> {
+        self.splits = share(positions, context)?;
         if self.splits.iter().all(|split| split.done) {
             return Ok(());
         }
@@ -127,6 +128,27 @@ impl FileSource {
     }
 }
 
+/// What a subtask has to read of what all have to.
+fn share(positions: &[&[u8]], context: &ConnectorContext) -> Result<Vec<Split>> {
+    let what = format!("the position of source `{}`", context.node);
+    let decode = |position: &&[u8]| position::decode::<Vec<Split>>(position::VERSION_1, position, &what);
+    let (subtask, parallelism) = (context.subtask as usize, context.parallelism.max(1) as usize);
+    if positions.len() == parallelism {
+        return positions.get(subtask).map_or_else(|| Ok(Vec::new()), decode);
+    }
+    let mut all: Vec<Split> = Vec::new();
+    for position in positions {
+        all.extend(decode(position)?);
+    }
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    if let Some(twice) = all.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(checkpoint_corrupt(format!("{what} has the file `{}` twice", twice[0].name)));
+    }
+    let (done, open): (Vec<Split>, Vec<Split>) = all.into_iter().partition(|split| split.done);
+    let turn = |splits: Vec<Split>| splits.into_iter().skip(subtask).step_by(parallelism);
+    Ok(turn(open).chain(turn(done)).collect())
+}
+
 fn path_of<'a>(paths: &'a HashMap<String, PathBuf>, split: &Split) -> Result<&'a Path> {
     let path = paths.get(&split.name).map(PathBuf::as_path);
     path.ok_or_else(|| source_failed(format!("the input file `{}` is gone", split.name)))
@@ -149,7 +171,7 @@ impl Source for FileSource {
     }
 
     fn position(&self) -> Result<Vec<u8>> {
-        position::encode(&self.splits)
+        position::encode(position::VERSION_1, &self.splits)
     }
 }
 

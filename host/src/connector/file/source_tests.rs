@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::manifest::Format;
 
 fn open(folder: &Path, path: &str, format: FileFormat, position: Option<&[u8]>) -> Result<FileSource> {
-    FileSource::open(Path::new(path), format, format == FileFormat::Csv, &context(folder), position)
+    FileSource::open(Path::new(path), format, format == FileFormat::Csv, &context(folder), position.as_slice())
 }
 
 fn refused(folder: &Path, path: &str, position: Option<&[u8]>) -> Error {
@@ -53,7 +53,7 @@ fn a_folder_is_read_in_order_of_names_and_shared_by_files() {
     assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, None).unwrap()), FLIGHTS);
     let share = |subtask| {
         let context = subtask_of(context(folder.path()), subtask, 2);
-        drain(&mut FileSource::open(Path::new("."), FileFormat::Csv, true, &context, None).unwrap())
+        drain(&mut FileSource::open(Path::new("."), FileFormat::Csv, true, &context, &[]).unwrap())
     };
     assert_eq!(share(0), [&FLIGHTS[..2], &FLIGHTS[4..]].concat());
     assert_eq!(share(1), FLIGHTS[2..4]);
@@ -181,4 +181,34 @@ fn a_poll_ends_by_bytes_too() {
     let mut source = open(folder.path(), "in", FileFormat::Lines, None).unwrap();
     let polls: Vec<usize> = (0..4).map(|_| poll(&mut source, 1_000).len()).collect();
     assert_eq!(polls, [2, 2, 1, 0]);
+}
+
+#[test]
+fn files_are_dealt_anew_at_another_parallelism() {
+    let folder = flights();
+    let open = |subtask, parallelism, positions: &[&[u8]]| {
+        let context = subtask_of(context(folder.path()), subtask, parallelism);
+        FileSource::open(Path::new(""), FileFormat::Csv, true, &context, positions)
+    };
+    for (before, after) in [(1, 2), (1, 4), (2, 1), (2, 3), (3, 2), (4, 2)] {
+        let mut read = Vec::new();
+        let mut positions = Vec::new();
+        for subtask in 0..before {
+            let mut source = open(subtask, before, &[]).unwrap();
+            read.extend(poll(&mut source, 1 + subtask as usize));
+            positions.push(source.position().unwrap());
+        }
+        let positions: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
+        let mut splits = 0;
+        for subtask in 0..after {
+            let mut source = open(subtask, after, &positions).unwrap();
+            splits += source.splits.len();
+            read.extend(drain(&mut source));
+        }
+        read.sort();
+        assert_eq!(read, FLIGHTS, "{before} to {after}");
+        assert_eq!(splits, 3, "a file that is done is not forgotten");
+    }
+    let twice = open(0, 1, &[]).unwrap().position().unwrap();
+    assert_eq!(open(0, 1, &[&twice, &twice]).err().unwrap().code, "checkpoint-corrupt");
 }

@@ -1,0 +1,520 @@
+//! What keeping state costs: `cargo xtask bench state`.
+//!
+//! One database of about 1 GB: `KEYS` keys whose values do not compress. In turn:
+//!
+//! - 200 checkpoints, with 1 % of the keys written between each two: how much of the state each uploads, how long its
+//!   synchronous part is, and what the storage holds at the end with three of them retained;
+//! - a job's attempt restored from the last one, with a native function that counts records with random keys, in alternating
+//!   phases without checkpoints and with one each second, stored in a local folder: what they cost in throughput;
+//! - a process of its own that restores, checksums included, until it has processed a batch, in turn with a copy of the
+//!   same files.
+//!
+//! Prints a table and writes `state.json` into `COFFERDAM_BENCH_DIR`. `--keys`, `--checkpoints` and `--phases` make it smaller.
+
+#![allow(clippy::disallowed_methods, reason = "it measures time, and runs outside of the engine")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use cofferdam::checkpoint::{
+    CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Counters, OperatorImage, SubtaskImage,
+    Verify,
+};
+use cofferdam::clock::SystemClock;
+use cofferdam::manifest::{Pipeline, StateBackendKind};
+use cofferdam::model::{Batch, group_of_key, hash_key};
+use cofferdam::runtime::{
+    Barrier, BarrierKind, Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan, SubtaskPart,
+};
+use cofferdam::sandbox::{Function, FunctionKind, Port};
+use cofferdam::state::{
+    self, Change, FileRef, ImageFormat, StateBackend, StateDescription, StateImage, StateKind, StateOptions,
+    StateSnapshot, Write,
+};
+use cofferdam::turn::{Failure, Guest, Output, Turn};
+
+const KEYS: u64 = 10_000_000;
+const VALUE_BYTES: usize = 88;
+const CHECKPOINTS: usize = 200;
+const RETAINED: usize = 3;
+const BATCH: usize = 1024;
+const MAX_PARALLELISM: u32 = 128;
+/// Pairs of phases, with checkpoints and without.
+const PHASES: usize = 8;
+const PHASE: Duration = Duration::from_secs(4);
+const INTERVAL: Duration = Duration::from_secs(1);
+const RESTORES: usize = 5;
+const JOB: &str = "bench";
+/// Names the storage to a process that restores from it.
+const RESTORE_FROM: &str = "COFFERDAM_BENCH_RESTORE";
+
+/// Numbers that look random, the same ones each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// Writes a value of each of the keys.
+fn write_keys(backend: &mut dyn StateBackend, keys: &mut dyn Iterator<Item = u64>, random: &mut Random) {
+    let mut entries = Vec::with_capacity(BATCH);
+    loop {
+        entries.clear();
+        entries.extend(keys.take(BATCH).map(|number| {
+            let key = format!("k{number}").into_bytes();
+            let value: Vec<u8> = (0..VALUE_BYTES / 8).flat_map(|_| random.next().to_le_bytes()).collect();
+            (group_of_key(hash_key(&key), MAX_PARALLELISM), key, value)
+        }));
+        if entries.is_empty() {
+            return;
+        }
+        let mut writes = entries.iter().map(|(group, key, value)| Write {
+            state: 0,
+            group: *group,
+            key,
+            sub_key: &[],
+            change: Change::Put(value),
+        });
+        backend.apply(&mut writes).expect("the state can be written");
+    }
+}
+
+fn layout() -> Vec<StateDescription> {
+    vec![StateDescription::new("counted", StateKind::Value, "raw", "bytes")]
+}
+
+/// Makes checkpoints complete and retires older ones, as a job does.
+struct Checkpoints {
+    storage: CheckpointStorage,
+    id: u64,
+    held: Vec<FileRef>,
+}
+
+struct Stored {
+    uploaded: u64,
+    bytes: u64,
+}
+
+impl Checkpoints {
+    fn files(&mut self) -> CheckpointFiles {
+        self.id += 1;
+        self.storage.files(JOB, self.id, CheckpointKind::Checkpoint).expect("a checkpoint can be begun")
+    }
+
+    fn complete(&mut self, files: &CheckpointFiles, image: StateImage, position: Option<Vec<u8>>) -> Stored {
+        self.held = image.files.clone();
+        let bytes = image.files.iter().map(|file| file.bytes).sum();
+        let subtask = |state, source_position| SubtaskImage {
+            source_position,
+            state,
+            broadcast: None,
+            in_flight: None,
+            committable: None,
+            counters: Counters::default(),
+        };
+        let operator = |id: &str, subtask| OperatorImage { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
+        let manifest = CheckpointManifest {
+            format: CheckpointManifest::FORMAT,
+            job_id: JOB.into(),
+            job_name: JOB.into(),
+            checkpoint_id: self.id,
+            kind: CheckpointKind::Checkpoint,
+            taken_at_ms: 0,
+            max_parallelism: MAX_PARALLELISM,
+            operators: vec![
+                operator("numbers", subtask(None, position)),
+                operator("count", subtask(Some(image), None)),
+                operator("out", subtask(None, None)),
+            ],
+        };
+        self.storage.write_manifest(&manifest).expect("a manifest can be written");
+        self.storage.retire(JOB, RETAINED, &[]).expect("checkpoints can be retired");
+        Stored { uploaded: files.bytes_uploaded(), bytes }
+    }
+
+    fn upload(&mut self, snapshot: Box<dyn StateSnapshot>) -> Stored {
+        let files = self.files();
+        let held = files.reusable(&self.held);
+        let image = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
+        self.complete(&files, image, None)
+    }
+}
+
+/// What the series of checkpoints showed.
+#[derive(Default)]
+struct Series {
+    /// Of the image: what was uploaded.
+    ratios: Vec<f64>,
+    sync_ms: Vec<f64>,
+    /// The bytes of the last image.
+    bytes: u64,
+}
+
+/// Fills a database, then takes checkpoints of it, each while the changes before the next one are written.
+fn series(folder: &Path, arguments: &Arguments, checkpoints: &mut Checkpoints) -> Series {
+    let (kind, working_dir) = (StateBackendKind::RocksDb, folder.join("series"));
+    let options = StateOptions::empty(kind, working_dir, layout(), MAX_PARALLELISM, SystemClock::shared());
+    let mut backend = state::open(options).expect("a database can be opened");
+    let mut random = Random(1);
+    let begun = Instant::now();
+    write_keys(&mut *backend, &mut (0..arguments.keys), &mut random);
+    let first = checkpoints.upload(backend.snapshot(ImageFormat::RocksDb).expect("a snapshot can be taken"));
+    println!("{} keys, {} MB, written in {:.0?}", arguments.keys, first.bytes >> 20, begun.elapsed());
+    let mut series = Series::default();
+    std::thread::scope(|scope| {
+        let (to_upload, snapshots) = mpsc::sync_channel::<Box<dyn StateSnapshot>>(0);
+        let uploads = scope.spawn(move || {
+            let stored: Vec<Stored> = snapshots.iter().map(|snapshot| checkpoints.upload(snapshot)).collect();
+            stored
+        });
+        for _ in 0..arguments.checkpoints {
+            let changed: Vec<u64> = (0..arguments.keys / 100).map(|_| random.next() % arguments.keys).collect();
+            write_keys(&mut *backend, &mut changed.into_iter(), &mut random);
+            let begun = Instant::now();
+            let snapshot = backend.snapshot(ImageFormat::RocksDb).expect("a snapshot can be taken");
+            series.sync_ms.push(begun.elapsed().as_secs_f64() * 1e3);
+            to_upload.send(snapshot).expect("uploads go on");
+        }
+        drop(to_upload);
+        for stored in uploads.join().expect("uploads end") {
+            series.bytes = stored.bytes;
+            series.ratios.push(stored.uploaded as f64 / stored.bytes as f64);
+        }
+    });
+    series
+}
+
+/// Counts the records of each key in the first 8 bytes of its value.
+struct Count {
+    processed: Box<dyn Fn() + Send>,
+}
+
+impl Guest for Count {
+    fn process(&mut self, turn: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure> {
+        let keys = batch.keys.clone().expect("the input is keyed");
+        let loaded = turn.value_load(0).expect("the state is declared");
+        let mut counts = vec![0_u64; keys.distinct.len()];
+        keys.key_of.iter().for_each(|&key| counts[key as usize] += 1);
+        let mut stored = cofferdam::model::Column::with_capacity(counts.len(), counts.len() * VALUE_BYTES);
+        for (value, count) in loaded.values.iter().zip(counts) {
+            let mut value = if value.is_empty() { vec![0; VALUE_BYTES] } else { value.to_vec() };
+            let counted = value.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            value[..8].copy_from_slice(&counted.wrapping_add(count).to_le_bytes());
+            stored.push(&value);
+        }
+        let all: Vec<u32> = (0..stored.len() as u32).collect();
+        turn.value_store(0, &all, &stored).expect("the keys are those of the turn");
+        (self.processed)();
+        Ok(Vec::new())
+    }
+}
+
+fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<Plan> {
+    let text = format!(
+        r#"
+        name = "{JOB}"
+        max_parallelism = {MAX_PARALLELISM}
+        [state]
+        backend = "rocksdb"
+        [source.numbers]
+        connector = "generator"
+        template = "{{key}}"
+        keys = {keys}
+        [operator.count]
+        input = "numbers"
+        key = "value"
+        component = "native"
+        function = "count"
+        [sink.out]
+        input = "count"
+        connector = "blackhole"
+        "#
+    );
+    let pipeline = Pipeline::parse(&text, "bench").expect("the pipeline is well formed");
+    let port = |name: &str| Port { name: name.into(), codec: "raw".into() };
+    let description = Function {
+        name: "count".into(),
+        kind: FunctionKind::KeyedProcess,
+        input: port("in"),
+        outputs: vec![port("out")],
+        states: layout(),
+    };
+    let make =
+        Arc::new(move |_: &GuestOptions| Box::new(Count { processed: Box::new(processed.clone()) }) as Box<dyn Guest>);
+    let functions = BTreeMap::from([("count".to_string(), FunctionPlan { description, make })]);
+    Arc::new(Plan::new(pipeline, functions, Path::new(".")).expect("the plan can be made"))
+}
+
+/// Starts an attempt from the newest checkpoint, whose every byte is checked.
+fn restore(
+    storage: &CheckpointStorage,
+    plan: &Arc<Plan>,
+    working_dir: PathBuf,
+    events: mpsc::Sender<Event>,
+) -> Execution {
+    let newest = storage.newest_usable(JOB, Verify::Checksums).expect("the storage can be read");
+    let (manifest, _) = newest.expect("there is a checkpoint");
+    let files = storage.files(JOB, manifest.checkpoint_id, CheckpointKind::Checkpoint).expect("it has files");
+    std::fs::create_dir_all(&working_dir).expect("a folder can be made");
+    let options = ExecutionOptions {
+        job_id: JOB.into(),
+        base_dir: PathBuf::new(),
+        working_dir,
+        seed: 7,
+        clock: SystemClock::shared(),
+        restore: Some((Arc::new(manifest), Arc::new(files))),
+        notify: Arc::new(move |event| {
+            let _ = events.send(event);
+        }),
+    };
+    Execution::start(plan, options).expect("the attempt can be started")
+}
+
+/// A restored attempt, of which checkpoints are taken.
+struct Running {
+    execution: Execution,
+    events: mpsc::Receiver<Event>,
+    checkpoints: Checkpoints,
+    durations_ms: Vec<f64>,
+}
+
+impl Running {
+    fn records(&self) -> u64 {
+        self.execution.stats().iter().find(|node| node.node == "count").map_or(0, |node| node.counters.records_in)
+    }
+
+    /// Records per second of a phase; with a checkpoint at each interval, where the one before is complete.
+    fn phase(&mut self, interval: Option<Duration>) -> f64 {
+        let (begun, records) = (Instant::now(), self.records());
+        let mut next = begun;
+        while begun.elapsed() < PHASE {
+            let due = interval.filter(|_| Instant::now() >= next && begun.elapsed() + INTERVAL / 2 < PHASE);
+            match due {
+                Some(interval) => {
+                    next = Instant::now() + interval;
+                    self.checkpoint();
+                }
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+        (self.records() - records) as f64 / begun.elapsed().as_secs_f64()
+    }
+
+    fn checkpoint(&mut self) {
+        let begun = Instant::now();
+        let files = self.checkpoints.files();
+        self.execution.inject(Barrier { checkpoint: self.checkpoints.id, kind: BarrierKind::Checkpoint });
+        let mut parts: Vec<SubtaskPart> = Vec::new();
+        while parts.len() < 3 {
+            match self.events.recv().expect("the attempt goes on") {
+                Event::Acknowledged { parts: more, .. } => parts.extend(more),
+                Event::Failed(failure) => panic!("{failure:?}"),
+                Event::SourceEnded | Event::RecordsDue => {}
+            }
+        }
+        let position = parts.iter_mut().find_map(|part| part.source_position.take());
+        let snapshot = parts.into_iter().find_map(|part| part.state).expect("the function has state");
+        let held = files.reusable(&self.checkpoints.held);
+        let image = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
+        self.checkpoints.complete(&files, image, position);
+        self.durations_ms.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+}
+
+struct Throughput {
+    /// Records per second without checkpoints, and what part of it was lost with them.
+    plain: Vec<f64>,
+    loss: Vec<f64>,
+    durations_ms: Vec<f64>,
+}
+
+fn throughput(folder: &Path, arguments: &Arguments, checkpoints: Checkpoints) -> Throughput {
+    let (events, receiver) = mpsc::channel();
+    let plan = plan(arguments.keys, || {});
+    let execution = restore(&checkpoints.storage, &plan, folder.join("throughput"), events);
+    let mut running = Running { execution, events: receiver, checkpoints, durations_ms: Vec::new() };
+    // Until the caches are warm and compaction has found its pace.
+    running.phase(None);
+    running.phase(Some(INTERVAL));
+    let (mut plain, mut loss) = (Vec::new(), Vec::new());
+    for pair in 0..arguments.phases {
+        let [without, with] = if pair % 2 == 0 {
+            let without = running.phase(None);
+            [without, running.phase(Some(INTERVAL))]
+        } else {
+            let with = running.phase(Some(INTERVAL));
+            [running.phase(None), with]
+        };
+        plain.push(without);
+        loss.push(1.0 - with / without);
+    }
+    running.execution.cancel();
+    running.execution.join();
+    Throughput { plain, loss, durations_ms: running.durations_ms }
+}
+
+/// What the process does that a restore is measured with: says so when it has processed its first batch.
+fn restore_in_this_process(root: &Path, keys: u64) -> ! {
+    let runtime = runtime();
+    let storage = CheckpointStorage::open(root, runtime.handle().clone()).expect("the storage can be opened");
+    let (processed, first) = mpsc::channel();
+    let plan = plan(keys, move || {
+        let _ = processed.send(());
+    });
+    let (events, failures) = mpsc::channel();
+    let working_dir = root.join("../restored");
+    let execution = restore(&storage, &plan, working_dir, events);
+    while first.recv_timeout(Duration::from_millis(1)).is_err() {
+        if let Ok(Event::Failed(failure)) = failures.try_recv() {
+            panic!("{failure:?}");
+        }
+    }
+    println!("processed");
+    drop(execution);
+    std::process::exit(0);
+}
+
+/// Seconds from the start of a process to its first batch, and those that a copy of the same files takes: medians.
+fn restores(folder: &Path, storage: &CheckpointStorage, keys: u64) -> (f64, f64) {
+    let newest = storage.newest_usable(JOB, Verify::Lengths).expect("the storage can be read");
+    let (manifest, _) = newest.expect("there is a checkpoint");
+    let files: Vec<PathBuf> = manifest.files().map(|file| storage.root().join(&file.path)).collect();
+    let (mut restores, mut copies) = (Vec::new(), Vec::new());
+    for _ in 0..RESTORES {
+        let copy = folder.join("copy");
+        let begun = Instant::now();
+        std::fs::create_dir(&copy).expect("a folder can be made");
+        for (number, file) in files.iter().enumerate() {
+            std::fs::copy(file, copy.join(number.to_string())).expect("a file can be copied");
+        }
+        copies.push(begun.elapsed().as_secs_f64());
+        std::fs::remove_dir_all(&copy).expect("a folder can be removed");
+
+        let begun = Instant::now();
+        let mut process = Command::new(std::env::current_exe().expect("this is a program"));
+        let process = process.args(["--keys", &keys.to_string()]).env(RESTORE_FROM, storage.root());
+        let process = process.stdout(Stdio::piped());
+        let mut process = process.spawn().expect("the program can be started");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("it is piped")).read_line(&mut line).expect("it can be read");
+        restores.push(begun.elapsed().as_secs_f64());
+        assert_eq!(line.trim(), "processed");
+        process.wait().expect("it ends");
+        std::fs::remove_dir_all(folder.join("restored")).expect("a folder can be removed");
+    }
+    (quantile(&restores, 0.5), quantile(&copies, 0.5))
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().expect("a runtime can be had")
+}
+
+struct Arguments {
+    keys: u64,
+    checkpoints: usize,
+    phases: usize,
+}
+
+fn arguments() -> Arguments {
+    let mut arguments = Arguments { keys: KEYS, checkpoints: CHECKPOINTS, phases: PHASES };
+    let mut given = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(name) = given.next() {
+        let value: u64 =
+            given.next().and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} needs a number"));
+        match &name[..] {
+            "--keys" => arguments.keys = value,
+            "--checkpoints" => arguments.checkpoints = value as usize,
+            "--phases" => arguments.phases = value as usize,
+            _ => panic!("there is no argument {name}"),
+        }
+    }
+    arguments
+}
+
+/// The value below which a part of the measurements lies.
+fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((sorted.len() - 1) as f64 * part).ceil() as usize]
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn resident_peak_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).expect("a folder can be read").map(|entry| entry.expect("it can be read"));
+    entries
+        .map(|entry| match entry.metadata().expect("it can be read") {
+            meta if meta.is_dir() => bytes_below(&entry.path()),
+            meta => meta.len(),
+        })
+        .sum()
+}
+
+fn main() {
+    let arguments = arguments();
+    if let Some(root) = std::env::var_os(RESTORE_FROM) {
+        restore_in_this_process(Path::new(&root), arguments.keys);
+    }
+    let report =
+        std::env::var_os("COFFERDAM_BENCH_DIR").expect("COFFERDAM_BENCH_DIR is set by `cargo xtask bench state`");
+    let report = PathBuf::from(report);
+    // Beside the report: a folder in memory would not show what files cost.
+    let folder = tempfile::tempdir_in(&report).expect("a folder can be made");
+    let runtime = runtime();
+    let root = folder.path().join("storage");
+    let storage = CheckpointStorage::open(&root, runtime.handle().clone()).expect("a storage can be opened");
+    let mut checkpoints = Checkpoints { storage: storage.clone(), id: 0, held: Vec::new() };
+    let mut metrics = BTreeMap::new();
+    let mut show = |name: &str, what: &str, value: f64| {
+        println!("{what:<62} {value:>10.3}");
+        metrics.insert(name.to_owned(), (value * 1e4).round() / 1e4);
+    };
+
+    let series = series(folder.path(), &arguments, &mut checkpoints);
+    let state_bytes = arguments.keys * (VALUE_BYTES as u64 + 12);
+    let over = series.ratios.iter().filter(|ratio| **ratio >= 0.1).count() as f64 / series.ratios.len() as f64;
+    show("incremental_upload_median_ratio", "uploaded, of the whole: median", quantile(&series.ratios, 0.5));
+    show("incremental_upload_mean_ratio", "uploaded, of the whole: mean", mean(&series.ratios));
+    show("incremental_upload_max_ratio", "uploaded, of the whole: largest", quantile(&series.ratios, 1.0));
+    show("incremental_upload_over_limit", "checkpoints that upload a tenth or more", over);
+    show("checkpoint_sync_p50_ms", "synchronous part, ms: median", quantile(&series.sync_ms, 0.5));
+    show("checkpoint_sync_p99_ms", "synchronous part, ms: 99th percentile", quantile(&series.sync_ms, 0.99));
+    show("image_ratio", "last image, of the state", series.bytes as f64 / state_bytes as f64);
+    let stored = bytes_below(&root) as f64 / state_bytes as f64;
+    show(
+        &format!("storage_ratio_after_{}_checkpoints", arguments.checkpoints),
+        "storage with 3 retained, of the state",
+        stored,
+    );
+
+    let throughput = throughput(folder.path(), &arguments, checkpoints);
+    show("resident_peak_mb", "memory of the process until here, MB: peak", resident_peak_mb());
+    show("records_per_s", "records per second without checkpoints: median", quantile(&throughput.plain, 0.5));
+    show("checkpoint_throughput_loss", "lost with a checkpoint each second: median", quantile(&throughput.loss, 0.5));
+    show("checkpoint_throughput_loss_mean", "lost with a checkpoint each second: mean", mean(&throughput.loss));
+    show("checkpoint_duration_p50_ms", "such a checkpoint, whole, ms: median", quantile(&throughput.durations_ms, 0.5));
+
+    let (restored, copied) = restores(folder.path(), &storage, arguments.keys);
+    show("restore_1gb_s", "from process start to the first batch, s", restored);
+    show("plain_copy_1gb_s", "a copy of the same files, s", copied);
+    let json = serde_json::json!({ "name": "state", "metrics": metrics });
+    std::fs::write(report.join("state.json"), format!("{json:#}\n")).expect("the report can be written");
+}

@@ -1,0 +1,141 @@
+//! Whether a pipeline can go on from an image, before anything of it is started: what may differ is taken over, what may not is
+//! named, with what to do about it.
+
+use std::collections::BTreeSet;
+
+use crate::checkpoint::{CheckpointManifest, OperatorImage, SubtaskImage};
+use crate::error::{self, Error, Result};
+use crate::manifest::Pipeline;
+use crate::runtime::Plan;
+use crate::state;
+
+/// The pipeline as it goes on from this image: with the image's `max_parallelism`, where it names none itself. Parallelism and
+/// backend may be others than they were. Error: `checkpoint-mismatch`.
+pub(super) fn fit(manifest: &CheckpointManifest, pipeline: &Pipeline, allow_unclaimed: bool) -> Result<Pipeline> {
+    let max = manifest.max_parallelism;
+    if !pipeline.max_parallelism_is_default && pipeline.max_parallelism != max {
+        let what = format!("it has max_parallelism {max}, the pipeline {}", pipeline.max_parallelism);
+        return Err(mismatch(manifest, what).hint(format!(
+            "`max_parallelism` fixes how keyed state is sharded: set it to {max}, or leave it out to take over what it was"
+        )));
+    }
+    if let Some(node) = pipeline.nodes.iter().find(|node| node.parallelism > max) {
+        let what = format!("`{}` has parallelism {}, more than its max_parallelism {max}", node.id, node.parallelism);
+        return Err(mismatch(manifest, what).hint(format!("lower its parallelism to {max} at most")));
+    }
+    let unclaimed = manifest.operators.iter().filter(|image| pipeline.nodes.iter().all(|node| node.id != image.id));
+    for image in unclaimed.filter(|_| !allow_unclaimed) {
+        refuse_unclaimed(manifest, image, "which the pipeline does not have")?;
+    }
+    Ok(Pipeline { max_parallelism: max, ..pipeline.clone() })
+}
+
+/// Whether the functions declare every state that the image holds, as it was or in a form that they migrate it to.
+pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan, allow_unclaimed: bool) -> Result<()> {
+    for operator in &manifest.operators {
+        let Some(function) = plan.functions.get(&operator.id) else {
+            if !allow_unclaimed && operator.subtasks.iter().any(|subtask| subtask.states().next().is_some()) {
+                refuse_unclaimed(manifest, operator, "which runs no function in the pipeline")?;
+            }
+            continue;
+        };
+        for image in operator.subtasks.iter().flat_map(SubtaskImage::states) {
+            state::check_against(&function.description.states, image, allow_unclaimed)
+                .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
+        }
+    }
+    Ok(())
+}
+
+fn mismatch(manifest: &CheckpointManifest, what: String) -> Error {
+    error::checkpoint_mismatch(format!("checkpoint {} of job `{}`: {what}", manifest.checkpoint_id, manifest.job_name))
+}
+
+/// An error where the image of an operator holds anything that nobody would take over.
+fn refuse_unclaimed(manifest: &CheckpointManifest, image: &OperatorImage, why: &str) -> Result<()> {
+    let mut held = BTreeSet::new();
+    for subtask in &image.subtasks {
+        held.extend(
+            subtask.states().flat_map(|state| &state.layout).map(|state| format!("the state `{}`", state.name)),
+        );
+        held.extend(subtask.source_position.is_some().then(|| "the position of a source".to_owned()));
+        held.extend(subtask.in_flight.is_some().then(|| "records in flight".to_owned()));
+    }
+    if held.is_empty() {
+        return Ok(());
+    }
+    let held: Vec<String> = held.into_iter().collect();
+    let what = format!("it holds {} of `{}`, {why}", held.join(", "), image.id);
+    Err(mismatch(manifest, what)
+        .hint("give the operator back its id, or drop what it held with --allow-unclaimed-state"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::CheckpointKind;
+    use crate::state::{ImageFormat, StateDescription, StateImage, StateKind, StateSize};
+
+    fn pipeline(settings: &str) -> Pipeline {
+        let manifest = format!(
+            "name = \"p\"\n{settings}\n[source.numbers]\nconnector = \"generator\"\n\
+             [sink.out]\ninput = \"numbers\"\nconnector = \"blackhole\""
+        );
+        Pipeline::parse(&manifest, "pipeline.toml").unwrap()
+    }
+
+    /// Of the source, and of nodes that the pipeline does not have.
+    fn image(others: Vec<(&str, SubtaskImage)>) -> CheckpointManifest {
+        let source = SubtaskImage { source_position: Some(Vec::new()), ..SubtaskImage::default() };
+        let operator = |(id, subtask): (&str, SubtaskImage)| OperatorImage {
+            id: id.into(),
+            parallelism: 1,
+            subtasks: vec![subtask],
+        };
+        CheckpointManifest {
+            format: CheckpointManifest::FORMAT,
+            job_id: "1".into(),
+            job_name: "p".into(),
+            checkpoint_id: 7,
+            kind: CheckpointKind::Savepoint,
+            taken_at_ms: 0,
+            max_parallelism: 13,
+            operators: [("numbers", source)].into_iter().chain(others).map(operator).collect(),
+        }
+    }
+
+    #[test]
+    fn max_parallelism_is_that_of_the_image_unless_the_manifest_names_another() {
+        for settings in ["", "parallelism = 13", "max_parallelism = 13"] {
+            assert_eq!(fit(&image(vec![]), &pipeline(settings), false).unwrap().max_parallelism, 13);
+        }
+        for (settings, what) in
+            [("max_parallelism = 14", "leave it out"), ("parallelism = 14", "lower its parallelism")]
+        {
+            let error = fit(&image(vec![]), &pipeline(settings), true).unwrap_err();
+            assert_eq!(error.code, "checkpoint-mismatch");
+            assert!(error.message.contains("14") && error.message.contains("13"), "{error}");
+            assert!(error.hint.as_ref().unwrap().contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_takes_over_is_named_unless_it_may_be_dropped() {
+        let layout = ["count", "last"].map(|name| StateDescription::new(name, StateKind::Value, "postcard", "u64"));
+        let state = StateImage {
+            format: ImageFormat::Canonical,
+            layout: layout.to_vec(),
+            files: Vec::new(),
+            size: StateSize::default(),
+        };
+        let counting = SubtaskImage { state: Some(state), ..SubtaskImage::default() };
+        let error = fit(&image(vec![("counting", counting.clone())]), &pipeline(""), false).unwrap_err();
+        assert_eq!(error.code, "checkpoint-mismatch");
+        for part in ["`counting`", "`count`", "`last`"] {
+            assert!(error.message.contains(part), "{error}");
+        }
+        assert!(error.hint.unwrap().contains("--allow-unclaimed-state"));
+        assert!(fit(&image(vec![("counting", counting)]), &pipeline(""), true).is_ok());
+        assert!(fit(&image(vec![("nothing-held", SubtaskImage::default())]), &pipeline(""), false).is_ok());
+    }
+}

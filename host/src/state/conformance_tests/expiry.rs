@@ -1,0 +1,155 @@
+//! What has expired leaves the backend: by itself in memory, by compaction in RocksDB.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::state::rocksdb::RocksDbBackend;
+
+const VALUE: StateId = 0;
+const LIST: StateId = 1;
+const MAP: StateId = 2;
+const FOREVER: StateId = 3;
+const LIFETIME_MS: i64 = 1000;
+const KEYS: u32 = 50;
+
+fn lifetimes() -> StateLayout {
+    let mut layout = layout(&["value", "list", "map", "forever"]);
+    let ttl = TimeToLive { milliseconds: LIFETIME_MS as u64, update: TtlUpdate::CreateAndWrite, return_expired: true };
+    layout[..3].iter_mut().for_each(|state| state.ttl = Some(ttl));
+    layout
+}
+
+/// A backend that a test can have clean up.
+enum Mortal {
+    Memory(Box<dyn StateBackend>),
+    RocksDb(Box<RocksDbBackend>),
+}
+
+impl Mortal {
+    fn open(kind: StateBackendKind, folder: PathBuf, clock: &Arc<ManualClock>) -> Mortal {
+        let options = StateOptions::empty(kind, folder, lifetimes(), GROUPS, clock.clone());
+        match kind {
+            StateBackendKind::Memory => Mortal::Memory(open(options).unwrap()),
+            StateBackendKind::RocksDb => Mortal::RocksDb(Box::new(RocksDbBackend::open(options).unwrap())),
+        }
+    }
+
+    fn backend(&mut self) -> &mut dyn StateBackend {
+        match self {
+            Mortal::Memory(backend) => &mut **backend,
+            Mortal::RocksDb(backend) => &mut **backend,
+        }
+    }
+
+    fn write(&mut self, state: StateId, key: &str, sub_key: &[u8], change: Change<'_>) {
+        let write = Write { state, group: group(key), key: key.as_bytes(), sub_key, change };
+        self.backend().apply(&mut std::iter::once(write)).unwrap();
+    }
+
+    /// One value, a list of two elements, and a map of 20 entries.
+    fn fill(&mut self, key: &str, now_ms: i64) {
+        let stamped = [&ttl::stamp(now_ms)[..], b"value"].concat();
+        self.write(VALUE, key, b"", Change::Put(&stamped));
+        for _ in 0..2 {
+            let mut element = Vec::new();
+            list::push_element(&mut element, &ttl::stamp(now_ms), b"element");
+            self.write(LIST, key, b"", Change::Append(&element));
+        }
+        for sub_key in 0..20 {
+            self.write(MAP, key, &[sub_key], Change::Put(&stamped));
+        }
+    }
+
+    /// As much as comes of itself in the long run: turns without writes, or compactions.
+    fn clean_up(&mut self) {
+        match self {
+            Mortal::Memory(backend) => (0..500).for_each(|_| backend.apply(&mut std::iter::empty()).unwrap()),
+            Mortal::RocksDb(backend) => {
+                // What is not in the database yet goes there with a snapshot. What a merge makes is filtered the next time.
+                let store = TestStore::default();
+                let snapshot = backend.snapshot(ImageFormat::RocksDb).unwrap();
+                snapshot.upload(&store, &[]).unwrap();
+                (0..2).for_each(|_| backend.database().compact_range(None::<&[u8]>, None::<&[u8]>));
+            }
+        }
+    }
+
+    /// What an image holds: entries of each state, and bytes of lists.
+    fn held(&mut self) -> ([u32; 4], usize) {
+        let kind = match self {
+            Mortal::Memory(_) => StateBackendKind::Memory,
+            Mortal::RocksDb(_) => StateBackendKind::RocksDb,
+        };
+        let store = TestStore::default();
+        let image = self.backend().snapshot(ImageFormat::native_of(kind)).unwrap().upload(&store, &[]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let image = RestoredImage { image: &image, groups: 0..GROUPS, store: &store };
+        let (mut entries, mut lists) = ([0; 4], 0);
+        read_image(&image, 0..GROUPS, &folder.path().join("scratch"), &mut |entry| {
+            entries[usize::from(entry.state)] += 1;
+            lists += if entry.state == LIST { entry.value.len() } else { 0 };
+            Ok(())
+        })
+        .unwrap();
+        if kind == StateBackendKind::Memory {
+            assert_eq!(self.backend().size().entries, u64::from(entries.iter().sum::<u32>()));
+        }
+        (entries, lists)
+    }
+}
+
+pub(super) fn what_has_expired_is_cleaned_up(kind: StateBackendKind) {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::default());
+    let mut state = Mortal::open(kind, folder.path().into(), &clock);
+    for key in 0..KEYS {
+        state.fill(&format!("key {key}"), 0);
+        state.write(FOREVER, &format!("key {key}"), b"", Change::Put(&ttl::stamp(0)));
+    }
+    let full = ([KEYS, KEYS, 20 * KEYS, KEYS], state.held().1);
+    clock.set_ms(LIFETIME_MS - 1);
+    state.clean_up();
+    assert_eq!(state.held(), full, "nothing has expired yet");
+
+    // The list of one key goes on; the rest of it, and of all others, is over.
+    state.fill("key 7", LIFETIME_MS - 1);
+    clock.set_ms(LIFETIME_MS);
+    state.clean_up();
+    assert_eq!(state.held(), ([1, 1, 20, KEYS], full.1 / KEYS as usize));
+
+    clock.set_ms(2 * LIFETIME_MS);
+    state.clean_up();
+    assert_eq!(state.held(), ([0, 0, 0, KEYS], 0));
+    state.fill("key 7", 2 * LIFETIME_MS);
+    state.clean_up();
+    assert_eq!(state.held().0, [1, 1, 20, KEYS], "what is written anew lives anew");
+}
+
+/// A snapshot is the state as it was, also of entries that expire before it is uploaded.
+pub(super) fn what_a_snapshot_shares_is_not_cleaned_up_in_place(kind: StateBackendKind) {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::default());
+    let mut state = Mortal::open(kind, folder.path().into(), &clock);
+    (0..KEYS).for_each(|key| state.fill(&format!("key {key}"), 0));
+    let store = TestStore::default();
+    let before = state.backend().snapshot(ImageFormat::native_of(kind)).unwrap();
+    clock.set_ms(LIFETIME_MS);
+    state.clean_up();
+    if kind == StateBackendKind::Memory {
+        let entries = u64::from(22 * KEYS);
+        assert_eq!(state.backend().size().entries, entries, "to clean a shared group would copy it");
+    }
+    let image = before.upload(&store, &[]).unwrap();
+    state.clean_up();
+    assert_eq!(state.held(), ([0, 0, 0, 0], 0));
+
+    // Restored, its entries are there until they are cleaned up.
+    let restore = vec![RestoredImage { image: &image, groups: 0..GROUPS, store: &store }];
+    clock.set_ms(0);
+    let empty = StateOptions::empty(kind, folder.path().join("restored"), lifetimes(), GROUPS, clock.clone());
+    let mut restored = open(StateOptions { restore, ..empty }).unwrap();
+    let names: Vec<String> = (0..KEYS).map(|key| format!("key {key}")).collect();
+    let of: Vec<&str> = names.iter().map(|name| &name[..]).collect();
+    assert!(restored.load(VALUE, &keys(&of)).unwrap().present.iter().all(|&present| present));
+}

@@ -1,0 +1,121 @@
+//! List states in a turn. Of a list with a time to live each element has its own time.
+
+use super::staged::Staged;
+use super::{Refusal, Stamp, Turn, invalid};
+use crate::error::Error;
+use crate::model::Column;
+use crate::state::{StateId, StateKind, list, ttl};
+
+const LISTS: &[StateKind] = &[StateKind::List];
+
+impl Turn {
+    /// `state.list-load`: all elements, and for each key the index behind its last one.
+    pub fn list_load(&mut self, state: u32) -> Result<(Column, Vec<u32>), Refusal> {
+        let state = self.check_state(state, LISTS)?;
+        let entries = self.load(state)?;
+        let mut elements = Column::with_capacity(entries.values.len() * 2, entries.values.bytes().len());
+        let mut ends = Vec::with_capacity(entries.values.len());
+        for (key, stored) in entries.values.iter().enumerate() {
+            self.read_list(state, key as u32, stored, &mut elements)?;
+            ends.push(elements.len() as u32);
+        }
+        Ok((elements, ends))
+    }
+
+    /// `state.list-append`.
+    pub fn list_append(&mut self, state: u32, keys: &[u32], elements: &Column) -> Result<(), Refusal> {
+        let state = self.check_state(state, LISTS)?;
+        self.check_keys(keys, elements.len())?;
+        self.charge(elements.bytes().len() + 16 * keys.len())?;
+        let stamp = self.stamp(state);
+        let staged = &mut self.staged[usize::from(state)];
+        for (&key, element) in keys.iter().zip(elements.iter()) {
+            list::push_element(staged.append(key), stamp.bytes(), element);
+        }
+        Ok(())
+    }
+
+    /// `state.list-replace`.
+    pub fn list_replace(&mut self, state: u32, keys: &[u32], elements: &Column, ends: &[u32]) -> Result<(), Refusal> {
+        let state = self.check_state(state, LISTS)?;
+        self.check_keys(keys, ends.len())?;
+        if !ends.is_sorted() || ends.last().copied().unwrap_or(0) as usize != elements.len() {
+            return Err(invalid("the ends of the lists do not fit their elements"));
+        }
+        self.charge(elements.bytes().len() + 4 * elements.len() + 16 * keys.len())?;
+        let stamp = self.stamp(state);
+        let staged = &mut self.staged[usize::from(state)];
+        let mut start = 0;
+        for (&key, &end) in keys.iter().zip(ends) {
+            replace_list(staged, key, &stamp, (start..end).map(|index| elements.value(index as usize)));
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// `state.list-get`.
+    pub fn list_get(&mut self, state: u32, key: u32) -> Result<Column, Refusal> {
+        let state = self.check_state(state, LISTS)?;
+        let mut elements = Column::new();
+        if let Some(stored) = self.load_one(state, key)? {
+            self.read_list(state, key, &stored, &mut elements)?;
+        }
+        Ok(elements)
+    }
+
+    /// `state.list-add`.
+    pub fn list_add(&mut self, state: u32, key: u32, element: &[u8]) -> Result<(), Refusal> {
+        let state = self.check_state(state, LISTS)?;
+        self.check_key(key)?;
+        self.charge(element.len())?;
+        let stamp = self.stamp(state);
+        list::push_element(self.staged[usize::from(state)].append(key), stamp.bytes(), element);
+        Ok(())
+    }
+
+    /// `state.list-set`.
+    pub fn list_set(&mut self, state: u32, key: u32, elements: &Column) -> Result<(), Refusal> {
+        let state = self.check_state(state, LISTS)?;
+        self.check_key(key)?;
+        self.charge(elements.bytes().len() + 4 * elements.len())?;
+        let stamp = self.stamp(state);
+        replace_list(&mut self.staged[usize::from(state)], key, &stamp, elements.iter());
+        Ok(())
+    }
+
+    /// Appends to `elements` what a reader sees of the list that is stored for a key.
+    fn read_list(&mut self, state: StateId, key: u32, stored: &[u8], elements: &mut Column) -> Result<(), Error> {
+        let Some(lifetime) = self.ttl(state) else { return list::decode(stored, elements) };
+        let now_ms = self.context.processing_time;
+        let (mut begins_anew, mut expired) = (false, 0);
+        list::decode_with(stored, elements, |element, elements| {
+            let reading = lifetime.read(element, now_ms)?;
+            begins_anew |= reading.begins_anew;
+            expired += if reading.is_expired { element.len() } else { 0 };
+            reading.value.into_iter().for_each(|value| elements.push(value));
+            Ok(())
+        })?;
+        // Without its expired elements: being read must not revive them, and a list that is in use must not grow by them.
+        if begins_anew || 2 * expired > stored.len() {
+            let staged = &mut self.staged[usize::from(state)];
+            staged.delete(key);
+            list::decode_with(stored, &mut Column::new(), |element, _| {
+                if let Some((updated_ms, value)) = ttl::split(element)
+                    && !lifetime.is_expired(updated_ms, now_ms)
+                {
+                    let stamp = ttl::stamp(if begins_anew { now_ms } else { updated_ms });
+                    list::push_element(staged.append(key), &stamp, value);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn replace_list<'a>(staged: &mut Staged, key: u32, stamp: &Stamp, elements: impl Iterator<Item = &'a [u8]>) {
+    staged.delete(key);
+    for element in elements {
+        list::push_element(staged.append(key), stamp.bytes(), element);
+    }
+}

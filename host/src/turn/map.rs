@@ -1,0 +1,178 @@
+//! Map states in a turn: what is committed, overlaid entry by entry with what the turn wrote. Entries stand in order of their
+//! sub-keys' bytes.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::value::seen;
+use super::{Refusal, Turn, backend, invalid};
+use crate::model::Column;
+use crate::state::{Entries, MapEntry, StateId, StateKind};
+
+const MAPS: &[StateKind] = &[StateKind::Map];
+
+/// Entries that a scan reads of the backend at once, at least and at most.
+const PAGE_MIN: usize = 16;
+const PAGE_MAX: usize = 256;
+
+/// Bytes of keys and values that one scan may return.
+const SCAN_BYTES_MAX: usize = 64 << 20;
+
+impl Turn {
+    /// `state.map-load`.
+    pub fn map_load(&mut self, state: u32, keys: &[u32], sub_keys: &Column) -> Result<Entries, Refusal> {
+        let state = self.check_state(state, MAPS)?;
+        self.check_keys(keys, sub_keys.len())?;
+        let stored = self.load_entries(state, keys, sub_keys)?;
+        let Some(ttl) = self.ttl(state) else { return Ok(stored) };
+        seen(&stored, ttl, self.context.processing_time, |index, value| {
+            self.refresh(state, keys[index], sub_keys.value(index), value)
+        })
+    }
+
+    /// `state.map-store`.
+    pub fn map_store(&mut self, state: u32, keys: &[u32], sub_keys: &Column, values: &Column) -> Result<(), Refusal> {
+        let state = self.check_state(state, MAPS)?;
+        self.check_keys(keys, sub_keys.len())?;
+        self.check_keys(keys, values.len())?;
+        self.charge(sub_keys.bytes().len() + values.bytes().len() + 16 * keys.len())?;
+        let stamp = self.stamp(state);
+        let staged = &mut self.staged_maps[usize::from(state)];
+        for ((&key, sub_key), value) in keys.iter().zip(sub_keys.iter()).zip(values.iter()) {
+            staged.put(key, sub_key, stamp.bytes(), value);
+        }
+        Ok(())
+    }
+
+    /// `state.map-remove`.
+    pub fn map_remove(&mut self, state: u32, keys: &[u32], sub_keys: &Column) -> Result<(), Refusal> {
+        let state = self.check_state(state, MAPS)?;
+        self.check_keys(keys, sub_keys.len())?;
+        self.charge(sub_keys.bytes().len() + 16 * keys.len())?;
+        let staged = &mut self.staged_maps[usize::from(state)];
+        keys.iter().zip(sub_keys.iter()).for_each(|(&key, sub_key)| staged.remove(key, sub_key));
+        Ok(())
+    }
+
+    /// `state.map-clear`.
+    pub fn map_clear(&mut self, state: u32, keys: &[u32]) -> Result<(), Refusal> {
+        let state = self.check_state(state, MAPS)?;
+        self.check_keys(keys, keys.len())?;
+        keys.iter().for_each(|&key| self.staged_maps[usize::from(state)].clear(key));
+        Ok(())
+    }
+
+    /// `state.map-get`.
+    pub fn map_get(&mut self, state: u32, key: u32, sub_key: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        let entries = self.map_load(state, &[key], &[sub_key].into_iter().collect())?;
+        let is_present = entries.present.first().copied().unwrap_or(false);
+        Ok(is_present.then(|| entries.values.bytes().to_vec()))
+    }
+
+    /// `state.map-put`.
+    pub fn map_put(&mut self, state: u32, key: u32, sub_key: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        let state = self.check_state(state, MAPS)?;
+        self.check_key(key)?;
+        self.charge(sub_key.len() + value.len())?;
+        let stamp = self.stamp(state);
+        self.staged_maps[usize::from(state)].put(key, sub_key, stamp.bytes(), value);
+        Ok(())
+    }
+
+    /// `state.map-scan`. Fewer than `limit` entries are all that there are.
+    pub fn map_scan(
+        &mut self,
+        state: u32,
+        key: u32,
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<MapEntry>, Refusal> {
+        let state = self.check_state(state, MAPS)?;
+        self.check_key(key)?;
+        let (limit, ttl, now_ms) = (limit as usize, self.ttl(state), self.context.processing_time);
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        let mut after = after.map(<[u8]>::to_vec);
+        while found.len() < limit {
+            let (page, next) = self.map_page(state, key, after.as_deref(), limit - found.len())?;
+            for (sub_key, stored) in page.into_iter().take(limit - found.len()) {
+                let value = match ttl {
+                    None => stored,
+                    Some(ttl) => {
+                        let reading = ttl.read(&stored, now_ms)?;
+                        let Some(value) = reading.value else { continue };
+                        if reading.begins_anew {
+                            self.refresh(state, key, &sub_key, value)?;
+                        }
+                        value.to_vec()
+                    }
+                };
+                bytes += sub_key.len() + value.len();
+                if bytes > SCAN_BYTES_MAX {
+                    return Err(invalid(format!("a scan of more than {SCAN_BYTES_MAX} bytes: ask for fewer entries")));
+                }
+                found.push((sub_key, value));
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// The next entries of a map behind `after`, as they are or will be stored, and behind which sub-key to go on: None
+    /// where that is all. There may be more than `wanted`, or none although there are more to come.
+    fn map_page(
+        &mut self,
+        state: StateId,
+        key: u32,
+        after: Option<&[u8]>,
+        wanted: usize,
+    ) -> Result<(Vec<MapEntry>, Option<Vec<u8>>), Refusal> {
+        let staged = self.staged_maps[usize::from(state)].of(key);
+        let wanted = wanted.clamp(PAGE_MIN, PAGE_MAX);
+        let committed = if staged.is_some_and(|staged| staged.is_cleared) {
+            Vec::new()
+        } else {
+            let (group, name) = (self.keys.groups[key as usize], self.keys.distinct.value(key as usize));
+            backend(&mut self.backend)?.scan_map(state, group, name, after, wanted)?
+        };
+        let next = if committed.len() < wanted { None } else { committed.last().map(|(sub_key, _)| sub_key.clone()) };
+        let Some(staged) = staged else { return Ok((committed, next)) };
+        let mut page: BTreeMap<Vec<u8>, Vec<u8>> = committed.into_iter().collect();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let end = next.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        for (sub_key, change) in staged.changes.range::<[u8], _>((start, end)) {
+            match change {
+                Some(value) => page.insert(sub_key.clone(), value.clone()),
+                None => page.remove(sub_key),
+            };
+        }
+        Ok((page.into_iter().collect(), next))
+    }
+
+    /// The entries `sub_keys[i]` of the maps of `keys[i]`, as they are or will be stored.
+    fn load_entries(&mut self, state: StateId, keys: &[u32], sub_keys: &Column) -> Result<Entries, Refusal> {
+        let entries = backend(&mut self.backend)?.load_map(state, &self.keys, keys, sub_keys)?;
+        let staged = &self.staged_maps[usize::from(state)];
+        if staged.is_empty() {
+            return Ok(entries);
+        }
+        let mut merged = Entries::with_capacity(keys.len());
+        for (index, (&key, sub_key)) in keys.iter().zip(sub_keys.iter()).enumerate() {
+            let committed = entries.present[index].then(|| entries.values.value(index));
+            merged.push(staged.of(key).and_then(|map| map.get(sub_key)).unwrap_or(committed))?;
+        }
+        Ok(merged)
+    }
+
+    /// Writes an entry that was read once more, with its time begun anew. It counts like any write: a guest may read more
+    /// than fits into a turn.
+    fn refresh(&mut self, state: StateId, key: u32, sub_key: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        self.charge(sub_key.len() + value.len())?;
+        let stamp = self.stamp(state);
+        self.staged_maps[usize::from(state)].put(key, sub_key, stamp.bytes(), value);
+        Ok(())
+    }
+}
