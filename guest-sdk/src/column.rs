@@ -46,3 +46,18 @@ pub(crate) fn end_value(column: &mut Column) {
 pub(crate) fn value(column: &Column, index: usize) -> &[u8] {
     &column.bytes[column.offsets[index] as usize..column.offsets[index + 1] as usize]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::append;
+
+    #[test]
+    fn bytes_of_any_length_are_appended_whole() {
+        for length in 0..80u8 {
+            let bytes: Vec<u8> = (0..length).collect();
+            let mut to = vec![7];
+            append(&mut to, &bytes);
+            assert_eq!(to, [&[7], &bytes[..]].concat());
+        }
+    }
+}

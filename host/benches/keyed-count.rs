@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use cofferdam::clock::SystemClock;
 use cofferdam::job::{Host, HostOptions, Submission};
+use cofferdam::state;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -24,8 +25,11 @@ const PARALLELISM: u32 = 2;
 const ROUNDS: usize = 3;
 /// The input of one case, so that the subtasks of a source share it.
 const FILES: u64 = 8;
-/// Of Flink's RocksDB, for all slots together: what all our databases share.
-const STATE_MEMORY_BYTES: u64 = 256 << 20;
+/// For what RocksDB and the caches around it hold, on either side, over all subtasks: less than the large state's bytes.
+const STATE_MEMORY_BYTES: usize = 256 << 20;
+/// Of a batch of ours. Large, as the rate is what counts here; at millions of records per second it still fills faster
+/// than the default linger time.
+const BATCH_RECORDS: u32 = 8192;
 /// Of Flink's heap: several times what it needs.
 const HEAP: &str = "-Xmx2g";
 /// A run that takes longer has failed.
@@ -94,6 +98,30 @@ impl Run {
     }
 }
 
+/// `[CASE ...] [--rounds N]`; Cargo adds `--bench`.
+struct Arguments {
+    cases: Vec<&'static Case>,
+    rounds: usize,
+}
+
+impl Arguments {
+    fn read() -> Arguments {
+        let (mut cases, mut rounds) = (Vec::new(), ROUNDS);
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--bench" => {}
+                "--rounds" => rounds = words.next().and_then(|number| number.parse().ok()).expect("--rounds N"),
+                name => cases.push(CASES.iter().find(|case| case.metric == name).expect("the name of a case")),
+            }
+        }
+        if cases.is_empty() {
+            cases = CASES.iter().collect();
+        }
+        Arguments { cases, rounds: rounds.max(1) }
+    }
+}
+
 fn main() {
     if let (Some(folder), Ok(records)) = (std::env::var_os(RUN), std::env::var(RECORDS)) {
         return run_ours(Path::new(&folder), records.parse().expect("a number"));
@@ -101,14 +129,18 @@ fn main() {
     let flink = std::env::var(FLINK).ok();
     let report = folder("COFFERDAM_BENCH_DIR").join("keyed-count.json");
     let scratch = folder("COFFERDAM_BENCH_DIR").join("keyed-count");
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let Arguments { cases, rounds } = Arguments::read();
+    println!(
+        "{PARALLELISM} subtasks; {} MiB for RocksDB and its caches; medians of {rounds}",
+        STATE_MEMORY_BYTES >> 20
+    );
     println!("{:<22} {:>10} {:>14} {:>14} {:>14}", "case", "side", "records/s", "from..to", "resident MiB");
     let mut metrics = BTreeMap::new();
-    for case in CASES.iter().filter(|case| wanted.is_empty() || wanted.iter().any(|name| name == case.metric)) {
+    for case in cases {
         let input = scratch.join("input");
         write_input(case, &input);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             ours.push(start_ours(case, &input, &scratch.join("run")));
             if let Some(class_path) = &flink {
                 theirs.push(start_flink(case, class_path, &input, &scratch.join("run")));
@@ -190,6 +222,8 @@ fn start_ours(case: &Case, input: &Path, scratch: &Path) -> Run {
         r#"
 name = "keyed-count"
 parallelism = {PARALLELISM}
+[batch]
+records = {BATCH_RECORDS}
 [state]
 backend = "{backend}"
 [source.lines]
@@ -237,6 +271,7 @@ fn measure(case: &Case, command: &mut Command) -> Run {
 /// Our side, in the process that was started for it. The job ends with the process: its final checkpoint is no part of
 /// what is measured.
 fn run_ours(folder: &Path, records: u64) {
+    state::set_memory(STATE_MEMORY_BYTES);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
     let options = HostOptions {
         data_dir: folder.join("data"),
@@ -254,6 +289,7 @@ fn run_ours(folder: &Path, records: u64) {
         file_name: "pipeline.toml".to_owned(),
         base_dir: None,
         from_savepoint: None,
+        allow_unclaimed_state: false,
     };
     let job = host.submit(submission).unwrap_or_else(|error| panic!("{error}"));
     // The component is compiled by now, and no record is read.
@@ -275,6 +311,7 @@ fn run_ours(folder: &Path, records: u64) {
 /// The most memory that this process has had resident.
 fn resident_bytes_max() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
     kib.map(|kib: u64| kib << 10).expect("Linux tells")
 }

@@ -180,6 +180,13 @@ mod tests {
     }
 
     #[test]
+    fn values_of_any_length_are_kept() {
+        let values: Vec<Vec<u8>> = (0..64u8).map(|length| (0..length).collect()).collect();
+        let column: Column = values.iter().collect();
+        assert!(column.iter().eq(values.iter().map(Vec::as_slice)));
+    }
+
+    #[test]
     fn a_slice_and_an_extension_keep_the_values() {
         let column: Column = ["a", "", "ccc", "dd"].into_iter().collect();
         let mut middle = column.slice(1..3);

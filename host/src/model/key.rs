@@ -68,6 +68,16 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_the_remainder_of_the_hash() {
+        for max_parallelism in [1, 2, 13, 128, 1000, 32_768] {
+            for hash in [0, 1, 12_345_678_901_234_567, u64::MAX] {
+                let group = group_of_key(hash, max_parallelism);
+                assert_eq!(u64::from(group), hash % u64::from(max_parallelism));
+            }
+        }
+    }
+
+    #[test]
     fn the_durable_hash_stays_what_it_is() {
         assert_eq!(hash_key(b"N14228"), 314_117_315_740_407_462);
         assert_eq!(default_max_parallelism(1), 128);

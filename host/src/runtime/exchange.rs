@@ -31,7 +31,9 @@ pub(super) enum KeyOrigin {
 
 enum Partition {
     Forward,
-    Rebalance { next: usize },
+    Rebalance {
+        next: usize,
+    },
     Key {
         origin: KeyOrigin,
         /// For each key group the place of its owner.
