@@ -156,6 +156,8 @@ struct Series {
     /// Of the image: what was uploaded.
     ratios: Vec<f64>,
     sync_ms: Vec<f64>,
+    /// The same without the time in which other threads had the core.
+    sync_alone_ms: Vec<f64>,
     /// The bytes of the last image.
     bytes: u64,
 }
@@ -180,9 +182,11 @@ fn series(folder: &Path, arguments: &Arguments, checkpoints: &mut Checkpoints) -
         for _ in 0..arguments.checkpoints {
             let changed: Vec<u64> = (0..arguments.keys / 100).map(|_| random.next() % arguments.keys).collect();
             write_keys(&mut *backend, &mut changed.into_iter(), &mut random);
-            let begun = Instant::now();
+            let (begun, waited) = (Instant::now(), waited_for_a_core_ms());
             let snapshot = backend.snapshot(ImageFormat::RocksDb).expect("a snapshot can be taken");
-            series.sync_ms.push(begun.elapsed().as_secs_f64() * 1e3);
+            let (sync_ms, waited) = (begun.elapsed().as_secs_f64() * 1e3, waited_for_a_core_ms() - waited);
+            series.sync_ms.push(sync_ms);
+            series.sync_alone_ms.push(sync_ms - waited);
             to_upload.send(snapshot).expect("uploads go on");
         }
         drop(to_upload);
@@ -452,6 +456,12 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
+/// How long this thread has been ready to run while others ran.
+fn waited_for_a_core_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split_whitespace().nth(1).and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e6
+}
+
 fn resident_peak_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -497,6 +507,7 @@ fn main() {
     show("incremental_upload_over_limit", "checkpoints that upload a tenth or more", over);
     show("checkpoint_sync_p50_ms", "synchronous part, ms: median", quantile(&series.sync_ms, 0.5));
     show("checkpoint_sync_p99_ms", "synchronous part, ms: 99th percentile", quantile(&series.sync_ms, 0.99));
+    show("checkpoint_sync_alone_p99_ms", "  without waiting for a core", quantile(&series.sync_alone_ms, 0.99));
     show("image_ratio", "last image, of the state", series.bytes as f64 / state_bytes as f64);
     let stored = bytes_below(&root) as f64 / state_bytes as f64;
     show(

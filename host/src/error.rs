@@ -93,6 +93,7 @@ codes! {
     job_failed = "job-failed", Environment;
     savepoint_failed = "savepoint-failed", Environment;
     savepoint_not_found = "savepoint-not-found", NotFound;
+    checkpoint_not_found = "checkpoint-not-found", NotFound;
     checkpoint_corrupt = "checkpoint-corrupt", Corrupt;
     checkpoint_none_usable = "checkpoint-none-usable", Corrupt;
     checkpoint_mismatch = "checkpoint-mismatch", Conflict;

@@ -38,6 +38,8 @@ pub struct Plan {
     pub kills: u32,
     /// Throw the guest's instance away after every turn.
     pub fresh_instance: bool,
+    /// Let barriers overtake at once, and make batches small, so that operators with fresh instances do not keep up.
+    pub unaligned: bool,
     /// An empty folder for the server's data and the output.
     pub work_dir: PathBuf,
 }
@@ -63,6 +65,8 @@ pub struct Outcome {
     pub bad: Vec<String>,
     /// For each kill the checkpoint that the next server went on from.
     pub restored: Vec<Option<u64>>,
+    /// The most bytes of records in flight that a checkpoint of the last server held.
+    pub in_flight_bytes: u64,
 }
 
 /// How far a job is.
@@ -115,7 +119,10 @@ pub fn run(place: &Place, plan: &Plan, tell: &mut dyn FnMut(Event<'_>)) -> Resul
         restored.push(checkpoint);
     }
     let (delays, bad) = run.finish(tell)?;
-    Ok(Outcome { delays, bad, restored })
+    let checkpoints = run.server()?.api.get(&format!("/v1/jobs/{}/checkpoints", run.job))?.ok()?;
+    let in_flight = |checkpoint: &Value| checkpoint["in_flight_bytes"].as_u64();
+    let in_flight_bytes = checkpoints.as_array().into_iter().flatten().filter_map(in_flight).max().unwrap_or(0);
+    Ok(Outcome { delays, bad, restored, in_flight_bytes })
 }
 
 /// A job under way, in a server that may be dead.
@@ -208,6 +215,10 @@ fn manifest(place: &Place, plan: &Plan) -> Result<String> {
     toml["source"]["flights"]["path"] = absolute(folder.join("data/flights.csv.gz"));
     if let Some(rate) = plan.rate {
         toml["source"]["flights"]["rate"] = value(i64::try_from(rate)?);
+    }
+    if plan.unaligned {
+        toml["checkpoint"]["unaligned_after"] = value("0s");
+        toml["batch"]["records"] = value(64);
     }
     if plan.fresh_instance {
         toml["sandbox"]["fresh_instance"] = value(true);

@@ -41,12 +41,13 @@ fn plan(backend: &str, parallelism: u32, seed: u64) -> Plan {
         checkpoint_interval: "200ms".to_string(),
         kills: 2,
         fresh_instance: false,
+        unaligned: false,
         work_dir,
     }
 }
 
 /// Runs a plan and compares what it committed with what another program says.
-fn run_exactly(plan: &Plan) {
+fn run_exactly(plan: &Plan) -> late_flights::Outcome {
     let mut story = Vec::new();
     let outcome = late_flights::run(&Place::of_this_checkout(), plan, &mut |event| {
         if !matches!(event, late_flights::Event::Progress(_)) {
@@ -62,6 +63,7 @@ fn run_exactly(plan: &Plan) {
     // The second kill comes so late that there is a checkpoint; from the beginning again would be no recovery.
     assert!(plan.kills == 0 || outcome.restored.iter().any(Option::is_some), "{}", told());
     std::fs::remove_dir_all(&plan.work_dir).unwrap();
+    outcome
 }
 
 fn crash(backend: &str, parallelism: u32) {
@@ -100,6 +102,20 @@ fn rocksdb_at_parallelism_2() {
 #[test]
 fn rocksdb_at_parallelism_4() {
     crash("rocksdb", 4);
+}
+
+/// The source is not held back, so that channels are full and every checkpoint holds what is in them.
+#[test]
+fn unaligned_under_backpressure() {
+    for (backend, parallelism) in [("memory", 1), ("rocksdb", 2)] {
+        say(&format!("crash: unaligned, {backend}, parallelism {parallelism}, COFFERDAM_SEED={}", base_seed()));
+        let work_dir = Place::of_this_checkout().fresh_dir(&format!("tests/crash/unaligned-{backend}-{parallelism}"));
+        let work_dir = work_dir.unwrap();
+        let interval = "100ms".to_string();
+        let plan = Plan { rate: None, unaligned: true, fresh_instance: true, checkpoint_interval: interval, work_dir, ..plan(backend, parallelism, base_seed()) };
+        let outcome = run_exactly(&plan);
+        assert!(outcome.in_flight_bytes > 0, "no checkpoint held records in flight: {outcome:?}");
+    }
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn damaged_manifest(name: &str, damage: fn(&Path)) {
         checkpoint_interval: "200ms".to_string(),
         kills: 0,
         fresh_instance: false,
+        unaligned: false,
         work_dir: place.fresh_dir(&format!("tests/damage-{name}")).unwrap(),
     };
     let mut run = Run::start(&place, &plan, &mut |_| {}).unwrap();

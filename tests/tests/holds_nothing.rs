@@ -13,6 +13,7 @@ fn run_with_fresh_instances(name: &str, backend: &str, kills: u32) {
         checkpoint_interval: "200ms".to_string(),
         kills,
         fresh_instance: true,
+        unaligned: false,
         work_dir: place.fresh_dir(&format!("tests/holds-nothing-{name}")).unwrap(),
     };
     let outcome = late_flights::run(&place, &plan, &mut |_| {}).unwrap();

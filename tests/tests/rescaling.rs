@@ -144,7 +144,10 @@ fn rescale(scene: &Scene, number: usize, from: (u64, &str), format: &str, to: (u
     let second = feed(|stream| stream.write_all(every_key(500).as_bytes()).unwrap());
     let job = scene.submit(&describe(to, &second, 2), Some(&savepoint));
     let job = scene.api().wait_for(&job, "FINISHED").unwrap();
-    assert_eq!(job["state_entries"], KEYS, "{job}");
+    if to.1 == "memory" {
+        // RocksDB estimates, and counts entries of foreign groups until it has compacted their files.
+        assert_eq!(job["state_entries"], KEYS, "{job}");
+    }
     assert_eq!(job["records_in"], KEYS * 1500, "the counts go on");
     let (lines, sums) = scene.sums(&out(2), to.0, MAX_PARALLELISM);
     assert_eq!(lines as u64, KEYS * 500);

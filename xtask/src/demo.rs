@@ -37,6 +37,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         checkpoint_interval: "500ms".to_string(),
         kills: 2,
         fresh_instance: false,
+        unaligned: false,
         work_dir: place.fresh_dir("demo")?,
     };
     let (seed, backend, parallelism) = (plan.seed, &plan.backend, plan.parallelism);

@@ -70,10 +70,20 @@ pub enum Command {
         #[command(flatten)]
         args: SavepointArgs,
     },
-    /// List the checkpoints of a job.
+    /// Take a checkpoint of a job now.
+    Checkpoint {
+        /// The job's id or name.
+        job: String,
+        /// Wait until it is complete.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List the checkpoints of a job, or show one of them.
     Checkpoints {
         /// The job's id or name.
         job: String,
+        /// A checkpoint's number: shows what each operator and subtask did for it.
+        checkpoint: Option<u64>,
     },
 }
 
@@ -173,6 +183,9 @@ pub enum JobCommand {
         id: String,
         #[command(flatten)]
         args: SavepointArgs,
+        /// First let everything happen that waits for event time. The job is not meant to go on.
+        #[arg(long)]
+        drain: bool,
     },
 }
 
@@ -198,7 +211,8 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Jobs => remote::jobs(&client, cli.json),
         Command::Job(command) => remote::job(&client, &command, cli.json),
         Command::Savepoint { job, args } => remote::savepoint(&client, &job, &args, cli.json),
-        Command::Checkpoints { job } => remote::checkpoints(&client, &job, cli.json),
+        Command::Checkpoint { job, wait } => remote::checkpoint(&client, &job, wait, cli.json),
+        Command::Checkpoints { job, checkpoint } => remote::checkpoints(&client, &job, checkpoint, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::{Result, internal};
-use crate::job::view::{CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView};
+use crate::job::view::{
+    CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView,
+};
 
 /// A line on stdout.
 pub fn line(text: impl Display) {
@@ -110,19 +112,64 @@ pub fn job(job: &JobDetail) {
 
 pub fn checkpoints(checkpoints: &[CheckpointSummary]) {
     let row = |checkpoint: &CheckpointSummary| {
+        let total = &checkpoint.total;
         [
             checkpoint.id.to_string(),
             checkpoint.kind.clone(),
             checkpoint.status.clone(),
             time(checkpoint.triggered_at_ms),
             or_dash(checkpoint.duration_ms.map(|ms| format!("{ms} ms"))),
-            size(checkpoint.bytes),
-            size(checkpoint.bytes_uploaded),
+            format!("{} ms", total.alignment_ms),
+            format!("{} ms", total.sync_ms),
+            format!("{} ms", total.async_ms),
+            size(total.bytes),
+            size(total.bytes_uploaded),
+            size(total.in_flight_bytes),
             or_dash(checkpoint.failure.as_ref().or(checkpoint.location.as_ref())),
         ]
     };
-    let header = ["ID", "KIND", "STATUS", "TRIGGERED", "DURATION", "SIZE", "UPLOADED", "LOCATION"];
+    let header = [
+        "ID",
+        "KIND",
+        "STATUS",
+        "TRIGGERED",
+        "DURATION",
+        "ALIGNMENT",
+        "SYNC",
+        "ASYNC",
+        "SIZE",
+        "UPLOADED",
+        "IN FLIGHT",
+        "LOCATION",
+    ];
     table(header, checkpoints.iter().map(row));
+}
+
+/// One checkpoint: a line for each operator, and below it one for each subtask where there are several.
+pub fn checkpoint(checkpoint: &CheckpointDetail) {
+    checkpoints(std::slice::from_ref(&checkpoint.summary));
+    line("");
+    let row = |name: String, part: &CheckpointPart| {
+        [
+            name,
+            format!("{} ms", part.start_delay_ms),
+            format!("{} ms", part.alignment_ms),
+            format!("{} ms", part.sync_ms),
+            format!("{} ms", part.async_ms),
+            format!("{} ms", part.end_to_end_ms),
+            size(part.bytes),
+            size(part.bytes_uploaded),
+            size(part.in_flight_bytes),
+        ]
+    };
+    let rows = checkpoint.operators.iter().flat_map(|operator| {
+        let subtasks = operator.subtasks.iter().enumerate().filter(|_| operator.subtasks.len() > 1);
+        let subtasks = subtasks.map(|(subtask, part)| row(format!("{}/{subtask}", operator.id), part));
+        std::iter::once(row(operator.id.clone(), &operator.total)).chain(subtasks)
+    });
+    let header =
+        ["OPERATOR", "START DELAY", "ALIGNMENT", "SYNC", "ASYNC", "END TO END", "SIZE", "UPLOADED", "IN FLIGHT"];
+    table(header, rows);
 }
 
 pub fn savepoint(savepoint: &SavepointView) {

@@ -105,32 +105,47 @@ pub fn job(client: &Client, command: &JobCommand, json: bool) -> Result<()> {
             let job: JobSummary = client.post(&format!("{}/cancel", path(id)))?;
             present(&job, json, |job| print::line(format_args!("{}  {}", job.id, print::status(job))))
         }
-        JobCommand::Stop { id, args } => take_savepoint(client, id, "stop", args, json),
+        JobCommand::Stop { id, args, drain } => {
+            let body = serde_json::json!({ "format": format(args), "drain": drain });
+            let savepoint: SavepointView = client.post_json(&format!("{}/stop", path(id)), &body)?;
+            finish(client, id, "savepoints", savepoint, args.wait, json)
+        }
     }
+}
+
+fn format(args: &SavepointArgs) -> SavepointFormat {
+    if args.native { SavepointFormat::Native } else { SavepointFormat::Canonical }
 }
 
 pub fn savepoint(client: &Client, id: &str, args: &SavepointArgs, json: bool) -> Result<()> {
-    take_savepoint(client, id, "savepoints", args, json)
+    let body = serde_json::json!({ "format": format(args) });
+    let savepoint: SavepointView = client.post_json(&format!("/v1/jobs/{}/savepoints", segment(id)), &body)?;
+    finish(client, id, "savepoints", savepoint, args.wait, json)
 }
 
-/// Asks for a savepoint and shows it, with `--wait` not before it is complete or has failed.
-fn take_savepoint(client: &Client, id: &str, trigger: &str, args: &SavepointArgs, json: bool) -> Result<()> {
-    let format = if args.native { SavepointFormat::Native } else { SavepointFormat::Canonical };
-    let path = format!("/v1/jobs/{}/{trigger}", segment(id));
-    let mut savepoint: SavepointView = client.post_json(&path, &serde_json::json!({ "format": format }))?;
-    let path = format!("/v1/jobs/{}/savepoints/{}", segment(id), segment(&savepoint.request_id));
-    while args.wait && savepoint.status == "in-progress" {
+pub fn checkpoint(client: &Client, id: &str, wait: bool, json: bool) -> Result<()> {
+    let checkpoint: SavepointView = client.post(&format!("/v1/jobs/{}/checkpoints", segment(id)))?;
+    finish(client, id, "checkpoints", checkpoint, wait, json)
+}
+
+/// Shows a savepoint or checkpoint that was asked for, with `wait` not before it is complete or has failed.
+fn finish(client: &Client, id: &str, of: &str, mut request: SavepointView, wait: bool, json: bool) -> Result<()> {
+    let path = format!("/v1/jobs/{}/{of}/{}", segment(id), segment(&request.request_id));
+    while wait && request.status == "in-progress" {
         std::thread::sleep(POLL);
-        savepoint = client.get(&path)?;
+        request = client.get(&path)?;
     }
-    present(&savepoint, json, print::savepoint)?;
-    match savepoint.failure {
-        Some(failure) => Err(savepoint_failed(format!("the savepoint failed: {failure}"))),
+    present(&request, json, print::savepoint)?;
+    match request.failure {
+        Some(failure) => Err(savepoint_failed(format!("it failed: {failure}"))),
         None => Ok(()),
     }
 }
 
-pub fn checkpoints(client: &Client, id: &str, json: bool) -> Result<()> {
+pub fn checkpoints(client: &Client, id: &str, checkpoint: Option<u64>, json: bool) -> Result<()> {
     let path = format!("/v1/jobs/{}/checkpoints", segment(id));
-    show(client, &path, json, |list: &Vec<CheckpointSummary>| print::checkpoints(list))
+    match checkpoint {
+        None => show(client, &path, json, |list: &Vec<CheckpointSummary>| print::checkpoints(list)),
+        Some(checkpoint) => show(client, &format!("{path}/details/{checkpoint}"), json, print::checkpoint),
+    }
 }

@@ -8,13 +8,14 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
 
 use super::components::path_of;
 use super::{Api, Problem, blocking, read_body};
 use crate::error::{Result, request_invalid, request_too_large};
 use crate::job::Submission;
-use crate::job::view::{CheckpointSummary, JobDetail, JobSummary, SavepointFormat, SavepointView};
+use crate::job::view::{CheckpointDetail, CheckpointSummary, JobDetail, JobSummary, SavepointFormat, SavepointView};
 
 /// Far more than any pipeline that a person writes.
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
@@ -114,15 +115,15 @@ pub(super) async fn cancel(
 
 /// Takes a savepoint and stops the job when it is complete. Poll the request-id below `savepoints`.
 #[utoipa::path(post, path = "/v1/jobs/{id}/stop", tag = "jobs", params(("id" = String, Path)),
-    request_body(content = SavepointOptions, description = "may be left out"),
+    request_body(content = StopOptions, description = "may be left out"),
     responses((status = 202, body = SavepointView), Problem))]
 pub(super) async fn stop(
     State(api): State<Api>,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
-    let (id, options) = (path_of(id)?, savepoint_options(request).await?);
-    let savepoint = blocking(&api, move |host| host.stop(&id, options.format)).await?;
+    let (id, options) = (path_of(id)?, options::<StopOptions>(request).await?);
+    let savepoint = blocking(&api, move |host| host.stop(&id, options.format, options.drain)).await?;
     Ok((StatusCode::ACCEPTED, Json(savepoint)))
 }
 
@@ -135,7 +136,7 @@ pub(super) async fn trigger_savepoint(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
-    let (id, options) = (path_of(id)?, savepoint_options(request).await?);
+    let (id, options) = (path_of(id)?, options::<SavepointOptions>(request).await?);
     let savepoint = blocking(&api, move |host| host.trigger_savepoint(&id, options.format)).await?;
     Ok((StatusCode::ACCEPTED, Json(savepoint)))
 }
@@ -160,10 +161,21 @@ pub(super) struct SavepointOptions {
     format: SavepointFormat,
 }
 
-async fn savepoint_options(request: Request) -> Result<SavepointOptions> {
+/// How a job is to be stopped. A request without a body asks for what stands here as the default.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StopOptions {
+    #[serde(default)]
+    format: SavepointFormat,
+    /// Let everything happen first that waits for event time: the job is not meant to go on.
+    #[serde(default)]
+    drain: bool,
+}
+
+async fn options<T: Default + DeserializeOwned>(request: Request) -> Result<T> {
     let body = read_body(request.into_body(), OPTIONS_BYTES_MAX).await?;
     if body.is_empty() {
-        return Ok(SavepointOptions::default());
+        return Ok(T::default());
     }
     serde_json::from_slice(&body).map_err(|error| request_invalid(format!("the body: {error}")))
 }
@@ -177,4 +189,39 @@ pub(super) async fn checkpoints(
 ) -> Result<Json<Vec<CheckpointSummary>>, Problem> {
     let id = path_of(id)?;
     Ok(Json(blocking(&api, move |host| host.checkpoints(&id)).await?))
+}
+
+/// Triggers a checkpoint, as if it were due. Poll the request-id below `checkpoints`.
+#[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints", tag = "jobs", params(("id" = String, Path)),
+    responses((status = 202, body = SavepointView), Problem))]
+pub(super) async fn trigger_checkpoint(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let id = path_of(id)?;
+    let checkpoint = blocking(&api, move |host| host.trigger_checkpoint(&id)).await?;
+    Ok((StatusCode::ACCEPTED, Json(checkpoint)))
+}
+
+/// How a checkpoint that was triggered stands.
+#[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints/{request_id}", tag = "jobs",
+    params(("id" = String, Path), ("request_id" = String, Path)),
+    responses((status = 200, body = SavepointView), Problem))]
+pub(super) async fn show_checkpoint_request(
+    State(api): State<Api>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<SavepointView>, Problem> {
+    show_savepoint(State(api), path).await
+}
+
+/// What each operator and subtask did for a checkpoint: how long each part took, and how many bytes there were.
+#[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints/details/{checkpoint}", tag = "jobs",
+    params(("id" = String, Path), ("checkpoint" = u64, Path)),
+    responses((status = 200, body = CheckpointDetail), Problem))]
+pub(super) async fn show_checkpoint(
+    State(api): State<Api>,
+    path: Result<Path<(String, u64)>, PathRejection>,
+) -> Result<Json<CheckpointDetail>, Problem> {
+    let (id, checkpoint) = path_of(path)?;
+    Ok(Json(blocking(&api, move |host| host.checkpoint(&id, checkpoint)).await?))
 }

@@ -72,7 +72,9 @@ pub fn router(host: Host, component_bytes_max: u64, allowed: AllowedHosts) -> Ro
         .routes(routes!(jobs::stop))
         .routes(routes!(jobs::trigger_savepoint))
         .routes(routes!(jobs::show_savepoint))
-        .routes(routes!(jobs::checkpoints))
+        .routes(routes!(jobs::checkpoints, jobs::trigger_checkpoint))
+        .routes(routes!(jobs::show_checkpoint_request))
+        .routes(routes!(jobs::show_checkpoint))
         .split_for_parts();
     let openapi = openapi.to_json().unwrap_or_else(|error| {
         tracing::error!(%error, "the OpenAPI description cannot be written");

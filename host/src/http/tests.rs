@@ -97,10 +97,13 @@ async fn health_and_description() {
             "get /v1/jobs",
             "get /v1/jobs/{id}",
             "get /v1/jobs/{id}/checkpoints",
+            "get /v1/jobs/{id}/checkpoints/details/{checkpoint}",
+            "get /v1/jobs/{id}/checkpoints/{request_id}",
             "get /v1/jobs/{id}/savepoints/{request_id}",
             "post /v1/components",
             "post /v1/jobs",
             "post /v1/jobs/{id}/cancel",
+            "post /v1/jobs/{id}/checkpoints",
             "post /v1/jobs/{id}/savepoints",
             "post /v1/jobs/{id}/stop",
         ]

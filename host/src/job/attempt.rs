@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::checkpointing::{self, Base, ManifestHead, Pending, SavepointRequest, Schedule};
+use super::checkpointing::{self, Base, Pending};
 use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
 use super::planning;
-use super::view::{CheckpointSummary, JobFailure, JobStatus, SavepointView};
-use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Verify};
+use super::schedule::Schedule;
+use super::view::{JobFailure, JobStatus};
+use crate::checkpoint::{CheckpointKind, CheckpointManifest, CheckpointStorage, Verify};
 use crate::connector::{self, Committer, ConnectorContext};
-use crate::error::{self, Error, Result};
+use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
-use crate::runtime::{BarrierKind, Event, Execution, ExecutionOptions, Plan, SubtaskFailure, SubtaskPart};
+use crate::runtime::{Event, Execution, ExecutionOptions, Plan, SubtaskFailure};
 
 /// How often the job's counts are refreshed.
 const TICK: Duration = Duration::from_millis(50);
@@ -54,23 +55,26 @@ enum Started {
     Running(Box<Attempt>),
 }
 
-struct Attempt {
-    job: Arc<Job>,
-    number: u32,
-    plan: Arc<Plan>,
-    storage: CheckpointStorage,
-    committers: BTreeMap<String, Box<dyn Committer>>,
-    execution: Execution,
-    schedule: Schedule,
-    pending: Option<Pending>,
-    base: Base,
-    next_checkpoint: u64,
-    failures: u32,
+pub(super) struct Attempt {
+    pub(super) job: Arc<Job>,
+    pub(super) number: u32,
+    pub(super) plan: Arc<Plan>,
+    pub(super) storage: CheckpointStorage,
+    pub(super) committers: BTreeMap<String, Box<dyn Committer>>,
+    pub(super) execution: Execution,
+    pub(super) schedule: Schedule,
+    /// The checkpoints in progress, by id.
+    pub(super) pending: BTreeMap<u64, Pending>,
+    /// What the next checkpoint may build on.
+    pub(super) base: Base,
+    pub(super) next_checkpoint: u64,
+    /// Checkpoints that have failed since the last one that was complete.
+    pub(super) failures: u32,
     /// The savepoint requests that it received.
-    requests: Vec<String>,
-    sender: Sender<Message>,
-    clock: crate::clock::SharedClock,
-    runtime: tokio::runtime::Handle,
+    pub(super) requests: Vec<String>,
+    pub(super) sender: Sender<Message>,
+    pub(super) clock: crate::clock::SharedClock,
+    pub(super) runtime: tokio::runtime::Handle,
 }
 
 /// What an attempt begins with.
@@ -101,6 +105,7 @@ impl Attempt {
             Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
         if let Some(manifest) = &restored.manifest {
             fit::check_states(manifest, &plan, allow_unclaimed)?;
+            fit::check_in_flight(manifest, &plan)?;
         }
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
         recover_sinks(&committers, pipeline, &restored)?;
@@ -145,7 +150,7 @@ impl Attempt {
             committers,
             execution,
             schedule,
-            pending: None,
+            pending: BTreeMap::new(),
             base: own,
             next_checkpoint,
             failures: 0,
@@ -161,11 +166,7 @@ impl Attempt {
         self.execution.cancel();
         self.execution.join();
         self.show_stats();
-        if let Some(pending) = self.pending.take() {
-            let mut summary = pending.summary("failed");
-            summary.failure = Some("the job's attempt ended".into());
-            self.job.show_checkpoint(summary);
-        }
+        self.give_up_all();
         self.job.fail_savepoints(&self.requests, "the job's attempt ended before the savepoint was complete");
         if let Ok(AttemptEnd::Cancelled) = end {
             self.clear_prepared();
@@ -178,11 +179,7 @@ impl Attempt {
         loop {
             let now = self.clock.monotonic_ns();
             self.trigger_due(now);
-            let wait = self
-                .schedule
-                .wait_ns(now)
-                .filter(|_| self.pending.is_none())
-                .map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
+            let wait = self.wait_ns(now).map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
             if let Some(message) = lifecycle::receive(receiver, wait)
                 && let Some(end) = self.handle(message)?
             {
@@ -205,159 +202,29 @@ impl Attempt {
         match message {
             Message::Command(Command::Cancel) => return Ok(Some(AttemptEnd::Cancelled)),
             Message::Command(Command::Shutdown) => return Ok(Some(AttemptEnd::Shutdown)),
-            Message::Command(Command::Savepoint { request_id, stop, format }) => {
-                if stop {
+            Message::Command(Command::Take(request)) => {
+                if request.kind.is_last() {
                     self.job
                         .update(|record| record.status = JobStatus::Stopping)
                         .map_err(|error| failure_of(&error))?;
                 }
-                self.requests.push(request_id.clone());
-                self.schedule.requests.push_back(SavepointRequest { request_id, stop, format });
+                self.requests.push(request.request_id.clone());
+                self.schedule.request(request);
             }
             Message::Event { attempt, event } if attempt == self.number => match event {
                 Event::Acknowledged { checkpoint, parts } => {
                     self.acknowledge(checkpoint, parts).map_err(|error| failure_of(&error))?
                 }
-                Event::SourceEnded => self.schedule.sources_running = self.schedule.sources_running.saturating_sub(1),
-                Event::RecordsDue => self.schedule.records_due = true,
+                Event::SourceEnded => self.schedule.source_ended(),
+                Event::CheckpointDue => self.schedule.checkpoint_due(),
                 Event::Failed(failure) => return Err(subtask_failed(*failure)),
             },
-            Message::Uploaded { attempt, checkpoint, bytes, result } if attempt == self.number => {
-                return self.uploaded(checkpoint, bytes, *result);
+            Message::Uploaded { attempt, checkpoint, result } if attempt == self.number => {
+                return self.uploaded(checkpoint, *result);
             }
             Message::Event { .. } | Message::Uploaded { .. } => {}
         }
         Ok(None)
-    }
-
-    fn trigger_due(&mut self, now_ns: u64) {
-        if self.pending.is_some() {
-            return;
-        }
-        let Some((barrier, requests)) = self.schedule.next(now_ns, self.next_checkpoint) else { return };
-        self.next_checkpoint += 1;
-        let pending = Pending::new(barrier, &self.plan.pipeline, self.clock.wall_ms(), now_ns, requests);
-        self.job.show_checkpoint(pending.summary("in-progress"));
-        self.pending = Some(pending);
-        self.execution.inject(barrier);
-    }
-
-    fn acknowledge(&mut self, checkpoint: u64, parts: Vec<SubtaskPart>) -> Result<()> {
-        let Some(pending) = self.pending.as_mut().filter(|pending| pending.barrier.checkpoint == checkpoint) else {
-            return Ok(());
-        };
-        let Some(parts) = pending.add(parts) else { return Ok(()) };
-        let record = self.job.record();
-        let kind = pending.kind();
-        let head = ManifestHead {
-            job_id: record.id.clone(),
-            job_name: record.name,
-            checkpoint,
-            kind,
-            taken_at_ms: pending.triggered_at_ms,
-        };
-        let files = self.storage.files(&record.id, checkpoint, kind)?;
-        let (plan, base, sender, attempt) = (self.plan.clone(), self.base.clone(), self.sender.clone(), self.number);
-        self.runtime.spawn_blocking(move || {
-            let result = checkpointing::upload(head, &plan.pipeline, parts, &files, base.as_deref());
-            let bytes = CheckpointFiles::bytes_uploaded(&files);
-            let _ = sender.send(Message::Uploaded { attempt, checkpoint, bytes, result: Box::new(result) });
-        });
-        Ok(())
-    }
-
-    fn uploaded(
-        &mut self,
-        checkpoint: u64,
-        bytes: u64,
-        result: Result<CheckpointManifest>,
-    ) -> Result<Option<AttemptEnd>, JobFailure> {
-        let Some(pending) = self.pending.take_if(|pending| pending.barrier.checkpoint == checkpoint) else {
-            return Ok(None);
-        };
-        let written =
-            result.and_then(|manifest| self.storage.write_manifest(&manifest).map(|location| (manifest, location)));
-        let (manifest, location) = match written {
-            Ok(written) => written,
-            Err(error) => return self.checkpoint_failed(pending, &error).map(|()| None),
-        };
-        let summary = CheckpointSummary {
-            duration_ms: Some(self.clock.monotonic_ns().saturating_sub(pending.triggered_ns) / 1_000_000),
-            bytes: manifest.bytes(),
-            bytes_uploaded: bytes,
-            location: Some(location.clone()),
-            ..pending.summary("completed")
-        };
-        let duration_ms = summary.duration_ms;
-        tracing::debug!(job = %manifest.job_name, checkpoint, duration_ms, bytes, "checkpoint complete");
-        self.job.show_checkpoint(summary);
-        self.failures = 0;
-        if !self.job.record().has_image {
-            // Kept before anything is published: a start that finds no image any more must not begin anew in silence.
-            self.job.update(|record| record.has_image = true).map_err(|error| failure_of(&error))?;
-        }
-        // From here on the checkpoint counts: what it promised is published, now or after a restart.
-        for (sink, committables) in checkpointing::committables(&manifest, &self.plan.pipeline) {
-            if let Some(committer) = self.committers.get(&sink) {
-                committer
-                    .commit(&committables)
-                    .map_err(|error| failure_of(&error.context(format!("sink `{sink}`"))))?;
-            }
-        }
-        for request_id in pending.requests {
-            let location = self.storage.root().join(&location).display().to_string();
-            self.job.show_savepoint(SavepointView {
-                request_id,
-                status: "completed".into(),
-                location: Some(location),
-                failure: None,
-            });
-        }
-        let kind = pending.barrier.kind;
-        if !kind.is_savepoint() {
-            self.base = Some(Arc::new(manifest));
-            self.job.show(|record| record.last_checkpoint = Some(checkpoint));
-            if let Err(error) = self.storage.retire(&self.job.record().id, self.plan.pipeline.checkpoint.retained, &[])
-            {
-                tracing::warn!("old checkpoints could not be removed: {error}");
-            }
-        }
-        Ok(match kind {
-            BarrierKind::Final => Some(AttemptEnd::Finished),
-            BarrierKind::Stop => Some(AttemptEnd::Stopped),
-            BarrierKind::Checkpoint | BarrierKind::Savepoint => None,
-        })
-    }
-
-    /// Counts a failed checkpoint. The job goes on where that is tolerable and the subtasks still run.
-    fn checkpoint_failed(&mut self, pending: Pending, error: &Error) -> Result<(), JobFailure> {
-        self.failures += 1;
-        tracing::warn!(checkpoint = pending.barrier.checkpoint, failures = self.failures, "checkpoint failed: {error}");
-        let mut summary = pending.summary("failed");
-        summary.failure = Some(error.message.clone());
-        self.job.show_checkpoint(summary);
-        for request_id in pending.requests {
-            let failure = Some(error.message.clone());
-            self.job.show_savepoint(SavepointView { request_id, status: "failed".into(), location: None, failure });
-        }
-        if pending.barrier.kind.is_last() || self.failures > self.plan.pipeline.checkpoint.tolerable_failures {
-            return Err(failure_of(error));
-        }
-        Ok(())
-    }
-
-    /// A barrier that is still under way cannot be taken back, so a checkpoint that takes too long ends the attempt.
-    fn check_timeout(&mut self, now_ns: u64) -> Result<(), JobFailure> {
-        let timeout = self.plan.pipeline.checkpoint.timeout;
-        let late = |pending: &mut Pending| now_ns.saturating_sub(pending.triggered_ns) >= timeout.as_nanos() as u64;
-        let Some(pending) = self.pending.take_if(late) else { return Ok(()) };
-        let error = error::checkpoint_timeout(format!(
-            "checkpoint {} was not complete after {}",
-            pending.barrier.checkpoint,
-            humantime::format_duration(timeout)
-        ));
-        self.checkpoint_failed(pending, &error)?;
-        Err(failure_of(&error))
     }
 
     /// After a cancel: removes what sinks prepared and nothing published. What is published stays, by a savepoint too.

@@ -1,39 +1,50 @@
-//! The job's side of checkpoints: which one is due, who has answered, and what its manifest will say.
-//!
-//! One checkpoint is in progress at a time. It counts when its manifest is durable; only then are sinks committed.
+//! One checkpoint of a job: who has answered, what is uploaded, and what its manifest will say.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::view::{CheckpointSummary, SavepointFormat};
+use super::schedule::nanoseconds;
+use super::view::{CheckpointDetail, CheckpointPart, CheckpointSummary, OperatorCheckpoint};
+use crate::clock::Clock;
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
-use crate::runtime::{Barrier, BarrierKind, SubtaskPart};
-use crate::state::{FileRef, FileStore, ImageFormat, StateImage};
+use crate::runtime::{Barrier, BarrierKind, BarrierTimes, SubtaskPart};
+use crate::state::{FileRef, FileStore, StateImage};
 
 /// A checkpoint in progress.
 pub(super) struct Pending {
     pub(super) barrier: Barrier,
     pub(super) triggered_at_ms: i64,
-    pub(super) triggered_ns: u64,
-    /// Savepoint requests that it answers.
+    /// The requests that it answers.
     pub(super) requests: Vec<String>,
+    /// When its barrier begins to overtake records, where it may.
+    pub(super) overtakes_at_ns: Option<u64>,
+    /// Once it is being uploaded: the complete checkpoint whose files it may name.
+    pub(super) based_on: Option<u64>,
     parts: Vec<SubtaskPart>,
     /// Parts that have not arrived yet.
     missing: usize,
 }
 
 impl Pending {
-    pub(super) fn new(
-        barrier: Barrier,
-        pipeline: &Pipeline,
-        now_ms: i64,
-        now_ns: u64,
-        requests: Vec<String>,
-    ) -> Pending {
+    pub(super) fn new(barrier: Barrier, pipeline: &Pipeline, now_ms: i64, requests: Vec<String>) -> Pending {
         let missing = pipeline.nodes.iter().map(|node| node.parallelism as usize).sum();
-        Pending { barrier, triggered_at_ms: now_ms, triggered_ns: now_ns, requests, parts: Vec::new(), missing }
+        let after = pipeline.checkpoint.unaligned_after.filter(|_| barrier.kind == BarrierKind::Checkpoint);
+        Pending {
+            barrier,
+            triggered_at_ms: now_ms,
+            requests,
+            overtakes_at_ns: after.map(|after| barrier.triggered_ns.saturating_add(nanoseconds(after))),
+            based_on: None,
+            parts: Vec::new(),
+            missing,
+        }
+    }
+
+    /// Whether its barrier is still on its way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.missing > 0
     }
 
     /// Takes a subtask's parts; the whole when nothing is missing any more.
@@ -46,82 +57,23 @@ impl Pending {
     pub(super) fn kind(&self) -> CheckpointKind {
         match self.barrier.kind {
             BarrierKind::Checkpoint => CheckpointKind::Checkpoint,
-            BarrierKind::Savepoint | BarrierKind::Stop => CheckpointKind::Savepoint,
+            BarrierKind::Savepoint | BarrierKind::Stop | BarrierKind::Drain => CheckpointKind::Savepoint,
             BarrierKind::Final => CheckpointKind::Final,
         }
     }
 
-    pub(super) fn summary(&self, status: &str) -> CheckpointSummary {
-        CheckpointSummary {
+    pub(super) fn shown(&self, status: &str) -> CheckpointDetail {
+        let summary = CheckpointSummary {
             id: self.barrier.checkpoint,
             kind: self.kind().as_str().into(),
             status: status.into(),
             triggered_at_ms: self.triggered_at_ms,
             duration_ms: None,
-            bytes: 0,
-            bytes_uploaded: 0,
+            total: CheckpointPart::default(),
             failure: None,
             location: None,
-        }
-    }
-}
-
-/// A savepoint that somebody waits for.
-pub(super) struct SavepointRequest {
-    pub(super) request_id: String,
-    pub(super) stop: bool,
-    pub(super) format: SavepointFormat,
-}
-
-/// Decides when the next barrier is due, and of which kind.
-pub(super) struct Schedule {
-    /// What the backend writes fastest.
-    native: ImageFormat,
-    interval_ns: Option<u64>,
-    last_trigger_ns: u64,
-    pub(super) records_due: bool,
-    pub(super) requests: VecDeque<SavepointRequest>,
-    pub(super) sources_running: usize,
-}
-
-impl Schedule {
-    pub(super) fn new(pipeline: &Pipeline, sources: usize, now_ns: u64) -> Schedule {
-        let interval_ns =
-            pipeline.checkpoint.interval.map(|interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
-        Schedule {
-            native: ImageFormat::native_of(pipeline.state.backend),
-            interval_ns,
-            last_trigger_ns: now_ns,
-            records_due: false,
-            requests: VecDeque::new(),
-            sources_running: sources,
-        }
-    }
-
-    /// The barrier to inject now, where none is in progress, and the requests that it answers.
-    pub(super) fn next(&mut self, now_ns: u64, checkpoint: u64) -> Option<(Barrier, Vec<String>)> {
-        let due = self.interval_ns.is_some_and(|interval| now_ns.saturating_sub(self.last_trigger_ns) >= interval);
-        let mut format = self.native;
-        let (kind, requests) = if let Some(request) = self.requests.pop_front() {
-            if request.format == SavepointFormat::Canonical {
-                format = ImageFormat::Canonical;
-            }
-            (if request.stop { BarrierKind::Stop } else { BarrierKind::Savepoint }, vec![request.request_id])
-        } else if self.sources_running == 0 {
-            (BarrierKind::Final, Vec::new())
-        } else if due || self.records_due {
-            (BarrierKind::Checkpoint, Vec::new())
-        } else {
-            return None;
         };
-        self.records_due = false;
-        self.last_trigger_ns = now_ns;
-        Some((Barrier { checkpoint, kind, format }, requests))
-    }
-
-    /// Nanoseconds until the next periodic checkpoint.
-    pub(super) fn wait_ns(&self, now_ns: u64) -> Option<u64> {
-        self.interval_ns.map(|interval| (self.last_trigger_ns.saturating_add(interval)).saturating_sub(now_ns))
+        CheckpointDetail { summary, operators: Vec::new() }
     }
 }
 
@@ -132,6 +84,13 @@ pub(super) struct ManifestHead {
     pub(super) checkpoint: u64,
     pub(super) kind: CheckpointKind,
     pub(super) taken_at_ms: i64,
+    pub(super) triggered_ns: u64,
+}
+
+/// What an upload has made.
+pub(super) struct Uploaded {
+    pub(super) manifest: CheckpointManifest,
+    pub(super) operators: Vec<OperatorCheckpoint>,
 }
 
 /// Uploads what the storage does not hold yet and puts the manifest together. Runs in the background.
@@ -141,29 +100,22 @@ pub(super) fn upload(
     parts: Vec<SubtaskPart>,
     files: &CheckpointFiles,
     base: Option<&CheckpointManifest>,
-) -> Result<CheckpointManifest> {
-    let mut images: BTreeMap<(String, u32), SubtaskImage> = BTreeMap::new();
+    clock: &dyn Clock,
+) -> Result<Uploaded> {
+    let mut images: BTreeMap<(String, u32), (SubtaskImage, CheckpointPart)> = BTreeMap::new();
     for part in parts {
-        let state: Option<StateImage> = match part.state {
-            Some(snapshot) => {
-                let before =
-                    base.and_then(|base| base.subtask(&part.node, part.subtask)).and_then(|image| image.state.as_ref());
-                let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).unwrap_or_default();
-                Some(snapshot.upload(files as &dyn FileStore, &held)?)
-            }
-            None => None,
+        let place = (part.node.clone(), part.subtask);
+        let (times, begun_ns, uploaded) = (part.times, clock.monotonic_ns(), files.bytes_uploaded());
+        let image = upload_part(part, files, base)?;
+        let shown = CheckpointPart {
+            bytes: image.files().map(|file| file.bytes).sum(),
+            bytes_uploaded: files.bytes_uploaded() - uploaded,
+            in_flight_bytes: image.in_flight.as_ref().map_or(0, |file| file.bytes),
+            ..durations(times, head.triggered_ns, begun_ns, clock.monotonic_ns())
         };
-        let image = SubtaskImage {
-            source_position: part.source_position,
-            state,
-            broadcast: None,
-            in_flight: None,
-            committable: part.committable,
-            counters: part.counters,
-        };
-        images.insert((part.node, part.subtask), image);
+        images.insert(place, (image, shown));
     }
-    let mut operators = Vec::new();
+    let (mut operators, mut shown) = (Vec::new(), Vec::new());
     for node in &pipeline.nodes {
         let image = |subtask| {
             let image = images.remove(&(node.id.clone(), subtask));
@@ -171,10 +123,12 @@ pub(super) fn upload(
                 error::internal(format!("checkpoint {}: no part of {}/{subtask}", head.checkpoint, node.id))
             })
         };
-        let subtasks = (0..node.parallelism).map(image).collect::<Result<_>>()?;
+        let both: Vec<_> = (0..node.parallelism).map(image).collect::<Result<_>>()?;
+        let (subtasks, parts): (Vec<_>, Vec<_>) = both.into_iter().unzip();
         operators.push(OperatorImage { id: node.id.clone(), parallelism: node.parallelism, subtasks });
+        shown.push(OperatorCheckpoint { id: node.id.clone(), total: CheckpointPart::of(&parts), subtasks: parts });
     }
-    Ok(CheckpointManifest {
+    let manifest = CheckpointManifest {
         format: CheckpointManifest::FORMAT,
         job_id: head.job_id,
         job_name: head.job_name,
@@ -183,7 +137,49 @@ pub(super) fn upload(
         taken_at_ms: head.taken_at_ms,
         max_parallelism: pipeline.max_parallelism,
         operators,
+    };
+    Ok(Uploaded { manifest, operators: shown })
+}
+
+fn upload_part(
+    part: SubtaskPart,
+    files: &CheckpointFiles,
+    base: Option<&CheckpointManifest>,
+) -> Result<SubtaskImage> {
+    let store = files as &dyn FileStore;
+    let state: Option<StateImage> = match part.state {
+        Some(snapshot) => {
+            let before =
+                base.and_then(|base| base.subtask(&part.node, part.subtask)).and_then(|image| image.state.as_ref());
+            let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).unwrap_or_default();
+            Some(snapshot.upload(store, &held)?)
+        }
+        None => None,
+    };
+    let in_flight = part.in_flight.map(|in_flight| store.put("in-flight", in_flight.encode()?.into())).transpose()?;
+    Ok(SubtaskImage {
+        source_position: part.source_position,
+        state,
+        broadcast: None,
+        in_flight,
+        committable: part.committable,
+        counters: part.counters,
     })
+}
+
+/// What is shown of the times of one part; bytes are still missing.
+fn durations(times: BarrierTimes, triggered_ns: u64, begun_ns: u64, now_ns: u64) -> CheckpointPart {
+    // A thousandth of a millisecond is as fine as anybody looks.
+    let ms = |ns: u64| (ns / 1_000) as f64 / 1_000.0;
+    CheckpointPart {
+        end_to_end_ms: ms(now_ns.saturating_sub(triggered_ns)),
+        start_delay_ms: ms(times.start_delay_ns),
+        alignment_ms: ms(times.alignment_ns),
+        sync_ms: ms(times.sync_ns),
+        async_ms: ms(now_ns.saturating_sub(begun_ns)),
+        unaligned: times.unaligned,
+        ..CheckpointPart::default()
+    }
 }
 
 /// The committables of each sink, from the images of its subtasks.

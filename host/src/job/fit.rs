@@ -47,6 +47,18 @@ pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan, allow_unc
     Ok(())
 }
 
+/// Whether what was on its way to an operator can be put there again.
+pub(super) fn check_in_flight(manifest: &CheckpointManifest, plan: &Plan) -> Result<()> {
+    for node in plan.pipeline.nodes.iter().filter(|node| !plan.has_channels(&node.id)) {
+        if manifest.subtasks(&node.id).iter().any(|image| image.in_flight.is_some()) {
+            let what = format!("it holds records on their way to `{}`, which reads no channel any more", node.id);
+            return Err(mismatch(manifest, what)
+                .hint("a savepoint is always aligned: take one with the pipeline as it was, and go on from it"));
+        }
+    }
+    Ok(())
+}
+
 fn mismatch(manifest: &CheckpointManifest, what: String) -> Error {
     error::checkpoint_mismatch(format!("checkpoint {} of job `{}`: {what}", manifest.checkpoint_id, manifest.job_name))
 }

@@ -18,11 +18,14 @@ use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
 use super::record::{self, JobRecord};
-use super::view::{CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView};
+use super::schedule::Request;
+use super::view::{
+    CheckpointDetail, CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView,
+};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, Result};
 use crate::manifest::Pipeline;
-use crate::runtime::Plan;
+use crate::runtime::{BarrierKind, Plan};
 use crate::sandbox::{Sandbox, SandboxOptions};
 
 /// Instances alive at once, over all jobs.
@@ -130,7 +133,7 @@ impl Host {
         // It was asked for, and a kill came in between.
         match record.status {
             JobStatus::Cancelling => drop(job.command(Command::Cancel)),
-            JobStatus::Stopping => drop(request_savepoint(job, true, SavepointFormat::default())),
+            JobStatus::Stopping => drop(request(job, BarrierKind::Stop, SavepointFormat::default())),
             _ => {}
         }
         if let Err(error) = started {
@@ -260,6 +263,7 @@ impl Host {
             .map_err(|error| if error.code == "savepoint-not-found" { error.hint(hint()) } else { error })?;
         fit::fit(&manifest, &plan.pipeline, allow_unclaimed)?;
         fit::check_states(&manifest, plan, allow_unclaimed)?;
+        fit::check_in_flight(&manifest, plan)?;
         Ok(location)
     }
 
@@ -316,26 +320,40 @@ impl Host {
         Ok(job.summary())
     }
 
-    /// Takes a savepoint, and ends the job behind it. Poll with [`Host::savepoint`].
-    pub fn stop(&self, id_or_name: &str, format: SavepointFormat) -> Result<SavepointView> {
-        request_savepoint(&*self.find(id_or_name)?, true, format)
+    /// Takes a savepoint, and ends the job behind it. With `drain`, all that waits for event time happens before: it is
+    /// not meant to go on. Poll with [`Host::savepoint`].
+    pub fn stop(&self, id_or_name: &str, format: SavepointFormat, drain: bool) -> Result<SavepointView> {
+        let kind = if drain { BarrierKind::Drain } else { BarrierKind::Stop };
+        request(&*self.find(id_or_name)?, kind, format)
     }
 
     /// Takes a savepoint while the job goes on. Poll with [`Host::savepoint`].
     pub fn trigger_savepoint(&self, id_or_name: &str, format: SavepointFormat) -> Result<SavepointView> {
-        request_savepoint(&*self.find(id_or_name)?, false, format)
+        request(&*self.find(id_or_name)?, BarrierKind::Savepoint, format)
     }
 
+    /// Takes a checkpoint now, as if it were due. Poll with [`Host::savepoint`].
+    pub fn trigger_checkpoint(&self, id_or_name: &str) -> Result<SavepointView> {
+        request(&*self.find(id_or_name)?, BarrierKind::Checkpoint, SavepointFormat::Native)
+    }
+
+    /// How a request stands, for a savepoint or a checkpoint.
     pub fn savepoint(&self, id_or_name: &str, request_id: &str) -> Result<SavepointView> {
         let found = self.find(id_or_name)?.savepoint(request_id);
         found.ok_or_else(|| {
-            error::savepoint_not_found(format!("job `{id_or_name}` has no savepoint request `{request_id}`"))
+            error::savepoint_not_found(format!("job `{id_or_name}` has no request `{request_id}`"))
         })
     }
 
     /// The newest first, since the process started.
     pub fn checkpoints(&self, id_or_name: &str) -> Result<Vec<CheckpointSummary>> {
         Ok(self.find(id_or_name)?.checkpoints())
+    }
+
+    /// One of them, with what each operator and subtask did.
+    pub fn checkpoint(&self, id_or_name: &str, id: u64) -> Result<CheckpointDetail> {
+        let found = self.find(id_or_name)?.checkpoint(id);
+        found.ok_or_else(|| error::checkpoint_not_found(format!("no checkpoint {id} of job `{id_or_name}` is known")))
     }
 
     /// The job once it has ended, or as it is when the time is over.
@@ -382,12 +400,12 @@ fn check_name(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Result<()> {
     }
 }
 
-fn request_savepoint(job: &Job, stop: bool, format: SavepointFormat) -> Result<SavepointView> {
+fn request(job: &Job, kind: BarrierKind, format: SavepointFormat) -> Result<SavepointView> {
     let request_id = format!("{:016x}", clock::random_u64());
     let view =
         SavepointView { request_id: request_id.clone(), status: "in-progress".into(), location: None, failure: None };
     job.show_savepoint(view.clone());
-    if let Err(error) = command(job, Command::Savepoint { request_id, stop, format }) {
+    if let Err(error) = command(job, Command::Take(Request { request_id, kind, format })) {
         job.forget_savepoint(&view.request_id);
         return Err(error);
     }
@@ -405,3 +423,7 @@ fn command(job: &Job, command: Command) -> Result<()> {
 #[cfg(test)]
 #[path = "host_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "host_checkpoint_tests.rs"]
+mod checkpoint_tests;

@@ -11,17 +11,17 @@ use super::*;
 use crate::clock::SystemClock;
 
 /// A host over a data folder, which outlives it.
-struct Subject {
+pub(super) struct Subject {
     runtime: Runtime,
-    folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 impl Subject {
-    fn new() -> Subject {
+    pub(super) fn new() -> Subject {
         Subject { runtime: Runtime::new().unwrap(), folder: tempfile::tempdir().unwrap() }
     }
 
-    fn open(&self) -> Host {
+    pub(super) fn open(&self) -> Host {
         let options = HostOptions {
             data_dir: self.folder.path().join("data"),
             clock: SystemClock::shared(),
@@ -31,16 +31,22 @@ impl Subject {
         Host::open(options).unwrap()
     }
 
-    fn out(&self) -> std::path::PathBuf {
+    pub(super) fn out(&self) -> std::path::PathBuf {
         self.folder.path().join("out")
     }
 
     /// Numbers into files, without end, and without a checkpoint that nobody asks for.
     fn submit(&self, host: &Host, more: &str) -> String {
-        let manifest = format!(
-            "name = \"numbers\"\n{more}\n[source.numbers]\nconnector = \"generator\"\nrate = 20000\n\
-             [sink.out]\ninput = \"numbers\"\nconnector = \"file\"\npath = \"out\"\n"
-        );
+        self.submit_manifest(
+            host,
+            format!(
+                "name = \"numbers\"\n{more}\n[source.numbers]\nconnector = \"generator\"\nrate = 20000\n\
+                 [sink.out]\ninput = \"numbers\"\nconnector = \"file\"\npath = \"out\"\n"
+            ),
+        )
+    }
+
+    pub(super) fn submit_manifest(&self, host: &Host, manifest: String) -> String {
         let base_dir = Some(self.folder.path().to_owned());
         let submission = Submission {
             manifest,
@@ -56,7 +62,7 @@ impl Subject {
 }
 
 /// Waits until a job is as it should be. The caller's test hangs where it never is.
-fn wait(host: &Host, id: &str, is_so: impl Fn(&JobDetail) -> bool) -> JobDetail {
+pub(super) fn wait(host: &Host, id: &str, is_so: impl Fn(&JobDetail) -> bool) -> JobDetail {
     loop {
         let job = host.await_end(id, Duration::from_millis(5)).unwrap();
         if is_so(&job) {
@@ -66,7 +72,7 @@ fn wait(host: &Host, id: &str, is_so: impl Fn(&JobDetail) -> bool) -> JobDetail 
 }
 
 /// Waits until a savepoint request is answered.
-fn answer(host: &Host, id: &str, request: &SavepointView) -> SavepointView {
+pub(super) fn answer(host: &Host, id: &str, request: &SavepointView) -> SavepointView {
     loop {
         let view = host.savepoint(id, &request.request_id).unwrap();
         if view.status != "in-progress" {
@@ -77,7 +83,7 @@ fn answer(host: &Host, id: &str, request: &SavepointView) -> SavepointView {
 }
 
 /// What is published: each number once.
-fn published(out: &Path) -> BTreeSet<u64> {
+pub(super) fn published(out: &Path) -> BTreeSet<u64> {
     let mut numbers = BTreeSet::new();
     for entry in fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
         for line in fs::read_to_string(entry).unwrap().lines() {
@@ -119,7 +125,7 @@ fn a_job_that_is_started_again_does_not_go_back_behind_its_savepoint() {
 
     let host = subject.open();
     host.resume_jobs();
-    let request = host.stop(&id, SavepointFormat::Canonical).unwrap();
+    let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
     assert_eq!(answer(&host, &id, &request).status, "completed");
     let job = wait(&host, &id, |job| job.summary.status == JobStatus::Stopped);
     assert_eq!(job.summary.last_checkpoint, Some(1), "its savepoint is what it began with");
@@ -242,7 +248,7 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
     let host = subject.open();
     let elsewhere = "[checkpoint]\nstorage = \"elsewhere\"";
     let id = subject.submit(&host, elsewhere);
-    let request = host.stop(&id, SavepointFormat::Canonical).unwrap();
+    let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
     let location = answer(&host, &id, &request).location.unwrap();
     let job = wait(&host, &id, |job| job.summary.status.is_final());
     let submission = Submission {

@@ -8,10 +8,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::attempt::{self, AttemptEnd};
+use super::checkpointing::Uploaded;
 use super::components::ComponentStore;
 use super::live::{Command, Job, failure_of};
 use super::view::{JobFailure, JobStatus};
-use crate::checkpoint::{CheckpointManifest, CheckpointStorage};
+use crate::checkpoint::CheckpointStorage;
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::manifest::{Pipeline, RestartStrategy};
@@ -21,7 +22,7 @@ use crate::runtime::Event;
 pub(super) enum Message {
     Command(Command),
     Event { attempt: u32, event: Event },
-    Uploaded { attempt: u32, checkpoint: u64, bytes: u64, result: Box<Result<CheckpointManifest>> },
+    Uploaded { attempt: u32, checkpoint: u64, result: Box<Result<Uploaded>> },
 }
 
 /// What a job's thread works with.
@@ -120,8 +121,8 @@ fn wait(job: &Job, delay: Duration, receiver: &Receiver<Message>) -> Option<Atte
             recv(receiver) -> message => match message {
                 Ok(Message::Command(Command::Cancel)) => return Some(AttemptEnd::Cancelled),
                 Ok(Message::Command(Command::Shutdown)) | Err(_) => return Some(AttemptEnd::Shutdown),
-                Ok(Message::Command(Command::Savepoint { request_id, .. })) => {
-                    job.fail_savepoints(&[request_id], "the job is restarting")
+                Ok(Message::Command(Command::Take(request))) => {
+                    job.fail_savepoints(&[request.request_id], "the job is restarting")
                 }
                 Ok(Message::Event { .. } | Message::Uploaded { .. }) => {}
             },

@@ -9,8 +9,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::lifecycle::Message;
 use super::record::{self, JobRecord};
+use super::schedule::Request;
 use super::view::{
-    CheckpointSummary, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SavepointFormat, SavepointView,
+    CheckpointDetail, CheckpointSummary, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SavepointView,
 };
 use crate::error::Result;
 use crate::manifest::{NodeKind, Pipeline};
@@ -20,14 +21,10 @@ use crate::runtime::NodeStats;
 const CHECKPOINTS_SHOWN: usize = 64;
 
 /// What a person may ask of a running job.
-#[derive(Clone, Debug)]
 pub(super) enum Command {
     Cancel,
-    Savepoint {
-        request_id: String,
-        stop: bool,
-        format: SavepointFormat,
-    },
+    /// A checkpoint or savepoint, perhaps one behind which the job stops.
+    Take(Request),
     /// The process ends; the job goes on when it starts again.
     Shutdown,
 }
@@ -43,7 +40,7 @@ pub(super) struct Job {
 
 struct State {
     record: JobRecord,
-    checkpoints: Vec<CheckpointSummary>,
+    checkpoints: Vec<CheckpointDetail>,
     savepoints: BTreeMap<String, SavepointView>,
 }
 
@@ -93,17 +90,23 @@ impl Job {
         self.sender.lock().as_ref().is_some_and(|sender| sender.send(Message::Command(command)).is_ok())
     }
 
-    pub(super) fn show_checkpoint(&self, summary: CheckpointSummary) {
+    pub(super) fn show_checkpoint(&self, checkpoint: CheckpointDetail) {
         let shown = &mut self.state.lock().checkpoints;
-        shown.retain(|other| other.id != summary.id);
-        shown.push(summary);
+        let id = checkpoint.summary.id;
+        shown.retain(|other| other.summary.id != id);
+        let place = shown.partition_point(|other| other.summary.id < id);
+        shown.insert(place, checkpoint);
         if shown.len() > CHECKPOINTS_SHOWN {
             shown.remove(0);
         }
     }
 
     pub(super) fn checkpoints(&self) -> Vec<CheckpointSummary> {
-        self.state.lock().checkpoints.iter().rev().cloned().collect()
+        self.state.lock().checkpoints.iter().rev().map(|checkpoint| checkpoint.summary.clone()).collect()
+    }
+
+    pub(super) fn checkpoint(&self, id: u64) -> Option<CheckpointDetail> {
+        self.state.lock().checkpoints.iter().find(|checkpoint| checkpoint.summary.id == id).cloned()
     }
 
     pub(super) fn show_savepoint(&self, view: SavepointView) {

@@ -3,12 +3,14 @@
 mod attempt;
 mod checkpointing;
 mod components;
+mod coordination;
 mod fit;
 mod host;
 mod lifecycle;
 mod live;
 mod planning;
 mod record;
+mod schedule;
 pub mod view;
 
 pub use host::{Host, HostOptions, Submission};

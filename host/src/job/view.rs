@@ -109,13 +109,71 @@ pub struct CheckpointSummary {
     pub triggered_at_ms: i64,
     /// From the trigger until the manifest was durable.
     pub duration_ms: Option<u64>,
+    /// Of all operators together.
+    #[serde(flatten)]
+    pub total: CheckpointPart,
+    pub failure: Option<String>,
+    /// Where the manifest is, below the storage's root.
+    pub location: Option<String>,
+}
+
+/// What one subtask, or several together, did for a checkpoint. Of several, times are the longest and bytes the sum.
+/// Zero before the checkpoint is complete.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CheckpointPart {
+    /// From the trigger until the part's files were stored.
+    pub end_to_end_ms: f64,
+    /// From the trigger until the subtask met the barrier.
+    pub start_delay_ms: f64,
+    /// From then until all its inputs had delivered the barrier.
+    pub alignment_ms: f64,
+    /// The synchronous part: no record was processed.
+    pub sync_ms: f64,
+    /// The asynchronous part: writing and uploading, while records were processed.
+    pub async_ms: f64,
     /// All bytes that the image names.
     pub bytes: u64,
     /// Bytes that this checkpoint had to upload.
     pub bytes_uploaded: u64,
-    pub failure: Option<String>,
-    /// Where the manifest is, below the storage's root.
-    pub location: Option<String>,
+    /// Bytes of records that the barrier overtook; among the others.
+    pub in_flight_bytes: u64,
+    /// Whether the barrier overtook records, or would have.
+    pub unaligned: bool,
+}
+
+impl CheckpointPart {
+    /// Several parts together.
+    pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a CheckpointPart>) -> CheckpointPart {
+        parts.into_iter().fold(CheckpointPart::default(), |sum, part| CheckpointPart {
+            end_to_end_ms: sum.end_to_end_ms.max(part.end_to_end_ms),
+            start_delay_ms: sum.start_delay_ms.max(part.start_delay_ms),
+            alignment_ms: sum.alignment_ms.max(part.alignment_ms),
+            sync_ms: sum.sync_ms.max(part.sync_ms),
+            async_ms: sum.async_ms.max(part.async_ms),
+            bytes: sum.bytes + part.bytes,
+            bytes_uploaded: sum.bytes_uploaded + part.bytes_uploaded,
+            in_flight_bytes: sum.in_flight_bytes + part.in_flight_bytes,
+            unaligned: sum.unaligned || part.unaligned,
+        })
+    }
+}
+
+/// A checkpoint with what each operator did for it; nothing of that before it is complete.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CheckpointDetail {
+    #[serde(flatten)]
+    pub summary: CheckpointSummary,
+    /// In the pipeline's order.
+    pub operators: Vec<OperatorCheckpoint>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OperatorCheckpoint {
+    pub id: String,
+    #[serde(flatten)]
+    pub total: CheckpointPart,
+    /// By the subtask's number.
+    pub subtasks: Vec<CheckpointPart>,
 }
 
 /// How a savepoint's state is written.
@@ -129,13 +187,13 @@ pub enum SavepointFormat {
     Native,
 }
 
-/// An asynchronous request for a savepoint, as it is polled.
+/// An asynchronous request for a savepoint or a checkpoint, as it is polled.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct SavepointView {
     pub request_id: String,
     /// `in-progress`, `completed` or `failed`.
     pub status: String,
-    /// The savepoint's folder, once completed.
+    /// The folder of the savepoint or checkpoint, once completed.
     pub location: Option<String>,
     pub failure: Option<String>,
 }

@@ -52,6 +52,18 @@ pub struct CheckpointSettings {
     pub interval: Option<Duration>,
     /// Records that the sources read between two checkpoints.
     pub records: Option<u64>,
+    /// A checkpoint each time the watermark of the sources passes a multiple of this.
+    pub event_time: Option<Duration>,
+    /// Time between the end of one checkpoint and the start of the next. Not zero with `max_concurrent` = 1 only.
+    pub min_pause: Duration,
+    /// How many checkpoints may be in progress at once, savepoints not counted.
+    pub max_concurrent: usize,
+    pub mode: CheckpointMode,
+    /// How long after its start a checkpoint's barriers overtake the records in front of them. Never where none;
+    /// else `max_concurrent` is 1 and the mode exactly-once.
+    pub unaligned_after: Option<Duration>,
+    /// What becomes of a job's checkpoints when it is cancelled.
+    pub on_cancel: OnCancel,
     /// How many complete checkpoints are kept.
     pub retained: usize,
     /// How many checkpoints in a row may fail before the job does.
@@ -59,6 +71,28 @@ pub struct CheckpointSettings {
     pub timeout: Duration,
     /// The storage's folder; the server's own where the manifest names none.
     pub storage: Option<PathBuf>,
+}
+
+impl CheckpointSettings {
+    /// Whether checkpoints are taken while the sources run, without being asked for.
+    pub fn is_periodic(&self) -> bool {
+        self.interval.is_some() || self.records.is_some() || self.event_time.is_some()
+    }
+}
+
+/// What a checkpoint of a subtask with several inputs holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointMode {
+    /// The records in front of the barriers, each once.
+    ExactlyOnce,
+    /// Perhaps also records behind some barriers, which are read again after a restore: inputs never wait for each other.
+    AtLeastOnce,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCancel {
+    Delete,
+    Keep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,7 +9,8 @@ use super::graph;
 use super::node::{self, RawNode};
 use super::reader::{Item, Section, Text};
 use super::{
-    BatchSettings, CheckpointSettings, Pipeline, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
+    BatchSettings, CheckpointMode, CheckpointSettings, Node, NodeKind, OnCancel, Pipeline, RestartStrategy,
+    SandboxSettings, StateBackendKind, StateSettings,
 };
 use crate::error::{Error, Location, Result, manifest_invalid, manifest_parallelism, manifest_syntax};
 use crate::model::{MAX_PARALLELISM_LIMIT, default_max_parallelism};
@@ -18,6 +19,8 @@ const NAME_CHARS_MAX: usize = 64;
 /// Columns are addressed by 32 bits, so that no batch and no output may come near 4 GiB.
 pub(super) const COLUMN_BYTES_MAX: u64 = 1 << 30;
 const BATCH_RECORDS_MAX: u64 = 1 << 20;
+/// Checkpoints in progress at once, at most: each holds a snapshot of all state.
+const CONCURRENT_MAX: u64 = 100;
 
 const TOP_KEYS: &[&str] = &[
     "name",
@@ -71,7 +74,7 @@ fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Pipeline> {
         node.parallelism_or(parallelism);
     }
     let max_parallelism = max_parallelism(text, top, &nodes)?;
-    Ok(Pipeline {
+    let pipeline = Pipeline {
         name,
         parallelism,
         max_parallelism,
@@ -83,7 +86,9 @@ fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Pipeline> {
         state: state(top)?,
         sandbox: sandbox(top)?,
         nodes: graph::wire(text, nodes)?,
-    })
+    };
+    check_event_time(top, &pipeline)?;
+    Ok(pipeline)
 }
 
 fn name(item: &Item<'_>) -> Result<String> {
@@ -140,20 +145,45 @@ fn batch(top: &Section<'_>) -> Result<BatchSettings> {
     Ok(settings)
 }
 
+const CHECKPOINT_KEYS: &[&str] = &[
+    "interval",
+    "records",
+    "event_time",
+    "min_pause",
+    "max_concurrent",
+    "mode",
+    "unaligned_after",
+    "retained",
+    "on_cancel",
+    "tolerable_failures",
+    "timeout",
+    "storage",
+];
+
 fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
     let mut settings = CheckpointSettings {
         interval: None,
         records: None,
+        event_time: None,
+        min_pause: Duration::ZERO,
+        max_concurrent: 1,
+        mode: CheckpointMode::ExactlyOnce,
+        unaligned_after: None,
+        on_cancel: OnCancel::Delete,
         retained: 3,
         tolerable_failures: 0,
         timeout: Duration::from_mins(10),
         storage: None,
     };
-    let known = ["interval", "records", "retained", "tolerable_failures", "timeout", "storage"];
-    let Some(section) = top.section("checkpoint", &known)? else { return Ok(settings) };
+    let Some(section) = top.section("checkpoint", CHECKPOINT_KEYS)? else { return Ok(settings) };
     let at_least = Duration::from_millis(1);
     settings.interval = section.get("interval").map(|item| item.duration(at_least)).transpose()?;
     settings.records = section.get("records").map(|item| item.count(1, u64::MAX)).transpose()?;
+    settings.event_time = section.get("event_time").map(|item| item.duration(at_least)).transpose()?;
+    concurrency(&section, &mut settings)?;
+    if let Some(item) = section.get("on_cancel") {
+        settings.on_cancel = item.choose(&[("delete", OnCancel::Delete), ("keep", OnCancel::Keep)])?;
+    }
     if let Some(item) = section.get("retained") {
         settings.retained = usize::try_from(item.count(1, 1_000_000)?).unwrap_or(usize::MAX);
     }
@@ -165,6 +195,45 @@ fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
     }
     settings.storage = section.get("storage").map(|item| item.string().map(PathBuf::from)).transpose()?;
     Ok(settings)
+}
+
+/// How checkpoints stand to each other and to the records in front of them.
+fn concurrency(section: &Section<'_>, settings: &mut CheckpointSettings) -> Result<()> {
+    if let Some(item) = section.get("max_concurrent") {
+        settings.max_concurrent = usize::try_from(item.count(1, CONCURRENT_MAX)?).unwrap_or(1);
+    }
+    if let Some(item) = section.get("mode") {
+        let modes = [("exactly-once", CheckpointMode::ExactlyOnce), ("at-least-once", CheckpointMode::AtLeastOnce)];
+        settings.mode = item.choose(&modes)?;
+    }
+    if let Some(item) = section.get("min_pause") {
+        settings.min_pause = item.duration(Duration::ZERO)?;
+        if settings.max_concurrent > 1 && !settings.min_pause.is_zero() {
+            return Err(item.invalid("means nothing with a `max_concurrent` above 1"));
+        }
+    }
+    if let Some(item) = section.get("unaligned_after") {
+        settings.unaligned_after = Some(item.duration(Duration::ZERO)?);
+        if settings.mode == CheckpointMode::AtLeastOnce {
+            return Err(item.invalid("means nothing with mode = \"at-least-once\", where no input waits"));
+        }
+        if settings.max_concurrent > 1 {
+            return Err(item.invalid("needs a `max_concurrent` of 1"));
+        }
+    }
+    Ok(())
+}
+
+/// Every source must say how its watermark is made, or the smallest of them never moves.
+fn check_event_time(top: &Section<'_>, pipeline: &Pipeline) -> Result<()> {
+    let without = |node: &&Node| matches!(&node.kind, NodeKind::Source(source) if source.watermark.is_none());
+    let item = top.section("checkpoint", CHECKPOINT_KEYS)?.and_then(|section| section.get("event_time"));
+    match (item, pipeline.nodes.iter().find(without)) {
+        (Some(item), Some(node)) => {
+            Err(item.invalid(format_args!("needs a `watermark` of every source, and `{}` has none", node.id)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn restart(top: &Section<'_>) -> Result<RestartStrategy> {

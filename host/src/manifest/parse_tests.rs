@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::Error;
 
-/// Uses every key but those of the other connectors.
+/// Uses every key but those of the other connectors, and those that contradict each other.
 const FULL: &str = r#"name = "late-flights"
 parallelism = 2
 max_parallelism = 16
@@ -113,6 +113,7 @@ fn every_key_is_read() {
             tolerable_failures: 2,
             timeout: Duration::from_secs(30),
             storage: Some(PathBuf::from("checkpoints")),
+            ..parse(SMALL).unwrap().checkpoint
         }
     );
     assert_eq!(pipeline.restart, RestartStrategy::FixedDelay { attempts: 5, delay: Duration::from_millis(200) });
@@ -145,6 +146,34 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn checkpoints_in_every_way() {
+    let with = |settings: &str| FULL.replace("interval = \"1s\"\n", &format!("{settings}\n"));
+    let read = |settings: &str| parse(&with(settings)).unwrap().checkpoint;
+    let settings = read("event_time = \"1h\"\nmin_pause = \"2s\"\nunaligned_after = \"0s\"\non_cancel = \"keep\"");
+    assert_eq!(settings.event_time, Some(Duration::from_hours(1)));
+    assert_eq!((settings.min_pause, settings.unaligned_after), (Duration::from_secs(2), Some(Duration::ZERO)));
+    assert_eq!((settings.on_cancel, settings.is_periodic()), (OnCancel::Keep, true));
+    let settings = read("max_concurrent = 3\nmode = \"at-least-once\"");
+    assert_eq!((settings.max_concurrent, settings.mode), (3, CheckpointMode::AtLeastOnce));
+
+    for (settings, line) in [
+        ("max_concurrent = 0", 12),
+        ("mode = \"at-most-once\"", 12),
+        ("event_time = \"0s\"", 12),
+        ("on_cancel = \"maybe\"", 12),
+        ("max_concurrent = 2\nmin_pause = \"1s\"", 13),
+        ("max_concurrent = 2\nunaligned_after = \"1s\"", 13),
+        ("mode = \"at-least-once\"\nunaligned_after = \"1s\"", 13),
+    ] {
+        refused(&with(settings), "[checkpoint]", "[checkpoint]", "manifest-invalid", line);
+    }
+    let watermark = "watermark = { out_of_orderness = \"5s\" }\n";
+    assert!(FULL.contains(watermark));
+    let error = refused(&with("event_time = \"1h\""), watermark, "", "manifest-invalid", 12);
+    assert!(error.message.contains("`flights`"), "{}", error.message);
+}
+
+#[test]
 fn defaults_are_those_of_the_manual() {
     let pipeline = parse(SMALL).unwrap();
     assert_eq!((pipeline.parallelism, pipeline.max_parallelism, pipeline.seed), (1, 128, None));
@@ -154,6 +183,12 @@ fn defaults_are_those_of_the_manual() {
         CheckpointSettings {
             interval: None,
             records: None,
+            event_time: None,
+            min_pause: Duration::ZERO,
+            max_concurrent: 1,
+            mode: CheckpointMode::ExactlyOnce,
+            unaligned_after: None,
+            on_cancel: OnCancel::Delete,
             retained: 3,
             tolerable_failures: 0,
             timeout: Duration::from_secs(600),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::element::{Barrier, Element};
-use super::exchange::{Cancelled, EdgeWriter};
+use super::element::Barrier;
+use super::exchange::EdgeWriter;
+use super::link::Cancelled;
 use super::plan::Target;
 use super::subtask::{SubtaskFailure, SubtaskPart};
 use crate::checkpoint::Counters;
@@ -142,7 +143,7 @@ impl Chain {
                 operator.set_watermark(watermark);
             }
         }
-        self.edges.values_mut().try_for_each(|edge| edge.broadcast(|| Element::Watermark(watermark)))?;
+        self.edges.values_mut().try_for_each(|edge| edge.watermark(watermark))?;
         Ok(())
     }
 
@@ -174,9 +175,10 @@ impl Chain {
 
     /// The barrier goes on, then every member's part of the checkpoint is fixed as it is.
     pub(super) fn snapshot(&mut self, barrier: Barrier) -> Result<Vec<SubtaskPart>, Ended> {
-        self.edges.values_mut().try_for_each(|edge| edge.broadcast(|| Element::Barrier(barrier)))?;
+        self.edges.values_mut().try_for_each(|edge| edge.barrier(barrier))?;
         let mut parts = Vec::with_capacity(self.members.len());
         for at in 0..self.members.len() {
+            let begun_ns = self.clock.monotonic_ns();
             let member = &mut self.members[at];
             let mut part = SubtaskPart::new(&member.node, self.subtask);
             let fixed = match &mut member.kind {
@@ -198,6 +200,7 @@ impl Chain {
                 }
             };
             fixed.map_err(|error| self.failed(at, error))?;
+            part.times.sync_ns = self.clock.monotonic_ns().saturating_sub(begun_ns);
             parts.push(part);
         }
         Ok(parts)

@@ -11,6 +11,8 @@ pub enum BarrierKind {
     Savepoint,
     /// A savepoint, behind which the job stops.
     Stop,
+    /// The same, with the largest watermark in front of it: all that waits for event time happens before.
+    Drain,
     /// The sources have ended: the last checkpoint, behind which the job is finished.
     Final,
 }
@@ -18,11 +20,11 @@ pub enum BarrierKind {
 impl BarrierKind {
     /// Whether nothing comes behind the barrier.
     pub fn is_last(self) -> bool {
-        matches!(self, BarrierKind::Stop | BarrierKind::Final)
+        matches!(self, BarrierKind::Stop | BarrierKind::Drain | BarrierKind::Final)
     }
 
     pub fn is_savepoint(self) -> bool {
-        matches!(self, BarrierKind::Savepoint | BarrierKind::Stop)
+        matches!(self, BarrierKind::Savepoint | BarrierKind::Stop | BarrierKind::Drain)
     }
 }
 
@@ -33,6 +35,8 @@ pub struct Barrier {
     pub kind: BarrierKind,
     /// How the images of state are written.
     pub format: ImageFormat,
+    /// When the job triggered it, by the monotonic clock.
+    pub triggered_ns: u64,
 }
 
 #[derive(Debug)]

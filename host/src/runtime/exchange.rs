@@ -1,26 +1,18 @@
 //! The sending side of an edge: splits batches by key, closes them in time, and waits where a channel is full.
 //!
-//! Records keep their order from one sender to one receiver; a watermark or a barrier overtakes none.
+//! Records keep their order from one sender to one receiver; a watermark or a barrier overtakes none here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use crossbeam_channel::{SendTimeoutError, Sender};
 use hashbrown::HashTable;
 
-use super::element::Element;
+use super::element::{Barrier, Element};
+use super::link::{Cancelled, LinkSender};
+use super::signals::Signals;
 use crate::connector::KeyExtractor;
 use crate::manifest::BatchSettings;
 use crate::model::{Batch, Column, Fault, FaultCode, KeyGroup, Keys, group_of_key, hash_key, subtask_of_group};
 use crate::operator::Rejected;
-
-/// The subtask must end: the job is being cancelled, or a neighbour is gone.
-#[derive(Debug)]
-pub(super) struct Cancelled;
-
-/// How often a sender that waits looks whether the job is being cancelled.
-const CANCEL_CHECK: Duration = Duration::from_millis(50);
 
 /// Where the key of a record on this edge comes from.
 #[derive(Clone)]
@@ -45,42 +37,60 @@ enum Partition {
 
 /// See the module.
 pub(super) struct EdgeWriter {
-    senders: Vec<Sender<Element>>,
+    links: Links,
     partition: Partition,
     batch: BatchSettings,
-    cancel: Arc<AtomicBool>,
     /// When the oldest record that waits in a builder was put there, in monotonic nanoseconds.
     oldest_ns: Option<u64>,
 }
 
+/// The links of an edge, one for each receiver.
+struct Links {
+    senders: Vec<LinkSender>,
+    signals: Arc<Signals>,
+    /// The newest barrier that was sent.
+    passed: u64,
+}
+
+impl Links {
+    fn send(&self, target: usize, element: Element) -> Result<(), Cancelled> {
+        self.senders[target].send(element, &self.signals, self.passed)
+    }
+}
+
 impl EdgeWriter {
+    fn new(
+        senders: Vec<LinkSender>,
+        partition: Partition,
+        batch: BatchSettings,
+        signals: Arc<Signals>,
+    ) -> EdgeWriter {
+        EdgeWriter { links: Links { senders, signals, passed: 0 }, partition, batch, oldest_ns: None }
+    }
+
     /// To the one subtask with the same number.
-    pub(super) fn forward(sender: Sender<Element>, batch: BatchSettings, cancel: Arc<AtomicBool>) -> EdgeWriter {
-        EdgeWriter { senders: vec![sender], partition: Partition::Forward, batch, cancel, oldest_ns: None }
+    pub(super) fn forward(sender: LinkSender, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
+        EdgeWriter::new(vec![sender], Partition::Forward, batch, signals)
     }
 
     /// To all subtasks in turn.
-    pub(super) fn rebalance(
-        senders: Vec<Sender<Element>>,
-        batch: BatchSettings,
-        cancel: Arc<AtomicBool>,
-    ) -> EdgeWriter {
-        EdgeWriter { senders, partition: Partition::Rebalance { next: 0 }, batch, cancel, oldest_ns: None }
+    pub(super) fn rebalance(senders: Vec<LinkSender>, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
+        EdgeWriter::new(senders, Partition::Rebalance { next: 0 }, batch, signals)
     }
 
     /// To the subtask that owns the record's key.
     pub(super) fn keyed(
-        senders: Vec<Sender<Element>>,
+        senders: Vec<LinkSender>,
         origin: KeyOrigin,
         max_parallelism: u32,
         batch: BatchSettings,
-        cancel: Arc<AtomicBool>,
+        signals: Arc<Signals>,
     ) -> EdgeWriter {
         let builders = senders.iter().map(|_| KeyedBuilder::default()).collect();
         let owner = |group| subtask_of_group(group as KeyGroup, senders.len() as u32, max_parallelism);
         let owners = (0..max_parallelism).map(owner).collect();
         let partition = Partition::Key { origin, owners, builders, scratch: Vec::new() };
-        EdgeWriter { senders, partition, batch, cancel, oldest_ns: None }
+        EdgeWriter::new(senders, partition, batch, signals)
     }
 
     /// Sends a batch, or keeps its records until their batches close.
@@ -88,12 +98,12 @@ impl EdgeWriter {
         let target = match &mut self.partition {
             Partition::Forward => 0,
             Partition::Rebalance { next } => {
-                *next = (*next + 1) % self.senders.len();
+                *next = (*next + 1) % self.links.senders.len();
                 *next
             }
             Partition::Key { .. } => return self.write_keyed(&batch, now_ns),
         };
-        send(&self.senders[target], &self.cancel, Element::Batch(batch))
+        self.links.send(target, Element::Batch(batch))
     }
 
     fn write_keyed(&mut self, batch: &Batch, now_ns: u64) -> Result<(), Cancelled> {
@@ -108,7 +118,7 @@ impl EdgeWriter {
                 let fault =
                     Fault::new(FaultCode::KeyMissing, "the record has no key where the operator's `key` looks for it");
                 let rejected = Rejected { value: value.to_vec(), timestamp, fault };
-                send(&self.senders[0], &self.cancel, Element::Rejected(Box::new(rejected)))?;
+                self.links.send(0, Element::Rejected(Box::new(rejected)))?;
                 continue;
             };
             let hash = hash_key(key);
@@ -117,7 +127,7 @@ impl EdgeWriter {
             let builder = &mut builders[target];
             builder.push(key, hash, group, value, timestamp);
             if builder.batch.len() >= self.batch.records || builder.batch.values.bytes().len() >= self.batch.bytes {
-                send(&self.senders[target], &self.cancel, Element::Batch(builder.take()))?;
+                self.links.send(target, Element::Batch(builder.take()))?;
             }
         }
         if self.oldest_ns.is_none() && builders.iter().any(|builder| !builder.batch.is_empty()) {
@@ -143,30 +153,30 @@ impl EdgeWriter {
     pub(super) fn flush(&mut self) -> Result<(), Cancelled> {
         self.oldest_ns = None;
         if let Partition::Key { builders, .. } = &mut self.partition {
-            for (builder, sender) in builders.iter_mut().zip(&self.senders) {
+            for (target, builder) in builders.iter_mut().enumerate() {
                 if !builder.batch.is_empty() {
-                    send(sender, &self.cancel, Element::Batch(builder.take()))?;
+                    self.links.send(target, Element::Batch(builder.take()))?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Sends a watermark or a barrier to every subtask, behind everything written so far.
-    pub(super) fn broadcast(&mut self, element: impl Fn() -> Element) -> Result<(), Cancelled> {
-        self.flush()?;
-        self.senders.iter().try_for_each(|sender| send(sender, &self.cancel, element()))
+    /// Sends a watermark to every subtask, behind everything written so far.
+    pub(super) fn watermark(&mut self, watermark: i64) -> Result<(), Cancelled> {
+        self.broadcast(|| Element::Watermark(watermark))
     }
-}
 
-fn send(sender: &Sender<Element>, cancel: &AtomicBool, mut element: Element) -> Result<(), Cancelled> {
-    loop {
-        match sender.send_timeout(element, CANCEL_CHECK) {
-            Ok(()) => return Ok(()),
-            Err(SendTimeoutError::Disconnected(_)) => return Err(Cancelled),
-            Err(SendTimeoutError::Timeout(_)) if cancel.load(Ordering::Relaxed) => return Err(Cancelled),
-            Err(SendTimeoutError::Timeout(back)) => element = back,
-        }
+    /// Sends a barrier to every subtask, behind everything written so far.
+    pub(super) fn barrier(&mut self, barrier: Barrier) -> Result<(), Cancelled> {
+        self.broadcast(|| Element::Barrier(barrier))?;
+        self.links.passed = barrier.checkpoint;
+        Ok(())
+    }
+
+    fn broadcast(&mut self, element: impl Fn() -> Element) -> Result<(), Cancelled> {
+        self.flush()?;
+        (0..self.links.senders.len()).try_for_each(|target| self.links.send(target, element()))
     }
 }
 
@@ -215,13 +225,16 @@ impl KeyedBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::link::link;
     use super::*;
     use crate::connector::KeyExtractor;
     use crate::manifest::{Format, KeySelector};
 
     #[test]
     fn a_key_always_reaches_the_subtask_that_owns_its_group_and_keeps_its_order() {
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| crossbeam_channel::unbounded()).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| link(100)).unzip();
         let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10) };
         let extractor = KeyExtractor::compile(&KeySelector::Column(0), &Format::Csv(None)).unwrap();
         let mut edge =
@@ -240,8 +253,8 @@ mod tests {
         let mut seen = 0;
         for (subtask, receiver) in receivers.iter().enumerate() {
             let mut last = [-1i64; 7];
-            for element in receiver.try_iter() {
-                let Element::Batch(batch) = element else { panic!("{element:?}") };
+            while let Ok(Some(sent)) = receiver.try_next() {
+                let Element::Batch(batch) = sent.element else { panic!("{:?}", sent.element) };
                 let keys = batch.keys.as_ref().unwrap();
                 assert!(batch.len() <= 4);
                 for (record, &key) in keys.key_of.iter().enumerate() {
@@ -262,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_record_without_its_key_is_handed_to_its_consumer() {
-        let (sender, receiver) = crossbeam_channel::unbounded();
+        let (sender, receiver) = link(1);
         let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
         let extractor = KeyExtractor::compile(&KeySelector::Column(1), &Format::Csv(None)).unwrap();
         let mut edge =
@@ -270,7 +283,8 @@ mod tests {
         let mut batch = Batch::default();
         batch.push(b"only", 3);
         edge.write(batch, 0).unwrap();
-        let Element::Rejected(rejected) = receiver.try_recv().unwrap() else { panic!("not rejected") };
+        let sent = receiver.try_next().unwrap().unwrap();
+        let Element::Rejected(rejected) = sent.element else { panic!("not rejected") };
         assert_eq!(
             (rejected.value.as_slice(), rejected.timestamp, rejected.fault.code),
             (&b"only"[..], 3, FaultCode::KeyMissing)

@@ -5,19 +5,23 @@ use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::chain::{Chain, Ended, Member, MemberKind, MemberStats};
-use super::element::{Barrier, Element};
+use super::element::Barrier;
 use super::exchange::EdgeWriter;
 use super::gate::Gate;
+use super::in_flight::InFlight;
+use super::link::{LinkReceiver, LinkSender, link};
 use super::plan::{GuestOptions, PartitionPlan, Plan};
+use super::signals::Signals;
 use super::source::{Pace, SourceReader};
-use super::subtask::{Event, Notify, RecordCount, Subtask, SubtaskFailure};
+use super::subtask::{Event, Notify, Subtask, SubtaskFailure};
+use super::triggers::Triggers;
 use crate::checkpoint::{CheckpointManifest, Counters, SubtaskImage};
 use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
@@ -62,14 +66,14 @@ pub struct NodeStats {
 pub struct Execution {
     controls: Vec<Sender<Barrier>>,
     threads: Vec<JoinHandle<()>>,
-    cancel: Arc<AtomicBool>,
+    signals: Arc<Signals>,
     shown: Vec<(String, Vec<Arc<Mutex<MemberStats>>>)>,
 }
 
 /// Channels of one edge: `senders[from][to]`, and `receivers[to]` in the order of the senders.
 struct Channels {
-    senders: Vec<Vec<Sender<Element>>>,
-    receivers: Vec<Vec<Receiver<Element>>>,
+    senders: Vec<Vec<LinkSender>>,
+    receivers: Vec<Vec<LinkReceiver>>,
 }
 
 impl Execution {
@@ -79,16 +83,17 @@ impl Execution {
         let mut execution = Execution {
             controls: Vec::new(),
             threads: Vec::new(),
-            cancel: Arc::default(),
+            signals: Arc::default(),
             shown: plan.pipeline.nodes.iter().map(|node| (node.id.clone(), Vec::new())).collect(),
         };
         let mut channels: Vec<Channels> =
             plan.edges.iter().map(|edge| connect(plan, edge.from, edge.to, &edge.partition)).collect();
-        let count =
-            plan.pipeline.checkpoint.records.map(|every| Arc::new(RecordCount { every, read: AtomicU64::new(0) }));
+        let sources = plan.chains.iter().filter(|chain| chain.inputs.is_empty());
+        let sources = sources.map(|chain| chain.parallelism as usize).sum();
+        let triggers = Arc::new(Triggers::new(&plan.pipeline.checkpoint, sources));
         for (index, chain) in plan.chains.iter().enumerate() {
             for subtask in 0..chain.parallelism {
-                let writers = writers(plan, index, subtask, &mut channels, &execution.cancel);
+                let writers = writers(plan, index, subtask, &mut channels, &execution.signals);
                 let receivers = chain
                     .inputs
                     .iter()
@@ -96,11 +101,12 @@ impl Execution {
                     .collect();
                 let shown: Vec<_> = chain.members.iter().map(|member| execution.show(member.node)).collect();
                 let input = if chain.inputs.is_empty() {
-                    let (sender, receiver) = crossbeam_channel::unbounded();
+                    let (sender, control) = crossbeam_channel::unbounded();
                     execution.controls.push(sender);
-                    Begin::Source(receiver, count.clone())
+                    Begin::Source { index: execution.controls.len() - 1, control, triggers: triggers.clone() }
                 } else {
-                    Begin::Gate(Gate::new(receivers))
+                    let mode = plan.pipeline.checkpoint.mode;
+                    Begin::Gate(Gate::new(receivers, mode, execution.signals.clone(), options.clock.clone()))
                 };
                 let start = Start {
                     plan: plan.clone(),
@@ -109,7 +115,7 @@ impl Execution {
                     subtask,
                     writers,
                     shown,
-                    cancel: execution.cancel.clone(),
+                    signals: execution.signals.clone(),
                 };
                 let node = &plan.pipeline.nodes[chain.members[0].node].id;
                 let thread = std::thread::Builder::new()
@@ -139,9 +145,19 @@ impl Execution {
         }
     }
 
+    /// Lets a barrier that was injected overtake all records that are still in front of it.
+    pub fn overtake(&self, barrier: Barrier) {
+        self.signals.overtake(barrier);
+    }
+
+    /// The checkpoints up to this one are over. Barriers of theirs that are still under way hold nobody up any more.
+    pub fn abandon(&self, checkpoint: u64) {
+        self.signals.abandon(checkpoint);
+    }
+
     /// Asks all subtasks to end; [`Execution::join`] waits for it.
     pub fn cancel(&self) {
-        self.cancel.store(true, Ordering::Relaxed);
+        self.signals.cancel.store(true, Ordering::Relaxed);
     }
 
     /// Waits until all subtasks have ended.
@@ -191,7 +207,7 @@ fn connect(plan: &Plan, from: usize, to: usize, partition: &PartitionPlan) -> Ch
         let targets = if matches!(partition, PartitionPlan::Forward) { sender..sender + 1 } else { 0..to };
         let mut senders = Vec::new();
         for target in targets {
-            let (sender, receiver) = crossbeam_channel::bounded(CHANNEL_BATCHES);
+            let (sender, receiver) = link(CHANNEL_BATCHES);
             senders.push(sender);
             channels.receivers[target].push(receiver);
         }
@@ -205,17 +221,18 @@ fn writers(
     chain: usize,
     subtask: u32,
     channels: &mut [Channels],
-    cancel: &Arc<AtomicBool>,
+    signals: &Arc<Signals>,
 ) -> BTreeMap<usize, EdgeWriter> {
     let batch = plan.pipeline.batch;
     let mut writers = BTreeMap::new();
     for (index, edge) in plan.edges.iter().enumerate().filter(|(_, edge)| edge.from == chain) {
         let mut senders = std::mem::take(&mut channels[index].senders[subtask as usize]);
+        let signals = signals.clone();
         let writer = match &edge.partition {
-            PartitionPlan::Forward => senders.pop().map(|sender| EdgeWriter::forward(sender, batch, cancel.clone())),
-            PartitionPlan::Rebalance => Some(EdgeWriter::rebalance(senders, batch, cancel.clone())),
+            PartitionPlan::Forward => senders.pop().map(|sender| EdgeWriter::forward(sender, batch, signals)),
+            PartitionPlan::Rebalance => Some(EdgeWriter::rebalance(senders, batch, signals)),
             PartitionPlan::Key(origin) => {
-                Some(EdgeWriter::keyed(senders, origin.clone(), plan.pipeline.max_parallelism, batch, cancel.clone()))
+                Some(EdgeWriter::keyed(senders, origin.clone(), plan.pipeline.max_parallelism, batch, signals))
             }
         };
         writers.extend(writer.map(|writer| (index, writer)));
@@ -225,7 +242,12 @@ fn writers(
 
 /// Where a subtask's input comes from.
 enum Begin {
-    Source(Receiver<Barrier>, Option<Arc<RecordCount>>),
+    Source {
+        /// Among all source subtasks of the job.
+        index: usize,
+        control: Receiver<Barrier>,
+        triggers: Arc<Triggers>,
+    },
     Gate(Gate),
 }
 
@@ -237,7 +259,7 @@ struct Start {
     subtask: u32,
     writers: BTreeMap<usize, EdgeWriter>,
     shown: Vec<Arc<Mutex<MemberStats>>>,
-    cancel: Arc<AtomicBool>,
+    signals: Arc<Signals>,
 }
 
 impl Start {
@@ -300,15 +322,22 @@ impl Start {
         };
         let mut subtask = Subtask {
             chain,
-            cancel: self.cancel.clone(),
+            signals: self.signals.clone(),
             notify: self.options.notify.clone(),
             shown: std::mem::take(&mut self.shown),
             shown_ns: 0,
+            fixed: None,
         };
         match (input, reader) {
-            (Begin::Source(control, count), Some(reader)) => subtask.run_source(reader, control, count),
-            (Begin::Gate(gate), _) => subtask.run_gate(gate),
-            (Begin::Source(..), None) => Err(Ended::Cancelled),
+            (Begin::Source { index, control, triggers }, Some(reader)) => {
+                subtask.run_source(SourceReader { index, ..reader }, control, &triggers)
+            }
+            (Begin::Gate(mut gate), _) => {
+                let first = &nodes[plan.chains[self.chain].members[0].node];
+                gate.restore(self.in_flight(first).map_err(|error| failed(first, self.subtask, error))?);
+                subtask.run_gate(gate)
+            }
+            (Begin::Source { .. }, None) => Err(Ended::Cancelled),
         }
     }
 
@@ -342,6 +371,29 @@ impl Start {
         restored
     }
 
+    /// What was on its way to this subtask.
+    fn in_flight(&self, node: &Node) -> Result<InFlight> {
+        let mut found = InFlight::default();
+        let Some((manifest, files)) = &self.options.restore else { return Ok(found) };
+        let images = self.images(node);
+        let is_same = images.len() == node.parallelism as usize;
+        let max_parallelism = manifest.max_parallelism;
+        let groups = groups_of_subtask(self.subtask, node.parallelism, max_parallelism);
+        for (from, image) in (0..).zip(images) {
+            let Some(file) = &image.in_flight else { continue };
+            if is_same && from != self.subtask {
+                continue;
+            }
+            let in_flight = InFlight::decode(&file.path, &files.get(file)?, max_parallelism)?;
+            found.append(if is_same {
+                in_flight
+            } else {
+                in_flight.share(from, self.subtask, node.parallelism, &groups)
+            });
+        }
+        Ok(found)
+    }
+
     fn connector_context(&self, node: &Node) -> ConnectorContext {
         ConnectorContext {
             job_id: self.options.job_id.clone(),
@@ -364,6 +416,7 @@ impl Start {
         let clock = self.options.clock.clone();
         let pace = config.rate.map(|rate| Pace::new(rate.div_ceil(u64::from(node.parallelism)), clock.monotonic_ns()));
         Ok(SourceReader {
+            index: 0,
             source: connector::open_source(&config.connector, &self.connector_context(node), &positions)?,
             timestamps: self.plan.timestamps.get(&node.id).cloned(),
             watermarks: config.watermark,
@@ -427,7 +480,7 @@ impl Start {
             batch_records: pipeline.batch.records,
             clock: self.options.clock.clone(),
         };
-        Ok(FunctionOperator::new(guest, turn, settings, self.counters(node)).cancelled_by(self.cancel.clone()))
+        Ok(FunctionOperator::new(guest, turn, settings, self.counters(node)).cancelled_by(self.signals.cancel.clone()))
     }
 }
 

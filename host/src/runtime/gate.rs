@@ -1,14 +1,22 @@
 //! The receiving side: merges the channels of a subtask, aligns barriers and combines watermarks.
 //!
-//! A channel that has delivered the barrier is not read until all have (aligned barrier snapshot), so that a checkpoint
-//! holds exactly the records in front of its barriers. The watermark is the smallest of all channels.
+//! A channel that has delivered a barrier is not read until all have (aligned barrier snapshot), so that a checkpoint
+//! holds exactly the records in front of its barriers. Where the job says so, a barrier overtakes what waits in the
+//! channels instead: the subtask is fixed at once, and what was overtaken becomes part of the checkpoint. With
+//! at-least-once no channel waits. The watermark is the smallest of all channels.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
+use crossbeam_channel::Select;
 
-use super::element::{Barrier, Element};
-use super::exchange::Cancelled;
+use super::element::{Barrier, BarrierKind, Element};
+use super::in_flight::InFlight;
+use super::link::{Cancelled, LinkReceiver, Sent};
+use super::signals::Signals;
+use crate::clock::SharedClock;
+use crate::manifest::CheckpointMode;
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::operator::Rejected;
 
@@ -17,35 +25,90 @@ pub(super) enum Arrival {
     Rejected(Rejected),
     /// The combined watermark has advanced to this.
     Watermark(i64),
-    /// Every channel has delivered it.
-    Barrier(Barrier),
+    /// Every channel has delivered it, the first one at `since_ns`.
+    Barrier { barrier: Barrier, since_ns: u64 },
+    /// It has overtaken what is in the channels, before anything else comes. [`Arrival::InFlight`] follows, unless the
+    /// checkpoint is abandoned.
+    Overtaking { barrier: Barrier, since_ns: u64 },
+    /// All that this checkpoint's barrier has overtaken.
+    InFlight { checkpoint: u64, in_flight: InFlight },
     /// Nothing came in time.
     Idle,
 }
 
 struct Channel {
-    receiver: Receiver<Element>,
+    link: LinkReceiver,
+    /// Taken out of the link while a barrier overtook it, or restored: comes before what is in the link.
+    queue: VecDeque<Sent>,
     watermark: i64,
-    blocked: bool,
+}
+
+/// A barrier that some channels have delivered.
+struct Passing {
+    barrier: Barrier,
+    arrived: Vec<bool>,
+    since_ns: u64,
+}
+
+/// A barrier that has overtaken the records of the channels which have not delivered it.
+struct Recording {
+    checkpoint: u64,
+    arrived: Vec<bool>,
+    in_flight: InFlight,
 }
 
 /// See the module.
 pub(super) struct Gate {
     channels: Vec<Channel>,
-    barrier: Option<Barrier>,
+    /// The oldest first.
+    passing: Vec<Passing>,
+    recording: Option<Recording>,
+    /// The newest barrier that was handed on.
+    passed: u64,
     watermark: i64,
     next: usize,
+    mode: CheckpointMode,
+    signals: Arc<Signals>,
+    clock: SharedClock,
 }
 
 impl Gate {
-    pub(super) fn new(receivers: Vec<Receiver<Element>>) -> Gate {
-        let channel = |receiver| Channel { receiver, watermark: NO_TIMESTAMP, blocked: false };
-        Gate { channels: receivers.into_iter().map(channel).collect(), barrier: None, watermark: NO_TIMESTAMP, next: 0 }
+    pub(super) fn new(
+        links: Vec<LinkReceiver>,
+        mode: CheckpointMode,
+        signals: Arc<Signals>,
+        clock: SharedClock,
+    ) -> Gate {
+        let channel = |link| Channel { link, queue: VecDeque::new(), watermark: NO_TIMESTAMP };
+        Gate {
+            channels: links.into_iter().map(channel).collect(),
+            passing: Vec::new(),
+            recording: None,
+            passed: 0,
+            watermark: NO_TIMESTAMP,
+            next: 0,
+            mode,
+            signals,
+            clock,
+        }
+    }
+
+    /// Puts what a checkpoint held in front of everything that comes. There may be another number of channels now.
+    pub(super) fn restore(&mut self, in_flight: InFlight) {
+        let channels = self.channels.len().max(1);
+        for (channel, element) in in_flight.into_elements() {
+            if let Some(channel) = self.channels.get_mut(channel % channels) {
+                channel.queue.push_back(Sent { element, credit: false });
+            }
+        }
     }
 
     /// The next thing that arrives. `Cancelled` when a sender is gone before its last barrier.
     pub(super) fn next(&mut self, timeout: Duration) -> Result<Arrival, Cancelled> {
         loop {
+            if let Some(arrival) = self.obey_signals()? {
+                return Ok(arrival);
+            }
             let Some((at, element)) = self.receive(timeout)? else { return Ok(Arrival::Idle) };
             match element {
                 Element::Batch(batch) => return Ok(Arrival::Batch(batch)),
@@ -59,116 +122,134 @@ impl Gate {
                     }
                 }
                 Element::Barrier(barrier) => {
-                    if let Some(aligned) = self.align(at, barrier) {
-                        return Ok(Arrival::Barrier(aligned));
+                    if let Some(since_ns) = self.arrive(at, barrier) {
+                        return Ok(Arrival::Barrier { barrier, since_ns });
                     }
                 }
             }
         }
     }
 
-    fn align(&mut self, at: usize, barrier: Barrier) -> Option<Barrier> {
-        debug_assert!(self.barrier.is_none_or(|pending| pending == barrier), "one checkpoint at a time");
-        self.barrier = Some(barrier);
-        self.channels[at].blocked = true;
-        if self.channels.iter().any(|channel| !channel.blocked) {
+    /// Lets go of what was abandoned, and lets a barrier overtake.
+    fn obey_signals(&mut self) -> Result<Option<Arrival>, Cancelled> {
+        let abandoned = self.signals.abandoned();
+        self.passing.retain(|passing| passing.barrier.checkpoint > abandoned);
+        self.recording.take_if(|recording| recording.checkpoint <= abandoned);
+        if let Some(barrier) = self.signals.overtaking(self.passed) {
+            return Ok(Some(self.overtake(barrier)));
+        }
+        if self.recording.is_some() {
+            self.look_ahead()?;
+        }
+        let complete = self.recording.take_if(|recording| recording.arrived.iter().all(|arrived| *arrived));
+        Ok(complete.map(|Recording { checkpoint, in_flight, .. }| Arrival::InFlight { checkpoint, in_flight }))
+    }
+
+    /// From here on all channels are read; what comes out of them in front of the barrier is recorded.
+    fn overtake(&mut self, barrier: Barrier) -> Arrival {
+        // The older ones are over, or the job would not have let this one overtake.
+        let begun = self.passing.drain(..).find(|passing| passing.barrier.checkpoint == barrier.checkpoint);
+        let (arrived, since_ns) = match begun {
+            Some(passing) => (passing.arrived, passing.since_ns),
+            None => (vec![false; self.channels.len()], self.clock.monotonic_ns()),
+        };
+        let mut in_flight = InFlight::default();
+        for (at, channel) in self.channels.iter().enumerate().filter(|(at, _)| !arrived[*at]) {
+            channel.queue.iter().for_each(|sent| in_flight.push(at, &sent.element));
+        }
+        self.passed = barrier.checkpoint;
+        self.recording = Some(Recording { checkpoint: barrier.checkpoint, arrived, in_flight });
+        Arrival::Overtaking { barrier, since_ns }
+    }
+
+    /// Takes everything out of its link up to the barrier that has overtaken it. How much that is the credits say.
+    fn look_ahead(&mut self) -> Result<(), Cancelled> {
+        for at in 0..self.channels.len() {
+            while self.recording.as_ref().is_some_and(|recording| !recording.arrived[at]) {
+                let Some(sent) = self.pull(at)? else { break };
+                self.channels[at].queue.push_back(sent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an element out of its link. What a barrier has overtaken is recorded here.
+    fn pull(&mut self, at: usize) -> Result<Option<Sent>, Cancelled> {
+        let Some(sent) = self.channels[at].link.try_next()? else { return Ok(None) };
+        if let Some(recording) = self.recording.as_mut().filter(|recording| !recording.arrived[at]) {
+            match &sent.element {
+                Element::Barrier(barrier) => recording.arrived[at] = barrier.checkpoint >= recording.checkpoint,
+                element => recording.in_flight.push(at, element),
+            }
+        }
+        Ok(Some(sent))
+    }
+
+    /// A channel has delivered a barrier. When the first one did, where all have now.
+    fn arrive(&mut self, at: usize, barrier: Barrier) -> Option<u64> {
+        let checkpoint = barrier.checkpoint;
+        // A sender that has not sent an older one before this has abandoned it.
+        self.passing.retain(|passing| passing.barrier.checkpoint >= checkpoint || passing.arrived[at]);
+        let newest = self.passing.last().map_or(self.passed, |passing| passing.barrier.checkpoint);
+        if checkpoint > newest.max(self.signals.abandoned()) {
+            let arrived = vec![false; self.channels.len()];
+            self.passing.push(Passing { barrier, arrived, since_ns: self.clock.monotonic_ns() });
+        }
+        let place = self.passing.iter().position(|passing| passing.barrier.checkpoint == checkpoint)?;
+        self.passing[place].arrived[at] = true;
+        if self.passing[place].arrived.iter().any(|arrived| !arrived) {
             return None;
         }
-        self.channels.iter_mut().for_each(|channel| channel.blocked = false);
-        self.barrier.take()
+        self.passed = checkpoint;
+        Some(self.passing.remove(place).since_ns)
+    }
+
+    /// Whether a channel waits for others to deliver a barrier.
+    fn is_blocked(&self, at: usize) -> bool {
+        let waits = |kind| self.mode == CheckpointMode::ExactlyOnce || kind != BarrierKind::Checkpoint;
+        self.passing.iter().any(|passing| passing.arrived[at] && waits(passing.barrier.kind))
     }
 
     fn receive(&mut self, timeout: Duration) -> Result<Option<(usize, Element)>, Cancelled> {
-        if let [channel] = &self.channels[..] {
-            return match channel.receiver.recv_timeout(timeout) {
-                Ok(element) => Ok(Some((0, element))),
-                Err(RecvTimeoutError::Timeout) => Ok(None),
-                Err(RecvTimeoutError::Disconnected) => Err(Cancelled),
-            };
-        }
-        for step in 0..self.channels.len() {
-            let at = (self.next + step) % self.channels.len();
-            if self.channels[at].blocked {
-                continue;
+        let channels = self.channels.len();
+        let turn = self.next;
+        let in_turn = (0..channels).map(move |step| (turn + step) % channels);
+        for at in in_turn.clone() {
+            if !self.channels[at].queue.is_empty() && !self.is_blocked(at) {
+                let sent = self.channels[at].queue.pop_front();
+                return Ok(sent.map(|sent| self.take_up(at, sent)));
             }
-            match self.channels[at].receiver.try_recv() {
-                Ok(element) => {
-                    self.next = at + 1;
-                    return Ok(Some((at, element)));
-                }
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => return Err(Cancelled),
+        }
+        for at in in_turn {
+            if !self.is_blocked(at)
+                && let Some(sent) = self.pull(at)?
+            {
+                return Ok(Some(self.take_up(at, sent)));
             }
         }
         self.wait(timeout)
     }
 
-    fn wait(&self, timeout: Duration) -> Result<Option<(usize, Element)>, Cancelled> {
-        let mut select = Select::new();
-        let open: Vec<usize> = (0..self.channels.len()).filter(|&at| !self.channels[at].blocked).collect();
-        for &at in &open {
-            select.recv(&self.channels[at].receiver);
-        }
-        let Ok(operation) = select.select_timeout(timeout) else { return Ok(None) };
-        let at = open[operation.index()];
-        match operation.recv(&self.channels[at].receiver) {
-            Ok(element) => Ok(Some((at, element))),
-            Err(_) => Err(Cancelled),
-        }
+    fn take_up(&mut self, at: usize, sent: Sent) -> (usize, Element) {
+        self.next = at + 1;
+        (at, self.channels[at].link.take_up(sent))
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<Option<(usize, Element)>, Cancelled> {
+        let open: Vec<usize> = (0..self.channels.len()).filter(|&at| !self.is_blocked(at)).collect();
+        let ready = {
+            let mut select = Select::new();
+            for &at in &open {
+                select.recv(&self.channels[at].link.elements);
+            }
+            select.ready_timeout(timeout)
+        };
+        let Ok(ready) = ready else { return Ok(None) };
+        let at = open[ready];
+        Ok(self.pull(at)?.map(|sent| self.take_up(at, sent)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::element::BarrierKind;
-    use super::*;
-    use crate::state::ImageFormat;
-
-    const BARRIER: Barrier = Barrier { checkpoint: 1, kind: BarrierKind::Checkpoint, format: ImageFormat::Canonical };
-
-    fn batch(timestamp: i64) -> Element {
-        let mut batch = Batch::default();
-        batch.push(b"x", timestamp);
-        Element::Batch(batch)
-    }
-
-    fn arrivals(gate: &mut Gate) -> Vec<String> {
-        let mut seen = Vec::new();
-        loop {
-            seen.push(match gate.next(Duration::ZERO).unwrap() {
-                Arrival::Batch(batch) => format!("batch {}", batch.timestamps[0]),
-                Arrival::Watermark(watermark) => format!("watermark {watermark}"),
-                Arrival::Barrier(barrier) => format!("barrier {}", barrier.checkpoint),
-                Arrival::Rejected(_) => "rejected".into(),
-                Arrival::Idle => return seen,
-            });
-        }
-    }
-
-    #[test]
-    fn records_behind_a_barrier_wait_until_every_channel_has_delivered_it() {
-        let (left, from_left) = crossbeam_channel::unbounded();
-        let (right, from_right) = crossbeam_channel::unbounded();
-        let mut gate = Gate::new(vec![from_left, from_right]);
-        left.send(Element::Barrier(BARRIER)).unwrap();
-        left.send(batch(2)).unwrap();
-        right.send(batch(1)).unwrap();
-        assert_eq!(arrivals(&mut gate), ["batch 1"]);
-        right.send(Element::Barrier(BARRIER)).unwrap();
-        assert_eq!(arrivals(&mut gate), ["barrier 1", "batch 2"]);
-    }
-
-    #[test]
-    fn the_watermark_is_that_of_the_slowest_channel() {
-        let (left, from_left) = crossbeam_channel::unbounded();
-        let (right, from_right) = crossbeam_channel::unbounded();
-        let mut gate = Gate::new(vec![from_left, from_right]);
-        left.send(Element::Watermark(10)).unwrap();
-        assert_eq!(arrivals(&mut gate), Vec::<String>::new());
-        right.send(Element::Watermark(4)).unwrap();
-        right.send(Element::Watermark(20)).unwrap();
-        assert_eq!(arrivals(&mut gate), ["watermark 4", "watermark 10"]);
-        drop(left);
-        assert!(gate.next(Duration::ZERO).is_err());
-    }
-}
+#[path = "gate_tests.rs"]
+mod tests;

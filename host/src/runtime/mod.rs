@@ -8,11 +8,19 @@ mod element;
 mod exchange;
 mod execution;
 mod gate;
+mod in_flight;
+mod link;
 mod plan;
+mod signals;
 mod source;
 mod subtask;
+mod triggers;
 
 pub use element::{Barrier, BarrierKind};
 pub use execution::{Execution, ExecutionOptions, NodeStats};
+pub use in_flight::InFlight;
 pub use plan::{FunctionPlan, GuestOptions, MakeGuest, Plan};
-pub use subtask::{Event, SubtaskFailure, SubtaskPart};
+pub use subtask::{BarrierTimes, Event, SubtaskFailure, SubtaskPart};
+
+#[cfg(test)]
+mod backpressure_tests;

@@ -11,7 +11,7 @@ use super::exchange::KeyOrigin;
 use crate::connector::{self, Replay};
 use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
-use crate::manifest::{Format, Input, KeySelector, Limits, Node, NodeKind, Pipeline, Port, SinkConfig};
+use crate::manifest::{CheckpointMode, Format, Input, KeySelector, Limits, Node, NodeKind, Pipeline, Port, SinkConfig};
 use crate::sandbox::{Function, FunctionKind};
 use crate::turn::Guest;
 
@@ -108,6 +108,12 @@ impl Plan {
         plan.check_size()?;
         plan.judge_guarantee();
         Ok(plan)
+    }
+
+    /// Whether a node reads from channels: it begins a chain, and is no source.
+    pub fn has_channels(&self, id: &str) -> bool {
+        let begins = |chain: &&ChainPlan| self.pipeline.nodes[chain.members[0].node].id == id;
+        self.chains.iter().find(begins).is_some_and(|chain| !chain.inputs.is_empty())
     }
 
     /// Checks one node by itself. The result is the format of a source's records.
@@ -267,7 +273,10 @@ impl Plan {
             }
         }
         let checkpoint = &self.pipeline.checkpoint;
-        if checkpoint.interval.is_none() && checkpoint.records.is_none() {
+        if checkpoint.mode == CheckpointMode::AtLeastOnce {
+            less.push("at-least-once by the checkpoints' mode".to_owned());
+        }
+        if !checkpoint.is_periodic() {
             self.warnings.push("no [checkpoint] interval or records: a restart begins from the start".into());
         }
         if !less.is_empty() {

@@ -15,6 +15,8 @@ use crate::model::{Batch, NO_TIMESTAMP};
 const WATERMARK_INTERVAL_NS: u64 = 100_000_000;
 
 pub(super) struct SourceReader {
+    /// Among all source subtasks of the job.
+    pub(super) index: usize,
     pub(super) source: Box<dyn Source>,
     pub(super) timestamps: Option<Arc<TimestampExtractor>>,
     pub(super) watermarks: Option<WatermarkSettings>,

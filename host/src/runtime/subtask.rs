@@ -1,16 +1,18 @@
 //! The loop of one subtask: read or receive, run the chain, answer barriers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 
 use super::chain::{Chain, Ended, MemberStats};
-use super::element::Barrier;
+use super::element::{Barrier, BarrierKind};
 use super::gate::{Arrival, Gate};
+use super::in_flight::InFlight;
+use super::signals::Signals;
 use super::source::SourceReader;
+use super::triggers::Triggers;
 use crate::checkpoint::Counters;
 use crate::connector::Poll;
 use crate::error::Error;
@@ -30,8 +32,8 @@ pub enum Event {
     },
     /// A source subtask will give no more records. It goes on answering barriers.
     SourceEnded,
-    /// The sources have read as many records as `checkpoint.records` says since the last time.
-    RecordsDue,
+    /// By what the sources have read a checkpoint is due: records, or event time.
+    CheckpointDue,
     Failed(Box<SubtaskFailure>),
 }
 
@@ -42,7 +44,23 @@ pub struct SubtaskPart {
     pub source_position: Option<Vec<u8>>,
     pub state: Option<Box<dyn StateSnapshot>>,
     pub committable: Option<Vec<u8>>,
+    /// What the barrier has overtaken; of a chain's first node.
+    pub in_flight: Option<InFlight>,
     pub counters: Counters,
+    pub times: BarrierTimes,
+}
+
+/// How a barrier got through one subtask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BarrierTimes {
+    /// From the trigger until the subtask met the barrier, in nanoseconds.
+    pub start_delay_ns: u64,
+    /// From then until all its channels had delivered it.
+    pub alignment_ns: u64,
+    /// While the node was held up to fix its part.
+    pub sync_ns: u64,
+    /// Whether the barrier overtook records.
+    pub unaligned: bool,
 }
 
 impl SubtaskPart {
@@ -53,7 +71,9 @@ impl SubtaskPart {
             source_position: None,
             state: None,
             committable: None,
+            in_flight: None,
             counters: Counters::default(),
+            times: BarrierTimes::default(),
         }
     }
 }
@@ -87,25 +107,28 @@ pub type Notify = Arc<dyn Fn(Event) + Send + Sync>;
 
 pub(super) struct Subtask {
     pub(super) chain: Chain,
-    pub(super) cancel: Arc<AtomicBool>,
+    pub(super) signals: Arc<Signals>,
     pub(super) notify: Notify,
     /// Where the members' counts are shown, one for each member.
     pub(super) shown: Vec<Arc<Mutex<MemberStats>>>,
     pub(super) shown_ns: u64,
+    /// What is fixed already of a checkpoint whose barrier is overtaking.
+    pub(super) fixed: Option<Fixed>,
+}
+
+/// See [`Subtask::fixed`].
+pub(super) struct Fixed {
+    barrier: Barrier,
+    since_ns: u64,
+    parts: Vec<SubtaskPart>,
 }
 
 /// How often counts are shown.
 const SHOW_INTERVAL_NS: u64 = 50_000_000;
 
-/// Counts records for checkpoints by record count, over all sources of the job.
-pub(super) struct RecordCount {
-    pub(super) every: u64,
-    pub(super) read: AtomicU64,
-}
-
 impl Subtask {
     fn check_cancelled(&self) -> Result<(), Ended> {
-        if self.cancel.load(Ordering::Relaxed) { Err(Ended::Cancelled) } else { Ok(()) }
+        if self.signals.is_cancelled() { Err(Ended::Cancelled) } else { Ok(()) }
     }
 
     fn show(&mut self) {
@@ -117,6 +140,8 @@ impl Subtask {
     fn show_due(&mut self) {
         let now = self.chain.clock.monotonic_ns();
         if now.saturating_sub(self.shown_ns) >= SHOW_INTERVAL_NS {
+            let abandoned = self.signals.abandoned();
+            self.fixed.take_if(|fixed| fixed.barrier.checkpoint <= abandoned);
             self.shown_ns = now;
             self.show();
         }
@@ -136,12 +161,18 @@ impl Subtask {
                 Arrival::Batch(batch) => self.chain.deliver(0, batch)?,
                 Arrival::Rejected(rejected) => self.chain.reject(rejected)?,
                 Arrival::Watermark(watermark) => self.chain.watermark(watermark)?,
-                Arrival::Barrier(barrier) => {
-                    self.answer(barrier, None)?;
+                Arrival::Barrier { barrier, since_ns } => {
+                    let parts = self.fix(barrier, since_ns)?;
+                    self.acknowledge(barrier, parts);
                     if barrier.kind.is_last() {
                         return Ok(());
                     }
                 }
+                Arrival::Overtaking { barrier, since_ns } => {
+                    let parts = self.fix(barrier, since_ns)?;
+                    self.fixed = Some(Fixed { barrier, since_ns, parts });
+                }
+                Arrival::InFlight { checkpoint, in_flight } => self.complete(checkpoint, in_flight),
                 Arrival::Idle if !quiet => {
                     self.chain.idle()?;
                     self.show();
@@ -161,14 +192,14 @@ impl Subtask {
         &mut self,
         mut reader: SourceReader,
         control: Receiver<Barrier>,
-        count: Option<Arc<RecordCount>>,
+        triggers: &Triggers,
     ) -> Result<(), Ended> {
         let mut ended = false;
         let mut wait = Duration::ZERO;
         loop {
             match control.recv_timeout(wait) {
                 Ok(barrier) => {
-                    self.answer(barrier, Some(&reader))?;
+                    self.answer(barrier, &reader)?;
                     if barrier.kind.is_last() {
                         return Ok(());
                     }
@@ -177,7 +208,7 @@ impl Subtask {
                 Err(RecvTimeoutError::Disconnected) => return Err(Ended::Cancelled),
             }
             self.check_cancelled()?;
-            wait = if ended { self.patience() } else { self.read(&mut reader, count.as_deref(), &mut ended)? };
+            wait = if ended { self.patience() } else { self.read(&mut reader, triggers, &mut ended)? };
             self.chain.flush_due()?;
             self.show_due();
         }
@@ -187,7 +218,7 @@ impl Subtask {
     fn read(
         &mut self,
         reader: &mut SourceReader,
-        count: Option<&RecordCount>,
+        triggers: &Triggers,
         ended: &mut bool,
     ) -> Result<Duration, Ended> {
         let failed =
@@ -196,14 +227,13 @@ impl Subtask {
         let records = batch.len() as u64;
         if records > 0 {
             self.chain.accept(batch, reader.counters)?;
+            let mut due = triggers.read(records);
             if let Some(watermark) = reader.due_watermark() {
                 self.chain.watermark(watermark)?;
+                due |= triggers.advance(reader.index, watermark);
             }
-            if let Some(count) = count {
-                let before = count.read.fetch_add(records, Ordering::Relaxed);
-                if before / count.every != (before + records) / count.every {
-                    (self.notify)(Event::RecordsDue);
-                }
+            if due {
+                (self.notify)(Event::CheckpointDue);
             }
         }
         match poll {
@@ -220,21 +250,65 @@ impl Subtask {
                 self.chain.idle()?;
                 self.show();
                 (self.notify)(Event::SourceEnded);
+                if triggers.advance(reader.index, i64::MAX) {
+                    (self.notify)(Event::CheckpointDue);
+                }
                 Ok(self.patience())
             }
         }
     }
 
-    fn answer(&mut self, barrier: Barrier, reader: Option<&SourceReader>) -> Result<(), Ended> {
-        let mut parts = self.chain.snapshot(barrier)?;
-        if let (Some(reader), Some(part)) = (reader, parts.first_mut()) {
+    /// Answers a barrier where a source begins the chain.
+    fn answer(&mut self, barrier: Barrier, reader: &SourceReader) -> Result<(), Ended> {
+        if barrier.checkpoint <= self.signals.abandoned() {
+            return Ok(());
+        }
+        if barrier.kind == BarrierKind::Drain {
+            self.chain.watermark(i64::MAX)?;
+        }
+        let since_ns = self.chain.clock.monotonic_ns();
+        let mut parts = self.fix(barrier, since_ns)?;
+        if let Some(part) = parts.first_mut() {
             let position = reader.source.position();
             let failed = |error| Ended::Failed(SubtaskFailure::error(&part.node, part.subtask, error));
             part.source_position = Some(position.map_err(failed)?);
             part.counters = reader.counters;
         }
-        self.show();
-        (self.notify)(Event::Acknowledged { checkpoint: barrier.checkpoint, parts });
+        self.acknowledge(barrier, parts);
         Ok(())
     }
+
+    /// Sends the barrier on, and fixes all members as they are.
+    fn fix(&mut self, barrier: Barrier, since_ns: u64) -> Result<Vec<SubtaskPart>, Ended> {
+        let aligned_ns = self.chain.clock.monotonic_ns();
+        let mut parts = self.chain.snapshot(barrier)?;
+        for part in &mut parts {
+            part.times.start_delay_ns = since_ns.saturating_sub(barrier.triggered_ns);
+            part.times.alignment_ns = aligned_ns.saturating_sub(since_ns);
+        }
+        self.show();
+        Ok(parts)
+    }
+
+    /// All that a barrier overtook is known.
+    fn complete(&mut self, checkpoint: u64, in_flight: InFlight) {
+        let Some(mut fixed) = self.fixed.take_if(|fixed| fixed.barrier.checkpoint == checkpoint) else { return };
+        let now = self.chain.clock.monotonic_ns();
+        for part in &mut fixed.parts {
+            part.times.alignment_ns = now.saturating_sub(fixed.since_ns);
+            part.times.unaligned = true;
+        }
+        if let Some(first) = fixed.parts.first_mut() {
+            first.in_flight = Some(in_flight).filter(|in_flight| !in_flight.is_empty());
+        }
+        self.acknowledge(fixed.barrier, fixed.parts);
+    }
+
+    fn acknowledge(&self, barrier: Barrier, parts: Vec<SubtaskPart>) {
+        (self.notify)(Event::Acknowledged { checkpoint: barrier.checkpoint, parts });
+    }
 }
+
+#[cfg(test)]
+#[path = "subtask_tests.rs"]
+mod tests;

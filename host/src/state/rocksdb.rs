@@ -46,7 +46,8 @@ const BACKGROUND_JOBS_MAX: i32 = 2;
 const TABLE_BYTES: u64 = 8 << 20;
 const LEVEL_BASE_BYTES: u64 = 64 << 20;
 const LEVEL_MULTIPLIER: f64 = 4.0;
-const LEVEL_ZERO_FILES: i32 = 6;
+/// A checkpoint makes a small one.
+const LEVEL_ZERO_FILES: i32 = 10;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
@@ -71,7 +72,7 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { cache: usize::MAX, dirty_entries: 1 << 16, dirty_bytes: 16 << 20 }
+        Limits { cache: usize::MAX, dirty_entries: 1 << 15, dirty_bytes: 16 << 20 }
     }
 }
 

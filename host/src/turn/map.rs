@@ -95,7 +95,10 @@ impl Turn {
         let mut after = after.map(<[u8]>::to_vec);
         while found.len() < limit {
             let (page, next) = self.map_page(state, key, after.as_deref(), limit - found.len())?;
-            for (sub_key, stored) in page.into_iter().take(limit - found.len()) {
+            for (sub_key, stored) in page {
+                if found.len() == limit {
+                    break;
+                }
                 let value = match ttl {
                     None => stored,
                     Some(ttl) => {

@@ -8,10 +8,12 @@ use crate::state::{self, StateDescription, StateOptions};
 
 const VALUE: u32 = 0;
 const LIST: u32 = 1;
+const MAP: u32 = 2;
 
 fn turn(backend: StateBackendKind, dir: &std::path::Path) -> Turn {
     let description = |name: &str, kind| StateDescription::new(name, kind, "raw", "raw");
-    let layout = vec![description("value", StateKind::Value), description("list", StateKind::List)];
+    let kinds = [("value", StateKind::Value), ("list", StateKind::List), ("map", StateKind::Map)];
+    let layout: StateLayout = kinds.into_iter().map(|(name, kind)| description(name, kind)).collect();
     let options = StateOptions::empty(backend, dir.join("state"), layout.clone(), 128, SystemClock::shared());
     Turn::stateful(TurnContext::default(), layout, state::open(options).unwrap())
 }
@@ -113,14 +115,37 @@ fn calls_that_make_no_sense_are_refused() {
         turn.begin(Some(&keys(&["a"])), 0, 0);
         let refused = |result: Result<(), Refusal>| matches!(result, Err(Refusal::InvalidCall(_)));
         assert!(refused(turn.value_set(VALUE, 1, b"x")), "no such key");
-        assert!(refused(turn.value_set(2, 0, b"x")), "no such state");
+        assert!(refused(turn.value_set(3, 0, b"x")), "no such state");
         assert!(refused(turn.value_set(LIST, 0, b"x")), "another kind");
+        assert!(refused(turn.value_set(MAP, 0, b"x")), "another kind");
+        assert!(refused(turn.map_put(VALUE, 0, b"", b"x")), "another kind");
+        assert!(refused(turn.map_put(MAP, 1, b"", b"x")), "no such key");
+        assert!(refused(turn.map_scan(MAP, 1, None, 1).map(drop)), "no such key");
+        assert!(refused(turn.map_load(MAP, &[1], &column(&["x"])).map(drop)), "no such key");
+        assert!(refused(turn.map_store(MAP, &[0], &column(&["x", "y"]), &column(&["x"]))), "more sub-keys than keys");
+        assert!(refused(turn.map_store(MAP, &[0], &column(&["x"]), &Column::new())), "fewer values than keys");
         assert!(refused(turn.value_store(VALUE, &[0, 0], &column(&["x"]))), "fewer values than keys");
         assert!(refused(turn.list_replace(LIST, &[0], &column(&["x"]), &[2])), "an end behind the elements");
         assert!(refused(turn.list_replace(LIST, &[0, 0], &column(&["x"]), &[1, 0])), "ends that decrease");
         let too_much = (0..100).map(|_| turn.list_add(LIST, 0, b"0123456789")).find(Result::is_err);
         assert!(matches!(too_much, Some(Err(Refusal::TooMuch { limit: 1000 }))));
         turn.commit().unwrap();
+    });
+}
+
+#[test]
+fn a_map_costs_what_it_holds_back_for_the_commit() {
+    each_backend(|turn| {
+        turn.limit_writes(1000);
+        let too_much = |refusal| matches!(refusal, Err(Refusal::TooMuch { limit: 1000 }));
+        for write in [
+            |turn: &mut Turn, n| turn.map_put(MAP, 0, &[n; 10], b""),
+            |turn: &mut Turn, n| turn.map_remove(MAP, &[0], &[[n; 10]].iter().collect()),
+        ] {
+            turn.begin(Some(&keys(&["a"])), 0, 0);
+            let accepted = (0..100).take_while(|n| !too_much(write(turn, *n))).count();
+            assert!((20..50).contains(&accepted), "{accepted} writes of 10 bytes in 1000");
+        }
     });
 }
 

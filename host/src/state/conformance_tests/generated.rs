@@ -71,17 +71,20 @@ pub(super) fn behaves_like_the_model(kind: StateBackendKind, steps: Vec<Step>) {
         check_against(&mut state, of);
         check_entries(&state, image, of);
     }
-    if let Some((image, of)) = images.last() {
-        let other = match kind {
-            StateBackendKind::Memory => StateBackendKind::RocksDb,
-            StateBackendKind::RocksDb => StateBackendKind::Memory,
-        };
-        let mut moved = Subject::new(other, &STATES);
-        moved.backend =
-            open(options(other, moved.folder.path().join("moved"), layout(&STATES), Some((image, &state.store))))
-                .unwrap();
-        check_against(&mut moved, of);
+    if let Some((image, of)) = images.last().filter(|_| kind == StateBackendKind::RocksDb) {
+        move_there_and_back(&mut state, image, of);
     }
+}
+
+/// To the other backend, and back by an image of its own.
+fn move_there_and_back(state: &mut Subject, image: &StateImage, model: &Model) {
+    let mut other = Subject::new(StateBackendKind::Memory, &STATES);
+    other.backend = open(options(other.kind, other.work(), layout(&STATES), Some((image, &state.store)))).unwrap();
+    check_against(&mut other, model);
+    let image = other.image(&[]);
+    std::mem::swap(&mut state.store, &mut other.store);
+    state.restore(&image, &STATES).unwrap();
+    check_against(state, model);
 }
 
 fn make(state: &mut Subject, model: &mut Model, change: Step) {
