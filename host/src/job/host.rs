@@ -341,13 +341,14 @@ impl Host {
         let Some(lost) = newest else { return Ok(()) };
         let why = lost.failure.map(|failure| failure.message).unwrap_or_default();
         let error = error::checkpoint_none_usable(format!("job {} of this name lost its state: {why}", lost.id));
-        match ignore_state {
-            true => Ok(warnings.push(ignored(&error))),
-            false => Err(error.hint(
+        if !ignore_state {
+            return Err(error.hint(
                 "restore its storage from a backup and start the server again; or submit with --from a savepoint, or with \
                  --ignore-state to begin without any state",
-            )),
+            ));
         }
+        warnings.push(ignored(&error));
+        Ok(())
     }
 
     fn start(&self, job: &Arc<Job>, pipeline: Pipeline) -> Result<()> {

@@ -89,3 +89,18 @@ pub(super) fn list_dir(path: &Path) -> Result<Vec<PathBuf>> {
     paths.sort();
     Ok(paths)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_of_a_job_of_version_0_1_still_loads() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/job-v1.json");
+        let record: JobRecord = read_json(&path).unwrap();
+        assert_eq!((&record.id[..], record.status), ("6680ecfbba2ff2d5", JobStatus::Running));
+        assert_eq!((record.seed, record.has_image), (67107185085101016, true));
+        assert_eq!(record.components.len(), 2);
+        assert!(record.manifest.starts_with("name = "));
+    }
+}
