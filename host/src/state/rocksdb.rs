@@ -270,7 +270,7 @@ impl RocksDbBackend {
                 self.cuts.clear_abandoned()?;
             }
             let now = if self.cuts.may_write() { CHUNKS_PER_TURN + 1 } else { 0 };
-            let last = self.waiting.iter().nth(now).map_or(self.batch, |(next, _)| next - 1);
+            let last = self.waiting.get(now).map_or(self.batch, |(next, _)| next - 1);
             if now > 0 {
                 self.write_waiting_up_to(last)?;
             }
@@ -516,10 +516,9 @@ impl StateBackend for RocksDbBackend {
         }
         let in_database = self.cuts.db.iterator(IteratorMode::From(&from, Direction::Forward));
         let in_database = in_database.map(|found| found.map_err(|e| self.failed(&e)));
-        let of_map =
-            |found: &Result<(Box<[u8]>, Box<[u8]>)>| found.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix));
-        let in_database = in_database.take_while(of_map);
-        let in_database = in_database.filter(|found| found.as_ref().map_or(true, |(key, _)| is_next(key)));
+        let in_database =
+            in_database.take_while(|found| !found.as_ref().is_ok_and(|(key, _)| !key.starts_with(&prefix)));
+        let in_database = in_database.filter(|found| !found.as_ref().is_ok_and(|(key, _)| !is_next(key)));
         merge_map(prefix.len(), limit, in_cache, in_database, &mut entries)?;
         Ok(entries)
     }
