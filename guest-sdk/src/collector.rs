@@ -42,12 +42,13 @@ impl<C> Collector<C> {
 
     /// Emits a record with a key, for a pipeline that partitions this output by the key that the function chose. A
     /// record of the same output that is emitted without one has the empty key.
+    #[inline]
     pub fn emit_keyed<V>(&mut self, key: impl AsRef<[u8]>, value: V)
     where
         C: Encode<V>,
     {
-        self.emit(value);
-        self.buffer.key(key.as_ref());
+        let timestamp = self.buffer.timestamp;
+        self.buffer.push_keyed::<C, V>(key.as_ref(), value, timestamp);
     }
 }
 
@@ -74,28 +75,47 @@ impl OutputBuffer {
         self.timestamps.reserve(records);
     }
 
+    /// Adds a record; where others of this output have keys, with the empty one.
     #[inline]
     pub(crate) fn push<C: Encode<V>, V>(&mut self, value: V, timestamp: i64) {
-        if let Err(error) = C::encode(value, &mut self.values.bytes) {
-            self.fail(error.into());
-            return;
-        }
-        column::end_value(&mut self.values);
-        self.timestamps.push(timestamp);
-        if self.keys.is_some() {
-            self.key(b"");
+        if self.push_value::<C, V>(value, timestamp)
+            && let Some(keys) = &mut self.keys
+        {
+            column::end_value(keys);
         }
     }
 
-    /// Gives the last record a key, and all before it that have none the empty one.
-    pub(crate) fn key(&mut self, key: &[u8]) {
-        let keys = self.keys.get_or_insert_with(column::empty);
-        // The last record may have been given the empty key when it was pushed: it is given another one here.
-        let before = self.timestamps.len().saturating_sub(1);
-        keys.offsets.truncate(before + 1);
-        keys.offsets.resize(before + 1, 0);
-        keys.bytes.extend_from_slice(key);
+    #[inline]
+    fn push_keyed<C: Encode<V>, V>(&mut self, key: &[u8], value: V, timestamp: i64) {
+        if !self.push_value::<C, V>(value, timestamp) {
+            return;
+        }
+        let keys = match &mut self.keys {
+            Some(keys) => keys,
+            None => self.begin_keys(),
+        };
+        column::append(&mut keys.bytes, key);
         column::end_value(keys);
+    }
+
+    /// Whether the value could be written.
+    #[inline(always)] // A call costs more in wasm than what is done here.
+    fn push_value<C: Encode<V>, V>(&mut self, value: V, timestamp: i64) -> bool {
+        if let Err(error) = C::encode(value, &mut self.values.bytes) {
+            self.fail(error.into());
+            return false;
+        }
+        column::end_value(&mut self.values);
+        self.timestamps.push(timestamp);
+        true
+    }
+
+    /// The keys, where the last record is the first that has one: those before it get the empty one.
+    #[cold]
+    fn begin_keys(&mut self) -> &mut Column {
+        let mut offsets = Vec::with_capacity(self.timestamps.capacity() + 1);
+        offsets.resize(self.timestamps.len(), 0);
+        self.keys.insert(Column { bytes: Vec::with_capacity(self.values.bytes.capacity()), offsets })
     }
 
     #[cold]

@@ -73,7 +73,7 @@ impl<F: Function> Runner<F> {
         }
     }
 
-    #[inline]
+    #[inline(always)] // A call costs more in wasm than what is done here.
     fn element(&mut self, bytes: &[u8]) -> Result<(), FunctionError> {
         let value = F::Input::decode(bytes).map_err(|error| format!("input is not {error}"))?;
         self.function.element(value, &mut self.context, &mut self.out)?;

@@ -66,7 +66,7 @@ fn plainly(kept: &mut Kept, record: &str) -> String {
     let (number, word): (u64, &str) = (fields.next().unwrap().parse().unwrap(), fields.next().unwrap());
     kept.count += 1;
     kept.recent.push(number);
-    if kept.count % 3 == 0 {
+    if kept.count.is_multiple_of(3) {
         kept.recent.drain(..kept.recent.len() - 2);
     }
     match number % 20 {
@@ -241,7 +241,7 @@ fn check_orders(lines: &[String]) {
     let mut orders: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("order ")).collect();
     orders.sort_by_key(|order| order.split([',', ':']).nth(1).map(str::to_owned));
     assert_eq!(orders.len(), ORDERS);
-    let mut whole = vec![false; 50];
+    let mut whole = [false; 50];
     for (n, order) in orders.into_iter().enumerate() {
         let (key, seen) = (n % 50, n / 50 + 1);
         let rest = order.strip_prefix(&format!("k{key},{n:05}: {seen} "));

@@ -8,6 +8,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod peer;
 mod setup;
 mod workspace;
 

@@ -1,6 +1,7 @@
 //! Bytes and text as they are: nothing is copied on the way in.
 
 use super::{Codec, CodecError, Decode, Encode};
+use crate::column;
 
 /// Raw bytes: the function sees a `&[u8]` and emits anything that is `AsRef<[u8]>`.
 pub enum Bytes {}
@@ -29,7 +30,7 @@ impl Decode for Bytes {
 impl<V: AsRef<[u8]>> Encode<V> for Bytes {
     #[inline]
     fn encode(value: V, to: &mut Vec<u8>) -> Result<(), CodecError> {
-        to.extend_from_slice(value.as_ref());
+        column::append(to, value.as_ref());
         Ok(())
     }
 }
@@ -56,7 +57,7 @@ impl Decode for Text {
 impl<V: AsRef<str>> Encode<V> for Text {
     #[inline]
     fn encode(value: V, to: &mut Vec<u8>) -> Result<(), CodecError> {
-        to.extend_from_slice(value.as_ref().as_bytes());
+        column::append(to, value.as_ref().as_bytes());
         Ok(())
     }
 }

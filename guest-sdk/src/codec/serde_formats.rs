@@ -1,6 +1,7 @@
 //! JSON and postcard, for any type that serde knows.
 
 use super::{Codec, CodecError, CodecFamily, Decode, Encode};
+use crate::column;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
 
@@ -56,6 +57,7 @@ impl<T: 'static> CodecFamily for Postcard<T> {
 impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
     type Value<'a> = T;
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
         match postcard::take_from_bytes(bytes) {
             Ok((value, [])) => Ok(value),
@@ -67,12 +69,14 @@ impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
         }
     }
 
+    #[inline]
     fn decode_owned(bytes: &[u8]) -> Result<T, CodecError> {
         Self::decode(bytes)
     }
 }
 
 impl<T: Serialize + 'static> Encode<&T> for Postcard<T> {
+    #[inline]
     fn encode(value: &T, to: &mut Vec<u8>) -> Result<(), CodecError> {
         postcard::serialize_with_flavor(value, Appender(to))
             .map_err(|error| CodecError::new("postcard", error.to_string()))
@@ -80,6 +84,7 @@ impl<T: Serialize + 'static> Encode<&T> for Postcard<T> {
 }
 
 impl<T: Serialize + 'static> Encode<T> for Postcard<T> {
+    #[inline]
     fn encode(value: T, to: &mut Vec<u8>) -> Result<(), CodecError> {
         Self::encode(&value, to)
     }
@@ -93,7 +98,7 @@ impl postcard::ser_flavors::Flavor for Appender<'_> {
 
     #[inline]
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(data);
+        column::append(self.0, data);
         Ok(())
     }
 
@@ -103,6 +108,7 @@ impl postcard::ser_flavors::Flavor for Appender<'_> {
         Ok(())
     }
 
+    #[inline]
     fn finalize(self) -> postcard::Result<()> {
         Ok(())
     }

@@ -161,8 +161,6 @@ fn iterating_merges_pages_with_the_turns_writes() -> Result {
             _ => steps.push(format!("get {key}")),
         }
     }
-    harness.push("a", steps.join("; "), 0)?;
-    harness.take_output()?;
     let all = |map: &std::collections::BTreeMap<String, u32>, from: &str| {
         entries(map.range(from.to_owned()..).map(|(key, value)| (key.clone(), *value)))
     };

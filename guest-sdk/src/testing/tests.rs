@@ -352,6 +352,9 @@ fn a_derived_shape_names_fields_and_variants() {
         On(u8),
         At { hour: i32 },
     }
+    #[derive(StateType)]
+    struct Seen;
+    assert_eq!(crate::Shape::fingerprint::<Vec<Seen>>("postcard"), "postcard:list<(),>");
     assert_eq!(
         crate::Shape::fingerprint::<Stats>("postcard"),
         "postcard:{count:u64,mode:enum<Off|On(u8,)|At{hour:i32,}|>,}"

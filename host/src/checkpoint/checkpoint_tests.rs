@@ -291,7 +291,7 @@ fn a_savepoint_stands_alone() {
         assert_eq!(location, subject.storage.root().join("savepoints/job-1-2"));
         let own = image.files().next().unwrap().clone();
         let next = subject.storage.files(JOB, 3, CheckpointKind::Checkpoint).unwrap();
-        assert_eq!(next.reusable(&[own.clone(), shared.clone()]), [shared.clone()]);
+        assert_eq!(next.reusable(&[own.clone(), shared.clone()]), std::slice::from_ref(&shared));
         let outside = manifest(3, CheckpointKind::Savepoint, &[shared]);
         assert_eq!(subject.storage.write_manifest(&outside).unwrap_err().code, "internal");
 

@@ -13,6 +13,7 @@
 //! A checkpoint's manifest names files by their paths below the root, a savepoint's by their names in its own folder,
 //! which can be moved or copied anywhere, into another storage too.
 
+mod by_hand;
 mod format_1;
 mod location;
 mod manifest;
@@ -29,6 +30,7 @@ mod link_tests;
 #[cfg(test)]
 mod subject;
 
+pub use by_hand::NewSavepoint;
 pub use location::Location;
 pub use manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
 pub use retention::{InProgress, Retired, Skipped, Verify};

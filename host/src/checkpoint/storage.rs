@@ -133,12 +133,24 @@ impl CheckpointStorage {
     /// the checkpoint may be complete or not; its id must not be used again.
     pub fn write_manifest(&self, manifest: &CheckpointManifest) -> Result<Location> {
         let folder = checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
-        let bytes = match manifest.kind {
-            CheckpointKind::Savepoint => relative_to(&folder, manifest)?.encode()?,
-            CheckpointKind::Checkpoint | CheckpointKind::Final => manifest.encode()?,
-        };
-        self.put_bytes(&format!("{folder}/{MANIFEST_NAME}"), bytes.into())?;
+        if manifest.kind == CheckpointKind::Savepoint {
+            return self.write_savepoint(&folder, manifest);
+        }
+        self.put_bytes(&within(&folder, MANIFEST_NAME), manifest.encode()?.into())?;
         Ok(self.root.join(&folder))
+    }
+
+    /// The same for a savepoint in any folder.
+    pub(super) fn write_savepoint(&self, folder: &str, manifest: &CheckpointManifest) -> Result<Location> {
+        let bytes = relative_to(folder, manifest)?.encode()?;
+        self.put_bytes(&within(folder, MANIFEST_NAME), bytes.into())?;
+        Ok(self.root.join(folder))
+    }
+
+    /// Where the files of a savepoint in any folder are stored.
+    pub(super) fn files_in(&self, folder: &str) -> CheckpointFiles {
+        let prefix = format!("{folder}/");
+        CheckpointFiles { storage: self.clone(), prefix, reusable: None, uploaded: AtomicU64::new(0) }
     }
 
     /// Reads the manifest in a folder, wherever that was moved. The paths in what it gives begin at this storage's root.

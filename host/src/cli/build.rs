@@ -56,12 +56,15 @@ fn package(toolchain: &Toolchain, manifest: &Path) -> Result<Package> {
     Ok(package.clone())
 }
 
+/// The sandbox runs SIMD, so functions are compiled with it. Flags in `RUSTFLAGS` take its place.
+const SIMD: &str = "target.wasm32-unknown-unknown.rustflags = ['-Ctarget-feature=+simd128']";
+
 /// Runs cargo, and gives the bytes of the module.
 fn compile(toolchain: &Toolchain, manifest: &Path, package: &Package) -> Result<Vec<u8>> {
     let failed = |error: std::io::Error| build_failed(format!("cannot run cargo: {error}"));
     let mut cargo = toolchain.cargo();
     cargo.args(["build", "--lib", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
-    cargo.args(toolchain.build_arguments()).arg("--manifest-path").arg(manifest);
+    cargo.args(["--config", SIMD]).args(toolchain.build_arguments()).arg("--manifest-path").arg(manifest);
     let mut running = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut module = None;
     if let Some(messages) = running.stdout.take() {

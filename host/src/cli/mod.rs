@@ -6,6 +6,7 @@
 mod build;
 mod client;
 mod components;
+mod inspect;
 mod new;
 mod print;
 mod progress;
@@ -94,6 +95,66 @@ pub enum Command {
         /// A checkpoint's number: shows what each operator and subtask did for it.
         checkpoint: Option<u64>,
     },
+    /// Look into the state of a job or a savepoint, or write a savepoint.
+    #[command(subcommand)]
+    State(StateCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// List operators and their states.
+    List {
+        #[command(flatten)]
+        of: StateOf,
+        /// Count the entries and bytes of each state, which reads all of it.
+        #[arg(long)]
+        count: bool,
+    },
+    /// Show the entries of one key, one JSON document a line.
+    Get {
+        #[command(flatten)]
+        of: StateOf,
+        operator: String,
+        state: String,
+        /// Text, or `hex:` and digits. Of broadcast state the sub-key.
+        key: String,
+        /// Of a map, one sub-key: text for a map by strings, else JSON, or `hex:` and digits.
+        #[arg(long, value_name = "SUB-KEY")]
+        map_key: Option<String>,
+    },
+    /// Write every entry to stdout, one JSON document a line.
+    Dump {
+        #[command(flatten)]
+        of: StateOf,
+        /// Only this operator's state.
+        operator: Option<String>,
+        /// Only this state of the operator.
+        state: Option<String>,
+    },
+    /// Write a savepoint from lines that a dump wrote, or a person.
+    Load(StateLoadArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StateOf {
+    /// A job's id or name, for its newest checkpoint; or the folder of a savepoint or checkpoint, with a `/` in it.
+    #[arg(value_name = "JOB|FOLDER")]
+    pub of: String,
+}
+
+#[derive(Debug, Args)]
+pub struct StateLoadArgs {
+    /// The lines; `-` for stdin.
+    pub file: PathBuf,
+    /// The savepoint's folder, which is made.
+    #[arg(long, value_name = "FOLDER")]
+    pub to: String,
+    /// The pipeline that the savepoint is for: its functions describe the states.
+    #[arg(long, value_name = "FILE", required_unless_present = "base")]
+    pub pipeline: Option<PathBuf>,
+    /// A savepoint from which everything is taken that the lines do not replace: source positions, other states.
+    #[arg(long, value_name = "FOLDER")]
+    pub base: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -263,6 +324,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Savepoints { job } => remote::savepoints(&client, &job, cli.json),
         Command::Checkpoint { job, wait } => remote::checkpoint(&client, &job, wait, cli.json),
         Command::Checkpoints { job, checkpoint } => remote::checkpoints(&client, &job, checkpoint, cli.json),
+        Command::State(command) => inspect::state(&client, &command, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use comfy_table::{Table, presets};
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::{Result, internal};
+use crate::inspect::{StateListing, StateSummary};
 use crate::job::view::{
     CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView,
     StoredSavepoint,
@@ -176,6 +178,39 @@ pub fn checkpoint(checkpoint: &CheckpointDetail) {
 pub fn savepoint(savepoint: &SavepointView) {
     let rest = savepoint.location.as_ref().or(savepoint.failure.as_ref());
     line(format_args!("{}  {}  {}", savepoint.request_id, savepoint.status, or_dash(rest)));
+}
+
+pub fn states(listing: &StateListing) {
+    let StateListing { job_name, job_id, checkpoint, taken_at_ms, max_parallelism, operators } = listing;
+    line(format_args!(
+        "checkpoint {checkpoint} of {job_name} ({job_id}), taken {}, max_parallelism {max_parallelism}",
+        time(*taken_at_ms)
+    ));
+    for operator in operators {
+        line("");
+        line(format_args!(
+            "{}: parallelism {}, {} entries, {}",
+            operator.operator,
+            operator.parallelism,
+            operator.entries,
+            size(operator.bytes)
+        ));
+        let row = |state: &StateSummary| {
+            [
+                state.state.clone(),
+                state.kind.clone(),
+                state.schema.clone(),
+                or_dash(state.map_key.as_ref()),
+                or_dash(state.ttl.map(|ttl| humantime::format_duration(Duration::from_millis(ttl.milliseconds)))),
+                or_dash(state.entries),
+                or_dash(state.bytes.map(size)),
+            ]
+        };
+        table(
+            ["STATE", "KIND", "SCHEMA", "SUB-KEYS", "TIME TO LIVE", "ENTRIES", "SIZE"],
+            operator.states.iter().map(row),
+        );
+    }
 }
 
 pub fn savepoints(savepoints: &[StoredSavepoint]) {

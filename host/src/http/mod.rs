@@ -8,6 +8,7 @@ mod components;
 mod guard;
 mod jobs;
 mod problem;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +77,9 @@ pub fn router(host: Host, component_bytes_max: u64, allowed: AllowedHosts) -> Ro
         .routes(routes!(jobs::checkpoints, jobs::trigger_checkpoint))
         .routes(routes!(jobs::show_checkpoint_request))
         .routes(routes!(jobs::show_checkpoint))
+        .routes(routes!(state::list))
+        .routes(routes!(state::dump))
+        .routes(routes!(state::get))
         .split_for_parts();
     let openapi = openapi.to_json().unwrap_or_else(|error| {
         tracing::error!(%error, "the OpenAPI description cannot be written");

@@ -117,26 +117,7 @@ impl Attempt {
         let next_checkpoint = storage.highest_id(&record.id)?.map_or(1, |id| id + 1);
         storage.remove_unfinished_savepoints(&record.id)?;
         let base = restored.base(&record, &storage, pipeline)?;
-        let notify_sender = sender.clone();
-        let options = ExecutionOptions {
-            job_id: record.id.clone(),
-            base_dir: record.base_dir.clone(),
-            working_dir: working_dir(job, number)?,
-            seed: record.seed,
-            clock: clock.clone(),
-            restore: match &restored.manifest {
-                Some(manifest) => {
-                    let files = restored.storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?;
-                    Some((manifest.clone(), Arc::new(files)))
-                }
-                None => None,
-            },
-            allow_unclaimed_state: allow_unclaimed,
-            notify: Arc::new(move |event| {
-                // The job's thread outlives its subtasks.
-                let _ = notify_sender.send(Message::Event { attempt: number, event });
-            }),
-        };
+        let options = execution_options(job, environment, &restored, number, sender)?;
         let execution = Execution::start(&plan, options)?;
         job.update(|record| record.status = JobStatus::Running)?;
         let schedule = Schedule::new(pipeline, execution.sources(), clock.monotonic_ns());
@@ -284,6 +265,36 @@ fn recover_sinks(
         recovered.map_err(|error| error.context(format!("sink `{sink}`")))?;
     }
     Ok(())
+}
+
+fn execution_options(
+    job: &Job,
+    environment: &Environment,
+    restored: &Restored,
+    number: u32,
+    sender: &Sender<Message>,
+) -> Result<ExecutionOptions> {
+    let record = job.record();
+    let notify_sender = sender.clone();
+    Ok(ExecutionOptions {
+        job_id: record.id.clone(),
+        base_dir: record.base_dir,
+        working_dir: working_dir(job, number)?,
+        seed: record.seed,
+        clock: environment.clock.clone(),
+        restore: match &restored.manifest {
+            Some(manifest) => {
+                let files = restored.storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?;
+                Some((manifest.clone(), Arc::new(files)))
+            }
+            None => None,
+        },
+        allow_unclaimed_state: record.allow_unclaimed_state,
+        notify: Arc::new(move |event| {
+            // The job's thread outlives its subtasks.
+            let _ = notify_sender.send(Message::Event { attempt: number, event });
+        }),
+    })
 }
 
 /// An empty folder for the running state of this attempt.

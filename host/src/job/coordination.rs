@@ -140,14 +140,23 @@ impl Attempt {
             self.base = Some(std::sync::Arc::new(manifest));
             self.job.show(|record| record.last_checkpoint = Some(id));
         }
-        let job = self.job.record().id;
-        let mut spared: Vec<InProgress> =
-            self.pending.iter().map(|(id, pending)| InProgress { id: *id, based_on: pending.based_on }).collect();
-        spared.extend(self.origins.spared_in(&self.storage.root().join(&job)));
-        if let Err(error) = self.storage.retire(&job, self.plan.pipeline.checkpoint.retained, &spared) {
-            tracing::warn!("old checkpoints could not be removed: {error}");
-        }
+        self.retire();
         removal::remove_claimed(&self.job, &self.origins, &self.runtime);
+    }
+
+    /// Removes old checkpoints, apart from those that are read, and those that other jobs begin from.
+    fn retire(&self) {
+        let job = self.job.record().id;
+        let begun_from = self.origins.spared_in(&self.storage.root().join(&job));
+        let in_progress = self.pending.iter().map(|(id, pending)| InProgress { id: *id, based_on: pending.based_on });
+        self.job.readers.retire(|read| {
+            let read = read.iter().map(|&checkpoint| InProgress { id: checkpoint, based_on: Some(checkpoint) });
+            let spared: Vec<InProgress> = in_progress.chain(begun_from).chain(read).collect();
+            let retained = self.plan.pipeline.checkpoint.retained;
+            if let Err(error) = self.storage.retire(&job, retained, &spared) {
+                tracing::warn!("old checkpoints could not be removed: {error}");
+            }
+        });
     }
 
     fn answer(&self, request_id: &str, status: &str, location: Option<String>, failure: Option<String>) {

@@ -1,6 +1,7 @@
 //! The host of all jobs: the data folder, the components, and every job's thread. What the CLI and HTTP call.
 //!
-//! The data folder: `lock`, `components/`, `uploads/`, `cache/` (compiled code), `jobs/<id>/job.json`, `checkpoints/`.
+//! The data folder: `lock`, `components/`, `uploads/`, `cache/` (compiled code), `jobs/<id>/job.json`, `checkpoints/`,
+//! `reading/` (for as long as state is looked at).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,6 +18,7 @@ use super::fit;
 use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
+use super::reading::JobState;
 use super::record::{self, JobRecord};
 use super::removal;
 use super::schedule::Request;
@@ -27,12 +29,16 @@ use super::view::{
 use crate::checkpoint::{CheckpointKind, CheckpointManifest, Location, Snapshot, Verify};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
+use crate::inspect::StateImages;
 use crate::manifest::Pipeline;
 use crate::runtime::{BarrierKind, Plan};
 use crate::sandbox::{Sandbox, SandboxOptions};
 
 /// Instances alive at once, over all jobs.
 const INSTANCES_MAX: u32 = 1000;
+
+/// The folder, in the data folder, for state that is being read.
+const READING: &str = "reading";
 
 pub struct HostOptions {
     /// Everything that outlives the process. One process at a time.
@@ -102,6 +108,9 @@ impl Host {
             storage,
             origins: Arc::default(),
         };
+        // What a killed process was reading.
+        let _ = fs::remove_dir_all(dir.join(READING));
+        record::create_dir(&dir.join(READING))?;
         let jobs_dir = dir.join("jobs");
         record::create_dir(&jobs_dir)?;
         let jobs = read_jobs(&jobs_dir)?;
@@ -332,13 +341,14 @@ impl Host {
         let Some(lost) = newest else { return Ok(()) };
         let why = lost.failure.map(|failure| failure.message).unwrap_or_default();
         let error = error::checkpoint_none_usable(format!("job {} of this name lost its state: {why}", lost.id));
-        match ignore_state {
-            true => Ok(warnings.push(ignored(&error))),
-            false => Err(error.hint(
+        if !ignore_state {
+            return Err(error.hint(
                 "restore its storage from a backup and start the server again; or submit with --from a savepoint, or with \
                  --ignore-state to begin without any state",
-            )),
+            ));
         }
+        warnings.push(ignored(&error));
+        Ok(())
     }
 
     fn start(&self, job: &Arc<Job>, pipeline: Pipeline) -> Result<()> {
@@ -449,6 +459,25 @@ impl Host {
     /// The newest first, since the process started.
     pub fn checkpoints(&self, id_or_name: &str) -> Result<Vec<CheckpointSummary>> {
         Ok(self.find(id_or_name)?.checkpoints())
+    }
+
+    /// The state of a job as its newest checkpoint or savepoint has it. The job is not disturbed, and what is read stays
+    /// until the answer is dropped. Error: `state-unavailable` where there is none yet.
+    pub fn state(&self, id_or_name: &str) -> Result<JobState> {
+        let job = self.find(id_or_name)?;
+        let record = job.record();
+        let pipeline = Pipeline::parse(&record.manifest, &record.file_name)?;
+        let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
+        job.readers.open(|| {
+            let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {
+                let message = format!("job `{}` has no complete checkpoint of its own yet", record.name);
+                return Err(error::state_unavailable(message)
+                    .hint("take a savepoint, or let the manifest ask for checkpoints: [checkpoint] interval"));
+            };
+            let files = Arc::new(storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?);
+            let images = StateImages::new(Arc::new(manifest), files, &self.inner.options.data_dir.join(READING))?;
+            Ok((images.checkpoint(), images))
+        })
     }
 
     /// One of them, with what each operator and subtask did.

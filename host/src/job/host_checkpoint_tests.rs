@@ -110,7 +110,8 @@ fn a_checkpoint_that_takes_too_long_has_failed_and_the_job_goes_on() {
             .collect::<Vec<_>>()
     };
     while failed(&host).len() < 5 {
-        host.await_end(&id, Duration::from_millis(5)).unwrap();
+        let job = host.await_end(&id, Duration::from_millis(5)).unwrap();
+        assert!(!job.summary.status.is_final(), "{:?}", job.failure);
     }
     assert!(failed(&host).iter().all(|(_, why)| why.contains("was not complete after 1ms")));
     let before = host.job(&id).unwrap();

@@ -285,3 +285,24 @@ fn a_job_that_a_kill_left_goes_on_by_its_name_and_manifest() {
     wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
     assert!(host.resume_job("numbers", &manifest).unwrap().is_none(), "it has ended");
 }
+
+#[test]
+fn a_checkpoint_that_is_read_stays_until_it_was() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "[checkpoint]\ninterval = \"10ms\"\nretained = 1");
+    wait(&host, &id, |job| job.summary.last_checkpoint.is_some());
+    let read = host.state(&id).unwrap();
+    let manifest =
+        |checkpoint: u64| subject.folder.path().join(format!("data/checkpoints/{id}/chk-{checkpoint}/manifest"));
+    let held = read.checkpoint();
+    wait(&host, &id, |job| job.summary.last_checkpoint > Some(held + 3));
+    assert!(manifest(held).exists());
+    // Its neighbour was removed, so that this is not for want of removing.
+    wait(&host, &id, |_| !manifest(held + 1).exists());
+    assert!(manifest(held).exists());
+    assert_eq!(read.list(true).unwrap().checkpoint, held);
+    drop(read);
+    wait(&host, &id, |_| !manifest(held).exists());
+    host.shutdown();
+}

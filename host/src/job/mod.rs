@@ -10,6 +10,7 @@ mod lifecycle;
 mod live;
 mod origins;
 mod planning;
+mod reading;
 mod record;
 mod removal;
 mod restore;
@@ -17,3 +18,4 @@ mod schedule;
 pub mod view;
 
 pub use host::{Host, HostOptions, Submission};
+pub use reading::JobState;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::Fault;
+use crate::state::{StateDescription, StateLayout, TimeToLive};
 
 /// The life cycle of a job, in Flink's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -249,8 +250,39 @@ pub struct PortView {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StateView {
     pub name: String,
-    /// `value` or `list`.
+    /// `value`, `list`, `map`, `reducing`, `aggregating` or `broadcast`.
     pub kind: String,
     pub codec: String,
     pub schema: String,
+    /// Of a map, how its sub-keys are written; else empty.
+    #[serde(default)]
+    pub map_key: String,
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub ttl: Option<TimeToLive>,
+}
+
+impl StateView {
+    pub fn new(state: &StateDescription) -> StateView {
+        StateView {
+            name: state.name.clone(),
+            kind: state.kind.as_str().into(),
+            codec: state.codec.clone(),
+            schema: state.schema.clone(),
+            map_key: state.map_key.clone(),
+            ttl: state.ttl,
+        }
+    }
+}
+
+impl FunctionView {
+    /// Its states again. None where they are of kinds that this version does not know.
+    pub fn layout(&self) -> Option<StateLayout> {
+        let describe = |state: &StateView| {
+            let kind = serde_json::from_value(state.kind.clone().into()).ok()?;
+            let described = StateDescription::new(&state.name, kind, &state.codec, &state.schema);
+            Some(StateDescription { map_key: state.map_key.clone(), ttl: state.ttl, ..described })
+        };
+        self.states.iter().map(describe).collect()
+    }
 }

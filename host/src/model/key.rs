@@ -28,7 +28,10 @@ pub fn hash_key(key: &[u8]) -> u64 {
 /// The group of a key by its hash.
 #[inline]
 pub fn group_of_key(hash: u64, max_parallelism: u32) -> KeyGroup {
-    (hash % u64::from(max_parallelism)) as KeyGroup
+    let groups = u64::from(max_parallelism);
+    // The same, and several times as fast: this runs for every record.
+    let group = if groups.is_power_of_two() { hash & (groups - 1) } else { hash % groups };
+    group as KeyGroup
 }
 
 /// The subtask that owns a group, by Flink's formula: contiguous ranges of groups.
@@ -61,6 +64,16 @@ mod tests {
                 }
             }
             assert_eq!(groups_of_subtask(parallelism - 1, parallelism, max_parallelism).end, max_parallelism);
+        }
+    }
+
+    #[test]
+    fn a_group_is_the_remainder_of_the_hash() {
+        for max_parallelism in [1, 2, 13, 128, 1000, 32_768] {
+            for hash in [0, 1, 12_345_678_901_234_567, u64::MAX] {
+                let group = group_of_key(hash, max_parallelism);
+                assert_eq!(u64::from(group), hash % u64::from(max_parallelism));
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::link::{Cancelled, LinkSender};
 use super::signals::Signals;
 use crate::connector::KeyExtractor;
 use crate::manifest::BatchSettings;
-use crate::model::{Batch, Column, Fault, FaultCode, Keys, group_of_key, hash_key, subtask_of_group};
+use crate::model::{Batch, Column, Fault, FaultCode, KeyGroup, Keys, group_of_key, hash_key, subtask_of_group};
 use crate::operator::Rejected;
 
 /// Where the key of a record on this edge comes from.
@@ -23,9 +23,17 @@ pub(super) enum KeyOrigin {
 
 enum Partition {
     Forward,
-    Rebalance { next: usize },
+    Rebalance {
+        next: usize,
+    },
     Broadcast,
-    Key { origin: KeyOrigin, max_parallelism: u32, builders: Vec<KeyedBuilder>, scratch: Vec<u8> },
+    Key {
+        origin: KeyOrigin,
+        /// For each key group the place of its owner.
+        owners: Vec<u32>,
+        builders: Vec<KeyedBuilder>,
+        scratch: Vec<u8>,
+    },
 }
 
 /// See the module.
@@ -80,7 +88,9 @@ impl EdgeWriter {
         signals: Arc<Signals>,
     ) -> EdgeWriter {
         let builders = senders.iter().map(|_| KeyedBuilder::default()).collect();
-        let partition = Partition::Key { origin, max_parallelism, builders, scratch: Vec::new() };
+        let owner = |group| subtask_of_group(group as KeyGroup, senders.len() as u32, max_parallelism);
+        let owners = (0..max_parallelism).map(owner).collect();
+        let partition = Partition::Key { origin, owners, builders, scratch: Vec::new() };
         EdgeWriter::new(senders, partition, batch, signals)
     }
 
@@ -99,9 +109,9 @@ impl EdgeWriter {
     }
 
     fn write_keyed(&mut self, batch: &Batch, now_ns: u64) -> Result<(), Cancelled> {
-        let Partition::Key { origin, max_parallelism, builders, scratch } = &mut self.partition else { return Ok(()) };
-        for index in 0..batch.len() {
-            let value = batch.values.value(index);
+        let Partition::Key { origin, owners, builders, scratch } = &mut self.partition else { return Ok(()) };
+        let max_parallelism = owners.len() as u32;
+        for (index, (value, &timestamp)) in batch.values.iter().zip(&batch.timestamps).enumerate() {
             let key = match origin {
                 KeyOrigin::Extracted(extractor) => extractor.extract(value, scratch),
                 KeyOrigin::Emitted => batch.chosen_keys.as_ref().map(|keys| keys.value(index)),
@@ -109,15 +119,15 @@ impl EdgeWriter {
             let Some(key) = key else {
                 let fault =
                     Fault::new(FaultCode::KeyMissing, "the record has no key where the operator's `key` looks for it");
-                let rejected = Rejected { value: value.to_vec(), timestamp: batch.timestamps[index], fault };
+                let rejected = Rejected { value: value.to_vec(), timestamp, fault };
                 self.links.send(0, Element::Rejected(Box::new(rejected)))?;
                 continue;
             };
             let hash = hash_key(key);
-            let group = group_of_key(hash, *max_parallelism);
-            let target = subtask_of_group(group, builders.len() as u32, *max_parallelism) as usize;
+            let group = group_of_key(hash, max_parallelism);
+            let target = owners[usize::from(group)] as usize;
             let builder = &mut builders[target];
-            builder.push(key, hash, group, value, batch.timestamps[index]);
+            builder.push(key, hash, group, value, timestamp);
             if builder.batch.len() >= self.batch.records || builder.batch.values.bytes().len() >= self.batch.bytes {
                 self.links.send(target, Element::Batch(builder.take()))?;
             }
@@ -177,20 +187,19 @@ impl EdgeWriter {
 struct KeyedBuilder {
     batch: Batch,
     keys: Keys,
-    hashes: Vec<u64>,
-    index: HashTable<u32>,
+    /// Of each distinct key its hash and its place.
+    index: HashTable<(u64, u32)>,
 }
 
 impl KeyedBuilder {
     fn push(&mut self, key: &[u8], hash: u64, group: u16, value: &[u8], timestamp: i64) {
-        let (distinct, hashes) = (&mut self.keys.distinct, &mut self.hashes);
-        let same = |&at: &u32| hashes[at as usize] == hash && distinct.value(at as usize) == key;
+        let distinct = &mut self.keys.distinct;
+        let same = |&(other, at): &(u64, u32)| other == hash && distinct.value(at as usize) == key;
         let at = match self.index.find(hash, same) {
-            Some(&at) => at,
+            Some(&(_, at)) => at,
             None => {
-                let at = hashes.len() as u32;
-                self.index.insert_unique(hash, at, |&at| hashes.get(at as usize).copied().unwrap_or(hash));
-                hashes.push(hash);
+                let at = distinct.len() as u32;
+                self.index.insert_unique(hash, (hash, at), |&(hash, _)| hash);
                 distinct.push(key);
                 self.keys.groups.push(group);
                 at
@@ -210,7 +219,6 @@ impl KeyedBuilder {
             key_of: Vec::with_capacity(records),
         };
         self.index.clear();
-        self.hashes.clear();
         let mut batch = std::mem::replace(&mut self.batch, Batch::with_capacity(records, bytes));
         batch.keys = Some(Arc::new(std::mem::replace(&mut self.keys, next_keys)));
         batch

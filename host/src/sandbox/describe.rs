@@ -10,7 +10,7 @@ const DECLARATIONS_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 128;
 
 /// Bytes of a schema's fingerprint, of a codec's name and of a map key's. They go into every checkpoint and every list of components.
-const TEXT_BYTES_MAX: usize = 256;
+const TEXT_BYTES_MAX: usize = 1024;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -321,7 +321,7 @@ mod tests {
         for (defect, part) in [
             (wit::StateDescription { map_key: String::new(), ..state("s", map) }, "how the keys of the map `s`"),
             (wit::StateDescription { map_key: "ordered:u64".into(), ..state("s", value) }, "which is no map"),
-            (wit::StateDescription { map_key: "x".repeat(300), ..state("s", map) }, "printable bytes"),
+            (wit::StateDescription { map_key: "x".repeat(1100), ..state("s", map) }, "printable bytes"),
             (wit::StateDescription { ttl: ttl(0), ..state("s", value) }, "a time to live of nothing"),
             (wit::StateDescription { previous: many, ..state("s", value) }, "more than 256 older forms"),
             (wit::StateDescription { previous: vec!["\u{1b}".into()], ..state("s", value) }, "printable bytes"),

@@ -1,0 +1,43 @@
+//! The guest of `cargo xtask bench keyed-count`: `parse` finds the key of a line, `count` counts the records of each key.
+//! `host/benches/peer/flink/KeyedCount.java` is the same job in Flink; one is not changed without the other.
+
+use cofferdam_sdk::prelude::*;
+
+/// `KEY,PAYLOAD` becomes 1, by that key.
+#[derive(Default)]
+struct Parse;
+
+#[function(name = "parse")]
+impl FlatMapFunction for Parse {
+    type In = Bytes;
+    type Out = Postcard<u64>;
+
+    fn flat_map(&mut self, line: &[u8], _ctx: &mut Context, out: &mut Collector<Postcard<u64>>) -> Result {
+        let key = memchr::memchr(b',', line).map_or(line, |comma| &line[..comma]);
+        out.emit_keyed(key, 1);
+        Ok(())
+    }
+}
+
+const COUNT: ValueState<u64> = ValueState::new("count");
+
+/// Adds every record to the count of its key, and emits the count.
+#[derive(Default)]
+struct Count;
+
+#[function(name = "count", states(COUNT))]
+impl KeyedProcessFunction for Count {
+    type In = Postcard<u64>;
+    type Out = Postcard<u64>;
+
+    fn process_element(&mut self, records: u64, ctx: &mut Context, out: &mut Collector<Postcard<u64>>) -> Result {
+        let count = ctx.state(COUNT).update(|count| {
+            *count += records;
+            *count
+        });
+        out.emit(count);
+        Ok(())
+    }
+}
+
+cofferdam_sdk::export!(Parse, Count);

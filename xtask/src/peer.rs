@@ -1,0 +1,57 @@
+//! What a benchmark runs beside ours: fetched and compiled here, handed to the benchmark by its environment.
+
+use std::ffi::OsString;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::workspace::{Workspace, find_program, run, step};
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Peer {
+    /// Apache Flink, in one process on this machine's Java.
+    Flink,
+}
+
+/// PyPI has Flink's jars in one package.
+const FLINK_PACKAGE: &str = "apache-flink-libraries==2.2.1";
+const FLINK_JAR: &str = "flink-dist-2.2.1.jar";
+
+impl Peer {
+    /// Makes the peer's side of benchmark `bench` ready: the variable that the benchmark finds it by.
+    pub fn prepare(self, workspace: &Workspace, bench: &str) -> Result<(&'static str, OsString)> {
+        ensure!(bench == "keyed-count", "the benchmark `{bench}` has no side for a peer. Next: leave out --peer");
+        match self {
+            Peer::Flink => Ok(("COFFERDAM_FLINK_CLASS_PATH", flink(workspace)?)),
+        }
+    }
+}
+
+/// The class path of Flink and of the job that is run in it.
+fn flink(workspace: &Workspace) -> Result<OsString> {
+    if let Some(missing) = ["java", "javac"].into_iter().find(|name| find_program(name).is_none()) {
+        bail!("Flink needs `{missing}`, which is not there. Next: install a JDK 17 (Debian: openjdk-17-jdk-headless)");
+    }
+    let folder = workspace.place.target.join("setup/flink");
+    let jars = folder.join("pyflink/lib");
+    if !jars.join(FLINK_JAR).is_file() {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"]).arg(&folder);
+        let fetched = step(&format!("install {FLINK_PACKAGE} from PyPI into {} (230 MB)", folder.display()), || {
+            run(pip.arg(FLINK_PACKAGE))
+        });
+        if let Err(error) = fetched {
+            bail!("{error:#}. Next: install Python 3 with pip, and let it reach a package index");
+        }
+    }
+    ensure!(jars.join(FLINK_JAR).is_file(), "{FLINK_PACKAGE} has no {FLINK_JAR}: remove {}", folder.display());
+    let classes = workspace.place.target.join("bench/flink");
+    fs::create_dir_all(&classes)?;
+    step("compile the peer's job", || {
+        let mut javac = workspace.command("javac");
+        javac.arg("-cp").arg(jars.join("*")).arg("-d").arg(&classes).arg("host/benches/peer/flink/KeyedCount.java");
+        run(&mut javac)
+    })?;
+    Ok(std::env::join_paths([classes, jars.join("*")])?)
+}
