@@ -18,7 +18,7 @@ pub const TEST_COMPONENTS: &[(&str, &str)] = &[
 const HOST_CRATES: &[&str] =
     &["-p", "cofferdam", "-p", "cofferdam-tests", "-p", "late-flights-expected", "-p", "xtask"];
 const GUEST_CRATES: &[&str] =
-    &["-p", "cofferdam-sdk", "-p", "cofferdam-sdk-macros", "-p", "late-flights", "-p", "crossing"];
+    &["-p", "cofferdam-sdk", "-p", "cofferdam-sdk-macros", "-p", "late-flights", "-p", "crossing", "-p", "keyed-count"];
 
 #[derive(clap::Args)]
 pub struct TestArguments {
