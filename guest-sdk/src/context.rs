@@ -158,6 +158,14 @@ impl Context {
         }
     }
 
+    /// The cells of a state that belongs to no key.
+    pub(crate) fn broadcast_cells<S: Cells>(&mut self, name: &'static str) -> &mut S {
+        match self.states.cells(name, &self.host, 1) {
+            Some(cells) => cells,
+            None => undeclared_broadcast(self.function, name),
+        }
+    }
+
     /// Emits a record to a side output, with the timestamp of the record that is being handled.
     ///
     /// # Panics
@@ -320,7 +328,7 @@ impl Context {
 #[cold]
 fn no_key(function: &str, what: std::fmt::Arguments<'_>) -> ! {
     panic!(
-        "function `{function}` uses {what} where there is no key: `open` has none, and records have one only by the operator's `key` in the pipeline"
+        "function `{function}` uses {what} where there is no key: `open` and the broadcast input have none, and records have one only by the operator's `key` in the pipeline"
     )
 }
 
@@ -328,6 +336,13 @@ fn no_key(function: &str, what: std::fmt::Arguments<'_>) -> ! {
 fn undeclared_state(function: &str, state: &str) -> ! {
     panic!(
         "function `{function}` uses state `{state}` without declaring it: name its const in `#[function(states(...))]`"
+    )
+}
+
+#[cold]
+fn undeclared_broadcast(function: &str, state: &str) -> ! {
+    panic!(
+        "function `{function}` uses broadcast state `{state}` without declaring it: name its const in `#[function(broadcast(...))]`"
     )
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the order of states and side outputs here is the order of their indices in every call.
 
-use crate::bindings::cofferdam::function::types::TimeDomain;
+use crate::bindings::cofferdam::function::types::{Column, Failure, TimeDomain};
 use crate::bindings::exports::cofferdam::function::function::{
     ComponentDescription, FunctionDescription, FunctionKind, Port, StateDescription,
 };
@@ -10,27 +10,44 @@ use crate::codec::Codec;
 use crate::context::SideOutput;
 use crate::function::Function;
 use crate::state::sealed::Describe;
+use crate::state::{BroadcastState, MapKey, OlderForm, StateCodec, StateHandle};
+use crate::{FunctionError, StateType, column};
 
 /// The states, side outputs and timers of a function.
 #[derive(Default)]
 pub struct Declaration {
     pub(crate) states: Vec<StateDescription>,
     pub(crate) state_names: Vec<&'static str>,
+    /// For each state the older forms that it names.
+    older: Vec<Vec<&'static OlderForm>>,
     pub(crate) sides: Vec<Port>,
     pub(crate) side_names: Vec<&'static str>,
     pub(crate) timers: Vec<TimeDomain>,
 }
 
 impl Declaration {
-    /// Declares a state.
+    /// Declares a state of the function's keys.
     ///
     /// # Panics
     /// Where another state has the name.
-    pub fn state(&mut self, handle: impl Describe) {
+    pub fn state(&mut self, handle: impl StateHandle) {
+        self.add(handle);
+    }
+
+    /// Declares a broadcast state.
+    ///
+    /// # Panics
+    /// Where another state has the name.
+    pub fn broadcast<K: MapKey, V: StateType, C: StateCodec<V>>(&mut self, handle: BroadcastState<K, V, C>) {
+        self.add(handle);
+    }
+
+    fn add(&mut self, handle: impl Describe) {
         let name = handle.name();
         assert!(!self.state_names.contains(&name), "two states are named `{name}`");
         self.states.push(handle.describe());
         self.state_names.push(name);
+        self.older.push(handle.older_forms().collect());
     }
 
     /// Declares a side output.
@@ -59,6 +76,40 @@ impl Declaration {
         F::declare(&mut declaration);
         declaration
     }
+
+    /// Rewrites values of a state that are stored under an older schema.
+    fn migrate(&self, state: u32, schema: &str, values: &Column) -> Result<Column, FunctionError> {
+        let (Some(forms), Some(described)) = (self.older.get(state as usize), self.states.get(state as usize)) else {
+            return Err(format!("there is no state {state}").into());
+        };
+        let name = &described.name;
+        let Some(form) = forms.iter().find(|form| (form.fingerprint)() == schema) else {
+            return Err(unknown_form(described, schema).into());
+        };
+        let mut rewritten = column::empty();
+        for index in 0..column::len(values) {
+            (form.rewrite)(column::value(values, index), &mut rewritten.bytes)
+                .map_err(|error| format!("state `{name}`: what is stored as `{schema}` is none: {error}"))?;
+            column::end_value(&mut rewritten);
+        }
+        Ok(rewritten)
+    }
+}
+
+/// Why values cannot be read that are stored under a schema, and what to do.
+pub(crate) fn unknown_form(state: &StateDescription, schema: &str) -> String {
+    let StateDescription { name, schema: today, previous, .. } = state;
+    let known = if previous.is_empty() { String::new() } else { format!(" or `{}`", previous.join("`, `")) };
+    format!(
+        "state `{name}` is stored as `{schema}`, and the function reads `{today}`{known}: keep the older type beside \
+         the new one and name it on the state's const, `.migrate_from::<Old>()`"
+    )
+}
+
+/// What the export `migrate` does for one function.
+pub(crate) fn migrate<F: Function>(state: u32, schema: &str, values: &Column) -> Result<Column, Failure> {
+    let migrated = Declaration::of::<F>().migrate(state, schema, values);
+    migrated.map_err(|error| Failure { message: format!("function `{}`: {error}", F::NAME), record: None })
 }
 
 /// What `describe` says of one function.
@@ -66,10 +117,16 @@ pub(crate) fn describe<F: Function>() -> FunctionDescription {
     let declaration = Declaration::of::<F>();
     let mut outputs = vec![Port { name: "main".to_owned(), codec: F::Output::NAME.to_owned() }];
     outputs.extend(declaration.sides);
+    let mut inputs = vec![Port { name: "main".to_owned(), codec: F::Input::NAME.to_owned() }];
+    inputs.extend(F::BROADCAST.map(|codec| Port { name: "broadcast".to_owned(), codec: codec.to_owned() }));
     FunctionDescription {
         name: F::NAME.to_owned(),
-        kind: if F::KEYED { FunctionKind::KeyedProcess } else { FunctionKind::Process },
-        inputs: vec![Port { name: "main".to_owned(), codec: F::Input::NAME.to_owned() }],
+        kind: match (F::BROADCAST, F::KEYED) {
+            (Some(_), _) => FunctionKind::BroadcastProcess,
+            (None, true) => FunctionKind::KeyedProcess,
+            (None, false) => FunctionKind::Process,
+        },
+        inputs,
         outputs,
         states: declaration.states,
         timers: declaration.timers,

@@ -6,7 +6,10 @@ use crate::bindings::exports::cofferdam::function::function::{ComponentDescripti
 use crate::declaration;
 use crate::function::Function;
 #[cfg(target_family = "wasm")]
-use crate::runner::{Run, Runner};
+use crate::{
+    bindings::cofferdam::function::types::{Column, Failure},
+    runner::{Run, Runner},
+};
 
 /// Exports functions as a component: `cofferdam_sdk::export!(Parse, Track);`, once per crate.
 ///
@@ -34,10 +37,10 @@ macro_rules! export {
 
                 fn process(
                     function: u32,
-                    _input: u32,
+                    input: u32,
                     batch: Batch,
                 ) -> ::core::result::Result<::std::vec::Vec<Output>, Failure> {
-                    $crate::process(COFFERDAM_FUNCTIONS, function, batch)
+                    $crate::process(COFFERDAM_FUNCTIONS, function, input, batch)
                 }
 
                 fn migrate(
@@ -46,11 +49,7 @@ macro_rules! export {
                     schema: ::std::string::String,
                     values: Column,
                 ) -> ::core::result::Result<Column, Failure> {
-                    let _ = (state, values);
-                    ::core::result::Result::Err(Failure {
-                        message: ::std::format!("function {function} does not migrate from {schema}"),
-                        record: ::core::option::Option::None,
-                    })
+                    $crate::migrate(COFFERDAM_FUNCTIONS, function, state, &schema, &values)
                 }
 
                 fn on_timers(
@@ -71,6 +70,8 @@ macro_rules! export {
 pub struct Exported {
     describe: fn() -> FunctionDescription,
     #[cfg(target_family = "wasm")]
+    migrate: fn(u32, &str, &Column) -> Result<Column, Failure>,
+    #[cfg(target_family = "wasm")]
     run: fn() -> Box<dyn Run>,
 }
 
@@ -78,6 +79,8 @@ impl Exported {
     pub const fn new<F: Function>() -> Self {
         Exported {
             describe: declaration::describe::<F>,
+            #[cfg(target_family = "wasm")]
+            migrate: declaration::migrate::<F>,
             #[cfg(target_family = "wasm")]
             run: || Box::new(Runner::<F>::new(std::rc::Rc::new(crate::host::Imports))),
         }
@@ -121,7 +124,7 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 #[cfg(target_family = "wasm")]
 mod calls {
     use super::*;
-    use crate::bindings::cofferdam::function::types::{Batch, Failure, Output};
+    use crate::bindings::cofferdam::function::types::{Batch, Output};
     use crate::bindings::exports::cofferdam::function::function::DueTimers;
     use std::cell::RefCell;
 
@@ -136,9 +139,7 @@ mod calls {
         call: impl FnOnce(&mut dyn Run) -> Result<Vec<Output>, Failure>,
     ) -> Result<Vec<Output>, Failure> {
         let index = index as usize;
-        let Some(exported) = functions.get(index) else {
-            return Err(Failure { message: format!("the component has no function {index}"), record: None });
-        };
+        let exported = functions.get(index).ok_or_else(|| no_function(index))?;
         RUNNERS.with_borrow_mut(|runners| {
             if runners.is_empty() {
                 crate::panic::install_hook();
@@ -148,9 +149,28 @@ mod calls {
         })
     }
 
+    fn no_function(index: usize) -> Failure {
+        Failure { message: format!("the component has no function {index}"), record: None }
+    }
+
     #[doc(hidden)]
-    pub fn process(functions: &[Exported], index: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
-        with_runner(functions, index, |runner| runner.process(batch))
+    pub fn process(functions: &[Exported], index: u32, input: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
+        with_runner(functions, index, |runner| match input {
+            0 => runner.process(batch),
+            _ => runner.broadcast(batch),
+        })
+    }
+
+    #[doc(hidden)]
+    pub fn migrate(
+        functions: &[Exported],
+        index: u32,
+        state: u32,
+        schema: &str,
+        values: &Column,
+    ) -> Result<Column, Failure> {
+        let exported = functions.get(index as usize).ok_or_else(|| no_function(index as usize))?;
+        (exported.migrate)(state, schema, values)
     }
 
     #[doc(hidden)]
@@ -160,4 +180,4 @@ mod calls {
 }
 
 #[cfg(target_family = "wasm")]
-pub use calls::{on_timers, process};
+pub use calls::{migrate, on_timers, process};

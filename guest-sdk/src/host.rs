@@ -5,7 +5,7 @@
 use crate::bindings::cofferdam::function::{
     context::TurnContext,
     log::Level,
-    state::{Lists, Values},
+    state::{Lists, MapEntry, Values},
     types::{Column, TimeDomain},
 };
 
@@ -17,6 +17,18 @@ pub(crate) trait Host {
     fn list_load(&self, state: u32) -> Lists;
     fn list_append(&self, state: u32, keys: &[u32], elements: &Column);
     fn list_replace(&self, state: u32, keys: &[u32], lists: &Lists);
+    fn map_load(&self, state: u32, keys: &[u32], sub_keys: &Column) -> Values;
+    fn map_store(&self, state: u32, keys: &[u32], sub_keys: &Column, values: &Column);
+    fn map_remove(&self, state: u32, keys: &[u32], sub_keys: &Column);
+    fn map_clear(&self, state: u32, keys: &[u32]);
+    fn map_get(&self, state: u32, key: u32, sub_key: &[u8]) -> Option<Vec<u8>>;
+    fn map_scan(&self, state: u32, key: u32, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry>;
+    fn broadcast_load(&self, state: u32, sub_keys: &Column) -> Values;
+    fn broadcast_store(&self, state: u32, sub_keys: &Column, values: &Column);
+    fn broadcast_remove(&self, state: u32, sub_keys: &Column);
+    fn broadcast_clear(&self, state: u32);
+    fn broadcast_get(&self, state: u32, sub_key: &[u8]) -> Option<Vec<u8>>;
+    fn broadcast_scan(&self, state: u32, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry>;
     fn timer_register(&self, domain: TimeDomain, keys: &[u32], times: &[i64]);
     fn timer_delete(&self, domain: TimeDomain, keys: &[u32], times: &[i64]);
     fn turn(&self) -> TurnContext;
@@ -58,6 +70,54 @@ mod imports {
 
         fn list_replace(&self, index: u32, keys: &[u32], lists: &Lists) {
             state::list_replace(index, keys, lists);
+        }
+
+        fn map_load(&self, index: u32, keys: &[u32], sub_keys: &Column) -> Values {
+            state::map_load(index, keys, sub_keys)
+        }
+
+        fn map_store(&self, index: u32, keys: &[u32], sub_keys: &Column, values: &Column) {
+            state::map_store(index, keys, sub_keys, values);
+        }
+
+        fn map_remove(&self, index: u32, keys: &[u32], sub_keys: &Column) {
+            state::map_remove(index, keys, sub_keys);
+        }
+
+        fn map_clear(&self, index: u32, keys: &[u32]) {
+            state::map_clear(index, keys);
+        }
+
+        fn map_get(&self, index: u32, key: u32, sub_key: &[u8]) -> Option<Vec<u8>> {
+            state::map_get(index, key, sub_key)
+        }
+
+        fn map_scan(&self, index: u32, key: u32, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry> {
+            state::map_scan(index, key, after, limit)
+        }
+
+        fn broadcast_load(&self, index: u32, sub_keys: &Column) -> Values {
+            state::broadcast_load(index, sub_keys)
+        }
+
+        fn broadcast_store(&self, index: u32, sub_keys: &Column, values: &Column) {
+            state::broadcast_store(index, sub_keys, values);
+        }
+
+        fn broadcast_remove(&self, index: u32, sub_keys: &Column) {
+            state::broadcast_remove(index, sub_keys);
+        }
+
+        fn broadcast_clear(&self, index: u32) {
+            state::broadcast_clear(index);
+        }
+
+        fn broadcast_get(&self, index: u32, sub_key: &[u8]) -> Option<Vec<u8>> {
+            state::broadcast_get(index, sub_key)
+        }
+
+        fn broadcast_scan(&self, index: u32, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry> {
+            state::broadcast_scan(index, after, limit)
         }
 
         fn timer_register(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {

@@ -47,6 +47,48 @@
 //!   that it belongs to, and so does a panic, which costs an instance as well.
 //! - **State is cheap.** It is loaded and stored once per batch for all keys; `get` and `set` cost a few nanoseconds.
 //!
+//! # Kinds of state
+//!
+//! | handle | holds |
+//! |---|---|
+//! | [`ValueState<T>`](ValueState) | one value per key |
+//! | [`ListState<T>`](ListState) | a list per key |
+//! | [`MapState<K, V>`](MapState) | a map per key, iterated in order of its keys, which are loaded one by one or page by page |
+//! | [`ReducingState<T, R>`](ReducingState) | one value per key, with which each added one is reduced by `R`, such as [`Sum`] |
+//! | [`AggregatingState<A>`](AggregatingState) | the accumulator of an [`Aggregator`] per key |
+//! | [`BroadcastState<K, V>`](BroadcastState) | a map that every subtask holds whole: see [`BroadcastProcessFunction`] |
+//!
+//! **Time to live**: `ValueState::new("last").ttl(Ttl::hours(1))`, see [`Ttl`].
+//!
+//! **A type that changes.** A restore finds a state by its name and compares a fingerprint of the type. Keep the older type,
+//! say how it becomes the new one, and name it on the state's const; it may be several:
+//!
+//! ```
+//! # use cofferdam_sdk::prelude::*;
+//! # use serde::{Deserialize, Serialize};
+//! #[derive(Clone, Serialize, Deserialize, StateType)]
+//! struct StatsV1 {
+//!     count: u32,
+//! }
+//!
+//! #[derive(Clone, Serialize, Deserialize, StateType)]
+//! struct Stats {
+//!     count: u64,
+//!     total: i64,
+//! }
+//!
+//! impl From<StatsV1> for Stats {
+//!     fn from(old: StatsV1) -> Stats {
+//!         Stats { count: old.count.into(), total: 0 }
+//!     }
+//! }
+//!
+//! const STATS: ValueState<Stats> = ValueState::new("stats").migrate_from::<StatsV1>();
+//! # let _ = STATS;
+//! ```
+//!
+//! [`Harness::restore`](testing::Harness::restore) shows in a test that it works, from a snapshot of the function of before.
+//!
 //! # A crate with functions
 //!
 //! It has one [`export!`] line, and this in its `Cargo.toml` (`serde` where it derives):
@@ -62,8 +104,8 @@
 //!
 //! # What a function uses, it declares
 //!
-//! [`function`] on the `impl` is the one place: `#[function(name = "track", states(COUNT), side_outputs(LATE),
-//! timers(event))]`. The component describes itself from it, and using what is not named there panics with the words to add.
+//! [`function`] on the `impl` is the one place: `#[function(name = "track", states(COUNT), broadcast(RULES),
+//! side_outputs(LATE), timers(event))]`. The component describes itself from it, and using what is not named there panics with the words to add.
 
 #![warn(missing_docs)]
 
@@ -71,6 +113,7 @@ extern crate self as cofferdam_sdk;
 
 #[doc(hidden)]
 pub mod bindings;
+mod broadcast;
 pub mod codec;
 mod collector;
 mod column;
@@ -90,6 +133,7 @@ mod timers;
 pub use bindings::cofferdam::function::context::TurnContext;
 pub use bindings::cofferdam::function::log::Level;
 pub use bindings::cofferdam::function::types::TimeDomain;
+pub use broadcast::BroadcastContext;
 pub use cofferdam_sdk_macros::{StateType, function};
 pub use collector::Collector;
 pub use context::{Context, SideOutput};
@@ -99,10 +143,14 @@ pub use declaration::Declaration;
 pub use export::{Exported, assert_distinct, describe};
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
-pub use export::{on_timers, process};
-pub use function::{FlatMapFunction, Function, KeyedProcessFunction, MapFunction};
+pub use export::{migrate, on_timers, process};
+pub use function::{BroadcastProcessFunction, FlatMapFunction, Function, KeyedProcessFunction, MapFunction};
 pub use shape::{Shape, StateType};
-pub use state::{ListAccess, ListState, StateCodec, StateHandle, ValueAccess, ValueState};
+pub use state::{
+    AggregatingAccess, AggregatingState, Aggregator, Broadcast, BroadcastState, BroadcastView, Keyed, ListAccess,
+    ListState, MapAccess, MapIter, MapKey, MapState, Max, Min, OrderedKey, Reducer, ReducingAccess, ReducingState,
+    StateCodec, StateHandle, Sum, Ttl, ValueAccess, ValueState,
+};
 pub use timers::Timer;
 
 /// Why a function failed a record: any error, or a text. Made by `?`, by `"why".into()` or `format!(...).into()`.
@@ -115,7 +163,8 @@ pub type Result<T = (), E = FunctionError> = std::result::Result<T, E>;
 pub mod prelude {
     pub use crate::codec::{Bytes, Csv, CsvRow, Json, Postcard, Row, Text};
     pub use crate::{
-        Collector, Context, FlatMapFunction, FunctionError, KeyedProcessFunction, Level, ListState, MapFunction,
-        Result, SideOutput, StateType, TimeDomain, Timer, ValueState, function,
+        AggregatingState, Aggregator, BroadcastContext, BroadcastProcessFunction, BroadcastState, Collector, Context,
+        FlatMapFunction, FunctionError, KeyedProcessFunction, Level, ListState, MapFunction, MapState, Max, Min,
+        Reducer, ReducingState, Result, SideOutput, StateType, Sum, TimeDomain, Timer, Ttl, ValueState, function,
     };
 }

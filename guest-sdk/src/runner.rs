@@ -20,6 +20,7 @@ use std::rc::Rc;
 /// A function, whatever its types are.
 pub(crate) trait Run {
     fn process(&mut self, batch: Batch) -> Result<Vec<Output>, Failure>;
+    fn broadcast(&mut self, batch: Batch) -> Result<Vec<Output>, Failure>;
     fn on_timers(&mut self, timers: DueTimers) -> Result<Vec<Output>, Failure>;
 }
 
@@ -100,6 +101,27 @@ impl<F: Function> Run for Runner<F> {
             if let Err(error) = self.element(column::value(&values, index)) {
                 in_record(None);
                 return Err(failure(&error, Some(record)));
+            }
+        }
+        in_record(None);
+        self.finish()
+    }
+
+    fn broadcast(&mut self, batch: Batch) -> Result<Vec<Output>, Failure> {
+        let Batch { values, timestamps, .. } = batch;
+        self.context.begin(column::empty());
+        self.begin()?;
+        for (index, &timestamp) in timestamps.iter().enumerate() {
+            let record = Some(index as u32);
+            in_record(record);
+            self.context.record = record;
+            self.context.timestamp = timestamp;
+            self.out.buffer.timestamp = timestamp;
+            let value = column::value(&values, index);
+            let result = self.function.broadcast_element(value, &mut self.context, &mut self.out);
+            if let Err(error) = result.and_then(|()| self.emitted()) {
+                in_record(None);
+                return Err(failure(&error, record));
             }
         }
         in_record(None);

@@ -20,7 +20,7 @@ use cofferdam::model::{Batch, Keys, group_of_key, hash_key};
 use cofferdam::operator::{FunctionOperator, FunctionSettings};
 use cofferdam::sandbox::{Component, Function, Instance, Sandbox, SandboxOptions};
 use cofferdam::state::{self, StateOptions};
-use cofferdam::turn::{Failure, Guest, Output, Turn, TurnContext};
+use cofferdam::turn::{FIRST_INPUT, Failure, Guest, Output, Turn, TurnContext};
 
 const RECORD_BYTES: usize = 100;
 const KEYS: usize = 100;
@@ -33,7 +33,7 @@ const SLICES: usize = 400;
 struct NativeEcho;
 
 impl Guest for NativeEcho {
-    fn process(&mut self, _: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
         let mut out = Batch::with_capacity(batch.len(), batch.values.bytes().len());
         for (value, &timestamp) in batch.values.iter().zip(&batch.timestamps) {
             out.push(value, timestamp);
@@ -45,7 +45,7 @@ impl Guest for NativeEcho {
 struct NativeTotal;
 
 impl Guest for NativeTotal {
-    fn process(&mut self, turn: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
         let keys = batch.keys.clone().expect("the input is keyed");
         let loaded = turn.value_load(0).expect("the state is declared");
         let decode = |bytes: &[u8]| bytes.try_into().map_or(0.0, f64::from_le_bytes);
@@ -103,7 +103,9 @@ impl Case {
     fn check(&mut self) {
         let [native, sandboxed] = [&mut self.native, &mut self.sandboxed].map(|operator| {
             let mut outputs = Vec::new();
-            self.batches.iter().for_each(|batch| operator.process(batch.clone(), &mut outputs).expect("no fault"));
+            self.batches
+                .iter()
+                .for_each(|batch| operator.process(FIRST_INPUT, batch.clone(), &mut outputs).expect("no fault"));
             let turn = operator.turn();
             let state = (!turn.layout().is_empty()).then(|| {
                 turn.begin(self.batches[0].keys.as_ref(), 0, 0);
@@ -138,7 +140,7 @@ fn slice(operator: &mut FunctionOperator, batches: &[Batch]) -> f64 {
     let start = Instant::now();
     for batch in batches {
         let mut outputs = Vec::new();
-        operator.process(batch, &mut outputs).expect("no fault");
+        operator.process(FIRST_INPUT, batch, &mut outputs).expect("no fault");
         black_box(&outputs);
     }
     start.elapsed().as_nanos() as f64 / SLICE_RECORDS as f64

@@ -289,6 +289,7 @@ fn run_ours(folder: &Path, records: u64) {
         data_dir: folder.join("data"),
         clock: SystemClock::shared(),
         component_bytes_max: 1 << 30,
+        checkpoint_storage: None,
         runtime: runtime.handle().clone(),
     };
     let host = Host::open(options).expect("the host starts");
@@ -300,8 +301,10 @@ fn run_ours(folder: &Path, records: u64) {
         manifest: fs::read_to_string(folder.join("pipeline.toml")).expect("the pipeline can be read"),
         file_name: "pipeline.toml".to_owned(),
         base_dir: None,
-        from_savepoint: None,
+        from: None,
+        claim: false,
         allow_unclaimed_state: false,
+        ignore_state: false,
     };
     let job = host.submit(submission).unwrap_or_else(|error| panic!("{error}"));
     // The component is compiled by now, and no record is read.

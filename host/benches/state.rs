@@ -21,8 +21,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use cofferdam::checkpoint::{
-    CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Counters, OperatorImage, SubtaskImage,
-    Verify,
+    CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Counters, Location, OperatorImage,
+    SubtaskImage, Verify,
 };
 use cofferdam::clock::SystemClock;
 use cofferdam::manifest::{Pipeline, StateBackendKind};
@@ -204,7 +204,7 @@ struct Count {
 }
 
 impl Guest for Count {
-    fn process(&mut self, turn: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
         let keys = batch.keys.clone().expect("the input is keyed");
         let loaded = turn.value_load(0).expect("the state is declared");
         let mut counts = vec![0_u64; keys.distinct.len()];
@@ -250,8 +250,10 @@ fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<
         name: "count".into(),
         kind: FunctionKind::KeyedProcess,
         input: port("in"),
+        broadcast_input: None,
         outputs: vec![port("out")],
         states: layout(),
+        broadcast_states: Vec::new(),
     };
     let make =
         Arc::new(move |_: &GuestOptions| Box::new(Count { processed: Box::new(processed.clone()) }) as Box<dyn Guest>);
@@ -276,6 +278,7 @@ fn restore(
         working_dir,
         seed: 7,
         clock: SystemClock::shared(),
+        allow_unclaimed_state: false,
         restore: Some((Arc::new(manifest), Arc::new(files))),
         notify: Arc::new(move |event| {
             let _ = events.send(event);
@@ -317,13 +320,18 @@ impl Running {
     fn checkpoint(&mut self) {
         let begun = Instant::now();
         let files = self.checkpoints.files();
-        self.execution.inject(Barrier { checkpoint: self.checkpoints.id, kind: BarrierKind::Checkpoint });
+        self.execution.inject(Barrier {
+            checkpoint: self.checkpoints.id,
+            kind: BarrierKind::Checkpoint,
+            format: ImageFormat::RocksDb,
+            triggered_ns: 0,
+        });
         let mut parts: Vec<SubtaskPart> = Vec::new();
         while parts.len() < 3 {
             match self.events.recv().expect("the attempt goes on") {
                 Event::Acknowledged { parts: more, .. } => parts.extend(more),
                 Event::Failed(failure) => panic!("{failure:?}"),
-                Event::SourceEnded | Event::RecordsDue => {}
+                Event::SourceEnded | Event::CheckpointDue => {}
             }
         }
         let position = parts.iter_mut().find_map(|part| part.source_position.take());
@@ -370,7 +378,8 @@ fn throughput(folder: &Path, arguments: &Arguments, checkpoints: Checkpoints) ->
 /// What the process does that a restore is measured with: says so when it has processed its first batch.
 fn restore_in_this_process(root: &Path, keys: u64) -> ! {
     let runtime = runtime();
-    let storage = CheckpointStorage::open(root, runtime.handle().clone()).expect("the storage can be opened");
+    let storage = CheckpointStorage::open(&Location::Folder(root.to_owned()), runtime.handle().clone())
+        .expect("the storage can be opened");
     let (processed, first) = mpsc::channel();
     let plan = plan(keys, move || {
         let _ = processed.send(());
@@ -389,10 +398,10 @@ fn restore_in_this_process(root: &Path, keys: u64) -> ! {
 }
 
 /// Seconds from the start of a process to its first batch, and those that a copy of the same files takes: medians.
-fn restores(folder: &Path, storage: &CheckpointStorage, keys: u64) -> (f64, f64) {
+fn restores(folder: &Path, root: &Path, storage: &CheckpointStorage, keys: u64) -> (f64, f64) {
     let newest = storage.newest_usable(JOB, Verify::Lengths).expect("the storage can be read");
     let (manifest, _) = newest.expect("there is a checkpoint");
-    let files: Vec<PathBuf> = manifest.files().map(|file| storage.root().join(&file.path)).collect();
+    let files: Vec<PathBuf> = manifest.files().map(|file| root.join(&file.path)).collect();
     let (mut restores, mut copies) = (Vec::new(), Vec::new());
     for _ in 0..RESTORES {
         let copy = folder.join("copy");
@@ -406,7 +415,7 @@ fn restores(folder: &Path, storage: &CheckpointStorage, keys: u64) -> (f64, f64)
 
         let begun = Instant::now();
         let mut process = Command::new(std::env::current_exe().expect("this is a program"));
-        let process = process.args(["--keys", &keys.to_string()]).env(RESTORE_FROM, storage.root());
+        let process = process.args(["--keys", &keys.to_string()]).env(RESTORE_FROM, root);
         let process = process.stdout(Stdio::piped());
         let mut process = process.spawn().expect("the program can be started");
         let mut line = String::new();
@@ -490,7 +499,8 @@ fn main() {
     let folder = tempfile::tempdir_in(&report).expect("a folder can be made");
     let runtime = runtime();
     let root = folder.path().join("storage");
-    let storage = CheckpointStorage::open(&root, runtime.handle().clone()).expect("a storage can be opened");
+    let storage = CheckpointStorage::open(&Location::Folder(root.clone()), runtime.handle().clone())
+        .expect("a storage can be opened");
     let mut checkpoints = Checkpoints { storage: storage.clone(), id: 0, held: Vec::new() };
     let mut metrics = BTreeMap::new();
     let mut show = |name: &str, what: &str, value: f64| {
@@ -523,7 +533,7 @@ fn main() {
     show("checkpoint_throughput_loss_mean", "lost with a checkpoint each second: mean", mean(&throughput.loss));
     show("checkpoint_duration_p50_ms", "such a checkpoint, whole, ms: median", quantile(&throughput.durations_ms, 0.5));
 
-    let (restored, copied) = restores(folder.path(), &storage, arguments.keys);
+    let (restored, copied) = restores(folder.path(), &root, &storage, arguments.keys);
     show("restore_1gb_s", "from process start to the first batch, s", restored);
     show("plain_copy_1gb_s", "a copy of the same files, s", copied);
     let json = serde_json::json!({ "name": "state", "metrics": metrics });

@@ -101,6 +101,10 @@ codes! {
     checkpoint_timeout = "checkpoint-timeout", Environment;
     storage_failed = "storage-failed", Environment;
     state_failed = "state-failed", Environment;
+    state_unknown = "state-unknown", NotFound;
+    state_unavailable = "state-unavailable", Conflict;
+    state_line_invalid = "state-line-invalid", Invalid;
+    savepoint_exists = "savepoint-exists", Conflict;
     source_missing = "source-missing", Invalid;
     source_failed = "source-failed", Environment;
     sink_unwritable = "sink-unwritable", Environment;

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod connector;
 pub mod error;
 pub mod http;
+pub mod inspect;
 pub mod job;
 pub mod manifest;
 pub mod model;

@@ -56,6 +56,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
         data_dir,
         clock: SystemClock::shared(),
         component_bytes_max,
+        checkpoint_storage: args.checkpoint_storage.clone(),
         runtime: runtime.handle().clone(),
     })?;
     let listener = runtime.block_on(http::bind(args.listen))?;

@@ -8,11 +8,15 @@ mod api;
 pub mod late_flights;
 mod output;
 mod place;
+mod s3;
+mod scene;
 mod server;
 mod wait;
 
 pub use api::{Answer, Api};
 pub use output::{Difference, committed_lines, difference};
 pub use place::Place;
+pub use s3::S3;
+pub use scene::Scene;
 pub use server::Server;
 pub use wait::wait_until;

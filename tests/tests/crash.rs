@@ -112,7 +112,14 @@ fn unaligned_under_backpressure() {
         let work_dir = Place::of_this_checkout().fresh_dir(&format!("tests/crash/unaligned-{backend}-{parallelism}"));
         let work_dir = work_dir.unwrap();
         let interval = "100ms".to_string();
-        let plan = Plan { rate: None, unaligned: true, fresh_instance: true, checkpoint_interval: interval, work_dir, ..plan(backend, parallelism, base_seed()) };
+        let plan = Plan {
+            rate: None,
+            unaligned: true,
+            fresh_instance: true,
+            checkpoint_interval: interval,
+            work_dir,
+            ..plan(backend, parallelism, base_seed())
+        };
         let outcome = run_exactly(&plan);
         assert!(outcome.in_flight_bytes > 0, "no checkpoint held records in flight: {outcome:?}");
     }

@@ -1,10 +1,15 @@
-//! A damaged checkpoint manifest is named and passed over: the one before is used, and the result stays exact.
+//! Damage: whichever file of the newest checkpoint is not what was written, it is named, an older checkpoint that does not
+//! need it is used, and the result stays exact. Where there is none, the job refuses to begin anew in silence.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use cofferdam_tests::late_flights::{self, Plan, Run};
-use cofferdam_tests::{Place, difference};
+use cofferdam_tests::Scene;
+use serde_json::Value;
+
+const FLIGHTS: usize = 24_000;
 
 fn flip_a_byte(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
@@ -18,54 +23,156 @@ fn truncate(path: &Path) {
     fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
 }
 
-/// The checkpoints of a job in the storage, with their manifests, newest first.
-fn manifests(plan: &Plan, job: &str) -> Vec<(u64, PathBuf)> {
-    let entries = fs::read_dir(plan.checkpoints().join(job)).unwrap().map(|entry| entry.unwrap());
-    let checkpoint = |entry: fs::DirEntry| {
-        let id = entry.file_name().to_str()?.strip_prefix("chk-")?.parse().ok()?;
-        Some((id, entry.path().join("manifest"))).filter(|(_, manifest)| manifest.exists())
-    };
-    let mut found: Vec<_> = entries.filter_map(checkpoint).collect();
-    found.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
-    found
+/// A job that was killed with several checkpoints. What it left is kept aside, and put back before each damage.
+struct Killed {
+    scene: Scene,
+    job: String,
 }
 
-fn damaged_manifest(name: &str, damage: fn(&Path)) {
-    let place = Place::of_this_checkout();
-    let plan = Plan {
-        seed: 1,
-        backend: "rocksdb".to_string(),
-        parallelism: 2,
-        rate: Some(100_000),
-        checkpoint_interval: "200ms".to_string(),
-        kills: 0,
-        fresh_instance: false,
-        unaligned: false,
-        work_dir: place.fresh_dir(&format!("tests/damage-{name}")).unwrap(),
-    };
-    let mut run = Run::start(&place, &plan, &mut |_| {}).unwrap();
-    run.wait_until(&mut |_| {}, |progress| progress.checkpoint >= Some(3)).unwrap();
-    run.kill().unwrap();
+impl Killed {
+    fn new(name: &str, backend: &str) -> Killed {
+        let mut scene = Scene::new(&format!("damage-{name}-{backend}"), FLIGHTS).unwrap();
+        scene.start().unwrap();
+        let job = scene.submit(&scene.manifest(backend, 30_000, "interval = \"50ms\"\nretained = 3"), "").unwrap();
+        scene.wait_for(&job, 3_000, 4).unwrap();
+        scene.kill().unwrap();
+        let killed = Killed { scene, job };
+        killed.copy("data", "saved-data");
+        killed.copy("out", "saved-out");
+        killed
+    }
 
-    let kept = manifests(&plan, &run.job);
-    let [(newest, manifest), (before, _), ..] = kept.as_slice() else { panic!("two checkpoints, not {kept:?}") };
-    damage(manifest);
-    assert_eq!(run.restart().unwrap(), Some(*before), "of {kept:?}");
-    let log = fs::read_to_string(plan.work_dir.join("server.log")).unwrap();
-    assert!(log.contains(&format!("chk-{newest}")) && log.contains("checkpoint-corrupt"), "it is not named in {log}");
+    /// Files anew: what is damaged in the one copy stays whole in the other.
+    fn copy(&self, from: &str, to: &str) {
+        let (from, to) = (self.scene.dir.join(from), self.scene.dir.join(to));
+        let _ = fs::remove_dir_all(&to);
+        assert!(Command::new("cp").arg("-r").args([&from, &to]).status().unwrap().success());
+    }
 
-    let (delays, _) = run.finish(&mut |_| {}).unwrap();
-    if let Some(difference) = difference(&late_flights::expected(&place).unwrap(), &delays) {
-        panic!("{difference}");
+    fn put_back(&self) {
+        self.copy("saved-data", "data");
+        self.copy("saved-out", "out");
+    }
+
+    /// The checkpoints with the bytes of their manifests.
+    fn manifests(&self) -> BTreeMap<u64, (PathBuf, Vec<u8>)> {
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir(self.scene.checkpoints().join(&self.job)).unwrap() {
+            let path = entry.unwrap().path().join("manifest");
+            let name = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+            if let (Some(id), Ok(bytes)) = (name.strip_prefix("chk-"), fs::read(&path)) {
+                found.insert(id.parse().unwrap(), (path, bytes));
+            }
+        }
+        found
+    }
+
+    /// Every file of the newest checkpoint, with the newest checkpoint that does not need it.
+    fn files_of_newest(&self) -> Vec<(PathBuf, Option<u64>)> {
+        let manifests = self.manifests();
+        let (newest, (manifest, _)) = manifests.last_key_value().unwrap();
+        let before = manifests.range(..newest).next_back().map(|(id, _)| *id);
+        let mut files = vec![(manifest.clone(), before)];
+        for entry in fs::read_dir(self.scene.checkpoints().join(&self.job).join("shared")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().as_bytes();
+            let names_it = |bytes: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+            if names_it(&manifests[newest].1) {
+                let without = manifests.iter().rfind(|(_, (_, bytes))| !names_it(bytes)).map(|(id, _)| *id);
+                files.push((path, without));
+            }
+        }
+        files
+    }
+
+    fn start(&mut self) -> Value {
+        self.scene.start().unwrap();
+        self.scene.wait_until_up(&self.job).unwrap()
     }
 }
 
-#[test]
-fn a_flipped_byte() {
-    damaged_manifest("flipped", flip_a_byte);
+fn refused(job: &Value) -> bool {
+    job["status"] == "FAILED" && job["failure"]["code"] == "checkpoint-none-usable"
+}
+
+fn each_file_in_turn(backend: &str) {
+    let mut killed = Killed::new("each", backend);
+    let mut one_before = 0;
+    let newest = *killed.manifests().last_key_value().unwrap().0;
+    let files = killed.files_of_newest();
+    assert!(files.len() >= 2, "{files:?}");
+    for (file, usable) in &files {
+        for damage in [flip_a_byte, truncate] {
+            killed.put_back();
+            damage(file);
+            let job = killed.start();
+            let what = format!("{}: {job}", file.display());
+            let name = match file.ends_with("manifest") {
+                true => format!("chk-{newest}/manifest"),
+                false => file.file_name().unwrap().to_str().unwrap().to_string(),
+            };
+            match usable {
+                Some(usable) => {
+                    assert_eq!(job["restored_checkpoint"].as_u64(), Some(*usable), "{what}");
+                    let warnings = job["warnings"].to_string();
+                    assert!(warnings.contains(&format!("chk-{newest}")) && warnings.contains(&name), "{what}");
+                    killed.scene.finish_exactly(&killed.job).unwrap_or_else(|error| panic!("{error}\n{what}"));
+                    one_before += 1;
+                }
+                // All that are retained need it.
+                None => assert!(refused(&job) && job["failure"]["message"].as_str().unwrap().contains(&name), "{what}"),
+            }
+            assert!(killed.scene.log().contains("checkpoint-corrupt") || usable.is_none(), "{what}");
+            killed.scene.kill().unwrap();
+        }
+    }
+    assert!(one_before >= 4, "the manifest, and at least one file that only the newest has");
 }
 
 #[test]
-fn a_manifest_cut_short() {
-    damaged_manifest("truncated", truncate);
+fn each_file_with_the_memory_backend() {
+    each_file_in_turn("memory");
+}
+
+#[test]
+fn each_file_with_rocksdb() {
+    each_file_in_turn("rocksdb");
+}
+
+#[test]
+fn all_of_them_are_damaged() {
+    for backend in ["memory", "rocksdb"] {
+        let mut killed = Killed::new("all", backend);
+        let manifests = killed.manifests();
+        manifests.values().for_each(|(manifest, _)| flip_a_byte(manifest));
+        let job = killed.start();
+        assert!(refused(&job), "{job}");
+        for id in manifests.keys() {
+            assert!(job["failure"]["message"].as_str().unwrap().contains(&format!("chk-{id}")), "{job}");
+        }
+        // Neither by itself nor by somebody who submits it anew, unless it is said on purpose.
+        let manifest = job["manifest"].as_str().unwrap().to_string();
+        let answer = killed.scene.api().submit(&manifest).unwrap();
+        assert_eq!(answer.code(), "checkpoint-none-usable", "{}", answer.body);
+        assert!(answer.body["hint"].as_str().unwrap().contains("--ignore-state"), "{}", answer.body);
+        killed.scene.kill().unwrap();
+
+        // When the storage has been repaired, the next start goes on.
+        killed.copy("saved-data/checkpoints", "data/checkpoints");
+        let job = killed.start();
+        assert!(job["restored_checkpoint"].is_u64(), "{job}");
+        killed.scene.finish_exactly(&killed.job).unwrap();
+        killed.scene.kill().unwrap();
+
+        killed.put_back();
+        manifests.values().for_each(|(manifest, _)| truncate(manifest));
+        assert!(refused(&killed.start()));
+        fs::remove_dir_all(killed.scene.out()).unwrap();
+        let job = killed.scene.submit(&manifest, "ignore_state=true").unwrap();
+        let warnings = killed.scene.api().job(&job).unwrap()["warnings"].to_string();
+        assert!(warnings.contains("ignore_state") && warnings.contains(&killed.job), "{warnings}");
+        assert!(killed.scene.log().contains("state is ignored"), "{}", killed.scene.log());
+        killed.scene.finish_exactly(&job).unwrap();
+        killed.scene.kill().unwrap();
+    }
 }

@@ -217,7 +217,7 @@ fn a_cancelled_job_leaves_what_it_committed_and_nothing_else() {
 #[test]
 fn checkpoints_by_record_count_alone() {
     let scene = scene("record-count");
-    let settings = "[checkpoint]\nrecords = 40000\nretained = 2";
+    let settings = "[checkpoint]\nrecords = 40000\nretained = 2\non_cancel = \"keep\"";
     let job = scene.api().submit_ok(&scene.manifest("memory", 200_000, settings)).unwrap();
     scene.api().wait_for(&job, "FINISHED").unwrap();
     scene.assert_exact();

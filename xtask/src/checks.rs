@@ -1,6 +1,9 @@
 //! `cargo xtask lint` and `cargo xtask test`: what must hold before a change is merged. CI runs `test`.
 
+use std::env;
+
 use anyhow::Result;
+use cofferdam_tests::S3;
 
 use crate::workspace::{Workspace, run, step, succeeds};
 
@@ -8,6 +11,7 @@ use crate::workspace::{Workspace, run, step, succeeds};
 pub const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("late-flights", "examples/late-flights"),
     ("misbehaving", "tests/guests/misbehaving"),
+    ("kinds", "tests/guests/kinds"),
     ("ambient", "tests/guests/ambient"),
     ("sums", "tests/guests/sums"),
     ("ungranted", "tests/guests/ungranted"),
@@ -17,8 +21,20 @@ pub const TEST_COMPONENTS: &[(&str, &str)] = &[
 /// features of what one command compiles, and what the SDK asks of shared dependencies would compile wasmtime anew.
 const HOST_CRATES: &[&str] =
     &["-p", "cofferdam", "-p", "cofferdam-tests", "-p", "late-flights-expected", "-p", "xtask"];
-const GUEST_CRATES: &[&str] =
-    &["-p", "cofferdam-sdk", "-p", "cofferdam-sdk-macros", "-p", "late-flights", "-p", "crossing", "-p", "keyed-count"];
+const GUEST_CRATES: &[&str] = &[
+    "-p",
+    "cofferdam-sdk",
+    "-p",
+    "cofferdam-sdk-macros",
+    "-p",
+    "late-flights",
+    "-p",
+    "crossing",
+    "-p",
+    "keyed-count",
+    "-p",
+    "kinds",
+];
 
 #[derive(clap::Args)]
 pub struct TestArguments {
@@ -35,6 +51,9 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
         lint(workspace)?;
     }
     workspace.build(TEST_COMPONENTS)?;
+    if env::var_os("COFFERDAM_WITHOUT_S3").is_none() {
+        step("an S3-compatible server for the tests", || S3::install(&workspace.place).map(drop))?;
+    }
     if arguments.arguments.is_empty() {
         step("test the SDK and the examples", || run(workspace.cargo(&["test", "--release"]).args(GUEST_CRATES)))?;
     }

@@ -10,6 +10,7 @@ use syn::{Error, Ident, ItemImpl, LitStr, Path, Result, Token, Type, punctuated:
 struct Line {
     name: Option<LitStr>,
     states: Vec<Path>,
+    broadcast: Vec<Path>,
     side_outputs: Vec<Path>,
     timers: Vec<Ident>,
 }
@@ -29,14 +30,16 @@ impl Line {
                 line.name = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("states") {
                 line.states = list(&meta)?;
+            } else if meta.path.is_ident("broadcast") {
+                line.broadcast = list(&meta)?;
             } else if meta.path.is_ident("side_outputs") {
                 line.side_outputs = list(&meta)?;
             } else if meta.path.is_ident("timers") {
                 line.timers = list(&meta)?;
             } else {
-                return Err(
-                    meta.error("expected `name = \"...\"`, `states(...)`, `side_outputs(...)` or `timers(...)`")
-                );
+                return Err(meta.error(
+                    "expected `name = \"...\"`, `states(...)`, `broadcast(...)`, `side_outputs(...)` or `timers(...)`",
+                ));
             }
             Ok(())
         });
@@ -46,9 +49,10 @@ impl Line {
 
     /// The calls that declare what the line names.
     fn declarations(&self) -> Result<TokenStream> {
-        let (states, sides) = (&self.states, &self.side_outputs);
+        let (states, broadcast, sides) = (&self.states, &self.broadcast, &self.side_outputs);
         let mut calls = quote! {
             #(declaration.state(#states);)*
+            #(declaration.broadcast(#broadcast);)*
             #(declaration.side_output(#sides);)*
         };
         let mut seen: Vec<String> = Vec::new();
@@ -75,44 +79,36 @@ fn list<T: syn::parse::Parse>(meta: &syn::meta::ParseNestedMeta<'_>) -> Result<V
 }
 
 fn write_function(line: &Line, item: &ItemImpl) -> Result<TokenStream> {
-    const EXPECTED: &str =
-        "`#[function]` goes on the `impl` of `MapFunction`, `FlatMapFunction` or `KeyedProcessFunction` for a type";
+    const EXPECTED: &str = "`#[function]` goes on the `impl` of `MapFunction`, `FlatMapFunction`, \
+        `KeyedProcessFunction` or `BroadcastProcessFunction` for a type";
     let Some((_, path, _)) = &item.trait_ else { return Err(Error::new_spanned(&item.self_ty, EXPECTED)) };
     if !item.generics.params.is_empty() {
         return Err(Error::new_spanned(&item.generics, "a function that is exported has no type parameters"));
     }
     let kind = path.segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
-    let (keyed, call, timer) = match kind.as_str() {
+    let process_element = quote! { <Self as #path>::process_element(self, value, ctx, out) };
+    let (keyed, call, others) = match kind.as_str() {
         "MapFunction" => (false, quote! { out.emit(<Self as #path>::map(self, value, ctx)?); Ok(()) }, None),
         "FlatMapFunction" => (false, quote! { <Self as #path>::flat_map(self, value, ctx, out) }, None),
-        "KeyedProcessFunction" => (
-            true,
-            quote! { <Self as #path>::process_element(self, value, ctx, out) },
-            Some(quote! { <Self as #path>::on_timer(self, timer, ctx, out) }),
-        ),
+        "KeyedProcessFunction" => (true, process_element, Some(write_timer(path))),
+        "BroadcastProcessFunction" => {
+            let (timer, broadcast) = (write_timer(path), write_broadcast(path));
+            (true, process_element, Some(quote! { #timer #broadcast }))
+        }
         _ => return Err(Error::new_spanned(path, EXPECTED)),
     };
     let uses_keys = !line.states.is_empty() || !line.timers.is_empty();
     if uses_keys && !keyed {
         return Err(Error::new_spanned(path, "states and timers need a `KeyedProcessFunction`"));
     }
+    if !line.broadcast.is_empty() && kind != "BroadcastProcessFunction" {
+        return Err(Error::new_spanned(path, "broadcast state needs a `BroadcastProcessFunction`"));
+    }
     let name = match &line.name {
         Some(name) => name.clone(),
         None => LitStr::new(&kebab_case(&type_name(&item.self_ty)?), Span::call_site()),
     };
     let (self_ty, declarations) = (&item.self_ty, line.declarations()?);
-    let timer = timer.map(|call| {
-        quote! {
-            fn timer(
-                &mut self,
-                timer: ::cofferdam_sdk::Timer,
-                ctx: &mut ::cofferdam_sdk::Context,
-                out: &mut ::cofferdam_sdk::Collector<Self::Output>,
-            ) -> ::cofferdam_sdk::Result {
-                #call
-            }
-        }
-    });
     Ok(quote! {
         impl ::cofferdam_sdk::Function for #self_ty {
             type Input = <Self as #path>::In;
@@ -139,9 +135,40 @@ fn write_function(line: &Line, item: &ItemImpl) -> Result<TokenStream> {
                 #call
             }
 
-            #timer
+            #others
         }
     })
+}
+
+fn write_timer(path: &Path) -> TokenStream {
+    quote! {
+        fn timer(
+            &mut self,
+            timer: ::cofferdam_sdk::Timer,
+            ctx: &mut ::cofferdam_sdk::Context,
+            out: &mut ::cofferdam_sdk::Collector<Self::Output>,
+        ) -> ::cofferdam_sdk::Result {
+            <Self as #path>::on_timer(self, timer, ctx, out)
+        }
+    }
+}
+
+fn write_broadcast(path: &Path) -> TokenStream {
+    quote! {
+        const BROADCAST: ::core::option::Option<&'static str> =
+            ::core::option::Option::Some(<<Self as #path>::Broadcast as ::cofferdam_sdk::codec::Codec>::NAME);
+
+        fn broadcast_element(
+            &mut self,
+            value: &[u8],
+            ctx: &mut ::cofferdam_sdk::Context,
+            out: &mut ::cofferdam_sdk::Collector<Self::Output>,
+        ) -> ::cofferdam_sdk::Result {
+            let value = <<Self as #path>::Broadcast as ::cofferdam_sdk::codec::Decode>::decode(value)
+                .map_err(|error| ::std::format!("broadcast input is not {error}"))?;
+            <Self as #path>::process_broadcast(self, value, &mut ::cofferdam_sdk::BroadcastContext::new(ctx), out)
+        }
+    }
 }
 
 fn type_name(ty: &Type) -> Result<String> {
@@ -195,6 +222,8 @@ mod tests {
         let map = quote! { impl MapFunction for A {} };
         assert!(on(quote! { state(COUNT) }, map.clone()).contains("expected `name"));
         assert!(on(quote! { states(COUNT) }, map).contains("need a `KeyedProcessFunction`"));
+        let keyed = quote! { impl KeyedProcessFunction for A {} };
+        assert!(on(quote! { broadcast(RULES) }, keyed).contains("needs a `BroadcastProcessFunction`"));
         assert!(on(quote! {}, quote! { impl A {} }).contains("goes on the `impl`"));
         assert!(on(quote! { timers(wall) }, quote! { impl KeyedProcessFunction for A {} }).contains("`event`"));
     }

@@ -7,13 +7,14 @@ mod state_type;
 
 use proc_macro::TokenStream;
 
-/// Makes a type a function that `export!` takes. It goes on the `impl` of `MapFunction`, `FlatMapFunction` or
-/// `KeyedProcessFunction`, and is the one place where a function says what it uses:
+/// Makes a type a function that `export!` takes. It goes on the `impl` of `MapFunction`, `FlatMapFunction`,
+/// `KeyedProcessFunction` or `BroadcastProcessFunction`, and is the one place where a function says what it uses:
 ///
 /// ```text
 /// #[function(
 ///     name = "track",              // by default the type's name in kebab-case
-///     states(STATS, LAST),         // consts of type ValueState or ListState
+///     states(STATS, LAST),         // consts of type ValueState, ListState, MapState, ReducingState, AggregatingState
+///     broadcast(RULES),            // consts of type BroadcastState, for a BroadcastProcessFunction
 ///     side_outputs(LATE),          // consts of type SideOutput
 ///     timers(event, processing),   // the clocks on which it registers timers
 /// )]

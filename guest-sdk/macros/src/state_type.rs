@@ -10,6 +10,8 @@ pub fn expand(item: TokenStream) -> Result<TokenStream> {
         return Err(Error::new_spanned(&item.generics, "a type with parameters implements `StateType` by hand"));
     }
     let body = match &item.data {
+        // As the empty tuple, which it is written as.
+        Data::Struct(data) if matches!(data.fields, Fields::Unit) => quote! { shape.word("()"); },
         Data::Struct(data) => fields(&data.fields),
         Data::Enum(data) => {
             let variants = data.variants.iter().map(|variant| {

@@ -46,6 +46,16 @@ pub trait Decode: Codec {
     fn decode_owned(bytes: &[u8]) -> Result<Self::Owned, CodecError>;
 }
 
+/// A codec that there is for any type, such as `Json<T>`.
+#[diagnostic::on_unimplemented(
+    message = "the codec `{Self}` is not one of `Json<T>` and `Postcard<T>`",
+    note = "say by which codec the older form was written: `migrate_from_codec::<Old, OldCodec>()`"
+)]
+pub trait CodecFamily: Codec {
+    /// The same codec for another type.
+    type Of<U: 'static>: Codec<Owned = U>;
+}
+
 /// A codec that writes values of type `V`.
 #[diagnostic::on_unimplemented(
     message = "the codec `{Self}` does not write a `{V}`",

@@ -1,6 +1,6 @@
 //! JSON and postcard, for any type that serde knows.
 
-use super::{Codec, CodecError, Decode, Encode};
+use super::{Codec, CodecError, CodecFamily, Decode, Encode};
 use crate::column;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
@@ -15,6 +15,10 @@ pub struct Postcard<T>(PhantomData<T>);
 impl<T: 'static> Codec for Json<T> {
     const NAME: &'static str = "json";
     type Owned = T;
+}
+
+impl<T: 'static> CodecFamily for Json<T> {
+    type Of<U: 'static> = Json<U>;
 }
 
 impl<T: DeserializeOwned + 'static> Decode for Json<T> {
@@ -44,6 +48,10 @@ impl<T: Serialize + 'static> Encode<T> for Json<T> {
 impl<T: 'static> Codec for Postcard<T> {
     const NAME: &'static str = "postcard";
     type Owned = T;
+}
+
+impl<T: 'static> CodecFamily for Postcard<T> {
+    type Of<U: 'static> = Postcard<U>;
 }
 
 impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {

@@ -3,20 +3,33 @@
 //! Invariant: a state that a function did not declare cannot be reached, and all that a turn changed goes to the host
 //! once, before its call returns.
 
+mod broadcast;
+mod fold;
+mod handle;
 mod list;
+mod map;
+mod map_key;
+mod older;
+mod scan;
+mod ttl;
 mod value;
 
 use crate::FunctionError;
-use crate::bindings::exports::cofferdam::function::function::{StateDescription, StateKind};
-use crate::codec::{Codec, Decode, Encode, Postcard};
-use crate::context::Context;
+use crate::codec::{Codec, Decode, Encode};
 use crate::host::Host;
-use crate::shape::{Shape, StateType};
 use std::any::TypeId;
-use std::marker::PhantomData;
 use std::rc::Rc;
 
+pub use broadcast::{Broadcast, BroadcastView, Keyed};
+pub use fold::{AggregatingAccess, Aggregator, Max, Min, Reducer, ReducingAccess, Sum};
+pub(crate) use handle::sealed;
+pub use handle::{AggregatingState, BroadcastState, ListState, MapState, ReducingState, StateHandle, ValueState};
 pub use list::ListAccess;
+pub use map::MapAccess;
+pub use map_key::{MapKey, OrderedKey};
+pub(crate) use older::OlderForm;
+pub use scan::MapIter;
+pub use ttl::Ttl;
 pub use value::ValueAccess;
 
 /// A codec that can keep a `T` in state. Every codec whose values own their memory is one.
@@ -42,113 +55,8 @@ where
     }
 }
 
-macro_rules! handles {
-    ($($(#[$doc:meta])* $handle:ident, $kind:ident;)*) => {$(
-        $(#[$doc])*
-        pub struct $handle<T, C = Postcard<T>> {
-            name: &'static str,
-            types: PhantomData<fn() -> (T, C)>,
-        }
-
-        impl<T> $handle<T> {
-            /// The state of that name, written as postcard.
-            pub const fn new(name: &'static str) -> Self {
-                $handle { name, types: PhantomData }
-            }
-        }
-
-        impl<T, C> $handle<T, C> {
-            /// The state of that name, written by the codec `C`.
-            pub const fn with_codec(name: &'static str) -> Self {
-                $handle { name, types: PhantomData }
-            }
-
-            /// Its name.
-            pub const fn name(&self) -> &'static str {
-                self.name
-            }
-        }
-
-        impl<T, C> Clone for $handle<T, C> {
-            fn clone(&self) -> Self {
-                *self
-            }
-        }
-
-        impl<T, C> Copy for $handle<T, C> {}
-
-        impl<T: StateType, C: StateCodec<T>> sealed::Describe for $handle<T, C> {
-            fn name(&self) -> &'static str {
-                self.name
-            }
-
-            fn describe(&self) -> StateDescription {
-                StateDescription {
-                    name: self.name.to_owned(),
-                    kind: StateKind::$kind,
-                    codec: C::NAME.to_owned(),
-                    schema: Shape::fingerprint::<T>(C::NAME),
-                    map_key: String::new(),
-                    ttl: None,
-                    previous: Vec::new(),
-                }
-            }
-        }
-    )*};
-}
-
-handles! {
-    /// One value per key. Named by a const: `const COUNT: ValueState<u64> = ValueState::new("count");`
-    ///
-    /// The function declares it, `#[function(states(COUNT))]`, and reaches it with `ctx.state(COUNT)`: see
-    /// [`ValueAccess`]. `ValueState<T, Json<T>>` with [`ValueState::with_codec`] keeps it as JSON.
-    ValueState, Value;
-    /// One list per key. Named by a const: `const LAST: ListState<i32> = ListState::new("last");`
-    ///
-    /// The function declares it, `#[function(states(LAST))]`, and reaches it with `ctx.state(LAST)`: see [`ListAccess`].
-    ListState, List;
-}
-
-/// A handle that [`Context::state`] takes.
-pub trait StateHandle: sealed::Describe {
-    /// What can be done with the state of the current key.
-    type Access<'a>;
-
-    #[doc(hidden)]
-    fn access(self, context: &mut Context) -> Self::Access<'_>;
-}
-
-pub(crate) mod sealed {
-    use super::StateDescription;
-
-    pub trait Describe: Copy {
-        fn name(&self) -> &'static str;
-        fn describe(&self) -> StateDescription;
-    }
-}
-
-impl<T: StateType, C: StateCodec<T>> StateHandle for ValueState<T, C> {
-    type Access<'a> = ValueAccess<'a, T, C>;
-
-    #[inline]
-    fn access(self, context: &mut Context) -> ValueAccess<'_, T, C> {
-        let key = context.key;
-        ValueAccess { cells: context.cells(self.name), key }
-    }
-}
-
-impl<T: StateType, C: StateCodec<T>> StateHandle for ListState<T, C> {
-    type Access<'a> = ListAccess<'a, T, C>;
-
-    #[inline]
-    fn access(self, context: &mut Context) -> ListAccess<'_, T, C> {
-        let key = context.key;
-        ListAccess { cells: context.cells(self.name), key }
-    }
-}
-
 /// Which state the cells are of, and whom to ask for what it held before the turn.
-pub(crate) struct Source {
+pub struct Source {
     pub(crate) host: Rc<dyn Host>,
     pub(crate) state: u32,
     pub(crate) name: &'static str,

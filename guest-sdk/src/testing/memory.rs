@@ -1,27 +1,25 @@
-//! The host of a harness: keyed state, timers, metrics and log lines in memory.
+//! The host of a harness: state, timers, metrics and log lines in memory.
 //!
 //! Invariant: `committed` is what a snapshot holds; a turn works on it in place and is rolled back to the copy that was
 //! made before it.
 
 use super::LogLine;
+use super::states::{Place, States};
 use crate::bindings::cofferdam::function::context::TurnContext;
 use crate::bindings::cofferdam::function::log::Level;
-use crate::bindings::cofferdam::function::state::{Lists, Values};
+use crate::bindings::cofferdam::function::state::{Lists, MapEntry, Values};
 use crate::bindings::cofferdam::function::types::{Column, TimeDomain};
+use crate::bindings::exports::cofferdam::function::function::StateDescription;
 use crate::column;
 use crate::host::Host;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// State index and key.
-type Place = (u32, Vec<u8>);
-
 /// What turns change together.
 #[derive(Clone, Default)]
 pub(super) struct Committed {
-    pub(super) values: BTreeMap<Place, Vec<u8>>,
-    pub(super) lists: BTreeMap<Place, Vec<Vec<u8>>>,
+    pub(super) states: States,
     pub(super) event_timers: BTreeSet<(i64, Vec<u8>)>,
     pub(super) processing_timers: BTreeSet<(i64, Vec<u8>)>,
     pub(super) counters: BTreeMap<String, u64>,
@@ -64,14 +62,6 @@ impl Memory {
         self.committed = before;
     }
 
-    pub(super) fn value(&self, state: u32, key: &[u8]) -> Option<&Vec<u8>> {
-        self.committed.values.get(&(state, key.to_vec()))
-    }
-
-    pub(super) fn list(&self, state: u32, key: &[u8]) -> &[Vec<u8>] {
-        self.committed.lists.get(&(state, key.to_vec())).map_or(&[], Vec::as_slice)
-    }
-
     /// The earliest time up to `until` for which there are timers, and their keys in order.
     pub(super) fn earliest_timers(&self, domain: TimeDomain, until: i64) -> Option<(i64, Vec<Vec<u8>>)> {
         let timers = self.committed.timers_of(domain);
@@ -88,9 +78,68 @@ impl Memory {
         (state, self.keys[key as usize].clone())
     }
 
+    fn places(&self, state: u32) -> Vec<Place> {
+        self.keys.iter().map(|key| (state, key.clone())).collect()
+    }
+
+    fn read(&mut self, place: Place, wanted: impl FnMut(&[u8]) -> bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.committed.states.read(place, self.processing_time, wanted)
+    }
+
+    fn put(&mut self, place: Place, sub_key: &[u8], bytes: &[u8]) {
+        self.committed.states.put(place, sub_key, bytes, self.processing_time);
+    }
+
+    fn append(&mut self, place: Place, bytes: &[u8]) {
+        self.committed.states.append(place, bytes, self.processing_time);
+    }
+
+    fn clear(&mut self, place: &Place) {
+        self.committed.states.clear(place);
+    }
+
+    /// One entry of a map.
+    fn entry(&mut self, place: Place, sub_key: &[u8]) -> Option<Vec<u8>> {
+        self.read(place, |other| other == sub_key).pop().map(|(_, bytes)| bytes)
+    }
+
+    fn entries(&mut self, places: impl Iterator<Item = Place>, sub_keys: &Column) -> Values {
+        let mut values = no_values();
+        for (index, place) in places.enumerate() {
+            let entry = self.entry(place, column::value(sub_keys, index));
+            push_value(&mut values, entry.as_deref());
+        }
+        values
+    }
+
+    fn scan(&mut self, place: Place, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry> {
+        let mut left = limit;
+        let wanted = |sub_key: &[u8]| {
+            let wanted = left > 0 && after.is_none_or(|after| sub_key > after);
+            left -= u32::from(wanted);
+            wanted
+        };
+        self.read(place, wanted).into_iter().map(|(key, value)| MapEntry { key, value }).collect()
+    }
+
     fn called(&mut self, import: &'static str) {
         *self.calls.entry(import).or_default() += 1;
     }
+}
+
+fn no_values() -> Values {
+    Values { present: Vec::new(), values: column::empty() }
+}
+
+fn push_value(values: &mut Values, value: Option<&[u8]>) {
+    values.present.push(u8::from(value.is_some()));
+    values.values.bytes.extend_from_slice(value.unwrap_or_default());
+    column::end_value(&mut values.values);
+}
+
+/// Where broadcast state is.
+fn everywhere(state: u32) -> Place {
+    (state, Vec::new())
 }
 
 /// The memory, as the harness and the function's context both hold it.
@@ -98,9 +147,9 @@ impl Memory {
 pub(super) struct SharedMemory(Rc<RefCell<Memory>>);
 
 impl SharedMemory {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(states: &[StateDescription]) -> Self {
         SharedMemory(Rc::new(RefCell::new(Memory {
-            committed: Committed::default(),
+            committed: Committed { states: States::new(states), ..Committed::default() },
             keys: Vec::new(),
             watermark: i64::MIN,
             processing_time: 0,
@@ -125,12 +174,10 @@ impl SharedMemory {
 impl Host for SharedMemory {
     fn value_load(&self, state: u32) -> Values {
         self.call("value-load", |memory| {
-            let mut values = Values { present: Vec::new(), values: column::empty() };
-            for key in &memory.keys {
-                let value = memory.value(state, key);
-                values.present.push(u8::from(value.is_some()));
-                values.values.bytes.extend(value.into_iter().flatten());
-                column::end_value(&mut values.values);
+            let mut values = no_values();
+            for place in memory.places(state) {
+                let value = memory.entry(place, &[]);
+                push_value(&mut values, value.as_deref());
             }
             values
         })
@@ -139,27 +186,21 @@ impl Host for SharedMemory {
     fn value_store(&self, state: u32, keys: &[u32], values: &Column) {
         self.call("value-store", |memory| {
             for (index, &key) in keys.iter().enumerate() {
-                let place = memory.place(state, key);
-                memory.committed.values.insert(place, column::value(values, index).to_vec());
+                memory.put(memory.place(state, key), &[], column::value(values, index));
             }
         });
     }
 
     fn value_clear(&self, state: u32, keys: &[u32]) {
-        self.call("value-clear", |memory| {
-            for &key in keys {
-                let place = memory.place(state, key);
-                memory.committed.values.remove(&place);
-            }
-        });
+        self.call("value-clear", |memory| keys.iter().for_each(|&key| memory.clear(&memory.place(state, key))));
     }
 
     fn list_load(&self, state: u32) -> Lists {
         self.call("list-load", |memory| {
             let mut lists = Lists { elements: column::empty(), ends: Vec::new() };
-            for key in &memory.keys {
-                for element in memory.list(state, key) {
-                    lists.elements.bytes.extend_from_slice(element);
+            for place in memory.places(state) {
+                for (_, element) in memory.read(place, |_| true) {
+                    lists.elements.bytes.extend_from_slice(&element);
                     column::end_value(&mut lists.elements);
                 }
                 lists.ends.push(column::len(&lists.elements) as u32);
@@ -171,8 +212,7 @@ impl Host for SharedMemory {
     fn list_append(&self, state: u32, keys: &[u32], elements: &Column) {
         self.call("list-append", |memory| {
             for (index, &key) in keys.iter().enumerate() {
-                let place = memory.place(state, key);
-                memory.committed.lists.entry(place).or_default().push(column::value(elements, index).to_vec());
+                memory.append(memory.place(state, key), column::value(elements, index));
             }
         });
     }
@@ -182,16 +222,84 @@ impl Host for SharedMemory {
             let mut start = 0;
             for (&key, &end) in keys.iter().zip(&lists.ends) {
                 let place = memory.place(state, key);
-                let list: Vec<_> =
-                    (start..end as usize).map(|index| column::value(&lists.elements, index).to_vec()).collect();
-                start = end as usize;
-                if list.is_empty() {
-                    memory.committed.lists.remove(&place);
-                } else {
-                    memory.committed.lists.insert(place, list);
+                memory.clear(&place);
+                for index in start..end as usize {
+                    memory.append(place.clone(), column::value(&lists.elements, index));
                 }
+                start = end as usize;
             }
         });
+    }
+
+    fn map_load(&self, state: u32, keys: &[u32], sub_keys: &Column) -> Values {
+        self.call("map-load", |memory| {
+            let places: Vec<_> = keys.iter().map(|&key| memory.place(state, key)).collect();
+            memory.entries(places.into_iter(), sub_keys)
+        })
+    }
+
+    fn map_store(&self, state: u32, keys: &[u32], sub_keys: &Column, values: &Column) {
+        self.call("map-store", |memory| {
+            for (index, &key) in keys.iter().enumerate() {
+                let (sub_key, value) = (column::value(sub_keys, index), column::value(values, index));
+                memory.put(memory.place(state, key), sub_key, value);
+            }
+        });
+    }
+
+    fn map_remove(&self, state: u32, keys: &[u32], sub_keys: &Column) {
+        self.call("map-remove", |memory| {
+            for (index, &key) in keys.iter().enumerate() {
+                let place = memory.place(state, key);
+                memory.committed.states.remove(&place, column::value(sub_keys, index));
+            }
+        });
+    }
+
+    fn map_clear(&self, state: u32, keys: &[u32]) {
+        self.call("map-clear", |memory| keys.iter().for_each(|&key| memory.clear(&memory.place(state, key))));
+    }
+
+    fn map_get(&self, state: u32, key: u32, sub_key: &[u8]) -> Option<Vec<u8>> {
+        self.call("map-get", |memory| memory.entry(memory.place(state, key), sub_key))
+    }
+
+    fn map_scan(&self, state: u32, key: u32, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry> {
+        self.call("map-scan", |memory| memory.scan(memory.place(state, key), after, limit))
+    }
+
+    fn broadcast_load(&self, state: u32, sub_keys: &Column) -> Values {
+        self.call("broadcast-load", |memory| {
+            memory.entries(std::iter::repeat_n(everywhere(state), column::len(sub_keys)), sub_keys)
+        })
+    }
+
+    fn broadcast_store(&self, state: u32, sub_keys: &Column, values: &Column) {
+        self.call("broadcast-store", |memory| {
+            for index in 0..column::len(sub_keys) {
+                memory.put(everywhere(state), column::value(sub_keys, index), column::value(values, index));
+            }
+        });
+    }
+
+    fn broadcast_remove(&self, state: u32, sub_keys: &Column) {
+        self.call("broadcast-remove", |memory| {
+            for index in 0..column::len(sub_keys) {
+                memory.committed.states.remove(&everywhere(state), column::value(sub_keys, index));
+            }
+        });
+    }
+
+    fn broadcast_clear(&self, state: u32) {
+        self.call("broadcast-clear", |memory| memory.clear(&everywhere(state)));
+    }
+
+    fn broadcast_get(&self, state: u32, sub_key: &[u8]) -> Option<Vec<u8>> {
+        self.call("broadcast-get", |memory| memory.entry(everywhere(state), sub_key))
+    }
+
+    fn broadcast_scan(&self, state: u32, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry> {
+        self.call("broadcast-scan", |memory| memory.scan(everywhere(state), after, limit))
     }
 
     fn timer_register(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {

@@ -18,8 +18,10 @@
 //! Invariant: a call that fails leaves the harness as it was, but for the lines that it logged. Every call gets a fresh
 //! instance, so a function that remembers something in its fields fails its tests.
 
+mod inspect;
 mod memory;
 mod snapshot;
+mod states;
 
 use crate::bindings::cofferdam::function::log::Level;
 use crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output, TimeDomain};
@@ -28,8 +30,7 @@ use crate::codec::{Codec, Decode, Encode};
 use crate::context::SideOutput;
 use crate::function::Function;
 use crate::runner::{Run, Runner};
-use crate::state::StateCodec;
-use crate::{FunctionError, ListState, StateType, ValueState, column, declaration};
+use crate::{BroadcastProcessFunction, FunctionError, column, declaration};
 use memory::SharedMemory;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -75,7 +76,7 @@ impl<F: Function> Harness<F> {
     pub fn new() -> Self {
         let description = declaration::describe::<F>();
         Harness {
-            memory: SharedMemory::new(),
+            memory: SharedMemory::new(&description.states),
             outputs: description.outputs.iter().map(|_| Vec::new()).collect(),
             description,
             function: PhantomData,
@@ -160,6 +161,30 @@ impl<F: Function> Harness<F> {
         let KeyColumn { distinct, key_of } = keys;
         let keys = distinct.clone();
         self.turn(distinct, |runner| runner.process(Batch { values, timestamps, keys: column_of(&keys), key_of }))
+    }
+
+    /// Pushes one record of the broadcast input, which is a turn of its own.
+    ///
+    /// # Errors
+    /// As [`Harness::push`].
+    pub fn push_broadcast<V>(&mut self, value: V, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F: BroadcastProcessFunction,
+        F::Broadcast: Encode<V>,
+    {
+        let mut bytes = Vec::new();
+        F::Broadcast::encode(value, &mut bytes)?;
+        self.push_raw_broadcast(bytes, timestamp)
+    }
+
+    /// Pushes one record of the broadcast input whose value is these bytes.
+    ///
+    /// # Errors
+    /// As [`Harness::push`].
+    pub fn push_raw_broadcast(&mut self, value: impl AsRef<[u8]>, timestamp: i64) -> Result<(), FunctionError> {
+        let values = column_of(&[value.as_ref().to_vec()]);
+        let batch = Batch { values, timestamps: vec![timestamp], keys: column::empty(), key_of: Vec::new() };
+        self.turn(Vec::new(), |runner| runner.broadcast(batch))
     }
 
     /// Moves the watermark forward and fires the event-time timers that it reaches, in order of their times.
@@ -303,39 +328,6 @@ impl<F: Function> Harness<F> {
         self.memory.with(|memory| memory.committed.timers_of(domain).len())
     }
 
-    /// The value that a state holds for a key.
-    ///
-    /// # Errors
-    /// Where the state is not declared, or its bytes are not a value of its type.
-    pub fn value_of<T: StateType, C: StateCodec<T>>(
-        &self,
-        state: ValueState<T, C>,
-        key: impl AsRef<[u8]>,
-    ) -> Result<Option<T>, FunctionError> {
-        let index = self.state_index(state.name())?;
-        let bytes = self.memory.with(|memory| memory.value(index, key.as_ref()).cloned());
-        bytes.map(|bytes| C::read(&bytes)).transpose()
-    }
-
-    /// The list that a state holds for a key.
-    ///
-    /// # Errors
-    /// As [`Harness::value_of`].
-    pub fn list_of<T: StateType, C: StateCodec<T>>(
-        &self,
-        state: ListState<T, C>,
-        key: impl AsRef<[u8]>,
-    ) -> Result<Vec<T>, FunctionError> {
-        let index = self.state_index(state.name())?;
-        let elements = self.memory.with(|memory| memory.list(index, key.as_ref()).to_vec());
-        elements.iter().map(|bytes| C::read(bytes)).collect()
-    }
-
-    fn state_index(&self, name: &str) -> Result<u32, FunctionError> {
-        let index = self.description.states.iter().position(|state| state.name == name);
-        Ok(index.ok_or_else(|| format!("state `{name}` is not declared"))? as u32)
-    }
-
     /// How often a host import was called, by its name in the contract, such as `value-load`.
     pub fn calls(&self, import: &str) -> u64 {
         self.memory.with(|memory| memory.calls.get(import).copied().unwrap_or(0))
@@ -375,5 +367,7 @@ fn column_of(values: &[Vec<u8>]) -> Column {
     column
 }
 
+#[cfg(test)]
+mod kinds_tests;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,52 @@
-//! What a harness remembers, as bytes: state by name, timers, and how far time had come.
+//! What a harness remembers, as bytes: states by name, timers, and how far time had come.
 
 use super::Harness;
+use super::states::{Held, Stamped};
 use crate::FunctionError;
+use crate::bindings::exports::cofferdam::function::function::StateDescription;
+use crate::column;
+use crate::declaration::{self, unknown_form};
 use crate::function::Function;
 use serde::{Deserialize, Serialize};
 
 /// Written as postcard. States are named, so that a function whose line names them in another order finds them again.
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
-    /// Name and schema of each state.
-    states: Vec<(String, String)>,
-    values: Vec<(u32, Vec<u8>, Vec<u8>)>,
-    lists: Vec<(u32, Vec<u8>, Vec<Vec<u8>>)>,
+    states: Vec<Saved>,
     event_timers: Vec<(i64, Vec<u8>)>,
     processing_timers: Vec<(i64, Vec<u8>)>,
     watermark: i64,
     processing_time: i64,
+}
+
+/// One state, and what each key has of it.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    name: String,
+    form: Form,
+    schema: String,
+    keys: Vec<(Vec<u8>, Held)>,
+}
+
+/// What stays as it is for as long as the state lives.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Form {
+    kind: String,
+    map_key: String,
+    has_ttl: bool,
+}
+
+impl Form {
+    fn of(state: &StateDescription) -> Form {
+        let kind = format!("{:?}", state.kind).to_lowercase().replace("statekind::", "");
+        Form { kind, map_key: state.map_key.clone(), has_ttl: state.ttl.is_some() }
+    }
+
+    fn words(&self) -> String {
+        let keys = if self.map_key.is_empty() { String::new() } else { format!(" with keys `{}`", self.map_key) };
+        let ttl = if self.has_ttl { " with a time to live" } else { "" };
+        format!("{}{keys}{ttl}", self.kind)
+    }
 }
 
 impl<F: Function> Harness<F> {
@@ -24,15 +55,22 @@ impl<F: Function> Harness<F> {
     /// # Panics
     /// Never: a snapshot has no value that postcard cannot write.
     pub fn snapshot(&self) -> Vec<u8> {
-        let states = self.description.states.iter().map(|state| (state.name.clone(), state.schema.clone())).collect();
         let snapshot = self.memory.with(|memory| {
-            let state = &memory.committed;
+            let committed = &memory.committed;
+            let keys = |index: u32| {
+                let held = committed.states.held.iter().filter(move |((state, _), _)| *state == index);
+                held.map(|((_, key), held)| (key.clone(), held.clone())).collect()
+            };
+            let saved = |(state, index): (&StateDescription, u32)| Saved {
+                name: state.name.clone(),
+                form: Form::of(state),
+                schema: state.schema.clone(),
+                keys: keys(index),
+            };
             Snapshot {
-                states,
-                values: state.values.iter().map(|((at, key), value)| (*at, key.clone(), value.clone())).collect(),
-                lists: state.lists.iter().map(|((at, key), list)| (*at, key.clone(), list.clone())).collect(),
-                event_timers: state.event_timers.iter().cloned().collect(),
-                processing_timers: state.processing_timers.iter().cloned().collect(),
+                states: self.description.states.iter().zip(0..).map(saved).collect(),
+                event_timers: committed.event_timers.iter().cloned().collect(),
+                processing_timers: committed.processing_timers.iter().cloned().collect(),
                 watermark: memory.watermark,
                 processing_time: memory.processing_time,
             }
@@ -40,40 +78,59 @@ impl<F: Function> Harness<F> {
         postcard::to_stdvec(&snapshot).expect("a snapshot can be written")
     }
 
-    /// A harness that goes on from a snapshot, also of another function type, as after an update.
+    /// A harness that goes on from a snapshot, also of another function type, as after an update. Values that are stored
+    /// under an older schema are migrated.
     ///
     /// # Errors
     /// Where the bytes are no snapshot, or it has a state that this function does not declare, or declares with another
-    /// schema.
+    /// kind, or with another schema and no way to read the one of the snapshot.
     pub fn restore(bytes: &[u8]) -> Result<Self, FunctionError> {
         let snapshot: Snapshot = postcard::from_bytes(bytes)?;
         let harness = Self::new();
-        let mut index_of = Vec::new();
-        for (name, schema) in &snapshot.states {
-            let index = harness.state_index(name)?;
-            let declared = &harness.description.states[index as usize].schema;
-            if declared != schema {
-                return Err(format!("state `{name}` was written as `{schema}` and is declared as `{declared}`").into());
-            }
-            index_of.push(index);
+        for saved in snapshot.states {
+            harness.restore_state(saved)?;
         }
-        let place = |state: u32| {
-            index_of.get(state as usize).copied().ok_or_else(|| format!("the snapshot has no state {state}"))
-        };
-        let mut committed = harness.memory.with(|memory| memory.before_turn());
-        for (state, key, value) in snapshot.values {
-            committed.values.insert((place(state)?, key), value);
-        }
-        for (state, key, list) in snapshot.lists {
-            committed.lists.insert((place(state)?, key), list);
-        }
-        committed.event_timers.extend(snapshot.event_timers);
-        committed.processing_timers.extend(snapshot.processing_timers);
         harness.memory.with(|memory| {
-            memory.committed = committed;
+            memory.committed.event_timers.extend(snapshot.event_timers);
+            memory.committed.processing_timers.extend(snapshot.processing_timers);
             memory.watermark = snapshot.watermark;
             memory.processing_time = snapshot.processing_time;
         });
         Ok(harness)
     }
+
+    fn restore_state(&self, saved: Saved) -> Result<(), FunctionError> {
+        let index = self.state_index(&saved.name)?;
+        let declared = &self.description.states[index as usize];
+        let form = Form::of(declared);
+        if form != saved.form {
+            let (name, stored) = (&saved.name, saved.form.words());
+            return Err(format!("state `{name}` is stored as {stored}, and declared as {}", form.words()).into());
+        }
+        let migrates = saved.schema != declared.schema;
+        if migrates && !declared.previous.contains(&saved.schema) {
+            return Err(unknown_form(declared, &saved.schema).into());
+        }
+        for (key, mut held) in saved.keys {
+            if migrates {
+                migrate::<F>(index, &saved.schema, &mut held)?;
+            }
+            self.memory.with(|memory| memory.committed.states.held.insert((index, key), held));
+        }
+        Ok(())
+    }
+}
+
+/// As a host does it: by the export `migrate`.
+fn migrate<F: Function>(state: u32, schema: &str, held: &mut Held) -> Result<(), FunctionError> {
+    let mut values = column::empty();
+    for (_, Stamped { bytes, .. }) in held.iter() {
+        values.bytes.extend_from_slice(bytes);
+        column::end_value(&mut values);
+    }
+    let migrated = declaration::migrate::<F>(state, schema, &values).map_err(|failure| failure.message)?;
+    for (index, (_, stamped)) in held.iter_mut().enumerate() {
+        stamped.bytes = column::value(&migrated, index).to_vec();
+    }
+    Ok(())
 }

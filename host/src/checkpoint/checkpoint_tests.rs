@@ -1,112 +1,13 @@
-//! Checkpoints on a real folder: damage, retirement, and interruption at each of its steps.
+//! Checkpoints in a real folder and in a real S3-compatible server: damage, retirement, moving.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
-use tokio::runtime::Runtime;
 
+use super::subject::{JOB, Subject, manifest, on_each_store};
 use super::*;
-use crate::error::Result;
-use crate::state::{FileRef, FileStore, ImageFormat, StateDescription, StateImage, StateKind, StateSize};
-
-const JOB: &str = "job-1";
-
-/// A storage in a folder of its own, with the runtime that it needs.
-struct Subject {
-    folder: tempfile::TempDir,
-    storage: CheckpointStorage,
-    _runtime: Runtime,
-}
-
-impl Subject {
-    fn new() -> Subject {
-        let folder = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let storage = CheckpointStorage::open(&folder.path().join("storage"), runtime.handle().clone()).unwrap();
-        Subject { folder, storage, _runtime: runtime }
-    }
-
-    fn path(&self, below: &str) -> PathBuf {
-        self.storage.root().join(below)
-    }
-
-    fn put(&self, id: u64, name: &str, bytes: &str) -> FileRef {
-        let files = self.storage.files(JOB, id, CheckpointKind::Checkpoint).unwrap();
-        files.put(name, Bytes::copy_from_slice(bytes.as_bytes())).unwrap()
-    }
-
-    /// A complete checkpoint that names `files`.
-    fn complete(&self, id: u64, files: &[FileRef]) -> CheckpointManifest {
-        let manifest = manifest(id, CheckpointKind::Checkpoint, files);
-        assert_eq!(self.storage.write_manifest(&manifest).unwrap(), format!("{JOB}/chk-{id}"));
-        manifest
-    }
-
-    fn usable(&self, verify: Verify) -> Result<Option<(u64, Vec<Skipped>)>> {
-        let found = self.storage.newest_usable(JOB, verify)?;
-        Ok(found.map(|(manifest, skipped)| (manifest.checkpoint_id, skipped)))
-    }
-
-    fn complete_ids(&self) -> Vec<u64> {
-        self.storage.checkpoints(JOB).unwrap().0.iter().map(|manifest| manifest.checkpoint_id).collect()
-    }
-
-    fn exists(&self, file: &FileRef) -> bool {
-        self.path(&file.path).exists()
-    }
-}
-
-fn manifest(id: u64, kind: CheckpointKind, files: &[FileRef]) -> CheckpointManifest {
-    let state = StateImage {
-        format: ImageFormat::Canonical,
-        layout: vec![StateDescription::new("count", StateKind::Value, "postcard", "u64")],
-        files: files.to_vec(),
-        size: StateSize { entries: 12, bytes: 240 },
-    };
-    let operator = |id: &str, subtask| OperatorImage { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
-    let counters = |records_in, records_out| Counters { records_in, records_out, ..Counters::default() };
-    CheckpointManifest {
-        format: CheckpointManifest::FORMAT,
-        job_id: JOB.into(),
-        job_name: "late flights".into(),
-        checkpoint_id: id,
-        kind,
-        taken_at_ms: 1_700_000_000_000,
-        max_parallelism: 128,
-        operators: vec![
-            operator(
-                "flights",
-                SubtaskImage {
-                    source_position: Some(vec![42, 0]),
-                    counters: counters(0, 1000),
-                    ..SubtaskImage::default()
-                },
-            ),
-            operator(
-                "track",
-                SubtaskImage {
-                    state: Some(state),
-                    counters: Counters {
-                        faults: 1,
-                        records_skipped: 1,
-                        records_dead_lettered: 1,
-                        ..counters(1000, 998)
-                    },
-                    ..SubtaskImage::default()
-                },
-            ),
-            operator(
-                "delays",
-                SubtaskImage {
-                    committable: Some(b"part-0-7".to_vec()),
-                    counters: counters(998, 0),
-                    ..SubtaskImage::default()
-                },
-            ),
-        ],
-    }
-}
+use crate::state::{FileRef, FileStore};
 
 /// What the fixture of format 1 holds. The file was made byte by byte from the format's description.
 fn fixture() -> (&'static [u8], CheckpointManifest) {
@@ -173,90 +74,92 @@ fn a_manifest_with_a_true_checksum_is_still_checked() {
 
 #[test]
 fn files_come_back_and_are_counted() {
-    let subject = Subject::new();
-    let files = subject.storage.files(JOB, 1, CheckpointKind::Checkpoint).unwrap();
-    let local = subject.folder.path().join("local");
-    // Sizes around the pieces that files are stored in.
-    let piece = 8 << 20;
-    let mut sum = 0;
-    for length in [0, 1, piece - 1, piece, piece + 1, 2 * piece + 5] {
-        let bytes: Vec<u8> = (0..length).map(|at| (at * 31 % 251) as u8).collect();
-        fs::write(&local, &bytes).unwrap();
-        let file = files.put_file("000001.sst", &local).unwrap();
-        assert_eq!((file.bytes, file.crc32c), (length as u64, crc32c::crc32c(&bytes)));
-        let back = subject.folder.path().join("back");
-        files.get_file(&file, &back).unwrap();
-        assert!(fs::read(&back).unwrap() == bytes && files.get(&file).unwrap() == bytes);
-        sum += length as u64;
-    }
-    assert_eq!(files.bytes_uploaded(), sum);
-    let twice = [files.put("a", Bytes::new()).unwrap(), files.put("a", Bytes::new()).unwrap()];
-    assert_ne!(twice[0].path, twice[1].path);
-    let missing = Path::new("none").join("such");
-    assert_eq!(files.put_file("a", &missing).unwrap_err().code, "storage-failed");
+    on_each_store(|subject| {
+        let files = subject.storage.files(JOB, 1, CheckpointKind::Checkpoint).unwrap();
+        let local = subject.folder.path().join("local");
+        // Sizes around the pieces that files are stored in.
+        let piece = 8 << 20;
+        let mut sum = 0;
+        for length in [0, 1, piece - 1, piece, piece + 1, 2 * piece + 5] {
+            let bytes: Vec<u8> = (0..length).map(|at| (at * 31 % 251) as u8).collect();
+            fs::write(&local, &bytes).unwrap();
+            let file = files.put_file("000001.sst", &local).unwrap();
+            assert_eq!((file.bytes, file.crc32c), (length as u64, crc32c::crc32c(&bytes)));
+            let back = subject.folder.path().join("back");
+            files.get_file(&file, &back).unwrap();
+            assert!(fs::read(&back).unwrap() == bytes && files.get(&file).unwrap() == bytes);
+            sum += length as u64;
+        }
+        assert_eq!(files.bytes_uploaded(), sum);
+        let twice = [files.put("a", Bytes::new()).unwrap(), files.put("a", Bytes::new()).unwrap()];
+        assert_ne!(twice[0].path, twice[1].path);
+        let missing = Path::new("none").join("such");
+        assert_eq!(files.put_file("a", &missing).unwrap_err().code, "storage-failed");
+    });
 }
 
 #[test]
 fn a_file_that_is_not_what_was_written_is_refused_by_name() {
-    let subject = Subject::new();
-    let files = subject.storage.files(JOB, 1, CheckpointKind::Checkpoint).unwrap();
-    let file = files.put("state", Bytes::from_static(b"0123456789")).unwrap();
-    let to = subject.folder.path().join("to");
-    let refuse = |file: &FileRef| {
-        let error = files.get(file).unwrap_err();
-        assert_eq!(error.code, "checkpoint-corrupt");
-        assert!(error.message.contains(&file.path), "{}", error.message);
-        assert_eq!(files.get_file(file, &to).unwrap_err().code, "checkpoint-corrupt");
-        assert!(!to.exists());
-    };
-    for damaged in ["0123456780", "012345678", "01234567890", ""] {
-        fs::write(subject.path(&file.path), damaged).unwrap();
+    on_each_store(|subject| {
+        let files = subject.storage.files(JOB, 1, CheckpointKind::Checkpoint).unwrap();
+        let file = files.put("state", Bytes::from_static(b"0123456789")).unwrap();
+        let to = subject.folder.path().join("to");
+        let refuse = |file: &FileRef| {
+            let error = files.get(file).unwrap_err();
+            assert_eq!(error.code, "checkpoint-corrupt");
+            assert!(error.message.contains(&file.path), "{}", error.message);
+            assert_eq!(files.get_file(file, &to).unwrap_err().code, "checkpoint-corrupt");
+            assert!(!to.exists());
+        };
+        for damaged in ["0123456780", "012345678", "01234567890", ""] {
+            subject.overwrite(&file.path, damaged.as_bytes());
+            refuse(&file);
+        }
+        subject.storage.remove(&file.path).unwrap();
         refuse(&file);
-    }
-    fs::remove_file(subject.path(&file.path)).unwrap();
-    refuse(&file);
-    for path in ["../../etc/passwd", "", "job-1/shared/../../x"] {
-        refuse(&FileRef { path: path.into(), ..file.clone() });
-    }
+        for path in ["../../etc/passwd", "", "job-1/shared/../../x"] {
+            refuse(&FileRef { path: path.into(), ..file.clone() });
+        }
+    });
 }
 
 #[test]
 fn the_newest_usable_checkpoint_is_found_and_the_damaged_are_named() {
-    let subject = Subject::new();
-    assert_eq!(subject.usable(Verify::Lengths).unwrap(), None);
-    let file = |id| subject.put(id, "state", "0123456789");
-    let files = [file(1), file(2), file(10), file(11)];
-    // Stored files alone are no checkpoint.
-    assert_eq!(subject.usable(Verify::Lengths).unwrap(), None);
-    for (id, file) in [1, 2, 10, 11].into_iter().zip(&files) {
-        subject.complete(id, std::slice::from_ref(file));
-    }
-    assert_eq!(subject.complete_ids(), [11, 10, 2, 1]);
-    assert_eq!(subject.usable(Verify::Checksums).unwrap(), Some((11, vec![])));
+    on_each_store(|subject| {
+        assert_eq!(subject.usable(Verify::Lengths).unwrap(), None);
+        let file = |id| subject.put(id, "state", "0123456789");
+        let files = [file(1), file(2), file(10), file(11)];
+        // Stored files alone are no checkpoint.
+        assert_eq!(subject.usable(Verify::Lengths).unwrap(), None);
+        for (id, file) in [1, 2, 10, 11].into_iter().zip(&files) {
+            subject.complete(id, std::slice::from_ref(file));
+        }
+        assert_eq!(subject.complete_ids(), [11, 10, 2, 1]);
+        assert_eq!(subject.usable(Verify::Checksums).unwrap(), Some((11, vec![])));
 
-    fs::write(subject.path(&files[3].path), "012345678X").unwrap();
-    assert_eq!(subject.usable(Verify::Lengths).unwrap(), Some((11, vec![])));
-    let (id, skipped) = subject.usable(Verify::Checksums).unwrap().unwrap();
-    assert_eq!((id, &skipped[0].path[..]), (10, "job-1/chk-11"));
-    assert!(skipped[0].why.contains(&files[3].path), "{}", skipped[0].why);
+        subject.overwrite(&files[3].path, "012345678X".as_bytes());
+        assert_eq!(subject.usable(Verify::Lengths).unwrap(), Some((11, vec![])));
+        let (id, skipped) = subject.usable(Verify::Checksums).unwrap().unwrap();
+        assert_eq!((id, &skipped[0].path[..]), (10, "job-1/chk-11"));
+        assert!(skipped[0].why.contains(&files[3].path), "{}", skipped[0].why);
 
-    fs::remove_file(subject.path(&files[3].path)).unwrap();
-    fs::write(subject.path(&files[2].path), "short").unwrap();
-    let manifest = subject.path("job-1/chk-2/manifest");
-    let bytes = fs::read(&manifest).unwrap();
-    fs::write(&manifest, &bytes[..bytes.len() - 1]).unwrap();
-    let (id, skipped) = subject.usable(Verify::Lengths).unwrap().unwrap();
-    assert_eq!(id, 1);
-    let paths: Vec<_> = skipped.iter().map(|one| &one.path[..]).collect();
-    assert_eq!(paths, ["job-1/chk-11", "job-1/chk-10", "job-1/chk-2"]);
+        subject.storage.remove(&files[3].path).unwrap();
+        subject.overwrite(&files[2].path, "short".as_bytes());
+        let bytes = subject.read("job-1/chk-2/manifest");
+        subject.overwrite("job-1/chk-2/manifest", &bytes[..bytes.len() - 1]);
+        let (id, skipped) = subject.usable(Verify::Lengths).unwrap().unwrap();
+        assert_eq!(id, 1);
+        let paths: Vec<_> = skipped.iter().map(|one| &one.path[..]).collect();
+        assert_eq!(paths, ["job-1/chk-11", "job-1/chk-10", "job-1/chk-2"]);
 
-    // The manifest of another checkpoint in this one's place.
-    fs::copy(subject.path("job-1/chk-10/manifest"), subject.path("job-1/chk-1/manifest")).unwrap();
-    let error = subject.usable(Verify::Lengths).unwrap_err();
-    assert_eq!(error.code, "checkpoint-none-usable");
-    for folder in ["chk-1:", "chk-2:", "chk-10:", "chk-11:"] {
-        assert!(error.message.contains(folder), "{}", error.message);
-    }
+        // The manifest of another checkpoint in this one's place.
+        subject.overwrite("job-1/chk-1/manifest", &subject.read("job-1/chk-10/manifest"));
+        let error = subject.usable(Verify::Lengths).unwrap_err();
+        assert_eq!(error.code, "checkpoint-none-usable");
+        for folder in ["chk-1:", "chk-2:", "chk-10:", "chk-11:"] {
+            assert!(error.message.contains(folder), "{}", error.message);
+        }
+    });
 }
 
 #[test]
@@ -325,102 +228,178 @@ fn retiring_keeps_what_a_restore_may_need() {
 }
 
 #[test]
-fn a_damaged_checkpoint_neither_counts_nor_costs_files() {
+fn adopted_files_stay_while_a_checkpoint_in_progress_may_name_them() {
     let subject = Subject::new();
-    let files = [1, 2, 3, 4].map(|id| subject.put(id, "state", "x"));
-    for (id, file) in (1..).zip(&files) {
-        subject.complete(id, std::slice::from_ref(file));
-    }
-    fs::write(subject.path("job-1/chk-3/manifest"), "damaged").unwrap();
-    let retired = subject.storage.retire(JOB, 2, &[]).unwrap();
-    assert_eq!(retired.checkpoints, [1]);
-    assert_eq!(subject.complete_ids(), [4, 2]);
-    assert!(files.iter().all(|file| subject.exists(file)), "the damaged one may name them");
-    let fifth = subject.put(5, "state", "x");
-    subject.complete(5, &[fifth]);
-    assert_eq!(subject.storage.retire(JOB, 2, &[]).unwrap().checkpoints, [2, 3]);
-    assert_eq!(files.map(|file| subject.exists(&file)), [false, false, false, true]);
+    let (adopted, own) = (subject.put(0, "adopted", "x"), subject.put(2, "own", "x"));
+    subject.complete(2, &[own]);
+    subject.storage.retire(JOB, 1, &[InProgress { id: 1, based_on: Some(0) }]).unwrap();
+    assert!(subject.exists(&adopted));
+    subject.storage.retire(JOB, 1, &[InProgress { id: 3, based_on: Some(2) }]).unwrap();
+    assert!(!subject.exists(&adopted));
 }
 
 #[test]
-fn an_interrupted_retirement_leaves_only_whole_checkpoints() {
-    let build = || {
-        let subject = Subject::new();
-        let base = subject.put(1, "base", "b");
-        for id in 1..=4 {
-            let own = subject.put(id, "own", "o");
-            subject.complete(id, &[base.clone(), own]);
+fn a_damaged_checkpoint_neither_counts_nor_costs_files() {
+    on_each_store(|subject| {
+        let files = [1, 2, 3, 4].map(|id| subject.put(id, "state", "x"));
+        for (id, file) in (1..).zip(&files) {
+            subject.complete(id, std::slice::from_ref(file));
         }
-        subject
-    };
-    let steps = |subject: &Subject| -> Vec<String> {
-        let plan = subject.storage.plan_retirement(JOB, 1, &[]).unwrap();
-        let manifests = plan.manifests.into_iter().map(|(_, path)| path);
-        manifests.chain(plan.files.into_iter().map(|(path, _)| path)).collect()
-    };
-    let count = steps(&build()).len();
-    assert_eq!(count, 6);
-    for done in 0..=count {
-        let subject = build();
-        for path in &steps(&subject)[..done] {
-            fs::remove_file(subject.path(path)).unwrap();
-        }
-        let (complete, damaged) = subject.storage.checkpoints(JOB).unwrap();
-        assert_eq!((complete[0].checkpoint_id, damaged), (4, vec![]), "after {done} steps");
-        subject.storage.retire(JOB, 1, &[]).unwrap();
-        assert_eq!(subject.complete_ids(), [4]);
-        assert_eq!(fs::read_dir(subject.path("job-1/shared")).unwrap().count(), 2, "after {done} steps");
-    }
+        subject.overwrite("job-1/chk-3/manifest", b"damaged");
+        let retired = subject.storage.retire(JOB, 2, &[]).unwrap();
+        assert_eq!(retired.checkpoints, [1]);
+        assert_eq!(subject.complete_ids(), [4, 2]);
+        assert!(files.iter().all(|file| subject.exists(file)), "the damaged one may name them");
+        let fifth = subject.put(5, "state", "x");
+        subject.complete(5, &[fifth]);
+        assert_eq!(subject.storage.retire(JOB, 2, &[]).unwrap().checkpoints, [2, 3]);
+        assert_eq!(files.map(|file| subject.exists(&file)), [false, false, false, true]);
+    });
 }
 
 #[test]
 fn a_job_goes_on_from_its_savepoint_where_that_is_newest() {
-    let subject = Subject::new();
-    let usable = || subject.usable(Verify::Checksums).unwrap().map(|(id, skipped)| (id, skipped.len()));
-    let savepoint = |id| subject.storage.write_manifest(&manifest(id, CheckpointKind::Savepoint, &[])).unwrap();
-    let first = savepoint(1);
-    assert_eq!(usable(), Some((1, 0)), "sinks published on it, so the job must not begin before it");
-    fs::write(subject.path(&first).join("manifest"), "damaged").unwrap();
-    assert_eq!(usable(), None, "there never was a checkpoint");
+    on_each_store(|subject| {
+        let usable = || subject.usable(Verify::Checksums).unwrap().map(|(id, skipped)| (id, skipped.len()));
+        let savepoint = |id| subject.storage.write_manifest(&manifest(id, CheckpointKind::Savepoint, &[])).unwrap();
+        let first = savepoint(1);
+        assert_eq!(usable(), Some((1, 0)), "sinks published on it, so the job must not begin before it");
+        let manifest_of = |location: &Location| location.join("manifest").below(subject.storage.root()).unwrap();
+        subject.overwrite(&manifest_of(&first), b"damaged");
+        assert_eq!(usable(), None, "there never was a checkpoint");
 
-    subject.complete(2, &[]);
-    let third = savepoint(3);
-    assert_eq!(usable(), Some((3, 0)));
-    subject.complete(4, &[]);
-    assert_eq!(usable(), Some((4, 0)));
-    fs::write(subject.path(&format!("{JOB}/chk-4/manifest")), "damaged").unwrap();
-    assert_eq!(usable(), Some((3, 1)));
-    subject.storage.remove_savepoint(&third).unwrap();
-    assert_eq!(usable(), Some((2, 1)), "a person may remove a savepoint");
+        subject.complete(2, &[]);
+        let third = savepoint(3);
+        assert_eq!(usable(), Some((3, 0)));
+        subject.complete(4, &[]);
+        assert_eq!(usable(), Some((4, 0)));
+        subject.overwrite(&format!("{JOB}/chk-4/manifest"), "damaged".as_bytes());
+        assert_eq!(usable(), Some((3, 1)));
+        subject.storage.remove(&manifest_of(&third)).unwrap();
+        assert_eq!(usable(), Some((2, 1)), "a person may remove a savepoint");
+    });
 }
 
 #[test]
 fn a_savepoint_stands_alone() {
-    let subject = Subject::new();
-    let shared = subject.put(1, "state", "x");
-    subject.complete(1, std::slice::from_ref(&shared));
-    let files = subject.storage.files(JOB, 2, CheckpointKind::Savepoint).unwrap();
-    assert_eq!(files.reusable(std::slice::from_ref(&shared)), []);
-    let own = files.put("state", Bytes::from_static(b"saved")).unwrap();
-    let image = manifest(2, CheckpointKind::Savepoint, std::slice::from_ref(&own));
-    let location = subject.storage.write_manifest(&image).unwrap();
-    assert_eq!(location, "savepoints/job-1-2");
-    let next = subject.storage.files(JOB, 3, CheckpointKind::Checkpoint).unwrap();
-    assert_eq!(next.reusable(&[own.clone(), shared.clone()]), [shared]);
+    on_each_store(|subject| {
+        let shared = subject.put(1, "state", "x");
+        subject.complete(1, std::slice::from_ref(&shared));
+        let files = subject.storage.files(JOB, 2, CheckpointKind::Savepoint).unwrap();
+        assert_eq!(files.reusable(std::slice::from_ref(&shared)), []);
+        let (location, image) = subject.savepoint(2, &["saved"]);
+        assert_eq!(location, subject.storage.root().join("savepoints/job-1-2"));
+        let own = image.files().next().unwrap().clone();
+        let next = subject.storage.files(JOB, 3, CheckpointKind::Checkpoint).unwrap();
+        assert_eq!(next.reusable(&[own.clone(), shared.clone()]), std::slice::from_ref(&shared));
+        let outside = manifest(3, CheckpointKind::Savepoint, &[shared]);
+        assert_eq!(subject.storage.write_manifest(&outside).unwrap_err().code, "internal");
 
-    subject.storage.remove_job(JOB).unwrap();
-    for name in ["savepoints/job-1-2", "savepoints/job-1-2/", "job-1-2"] {
-        assert_eq!(subject.storage.savepoint(name, Verify::Checksums).unwrap(), image);
+        subject.storage.remove_job(JOB).unwrap();
+        assert_eq!(subject.stored(), [own.path.clone(), "savepoints/job-1-2/manifest".into()]);
+        let listed = subject.storage.savepoints(JOB).unwrap();
+        let [(2, its_location, Ok(its_image))] = &listed[..] else { panic!("{listed:?}") };
+        assert_eq!((its_location, its_image), (&location, &image));
+    });
+}
+
+#[test]
+fn a_savepoint_is_read_wherever_it_was_moved() {
+    let subject = Subject::new();
+    let open = |location: &Location, verify| Snapshot::open(location, subject.runtime.handle().clone(), verify);
+    let (location, image) = subject.savepoint(2, &["saved", "other"]);
+    assert_eq!(open(&location, Verify::Checksums).unwrap().manifest.bytes(), image.bytes());
+    is_read_when_moved(&subject, &location, &image);
+    // A manifest of format 1 names its files by their paths below the root, and may be moved as well.
+    subject.overwrite("savepoints/job-1-2/manifest", &image.encode().unwrap());
+    is_read_when_moved(&subject, &location, &image);
+}
+
+fn is_read_when_moved(subject: &Subject, location: &Location, image: &CheckpointManifest) {
+    let open = |location: &Location, verify| Snapshot::open(location, subject.runtime.handle().clone(), verify);
+    let moved = subject.folder.path().join("moved here, 100%");
+    fs::rename(location.folder().unwrap(), &moved).unwrap();
+    let moved = Location::Folder(moved);
+    let snapshot = open(&moved, Verify::Checksums).unwrap();
+    let reader = snapshot.storage.files(JOB, 2, CheckpointKind::Savepoint).unwrap();
+    for (file, before) in snapshot.manifest.files().zip(image.files()) {
+        assert_eq!((&file.name, file.crc32c), (&before.name, before.crc32c));
+        assert_eq!(reader.get(file).unwrap(), before.name.as_bytes());
     }
-    for name in ["", "savepoints", "job-1-3", "../job-1", "savepoints/..", "job-1/chk-1"] {
-        assert_eq!(subject.storage.savepoint(name, Verify::Lengths).unwrap_err().code, "savepoint-not-found", "{name}");
-    }
-    fs::remove_file(subject.path(&own.path)).unwrap();
-    let error = subject.storage.savepoint("job-1-2", Verify::Lengths).unwrap_err();
+    let file = moved.folder().unwrap().join(image.files().next().unwrap().path.rsplit('/').next().unwrap());
+    fs::write(&file, "savex").unwrap();
+    assert!(open(&moved, Verify::Lengths).is_ok());
+    let error = open(&moved, Verify::Checksums).err().unwrap();
     assert_eq!(error.code, "checkpoint-corrupt");
-    subject.storage.remove_savepoint("job-1-2").unwrap();
-    assert!(!subject.path("savepoints/job-1-2").exists());
-    assert_eq!(subject.storage.remove_savepoint("job-1-2").unwrap_err().code, "savepoint-not-found");
+    assert!(error.message.contains(file.file_name().unwrap().to_str().unwrap()), "{}", error.message);
+    for nothing in ["nothing", "nothing/at/all", "storage", "storage/savepoints"] {
+        let nothing = Location::Folder(subject.folder.path().join(nothing));
+        assert_eq!(open(&nothing, Verify::Lengths).err().unwrap().code, "savepoint-not-found", "{nothing}");
+        assert_eq!(
+            remove_savepoint(&nothing, subject.runtime.handle().clone()).unwrap_err().code,
+            "savepoint-not-found"
+        );
+    }
+    fs::write(&file, "saved").unwrap();
+    fs::rename(moved.folder().unwrap(), location.folder().unwrap()).unwrap();
+}
+
+#[test]
+fn a_checkpoint_is_read_in_place_or_with_the_folder_of_its_job() {
+    let subject = Subject::new();
+    let open = |location: &Location| Snapshot::open(location, subject.runtime.handle().clone(), Verify::Checksums);
+    let file = subject.put(7, "state", "x");
+    let image = subject.complete(7, &[file]);
+    let location = subject.storage.root().join("job-1/chk-7");
+    assert_eq!(open(&location).unwrap().manifest, image);
+    assert_eq!(remove_savepoint(&location, subject.runtime.handle().clone()).unwrap_err().code, "savepoint-not-found");
+    let elsewhere = subject.folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::rename(subject.path("job-1"), elsewhere.join("job-1")).unwrap();
+    assert_eq!(open(&Location::Folder(elsewhere.join("job-1/chk-7"))).unwrap().manifest, image);
+    fs::rename(elsewhere.join("job-1/chk-7"), elsewhere.join("alone")).unwrap();
+    assert_eq!(open(&Location::Folder(elsewhere.join("alone"))).err().unwrap().code, "checkpoint-corrupt");
+}
+
+#[test]
+fn only_what_a_savepoint_names_is_removed_with_it() {
+    let subject = Subject::new();
+    let (location, _) = subject.savepoint(2, &["saved"]);
+    let foreign = location.folder().unwrap().join("notes.txt");
+    fs::write(&foreign, "mine").unwrap();
+    remove_savepoint(&location, subject.runtime.handle().clone()).unwrap();
+    assert_eq!(fs::read_dir(location.folder().unwrap()).unwrap().count(), 1);
+    fs::remove_file(&foreign).unwrap();
+    let (location, _) = subject.savepoint(3, &["saved"]);
+    remove_savepoint(&location, subject.runtime.handle().clone()).unwrap();
+    assert!(!location.folder().unwrap().exists());
+    let (location, _) = subject.savepoint(4, &["saved"]);
+    fs::write(location.folder().unwrap().join("manifest"), "damaged").unwrap();
+    assert_eq!(remove_savepoint(&location, subject.runtime.handle().clone()).unwrap_err().code, "checkpoint-corrupt");
+    assert_eq!(fs::read_dir(location.folder().unwrap()).unwrap().count(), 2);
+}
+
+#[test]
+fn adopted_files_outlive_the_image_that_they_came_from() {
+    on_each_store(|subject| {
+        let (location, image) = subject.savepoint(2, &["a.sst", "b.sst"]);
+        let claimed: Vec<FileRef> = image.files().cloned().collect();
+        let files = subject.storage.files("job-2", 0, CheckpointKind::Checkpoint).unwrap();
+        let adopted = files.adopt(&subject.storage, &claimed).unwrap().unwrap();
+        assert_eq!(files.bytes_uploaded(), 0);
+        assert_eq!(files.reusable(&adopted), adopted);
+        let folder = location.below(subject.storage.root()).unwrap();
+        for (path, _) in subject.storage.list(&folder).unwrap() {
+            subject.storage.remove(&path).unwrap();
+        }
+        for (file, before) in adopted.iter().zip(&claimed) {
+            assert_eq!((&file.name, file.bytes, file.crc32c), (&before.name, before.bytes, before.crc32c));
+            assert_eq!(files.get(file).unwrap(), file.name.as_bytes());
+        }
+        let other = Subject::new();
+        let files = other.storage.files("job-2", 0, CheckpointKind::Checkpoint).unwrap();
+        assert_eq!(files.adopt(&subject.storage, &claimed).unwrap(), None, "bytes would have to move");
+    });
 }
 
 #[test]

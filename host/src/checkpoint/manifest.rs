@@ -93,6 +93,11 @@ impl SubtaskImage {
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {
         self.states().flat_map(|state| &state.files).chain(&self.in_flight)
     }
+
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut FileRef> {
+        let states = self.state.iter_mut().chain(&mut self.broadcast);
+        states.flat_map(|state| &mut state.files).chain(&mut self.in_flight)
+    }
 }
 
 /// Counts that go back with a restore.
@@ -124,6 +129,10 @@ impl CheckpointManifest {
     /// All files that the image names.
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {
         self.operators.iter().flat_map(|operator| &operator.subtasks).flat_map(SubtaskImage::files)
+    }
+
+    pub(super) fn files_mut(&mut self) -> impl Iterator<Item = &mut FileRef> {
+        self.operators.iter_mut().flat_map(|operator| &mut operator.subtasks).flat_map(SubtaskImage::files_mut)
     }
 
     /// Length of all files that the image names, in bytes.

@@ -9,15 +9,30 @@
 //! <root>/savepoints/<job>-<id>/manifest              a savepoint: names files of its own folder only
 //! <root>/savepoints/<job>-<id>/<random>-<name>
 //! ```
+//!
+//! A checkpoint's manifest names files by their paths below the root, a savepoint's by their names in its own folder,
+//! which can be moved or copied anywhere, into another storage too.
 
+mod by_hand;
 mod format_1;
+mod location;
 mod manifest;
 mod retention;
+mod snapshot;
 mod storage;
 
 #[cfg(test)]
 mod checkpoint_tests;
+#[cfg(test)]
+mod interruption_tests;
+#[cfg(test)]
+mod link_tests;
+#[cfg(test)]
+mod subject;
 
+pub use by_hand::NewSavepoint;
+pub use location::Location;
 pub use manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
 pub use retention::{InProgress, Retired, Skipped, Verify};
+pub use snapshot::{Snapshot, remove_savepoint};
 pub use storage::{CheckpointFiles, CheckpointStorage, MANIFEST_NAME};

@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 
+use super::location::Location;
 use super::manifest::{CheckpointKind, CheckpointManifest};
-use super::storage::{CheckpointStorage, MANIFEST_NAME, SAVEPOINTS, checkpoint_folder, is_plain, job_folder};
+use super::storage::{CheckpointStorage, MANIFEST_NAME, SAVEPOINTS, checkpoint_folder, job_folder};
 use crate::error::{self, Error, Result};
 use crate::state::FileRef;
 
@@ -70,8 +71,8 @@ pub(super) struct Plan {
 impl CheckpointStorage {
     /// The newest checkpoint or savepoint of a job that can be used, and those newer ones that cannot. A savepoint counts
     /// because sinks publish on it: going back behind it would take back what it published, and whoever goes on from it
-    /// would miss that. None where the job has no checkpoint that was ever complete, and no usable savepoint. Errors: `checkpoint-none-usable` where it has some, all of them damaged;
-    /// `storage-failed`, where it cannot be told.
+    /// would miss that. None where the job has no checkpoint that was ever complete, and no usable savepoint. Errors:
+    /// `checkpoint-none-usable` where it has some, all of them damaged; `storage-failed`, where it cannot be told.
     pub fn newest_usable(&self, job: &str, verify: Verify) -> Result<Option<(CheckpointManifest, Vec<Skipped>)>> {
         let listing = self.listing(job)?;
         let mut folders = self.savepoints_of(job)?;
@@ -88,15 +89,14 @@ impl CheckpointStorage {
         }
         let each: Vec<String> = skipped.iter().map(|one| format!("{}: {}", one.path, one.why)).collect();
         Err(error::checkpoint_none_usable(format!("no checkpoint of job {job} can be used: {}", each.join("; ")))
-            .hint("restore a savepoint, or start the job without its state"))
+            .hint("restore the storage from a backup, or submit the pipeline anew: --from a savepoint, or with --ignore-state"))
     }
 
     /// The folders of a job's savepoints that have a manifest, by id.
     fn savepoints_of(&self, job: &str) -> Result<BTreeMap<u64, String>> {
         let mut found = BTreeMap::new();
         for name in self.folders(SAVEPOINTS)? {
-            let id = name.strip_prefix(job).and_then(|rest| rest.strip_prefix('-')).and_then(number);
-            let (Some(id), folder) = (id, format!("{SAVEPOINTS}/{name}")) else { continue };
+            let (Some(id), folder) = (savepoint_of(job, &name), format!("{SAVEPOINTS}/{name}")) else { continue };
             let manifest = format!("{folder}/{MANIFEST_NAME}");
             if self.list(&folder)?.iter().any(|(path, _)| *path == manifest) {
                 found.insert(id, folder);
@@ -118,32 +118,33 @@ impl CheckpointStorage {
         Ok((complete, skipped))
     }
 
-    /// Reads a savepoint by its folder (`savepoints/<name>`, or just the name), and checks that it is whole. Errors:
-    /// `savepoint-not-found`, `checkpoint-corrupt`, `storage-failed`.
-    pub fn savepoint(&self, location: &str, verify: Verify) -> Result<CheckpointManifest> {
-        let folder = self.savepoint_folder(location)?;
-        self.examine(&folder, &Listing::default(), verify)
+    /// The savepoints of a job in this storage, oldest first: id, location, and the manifest or why it cannot be read.
+    #[allow(clippy::type_complexity)]
+    pub fn savepoints(&self, job: &str) -> Result<Vec<(u64, Location, Result<CheckpointManifest>)>> {
+        let found = self.savepoints_of(job)?.into_iter();
+        Ok(found.map(|(id, folder)| (id, self.root().join(&folder), self.read_manifest(&folder))).collect())
     }
 
-    /// Removes a savepoint, its manifest first. Errors: `savepoint-not-found`, `storage-failed`.
-    pub fn remove_savepoint(&self, location: &str) -> Result<()> {
-        let folder = self.savepoint_folder(location)?;
-        self.remove(&format!("{folder}/{MANIFEST_NAME}"))?;
-        for (path, _) in self.list(&folder)? {
-            self.remove(&path)?;
+    /// Removes savepoints of a job that never got a manifest, since their process was killed. The job must not be running.
+    pub fn remove_unfinished_savepoints(&self, job: &str) -> Result<()> {
+        let complete = self.savepoints_of(job)?;
+        for name in self.folders(SAVEPOINTS)? {
+            let Some(id) = savepoint_of(job, &name).filter(|id| !complete.contains_key(id)) else { continue };
+            let folder = checkpoint_folder(job, id, CheckpointKind::Savepoint)?;
+            for (path, _) in self.list(&folder)? {
+                self.remove(&path)?;
+            }
+            if let Some(local) = self.root().join(&folder).folder() {
+                for entry in fs::read_dir(local).into_iter().flatten().flatten() {
+                    let name = entry.file_name();
+                    if name.to_str().and_then(|name| number(name.rsplit_once('#')?.1)).is_some() {
+                        let _ = fs::remove_file(entry.path());
+                    }
+                }
+                let _ = fs::remove_dir(local);
+            }
         }
         Ok(())
-    }
-
-    fn savepoint_folder(&self, location: &str) -> Result<String> {
-        let name = location.strip_prefix(SAVEPOINTS).and_then(|rest| rest.strip_prefix('/')).unwrap_or(location);
-        let name = name.strip_suffix('/').unwrap_or(name);
-        let folder = format!("{SAVEPOINTS}/{name}");
-        let manifest = format!("{folder}/{MANIFEST_NAME}");
-        match is_plain(name) && self.list(&folder)?.iter().any(|(path, _)| *path == manifest) {
-            true => Ok(folder),
-            false => Err(error::savepoint_not_found(format!("there is no savepoint `{location}`"))),
-        }
     }
 
     /// The largest id that a checkpoint or savepoint of the job has left a trace of, damaged and unfinished ones
@@ -154,7 +155,7 @@ impl CheckpointStorage {
         let folders = self.folders(job_folder(job)?)?;
         let begun = folders.iter().filter_map(|name| number(name.strip_prefix("chk-")?));
         let savepoints = self.folders(SAVEPOINTS)?;
-        let saved = savepoints.iter().filter_map(|name| number(name.strip_prefix(job)?.strip_prefix('-')?));
+        let saved = savepoints.iter().filter_map(|name| savepoint_of(job, name));
         Ok(stored.chain(begun).chain(saved).max())
     }
 
@@ -207,7 +208,10 @@ impl CheckpointStorage {
         plan.manifests.reverse();
         // Ids only grow: what is above the newest complete checkpoint may be in progress without our knowing.
         let Some(last) = newest_complete else { return Ok(Plan::default()) };
-        let is_over = |id: u64| id <= last && Some(id) > newest_damaged && in_progress.iter().all(|one| one.id != id);
+        // What the job adopted was stored by none of its checkpoints, and has the id 0; it goes when none in progress builds on it.
+        let spares = |one: &InProgress, id| one.id == id || (id == 0 && one.based_on == Some(0));
+        let is_over =
+            |id: u64| id <= last && Some(id) > newest_damaged && !in_progress.iter().any(|one| spares(one, id));
         let unneeded = listing.shared.iter().filter(|(path, (id, _))| is_over(*id) && !needed.contains(*path));
         plan.files = unneeded.map(|(path, (_, bytes))| (path.clone(), *bytes)).collect();
         plan.files.sort();
@@ -224,6 +228,31 @@ impl CheckpointStorage {
             self.remove(&path)?;
         }
         self.remove_staged(job, |_| true)
+    }
+
+    /// Removes one checkpoint of a job that has ended, and those files of it that no other checkpoint of the job names. Its
+    /// manifest goes first; a call that was killed is gone on with by the next, also where the manifest is gone already.
+    pub(super) fn remove_checkpoint(&self, job: &str, id: u64) -> Result<()> {
+        let mut listing = self.listing(job)?;
+        if let Some(folder) = listing.checkpoints.remove(&id) {
+            self.remove(&format!("{folder}/{MANIFEST_NAME}"))?;
+        }
+        let (mut needed, mut newest_damaged) = (HashSet::new(), None);
+        for (other, folder) in &listing.checkpoints {
+            match self.read_manifest(folder) {
+                Ok(manifest) => needed.extend(manifest.files().map(|file| file.path.clone())),
+                Err(error) => {
+                    passed_over(folder, error)?;
+                    newest_damaged = Some(*other);
+                }
+            }
+        }
+        for (path, (stored_by, _)) in &listing.shared {
+            if *stored_by <= id && Some(*stored_by) > newest_damaged && !needed.contains(path) {
+                self.remove(path)?;
+            }
+        }
+        Ok(())
     }
 
     fn listing(&self, job: &str) -> Result<Listing> {
@@ -260,12 +289,22 @@ impl CheckpointStorage {
         Ok(manifest)
     }
 
-    /// Removes what a killed process left of files that were being stored (`<path>#<number>`, which the store hides).
+    /// Checks that all files that a manifest names are there.
+    pub(super) fn verify(&self, manifest: &CheckpointManifest, verify: Verify) -> Result<()> {
+        manifest.files().try_for_each(|file| match verify {
+            Verify::Checksums => self.read(file, |_| Ok(())),
+            Verify::Lengths => self.check_present(file),
+        })
+    }
+
+    /// Removes what a killed process left in a local folder of files that were being stored (`<path>#<number>`, which the
+    /// store hides). What it left in a bucket is for the bucket's own rules: it is seen by nobody.
     fn remove_staged(&self, job: &str, is_over: impl Fn(u64) -> bool) -> Result<()> {
         let job = self.root().join(job_folder(job)?);
+        let Some(job) = job.folder() else { return Ok(()) };
         let failed = |e: std::io::Error| error::storage_failed(format!("{}: {e}", job.display()));
         // A folder that does not exist, or goes meanwhile, has nothing left to remove.
-        for folder in fs::read_dir(&job).into_iter().flatten() {
+        for folder in fs::read_dir(job).into_iter().flatten() {
             let folder = folder.map_err(failed)?;
             let folder_name = folder.file_name();
             let folder_id = folder_name.to_str().and_then(|name| number(name.strip_prefix("chk-")?));
@@ -283,7 +322,7 @@ impl CheckpointStorage {
                 let _ = fs::remove_dir(folder.path());
             }
         }
-        let _ = fs::remove_dir(&job);
+        let _ = fs::remove_dir(job);
         Ok(())
     }
 }
@@ -296,7 +335,12 @@ fn passed_over(folder: &str, error: Error) -> Result<Skipped> {
     }
 }
 
+/// The id in the name of a savepoint's folder, where it is one of this job.
+fn savepoint_of(job: &str, name: &str) -> Option<u64> {
+    name.strip_prefix(job)?.strip_prefix('-').and_then(number)
+}
+
 /// A number as we write it: digits without a leading zero.
-fn number(digits: &str) -> Option<u64> {
+pub(super) fn number(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|number: &u64| number.to_string() == digits)
 }

@@ -1,5 +1,19 @@
 //! Files in the checkpoint storage: stored durably, with a length and a checksum that reading checks.
 //!
+//! A storage is a folder of this machine, or a place in a bucket of an S3-compatible store. What is stored is there whole and
+//! durably, or not at all. In a bucket an upload becomes visible when it is complete. In a folder each file is made in
+//! this order, which `tests/tests/durable_order.rs` watches a server keep:
+//!
+//! 1. folders that are missing are made, and each folder that got an entry by that is synced;
+//! 2. the bytes are written to `<name>#<number>`, which no listing shows, and the file is synced;
+//! 3. it is renamed to its name;
+//! 4. its folder is synced, so that a loss of power does not undo the rename.
+//!
+//! A file of this machine that never changes is not written again: it is synced, linked to its name, and the folder is synced.
+//!
+//! A checkpoint's manifest begins with step 1 when all its files are behind step 4. Removals are not synced: a loss of
+//! power may bring back what nobody needs, and in another order than it went.
+//!
 //! Its methods block on the given runtime: call them on plain threads or in `spawn_blocking`, never in an async task.
 //! Errors: `storage-failed` with the path where the storage fails; `checkpoint-corrupt` with the path where a file is
 //! missing or is not what was written.
@@ -7,17 +21,21 @@
 use std::fs::{self, File};
 use std::future::Future;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::runtime::Handle;
 
+use super::location::Location;
 use super::manifest::{CheckpointKind, CheckpointManifest};
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
@@ -33,26 +51,68 @@ const LINK_PIECE_BYTES: usize = 256 << 10;
 /// Threads that check files at once.
 const READERS_MAX: usize = 4;
 
-/// A folder with the checkpoints of all jobs, and their savepoints. Cheap to clone.
+/// How long a store that is called over the network may go on failing before that is an error.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A store copies no larger file by itself (Amazon's limit).
+const COPY_BYTES_MAX: u64 = 5 << 30;
+
+/// The checkpoints of all jobs, and their savepoints. Cheap to clone.
 #[derive(Clone)]
 pub struct CheckpointStorage {
     store: Arc<dyn ObjectStore>,
     runtime: Handle,
-    root: PathBuf,
+    root: Location,
+    /// How many changes a test lets happen before the storage dies.
+    #[cfg(test)]
+    pub(super) changes_left: Arc<AtomicU64>,
 }
 
 impl CheckpointStorage {
-    /// Opens the storage in the folder `root`, which is created where it does not exist.
-    pub fn open(root: &Path, runtime: Handle) -> Result<CheckpointStorage> {
-        let failed = |e: &dyn std::fmt::Display| error::storage_failed(format!("{}: {e}", root.display()));
-        fs::create_dir_all(root).map_err(|e| failed(&e))?;
-        // Removing empty folders keeps no trace of retired checkpoints; stored files survive a loss of power.
-        let store = LocalFileSystem::new_with_prefix(root).map_err(|e| failed(&e))?;
-        let store = store.with_fsync(true).with_automatic_cleanup(true);
-        Ok(CheckpointStorage { store: Arc::new(store), runtime, root: root.to_owned() })
+    /// Opens the storage at `root`. A folder is created where it does not exist; a bucket has to be there, and is reached
+    /// as the usual variables say (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, ...). Calls nobody over the network.
+    pub fn open(root: &Location, runtime: Handle) -> Result<CheckpointStorage> {
+        if let Some(folder) = root.folder() {
+            create_durably(folder).map_err(|e| error::storage_failed(format!("{root}: {e}")))?;
+        }
+        CheckpointStorage::at(root, runtime)
     }
 
-    pub fn root(&self) -> &Path {
+    /// Opens the storage at `root`, and creates nothing.
+    pub(super) fn at(root: &Location, runtime: Handle) -> Result<CheckpointStorage> {
+        let failed = |e: object_store::Error| error::storage_failed(format!("{root}: {e}"));
+        let (store, root): (Arc<dyn ObjectStore>, _) = match root {
+            Location::Folder(folder) => {
+                let store = LocalFileSystem::new_with_prefix(folder).map_err(failed)?;
+                // Removing empty folders keeps no trace of retired checkpoints.
+                (Arc::new(store.with_fsync(true).with_automatic_cleanup(true)), root.clone().canonical())
+            }
+            Location::S3 { bucket, key } => {
+                let retry = RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
+                let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
+                let store = builder.build().map_err(failed)?;
+                match key.is_empty() {
+                    true => (Arc::new(store), root.clone()),
+                    false => (Arc::new(PrefixStore::new(store, stored_path(key)?)), root.clone()),
+                }
+            }
+        };
+        Ok(CheckpointStorage::over(store, root, runtime))
+    }
+
+    /// Over a store that begins at `root`.
+    pub(super) fn over(store: Arc<dyn ObjectStore>, root: Location, runtime: Handle) -> CheckpointStorage {
+        CheckpointStorage {
+            store,
+            runtime,
+            root,
+            #[cfg(test)]
+            changes_left: Arc::new(AtomicU64::new(u64::MAX)),
+        }
+    }
+
+    /// Where it is; a folder by the one path that it has when links are followed.
+    pub fn root(&self) -> &Location {
         &self.root
     }
 
@@ -69,22 +129,47 @@ impl CheckpointStorage {
         Ok(CheckpointFiles { storage: self.clone(), prefix, reusable, uploaded: AtomicU64::new(0) })
     }
 
-    /// Makes a checkpoint complete: stores its manifest, last and at once. Returns the checkpoint's folder, below the
-    /// root. After an error the checkpoint may be complete or not; its id must not be used again.
-    pub fn write_manifest(&self, manifest: &CheckpointManifest) -> Result<String> {
+    /// Makes a checkpoint complete: stores its manifest, last and at once. Returns the checkpoint's folder. After an error
+    /// the checkpoint may be complete or not; its id must not be used again.
+    pub fn write_manifest(&self, manifest: &CheckpointManifest) -> Result<Location> {
         let folder = checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
-        self.put_bytes(&format!("{folder}/{MANIFEST_NAME}"), manifest.encode()?.into())?;
-        Ok(folder)
+        if manifest.kind == CheckpointKind::Savepoint {
+            return self.write_savepoint(&folder, manifest);
+        }
+        self.put_bytes(&within(&folder, MANIFEST_NAME), manifest.encode()?.into())?;
+        Ok(self.root.join(&folder))
+    }
+
+    /// The same for a savepoint in any folder.
+    pub(super) fn write_savepoint(&self, folder: &str, manifest: &CheckpointManifest) -> Result<Location> {
+        let bytes = relative_to(folder, manifest)?.encode()?;
+        self.put_bytes(&within(folder, MANIFEST_NAME), bytes.into())?;
+        Ok(self.root.join(folder))
+    }
+
+    /// Where the files of a savepoint in any folder are stored.
+    pub(super) fn files_in(&self, folder: &str) -> CheckpointFiles {
+        let prefix = format!("{folder}/");
+        CheckpointFiles { storage: self.clone(), prefix, reusable: None, uploaded: AtomicU64::new(0) }
+    }
+
+    /// Reads the manifest in a folder, wherever that was moved. The paths in what it gives begin at this storage's root.
+    pub(super) fn decode_manifest(&self, folder: &str) -> Result<CheckpointManifest> {
+        let path = within(folder, MANIFEST_NAME);
+        let mut manifest = CheckpointManifest::decode(&path, &self.get_bytes(&path)?)?;
+        if manifest.kind == CheckpointKind::Savepoint {
+            // Format 1 had the path below the root; a savepoint's files always were in its own folder.
+            for file in manifest.files_mut() {
+                file.path = within(folder, file.path.rsplit('/').next().unwrap_or_default());
+            }
+        }
+        Ok(manifest)
     }
 
     /// Reads the manifest in a checkpoint's folder; one that belongs elsewhere is `checkpoint-corrupt`.
     pub(super) fn read_manifest(&self, folder: &str) -> Result<CheckpointManifest> {
-        let path = format!("{folder}/{MANIFEST_NAME}");
-        let read = async {
-            let found = self.store.get(&stored_path(&path)?).await.map_err(|e| self.reading_failed(&path, &e))?;
-            found.bytes().await.map_err(|e| self.reading_failed(&path, &e))
-        };
-        let manifest = CheckpointManifest::decode(&path, &self.block_on(read)?)?;
+        let path = within(folder, MANIFEST_NAME);
+        let manifest = self.decode_manifest(folder)?;
         match checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind) {
             Ok(own) if own == folder => Ok(manifest),
             _ => Err(error::checkpoint_corrupt(format!(
@@ -98,10 +183,17 @@ impl CheckpointStorage {
         self.runtime.block_on(future)
     }
 
-    fn put_bytes(&self, path: &str, bytes: Bytes) -> Result<()> {
+    pub(super) fn put_bytes(&self, path: &str, bytes: Bytes) -> Result<()> {
         let location = stored_path(path)?;
+        self.changing()?;
         self.block_on(self.store.put(&location, bytes.into())).map_err(|e| self.failed(path, &e))?;
         Ok(())
+    }
+
+    pub(super) fn get_bytes(&self, path: &str) -> Result<Bytes> {
+        let location = stored_path(path)?;
+        let read = async { self.store.get(&location).await?.bytes().await };
+        self.block_on(read).map_err(|e| self.reading_failed(path, &e))
     }
 
     /// Stores a local file piece by piece; returns its length and checksum.
@@ -120,6 +212,7 @@ impl CheckpointStorage {
             return Ok((length, crc));
         }
         let location = stored_path(path)?;
+        self.changing()?;
         let upload = self.block_on(self.store.put_multipart(&location));
         let mut upload = upload.map_err(|e| self.failed(path, &e))?;
         let mut send = || -> Result<()> {
@@ -186,11 +279,12 @@ impl CheckpointStorage {
     fn put_link(&self, path: &str, local: &Path) -> Result<Option<(u64, u32)>> {
         let failed = |e: std::io::Error| error::storage_failed(format!("{}: {e}", local.display()));
         let to = self.root.join(stored_path(path)?.as_ref());
-        let Some(folder) = to.parent() else { return Ok(None) };
+        let Some((to, folder)) = to.folder().and_then(|to| Some((to, to.parent()?))) else { return Ok(None) };
+        self.changing()?;
         let mut file = File::open(local).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         // The folder is missing, or another file system's: the store does both.
-        if fs::hard_link(local, &to).is_err() {
+        if fs::hard_link(local, to).is_err() {
             return Ok(None);
         }
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
@@ -214,6 +308,19 @@ impl CheckpointStorage {
         check_length(file, meta.size)
     }
 
+    pub(super) fn exists(&self, path: &str) -> Result<bool> {
+        match self.block_on(self.store.head(&stored_path(path)?)) {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(self.failed(path, &e)),
+        }
+    }
+
+    /// Asks the store something, so that one that cannot be reached is told at once. Errors: `storage-failed`.
+    pub fn check(&self) -> Result<()> {
+        self.folders(SAVEPOINTS).map(drop)
+    }
+
     /// All files below a folder, with their lengths.
     pub(super) fn list(&self, folder: &str) -> Result<Vec<(String, u64)>> {
         let prefix = stored_path(folder)?;
@@ -229,16 +336,34 @@ impl CheckpointStorage {
         Ok(listed.common_prefixes.iter().filter_map(|path| path.filename()).map(str::to_owned).collect())
     }
 
+    /// Makes the storage keep a second file with the bytes of one; no byte passes through this process. In a folder both
+    /// names mean the same bytes on the disk, until the one or the other is removed.
+    fn copy(&self, from: &str, to: &str) -> Result<()> {
+        let (source, target) = (stored_path(from)?, stored_path(to)?);
+        self.changing()?;
+        self.block_on(self.store.copy(&source, &target)).map_err(|e| self.reading_failed(from, &e))
+    }
+
     /// Removes a file; one that is gone already is no error.
     pub(super) fn remove(&self, path: &str) -> Result<()> {
+        self.changing()?;
         match self.block_on(self.store.delete(&stored_path(path)?)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(self.failed(path, &e)),
         }
     }
 
+    /// Called before each change of what is stored. Between any two of them a process may be killed; tests do so.
+    fn changing(&self) -> Result<()> {
+        #[cfg(test)]
+        if self.changes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+            return Err(error::storage_failed("killed here"));
+        }
+        Ok(())
+    }
+
     fn failed(&self, path: &str, error: &object_store::Error) -> Error {
-        error::storage_failed(format!("{}: {error}", self.root.join(path).display()))
+        error::storage_failed(format!("{}: {error}", self.root.join(path)))
     }
 
     fn reading_failed(&self, path: &str, error: &object_store::Error) -> Error {
@@ -254,6 +379,35 @@ fn check_length(file: &FileRef, length: u64) -> Result<()> {
         return Ok(());
     }
     Err(error::checkpoint_corrupt(format!("{}: it has {length} bytes, not {}", file.path, file.bytes)))
+}
+
+/// The path of what is called `name` in `folder`, where an empty folder is the root.
+pub(super) fn within(folder: &str, name: &str) -> String {
+    match folder.is_empty() {
+        true => name.to_owned(),
+        false => format!("{folder}/{name}"),
+    }
+}
+
+/// A savepoint's manifest with the paths that its file has: those of its own folder, which may then be moved anywhere.
+fn relative_to(folder: &str, manifest: &CheckpointManifest) -> Result<CheckpointManifest> {
+    let mut relative = manifest.clone();
+    for file in relative.files_mut() {
+        let own = file.path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')).filter(|name| is_plain(name));
+        let outside = || error::internal(format!("savepoint `{folder}` names `{}`, which is not its own", file.path));
+        file.path = own.ok_or_else(outside)?.to_owned();
+    }
+    Ok(relative)
+}
+
+/// Creates a folder and its parents, so that a loss of power does not take them away again.
+fn create_durably(folder: &Path) -> std::io::Result<()> {
+    let folder = &std::path::absolute(folder)?;
+    let parents = folder.ancestors().skip(1);
+    let changed: Vec<&Path> =
+        folder.ancestors().zip(parents).take_while(|(made, _)| !made.exists()).map(|(_, parent)| parent).collect();
+    fs::create_dir_all(folder)?;
+    changed.iter().rev().try_for_each(|parent| File::open(parent)?.sync_all())
 }
 
 /// A path from a manifest, checked: it names something below the storage's root.
@@ -317,6 +471,20 @@ impl CheckpointFiles {
         files.iter().filter(|file| file.path.starts_with(folder)).cloned().collect()
     }
 
+    /// Takes over files of an image in `from` which this job owns now: gives them names of this checkpoint's own. None
+    /// where the two storages cannot do that without moving bytes.
+    pub fn adopt(&self, from: &CheckpointStorage, files: &[FileRef]) -> Result<Option<Vec<FileRef>>> {
+        let mut adopted = Vec::new();
+        for file in files {
+            let place = from.root.join(&file.path).below(&self.storage.root);
+            let Some(place) = place.filter(|_| file.bytes <= COPY_BYTES_MAX) else { return Ok(None) };
+            let path = self.new_path(&file.name)?;
+            self.storage.copy(&place, &path)?;
+            adopted.push(FileRef { path, ..file.clone() });
+        }
+        Ok(Some(adopted))
+    }
+
     fn new_path(&self, name: &str) -> Result<String> {
         match is_plain(name) {
             true => Ok(format!("{}{:016x}-{name}", self.prefix, random_u64())),
@@ -369,7 +537,7 @@ impl FileStore for CheckpointFiles {
 
     fn link_file(&self, file: &FileRef, to: &Path) -> Result<bool> {
         let stored = self.storage.root.join(stored_path(&file.path)?.as_ref());
-        if fs::hard_link(stored, to).is_err() {
+        if stored.folder().is_none_or(|stored| fs::hard_link(stored, to).is_err()) {
             // Where it is missing, reading it says so.
             return Ok(false);
         }

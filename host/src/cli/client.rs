@@ -1,6 +1,7 @@
 //! A client of the HTTP API. What a server answers is untrusted: it is decoded, or told as an error.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -52,6 +53,21 @@ impl Client {
 
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.decode(self.agent.get(self.url(path)).call())
+    }
+
+    /// Gets `path` with a query.
+    pub fn query<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
+        self.decode(self.agent.get(self.url(path)).query_pairs(query.iter().copied()).call())
+    }
+
+    /// Copies what `path` answers to `to`, however much it is. A body that ends early is an error.
+    pub fn copy(&self, path: &str, query: &[(&str, &str)], to: &mut impl Write) -> Result<()> {
+        let answer = self.agent.get(self.url(path)).query_pairs(query.iter().copied()).call();
+        let mut body = self.checked(answer)?.into_body().into_reader();
+        std::io::copy(&mut body, to).map(drop).map_err(|error| {
+            server_unreachable(format!("the answer of {} ended early: {error}", self.base))
+                .hint("the server's log says why")
+        })
     }
 
     /// A POST without a body.

@@ -56,7 +56,7 @@ pub fn push_components(manifest: &ManifestFile, mut push: impl FnMut(&Path) -> R
 }
 
 /// Whether a component's reference is a path, and not a name or a digest.
-fn is_path(reference: &str) -> bool {
+pub fn is_path(reference: &str) -> bool {
     !reference.starts_with("sha256:") && (reference.ends_with(".wasm") || reference.contains(['/', '\\']))
 }
 

@@ -6,6 +6,7 @@
 mod build;
 mod client;
 mod components;
+mod inspect;
 mod new;
 mod print;
 mod progress;
@@ -63,12 +64,21 @@ pub enum Command {
     /// One job on the server.
     #[command(subcommand)]
     Job(JobCommand),
-    /// Take a savepoint of a job, which goes on.
+    /// Take a savepoint of a job, which goes on; or remove one.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Savepoint {
         /// The job's id or name.
-        job: String,
+        #[arg(required = true)]
+        job: Option<String>,
         #[command(flatten)]
         args: SavepointArgs,
+        #[command(subcommand)]
+        command: Option<SavepointCommand>,
+    },
+    /// List the savepoints of a job.
+    Savepoints {
+        /// The job's id or name.
+        job: String,
     },
     /// Take a checkpoint of a job now.
     Checkpoint {
@@ -85,6 +95,66 @@ pub enum Command {
         /// A checkpoint's number: shows what each operator and subtask did for it.
         checkpoint: Option<u64>,
     },
+    /// Look into the state of a job or a savepoint, or write a savepoint.
+    #[command(subcommand)]
+    State(StateCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// List operators and their states.
+    List {
+        #[command(flatten)]
+        of: StateOf,
+        /// Count the entries and bytes of each state, which reads all of it.
+        #[arg(long)]
+        count: bool,
+    },
+    /// Show the entries of one key, one JSON document a line.
+    Get {
+        #[command(flatten)]
+        of: StateOf,
+        operator: String,
+        state: String,
+        /// Text, or `hex:` and digits. Of broadcast state the sub-key.
+        key: String,
+        /// Of a map, one sub-key: text for a map by strings, else JSON, or `hex:` and digits.
+        #[arg(long, value_name = "SUB-KEY")]
+        map_key: Option<String>,
+    },
+    /// Write every entry to stdout, one JSON document a line.
+    Dump {
+        #[command(flatten)]
+        of: StateOf,
+        /// Only this operator's state.
+        operator: Option<String>,
+        /// Only this state of the operator.
+        state: Option<String>,
+    },
+    /// Write a savepoint from lines that a dump wrote, or a person.
+    Load(StateLoadArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StateOf {
+    /// A job's id or name, for its newest checkpoint; or the folder of a savepoint or checkpoint, with a `/` in it.
+    #[arg(value_name = "JOB|FOLDER")]
+    pub of: String,
+}
+
+#[derive(Debug, Args)]
+pub struct StateLoadArgs {
+    /// The lines; `-` for stdin.
+    pub file: PathBuf,
+    /// The savepoint's folder, which is made.
+    #[arg(long, value_name = "FOLDER")]
+    pub to: String,
+    /// The pipeline that the savepoint is for: its functions describe the states.
+    #[arg(long, value_name = "FILE", required_unless_present = "base")]
+    pub pipeline: Option<PathBuf>,
+    /// A savepoint from which everything is taken that the lines do not replace: source positions, other states.
+    #[arg(long, value_name = "FOLDER")]
+    pub base: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -97,12 +167,8 @@ pub struct RunArgs {
     /// Memory for the state of all jobs that is kept in RocksDB.
     #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
     pub state_memory: ByteSize,
-    /// Begin from a savepoint.
-    #[arg(long, value_name = "DIR")]
-    pub from_savepoint: Option<PathBuf>,
-    /// Drop what the savepoint holds of operators and states that the pipeline does not have.
-    #[arg(long, requires = "from_savepoint")]
-    pub allow_unclaimed_state: bool,
+    #[command(flatten)]
+    pub origin: OriginArgs,
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +179,10 @@ pub struct ServeArgs {
     /// Where jobs, components, state and checkpoints are kept.
     #[arg(long, default_value = "cofferdam-data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Where checkpoints go unless a pipeline says otherwise, a folder or s3://bucket/folder; in the data folder where none is
+    /// named.
+    #[arg(long, value_name = "LOCATION")]
+    pub checkpoint_storage: Option<String>,
     /// Memory for the state of all jobs that is kept in RocksDB.
     #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
     pub state_memory: ByteSize,
@@ -161,12 +231,47 @@ pub struct SubmitArgs {
     /// Wait until the job has ended, with progress on stderr.
     #[arg(long)]
     pub wait: bool,
-    /// Begin from a savepoint.
-    #[arg(long, value_name = "DIR")]
-    pub from_savepoint: Option<PathBuf>,
-    /// Drop what the savepoint holds of operators and states that the pipeline does not have.
-    #[arg(long, requires = "from_savepoint")]
+    #[command(flatten)]
+    pub origin: OriginArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SavepointCommand {
+    /// Remove a savepoint for good.
+    Remove {
+        /// Its folder, on the server's machine, or s3://bucket/folder.
+        location: String,
+    },
+}
+
+/// What a job begins with.
+#[derive(Debug, Args)]
+pub struct OriginArgs {
+    /// Begin from a savepoint or a retained checkpoint: its folder, or s3://bucket/folder.
+    #[arg(long, alias = "from-savepoint", value_name = "LOCATION")]
+    pub from: Option<String>,
+    /// The job owns what it begins from: it may build on its files, and removes it when it needs it no more.
+    #[arg(long, requires = "from")]
+    pub claim: bool,
+    /// Drop what that holds of operators and states that the pipeline does not have.
+    #[arg(long, requires = "from")]
     pub allow_unclaimed_state: bool,
+    /// Begin without state where it is lost: where all that could be begun from is damaged.
+    #[arg(long)]
+    pub ignore_state: bool,
+}
+
+impl OriginArgs {
+    /// Where to begin, as it is called on the server's machine: a path is made absolute.
+    fn location(&self) -> Result<Option<String>> {
+        let Some(from) = &self.from else { return Ok(None) };
+        if from.contains("://") {
+            return Ok(Some(from.clone()));
+        }
+        let folder = std::path::Path::new(from).canonicalize();
+        let folder = folder.map_err(|error| crate::error::request_invalid(format!("--from {from}: {error}")))?;
+        Ok(Some(folder.to_string_lossy().into_owned()))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -178,6 +283,8 @@ pub enum JobCommand {
     },
     /// Cancel a job.
     Cancel { id: String },
+    /// Remove a job that has ended, with its checkpoints; its savepoints stay.
+    Remove { id: String },
     /// Take a savepoint and stop the job.
     Stop {
         id: String,
@@ -210,9 +317,14 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Component(command) => remote::component(&client, &command, cli.json),
         Command::Jobs => remote::jobs(&client, cli.json),
         Command::Job(command) => remote::job(&client, &command, cli.json),
-        Command::Savepoint { job, args } => remote::savepoint(&client, &job, &args, cli.json),
+        Command::Savepoint { command: Some(SavepointCommand::Remove { location }), .. } => {
+            remote::remove_savepoint(&client, &location)
+        }
+        Command::Savepoint { job, args, .. } => remote::savepoint(&client, &job.unwrap_or_default(), &args, cli.json),
+        Command::Savepoints { job } => remote::savepoints(&client, &job, cli.json),
         Command::Checkpoint { job, wait } => remote::checkpoint(&client, &job, wait, cli.json),
         Command::Checkpoints { job, checkpoint } => remote::checkpoints(&client, &job, checkpoint, cli.json),
+        Command::State(command) => inspect::state(&client, &command, cli.json),
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };
     done.map(|()| ExitCode::SUCCESS)
@@ -234,5 +346,13 @@ mod tests {
         };
         assert!(args.listen.ip().is_loopback() && args.component_max == ByteSize::mib(64));
         assert_eq!(Cli::try_parse_from(["cofferdam", "job"]).unwrap_err().exit_code(), 2);
+        let savepoint = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from(["cofferdam", "savepoint"].iter().chain(arguments)).ok()?;
+            let Command::Savepoint { job, command, .. } = cli.command else { return None };
+            Some((job, command.map(|SavepointCommand::Remove { location }| location)))
+        };
+        assert_eq!(savepoint(&["flights", "--wait"]), Some((Some("flights".into()), None)));
+        assert_eq!(savepoint(&["remove", "s3://b/x"]), Some((None, Some("s3://b/x".into()))));
+        assert_eq!(savepoint(&[]), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use comfy_table::{Table, presets};
@@ -9,8 +10,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::{Result, internal};
+use crate::inspect::{StateListing, StateSummary};
 use crate::job::view::{
     CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView,
+    StoredSavepoint,
 };
 
 /// A line on stdout.
@@ -177,6 +180,52 @@ pub fn savepoint(savepoint: &SavepointView) {
     line(format_args!("{}  {}  {}", savepoint.request_id, savepoint.status, or_dash(rest)));
 }
 
+pub fn states(listing: &StateListing) {
+    let StateListing { job_name, job_id, checkpoint, taken_at_ms, max_parallelism, operators } = listing;
+    line(format_args!(
+        "checkpoint {checkpoint} of {job_name} ({job_id}), taken {}, max_parallelism {max_parallelism}",
+        time(*taken_at_ms)
+    ));
+    for operator in operators {
+        line("");
+        line(format_args!(
+            "{}: parallelism {}, {} entries, {}",
+            operator.operator,
+            operator.parallelism,
+            operator.entries,
+            size(operator.bytes)
+        ));
+        let row = |state: &StateSummary| {
+            [
+                state.state.clone(),
+                state.kind.clone(),
+                state.schema.clone(),
+                or_dash(state.map_key.as_ref()),
+                or_dash(state.ttl.map(|ttl| humantime::format_duration(Duration::from_millis(ttl.milliseconds)))),
+                or_dash(state.entries),
+                or_dash(state.bytes.map(size)),
+            ]
+        };
+        table(
+            ["STATE", "KIND", "SCHEMA", "SUB-KEYS", "TIME TO LIVE", "ENTRIES", "SIZE"],
+            operator.states.iter().map(row),
+        );
+    }
+}
+
+pub fn savepoints(savepoints: &[StoredSavepoint]) {
+    let row = |savepoint: &StoredSavepoint| {
+        [
+            savepoint.id.to_string(),
+            or_dash(savepoint.taken_at_ms.map(time)),
+            or_dash(savepoint.bytes.map(size)),
+            savepoint.location.clone(),
+            savepoint.failure.clone().unwrap_or_default(),
+        ]
+    };
+    table(["ID", "TAKEN", "SIZE", "LOCATION", "DAMAGE"], savepoints.iter().map(row));
+}
+
 pub fn components(components: &[ComponentView]) {
     let row = |component: &ComponentView| {
         let functions: Vec<_> = component.functions.iter().map(|function| function.name.as_str()).collect();
@@ -201,6 +250,9 @@ pub fn component(component: &ComponentView) {
         line("");
         line(format_args!("function {} ({})", function.name, function.kind));
         line(format_args!("  input   {}", function.input_codec));
+        if let Some(codec) = &function.broadcast_codec {
+            line(format_args!("  broadcast  {codec}"));
+        }
         let outputs: Vec<_> =
             function.outputs.iter().map(|PortView { name, codec }| format!("{name} ({codec})")).collect();
         line(format_args!("  outputs {}", outputs.join(", ")));

@@ -14,7 +14,7 @@ use super::{ComponentCommand, JobCommand, SavepointArgs, SubmitArgs, print};
 use crate::clock::SystemClock;
 use crate::error::{Result, request_invalid, savepoint_failed};
 use crate::job::view::{
-    CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView,
+    CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView, StoredSavepoint,
 };
 
 const POLL: Duration = Duration::from_millis(300);
@@ -56,16 +56,14 @@ fn push(client: &Client, file: &Path, name: Option<&str>) -> Result<ComponentVie
 
 pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode> {
     let manifest = read_manifest(&args.pipeline)?;
-    let savepoint = args.from_savepoint.as_ref().map(|folder| folder.canonicalize());
-    let savepoint = savepoint.transpose().map_err(|error| request_invalid(format!("--from-savepoint: {error}")))?;
+    let from = args.origin.location()?;
     let text = push_components(&manifest, |path| Ok(push(client, path, None)?.sha256))?;
     let base_dir = manifest.base_dir.to_string_lossy();
-    let savepoint = savepoint.as_ref().map(|folder| folder.to_string_lossy());
     let mut query = vec![("file_name", manifest.name.as_str()), ("base_dir", &base_dir)];
-    query.extend(savepoint.as_ref().map(|folder| ("from_savepoint", folder.as_ref())));
-    if args.allow_unclaimed_state {
-        query.push(("allow_unclaimed_state", "true"));
-    }
+    query.extend(from.as_deref().map(|from| ("from", from)));
+    query.extend(args.origin.claim.then_some(("claim", "true")));
+    query.extend(args.origin.allow_unclaimed_state.then_some(("allow_unclaimed_state", "true")));
+    query.extend(args.origin.ignore_state.then_some(("ignore_state", "true")));
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
     for warning in &job.warnings {
         eprintln!("warning: {warning}");
@@ -105,6 +103,7 @@ pub fn job(client: &Client, command: &JobCommand, json: bool) -> Result<()> {
             let job: JobSummary = client.post(&format!("{}/cancel", path(id)))?;
             present(&job, json, |job| print::line(format_args!("{}  {}", job.id, print::status(job))))
         }
+        JobCommand::Remove { id } => client.delete(&path(id)),
         JobCommand::Stop { id, args, drain } => {
             let body = serde_json::json!({ "format": format(args), "drain": drain });
             let savepoint: SavepointView = client.post_json(&format!("{}/stop", path(id)), &body)?;
@@ -121,6 +120,22 @@ pub fn savepoint(client: &Client, id: &str, args: &SavepointArgs, json: bool) ->
     let body = serde_json::json!({ "format": format(args) });
     let savepoint: SavepointView = client.post_json(&format!("/v1/jobs/{}/savepoints", segment(id)), &body)?;
     finish(client, id, "savepoints", savepoint, args.wait, json)
+}
+
+pub fn savepoints(client: &Client, id: &str, json: bool) -> Result<()> {
+    let path = format!("/v1/jobs/{}/savepoints", segment(id));
+    show(client, &path, json, |list: &Vec<StoredSavepoint>| print::savepoints(list))
+}
+
+pub fn remove_savepoint(client: &Client, location: &str) -> Result<()> {
+    let location = match location.contains("://") {
+        true => location.to_owned(),
+        false => {
+            let folder = std::path::absolute(location);
+            folder.map_err(|error| request_invalid(format!("{location}: {error}")))?.to_string_lossy().into_owned()
+        }
+    };
+    client.delete(&format!("/v1/savepoints?location={}", segment(&location)))
 }
 
 pub fn checkpoint(client: &Client, id: &str, wait: bool, json: bool) -> Result<()> {

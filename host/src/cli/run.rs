@@ -32,28 +32,42 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         data_dir: args.data_dir.clone().unwrap_or_else(|| temporary.path().to_path_buf()),
         clock: clock.clone(),
         component_bytes_max: COMPONENT_BYTES_MAX,
+        checkpoint_storage: None,
         runtime: runtime.handle().clone(),
     })?;
     let interrupted = watch_interrupts(&runtime);
     let text = push_components(&manifest, |path| push(&host, path))?;
     // In a data folder of an earlier run there may be the job itself, which a kill or a second Ctrl-C left.
-    let left = match &args.from_savepoint {
+    let from = args.origin.location()?;
+    let left = match &from {
         None => host.resume_job(&manifest.pipeline.name, &text)?,
         Some(_) => None,
     };
-    let submission = Submission {
-        manifest: text,
-        file_name: manifest.name.clone(),
-        base_dir: Some(manifest.base_dir.clone()),
-        from_savepoint: args.from_savepoint.clone(),
-        allow_unclaimed_state: args.allow_unclaimed_state,
+    let submit = || {
+        host.submit(Submission {
+            manifest: text.clone(),
+            file_name: manifest.name.clone(),
+            base_dir: Some(manifest.base_dir.clone()),
+            from: from.clone(),
+            claim: args.origin.claim,
+            allow_unclaimed_state: args.origin.allow_unclaimed_state,
+            ignore_state: args.origin.ignore_state,
+        })
     };
-    let job = left.map_or_else(|| host.submit(submission), Ok)?;
-    for warning in &job.warnings {
-        eprintln!("warning: {warning}");
-    }
     let mut progress = Progress::new(&manifest.pipeline, clock);
-    let job = watch(&host, &job.summary.id, &interrupted, &mut progress);
+    let mut follow = |job: JobDetail| {
+        for warning in &job.warnings {
+            eprintln!("warning: {warning}");
+        }
+        watch(&host, &job.summary.id, &interrupted, &mut progress)
+    };
+    let job = match left {
+        None => submit().and_then(&mut follow),
+        Some(left) => match follow(left) {
+            Ok(job) if args.origin.ignore_state && has_lost_its_state(&job) => submit().and_then(&mut follow),
+            job => job,
+        },
+    };
     host.shutdown();
     let job = job?;
     progress.finish(&job);
@@ -65,6 +79,11 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         JobStatus::Cancelled => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+fn has_lost_its_state(job: &JobDetail) -> bool {
+    let code = job.failure.as_ref().map(|failure| failure.code.as_str());
+    job.summary.status == JobStatus::Failed && code == Some("checkpoint-none-usable")
 }
 
 fn push(host: &Host, path: &Path) -> Result<String> {

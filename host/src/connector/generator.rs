@@ -213,6 +213,7 @@ mod tests {
             let before: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
             let mut subtasks: Vec<Generator> =
                 (0..parallelism).map(|subtask| open(subtask, parallelism, &before).unwrap()).collect();
+            assert!(subtasks.iter().all(|subtask| !subtask.progressions.is_empty()), "each has something to do");
             for (number, subtask) in subtasks.iter_mut().enumerate() {
                 let mut batch = Batch::default();
                 subtask.poll(&mut batch, 1 + (step + number) % 4).unwrap();
@@ -230,6 +231,8 @@ mod tests {
 
     #[test]
     fn positions_of_version_1_are_still_read() {
+        let new = open(1, 2, &[]).unwrap().position().unwrap();
+        assert_eq!(new, [2, 1, 1, 2], "version 2: the list of progressions");
         // Of two subtasks: the first is behind record 4, the second behind record 301.
         let old: [&[u8]; 2] = [&[1, 6], &[1, 0xaf, 2]];
         for parallelism in [1, 2, 3] {

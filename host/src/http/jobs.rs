@@ -15,7 +15,9 @@ use super::components::path_of;
 use super::{Api, Problem, blocking, read_body};
 use crate::error::{Result, request_invalid, request_too_large};
 use crate::job::Submission;
-use crate::job::view::{CheckpointDetail, CheckpointSummary, JobDetail, JobSummary, SavepointFormat, SavepointView};
+use crate::job::view::{
+    CheckpointDetail, CheckpointSummary, JobDetail, JobSummary, SavepointFormat, SavepointView, StoredSavepoint,
+};
 
 /// Far more than any pipeline that a person writes.
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
@@ -34,12 +36,28 @@ pub(super) struct SubmitQuery {
     /// The folder, on the server's machine, where the manifest's relative paths begin.
     #[param(value_type = Option<String>)]
     base_dir: Option<PathBuf>,
-    /// A savepoint's folder, on the server's machine, to begin from.
-    #[param(value_type = Option<String>)]
-    from_savepoint: Option<PathBuf>,
-    /// Drop what the savepoint holds of operators and states that the pipeline does not have, instead of refusing it.
+    /// The folder of a savepoint or checkpoint to begin from: an absolute path on the server's machine, or
+    /// `s3://bucket/folder`.
+    #[serde(alias = "from_savepoint")]
+    from: Option<String>,
+    /// The job then owns what it begins from: it may build on its files, and removes it when it needs it no more. Otherwise
+    /// that is left as it is.
+    #[serde(default)]
+    claim: bool,
+    /// Drop what that holds of operators and states that the pipeline does not have, instead of refusing it.
     #[serde(default)]
     allow_unclaimed_state: bool,
+    /// Start without state where it is lost: where `from` is damaged, or the last job of this name lost its own.
+    #[serde(default)]
+    ignore_state: bool,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LocationQuery {
+    /// A savepoint's folder: an absolute path on the server's machine, or `s3://bucket/folder`.
+    location: String,
 }
 
 fn default_file_name() -> String {
@@ -73,8 +91,8 @@ pub(super) async fn submit(
     }
     let bytes = read_body(body, MANIFEST_BYTES_MAX).await?;
     let manifest = String::from_utf8(bytes).map_err(|_| request_invalid("the manifest is not UTF-8"))?;
-    let SubmitQuery { file_name, base_dir, from_savepoint, allow_unclaimed_state } = query;
-    let submission = Submission { manifest, file_name, base_dir, from_savepoint, allow_unclaimed_state };
+    let SubmitQuery { file_name, base_dir, from, claim, allow_unclaimed_state, ignore_state } = query;
+    let submission = Submission { manifest, file_name, base_dir, from, claim, allow_unclaimed_state, ignore_state };
     let job = blocking(&api, move |host| host.submit(submission)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))
 }
@@ -99,6 +117,18 @@ pub(super) async fn show(
 ) -> Result<Json<JobDetail>, Problem> {
     let id = path_of(id)?;
     Ok(Json(blocking(&api, move |host| host.job(&id)).await?))
+}
+
+/// Removes a job that has ended: its record and its checkpoints. Its savepoints stay.
+#[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
+    responses((status = 204), Problem))]
+pub(super) async fn remove(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let id = path_of(id)?;
+    blocking(&api, move |host| host.remove_job(&id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Cancels a job. What it wrote since its last checkpoint is not published.
@@ -139,6 +169,31 @@ pub(super) async fn trigger_savepoint(
     let (id, options) = (path_of(id)?, options::<SavepointOptions>(request).await?);
     let savepoint = blocking(&api, move |host| host.trigger_savepoint(&id, options.format)).await?;
     Ok((StatusCode::ACCEPTED, Json(savepoint)))
+}
+
+/// The savepoints of a job that are still where they were taken, oldest first.
+#[utoipa::path(get, path = "/v1/jobs/{id}/savepoints", tag = "jobs", params(("id" = String, Path)),
+    responses((status = 200, body = Vec<StoredSavepoint>), Problem))]
+pub(super) async fn savepoints(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Vec<StoredSavepoint>>, Problem> {
+    let id = path_of(id)?;
+    Ok(Json(blocking(&api, move |host| host.savepoints(&id)).await?))
+}
+
+/// Removes a savepoint, wherever it is: what its manifest names, and nothing else of its folder.
+#[utoipa::path(delete, path = "/v1/savepoints", tag = "jobs", params(LocationQuery), responses((status = 204), Problem))]
+pub(super) async fn remove_savepoint(
+    State(api): State<Api>,
+    query: Result<Query<LocationQuery>, QueryRejection>,
+) -> Result<StatusCode, Problem> {
+    let Query(LocationQuery { location }) = query.map_err(|rejection| request_invalid(rejection.body_text()))?;
+    if !location.contains("://") && !std::path::Path::new(&location).is_absolute() {
+        return Err(request_invalid("location must be an absolute path, or s3://bucket/folder").into());
+    }
+    blocking(&api, move |host| host.remove_savepoint(&location)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// How a savepoint that was triggered stands.

@@ -8,6 +8,7 @@ mod components;
 mod guard;
 mod jobs;
 mod problem;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -67,14 +68,18 @@ pub fn router(host: Host, component_bytes_max: u64, allowed: AllowedHosts) -> Ro
         .routes(routes!(components::list, components::push))
         .routes(routes!(components::show, components::remove))
         .routes(routes!(jobs::list, jobs::submit))
-        .routes(routes!(jobs::show))
+        .routes(routes!(jobs::show, jobs::remove))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::stop))
-        .routes(routes!(jobs::trigger_savepoint))
+        .routes(routes!(jobs::trigger_savepoint, jobs::savepoints))
         .routes(routes!(jobs::show_savepoint))
+        .routes(routes!(jobs::remove_savepoint))
         .routes(routes!(jobs::checkpoints, jobs::trigger_checkpoint))
         .routes(routes!(jobs::show_checkpoint_request))
         .routes(routes!(jobs::show_checkpoint))
+        .routes(routes!(state::list))
+        .routes(routes!(state::dump))
+        .routes(routes!(state::get))
         .split_for_parts();
     let openapi = openapi.to_json().unwrap_or_else(|error| {
         tracing::error!(%error, "the OpenAPI description cannot be written");

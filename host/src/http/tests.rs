@@ -28,6 +28,7 @@ impl Server {
             data_dir: dir.path().to_path_buf(),
             clock: Arc::new(ManualClock::default()),
             component_bytes_max: COMPONENT_BYTES_MAX,
+            checkpoint_storage: None,
             runtime: tokio::runtime::Handle::current(),
         })
         .unwrap();
@@ -91,6 +92,8 @@ async fn health_and_description() {
         operations,
         [
             "delete /v1/components/{reference}",
+            "delete /v1/jobs/{id}",
+            "delete /v1/savepoints",
             "get /v1/components",
             "get /v1/components/{reference}",
             "get /v1/health",
@@ -99,7 +102,11 @@ async fn health_and_description() {
             "get /v1/jobs/{id}/checkpoints",
             "get /v1/jobs/{id}/checkpoints/details/{checkpoint}",
             "get /v1/jobs/{id}/checkpoints/{request_id}",
+            "get /v1/jobs/{id}/savepoints",
             "get /v1/jobs/{id}/savepoints/{request_id}",
+            "get /v1/jobs/{id}/state",
+            "get /v1/jobs/{id}/state/dump",
+            "get /v1/jobs/{id}/state/{operator}/{state}",
             "post /v1/components",
             "post /v1/jobs",
             "post /v1/jobs/{id}/cancel",

@@ -11,10 +11,12 @@ use super::checkpointing::{self, Base, Pending};
 use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
+use super::origins::Origins;
 use super::planning;
+use super::restore::{Restored, restore};
 use super::schedule::Schedule;
 use super::view::{JobFailure, JobStatus};
-use crate::checkpoint::{CheckpointKind, CheckpointManifest, CheckpointStorage, Verify};
+use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
@@ -60,6 +62,7 @@ pub(super) struct Attempt {
     pub(super) number: u32,
     pub(super) plan: Arc<Plan>,
     pub(super) storage: CheckpointStorage,
+    pub(super) origins: Arc<Origins>,
     pub(super) committers: BTreeMap<String, Box<dyn Committer>>,
     pub(super) execution: Execution,
     pub(super) schedule: Schedule,
@@ -77,13 +80,6 @@ pub(super) struct Attempt {
     pub(super) runtime: tokio::runtime::Handle,
 }
 
-/// What an attempt begins with.
-struct Restored {
-    manifest: Option<Arc<CheckpointManifest>>,
-    /// Whether it is the job's own checkpoint, and not a savepoint that it was submitted with.
-    own: bool,
-}
-
 impl Attempt {
     fn start(
         job: &Arc<Job>,
@@ -95,7 +91,7 @@ impl Attempt {
         let record = job.record();
         let clock = environment.clock.clone();
         let storage = environment.storage(pipeline, &record.base_dir)?;
-        let restored = restore(job, &storage, number)?;
+        let restored = restore(job, environment, &storage, number)?;
         let allow_unclaimed = record.allow_unclaimed_state;
         let pipeline = &match &restored.manifest {
             Some(manifest) => fit::fit(manifest, pipeline, allow_unclaimed)?,
@@ -119,26 +115,9 @@ impl Attempt {
             return Ok(Started::Finished);
         }
         let next_checkpoint = storage.highest_id(&record.id)?.map_or(1, |id| id + 1);
-        let notify_sender = sender.clone();
-        let options = ExecutionOptions {
-            job_id: record.id.clone(),
-            base_dir: record.base_dir.clone(),
-            working_dir: working_dir(job, number)?,
-            seed: record.seed,
-            clock: clock.clone(),
-            restore: match &restored.manifest {
-                Some(manifest) => {
-                    let files = storage.files(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
-                    Some((manifest.clone(), Arc::new(files)))
-                }
-                None => None,
-            },
-            allow_unclaimed_state: allow_unclaimed,
-            notify: Arc::new(move |event| {
-                // The job's thread outlives its subtasks.
-                let _ = notify_sender.send(Message::Event { attempt: number, event });
-            }),
-        };
+        storage.remove_unfinished_savepoints(&record.id)?;
+        let base = restored.base(&record, &storage, pipeline)?;
+        let options = execution_options(job, environment, &restored, number, sender)?;
         let execution = Execution::start(&plan, options)?;
         job.update(|record| record.status = JobStatus::Running)?;
         let schedule = Schedule::new(pipeline, execution.sources(), clock.monotonic_ns());
@@ -147,11 +126,12 @@ impl Attempt {
             number,
             plan,
             storage,
+            origins: environment.origins.clone(),
             committers,
             execution,
             schedule,
             pending: BTreeMap::new(),
-            base: own,
+            base,
             next_checkpoint,
             failures: 0,
             requests: Vec::new(),
@@ -241,40 +221,9 @@ impl Attempt {
 pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipeline) -> Result<()> {
     let record = job.record();
     let storage = environment.storage(pipeline, &record.base_dir)?;
-    let restored = restore(job, &storage, 2)?;
+    let restored = restore(job, environment, &storage, 2)?;
     let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &environment.clock);
     recover_sinks(&committers, pipeline, &restored)
-}
-
-fn restore(job: &Job, storage: &CheckpointStorage, number: u32) -> Result<Restored> {
-    let record = job.record();
-    // Within one process nothing but the disk can have damaged a file since it was written.
-    let verify = if number == 1 { Verify::Checksums } else { Verify::Lengths };
-    let newest = storage.newest_usable(&record.id, verify)?;
-    if let Some((manifest, skipped)) = newest {
-        for skipped in &skipped {
-            tracing::warn!(job = %record.name, checkpoint = %skipped.path, code = "checkpoint-corrupt", "checkpoint passed over: {}", skipped.why);
-            let warning = format!("{} was passed over: {}", skipped.path, skipped.why);
-            job.show(|record| {
-                if !record.warnings.contains(&warning) {
-                    record.warnings.push(warning);
-                }
-            });
-        }
-        tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");
-        return Ok(Restored { manifest: Some(Arc::new(manifest)), own: true });
-    }
-    if record.has_image {
-        // It would begin from the start in silence, and publish again what is published.
-        return Err(error::checkpoint_none_usable(format!(
-            "the job has had checkpoints or savepoints, but `{}` holds none of them",
-            storage.root().display()
-        )));
-    }
-    let Some(location) = &record.from_savepoint else { return Ok(Restored { manifest: None, own: false }) };
-    let manifest = storage.savepoint(location, verify)?;
-    tracing::info!(job = %record.name, savepoint = %location, "restored");
-    Ok(Restored { manifest: Some(Arc::new(manifest)), own: false })
 }
 
 fn open_committers(
@@ -316,6 +265,36 @@ fn recover_sinks(
         recovered.map_err(|error| error.context(format!("sink `{sink}`")))?;
     }
     Ok(())
+}
+
+fn execution_options(
+    job: &Job,
+    environment: &Environment,
+    restored: &Restored,
+    number: u32,
+    sender: &Sender<Message>,
+) -> Result<ExecutionOptions> {
+    let record = job.record();
+    let notify_sender = sender.clone();
+    Ok(ExecutionOptions {
+        job_id: record.id.clone(),
+        base_dir: record.base_dir,
+        working_dir: working_dir(job, number)?,
+        seed: record.seed,
+        clock: environment.clock.clone(),
+        restore: match &restored.manifest {
+            Some(manifest) => {
+                let files = restored.storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?;
+                Some((manifest.clone(), Arc::new(files)))
+            }
+            None => None,
+        },
+        allow_unclaimed_state: record.allow_unclaimed_state,
+        notify: Arc::new(move |event| {
+            // The job's thread outlives its subtasks.
+            let _ = notify_sender.send(Message::Event { attempt: number, event });
+        }),
+    })
 }
 
 /// An empty folder for the running state of this attempt.

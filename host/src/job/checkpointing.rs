@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::schedule::nanoseconds;
 use super::view::{CheckpointDetail, CheckpointPart, CheckpointSummary, OperatorCheckpoint};
-use crate::clock::Clock;
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
+use crate::clock::Clock;
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
 use crate::runtime::{Barrier, BarrierKind, BarrierTimes, SubtaskPart};
-use crate::state::{FileRef, FileStore, StateImage};
+use crate::state::{FileRef, FileStore, StateImage, StateSnapshot};
 
 /// A checkpoint in progress.
 pub(super) struct Pending {
@@ -141,26 +141,20 @@ pub(super) fn upload(
     Ok(Uploaded { manifest, operators: shown })
 }
 
-fn upload_part(
-    part: SubtaskPart,
-    files: &CheckpointFiles,
-    base: Option<&CheckpointManifest>,
-) -> Result<SubtaskImage> {
+fn upload_part(part: SubtaskPart, files: &CheckpointFiles, base: Option<&CheckpointManifest>) -> Result<SubtaskImage> {
     let store = files as &dyn FileStore;
-    let state: Option<StateImage> = match part.state {
-        Some(snapshot) => {
-            let before =
-                base.and_then(|base| base.subtask(&part.node, part.subtask)).and_then(|image| image.state.as_ref());
-            let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).unwrap_or_default();
-            Some(snapshot.upload(store, &held)?)
-        }
-        None => None,
+    let before = base.and_then(|base| base.subtask(&part.node, part.subtask));
+    let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateImage>| {
+        let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).unwrap_or_default();
+        snapshot.map(|snapshot| snapshot.upload(store, &held)).transpose()
     };
+    let state = upload(part.state, before.and_then(|image| image.state.as_ref()))?;
+    let broadcast = upload(part.broadcast, before.and_then(|image| image.broadcast.as_ref()))?;
     let in_flight = part.in_flight.map(|in_flight| store.put("in-flight", in_flight.encode()?.into())).transpose()?;
     Ok(SubtaskImage {
         source_position: part.source_position,
         state,
-        broadcast: None,
+        broadcast,
         in_flight,
         committable: part.committable,
         counters: part.counters,

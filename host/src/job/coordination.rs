@@ -6,6 +6,7 @@
 use super::attempt::{Attempt, AttemptEnd};
 use super::checkpointing::{self, ManifestHead, Pending, Uploaded};
 use super::live::failure_of;
+use super::removal;
 use super::schedule::{self, nanoseconds};
 use super::view::{CheckpointPart, CheckpointSummary, JobFailure, SavepointView};
 use crate::checkpoint::{CheckpointManifest, InProgress};
@@ -93,7 +94,7 @@ impl Attempt {
         shown.summary = CheckpointSummary {
             duration_ms: Some(self.clock.monotonic_ns().saturating_sub(pending.barrier.triggered_ns) / 1_000_000),
             total: CheckpointPart::of(operators.iter().map(|operator| &operator.total)),
-            location: Some(location.clone()),
+            location: Some(location.to_string()),
             ..shown.summary
         };
         shown.operators = operators;
@@ -102,8 +103,7 @@ impl Attempt {
         self.job.show_checkpoint(shown);
         self.publish(&manifest)?;
         for request_id in &pending.requests {
-            let location = self.storage.root().join(&location).display().to_string();
-            self.answer(request_id, "completed", Some(location), None);
+            self.answer(request_id, "completed", Some(location.to_string()), None);
         }
         let kind = pending.barrier.kind;
         if !kind.is_savepoint() {
@@ -121,6 +121,7 @@ impl Attempt {
         if !self.job.record().has_image {
             // Kept before anything is published: a start that finds no image any more must not begin anew in silence.
             self.job.update(|record| record.has_image = true).map_err(|error| failure_of(&error))?;
+            self.origins.forget(&manifest.job_id);
         }
         for (sink, committables) in checkpointing::committables(manifest, &self.plan.pipeline) {
             if let Some(committer) = self.committers.get(&sink) {
@@ -139,12 +140,23 @@ impl Attempt {
             self.base = Some(std::sync::Arc::new(manifest));
             self.job.show(|record| record.last_checkpoint = Some(id));
         }
-        let in_progress: Vec<InProgress> =
-            self.pending.iter().map(|(id, pending)| InProgress { id: *id, based_on: pending.based_on }).collect();
-        let retained = self.plan.pipeline.checkpoint.retained;
-        if let Err(error) = self.storage.retire(&self.job.record().id, retained, &in_progress) {
-            tracing::warn!("old checkpoints could not be removed: {error}");
-        }
+        self.retire();
+        removal::remove_claimed(&self.job, &self.origins, &self.runtime);
+    }
+
+    /// Removes old checkpoints, apart from those that are read, and those that other jobs begin from.
+    fn retire(&self) {
+        let job = self.job.record().id;
+        let begun_from = self.origins.spared_in(&self.storage.root().join(&job));
+        let in_progress = self.pending.iter().map(|(id, pending)| InProgress { id: *id, based_on: pending.based_on });
+        self.job.readers.retire(|read| {
+            let read = read.iter().map(|&checkpoint| InProgress { id: checkpoint, based_on: Some(checkpoint) });
+            let spared: Vec<InProgress> = in_progress.chain(begun_from).chain(read).collect();
+            let retained = self.plan.pipeline.checkpoint.retained;
+            if let Err(error) = self.storage.retire(&job, retained, &spared) {
+                tracing::warn!("old checkpoints could not be removed: {error}");
+            }
+        });
     }
 
     fn answer(&self, request_id: &str, status: &str, location: Option<String>, failure: Option<String>) {

@@ -39,8 +39,9 @@ pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan, allow_unc
             }
             continue;
         };
+        let layout = function.description.all_states();
         for image in operator.subtasks.iter().flat_map(SubtaskImage::states) {
-            state::check_against(&function.description.states, image, allow_unclaimed)
+            state::check_against(&layout, image, allow_unclaimed)
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
     }

@@ -1,6 +1,7 @@
 //! The host of all jobs: the data folder, the components, and every job's thread. What the CLI and HTTP call.
 //!
-//! The data folder: `lock`, `components/`, `uploads/`, `cache/` (compiled code), `jobs/<id>/job.json`, `checkpoints/`.
+//! The data folder: `lock`, `components/`, `uploads/`, `cache/` (compiled code), `jobs/<id>/job.json`, `checkpoints/`,
+//! `reading/` (for as long as state is looked at).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,13 +18,18 @@ use super::fit;
 use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
+use super::reading::JobState;
 use super::record::{self, JobRecord};
+use super::removal;
 use super::schedule::Request;
 use super::view::{
-    CheckpointDetail, CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView,
+    CheckpointDetail, CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat,
+    SavepointView, StoredSavepoint,
 };
+use crate::checkpoint::{CheckpointKind, CheckpointManifest, Location, Snapshot, Verify};
 use crate::clock::{self, SharedClock};
-use crate::error::{self, Result};
+use crate::error::{self, ErrorKind, Result};
+use crate::inspect::StateImages;
 use crate::manifest::Pipeline;
 use crate::runtime::{BarrierKind, Plan};
 use crate::sandbox::{Sandbox, SandboxOptions};
@@ -31,12 +37,17 @@ use crate::sandbox::{Sandbox, SandboxOptions};
 /// Instances alive at once, over all jobs.
 const INSTANCES_MAX: u32 = 1000;
 
+/// The folder, in the data folder, for state that is being read.
+const READING: &str = "reading";
+
 pub struct HostOptions {
     /// Everything that outlives the process. One process at a time.
     pub data_dir: PathBuf,
     pub clock: SharedClock,
     /// The largest component that is taken, in bytes.
     pub component_bytes_max: u64,
+    /// Where checkpoints go, a path or `s3://bucket/folder`, unless a manifest says otherwise; in the data folder where none.
+    pub checkpoint_storage: Option<String>,
     pub runtime: tokio::runtime::Handle,
 }
 
@@ -47,10 +58,14 @@ pub struct Submission {
     pub file_name: String,
     /// Relative paths of the manifest begin here; the process's folder where none.
     pub base_dir: Option<PathBuf>,
-    /// A savepoint in the host's storage to begin with.
-    pub from_savepoint: Option<PathBuf>,
-    /// Drop what the savepoint holds of operators and states that the pipeline does not have, instead of refusing it.
+    /// The folder of a savepoint or checkpoint to begin with: a path, or `s3://bucket/folder`.
+    pub from: Option<String>,
+    /// Whether that then belongs to the job, which may build on its files, and removes it when it needs it no more.
+    pub claim: bool,
+    /// Drop what it holds of operators and states that the pipeline does not have, instead of refusing it.
     pub allow_unclaimed_state: bool,
+    /// Start without state where it is lost: where `from` is damaged, or nothing of the last job of this name can be used.
+    pub ignore_state: bool,
 }
 
 /// See the module. Cheap to clone. Its methods block on files: not for an async task.
@@ -82,15 +97,29 @@ impl Host {
         let cache_dir = fs::canonicalize(dir).map_err(failed)?.join("cache");
         record::create_dir(&cache_dir)?;
         let sandbox = Sandbox::open(SandboxOptions { cache_dir: Some(cache_dir), instances_max: INSTANCES_MAX })?;
+        let storage = match &options.checkpoint_storage {
+            Some(text) => Location::parse(text, Path::new(".")).map_err(error::storage_failed)?,
+            None => Location::Folder(dir.join("checkpoints")),
+        };
         let environment = Environment {
             components: Arc::new(ComponentStore::open(dir, Arc::new(sandbox), options.clock.clone())?),
             clock: options.clock.clone(),
             runtime: options.runtime.clone(),
-            storage_root: dir.join("checkpoints"),
+            storage,
+            origins: Arc::default(),
         };
+        // What a killed process was reading.
+        let _ = fs::remove_dir_all(dir.join(READING));
+        record::create_dir(&dir.join(READING))?;
         let jobs_dir = dir.join("jobs");
         record::create_dir(&jobs_dir)?;
         let jobs = read_jobs(&jobs_dir)?;
+        // Before any of them runs, and removes what another has still to read.
+        for record in jobs.values().map(|job| job.record()).filter(|record| may_run(record) && !record.has_image) {
+            if let Some(Ok(origin)) = record.from.map(|from| Location::parse(&from, Path::new(""))) {
+                environment.origins.add(&record.id, origin);
+            }
+        }
         let inner = Inner {
             environment: Arc::new(environment),
             jobs: Mutex::new(jobs),
@@ -101,18 +130,32 @@ impl Host {
         Ok(Host { inner: Arc::new(inner) })
     }
 
-    /// Starts every job that had not ended when the process did.
+    /// Starts every job that had not ended when the process did, and those whose images were all damaged then: their
+    /// storage may have been repaired. Goes on with what was still to be removed of the others.
     pub fn resume_jobs(&self) {
-        let open: Vec<Arc<Job>> =
-            self.inner.jobs.lock().values().filter(|job| !job.status().is_final()).cloned().collect();
-        open.iter().for_each(|job| self.resume(job));
+        let jobs: Vec<Arc<Job>> = self.inner.jobs.lock().values().cloned().collect();
+        for job in jobs {
+            match self.is_left(&job) {
+                true => self.resume(&job),
+                false => removal::remove_checkpoints_of_ended(&job, &self.inner.environment),
+            }
+        }
+    }
+
+    /// Whether a job should run and does not: its process was killed, or its images were all damaged and no later job of its
+    /// name has taken its place.
+    fn is_left(&self, job: &Job) -> bool {
+        let record = job.record();
+        let newest = || newest_of(&self.inner.jobs.lock(), &record.name).is_some_and(|newest| newest.id == record.id);
+        job.is_left() || (lost_its_state(&record) && newest())
     }
 
     /// Goes on with the job of this name that had not ended when its process did. None where there is none;
     /// `job-name-taken` where it was submitted with another manifest.
     pub fn resume_job(&self, name: &str, manifest: &str) -> Result<Option<JobDetail>> {
-        let left = |job: &&Arc<Job>| job.is_left() && job.record().name == name;
-        let Some(job) = self.inner.jobs.lock().values().find(left).cloned() else { return Ok(None) };
+        let jobs: Vec<Arc<Job>> = self.inner.jobs.lock().values().cloned().collect();
+        let left = |job: &&Arc<Job>| job.record().name == name && self.is_left(job);
+        let Some(job) = jobs.iter().find(left).cloned() else { return Ok(None) };
         if job.record().manifest != manifest {
             return Err(error::job_name_taken(format!("a job `{name}` with another manifest has not ended"))
                 .hint("run it to its end with its own manifest, or choose another name or data folder"));
@@ -126,6 +169,8 @@ impl Host {
         tracing::info!(job = %record.name, id = %record.id, "resuming");
         job.show(|record| {
             record.status = JobStatus::Created;
+            record.ended_at_ms = None;
+            record.failure = None;
             record.restored_checkpoint = None;
         });
         let started =
@@ -188,17 +233,27 @@ impl Host {
     pub fn submit(&self, submission: Submission) -> Result<JobDetail> {
         let Inner { environment, options, .. } = &*self.inner;
         let pipeline = Pipeline::parse(&submission.manifest, &submission.file_name)?;
-        let base_dir = submission.base_dir.unwrap_or_else(|| ".".into());
+        let base_dir = submission.base_dir.clone().unwrap_or_else(|| ".".into());
         let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
         let plan =
             planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
-        let from_savepoint = submission
-            .from_savepoint
-            .map(|path| self.check_savepoint(&path, &plan, &base_dir, submission.allow_unclaimed_state))
-            .transpose()?;
+        let mut warnings = plan.warnings.clone();
+        let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {
+            None if submission.claim => return Err(error::request_invalid("there is nothing to claim without `from`")),
+            None => {
+                self.check_lost_state(&pipeline.name, submission.ignore_state, &mut warnings)?;
+                None
+            }
+            Some(Err(error)) if submission.ignore_state && error.kind == ErrorKind::Corrupt => {
+                warnings.push(ignored(&error));
+                None
+            }
+            Some(origin) => Some(origin?),
+        };
+        environment.storage(&pipeline, &base_dir)?.check()?;
         let id = format!("{:016x}", clock::random_u64());
         let record = JobRecord {
             id: id.clone(),
@@ -212,10 +267,12 @@ impl Host {
             base_dir,
             seed: pipeline.seed.unwrap_or_else(clock::random_u64),
             components,
-            from_savepoint,
+            claim: submission.claim && origin.is_some(),
+            from: origin.as_ref().map(Location::to_string),
             allow_unclaimed_state: submission.allow_unclaimed_state,
+            checkpoints_to_remove: false,
             guarantee: plan.guarantee,
-            warnings: plan.warnings,
+            warnings,
             failure: None,
             operators: Vec::new(),
             state_bytes: 0,
@@ -231,8 +288,12 @@ impl Host {
         check_name(&jobs, &pipeline.name)?;
         job.record().components.values().try_for_each(|sha256| environment.components.find(sha256).map(drop))?;
         record::create_dir(&dir)?;
+        if let Some(origin) = origin {
+            environment.origins.add(&id, origin);
+        }
         let started = job.update(|_| ()).and_then(|()| self.start(&job, pipeline));
         if let Err(error) = started {
+            environment.origins.forget(&id);
             let _ = fs::remove_dir_all(&dir);
             return Err(error);
         }
@@ -244,27 +305,50 @@ impl Host {
         check_name(&self.inner.jobs.lock(), name)
     }
 
-    /// The savepoint's place in the storage, after a look whether the pipeline can go on from it.
-    fn check_savepoint(&self, path: &Path, plan: &Plan, base_dir: &Path, allow_unclaimed: bool) -> Result<String> {
-        let storage = self.inner.environment.storage(&plan.pipeline, base_dir)?;
-        let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let location = match whole(path).strip_prefix(whole(storage.root())) {
-            Ok(inside) => inside.to_string_lossy().into_owned(),
-            Err(_) => path.to_string_lossy().into_owned(),
-        };
-        let hint = || {
-            format!(
-                "this version finds a savepoint in the storage that it was taken in only, here `{}`",
-                storage.root().display()
-            )
-        };
-        let manifest = storage
-            .savepoint(&location, crate::checkpoint::Verify::Lengths)
-            .map_err(|error| if error.code == "savepoint-not-found" { error.hint(hint()) } else { error })?;
-        fit::fit(&manifest, &plan.pipeline, allow_unclaimed)?;
-        fit::check_states(&manifest, plan, allow_unclaimed)?;
+    /// The place of what a job is to begin with, after a look whether the pipeline can go on from it.
+    fn origin(&self, from: &str, submission: &Submission, plan: &Plan, base_dir: &Path) -> Result<Location> {
+        let location = Location::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
+        let Snapshot { manifest, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
+        fit::fit(&manifest, &plan.pipeline, submission.allow_unclaimed_state)?;
+        fit::check_states(&manifest, plan, submission.allow_unclaimed_state)?;
         fit::check_in_flight(&manifest, plan)?;
+        if submission.claim {
+            self.check_claim(&location, &manifest)?;
+        }
         Ok(location)
+    }
+
+    /// Whether nobody else needs what a job wants to own.
+    fn check_claim(&self, location: &Location, manifest: &CheckpointManifest) -> Result<()> {
+        let owner = self.inner.jobs.lock().get(&manifest.job_id).map(|job| job.record());
+        let is_savepoint = manifest.kind == CheckpointKind::Savepoint;
+        if let Some(owner) = owner.filter(|owner| may_run(owner) && !is_savepoint) {
+            let message = format!("job `{}` runs, and {location} is its own checkpoint", owner.name);
+            return Err(
+                error::job_state(message).hint("stop or cancel it first, take a savepoint, or begin without --claim")
+            );
+        }
+        match self.inner.environment.origins.beginning_at(location, "") {
+            None => Ok(()),
+            Some(other) => Err(error::job_state(format!("job {other} begins from {location} as well"))
+                .hint("wait for its first checkpoint, or begin without --claim")),
+        }
+    }
+
+    /// A job that takes the place of one whose images are all damaged begins without its state: only on purpose.
+    fn check_lost_state(&self, name: &str, ignore_state: bool, warnings: &mut Vec<String>) -> Result<()> {
+        let newest = newest_of(&self.inner.jobs.lock(), name).filter(lost_its_state);
+        let Some(lost) = newest else { return Ok(()) };
+        let why = lost.failure.map(|failure| failure.message).unwrap_or_default();
+        let error = error::checkpoint_none_usable(format!("job {} of this name lost its state: {why}", lost.id));
+        if !ignore_state {
+            return Err(error.hint(
+                "restore its storage from a backup and start the server again; or submit with --from a savepoint, or with \
+                 --ignore-state to begin without any state",
+            ));
+        }
+        warnings.push(ignored(&error));
+        Ok(())
     }
 
     fn start(&self, job: &Arc<Job>, pipeline: Pipeline) -> Result<()> {
@@ -282,6 +366,35 @@ impl Host {
         threads.retain(|thread| !thread.is_finished());
         threads.push(thread);
         Ok(())
+    }
+
+    /// Removes a job that has ended (`job-state`): its record and its checkpoints, not its savepoints.
+    pub fn remove_job(&self, id_or_name: &str) -> Result<()> {
+        let job = self.find(id_or_name)?;
+        removal::remove_job(&job, &self.inner.environment)?;
+        self.inner.jobs.lock().remove(&job.record().id);
+        Ok(())
+    }
+
+    /// The savepoints of a job that are still where they were taken, oldest first.
+    pub fn savepoints(&self, id_or_name: &str) -> Result<Vec<StoredSavepoint>> {
+        let record = self.find(id_or_name)?.record();
+        let pipeline = Pipeline::parse(&record.manifest, &record.file_name)?;
+        let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
+        let view = |(id, location, manifest): (u64, Location, Result<CheckpointManifest>)| StoredSavepoint {
+            id,
+            location: location.to_string(),
+            taken_at_ms: manifest.as_ref().ok().map(|manifest| manifest.taken_at_ms),
+            bytes: manifest.as_ref().ok().map(CheckpointManifest::bytes),
+            failure: manifest.err().map(|error| error.message),
+        };
+        Ok(storage.savepoints(&record.id)?.into_iter().map(view).collect())
+    }
+
+    /// Removes a savepoint by its folder, a path or `s3://bucket/folder`, wherever it is.
+    pub fn remove_savepoint(&self, location: &str) -> Result<()> {
+        let parsed = Location::parse(location, Path::new(".")).map_err(error::request_invalid)?;
+        removal::remove_savepoint(&parsed.canonical(), &self.inner.environment)
     }
 
     /// All jobs, the newest first.
@@ -340,14 +453,31 @@ impl Host {
     /// How a request stands, for a savepoint or a checkpoint.
     pub fn savepoint(&self, id_or_name: &str, request_id: &str) -> Result<SavepointView> {
         let found = self.find(id_or_name)?.savepoint(request_id);
-        found.ok_or_else(|| {
-            error::savepoint_not_found(format!("job `{id_or_name}` has no request `{request_id}`"))
-        })
+        found.ok_or_else(|| error::savepoint_not_found(format!("job `{id_or_name}` has no request `{request_id}`")))
     }
 
     /// The newest first, since the process started.
     pub fn checkpoints(&self, id_or_name: &str) -> Result<Vec<CheckpointSummary>> {
         Ok(self.find(id_or_name)?.checkpoints())
+    }
+
+    /// The state of a job as its newest checkpoint or savepoint has it. The job is not disturbed, and what is read stays
+    /// until the answer is dropped. Error: `state-unavailable` where there is none yet.
+    pub fn state(&self, id_or_name: &str) -> Result<JobState> {
+        let job = self.find(id_or_name)?;
+        let record = job.record();
+        let pipeline = Pipeline::parse(&record.manifest, &record.file_name)?;
+        let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
+        job.readers.open(|| {
+            let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {
+                let message = format!("job `{}` has no complete checkpoint of its own yet", record.name);
+                return Err(error::state_unavailable(message)
+                    .hint("take a savepoint, or let the manifest ask for checkpoints: [checkpoint] interval"));
+            };
+            let files = Arc::new(storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?);
+            let images = StateImages::new(Arc::new(manifest), files, &self.inner.options.data_dir.join(READING))?;
+            Ok((images.checkpoint(), images))
+        })
     }
 
     /// One of them, with what each operator and subtask did.
@@ -390,6 +520,27 @@ fn read_jobs(jobs_dir: &Path) -> Result<BTreeMap<String, Arc<Job>>> {
         }
     }
     Ok(jobs)
+}
+
+/// Whether a job runs now, or will when the process starts again.
+fn may_run(record: &JobRecord) -> bool {
+    !record.status.is_final() || lost_its_state(record)
+}
+
+/// Whether a job failed because nothing that it stored can be used any more.
+fn lost_its_state(record: &JobRecord) -> bool {
+    let code = record.failure.as_ref().map(|failure| failure.code.as_str());
+    record.status == JobStatus::Failed && code == Some("checkpoint-none-usable")
+}
+
+fn newest_of(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Option<JobRecord> {
+    let named = jobs.values().map(|job| job.record()).filter(|record| record.name == name);
+    named.max_by_key(|record| record.submitted_at_ms)
+}
+
+fn ignored(error: &error::Error) -> String {
+    tracing::warn!("state is ignored, as was asked for: {error}");
+    format!("started without state, as `ignore_state` asked for: {}", error.message)
 }
 
 fn check_name(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Result<()> {

@@ -104,10 +104,14 @@ fn a_checkpoint_that_takes_too_long_has_failed_and_the_job_goes_on() {
     let id = subject.submit_manifest(&host, fan_in(settings));
     let failed = |host: &Host| {
         let all = host.checkpoints(&id).unwrap();
-        all.into_iter().filter(|one| one.status == "failed").map(|one| (one.id, one.failure.unwrap())).collect::<Vec<_>>()
+        all.into_iter()
+            .filter(|one| one.status == "failed")
+            .map(|one| (one.id, one.failure.unwrap()))
+            .collect::<Vec<_>>()
     };
     while failed(&host).len() < 5 {
-        host.await_end(&id, Duration::from_millis(5)).unwrap();
+        let job = host.await_end(&id, Duration::from_millis(5)).unwrap();
+        assert!(!job.summary.status.is_final(), "{:?}", job.failure);
     }
     assert!(failed(&host).iter().all(|(_, why)| why.contains("was not complete after 1ms")));
     let before = host.job(&id).unwrap();
@@ -121,7 +125,8 @@ fn a_checkpoint_that_takes_too_long_has_failed_and_the_job_goes_on() {
 fn event_time_that_passes_a_step_makes_a_checkpoint_due() {
     let subject = Subject::new();
     let host = subject.open();
-    let timed = "rate = 20000\ntimestamp = { column = 0, format = \"unix-ms\" }\nwatermark = { out_of_orderness = \"0s\" }";
+    let timed =
+        "rate = 20000\ntimestamp = { column = 0, format = \"unix-ms\" }\nwatermark = { out_of_orderness = \"0s\" }";
     let manifest = fan_in("event_time = \"1s\"").replace("rate = 20000", timed);
     let id = subject.submit_manifest(&host, manifest);
     wait_for_checkpoints(&host, &id, 2);

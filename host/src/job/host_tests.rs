@@ -26,6 +26,7 @@ impl Subject {
             data_dir: self.folder.path().join("data"),
             clock: SystemClock::shared(),
             component_bytes_max: 1 << 20,
+            checkpoint_storage: None,
             runtime: self.runtime.handle().clone(),
         };
         Host::open(options).unwrap()
@@ -52,8 +53,10 @@ impl Subject {
             manifest,
             file_name: "pipeline.toml".into(),
             base_dir,
-            from_savepoint: None,
+            from: None,
+            claim: false,
             allow_unclaimed_state: false,
+            ignore_state: false,
         };
         let id = host.submit(submission).unwrap().summary.id;
         wait(host, &id, |job| job.summary.records_in > 0);
@@ -255,8 +258,10 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
         manifest: job.manifest,
         file_name: "pipeline.toml".into(),
         base_dir: Some(subject.folder.path().to_owned()),
-        from_savepoint: Some(location.into()),
+        from: Some(location),
+        claim: false,
         allow_unclaimed_state: false,
+        ignore_state: false,
     };
     let job = host.submit(submission).unwrap();
     wait(&host, &job.summary.id, |job| job.summary.status == JobStatus::Running);
@@ -279,4 +284,25 @@ fn a_job_that_a_kill_left_goes_on_by_its_name_and_manifest() {
     host.cancel(&id).unwrap();
     wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
     assert!(host.resume_job("numbers", &manifest).unwrap().is_none(), "it has ended");
+}
+
+#[test]
+fn a_checkpoint_that_is_read_stays_until_it_was() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "[checkpoint]\ninterval = \"10ms\"\nretained = 1");
+    wait(&host, &id, |job| job.summary.last_checkpoint.is_some());
+    let read = host.state(&id).unwrap();
+    let manifest =
+        |checkpoint: u64| subject.folder.path().join(format!("data/checkpoints/{id}/chk-{checkpoint}/manifest"));
+    let held = read.checkpoint();
+    wait(&host, &id, |job| job.summary.last_checkpoint > Some(held + 3));
+    assert!(manifest(held).exists());
+    // Its neighbour was removed, so that this is not for want of removing.
+    wait(&host, &id, |_| !manifest(held + 1).exists());
+    assert!(manifest(held).exists());
+    assert_eq!(read.list(true).unwrap().checkpoint, held);
+    drop(read);
+    wait(&host, &id, |_| !manifest(held).exists());
+    host.shutdown();
 }

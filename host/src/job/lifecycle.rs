@@ -1,7 +1,7 @@
 //! The thread of one job: attempts one after the other, as the restart strategy says, until a final status.
 
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,13 @@ use super::attempt::{self, AttemptEnd};
 use super::checkpointing::Uploaded;
 use super::components::ComponentStore;
 use super::live::{Command, Job, failure_of};
+use super::origins::Origins;
+use super::removal;
 use super::view::{JobFailure, JobStatus};
-use crate::checkpoint::CheckpointStorage;
+use crate::checkpoint::{CheckpointStorage, Location};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
-use crate::manifest::{Pipeline, RestartStrategy};
+use crate::manifest::{OnCancel, Pipeline, RestartStrategy};
 use crate::runtime::Event;
 
 /// What the job's thread receives. Events carry the number of the attempt that they belong to.
@@ -31,14 +33,16 @@ pub(super) struct Environment {
     pub(super) clock: SharedClock,
     pub(super) runtime: tokio::runtime::Handle,
     /// Where checkpoints go, unless the manifest says otherwise.
-    pub(super) storage_root: PathBuf,
+    pub(super) storage: Location,
+    pub(super) origins: Arc<Origins>,
 }
 
 impl Environment {
     /// Where a pipeline's checkpoints and savepoints are.
     pub(super) fn storage(&self, pipeline: &Pipeline, base_dir: &Path) -> Result<CheckpointStorage> {
-        let own = pipeline.checkpoint.storage.as_ref().map(|path| base_dir.join(path));
-        CheckpointStorage::open(own.as_deref().unwrap_or(&self.storage_root), self.runtime.clone())
+        let own = pipeline.checkpoint.storage.as_ref().map(|text| Location::parse(text, base_dir)).transpose();
+        let own = own.map_err(|why| error::manifest_invalid(format!("`storage` in [checkpoint]: {why}")))?;
+        CheckpointStorage::open(own.as_ref().unwrap_or(&self.storage), self.runtime.clone())
     }
 }
 
@@ -54,7 +58,7 @@ pub(super) fn run(
     let end = std::panic::catch_unwind(attempts).unwrap_or_else(|_| {
         AttemptEnd::Failed(failure_of(&error::internal("the job's thread panicked; the log says where")))
     });
-    conclude(job, environment, end);
+    conclude(job, environment, pipeline, end);
 }
 
 /// One attempt after the other; how the job ends.
@@ -131,7 +135,7 @@ fn wait(job: &Job, delay: Duration, receiver: &Receiver<Message>) -> Option<Atte
     }
 }
 
-fn conclude(job: &Job, environment: &Environment, end: AttemptEnd) {
+fn conclude(job: &Job, environment: &Environment, pipeline: &Pipeline, end: AttemptEnd) {
     let (status, failure) = match end {
         // The record stays as it is: the next start of the process resumes the job.
         AttemptEnd::Shutdown => return,
@@ -141,18 +145,24 @@ fn conclude(job: &Job, environment: &Environment, end: AttemptEnd) {
         AttemptEnd::Failed(failure) => (JobStatus::Failed, Some(failure)),
     };
     let ended_at_ms = environment.clock.wall_ms();
+    let deletes = status != JobStatus::Failed && pipeline.checkpoint.on_cancel == OnCancel::Delete;
     let written = job.update(|record| {
         record.status = status;
         record.ended_at_ms = Some(ended_at_ms);
+        // Not removed before this is kept: a job that is thought to run must find them.
+        record.checkpoints_to_remove = deletes;
         if failure.is_some() {
             record.failure = failure;
         }
     });
-    if let Err(error) = written {
-        tracing::error!(job = %job.record().name, "{error}");
+    let name = job.record().name;
+    environment.origins.forget(&job.record().id);
+    match written {
+        Ok(()) => removal::remove_checkpoints_of_ended(job, environment),
+        Err(error) => tracing::error!(job = %name, "{error}"),
     }
     let _ = std::fs::remove_dir_all(job.dir.join("working"));
-    tracing::info!(job = %job.record().name, ?status, "job ended");
+    tracing::info!(job = %name, ?status, "job ended");
 }
 
 /// The next message, or none in time.

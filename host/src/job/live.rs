@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
 use super::lifecycle::Message;
+use super::reading::Readers;
 use super::record::{self, JobRecord};
 use super::schedule::Request;
 use super::view::{
@@ -32,10 +34,13 @@ pub(super) enum Command {
 /// See the module. Shared between the job's thread and everybody who looks at the job.
 pub(super) struct Job {
     pub(super) dir: PathBuf,
+    pub(super) readers: Arc<Readers>,
     state: Mutex<State>,
     changed: Condvar,
     /// To the job's thread, while there is one.
     sender: Mutex<Option<Sender<Message>>>,
+    /// Held by whoever removes what it has stored.
+    pub(super) removal: Mutex<()>,
 }
 
 struct State {
@@ -47,7 +52,8 @@ struct State {
 impl Job {
     pub(super) fn new(dir: PathBuf, record: JobRecord) -> Job {
         let state = State { record, checkpoints: Vec::new(), savepoints: BTreeMap::new() };
-        Job { dir, state: Mutex::new(state), changed: Condvar::new(), sender: Mutex::default() }
+        let (sender, removal) = (Mutex::default(), Mutex::default());
+        Job { dir, readers: Arc::default(), state: Mutex::new(state), changed: Condvar::new(), sender, removal }
     }
 
     pub(super) fn record(&self) -> JobRecord {

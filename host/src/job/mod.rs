@@ -8,9 +8,14 @@ mod fit;
 mod host;
 mod lifecycle;
 mod live;
+mod origins;
 mod planning;
+mod reading;
 mod record;
+mod removal;
+mod restore;
 mod schedule;
 pub mod view;
 
 pub use host::{Host, HostOptions, Submission};
+pub use reading::JobState;

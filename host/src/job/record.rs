@@ -26,9 +26,16 @@ pub(super) struct JobRecord {
     pub(super) seed: u64,
     /// For each operator the SHA-256 of its component: a name that is moved later does not move the job.
     pub(super) components: BTreeMap<String, String>,
-    /// The savepoint to begin with, while the job has no checkpoint of its own.
-    pub(super) from_savepoint: Option<String>,
-    /// Whether state of the savepoint that the pipeline does not claim is dropped instead of refused.
+    /// Where the savepoint or checkpoint is that it begins with while it has none of its own. Absolute.
+    #[serde(default, alias = "from_savepoint")]
+    pub(super) from: Option<String>,
+    /// Whether that belongs to the job, which removes it when it has a checkpoint of its own.
+    #[serde(default)]
+    pub(super) claim: bool,
+    /// Whether it has ended, and its checkpoints are still to be removed.
+    #[serde(default)]
+    pub(super) checkpoints_to_remove: bool,
+    /// Whether state of what it begins with that the pipeline does not claim is dropped instead of refused.
     #[serde(default)]
     pub(super) allow_unclaimed_state: bool,
     pub(super) guarantee: String,
@@ -81,4 +88,19 @@ pub(super) fn list_dir(path: &Path) -> Result<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     paths.sort();
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_of_a_job_of_version_0_1_still_loads() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/job-v1.json");
+        let record: JobRecord = read_json(&path).unwrap();
+        assert_eq!((&record.id[..], record.status), ("6680ecfbba2ff2d5", JobStatus::Running));
+        assert_eq!((record.seed, record.has_image), (67107185085101016, true));
+        assert_eq!(record.components.len(), 2);
+        assert!(record.manifest.starts_with("name = "));
+    }
 }

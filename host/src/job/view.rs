@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::Fault;
+use crate::state::{StateDescription, StateLayout, TimeToLive};
 
 /// The life cycle of a job, in Flink's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -198,6 +199,20 @@ pub struct SavepointView {
     pub failure: Option<String>,
 }
 
+/// A savepoint that the storage holds.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StoredSavepoint {
+    /// Which checkpoint of its job it is.
+    pub id: u64,
+    /// Its folder: a path, or `s3://bucket/folder`.
+    pub location: String,
+    /// Milliseconds since the Unix epoch. None where it is damaged.
+    pub taken_at_ms: Option<i64>,
+    pub bytes: Option<u64>,
+    /// Why it cannot be read.
+    pub failure: Option<String>,
+}
+
 /// A component that was uploaded.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ComponentView {
@@ -218,6 +233,9 @@ pub struct FunctionView {
     /// `process` or `keyed-process`.
     pub kind: String,
     pub input_codec: String,
+    /// Of a function with a broadcast input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broadcast_codec: Option<String>,
     /// The main output, then the side outputs.
     pub outputs: Vec<PortView>,
     pub states: Vec<StateView>,
@@ -232,8 +250,39 @@ pub struct PortView {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StateView {
     pub name: String,
-    /// `value` or `list`.
+    /// `value`, `list`, `map`, `reducing`, `aggregating` or `broadcast`.
     pub kind: String,
     pub codec: String,
     pub schema: String,
+    /// Of a map, how its sub-keys are written; else empty.
+    #[serde(default)]
+    pub map_key: String,
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub ttl: Option<TimeToLive>,
+}
+
+impl StateView {
+    pub fn new(state: &StateDescription) -> StateView {
+        StateView {
+            name: state.name.clone(),
+            kind: state.kind.as_str().into(),
+            codec: state.codec.clone(),
+            schema: state.schema.clone(),
+            map_key: state.map_key.clone(),
+            ttl: state.ttl,
+        }
+    }
+}
+
+impl FunctionView {
+    /// Its states again. None where they are of kinds that this version does not know.
+    pub fn layout(&self) -> Option<StateLayout> {
+        let describe = |state: &StateView| {
+            let kind = serde_json::from_value(state.kind.clone().into()).ok()?;
+            let described = StateDescription::new(&state.name, kind, &state.codec, &state.schema);
+            Some(StateDescription { map_key: state.map_key.clone(), ttl: state.ttl, ..described })
+        };
+        self.states.iter().map(describe).collect()
+    }
 }

@@ -36,7 +36,10 @@ pub(super) fn wire(text: &Text<'_>, nodes: Vec<RawNode<'_>>) -> Result<Vec<Node>
 }
 
 fn finish(node: RawNode<'_>, inputs: impl Iterator<Item = usize>) -> Node {
-    let inputs = inputs.zip(node.inputs).map(|(node, input)| Input { node, port: input.port }).collect();
+    let inputs = inputs
+        .zip(node.inputs)
+        .map(|(node, input)| Input { node, port: input.port, broadcast: input.broadcast })
+        .collect();
     Node {
         id: node.id.to_string(),
         parallelism: node.parallelism,
@@ -98,7 +101,7 @@ fn resolve(
 /// Refuses a key that the sources read by `node` cannot have. Of other operators only their components can tell.
 fn check_key(text: &Text<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs: &[usize]) -> Result<()> {
     let Some((key, span)) = &node.key else { return Ok(()) };
-    for &place in inputs {
+    for (&place, _) in inputs.iter().zip(&node.inputs).filter(|(_, input)| !input.broadcast) {
         let NodeKind::Source(source) = &nodes[place].kind else { continue };
         let id = nodes[place].id;
         let why = match (key, &source.connector) {

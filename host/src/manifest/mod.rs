@@ -62,15 +62,15 @@ pub struct CheckpointSettings {
     /// How long after its start a checkpoint's barriers overtake the records in front of them. Never where none;
     /// else `max_concurrent` is 1 and the mode exactly-once.
     pub unaligned_after: Option<Duration>,
-    /// What becomes of a job's checkpoints when it is cancelled.
+    /// What becomes of the checkpoints of a job that is cancelled or comes to its end.
     pub on_cancel: OnCancel,
     /// How many complete checkpoints are kept.
     pub retained: usize,
     /// How many checkpoints in a row may fail before the job does.
     pub tolerable_failures: u32,
     pub timeout: Duration,
-    /// The storage's folder; the server's own where the manifest names none.
-    pub storage: Option<PathBuf>,
+    /// Where they are stored, a path or `s3://bucket/folder`; the server's own place where the manifest names none.
+    pub storage: Option<String>,
 }
 
 impl CheckpointSettings {
@@ -124,7 +124,7 @@ pub struct Node {
     pub id: String,
     pub parallelism: u32,
     pub inputs: Vec<Input>,
-    /// Partitions the inputs by key; without one they are forwarded (same parallelism) or rebalanced.
+    /// Partitions the inputs by key; without one they are forwarded (same parallelism) or rebalanced. Not for broadcast ones.
     pub key: Option<KeySelector>,
     pub kind: NodeKind,
 }
@@ -135,6 +135,8 @@ pub struct Input {
     /// Index into [`Pipeline::nodes`].
     pub node: usize,
     pub port: Port,
+    /// Whether every subtask gets it whole, as the operator's second input.
+    pub broadcast: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -37,6 +37,7 @@ impl RawNode<'_> {
 pub(super) struct RawInput<'a> {
     pub node: &'a str,
     pub port: Port,
+    pub broadcast: bool,
     pub span: Range<usize>,
 }
 
@@ -215,6 +216,7 @@ fn operator(section: &Section<'_>) -> Result<OperatorNode> {
     section.check_keys(&[
         "input",
         "inputs",
+        "broadcast",
         "key",
         "component",
         "function",
@@ -279,13 +281,22 @@ fn sink(section: &Section<'_>) -> Result<SinkConfig> {
     Ok(sink)
 }
 
-/// `input` or `inputs`: one name or a list of them.
+/// `input` or `inputs`, and then `broadcast`.
 fn inputs<'a>(section: &Section<'a>) -> Result<Vec<RawInput<'a>>> {
     let item = match (section.get("input"), section.get("inputs")) {
         (Some(_), Some(inputs)) => return Err(inputs.invalid("cannot stand beside `input`")),
         (Some(item), None) | (None, Some(item)) => item,
         (None, None) => section.need("input")?,
     };
+    let mut inputs = names(item, false)?;
+    if let Some(item) = section.get("broadcast") {
+        inputs.extend(names(item, true)?);
+    }
+    Ok(inputs)
+}
+
+/// One name or a list of them.
+fn names<'a>(item: Item<'a>, broadcast: bool) -> Result<Vec<RawInput<'a>>> {
     let elements = match item.elements() {
         Some(elements) if elements.is_empty() => return Err(item.invalid("must name at least one input")),
         Some(elements) => elements,
@@ -293,7 +304,7 @@ fn inputs<'a>(section: &Section<'a>) -> Result<Vec<RawInput<'a>>> {
     };
     let mut inputs: Vec<RawInput<'a>> = Vec::new();
     for element in elements {
-        let input = input(&element)?;
+        let input = input(&element, broadcast)?;
         if inputs.iter().any(|other| other.node == input.node && other.port == input.port) {
             return Err(element.invalid("is named twice"));
         }
@@ -302,7 +313,7 @@ fn inputs<'a>(section: &Section<'a>) -> Result<Vec<RawInput<'a>>> {
     Ok(inputs)
 }
 
-fn input<'a>(item: &Item<'a>) -> Result<RawInput<'a>> {
+fn input<'a>(item: &Item<'a>, broadcast: bool) -> Result<RawInput<'a>> {
     let name = item.string()?;
     let (node, port) = match name.split_once('.') {
         None => (name, Port::Main),
@@ -310,5 +321,5 @@ fn input<'a>(item: &Item<'a>) -> Result<RawInput<'a>> {
         Some((_, "")) => return Err(item.invalid("names no output after the `.`")),
         Some((node, side)) => (node, Port::Side(side.to_string())),
     };
-    Ok(RawInput { node, port, span: item.span.clone() })
+    Ok(RawInput { node, port, broadcast, span: item.span.clone() })
 }

@@ -1,6 +1,5 @@
 //! From text to a [`Pipeline`]: the settings of the whole job. Nodes are read by `node`, wired by `graph`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -193,7 +192,7 @@ fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
     if let Some(item) = section.get("timeout") {
         settings.timeout = item.duration(at_least)?;
     }
-    settings.storage = section.get("storage").map(|item| item.string().map(PathBuf::from)).transpose()?;
+    settings.storage = section.get("storage").map(|item| item.string().map(str::to_owned)).transpose()?;
     Ok(settings)
 }
 

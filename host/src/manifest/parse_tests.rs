@@ -98,6 +98,10 @@ fn refused(text: &str, from: &str, to: &str, code: &str, line: usize) -> Error {
     error
 }
 
+fn read(node: usize, port: Port) -> Input {
+    Input { node, port, broadcast: false }
+}
+
 #[test]
 fn every_key_is_read() {
     let pipeline = parse(FULL).unwrap();
@@ -112,7 +116,7 @@ fn every_key_is_read() {
             retained: 5,
             tolerable_failures: 2,
             timeout: Duration::from_secs(30),
-            storage: Some(PathBuf::from("checkpoints")),
+            storage: Some("checkpoints".into()),
             ..parse(SMALL).unwrap().checkpoint
         }
     );
@@ -131,7 +135,7 @@ fn every_key_is_read() {
     assert_eq!(source.rate, Some(1000));
 
     let track = &pipeline.nodes[1];
-    assert_eq!(track.inputs, [Input { node: 0, port: Port::Main }]);
+    assert_eq!(track.inputs, [read(0, Port::Main)]);
     assert_eq!(track.key, Some(KeySelector::Field("tailnum".into())));
     let NodeKind::Operator(operator) = &track.kind else { panic!("not an operator") };
     assert_eq!((operator.component.as_str(), operator.function.as_str()), ("delay-tracker@1", "track"));
@@ -141,8 +145,8 @@ fn every_key_is_read() {
     let config: Vec<_> = operator.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(config, [("loud", "true"), ("ratio", "0.5"), ("threshold", "31"), ("word", "x")]);
     let side = Port::Side("late".into());
-    assert_eq!(pipeline.nodes[2].inputs, [Input { node: 1, port: Port::Main }, Input { node: 1, port: side }]);
-    assert_eq!(pipeline.nodes[3].inputs, [Input { node: 1, port: Port::DeadLetter }]);
+    assert_eq!(pipeline.nodes[2].inputs, [read(1, Port::Main), read(1, side)]);
+    assert_eq!(pipeline.nodes[3].inputs, [read(1, Port::DeadLetter)]);
 }
 
 #[test]
@@ -347,6 +351,25 @@ fn wiring() {
     refused(SMALL, "[sink.out]", "[sink.\"out.x\"]", "manifest-invalid", 11);
     refused(SMALL, "[sink.out]", "[sink]", "manifest-invalid", 12);
     refused(SMALL, "connector = \"generator\"", "connector = 3", "manifest-invalid", 4);
+}
+
+#[test]
+fn a_broadcast_input_has_no_key() {
+    let rules = "input = \"flights\"\nbroadcast = [\"rules\", \"flights\"]\n";
+    let text =
+        FULL.replacen("input = \"flights\"\n", rules, 1) + "[source.rules]\nconnector = \"file\"\npath = \"rules\"\n";
+    let pipeline = parse(&text).unwrap();
+    let track = pipeline.nodes.iter().find(|node| node.id == "track").unwrap();
+    let inputs: Vec<_> = track.inputs.iter().map(|input| (&*pipeline.nodes[input.node].id, input.broadcast)).collect();
+    assert_eq!(inputs, [("flights", false), ("rules", true), ("flights", true)]);
+    refused(&text, "broadcast = [\"rules\", \"flights\"]", "broadcast = \"rule\"", "manifest-unknown-input", 38);
+    refused(
+        SMALL,
+        "connector = \"blackhole\"",
+        "connector = \"blackhole\"\nbroadcast = \"x\"",
+        "manifest-unknown-key",
+        14,
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::clock::SharedClock;
 use crate::error::Error;
 use crate::manifest::Disposition;
 use crate::model::{Batch, Fault, NO_TIMESTAMP};
-use crate::turn::{Failure, Guest, LogLevel, Turn};
+use crate::turn::{BROADCAST_INPUT, Failure, Guest, LogLevel, Turn};
 
 /// Why an operator cannot go on.
 #[derive(Debug)]
@@ -76,8 +76,13 @@ impl FunctionOperator {
         &mut self.turn
     }
 
-    /// Handles a batch: adds `(output, records)` to `outputs` in the order in which their turns committed.
-    pub fn process(&mut self, batch: Batch, outputs: &mut Vec<(usize, Batch)>) -> Result<(), OperatorFailure> {
+    /// Handles a batch of an input: adds `(output, records)` to `outputs` in the order in which their turns committed.
+    pub fn process(
+        &mut self,
+        input: u32,
+        batch: Batch,
+        outputs: &mut Vec<(usize, Batch)>,
+    ) -> Result<(), OperatorFailure> {
         let received = self.counters.records_in;
         let mut open: Vec<Range<usize>> = Vec::new();
         let step = self.settings.batch_records.max(1);
@@ -93,7 +98,7 @@ impl FunctionOperator {
                 part = batch.slice(range.clone());
                 &part
             };
-            let Some(fault) = self.run_turn(records, outputs)? else { continue };
+            let Some(fault) = self.run_turn(input, records, outputs)? else { continue };
             self.counters.faults += 1;
             if range.len() > 1 {
                 if range.len() == batch.len().min(step) {
@@ -131,11 +136,13 @@ impl FunctionOperator {
     /// One turn. A fault comes back; everything of it is undone then.
     fn run_turn(
         &mut self,
+        input: u32,
         records: &Batch,
         outputs: &mut Vec<(usize, Batch)>,
     ) -> Result<Option<Fault>, OperatorFailure> {
         self.turn.begin(records.keys.as_ref(), self.watermark, self.settings.clock.wall_ms());
-        let result = self.guest.process(&mut self.turn, records);
+        self.turn.allow_broadcast_writes(input == BROADCAST_INPUT);
+        let result = self.guest.process(&mut self.turn, input, records);
         self.write_log();
         match result {
             Ok(produced) => {
@@ -218,7 +225,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::model::FaultCode;
-    use crate::turn::{Output, TurnContext};
+    use crate::turn::{FIRST_INPUT, Output, TurnContext};
 
     /// Fails on every record; cancels the job in its third turn.
     struct Failing {
@@ -227,7 +234,7 @@ mod tests {
     }
 
     impl Guest for Failing {
-        fn process(&mut self, _: &mut Turn, _: &Batch) -> Result<Vec<Output>, Failure> {
+        fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
             self.turns += 1;
             assert!(self.turns <= 3, "a turn after the cancel");
             self.cancel.store(self.turns == 3, Ordering::Relaxed);
@@ -251,7 +258,7 @@ mod tests {
         let mut operator = FunctionOperator::new(guest, turn, settings, Counters::default()).cancelled_by(cancel);
         let mut batch = Batch::default();
         (0..64).for_each(|at| batch.push(b"x", at));
-        let ended = operator.process(batch, &mut Vec::new());
+        let ended = operator.process(FIRST_INPUT, batch, &mut Vec::new());
         assert!(matches!(ended, Err(OperatorFailure::Cancelled)), "{ended:?}");
     }
 

@@ -30,7 +30,7 @@ struct Slow {
 }
 
 impl Guest for Slow {
-    fn process(&mut self, turn: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
         let subtask = turn.context.subtask;
         let _ = self.entered.send(subtask);
         // When the test has dropped its end, nobody waits any more.
@@ -107,8 +107,10 @@ impl Job {
             name: "slow".into(),
             kind: FunctionKind::Process,
             input: port.clone(),
+            broadcast_input: None,
             outputs: vec![port],
             states: Vec::new(),
+            broadcast_states: Vec::new(),
         };
         let functions = BTreeMap::from([("slow".to_owned(), FunctionPlan { description, make })]);
         let pipeline = Pipeline::parse(&manifest, "pipeline.toml").unwrap();
@@ -153,7 +155,6 @@ impl Job {
         self.permits.iter().for_each(|permits| permits.send(()).unwrap());
         self.permits.iter().for_each(|_| assert!(self.entered.recv().is_ok()));
     }
-
 }
 
 fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {

@@ -13,7 +13,8 @@ use crate::connector::Sink;
 use crate::error::Error;
 use crate::model::Batch;
 use crate::operator::{FunctionOperator, OperatorFailure, Rejected};
-use crate::state::StateSize;
+use crate::state::{BroadcastState, StateSize};
+use crate::turn::FIRST_INPUT;
 
 /// Why a subtask ends before its last barrier.
 #[derive(Debug)]
@@ -71,13 +72,13 @@ impl Chain {
         self.route(0, 0, batch)
     }
 
-    /// Hands a batch to a member, and what comes out of it to those behind it.
-    pub(super) fn deliver(&mut self, member: usize, batch: Batch) -> Result<(), Ended> {
+    /// Hands a batch to an input of a member, and what comes out of it to those behind it.
+    pub(super) fn deliver(&mut self, member: usize, input: u32, batch: Batch) -> Result<(), Ended> {
         let mut outputs = Vec::new();
         match &mut self.members[member].kind {
             MemberKind::Source(_) => outputs.push((0, batch)),
             MemberKind::Function(operator) => {
-                if let Err(failure) = operator.process(batch, &mut outputs) {
+                if let Err(failure) = operator.process(input, batch, &mut outputs) {
                     return Err(self.operator_failed(member, failure));
                 }
             }
@@ -126,7 +127,7 @@ impl Chain {
         for at in 0..targets {
             let records = if at + 1 == targets { std::mem::take(&mut batch) } else { batch.clone() };
             match self.members[member].routes[output][at] {
-                Target::Member(next) => self.deliver(next, records)?,
+                Target::Member(next) => self.deliver(next, FIRST_INPUT, records)?,
                 Target::Edge(edge) => {
                     if let Some(edge) = self.edges.get_mut(&edge) {
                         edge.write(records, now)?;
@@ -189,6 +190,7 @@ impl Chain {
                 MemberKind::Function(operator) => {
                     part.counters = operator.counters;
                     let turn = operator.turn();
+                    part.broadcast = turn.broadcast().map(BroadcastState::snapshot);
                     turn.backend()
                         .map(|backend| backend.snapshot(barrier.format))
                         .transpose()
@@ -215,7 +217,8 @@ impl Chain {
             MemberKind::Function(operator) => {
                 let counters = operator.counters;
                 let turn = operator.turn();
-                let state = turn.backend().map(|backend| backend.size()).unwrap_or_default();
+                let keyed = turn.backend().map(|backend| backend.size()).unwrap_or_default();
+                let state = keyed + turn.broadcast().map(BroadcastState::size).unwrap_or_default();
                 MemberStats { counters, metrics: turn.metrics().clone(), state }
             }
         };

@@ -42,6 +42,8 @@ pub struct Barrier {
 #[derive(Debug)]
 pub(super) enum Element {
     Batch(Batch),
+    /// Records of the second input, which every subtask gets.
+    Broadcast(Batch),
     /// A record that its consumer has to meet by its disposition.
     Rejected(Box<Rejected>),
     /// No record with a smaller timestamp is expected behind it, in milliseconds.

@@ -26,6 +26,7 @@ enum Partition {
     Rebalance {
         next: usize,
     },
+    Broadcast,
     Key {
         origin: KeyOrigin,
         /// For each key group the place of its owner.
@@ -59,12 +60,7 @@ impl Links {
 }
 
 impl EdgeWriter {
-    fn new(
-        senders: Vec<LinkSender>,
-        partition: Partition,
-        batch: BatchSettings,
-        signals: Arc<Signals>,
-    ) -> EdgeWriter {
+    fn new(senders: Vec<LinkSender>, partition: Partition, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
         EdgeWriter { links: Links { senders, signals, passed: 0 }, partition, batch, oldest_ns: None }
     }
 
@@ -76,6 +72,11 @@ impl EdgeWriter {
     /// To all subtasks in turn.
     pub(super) fn rebalance(senders: Vec<LinkSender>, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
         EdgeWriter::new(senders, Partition::Rebalance { next: 0 }, batch, signals)
+    }
+
+    /// To every subtask.
+    pub(super) fn to_all(senders: Vec<LinkSender>, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
+        EdgeWriter::new(senders, Partition::Broadcast, batch, signals)
     }
 
     /// To the subtask that owns the record's key.
@@ -101,6 +102,7 @@ impl EdgeWriter {
                 *next = (*next + 1) % self.links.senders.len();
                 *next
             }
+            Partition::Broadcast => return self.broadcast(|| Element::Broadcast(batch.clone())),
             Partition::Key { .. } => return self.write_keyed(&batch, now_ns),
         };
         self.links.send(target, Element::Batch(batch))
@@ -271,6 +273,22 @@ mod tests {
             }
         }
         assert_eq!(seen, 100);
+    }
+
+    #[test]
+    fn a_broadcast_batch_reaches_every_subtask() {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| link(1)).unzip();
+        let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
+        let mut edge = EdgeWriter::to_all(senders, settings, Arc::default());
+        let mut batch = Batch::default();
+        batch.push(b"rule", 3);
+        edge.write(batch.clone(), 0).unwrap();
+        assert!(!edge.is_waiting());
+        for receiver in receivers {
+            let sent = receiver.try_next().unwrap().unwrap();
+            let Element::Broadcast(received) = sent.element else { panic!("no broadcast batch") };
+            assert_eq!(received, batch);
+        }
     }
 
     #[test]

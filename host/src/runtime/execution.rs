@@ -29,7 +29,9 @@ use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
 use crate::model::{Column, NO_TIMESTAMP, groups_of_subtask};
 use crate::operator::{FunctionOperator, FunctionSettings};
-use crate::state::{self, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize};
+use crate::state::{
+    self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
+};
 use crate::turn::{Failure, Guest, Turn, TurnContext};
 
 /// Batches that wait in one channel, at most: what a slow receiver lets pile up.
@@ -231,6 +233,7 @@ fn writers(
         let writer = match &edge.partition {
             PartitionPlan::Forward => senders.pop().map(|sender| EdgeWriter::forward(sender, batch, signals)),
             PartitionPlan::Rebalance => Some(EdgeWriter::rebalance(senders, batch, signals)),
+            PartitionPlan::Broadcast => Some(EdgeWriter::to_all(senders, batch, signals)),
             PartitionPlan::Key(origin) => {
                 Some(EdgeWriter::keyed(senders, origin.clone(), plan.pipeline.max_parallelism, batch, signals))
             }
@@ -388,7 +391,7 @@ impl Start {
             found.append(if is_same {
                 in_flight
             } else {
-                in_flight.share(from, self.subtask, node.parallelism, &groups)
+                in_flight.share(from, images.len() as u32, self.subtask, node.parallelism, &groups)
             });
         }
         Ok(found)
@@ -465,12 +468,18 @@ impl Start {
                 groups,
                 restore,
                 allow_unclaimed: self.options.allow_unclaimed_state,
-                migrate: Some(&mut GuestMigrates { guest: &mut *guest, layout: &layout }),
+                migrate: Some(&mut GuestMigrates { guest: &mut *guest, first: 0, layout: &layout }),
                 clock: self.options.clock.clone(),
             };
             let backend = state::open(options)?;
             Turn::stateful(context, layout, backend)
         };
+        if !function.description.broadcast_states.is_empty() {
+            let states = &function.description.broadcast_states;
+            let first = function.description.states.len();
+            let mut migrate = GuestMigrates { guest: &mut *guest, first, layout: states };
+            turn = turn.with_broadcast(self.open_broadcast(node, states, &mut migrate)?);
+        }
         turn.limit_writes(operator.limits.output_bytes);
         let settings = FunctionSettings {
             job: pipeline.name.clone(),
@@ -482,17 +491,30 @@ impl Start {
         };
         Ok(FunctionOperator::new(guest, turn, settings, self.counters(node)).cancelled_by(self.signals.cancel.clone()))
     }
+
+    /// The broadcast states of an operator. All subtasks of an image have the same: each new one takes that of one of them.
+    fn open_broadcast(&self, node: &Node, states: &StateLayout, migrate: &mut dyn Migrate) -> Result<BroadcastState> {
+        let image = self.options.restore.as_ref().and_then(|(manifest, files)| {
+            let operator = manifest.operators.iter().find(|operator| operator.id == node.id)?;
+            let subtask = self.subtask.checked_rem(operator.parallelism)?;
+            let image = operator.subtasks.get(subtask as usize)?.broadcast.as_ref()?;
+            Some(RestoredImage { image, groups: 0..1, store: &**files as &dyn FileStore })
+        });
+        BroadcastState::open(states.clone(), image.as_ref(), self.options.allow_unclaimed_state, migrate)
+    }
 }
 
 /// Has the function itself read the older forms of its values.
 struct GuestMigrates<'a> {
     guest: &'a mut dyn Guest,
+    /// The place of the layout's first state among those that the function describes.
+    first: usize,
     layout: &'a StateLayout,
 }
 
 impl Migrate for GuestMigrates<'_> {
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
-        self.guest.migrate(u32::from(state), schema, values).map_err(|failure| match failure {
+        self.guest.migrate(self.first as u32 + u32::from(state), schema, values).map_err(|failure| match failure {
             Failure::Error(error) => error,
             Failure::Fault(fault) => {
                 let name = self.layout.get(usize::from(state)).map_or("", |state| &state.name[..]);

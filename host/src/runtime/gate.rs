@@ -22,16 +22,26 @@ use crate::operator::Rejected;
 
 pub(super) enum Arrival {
     Batch(Batch),
+    Broadcast(Batch),
     Rejected(Rejected),
     /// The combined watermark has advanced to this.
     Watermark(i64),
     /// Every channel has delivered it, the first one at `since_ns`.
-    Barrier { barrier: Barrier, since_ns: u64 },
+    Barrier {
+        barrier: Barrier,
+        since_ns: u64,
+    },
     /// It has overtaken what is in the channels, before anything else comes. [`Arrival::InFlight`] follows, unless the
     /// checkpoint is abandoned.
-    Overtaking { barrier: Barrier, since_ns: u64 },
+    Overtaking {
+        barrier: Barrier,
+        since_ns: u64,
+    },
     /// All that this checkpoint's barrier has overtaken.
-    InFlight { checkpoint: u64, in_flight: InFlight },
+    InFlight {
+        checkpoint: u64,
+        in_flight: InFlight,
+    },
     /// Nothing came in time.
     Idle,
 }
@@ -112,6 +122,7 @@ impl Gate {
             let Some((at, element)) = self.receive(timeout)? else { return Ok(Arrival::Idle) };
             match element {
                 Element::Batch(batch) => return Ok(Arrival::Batch(batch)),
+                Element::Broadcast(batch) => return Ok(Arrival::Broadcast(batch)),
                 Element::Rejected(rejected) => return Ok(Arrival::Rejected(*rejected)),
                 Element::Watermark(watermark) => {
                     self.channels[at].watermark = watermark;

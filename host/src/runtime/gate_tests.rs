@@ -55,6 +55,7 @@ impl Subject {
                 self.recorded = Some(in_flight);
                 format!("in flight {checkpoint}")
             }
+            Arrival::Broadcast(batch) => format!("broadcast {}", batch.timestamps[0]),
             Arrival::Rejected(_) => "rejected".into(),
             Arrival::Idle => return None,
         })

@@ -40,6 +40,7 @@ enum StoredElement {
     Batch { values: StoredColumn, timestamps: Vec<i64>, chosen_keys: Option<StoredColumn>, keys: Option<StoredKeys> },
     Rejected { value: Vec<u8>, timestamp: i64, fault: Fault },
     Watermark(i64),
+    Broadcast { values: StoredColumn, timestamps: Vec<i64> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,6 +61,7 @@ impl InFlight {
     pub(super) fn push(&mut self, channel: usize, element: &Element) {
         let copy = match element {
             Element::Batch(batch) => Element::Batch(batch.clone()),
+            Element::Broadcast(batch) => Element::Broadcast(batch.clone()),
             Element::Rejected(rejected) => Element::Rejected(rejected.clone()),
             Element::Watermark(watermark) => Element::Watermark(*watermark),
             Element::Barrier(_) => return,
@@ -108,9 +110,10 @@ impl InFlight {
         Ok(InFlight { elements })
     }
 
-    /// Of what was on its way to subtask `from`, the part of subtask `to` where the parallelism has changed: records by
-    /// their key group, others by the subtask's number. Watermarks come anew.
-    pub(super) fn share(self, from: u32, to: u32, parallelism: u32, groups: &Range<u32>) -> InFlight {
+    /// Of what was on its way to subtask `from` of `old`, the part of subtask `to` where the parallelism has changed: records
+    /// by their key group, others by the subtask's number. Broadcast records follow the broadcast state that they were to
+    /// change, which `to` takes from one subtask. Watermarks come anew.
+    pub(super) fn share(self, from: u32, old: u32, to: u32, parallelism: u32, groups: &Range<u32>) -> InFlight {
         let by_number = from % parallelism == to;
         let mut elements = Vec::new();
         for (channel, element) in self.elements {
@@ -118,6 +121,7 @@ impl InFlight {
                 Element::Batch(batch) if batch.keys.is_some() => {
                     elements.extend(of_groups(&batch, groups).map(|part| (channel, Element::Batch(part))));
                 }
+                Element::Broadcast(_) if to.checked_rem(old) == Some(from) => elements.push((channel, element)),
                 Element::Batch(_) | Element::Rejected(_) if by_number => elements.push((channel, element)),
                 _ => {}
             }
@@ -166,6 +170,9 @@ fn store(element: &Element) -> Option<StoredElement> {
             fault: rejected.fault.clone(),
         },
         Element::Watermark(watermark) => StoredElement::Watermark(*watermark),
+        Element::Broadcast(batch) => {
+            StoredElement::Broadcast { values: column(&batch.values), timestamps: batch.timestamps.clone() }
+        }
         Element::Barrier(_) => return None,
     })
 }
@@ -187,6 +194,13 @@ impl StoredElement {
                 Element::Rejected(Box::new(Rejected { value, timestamp, fault }))
             }
             StoredElement::Watermark(watermark) => Element::Watermark(watermark),
+            StoredElement::Broadcast { values, timestamps } => {
+                let batch = StoredElement::Batch { values, timestamps, chosen_keys: None, keys: None };
+                match batch.checked(max_parallelism)? {
+                    Element::Batch(batch) => Element::Broadcast(batch),
+                    other => other,
+                }
+            }
         })
     }
 }

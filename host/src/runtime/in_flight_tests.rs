@@ -81,7 +81,7 @@ fn refused_groups(file: &[u8]) -> bool {
 fn with_another_parallelism_every_record_goes_to_the_owner_of_its_key() {
     let mut by_subtask = Vec::new();
     for (to, groups) in [(0, 0..64), (1, 64..128)] {
-        let share = in_flight().share(3, to, 2, &groups);
+        let share = in_flight().share(3, 4, to, 2, &groups);
         let name = |element: &Element| match element {
             Element::Batch(batch) => batch.values.iter().map(|value| String::from_utf8_lossy(value)).collect(),
             Element::Rejected(_) => "rejected".to_owned(),
@@ -94,4 +94,18 @@ fn with_another_parallelism_every_record_goes_to_the_owner_of_its_key() {
         }
     }
     assert_eq!(by_subtask, [vec!["a"], vec!["bc", "rejected", "plain"]]);
+}
+
+#[test]
+fn broadcast_records_go_where_the_state_goes_that_they_change() {
+    let mut rules = Batch::default();
+    rules.push(b"rule", 5);
+    let mut in_flight = InFlight::default();
+    in_flight.push(1, &Element::Broadcast(rules));
+    let file = in_flight.encode().unwrap();
+    let read = || InFlight::decode("f", &file, 128).unwrap();
+    assert_eq!(shown(&read()), shown(&in_flight));
+    // Of two old subtasks the second one's copy goes to subtasks 1 and 3 of five.
+    let takes = |to: &u32| !read().share(1, 2, *to, 5, &(0..128)).is_empty();
+    assert_eq!((0..5).filter(takes).collect::<Vec<_>>(), [1, 3]);
 }

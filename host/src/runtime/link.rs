@@ -16,7 +16,7 @@ use super::signals::Signals;
 pub(super) struct Cancelled;
 
 /// How often a sender that waits looks at the signals.
-const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+const SIGNAL_CHECK: Duration = Duration::from_millis(10);
 
 /// An element on its way.
 pub(super) struct Sent {

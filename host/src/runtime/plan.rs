@@ -1,6 +1,6 @@
 //! From a checked pipeline and its functions to chains and edges; the last checks that need to know the functions.
 //!
-//! Operators joined by a forward edge (one input, no key, the same parallelism) are chained: they run in one subtask and
+//! Operators joined by a forward edge (one input, no key, no broadcast, the same parallelism) are chained: they run in one subtask and
 //! hand batches over by a call. Every other edge is a set of channels.
 
 use std::collections::BTreeMap;
@@ -82,6 +82,7 @@ pub(super) struct EdgePlan {
 pub(super) enum PartitionPlan {
     Forward,
     Rebalance,
+    Broadcast,
     Key(KeyOrigin),
 }
 
@@ -137,7 +138,8 @@ impl Plan {
             }
             NodeKind::Operator(_) => {
                 let function = self.function(node)?;
-                if function.kind == FunctionKind::KeyedProcess && node.key.is_none() {
+                check_broadcast(node, function)?;
+                if function.kind != FunctionKind::Process && node.key.is_none() {
                     return Err(error::manifest_key(format!(
                         "operator `{}` runs the keyed function `{}`, so it needs a `key`",
                         node.id, function.name
@@ -191,6 +193,7 @@ impl Plan {
             let upstream = &nodes[input.node];
             let (port, format) = self.output(upstream, input, formats)?;
             let partition = match &node.key {
+                _ if input.broadcast => PartitionPlan::Broadcast,
                 Some(KeySelector::Emitted) => PartitionPlan::Key(KeyOrigin::Emitted),
                 Some(selector) => {
                     let extractor =
@@ -247,7 +250,9 @@ impl Plan {
         let subtasks: u64 = (0..self.chains.len()).map(parallelism).sum();
         let of_edge = |edge: &EdgePlan| match edge.partition {
             PartitionPlan::Forward => parallelism(edge.from),
-            PartitionPlan::Rebalance | PartitionPlan::Key(_) => parallelism(edge.from) * parallelism(edge.to),
+            PartitionPlan::Rebalance | PartitionPlan::Broadcast | PartitionPlan::Key(_) => {
+                parallelism(edge.from) * parallelism(edge.to)
+            }
         };
         let channels: u64 = self.edges.iter().map(of_edge).sum();
         for (count, what, max) in [(subtasks, "subtasks", SUBTASKS_MAX), (channels, "channels", CHANNELS_MAX)] {
@@ -282,6 +287,25 @@ impl Plan {
         if !less.is_empty() {
             self.guarantee = less.join("; ");
         }
+    }
+}
+
+/// A function with a broadcast input is given one, and no other is.
+fn check_broadcast(node: &Node, function: &Function) -> Result<()> {
+    let given = node.inputs.iter().any(|input| input.broadcast);
+    let (id, name) = (&node.id, &function.name);
+    match (function.kind == FunctionKind::BroadcastProcess, given) {
+        (true, false) => {
+            let message =
+                format!("operator `{id}` runs `{name}`, which has a broadcast input, so it needs a `broadcast`");
+            let hint = "broadcast = \"ID\": the source or operator that every subtask is to see whole";
+            Err(error::manifest_invalid(message).hint(hint).about(id, "function"))
+        }
+        (false, true) => {
+            let message = format!("operator `{id}` has a `broadcast`, and its function `{name}` no broadcast input");
+            Err(error::manifest_invalid(message).about(id, "broadcast"))
+        }
+        _ => Ok(()),
     }
 }
 

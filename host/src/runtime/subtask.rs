@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::model::Fault;
 use crate::operator::Position;
 use crate::state::StateSnapshot;
+use crate::turn::{BROADCAST_INPUT, FIRST_INPUT};
 
 /// The longest wait without a look at cancellation.
 const WAIT_MAX: Duration = Duration::from_millis(50);
@@ -43,6 +44,7 @@ pub struct SubtaskPart {
     pub subtask: u32,
     pub source_position: Option<Vec<u8>>,
     pub state: Option<Box<dyn StateSnapshot>>,
+    pub broadcast: Option<Box<dyn StateSnapshot>>,
     pub committable: Option<Vec<u8>>,
     /// What the barrier has overtaken; of a chain's first node.
     pub in_flight: Option<InFlight>,
@@ -70,6 +72,7 @@ impl SubtaskPart {
             subtask,
             source_position: None,
             state: None,
+            broadcast: None,
             committable: None,
             in_flight: None,
             counters: Counters::default(),
@@ -158,7 +161,8 @@ impl Subtask {
         loop {
             self.check_cancelled()?;
             match gate.next(self.patience())? {
-                Arrival::Batch(batch) => self.chain.deliver(0, batch)?,
+                Arrival::Batch(batch) => self.chain.deliver(0, FIRST_INPUT, batch)?,
+                Arrival::Broadcast(batch) => self.chain.deliver(0, BROADCAST_INPUT, batch)?,
                 Arrival::Rejected(rejected) => self.chain.reject(rejected)?,
                 Arrival::Watermark(watermark) => self.chain.watermark(watermark)?,
                 Arrival::Barrier { barrier, since_ns } => {
@@ -215,12 +219,7 @@ impl Subtask {
     }
 
     /// Reads once. The result is how long nothing more can be expected.
-    fn read(
-        &mut self,
-        reader: &mut SourceReader,
-        triggers: &Triggers,
-        ended: &mut bool,
-    ) -> Result<Duration, Ended> {
+    fn read(&mut self, reader: &mut SourceReader, triggers: &Triggers, ended: &mut bool) -> Result<Duration, Ended> {
         let failed =
             |chain: &Chain, error| Ended::Failed(SubtaskFailure::error(&chain.members[0].node, chain.subtask, error));
         let (batch, poll) = reader.read().map_err(|error| failed(&self.chain, error))?;

@@ -57,7 +57,8 @@ fn run(barriers: &[Barrier]) -> Vec<String> {
     };
     let (control, received) = crossbeam_channel::unbounded();
     barriers.iter().for_each(|barrier| control.send(*barrier).unwrap());
-    let manifest = "name = \"a\"\n[source.a]\nconnector = \"generator\"\n[sink.b]\ninput = \"a\"\nconnector = \"stdout\"";
+    let manifest =
+        "name = \"a\"\n[source.a]\nconnector = \"generator\"\n[sink.b]\ninput = \"a\"\nconnector = \"stdout\"";
     let settings = Pipeline::parse(manifest, "pipeline.toml").unwrap().checkpoint;
     subtask.run_source(reader, received, &Triggers::new(&settings, 1)).unwrap();
     drop(subtask);

@@ -10,7 +10,7 @@ const DECLARATIONS_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 128;
 
 /// Bytes of a schema's fingerprint, of a codec's name and of a map key's. They go into every checkpoint and every list of components.
-const TEXT_BYTES_MAX: usize = 256;
+const TEXT_BYTES_MAX: usize = 1024;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +24,14 @@ pub struct Function {
     pub name: String,
     pub kind: FunctionKind,
     pub input: Port,
+    /// Of a broadcast-process function: the second input.
+    pub broadcast_input: Option<Port>,
     /// The main output, then the side outputs.
     pub outputs: Vec<Port>,
+    /// Those of its keys.
     pub states: StateLayout,
+    /// Those that belong to no key. They stand behind the others.
+    pub broadcast_states: StateLayout,
 }
 
 /// The kinds that this version runs.
@@ -34,6 +39,7 @@ pub struct Function {
 pub enum FunctionKind {
     Process,
     KeyedProcess,
+    BroadcastProcess,
 }
 
 impl FunctionKind {
@@ -41,6 +47,7 @@ impl FunctionKind {
         match self {
             FunctionKind::Process => "process",
             FunctionKind::KeyedProcess => "keyed-process",
+            FunctionKind::BroadcastProcess => "broadcast-process",
         }
     }
 }
@@ -49,6 +56,13 @@ impl FunctionKind {
 pub struct Port {
     pub name: String,
     pub codec: String,
+}
+
+impl Function {
+    /// All states, in the order in which calls name them.
+    pub fn all_states(&self) -> StateLayout {
+        self.states.iter().chain(&self.broadcast_states).cloned().collect()
+    }
 }
 
 impl Description {
@@ -74,7 +88,7 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
     let name = function.name;
     let unsupported = |what: &str| {
         error::component_unsupported(format!("function `{name}` {what}, which this version does not run"))
-            .hint("this version runs the kinds process and keyed-process, without timers and without broadcast state")
+            .hint("this version runs the kinds process, keyed-process and broadcast-process, without timers")
     };
     let kind = match function.kind {
         wit::FunctionKind::Process => FunctionKind::Process,
@@ -82,58 +96,86 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
         wit::FunctionKind::Aggregate => return Err(unsupported("is an aggregate")),
         wit::FunctionKind::ProcessWindow => return Err(unsupported("processes windows")),
         wit::FunctionKind::CoProcess => return Err(unsupported("has two inputs")),
-        wit::FunctionKind::BroadcastProcess => return Err(unsupported("has a broadcast input")),
+        wit::FunctionKind::BroadcastProcess => FunctionKind::BroadcastProcess,
     };
     if !function.timers.is_empty() {
         return Err(unsupported("declares timers"));
     }
     let described = |message: String| error::component_description(format!("function `{name}` {message}"));
-    let [input] = <[wit::Port; 1]>::try_from(function.inputs)
-        .map_err(|inputs| described(format!("has {} inputs, not one", inputs.len())))?;
+    let is_broadcast = kind == FunctionKind::BroadcastProcess;
+    let (input, broadcast_input) = inputs(function.inputs, is_broadcast).map_err(described)?;
     if function.outputs.is_empty() {
         return Err(described("describes no main output".into()));
     }
     if kind == FunctionKind::Process && !function.states.is_empty() {
-        return Err(described("declares state, but only a keyed-process function has any".into()));
+        return Err(described(
+            "declares state, but only keyed-process and broadcast-process functions have any".into(),
+        ));
     }
-    let ports = std::iter::once(&input).chain(&function.outputs);
+    let inputs = || std::iter::once(&input).chain(&broadcast_input);
+    let ports = inputs().chain(&function.outputs);
     let texts = function.states.iter().flat_map(|state| {
         [&state.codec, &state.schema, &state.map_key]
             .into_iter()
             .chain(state.previous.iter().take(DECLARATIONS_MAX + 1))
     });
-    check_texts(texts.chain(ports.map(|port| &port.codec)).chain([&input.name]))?;
+    check_texts(texts.chain(ports.map(|port| &port.codec)).chain(inputs().map(|port| &port.name)))?;
     check_names("output", function.outputs.iter().map(|port| &port.name))?;
     check_names("state", function.states.iter().map(|state| &state.name))?;
     if let Some(port) = function.outputs.iter().skip(1).find(|port| port.name == "dead-letter") {
         return Err(described(format!("names a side output `{}`, which every operator has already", port.name)));
     }
-    let mut states = StateLayout::new();
+    let mut states = Vec::with_capacity(function.states.len());
     for state in function.states {
-        let kind = match state.kind {
-            wit::StateKind::Value => StateKind::Value,
-            wit::StateKind::List => StateKind::List,
-            wit::StateKind::Map => StateKind::Map,
-            wit::StateKind::Reducing => StateKind::Reducing,
-            wit::StateKind::Aggregating => StateKind::Aggregating,
-            wit::StateKind::Broadcast => {
-                return Err(unsupported(&format!("declares the broadcast state `{}`", state.name)));
-            }
-        };
-        states.push(check_state(kind, state).map_err(|defect| described(defect))?);
+        states.push(check_state(state).map_err(described)?);
+    }
+    let keyed = states.iter().take_while(|state| state.kind != StateKind::Broadcast).count();
+    let broadcast_states = states.split_off(keyed);
+    if let Some(state) = broadcast_states.iter().find(|state| state.kind != StateKind::Broadcast) {
+        return Err(described(format!("names the state `{}` behind a broadcast state", state.name)));
+    }
+    if let (Some(state), false) = (broadcast_states.first(), is_broadcast) {
+        let name = &state.name;
+        return Err(described(format!("has the broadcast state `{name}`, but no broadcast input to write it")));
     }
     let port = |port: wit::Port| Port { name: port.name, codec: port.codec };
-    Ok(Function { kind, input: port(input), outputs: function.outputs.into_iter().map(port).collect(), states, name })
+    let outputs = function.outputs.into_iter().map(port).collect();
+    let (input, broadcast_input) = (port(input), broadcast_input.map(port));
+    Ok(Function { kind, input, broadcast_input, outputs, states, broadcast_states, name })
 }
 
-/// What a state says of itself beside its kind. The error is what the function did.
-fn check_state(kind: StateKind, state: wit::StateDescription) -> Result<StateDescription, String> {
+/// The input of a function, and the broadcast one where it has to have one. The error is what the function did.
+fn inputs(ports: Vec<wit::Port>, is_broadcast: bool) -> Result<(wit::Port, Option<wit::Port>), String> {
+    let count = ports.len();
+    let mut ports = ports.into_iter();
+    match (ports.next(), ports.next(), is_broadcast) {
+        (Some(input), None, false) => Ok((input, None)),
+        (Some(input), Some(broadcast), true) if count == 2 => Ok((input, Some(broadcast))),
+        (.., true) => Err(format!("has {count} inputs, not a keyed one and a broadcast one")),
+        (.., false) => Err(format!("has {count} inputs, not one")),
+    }
+}
+
+/// What a state says of itself. The error is what the function did.
+fn check_state(state: wit::StateDescription) -> Result<StateDescription, String> {
     let name = state.name;
+    let kind = match state.kind {
+        wit::StateKind::Value => StateKind::Value,
+        wit::StateKind::List => StateKind::List,
+        wit::StateKind::Map => StateKind::Map,
+        wit::StateKind::Reducing => StateKind::Reducing,
+        wit::StateKind::Aggregating => StateKind::Aggregating,
+        wit::StateKind::Broadcast => StateKind::Broadcast,
+    };
     match kind {
-        StateKind::Map if state.map_key.is_empty() => {
+        StateKind::Map | StateKind::Broadcast if state.map_key.is_empty() => {
             return Err(format!("does not say how the keys of the map `{name}` are written"));
         }
         StateKind::Map => {}
+        StateKind::Broadcast if state.ttl.is_some() => {
+            return Err(format!("declares a time to live for the broadcast state `{name}`, which has none"));
+        }
+        StateKind::Broadcast => {}
         _ if !state.map_key.is_empty() => {
             return Err(format!("declares a map key for the state `{name}`, which is no map"));
         }
@@ -212,18 +254,16 @@ mod tests {
         }
     }
 
-    fn check_states(states: Vec<wit::StateDescription>) -> Result<StateLayout> {
-        let port = || wit::Port { name: "port".into(), codec: "raw".into() };
-        let function = wit::FunctionDescription {
-            name: "f".into(),
-            kind: wit::FunctionKind::KeyedProcess,
-            inputs: vec![port()],
-            outputs: vec![port()],
-            states,
-            timers: vec![],
-        };
+    fn check_one(kind: wit::FunctionKind, inputs: usize, states: Vec<wit::StateDescription>) -> Result<Function> {
+        let port = wit::Port { name: "port".into(), codec: "raw".into() };
+        let (inputs, outputs) = (vec![port.clone(); inputs], vec![port]);
+        let function = wit::FunctionDescription { name: "f".into(), kind, inputs, outputs, states, timers: vec![] };
         let component = wit::ComponentDescription { sdk: "by hand".into(), functions: vec![function] };
-        Ok(check(component)?.functions.remove(0).states)
+        Ok(check(component)?.functions.remove(0))
+    }
+
+    fn check_states(states: Vec<wit::StateDescription>) -> Result<StateLayout> {
+        Ok(check_one(wit::FunctionKind::KeyedProcess, 1, states)?.states)
     }
 
     fn ttl(milliseconds: u64) -> Option<wit::TimeToLive> {
@@ -247,13 +287,41 @@ mod tests {
     }
 
     #[test]
+    fn a_broadcast_function_has_two_inputs_and_its_broadcast_states_last() {
+        let kind = wit::FunctionKind::BroadcastProcess;
+        let rules = || wit::StateDescription { map_key: "ordered:u64".into(), ..state("r", wit::StateKind::Broadcast) };
+        let value = || state("v", wit::StateKind::Value);
+        let function = check_one(kind, 2, vec![value(), rules()]).unwrap();
+        assert!(function.broadcast_input.is_some());
+        assert_eq!((function.states[0].kind, function.states.len()), (StateKind::Value, 1));
+        assert_eq!((function.broadcast_states[0].kind, function.broadcast_states.len()), (StateKind::Broadcast, 1));
+        assert_eq!(function.all_states().len(), 2);
+        let without_key = wit::StateDescription { map_key: String::new(), ..rules() };
+        let with_ttl = wit::StateDescription { ttl: ttl(5), ..rules() };
+        let keyed = wit::FunctionKind::KeyedProcess;
+        for (refused, part) in [
+            (check_one(kind, 1, vec![]), "has 1 inputs, not a keyed one and a broadcast one"),
+            (check_one(kind, 3, vec![]), "has 3 inputs"),
+            (check_one(keyed, 2, vec![]), "has 2 inputs, not one"),
+            (check_one(keyed, 1, vec![rules()]), "no broadcast input to write it"),
+            (check_one(kind, 2, vec![rules(), value()]), "names the state `v` behind a broadcast state"),
+            (check_one(kind, 2, vec![without_key]), "how the keys of the map `r`"),
+            (check_one(kind, 2, vec![with_ttl]), "a time to live for the broadcast state `r`"),
+        ] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.code, "component-description");
+            assert!(error.message.contains(part), "{}", error.message);
+        }
+    }
+
+    #[test]
     fn a_state_that_makes_no_sense_is_refused() {
         let (value, map) = (wit::StateKind::Value, wit::StateKind::Map);
         let many = vec!["old".to_owned(); DECLARATIONS_MAX + 1];
         for (defect, part) in [
             (wit::StateDescription { map_key: String::new(), ..state("s", map) }, "how the keys of the map `s`"),
             (wit::StateDescription { map_key: "ordered:u64".into(), ..state("s", value) }, "which is no map"),
-            (wit::StateDescription { map_key: "x".repeat(300), ..state("s", map) }, "printable bytes"),
+            (wit::StateDescription { map_key: "x".repeat(1100), ..state("s", map) }, "printable bytes"),
             (wit::StateDescription { ttl: ttl(0), ..state("s", value) }, "a time to live of nothing"),
             (wit::StateDescription { previous: many, ..state("s", value) }, "more than 256 older forms"),
             (wit::StateDescription { previous: vec!["\u{1b}".into()], ..state("s", value) }, "printable bytes"),

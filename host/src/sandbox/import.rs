@@ -131,32 +131,35 @@ impl wit::state::Host for GuestState {
         Ok(entries.into_iter().map(|(key, value)| wit::state::MapEntry { key, value }).collect())
     }
 
-    fn broadcast_load(&mut self, _: u32, _: WitColumn) -> Result<wit::state::Values> {
-        Err(not_there("broadcast state"))
+    fn broadcast_load(&mut self, state: u32, sub_keys: WitColumn) -> Result<wit::state::Values> {
+        let entries = self.turn()?.broadcast_load(state, &column(sub_keys)?)?;
+        let present = entries.present.iter().map(|&present| u8::from(present)).collect();
+        Ok(wit::state::Values { present, values: to_wit(&entries.values) })
     }
 
-    fn broadcast_store(&mut self, _: u32, _: WitColumn, _: WitColumn) -> Result<()> {
-        Err(not_there("broadcast state"))
+    fn broadcast_store(&mut self, state: u32, sub_keys: WitColumn, values: WitColumn) -> Result<()> {
+        Ok(self.turn()?.broadcast_store(state, &column(sub_keys)?, &column(values)?)?)
     }
 
-    fn broadcast_remove(&mut self, _: u32, _: WitColumn) -> Result<()> {
-        Err(not_there("broadcast state"))
+    fn broadcast_remove(&mut self, state: u32, sub_keys: WitColumn) -> Result<()> {
+        Ok(self.turn()?.broadcast_remove(state, &column(sub_keys)?)?)
     }
 
-    fn broadcast_clear(&mut self, _: u32) -> Result<()> {
-        Err(not_there("broadcast state"))
+    fn broadcast_clear(&mut self, state: u32) -> Result<()> {
+        Ok(self.turn()?.broadcast_clear(state)?)
     }
 
-    fn broadcast_get(&mut self, _: u32, _: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        Err(not_there("broadcast state"))
+    fn broadcast_get(&mut self, state: u32, sub_key: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        Ok(self.turn()?.broadcast_get(state, &sub_key)?)
     }
 
-    fn broadcast_put(&mut self, _: u32, _: Vec<u8>, _: Vec<u8>) -> Result<()> {
-        Err(not_there("broadcast state"))
+    fn broadcast_put(&mut self, state: u32, sub_key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+        Ok(self.turn()?.broadcast_put(state, sub_key, value)?)
     }
 
-    fn broadcast_scan(&mut self, _: u32, _: Option<Vec<u8>>, _: u32) -> Result<Vec<wit::state::MapEntry>> {
-        Err(not_there("broadcast state"))
+    fn broadcast_scan(&mut self, state: u32, after: Option<Vec<u8>>, limit: u32) -> Result<Vec<wit::state::MapEntry>> {
+        let entries = self.turn()?.broadcast_scan(state, after.as_deref(), limit)?;
+        Ok(entries.into_iter().map(|(key, value)| wit::state::MapEntry { key, value }).collect())
     }
 }
 

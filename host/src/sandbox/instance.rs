@@ -108,7 +108,7 @@ impl Instance {
         }
     }
 
-    fn call(&mut self, alive: &mut Alive, batch: &Batch) -> Result<Vec<Output>, Failed> {
+    fn call(&mut self, alive: &mut Alive, input: u32, batch: &Batch) -> Result<Vec<Output>, Failed> {
         let Alive { store, exports } = alive;
         arm(store, &self.limits);
         // A refusal that an earlier call survived says nothing of this one.
@@ -117,7 +117,7 @@ impl Instance {
             Some(keys) => exports.cofferdam_function_function().call_process(
                 &mut *store,
                 self.function,
-                0,
+                input,
                 batch_param(batch, keys),
             ),
             None => {
@@ -125,7 +125,7 @@ impl Instance {
                 exports.cofferdam_function_function().call_process(
                     &mut *store,
                     self.function,
-                    0,
+                    input,
                     batch_param(batch, &none),
                 )
             }
@@ -193,7 +193,7 @@ impl Alive {
 }
 
 impl Guest for Instance {
-    fn process(&mut self, turn: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
         let mut alive = match self.alive.take() {
             Some(alive) => alive,
             None => Instance::start(self.component.pre(), self.limits, self.seed)?,
@@ -201,7 +201,7 @@ impl Guest for Instance {
         alive.store.data().ambient.set_time(turn.context.processing_time);
         std::mem::swap(&mut alive.store.data_mut().turn, turn);
         alive.store.data_mut().in_turn = true;
-        let result = self.call(&mut alive, batch);
+        let result = self.call(&mut alive, input, batch);
         alive.store.data_mut().in_turn = false;
         std::mem::swap(&mut alive.store.data_mut().turn, turn);
         for line in alive.store.data().ambient.take_output() {

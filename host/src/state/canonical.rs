@@ -278,6 +278,19 @@ mod tests {
     }
 
     #[test]
+    fn version_2_stays_what_it_is() {
+        let mut bytes = [&MAGIC[..], &[2, 0, 0, 0]].concat();
+        bytes.extend([
+            /* group */ 1, 0, /* state */ 0, 0, /* lengths */ 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'z',
+        ]);
+        bytes.extend([1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, b'a', b'1']);
+        bytes.extend([1, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, b'a', b'x', b'2']);
+        bytes.extend([2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, b'3']);
+        assert_eq!(file(&sample()), bytes);
+        assert_eq!(entries(&bytes, 4).unwrap(), sample());
+    }
+
+    #[test]
     fn version_1_is_still_read() {
         let mut file = [&MAGIC[..], &1_u32.to_le_bytes(), &1_u32.to_le_bytes(), &1_u16.to_le_bytes()].concat();
         file.extend([2, 0, 0, 0, /* state */ 0, 0, /* lengths */ 1, 0, 0, 0, 0, 0, 0, 0, b'z']);

@@ -3,6 +3,7 @@
 //! One backend belongs to one subtask of one keyed operator; it holds the key groups that the subtask owns and is used
 //! by its thread alone. Only committed turns write to it. It knows nothing of guests, turns or checkpoint manifests.
 
+mod broadcast;
 pub mod canonical;
 mod layout;
 pub mod list;
@@ -25,6 +26,7 @@ mod rocksdb_tests;
 #[cfg(test)]
 pub(crate) mod test_store;
 
+pub use broadcast::{BroadcastMap, BroadcastState};
 pub use layout::check_against;
 
 use std::ops::Range;
@@ -170,6 +172,14 @@ pub struct Entries {
 pub struct StateSize {
     pub entries: u64,
     pub bytes: u64,
+}
+
+impl std::ops::Add for StateSize {
+    type Output = StateSize;
+
+    fn add(self, other: StateSize) -> StateSize {
+        StateSize { entries: self.entries + other.entries, bytes: self.bytes + other.bytes }
+    }
 }
 
 /// Where a subtask keeps its keyed state while it runs.

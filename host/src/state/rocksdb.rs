@@ -8,9 +8,10 @@
 //! in batches, and at the barrier, where [`super::rocksdb_cut`] fixes the database as it is. The working folder holds `db`
 //! and, for each snapshot that is being uploaded, a folder of hard links.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -53,7 +54,7 @@ const FILTER_BITS_PER_KEY: f64 = 10.0;
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
 pub(super) const COLUMN_FAMILY: &str = "default";
 pub(super) const KEY_PREFIX_BYTES: usize = 4;
-/// Of a write while the subtask runs, and how many of them a turn makes at most.
+/// What is taken along at once while the subtask runs, and how often a turn does it at most.
 const CHUNK_ENTRIES: usize = 2048;
 const CHUNK_BYTES: usize = 1 << 20;
 const CHUNKS_PER_TURN: usize = 2;
@@ -64,15 +65,15 @@ const RESTORE_BATCH_BYTES: usize = 1 << 20;
 pub(super) struct Limits {
     /// Bytes, where it is less than the cache's share.
     pub cache: usize,
-    /// What the database does not have yet: of more, the oldest is written while the subtask runs, so that there is little to
-    /// seal at a barrier.
+    /// What no batch has taken along: of more, the oldest is taken while the subtask runs, so that there is little to seal at
+    /// a barrier.
     pub dirty_entries: usize,
     pub dirty_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { cache: usize::MAX, dirty_entries: 1 << 15, dirty_bytes: 16 << 20 }
+        Limits { cache: usize::MAX, dirty_entries: 1 << 14, dirty_bytes: 16 << 20 }
     }
 }
 
@@ -80,10 +81,12 @@ impl Default for Limits {
 pub(super) struct RocksDbBackend {
     cache: HotCache,
     cuts: Arc<Cuts>,
-    /// Of the last batch; they count from 1.
+    /// Number of the last batch; they count from 1.
     batch: u64,
+    /// The last batches, which wait until the subtask may write, or for the next barrier.
+    waiting: VecDeque<(u64, WriteBatch)>,
+    waiting_bytes: usize,
     layout: StoredLayout,
-    working_dir: PathBuf,
     origins: Arc<FileOrigins>,
     limits: Limits,
     _share: CacheShare,
@@ -115,8 +118,9 @@ impl RocksDbBackend {
             cache: HotCache::new(),
             cuts: Arc::new(Cuts::new(db, options.working_dir.clone())),
             batch: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
             layout,
-            working_dir: options.working_dir.clone(),
             origins: Arc::new(FileOrigins { session: random_u64(), restored }),
             limits: Limits::default(),
             _share: CacheShare::new(),
@@ -211,6 +215,7 @@ impl RocksDbBackend {
         }
         if !self.missing.is_empty() {
             self.cuts.write_up_to(after_batch)?;
+            self.write_waiting_up_to(after_batch)?;
             self.load_missing(in_map)?;
         }
         let mut entries = Entries::with_capacity(self.ends.len());
@@ -254,33 +259,55 @@ impl RocksDbBackend {
             let (entries, bytes) = cache.dirty();
             entries > dirty_entries || bytes > dirty_bytes.min(limit / 4)
         };
-        if too_much(&self.cache) {
+        // Not all at once, should much have piled up.
+        for _ in 0..CHUNKS_PER_TURN {
+            if too_much(&self.cache) {
+                self.take_dirty(CHUNK_ENTRIES, CHUNK_BYTES);
+            }
+        }
+        if !self.waiting.is_empty() {
             if !self.cuts.may_write() {
                 self.cuts.clear_abandoned()?;
             }
-            // Not all at once: what piled up during a cut is made good turn by turn.
-            for _ in 0..CHUNKS_PER_TURN {
-                if self.cuts.may_write() && too_much(&self.cache) {
-                    self.write_back(CHUNK_ENTRIES, CHUNK_BYTES)?;
-                }
+            let now = if self.cuts.may_write() { CHUNKS_PER_TURN + 1 } else { 0 };
+            let last = self.waiting.get(now).map_or(self.batch, |(next, _)| next - 1);
+            if now > 0 {
+                self.write_waiting_up_to(last)?;
+            }
+            if self.waiting_bytes > limit / 4 {
+                self.write_waiting_up_to(self.batch)?;
             }
         }
-        if !self.cache.trim(limit, self.cuts.written()) {
+        while !self.cache.trim(limit, self.cuts.written()) {
+            self.take_dirty(CHUNK_ENTRIES, CHUNK_BYTES);
             self.cuts.make_up_to(self.batch)?;
-            while self.cache.dirty().0 > 0 && !self.cache.trim(limit, self.cuts.written()) {
-                self.write_back(CHUNK_ENTRIES, CHUNK_BYTES)?;
+            self.write_waiting_up_to(self.batch)?;
+            if self.cache.dirty().0 == 0 {
+                // One entry may be larger than the limit; with nothing left to write, this is all that can be done.
+                self.cache.trim(limit, self.cuts.written());
+                break;
             }
-            self.cache.trim(limit, self.cuts.written());
         }
         Ok(())
     }
 
-    /// Writes the oldest dirty entries. All cuts are made.
-    fn write_back(&mut self, entries: usize, bytes: usize) -> Result<()> {
+    /// Takes the oldest dirty entries along in one more batch.
+    fn take_dirty(&mut self, entries: usize, bytes: usize) {
         let mut batch = WriteBatch::default();
         self.batch += 1;
         self.cache.take_dirty(self.batch, &mut batch, entries, bytes);
-        self.cuts.write(self.batch, batch)
+        self.waiting_bytes += batch.size_in_bytes();
+        self.waiting.push_back((self.batch, batch));
+    }
+
+    /// Writes those of the waiting batches that are not above this number, and for that makes all cuts.
+    fn write_waiting_up_to(&mut self, number: u64) -> Result<()> {
+        while let Some((number, batch)) = self.waiting.pop_front_if(|(waiting, _)| *waiting <= number) {
+            self.cuts.make_up_to(number)?;
+            self.waiting_bytes -= batch.size_in_bytes();
+            self.cuts.write(number, batch)?;
+        }
+        Ok(())
     }
 }
 
@@ -489,10 +516,9 @@ impl StateBackend for RocksDbBackend {
         }
         let in_database = self.cuts.db.iterator(IteratorMode::From(&from, Direction::Forward));
         let in_database = in_database.map(|found| found.map_err(|e| self.failed(&e)));
-        let of_map =
-            |found: &Result<(Box<[u8]>, Box<[u8]>)>| found.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix));
-        let in_database = in_database.take_while(of_map);
-        let in_database = in_database.filter(|found| found.as_ref().map_or(true, |(key, _)| is_next(key)));
+        let in_database =
+            in_database.take_while(|found| !found.as_ref().is_ok_and(|(key, _)| !key.starts_with(&prefix)));
+        let in_database = in_database.filter(|found| !found.as_ref().is_ok_and(|(key, _)| !is_next(key)));
         merge_map(prefix.len(), limit, in_cache, in_database, &mut entries)?;
         Ok(entries)
     }
@@ -526,11 +552,11 @@ impl StateBackend for RocksDbBackend {
 
     fn snapshot(&mut self, format: ImageFormat) -> Result<Box<dyn StateSnapshot>> {
         self.cuts.check()?;
-        let mut batch = WriteBatch::default();
-        self.batch += 1;
-        self.cache.take_dirty(self.batch, &mut batch, usize::MAX, usize::MAX);
+        self.take_dirty(usize::MAX, usize::MAX);
+        self.waiting_bytes = 0;
+        let batches = self.waiting.drain(..).map(|(_, batch)| batch).collect();
         let layout = self.layout.stored.clone();
-        Ok(Box::new(SealedSnapshot::new(&self.cuts, (self.batch, batch), format, layout, &self.origins)))
+        Ok(Box::new(SealedSnapshot::new(&self.cuts, (self.batch, batches), format, layout, &self.origins)))
     }
 
     fn size(&self) -> StateSize {

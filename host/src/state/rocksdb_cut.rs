@@ -1,11 +1,11 @@
 //! Cuts: how a snapshot gets the database as it was at the barrier, while the subtask goes on.
 //!
-//! At the barrier the subtask seals what its cache has and the database does not into a batch: no more is done on its thread.
-//! The snapshot's upload, on another thread, makes the cut: it writes the batch, flushes, and links the files. Until it is
+//! At the barrier the subtask seals what its cache has and the database does not into batches: no more is done on its thread.
+//! The snapshot's upload, on another thread, makes the cut: it writes the batches, flushes, and links the files. Until it is
 //! made the subtask writes to its cache only, so that nothing of what came after the barrier can be in the files.
 //!
 //! Cuts are made in the order of their barriers, by whoever needs one first: an upload, or the subtask when it can wait no
-//! longer. Invariant: a batch is written when all cuts before its own are made, whether anybody still wants its snapshot or
+//! longer. Invariant: batches are written when all cuts before their own are made, whether anybody still wants its snapshot or
 //! not. A batch that cannot be written breaks the state for good: every later use fails, and with it the job's attempt.
 
 use std::collections::VecDeque;
@@ -40,8 +40,8 @@ pub(super) struct Cuts {
 
 struct Cut {
     number: u64,
-    /// None when it is written.
-    batch: Option<WriteBatch>,
+    /// What it sealed; none when that is written.
+    batches: Option<Vec<WriteBatch>>,
     /// Nobody waits for an unwanted one.
     wanted: bool,
     made: Option<Result<Linked>>,
@@ -85,21 +85,25 @@ impl Cuts {
 
     /// Writes a batch at once: for the subtask, when it [`may_write`](Cuts::may_write).
     pub fn write(&self, number: u64, batch: WriteBatch) -> Result<()> {
-        let written = self.db.write_opt(batch, &self.without_log).map_err(|e| database_failed(self.db.path(), &e));
-        if let Err(error) = &written {
-            self.broken.lock().get_or_insert_with(|| error.clone());
-        }
-        written?;
+        self.insert(batch)?;
         self.written.store(number, Ordering::Release);
         Ok(())
     }
 
-    fn seal(&self, number: u64, batch: WriteBatch) {
-        self.unmade.fetch_add(1, Ordering::AcqRel);
-        self.queue.lock().push_back(Cut { number, batch: Some(batch), wanted: true, made: None });
+    fn insert(&self, batch: WriteBatch) -> Result<()> {
+        let written = self.db.write_opt(batch, &self.without_log).map_err(|e| database_failed(self.db.path(), &e));
+        if let Err(error) = &written {
+            self.broken.lock().get_or_insert_with(|| error.clone());
+        }
+        written
     }
 
-    /// Makes all cuts before this one, and writes its batch.
+    fn seal(&self, number: u64, batches: Vec<WriteBatch>) {
+        self.unmade.fetch_add(1, Ordering::AcqRel);
+        self.queue.lock().push_back(Cut { number, batches: Some(batches), wanted: true, made: None });
+    }
+
+    /// Makes the cuts before this batch, and writes it where it is sealed.
     pub fn write_up_to(&self, number: u64) -> Result<()> {
         if self.written() < number {
             let _making = self.making.lock();
@@ -124,9 +128,10 @@ impl Cuts {
         let mut queue = self.queue.lock();
         let Some(cut) = queue.iter_mut().find(|cut| cut.made.is_none()) else { return Ok(false) };
         let number = cut.number;
-        if let Some(batch) = cut.batch.take() {
+        if let Some(batches) = cut.batches.take() {
             drop(queue);
-            self.write(number, batch)?;
+            batches.into_iter().try_for_each(|batch| self.insert(batch))?;
+            self.written.store(number, Ordering::Release);
         } else if cut.wanted {
             drop(queue);
             let linked = self.link();
@@ -191,12 +196,12 @@ pub(super) struct SealedSnapshot {
 impl SealedSnapshot {
     pub fn new(
         cuts: &Arc<Cuts>,
-        (number, batch): (u64, WriteBatch),
+        (number, batches): (u64, Vec<WriteBatch>),
         format: ImageFormat,
         layout: StateLayout,
         origins: &Arc<FileOrigins>,
     ) -> SealedSnapshot {
-        cuts.seal(number, batch);
+        cuts.seal(number, batches);
         SealedSnapshot { cuts: Arc::clone(cuts), number, format, layout, origins: Arc::clone(origins) }
     }
 }

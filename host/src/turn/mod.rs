@@ -3,6 +3,7 @@
 //! Invariant: nothing that a guest asks for reaches the state backend before [`Turn::commit`]; [`Turn::abort`] leaves no
 //! trace but log lines. The sandbox reaches keyed state through a turn only; it never sees the backend.
 
+mod broadcast;
 mod list;
 mod map;
 mod staged;
@@ -25,11 +26,16 @@ use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, tt
 /// Bytes that one turn may write where nobody says otherwise.
 const WRITE_BYTES_MAX: usize = 16 << 20;
 
+/// The input of most functions, and the keyed one of those that have two.
+pub const FIRST_INPUT: u32 = 0;
+/// The input that every subtask sees whole.
+pub const BROADCAST_INPUT: u32 = 1;
+
 /// What runs turns: a guest in the sandbox, or (in tests and benchmarks) a native function.
 pub trait Guest: Send {
-    /// Handles a batch within `turn`. On success the outputs wait for the caller to commit; after a failure the caller
+    /// Handles a batch of an input within `turn`. On success the outputs wait for the caller to commit; after a failure the caller
     /// aborts the turn, and the next call finds a guest that remembers nothing.
-    fn process(&mut self, turn: &mut Turn, batch: &Batch) -> Result<Vec<Output>, Failure>;
+    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure>;
 
     /// Rewrites values of state `state`, its place in the function's description, that were stored under the older `schema`:
     /// one for each. Called while a job is restored, before any record; there is no turn.
@@ -136,6 +142,7 @@ pub struct Turn {
     staged: Vec<Staged>,
     /// For each state what is staged, if it is a map.
     staged_maps: Vec<StagedMaps>,
+    broadcast: Option<Box<broadcast::TurnBroadcast>>,
     /// Bytes that this turn may still stage.
     budget: usize,
     write_bytes_max: usize,
@@ -200,6 +207,9 @@ impl Turn {
             let mut writes = entries.chain(maps);
             backend.apply(&mut writes)?;
         }
+        if let Some(broadcast) = self.broadcast.as_mut() {
+            broadcast.commit();
+        }
         for (name, change) in std::mem::take(&mut self.staged_metrics) {
             let metric = self.metrics.entry(name).or_insert(0.0);
             match change {
@@ -221,6 +231,9 @@ impl Turn {
     fn reset_staged(&mut self) {
         self.staged.iter_mut().for_each(Staged::reset);
         self.staged_maps.iter_mut().for_each(StagedMaps::reset);
+        if let Some(broadcast) = self.broadcast.as_mut() {
+            broadcast.reset();
+        }
     }
 
     /// The backend, for snapshots; None for a function without keyed state.

@@ -195,7 +195,9 @@ fn files_are_dealt_anew_at_another_parallelism() {
         let mut positions = Vec::new();
         for subtask in 0..before {
             let mut source = open(subtask, before, &[]).unwrap();
-            read.extend(poll(&mut source, 1 + subtask as usize));
+            // Behind the first file of the first subtask, and within those of the others.
+            read.extend(poll(&mut source, if subtask == 0 { 3 } else { 1 }));
+            assert_eq!(source.splits.first().is_some_and(|split| split.done), subtask == 0);
             positions.push(source.position().unwrap());
         }
         let positions: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
@@ -211,4 +213,19 @@ fn files_are_dealt_anew_at_another_parallelism() {
     }
     let twice = open(0, 1, &[]).unwrap().position().unwrap();
     assert_eq!(open(0, 1, &[&twice, &twice]).err().unwrap().code, "checkpoint-corrupt");
+}
+
+#[test]
+fn a_position_of_version_1_is_still_read() {
+    let folder = flights();
+    // `a.csv` done behind byte 17 and 2 records; `b.csv` at its beginning; `c.csv.gz` done.
+    let mut old = vec![1, 3];
+    for (name, split) in [("a.csv", [17, 2, 1]), ("b.csv", [0, 0, 0]), ("c.csv.gz", [24, 3, 1])] {
+        old.push(name.len() as u8);
+        old.extend(name.bytes());
+        old.extend(split);
+    }
+    let source = open(folder.path(), "", FileFormat::Csv, Some(&old));
+    assert_eq!(source.as_ref().unwrap().position().unwrap(), old);
+    assert_eq!(drain(&mut source.unwrap()), FLIGHTS[2..4]);
 }

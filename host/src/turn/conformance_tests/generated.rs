@@ -161,7 +161,8 @@ pub(super) fn behaves_like_the_model(kind: StateBackendKind, ttl: Option<TimeToL
 fn read_all(subject: &mut Subject, model: &mut Model) {
     let turn = subject.begin(&KEYS);
     for state in VALUE..=AGGREGATING {
-        read_both_ways(turn, model, state);
+        read_at_once(turn, model, state);
+        read_one_by_one(turn, model, state);
     }
     turn.commit().unwrap();
 }
@@ -178,7 +179,7 @@ fn run_value(turn: &mut Turn, model: &mut Model, Operation { state, what, at, ..
     let keys: Vec<u32> = at.iter().map(|(key, ..)| *key).collect();
     let (key, _, value) = &at[0];
     match what % 5 {
-        0 => read_both_ways(turn, model, *state),
+        0 => read_at_once(turn, model, *state),
         1 => {
             let seen = turn.value_get(*state, *key).unwrap().map(|value| (Vec::new(), value));
             model.read((*state, *key), Vec::from_iter(seen), |_| true, 1);
@@ -208,7 +209,7 @@ fn run_list(turn: &mut Turn, model: &mut Model, Operation { what, at, .. }: &Ope
     let elements: Column = at.iter().map(|(.., value)| element(value)).collect();
     let key = keys[0];
     match what % 6 {
-        0 => read_both_ways(turn, model, LIST),
+        0 => read_at_once(turn, model, LIST),
         1 => model.read((LIST, key), listed(&turn.list_get(LIST, key).unwrap()), |_| true, usize::MAX),
         2 => {
             turn.list_add(LIST, key, elements.value(0)).unwrap();
@@ -244,7 +245,7 @@ fn run_map(turn: &mut Turn, model: &mut Model, Operation { what, at, limit, .. }
     let sub_keys: Column = at.iter().map(|(_, sub_key, _)| SUB_KEYS[*sub_key]).collect();
     let (key, sub_key, value) = (at[0].0, SUB_KEYS[at[0].1], &at[0].2);
     match what % 8 {
-        0 => read_both_ways(turn, model, MAP),
+        0 => read_at_once(turn, model, MAP),
         1 => {
             let seen = turn.map_get(MAP, key, sub_key).unwrap().map(|value| (sub_key.to_vec(), value));
             model.read((MAP, key), Vec::from_iter(seen), |held| held == sub_key, 1);
@@ -277,8 +278,8 @@ fn listed(elements: &Column) -> Seen {
     elements.iter().map(|element| (Vec::new(), element.to_vec())).collect()
 }
 
-/// All keys of a state, by the vectorised form and then by the one for a single key.
-fn read_both_ways(turn: &mut Turn, model: &mut Model, state: u32) {
+/// All keys of a state, by the vectorised form.
+fn read_at_once(turn: &mut Turn, model: &mut Model, state: u32) {
     let all = |_: &[u8]| true;
     let keys = 0..KEYS.len() as u32;
     match state {
@@ -288,7 +289,6 @@ fn read_both_ways(turn: &mut Turn, model: &mut Model, state: u32) {
                 let start = if key == 0 { 0 } else { ends[key as usize - 1] };
                 let of_key = elements.slice(start as usize..ends[key as usize] as usize);
                 model.read((LIST, key), listed(&of_key), all, usize::MAX);
-                model.read((LIST, key), listed(&turn.list_get(LIST, key).unwrap()), all, usize::MAX);
             }
         }
         MAP => {
@@ -299,7 +299,6 @@ fn read_both_ways(turn: &mut Turn, model: &mut Model, state: u32) {
                 let of_key = (0..of.len()).filter(|&at| of[at] == key && loaded.present[at]);
                 let seen = of_key.map(|at| (sub_keys.value(at).to_vec(), loaded.values.value(at).to_vec())).collect();
                 model.read((MAP, key), seen, all, usize::MAX);
-                model.read((MAP, key), turn.map_scan(MAP, key, None, u32::MAX).unwrap(), all, usize::MAX);
             }
         }
         _ => {
@@ -308,9 +307,19 @@ fn read_both_ways(turn: &mut Turn, model: &mut Model, state: u32) {
                 let at = key as usize;
                 let seen = loaded.present[at].then(|| (Vec::new(), loaded.values.value(at).to_vec()));
                 model.read((state, key), Vec::from_iter(seen), all, 1);
-                let seen = turn.value_get(state, key).unwrap().map(|value| (Vec::new(), value));
-                model.read((state, key), Vec::from_iter(seen), all, 1);
             }
         }
+    }
+}
+
+/// All keys of a state, by the form for one key.
+fn read_one_by_one(turn: &mut Turn, model: &mut Model, state: u32) {
+    for key in 0..KEYS.len() as u32 {
+        let seen = match state {
+            LIST => listed(&turn.list_get(LIST, key).unwrap()),
+            MAP => turn.map_scan(MAP, key, None, u32::MAX).unwrap(),
+            _ => Vec::from_iter(turn.value_get(state, key).unwrap().map(|value| (Vec::new(), value))),
+        };
+        model.read((state, key), seen, |_| true, usize::MAX);
     }
 }

@@ -20,7 +20,7 @@ export!(Misbehaving);
 /// What a function does to the outputs of a batch that has a marked record, where it comes back at all.
 type Misdeed = fn(Vec<Output>) -> Result<Vec<Output>, Failure>;
 
-/// The functions by name. The last, `count-then-trap`, is the only one with state; see [`count`].
+/// The functions by name. `count-then-trap` counts, see [`count`]; `write-broadcast` writes broadcast state for every record.
 const FUNCTIONS: &[(&str, Misdeed)] = &[
     ("echo", Ok),
     ("error", |_| Err(Failure { message: "this record is refused".to_string(), record: None })),
@@ -66,6 +66,10 @@ const FUNCTIONS: &[(&str, Misdeed)] = &[
         state::value_get(0, u32::MAX);
         Ok(outputs)
     }),
+    ("write-broadcast", |outputs| {
+        state::broadcast_put(0, b"rule", b"1");
+        Ok(outputs)
+    }),
     ("count-then-trap", |_| unreachable_instruction()),
 ];
 
@@ -77,23 +81,21 @@ impl Guest for Misbehaving {
         let port = |name: &str| Port { name: name.to_string(), codec: "raw".to_string() };
         let functions = FUNCTIONS.iter().map(|(name, _)| {
             let keyed = KEYED.contains(name);
-            let count = StateDescription {
-                name: "count".to_string(),
-                kind: StateKind::Value,
-                codec: "raw".to_string(),
-                schema: "u64-le".to_string(),
-                map_key: String::new(),
-                ttl: None,
-                previous: Vec::new(),
+            let (kind, inputs, states) = match *name {
+                "write-broadcast" => (
+                    FunctionKind::BroadcastProcess,
+                    vec![port("in"), port("rules")],
+                    vec![state_description("rules", StateKind::Broadcast, "raw")],
+                ),
+                _ if keyed => (
+                    FunctionKind::KeyedProcess,
+                    vec![port("in")],
+                    vec![state_description("count", StateKind::Value, "")],
+                ),
+                _ => (FunctionKind::Process, vec![port("in")], Vec::new()),
             };
-            FunctionDescription {
-                name: name.to_string(),
-                kind: if keyed { FunctionKind::KeyedProcess } else { FunctionKind::Process },
-                inputs: vec![port("in")],
-                outputs: vec![port("out")],
-                states: keyed.then_some(count).into_iter().collect(),
-                timers: Vec::new(),
-            }
+            let (name, outputs) = (name.to_string(), vec![port("out")]);
+            FunctionDescription { name, kind, inputs, outputs, states, timers: Vec::new() }
         });
         ComponentDescription { sdk: "by hand".to_string(), functions: functions.collect() }
     }
@@ -102,7 +104,8 @@ impl Guest for Misbehaving {
         black_box(context::current());
         let (name, misdeed) = FUNCTIONS[function as usize];
         let mut values: Vec<Vec<u8>> = values(&batch.values).map(<[u8]>::to_vec).collect();
-        let marked = values.iter().any(|value| value.starts_with(b"!"));
+        let writes = name == "write-broadcast";
+        let marked = writes || values.iter().any(|value| value.starts_with(b"!"));
         if name == "count-then-trap" {
             count(&batch, &mut values);
         }
@@ -116,6 +119,18 @@ impl Guest for Misbehaving {
 
     fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {
         Ok(Vec::new())
+    }
+}
+
+fn state_description(name: &str, kind: StateKind, map_key: &str) -> StateDescription {
+    StateDescription {
+        name: name.to_string(),
+        kind,
+        codec: "raw".to_string(),
+        schema: "u64-le".to_string(),
+        map_key: map_key.to_string(),
+        ttl: None,
+        previous: Vec::new(),
     }
 }
 

@@ -1,0 +1,391 @@
+//! A map during a turn: for each distinct key the entries that the function looked at, decoded.
+//!
+//! An entry is asked for when it is first read, and written once at the end of the turn however often it was changed; all
+//! changes of all keys go to the host in one call. Iterating merges the host's entries with those of the turn, see `scan`.
+
+use super::scan::{MapIter, Range};
+use super::{Cells, MapKey, OrderedKey, Source, StateCodec};
+use crate::FunctionError;
+use crate::bindings::cofferdam::function::state::{MapEntry, Values};
+use crate::bindings::cofferdam::function::types::Column;
+use crate::column;
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+
+/// Whose map it is: that of a key, or one that belongs to no key (broadcast). How the host is asked for it.
+pub trait Side: 'static {
+    /// Whether iterating keeps all entries for the rest of the turn.
+    #[doc(hidden)]
+    const KEPT_WHOLE: bool;
+    #[doc(hidden)]
+    fn get(source: &Source, key: u32, sub_key: &[u8]) -> Option<Vec<u8>>;
+    #[doc(hidden)]
+    fn load(source: &Source, key: u32, sub_keys: &Column) -> Values;
+    #[doc(hidden)]
+    fn scan(source: &Source, key: u32, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry>;
+    #[doc(hidden)]
+    fn store(source: &Source, keys: &[u32], sub_keys: &Column, values: &Column);
+    #[doc(hidden)]
+    fn remove(source: &Source, keys: &[u32], sub_keys: &Column);
+    #[doc(hidden)]
+    fn clear(source: &Source, keys: &[u32]);
+}
+
+pub(crate) struct MapCells<V, C, S> {
+    pub(super) source: Source,
+    pub(super) maps: Vec<Known<V>>,
+    /// The sub-key that is looked for.
+    sub_key: Vec<u8>,
+    /// Scratch memory of `flush`.
+    stored: Changes,
+    removed: Changes,
+    cleared: Vec<u32>,
+    types: PhantomData<fn() -> (C, S)>,
+}
+
+/// What a turn knows of one map.
+pub(super) struct Known<V> {
+    pub(super) entries: BTreeMap<Vec<u8>, Cell<V>>,
+    /// Whether the map has no entries but those.
+    pub(super) whole: bool,
+    /// Whether the host has entries that are cleared.
+    cleared: bool,
+}
+
+pub(super) struct Cell<V> {
+    pub(super) value: Option<V>,
+    /// Whether it differs from what the host has.
+    changed: bool,
+}
+
+/// Entries to write, of all keys.
+struct Changes {
+    keys: Vec<u32>,
+    sub_keys: Column,
+    values: Column,
+}
+
+impl Changes {
+    fn new() -> Self {
+        Changes { keys: Vec::new(), sub_keys: column::empty(), values: column::empty() }
+    }
+
+    fn discard(&mut self) {
+        self.keys.clear();
+        column::clear(&mut self.sub_keys);
+        column::clear(&mut self.values);
+    }
+
+    fn add(&mut self, key: usize, sub_key: &[u8]) {
+        self.keys.push(key as u32);
+        self.sub_keys.bytes.extend_from_slice(sub_key);
+        column::end_value(&mut self.sub_keys);
+    }
+}
+
+impl<V: 'static, C: StateCodec<V>, S: Side> Cells for MapCells<V, C, S> {
+    fn new(source: Source) -> Self {
+        MapCells {
+            source,
+            maps: Vec::new(),
+            sub_key: Vec::new(),
+            stored: Changes::new(),
+            removed: Changes::new(),
+            cleared: Vec::new(),
+            types: PhantomData,
+        }
+    }
+
+    fn begin(&mut self, keys: usize) {
+        self.maps.clear();
+        self.maps.resize_with(keys, || Known { entries: BTreeMap::new(), whole: false, cleared: false });
+    }
+
+    fn flush(&mut self) -> Result<(), FunctionError> {
+        self.stored.discard();
+        self.removed.discard();
+        self.cleared.clear();
+        for (key, map) in self.maps.iter().enumerate() {
+            if map.cleared {
+                self.cleared.push(key as u32);
+            }
+            for (sub_key, cell) in map.entries.iter().filter(|(_, cell)| cell.changed) {
+                match &cell.value {
+                    Some(value) => {
+                        self.stored.add(key, sub_key);
+                        C::write(value, &mut self.stored.values.bytes)?;
+                        column::end_value(&mut self.stored.values);
+                    }
+                    // What is cleared need not be removed.
+                    None if map.cleared => {}
+                    None => self.removed.add(key, sub_key),
+                }
+            }
+        }
+        if !self.cleared.is_empty() {
+            S::clear(&self.source, &self.cleared);
+        }
+        if !self.stored.keys.is_empty() {
+            S::store(&self.source, &self.stored.keys, &self.stored.sub_keys, &self.stored.values);
+        }
+        if !self.removed.keys.is_empty() {
+            S::remove(&self.source, &self.removed.keys, &self.removed.sub_keys);
+        }
+        Ok(())
+    }
+}
+
+impl<V, C: StateCodec<V>, S: Side> MapCells<V, C, S> {
+    fn look_for<Q: OrderedKey + ?Sized>(&mut self, sub_key: &Q) {
+        self.sub_key.clear();
+        sub_key.write(&mut self.sub_key);
+    }
+
+    fn decode(&self, bytes: &[u8]) -> V {
+        match C::read(bytes) {
+            Ok(value) => value,
+            Err(error) => self.source.unreadable(&error),
+        }
+    }
+
+    /// Notes what the host has under a sub-key.
+    fn learn(&mut self, key: usize, sub_key: Vec<u8>, bytes: Option<&[u8]>) {
+        let value = bytes.map(|bytes| self.decode(bytes));
+        self.maps[key].entries.entry(sub_key).or_insert(Cell { value, changed: false });
+    }
+
+    /// Asks the host for the entry that is looked for, where the turn does not know it.
+    fn ask(&mut self, key: usize) {
+        let map = &self.maps[key];
+        if map.whole || map.entries.contains_key(&self.sub_key) {
+            return;
+        }
+        let bytes = S::get(&self.source, key as u32, &self.sub_key);
+        self.learn(key, self.sub_key.clone(), bytes.as_deref());
+    }
+
+    #[inline]
+    fn read(&mut self, key: usize) -> Option<&V> {
+        self.ask(key);
+        self.maps[key].entries.get(&self.sub_key)?.value.as_ref()
+    }
+
+    fn write(&mut self, key: usize, value: Option<V>) {
+        let entries = &mut self.maps[key].entries;
+        match entries.get_mut(&self.sub_key) {
+            Some(cell) => *cell = Cell { value, changed: true },
+            None => drop(entries.insert(self.sub_key.clone(), Cell { value, changed: true })),
+        }
+    }
+
+    fn clear(&mut self, key: usize) {
+        self.maps[key] = Known { entries: BTreeMap::new(), whole: true, cleared: true };
+    }
+
+    /// Asks the host for several entries in one call.
+    fn load(&mut self, key: usize, sub_keys: Vec<Vec<u8>>) {
+        let map = &self.maps[key];
+        let unknown: Vec<_> = sub_keys.into_iter().filter(|sub_key| !map.entries.contains_key(sub_key)).collect();
+        if map.whole || unknown.is_empty() {
+            return;
+        }
+        let mut asked = column::empty();
+        for sub_key in &unknown {
+            asked.bytes.extend_from_slice(sub_key);
+            column::end_value(&mut asked);
+        }
+        let loaded = S::load(&self.source, key as u32, &asked);
+        for (index, sub_key) in unknown.into_iter().enumerate() {
+            let bytes = (loaded.present[index] != 0).then(|| column::value(&loaded.values, index));
+            self.learn(key, sub_key, bytes);
+        }
+    }
+
+    /// Asks the host for all entries, and keeps them.
+    fn load_whole(&mut self, key: usize) {
+        const PAGE: u32 = 1024;
+        let mut after: Option<Vec<u8>> = None;
+        while !self.maps[key].whole {
+            let page = S::scan(&self.source, key as u32, after.as_deref(), PAGE);
+            self.maps[key].whole = page.len() < PAGE as usize;
+            after = page.last().map(|entry| entry.key.clone());
+            for entry in page {
+                self.learn(key, entry.key, Some(&entry.value));
+            }
+        }
+    }
+}
+
+/// The map of the current key, or a broadcast map in a [`BroadcastContext`](crate::BroadcastContext). Obtained by
+/// `ctx.state(HANDLE)` and `ctx.broadcast(HANDLE)`.
+///
+/// Keys are given by reference, and as what they borrow as: `get("name")` where they are `String`s.
+pub struct MapAccess<'a, K, V, C, S = super::Keyed> {
+    pub(super) cells: &'a mut MapCells<V, C, S>,
+    pub(super) key: usize,
+    pub(super) keys: PhantomData<fn() -> K>,
+}
+
+impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C, S> {
+    /// A copy of the value under a key, or `None` where there is none.
+    #[inline]
+    pub fn get<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: OrderedKey + ?Sized,
+        V: Clone,
+    {
+        self.get_ref(key).cloned()
+    }
+
+    /// A copy of the value under a key, or the type's default where there is none. The default is not written.
+    #[inline]
+    pub fn get_or_default<Q>(&mut self, key: &Q) -> V
+    where
+        K: Borrow<Q>,
+        Q: OrderedKey + ?Sized,
+        V: Clone + Default,
+    {
+        self.get(key).unwrap_or_default()
+    }
+
+    /// The value under a key itself, for types that are dear to copy.
+    #[inline]
+    pub fn get_ref<Q>(&mut self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: OrderedKey + ?Sized,
+    {
+        self.cells.look_for(key);
+        self.cells.read(self.key)
+    }
+
+    /// Copies of the values under several keys, which are asked for in one call: cheaper than one by one.
+    pub fn get_all<'q, Q>(&mut self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: OrderedKey + ?Sized + 'q,
+        V: Clone,
+    {
+        let written = |key: &Q| {
+            let mut sub_key = Vec::new();
+            key.write(&mut sub_key);
+            sub_key
+        };
+        let sub_keys: Vec<_> = keys.into_iter().map(written).collect();
+        self.cells.load(self.key, sub_keys.clone());
+        let entries = &self.cells.maps[self.key].entries;
+        sub_keys.iter().map(|sub_key| entries.get(sub_key)?.value.clone()).collect()
+    }
+
+    /// Whether there is a value under a key.
+    pub fn contains<Q>(&mut self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: OrderedKey + ?Sized,
+    {
+        self.get_ref(key).is_some()
+    }
+
+    /// Sets the value under a key. Reads nothing.
+    #[inline]
+    pub fn insert<Q>(&mut self, key: &Q, value: V)
+    where
+        K: Borrow<Q>,
+        Q: OrderedKey + ?Sized,
+    {
+        self.cells.look_for(key);
+        self.cells.write(self.key, Some(value));
+    }
+
+    /// Changes the value under a key in place, beginning with the type's default where there is none, and returns what the
+    /// closure returns.
+    pub fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> R
+    where
+        K: Borrow<Q>,
+        Q: OrderedKey + ?Sized,
+        V: Default,
+    {
+        self.cells.look_for(key);
+        self.cells.ask(self.key);
+        let entries = &mut self.cells.maps[self.key].entries;
+        let mut value = entries.get_mut(&self.cells.sub_key).and_then(|cell| cell.value.take()).unwrap_or_default();
+        let returned = change(&mut value);
+        self.cells.write(self.key, Some(value));
+        returned
+    }
+
+    /// Removes the value under a key. Reads nothing.
+    pub fn remove<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: OrderedKey + ?Sized,
+    {
+        self.cells.look_for(key);
+        self.cells.write(self.key, None);
+    }
+
+    /// Removes all values. Reads nothing.
+    pub fn clear(&mut self) {
+        self.cells.clear(self.key);
+    }
+
+    /// Whether the map has no entries.
+    pub fn is_empty(&mut self) -> bool
+    where
+        V: Clone,
+    {
+        self.scan(Range::all(), 1).next().is_none()
+    }
+
+    /// Copies of all entries, in order of the keys.
+    pub fn iter(&mut self) -> MapIter<'_, K, V, C, S>
+    where
+        V: Clone,
+    {
+        self.scan(Range::all(), MapIter::<K, V, C, S>::FIRST_PAGE)
+    }
+
+    /// All keys, in order.
+    pub fn keys(&mut self) -> impl Iterator<Item = K>
+    where
+        V: Clone,
+    {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// Copies of all values, in order of their keys.
+    pub fn values(&mut self) -> impl Iterator<Item = V>
+    where
+        V: Clone,
+    {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// Copies of the entries whose keys are within a range, in order of the keys.
+    pub fn range<Q>(&mut self, keys: impl RangeBounds<Q>) -> MapIter<'_, K, V, C, S>
+    where
+        K: Borrow<Q>,
+        Q: OrderedKey,
+        V: Clone,
+    {
+        let bytes = |bound: Bound<&Q>| {
+            bound.map(|key| {
+                let mut bytes = Vec::new();
+                key.write(&mut bytes);
+                bytes
+            })
+        };
+        let range = Range { start: bytes(keys.start_bound()), end: bytes(keys.end_bound()) };
+        self.scan(range, MapIter::<K, V, C, S>::FIRST_PAGE)
+    }
+
+    fn scan(&mut self, range: Range, first_page: u32) -> MapIter<'_, K, V, C, S> {
+        if S::KEPT_WHOLE {
+            self.cells.load_whole(self.key);
+        }
+        MapIter::new(&*self.cells, self.key, range, first_page)
+    }
+}

@@ -1,0 +1,154 @@
+//! Iterating a map: the host's entries, page by page, merged with those that the turn knows.
+//!
+//! Invariant: what the turn knows of an entry counts more than what the host has, so that a turn sees its own writes.
+
+use super::map::{Cell, MapCells, Side};
+use super::{MapKey, StateCodec};
+use crate::bindings::cofferdam::function::state::MapEntry;
+use std::cmp::Ordering;
+use std::collections::btree_map;
+use std::iter::Peekable;
+use std::marker::PhantomData;
+use std::ops::Bound;
+use std::vec;
+
+/// Sub-keys from here to there, as bytes.
+pub(super) struct Range {
+    pub(super) start: Bound<Vec<u8>>,
+    pub(super) end: Bound<Vec<u8>>,
+}
+
+impl Range {
+    pub(super) fn all() -> Self {
+        Range { start: Bound::Unbounded, end: Bound::Unbounded }
+    }
+
+    fn is_empty(&self) -> bool {
+        match (&self.start, &self.end) {
+            (Bound::Included(start), Bound::Included(end)) => start > end,
+            (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => {
+                start >= end
+            }
+            _ => false,
+        }
+    }
+
+    fn is_over(&self, sub_key: &[u8]) -> bool {
+        match &self.end {
+            Bound::Included(end) => sub_key > end.as_slice(),
+            Bound::Excluded(end) => sub_key >= end.as_slice(),
+            Bound::Unbounded => false,
+        }
+    }
+}
+
+/// The entries of a map, in order of their keys. Obtained by [`MapAccess::iter`](crate::MapAccess::iter).
+pub struct MapIter<'a, K, V, C, S> {
+    cells: &'a MapCells<V, C, S>,
+    key: usize,
+    range: Range,
+    /// What the host gave and was not looked at yet.
+    page: Peekable<vec::IntoIter<MapEntry>>,
+    page_size: u32,
+    /// Where the next page begins.
+    after: Option<Vec<u8>>,
+    /// Whether the host has no more.
+    ended: bool,
+    known: Peekable<btree_map::Range<'a, Vec<u8>, Cell<V>>>,
+    keys: PhantomData<fn() -> K>,
+}
+
+impl<'a, K, V, C, S: Side> MapIter<'a, K, V, C, S> {
+    pub(super) const FIRST_PAGE: u32 = 64;
+    const PAGE_MAX: u32 = 512;
+
+    pub(super) fn new(cells: &'a MapCells<V, C, S>, key: usize, mut range: Range, first_page: u32) -> Self {
+        let map = &cells.maps[key];
+        if range.is_empty() {
+            // No such range of a `BTreeMap` may be asked for.
+            range = Range { start: Bound::Included(Vec::new()), end: Bound::Excluded(Vec::new()) };
+        }
+        let known = map
+            .entries
+            .range::<[u8], _>((range.start.as_ref().map(Vec::as_slice), range.end.as_ref().map(Vec::as_slice)));
+        let mut iter = MapIter {
+            cells,
+            key,
+            page: Vec::new().into_iter().peekable(),
+            page_size: first_page,
+            after: None,
+            ended: map.whole || range.is_empty(),
+            known: known.peekable(),
+            keys: PhantomData,
+            range,
+        };
+        iter.begin();
+        iter
+    }
+
+    /// The host scans behind a sub-key: the first one of a range that includes it is asked for by itself.
+    fn begin(&mut self) {
+        if self.ended {
+            return;
+        }
+        if let Bound::Included(start) = &self.range.start {
+            let value = S::get(&self.cells.source, self.key as u32, start);
+            let first = value.map(|value| MapEntry { key: start.clone(), value });
+            self.page = Vec::from_iter(first).into_iter().peekable();
+        }
+        self.after = match &self.range.start {
+            Bound::Included(start) | Bound::Excluded(start) => Some(start.clone()),
+            Bound::Unbounded => None,
+        };
+    }
+
+    /// The host's next entry.
+    fn stored(&mut self) -> Option<&MapEntry> {
+        if self.page.peek().is_none() && !self.ended {
+            let page = S::scan(&self.cells.source, self.key as u32, self.after.as_deref(), self.page_size);
+            self.ended = page.len() < self.page_size as usize;
+            self.page_size = (self.page_size * 4).min(Self::PAGE_MAX);
+            self.after = page.last().map(|entry| entry.key.clone());
+            self.page = page.into_iter().peekable();
+        }
+        if self.page.peek().is_some_and(|entry| self.range.is_over(&entry.key)) {
+            self.ended = true;
+            self.page = Vec::new().into_iter().peekable();
+        }
+        self.page.peek()
+    }
+}
+
+impl<K: MapKey, V: Clone, C: StateCodec<V>, S: Side> Iterator for MapIter<'_, K, V, C, S> {
+    type Item = (K, V);
+
+    fn next(&mut self) -> Option<(K, V)> {
+        loop {
+            let known = self.known.peek().map(|(sub_key, _)| *sub_key);
+            let order = match (self.stored(), known) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(stored), Some(known)) => stored.key.cmp(known),
+            };
+            let (sub_key, value) = match order {
+                Ordering::Less => {
+                    let MapEntry { key, value } = self.page.next()?;
+                    (K::read(&key), C::read(&value))
+                }
+                Ordering::Equal => {
+                    self.page.next();
+                    continue;
+                }
+                Ordering::Greater => match self.known.next()? {
+                    (sub_key, Cell { value: Some(value), .. }) => (K::read(sub_key), Ok(value.clone())),
+                    _ => continue,
+                },
+            };
+            match (sub_key, value) {
+                (Ok(sub_key), Ok(value)) => return Some((sub_key, value)),
+                (Err(error), _) | (_, Err(error)) => self.cells.source.unreadable(&error),
+            }
+        }
+    }
+}

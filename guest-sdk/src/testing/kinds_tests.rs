@@ -1,0 +1,423 @@
+//! Maps, reducing, aggregating and broadcast state, times to live, and forms that change, in a harness.
+
+use super::Harness;
+use crate::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Keeps the texts that were added, with how many they are.
+struct Joined;
+
+impl Aggregator for Joined {
+    type Input = String;
+    type Accumulator = (u32, String);
+    type Output = String;
+
+    fn create() -> (u32, String) {
+        (0, String::new())
+    }
+
+    fn add((count, text): &mut (u32, String), value: String) {
+        *count += 1;
+        text.push_str(&value);
+    }
+
+    fn result((count, text): &(u32, String)) -> String {
+        format!("{count}:{text}")
+    }
+}
+
+const SEEN: MapState<String, u32> = MapState::new("seen");
+const BY_NUMBER: MapState<(i32, String), u32> = MapState::new("by-number").ttl(Ttl::seconds(10));
+const SUM: ReducingState<i64, Sum> = ReducingState::new("sum");
+const LEAST: ReducingState<i64, Min> = ReducingState::new("least").ttl(Ttl::milliseconds(10).refresh_on_read());
+const JOINED: AggregatingState<Joined> = AggregatingState::new("joined");
+const LAST: ListState<String> = ListState::new("last").ttl(Ttl::seconds(1));
+const HELD: ValueState<String> = ValueState::new("held").ttl(Ttl::seconds(1).return_expired());
+const RULES: BroadcastState<String, i64> = BroadcastState::new("rules");
+
+/// Does what each record says, so that every test reads as a script.
+#[derive(Default)]
+struct Kinds;
+
+#[function(states(SEEN, BY_NUMBER, SUM, LEAST, JOINED, LAST, HELD), broadcast(RULES))]
+impl BroadcastProcessFunction for Kinds {
+    type In = Text;
+    type Broadcast = Text;
+    type Out = Text;
+
+    fn process_element(&mut self, line: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+        for step in line.split("; ") {
+            let mut words = step.split(' ');
+            let (verb, first) = (words.next().unwrap_or_default(), words.next().unwrap_or("0"));
+            let second: i64 = words.next().unwrap_or("0").parse()?;
+            let mut seen = ctx.state(SEEN);
+            match verb {
+                "get" => out.emit(format!("{:?}", seen.get(first))),
+                "get-all" => out.emit(format!("{:?}", seen.get_all(first.split(',')))),
+                "put" => seen.insert(first, second as u32),
+                "count" => out.emit(seen.update(first, |count| (*count += 1, *count).1).to_string()),
+                "remove" => seen.remove(first),
+                "clear" => seen.clear(),
+                "all" => out.emit(entries(seen.iter())),
+                "from" => out.emit(entries(seen.range(first.to_owned()..))),
+                "behind-until" => {
+                    let (start, end) = first.split_once(',').ok_or("two keys")?;
+                    let bounds =
+                        (std::ops::Bound::Excluded(start.to_owned()), std::ops::Bound::Included(end.to_owned()));
+                    out.emit(entries(seen.range(bounds)));
+                }
+                "is-empty" => out.emit(seen.is_empty().to_string()),
+                "keys" => out.emit(seen.keys().collect::<Vec<_>>().join(",")),
+                "number" => ctx.state(BY_NUMBER).insert(&(second as i32, first.to_owned()), 1),
+                "numbers" => out.emit(format!("{:?}", ctx.state(BY_NUMBER).keys().collect::<Vec<_>>())),
+                "sum" => ctx.state(SUM).add(second),
+                "no-sum" => ctx.state(SUM).clear(),
+                "least" => ctx.state(LEAST).add(second),
+                "show-least" => out.emit(format!("{:?}", ctx.state(LEAST).get())),
+                "join" => ctx.state(JOINED).add(first.to_owned()),
+                "joined" => out.emit(ctx.state(JOINED).get().unwrap_or_default()),
+                "last" => ctx.state(LAST).add(first.to_owned()),
+                "show-last" => out.emit(ctx.state(LAST).get().join(",")),
+                "hold" => ctx.state(HELD).set(first.to_owned()),
+                "held" => out.emit(ctx.state(HELD).get().unwrap_or_default()),
+                "rule" => out.emit(format!("{:?}", ctx.broadcast(RULES).get(first))),
+                "rules" => out.emit(format!("{:?}", ctx.broadcast(RULES).iter().collect::<Vec<_>>())),
+                _ => return Err("no such step".into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn process_broadcast(&mut self, line: &str, ctx: &mut BroadcastContext, out: &mut Collector<Text>) -> Result {
+        match line.split_once(' ') {
+            Some(("remove", name)) => ctx.broadcast(RULES).remove(name),
+            Some(("keyed", _)) => ctx.state(SUM).add(1),
+            Some((name, limit)) => {
+                let limit = limit.parse()?;
+                ctx.broadcast(RULES).insert(name, limit);
+                out.emit(format!("{name} at {:?}", ctx.timestamp()));
+            }
+            None => ctx.broadcast(RULES).clear(),
+        }
+        Ok(())
+    }
+}
+
+fn entries(entries: impl Iterator<Item = (String, u32)>) -> String {
+    entries.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+fn kinds() -> Harness<Kinds> {
+    Harness::new()
+}
+
+#[test]
+fn a_map_sees_its_own_writes_in_order_of_keys() -> Result {
+    let mut harness = kinds();
+    harness.push("a", "put m 1; put c 2; put x 3; all", 0)?;
+    harness.push("b", "all; put z 9", 0)?;
+    harness.push("a", "put d 4; remove m; put x 5; all; get m; get c; keys", 0)?;
+    harness.push("a", "all; count x; count n; get-all x,m,n,zz; from d; behind-until c,n", 0)?;
+    assert_eq!(
+        harness.take_output()?,
+        [
+            "c=2 m=1 x=3",
+            "",
+            "c=2 d=4 x=5",
+            "None",
+            "Some(2)",
+            "c,d,x",
+            "c=2 d=4 x=5",
+            "6",
+            "1",
+            "[Some(6), None, Some(1), None]",
+            "d=4 n=1 x=6",
+            "d=4 n=1",
+        ]
+    );
+    harness.push("a", "behind-until x,c; is-empty; clear; is-empty; get x; put q 1; all", 0)?;
+    assert_eq!(harness.take_output()?, ["", "false", "true", "None", "q=1"]);
+    let map = |key| harness.map_of(SEEN, key).map_err(|error| error.to_string());
+    assert_eq!((map("a"), map("b")), (Ok(vec![("q".into(), 1)]), Ok(vec![("z".into(), 9)])));
+    harness.push("a", "remove q; is-empty", 0)?;
+    assert_eq!((harness.take_output()?, harness.map_of(SEEN, "a")?), (vec!["true".to_owned()], vec![]));
+    Ok(())
+}
+
+/// Against a plain map, over more entries than one page has.
+#[test]
+fn iterating_merges_pages_with_the_turns_writes() -> Result {
+    let mut harness = kinds();
+    let mut plain = std::collections::BTreeMap::new();
+    let steps: Vec<_> = (0..2000).map(|n| format!("put k{:04} {n}", n * 7 % 2000)).collect();
+    harness.push("a", steps.join("; "), 0)?;
+    plain.extend((0..2000).map(|n| (format!("k{:04}", n * 7 % 2000), n)));
+    let mut steps = Vec::new();
+    for n in 0..600 {
+        let key = format!("k{:04}", n * 13 % 2100);
+        match n % 3 {
+            0 => drop((steps.push(format!("remove {key}")), plain.remove(&key))),
+            1 => drop((steps.push(format!("put {key} {n}")), plain.insert(key, n))),
+            _ => steps.push(format!("get {key}")),
+        }
+    }
+    let all = |map: &std::collections::BTreeMap<String, u32>, from: &str| {
+        entries(map.range(from.to_owned()..).map(|(key, value)| (key.clone(), *value)))
+    };
+    harness.push("a", format!("{}; all; from k1000; from k20", steps.join("; ")), 0)?;
+    let output = harness.take_output()?;
+    assert_eq!(output[output.len() - 3..], [all(&plain, ""), all(&plain, "k1000"), all(&plain, "k20")]);
+    Ok(())
+}
+
+#[test]
+fn a_map_is_written_once_and_asked_once_per_entry() -> Result {
+    let mut harness = kinds();
+    harness.push_batch((0..1000).map(|n| (format!("k{}", n % 10), format!("count x{}; remove gone", n % 4), 0)))?;
+    let calls = |import| harness.calls(import);
+    assert_eq!((calls("map-get"), calls("map-load"), calls("map-scan")), (20, 0, 0));
+    assert_eq!((calls("map-store"), calls("map-remove"), calls("map-clear")), (1, 1, 0));
+    harness.push("k0", "get-all x0,x2,y; get-all x0,y", 0)?;
+    assert_eq!((harness.calls("map-load"), harness.calls("map-get"), harness.calls("map-store")), (1, 20, 1));
+    assert_eq!(harness.take_text()?.last().map(String::as_str), Some("[Some(50), None]"));
+    Ok(())
+}
+
+#[test]
+fn accumulators_are_folded_and_kept() -> Result {
+    let mut harness = kinds();
+    harness.push_batch([("a", "sum - 5; join x", 0), ("b", "sum - 1", 0), ("a", "sum - -7; join y; joined", 0)])?;
+    harness.push("a", "sum - 100; join z; joined", 0)?;
+    assert_eq!(harness.take_output()?, ["2:xy", "3:xyz"]);
+    assert_eq!((harness.reduced_of(SUM, "a")?, harness.reduced_of(SUM, "b")?), (Some(98), Some(1)));
+    assert_eq!((harness.aggregate_of(JOINED, "a")?, harness.aggregate_of(JOINED, "b")?), (Some("3:xyz".into()), None));
+    harness.push("a", "no-sum", 0)?;
+    assert_eq!(harness.reduced_of(SUM, "a")?, None);
+    Ok(())
+}
+
+#[test]
+fn what_has_expired_is_not_read() -> Result {
+    let mut harness = kinds();
+    harness.push("a", "last x; hold y; number n 5", 0)?;
+    harness.advance_processing_time(500)?;
+    harness.push("a", "last z; show-last; number n -5", 0)?;
+    harness.advance_processing_time(1000)?;
+    harness.push("a", "show-last; held", 0)?;
+    assert_eq!(harness.take_output()?, ["x,z", "z", "y"], "each element has its own time; `held` returns expired ones");
+    harness.advance_processing_time(10_000)?;
+    harness.push("a", "numbers; show-last", 0)?;
+    assert_eq!(harness.take_output()?, ["[(-5, \"n\")]", ""]);
+    assert_eq!(harness.map_of(BY_NUMBER, "a")?, [((-5, "n".to_owned()), 1)]);
+    assert!(harness.list_of(LAST, "a")?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn reading_refreshes_where_the_state_says_so() -> Result {
+    let mut harness = kinds();
+    harness.push("a", "least - 5", 0)?;
+    for time in [9, 18, 27, 37] {
+        harness.advance_processing_time(time)?;
+        harness.push("a", "show-least", 0)?;
+    }
+    assert_eq!(harness.take_output()?, ["Some(5)", "Some(5)", "Some(5)", "None"]);
+    Ok(())
+}
+
+#[test]
+fn broadcast_state_is_written_by_its_input_and_read_by_the_other() -> Result {
+    let mut harness = kinds();
+    harness.push("a", "rule x; rules", 0)?;
+    harness.push_broadcast("x 5", 7)?;
+    harness.push_broadcast("y 6", i64::MIN)?;
+    harness.push_batch([("a", "rule x; rules", 0), ("b", "rule x; rule z; rules", 0)])?;
+    let rules = "[(\"x\", 5), (\"y\", 6)]";
+    let seen = ["None", "[]", "x at Some(7)", "y at None", "Some(5)", rules, "Some(5)", "None", rules];
+    assert_eq!(harness.take_output()?, seen);
+    assert_eq!((harness.calls("broadcast-scan"), harness.calls("broadcast-get")), (2, 2), "once per turn");
+    harness.push_broadcast("remove x", 0)?;
+    assert_eq!(harness.broadcast_of(RULES)?, [("y".to_owned(), 6)]);
+    let restored = Harness::<Kinds>::restore(&harness.snapshot())?;
+    assert_eq!(restored.broadcast_of(RULES)?, [("y".to_owned(), 6)]);
+    assert!(harness.push_broadcast("y six", 0).is_err());
+    harness.push_broadcast("clear", 0)?;
+    assert!(harness.broadcast_of(RULES)?.is_empty());
+    Ok(())
+}
+
+#[test]
+#[should_panic(expected = "uses state `sum` where there is no key: `open` and the broadcast input have none")]
+fn the_broadcast_input_has_no_key() {
+    let _ = kinds().push_broadcast("keyed state", 0);
+}
+
+#[test]
+fn all_kinds_are_described() {
+    let function = kinds().description;
+    let states: Vec<_> = function.states.iter().map(|s| (format!("{:?}", s.kind), s.map_key.as_str())).collect();
+    let states: Vec<_> = states.iter().map(|(kind, key)| (kind.trim_start_matches("StateKind::"), *key)).collect();
+    assert_eq!(states[0], ("Map", "ordered:string"));
+    assert_eq!(states[1], ("Map", "ordered:(i32,string)"));
+    assert_eq!([states[2].0, states[4].0, states[5].0], ["Reducing", "Aggregating", "List"]);
+    assert_eq!(states[7], ("Broadcast", "ordered:string"));
+    assert_eq!(function.states[4].schema, "postcard:(u32,string,)");
+    let ttl = function.states[3].ttl.map(|ttl| (ttl.milliseconds, format!("{:?}", ttl.update), ttl.return_expired));
+    assert_eq!(ttl, Some((10, "TtlUpdate::ReadAndWrite".to_owned(), false)));
+    assert_eq!(function.inputs.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["main", "broadcast"]);
+}
+
+/// Three forms of one type, and the functions that keep them.
+mod forms {
+    use super::*;
+
+    #[derive(Clone, Serialize, Deserialize, StateType)]
+    pub struct First {
+        pub count: u32,
+    }
+
+    #[derive(Clone, Serialize, Deserialize, StateType)]
+    pub struct Second {
+        pub count: u64,
+        pub total: i64,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, StateType)]
+    pub struct Third {
+        pub count: u64,
+        pub mean: f64,
+    }
+
+    impl From<First> for Third {
+        fn from(first: First) -> Third {
+            Third { count: first.count.into(), mean: 0.0 }
+        }
+    }
+
+    impl From<Second> for Third {
+        fn from(second: Second) -> Third {
+            Third { count: second.count, mean: second.total as f64 / second.count as f64 }
+        }
+    }
+
+    macro_rules! keeps {
+        ($function:ident, $form:ident, $make:expr, $value:expr, $list:expr, $map:expr, $rules:expr) => {
+            pub mod $function {
+                use super::*;
+
+                pub const VALUE: ValueState<$form> = $value;
+                pub const LIST: ListState<$form> = $list;
+                pub const MAP: MapState<u8, $form> = $map;
+                pub const RULES: BroadcastState<u8, $form> = $rules;
+
+                #[derive(Default)]
+                pub struct Keeps;
+
+                #[function(states(VALUE, LIST, MAP), broadcast(RULES))]
+                impl BroadcastProcessFunction for Keeps {
+                    type In = Json<u32>;
+                    type Broadcast = Json<u32>;
+                    type Out = Bytes;
+
+                    fn process_element(&mut self, n: u32, ctx: &mut Context, _: &mut Collector<Bytes>) -> Result {
+                        let make: fn(u32) -> $form = $make;
+                        ctx.state(VALUE).set(make(n));
+                        ctx.state(LIST).add_all([make(n), make(n + 1)]);
+                        ctx.state(MAP).insert(&7, make(n));
+                        Ok(())
+                    }
+
+                    fn process_broadcast(
+                        &mut self,
+                        n: u32,
+                        ctx: &mut BroadcastContext,
+                        _: &mut Collector<Bytes>,
+                    ) -> Result {
+                        let make: fn(u32) -> $form = $make;
+                        ctx.broadcast(RULES).insert(&1, make(n));
+                        Ok(())
+                    }
+                }
+            }
+        };
+    }
+
+    macro_rules! plain {
+        ($function:ident, $form:ident, $make:expr) => {
+            keeps! {
+                $function, $form, $make,
+                ValueState::new("value"), ListState::new("list"), MapState::new("map"), BroadcastState::new("rules")
+            }
+        };
+    }
+
+    plain!(first, First, |n| First { count: n });
+    plain!(second, Second, |n| Second { count: n.into(), total: 10 });
+    keeps! {
+        third, Third, |n| Third { count: n.into(), mean: 1.0 },
+        ValueState::new("value").migrate_from::<First>().migrate_from::<Second>(),
+        ListState::new("list").migrate_from::<Second>().migrate_from::<First>(),
+        MapState::new("map").migrate_from::<First>().migrate_from_codec::<Second, Postcard<Second>>(),
+        BroadcastState::new("rules").migrate_from::<First>().migrate_from::<Second>()
+    }
+}
+
+#[test]
+fn older_forms_are_read() -> Result {
+    let mut first = Harness::<forms::first::Keeps>::new();
+    first.push("k", 4, 0)?;
+    first.push_broadcast(9, 0)?;
+    let mut second = Harness::<forms::second::Keeps>::new();
+    second.push("k", 4, 0)?;
+    second.push_broadcast(20, 0)?;
+    for (snapshot, means) in [(first.snapshot(), [0.0, 0.0]), (second.snapshot(), [2.5, 2.0])] {
+        let third = Harness::<forms::third::Keeps>::restore(&snapshot)?;
+        let form = |count, mean| forms::Third { count, mean };
+        assert_eq!(third.value_of(forms::third::VALUE, "k")?, Some(form(4, means[0])));
+        assert_eq!(third.list_of(forms::third::LIST, "k")?, [form(4, means[0]), form(5, means[1])]);
+        assert_eq!(third.map_of(forms::third::MAP, "k")?, [(7, form(4, means[0]))]);
+        let rules = third.broadcast_of(forms::third::RULES)?;
+        assert_eq!((rules[0].1.count, rules.len()), (if means[0] == 0.0 { 9 } else { 20 }, 1));
+        assert_eq!(Harness::<forms::third::Keeps>::restore(&third.snapshot())?.snapshot(), third.snapshot());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_form_that_nobody_reads_is_refused_with_what_to_do() {
+    let mut harness = Harness::<forms::third::Keeps>::new();
+    harness.push("k", 4, 0).unwrap();
+    let error = Harness::<forms::first::Keeps>::restore(&harness.snapshot()).map(drop).unwrap_err().to_string();
+    for part in ["state `value`", "postcard:{count:u64,mean:f64,}", "postcard:{count:u32,}", "`.migrate_from::<Old>()`"]
+    {
+        assert!(error.contains(part), "{error}");
+    }
+    let (previous, states) = ("postcard:{count:u32,}".to_owned(), &harness.description.states);
+    assert!(states.iter().all(|state| state.previous.contains(&previous) && state.previous.len() == 2));
+}
+
+#[derive(Default)]
+struct Otherwise;
+
+const SUM_AS_VALUE: ValueState<i64> = ValueState::new("sum");
+
+#[function(states(SEEN, BY_NUMBER, SUM_AS_VALUE, LEAST, JOINED, LAST, HELD), broadcast(RULES))]
+impl BroadcastProcessFunction for Otherwise {
+    type In = Text;
+    type Broadcast = Text;
+    type Out = Text;
+
+    fn process_element(&mut self, _: &str, _: &mut Context, _: &mut Collector<Text>) -> Result {
+        Ok(())
+    }
+
+    fn process_broadcast(&mut self, _: &str, _: &mut BroadcastContext, _: &mut Collector<Text>) -> Result {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_state_of_another_kind_is_refused() {
+    let error = Harness::<Otherwise>::restore(&kinds().snapshot()).map(drop).unwrap_err().to_string();
+    assert_eq!(error, "state `sum` is stored as reducing, and declared as value");
+}

@@ -1,0 +1,104 @@
+//! What the states of a harness hold, with the times of their last updates.
+//!
+//! Invariant: an entry whose time to live is over stays, as in a host that has not cleaned up yet, and is not read.
+
+use crate::bindings::exports::cofferdam::function::function::{StateDescription, TimeToLive, TtlUpdate};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// State index and key. Broadcast state has the empty key.
+pub(super) type Place = (u32, Vec<u8>);
+
+/// Bytes, and the processing time at which they were last updated.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Stamped {
+    pub(super) bytes: Vec<u8>,
+    updated: i64,
+}
+
+/// What one key has of one state, in order: one value, the elements of a list, or the entries of a map by their sub-keys.
+/// What is not of a map has empty sub-keys.
+pub(super) type Held = Vec<(Vec<u8>, Stamped)>;
+
+/// All states, as turns change them.
+#[derive(Clone, Default)]
+pub(super) struct States {
+    pub(super) held: BTreeMap<Place, Held>,
+    /// For each state its time to live.
+    ttl: Vec<Option<TimeToLive>>,
+}
+
+impl States {
+    pub(super) fn new(states: &[StateDescription]) -> Self {
+        States { held: BTreeMap::new(), ttl: states.iter().map(|state| state.ttl).collect() }
+    }
+
+    fn is_readable(ttl: Option<TimeToLive>, stamped: &Stamped, now: i64) -> bool {
+        ttl.is_none_or(|ttl| ttl.return_expired || !is_expired(ttl, stamped, now))
+    }
+
+    fn ttl(&self, state: u32) -> Option<TimeToLive> {
+        self.ttl.get(state as usize).copied().flatten()
+    }
+
+    /// What can be read of a key, without touching it.
+    pub(super) fn peek(&self, state: u32, key: &[u8], now: i64) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let ttl = self.ttl(state);
+        let held = self.held.get(&(state, key.to_vec())).map_or(&[][..], Vec::as_slice);
+        let readable = held.iter().filter(move |(_, stamped)| Self::is_readable(ttl, stamped, now));
+        readable.map(|(sub_key, stamped)| (sub_key.as_slice(), stamped.bytes.as_slice()))
+    }
+
+    /// What a turn reads of the entries that `wanted` names by sub-key: those that live on are refreshed where the state says so.
+    pub(super) fn read(
+        &mut self,
+        (state, key): Place,
+        now: i64,
+        mut wanted: impl FnMut(&[u8]) -> bool,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let ttl = self.ttl(state);
+        let mut read = Vec::new();
+        for (sub_key, stamped) in self.held.get_mut(&(state, key)).into_iter().flatten() {
+            if !Self::is_readable(ttl, stamped, now) || !wanted(sub_key) {
+                continue;
+            }
+            read.push((sub_key.clone(), stamped.bytes.clone()));
+            if ttl.is_some_and(|ttl| ttl.update == TtlUpdate::ReadAndWrite && !is_expired(ttl, stamped, now)) {
+                stamped.updated = now;
+            }
+        }
+        read
+    }
+
+    /// Sets a value, or one entry of a map.
+    pub(super) fn put(&mut self, place: Place, sub_key: &[u8], bytes: &[u8], now: i64) {
+        let stamped = Stamped { bytes: bytes.to_vec(), updated: now };
+        let held = self.held.entry(place).or_default();
+        match held.binary_search_by(|(other, _)| other.as_slice().cmp(sub_key)) {
+            Ok(at) => held[at].1 = stamped,
+            Err(at) => held.insert(at, (sub_key.to_vec(), stamped)),
+        }
+    }
+
+    /// Appends an element to a list.
+    pub(super) fn append(&mut self, place: Place, bytes: &[u8], now: i64) {
+        let held = self.held.entry(place).or_default();
+        held.push((Vec::new(), Stamped { bytes: bytes.to_vec(), updated: now }));
+    }
+
+    /// Removes one entry of a map.
+    pub(super) fn remove(&mut self, place: &Place, sub_key: &[u8]) {
+        if let Some(held) = self.held.get_mut(place) {
+            held.retain(|(other, _)| other != sub_key);
+        }
+    }
+
+    /// Removes all that a key has.
+    pub(super) fn clear(&mut self, place: &Place) {
+        self.held.remove(place);
+    }
+}
+
+fn is_expired(ttl: TimeToLive, stamped: &Stamped, now: i64) -> bool {
+    stamped.updated.saturating_add(i64::try_from(ttl.milliseconds).unwrap_or(i64::MAX)) <= now
+}

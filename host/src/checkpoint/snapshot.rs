@@ -1,0 +1,130 @@
+//! One checkpoint or savepoint by its location, in whichever storage: read to begin a job with, listed, removed.
+//!
+//! A savepoint is found wherever its folder was moved; a checkpoint where it was taken, or where the whole folder of its
+//! job was moved. What is removed is what a manifest names, and nothing else of a folder that a person pointed at.
+
+use std::fs;
+
+use tokio::runtime::Handle;
+
+use super::location::Location;
+use super::manifest::{CheckpointKind, CheckpointManifest};
+use super::retention::{Verify, number};
+use super::storage::{CheckpointStorage, MANIFEST_NAME, checkpoint_folder, within};
+use crate::error::{self, Error, Result};
+
+/// A checkpoint or savepoint that was read. The paths in its manifest begin at the root of its storage.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub manifest: CheckpointManifest,
+    pub storage: CheckpointStorage,
+}
+
+impl Snapshot {
+    /// Reads the checkpoint or savepoint in the folder `location`, and checks that it is whole. Errors: `savepoint-not-found`,
+    /// `checkpoint-corrupt`, `storage-failed`.
+    pub fn open(location: &Location, runtime: Handle, verify: Verify) -> Result<Snapshot> {
+        let (storage, folder) = find(location, runtime.clone())?.ok_or_else(|| not_found(location))?;
+        let manifest = storage.decode_manifest(&folder)?;
+        let storage = match manifest.kind {
+            CheckpointKind::Savepoint => storage,
+            CheckpointKind::Checkpoint | CheckpointKind::Final => {
+                let own = checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind);
+                match around_job(location) {
+                    Some((root, job, id)) if own.is_ok_and(|own| own == format!("{job}/chk-{id}")) => {
+                        CheckpointStorage::at(&root, runtime)?
+                    }
+                    _ => return Err(moved_alone(location, &manifest)),
+                }
+            }
+        };
+        storage.verify(&manifest, verify)?;
+        Ok(Snapshot { manifest, storage })
+    }
+
+    /// Removes what a job claimed and needs no more: of a savepoint all; of a checkpoint its manifest, and its files as far
+    /// as no other checkpoint of the job that took it names them. May be killed at any moment; the next call goes on. One
+    /// that is gone already is no error.
+    pub fn remove(location: &Location, runtime: Handle) -> Result<()> {
+        if let Some((storage, folder)) = find(location, runtime.clone())? {
+            let manifest = storage.decode_manifest(&folder)?;
+            if manifest.kind == CheckpointKind::Savepoint {
+                return remove_files(&storage, &folder, &manifest);
+            }
+        }
+        match around_job(location) {
+            Some((root, job, id)) if exists(&root) => {
+                CheckpointStorage::at(&root, runtime)?.remove_checkpoint(&job, id)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Removes a savepoint. May be killed at any moment: what is left is damaged and named as such, and the next call goes on.
+/// Errors: `savepoint-not-found`, also for a checkpoint, `checkpoint-corrupt`, `storage-failed`.
+pub fn remove_savepoint(location: &Location, runtime: Handle) -> Result<()> {
+    let (storage, folder) = find(location, runtime)?.ok_or_else(|| not_found(location))?;
+    remove_savepoint_in(&storage, &folder)
+}
+
+pub(super) fn remove_savepoint_in(storage: &CheckpointStorage, folder: &str) -> Result<()> {
+    let location = storage.root().join(folder);
+    if !storage.exists(&within(folder, MANIFEST_NAME))? {
+        return Err(not_found(&location));
+    }
+    let manifest = storage
+        .decode_manifest(folder)
+        .map_err(|error| error.hint("what its manifest named is not known any more: remove the folder by hand"))?;
+    match manifest.kind {
+        CheckpointKind::Savepoint => remove_files(storage, folder, &manifest),
+        CheckpointKind::Checkpoint | CheckpointKind::Final => {
+            let message = format!("{location} is a checkpoint of job {}, not a savepoint", manifest.job_id);
+            Err(error::savepoint_not_found(message).hint("checkpoints are removed with their job"))
+        }
+    }
+}
+
+/// The manifest goes last: for as long as there is a file there is somebody who knows of it. Nobody else needs these files.
+fn remove_files(storage: &CheckpointStorage, folder: &str, manifest: &CheckpointManifest) -> Result<()> {
+    for file in manifest.files() {
+        storage.remove(&file.path)?;
+    }
+    storage.remove(&within(folder, MANIFEST_NAME))
+}
+
+/// The storage around a folder that has a manifest, and the folder's path in it.
+fn find(location: &Location, runtime: Handle) -> Result<Option<(CheckpointStorage, String)>> {
+    let (around, folder) = location.split_last().unwrap_or_else(|| (location.clone(), String::new()));
+    if !exists(&around) {
+        return Ok(None);
+    }
+    let storage = CheckpointStorage::at(&around, runtime)?;
+    let there = storage.exists(&within(&folder, MANIFEST_NAME))?;
+    Ok(there.then_some((storage, folder)))
+}
+
+/// Whether there can be something: a folder that is not there can hold nothing, a bucket is asked.
+fn exists(location: &Location) -> bool {
+    location.folder().is_none_or(|folder| fs::exists(folder).unwrap_or(true))
+}
+
+/// Of a checkpoint's location: the root of its storage, the job, the checkpoint's id.
+fn around_job(location: &Location) -> Option<(Location, String, u64)> {
+    let (job, checkpoint) = location.split_last()?;
+    let (root, job) = job.split_last()?;
+    Some((root, job, checkpoint.strip_prefix("chk-").and_then(number)?))
+}
+
+fn not_found(location: &Location) -> Error {
+    error::savepoint_not_found(format!("there is no savepoint or checkpoint at {location}"))
+        .hint("name its folder, the one with the file `manifest`, by an absolute path or s3://bucket/...")
+}
+
+fn moved_alone(location: &Location, manifest: &CheckpointManifest) -> Error {
+    let CheckpointManifest { job_id, checkpoint_id, .. } = manifest;
+    let message =
+        format!("{location}: it is checkpoint {checkpoint_id} of job {job_id}, whose files are not beside it");
+    error::checkpoint_corrupt(message)
+        .hint(format!("move the whole folder `{job_id}`, or take a savepoint, which can be moved alone"))
+}

@@ -1,0 +1,171 @@
+//! Storages for the tests: a folder of their own, and a place of their own in an S3-compatible server.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use cofferdam_tests::S3;
+use object_store::aws::AmazonS3Builder;
+use object_store::prefix::PrefixStore;
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::error::Result;
+use crate::state::{FileRef, FileStore, ImageFormat, StateDescription, StateImage, StateKind, StateSize};
+
+pub(super) const JOB: &str = "job-1";
+const BUCKET: &str = "checkpoints";
+
+/// A storage, with the runtime that it needs, and a folder for what else a test needs.
+pub(super) struct Subject {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) storage: CheckpointStorage,
+    pub(super) runtime: Runtime,
+}
+
+/// Runs a test over a folder and over a bucket.
+pub(super) fn on_each_store(test: impl Fn(&Subject)) {
+    test(&Subject::new());
+    if let Some(subject) = Subject::in_s3() {
+        test(&subject);
+    }
+}
+
+impl Subject {
+    pub(super) fn new() -> Subject {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Location::Folder(folder.path().join("storage"));
+        Subject::over(folder, |runtime| CheckpointStorage::open(&root, runtime).unwrap())
+    }
+
+    /// One server for all tests of the process; each subject begins empty.
+    fn in_s3() -> Option<Subject> {
+        static SERVER: OnceLock<Option<S3>> = OnceLock::new();
+        static SUBJECTS: AtomicU64 = AtomicU64::new(0);
+        let server = SERVER.get_or_init(|| S3::start(BUCKET).unwrap()).as_ref()?;
+        let key = SUBJECTS.fetch_add(1, Ordering::Relaxed).to_string();
+        let builder = AmazonS3Builder::new().with_bucket_name(BUCKET).with_endpoint(server.endpoint());
+        let builder = builder.with_allow_http(true).with_region("us-east-1");
+        let store = builder.with_access_key_id("test").with_secret_access_key("test").build().unwrap();
+        let store = Arc::new(PrefixStore::new(store, key.as_str()));
+        let root = Location::S3 { bucket: BUCKET.into(), key };
+        Some(Subject::over(tempfile::tempdir().unwrap(), |runtime| CheckpointStorage::over(store, root, runtime)))
+    }
+
+    fn over(folder: tempfile::TempDir, storage: impl FnOnce(tokio::runtime::Handle) -> CheckpointStorage) -> Subject {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Subject { folder, storage: storage(runtime.handle().clone()), runtime }
+    }
+
+    /// On the disk, where the storage is a folder.
+    pub(super) fn path(&self, below: &str) -> PathBuf {
+        self.storage.root().join(below).folder().unwrap().to_owned()
+    }
+
+    pub(super) fn put(&self, id: u64, name: &str, bytes: &str) -> FileRef {
+        let files = self.storage.files(JOB, id, CheckpointKind::Checkpoint).unwrap();
+        files.put(name, Bytes::copy_from_slice(bytes.as_bytes())).unwrap()
+    }
+
+    /// Replaces what is stored.
+    pub(super) fn overwrite(&self, path: &str, bytes: &[u8]) {
+        self.storage.put_bytes(path, Bytes::copy_from_slice(bytes)).unwrap();
+    }
+
+    pub(super) fn read(&self, path: &str) -> Bytes {
+        self.storage.get_bytes(path).unwrap()
+    }
+
+    /// A complete checkpoint that names `files`.
+    pub(super) fn complete(&self, id: u64, files: &[FileRef]) -> CheckpointManifest {
+        let manifest = manifest(id, CheckpointKind::Checkpoint, files);
+        let location = self.storage.write_manifest(&manifest).unwrap();
+        assert_eq!(location, self.storage.root().join(&format!("{JOB}/chk-{id}")));
+        manifest
+    }
+
+    /// A complete savepoint with files of these names.
+    pub(super) fn savepoint(&self, id: u64, names: &[&str]) -> (Location, CheckpointManifest) {
+        let files = self.storage.files(JOB, id, CheckpointKind::Savepoint).unwrap();
+        let files: Vec<FileRef> =
+            names.iter().map(|name| files.put(name, Bytes::copy_from_slice(name.as_bytes())).unwrap()).collect();
+        let manifest = manifest(id, CheckpointKind::Savepoint, &files);
+        (self.storage.write_manifest(&manifest).unwrap(), manifest)
+    }
+
+    pub(super) fn usable(&self, verify: Verify) -> Result<Option<(u64, Vec<Skipped>)>> {
+        let found = self.storage.newest_usable(JOB, verify)?;
+        Ok(found.map(|(manifest, skipped)| (manifest.checkpoint_id, skipped)))
+    }
+
+    pub(super) fn complete_ids(&self) -> Vec<u64> {
+        self.storage.checkpoints(JOB).unwrap().0.iter().map(|manifest| manifest.checkpoint_id).collect()
+    }
+
+    pub(super) fn exists(&self, file: &FileRef) -> bool {
+        self.storage.exists(&file.path).unwrap()
+    }
+
+    /// All files that are stored, sorted.
+    pub(super) fn stored(&self) -> Vec<String> {
+        let mut paths: Vec<String> = [JOB, "savepoints"]
+            .iter()
+            .flat_map(|folder| self.storage.list(folder).unwrap())
+            .map(|(path, _)| path)
+            .collect();
+        paths.sort();
+        paths
+    }
+}
+
+pub(super) fn manifest(id: u64, kind: CheckpointKind, files: &[FileRef]) -> CheckpointManifest {
+    let state = StateImage {
+        format: ImageFormat::Canonical,
+        layout: vec![StateDescription::new("count", StateKind::Value, "postcard", "u64")],
+        files: files.to_vec(),
+        size: StateSize { entries: 12, bytes: 240 },
+    };
+    let operator = |id: &str, subtask| OperatorImage { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
+    let counters = |records_in, records_out| Counters { records_in, records_out, ..Counters::default() };
+    CheckpointManifest {
+        format: CheckpointManifest::FORMAT,
+        job_id: JOB.into(),
+        job_name: "late flights".into(),
+        checkpoint_id: id,
+        kind,
+        taken_at_ms: 1_700_000_000_000,
+        max_parallelism: 128,
+        operators: vec![
+            operator(
+                "flights",
+                SubtaskImage {
+                    source_position: Some(vec![42, 0]),
+                    counters: counters(0, 1000),
+                    ..SubtaskImage::default()
+                },
+            ),
+            operator(
+                "track",
+                SubtaskImage {
+                    state: Some(state),
+                    counters: Counters {
+                        faults: 1,
+                        records_skipped: 1,
+                        records_dead_lettered: 1,
+                        ..counters(1000, 998)
+                    },
+                    ..SubtaskImage::default()
+                },
+            ),
+            operator(
+                "delays",
+                SubtaskImage {
+                    committable: Some(b"part-0-7".to_vec()),
+                    counters: counters(998, 0),
+                    ..SubtaskImage::default()
+                },
+            ),
+        ],
+    }
+}

@@ -1,0 +1,265 @@
+//! Sub-keys of maps, which sort as the keys do, to JSON and back. The SDK says what they are: `ordered:(u64,string)`.
+//!
+//! Integers are big endian, signed ones with the sign bit flipped; `bool` is 0 or 1, `char` a `u32`; text and bytes are as
+//! they are. The parts of a tuple stand one behind the other; text and bytes in it have each 0 written as 0 255 and end
+//! with 0 0. The names and the bytes are untrusted.
+
+use serde_json::Value;
+
+use super::text::{bytes_from, show_bytes, show_text};
+
+/// The SDK itself writes no deeper.
+const DEPTH_MAX: u32 = 16;
+
+/// How the sub-keys of a map are written.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum KeyShape {
+    Integer { signed: bool, bytes: usize },
+    Bool,
+    Char,
+    String,
+    Bytes,
+    Tuple(Vec<KeyShape>),
+}
+
+impl KeyShape {
+    /// Reads what a state says of its map's keys. None where that is not understood: then they are bytes.
+    pub fn parse(map_key: &str) -> Option<KeyShape> {
+        let mut rest = map_key.strip_prefix("ordered:")?;
+        let shape = parse_part(&mut rest, DEPTH_MAX)?;
+        rest.is_empty().then_some(shape)
+    }
+
+    /// The key. None where the bytes are nothing that this shape writes.
+    pub fn decode(&self, bytes: &[u8]) -> Option<Value> {
+        match self {
+            KeyShape::String => show_text(bytes),
+            KeyShape::Bytes => Some(show_bytes(bytes)),
+            shape => {
+                let mut rest = bytes;
+                let value = shape.decode_part(&mut rest)?;
+                rest.is_empty().then_some(value)
+            }
+        }
+    }
+
+    fn decode_part(&self, rest: &mut &[u8]) -> Option<Value> {
+        match self {
+            KeyShape::Integer { signed, bytes } => {
+                let (number, behind) = rest.split_at_checked(*bytes)?;
+                *rest = behind;
+                let number = number.iter().fold(0, |number, &byte| (number << 8) | u128::from(byte));
+                let bits = *bytes as u32 * 8;
+                Some(match signed {
+                    false => u64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from),
+                    true => {
+                        // With the sign bit flipped back, and drawn out to the left.
+                        let flipped = (number ^ (1 << (bits - 1))) << (128 - bits);
+                        let number = flipped as i128 >> (128 - bits);
+                        i64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
+                    }
+                })
+            }
+            KeyShape::Bool => {
+                let (&byte, behind) = rest.split_first()?;
+                *rest = behind;
+                (byte < 2).then_some(Value::Bool(byte == 1))
+            }
+            KeyShape::Char => {
+                let (code, behind) = rest.split_first_chunk::<4>()?;
+                *rest = behind;
+                Some(char::from_u32(u32::from_be_bytes(*code))?.to_string().into())
+            }
+            KeyShape::String => show_text(&take_ended(rest)?),
+            KeyShape::Bytes => Some(show_bytes(&take_ended(rest)?)),
+            KeyShape::Tuple(parts) => {
+                let values = parts.iter().map(|part| part.decode_part(rest)).collect::<Option<Vec<_>>>()?;
+                Some(Value::Array(values))
+            }
+        }
+    }
+
+    /// The bytes of a key; an error says what was expected.
+    pub fn encode(&self, key: &Value) -> Result<Vec<u8>, String> {
+        match self {
+            KeyShape::String | KeyShape::Bytes => bytes_from(key).ok_or_else(|| self.expected()),
+            shape => {
+                let mut bytes = Vec::new();
+                shape.encode_part(key, &mut bytes)?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    fn encode_part(&self, key: &Value, to: &mut Vec<u8>) -> Result<(), String> {
+        let misfit = || self.expected();
+        match self {
+            KeyShape::Integer { signed, bytes } => {
+                let bits = *bytes as u32 * 8;
+                let unused = 128 - bits;
+                let text = match key {
+                    Value::Number(number) => number.to_string(),
+                    Value::String(text) if bits == 128 => text.clone(),
+                    _ => return Err(misfit()),
+                };
+                let number = if *signed {
+                    let number: i128 = text.parse().map_err(|_| misfit())?;
+                    let fits = (number << unused) >> unused == number;
+                    fits.then_some(number as u128 ^ (1 << (bits - 1)))
+                } else {
+                    let number: u128 = text.parse().map_err(|_| misfit())?;
+                    ((number << unused) >> unused == number).then_some(number)
+                };
+                to.extend((number.ok_or_else(misfit)? << unused).to_be_bytes().iter().take(*bytes));
+            }
+            KeyShape::Bool => to.push(key.as_bool().ok_or_else(misfit)?.into()),
+            KeyShape::Char => {
+                let mut chars = key.as_str().ok_or_else(misfit)?.chars();
+                let (Some(char), None) = (chars.next(), chars.next()) else { return Err(misfit()) };
+                to.extend_from_slice(&u32::from(char).to_be_bytes());
+            }
+            KeyShape::String | KeyShape::Bytes => {
+                for byte in bytes_from(key).ok_or_else(misfit)? {
+                    to.push(byte);
+                    if byte == 0 {
+                        to.push(255);
+                    }
+                }
+                to.extend_from_slice(&[0, 0]);
+            }
+            KeyShape::Tuple(parts) => {
+                let values = key.as_array().filter(|values| values.len() == parts.len()).ok_or_else(misfit)?;
+                parts.iter().zip(values).try_for_each(|(part, value)| part.encode_part(value, to))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn expected(&self) -> String {
+        match self {
+            KeyShape::Integer { signed: false, bytes } => format!("expected an unsigned integer of {} bits", bytes * 8),
+            KeyShape::Integer { signed: true, bytes } => format!("expected an integer of {} bits", bytes * 8),
+            KeyShape::Bool => "expected true or false".into(),
+            KeyShape::Char => "expected a string of one character".into(),
+            KeyShape::String => "expected a string".into(),
+            KeyShape::Bytes => "expected a string or {\"hex\": ...}".into(),
+            KeyShape::Tuple(parts) => format!("expected a list of {}", parts.len()),
+        }
+    }
+}
+
+/// Text or bytes within a tuple, up to their end mark.
+fn take_ended(rest: &mut &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let (&byte, behind) = rest.split_first()?;
+        *rest = behind;
+        if byte == 0 {
+            let (&mark, behind) = rest.split_first()?;
+            *rest = behind;
+            match mark {
+                0 => return Some(bytes),
+                255 => {}
+                _ => return None,
+            }
+        }
+        bytes.push(byte);
+    }
+}
+
+fn parse_part(rest: &mut &str, depth: u32) -> Option<KeyShape> {
+    let depth = depth.checked_sub(1)?;
+    if let Some(behind) = rest.strip_prefix('(') {
+        *rest = behind;
+        let mut parts = Vec::new();
+        loop {
+            parts.push(parse_part(rest, depth)?);
+            let end = rest.chars().next()?;
+            *rest = rest.get(1..)?;
+            match end {
+                ')' => return Some(KeyShape::Tuple(parts)),
+                ',' => {}
+                _ => return None,
+            }
+        }
+    }
+    let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+    let (word, behind) = rest.split_at_checked(end)?;
+    *rest = behind;
+    let integer = |signed, bytes| Some(KeyShape::Integer { signed, bytes });
+    match word {
+        "u8" => integer(false, 1),
+        "u16" => integer(false, 2),
+        "u32" => integer(false, 4),
+        "u64" => integer(false, 8),
+        "u128" => integer(false, 16),
+        "i8" => integer(true, 1),
+        "i16" => integer(true, 2),
+        "i32" => integer(true, 4),
+        "i64" => integer(true, 8),
+        "i128" => integer(true, 16),
+        "bool" => Some(KeyShape::Bool),
+        "char" => Some(KeyShape::Char),
+        "string" => Some(KeyShape::String),
+        "bytes" => Some(KeyShape::Bytes),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn shape(name: &str) -> KeyShape {
+        KeyShape::parse(&format!("ordered:{name}")).unwrap()
+    }
+
+    #[test]
+    fn keys_are_written_as_the_sdk_writes_them() {
+        for (name, key, bytes) in [
+            ("u32", json!(1), &[0, 0, 0, 1][..]),
+            ("i16", json!(-1), &[127, 255]),
+            ("i8", json!(127), &[255]),
+            ("u128", json!("340282366920938463463374607431768211455"), &[255; 16]),
+            ("i128", json!("-170141183460469231731687303715884105728"), &[0; 16]),
+            ("char", json!("a"), &[0, 0, 0, 97]),
+            ("string", json!("a\t"), b"a\t"),
+            ("bytes", json!({"hex": "6100"}), b"a\0"),
+            ("(bytes,bool)", json!([{"hex": "6100"}, true]), &[97, 0, 255, 0, 0, 1]),
+            ("((u8,string),i64)", json!([[1, ""], 0]), &[1, 0, 0, 128, 0, 0, 0, 0, 0, 0, 0]),
+        ] {
+            assert_eq!(shape(name).encode(&key).as_deref(), Ok(bytes), "{name}");
+            assert_eq!(shape(name).decode(bytes), Some(key), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for (name, key) in
+            [("u8", json!(256)), ("u8", json!(-1)), ("i8", json!(128)), ("u64", json!("1")), ("bool", json!(1))]
+        {
+            assert!(shape(name).encode(&key).unwrap_err().starts_with("expected"), "{name} {key}");
+        }
+        assert_eq!(shape("char").decode(&[0, 0, 0xd8, 0]), None);
+        assert_eq!(shape("string").decode(&[255]), None);
+        for name in
+            ["", "u64", "ordered:", "ordered:uuid", "ordered:(u64", "ordered:()", "ordered:u64,", "ordered:(u8ä)"]
+        {
+            assert_eq!(KeyShape::parse(name), None, "{name}");
+        }
+        assert_eq!(KeyShape::parse(&format!("ordered:{}", "(".repeat(100_000))), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_can_be_read_is_written_alike(name in "(u8|i32|u64|bool|char|\\(string,i16\\)|\\(u8,\\(bytes\\)\\))", bytes: Vec<u8>) {
+            let shape = shape(&name);
+            if let Some(key) = shape.decode(&bytes) {
+                prop_assert_eq!(shape.encode(&key), Ok(bytes));
+            }
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Postcard to JSON and back, for a value whose [`Shape`] is known. What serde would make of the type in JSON, with these
+//! exceptions: a map whose keys are no strings is a list of pairs, a tuple of one is its part, and a number that JSON
+//! cannot hold exactly is a string.
+//!
+//! Bytes, shapes and JSON are all untrusted. A shape may ask for very much that costs no bytes (`[();1000000000]`), so the
+//! number of parts is bounded by the number of bytes.
+
+use serde_json::{Map, Number, Value};
+
+use super::shape::Shape;
+
+/// Parts that a value may have, beside a number of them for each of its bytes.
+const PARTS_FREE: usize = 4096;
+const PARTS_PER_BYTE: usize = 16;
+
+/// The value. None where the bytes are not one of this shape, to the last byte.
+pub(super) fn decode(shape: &Shape, bytes: &[u8]) -> Option<Value> {
+    let parts_left = bytes.len().saturating_mul(PARTS_PER_BYTE).saturating_add(PARTS_FREE);
+    let mut reader = Reader { rest: bytes, parts_left };
+    let value = reader.value(shape)?;
+    reader.rest.is_empty().then_some(value)
+}
+
+/// The bytes of a value; an error says where in the value what was expected.
+pub(super) fn encode(shape: &Shape, value: &Value) -> Result<Vec<u8>, String> {
+    let mut writer = Writer { bytes: Vec::new() };
+    writer.value(shape, value).map_err(|Misfit { at, expected }| match at.is_empty() {
+        true => format!("expected {expected}"),
+        false => format!("at `{at}`: expected {expected}"),
+    })?;
+    Ok(writer.bytes)
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+    parts_left: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(byte)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*array)
+    }
+
+    /// A number of up to `bits` bits: seven to a byte, the lowest first.
+    fn varint(&mut self, bits: u32) -> Option<u128> {
+        let mut number = 0;
+        for shift in (0..bits).step_by(7) {
+            let byte = self.byte()?;
+            let part = u128::from(byte & 0x7f);
+            if shift + 7 > bits && part >> (bits - shift) != 0 {
+                return None;
+            }
+            number |= part << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        usize::try_from(self.varint(64)?).ok()
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let length = self.length()?;
+        let (text, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        std::str::from_utf8(text).ok()
+    }
+
+    fn value(&mut self, shape: &Shape) -> Option<Value> {
+        self.parts_left = self.parts_left.checked_sub(1)?;
+        Some(match shape {
+            Shape::Bool => match self.byte()? {
+                0 => Value::Bool(false),
+                1 => Value::Bool(true),
+                _ => return None,
+            },
+            Shape::Integer { signed: false, bits: 8 } => self.byte()?.into(),
+            Shape::Integer { signed: true, bits: 8 } => i8::from_le_bytes([self.byte()?]).into(),
+            Shape::Integer { signed: false, bits } => unsigned(self.varint(*bits)?),
+            Shape::Integer { signed: true, bits } => signed(self.varint(*bits)?),
+            Shape::F32 => float32(f32::from_le_bytes(self.array()?)),
+            Shape::F64 => float64(f64::from_le_bytes(self.array()?)),
+            Shape::Char => {
+                let text = self.text()?;
+                let mut chars = text.chars();
+                let _one = chars.next()?;
+                chars.next().is_none().then(|| text.into())?
+            }
+            Shape::String => self.text()?.into(),
+            Shape::Option(inner) => match self.byte()? {
+                0 => Value::Null,
+                1 => self.value(inner)?,
+                _ => return None,
+            },
+            Shape::List(element) => {
+                let length = self.length()?;
+                self.repeated(element, length)?
+            }
+            Shape::Array(element, length) => self.repeated(element, *length)?,
+            Shape::Map(key, value) => self.map(key, value)?,
+            Shape::Tuple(parts) => self.tuple(parts)?,
+            Shape::Struct(fields) => {
+                let field = |(name, shape): &(String, Shape)| Some((name.clone(), self.value(shape)?));
+                Value::Object(fields.iter().map(field).collect::<Option<_>>()?)
+            }
+            Shape::Enum(variants) => {
+                let (name, fields) = variants.get(usize::try_from(self.varint(32)?).ok()?)?;
+                match fields {
+                    None => name.clone().into(),
+                    Some(fields) => Value::Object(Map::from_iter([(name.clone(), self.value(fields)?)])),
+                }
+            }
+        })
+    }
+
+    fn repeated(&mut self, element: &Shape, length: usize) -> Option<Value> {
+        let mut elements = Vec::new();
+        for _ in 0..length {
+            elements.push(self.value(element)?);
+        }
+        Some(Value::Array(elements))
+    }
+
+    fn tuple(&mut self, parts: &[Shape]) -> Option<Value> {
+        match parts {
+            [] => Some(Value::Null),
+            [one] => self.value(one),
+            parts => Some(Value::Array(parts.iter().map(|part| self.value(part)).collect::<Option<_>>()?)),
+        }
+    }
+
+    fn map(&mut self, key: &Shape, value: &Shape) -> Option<Value> {
+        let length = self.length()?;
+        if *key == Shape::String {
+            let mut entries = Map::new();
+            for _ in 0..length {
+                let key = self.text()?.to_owned();
+                entries.insert(key, self.value(value)?);
+            }
+            return Some(Value::Object(entries));
+        }
+        let mut entries = Vec::new();
+        for _ in 0..length {
+            entries.push(Value::Array(vec![self.value(key)?, self.value(value)?]));
+        }
+        Some(Value::Array(entries))
+    }
+}
+
+fn unsigned(number: u128) -> Value {
+    u64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
+}
+
+/// From zigzag: 0, -1, 1, -2, ...
+fn signed(zigzag: u128) -> Value {
+    let number = (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128);
+    i64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
+}
+
+/// As a number where a JSON reader of ours gets the same bits back, else as text, which Rust reads exactly.
+fn float64(number: f64) -> Value {
+    let exact = Number::from_f64(number).filter(|json| {
+        let read = serde_json::from_str::<f64>(&json.to_string());
+        read.is_ok_and(|read| read.to_bits() == number.to_bits())
+    });
+    exact.map_or_else(|| number.to_string().into(), Value::Number)
+}
+
+/// Its own shortest digits, not those of the nearest number of 64 bits.
+fn float32(number: f32) -> Value {
+    match number.to_string().parse::<f64>() {
+        Ok(wide) if wide as f32 == number => float64(wide),
+        _ => number.to_string().into(),
+    }
+}
+
+/// Where a value is not of its shape.
+struct Misfit {
+    at: String,
+    expected: String,
+}
+
+impl Misfit {
+    fn inside(mut self, part: impl std::fmt::Display) -> Misfit {
+        self.at = match self.at.is_empty() {
+            true => part.to_string(),
+            false => format!("{part}.{}", self.at),
+        };
+        self
+    }
+}
+
+fn expected(what: impl Into<String>) -> Misfit {
+    Misfit { at: String::new(), expected: what.into() }
+}
+
+struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    fn varint(&mut self, mut number: u128) {
+        while number >= 0x80 {
+            self.bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number as u8);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.varint(text.len() as u128);
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    fn value(&mut self, shape: &Shape, value: &Value) -> Result<(), Misfit> {
+        match shape {
+            Shape::Bool => self.bytes.push(value.as_bool().ok_or_else(|| expected("true or false"))?.into()),
+            Shape::Integer { signed, bits } => self.integer(*signed, *bits, value)?,
+            Shape::F32 => {
+                let number = match value {
+                    Value::String(text) => text.parse().ok(),
+                    value => value.as_f64().map(|number| number as f32),
+                };
+                self.bytes.extend_from_slice(&number.ok_or_else(|| expected("a number"))?.to_le_bytes());
+            }
+            Shape::F64 => {
+                let number: Option<f64> = match value {
+                    Value::String(text) => text.parse().ok(),
+                    value => value.as_f64(),
+                };
+                self.bytes.extend_from_slice(&number.ok_or_else(|| expected("a number"))?.to_le_bytes());
+            }
+            Shape::Char => {
+                let text = value.as_str().filter(|text| text.chars().count() == 1);
+                self.text(text.ok_or_else(|| expected("a string of one character"))?);
+            }
+            Shape::String => self.text(value.as_str().ok_or_else(|| expected("a string"))?),
+            Shape::Option(_) if value.is_null() => self.bytes.push(0),
+            Shape::Option(inner) => {
+                self.bytes.push(1);
+                self.value(inner, value)?;
+            }
+            Shape::List(element) => {
+                let elements = value.as_array().ok_or_else(|| expected("a list"))?;
+                self.varint(elements.len() as u128);
+                self.each(elements.iter().map(|value| (&**element, value)))?;
+            }
+            Shape::Array(element, length) => {
+                let elements = value.as_array().filter(|elements| elements.len() == *length);
+                let elements = elements.ok_or_else(|| expected(format!("a list of {length} elements")))?;
+                self.each(elements.iter().map(|value| (&**element, value)))?;
+            }
+            Shape::Map(key, of) => self.map(key, of, value)?,
+            Shape::Tuple(parts) => self.tuple(parts, value)?,
+            Shape::Struct(fields) => self.fields(fields, value)?,
+            Shape::Enum(variants) => self.variant(variants, value)?,
+        }
+        Ok(())
+    }
+
+    fn integer(&mut self, signed: bool, bits: u32, value: &Value) -> Result<(), Misfit> {
+        let misfit = || expected(format!("{} integer of {bits} bits", if signed { "an" } else { "an unsigned" }));
+        // Only numbers that JSON cannot hold are written as text.
+        let text = match value {
+            Value::Number(number) => number.to_string(),
+            Value::String(text) if bits == 128 => text.clone(),
+            _ => return Err(misfit()),
+        };
+        let unused = 128 - bits;
+        if signed {
+            let number: i128 = text.parse().map_err(|_| misfit())?;
+            if (number << unused) >> unused != number {
+                return Err(misfit());
+            }
+            match bits {
+                8 => self.bytes.push(number as u8),
+                _ => self.varint(((number << 1) ^ (number >> 127)) as u128),
+            }
+        } else {
+            let number: u128 = text.parse().map_err(|_| misfit())?;
+            if (number << unused) >> unused != number {
+                return Err(misfit());
+            }
+            match bits {
+                8 => self.bytes.push(number as u8),
+                _ => self.varint(number),
+            }
+        }
+        Ok(())
+    }
+
+    fn each<'v>(&mut self, mut parts: impl Iterator<Item = (&'v Shape, &'v Value)>) -> Result<(), Misfit> {
+        let mut index = 0_usize;
+        parts.try_for_each(|(shape, value)| {
+            index += 1;
+            self.value(shape, value).map_err(|misfit| misfit.inside(index - 1))
+        })
+    }
+
+    fn tuple(&mut self, parts: &[Shape], value: &Value) -> Result<(), Misfit> {
+        match parts {
+            [] if value.is_null() => Ok(()),
+            [] => Err(expected("null")),
+            [one] => self.value(one, value),
+            parts => {
+                let values = value.as_array().filter(|values| values.len() == parts.len());
+                let values = values.ok_or_else(|| expected(format!("a list of {} elements", parts.len())))?;
+                self.each(parts.iter().zip(values))
+            }
+        }
+    }
+
+    fn map(&mut self, key: &Shape, of: &Shape, value: &Value) -> Result<(), Misfit> {
+        if *key == Shape::String {
+            let entries = value.as_object().ok_or_else(|| expected("an object"))?;
+            self.varint(entries.len() as u128);
+            for (key, value) in entries {
+                self.text(key);
+                self.value(of, value).map_err(|misfit| misfit.inside(key))?;
+            }
+            return Ok(());
+        }
+        let entries = value.as_array().ok_or_else(|| expected("a list of pairs"))?;
+        self.varint(entries.len() as u128);
+        for (index, entry) in entries.iter().enumerate() {
+            let pair = entry.as_array().filter(|pair| pair.len() == 2);
+            let pair = pair.ok_or_else(|| expected("a pair").inside(index))?;
+            self.each([key, of].into_iter().zip(pair)).map_err(|misfit| misfit.inside(index))?;
+        }
+        Ok(())
+    }
+
+    fn fields(&mut self, fields: &[(String, Shape)], value: &Value) -> Result<(), Misfit> {
+        let object = value.as_object().ok_or_else(|| expected("an object"))?;
+        for (name, shape) in fields {
+            let value = object.get(name).ok_or_else(|| expected("a value, and there is none").inside(name))?;
+            self.value(shape, value).map_err(|misfit| misfit.inside(name))?;
+        }
+        match object.keys().find(|name| fields.iter().all(|(known, _)| known != *name)) {
+            Some(stray) => Err(expected("no such field").inside(stray)),
+            None => Ok(()),
+        }
+    }
+
+    fn variant(&mut self, variants: &[(String, Option<Shape>)], value: &Value) -> Result<(), Misfit> {
+        let (name, content) = match value {
+            Value::String(name) => (Some(name), None),
+            Value::Object(object) if object.len() == 1 => (object.keys().next(), object.values().next()),
+            _ => (None, None),
+        };
+        for (index, (variant, fields)) in variants.iter().enumerate() {
+            if name != Some(variant) {
+                continue;
+            }
+            match (fields, content) {
+                (None, None) => {
+                    self.varint(index as u128);
+                    return Ok(());
+                }
+                (Some(fields), Some(content)) => {
+                    self.varint(index as u128);
+                    return self.value(fields, content).map_err(|misfit| misfit.inside(variant));
+                }
+                (None, Some(_)) => return Err(expected(format!("\"{variant}\" alone"))),
+                (Some(_), None) => return Err(expected(format!("{{\"{variant}\": ...}}"))),
+            }
+        }
+        let names: Vec<&str> = variants.iter().map(|(name, _)| &name[..]).collect();
+        Err(expected(format!("one of {}", names.join(", "))))
+    }
+}
+
+#[cfg(test)]
+#[path = "postcard_tests.rs"]
+mod tests;

@@ -1,0 +1,223 @@
+//! Postcard by its shape, against the real `postcard` and `serde_json`, and over generated shapes.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde::Serialize;
+use serde_json::json;
+
+use super::*;
+
+#[derive(Clone, Serialize)]
+struct Aircraft {
+    tailnum: String,
+    flights: u64,
+    delay: i32,
+    last: Vec<Option<i64>>,
+    status: Vec<Status>,
+    by_airport: BTreeMap<String, f64>,
+    seats: (u8, char, bool),
+    rows: [i16; 3],
+    nothing: (),
+    total: Total,
+    weight: f32,
+    wide: (u128, i128, i8),
+}
+
+#[derive(Clone, Serialize)]
+struct Total(u64);
+
+#[derive(Clone, Serialize)]
+enum Status {
+    Grounded,
+    Late(i32),
+    Seen(String, u16),
+    At { airport: String },
+}
+
+const AIRCRAFT: &str = "{tailnum:string,flights:u64,delay:i32,last:list<option<i64,>,>,\
+    status:list<enum<Grounded|Late(i32,)|Seen(string,u16,)|At{airport:string,}|>,>,by_airport:map<string,f64,>,\
+    seats:(u8,char,bool,),rows:[i16;3],nothing:(),total:(u64,),weight:f32,wide:(u128,i128,i8,),}";
+
+fn aircraft() -> Aircraft {
+    Aircraft {
+        tailnum: "N14228 ✈".into(),
+        flights: u64::MAX,
+        delay: -300,
+        last: vec![Some(i64::MIN), None, Some(63)],
+        status: vec![
+            Status::Grounded,
+            Status::Late(-1),
+            Status::Seen("EWR".into(), 65_535),
+            Status::At { airport: "JFK".into() },
+        ],
+        by_airport: BTreeMap::from([("EWR".into(), 0.1), ("JFK".into(), -1e300)]),
+        seats: (255, 'ß', true),
+        rows: [i16::MIN, 0, i16::MAX],
+        nothing: (),
+        total: Total(300),
+        weight: 0.5,
+        wide: (7, -7, -128),
+    }
+}
+
+#[test]
+fn a_value_of_every_kind_is_what_serde_makes_of_it() {
+    let shape = Shape::parse(AIRCRAFT).unwrap();
+    let bytes = ::postcard::to_stdvec(&aircraft()).unwrap();
+    let json = serde_json::to_value(aircraft()).unwrap();
+    assert_eq!(decode(&shape, &bytes), Some(json.clone()));
+    assert_eq!(encode(&shape, &json), Ok(bytes));
+}
+
+#[test]
+fn numbers_that_json_cannot_hold_are_text() {
+    let of = |shape: &str, bytes: &[u8]| decode(&Shape::parse(shape).unwrap(), bytes).unwrap();
+    assert_eq!(of("u128", &::postcard::to_stdvec(&u128::MAX).unwrap()), json!(u128::MAX.to_string()));
+    assert_eq!(of("i128", &::postcard::to_stdvec(&i128::MIN).unwrap()), json!(i128::MIN.to_string()));
+    assert_eq!(of("f64", &f64::NEG_INFINITY.to_le_bytes()), json!("-inf"));
+    assert_eq!(of("f32", &0.1_f32.to_le_bytes()), json!(0.1));
+    assert_eq!(of("map<u8,bool,>", &[2, 7, 1, 8, 0]), json!([[7, true], [8, false]]));
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let misfit = |shape: &str, value: Value| encode(&Shape::parse(shape).unwrap(), &value).unwrap_err();
+    assert_eq!(misfit("u8", json!(256)), "expected an unsigned integer of 8 bits");
+    assert_eq!(misfit("u64", json!("1")), "expected an unsigned integer of 64 bits");
+    assert_eq!(misfit("i16", json!(1.5)), "expected an integer of 16 bits");
+    assert_eq!(
+        misfit("{a:list<(bool,u8,),>,}", json!({"a": [[true, 1], [1, 1]]})),
+        "at `a.1.0`: expected true or false"
+    );
+    assert_eq!(misfit("{a:u8,}", json!({})), "at `a`: expected a value, and there is none");
+    assert_eq!(misfit("{a:u8,}", json!({"a": 1, "b": 2})), "at `b`: expected no such field");
+    assert_eq!(misfit("enum<On|Off|>", json!("Of")), "expected one of On, Off");
+    assert_eq!(misfit("enum<On|At(u8,)|>", json!("At")), "expected {\"At\": ...}");
+    assert_eq!(misfit("[u8;2]", json!([1])), "expected a list of 2 elements");
+}
+
+#[test]
+fn a_shape_that_asks_for_more_than_there_is_ends() {
+    for (shape, bytes) in
+        [("[();1000000000000]", &[][..]), ("list<(),>", &[255, 255, 255, 255, 255, 255, 255, 255, 127])]
+    {
+        assert_eq!(decode(&Shape::parse(shape).unwrap(), bytes), None, "{shape}");
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let leaf = prop_oneof![
+        (any::<bool>(), prop_oneof![Just(8_u32), Just(16), Just(32), Just(64), Just(128)])
+            .prop_map(|(signed, bits)| Shape::Integer { signed, bits }),
+        Just(Shape::F32),
+        Just(Shape::F64),
+        Just(Shape::Bool),
+        Just(Shape::Char),
+        Just(Shape::String),
+        Just(Shape::Tuple(Vec::new())),
+    ];
+    leaf.prop_recursive(4, 16, 4, |inner| {
+        let named = |inner: BoxedStrategy<Shape>| proptest::collection::btree_map("[a-z]{1,3}", inner, 1..4);
+        let inner = inner.boxed();
+        prop_oneof![
+            inner.clone().prop_map(|shape| Shape::List(shape.into())),
+            inner.clone().prop_map(|shape| Shape::Option(shape.into())),
+            (inner.clone(), inner.clone()).prop_map(|(key, value)| Shape::Map(key.into(), value.into())),
+            (inner.clone(), 0..4_usize).prop_map(|(shape, length)| Shape::Array(shape.into(), length)),
+            proptest::collection::vec(inner.clone(), 1..4).prop_map(Shape::Tuple),
+            named(inner.clone()).prop_map(|fields| Shape::Struct(fields.into_iter().collect())),
+            named(inner).prop_map(|variants| {
+                let variant = |(place, (name, shape)): (usize, (String, Shape))| {
+                    (name, (place % 2 == 0).then(|| Shape::Tuple(vec![shape])))
+                };
+                Shape::Enum(variants.into_iter().enumerate().map(variant).collect())
+            }),
+        ]
+    })
+}
+
+proptest! {
+    /// Bytes are a value of the shape only if they come back from it: what else they may be is shown as hex.
+    #[test]
+    fn what_can_be_read_can_be_written(shape in shapes(), bytes: Vec<u8>) {
+        if let Some(value) = decode(&shape, &bytes) {
+            let text = value.to_string();
+            prop_assert_eq!(&serde_json::from_str::<Value>(&text).unwrap(), &value);
+            if let Ok(again) = encode(&shape, &value) {
+                prop_assert_eq!(decode(&shape, &again), Some(value));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_comes_back((shape, value) in shapes().prop_flat_map(|shape| (Just(shape.clone()), values(&shape)))) {
+        let bytes = encode(&shape, &value).unwrap();
+        prop_assert_eq!(decode(&shape, &bytes), Some(value.clone()), "{:?}", shape);
+    }
+
+    #[test]
+    fn every_float_comes_back_to_the_bit(bits: u64, short: u32) {
+        for (shape, bytes) in [(Shape::F64, bits.to_le_bytes().to_vec()), (Shape::F32, short.to_le_bytes().to_vec())] {
+            let value = decode(&shape, &bytes).unwrap();
+            if value != json!("NaN") {
+                let read: Value = serde_json::from_str(&value.to_string()).unwrap();
+                prop_assert_eq!(encode(&shape, &read).unwrap(), bytes);
+            }
+        }
+    }
+}
+
+/// Values of a shape, as `decode` shows them. None within an option, since JSON has one `null` only.
+fn values(shape: &Shape) -> BoxedStrategy<Value> {
+    match shape {
+        Shape::Integer { signed: false, bits } => {
+            let unused = 128 - bits;
+            any::<u128>().prop_map(move |number| unsigned(number >> unused)).boxed()
+        }
+        Shape::Integer { signed: true, bits } => {
+            let unused = 128 - bits;
+            let zigzag = |number: i128| ((number << 1) ^ (number >> 127)) as u128;
+            any::<i128>().prop_map(move |number| signed(zigzag(number >> unused))).boxed()
+        }
+        Shape::F32 => any::<f32>().prop_map(float32).boxed(),
+        Shape::F64 => any::<f64>().prop_map(float64).boxed(),
+        Shape::Bool => any::<bool>().prop_map(Value::from).boxed(),
+        Shape::Char => any::<char>().prop_map(|c| c.to_string().into()).boxed(),
+        Shape::String => any::<String>().prop_map(Value::from).boxed(),
+        Shape::Option(inner) => values(inner).boxed(),
+        Shape::List(element) => proptest::collection::vec(values(element), 0..3).prop_map(Value::from).boxed(),
+        Shape::Array(element, length) => {
+            proptest::collection::vec(values(element), *length).prop_map(Value::from).boxed()
+        }
+        Shape::Map(key, value) if **key == Shape::String => {
+            proptest::collection::btree_map(any::<String>(), values(value), 0..3)
+                .prop_map(|entries| Value::Object(entries.into_iter().collect()))
+                .boxed()
+        }
+        Shape::Map(key, value) => proptest::collection::vec((values(key), values(value)), 0..3)
+            .prop_map(|entries| entries.into_iter().map(|(key, value)| json!([key, value])).collect())
+            .boxed(),
+        Shape::Tuple(parts) => match &parts[..] {
+            [] => Just(Value::Null).boxed(),
+            [one] => values(one),
+            parts => parts.iter().map(values).collect::<Vec<_>>().prop_map(Value::from).boxed(),
+        },
+        Shape::Struct(fields) => {
+            let (names, shapes): (Vec<String>, Vec<&Shape>) =
+                fields.iter().map(|(name, shape)| (name.clone(), shape)).unzip();
+            let values = shapes.into_iter().map(values).collect::<Vec<_>>();
+            values.prop_map(move |values| Value::Object(names.iter().cloned().zip(values).collect())).boxed()
+        }
+        Shape::Enum(variants) => {
+            let variant = |(name, fields): &(String, Option<Shape>)| match fields {
+                None => Just(Value::from(name.clone())).boxed(),
+                Some(fields) => {
+                    let name = name.clone();
+                    values(fields).prop_map(move |content| json!({ name.clone(): content })).boxed()
+                }
+            };
+            proptest::strategy::Union::new(variants.iter().map(variant)).boxed()
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The shape of a type, as the SDK writes it behind the codec in a schema: `postcard:{count:u64,delays:list<i32,>,}`.
+//!
+//! The text is untrusted: it is read whole or not at all, to a bounded depth. A shape that is only a hash (`#...`), or
+//! holds words that are nobody's here, is none.
+
+/// The SDK itself writes no deeper.
+const DEPTH_MAX: u32 = 32;
+
+/// What a value is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Shape {
+    Integer {
+        signed: bool,
+        bits: u32,
+    },
+    F32,
+    F64,
+    Bool,
+    Char,
+    String,
+    Option(Box<Shape>),
+    List(Box<Shape>),
+    Map(Box<Shape>, Box<Shape>),
+    Array(Box<Shape>, usize),
+    /// Tuples, tuple structs, and of no parts the unit.
+    Tuple(Vec<Shape>),
+    Struct(Vec<(String, Shape)>),
+    /// Variants in order; one without fields has none.
+    Enum(Vec<(String, Option<Shape>)>),
+}
+
+impl Shape {
+    /// Reads a shape. None where the text is not one.
+    pub fn parse(text: &str) -> Option<Shape> {
+        let mut parser = Parser { rest: text };
+        let shape = parser.shape(DEPTH_MAX)?;
+        parser.rest.is_empty().then_some(shape)
+    }
+}
+
+struct Parser<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Parser<'a> {
+    fn eat(&mut self, token: &str) -> bool {
+        let rest = self.rest.strip_prefix(token);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn need(&mut self, token: &str) -> Option<()> {
+        self.eat(token).then_some(())
+    }
+
+    /// Everything in front of the first of `ends`.
+    fn until(&mut self, ends: &[char]) -> Option<&'a str> {
+        let (text, rest) = self.rest.split_at_checked(self.rest.find(ends)?)?;
+        self.rest = rest;
+        Some(text)
+    }
+
+    fn shape(&mut self, depth: u32) -> Option<Shape> {
+        let depth = depth.checked_sub(1)?;
+        if self.eat("list<") {
+            return Some(Shape::List(self.one_of_container(depth)?));
+        }
+        if self.eat("option<") {
+            return Some(Shape::Option(self.one_of_container(depth)?));
+        }
+        if self.eat("map<") {
+            let key = self.shape(depth)?;
+            self.need(",")?;
+            return Some(Shape::Map(key.into(), self.one_of_container(depth)?));
+        }
+        if self.eat("enum<") {
+            return self.variants(depth);
+        }
+        if self.eat("[") {
+            let element = self.shape(depth)?;
+            self.need(";")?;
+            let length = self.until(&[']'])?.parse().ok()?;
+            self.need("]")?;
+            return Some(Shape::Array(element.into(), length));
+        }
+        match self.fields(depth)? {
+            Some(fields) => Some(fields),
+            None => self.word(),
+        }
+    }
+
+    fn one_of_container(&mut self, depth: u32) -> Option<Box<Shape>> {
+        let inner = self.shape(depth)?;
+        self.need(",>")?;
+        Some(inner.into())
+    }
+
+    fn variants(&mut self, depth: u32) -> Option<Shape> {
+        let mut variants = Vec::new();
+        while !self.eat(">") {
+            let name = self.until(&['(', '{', '|'])?.to_owned();
+            variants.push((name, self.fields(depth)?));
+            self.need("|")?;
+        }
+        Some(Shape::Enum(variants))
+    }
+
+    /// `(A,B,)` or `{a:A,b:B,}`; nothing where something else follows.
+    fn fields(&mut self, depth: u32) -> Option<Option<Shape>> {
+        if self.eat("(") {
+            let mut parts = Vec::new();
+            while !self.eat(")") {
+                parts.push(self.shape(depth)?);
+                self.need(",")?;
+            }
+            return Some(Some(Shape::Tuple(parts)));
+        }
+        if self.eat("{") {
+            let mut fields: Vec<(String, Shape)> = Vec::new();
+            while !self.eat("}") {
+                let name = self.until(&[':'])?.to_owned();
+                self.need(":")?;
+                if fields.iter().any(|(other, _)| *other == name) {
+                    return None;
+                }
+                fields.push((name, self.shape(depth)?));
+                self.need(",")?;
+            }
+            return Some(Some(Shape::Struct(fields)));
+        }
+        Some(None)
+    }
+
+    fn word(&mut self) -> Option<Shape> {
+        let end = self.rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest;
+        let integer = |signed, bits| Some(Shape::Integer { signed, bits });
+        match word {
+            "string" => Some(Shape::String),
+            "bool" => Some(Shape::Bool),
+            "char" => Some(Shape::Char),
+            "f32" => Some(Shape::F32),
+            "f64" => Some(Shape::F64),
+            "u8" => integer(false, 8),
+            "u16" => integer(false, 16),
+            "u32" => integer(false, 32),
+            "u64" | "usize" => integer(false, 64),
+            "u128" => integer(false, 128),
+            "i8" => integer(true, 8),
+            "i16" => integer(true, 16),
+            "i32" => integer(true, 32),
+            "i64" | "isize" => integer(true, 64),
+            "i128" => integer(true, 128),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_the_sdk_writes_is_read() {
+        let text = "{a:list<option<string,>,>,b:map<u8,[i64;3],>,c:enum<On|At(u32,)|Of{x:f64,}|>,d:(),e:(bool,char,),}";
+        let Some(Shape::Struct(fields)) = Shape::parse(text) else { panic!("{:?}", Shape::parse(text)) };
+        let names: Vec<&str> = fields.iter().map(|(name, _)| &name[..]).collect();
+        assert_eq!(names, ["a", "b", "c", "d", "e"]);
+        assert_eq!(fields[0].1, Shape::List(Shape::Option(Shape::String.into()).into()));
+        let Shape::Enum(variants) = &fields[2].1 else { panic!("{fields:?}") };
+        assert_eq!(variants[0], ("On".into(), None));
+        assert_eq!(variants[1].1, Some(Shape::Tuple(vec![Shape::Integer { signed: false, bits: 32 }])));
+    }
+
+    #[test]
+    fn other_words_are_no_shape() {
+        for text in ["", "#0123456789abcdef", "Uuid", "u64 ", "list<u8>", "(u8)", "{a:u8,a:u8,}", "[u8;x]", "^", "u7"] {
+            assert_eq!(Shape::parse(text), None, "{text}");
+        }
+        let deep = |depth| format!("{}u8{}", "(".repeat(depth), ",)".repeat(depth));
+        assert!(Shape::parse(&deep(DEPTH_MAX as usize - 1)).is_some());
+        assert_eq!(Shape::parse(&deep(100_000)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_reaches_a_panic(text in r"(list<|map<|enum<|option<|\(|\)|\{|\}|a:|u8|string|,|>|\||\[|;|]|9|ä){0,20}") {
+            let _ = Shape::parse(&text);
+        }
+    }
+}
