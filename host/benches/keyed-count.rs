@@ -277,6 +277,7 @@ fn measure(case: &Case, command: &mut Command) -> Run {
     let line = text.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
     let run: Run = serde_json::from_str(line).unwrap_or_else(|error| panic!("{command:?} printed {text}: {error}"));
     assert_eq!(run.records, case.records, "every record is counted once");
+    eprintln!("    {} {:.2} M records/s", case.metric, run.records_per_s() / 1e6);
     run
 }
 
