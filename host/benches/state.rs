@@ -130,6 +130,7 @@ impl Checkpoints {
             checkpoint_id: self.id,
             kind: CheckpointKind::Checkpoint,
             taken_at_ms: 0,
+            seed: None,
             max_parallelism: MAX_PARALLELISM,
             operators: vec![
                 operator("numbers", subtask(None, position)),

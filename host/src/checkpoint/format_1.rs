@@ -57,7 +57,17 @@ impl From<Manifest> for CheckpointManifest {
         // A payload that does not say what its header does stays wrong, and is refused.
         let format = if format == 1 { CheckpointManifest::FORMAT } else { 0 };
         let operators = operators.into_iter().map(OperatorImage::from).collect();
-        CheckpointManifest { format, job_id, job_name, checkpoint_id, kind, taken_at_ms, max_parallelism, operators }
+        CheckpointManifest {
+            format,
+            job_id,
+            job_name,
+            checkpoint_id,
+            kind,
+            taken_at_ms,
+            seed: None,
+            max_parallelism,
+            operators,
+        }
     }
 }
 

@@ -57,6 +57,8 @@ pub struct CheckpointManifest {
     pub kind: CheckpointKind,
     /// When it was triggered, in milliseconds since the Unix epoch.
     pub taken_at_ms: i64,
+    /// The job's: a job that begins with this image goes on with it. Format 1 and images that no job took have none.
+    pub seed: Option<u64>,
     pub max_parallelism: u32,
     pub operators: Vec<OperatorImage>,
 }

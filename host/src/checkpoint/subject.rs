@@ -135,6 +135,7 @@ pub(super) fn manifest(id: u64, kind: CheckpointKind, files: &[FileRef]) -> Chec
         checkpoint_id: id,
         kind,
         taken_at_ms: 1_700_000_000_000,
+        seed: None,
         max_parallelism: 128,
         operators: vec![
             operator(

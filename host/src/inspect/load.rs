@@ -320,6 +320,7 @@ pub fn loaded_manifest(
         checkpoint_id: base.map_or(1, |base| base.checkpoint_id),
         kind: CheckpointKind::Savepoint,
         taken_at_ms: now_ms,
+        seed: base.and_then(|base| base.seed),
         max_parallelism: target.max_parallelism,
         operators,
     }

@@ -84,6 +84,7 @@ pub(super) struct ManifestHead {
     pub(super) checkpoint: u64,
     pub(super) kind: CheckpointKind,
     pub(super) taken_at_ms: i64,
+    pub(super) seed: u64,
     pub(super) triggered_ns: u64,
 }
 
@@ -135,6 +136,7 @@ pub(super) fn upload(
         checkpoint_id: head.checkpoint,
         kind: head.kind,
         taken_at_ms: head.taken_at_ms,
+        seed: Some(head.seed),
         max_parallelism: pipeline.max_parallelism,
         operators,
     };

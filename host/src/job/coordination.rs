@@ -60,6 +60,7 @@ impl Attempt {
             checkpoint,
             kind,
             taken_at_ms: pending.triggered_at_ms,
+            seed: record.seed,
             triggered_ns: pending.barrier.triggered_ns,
         };
         let files = self.storage.files(&record.id, checkpoint, kind)?;

@@ -112,6 +112,7 @@ mod tests {
             checkpoint_id: 7,
             kind: CheckpointKind::Savepoint,
             taken_at_ms: 0,
+            seed: None,
             max_parallelism: 13,
             operators: [("numbers", source)].into_iter().chain(others).map(operator).collect(),
         }

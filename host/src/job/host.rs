@@ -253,6 +253,7 @@ impl Host {
             }
             Some(origin) => Some(origin?),
         };
+        let (origin, seed) = origin.map_or((None, None), |(location, seed)| (Some(location), seed));
         environment.storage(&pipeline, &base_dir)?.check()?;
         let id = format!("{:016x}", clock::random_u64());
         let record = JobRecord {
@@ -265,7 +266,7 @@ impl Host {
             manifest: submission.manifest,
             file_name: submission.file_name,
             base_dir,
-            seed: pipeline.seed.unwrap_or_else(clock::random_u64),
+            seed: pipeline.seed.or(seed).unwrap_or_else(clock::random_u64),
             components,
             claim: submission.claim && origin.is_some(),
             from: origin.as_ref().map(Location::to_string),
@@ -306,7 +307,13 @@ impl Host {
     }
 
     /// The place of what a job is to begin with, after a look whether the pipeline can go on from it.
-    fn origin(&self, from: &str, submission: &Submission, plan: &Plan, base_dir: &Path) -> Result<Location> {
+    fn origin(
+        &self,
+        from: &str,
+        submission: &Submission,
+        plan: &Plan,
+        base_dir: &Path,
+    ) -> Result<(Location, Option<u64>)> {
         let location = Location::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
         let Snapshot { manifest, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
         fit::fit(&manifest, &plan.pipeline, submission.allow_unclaimed_state)?;
@@ -315,7 +322,7 @@ impl Host {
         if submission.claim {
             self.check_claim(&location, &manifest)?;
         }
-        Ok(location)
+        Ok((location, manifest.seed))
     }
 
     /// Whether nobody else needs what a job wants to own.

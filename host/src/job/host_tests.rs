@@ -264,6 +264,8 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
         ignore_state: false,
     };
     let job = host.submit(submission).unwrap();
+    let seed = |id: &str| host.find(id).unwrap().record().seed;
+    assert_eq!(seed(&job.summary.id), seed(&id), "the stream goes on as it was");
     wait(&host, &job.summary.id, |job| job.summary.status == JobStatus::Running);
     host.shutdown();
 }

@@ -187,6 +187,7 @@ fn image(parts: Vec<SubtaskPart>) -> (Arc<CheckpointManifest>, Arc<dyn FileStore
         checkpoint_id: 1,
         kind: CheckpointKind::Checkpoint,
         taken_at_ms: 0,
+        seed: None,
         max_parallelism: 128,
         operators,
     };
