@@ -21,8 +21,20 @@ pub const TEST_COMPONENTS: &[(&str, &str)] = &[
 /// features of what one command compiles, and what the SDK asks of shared dependencies would compile wasmtime anew.
 const HOST_CRATES: &[&str] =
     &["-p", "cofferdam", "-p", "cofferdam-tests", "-p", "late-flights-expected", "-p", "xtask"];
-const GUEST_CRATES: &[&str] =
-    &["-p", "cofferdam-sdk", "-p", "cofferdam-sdk-macros", "-p", "late-flights", "-p", "crossing", "-p", "kinds"];
+const GUEST_CRATES: &[&str] = &[
+    "-p",
+    "cofferdam-sdk",
+    "-p",
+    "cofferdam-sdk-macros",
+    "-p",
+    "late-flights",
+    "-p",
+    "crossing",
+    "-p",
+    "keyed-count",
+    "-p",
+    "kinds",
+];
 
 #[derive(clap::Args)]
 pub struct TestArguments {

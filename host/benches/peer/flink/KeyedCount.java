@@ -4,10 +4,13 @@
 // Usage: KeyedCount BACKEND INPUT_FOLDER PARALLELISM MANAGED_BYTES STATE_FOLDER
 
 import java.io.IOException;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicLong;
+
+import com.sun.management.OperatingSystemMXBean;
 
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.functions.OpenContext;
@@ -37,7 +40,11 @@ public final class KeyedCount {
     /** When the first record was parsed and when the last one was dropped, of all subtasks: they share this process. */
     private static final AtomicLong FIRST_NS = new AtomicLong(Long.MAX_VALUE);
     private static final AtomicLong LAST_NS = new AtomicLong(Long.MIN_VALUE);
+    private static final AtomicLong FIRST_CPU_NS = new AtomicLong(Long.MAX_VALUE);
+    private static final AtomicLong LAST_CPU_NS = new AtomicLong(Long.MIN_VALUE);
     private static final AtomicLong RECORDS = new AtomicLong();
+    private static final OperatingSystemMXBean PROCESS =
+            (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
 
     public static void main(String[] arguments) throws Exception {
         String backend = arguments[0];
@@ -66,8 +73,8 @@ public final class KeyedCount {
                 .sinkTo(new Drop());
         environment.execute("keyed-count");
 
-        System.out.printf("{\"records\":%d,\"nanoseconds\":%d,\"resident_bytes\":%d}%n",
-                RECORDS.get(), LAST_NS.get() - FIRST_NS.get(), residentBytesMax());
+        System.out.printf("{\"records\":%d,\"nanoseconds\":%d,\"cpu_nanoseconds\":%d,\"resident_bytes\":%d}%n",
+                RECORDS.get(), LAST_NS.get() - FIRST_NS.get(), LAST_CPU_NS.get() - FIRST_CPU_NS.get(), residentBytesMax());
     }
 
     /** {@code KEY,PAYLOAD} becomes (KEY, 1). */
@@ -78,6 +85,7 @@ public final class KeyedCount {
         public void open(OpenContext context) {
             event = Tuple2.of("", 1L);
             FIRST_NS.accumulateAndGet(System.nanoTime(), Math::min);
+            FIRST_CPU_NS.accumulateAndGet(PROCESS.getProcessCpuTime(), Math::min);
         }
 
         @Override
@@ -121,6 +129,7 @@ public final class KeyedCount {
                 public void flush(boolean endOfInput) {
                     if (endOfInput) {
                         LAST_NS.accumulateAndGet(System.nanoTime(), Math::max);
+                        LAST_CPU_NS.accumulateAndGet(PROCESS.getProcessCpuTime(), Math::max);
                         RECORDS.addAndGet(records);
                     }
                 }
