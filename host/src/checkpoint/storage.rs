@@ -23,7 +23,7 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -126,7 +126,7 @@ impl CheckpointStorage {
             CheckpointKind::Savepoint => None,
             CheckpointKind::Checkpoint | CheckpointKind::Final => Some(shared_folder(job)?),
         };
-        Ok(CheckpointFiles { storage: self.clone(), prefix, reusable, uploaded: AtomicU64::new(0) })
+        Ok(CheckpointFiles::new(self, prefix, reusable))
     }
 
     /// Makes a checkpoint complete: stores its manifest, last and at once. Returns the checkpoint's folder. After an error
@@ -149,8 +149,7 @@ impl CheckpointStorage {
 
     /// Where the files of a savepoint in any folder are stored.
     pub(super) fn files_in(&self, folder: &str) -> CheckpointFiles {
-        let prefix = format!("{folder}/");
-        CheckpointFiles { storage: self.clone(), prefix, reusable: None, uploaded: AtomicU64::new(0) }
+        CheckpointFiles::new(self, format!("{folder}/"), None)
     }
 
     /// Reads the manifest in a folder, wherever that was moved. The paths in what it gives begin at this storage's root.
@@ -455,9 +454,20 @@ pub struct CheckpointFiles {
     /// Where files lie that this checkpoint may name without storing them again.
     reusable: Option<String>,
     uploaded: AtomicU64,
+    given_up: Arc<AtomicBool>,
 }
 
 impl CheckpointFiles {
+    fn new(storage: &CheckpointStorage, prefix: String, reusable: Option<String>) -> CheckpointFiles {
+        let (uploaded, given_up) = (AtomicU64::new(0), Arc::default());
+        CheckpointFiles { storage: storage.clone(), prefix, reusable, uploaded, given_up }
+    }
+
+    /// Once this is set nobody wants the checkpoint any more, and no further file is stored: `storage-failed`.
+    pub fn given_up(&self) -> Arc<AtomicBool> {
+        self.given_up.clone()
+    }
+
     /// Bytes that were stored so far.
     pub fn bytes_uploaded(&self) -> u64 {
         self.uploaded.load(Ordering::Relaxed)
@@ -486,6 +496,9 @@ impl CheckpointFiles {
     }
 
     fn new_path(&self, name: &str) -> Result<String> {
+        if self.given_up.load(Ordering::Relaxed) {
+            return Err(error::storage_failed(format!("{}{name}: its checkpoint was given up", self.prefix)));
+        }
         match is_plain(name) {
             true => Ok(format!("{}{:016x}-{name}", self.prefix, random_u64())),
             false => Err(error::internal(format!("`{name}` cannot be the name of a stored file"))),

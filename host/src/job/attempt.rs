@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::checkpointing::{self, Base, Pending};
+use super::checkpointing::{self, Base, Pending, Uploads};
 use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
@@ -68,6 +68,7 @@ pub(super) struct Attempt {
     pub(super) schedule: Schedule,
     /// The checkpoints in progress, by id.
     pub(super) pending: BTreeMap<u64, Pending>,
+    pub(super) uploads: Uploads,
     /// What the next checkpoint may build on.
     pub(super) base: Base,
     pub(super) next_checkpoint: u64,
@@ -131,6 +132,7 @@ impl Attempt {
             execution,
             schedule,
             pending: BTreeMap::new(),
+            uploads: Uploads::default(),
             base,
             next_checkpoint,
             failures: 0,
@@ -145,6 +147,7 @@ impl Attempt {
         let end = self.run_until_end(receiver);
         self.execution.cancel();
         self.execution.join();
+        self.uploads.end(&self.runtime);
         self.show_stats();
         self.give_up_all();
         self.job.fail_savepoints(&self.requests, "the job's attempt ended before the savepoint was complete");

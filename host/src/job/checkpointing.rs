@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::schedule::nanoseconds;
 use super::view::{CheckpointDetail, CheckpointPart, CheckpointSummary, OperatorCheckpoint};
@@ -86,6 +90,46 @@ pub(super) struct ManifestHead {
     pub(super) taken_at_ms: i64,
     pub(super) seed: u64,
     pub(super) triggered_ns: u64,
+}
+
+/// The uploads of an attempt. Those that nobody waits for any more store nothing further, and none outlives the attempt: it would
+/// store files behind the removal of the others, and write below the folder that the next attempt empties.
+#[derive(Default)]
+pub(super) struct Uploads(Vec<Upload>);
+
+struct Upload {
+    checkpoint: u64,
+    given_up: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Uploads {
+    /// Runs `upload` on a thread of the pool.
+    pub(super) fn begin(
+        &mut self,
+        runtime: &Handle,
+        checkpoint: u64,
+        files: CheckpointFiles,
+        upload: impl FnOnce(&CheckpointFiles) + Send + 'static,
+    ) {
+        self.0.retain(|upload| !upload.thread.is_finished());
+        let given_up = files.given_up();
+        self.0.push(Upload { checkpoint, given_up, thread: runtime.spawn_blocking(move || upload(&files)) });
+    }
+
+    pub(super) fn give_up(&self, checkpoint: u64) {
+        let given_up = self.0.iter().filter(|upload| upload.checkpoint == checkpoint);
+        given_up.for_each(|upload| upload.given_up.store(true, Ordering::Relaxed));
+    }
+
+    /// Gives all of them up, and waits until they have ended.
+    pub(super) fn end(&mut self, runtime: &Handle) {
+        self.0.iter().for_each(|upload| upload.given_up.store(true, Ordering::Relaxed));
+        for upload in self.0.drain(..) {
+            // One that panicked has ended, too.
+            let _ = runtime.block_on(upload.thread);
+        }
+    }
 }
 
 /// What an upload has made.
@@ -192,3 +236,38 @@ pub(super) fn committables(manifest: &CheckpointManifest, pipeline: &Pipeline) -
 
 /// The newest complete checkpoint of this attempt: what the next one may build on.
 pub(super) type Base = Option<Arc<CheckpointManifest>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{CheckpointStorage, Location};
+
+    #[test]
+    fn no_upload_outlives_the_attempt_or_stores_anything_once_it_is_given_up() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let root = Location::Folder(folder.path().to_owned());
+        let storage = CheckpointStorage::open(&root, runtime.handle().clone()).unwrap();
+        let (ended, waits) = crossbeam_channel::unbounded();
+        let (begun, has_begun) = crossbeam_channel::unbounded();
+        let mut uploads = Uploads::default();
+        for checkpoint in [7, 8] {
+            let files = storage.files("job", checkpoint, CheckpointKind::Checkpoint).unwrap();
+            let (begun, ended) = (begun.clone(), ended.clone());
+            uploads.begin(runtime.handle(), checkpoint, files, move |files| {
+                begun.send(()).unwrap();
+                let error = loop {
+                    if let Err(error) = files.put("file", "bytes".into()) {
+                        break error;
+                    }
+                };
+                ended.send((checkpoint, error.code)).unwrap();
+            });
+            has_begun.recv().unwrap();
+        }
+        uploads.give_up(7);
+        assert_eq!(waits.recv().unwrap(), (7, "storage-failed"));
+        uploads.end(runtime.handle());
+        assert_eq!(waits.try_recv().unwrap(), (8, "storage-failed"), "its end was waited for");
+    }
+}

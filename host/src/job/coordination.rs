@@ -66,8 +66,8 @@ impl Attempt {
         let files = self.storage.files(&record.id, checkpoint, kind)?;
         let (plan, base, sender, attempt) = (self.plan.clone(), self.base.clone(), self.sender.clone(), self.number);
         let clock = self.clock.clone();
-        self.runtime.spawn_blocking(move || {
-            let result = checkpointing::upload(head, &plan.pipeline, parts, &files, base.as_deref(), &*clock);
+        self.uploads.begin(&self.runtime, checkpoint, files, move |files| {
+            let result = checkpointing::upload(head, &plan.pipeline, parts, files, base.as_deref(), &*clock);
             let _ = sender.send(super::lifecycle::Message::Uploaded { attempt, checkpoint, result: Box::new(result) });
         });
         Ok(())
@@ -195,6 +195,7 @@ impl Attempt {
             }
             let Some(pending) = self.pending.remove(&checkpoint) else { return Ok(()) };
             self.execution.abandon(checkpoint);
+            self.uploads.give_up(checkpoint);
             self.schedule.ended(now_ns);
             let error = error::checkpoint_timeout(format!(
                 "checkpoint {checkpoint} was not complete after {}",
@@ -205,10 +206,14 @@ impl Attempt {
         Ok(())
     }
 
-    /// The attempt has ended: nothing that was in progress will be complete.
+    /// The attempt has ended: nothing that was in progress will be complete. Of savepoints nothing stays.
     pub(super) fn give_up_all(&mut self) {
         for pending in std::mem::take(&mut self.pending).values() {
             self.show_failed(pending, "the job's attempt ended");
+        }
+        let removed = self.storage.remove_unfinished_savepoints(&self.job.record().id);
+        if let Err(error) = removed {
+            tracing::warn!("what was stored of unfinished savepoints could not be removed: {error}");
         }
     }
 }
