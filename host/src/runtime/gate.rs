@@ -103,10 +103,12 @@ impl Gate {
         }
     }
 
-    /// Puts what a checkpoint held in front of everything that comes. There may be another number of channels now.
+    /// Puts what a checkpoint held in front of everything that comes. There may be another number of channels now, so that a
+    /// watermark may speak for records that it knows nothing of: those come anew.
     pub(super) fn restore(&mut self, in_flight: InFlight) {
         let channels = self.channels.len().max(1);
-        for (channel, element) in in_flight.into_elements() {
+        let records = in_flight.into_elements().filter(|(_, element)| !matches!(element, Element::Watermark(_)));
+        for (channel, element) in records {
             if let Some(channel) = self.channels.get_mut(channel % channels) {
                 channel.queue.push_back(Sent { element, credit: false });
             }
@@ -160,13 +162,22 @@ impl Gate {
     fn overtake(&mut self, barrier: Barrier) -> Arrival {
         // The older ones are over, or the job would not have let this one overtake.
         let begun = self.passing.drain(..).find(|passing| passing.barrier.checkpoint == barrier.checkpoint);
-        let (arrived, since_ns) = match begun {
+        let (mut arrived, since_ns) = match begun {
             Some(passing) => (passing.arrived, passing.since_ns),
             None => (vec![false; self.channels.len()], self.clock.monotonic_ns()),
         };
         let mut in_flight = InFlight::default();
-        for (at, channel) in self.channels.iter().enumerate().filter(|(at, _)| !arrived[*at]) {
-            channel.queue.iter().for_each(|sent| in_flight.push(at, &sent.element));
+        for (at, channel) in self.channels.iter().enumerate() {
+            let mut waiting = channel.queue.iter().map(|sent| &sent.element);
+            while !arrived[at]
+                && let Some(element) = waiting.next()
+            {
+                match element {
+                    // Taken out of the link while an abandoned one still overtook.
+                    Element::Barrier(before) => arrived[at] = before.checkpoint >= barrier.checkpoint,
+                    element => in_flight.push(at, element),
+                }
+            }
         }
         self.passed = barrier.checkpoint;
         self.recording = Some(Recording { checkpoint: barrier.checkpoint, arrived, in_flight });

@@ -243,6 +243,38 @@ fn an_overtaking_barrier_may_be_abandoned() {
 }
 
 #[test]
+fn what_follows_a_barrier_that_came_while_an_abandoned_one_overtook_is_not_overtaken() {
+    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+    subject.signals.overtake(barrier(1));
+    assert_eq!(subject.arrival().as_deref(), Some("overtaking 1"));
+    // Its senders have let go of the first one; this gate is about to hear of it.
+    subject.send(0, batch(1));
+    subject.send(0, batch(2));
+    subject.barrier(0, barrier(2));
+    assert_eq!(subject.arrival().as_deref(), Some("batch 1"));
+    subject.signals.abandon(1);
+    subject.signals.overtake(barrier(2));
+    assert_eq!(subject.arrival().as_deref(), Some("overtaking 2"));
+    subject.send(0, batch(3));
+    subject.barrier(1, barrier(2));
+    assert_eq!(subject.arrivals(), ["in flight 2", "batch 2", "batch 3"]);
+    assert_eq!(subject.recorded(), ["0: 2"]);
+}
+
+#[test]
+fn a_restored_watermark_does_not_speak_for_other_channels() {
+    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+    let mut in_flight = InFlight::default();
+    for (channel, watermark) in [(0, 50), (1, 50), (2, 1000), (3, 1000)] {
+        in_flight.push(channel, &Element::Watermark(watermark));
+    }
+    subject.gate.restore(in_flight);
+    assert_eq!(subject.arrivals(), [""; 0]);
+    (0..2).for_each(|channel| subject.send(channel, Element::Watermark(60)));
+    assert_eq!(subject.arrivals(), ["watermark 60"]);
+}
+
+#[test]
 fn what_was_restored_comes_before_everything_else() {
     let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
     let mut in_flight = InFlight::default();
