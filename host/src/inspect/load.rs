@@ -22,6 +22,8 @@ use crate::state::{self, Entry, FileRef, FileStore, ImageFormat, StateDescriptio
 pub struct LoadTarget {
     pub job_name: String,
     pub max_parallelism: u32,
+    /// Nobody has chosen it: that of a base counts.
+    is_default: bool,
     operators: Vec<TargetOperator>,
 }
 
@@ -58,6 +60,7 @@ impl LoadTarget {
         LoadTarget {
             job_name: pipeline.name.clone(),
             max_parallelism: pipeline.max_parallelism,
+            is_default: pipeline.max_parallelism_is_default,
             operators: operators.collect(),
         }
     }
@@ -72,13 +75,17 @@ impl LoadTarget {
         LoadTarget {
             job_name: manifest.job_name.clone(),
             max_parallelism: manifest.max_parallelism,
+            is_default: false,
             operators: operators.collect(),
         }
     }
 
-    /// The same, with what only `base` holds; its parallelism counts. Error: `checkpoint-mismatch` where the two contradict
-    /// each other.
+    /// The same, with what only `base` holds; its parallelism counts, and its `max_parallelism` where the pipeline names none.
+    /// Error: `checkpoint-mismatch` where the two contradict each other.
     pub fn with_base(mut self, base: &CheckpointManifest) -> Result<LoadTarget> {
+        if self.is_default {
+            self.max_parallelism = base.max_parallelism;
+        }
         if self.max_parallelism != base.max_parallelism {
             return Err(error::checkpoint_mismatch(format!(
                 "the base has max_parallelism {}, the pipeline {}",
@@ -98,6 +105,11 @@ impl LoadTarget {
             own.parallelism = held.parallelism;
             held.states.retain(|state| own.states.iter().all(|known| known.name != state.name));
             own.states.append(&mut held.states);
+        }
+        let max = self.max_parallelism;
+        if let Some(TargetOperator { id, parallelism, .. }) = self.operators.iter().find(|one| one.parallelism > max) {
+            let what = format!("`{id}` has parallelism {parallelism}, more than the base's max_parallelism {max}");
+            return Err(error::checkpoint_mismatch(what));
         }
         Ok(self)
     }

@@ -247,6 +247,14 @@ fn a_base_that_contradicts_the_pipeline_is_refused() {
     let mut other = target();
     other.max_parallelism = 12;
     assert_eq!(other.with_base(&taken.manifest).unwrap_err().code, "checkpoint-mismatch");
+    // One that nobody named is the base's, as where a job begins; that may be too small for what the base does not know.
+    for (parallelism, max) in [(2, Ok(13)), (14, Err("checkpoint-mismatch"))] {
+        let manifest = MANIFEST.replace("max_parallelism = 13\n", "").replace("[sink.out]", "[sink.new]");
+        let manifest = manifest.replace("parallelism = 2", &format!("parallelism = {parallelism}"));
+        let target = LoadTarget::of_pipeline(&Pipeline::parse(&manifest, "p.toml").unwrap(), &BTreeMap::new());
+        let target = target.with_base(&taken.manifest);
+        assert_eq!(target.map(|target| target.max_parallelism).map_err(|error| error.code), max);
+    }
 }
 
 #[test]
