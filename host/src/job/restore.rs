@@ -27,8 +27,10 @@ pub(super) fn restore(
     number: u32,
 ) -> Result<Restored> {
     let record = job.record();
-    // Within one process nothing but the disk can have damaged a file since it was written.
-    let verify = if number == 1 { Verify::Checksums } else { Verify::Lengths };
+    // Within one process nothing but the disk can have damaged a file since it was written; state that failed may have.
+    let failure = record.failure.as_ref().map(|failure| failure.code.as_str());
+    let is_doubtful = matches!(failure, Some("checkpoint-corrupt" | "state-failed"));
+    let verify = if number == 1 || is_doubtful { Verify::Checksums } else { Verify::Lengths };
     match storage.newest_usable(&record.id, verify)? {
         Some((manifest, skipped)) => {
             name_skipped(job, &record.name, &skipped);

@@ -73,7 +73,7 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { cache: usize::MAX, dirty_entries: 1 << 14, dirty_bytes: 16 << 20 }
+        Limits { cache: usize::MAX, dirty_entries: 1 << 13, dirty_bytes: 16 << 20 }
     }
 }
 
@@ -428,6 +428,7 @@ pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Opti
     options.set_write_buffer_manager(buffers);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_target_file_size_base(TABLE_BYTES);
+    options.set_level_compaction_dynamic_level_bytes(true);
     options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
     options.set_max_bytes_for_level_multiplier(LEVEL_MULTIPLIER);
     options.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_FILES);
