@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)] // It is no part of the engine: it waits for other processes on the real clock.
 
 mod api;
+pub mod kinds;
 pub mod late_flights;
 mod output;
 mod place;

@@ -8,23 +8,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cofferdam_tests::{Place, Server, committed_lines, wait_until};
+use cofferdam_tests::kinds::{Kept, plainly, records};
+use cofferdam_tests::{Place, Server, committed_lines, difference, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// What this version writes to.
 const VERSION: &str = "0.1";
-const KEYS: u64 = 42;
-const TIMES: u64 = 1500;
+const RECORDS: u64 = 20_000;
+const RULES: u64 = 5;
 
 fn fixtures() -> PathBuf {
     Place::of_this_checkout().root.join("tests/fixtures")
 }
 
-/// Numbers from a generator; the function `spread` makes keys of them, and `sum` adds each key's up.
+/// Numbers from a generator, of which `spell` makes records with keys. `kinds` keeps every kind of keyed state of them, with
+/// and without a time to live, and `rules` the rules, of which it has heard long before anything is written.
 fn manifest(backend: &str, rate: &str, storage: &Path, out: &Path) -> String {
     format!(
         r#"
-        name = "sums"
+        name = "every-kind"
         parallelism = 2
         max_parallelism = 13
         [checkpoint]
@@ -35,32 +37,48 @@ fn manifest(backend: &str, rate: &str, storage: &Path, out: &Path) -> String {
         [source.numbers]
         connector = "generator"
         template = "{{n}}"
-        records = {}
+        records = {RECORDS}
+        parallelism = 1
         {rate}
-        [operator.spread]
+        [source.limits]
+        connector = "generator"
+        template = "r{{n}},{{n}}"
+        records = {RULES}
+        parallelism = 1
+        [operator.spell]
         input = "numbers"
-        component = "sums@1"
-        function = "spread"
-        [operator.sum]
-        input = "spread"
+        component = "kinds@1"
+        function = "spell"
+        parallelism = 1
+        [operator.kinds]
+        input = "spell"
         key = "emitted"
-        component = "sums@1"
-        function = "sum"
+        component = "kinds@1"
+        function = "kinds"
+        [operator.rules]
+        input = "spell"
+        broadcast = "limits"
+        key = "emitted"
+        component = "kinds@1"
+        function = "rules"
         [sink.out]
-        input = "sum"
+        input = "kinds"
         connector = "file"
-        path = "{}"
+        path = "{out}/kinds"
+        [sink.orders]
+        input = "rules"
+        connector = "file"
+        path = "{out}/rules"
         "#,
         storage.display(),
-        KEYS * TIMES,
-        out.display()
+        out = out.display()
     )
 }
 
 fn start(name: &str) -> (Server, PathBuf) {
     let (server, dir) = Server::start_fresh(name).unwrap();
-    let component = fs::read(Place::of_this_checkout().component("sums").unwrap()).unwrap();
-    server.api.push(&component, Some("sums@1")).unwrap().ok().unwrap();
+    let component = fs::read(Place::of_this_checkout().component("kinds").unwrap()).unwrap();
+    server.api.push(&component, Some("kinds@1")).unwrap().ok().unwrap();
     (server, dir)
 }
 
@@ -103,8 +121,8 @@ fn images_of_every_version_resume_and_go_on_exactly() {
                     let job = server.api.post(&path, "application/toml", manifest.as_bytes()).unwrap().ok().unwrap();
                     let job = server.api.wait_for(job["id"].as_str().unwrap(), "FINISHED").unwrap();
                     assert!(job["restored_checkpoint"].is_u64(), "{job}");
-                    assert_eq!(job["records_in"], KEYS * TIMES, "{}", image.display());
-                    assert_sums(&out, &image);
+                    assert_eq!(job["records_in"], RECORDS + RULES, "{}", image.display());
+                    assert_exact(&out, &image);
                 }
             }
         }
@@ -112,16 +130,24 @@ fn images_of_every_version_resume_and_go_on_exactly() {
     assert!(count >= 18, "two backends wrote a checkpoint and two savepoints each: {count} of 18");
 }
 
-fn assert_sums(out: &Path, image: &Path) {
-    let mut sums = BTreeMap::<u64, u64>::new();
-    for line in committed_lines(out).unwrap() {
-        let mut numbers = line.split(',').map(|number| number.parse::<u64>().unwrap());
-        let (key, sum) = (numbers.next().unwrap(), numbers.next().unwrap());
-        let last = sums.entry(key).or_default();
-        *last = sum.max(*last);
+/// What a resumed job put out is the end of what the whole run puts out, of every kind and every rule.
+fn assert_exact(out: &Path, image: &Path) {
+    let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
+    let (mut kinds, mut rules) = (Vec::new(), Vec::new());
+    for record in records(RECORDS) {
+        let kept = kept.entry(record.split(',').next().unwrap().to_owned()).or_default();
+        kinds.push(plainly(kept, &record));
+        rules.push(format!("order {record}: {} {RULES} {}", kept.count, (0..RULES).sum::<u64>()));
     }
-    let expected: BTreeMap<u64, u64> = (0..KEYS).map(|key| (key, key * TIMES)).collect();
-    assert_eq!(sums, expected, "{}", image.display());
+    for (sink, mut expected) in [("kinds", kinds), ("rules", rules)] {
+        let lines = committed_lines(&out.join(sink)).unwrap();
+        assert!(!lines.is_empty() && lines.len() < expected.len(), "{}: {} {sink}", image.display(), lines.len());
+        let mut expected = expected.split_off(expected.len() - lines.len());
+        expected.sort();
+        if let Some(difference) = difference(&expected, &lines) {
+            panic!("{}: {sink}: {difference}", image.display());
+        }
+    }
 }
 
 #[test]
@@ -132,8 +158,8 @@ fn write_the_fixtures() {
     for backend in ["memory", "rocksdb"] {
         let (server, dir) = start(&format!("write-fixtures-{backend}"));
         let storage = dir.join("storage");
-        let manifest = manifest(backend, "rate = 5000", &storage, &dir.join("out"));
-        let manifest = manifest.replacen("interval = \"200ms\"", "records = 5000\nretained = 1", 1);
+        let manifest = manifest(backend, "rate = 2000", &storage, &dir.join("out"));
+        let manifest = manifest.replacen("interval = \"200ms\"", "records = 4000\nretained = 1", 1);
         let job = server.api.submit_ok(&manifest).unwrap();
         wait_until("a checkpoint", TIMEOUT, || {
             let job = server.api.job(&job)?;

@@ -1,12 +1,13 @@
 //! Every kind of state through the binary: the same input gives what a plain computation gives, on both backends and across
 //! kills; rules that are broadcast reach every subtask and are never forgotten. The guest is tests/guests/kinds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cofferdam_tests::kinds::{Kept, plainly, records};
 use cofferdam_tests::{Api, Place, Server, committed_lines, difference, wait_until};
 use serde_json::Value;
 
@@ -47,52 +48,6 @@ impl Scene {
     fn lines(&self, sink: &str) -> Vec<String> {
         committed_lines(&self.dir.join(sink)).unwrap()
     }
-}
-
-/// What the function `kinds` keeps of a key.
-#[derive(Default)]
-struct Kept {
-    count: u64,
-    recent: Vec<u64>,
-    words: BTreeMap<String, u64>,
-    first: BTreeMap<(i64, String), u64>,
-    largest: u64,
-    sum: u64,
-}
-
-/// What the function `kinds` emits for a record.
-fn plainly(kept: &mut Kept, record: &str) -> String {
-    let mut fields = record.split(',').skip(1);
-    let (number, word): (u64, &str) = (fields.next().unwrap().parse().unwrap(), fields.next().unwrap());
-    kept.count += 1;
-    kept.recent.push(number);
-    if kept.count.is_multiple_of(3) {
-        kept.recent.drain(..kept.recent.len() - 2);
-    }
-    match number % 20 {
-        0 => kept.words.clear(),
-        1 | 2 => drop(kept.words.remove(word)),
-        _ => *kept.words.entry(word.to_owned()).or_default() += 1,
-    }
-    kept.first.entry((-(word.len() as i64), word.to_owned())).or_insert(number);
-    kept.largest = kept.largest.max(number * 7 % 1000);
-    kept.sum += number;
-    let join = |parts: Vec<String>| parts.join(" ");
-    format!(
-        "{record}: {} [{}] [{}] [{}] {} {}",
-        kept.count,
-        join(kept.recent.iter().map(u64::to_string).collect()),
-        join(kept.words.iter().map(|(word, count)| format!("{word}{count}")).collect()),
-        join(kept.first.range(..(-3, String::new())).map(|(_, number)| number.to_string()).collect()),
-        kept.largest,
-        kept.sum / kept.count
-    )
-}
-
-/// Records `key,number,word`.
-fn records(count: u64) -> Vec<String> {
-    const WORDS: [&str; 9] = ["tea", "jam", "bread", "", "honey", "ginger", "egg", "oat", "rye bread"];
-    (0..count).map(|n| format!("k{},{n},{}", n * n % 23, WORDS[(n * 31 % 97 % 9) as usize])).collect()
 }
 
 fn every_kind(backend: &str) {

@@ -1,12 +1,15 @@
-//! The guest of `tests/tests/kinds.rs`: a function that uses every kind of keyed state, and one with a broadcast input.
-//! The test has the first one's result computed plainly; one is not changed without the other.
+//! The guest of `tests/tests/kinds.rs` and `fixtures.rs`: a function that uses every kind of keyed state, and one with a
+//! broadcast input. `tests/src/kinds.rs` computes the first one's result plainly; one is not changed without the other.
 
 use cofferdam_sdk::prelude::*;
 
-const COUNT: ValueState<u64> = ValueState::new("count").ttl(Ttl::days(1));
-const RECENT: ListState<u64> = ListState::new("recent").ttl(Ttl::days(1));
+/// Longer than the fixtures are kept.
+const LONG: Ttl = Ttl::days(36_500);
+
+const COUNT: ValueState<u64> = ValueState::new("count").ttl(LONG);
+const RECENT: ListState<u64> = ListState::new("recent").ttl(LONG);
 const WORDS: MapState<String, u64> = MapState::new("words");
-const FIRST: MapState<(i64, String), u64> = MapState::new("first").ttl(Ttl::days(1).refresh_on_read());
+const FIRST: MapState<(i64, String), u64> = MapState::new("first").ttl(LONG.refresh_on_read());
 const LARGEST: ReducingState<u64, Max> = ReducingState::new("largest");
 const MEAN: AggregatingState<Mean> = AggregatingState::new("mean");
 
@@ -80,6 +83,24 @@ impl KeyedProcessFunction for Kinds {
     }
 }
 
+/// Makes records `key,number,word` of numbers, the same as `tests/src/kinds.rs` does, and gives them their keys.
+#[derive(Default)]
+struct Spell;
+
+#[function(name = "spell")]
+impl FlatMapFunction for Spell {
+    type In = Text;
+    type Out = Text;
+
+    fn flat_map(&mut self, n: &str, _ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+        const WORDS: [&str; 9] = ["tea", "jam", "bread", "", "honey", "ginger", "egg", "oat", "rye bread"];
+        let n: u64 = n.parse()?;
+        let key = format!("k{}", n * n % 23);
+        out.emit_keyed(&key, format!("{key},{n},{}", WORDS[(n * 31 % 97 % 9) as usize]));
+        Ok(())
+    }
+}
+
 const RULES: BroadcastState<String, u64> = BroadcastState::new("rules");
 const SEEN: ValueState<u64> = ValueState::new("seen");
 
@@ -110,4 +131,4 @@ impl BroadcastProcessFunction for Rules {
     }
 }
 
-cofferdam_sdk::export!(Kinds, Rules);
+cofferdam_sdk::export!(Kinds, Spell, Rules);
