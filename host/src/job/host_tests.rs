@@ -193,18 +193,24 @@ fn a_damaged_record_does_not_keep_the_other_jobs_down() {
     host.shutdown();
 }
 
-#[test]
-fn a_cancel_that_a_kill_cut_off_is_carried_out_at_the_next_start() {
-    let subject = Subject::new();
+/// The next start of a process that was killed when a job had this status, once the job has ended.
+fn resume_left(subject: &Subject, status: JobStatus) -> (Host, JobDetail) {
     let host = subject.open();
     let id = subject.submit(&host, "");
     host.shutdown();
-    host.find(&id).unwrap().update(|record| record.status = JobStatus::Cancelling).unwrap();
+    host.find(&id).unwrap().update(|record| record.status = status).unwrap();
     drop(host);
 
     let host = subject.open();
     host.resume_jobs();
     let job = wait(&host, &id, |job| job.summary.status.is_final());
+    (host, job)
+}
+
+#[test]
+fn a_cancel_that_a_kill_cut_off_is_carried_out_at_the_next_start() {
+    let subject = Subject::new();
+    let (_host, job) = resume_left(&subject, JobStatus::Cancelling);
     assert_eq!(job.summary.status, JobStatus::Cancelled);
     assert_eq!(in_pending(&subject.out()), 0);
 }
@@ -212,17 +218,9 @@ fn a_cancel_that_a_kill_cut_off_is_carried_out_at_the_next_start() {
 #[test]
 fn a_stop_that_a_kill_cut_off_is_carried_out_at_the_next_start() {
     let subject = Subject::new();
-    let host = subject.open();
-    let id = subject.submit(&host, "");
-    host.shutdown();
-    host.find(&id).unwrap().update(|record| record.status = JobStatus::Stopping).unwrap();
-    drop(host);
-
-    let host = subject.open();
-    host.resume_jobs();
-    let job = wait(&host, &id, |job| job.summary.status.is_final());
+    let (host, job) = resume_left(&subject, JobStatus::Stopping);
     assert_eq!(job.summary.status, JobStatus::Stopped);
-    let taken = host.checkpoints(&id).unwrap();
+    let taken = host.checkpoints(&job.summary.id).unwrap();
     assert!(taken.iter().any(|taken| taken.kind == "savepoint" && taken.status == "completed"), "{taken:?}");
 }
 
