@@ -46,6 +46,11 @@ pub fn groups_of_subtask(subtask: u32, parallelism: u32, max_parallelism: u32) -
     start(subtask)..start(subtask + 1)
 }
 
+/// The groups that two ranges of them have in common; an empty range where there are none.
+pub fn common_groups(a: &std::ops::Range<u32>, b: &std::ops::Range<u32>) -> std::ops::Range<u32> {
+    a.start.max(b.start)..a.end.min(b.end)
+}
+
 /// Flink's default: the power of two at or above one and a half times the parallelism, within 128 and 32768.
 pub fn default_max_parallelism(parallelism: u32) -> u32 {
     (parallelism + parallelism / 2).next_power_of_two().clamp(128, MAX_PARALLELISM_LIMIT)

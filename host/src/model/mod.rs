@@ -9,6 +9,6 @@ pub use batch::{Batch, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
 pub use fault::{Fault, FaultCode};
 pub use key::{
-    KeyGroup, Keys, MAX_PARALLELISM_LIMIT, default_max_parallelism, group_of_key, groups_of_subtask, hash_key,
-    subtask_of_group,
+    KeyGroup, Keys, MAX_PARALLELISM_LIMIT, common_groups, default_max_parallelism, group_of_key, groups_of_subtask,
+    hash_key, subtask_of_group,
 };

@@ -27,7 +27,7 @@ use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
-use crate::model::{Column, NO_TIMESTAMP, groups_of_subtask};
+use crate::model::{Column, NO_TIMESTAMP, common_groups, groups_of_subtask};
 use crate::operator::{FunctionOperator, FunctionSettings};
 use crate::state::{
     self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
@@ -365,8 +365,7 @@ impl Start {
         for (subtask, image) in (0..).zip(images) {
             let held = groups_of_subtask(subtask, images.len() as u32, manifest.max_parallelism);
             if let Some(image) = &image.state
-                && held.start < groups.end
-                && groups.start < held.end
+                && !common_groups(&held, groups).is_empty()
             {
                 restored.push(RestoredImage { image, groups: held, store: &**files as &dyn FileStore });
             }

@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 
 use super::canonical::{self, CanonicalWriter};
 use super::layout::{check_against, is_same_form, place_of};
+use super::restore::migrate_values;
 use super::{
     Entry, FileRef, FileStore, ImageFormat, Migrate, RestoredImage, StateDescription, StateId, StateImage, StateLayout,
     StateSize, StateSnapshot,
 };
-use crate::error::{Result, state_migration_failed};
-use crate::model::Column;
+use crate::error::Result;
 
 /// One map, in order of its sub-keys.
 pub type BroadcastMap = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -27,6 +27,7 @@ pub struct BroadcastState {
     layout: StateLayout,
     /// One for each state of the layout. Shared with snapshots, and copied when it is written next.
     maps: Vec<Arc<BroadcastMap>>,
+    size: StateSize,
     uploaded: Arc<Mutex<Option<Uploaded>>>,
 }
 
@@ -62,7 +63,8 @@ impl BroadcastState {
             })?;
             rewrite(&layout, stored, &mut maps, migrate)?;
         }
-        Ok(BroadcastState { layout, maps: maps.into_iter().map(Arc::new).collect(), uploaded: Arc::default() })
+        let size = maps.iter().map(size_of).fold(StateSize::default(), |sum, size| sum + size);
+        Ok(BroadcastState { layout, maps: maps.into_iter().map(Arc::new).collect(), size, uploaded: Arc::default() })
     }
 
     /// The states, one for each map.
@@ -82,9 +84,31 @@ impl BroadcastState {
         entries.into_iter().flatten().map(|(sub_key, value)| (sub_key.as_slice(), value.as_slice()))
     }
 
-    /// The map, to be written. What a snapshot holds of it stays as it is.
-    pub fn write(&mut self, map: usize) -> Option<&mut BroadcastMap> {
-        self.maps.get_mut(map).map(Arc::make_mut)
+    /// Sets the value under a sub-key, or removes it. What a snapshot holds of the map stays as it is.
+    pub fn write(&mut self, map: usize, sub_key: Vec<u8>, value: Option<Vec<u8>>) {
+        let Some(map) = self.maps.get_mut(map).map(Arc::make_mut) else { return };
+        let (key_bytes, value_bytes) = (sub_key.len() as u64, value.as_ref().map(|value| value.len() as u64));
+        let before = match value {
+            Some(value) => map.insert(sub_key, value),
+            None => map.remove(&sub_key),
+        };
+        if let Some(before) = before {
+            self.size.entries -= 1;
+            self.size.bytes -= key_bytes + before.len() as u64;
+        }
+        if let Some(value_bytes) = value_bytes {
+            self.size.entries += 1;
+            self.size.bytes += key_bytes + value_bytes;
+        }
+    }
+
+    /// Removes all entries of a map, likewise.
+    pub fn clear(&mut self, map: usize) {
+        let Some(map) = self.maps.get_mut(map) else { return };
+        let cleared = size_of(map);
+        self.size.entries -= cleared.entries;
+        self.size.bytes -= cleared.bytes;
+        *map = Arc::default();
     }
 
     /// Fixes the state as it is now, without copying it.
@@ -94,12 +118,13 @@ impl BroadcastState {
     }
 
     pub fn size(&self) -> StateSize {
-        let entries = || self.maps.iter().flat_map(|map| map.iter());
-        StateSize {
-            entries: entries().count() as u64,
-            bytes: entries().map(|(sub_key, value)| (sub_key.len() + value.len()) as u64).sum(),
-        }
+        self.size
     }
+}
+
+fn size_of(map: &BroadcastMap) -> StateSize {
+    let bytes = map.iter().map(|(sub_key, value)| (sub_key.len() + value.len()) as u64).sum();
+    StateSize { entries: map.len() as u64, bytes }
 }
 
 /// Has the maps rewritten that were stored under another schema.
@@ -112,14 +137,8 @@ fn rewrite(
     for (place, (state, map)) in layout.iter().zip(maps).enumerate() {
         let older = |old: &&StateDescription| old.name == state.name && !is_same_form(old, state);
         let Some(old) = stored.iter().find(older).filter(|_| !map.is_empty()) else { continue };
-        let values: Column = map.values().collect();
-        let migrated = migrate.migrate(place as StateId, &old.schema, &values)?;
-        if migrated.len() != map.len() {
-            let (name, schema, count, expected) = (&state.name, &old.schema, migrated.len(), map.len());
-            return Err(state_migration_failed(format!(
-                "state `{name}`, from schema `{schema}`: the function gave {count} values for {expected}"
-            )));
-        }
+        let values = map.values().map(Vec::as_slice);
+        let migrated = migrate_values(migrate, place as StateId, &state.name, &old.schema, values)?;
         map.values_mut().zip(migrated.iter()).for_each(|(value, new)| *value = new.to_vec());
     }
     Ok(())
@@ -159,6 +178,7 @@ mod tests {
     use super::super::StateKind;
     use super::super::test_store::TestStore;
     use super::*;
+    use crate::model::Column;
 
     fn layout(names: &[(&str, &str)]) -> StateLayout {
         let state = |(name, schema): &(&str, &str)| StateDescription {
@@ -174,7 +194,7 @@ mod tests {
     }
 
     fn put(state: &mut BroadcastState, map: usize, key: &str, value: &str) {
-        state.write(map).unwrap().insert(key.into(), value.into());
+        state.write(map, key.into(), Some(value.into()));
     }
 
     /// Doubles every value of schema `u32`.
@@ -201,9 +221,14 @@ mod tests {
         put(&mut state, 0, "", "3");
         let snapshot = state.snapshot();
         put(&mut state, 0, "y", "4");
-        state.write(1).unwrap().clear();
+        state.clear(1);
         let image = snapshot.upload(&store, &[]).unwrap();
         assert_eq!((image.size, state.size().entries), (StateSize { entries: 3, bytes: 5 }, 2));
+        assert_eq!(state.size(), StateSize { entries: 2, bytes: 3 });
+        state.write(0, b"none".into(), None);
+        state.write(0, b"y".into(), None);
+        assert_eq!(state.size(), StateSize { entries: 1, bytes: 1 });
+        put(&mut state, 0, "y", "4");
 
         // The states stand in another order, and there is one more.
         let other = layout(&[("c", "u64"), ("b", "u64"), ("a", "u64")]);

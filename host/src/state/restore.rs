@@ -9,7 +9,7 @@ use super::{
     ttl,
 };
 use crate::error::{self, Result};
-use crate::model::{Column, KeyGroup};
+use crate::model::{Column, KeyGroup, common_groups};
 
 /// What one call of [`Migrate::migrate`] gets, about.
 const BATCH_BYTES: usize = 1 << 20;
@@ -30,8 +30,7 @@ pub(super) fn read_entries(
     for image in images {
         let mut states = conversions(options, image.image, stored)?;
         let now_ms = options.clock.wall_ms();
-        let (own, held) = (&options.groups, &image.groups);
-        let groups = own.start.max(held.start)..own.end.min(held.end);
+        let groups = common_groups(&options.groups, &image.groups);
         read_image(image, groups, &scratch, &mut |entry| match states
             .get_mut(usize::from(entry.state))
             .and_then(Option::as_mut)
@@ -168,28 +167,44 @@ impl Conversion {
     fn migrated(&mut self, migrate: &mut Option<&mut dyn Migrate>) -> Result<Column> {
         let values = std::mem::take(&mut self.values);
         let Some(schema) = self.older.as_deref().filter(|_| !values.is_empty()) else { return Ok(values) };
-        let failed = |what: String| {
-            error::state_migration_failed(format!("state `{}`, from schema `{schema}`: {what}", self.name))
-        };
-        let Some(migrate) = migrate else { return Err(failed("there is no function that migrates it".into())) };
-        let mut migrated = Column::with_capacity(values.len(), values.bytes().len());
-        let mut batch = Column::new();
-        for (at, value) in values.iter().enumerate() {
-            batch.push(value);
-            let is_full = batch.len() >= BATCH_VALUES || batch.bytes().len() >= BATCH_BYTES;
-            if !is_full && at + 1 < values.len() {
-                continue;
-            }
-            let answer = migrate.migrate(self.state, schema, &batch)?;
-            if answer.len() != batch.len() {
-                return Err(failed(format!("the function gave {} values for {}", answer.len(), batch.len())));
-            }
-            if u32::try_from(migrated.bytes().len() + answer.bytes().len()).is_err() {
-                return Err(failed("its values are larger than 4 GiB".into()));
-            }
-            migrated.extend_from(&answer, 0..answer.len());
-            batch = Column::new();
+        match migrate {
+            Some(migrate) => migrate_values(*migrate, self.state, &self.name, schema, values.iter()),
+            None => Err(migration_failed(&self.name, schema, "there is no function that migrates it".into())),
         }
-        Ok(migrated)
     }
+}
+
+fn migration_failed(name: &str, schema: &str, what: String) -> error::Error {
+    error::state_migration_failed(format!("state `{name}`, from schema `{schema}`: {what}"))
+}
+
+/// Has values of a state rewritten that were stored under an older schema, one for each, a batch after the other.
+pub(super) fn migrate_values<'a>(
+    migrate: &mut dyn Migrate,
+    state: StateId,
+    name: &str,
+    schema: &str,
+    values: impl Iterator<Item = &'a [u8]>,
+) -> Result<Column> {
+    let failed = |what: String| migration_failed(name, schema, what);
+    let mut migrated = Column::new();
+    let mut batch = Column::new();
+    let mut values = values.peekable();
+    while let Some(value) = values.next() {
+        batch.push(value);
+        let is_full = batch.len() >= BATCH_VALUES || batch.bytes().len() >= BATCH_BYTES;
+        if !is_full && values.peek().is_some() {
+            continue;
+        }
+        let answer = migrate.migrate(state, schema, &batch)?;
+        if answer.len() != batch.len() {
+            return Err(failed(format!("the function gave {} values for {}", answer.len(), batch.len())));
+        }
+        if u32::try_from(migrated.bytes().len() + answer.bytes().len()).is_err() {
+            return Err(failed("its values are larger than 4 GiB".into()));
+        }
+        migrated.extend_from(&answer, 0..answer.len());
+        batch.clear();
+    }
+    Ok(migrated)
 }

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
-use crate::model::{Column, KeyGroup, Keys};
+use crate::model::{Column, KeyGroup, Keys, common_groups};
 
 /// What the databases of the process take together where nobody says otherwise: see [`super::set_memory`].
 pub(super) const MEMORY_BYTES: usize = 512 << 20;
@@ -43,7 +43,7 @@ const WRITE_BUFFER_BYTES: usize = 32 << 20;
 const OPEN_FILES_MAX: i32 = 256;
 const BACKGROUND_JOBS_MAX: i32 = 2;
 /// What compaction rewrites is uploaded again. Small files and levels that are close in size let it rewrite little at a time; the
-/// price is a state on disk that is about a third larger than its entries.
+/// price is space: while compaction is behind, a database takes up to about twice its entries (`cargo xtask bench state`).
 const TABLE_BYTES: u64 = 8 << 20;
 const LEVEL_BASE_BYTES: u64 = 64 << 20;
 const LEVEL_MULTIPLIER: f64 = 4.0;
@@ -327,10 +327,7 @@ pub(super) fn database_size(db: &DB) -> StateSize {
 /// Takes out of `images` the one whose files are to be taken over as they are: of those that are databases of the states as
 /// they are declared, the one that holds most of the subtask's key groups.
 fn take_base<'a>(options: &StateOptions<'_>, images: &mut Vec<RestoredImage<'a>>) -> Option<RestoredImage<'a>> {
-    let shared = |image: &RestoredImage<'_>| {
-        let (own, held) = (&options.groups, &image.groups);
-        own.end.min(held.end).saturating_sub(own.start.max(held.start))
-    };
+    let shared = |image: &RestoredImage<'_>| common_groups(&options.groups, &image.groups).len();
     let fits = |image: &RestoredImage<'_>| {
         image.image.format == ImageFormat::RocksDb && is_as_declared(&options.layout, image.image) && shared(image) > 0
     };
@@ -428,7 +425,6 @@ pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Opti
     options.set_write_buffer_manager(buffers);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_target_file_size_base(TABLE_BYTES);
-    options.set_level_compaction_dynamic_level_bytes(true);
     options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
     options.set_max_bytes_for_level_multiplier(LEVEL_MULTIPLIER);
     options.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_FILES);

@@ -39,19 +39,10 @@ impl TurnBroadcast {
     pub(super) fn commit(&mut self) {
         for (map, staged) in self.staged.iter_mut().enumerate() {
             let StagedMap { is_cleared, changes, .. } = std::mem::take(staged);
-            if !is_cleared && changes.is_empty() {
-                continue;
-            }
-            let Some(map) = self.state.write(map) else { continue };
             if is_cleared {
-                map.clear();
+                self.state.clear(map);
             }
-            for (sub_key, change) in changes {
-                match change {
-                    Some(value) => map.insert(sub_key, value),
-                    None => map.remove(&sub_key),
-                };
-            }
+            changes.into_iter().for_each(|(sub_key, change)| self.state.write(map, sub_key, change));
         }
     }
 
@@ -134,9 +125,7 @@ impl Turn {
 
     /// `state.broadcast-clear`.
     pub fn broadcast_clear(&mut self, state: u32) -> Result<(), Refusal> {
-        let staged = self.broadcast_to_write(state)?;
-        staged.is_cleared = true;
-        staged.changes.clear();
+        self.broadcast_to_write(state)?.clear();
         Ok(())
     }
 

@@ -144,9 +144,7 @@ impl StagedMaps {
     }
 
     pub(super) fn clear(&mut self, key: u32) {
-        let map = self.touch(key);
-        map.is_cleared = true;
-        map.changes.clear();
+        self.touch(key).clear();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -184,6 +182,12 @@ impl StagedMaps {
 }
 
 impl StagedMap {
+    /// Nothing counts any more, neither what was committed nor what the turn wrote.
+    pub(super) fn clear(&mut self) {
+        self.is_cleared = true;
+        self.changes.clear();
+    }
+
     /// What the turn made of an entry: a value, nothing, or (None) what was committed.
     pub(super) fn get(&self, sub_key: &[u8]) -> Option<Option<&[u8]>> {
         match self.changes.get(sub_key) {
