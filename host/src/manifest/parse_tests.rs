@@ -354,7 +354,7 @@ fn wiring() {
 }
 
 #[test]
-fn a_broadcast_input_has_no_key() {
+fn a_second_input_has_no_key() {
     let rules = "input = \"flights\"\nbroadcast = [\"rules\", \"flights\"]\n";
     let text =
         FULL.replacen("input = \"flights\"\n", rules, 1) + "[source.rules]\nconnector = \"file\"\npath = \"rules\"\n";

@@ -20,7 +20,9 @@ pub(crate) use telemetry::cut;
 pub use telemetry::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine, METRIC_NAMES_MAX};
 
 use crate::error::Error;
-use crate::model::{Batch, Column, Fault, FaultCode, Keys, NO_TIMESTAMP};
+use crate::model::{
+    Batch, Column, DueTimers, Elements, Fault, FaultCode, Keys, NO_TIMESTAMP, Pairs, TimeDomain, Windows,
+};
 use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
 
 /// Bytes that one turn may write where nobody says otherwise.
@@ -37,11 +39,54 @@ pub trait Guest: Send {
     /// aborts the turn, and the next call finds a guest that remembers nothing.
     fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure>;
 
+    /// Handles due timers within `turn`, whose keys are theirs; else as [`Guest::process`].
+    fn on_timers(&mut self, _turn: &mut Turn, _: TimeDomain, _: &DueTimers) -> Result<Vec<Output>, Failure> {
+        Err(not_of_this_kind("timers"))
+    }
+
+    /// Folds value `i` into accumulator `accumulator_of[i]`, in order. The answer has all accumulators anew. One of no bytes does
+    /// not exist yet. Imports are refused where `turn` has begun for no keys; it is there for what the guest logs.
+    fn add(
+        &mut self,
+        _turn: &mut Turn,
+        _accumulators: &Column,
+        _accumulator_of: &[u32],
+        _values: &Column,
+        _timestamps: &[i64],
+    ) -> Result<Column, Failure> {
+        Err(not_of_this_kind("aggregate"))
+    }
+
+    /// Merges accumulator `i` of `right` into accumulator `i` of `left`.
+    fn merge(&mut self, _turn: &mut Turn, _left: &Column, _right: &Column) -> Result<Column, Failure> {
+        Err(not_of_this_kind("aggregate"))
+    }
+
+    /// The result of each accumulator, which is that of the window with the same index.
+    fn finish(&mut self, _turn: &mut Turn, _accumulators: &Column, _windows: &Windows) -> Result<Column, Failure> {
+        Err(not_of_this_kind("aggregate"))
+    }
+
+    /// Handles windows that fire, with the elements of each of the function's inputs. Key `i` of the turn is window `i`.
+    fn process_windows(&mut self, _: &mut Turn, _: &Windows, _inputs: &[Elements]) -> Result<Vec<Output>, Failure> {
+        Err(not_of_this_kind("window"))
+    }
+
+    /// Handles pairs of records.
+    fn join(&mut self, _: &mut Turn, _: &Pairs) -> Result<Vec<Output>, Failure> {
+        Err(not_of_this_kind("join"))
+    }
+
     /// Rewrites values of state `state`, its place in the function's description, that were stored under the older `schema`:
     /// one for each. Called while a job is restored, before any record; there is no turn.
     fn migrate(&mut self, _state: u32, schema: &str, _values: &Column) -> Result<Column, Failure> {
         Err(Fault::new(FaultCode::GuestError, format!("it does not migrate from `{schema}`")).into())
     }
+}
+
+/// The host asks a function only for what its description says, so this is a bug of ours or of a native function.
+fn not_of_this_kind(what: &str) -> Failure {
+    crate::error::internal(format!("the function does not handle `{what}`")).into()
 }
 
 /// Records for one of a function's outputs: 0 is the main one, then its side outputs.
