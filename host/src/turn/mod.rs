@@ -4,6 +4,7 @@
 //! trace but log lines. The sandbox reaches keyed state through a turn only; it never sees the backend.
 
 mod broadcast;
+mod host;
 mod list;
 mod map;
 mod staged;
