@@ -107,8 +107,8 @@ impl Operator for FunctionOperator {
     }
 
     fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
-        self.turns.watermark = watermark;
-        self.fire(TimeDomain::Event, watermark, outputs)
+        self.turns.watermark = self.turns.watermark.max(watermark);
+        self.fire(TimeDomain::Event, self.turns.watermark, outputs)
     }
 
     fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
@@ -117,6 +117,10 @@ impl Operator for FunctionOperator {
 
     fn next_due_ms(&self) -> Option<i64> {
         self.turns.turn.next_timer(TimeDomain::Processing)
+    }
+
+    fn watermark(&self) -> i64 {
+        self.turns.watermark
     }
 
     fn turn(&mut self) -> &mut Turn {

@@ -11,6 +11,7 @@ mod staged;
 mod telemetry;
 mod timers;
 mod value;
+mod watermark;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -204,6 +205,8 @@ pub struct Turn {
     /// For each state what is staged, if it is a map.
     staged_maps: Vec<StagedMaps>,
     broadcast: Option<Box<broadcast::TurnBroadcast>>,
+    /// The key groups of the subtask, where it has timers.
+    groups: std::ops::Range<u32>,
     /// By their clock, see [`TimeDomain`].
     timers: [Option<Box<timers::Timers>>; 2],
     /// Bytes that this turn may still stage.
