@@ -9,8 +9,10 @@ mod parse;
 #[cfg(test)]
 mod parse_tests;
 mod reader;
+mod window;
 
 pub use parse::locate;
+pub use window::{Aggregate, Evictor, Keeps, Number, WindowAssigner, WindowSettings, WindowTrigger};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -185,7 +185,7 @@ fn watermark(item: &Item<'_>) -> Result<WatermarkSettings> {
 const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" } or { column = 0 } (counted from 0)";
 
 /// `field` or `column` of a table, exactly one of them.
-fn place(item: &Item<'_>, section: &Section<'_>) -> Result<KeySelector> {
+pub(super) fn place(item: &Item<'_>, section: &Section<'_>) -> Result<KeySelector> {
     match (section.get("field"), section.get("column")) {
         (Some(field), None) => Ok(KeySelector::Field(field.string()?.to_string())),
         (None, Some(column)) => {

@@ -28,6 +28,10 @@ pub enum FaultCode {
     InvalidCall,
     /// The record has no key where the operator's `key` looks for one.
     KeyMissing,
+    /// The record has no event timestamp, and its operator goes by it.
+    TimestampMissing,
+    /// The record has no number where the operator's `aggregate` looks for one.
+    NumberMissing,
 }
 
 impl FaultCode {
@@ -42,6 +46,8 @@ impl FaultCode {
         FaultCode::InvalidOutput,
         FaultCode::InvalidCall,
         FaultCode::KeyMissing,
+        FaultCode::TimestampMissing,
+        FaultCode::NumberMissing,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -56,6 +62,8 @@ impl FaultCode {
             FaultCode::InvalidOutput => "invalid-output",
             FaultCode::InvalidCall => "invalid-call",
             FaultCode::KeyMissing => "key-missing",
+            FaultCode::TimestampMissing => "timestamp-missing",
+            FaultCode::NumberMissing => "number-missing",
         }
     }
 }

@@ -5,10 +5,17 @@
 mod dead_letter;
 mod function;
 mod turns;
+mod window;
+
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use dead_letter::Position;
 pub use function::FunctionOperator;
 pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
+pub use window::{
+    Extract, WindowFunction, WindowOperator, WindowOptions, accumulator_schema, native_aggregate, window_states,
+};
 
 use crate::checkpoint::Counters;
 use crate::model::Batch;

@@ -330,7 +330,7 @@ impl Lists {
         for (place, element) in self.added.iter().filter(|(place, _)| stays(*place) && !is_changed(place)) {
             turn.append_element(self.state, index_of[*place as usize], element);
         }
-        for (&place, (list, _)) in self.held.iter().filter(|(&place, _)| stays(place) && is_changed(&place)) {
+        for (&place, (list, _)) in self.held.iter().filter(|(place, _)| stays(**place) && is_changed(place)) {
             match list.is_empty() {
                 true => turn.delete(self.state, index_of[place as usize]),
                 false => turn.put(self.state, index_of[place as usize], list),

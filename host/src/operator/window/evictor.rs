@@ -36,6 +36,6 @@ mod tests {
     fn what_is_too_old_goes_wherever_it_stands() {
         assert_eq!(kept(Keeps::TimeMs(10), &[20, 10, 11, 5]), [true, false, true, false]);
         assert_eq!(kept(Keeps::TimeMs(10), &[NO_TIMESTAMP, 10, 100]), [true; 3]);
-        assert_eq!(kept(Keeps::TimeMs(10), &[]), []);
+        assert!(kept(Keeps::TimeMs(10), &[]).is_empty());
     }
 }
