@@ -13,7 +13,7 @@ use crate::clock::SharedClock;
 use crate::error::Error;
 use crate::manifest::Disposition;
 use crate::model::{Batch, Fault, NO_TIMESTAMP};
-use crate::turn::{BROADCAST_INPUT, Failure, Guest, LogLevel, Turn};
+use crate::turn::{Failure, Guest, LogLevel, SECOND_INPUT, Turn};
 
 /// Why an operator cannot go on.
 #[derive(Debug)]
@@ -141,7 +141,8 @@ impl FunctionOperator {
         outputs: &mut Vec<(usize, Batch)>,
     ) -> Result<Option<Fault>, OperatorFailure> {
         self.turn.begin(records.keys.as_ref(), self.watermark, self.settings.clock.wall_ms());
-        self.turn.allow_broadcast_writes(input == BROADCAST_INPUT);
+        // Where there is broadcast state, the second input is the broadcast one.
+        self.turn.allow_broadcast_writes(input == SECOND_INPUT);
         let result = self.guest.process(&mut self.turn, input, records);
         self.write_log();
         match result {
