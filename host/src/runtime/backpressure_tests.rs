@@ -117,6 +117,7 @@ impl Job {
             input: port.clone(),
             second_input: Some(port.clone()),
             timers: Vec::new(),
+            internal: Vec::new(),
             outputs: vec![port],
             states: Vec::new(),
             broadcast_states: Vec::new(),

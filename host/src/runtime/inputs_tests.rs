@@ -50,6 +50,7 @@ fn function(kind: FunctionKind) -> Function {
         second_input: kind.has_two_inputs().then(|| port.clone()),
         timers: Vec::new(),
         outputs: vec![port],
+        internal: Vec::new(),
         states: vec![StateDescription::new("counts", StateKind::Value, "postcard", "(u64, u64)")],
         broadcast_states: Vec::new(),
     }
