@@ -182,18 +182,18 @@ fn a_second_input_and_its_function_belong_together() {
     let dir = files();
     let refused = |kind: FunctionKind, inputs: &str| {
         let manifest = format!(
-            "name = \"two\"\n{SOURCES}{RIGHT}[sink.right]\ninputs = [\"right\", \"more\"]\nconnector = \"blackhole\"\n\
+            "name = \"two\"\n{SOURCES}{RIGHT}[sink.rest]\ninputs = [\"right\", \"more\"]\nconnector = \"blackhole\"\n\
              [operator.count]\ninput = \"left\"\nkey = {{ field = \"id\" }}\n{inputs}\n{REST}"
         );
         let error = plan(&manifest, kind, dir.path(), &Arc::default()).err().map(|error| {
-            let (_, key) = error.subject.clone().unwrap();
+            let (_, key) = error.subject.clone().unwrap_or_default();
             (error.code, key, error.message)
         });
         error.unwrap_or_default()
     };
     for kind in [FunctionKind::CoProcess, FunctionKind::CoGroup, FunctionKind::IntervalJoin] {
         let (code, key, message) = refused(kind, "");
-        assert_eq!((code, key), ("manifest-invalid", "function"));
+        assert_eq!((code, key), ("manifest-invalid", "function"), "{message}");
         assert!(message.ends_with("which has a second input, so it needs a `second`"), "{message}");
         let (code, key, _) =
             refused(kind, "second = \"right\"\nsecond_key = { field = \"who\" }\nbroadcast = \"right\"");
