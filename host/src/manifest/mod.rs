@@ -229,13 +229,21 @@ pub struct WatermarkSettings {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperatorNode {
-    /// `name@version`, `sha256:...` or a path.
-    pub component: String,
-    pub function: String,
+    /// None where an aggregate of `windows` stands in its place.
+    pub function: Option<FunctionReference>,
+    pub windows: Option<WindowSettings>,
     /// Handed to the function as it is.
     pub config: BTreeMap<String, String>,
     pub on_fault: Disposition,
     pub limits: Limits,
+}
+
+/// A function of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionReference {
+    /// `name@version`, `sha256:...` or a path.
+    pub component: String,
+    pub name: String,
 }
 
 /// What happens to a record that makes its function fail.

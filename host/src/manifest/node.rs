@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
 use super::reader::{Item, Section, Text};
+use super::window;
 use super::{
-    Disposition, FileFormat, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind, OperatorNode, Port,
-    SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
+    Disposition, FileFormat, FunctionReference, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind,
+    OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
 };
 use crate::error::{Result, manifest_invalid, manifest_key, manifest_unknown_key};
 
@@ -219,7 +220,7 @@ fn key(item: &Item<'_>) -> Result<KeySelector> {
 }
 
 fn operator(section: &Section<'_>) -> Result<OperatorNode> {
-    section.check_keys(&[
+    let own = [
         "input",
         "inputs",
         "second",
@@ -232,13 +233,22 @@ fn operator(section: &Section<'_>) -> Result<OperatorNode> {
         "on_fault",
         "limits",
         "parallelism",
-    ])?;
+    ];
+    section.check_keys(&[&own[..], &window::KEYS].concat())?;
     let dispositions =
         [("fail", Disposition::Fail), ("skip", Disposition::Skip), ("dead-letter", Disposition::DeadLetter)];
     let on_fault = section.get("on_fault").map(|item| item.choose(&dispositions)).transpose()?;
+    let windows = window::read(section)?;
+    let function = match windows.as_ref().and_then(|windows| windows.aggregate.as_ref()) {
+        Some(_) => None,
+        None => Some(FunctionReference {
+            component: section.need("component")?.string()?.to_string(),
+            name: section.need("function")?.string()?.to_string(),
+        }),
+    };
     Ok(OperatorNode {
-        component: section.need("component")?.string()?.to_string(),
-        function: section.need("function")?.string()?.to_string(),
+        function,
+        windows,
         config: section.get("config").map(|item| config(&item)).transpose()?.unwrap_or_default(),
         on_fault: on_fault.unwrap_or(Disposition::Fail),
         limits: section.get("limits").map(|item| limits(&item)).transpose()?.unwrap_or_default(),

@@ -66,7 +66,10 @@ pub enum Keeps {
 pub enum Aggregate {
     Count,
     /// Of a number in each record.
-    Of { what: Number, field: KeySelector },
+    Of {
+        what: Number,
+        field: KeySelector,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,10 +180,9 @@ fn window(item: &Item<'_>) -> Result<WindowSettings> {
     section.check_keys(&[COMMON, own].concat())?;
     let offset = || section.get("offset").map(|item| signed_ms(&item)).transpose();
     let assigner = match chosen {
-        Type::Tumbling => WindowAssigner::Tumbling {
-            size_ms: ms(&section.need("size")?, 1)?,
-            offset_ms: offset()?.unwrap_or(0),
-        },
+        Type::Tumbling => {
+            WindowAssigner::Tumbling { size_ms: ms(&section.need("size")?, 1)?, offset_ms: offset()?.unwrap_or(0) }
+        }
         Type::Sliding => WindowAssigner::Sliding {
             size_ms: ms(&section.need("size")?, 1)?,
             slide_ms: ms(&section.need("slide")?, 1)?,
@@ -297,3 +299,7 @@ fn aggregate(item: &Item<'_>) -> Result<Aggregate> {
     };
     Ok(Aggregate::Of { what, field: place(item, &section)? })
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

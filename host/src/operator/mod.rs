@@ -13,9 +13,7 @@ pub(crate) mod testing;
 pub use dead_letter::Position;
 pub use function::FunctionOperator;
 pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
-pub use window::{
-    Extract, WindowFunction, WindowOperator, WindowOptions, accumulator_schema, native_aggregate, window_states,
-};
+pub use window::{Extract, WindowFunction, WindowOperator, WindowOptions, native_aggregate, window_states};
 
 use crate::checkpoint::Counters;
 use crate::model::Batch;

@@ -64,12 +64,7 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    pub(crate) fn new(
-        make: MakeOperator,
-        layout: StateLayout,
-        backend: StateBackendKind,
-        parallelism: u32,
-    ) -> Harness {
+    pub(crate) fn new(make: MakeOperator, layout: StateLayout, backend: StateBackendKind, parallelism: u32) -> Harness {
         let mut harness = Harness {
             clock: Arc::default(),
             make,
@@ -96,8 +91,7 @@ impl Harness {
             let working_dir = self.folder.path().join(format!("{}", self.opened));
             self.opened += 1;
             let clock: SharedClock = self.clock.clone();
-            let options =
-                StateOptions::empty(self.backend, working_dir, self.layout.clone(), GROUPS, clock.clone());
+            let options = StateOptions::empty(self.backend, working_dir, self.layout.clone(), GROUPS, clock.clone());
             let backend = state::open(StateOptions { groups: groups.clone(), restore, ..options }).unwrap();
             let context = TurnContext { operator: "op".into(), subtask, parallelism, ..TurnContext::default() };
             let turn = Turn::stateful(context, self.layout.clone(), backend).with_timers(groups).unwrap();
@@ -190,36 +184,62 @@ impl Harness {
     }
 }
 
+/// When [`play`] restores beside where the scenario says so.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Restores {
+    Marked,
+    /// Behind every step.
+    Always,
+    /// Behind every step, each time at another parallelism and mostly on the other backend.
+    Elsewhere,
+}
+
+const BACKENDS: [StateBackendKind; 2] = [StateBackendKind::Memory, StateBackendKind::RocksDb];
+
 /// Plays a scenario at parallelism 1 and 3 over both backends: with the restores that it names, with one behind every step, and
 /// with one behind every step that changes parallelism and backend.
 pub(crate) fn play(make: &MakeOperator, layout: &StateLayout, steps: &[Step]) {
-    let backends = [StateBackendKind::Memory, StateBackendKind::RocksDb];
-    for (at, backend) in backends.into_iter().enumerate() {
+    for backend in BACKENDS {
         for parallelism in [1, 3] {
-            for restores in ["as marked", "always", "always elsewhere"] {
-                let mut harness = Harness::new(make.clone(), layout.clone(), backend, parallelism);
-                for (index, step) in steps.iter().enumerate() {
-                    let place = format!("step {index} of {backend:?} at {parallelism}, restores {restores}");
-                    match step {
-                        Step::Records(input, records) => harness.records(*input, records),
-                        Step::Watermark(watermark) => harness.watermark(*watermark),
-                        Step::Clock(ms) => harness.clock(*ms),
-                        Step::Restore => harness.restore(backend, parallelism),
-                        Step::Expect(expected) => {
-                            let mut expected = expected.clone();
-                            expected.sort();
-                            assert_eq!(harness.take(), expected, "{place}");
-                        }
-                    }
-                    match restores {
-                        "always" => harness.restore(backend, parallelism),
-                        "always elsewhere" => {
-                            harness.restore(backends[(at + index) % 2], [1, 3, 2][index % 3]);
-                        }
-                        _ => {}
-                    }
-                }
+            for restores in [Restores::Marked, Restores::Always, Restores::Elsewhere] {
+                play_one(make, layout, steps, (backend, parallelism, restores));
             }
+        }
+    }
+}
+
+/// Plays a scenario once, with a restore behind every step, in turn on both backends and at several parallelisms.
+pub(crate) fn play_everywhere(make: &MakeOperator, layout: &StateLayout, steps: &[Step]) {
+    play_one(make, layout, steps, (StateBackendKind::Memory, 3, Restores::Elsewhere));
+}
+
+fn play_one(
+    make: &MakeOperator,
+    layout: &StateLayout,
+    steps: &[Step],
+    (backend, parallelism, restores): (StateBackendKind, u32, Restores),
+) {
+    let mut harness = Harness::new(make.clone(), layout.clone(), backend, parallelism);
+    for (index, step) in steps.iter().enumerate() {
+        match step {
+            Step::Records(input, records) => harness.records(*input, records),
+            Step::Watermark(watermark) => harness.watermark(*watermark),
+            Step::Clock(ms) => harness.clock(*ms),
+            Step::Restore if restores == Restores::Marked => harness.restore(backend, parallelism),
+            Step::Restore => {}
+            Step::Expect(expected) => {
+                let mut expected = expected.clone();
+                expected.sort();
+                let place = format!("step {index} of {backend:?} at {parallelism}, restores {restores:?}");
+                assert_eq!(harness.take(), expected, "{place}");
+            }
+        }
+        // Nothing has happened where something was expected.
+        let has_changed = !matches!(step, Step::Expect(_));
+        match restores {
+            Restores::Always if has_changed => harness.restore(backend, parallelism),
+            Restores::Elsewhere if has_changed => harness.restore(BACKENDS[index % 3 % 2], [1, 3, 2][index % 3]),
+            _ => {}
         }
     }
 }

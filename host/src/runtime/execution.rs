@@ -22,13 +22,14 @@ use super::signals::Signals;
 use super::source::{Pace, SourceReader};
 use super::subtask::{Event, Notify, Subtask, SubtaskFailure};
 use super::triggers::Triggers;
+use super::windows::window_function;
 use crate::checkpoint::{CheckpointManifest, Counters, SubtaskImage};
 use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
 use crate::model::{Column, NO_TIMESTAMP, common_groups, groups_of_subtask};
-use crate::operator::{FunctionOperator, FunctionSettings};
+use crate::operator::{FunctionOperator, FunctionSettings, Operator, WindowOperator, WindowOptions};
 use crate::state::{
     self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
 };
@@ -308,7 +309,7 @@ impl Start {
                 NodeKind::Operator(operator) => {
                     let opened =
                         self.open_function(node, operator).map_err(|error| failed(node, self.subtask, error))?;
-                    MemberKind::Operator(Box::new(opened))
+                    MemberKind::Operator(opened)
                 }
                 NodeKind::Sink(config) => {
                     let sink = connector::open_sink(config, &self.connector_context(node))
@@ -433,7 +434,7 @@ impl Start {
         })
     }
 
-    fn open_function(&self, node: &Node, operator: &OperatorNode) -> Result<FunctionOperator> {
+    fn open_function(&self, node: &Node, operator: &OperatorNode) -> Result<Box<dyn Operator>> {
         let function = self
             .plan
             .functions
@@ -485,11 +486,20 @@ impl Start {
             job: pipeline.name.clone(),
             function: function.description.name.clone(),
             on_fault: operator.on_fault,
-            outputs: function.description.outputs.len(),
+            outputs: function.description.outputs.len() + usize::from(operator.windows.is_some()),
             batch_records: pipeline.batch.records,
             clock: self.options.clock.clone(),
         };
-        Ok(FunctionOperator::new(guest, turn, settings, self.counters(node)).cancelled_by(self.signals.cancel.clone()))
+        let (counters, cancel) = (self.counters(node), self.signals.cancel.clone());
+        match (&operator.windows, window_function(function.description.kind)) {
+            (Some(windows), Some(function)) => {
+                let late_is_read = self.plan.reads_late(&node.id);
+                let options = WindowOptions { windows: windows.clone(), function, late_is_read };
+                let opened = WindowOperator::new(guest, turn, settings, options, counters)?;
+                Ok(Box::new(opened.cancelled_by(cancel)))
+            }
+            _ => Ok(Box::new(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(cancel))),
+        }
     }
 
     /// The broadcast states of an operator. All subtasks of an image have the same: each new one takes that of one of them.

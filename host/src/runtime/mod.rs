@@ -15,6 +15,7 @@ mod signals;
 mod source;
 mod subtask;
 mod triggers;
+mod windows;
 
 pub use element::{Barrier, BarrierKind};
 pub use execution::{Execution, ExecutionOptions, NodeStats};
@@ -26,3 +27,5 @@ pub use subtask::{BarrierTimes, Event, SubtaskFailure, SubtaskPart};
 mod backpressure_tests;
 #[cfg(test)]
 mod inputs_tests;
+#[cfg(test)]
+mod windows_tests;

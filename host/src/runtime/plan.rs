@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::exchange::KeyOrigin;
+use super::windows;
 use crate::connector::{self, Replay};
 use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
@@ -106,6 +107,7 @@ impl Plan {
         let mut formats: Vec<Format> = Vec::new();
         let mut places: Vec<(usize, usize)> = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
+            plan.complete_windows(node, &nodes, &formats)?;
             formats.push(plan.check_node(node, base_dir)?);
             let place = plan.place(&nodes, index, &places, &formats)?;
             places.push(place);
@@ -143,6 +145,7 @@ impl Plan {
             NodeKind::Operator(_) => {
                 let function = self.function(node)?;
                 check_second_input(node, function)?;
+                windows::check(node, function)?;
                 if function.kind != FunctionKind::Process && node.key.is_none() {
                     return Err(error::manifest_key(format!(
                         "operator `{}` runs the keyed function `{}`, so it needs a `key`",
@@ -160,7 +163,7 @@ impl Plan {
         }
     }
 
-    fn function(&self, node: &Node) -> Result<&Function> {
+    pub(super) fn function(&self, node: &Node) -> Result<&Function> {
         let plan = self.functions.get(&node.id);
         plan.map(|plan| &plan.description)
             .ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))
@@ -177,7 +180,9 @@ impl Plan {
         let node = &nodes[index];
         let outputs = match &node.kind {
             NodeKind::Source(_) => 1,
-            NodeKind::Operator(_) => self.function(node)?.outputs.len() + 1,
+            NodeKind::Operator(operator) => {
+                self.function(node)?.outputs.len() + usize::from(operator.windows.is_some()) + 1
+            }
             NodeKind::Sink(_) => 0,
         };
         let member = MemberPlan { node: index, routes: vec![Vec::new(); outputs] };
@@ -218,12 +223,16 @@ impl Plan {
     }
 
     /// The index and the format of the output that an input names.
-    fn output(&self, upstream: &Node, input: &Input, formats: &[Format]) -> Result<(usize, Format)> {
-        let NodeKind::Operator(_) = &upstream.kind else { return Ok((0, formats[input.node].clone())) };
+    pub(super) fn output(&self, upstream: &Node, input: &Input, formats: &[Format]) -> Result<(usize, Format)> {
+        let NodeKind::Operator(operator) = &upstream.kind else { return Ok((0, formats[input.node].clone())) };
         let function = self.function(upstream)?;
+        let late = usize::from(operator.windows.is_some());
         let index = match &input.port {
             Port::Main => 0,
-            Port::DeadLetter => return Ok((function.outputs.len(), Format::Json)),
+            Port::DeadLetter => return Ok((function.outputs.len() + late, Format::Json)),
+            Port::Side(name) if late > 0 && name == windows::LATE => {
+                return Ok((function.outputs.len(), self.input_format(upstream, formats)?));
+            }
             Port::Side(name) => match function.outputs.iter().skip(1).position(|port| port.name == *name) {
                 Some(index) => index + 1,
                 None => {
@@ -324,7 +333,7 @@ fn check_second_input(node: &Node, function: &Function) -> Result<()> {
     Ok(())
 }
 
-fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {
+pub(super) fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {
     error.context(format!("{what} `{}`", node.id)).about(&node.id, key)
 }
 

@@ -58,7 +58,7 @@ pub enum FunctionKind {
 }
 
 impl FunctionKind {
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             FunctionKind::Process => "process",
             FunctionKind::KeyedProcess => "keyed-process",

@@ -3,12 +3,17 @@
 
 use std::sync::Arc;
 
-use super::telemetry::MetricChange;
 use super::Turn;
+use super::telemetry::MetricChange;
 use crate::model::{DueTimers, Keys, TimeDomain};
 use crate::state::{StateId, StateKind, list};
 
 impl Turn {
+    /// Keeps the timers from the guest: they are the host's.
+    pub fn with_internal_timers(self) -> Turn {
+        Turn { timers_are_internal: true, ..self }
+    }
+
     /// Ends the guest's part of a turn: puts more keys behind those that it began with, and gives back the index of the first.
     /// None of them is a key of the turn already.
     pub fn add_keys(&mut self, keys: &Keys) -> u32 {

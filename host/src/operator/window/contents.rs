@@ -4,7 +4,7 @@
 
 use hashbrown::HashMap;
 
-use super::element::{self, ByInput};
+use super::element::{self, ByInput, Element};
 use super::evictor;
 use super::span::write_key;
 use super::step::{Fire, Step};
@@ -105,7 +105,7 @@ impl Accumulators {
         step.adds.iter().for_each(|&(_, place)| order.add(place));
         let added = order.places.len();
         step.merges.iter().for_each(|&(into, from)| [into, from].into_iter().for_each(|place| order.add(place)));
-        step.fires.iter().for_each(|fire| order.add(fire.contents));
+        step.parts.iter().for_each(|&place| order.add(place));
         let held = backend.load(state, &window_keys(step, order.places.iter().copied()))?;
         let mut was_present = vec![false; step.places.len()];
         for (&place, &is_present) in order.places.iter().zip(&held.present) {
@@ -115,13 +115,15 @@ impl Accumulators {
         Ok(Accumulators { state, order, added, held, merged, was_present })
     }
 
+    fn will_hold(&self, step: &Step, place: u32) -> bool {
+        let at = self.order.of(place);
+        at < self.added || self.held.present[at] || step.merges.iter().any(|&(into, _)| into == place)
+    }
+
     /// The fires whose contents are not empty.
     pub fn fires(&self, step: &Step) -> Vec<Fire> {
-        let is_held = |fire: &&Fire| {
-            let at = self.order.of(fire.contents);
-            at < self.added || self.held.present[at] || step.merges.iter().any(|&(into, _)| into == fire.contents)
-        };
-        step.fires.iter().filter(is_held).copied().collect()
+        let is_held = |fire: &&Fire| step.parts_of(fire).iter().any(|&place| self.will_hold(step, place));
+        step.fires.iter().filter(is_held).cloned().collect()
     }
 
     /// Does all that the guest has to do; the results are those of `fires`.
@@ -142,10 +144,50 @@ impl Accumulators {
         if fires.is_empty() {
             return Ok(Vec::new());
         }
-        let fired: Column = fires.iter().map(|fire| self.held.values.value(self.order.of(fire.contents))).collect();
+        let fired = self.put_together(step, fires, guest, turn)?;
         let windows = windows(step, fires);
         let values = guest.finish(turn, &fired, &windows)?;
         Ok(results(&windows, values, last_of(step, fires)))
+    }
+
+    /// The accumulator of each window that fires. Those of several parts are merged pair by pair, all windows at once.
+    fn put_together(
+        &self,
+        step: &Step,
+        fires: &[Fire],
+        guest: &mut dyn Guest,
+        turn: &mut Turn,
+    ) -> Result<Column, Failure> {
+        let (mut all, mut counts) = (Column::with_capacity(fires.len(), 0), Vec::with_capacity(fires.len()));
+        for fire in fires {
+            let parts = step.parts_of(fire).iter().map(|&place| self.order.of(place));
+            let parts = parts.filter(|&at| self.held.present[at]);
+            counts.push(parts.map(|at| all.push(self.held.values.value(at))).count());
+        }
+        while counts.iter().any(|&count| count > 1) {
+            let (mut left, mut right) = (Column::new(), Column::new());
+            let mut start = 0;
+            for &count in &counts {
+                for pair in 0..count / 2 {
+                    left.push(all.value(start + 2 * pair));
+                    right.push(all.value(start + 2 * pair + 1));
+                }
+                start += count;
+            }
+            let merged = guest.merge(turn, &left, &right)?;
+            let (mut next, mut start, mut taken) = (Column::with_capacity(merged.len(), 0), 0, 0);
+            for count in &mut counts {
+                next.extend_from(&merged, taken..taken + *count / 2);
+                taken += *count / 2;
+                if *count % 2 == 1 {
+                    next.push(all.value(start + *count - 1));
+                }
+                start += *count;
+                *count = count.div_ceil(2);
+            }
+            all = next;
+        }
+        Ok(all)
     }
 
     fn merge(&mut self, step: &Step, guest: &mut dyn Guest, turn: &mut Turn) -> Result<(), Failure> {
@@ -221,9 +263,7 @@ impl Accumulators {
 
     /// Places that [`Accumulators::stage`] writes to.
     pub fn written(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.order.places.len())
-            .filter(|&at| at < self.added || self.merged[at])
-            .map(|at| self.order.places[at])
+        (0..self.order.places.len()).filter(|&at| at < self.added || self.merged[at]).map(|at| self.order.places[at])
     }
 
     /// Stages what the places hold now, but of those that are emptied.
@@ -257,7 +297,7 @@ impl Lists {
     ) -> Result<Lists> {
         let mut order = Order::new(step);
         step.merges.iter().for_each(|&(into, from)| [into, from].into_iter().for_each(|place| order.add(place)));
-        step.fires.iter().for_each(|fire| order.add(fire.contents));
+        step.parts.iter().for_each(|&place| order.add(place));
         let entries = backend.load(state, &window_keys(step, order.places.iter().copied()))?;
         let lists = order.places.into_iter().zip(entries.values.iter());
         let mut held: HashMap<u32, (Vec<u8>, bool)> =
@@ -274,9 +314,10 @@ impl Lists {
         }
         let mut added = Vec::new();
         if let Some(Records { batch, input }) = records {
-            for &(index, place) in &step.adds {
+            let order = step.order.iter().copied().chain(std::iter::repeat(0));
+            for (&(index, place), order) in step.adds.iter().zip(order) {
                 let (index, mut bytes) = (index as usize, Vec::new());
-                element::write(&mut bytes, input, 0, batch.timestamps[index], batch.values.value(index));
+                element::write(&mut bytes, input, order, batch.timestamps[index], batch.values.value(index));
                 if let Some((list, _)) = held.get_mut(&place) {
                     list::push_element(list, &[], &bytes);
                 }
@@ -288,33 +329,45 @@ impl Lists {
 
     /// The fires whose contents are not empty.
     pub fn fires(&self, step: &Step) -> Vec<Fire> {
-        let is_held = |fire: &&Fire| self.held.get(&fire.contents).is_some_and(|(list, _)| !list.is_empty());
-        step.fires.iter().filter(is_held).copied().collect()
+        let is_held = |place: &u32| self.held.get(place).is_some_and(|(list, _)| !list.is_empty());
+        step.fires.iter().filter(|fire| step.parts_of(fire).iter().any(is_held)).cloned().collect()
     }
 
-    /// The elements of windows that fire, as the function gets them.
-    pub fn elements(&mut self, fires: &[Fire], inputs: usize) -> Result<Vec<Elements>> {
+    /// The elements of windows that fire, as the function gets them: in the order of their arrival.
+    pub fn elements(&mut self, step: &Step, fires: &[Fire], inputs: usize) -> Result<Vec<Elements>> {
         let mut all = ByInput::new(inputs);
         for fire in fires {
-            let Some((list, is_changed)) = self.held.get_mut(&fire.contents) else { continue };
             let mut column = Column::new();
-            list::decode(list, &mut column)?;
-            let mut elements = element::all(&column)?;
-            if let Some(Evictor { keeps, after }) = self.evictor {
-                let timestamps: Vec<i64> = elements.iter().map(|element| element.timestamp).collect();
-                let kept = evictor::kept(keeps, &timestamps);
-                if kept.contains(&false) {
-                    list.clear();
-                    let kept_bytes = column.iter().zip(&kept).filter(|(_, kept)| **kept);
-                    kept_bytes.for_each(|(bytes, _)| list::push_element(list, &[], bytes));
-                    *is_changed = true;
-                    let mut stays = kept.iter();
-                    elements.retain(|_| after || stays.next().copied().unwrap_or(true));
+            for place in step.parts_of(fire) {
+                if let Some((list, _)) = self.held.get(place) {
+                    list::decode(list, &mut column)?;
                 }
+            }
+            let mut elements = element::all(&column)?;
+            match (step.parts_of(fire), self.evictor) {
+                (&[place], Some(evictor)) => self.evict(place, evictor, &column, &mut elements),
+                // The parts are panes.
+                _ if step.orders_elements => elements.sort_by_key(|element| element.place),
+                _ => {}
             }
             all.push(&elements);
         }
         Ok(all.inputs)
+    }
+
+    /// Takes out of a list what an evictor says, and of its elements where that happens before the function sees them.
+    fn evict(&mut self, place: u32, evictor: Evictor, column: &Column, elements: &mut Vec<Element<'_>>) {
+        let timestamps: Vec<i64> = elements.iter().map(|element| element.timestamp).collect();
+        let kept = evictor::kept(evictor.keeps, &timestamps);
+        let Some((list, is_changed)) = self.held.get_mut(&place).filter(|_| kept.contains(&false)) else { return };
+        list.clear();
+        let kept_bytes = column.iter().zip(&kept).filter(|(_, kept)| **kept);
+        kept_bytes.for_each(|(bytes, _)| list::push_element(list, &[], bytes));
+        *is_changed = true;
+        if !evictor.after {
+            let mut stays = kept.iter();
+            elements.retain(|_| stays.next().copied().unwrap_or(true));
+        }
     }
 
     /// Places that [`Lists::stage`] writes to.
@@ -350,7 +403,7 @@ pub(super) fn aggregate_lists(
     let (mut held, mut of, mut start) = (Vec::new(), Vec::new(), 0);
     for (fire, &end) in fires.iter().zip(&elements.ends) {
         of.extend((start..end).map(|_| held.len() as u32));
-        held.extend((start < end).then_some(*fire));
+        held.extend((start < end).then(|| fire.clone()));
         start = end;
     }
     if held.is_empty() {

@@ -9,6 +9,8 @@ mod contents;
 mod element;
 mod evictor;
 mod native;
+mod pane_step;
+mod panes;
 mod sessions;
 mod span;
 mod step;
@@ -22,11 +24,13 @@ use std::sync::atomic::AtomicBool;
 
 use contents::{Accumulators, Lists, Records};
 use hashbrown::HashMap;
+use panes::Cut;
 use sessions::Sessions;
 use step::Step;
 use trigger::{Now, Trigger};
 
-pub use native::{Extract, accumulator_schema, native_aggregate};
+use native::accumulator_schema;
+pub use native::{Extract, native_aggregate};
 
 use super::turns::{Bad, FunctionSettings, Outputs, Turns};
 use super::{Operator, OperatorFailure, Rejected};
@@ -41,6 +45,7 @@ const CONTENTS: &str = "@window";
 const ELEMENTS: &str = "@elements";
 const TRIGGER: &str = "@trigger";
 const SESSIONS: &str = "@sessions";
+const PANES: &str = "@panes";
 const LATE_DROPPED: &str = "numLateRecordsDropped";
 
 /// What a window's function is.
@@ -69,20 +74,25 @@ pub struct WindowOptions {
     pub late_is_read: bool,
 }
 
-/// The hidden states of a window operator. `accumulator` is how a native aggregate's accumulators are written; None for a
-/// function of a component, which declares it.
-pub fn window_states(windows: &WindowSettings, function: WindowFunction, accumulator: Option<&str>) -> StateLayout {
-    let keeps_elements = function != WindowFunction::Aggregate || windows.evictor.is_some();
-    let contents = match accumulator {
-        _ if keeps_elements => Some(StateDescription::new(ELEMENTS, StateKind::List, "raw", "element")),
-        Some(schema) => Some(StateDescription::new(CONTENTS, StateKind::Aggregating, "raw", schema)),
+/// The hidden states of a window operator. The accumulator of an aggregate that is a component's function is not among them: the
+/// function declares it.
+pub fn window_states(windows: &WindowSettings, is_aggregate: bool) -> StateLayout {
+    let contents = match &windows.aggregate {
+        _ if !is_aggregate || windows.evictor.is_some() => {
+            Some(StateDescription::new(ELEMENTS, StateKind::List, "raw", "element"))
+        }
+        Some(native) => {
+            Some(StateDescription::new(CONTENTS, StateKind::Aggregating, "raw", accumulator_schema(native)))
+        }
         None => None,
     };
     // All that windows of any kind may need, so that their definition may change between a savepoint and its restore.
     let trigger = StateDescription::new(TRIGGER, StateKind::Value, "raw", "trigger");
     let sessions = StateDescription::new(SESSIONS, StateKind::Value, "raw", "sessions");
+    // Panes are what a definition cut them to.
+    let panes = Cut::of(windows).map(|cut| StateDescription::new(PANES, StateKind::Value, "raw", &cut.schema()));
     let timers = timer_states(&[TimeDomain::Event, TimeDomain::Processing]);
-    contents.into_iter().chain([trigger, sessions]).chain(timers).collect()
+    contents.into_iter().chain([trigger, sessions]).chain(panes).chain(timers).collect()
 }
 
 /// How windows are kept.
@@ -94,6 +104,9 @@ struct Definition {
     keeps_elements: bool,
     kept: StateId,
     sessions: StateId,
+    panes: StateId,
+    /// Where sliding windows share panes.
+    cut: Option<Cut>,
     late_is_read: bool,
     /// The index of the output for late records.
     late: usize,
@@ -123,6 +136,8 @@ impl WindowOperator {
         };
         let keeps_elements = function != WindowFunction::Aggregate || windows.evictor.is_some();
         let declares = turn.layout().first().is_some_and(|state| !state.is_internal());
+        // Of panes there are no states of a window, which its function may have.
+        let cut = Cut::of(&windows).filter(|_| function == WindowFunction::Aggregate || !declares);
         let windows = Definition {
             trigger: Trigger::new(&windows),
             function,
@@ -134,10 +149,13 @@ impl WindowOperator {
             keeps_elements,
             kept: state(TRIGGER)?,
             sessions: state(SESSIONS)?,
+            panes: if cut.is_some() { state(PANES)? } else { 0 },
+            cut,
             late_is_read,
             late: settings.outputs.saturating_sub(1),
             settings: windows,
         };
+        let turn = turn.with_internal_timers();
         Ok(WindowOperator { turns: Turns::new(guest, turn, settings, counters), windows })
     }
 
@@ -259,5 +277,9 @@ impl Operator for WindowOperator {
     }
 }
 
+#[cfg(test)]
+mod function_tests;
+#[cfg(test)]
+mod late_tests;
 #[cfg(test)]
 mod scenario_tests;

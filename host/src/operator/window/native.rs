@@ -25,7 +25,7 @@ pub fn native_aggregate(aggregate: &Aggregate, extract: Extract) -> Box<dyn Gues
 }
 
 /// How the accumulators of an aggregate are written; another text is another form.
-pub fn accumulator_schema(aggregate: &Aggregate) -> &'static str {
+pub(super) fn accumulator_schema(aggregate: &Aggregate) -> &'static str {
     match aggregate {
         Aggregate::Count => "count",
         Aggregate::Of { what: Number::Sum, .. } => "sum",
@@ -196,8 +196,20 @@ impl Numeric {
         folded.number = Some(match (held, self.what) {
             (None, _) => number,
             (Some(held), Number::Sum | Number::Average) => held.plus(number),
-            (Some(held), Number::Min) => if number.compare(held).is_lt() { number } else { held },
-            (Some(held), Number::Max | Number::Top(_)) => if number.compare(held).is_gt() { number } else { held },
+            (Some(held), Number::Min) => {
+                if number.compare(held).is_lt() {
+                    number
+                } else {
+                    held
+                }
+            }
+            (Some(held), Number::Max | Number::Top(_)) => {
+                if number.compare(held).is_gt() {
+                    number
+                } else {
+                    held
+                }
+            }
         });
         if let (Number::Top(_), Some(value)) = (self.what, value) {
             self.rank(folded, number, value);

@@ -4,7 +4,7 @@
 use super::*;
 use crate::manifest::{Aggregate, Disposition, KeySelector, Number};
 use crate::model::{Column, Elements, Windows};
-use crate::operator::testing::{Harness, MakeOperator, Step, expect, play, records};
+use crate::operator::testing::{Harness, MakeOperator, Step, expect, play, play_everywhere, records};
 use crate::turn::{Guest, Output};
 
 pub(super) const EVENT: TimeDomain = TimeDomain::Event;
@@ -26,14 +26,7 @@ impl Guest for Summing {
         panic!("no window function")
     }
 
-    fn add(
-        &mut self,
-        _: &mut Turn,
-        held: &Column,
-        of: &[u32],
-        values: &Column,
-        _: &[i64],
-    ) -> Result<Column, Failure> {
+    fn add(&mut self, _: &mut Turn, held: &Column, of: &[u32], values: &Column, _: &[i64]) -> Result<Column, Failure> {
         let mut sums: Vec<i64> = held.iter().map(number).collect();
         for (value, &at) in values.iter().zip(of) {
             if value == b"bad" {
@@ -118,10 +111,13 @@ pub(super) enum Sums {
 
 pub(super) const ALL: [Sums; 3] = [Sums::Native, Sums::Guest, Sums::Elements];
 
-fn guest_of(sums: Sums) -> Box<dyn Guest> {
-    let aggregate = Aggregate::Of { what: Number::Sum, field: KeySelector::Value };
+fn sum_of_value() -> Aggregate {
+    Aggregate::Of { what: Number::Sum, field: KeySelector::Value }
+}
+
+pub(super) fn guest_of(sums: Sums) -> Box<dyn Guest> {
     match sums {
-        Sums::Native => Box::new(NativeSum(native_aggregate(&aggregate, Arc::new(|value, _| Some(value))))),
+        Sums::Native => Box::new(NativeSum(native_aggregate(&sum_of_value(), Arc::new(|value, _| Some(value))))),
         Sums::Guest | Sums::Elements => Box::new(Summing),
     }
 }
@@ -131,21 +127,19 @@ pub(super) fn operator(
     windows: &WindowSettings,
     function: WindowFunction,
     declared: StateLayout,
-    native: Option<&str>,
     guest: impl Fn() -> Box<dyn Guest> + 'static,
 ) -> (MakeOperator, StateLayout) {
-    operator_with(windows, function, declared, native, guest, (Disposition::Fail, true))
+    operator_with(windows, function, declared, guest, (Disposition::Fail, true))
 }
 
 pub(super) fn operator_with(
     windows: &WindowSettings,
     function: WindowFunction,
     mut layout: StateLayout,
-    native: Option<&str>,
     guest: impl Fn() -> Box<dyn Guest> + 'static,
     (on_fault, late_is_read): (Disposition, bool),
 ) -> (MakeOperator, StateLayout) {
-    layout.extend(window_states(windows, function, native));
+    layout.extend(window_states(windows, function == WindowFunction::Aggregate));
     let options = WindowOptions { windows: windows.clone(), function, late_is_read };
     let make: MakeOperator = Arc::new(move |turn, clock| {
         let settings = FunctionSettings {
@@ -163,19 +157,22 @@ pub(super) fn operator_with(
 
 pub(super) fn summing(windows: &WindowSettings, sums: Sums) -> (MakeOperator, StateLayout) {
     let accumulator = StateDescription::new("accumulator", StateKind::Aggregating, "raw", "sum");
-    let (function, declared, native) = match sums {
-        Sums::Native => (WindowFunction::Aggregate, vec![], Some("sum")),
+    let (function, declared, aggregate) = match sums {
+        Sums::Native => (WindowFunction::Aggregate, vec![], Some(sum_of_value())),
         Sums::Guest => (WindowFunction::Aggregate, vec![accumulator], None),
         Sums::Elements => (WindowFunction::ProcessWindow, vec![], None),
     };
-    operator(windows, function, declared, native, move || guest_of(sums))
+    operator(&WindowSettings { aggregate, ..windows.clone() }, function, declared, move || guest_of(sums))
 }
 
-/// Plays a scenario with every function that sums.
+/// Plays a scenario with every function that sums, with one of them in every way.
 pub(super) fn play_sums(windows: &WindowSettings, steps: &[Step]) {
     for sums in ALL {
         let (make, layout) = summing(windows, sums);
-        play(&make, &layout, steps);
+        match sums {
+            Sums::Native => play(&make, &layout, steps),
+            Sums::Guest | Sums::Elements => play_everywhere(&make, &layout, steps),
+        }
     }
 }
 
@@ -253,13 +250,7 @@ fn scenario_2_sliding() {
 #[test]
 fn scenario_3_sessions() {
     let steps = [
-        records(&[
-            ("key2", "1", 0),
-            ("key2", "2", 1000),
-            ("key2", "3", 2500),
-            ("key1", "1", 10),
-            ("key1", "2", 1000),
-        ]),
+        records(&[("key2", "1", 0), ("key2", "2", 1000), ("key2", "3", 2500), ("key1", "1", 10), ("key1", "2", 1000)]),
         Step::Restore,
         records(&[
             ("key1", "3", 2500),
@@ -280,10 +271,7 @@ fn scenario_3_sessions() {
 #[test]
 fn scenario_4_processing_time() {
     let one = |key| (key, "1", i64::MAX);
-    let windows = WindowSettings::new(
-        WindowAssigner::Tumbling { size_ms: 3000, offset_ms: 0 },
-        TimeDomain::Processing,
-    );
+    let windows = WindowSettings::new(WindowAssigner::Tumbling { size_ms: 3000, offset_ms: 0 }, TimeDomain::Processing);
     let steps = [
         Step::Clock(3),
         records(&[one("key2"), one("key2"), one("key2"), one("key1"), one("key1")]),

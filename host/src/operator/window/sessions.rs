@@ -39,8 +39,7 @@ impl Joined {
 impl Sessions {
     /// What `new` would become. Changes nothing.
     pub fn joined(&self, new: Window) -> Joined {
-        let merged: Vec<Session> =
-            self.windows.iter().filter(|session| session.window.touches(new)).copied().collect();
+        let merged: Vec<Session> = self.windows.iter().filter(|session| session.window.touches(new)).copied().collect();
         let window = merged.iter().fold(new, |cover, session| cover.cover(session.window));
         let state = merged.first().map_or(new, |first| first.state);
         Joined { session: Session { window, state }, merged }
@@ -138,7 +137,9 @@ mod tests {
     #[test]
     fn a_set_comes_back_as_it_was_stored() {
         let mut sessions = Sessions::default();
-        [100, -50, 0, 7].map(|start| add(&mut sessions, start));
+        for start in [100, -50, 0, 7] {
+            add(&mut sessions, start);
+        }
         let bytes = sessions.encode();
         assert_eq!(Sessions::decode(&bytes).unwrap(), sessions);
         assert_eq!(Sessions::decode(&bytes[1..]).unwrap_err().code, "state-failed");

@@ -3,11 +3,13 @@
 //! Invariant: of one window's contents a step first merges, then adds, then fires, then empties. A record or timer for which
 //! that order would not do ends the step before it, so that a turn needs each kind of guest call once, for all windows together.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use super::assigner;
+use super::panes::Panes;
 use super::sessions::Sessions;
 use super::span::Window;
 use super::trigger::{Now, TimerChange, Trigger, Triggered, Verdict};
@@ -42,11 +44,21 @@ pub(super) struct Place {
     pub is_cleared: bool,
 }
 
-/// A window that fires with the contents of a place.
-#[derive(Clone, Copy)]
+/// A window that fires with the contents of one place, or of several together.
+#[derive(Clone)]
 pub(super) struct Fire {
     pub place: u32,
-    pub contents: u32,
+    /// Of [`Step::parts`].
+    pub parts: Range<usize>,
+}
+
+/// The panes of a key.
+#[derive(Clone, Default)]
+pub(super) struct OfKey {
+    pub panes: Panes,
+    pub is_changed: bool,
+    /// Whether windows of the key have fired with the last record: no other may come in before that is done.
+    pub is_over: bool,
 }
 
 /// See the module.
@@ -56,20 +68,28 @@ pub(super) struct Step {
     places_of: HashMap<(u32, Window), u32>,
     pub places: Vec<Place>,
     /// For each key the place that its last record went to.
-    latest: Vec<u32>,
+    pub latest: Vec<u32>,
     /// The sets of windows of keys whose windows merge, each with whether it has changed. Else empty.
     pub sessions: Vec<(Sessions, bool)>,
+    /// The panes of each key, where windows share panes. Else empty.
+    pub panes: Vec<OfKey>,
+    /// Whether elements need an order over all panes.
+    pub orders_elements: bool,
     /// Contents that move: into the first place from the second.
     pub merges: Vec<(u32, u32)>,
     /// Records, by their index, and where they go.
     pub adds: Vec<(u32, u32)>,
+    /// For each of `adds` its place among the elements of its key, where they need one. Else empty.
+    pub order: Vec<u64>,
+    /// The places that fires are put together from.
+    pub parts: Vec<u32>,
     pub fires: Vec<Fire>,
     pub late: Vec<u32>,
     /// For a place, in the order in which triggers asked for it.
     pub timers: Vec<(u32, TimerChange)>,
 }
 
-const NO_PLACE: u32 = u32::MAX;
+pub(super) const NO_PLACE: u32 = u32::MAX;
 
 impl Step {
     pub fn new(keys: Arc<Keys>, now: Now) -> Step {
@@ -80,8 +100,12 @@ impl Step {
             places_of: HashMap::new(),
             places: Vec::new(),
             sessions: Vec::new(),
+            panes: Vec::new(),
+            orders_elements: false,
             merges: Vec::new(),
             adds: Vec::new(),
+            order: Vec::new(),
+            parts: Vec::new(),
             fires: Vec::new(),
             late: Vec::new(),
             timers: Vec::new(),
@@ -195,9 +219,21 @@ impl Step {
         self.judge(place, contents, verdict);
     }
 
+    /// A window fires with the contents of these places.
+    pub fn fire(&mut self, place: u32, parts: &[u32]) {
+        let start = self.parts.len();
+        self.parts.extend_from_slice(parts);
+        self.fires.push(Fire { place, parts: start..self.parts.len() });
+    }
+
+    /// The places that a window fires with.
+    pub fn parts_of(&self, fire: &Fire) -> &[u32] {
+        &self.parts[fire.parts.clone()]
+    }
+
     fn judge(&mut self, place: u32, contents: u32, verdict: Verdict) {
         if verdict.fires {
-            self.fires.push(Fire { place, contents });
+            self.fire(place, &[contents]);
             *self.stage(contents) = Stage::Over;
             *self.stage(place) = Stage::Over;
         }

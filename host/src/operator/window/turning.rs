@@ -1,5 +1,7 @@
 //! From records or timers to a step, and from a step to a turn that commits.
 
+use super::panes::{Panes, WALKER};
+use super::step::{OfKey, Place};
 use super::*;
 use crate::model::Windows;
 use crate::state::Entries;
@@ -34,9 +36,17 @@ impl Definition {
         let mut step = Step::new(keys.clone(), now);
         let backend = backend(&mut turns.turn)?;
         if self.is_merging() {
-            let mut found = vec![false; keys.distinct.len()];
-            keys.key_of[range.clone()].iter().for_each(|&key| found[key as usize] = true);
-            self.load_sessions(&mut step, (0..).zip(found).filter(|(_, found)| *found).map(|(key, _)| key), backend)?;
+            self.load_sessions(&mut step, keys_in(keys, range.clone()).into_iter(), backend)?;
+        }
+        if let Some(cut) = &self.cut {
+            self.load_panes(&mut step, keys_in(keys, range.clone()).into_iter(), backend)?;
+            for index in range.clone() {
+                let record = (index as u32, keys.key_of[index], batch.timestamps[index]);
+                if !step.record_in_pane(&self.settings, cut, record) {
+                    return Ok((step, index));
+                }
+            }
+            return Ok((step, range.end));
         }
         if self.trigger.is_stateful() {
             for index in range.clone() {
@@ -91,6 +101,10 @@ impl Definition {
             let every = 0..step.keys.distinct.len() as u32;
             self.load_sessions(&mut step, every, backend)?;
         }
+        if self.cut.is_some() {
+            let every = 0..step.keys.distinct.len() as u32;
+            self.load_panes(&mut step, every, backend)?;
+        }
         let timers: Vec<(u32, TimeDomain, i64)> =
             timers.into_iter().map(|(key, window, time)| (step.place(key, window), domain, time)).collect();
         if self.trigger.is_stateful() {
@@ -98,7 +112,13 @@ impl Definition {
         }
         let (mut earliest, mut seen) = (i64::MAX, 0);
         for (at, timer) in range.clone().zip(timers) {
-            if timer.2 > earliest || !step.timer(&self.settings, &self.trigger, timer, may_fire) {
+            let Place { key, window, .. } = step.places[timer.0 as usize];
+            if timer.2 > earliest {
+                return Ok((step, at));
+            }
+            if let Some(cut) = self.cut.as_ref().filter(|_| window == WALKER) {
+                step.walk(&self.settings, cut, key, timer.2, may_fire);
+            } else if !step.timer(&self.settings, &self.trigger, timer, may_fire) {
                 return Ok((step, at));
             }
             let new = step.timers[seen..].iter().map(|(_, change)| *change);
@@ -124,8 +144,26 @@ impl Definition {
         if self.trigger.is_stateful() {
             for key in keys {
                 let windows: Vec<_> = step.sessions[key as usize].0.iter().map(|session| session.window).collect();
-                windows.into_iter().for_each(|window| drop(step.place(key, window)));
+                for window in windows {
+                    step.place(key, window);
+                }
             }
+        }
+        Ok(())
+    }
+
+    fn load_panes(
+        &self,
+        step: &mut Step,
+        keys: impl Iterator<Item = u32>,
+        backend: &mut dyn StateBackend,
+    ) -> Result<(), OperatorFailure> {
+        step.panes = vec![OfKey::default(); step.keys.distinct.len()];
+        step.orders_elements = self.keeps_elements;
+        let keys: Vec<u32> = keys.collect();
+        let entries = load(backend, self.panes, &some_keys(&step.keys, keys.iter().copied()))?;
+        for (key, panes) in keys.into_iter().zip(entries.values.iter()) {
+            step.panes[key as usize].panes = Panes::decode(panes).map_err(OperatorFailure::Error)?;
         }
         Ok(())
     }
@@ -203,11 +241,10 @@ impl Definition {
         let fires = held.fires(step);
         let sees_windows = self.function != WindowFunction::Aggregate;
         // Key `i` of the guest's turn is window `i`.
-        let fired: Vec<u32> =
-            if sees_windows { fires.iter().map(|fire| fire.place).collect() } else { Vec::new() };
+        let fired: Vec<u32> = if sees_windows { fires.iter().map(|fire| fire.place).collect() } else { Vec::new() };
         let keys = Arc::new(contents::window_keys(step, fired.iter().copied()));
         turns.attempt(sees_windows.then_some(&keys), |guest, turn| {
-            let elements = held.elements(&fires, self.function.inputs())?;
+            let elements = held.elements(step, &fires, self.function.inputs())?;
             let produced = match &elements[..] {
                 _ if fires.is_empty() => Vec::new(),
                 inputs if sees_windows => {
@@ -271,22 +308,27 @@ impl Definition {
                 false => turn.timer_delete(domain, &key, &[time])?,
             }
         }
-        self.stage_sessions(turn, step);
+        self.stage_sets(turn, step);
         if !self.late_is_read && !step.late.is_empty() {
             turn.count(LATE_DROPPED, step.late.len() as u64);
         }
         Ok(index_of)
     }
 
-    fn stage_sessions(&self, turn: &mut Turn, step: &Step) {
-        let changed = (0..).zip(&step.sessions).filter(|(_, (_, is_changed))| *is_changed);
-        let keys: Vec<u32> = changed.map(|(key, _)| key).collect();
-        let first = turn.add_keys(&some_keys(&step.keys, keys.iter().copied()));
-        for (index, key) in (first..).zip(keys) {
-            let bytes = step.sessions[key as usize].0.encode();
+    /// Stages what is kept of whole keys: their sessions, or their panes.
+    fn stage_sets(&self, turn: &mut Turn, step: &Step) {
+        let sessions = step.sessions.iter().map(|(sessions, is_changed)| is_changed.then(|| sessions.encode()));
+        let panes = step.panes.iter().map(|of_key| of_key.is_changed.then(|| of_key.panes.encode()));
+        let (state, sets): (_, Vec<Option<Vec<u8>>>) = match self.is_merging() {
+            true => (self.sessions, sessions.collect()),
+            false => (self.panes, panes.collect()),
+        };
+        let changed: Vec<(u32, Vec<u8>)> = (0..).zip(sets).filter_map(|(key, set)| Some((key, set?))).collect();
+        let first = turn.add_keys(&some_keys(&step.keys, changed.iter().map(|(key, _)| *key)));
+        for (index, (_, bytes)) in (first..).zip(changed) {
             match bytes.is_empty() {
-                true => turn.delete(self.sessions, index),
-                false => turn.put(self.sessions, index, &bytes),
+                true => turn.delete(state, index),
+                false => turn.put(state, index, &bytes),
             }
         }
     }
@@ -326,7 +368,10 @@ impl Definition {
         outputs: &mut Outputs,
     ) -> Result<(), OperatorFailure> {
         let of = due.keys.key_of[at] as usize;
-        let (key, window) = span::read_key(due.keys.distinct.value(of)).map_err(OperatorFailure::Error)?;
+        let (key, mut window) = span::read_key(due.keys.distinct.value(of)).map_err(OperatorFailure::Error)?;
+        if let Some(cut) = self.cut.as_ref().filter(|_| window == WALKER) {
+            window = cut.window_ending_at(due.times[at]);
+        }
         let value = format!("{{\"window_start\":{},\"window_end\":{}}}", window.start, window.end);
         let (timestamp, record) = (window.max_timestamp(), turns.counters.records_in);
         turns.dispose(Bad { value: value.as_bytes(), timestamp, key: Some(&key), fault, record }, outputs)
@@ -339,6 +384,13 @@ fn backend(turn: &mut Turn) -> Result<&mut (dyn StateBackend + 'static), Operato
 
 fn load(backend: &mut dyn StateBackend, state: StateId, keys: &Keys) -> Result<Entries, OperatorFailure> {
     backend.load(state, keys).map_err(OperatorFailure::Error)
+}
+
+/// The keys that occur in a range of records.
+fn keys_in(keys: &Keys, range: Range<usize>) -> Vec<u32> {
+    let mut found = vec![false; keys.distinct.len()];
+    keys.key_of[range].iter().for_each(|&key| found[key as usize] = true);
+    (0..).zip(found).filter(|(_, found)| *found).map(|(key, _)| key).collect()
 }
 
 fn some_keys(all: &Keys, some: impl Iterator<Item = u32>) -> Keys {
