@@ -165,6 +165,13 @@ impl WindowOperator {
         self
     }
 
+    /// Has every sliding window keep its own records, so that a test can tell that this makes no difference.
+    #[cfg(test)]
+    fn without_panes(mut self) -> WindowOperator {
+        self.windows.cut = None;
+        self
+    }
+
     /// Fires windows whose timers are due, as many as one turn takes. Whether there may be more.
     fn fire(&mut self, domain: TimeDomain, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
         let WindowOperator { turns, windows } = self;
@@ -281,5 +288,7 @@ impl Operator for WindowOperator {
 mod function_tests;
 #[cfg(test)]
 mod late_tests;
+#[cfg(test)]
+mod panes_tests;
 #[cfg(test)]
 mod scenario_tests;
