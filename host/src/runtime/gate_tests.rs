@@ -49,6 +49,7 @@ impl Subject {
         Some(match self.gate.next(Duration::ZERO).unwrap() {
             Arrival::Batch(batch) => format!("batch {}", batch.timestamps[0]),
             Arrival::Watermark(watermark) => format!("watermark {watermark}"),
+            Arrival::Status { idle } => if idle { "idle" } else { "active" }.into(),
             Arrival::Barrier { barrier, .. } => format!("barrier {}", barrier.checkpoint),
             Arrival::Overtaking { barrier, .. } => format!("overtaking {}", barrier.checkpoint),
             Arrival::InFlight { checkpoint, in_flight } => {

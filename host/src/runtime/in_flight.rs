@@ -57,14 +57,14 @@ struct StoredKeys {
 }
 
 impl InFlight {
-    /// Adds a copy of an element. A barrier is none.
+    /// Adds a copy of an element. A barrier is none, and after a restore every sender is active until it says otherwise.
     pub(super) fn push(&mut self, channel: usize, element: &Element) {
         let copy = match element {
             Element::Batch(batch) => Element::Batch(batch.clone()),
             Element::Broadcast(batch) => Element::Broadcast(batch.clone()),
             Element::Rejected(rejected) => Element::Rejected(rejected.clone()),
             Element::Watermark(watermark) => Element::Watermark(*watermark),
-            Element::Barrier(_) => return,
+            Element::Status { .. } | Element::Barrier(_) => return,
         };
         self.elements.push((channel as u32, copy));
     }
@@ -173,7 +173,7 @@ fn store(element: &Element) -> Option<StoredElement> {
         Element::Broadcast(batch) => {
             StoredElement::Broadcast { values: column(&batch.values), timestamps: batch.timestamps.clone() }
         }
-        Element::Barrier(_) => return None,
+        Element::Status { .. } | Element::Barrier(_) => return None,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, never, select};
 use parking_lot::Mutex;
 
 use super::chain::{Chain, Ended, MemberStats};
@@ -165,6 +165,7 @@ impl Subtask {
                 Arrival::Broadcast(batch) => self.chain.deliver(0, BROADCAST_INPUT, batch)?,
                 Arrival::Rejected(rejected) => self.chain.reject(rejected)?,
                 Arrival::Watermark(watermark) => self.chain.watermark(watermark)?,
+                Arrival::Status { idle } => self.chain.set_idle(idle)?,
                 Arrival::Barrier { barrier, since_ns } => {
                     let parts = self.fix(barrier, since_ns)?;
                     self.acknowledge(barrier, parts);
@@ -200,8 +201,14 @@ impl Subtask {
     ) -> Result<(), Ended> {
         let mut ended = false;
         let mut wait = Duration::ZERO;
+        let woken = reader.alignment.as_ref().map_or_else(never, |alignment| alignment.woken.clone());
         loop {
-            match control.recv_timeout(wait) {
+            let received = select! {
+                recv(control) -> barrier => barrier.map_err(|_| RecvTimeoutError::Disconnected),
+                recv(woken) -> _ => Err(RecvTimeoutError::Timeout),
+                default(wait) => Err(RecvTimeoutError::Timeout),
+            };
+            match received {
                 Ok(barrier) => {
                     self.answer(barrier, &reader)?;
                     if barrier.kind.is_last() {
@@ -222,18 +229,29 @@ impl Subtask {
     fn read(&mut self, reader: &mut SourceReader, triggers: &Triggers, ended: &mut bool) -> Result<Duration, Ended> {
         let failed =
             |chain: &Chain, error| Ended::Failed(SubtaskFailure::error(&chain.members[0].node, chain.subtask, error));
+        if reader.is_ahead() {
+            self.chain.idle()?;
+            return Ok(self.patience());
+        }
         let (batch, poll) = reader.read().map_err(|error| failed(&self.chain, error))?;
         let records = batch.len() as u64;
+        let mut due = false;
         if records > 0 {
+            self.chain.set_idle(false)?;
             self.chain.accept(batch, reader.counters)?;
-            let mut due = triggers.read(records);
-            if let Some(watermark) = reader.due_watermark() {
-                self.chain.watermark(watermark)?;
-                due |= triggers.advance(reader.index, watermark);
-            }
-            if due {
-                (self.notify)(Event::CheckpointDue);
-            }
+            due = triggers.read(records);
+        }
+        if let Some(watermark) = reader.due_watermark() {
+            self.chain.watermark(watermark)?;
+            due |= triggers.advance(reader.index, watermark);
+        }
+        if reader.is_idle() && poll != Poll::End {
+            self.chain.set_idle(true)?;
+            reader.release_group();
+            due |= triggers.advance(reader.index, i64::MAX);
+        }
+        if due {
+            (self.notify)(Event::CheckpointDue);
         }
         match poll {
             Poll::Records => Ok(Duration::ZERO),
@@ -245,7 +263,8 @@ impl Subtask {
             }
             Poll::End => {
                 *ended = true;
-                self.chain.watermark(i64::MAX)?;
+                self.end_event_time()?;
+                reader.release_group();
                 self.chain.idle()?;
                 self.show();
                 (self.notify)(Event::SourceEnded);
@@ -257,13 +276,19 @@ impl Subtask {
         }
     }
 
+    /// Sends the largest watermark. An idle channel's would not count.
+    fn end_event_time(&mut self) -> Result<(), Ended> {
+        self.chain.set_idle(false)?;
+        self.chain.watermark(i64::MAX)
+    }
+
     /// Answers a barrier where a source begins the chain.
     fn answer(&mut self, barrier: Barrier, reader: &SourceReader) -> Result<(), Ended> {
         if barrier.checkpoint <= self.signals.abandoned() {
             return Ok(());
         }
         if barrier.kind == BarrierKind::Drain {
-            self.chain.watermark(i64::MAX)?;
+            self.end_event_time()?;
         }
         let since_ns = self.chain.clock.monotonic_ns();
         let mut parts = self.fix(barrier, since_ns)?;

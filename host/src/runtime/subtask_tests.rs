@@ -1,6 +1,6 @@
 //! The loop of a source's subtask: what it sends behind its last record.
 
-use super::super::chain::{Member, MemberKind};
+use super::super::chain::{EventTime, Member, MemberKind};
 use super::super::exchange::EdgeWriter;
 use super::super::link::link;
 use super::super::plan::Target;
@@ -22,7 +22,7 @@ fn run(barriers: &[Barrier]) -> Vec<String> {
         kind: MemberKind::Source(Counters::default()),
         routes: vec![vec![Target::Edge(0)]],
     };
-    let chain = Chain { subtask: 0, members: vec![member], edges: [(0, edge)].into(), clock: clock.clone() };
+    let chain = Chain { subtask: 0, members: vec![member], edges: [(0, edge)].into(), clock: clock.clone(), event_time: EventTime::default() };
     let (events, answers) = crossbeam_channel::unbounded();
     let mut subtask = Subtask {
         chain,
@@ -47,6 +47,7 @@ fn run(barriers: &[Barrier]) -> Vec<String> {
         source: connector::open_source(&config, &context, &[]).unwrap(),
         timestamps: None,
         watermarks: None,
+        alignment: None,
         pace: None,
         batch_records: 1,
         clock: clock.clone(),
@@ -54,6 +55,7 @@ fn run(barriers: &[Barrier]) -> Vec<String> {
         latest: NO_TIMESTAMP,
         watermark: NO_TIMESTAMP,
         watermark_sent_ns: 0,
+        quiet_since_ns: None,
     };
     let (control, received) = crossbeam_channel::unbounded();
     barriers.iter().for_each(|barrier| control.send(*barrier).unwrap());
