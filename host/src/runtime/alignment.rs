@@ -21,15 +21,22 @@ pub(super) struct Groups {
 
 #[derive(Default)]
 struct Group {
-    /// Of each member; the largest where it counts for nobody.
-    watermarks: Vec<i64>,
-    /// To each member.
-    wake: Vec<Sender<()>>,
+    places: Vec<Place>,
+}
+
+struct Place {
+    /// The largest where the member counts for nobody.
+    watermark: i64,
+    max_drift_ms: i64,
+    waits: bool,
+    wake: Sender<()>,
 }
 
 impl Group {
-    fn smallest(&self) -> i64 {
-        self.watermarks.iter().copied().min().unwrap_or(i64::MAX)
+    /// Whether a member is too far ahead of the smallest watermark of all.
+    fn is_ahead(&self, place: &Place) -> bool {
+        let smallest = self.places.iter().map(|place| place.watermark).min().unwrap_or(i64::MAX);
+        place.watermark != i64::MAX && place.watermark.saturating_sub(smallest) > place.max_drift_ms
     }
 }
 
@@ -37,8 +44,7 @@ impl Group {
 pub(super) struct Member {
     group: Arc<Mutex<Group>>,
     place: usize,
-    max_drift_ms: i64,
-    /// Says that the group has advanced.
+    /// Says that a wait is over.
     pub(super) woken: Receiver<()>,
 }
 
@@ -47,13 +53,12 @@ impl Groups {
     pub(super) fn join(&mut self, settings: &AlignmentSettings) -> Member {
         let group = self.groups.entry(settings.group.clone()).or_default().clone();
         let (wake, woken) = crossbeam_channel::bounded(1);
-        let place = {
-            let mut group = group.lock();
-            group.watermarks.push(NO_TIMESTAMP);
-            group.wake.push(wake);
-            group.wake.len() - 1
-        };
-        Member { group, place, max_drift_ms: milliseconds(settings.max_drift), woken }
+        let max_drift_ms = milliseconds(settings.max_drift);
+        let mut places = group.lock();
+        places.places.push(Place { watermark: NO_TIMESTAMP, max_drift_ms, waits: false, wake });
+        let place = places.places.len() - 1;
+        drop(places);
+        Member { group, place, woken }
     }
 }
 
@@ -63,23 +68,21 @@ pub(super) fn milliseconds(duration: Duration) -> i64 {
 }
 
 impl Member {
-    /// How far this member is now; the largest where it is idle or has ended. Wakes those that may wait for it.
+    /// How far this member is now; the largest where it is idle or has ended. Wakes those who need not wait any more.
     pub(super) fn advance(&self, watermark: i64) {
         let mut group = self.group.lock();
-        let before = group.smallest();
-        if let Some(own) = group.watermarks.get_mut(self.place) {
-            *own = watermark;
-        }
-        if group.smallest() > before {
-            // One that has not looked since it was woken will see this, too.
-            group.wake.iter().for_each(|wake| drop(wake.try_send(())));
+        group.places[self.place].watermark = watermark;
+        for place in group.places.iter().filter(|place| place.waits && !group.is_ahead(place)) {
+            // One that was woken and has not looked yet will see this, too.
+            let _ = place.wake.try_send(());
         }
     }
 
-    /// Whether this member has to wait.
+    /// Whether this member has to wait; if so, it is woken when it need not any more.
     pub(super) fn is_ahead(&self) -> bool {
-        let group = self.group.lock();
-        let own = group.watermarks.get(self.place).copied().unwrap_or(i64::MAX);
-        own != i64::MAX && own.saturating_sub(group.smallest()) > self.max_drift_ms
+        let mut group = self.group.lock();
+        let ahead = group.is_ahead(&group.places[self.place]);
+        group.places[self.place].waits = ahead;
+        ahead
     }
 }

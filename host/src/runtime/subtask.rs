@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, never, select};
+use crossbeam_channel::{Receiver, never, select};
 use parking_lot::Mutex;
 
 use super::chain::{Chain, Ended, MemberStats};
@@ -150,9 +150,14 @@ impl Subtask {
         }
     }
 
-    /// How long to wait for input: not past the moment at which waiting records are due.
+    /// How long to wait for input: not past the moment at which waiting records, or what waits for the wall clock, are due.
     fn patience(&self) -> Duration {
-        if self.chain.is_waiting() { Duration::from_millis(1) } else { WAIT_MAX }
+        if self.chain.is_waiting() {
+            return Duration::from_millis(1);
+        }
+        let Some(due) = self.chain.next_due_ms() else { return WAIT_MAX };
+        let left_ms = due.saturating_sub(self.chain.clock.wall_ms());
+        Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(WAIT_MAX)
     }
 
     /// Runs a chain that begins at a gate, until its last barrier.
@@ -186,6 +191,7 @@ impl Subtask {
                 }
                 Arrival::Idle => {}
             }
+            self.chain.advance_clock()?;
             quiet &= !self.chain.is_waiting();
             self.chain.flush_due()?;
             self.show_due();
@@ -203,23 +209,20 @@ impl Subtask {
         let mut wait = Duration::ZERO;
         let woken = reader.alignment.as_ref().map_or_else(never, |alignment| alignment.woken.clone());
         loop {
-            let received = select! {
-                recv(control) -> barrier => barrier.map_err(|_| RecvTimeoutError::Disconnected),
-                recv(woken) -> _ => Err(RecvTimeoutError::Timeout),
-                default(wait) => Err(RecvTimeoutError::Timeout),
+            let barrier = select! {
+                recv(control) -> barrier => Some(barrier.map_err(|_| Ended::Cancelled)?),
+                recv(woken) -> _ => None,
+                default(wait) => None,
             };
-            match received {
-                Ok(barrier) => {
-                    self.answer(barrier, &reader)?;
-                    if barrier.kind.is_last() {
-                        return Ok(());
-                    }
+            if let Some(barrier) = barrier {
+                self.answer(barrier, &reader)?;
+                if barrier.kind.is_last() {
+                    return Ok(());
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Ended::Cancelled),
             }
             self.check_cancelled()?;
             wait = if ended { self.patience() } else { self.read(&mut reader, triggers, &mut ended)? };
+            self.chain.advance_clock()?;
             self.chain.flush_due()?;
             self.show_due();
         }
@@ -245,7 +248,7 @@ impl Subtask {
             self.chain.watermark(watermark)?;
             due |= triggers.advance(reader.index, watermark);
         }
-        if reader.is_idle() && poll != Poll::End {
+        if poll != Poll::End && !self.chain.event_time.idle && reader.is_idle() {
             self.chain.set_idle(true)?;
             reader.release_group();
             due |= triggers.advance(reader.index, i64::MAX);
