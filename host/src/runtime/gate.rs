@@ -315,3 +315,7 @@ impl Gate {
 #[cfg(test)]
 #[path = "gate_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "gate_watermark_tests.rs"]
+mod watermark_tests;

@@ -157,7 +157,3 @@ impl SourceReader {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "source_tests.rs"]
-mod tests;
