@@ -173,6 +173,11 @@ impl EdgeWriter {
         self.broadcast(|| Element::Watermark(watermark))
     }
 
+    /// Tells every subtask, behind everything written so far, whether the sender is idle.
+    pub(super) fn status(&mut self, idle: bool) -> Result<(), Cancelled> {
+        self.broadcast(|| Element::Status { idle })
+    }
+
     /// Sends a barrier to every subtask, behind everything written so far.
     pub(super) fn barrier(&mut self, barrier: Barrier) -> Result<(), Cancelled> {
         self.broadcast(|| Element::Barrier(barrier))?;
