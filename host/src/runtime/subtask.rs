@@ -16,10 +16,11 @@ use super::triggers::Triggers;
 use crate::checkpoint::Counters;
 use crate::connector::Poll;
 use crate::error::Error;
+use crate::manifest::InputRole;
 use crate::model::Fault;
 use crate::operator::Position;
 use crate::state::StateSnapshot;
-use crate::turn::{BROADCAST_INPUT, FIRST_INPUT};
+use crate::turn::{FIRST_INPUT, SECOND_INPUT};
 
 /// The longest wait without a look at cancellation.
 const WAIT_MAX: Duration = Duration::from_millis(50);
@@ -150,9 +151,14 @@ impl Subtask {
         }
     }
 
-    /// How long to wait for input: not past the moment at which waiting records are due.
+    /// How long to wait for input: not past the moment at which waiting records, or what waits for the wall clock, are due.
     fn patience(&self) -> Duration {
-        if self.chain.is_waiting() { Duration::from_millis(1) } else { WAIT_MAX }
+        if self.chain.is_waiting() {
+            return Duration::from_millis(1);
+        }
+        let Some(due) = self.chain.next_due_ms() else { return WAIT_MAX };
+        let left_ms = due.saturating_sub(self.chain.clock.wall_ms());
+        Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(WAIT_MAX)
     }
 
     /// Runs a chain that begins at a gate, until its last barrier.
@@ -161,8 +167,10 @@ impl Subtask {
         loop {
             self.check_cancelled()?;
             match gate.next(self.patience())? {
-                Arrival::Batch(batch) => self.chain.deliver(0, FIRST_INPUT, batch)?,
-                Arrival::Broadcast(batch) => self.chain.deliver(0, BROADCAST_INPUT, batch)?,
+                Arrival::Batch(InputRole::First, batch) => self.chain.deliver(0, FIRST_INPUT, batch)?,
+                Arrival::Batch(InputRole::Second | InputRole::Broadcast, batch) => {
+                    self.chain.deliver(0, SECOND_INPUT, batch)?
+                }
                 Arrival::Rejected(rejected) => self.chain.reject(rejected)?,
                 Arrival::Watermark(watermark) => self.chain.watermark(watermark)?,
                 Arrival::Barrier { barrier, since_ns } => {
@@ -185,6 +193,7 @@ impl Subtask {
                 }
                 Arrival::Idle => {}
             }
+            self.chain.advance_clock()?;
             quiet &= !self.chain.is_waiting();
             self.chain.flush_due()?;
             self.show_due();
@@ -213,6 +222,7 @@ impl Subtask {
             }
             self.check_cancelled()?;
             wait = if ended { self.patience() } else { self.read(&mut reader, triggers, &mut ended)? };
+            self.chain.advance_clock()?;
             self.chain.flush_due()?;
             self.show_due();
         }

@@ -68,7 +68,7 @@ fn run(barriers: &[Barrier]) -> Vec<String> {
     let next = || match gate.next(Duration::ZERO) {
         Ok(Arrival::Watermark(watermark)) => Some(format!("watermark {watermark}")),
         Ok(Arrival::Barrier { barrier, .. }) => Some(format!("{:?}", barrier.kind)),
-        Ok(Arrival::Batch(_)) => Some("batch".into()),
+        Ok(Arrival::Batch(..)) => Some("batch".into()),
         _ => None,
     };
     std::iter::from_fn(next).collect()
