@@ -256,6 +256,7 @@ fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<
         states: layout(),
         broadcast_states: Vec::new(),
         timers: Vec::new(),
+        internal: Vec::new(),
     };
     let make =
         Arc::new(move |_: &GuestOptions| Box::new(Count { processed: Box::new(processed.clone()) }) as Box<dyn Guest>);

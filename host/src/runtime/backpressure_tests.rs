@@ -109,6 +109,7 @@ impl Job {
             input: port.clone(),
             second_input: None,
             timers: Vec::new(),
+            internal: Vec::new(),
             outputs: vec![port],
             states: Vec::new(),
             broadcast_states: Vec::new(),

@@ -307,7 +307,7 @@ impl Start {
                 NodeKind::Operator(operator) => {
                     let opened =
                         self.open_function(node, operator).map_err(|error| failed(node, self.subtask, error))?;
-                    MemberKind::Function(Box::new(opened))
+                    MemberKind::Operator(Box::new(opened))
                 }
                 NodeKind::Sink(config) => {
                     let sink = connector::open_sink(config, &self.connector_context(node))
@@ -452,7 +452,7 @@ impl Start {
             config: Arc::new(operator.config.clone()),
             ..TurnContext::default()
         };
-        let layout = function.description.states.clone();
+        let layout = function.description.keyed_states();
         let mut turn = if layout.is_empty() {
             Turn::stateless(context)
         } else {
@@ -464,14 +464,14 @@ impl Start {
                 working_dir,
                 layout: layout.clone(),
                 max_parallelism: pipeline.max_parallelism,
-                groups,
+                groups: groups.clone(),
                 restore,
                 allow_unclaimed: self.options.allow_unclaimed_state,
                 migrate: Some(&mut GuestMigrates { guest: &mut *guest, first: 0, layout: &layout }),
                 clock: self.options.clock.clone(),
             };
             let backend = state::open(options)?;
-            Turn::stateful(context, layout, backend)
+            Turn::stateful(context, layout, backend).with_timers(groups)?
         };
         if !function.description.broadcast_states.is_empty() {
             let states = &function.description.broadcast_states;

@@ -150,9 +150,14 @@ impl Subtask {
         }
     }
 
-    /// How long to wait for input: not past the moment at which waiting records are due.
+    /// How long to wait for input: not past the moment at which waiting records, or what waits for the wall clock, are due.
     fn patience(&self) -> Duration {
-        if self.chain.is_waiting() { Duration::from_millis(1) } else { WAIT_MAX }
+        if self.chain.is_waiting() {
+            return Duration::from_millis(1);
+        }
+        let Some(due) = self.chain.next_due_ms() else { return WAIT_MAX };
+        let left_ms = due.saturating_sub(self.chain.clock.wall_ms());
+        Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(WAIT_MAX)
     }
 
     /// Runs a chain that begins at a gate, until its last barrier.
@@ -185,6 +190,7 @@ impl Subtask {
                 }
                 Arrival::Idle => {}
             }
+            self.chain.advance_clock()?;
             quiet &= !self.chain.is_waiting();
             self.chain.flush_due()?;
             self.show_due();
@@ -213,6 +219,7 @@ impl Subtask {
             }
             self.check_cancelled()?;
             wait = if ended { self.patience() } else { self.read(&mut reader, triggers, &mut ended)? };
+            self.chain.advance_clock()?;
             self.chain.flush_due()?;
             self.show_due();
         }

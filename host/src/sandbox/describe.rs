@@ -5,7 +5,7 @@ use super::bindings::exports::cofferdam::function::function as wit;
 use crate::error::{self, Result};
 use crate::model::TimeDomain;
 use crate::state::{StateDescription, StateKind, StateLayout, TimeToLive, TtlUpdate};
-use crate::turn::cut;
+use crate::turn::{cut, timer_states};
 
 /// Functions, ports and states that one component may declare, each; and older forms that one state may have.
 const DECLARATIONS_MAX: usize = 256;
@@ -36,6 +36,8 @@ pub struct Function {
     pub broadcast_states: StateLayout,
     /// The clocks on which it registers timers.
     pub timers: Vec<TimeDomain>,
+    /// The host's own states of its keys: timers, what windows hold.
+    pub internal: StateLayout,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +99,14 @@ pub struct Port {
 }
 
 impl Function {
-    /// All states, in the order in which calls name them.
+    /// All states: first those that it declares, in the order in which calls name them.
     pub fn all_states(&self) -> StateLayout {
-        self.states.iter().chain(&self.broadcast_states).cloned().collect()
+        self.states.iter().chain(&self.broadcast_states).chain(&self.internal).cloned().collect()
+    }
+
+    /// What a backend keeps.
+    pub fn keyed_states(&self) -> StateLayout {
+        self.states.iter().chain(&self.internal).cloned().collect()
     }
 }
 
@@ -180,8 +187,9 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
     let (input, second_input) = (port(input), second_input.map(port));
     let timers = [(WitDomain::Event, TimeDomain::Event), (WitDomain::Processing, TimeDomain::Processing)];
     let timers = timers.into_iter().filter(|(declared, _)| function.timers.contains(declared));
-    let timers = timers.map(|(_, domain)| domain).collect();
-    Ok(Function { kind, input, second_input, outputs, states, broadcast_states, timers, name })
+    let timers: Vec<_> = timers.map(|(_, domain)| domain).collect();
+    let internal = timer_states(&timers);
+    Ok(Function { kind, input, second_input, outputs, states, broadcast_states, timers, internal, name })
 }
 
 /// The input of a function, and the second one where its kind has two. The error is what the function did.

@@ -21,7 +21,7 @@ impl WorldPre {
     /// Finds the exports. An optional interface that is there, and not what it should be, is an error as well.
     pub(super) fn new(instance: InstancePre<GuestState>) -> wasmtime::Result<WorldPre> {
         let has = |name: &str| {
-            instance.component().get_export_index(None, &format!("cofferdam:function/{name}@0.1.0")).is_some()
+            instance.component().get_export_index(None, format!("cofferdam:function/{name}@0.1.0")).is_some()
         };
         Ok(WorldPre {
             function: function::GuestIndices::new(&instance)?,

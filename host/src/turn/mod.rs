@@ -8,7 +8,9 @@ mod list;
 mod map;
 mod staged;
 mod telemetry;
+mod timers;
 mod value;
+mod watermark;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +20,7 @@ use staged::{Staged, StagedMaps};
 use telemetry::MetricChange;
 pub(crate) use telemetry::cut;
 pub use telemetry::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine, METRIC_NAMES_MAX};
+pub use timers::timer_states;
 
 use crate::error::Error;
 use crate::model::{
@@ -138,6 +141,17 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// What a native operator meets that stages something in a turn.
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        match refusal {
+            Refusal::Error(error) => Failure::Error(error),
+            Refusal::TooMuch { .. } => Fault::new(FaultCode::OutputExceeded, refusal.to_string()).into(),
+            Refusal::InvalidCall(message) => crate::error::internal(message).into(),
+        }
+    }
+}
+
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
         Refusal::Error(error)
@@ -182,12 +196,18 @@ pub struct Turn {
     pub context: TurnContext,
     backend: Option<Box<dyn StateBackend>>,
     layout: StateLayout,
+    /// How many states of the layout the function declares; those behind them are the host's own.
+    declared: usize,
     keys: Arc<Keys>,
     /// For each state what is staged, unless it is a map.
     staged: Vec<Staged>,
     /// For each state what is staged, if it is a map.
     staged_maps: Vec<StagedMaps>,
     broadcast: Option<Box<broadcast::TurnBroadcast>>,
+    /// The key groups of the subtask, where it has timers.
+    groups: std::ops::Range<u32>,
+    /// By their clock, see [`TimeDomain`].
+    timers: [Option<Box<timers::Timers>>; 2],
     /// Bytes that this turn may still stage.
     budget: usize,
     write_bytes_max: usize,
@@ -210,10 +230,19 @@ impl Turn {
             backend: Some(backend),
             staged: layout.iter().map(|_| Staged::default()).collect(),
             staged_maps: layout.iter().map(|_| StagedMaps::default()).collect(),
+            declared: layout.iter().take_while(|state| !state.is_internal()).count(),
             layout,
             write_bytes_max: WRITE_BYTES_MAX,
             ..Turn::default()
         }
+    }
+
+    /// Refuses a guest what is the host's own: states that the function does not declare.
+    pub fn check_declared(&self, state: u32) -> Result<(), Refusal> {
+        if (state as usize) < self.declared {
+            return Ok(());
+        }
+        Err(invalid(format!("there is no keyed state {state}: the function declares {}", self.declared)))
     }
 
     /// Bounds what one turn may write to state and metrics, in bytes.
@@ -249,8 +278,9 @@ impl Turn {
                 self.staged.iter().enumerate().flat_map(|(state, staged)| staged.writes(state as StateId, keys));
             let maps = self.staged_maps.iter().enumerate();
             let maps = maps.flat_map(|(state, staged)| staged.writes(state as StateId, keys));
-            let mut writes = entries.chain(maps);
-            backend.apply(&mut writes)?;
+            let timers = self.timers.iter().flatten().flat_map(|timers| timers.writes());
+            backend.apply(&mut entries.chain(maps).chain(timers))?;
+            self.timers.iter_mut().flatten().for_each(|timers| timers.committed());
         }
         if let Some(broadcast) = self.broadcast.as_mut() {
             broadcast.commit();
@@ -279,6 +309,7 @@ impl Turn {
         if let Some(broadcast) = self.broadcast.as_mut() {
             broadcast.reset();
         }
+        self.timers.iter_mut().flatten().for_each(|timers| timers.reset());
     }
 
     /// The backend, for snapshots; None for a function without keyed state.
