@@ -343,6 +343,8 @@ impl Definition {
             WindowTrigger::ProcessingTime => TimeDomain::Processing,
             _ => TimeDomain::Event,
         };
+        // Another clock's timer may be over while the window is not.
+        let known = if end_of == self.settings.time { known } else { &[] };
         for (index, place) in (0..).zip(&step.places) {
             if known.get(index as usize).copied().unwrap_or(false) {
                 continue;
