@@ -99,7 +99,7 @@ fn refused(text: &str, from: &str, to: &str, code: &str, line: usize) -> Error {
 }
 
 fn read(node: usize, port: Port) -> Input {
-    Input { node, port, broadcast: false }
+    Input { node, port, role: InputRole::First }
 }
 
 #[test]
@@ -396,14 +396,17 @@ fn wiring() {
 }
 
 #[test]
-fn a_second_input_has_no_key() {
+fn a_broadcast_input_has_no_key() {
     let rules = "input = \"flights\"\nbroadcast = [\"rules\", \"flights\"]\n";
     let text =
         FULL.replacen("input = \"flights\"\n", rules, 1) + "[source.rules]\nconnector = \"file\"\npath = \"rules\"\n";
     let pipeline = parse(&text).unwrap();
     let track = pipeline.nodes.iter().find(|node| node.id == "track").unwrap();
-    let inputs: Vec<_> = track.inputs.iter().map(|input| (&*pipeline.nodes[input.node].id, input.broadcast)).collect();
-    assert_eq!(inputs, [("flights", false), ("rules", true), ("flights", true)]);
+    let inputs: Vec<_> = track.inputs.iter().map(|input| (&*pipeline.nodes[input.node].id, input.role)).collect();
+    assert_eq!(
+        inputs,
+        [("flights", InputRole::First), ("rules", InputRole::Broadcast), ("flights", InputRole::Broadcast)]
+    );
     refused(&text, "broadcast = [\"rules\", \"flights\"]", "broadcast = \"rule\"", "manifest-unknown-input", 38);
     refused(
         SMALL,
@@ -412,6 +415,38 @@ fn a_second_input_has_no_key() {
         "manifest-unknown-key",
         14,
     );
+}
+
+#[test]
+fn a_second_input_has_the_key_of_the_first_or_one_of_its_own() {
+    let second = "input = \"flights\"\nsecond = [\"lines\", \"flights\"]\nsecond_key = \"value\"\n";
+    let text =
+        FULL.replacen("input = \"flights\"\n", second, 1) + "[source.lines]\nconnector = \"file\"\npath = \"lines\"\n";
+    let track = |text: &str| parse(text).unwrap().nodes.into_iter().find(|node| node.id == "track").unwrap();
+    let node = track(&text);
+    assert_eq!(
+        node.inputs.iter().map(|input| input.role).collect::<Vec<_>>(),
+        [InputRole::First, InputRole::Second, InputRole::Second]
+    );
+    let tail = KeySelector::Field("tailnum".into());
+    assert_eq!(node.key_of(InputRole::First), Some((&tail, "key")));
+    assert_eq!(node.key_of(InputRole::Second), Some((&KeySelector::Value, "second_key")));
+    assert_eq!(node.key_of(InputRole::Broadcast), None);
+    let itself = "input = \"flights\"\nsecond = \"flights\"\n";
+    let same = track(&FULL.replacen("input = \"flights\"\n", itself, 1));
+    assert_eq!(same.key_of(InputRole::Second), Some((&tail, "key")));
+
+    refused(&text, "second = [\"lines\", \"flights\"]", "second = \"line\"", "manifest-unknown-input", 38);
+    refused(&text, "second = [\"lines\", \"flights\"]", "second = []", "manifest-invalid", 38);
+    refused(&text, "second = [\"lines\", \"flights\"]\n", "", "manifest-invalid", 38);
+    refused(&text, "second_key = \"value\"", "second_key = \"values\"", "manifest-key", 39);
+    let error = refused(&text, "second_key = \"value\"", "second_key = { field = \"id\" }", "manifest-key", 39);
+    assert!(error.message.starts_with("`second_key` of `track`: the source `lines` gives whole lines"), "{error}");
+    // The default is looked at where it stands.
+    let error = refused(&text, "second_key = \"value\"\n", "", "manifest-key", 39);
+    assert!(error.message.starts_with("`key` of `track`"), "{error}");
+    let sink = "connector = \"blackhole\"\nsecond = \"numbers\"";
+    refused(SMALL, "connector = \"blackhole\"", sink, "manifest-unknown-key", 14);
 }
 
 #[test]

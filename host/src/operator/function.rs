@@ -8,7 +8,7 @@ use super::{Operator, OperatorFailure, Rejected};
 use crate::checkpoint::Counters;
 use crate::error;
 use crate::model::{Batch, TimeDomain};
-use crate::turn::{BROADCAST_INPUT, Failure, Guest, Turn};
+use crate::turn::{Failure, Guest, SECOND_INPUT, Turn};
 
 /// One function in one subtask. See the module.
 pub struct FunctionOperator {
@@ -88,7 +88,8 @@ impl Operator for FunctionOperator {
                     &part
                 };
                 turns.attempt_outputs(records.keys.as_ref(), outputs, |guest, turn| {
-                    turn.allow_broadcast_writes(input == BROADCAST_INPUT);
+                    // Where there is broadcast state, the second input is the broadcast one.
+                    turn.allow_broadcast_writes(input == SECOND_INPUT);
                     guest.process(turn, input, records)
                 })
             },
@@ -107,8 +108,8 @@ impl Operator for FunctionOperator {
     }
 
     fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
-        self.turns.watermark = watermark;
-        self.fire(TimeDomain::Event, watermark, outputs)
+        self.turns.watermark = self.turns.watermark.max(watermark);
+        self.fire(TimeDomain::Event, self.turns.watermark, outputs)
     }
 
     fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
@@ -117,6 +118,10 @@ impl Operator for FunctionOperator {
 
     fn next_due_ms(&self) -> Option<i64> {
         self.turns.turn.next_timer(TimeDomain::Processing)
+    }
+
+    fn watermark(&self) -> i64 {
+        self.turns.watermark
     }
 
     fn turn(&mut self) -> &mut Turn {

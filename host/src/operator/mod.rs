@@ -32,6 +32,9 @@ pub trait Operator: Send {
     /// Before this moment of processing time there is nothing to do for [`Operator::advance_clock`]. None where nothing waits.
     fn next_due_ms(&self) -> Option<i64>;
 
+    /// The event time that it has reached: the largest watermark that it was told, also before a restart. It never goes back.
+    fn watermark(&self) -> i64;
+
     /// Its turn, for snapshots and metrics.
     fn turn(&mut self) -> &mut Turn;
 

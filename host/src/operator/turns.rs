@@ -12,7 +12,7 @@ use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
 use crate::error::Error;
 use crate::manifest::Disposition;
-use crate::model::{Batch, Fault, Keys, NO_TIMESTAMP};
+use crate::model::{Batch, Fault, Keys};
 use crate::turn::{Failure, Guest, LogLevel, Output, Turn};
 
 /// Records with the index of the output that they leave by: 0 is the main one.
@@ -65,7 +65,7 @@ pub(super) struct Turns {
     pub guest: Box<dyn Guest>,
     pub turn: Turn,
     pub settings: FunctionSettings,
-    /// Event time that the input has reached.
+    /// The event time that the input has reached; begins with what the turn was restored with.
     pub watermark: i64,
     pub cancel: Arc<AtomicBool>,
     pub counters: Counters,
@@ -73,7 +73,8 @@ pub(super) struct Turns {
 
 impl Turns {
     pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> Turns {
-        Turns { guest, turn, settings, watermark: NO_TIMESTAMP, cancel: Arc::default(), counters }
+        let watermark = turn.context.watermark;
+        Turns { guest, turn, settings, watermark, cancel: Arc::default(), counters }
     }
 
     /// Runs turns over items `0..count`, in order, in parts of `settings.batch_records` at most. `run` is one turn over a range;

@@ -257,12 +257,13 @@ impl Chain {
                 }
                 MemberKind::Operator(operator) => {
                     part.counters = operator.counters();
+                    let watermark = operator.watermark();
                     let turn = operator.turn();
                     part.broadcast = turn.broadcast().map(BroadcastState::snapshot);
-                    turn.backend()
-                        .map(|backend| backend.snapshot(barrier.format))
-                        .transpose()
-                        .map(|state| part.state = state)
+                    let kept = turn.keep_watermark(watermark);
+                    let snapshot =
+                        kept.and_then(|()| turn.backend().map(|backend| backend.snapshot(barrier.format)).transpose());
+                    snapshot.map(|state| part.state = state)
                 }
                 MemberKind::Sink { sink, counters } => {
                     part.counters = *counters;

@@ -256,7 +256,8 @@ fn writers(
             PartitionPlan::Rebalance => Some(EdgeWriter::rebalance(senders, batch, signals)),
             PartitionPlan::Broadcast => Some(EdgeWriter::to_all(senders, batch, signals)),
             PartitionPlan::Key(origin) => {
-                Some(EdgeWriter::keyed(senders, origin.clone(), plan.pipeline.max_parallelism, batch, signals))
+                let max_parallelism = plan.pipeline.max_parallelism;
+                Some(EdgeWriter::keyed(edge.role, senders, origin.clone(), max_parallelism, batch, signals))
             }
         };
         writers.extend(writer.map(|writer| (index, writer)));

@@ -19,13 +19,12 @@ use super::in_flight::InFlight;
 use super::link::{Cancelled, LinkReceiver, Sent};
 use super::signals::Signals;
 use crate::clock::SharedClock;
-use crate::manifest::CheckpointMode;
+use crate::manifest::{CheckpointMode, InputRole};
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::operator::Rejected;
 
 pub(super) enum Arrival {
-    Batch(Batch),
-    Broadcast(Batch),
+    Batch(InputRole, Batch),
     Rejected(Rejected),
     /// The combined watermark has advanced to this.
     Watermark(i64),
@@ -139,8 +138,7 @@ impl Gate {
             }
             let Some((at, element)) = self.receive(timeout)? else { return Ok(Arrival::Idle) };
             match element {
-                Element::Batch(batch) => return Ok(Arrival::Batch(batch)),
-                Element::Broadcast(batch) => return Ok(Arrival::Broadcast(batch)),
+                Element::Batch(role, batch) => return Ok(Arrival::Batch(role, batch)),
                 Element::Rejected(rejected) => return Ok(Arrival::Rejected(*rejected)),
                 Element::Watermark(watermark) => {
                     self.channels[at].watermark = watermark;

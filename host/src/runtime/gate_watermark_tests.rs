@@ -33,7 +33,7 @@ impl Subject {
             Arrival::Watermark(watermark) => Some(watermark.to_string()),
             Arrival::Status { idle } => Some(if idle { "idle" } else { "active" }.into()),
             Arrival::Barrier { .. } => Some("barrier".into()),
-            Arrival::Batch(batch) => Some(format!("record {}", batch.timestamps[0])),
+            Arrival::Batch(_, batch) => Some(format!("record {}", batch.timestamps[0])),
             _ => None,
         };
         std::iter::from_fn(next).collect()
@@ -119,7 +119,7 @@ fn a_record_of_a_channel_that_returns_comes_behind_its_return() {
     subject.send(0, Element::Status { idle: false });
     let mut batch = Batch::default();
     batch.push(b"x", 3);
-    subject.send(0, Element::Batch(batch));
+    subject.send(0, Element::Batch(InputRole::First, batch));
     assert_eq!(subject.watermark(0, 2), ["active", "record 3", "2"]);
 }
 

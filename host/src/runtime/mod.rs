@@ -26,3 +26,5 @@ pub use subtask::{BarrierTimes, Event, SubtaskFailure, SubtaskPart};
 
 #[cfg(test)]
 mod backpressure_tests;
+#[cfg(test)]
+mod inputs_tests;

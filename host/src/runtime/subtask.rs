@@ -16,10 +16,11 @@ use super::triggers::Triggers;
 use crate::checkpoint::Counters;
 use crate::connector::Poll;
 use crate::error::Error;
+use crate::manifest::InputRole;
 use crate::model::Fault;
 use crate::operator::Position;
 use crate::state::StateSnapshot;
-use crate::turn::{BROADCAST_INPUT, FIRST_INPUT};
+use crate::turn::{FIRST_INPUT, SECOND_INPUT};
 
 /// The longest wait without a look at cancellation.
 const WAIT_MAX: Duration = Duration::from_millis(50);
@@ -166,8 +167,10 @@ impl Subtask {
         loop {
             self.check_cancelled()?;
             match gate.next(self.patience())? {
-                Arrival::Batch(batch) => self.chain.deliver(0, FIRST_INPUT, batch)?,
-                Arrival::Broadcast(batch) => self.chain.deliver(0, BROADCAST_INPUT, batch)?,
+                Arrival::Batch(InputRole::First, batch) => self.chain.deliver(0, FIRST_INPUT, batch)?,
+                Arrival::Batch(InputRole::Second | InputRole::Broadcast, batch) => {
+                    self.chain.deliver(0, SECOND_INPUT, batch)?
+                }
                 Arrival::Rejected(rejected) => self.chain.reject(rejected)?,
                 Arrival::Watermark(watermark) => self.chain.watermark(watermark)?,
                 Arrival::Status { idle } => self.chain.set_idle(idle)?,

@@ -109,7 +109,7 @@ impl Subject {
             Ok(Arrival::Watermark(watermark)) => Some(watermark.to_string()),
             Ok(Arrival::Status { idle }) => Some(if idle { "idle" } else { "active" }.into()),
             Ok(Arrival::Barrier { barrier, .. }) => Some(format!("{:?}", barrier.kind)),
-            Ok(Arrival::Batch(_)) => Some("records".into()),
+            Ok(Arrival::Batch(..)) => Some("records".into()),
             _ => None,
         };
         std::iter::from_fn(next).collect()

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::watermark::watermark_state;
 use super::{Refusal, Turn, backend, invalid};
 use crate::error::{self, Result};
 use crate::model::{Column, DueTimers, KeyGroup, Keys, TimeDomain};
@@ -19,14 +20,15 @@ const PROCESSING: &str = "@processing-timers";
 /// Timers read of one group at once, at least.
 const PAGE_MIN: usize = 16;
 
-/// The hidden states in which timers of these clocks are kept.
+/// The hidden states in which timers of these clocks are kept; with those of event time stands the watermark.
 pub fn timer_states(domains: &[TimeDomain]) -> StateLayout {
     let state = |domain: &TimeDomain| {
         let schema = "timer";
         let state = StateDescription::new(name_of(*domain), StateKind::Map, "raw", schema);
         StateDescription { map_key: "raw".into(), ..state }
     };
-    domains.iter().map(state).collect()
+    let watermark = domains.contains(&TimeDomain::Event).then(watermark_state);
+    domains.iter().map(state).chain(watermark).collect()
 }
 
 fn name_of(domain: TimeDomain) -> &'static str {
@@ -196,8 +198,11 @@ fn with_dictionary(due: Vec<(i64, Vec<u8>, KeyGroup)>) -> DueTimers {
 }
 
 impl Turn {
-    /// Gives it the timers that the layout has hidden states for. `groups` are those of the subtask.
+    /// Gives it the timers that the layout has hidden states for, and the watermark to go on from (`context.watermark`).
+    /// `groups` are those of the subtask.
     pub fn with_timers(mut self, groups: Range<u32>) -> Result<Turn> {
+        self.context.watermark = self.restored_watermark(groups.clone())?;
+        self.groups = groups.clone();
         if let Some(backend) = self.backend.as_deref_mut() {
             for (domain, timers) in [TimeDomain::Event, TimeDomain::Processing].into_iter().zip(&mut self.timers) {
                 *timers = Timers::open(domain, &self.layout, backend, groups.clone())?.map(Box::new);

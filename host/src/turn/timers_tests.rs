@@ -190,6 +190,25 @@ fn a_timer_follows_its_key_group() {
 }
 
 #[test]
+fn the_watermark_goes_on_from_the_smallest_of_its_groups() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), TestStore::default());
+    let images = [(0..2, 7), (2..GROUPS, -3)].map(|(groups, watermark)| {
+        let place = folder.path().join(format!("from-{}", groups.start));
+        let mut turn = open(StateBackendKind::Memory, &place, Vec::new(), groups.clone());
+        assert_eq!(turn.context.watermark, i64::MIN, "there is none before the first");
+        turn.keep_watermark(watermark).unwrap();
+        (image(&mut turn, &store), groups)
+    });
+    for (groups, expected) in [(0..2, 7), (1..4, -3), (3..GROUPS, -3)] {
+        let restored =
+            images.iter().map(|(image, groups)| RestoredImage { image, groups: groups.clone(), store: &store });
+        let place = folder.path().join(format!("to-{}", groups.start));
+        let turn = open(StateBackendKind::RocksDb, &place, restored.collect(), groups);
+        assert_eq!(turn.context.watermark, expected);
+    }
+}
+
+#[test]
 fn what_was_taken_with_a_deleted_timer_is_looked_at_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut turn = open(StateBackendKind::RocksDb, folder.path(), Vec::new(), 0..GROUPS);
