@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
 use super::reader::{Item, Section, Text};
 use super::{
-    AlignmentSettings, Disposition, FileFormat, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind, OperatorNode, Port,
-    SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
+    AlignmentSettings, Disposition, FileFormat, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind,
+    OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
 };
 use crate::error::{Result, manifest_invalid, manifest_key, manifest_unknown_key};
 

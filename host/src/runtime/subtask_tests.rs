@@ -282,3 +282,19 @@ fn an_idle_one_holds_its_group_up_no_more_until_it_returns() {
     fast.read_at(0);
     assert_eq!(fast.read(), 8);
 }
+
+#[test]
+fn the_time_in_which_it_waits_is_no_time_without_records() {
+    let [mut slow, mut fast] = pair(0);
+    slow.reader.as_mut().unwrap().source = Box::new(Scripted([vec![], vec![], vec![10], vec![9000]].into()));
+    fast.reader.as_mut().unwrap().source = Box::new(Scripted([vec![5000], vec![], vec![]].into()));
+    slow.read_at(0);
+    slow.read_at(60_000);
+    fast.read_at(60_000);
+    fast.read_at(60_001);
+    slow.read_at(60_002);
+    assert_eq!(fast.read_at(100_000), ["4999"], "the other one is back, and behind");
+    slow.read_at(100_000);
+    assert_eq!(fast.read_at(130_000), [""; 0], "it has looked again now, for the first time");
+    assert_eq!(fast.reader.as_ref().unwrap().quiet_since_ns, Some(130_000_000_000));
+}
