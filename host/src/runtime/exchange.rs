@@ -200,15 +200,22 @@ struct KeyedBuilder {
     index: HashTable<(u64, u32)>,
 }
 
+/// What the index goes by. The keys of one receiver agree in low bits of their hashes, which make their group, and a table
+/// looks where the low bits say.
+#[inline]
+fn spread(hash: u64) -> u64 {
+    hash ^ (hash >> 32)
+}
+
 impl KeyedBuilder {
     fn push(&mut self, key: &[u8], hash: u64, group: u16, value: &[u8], timestamp: i64) {
         let distinct = &mut self.keys.distinct;
         let same = |&(other, at): &(u64, u32)| other == hash && distinct.value(at as usize) == key;
-        let at = match self.index.find(hash, same) {
+        let at = match self.index.find(spread(hash), same) {
             Some(&(_, at)) => at,
             None => {
                 let at = distinct.len() as u32;
-                self.index.insert_unique(hash, (hash, at), |&(hash, _)| hash);
+                self.index.insert_unique(spread(hash), (hash, at), |&(hash, _)| spread(hash));
                 distinct.push(key);
                 self.keys.groups.push(group);
                 at
