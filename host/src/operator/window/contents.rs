@@ -93,6 +93,8 @@ pub(super) struct Accumulators {
     order: Order,
     added: usize,
     held: Entries,
+    /// By their place in `order`.
+    derived: HashMap<usize, Vec<u8>>,
     /// Those that have changed other than by adding.
     merged: Vec<bool>,
     /// What was there before the step.
@@ -105,6 +107,8 @@ impl Accumulators {
         step.adds.iter().for_each(|&(_, place)| order.add(place));
         let added = order.places.len();
         step.merges.iter().for_each(|&(into, from)| [into, from].into_iter().for_each(|place| order.add(place)));
+        let derived = step.derived.iter().flatten();
+        derived.for_each(|one| [one.into, one.left, one.right].into_iter().for_each(|place| order.add(place)));
         step.parts.iter().for_each(|&place| order.add(place));
         let held = backend.load(state, &window_keys(step, order.places.iter().copied()))?;
         let mut was_present = vec![false; step.places.len()];
@@ -112,12 +116,14 @@ impl Accumulators {
             was_present[place as usize] = is_present;
         }
         let merged = vec![false; order.places.len()];
-        Ok(Accumulators { state, order, added, held, merged, was_present })
+        Ok(Accumulators { state, order, added, held, derived: HashMap::new(), merged, was_present })
     }
 
     fn will_hold(&self, step: &Step, place: u32) -> bool {
         let at = self.order.of(place);
-        at < self.added || self.held.present[at] || step.merges.iter().any(|&(into, _)| into == place)
+        let is_made = step.merges.iter().any(|&(into, _)| into == place)
+            || step.derived.iter().flatten().any(|derived| derived.into == place);
+        at < self.added || self.held.present[at] || is_made
     }
 
     /// The fires whose contents are not empty.
@@ -141,6 +147,7 @@ impl Accumulators {
         {
             self.add(step, records.batch, guest, turn)?;
         }
+        self.derive(step, guest, turn)?;
         if fires.is_empty() {
             return Ok(Vec::new());
         }
@@ -148,6 +155,38 @@ impl Accumulators {
         let windows = windows(step, fires);
         let values = guest.finish(turn, &fired, &windows)?;
         Ok(results(&windows, values, last_of(step, fires)))
+    }
+
+    /// The accumulator at a place in the order; None where there is none.
+    fn value(&self, at: usize) -> Option<&[u8]> {
+        let derived = self.derived.get(&at).map(Vec::as_slice);
+        derived.or_else(|| self.held.present[at].then(|| self.held.values.value(at)))
+    }
+
+    fn derive(&mut self, step: &Step, guest: &mut dyn Guest, turn: &mut Turn) -> Result<(), Failure> {
+        for round in &step.derived {
+            let (mut left, mut right, mut into_both) = (Column::new(), Column::new(), Vec::new());
+            for derived in round {
+                let [into, one, other] = [derived.into, derived.left, derived.right].map(|place| self.order.of(place));
+                match (self.value(one), self.value(other)) {
+                    (Some(one), Some(other)) => {
+                        left.push(one);
+                        right.push(other);
+                        into_both.push(into);
+                    }
+                    (one, other) => {
+                        if let Some(value) = one.or(other).map(<[u8]>::to_vec) {
+                            self.derived.insert(into, value);
+                        }
+                    }
+                }
+            }
+            if !into_both.is_empty() {
+                let both = guest.merge(turn, &left, &right)?;
+                self.derived.extend(into_both.into_iter().zip(both.iter().map(<[u8]>::to_vec)));
+            }
+        }
+        Ok(())
     }
 
     /// The accumulator of each window that fires. Those of several parts are merged pair by pair, all windows at once.
@@ -160,9 +199,8 @@ impl Accumulators {
     ) -> Result<Column, Failure> {
         let (mut all, mut counts) = (Column::with_capacity(fires.len(), 0), Vec::with_capacity(fires.len()));
         for fire in fires {
-            let parts = step.parts_of(fire).iter().map(|&place| self.order.of(place));
-            let parts = parts.filter(|&at| self.held.present[at]);
-            counts.push(parts.map(|at| all.push(self.held.values.value(at))).count());
+            let parts = step.parts_of(fire).iter().filter_map(|&place| self.value(self.order.of(place)));
+            counts.push(parts.map(|value| all.push(value)).count());
         }
         while counts.iter().any(|&count| count > 1) {
             let (mut left, mut right) = (Column::new(), Column::new());
@@ -263,16 +301,17 @@ impl Accumulators {
 
     /// Places that [`Accumulators::stage`] writes to.
     pub fn written(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.order.places.len()).filter(|&at| at < self.added || self.merged[at]).map(|at| self.order.places[at])
+        let is_written = |at: &usize| *at < self.added || self.merged[*at] || self.derived.contains_key(at);
+        (0..self.order.places.len()).filter(is_written).map(|at| self.order.places[at])
     }
 
     /// Stages what the places hold now, but of those that are emptied.
     pub fn stage(&self, step: &Step, turn: &mut Turn, index_of: &[u32]) {
         for place in self.written().filter(|&place| !step.places[place as usize].is_emptied) {
             let (at, index) = (self.order.of(place), index_of[place as usize]);
-            match self.held.present[at] {
-                true => turn.put(self.state, index, self.held.values.value(at)),
-                false => turn.delete(self.state, index),
+            match self.value(at) {
+                Some(value) => turn.put(self.state, index, value),
+                None => turn.delete(self.state, index),
             }
         }
     }

@@ -131,7 +131,7 @@ fn a_window_whose_function_fails_costs_one_window() {
     let mut harness = failing(Disposition::DeadLetter);
     let keys: Vec<String> = (0..20).map(|key| format!("k{key}")).collect();
     let mut all: Vec<_> = keys.iter().map(|key| (&key[..], "1", 5)).collect();
-    all[7].1 = "666";
+    all[7].1 = "-666";
     harness.records(0, &owned(&all));
     harness.watermark(999);
     let emitted = harness.take();

@@ -1,12 +1,15 @@
 //! What a step does to windows that share panes: see `panes`.
 
 use super::assigner;
-use super::panes::{Cut, WALKER};
+use super::panes::{Cut, Front, RUN, WALKER, rest_of};
 use super::span::Window;
-use super::step::{NO_PLACE, Step};
+use super::step::{Derived, NO_PLACE, Step};
 use super::trigger::TimerChange;
 use crate::manifest::WindowSettings;
 use crate::model::TimeDomain;
+
+/// Windows of so few panes are put together as they are.
+const FEW_PANES: usize = 4;
 
 impl Step {
     /// Takes record `index` of a key up; false where it has to wait for the next step, and then nothing has changed.
@@ -39,6 +42,7 @@ impl Step {
         let pane = cut.pane(by);
         let place = self.place(key, pane);
         self.add_to_pane(index, key, place);
+        self.forget_derived(key, pane.start);
         let is_new = self.panes[key as usize].panes.insert(pane.start);
         let mut again = Vec::new();
         assigner::windows_of(settings.assigner, by, |window| {
@@ -77,6 +81,78 @@ impl Step {
         }
     }
 
+    /// A window fires at its end: with what its key has prepared of it, where it has many panes. See `panes`.
+    fn fire_slide(&mut self, cut: &Cut, key: u32, window: Window) {
+        let starts: Vec<i64> = self.panes[key as usize].panes.within(window).to_vec();
+        if self.orders_elements || starts.len() <= FEW_PANES || window.end == i64::MAX {
+            return self.fire_panes(cut, key, window);
+        }
+        let place = self.place(key, window);
+        let run = self.place(key, RUN);
+        let front = self.panes[key as usize].panes.front.filter(|front| window.start < front.boundary);
+        let Some(front) = front else {
+            let rest = self.derive_rests(cut, key, &starts);
+            self.places[run as usize].is_emptied = true;
+            self.panes[key as usize].panes.front = Some(Front { boundary: window.end, run_end: window.end });
+            return self.fire(place, &[rest]);
+        };
+        let new: Vec<i64> = starts.iter().copied().filter(|&start| start >= front.run_end).collect();
+        for (round, start) in new.into_iter().enumerate() {
+            let right = self.place(key, cut.pane(start));
+            self.derive(round, Derived { into: run, left: run, right });
+        }
+        self.panes[key as usize].panes.front = Some(Front { run_end: window.end, ..front });
+        let mut rests = starts.iter().copied().filter(|&start| start < front.boundary);
+        let parts = match (rests.next(), rests.next()) {
+            (None, _) => vec![run],
+            // Of the last one the pane is the rest.
+            (Some(last), None) => vec![self.place(key, cut.pane(last)), run],
+            (Some(first), Some(_)) => vec![self.place(key, rest_of(first)), run],
+        };
+        self.fire(place, &parts);
+    }
+
+    /// Derives for each pane of a window what the window holds from there on; gives back that of the first.
+    fn derive_rests(&mut self, cut: &Cut, key: u32, starts: &[i64]) -> u32 {
+        let mut behind = NO_PLACE;
+        for (round, &start) in starts.iter().rev().enumerate() {
+            let pane = self.place(key, cut.pane(start));
+            behind = match round {
+                0 => pane,
+                _ => {
+                    let rest = self.place(key, rest_of(start));
+                    self.derive(round - 1, Derived { into: rest, left: pane, right: behind });
+                    rest
+                }
+            };
+        }
+        behind
+    }
+
+    fn derive(&mut self, round: usize, derived: Derived) {
+        if self.derived.len() <= round {
+            self.derived.resize_with(round + 1, Vec::new);
+        }
+        self.derived[round].push(derived);
+    }
+
+    /// A record comes into a pane: what was derived of it does not hold any longer.
+    fn forget_derived(&mut self, key: u32, pane: i64) {
+        let panes = &mut self.panes[key as usize].panes;
+        let Some(front) = panes.front.filter(|front| pane < front.run_end) else { return };
+        panes.front = None;
+        let rests: Vec<i64> = panes.starts.iter().copied().filter(|&start| start < front.boundary).collect();
+        for window in rests.into_iter().map(rest_of).chain([RUN]) {
+            self.empty(key, window);
+        }
+        self.panes[key as usize].is_changed = true;
+    }
+
+    fn empty(&mut self, key: u32, window: Window) {
+        let place = self.place(key, window);
+        self.places[place as usize].is_emptied = true;
+    }
+
     /// A window fires with all of its panes.
     fn fire_panes(&mut self, cut: &Cut, key: u32, window: Window) {
         let parts: Vec<i64> = self.panes[key as usize].panes.within(window).to_vec();
@@ -103,12 +179,17 @@ impl Step {
         }
         if may_fire {
             for window in cut.windows_ending_at(time, &self.panes[key as usize].panes) {
-                self.fire_panes(cut, key, window);
+                self.fire_slide(cut, key, window);
             }
         }
         for start in self.panes[key as usize].panes.remove_over(cut, settings, time) {
-            let place = self.place(key, cut.pane(start));
-            self.places[place as usize].is_emptied = true;
+            self.empty(key, cut.pane(start));
+            if self.panes[key as usize].panes.front.is_some_and(|front| start < front.boundary) {
+                self.empty(key, rest_of(start));
+            }
+        }
+        if self.panes[key as usize].panes.starts.is_empty() && self.panes[key as usize].panes.front.take().is_some() {
+            self.empty(key, RUN);
         }
         let next = self.panes[key as usize].panes.next(cut, settings, time);
         self.set_walker(settings, key, next);

@@ -2,7 +2,12 @@
 //!
 //! A pane is as long as the greatest common divisor of size and slide, so that every window is made of whole panes. Of each key
 //! is kept which panes it has, and one timer, which walks along the ends of its windows. Contents lie under the pane as under a
-//! window. Invariant: what fires, and with what, is what windows that each hold their own records would fire.
+//! window.
+//!
+//! A window of many panes is not put together anew with each slide. Behind its first firing lie, for each of its panes, the
+//! accumulator from there to the end of that window (the *rests*), and one that grows with each slide from that end on (the
+//! *run*): so a window is one of the rests and the run, until it begins behind them all. Records that come in behind that are
+//! rare, and have it begin anew. Invariant: what fires, and with what, is what windows that each hold their own records would fire.
 
 use super::assigner::{self, window_at, window_start};
 use super::span::Window;
@@ -13,6 +18,14 @@ use crate::model::TimeDomain;
 /// In a timer's key, where a window stands in that of others: this timer is of all windows of the key. No window ends before
 /// it begins.
 pub(super) const WALKER: Window = Window { start: i64::MAX, end: i64::MIN };
+
+/// Where the run of a key lies.
+pub(super) const RUN: Window = Window { start: i64::MAX, end: i64::MIN + 1 };
+
+/// Where the rest of a window lies that begins with a pane.
+pub(super) fn rest_of(pane: i64) -> Window {
+    Window { start: pane, end: i64::MIN }
+}
 
 /// Panes that a window may have. With more it costs less to keep the windows themselves.
 const PANES_MAX: i64 = 1024;
@@ -99,11 +112,22 @@ fn greatest_common_divisor(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
+/// As it is stored.
+const NO_FRONT: Front = Front { boundary: i64::MIN, run_end: i64::MIN };
+
+/// Where rests end and the run begins, and where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Front {
+    pub boundary: i64,
+    pub run_end: i64,
+}
+
 /// What is kept of a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Panes {
     /// The time of the key's timer.
     pub timer: Option<i64>,
+    pub front: Option<Front>,
     /// How many elements there were, where elements are kept: their order over all panes.
     pub elements: u64,
     /// The starts of the panes that hold anything, ascending.
@@ -149,7 +173,9 @@ impl Panes {
             return Vec::new();
         }
         let timer = self.timer.unwrap_or(i64::MIN);
-        let mut bytes = [timer.to_le_bytes(), self.elements.to_le_bytes()].concat();
+        let Front { boundary, run_end } = self.front.unwrap_or(NO_FRONT);
+        let mut bytes = [timer, boundary, run_end].map(i64::to_le_bytes).concat();
+        bytes.extend(self.elements.to_le_bytes());
         bytes.extend(self.starts.iter().flat_map(|start| start.to_le_bytes()));
         bytes
     }
@@ -160,8 +186,10 @@ impl Panes {
             return Ok(Panes::default());
         }
         match bytes.as_chunks::<8>() {
-            ([timer, elements, starts @ ..], []) => Ok(Panes {
+            ([timer, boundary, run_end, elements, starts @ ..], []) => Ok(Panes {
                 timer: Some(i64::from_le_bytes(*timer)).filter(|timer| *timer != i64::MIN),
+                front: Some(Front { boundary: i64::from_le_bytes(*boundary), run_end: i64::from_le_bytes(*run_end) })
+                    .filter(|front| *front != NO_FRONT),
                 elements: u64::from_le_bytes(*elements),
                 starts: starts.iter().copied().map(i64::from_le_bytes).collect(),
             }),

@@ -139,7 +139,8 @@ fn windows_share_panes_where_each_record_counts_for_all_of_them_alike() {
 
 #[test]
 fn the_panes_of_a_key_come_back_as_they_were_stored() {
-    let panes = panes::Panes { timer: Some(-5), elements: 7, starts: vec![-1000, 0, i64::MAX] };
+    let front = Some(panes::Front { boundary: 5, run_end: 9 });
+    let panes = panes::Panes { timer: Some(-5), front, elements: 7, starts: vec![-1000, 0, i64::MAX] };
     assert_eq!(panes::Panes::decode(&panes.encode()).unwrap(), panes);
     assert_eq!(panes::Panes::decode(&panes.encode()[1..]).unwrap_err().code, "state-failed");
     assert_eq!(panes::Panes::decode(&[]).unwrap(), panes::Panes::default());

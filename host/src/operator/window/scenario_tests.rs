@@ -43,7 +43,7 @@ impl Guest for Summing {
 
     fn finish(&mut self, _: &mut Turn, held: &Column, windows: &Windows) -> Result<Column, Failure> {
         let sums: Vec<i64> = held.iter().map(number).collect();
-        if sums.contains(&666) {
+        if sums.contains(&-666) {
             return Err(Fault::new(FaultCode::GuestTrap, "a bad sum").into());
         }
         Ok(sums.iter().enumerate().map(|(index, sum)| result(windows, index, sum)).collect())

@@ -52,6 +52,14 @@ pub(super) struct Fire {
     pub parts: Range<usize>,
 }
 
+/// An accumulator that is to be that of `left` merged with that of `right`, or the one of them that is there.
+#[derive(Clone, Copy)]
+pub(super) struct Derived {
+    pub into: u32,
+    pub left: u32,
+    pub right: u32,
+}
+
 /// The panes of a key.
 #[derive(Clone, Default)]
 pub(super) struct OfKey {
@@ -71,6 +79,8 @@ pub(super) struct Step {
     pub latest: Vec<u32>,
     /// The sets of windows of keys whose windows merge, each with whether it has changed. Else empty.
     pub sessions: Vec<(Sessions, bool)>,
+    /// Accumulators that are merged of others, which stay: one round behind the other, within one all at once.
+    pub derived: Vec<Vec<Derived>>,
     /// The panes of each key, where windows share panes. Else empty.
     pub panes: Vec<OfKey>,
     /// Whether elements need an order over all panes.
@@ -100,6 +110,7 @@ impl Step {
             places_of: HashMap::new(),
             places: Vec::new(),
             sessions: Vec::new(),
+            derived: Vec::new(),
             panes: Vec::new(),
             orders_elements: false,
             merges: Vec::new(),
