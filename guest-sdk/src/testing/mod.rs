@@ -15,6 +15,9 @@
 //! # Ok::<(), FunctionError>(())
 //! ```
 //!
+//! [`WindowHarness`] does the same for functions that windows call, over [`Windows`] that the test chooses, and
+//! [`IntervalJoinHarness`] for interval joins.
+//!
 //! Invariant: a call that fails leaves the harness as it was, but for the lines that it logged. Every call gets a fresh
 //! instance, so a function that remembers something in its fields fails its tests.
 
