@@ -51,13 +51,19 @@ const LEVEL_MULTIPLIER: f64 = 4.0;
 const LEVEL_ZERO_FILES: i32 = 10;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
+/// The same of what is not in a file yet, as a part of the write buffer: 10 bits for each of the smallest entries.
+const BUFFER_FILTER_PART: f64 = 0.02;
+/// A block stays as it is that would not become half as large: unpacking it costs a read more than the rest of it.
+const COMPRESSION: (&str, &str) = ("compression_opts", "{max_compressed_bytes_per_kb=512}");
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
 pub(super) const COLUMN_FAMILY: &str = "default";
 pub(super) const KEY_PREFIX_BYTES: usize = 4;
-/// What is taken along at once while the subtask runs, and how often a turn does it at most.
-const CHUNK_ENTRIES: usize = 2048;
+/// What is taken along at once while the subtask runs: sorted, so much of it costs the database half of what the same entries
+/// would one by one.
+const CHUNK_ENTRIES: usize = 4096;
 const CHUNK_BYTES: usize = 1 << 20;
-const CHUNKS_PER_TURN: usize = 2;
+/// Of chunks that had to wait for a cut, how many a turn writes beside what it has taken itself.
+const CHUNKS_BEHIND: usize = 2;
 /// Entries of a restored image are written in batches of this size.
 const RESTORE_BATCH_BYTES: usize = 1 << 20;
 
@@ -115,7 +121,7 @@ impl RocksDbBackend {
         let expiry = Expiry::new(&layout.stored, options.clock.clone());
         let db = open_database(&folder, base.is_some(), expiry)?;
         let mut backend = RocksDbBackend {
-            cache: HotCache::new(),
+            cache: HotCache::new(base.is_none()),
             cuts: Arc::new(Cuts::new(db, options.working_dir.clone())),
             batch: 0,
             waiting: VecDeque::new(),
@@ -160,6 +166,7 @@ impl RocksDbBackend {
             let kind = self.layout.kind(entry.state);
             write_key(&mut key, kind, entry.group, entry.state, entry.key, entry.sub_key);
             batch.put(&key, entry.value);
+            self.cache.note_stored(&key);
             if batch.size_in_bytes() >= RESTORE_BATCH_BYTES {
                 self.batch += 1;
                 self.cuts.write(self.batch, std::mem::take(&mut batch))?;
@@ -240,6 +247,14 @@ impl RocksDbBackend {
                 !emptied
             });
         }
+        missing.retain(|&at| {
+            let key = &self.keys[key_range(&self.ends, at)];
+            let may_be_stored = self.cache.may_be_stored(key);
+            if !may_be_stored {
+                self.places[at] = Some(self.cache.fill(key, in_map, None));
+            }
+            may_be_stored
+        });
         let keys = missing.iter().map(|&at| &self.keys[key_range(&self.ends, at)]);
         let found = self.cuts.db.batched_multi_get_cf(self.column_family()?, keys, false);
         for (&at, found) in missing.iter().zip(found) {
@@ -259,17 +274,17 @@ impl RocksDbBackend {
             let (entries, bytes) = cache.dirty();
             entries > dirty_entries || bytes > dirty_bytes.min(limit / 4)
         };
-        // Not all at once, should much have piled up.
-        for _ in 0..CHUNKS_PER_TURN {
-            if too_much(&self.cache) {
-                self.take_dirty(CHUNK_ENTRIES, CHUNK_BYTES);
-            }
+        let mut taken = 0;
+        while too_much(&self.cache) {
+            self.take_dirty(CHUNK_ENTRIES, CHUNK_BYTES);
+            taken += 1;
         }
         if !self.waiting.is_empty() {
             if !self.cuts.may_write() {
                 self.cuts.clear_abandoned()?;
             }
-            let now = if self.cuts.may_write() { CHUNKS_PER_TURN + 1 } else { 0 };
+            // Not all at once, should much have waited.
+            let now = if self.cuts.may_write() { taken + CHUNKS_BEHIND } else { 0 };
             let last = self.waiting.get(now).map_or(self.batch, |(next, _)| next - 1);
             if now > 0 {
                 self.write_waiting_up_to(last)?;
@@ -338,7 +353,10 @@ fn take_base<'a>(options: &StateOptions<'_>, images: &mut Vec<RestoredImage<'a>>
 
 fn open_database(folder: &Path, was_restored: bool, expiry: Option<Expiry>) -> Result<DB> {
     let options = database_options(was_restored, expiry);
-    DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]).map_err(|e| {
+    let opened = DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]);
+    // The C interface has no other way to say it.
+    let opened = opened.and_then(|db| db.set_options(&[COMPRESSION]).map(|()| db));
+    opened.map_err(|e| {
         let unreadable = matches!(e.kind(), ErrorKind::Corruption | ErrorKind::InvalidArgument);
         match was_restored && unreadable {
             true => error::checkpoint_corrupt(format!("RocksDB cannot open the restored files: {e}")),
@@ -424,6 +442,8 @@ pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Opti
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_manager(buffers);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_memtable_prefix_bloom_ratio(BUFFER_FILTER_PART);
+    options.set_memtable_whole_key_filtering(true);
     options.set_target_file_size_base(TABLE_BYTES);
     options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
     options.set_max_bytes_for_level_multiplier(LEVEL_MULTIPLIER);
