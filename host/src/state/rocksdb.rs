@@ -42,13 +42,15 @@ const WRITE_BUFFER_BYTES: usize = 32 << 20;
 /// Of one database.
 const OPEN_FILES_MAX: i32 = 256;
 const BACKGROUND_JOBS_MAX: i32 = 2;
-/// What compaction rewrites is uploaded again. Small files and levels that are close in size let it rewrite little at a time; the
-/// price is space: while compaction is behind, a database takes up to about twice its entries (`cargo xtask bench state`).
+/// What compaction rewrites is uploaded again. Small files, few files that wait, and levels that are small and close in size let it
+/// rewrite little at a time; the price is that it rewrites an entry more often (`cargo xtask bench state`).
 const TABLE_BYTES: u64 = 8 << 20;
-const LEVEL_BASE_BYTES: u64 = 64 << 20;
+const LEVEL_BASE_BYTES: u64 = 32 << 20;
 const LEVEL_MULTIPLIER: f64 = 4.0;
 /// A checkpoint makes a small one.
-const LEVEL_ZERO_FILES: i32 = 10;
+const LEVEL_ZERO_FILES: i32 = 4;
+/// What waits for compaction takes space in every checkpoint: of more, writing slows down until compaction has caught up.
+const COMPACTION_DEBT_BYTES: usize = 128 << 20;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 /// The same of what is not in a file yet, as a part of the write buffer: 10 bits for each of the smallest entries.
@@ -448,6 +450,7 @@ pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Opti
     options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
     options.set_max_bytes_for_level_multiplier(LEVEL_MULTIPLIER);
     options.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_FILES);
+    options.set_soft_pending_compaction_bytes_limit(COMPACTION_DEBT_BYTES);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
     if let Some(expiry) = &expiry {
