@@ -251,10 +251,12 @@ fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<
         name: "count".into(),
         kind: FunctionKind::KeyedProcess,
         input: port("in"),
-        broadcast_input: None,
+        second_input: None,
         outputs: vec![port("out")],
         states: layout(),
         broadcast_states: Vec::new(),
+        timers: Vec::new(),
+        internal: Vec::new(),
     };
     let make =
         Arc::new(move |_: &GuestOptions| Box::new(Count { processed: Box::new(processed.clone()) }) as Box<dyn Guest>);

@@ -78,7 +78,6 @@ codes! {
     component_invalid = "component-invalid", Invalid;
     component_wrong_world = "component-wrong-world", Invalid;
     component_import_denied = "component-import-denied", Invalid;
-    component_unsupported = "component-unsupported", Invalid;
     component_description = "component-description", Invalid;
     component_too_large = "component-too-large", TooLarge;
     component_truncated = "component-truncated", Invalid;

@@ -204,7 +204,7 @@ fn function_view(function: &Function) -> FunctionView {
         kind: function.kind.as_str().into(),
         input_codec: function.input.codec.clone(),
         outputs: function.outputs.iter().map(port).collect(),
-        broadcast_codec: function.broadcast_input.as_ref().map(|port| port.codec.clone()),
+        broadcast_codec: function.second_input.as_ref().map(|port| port.codec.clone()),
         states: function.all_states().iter().map(StateView::new).collect(),
     }
 }

@@ -57,7 +57,8 @@ impl Batch {
     }
 }
 
-fn slice_keys(keys: &Keys, range: Range<usize>) -> Keys {
+/// The keys of records `range`; the dictionary holds just those that occur.
+pub(super) fn slice_keys(keys: &Keys, range: Range<usize>) -> Keys {
     let mut slice = Keys::default();
     let mut moved = vec![u32::MAX; keys.distinct.len()];
     for &old in &keys.key_of[range] {

@@ -2,11 +2,13 @@
 
 mod batch;
 mod column;
+mod event_time;
 mod fault;
 mod key;
 
 pub use batch::{Batch, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
+pub use event_time::{DueTimers, Elements, PairSide, Pairs, TimeDomain, Windows};
 pub use fault::{Fault, FaultCode};
 pub use key::{
     KeyGroup, Keys, MAX_PARALLELISM_LIMIT, common_groups, default_max_parallelism, group_of_key, groups_of_subtask,

@@ -1,7 +1,42 @@
 //! What a subtask runs between its input and its outputs: a function, and what happens to the records it fails on.
+//!
+//! An operator hands its outputs on only when their turn has committed. It knows channels, barriers and other operators not.
 
 mod dead_letter;
 mod function;
+mod turns;
 
 pub use dead_letter::Position;
-pub use function::{FunctionOperator, FunctionSettings, OperatorFailure, Rejected};
+pub use function::FunctionOperator;
+pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
+
+use crate::checkpoint::Counters;
+use crate::model::Batch;
+use crate::turn::Turn;
+
+/// A member of a chain that computes. What it produces is added to `outputs` in the order in which its turns committed.
+pub trait Operator: Send {
+    /// Handles a batch of an input.
+    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure>;
+
+    /// Meets a record that was rejected before it reached the operator.
+    fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure>;
+
+    /// Event time has reached `watermark`, in milliseconds: does one step of what has waited for it, and says whether there may be
+    /// more to do. The caller hands the outputs on and asks again.
+    fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure>;
+
+    /// The same for processing time.
+    fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure>;
+
+    /// Before this moment of processing time there is nothing to do for [`Operator::advance_clock`]. None where nothing waits.
+    fn next_due_ms(&self) -> Option<i64>;
+
+    /// The event time that it has reached: the largest watermark that it was told, also before a restart. It never goes back.
+    fn watermark(&self) -> i64;
+
+    /// Its turn, for snapshots and metrics.
+    fn turn(&mut self) -> &mut Turn;
+
+    fn counters(&self) -> Counters;
+}

@@ -11,8 +11,8 @@ use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
 use crate::connector::Sink;
 use crate::error::Error;
-use crate::model::Batch;
-use crate::operator::{FunctionOperator, OperatorFailure, Rejected};
+use crate::model::{Batch, NO_TIMESTAMP};
+use crate::operator::{Operator, OperatorFailure, Outputs, Rejected};
 use crate::state::{BroadcastState, StateSize};
 use crate::turn::FIRST_INPUT;
 
@@ -38,8 +38,23 @@ pub(super) struct Member {
 
 pub(super) enum MemberKind {
     Source(Counters),
-    Function(Box<FunctionOperator>),
+    Operator(Box<dyn Operator>),
     Sink { sink: Box<dyn Sink>, counters: Counters },
+}
+
+/// How far one subtask is in event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventTime {
+    /// In milliseconds: [`NO_TIMESTAMP`] before the first one, the largest when the input has ended.
+    pub watermark: i64,
+    /// Whether nothing is expected for now, so that it holds nobody up.
+    pub idle: bool,
+}
+
+impl Default for EventTime {
+    fn default() -> EventTime {
+        EventTime { watermark: NO_TIMESTAMP, idle: false }
+    }
 }
 
 /// What one subtask shows of one of its members.
@@ -48,6 +63,7 @@ pub(super) struct MemberStats {
     pub(super) counters: Counters,
     pub(super) metrics: BTreeMap<String, f64>,
     pub(super) state: StateSize,
+    pub(super) event_time: EventTime,
 }
 
 /// See the module.
@@ -57,6 +73,7 @@ pub(super) struct Chain {
     /// The edges that lead out, by their index in the plan.
     pub(super) edges: BTreeMap<usize, EdgeWriter>,
     pub(super) clock: SharedClock,
+    pub(super) event_time: EventTime,
 }
 
 impl Chain {
@@ -77,7 +94,7 @@ impl Chain {
         let mut outputs = Vec::new();
         match &mut self.members[member].kind {
             MemberKind::Source(_) => outputs.push((0, batch)),
-            MemberKind::Function(operator) => {
+            MemberKind::Operator(operator) => {
                 if let Err(failure) = operator.process(input, batch, &mut outputs) {
                     return Err(self.operator_failed(member, failure));
                 }
@@ -98,7 +115,7 @@ impl Chain {
         let subtask = self.subtask;
         let member = &mut self.members[0];
         match &mut member.kind {
-            MemberKind::Function(operator) => {
+            MemberKind::Operator(operator) => {
                 if let Err(failure) = operator.reject(rejected, &mut outputs) {
                     return Err(self.operator_failed(0, failure));
                 }
@@ -138,14 +155,65 @@ impl Chain {
         Ok(())
     }
 
+    /// Event time goes on through the members: what has waited for it comes out in front of the watermark.
     pub(super) fn watermark(&mut self, watermark: i64) -> Result<(), Ended> {
-        for member in &mut self.members {
-            if let MemberKind::Function(operator) = &mut member.kind {
-                operator.set_watermark(watermark);
-            }
+        for member in 0..self.members.len() {
+            self.advance(member, |operator, outputs| operator.advance_watermark(watermark, outputs))?;
         }
+        self.event_time.watermark = watermark;
         self.edges.values_mut().try_for_each(|edge| edge.watermark(watermark))?;
         Ok(())
+    }
+
+    /// Says whether nothing is expected for now, where that is new.
+    pub(super) fn set_idle(&mut self, idle: bool) -> Result<(), Ended> {
+        if self.event_time.idle != idle {
+            self.event_time.idle = idle;
+            self.edges.values_mut().try_for_each(|edge| edge.status(idle))?;
+        }
+        Ok(())
+    }
+
+    /// Before this moment of processing time nothing waits for it. None where nothing waits.
+    pub(super) fn next_due_ms(&self) -> Option<i64> {
+        let due = |member: &Member| match &member.kind {
+            MemberKind::Operator(operator) => operator.next_due_ms(),
+            _ => None,
+        };
+        self.members.iter().filter_map(due).min()
+    }
+
+    /// Does what is due by the wall clock.
+    pub(super) fn advance_clock(&mut self) -> Result<(), Ended> {
+        let Some(due) = self.next_due_ms() else { return Ok(()) };
+        let now_ms = self.clock.wall_ms();
+        if now_ms < due {
+            return Ok(());
+        }
+        for member in 0..self.members.len() {
+            self.advance(member, |operator, outputs| operator.advance_clock(now_ms, outputs))?;
+        }
+        Ok(())
+    }
+
+    /// Has a member do a step after the other, and hands on what comes out of each.
+    fn advance(
+        &mut self,
+        member: usize,
+        step: impl Fn(&mut dyn Operator, &mut Outputs) -> Result<bool, OperatorFailure>,
+    ) -> Result<(), Ended> {
+        loop {
+            let MemberKind::Operator(operator) = &mut self.members[member].kind else { return Ok(()) };
+            let mut outputs = Outputs::new();
+            let more = match step(&mut **operator, &mut outputs) {
+                Ok(more) => more,
+                Err(failure) => return Err(self.operator_failed(member, failure)),
+            };
+            outputs.into_iter().try_for_each(|(output, batch)| self.route(member, output, batch))?;
+            if !more {
+                return Ok(());
+            }
+        }
     }
 
     /// Sends what has waited for its linger time.
@@ -187,14 +255,15 @@ impl Chain {
                     part.counters = *counters;
                     Ok(())
                 }
-                MemberKind::Function(operator) => {
-                    part.counters = operator.counters;
+                MemberKind::Operator(operator) => {
+                    part.counters = operator.counters();
+                    let watermark = operator.watermark();
                     let turn = operator.turn();
                     part.broadcast = turn.broadcast().map(BroadcastState::snapshot);
-                    turn.backend()
-                        .map(|backend| backend.snapshot(barrier.format))
-                        .transpose()
-                        .map(|state| part.state = state)
+                    let kept = turn.keep_watermark(watermark);
+                    let snapshot =
+                        kept.and_then(|()| turn.backend().map(|backend| backend.snapshot(barrier.format)).transpose());
+                    snapshot.map(|state| part.state = state)
                 }
                 MemberKind::Sink { sink, counters } => {
                     part.counters = *counters;
@@ -214,14 +283,15 @@ impl Chain {
             MemberKind::Source(counters) | MemberKind::Sink { counters, .. } => {
                 MemberStats { counters: *counters, ..MemberStats::default() }
             }
-            MemberKind::Function(operator) => {
-                let counters = operator.counters;
+            MemberKind::Operator(operator) => {
+                let counters = operator.counters();
                 let turn = operator.turn();
                 let keyed = turn.backend().map(|backend| backend.size()).unwrap_or_default();
                 let state = keyed + turn.broadcast().map(BroadcastState::size).unwrap_or_default();
-                MemberStats { counters, metrics: turn.metrics().clone(), state }
+                MemberStats { counters, metrics: turn.metrics().clone(), state, ..MemberStats::default() }
             }
         };
-        self.members.iter_mut().map(stats).collect()
+        let event_time = self.event_time;
+        self.members.iter_mut().map(|member| MemberStats { event_time, ..stats(member) }).collect()
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use wasmtime::component;
 
-use super::bindings::ComponentPre as WorldPre;
 use super::describe::{self, Description};
 use super::engine::Sandbox;
+use super::exports::WorldPre;
 use super::inspect;
-use super::instance::{GuestState, Instance};
+use super::instance::Instance;
 use crate::error::{self, Result};
 use crate::manifest::Limits;
 
@@ -19,7 +19,7 @@ pub struct Component {
 }
 
 struct Inner {
-    pre: WorldPre<GuestState>,
+    pre: WorldPre,
     description: Description,
 }
 
@@ -37,6 +37,15 @@ impl Sandbox {
         let description = described
             .map_err(|failure| error::component_description(format!("`describe` failed: {failure}")))
             .and_then(describe::check)?;
+        for function in &description.functions {
+            if let Some(interface) = function.kind.interface()
+                && !pre.exports(interface)
+            {
+                let (name, kind) = (&function.name, function.kind.as_str());
+                let message = format!("function `{name}` is of kind {kind}, which needs the export `{interface}`");
+                return Err(error::component_description(message));
+            }
+        }
         Ok(Component { inner: Arc::new(Inner { pre, description }) })
     }
 }
@@ -46,7 +55,7 @@ impl Component {
         &self.inner.description
     }
 
-    pub(super) fn pre(&self) -> &WorldPre<GuestState> {
+    pub(super) fn pre(&self) -> &WorldPre {
         &self.inner.pre
     }
 }

@@ -1,9 +1,11 @@
 //! What a component says of itself, checked: nothing that this version does not run gets past here.
 
+use super::bindings::cofferdam::function::types::TimeDomain as WitDomain;
 use super::bindings::exports::cofferdam::function::function as wit;
 use crate::error::{self, Result};
+use crate::model::TimeDomain;
 use crate::state::{StateDescription, StateKind, StateLayout, TimeToLive, TtlUpdate};
-use crate::turn::cut;
+use crate::turn::{cut, timer_states};
 
 /// Functions, ports and states that one component may declare, each; and older forms that one state may have.
 const DECLARATIONS_MAX: usize = 256;
@@ -24,22 +26,35 @@ pub struct Function {
     pub name: String,
     pub kind: FunctionKind,
     pub input: Port,
-    /// Of a broadcast-process function: the second input.
-    pub broadcast_input: Option<Port>,
+    /// Of a function that has two: its kind tells what it is.
+    pub second_input: Option<Port>,
     /// The main output, then the side outputs.
     pub outputs: Vec<Port>,
     /// Those of its keys.
     pub states: StateLayout,
     /// Those that belong to no key. They stand behind the others.
     pub broadcast_states: StateLayout,
+    /// The clocks on which it registers timers.
+    pub timers: Vec<TimeDomain>,
+    /// The host's own states of its keys: timers, what windows hold.
+    pub internal: StateLayout,
 }
 
-/// The kinds that this version runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FunctionKind {
     Process,
     KeyedProcess,
+    /// Folds the records of a window.
+    Aggregate,
+    /// Sees all elements of a window at once.
+    ProcessWindow,
+    /// Two keyed inputs that share state.
+    CoProcess,
     BroadcastProcess,
+    /// As `ProcessWindow`, of two inputs.
+    CoGroup,
+    /// Sees pairs of records of two inputs.
+    IntervalJoin,
 }
 
 impl FunctionKind {
@@ -47,7 +62,32 @@ impl FunctionKind {
         match self {
             FunctionKind::Process => "process",
             FunctionKind::KeyedProcess => "keyed-process",
+            FunctionKind::Aggregate => "aggregate",
+            FunctionKind::ProcessWindow => "process-window",
+            FunctionKind::CoProcess => "co-process",
             FunctionKind::BroadcastProcess => "broadcast-process",
+            FunctionKind::CoGroup => "co-group",
+            FunctionKind::IntervalJoin => "interval-join",
+        }
+    }
+
+    pub fn has_two_inputs(self) -> bool {
+        use FunctionKind::*;
+        matches!(self, CoProcess | BroadcastProcess | CoGroup | IntervalJoin)
+    }
+
+    /// Whether a function of this kind may register timers.
+    fn may_have_timers(self) -> bool {
+        matches!(self, FunctionKind::KeyedProcess | FunctionKind::CoProcess | FunctionKind::BroadcastProcess)
+    }
+
+    /// The interface beside `function` that the host calls it through, where there is one.
+    pub(super) fn interface(self) -> Option<&'static str> {
+        match self {
+            FunctionKind::Aggregate => Some("aggregate"),
+            FunctionKind::ProcessWindow | FunctionKind::CoGroup => Some("window"),
+            FunctionKind::IntervalJoin => Some("join"),
+            _ => None,
         }
     }
 }
@@ -59,9 +99,14 @@ pub struct Port {
 }
 
 impl Function {
-    /// All states, in the order in which calls name them.
+    /// All states: first those that it declares, in the order in which calls name them.
     pub fn all_states(&self) -> StateLayout {
-        self.states.iter().chain(&self.broadcast_states).cloned().collect()
+        self.states.iter().chain(&self.broadcast_states).chain(&self.internal).cloned().collect()
+    }
+
+    /// What a backend keeps.
+    pub fn keyed_states(&self) -> StateLayout {
+        self.states.iter().chain(&self.internal).cloned().collect()
     }
 }
 
@@ -86,33 +131,32 @@ pub(super) fn check(description: wit::ComponentDescription) -> Result<Descriptio
 
 fn check_function(function: wit::FunctionDescription) -> Result<Function> {
     let name = function.name;
-    let unsupported = |what: &str| {
-        error::component_unsupported(format!("function `{name}` {what}, which this version does not run"))
-            .hint("this version runs the kinds process, keyed-process and broadcast-process, without timers")
-    };
     let kind = match function.kind {
         wit::FunctionKind::Process => FunctionKind::Process,
         wit::FunctionKind::KeyedProcess => FunctionKind::KeyedProcess,
-        wit::FunctionKind::Aggregate => return Err(unsupported("is an aggregate")),
-        wit::FunctionKind::ProcessWindow => return Err(unsupported("processes windows")),
-        wit::FunctionKind::CoProcess => return Err(unsupported("has two inputs")),
+        wit::FunctionKind::Aggregate => FunctionKind::Aggregate,
+        wit::FunctionKind::ProcessWindow => FunctionKind::ProcessWindow,
+        wit::FunctionKind::CoProcess => FunctionKind::CoProcess,
         wit::FunctionKind::BroadcastProcess => FunctionKind::BroadcastProcess,
+        wit::FunctionKind::CoGroup => FunctionKind::CoGroup,
+        wit::FunctionKind::IntervalJoin => FunctionKind::IntervalJoin,
     };
-    if !function.timers.is_empty() {
-        return Err(unsupported("declares timers"));
-    }
     let described = |message: String| error::component_description(format!("function `{name}` {message}"));
-    let is_broadcast = kind == FunctionKind::BroadcastProcess;
-    let (input, broadcast_input) = inputs(function.inputs, is_broadcast).map_err(described)?;
+    let (input, second_input) = inputs(function.inputs, kind).map_err(described)?;
     if function.outputs.is_empty() {
         return Err(described("describes no main output".into()));
     }
-    if kind == FunctionKind::Process && !function.states.is_empty() {
-        return Err(described(
-            "declares state, but only keyed-process and broadcast-process functions have any".into(),
-        ));
+    if matches!(kind, FunctionKind::Process | FunctionKind::IntervalJoin) && !function.states.is_empty() {
+        return Err(described(format!("declares state, and a function of kind {} has none", kind.as_str())));
     }
-    let inputs = || std::iter::once(&input).chain(&broadcast_input);
+    if !kind.may_have_timers() && !function.timers.is_empty() {
+        return Err(described(format!("declares timers, and a function of kind {} has none", kind.as_str())));
+    }
+    let is_aggregate = matches!(&function.states[..], [state] if state.kind == wit::StateKind::Aggregating);
+    if kind == FunctionKind::Aggregate && !is_aggregate {
+        return Err(described("is an aggregate: its one state, of kind aggregating, is the accumulator".into()));
+    }
+    let inputs = || std::iter::once(&input).chain(&second_input);
     let ports = inputs().chain(&function.outputs);
     let texts = function.states.iter().flat_map(|state| {
         [&state.codec, &state.schema, &state.map_key]
@@ -134,25 +178,31 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
     if let Some(state) = broadcast_states.iter().find(|state| state.kind != StateKind::Broadcast) {
         return Err(described(format!("names the state `{}` behind a broadcast state", state.name)));
     }
-    if let (Some(state), false) = (broadcast_states.first(), is_broadcast) {
+    if let (Some(state), false) = (broadcast_states.first(), kind == FunctionKind::BroadcastProcess) {
         let name = &state.name;
         return Err(described(format!("has the broadcast state `{name}`, but no broadcast input to write it")));
     }
     let port = |port: wit::Port| Port { name: port.name, codec: port.codec };
     let outputs = function.outputs.into_iter().map(port).collect();
-    let (input, broadcast_input) = (port(input), broadcast_input.map(port));
-    Ok(Function { kind, input, broadcast_input, outputs, states, broadcast_states, name })
+    let (input, second_input) = (port(input), second_input.map(port));
+    let timers = [(WitDomain::Event, TimeDomain::Event), (WitDomain::Processing, TimeDomain::Processing)];
+    let timers = timers.into_iter().filter(|(declared, _)| function.timers.contains(declared));
+    let timers: Vec<_> = timers.map(|(_, domain)| domain).collect();
+    let internal = timer_states(&timers);
+    Ok(Function { kind, input, second_input, outputs, states, broadcast_states, timers, internal, name })
 }
 
-/// The input of a function, and the broadcast one where it has to have one. The error is what the function did.
-fn inputs(ports: Vec<wit::Port>, is_broadcast: bool) -> Result<(wit::Port, Option<wit::Port>), String> {
+/// The input of a function, and the second one where its kind has two. The error is what the function did.
+fn inputs(ports: Vec<wit::Port>, kind: FunctionKind) -> Result<(wit::Port, Option<wit::Port>), String> {
     let count = ports.len();
     let mut ports = ports.into_iter();
-    match (ports.next(), ports.next(), is_broadcast) {
+    match (ports.next(), ports.next(), kind.has_two_inputs()) {
         (Some(input), None, false) => Ok((input, None)),
-        (Some(input), Some(broadcast), true) if count == 2 => Ok((input, Some(broadcast))),
-        (.., true) => Err(format!("has {count} inputs, not a keyed one and a broadcast one")),
-        (.., false) => Err(format!("has {count} inputs, not one")),
+        (Some(input), Some(second), true) if count == 2 => Ok((input, Some(second))),
+        (.., two) => {
+            let needed = if two { "two" } else { "one" };
+            Err(format!("has {count} inputs, and a function of kind {} has {needed}", kind.as_str()))
+        }
     }
 }
 
@@ -292,7 +342,7 @@ mod tests {
         let rules = || wit::StateDescription { map_key: "ordered:u64".into(), ..state("r", wit::StateKind::Broadcast) };
         let value = || state("v", wit::StateKind::Value);
         let function = check_one(kind, 2, vec![value(), rules()]).unwrap();
-        assert!(function.broadcast_input.is_some());
+        assert!(function.second_input.is_some());
         assert_eq!((function.states[0].kind, function.states.len()), (StateKind::Value, 1));
         assert_eq!((function.broadcast_states[0].kind, function.broadcast_states.len()), (StateKind::Broadcast, 1));
         assert_eq!(function.all_states().len(), 2);
@@ -300,9 +350,9 @@ mod tests {
         let with_ttl = wit::StateDescription { ttl: ttl(5), ..rules() };
         let keyed = wit::FunctionKind::KeyedProcess;
         for (refused, part) in [
-            (check_one(kind, 1, vec![]), "has 1 inputs, not a keyed one and a broadcast one"),
+            (check_one(kind, 1, vec![]), "has 1 inputs, and a function of kind broadcast-process has two"),
             (check_one(kind, 3, vec![]), "has 3 inputs"),
-            (check_one(keyed, 2, vec![]), "has 2 inputs, not one"),
+            (check_one(keyed, 2, vec![]), "has 2 inputs, and a function of kind keyed-process has one"),
             (check_one(keyed, 1, vec![rules()]), "no broadcast input to write it"),
             (check_one(kind, 2, vec![rules(), value()]), "names the state `v` behind a broadcast state"),
             (check_one(kind, 2, vec![without_key]), "how the keys of the map `r`"),

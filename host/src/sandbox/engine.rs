@@ -67,7 +67,7 @@ fn engine(options: &SandboxOptions) -> wasmtime::Result<Engine> {
 
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
-    bindings::Component::add_to_linker::<GuestState, super::import::Host>(&mut linker, |state| state)?;
+    bindings::WindowingComponent::add_to_linker::<GuestState, super::import::Host>(&mut linker, |state| state)?;
     super::wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -6,7 +6,7 @@ use wasmtime::component::HasData;
 use super::bindings::cofferdam::function as wit;
 use super::bindings::cofferdam::function::types::ColumnResult as WitColumn;
 use super::instance::GuestState;
-use crate::model::Column;
+use crate::model::{Column, TimeDomain};
 use crate::state::Entries;
 use crate::turn::{LogLevel, Refusal, Turn};
 
@@ -21,20 +21,14 @@ fn column(column: WitColumn) -> Result<Column, Refusal> {
     Column::from_parts(column.bytes, column.offsets).map_err(|defect| Refusal::InvalidCall(defect.to_string()))
 }
 
-fn to_wit(column: &Column) -> WitColumn {
-    WitColumn { bytes: column.bytes().to_vec(), offsets: column.offsets().to_vec() }
+fn to_wit(column: Column) -> WitColumn {
+    let (bytes, offsets) = column.into_parts();
+    WitColumn { bytes, offsets }
 }
 
 fn values(entries: Entries) -> wit::state::Values {
     let present = entries.present.iter().map(|&present| u8::from(present)).collect();
-    wit::state::Values { present, values: to_wit(&entries.values) }
-}
-
-fn not_there(what: &str) -> wasmtime::Error {
-    Refusal::InvalidCall(format!(
-        "{what}: this version of the host does not have it, and the function did not declare it"
-    ))
-    .into()
+    wit::state::Values { present, values: to_wit(entries.values) }
 }
 
 impl GuestState {
@@ -46,78 +40,85 @@ impl GuestState {
             Err(Refusal::InvalidCall("imports cannot be called outside a turn".into()))
         }
     }
+
+    /// The turn, for a call about a state that the function has to have declared.
+    fn keyed(&mut self, state: u32) -> Result<&mut Turn, Refusal> {
+        let turn = self.turn()?;
+        turn.check_declared(state)?;
+        Ok(turn)
+    }
 }
 
 impl wit::types::Host for GuestState {}
 
 impl wit::state::Host for GuestState {
     fn value_load(&mut self, state: u32) -> Result<wit::state::Values> {
-        Ok(values(self.turn()?.value_load(state)?))
+        Ok(values(self.keyed(state)?.value_load(state)?))
     }
 
     fn value_store(&mut self, state: u32, keys: Vec<u32>, values: WitColumn) -> Result<()> {
-        Ok(self.turn()?.value_store(state, &keys, &column(values)?)?)
+        Ok(self.keyed(state)?.value_store(state, &keys, &column(values)?)?)
     }
 
     fn value_clear(&mut self, state: u32, keys: Vec<u32>) -> Result<()> {
-        Ok(self.turn()?.value_clear(state, &keys)?)
+        Ok(self.keyed(state)?.value_clear(state, &keys)?)
     }
 
     fn value_get(&mut self, state: u32, key: u32) -> Result<Option<Vec<u8>>> {
-        Ok(self.turn()?.value_get(state, key)?)
+        Ok(self.keyed(state)?.value_get(state, key)?)
     }
 
     fn value_set(&mut self, state: u32, key: u32, value: Vec<u8>) -> Result<()> {
-        Ok(self.turn()?.value_set(state, key, &value)?)
+        Ok(self.keyed(state)?.value_set(state, key, &value)?)
     }
 
     fn list_load(&mut self, state: u32) -> Result<wit::state::Lists> {
-        let (elements, ends) = self.turn()?.list_load(state)?;
-        Ok(wit::state::Lists { elements: to_wit(&elements), ends })
+        let (elements, ends) = self.keyed(state)?.list_load(state)?;
+        Ok(wit::state::Lists { elements: to_wit(elements), ends })
     }
 
     fn list_append(&mut self, state: u32, keys: Vec<u32>, elements: WitColumn) -> Result<()> {
-        Ok(self.turn()?.list_append(state, &keys, &column(elements)?)?)
+        Ok(self.keyed(state)?.list_append(state, &keys, &column(elements)?)?)
     }
 
     fn list_replace(&mut self, state: u32, keys: Vec<u32>, lists: wit::state::Lists) -> Result<()> {
-        Ok(self.turn()?.list_replace(state, &keys, &column(lists.elements)?, &lists.ends)?)
+        Ok(self.keyed(state)?.list_replace(state, &keys, &column(lists.elements)?, &lists.ends)?)
     }
 
     fn list_get(&mut self, state: u32, key: u32) -> Result<WitColumn> {
-        Ok(to_wit(&self.turn()?.list_get(state, key)?))
+        Ok(to_wit(self.keyed(state)?.list_get(state, key)?))
     }
 
     fn list_add(&mut self, state: u32, key: u32, element: Vec<u8>) -> Result<()> {
-        Ok(self.turn()?.list_add(state, key, &element)?)
+        Ok(self.keyed(state)?.list_add(state, key, &element)?)
     }
 
     fn list_set(&mut self, state: u32, key: u32, elements: WitColumn) -> Result<()> {
-        Ok(self.turn()?.list_set(state, key, &column(elements)?)?)
+        Ok(self.keyed(state)?.list_set(state, key, &column(elements)?)?)
     }
 
     fn map_load(&mut self, state: u32, keys: Vec<u32>, sub_keys: WitColumn) -> Result<wit::state::Values> {
-        Ok(values(self.turn()?.map_load(state, &keys, &column(sub_keys)?)?))
+        Ok(values(self.keyed(state)?.map_load(state, &keys, &column(sub_keys)?)?))
     }
 
     fn map_store(&mut self, state: u32, keys: Vec<u32>, sub_keys: WitColumn, values: WitColumn) -> Result<()> {
-        Ok(self.turn()?.map_store(state, &keys, &column(sub_keys)?, &column(values)?)?)
+        Ok(self.keyed(state)?.map_store(state, &keys, &column(sub_keys)?, &column(values)?)?)
     }
 
     fn map_remove(&mut self, state: u32, keys: Vec<u32>, sub_keys: WitColumn) -> Result<()> {
-        Ok(self.turn()?.map_remove(state, &keys, &column(sub_keys)?)?)
+        Ok(self.keyed(state)?.map_remove(state, &keys, &column(sub_keys)?)?)
     }
 
     fn map_clear(&mut self, state: u32, keys: Vec<u32>) -> Result<()> {
-        Ok(self.turn()?.map_clear(state, &keys)?)
+        Ok(self.keyed(state)?.map_clear(state, &keys)?)
     }
 
     fn map_get(&mut self, state: u32, key: u32, sub_key: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        Ok(self.turn()?.map_get(state, key, &sub_key)?)
+        Ok(self.keyed(state)?.map_get(state, key, &sub_key)?)
     }
 
     fn map_put(&mut self, state: u32, key: u32, sub_key: Vec<u8>, value: Vec<u8>) -> Result<()> {
-        Ok(self.turn()?.map_put(state, key, &sub_key, &value)?)
+        Ok(self.keyed(state)?.map_put(state, key, &sub_key, &value)?)
     }
 
     fn map_scan(
@@ -127,14 +128,14 @@ impl wit::state::Host for GuestState {
         after: Option<Vec<u8>>,
         limit: u32,
     ) -> Result<Vec<wit::state::MapEntry>> {
-        let entries = self.turn()?.map_scan(state, key, after.as_deref(), limit)?;
+        let entries = self.keyed(state)?.map_scan(state, key, after.as_deref(), limit)?;
         Ok(entries.into_iter().map(|(key, value)| wit::state::MapEntry { key, value }).collect())
     }
 
     fn broadcast_load(&mut self, state: u32, sub_keys: WitColumn) -> Result<wit::state::Values> {
         let entries = self.turn()?.broadcast_load(state, &column(sub_keys)?)?;
         let present = entries.present.iter().map(|&present| u8::from(present)).collect();
-        Ok(wit::state::Values { present, values: to_wit(&entries.values) })
+        Ok(wit::state::Values { present, values: to_wit(entries.values) })
     }
 
     fn broadcast_store(&mut self, state: u32, sub_keys: WitColumn, values: WitColumn) -> Result<()> {
@@ -163,13 +164,20 @@ impl wit::state::Host for GuestState {
     }
 }
 
+fn clock(domain: wit::types::TimeDomain) -> TimeDomain {
+    match domain {
+        wit::types::TimeDomain::Event => TimeDomain::Event,
+        wit::types::TimeDomain::Processing => TimeDomain::Processing,
+    }
+}
+
 impl wit::timers::Host for GuestState {
-    fn register(&mut self, _: wit::types::TimeDomain, _: Vec<u32>, _: Vec<i64>) -> Result<()> {
-        Err(not_there("timers"))
+    fn register(&mut self, domain: wit::types::TimeDomain, keys: Vec<u32>, times: Vec<i64>) -> Result<()> {
+        Ok(self.turn()?.timer_register(clock(domain), &keys, &times)?)
     }
 
-    fn delete(&mut self, _: wit::types::TimeDomain, _: Vec<u32>, _: Vec<i64>) -> Result<()> {
-        Err(not_there("timers"))
+    fn delete(&mut self, domain: wit::types::TimeDomain, keys: Vec<u32>, times: Vec<i64>) -> Result<()> {
+        Ok(self.turn()?.timer_delete(clock(domain), &keys, &times)?)
     }
 }
 

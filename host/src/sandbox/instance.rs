@@ -5,14 +5,14 @@ use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, WasmBack
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::cofferdam::function::types;
-use super::bindings::exports::cofferdam::function::function as wit;
-use super::bindings::{Component as World, ComponentPre as WorldPre};
+use super::bindings::exports::cofferdam::function::{function as wit, join as wit_join, window as wit_window};
 use super::component::Component;
 use super::engine::TICK;
+use super::exports::{World, WorldPre};
 use super::wasi::Ambient;
 use crate::error;
 use crate::manifest::Limits;
-use crate::model::{Batch, Column, Fault, FaultCode, Keys};
+use crate::model::{Batch, Column, DueTimers, Elements, Fault, FaultCode, Keys, PairSide, Pairs, TimeDomain, Windows};
 use crate::turn::{Failure, Guest, LogLevel, Output, Refusal, Turn, cut};
 
 /// Lines of a guest's call stack that a fault keeps.
@@ -87,7 +87,7 @@ impl Instance {
     }
 
     /// A live component; the fault is about its start.
-    pub(super) fn start(pre: &WorldPre<GuestState>, limits: Limits, seed: u64) -> Result<Alive, Failed> {
+    pub(super) fn start(pre: &WorldPre, limits: Limits, seed: u64) -> Result<Alive, Failed> {
         let ambient = Ambient::default();
         let mut state = GuestState {
             turn: Turn::default(),
@@ -98,50 +98,78 @@ impl Instance {
             resources: ResourceTable::new(),
         };
         state.resources.set_max_capacity(RESOURCES_MAX);
-        let mut store = Store::new(pre.engine(), state);
+        let mut store = Store::new(pre.instance.component().engine(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(fuel(&limits));
         arm(&mut store, &limits);
-        match pre.instantiate(&mut store) {
+        let instantiated = pre.instance.instantiate(&mut store);
+        match instantiated.and_then(|instance| pre.load(&mut store, &instance)) {
             Ok(exports) => Ok(Alive { store, exports }),
             Err(cause) => Err(classify(&cause, &mut store, &limits)),
         }
     }
 
-    fn call(&mut self, alive: &mut Alive, input: u32, batch: &Batch) -> Result<Vec<Output>, Failed> {
-        let Alive { store, exports } = alive;
+    /// One call within `turn`: the instance is there for it, its imports reach the turn, and whatever goes wrong takes the
+    /// instance with it.
+    fn within<T>(
+        &mut self,
+        turn: &mut Turn,
+        call: impl FnOnce(&Instance, &mut Store<GuestState>, &World) -> Result<T, Failed>,
+    ) -> Result<T, Failure> {
+        let mut alive = match self.alive.take() {
+            Some(alive) => alive,
+            None => Instance::start(self.component.pre(), self.limits, self.seed)?,
+        };
+        alive.store.data().ambient.set_time(turn.context.processing_time);
+        std::mem::swap(&mut alive.store.data_mut().turn, turn);
+        alive.store.data_mut().in_turn = true;
+        let Alive { store, exports } = &mut alive;
         arm(store, &self.limits);
         // A refusal that an earlier call survived says nothing of this one.
         store.data_mut().memory.refused = false;
-        let returned = match &batch.keys {
-            Some(keys) => exports.cofferdam_function_function().call_process(
-                &mut *store,
-                self.function,
-                input,
-                batch_param(batch, keys),
-            ),
-            None => {
-                let none = Keys::default();
-                exports.cofferdam_function_function().call_process(
-                    &mut *store,
-                    self.function,
-                    input,
-                    batch_param(batch, &none),
-                )
-            }
-        };
+        let result = call(self, store, exports);
+        alive.store.data_mut().in_turn = false;
+        std::mem::swap(&mut alive.store.data_mut().turn, turn);
+        for line in alive.store.data().ambient.take_output() {
+            turn.log(LogLevel::Info, line, None);
+        }
+        if result.is_ok() && !self.fresh {
+            self.alive = Some(alive);
+        }
+        Ok(result?)
+    }
+
+    /// What a call returned: what the guest says, or why there is nothing. `items` is what a failure counts its record in.
+    fn returned<T>(
+        &self,
+        store: &mut Store<GuestState>,
+        returned: wasmtime::Result<Result<T, types::Failure>>,
+        items: usize,
+    ) -> Result<T, Failed> {
         match returned {
-            Ok(Ok(outputs)) => self.check_outputs(outputs).map_err(Failed::Fault),
+            Ok(Ok(value)) => Ok(value),
             Ok(Err(types::Failure { message, record })) => {
                 let message = match record {
-                    Some(record) if batch.len() > 1 => format!("{message} (record {record} of the batch)"),
+                    Some(record) if items > 1 => format!("{message} (record {record} of the batch)"),
                     _ => message,
                 };
-                let message = cut(message);
-                Err(Failed::Fault(Fault::new(FaultCode::GuestError, message)))
+                Err(Failed::Fault(Fault::new(FaultCode::GuestError, cut(message))))
             }
             Err(cause) => Err(classify(&cause, store, &self.limits)),
         }
+    }
+
+    /// A column that a call returned, which has to have `len` values.
+    fn check_column(&self, column: types::ColumnResult, len: usize) -> Result<Column, Failed> {
+        let column = checked_column(column)?;
+        if column.len() != len {
+            let message = format!("{} values were returned for {len}", column.len());
+            return Err(Failed::Fault(Fault::new(FaultCode::InvalidOutput, message)));
+        }
+        if column.bytes().len() + column.offsets().len() * 4 > self.limits.output_bytes {
+            return Err(Failed::Fault(output_exceeded(&self.limits)));
+        }
+        Ok(column)
     }
 
     /// Guest bytes become batches, or a fault that says what is wrong with them.
@@ -187,45 +215,129 @@ impl Instance {
 impl Alive {
     pub(super) fn describe(&mut self) -> Result<wit::ComponentDescription, Failed> {
         arm(&mut self.store, &Limits::default());
-        let described = self.exports.cofferdam_function_function().call_describe(&mut self.store);
+        let described = self.exports.function.call_describe(&mut self.store);
         described.map_err(|cause| classify(&cause, &mut self.store, &Limits::default()))
     }
 }
 
 impl Guest for Instance {
     fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
-        let mut alive = match self.alive.take() {
-            Some(alive) => alive,
-            None => Instance::start(self.component.pre(), self.limits, self.seed)?,
-        };
-        alive.store.data().ambient.set_time(turn.context.processing_time);
-        std::mem::swap(&mut alive.store.data_mut().turn, turn);
-        alive.store.data_mut().in_turn = true;
-        let result = self.call(&mut alive, input, batch);
-        alive.store.data_mut().in_turn = false;
-        std::mem::swap(&mut alive.store.data_mut().turn, turn);
-        for line in alive.store.data().ambient.take_output() {
-            turn.log(LogLevel::Info, line, None);
-        }
-        if result.is_ok() && !self.fresh {
-            self.alive = Some(alive);
-        }
-        Ok(result?)
+        self.within(turn, |this, store, exports| {
+            let none;
+            let keys = match &batch.keys {
+                Some(keys) => &**keys,
+                None => {
+                    none = Keys::default();
+                    &none
+                }
+            };
+            let batch_param = batch_param(batch, keys);
+            let returned = exports.function.call_process(&mut *store, this.function, input, batch_param);
+            let outputs = this.returned(store, returned, batch.len())?;
+            this.check_outputs(outputs).map_err(Failed::Fault)
+        })
+    }
+
+    fn on_timers(&mut self, turn: &mut Turn, domain: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+        self.within(turn, |this, store, exports| {
+            let domain = match domain {
+                TimeDomain::Event => types::TimeDomain::Event,
+                TimeDomain::Processing => types::TimeDomain::Processing,
+            };
+            let (keys, key_of) = (column_param(&timers.keys.distinct), &timers.keys.key_of[..]);
+            let due = wit::DueTimers { domain, keys, key_of, times: &timers.times };
+            let returned = exports.function.call_on_timers(&mut *store, this.function, due);
+            let outputs = this.returned(store, returned, timers.len())?;
+            this.check_outputs(outputs).map_err(Failed::Fault)
+        })
+    }
+
+    fn add(
+        &mut self,
+        turn: &mut Turn,
+        accumulators: &Column,
+        accumulator_of: &[u32],
+        values: &Column,
+        timestamps: &[i64],
+    ) -> Result<Column, Failure> {
+        self.within(turn, |this, store, exports| {
+            let aggregate = exported(&exports.aggregate)?;
+            let (held, values_param) = (column_param(accumulators), column_param(values));
+            let function = this.function;
+            let returned = aggregate.call_add(&mut *store, function, held, accumulator_of, values_param, timestamps);
+            let column = this.returned(store, returned, values.len())?;
+            this.check_column(column, accumulators.len())
+        })
+    }
+
+    fn merge(&mut self, turn: &mut Turn, left: &Column, right: &Column) -> Result<Column, Failure> {
+        self.within(turn, |this, store, exports| {
+            let aggregate = exported(&exports.aggregate)?;
+            let (left_param, right_param) = (column_param(left), column_param(right));
+            let returned = aggregate.call_merge(&mut *store, this.function, left_param, right_param);
+            let column = this.returned(store, returned, left.len())?;
+            this.check_column(column, left.len())
+        })
+    }
+
+    fn finish(&mut self, turn: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, Failure> {
+        self.within(turn, |this, store, exports| {
+            let aggregate = exported(&exports.aggregate)?;
+            let held = column_param(accumulators);
+            let returned = aggregate.call_finish(&mut *store, this.function, held, windows_param(windows));
+            let column = this.returned(store, returned, accumulators.len())?;
+            this.check_column(column, accumulators.len())
+        })
+    }
+
+    fn process_windows(
+        &mut self,
+        turn: &mut Turn,
+        windows: &Windows,
+        inputs: &[Elements],
+    ) -> Result<Vec<Output>, Failure> {
+        self.within(turn, |this, store, exports| {
+            let window = exported(&exports.window)?;
+            let params: Vec<_> = inputs.iter().map(elements_param).collect();
+            let returned = window.call_process(&mut *store, this.function, windows_param(windows), &params);
+            let outputs = this.returned(store, returned, windows.len())?;
+            this.check_outputs(outputs).map_err(Failed::Fault)
+        })
+    }
+
+    fn join(&mut self, turn: &mut Turn, pairs: &Pairs) -> Result<Vec<Output>, Failure> {
+        self.within(turn, |this, store, exports| {
+            let join = exported(&exports.join)?;
+            let count = pairs.keys.key_of.len();
+            let param = wit_join::Pairs {
+                keys: column_param(&pairs.keys.distinct),
+                key_of: &pairs.keys.key_of,
+                left: side_param(&pairs.left),
+                right: side_param(&pairs.right),
+            };
+            let returned = join.call_process(&mut *store, this.function, param);
+            let outputs = this.returned(store, returned, count)?;
+            this.check_outputs(outputs).map_err(Failed::Fault)
+        })
     }
 
     /// A fresh instance, which is dropped again: imports are refused, since there is no turn.
     fn migrate(&mut self, state: u32, schema: &str, values: &Column) -> Result<Column, Failure> {
         let Alive { mut store, exports } = Instance::start(self.component.pre(), self.limits, self.seed)?;
         arm(&mut store, &self.limits);
-        let function = exports.cofferdam_function_function();
-        let returned = function.call_migrate(&mut store, self.function, state, schema, column_param(values));
-        match returned {
-            Ok(Ok(types::ColumnResult { bytes, offsets })) => Column::from_parts(bytes, offsets)
-                .map_err(|defect| Fault::new(FaultCode::InvalidOutput, defect.to_string()).into()),
-            Ok(Err(types::Failure { message, .. })) => Err(Fault::new(FaultCode::GuestError, cut(message)).into()),
-            Err(cause) => Err(classify(&cause, &mut store, &self.limits).into()),
-        }
+        let returned = exports.function.call_migrate(&mut store, self.function, state, schema, column_param(values));
+        Ok(checked_column(self.returned(&mut store, returned, 0)?)?)
     }
+}
+
+/// An interface that the description promised; see `component.rs`, which checks it.
+fn exported<T>(interface: &Option<T>) -> Result<&T, Failed> {
+    interface.as_ref().ok_or_else(|| Failed::Error(error::internal("the component does not export the interface")))
+}
+
+fn checked_column(column: types::ColumnResult) -> Result<Column, Failed> {
+    Column::from_parts(column.bytes, column.offsets)
+        .map_err(|defect| Failed::Fault(Fault::new(FaultCode::InvalidOutput, defect.to_string())))
 }
 
 /// How a call into wasm went wrong.
@@ -323,6 +435,27 @@ fn batch_param<'a>(batch: &'a Batch, keys: &'a Keys) -> wit::Batch<'a> {
         keys: column_param(&keys.distinct),
         key_of: &keys.key_of,
     }
+}
+
+fn windows_param(windows: &Windows) -> types::Windows<'_> {
+    types::Windows {
+        keys: column_param(&windows.keys.distinct),
+        key_of: &windows.keys.key_of,
+        starts: &windows.starts,
+        ends: &windows.ends,
+    }
+}
+
+fn elements_param(elements: &Elements) -> wit_window::Elements<'_> {
+    wit_window::Elements {
+        values: column_param(&elements.values),
+        timestamps: &elements.timestamps,
+        ends: &elements.ends,
+    }
+}
+
+fn side_param(side: &PairSide) -> wit_join::Side<'_> {
+    wit_join::Side { values: column_param(&side.values), timestamps: &side.timestamps, value_of: &side.value_of }
 }
 
 fn column_param(column: &Column) -> types::ColumnParam<'_> {

@@ -7,6 +7,7 @@
 mod component;
 mod describe;
 mod engine;
+mod exports;
 mod import;
 mod inspect;
 mod instance;
@@ -20,7 +21,7 @@ pub use instance::Instance;
 mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
-        world: "component",
+        world: "windowing-component",
         ownership: Borrowing { duplicate_if_necessary: true },
         imports: { default: trappable },
     });

@@ -122,6 +122,11 @@ impl StateDescription {
             previous: Vec::new(),
         }
     }
+
+    /// Whether it is the host's own: timers, what windows hold. No function can declare such a name.
+    pub fn is_internal(&self) -> bool {
+        self.name.starts_with('@')
+    }
 }
 
 /// The states of an operator; a [`StateId`] is an index into it.

@@ -72,7 +72,7 @@ impl Turn {
 
     /// The broadcast states, and the place among them of state `state` of the function.
     fn broadcast_map(&mut self, state: u32) -> Result<(&mut TurnBroadcast, usize), Refusal> {
-        let keyed = self.layout.len();
+        let keyed = self.declared;
         let refused = || invalid(format!("state {state} of the function is no broadcast state"));
         let place = (state as usize).checked_sub(keyed).ok_or_else(refused)?;
         let broadcast = self.broadcast.as_deref_mut().ok_or_else(refused)?;

@@ -8,7 +8,9 @@ mod list;
 mod map;
 mod staged;
 mod telemetry;
+mod timers;
 mod value;
+mod watermark;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,18 +20,21 @@ use staged::{Staged, StagedMaps};
 use telemetry::MetricChange;
 pub(crate) use telemetry::cut;
 pub use telemetry::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine, METRIC_NAMES_MAX};
+pub use timers::timer_states;
 
 use crate::error::Error;
-use crate::model::{Batch, Column, Fault, FaultCode, Keys, NO_TIMESTAMP};
+use crate::model::{
+    Batch, Column, DueTimers, Elements, Fault, FaultCode, Keys, NO_TIMESTAMP, Pairs, TimeDomain, Windows,
+};
 use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
 
 /// Bytes that one turn may write where nobody says otherwise.
 const WRITE_BYTES_MAX: usize = 16 << 20;
 
-/// The input of most functions, and the keyed one of those that have two.
+/// The input of most functions, and the first of those that have two.
 pub const FIRST_INPUT: u32 = 0;
-/// The input that every subtask sees whole.
-pub const BROADCAST_INPUT: u32 = 1;
+/// The other one of those that have two; the broadcast one, where it is that.
+pub const SECOND_INPUT: u32 = 1;
 
 /// What runs turns: a guest in the sandbox, or (in tests and benchmarks) a native function.
 pub trait Guest: Send {
@@ -37,11 +42,54 @@ pub trait Guest: Send {
     /// aborts the turn, and the next call finds a guest that remembers nothing.
     fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure>;
 
+    /// Handles due timers within `turn`, whose keys are theirs; else as [`Guest::process`].
+    fn on_timers(&mut self, _turn: &mut Turn, _: TimeDomain, _: &DueTimers) -> Result<Vec<Output>, Failure> {
+        Err(not_of_this_kind("timers"))
+    }
+
+    /// Folds value `i` into accumulator `accumulator_of[i]`, in order. The answer has all accumulators anew. One of no bytes does
+    /// not exist yet. Imports are refused where `turn` has begun for no keys; it is there for what the guest logs.
+    fn add(
+        &mut self,
+        _turn: &mut Turn,
+        _accumulators: &Column,
+        _accumulator_of: &[u32],
+        _values: &Column,
+        _timestamps: &[i64],
+    ) -> Result<Column, Failure> {
+        Err(not_of_this_kind("aggregate"))
+    }
+
+    /// Merges accumulator `i` of `right` into accumulator `i` of `left`.
+    fn merge(&mut self, _turn: &mut Turn, _left: &Column, _right: &Column) -> Result<Column, Failure> {
+        Err(not_of_this_kind("aggregate"))
+    }
+
+    /// The result of each accumulator, which is that of the window with the same index.
+    fn finish(&mut self, _turn: &mut Turn, _accumulators: &Column, _windows: &Windows) -> Result<Column, Failure> {
+        Err(not_of_this_kind("aggregate"))
+    }
+
+    /// Handles windows that fire, with the elements of each of the function's inputs. Key `i` of the turn is window `i`.
+    fn process_windows(&mut self, _: &mut Turn, _: &Windows, _inputs: &[Elements]) -> Result<Vec<Output>, Failure> {
+        Err(not_of_this_kind("window"))
+    }
+
+    /// Handles pairs of records.
+    fn join(&mut self, _: &mut Turn, _: &Pairs) -> Result<Vec<Output>, Failure> {
+        Err(not_of_this_kind("join"))
+    }
+
     /// Rewrites values of state `state`, its place in the function's description, that were stored under the older `schema`:
     /// one for each. Called while a job is restored, before any record; there is no turn.
     fn migrate(&mut self, _state: u32, schema: &str, _values: &Column) -> Result<Column, Failure> {
         Err(Fault::new(FaultCode::GuestError, format!("it does not migrate from `{schema}`")).into())
     }
+}
+
+/// The host asks a function only for what its description says, so this is a bug of ours or of a native function.
+fn not_of_this_kind(what: &str) -> Failure {
+    crate::error::internal(format!("the function does not handle `{what}`")).into()
 }
 
 /// Records for one of a function's outputs: 0 is the main one, then its side outputs.
@@ -93,6 +141,17 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// What a native operator meets that stages something in a turn.
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        match refusal {
+            Refusal::Error(error) => Failure::Error(error),
+            Refusal::TooMuch { .. } => Fault::new(FaultCode::OutputExceeded, refusal.to_string()).into(),
+            Refusal::InvalidCall(message) => crate::error::internal(message).into(),
+        }
+    }
+}
+
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
         Refusal::Error(error)
@@ -137,12 +196,18 @@ pub struct Turn {
     pub context: TurnContext,
     backend: Option<Box<dyn StateBackend>>,
     layout: StateLayout,
+    /// How many states of the layout the function declares; those behind them are the host's own.
+    declared: usize,
     keys: Arc<Keys>,
     /// For each state what is staged, unless it is a map.
     staged: Vec<Staged>,
     /// For each state what is staged, if it is a map.
     staged_maps: Vec<StagedMaps>,
     broadcast: Option<Box<broadcast::TurnBroadcast>>,
+    /// The key groups of the subtask, where it has timers.
+    groups: std::ops::Range<u32>,
+    /// By their clock, see [`TimeDomain`].
+    timers: [Option<Box<timers::Timers>>; 2],
     /// Bytes that this turn may still stage.
     budget: usize,
     write_bytes_max: usize,
@@ -165,10 +230,19 @@ impl Turn {
             backend: Some(backend),
             staged: layout.iter().map(|_| Staged::default()).collect(),
             staged_maps: layout.iter().map(|_| StagedMaps::default()).collect(),
+            declared: layout.iter().take_while(|state| !state.is_internal()).count(),
             layout,
             write_bytes_max: WRITE_BYTES_MAX,
             ..Turn::default()
         }
+    }
+
+    /// Refuses a guest what is the host's own: states that the function does not declare.
+    pub fn check_declared(&self, state: u32) -> Result<(), Refusal> {
+        if (state as usize) < self.declared {
+            return Ok(());
+        }
+        Err(invalid(format!("there is no keyed state {state}: the function declares {}", self.declared)))
     }
 
     /// Bounds what one turn may write to state and metrics, in bytes.
@@ -204,8 +278,9 @@ impl Turn {
                 self.staged.iter().enumerate().flat_map(|(state, staged)| staged.writes(state as StateId, keys));
             let maps = self.staged_maps.iter().enumerate();
             let maps = maps.flat_map(|(state, staged)| staged.writes(state as StateId, keys));
-            let mut writes = entries.chain(maps);
-            backend.apply(&mut writes)?;
+            let timers = self.timers.iter().flatten().flat_map(|timers| timers.writes());
+            backend.apply(&mut entries.chain(maps).chain(timers))?;
+            self.timers.iter_mut().flatten().for_each(|timers| timers.committed());
         }
         if let Some(broadcast) = self.broadcast.as_mut() {
             broadcast.commit();
@@ -234,6 +309,7 @@ impl Turn {
         if let Some(broadcast) = self.broadcast.as_mut() {
             broadcast.reset();
         }
+        self.timers.iter_mut().flatten().for_each(|timers| timers.reset());
     }
 
     /// The backend, for snapshots; None for a function without keyed state.

@@ -1,0 +1,241 @@
+//! Timers over both backends: their order, that they are one per key and time, and that they are part of an image.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::manifest::StateBackendKind;
+use crate::model::{group_of_key, hash_key};
+use crate::state::test_store::TestStore;
+use crate::state::{self, ImageFormat, RestoredImage, StateImage, StateOptions};
+use crate::turn::TurnContext;
+
+const GROUPS: u32 = 5;
+const EVENT: TimeDomain = TimeDomain::Event;
+
+fn keys_of(names: &[u8]) -> Arc<Keys> {
+    let mut keys = Keys::default();
+    for name in names {
+        // The empty key is one as well.
+        let key = if *name == 0 { Vec::new() } else { vec![*name; usize::from(*name)] };
+        keys.groups.push(group_of_key(hash_key(&key), GROUPS));
+        keys.distinct.push(&key);
+    }
+    Arc::new(keys)
+}
+
+fn open(backend: StateBackendKind, folder: &Path, restore: Vec<RestoredImage<'_>>, groups: Range<u32>) -> Turn {
+    let layout = timer_states(&[TimeDomain::Event, TimeDomain::Processing]);
+    let options = StateOptions::empty(backend, folder.to_path_buf(), layout.clone(), GROUPS, SystemClock::shared());
+    let backend = state::open(StateOptions { restore, groups: groups.clone(), ..options }).unwrap();
+    Turn::stateful(TurnContext::default(), layout, backend).with_timers(groups).unwrap()
+}
+
+fn names(due: &DueTimers) -> Vec<(i64, Vec<u8>)> {
+    let key = |&at: &u32| due.keys.distinct.value(at as usize).to_vec();
+    due.times.iter().copied().zip(due.keys.key_of.iter().map(key)).collect()
+}
+
+/// Takes everything that is due, `limit` at a time, and deletes it as an operator does.
+fn fire(turn: &mut Turn, now: i64, limit: usize) -> Vec<(i64, Vec<u8>)> {
+    let mut fired = Vec::new();
+    loop {
+        let due = turn.due_timers(EVENT, now, limit).unwrap();
+        if due.is_empty() {
+            return fired;
+        }
+        assert!(due.len() <= limit);
+        turn.begin(Some(&due.keys), now, 0);
+        turn.timer_delete(EVENT, &due.keys.key_of, &due.times).unwrap();
+        turn.commit().unwrap();
+        fired.extend(names(&due));
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Register(u8, i64),
+    Delete(u8, i64),
+    /// What was asked for since the last commit never was.
+    Abort,
+    Fire(i64, usize),
+    Restore,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let time = prop_oneof![8 => -20i64..20, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
+    prop_oneof![
+        10 => (0u8..4, time.clone()).prop_map(|(key, time)| Step::Register(key, time)),
+        3 => (0u8..4, time.clone()).prop_map(|(key, time)| Step::Delete(key, time)),
+        1 => Just(Step::Abort),
+        3 => (time, 1usize..40).prop_map(|(now, limit)| Step::Fire(now, limit)),
+        1 => Just(Step::Restore),
+    ]
+}
+
+fn image(turn: &mut Turn, store: &TestStore) -> StateImage {
+    let snapshot = turn.backend().unwrap().snapshot(ImageFormat::Canonical).unwrap();
+    snapshot.upload(store, &[]).unwrap()
+}
+
+fn follow(backend: StateBackendKind, steps: &[Step]) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = TestStore::default();
+    let mut places = 0..;
+    let mut place = || folder.path().join(format!("{}", places.next().unwrap()));
+    let mut turn = open(backend, &place(), Vec::new(), 0..GROUPS);
+    let mut model: BTreeSet<(i64, Vec<u8>)> = BTreeSet::new();
+    let mut open_model = model.clone();
+    let keys = keys_of(&[0, 1, 2, 3]);
+    turn.begin(Some(&keys), 0, 0);
+    for step in steps {
+        let key = |key: u8| keys.distinct.value(usize::from(key)).to_vec();
+        match *step {
+            Step::Register(name, time) => {
+                turn.timer_register(EVENT, &[name.into()], &[time]).unwrap();
+                open_model.insert((time, key(name)));
+            }
+            Step::Delete(name, time) => {
+                turn.timer_delete(EVENT, &[name.into()], &[time]).unwrap();
+                open_model.remove(&(time, key(name)));
+            }
+            Step::Abort => {
+                turn.abort();
+                turn.begin(Some(&keys), 0, 0);
+                open_model = model.clone();
+            }
+            Step::Fire(now, limit) => {
+                turn.commit().unwrap();
+                assert_eq!(turn.next_timer(TimeDomain::Processing), None);
+                let fired = fire(&mut turn, now, limit);
+                let later = open_model.iter().filter(|(time, _)| *time > now).cloned().collect();
+                let expected: Vec<_> = open_model.iter().filter(|(time, _)| *time <= now).cloned().collect();
+                let mut in_order = fired.clone();
+                in_order.sort_by_key(|(time, _)| *time);
+                assert_eq!(fired, in_order, "in order of their time");
+                in_order.sort();
+                assert_eq!(in_order, expected);
+                model = later;
+                open_model = model.clone();
+                turn.begin(Some(&keys), 0, 0);
+            }
+            Step::Restore => {
+                turn.commit().unwrap();
+                model = open_model.clone();
+                let image = image(&mut turn, &store);
+                drop(turn);
+                let restored = RestoredImage { image: &image, groups: 0..GROUPS, store: &store };
+                turn = open(backend, &place(), vec![restored], 0..GROUPS);
+                turn.begin(Some(&keys), 0, 0);
+            }
+        }
+    }
+    turn.commit().unwrap();
+    let mut rest = fire(&mut turn, i64::MAX, 3);
+    rest.sort();
+    assert_eq!(rest, open_model.into_iter().collect::<Vec<_>>());
+    assert_eq!(turn.next_timer(EVENT), None);
+    for group in 0..GROUPS {
+        let left = turn.backend().unwrap().scan_map(0, group as KeyGroup, &[], None, 1).unwrap();
+        assert!(left.is_empty(), "nothing stays behind");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn timers_in_memory_are_a_set_in_order_of_time(steps in prop::collection::vec(step(), 1..60)) {
+        follow(StateBackendKind::Memory, &steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn timers_in_rocksdb_are_a_set_in_order_of_time(steps in prop::collection::vec(step(), 1..60)) {
+        follow(StateBackendKind::RocksDb, &steps);
+    }
+}
+
+#[test]
+fn a_timer_follows_its_key_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = TestStore::default();
+    let mut turn = open(StateBackendKind::Memory, folder.path(), Vec::new(), 0..GROUPS);
+    let keys = keys_of(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    turn.begin(Some(&keys), 0, 0);
+    turn.timer_register(EVENT, &(0..10).collect::<Vec<_>>(), &[5; 10]).unwrap();
+    turn.commit().unwrap();
+    let image = image(&mut turn, &store);
+    let mut fired = Vec::new();
+    for groups in [0..2, 2..GROUPS] {
+        let restored = RestoredImage { image: &image, groups: 0..GROUPS, store: &store };
+        let place = folder.path().join(format!("{}", groups.start));
+        let mut part = open(StateBackendKind::RocksDb, &place, vec![restored], groups.clone());
+        assert_eq!(part.next_timer(EVENT), Some(5));
+        let of_part = fire(&mut part, 5, 100);
+        assert!(of_part.iter().all(|(_, key)| groups.contains(&u32::from(group_of_key(hash_key(key), GROUPS)))));
+        fired.extend(of_part);
+    }
+    fired.sort();
+    let mut all: Vec<_> = keys.distinct.iter().map(|key| (5, key.to_vec())).collect();
+    all.sort();
+    assert_eq!(fired, all);
+}
+
+#[test]
+fn the_watermark_goes_on_from_the_smallest_of_its_groups() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), TestStore::default());
+    let images = [(0..2, 7), (2..GROUPS, -3)].map(|(groups, watermark)| {
+        let place = folder.path().join(format!("from-{}", groups.start));
+        let mut turn = open(StateBackendKind::Memory, &place, Vec::new(), groups.clone());
+        assert_eq!(turn.context.watermark, i64::MIN, "there is none before the first");
+        turn.keep_watermark(watermark).unwrap();
+        (image(&mut turn, &store), groups)
+    });
+    for (groups, expected) in [(0..2, 7), (1..4, -3), (3..GROUPS, -3)] {
+        let restored =
+            images.iter().map(|(image, groups)| RestoredImage { image, groups: groups.clone(), store: &store });
+        let place = folder.path().join(format!("to-{}", groups.start));
+        let turn = open(StateBackendKind::RocksDb, &place, restored.collect(), groups);
+        assert_eq!(turn.context.watermark, expected);
+    }
+}
+
+#[test]
+fn what_was_taken_with_a_deleted_timer_is_looked_at_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut turn = open(StateBackendKind::RocksDb, folder.path(), Vec::new(), 0..GROUPS);
+    let keys = keys_of(&[1, 2]);
+    turn.begin(Some(&keys), 0, 0);
+    turn.timer_register(EVENT, &[0, 0, 1], &[3, 4, 4]).unwrap();
+    turn.commit().unwrap();
+    let due = turn.due_timers(EVENT, 10, 10).unwrap();
+    turn.begin(Some(&keys), 0, 0);
+    turn.timer_delete(EVENT, &[0], &[4]).unwrap();
+    turn.commit().unwrap();
+    assert_eq!(names(&turn.still_registered(EVENT, &due).unwrap()), [(3, vec![1]), (4, vec![2, 2])]);
+}
+
+#[test]
+fn a_clock_that_was_not_declared_is_refused() {
+    let layout = timer_states(&[EVENT]);
+    let folder = tempfile::tempdir().unwrap();
+    let kind = StateBackendKind::Memory;
+    let options = StateOptions::empty(kind, folder.path().to_path_buf(), layout.clone(), GROUPS, SystemClock::shared());
+    let backend = state::open(options).unwrap();
+    let mut turn = Turn::stateful(TurnContext::default(), layout, backend).with_timers(0..GROUPS).unwrap();
+    turn.begin(Some(&keys_of(&[1])), 0, 0);
+    assert!(matches!(
+        turn.timer_register(TimeDomain::Processing, &[0], &[1]),
+        Err(Refusal::InvalidCall(message)) if message.contains("processing")
+    ));
+    assert!(matches!(turn.timer_register(EVENT, &[1], &[1]), Err(Refusal::InvalidCall(_))), "no such key");
+    assert!(matches!(turn.check_declared(0), Err(Refusal::InvalidCall(_))), "the timers' state is the host's own");
+}

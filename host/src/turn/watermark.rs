@@ -1,0 +1,60 @@
+//! The watermark as state: an operator that waits for event time goes on from the time that it had reached, so that what was
+//! late before a restart is late after it, and a function sees no time that goes back.
+//!
+//! Each key group has its own entry of a hidden state (its key is empty), so that it moves with its group. A subtask begins with
+//! the smallest of its groups. It is written when a snapshot is taken, and never else.
+
+use std::ops::Range;
+
+use super::Turn;
+use crate::error::{self, Result};
+use crate::model::{KeyGroup, Keys, NO_TIMESTAMP};
+use crate::state::{Change, StateDescription, StateId, StateKind, Write};
+
+const NAME: &str = "@watermark";
+
+/// The hidden state.
+pub(super) fn watermark_state() -> StateDescription {
+    StateDescription::new(NAME, StateKind::Value, "raw", "watermark")
+}
+
+impl Turn {
+    fn watermark_id(&self) -> Option<StateId> {
+        self.layout.iter().position(|state| state.name == NAME).map(|state| state as StateId)
+    }
+
+    /// The watermark that these groups had reached when the image was taken that the backend was opened with.
+    pub(super) fn restored_watermark(&mut self, groups: Range<u32>) -> Result<i64> {
+        let (Some(state), Some(backend)) = (self.watermark_id(), self.backend.as_deref_mut()) else {
+            return Ok(NO_TIMESTAMP);
+        };
+        let keys = Keys {
+            distinct: groups.clone().map(|_| &[][..]).collect(),
+            groups: groups.map(|group| group as KeyGroup).collect(),
+            key_of: Vec::new(),
+        };
+        let entries = backend.load(state, &keys)?;
+        let mut reached = None;
+        for (is_present, value) in entries.present.iter().zip(entries.values.iter()) {
+            if *is_present {
+                let bytes = value.try_into().map_err(|_| error::state_failed("a watermark that is no time"))?;
+                let time = i64::from_le_bytes(bytes);
+                reached = Some(reached.map_or(time, |least: i64| least.min(time)));
+            }
+        }
+        Ok(reached.unwrap_or(NO_TIMESTAMP))
+    }
+
+    /// Writes the watermark for all groups of the subtask, right before a snapshot. Nothing where the operator does not wait for
+    /// event time. No turn may be under way.
+    pub fn keep_watermark(&mut self, watermark: i64) -> Result<()> {
+        let (Some(state), Some(backend)) = (self.watermark_id(), self.backend.as_deref_mut()) else { return Ok(()) };
+        if watermark == NO_TIMESTAMP {
+            return Ok(());
+        }
+        let time = watermark.to_le_bytes();
+        let write =
+            |group| Write { state, group: group as KeyGroup, key: &[], sub_key: &[], change: Change::Put(&time) };
+        backend.apply(&mut self.groups.clone().map(write))
+    }
+}
