@@ -191,18 +191,27 @@ fn a_second_input_and_its_function_belong_together() {
         });
         error.unwrap_or_default()
     };
+    let interval = "interval = { lower = \"-1s\", upper = \"1s\" }\n";
     for kind in [FunctionKind::CoProcess, FunctionKind::CoGroup, FunctionKind::IntervalJoin] {
-        let (code, key, message) = refused(kind, "");
-        assert_eq!((code, key), ("manifest-invalid", "function"), "{message}");
+        let refused = |inputs: &str| {
+            let own = if kind == FunctionKind::IntervalJoin { interval } else { "" };
+            refused(kind, &format!("{own}{inputs}"))
+        };
+        let (code, key, message) = refused("");
+        assert_eq!((code, key), ("manifest-invalid", "function"));
         assert!(message.ends_with("which has a second input, so it needs a `second`"), "{message}");
-        let (code, key, _) =
-            refused(kind, "second = \"right\"\nsecond_key = { field = \"who\" }\nbroadcast = \"right\"");
+        let (code, key, _) = refused("second = \"right\"\nsecond_key = { field = \"who\" }\nbroadcast = \"right\"");
         assert_eq!((code, key), ("manifest-invalid", "broadcast"));
         // CSV has no field of this name.
-        let (code, key, _) = refused(kind, "second = \"left\"\nsecond_key = { field = \"who\" }");
+        let (code, key, _) = refused("second = \"left\"\nsecond_key = { field = \"who\" }");
         assert_eq!((code, key), ("manifest-key", "second_key"));
-        assert_eq!(refused(kind, "second = \"right\"").0, "", "a key of the same name");
+        assert_eq!(refused("second = \"right\"").0, "", "a key of the same name");
     }
+    let (code, key, message) = refused(FunctionKind::IntervalJoin, "second = \"right\"");
+    assert_eq!((code, key), ("manifest-invalid", "function"));
+    assert!(message.ends_with("so it needs an `interval`"), "{message}");
+    let (code, key, _) = refused(FunctionKind::CoProcess, &format!("{interval}second = \"right\""));
+    assert_eq!((code, key), ("manifest-invalid", "interval"));
     for kind in [FunctionKind::KeyedProcess, FunctionKind::BroadcastProcess] {
         let (code, key, message) = refused(kind, "second = \"right\"\nbroadcast = \"right\"");
         assert_eq!((code, key), ("manifest-invalid", "second"));
