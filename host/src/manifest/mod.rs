@@ -221,10 +221,22 @@ pub enum TimestampFormat {
     UnixS,
 }
 
-/// The watermark is the largest timestamp seen, less this.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How a source's watermark is made, and when it holds nobody up. The default is that of ascending timestamps.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WatermarkSettings {
+    /// The watermark is the largest timestamp seen, less this.
     pub out_of_orderness: Duration,
+    /// A subtask that has read nothing for so long is idle.
+    pub idle_after: Option<Duration>,
+    pub alignment: Option<AlignmentSettings>,
+}
+
+/// Sources of one group wait for each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlignmentSettings {
+    pub group: String,
+    /// A subtask that is further than this ahead of the group's smallest watermark does not read.
+    pub max_drift: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]

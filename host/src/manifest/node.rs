@@ -9,8 +9,8 @@ use super::interval;
 use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
 use super::reader::{Item, Section, Text};
 use super::{
-    Disposition, FileFormat, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind, OperatorNode, Port,
-    SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
+    AlignmentSettings, Disposition, FileFormat, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind,
+    OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
 };
 use crate::error::{Result, manifest_invalid, manifest_key, manifest_unknown_key};
 
@@ -116,7 +116,10 @@ fn source(section: &Section<'_>) -> Result<SourceNode> {
     };
     refuse_keys_of_others(section, &item, &[COMMON, own].concat())?;
     let timestamp = section.get("timestamp").map(|item| timestamp(&item, &connector)).transpose()?;
-    let watermark = section.get("watermark").map(|item| watermark(&item)).transpose()?;
+    let watermark = match section.get("watermark") {
+        Some(item) => watermark(&item, timestamp.is_some())?,
+        None => None,
+    };
     let rate = section.get("rate").map(|item| item.count(1, u64::MAX)).transpose()?;
     Ok(SourceNode { connector, timestamp, watermark, rate })
 }
@@ -183,10 +186,32 @@ fn timestamp(item: &Item<'_>, connector: &SourceConfig) -> Result<TimestampSelec
     }
 }
 
-fn watermark(item: &Item<'_>) -> Result<WatermarkSettings> {
+const WATERMARK_HINT: &str = "a watermark is \"ascending\", \"none\" or { out_of_orderness = \"5s\" }";
+
+fn watermark(item: &Item<'_>, has_timestamps: bool) -> Result<Option<WatermarkSettings>> {
+    if !item.is_table() {
+        let ascending = item.choose(&[("ascending", true), ("none", false)]);
+        let ascending = ascending.map_err(|error| error.hint(WATERMARK_HINT))?;
+        return Ok(ascending.then(WatermarkSettings::default));
+    }
     let section = item.section()?;
-    section.check_keys(&["out_of_orderness"])?;
-    Ok(WatermarkSettings { out_of_orderness: section.need("out_of_orderness")?.duration(Duration::ZERO)? })
+    section.check_keys(&["out_of_orderness", "idle_after", "alignment"])?;
+    let alignment = section.get("alignment");
+    if let Some(alignment) = alignment.as_ref().filter(|_| !has_timestamps) {
+        return Err(alignment.invalid("needs a `timestamp` of the source, or its group would wait for it forever"));
+    }
+    Ok(Some(WatermarkSettings {
+        out_of_orderness: section.need("out_of_orderness")?.duration(Duration::ZERO)?,
+        idle_after: section.get("idle_after").map(|item| item.duration(Duration::from_millis(1))).transpose()?,
+        alignment: alignment.map(|item| self::alignment(&item)).transpose()?,
+    }))
+}
+
+fn alignment(item: &Item<'_>) -> Result<AlignmentSettings> {
+    let section = item.section()?;
+    section.check_keys(&["group", "max_drift"])?;
+    let group = section.need("group")?.string()?.to_string();
+    Ok(AlignmentSettings { group, max_drift: section.need("max_drift")?.duration(Duration::ZERO)? })
 }
 
 const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" } or { column = 0 } (counted from 0)";

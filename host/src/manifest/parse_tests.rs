@@ -131,7 +131,8 @@ fn every_key_is_read() {
     assert_eq!(source.connector, SourceConfig::File { path, format: FileFormat::Csv, header: true });
     let at = KeySelector::Field("time_hour".into());
     assert_eq!(source.timestamp, Some(TimestampSelector { at, format: TimestampFormat::Rfc3339 }));
-    assert_eq!(source.watermark, Some(WatermarkSettings { out_of_orderness: Duration::from_secs(5) }));
+    let out_of_orderness = Duration::from_secs(5);
+    assert_eq!(source.watermark, Some(WatermarkSettings { out_of_orderness, ..WatermarkSettings::default() }));
     assert_eq!(source.rate, Some(1000));
 
     let track = &pipeline.nodes[1];
@@ -175,6 +176,47 @@ fn checkpoints_in_every_way() {
     assert!(FULL.contains(watermark));
     let error = refused(&with("event_time = \"1h\""), watermark, "", "manifest-invalid", 12);
     assert!(error.message.contains("`flights`"), "{}", error.message);
+}
+
+#[test]
+fn watermarks_in_every_way() {
+    let written = "watermark = { out_of_orderness = \"5s\" }";
+    let read = |watermark: &str| match parse(&FULL.replace(written, watermark)).unwrap().nodes.swap_remove(0).kind {
+        NodeKind::Source(source) => source.watermark,
+        _ => panic!("not a source"),
+    };
+    assert_eq!(read("watermark = \"ascending\""), Some(WatermarkSettings::default()));
+    assert_eq!((read("watermark = \"none\""), read("")), (None, None));
+    let all = "watermark = { out_of_orderness = \"5s\", idle_after = \"30s\", \
+               alignment = { group = \"g\", max_drift = \"1m\" } }";
+    let settings = WatermarkSettings {
+        out_of_orderness: Duration::from_secs(5),
+        idle_after: Some(Duration::from_secs(30)),
+        alignment: Some(AlignmentSettings { group: "g".into(), max_drift: Duration::from_mins(1) }),
+    };
+    assert_eq!(read(all), Some(settings));
+
+    let line = FULL.lines().position(|line| line == written).unwrap() + 1;
+    for (watermark, code) in [
+        ("\"descending\"", "manifest-invalid"),
+        ("5", "manifest-invalid"),
+        ("{ idle_after = \"30s\" }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", idle_after = \"0s\" }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", idle = \"1s\" }", "manifest-unknown-key"),
+        ("{ out_of_orderness = \"5s\", alignment = \"g\" }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", alignment = { group = \"g\" } }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", alignment = { group = \"\", max_drift = \"1s\" } }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", alignment = { group = \"g\", drift = \"1s\" } }", "manifest-unknown-key"),
+    ] {
+        refused(FULL, written, &format!("watermark = {watermark}"), code, line);
+    }
+    let error = refused(FULL, written, "watermark = \"no\"", "manifest-invalid", line);
+    assert!(error.hint.is_some_and(|hint| hint.contains("out_of_orderness")));
+    let timestamp = "timestamp = { field = \"time_hour\", format = \"rfc3339\" }\n";
+    let error = refused(&FULL.replace(timestamp, ""), written, all, "manifest-invalid", line - 1);
+    assert!(error.message.contains("`timestamp`"), "{error}");
+    let periodic = FULL.replace("interval = \"1s\"\n", "event_time = \"1h\"\n");
+    refused(&periodic, written, "watermark = \"none\"", "manifest-invalid", 12);
 }
 
 #[test]

@@ -48,5 +48,9 @@ pub(super) enum Element {
     Rejected(Box<Rejected>),
     /// No record with a smaller timestamp is expected behind it, in milliseconds.
     Watermark(i64),
+    /// Whether the sender is idle: it holds event time up for nobody. It is active until it says so.
+    Status {
+        idle: bool,
+    },
     Barrier(Barrier),
 }

@@ -173,6 +173,11 @@ impl EdgeWriter {
         self.broadcast(|| Element::Watermark(watermark))
     }
 
+    /// Tells every subtask, behind everything written so far, whether the sender is idle.
+    pub(super) fn status(&mut self, idle: bool) -> Result<(), Cancelled> {
+        self.broadcast(|| Element::Status { idle })
+    }
+
     /// Sends a barrier to every subtask, behind everything written so far.
     pub(super) fn barrier(&mut self, barrier: Barrier) -> Result<(), Cancelled> {
         self.broadcast(|| Element::Barrier(barrier))?;
@@ -195,15 +200,22 @@ struct KeyedBuilder {
     index: HashTable<(u64, u32)>,
 }
 
+/// What the index goes by. The keys of one receiver agree in low bits of their hashes, which make their group, and a table
+/// looks where the low bits say.
+#[inline]
+fn spread(hash: u64) -> u64 {
+    hash ^ (hash >> 32)
+}
+
 impl KeyedBuilder {
     fn push(&mut self, key: &[u8], hash: u64, group: u16, value: &[u8], timestamp: i64) {
         let distinct = &mut self.keys.distinct;
         let same = |&(other, at): &(u64, u32)| other == hash && distinct.value(at as usize) == key;
-        let at = match self.index.find(hash, same) {
+        let at = match self.index.find(spread(hash), same) {
             Some(&(_, at)) => at,
             None => {
                 let at = distinct.len() as u32;
-                self.index.insert_unique(hash, (hash, at), |&(hash, _)| hash);
+                self.index.insert_unique(spread(hash), (hash, at), |&(hash, _)| spread(hash));
                 distinct.push(key);
                 self.keys.groups.push(group);
                 at

@@ -57,6 +57,7 @@ impl Subject {
             Arrival::Batch(InputRole::First, batch) => format!("batch {}", batch.timestamps[0]),
             Arrival::Batch(role, batch) => format!("{role:?} {}", batch.timestamps[0]),
             Arrival::Watermark(watermark) => format!("watermark {watermark}"),
+            Arrival::Status { idle } => if idle { "idle" } else { "active" }.into(),
             Arrival::Barrier { barrier, .. } => format!("barrier {}", barrier.checkpoint),
             Arrival::Overtaking { barrier, .. } => format!("overtaking {}", barrier.checkpoint),
             Arrival::InFlight { checkpoint, in_flight } => {

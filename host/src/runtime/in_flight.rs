@@ -75,13 +75,13 @@ struct StoredKeys {
 }
 
 impl InFlight {
-    /// Adds a copy of an element. A barrier is none.
+    /// Adds a copy of an element. A barrier is none, and after a restore every sender is active until it says otherwise.
     pub(super) fn push(&mut self, channel: usize, element: &Element) {
         let copy = match element {
             Element::Batch(role, batch) => Element::Batch(*role, batch.clone()),
             Element::Rejected(rejected) => Element::Rejected(rejected.clone()),
             Element::Watermark(watermark) => Element::Watermark(*watermark),
-            Element::Barrier(_) => return,
+            Element::Status { .. } | Element::Barrier(_) => return,
         };
         self.elements.push((channel as u32, copy));
     }
@@ -197,7 +197,7 @@ fn store(element: &Element) -> Option<StoredElement> {
             fault: rejected.fault.clone(),
         },
         Element::Watermark(watermark) => StoredElement::Watermark(*watermark),
-        Element::Barrier(_) => return None,
+        Element::Status { .. } | Element::Barrier(_) => return None,
     })
 }
 
