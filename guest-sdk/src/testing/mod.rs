@@ -90,6 +90,13 @@ impl<F: Function> Harness<F> {
         self
     }
 
+    /// Sets how often the job was restarted after a failure: see [`TurnContext`](crate::TurnContext).
+    #[must_use]
+    pub fn with_restarts(self, restarts: u32) -> Self {
+        self.memory.with(|memory| memory.restarts = restarts);
+        self
+    }
+
     /// What the function says of itself in `describe`.
     pub fn description(&self) -> &FunctionDescription {
         &self.description
