@@ -7,7 +7,7 @@
 
 wit_bindgen::generate!({
     path: "../wit",
-    world: "component",
+    world: "windowing-component",
     pub_export_macro: true,
     default_bindings_module: "cofferdam_sdk::bindings",
 });

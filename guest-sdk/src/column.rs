@@ -19,20 +19,30 @@ pub(crate) fn len(column: &Column) -> usize {
     column.offsets.len().saturating_sub(1)
 }
 
-/// Up to here bytes are copied in words. In wasm `memory.copy` is a call out of the guest, which costs more.
-const SHORT_BYTES_MAX: usize = 32;
-
-/// Appends bytes that are likely few, as keys are.
-#[inline]
+/// Appends bytes that are likely few, as keys are. A loop or a `memory.copy`, which is a call out of the guest, would cost
+/// more than these copies of fixed length.
+#[inline(always)] // A call costs more in wasm than what is done here.
 pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() > SHORT_BYTES_MAX {
-        to.extend_from_slice(bytes);
-        return;
+    match bytes.len() {
+        33.. => to.extend_from_slice(bytes),
+        16.. => append_ends::<16>(to, bytes),
+        8.. => append_ends::<8>(to, bytes),
+        4.. => append_ends::<4>(to, bytes),
+        2.. => append_ends::<2>(to, bytes),
+        _ => to.extend(bytes.first()),
     }
-    to.reserve(bytes.len());
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.iter().for_each(|word| to.extend_from_slice(word));
-    rest.iter().for_each(|&byte| to.push(byte));
+}
+
+/// Appends between `N` and twice `N` bytes: the first `N`, and the last `N` in their place, whether they overlap or not.
+#[inline]
+fn append_ends<const N: usize>(to: &mut Vec<u8>, bytes: &[u8]) {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) {
+        let end = to.len() + bytes.len();
+        to.reserve(2 * N);
+        to.extend_from_slice(first);
+        to.truncate(end - N);
+        to.extend_from_slice(last);
+    }
 }
 
 /// Ends the value whose bytes were appended to `bytes`.

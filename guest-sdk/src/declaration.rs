@@ -4,13 +4,13 @@
 
 use crate::bindings::cofferdam::function::types::{Column, Failure, TimeDomain};
 use crate::bindings::exports::cofferdam::function::function::{
-    ComponentDescription, FunctionDescription, FunctionKind, Port, StateDescription,
+    ComponentDescription, FunctionDescription, Port, StateDescription,
 };
 use crate::codec::Codec;
 use crate::context::SideOutput;
-use crate::function::Function;
+use crate::function::{Function, Kind};
 use crate::state::sealed::Describe;
-use crate::state::{BroadcastState, MapKey, OlderForm, StateCodec, StateHandle};
+use crate::state::{AccumulatorState, BroadcastState, MapKey, OlderForm, StateCodec, StateHandle};
 use crate::{FunctionError, StateType, column};
 
 /// The states, side outputs and timers of a function.
@@ -39,6 +39,14 @@ impl Declaration {
     /// # Panics
     /// Where another state has the name.
     pub fn broadcast<K: MapKey, V: StateType, C: StateCodec<V>>(&mut self, handle: BroadcastState<K, V, C>) {
+        self.add(handle);
+    }
+
+    /// Declares the accumulator of a function that windows fold their records with.
+    ///
+    /// # Panics
+    /// Where another state has the name.
+    pub fn accumulator<T: StateType, C: StateCodec<T>>(&mut self, handle: AccumulatorState<T, C>) {
         self.add(handle);
     }
 
@@ -117,16 +125,11 @@ pub(crate) fn describe<F: Function>() -> FunctionDescription {
     let declaration = Declaration::of::<F>();
     let mut outputs = vec![Port { name: "main".to_owned(), codec: F::Output::NAME.to_owned() }];
     outputs.extend(declaration.sides);
-    let mut inputs = vec![Port { name: "main".to_owned(), codec: F::Input::NAME.to_owned() }];
-    inputs.extend(F::BROADCAST.map(|codec| Port { name: "broadcast".to_owned(), codec: codec.to_owned() }));
+    let port = |&(name, codec): &(&str, &str)| Port { name: name.to_owned(), codec: codec.to_owned() };
     FunctionDescription {
         name: F::NAME.to_owned(),
-        kind: match (F::BROADCAST, F::KEYED) {
-            (Some(_), _) => FunctionKind::BroadcastProcess,
-            (None, true) => FunctionKind::KeyedProcess,
-            (None, false) => FunctionKind::Process,
-        },
-        inputs,
+        kind: F::Kind::KIND,
+        inputs: F::Kind::INPUTS.iter().map(port).collect(),
         outputs,
         states: declaration.states,
         timers: declaration.timers,

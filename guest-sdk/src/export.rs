@@ -8,7 +8,8 @@ use crate::function::Function;
 #[cfg(target_family = "wasm")]
 use crate::{
     bindings::cofferdam::function::types::{Column, Failure},
-    runner::{Run, Runner},
+    function::Kind,
+    runner::Run,
 };
 
 /// Exports functions as a component: `cofferdam_sdk::export!(Parse, Track);`, once per crate.
@@ -25,22 +26,20 @@ macro_rules! export {
 
         #[cfg(target_family = "wasm")]
         const _: () = {
-            use $crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output};
-            use $crate::bindings::exports::cofferdam::function::function::{ComponentDescription, DueTimers, Guest};
+            use $crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output, Windows};
+            use $crate::bindings::exports::cofferdam::function::{aggregate, function, join, window};
+
+            type Returned<T> = ::core::result::Result<T, Failure>;
 
             struct Component;
 
-            impl Guest for Component {
-                fn describe() -> ComponentDescription {
+            impl function::Guest for Component {
+                fn describe() -> function::ComponentDescription {
                     $crate::describe(COFFERDAM_FUNCTIONS)
                 }
 
-                fn process(
-                    function: u32,
-                    input: u32,
-                    batch: Batch,
-                ) -> ::core::result::Result<::std::vec::Vec<Output>, Failure> {
-                    $crate::process(COFFERDAM_FUNCTIONS, function, input, batch)
+                fn process(function: u32, input: u32, batch: Batch) -> Returned<::std::vec::Vec<Output>> {
+                    $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.process(input, batch))
                 }
 
                 fn migrate(
@@ -48,15 +47,50 @@ macro_rules! export {
                     state: u32,
                     schema: ::std::string::String,
                     values: Column,
-                ) -> ::core::result::Result<Column, Failure> {
+                ) -> Returned<Column> {
                     $crate::migrate(COFFERDAM_FUNCTIONS, function, state, &schema, &values)
                 }
 
-                fn on_timers(
+                fn on_timers(function: u32, timers: function::DueTimers) -> Returned<::std::vec::Vec<Output>> {
+                    $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.on_timers(timers))
+                }
+            }
+
+            impl aggregate::Guest for Component {
+                fn add(
                     function: u32,
-                    timers: DueTimers,
-                ) -> ::core::result::Result<::std::vec::Vec<Output>, Failure> {
-                    $crate::on_timers(COFFERDAM_FUNCTIONS, function, timers)
+                    accumulators: Column,
+                    accumulator_of: ::std::vec::Vec<u32>,
+                    values: Column,
+                    timestamps: ::std::vec::Vec<i64>,
+                ) -> Returned<Column> {
+                    $crate::call(COFFERDAM_FUNCTIONS, function, |function| {
+                        function.add(accumulators, accumulator_of, values, timestamps)
+                    })
+                }
+
+                fn merge(function: u32, left: Column, right: Column) -> Returned<Column> {
+                    $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.merge(left, right))
+                }
+
+                fn finish(function: u32, accumulators: Column, windows: Windows) -> Returned<Column> {
+                    $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.finish(accumulators, windows))
+                }
+            }
+
+            impl window::Guest for Component {
+                fn process(
+                    function: u32,
+                    windows: Windows,
+                    inputs: ::std::vec::Vec<window::Elements>,
+                ) -> Returned<::std::vec::Vec<Output>> {
+                    $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.process_windows(windows, inputs))
+                }
+            }
+
+            impl join::Guest for Component {
+                fn process(function: u32, pairs: join::Pairs) -> Returned<::std::vec::Vec<Output>> {
+                    $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.join(pairs))
                 }
             }
 
@@ -82,7 +116,7 @@ impl Exported {
             #[cfg(target_family = "wasm")]
             migrate: declaration::migrate::<F>,
             #[cfg(target_family = "wasm")]
-            run: || Box::new(Runner::<F>::new(std::rc::Rc::new(crate::host::Imports))),
+            run: || F::Kind::run(std::rc::Rc::new(crate::host::Imports)),
         }
     }
 }
@@ -124,8 +158,6 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 #[cfg(target_family = "wasm")]
 mod calls {
     use super::*;
-    use crate::bindings::cofferdam::function::types::{Batch, Output};
-    use crate::bindings::exports::cofferdam::function::function::DueTimers;
     use std::cell::RefCell;
 
     thread_local! {
@@ -133,11 +165,13 @@ mod calls {
         static RUNNERS: RefCell<Vec<Option<Box<dyn Run>>>> = const { RefCell::new(Vec::new()) };
     }
 
-    fn with_runner(
+    /// Calls function `index`, which is made first where that was not done yet.
+    #[doc(hidden)]
+    pub fn call<T>(
         functions: &[Exported],
         index: u32,
-        call: impl FnOnce(&mut dyn Run) -> Result<Vec<Output>, Failure>,
-    ) -> Result<Vec<Output>, Failure> {
+        call: impl FnOnce(&mut dyn Run) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let index = index as usize;
         let exported = functions.get(index).ok_or_else(|| no_function(index))?;
         RUNNERS.with_borrow_mut(|runners| {
@@ -154,14 +188,6 @@ mod calls {
     }
 
     #[doc(hidden)]
-    pub fn process(functions: &[Exported], index: u32, input: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
-        with_runner(functions, index, |runner| match input {
-            0 => runner.process(batch),
-            _ => runner.broadcast(batch),
-        })
-    }
-
-    #[doc(hidden)]
     pub fn migrate(
         functions: &[Exported],
         index: u32,
@@ -172,12 +198,7 @@ mod calls {
         let exported = functions.get(index as usize).ok_or_else(|| no_function(index as usize))?;
         (exported.migrate)(state, schema, values)
     }
-
-    #[doc(hidden)]
-    pub fn on_timers(functions: &[Exported], index: u32, timers: DueTimers) -> Result<Vec<Output>, Failure> {
-        with_runner(functions, index, |runner| runner.on_timers(timers))
-    }
 }
 
 #[cfg(target_family = "wasm")]
-pub use calls::{migrate, on_timers, process};
+pub use calls::{call, migrate};

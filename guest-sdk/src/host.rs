@@ -10,7 +10,7 @@ use crate::bindings::cofferdam::function::{
 };
 
 /// What a turn may ask of its host: the imports of the contract, one to one.
-pub(crate) trait Host {
+pub trait Host {
     fn value_load(&self, state: u32) -> Values;
     fn value_store(&self, state: u32, keys: &[u32], values: &Column);
     fn value_clear(&self, state: u32, keys: &[u32]);

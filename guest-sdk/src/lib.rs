@@ -113,7 +113,6 @@ extern crate self as cofferdam_sdk;
 
 #[doc(hidden)]
 pub mod bindings;
-mod broadcast;
 pub mod codec;
 mod collector;
 mod column;
@@ -129,29 +128,36 @@ mod state;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod timers;
+mod window;
 
 pub use bindings::cofferdam::function::context::TurnContext;
 pub use bindings::cofferdam::function::log::Level;
 pub use bindings::cofferdam::function::types::TimeDomain;
-pub use broadcast::BroadcastContext;
 pub use cofferdam_sdk_macros::{StateType, function};
 pub use collector::Collector;
-pub use context::{Context, SideOutput};
+pub use context::{BaseContext, BroadcastContext, Context, JoinContext, SideOutput, WindowContext};
 #[doc(hidden)]
 pub use declaration::Declaration;
 #[doc(hidden)]
 pub use export::{Exported, assert_distinct, describe};
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
-pub use export::{migrate, on_timers, process};
-pub use function::{BroadcastProcessFunction, FlatMapFunction, Function, KeyedProcessFunction, MapFunction};
+pub use export::{call, migrate};
+#[doc(hidden)]
+pub use function::kinds;
+pub use function::{
+    AggregateFunction, BroadcastProcessFunction, CoGroupFunction, CoProcessFunction, FlatMapFunction, Function,
+    IntervalJoinFunction, JoinFunction, KeyedProcessFunction, MapFunction, ProcessWindowFunction, ReduceFunction,
+    TwoInputs,
+};
 pub use shape::{Shape, StateType};
 pub use state::{
-    AggregatingAccess, AggregatingState, Aggregator, Broadcast, BroadcastState, BroadcastView, Keyed, ListAccess,
-    ListState, MapAccess, MapIter, MapKey, MapState, Max, Min, OrderedKey, Reducer, ReducingAccess, ReducingState,
-    StateCodec, StateHandle, Sum, Ttl, ValueAccess, ValueState,
+    AccumulatorState, AggregatingAccess, AggregatingState, Aggregator, Broadcast, BroadcastState, BroadcastView, Keyed,
+    ListAccess, ListState, MapAccess, MapIter, MapKey, MapState, Max, Min, OrderedKey, Reducer, ReducingAccess,
+    ReducingState, StateCodec, StateHandle, Sum, Ttl, ValueAccess, ValueState,
 };
 pub use timers::Timer;
+pub use window::{Element, Elements, Window};
 
 /// Why a function failed a record: any error, or a text. Made by `?`, by `"why".into()` or `format!(...).into()`.
 pub type FunctionError = Box<dyn std::error::Error + Send + Sync>;
@@ -163,8 +169,11 @@ pub type Result<T = (), E = FunctionError> = std::result::Result<T, E>;
 pub mod prelude {
     pub use crate::codec::{Bytes, Csv, CsvRow, Json, Postcard, Row, Text};
     pub use crate::{
-        AggregatingState, Aggregator, BroadcastContext, BroadcastProcessFunction, BroadcastState, Collector, Context,
-        FlatMapFunction, FunctionError, KeyedProcessFunction, Level, ListState, MapFunction, MapState, Max, Min,
-        Reducer, ReducingState, Result, SideOutput, StateType, Sum, TimeDomain, Timer, Ttl, ValueState, function,
+        AccumulatorState, AggregateFunction, AggregatingState, Aggregator, BaseContext, BroadcastContext,
+        BroadcastProcessFunction, BroadcastState, CoGroupFunction, CoProcessFunction, Collector, Context, Element,
+        Elements, FlatMapFunction, FunctionError, IntervalJoinFunction, JoinContext, JoinFunction,
+        KeyedProcessFunction, Level, ListState, MapFunction, MapState, Max, Min, ProcessWindowFunction, ReduceFunction,
+        Reducer, ReducingState, Result, SideOutput, StateType, Sum, TimeDomain, Timer, Ttl, ValueState, Window,
+        WindowContext, function,
     };
 }

@@ -1,7 +1,11 @@
-//! Timers that a turn registers and deletes, kept in order until its end.
+//! Timers: those that a turn registers and deletes, kept in order until its end, and those that a call hands over.
+//!
+//! Invariant: timers of a call fire in order of time, also those that are registered while it lasts. The host has removed what
+//! it handed over, and applies what the turn changed after that; a timer that fired is not there any more when it has.
 
 use crate::bindings::cofferdam::function::types::TimeDomain;
 use crate::host::Host;
+use std::collections::BTreeSet;
 
 /// A timer that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +30,25 @@ struct Domain {
     times: Vec<i64>,
 }
 
-/// The changes of a turn.
+/// The changes of a turn, and the timers that it fires.
 #[derive(Default)]
 pub(crate) struct TimerChanges {
     event: Domain,
     processing: Domain,
+    firing: Option<Firing>,
+}
+
+/// The timers of a call. Each is a time and the index of its key.
+struct Firing {
+    domain: TimeDomain,
+    /// What the host handed over, in order of time, the next one last.
+    due: Vec<(i64, u32)>,
+    /// The time of the last of them.
+    last: i64,
+    /// Registered since the call began, for times up to `last`. The host does not hear of them.
+    added: BTreeSet<(i64, u32)>,
+    /// Deleted since the call began.
+    deleted: BTreeSet<(i64, u32)>,
 }
 
 impl TimerChanges {
@@ -41,24 +59,66 @@ impl TimerChanges {
         }
     }
 
+    /// The timers of the call where they are of this clock and a timer at `time` would come among them.
+    fn firing_at(&mut self, domain: TimeDomain, time: i64) -> Option<&mut Firing> {
+        self.firing.as_mut().filter(|firing| firing.domain == domain && time <= firing.last)
+    }
+
     pub(crate) fn register(&mut self, domain: TimeDomain, key: u32, time: i64) {
-        self.domain(domain).push(Change::Register, key, time);
+        match self.firing_at(domain, time) {
+            Some(firing) => drop(firing.added.insert((time, key))),
+            None => self.domain(domain).push(Change::Register, key, time),
+        }
     }
 
     pub(crate) fn delete(&mut self, domain: TimeDomain, key: u32, time: i64) {
+        if let Some(firing) = self.firing_at(domain, time) {
+            firing.added.remove(&(time, key));
+            firing.deleted.insert((time, key));
+        }
         self.domain(domain).push(Change::Delete, key, time);
     }
 
-    /// Whether the last thing that this turn did to a timer was to delete it.
-    pub(crate) fn deleted(&mut self, domain: TimeDomain, key: u32, time: i64) -> bool {
-        let domain = self.domain(domain);
-        let last = (0..domain.changes.len()).rev().find(|&i| domain.keys[i] == key && domain.times[i] == time);
-        last.is_some_and(|i| domain.changes[i] == Change::Delete)
+    /// Begins a call with these timers, which are in order of time.
+    pub(crate) fn begin_firing(&mut self, domain: TimeDomain, key_of: &[u32], times: &[i64]) {
+        let due: Vec<_> = times.iter().copied().zip(key_of.iter().copied()).rev().collect();
+        let last = due.first().map_or(i64::MIN, |&(time, _)| time);
+        self.firing = Some(Firing { domain, due, last, added: BTreeSet::new(), deleted: BTreeSet::new() });
+    }
+
+    /// The timer that fires next: its time, and the index of its key.
+    pub(crate) fn next_due(&mut self) -> Option<(i64, u32)> {
+        let firing = self.firing.as_mut()?;
+        loop {
+            let added = firing.added.first().copied();
+            match (firing.due.last(), added) {
+                (Some(due), Some(added)) if added.0 < due.0 => break,
+                (Some(_), _) => {
+                    let due = firing.due.pop()?;
+                    if !firing.deleted.contains(&due) {
+                        // One that was registered again is the same.
+                        firing.added.remove(&due);
+                        return Some(due);
+                    }
+                }
+                (None, Some(_)) => break,
+                (None, None) => {
+                    self.firing = None;
+                    return None;
+                }
+            }
+        }
+        let (time, key) = firing.added.pop_first()?;
+        let domain = firing.domain;
+        // The host may have the same one, too late in its order to be of this call.
+        self.domain(domain).push(Change::Delete, key, time);
+        Some((time, key))
     }
 
     pub(crate) fn discard(&mut self) {
         self.event.discard();
         self.processing.discard();
+        self.firing = None;
     }
 
     /// Hands the changes to the host, in order, with one call for each run of the same change.

@@ -12,6 +12,7 @@ const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("late-flights", "examples/late-flights"),
     ("misbehaving", "tests/guests/misbehaving"),
     ("kinds", "tests/guests/kinds"),
+    ("event-time", "tests/guests/event-time"),
     ("ambient", "tests/guests/ambient"),
     ("sums", "tests/guests/sums"),
     ("ungranted", "tests/guests/ungranted"),
@@ -34,6 +35,8 @@ const GUEST_CRATES: &[&str] = &[
     "keyed-count",
     "-p",
     "kinds",
+    "-p",
+    "event-time",
 ];
 
 #[derive(clap::Args)]

@@ -47,6 +47,23 @@ impl Line {
         Ok(line)
     }
 
+    /// Refuses what functions of this family cannot have.
+    fn check(&self, family: &Family, path: &Path) -> Result<()> {
+        let named = [
+            ("states", !self.states.is_empty()),
+            ("broadcast", !self.broadcast.is_empty()),
+            ("side_outputs", !self.side_outputs.is_empty()),
+            ("timers", !self.timers.is_empty()),
+        ];
+        for (what, _) in named.into_iter().filter(|&(what, named)| named && !family.may_have.contains(&what)) {
+            let may = FAMILIES.iter().filter(|family| family.may_have.contains(&what));
+            let may: Vec<_> = may.map(|family| format!("`{}`", family.function)).collect();
+            let message = format!("`{}` cannot have `{what}(...)`; these can: {}", family.function, may.join(", "));
+            return Err(Error::new_spanned(path, message));
+        }
+        Ok(())
+    }
+
     /// The calls that declare what the line names.
     fn declarations(&self) -> Result<TokenStream> {
         let (states, broadcast, sides) = (&self.states, &self.broadcast, &self.side_outputs);
@@ -78,97 +95,102 @@ fn list<T: syn::parse::Parse>(meta: &syn::meta::ParseNestedMeta<'_>) -> Result<V
     Ok(Punctuated::<T, Token![,]>::parse_terminated(&content)?.into_iter().collect())
 }
 
+/// What a trait's functions are, and what their line may name beside `name`.
+struct Family {
+    function: &'static str,
+    /// The kind in `cofferdam_sdk::kinds`.
+    kind: &'static str,
+    /// The trait's name of the first input.
+    input: &'static str,
+    /// The trait's name of the second input, where there is one.
+    second: Option<&'static str>,
+    /// The trait's name of the output.
+    output: &'static str,
+    may_have: &'static [&'static str],
+    /// Whether windows keep an accumulator for it.
+    folds: bool,
+}
+
+const ONE: Family = Family {
+    function: "",
+    kind: "",
+    input: "In",
+    second: None,
+    output: "Out",
+    may_have: &["side_outputs"],
+    folds: false,
+};
+const TWO: Family = Family { input: "First", second: Some("Second"), ..ONE };
+
+const FAMILIES: &[Family] = &[
+    Family { function: "MapFunction", kind: "Map", ..ONE },
+    Family { function: "FlatMapFunction", kind: "FlatMap", ..ONE },
+    Family {
+        function: "KeyedProcessFunction",
+        kind: "KeyedProcess",
+        may_have: &["states", "side_outputs", "timers"],
+        ..ONE
+    },
+    Family {
+        function: "BroadcastProcessFunction",
+        kind: "BroadcastProcess",
+        second: Some("Broadcast"),
+        may_have: &["states", "broadcast", "side_outputs", "timers"],
+        ..ONE
+    },
+    Family { function: "CoProcessFunction", kind: "CoProcess", may_have: &["states", "side_outputs", "timers"], ..TWO },
+    Family { function: "AggregateFunction", kind: "Aggregate", may_have: &[], folds: true, ..ONE },
+    Family { function: "ReduceFunction", kind: "Reduce", output: "In", may_have: &[], folds: true, ..ONE },
+    Family { function: "ProcessWindowFunction", kind: "ProcessWindow", may_have: &["states", "side_outputs"], ..ONE },
+    Family { function: "CoGroupFunction", kind: "CoGroup", may_have: &["states", "side_outputs"], ..TWO },
+    Family { function: "JoinFunction", kind: "Join", ..TWO },
+    Family { function: "IntervalJoinFunction", kind: "IntervalJoin", ..TWO },
+];
+
 fn write_function(line: &Line, item: &ItemImpl) -> Result<TokenStream> {
-    const EXPECTED: &str = "`#[function]` goes on the `impl` of `MapFunction`, `FlatMapFunction`, \
-        `KeyedProcessFunction` or `BroadcastProcessFunction` for a type";
-    let Some((_, path, _)) = &item.trait_ else { return Err(Error::new_spanned(&item.self_ty, EXPECTED)) };
+    let names = || FAMILIES.iter().map(|family| format!("`{}`", family.function)).collect::<Vec<_>>().join(", ");
+    let expected = || format!("`#[function]` goes on the `impl` for a type of one of: {}", names());
+    let Some((_, path, _)) = &item.trait_ else { return Err(Error::new_spanned(&item.self_ty, expected())) };
     if !item.generics.params.is_empty() {
         return Err(Error::new_spanned(&item.generics, "a function that is exported has no type parameters"));
     }
-    let kind = path.segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
-    let process_element = quote! { <Self as #path>::process_element(self, value, ctx, out) };
-    let (keyed, call, others) = match kind.as_str() {
-        "MapFunction" => (false, quote! { out.emit(<Self as #path>::map(self, value, ctx)?); Ok(()) }, None),
-        "FlatMapFunction" => (false, quote! { <Self as #path>::flat_map(self, value, ctx, out) }, None),
-        "KeyedProcessFunction" => (true, process_element, Some(write_timer(path))),
-        "BroadcastProcessFunction" => {
-            let (timer, broadcast) = (write_timer(path), write_broadcast(path));
-            (true, process_element, Some(quote! { #timer #broadcast }))
-        }
-        _ => return Err(Error::new_spanned(path, EXPECTED)),
+    let function = path.segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
+    let Some(family) = FAMILIES.iter().find(|family| family.function == function) else {
+        return Err(Error::new_spanned(path, expected()));
     };
-    let uses_keys = !line.states.is_empty() || !line.timers.is_empty();
-    if uses_keys && !keyed {
-        return Err(Error::new_spanned(path, "states and timers need a `KeyedProcessFunction`"));
-    }
-    if !line.broadcast.is_empty() && kind != "BroadcastProcessFunction" {
-        return Err(Error::new_spanned(path, "broadcast state needs a `BroadcastProcessFunction`"));
-    }
+    line.check(family, path)?;
     let name = match &line.name {
         Some(name) => name.clone(),
         None => LitStr::new(&kebab_case(&type_name(&item.self_ty)?), Span::call_site()),
     };
+    let ident = |name: &str| Ident::new(name, Span::call_site());
     let (self_ty, declarations) = (&item.self_ty, line.declarations()?);
+    let (kind, input, output) = (ident(family.kind), ident(family.input), ident(family.output));
+    let accumulator = family.folds.then(|| quote! { declaration.accumulator(<Self as #path>::ACCUMULATOR); });
+    let two_inputs = family.second.map(|second| {
+        let second = ident(second);
+        quote! {
+            impl ::cofferdam_sdk::TwoInputs for #self_ty {
+                type Second = <Self as #path>::#second;
+            }
+        }
+    });
     Ok(quote! {
         impl ::cofferdam_sdk::Function for #self_ty {
-            type Input = <Self as #path>::In;
-            type Output = <Self as #path>::Out;
+            type Input = <Self as #path>::#input;
+            type Output = <Self as #path>::#output;
+            type Kind = ::cofferdam_sdk::kinds::#kind;
             const NAME: &'static str = #name;
-            const KEYED: bool = #keyed;
 
             fn declare(declaration: &mut ::cofferdam_sdk::Declaration) {
                 let _ = &declaration;
+                #accumulator
                 #declarations
             }
-
-            fn open_function(&mut self, ctx: &mut ::cofferdam_sdk::Context) -> ::cofferdam_sdk::Result {
-                <Self as #path>::open(self, ctx)
-            }
-
-            #[inline]
-            fn element(
-                &mut self,
-                value: <Self::Input as ::cofferdam_sdk::codec::Decode>::Value<'_>,
-                ctx: &mut ::cofferdam_sdk::Context,
-                out: &mut ::cofferdam_sdk::Collector<Self::Output>,
-            ) -> ::cofferdam_sdk::Result {
-                #call
-            }
-
-            #others
         }
+
+        #two_inputs
     })
-}
-
-fn write_timer(path: &Path) -> TokenStream {
-    quote! {
-        fn timer(
-            &mut self,
-            timer: ::cofferdam_sdk::Timer,
-            ctx: &mut ::cofferdam_sdk::Context,
-            out: &mut ::cofferdam_sdk::Collector<Self::Output>,
-        ) -> ::cofferdam_sdk::Result {
-            <Self as #path>::on_timer(self, timer, ctx, out)
-        }
-    }
-}
-
-fn write_broadcast(path: &Path) -> TokenStream {
-    quote! {
-        const BROADCAST: ::core::option::Option<&'static str> =
-            ::core::option::Option::Some(<<Self as #path>::Broadcast as ::cofferdam_sdk::codec::Codec>::NAME);
-
-        fn broadcast_element(
-            &mut self,
-            value: &[u8],
-            ctx: &mut ::cofferdam_sdk::Context,
-            out: &mut ::cofferdam_sdk::Collector<Self::Output>,
-        ) -> ::cofferdam_sdk::Result {
-            let value = <<Self as #path>::Broadcast as ::cofferdam_sdk::codec::Decode>::decode(value)
-                .map_err(|error| ::std::format!("broadcast input is not {error}"))?;
-            <Self as #path>::process_broadcast(self, value, &mut ::cofferdam_sdk::BroadcastContext::new(ctx), out)
-        }
-    }
 }
 
 fn type_name(ty: &Type) -> Result<String> {
@@ -221,9 +243,18 @@ mod tests {
         let on = |arguments: TokenStream, item: TokenStream| expand(arguments, item).unwrap_err().to_string();
         let map = quote! { impl MapFunction for A {} };
         assert!(on(quote! { state(COUNT) }, map.clone()).contains("expected `name"));
-        assert!(on(quote! { states(COUNT) }, map).contains("need a `KeyedProcessFunction`"));
+        assert!(
+            on(quote! { states(COUNT) }, map).contains("`MapFunction` cannot have `states(...)`; these can: `Keyed")
+        );
         let keyed = quote! { impl KeyedProcessFunction for A {} };
-        assert!(on(quote! { broadcast(RULES) }, keyed).contains("needs a `BroadcastProcessFunction`"));
+        assert!(on(quote! { broadcast(RULES) }, keyed).ends_with("these can: `BroadcastProcessFunction`"));
+        let window = quote! { impl ProcessWindowFunction for A {} };
+        assert!(on(quote! { timers(event) }, window).contains("cannot have `timers(...)`"));
+        let aggregate = quote! { impl cofferdam_sdk::AggregateFunction for A {} };
+        assert!(on(quote! { side_outputs(LATE) }, aggregate.clone()).contains("cannot have `side_outputs(...)`"));
+        assert!(on(quote! { states(COUNT) }, aggregate).contains("`AggregateFunction` cannot have `states(...)`"));
+        assert!(on(quote! { states(COUNT) }, quote! { impl JoinFunction for A {} }).contains("cannot have"));
+        assert!(on(quote! {}, quote! { impl Clone for A {} }).contains("`IntervalJoinFunction`"));
         assert!(on(quote! {}, quote! { impl A {} }).contains("goes on the `impl`"));
         assert!(on(quote! { timers(wall) }, quote! { impl KeyedProcessFunction for A {} }).contains("`event`"));
     }

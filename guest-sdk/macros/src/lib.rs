@@ -7,8 +7,8 @@ mod state_type;
 
 use proc_macro::TokenStream;
 
-/// Makes a type a function that `export!` takes. It goes on the `impl` of `MapFunction`, `FlatMapFunction`,
-/// `KeyedProcessFunction` or `BroadcastProcessFunction`, and is the one place where a function says what it uses:
+/// Makes a type a function that `export!` takes. It goes on the `impl` of one of the SDK's function traits, and is the one
+/// place where a function says what it uses:
 ///
 /// ```text
 /// #[function(
@@ -16,7 +16,7 @@ use proc_macro::TokenStream;
 ///     states(STATS, LAST),         // consts of type ValueState, ListState, MapState, ReducingState, AggregatingState
 ///     broadcast(RULES),            // consts of type BroadcastState, for a BroadcastProcessFunction
 ///     side_outputs(LATE),          // consts of type SideOutput
-///     timers(event, processing),   // the clocks on which it registers timers
+///     timers(event, processing),   // the clocks on which it registers timers; not for windows and joins
 /// )]
 /// ```
 #[proc_macro_attribute]

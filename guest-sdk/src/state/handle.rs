@@ -7,9 +7,8 @@ use super::map_key::{self, MapKey};
 use super::older::{Migration, OlderForm, OlderForms};
 use super::{ListAccess, StateCodec, Ttl, ValueAccess};
 use crate::bindings::exports::cofferdam::function::function::{StateDescription, StateKind};
-use crate::broadcast::BroadcastContext;
 use crate::codec::{CodecFamily, Postcard};
-use crate::context::Context;
+use crate::context::{BroadcastContext, Context};
 use crate::shape::{Shape, StateType};
 use std::marker::PhantomData;
 
@@ -271,6 +270,11 @@ handles! {
     /// ```
     AggregatingState<A; Postcard<<A as Aggregator>::Accumulator>> of A::Accumulator, Aggregating, (String::new())
         where [], all [A: Aggregator,];
+
+    /// The accumulator of a window: what an [`AggregateFunction`](crate::AggregateFunction) or a
+    /// [`ReduceFunction`](crate::ReduceFunction) folds records into. It stands there as a const only where its type has older
+    /// forms: see [`AggregateFunction::ACCUMULATOR`](crate::AggregateFunction::ACCUMULATOR).
+    AccumulatorState<T; Postcard<T>> of T, Aggregating, (String::new()) where [], all [];
 
     /// A map that belongs to no key: every subtask holds it whole. The broadcast input of a
     /// [`BroadcastProcessFunction`](crate::BroadcastProcessFunction) writes it, the keyed input reads it. Named by a const:

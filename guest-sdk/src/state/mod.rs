@@ -23,7 +23,9 @@ use std::rc::Rc;
 pub use broadcast::{Broadcast, BroadcastView, Keyed};
 pub use fold::{AggregatingAccess, Aggregator, Max, Min, Reducer, ReducingAccess, Sum};
 pub(crate) use handle::sealed;
-pub use handle::{AggregatingState, BroadcastState, ListState, MapState, ReducingState, StateHandle, ValueState};
+pub use handle::{
+    AccumulatorState, AggregatingState, BroadcastState, ListState, MapState, ReducingState, StateHandle, ValueState,
+};
 pub use list::ListAccess;
 pub use map::MapAccess;
 pub use map_key::{MapKey, OrderedKey};

@@ -19,21 +19,28 @@
 //! instance, so a function that remembers something in its fields fails its tests.
 
 mod inspect;
+mod interval_join;
 mod memory;
 mod snapshot;
 mod states;
+mod window_harness;
+mod windows;
 
 use crate::bindings::cofferdam::function::log::Level;
 use crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output, TimeDomain};
 use crate::bindings::exports::cofferdam::function::function::{DueTimers, FunctionDescription};
 use crate::codec::{Codec, Decode, Encode};
-use crate::context::SideOutput;
-use crate::function::Function;
-use crate::runner::{Run, Runner};
-use crate::{BroadcastProcessFunction, FunctionError, column, declaration};
+use crate::context::{SideOutput, some_timestamp};
+use crate::function::{Function, Kind, Records};
+use crate::runner::Run;
+use crate::{BroadcastProcessFunction, CoProcessFunction, FunctionError, column, declaration};
 use memory::SharedMemory;
 use std::marker::PhantomData;
 use std::rc::Rc;
+
+pub use interval_join::IntervalJoinHarness;
+pub use window_harness::{WindowHarness, window_key};
+pub use windows::Windows;
 
 /// A line that a function logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +64,8 @@ pub struct Emitted<T> {
     pub key: Option<Vec<u8>>,
 }
 
-/// Runs a function of type `F` over what a test pushes.
+/// Runs a function of type `F` over what a test pushes. Functions that windows call have a [`WindowHarness`], interval joins an
+/// [`IntervalJoinHarness`]; what a function has done is asked in the same way of all three.
 pub struct Harness<F> {
     memory: SharedMemory,
     outputs: Vec<Vec<Emitted<Vec<u8>>>>,
@@ -65,28 +73,22 @@ pub struct Harness<F> {
     function: PhantomData<F>,
 }
 
-impl<F: Function> Default for Harness<F> {
+impl<F: Function<Kind: Records<F>>> Default for Harness<F> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<F: Function> Harness<F> {
+impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// A harness without state, with the watermark before all time and the wall clock at 0.
     pub fn new() -> Self {
-        let description = declaration::describe::<F>();
-        Harness {
-            memory: SharedMemory::new(&description.states),
-            outputs: description.outputs.iter().map(|_| Vec::new()).collect(),
-            description,
-            function: PhantomData,
-        }
+        Harness::bare()
     }
 
     /// Sets a value of the operator's `config`.
     #[must_use]
     pub fn with_config(self, name: &str, value: &str) -> Self {
-        self.memory.with(|memory| memory.config.push((name.to_owned(), value.to_owned())));
+        self.configure(name, value);
         self
     }
 
@@ -95,11 +97,6 @@ impl<F: Function> Harness<F> {
     pub fn with_restarts(self, restarts: u32) -> Self {
         self.memory.with(|memory| memory.restarts = restarts);
         self
-    }
-
-    /// What the function says of itself in `describe`.
-    pub fn description(&self) -> &FunctionDescription {
-        &self.description
     }
 
     /// Pushes one record: its key (empty for a function that is not keyed), its value, and its event timestamp in
@@ -126,9 +123,7 @@ impl<F: Function> Harness<F> {
     {
         let mut encoded = Vec::new();
         for (key, value, timestamp) in records {
-            let mut bytes = Vec::new();
-            F::Input::encode(value, &mut bytes)?;
-            encoded.push((key, bytes, timestamp));
+            encoded.push((key, encode::<F::Input, V>(value)?, timestamp));
         }
         self.push_raw_batch(encoded)
     }
@@ -154,11 +149,19 @@ impl<F: Function> Harness<F> {
         &mut self,
         records: impl IntoIterator<Item = (K, V, i64)>,
     ) -> Result<(), FunctionError> {
+        self.push_input(0, records)
+    }
+
+    fn push_input<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        input: u32,
+        records: impl IntoIterator<Item = (K, V, i64)>,
+    ) -> Result<(), FunctionError> {
         let mut keys = KeyColumn::default();
         let mut values = column::empty();
         let mut timestamps = Vec::new();
         for (key, value, timestamp) in records {
-            if F::KEYED {
+            if F::Kind::KEYED[input as usize] {
                 keys.add(key.as_ref());
             }
             values.bytes.extend_from_slice(value.as_ref());
@@ -166,8 +169,34 @@ impl<F: Function> Harness<F> {
             timestamps.push(timestamp);
         }
         let KeyColumn { distinct, key_of } = keys;
-        let keys = distinct.clone();
-        self.turn(distinct, |runner| runner.process(Batch { values, timestamps, keys: column_of(&keys), key_of }))
+        let batch = Batch { values, timestamps, keys: column_of(&distinct), key_of };
+        let outputs = self.turn(distinct, |runner| runner.process(input, batch))?;
+        self.gather(outputs);
+        Ok(())
+    }
+
+    /// Pushes one record of the first of two inputs that share state: the same as [`Harness::push`].
+    ///
+    /// # Errors
+    /// As [`Harness::push`].
+    pub fn push_first<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F: CoProcessFunction,
+        F::First: Encode<V>,
+    {
+        self.push_raw(key, encode::<F::First, V>(value)?, timestamp)
+    }
+
+    /// Pushes one record of the second of two inputs that share state.
+    ///
+    /// # Errors
+    /// As [`Harness::push`].
+    pub fn push_second<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F: CoProcessFunction,
+        F::Second: Encode<V>,
+    {
+        self.push_input(1, [(key, encode::<F::Second, V>(value)?, timestamp)])
     }
 
     /// Pushes one record of the broadcast input, which is a turn of its own.
@@ -179,19 +208,18 @@ impl<F: Function> Harness<F> {
         F: BroadcastProcessFunction,
         F::Broadcast: Encode<V>,
     {
-        let mut bytes = Vec::new();
-        F::Broadcast::encode(value, &mut bytes)?;
-        self.push_raw_broadcast(bytes, timestamp)
+        self.push_raw_broadcast(encode::<F::Broadcast, V>(value)?, timestamp)
     }
 
     /// Pushes one record of the broadcast input whose value is these bytes.
     ///
     /// # Errors
     /// As [`Harness::push`].
-    pub fn push_raw_broadcast(&mut self, value: impl AsRef<[u8]>, timestamp: i64) -> Result<(), FunctionError> {
-        let values = column_of(&[value.as_ref().to_vec()]);
-        let batch = Batch { values, timestamps: vec![timestamp], keys: column::empty(), key_of: Vec::new() };
-        self.turn(Vec::new(), |runner| runner.broadcast(batch))
+    pub fn push_raw_broadcast(&mut self, value: impl AsRef<[u8]>, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F: BroadcastProcessFunction,
+    {
+        self.push_input(1, [([], value, timestamp)])
     }
 
     /// Moves the watermark forward and fires the event-time timers that it reaches, in order of their times.
@@ -231,27 +259,48 @@ impl<F: Function> Harness<F> {
             if result.is_err() {
                 self.memory.with(|memory| memory.roll_back(taken));
             }
-            result?;
+            self.gather(result?);
         }
         Ok(())
     }
+}
+
+impl<F: Function> Harness<F> {
+    fn bare() -> Self {
+        let description = declaration::describe::<F>();
+        Harness {
+            memory: SharedMemory::new(&description.states),
+            outputs: description.outputs.iter().map(|_| Vec::new()).collect(),
+            description,
+            function: PhantomData,
+        }
+    }
+
+    fn configure(&self, name: &str, value: &str) {
+        self.memory.with(|memory| memory.config.push((name.to_owned(), value.to_owned())));
+    }
+
+    /// What the function says of itself in `describe`.
+    pub fn description(&self) -> &FunctionDescription {
+        &self.description
+    }
+
+    fn instance(&self) -> Box<dyn Run> {
+        F::Kind::run(Rc::new(self.memory.clone()))
+    }
 
     /// Runs a turn on a fresh instance: all of it takes effect, or nothing.
-    fn turn(
+    fn turn<T>(
         &mut self,
         keys: Vec<Vec<u8>>,
-        call: impl FnOnce(&mut dyn Run) -> Result<Vec<Output>, Failure>,
-    ) -> Result<(), FunctionError> {
+        call: impl FnOnce(&mut dyn Run) -> Result<T, Failure>,
+    ) -> Result<T, FunctionError> {
         let before = self.memory.with(|memory| {
             memory.keys = keys;
             memory.before_turn()
         });
-        let mut runner = Runner::<F>::new(Rc::new(self.memory.clone()));
-        match call(&mut runner) {
-            Ok(outputs) => {
-                outputs.into_iter().for_each(|output| self.gather(output));
-                Ok(())
-            }
+        match call(&mut *self.instance()) {
+            Ok(returned) => Ok(returned),
             Err(Failure { message, record }) => {
                 self.memory.with(|memory| memory.roll_back(before));
                 Err(match record {
@@ -262,14 +311,16 @@ impl<F: Function> Harness<F> {
         }
     }
 
-    fn gather(&mut self, output: Output) {
-        let records = &mut self.outputs[output.index as usize];
-        for (index, timestamp) in output.timestamps.iter().enumerate() {
-            records.push(Emitted {
-                value: column::value(&output.values, index).to_vec(),
-                timestamp: (*timestamp != i64::MIN).then_some(*timestamp),
-                key: output.keys.as_ref().map(|keys| column::value(keys, index).to_vec()),
-            });
+    fn gather(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            let records = &mut self.outputs[output.index as usize];
+            for (index, timestamp) in output.timestamps.iter().enumerate() {
+                records.push(Emitted {
+                    value: column::value(&output.values, index).to_vec(),
+                    timestamp: some_timestamp(*timestamp),
+                    key: output.keys.as_ref().map(|keys| column::value(keys, index).to_vec()),
+                });
+            }
         }
     }
 
@@ -341,6 +392,12 @@ impl<F: Function> Harness<F> {
     }
 }
 
+fn encode<C: Encode<V>, V>(value: V) -> Result<Vec<u8>, FunctionError> {
+    let mut bytes = Vec::new();
+    C::encode(value, &mut bytes)?;
+    Ok(bytes)
+}
+
 fn decode<C: Decode>(records: Vec<Emitted<Vec<u8>>>) -> Result<Vec<Emitted<C::Owned>>, FunctionError> {
     records
         .into_iter()
@@ -375,6 +432,10 @@ fn column_of(values: &[Vec<u8>]) -> Column {
 }
 
 #[cfg(test)]
+mod event_time_tests;
+#[cfg(test)]
 mod kinds_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod window_tests;

@@ -6,7 +6,7 @@ use crate::FunctionError;
 use crate::bindings::exports::cofferdam::function::function::StateDescription;
 use crate::column;
 use crate::declaration::{self, unknown_form};
-use crate::function::Function;
+use crate::function::{Function, Records};
 use serde::{Deserialize, Serialize};
 
 /// Written as postcard. States are named, so that a function whose line names them in another order finds them again.
@@ -49,12 +49,28 @@ impl Form {
     }
 }
 
-impl<F: Function> Harness<F> {
+impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// All that the function's next call could depend on, as bytes.
     ///
     /// # Panics
     /// Never: a snapshot has no value that postcard cannot write.
     pub fn snapshot(&self) -> Vec<u8> {
+        self.save()
+    }
+
+    /// A harness that goes on from a snapshot, also of another function type, as after an update. Values that are stored
+    /// under an older schema are migrated.
+    ///
+    /// # Errors
+    /// Where the bytes are no snapshot, or it has a state that this function does not declare, or declares with another
+    /// kind, or with another schema and no way to read the one of the snapshot.
+    pub fn restore(bytes: &[u8]) -> Result<Self, FunctionError> {
+        Harness::load(bytes)
+    }
+}
+
+impl<F: Function> Harness<F> {
+    pub(super) fn save(&self) -> Vec<u8> {
         let snapshot = self.memory.with(|memory| {
             let committed = &memory.committed;
             let keys = |index: u32| {
@@ -78,15 +94,9 @@ impl<F: Function> Harness<F> {
         postcard::to_stdvec(&snapshot).expect("a snapshot can be written")
     }
 
-    /// A harness that goes on from a snapshot, also of another function type, as after an update. Values that are stored
-    /// under an older schema are migrated.
-    ///
-    /// # Errors
-    /// Where the bytes are no snapshot, or it has a state that this function does not declare, or declares with another
-    /// kind, or with another schema and no way to read the one of the snapshot.
-    pub fn restore(bytes: &[u8]) -> Result<Self, FunctionError> {
+    pub(super) fn load(bytes: &[u8]) -> Result<Self, FunctionError> {
         let snapshot: Snapshot = postcard::from_bytes(bytes)?;
-        let harness = Self::new();
+        let harness = Self::bare();
         for saved in snapshot.states {
             harness.restore_state(saved)?;
         }

@@ -197,11 +197,9 @@ fn a_failing_timer_stays() -> Result {
 fn a_host_may_hand_over_several_times_at_once() {
     use crate::bindings::cofferdam::function::types::Column;
     use crate::bindings::exports::cofferdam::function::function::DueTimers;
-    use crate::runner::{Run, Runner};
-
     let harness = script();
     harness.memory.with(|memory| memory.keys = vec![b"a".to_vec()]);
-    let mut runner = Runner::<Script>::new(std::rc::Rc::new(harness.memory.clone()));
+    let mut runner = harness.instance();
     let keys = Column { bytes: b"a".to_vec(), offsets: vec![0, 1] };
     let due = DueTimers { domain: TimeDomain::Event, keys, key_of: vec![0; 3], times: vec![10, 20, 21] };
     let outputs = runner.on_timers(due).expect("no timer fails");
@@ -395,12 +393,10 @@ fn every_call_gets_a_fresh_instance() -> Result {
 #[test]
 fn a_keyed_function_refuses_records_without_keys() {
     use crate::bindings::cofferdam::function::types::{Batch, Column};
-    use crate::runner::{Run, Runner};
-
-    let mut runner = Runner::<Script>::new(std::rc::Rc::new(script().memory));
+    let mut runner = script().instance();
     let column = |bytes: &[u8], offsets| Column { bytes: bytes.to_vec(), offsets };
     let values = column(b"emit", vec![0, 4]);
     let batch = Batch { values, timestamps: vec![0], keys: column(b"", vec![]), key_of: vec![] };
-    let failure = runner.process(batch).expect_err("there is no key");
+    let failure = runner.process(0, batch).expect_err("there is no key");
     assert_eq!(failure.message, "function `script` needs keys: give its operator a `key` in the pipeline");
 }

@@ -9,11 +9,12 @@ use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::inspect::{StateListing, StateSummary};
 use crate::job::view::{
-    CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, PortView, SavepointView,
-    StoredSavepoint,
+    CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, OperatorDetail,
+    PortView, SavepointView, StoredSavepoint,
 };
 
 /// A line on stdout.
@@ -92,8 +93,11 @@ pub fn job(job: &JobDetail) {
         line(format_args!("failure     {operator}{} [{}]", failure.message, failure.code));
     }
     line("");
-    let header = ["OPERATOR", "KIND", "PARALLELISM", "IN", "OUT", "FAULTS", "SKIPPED", "DEAD LETTERS"];
+    let header =
+        ["OPERATOR", "KIND", "PARALLELISM", "IN", "OUT", "FAULTS", "SKIPPED", "DEAD LETTERS", "WATERMARK", "LAG"];
+    let now_ms = SystemClock::shared().wall_ms();
     let rows = job.operators.iter().map(|operator| {
+        let [watermark, lag] = watermark(operator, now_ms);
         [
             operator.id.clone(),
             operator.kind.clone(),
@@ -103,6 +107,8 @@ pub fn job(job: &JobDetail) {
             operator.faults.to_string(),
             operator.records_skipped.to_string(),
             operator.records_dead_lettered.to_string(),
+            watermark,
+            lag,
         ]
     });
     table(header, rows);
@@ -110,6 +116,20 @@ pub fn job(job: &JobDetail) {
         for (name, value) in &operator.metrics {
             line(format_args!("{}.{name} = {value}", operator.id));
         }
+    }
+}
+
+/// The smallest watermark of an operator's subtasks, and how far that is behind the clock.
+fn watermark(operator: &OperatorDetail, now_ms: i64) -> [String; 2] {
+    match operator.watermark_ms() {
+        Some(i64::MAX) => ["ended".into(), "-".into()],
+        Some(watermark) => {
+            let lag_ms = u64::try_from(now_ms.saturating_sub(watermark)).unwrap_or(0);
+            let lag = humantime::format_duration(Duration::from_millis(lag_ms)).to_string();
+            // Nobody reads the seconds of a lag of years.
+            [time(watermark), lag.split(' ').take(2).collect::<Vec<_>>().join(" ")]
+        }
+        None => [if operator.is_idle() { "idle" } else { "-" }.into(), "-".into()],
     }
 }
 

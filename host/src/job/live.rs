@@ -14,10 +14,12 @@ use super::record::{self, JobRecord};
 use super::schedule::Request;
 use super::view::{
     CheckpointDetail, CheckpointSummary, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SavepointView,
+    SubtaskWatermark,
 };
 use crate::error::Result;
 use crate::manifest::{NodeKind, Pipeline};
-use crate::runtime::NodeStats;
+use crate::model::NO_TIMESTAMP;
+use crate::runtime::{EventTime, NodeStats};
 
 /// Checkpoints that are shown of a job, the newest.
 const CHECKPOINTS_SHOWN: usize = 64;
@@ -214,7 +216,13 @@ fn operator_detail(node: &crate::manifest::Node, stats: &NodeStats) -> OperatorD
         records_dead_lettered: stats.counters.records_dead_lettered,
         // JSON has no other numbers: one in the record could not be read again.
         metrics: stats.metrics.iter().filter(|(_, value)| value.is_finite()).map(|(k, v)| (k.clone(), *v)).collect(),
+        watermarks: stats.event_times.iter().map(watermark).collect(),
     }
+}
+
+fn watermark(event_time: &EventTime) -> SubtaskWatermark {
+    let watermark_ms = Some(event_time.watermark).filter(|watermark| *watermark != NO_TIMESTAMP);
+    SubtaskWatermark { watermark_ms, idle: event_time.idle }
 }
 
 /// The failure that a record shows for an error of the host.

@@ -97,6 +97,30 @@ pub struct OperatorDetail {
     pub records_dead_lettered: u64,
     /// The function's own counters and gauges.
     pub metrics: std::collections::BTreeMap<String, f64>,
+    /// How far each subtask is in event time, by its number.
+    #[serde(default)]
+    pub watermarks: Vec<SubtaskWatermark>,
+}
+
+/// The last watermark that a subtask has sent or received. It begins anew with a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubtaskWatermark {
+    /// Milliseconds since the Unix epoch: none before the first one, 9223372036854775807 when its inputs have ended.
+    pub watermark_ms: Option<i64>,
+    /// Its inputs are idle: it holds event time up for nobody.
+    pub idle: bool,
+}
+
+impl OperatorDetail {
+    /// The smallest watermark of the subtasks that are not idle. None where all of them are, or one has none yet.
+    pub fn watermark_ms(&self) -> Option<i64> {
+        self.watermarks.iter().filter(|subtask| !subtask.idle).map(|subtask| subtask.watermark_ms).min().flatten()
+    }
+
+    /// Whether all subtasks are idle.
+    pub fn is_idle(&self) -> bool {
+        !self.watermarks.is_empty() && self.watermarks.iter().all(|subtask| subtask.idle)
+    }
 }
 
 /// A checkpoint or savepoint.

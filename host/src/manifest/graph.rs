@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::node::{RawInput, RawNode};
 use super::reader::{Text, suggestion};
-use super::{Disposition, FileFormat, Input, KeySelector, Node, NodeKind, Port, SourceConfig};
+use super::{Disposition, FileFormat, Input, InputRole, KeySelector, Node, NodeKind, Port, SourceConfig};
 use crate::error::{Error, Result, manifest_cycle, manifest_invalid, manifest_key, manifest_unknown_input};
 
 /// The nodes in topological order, otherwise as they were written.
@@ -16,7 +16,7 @@ pub(super) fn wire(text: &Text<'_>, nodes: Vec<RawNode<'_>>) -> Result<Vec<Node>
     for node in &nodes {
         let place = |input| resolve(text, &nodes, &places, node, input);
         edges.push(node.inputs.iter().map(place).collect::<Result<_>>()?);
-        check_key(text, &nodes, node, edges.last().map_or(&[][..], Vec::as_slice))?;
+        check_keys(text, &nodes, node, edges.last().map_or(&[][..], Vec::as_slice))?;
     }
     let order = topological_order(text, &nodes, &edges)?;
     check_readers(text, &nodes, &edges)?;
@@ -36,15 +36,14 @@ pub(super) fn wire(text: &Text<'_>, nodes: Vec<RawNode<'_>>) -> Result<Vec<Node>
 }
 
 fn finish(node: RawNode<'_>, inputs: impl Iterator<Item = usize>) -> Node {
-    let inputs = inputs
-        .zip(node.inputs)
-        .map(|(node, input)| Input { node, port: input.port, broadcast: input.broadcast })
-        .collect();
+    let inputs =
+        inputs.zip(node.inputs).map(|(node, input)| Input { node, port: input.port, role: input.role }).collect();
     Node {
         id: node.id.to_string(),
         parallelism: node.parallelism,
         inputs,
         key: node.key.map(|(key, _)| key),
+        second_key: node.second_key.map(|(key, _)| key),
         kind: node.kind,
     }
 }
@@ -99,10 +98,14 @@ fn resolve(
 }
 
 /// Refuses a key that the sources read by `node` cannot have. Of other operators only their components can tell.
-fn check_key(text: &Text<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs: &[usize]) -> Result<()> {
-    let Some((key, span)) = &node.key else { return Ok(()) };
-    for (&place, _) in inputs.iter().zip(&node.inputs).filter(|(_, input)| !input.broadcast) {
-        let NodeKind::Source(source) = &nodes[place].kind else { continue };
+fn check_keys(text: &Text<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs: &[usize]) -> Result<()> {
+    for (&place, input) in inputs.iter().zip(&node.inputs) {
+        let (name, key) = match (input.role, &node.second_key) {
+            (InputRole::Broadcast, _) => continue,
+            (InputRole::Second, Some(key)) => ("second_key", Some(key)),
+            _ => ("key", node.key.as_ref()),
+        };
+        let (Some((key, span)), NodeKind::Source(source)) = (key, &nodes[place].kind) else { continue };
         let id = nodes[place].id;
         let why = match (key, &source.connector) {
             (KeySelector::Emitted, _) => format!("the source `{id}` emits no keys"),
@@ -117,7 +120,7 @@ fn check_key(text: &Text<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs:
             }
             _ => continue,
         };
-        return Err(manifest_key(format!("`key` of `{}`: {why}", node.id)).at(text.location(span)));
+        return Err(manifest_key(format!("`{name}` of `{}`: {why}", node.id)).at(text.location(span)));
     }
     Ok(())
 }

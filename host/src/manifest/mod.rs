@@ -126,7 +126,24 @@ pub struct Node {
     pub inputs: Vec<Input>,
     /// Partitions the inputs by key; without one they are forwarded (same parallelism) or rebalanced. Not for broadcast ones.
     pub key: Option<KeySelector>,
+    /// The same for the second input, where it is not `key` as well.
+    pub second_key: Option<KeySelector>,
     pub kind: NodeKind,
+}
+
+impl Node {
+    /// By what an input of this role is partitioned, and the key of the manifest that says so.
+    pub fn key_of(&self, role: InputRole) -> Option<(&KeySelector, &'static str)> {
+        let second = self.second_key.as_ref().filter(|_| role == InputRole::Second).map(|key| (key, "second_key"));
+        match role {
+            InputRole::Broadcast => None,
+            InputRole::First | InputRole::Second => second.or_else(|| Some((self.key.as_ref()?, "key"))),
+        }
+    }
+
+    pub fn has_input(&self, role: InputRole) -> bool {
+        self.inputs.iter().any(|input| input.role == role)
+    }
 }
 
 /// An edge of the graph, as its consumer names it: `track`, `track.late`, `track.dead-letter`.
@@ -135,8 +152,18 @@ pub struct Input {
     /// Index into [`Pipeline::nodes`].
     pub node: usize,
     pub port: Port,
-    /// Whether every subtask gets it whole, as the operator's second input.
-    pub broadcast: bool,
+    pub role: InputRole,
+}
+
+/// As what an operator reads an input. Inputs of one role are one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputRole {
+    /// `input` or `inputs`: that of most functions, and the first of those that have two.
+    First,
+    /// `second`: the other one, partitioned by key as well.
+    Second,
+    /// `broadcast`: the other one, which every subtask gets whole.
+    Broadcast,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,10 +219,22 @@ pub enum TimestampFormat {
     UnixS,
 }
 
-/// The watermark is the largest timestamp seen, less this.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How a source's watermark is made, and when it holds nobody up. The default is that of ascending timestamps.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WatermarkSettings {
+    /// The watermark is the largest timestamp seen, less this.
     pub out_of_orderness: Duration,
+    /// A subtask that has read nothing for so long is idle.
+    pub idle_after: Option<Duration>,
+    pub alignment: Option<AlignmentSettings>,
+}
+
+/// Sources of one group wait for each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlignmentSettings {
+    pub group: String,
+    /// A subtask that is further than this ahead of the group's smallest watermark does not read.
+    pub max_drift: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
 use super::reader::{Item, Section, Text};
 use super::{
-    Disposition, FileFormat, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind, OperatorNode, Port, SinkConfig,
-    SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
+    AlignmentSettings, Disposition, FileFormat, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind,
+    OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
 };
 use crate::error::{Result, manifest_invalid, manifest_key, manifest_unknown_key};
 
@@ -22,6 +22,7 @@ pub(super) struct RawNode<'a> {
     pub parallelism_span: Option<Range<usize>>,
     pub inputs: Vec<RawInput<'a>>,
     pub key: Option<(KeySelector, Range<usize>)>,
+    pub second_key: Option<(KeySelector, Range<usize>)>,
     pub kind: NodeKind,
 }
 
@@ -37,7 +38,7 @@ impl RawNode<'_> {
 pub(super) struct RawInput<'a> {
     pub node: &'a str,
     pub port: Port,
-    pub broadcast: bool,
+    pub role: InputRole,
     pub span: Range<usize>,
 }
 
@@ -76,13 +77,18 @@ fn read<'a>(kind: &str, id: &'a str, section: &Section<'a>) -> Result<RawNode<'a
         _ => NodeKind::Sink(sink(section)?),
     };
     let parallelism_item = section.get("parallelism");
+    let key_at = |name| section.get(name).map(|item| key(&item).map(|key| (key, item.span.clone()))).transpose();
+    if let (Some(item), None) = (section.get("second_key"), section.get("second")) {
+        return Err(item.invalid("means nothing without `second`"));
+    }
     Ok(RawNode {
         id,
         span: section.span.clone(),
         parallelism: parallelism_item.as_ref().map(parallelism).transpose()?.unwrap_or(1),
         parallelism_span: parallelism_item.map(|item| item.span),
         inputs: if matches!(kind, NodeKind::Source(_)) { Vec::new() } else { inputs(section)? },
-        key: section.get("key").map(|item| key(&item).map(|key| (key, item.span.clone()))).transpose()?,
+        key: key_at("key")?,
+        second_key: key_at("second_key")?,
         kind,
     })
 }
@@ -109,7 +115,10 @@ fn source(section: &Section<'_>) -> Result<SourceNode> {
     };
     refuse_keys_of_others(section, &item, &[COMMON, own].concat())?;
     let timestamp = section.get("timestamp").map(|item| timestamp(&item, &connector)).transpose()?;
-    let watermark = section.get("watermark").map(|item| watermark(&item)).transpose()?;
+    let watermark = match section.get("watermark") {
+        Some(item) => watermark(&item, timestamp.is_some())?,
+        None => None,
+    };
     let rate = section.get("rate").map(|item| item.count(1, u64::MAX)).transpose()?;
     Ok(SourceNode { connector, timestamp, watermark, rate })
 }
@@ -176,10 +185,32 @@ fn timestamp(item: &Item<'_>, connector: &SourceConfig) -> Result<TimestampSelec
     }
 }
 
-fn watermark(item: &Item<'_>) -> Result<WatermarkSettings> {
+const WATERMARK_HINT: &str = "a watermark is \"ascending\", \"none\" or { out_of_orderness = \"5s\" }";
+
+fn watermark(item: &Item<'_>, has_timestamps: bool) -> Result<Option<WatermarkSettings>> {
+    if !item.is_table() {
+        let ascending = item.choose(&[("ascending", true), ("none", false)]);
+        let ascending = ascending.map_err(|error| error.hint(WATERMARK_HINT))?;
+        return Ok(ascending.then(WatermarkSettings::default));
+    }
     let section = item.section()?;
-    section.check_keys(&["out_of_orderness"])?;
-    Ok(WatermarkSettings { out_of_orderness: section.need("out_of_orderness")?.duration(Duration::ZERO)? })
+    section.check_keys(&["out_of_orderness", "idle_after", "alignment"])?;
+    let alignment = section.get("alignment");
+    if let Some(alignment) = alignment.as_ref().filter(|_| !has_timestamps) {
+        return Err(alignment.invalid("needs a `timestamp` of the source, or its group would wait for it forever"));
+    }
+    Ok(Some(WatermarkSettings {
+        out_of_orderness: section.need("out_of_orderness")?.duration(Duration::ZERO)?,
+        idle_after: section.get("idle_after").map(|item| item.duration(Duration::from_millis(1))).transpose()?,
+        alignment: alignment.map(|item| self::alignment(&item)).transpose()?,
+    }))
+}
+
+fn alignment(item: &Item<'_>) -> Result<AlignmentSettings> {
+    let section = item.section()?;
+    section.check_keys(&["group", "max_drift"])?;
+    let group = section.need("group")?.string()?.to_string();
+    Ok(AlignmentSettings { group, max_drift: section.need("max_drift")?.duration(Duration::ZERO)? })
 }
 
 const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" } or { column = 0 } (counted from 0)";
@@ -216,8 +247,10 @@ fn operator(section: &Section<'_>) -> Result<OperatorNode> {
     section.check_keys(&[
         "input",
         "inputs",
+        "second",
         "broadcast",
         "key",
+        "second_key",
         "component",
         "function",
         "config",
@@ -281,22 +314,24 @@ fn sink(section: &Section<'_>) -> Result<SinkConfig> {
     Ok(sink)
 }
 
-/// `input` or `inputs`, and then `broadcast`.
+/// `input` or `inputs`, and then `second` and `broadcast`.
 fn inputs<'a>(section: &Section<'a>) -> Result<Vec<RawInput<'a>>> {
     let item = match (section.get("input"), section.get("inputs")) {
         (Some(_), Some(inputs)) => return Err(inputs.invalid("cannot stand beside `input`")),
         (Some(item), None) | (None, Some(item)) => item,
         (None, None) => section.need("input")?,
     };
-    let mut inputs = names(item, false)?;
-    if let Some(item) = section.get("broadcast") {
-        inputs.extend(names(item, true)?);
+    let mut inputs = names(item, InputRole::First)?;
+    for (key, role) in [("second", InputRole::Second), ("broadcast", InputRole::Broadcast)] {
+        if let Some(item) = section.get(key) {
+            inputs.extend(names(item, role)?);
+        }
     }
     Ok(inputs)
 }
 
 /// One name or a list of them.
-fn names<'a>(item: Item<'a>, broadcast: bool) -> Result<Vec<RawInput<'a>>> {
+fn names<'a>(item: Item<'a>, role: InputRole) -> Result<Vec<RawInput<'a>>> {
     let elements = match item.elements() {
         Some(elements) if elements.is_empty() => return Err(item.invalid("must name at least one input")),
         Some(elements) => elements,
@@ -304,7 +339,7 @@ fn names<'a>(item: Item<'a>, broadcast: bool) -> Result<Vec<RawInput<'a>>> {
     };
     let mut inputs: Vec<RawInput<'a>> = Vec::new();
     for element in elements {
-        let input = input(&element, broadcast)?;
+        let input = input(&element, role)?;
         if inputs.iter().any(|other| other.node == input.node && other.port == input.port) {
             return Err(element.invalid("is named twice"));
         }
@@ -313,7 +348,7 @@ fn names<'a>(item: Item<'a>, broadcast: bool) -> Result<Vec<RawInput<'a>>> {
     Ok(inputs)
 }
 
-fn input<'a>(item: &Item<'a>, broadcast: bool) -> Result<RawInput<'a>> {
+fn input<'a>(item: &Item<'a>, role: InputRole) -> Result<RawInput<'a>> {
     let name = item.string()?;
     let (node, port) = match name.split_once('.') {
         None => (name, Port::Main),
@@ -321,5 +356,5 @@ fn input<'a>(item: &Item<'a>, broadcast: bool) -> Result<RawInput<'a>> {
         Some((_, "")) => return Err(item.invalid("names no output after the `.`")),
         Some((node, side)) => (node, Port::Side(side.to_string())),
     };
-    Ok(RawInput { node, port, broadcast, span: item.span.clone() })
+    Ok(RawInput { node, port, role, span: item.span.clone() })
 }

@@ -99,7 +99,7 @@ fn refused(text: &str, from: &str, to: &str, code: &str, line: usize) -> Error {
 }
 
 fn read(node: usize, port: Port) -> Input {
-    Input { node, port, broadcast: false }
+    Input { node, port, role: InputRole::First }
 }
 
 #[test]
@@ -131,7 +131,8 @@ fn every_key_is_read() {
     assert_eq!(source.connector, SourceConfig::File { path, format: FileFormat::Csv, header: true });
     let at = KeySelector::Field("time_hour".into());
     assert_eq!(source.timestamp, Some(TimestampSelector { at, format: TimestampFormat::Rfc3339 }));
-    assert_eq!(source.watermark, Some(WatermarkSettings { out_of_orderness: Duration::from_secs(5) }));
+    let out_of_orderness = Duration::from_secs(5);
+    assert_eq!(source.watermark, Some(WatermarkSettings { out_of_orderness, ..WatermarkSettings::default() }));
     assert_eq!(source.rate, Some(1000));
 
     let track = &pipeline.nodes[1];
@@ -175,6 +176,47 @@ fn checkpoints_in_every_way() {
     assert!(FULL.contains(watermark));
     let error = refused(&with("event_time = \"1h\""), watermark, "", "manifest-invalid", 12);
     assert!(error.message.contains("`flights`"), "{}", error.message);
+}
+
+#[test]
+fn watermarks_in_every_way() {
+    let written = "watermark = { out_of_orderness = \"5s\" }";
+    let read = |watermark: &str| match parse(&FULL.replace(written, watermark)).unwrap().nodes.swap_remove(0).kind {
+        NodeKind::Source(source) => source.watermark,
+        _ => panic!("not a source"),
+    };
+    assert_eq!(read("watermark = \"ascending\""), Some(WatermarkSettings::default()));
+    assert_eq!((read("watermark = \"none\""), read("")), (None, None));
+    let all = "watermark = { out_of_orderness = \"5s\", idle_after = \"30s\", \
+               alignment = { group = \"g\", max_drift = \"1m\" } }";
+    let settings = WatermarkSettings {
+        out_of_orderness: Duration::from_secs(5),
+        idle_after: Some(Duration::from_secs(30)),
+        alignment: Some(AlignmentSettings { group: "g".into(), max_drift: Duration::from_mins(1) }),
+    };
+    assert_eq!(read(all), Some(settings));
+
+    let line = FULL.lines().position(|line| line == written).unwrap() + 1;
+    for (watermark, code) in [
+        ("\"descending\"", "manifest-invalid"),
+        ("5", "manifest-invalid"),
+        ("{ idle_after = \"30s\" }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", idle_after = \"0s\" }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", idle = \"1s\" }", "manifest-unknown-key"),
+        ("{ out_of_orderness = \"5s\", alignment = \"g\" }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", alignment = { group = \"g\" } }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", alignment = { group = \"\", max_drift = \"1s\" } }", "manifest-invalid"),
+        ("{ out_of_orderness = \"5s\", alignment = { group = \"g\", drift = \"1s\" } }", "manifest-unknown-key"),
+    ] {
+        refused(FULL, written, &format!("watermark = {watermark}"), code, line);
+    }
+    let error = refused(FULL, written, "watermark = \"no\"", "manifest-invalid", line);
+    assert!(error.hint.is_some_and(|hint| hint.contains("out_of_orderness")));
+    let timestamp = "timestamp = { field = \"time_hour\", format = \"rfc3339\" }\n";
+    let error = refused(&FULL.replace(timestamp, ""), written, all, "manifest-invalid", line - 1);
+    assert!(error.message.contains("`timestamp`"), "{error}");
+    let periodic = FULL.replace("interval = \"1s\"\n", "event_time = \"1h\"\n");
+    refused(&periodic, written, "watermark = \"none\"", "manifest-invalid", 12);
 }
 
 #[test]
@@ -354,14 +396,17 @@ fn wiring() {
 }
 
 #[test]
-fn a_second_input_has_no_key() {
+fn a_broadcast_input_has_no_key() {
     let rules = "input = \"flights\"\nbroadcast = [\"rules\", \"flights\"]\n";
     let text =
         FULL.replacen("input = \"flights\"\n", rules, 1) + "[source.rules]\nconnector = \"file\"\npath = \"rules\"\n";
     let pipeline = parse(&text).unwrap();
     let track = pipeline.nodes.iter().find(|node| node.id == "track").unwrap();
-    let inputs: Vec<_> = track.inputs.iter().map(|input| (&*pipeline.nodes[input.node].id, input.broadcast)).collect();
-    assert_eq!(inputs, [("flights", false), ("rules", true), ("flights", true)]);
+    let inputs: Vec<_> = track.inputs.iter().map(|input| (&*pipeline.nodes[input.node].id, input.role)).collect();
+    assert_eq!(
+        inputs,
+        [("flights", InputRole::First), ("rules", InputRole::Broadcast), ("flights", InputRole::Broadcast)]
+    );
     refused(&text, "broadcast = [\"rules\", \"flights\"]", "broadcast = \"rule\"", "manifest-unknown-input", 38);
     refused(
         SMALL,
@@ -370,6 +415,38 @@ fn a_second_input_has_no_key() {
         "manifest-unknown-key",
         14,
     );
+}
+
+#[test]
+fn a_second_input_has_the_key_of_the_first_or_one_of_its_own() {
+    let second = "input = \"flights\"\nsecond = [\"lines\", \"flights\"]\nsecond_key = \"value\"\n";
+    let text =
+        FULL.replacen("input = \"flights\"\n", second, 1) + "[source.lines]\nconnector = \"file\"\npath = \"lines\"\n";
+    let track = |text: &str| parse(text).unwrap().nodes.into_iter().find(|node| node.id == "track").unwrap();
+    let node = track(&text);
+    assert_eq!(
+        node.inputs.iter().map(|input| input.role).collect::<Vec<_>>(),
+        [InputRole::First, InputRole::Second, InputRole::Second]
+    );
+    let tail = KeySelector::Field("tailnum".into());
+    assert_eq!(node.key_of(InputRole::First), Some((&tail, "key")));
+    assert_eq!(node.key_of(InputRole::Second), Some((&KeySelector::Value, "second_key")));
+    assert_eq!(node.key_of(InputRole::Broadcast), None);
+    let itself = "input = \"flights\"\nsecond = \"flights\"\n";
+    let same = track(&FULL.replacen("input = \"flights\"\n", itself, 1));
+    assert_eq!(same.key_of(InputRole::Second), Some((&tail, "key")));
+
+    refused(&text, "second = [\"lines\", \"flights\"]", "second = \"line\"", "manifest-unknown-input", 38);
+    refused(&text, "second = [\"lines\", \"flights\"]", "second = []", "manifest-invalid", 38);
+    refused(&text, "second = [\"lines\", \"flights\"]\n", "", "manifest-invalid", 38);
+    refused(&text, "second_key = \"value\"", "second_key = \"values\"", "manifest-key", 39);
+    let error = refused(&text, "second_key = \"value\"", "second_key = { field = \"id\" }", "manifest-key", 39);
+    assert!(error.message.starts_with("`second_key` of `track`: the source `lines` gives whole lines"), "{error}");
+    // The default is looked at where it stands.
+    let error = refused(&text, "second_key = \"value\"\n", "", "manifest-key", 39);
+    assert!(error.message.starts_with("`key` of `track`"), "{error}");
+    let sink = "connector = \"blackhole\"\nsecond = \"numbers\"";
+    refused(SMALL, "connector = \"blackhole\"", sink, "manifest-unknown-key", 14);
 }
 
 #[test]

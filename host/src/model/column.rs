@@ -124,6 +124,11 @@ impl Column {
         column
     }
 
+    /// The bytes and the offsets, as [`Column::from_parts`] takes them.
+    pub fn into_parts(self) -> (Vec<u8>, Vec<u32>) {
+        (self.bytes, self.offsets)
+    }
+
     /// Removes all values and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

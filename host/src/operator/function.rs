@@ -8,7 +8,7 @@ use super::{Operator, OperatorFailure, Rejected};
 use crate::checkpoint::Counters;
 use crate::error;
 use crate::model::{Batch, TimeDomain};
-use crate::turn::{BROADCAST_INPUT, Failure, Guest, Turn};
+use crate::turn::{Failure, Guest, SECOND_INPUT, Turn};
 
 /// One function in one subtask. See the module.
 pub struct FunctionOperator {
@@ -88,7 +88,8 @@ impl Operator for FunctionOperator {
                     &part
                 };
                 turns.attempt_outputs(records.keys.as_ref(), outputs, |guest, turn| {
-                    turn.allow_broadcast_writes(input == BROADCAST_INPUT);
+                    // Where there is broadcast state, the second input is the broadcast one.
+                    turn.allow_broadcast_writes(input == SECOND_INPUT);
                     guest.process(turn, input, records)
                 })
             },

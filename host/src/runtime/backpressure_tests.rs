@@ -19,7 +19,10 @@ use crate::sandbox::{Function, FunctionKind, Port};
 use crate::state::{FileRef, FileStore, ImageFormat};
 use crate::turn::{Failure, Guest, Output, Turn};
 
-const RECORDS: u64 = 3_000;
+/// Of each input.
+const RECORDS: u64 = 1_500;
+
+const SOURCES: [&str; 2] = ["numbers", "others"];
 
 /// Waits in each turn for a permit, and remembers what it has seen.
 struct Slow {
@@ -30,19 +33,22 @@ struct Slow {
 }
 
 impl Guest for Slow {
-    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
         let subtask = turn.context.subtask;
         let _ = self.entered.send(subtask);
         // When the test has dropped its end, nobody waits any more.
         let _ = self.permits[subtask as usize].recv();
-        self.seen.lock().extend(numbers(batch).map(|number| (subtask, number)));
+        self.seen.lock().extend(numbers(input, batch).map(|number| (subtask, number)));
         Ok(Vec::new())
     }
 }
 
-/// Records are `number,key`.
-fn numbers(batch: &Batch) -> impl Iterator<Item = u64> {
-    let number = |value: &[u8]| std::str::from_utf8(value).unwrap().split(',').next().unwrap().parse().unwrap();
+/// Records are `number,key`, those of the second input `key,number`, where numbers go on.
+fn numbers(input: u32, batch: &Batch) -> impl Iterator<Item = u64> {
+    let number = |value: &[u8]| {
+        let number = std::str::from_utf8(value).unwrap().split(',').nth(input as usize).unwrap();
+        number.parse::<u64>().unwrap() + u64::from(input) * RECORDS
+    };
     batch.values.iter().map(number).collect::<Vec<u64>>().into_iter()
 }
 
@@ -89,10 +95,12 @@ impl Job {
             "name = \"pressed\"\nmax_parallelism = 128\n[batch]\nrecords = 10\nlinger = \"0s\"\n\
              [checkpoint]\nrecords = 160\n\
              [source.numbers]\nconnector = \"generator\"\nrecords = {RECORDS}\ntemplate = \"{{n}},{{key}}\"\n\
-             keys = 50\nparallelism = 2\n\
-             [operator.slow]\ninput = \"numbers\"\nkey = {{ column = 1 }}\ncomponent = \"native\"\nfunction = \"slow\"\n\
-             parallelism = {parallelism}\n[sink.out]\ninput = \"slow\"\nconnector = \"blackhole\"\n\
-             parallelism = {parallelism}"
+             keys = 50\nparallelism = 1\n\
+             [source.others]\nconnector = \"generator\"\nrecords = {RECORDS}\ntemplate = \"{{key}},{{n}}\"\n\
+             keys = 50\nparallelism = 1\n\
+             [operator.slow]\ninput = \"numbers\"\nkey = {{ column = 1 }}\nsecond = \"others\"\n\
+             second_key = {{ column = 0 }}\ncomponent = \"native\"\nfunction = \"slow\"\n\
+             parallelism = {parallelism}\n[sink.out]\ninput = \"slow\"\nconnector = \"blackhole\"\nparallelism = {parallelism}"
         );
         let (entered_sender, entered) = unbounded();
         let (give, permits): (Vec<_>, Vec<_>) = (0..parallelism).map(|_| unbounded()).unzip();
@@ -105,9 +113,9 @@ impl Job {
         let port = Port { name: "out".into(), codec: "bytes".into() };
         let description = Function {
             name: "slow".into(),
-            kind: FunctionKind::Process,
+            kind: FunctionKind::CoProcess,
             input: port.clone(),
-            second_input: None,
+            second_input: Some(port.clone()),
             timers: Vec::new(),
             internal: Vec::new(),
             outputs: vec![port],
@@ -168,7 +176,7 @@ fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {
 fn image(parts: Vec<SubtaskPart>) -> (Arc<CheckpointManifest>, Arc<dyn FileStore>) {
     let files = Files::default();
     let mut operators = Vec::new();
-    for id in ["numbers", "slow", "out"] {
+    for id in ["numbers", "others", "slow", "out"] {
         let mut own: Vec<&SubtaskPart> = parts.iter().filter(|part| part.node == id).collect();
         own.sort_by_key(|part| part.subtask);
         let image = |part: &&SubtaskPart| SubtaskImage {
@@ -210,11 +218,11 @@ fn an_unaligned_checkpoint_is_complete_after_one_turn_where_an_aligned_one_is_no
     while !job.events.is_empty() {
         job.event();
     }
-    assert!(job.parts.iter().all(|part| part.node == "numbers"), "the barrier stands behind what waits");
+    assert!(job.parts.iter().all(|part| SOURCES.contains(&&*part.node)), "the barrier stands behind what waits");
 
     // The sources are let through without any help of the operator, and it needs to end one turn.
     job.execution.overtake(barrier(1, BarrierKind::Checkpoint));
-    job.await_parts(&["numbers"], 2);
+    job.await_parts(&SOURCES, 2);
     job.one_turn();
     job.await_parts(&["slow", "out"], 4);
     assert!(job.parts.iter().filter(|part| part.node == "slow").all(|part| part.in_flight.is_some()));
@@ -238,11 +246,11 @@ fn an_unaligned_checkpoint_is_complete_after_one_turn_where_an_aligned_one_is_no
         // Ended sources go on answering barriers.
         again.execution.inject(barrier(2, BarrierKind::Checkpoint));
         again.execution.inject(barrier(3, BarrierKind::Final));
-        again.await_parts(&["numbers", "slow", "out"], 2 * (2 + 2 * parallelism as usize));
+        again.await_parts(&["numbers", "others", "slow", "out"], 2 * (2 + 2 * parallelism as usize));
         let after = again.seen.lock().iter().map(|(_, number)| *number).collect::<Vec<_>>();
         let mut all = [before.clone(), after].concat();
         all.sort_unstable();
-        assert!(all.iter().copied().eq(0..RECORDS), "parallelism {parallelism}: {} records", all.len());
+        assert!(all.iter().copied().eq(0..2 * RECORDS), "parallelism {parallelism}: {} records", all.len());
         assert!(again.dir.path().exists());
     }
 }

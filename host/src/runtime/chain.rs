@@ -11,7 +11,7 @@ use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
 use crate::connector::Sink;
 use crate::error::Error;
-use crate::model::Batch;
+use crate::model::{Batch, NO_TIMESTAMP};
 use crate::operator::{Operator, OperatorFailure, Outputs, Rejected};
 use crate::state::{BroadcastState, StateSize};
 use crate::turn::FIRST_INPUT;
@@ -42,12 +42,28 @@ pub(super) enum MemberKind {
     Sink { sink: Box<dyn Sink>, counters: Counters },
 }
 
+/// How far one subtask is in event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventTime {
+    /// In milliseconds: [`NO_TIMESTAMP`] before the first one, the largest when the input has ended.
+    pub watermark: i64,
+    /// Whether nothing is expected for now, so that it holds nobody up.
+    pub idle: bool,
+}
+
+impl Default for EventTime {
+    fn default() -> EventTime {
+        EventTime { watermark: NO_TIMESTAMP, idle: false }
+    }
+}
+
 /// What one subtask shows of one of its members.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemberStats {
     pub(super) counters: Counters,
     pub(super) metrics: BTreeMap<String, f64>,
     pub(super) state: StateSize,
+    pub(super) event_time: EventTime,
 }
 
 /// See the module.
@@ -57,6 +73,7 @@ pub(super) struct Chain {
     /// The edges that lead out, by their index in the plan.
     pub(super) edges: BTreeMap<usize, EdgeWriter>,
     pub(super) clock: SharedClock,
+    pub(super) event_time: EventTime,
 }
 
 impl Chain {
@@ -143,7 +160,17 @@ impl Chain {
         for member in 0..self.members.len() {
             self.advance(member, |operator, outputs| operator.advance_watermark(watermark, outputs))?;
         }
+        self.event_time.watermark = watermark;
         self.edges.values_mut().try_for_each(|edge| edge.watermark(watermark))?;
+        Ok(())
+    }
+
+    /// Says whether nothing is expected for now, where that is new.
+    pub(super) fn set_idle(&mut self, idle: bool) -> Result<(), Ended> {
+        if self.event_time.idle != idle {
+            self.event_time.idle = idle;
+            self.edges.values_mut().try_for_each(|edge| edge.status(idle))?;
+        }
         Ok(())
     }
 
@@ -261,9 +288,10 @@ impl Chain {
                 let turn = operator.turn();
                 let keyed = turn.backend().map(|backend| backend.size()).unwrap_or_default();
                 let state = keyed + turn.broadcast().map(BroadcastState::size).unwrap_or_default();
-                MemberStats { counters, metrics: turn.metrics().clone(), state }
+                MemberStats { counters, metrics: turn.metrics().clone(), state, ..MemberStats::default() }
             }
         };
-        self.members.iter_mut().map(stats).collect()
+        let event_time = self.event_time;
+        self.members.iter_mut().map(|member| MemberStats { event_time, ..stats(member) }).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! What flows between subtasks.
 
+use crate::manifest::InputRole;
 use crate::model::Batch;
 use crate::operator::Rejected;
 use crate::state::ImageFormat;
@@ -41,12 +42,15 @@ pub struct Barrier {
 
 #[derive(Debug)]
 pub(super) enum Element {
-    Batch(Batch),
-    /// Records of the second input, which every subtask gets.
-    Broadcast(Batch),
+    /// Records of one of the receiver's inputs.
+    Batch(InputRole, Batch),
     /// A record that its consumer has to meet by its disposition.
     Rejected(Box<Rejected>),
     /// No record with a smaller timestamp is expected behind it, in milliseconds.
     Watermark(i64),
+    /// Whether the sender is idle: it holds event time up for nobody. It is active until it says so.
+    Status {
+        idle: bool,
+    },
     Barrier(Barrier),
 }

@@ -10,7 +10,7 @@ use super::element::{Barrier, Element};
 use super::link::{Cancelled, LinkSender};
 use super::signals::Signals;
 use crate::connector::KeyExtractor;
-use crate::manifest::BatchSettings;
+use crate::manifest::{BatchSettings, InputRole};
 use crate::model::{Batch, Column, Fault, FaultCode, KeyGroup, Keys, group_of_key, hash_key, subtask_of_group};
 use crate::operator::Rejected;
 
@@ -39,6 +39,8 @@ enum Partition {
 /// See the module.
 pub(super) struct EdgeWriter {
     links: Links,
+    /// The receiver's input.
+    role: InputRole,
     partition: Partition,
     batch: BatchSettings,
     /// When the oldest record that waits in a builder was put there, in monotonic nanoseconds.
@@ -61,7 +63,8 @@ impl Links {
 
 impl EdgeWriter {
     fn new(senders: Vec<LinkSender>, partition: Partition, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
-        EdgeWriter { links: Links { senders, signals, passed: 0 }, partition, batch, oldest_ns: None }
+        let role = if matches!(partition, Partition::Broadcast) { InputRole::Broadcast } else { InputRole::First };
+        EdgeWriter { links: Links { senders, signals, passed: 0 }, role, partition, batch, oldest_ns: None }
     }
 
     /// To the one subtask with the same number.
@@ -79,8 +82,9 @@ impl EdgeWriter {
         EdgeWriter::new(senders, Partition::Broadcast, batch, signals)
     }
 
-    /// To the subtask that owns the record's key.
+    /// To the subtask that owns the record's key, as one of the two inputs that may have one.
     pub(super) fn keyed(
+        role: InputRole,
         senders: Vec<LinkSender>,
         origin: KeyOrigin,
         max_parallelism: u32,
@@ -91,7 +95,7 @@ impl EdgeWriter {
         let owner = |group| subtask_of_group(group as KeyGroup, senders.len() as u32, max_parallelism);
         let owners = (0..max_parallelism).map(owner).collect();
         let partition = Partition::Key { origin, owners, builders, scratch: Vec::new() };
-        EdgeWriter::new(senders, partition, batch, signals)
+        EdgeWriter { role, ..EdgeWriter::new(senders, partition, batch, signals) }
     }
 
     /// Sends a batch, or keeps its records until their batches close.
@@ -102,10 +106,10 @@ impl EdgeWriter {
                 *next = (*next + 1) % self.links.senders.len();
                 *next
             }
-            Partition::Broadcast => return self.broadcast(|| Element::Broadcast(batch.clone())),
+            Partition::Broadcast => return self.broadcast(|| Element::Batch(InputRole::Broadcast, batch.clone())),
             Partition::Key { .. } => return self.write_keyed(&batch, now_ns),
         };
-        self.links.send(target, Element::Batch(batch))
+        self.links.send(target, Element::Batch(self.role, batch))
     }
 
     fn write_keyed(&mut self, batch: &Batch, now_ns: u64) -> Result<(), Cancelled> {
@@ -129,7 +133,7 @@ impl EdgeWriter {
             let builder = &mut builders[target];
             builder.push(key, hash, group, value, timestamp);
             if builder.batch.len() >= self.batch.records || builder.batch.values.bytes().len() >= self.batch.bytes {
-                self.links.send(target, Element::Batch(builder.take()))?;
+                self.links.send(target, Element::Batch(self.role, builder.take()))?;
             }
         }
         if self.oldest_ns.is_none() && builders.iter().any(|builder| !builder.batch.is_empty()) {
@@ -157,7 +161,7 @@ impl EdgeWriter {
         if let Partition::Key { builders, .. } = &mut self.partition {
             for (target, builder) in builders.iter_mut().enumerate() {
                 if !builder.batch.is_empty() {
-                    self.links.send(target, Element::Batch(builder.take()))?;
+                    self.links.send(target, Element::Batch(self.role, builder.take()))?;
                 }
             }
         }
@@ -167,6 +171,11 @@ impl EdgeWriter {
     /// Sends a watermark to every subtask, behind everything written so far.
     pub(super) fn watermark(&mut self, watermark: i64) -> Result<(), Cancelled> {
         self.broadcast(|| Element::Watermark(watermark))
+    }
+
+    /// Tells every subtask, behind everything written so far, whether the sender is idle.
+    pub(super) fn status(&mut self, idle: bool) -> Result<(), Cancelled> {
+        self.broadcast(|| Element::Status { idle })
     }
 
     /// Sends a barrier to every subtask, behind everything written so far.
@@ -191,15 +200,22 @@ struct KeyedBuilder {
     index: HashTable<(u64, u32)>,
 }
 
+/// What the index goes by. The keys of one receiver agree in low bits of their hashes, which make their group, and a table
+/// looks where the low bits say.
+#[inline]
+fn spread(hash: u64) -> u64 {
+    hash ^ (hash >> 32)
+}
+
 impl KeyedBuilder {
     fn push(&mut self, key: &[u8], hash: u64, group: u16, value: &[u8], timestamp: i64) {
         let distinct = &mut self.keys.distinct;
         let same = |&(other, at): &(u64, u32)| other == hash && distinct.value(at as usize) == key;
-        let at = match self.index.find(hash, same) {
+        let at = match self.index.find(spread(hash), same) {
             Some(&(_, at)) => at,
             None => {
                 let at = distinct.len() as u32;
-                self.index.insert_unique(hash, (hash, at), |&(hash, _)| hash);
+                self.index.insert_unique(spread(hash), (hash, at), |&(hash, _)| spread(hash));
                 distinct.push(key);
                 self.keys.groups.push(group);
                 at
@@ -239,8 +255,8 @@ mod tests {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| link(100)).unzip();
         let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10) };
         let extractor = KeyExtractor::compile(&KeySelector::Column(0), &Format::Csv(None)).unwrap();
-        let mut edge =
-            EdgeWriter::keyed(senders, KeyOrigin::Extracted(Arc::new(extractor)), 13, settings, Arc::default());
+        let origin = KeyOrigin::Extracted(Arc::new(extractor));
+        let mut edge = EdgeWriter::keyed(InputRole::Second, senders, origin, 13, settings, Arc::default());
         let mut batch = Batch::default();
         for n in 0..100 {
             batch.push(format!("k{},{n}", n % 7).as_bytes(), n);
@@ -256,7 +272,7 @@ mod tests {
         for (subtask, receiver) in receivers.iter().enumerate() {
             let mut last = [-1i64; 7];
             while let Ok(Some(sent)) = receiver.try_next() {
-                let Element::Batch(batch) = sent.element else { panic!("{:?}", sent.element) };
+                let Element::Batch(InputRole::Second, batch) = sent.element else { panic!("{:?}", sent.element) };
                 let keys = batch.keys.as_ref().unwrap();
                 assert!(batch.len() <= 4);
                 for (record, &key) in keys.key_of.iter().enumerate() {
@@ -286,7 +302,7 @@ mod tests {
         assert!(!edge.is_waiting());
         for receiver in receivers {
             let sent = receiver.try_next().unwrap().unwrap();
-            let Element::Broadcast(received) = sent.element else { panic!("no broadcast batch") };
+            let Element::Batch(InputRole::Broadcast, received) = sent.element else { panic!("no broadcast batch") };
             assert_eq!(received, batch);
         }
     }
@@ -296,8 +312,8 @@ mod tests {
         let (sender, receiver) = link(1);
         let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
         let extractor = KeyExtractor::compile(&KeySelector::Column(1), &Format::Csv(None)).unwrap();
-        let mut edge =
-            EdgeWriter::keyed(vec![sender], KeyOrigin::Extracted(Arc::new(extractor)), 128, settings, Arc::default());
+        let origin = KeyOrigin::Extracted(Arc::new(extractor));
+        let mut edge = EdgeWriter::keyed(InputRole::Second, vec![sender], origin, 128, settings, Arc::default());
         let mut batch = Batch::default();
         batch.push(b"only", 3);
         edge.write(batch, 0).unwrap();

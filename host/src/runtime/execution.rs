@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use super::chain::{Chain, Ended, Member, MemberKind, MemberStats};
+use super::alignment::{self, Groups};
+use super::chain::{Chain, Ended, EventTime, Member, MemberKind, MemberStats};
 use super::element::Barrier;
 use super::exchange::EdgeWriter;
 use super::gate::Gate;
@@ -64,6 +65,8 @@ pub struct NodeStats {
     pub counters: Counters,
     pub metrics: BTreeMap<String, f64>,
     pub state: StateSize,
+    /// Of each subtask.
+    pub event_times: Vec<EventTime>,
 }
 
 /// A running attempt.
@@ -95,6 +98,7 @@ impl Execution {
         let sources = plan.chains.iter().filter(|chain| chain.inputs.is_empty());
         let sources = sources.map(|chain| chain.parallelism as usize).sum();
         let triggers = Arc::new(Triggers::new(&plan.pipeline.checkpoint, sources));
+        let mut aligned = aligned(plan).into_iter();
         for (index, chain) in plan.chains.iter().enumerate() {
             for subtask in 0..chain.parallelism {
                 let writers = writers(plan, index, subtask, &mut channels, &execution.signals);
@@ -107,7 +111,8 @@ impl Execution {
                 let input = if chain.inputs.is_empty() {
                     let (sender, control) = crossbeam_channel::unbounded();
                     execution.controls.push(sender);
-                    Begin::Source { index: execution.controls.len() - 1, control, triggers: triggers.clone() }
+                    let (index, triggers) = (execution.controls.len() - 1, triggers.clone());
+                    Begin::Source { index, control, triggers, alignment: aligned.next().flatten() }
                 } else {
                     let mode = plan.pipeline.checkpoint.mode;
                     Begin::Gate(Gate::new(receivers, mode, execution.signals.clone(), options.clock.clone()))
@@ -184,6 +189,7 @@ impl Execution {
             for subtask in subtasks {
                 let shown = subtask.lock();
                 stats.counters.add(&shown.counters);
+                stats.event_times.push(shown.event_time);
                 stats.state.entries += shown.state.entries;
                 stats.state.bytes += shown.state.bytes;
                 shown
@@ -202,6 +208,21 @@ impl Drop for Execution {
         self.cancel();
         self.join();
     }
+}
+
+/// For each source subtask its place in the group that waits for each other, where it names one.
+fn aligned(plan: &Plan) -> Vec<Option<alignment::Member>> {
+    let mut groups = Groups::default();
+    let mut members = Vec::new();
+    for chain in plan.chains.iter().filter(|chain| chain.inputs.is_empty()) {
+        let watermark = match &plan.pipeline.nodes[chain.members[0].node].kind {
+            NodeKind::Source(source) => source.watermark.as_ref(),
+            _ => None,
+        };
+        let settings = watermark.and_then(|watermark| watermark.alignment.as_ref());
+        members.extend((0..chain.parallelism).map(|_| settings.map(|settings| groups.join(settings))));
+    }
+    members
 }
 
 fn connect(plan: &Plan, from: usize, to: usize, partition: &PartitionPlan) -> Channels {
@@ -237,7 +258,8 @@ fn writers(
             PartitionPlan::Rebalance => Some(EdgeWriter::rebalance(senders, batch, signals)),
             PartitionPlan::Broadcast => Some(EdgeWriter::to_all(senders, batch, signals)),
             PartitionPlan::Key(origin) => {
-                Some(EdgeWriter::keyed(senders, origin.clone(), plan.pipeline.max_parallelism, batch, signals))
+                let max_parallelism = plan.pipeline.max_parallelism;
+                Some(EdgeWriter::keyed(edge.role, senders, origin.clone(), max_parallelism, batch, signals))
             }
         };
         writers.extend(writer.map(|writer| (index, writer)));
@@ -252,6 +274,7 @@ enum Begin {
         index: usize,
         control: Receiver<Barrier>,
         triggers: Arc<Triggers>,
+        alignment: Option<alignment::Member>,
     },
     Gate(Gate),
 }
@@ -324,6 +347,7 @@ impl Start {
             members,
             edges: std::mem::take(&mut self.writers),
             clock: self.options.clock.clone(),
+            event_time: EventTime::default(),
         };
         let mut subtask = Subtask {
             chain,
@@ -334,8 +358,8 @@ impl Start {
             fixed: None,
         };
         match (input, reader) {
-            (Begin::Source { index, control, triggers }, Some(reader)) => {
-                subtask.run_source(SourceReader { index, ..reader }, control, &triggers)
+            (Begin::Source { index, control, triggers, alignment }, Some(reader)) => {
+                subtask.run_source(SourceReader { index, alignment, ..reader }, control, &triggers)
             }
             (Begin::Gate(mut gate), _) => {
                 let first = &nodes[plan.chains[self.chain].members[0].node];
@@ -423,7 +447,8 @@ impl Start {
             index: 0,
             source: connector::open_source(&config.connector, &self.connector_context(node), &positions)?,
             timestamps: self.plan.timestamps.get(&node.id).cloned(),
-            watermarks: config.watermark,
+            watermarks: config.watermark.clone(),
+            alignment: None,
             pace,
             batch_records: self.plan.pipeline.batch.records,
             clock,
@@ -431,6 +456,7 @@ impl Start {
             latest: NO_TIMESTAMP,
             watermark: NO_TIMESTAMP,
             watermark_sent_ns: 0,
+            quiet_since_ns: None,
         })
     }
 

@@ -3,7 +3,10 @@
 //! A channel that has delivered a barrier is not read until all have (aligned barrier snapshot), so that a checkpoint
 //! holds exactly the records in front of its barriers. Where the job says so, a barrier overtakes what waits in the
 //! channels instead: the subtask is fixed at once, and what was overtaken becomes part of the checkpoint. With
-//! at-least-once no channel waits. The watermark is the smallest of all channels.
+//! at-least-once no channel waits.
+//!
+//! The watermark is the smallest of the channels that count: those that are active, and have caught up with what was put
+//! out already. So a channel that was idle and returns behind the others neither holds them up nor takes anything back.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,16 +19,19 @@ use super::in_flight::InFlight;
 use super::link::{Cancelled, LinkReceiver, Sent};
 use super::signals::Signals;
 use crate::clock::SharedClock;
-use crate::manifest::CheckpointMode;
+use crate::manifest::{CheckpointMode, InputRole};
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::operator::Rejected;
 
 pub(super) enum Arrival {
-    Batch(Batch),
-    Broadcast(Batch),
+    Batch(InputRole, Batch),
     Rejected(Rejected),
     /// The combined watermark has advanced to this.
     Watermark(i64),
+    /// All channels are idle now, or not all are any more.
+    Status {
+        idle: bool,
+    },
     /// Every channel has delivered it, the first one at `since_ns`.
     Barrier {
         barrier: Barrier,
@@ -51,6 +57,7 @@ struct Channel {
     /// Taken out of the link while a barrier overtook it, or restored: comes before what is in the link.
     queue: VecDeque<Sent>,
     watermark: i64,
+    idle: bool,
 }
 
 /// A barrier that some channels have delivered.
@@ -76,6 +83,8 @@ pub(super) struct Gate {
     /// The newest barrier that was handed on.
     passed: u64,
     watermark: i64,
+    /// What was handed on last.
+    idle: bool,
     next: usize,
     mode: CheckpointMode,
     signals: Arc<Signals>,
@@ -89,13 +98,14 @@ impl Gate {
         signals: Arc<Signals>,
         clock: SharedClock,
     ) -> Gate {
-        let channel = |link| Channel { link, queue: VecDeque::new(), watermark: NO_TIMESTAMP };
+        let channel = |link| Channel { link, queue: VecDeque::new(), watermark: NO_TIMESTAMP, idle: false };
         Gate {
             channels: links.into_iter().map(channel).collect(),
             passing: Vec::new(),
             recording: None,
             passed: 0,
             watermark: NO_TIMESTAMP,
+            idle: false,
             next: 0,
             mode,
             signals,
@@ -121,17 +131,26 @@ impl Gate {
             if let Some(arrival) = self.obey_signals()? {
                 return Ok(arrival);
             }
+            let idle = self.is_idle();
+            if idle != self.idle {
+                self.idle = idle;
+                return Ok(Arrival::Status { idle });
+            }
             let Some((at, element)) = self.receive(timeout)? else { return Ok(Arrival::Idle) };
             match element {
-                Element::Batch(batch) => return Ok(Arrival::Batch(batch)),
-                Element::Broadcast(batch) => return Ok(Arrival::Broadcast(batch)),
+                Element::Batch(role, batch) => return Ok(Arrival::Batch(role, batch)),
                 Element::Rejected(rejected) => return Ok(Arrival::Rejected(*rejected)),
                 Element::Watermark(watermark) => {
                     self.channels[at].watermark = watermark;
-                    let combined = self.channels.iter().map(|channel| channel.watermark).min().unwrap_or(NO_TIMESTAMP);
-                    if combined > self.watermark {
-                        self.watermark = combined;
-                        return Ok(Arrival::Watermark(combined));
+                    if let Some(watermark) = self.combine() {
+                        return Ok(Arrival::Watermark(watermark));
+                    }
+                }
+                Element::Status { idle } => {
+                    let held_up = idle && self.channels[at].watermark == self.watermark;
+                    self.channels[at].idle = idle;
+                    if held_up && let Some(watermark) = self.combine() {
+                        return Ok(Arrival::Watermark(watermark));
                     }
                 }
                 Element::Barrier(barrier) => {
@@ -141,6 +160,25 @@ impl Gate {
                 }
             }
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.channels.iter().all(|channel| channel.idle)
+    }
+
+    /// The watermark, where it advances by what the channels say now. With all of them idle nothing that was said holds
+    /// it back any more.
+    fn combine(&mut self) -> Option<i64> {
+        let channels = self.channels.iter();
+        let combined = if self.is_idle() {
+            channels.map(|channel| channel.watermark).max()
+        } else {
+            let counts = |channel: &&Channel| !channel.idle && channel.watermark >= self.watermark;
+            channels.filter(counts).map(|channel| channel.watermark).min()
+        };
+        let advanced = combined.filter(|combined| *combined > self.watermark);
+        self.watermark = advanced.unwrap_or(self.watermark);
+        advanced
     }
 
     /// Lets go of what was abandoned, and lets a barrier overtake.
@@ -275,3 +313,7 @@ impl Gate {
 #[cfg(test)]
 #[path = "gate_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "gate_watermark_tests.rs"]
+mod watermark_tests;

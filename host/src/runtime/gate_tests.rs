@@ -26,7 +26,14 @@ fn barrier(checkpoint: u64) -> Barrier {
 fn batch(timestamp: i64) -> Element {
     let mut batch = Batch::default();
     batch.push(b"x", timestamp);
-    Element::Batch(batch)
+    Element::Batch(InputRole::First, batch)
+}
+
+fn second(timestamp: i64) -> Element {
+    match batch(timestamp) {
+        Element::Batch(_, batch) => Element::Batch(InputRole::Second, batch),
+        other => other,
+    }
 }
 
 impl Subject {
@@ -47,15 +54,16 @@ impl Subject {
 
     fn arrival(&mut self) -> Option<String> {
         Some(match self.gate.next(Duration::ZERO).unwrap() {
-            Arrival::Batch(batch) => format!("batch {}", batch.timestamps[0]),
+            Arrival::Batch(InputRole::First, batch) => format!("batch {}", batch.timestamps[0]),
+            Arrival::Batch(role, batch) => format!("{role:?} {}", batch.timestamps[0]),
             Arrival::Watermark(watermark) => format!("watermark {watermark}"),
+            Arrival::Status { idle } => if idle { "idle" } else { "active" }.into(),
             Arrival::Barrier { barrier, .. } => format!("barrier {}", barrier.checkpoint),
             Arrival::Overtaking { barrier, .. } => format!("overtaking {}", barrier.checkpoint),
             Arrival::InFlight { checkpoint, in_flight } => {
                 self.recorded = Some(in_flight);
                 format!("in flight {checkpoint}")
             }
-            Arrival::Broadcast(batch) => format!("broadcast {}", batch.timestamps[0]),
             Arrival::Rejected(_) => "rejected".into(),
             Arrival::Idle => return None,
         })
@@ -68,7 +76,7 @@ impl Subject {
     /// Each recorded element, with its channel.
     fn recorded(&mut self) -> Vec<String> {
         let name = |(channel, element)| match element {
-            Element::Batch(batch) => format!("{channel}: {}", batch.timestamps[0]),
+            Element::Batch(_, batch) => format!("{channel}: {}", batch.timestamps[0]),
             element => format!("{channel}: {element:?}"),
         };
         self.recorded.take().map(|recorded| recorded.into_elements().map(name).collect()).unwrap_or_default()
@@ -301,4 +309,33 @@ fn the_watermark_is_that_of_the_slowest_channel() {
     assert_eq!(subject.arrivals(), ["watermark 4", "watermark 10"]);
     subject.senders.clear();
     assert!(subject.gate.next(Duration::ZERO).is_err());
+}
+
+#[test]
+fn the_inputs_of_an_operator_share_its_watermark_and_its_barriers() {
+    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+    subject.send(0, Element::Watermark(10));
+    subject.send(0, batch(11));
+    subject.send(1, second(3));
+    subject.send(1, Element::Watermark(4));
+    let mut seen = subject.arrivals();
+    assert_eq!(seen.pop().as_deref(), Some("watermark 4"), "that of the slower input, and not before it has one");
+    seen.sort();
+    assert_eq!(seen, ["Second 3", "batch 11"]);
+
+    subject.barrier(0, barrier(1));
+    subject.send(0, batch(12));
+    subject.send(1, second(5));
+    assert_eq!(subject.arrivals(), ["Second 5"], "one input waits for the other");
+    subject.barrier(1, barrier(1));
+    assert_eq!(subject.arrivals(), ["barrier 1", "batch 12"]);
+
+    // What is overtaken keeps its input.
+    subject.send(1, second(6));
+    subject.signals.overtake(barrier(2));
+    (0..2).for_each(|channel| subject.barrier(channel, barrier(2)));
+    assert_eq!(subject.arrivals(), ["overtaking 2", "in flight 2", "Second 6"]);
+    let mut again = Subject::new(CheckpointMode::ExactlyOnce);
+    again.gate.restore(subject.recorded.take().unwrap());
+    assert_eq!(again.arrivals(), ["Second 6"]);
 }

@@ -6,7 +6,7 @@
 //! "COFFFLOW" | version u32 | payload
 //! ```
 //!
-//! Every byte is untrusted until [`InFlight::decode`] has checked it.
+//! Version 2 may hold batches of a second keyed input; else it is as version 1. Every byte is untrusted until [`InFlight::decode`] has checked it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use super::element::Element;
 use crate::error::{Result, checkpoint_corrupt, internal};
+use crate::manifest::InputRole;
 use crate::model::{Batch, Column, Fault, KeyGroup, Keys};
 use crate::operator::Rejected;
 
 const MAGIC: [u8; 8] = *b"COFFFLOW";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Elements on their way to one subtask, those of a channel in their order.
 #[derive(Debug, Default)]
@@ -37,10 +38,27 @@ struct Stored {
 
 #[derive(Serialize, Deserialize)]
 enum StoredElement {
-    Batch { values: StoredColumn, timestamps: Vec<i64>, chosen_keys: Option<StoredColumn>, keys: Option<StoredKeys> },
-    Rejected { value: Vec<u8>, timestamp: i64, fault: Fault },
+    /// Of the first input.
+    Batch(StoredBatch),
+    Rejected {
+        value: Vec<u8>,
+        timestamp: i64,
+        fault: Fault,
+    },
     Watermark(i64),
-    Broadcast { values: StoredColumn, timestamps: Vec<i64> },
+    Broadcast {
+        values: StoredColumn,
+        timestamps: Vec<i64>,
+    },
+    Second(StoredBatch),
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredBatch {
+    values: StoredColumn,
+    timestamps: Vec<i64>,
+    chosen_keys: Option<StoredColumn>,
+    keys: Option<StoredKeys>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,14 +75,13 @@ struct StoredKeys {
 }
 
 impl InFlight {
-    /// Adds a copy of an element. A barrier is none.
+    /// Adds a copy of an element. A barrier is none, and after a restore every sender is active until it says otherwise.
     pub(super) fn push(&mut self, channel: usize, element: &Element) {
         let copy = match element {
-            Element::Batch(batch) => Element::Batch(batch.clone()),
-            Element::Broadcast(batch) => Element::Broadcast(batch.clone()),
+            Element::Batch(role, batch) => Element::Batch(*role, batch.clone()),
             Element::Rejected(rejected) => Element::Rejected(rejected.clone()),
             Element::Watermark(watermark) => Element::Watermark(*watermark),
-            Element::Barrier(_) => return,
+            Element::Status { .. } | Element::Barrier(_) => return,
         };
         self.elements.push((channel as u32, copy));
     }
@@ -95,8 +112,8 @@ impl InFlight {
         let header = file.split_first_chunk::<8>().and_then(|(magic, rest)| Some((magic, rest.split_first_chunk()?)));
         let payload = match header {
             Some((magic, (version, payload))) if *magic == MAGIC => match u32::from_le_bytes(*version) {
-                VERSION => payload,
-                other => return Err(corrupt(format!("records in flight of version {other}, not {VERSION}"))),
+                1..=VERSION => payload,
+                other => return Err(corrupt(format!("records in flight of version {other}, above {VERSION}"))),
             },
             _ => return Err(corrupt("it does not hold records in flight".to_owned())),
         };
@@ -118,11 +135,15 @@ impl InFlight {
         let mut elements = Vec::new();
         for (channel, element) in self.elements {
             match element {
-                Element::Batch(batch) if batch.keys.is_some() => {
-                    elements.extend(of_groups(&batch, groups).map(|part| (channel, Element::Batch(part))));
+                Element::Batch(role, batch) if batch.keys.is_some() => {
+                    elements.extend(of_groups(&batch, groups).map(|part| (channel, Element::Batch(role, part))));
                 }
-                Element::Broadcast(_) if to.checked_rem(old) == Some(from) => elements.push((channel, element)),
-                Element::Batch(_) | Element::Rejected(_) if by_number => elements.push((channel, element)),
+                Element::Batch(InputRole::Broadcast, _) => {
+                    if to.checked_rem(old) == Some(from) {
+                        elements.push((channel, element));
+                    }
+                }
+                Element::Batch(..) | Element::Rejected(_) if by_number => elements.push((channel, element)),
                 _ => {}
             }
         }
@@ -154,54 +175,60 @@ fn of_groups<'a>(batch: &'a Batch, groups: &'a Range<u32>) -> impl Iterator<Item
 fn store(element: &Element) -> Option<StoredElement> {
     let column = |column: &Column| StoredColumn { bytes: column.bytes().to_vec(), offsets: column.offsets().to_vec() };
     Some(match element {
-        Element::Batch(batch) => StoredElement::Batch {
-            values: column(&batch.values),
-            timestamps: batch.timestamps.clone(),
-            chosen_keys: batch.chosen_keys.as_ref().map(column),
-            keys: batch.keys.as_ref().map(|keys| StoredKeys {
-                distinct: column(&keys.distinct),
-                groups: keys.groups.clone(),
-                key_of: keys.key_of.clone(),
-            }),
-        },
+        Element::Batch(InputRole::Broadcast, batch) => {
+            StoredElement::Broadcast { values: column(&batch.values), timestamps: batch.timestamps.clone() }
+        }
+        Element::Batch(role, batch) => {
+            let stored = StoredBatch {
+                values: column(&batch.values),
+                timestamps: batch.timestamps.clone(),
+                chosen_keys: batch.chosen_keys.as_ref().map(column),
+                keys: batch.keys.as_ref().map(|keys| StoredKeys {
+                    distinct: column(&keys.distinct),
+                    groups: keys.groups.clone(),
+                    key_of: keys.key_of.clone(),
+                }),
+            };
+            if *role == InputRole::Second { StoredElement::Second(stored) } else { StoredElement::Batch(stored) }
+        }
         Element::Rejected(rejected) => StoredElement::Rejected {
             value: rejected.value.clone(),
             timestamp: rejected.timestamp,
             fault: rejected.fault.clone(),
         },
         Element::Watermark(watermark) => StoredElement::Watermark(*watermark),
-        Element::Broadcast(batch) => {
-            StoredElement::Broadcast { values: column(&batch.values), timestamps: batch.timestamps.clone() }
-        }
-        Element::Barrier(_) => return None,
+        Element::Status { .. } | Element::Barrier(_) => return None,
     })
 }
 
 impl StoredElement {
     fn checked(self, max_parallelism: u32) -> Result<Element, String> {
         Ok(match self {
-            StoredElement::Batch { values, timestamps, chosen_keys, keys } => {
-                let values = values.checked()?;
-                let records = values.len();
-                let chosen_keys = chosen_keys.map(StoredColumn::checked).transpose()?;
-                let keys = keys.map(|keys| keys.checked(records, max_parallelism)).transpose()?.map(Arc::new);
-                if timestamps.len() != records || chosen_keys.as_ref().is_some_and(|keys| keys.len() != records) {
-                    return Err(format!("a batch of {records} records has columns of other lengths"));
-                }
-                Element::Batch(Batch { values, timestamps, chosen_keys, keys })
-            }
+            StoredElement::Batch(batch) => Element::Batch(InputRole::First, batch.checked(max_parallelism)?),
+            StoredElement::Second(batch) => Element::Batch(InputRole::Second, batch.checked(max_parallelism)?),
             StoredElement::Rejected { value, timestamp, fault } => {
                 Element::Rejected(Box::new(Rejected { value, timestamp, fault }))
             }
             StoredElement::Watermark(watermark) => Element::Watermark(watermark),
             StoredElement::Broadcast { values, timestamps } => {
-                let batch = StoredElement::Batch { values, timestamps, chosen_keys: None, keys: None };
-                match batch.checked(max_parallelism)? {
-                    Element::Batch(batch) => Element::Broadcast(batch),
-                    other => other,
-                }
+                let batch = StoredBatch { values, timestamps, chosen_keys: None, keys: None };
+                Element::Batch(InputRole::Broadcast, batch.checked(max_parallelism)?)
             }
         })
+    }
+}
+
+impl StoredBatch {
+    fn checked(self, max_parallelism: u32) -> Result<Batch, String> {
+        let values = self.values.checked()?;
+        let records = values.len();
+        let chosen_keys = self.chosen_keys.map(StoredColumn::checked).transpose()?;
+        let keys = self.keys.map(|keys| keys.checked(records, max_parallelism)).transpose()?.map(Arc::new);
+        let timestamps = self.timestamps;
+        if timestamps.len() != records || chosen_keys.as_ref().is_some_and(|keys| keys.len() != records) {
+            return Err(format!("a batch of {records} records has columns of other lengths"));
+        }
+        Ok(Batch { values, timestamps, chosen_keys, keys })
     }
 }
 

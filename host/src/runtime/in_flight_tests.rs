@@ -22,10 +22,10 @@ fn in_flight() -> InFlight {
     let mut plain = Batch::default();
     plain.push(b"plain", 5);
     let mut in_flight = InFlight::default();
-    in_flight.push(0, &Element::Batch(batch()));
+    in_flight.push(0, &Element::Batch(InputRole::First, batch()));
     in_flight.push(300, &Element::Rejected(Box::new(rejected)));
     in_flight.push(1, &Element::Watermark(-9));
-    in_flight.push(1, &Element::Batch(plain));
+    in_flight.push(1, &Element::Batch(InputRole::First, plain));
     in_flight
 }
 
@@ -44,9 +44,41 @@ fn what_is_written_is_read() {
 fn the_durable_form_stays_what_it_is() {
     let mut one = InFlight::default();
     one.push(2, &Element::Watermark(1));
-    assert_eq!(hex::encode(one.encode().unwrap()), "434f4646464c4f570100000001020202");
+    assert_eq!(hex::encode(one.encode().unwrap()), "434f4646464c4f570200000001020202");
     let file = in_flight().encode().unwrap();
-    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "c0da489f");
+    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "ad8b887b");
+}
+
+/// Version 1 knew no second input, and is the same else.
+#[test]
+fn what_an_earlier_version_wrote_is_read() {
+    let mut file = in_flight().encode().unwrap();
+    file[8] = 1;
+    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "c0da489f", "the bytes of version 1 as it was");
+    assert_eq!(shown(&InFlight::decode("f", &file, 128).unwrap()), shown(&in_flight()));
+    file[8] = 3;
+    assert!(InFlight::decode("f", &file, 128).is_err_and(|error| error.message.contains("version 3")));
+}
+
+#[test]
+fn records_of_a_second_input_stay_records_of_it() {
+    let mut in_flight = InFlight::default();
+    in_flight.push(1, &Element::Batch(InputRole::Second, batch()));
+    in_flight.push(0, &Element::Batch(InputRole::First, batch()));
+    let file = in_flight.encode().unwrap();
+    let read = || InFlight::decode("f", &file, 128).unwrap();
+    assert_eq!(shown(&read()), shown(&in_flight));
+    // With another parallelism too, where each goes to the owner of its key.
+    for (to, groups, values) in [(0, 0..64, &["a"][..]), (1, 64..128, &["b", "c"])] {
+        let share = read().share(0, 1, to, 2, &groups);
+        let parts: Vec<_> = share.into_elements().collect();
+        let [(1, Element::Batch(InputRole::Second, second)), (0, Element::Batch(InputRole::First, first))] = &parts[..]
+        else {
+            panic!("{parts:?}")
+        };
+        assert_eq!(first, second);
+        assert!(first.values.iter().eq(values.iter().map(|value| value.as_bytes())));
+    }
 }
 
 #[test]
@@ -83,13 +115,13 @@ fn with_another_parallelism_every_record_goes_to_the_owner_of_its_key() {
     for (to, groups) in [(0, 0..64), (1, 64..128)] {
         let share = in_flight().share(3, 4, to, 2, &groups);
         let name = |element: &Element| match element {
-            Element::Batch(batch) => batch.values.iter().map(|value| String::from_utf8_lossy(value)).collect(),
+            Element::Batch(_, batch) => batch.values.iter().map(|value| String::from_utf8_lossy(value)).collect(),
             Element::Rejected(_) => "rejected".to_owned(),
             other => format!("{other:?}"),
         };
         by_subtask.push(share.elements.iter().map(|(_, element)| name(element)).collect::<Vec<_>>());
         for (_, element) in &share.elements {
-            let Element::Batch(Batch { keys: Some(keys), .. }) = element else { continue };
+            let Element::Batch(_, Batch { keys: Some(keys), .. }) = element else { continue };
             assert!(keys.groups.iter().all(|group| groups.contains(&u32::from(*group))));
         }
     }
@@ -101,7 +133,7 @@ fn broadcast_records_go_where_the_state_goes_that_they_change() {
     let mut rules = Batch::default();
     rules.push(b"rule", 5);
     let mut in_flight = InFlight::default();
-    in_flight.push(1, &Element::Broadcast(rules));
+    in_flight.push(1, &Element::Batch(InputRole::Broadcast, rules));
     let file = in_flight.encode().unwrap();
     let read = || InFlight::decode("f", &file, 128).unwrap();
     assert_eq!(shown(&read()), shown(&in_flight));

@@ -3,6 +3,7 @@
 //! A subtask is one OS thread and a synchronous loop. Between subtasks flow batches, watermarks and barriers over bounded
 //! channels; operators joined by a forward edge are chained in one subtask. It must not know of the job store or HTTP.
 
+mod alignment;
 mod chain;
 mod element;
 mod exchange;
@@ -16,6 +17,7 @@ mod source;
 mod subtask;
 mod triggers;
 
+pub use chain::EventTime;
 pub use element::{Barrier, BarrierKind};
 pub use execution::{Execution, ExecutionOptions, NodeStats};
 pub use in_flight::InFlight;
@@ -24,3 +26,5 @@ pub use subtask::{BarrierTimes, Event, SubtaskFailure, SubtaskPart};
 
 #[cfg(test)]
 mod backpressure_tests;
+#[cfg(test)]
+mod inputs_tests;

@@ -1,6 +1,6 @@
 //! From a checked pipeline and its functions to chains and edges; the last checks that need to know the functions.
 //!
-//! Operators joined by a forward edge (one input, no key, no broadcast, the same parallelism) are chained: they run in one subtask and
+//! Operators joined by a forward edge (one input, no key, the same parallelism) are chained: they run in one subtask and
 //! hand batches over by a call. Every other edge is a set of channels.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,9 @@ use super::exchange::KeyOrigin;
 use crate::connector::{self, Replay};
 use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
-use crate::manifest::{CheckpointMode, Format, Input, KeySelector, Limits, Node, NodeKind, Pipeline, Port, SinkConfig};
+use crate::manifest::{
+    CheckpointMode, Format, Input, InputRole, KeySelector, Limits, Node, NodeKind, Pipeline, Port, SinkConfig,
+};
 use crate::sandbox::{Function, FunctionKind};
 use crate::turn::Guest;
 
@@ -75,6 +77,8 @@ pub(super) enum Target {
 pub(super) struct EdgePlan {
     pub(super) from: usize,
     pub(super) to: usize,
+    /// Which input of its receiver it is.
+    pub(super) role: InputRole,
     pub(super) partition: PartitionPlan,
 }
 
@@ -138,7 +142,7 @@ impl Plan {
             }
             NodeKind::Operator(_) => {
                 let function = self.function(node)?;
-                check_broadcast(node, function)?;
+                check_second_input(node, function)?;
                 if function.kind != FunctionKind::Process && node.key.is_none() {
                     return Err(error::manifest_key(format!(
                         "operator `{}` runs the keyed function `{}`, so it needs a `key`",
@@ -192,12 +196,12 @@ impl Plan {
         for input in &node.inputs {
             let upstream = &nodes[input.node];
             let (port, format) = self.output(upstream, input, formats)?;
-            let partition = match &node.key {
-                _ if input.broadcast => PartitionPlan::Broadcast,
-                Some(KeySelector::Emitted) => PartitionPlan::Key(KeyOrigin::Emitted),
-                Some(selector) => {
+            let partition = match node.key_of(input.role) {
+                _ if input.role == InputRole::Broadcast => PartitionPlan::Broadcast,
+                Some((KeySelector::Emitted, _)) => PartitionPlan::Key(KeyOrigin::Emitted),
+                Some((selector, key)) => {
                     let extractor =
-                        KeyExtractor::compile(selector, &format).map_err(|e| in_node("operator", node, "key", e))?;
+                        KeyExtractor::compile(selector, &format).map_err(|e| in_node("operator", node, key, e))?;
                     PartitionPlan::Key(KeyOrigin::Extracted(Arc::new(extractor)))
                 }
                 None if upstream.parallelism == node.parallelism => PartitionPlan::Forward,
@@ -205,7 +209,7 @@ impl Plan {
             };
             let (from, from_member) = places[input.node];
             let edge = self.edges.len();
-            self.edges.push(EdgePlan { from, to: chain, partition });
+            self.edges.push(EdgePlan { from, to: chain, role: input.role, partition });
             self.chains[from].members[from_member].routes[port].push(Target::Edge(edge));
             inputs.push(edge);
         }
@@ -290,23 +294,34 @@ impl Plan {
     }
 }
 
-/// A function with a broadcast input is given one, and no other is.
-fn check_broadcast(node: &Node, function: &Function) -> Result<()> {
-    let given = node.inputs.iter().any(|input| input.broadcast);
+/// A function with two inputs is given the second one by the key that its kind asks for, and no other is.
+fn check_second_input(node: &Node, function: &Function) -> Result<()> {
+    let needed = match function.kind {
+        FunctionKind::BroadcastProcess => Some(InputRole::Broadcast),
+        kind => kind.has_two_inputs().then_some(InputRole::Second),
+    };
     let (id, name) = (&node.id, &function.name);
-    match (function.kind == FunctionKind::BroadcastProcess, given) {
-        (true, false) => {
-            let message =
-                format!("operator `{id}` runs `{name}`, which has a broadcast input, so it needs a `broadcast`");
-            let hint = "broadcast = \"ID\": the source or operator that every subtask is to see whole";
-            Err(error::manifest_invalid(message).hint(hint).about(id, "function"))
+    for (role, key, hint) in [
+        (InputRole::Second, "second", "second = \"ID\": the source or operator of its other records"),
+        (
+            InputRole::Broadcast,
+            "broadcast",
+            "broadcast = \"ID\": the source or operator that every subtask is to see whole",
+        ),
+    ] {
+        match (needed == Some(role), node.has_input(role)) {
+            (true, false) => {
+                let message = format!("operator `{id}` runs `{name}`, which has a {key} input, so it needs a `{key}`");
+                return Err(error::manifest_invalid(message).hint(hint).about(id, "function"));
+            }
+            (false, true) => {
+                let message = format!("operator `{id}` has a `{key}`, and its function `{name}` no {key} input");
+                return Err(error::manifest_invalid(message).about(id, key));
+            }
+            _ => {}
         }
-        (false, true) => {
-            let message = format!("operator `{id}` has a `broadcast`, and its function `{name}` no broadcast input");
-            Err(error::manifest_invalid(message).about(id, "broadcast"))
-        }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {

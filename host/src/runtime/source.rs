@@ -1,8 +1,9 @@
-//! Reading from a source at its pace: event timestamps, watermarks and the rate limit.
+//! Reading from a source at its pace: event timestamps, watermarks, idleness and the rate limit.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alignment::{Member, milliseconds};
 use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
 use crate::connector::TimestampExtractor;
@@ -20,6 +21,7 @@ pub(super) struct SourceReader {
     pub(super) source: Box<dyn Source>,
     pub(super) timestamps: Option<Arc<TimestampExtractor>>,
     pub(super) watermarks: Option<WatermarkSettings>,
+    pub(super) alignment: Option<Member>,
     pub(super) pace: Option<Pace>,
     pub(super) batch_records: usize,
     pub(super) clock: SharedClock,
@@ -27,6 +29,8 @@ pub(super) struct SourceReader {
     pub(super) latest: i64,
     pub(super) watermark: i64,
     pub(super) watermark_sent_ns: u64,
+    /// Since when there has been nothing to read. Time in which nothing was asked for does not count.
+    pub(super) quiet_since_ns: Option<u64>,
 }
 
 /// At most so many records a second, counted from the start.
@@ -52,6 +56,20 @@ impl Pace {
 impl SourceReader {
     /// The next records, with their timestamps.
     pub(super) fn read(&mut self) -> Result<(Batch, Poll)> {
+        let (mut batch, poll) = self.poll()?;
+        self.counters.records_in += batch.len() as u64;
+        self.counters.records_out = self.counters.records_in;
+        self.stamp(&mut batch);
+        if batch.is_empty() {
+            self.quiet_since_ns.get_or_insert(self.clock.monotonic_ns());
+        } else {
+            self.quiet_since_ns = None;
+            self.tell_group(self.reached());
+        }
+        Ok((batch, poll))
+    }
+
+    fn poll(&mut self) -> Result<(Batch, Poll)> {
         let mut records = self.batch_records;
         if let Some(pace) = &self.pace {
             let allowed = pace.allowed(self.clock.monotonic_ns());
@@ -65,9 +83,6 @@ impl SourceReader {
         if let Some(pace) = &mut self.pace {
             pace.given += batch.len() as u64;
         }
-        self.counters.records_in += batch.len() as u64;
-        self.counters.records_out = self.counters.records_in;
-        self.stamp(&mut batch);
         Ok((batch, poll))
     }
 
@@ -90,20 +105,55 @@ impl SourceReader {
         }
     }
 
-    /// The watermark to send now, where it is time and it has advanced.
+    /// The watermark by what was read, sent or not.
+    fn reached(&self) -> i64 {
+        match &self.watermarks {
+            Some(settings) if self.latest != NO_TIMESTAMP => {
+                self.latest.saturating_sub(milliseconds(settings.out_of_orderness)).saturating_sub(1)
+            }
+            _ => NO_TIMESTAMP,
+        }
+    }
+
+    /// The watermark to send now, where it has advanced and it is time, or the last time for a while.
     pub(super) fn due_watermark(&mut self) -> Option<i64> {
-        let settings = self.watermarks?;
-        if self.latest == NO_TIMESTAMP {
+        let watermark = self.reached();
+        if watermark <= self.watermark {
             return None;
         }
-        let bound = i64::try_from(settings.out_of_orderness.as_millis()).unwrap_or(i64::MAX);
-        let watermark = self.latest.saturating_sub(bound).saturating_sub(1);
         let now = self.clock.monotonic_ns();
-        if watermark <= self.watermark || now.saturating_sub(self.watermark_sent_ns) < WATERMARK_INTERVAL_NS {
+        if now.saturating_sub(self.watermark_sent_ns) < WATERMARK_INTERVAL_NS && !self.is_idle() {
             return None;
         }
         self.watermark = watermark;
         self.watermark_sent_ns = now;
         Some(watermark)
+    }
+
+    /// Whether there has been nothing to read for as long as the manifest says.
+    pub(super) fn is_idle(&self) -> bool {
+        let idle_after = self.watermarks.as_ref().and_then(|settings| settings.idle_after);
+        let (Some(idle_after), Some(since)) = (idle_after, self.quiet_since_ns) else { return false };
+        u128::from(self.clock.monotonic_ns().saturating_sub(since)) >= idle_after.as_nanos()
+    }
+
+    /// Whether the source must wait for others of its group. That is no time in which there was nothing to read.
+    pub(super) fn is_ahead(&mut self) -> bool {
+        let ahead = self.alignment.as_ref().is_some_and(Member::is_ahead);
+        if ahead {
+            self.quiet_since_ns = None;
+        }
+        ahead
+    }
+
+    /// For now, or forever, nobody has to wait for this source.
+    pub(super) fn release_group(&self) {
+        self.tell_group(i64::MAX);
+    }
+
+    fn tell_group(&self, watermark: i64) {
+        if let Some(alignment) = &self.alignment {
+            alignment.advance(watermark);
+        }
     }
 }

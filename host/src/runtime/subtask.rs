@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, never, select};
 use parking_lot::Mutex;
 
 use super::chain::{Chain, Ended, MemberStats};
@@ -16,10 +16,11 @@ use super::triggers::Triggers;
 use crate::checkpoint::Counters;
 use crate::connector::Poll;
 use crate::error::Error;
+use crate::manifest::InputRole;
 use crate::model::Fault;
 use crate::operator::Position;
 use crate::state::StateSnapshot;
-use crate::turn::{BROADCAST_INPUT, FIRST_INPUT};
+use crate::turn::{FIRST_INPUT, SECOND_INPUT};
 
 /// The longest wait without a look at cancellation.
 const WAIT_MAX: Duration = Duration::from_millis(50);
@@ -166,10 +167,13 @@ impl Subtask {
         loop {
             self.check_cancelled()?;
             match gate.next(self.patience())? {
-                Arrival::Batch(batch) => self.chain.deliver(0, FIRST_INPUT, batch)?,
-                Arrival::Broadcast(batch) => self.chain.deliver(0, BROADCAST_INPUT, batch)?,
+                Arrival::Batch(InputRole::First, batch) => self.chain.deliver(0, FIRST_INPUT, batch)?,
+                Arrival::Batch(InputRole::Second | InputRole::Broadcast, batch) => {
+                    self.chain.deliver(0, SECOND_INPUT, batch)?
+                }
                 Arrival::Rejected(rejected) => self.chain.reject(rejected)?,
                 Arrival::Watermark(watermark) => self.chain.watermark(watermark)?,
+                Arrival::Status { idle } => self.chain.set_idle(idle)?,
                 Arrival::Barrier { barrier, since_ns } => {
                     let parts = self.fix(barrier, since_ns)?;
                     self.acknowledge(barrier, parts);
@@ -206,16 +210,18 @@ impl Subtask {
     ) -> Result<(), Ended> {
         let mut ended = false;
         let mut wait = Duration::ZERO;
+        let woken = reader.alignment.as_ref().map_or_else(never, |alignment| alignment.woken.clone());
         loop {
-            match control.recv_timeout(wait) {
-                Ok(barrier) => {
-                    self.answer(barrier, &reader)?;
-                    if barrier.kind.is_last() {
-                        return Ok(());
-                    }
+            let barrier = select! {
+                recv(control) -> barrier => Some(barrier.map_err(|_| Ended::Cancelled)?),
+                recv(woken) -> _ => None,
+                default(wait) => None,
+            };
+            if let Some(barrier) = barrier {
+                self.answer(barrier, &reader)?;
+                if barrier.kind.is_last() {
+                    return Ok(());
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Ended::Cancelled),
             }
             self.check_cancelled()?;
             wait = if ended { self.patience() } else { self.read(&mut reader, triggers, &mut ended)? };
@@ -229,18 +235,29 @@ impl Subtask {
     fn read(&mut self, reader: &mut SourceReader, triggers: &Triggers, ended: &mut bool) -> Result<Duration, Ended> {
         let failed =
             |chain: &Chain, error| Ended::Failed(SubtaskFailure::error(&chain.members[0].node, chain.subtask, error));
+        if reader.is_ahead() {
+            self.chain.idle()?;
+            return Ok(self.patience());
+        }
         let (batch, poll) = reader.read().map_err(|error| failed(&self.chain, error))?;
         let records = batch.len() as u64;
+        let mut due = false;
         if records > 0 {
+            self.chain.set_idle(false)?;
             self.chain.accept(batch, reader.counters)?;
-            let mut due = triggers.read(records);
-            if let Some(watermark) = reader.due_watermark() {
-                self.chain.watermark(watermark)?;
-                due |= triggers.advance(reader.index, watermark);
-            }
-            if due {
-                (self.notify)(Event::CheckpointDue);
-            }
+            due = triggers.read(records);
+        }
+        if let Some(watermark) = reader.due_watermark() {
+            self.chain.watermark(watermark)?;
+            due |= triggers.advance(reader.index, watermark);
+        }
+        if poll != Poll::End && !self.chain.event_time.idle && reader.is_idle() {
+            self.chain.set_idle(true)?;
+            reader.release_group();
+            due |= triggers.advance(reader.index, i64::MAX);
+        }
+        if due {
+            (self.notify)(Event::CheckpointDue);
         }
         match poll {
             Poll::Records => Ok(Duration::ZERO),
@@ -252,7 +269,8 @@ impl Subtask {
             }
             Poll::End => {
                 *ended = true;
-                self.chain.watermark(i64::MAX)?;
+                self.end_event_time()?;
+                reader.release_group();
                 self.chain.idle()?;
                 self.show();
                 (self.notify)(Event::SourceEnded);
@@ -264,13 +282,19 @@ impl Subtask {
         }
     }
 
+    /// Sends the largest watermark. An idle channel's would not count.
+    fn end_event_time(&mut self) -> Result<(), Ended> {
+        self.chain.set_idle(false)?;
+        self.chain.watermark(i64::MAX)
+    }
+
     /// Answers a barrier where a source begins the chain.
     fn answer(&mut self, barrier: Barrier, reader: &SourceReader) -> Result<(), Ended> {
         if barrier.checkpoint <= self.signals.abandoned() {
             return Ok(());
         }
         if barrier.kind == BarrierKind::Drain {
-            self.chain.watermark(i64::MAX)?;
+            self.end_event_time()?;
         }
         let since_ns = self.chain.clock.monotonic_ns();
         let mut parts = self.fix(barrier, since_ns)?;

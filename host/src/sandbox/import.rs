@@ -21,13 +21,14 @@ fn column(column: WitColumn) -> Result<Column, Refusal> {
     Column::from_parts(column.bytes, column.offsets).map_err(|defect| Refusal::InvalidCall(defect.to_string()))
 }
 
-fn to_wit(column: &Column) -> WitColumn {
-    WitColumn { bytes: column.bytes().to_vec(), offsets: column.offsets().to_vec() }
+fn to_wit(column: Column) -> WitColumn {
+    let (bytes, offsets) = column.into_parts();
+    WitColumn { bytes, offsets }
 }
 
 fn values(entries: Entries) -> wit::state::Values {
     let present = entries.present.iter().map(|&present| u8::from(present)).collect();
-    wit::state::Values { present, values: to_wit(&entries.values) }
+    wit::state::Values { present, values: to_wit(entries.values) }
 }
 
 impl GuestState {
@@ -73,7 +74,7 @@ impl wit::state::Host for GuestState {
 
     fn list_load(&mut self, state: u32) -> Result<wit::state::Lists> {
         let (elements, ends) = self.keyed(state)?.list_load(state)?;
-        Ok(wit::state::Lists { elements: to_wit(&elements), ends })
+        Ok(wit::state::Lists { elements: to_wit(elements), ends })
     }
 
     fn list_append(&mut self, state: u32, keys: Vec<u32>, elements: WitColumn) -> Result<()> {
@@ -85,7 +86,7 @@ impl wit::state::Host for GuestState {
     }
 
     fn list_get(&mut self, state: u32, key: u32) -> Result<WitColumn> {
-        Ok(to_wit(&self.keyed(state)?.list_get(state, key)?))
+        Ok(to_wit(self.keyed(state)?.list_get(state, key)?))
     }
 
     fn list_add(&mut self, state: u32, key: u32, element: Vec<u8>) -> Result<()> {
@@ -134,7 +135,7 @@ impl wit::state::Host for GuestState {
     fn broadcast_load(&mut self, state: u32, sub_keys: WitColumn) -> Result<wit::state::Values> {
         let entries = self.turn()?.broadcast_load(state, &column(sub_keys)?)?;
         let present = entries.present.iter().map(|&present| u8::from(present)).collect();
-        Ok(wit::state::Values { present, values: to_wit(&entries.values) })
+        Ok(wit::state::Values { present, values: to_wit(entries.values) })
     }
 
     fn broadcast_store(&mut self, state: u32, sub_keys: WitColumn, values: WitColumn) -> Result<()> {

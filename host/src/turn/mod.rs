@@ -31,10 +31,10 @@ use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, tt
 /// Bytes that one turn may write where nobody says otherwise.
 const WRITE_BYTES_MAX: usize = 16 << 20;
 
-/// The input of most functions, and the keyed one of those that have two.
+/// The input of most functions, and the first of those that have two.
 pub const FIRST_INPUT: u32 = 0;
-/// The input that every subtask sees whole.
-pub const BROADCAST_INPUT: u32 = 1;
+/// The other one of those that have two; the broadcast one, where it is that.
+pub const SECOND_INPUT: u32 = 1;
 
 /// What runs turns: a guest in the sandbox, or (in tests and benchmarks) a native function.
 pub trait Guest: Send {

@@ -1,6 +1,6 @@
 //! The surroundings of a record of the broadcast input.
 
-use crate::context::Context;
+use super::Context;
 use std::ops::{Deref, DerefMut};
 
 /// The surroundings of a record that the broadcast input brought: a [`Context`] without a key, in which broadcast state may
@@ -10,8 +10,7 @@ pub struct BroadcastContext<'a> {
 }
 
 impl<'a> BroadcastContext<'a> {
-    #[doc(hidden)]
-    pub fn new(context: &'a mut Context) -> Self {
+    pub(crate) fn new(context: &'a mut Context) -> Self {
         BroadcastContext { context }
     }
 }

@@ -1,0 +1,145 @@
+//! Functions that fold the records of a window.
+
+use super::{Run, failure};
+use crate::FunctionError;
+use crate::bindings::cofferdam::function::types::{Column, Failure, Windows};
+use crate::bindings::exports::cofferdam::function::function::FunctionKind;
+use crate::codec::Postcard;
+use crate::column;
+use crate::context::BaseContext;
+use crate::function::{Folds, Function};
+use crate::host::Host;
+use crate::panic::in_record;
+use crate::state::StateCodec;
+use crate::window::Window;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+/// See the module. `K` is the kind of `F`.
+pub(crate) struct AggregateRunner<F, K> {
+    function: F,
+    opened: bool,
+    context: BaseContext,
+    kind: PhantomData<K>,
+}
+
+impl<F: Function, K: Folds<F>> AggregateRunner<F, K> {
+    pub(crate) fn new(host: Rc<dyn Host>) -> Self {
+        let context = BaseContext::new(F::NAME, host);
+        AggregateRunner { function: F::default(), opened: false, context, kind: PhantomData }
+    }
+
+    fn begin(&mut self) -> Result<(), Failure> {
+        self.context.begin();
+        if !self.opened {
+            K::open(&mut self.function, &mut self.context).map_err(|error| failure(&error, None))?;
+            self.opened = true;
+        }
+        Ok(())
+    }
+
+    /// Handles what belongs to record, or accumulator, `index` of the call.
+    #[inline]
+    fn handle<T>(
+        &mut self,
+        index: usize,
+        timestamp: i64,
+        handle: impl FnOnce(&mut F, &mut BaseContext) -> Result<T, FunctionError>,
+    ) -> Result<T, Failure> {
+        let record = Some(index as u32);
+        in_record(record);
+        self.context.record = record;
+        self.context.timestamp = timestamp;
+        let handled = handle(&mut self.function, &mut self.context);
+        in_record(None);
+        handled.map_err(|error| failure(&error, record))
+    }
+}
+
+/// An accumulator of no bytes does not exist yet. One of a type whose only value has no bytes is as good as none.
+fn read<T>(accumulators: &Column, index: usize) -> Result<Option<T>, FunctionError>
+where
+    Postcard<T>: StateCodec<T>,
+{
+    match column::value(accumulators, index) {
+        [] => Ok(None),
+        bytes => Postcard::<T>::read(bytes).map(Some).map_err(|error| format!("the accumulator is not {error}").into()),
+    }
+}
+
+fn write<T>(accumulator: &T, to: &mut Column) -> Result<(), FunctionError>
+where
+    Postcard<T>: StateCodec<T>,
+{
+    Postcard::<T>::write(accumulator, &mut to.bytes).map_err(|error| format!("the accumulator: {error}"))?;
+    column::end_value(to);
+    Ok(())
+}
+
+impl<F: Function, K: Folds<F, Accumulator: 'static>> Run for AggregateRunner<F, K> {
+    fn who(&self) -> (&'static str, FunctionKind) {
+        (F::NAME, K::KIND)
+    }
+
+    fn add(
+        &mut self,
+        accumulators: Column,
+        accumulator_of: Vec<u32>,
+        values: Column,
+        timestamps: Vec<i64>,
+    ) -> Result<Column, Failure> {
+        self.begin()?;
+        let read: Result<Vec<_>, _> = (0..column::len(&accumulators)).map(|index| read(&accumulators, index)).collect();
+        let mut folded: Vec<Option<K::Accumulator>> = read.map_err(|error| failure(&error, None))?;
+        for (index, (&place, &timestamp)) in accumulator_of.iter().zip(&timestamps).enumerate() {
+            let accumulator = folded[place as usize].take();
+            let record = column::value(&values, index);
+            let added = self.handle(index, timestamp, |function, ctx| K::add(function, accumulator, record, ctx))?;
+            folded[place as usize] = Some(added);
+        }
+        let mut written = column::empty();
+        for accumulator in &folded {
+            match accumulator {
+                Some(accumulator) => write(accumulator, &mut written).map_err(|error| failure(&error, None))?,
+                None => column::end_value(&mut written),
+            }
+        }
+        self.context.flush();
+        Ok(written)
+    }
+
+    fn merge(&mut self, left: Column, right: Column) -> Result<Column, Failure> {
+        self.begin()?;
+        let mut merged = column::empty();
+        for index in 0..column::len(&left) {
+            self.handle(index, i64::MIN, |function, _| {
+                let both = (read::<K::Accumulator>(&left, index)?, read::<K::Accumulator>(&right, index)?);
+                match both {
+                    (Some(left), Some(right)) => write(&K::merge(function, left, right)?, &mut merged)?,
+                    (Some(one), None) | (None, Some(one)) => write(&one, &mut merged)?,
+                    (None, None) => column::end_value(&mut merged),
+                }
+                Ok(())
+            })?;
+        }
+        self.context.flush();
+        Ok(merged)
+    }
+
+    fn finish(&mut self, accumulators: Column, windows: Windows) -> Result<Column, Failure> {
+        self.begin()?;
+        let mut results = column::empty();
+        for (index, &key) in windows.key_of.iter().enumerate() {
+            let key = column::value(&windows.keys, key as usize);
+            let window = Window { key, start_ms: windows.starts[index], end_ms: windows.ends[index] };
+            self.handle(index, window.last_ms(), |function, _| {
+                let accumulator = read::<K::Accumulator>(&accumulators, index)?;
+                let result = K::result(function, accumulator, &window, &mut results.bytes);
+                result.map_err(|error| format!("{window}: {error}").into())
+            })?;
+            column::end_value(&mut results);
+        }
+        self.context.flush();
+        Ok(results)
+    }
+}

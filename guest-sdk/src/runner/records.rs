@@ -1,0 +1,90 @@
+//! Functions that handle records one by one, and timers.
+
+use super::{Run, Stage, failure};
+use crate::FunctionError;
+use crate::bindings::cofferdam::function::types::{Batch, Failure, Output, TimeDomain};
+use crate::bindings::exports::cofferdam::function::function::{DueTimers, FunctionKind};
+use crate::collector::Collector;
+use crate::column;
+use crate::context::Context;
+use crate::function::{Function, Records};
+use crate::host::Host;
+use crate::panic::in_record;
+use crate::timers::Timer;
+use std::rc::Rc;
+
+/// See the module. `K` is the kind of `F`.
+pub(crate) struct RecordRunner<F, K: Records<F>> {
+    stage: Stage<F, K::Out>,
+}
+
+impl<F: Function, K: Records<F>> RecordRunner<F, K> {
+    pub(crate) fn new(host: Rc<dyn Host>) -> Self {
+        RecordRunner { stage: Stage::new(host) }
+    }
+
+    /// Handles a batch of one input, each record by `handle`.
+    #[inline(always)]
+    fn records(
+        &mut self,
+        batch: Batch,
+        keyed: bool,
+        handle: impl Fn(&mut F, &[u8], &mut Context, &mut Collector<K::Out>) -> Result<(), FunctionError>,
+    ) -> Result<Vec<Output>, Failure> {
+        let Batch { values, timestamps, keys, key_of } = batch;
+        let stage = &mut self.stage;
+        stage.context.begin(keys);
+        stage.begin(K::open)?;
+        if keyed && key_of.len() != timestamps.len() {
+            let message = format!("function `{}` needs keys: give its operator a `key` in the pipeline", F::NAME);
+            return Err(failure(&message.into(), None));
+        }
+        stage.out.buffer.reserve(timestamps.len(), values.bytes.len());
+        for (index, &timestamp) in timestamps.iter().enumerate() {
+            let record = index as u32;
+            in_record(Some(record));
+            stage.context.record = Some(record);
+            stage.context.key = key_of.get(index).map_or(0, |&key| key as usize);
+            stage.set_timestamp(timestamp);
+            let handled =
+                handle(&mut stage.function, column::value(&values, index), &mut stage.context, &mut stage.out);
+            if let Err(error) = handled.and_then(|()| stage.emitted()) {
+                in_record(None);
+                return Err(failure(&error, Some(record)));
+            }
+        }
+        in_record(None);
+        stage.finish()
+    }
+}
+
+impl<F: Function, K: Records<F>> Run for RecordRunner<F, K> {
+    fn who(&self) -> (&'static str, FunctionKind) {
+        (F::NAME, K::KIND)
+    }
+
+    fn process(&mut self, input: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
+        match (input, K::KEYED) {
+            (0, &[keyed, ..]) => self.records(batch, keyed, K::first),
+            (1, &[_, keyed]) => self.records(batch, keyed, K::second),
+            _ => Err(failure(&format!("function `{}` has no input {input}", F::NAME).into(), None)),
+        }
+    }
+
+    fn on_timers(&mut self, timers: DueTimers) -> Result<Vec<Output>, Failure> {
+        let DueTimers { domain, keys, key_of, times } = timers;
+        let stage = &mut self.stage;
+        stage.context.begin(keys);
+        stage.begin(K::open)?;
+        stage.context.timers.begin_firing(domain, &key_of, &times);
+        while let Some((time, key)) = stage.context.timers.next_due() {
+            stage.context.key = key as usize;
+            stage.set_timestamp(if domain == TimeDomain::Event { time } else { i64::MIN });
+            let timer = Timer { time, domain };
+            let fired = K::timer(&mut stage.function, timer, &mut stage.context, &mut stage.out);
+            let fired = fired.and_then(|()| stage.emitted());
+            fired.map_err(|error| failure(&format!("timer at {time}: {error}").into(), None))?;
+        }
+        stage.finish()
+    }
+}

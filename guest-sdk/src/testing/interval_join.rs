@@ -1,0 +1,177 @@
+//! Runs an interval join: a model of the host's operator, by definition.
+
+use super::{Harness, column_of, encode};
+use crate::bindings::exports::cofferdam::function::join::{Pairs, Side};
+use crate::codec::Encode;
+use crate::function::{Function, IntervalJoinFunction};
+use crate::{FunctionError, kinds};
+use serde::{Deserialize, Serialize};
+use std::ops::{Deref, DerefMut};
+
+/// Runs an [`IntervalJoinFunction`] over what a test pushes. What it has done is asked as of a [`Harness`].
+pub struct IntervalJoinHarness<F> {
+    harness: Harness<F>,
+    /// The first and the last distance from the first record to the second, in milliseconds.
+    interval: (i64, i64),
+    /// The records of each input that may still find others, in order of their times.
+    kept: [Vec<Kept>; 2],
+    late: usize,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Kept {
+    key: Vec<u8>,
+    timestamp: i64,
+    value: Vec<u8>,
+}
+
+impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoinHarness<F> {
+    /// Joins records where the timestamp of the second lies between that of the first `+ lower_ms` and `+ upper_ms`, both
+    /// included.
+    ///
+    /// # Panics
+    /// Where the interval is empty.
+    pub fn new(lower_ms: i64, upper_ms: i64) -> Self {
+        Self::over(Harness::bare(), (lower_ms, upper_ms))
+    }
+
+    fn over(harness: Harness<F>, interval: (i64, i64)) -> Self {
+        assert!(interval.0 <= interval.1, "the interval is empty");
+        IntervalJoinHarness { harness, interval, kept: Default::default(), late: 0 }
+    }
+
+    /// Leaves the lower bound out of the interval.
+    ///
+    /// # Panics
+    /// Where nothing of the interval is left.
+    #[must_use]
+    pub fn lower_exclusive(self) -> Self {
+        let (lower, upper) = self.interval;
+        Self::over(self.harness, (lower + 1, upper))
+    }
+
+    /// Leaves the upper bound out of the interval.
+    ///
+    /// # Panics
+    /// Where nothing of the interval is left.
+    #[must_use]
+    pub fn upper_exclusive(self) -> Self {
+        let (lower, upper) = self.interval;
+        Self::over(self.harness, (lower, upper - 1))
+    }
+
+    /// Sets a value of the operator's `config`.
+    #[must_use]
+    pub fn with_config(self, name: &str, value: &str) -> Self {
+        self.harness.configure(name, value);
+        self
+    }
+
+    /// Pushes one record of the first input: its key, its value, and its event timestamp in milliseconds. It is joined with
+    /// those of the second that are there already.
+    ///
+    /// # Errors
+    /// Where the function fails a pair. Nothing of the record takes effect then.
+    pub fn push_first<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F::First: Encode<V>,
+    {
+        self.push(0, key.as_ref(), encode::<F::First, V>(value)?, timestamp)
+    }
+
+    /// Pushes one record of the second input. It is joined with those of the first that are there already.
+    ///
+    /// # Errors
+    /// As [`IntervalJoinHarness::push_first`].
+    pub fn push_second<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F::Second: Encode<V>,
+    {
+        self.push(1, key.as_ref(), encode::<F::Second, V>(value)?, timestamp)
+    }
+
+    fn push(&mut self, input: usize, key: &[u8], value: Vec<u8>, timestamp: i64) -> Result<(), FunctionError> {
+        if timestamp < self.memory.with(|memory| memory.watermark) {
+            self.late += 1;
+            return Ok(());
+        }
+        let record = Kept { key: key.to_vec(), timestamp, value };
+        let (lower, upper) = self.interval;
+        let meets = |other: &&Kept| {
+            let (first, second) = if input == 0 { (timestamp, other.timestamp) } else { (other.timestamp, timestamp) };
+            let distance = i128::from(second) - i128::from(first);
+            other.key == key && (lower.into()..=upper.into()).contains(&distance)
+        };
+        let others: Vec<_> = self.kept[1 - input].iter().filter(meets).cloned().collect();
+        if !others.is_empty() {
+            let of_record = Side { value_of: vec![0; others.len()], ..side(std::slice::from_ref(&record)) };
+            let (left, right) = if input == 0 { (of_record, side(&others)) } else { (side(&others), of_record) };
+            let pairs = Pairs { keys: column_of(&[key.to_vec()]), key_of: vec![0; others.len()], left, right };
+            let outputs = self.turn(Vec::new(), |runner| runner.join(pairs))?;
+            self.gather(outputs);
+        }
+        let kept = &mut self.kept[input];
+        kept.insert(kept.partition_point(|other| other.timestamp <= timestamp), record);
+        Ok(())
+    }
+
+    /// Moves the watermark forward, and forgets the records that no other can meet any more.
+    pub fn advance_watermark(&mut self, watermark: i64) {
+        let watermark = self.memory.with(|memory| {
+            memory.watermark = memory.watermark.max(watermark);
+            memory.watermark
+        });
+        let (lower, upper) = self.interval;
+        for (kept, reach) in self.kept.iter_mut().zip([upper, lower.saturating_neg()]) {
+            kept.retain(|record| record.timestamp.saturating_add(reach.max(0)) > watermark);
+        }
+    }
+
+    /// How many records came behind the watermark. They are joined with nothing.
+    pub fn late(&self) -> usize {
+        self.late
+    }
+
+    /// How many records are kept, of both inputs.
+    pub fn kept(&self) -> usize {
+        self.kept.iter().map(Vec::len).sum()
+    }
+
+    /// All that the function's next call could depend on, as bytes.
+    ///
+    /// # Panics
+    /// Never: a snapshot has no value that postcard cannot write.
+    pub fn snapshot(&self) -> Vec<u8> {
+        postcard::to_stdvec(&(self.save(), self.interval, &self.kept)).expect("a snapshot can be written")
+    }
+
+    /// A harness that goes on from a snapshot, with the same interval; also of another function type, as after an update.
+    ///
+    /// # Errors
+    /// Where the bytes are no snapshot of an interval join.
+    pub fn restore(bytes: &[u8]) -> Result<Self, FunctionError> {
+        let (saved, interval, kept): (Vec<u8>, (i64, i64), [Vec<Kept>; 2]) = postcard::from_bytes(bytes)?;
+        Ok(IntervalJoinHarness { kept, ..Self::over(Harness::load(&saved)?, interval) })
+    }
+}
+
+/// Each record as the value of one pair.
+fn side(records: &[Kept]) -> Side {
+    let values: Vec<_> = records.iter().map(|record| record.value.clone()).collect();
+    let timestamps = records.iter().map(|record| record.timestamp).collect();
+    Side { values: column_of(&values), timestamps, value_of: (0..records.len() as u32).collect() }
+}
+
+impl<F> Deref for IntervalJoinHarness<F> {
+    type Target = Harness<F>;
+
+    fn deref(&self) -> &Harness<F> {
+        &self.harness
+    }
+}
+
+impl<F> DerefMut for IntervalJoinHarness<F> {
+    fn deref_mut(&mut self) -> &mut Harness<F> {
+        &mut self.harness
+    }
+}

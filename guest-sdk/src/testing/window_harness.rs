@@ -1,0 +1,461 @@
+//! Runs a function that windows call: a model of the host's window operator, by definition and without its shortcuts.
+//!
+//! Invariant: every window holds all of its records, or an accumulator for each of its parts. A record that fails leaves no trace.
+
+use super::{Emitted, Harness, Windows, column_of, decode, encode};
+use crate::bindings::cofferdam::function::types::{Column, Output, Windows as WindowColumns};
+use crate::bindings::exports::cofferdam::function::function::FunctionKind;
+use crate::bindings::exports::cofferdam::function::window::Elements;
+use crate::codec::{Codec, Decode, Encode};
+use crate::context::some_timestamp;
+use crate::function::{Function, OfWindows};
+use crate::{FunctionError, TwoInputs, column};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
+
+/// Runs a function that windows call over what a test pushes: an [`AggregateFunction`](crate::AggregateFunction) or
+/// [`ReduceFunction`](crate::ReduceFunction), a [`ProcessWindowFunction`](crate::ProcessWindowFunction), a
+/// [`CoGroupFunction`](crate::CoGroupFunction) or a [`JoinFunction`](crate::JoinFunction).
+///
+/// What the function has done is asked as of a [`Harness`]. The states of a window have the key [`window_key`].
+///
+/// ```
+/// # use cofferdam_sdk::prelude::*;
+/// use cofferdam_sdk::testing::{WindowHarness, Windows};
+/// # #[derive(Default)] struct Sum;
+/// # #[function] impl ReduceFunction for Sum {
+/// #     type In = Json<i64>;
+/// #     fn reduce(&mut self, sum: i64, value: i64) -> Result<i64> { Ok(sum + value) }
+/// # }
+///
+/// let mut harness = WindowHarness::<Sum>::new(Windows::session(3_000).allowed_lateness(1_000));
+/// harness.push("a", 1, 0)?;
+/// harness.push("a", 2, 1_000)?;
+/// harness.advance_watermark(3_999)?;
+/// harness.push("a", 4, 2_500)?;
+/// harness.advance_watermark(5_499)?;
+/// assert_eq!(harness.take_output()?, [3, 7]);
+/// harness.advance_watermark(6_499)?;
+/// harness.push("a", 9, 2_499)?;
+/// assert_eq!(harness.take_late()?[0].value, 9);
+/// # Ok::<(), FunctionError>(())
+/// ```
+pub struct WindowHarness<F> {
+    harness: Harness<F>,
+    windows: Windows,
+    open: Vec<Open>,
+    /// Records that have arrived.
+    arrived: u64,
+    /// Of each input the records that came too late.
+    late: [Vec<Emitted<Vec<u8>>>; 2],
+}
+
+/// A window of a key that is kept.
+#[derive(Clone, Serialize, Deserialize)]
+struct Open {
+    key: Vec<u8>,
+    start: i64,
+    end: i64,
+    elements: Vec<Arrived>,
+    /// The parts for which there is an accumulator.
+    parts: BTreeSet<i64>,
+    /// Records since the trigger fired that counts them.
+    count: u64,
+    /// Whether it fires when its time comes.
+    waits: bool,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Arrived {
+    /// How many came before it.
+    order: u64,
+    input: usize,
+    timestamp: i64,
+    value: Vec<u8>,
+}
+
+impl Open {
+    fn new(key: &[u8], (start, end): (i64, i64)) -> Open {
+        Open { key: key.to_vec(), start, end, elements: Vec::new(), parts: BTreeSet::new(), count: 0, waits: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.elements.is_empty() && self.parts.is_empty()
+    }
+
+    /// The key under which the states of the window stand.
+    fn place(&self) -> Vec<u8> {
+        window_key(&self.key, self.start, self.end)
+    }
+
+    /// The key under which the accumulator of a part stands.
+    fn place_of(&self, part: i64) -> Vec<u8> {
+        [self.place(), part.to_be_bytes().to_vec()].concat()
+    }
+
+    /// As the contract has it.
+    fn column(&self) -> WindowColumns {
+        let keys = column_of(std::slice::from_ref(&self.key));
+        WindowColumns { keys, key_of: vec![0], starts: vec![self.start], ends: vec![self.end] }
+    }
+}
+
+/// The key under which a [`WindowHarness`] keeps the states of a window, for [`Harness::value_of`] and the like.
+pub fn window_key(key: impl AsRef<[u8]>, start_ms: i64, end_ms: i64) -> Vec<u8> {
+    [key.as_ref(), &start_ms.to_be_bytes(), &end_ms.to_be_bytes()].concat()
+}
+
+impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
+    /// A harness without windows, with the watermark before all time and the wall clock at 0.
+    ///
+    /// # Panics
+    /// Where a function with states is given windows that grow together: such windows have none.
+    pub fn new(windows: Windows) -> Self {
+        WindowHarness::over(Harness::bare(), windows)
+    }
+
+    fn over(harness: Harness<F>, windows: Windows) -> Self {
+        let has_states = !harness.description.states.is_empty() && !folds(&harness);
+        assert!(!(has_states && windows.merge()), "session windows grow together, and have no states of their own");
+        WindowHarness { harness, windows, open: Vec::new(), arrived: 0, late: Default::default() }
+    }
+
+    /// Sets a value of the operator's `config`.
+    #[must_use]
+    pub fn with_config(self, name: &str, value: &str) -> Self {
+        self.harness.configure(name, value);
+        self
+    }
+
+    /// Pushes one record, of the first input where there are two: its key, its value, and its event timestamp in
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// Where the function fails the record, or a window that fires for it. Nothing of it takes effect then.
+    pub fn push<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F::Input: Encode<V>,
+    {
+        self.push_raw(0, key.as_ref(), encode::<F::Input, V>(value)?, timestamp)
+    }
+
+    /// Pushes one record of the first of two inputs: the same as [`WindowHarness::push`].
+    ///
+    /// # Errors
+    /// As [`WindowHarness::push`].
+    pub fn push_first<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F: TwoInputs,
+        F::Input: Encode<V>,
+    {
+        self.push(key, value, timestamp)
+    }
+
+    /// Pushes one record of the second input.
+    ///
+    /// # Errors
+    /// As [`WindowHarness::push`].
+    pub fn push_second<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    where
+        F: TwoInputs,
+        F::Second: Encode<V>,
+    {
+        self.push_raw(1, key.as_ref(), encode::<F::Second, V>(value)?, timestamp)
+    }
+
+    fn push_raw(&mut self, input: usize, key: &[u8], value: Vec<u8>, timestamp: i64) -> Result<(), FunctionError> {
+        let arrived = Arrived { order: self.arrived, input, timestamp, value };
+        self.arrived += 1;
+        self.all_or_nothing(|harness| harness.arrive(key, arrived))
+    }
+
+    /// Moves the watermark forward and fires the windows whose time it reaches, in order of their ends; then forgets those
+    /// that are over.
+    ///
+    /// # Errors
+    /// Where a window fails. It and those after it wait for the next call, and the watermark has moved.
+    pub fn advance_watermark(&mut self, watermark: i64) -> Result<(), FunctionError> {
+        self.memory.with(|memory| memory.watermark = memory.watermark.max(watermark));
+        if self.windows.processing { Ok(()) } else { self.advance() }
+    }
+
+    /// Moves the wall clock forward, to milliseconds since the Unix epoch, and fires windows of processing time as
+    /// [`WindowHarness::advance_watermark`] does those of event time.
+    ///
+    /// # Errors
+    /// As [`WindowHarness::advance_watermark`].
+    pub fn advance_processing_time(&mut self, time: i64) -> Result<(), FunctionError> {
+        self.memory.with(|memory| memory.processing_time = memory.processing_time.max(time));
+        if self.windows.processing { self.advance() } else { Ok(()) }
+    }
+
+    /// Takes the records that came too late, with their timestamps and keys; of the first input where there are two.
+    ///
+    /// # Errors
+    /// Where the codec cannot read what it wrote.
+    pub fn take_late(&mut self) -> Result<Vec<Emitted<<F::Input as Codec>::Owned>>, FunctionError> {
+        decode::<F::Input>(std::mem::take(&mut self.late[0]))
+    }
+
+    /// Takes the records of the second input that came too late, with their timestamps and keys.
+    ///
+    /// # Errors
+    /// Where the codec cannot read what it wrote.
+    pub fn take_late_second(&mut self) -> Result<Vec<Emitted<<F::Second as Codec>::Owned>>, FunctionError>
+    where
+        F: TwoInputs,
+        F::Second: Decode,
+    {
+        decode::<F::Second>(std::mem::take(&mut self.late[1]))
+    }
+
+    /// How many windows are kept, of all keys.
+    pub fn open_windows(&self) -> usize {
+        self.open.len()
+    }
+
+    /// All that the function's next call could depend on, as bytes.
+    ///
+    /// # Panics
+    /// Never: a snapshot has no value that postcard cannot write.
+    pub fn snapshot(&self) -> Vec<u8> {
+        postcard::to_stdvec(&(self.save(), &self.open, self.arrived)).expect("a snapshot can be written")
+    }
+
+    /// A harness that goes on from a snapshot, also of another function type, as after an update: see
+    /// [`Harness::restore`]. The windows have to be those of before.
+    ///
+    /// # Errors
+    /// As [`Harness::restore`].
+    pub fn restore(windows: Windows, bytes: &[u8]) -> Result<Self, FunctionError> {
+        let (saved, open, arrived): (Vec<u8>, Vec<Open>, u64) = postcard::from_bytes(bytes)?;
+        Ok(WindowHarness { open, arrived, ..WindowHarness::over(Harness::load(&saved)?, windows) })
+    }
+
+    /// The clock of the windows.
+    fn now(&self) -> i64 {
+        self.memory.with(|memory| if self.windows.processing { memory.processing_time } else { memory.watermark })
+    }
+
+    fn all_or_nothing(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<(), FunctionError>,
+    ) -> Result<(), FunctionError> {
+        let (open, committed) = (self.open.clone(), self.memory.with(|memory| memory.before_turn()));
+        let emitted: Vec<usize> = self.outputs.iter().map(Vec::len).collect();
+        let result = step(self);
+        if result.is_err() {
+            self.open = open;
+            self.memory.with(|memory| memory.roll_back(committed));
+            self.outputs.iter_mut().zip(emitted).for_each(|(output, emitted)| output.truncate(emitted));
+        }
+        result
+    }
+
+    fn arrive(&mut self, key: &[u8], arrived: Arrived) -> Result<(), FunctionError> {
+        let now = self.now();
+        let time = if self.windows.processing { now } else { arrived.timestamp };
+        let mut in_none = true;
+        for window in self.windows.assign(time) {
+            let Some(at) = self.open_window(key, window)? else { continue };
+            in_none = false;
+            self.put(at, &arrived, self.windows.part(time))?;
+            self.trigger(at)?;
+        }
+        if in_none && self.windows.is_late(time, now) {
+            let Arrived { input, timestamp, value, .. } = arrived;
+            self.late[input].push(Emitted { value, timestamp: some_timestamp(timestamp), key: Some(key.to_vec()) });
+        }
+        Ok(())
+    }
+
+    /// Where in `open` the window is that a record goes to. `None` where it is over already.
+    fn open_window(&mut self, key: &[u8], (start, end): (i64, i64)) -> Result<Option<usize>, FunctionError> {
+        // Windows that grow together do so where they touch, too.
+        let joins = |open: &Open| match self.windows.merge() {
+            true => open.start <= end && start <= open.end,
+            false => (open.start, open.end) == (start, end),
+        };
+        let (mut joined, others): (Vec<_>, Vec<_>) =
+            self.open.iter().cloned().partition(|open| open.key == key && joins(open));
+        joined.sort_by_key(|open| open.start);
+        let start = joined.first().map_or(start, |first| first.start.min(start));
+        let end = joined.iter().map(|open| open.end).fold(end, i64::max);
+        let now = self.now();
+        if self.windows.cleanup(end).is_some_and(|cleanup| cleanup <= now) {
+            return Ok(None);
+        }
+        let grown = match &joined[..] {
+            [open] if (open.start, open.end) == (start, end) => open.clone(),
+            _ => self.grow(Open::new(key, (start, end)), &joined)?,
+        };
+        self.open = others;
+        self.open.push(grown);
+        Ok(Some(self.open.len() - 1))
+    }
+
+    /// A window that takes over what others hold.
+    fn grow(&mut self, mut grown: Open, joined: &[Open]) -> Result<Open, FunctionError> {
+        let mut accumulator: Option<Column> = None;
+        for open in joined {
+            grown.elements.extend(open.elements.iter().cloned());
+            grown.count += open.count;
+            if let Some(other) = self.accumulator(open)? {
+                accumulator = Some(match accumulator {
+                    Some(accumulator) => self.turn(Vec::new(), |runner| runner.merge(accumulator, other))?,
+                    None => other,
+                });
+            }
+            self.forget(open);
+        }
+        grown.elements.sort_by_key(|element| element.order);
+        grown.waits = !joined.is_empty() && self.now() < grown.end - 1;
+        if let Some(accumulator) = accumulator {
+            self.keep_accumulator(&mut grown, 0, &accumulator);
+        }
+        Ok(grown)
+    }
+
+    fn put(&mut self, at: usize, arrived: &Arrived, part: i64) -> Result<(), FunctionError> {
+        if !folds(&self.harness) {
+            self.open[at].elements.push(arrived.clone());
+            return Ok(());
+        }
+        let place = self.open[at].place_of(part);
+        let held =
+            self.memory.with(|memory| memory.committed.states.peek(0, &place, 0).next().map(|(_, b)| b.to_vec()));
+        let (held, value) = (column_of(&[held.unwrap_or_default()]), column_of(std::slice::from_ref(&arrived.value)));
+        let added = self.turn(Vec::new(), |runner| runner.add(held, vec![0], value, vec![arrived.timestamp]))?;
+        let mut open = self.open[at].clone();
+        self.keep_accumulator(&mut open, part, &added);
+        self.open[at] = open;
+        Ok(())
+    }
+
+    fn keep_accumulator(&mut self, open: &mut Open, part: i64, accumulator: &Column) {
+        open.parts.insert(part);
+        let place = (0, open.place_of(part));
+        self.memory.with(|memory| memory.committed.states.put(place, &[], column::value(accumulator, 0), 0));
+    }
+
+    /// What the parts of a window amount to.
+    fn accumulator(&mut self, open: &Open) -> Result<Option<Column>, FunctionError> {
+        let mut accumulator: Option<Column> = None;
+        for &part in &open.parts {
+            let held = self.memory.with(|memory| {
+                let states = &memory.committed.states;
+                states.peek(0, &open.place_of(part), 0).map(|(_, bytes)| bytes.to_vec()).collect::<Vec<_>>()
+            });
+            let held = column_of(&held);
+            accumulator = Some(match accumulator {
+                Some(accumulator) => self.turn(Vec::new(), |runner| runner.merge(accumulator, held))?,
+                None => held,
+            });
+        }
+        Ok(accumulator)
+    }
+
+    /// A record was put into a window.
+    fn trigger(&mut self, at: usize) -> Result<(), FunctionError> {
+        let now = self.now();
+        let open = &mut self.open[at];
+        match self.windows.count {
+            Some(count) => {
+                open.count += 1;
+                if open.count < count {
+                    return Ok(());
+                }
+                open.count = 0;
+            }
+            None if now < open.end - 1 => {
+                open.waits = true;
+                return Ok(());
+            }
+            None => {}
+        }
+        self.fire(at)
+    }
+
+    fn advance(&mut self) -> Result<(), FunctionError> {
+        let now = self.now();
+        self.open.sort_by(|a, b| (a.end, &a.key, a.start).cmp(&(b.end, &b.key, b.start)));
+        for at in 0..self.open.len() {
+            let open = &self.open[at];
+            if self.windows.count.is_none() && open.waits && open.end - 1 <= now {
+                self.all_or_nothing(|harness| {
+                    harness.open[at].waits = false;
+                    harness.fire(at)
+                })?;
+            }
+        }
+        let is_over = |open: &Open| self.windows.cleanup(open.end).is_some_and(|cleanup| cleanup <= now);
+        let (over, open): (Vec<_>, _) = self.open.iter().cloned().partition(is_over);
+        self.open = open;
+        over.iter().for_each(|open| self.forget(open));
+        Ok(())
+    }
+
+    /// Has the function handle a window. One without records has nothing to fire.
+    fn fire(&mut self, at: usize) -> Result<(), FunctionError> {
+        let open = self.open[at].clone();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let outputs = match self.accumulator(&open)? {
+            Some(accumulator) => {
+                let values = self.turn(Vec::new(), |runner| runner.finish(accumulator, open.column()))?;
+                vec![Output { index: 0, values, timestamps: vec![open.end - 1], keys: None }]
+            }
+            None => {
+                let inputs = (0..self.description.inputs.len()).map(|input| elements(&open, input)).collect();
+                self.turn(vec![open.place()], |runner| runner.process_windows(open.column(), inputs))?
+            }
+        };
+        self.gather(outputs);
+        if self.windows.purge {
+            self.forget_accumulators(&open);
+            self.open[at].elements.clear();
+            self.open[at].parts.clear();
+        }
+        Ok(())
+    }
+
+    fn forget_accumulators(&mut self, open: &Open) {
+        let places = open.parts.iter().map(|&part| (0, open.place_of(part)));
+        self.memory.with(|memory| places.for_each(|place| memory.committed.states.clear(&place)));
+    }
+
+    /// Removes all that a window has in the states.
+    fn forget(&mut self, open: &Open) {
+        self.forget_accumulators(open);
+        let states = 0..self.description.states.len() as u32;
+        self.memory.with(|memory| states.for_each(|state| memory.committed.states.clear(&(state, open.place()))));
+    }
+}
+
+/// What an input has brought to a window.
+fn elements(open: &Open, input: usize) -> Elements {
+    let elements = || open.elements.iter().filter(|element| element.input == input);
+    let values: Vec<_> = elements().map(|element| element.value.clone()).collect();
+    let timestamps: Vec<_> = elements().map(|element| element.timestamp).collect();
+    Elements { values: column_of(&values), ends: vec![timestamps.len() as u32], timestamps }
+}
+
+fn folds<F>(harness: &Harness<F>) -> bool {
+    harness.description.kind == FunctionKind::Aggregate
+}
+
+impl<F> Deref for WindowHarness<F> {
+    type Target = Harness<F>;
+
+    fn deref(&self) -> &Harness<F> {
+        &self.harness
+    }
+}
+
+impl<F> DerefMut for WindowHarness<F> {
+    fn deref_mut(&mut self) -> &mut Harness<F> {
+        &mut self.harness
+    }
+}

@@ -1,0 +1,213 @@
+//! Operators with more than one input, from files to the end of the job: unions, and two inputs that share their state.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::unbounded;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::checkpoint::Counters;
+use crate::clock::SystemClock;
+use crate::error::Result;
+use crate::manifest::Pipeline;
+use crate::model::Batch;
+use crate::sandbox::{Function, FunctionKind, Port};
+use crate::state::{ImageFormat, StateDescription, StateKind};
+use crate::turn::{Failure, Guest, Output, Turn};
+
+/// For each key how many records of the first input and of the second there were, and in which subtask.
+type Totals = BTreeMap<String, (u64, u64, u32)>;
+
+/// Counts in one state of the key, whichever input a record came from, and shows it.
+struct Counting(Arc<Mutex<Totals>>);
+
+impl Guest for Counting {
+    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+        let keys = batch.keys.clone().unwrap();
+        for &key in &keys.key_of {
+            let before = turn.value_get(0, key).unwrap().unwrap_or_default();
+            let (mut first, mut second): (u64, u64) = postcard::from_bytes(&before).unwrap_or_default();
+            *if input == 0 { &mut first } else { &mut second } += 1;
+            turn.value_set(0, key, &postcard::to_allocvec(&(first, second)).unwrap()).unwrap();
+            let name = String::from_utf8(keys.distinct.value(key as usize).to_vec()).unwrap();
+            let subtask = turn.context.subtask;
+            let other = self.0.lock().insert(name, (first, second, subtask));
+            assert!(other.is_none_or(|(.., other)| other == subtask), "a key in two subtasks");
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn function(kind: FunctionKind) -> Function {
+    let port = Port { name: "port".into(), codec: "json".into() };
+    Function {
+        name: "count".into(),
+        kind,
+        input: port.clone(),
+        second_input: kind.has_two_inputs().then(|| port.clone()),
+        timers: Vec::new(),
+        outputs: vec![port],
+        internal: Vec::new(),
+        states: vec![StateDescription::new("counts", StateKind::Value, "postcard", "(u64, u64)")],
+        broadcast_states: Vec::new(),
+    }
+}
+
+fn plan(manifest: &str, kind: FunctionKind, dir: &Path, totals: &Arc<Mutex<Totals>>) -> Result<Plan> {
+    let totals = totals.clone();
+    let make: MakeGuest = Arc::new(move |_| Box::new(Counting(totals.clone())));
+    let functions = BTreeMap::from([("count".to_owned(), FunctionPlan { description: function(kind), make })]);
+    Plan::new(Pipeline::parse(manifest, "pipeline.toml")?, functions, dir)
+}
+
+/// Runs a pipeline of `sources` source subtasks to its end.
+fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Totals, Counters) {
+    let totals = Arc::<Mutex<Totals>>::default();
+    let plan = Arc::new(plan(manifest, kind, dir, &totals).unwrap());
+    let (sender, events) = unbounded();
+    let working = tempfile::tempdir().unwrap();
+    let options = ExecutionOptions {
+        job_id: "job".into(),
+        base_dir: dir.to_owned(),
+        working_dir: working.path().to_owned(),
+        seed: 7,
+        restarts: 0,
+        clock: SystemClock::shared(),
+        restore: None,
+        allow_unclaimed_state: false,
+        notify: Arc::new(move |event| drop(sender.send(event))),
+    };
+    let mut execution = Execution::start(&plan, options).unwrap();
+    assert_eq!(execution.sources(), sources);
+    let mut ended = 0;
+    while ended < sources {
+        match events.recv().unwrap() {
+            Event::SourceEnded => ended += 1,
+            Event::Failed(failure) => panic!("{failure:?}"),
+            Event::Acknowledged { .. } | Event::CheckpointDue => {}
+        }
+    }
+    execution.inject(Barrier {
+        checkpoint: 1,
+        kind: BarrierKind::Final,
+        format: ImageFormat::Canonical,
+        triggered_ns: 0,
+    });
+    execution.join();
+    let counters = execution.stats().into_iter().find(|stats| stats.node == "count").unwrap().counters;
+    let totals = totals.lock().clone();
+    (totals, counters)
+}
+
+/// `left.csv` names the key `id`, `more.ndjson` too, `right.ndjson` names it `who`, which one record lacks.
+fn files() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = (0..900).map(|n| format!("{n},k{}\n", n % 7));
+    fs::write(dir.path().join("left.csv"), format!("n,id\n{}", rows.collect::<String>())).unwrap();
+    let more = (0..300).map(|n| format!("{{\"id\":\"k{}\",\"n\":{n}}}\n", n % 3));
+    fs::write(dir.path().join("more.ndjson"), more.collect::<String>()).unwrap();
+    let right = (0..500).map(|n| format!("{{\"n\":{n},\"who\":\"k{}\"}}\n", n % 10));
+    let right = right.collect::<String>() + "{\"n\":500,\"id\":\"k1\"}\n";
+    fs::write(dir.path().join("right.ndjson"), right).unwrap();
+    dir
+}
+
+const SOURCES: &str = "[batch]\nrecords = 20\n\
+    [source.left]\nconnector = \"file\"\npath = \"left.csv\"\nformat = \"csv\"\nparallelism = 2\n\
+    [source.more]\nconnector = \"file\"\npath = \"more.ndjson\"\nformat = \"ndjson\"\n";
+const RIGHT: &str = "[source.right]\nconnector = \"file\"\npath = \"right.ndjson\"\nformat = \"ndjson\"\n";
+const REST: &str =
+    "component = \"native\"\nfunction = \"count\"\n[sink.out]\ninput = \"count\"\nconnector = \"blackhole\"\n";
+
+/// Without the subtasks.
+fn counts(totals: &Totals) -> Vec<(&str, u64, u64)> {
+    totals.iter().map(|(key, (first, second, _))| (&**key, *first, *second)).collect()
+}
+
+#[test]
+fn two_keyed_inputs_share_the_state_of_their_keys() {
+    let dir = files();
+    for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
+        let manifest = format!(
+            "name = \"two\"\n[state]\nbackend = \"{backend}\"\n{SOURCES}{RIGHT}\
+             [operator.count]\ninputs = [\"left\", \"more\"]\nkey = {{ field = \"id\" }}\nsecond = \"right\"\n\
+             second_key = {{ field = \"who\" }}\non_fault = \"skip\"\nparallelism = {parallelism}\n{REST}"
+        );
+        let (totals, counters) = run(&manifest, FunctionKind::CoProcess, dir.path(), 4);
+        // 900 rows by 7 keys, of which the first 4 have one more; 300 by 3 keys; 500 of the second input by 10 keys.
+        let mut expected: Vec<_> =
+            ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8", "k9"].iter().map(|key| (*key, 128, 50)).collect();
+        for (at, expected) in expected.iter_mut().enumerate() {
+            match at {
+                0..3 => expected.1 = 129 + 100,
+                3 => expected.1 = 129,
+                4..7 => {}
+                _ => expected.1 = 0,
+            }
+        }
+        assert_eq!(counts(&totals), expected, "{backend}, {parallelism}");
+        assert_eq!((counters.records_in, counters.records_skipped), (900 + 300 + 501, 1));
+        let subtasks: std::collections::BTreeSet<u32> = totals.values().map(|total| total.2).collect();
+        assert_eq!(subtasks.len(), parallelism);
+    }
+}
+
+/// Sources of two parallelisms and an operator of a third, with a key that each input has at a place of its own; and
+/// without one, where one input is forwarded and another one dealt out.
+#[test]
+fn a_union_mixes_parallelisms_and_formats() {
+    let dir = files();
+    let manifest = format!(
+        "name = \"union\"\n{SOURCES}[operator.count]\ninputs = [\"left\", \"more\"]\nkey = {{ field = \"id\" }}\n\
+         parallelism = 3\n{REST}[sink.all]\ninputs = [\"left\", \"more\", \"count\"]\nconnector = \"blackhole\"\nparallelism = 2\n"
+    );
+    let (totals, counters) = run(&manifest, FunctionKind::KeyedProcess, dir.path(), 3);
+    let expected = [
+        ("k0", 229, 0),
+        ("k1", 229, 0),
+        ("k2", 229, 0),
+        ("k3", 129, 0),
+        ("k4", 128, 0),
+        ("k5", 128, 0),
+        ("k6", 128, 0),
+    ];
+    assert_eq!(counts(&totals), expected);
+    assert_eq!((counters.records_in, counters.faults), (1200, 0));
+}
+
+#[test]
+fn a_second_input_and_its_function_belong_together() {
+    let dir = files();
+    let refused = |kind: FunctionKind, inputs: &str| {
+        let manifest = format!(
+            "name = \"two\"\n{SOURCES}{RIGHT}[sink.rest]\ninputs = [\"right\", \"more\"]\nconnector = \"blackhole\"\n\
+             [operator.count]\ninput = \"left\"\nkey = {{ field = \"id\" }}\n{inputs}\n{REST}"
+        );
+        let error = plan(&manifest, kind, dir.path(), &Arc::default()).err().map(|error| {
+            let (_, key) = error.subject.clone().unwrap_or_default();
+            (error.code, key, error.message)
+        });
+        error.unwrap_or_default()
+    };
+    for kind in [FunctionKind::CoProcess, FunctionKind::CoGroup, FunctionKind::IntervalJoin] {
+        let (code, key, message) = refused(kind, "");
+        assert_eq!((code, key), ("manifest-invalid", "function"), "{message}");
+        assert!(message.ends_with("which has a second input, so it needs a `second`"), "{message}");
+        let (code, key, _) =
+            refused(kind, "second = \"right\"\nsecond_key = { field = \"who\" }\nbroadcast = \"right\"");
+        assert_eq!((code, key), ("manifest-invalid", "broadcast"));
+        // CSV has no field of this name.
+        let (code, key, _) = refused(kind, "second = \"left\"\nsecond_key = { field = \"who\" }");
+        assert_eq!((code, key), ("manifest-key", "second_key"));
+        assert_eq!(refused(kind, "second = \"right\"").0, "", "a key of the same name");
+    }
+    for kind in [FunctionKind::KeyedProcess, FunctionKind::BroadcastProcess] {
+        let (code, key, message) = refused(kind, "second = \"right\"\nbroadcast = \"right\"");
+        assert_eq!((code, key), ("manifest-invalid", "second"));
+        assert!(message.ends_with("has a `second`, and its function `count` no second input"), "{message}");
+    }
+    assert_eq!(refused(FunctionKind::BroadcastProcess, "").1, "function");
+}
