@@ -95,6 +95,13 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
         self
     }
 
+    /// Sets how often the job was restarted after a failure: see [`TurnContext`](crate::TurnContext).
+    #[must_use]
+    pub fn with_restarts(self, restarts: u32) -> Self {
+        self.memory.with(|memory| memory.restarts = restarts);
+        self
+    }
+
     /// Pushes one record: its key (empty for a function that is not keyed), its value, and its event timestamp in
     /// milliseconds.
     ///

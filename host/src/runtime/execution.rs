@@ -48,6 +48,8 @@ pub struct ExecutionOptions {
     /// A folder for the running state; what it holds is from before and worth nothing.
     pub working_dir: PathBuf,
     pub seed: u64,
+    /// How often the job was restarted before.
+    pub restarts: u32,
     pub clock: SharedClock,
     /// The image to begin with, and where its files are.
     pub restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>,
@@ -475,6 +477,7 @@ impl Start {
             subtask: self.subtask,
             parallelism: node.parallelism,
             seed: self.options.seed,
+            restarts: self.options.restarts,
             config: Arc::new(operator.config.clone()),
             ..TurnContext::default()
         };

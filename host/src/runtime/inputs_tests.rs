@@ -83,6 +83,7 @@ fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Total
         base_dir: dir.to_owned(),
         working_dir: working.path().to_owned(),
         seed: 7,
+        restarts: 0,
         clock: SystemClock::shared(),
         restore: None,
         allow_unclaimed_state: false,
