@@ -62,7 +62,7 @@ const CASES: &[Case] = &[
         ratio: "large_state_vs_flink_rocksdb",
         ratio_target: 3.0,
         keys: 10_000_000,
-        records: 20_000_000,
+        records: 12_000_000,
     },
     Case {
         metric: "hot_keys_rocksdb",

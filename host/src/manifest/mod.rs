@@ -4,6 +4,7 @@
 //! bounds. What only the components can tell (functions, outputs, codecs) is checked later, by the job's plan.
 
 mod graph;
+mod interval;
 mod node;
 mod parse;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod parse_tests;
 mod reader;
 mod window;
 
+pub use interval::JoinInterval;
 pub use parse::locate;
 pub use window::{Aggregate, Evictor, Keeps, Number, WindowAssigner, WindowSettings, WindowTrigger};
 
@@ -246,6 +248,8 @@ pub struct OperatorNode {
     pub windows: Option<WindowSettings>,
     /// Handed to the function as it is.
     pub config: BTreeMap<String, String>,
+    /// Of an interval join.
+    pub interval: Option<JoinInterval>,
     pub on_fault: Disposition,
     pub limits: Limits,
 }

@@ -4,6 +4,8 @@
 
 mod dead_letter;
 mod function;
+mod interval_join;
+mod pairs;
 mod turns;
 mod window;
 
@@ -12,6 +14,7 @@ pub(crate) mod testing;
 
 pub use dead_letter::Position;
 pub use function::FunctionOperator;
+pub use interval_join::{IntervalJoin, join_states};
 pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
 pub use window::{Extract, WindowFunction, WindowOperator, WindowOptions, native_aggregate, window_states};
 

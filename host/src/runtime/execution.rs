@@ -30,7 +30,7 @@ use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
 use crate::model::{Column, NO_TIMESTAMP, common_groups, groups_of_subtask};
-use crate::operator::{FunctionOperator, FunctionSettings, Operator, WindowOperator, WindowOptions};
+use crate::operator::{FunctionOperator, FunctionSettings, IntervalJoin, Operator, WindowOperator, WindowOptions};
 use crate::state::{
     self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
 };
@@ -49,6 +49,8 @@ pub struct ExecutionOptions {
     /// A folder for the running state; what it holds is from before and worth nothing.
     pub working_dir: PathBuf,
     pub seed: u64,
+    /// How often the job was restarted before.
+    pub restarts: u32,
     pub clock: SharedClock,
     /// The image to begin with, and where its files are.
     pub restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>,
@@ -330,7 +332,7 @@ impl Start {
                 }
                 NodeKind::Operator(operator) => {
                     let opened =
-                        self.open_function(node, operator).map_err(|error| failed(node, self.subtask, error))?;
+                        self.open_operator(node, operator).map_err(|error| failed(node, self.subtask, error))?;
                     MemberKind::Operator(opened)
                 }
                 NodeKind::Sink(config) => {
@@ -459,7 +461,7 @@ impl Start {
         })
     }
 
-    fn open_function(&self, node: &Node, operator: &OperatorNode) -> Result<Box<dyn Operator>> {
+    fn open_operator(&self, node: &Node, operator: &OperatorNode) -> Result<Box<dyn Operator>> {
         let function = self
             .plan
             .functions
@@ -476,6 +478,7 @@ impl Start {
             subtask: self.subtask,
             parallelism: node.parallelism,
             seed: self.options.seed,
+            restarts: self.options.restarts,
             config: Arc::new(operator.config.clone()),
             ..TurnContext::default()
         };
@@ -511,20 +514,23 @@ impl Start {
             job: pipeline.name.clone(),
             function: function.description.name.clone(),
             on_fault: operator.on_fault,
-            outputs: function.description.outputs.len() + usize::from(operator.windows.is_some()),
+            outputs: self.plan.outputs(node)?,
             batch_records: pipeline.batch.records,
             clock: self.options.clock.clone(),
         };
         let (counters, cancel) = (self.counters(node), self.signals.cancel.clone());
-        match (&operator.windows, window_function(function.description.kind)) {
-            (Some(windows), Some(function)) => {
-                let late_is_read = self.plan.reads_late(&node.id);
+        let late_is_read = self.plan.late_is_read(node);
+        Ok(match (&operator.windows, window_function(function.description.kind), operator.interval) {
+            (Some(windows), Some(function), _) => {
                 let options = WindowOptions { windows: windows.clone(), function, late_is_read };
-                let opened = WindowOperator::new(guest, turn, settings, options, counters)?;
-                Ok(Box::new(opened.cancelled_by(cancel)))
+                Box::new(WindowOperator::new(guest, turn, settings, options, counters)?.cancelled_by(cancel))
             }
-            _ => Ok(Box::new(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(cancel))),
-        }
+            (_, _, Some(interval)) => {
+                let join = IntervalJoin::new(guest, turn, settings, interval, late_is_read, counters)?;
+                Box::new(join.cancelled_by(cancel))
+            }
+            _ => Box::new(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(cancel)),
+        })
     }
 
     /// The broadcast states of an operator. All subtasks of an image have the same: each new one takes that of one of them.

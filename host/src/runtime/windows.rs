@@ -1,16 +1,13 @@
-//! Window operators in the plan: whether windows and function fit, the native aggregates, the output for late records.
+//! Window operators in the plan: whether windows and function fit, the native aggregates.
 
 use std::sync::Arc;
 
 use super::plan::{FunctionPlan, Plan, in_node};
 use crate::connector::KeyExtractor;
 use crate::error::{self, Result};
-use crate::manifest::{Aggregate, Format, InputRole, KeySelector, Node, NodeKind, Number, Port, WindowAssigner};
+use crate::manifest::{Aggregate, Format, InputRole, KeySelector, Node, NodeKind, Number, WindowAssigner};
 use crate::operator::{WindowFunction, native_aggregate, window_states};
 use crate::sandbox::{self, Function, FunctionKind};
-
-/// The output of late records, beside those of the function.
-pub(super) const LATE: &str = "late";
 
 /// What a function is to windows; None where it is nothing to them.
 pub(super) fn window_function(kind: FunctionKind) -> Option<WindowFunction> {
@@ -48,10 +45,6 @@ pub(super) fn check(node: &Node, function: &Function) -> Result<()> {
         {
             let message = format!("operator `{id}`: `{name}` keeps states of its windows, but sessions merge");
             Err(refused(message).hint("keep no state of a window of type \"session\"").about(id, "window"))
-        }
-        (Some(_), Some(_)) if function.outputs.iter().any(|port| port.name == LATE) => {
-            let message = format!("operator `{id}`: `{name}` has an output `{LATE}`, which windows have already");
-            Err(refused(message).about(id, "function"))
         }
         _ => Ok(()),
     }
@@ -116,25 +109,5 @@ impl Plan {
             internal: Vec::new(),
         };
         Ok(FunctionPlan { description, make })
-    }
-
-    /// The format of an operator's records, where all of its inputs have the same.
-    pub(super) fn input_format(&self, node: &Node, formats: &[Format]) -> Result<Format> {
-        let mut common: Option<Format> = None;
-        for input in &node.inputs {
-            let (_, format) = self.output(&self.pipeline.nodes[input.node], input, formats)?;
-            if common.replace(format.clone()).is_some_and(|other| other != format) {
-                return Ok(Format::Raw);
-            }
-        }
-        Ok(common.unwrap_or(Format::Raw))
-    }
-
-    /// Whether anybody reads the late records of a node.
-    pub(super) fn reads_late(&self, id: &str) -> bool {
-        let inputs = self.pipeline.nodes.iter().flat_map(|node| &node.inputs);
-        inputs
-            .filter(|input| self.pipeline.nodes[input.node].id == id)
-            .any(|input| input.port == Port::Side(LATE.into()))
     }
 }

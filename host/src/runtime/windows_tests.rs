@@ -61,6 +61,7 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
         base_dir: dir.to_owned(),
         working_dir: working.path().to_owned(),
         seed: 7,
+        restarts: 0,
         clock: SystemClock::shared(),
         restore: None,
         allow_unclaimed_state: false,
@@ -151,14 +152,6 @@ fn windows_and_functions_that_do_not_fit_are_refused() {
         (of(FunctionKind::KeyedProcess), tumbling, "of kind keyed-process, sees none"),
         (with_state(FunctionKind::Aggregate), tumbling, "has a time to live"),
         (with_state(FunctionKind::ProcessWindow), session, "sessions merge"),
-        (
-            Function {
-                outputs: ["out", "late"].map(|name| Port { name: name.into(), codec: "raw".into() }).to_vec(),
-                ..of(FunctionKind::Aggregate)
-            },
-            tumbling,
-            "which windows have already",
-        ),
     ] {
         let error = check(function, windows).unwrap_err();
         assert_eq!(error.code, "manifest-invalid");

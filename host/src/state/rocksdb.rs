@@ -42,22 +42,30 @@ const WRITE_BUFFER_BYTES: usize = 32 << 20;
 /// Of one database.
 const OPEN_FILES_MAX: i32 = 256;
 const BACKGROUND_JOBS_MAX: i32 = 2;
-/// What compaction rewrites is uploaded again. Small files and levels that are close in size let it rewrite little at a time; the
-/// price is space: while compaction is behind, a database takes up to about twice its entries (`cargo xtask bench state`).
+/// What compaction rewrites is uploaded again. Small files, few files that wait, and levels that are small and close in size let it
+/// rewrite little at a time; the price is that it rewrites an entry more often (`cargo xtask bench state`).
 const TABLE_BYTES: u64 = 8 << 20;
-const LEVEL_BASE_BYTES: u64 = 64 << 20;
+const LEVEL_BASE_BYTES: u64 = 32 << 20;
 const LEVEL_MULTIPLIER: f64 = 4.0;
 /// A checkpoint makes a small one.
-const LEVEL_ZERO_FILES: i32 = 10;
+const LEVEL_ZERO_FILES: i32 = 4;
+/// What waits for compaction takes space in every checkpoint: of more, writing slows down until compaction has caught up.
+const COMPACTION_DEBT_BYTES: usize = 128 << 20;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
+/// The same of what is not in a file yet, as a part of the write buffer: 10 bits for each of the smallest entries.
+const BUFFER_FILTER_PART: f64 = 0.02;
+/// A block stays as it is that would not become half as large: unpacking it costs a read more than the rest of it.
+const COMPRESSION: (&str, &str) = ("compression_opts", "{max_compressed_bytes_per_kb=512}");
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
 pub(super) const COLUMN_FAMILY: &str = "default";
 pub(super) const KEY_PREFIX_BYTES: usize = 4;
-/// What is taken along at once while the subtask runs, and how often a turn does it at most.
-const CHUNK_ENTRIES: usize = 2048;
+/// What is taken along at once while the subtask runs: sorted, so much of it costs the database half of what the same entries
+/// would one by one.
+const CHUNK_ENTRIES: usize = 4096;
 const CHUNK_BYTES: usize = 1 << 20;
-const CHUNKS_PER_TURN: usize = 2;
+/// Of chunks that had to wait for a cut, how many a turn writes beside what it has taken itself.
+const CHUNKS_BEHIND: usize = 2;
 /// Entries of a restored image are written in batches of this size.
 const RESTORE_BATCH_BYTES: usize = 1 << 20;
 
@@ -115,7 +123,7 @@ impl RocksDbBackend {
         let expiry = Expiry::new(&layout.stored, options.clock.clone());
         let db = open_database(&folder, base.is_some(), expiry)?;
         let mut backend = RocksDbBackend {
-            cache: HotCache::new(),
+            cache: HotCache::new(base.is_none()),
             cuts: Arc::new(Cuts::new(db, options.working_dir.clone())),
             batch: 0,
             waiting: VecDeque::new(),
@@ -160,6 +168,7 @@ impl RocksDbBackend {
             let kind = self.layout.kind(entry.state);
             write_key(&mut key, kind, entry.group, entry.state, entry.key, entry.sub_key);
             batch.put(&key, entry.value);
+            self.cache.note_stored(&key);
             if batch.size_in_bytes() >= RESTORE_BATCH_BYTES {
                 self.batch += 1;
                 self.cuts.write(self.batch, std::mem::take(&mut batch))?;
@@ -240,6 +249,14 @@ impl RocksDbBackend {
                 !emptied
             });
         }
+        missing.retain(|&at| {
+            let key = &self.keys[key_range(&self.ends, at)];
+            let may_be_stored = self.cache.may_be_stored(key);
+            if !may_be_stored {
+                self.places[at] = Some(self.cache.fill(key, in_map, None));
+            }
+            may_be_stored
+        });
         let keys = missing.iter().map(|&at| &self.keys[key_range(&self.ends, at)]);
         let found = self.cuts.db.batched_multi_get_cf(self.column_family()?, keys, false);
         for (&at, found) in missing.iter().zip(found) {
@@ -259,17 +276,17 @@ impl RocksDbBackend {
             let (entries, bytes) = cache.dirty();
             entries > dirty_entries || bytes > dirty_bytes.min(limit / 4)
         };
-        // Not all at once, should much have piled up.
-        for _ in 0..CHUNKS_PER_TURN {
-            if too_much(&self.cache) {
-                self.take_dirty(CHUNK_ENTRIES, CHUNK_BYTES);
-            }
+        let mut taken = 0;
+        while too_much(&self.cache) {
+            self.take_dirty(CHUNK_ENTRIES, CHUNK_BYTES);
+            taken += 1;
         }
         if !self.waiting.is_empty() {
             if !self.cuts.may_write() {
                 self.cuts.clear_abandoned()?;
             }
-            let now = if self.cuts.may_write() { CHUNKS_PER_TURN + 1 } else { 0 };
+            // Not all at once, should much have waited.
+            let now = if self.cuts.may_write() { taken + CHUNKS_BEHIND } else { 0 };
             let last = self.waiting.get(now).map_or(self.batch, |(next, _)| next - 1);
             if now > 0 {
                 self.write_waiting_up_to(last)?;
@@ -338,7 +355,10 @@ fn take_base<'a>(options: &StateOptions<'_>, images: &mut Vec<RestoredImage<'a>>
 
 fn open_database(folder: &Path, was_restored: bool, expiry: Option<Expiry>) -> Result<DB> {
     let options = database_options(was_restored, expiry);
-    DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]).map_err(|e| {
+    let opened = DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]);
+    // The C interface has no other way to say it.
+    let opened = opened.and_then(|db| db.set_options(&[COMPRESSION]).map(|()| db));
+    opened.map_err(|e| {
         let unreadable = matches!(e.kind(), ErrorKind::Corruption | ErrorKind::InvalidArgument);
         match was_restored && unreadable {
             true => error::checkpoint_corrupt(format!("RocksDB cannot open the restored files: {e}")),
@@ -424,10 +444,13 @@ pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Opti
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_manager(buffers);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_memtable_prefix_bloom_ratio(BUFFER_FILTER_PART);
+    options.set_memtable_whole_key_filtering(true);
     options.set_target_file_size_base(TABLE_BYTES);
     options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
     options.set_max_bytes_for_level_multiplier(LEVEL_MULTIPLIER);
     options.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_FILES);
+    options.set_soft_pending_compaction_bytes_limit(COMPACTION_DEBT_BYTES);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
     if let Some(expiry) = &expiry {

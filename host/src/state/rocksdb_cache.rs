@@ -4,7 +4,7 @@
 //! something that nobody has read. What was written is *dirty* until a batch takes it along ([`HotCache::take_dirty`]), and it
 //! stays until that batch is in the database; everything else may go when room is needed (CLOCK: entries that were not used
 //! since the hand came by). Entries of maps are also kept in order, for scans; a map that was emptied is remembered as such
-//! until the database knows.
+//! until the database knows. Where the database began empty, it knows of most keys that the database does not have them.
 //!
 //! It knows bytes and batches, but neither the database nor the threads that write the batches.
 
@@ -14,16 +14,25 @@ use std::ops::Bound;
 
 use hashbrown::HashTable;
 use rocksdb::WriteBatch;
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::known_keys::KnownKeys;
 use crate::clock::random_u64;
 
-/// Of an entry beside its bytes: the slot, its places in the table and in the allocator.
-const ENTRY_OVERHEAD_BYTES: usize = mem::size_of::<Slot>() + 32;
+/// Key and value of a small entry lie in the slot itself.
+const INLINE_BYTES: usize = 32;
+/// The slot, and its place in the table.
+const SLOT_BYTES: usize = mem::size_of::<Slot>() + 10;
+const _: () = assert!(mem::size_of::<Slot>() == 64, "a slot is one line of the processor's cache");
+/// Of bytes that lie outside of the slot, for the allocator.
+const ALLOCATION_BYTES: usize = 16;
 /// Of an entry of a map besides: its key once more, and its place in the order.
 const ORDER_OVERHEAD_BYTES: usize = 48;
 /// A value that has become much smaller gives back what it had.
 const SLACK_BYTES: usize = 256;
+/// What is known of a database's keys may take this part of what the cache may.
+const KNOWN_KEYS_PART: usize = 4;
 
 /// What an entry is known to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,13 +56,12 @@ enum Dirty {
 }
 
 struct Slot {
-    hash: u64,
     /// The key, then the value.
-    bytes: Vec<u8>,
-    appended_from: usize,
+    bytes: SmallVec<[u8; INLINE_BYTES]>,
     /// The last batch that took changes along.
     batch: u64,
     key_length: u32,
+    appended_from: usize,
     known: Known,
     dirty: Dirty,
     in_map: bool,
@@ -72,7 +80,8 @@ impl Slot {
 
     fn cost(&self) -> usize {
         let order = if self.in_map { self.key_length as usize + ORDER_OVERHEAD_BYTES } else { 0 };
-        self.bytes.capacity() + ENTRY_OVERHEAD_BYTES + order
+        let outside = if self.bytes.spilled() { self.bytes.capacity() + ALLOCATION_BYTES } else { 0 };
+        SLOT_BYTES + outside + order
     }
 }
 
@@ -109,12 +118,16 @@ pub(super) struct HotCache {
     /// The last batch that the database is known to have.
     written: u64,
     bytes: usize,
+    /// All keys that any batch took along, or that the database had before; none where that is not known.
+    known_keys: Option<KnownKeys>,
     /// Random, so that nobody can choose keys that collide.
     seed: u64,
 }
 
 impl HotCache {
-    pub fn new() -> HotCache {
+    /// In front of a database without entries, or of one of which nothing is known.
+    pub fn new(database_is_empty: bool) -> HotCache {
+        let known_keys = database_is_empty.then(KnownKeys::new);
         HotCache {
             table: HashTable::new(),
             slots: Vec::new(),
@@ -127,7 +140,8 @@ impl HotCache {
             emptied: BTreeMap::new(),
             emptied_dirty: 0,
             written: 0,
-            bytes: 0,
+            bytes: known_keys.as_ref().map_or(0, KnownKeys::bytes),
+            known_keys,
             seed: random_u64(),
         }
     }
@@ -172,7 +186,7 @@ impl HotCache {
         if self.slots[at as usize].known == Known::Unread {
             self.change(at, |slot| {
                 let base = value.unwrap_or_default();
-                slot.bytes.splice(slot.key_length as usize..slot.key_length as usize, base.iter().copied());
+                slot.bytes.insert_from_slice(slot.key_length as usize, base);
                 slot.appended_from += base.len();
                 let is_there = value.is_some() || slot.dirty != Dirty::No;
                 slot.known = if is_there { Known::Value } else { Known::Absent };
@@ -182,11 +196,10 @@ impl HotCache {
     }
 
     fn insert(&mut self, hash: u64, key: &[u8], in_map: bool, known: Known, value: &[u8]) -> u32 {
-        let mut bytes = Vec::with_capacity(key.len() + value.len());
+        let mut bytes = SmallVec::with_capacity(key.len() + value.len());
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(value);
         let slot = Slot {
-            hash,
             appended_from: bytes.len(),
             bytes,
             batch: 0,
@@ -194,7 +207,7 @@ impl HotCache {
             known,
             dirty: Dirty::No,
             in_map,
-            used: true,
+            used: false,
         };
         self.bytes += slot.cost();
         let at = match self.free.pop() {
@@ -203,12 +216,16 @@ impl HotCache {
                 at
             }
             None => {
+                if self.slots.len() == self.slots.capacity() {
+                    // By less than a vector would, which would not be within the limit.
+                    self.slots.reserve_exact(self.slots.len() / 16 + 64);
+                }
                 self.slots.push(slot);
                 (self.slots.len() - 1) as u32
             }
         };
-        let slots = &self.slots;
-        self.table.insert_unique(hash, at, |&at| slots[at as usize].hash);
+        let (slots, seed) = (&self.slots, self.seed);
+        self.table.insert_unique(hash, at, |&at| xxh3_64_with_seed(slots[at as usize].key(), seed));
         if in_map {
             self.order.insert(key.into(), at);
         }
@@ -220,7 +237,7 @@ impl HotCache {
         let slot = &mut self.slots[at as usize];
         let (cost, dirty_bytes, was_dirty) = (slot.cost(), dirty_bytes(slot), slot.dirty != Dirty::No);
         change(slot);
-        if slot.bytes.capacity() > 2 * slot.bytes.len() + SLACK_BYTES {
+        if slot.bytes.spilled() && slot.bytes.capacity() > 2 * slot.bytes.len() + SLACK_BYTES {
             slot.bytes.shrink_to_fit();
         }
         self.bytes = self.bytes + slot.cost() - cost;
@@ -248,7 +265,7 @@ impl HotCache {
         self.change(at, |slot| {
             slot.bytes.truncate(slot.key_length as usize);
             slot.bytes.extend_from_slice(value);
-            (slot.known, slot.dirty, slot.used) = (Known::Value, Dirty::Whole, true);
+            (slot.known, slot.dirty) = (Known::Value, Dirty::Whole);
         });
     }
 
@@ -259,7 +276,7 @@ impl HotCache {
         }
         self.change(at, |slot| {
             slot.bytes.truncate(slot.key_length as usize);
-            (slot.known, slot.dirty, slot.used) = (Known::Absent, Dirty::Whole, true);
+            (slot.known, slot.dirty) = (Known::Absent, Dirty::Whole);
         });
     }
 
@@ -275,7 +292,6 @@ impl HotCache {
                 slot.known = Known::Value;
             }
             slot.bytes.extend_from_slice(value);
-            slot.used = true;
         });
     }
 
@@ -320,17 +336,15 @@ impl HotCache {
             batch.delete_range(&prefix[..], &behind);
             *taken = Some(number);
         }
-        let mut taken = 0;
-        while taken < entries && batch.size_in_bytes() < bytes {
-            let Some(at) = self.dirty.pop_front() else { break };
+        for at in self.oldest_dirty(entries, bytes) {
             let slot = &self.slots[at as usize];
-            match (slot.dirty, slot.known) {
-                (Dirty::No, _) | (_, Known::Nothing) => continue,
-                (Dirty::Whole, Known::Absent) => batch.delete(slot.key()),
-                (Dirty::Whole, _) => batch.put(slot.key(), slot.value()),
-                (Dirty::Appended, _) => batch.merge(slot.key(), &slot.bytes[slot.appended_from..]),
+            match slot.dirty {
+                Dirty::Whole if slot.known == Known::Absent => batch.delete(slot.key()),
+                Dirty::Whole => batch.put(slot.key(), slot.value()),
+                Dirty::Appended => batch.merge(slot.key(), &slot.bytes[slot.appended_from..]),
+                Dirty::No => continue,
             }
-            taken += 1;
+            self.note_known(self.hash(slot.key()));
             self.change(at, |slot| {
                 slot.dirty = Dirty::No;
                 slot.batch = number;
@@ -342,6 +356,43 @@ impl HotCache {
         }
     }
 
+    /// The slots that became dirty first, ascending by key: so the database finds their places next to each other.
+    fn oldest_dirty(&mut self, entries: usize, bytes: usize) -> Vec<u32> {
+        let mut oldest: Vec<(u128, u32)> = Vec::with_capacity(entries.min(self.dirty.len()));
+        let mut taken = 0;
+        while oldest.len() < entries && taken < bytes {
+            let Some(at) = self.dirty.pop_front() else { break };
+            let slot = &self.slots[at as usize];
+            if slot.dirty != Dirty::No {
+                taken += slot.bytes.len();
+                oldest.push((beginning(slot.key()), at));
+            }
+        }
+        let key = |at: u32| self.slots[at as usize].key();
+        oldest.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))));
+        // A slot that became clean and dirty again was there twice.
+        oldest.dedup();
+        oldest.into_iter().map(|(_, at)| at).collect()
+    }
+
+    /// Takes note of a key that the database has by another way than through here.
+    pub fn note_stored(&mut self, key: &[u8]) {
+        self.note_known(self.hash(key));
+    }
+
+    fn note_known(&mut self, hash: u64) {
+        if let Some(known) = &mut self.known_keys {
+            let before = known.bytes();
+            known.add(hash);
+            self.bytes += known.bytes() - before;
+        }
+    }
+
+    /// Whether the database may have an entry of this key; of some it is known that it cannot.
+    pub fn may_be_stored(&self, key: &[u8]) -> bool {
+        self.known_keys.as_ref().is_none_or(|known| known.may_hold(self.hash(key)))
+    }
+
     /// Makes room where there is more than `limit` bytes: entries go which the database has, as it has the batches up to
     /// `written`. Tells whether the limit is kept.
     pub fn trim(&mut self, limit: usize, written: u64) -> bool {
@@ -351,6 +402,9 @@ impl HotCache {
         }
         if self.bytes <= limit {
             return true;
+        }
+        if let Some(known) = self.known_keys.take_if(|known| known.bytes() > limit / KNOWN_KEYS_PART) {
+            self.bytes -= known.bytes();
         }
         // A little more than has to be, so that it is not done for each entry.
         let target = limit - limit / 64;
@@ -373,15 +427,25 @@ impl HotCache {
         let slot = &mut self.slots[at as usize];
         self.bytes -= slot.cost();
         let bytes = mem::take(&mut slot.bytes);
+        let key = &bytes[..slot.key_length as usize];
         if slot.in_map {
-            self.order.remove(&bytes[..slot.key_length as usize]);
+            self.order.remove(key);
         }
-        if let Ok(entry) = self.table.find_entry(slot.hash, |&other| other == at) {
+        let hash = xxh3_64_with_seed(key, self.seed);
+        if let Ok(entry) = self.table.find_entry(hash, |&other| other == at) {
             entry.remove();
         }
         (slot.known, slot.key_length, slot.in_map) = (Known::Nothing, 0, false);
         self.free.push(at);
     }
+}
+
+/// What a key begins with, in the order of keys.
+fn beginning(key: &[u8]) -> u128 {
+    let mut first = [0; 16];
+    let length = key.len().min(first.len());
+    first[..length].copy_from_slice(&key[..length]);
+    u128::from_be_bytes(first)
 }
 
 fn dirty_bytes(slot: &Slot) -> usize {

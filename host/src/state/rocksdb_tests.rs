@@ -297,3 +297,40 @@ fn writes_behind_a_barrier_stay_out_of_the_database_until_the_cut_is_made() {
     subject.write(VALUE, 0, &[], Change::Put(b"more"));
     assert!(in_database(&subject) > 0, "an abandoned cut holds nothing up");
 }
+
+/// Of a database that began empty it is known which keys it cannot have; a cache of a fraction of them keeps that.
+#[test]
+fn no_key_is_taken_for_one_that_the_database_cannot_have() {
+    let limits = || Limits { cache: 80 << 10, dirty_entries: 100, dirty_bytes: 10 << 10 };
+    let numbers = |from: u32| from..from + 100;
+    let keys_of = |from: u32| {
+        let names: Vec<[u8; 4]> = numbers(from).map(u32::to_be_bytes).collect();
+        let groups = numbers(from).map(|number| (number % GROUPS) as KeyGroup).collect();
+        Keys { distinct: names.iter().collect(), groups, key_of: Vec::new() }
+    };
+    let check = |backend: &mut RocksDbBackend| {
+        for from in (0..4000).step_by(100) {
+            let found = backend.load(VALUE, &keys_of(from)).unwrap();
+            assert!(found.present.iter().all(|&present| present == (from < 3000)), "{from}");
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = backend(&folder.path().join("0"), false, None).limited(limits());
+    for from in (0..3000).step_by(100) {
+        let keys = keys_of(from);
+        let mut writes = (0..100).map(|at| Write {
+            state: VALUE,
+            group: keys.groups[at],
+            key: keys.distinct.value(at),
+            sub_key: &[],
+            change: Change::Put(b"value"),
+        });
+        first.apply(&mut writes).unwrap();
+    }
+    check(&mut first);
+    let store = TestStore::default();
+    for (path, format) in [("1", ImageFormat::RocksDb), ("2", ImageFormat::Canonical)] {
+        let image = first.snapshot(format).unwrap().upload(&store, &[]).unwrap();
+        check(&mut backend(&folder.path().join(path), false, Some((&image, &store))).limited(limits()));
+    }
+}
