@@ -3,9 +3,9 @@
 use super::scenario_tests::*;
 use super::*;
 use crate::manifest::{Disposition, StateBackendKind};
-use crate::model::{Elements, Windows};
+use crate::model::{Elements, NO_TIMESTAMP, Windows};
 use crate::operator::testing::{Harness, Step, expect, of_input, play, records};
-use crate::turn::Output;
+use crate::turn::{Failure, Output};
 
 /// Puts side by side what came by each input, in order.
 struct CoGrouping;

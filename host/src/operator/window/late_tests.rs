@@ -3,7 +3,7 @@
 
 use super::scenario_tests::*;
 use super::*;
-use crate::manifest::{Evictor, Keeps};
+use crate::manifest::{Evictor, Keeps, WindowAssigner, WindowTrigger};
 use crate::operator::testing::{Step, expect, play, records};
 
 fn one(value: &str, at: i64) -> Step {

@@ -4,13 +4,16 @@
 //! (`step`), then their contents are loaded, the guest is called once for all of them, and everything is staged (`contents`).
 //! Invariant: what is kept of a window lies under a key of its own (`span`), and goes when the window is cleaned up.
 
+mod accumulators;
 mod assigner;
 mod contents;
 mod element;
 mod evictor;
+mod lists;
 mod native;
 mod pane_step;
 mod panes;
+mod planning;
 mod sessions;
 mod span;
 mod step;
@@ -18,28 +21,24 @@ mod trigger;
 mod turning;
 
 use std::cell::Cell;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use contents::{Accumulators, Lists, Records};
-use hashbrown::HashMap;
+use contents::Records;
+use native::accumulator_schema;
 use panes::Cut;
-use sessions::Sessions;
-use step::Step;
 use trigger::{Now, Trigger};
 
-use native::accumulator_schema;
 pub use native::{Extract, native_aggregate};
 
 use super::turns::{Bad, FunctionSettings, Outputs, Turns};
 use super::{Operator, OperatorFailure, Rejected};
 use crate::checkpoint::Counters;
 use crate::error::{self, Result};
-use crate::manifest::{WindowAssigner, WindowSettings, WindowTrigger};
-use crate::model::{Batch, DueTimers, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain};
-use crate::state::{StateBackend, StateDescription, StateId, StateKind, StateLayout};
-use crate::turn::{Failure, Guest, Output, Turn, timer_states};
+use crate::manifest::WindowSettings;
+use crate::model::{Batch, TimeDomain};
+use crate::state::{StateDescription, StateId, StateKind, StateLayout};
+use crate::turn::{Guest, Turn, timer_states};
 
 const CONTENTS: &str = "@window";
 const ELEMENTS: &str = "@elements";
