@@ -42,10 +42,71 @@
 //!   be remembered goes into state.
 //! - **A call is a turn.** The host hands over a batch of records. Outputs, state and timers take effect together, or,
 //!   where a record fails, not at all; the host then finds the bad record by itself and runs the others again.
-//! - **There is no clock and no randomness** but what [`Context`] gives: a batch that is run again gives the same answers.
+//! - **There is no clock and no randomness** but what the context gives: a batch that is run again gives the same answers.
 //! - **Errors and panics.** Functions return [`Result`]; `?` works on any error and on strings. An error fails the record
 //!   that it belongs to, and so does a panic, which costs an instance as well.
 //! - **State is cheap.** It is loaded and stored once per batch for all keys; `get` and `set` cost a few nanoseconds.
+//!
+//! # Kinds of functions
+//!
+//! | trait | handles |
+//! |---|---|
+//! | [`MapFunction`], [`FlatMapFunction`] | records, without state |
+//! | [`KeyedProcessFunction`] | the records and timers of a key, with its state |
+//! | [`CoProcessFunction`] | those of two inputs, which share state and timers |
+//! | [`BroadcastProcessFunction`] | those of a keyed input, by rules that every subtask is sent |
+//! | [`AggregateFunction`], [`ReduceFunction`] | the records of a window, folded as they arrive |
+//! | [`ProcessWindowFunction`] | all elements of a window at once, with a state of the window's own |
+//! | [`CoGroupFunction`], [`JoinFunction`] | the elements of a window of two inputs, all at once or pair by pair |
+//! | [`IntervalJoinFunction`] | pairs of records of two inputs whose times lie close to each other |
+//!
+//! # Event time
+//!
+//! [`Context::watermark`](BaseContext::watermark) is the event time that the input has reached, [`Context::timestamp`](BaseContext::timestamp)
+//! the time of the record. A keyed function registers **timers** for its key, in event time or in processing time; one
+//! key has at most one per clock and time. Timers fire in order of their times, also those that a timer registers, and what they
+//! emit precedes the watermark that made them due. **Windows** are the pipeline's: it says which window a record falls in and
+//! when one fires; the function says what becomes of the records. A window's results carry the time of its last millisecond.
+//!
+//! ```
+//! use cofferdam_sdk::prelude::*;
+//!
+//! const LAST: ValueState<i64> = ValueState::new("last");
+//!
+//! /// Names the keys of which nothing came for a minute.
+//! #[derive(Default)]
+//! struct Silent;
+//!
+//! #[function(states(LAST), timers(event))]
+//! impl KeyedProcessFunction for Silent {
+//!     type In = Bytes;
+//!     type Out = Text;
+//!
+//!     fn process_element(&mut self, _: &[u8], ctx: &mut Context, _out: &mut Collector<Text>) -> Result {
+//!         let time = ctx.timestamp().ok_or("a record has a time")?;
+//!         if let Some(last) = ctx.state(LAST).get() {
+//!             ctx.delete_event_timer(last + 60_000);
+//!         }
+//!         ctx.state(LAST).set(time);
+//!         ctx.register_event_timer(time + 60_000);
+//!         Ok(())
+//!     }
+//!
+//!     fn on_timer(&mut self, _timer: Timer, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+//!         ctx.state(LAST).clear();
+//!         out.emit(ctx.key_str()?.to_owned());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut harness = cofferdam_sdk::testing::Harness::<Silent>::new();
+//! harness.push("a", "", 0)?;
+//! harness.push("b", "", 30_000)?;
+//! harness.push("a", "", 50_000)?;
+//! harness.advance_watermark(100_000)?;
+//! assert_eq!(harness.take_output()?, ["b"]);
+//! # Ok::<(), FunctionError>(())
+//! ```
 //!
 //! # Kinds of state
 //!

@@ -1,17 +1,15 @@
 //! A window as functions see it, and the elements that it holds.
 //!
-//! Invariant: elements are decoded as they are looked at. One that cannot be read ends the iteration and fails the window,
-//! whatever the function makes of the others.
+//! Invariant: a function never sees a part of a window. An element that cannot be read fails the window before the call.
 
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::types::Column;
 use crate::codec::Decode;
 use crate::column;
 use crate::context::{key_str, some_timestamp};
-use std::cell::OnceCell;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Range;
+use std::vec;
 
 /// A window of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,17 +56,20 @@ pub struct Element<T> {
     pub timestamp: Option<i64>,
 }
 
-/// The elements of a window, in the order in which they arrived. They are decoded as they are looked at; a clone begins
-/// where this one is.
-pub struct Elements<'a, C> {
-    stored: Stored<'a>,
-    codec: PhantomData<fn() -> C>,
+/// The elements of a window, in the order in which they arrived.
+pub struct Elements<'a, C: Decode> {
+    elements: vec::IntoIter<Element<C::Value<'a>>>,
 }
 
 impl<'a, C: Decode> Elements<'a, C> {
+    /// Those that the iteration has not come to yet, for a function that looks at them more than once.
+    pub fn as_slice(&self) -> &[Element<C::Value<'a>>] {
+        self.elements.as_slice()
+    }
+
     /// The values alone.
-    pub fn values(self) -> impl Iterator<Item = C::Value<'a>> {
-        self.map(|element| element.value)
+    pub fn values(self) -> impl ExactSizeIterator<Item = C::Value<'a>> {
+        self.elements.map(|element| element.value)
     }
 
     /// Whether there are none.
@@ -81,45 +82,35 @@ impl<'a, C: Decode> Iterator for Elements<'a, C> {
     type Item = Element<C::Value<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let index = self.stored.range.next()?;
-        let Stored { values, timestamps, input, unreadable, .. } = self.stored;
-        match C::decode(column::value(values, index)) {
-            Ok(value) => Some(Element { value, timestamp: some_timestamp(timestamps[index]) }),
-            Err(error) => {
-                self.stored.range = 0..0;
-                let _ = unreadable.set(format!("{input} is not {error}").into());
-                None
-            }
-        }
+        self.elements.next()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.stored.range.size_hint()
+        self.elements.size_hint()
     }
 }
 
 impl<C: Decode> ExactSizeIterator for Elements<'_, C> {}
 
-impl<C> Clone for Elements<'_, C> {
-    fn clone(&self) -> Self {
-        Elements { stored: self.stored.clone(), codec: PhantomData }
-    }
-}
-
 /// The elements that one input brought to a window, as bytes.
-#[derive(Clone)]
 pub struct Stored<'a> {
     pub(crate) values: &'a Column,
     pub(crate) timestamps: &'a [i64],
     pub(crate) range: Range<usize>,
     /// What the input is called in errors.
     pub(crate) input: &'static str,
-    /// Why an element could not be read.
-    pub(crate) unreadable: &'a OnceCell<FunctionError>,
 }
 
 impl<'a> Stored<'a> {
-    pub(crate) fn elements<C: Decode>(&self) -> Elements<'a, C> {
-        Elements { stored: self.clone(), codec: PhantomData }
+    pub(crate) fn elements<C: Decode>(&self) -> Result<Elements<'a, C>, FunctionError> {
+        let mut elements = Vec::with_capacity(self.range.len());
+        for index in self.range.clone() {
+            let value = C::decode(column::value(self.values, index)).map_err(|error| {
+                let element = index - self.range.start;
+                format!("element {element}: {} is not {error}", self.input)
+            })?;
+            elements.push(Element { value, timestamp: some_timestamp(self.timestamps[index]) });
+        }
+        Ok(Elements { elements: elements.into_iter() })
     }
 }

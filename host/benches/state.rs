@@ -280,6 +280,7 @@ fn restore(
         base_dir: PathBuf::new(),
         working_dir,
         seed: 7,
+        restarts: 0,
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
         restore: Some((Arc::new(manifest), Arc::new(files))),

@@ -1,23 +1,27 @@
-//! The harness of the end-to-end tests and of `cargo xtask demo`: it drives the real `cofferdam` binary from outside.
+//! The harness of the end-to-end tests, of `cargo xtask demo` and `cargo xtask example`: it drives the real `cofferdam` binary from outside.
 //!
 //! It knows the command line and the HTTP API, and nothing of the host's code: it could test another implementation.
 
 #![allow(clippy::disallowed_methods)] // It is no part of the engine: it waits for other processes on the real clock.
 
 mod api;
+mod example;
 pub mod kinds;
 pub mod late_flights;
 mod output;
 mod place;
 mod s3;
 mod scene;
+mod script;
 mod server;
 mod wait;
 
 pub use api::{Answer, Api};
+pub use example::{Example, Outcome};
 pub use output::{Difference, committed_lines, difference};
 pub use place::Place;
 pub use s3::S3;
 pub use scene::Scene;
+pub use script::Script;
 pub use server::Server;
 pub use wait::wait_until;

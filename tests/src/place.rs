@@ -1,7 +1,7 @@
 //! Where things are: the checkout, the binaries, the components that tests upload.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -65,6 +65,11 @@ impl Place {
         }
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(dir)
+    }
+
+    /// How a path is told to a person: below the root from there.
+    pub fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
 
     fn release(&self, name: &str) -> PathBuf {

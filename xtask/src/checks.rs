@@ -3,12 +3,12 @@
 use std::env;
 
 use anyhow::Result;
-use cofferdam_tests::S3;
+use cofferdam_tests::{Example, S3};
 
 use crate::workspace::{Workspace, run, step, succeeds};
 
-/// The components that the tests upload: crate and folder.
-pub const TEST_COMPONENTS: &[(&str, &str)] = &[
+/// The components that the tests upload beside those of the examples: crate and folder.
+const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("late-flights", "examples/late-flights"),
     ("misbehaving", "tests/guests/misbehaving"),
     ("kinds", "tests/guests/kinds"),
@@ -53,12 +53,17 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
     if !arguments.fast && arguments.arguments.is_empty() {
         lint(workspace)?;
     }
-    workspace.build(TEST_COMPONENTS)?;
+    let examples = Example::all(&workspace.place)?;
+    let folders: Vec<String> = examples.iter().map(|example| format!("examples/{}", example.name)).collect();
+    let of_examples = examples.iter().zip(&folders).map(|(example, folder)| (example.name.as_str(), folder.as_str()));
+    workspace.build(&TEST_COMPONENTS.iter().copied().chain(of_examples).collect::<Vec<_>>())?;
     if env::var_os("COFFERDAM_WITHOUT_S3").is_none() {
         step("an S3-compatible server for the tests", || S3::install(&workspace.place).map(drop))?;
     }
     if arguments.arguments.is_empty() {
-        step("test the SDK and the examples", || run(workspace.cargo(&["test", "--release"]).args(GUEST_CRATES)))?;
+        step("test the SDK and the examples", || {
+            run(workspace.cargo(&["test", "--release"]).args(guest_crates(workspace)?))
+        })?;
     }
     step("test", || {
         let mut command = workspace.cargo(&["test", "--release"]);
@@ -73,15 +78,22 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
     })
 }
 
+/// The arguments that name the crates around the SDK, the examples among them.
+fn guest_crates(workspace: &Workspace) -> Result<Vec<String>> {
+    let examples = Example::all(&workspace.place)?.into_iter().flat_map(|example| ["-p".to_owned(), example.name]);
+    Ok(GUEST_CRATES.iter().map(|word| word.to_string()).chain(examples).collect())
+}
+
 pub fn lint(workspace: &Workspace) -> Result<()> {
     step("rustfmt", || run(&mut workspace.cargo(&["fmt", "--all", "--check"])))?;
     step("tidy", || {
         run(&mut workspace.cargo(&["test", "--quiet", "--release", "-p", "cofferdam-tests", "--test", "tidy"]))
     })?;
-    for crates in [HOST_CRATES, GUEST_CRATES] {
+    let host_crates = HOST_CRATES.iter().map(|word| word.to_string()).collect();
+    for crates in [host_crates, guest_crates(workspace)?] {
         step("clippy", || {
             let mut command = workspace.cargo(&["clippy", "--release", "--all-targets"]);
-            run(command.args(crates).args(["--", "-D", "warnings"]))
+            run(command.args(&crates).args(["--", "-D", "warnings"]))
         })?;
     }
     if !succeeds(&mut workspace.cargo(&["deny", "--version"])) {

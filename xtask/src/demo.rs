@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write, stderr};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use cofferdam_tests::difference;
 use cofferdam_tests::late_flights::{self, COMPONENT, Event, FLIGHTS, Plan, Progress};
-use cofferdam_tests::{Place, difference};
 
 use crate::workspace::{Workspace, step};
 
@@ -56,12 +56,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     println!(
         "\nExact: {lines} committed lines equal the recomputation byte for byte, through two kills (seed {seed})."
     );
-    println!("Output, log and manifest: {}", shown(place, &plan));
+    println!("Output, log and manifest: {}", place.shown(&plan.work_dir));
     Ok(())
-}
-
-fn shown(place: &Place, plan: &Plan) -> String {
-    plan.work_dir.strip_prefix(&place.root).unwrap_or(&plan.work_dir).display().to_string()
 }
 
 /// An aircraft after its last flight.

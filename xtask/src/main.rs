@@ -8,6 +8,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod example;
 mod peer;
 mod setup;
 mod workspace;
@@ -29,6 +30,8 @@ struct Arguments {
 enum Command {
     /// Runs 336,776 real flights through a server that is killed twice, and checks the result.
     Demo(demo::Arguments),
+    /// Builds and runs one of the examples, and compares its result with what it should be; without a name lists them.
+    Example(example::Arguments),
     /// Runs everything that CI runs: formatting, lints, all tests.
     Test(checks::TestArguments),
     /// Runs a benchmark; prints a table and writes bench/NAME.json in the target folder.
@@ -53,6 +56,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     let workspace = setup::run(Workspace::new())?;
     match command {
         Command::Demo(arguments) => demo::run(&workspace, &arguments),
+        Command::Example(arguments) => example::run(&workspace, &arguments),
         Command::Test(arguments) => checks::test(&workspace, &arguments),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Lint => checks::lint(&workspace),

@@ -55,13 +55,12 @@ impl Line {
             ("side_outputs", !self.side_outputs.is_empty()),
             ("timers", !self.timers.is_empty()),
         ];
-        for (what, _) in named.into_iter().filter(|&(what, named)| named && !family.may_have.contains(&what)) {
-            let may = FAMILIES.iter().filter(|family| family.may_have.contains(&what));
-            let may: Vec<_> = may.map(|family| format!("`{}`", family.function)).collect();
-            let message = format!("`{}` cannot have `{what}(...)`; these can: {}", family.function, may.join(", "));
-            return Err(Error::new_spanned(path, message));
-        }
-        Ok(())
+        let refused = named.into_iter().find(|&(what, named)| named && !family.may_have.contains(&what));
+        let Some((what, _)) = refused else { return Ok(()) };
+        let may = FAMILIES.iter().filter(|family| family.may_have.contains(&what));
+        let may: Vec<_> = may.map(|family| format!("`{}`", family.function)).collect();
+        let message = format!("`{}` cannot have `{what}(...)`; these can: {}", family.function, may.join(", "));
+        Err(Error::new_spanned(path, message))
     }
 
     /// The calls that declare what the line names.

@@ -157,7 +157,7 @@ impl<F: Function + CoGroupFunction> Windowed<F> for kinds::CoGroup {
         ctx: &mut WindowContext<'_>,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
-        function.co_group(window, inputs[0].elements(), inputs[1].elements(), ctx, out)
+        function.co_group(window, inputs[0].elements()?, inputs[1].elements()?, ctx, out)
     }
 }
 
@@ -175,9 +175,9 @@ impl<F: Function + JoinFunction> Windowed<F> for kinds::Join {
         ctx: &mut WindowContext<'_>,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
-        let seconds: Vec<_> = inputs[1].elements::<F::Second>().collect();
-        for first in inputs[0].elements::<F::First>() {
-            for second in &seconds {
+        let seconds = inputs[1].elements::<F::Second>()?;
+        for first in inputs[0].elements::<F::First>()? {
+            for second in seconds.as_slice() {
                 let mut pair = ctx.of_pair(window.key, [first.timestamp, second.timestamp]);
                 function.join(&first.value, &second.value, &mut pair, out)?;
             }

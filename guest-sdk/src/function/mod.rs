@@ -106,10 +106,6 @@ kinds! {
 
 /// A kind of functions that handle records one by one.
 #[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "functions of kind `{Self}` do not handle records one by one",
-    note = "functions of windows are tested with `testing::WindowHarness`, interval joins with `testing::IntervalJoinHarness`"
-)]
 pub trait Records<F>: Kind<F> {
     type Out: Codec;
     /// For each input whether its records have keys.
@@ -193,20 +189,6 @@ pub trait Windowed<F>: Kind<F> {
         out: &mut Collector<Self::Out>,
     ) -> Result<(), FunctionError>;
 }
-
-/// A kind of functions that windows call.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "functions of kind `{Self}` are not called by windows",
-    note = "functions that handle records one by one are tested with `testing::Harness`, interval joins with `testing::IntervalJoinHarness`"
-)]
-pub trait OfWindows {}
-
-impl OfWindows for kinds::Aggregate {}
-impl OfWindows for kinds::Reduce {}
-impl OfWindows for kinds::ProcessWindow {}
-impl OfWindows for kinds::CoGroup {}
-impl OfWindows for kinds::Join {}
 
 /// A record of the first input.
 #[inline(always)] // A call costs more in wasm than what is done here.

@@ -95,6 +95,6 @@ impl<F: Function + ProcessWindowFunction> Windowed<F> for kinds::ProcessWindow {
         ctx: &mut WindowContext<'_>,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
-        function.process(window, inputs[0].elements(), ctx, out)
+        function.process(window, inputs[0].elements()?, ctx, out)
     }
 }

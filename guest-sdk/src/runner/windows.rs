@@ -1,7 +1,6 @@
 //! Functions that see all elements of a window at once.
 
 use super::{Run, Stage, failure};
-use crate::FunctionError;
 use crate::bindings::cofferdam::function::types::{Failure, Output, Windows};
 use crate::bindings::exports::cofferdam::function::function::FunctionKind;
 use crate::bindings::exports::cofferdam::function::window::Elements;
@@ -11,7 +10,6 @@ use crate::function::{Function, Windowed};
 use crate::host::Host;
 use crate::panic::in_record;
 use crate::window::{Stored, Window};
-use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// What the inputs are called in errors.
@@ -49,13 +47,11 @@ impl<F: Function, K: Windowed<F>> Run for WindowRunner<F, K> {
             stage.context.record = record;
             stage.context.key = index;
             stage.set_timestamp(window.last_ms());
-            let unreadable = OnceCell::new();
             let inputs = INPUTS.into_iter().zip(&inputs);
-            let stored: Vec<_> = inputs.map(|(name, input)| stored(input, index, name, &unreadable)).collect();
+            let stored: Vec<_> = inputs.map(|(name, input)| stored(input, index, name)).collect();
             let ctx = &mut WindowContext::new(&mut stage.context);
             let fired = K::window(&mut stage.function, &window, &stored, ctx, &mut stage.out);
-            // What the function made of the other elements does not count.
-            let fired = unreadable.into_inner().map_or(fired, Err).and_then(|()| stage.emitted());
+            let fired = fired.and_then(|()| stage.emitted());
             in_record(None);
             fired.map_err(|error| failure(&format!("{window}: {error}").into(), record))?;
         }
@@ -64,12 +60,7 @@ impl<F: Function, K: Windowed<F>> Run for WindowRunner<F, K> {
 }
 
 /// What an input has for window `index`.
-fn stored<'a>(
-    Elements { values, timestamps, ends }: &'a Elements,
-    index: usize,
-    input: &'static str,
-    unreadable: &'a OnceCell<FunctionError>,
-) -> Stored<'a> {
+fn stored<'a>(Elements { values, timestamps, ends }: &'a Elements, index: usize, input: &'static str) -> Stored<'a> {
     let start = index.checked_sub(1).map_or(0, |before| ends[before] as usize);
-    Stored { values, timestamps, range: start..ends[index] as usize, input, unreadable }
+    Stored { values, timestamps, range: start..ends[index] as usize, input }
 }

@@ -49,6 +49,7 @@ pub(super) struct Memory {
     pub(super) watermark: i64,
     pub(super) processing_time: i64,
     pub(super) config: Vec<(String, String)>,
+    pub(super) restarts: u32,
     pub(super) logs: Vec<LogLine>,
     pub(super) calls: BTreeMap<&'static str, u64>,
 }
@@ -154,6 +155,7 @@ impl SharedMemory {
             watermark: i64::MIN,
             processing_time: 0,
             config: Vec::new(),
+            restarts: 0,
             logs: Vec::new(),
             calls: BTreeMap::new(),
         })))
@@ -328,6 +330,7 @@ impl Host for SharedMemory {
             watermark: memory.watermark,
             processing_time: memory.processing_time,
             seed: 0,
+            restarts: memory.restarts,
         })
     }
 

@@ -15,6 +15,9 @@
 //! # Ok::<(), FunctionError>(())
 //! ```
 //!
+//! [`WindowHarness`] does the same for functions that windows call, over [`Windows`] that the test chooses, and
+//! [`IntervalJoinHarness`] for interval joins.
+//!
 //! Invariant: a call that fails leaves the harness as it was, but for the lines that it logged. Every call gets a fresh
 //! instance, so a function that remembers something in its fields fails its tests.
 
@@ -89,6 +92,13 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     #[must_use]
     pub fn with_config(self, name: &str, value: &str) -> Self {
         self.configure(name, value);
+        self
+    }
+
+    /// Sets how often the job was restarted after a failure: see [`TurnContext`](crate::TurnContext).
+    #[must_use]
+    pub fn with_restarts(self, restarts: u32) -> Self {
+        self.memory.with(|memory| memory.restarts = restarts);
         self
     }
 

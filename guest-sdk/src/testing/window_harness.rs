@@ -8,8 +8,8 @@ use crate::bindings::exports::cofferdam::function::function::FunctionKind;
 use crate::bindings::exports::cofferdam::function::window::Elements;
 use crate::codec::{Codec, Decode, Encode};
 use crate::context::some_timestamp;
-use crate::function::{Function, OfWindows};
-use crate::{FunctionError, TwoInputs, column};
+use crate::function::Function;
+use crate::{FunctionError, TwoInputs, column, kinds};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
@@ -50,6 +50,15 @@ pub struct WindowHarness<F> {
     /// Of each input the records that came too late.
     late: [Vec<Emitted<Vec<u8>>>; 2],
 }
+
+/// A kind of functions that windows call.
+pub trait OfWindows {}
+
+impl OfWindows for kinds::Aggregate {}
+impl OfWindows for kinds::Reduce {}
+impl OfWindows for kinds::ProcessWindow {}
+impl OfWindows for kinds::CoGroup {}
+impl OfWindows for kinds::Join {}
 
 /// A window of a key that is kept.
 #[derive(Clone, Serialize, Deserialize)]

@@ -281,3 +281,25 @@ pub fn component(component: &ComponentView) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::view::SubtaskWatermark;
+
+    #[test]
+    fn of_a_watermark_the_smallest_is_shown_with_its_lag() {
+        let shown = |subtasks: &[(Option<i64>, bool)], now_ms| {
+            let subtask = |&(watermark_ms, idle)| SubtaskWatermark { watermark_ms, idle };
+            let watermarks = subtasks.iter().map(subtask).collect();
+            watermark(&OperatorDetail { watermarks, ..OperatorDetail::default() }, now_ms).join(" | ")
+        };
+        let ended = (Some(i64::MAX), false);
+        let three = [(Some(2_000), false), (Some(61_000), false), ended];
+        assert_eq!(shown(&three, 92_500), "1970-01-01T00:00:02Z | 1m 30s");
+        assert_eq!(shown(&[(Some(2_000), true), (Some(61_000), false)], 1_000), "1970-01-01T00:01:01Z | 0s");
+        assert_eq!(shown(&[(Some(2_000), false), (None, false)], 5_000), "- | -");
+        assert_eq!(shown(&[(Some(2_000), true), (None, true)], 5_000), "idle | -");
+        assert_eq!((shown(&[ended, ended], 5_000), shown(&[], 5_000)), ("ended | -".into(), "- | -".into()));
+    }
+}

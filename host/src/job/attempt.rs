@@ -284,6 +284,7 @@ fn execution_options(
         base_dir: record.base_dir,
         working_dir: working_dir(job, number)?,
         seed: record.seed,
+        restarts: record.restarts,
         clock: environment.clock.clone(),
         restore: match &restored.manifest {
             Some(manifest) => {

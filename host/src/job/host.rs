@@ -585,3 +585,7 @@ mod tests;
 #[cfg(test)]
 #[path = "host_checkpoint_tests.rs"]
 mod checkpoint_tests;
+
+#[cfg(test)]
+#[path = "host_event_time_tests.rs"]
+mod event_time_tests;

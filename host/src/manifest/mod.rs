@@ -4,12 +4,14 @@
 //! bounds. What only the components can tell (functions, outputs, codecs) is checked later, by the job's plan.
 
 mod graph;
+mod interval;
 mod node;
 mod parse;
 #[cfg(test)]
 mod parse_tests;
 mod reader;
 
+pub use interval::JoinInterval;
 pub use parse::locate;
 
 use std::collections::BTreeMap;
@@ -244,6 +246,8 @@ pub struct OperatorNode {
     pub function: String,
     /// Handed to the function as it is.
     pub config: BTreeMap<String, String>,
+    /// Of an interval join.
+    pub interval: Option<JoinInterval>,
     pub on_fault: Disposition,
     pub limits: Limits,
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::interval;
 use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
 use super::reader::{Item, Section, Text};
 use super::{
@@ -254,6 +255,7 @@ fn operator(section: &Section<'_>) -> Result<OperatorNode> {
         "component",
         "function",
         "config",
+        "interval",
         "on_fault",
         "limits",
         "parallelism",
@@ -265,6 +267,7 @@ fn operator(section: &Section<'_>) -> Result<OperatorNode> {
         component: section.need("component")?.string()?.to_string(),
         function: section.need("function")?.string()?.to_string(),
         config: section.get("config").map(|item| config(&item)).transpose()?.unwrap_or_default(),
+        interval: section.get("interval").map(|item| interval::read(&item)).transpose()?,
         on_fault: on_fault.unwrap_or(Disposition::Fail),
         limits: section.get("limits").map(|item| limits(&item)).transpose()?.unwrap_or_default(),
     })

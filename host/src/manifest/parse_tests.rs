@@ -450,6 +450,32 @@ fn a_second_input_has_the_key_of_the_first_or_one_of_its_own() {
 }
 
 #[test]
+fn an_interval_is_bounded_on_both_sides() {
+    let with =
+        |interval: &str| SMALL.replacen("function = \"double\"\n", &format!("function = \"double\"\n{interval}\n"), 1);
+    let read = |interval: &str| {
+        let pipeline = parse(&with(interval)).unwrap();
+        let NodeKind::Operator(operator) = &pipeline.nodes[1].kind else { panic!("not an operator") };
+        let JoinInterval { lower_ms, upper_ms } = operator.interval.unwrap();
+        (lower_ms, upper_ms)
+    };
+    assert_eq!(read("interval = { lower = \"-2s\", upper = \"1ms\" }"), (-2000, 1));
+    assert_eq!(read("interval = { lower = \"0s\", upper = \"0s\", upper_exclusive = false }"), (0, 0));
+    let exclusive =
+        "interval = { lower = \"-1min\", upper = \"-58s\", lower_exclusive = true, upper_exclusive = true }";
+    assert_eq!(read(exclusive), (-59_999, -58_001));
+    let good = with("interval = { lower = \"-1s\", upper = \"1s\" }");
+    refused(&good, "upper = \"1s\"", "upper = \"-2s\"", "manifest-invalid", 10);
+    refused(&good, "upper = \"1s\"", "upper = \"-1s\", upper_exclusive = true", "manifest-invalid", 10);
+    refused(&good, ", upper = \"1s\"", "", "manifest-invalid", 10);
+    refused(&good, "upper = \"1s\"", "upper = 1", "manifest-invalid", 10);
+    refused(&good, "upper = \"1s\"", "upper = \"+1s\"", "manifest-invalid", 10);
+    refused(&good, "upper = \"1s\"", "upper = \"1s\", uper_exclusive = true", "manifest-unknown-key", 10);
+    refused(&good, "upper = \"1s\"", "upper = \"1500us\"", "manifest-invalid", 10);
+    refused(&good, "upper = \"1s\"", "upper = \"9999999999999999s\"", "manifest-invalid", 10);
+}
+
+#[test]
 fn dead_letters_are_neither_lost_nor_awaited_in_vain() {
     let error = refused(FULL, "input = \"track.dead-letter\"", "input = \"track\"", "manifest-invalid", 36);
     assert!(error.message.contains("dead letters of `track`"));

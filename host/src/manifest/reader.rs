@@ -203,6 +203,17 @@ impl<'a> Item<'a> {
         Ok(duration)
     }
 
+    /// Milliseconds from a duration like `"5s"` or `"-5s"`.
+    pub fn signed_ms(&self) -> Result<i64> {
+        let example = "a duration like \"5s\" or \"-200ms\", in whole milliseconds";
+        let text = self.value.as_str().ok_or_else(|| self.wrong_type(example))?;
+        let (sign, length) = text.strip_prefix('-').map_or((1, text), |length| (-1, length));
+        let duration =
+            humantime::parse_duration(length).ok().filter(|duration| duration.subsec_nanos() % 1_000_000 == 0);
+        let ms = duration.and_then(|duration| i64::try_from(duration.as_millis()).ok());
+        ms.map(|ms| sign * ms).ok_or_else(|| self.invalid(format_args!("must be {example}; `{text}` is not one")))
+    }
+
     /// A number of bytes, as an integer or as text like `"64MiB"`, within `min..=max`.
     pub fn bytes(&self, min: u64, max: u64) -> Result<usize> {
         let example = "a size like \"64MiB\"";

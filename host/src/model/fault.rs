@@ -28,6 +28,8 @@ pub enum FaultCode {
     InvalidCall,
     /// The record has no key where the operator's `key` looks for one.
     KeyMissing,
+    /// The record has no event timestamp, and its operator goes by it.
+    TimestampMissing,
 }
 
 impl FaultCode {
@@ -42,6 +44,7 @@ impl FaultCode {
         FaultCode::InvalidOutput,
         FaultCode::InvalidCall,
         FaultCode::KeyMissing,
+        FaultCode::TimestampMissing,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -56,6 +59,7 @@ impl FaultCode {
             FaultCode::InvalidOutput => "invalid-output",
             FaultCode::InvalidCall => "invalid-call",
             FaultCode::KeyMissing => "key-missing",
+            FaultCode::TimestampMissing => "timestamp-missing",
         }
     }
 }

@@ -4,10 +4,13 @@
 
 mod dead_letter;
 mod function;
+mod interval_join;
+mod pairs;
 mod turns;
 
 pub use dead_letter::Position;
 pub use function::FunctionOperator;
+pub use interval_join::{IntervalJoin, join_states};
 pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
 
 use crate::checkpoint::Counters;

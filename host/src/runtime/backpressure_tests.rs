@@ -132,6 +132,7 @@ impl Job {
             base_dir: dir.path().to_owned(),
             working_dir: dir.path().to_owned(),
             seed: 7,
+            restarts: 0,
             clock: SystemClock::shared(),
             restore,
             allow_unclaimed_state: false,

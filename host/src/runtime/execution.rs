@@ -29,7 +29,7 @@ use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
 use crate::model::{Column, NO_TIMESTAMP, common_groups, groups_of_subtask};
-use crate::operator::{FunctionOperator, FunctionSettings};
+use crate::operator::{FunctionOperator, FunctionSettings, IntervalJoin, Operator};
 use crate::state::{
     self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
 };
@@ -48,6 +48,8 @@ pub struct ExecutionOptions {
     /// A folder for the running state; what it holds is from before and worth nothing.
     pub working_dir: PathBuf,
     pub seed: u64,
+    /// How often the job was restarted before.
+    pub restarts: u32,
     pub clock: SharedClock,
     /// The image to begin with, and where its files are.
     pub restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>,
@@ -329,8 +331,8 @@ impl Start {
                 }
                 NodeKind::Operator(operator) => {
                     let opened =
-                        self.open_function(node, operator).map_err(|error| failed(node, self.subtask, error))?;
-                    MemberKind::Operator(Box::new(opened))
+                        self.open_operator(node, operator).map_err(|error| failed(node, self.subtask, error))?;
+                    MemberKind::Operator(opened)
                 }
                 NodeKind::Sink(config) => {
                     let sink = connector::open_sink(config, &self.connector_context(node))
@@ -458,7 +460,7 @@ impl Start {
         })
     }
 
-    fn open_function(&self, node: &Node, operator: &OperatorNode) -> Result<FunctionOperator> {
+    fn open_operator(&self, node: &Node, operator: &OperatorNode) -> Result<Box<dyn Operator>> {
         let function = self
             .plan
             .functions
@@ -475,6 +477,7 @@ impl Start {
             subtask: self.subtask,
             parallelism: node.parallelism,
             seed: self.options.seed,
+            restarts: self.options.restarts,
             config: Arc::new(operator.config.clone()),
             ..TurnContext::default()
         };
@@ -510,11 +513,19 @@ impl Start {
             job: pipeline.name.clone(),
             function: function.description.name.clone(),
             on_fault: operator.on_fault,
-            outputs: function.description.outputs.len(),
+            outputs: self.plan.outputs(node)?,
             batch_records: pipeline.batch.records,
             clock: self.options.clock.clone(),
         };
-        Ok(FunctionOperator::new(guest, turn, settings, self.counters(node)).cancelled_by(self.signals.cancel.clone()))
+        let (counters, cancel) = (self.counters(node), self.signals.cancel.clone());
+        Ok(match operator.interval {
+            Some(interval) => {
+                let late_is_read = self.plan.late_is_read(node);
+                let join = IntervalJoin::new(guest, turn, settings, interval, late_is_read, counters)?;
+                Box::new(join.cancelled_by(cancel))
+            }
+            None => Box::new(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(cancel)),
+        })
     }
 
     /// The broadcast states of an operator. All subtasks of an image have the same: each new one takes that of one of them.

@@ -79,7 +79,9 @@ fn with_all_idle_the_largest_goes_out_where_the_last_one_held_it_back() {
 
     // The last one, at 5, held nobody back: it had not caught up. So what the first said in vain, 30, stays unsaid.
     let mut subject = Subject::new(3);
-    [(0, 30), (1, 10), (2, 5)].into_iter().for_each(|(channel, watermark)| subject.watermark(channel, watermark));
+    for (channel, watermark) in [(0, 30), (1, 10), (2, 5)] {
+        subject.watermark(channel, watermark);
+    }
     assert_eq!(subject.status(2, true), ["10"]);
     subject.status(2, false);
     subject.status(0, true);

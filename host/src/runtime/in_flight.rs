@@ -138,12 +138,12 @@ impl InFlight {
                 Element::Batch(role, batch) if batch.keys.is_some() => {
                     elements.extend(of_groups(&batch, groups).map(|part| (channel, Element::Batch(role, part))));
                 }
-                Element::Batch(InputRole::Broadcast, _) => {
-                    if to.checked_rem(old) == Some(from) {
-                        elements.push((channel, element));
-                    }
+                Element::Batch(InputRole::Broadcast, _) if to.checked_rem(old) == Some(from) => {
+                    elements.push((channel, element));
                 }
-                Element::Batch(..) | Element::Rejected(_) if by_number => elements.push((channel, element)),
+                Element::Batch(InputRole::First | InputRole::Second, _) | Element::Rejected(_) if by_number => {
+                    elements.push((channel, element));
+                }
                 _ => {}
             }
         }

@@ -13,7 +13,7 @@ use crate::checkpoint::Counters;
 use crate::clock::SystemClock;
 use crate::error::Result;
 use crate::manifest::Pipeline;
-use crate::model::Batch;
+use crate::model::{Batch, Pairs};
 use crate::sandbox::{Function, FunctionKind, Port};
 use crate::state::{ImageFormat, StateDescription, StateKind};
 use crate::turn::{Failure, Guest, Output, Turn};
@@ -36,6 +36,15 @@ impl Guest for Counting {
             let subtask = turn.context.subtask;
             let other = self.0.lock().insert(name, (first, second, subtask));
             assert!(other.is_none_or(|(.., other)| other == subtask), "a key in two subtasks");
+        }
+        Ok(Vec::new())
+    }
+
+    /// Counts pairs as records of the first input.
+    fn join(&mut self, turn: &mut Turn, pairs: &Pairs) -> Result<Vec<Output>, Failure> {
+        for &key in &pairs.keys.key_of {
+            let name = String::from_utf8(pairs.keys.distinct.value(key as usize).to_vec()).unwrap();
+            self.0.lock().entry(name).or_insert((0, 0, turn.context.subtask)).0 += 1;
         }
         Ok(Vec::new())
     }
@@ -63,8 +72,8 @@ fn plan(manifest: &str, kind: FunctionKind, dir: &Path, totals: &Arc<Mutex<Total
     Plan::new(Pipeline::parse(manifest, "pipeline.toml")?, functions, dir)
 }
 
-/// Runs a pipeline of `sources` source subtasks to its end.
-fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Totals, Counters) {
+/// Runs a pipeline of `sources` source subtasks to its end. What the function saw, and what each node counted.
+fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Totals, BTreeMap<String, Counters>) {
     let totals = Arc::<Mutex<Totals>>::default();
     let plan = Arc::new(plan(manifest, kind, dir, &totals).unwrap());
     let (sender, events) = unbounded();
@@ -74,6 +83,7 @@ fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Total
         base_dir: dir.to_owned(),
         working_dir: working.path().to_owned(),
         seed: 7,
+        restarts: 0,
         clock: SystemClock::shared(),
         restore: None,
         allow_unclaimed_state: false,
@@ -96,7 +106,7 @@ fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Total
         triggered_ns: 0,
     });
     execution.join();
-    let counters = execution.stats().into_iter().find(|stats| stats.node == "count").unwrap().counters;
+    let counters = execution.stats().into_iter().map(|stats| (stats.node, stats.counters)).collect();
     let totals = totals.lock().clone();
     (totals, counters)
 }
@@ -148,6 +158,7 @@ fn two_keyed_inputs_share_the_state_of_their_keys() {
             }
         }
         assert_eq!(counts(&totals), expected, "{backend}, {parallelism}");
+        let counters = counters["count"];
         assert_eq!((counters.records_in, counters.records_skipped), (900 + 300 + 501, 1));
         let subtasks: std::collections::BTreeSet<u32> = totals.values().map(|total| total.2).collect();
         assert_eq!(subtasks.len(), parallelism);
@@ -174,7 +185,8 @@ fn a_union_mixes_parallelisms_and_formats() {
         ("k6", 128, 0),
     ];
     assert_eq!(counts(&totals), expected);
-    assert_eq!((counters.records_in, counters.faults), (1200, 0));
+    assert_eq!((counters["count"].records_in, counters["count"].faults), (1200, 0));
+    assert_eq!(counters["all"].records_in, 1200, "forwarded and dealt out");
 }
 
 #[test]
@@ -191,22 +203,78 @@ fn a_second_input_and_its_function_belong_together() {
         });
         error.unwrap_or_default()
     };
+    let interval = "interval = { lower = \"-1s\", upper = \"1s\" }\n";
     for kind in [FunctionKind::CoProcess, FunctionKind::CoGroup, FunctionKind::IntervalJoin] {
-        let (code, key, message) = refused(kind, "");
-        assert_eq!((code, key), ("manifest-invalid", "function"), "{message}");
+        let refused = |inputs: &str| {
+            let own = if kind == FunctionKind::IntervalJoin { interval } else { "" };
+            refused(kind, &format!("{own}{inputs}"))
+        };
+        let (code, key, message) = refused("");
+        assert_eq!((code, key), ("manifest-invalid", "function"));
         assert!(message.ends_with("which has a second input, so it needs a `second`"), "{message}");
-        let (code, key, _) =
-            refused(kind, "second = \"right\"\nsecond_key = { field = \"who\" }\nbroadcast = \"right\"");
+        let (code, key, _) = refused("second = \"right\"\nsecond_key = { field = \"who\" }\nbroadcast = \"right\"");
         assert_eq!((code, key), ("manifest-invalid", "broadcast"));
         // CSV has no field of this name.
-        let (code, key, _) = refused(kind, "second = \"left\"\nsecond_key = { field = \"who\" }");
+        let (code, key, _) = refused("second = \"left\"\nsecond_key = { field = \"who\" }");
         assert_eq!((code, key), ("manifest-key", "second_key"));
-        assert_eq!(refused(kind, "second = \"right\"").0, "", "a key of the same name");
+        assert_eq!(refused("second = \"right\"").0, "", "a key of the same name");
     }
+    let (code, key, message) = refused(FunctionKind::IntervalJoin, "second = \"right\"");
+    assert_eq!((code, key), ("manifest-invalid", "function"));
+    assert!(message.ends_with("so it needs an `interval`"), "{message}");
+    let (code, key, _) = refused(FunctionKind::CoProcess, &format!("{interval}second = \"right\""));
+    assert_eq!((code, key), ("manifest-invalid", "interval"));
     for kind in [FunctionKind::KeyedProcess, FunctionKind::BroadcastProcess] {
         let (code, key, message) = refused(kind, "second = \"right\"\nbroadcast = \"right\"");
         assert_eq!((code, key), ("manifest-invalid", "second"));
         assert!(message.ends_with("has a `second`, and its function `count` no second input"), "{message}");
     }
     assert_eq!(refused(FunctionKind::BroadcastProcess, "").1, "function");
+}
+
+#[test]
+fn an_interval_join_pairs_what_lies_close_and_has_outputs_of_its_own() {
+    let dir = files();
+    let timestamp = "timestamp = { field = \"n\", format = \"unix-ms\" }\n";
+    fs::write(dir.path().join("timeless.ndjson"), "{\"n\":\"?\",\"who\":\"k1\"}\n").unwrap();
+    for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
+        let manifest = format!(
+            "name = \"join\"\n[state]\nbackend = \"{backend}\"\n[batch]\nrecords = 20\n\
+             [source.left]\nconnector = \"file\"\npath = \"left.csv\"\nformat = \"csv\"\n{timestamp}{RIGHT}{timestamp}\
+             [source.timeless]\nconnector = \"file\"\npath = \"timeless.ndjson\"\nformat = \"ndjson\"\n{timestamp}\
+             [operator.count]\ninput = \"left\"\nkey = {{ field = \"id\" }}\nsecond = [\"right\", \"timeless\"]\n\
+             second_key = {{ field = \"who\" }}\ninterval = {{ lower = \"-5ms\", upper = \"7ms\", upper_exclusive = true }}\n\
+             on_fault = \"dead-letter\"\nparallelism = {parallelism}\n{REST}\
+             [sink.late]\ninput = \"count.late\"\nconnector = \"blackhole\"\n\
+             [sink.bad]\ninput = \"count.dead-letter\"\nconnector = \"blackhole\"\n"
+        );
+        let (totals, counters) = run(&manifest, FunctionKind::IntervalJoin, dir.path(), 3);
+        let mut expected = BTreeMap::new();
+        for (left, right) in (0..900i64).flat_map(|left| (0..500i64).map(move |right| (left, right))) {
+            if left % 7 == right % 10 && (-5..7).contains(&(right - left)) {
+                *expected.entry(format!("k{}", left % 7)).or_insert(0) += 1;
+            }
+        }
+        let seen: BTreeMap<String, u64> = totals.into_iter().map(|(key, (pairs, ..))| (key, pairs)).collect();
+        assert_eq!(seen, expected, "{backend}, {parallelism}");
+        // One has no time, and one no key.
+        assert_eq!((counters["bad"].records_in, counters["late"].records_in), (2, 0));
+    }
+}
+
+/// A sink may read late records of an operator that has such, and of no other one; downstream they are what they were.
+#[test]
+fn late_records_are_an_output_of_the_join() {
+    let dir = files();
+    let join = "[operator.count]\ninput = \"left\"\nkey = { field = \"id\" }\nsecond = \"left\"\n\
+                interval = { lower = \"0s\", upper = \"1s\" }\n";
+    let with = |late: &str, kind| {
+        let (sources, _) = SOURCES.split_once("[source.more]").unwrap();
+        let join = if kind == FunctionKind::CoProcess { join.replace("interval", "config") } else { join.to_owned() };
+        let manifest = format!("name = \"late\"\n{sources}{join}{REST}{late}");
+        plan(&manifest, kind, dir.path(), &Arc::default()).err().map(|error| error.code)
+    };
+    let sink = "[sink.late]\ninput = \"count.late\"\nconnector = \"blackhole\"\n";
+    assert_eq!(with(sink, FunctionKind::IntervalJoin), None);
+    assert_eq!(with(sink, FunctionKind::CoProcess), Some("manifest-unknown-input"));
 }

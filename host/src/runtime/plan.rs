@@ -12,8 +12,10 @@ use crate::connector::{self, Replay};
 use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
 use crate::manifest::{
-    CheckpointMode, Format, Input, InputRole, KeySelector, Limits, Node, NodeKind, Pipeline, Port, SinkConfig,
+    CheckpointMode, Format, Input, InputRole, KeySelector, Limits, Node, NodeKind, OperatorNode, Pipeline, Port,
+    SinkConfig,
 };
+use crate::operator::join_states;
 use crate::sandbox::{Function, FunctionKind};
 use crate::turn::Guest;
 
@@ -102,6 +104,9 @@ impl Plan {
             timestamps: BTreeMap::new(),
             pipeline,
         };
+        for function in plan.functions.values_mut().filter(|plan| plan.description.kind == FunctionKind::IntervalJoin) {
+            function.description.internal = join_states();
+        }
         let nodes = plan.pipeline.nodes.clone();
         let mut formats: Vec<Format> = Vec::new();
         let mut places: Vec<(usize, usize)> = Vec::new();
@@ -109,6 +114,9 @@ impl Plan {
             formats.push(plan.check_node(node, base_dir)?);
             let place = plan.place(&nodes, index, &places, &formats)?;
             places.push(place);
+            if plan.late_output(node).is_some() {
+                formats[index] = plan.input_format(node, &formats)?;
+            }
         }
         plan.check_size()?;
         plan.judge_guarantee();
@@ -140,9 +148,10 @@ impl Plan {
                 }
                 Ok(format)
             }
-            NodeKind::Operator(_) => {
+            NodeKind::Operator(operator) => {
                 let function = self.function(node)?;
                 check_second_input(node, function)?;
+                check_interval(node, operator, function)?;
                 if function.kind != FunctionKind::Process && node.key.is_none() {
                     return Err(error::manifest_key(format!(
                         "operator `{}` runs the keyed function `{}`, so it needs a `key`",
@@ -166,6 +175,36 @@ impl Plan {
             .ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))
     }
 
+    /// How many outputs an operator has, but for the dead letters, which go to the one behind them.
+    pub(super) fn outputs(&self, node: &Node) -> Result<usize> {
+        Ok(self.function(node)?.outputs.len() + usize::from(self.late_output(node).is_some()))
+    }
+
+    /// The output for late records of an operator that has one: the last but the dead letters.
+    fn late_output(&self, node: &Node) -> Option<usize> {
+        let function = &self.functions.get(&node.id)?.description;
+        function.kind.has_late_records().then_some(function.outputs.len())
+    }
+
+    /// Whether somebody reads the late records of an operator.
+    pub(super) fn late_is_read(&self, node: &Node) -> bool {
+        let late = Port::Side("late".to_owned());
+        let inputs = self.pipeline.nodes.iter().flat_map(|node| &node.inputs);
+        inputs.filter(|input| input.port == late).any(|input| self.pipeline.nodes[input.node].id == node.id)
+    }
+
+    /// How the records are written that an operator gets, where all its inputs are alike.
+    fn input_format(&self, node: &Node, formats: &[Format]) -> Result<Format> {
+        let mut common = None;
+        for input in &node.inputs {
+            let (_, format) = self.output(&self.pipeline.nodes[input.node], input, formats)?;
+            if *common.get_or_insert_with(|| format.clone()) != format {
+                return Ok(Format::Raw);
+            }
+        }
+        Ok(common.unwrap_or(Format::Raw))
+    }
+
     /// Gives a node its chain, and connects its inputs.
     fn place(
         &mut self,
@@ -177,7 +216,7 @@ impl Plan {
         let node = &nodes[index];
         let outputs = match &node.kind {
             NodeKind::Source(_) => 1,
-            NodeKind::Operator(_) => self.function(node)?.outputs.len() + 1,
+            NodeKind::Operator(_) => self.outputs(node)? + 1,
             NodeKind::Sink(_) => 0,
         };
         let member = MemberPlan { node: index, routes: vec![Vec::new(); outputs] };
@@ -223,7 +262,10 @@ impl Plan {
         let function = self.function(upstream)?;
         let index = match &input.port {
             Port::Main => 0,
-            Port::DeadLetter => return Ok((function.outputs.len(), Format::Json)),
+            Port::DeadLetter => return Ok((self.outputs(upstream)?, Format::Json)),
+            Port::Side(name) if name == "late" && self.late_output(upstream).is_some() => {
+                return Ok((function.outputs.len(), formats[input.node].clone()));
+            }
             Port::Side(name) => match function.outputs.iter().skip(1).position(|port| port.name == *name) {
                 Some(index) => index + 1,
                 None => {
@@ -322,6 +364,24 @@ fn check_second_input(node: &Node, function: &Function) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An interval join is told its interval, and nobody else is.
+fn check_interval(node: &Node, operator: &OperatorNode, function: &Function) -> Result<()> {
+    let (id, name) = (&node.id, &function.name);
+    match (function.kind == FunctionKind::IntervalJoin, operator.interval) {
+        (true, None) => {
+            let message = format!("operator `{id}` runs the interval join `{name}`, so it needs an `interval`");
+            let hint =
+                "interval = { lower = \"-2s\", upper = \"1s\" }: the time of the second record less that of the first";
+            Err(error::manifest_invalid(message).hint(hint).about(id, "function"))
+        }
+        (false, Some(_)) => {
+            let message = format!("operator `{id}` has an `interval`, and its function `{name}` is no interval join");
+            Err(error::manifest_invalid(message).about(id, "interval"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {

@@ -236,28 +236,22 @@ impl Subtask {
         let failed =
             |chain: &Chain, error| Ended::Failed(SubtaskFailure::error(&chain.members[0].node, chain.subtask, error));
         if reader.is_ahead() {
+            self.advance(reader, triggers)?;
             self.chain.idle()?;
             return Ok(self.patience());
         }
         let (batch, poll) = reader.read().map_err(|error| failed(&self.chain, error))?;
         let records = batch.len() as u64;
-        let mut due = false;
         if records > 0 {
             self.chain.set_idle(false)?;
             self.chain.accept(batch, reader.counters)?;
-            due = triggers.read(records);
+            self.notify_if(triggers.read(records));
         }
-        if let Some(watermark) = reader.due_watermark() {
-            self.chain.watermark(watermark)?;
-            due |= triggers.advance(reader.index, watermark);
-        }
+        self.advance(reader, triggers)?;
         if poll != Poll::End && !self.chain.event_time.idle && reader.is_idle() {
             self.chain.set_idle(true)?;
             reader.release_group();
-            due |= triggers.advance(reader.index, i64::MAX);
-        }
-        if due {
-            (self.notify)(Event::CheckpointDue);
+            self.notify_if(triggers.advance(reader.index, i64::MAX));
         }
         match poll {
             Poll::Records => Ok(Duration::ZERO),
@@ -274,12 +268,25 @@ impl Subtask {
                 self.chain.idle()?;
                 self.show();
                 (self.notify)(Event::SourceEnded);
-                if triggers.advance(reader.index, i64::MAX) {
-                    (self.notify)(Event::CheckpointDue);
-                }
+                self.notify_if(triggers.advance(reader.index, i64::MAX));
                 Ok(self.patience())
             }
         }
+    }
+
+    fn notify_if(&self, checkpoint_due: bool) {
+        if checkpoint_due {
+            (self.notify)(Event::CheckpointDue);
+        }
+    }
+
+    /// Sends the source's watermark where it is due.
+    fn advance(&mut self, reader: &mut SourceReader, triggers: &Triggers) -> Result<(), Ended> {
+        if let Some(watermark) = reader.due_watermark() {
+            self.chain.watermark(watermark)?;
+            self.notify_if(triggers.advance(reader.index, watermark));
+        }
+        Ok(())
     }
 
     /// Sends the largest watermark. An idle channel's would not count.

@@ -167,7 +167,7 @@ fn a_source_that_has_nothing_to_read_is_idle_after_a_while_and_until_its_next_re
     assert_eq!(subject.read_at(260), [""; 0], "from here on it is quiet");
     assert_eq!(subject.read_at(300), ["1499"], "that watermark comes without a record");
     assert_eq!(subject.read_at(10_259), [""; 0]);
-    assert!(!subject.triggers.advance(1, 900) && !subject.triggers.advance(1, 2_500), "this one is at 1499");
+    assert!(!subject.triggers.advance(1, 1_100) && !subject.triggers.advance(1, 2_500), "this one is at 1499");
     assert_eq!(subject.read_at(10_260), ["idle"]);
     assert!(subject.triggers.advance(1, 3_000), "it does not hold up checkpoints by event time either");
     assert_eq!(subject.read_at(30_000), [""; 0]);
@@ -250,7 +250,7 @@ fn one_that_waits_is_woken_answers_barriers_and_is_not_idle() {
     assert_eq!((fast.read(), reached(&slow), reached(&fast)), (6, 1000, 6000));
     fast.read_at(0);
     assert_eq!(fast.read(), 6, "it waits");
-    fast.read_at(500_000);
+    assert_eq!(fast.read_at(500_000), ["5999"], "what it has read it says");
     assert!(!fast.subtask.chain.event_time.idle, "there is something to read");
     let woken = fast.reader.as_ref().unwrap().alignment.as_ref().unwrap().woken.clone();
     slow.read_at(0);
@@ -281,4 +281,21 @@ fn an_idle_one_holds_its_group_up_no_more_until_it_returns() {
     slow.read_at(60_001);
     fast.read_at(0);
     assert_eq!(fast.read(), 8);
+}
+
+#[test]
+fn the_time_in_which_it_waits_is_no_time_without_records() {
+    let [mut slow, mut fast] = pair(0);
+    slow.reader.as_mut().unwrap().source = Box::new(Scripted([vec![], vec![], vec![10], vec![9000]].into()));
+    fast.reader.as_mut().unwrap().source = Box::new(Scripted([vec![5000], vec![], vec![]].into()));
+    slow.read_at(0);
+    slow.read_at(60_000);
+    fast.read_at(60_000);
+    fast.read_at(60_001);
+    slow.read_at(60_002);
+    fast.read_at(100_000);
+    assert_eq!(fast.reader.as_ref().unwrap().quiet_since_ns, None, "the other one is back, and behind");
+    slow.read_at(100_000);
+    assert_eq!(fast.read_at(130_000), [""; 0], "it has looked again now, for the first time");
+    assert_eq!(fast.reader.as_ref().unwrap().quiet_since_ns, Some(130_000_000_000));
 }

@@ -76,6 +76,11 @@ impl FunctionKind {
         matches!(self, CoProcess | BroadcastProcess | CoGroup | IntervalJoin)
     }
 
+    /// Whether its operator decides by event time which records come too late, and has an output for them.
+    pub fn has_late_records(self) -> bool {
+        matches!(self, FunctionKind::IntervalJoin)
+    }
+
     /// Whether a function of this kind may register timers.
     fn may_have_timers(self) -> bool {
         matches!(self, FunctionKind::KeyedProcess | FunctionKind::CoProcess | FunctionKind::BroadcastProcess)
@@ -166,8 +171,9 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
     check_texts(texts.chain(ports.map(|port| &port.codec)).chain(inputs().map(|port| &port.name)))?;
     check_names("output", function.outputs.iter().map(|port| &port.name))?;
     check_names("state", function.states.iter().map(|state| &state.name))?;
-    if let Some(port) = function.outputs.iter().skip(1).find(|port| port.name == "dead-letter") {
-        return Err(described(format!("names a side output `{}`, which every operator has already", port.name)));
+    let is_taken = |name: &str| name == "dead-letter" || (name == "late" && kind.has_late_records());
+    if let Some(port) = function.outputs.iter().skip(1).find(|port| is_taken(&port.name)) {
+        return Err(described(format!("names a side output `{}`, which its operator has already", port.name)));
     }
     let mut states = Vec::with_capacity(function.states.len());
     for state in function.states {

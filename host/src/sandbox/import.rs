@@ -191,6 +191,7 @@ impl wit::context::Host for GuestState {
             watermark: context.watermark,
             processing_time: context.processing_time,
             seed: context.seed,
+            restarts: context.restarts,
         })
     }
 

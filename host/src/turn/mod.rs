@@ -173,6 +173,8 @@ pub struct TurnContext {
     /// Milliseconds since the Unix epoch, at the start of the turn.
     pub processing_time: i64,
     pub seed: u64,
+    /// Of the job, after failures, since it was submitted.
+    pub restarts: u32,
     pub config: Arc<BTreeMap<String, String>>,
 }
 
@@ -185,6 +187,7 @@ impl Default for TurnContext {
             watermark: NO_TIMESTAMP,
             processing_time: 0,
             seed: 0,
+            restarts: 0,
             config: Arc::default(),
         }
     }
@@ -248,6 +251,11 @@ impl Turn {
     /// Bounds what one turn may write to state and metrics, in bytes.
     pub fn limit_writes(&mut self, bytes: usize) {
         self.write_bytes_max = bytes;
+    }
+
+    /// Lifts that bound for the turn that has begun: for what the host's own operators write, which no guest chooses.
+    pub fn lift_limit(&mut self) {
+        self.budget = usize::MAX;
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {

@@ -3,6 +3,118 @@
 use super::*;
 use cofferdam_sdk::testing::{Harness, IntervalJoinHarness, WindowHarness, Windows};
 
+/// Key, value and time of records; the first input of the scenarios with tumbling and sliding windows.
+const A: [(&str, i64, i64); 8] = [
+    ("key2", 1, 3999),
+    ("key2", 1, 3000),
+    ("key1", 1, 20),
+    ("key1", 1, 0),
+    ("key1", 1, 999),
+    ("key2", 1, 1998),
+    ("key2", 1, 1999),
+    ("key2", 1, 1000),
+];
+
+fn sums(windows: Windows) -> WindowHarness<Sum> {
+    WindowHarness::new(windows)
+}
+
+fn push_all(harness: &mut WindowHarness<Sum>, records: &[(&str, i64, i64)]) -> Result {
+    records.iter().try_for_each(|(key, value, time)| harness.push(key, format!("{key},{value}"), *time))
+}
+
+/// What is emitted up to a watermark, as `KEY=SUM@TIMESTAMP`, and the harness from its own snapshot.
+fn up_to(harness: &mut WindowHarness<Sum>, windows: &Windows, watermark: i64) -> Result<String> {
+    harness.advance_watermark(watermark)?;
+    let sums = emitted(harness)?;
+    *harness = WindowHarness::restore(windows.clone(), &harness.snapshot())?;
+    Ok(sums)
+}
+
+fn emitted(harness: &mut WindowHarness<Sum>) -> Result<String> {
+    let mut sums = Vec::new();
+    for emitted in harness.take_emitted()? {
+        let (key, sum) = (emitted.value.split(',').next(), emitted.value.rsplit(',').next());
+        sums.push(format!("{}={}@{}", key.unwrap_or(""), sum.unwrap_or(""), emitted.timestamp.unwrap_or(-1)));
+    }
+    sums.sort();
+    Ok(sums.join(" "))
+}
+
+#[test]
+fn tumbling_windows() -> Result {
+    let windows = Windows::tumbling(3000);
+    let mut harness = sums(windows.clone());
+    push_all(&mut harness, &A)?;
+    for (watermark, sums) in [
+        (999, ""),
+        (1999, ""),
+        (2999, "key1=3@2999 key2=3@2999"),
+        (3999, ""),
+        (5999, "key2=2@5999"),
+        (6999, ""),
+        (7999, ""),
+    ] {
+        assert_eq!(up_to(&mut harness, &windows, watermark)?, sums, "at {watermark}");
+    }
+    assert_eq!(harness.open_windows(), 0);
+    Ok(())
+}
+
+#[test]
+fn sliding_windows() -> Result {
+    let windows = Windows::sliding(3000, 1000);
+    let mut harness = sums(windows.clone());
+    push_all(&mut harness, &A)?;
+    for (watermark, sums) in [
+        (999, "key1=3@999"),
+        (1999, "key1=3@1999 key2=3@1999"),
+        (2999, "key1=3@2999 key2=3@2999"),
+        (3999, "key2=5@3999"),
+        (4999, "key2=2@4999"),
+        (5999, "key2=2@5999"),
+        (6999, ""),
+    ] {
+        assert_eq!(up_to(&mut harness, &windows, watermark)?, sums, "at {watermark}");
+    }
+    Ok(())
+}
+
+#[test]
+fn sessions() -> Result {
+    let windows = Windows::session(3000);
+    let mut harness = sums(windows.clone());
+    push_all(
+        &mut harness,
+        &[("key2", 1, 0), ("key2", 2, 1000), ("key2", 3, 2500), ("key1", 1, 10), ("key1", 2, 1000)],
+    )?;
+    let mut harness = WindowHarness::restore(windows.clone(), &harness.snapshot())?;
+    let rest = [("key1", 3, 2500), ("key2", 4, 5501), ("key2", 5, 6000), ("key2", 5, 6000), ("key2", 6, 6050)];
+    push_all(&mut harness, &rest)?;
+    harness.advance_watermark(12_000)?;
+    assert_eq!(harness.take_output()?, ["key1,10,5500,6", "key2,0,5500,6", "key2,5501,9050,20"]);
+    push_all(&mut harness, &[("key2", 10, 15_000), ("key2", 20, 15_000)])?;
+    harness.advance_watermark(17_999)?;
+    assert_eq!(harness.take_output()?, ["key2,15000,18000,30"]);
+    Ok(())
+}
+
+#[test]
+fn processing_time() -> Result {
+    let mut harness = sums(Windows::tumbling(3000).processing_time());
+    harness.advance_processing_time(3)?;
+    push_all(
+        &mut harness,
+        &[("key2", 1, 0), ("key2", 1, 7000), ("key2", 1, 7000), ("key1", 1, 7000), ("key1", 1, 7000)],
+    )?;
+    harness.advance_processing_time(5000)?;
+    assert_eq!(emitted(&mut harness)?, "key1=2@2999 key2=3@2999");
+    push_all(&mut harness, &[("key1", 1, 7000), ("key1", 1, 7000), ("key1", 1, 7000)])?;
+    harness.advance_processing_time(7000)?;
+    assert_eq!(emitted(&mut harness)?, "key1=3@5999");
+    Ok(())
+}
+
 #[test]
 fn conditional_timers() -> Result {
     let mut harness = Harness::<Conditional>::new();
@@ -10,13 +122,119 @@ fn conditional_timers() -> Result {
     harness.push("17", "17,", 0)?;
     harness.push("13", "13,", 0)?;
     harness.advance_watermark(2)?;
+    assert_eq!(harness.take_output()?, ["INPUT:17", "INPUT:13"]);
     let mut harness = Harness::<Conditional>::restore(&harness.snapshot())?;
     harness.push("42", "42,", 0)?;
     harness.push("13", "13,", 0)?;
     harness.advance_watermark(6)?;
     harness.advance_watermark(7)?;
     let emitted: Vec<_> = harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp)).collect();
-    let state = |line: &str, time| (line.to_owned(), Some(time));
-    assert_eq!(emitted, [state("INPUT:42", 0), state("STATE:17 at 6", 6), state("STATE:42 at 7", 7)]);
+    let line = |line: &str, time| (line.to_owned(), Some(time));
+    assert_eq!(emitted, [line("INPUT:42", 0), line("STATE:17 at 6", 6), line("STATE:42 at 7", 7)]);
+    Ok(())
+}
+
+#[test]
+fn timers_of_both_clocks() -> Result {
+    let mut harness = Harness::<Timers>::new();
+    for order in ["processing 3", "processing 5", "event 4", "event 6", "no-processing 3", "no-event 4"] {
+        harness.push("k", format!("k,{order}"), 0)?;
+    }
+    let mut harness = Harness::<Timers>::restore(&harness.snapshot())?;
+    harness.advance_processing_time(5)?;
+    harness.advance_watermark(6)?;
+    assert_eq!(harness.take_output()?, ["k,processing,5", "k,event,6"]);
+    assert_eq!((harness.timers(TimeDomain::Event), harness.timers(TimeDomain::Processing)), (0, 0));
+    Ok(())
+}
+
+#[test]
+fn timers_that_delete_and_register_others() -> Result {
+    let mut harness = Harness::<Timers>::new();
+    for (key, order) in
+        [("a", "event 10"), ("a", "event 25"), ("a", "deletes 10 25"), ("b", "event 5"), ("b", "repeats 6 23")]
+    {
+        harness.push(key, format!("{key},{order}"), 0)?;
+    }
+    harness.advance_watermark(30)?;
+    assert_eq!(harness.take_output()?, ["b,event,5", "a,event,10", "b,event,11", "b,event,17", "b,event,23"]);
+    Ok(())
+}
+
+#[test]
+fn the_largest_record() -> Result {
+    let mut harness = WindowHarness::<Largest>::new(Windows::session(10));
+    for (record, time) in [("k,3", 0), ("k,8", 12), ("k,5", 6), ("k,8,second", 7)] {
+        harness.push("k", record, time)?;
+    }
+    harness.advance_watermark(21)?;
+    assert_eq!(harness.take_output()?, ["k,8"]);
+    Ok(())
+}
+
+#[test]
+fn elements_with_a_state_of_the_window() -> Result {
+    let windows = Windows::tumbling(10).allowed_lateness(5);
+    let mut harness = WindowHarness::<Elementwise>::new(windows.clone());
+    for (value, time) in [(1, 3), (2, 1), (3, 12)] {
+        harness.push("k", format!("k,{value}"), time)?;
+    }
+    harness.advance_watermark(9)?;
+    let mut harness = WindowHarness::<Elementwise>::restore(windows, &harness.snapshot())?;
+    harness.push("k", "k,4", 9)?;
+    harness.push("k", "k,5", 9)?;
+    assert_eq!(harness.take_output()?, ["k,0,10,2,1@3 2@1 4@9", "k,0,10,3,1@3 2@1 4@9 5@9"]);
+    assert_eq!(harness.take_side_output(LARGE)?, ["k,0,10,3,1@3 2@1 4@9 5@9"]);
+    harness.advance_watermark(14)?;
+    harness.push("k", "k,6", 9)?;
+    assert_eq!(harness.take_late()?.iter().map(|late| late.value.as_str()).collect::<Vec<_>>(), ["k,6"]);
+    harness.advance_watermark(19)?;
+    assert_eq!(harness.take_output()?, ["k,10,20,1,3@12"], "each window has a state of its own");
+    Ok(())
+}
+
+#[test]
+fn elements_of_a_session() -> Result {
+    let mut harness = WindowHarness::<Session>::new(Windows::session(10));
+    for (value, time) in [(1, 0), (2, 15), (3, 8)] {
+        harness.push("k", format!("k,{value}"), time)?;
+    }
+    harness.advance_watermark(100)?;
+    assert_eq!(harness.take_output()?, ["k,0,25,1@0 2@15 3@8"]);
+    Ok(())
+}
+
+#[test]
+fn two_inputs() -> Result {
+    let mut both = Harness::<Both>::new();
+    both.push_first("k", "k,a", 10)?;
+    both.push_second("k", "k,b", 20)?;
+    both.push_second("k", "k,b", 999)?;
+    both.push_second("k", "k,b", 1000)?;
+    both.advance_watermark(1999)?;
+    assert_eq!(both.take_output()?, ["k,1000,1,2", "k,2000,0,1"]);
+
+    let mut grouped = WindowHarness::<Grouped>::new(Windows::tumbling(10));
+    let mut joined = WindowHarness::<Joined>::new(Windows::tumbling(10));
+    let mut near = IntervalJoinHarness::<Near>::new(-2, 1);
+    for (input, key, value, time) in
+        [(1, "k", "a", 1), (2, "k", "x", 3), (2, "k", "y", 2), (1, "k", "b", 4), (1, "l", "c", 5), (2, "k", "z", 12)]
+    {
+        let record = format!("{key},{value}");
+        if input == 1 {
+            grouped.push_first(key, &record, time)?;
+            joined.push_first(key, &record, time)?;
+            near.push_first(key, &record, time)?;
+        } else {
+            grouped.push_second(key, &record, time)?;
+            joined.push_second(key, &record, time)?;
+            near.push_second(key, &record, time)?;
+        }
+    }
+    grouped.advance_watermark(19)?;
+    assert_eq!(grouped.take_output()?, ["k,0,10,a@1 b@4,x@3 y@2", "l,0,10,c@5,", "k,10,20,,z@12"]);
+    joined.advance_watermark(19)?;
+    assert_eq!(joined.take_output()?, ["k,a,x,9", "k,a,y,9", "k,b,x,9", "k,b,y,9"]);
+    assert_eq!(near.take_output()?, ["k,a,y,2", "k,b,y,4", "k,b,x,4"]);
     Ok(())
 }

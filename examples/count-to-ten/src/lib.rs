@@ -1,0 +1,119 @@
+//! The function of the count-to-ten example: counts to ten within a minute, clears by a timer, and fails once.
+
+use cofferdam_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+const MINUTE_MS: i64 = 60_000;
+const ENOUGH: u64 = 10;
+
+/// For the end of a minute, the orders in it so far; no more than enough.
+const ORDERS: MapState<i64, u64> = MapState::new("orders");
+
+/// A row of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    /// In seconds.
+    time: u64,
+    drink: String,
+}
+
+/// Emits one row `drink,end of the minute in seconds,count` per drink and minute: as soon as the count is ten, or else at
+/// the end of the minute.
+#[derive(Default)]
+struct CountToTen {
+    /// The time of the order at which it fails.
+    fails_at: Option<u64>,
+}
+
+#[function(name = "count-to-ten", states(ORDERS), timers(event))]
+impl KeyedProcessFunction for CountToTen {
+    type In = Csv<Order>;
+    type Out = Csv<(String, i64, u64)>;
+
+    fn open(&mut self, ctx: &mut Context) -> Result {
+        self.fails_at = ctx.config_as("fails_at")?;
+        Ok(())
+    }
+
+    fn process_element(&mut self, order: Order, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
+        if self.fails_at == Some(order.time) && ctx.turn().restarts == 0 {
+            return Err("the kettle is broken".into());
+        }
+        let time = ctx.timestamp().ok_or("an order without a time")?;
+        let end = time - time.rem_euclid(MINUTE_MS) + MINUTE_MS;
+        let count = ctx.state(ORDERS).get_or_default(&end) + 1;
+        if count <= ENOUGH {
+            ctx.state(ORDERS).insert(&end, count);
+            ctx.register_event_timer(end);
+        }
+        if count == ENOUGH {
+            out.emit((order.drink, end / 1000, count));
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
+        let count = ctx.state(ORDERS).get_or_default(&timer.time);
+        ctx.state(ORDERS).remove(&timer.time);
+        if count < ENOUGH {
+            out.emit((ctx.key_str()?.to_owned(), timer.time / 1000, count));
+        }
+        Ok(())
+    }
+}
+
+cofferdam_sdk::export!(CountToTen);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cofferdam_sdk::testing::Harness;
+
+    fn push(harness: &mut Harness<CountToTen>, time: u64) -> Result {
+        harness.push("tea", Order { time, drink: "tea".into() }, time as i64 * 1000)
+    }
+
+    #[test]
+    fn ten_are_told_at_once_and_only_once() -> Result {
+        let mut harness = Harness::<CountToTen>::new();
+        (0..9).try_for_each(|time| push(&mut harness, time))?;
+        assert!(harness.take_text()?.is_empty());
+        (9..15).try_for_each(|time| push(&mut harness, time))?;
+        assert_eq!(harness.take_text()?, ["tea,60,10"]);
+        harness.advance_watermark(60_000)?;
+        assert!(harness.take_text()?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn fewer_are_told_by_the_timer_which_clears() -> Result {
+        let mut harness = Harness::<CountToTen>::new();
+        [1, 59, 60].into_iter().try_for_each(|time| push(&mut harness, time))?;
+        assert_eq!(harness.timers(TimeDomain::Event), 2);
+        harness.advance_watermark(59_999)?;
+        assert!(harness.take_text()?.is_empty());
+        harness.advance_watermark(60_000)?;
+        assert_eq!(harness.take_text()?, ["tea,60,2"]);
+        assert_eq!(harness.map_of(ORDERS, "tea")?, [(120_000, 1)]);
+        Ok(())
+    }
+
+    #[test]
+    fn counts_and_timers_outlive_a_restart() -> Result {
+        let mut harness = Harness::<CountToTen>::new();
+        [1, 2].into_iter().try_for_each(|time| push(&mut harness, time))?;
+        let mut restored = Harness::<CountToTen>::restore(&harness.snapshot())?;
+        push(&mut restored, 3)?;
+        restored.advance_watermark(60_000)?;
+        assert_eq!(restored.take_text()?, ["tea,60,3"]);
+        Ok(())
+    }
+
+    #[test]
+    fn it_fails_where_it_is_told_to_until_the_job_was_restarted() -> Result {
+        let mut harness = Harness::<CountToTen>::new().with_config("fails_at", "7");
+        push(&mut harness, 6)?;
+        assert!(push(&mut harness, 7).expect_err("it fails").to_string().contains("kettle"));
+        push(&mut Harness::new().with_config("fails_at", "7").with_restarts(1), 7)
+    }
+}

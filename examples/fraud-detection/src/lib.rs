@@ -1,0 +1,127 @@
+//! The function of the fraud-detection example, after Flink's walkthrough: thieves try a stolen card with a small charge
+//! before they make a large one.
+
+use cofferdam_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// In cents. A charge below it is small.
+const SMALL: u64 = 100;
+/// In cents. A charge above it is large.
+const LARGE: u64 = 50_000;
+const MINUTE_MS: i64 = 60_000;
+
+/// When the last charge was made, where that was a small one; in milliseconds.
+const SMALL_AT: ValueState<i64> = ValueState::new("small-at");
+
+/// A row of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Charge {
+    /// In seconds.
+    time: i64,
+    account: String,
+    cents: u64,
+}
+
+/// A large charge behind a small one.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Alert {
+    account: String,
+    cents: u64,
+    /// In seconds.
+    time: i64,
+    seconds_after_small: i64,
+}
+
+/// Emits an alert for a large charge whose account was charged a small amount just before, within a minute.
+#[derive(Default)]
+struct Detect;
+
+#[function(states(SMALL_AT), timers(event))]
+impl KeyedProcessFunction for Detect {
+    type In = Csv<Charge>;
+    type Out = Json<Alert>;
+
+    fn process_element(&mut self, charge: Charge, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
+        let now = ctx.timestamp().ok_or("a charge without a time")?;
+        if let Some(small_at) = ctx.state(SMALL_AT).take() {
+            ctx.delete_event_timer(small_at + MINUTE_MS);
+            let after = now - small_at;
+            // The time is compared although the timer clears: the watermark, and with it the timer, comes later.
+            if charge.cents > LARGE && after <= MINUTE_MS {
+                let Charge { account, cents, time } = charge;
+                out.emit(Alert { account, cents, time, seconds_after_small: after / 1000 });
+                return Ok(());
+            }
+        }
+        if charge.cents < SMALL {
+            ctx.state(SMALL_AT).set(now);
+            ctx.register_event_timer(now + MINUTE_MS);
+        }
+        Ok(())
+    }
+
+    /// The minute is over: the small charge was harmless, and nothing needs to be kept of it.
+    fn on_timer(&mut self, _timer: Timer, ctx: &mut Context, _out: &mut Collector<Self::Out>) -> Result {
+        ctx.state(SMALL_AT).clear();
+        Ok(())
+    }
+}
+
+cofferdam_sdk::export!(Detect);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cofferdam_sdk::testing::Harness;
+
+    fn charge(harness: &mut Harness<Detect>, time: i64, cents: u64) -> Result {
+        harness.push("ada", Charge { time, account: "ada".into(), cents }, time * 1000)
+    }
+
+    /// The times at which there were alerts.
+    fn alerts(charges: &[(i64, u64)]) -> Result<Vec<i64>> {
+        let mut harness = Harness::new();
+        charges.iter().try_for_each(|&(time, cents)| charge(&mut harness, time, cents))?;
+        Ok(harness.take_output()?.into_iter().map(|alert| alert.time).collect())
+    }
+
+    #[test]
+    fn small_and_then_large_within_a_minute() -> Result {
+        assert_eq!(alerts(&[(0, 99), (60, 50_001)])?, [60]);
+        assert!(alerts(&[(0, 99), (61, 50_001)])?.is_empty(), "too late");
+        assert!(alerts(&[(0, 100), (60, 50_001)])?.is_empty(), "not small");
+        assert!(alerts(&[(0, 99), (60, 50_000)])?.is_empty(), "not large");
+        Ok(())
+    }
+
+    #[test]
+    fn one_directly_behind_the_other() -> Result {
+        assert!(alerts(&[(0, 99), (10, 2_000), (20, 50_001)])?.is_empty());
+        assert_eq!(alerts(&[(0, 99), (50, 10), (100, 50_001)])?, [100], "the second small one counts");
+        assert_eq!(alerts(&[(0, 99), (10, 60_000), (20, 60_000)])?, [10]);
+        Ok(())
+    }
+
+    #[test]
+    fn after_a_minute_nothing_is_kept() -> Result {
+        let mut harness = Harness::new();
+        charge(&mut harness, 0, 99)?;
+        harness.advance_watermark(59_999)?;
+        assert_eq!(harness.value_of(SMALL_AT, "ada")?, Some(0));
+        let mut restored = Harness::<Detect>::restore(&harness.snapshot())?;
+        restored.advance_watermark(60_000)?;
+        assert_eq!(restored.value_of(SMALL_AT, "ada")?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_charge_takes_the_timer_away() -> Result {
+        let mut harness = Harness::new();
+        charge(&mut harness, 0, 99)?;
+        charge(&mut harness, 30, 50)?;
+        assert_eq!(harness.timers(TimeDomain::Event), 1);
+        harness.advance_watermark(60_000)?;
+        assert_eq!(harness.value_of(SMALL_AT, "ada")?, Some(30_000), "the second one's minute goes on");
+        Ok(())
+    }
+}

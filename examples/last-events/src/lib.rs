@@ -1,0 +1,77 @@
+//! The function of the last-events example: the last few events of each user, after every event.
+
+use cofferdam_sdk::prelude::*;
+
+/// The newest events of a user, oldest first.
+const LAST: ListState<String> = ListState::new("last");
+
+/// Takes rows `user,event` and emits `user,events` with the last ones, as many as the config's `keep` says.
+struct Remember {
+    keep: usize,
+}
+
+impl Default for Remember {
+    fn default() -> Self {
+        Remember { keep: 3 }
+    }
+}
+
+#[function(states(LAST))]
+impl KeyedProcessFunction for Remember {
+    type In = Csv<(String, String)>;
+    type Out = Csv<(String, String)>;
+
+    fn open(&mut self, ctx: &mut Context) -> Result {
+        self.keep = ctx.config_as("keep")?.unwrap_or(self.keep);
+        Ok(())
+    }
+
+    fn process_element(
+        &mut self,
+        (user, event): (String, String),
+        ctx: &mut Context,
+        out: &mut Collector<Self::Out>,
+    ) -> Result {
+        let events = ctx.state(LAST).update(|last| {
+            last.push(event);
+            last.drain(..last.len().saturating_sub(self.keep));
+            last.join(" > ")
+        });
+        out.emit((user, events));
+        Ok(())
+    }
+}
+
+cofferdam_sdk::export!(Remember);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cofferdam_sdk::testing::Harness;
+
+    fn push(harness: &mut Harness<Remember>, user: &str, events: &[&str]) -> Result {
+        events.iter().try_for_each(|event| harness.push(user, (user.to_owned(), (*event).to_owned()), 0))
+    }
+
+    #[test]
+    fn the_oldest_event_makes_room() -> Result {
+        let mut harness = Harness::<Remember>::new();
+        push(&mut harness, "ada", &["open", "search", "view", "buy"])?;
+        push(&mut harness, "bob", &["open"])?;
+        let lines =
+            ["ada,open", "ada,open > search", "ada,open > search > view", "ada,search > view > buy", "bob,open"];
+        assert_eq!(harness.take_text()?, lines);
+        assert_eq!(harness.list_of(LAST, "ada")?, ["search", "view", "buy"]);
+        Ok(())
+    }
+
+    #[test]
+    fn how_many_are_kept_is_configured() -> Result {
+        let mut harness = Harness::<Remember>::new().with_config("keep", "1");
+        push(&mut harness, "ada", &["open", "search"])?;
+        assert_eq!(harness.take_text()?, ["ada,open", "ada,search"]);
+        let mut harness = Harness::<Remember>::new().with_config("keep", "few");
+        assert!(push(&mut harness, "ada", &["open"]).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! The function of the message-fan-out example: a copy of each message for everybody who follows its topic.
+
+use std::collections::BTreeSet;
+
+use cofferdam_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// By topic, time in milliseconds and reader: whether the reader follows the topic from then on.
+const RULES: BroadcastState<(String, i64, String), bool> = BroadcastState::new("rules");
+/// By time in milliseconds the texts of a topic that wait until the rules of that time are known.
+const WAITING: MapState<i64, Vec<String>> = MapState::new("waiting");
+/// Messages that nobody follows.
+const UNREAD: SideOutput<Csv<(i64, String, String)>> = SideOutput::new("unread");
+
+/// A row of the messages.
+#[derive(Debug, Serialize, Deserialize)]
+struct Message {
+    /// In seconds.
+    time: i64,
+    topic: String,
+    text: String,
+}
+
+/// A row of the rules.
+#[derive(Debug, Serialize, Deserialize)]
+struct Rule {
+    /// In seconds.
+    time: i64,
+    topic: String,
+    reader: String,
+    follows: bool,
+}
+
+/// Emits `reader,time,topic,text` for each message and each of its readers, by the rules of the message's time.
+///
+/// Messages and rules come in any order. A timer at the message's time fires when both inputs have come so far: then all
+/// rules up to that time are there, and those behind it are not looked at.
+#[derive(Default)]
+struct FanOut;
+
+#[function(name = "fan-out", states(WAITING), broadcast(RULES), side_outputs(UNREAD), timers(event))]
+impl BroadcastProcessFunction for FanOut {
+    type In = Csv<Message>;
+    type Broadcast = Csv<Rule>;
+    type Out = Csv<(String, i64, String, String)>;
+
+    fn process_element(&mut self, message: Message, ctx: &mut Context, _out: &mut Collector<Self::Out>) -> Result {
+        let time = ctx.timestamp().ok_or("a message without a time")?;
+        ctx.state(WAITING).update(&time, |texts| texts.push(message.text));
+        ctx.register_event_timer(time);
+        Ok(())
+    }
+
+    fn process_broadcast(&mut self, rule: Rule, ctx: &mut BroadcastContext, _out: &mut Collector<Self::Out>) -> Result {
+        let time = ctx.timestamp().ok_or("a rule without a time")?;
+        ctx.broadcast(RULES).insert(&(rule.topic, time, rule.reader), rule.follows);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
+        let topic = ctx.key_str()?.to_owned();
+        let mut readers = BTreeSet::new();
+        let first = |time| (topic.clone(), time, String::new());
+        for ((_, _, reader), follows) in ctx.broadcast(RULES).range(first(i64::MIN)..first(timer.time + 1)) {
+            if follows {
+                readers.insert(reader);
+            } else {
+                readers.remove(&reader);
+            }
+        }
+        let texts = ctx.state(WAITING).get_or_default(&timer.time);
+        ctx.state(WAITING).remove(&timer.time);
+        let time = timer.time / 1000;
+        for text in texts {
+            for reader in &readers {
+                out.emit((reader.clone(), time, topic.clone(), text.clone()));
+            }
+            if readers.is_empty() {
+                ctx.output(UNREAD, (time, topic.clone(), text));
+            }
+        }
+        Ok(())
+    }
+}
+
+cofferdam_sdk::export!(FanOut);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cofferdam_sdk::testing::Harness;
+
+    fn rule(harness: &mut Harness<FanOut>, time: i64, topic: &str, reader: &str, follows: bool) -> Result {
+        let rule = Rule { time, topic: topic.into(), reader: reader.into(), follows };
+        harness.push_broadcast(rule, time * 1000)
+    }
+
+    fn message(harness: &mut Harness<FanOut>, time: i64, topic: &str, text: &str) -> Result {
+        harness.push(topic, Message { time, topic: topic.into(), text: text.into() }, time * 1000)
+    }
+
+    #[test]
+    fn every_reader_gets_a_copy() -> Result {
+        let mut harness = Harness::new();
+        rule(&mut harness, 0, "news", "bob", true)?;
+        rule(&mut harness, 0, "news", "ada", true)?;
+        rule(&mut harness, 0, "sport", "cleo", true)?;
+        message(&mut harness, 5, "news", "hello")?;
+        assert!(harness.take_text()?.is_empty(), "it waits");
+        harness.advance_watermark(5_000)?;
+        assert_eq!(harness.take_text()?, ["ada,5,news,hello", "bob,5,news,hello"]);
+        assert!(harness.map_of(WAITING, "news")?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn the_rules_of_its_time_count_whatever_comes_first() -> Result {
+        let mut harness = Harness::new();
+        message(&mut harness, 5, "news", "hello")?;
+        rule(&mut harness, 6, "news", "bob", true)?;
+        rule(&mut harness, 5, "news", "ada", true)?;
+        rule(&mut harness, 6, "news", "ada", false)?;
+        message(&mut harness, 6, "news", "again")?;
+        let mut restored = Harness::<FanOut>::restore(&harness.snapshot())?;
+        restored.advance_watermark(6_000)?;
+        assert_eq!(restored.take_text()?, ["ada,5,news,hello", "bob,6,news,again"]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_nobody_follows_is_put_aside() -> Result {
+        let mut harness = Harness::new();
+        rule(&mut harness, 9, "news", "ada", true)?;
+        message(&mut harness, 5, "news", "hello")?;
+        harness.advance_watermark(9_000)?;
+        assert!(harness.take_text()?.is_empty());
+        assert_eq!(harness.take_side_output(UNREAD)?, [(5, "news".to_owned(), "hello".to_owned())]);
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! The function of the state-machine example: follows each device through its states, and reports an event that cannot
+//! happen in the state that the device is in.
+
+use cofferdam_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// What a device may be doing. One that nothing is known of is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, StateType)]
+#[serde(rename_all = "lowercase")]
+enum Device {
+    #[default]
+    Off,
+    Idle,
+    Running,
+    Broken,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Event {
+    PowerOn,
+    PowerOff,
+    Start,
+    Stop,
+    Fail,
+    Repair,
+}
+
+impl Device {
+    /// The state behind the event, or none where it cannot happen in this one.
+    fn after(self, event: Event) -> Option<Device> {
+        match (self, event) {
+            (Device::Off, Event::PowerOn) | (Device::Running, Event::Stop) => Some(Device::Idle),
+            (Device::Idle, Event::Start) => Some(Device::Running),
+            (Device::Running, Event::Fail) => Some(Device::Broken),
+            (Device::Idle, Event::PowerOff) | (Device::Broken, Event::Repair) => Some(Device::Off),
+            _ => None,
+        }
+    }
+}
+
+/// A row of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Reported {
+    time: u64,
+    device: String,
+    event: Event,
+}
+
+/// A device did what it cannot do.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Alert {
+    time: u64,
+    device: String,
+    state: Device,
+    event: Event,
+}
+
+/// What each device does now. One that is off has no entry.
+const STATE: ValueState<Device> = ValueState::new("state");
+
+/// Emits an alert for each event that is not possible; the device then stays in its state.
+#[derive(Default)]
+struct Watch;
+
+#[function(states(STATE))]
+impl KeyedProcessFunction for Watch {
+    type In = Csv<Reported>;
+    type Out = Json<Alert>;
+
+    fn process_element(&mut self, reported: Reported, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
+        let Reported { time, device, event } = reported;
+        let state = ctx.state(STATE).get_or_default();
+        match state.after(event) {
+            None => out.emit(Alert { time, device, state, event }),
+            Some(Device::Off) => ctx.state(STATE).clear(),
+            Some(next) => ctx.state(STATE).set(next),
+        }
+        Ok(())
+    }
+}
+
+cofferdam_sdk::export!(Watch);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cofferdam_sdk::testing::Harness;
+
+    fn alerts(harness: &mut Harness<Watch>, rows: &[&str]) -> Result<Vec<String>> {
+        for row in rows {
+            let device = row.split(',').nth(1).ok_or("no device")?;
+            harness.push_raw(device, row, 0)?;
+        }
+        harness.take_text()
+    }
+
+    #[test]
+    fn a_whole_life_gives_no_alert_and_leaves_no_state() -> Result {
+        let mut harness = Harness::<Watch>::new();
+        let life = ["1,m,power-on", "2,m,start", "3,m,stop", "4,m,start", "5,m,fail"];
+        assert!(alerts(&mut harness, &life)?.is_empty());
+        assert_eq!(harness.value_of(STATE, "m")?, Some(Device::Broken));
+        assert!(alerts(&mut harness, &["6,m,repair", "7,m,power-on", "8,m,power-off"])?.is_empty());
+        assert_eq!(harness.value_of(STATE, "m")?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn an_impossible_event_is_reported_and_changes_nothing() -> Result {
+        let mut harness = Harness::<Watch>::new();
+        let alert = r#"{"time":2,"device":"m","state":"idle","event":"stop"}"#;
+        assert_eq!(alerts(&mut harness, &["1,m,power-on", "2,m,stop", "3,m,start"])?, [alert]);
+        assert_eq!(harness.value_of(STATE, "m")?, Some(Device::Running));
+        Ok(())
+    }
+
+    #[test]
+    fn devices_are_told_apart() -> Result {
+        let alert = r#"{"time":2,"device":"n","state":"off","event":"start"}"#;
+        assert_eq!(alerts(&mut Harness::new(), &["1,m,power-on", "2,n,start", "3,m,start"])?, [alert]);
+        Ok(())
+    }
+}

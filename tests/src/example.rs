@@ -1,0 +1,141 @@
+//! One of the small examples: its folder, and a run of it whose result is compared with what the folder says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{Difference, Place, Script, committed_lines, difference};
+
+/// The address of the socket in an example's pipeline, which a run replaces by a server of its own.
+const ADDRESS: &str = "127.0.0.1:9999";
+
+/// A folder below `examples/`.
+pub struct Example {
+    pub name: String,
+    pub folder: PathBuf,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The job in the end, as the API shows it.
+    pub job: Value,
+    /// By the name of a sink's folder, the lines that are there.
+    pub lines: Vec<(String, Vec<String>)>,
+    /// By the name of a sink's folder, how its lines differ from `expected/NAME.txt`.
+    pub differences: Vec<(String, Difference)>,
+}
+
+impl Example {
+    /// All of them in order of their names: the folders of `examples/` but late-flights, which is `cargo xtask demo`.
+    pub fn all(place: &Place) -> Result<Vec<Example>> {
+        let names = names(&place.root.join("examples"))?.into_iter().filter(|name| name != "late-flights");
+        Ok(names.map(|name| Example { folder: place.root.join("examples").join(&name), name }).collect())
+    }
+
+    /// The one of this name.
+    pub fn named(place: &Place, name: &str) -> Result<Example> {
+        let mut all = Example::all(place)?;
+        let names: Vec<String> = all.iter().map(|example| example.name.clone()).collect();
+        let index = names.iter().position(|known| known == name);
+        let index = index.with_context(|| format!("there is no example `{name}`, but {}", names.join(", ")))?;
+        Ok(all.swap_remove(index))
+    }
+
+    /// What it shows, in one line: the first of its pipeline.
+    pub fn title(&self) -> Result<String> {
+        let pipeline = self.pipeline()?;
+        let first = pipeline.lines().next().and_then(|line| line.strip_prefix("# "));
+        Ok(first.with_context(|| format!("the pipeline of {} does not begin with a comment", self.name))?.to_owned())
+    }
+
+    /// What is expected of each sink's folder, sorted.
+    pub fn expected(&self) -> Result<Vec<(String, Vec<String>)>> {
+        let folder = self.folder.join("expected");
+        let mut expected = Vec::new();
+        for name in names(&folder)? {
+            let mut lines: Vec<String> = fs::read_to_string(folder.join(&name))?.lines().map(str::to_owned).collect();
+            lines.sort_unstable();
+            expected.push((name.trim_end_matches(".txt").to_owned(), lines));
+        }
+        Ok(expected)
+    }
+
+    /// What the example's connections say, where it reads from a socket.
+    pub fn connections(&self) -> Result<Vec<Vec<u8>>> {
+        let folder = self.folder.join("data");
+        let names = names(&folder)?.into_iter().filter(|name| name.starts_with("connection-"));
+        names.map(|name| Ok(fs::read(folder.join(name))?)).collect()
+    }
+
+    /// Runs a copy of the pipeline in the empty folder `dir`, with `cofferdam run` and the component that was built before.
+    /// `progress` gets what the command tells on the way.
+    pub fn run(&self, place: &Place, dir: &Path, progress: Stdio) -> Result<Outcome> {
+        self.run_with(place, dir, progress, self.connections()?)
+    }
+
+    /// The same where the connections of the socket say something else.
+    pub fn run_with(&self, place: &Place, dir: &Path, progress: Stdio, connections: Vec<Vec<u8>>) -> Result<Outcome> {
+        let script = Script::start(connections)?;
+        let pipeline = self.pipeline()?.replace(ADDRESS, &script.address.to_string());
+        fs::write(dir.join("pipeline.toml"), pipeline)?;
+        copy(&self.folder.join("data"), &dir.join("data"))?;
+        let component = dir.join("target/component");
+        fs::create_dir_all(&component)?;
+        let file = format!("{}.wasm", self.name);
+        fs::copy(place.component(&self.name)?, component.join(file))?;
+
+        let mut command = Command::new(place.cofferdam());
+        command.args(["run", "--json", "pipeline.toml"]).current_dir(dir).stdin(Stdio::null()).stderr(progress);
+        let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+        let job = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("{command:?} ended with {}", output.status))?;
+        let (mut lines, mut differences) = (Vec::new(), Vec::new());
+        for (sink, expected) in self.expected()? {
+            let actual = committed_lines(&dir.join("out").join(&sink))?;
+            differences.extend(difference(&expected, &actual).map(|difference| (sink.clone(), difference)));
+            lines.push((sink, actual));
+        }
+        Ok(Outcome { job, lines, differences })
+    }
+
+    /// The text of its pipeline.
+    pub fn pipeline(&self) -> Result<String> {
+        let path = self.folder.join("pipeline.toml");
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+}
+
+impl Outcome {
+    /// An error where the job did not finish, or its result is not what was expected.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.job["status"] == "FINISHED", "the job is {}: {}", self.job["status"], self.job["failure"]);
+        let differences: String =
+            self.differences.iter().map(|(sink, difference)| format!("in out/{sink} {difference}")).collect();
+        ensure!(differences.is_empty(), "the result is not what it should be: {differences}");
+        Ok(())
+    }
+}
+
+/// What is in a folder, in order.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Copies the files of a folder.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for name in names(from)? {
+        fs::copy(from.join(&name), to.join(&name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! `cargo xtask example NAME`: builds an example's component, runs its pipeline, and compares the result.
+
+use std::process::Stdio;
+
+use anyhow::Result;
+use cofferdam_tests::Example;
+
+use crate::workspace::{Workspace, step};
+
+/// Lines of a sink that are shown.
+const SHOWN: usize = 12;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A folder of examples/. Without it they are listed.
+    name: Option<String>,
+}
+
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let place = &workspace.place;
+    let Some(name) = &arguments.name else {
+        for example in Example::all(place)? {
+            println!("{:<18} {}", example.name, example.title()?);
+        }
+        return Ok(());
+    };
+    let example = Example::named(place, name)?;
+    workspace.build(&[(name, &format!("examples/{name}"))])?;
+    let dir = place.fresh_dir(&format!("example/{name}"))?;
+    let outcome = step(&format!("run {name}: {}", example.title()?), || example.run(place, &dir, Stdio::inherit()))?;
+    for (sink, lines) in &outcome.lines {
+        println!("\nout/{sink}, {} lines:\n", lines.len());
+        lines.iter().take(SHOWN).for_each(|line| println!("  {line}"));
+        if lines.len() > SHOWN {
+            println!("  ...");
+        }
+    }
+    println!("\nThe pipeline, its input and its output: {}", place.shown(&dir));
+    outcome.check()?;
+    println!("The output is what examples/{name}/expected says.");
+    Ok(())
+}
