@@ -290,4 +290,6 @@ mod late_tests;
 #[cfg(test)]
 mod panes_tests;
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod scenario_tests;
