@@ -105,7 +105,6 @@ fn windows_in_flight_fire_as_they_were_defined() {
     for (windows, later) in [
         (tumbling(2000), vec![("k=4 [0,2000)", 1999)]),
         (sliding(2000, 1000), vec![("k=4 [-1000,1000)", 999), ("k=4 [0,2000)", 1999)]),
-        // The sessions that there are now know nothing of the old window, which is forgotten.
         (session(1000), vec![("k=4 [600,1600)", 1599)]),
     ] {
         for backend in [StateBackendKind::Memory, StateBackendKind::RocksDb] {
@@ -117,9 +116,7 @@ fn windows_in_flight_fire_as_they_were_defined() {
             harness.records(0, &owned(&[("k", "4", 600)]));
             harness.watermark(10_000);
             let mut expected = later.clone();
-            if !matches!(windows.assigner, crate::manifest::WindowAssigner::Session { .. }) {
-                expected.push(("k=3 [0,1000)", 999));
-            }
+            expected.push(("k=3 [0,1000)", 999));
             expected.sort();
             let expected: Vec<_> = expected.into_iter().map(|(text, at)| (0, text.to_owned(), at)).collect();
             assert_eq!(harness.take(), expected, "{windows:?} {backend:?}");
