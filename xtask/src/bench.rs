@@ -7,8 +7,11 @@ use crate::peer::Peer;
 use crate::workspace::{self, Workspace, step};
 
 /// The components that benchmarks load: crate and folder.
-const COMPONENTS: &[(&str, &str)] =
-    &[("crossing", "tests/guests/crossing"), ("keyed-count", "tests/guests/keyed-count")];
+const COMPONENTS: &[(&str, &str)] = &[
+    ("crossing", "tests/guests/crossing"),
+    ("event-time", "tests/guests/event-time"),
+    ("keyed-count", "tests/guests/keyed-count"),
+];
 
 #[derive(clap::Args)]
 pub struct Arguments {

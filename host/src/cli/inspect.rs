@@ -15,9 +15,10 @@ use crate::checkpoint::{CheckpointManifest, Location, NewSavepoint, Snapshot, Ve
 use crate::clock::{SystemClock, random_u64};
 use crate::error::{self, Result};
 use crate::inspect::{KeyState, LoadTarget, Loaded, StateEntry, StateImages, StateListing, loaded_manifest};
-use crate::job::view::{ComponentView, FunctionView};
+use crate::job::view::ComponentView;
 use crate::manifest::NodeKind;
-use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::operator::window_states;
+use crate::sandbox::{FunctionKind, Sandbox, SandboxOptions};
 use crate::state::StateLayout;
 
 pub fn state(client: &Client, command: &StateCommand, json: bool) -> Result<()> {
@@ -197,26 +198,43 @@ fn load(client: &Client, args: &StateLoadArgs, json: bool) -> Result<()> {
 fn pipeline_target(client: &Client, path: &Path) -> Result<LoadTarget> {
     let manifest = read_manifest(path)?;
     let sandbox = Sandbox::open(SandboxOptions { cache_dir: None, instances_max: 1 })?;
+    const AGGREGATE: &str = FunctionKind::Aggregate.as_str();
     let mut layouts: BTreeMap<String, StateLayout> = BTreeMap::new();
     for node in &manifest.pipeline.nodes {
         let (id, NodeKind::Operator(operator)) = (&node.id, &node.kind) else { continue };
         let located = |error: error::Error| error.context(format!("operator `{id}`"));
-        let states = match is_path(&operator.component) {
+        let of_windows = |is_aggregate| match &operator.windows {
+            Some(windows) => window_states(windows, is_aggregate),
+            None => StateLayout::new(),
+        };
+        let Some(function) = &operator.function else {
+            layouts.insert(id.clone(), of_windows(true));
+            continue;
+        };
+        let found = match is_path(&function.component) {
             true => {
-                let path = manifest.base_dir.join(&operator.component);
+                let path = manifest.base_dir.join(&function.component);
                 let bytes = std::fs::read(&path)
                     .map_err(|error| error::component_not_found(format!("{}: {error}", path.display())))
                     .map_err(located)?;
                 let component = sandbox.load(&bytes).map_err(located)?;
-                component.description().function(&operator.function).map(|(_, function)| function.all_states())
+                component
+                    .description()
+                    .function(&function.name)
+                    .map(|(_, found)| (found.all_states(), found.kind.as_str() == AGGREGATE))
             }
             false => {
-                let view: ComponentView = client.get(&format!("/v1/components/{}", segment(&operator.component)))?;
-                view.functions.iter().find(|function| function.name == operator.function).and_then(FunctionView::layout)
+                let view: ComponentView = client.get(&format!("/v1/components/{}", segment(&function.component)))?;
+                view.functions
+                    .iter()
+                    .find(|view| view.name == function.name)
+                    .and_then(|view| Some((view.layout()?, view.kind == AGGREGATE)))
             }
         };
-        let missing = || error::function_not_found(format!("operator `{id}`: no function `{}`", operator.function));
-        layouts.insert(id.clone(), states.ok_or_else(missing)?);
+        let missing = || error::function_not_found(format!("operator `{id}`: no function `{}`", function.name));
+        let (mut states, is_aggregate) = found.ok_or_else(missing)?;
+        states.extend(of_windows(is_aggregate));
+        layouts.insert(id.clone(), states);
     }
     Ok(LoadTarget::of_pipeline(&manifest.pipeline, &layouts))
 }

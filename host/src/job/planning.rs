@@ -14,9 +14,11 @@ use crate::sandbox::Instance;
 pub(super) fn resolve(pipeline: &Pipeline, components: &ComponentStore) -> Result<BTreeMap<String, String>> {
     let mut resolved = BTreeMap::new();
     for node in &pipeline.nodes {
-        if let NodeKind::Operator(operator) = &node.kind {
+        if let NodeKind::Operator(operator) = &node.kind
+            && let Some(function) = &operator.function
+        {
             let view = components
-                .find(&operator.component)
+                .find(&function.component)
                 .map_err(|error| error.context(format!("operator `{}`", node.id)).about(&node.id, "component"))?;
             resolved.insert(node.id.clone(), view.sha256);
         }
@@ -34,16 +36,17 @@ pub(super) fn plan(
     let mut functions = BTreeMap::new();
     for node in &pipeline.nodes {
         let NodeKind::Operator(operator) = &node.kind else { continue };
+        let Some(reference) = &operator.function else { continue };
         let sha256 = resolved
             .get(&node.id)
             .ok_or_else(|| error::internal(format!("operator `{}` has no component", node.id)))?;
         let component = components.load(sha256).map_err(|error| error.context(format!("operator `{}`", node.id)))?;
-        let Some((index, description)) = component.description().function(&operator.function) else {
+        let Some((index, description)) = component.description().function(&reference.name) else {
             let known: Vec<&str> =
                 component.description().functions.iter().map(|function| function.name.as_str()).collect();
             let message = format!(
                 "operator `{}`: component `{}` has no function `{}`",
-                node.id, operator.component, operator.function
+                node.id, reference.component, reference.name
             );
             return Err(error::function_not_found(message)
                 .hint(format!("it has: {}", known.join(", ")))

@@ -10,9 +10,11 @@ mod parse;
 #[cfg(test)]
 mod parse_tests;
 mod reader;
+mod window;
 
 pub use interval::JoinInterval;
 pub use parse::locate;
+pub use window::{Aggregate, Evictor, Keeps, Number, WindowAssigner, WindowSettings, WindowTrigger};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -241,15 +243,23 @@ pub struct AlignmentSettings {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperatorNode {
-    /// `name@version`, `sha256:...` or a path.
-    pub component: String,
-    pub function: String,
+    /// None where an aggregate of `windows` stands in its place.
+    pub function: Option<FunctionReference>,
+    pub windows: Option<WindowSettings>,
     /// Handed to the function as it is.
     pub config: BTreeMap<String, String>,
     /// Of an interval join.
     pub interval: Option<JoinInterval>,
     pub on_fault: Disposition,
     pub limits: Limits,
+}
+
+/// A function of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionReference {
+    /// `name@version`, `sha256:...` or a path.
+    pub component: String,
+    pub name: String,
 }
 
 /// What happens to a record that makes its function fail.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use super::interval;
 use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
 use super::reader::{Item, Section, Text};
+use super::window;
 use super::{
-    AlignmentSettings, Disposition, FileFormat, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX, NodeKind,
-    OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, WatermarkSettings,
+    AlignmentSettings, Disposition, FileFormat, FunctionReference, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX,
+    NodeKind, OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector,
+    WatermarkSettings,
 };
 use crate::error::{Result, manifest_invalid, manifest_key, manifest_unknown_key};
 
@@ -217,7 +219,7 @@ fn alignment(item: &Item<'_>) -> Result<AlignmentSettings> {
 const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" } or { column = 0 } (counted from 0)";
 
 /// `field` or `column` of a table, exactly one of them.
-fn place(item: &Item<'_>, section: &Section<'_>) -> Result<KeySelector> {
+pub(super) fn place(item: &Item<'_>, section: &Section<'_>) -> Result<KeySelector> {
     match (section.get("field"), section.get("column")) {
         (Some(field), None) => Ok(KeySelector::Field(field.string()?.to_string())),
         (None, Some(column)) => {
@@ -245,7 +247,7 @@ fn key(item: &Item<'_>) -> Result<KeySelector> {
 }
 
 fn operator(section: &Section<'_>) -> Result<OperatorNode> {
-    section.check_keys(&[
+    let own = [
         "input",
         "inputs",
         "second",
@@ -259,13 +261,22 @@ fn operator(section: &Section<'_>) -> Result<OperatorNode> {
         "on_fault",
         "limits",
         "parallelism",
-    ])?;
+    ];
+    section.check_keys(&[&own[..], &window::KEYS].concat())?;
     let dispositions =
         [("fail", Disposition::Fail), ("skip", Disposition::Skip), ("dead-letter", Disposition::DeadLetter)];
     let on_fault = section.get("on_fault").map(|item| item.choose(&dispositions)).transpose()?;
+    let windows = window::read(section)?;
+    let function = match windows.as_ref().and_then(|windows| windows.aggregate.as_ref()) {
+        Some(_) => None,
+        None => Some(FunctionReference {
+            component: section.need("component")?.string()?.to_string(),
+            name: section.need("function")?.string()?.to_string(),
+        }),
+    };
     Ok(OperatorNode {
-        component: section.need("component")?.string()?.to_string(),
-        function: section.need("function")?.string()?.to_string(),
+        function,
+        windows,
         config: section.get("config").map(|item| config(&item)).transpose()?.unwrap_or_default(),
         interval: section.get("interval").map(|item| interval::read(&item)).transpose()?,
         on_fault: on_fault.unwrap_or(Disposition::Fail),

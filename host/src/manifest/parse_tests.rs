@@ -139,7 +139,8 @@ fn every_key_is_read() {
     assert_eq!(track.inputs, [read(0, Port::Main)]);
     assert_eq!(track.key, Some(KeySelector::Field("tailnum".into())));
     let NodeKind::Operator(operator) = &track.kind else { panic!("not an operator") };
-    assert_eq!((operator.component.as_str(), operator.function.as_str()), ("delay-tracker@1", "track"));
+    let function = operator.function.as_ref().unwrap();
+    assert_eq!((function.component.as_str(), function.name.as_str()), ("delay-tracker@1", "track"));
     assert_eq!(operator.on_fault, Disposition::DeadLetter);
     let limits = Limits { memory_bytes: 32 << 20, deadline: Duration::from_millis(200), output_bytes: 1 << 20 };
     assert_eq!(operator.limits, limits);

@@ -30,6 +30,8 @@ pub enum FaultCode {
     KeyMissing,
     /// The record has no event timestamp, and its operator goes by it.
     TimestampMissing,
+    /// The record has no number where the operator's `aggregate` looks for one.
+    NumberMissing,
 }
 
 impl FaultCode {
@@ -45,6 +47,7 @@ impl FaultCode {
         FaultCode::InvalidCall,
         FaultCode::KeyMissing,
         FaultCode::TimestampMissing,
+        FaultCode::NumberMissing,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -60,6 +63,7 @@ impl FaultCode {
             FaultCode::InvalidCall => "invalid-call",
             FaultCode::KeyMissing => "key-missing",
             FaultCode::TimestampMissing => "timestamp-missing",
+            FaultCode::NumberMissing => "number-missing",
         }
     }
 }

@@ -291,7 +291,8 @@ fn follow(backend: StateBackendKind, bounds: (i64, i64), exclusive: (bool, bool)
     }
     assert_eq!(by_key(&subject.outputs[0]), by_key(&pairs));
     let mut seen = subject.outputs[1].clone();
-    (seen.sort(), late.sort());
+    seen.sort();
+    late.sort();
     assert_eq!(seen, late);
     assert!(subject.outputs[2].is_empty());
     subject.watermark(i64::MAX);

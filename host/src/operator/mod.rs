@@ -7,11 +7,16 @@ mod function;
 mod interval_join;
 mod pairs;
 mod turns;
+mod window;
+
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use dead_letter::Position;
 pub use function::FunctionOperator;
 pub use interval_join::{IntervalJoin, join_states};
 pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
+pub use window::{Extract, WindowFunction, WindowOperator, WindowOptions, native_aggregate, window_states};
 
 use crate::checkpoint::Counters;
 use crate::model::Batch;

@@ -84,6 +84,24 @@ impl Turns {
         count: usize,
         outputs: &mut Outputs,
         mut run: impl FnMut(&mut Turns, Range<usize>, &mut Outputs) -> Result<Option<Fault>, OperatorFailure>,
+        bad: impl FnMut(&mut Turns, usize, Fault, &mut Outputs) -> Result<(), OperatorFailure>,
+    ) -> Result<(), OperatorFailure> {
+        let whole = |turns: &mut Turns, range: Range<usize>, outputs: &mut Outputs| {
+            let end = range.end;
+            Ok(match run(turns, range, outputs)? {
+                None => Ok(end),
+                Some(fault) => Err(fault),
+            })
+        };
+        self.run_parts(count, outputs, whole, bad)
+    }
+
+    /// As [`Turns::run`], where a turn may take the first items of its range only, one at least: it says where it ended.
+    pub fn run_parts(
+        &mut self,
+        count: usize,
+        outputs: &mut Outputs,
+        mut run: impl FnMut(&mut Turns, Range<usize>, &mut Outputs) -> Result<Result<usize, Fault>, OperatorFailure>,
         mut bad: impl FnMut(&mut Turns, usize, Fault, &mut Outputs) -> Result<(), OperatorFailure>,
     ) -> Result<(), OperatorFailure> {
         let step = self.settings.batch_records.max(1);
@@ -93,7 +111,13 @@ impl Turns {
             if self.cancel.load(Ordering::Relaxed) {
                 return Err(OperatorFailure::Cancelled);
             }
-            let Some(fault) = run(self, range.clone(), outputs)? else { continue };
+            let fault = match run(self, range.clone(), outputs)? {
+                Ok(end) => {
+                    open.extend((end < range.end).then_some(end..range.end));
+                    continue;
+                }
+                Err(fault) => fault,
+            };
             self.counters.faults += 1;
             if range.len() > 1 {
                 if range.len() == count.min(step) {

@@ -23,13 +23,14 @@ use super::signals::Signals;
 use super::source::{Pace, SourceReader};
 use super::subtask::{Event, Notify, Subtask, SubtaskFailure};
 use super::triggers::Triggers;
+use super::windows::window_function;
 use crate::checkpoint::{CheckpointManifest, Counters, SubtaskImage};
 use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
 use crate::model::{Column, NO_TIMESTAMP, common_groups, groups_of_subtask};
-use crate::operator::{FunctionOperator, FunctionSettings, IntervalJoin, Operator};
+use crate::operator::{FunctionOperator, FunctionSettings, IntervalJoin, Operator, WindowOperator, WindowOptions};
 use crate::state::{
     self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
 };
@@ -518,13 +519,17 @@ impl Start {
             clock: self.options.clock.clone(),
         };
         let (counters, cancel) = (self.counters(node), self.signals.cancel.clone());
-        Ok(match operator.interval {
-            Some(interval) => {
-                let late_is_read = self.plan.late_is_read(node);
+        let late_is_read = self.plan.late_is_read(node);
+        Ok(match (&operator.windows, window_function(function.description.kind), operator.interval) {
+            (Some(windows), Some(function), _) => {
+                let options = WindowOptions { windows: windows.clone(), function, late_is_read };
+                Box::new(WindowOperator::new(guest, turn, settings, options, counters)?.cancelled_by(cancel))
+            }
+            (_, _, Some(interval)) => {
                 let join = IntervalJoin::new(guest, turn, settings, interval, late_is_read, counters)?;
                 Box::new(join.cancelled_by(cancel))
             }
-            None => Box::new(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(cancel)),
+            _ => Box::new(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(cancel)),
         })
     }
 

@@ -193,9 +193,13 @@ fn a_union_mixes_parallelisms_and_formats() {
 fn a_second_input_and_its_function_belong_together() {
     let dir = files();
     let refused = |kind: FunctionKind, inputs: &str| {
+        let window = match kind {
+            FunctionKind::CoGroup => "window = { type = \"tumbling\", size = \"1s\" }\n",
+            _ => "",
+        };
         let manifest = format!(
             "name = \"two\"\n{SOURCES}{RIGHT}[sink.rest]\ninputs = [\"right\", \"more\"]\nconnector = \"blackhole\"\n\
-             [operator.count]\ninput = \"left\"\nkey = {{ field = \"id\" }}\n{inputs}\n{REST}"
+             [operator.count]\ninput = \"left\"\nkey = {{ field = \"id\" }}\n{window}{inputs}\n{REST}"
         );
         let error = plan(&manifest, kind, dir.path(), &Arc::default()).err().map(|error| {
             let (_, key) = error.subject.clone().unwrap_or_default();

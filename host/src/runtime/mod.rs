@@ -16,6 +16,7 @@ mod signals;
 mod source;
 mod subtask;
 mod triggers;
+mod windows;
 
 pub use chain::EventTime;
 pub use element::{Barrier, BarrierKind};
@@ -28,3 +29,5 @@ pub use subtask::{BarrierTimes, Event, SubtaskFailure, SubtaskPart};
 mod backpressure_tests;
 #[cfg(test)]
 mod inputs_tests;
+#[cfg(test)]
+mod windows_tests;

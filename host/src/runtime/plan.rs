@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::exchange::KeyOrigin;
+use super::windows;
 use crate::connector::{self, Replay};
 use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
@@ -111,6 +112,7 @@ impl Plan {
         let mut formats: Vec<Format> = Vec::new();
         let mut places: Vec<(usize, usize)> = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
+            plan.complete_windows(node, &nodes, &formats)?;
             formats.push(plan.check_node(node, base_dir)?);
             let place = plan.place(&nodes, index, &places, &formats)?;
             places.push(place);
@@ -152,6 +154,7 @@ impl Plan {
                 let function = self.function(node)?;
                 check_second_input(node, function)?;
                 check_interval(node, operator, function)?;
+                windows::check(node, function)?;
                 if function.kind != FunctionKind::Process && node.key.is_none() {
                     return Err(error::manifest_key(format!(
                         "operator `{}` runs the keyed function `{}`, so it needs a `key`",
@@ -169,7 +172,7 @@ impl Plan {
         }
     }
 
-    fn function(&self, node: &Node) -> Result<&Function> {
+    pub(super) fn function(&self, node: &Node) -> Result<&Function> {
         let plan = self.functions.get(&node.id);
         plan.map(|plan| &plan.description)
             .ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))
@@ -257,7 +260,7 @@ impl Plan {
     }
 
     /// The index and the format of the output that an input names.
-    fn output(&self, upstream: &Node, input: &Input, formats: &[Format]) -> Result<(usize, Format)> {
+    pub(super) fn output(&self, upstream: &Node, input: &Input, formats: &[Format]) -> Result<(usize, Format)> {
         let NodeKind::Operator(_) = &upstream.kind else { return Ok((0, formats[input.node].clone())) };
         let function = self.function(upstream)?;
         let index = match &input.port {
@@ -384,7 +387,7 @@ fn check_interval(node: &Node, operator: &OperatorNode, function: &Function) -> 
     }
 }
 
-fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {
+pub(super) fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {
     error.context(format!("{what} `{}`", node.id)).about(&node.id, key)
 }
 

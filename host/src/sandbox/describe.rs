@@ -58,7 +58,7 @@ pub enum FunctionKind {
 }
 
 impl FunctionKind {
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             FunctionKind::Process => "process",
             FunctionKind::KeyedProcess => "keyed-process",
@@ -78,7 +78,8 @@ impl FunctionKind {
 
     /// Whether its operator decides by event time which records come too late, and has an output for them.
     pub fn has_late_records(self) -> bool {
-        matches!(self, FunctionKind::IntervalJoin)
+        use FunctionKind::*;
+        matches!(self, Aggregate | ProcessWindow | CoGroup | IntervalJoin)
     }
 
     /// Whether a function of this kind may register timers.

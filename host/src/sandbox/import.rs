@@ -173,11 +173,15 @@ fn clock(domain: wit::types::TimeDomain) -> TimeDomain {
 
 impl wit::timers::Host for GuestState {
     fn register(&mut self, domain: wit::types::TimeDomain, keys: Vec<u32>, times: Vec<i64>) -> Result<()> {
-        Ok(self.turn()?.timer_register(clock(domain), &keys, &times)?)
+        let turn = self.turn()?;
+        turn.check_timers_declared()?;
+        Ok(turn.timer_register(clock(domain), &keys, &times)?)
     }
 
     fn delete(&mut self, domain: wit::types::TimeDomain, keys: Vec<u32>, times: Vec<i64>) -> Result<()> {
-        Ok(self.turn()?.timer_delete(clock(domain), &keys, &times)?)
+        let turn = self.turn()?;
+        turn.check_timers_declared()?;
+        Ok(turn.timer_delete(clock(domain), &keys, &times)?)
     }
 }
 

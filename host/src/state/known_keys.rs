@@ -55,7 +55,7 @@ impl KnownKeys {
 
 /// The upper half of the hash says which block.
 fn place(hash: u64, blocks: usize) -> usize {
-    ((hash >> 32) * blocks as u64 >> 32) as usize
+    (((hash >> 32) * blocks as u64) >> 32) as usize
 }
 
 /// The lower half says which bits of it.

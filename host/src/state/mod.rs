@@ -383,7 +383,7 @@ pub fn read_image(
 
 /// Appends `key` so that bytes may follow and the whole still sorts as (key, what follows): a 0 is written as 0 255, the end
 /// as 0 0. Part of the durable format.
-fn write_ordered(buffer: &mut Vec<u8>, key: &[u8]) {
+pub fn write_ordered(buffer: &mut Vec<u8>, key: &[u8]) {
     for &byte in key {
         buffer.push(byte);
         if byte == 0 {
@@ -394,7 +394,7 @@ fn write_ordered(buffer: &mut Vec<u8>, key: &[u8]) {
 }
 
 /// What [`write_ordered`] wrote, and what follows it. None where the bytes are nothing that it writes.
-fn read_ordered(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+pub fn read_ordered(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut key = Vec::new();
     let mut rest = bytes;
     loop {

@@ -4,6 +4,7 @@
 //! trace but log lines. The sandbox reaches keyed state through a turn only; it never sees the backend.
 
 mod broadcast;
+mod host;
 mod list;
 mod map;
 mod staged;
@@ -209,6 +210,8 @@ pub struct Turn {
     broadcast: Option<Box<broadcast::TurnBroadcast>>,
     /// The key groups of the subtask, where it has timers.
     groups: std::ops::Range<u32>,
+    /// Whether the timers are the host's own, which the guest must not touch.
+    timers_are_internal: bool,
     /// By their clock, see [`TimeDomain`].
     timers: [Option<Box<timers::Timers>>; 2],
     /// Bytes that this turn may still stage.
@@ -246,6 +249,14 @@ impl Turn {
             return Ok(());
         }
         Err(invalid(format!("there is no keyed state {state}: the function declares {}", self.declared)))
+    }
+
+    /// Refuses a guest timers that are the host's own.
+    pub fn check_timers_declared(&self) -> Result<(), Refusal> {
+        if self.timers_are_internal {
+            return Err(invalid("the function does not declare timers"));
+        }
+        Ok(())
     }
 
     /// Bounds what one turn may write to state and metrics, in bytes.

@@ -113,6 +113,11 @@ impl Timers {
         Ok(Some(Timers { state, queue, staged: Vec::new(), sub_keys: Vec::new() }))
     }
 
+    /// A timer of this time is there again.
+    pub(super) fn lower(&mut self, group: KeyGroup, time: i64) {
+        self.queue.lower(group, time);
+    }
+
     fn stage(&mut self, group: KeyGroup, time: i64, key: &[u8], is_registered: bool) {
         let start = self.sub_keys.len();
         self.sub_keys.extend_from_slice(&time_bytes(time));

@@ -1,0 +1,150 @@
+//! What windows do with their function: two inputs, states of a window, faults, records without a time.
+
+use super::scenario_tests::*;
+use super::*;
+use crate::manifest::{Disposition, StateBackendKind};
+use crate::model::{Elements, Windows};
+use crate::operator::testing::{Harness, Step, expect, of_input, play, records};
+use crate::turn::Output;
+
+/// Puts side by side what came by each input, in order.
+struct CoGrouping;
+
+impl Guest for CoGrouping {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+        panic!("no window function")
+    }
+
+    fn process_windows(
+        &mut self,
+        _: &mut Turn,
+        windows: &Windows,
+        inputs: &[Elements],
+    ) -> Result<Vec<Output>, Failure> {
+        let mut batch = Batch::default();
+        for index in 0..windows.len() {
+            let of = |elements: &Elements| {
+                let start = if index == 0 { 0 } else { elements.ends[index - 1] } as usize;
+                let values = (start..elements.ends[index] as usize).map(|at| elements.values.value(at));
+                values.map(|value| String::from_utf8(value.to_vec()).unwrap()).collect::<Vec<_>>().join("")
+            };
+            let sides = format!("{}|{}", of(&inputs[0]), of(&inputs[1]));
+            batch.push(result(windows, index, sides).as_bytes(), last_of(windows, index));
+        }
+        Ok(vec![Output { index: 0, batch }])
+    }
+}
+
+#[test]
+fn a_co_group_sees_both_inputs_in_the_order_of_arrival() {
+    for (windows, end) in [(tumbling(1000), 1000), (session(600), 1500)] {
+        let (make, layout) = operator(&windows, WindowFunction::CoGroup, vec![], || Box::new(CoGrouping));
+        let both = format!("k=ba|xy [{},{end})", if end == 1000 { 0 } else { 100 });
+        let alone = if end == 1000 { "m=|z [0,1000)" } else { "m=|z [5,605)" };
+        let steps = [
+            of_input(0, &[("k", "b", 900)]),
+            of_input(1, &[("k", "x", 500), ("m", "z", 5)]),
+            Step::Restore,
+            of_input(0, &[("k", "a", 100)]),
+            of_input(1, &[("k", "y", 400)]),
+            Step::Watermark(2000),
+            expect(&[(&both, end - 1), (alone, if end == 1000 { 999 } else { 604 })]),
+        ];
+        play(&make, &layout, &steps);
+    }
+}
+
+/// Counts how often its window has fired, in a value and in a map of the window.
+struct Remembering;
+
+impl Guest for Remembering {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+        panic!("no window function")
+    }
+
+    fn process_windows(&mut self, turn: &mut Turn, windows: &Windows, _: &[Elements]) -> Result<Vec<Output>, Failure> {
+        let mut batch = Batch::default();
+        for index in 0..windows.len() {
+            let key = index as u32;
+            let count = turn.value_get(0, key)?.map_or(1, |count| count[0] + 1);
+            turn.value_set(0, key, &[count])?;
+            turn.map_put(1, key, b"entry", b"")?;
+            batch.push(result(windows, index, count).as_bytes(), last_of(windows, index));
+        }
+        Ok(vec![Output { index: 0, batch }])
+    }
+}
+
+#[test]
+fn the_states_of_a_window_are_its_own_and_go_with_it() {
+    let count = StateDescription::new("fired", StateKind::Value, "raw", "u8");
+    let map = StateDescription { map_key: "raw".into(), ..StateDescription::new("map", StateKind::Map, "raw", "u8") };
+    let windows = WindowSettings { allowed_lateness_ms: 1000, ..tumbling(1000) };
+    let (make, layout) = operator(&windows, WindowFunction::ProcessWindow, vec![count, map], || Box::new(Remembering));
+    let steps = [
+        records(&[("k", "", 1), ("k", "", 1001)]),
+        Step::Watermark(1500),
+        expect(&[("k=1 [0,1000)", 999)]),
+        records(&[("k", "", 2), ("k", "", 3)]),
+        expect(&[("k=2 [0,1000)", 999), ("k=3 [0,1000)", 999)]),
+        Step::Watermark(1999),
+        expect(&[("k=1 [1000,2000)", 1999)]),
+    ];
+    play(&make, &layout, &steps);
+    let mut harness = Harness::new(make, layout, StateBackendKind::Memory, 1);
+    harness.records(0, &[("k".into(), String::new(), 1)]);
+    harness.watermark(1000);
+    assert!(harness.entries() > 0);
+    harness.watermark(1999);
+    assert_eq!(harness.entries(), 0);
+}
+
+fn failing(on_fault: Disposition) -> Harness {
+    let accumulator = StateDescription::new("accumulator", StateKind::Aggregating, "raw", "sum");
+    let guest = || guest_of(Sums::Guest);
+    let (function, late) = (WindowFunction::Aggregate, false);
+    let (make, layout) = operator_with(&tumbling(1000), function, vec![accumulator], guest, (on_fault, late));
+    Harness::new(make, layout, StateBackendKind::Memory, 1)
+}
+
+fn owned(records: &[(&str, &str, i64)]) -> Vec<(String, String, i64)> {
+    records.iter().map(|(key, value, at)| ((*key).into(), (*value).into(), *at)).collect()
+}
+
+#[test]
+fn one_bad_record_costs_one_record() {
+    let mut harness = failing(Disposition::DeadLetter);
+    let all = [("a", "1", 1), ("a", "bad", 2), ("b", "2", 3), ("a", "4", NO_TIMESTAMP), ("a", "8", 5), ("b", "bad", 6)];
+    harness.records(0, &owned(&all));
+    let letters = harness.take();
+    let code_of = |letter: &str| serde_json::from_str::<serde_json::Value>(letter).unwrap()["code"].to_string();
+    let codes: Vec<_> = letters.iter().map(|(output, letter, _)| (*output, code_of(letter))).collect();
+    assert_eq!(codes.iter().filter(|code| **code == (2, "\"guest-error\"".to_owned())).count(), 2);
+    assert_eq!(codes.iter().filter(|code| **code == (2, "\"timestamp-missing\"".to_owned())).count(), 1);
+    harness.watermark(999);
+    let expected = [("a=9 [0,1000)", 999), ("b=2 [0,1000)", 999)];
+    assert_eq!(harness.take(), expected.map(|(text, at)| (0, text.to_owned(), at)));
+}
+
+#[test]
+fn a_window_whose_function_fails_costs_one_window() {
+    let mut harness = failing(Disposition::DeadLetter);
+    let keys: Vec<String> = (0..20).map(|key| format!("k{key}")).collect();
+    let mut all: Vec<_> = keys.iter().map(|key| (&key[..], "1", 5)).collect();
+    all[7].1 = "-666";
+    harness.records(0, &owned(&all));
+    harness.watermark(999);
+    let emitted = harness.take();
+    assert_eq!(emitted.iter().filter(|(output, ..)| *output == 0).count(), 19);
+    let letters: Vec<_> = emitted.iter().filter(|(output, ..)| *output == 2).collect();
+    assert!(letters.len() == 1 && letters[0].1.contains("k7") && letters[0].1.contains("window_end"), "{letters:?}");
+    assert_eq!(harness.entries(), 0, "it was cleaned up all the same");
+}
+
+#[test]
+fn late_records_that_nobody_reads_are_counted() {
+    let mut harness = failing(Disposition::Fail);
+    harness.watermark(5000);
+    harness.records(0, &owned(&[("a", "1", 1), ("b", "1", 4999), ("b", "1", 5000)]));
+    assert_eq!((harness.take(), harness.metric("numLateRecordsDropped")), (vec![], 2.0));
+}

@@ -1,0 +1,294 @@
+//! Windows: which records belong together in time, and what is computed of them. The words and semantics are Flink's.
+//!
+//! A batch of records, or of timers that are due, is one turn or few. First is found out what the turn does to which windows
+//! (`step`), then their contents are loaded, the guest is called once for all of them, and everything is staged (`contents`).
+//! Invariant: what is kept of a window lies under a key of its own (`span`), and goes when the window is cleaned up.
+
+mod assigner;
+mod contents;
+mod element;
+mod evictor;
+mod native;
+mod pane_step;
+mod panes;
+mod sessions;
+mod span;
+mod step;
+mod trigger;
+mod turning;
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use contents::{Accumulators, Lists, Records};
+use hashbrown::HashMap;
+use panes::Cut;
+use sessions::Sessions;
+use step::Step;
+use trigger::{Now, Trigger};
+
+use native::accumulator_schema;
+pub use native::{Extract, native_aggregate};
+
+use super::turns::{Bad, FunctionSettings, Outputs, Turns};
+use super::{Operator, OperatorFailure, Rejected};
+use crate::checkpoint::Counters;
+use crate::error::{self, Result};
+use crate::manifest::{WindowAssigner, WindowSettings, WindowTrigger};
+use crate::model::{Batch, DueTimers, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain};
+use crate::state::{StateBackend, StateDescription, StateId, StateKind, StateLayout};
+use crate::turn::{Failure, Guest, Output, Turn, timer_states};
+
+const CONTENTS: &str = "@window";
+const ELEMENTS: &str = "@elements";
+const TRIGGER: &str = "@trigger";
+const SESSIONS: &str = "@sessions";
+const PANES: &str = "@panes";
+const LATE_DROPPED: &str = "numLateRecordsDropped";
+
+/// What a window's function is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowFunction {
+    /// Folds records. Its accumulator is the first state that it declares; one that declares none is native.
+    Aggregate,
+    /// Sees all elements.
+    ProcessWindow,
+    /// Sees all elements of two inputs.
+    CoGroup,
+}
+
+impl WindowFunction {
+    fn inputs(self) -> usize {
+        if self == WindowFunction::CoGroup { 2 } else { 1 }
+    }
+}
+
+/// What a window operator is made with beside what every operator is.
+#[derive(Clone, Debug)]
+pub struct WindowOptions {
+    pub windows: WindowSettings,
+    pub function: WindowFunction,
+    /// Whether late records go to the output in front of the dead letters; else they are counted.
+    pub late_is_read: bool,
+}
+
+/// The hidden states of a window operator. The accumulator of an aggregate that is a component's function is not among them: the
+/// function declares it.
+pub fn window_states(windows: &WindowSettings, is_aggregate: bool) -> StateLayout {
+    let contents = match &windows.aggregate {
+        _ if !is_aggregate || windows.evictor.is_some() => {
+            Some(StateDescription::new(ELEMENTS, StateKind::List, "raw", "element"))
+        }
+        Some(native) => {
+            Some(StateDescription::new(CONTENTS, StateKind::Aggregating, "raw", accumulator_schema(native)))
+        }
+        None => None,
+    };
+    // All that windows of any kind may need, so that their definition may change between a savepoint and its restore.
+    let trigger = StateDescription::new(TRIGGER, StateKind::Value, "raw", "trigger");
+    let sessions = StateDescription::new(SESSIONS, StateKind::Value, "raw", "sessions");
+    // Panes are what a definition cut them to.
+    let panes = Cut::of(windows).map(|cut| StateDescription::new(PANES, StateKind::Value, "raw", &cut.schema()));
+    let timers = timer_states(&[TimeDomain::Event, TimeDomain::Processing]);
+    contents.into_iter().chain([trigger, sessions]).chain(panes).chain(timers).collect()
+}
+
+/// How windows are kept.
+struct Definition {
+    settings: WindowSettings,
+    trigger: Trigger,
+    function: WindowFunction,
+    contents: StateId,
+    keeps_elements: bool,
+    kept: StateId,
+    sessions: StateId,
+    panes: StateId,
+    /// Where sliding windows share panes.
+    cut: Option<Cut>,
+    late_is_read: bool,
+    /// The index of the output for late records.
+    late: usize,
+}
+
+/// Windows in one subtask. See the module.
+pub struct WindowOperator {
+    turns: Turns,
+    windows: Definition,
+}
+
+impl WindowOperator {
+    /// `turn` is stateful and has timers; its layout ends with [`window_states`]. Of `settings.outputs` the last one is that
+    /// for late records. Error: `internal` where the layout has not what is needed.
+    pub fn new(
+        guest: Box<dyn Guest>,
+        turn: Turn,
+        settings: FunctionSettings,
+        options: WindowOptions,
+        counters: Counters,
+    ) -> Result<WindowOperator> {
+        let WindowOptions { windows, function, late_is_read } = options;
+        let state = |name: &str| -> Result<StateId> {
+            let place = turn.layout().iter().position(|state| state.name == name);
+            let place = place.ok_or_else(|| error::internal(format!("a window operator without the state {name}")))?;
+            Ok(place as StateId)
+        };
+        let keeps_elements = function != WindowFunction::Aggregate || windows.evictor.is_some();
+        let declares = turn.layout().first().is_some_and(|state| !state.is_internal());
+        // Of panes there are no states of a window, which its function may have.
+        let cut = Cut::of(&windows).filter(|_| function == WindowFunction::Aggregate || !declares);
+        let windows = Definition {
+            trigger: Trigger::new(&windows),
+            function,
+            contents: match keeps_elements {
+                true => state(ELEMENTS)?,
+                false if declares => 0,
+                false => state(CONTENTS)?,
+            },
+            keeps_elements,
+            kept: state(TRIGGER)?,
+            sessions: state(SESSIONS)?,
+            panes: if cut.is_some() { state(PANES)? } else { 0 },
+            cut,
+            late_is_read,
+            late: settings.outputs.saturating_sub(1),
+            settings: windows,
+        };
+        let turn = turn.with_internal_timers();
+        Ok(WindowOperator { turns: Turns::new(guest, turn, settings, counters), windows })
+    }
+
+    /// Has it look at `cancel` between turns.
+    pub fn cancelled_by(mut self, cancel: Arc<AtomicBool>) -> WindowOperator {
+        self.turns.cancel = cancel;
+        self
+    }
+
+    /// Has every sliding window keep its own records, so that a test can tell that this makes no difference.
+    #[cfg(test)]
+    fn without_panes(mut self) -> WindowOperator {
+        self.windows.cut = None;
+        self
+    }
+
+    /// Fires windows whose timers are due, as many as one turn takes. Whether there may be more.
+    fn fire(&mut self, domain: TimeDomain, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+        let WindowOperator { turns, windows } = self;
+        let limit = turns.settings.batch_records;
+        let due = turns.turn.due_timers(domain, now_ms, limit).map_err(OperatorFailure::Error)?;
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let processing_ms = match domain {
+            TimeDomain::Event => turns.settings.clock.wall_ms(),
+            TimeDomain::Processing => now_ms,
+        };
+        let now = Now { watermark: turns.watermark, processing_ms };
+        // What is behind it waits for the next call: an earlier timer may have come in between, or have deleted it.
+        let (taken, is_over) = (Cell::new(0), Cell::new(false));
+        turns.run_parts(
+            due.len(),
+            outputs,
+            |turns, range, outputs| {
+                if is_over.get() {
+                    return Ok(Ok(range.end));
+                }
+                let (step, end) = windows.plan_timers(turns, (domain, &due), range.clone(), now, true)?;
+                if let Some(fault) = windows.turn_over(turns, &step, None, outputs)? {
+                    return Ok(Err(fault));
+                }
+                taken.set(end);
+                is_over.set(end < due.len());
+                Ok(Ok(range.end))
+            },
+            |turns, at, fault, outputs| {
+                windows.meet_window(turns, &due, at, fault, outputs)?;
+                let (step, end) = windows.plan_timers(turns, (domain, &due), at..at + 1, now, false)?;
+                if let Some(fault) = windows.turn_over(turns, &step, None, outputs)? {
+                    return Err(OperatorFailure::Error(error::internal(fault.to_string())));
+                }
+                taken.set(end);
+                is_over.set(true);
+                Ok(())
+            },
+        )?;
+        turns.turn.put_back_timers(domain, &due.slice(taken.get()..due.len()));
+        Ok(true)
+    }
+}
+
+impl Operator for WindowOperator {
+    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+        let WindowOperator { turns, windows } = self;
+        let Some(keys) = batch.keys.clone() else {
+            return Err(OperatorFailure::Error(error::internal("windows over records without keys")));
+        };
+        let received = turns.counters.records_in;
+        // After a record that had to wait its turn others of its key are near: looking far ahead would be for nothing.
+        let ahead = Cell::new(usize::MAX);
+        turns.run_parts(
+            batch.len(),
+            outputs,
+            |turns, range, outputs| {
+                let range = range.start..range.end.min(range.start.saturating_add(ahead.get()));
+                if let Some(fault) = windows.without_timestamp(&batch, range.clone()) {
+                    return Ok(Err(fault));
+                }
+                let now = Now { watermark: turns.watermark, processing_ms: turns.settings.clock.wall_ms() };
+                let (step, end) = windows.plan_records(turns, &batch, &keys, range.clone(), now)?;
+                let records = Records { batch: &batch, input };
+                if let Some(fault) = windows.turn_over(turns, &step, Some(records), outputs)? {
+                    return Ok(Err(fault));
+                }
+                ahead.set(if end < range.end { 2 * (end - range.start).max(8) } else { usize::MAX });
+                Ok(Ok(end))
+            },
+            |turns, at, fault, outputs| {
+                let key = keys.distinct.value(keys.key_of[at] as usize);
+                let (value, timestamp, record) = (batch.values.value(at), batch.timestamps[at], received + at as u64);
+                turns.dispose(Bad { value, timestamp, key: Some(key), fault, record }, outputs)
+            },
+        )?;
+        turns.counters.records_in += batch.len() as u64;
+        Ok(())
+    }
+
+    fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+        self.turns.reject(rejected, outputs)
+    }
+
+    fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+        self.turns.watermark = self.turns.watermark.max(watermark);
+        self.fire(TimeDomain::Event, self.turns.watermark, outputs)
+    }
+
+    fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+        self.fire(TimeDomain::Processing, now_ms, outputs)
+    }
+
+    fn next_due_ms(&self) -> Option<i64> {
+        self.turns.turn.next_timer(TimeDomain::Processing)
+    }
+
+    fn watermark(&self) -> i64 {
+        self.turns.watermark
+    }
+
+    fn turn(&mut self) -> &mut Turn {
+        &mut self.turns.turn
+    }
+
+    fn counters(&self) -> Counters {
+        self.turns.counters
+    }
+}
+
+#[cfg(test)]
+mod function_tests;
+#[cfg(test)]
+mod late_tests;
+#[cfg(test)]
+mod panes_tests;
+#[cfg(test)]
+mod scenario_tests;

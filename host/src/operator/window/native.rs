@@ -1,0 +1,321 @@
+//! Aggregates that need no component: count, and sum, min, max, average and the top few of a number in each record.
+//!
+//! A [`Guest`] like any other, so that windows know nothing of it. Results are JSON: key, window and the aggregate. Whole numbers
+//! stay whole as long as 64 bits hold them, and are floating from there on.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::error;
+use crate::manifest::{Aggregate, Number};
+use crate::model::{Batch, Column, Fault, FaultCode, Windows};
+use crate::turn::{Failure, Guest, Output, Turn};
+
+/// Finds a field of a record, as text; see `KeyExtractor`. The second argument is room for text that has to be unescaped.
+pub type Extract = Arc<dyn for<'a> Fn(&'a [u8], &'a mut Vec<u8>) -> Option<&'a [u8]> + Send + Sync>;
+
+/// The guest of a native aggregate. `extract` finds its field; a count needs none.
+pub fn native_aggregate(aggregate: &Aggregate, extract: Extract) -> Box<dyn Guest> {
+    match *aggregate {
+        Aggregate::Count => Box::new(Counting),
+        Aggregate::Of { what, .. } => Box::new(Numeric { what, extract }),
+    }
+}
+
+/// How the accumulators of an aggregate are written; another text is another form.
+pub(super) fn accumulator_schema(aggregate: &Aggregate) -> &'static str {
+    match aggregate {
+        Aggregate::Count => "count",
+        Aggregate::Of { what: Number::Sum, .. } => "sum",
+        Aggregate::Of { what: Number::Min, .. } => "min",
+        Aggregate::Of { what: Number::Max, .. } => "max",
+        Aggregate::Of { what: Number::Average, .. } => "average",
+        Aggregate::Of { what: Number::Top(_), .. } => "top",
+    }
+}
+
+/// The accumulator is the count, in 8 bytes.
+struct Counting;
+
+fn count_of(accumulator: &[u8]) -> Result<u64, Failure> {
+    match accumulator {
+        [] => Ok(0),
+        _ => accumulator.try_into().map(u64::from_le_bytes).map_err(|_| damaged()),
+    }
+}
+
+fn damaged() -> Failure {
+    error::state_failed("an accumulator that is none").into()
+}
+
+impl Guest for Counting {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+        Err(error::internal("an aggregate sees no records").into())
+    }
+
+    fn add(
+        &mut self,
+        _: &mut Turn,
+        accumulators: &Column,
+        accumulator_of: &[u32],
+        _: &Column,
+        _: &[i64],
+    ) -> Result<Column, Failure> {
+        let mut counts = accumulators.iter().map(count_of).collect::<Result<Vec<u64>, Failure>>()?;
+        accumulator_of.iter().for_each(|&at| counts[at as usize] += 1);
+        Ok(counts.into_iter().map(u64::to_le_bytes).collect())
+    }
+
+    fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, Failure> {
+        let sum = |(left, right)| Ok((count_of(left)? + count_of(right)?).to_le_bytes());
+        left.iter().zip(right.iter()).map(sum).collect()
+    }
+
+    fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, Failure> {
+        let result = |(index, accumulator)| Ok(json(windows, index, "count", count_of(accumulator)?.into()));
+        accumulators.iter().enumerate().map(result).collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Num {
+    Whole(i64),
+    Float(f64),
+}
+
+impl Num {
+    fn parse(text: &[u8]) -> Option<Num> {
+        let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+        let float = || text.parse().ok().filter(|float: &f64| float.is_finite()).map(Num::Float);
+        text.parse().ok().map(Num::Whole).or_else(float)
+    }
+
+    fn float(self) -> f64 {
+        match self {
+            Num::Whole(whole) => whole as f64,
+            Num::Float(float) => float,
+        }
+    }
+
+    fn plus(self, other: Num) -> Num {
+        if let (Num::Whole(a), Num::Whole(b)) = (self, other)
+            && let Some(sum) = a.checked_add(b)
+        {
+            return Num::Whole(sum);
+        }
+        Num::Float(self.float() + other.float())
+    }
+
+    fn compare(self, other: Num) -> Ordering {
+        match (self, other) {
+            (Num::Whole(a), Num::Whole(b)) => a.cmp(&b),
+            _ => self.float().total_cmp(&other.float()),
+        }
+    }
+
+    fn json(self) -> Value {
+        match self {
+            Num::Whole(whole) => whole.into(),
+            Num::Float(float) => float.into(),
+        }
+    }
+
+    fn write(self, bytes: &mut Vec<u8>) {
+        let (form, number) = match self {
+            Num::Whole(whole) => (0, whole.to_le_bytes()),
+            Num::Float(float) => (1, float.to_le_bytes()),
+        };
+        bytes.push(form);
+        bytes.extend_from_slice(&number);
+    }
+
+    fn read(bytes: &[u8]) -> Option<(Num, &[u8])> {
+        let (form, rest) = bytes.split_first()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        match form {
+            0 => Some((Num::Whole(i64::from_le_bytes(*number)), rest)),
+            1 => Some((Num::Float(f64::from_le_bytes(*number)), rest)),
+            _ => None,
+        }
+    }
+}
+
+/// What a window has of its records, as the aggregate needs it: a number and a count, or the top records with their numbers,
+/// the largest first.
+#[derive(Clone, Debug, Default)]
+struct Folded {
+    number: Option<Num>,
+    count: u64,
+    top: Vec<(Num, Vec<u8>)>,
+}
+
+impl Folded {
+    fn read(bytes: &[u8]) -> Option<Folded> {
+        if bytes.is_empty() {
+            return Some(Folded::default());
+        }
+        let (count, mut rest) = bytes.split_first_chunk()?;
+        let mut folded = Folded { count: u64::from_le_bytes(*count), ..Folded::default() };
+        let (number, behind) = Num::read(rest)?;
+        folded.number = Some(number);
+        rest = behind;
+        while !rest.is_empty() {
+            let (number, behind) = Num::read(rest)?;
+            let (length, behind) = behind.split_first_chunk()?;
+            let (value, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            folded.top.push((number, value.to_vec()));
+            rest = behind;
+        }
+        Some(folded)
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let Some(number) = self.number else { return };
+        bytes.extend_from_slice(&self.count.to_le_bytes());
+        number.write(bytes);
+        for (number, value) in &self.top {
+            number.write(bytes);
+            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(value);
+        }
+    }
+}
+
+/// An aggregate of a number.
+struct Numeric {
+    what: Number,
+    extract: Extract,
+}
+
+impl Numeric {
+    fn take(&self, folded: &mut Folded, number: Num, count: u64, value: Option<&[u8]>) {
+        let held = folded.number;
+        folded.count = folded.count.saturating_add(count);
+        folded.number = Some(match (held, self.what) {
+            (None, _) => number,
+            (Some(held), Number::Sum | Number::Average) => held.plus(number),
+            (Some(held), Number::Min) => {
+                if number.compare(held).is_lt() {
+                    number
+                } else {
+                    held
+                }
+            }
+            (Some(held), Number::Max | Number::Top(_)) => {
+                if number.compare(held).is_gt() {
+                    number
+                } else {
+                    held
+                }
+            }
+        });
+        if let (Number::Top(_), Some(value)) = (self.what, value) {
+            self.rank(folded, number, value);
+        }
+    }
+
+    /// Among equals the earlier one stands first.
+    fn rank(&self, folded: &mut Folded, number: Num, value: &[u8]) {
+        let Number::Top(most) = self.what else { return };
+        let place = folded.top.partition_point(|(other, _)| other.compare(number).is_ge());
+        if place < most as usize {
+            folded.top.insert(place, (number, value.to_vec()));
+            folded.top.truncate(most as usize);
+        }
+    }
+
+    fn read_all(accumulators: &Column) -> Result<Vec<Folded>, Failure> {
+        accumulators.iter().map(|accumulator| Folded::read(accumulator).ok_or_else(damaged)).collect()
+    }
+
+    fn write_all(folded: &[Folded]) -> Column {
+        let mut column = Column::with_capacity(folded.len(), 0);
+        folded.iter().for_each(|folded| column.push_with(|bytes| folded.write(bytes)));
+        column
+    }
+}
+
+impl Guest for Numeric {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+        Err(error::internal("an aggregate sees no records").into())
+    }
+
+    fn add(
+        &mut self,
+        _: &mut Turn,
+        accumulators: &Column,
+        accumulator_of: &[u32],
+        values: &Column,
+        _: &[i64],
+    ) -> Result<Column, Failure> {
+        let mut folded = Numeric::read_all(accumulators)?;
+        let mut scratch = Vec::new();
+        for (value, &at) in values.iter().zip(accumulator_of) {
+            scratch.clear();
+            let number = (self.extract)(value, &mut scratch).and_then(Num::parse).ok_or_else(|| {
+                Fault::new(FaultCode::NumberMissing, "the record has no number where `aggregate` looks for one")
+            })?;
+            self.take(&mut folded[at as usize], number, 1, Some(value));
+        }
+        Ok(Numeric::write_all(&folded))
+    }
+
+    fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, Failure> {
+        let mut merged = Numeric::read_all(left)?;
+        for (left, right) in merged.iter_mut().zip(Numeric::read_all(right)?) {
+            if let Some(number) = right.number {
+                self.take(left, number, right.count, None);
+            }
+            right.top.iter().for_each(|(number, value)| self.rank(left, *number, value));
+        }
+        Ok(Numeric::write_all(&merged))
+    }
+
+    fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, Failure> {
+        let mut results = Column::with_capacity(windows.len(), 0);
+        for (index, folded) in Numeric::read_all(accumulators)?.iter().enumerate() {
+            let number = folded.number.map_or(Value::Null, Num::json);
+            let (name, value) = match self.what {
+                Number::Sum => ("sum", number),
+                Number::Min => ("min", number),
+                Number::Max => ("max", number),
+                Number::Average => {
+                    let sum = folded.number.map_or(0.0, Num::float);
+                    ("average", (sum / folded.count as f64).into())
+                }
+                Number::Top(_) => ("top", folded.top.iter().map(|(_, value)| record(value)).collect()),
+            };
+            results.push(&json(windows, index, name, value));
+        }
+        Ok(results)
+    }
+}
+
+/// A record in a result: as it is where it is JSON, else as text.
+fn record(value: &[u8]) -> Value {
+    serde_json::from_slice(value).ok().filter(Value::is_object).unwrap_or_else(|| text(value))
+}
+
+/// Text where the bytes are UTF-8, else hex.
+fn text(bytes: &[u8]) -> Value {
+    std::str::from_utf8(bytes).map_or_else(|_| hex::encode(bytes), str::to_owned).into()
+}
+
+/// The result of window `index`. A global window has no start and no end.
+fn json(windows: &Windows, index: usize, name: &str, value: Value) -> Vec<u8> {
+    let mut result = Map::new();
+    result.insert("key".into(), text(windows.keys.distinct.value(windows.keys.key_of[index] as usize)));
+    if (windows.starts[index], windows.ends[index]) != (i64::MIN, i64::MAX) {
+        result.insert("start".into(), windows.starts[index].into());
+        result.insert("end".into(), windows.ends[index].into());
+    }
+    result.insert(name.into(), value);
+    // Strings, numbers and lists of them always have a JSON form.
+    serde_json::to_vec(&result).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "native_tests.rs"]
+mod tests;

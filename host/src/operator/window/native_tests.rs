@@ -1,0 +1,82 @@
+use super::*;
+use crate::manifest::KeySelector;
+use crate::model::Keys;
+use crate::turn::TurnContext;
+
+fn guest(what: Number) -> Box<dyn Guest> {
+    native_aggregate(&Aggregate::Of { what, field: KeySelector::Value }, Arc::new(|value, _| Some(value)))
+}
+
+fn fold(guest: &mut dyn Guest, accumulators: Column, of: &[u32], values: &[&str]) -> Result<Column, Failure> {
+    let values: Column = values.iter().collect();
+    let mut turn = Turn::stateless(TurnContext::default());
+    guest.add(&mut turn, &accumulators, of, &values, &vec![0; values.len()])
+}
+
+fn finish(guest: &mut dyn Guest, accumulators: &Column) -> Vec<String> {
+    let count = accumulators.len();
+    let keys = Keys { distinct: ["k"].into_iter().collect(), groups: vec![0], key_of: vec![0; count] };
+    let windows = Windows { keys, starts: vec![0; count], ends: vec![10; count] };
+    let results = guest.finish(&mut Turn::stateless(TurnContext::default()), accumulators, &windows).unwrap();
+    results.iter().map(|result| String::from_utf8(result.to_vec()).unwrap()).collect()
+}
+
+fn result(what: Number, values: &[&str]) -> String {
+    let mut guest = guest(what);
+    let none: Column = [""].into_iter().collect();
+    let whole = fold(&mut *guest, none.clone(), &vec![0; values.len()], values).unwrap();
+    // The same in two parts that are merged.
+    let (left, right) = values.split_at(values.len() / 2);
+    let [left, right] = [left, right].map(|part| fold(&mut *guest, none.clone(), &vec![0; part.len()], part).unwrap());
+    let merged = guest.merge(&mut Turn::stateless(TurnContext::default()), &left, &right).unwrap();
+    let [of_whole, of_merged] = [whole, merged].map(|accumulators| finish(&mut *guest, &accumulators).remove(0));
+    assert_eq!(of_whole, of_merged);
+    of_whole
+}
+
+#[test]
+fn numbers_are_folded_and_stay_whole_where_they_can() {
+    let values = ["3", "-1", " 7 ", "3"];
+    for (what, expected) in [
+        (Number::Sum, r#""sum":12"#),
+        (Number::Min, r#""min":-1"#),
+        (Number::Max, r#""max":7"#),
+        (Number::Average, r#""average":3.0"#),
+        (Number::Top(2), r#""top":[" 7 ","3"]"#),
+    ] {
+        let result = result(what, &values);
+        assert!(
+            result.contains(expected) && result.contains(r#""key":"k""#) && result.contains(r#""end":10"#),
+            "{result}"
+        );
+    }
+    assert!(result(Number::Sum, &["1.5", "2"]).contains(r#""sum":3.5"#));
+    let max = i64::MAX.to_string();
+    let sum: Value = serde_json::from_str(&result(Number::Sum, &[&max, "1"])).unwrap();
+    assert!(sum["sum"].is_f64() && sum["sum"] == 9_223_372_036_854_775_808.0);
+}
+
+#[test]
+fn among_equals_the_earlier_record_is_on_top() {
+    let (mut guest, none) = (guest(Number::Top(2)), [""].into_iter().collect());
+    let folded = fold(&mut *guest, none, &[0, 0, 0], &["2", "2.0", "02"]).unwrap();
+    assert!(finish(&mut *guest, &folded)[0].contains(r#"["2","2.0"]"#));
+}
+
+#[test]
+fn a_record_without_a_number_is_a_fault_and_damaged_state_an_error() {
+    for text in ["", "x", "NaN", "inf"] {
+        let failed = fold(&mut *guest(Number::Sum), [""].into_iter().collect(), &[0], &[text]);
+        assert!(matches!(failed, Err(Failure::Fault(fault)) if fault.code == FaultCode::NumberMissing), "{text}");
+    }
+    let damaged = fold(&mut *guest(Number::Sum), ["abc"].into_iter().collect(), &[0], &["1"]);
+    assert!(matches!(damaged, Err(Failure::Error(_))));
+}
+
+#[test]
+fn a_count_counts_each_window_for_itself() {
+    let mut guest = native_aggregate(&Aggregate::Count, Arc::new(|_, _| None));
+    let folded = fold(&mut *guest, ["", "", ""].into_iter().collect(), &[0, 2, 0], &["", "", ""]).unwrap();
+    let results = finish(&mut *guest, &folded);
+    assert!(results.iter().zip([2, 0, 1]).all(|(result, count)| result.contains(&format!(r#""count":{count}"#))));
+}

@@ -1,0 +1,113 @@
+//! Window operators in the plan: whether windows and function fit, the native aggregates.
+
+use std::sync::Arc;
+
+use super::plan::{FunctionPlan, Plan, in_node};
+use crate::connector::KeyExtractor;
+use crate::error::{self, Result};
+use crate::manifest::{Aggregate, Format, InputRole, KeySelector, Node, NodeKind, Number, WindowAssigner};
+use crate::operator::{WindowFunction, native_aggregate, window_states};
+use crate::sandbox::{self, Function, FunctionKind};
+
+/// What a function is to windows; None where it is nothing to them.
+pub(super) fn window_function(kind: FunctionKind) -> Option<WindowFunction> {
+    match kind {
+        FunctionKind::Aggregate => Some(WindowFunction::Aggregate),
+        FunctionKind::ProcessWindow => Some(WindowFunction::ProcessWindow),
+        FunctionKind::CoGroup => Some(WindowFunction::CoGroup),
+        _ => None,
+    }
+}
+
+/// Whether a function is given the windows that its kind asks for, and no other is.
+pub(super) fn check(node: &Node, function: &Function) -> Result<()> {
+    let NodeKind::Operator(operator) = &node.kind else { return Ok(()) };
+    let (id, name, kind) = (&node.id, &function.name, function.kind.as_str());
+    let refused = |message: String| error::manifest_invalid(message);
+    match (&operator.windows, window_function(function.kind)) {
+        (None, Some(_)) => {
+            let message = format!("operator `{id}` runs `{name}`, of kind {kind}, so it needs a `window`");
+            let hint = "window = { type = \"tumbling\", size = \"1min\" }";
+            Err(refused(message).hint(hint).about(id, "function"))
+        }
+        (Some(_), None) => {
+            let message =
+                format!("operator `{id}` has a `window`, and its function `{name}`, of kind {kind}, sees none");
+            let hint = "a window needs a function of kind aggregate, process-window or co-group, or an `aggregate`";
+            Err(refused(message).hint(hint).about(id, "window"))
+        }
+        (Some(_), Some(WindowFunction::Aggregate)) if function.states.iter().any(|state| state.ttl.is_some()) => {
+            let message = format!("operator `{id}`: the accumulator of `{name}` has a time to live, but windows end");
+            Err(refused(message).about(id, "function"))
+        }
+        (Some(windows), Some(WindowFunction::ProcessWindow | WindowFunction::CoGroup))
+            if matches!(windows.assigner, WindowAssigner::Session { .. }) && !function.states.is_empty() =>
+        {
+            let message = format!("operator `{id}`: `{name}` keeps states of its windows, but sessions merge");
+            Err(refused(message).hint("keep no state of a window of type \"session\"").about(id, "window"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Plan {
+    /// Gives the function of a window operator the host's own states, and makes that of a native aggregate.
+    pub(super) fn complete_windows(&mut self, node: &Node, nodes: &[Node], formats: &[Format]) -> Result<()> {
+        let NodeKind::Operator(operator) = &node.kind else { return Ok(()) };
+        let Some(windows) = &operator.windows else { return Ok(()) };
+        if let Some(aggregate) = &windows.aggregate {
+            let function = self.native(node, aggregate, nodes, formats)?;
+            self.functions.insert(node.id.clone(), function);
+        }
+        if let Some(function) = self.functions.get_mut(&node.id) {
+            let is_aggregate = function.description.kind == FunctionKind::Aggregate;
+            function.description.internal = window_states(windows, is_aggregate);
+        }
+        Ok(())
+    }
+
+    fn native(&self, node: &Node, aggregate: &Aggregate, nodes: &[Node], formats: &[Format]) -> Result<FunctionPlan> {
+        let (name, field) = match aggregate {
+            Aggregate::Count => ("count", &KeySelector::Value),
+            Aggregate::Of { what, field } => {
+                let name = match what {
+                    Number::Sum => "sum",
+                    Number::Min => "min",
+                    Number::Max => "max",
+                    Number::Average => "average",
+                    Number::Top(_) => "top",
+                };
+                (name, field)
+            }
+        };
+        let mut extractor: Option<KeyExtractor> = None;
+        for input in node.inputs.iter().filter(|input| input.role == InputRole::First) {
+            let (_, format) = self.output(&nodes[input.node], input, formats)?;
+            let found = KeyExtractor::compile(field, &format).map_err(|e| in_node("operator", node, "aggregate", e))?;
+            if extractor.replace(found.clone()).is_some_and(|other| other != found) {
+                let message =
+                    format!("operator `{}`: its inputs have the field of `aggregate` at different places", node.id);
+                return Err(error::manifest_key(message).about(&node.id, "aggregate"));
+            }
+        }
+        let extractor = extractor.ok_or_else(|| error::internal("an operator without inputs"))?;
+        let aggregate = aggregate.clone();
+        let make = Arc::new(move |_: &_| {
+            let extractor = extractor.clone();
+            native_aggregate(&aggregate, Arc::new(move |value, scratch| extractor.extract(value, scratch)))
+        });
+        let port = |name: &str, codec: &str| sandbox::Port { name: name.into(), codec: codec.into() };
+        let description = Function {
+            name: name.into(),
+            kind: FunctionKind::Aggregate,
+            input: port("in", "raw"),
+            second_input: None,
+            outputs: vec![port("out", "json")],
+            states: Vec::new(),
+            broadcast_states: Vec::new(),
+            timers: Vec::new(),
+            internal: Vec::new(),
+        };
+        Ok(FunctionPlan { description, make })
+    }
+}
