@@ -1,4 +1,4 @@
-//! The functions of the traffic-monitor example: `speed` folds the cars of a window into their mean speed, and `jams` says
+//! The functions of the traffic-monitor example: `speed` folds the cars of a window into their mean speed, and `watch` says
 //! when a road gets slow and when it is free again.
 
 use cofferdam_sdk::prelude::*;
@@ -67,10 +67,10 @@ const SLOW_NOW: ValueState<bool> = ValueState::new("slow-now");
 
 /// Emits `road,time,slow or free,mean speed` where a road changes.
 #[derive(Default)]
-struct Jams;
+struct Watch;
 
 #[function(states(SLOW_NOW))]
-impl KeyedProcessFunction for Jams {
+impl KeyedProcessFunction for Watch {
     type In = Json<Traffic>;
     type Out = Csv<(String, i64, &'static str, u64)>;
 
@@ -85,7 +85,7 @@ impl KeyedProcessFunction for Jams {
     }
 }
 
-cofferdam_sdk::export!(Speed, Jams);
+cofferdam_sdk::export!(Speed, Watch);
 
 #[cfg(test)]
 mod tests {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn jams(windows: &[(u64, u64)]) -> Result<Vec<String>> {
-        let mut harness = Harness::<Jams>::new();
+        let mut harness = Harness::<Watch>::new();
         for (&(cars, mean_speed), until) in windows.iter().zip(1..) {
             harness.push("A4", Traffic { road: "A4".into(), until, cars, mean_speed }, until)?;
         }
