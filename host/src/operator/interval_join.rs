@@ -134,6 +134,7 @@ impl IntervalJoin {
         let right = Side { state: state(SIDES[1])?, lower_ms: from_ms, upper_ms: to_ms };
         let kept = state(KEPT)?;
         let late = late_is_read.then(|| settings.outputs.saturating_sub(1));
+        let turn = turn.with_internal_timers();
         Ok(IntervalJoin { turns: Turns::new(guest, turn, settings, counters), sides: [left, right], kept, late })
     }
 

@@ -166,6 +166,11 @@ impl Harness {
         self.open(parallelism, &images);
     }
 
+    /// Has the next restore make operators in another way.
+    pub(crate) fn change(&mut self, (make, layout): (MakeOperator, StateLayout)) {
+        (self.make, self.layout) = (make, layout);
+    }
+
     /// What has come out since the last time, sorted.
     pub(crate) fn take(&mut self) -> Vec<Emitted> {
         let mut emitted = std::mem::take(&mut self.emitted);

@@ -4,13 +4,16 @@
 //! (`step`), then their contents are loaded, the guest is called once for all of them, and everything is staged (`contents`).
 //! Invariant: what is kept of a window lies under a key of its own (`span`), and goes when the window is cleaned up.
 
+mod accumulators;
 mod assigner;
 mod contents;
 mod element;
 mod evictor;
+mod lists;
 mod native;
 mod pane_step;
 mod panes;
+mod planning;
 mod sessions;
 mod span;
 mod step;
@@ -18,28 +21,24 @@ mod trigger;
 mod turning;
 
 use std::cell::Cell;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use contents::{Accumulators, Lists, Records};
-use hashbrown::HashMap;
+use contents::Records;
+use native::accumulator_schema;
 use panes::Cut;
-use sessions::Sessions;
-use step::Step;
 use trigger::{Now, Trigger};
 
-use native::accumulator_schema;
 pub use native::{Extract, native_aggregate};
 
 use super::turns::{Bad, FunctionSettings, Outputs, Turns};
 use super::{Operator, OperatorFailure, Rejected};
 use crate::checkpoint::Counters;
 use crate::error::{self, Result};
-use crate::manifest::{WindowAssigner, WindowSettings, WindowTrigger};
-use crate::model::{Batch, DueTimers, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain};
-use crate::state::{StateBackend, StateDescription, StateId, StateKind, StateLayout};
-use crate::turn::{Failure, Guest, Output, Turn, timer_states};
+use crate::manifest::{WindowAssigner, WindowSettings};
+use crate::model::{Batch, TimeDomain};
+use crate::state::{StateDescription, StateId, StateKind, StateLayout};
+use crate::turn::{Guest, Turn, timer_states};
 
 const CONTENTS: &str = "@window";
 const ELEMENTS: &str = "@elements";
@@ -86,13 +85,14 @@ pub fn window_states(windows: &WindowSettings, is_aggregate: bool) -> StateLayou
         }
         None => None,
     };
-    // All that windows of any kind may need, so that their definition may change between a savepoint and its restore.
+    // Both clocks, and what a trigger may keep: that may change between a savepoint and its restore.
     let trigger = StateDescription::new(TRIGGER, StateKind::Value, "raw", "trigger");
-    let sessions = StateDescription::new(SESSIONS, StateKind::Value, "raw", "sessions");
-    // Panes are what a definition cut them to.
+    // Who does not declare these could not go on from them; and panes are what a definition cut them to.
+    let sessions = matches!(windows.assigner, WindowAssigner::Session { .. })
+        .then(|| StateDescription::new(SESSIONS, StateKind::Value, "raw", "sessions"));
     let panes = Cut::of(windows).map(|cut| StateDescription::new(PANES, StateKind::Value, "raw", &cut.schema()));
     let timers = timer_states(&[TimeDomain::Event, TimeDomain::Processing]);
-    contents.into_iter().chain([trigger, sessions]).chain(panes).chain(timers).collect()
+    contents.into_iter().chain([trigger]).chain(sessions).chain(panes).chain(timers).collect()
 }
 
 /// How windows are kept.
@@ -138,6 +138,7 @@ impl WindowOperator {
         let declares = turn.layout().first().is_some_and(|state| !state.is_internal());
         // Of panes there are no states of a window, which its function may have.
         let cut = Cut::of(&windows).filter(|_| function == WindowFunction::Aggregate || !declares);
+        let is_merging = matches!(windows.assigner, WindowAssigner::Session { .. });
         let windows = Definition {
             trigger: Trigger::new(&windows),
             function,
@@ -148,7 +149,7 @@ impl WindowOperator {
             },
             keeps_elements,
             kept: state(TRIGGER)?,
-            sessions: state(SESSIONS)?,
+            sessions: if is_merging { state(SESSIONS)? } else { 0 },
             panes: if cut.is_some() { state(PANES)? } else { 0 },
             cut,
             late_is_read,

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::scenario_tests::*;
 use super::*;
-use crate::manifest::StateBackendKind;
+use crate::manifest::{StateBackendKind, WindowAssigner, WindowTrigger};
 use crate::model::{Elements, Windows};
 use crate::operator::testing::{Emitted, Harness};
-use crate::turn::Output;
+use crate::turn::{Failure, Output};
 
 /// Puts one behind the other all elements that it sees.
 struct Listing;

@@ -2,10 +2,10 @@
 //! its accumulator, and one that sees all elements), which have to say the same.
 
 use super::*;
-use crate::manifest::{Aggregate, Disposition, KeySelector, Number};
-use crate::model::{Column, Elements, Windows};
+use crate::manifest::{Aggregate, Disposition, KeySelector, Number, WindowAssigner};
+use crate::model::{Column, Elements, Fault, FaultCode, Windows};
 use crate::operator::testing::{Harness, MakeOperator, Step, expect, play, play_everywhere, records};
-use crate::turn::{Guest, Output};
+use crate::turn::{Failure, Output};
 
 pub(super) const EVENT: TimeDomain = TimeDomain::Event;
 
