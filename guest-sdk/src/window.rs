@@ -31,9 +31,9 @@ impl<'a> Window<'a> {
         key_str(self.key)
     }
 
-    /// The last millisecond, which is the timestamp of what the window emits.
+    /// The last millisecond, which is the timestamp of what the window emits. A window that ends at `i64::MAX` holds it.
     pub fn last_ms(&self) -> i64 {
-        self.end_ms.saturating_sub(1)
+        if self.end_ms == i64::MAX { i64::MAX } else { self.end_ms.saturating_sub(1) }
     }
 }
 

@@ -226,7 +226,10 @@ fn an_interval_join_forgets_what_can_meet_nothing() -> Result {
     assert_eq!(harness.kept(), 3, "8 and 9 + 1 and 10 + 2 are the last that each could meet: a, 12 and 13 stay");
     harness.push_first("k", "c", 11)?;
     harness.push_first("k", "late", 10)?;
-    assert_eq!((harness.take_output()?, harness.late()), (vec!["k-c12 (11, 12)".into(), "k-c13 (11, 13)".into()], 1));
+    harness.push_second("k", 7, 10)?;
+    harness.push_second("k", 7, i64::MIN).expect_err("it has no time");
+    assert_eq!(harness.take_output()?, ["k-c12 (11, 12)", "k-c13 (11, 13)"]);
+    assert_eq!((harness.take_late()?[0].value.as_str(), harness.take_late_second()?[0].value), ("late", 7));
     harness.advance_watermark(14);
     assert_eq!(harness.kept(), 0);
     Ok(())

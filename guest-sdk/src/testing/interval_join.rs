@@ -1,8 +1,8 @@
 //! Runs an interval join: a model of the host's operator, by definition.
 
-use super::{Harness, column_of, encode};
+use super::{Emitted, Harness, column_of, decode, encode, timed};
 use crate::bindings::exports::cofferdam::function::join::{Pairs, Side};
-use crate::codec::Encode;
+use crate::codec::{Codec, Encode};
 use crate::function::{Function, IntervalJoinFunction};
 use crate::{FunctionError, kinds};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,8 @@ pub struct IntervalJoinHarness<F> {
     interval: (i64, i64),
     /// The records of each input that may still find others, in order of their times.
     kept: [Vec<Kept>; 2],
-    late: usize,
+    /// Of each input the records that came too late.
+    late: [Vec<Emitted<Vec<u8>>>; 2],
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -37,7 +38,7 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
 
     fn over(harness: Harness<F>, interval: (i64, i64)) -> Self {
         assert!(interval.0 <= interval.1, "the interval is empty");
-        IntervalJoinHarness { harness, interval, kept: Default::default(), late: 0 }
+        IntervalJoinHarness { harness, interval, kept: Default::default(), late: Default::default() }
     }
 
     /// Leaves the lower bound out of the interval.
@@ -71,7 +72,7 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
     /// those of the second that are there already.
     ///
     /// # Errors
-    /// Where the function fails a pair. Nothing of the record takes effect then.
+    /// Where the record has no timestamp, or the function fails a pair. Nothing of the record takes effect then.
     pub fn push_first<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
     where
         F::First: Encode<V>,
@@ -91,8 +92,9 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
     }
 
     fn push(&mut self, input: usize, key: &[u8], value: Vec<u8>, timestamp: i64) -> Result<(), FunctionError> {
+        timed(timestamp)?;
         if timestamp < self.memory.with(|memory| memory.watermark) {
-            self.late += 1;
+            self.late[input].push(Emitted { value, timestamp: Some(timestamp), key: Some(key.to_vec()) });
             return Ok(());
         }
         let record = Kept { key: key.to_vec(), timestamp, value };
@@ -127,9 +129,21 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
         }
     }
 
-    /// How many records came behind the watermark. They are joined with nothing.
-    pub fn late(&self) -> usize {
-        self.late
+    /// Takes the records of the first input that came behind the watermark, with their timestamps and keys. They are joined
+    /// with nothing.
+    ///
+    /// # Errors
+    /// Where the codec cannot read what it wrote.
+    pub fn take_late(&mut self) -> Result<Vec<Emitted<<F::First as Codec>::Owned>>, FunctionError> {
+        decode::<F::First>(std::mem::take(&mut self.late[0]))
+    }
+
+    /// Takes the records of the second input that came behind the watermark, with their timestamps and keys.
+    ///
+    /// # Errors
+    /// Where the codec cannot read what it wrote.
+    pub fn take_late_second(&mut self) -> Result<Vec<Emitted<<F::Second as Codec>::Owned>>, FunctionError> {
+        decode::<F::Second>(std::mem::take(&mut self.late[1]))
     }
 
     /// How many records are kept, of both inputs.

@@ -401,6 +401,11 @@ fn encode<C: Encode<V>, V>(value: V) -> Result<Vec<u8>, FunctionError> {
     Ok(bytes)
 }
 
+/// Refuses a record without a timestamp where event time decides what becomes of it, as a host does.
+fn timed(timestamp: i64) -> Result<(), FunctionError> {
+    some_timestamp(timestamp).map(drop).ok_or_else(|| "the record has no timestamp".into())
+}
+
 fn decode<C: Decode>(records: Vec<Emitted<Vec<u8>>>) -> Result<Vec<Emitted<C::Owned>>, FunctionError> {
     records
         .into_iter()

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every window holds all of its records, or an accumulator for each of its parts. A record that fails leaves no trace.
 
-use super::{Emitted, Harness, Windows, column_of, decode, encode};
+use super::{Emitted, Harness, Windows, column_of, decode, encode, timed};
 use crate::bindings::cofferdam::function::types::{Column, Output, Windows as WindowColumns};
 use crate::bindings::exports::cofferdam::function::function::FunctionKind;
 use crate::bindings::exports::cofferdam::function::window::Elements;
@@ -141,7 +141,8 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     /// milliseconds.
     ///
     /// # Errors
-    /// Where the function fails the record, or a window that fires for it. Nothing of it takes effect then.
+    /// Where the record has no timestamp and windows go by event time, or where the function fails the record or a window
+    /// that fires for it. Nothing of it takes effect then.
     pub fn push<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
     where
         F::Input: Encode<V>,
@@ -174,6 +175,9 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     }
 
     fn push_raw(&mut self, input: usize, key: &[u8], value: Vec<u8>, timestamp: i64) -> Result<(), FunctionError> {
+        if !self.windows.processing {
+            timed(timestamp)?;
+        }
         let arrived = Arrived { order: self.arrived, input, timestamp, value };
         self.arrived += 1;
         self.all_or_nothing(|harness| harness.arrive(key, arrived))

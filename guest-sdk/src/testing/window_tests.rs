@@ -301,7 +301,7 @@ fn a_window_has_a_state_of_its_own_until_it_is_over() -> Result {
     harness.push("a", 1, 0)?;
     harness.push("b", 200, 5)?;
     harness.advance_watermark(9)?;
-    harness.push("a", 2, i64::MIN).unwrap();
+    harness.push("a", 2, i64::MIN).expect_err("a record without a time has no place in event time");
     harness.push("a", 3, 6)?;
     let emitted: Vec<_> = harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp)).collect();
     let lines = [
@@ -314,7 +314,7 @@ fn a_window_has_a_state_of_its_own_until_it_is_over() -> Result {
     assert_eq!(harness.value_of(FIRED, window_key("a", 0, 10))?, Some(2));
     harness.advance_watermark(19)?;
     assert_eq!(harness.value_of(FIRED, window_key("a", 0, 10))?, None, "it is over");
-    assert_eq!(harness.take_late()?.len(), 1, "a record without a time is late in event time");
+    assert!(harness.take_late()?.is_empty());
     Ok(())
 }
 

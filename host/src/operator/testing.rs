@@ -13,7 +13,7 @@ use crate::state::test_store::TestStore;
 use crate::state::{self, ImageFormat, RestoredImage, StateImage, StateLayout, StateOptions};
 use crate::turn::{Turn, TurnContext};
 
-const GROUPS: u32 = 16;
+pub(crate) const GROUPS: u32 = 16;
 
 /// A record: its key, value and timestamp.
 pub(crate) type Record<'a> = (&'a str, &'a str, i64);
@@ -168,6 +168,16 @@ impl Harness {
         }
         self.backend = backend;
         self.open(parallelism, &images);
+    }
+
+    /// Has the next restore make operators in another way.
+    pub(crate) fn change(&mut self, (make, layout): (MakeOperator, StateLayout)) {
+        (self.make, self.layout) = (make, layout);
+    }
+
+    /// What has come out since the last time, of each subtask in its order.
+    pub(crate) fn take_in_order(&mut self) -> Vec<Emitted> {
+        std::mem::take(&mut self.emitted)
     }
 
     /// What has come out since the last time, sorted.

@@ -41,16 +41,14 @@ impl Accumulators {
         Ok(Accumulators { state, order, added, held, derived: HashMap::new(), merged, was_present })
     }
 
-    fn will_hold(&self, step: &Step, place: u32) -> bool {
-        let at = self.order.of(place);
-        let is_made = step.merges.iter().any(|&(into, _)| into == place)
-            || step.derived.iter().flatten().any(|derived| derived.into == place);
-        at < self.added || self.held.present[at] || is_made
-    }
-
     /// The fires whose contents are not empty.
     pub fn fires(&self, step: &Step) -> Vec<Fire> {
-        let is_held = |fire: &&Fire| step.parts_of(fire).iter().any(|&place| self.will_hold(step, place));
+        let mut holds: Vec<bool> =
+            (self.held.present.iter().enumerate()).map(|(at, &is_present)| is_present || at < self.added).collect();
+        let merged = step.merges.iter().map(|(into, _)| into);
+        let made = merged.chain(step.derived.iter().flatten().map(|derived| &derived.into));
+        made.for_each(|&place| holds[self.order.of(place)] = true);
+        let is_held = |fire: &&Fire| step.parts_of(fire).iter().any(|&place| holds[self.order.of(place)]);
         step.fires.iter().filter(is_held).cloned().collect()
     }
 

@@ -6,8 +6,12 @@ use crate::model::TimeDomain;
 
 /// Flink's `getWindowStartWithOffset`, without its overflow: the start of the window of `size` that `timestamp` falls into.
 pub(super) fn window_start(timestamp: i64, offset: i64, size: i64) -> i128 {
-    let timestamp = i128::from(timestamp);
-    timestamp - (timestamp - i128::from(offset)).rem_euclid(i128::from(size))
+    // Where they suffice, 64 bits take a tenth of the time.
+    let into = match timestamp.checked_sub(offset) {
+        Some(distance) => i128::from(distance.rem_euclid(size)),
+        None => (i128::from(timestamp) - i128::from(offset)).rem_euclid(i128::from(size)),
+    };
+    i128::from(timestamp) - into
 }
 
 /// A window whose ends may lie beyond the time that there is.

@@ -99,6 +99,31 @@ fn the_states_of_a_window_are_its_own_and_go_with_it() {
     assert_eq!(harness.entries(), 0);
 }
 
+/// Two records in [0, 1000); then windows are cut otherwise, and a third comes into one of the new ones.
+#[test]
+fn windows_in_flight_fire_as_they_were_defined() {
+    for (windows, later) in [
+        (tumbling(2000), vec![("k=4 [0,2000)", 1999)]),
+        (sliding(2000, 1000), vec![("k=4 [-1000,1000)", 999), ("k=4 [0,2000)", 1999)]),
+        (session(1000), vec![("k=4 [600,1600)", 1599)]),
+    ] {
+        for backend in [StateBackendKind::Memory, StateBackendKind::RocksDb] {
+            let (make, layout) = summing(&tumbling(1000), Sums::Guest);
+            let mut harness = Harness::new(make, layout, backend, 1);
+            harness.records(0, &owned(&[("k", "1", 5), ("k", "2", 500)]));
+            harness.change(summing(&windows, Sums::Guest));
+            harness.restore(backend, 1);
+            harness.records(0, &owned(&[("k", "4", 600)]));
+            harness.watermark(10_000);
+            let mut expected = later.clone();
+            expected.push(("k=3 [0,1000)", 999));
+            expected.sort();
+            let expected: Vec<_> = expected.into_iter().map(|(text, at)| (0, text.to_owned(), at)).collect();
+            assert_eq!(harness.take(), expected, "{windows:?} {backend:?}");
+        }
+    }
+}
+
 fn failing(on_fault: Disposition) -> Harness {
     let accumulator = StateDescription::new("accumulator", StateKind::Aggregating, "raw", "sum");
     let guest = || guest_of(Sums::Guest);

@@ -35,7 +35,7 @@ use super::turns::{Bad, FunctionSettings, Outputs, Turns};
 use super::{Operator, OperatorFailure, Rejected};
 use crate::checkpoint::Counters;
 use crate::error::{self, Result};
-use crate::manifest::WindowSettings;
+use crate::manifest::{WindowAssigner, WindowSettings};
 use crate::model::{Batch, TimeDomain};
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};
 use crate::turn::{Guest, Turn, timer_states};
@@ -85,13 +85,14 @@ pub fn window_states(windows: &WindowSettings, is_aggregate: bool) -> StateLayou
         }
         None => None,
     };
-    // All that windows of any kind may need, so that their definition may change between a savepoint and its restore.
+    // Both clocks, and what a trigger may keep: that may change between a savepoint and its restore.
     let trigger = StateDescription::new(TRIGGER, StateKind::Value, "raw", "trigger");
-    let sessions = StateDescription::new(SESSIONS, StateKind::Value, "raw", "sessions");
-    // Panes are what a definition cut them to.
+    // Who does not declare these could not go on from them; and panes are what a definition cut them to.
+    let sessions = matches!(windows.assigner, WindowAssigner::Session { .. })
+        .then(|| StateDescription::new(SESSIONS, StateKind::Value, "raw", "sessions"));
     let panes = Cut::of(windows).map(|cut| StateDescription::new(PANES, StateKind::Value, "raw", &cut.schema()));
     let timers = timer_states(&[TimeDomain::Event, TimeDomain::Processing]);
-    contents.into_iter().chain([trigger, sessions]).chain(panes).chain(timers).collect()
+    contents.into_iter().chain([trigger]).chain(sessions).chain(panes).chain(timers).collect()
 }
 
 /// How windows are kept.
@@ -137,6 +138,7 @@ impl WindowOperator {
         let declares = turn.layout().first().is_some_and(|state| !state.is_internal());
         // Of panes there are no states of a window, which its function may have.
         let cut = Cut::of(&windows).filter(|_| function == WindowFunction::Aggregate || !declares);
+        let is_merging = matches!(windows.assigner, WindowAssigner::Session { .. });
         let windows = Definition {
             trigger: Trigger::new(&windows),
             function,
@@ -147,7 +149,7 @@ impl WindowOperator {
             },
             keeps_elements,
             kept: state(TRIGGER)?,
-            sessions: state(SESSIONS)?,
+            sessions: if is_merging { state(SESSIONS)? } else { 0 },
             panes: if cut.is_some() { state(PANES)? } else { 0 },
             cut,
             late_is_read,

@@ -45,12 +45,15 @@ impl Step {
         self.forget_derived(key, pane.start);
         let is_new = self.panes[key as usize].panes.insert(pane.start);
         let mut again = Vec::new();
-        assigner::windows_of(settings.assigner, by, |window| {
-            let has_fired = settings.time == TimeDomain::Event && window.max_timestamp() <= self.now.watermark;
-            if has_fired && !assigner::is_window_late(settings, window, self.now.watermark) {
-                again.push(window);
-            }
-        });
+        // No window has fired that reaches behind the watermark.
+        if settings.time == TimeDomain::Event && by <= self.now.watermark {
+            assigner::windows_of(settings.assigner, by, |window| {
+                let has_fired = window.max_timestamp() <= self.now.watermark;
+                if has_fired && !assigner::is_window_late(settings, window, self.now.watermark) {
+                    again.push(window);
+                }
+            });
+        }
         for &window in &again {
             self.fire_panes(cut, key, window);
         }

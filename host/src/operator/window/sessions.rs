@@ -57,6 +57,11 @@ impl Sessions {
         self.windows.iter().find(|session| session.window == window).map(|session| session.state)
     }
 
+    /// Whether the contents of a window in flight lie here.
+    pub fn is_state(&self, window: Window) -> bool {
+        self.windows.iter().any(|session| session.state == window)
+    }
+
     /// Forgets a window.
     pub fn retire(&mut self, window: Window) {
         self.windows.retain(|session| session.window != window);

@@ -323,7 +323,10 @@ impl Step {
         let contents = match settings.assigner {
             WindowAssigner::Session { .. } => match self.sessions[key as usize].0.state_of(window) {
                 Some(state) => self.place(key, state),
-                None => return true,
+                // A trigger did not clean up behind a merge.
+                None if self.sessions[key as usize].0.is_state(window) => return true,
+                // It was no session when its records came.
+                None => place,
             },
             _ => place,
         };
