@@ -74,14 +74,20 @@ impl Example {
     /// Runs a copy of the pipeline in the empty folder `dir`, with `cofferdam run` and the component that was built before.
     /// `progress` gets what the command tells on the way.
     pub fn run(&self, place: &Place, dir: &Path, progress: Stdio) -> Result<Outcome> {
-        self.run_with(place, dir, progress, self.connections()?)
+        self.run_otherwise(place, dir, progress, &self.pipeline()?, self.connections()?)
     }
 
-    /// The same where the connections of the socket say something else.
-    pub fn run_with(&self, place: &Place, dir: &Path, progress: Stdio, connections: Vec<Vec<u8>>) -> Result<Outcome> {
+    /// The same with another pipeline, and where the connections of the socket say something else.
+    pub fn run_otherwise(
+        &self,
+        place: &Place,
+        dir: &Path,
+        progress: Stdio,
+        pipeline: &str,
+        connections: Vec<Vec<u8>>,
+    ) -> Result<Outcome> {
         let script = Script::start(connections)?;
-        let pipeline = self.pipeline()?.replace(ADDRESS, &script.address.to_string());
-        fs::write(dir.join("pipeline.toml"), pipeline)?;
+        fs::write(dir.join("pipeline.toml"), pipeline.replace(ADDRESS, &script.address.to_string()))?;
         copy(&self.folder.join("data"), &dir.join("data"))?;
         let component = dir.join("target/component");
         fs::create_dir_all(&component)?;

@@ -5,23 +5,44 @@ use std::process::Stdio;
 
 use cofferdam_tests::{Example, Outcome, Place};
 use serde_json::Value;
-use toml_edit::DocumentMut;
+use toml_edit::{DocumentMut, value};
 
-/// A run in a folder of this name below the target folder; progress goes to its file `run.log`.
-fn run(name: &str, folder: &str, connections: Option<Vec<Vec<u8>>>) -> Outcome {
-    let place = Place::of_this_checkout();
-    let example = Example::named(&place, name).unwrap();
-    let dir = place.fresh_dir(&format!("tests/example-{folder}")).unwrap();
-    let log = Stdio::from(File::create(dir.join("run.log")).unwrap());
-    let connections = connections.map_or_else(|| example.connections(), Ok).unwrap();
-    example.run_with(&place, &dir, log, connections).unwrap()
+/// How an example is run.
+#[derive(Default)]
+struct Run {
+    /// Its folder below the target folder, where there are several of an example.
+    suffix: &'static str,
+    /// The parallelism and the backend, where they are not the pipeline's.
+    engine: Option<(i64, &'static str)>,
+    /// What the connections of the socket say, where that is not in the example's folder.
+    connections: Option<Vec<Vec<u8>>>,
 }
 
-/// The job of a run whose result is right.
-fn right(name: &str) -> Value {
-    let outcome = run(name, name, None);
-    outcome.check().unwrap();
-    outcome.job
+/// Runs an example. Progress goes to `run.log` in the folder of the run.
+fn outcome(name: &str, run: Run) -> Outcome {
+    let place = Place::of_this_checkout();
+    let example = Example::named(&place, name).unwrap();
+    let dir = place.fresh_dir(&format!("tests/example-{name}{}", run.suffix)).unwrap();
+    let log = Stdio::from(File::create(dir.join("run.log")).unwrap());
+    let mut pipeline = example.pipeline().unwrap();
+    if let Some((parallelism, backend)) = run.engine {
+        let mut toml: DocumentMut = pipeline.parse().unwrap();
+        toml["parallelism"] = value(parallelism);
+        toml["state"]["backend"] = value(backend);
+        pipeline = toml.to_string();
+    }
+    let connections = run.connections.map_or_else(|| example.connections(), Ok).unwrap();
+    example.run_otherwise(&place, &dir, log, &pipeline, connections).unwrap()
+}
+
+/// The result is right as the example stands, and with one and three subtasks on both backends.
+fn right(name: &str, check: fn(&Value)) {
+    let engines = [None, Some((1, "memory")), Some((1, "rocksdb")), Some((3, "memory")), Some((3, "rocksdb"))];
+    for engine in engines {
+        let outcome = outcome(name, Run { engine, ..Run::default() });
+        outcome.check().unwrap_or_else(|error| panic!("{engine:?}: {error:#}"));
+        check(&outcome.job);
+    }
 }
 
 macro_rules! examples {
@@ -29,8 +50,7 @@ macro_rules! examples {
         const TESTED: &[&str] = &[$($name),*];
         $(#[test]
         fn $test() {
-            let check: fn(&Value) = $check;
-            check(&right($name));
+            right($name, $check);
         })*
     };
 }
@@ -41,8 +61,10 @@ examples! {
     last_events "last-events" never_fails
     message_fan_out "message-fan-out" never_fails
     real_time_counter "real-time-counter" never_fails
+    recommendations "recommendations" never_fails
     socket_numbers "socket-numbers" fails_three_times
     state_machine "state-machine" never_fails
+    traffic_monitor "traffic-monitor" never_fails
 }
 
 fn never_fails(job: &Value) {
@@ -61,7 +83,8 @@ fn fails_three_times(job: &Value) {
 #[test]
 fn socket_numbers_fails_for_good_at_the_fourth_bad_text() {
     let texts = ["1\ntwo\n", "1\n\n", "1 2\n", "3.5\n", "5\n"].map(|text| text.as_bytes().to_vec());
-    let outcome = run("socket-numbers", "socket-numbers-bad", Some(texts.to_vec()));
+    let run = Run { suffix: "-bad", connections: Some(texts.to_vec()), ..Run::default() };
+    let outcome = outcome("socket-numbers", run);
     let job = &outcome.job;
     assert_eq!((job["status"].as_str(), job["restarts"].as_u64()), (Some("FAILED"), Some(3)), "{job}");
     assert!(job["failure"]["message"].as_str().unwrap().contains("`3.5` is no number"), "{job}");

@@ -29,8 +29,8 @@ impl Scene {
         Scene { server, dir }
     }
 
-    /// Runs an operator over the files at parallelism 1 and 3 on both backends; each time its outputs, sorted, must be these.
-    /// Nothing is late: the watermark stays 10 s behind.
+    /// Runs an operator over the files at parallelism 1 and 3 on both backends; each time its output, sorted, must be this,
+    /// and there must be a dead letter with each of these texts. Nothing is late: the watermark stays 10 s behind.
     fn check(&self, operator: &str, expected: &[&str], bad: &[&str]) {
         for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
             let out = self.dir.join(format!("{backend}-{parallelism}"));
@@ -40,9 +40,8 @@ impl Scene {
             assert_eq!(lines("joined"), expected, "{backend} at {parallelism}");
             let letters = lines("bad");
             assert_eq!(letters.len(), bad.len(), "{letters:?}");
-            for value in bad {
-                let value = format!("\"value\":\"{value}\"");
-                assert!(letters.iter().any(|letter| letter.contains(&value)), "no {value} in {letters:?}");
+            for of in bad {
+                assert!(letters.iter().any(|letter| letter.contains(of)), "no {of} in {letters:?}");
             }
         }
     }
@@ -92,7 +91,7 @@ fn connected_streams_share_state_and_event_time() {
         "b,5000,0,1",
         "b,6000,2,0",
     ];
-    Scene::new("connect").check(operator, &expected, &["a,bad,6500", "a,r9,?"]);
+    Scene::new("connect").check(operator, &expected, &["\"value\":\"a,bad,6500\"", "a,r9,?"]);
 }
 
 /// Second records from 2 s before the first one to 1 s after it. `a` has first ones at 0, 2, 3 and 7 s, second ones at 0, 1, 6
@@ -105,7 +104,7 @@ fn an_interval_join_pairs_what_lies_close() {
              interval = {{ lower = \"-2s\", upper = \"1s\"{exclusive} }}\nfunction = \"near\""
         )
     };
-    let bad = ["a,bad,6500", "a,r9,?"];
+    let bad = ["\"value\":\"a,bad,6500\"", "a,r9,?"];
     let pairs = [
         "a,l0,r0,0",
         "a,l0,r1,1000",
@@ -124,4 +123,22 @@ fn an_interval_join_pairs_what_lies_close() {
         &expected,
         &bad,
     );
+}
+
+/// Windows of 2 s. `a` has in the first one l0, r0 and r1, in the second one l2 and l3 alone, and the one with 6.5 s fails with its
+/// bad record; `b` has one with m5 and s4.
+#[test]
+fn windows_of_two_inputs_are_grouped_or_joined() {
+    let operator = |function: &str| {
+        format!(
+            "input = \"left\"\nkey = {{ field = \"id\" }}\nsecond = \"right\"\nsecond_key = {{ column = 0 }}\n\
+             window = {{ type = \"tumbling\", size = \"2s\" }}\nfunction = \"{function}\""
+        )
+    };
+    let bad = ["\\\"window_end\\\":8000", "a,r9,?"];
+    let groups = ["a,0,2000,l0@0,r0@0 r1@1000", "a,2000,4000,l2@2000 l3@3000,", "b,4000,6000,m5@5000,s4@4000"];
+    Scene::new("co-group").check(&operator("grouped"), &groups, &bad);
+    // A pair has the time of its window.
+    let pairs = ["a,l0,r0,1999", "a,l0,r1,1999", "b,m5,s4,5999"];
+    Scene::new("window-join").check(&operator("joined"), &pairs, &bad);
 }

@@ -134,6 +134,10 @@ impl Operator for FunctionOperator {
 }
 
 #[cfg(test)]
+#[path = "connected_tests.rs"]
+mod connected_tests;
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
 

@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock::ManualClock;
 use crate::manifest::{Disposition, NodeKind, Pipeline, StateBackendKind};
-use crate::model::{Pairs, group_of_key, groups_of_subtask, hash_key, subtask_of_group};
-use crate::state::test_store::TestStore;
-use crate::state::{self, ImageFormat, RestoredImage, StateImage, StateOptions};
-use crate::turn::{SECOND_INPUT, TurnContext};
+use crate::model::{PairSide, Pairs};
+use crate::operator::testing::{self, Harness, MakeOperator, Record, expect, of_input};
+use crate::turn::SECOND_INPUT;
 
-const GROUPS: u32 = 8;
+/// Pairs that one call gets, at most.
+const CALL_PAIRS: usize = 3;
 
 /// Shows pairs as text. One with a record `bad` fails.
 struct Shows;
@@ -25,9 +25,10 @@ impl Guest for Shows {
     }
 
     fn join(&mut self, _: &mut Turn, pairs: &Pairs) -> Result<Vec<Output>, Failure> {
+        assert!(pairs.keys.key_of.len() <= CALL_PAIRS, "more than one call should get");
         let mut batch = Batch::default();
         for (at, &key) in pairs.keys.key_of.iter().enumerate() {
-            let side = |side: &crate::model::PairSide| {
+            let side = |side: &PairSide| {
                 let place = side.value_of[at] as usize;
                 (String::from_utf8_lossy(side.values.value(place)).into_owned(), side.timestamps[place])
             };
@@ -42,132 +43,38 @@ impl Guest for Shows {
     }
 }
 
-/// All subtasks of a join.
-struct Subject {
-    backend: StateBackendKind,
-    settings: (JoinInterval, Disposition, bool),
-    subtasks: Vec<IntervalJoin>,
-    folder: tempfile::TempDir,
-    opened: usize,
-    /// By output what came out: text and time.
-    outputs: [Vec<(String, i64)>; 3],
+/// Outputs are pairs, late records and dead letters. The interval may be another one with the next restore.
+fn make(interval: &Arc<Mutex<JoinInterval>>, late_is_read: bool) -> MakeOperator {
+    let interval = interval.clone();
+    Arc::new(move |mut turn, clock| {
+        // What the host keeps is not bounded by what a function may write.
+        turn.limit_writes(1);
+        let settings = FunctionSettings {
+            job: "job".into(),
+            function: "f".into(),
+            on_fault: Disposition::DeadLetter,
+            outputs: 2,
+            batch_records: CALL_PAIRS,
+            clock,
+        };
+        let (interval, counters) = (*interval.lock(), Counters::default());
+        Box::new(IntervalJoin::new(Box::new(Shows), turn, settings, interval, late_is_read, counters).unwrap())
+    })
 }
 
-impl Subject {
-    fn new(backend: StateBackendKind, parallelism: u32, interval: JoinInterval) -> Subject {
-        let settings = (interval, Disposition::DeadLetter, true);
-        let (folder, outputs) = (tempfile::tempdir().unwrap(), Default::default());
-        let mut subject = Subject { backend, settings, subtasks: Vec::new(), folder, opened: 0, outputs };
-        subject.open(parallelism, &[], &TestStore::default());
-        subject
-    }
+fn of(lower_ms: i64, upper_ms: i64) -> Arc<Mutex<JoinInterval>> {
+    Arc::new(Mutex::new(JoinInterval { lower_ms, upper_ms }))
+}
 
-    fn open(&mut self, parallelism: u32, images: &[StateImage], store: &TestStore) {
-        let (interval, on_fault, late_is_read) = self.settings;
-        self.subtasks.clear();
-        for subtask in 0..parallelism {
-            let groups = groups_of_subtask(subtask, parallelism, GROUPS);
-            let old = images.len() as u32;
-            let restored = (0..).zip(images).map(|(from, image)| {
-                let groups = groups_of_subtask(from, old, GROUPS);
-                RestoredImage { image, groups, store }
-            });
-            self.opened += 1;
-            let folder = self.folder.path().join(self.opened.to_string());
-            let clock = Arc::new(ManualClock::default());
-            let options = StateOptions::empty(self.backend, folder, join_states(), GROUPS, clock.clone());
-            let options = StateOptions { groups: groups.clone(), restore: restored.collect(), ..options };
-            let backend = state::open(options).unwrap();
-            let mut turn = Turn::stateful(TurnContext::default(), join_states(), backend).with_timers(groups).unwrap();
-            // What the host keeps is not bounded by what a function may write.
-            turn.limit_writes(1);
-            let settings = FunctionSettings {
-                job: "job".into(),
-                function: "f".into(),
-                on_fault,
-                outputs: 2,
-                batch_records: 3,
-                clock,
-            };
-            let counters = Counters::default();
-            let join = IntervalJoin::new(Box::new(Shows), turn, settings, interval, late_is_read, counters).unwrap();
-            self.subtasks.push(join);
-        }
-    }
+fn harness(interval: &Arc<Mutex<JoinInterval>>, backend: StateBackendKind, parallelism: u32) -> Harness {
+    Harness::new(make(interval, true), join_states(), backend, parallelism)
+}
 
-    /// Takes an image and goes on from it.
-    fn restore(&mut self, parallelism: u32) {
-        let store = TestStore::default();
-        let image = |join: &mut IntervalJoin| {
-            let watermark = join.watermark();
-            let turn = join.turn();
-            turn.keep_watermark(watermark).unwrap();
-            turn.backend().unwrap().snapshot(ImageFormat::Canonical).unwrap().upload(&store, &[]).unwrap()
-        };
-        let images: Vec<StateImage> = self.subtasks.iter_mut().map(image).collect();
-        self.open(parallelism, &images, &store);
-    }
-
-    fn send(&mut self, input: u32, records: &[(u8, i64, String)]) {
-        let parallelism = self.subtasks.len() as u32;
-        for subtask in 0..parallelism {
-            let mut batch = Batch::default();
-            let (mut keys, mut places) = (Keys::default(), BTreeMap::new());
-            for (key, time, value) in records {
-                let name = format!("k{key}");
-                let group = group_of_key(hash_key(name.as_bytes()), GROUPS);
-                if subtask_of_group(group, parallelism, GROUPS) != subtask {
-                    continue;
-                }
-                let next = places.len() as u32;
-                let place = *places.entry(*key).or_insert_with(|| {
-                    keys.distinct.push(name.as_bytes());
-                    keys.groups.push(group);
-                    next
-                });
-                keys.key_of.push(place);
-                batch.push(value.as_bytes(), *time);
-            }
-            batch.keys = Some(Arc::new(keys));
-            let mut outputs = Outputs::new();
-            self.subtasks[subtask as usize].process(input, batch, &mut outputs).unwrap();
-            for (index, batch) in outputs {
-                assert!(batch.len() <= 3 || index == 1, "more than one call should make");
-                let texts = batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap());
-                self.outputs[index].extend(texts.zip(batch.timestamps.iter().copied()));
-            }
-        }
-    }
-
-    fn watermark(&mut self, watermark: i64) {
-        for join in &mut self.subtasks {
-            let mut outputs = Outputs::new();
-            while join.advance_watermark(watermark, &mut outputs).unwrap() {}
-            assert!(outputs.is_empty());
-        }
-    }
-
-    /// What is kept of these keys: records of the left, of the right, whether more is known of them; and timers.
-    fn kept(&mut self, keys: u8) -> (usize, usize, usize, usize) {
-        let mut kept = (0, 0, 0, 0);
-        for join in &mut self.subtasks {
-            let (sides, of_key) = (join.sides, join.kept);
-            let turn = join.turn();
-            kept.3 += usize::from(turn.next_timer(TimeDomain::Event).is_some());
-            let backend = turn.backend().unwrap();
-            for name in (0..keys).map(|key| format!("k{key}")) {
-                let group = group_of_key(hash_key(name.as_bytes()), GROUPS);
-                let mut count =
-                    |side: Side| backend.scan_map(side.state, group, name.as_bytes(), None, 10_000).unwrap().len();
-                kept.0 += count(sides[0]);
-                kept.1 += count(sides[1]);
-                let one =
-                    Keys { distinct: [name.as_bytes()].into_iter().collect(), groups: vec![group], key_of: vec![] };
-                kept.2 += usize::from(backend.load(of_key, &one).unwrap().present[0]);
-            }
-        }
-        kept
-    }
+/// Entries of state after the first watermark: records, timers, and one for each key.
+fn kept(harness: &mut Harness) -> u64 {
+    // The memory backend counts them. Beside them each group keeps the watermark.
+    harness.restore(StateBackendKind::Memory, 1);
+    harness.entries() - u64::from(testing::GROUPS)
 }
 
 /// As a manifest has it. None where it is refused.
@@ -249,7 +156,7 @@ fn follow(backend: StateBackendKind, bounds: (i64, i64), exclusive: (bool, bool)
         assert!(!(bounds.0 - 1..=bounds.1 + 1).any(within), "a good interval is refused");
         return;
     };
-    let mut subject = Subject::new(backend, 2, interval);
+    let mut harness = harness(&Arc::new(Mutex::new(interval)), backend, 2);
     let mut watermark = NO_TIMESTAMP;
     let mut came: Vec<Came> = Vec::new();
     let (mut pairs, mut late) = (Vec::new(), Vec::new());
@@ -264,7 +171,7 @@ fn follow(backend: StateBackendKind, bounds: (i64, i64), exclusive: (bool, bool)
                     // Many are of the same value.
                     number += 1;
                     let value = format!("{}", number % 5);
-                    batch.push((key, time, value.clone()));
+                    batch.push((format!("k{key}"), value.clone(), time));
                     let new = Came { input: *input, key, time, value, watermark };
                     if time < watermark {
                         late.push((new.value, time));
@@ -280,23 +187,26 @@ fn follow(backend: StateBackendKind, bounds: (i64, i64), exclusive: (bool, bool)
                     }
                     came.push(new);
                 }
-                subject.send(*input, &batch);
+                harness.records(*input, &batch);
             }
             Step::Watermark(further) => {
                 watermark = if watermark == NO_TIMESTAMP { *further } else { watermark + further };
-                subject.watermark(watermark);
+                harness.watermark(watermark);
             }
-            Step::Restore(parallelism) => subject.restore(*parallelism),
+            Step::Restore(parallelism) => harness.restore(backend, *parallelism),
         }
     }
-    assert_eq!(by_key(&subject.outputs[0]), by_key(&pairs));
-    let mut seen = subject.outputs[1].clone();
+    let mut outputs = [Vec::new(), Vec::new(), Vec::new()];
+    for (output, text, time) in harness.take_in_order() {
+        outputs[output].push((text, time));
+    }
+    let [joined, mut seen, letters] = outputs;
+    assert_eq!(by_key(&joined), by_key(&pairs));
     seen.sort();
     late.sort();
-    assert_eq!(seen, late);
-    assert!(subject.outputs[2].is_empty());
-    subject.watermark(i64::MAX);
-    assert_eq!(subject.kept(3), (0, 0, 0, 0));
+    assert_eq!((seen, letters), (late, Vec::new()));
+    harness.watermark(i64::MAX);
+    assert_eq!(kept(&mut harness), 0);
 }
 
 macro_rules! property {
@@ -320,93 +230,94 @@ macro_rules! property {
 property!(every_pair_within_the_bounds_in_memory, StateBackendKind::Memory, 300);
 property!(every_pair_within_the_bounds_on_rocksdb, StateBackendKind::RocksDb, 12);
 
-fn record(time: i64, value: &str) -> (u8, i64, String) {
-    (0, time, value.to_owned())
+fn send(harness: &mut Harness, input: u32, records: &[Record<'_>]) {
+    let owned = |(key, value, at): &Record<'_>| ((*key).to_owned(), (*value).to_owned(), *at);
+    harness.records(input, &records.iter().map(owned).collect::<Vec<_>>());
 }
 
-/// From Flink's documents: `[-2, 1]` of orders at 0, 2, 3, 4, 5, 7 and shipments at 0, 1, 6, 7, by hand.
+/// From Flink's documents: `[-2, 1]` of orders at 0, 2, 3, 4, 5, 7 and shipments at 0, 1, 6, 7, by hand; of another key the half.
 #[test]
 fn the_example_by_hand() {
-    let mut subject = Subject::new(StateBackendKind::Memory, 1, JoinInterval { lower_ms: -2, upper_ms: 1 });
-    for time in [0, 2, 3, 4, 5, 7] {
-        subject.send(FIRST_INPUT, &[record(time, &time.to_string())]);
-    }
-    for time in [0, 1, 6, 7] {
-        subject.send(SECOND_INPUT, &[record(time, &time.to_string())]);
-    }
+    let left =
+        [("k", "0", 0), ("k", "2", 2), ("j", "2", 2), ("k", "3", 3), ("k", "4", 4), ("k", "5", 5), ("k", "7", 7)];
     // Right 0 has left in [-1, 2], right 1 in [0, 3], right 6 in [5, 8], right 7 in [6, 9].
-    let pairs = ["0 0", "2 0", "0 1", "2 1", "3 1", "5 6", "7 6", "7 7"];
-    let times = [0, 2, 1, 2, 3, 6, 7, 7];
-    let expected: Vec<_> = pairs.iter().map(|pair| format!("k0 {pair}")).zip(times).collect();
-    assert_eq!(subject.outputs[0], expected);
+    let steps = [
+        of_input(FIRST_INPUT, &left),
+        expect(&[]),
+        of_input(SECOND_INPUT, &[("k", "0", 0), ("j", "0", 0), ("k", "1", 1)]),
+        expect(&[("k 0 0", 0), ("k 2 0", 2), ("k 0 1", 1), ("k 2 1", 2), ("k 3 1", 3), ("j 2 0", 2)]),
+        testing::Step::Watermark(5),
+        of_input(SECOND_INPUT, &[("k", "4", 4)]),
+        testing::Step::Expect(vec![(1, "4".into(), 4)]),
+        of_input(SECOND_INPUT, &[("k", "7", 7), ("k", "6", 6)]),
+        expect(&[("k 7 7", 7), ("k 5 6", 6), ("k 7 6", 7)]),
+    ];
+    testing::play(&make(&of(-2, 1), true), &join_states(), &steps);
 }
 
 #[test]
 fn a_bad_pair_costs_one_pair_and_a_record_without_a_time_one_record() {
-    let mut subject = Subject::new(StateBackendKind::Memory, 1, JoinInterval { lower_ms: 0, upper_ms: 5 });
-    let lefts = ["a", "bad", "c", "d", "e"].iter().zip(1..).map(|(value, time)| record(time, value));
-    subject.send(FIRST_INPUT, &lefts.collect::<Vec<_>>());
-    subject.send(SECOND_INPUT, &[record(NO_TIMESTAMP, "none"), record(5, "x"), record(6, "y")]);
-    let joined: Vec<&str> = subject.outputs[0].iter().map(|(text, _)| &**text).collect();
-    assert_eq!(joined, ["k0 a x", "k0 c x", "k0 d x", "k0 e x", "k0 a y", "k0 c y", "k0 d y", "k0 e y"]);
-    let letters: Vec<serde_json::Value> =
-        subject.outputs[2].iter().map(|(letter, _)| serde_json::from_str(letter).unwrap()).collect();
-    let told: Vec<_> = letters
-        .iter()
-        .map(|letter| (letter["code"].as_str(), letter["value"].as_str(), letter["position"]["record"].as_u64()))
-        .collect();
+    let mut harness = harness(&of(0, 5), StateBackendKind::Memory, 1);
+    send(&mut harness, 0, &[("k", "a", 1), ("k", "bad", 2), ("k", "c", 3), ("k", "d", 4), ("k", "e", 5)]);
+    send(&mut harness, 1, &[("k", "none", NO_TIMESTAMP), ("k", "x", 5), ("k", "y", 6)]);
+    let (letters, joined): (Vec<_>, Vec<_>) =
+        harness.take_in_order().into_iter().partition(|(output, ..)| *output == 2);
+    let joined: Vec<&str> = joined.iter().map(|(_, text, _)| &**text).collect();
+    assert_eq!(joined, ["k a x", "k c x", "k d x", "k e x", "k a y", "k c y", "k d y", "k e y"]);
+    let told = letters.iter().map(|(_, letter, _)| {
+        let letter: serde_json::Value = serde_json::from_str(letter).unwrap();
+        let text = |name: &str| letter[name].as_str().unwrap().to_owned();
+        (text("code"), text("value"), letter["position"]["record"].as_u64().unwrap())
+    });
     let expected = [("timestamp-missing", "none", 5), ("guest-error", "x", 6), ("guest-error", "y", 7)];
-    assert_eq!(told, expected.map(|(code, value, record)| (Some(code), Some(value), Some(record))));
-    let counters = subject.subtasks[0].counters();
-    assert_eq!((counters.records_in, counters.records_out, counters.records_dead_lettered), (8, 8, 3));
+    let expected = expected.map(|(code, value, record)| (code.to_owned(), value.to_owned(), record));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 #[test]
 fn late_records_that_nobody_reads_are_counted() {
-    let mut subject = Subject::new(StateBackendKind::Memory, 1, JoinInterval { lower_ms: -1, upper_ms: 1 });
-    subject.settings.2 = false;
-    subject.restore(1);
-    subject.watermark(10);
-    subject.send(FIRST_INPUT, &[record(9, "late"), record(10, "in time"), record(0, "late")]);
-    subject.send(SECOND_INPUT, &[record(9, "late"), record(10, "x")]);
-    assert_eq!(subject.outputs, [vec![("k0 in time x".to_owned(), 10)], vec![], vec![]]);
-    assert_eq!(subject.subtasks[0].turn().metrics()[LATE_DROPPED], 3.0);
+    let mut harness = Harness::new(make(&of(-1, 1), false), join_states(), StateBackendKind::Memory, 1);
+    harness.watermark(10);
+    send(&mut harness, 0, &[("k", "late", 9), ("k", "in-time", 10), ("k", "late", 0)]);
+    send(&mut harness, 1, &[("k", "late", 9), ("k", "x", 10)]);
+    assert_eq!(harness.take(), [(0, "k in-time x".to_owned(), 10)]);
+    assert_eq!(harness.metric(LATE_DROPPED), 3.0);
 }
 
 /// More than is read at once, with one time and with many.
 #[test]
 fn many_records_of_one_key() {
     for backend in [StateBackendKind::Memory, StateBackendKind::RocksDb] {
-        let mut subject = Subject::new(backend, 1, JoinInterval { lower_ms: -1_000, upper_ms: 1_000 });
-        let lefts: Vec<_> = (0..500).map(|n| record(1_000 + (n / 200) * 100, &n.to_string())).collect();
-        subject.send(FIRST_INPUT, &lefts);
-        subject.send(SECOND_INPUT, &[record(1_500, "x")]);
-        let expected: Vec<String> = (0..500).map(|n| format!("k0 {n} x")).collect();
-        assert!(subject.outputs[0].iter().map(|(text, _)| text).eq(&expected));
-        assert_eq!(subject.kept(1), (500, 1, 1, 1));
-        subject.watermark(2_099);
-        assert_eq!(subject.kept(1), (300, 1, 1, 1));
-        subject.watermark(2_200);
-        assert_eq!(subject.kept(1), (0, 1, 1, 1));
-        subject.watermark(2_500);
-        assert_eq!(subject.kept(1), (0, 0, 0, 0));
+        let mut harness = harness(&of(-1_000, 1_000), backend, 1);
+        let lefts = (0..500).map(|n| ("k".to_owned(), n.to_string(), 1_000 + (n / 200) * 100));
+        harness.records(0, &lefts.collect::<Vec<_>>());
+        send(&mut harness, 1, &[("k", "x", 1_500)]);
+        let expected = (0..500).map(|n| format!("k {n} x"));
+        assert!(harness.take_in_order().into_iter().map(|(_, text, _)| text).eq(expected));
+        // Left records, the right one, a timer, and what is known of the key.
+        for (watermark, entries) in [(0, 500 + 3), (2_099, 300 + 3), (2_200, 3), (2_500, 0)] {
+            harness.watermark(watermark);
+            assert_eq!(kept(&mut harness), entries, "{watermark}");
+            harness.restore(backend, 1);
+        }
     }
 }
 
 /// What was kept by the old bounds is joined and removed by the new ones.
 #[test]
 fn an_interval_may_change_with_a_restore() {
-    for upper_ms in [3, 30] {
-        let mut subject = Subject::new(StateBackendKind::Memory, 1, JoinInterval { lower_ms: 0, upper_ms: 10 });
-        subject.send(FIRST_INPUT, &[record(100, "a"), record(101, "b")]);
-        subject.settings.0 = JoinInterval { lower_ms: 0, upper_ms };
-        subject.restore(1);
-        subject.send(FIRST_INPUT, &[record(102, "c")]);
-        subject.watermark(100 + upper_ms.max(10) - 1);
-        subject.send(SECOND_INPUT, &[record(100 + upper_ms, "late or not")]);
-        let joined = if upper_ms == 3 { 0 } else { 3 };
-        assert_eq!(subject.outputs[0].len(), joined);
-        subject.watermark(200);
-        assert_eq!(subject.kept(1), (0, 0, 0, 0));
+    for (upper_ms, joined) in [(3, 0), (30, 3)] {
+        let interval = of(0, 10);
+        let mut harness = harness(&interval, StateBackendKind::Memory, 1);
+        send(&mut harness, 0, &[("k", "a", 100), ("k", "b", 101)]);
+        interval.lock().upper_ms = upper_ms;
+        harness.restore(StateBackendKind::Memory, 1);
+        send(&mut harness, 0, &[("k", "c", 102)]);
+        harness.watermark(100 + upper_ms.max(10) - 1);
+        send(&mut harness, 1, &[("k", "late or not", 100 + upper_ms)]);
+        let pairs = harness.take().into_iter().filter(|(output, ..)| *output == 0);
+        assert_eq!(pairs.count(), joined);
+        harness.watermark(200);
+        assert_eq!(kept(&mut harness), 0);
     }
 }

@@ -13,7 +13,7 @@ use crate::state::test_store::TestStore;
 use crate::state::{self, ImageFormat, RestoredImage, StateImage, StateLayout, StateOptions};
 use crate::turn::{Turn, TurnContext};
 
-const GROUPS: u32 = 16;
+pub(crate) const GROUPS: u32 = 16;
 
 /// A record: its key, value and timestamp.
 pub(crate) type Record<'a> = (&'a str, &'a str, i64);
@@ -171,9 +171,14 @@ impl Harness {
         (self.make, self.layout) = (make, layout);
     }
 
+    /// What has come out since the last time, of each subtask in its order.
+    pub(crate) fn take_in_order(&mut self) -> Vec<Emitted> {
+        std::mem::take(&mut self.emitted)
+    }
+
     /// What has come out since the last time, sorted.
     pub(crate) fn take(&mut self) -> Vec<Emitted> {
-        let mut emitted = std::mem::take(&mut self.emitted);
+        let mut emitted = self.take_in_order();
         emitted.sort();
         emitted
     }

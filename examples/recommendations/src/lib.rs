@@ -1,0 +1,128 @@
+//! The function of the recommendations example: what a user may want to look at next, by what the user looked at in one
+//! visit.
+
+use std::collections::BTreeMap;
+
+use cofferdam_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// The shop's products, the best first, with their categories.
+const CATALOGUE: &[(&str, &str)] = &[
+    ("kettle", "kitchen"),
+    ("tent", "camping"),
+    ("teapot", "kitchen"),
+    ("lantern", "camping"),
+    ("novel", "books"),
+    ("pan", "kitchen"),
+    ("rope", "camping"),
+    ("atlas", "books"),
+];
+/// How many products are recommended at most.
+const RECOMMENDED: usize = 2;
+
+/// A row of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Look {
+    /// In seconds.
+    time: i64,
+    user: String,
+    product: String,
+}
+
+/// What came of a visit.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Visit {
+    user: String,
+    /// The first look, in seconds.
+    from: i64,
+    looks: usize,
+    /// What most looks were at.
+    category: String,
+    recommended: Vec<String>,
+}
+
+/// Emits for each visit the best products of the category that was looked at most, but those that were looked at already.
+#[derive(Default)]
+struct Recommend;
+
+fn category(product: &str) -> Option<&'static str> {
+    CATALOGUE.iter().find(|(name, _)| *name == product).map(|(_, category)| *category)
+}
+
+#[function]
+impl ProcessWindowFunction for Recommend {
+    type In = Csv<Look>;
+    type Out = Json<Visit>;
+
+    fn process(
+        &mut self,
+        window: &Window,
+        looks: Elements<Csv<Look>>,
+        _ctx: &mut WindowContext,
+        out: &mut Collector<Self::Out>,
+    ) -> Result {
+        let products: Vec<String> = looks.values().map(|look| look.product).collect();
+        let mut categories: BTreeMap<&str, usize> = BTreeMap::new();
+        for category in products.iter().filter_map(|product| category(product)) {
+            *categories.entry(category).or_default() += 1;
+        }
+        // Of several the last in the alphabet.
+        let Some((favourite, _)) = categories.into_iter().max_by_key(|(_, looks)| *looks) else { return Ok(()) };
+        let new = |(name, category): &&(&str, &str)| {
+            *category == favourite && !products.iter().any(|product| product == name)
+        };
+        out.emit(Visit {
+            user: window.key_str()?.to_owned(),
+            from: window.start_ms / 1000,
+            looks: products.len(),
+            category: favourite.to_owned(),
+            recommended: CATALOGUE.iter().filter(new).take(RECOMMENDED).map(|(name, _)| (*name).to_owned()).collect(),
+        });
+        Ok(())
+    }
+}
+
+cofferdam_sdk::export!(Recommend);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cofferdam_sdk::testing::{WindowHarness, Windows};
+
+    /// What comes of ada's looks, with a visit that ends ten minutes after its last one.
+    fn visits(looks: &[(i64, &str)]) -> Result<Vec<Visit>> {
+        let mut harness = WindowHarness::<Recommend>::new(Windows::session(600_000));
+        for &(time, product) in looks {
+            harness.push("ada", Look { time, user: "ada".into(), product: product.into() }, time * 1000)?;
+        }
+        harness.advance_watermark(i64::MAX)?;
+        harness.take_output()
+    }
+
+    #[test]
+    fn the_best_of_the_favourite_category_that_are_new() -> Result {
+        let visits = visits(&[(5, "kettle"), (60, "tent"), (90, "kettle")])?;
+        assert_eq!(visits.len(), 1);
+        assert_eq!((visits[0].from, visits[0].looks, visits[0].category.as_str()), (5, 3, "kitchen"));
+        assert_eq!(visits[0].recommended, ["teapot", "pan"]);
+        Ok(())
+    }
+
+    #[test]
+    fn ten_quiet_minutes_end_a_visit() -> Result {
+        let categories = |looks: &[(i64, &str)]| -> Result<Vec<String>> {
+            Ok(visits(looks)?.into_iter().map(|visit| visit.category).collect())
+        };
+        assert_eq!(categories(&[(0, "novel"), (599, "novel"), (1198, "rope")])?, ["books"]);
+        assert_eq!(categories(&[(0, "novel"), (601, "rope")])?, ["books", "camping"]);
+        assert_eq!(categories(&[(0, "novel"), (1000, "novel"), (500, "rope")])?, ["books"], "one visit, out of order");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_in_the_catalogue_says_nothing() -> Result {
+        assert!(visits(&[(0, "unicorn")])?.is_empty());
+        assert_eq!(visits(&[(0, "unicorn"), (1, "novel"), (2, "atlas")])?[0].recommended, [""; 0]);
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The functions of the traffic-monitor example: `speed` folds the cars of a window into their mean speed, and `watch` says
+//! when a road gets slow and when it is free again.
+
+use cofferdam_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// With fewer cars in a window nothing can be said of the road.
+const CARS_MIN: u64 = 3;
+/// A road is slow below it, in km/h.
+const SLOW: u64 = 30;
+
+/// A row of the file: a car that passed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Car {
+    /// In seconds.
+    time: i64,
+    road: String,
+    /// In km/h.
+    speed: u64,
+}
+
+/// The cars of a road in a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Traffic {
+    road: String,
+    /// The window's end in seconds.
+    until: i64,
+    cars: u64,
+    /// In km/h, rounded down.
+    mean_speed: u64,
+}
+
+/// Folds the cars of a window into their number and the sum of their speeds.
+#[derive(Default)]
+struct Speed;
+
+#[function]
+impl AggregateFunction for Speed {
+    type In = Csv<Car>;
+    type Accumulator = (u64, u64);
+    type Out = Json<Traffic>;
+
+    fn create(&mut self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn add(&mut self, (cars, sum): &mut (u64, u64), car: Car, _ctx: &mut BaseContext) -> Result {
+        *cars += 1;
+        *sum += car.speed;
+        Ok(())
+    }
+
+    fn merge(&mut self, (cars, sum): &mut (u64, u64), other: (u64, u64)) -> Result {
+        *cars += other.0;
+        *sum += other.1;
+        Ok(())
+    }
+
+    fn result(&mut self, &(cars, sum): &(u64, u64), window: &Window) -> Result<Traffic> {
+        let (road, until) = (window.key_str()?.to_owned(), window.end_ms / 1000);
+        Ok(Traffic { road, until, cars, mean_speed: sum / cars.max(1) })
+    }
+}
+
+/// Whether the road was slow in the last window that said anything.
+const SLOW_NOW: ValueState<bool> = ValueState::new("slow-now");
+
+/// Emits `road,time,slow or free,mean speed` where a road changes.
+#[derive(Default)]
+struct Watch;
+
+#[function(states(SLOW_NOW))]
+impl KeyedProcessFunction for Watch {
+    type In = Json<Traffic>;
+    type Out = Csv<(String, i64, &'static str, u64)>;
+
+    fn process_element(&mut self, traffic: Traffic, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
+        let slow = traffic.mean_speed < SLOW;
+        if traffic.cars >= CARS_MIN && slow != ctx.state(SLOW_NOW).get_or_default() {
+            ctx.state(SLOW_NOW).set(slow);
+            let what = if slow { "slow" } else { "free" };
+            out.emit((traffic.road, traffic.until, what, traffic.mean_speed));
+        }
+        Ok(())
+    }
+}
+
+cofferdam_sdk::export!(Speed, Watch);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cofferdam_sdk::testing::{Harness, WindowHarness, Windows};
+
+    #[test]
+    fn every_window_that_a_car_falls_in_has_its_speed() -> Result {
+        let mut harness = WindowHarness::<Speed>::new(Windows::sliding(60_000, 20_000));
+        for (time, speed) in [(605, 50), (630, 21)] {
+            harness.push("A4", Car { time, road: "A4".into(), speed }, time * 1000)?;
+        }
+        harness.advance_watermark(680_000)?;
+        let windows: Vec<_> = harness
+            .take_output()?
+            .into_iter()
+            .map(|traffic| (traffic.until, traffic.cars, traffic.mean_speed))
+            .collect();
+        assert_eq!(windows, [(620, 1, 50), (640, 2, 35), (660, 2, 35), (680, 1, 21)]);
+        Ok(())
+    }
+
+    fn jams(windows: &[(u64, u64)]) -> Result<Vec<String>> {
+        let mut harness = Harness::<Watch>::new();
+        for (&(cars, mean_speed), until) in windows.iter().zip(1..) {
+            harness.push("A4", Traffic { road: "A4".into(), until, cars, mean_speed }, until)?;
+        }
+        harness.take_text()
+    }
+
+    #[test]
+    fn only_changes_are_told() -> Result {
+        let told = jams(&[(3, 80), (3, 29), (9, 10), (3, 30), (5, 50)])?;
+        assert_eq!(told, ["A4,2,slow,29", "A4,4,free,30"]);
+        Ok(())
+    }
+
+    #[test]
+    fn few_cars_say_nothing() -> Result {
+        assert!(jams(&[(2, 5)])?.is_empty());
+        assert_eq!(jams(&[(3, 5), (2, 90)])?, ["A4,1,slow,5"]);
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! A function of two keyed inputs: they share state and timers, at any parallelism, on both backends and across restores.
+
+use super::*;
+use crate::manifest::Disposition;
+use crate::model::{DueTimers, Keys};
+use crate::operator::testing::{MakeOperator, Step, expect, of_input, play};
+use crate::state::{StateDescription, StateKind, StateLayout};
+use crate::turn::{FIRST_INPUT, Output, timer_states};
+
+/// The first input says what its key's word is, the second one asks for it: it is told at once, and again 10 ms of event time
+/// later. A question `forget` clears the word.
+struct Words;
+
+impl Words {
+    fn say(turn: &mut Turn, keys: &Keys, key: u32, batch: &mut Batch, what: &str, time: i64) -> Result<(), Failure> {
+        let word = turn.value_get(0, key)?.unwrap_or_default();
+        let (key, word) = (keys.distinct.value(key as usize), String::from_utf8_lossy(&word).into_owned());
+        batch.push(format!("{} {what} {word}", String::from_utf8_lossy(key)).as_bytes(), time);
+        Ok(())
+    }
+}
+
+impl Guest for Words {
+    fn process(&mut self, turn: &mut Turn, input: u32, records: &Batch) -> Result<Vec<Output>, Failure> {
+        let (keys, mut batch) = (records.keys.clone().unwrap_or_default(), Batch::default());
+        for (at, &key) in keys.key_of.iter().enumerate() {
+            let (value, time) = (records.values.value(at), records.timestamps[at]);
+            match (input, value) {
+                (FIRST_INPUT, word) => turn.value_set(0, key, word)?,
+                (_, b"forget") => turn.value_clear(0, &[key])?,
+                _ => {
+                    Words::say(turn, &keys, key, &mut batch, "now", time)?;
+                    turn.timer_register(TimeDomain::Event, &[key], &[time + 10])?;
+                }
+            }
+        }
+        Ok(vec![Output { index: 0, batch }])
+    }
+
+    fn on_timers(&mut self, turn: &mut Turn, _: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+        let mut batch = Batch::default();
+        for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
+            Words::say(turn, &timers.keys, key, &mut batch, "then", time)?;
+        }
+        Ok(vec![Output { index: 0, batch }])
+    }
+}
+
+#[test]
+fn two_inputs_share_state_and_timers() {
+    let mut layout: StateLayout = vec![StateDescription::new("word", StateKind::Value, "raw", "word")];
+    layout.extend(timer_states(&[TimeDomain::Event]));
+    let make: MakeOperator = Arc::new(|turn, clock| {
+        let (job, function) = ("job".into(), "words".into());
+        let settings =
+            FunctionSettings { job, function, on_fault: Disposition::Fail, outputs: 1, batch_records: 2, clock };
+        Box::new(FunctionOperator::new(Box::new(Words), turn, settings, Counters::default()))
+    });
+    let steps = [
+        of_input(SECOND_INPUT, &[("a", "?", 0), ("b", "?", 5)]),
+        expect(&[("a now ", 0), ("b now ", 5)]),
+        of_input(FIRST_INPUT, &[("a", "red", 1), ("b", "blue", 2), ("c", "green", 3), ("b", "black", 4)]),
+        of_input(SECOND_INPUT, &[("b", "?", 6), ("c", "?", 6), ("a", "?", 6)]),
+        expect(&[("a now red", 6), ("b now black", 6), ("c now green", 6)]),
+        Step::Watermark(9),
+        expect(&[]),
+        Step::Watermark(15),
+        expect(&[("a then red", 10), ("b then black", 15)]),
+        of_input(FIRST_INPUT, &[("a", "white", 20)]),
+        of_input(SECOND_INPUT, &[("c", "forget", 20)]),
+        Step::Watermark(16),
+        expect(&[("a then white", 16), ("b then black", 16), ("c then ", 16)]),
+    ];
+    play(&make, &layout, &steps);
+}
