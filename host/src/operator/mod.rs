@@ -4,6 +4,8 @@
 
 mod dead_letter;
 mod function;
+#[cfg(test)]
+mod function_tests;
 mod interval_join;
 mod pairs;
 mod turns;

@@ -152,6 +152,10 @@ impl Harness {
         self.advance(|operator, outputs| operator.advance_clock(ms, outputs).unwrap());
     }
 
+    pub(crate) fn subtask(&mut self, subtask: usize) -> &mut dyn Operator {
+        &mut *self.subtasks[subtask]
+    }
+
     /// Takes a snapshot, and goes on from it with this backend and parallelism.
     pub(crate) fn restore(&mut self, backend: StateBackendKind, parallelism: u32) {
         let mut images = Vec::new();
@@ -181,6 +185,11 @@ impl Harness {
         let mut emitted = self.take_in_order();
         emitted.sort();
         emitted
+    }
+
+    /// The same in the order in which it came out, of one subtask behind the other.
+    pub(crate) fn take_in_order(&mut self) -> Vec<Emitted> {
+        std::mem::take(&mut self.emitted)
     }
 
     /// Entries of state that the subtasks hold together.

@@ -174,13 +174,14 @@ impl Chain {
         Ok(())
     }
 
-    /// Before this moment of processing time nothing waits for it. None where nothing waits.
+    /// Before this moment of processing time nothing waits for it. None where nothing waits. A millisecond is reached when it
+    /// is over, as in Flink: until then a record of the same millisecond may come.
     pub(super) fn next_due_ms(&self) -> Option<i64> {
         let due = |member: &Member| match &member.kind {
             MemberKind::Operator(operator) => operator.next_due_ms(),
             _ => None,
         };
-        self.members.iter().filter_map(due).min()
+        self.members.iter().filter_map(due).min().map(|due| due.saturating_add(1))
     }
 
     /// Does what is due by the wall clock.
@@ -191,7 +192,7 @@ impl Chain {
             return Ok(());
         }
         for member in 0..self.members.len() {
-            self.advance(member, |operator, outputs| operator.advance_clock(now_ms, outputs))?;
+            self.advance(member, |operator, outputs| operator.advance_clock(now_ms.saturating_sub(1), outputs))?;
         }
         Ok(())
     }

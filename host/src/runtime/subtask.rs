@@ -349,3 +349,7 @@ impl Subtask {
 #[cfg(test)]
 #[path = "subtask_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "timers_tests.rs"]
+mod timers_tests;

@@ -292,4 +292,6 @@ mod late_tests;
 #[cfg(test)]
 mod panes_tests;
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod scenario_tests;

@@ -10,7 +10,7 @@ use crate::operator::testing::{Emitted, Harness};
 use crate::turn::{Failure, Output};
 
 /// Puts one behind the other all elements that it sees.
-struct Listing;
+pub(super) struct Listing;
 
 impl Guest for Listing {
     fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {

@@ -1,0 +1,269 @@
+//! Timers of a function: the scenario of Flink's own tests, what becomes of a timer that fails, and of one that another deletes.
+
+use std::sync::Arc;
+
+use super::testing::{Harness, MakeOperator, Step, expect, play, records};
+use super::*;
+use crate::manifest::{Disposition, StateBackendKind};
+use crate::model::{DueTimers, Fault, FaultCode, TimeDomain};
+use crate::state::{StateDescription, StateKind, StateLayout};
+use crate::turn::{Failure, Guest, Output, timer_states};
+
+const EVENT: TimeDomain = TimeDomain::Event;
+const PROCESSING: TimeDomain = TimeDomain::Processing;
+const BACKENDS: [StateBackendKind; 2] = [StateBackendKind::Memory, StateBackendKind::RocksDb];
+
+/// An operator with a guest of the test's: how to make it, and its states, of which the first is a value. Dead letters go to
+/// output 1.
+fn operator<G: Guest + 'static>(
+    guest: impl Fn() -> G + 'static,
+    on_fault: Disposition,
+    batch_records: usize,
+) -> (MakeOperator, StateLayout) {
+    let mut layout = vec![StateDescription::new("held", StateKind::Value, "raw", "text")];
+    layout.extend(timer_states(&[EVENT, PROCESSING]));
+    let make: MakeOperator = Arc::new(move |turn, clock| {
+        let settings =
+            FunctionSettings { job: "job".into(), function: "f".into(), on_fault, outputs: 1, batch_records, clock };
+        Box::new(FunctionOperator::new(Box::new(guest()), turn, settings, Counters::default()))
+    });
+    (make, layout)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn main_output(batch: Batch) -> Result<Vec<Output>, Failure> {
+    Ok(vec![Output { index: 0, batch }])
+}
+
+/// Where its key's state is empty it emits INPUT, sets the state and a timer at the watermark + 5; else it clears the state and
+/// deletes the timer at the watermark + 4. A timer emits STATE.
+struct Conditional;
+
+impl Guest for Conditional {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+        let (mut out, watermark) = (Batch::default(), turn.context.watermark);
+        for (at, &key) in batch.keys.as_ref().unwrap().key_of.iter().enumerate() {
+            let value = batch.values.value(at);
+            if turn.value_get(0, key)?.is_some() {
+                turn.value_clear(0, &[key])?;
+                turn.timer_delete(EVENT, &[key], &[watermark + 4])?;
+            } else {
+                out.push(format!("INPUT:{}", text(value)).as_bytes(), batch.timestamps[at]);
+                turn.value_set(0, key, value)?;
+                turn.timer_register(EVENT, &[key], &[watermark + 5])?;
+            }
+        }
+        main_output(out)
+    }
+
+    fn on_timers(&mut self, turn: &mut Turn, _: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+        let mut out = Batch::default();
+        for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
+            let held = turn.value_get(0, key)?.unwrap_or_default();
+            out.push(format!("STATE:{}", text(&held)).as_bytes(), time);
+        }
+        main_output(out)
+    }
+}
+
+#[test]
+fn scenario_5_a_timer_that_a_second_record_deletes() {
+    let one = |key| (key, key, 0);
+    let steps = [
+        Step::Watermark(1),
+        records(&[one("17")]),
+        expect(&[("INPUT:17", 0)]),
+        records(&[one("13")]),
+        expect(&[("INPUT:13", 0)]),
+        Step::Restore,
+        Step::Watermark(2),
+        expect(&[]),
+        records(&[one("42")]),
+        expect(&[("INPUT:42", 0)]),
+        // 2 + 4 is 1 + 5.
+        records(&[one("13")]),
+        expect(&[]),
+        Step::Watermark(6),
+        expect(&[("STATE:17", 6)]),
+        Step::Watermark(7),
+        expect(&[("STATE:42", 7)]),
+        Step::Watermark(i64::MAX),
+        expect(&[]),
+    ];
+    for batch_records in [1, 1024] {
+        let (make, layout) = operator(|| Conditional, Disposition::Fail, batch_records);
+        play(&make, &layout, &steps);
+    }
+}
+
+/// Does what each record says: `event T`, `processing T`, `no-event T` and `no-processing T`. `deletes T U` has the event timer
+/// at T delete that at U, `fails T` has that at T fail. Timers emit themselves.
+struct Orders;
+
+fn number(word: &str) -> i64 {
+    word.parse().unwrap()
+}
+
+impl Guest for Orders {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+        for (at, &key) in batch.keys.as_ref().unwrap().key_of.iter().enumerate() {
+            let order = text(batch.values.value(at));
+            match order.split(' ').collect::<Vec<_>>()[..] {
+                ["event", time] => turn.timer_register(EVENT, &[key], &[number(time)])?,
+                ["processing", time] => turn.timer_register(PROCESSING, &[key], &[number(time)])?,
+                ["no-event", time] => turn.timer_delete(EVENT, &[key], &[number(time)])?,
+                ["no-processing", time] => turn.timer_delete(PROCESSING, &[key], &[number(time)])?,
+                _ => {
+                    let held = text(&turn.value_get(0, key)?.unwrap_or_default());
+                    turn.value_set(0, key, format!("{held}{order}\n").as_bytes())?;
+                }
+            }
+        }
+        main_output(Batch::default())
+    }
+
+    fn on_timers(&mut self, turn: &mut Turn, domain: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+        let (mut out, mut deleted) = (Batch::default(), Vec::new());
+        for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
+            if deleted.contains(&(key, time)) {
+                continue;
+            }
+            let name = text(timers.keys.distinct.value(key as usize));
+            for order in text(&turn.value_get(0, key)?.unwrap_or_default()).lines() {
+                match order.split(' ').collect::<Vec<_>>()[..] {
+                    ["deletes", at, other] if number(at) == time => {
+                        turn.timer_delete(EVENT, &[key], &[number(other)])?;
+                        deleted.push((key, number(other)));
+                    }
+                    ["fails", at] if number(at) == time => {
+                        return Err(Fault::new(FaultCode::GuestError, "a bad timer").into());
+                    }
+                    _ => {}
+                }
+            }
+            out.push(format!("{name} {} {time}", domain.as_str()).as_bytes(), time);
+        }
+        main_output(out)
+    }
+}
+
+#[test]
+fn scenario_5_timers_of_both_clocks_are_deleted_and_restored() {
+    let order = |order| ("k", order, 0);
+    let steps = [
+        records(&[order("processing 3"), order("processing 5"), order("event 4"), order("event 6")]),
+        records(&[order("no-processing 3"), order("no-event 4")]),
+        Step::Restore,
+        Step::Clock(5),
+        expect(&[("k processing 5", 5)]),
+        Step::Watermark(6),
+        expect(&[("k event 6", 6)]),
+        Step::Clock(100),
+        Step::Watermark(100),
+        expect(&[]),
+    ];
+    for batch_records in [1, 1024] {
+        let (make, layout) = operator(|| Orders, Disposition::Fail, batch_records);
+        play(&make, &layout, &steps);
+    }
+}
+
+#[test]
+fn a_timer_is_one_however_often_it_is_registered() {
+    let steps = [
+        records(&[("k", "event 4", 0), ("k", "event 4", 0), ("m", "event 4", 0)]),
+        Step::Restore,
+        records(&[("k", "event 4", 0)]),
+        Step::Watermark(4),
+        expect(&[("k event 4", 4), ("m event 4", 4)]),
+        Step::Watermark(5),
+        expect(&[]),
+        // It may be there again: at once where its time is over.
+        records(&[("k", "event 4", 0)]),
+        Step::Watermark(6),
+        expect(&[("k event 4", 4)]),
+    ];
+    let (make, layout) = operator(|| Orders, Disposition::Fail, 1024);
+    play(&make, &layout, &steps);
+}
+
+/// The timer at 3 deletes that at 4 of its key, in the same turn or one before; another key's at 4 fires.
+#[test]
+fn what_an_earlier_timer_of_the_same_advance_deletes_does_not_fire() {
+    let steps = [
+        records(&[("k", "deletes 3 4", 0), ("k", "event 3", 0), ("k", "event 4", 0), ("k", "event 5", 0)]),
+        records(&[("m", "event 3", 0), ("m", "event 4", 0)]),
+        Step::Restore,
+        Step::Watermark(10),
+        expect(&[("k event 3", 3), ("k event 5", 5), ("m event 3", 3), ("m event 4", 4)]),
+        Step::Watermark(11),
+        expect(&[]),
+    ];
+    for batch_records in [1, 2, 3, 1024] {
+        let (make, layout) = operator(|| Orders, Disposition::Fail, batch_records);
+        play(&make, &layout, &steps);
+    }
+}
+
+fn owned(records: &[(&str, &str)]) -> Vec<(String, String, i64)> {
+    records.iter().map(|(key, order)| ((*key).into(), (*order).into(), 0)).collect()
+}
+
+/// Of the timers 1 to 8 of `k` the one at 5 fails. The one at 2 has deleted that at 6, which is found out when the batch is
+/// halved: 6 was taken together with 2.
+fn with_a_bad_timer(on_fault: Disposition, batch_records: usize, backend: StateBackendKind) -> Harness {
+    let (make, layout) = operator(|| Orders, on_fault, batch_records);
+    let mut harness = Harness::new(make, layout, backend, 1);
+    harness.records(0, &owned(&[("k", "fails 5"), ("k", "deletes 2 6"), ("m", "event 5")]));
+    let timers: Vec<String> = (1..=8).map(|time| format!("event {time}")).collect();
+    harness.records(0, &owned(&timers.iter().map(|timer| ("k", &timer[..])).collect::<Vec<_>>()));
+    harness
+}
+
+#[test]
+fn a_timer_that_fails_costs_one_timer() {
+    let good = [("k", 1), ("k", 2), ("k", 3), ("k", 4), ("k", 7), ("k", 8), ("m", 5)];
+    let mut good = good.map(|(key, time)| (0, format!("{key} event {time}"), time)).to_vec();
+    good.sort();
+    for on_fault in [Disposition::Skip, Disposition::DeadLetter] {
+        for (batch_records, backend) in [1, 2, 3, 1024].into_iter().flat_map(|n| BACKENDS.map(|backend| (n, backend))) {
+            let mut harness = with_a_bad_timer(on_fault, batch_records, backend);
+            harness.watermark(10);
+            let (main, letters): (Vec<_>, Vec<_>) = harness.take().into_iter().partition(|(output, ..)| *output == 0);
+            assert_eq!(main, good, "{on_fault:?}, {batch_records} at once, {backend:?}");
+            let counters = harness.subtask(0).counters();
+            if on_fault == Disposition::Skip {
+                assert_eq!((letters.len(), counters.records_skipped), (0, 1));
+            } else {
+                assert_eq!(counters.records_dead_lettered, 1);
+                let [(1, letter, 5)] = &letters[..] else { panic!("{letters:?}") };
+                let letter: serde_json::Value = serde_json::from_str(letter).unwrap();
+                let told = ["key", "timestamp", "code", "message"].map(|field| letter[field].to_string());
+                assert_eq!(told, ["\"k\"", "5", "\"guest-error\"", "\"a bad timer\""]);
+            }
+            // It is gone, and does not come back.
+            harness.restore(backend, 1);
+            harness.watermark(20);
+            assert_eq!(harness.take(), []);
+        }
+    }
+}
+
+#[test]
+fn a_timer_that_fails_ends_the_attempt_where_that_is_asked_for() {
+    for backend in BACKENDS {
+        let mut harness = with_a_bad_timer(Disposition::Fail, 1024, backend);
+        let mut outputs = Outputs::new();
+        let ended = harness.subtask(0).advance_watermark(10, &mut outputs);
+        assert!(
+            matches!(&ended, Err(OperatorFailure::Fault { fault, .. }) if fault.message == "a bad timer"),
+            "{ended:?}"
+        );
+        let values = outputs.iter().flat_map(|(_, batch)| batch.values.iter().map(text)).collect::<Vec<_>>();
+        assert!(values.starts_with(&["k event 1".to_owned(), "k event 2".to_owned()]), "{values:?}");
+        assert!(values.iter().all(|value| !["k event 5", "k event 6"].contains(&&value[..])), "{values:?}");
+    }
+}
