@@ -78,7 +78,7 @@ impl Step {
         let of_key = &mut self.panes[key as usize];
         if self.orders_elements {
             self.order.push(of_key.panes.elements);
-            of_key.panes.elements += 1;
+            of_key.panes.elements = of_key.panes.elements.wrapping_add(1);
             of_key.is_changed = true;
         }
     }

@@ -345,7 +345,7 @@ impl Step {
                 sessions.retire(window);
                 *is_changed = true;
             }
-        } else if verdict.fires && cleanup != i64::MAX {
+        } else if cleanup != i64::MAX {
             // It is there already, unless the windows were defined otherwise when the record came.
             self.timers.push((place, TimerChange { domain: settings.time, time: cleanup, is_registered: true }));
         }
