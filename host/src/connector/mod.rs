@@ -24,7 +24,7 @@ pub use select::{KeyExtractor, TimestampExtractor};
 
 use crate::clock::SharedClock;
 use crate::error::Result;
-use crate::manifest::{Format, SinkConfig, SourceConfig};
+use crate::manifest::{FileFormat, Format, SinkConfig, SourceConfig};
 use crate::model::Batch;
 
 /// A source ends a poll when it has given this many bytes, however many records were asked for: a column has a limit.
@@ -106,7 +106,7 @@ pub fn open_source(config: &SourceConfig, context: &ConnectorContext, positions:
         SourceConfig::Generator { records, template, keys } => {
             Box::new(generator::Generator::open(*records, template, *keys, context, positions)?)
         }
-        SourceConfig::Socket { address } => Box::new(socket::SocketSource::open(address, context)?),
+        SourceConfig::Socket { address, format } => Box::new(socket::SocketSource::open(address, *format, context)?),
     })
 }
 
@@ -124,7 +124,11 @@ pub fn check_source(config: &SourceConfig, base_dir: &Path) -> Result<Format> {
     match config {
         SourceConfig::File { path, format, header } => file::check_source(&base_dir.join(path), *format, *header),
         SourceConfig::Generator { template, .. } => Ok(generator::format(template)),
-        SourceConfig::Socket { .. } => Ok(Format::Raw),
+        SourceConfig::Socket { format, .. } => Ok(match format {
+            FileFormat::Lines => Format::Raw,
+            FileFormat::Csv => Format::Csv(None),
+            FileFormat::Ndjson => Format::Json,
+        }),
     }
 }
 

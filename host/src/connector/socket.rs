@@ -1,4 +1,4 @@
-//! Lines from a TCP server, as Flink's `socketTextStream`. One connection, that of subtask 0; the other subtasks have
+//! Records from a TCP server, lines where nothing else is said, as Flink's `socketTextStream`. One connection, that of subtask 0; the other subtasks have
 //! nothing. What was read and is lost with a crash cannot be had again.
 
 use std::net::{TcpStream, ToSocketAddrs};
@@ -25,9 +25,9 @@ pub(super) struct SocketSource {
 
 impl SocketSource {
     /// Connects, in subtask 0. Fails with `source-failed` where no one listens.
-    pub(super) fn open(address: &str, context: &ConnectorContext) -> Result<SocketSource> {
+    pub(super) fn open(address: &str, format: FileFormat, context: &ConnectorContext) -> Result<SocketSource> {
         let records = match context.subtask {
-            0 => Some(Records::new(connect(address)?, FileFormat::Lines, 0)),
+            0 => Some(Records::new(connect(address)?, format, 0)),
             _ => None,
         };
         Ok(SocketSource { address: address.to_owned(), ended: records.is_none(), records })
@@ -112,7 +112,7 @@ mod tests {
     fn lines_come_until_the_server_closes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let mut source = SocketSource::open(&address, &context(Path::new(""))).unwrap();
+        let mut source = SocketSource::open(&address, FileFormat::Lines, &context(Path::new(""))).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         assert!(matches!(source.poll(&mut Batch::default(), 10).unwrap(), Poll::Pending(_)));
         server.write_all(b"one\r\ntwo\n\nlast").unwrap();
@@ -126,10 +126,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let refused = SocketSource::open(&address, &context(Path::new(""))).err().unwrap();
+        let refused = SocketSource::open(&address, FileFormat::Lines, &context(Path::new(""))).err().unwrap();
         assert_eq!(refused.code, "source-failed");
         assert!(refused.message.contains(&address), "{refused}");
-        let mut second = SocketSource::open(&address, &subtask_of(context(Path::new("")), 1, 2)).unwrap();
+        let mut second =
+            SocketSource::open(&address, FileFormat::Lines, &subtask_of(context(Path::new("")), 1, 2)).unwrap();
         assert_eq!(second.poll(&mut Batch::default(), 10).unwrap(), Poll::End);
     }
 }

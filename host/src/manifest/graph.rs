@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::node::{RawInput, RawNode};
 use super::reader::{Text, suggestion};
-use super::{Disposition, FileFormat, Input, InputRole, KeySelector, Node, NodeKind, Port, SourceConfig};
+use super::{Disposition, FileFormat, Input, InputRole, KeySelector, Node, NodeKind, Port};
 use crate::error::{Error, Result, manifest_cycle, manifest_invalid, manifest_key, manifest_unknown_input};
 
 /// The nodes in topological order, otherwise as they were written.
@@ -107,15 +107,15 @@ fn check_keys(text: &Text<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs
         };
         let (Some((key, span)), NodeKind::Source(source)) = (key, &nodes[place].kind) else { continue };
         let id = nodes[place].id;
-        let why = match (key, &source.connector) {
+        let why = match (key, source.connector.format()) {
             (KeySelector::Emitted, _) => format!("the source `{id}` emits no keys"),
-            (KeySelector::Field(_) | KeySelector::Column(_), SourceConfig::File { format: FileFormat::Lines, .. }) => {
+            (KeySelector::Field(_) | KeySelector::Column(_), Some((FileFormat::Lines, _))) => {
                 format!("the source `{id}` gives whole lines, which have no fields: set its `format`")
             }
-            (KeySelector::Column(_), SourceConfig::File { format: FileFormat::Ndjson, .. }) => {
+            (KeySelector::Column(_), Some((FileFormat::Ndjson, _))) => {
                 format!("the source `{id}` gives JSON, which has fields and no columns")
             }
-            (KeySelector::Field(_), SourceConfig::File { format: FileFormat::Csv, header: false, .. }) => {
+            (KeySelector::Field(_), Some((FileFormat::Csv, false))) => {
                 format!("the source `{id}` has no header, so that its columns have no names: use `column`")
             }
             _ => continue,

@@ -301,7 +301,7 @@ pub enum Format {
     Csv(Option<Vec<String>>),
 }
 
-/// How a file source's records are written.
+/// How a source's records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileFormat {
@@ -317,7 +317,18 @@ pub enum SourceConfig {
     /// Records `template` with `{n}` replaced by the record's number; `keys` distinct values of `{key}`.
     Generator { records: Option<u64>, template: String, keys: u64 },
     /// Lines from a TCP server. Cannot be replayed.
-    Socket { address: String },
+    Socket { address: String, format: FileFormat },
+}
+
+impl SourceConfig {
+    /// How its records are written, and whether a header names their columns. None where its template says it.
+    pub fn format(&self) -> Option<(FileFormat, bool)> {
+        match self {
+            SourceConfig::File { format, header, .. } => Some((*format, *header)),
+            SourceConfig::Socket { format, .. } => Some((*format, false)),
+            SourceConfig::Generator { .. } => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -14,7 +14,7 @@ use super::{
     NodeKind, OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector,
     WatermarkSettings,
 };
-use crate::error::{Result, manifest_invalid, manifest_key, manifest_unknown_key};
+use crate::error::{Result, manifest_invalid, manifest_key, manifest_parallelism, manifest_unknown_key};
 
 /// A node as it was written, its inputs still names.
 pub(super) struct RawNode<'a> {
@@ -30,11 +30,16 @@ pub(super) struct RawNode<'a> {
 }
 
 impl RawNode<'_> {
-    /// Fills in the pipeline's default.
+    /// Fills in the pipeline's default. A socket is one connection, and further subtasks would end at once: they would speak for
+    /// the end of time while the first one is idle.
     pub fn parallelism_or(&mut self, default: u32) {
-        if self.parallelism_span.is_none() {
+        if self.parallelism_span.is_none() && !self.is_socket() {
             self.parallelism = default;
         }
+    }
+
+    fn is_socket(&self) -> bool {
+        matches!(&self.kind, NodeKind::Source(SourceNode { connector: SourceConfig::Socket { .. }, .. }))
     }
 }
 
@@ -107,14 +112,14 @@ fn source(section: &Section<'_>) -> Result<SourceNode> {
     const COMMON: &[&str] = &["connector", "timestamp", "watermark", "rate", "parallelism"];
     const FILE: &[&str] = &["path", "format", "header"];
     const GENERATOR: &[&str] = &["records", "template", "keys"];
-    const SOCKET: &[&str] = &["address"];
+    const SOCKET: &[&str] = &["address", "format"];
     section.check_keys(&[COMMON, FILE, GENERATOR, SOCKET].concat())?;
     let connectors = [("file", SourceKind::File), ("generator", SourceKind::Generator), ("socket", SourceKind::Socket)];
     let item = section.need("connector")?;
     let (connector, own) = match item.choose(&connectors)? {
         SourceKind::File => (file_source(section)?, FILE),
         SourceKind::Generator => (generator(section)?, GENERATOR),
-        SourceKind::Socket => (SourceConfig::Socket { address: address(&section.need("address")?)? }, SOCKET),
+        SourceKind::Socket => (socket(section)?, SOCKET),
     };
     refuse_keys_of_others(section, &item, &[COMMON, own].concat())?;
     let timestamp = section.get("timestamp").map(|item| timestamp(&item, &connector)).transpose()?;
@@ -135,10 +140,23 @@ fn refuse_keys_of_others(section: &Section<'_>, connector: &Item<'_>, known: &[&
     Err(manifest_unknown_key(message).at(item.text.location(&span)))
 }
 
+fn socket(section: &Section<'_>) -> Result<SourceConfig> {
+    if let Some(item) = section.get("parallelism")
+        && parallelism(&item)? != 1
+    {
+        return Err(item.error(manifest_parallelism("a socket is one connection: its source has one subtask")));
+    }
+    Ok(SourceConfig::Socket { address: address(&section.need("address")?)?, format: format(section)? })
+}
+
+fn format(section: &Section<'_>) -> Result<FileFormat> {
+    let formats = [("lines", FileFormat::Lines), ("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
+    Ok(section.get("format").map(|item| item.choose(&formats)).transpose()?.unwrap_or(FileFormat::Lines))
+}
+
 fn file_source(section: &Section<'_>) -> Result<SourceConfig> {
     let path = PathBuf::from(section.need("path")?.string()?);
-    let formats = [("lines", FileFormat::Lines), ("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
-    let format = section.get("format").map(|item| item.choose(&formats)).transpose()?.unwrap_or(FileFormat::Lines);
+    let format = format(section)?;
     let header = match section.get("header") {
         Some(item) if format != FileFormat::Csv => return Err(item.invalid("means nothing without format = \"csv\"")),
         Some(item) => item.bool()?,
@@ -172,12 +190,10 @@ fn timestamp(item: &Item<'_>, connector: &SourceConfig) -> Result<TimestampSelec
         ("unix-s", TimestampFormat::UnixS),
     ];
     let format = section.need("format")?.choose(&formats)?;
-    let misplaced = match (connector, &at) {
-        (SourceConfig::File { format: FileFormat::Lines, .. }, _) => Some("format = \"lines\" has no fields"),
-        (SourceConfig::File { format: FileFormat::Ndjson, .. }, KeySelector::Column(_)) => {
-            Some("JSON has fields, not columns")
-        }
-        (SourceConfig::File { format: FileFormat::Csv, header: false, .. }, KeySelector::Field(_)) => {
+    let misplaced = match (connector.format(), &at) {
+        (Some((FileFormat::Lines, _)), _) => Some("format = \"lines\" has no fields"),
+        (Some((FileFormat::Ndjson, _)), KeySelector::Column(_)) => Some("JSON has fields, not columns"),
+        (Some((FileFormat::Csv, false)), KeySelector::Field(_)) => {
             Some("without a header columns have no names: use `column`, counted from 0")
         }
         _ => None,

@@ -527,3 +527,20 @@ proptest! {
         let _ = parse(&text).is_ok();
     }
 }
+
+#[test]
+fn a_socket_is_one_subtask_whose_records_may_have_fields() {
+    let pipeline = |source: &str| {
+        let text = format!(
+            "name = \"p\"\nparallelism = 4\n[source.s]\nconnector = \"socket\"\naddress = \"localhost:1\"\n{source}\n\
+             [sink.k]\ninput = \"s\"\nconnector = \"stdout\""
+        );
+        Pipeline::parse(&text, "pipeline.toml")
+    };
+    let parsed = pipeline("format = \"csv\"\ntimestamp = { column = 1, format = \"unix-ms\" }").unwrap();
+    assert_eq!(parsed.nodes.iter().map(|node| node.parallelism).collect::<Vec<_>>(), [1, 4]);
+    let refused = pipeline("timestamp = { column = 1, format = \"unix-ms\" }").unwrap_err();
+    assert_eq!((refused.code, refused.location.unwrap().line), ("manifest-key", 6));
+    let refused = pipeline("parallelism = 2").unwrap_err();
+    assert_eq!((refused.code, refused.location.unwrap().line), ("manifest-parallelism", 6));
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::manifest::Disposition;
 use crate::model::{DueTimers, Keys};
-use crate::operator::testing::{MakeOperator, Step, expect, of_input, play};
+use crate::operator::testing::{Harness, MakeOperator, Step, expect, of_input, play};
 use crate::state::{StateDescription, StateKind, StateLayout};
 use crate::turn::{FIRST_INPUT, Output, timer_states};
 
@@ -72,4 +72,26 @@ fn two_inputs_share_state_and_timers() {
         expect(&[("a then white", 16), ("b then black", 16), ("c then ", 16)]),
     ];
     play(&make, &layout, &steps);
+}
+
+#[test]
+fn what_the_host_writes_of_timers_is_not_the_functions() {
+    let kind = crate::manifest::StateBackendKind::Memory;
+    let mut layout: StateLayout = vec![StateDescription::new("word", StateKind::Value, "raw", "word")];
+    layout.extend(timer_states(&[TimeDomain::Event]));
+    let make: MakeOperator = Arc::new(|mut turn, clock| {
+        // Enough for three timers.
+        turn.limit_writes(200);
+        let (job, function) = ("job".into(), "words".into());
+        let settings =
+            FunctionSettings { job, function, on_fault: Disposition::Fail, outputs: 1, batch_records: 100, clock };
+        Box::new(FunctionOperator::new(Box::new(Words), turn, settings, Counters::default()))
+    });
+    let mut harness = Harness::new(make, layout, kind, 1);
+    for key in 0..20 {
+        harness.records(SECOND_INPUT, &[(format!("k{key}"), "?".into(), 0)]);
+    }
+    harness.watermark(10);
+    assert_eq!(harness.take().iter().filter(|(_, text, _)| text.contains("then")).count(), 20);
+    assert_eq!(harness.faults(), 0);
 }

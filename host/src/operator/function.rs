@@ -48,7 +48,7 @@ impl FunctionOperator {
                     &part
                 };
                 turns.attempt_outputs(Some(&timers.keys), outputs, |guest, turn| {
-                    turn.timer_delete(domain, &timers.keys.key_of, &timers.times)?;
+                    turn.timer_fired(domain, &timers.keys.key_of, &timers.times)?;
                     if timers.is_empty() { Ok(Vec::new()) } else { guest.on_timers(turn, domain, timers) }
                 })
             },
@@ -57,7 +57,7 @@ impl FunctionOperator {
                 let record = turns.counters.records_in;
                 turns.dispose(Bad { value: &[], timestamp: time, key: Some(key), fault, record }, outputs)?;
                 let deleted = turns
-                    .attempt(Some(&due.keys), |_, turn| Ok(turn.timer_delete(domain, &every[at..=at], &[time])?))?;
+                    .attempt(Some(&due.keys), |_, turn| Ok(turn.timer_fired(domain, &every[at..=at], &[time])?))?;
                 deleted.map_err(|fault| refused(fault.into()))
             },
         )?;

@@ -215,7 +215,7 @@ impl IntervalJoin {
                     timers.push(key);
                     times.push(goes_at);
                 }
-                kept.next += 1;
+                kept.next = kept.next.wrapping_add(1);
             }
             turn.map_store(u32::from(side.state), &of, &sub_keys, &values)?;
             turn.timer_register(TimeDomain::Event, &timers, &times)?;

@@ -192,6 +192,11 @@ impl Harness {
         self.subtasks.iter_mut().map(|operator| operator.turn().backend().unwrap().size().entries).sum()
     }
 
+    /// Faults of all subtasks.
+    pub(crate) fn faults(&self) -> u64 {
+        self.subtasks.iter().map(|operator| operator.counters().faults).sum()
+    }
+
     /// A metric of the host's own, over all subtasks.
     pub(crate) fn metric(&mut self, name: &str) -> f64 {
         self.subtasks.iter_mut().filter_map(|operator| operator.turn().metrics().get(name).copied()).sum()

@@ -16,6 +16,9 @@ use crate::operator::{Operator, OperatorFailure, Outputs, Rejected};
 use crate::state::{BroadcastState, StateSize};
 use crate::turn::FIRST_INPUT;
 
+/// Steps of a member that the wall clock asks for, before the subtask looks at its input again.
+const CLOCK_STEPS_MAX: u32 = 64;
+
 /// Why a subtask ends before its last barrier.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -158,7 +161,7 @@ impl Chain {
     /// Event time goes on through the members: what has waited for it comes out in front of the watermark.
     pub(super) fn watermark(&mut self, watermark: i64) -> Result<(), Ended> {
         for member in 0..self.members.len() {
-            self.advance(member, |operator, outputs| operator.advance_watermark(watermark, outputs))?;
+            while self.step(member, |operator, outputs| operator.advance_watermark(watermark, outputs))? {}
         }
         self.event_time.watermark = watermark;
         self.edges.values_mut().try_for_each(|edge| edge.watermark(watermark))?;
@@ -184,7 +187,8 @@ impl Chain {
         self.members.iter().filter_map(due).min().map(|due| due.saturating_add(1))
     }
 
-    /// Does what is due by the wall clock.
+    /// Does what is due by the wall clock, or much of it: a timer may register the next one for a time that is over, and
+    /// barriers have to get through all the same.
     pub(super) fn advance_clock(&mut self) -> Result<(), Ended> {
         let Some(due) = self.next_due_ms() else { return Ok(()) };
         let now_ms = self.clock.wall_ms();
@@ -192,29 +196,29 @@ impl Chain {
             return Ok(());
         }
         for member in 0..self.members.len() {
-            self.advance(member, |operator, outputs| operator.advance_clock(now_ms.saturating_sub(1), outputs))?;
+            let mut steps = 0..CLOCK_STEPS_MAX;
+            while steps.next().is_some()
+                && self.step(member, |operator, outputs| operator.advance_clock(now_ms.saturating_sub(1), outputs))?
+            {
+            }
         }
         Ok(())
     }
 
-    /// Has a member do a step after the other, and hands on what comes out of each.
-    fn advance(
+    /// Has a member do a step, and hands on what comes out of it. Whether there may be more to do.
+    fn step(
         &mut self,
         member: usize,
         step: impl Fn(&mut dyn Operator, &mut Outputs) -> Result<bool, OperatorFailure>,
-    ) -> Result<(), Ended> {
-        loop {
-            let MemberKind::Operator(operator) = &mut self.members[member].kind else { return Ok(()) };
-            let mut outputs = Outputs::new();
-            let more = match step(&mut **operator, &mut outputs) {
-                Ok(more) => more,
-                Err(failure) => return Err(self.operator_failed(member, failure)),
-            };
-            outputs.into_iter().try_for_each(|(output, batch)| self.route(member, output, batch))?;
-            if !more {
-                return Ok(());
-            }
-        }
+    ) -> Result<bool, Ended> {
+        let MemberKind::Operator(operator) = &mut self.members[member].kind else { return Ok(false) };
+        let mut outputs = Outputs::new();
+        let more = match step(&mut **operator, &mut outputs) {
+            Ok(more) => more,
+            Err(failure) => return Err(self.operator_failed(member, failure)),
+        };
+        outputs.into_iter().try_for_each(|(output, batch)| self.route(member, output, batch))?;
+        Ok(more)
     }
 
     /// Sends what has waited for its linger time.
@@ -294,5 +298,64 @@ impl Chain {
         };
         let event_time = self.event_time;
         self.members.iter_mut().map(|member| MemberStats { event_time, ..stats(member) }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::turn::Turn;
+
+    /// Has always more to do by the wall clock, and counts how often it was asked.
+    #[derive(Default)]
+    struct Endless(Turn, Counters);
+
+    impl Operator for Endless {
+        fn process(&mut self, _: u32, _: Batch, _: &mut Outputs) -> Result<(), OperatorFailure> {
+            Ok(())
+        }
+
+        fn reject(&mut self, _: Rejected, _: &mut Outputs) -> Result<(), OperatorFailure> {
+            Ok(())
+        }
+
+        fn advance_watermark(&mut self, _: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
+            Ok(false)
+        }
+
+        fn advance_clock(&mut self, _: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
+            self.1.records_in += 1;
+            assert!(self.1.records_in <= 1000, "the input is not looked at again");
+            Ok(true)
+        }
+
+        fn next_due_ms(&self) -> Option<i64> {
+            Some(-1)
+        }
+
+        fn watermark(&self) -> i64 {
+            NO_TIMESTAMP
+        }
+
+        fn turn(&mut self) -> &mut Turn {
+            &mut self.0
+        }
+
+        fn counters(&self) -> Counters {
+            self.1
+        }
+    }
+
+    #[test]
+    fn timers_that_are_always_due_leave_room_for_the_input() {
+        let kind = MemberKind::Operator(Box::<Endless>::default());
+        let member = Member { node: "op".into(), kind, routes: Vec::new() };
+        let (members, edges) = (vec![member], BTreeMap::new());
+        let clock = std::sync::Arc::<ManualClock>::default();
+        let mut chain = Chain { subtask: 0, members, edges, clock, event_time: EventTime::default() };
+        chain.advance_clock().unwrap();
+        assert!(chain.stats()[0].counters.records_in > 1);
+        assert!(chain.next_due_ms().is_some(), "and come again at once");
     }
 }

@@ -74,6 +74,8 @@ impl SourceReader {
         if let Some(pace) = &self.pace {
             let allowed = pace.allowed(self.clock.monotonic_ns());
             if allowed == 0 {
+                // It may have something: it was not asked.
+                self.quiet_since_ns = None;
                 return Ok((Batch::default(), Poll::Pending(Duration::from_millis(2))));
             }
             records = records.min(usize::try_from(allowed).unwrap_or(usize::MAX));

@@ -178,6 +178,18 @@ fn a_source_that_has_nothing_to_read_is_idle_after_a_while_and_until_its_next_re
     assert!(subject.ended);
 }
 
+/// One record a second: in between it is not asked, and nobody knows that it has nothing.
+#[test]
+fn a_source_that_waits_for_its_rate_is_not_idle() {
+    let settings = WatermarkSettings { idle_after: Some(Duration::from_millis(100)), ..WatermarkSettings::default() };
+    let mut subject = Subject::new([vec![1000], vec![2000], vec![], vec![]], settings, &mut Groups::default());
+    subject.reader.as_mut().unwrap().pace = Some(super::super::source::Pace::new(1, 0));
+    assert_eq!(subject.read_at(1000), ["records", "999"]);
+    assert_eq!([1100, 1300, 1900].map(|at| subject.read_at(at)).concat(), [""; 0]);
+    assert_eq!(subject.read_at(2000), ["records", "1999"]);
+    assert_eq!([3000, 3100].map(|at| subject.read_at(at)).concat(), ["idle"], "here it was asked");
+}
+
 #[test]
 fn before_it_is_idle_a_source_says_how_far_it_came() {
     let settings = WatermarkSettings { idle_after: Some(Duration::from_millis(1)), ..WatermarkSettings::default() };

@@ -47,6 +47,8 @@ impl TurnBroadcast {
     }
 
     pub(super) fn reset(&mut self) {
+        // A turn that says nothing of it, such as one of timers, must not write.
+        self.is_writable = false;
         self.staged.iter_mut().for_each(|staged| *staged = StagedMap::default());
     }
 }
@@ -208,6 +210,7 @@ mod tests {
         assert_eq!((loaded.present, loaded.values.bytes()), (vec![true, false], &b"4"[..]));
         turn.abort();
         assert_eq!(all(&mut turn), "a=2 b=1 ");
+        begin(&mut turn, true);
         turn.broadcast_clear(0).unwrap();
         assert_eq!((all(&mut turn), turn.broadcast_get(0, b"b").unwrap()), (String::new(), None));
         put(&mut turn, "x", "5");
@@ -235,7 +238,8 @@ mod tests {
     #[test]
     fn other_turns_do_not_write_it() {
         let mut turn = turn();
-        begin(&mut turn, false);
+        // Behind one that may, a turn of timers, which says nothing of it.
+        turn.begin(None, 0, 0);
         let refused = [
             turn.broadcast_put(0, vec![], vec![]),
             turn.broadcast_store(0, &column(&["a"]), &column(&["1"])),

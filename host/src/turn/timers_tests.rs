@@ -208,6 +208,25 @@ fn the_watermark_goes_on_from_the_smallest_of_its_groups() {
     }
 }
 
+/// What a barrier overtook of a subtask that no watermark had reached would be late for one that another had.
+#[test]
+fn a_group_without_a_watermark_has_its_subtask_begin_without_one() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), TestStore::default());
+    let images = [(0..2, Some(7)), (2..GROUPS, None)].map(|(groups, watermark)| {
+        let place = folder.path().join(format!("from-{}", groups.start));
+        let mut turn = open(StateBackendKind::Memory, &place, Vec::new(), groups.clone());
+        watermark.into_iter().for_each(|watermark| turn.keep_watermark(watermark).unwrap());
+        (image(&mut turn, &store), groups)
+    });
+    for (groups, expected) in [(0..2, 7), (1..3, i64::MIN), (2..GROUPS, i64::MIN), (0..GROUPS, i64::MIN)] {
+        let restored =
+            images.iter().map(|(image, groups)| RestoredImage { image, groups: groups.clone(), store: &store });
+        let place = folder.path().join(format!("to-{}-{}", groups.start, groups.end));
+        let turn = open(StateBackendKind::RocksDb, &place, restored.collect(), groups);
+        assert_eq!(turn.context.watermark, expected);
+    }
+}
+
 #[test]
 fn what_was_taken_with_a_deleted_timer_is_looked_at_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 //! late before a restart is late after it, and a function sees no time that goes back.
 //!
 //! Each key group has its own entry of a hidden state (its key is empty), so that it moves with its group. A subtask begins with
-//! the smallest of its groups. It is written when a snapshot is taken, and never else.
+//! the smallest of its groups, and with none where one of them has none: what a barrier overtook may come in front of its first. It is written when a snapshot is taken, and never else.
 
 use std::ops::Range;
 
@@ -34,15 +34,15 @@ impl Turn {
             key_of: Vec::new(),
         };
         let entries = backend.load(state, &keys)?;
-        let mut reached = None;
+        let mut reached = i64::MAX;
         for (is_present, value) in entries.present.iter().zip(entries.values.iter()) {
-            if *is_present {
-                let bytes = value.try_into().map_err(|_| error::state_failed("a watermark that is no time"))?;
-                let time = i64::from_le_bytes(bytes);
-                reached = Some(reached.map_or(time, |least: i64| least.min(time)));
-            }
+            let time = match is_present {
+                true => value.try_into().map_err(|_| error::state_failed("a watermark that is no time"))?,
+                false => NO_TIMESTAMP.to_le_bytes(),
+            };
+            reached = reached.min(i64::from_le_bytes(time));
         }
-        Ok(reached.unwrap_or(NO_TIMESTAMP))
+        Ok(if entries.present.is_empty() { NO_TIMESTAMP } else { reached })
     }
 
     /// Writes the watermark for all groups of the subtask, right before a snapshot. Nothing where the operator does not wait for

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use super::contents::{Order, Records, last_of, results, window_keys, windows};
 use super::step::{Fire, Step};
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::model::{Batch, Column};
 use crate::state::{Entries, StateBackend, StateId};
 use crate::turn::{Failure, Guest, Output, Turn};
@@ -72,6 +72,9 @@ impl Accumulators {
             return Ok(Vec::new());
         }
         let fired = self.put_together(step, fires, guest, turn)?;
+        if fired.len() != fires.len() {
+            return Err(error::state_failed("a window that fires has panes, but nothing is kept of them").into());
+        }
         let windows = windows(step, fires);
         let values = guest.finish(turn, &fired, &windows)?;
         Ok(results(&windows, values, last_of(step, fires)))

@@ -2,8 +2,8 @@
 
 use super::scenario_tests::*;
 use super::*;
-use crate::manifest::{Disposition, StateBackendKind};
-use crate::model::{Elements, NO_TIMESTAMP, Windows};
+use crate::manifest::{Disposition, StateBackendKind, WindowAssigner, WindowTrigger};
+use crate::model::{Column, Elements, NO_TIMESTAMP, Windows};
 use crate::operator::testing::{Harness, Step, expect, of_input, play, records};
 use crate::turn::{Failure, Output};
 
@@ -172,4 +172,100 @@ fn late_records_that_nobody_reads_are_counted() {
     harness.watermark(5000);
     harness.records(0, &owned(&[("a", "1", 1), ("b", "1", 4999), ("b", "1", 5000)]));
     assert_eq!((harness.take(), harness.metric("numLateRecordsDropped")), (vec![], 2.0));
+}
+
+/// A timer that was to clean up comes when the windows do not end with it any more.
+#[test]
+fn windows_whose_lateness_was_changed_go_all_the_same() {
+    let of = |lateness| WindowSettings {
+        allowed_lateness_ms: lateness,
+        trigger: WindowTrigger::Count { records: 10 },
+        ..tumbling(1000)
+    };
+    for (before, behind) in [(0, 500), (500, 0)] {
+        let (make, layout) = summing(&of(before), Sums::Guest);
+        let mut harness = Harness::new(make, layout, StateBackendKind::Memory, 1);
+        harness.records(0, &owned(&[("k", "1", 5)]));
+        harness.change(summing(&of(behind), Sums::Guest));
+        harness.restore(StateBackendKind::Memory, 1);
+        harness.watermark(10_000);
+        assert_eq!((harness.take(), harness.entries()), (vec![], 0), "from {before} to {behind}");
+    }
+}
+
+/// Counted from the beginning of time, its intervals would have no end.
+#[test]
+fn a_continuous_trigger_has_no_place_for_a_record_without_a_time() {
+    let accumulator = StateDescription::new("accumulator", StateKind::Aggregating, "raw", "sum");
+    let trigger = WindowTrigger::Continuous { interval_ms: 1000 };
+    let windows = WindowSettings { trigger, ..WindowSettings::new(WindowAssigner::Global, EVENT) };
+    let guest = || guest_of(Sums::Guest);
+    let (function, settings) = (WindowFunction::Aggregate, (Disposition::Skip, false));
+    let (make, layout) = operator_with(&windows, function, vec![accumulator], guest, settings);
+    let mut harness = Harness::new(make, layout, StateBackendKind::Memory, 1);
+    harness.records(0, &owned(&[("a", "1", NO_TIMESTAMP), ("a", "2", 1500)]));
+    harness.watermark(3999);
+    let fired: Vec<_> = harness.take().into_iter().map(|(_, text, _)| text).collect();
+    assert!(fired.len() == 2 && fired.iter().all(|text| text.starts_with("a=2 ")), "{fired:?}");
+}
+
+/// Counts what it gets in one call: the most records that it added, and the most bytes of elements.
+struct Measuring(Arc<[std::sync::atomic::AtomicUsize; 2]>);
+
+impl Measuring {
+    fn note(&self, what: usize, size: usize) {
+        self.0[what].fetch_max(size, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Guest for Measuring {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+        panic!("no window function")
+    }
+
+    fn add(&mut self, _: &mut Turn, held: &Column, of: &[u32], _: &Column, _: &[i64]) -> Result<Column, Failure> {
+        self.note(0, of.len());
+        Ok(held.iter().map(|_| &b"1"[..]).collect())
+    }
+
+    fn process_windows(&mut self, _: &mut Turn, windows: &Windows, all: &[Elements]) -> Result<Vec<Output>, Failure> {
+        self.note(1, all[0].values.bytes().len());
+        let mut batch = Batch::default();
+        (0..windows.len()).for_each(|_| batch.push(b"", 0));
+        Ok(vec![Output { index: 0, batch }])
+    }
+}
+
+/// Each record falls into 4096 windows that share nothing.
+#[test]
+fn a_turn_adds_records_to_so_many_windows_only() {
+    let accumulator = StateDescription::new("accumulator", StateKind::Aggregating, "raw", "sum");
+    let most: Arc<[std::sync::atomic::AtomicUsize; 2]> = Arc::default();
+    for trigger in [WindowTrigger::EventTime, WindowTrigger::Count { records: 1000 }] {
+        let windows = WindowSettings { purge: true, trigger, ..sliding(65_536, 16) };
+        let counted = most.clone();
+        let guest = move || Box::new(Measuring(counted.clone())) as Box<dyn Guest>;
+        let (make, layout) = operator(&windows, WindowFunction::Aggregate, vec![accumulator.clone()], guest);
+        let mut harness = Harness::new(make, layout, StateBackendKind::Memory, 1);
+        harness.records(0, &owned(&[("a", "1", 5); 40]));
+        let added = most[0].load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(added, 65_536, "{trigger:?}");
+    }
+}
+
+/// 30 MB of elements in 300 windows that fire at once: not all of them are in memory together.
+#[test]
+fn a_turn_fires_the_fewer_windows_the_larger_they_are() {
+    let most: Arc<[std::sync::atomic::AtomicUsize; 2]> = Arc::default();
+    let counted = most.clone();
+    let guest = move || Box::new(Measuring(counted.clone())) as Box<dyn Guest>;
+    let (make, layout) = operator(&tumbling(1000), WindowFunction::ProcessWindow, vec![], guest);
+    let mut harness = Harness::new(make, layout, StateBackendKind::Memory, 1);
+    let (value, keys) = ("x".repeat(100_000), (0..300).map(|key| format!("k{key}")).collect::<Vec<_>>());
+    let all: Vec<_> = keys.iter().map(|key| (key.clone(), value.clone(), 5)).collect();
+    harness.records(0, &all);
+    harness.watermark(999);
+    assert_eq!((harness.take().len(), harness.entries()), (300, 0));
+    let bytes = most[1].load(std::sync::atomic::Ordering::Relaxed);
+    assert!((1_000_000..=8 << 20).contains(&bytes), "{bytes}");
 }

@@ -61,6 +61,11 @@ impl Lists {
         Ok(Lists { state, evictor, held, added })
     }
 
+    /// How much was loaded.
+    pub fn bytes(&self) -> usize {
+        self.held.values().map(|(list, _)| list.len()).sum()
+    }
+
     /// The fires whose contents are not empty.
     pub fn fires(&self, step: &Step) -> Vec<Fire> {
         let is_held = |place: &u32| self.held.get(place).is_some_and(|(list, _)| !list.is_empty());

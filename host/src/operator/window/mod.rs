@@ -47,6 +47,10 @@ const SESSIONS: &str = "@sessions";
 const PANES: &str = "@panes";
 const LATE_DROPPED: &str = "numLateRecordsDropped";
 
+/// Bytes of elements that a turn takes up, about, where it has a choice; and windows that it begins with.
+const ELEMENT_BYTES: usize = 8 << 20;
+const WINDOWS_AT_FIRST: usize = 64;
+
 /// What a window's function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowFunction {
@@ -110,12 +114,16 @@ struct Definition {
     late_is_read: bool,
     /// The index of the output for late records.
     late: usize,
+    /// Bytes of elements that the largest turn took up since this was looked at.
+    loaded_bytes: Cell<usize>,
 }
 
 /// Windows in one subtask. See the module.
 pub struct WindowOperator {
     turns: Turns,
     windows: Definition,
+    /// How many windows fire in one turn where they keep elements: the fewer the larger they are.
+    together: usize,
 }
 
 impl WindowOperator {
@@ -154,10 +162,12 @@ impl WindowOperator {
             cut,
             late_is_read,
             late: settings.outputs.saturating_sub(1),
+            loaded_bytes: Cell::new(0),
             settings: windows,
         };
         let turn = turn.with_internal_timers();
-        Ok(WindowOperator { turns: Turns::new(guest, turn, settings, counters), windows })
+        let turns = Turns::new(guest, turn, settings, counters);
+        Ok(WindowOperator { turns, windows, together: WINDOWS_AT_FIRST })
     }
 
     /// Has it look at `cancel` between turns.
@@ -175,8 +185,9 @@ impl WindowOperator {
 
     /// Fires windows whose timers are due, as many as one turn takes. Whether there may be more.
     fn fire(&mut self, domain: TimeDomain, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
-        let WindowOperator { turns, windows } = self;
-        let limit = turns.settings.batch_records;
+        let WindowOperator { turns, windows, together } = self;
+        let most = turns.settings.batch_records;
+        let limit = if windows.keeps_elements { most.min(*together) } else { most };
         let due = turns.turn.due_timers(domain, now_ms, limit).map_err(OperatorFailure::Error)?;
         if due.is_empty() {
             return Ok(false);
@@ -215,13 +226,18 @@ impl WindowOperator {
             },
         )?;
         turns.turn.put_back_timers(domain, &due.slice(taken.get()..due.len()));
+        *together = match windows.loaded_bytes.take() {
+            many if many > ELEMENT_BYTES => (limit / 2).max(1),
+            few if few < ELEMENT_BYTES / 4 => limit.saturating_mul(2),
+            _ => limit,
+        };
         Ok(true)
     }
 }
 
 impl Operator for WindowOperator {
     fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
-        let WindowOperator { turns, windows } = self;
+        let WindowOperator { turns, windows, .. } = self;
         let Some(keys) = batch.keys.clone() else {
             return Err(OperatorFailure::Error(error::internal("windows over records without keys")));
         };

@@ -64,12 +64,14 @@ impl Guest for Counting {
         _: &[i64],
     ) -> Result<Column, Failure> {
         let mut counts = accumulators.iter().map(count_of).collect::<Result<Vec<u64>, Failure>>()?;
-        accumulator_of.iter().for_each(|&at| counts[at as usize] += 1);
+        for &at in accumulator_of {
+            counts[at as usize] = counts[at as usize].saturating_add(1);
+        }
         Ok(counts.into_iter().map(u64::to_le_bytes).collect())
     }
 
     fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, Failure> {
-        let sum = |(left, right)| Ok((count_of(left)? + count_of(right)?).to_le_bytes());
+        let sum = |(left, right)| Ok(count_of(left)?.saturating_add(count_of(right)?).to_le_bytes());
         left.iter().zip(right.iter()).map(sum).collect()
     }
 

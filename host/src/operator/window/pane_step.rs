@@ -1,7 +1,7 @@
 //! What a step does to windows that share panes: see `panes`.
 
 use super::assigner;
-use super::panes::{Cut, Front, RUN, WALKER, rest_of};
+use super::panes::{Cut, Front, RUN, WALKER, contents_of, rest_of};
 use super::span::Window;
 use super::step::{Derived, NO_PLACE, Step};
 use super::trigger::TimerChange;
@@ -24,9 +24,10 @@ impl Step {
             // A window that ends now has not fired yet.
             TimeDomain::Processing => (self.now.processing_ms, self.now.processing_ms.saturating_sub(1)),
         };
-        let latest = self.latest[key as usize];
-        if latest != NO_PLACE && self.places[latest as usize].window.contains(by) {
-            self.add_to_pane(index, key, latest);
+        if let Some((pane, place)) = self.panes[key as usize].latest
+            && pane.contains(by)
+        {
+            self.add_to_pane(index, key, place);
             return true;
         }
         let last = cut.last_window(by);
@@ -40,7 +41,7 @@ impl Step {
             return false;
         }
         let pane = cut.pane(by);
-        let place = self.place(key, pane);
+        let place = self.place(key, contents_of(pane.start));
         self.add_to_pane(index, key, place);
         self.forget_derived(key, pane.start);
         let is_new = self.panes[key as usize].panes.insert(pane.start);
@@ -55,13 +56,11 @@ impl Step {
             });
         }
         for &window in &again {
-            self.fire_panes(cut, key, window);
+            self.fire_panes(key, window);
         }
         let of_key = &mut self.panes[key as usize];
         of_key.is_over = !again.is_empty();
-        if again.is_empty() {
-            self.latest[key as usize] = place;
-        }
+        of_key.latest = again.is_empty().then_some((pane, place));
         if is_new {
             of_key.is_changed = true;
             let next = of_key.panes.next(cut, settings, behind);
@@ -79,29 +78,29 @@ impl Step {
         let of_key = &mut self.panes[key as usize];
         if self.orders_elements {
             self.order.push(of_key.panes.elements);
-            of_key.panes.elements += 1;
+            of_key.panes.elements = of_key.panes.elements.wrapping_add(1);
             of_key.is_changed = true;
         }
     }
 
     /// A window fires at its end: with what its key has prepared of it, where it has many panes. See `panes`.
-    fn fire_slide(&mut self, cut: &Cut, key: u32, window: Window) {
+    fn fire_slide(&mut self, key: u32, window: Window) {
         let starts: Vec<i64> = self.panes[key as usize].panes.within(window).to_vec();
         if self.orders_elements || starts.len() <= FEW_PANES || window.end == i64::MAX {
-            return self.fire_panes(cut, key, window);
+            return self.fire_panes(key, window);
         }
         let place = self.place(key, window);
         let run = self.place(key, RUN);
         let front = self.panes[key as usize].panes.front.filter(|front| window.start < front.boundary);
         let Some(front) = front else {
-            let rest = self.derive_rests(cut, key, &starts);
+            let rest = self.derive_rests(key, &starts);
             self.places[run as usize].is_emptied = true;
             self.panes[key as usize].panes.front = Some(Front { boundary: window.end, run_end: window.end });
             return self.fire(place, &[rest]);
         };
         let new: Vec<i64> = starts.iter().copied().filter(|&start| start >= front.run_end).collect();
         for (round, start) in new.into_iter().enumerate() {
-            let right = self.place(key, cut.pane(start));
+            let right = self.place(key, contents_of(start));
             self.derive(round, Derived { into: run, left: run, right });
         }
         self.panes[key as usize].panes.front = Some(Front { run_end: window.end, ..front });
@@ -109,17 +108,17 @@ impl Step {
         let parts = match (rests.next(), rests.next()) {
             (None, _) => vec![run],
             // Of the last one the pane is the rest.
-            (Some(last), None) => vec![self.place(key, cut.pane(last)), run],
+            (Some(last), None) => vec![self.place(key, contents_of(last)), run],
             (Some(first), Some(_)) => vec![self.place(key, rest_of(first)), run],
         };
         self.fire(place, &parts);
     }
 
     /// Derives for each pane of a window what the window holds from there on; gives back that of the first.
-    fn derive_rests(&mut self, cut: &Cut, key: u32, starts: &[i64]) -> u32 {
+    fn derive_rests(&mut self, key: u32, starts: &[i64]) -> u32 {
         let mut behind = NO_PLACE;
         for (round, &start) in starts.iter().rev().enumerate() {
-            let pane = self.place(key, cut.pane(start));
+            let pane = self.place(key, contents_of(start));
             behind = match round {
                 0 => pane,
                 _ => {
@@ -157,9 +156,9 @@ impl Step {
     }
 
     /// A window fires with all of its panes.
-    fn fire_panes(&mut self, cut: &Cut, key: u32, window: Window) {
+    fn fire_panes(&mut self, key: u32, window: Window) {
         let parts: Vec<i64> = self.panes[key as usize].panes.within(window).to_vec();
-        let parts: Vec<u32> = parts.into_iter().map(|start| self.place(key, cut.pane(start))).collect();
+        let parts: Vec<u32> = parts.into_iter().map(|start| self.place(key, contents_of(start))).collect();
         let place = self.place(key, window);
         self.fire(place, &parts);
     }
@@ -182,11 +181,11 @@ impl Step {
         }
         if may_fire {
             for window in cut.windows_ending_at(time, &self.panes[key as usize].panes) {
-                self.fire_slide(cut, key, window);
+                self.fire_slide(key, window);
             }
         }
         for start in self.panes[key as usize].panes.remove_over(cut, settings, time) {
-            self.empty(key, cut.pane(start));
+            self.empty(key, contents_of(start));
             if self.panes[key as usize].panes.front.is_some_and(|front| start < front.boundary) {
                 self.empty(key, rest_of(start));
             }

@@ -1,8 +1,8 @@
 //! Panes: the pieces that sliding windows share, so that a record is taken up once and not once per window.
 //!
 //! A pane is as long as the greatest common divisor of size and slide, so that every window is made of whole panes. Of each key
-//! is kept which panes it has, and one timer, which walks along the ends of its windows. Contents lie under the pane as under a
-//! window.
+//! is kept which panes it has, and one timer, which walks along the ends of its windows. Contents lie under the pane much as
+//! under a window.
 //!
 //! A window of many panes is not put together anew with each slide. Behind its first firing lie, for each of its panes, the
 //! accumulator from there to the end of that window (the *rests*), and one that grows with each slide from that end on (the
@@ -18,6 +18,11 @@ use crate::model::TimeDomain;
 /// In a timer's key, where a window stands in that of others: this timer is of all windows of the key. No window ends before
 /// it begins.
 pub(super) const WALKER: Window = Window { start: i64::MAX, end: i64::MIN };
+
+/// Where the contents of a pane lie: beside those of a window that is as long, which may be left of an earlier definition.
+pub(super) fn contents_of(pane: i64) -> Window {
+    Window { start: pane, end: i64::MIN + 2 }
+}
 
 /// Where the run of a key lies.
 pub(super) const RUN: Window = Window { start: i64::MAX, end: i64::MIN + 1 };

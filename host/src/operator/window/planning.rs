@@ -11,12 +11,15 @@ use super::step::{OfKey, Place, Step};
 use super::trigger::Now;
 use super::{Definition, assigner, contents, span};
 use crate::error;
-use crate::manifest::WindowAssigner;
+use crate::manifest::{WindowAssigner, WindowTrigger};
 use crate::model::{Batch, DueTimers, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain};
 use crate::operator::OperatorFailure;
 use crate::operator::turns::Turns;
 use crate::state::{Entries, StateBackend, StateId};
 use crate::turn::Turn;
+
+/// How often records of one turn are added to windows, about.
+const ADDS_MAX: usize = 1 << 16;
 
 impl Definition {
     pub(super) fn is_merging(&self) -> bool {
@@ -25,7 +28,10 @@ impl Definition {
 
     /// The fault of a record that has no time, where windows go by the time of records.
     pub(super) fn without_timestamp(&self, batch: &Batch, range: Range<usize>) -> Option<Fault> {
-        if self.settings.time == TimeDomain::Processing || self.settings.assigner == WindowAssigner::Global {
+        // A continuous trigger counts its intervals from the record on: from the beginning of time there is no end of them.
+        let is_by_time = self.settings.assigner != WindowAssigner::Global
+            || matches!(self.settings.trigger, WindowTrigger::Continuous { .. });
+        if self.settings.time == TimeDomain::Processing || !is_by_time {
             return None;
         }
         let is_missing = batch.timestamps[range].contains(&NO_TIMESTAMP);
@@ -42,6 +48,7 @@ impl Definition {
         range: Range<usize>,
         now: Now,
     ) -> Result<(Step, usize), OperatorFailure> {
+        let range = range.start..range.end.min(range.start.saturating_add(self.records_max()));
         let mut step = Step::new(keys.clone(), now);
         let backend = backend(&mut turns.turn)?;
         if self.is_merging() {
@@ -79,6 +86,17 @@ impl Definition {
             }
         }
         Ok((step, range.end))
+    }
+
+    /// Records of one turn, by the windows that each of them may fall into: a turn has all of these in memory.
+    fn records_max(&self) -> usize {
+        match self.settings.assigner {
+            WindowAssigner::Sliding { size_ms, slide_ms, .. } if self.cut.is_none() => {
+                let windows = usize::try_from(size_ms / slide_ms).unwrap_or(usize::MAX);
+                (ADDS_MAX / windows.max(1)).max(1)
+            }
+            _ => usize::MAX,
+        }
     }
 
     /// As many timers of a range as one turn takes, and the index behind them.

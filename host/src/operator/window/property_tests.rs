@@ -230,19 +230,19 @@ fn evict(elements: &mut Vec<&Arrived>, keeps: Keeps) {
     }
 }
 
-/// For each key, start and end the elements.
-type Windowed<'a> = BTreeMap<(&'a str, i64, i64), Vec<&'a Arrived>>;
-
 /// What must come out in all, and which records are late.
 struct Expected {
     results: Vec<Emitted>,
     late: Vec<Emitted>,
 }
 
+/// The elements of each window: its key, start and end.
+type ElementsOf<'a> = BTreeMap<(&'a str, i64, i64), Vec<&'a Arrived>>;
+
 impl Case {
     /// For each key and window its elements, in order of their arrival; and the records that got into none and are late.
-    fn elements<'a>(&self, arrived: &'a [Arrived]) -> (Windowed<'a>, Vec<Emitted>) {
-        let (mut windows, mut late) = (Windowed::new(), Vec::new());
+    fn elements<'a>(&self, arrived: &'a [Arrived]) -> (ElementsOf<'a>, Vec<Emitted>) {
+        let (mut windows, mut late) = (BTreeMap::<_, Vec<&Arrived>>::new(), Vec::new());
         if let WindowAssigner::Session { gap_ms } = self.windows.assigner {
             let mut of_key = BTreeMap::<&str, Vec<&Arrived>>::new();
             arrived.iter().for_each(|record| of_key.entry(&record.key).or_default().push(record));

@@ -67,6 +67,8 @@ pub(super) struct OfKey {
     pub is_changed: bool,
     /// Whether windows of the key have fired with the last record: no other may come in before that is done.
     pub is_over: bool,
+    /// The pane that the last record went to, and its place.
+    pub latest: Option<(Window, u32)>,
 }
 
 /// See the module.
@@ -76,7 +78,7 @@ pub(super) struct Step {
     places_of: HashMap<(u32, Window), u32>,
     pub places: Vec<Place>,
     /// For each key the place that its last record went to.
-    pub latest: Vec<u32>,
+    latest: Vec<u32>,
     /// The sets of windows of keys whose windows merge, each with whether it has changed. Else empty.
     pub sessions: Vec<(Sessions, bool)>,
     /// Accumulators that are merged of others, which stay: one round behind the other, within one all at once.
@@ -343,7 +345,7 @@ impl Step {
                 sessions.retire(window);
                 *is_changed = true;
             }
-        } else if verdict.fires && cleanup != i64::MAX {
+        } else if cleanup != i64::MAX {
             // It is there already, unless the windows were defined otherwise when the record came.
             self.timers.push((place, TimerChange { domain: settings.time, time: cleanup, is_registered: true }));
         }

@@ -78,6 +78,7 @@ impl Definition {
     ) -> Result<Result<Vec<Output>, Fault>, OperatorFailure> {
         let at = (self.contents, self.settings.evictor);
         let mut held = Lists::load(step, records, at, backend(&mut turns.turn)?).map_err(OperatorFailure::Error)?;
+        self.loaded_bytes.set(self.loaded_bytes.get().max(held.bytes()));
         let fires = held.fires(step);
         let sees_windows = self.function != WindowFunction::Aggregate;
         // Key `i` of the guest's turn is window `i`.
