@@ -287,7 +287,7 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     fn open_window(&mut self, key: &[u8], (start, end): (i64, i64)) -> Result<Option<usize>, FunctionError> {
         // Windows that grow together do so where they touch, too.
         let joins = |open: &Open| match self.windows.merge() {
-            true => open.start <= end && start <= open.end,
+            true => open.start < end && start < open.end,
             false => (open.start, open.end) == (start, end),
         };
         let (mut joined, others): (Vec<_>, Vec<_>) =

@@ -148,13 +148,15 @@ fn a_late_record_merges_sessions_that_fired() {
     play_sums(&windows, &steps);
 }
 
-/// Records of a batch that make one session of several, in whatever order: 0, 2000 and 4000 stand alone until 1000 and 3000 come.
+/// Records of a batch that make one session of several, in whatever order: 0, 1998 and 3996 stand alone until 999 and 2997 come.
+/// What is just a gap behind the last of them, 4996, is another session.
 #[test]
 fn sessions_of_one_batch_merge() {
     let steps = [
-        records(&[("k", "1", 0), ("k", "2", 2000), ("k", "4", 4000), ("k", "8", 1000), ("k", "16", 3000)]),
-        Step::Watermark(4999),
-        expect(&[("k=31 [0,5000)", 4999)]),
+        records(&[("k", "1", 0), ("k", "2", 1998), ("k", "4", 3996), ("k", "8", 999), ("k", "16", 2997)]),
+        records(&[("k", "32", 4996)]),
+        Step::Watermark(5995),
+        expect(&[("k=31 [0,4996)", 4995), ("k=32 [4996,5996)", 5995)]),
     ];
     play_sums(&session(1000), &steps);
 }

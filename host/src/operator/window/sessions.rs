@@ -1,7 +1,7 @@
 //! The windows in flight of one key whose windows merge: Flink's `MergingWindowSet`.
 //!
 //! What a window holds stays where it was first put, under its *state window*, however the window grows: so a merge moves the
-//! contents of all but one. Invariant: no two windows of a set touch.
+//! contents of all but one. Invariant: no two windows of a set overlap.
 
 use super::span::Window;
 use crate::error::{self, Result};
@@ -23,7 +23,7 @@ pub(super) struct Session {
 /// What becomes of a new window in a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Joined {
-    /// The result of the merge; the new window itself where it touches no other.
+    /// The result of the merge; the new window itself where it overlaps no other.
     pub session: Session,
     /// The windows that become part of it, in order. One alone that is the result as well merges with nothing.
     pub merged: Vec<Session>,
@@ -39,7 +39,8 @@ impl Joined {
 impl Sessions {
     /// What `new` would become. Changes nothing.
     pub fn joined(&self, new: Window) -> Joined {
-        let merged: Vec<Session> = self.windows.iter().filter(|session| session.window.touches(new)).copied().collect();
+        let merged: Vec<Session> =
+            self.windows.iter().filter(|session| session.window.overlaps(new)).copied().collect();
         let window = merged.iter().fold(new, |cover, session| cover.cover(session.window));
         let state = merged.first().map_or(new, |first| first.state);
         Joined { session: Session { window, state }, merged }
@@ -111,19 +112,24 @@ mod tests {
         joined
     }
 
-    /// Gap 10: 0 and 30 stand alone, 10 touches [0, 10), 20 then touches both [0, 20) and [30, 40).
+    /// Gap 10: 0, 10 and 30 stand alone, as [0, 10) ends where [10, 20) begins; 9 overlaps both, 25 then [30, 40) alone, and 16
+    /// both that are left.
     #[test]
-    fn windows_that_touch_become_one_and_keep_the_first_ones_contents() {
+    fn windows_that_overlap_become_one_and_keep_the_first_ones_contents() {
         let mut sessions = Sessions::default();
-        let (first, second) = (window(0, 10), window(30, 40));
-        assert_eq!(add(&mut sessions, 0), Joined { session: session(first, first), merged: vec![] });
-        assert_eq!(add(&mut sessions, 30).merged, []);
-        let grown = add(&mut sessions, 10);
+        let [first, second, third] = [0, 10, 30].map(|start| window(start, start + 10));
+        for alone in [first, third, second] {
+            let session = session(alone, alone);
+            assert_eq!(add(&mut sessions, alone.start), Joined { session, merged: vec![] });
+        }
+        let grown = add(&mut sessions, 9);
         assert_eq!(grown.session, session(window(0, 20), first));
+        assert_eq!(grown.merged, [session(first, first), session(second, second)]);
         assert!(grown.merges());
-        let all = add(&mut sessions, 20);
+        assert_eq!(add(&mut sessions, 25).session, session(window(25, 40), third));
+        let all = add(&mut sessions, 16);
         assert_eq!(all.session, session(window(0, 40), first));
-        assert_eq!(all.merged, [session(window(0, 20), first), session(second, second)]);
+        assert_eq!(all.merged, [session(window(0, 20), first), session(window(25, 40), third)]);
         assert_eq!(sessions.iter().collect::<Vec<_>>(), [session(window(0, 40), first)]);
         assert_eq!((sessions.state_of(window(0, 40)), sessions.state_of(first)), (Some(first), None));
     }

@@ -23,9 +23,10 @@ impl Window {
         self.start <= timestamp && timestamp <= self.max_timestamp()
     }
 
-    /// Whether they have a moment in common, or one begins where the other ends.
-    pub fn touches(self, other: Window) -> bool {
-        self.start <= other.end && other.start <= self.end
+    /// Whether they have a moment in common. Two of which one begins where the other ends have none; Flink merges these as well,
+    /// but only while the first is in flight, so that it depends on when the watermark came.
+    pub fn overlaps(self, other: Window) -> bool {
+        self.start <= other.max_timestamp() && other.start <= self.max_timestamp()
     }
 
     /// The smallest window that holds both.

@@ -255,7 +255,7 @@ impl Step {
         }
     }
 
-    /// A record whose window merges with those that it touches.
+    /// A record whose window merges with those that it overlaps.
     fn join(
         &mut self,
         settings: &WindowSettings,
