@@ -187,11 +187,6 @@ impl Harness {
         emitted
     }
 
-    /// The same in the order in which it came out, of one subtask behind the other.
-    pub(crate) fn take_in_order(&mut self) -> Vec<Emitted> {
-        std::mem::take(&mut self.emitted)
-    }
-
     /// Entries of state that the subtasks hold together.
     pub(crate) fn entries(&mut self) -> u64 {
         self.subtasks.iter_mut().map(|operator| operator.turn().backend().unwrap().size().entries).sum()
