@@ -236,9 +236,12 @@ struct Expected {
     late: Vec<Emitted>,
 }
 
+/// The elements of each window: its key, start and end.
+type ElementsOf<'a> = BTreeMap<(&'a str, i64, i64), Vec<&'a Arrived>>;
+
 impl Case {
     /// For each key and window its elements, in order of their arrival; and the records that got into none and are late.
-    fn elements<'a>(&self, arrived: &'a [Arrived]) -> (BTreeMap<(&'a str, i64, i64), Vec<&'a Arrived>>, Vec<Emitted>) {
+    fn elements<'a>(&self, arrived: &'a [Arrived]) -> (ElementsOf<'a>, Vec<Emitted>) {
         let (mut windows, mut late) = (BTreeMap::<_, Vec<&Arrived>>::new(), Vec::new());
         if let WindowAssigner::Session { gap_ms } = self.windows.assigner {
             let mut of_key = BTreeMap::<&str, Vec<&Arrived>>::new();
