@@ -108,7 +108,7 @@ impl Cut {
             }
             windows.sort();
         }
-        windows.retain(|window| panes.starts.iter().any(|&pane| window.contains(pane)));
+        windows.retain(|&window| !panes.within(window).is_empty());
         windows
     }
 }
@@ -167,7 +167,9 @@ impl Panes {
 
     /// When there is something to do next, behind `time`: the end of a window, or what is kept of the oldest pane goes.
     pub fn next(&self, cut: &Cut, settings: &WindowSettings, time: i64) -> Option<i64> {
-        let fires = self.starts.iter().find_map(|&start| cut.first_window_behind(time, start));
+        // With lateness there may be many whose windows have all fired.
+        let fired = self.starts.partition_point(|&start| cut.last_window(start).max_timestamp() <= time);
+        let fires = self.starts[fired..].iter().find_map(|&start| cut.first_window_behind(time, start));
         let over = self.starts.first().map(|&start| assigner::cleanup_time(settings, cut.last_window(start)));
         [fires.map(Window::max_timestamp), over].into_iter().flatten().filter(|&next| next > time).min()
     }
