@@ -32,7 +32,8 @@ pub(super) fn rest_of(pane: i64) -> Window {
     Window { start: pane, end: i64::MIN }
 }
 
-/// Panes that a window may have. With more it costs less to keep the windows themselves.
+/// Panes that a window, and the time for which late records are taken behind it, may have: so many are listed for each key. With
+/// more it costs less to keep the windows themselves.
 const PANES_MAX: i64 = 1024;
 
 /// How sliding windows are cut.
@@ -56,7 +57,8 @@ impl Cut {
             TimeDomain::Processing => settings.trigger == WindowTrigger::ProcessingTime,
         };
         let pane = greatest_common_divisor(size, slide);
-        let is_shared = fires_at_its_end && !settings.purge && settings.evictor.is_none() && size / pane <= PANES_MAX;
+        let kept = size.saturating_add(settings.allowed_lateness_ms) / pane;
+        let is_shared = fires_at_its_end && !settings.purge && settings.evictor.is_none() && kept <= PANES_MAX;
         is_shared.then_some(Cut { size, slide, offset, pane })
     }
 
