@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::watermark::watermark_state;
 use super::{Refusal, Turn, backend, invalid};
 use crate::error::{self, Result};
@@ -60,6 +62,9 @@ struct Staged {
 struct Queue {
     first_of: Vec<Option<i64>>,
     order: BTreeSet<(i64, KeyGroup)>,
+    /// Of a group the sub-key of the last timer that was taken, behind which to go on: in front of it a database has to pass over
+    /// all that was deleted, and many timers may have the same time.
+    taken: HashMap<KeyGroup, Vec<u8>>,
 }
 
 impl Queue {
@@ -72,6 +77,22 @@ impl Queue {
             self.order.remove(&(before, group));
         }
         self.order.extend(first.map(|first| (first, group)));
+    }
+
+    /// A timer of this time is there, perhaps again.
+    fn add(&mut self, group: KeyGroup, time: i64) {
+        if self.taken.get(&group).is_some_and(|taken| taken[..] >= time_bytes(time)[..]) {
+            self.taken.remove(&group);
+        }
+        self.lower(group, time);
+    }
+
+    /// Behind which sub-key the timers of a group are to be read, the first of which is not before `first`.
+    fn behind(&self, group: KeyGroup, first: i64) -> Option<Vec<u8>> {
+        match self.taken.get(&group) {
+            Some(taken) if taken.starts_with(&time_bytes(first)) => Some(taken.clone()),
+            _ => Some(time_bytes(first.checked_sub(1)?).to_vec()),
+        }
     }
 
     fn lower(&mut self, group: KeyGroup, time: i64) {
@@ -115,7 +136,7 @@ impl Timers {
 
     /// A timer of this time is there again.
     pub(super) fn lower(&mut self, group: KeyGroup, time: i64) {
-        self.queue.lower(group, time);
+        self.queue.add(group, time);
     }
 
     fn stage(&mut self, group: KeyGroup, time: i64, key: &[u8], is_registered: bool) {
@@ -138,7 +159,7 @@ impl Timers {
     /// What was staged has been written.
     pub(super) fn committed(&mut self) {
         for staged in self.staged.iter().filter(|staged| staged.is_registered) {
-            self.queue.lower(staged.group, staged.time);
+            self.queue.add(staged.group, staged.time);
         }
         self.reset();
     }
@@ -157,9 +178,8 @@ impl Timers {
         // A group of which more is due than was read: what is behind its page must wait for it.
         let mut horizon = i64::MAX;
         for (first, group) in groups {
-            let after = first.checked_sub(1).map(time_bytes);
-            let after = after.as_ref().map(|time| &time[..]);
-            let entries = backend.scan_map(self.state, group, &[], after, page)?;
+            let behind = self.queue.behind(group, first);
+            let entries = backend.scan_map(self.state, group, &[], behind.as_deref(), page)?;
             let is_cut = entries.len() == page;
             let mut next = None;
             for (sub_key, _) in entries {
@@ -182,13 +202,19 @@ impl Timers {
         for (time, _, group) in due.drain(within..) {
             self.queue.lower(group, time);
         }
+        for (time, key, group) in &due {
+            let taken = self.queue.taken.entry(*group).or_default();
+            taken.clear();
+            taken.extend_from_slice(&time_bytes(*time));
+            taken.extend_from_slice(key);
+        }
         Ok(with_dictionary(due))
     }
 }
 
 /// Timers of the same key get one place in the dictionary.
 fn with_dictionary(due: Vec<(i64, Vec<u8>, KeyGroup)>) -> DueTimers {
-    let mut places = hashbrown::HashMap::with_capacity(due.len());
+    let mut places = HashMap::with_capacity(due.len());
     let (mut keys, mut times) = (Keys::default(), Vec::with_capacity(due.len()));
     for (time, key, group) in &due {
         let place = *places.entry(&key[..]).or_insert_with(|| {

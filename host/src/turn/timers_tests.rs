@@ -243,6 +243,50 @@ fn what_was_taken_with_a_deleted_timer_is_looked_at_again() {
 }
 
 #[test]
+fn of_many_timers_of_one_time_each_is_taken_once_and_again_where_it_is_registered_again() {
+    for backend in [StateBackendKind::Memory, StateBackendKind::RocksDb] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut turn = open(backend, folder.path(), Vec::new(), 0..GROUPS);
+        let numbers: Vec<u8> = (0..100).collect();
+        let keys = keys_of(&numbers);
+        let every: Vec<u32> = (0..100).collect();
+        turn.begin(Some(&keys), 0, 0);
+        turn.timer_register(EVENT, &every, &[5; 100]).unwrap();
+        turn.commit().unwrap();
+        let mut fired = Vec::new();
+        let take = |turn: &mut Turn, limit| {
+            let due = turn.due_timers(EVENT, 5, limit).unwrap();
+            turn.begin(Some(&due.keys), 5, 0);
+            turn.timer_delete(EVENT, &due.keys.key_of, &due.times).unwrap();
+            turn.commit().unwrap();
+            names(&due)
+        };
+        for _ in 0..4 {
+            fired.extend(take(&mut turn, 10));
+        }
+        // Three that were fired are there again, with sub-keys in front of what was taken last.
+        turn.begin(Some(&keys), 0, 0);
+        turn.timer_register(EVENT, &[0, 1, 2], &[5; 3]).unwrap();
+        turn.commit().unwrap();
+        // What was taken and not handled comes again.
+        let due = turn.due_timers(EVENT, 5, 10).unwrap();
+        turn.put_back_timers(EVENT, &due);
+        loop {
+            let taken = take(&mut turn, 7);
+            if taken.is_empty() {
+                break;
+            }
+            fired.extend(taken);
+        }
+        fired.sort();
+        let again = numbers.iter().chain(&[0, 1, 2]).map(|name| keys.distinct.value(usize::from(*name)).to_vec());
+        let mut expected: Vec<_> = again.map(|key| (5, key)).collect();
+        expected.sort();
+        assert_eq!(fired, expected);
+    }
+}
+
+#[test]
 fn a_clock_that_was_not_declared_is_refused() {
     let layout = timer_states(&[EVENT]);
     let folder = tempfile::tempdir().unwrap();
