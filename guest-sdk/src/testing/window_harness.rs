@@ -285,9 +285,10 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
 
     /// Where in `open` the window is that a record goes to. `None` where it is over already.
     fn open_window(&mut self, key: &[u8], (start, end): (i64, i64)) -> Result<Option<usize>, FunctionError> {
-        // Windows that grow together do so where they touch, too.
+        // The last millisecond; of one that ends with time itself, the last of all.
+        let last = |end: i64| if end == i64::MAX { end } else { end - 1 };
         let joins = |open: &Open| match self.windows.merge() {
-            true => open.start < end && start < open.end,
+            true => open.start <= last(end) && start <= last(open.end),
             false => (open.start, open.end) == (start, end),
         };
         let (mut joined, others): (Vec<_>, Vec<_>) =

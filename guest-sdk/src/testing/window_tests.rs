@@ -128,13 +128,13 @@ fn a_record_is_late_only_where_it_falls_in_no_window_that_is_kept() -> Result {
 }
 
 #[test]
-fn sessions_touch_and_are_bridged_by_a_late_record() -> Result {
+fn sessions_overlap_and_are_bridged_by_a_late_record() -> Result {
     let windows = Windows::session(10).allowed_lateness(10);
     let mut harness = brackets(windows.clone());
-    push(&mut harness, "a@0 b@10 c@25")?;
-    assert_eq!(harness.open_windows(), 2, "[0, 20) and [25, 35)");
+    push(&mut harness, "a@0 b@9 c@25")?;
+    assert_eq!(harness.open_windows(), 2, "[0, 19) and [25, 35)");
     harness.advance_watermark(22)?;
-    assert_eq!(harness.take_output()?, ["k (ab 20"]);
+    assert_eq!(harness.take_output()?, ["k (ab 19"]);
     let mut harness = WindowHarness::<Brackets>::restore(windows, &harness.snapshot())?;
     push(&mut harness, "d@17")?;
     assert_eq!((harness.open_windows(), harness.take_output()?.len()), (1, 0));
@@ -144,6 +144,9 @@ fn sessions_touch_and_are_bridged_by_a_late_record() -> Result {
     push(&mut harness, "late@24 alone@26")?;
     assert_eq!(late(&mut harness)?, ["late"]);
     assert_eq!(harness.take_output()?, ["k (alone 36"], "its own window is not over yet");
+    let mut harness = brackets(Windows::session(10));
+    push(&mut harness, "a@0 b@10")?;
+    assert_eq!(harness.open_windows(), 2, "[0, 10) ends where [10, 20) begins");
     Ok(())
 }
 
