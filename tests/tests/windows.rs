@@ -103,8 +103,8 @@ fn an_aggregate_folds_what_a_window_holds() {
 #[test]
 fn a_window_function_sees_all_elements() {
     let scene = Scene::new("elements");
-    let sessions = ["a,0,5000,1@0 2@2000 3@3000", "a,7000,9000,7@7000", "b,5000,7000,5@5000"];
-    scene.check(&of(ONE, "{ type = \"session\", gap = \"2s\" }", "session-elements"), &sessions);
+    let sessions = ["a,0,6000,1@0 2@2000 3@3000", "a,7000,10000,7@7000", "b,5000,8000,5@5000"];
+    scene.check(&of(ONE, "{ type = \"session\", gap = \"3s\" }", "session-elements"), &sessions);
     // With every second record, which it then forgets; but not that it has fired.
     let (min, max) = (i64::MIN, i64::MAX);
     let counted = [format!("a,{min},{max},1,1@0 2@2000"), format!("a,{min},{max},2,3@3000 7@7000")];
