@@ -141,7 +141,7 @@ fn ms(item: &Item<'_>, min_ms: u64) -> Result<i64> {
 }
 
 /// A duration with a sign.
-pub(super) fn signed_ms(item: &Item<'_>) -> Result<i64> {
+fn signed_ms(item: &Item<'_>) -> Result<i64> {
     match item.as_str().and_then(|text| text.strip_prefix('-')) {
         Some(text) => {
             let duration = humantime::parse_duration(text).ok();

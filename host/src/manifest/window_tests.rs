@@ -1,3 +1,5 @@
+//! What `window`, `trigger`, `evictor` and `aggregate` mean, and the mistakes in them, each at its line.
+
 use super::*;
 use crate::error::Error;
 use crate::manifest::{NodeKind, OperatorNode, Pipeline};

@@ -22,6 +22,16 @@ impl TimeDomain {
     }
 }
 
+/// A time in eight bytes that sort as times do. Part of the durable format.
+pub fn time_bytes(time: i64) -> [u8; 8] {
+    ((time as u64) ^ (1 << 63)).to_be_bytes()
+}
+
+/// The time that [`time_bytes`] wrote.
+pub fn time_of_bytes(bytes: [u8; 8]) -> i64 {
+    (u64::from_be_bytes(bytes) ^ (1 << 63)) as i64
+}
+
 /// Timers that are due, of one clock, in order of their time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueTimers {

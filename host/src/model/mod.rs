@@ -8,7 +8,7 @@ mod key;
 
 pub use batch::{Batch, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
-pub use event_time::{DueTimers, Elements, PairSide, Pairs, TimeDomain, Windows};
+pub use event_time::{DueTimers, Elements, PairSide, Pairs, TimeDomain, Windows, time_bytes, time_of_bytes};
 pub use fault::{Fault, FaultCode};
 pub use key::{
     KeyGroup, Keys, MAX_PARALLELISM_LIMIT, common_groups, default_max_parallelism, group_of_key, groups_of_subtask,

@@ -1,11 +1,13 @@
 //! A function of two keyed inputs: they share state and timers, at any parallelism, on both backends and across restores.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::manifest::Disposition;
 use crate::model::{DueTimers, Keys};
-use crate::operator::testing::{Harness, MakeOperator, Step, expect, of_input, play};
+use crate::operator::testing::{Harness, MakeOperator, Step, expect, of_input, play, settings};
 use crate::state::{StateDescription, StateKind, StateLayout};
-use crate::turn::{FIRST_INPUT, Output, timer_states};
+use crate::turn::{FIRST_INPUT, Failure, Output, timer_states};
 
 /// The first input says what its key's word is, the second one asks for it: it is told at once, and again 10 ms of event time
 /// later. A question `forget` clears the word.
@@ -51,9 +53,7 @@ fn two_inputs_share_state_and_timers() {
     let mut layout: StateLayout = vec![StateDescription::new("word", StateKind::Value, "raw", "word")];
     layout.extend(timer_states(&[TimeDomain::Event]));
     let make: MakeOperator = Arc::new(|turn, clock| {
-        let (job, function) = ("job".into(), "words".into());
-        let settings =
-            FunctionSettings { job, function, on_fault: Disposition::Fail, outputs: 1, batch_records: 2, clock };
+        let settings = settings(Disposition::Fail, 1, 2, clock);
         Box::new(FunctionOperator::new(Box::new(Words), turn, settings, Counters::default()))
     });
     let steps = [
@@ -82,9 +82,7 @@ fn what_the_host_writes_of_timers_is_not_the_functions() {
     let make: MakeOperator = Arc::new(|mut turn, clock| {
         // Enough for three timers.
         turn.limit_writes(200);
-        let (job, function) = ("job".into(), "words".into());
-        let settings =
-            FunctionSettings { job, function, on_fault: Disposition::Fail, outputs: 1, batch_records: 100, clock };
+        let settings = settings(Disposition::Fail, 1, 100, clock);
         Box::new(FunctionOperator::new(Box::new(Words), turn, settings, Counters::default()))
     });
     let mut harness = Harness::new(make, layout, kind, 1);

@@ -1,14 +1,10 @@
 //! Runs a function: batches of its inputs, and the timers that it registered.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use super::turns::{Bad, FunctionSettings, Outputs, Turns};
-use super::{Operator, OperatorFailure, Rejected};
+use super::OperatorFailure;
+use super::turns::{Bad, FunctionSettings, Outputs, Turning, Turns, refused};
 use crate::checkpoint::Counters;
-use crate::error;
 use crate::model::{Batch, TimeDomain};
-use crate::turn::{Failure, Guest, SECOND_INPUT, Turn};
+use crate::turn::{Guest, SECOND_INPUT, Turn};
 
 /// One function in one subtask. See the module.
 pub struct FunctionOperator {
@@ -19,14 +15,40 @@ impl FunctionOperator {
     pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> FunctionOperator {
         FunctionOperator { turns: Turns::new(guest, turn, settings, counters) }
     }
+}
 
-    /// Has it look at `cancel` between turns: isolating many bad records of one batch can take as many deadlines.
-    pub fn cancelled_by(mut self, cancel: Arc<AtomicBool>) -> FunctionOperator {
-        self.turns.cancel = cancel;
-        self
+impl Turning for FunctionOperator {
+    fn turns(&self) -> &Turns {
+        &self.turns
     }
 
-    /// Fires timers that are due, as many as one turn takes. Whether there may be more.
+    fn turns_mut(&mut self) -> &mut Turns {
+        &mut self.turns
+    }
+
+    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+        let received = self.turns.counters.records_in;
+        self.turns.run(
+            batch.len(),
+            outputs,
+            |turns, range, outputs| {
+                let part;
+                let records = if range.len() == batch.len() {
+                    &batch
+                } else {
+                    part = batch.slice(range);
+                    &part
+                };
+                turns.attempt_outputs(records.keys.as_ref(), outputs, |guest, turn| {
+                    // Where there is broadcast state, the second input is the broadcast one.
+                    turn.allow_broadcast_writes(input == SECOND_INPUT);
+                    guest.process(turn, input, records)
+                })
+            },
+            |turns, at, fault, outputs| turns.dispose(Bad::record(&batch, at, received, fault), outputs),
+        )
+    }
+
     fn fire(&mut self, domain: TimeDomain, now: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
         let limit = self.turns.settings.batch_records;
         let due = self.turns.turn.due_timers(domain, now, limit).map_err(OperatorFailure::Error)?;
@@ -56,80 +78,10 @@ impl FunctionOperator {
                 let (time, key) = (due.times[at], due.keys.distinct.value(every[at] as usize));
                 let record = turns.counters.records_in;
                 turns.dispose(Bad { value: &[], timestamp: time, key: Some(key), fault, record }, outputs)?;
-                let deleted = turns
-                    .attempt(Some(&due.keys), |_, turn| Ok(turn.timer_fired(domain, &every[at..=at], &[time])?))?;
-                deleted.map_err(|fault| refused(fault.into()))
+                turns.write(&due.keys, |turn| Ok(turn.timer_fired(domain, &every[at..=at], &[time])?))
             },
         )?;
         Ok(true)
-    }
-}
-
-/// A turn in which no guest takes part failed.
-fn refused(failure: Failure) -> OperatorFailure {
-    match failure {
-        Failure::Error(error) => OperatorFailure::Error(error),
-        Failure::Fault(fault) => OperatorFailure::Error(error::internal(fault.to_string())),
-    }
-}
-
-impl Operator for FunctionOperator {
-    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
-        let received = self.turns.counters.records_in;
-        self.turns.run(
-            batch.len(),
-            outputs,
-            |turns, range, outputs| {
-                let part;
-                let records = if range.len() == batch.len() {
-                    &batch
-                } else {
-                    part = batch.slice(range);
-                    &part
-                };
-                turns.attempt_outputs(records.keys.as_ref(), outputs, |guest, turn| {
-                    // Where there is broadcast state, the second input is the broadcast one.
-                    turn.allow_broadcast_writes(input == SECOND_INPUT);
-                    guest.process(turn, input, records)
-                })
-            },
-            |turns, at, fault, outputs| {
-                let key = batch.keys.as_ref().map(|keys| keys.distinct.value(keys.key_of[at] as usize));
-                let (value, timestamp, record) = (batch.values.value(at), batch.timestamps[at], received + at as u64);
-                turns.dispose(Bad { value, timestamp, key, fault, record }, outputs)
-            },
-        )?;
-        self.turns.counters.records_in += batch.len() as u64;
-        Ok(())
-    }
-
-    fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
-        self.turns.reject(rejected, outputs)
-    }
-
-    fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
-        self.turns.watermark = self.turns.watermark.max(watermark);
-        self.fire(TimeDomain::Event, self.turns.watermark, outputs)
-    }
-
-    fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
-        self.fire(TimeDomain::Processing, now_ms, outputs)
-    }
-
-    fn next_due_ms(&self) -> Option<i64> {
-        self.turns.turn.next_timer(TimeDomain::Processing)
-    }
-
-    fn watermark(&self) -> i64 {
-        self.turns.watermark
-    }
-
-    fn turn(&mut self) -> &mut Turn {
-        &mut self.turns.turn
-    }
-
-    fn counters(&self) -> Counters {
-        self.turns.counters
     }
 }
 
@@ -139,13 +91,16 @@ mod connected_tests;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::clock::SystemClock;
     use crate::manifest::Disposition;
     use crate::model::{Fault, FaultCode};
-    use crate::turn::{FIRST_INPUT, Output, TurnContext};
+    use crate::operator::Operator;
+    use crate::operator::testing::settings;
+    use crate::turn::{FIRST_INPUT, Failure, Output, TurnContext};
 
     /// Fails on every record; cancels the job in its third turn.
     struct Failing {
@@ -165,17 +120,11 @@ mod tests {
     #[test]
     fn a_cancel_ends_the_search_for_bad_records() {
         let cancel = Arc::new(AtomicBool::new(false));
-        let settings = FunctionSettings {
-            job: "job".into(),
-            function: "f".into(),
-            on_fault: Disposition::Skip,
-            outputs: 1,
-            batch_records: 1024,
-            clock: SystemClock::shared(),
-        };
-        let guest = Box::new(Failing { turns: 0, cancel: cancel.clone() });
+        let settings = settings(Disposition::Skip, 1, 1024, SystemClock::shared());
+        let settings = FunctionSettings { cancel: cancel.clone(), ..settings };
+        let guest = Box::new(Failing { turns: 0, cancel });
         let turn = Turn::stateless(TurnContext::default());
-        let mut operator = FunctionOperator::new(guest, turn, settings, Counters::default()).cancelled_by(cancel);
+        let mut operator = FunctionOperator::new(guest, turn, settings, Counters::default());
         let mut batch = Batch::default();
         (0..64).for_each(|at| batch.push(b"x", at));
         let ended = operator.process(FIRST_INPUT, batch, &mut Vec::new());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::testing::{Harness, MakeOperator, Step, expect, play, records};
+use super::testing::{Harness, MakeOperator, Step, expect, play, records, settings};
 use super::*;
 use crate::manifest::{Disposition, StateBackendKind};
 use crate::model::{DueTimers, Fault, FaultCode, TimeDomain};
@@ -23,8 +23,7 @@ fn operator<G: Guest + 'static>(
     let mut layout = vec![StateDescription::new("held", StateKind::Value, "raw", "text")];
     layout.extend(timer_states(&[EVENT, PROCESSING]));
     let make: MakeOperator = Arc::new(move |turn, clock| {
-        let settings =
-            FunctionSettings { job: "job".into(), function: "f".into(), on_fault, outputs: 1, batch_records, clock };
+        let settings = settings(on_fault, 1, batch_records, clock);
         Box::new(FunctionOperator::new(Box::new(guest()), turn, settings, Counters::default()))
     });
     (make, layout)

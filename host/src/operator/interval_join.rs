@@ -7,17 +7,16 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::OperatorFailure;
 use super::pairs::Found;
-use super::turns::{Bad, FunctionSettings, Outputs, Turns};
-use super::{Operator, OperatorFailure, Rejected};
+use super::turns::{Bad, FunctionSettings, LATE_DROPPED, Outputs, Turning, Turns};
 use crate::checkpoint::Counters;
 use crate::error::{self, Result};
 use crate::manifest::JoinInterval;
-use crate::model::{Batch, Column, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain};
+use crate::model::{Batch, Column, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain, time_bytes, time_of_bytes};
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};
-use crate::turn::{FIRST_INPUT, Failure, Guest, Output, Turn, timer_states};
+use crate::turn::{FIRST_INPUT, Guest, Output, Turn, timer_states};
 
 /// The records of each side: maps whose sub-keys are a time, then a number, see [`sub_key`].
 const SIDES: [&str; 2] = ["@left", "@right"];
@@ -27,9 +26,6 @@ const KEPT: &str = "@kept";
 /// Entries that are read or removed at once.
 const PAGE: usize = 64;
 const REMOVED_MAX: usize = 4096;
-
-/// The metric of late records that nobody reads, by the name that Flink gives it.
-const LATE_DROPPED: &str = "numLateRecordsDropped";
 
 /// The hidden states of an interval join.
 pub fn join_states() -> StateLayout {
@@ -43,14 +39,16 @@ pub fn join_states() -> StateLayout {
 
 /// A time and a number in bytes that sort as they do. Part of the durable format.
 fn sub_key(time: i64, number: u64) -> [u8; 16] {
-    let time = (time as u64) ^ (1 << 63);
-    ((u128::from(time) << 64) | u128::from(number)).to_be_bytes()
+    let mut sub_key = [0; 16];
+    sub_key[..8].copy_from_slice(&time_bytes(time));
+    sub_key[8..].copy_from_slice(&number.to_be_bytes());
+    sub_key
 }
 
 /// The time of a record that is kept.
 fn time_of(sub_key: &[u8]) -> Result<i64> {
     let (time, _) = sub_key.split_first_chunk().ok_or_else(|| error::state_failed("a record without its time"))?;
-    Ok((u64::from_be_bytes(*time) ^ (1 << 63)) as i64)
+    Ok(time_of_bytes(*time))
 }
 
 /// What is known of a key that has records kept. Part of the durable format.
@@ -124,37 +122,14 @@ impl IntervalJoin {
         late_is_read: bool,
         counters: Counters,
     ) -> Result<IntervalJoin> {
-        let state = |name: &str| -> Result<StateId> {
-            let place = turn.layout().iter().position(|state| state.name == name);
-            Ok(place.ok_or_else(|| error::internal(format!("an interval join without the state {name}")))? as StateId)
-        };
         let JoinInterval { lower_ms, upper_ms } = interval;
-        let left = Side { state: state(SIDES[0])?, lower_ms, upper_ms };
+        let left = Side { state: turn.own_state(SIDES[0])?, lower_ms, upper_ms };
         let (from_ms, to_ms) = (upper_ms.saturating_neg(), lower_ms.saturating_neg());
-        let right = Side { state: state(SIDES[1])?, lower_ms: from_ms, upper_ms: to_ms };
-        let kept = state(KEPT)?;
+        let right = Side { state: turn.own_state(SIDES[1])?, lower_ms: from_ms, upper_ms: to_ms };
+        let kept = turn.own_state(KEPT)?;
         let late = late_is_read.then(|| settings.outputs.saturating_sub(1));
         let turn = turn.with_internal_timers();
         Ok(IntervalJoin { turns: Turns::new(guest, turn, settings, counters), sides: [left, right], kept, late })
-    }
-
-    /// Has it look at `cancel` between turns.
-    pub fn cancelled_by(mut self, cancel: Arc<AtomicBool>) -> IntervalJoin {
-        self.turns.cancel = cancel;
-        self
-    }
-
-    /// A turn in which no guest takes part, and which has no bound: nothing in it is of a guest's choosing.
-    fn write(
-        &mut self,
-        keys: &Arc<Keys>,
-        stage: impl FnOnce(&mut Turn) -> Result<(), Failure>,
-    ) -> Result<(), OperatorFailure> {
-        let written = self.turns.attempt(Some(keys), |_, turn| {
-            turn.lift_limit();
-            stage(turn)
-        })?;
-        written.map_err(|fault| OperatorFailure::Error(error::internal(fault.to_string())))
     }
 
     /// The records that are neither late nor without a time; what becomes of the others.
@@ -176,8 +151,11 @@ impl IntervalJoin {
         match self.late {
             Some(index) => self.turns.emit(vec![Output { index, batch: late }], outputs),
             None if !late.is_empty() => {
-                let count = |turn: &mut Turn| Ok(turn.metric_add(LATE_DROPPED.to_owned(), late.len() as u64)?);
-                self.write(&Arc::default(), count)?;
+                let count = late.len() as u64;
+                self.turns.write(&Arc::default(), |turn| {
+                    turn.count(LATE_DROPPED, count);
+                    Ok(())
+                })?;
             }
             None => {}
         }
@@ -186,14 +164,14 @@ impl IntervalJoin {
 
     /// A record of the batch meets the disposition.
     fn meet(&mut self, batch: &Batch, at: usize, fault: Fault, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
-        let bad = bad_record(batch, at, self.turns.counters.records_in, fault);
+        let bad = Bad::record(batch, at, self.turns.counters.records_in, fault);
         self.turns.dispose(bad, outputs)
     }
 
     /// Keeps records of a side.
     fn keep(&mut self, side: Side, batch: &Batch, keys: &Arc<Keys>, records: &[usize]) -> Result<(), OperatorFailure> {
         let kept_state = u32::from(self.kept);
-        self.write(keys, |turn| {
+        self.turns.write(keys, |turn| {
             let stored = turn.value_load(kept_state)?;
             let mut kept = vec![None; keys.distinct.len()];
             let (mut of, mut sub_keys, mut values) = (Vec::new(), Column::default(), Column::default());
@@ -251,7 +229,9 @@ impl IntervalJoin {
             let begin = first.checked_sub(1).map(|before| sub_key(before, u64::MAX));
             let after = cursor.after.as_deref().or(begin.as_ref().map(|key| &key[..]));
             let wanted = limit.saturating_sub(found.len()).clamp(1, PAGE);
-            let page = backend(&mut self.turns.turn)?
+            let page = self
+                .turns
+                .backend()?
                 .scan_map(other.state, group, name, after, wanted)
                 .map_err(OperatorFailure::Error)?;
             let mut is_over = page.len() < wanted;
@@ -292,7 +272,7 @@ impl IntervalJoin {
                 turns.attempt_outputs(None, outputs, |guest, turn| guest.join(turn, &pairs))
             },
             |turns, pair, fault, outputs| {
-                turns.dispose(bad_record(batch, found.record(pair), received, fault), outputs)
+                turns.dispose(Bad::record(batch, found.record(pair), received, fault), outputs)
             },
         )
     }
@@ -316,7 +296,7 @@ impl IntervalJoin {
                 }
             }
         }
-        self.write(keys, |turn| {
+        self.turns.write(keys, |turn| {
             turn.value_clear(kept_state, &gone)?;
             turn.timer_register(TimeDomain::Event, &timers, &times)?;
             let stored = turn.value_load(kept_state)?;
@@ -341,7 +321,9 @@ impl IntervalJoin {
             let mut stays = None;
             let mut is_over = false;
             while !is_over && removed.len() < REMOVED_MAX {
-                let page = backend(&mut self.turns.turn)?
+                let page = self
+                    .turns
+                    .backend()?
                     .scan_map(side.state, group, name, after.as_deref(), PAGE)
                     .map_err(OperatorFailure::Error)?;
                 is_over = page.len() < PAGE;
@@ -355,7 +337,7 @@ impl IntervalJoin {
                     after = Some(sub_key);
                 }
             }
-            self.write(keys, |turn| {
+            self.turns.write(keys, |turn| {
                 Ok(turn.map_remove(u32::from(side.state), &vec![key; removed.len()], &removed)?)
             })?;
             if is_over {
@@ -374,17 +356,16 @@ struct Cursor {
     after: Option<Vec<u8>>,
 }
 
-fn backend(turn: &mut Turn) -> Result<&mut (dyn crate::state::StateBackend + 'static), OperatorFailure> {
-    turn.backend().ok_or_else(|| OperatorFailure::Error(error::internal("an interval join without state")))
-}
+impl Turning for IntervalJoin {
+    fn turns(&self) -> &Turns {
+        &self.turns
+    }
 
-fn bad_record(batch: &Batch, at: usize, received: u64, fault: Fault) -> Bad<'_> {
-    let key = batch.keys.as_ref().map(|keys| keys.distinct.value(keys.key_of[at] as usize));
-    Bad { value: batch.values.value(at), timestamp: batch.timestamps[at], key, fault, record: received + at as u64 }
-}
+    fn turns_mut(&mut self) -> &mut Turns {
+        &mut self.turns
+    }
 
-impl Operator for IntervalJoin {
-    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
         let Some(keys) = batch.keys.clone() else {
             return Err(OperatorFailure::Error(error::internal("a join of records without keys")));
         };
@@ -394,51 +375,23 @@ impl Operator for IntervalJoin {
         self.keep(ours, &batch, &keys, &records)?;
         let mut cursor = Cursor::default();
         while cursor.record < records.len() {
-            if self.turns.cancel.load(Ordering::Relaxed) {
-                return Err(OperatorFailure::Cancelled);
-            }
+            self.turns.check_cancelled()?;
             let found = self.find((ours, other), &batch, &keys, &records, &mut cursor)?;
             self.join(input, &batch, &keys, &found, outputs)?;
         }
-        self.turns.counters.records_in += batch.len() as u64;
         Ok(())
     }
 
-    fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
-        self.turns.reject(rejected, outputs)
-    }
-
-    fn advance_watermark(&mut self, watermark: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
-        self.turns.watermark = self.turns.watermark.max(watermark);
-        let (now, limit) = (self.turns.watermark, self.turns.settings.batch_records);
-        let due = self.turns.turn.due_timers(TimeDomain::Event, now, limit).map_err(OperatorFailure::Error)?;
+    fn fire(&mut self, domain: TimeDomain, now: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
+        let limit = self.turns.settings.batch_records;
+        let due = self.turns.turn.due_timers(domain, now, limit).map_err(OperatorFailure::Error)?;
         if due.is_empty() {
             return Ok(false);
         }
-        let delete = |turn: &mut Turn| Ok(turn.timer_delete(TimeDomain::Event, &due.keys.key_of, &due.times)?);
-        self.write(&due.keys, delete)?;
+        let delete = |turn: &mut Turn| Ok(turn.timer_delete(domain, &due.keys.key_of, &due.times)?);
+        self.turns.write(&due.keys, delete)?;
         self.clean(&due.keys)?;
         Ok(true)
-    }
-
-    fn advance_clock(&mut self, _: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
-        Ok(false)
-    }
-
-    fn next_due_ms(&self) -> Option<i64> {
-        None
-    }
-
-    fn watermark(&self) -> i64 {
-        self.turns.watermark
-    }
-
-    fn turn(&mut self) -> &mut Turn {
-        &mut self.turns.turn
-    }
-
-    fn counters(&self) -> Counters {
-        self.turns.counters
     }
 }
 

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::manifest::{Disposition, NodeKind, Pipeline, StateBackendKind};
 use crate::model::{PairSide, Pairs};
-use crate::operator::testing::{self, Harness, MakeOperator, Record, expect, of_input};
-use crate::turn::SECOND_INPUT;
+use crate::operator::testing::{self, Harness, MakeOperator, Record, expect, of_input, settings};
+use crate::turn::{Failure, SECOND_INPUT};
 
 /// Pairs that one call gets, at most.
 const CALL_PAIRS: usize = 3;
@@ -49,14 +49,7 @@ fn make(interval: &Arc<Mutex<JoinInterval>>, late_is_read: bool) -> MakeOperator
     Arc::new(move |mut turn, clock| {
         // What the host keeps is not bounded by what a function may write.
         turn.limit_writes(1);
-        let settings = FunctionSettings {
-            job: "job".into(),
-            function: "f".into(),
-            on_fault: Disposition::DeadLetter,
-            outputs: 2,
-            batch_records: CALL_PAIRS,
-            clock,
-        };
+        let settings = settings(Disposition::DeadLetter, 2, CALL_PAIRS, clock);
         let (interval, counters) = (*interval.lock(), Counters::default());
         Box::new(IntervalJoin::new(Box::new(Shows), turn, settings, interval, late_is_read, counters).unwrap())
     })

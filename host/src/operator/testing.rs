@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{Operator, Outputs};
+use super::{FunctionSettings, Operator, Outputs};
 use crate::clock::{ManualClock, SharedClock};
-use crate::manifest::StateBackendKind;
+use crate::manifest::{Disposition, StateBackendKind};
 use crate::model::{Batch, Keys, group_of_key, groups_of_subtask, hash_key, subtask_of_group};
 use crate::state::test_store::TestStore;
 use crate::state::{self, ImageFormat, RestoredImage, StateImage, StateLayout, StateOptions};
@@ -61,6 +61,17 @@ pub(crate) struct Harness {
     store: TestStore,
     folder: TempDir,
     opened: usize,
+}
+
+/// Those of a function `f` of a job `job`, which nobody cancels.
+pub(crate) fn settings(
+    on_fault: Disposition,
+    outputs: usize,
+    batch_records: usize,
+    clock: SharedClock,
+) -> FunctionSettings {
+    let (job, function, cancel) = ("job".into(), "f".into(), Arc::default());
+    FunctionSettings { job, function, on_fault, outputs, batch_records, clock, cancel }
 }
 
 impl Harness {

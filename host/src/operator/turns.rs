@@ -7,12 +7,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Operator;
 use super::dead_letter::{Letter, Position};
 use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::manifest::Disposition;
-use crate::model::{Batch, Fault, Keys};
+use crate::model::{Batch, Fault, Keys, TimeDomain};
+use crate::state::StateBackend;
 use crate::turn::{Failure, Guest, LogLevel, Output, Turn};
 
 /// Records with the index of the output that they leave by: 0 is the main one.
@@ -48,6 +50,8 @@ pub struct FunctionSettings {
     /// Larger batches are handed over in parts.
     pub batch_records: usize,
     pub clock: SharedClock,
+    /// Looked at between turns: isolating many bad records of one batch can take as many deadlines.
+    pub cancel: Arc<AtomicBool>,
 }
 
 /// An item that a guest failed on alone, or that could not be handed to it.
@@ -60,6 +64,73 @@ pub(super) struct Bad<'a> {
     pub record: u64,
 }
 
+impl<'a> Bad<'a> {
+    /// Record `at` of a batch, before which the subtask had received so many others.
+    pub fn record(batch: &'a Batch, at: usize, received: u64, fault: Fault) -> Bad<'a> {
+        let key = batch.keys.as_ref().map(|keys| keys.distinct.value(keys.key_of[at] as usize));
+        Bad { value: batch.values.value(at), timestamp: batch.timestamps[at], key, fault, record: received + at as u64 }
+    }
+}
+
+/// The metric of late records that nobody reads, by the name that Flink gives it.
+pub(super) const LATE_DROPPED: &str = "numLateRecordsDropped";
+
+/// What is an operator by the turns that it runs.
+pub(super) trait Turning: Send {
+    fn turns(&self) -> &Turns;
+    fn turns_mut(&mut self) -> &mut Turns;
+
+    /// Handles a batch of an input. The counter `records_in` says how many records came before it.
+    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure>;
+
+    /// Fires timers of a clock that has reached `now`, as many as one turn takes. Whether there may be more.
+    fn fire(&mut self, domain: TimeDomain, now: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure>;
+}
+
+impl<T: Turning> Operator for T {
+    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+        let records = batch.len() as u64;
+        self.take(input, batch, outputs)?;
+        self.turns_mut().counters.records_in += records;
+        Ok(())
+    }
+
+    fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+        let Rejected { value, timestamp, fault } = rejected;
+        let turns = self.turns_mut();
+        let record = turns.counters.records_in;
+        turns.counters.records_in += 1;
+        turns.counters.faults += 1;
+        turns.dispose(Bad { value: &value, timestamp, key: None, fault, record }, outputs)
+    }
+
+    fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+        let reached = self.watermark().max(watermark);
+        self.turns_mut().watermark = reached;
+        self.fire(TimeDomain::Event, reached, outputs)
+    }
+
+    fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+        self.fire(TimeDomain::Processing, now_ms, outputs)
+    }
+
+    fn next_due_ms(&self) -> Option<i64> {
+        self.turns().turn.next_timer(TimeDomain::Processing)
+    }
+
+    fn watermark(&self) -> i64 {
+        self.turns().watermark
+    }
+
+    fn turn(&mut self) -> &mut Turn {
+        &mut self.turns_mut().turn
+    }
+
+    fn counters(&self) -> Counters {
+        self.turns().counters
+    }
+}
+
 /// A guest, its turn, and what happens to what it fails on. See the module.
 pub(super) struct Turns {
     pub guest: Box<dyn Guest>,
@@ -67,14 +138,13 @@ pub(super) struct Turns {
     pub settings: FunctionSettings,
     /// The event time that the input has reached; begins with what the turn was restored with.
     pub watermark: i64,
-    pub cancel: Arc<AtomicBool>,
     pub counters: Counters,
 }
 
 impl Turns {
     pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> Turns {
         let watermark = turn.context.watermark;
-        Turns { guest, turn, settings, watermark, cancel: Arc::default(), counters }
+        Turns { guest, turn, settings, watermark, counters }
     }
 
     /// Runs turns over items `0..count`, in order, in parts of `settings.batch_records` at most. `run` is one turn over a range;
@@ -108,9 +178,7 @@ impl Turns {
         let parts = (0..count).step_by(step).map(|start| start..count.min(start + step));
         let mut open: Vec<Range<usize>> = parts.rev().collect();
         while let Some(range) = open.pop() {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(OperatorFailure::Cancelled);
-            }
+            self.check_cancelled()?;
             let fault = match run(self, range.clone(), outputs)? {
                 Ok(end) => {
                     open.extend((end < range.end).then_some(end..range.end));
@@ -155,6 +223,28 @@ impl Turns {
         }
     }
 
+    /// A turn in which no guest takes part, and which has no bound: nothing in it is of a guest's choosing.
+    pub fn write(
+        &mut self,
+        keys: &Arc<Keys>,
+        stage: impl FnOnce(&mut Turn) -> Result<(), Failure>,
+    ) -> Result<(), OperatorFailure> {
+        let written = self.attempt(Some(keys), |_, turn| {
+            turn.lift_limit();
+            stage(turn)
+        })?;
+        written.map_err(|fault| refused(fault.into()))
+    }
+
+    /// Where the operator's state is. Error: `internal` where it has none.
+    pub fn backend(&mut self) -> Result<&mut (dyn StateBackend + 'static), OperatorFailure> {
+        self.turn.backend().ok_or_else(|| OperatorFailure::Error(error::internal("an operator without its state")))
+    }
+
+    pub fn check_cancelled(&self) -> Result<(), OperatorFailure> {
+        if self.settings.cancel.load(Ordering::Relaxed) { Err(OperatorFailure::Cancelled) } else { Ok(()) }
+    }
+
     /// A turn whose call produces records. They leave after its commit.
     pub fn attempt_outputs(
         &mut self,
@@ -184,15 +274,6 @@ impl Turns {
         let FunctionSettings { job, function, .. } = &self.settings;
         let (operator, code) = (&self.turn.context.operator, fault.code.as_str());
         tracing::warn!(target: "guest", %job, %operator, %function, records, code, "a batch failed, looking for the record: {}", fault.message);
-    }
-
-    /// Meets a record that was rejected before it reached the function.
-    pub fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
-        let Rejected { value, timestamp, fault } = rejected;
-        let record = self.counters.records_in;
-        self.counters.records_in += 1;
-        self.counters.faults += 1;
-        self.dispose(Bad { value: &value, timestamp, key: None, fault, record }, outputs)
     }
 
     /// Has an item meet the operator's disposition.
@@ -242,6 +323,14 @@ impl Turns {
                 }
             }
         }
+    }
+}
+
+/// Something failed in which no guest takes part.
+pub(super) fn refused(failure: Failure) -> OperatorFailure {
+    match failure {
+        Failure::Error(error) => OperatorFailure::Error(error),
+        Failure::Fault(fault) => OperatorFailure::Error(error::internal(fault.to_string())),
     }
 }
 

@@ -517,19 +517,19 @@ impl Start {
             outputs: self.plan.outputs(node)?,
             batch_records: pipeline.batch.records,
             clock: self.options.clock.clone(),
+            cancel: self.signals.cancel.clone(),
         };
-        let (counters, cancel) = (self.counters(node), self.signals.cancel.clone());
+        let counters = self.counters(node);
         let late_is_read = self.plan.late_is_read(node);
         Ok(match (&operator.windows, window_function(function.description.kind), operator.interval) {
             (Some(windows), Some(function), _) => {
                 let options = WindowOptions { windows: windows.clone(), function, late_is_read };
-                Box::new(WindowOperator::new(guest, turn, settings, options, counters)?.cancelled_by(cancel))
+                Box::new(WindowOperator::new(guest, turn, settings, options, counters)?)
             }
             (_, _, Some(interval)) => {
-                let join = IntervalJoin::new(guest, turn, settings, interval, late_is_read, counters)?;
-                Box::new(join.cancelled_by(cancel))
+                Box::new(IntervalJoin::new(guest, turn, settings, interval, late_is_read, counters)?)
             }
-            _ => Box::new(FunctionOperator::new(guest, turn, settings, counters).cancelled_by(cancel)),
+            _ => Box::new(FunctionOperator::new(guest, turn, settings, counters)),
         })
     }
 

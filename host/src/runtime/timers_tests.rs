@@ -14,7 +14,8 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::manifest::{BatchSettings, CheckpointMode, Disposition, StateBackendKind};
 use crate::model::{Batch, DueTimers, Keys, TimeDomain};
-use crate::operator::{FunctionOperator, FunctionSettings};
+use crate::operator::FunctionOperator;
+use crate::operator::testing::settings;
 use crate::state::{self, ImageFormat, StateOptions};
 use crate::turn::{Failure, Guest, Output, Turn, TurnContext, timer_states};
 
@@ -80,14 +81,7 @@ impl Subject {
         let turn = Turn::stateful(TurnContext::default(), layout, state::open(options).unwrap());
         let (called, calls) = unbounded();
         let function = |guest: Box<dyn Guest>, turn| {
-            let settings = FunctionSettings {
-                job: "job".into(),
-                function: "f".into(),
-                on_fault: Disposition::Fail,
-                outputs: 1,
-                batch_records: 1,
-                clock: clock.clone(),
-            };
+            let settings = settings(Disposition::Fail, 1, 1, clock.clone());
             MemberKind::Operator(Box::new(FunctionOperator::new(guest, turn, settings, Counters::default())))
         };
         let timing = function(Box::new(Timing { called }), turn.with_timers(0..1).unwrap());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Turn;
 use super::telemetry::MetricChange;
+use crate::error::{self, Result};
 use crate::model::{DueTimers, Keys, TimeDomain};
 use crate::state::{StateId, StateKind, list};
 
@@ -12,6 +13,16 @@ impl Turn {
     /// Keeps the timers from the guest: they are the host's.
     pub fn with_internal_timers(self) -> Turn {
         Turn { timers_are_internal: true, ..self }
+    }
+
+    /// The place of a state by its name.
+    pub fn state_named(&self, name: &str) -> Option<StateId> {
+        self.layout.iter().position(|state| state.name == name).map(|state| state as StateId)
+    }
+
+    /// The place of a state that the host's own operator cannot do without. Error: `internal`.
+    pub fn own_state(&self, name: &str) -> Result<StateId> {
+        self.state_named(name).ok_or_else(|| error::internal(format!("an operator without its state {name}")))
     }
 
     /// Ends the guest's part of a turn: puts more keys behind those that it began with, and gives back the index of the first.
@@ -63,7 +74,7 @@ impl Turn {
     pub fn put_back_timers(&mut self, domain: TimeDomain, timers: &DueTimers) {
         if let Some(queue) = self.timers[domain as usize].as_deref_mut() {
             for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
-                queue.lower(timers.keys.groups[key as usize], time);
+                queue.add(timers.keys.groups[key as usize], time);
             }
         }
     }

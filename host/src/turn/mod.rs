@@ -41,7 +41,9 @@ pub const SECOND_INPUT: u32 = 1;
 pub trait Guest: Send {
     /// Handles a batch of an input within `turn`. On success the outputs wait for the caller to commit; after a failure the caller
     /// aborts the turn, and the next call finds a guest that remembers nothing.
-    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure>;
+    fn process(&mut self, _turn: &mut Turn, _input: u32, _batch: &Batch) -> Result<Vec<Output>, Failure> {
+        Err(not_of_this_kind("process"))
+    }
 
     /// Handles due timers within `turn`, whose keys are theirs; else as [`Guest::process`].
     fn on_timers(&mut self, _turn: &mut Turn, _: TimeDomain, _: &DueTimers) -> Result<Vec<Output>, Failure> {

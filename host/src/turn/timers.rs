@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use super::watermark::watermark_state;
 use super::{Refusal, Turn, backend, invalid};
 use crate::error::{self, Result};
-use crate::model::{Column, DueTimers, KeyGroup, Keys, TimeDomain};
+use crate::model::{Column, DueTimers, KeyGroup, Keys, TimeDomain, time_bytes, time_of_bytes};
 use crate::state::{Change, StateBackend, StateDescription, StateId, StateKind, StateLayout, Write};
 
 const EVENT: &str = "@event-timers";
@@ -103,27 +103,15 @@ impl Queue {
     }
 }
 
-/// A time in eight bytes that sort as times do. Part of the durable format.
-fn time_bytes(time: i64) -> [u8; 8] {
-    ((time as u64) ^ (1 << 63)).to_be_bytes()
-}
-
 /// The time and the key of a timer.
 fn read_sub_key(sub_key: &[u8]) -> Result<(i64, &[u8])> {
     let (time, key) = sub_key.split_first_chunk().ok_or_else(|| error::state_failed("a timer without its time"))?;
-    Ok(((u64::from_be_bytes(*time) ^ (1 << 63)) as i64, key))
+    Ok((time_of_bytes(*time), key))
 }
 
 impl Timers {
-    /// Finds the first timer of each group. None where the layout has no timers of this clock.
-    pub(super) fn open(
-        domain: TimeDomain,
-        layout: &StateLayout,
-        backend: &mut dyn StateBackend,
-        groups: Range<u32>,
-    ) -> Result<Option<Timers>> {
-        let Some(state) = layout.iter().position(|state| state.name == name_of(domain)) else { return Ok(None) };
-        let state = state as StateId;
+    /// Finds the first timer of each group.
+    fn open(state: StateId, backend: &mut dyn StateBackend, groups: Range<u32>) -> Result<Timers> {
         let mut queue = Queue::default();
         for group in groups {
             let group = group as KeyGroup;
@@ -131,11 +119,11 @@ impl Timers {
                 queue.set(group, Some(read_sub_key(sub_key)?.0));
             }
         }
-        Ok(Some(Timers { state, queue, staged: Vec::new(), sub_keys: Vec::new() }))
+        Ok(Timers { state, queue, staged: Vec::new(), sub_keys: Vec::new() })
     }
 
     /// A timer of this time is there again.
-    pub(super) fn lower(&mut self, group: KeyGroup, time: i64) {
+    pub(super) fn add(&mut self, group: KeyGroup, time: i64) {
         self.queue.add(group, time);
     }
 
@@ -234,9 +222,9 @@ impl Turn {
     pub fn with_timers(mut self, groups: Range<u32>) -> Result<Turn> {
         self.context.watermark = self.restored_watermark(groups.clone())?;
         self.groups = groups.clone();
-        if let Some(backend) = self.backend.as_deref_mut() {
-            for (domain, timers) in [TimeDomain::Event, TimeDomain::Processing].into_iter().zip(&mut self.timers) {
-                *timers = Timers::open(domain, &self.layout, backend, groups.clone())?.map(Box::new);
+        for domain in [TimeDomain::Event, TimeDomain::Processing] {
+            if let (Some(state), Some(backend)) = (self.state_named(name_of(domain)), self.backend.as_deref_mut()) {
+                self.timers[domain as usize] = Some(Box::new(Timers::open(state, backend, groups.clone())?));
             }
         }
         Ok(self)

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::Turn;
 use crate::error::{self, Result};
 use crate::model::{KeyGroup, Keys, NO_TIMESTAMP};
-use crate::state::{Change, StateDescription, StateId, StateKind, Write};
+use crate::state::{Change, StateDescription, StateKind, Write};
 
 const NAME: &str = "@watermark";
 
@@ -19,13 +19,9 @@ pub(super) fn watermark_state() -> StateDescription {
 }
 
 impl Turn {
-    fn watermark_id(&self) -> Option<StateId> {
-        self.layout.iter().position(|state| state.name == NAME).map(|state| state as StateId)
-    }
-
     /// The watermark that these groups had reached when the image was taken that the backend was opened with.
     pub(super) fn restored_watermark(&mut self, groups: Range<u32>) -> Result<i64> {
-        let (Some(state), Some(backend)) = (self.watermark_id(), self.backend.as_deref_mut()) else {
+        let (Some(state), Some(backend)) = (self.state_named(NAME), self.backend.as_deref_mut()) else {
             return Ok(NO_TIMESTAMP);
         };
         let keys = Keys {
@@ -48,7 +44,7 @@ impl Turn {
     /// Writes the watermark for all groups of the subtask, right before a snapshot. Nothing where the operator does not wait for
     /// event time. No turn may be under way.
     pub fn keep_watermark(&mut self, watermark: i64) -> Result<()> {
-        let (Some(state), Some(backend)) = (self.watermark_id(), self.backend.as_deref_mut()) else { return Ok(()) };
+        let (Some(state), Some(backend)) = (self.state_named(NAME), self.backend.as_deref_mut()) else { return Ok(()) };
         if watermark == NO_TIMESTAMP {
             return Ok(());
         }

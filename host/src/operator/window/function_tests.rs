@@ -1,5 +1,7 @@
 //! What windows do with their function: two inputs, states of a window, faults, records without a time.
 
+use std::sync::Arc;
+
 use super::scenario_tests::*;
 use super::*;
 use crate::manifest::{Disposition, StateBackendKind, WindowAssigner, WindowTrigger};

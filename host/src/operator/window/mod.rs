@@ -21,8 +21,6 @@ mod trigger;
 mod turning;
 
 use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use contents::Records;
 use native::accumulator_schema;
@@ -31,8 +29,8 @@ use trigger::{Now, Trigger};
 
 pub use native::{Extract, native_aggregate};
 
-use super::turns::{Bad, FunctionSettings, Outputs, Turns};
-use super::{Operator, OperatorFailure, Rejected};
+use super::OperatorFailure;
+use super::turns::{Bad, FunctionSettings, Outputs, Turning, Turns, refused};
 use crate::checkpoint::Counters;
 use crate::error::{self, Result};
 use crate::manifest::{WindowAssigner, WindowSettings};
@@ -45,7 +43,6 @@ const ELEMENTS: &str = "@elements";
 const TRIGGER: &str = "@trigger";
 const SESSIONS: &str = "@sessions";
 const PANES: &str = "@panes";
-const LATE_DROPPED: &str = "numLateRecordsDropped";
 
 /// Bytes of elements that a turn takes up, about, where it has a choice; and windows that it begins with.
 const ELEMENT_BYTES: usize = 8 << 20;
@@ -137,11 +134,6 @@ impl WindowOperator {
         counters: Counters,
     ) -> Result<WindowOperator> {
         let WindowOptions { windows, function, late_is_read } = options;
-        let state = |name: &str| -> Result<StateId> {
-            let place = turn.layout().iter().position(|state| state.name == name);
-            let place = place.ok_or_else(|| error::internal(format!("a window operator without the state {name}")))?;
-            Ok(place as StateId)
-        };
         let keeps_elements = function != WindowFunction::Aggregate || windows.evictor.is_some();
         let declares = turn.layout().first().is_some_and(|state| !state.is_internal());
         // Of panes there are no states of a window, which its function may have.
@@ -151,14 +143,14 @@ impl WindowOperator {
             trigger: Trigger::new(&windows),
             function,
             contents: match keeps_elements {
-                true => state(ELEMENTS)?,
+                true => turn.own_state(ELEMENTS)?,
                 false if declares => 0,
-                false => state(CONTENTS)?,
+                false => turn.own_state(CONTENTS)?,
             },
             keeps_elements,
-            kept: state(TRIGGER)?,
-            sessions: if is_merging { state(SESSIONS)? } else { 0 },
-            panes: if cut.is_some() { state(PANES)? } else { 0 },
+            kept: turn.own_state(TRIGGER)?,
+            sessions: if is_merging { turn.own_state(SESSIONS)? } else { 0 },
+            panes: if cut.is_some() { turn.own_state(PANES)? } else { 0 },
             cut,
             late_is_read,
             late: settings.outputs.saturating_sub(1),
@@ -170,20 +162,52 @@ impl WindowOperator {
         Ok(WindowOperator { turns, windows, together: WINDOWS_AT_FIRST })
     }
 
-    /// Has it look at `cancel` between turns.
-    pub fn cancelled_by(mut self, cancel: Arc<AtomicBool>) -> WindowOperator {
-        self.turns.cancel = cancel;
-        self
-    }
-
     /// Has every sliding window keep its own records, so that a test can tell that this makes no difference.
     #[cfg(test)]
     fn without_panes(mut self) -> WindowOperator {
         self.windows.cut = None;
         self
     }
+}
 
-    /// Fires windows whose timers are due, as many as one turn takes. Whether there may be more.
+impl Turning for WindowOperator {
+    fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    fn turns_mut(&mut self) -> &mut Turns {
+        &mut self.turns
+    }
+
+    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+        let WindowOperator { turns, windows, .. } = self;
+        let Some(keys) = batch.keys.clone() else {
+            return Err(OperatorFailure::Error(error::internal("windows over records without keys")));
+        };
+        let received = turns.counters.records_in;
+        // After a record that had to wait its turn others of its key are near: looking far ahead would be for nothing.
+        let ahead = Cell::new(usize::MAX);
+        turns.run_parts(
+            batch.len(),
+            outputs,
+            |turns, range, outputs| {
+                let range = range.start..range.end.min(range.start.saturating_add(ahead.get()));
+                if let Some(fault) = windows.without_timestamp(&batch, range.clone()) {
+                    return Ok(Err(fault));
+                }
+                let now = Now { watermark: turns.watermark, processing_ms: turns.settings.clock.wall_ms() };
+                let (step, end) = windows.plan_records(turns, &batch, &keys, range.clone(), now)?;
+                let records = Records { batch: &batch, input };
+                if let Some(fault) = windows.turn_over(turns, &step, Some(records), outputs)? {
+                    return Ok(Err(fault));
+                }
+                ahead.set(if end < range.end { 2 * (end - range.start).max(8) } else { usize::MAX });
+                Ok(Ok(end))
+            },
+            |turns, at, fault, outputs| turns.dispose(Bad::record(&batch, at, received, fault), outputs),
+        )
+    }
+
     fn fire(&mut self, domain: TimeDomain, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
         let WindowOperator { turns, windows, together } = self;
         let most = turns.settings.batch_records;
@@ -218,7 +242,7 @@ impl WindowOperator {
                 windows.meet_window(turns, &due, at, fault, outputs)?;
                 let (step, end) = windows.plan_timers(turns, (domain, &due), at..at + 1, now, false)?;
                 if let Some(fault) = windows.turn_over(turns, &step, None, outputs)? {
-                    return Err(OperatorFailure::Error(error::internal(fault.to_string())));
+                    return Err(refused(fault.into()));
                 }
                 taken.set(end);
                 is_over.set(true);
@@ -232,72 +256,6 @@ impl WindowOperator {
             _ => limit,
         };
         Ok(true)
-    }
-}
-
-impl Operator for WindowOperator {
-    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
-        let WindowOperator { turns, windows, .. } = self;
-        let Some(keys) = batch.keys.clone() else {
-            return Err(OperatorFailure::Error(error::internal("windows over records without keys")));
-        };
-        let received = turns.counters.records_in;
-        // After a record that had to wait its turn others of its key are near: looking far ahead would be for nothing.
-        let ahead = Cell::new(usize::MAX);
-        turns.run_parts(
-            batch.len(),
-            outputs,
-            |turns, range, outputs| {
-                let range = range.start..range.end.min(range.start.saturating_add(ahead.get()));
-                if let Some(fault) = windows.without_timestamp(&batch, range.clone()) {
-                    return Ok(Err(fault));
-                }
-                let now = Now { watermark: turns.watermark, processing_ms: turns.settings.clock.wall_ms() };
-                let (step, end) = windows.plan_records(turns, &batch, &keys, range.clone(), now)?;
-                let records = Records { batch: &batch, input };
-                if let Some(fault) = windows.turn_over(turns, &step, Some(records), outputs)? {
-                    return Ok(Err(fault));
-                }
-                ahead.set(if end < range.end { 2 * (end - range.start).max(8) } else { usize::MAX });
-                Ok(Ok(end))
-            },
-            |turns, at, fault, outputs| {
-                let key = keys.distinct.value(keys.key_of[at] as usize);
-                let (value, timestamp, record) = (batch.values.value(at), batch.timestamps[at], received + at as u64);
-                turns.dispose(Bad { value, timestamp, key: Some(key), fault, record }, outputs)
-            },
-        )?;
-        turns.counters.records_in += batch.len() as u64;
-        Ok(())
-    }
-
-    fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
-        self.turns.reject(rejected, outputs)
-    }
-
-    fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
-        self.turns.watermark = self.turns.watermark.max(watermark);
-        self.fire(TimeDomain::Event, self.turns.watermark, outputs)
-    }
-
-    fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
-        self.fire(TimeDomain::Processing, now_ms, outputs)
-    }
-
-    fn next_due_ms(&self) -> Option<i64> {
-        self.turns.turn.next_timer(TimeDomain::Processing)
-    }
-
-    fn watermark(&self) -> i64 {
-        self.turns.watermark
-    }
-
-    fn turn(&mut self) -> &mut Turn {
-        &mut self.turns.turn
-    }
-
-    fn counters(&self) -> Counters {
-        self.turns.counters
     }
 }
 

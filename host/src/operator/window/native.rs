@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::error;
 use crate::manifest::{Aggregate, Number};
-use crate::model::{Batch, Column, Fault, FaultCode, Windows};
-use crate::turn::{Failure, Guest, Output, Turn};
+use crate::model::{Column, Fault, FaultCode, Windows};
+use crate::turn::{Failure, Guest, Turn};
 
 /// Finds a field of a record, as text; see `KeyExtractor`. The second argument is room for text that has to be unescaped.
 pub type Extract = Arc<dyn for<'a> Fn(&'a [u8], &'a mut Vec<u8>) -> Option<&'a [u8]> + Send + Sync>;
@@ -51,10 +51,6 @@ fn damaged() -> Failure {
 }
 
 impl Guest for Counting {
-    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
-        Err(error::internal("an aggregate sees no records").into())
-    }
-
     fn add(
         &mut self,
         _: &mut Turn,
@@ -240,10 +236,6 @@ impl Numeric {
 }
 
 impl Guest for Numeric {
-    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
-        Err(error::internal("an aggregate sees no records").into())
-    }
-
     fn add(
         &mut self,
         _: &mut Turn,

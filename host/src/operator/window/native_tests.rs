@@ -1,3 +1,5 @@
+//! The aggregates that need no component: their results, and numbers that are none.
+
 use super::*;
 use crate::manifest::KeySelector;
 use crate::model::Keys;

@@ -16,7 +16,6 @@ use crate::model::{Batch, DueTimers, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeD
 use crate::operator::OperatorFailure;
 use crate::operator::turns::Turns;
 use crate::state::{Entries, StateBackend, StateId};
-use crate::turn::Turn;
 
 /// How often records of one turn are added to windows, about.
 const ADDS_MAX: usize = 1 << 16;
@@ -50,7 +49,7 @@ impl Definition {
     ) -> Result<(Step, usize), OperatorFailure> {
         let range = range.start..range.end.min(range.start.saturating_add(self.records_max()));
         let mut step = Step::new(keys.clone(), now);
-        let backend = backend(&mut turns.turn)?;
+        let backend = turns.backend()?;
         if self.is_merging() {
             self.load_sessions(&mut step, keys_in(keys, range.clone()).into_iter(), backend)?;
         }
@@ -123,7 +122,7 @@ impl Definition {
             timers.push((place, window, due.times[at]));
         }
         let mut step = Step::new(Arc::new(keys), now);
-        let backend = backend(&mut turns.turn)?;
+        let backend = turns.backend()?;
         if self.is_merging() {
             let every = 0..step.keys.distinct.len() as u32;
             self.load_sessions(&mut step, every, backend)?;
@@ -207,10 +206,6 @@ impl Definition {
         }
         Ok(())
     }
-}
-
-pub(super) fn backend(turn: &mut Turn) -> Result<&mut (dyn StateBackend + 'static), OperatorFailure> {
-    turn.backend().ok_or_else(|| OperatorFailure::Error(error::internal("windows without a state backend")))
 }
 
 fn load(backend: &mut dyn StateBackend, state: StateId, keys: &Keys) -> Result<Entries, OperatorFailure> {

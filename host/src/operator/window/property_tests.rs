@@ -3,6 +3,7 @@
 //! each key and each window it goes through the records that lie within.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ use super::*;
 use crate::manifest::{
     Aggregate, Disposition, Evictor, Keeps, KeySelector, Number, StateBackendKind, WindowAssigner, WindowTrigger,
 };
-use crate::operator::testing::{Emitted, Harness};
+use crate::operator::Operator;
+use crate::operator::testing::{Emitted, Harness, settings};
 
 const PROCESSING: TimeDomain = TimeDomain::Processing;
 
@@ -306,14 +308,7 @@ impl Case {
         let options = WindowOptions { windows, function, late_is_read: true };
         let (what, batch_records) = (self.what, self.batch_records);
         let make = move |turn, clock| {
-            let settings = FunctionSettings {
-                job: "job".into(),
-                function: "f".into(),
-                on_fault: Disposition::Fail,
-                outputs: 2,
-                batch_records,
-                clock,
-            };
+            let settings = settings(Disposition::Fail, 2, batch_records, clock);
             let operator = WindowOperator::new(what.guest(), turn, settings, options.clone(), Counters::default());
             Box::new(operator.unwrap()) as Box<dyn Operator>
         };

@@ -1,10 +1,12 @@
 //! The scenarios of Flink's own tests of windows, and some more: each by three functions (a native sum, an aggregate that declares
 //! its accumulator, and one that sees all elements), which have to say the same.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::manifest::{Aggregate, Disposition, KeySelector, Number, WindowAssigner};
 use crate::model::{Column, Elements, Fault, FaultCode, Windows};
-use crate::operator::testing::{Harness, MakeOperator, Step, expect, play, play_everywhere, records};
+use crate::operator::testing::{Harness, MakeOperator, Step, expect, play, play_everywhere, records, settings};
 use crate::turn::{Failure, Output};
 
 pub(super) const EVENT: TimeDomain = TimeDomain::Event;
@@ -142,14 +144,7 @@ pub(super) fn operator_with(
     layout.extend(window_states(windows, function == WindowFunction::Aggregate));
     let options = WindowOptions { windows: windows.clone(), function, late_is_read };
     let make: MakeOperator = Arc::new(move |turn, clock| {
-        let settings = FunctionSettings {
-            job: "job".into(),
-            function: "f".into(),
-            on_fault,
-            outputs: 2,
-            batch_records: 1024,
-            clock,
-        };
+        let settings = settings(on_fault, 2, 1024, clock);
         Box::new(WindowOperator::new(guest(), turn, settings, options.clone(), Counters::default()).unwrap())
     });
     (make, layout)

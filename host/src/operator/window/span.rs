@@ -1,6 +1,7 @@
 //! A window, and the key under which its state lies: the user's key with the window behind it.
 
 use crate::error::{self, Result};
+use crate::model::{time_bytes, time_of_bytes};
 use crate::state::{read_ordered, write_ordered};
 
 /// From its first millisecond to the one behind its last. An end of `i64::MAX` means all of the time that is left, its last
@@ -35,20 +36,12 @@ impl Window {
     }
 }
 
-fn sortable(time: i64) -> [u8; 8] {
-    ((time as u64) ^ (1 << 63)).to_be_bytes()
-}
-
-fn time_of(bytes: [u8; 8]) -> i64 {
-    (u64::from_be_bytes(bytes) ^ (1 << 63)) as i64
-}
-
 /// Appends the key of a window's state. The windows of a key stand one behind the other, by their starts. Part of the durable
 /// format.
 pub(super) fn write_key(buffer: &mut Vec<u8>, key: &[u8], window: Window) {
     write_ordered(buffer, key);
-    buffer.extend_from_slice(&sortable(window.start));
-    buffer.extend_from_slice(&sortable(window.end));
+    buffer.extend_from_slice(&time_bytes(window.start));
+    buffer.extend_from_slice(&time_bytes(window.end));
 }
 
 /// The user's key and the window. Error: `state-failed`.
@@ -57,7 +50,7 @@ pub(super) fn read_key(bytes: &[u8]) -> Result<(Vec<u8>, Window)> {
         let (key, behind) = read_ordered(bytes)?;
         let (start, end) = behind.split_first_chunk::<8>()?;
         let end = <[u8; 8]>::try_from(end).ok()?;
-        Some((key, Window { start: time_of(*start), end: time_of(end) }))
+        Some((key, Window { start: time_of_bytes(*start), end: time_of_bytes(end) }))
     };
     read().ok_or_else(|| error::state_failed("a timer of windows whose key is none of a window"))
 }

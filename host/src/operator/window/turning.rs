@@ -8,13 +8,13 @@ use super::accumulators::Accumulators;
 use super::contents::{self, Records};
 use super::lists::{self, Lists};
 use super::panes::WALKER;
-use super::planning::{backend, some_keys};
+use super::planning::some_keys;
 use super::step::Step;
-use super::{Definition, LATE_DROPPED, WindowFunction, assigner, span};
+use super::{Definition, WindowFunction, assigner, span};
 use crate::manifest::WindowTrigger;
 use crate::model::{Batch, DueTimers, Fault, TimeDomain, Windows};
 use crate::operator::OperatorFailure;
-use crate::operator::turns::{Bad, Outputs, Turns};
+use crate::operator::turns::{Bad, LATE_DROPPED, Outputs, Turns};
 use crate::turn::{Failure, Output, Turn};
 
 /// A timer that a turn registers (true) or deletes: its place, clock and time. A later word counts.
@@ -58,8 +58,7 @@ impl Definition {
         step: &Step,
         records: Option<Records<'_>>,
     ) -> Result<Result<Vec<Output>, Fault>, OperatorFailure> {
-        let backend = backend(&mut turns.turn)?;
-        let mut held = Accumulators::load(step, self.contents, backend).map_err(OperatorFailure::Error)?;
+        let mut held = Accumulators::load(step, self.contents, turns.backend()?).map_err(OperatorFailure::Error)?;
         let fires = held.fires(step);
         turns.attempt(None, |guest, turn| {
             let produced = held.compute(step, records, &fires, guest, turn)?;
@@ -77,7 +76,7 @@ impl Definition {
         records: Option<Records<'_>>,
     ) -> Result<Result<Vec<Output>, Fault>, OperatorFailure> {
         let at = (self.contents, self.settings.evictor);
-        let mut held = Lists::load(step, records, at, backend(&mut turns.turn)?).map_err(OperatorFailure::Error)?;
+        let mut held = Lists::load(step, records, at, turns.backend()?).map_err(OperatorFailure::Error)?;
         self.loaded_bytes.set(self.loaded_bytes.get().max(held.bytes()));
         let fires = held.fires(step);
         let sees_windows = self.function != WindowFunction::Aggregate;
