@@ -28,8 +28,8 @@ pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
         16.. => append_ends::<16>(to, bytes),
         8.. => append_ends::<8>(to, bytes),
         4.. => append_ends::<4>(to, bytes),
-        2.. => append_ends::<2>(to, bytes),
-        _ => to.extend(bytes.first()),
+        // Numbers of few bytes come here that were written one by one just now: a wider read would wait for them.
+        _ => bytes.iter().for_each(|&byte| to.push(byte)),
     }
 }
 

@@ -29,7 +29,7 @@ const FILES: u64 = 8;
 const STATE_MEMORY_BYTES: usize = 256 << 20;
 /// Of a batch of ours. Large, as the rate is what counts here; at millions of records per second it still fills faster
 /// than the default linger time.
-const BATCH_RECORDS: u32 = 8192;
+const BATCH_RECORDS: u32 = 16_384;
 /// Of Flink's heap: several times what it needs.
 const HEAP: &str = "-Xmx2g";
 /// A run that takes longer has failed.

@@ -59,13 +59,12 @@ impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
 
     #[inline]
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
-        match postcard::take_from_bytes(bytes) {
+        // As `postcard::take_from_bytes` does, which is not compiled into its caller.
+        let mut deserializer = postcard::Deserializer::from_bytes(bytes);
+        match T::deserialize(&mut deserializer).and_then(|value| Ok((value, deserializer.finalize()?))) {
             Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => {
-                let position = bytes.len() - rest.len();
-                Err(CodecError::new("postcard", format!("{} bytes too many at byte {position}", rest.len())))
-            }
-            Err(error) => Err(CodecError::new("postcard", format!("{error} (a value of {} bytes)", bytes.len()))),
+            Ok((_, rest)) => Err(too_long(bytes.len(), rest.len())),
+            Err(error) => Err(unreadable(&error, bytes.len())),
         }
     }
 
@@ -78,8 +77,8 @@ impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
 impl<T: Serialize + 'static> Encode<&T> for Postcard<T> {
     #[inline]
     fn encode(value: &T, to: &mut Vec<u8>) -> Result<(), CodecError> {
-        postcard::serialize_with_flavor(value, Appender(to))
-            .map_err(|error| CodecError::new("postcard", error.to_string()))
+        // As `postcard::serialize_with_flavor` does, which is not compiled into its caller.
+        value.serialize(&mut postcard::Serializer { output: Appender(to) }).map_err(|error| unwritable(&error))
     }
 }
 
@@ -88,6 +87,21 @@ impl<T: Serialize + 'static> Encode<T> for Postcard<T> {
     fn encode(value: T, to: &mut Vec<u8>) -> Result<(), CodecError> {
         Self::encode(&value, to)
     }
+}
+
+#[cold]
+fn too_long(bytes: usize, rest: usize) -> CodecError {
+    CodecError::new("postcard", format!("{rest} bytes too many at byte {}", bytes - rest))
+}
+
+#[cold]
+fn unreadable(error: &postcard::Error, bytes: usize) -> CodecError {
+    CodecError::new("postcard", format!("{error} (a value of {bytes} bytes)"))
+}
+
+#[cold]
+fn unwritable(error: &postcard::Error) -> CodecError {
+    CodecError::new("postcard", error.to_string())
 }
 
 /// Writes behind what a buffer holds already, without a buffer in between.
