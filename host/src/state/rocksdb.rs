@@ -17,12 +17,12 @@ use std::sync::{Arc, OnceLock};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, LogLevel,
-    MergeOperands, Options, WriteBatch, WriteBufferManager, properties,
+    MergeOperands, Options, ReadOptions, WriteBatch, WriteBufferManager, properties,
 };
 
 use super::layout::{StoredLayout, is_as_declared};
 use super::restore::read_entries;
-use super::rocksdb_cache::{Found, HotCache, Place};
+use super::rocksdb_cache::{Found, HotCache, Lookup, TOGETHER};
 use super::rocksdb_cut::{Cuts, SealedSnapshot};
 use super::rocksdb_image::{FileOrigins, restore_files};
 use super::rocksdb_ttl;
@@ -60,12 +60,8 @@ const COMPRESSION: (&str, &str) = ("compression_opts", "{max_compressed_bytes_pe
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
 pub(super) const COLUMN_FAMILY: &str = "default";
 pub(super) const KEY_PREFIX_BYTES: usize = 4;
-/// What is taken along at once while the subtask runs: sorted, so much of it costs the database half of what the same entries
-/// would one by one.
-const CHUNK_ENTRIES: usize = 4096;
-const CHUNK_BYTES: usize = 1 << 20;
-/// Of chunks that had to wait for a cut, how many a turn writes beside what it has taken itself.
-const CHUNKS_BEHIND: usize = 2;
+/// Of batches that had to wait for a cut, how many a turn writes beside those it has taken itself.
+const BATCHES_BEHIND: usize = 4;
 /// Entries of a restored image are written in batches of this size.
 const RESTORE_BATCH_BYTES: usize = 1 << 20;
 
@@ -73,15 +69,15 @@ const RESTORE_BATCH_BYTES: usize = 1 << 20;
 pub(super) struct Limits {
     /// Bytes, where it is less than the cache's share.
     pub cache: usize,
-    /// What no batch has taken along: of more, the oldest is taken while the subtask runs, so that there is little to seal at
-    /// a barrier.
+    /// What no batch has taken along: of more, some is taken while the subtask runs, so that there is little to seal at a
+    /// barrier.
     pub dirty_entries: usize,
     pub dirty_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { cache: usize::MAX, dirty_entries: 1 << 13, dirty_bytes: 16 << 20 }
+        Limits { cache: usize::MAX, dirty_entries: 1 << 14, dirty_bytes: 16 << 20 }
     }
 }
 
@@ -98,11 +94,14 @@ pub(super) struct RocksDbBackend {
     origins: Arc<FileOrigins>,
     limits: Limits,
     _share: CacheShare,
-    /// Scratch of `load`: the keys one behind the other, where each ends, and where the cache has it.
+    /// What was loaded last: the keys one behind the other, where each ends, and where the cache has it. What is loaded is
+    /// likely to be written next.
     keys: Vec<u8>,
     ends: Vec<usize>,
-    places: Vec<Option<Place>>,
+    lookups: Vec<Lookup>,
+    /// Scratch of `load`: of those the ones that the database has to be asked for, and the ones that it cannot have.
     missing: Vec<usize>,
+    absent: Vec<usize>,
 }
 
 impl RocksDbBackend {
@@ -122,8 +121,9 @@ impl RocksDbBackend {
         };
         let expiry = Expiry::new(&layout.stored, options.clock.clone());
         let db = open_database(&folder, base.is_some(), expiry)?;
+        let share = CacheShare::new();
         let mut backend = RocksDbBackend {
-            cache: HotCache::new(base.is_none()),
+            cache: HotCache::new(base.is_none(), cache_limit()),
             cuts: Arc::new(Cuts::new(db, options.working_dir.clone())),
             batch: 0,
             waiting: VecDeque::new(),
@@ -131,11 +131,12 @@ impl RocksDbBackend {
             layout,
             origins: Arc::new(FileOrigins { session: random_u64(), restored }),
             limits: Limits::default(),
-            _share: CacheShare::new(),
+            _share: share,
             keys: Vec::new(),
             ends: Vec::new(),
-            places: Vec::new(),
+            lookups: Vec::new(),
             missing: Vec::new(),
+            absent: Vec::new(),
         };
         if base.is_some_and(|base| base.groups != options.groups) {
             backend.drop_all_but(&options.groups)?;
@@ -207,20 +208,32 @@ impl RocksDbBackend {
 
     /// Reads the entries of the keys in `self.keys`.
     fn load_keys(&mut self, in_map: bool) -> Result<Entries> {
-        self.places.clear();
+        self.lookups.clear();
         self.missing.clear();
         let mut after_batch = 0;
-        for at in 0..self.ends.len() {
-            let place = self.cache.find(&self.keys[key_range(&self.ends, at)]);
-            match place.map(|place| self.cache.get(place)) {
-                Some(Found::Value(_) | Found::Absent) => {}
-                Some(Found::Unread { after_batch: batch }) => {
-                    after_batch = after_batch.max(batch);
+        for start in (0..self.ends.len()).step_by(TOGETHER) {
+            let range = start..self.ends.len().min(start + TOGETHER);
+            let key = |at| &self.keys[key_range(&self.ends, at)];
+            self.cache.find(range.clone().map(key), &mut self.lookups);
+            self.absent.clear();
+            for at in range {
+                let lookup = self.lookups[at];
+                let unread_after = match lookup.place.map(|place| self.cache.get(place)) {
+                    Some(Found::Value(_) | Found::Absent) => continue,
+                    Some(Found::Unread { after_batch }) => after_batch,
+                    None => 0,
+                };
+                if (in_map && self.cache.is_emptied(key(at))) || !self.cache.may_be_stored(lookup) {
+                    self.absent.push(at);
+                } else {
+                    after_batch = after_batch.max(unread_after);
                     self.missing.push(at);
                 }
-                None => self.missing.push(at),
             }
-            self.places.push(place);
+            for &at in &self.absent {
+                let place = self.cache.fill_absent(key(at), self.lookups[at], in_map);
+                self.lookups[at].place = Some(place);
+            }
         }
         if !self.missing.is_empty() {
             self.cuts.write_up_to(after_batch)?;
@@ -228,8 +241,8 @@ impl RocksDbBackend {
             self.load_missing(in_map)?;
         }
         let mut entries = Entries::with_capacity(self.ends.len());
-        for place in &self.places {
-            let found = place.map_or(Found::Absent, |place| self.cache.get(place));
+        for lookup in &self.lookups {
+            let found = lookup.place.map_or(Found::Absent, |place| self.cache.get(place));
             entries.push(if let Found::Value(value) = found { Some(value) } else { None })?;
         }
         self.cache.trim(self.cache_limit(), self.cuts.written());
@@ -238,33 +251,14 @@ impl RocksDbBackend {
 
     /// Reads those of the keys which the cache cannot tell.
     fn load_missing(&mut self, in_map: bool) -> Result<()> {
-        let mut missing = std::mem::take(&mut self.missing);
-        if in_map {
-            missing.retain(|&at| {
-                let key = &self.keys[key_range(&self.ends, at)];
-                let emptied = self.cache.is_emptied(key);
-                if emptied {
-                    self.places[at] = Some(self.cache.fill(key, in_map, None));
-                }
-                !emptied
-            });
-        }
-        missing.retain(|&at| {
-            let key = &self.keys[key_range(&self.ends, at)];
-            let may_be_stored = self.cache.may_be_stored(key);
-            if !may_be_stored {
-                self.places[at] = Some(self.cache.fill(key, in_map, None));
-            }
-            may_be_stored
-        });
-        let keys = missing.iter().map(|&at| &self.keys[key_range(&self.ends, at)]);
-        let found = self.cuts.db.batched_multi_get_cf(self.column_family()?, keys, false);
-        for (&at, found) in missing.iter().zip(found) {
+        let keys = self.missing.iter().map(|&at| &self.keys[key_range(&self.ends, at)]);
+        let found = self.cuts.db.batched_multi_get_cf_opt(self.column_family()?, keys, false, &point_reads());
+        for (&at, found) in self.missing.iter().zip(found) {
             let found = found.map_err(|e| database_failed(self.cuts.db.path(), &e))?;
             let key = &self.keys[key_range(&self.ends, at)];
-            self.places[at] = Some(self.cache.fill(key, in_map, found.as_deref()));
+            let place = self.cache.fill(key, self.lookups[at], in_map, found.as_deref());
+            self.lookups[at].place = Some(place);
         }
-        self.missing = missing;
         Ok(())
     }
 
@@ -278,7 +272,7 @@ impl RocksDbBackend {
         };
         let mut taken = 0;
         while too_much(&self.cache) {
-            self.take_dirty(CHUNK_ENTRIES, CHUNK_BYTES);
+            self.take_dirty(false);
             taken += 1;
         }
         if !self.waiting.is_empty() {
@@ -286,7 +280,7 @@ impl RocksDbBackend {
                 self.cuts.clear_abandoned()?;
             }
             // Not all at once, should much have waited.
-            let now = if self.cuts.may_write() { taken + CHUNKS_BEHIND } else { 0 };
+            let now = if self.cuts.may_write() { taken + BATCHES_BEHIND } else { 0 };
             let last = self.waiting.get(now).map_or(self.batch, |(next, _)| next - 1);
             if now > 0 {
                 self.write_waiting_up_to(last)?;
@@ -296,7 +290,7 @@ impl RocksDbBackend {
             }
         }
         while !self.cache.trim(limit, self.cuts.written()) {
-            self.take_dirty(CHUNK_ENTRIES, CHUNK_BYTES);
+            self.take_dirty(false);
             self.cuts.make_up_to(self.batch)?;
             self.write_waiting_up_to(self.batch)?;
             if self.cache.dirty().0 == 0 {
@@ -308,11 +302,11 @@ impl RocksDbBackend {
         Ok(())
     }
 
-    /// Takes the oldest dirty entries along in one more batch.
-    fn take_dirty(&mut self, entries: usize, bytes: usize) {
+    /// Takes dirty entries along in one more batch: all, or the part of them that has most.
+    fn take_dirty(&mut self, all: bool) {
         let mut batch = WriteBatch::default();
         self.batch += 1;
-        self.cache.take_dirty(self.batch, &mut batch, entries, bytes);
+        self.cache.take_dirty(self.batch, &mut batch, all);
         self.waiting_bytes += batch.size_in_bytes();
         self.waiting.push_back((self.batch, batch));
     }
@@ -326,6 +320,15 @@ impl RocksDbBackend {
         }
         Ok(())
     }
+}
+
+/// How single entries are read. A block is not kept for one of them: the entry is, in front of the database, and takes a
+/// hundredth of the room. Where there is no room left, indexes and filters have had to go, and come back with the blocks only.
+fn point_reads() -> ReadOptions {
+    let (blocks, _) = shared_memory();
+    let mut options = ReadOptions::default();
+    options.fill_cache(blocks.get_usage() > blocks_bytes() / 8 * 7);
+    options
 }
 
 fn key_range(ends: &[usize], at: usize) -> Range<usize> {
@@ -416,12 +419,17 @@ impl Drop for CacheShare {
     }
 }
 
+/// Of the blocks that the databases keep, and of what they have not written yet.
+fn blocks_bytes() -> usize {
+    memory() / 2
+}
+
 /// Blocks that were read, and, counted within them, writes that are not in a file yet. Shared by all databases of the
 /// process, so that many subtasks do not multiply the memory.
 fn shared_memory() -> &'static (Cache, WriteBufferManager) {
     static SHARED: OnceLock<(Cache, WriteBufferManager)> = OnceLock::new();
     SHARED.get_or_init(|| {
-        let cache = Cache::new_lru_cache(memory() / 2);
+        let cache = Cache::new_lru_cache(blocks_bytes());
         let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(memory() / 4, false, cache.clone());
         (cache, buffers)
     })
@@ -441,7 +449,8 @@ pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Opti
     let mut options = Options::default();
     options.create_if_missing(!must_exist);
     options.set_block_based_table_factory(&table);
-    options.set_compression_type(DBCompressionType::Lz4);
+    // Not what a checkpoint or a full buffer writes: it is compacted soon.
+    options.set_compression_per_level(&[DBCompressionType::None, DBCompressionType::Lz4]);
     options.set_write_buffer_manager(buffers);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_memtable_prefix_bloom_ratio(BUFFER_FILTER_PART);
@@ -550,21 +559,25 @@ impl StateBackend for RocksDbBackend {
         for write in &writes {
             self.layout.stored_id(write.state)?;
         }
+        let mut key = Vec::new();
+        let mut loaded = self.lookups.iter().enumerate();
         for write in writes {
             let state = self.layout.stored_id(write.state)?;
             let kind = self.layout.kind(state);
             let in_map = kind == StateKind::Map;
-            self.keys.clear();
-            write_key(&mut self.keys, kind, write.group, state, write.key, write.sub_key);
+            key.clear();
+            write_key(&mut key, kind, write.group, state, write.key, write.sub_key);
+            let is_it = |(at, _): &(usize, &Lookup)| self.keys[key_range(&self.ends, *at)] == key;
+            let lookup = loaded.find(is_it).map_or_else(|| self.cache.unsought(&key), |(_, &lookup)| lookup);
             match write.change {
-                Change::Put(value) => self.cache.put(&self.keys, in_map, value),
-                Change::Append(value) if in_map => self.cache.put(&self.keys, in_map, value),
-                Change::Append(value) => self.cache.append(&self.keys, value),
+                Change::Put(value) => self.cache.put(&key, lookup, in_map, value),
+                Change::Append(value) if in_map => self.cache.put(&key, lookup, in_map, value),
+                Change::Append(value) => self.cache.append(&key, lookup, value),
                 Change::DeleteAll if in_map => {
-                    self.keys.truncate(self.keys.len() - write.sub_key.len());
-                    self.cache.empty_map(&self.keys);
+                    key.truncate(key.len() - write.sub_key.len());
+                    self.cache.empty_map(&key);
                 }
-                Change::Delete | Change::DeleteAll => self.cache.delete(&self.keys, in_map),
+                Change::Delete | Change::DeleteAll => self.cache.delete(&key, lookup, in_map),
             }
         }
         self.settle()
@@ -572,7 +585,7 @@ impl StateBackend for RocksDbBackend {
 
     fn snapshot(&mut self, format: ImageFormat) -> Result<Box<dyn StateSnapshot>> {
         self.cuts.check()?;
-        self.take_dirty(usize::MAX, usize::MAX);
+        self.take_dirty(true);
         self.waiting_bytes = 0;
         let batches = self.waiting.drain(..).map(|(_, batch)| batch).collect();
         let layout = self.layout.stored.clone();
