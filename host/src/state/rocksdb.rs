@@ -77,7 +77,7 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { cache: usize::MAX, dirty_entries: 1 << 14, dirty_bytes: 16 << 20 }
+        Limits { cache: usize::MAX, dirty_entries: 1 << 13, dirty_bytes: 16 << 20 }
     }
 }
 
