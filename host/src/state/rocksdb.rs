@@ -94,8 +94,8 @@ pub(super) struct RocksDbBackend {
     origins: Arc<FileOrigins>,
     limits: Limits,
     _share: CacheShare,
-    /// What was loaded last: the keys one behind the other, where each ends, and where the cache has it. What is loaded is
-    /// likely to be written next.
+    /// What was loaded since the last write: the keys one behind the other, where each ends, and where the cache has it. What is
+    /// loaded is likely to be written next, in the same order.
     keys: Vec<u8>,
     ends: Vec<usize>,
     lookups: Vec<Lookup>,
@@ -580,6 +580,7 @@ impl StateBackend for RocksDbBackend {
                 Change::Delete | Change::DeleteAll => self.cache.delete(&key, lookup, in_map),
             }
         }
+        self.lookups.clear();
         self.settle()
     }
 
