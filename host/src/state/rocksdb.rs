@@ -194,6 +194,11 @@ impl RocksDbBackend {
     }
 
     #[cfg(test)]
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    #[cfg(test)]
     pub fn database(&self) -> &DB {
         &self.cuts.db
     }
@@ -223,7 +228,9 @@ impl RocksDbBackend {
                     Some(Found::Unread { after_batch }) => after_batch,
                     None => 0,
                 };
-                if (in_map && self.cache.is_emptied(key(at))) || !self.cache.may_be_stored(lookup) {
+                if in_map && self.cache.is_emptied(key(at)) {
+                    self.lookups[at].place = Some(self.cache.fill(key(at), lookup, in_map, None));
+                } else if !self.cache.may_be_stored(lookup) {
                     self.absent.push(at);
                 } else {
                     after_batch = after_batch.max(unread_after);

@@ -74,7 +74,7 @@ struct Slot {
     in_map: bool,
     /// Used since the hand came by.
     used: bool,
-    /// No batch took it along since the database was known to have nothing of it.
+    /// The database has never had anything of it, and no batch took it along since that was known.
     is_new: bool,
 }
 
@@ -164,6 +164,11 @@ impl HotCache {
         }
     }
 
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Number and bytes of the entries that no batch has taken along.
     pub fn dirty(&self) -> (usize, usize) {
         (self.dirty_entries + self.emptied_dirty, self.dirty_bytes)
@@ -227,7 +232,7 @@ impl HotCache {
         Place(at)
     }
 
-    /// Takes it that the database has nothing of a key that was not found, or was unread.
+    /// Takes it that the database has never had anything of a key that was not found, or was unread.
     pub fn fill_absent(&mut self, key: &[u8], lookup: Lookup, in_map: bool) -> Place {
         let Place(at) = self.fill(key, lookup, in_map, None);
         self.slots[at as usize].is_new = true;
@@ -379,9 +384,8 @@ impl HotCache {
         }
         let taken = self.dirty_slots(all);
         for &at in &taken {
-            let slot = &mut self.slots[at as usize];
-            let is_new = mem::take(&mut slot.is_new);
-            let hash = xxh3_64_with_seed(slot.key(), self.seed);
+            let is_new = mem::take(&mut self.slots[at as usize].is_new);
+            let hash = self.hash(self.slots[at as usize].key());
             self.note_known(hash, is_new);
         }
         for at in taken {
@@ -445,11 +449,11 @@ impl HotCache {
             self.written = written;
             self.emptied.retain(|_, batch| batch.is_none_or(|batch| batch > written));
         }
+        self.known_keys_bytes_max = limit / KNOWN_KEYS_PART;
         if self.bytes <= limit {
             return true;
         }
-        self.known_keys_bytes_max = limit / KNOWN_KEYS_PART;
-        if let Some(known) = self.known_keys.take_if(|known| known.bytes() > limit / KNOWN_KEYS_PART) {
+        if let Some(known) = self.known_keys.take_if(|known| known.bytes() > self.known_keys_bytes_max) {
             self.bytes -= known.bytes();
         }
         // A little more than has to be, so that it is not done for each entry.

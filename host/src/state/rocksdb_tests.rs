@@ -334,3 +334,21 @@ fn no_key_is_taken_for_one_that_the_database_cannot_have() {
         check(&mut backend(&folder.path().join(path), false, Some((&image, &store))).limited(limits()));
     }
 }
+
+/// What is known of a database's keys has no way to forget any: one that comes again must not be counted again.
+#[test]
+fn a_map_that_is_emptied_and_filled_again_and_again_takes_no_more_room() {
+    let mut subject = Subject::new(false);
+    let sub_keys: Vec<[u8; 1]> = (0..100).map(|sub_key| [sub_key]).collect();
+    let mut round = || {
+        subject.write(MAP, 1, &[], Change::DeleteAll);
+        let found = subject.backend.load_map(MAP, &keys([1]), &[0; 100], &sub_keys.iter().collect()).unwrap();
+        assert!(!found.present.contains(&true));
+        sub_keys.iter().for_each(|sub_key| subject.write(MAP, 1, sub_key, Change::Put(b"value")));
+        subject.snapshot();
+        subject.backend.cache_bytes()
+    };
+    let first = round();
+    let last = (0..200).map(|_| round()).last().unwrap();
+    assert!(last < 2 * first, "{first} bytes became {last}");
+}
