@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::subject::{JOB, Subject, manifest, on_each_store};
+use super::test_subject::{JOB, Subject, manifest, on_each_store};
 use super::*;
 use crate::state::{FileRef, FileStore};
 

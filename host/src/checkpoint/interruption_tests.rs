@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::subject::{JOB, Subject, manifest};
+use super::test_subject::{JOB, Subject, manifest};
 use super::*;
 use crate::error::Result;
 

@@ -28,7 +28,7 @@ mod interruption_tests;
 #[cfg(test)]
 mod link_tests;
 #[cfg(test)]
-mod subject;
+mod test_subject;
 
 pub use by_hand::NewSavepoint;
 pub use location::Location;
