@@ -14,6 +14,8 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Databases and connections keep files open, and what a process gets unasked is meant for one that hardly does.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let done = match &cli.command {
         Command::Serve(args) => {
             init_log("info");

@@ -39,8 +39,13 @@ use crate::model::{Column, KeyGroup, Keys, common_groups};
 pub(super) const MEMORY_BYTES: usize = 512 << 20;
 /// Of one database, before its writes go to a file.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
-/// Of one database.
-const OPEN_FILES_MAX: i32 = 256;
+/// Of one database: one with more opens some of them anew all the time, at some 60 µs each.
+const OPEN_FILES_MAX: u64 = 1024;
+/// It has to do with this part of what the process may open.
+const OPEN_FILES_PART: u64 = 16;
+/// Its open files are kept in 2^2 parts, each with an equal share of the room, which only many files fill evenly. More parts
+/// serve more threads than a database has.
+const OPEN_FILES_PART_BITS: i32 = 2;
 const BACKGROUND_JOBS_MAX: i32 = 2;
 /// What compaction rewrites is uploaded again. Small files, few files that wait, and levels that are small and close in size let it
 /// rewrite little at a time; the price is that it rewrites an entry more often (`cargo xtask bench state`).
@@ -442,6 +447,11 @@ fn shared_memory() -> &'static (Cache, WriteBufferManager) {
     })
 }
 
+fn open_files_max() -> i32 {
+    let of_process = rlimit::Resource::NOFILE.get_soft().unwrap_or(0);
+    (of_process / OPEN_FILES_PART).clamp(64, OPEN_FILES_MAX) as i32
+}
+
 /// With `expiry`, the database drops what has expired.
 pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Options {
     let (cache, buffers) = shared_memory();
@@ -467,7 +477,8 @@ pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Opti
     options.set_max_bytes_for_level_multiplier(LEVEL_MULTIPLIER);
     options.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_FILES);
     options.set_soft_pending_compaction_bytes_limit(COMPACTION_DEBT_BYTES);
-    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_open_files(open_files_max());
+    options.set_table_cache_num_shard_bits(OPEN_FILES_PART_BITS);
     options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
     if let Some(expiry) = &expiry {
         rocksdb_ttl::drop_expired(&mut options, expiry);

@@ -1,6 +1,7 @@
 //! The cache in front of RocksDB, and its cuts: with limits so small that everything that may happen does.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
@@ -333,6 +334,22 @@ fn no_key_is_taken_for_one_that_the_database_cannot_have() {
         let image = first.snapshot(format).unwrap().upload(&store, &[]).unwrap();
         check(&mut backend(&folder.path().join(path), false, Some((&image, &store))).limited(limits()));
     }
+}
+
+#[test]
+fn a_database_of_two_hundred_files_keeps_them_open() {
+    let mut subject = Subject::new(true);
+    subject.backend.database().set_options(&[("disable_auto_compactions", "true")]).unwrap();
+    for _ in 0..200 {
+        (0..5).for_each(|key| subject.write(VALUE, key, &[], Change::Put(b"value")));
+        subject.snapshot().0.upload(&subject.store, &[]).unwrap();
+    }
+    let database = subject.backend.database().path().to_owned();
+    let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+    assert_eq!(
+        open.filter(|file| file.starts_with(&database) && file.extension().is_some_and(|e| e == "sst")).count(),
+        200
+    );
 }
 
 /// What is known of a database's keys has no way to forget any: one that comes again must not be counted again.
