@@ -53,9 +53,10 @@ const TABLE_BYTES: u64 = 8 << 20;
 const LEVEL_BASE_BYTES: u64 = 32 << 20;
 const LEVEL_MULTIPLIER: f64 = 4.0;
 /// A checkpoint makes a small one.
-const LEVEL_ZERO_FILES: i32 = 4;
-/// What waits for compaction takes space in every checkpoint: of more, writing slows down until compaction has caught up.
-const COMPACTION_DEBT_BYTES: usize = 128 << 20;
+const LEVEL_ZERO_FILES: i32 = 2;
+/// What waits for compaction takes space in every checkpoint: of more, writing and cuts wait until compaction has caught up. All that
+/// the files of level 0 will move in the levels below counts, so that two small ones already come to 200 MB for a moment.
+const COMPACTION_DEBT_BYTES: usize = 512 << 20;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 /// The same of what is not in a file yet, as a part of the write buffer: 10 bits for each of the smallest entries.
