@@ -45,8 +45,9 @@ const RETAINED: usize = 3;
 const BATCH: usize = 1024;
 const MAX_PARALLELISM: u32 = 128;
 /// Pairs of phases, with checkpoints and without.
-const PHASES: usize = 16;
-const PHASE: Duration = Duration::from_secs(4);
+const PHASES: usize = 12;
+/// Long beside the seconds in which a write buffer fills: what one phase leaves in it the next one has to write and compact.
+const PHASE: Duration = Duration::from_secs(8);
 const INTERVAL: Duration = Duration::from_secs(1);
 const RESTORES: usize = 5;
 const JOB: &str = "bench";
