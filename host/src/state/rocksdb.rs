@@ -63,6 +63,9 @@ const FILTER_BITS_PER_KEY: f64 = 10.0;
 const BUFFER_FILTER_PART: f64 = 0.02;
 /// A block stays as it is that would not become half as large: unpacking it costs a read more than the rest of it.
 const COMPRESSION: (&str, &str) = ("compression_opts", "{max_compressed_bytes_per_kb=512}");
+/// What compaction has done with leaves the cache of blocks at once, indexes and filters above all. It would fill the cache
+/// within minutes, and then nothing new found room.
+const UNCACHED: (&str, &str) = ("uncache_aggressiveness", "300");
 const MERGE_OPERATOR: &str = "cofferdam.concatenate";
 pub(super) const COLUMN_FAMILY: &str = "default";
 pub(super) const KEY_PREFIX_BYTES: usize = 4;
@@ -373,7 +376,7 @@ fn open_database(folder: &Path, was_restored: bool, expiry: Option<Expiry>) -> R
     let options = database_options(was_restored, expiry);
     let opened = DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]);
     // The C interface has no other way to say it.
-    let opened = opened.and_then(|db| db.set_options(&[COMPRESSION]).map(|()| db));
+    let opened = opened.and_then(|db| db.set_options(&[COMPRESSION, UNCACHED]).map(|()| db));
     opened.map_err(|e| {
         let unreadable = matches!(e.kind(), ErrorKind::Corruption | ErrorKind::InvalidArgument);
         match was_restored && unreadable {
