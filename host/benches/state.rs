@@ -173,11 +173,12 @@ fn series(folder: &Path, arguments: &Arguments, checkpoints: &mut Checkpoints) -
     let mut random = Random(1);
     let begun = Instant::now();
     write_keys(&mut *backend, &mut (0..arguments.keys), &mut random);
-    let mut stored = checkpoints.upload(backend.snapshot(ImageFormat::RocksDb).expect("a snapshot can be taken"));
+    let mut upload = || checkpoints.upload(backend.snapshot(ImageFormat::RocksDb).expect("a snapshot can be taken"));
+    let mut stored = upload();
     println!("{} keys, {} MB, written in {:.0?}", arguments.keys, stored.bytes >> 20, begun.elapsed());
     while stored.uploaded > stored.bytes / 1000 {
         std::thread::sleep(INTERVAL);
-        stored = checkpoints.upload(backend.snapshot(ImageFormat::RocksDb).expect("a snapshot can be taken"));
+        stored = upload();
     }
     let mut series = Series::default();
     std::thread::scope(|scope| {

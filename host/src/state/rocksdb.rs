@@ -43,9 +43,9 @@ const WRITE_BUFFER_BYTES: usize = 32 << 20;
 const OPEN_FILES_MAX: u64 = 1024;
 /// It has to do with this part of what the process may open.
 const OPEN_FILES_PART: u64 = 16;
-/// Its open files are kept in 2^2 parts, each with an equal share of the room, which only many files fill evenly. More parts
+/// Its open files are kept in 2^2 shards, each with an equal share of the room, which only many files fill evenly. More shards
 /// serve more threads than a database has.
-const OPEN_FILES_PART_BITS: i32 = 2;
+const OPEN_FILES_SHARD_BITS: i32 = 2;
 const BACKGROUND_JOBS_MAX: i32 = 2;
 /// What compaction rewrites is uploaded again. Small files, few files that wait, and levels that are small and close in size let it
 /// rewrite little at a time; the price is that it rewrites an entry more often (`cargo xtask bench state`).
@@ -55,7 +55,7 @@ const LEVEL_MULTIPLIER: f64 = 4.0;
 /// A checkpoint makes a small one.
 const LEVEL_ZERO_FILES: i32 = 2;
 /// What waits for compaction takes space in every checkpoint: of more, writing and cuts wait until compaction has caught up. All that
-/// the files of level 0 will move in the levels below counts, so that two small ones already come to 200 MB for a moment.
+/// the files of level 0 will move in the levels below counts, so that two small ones come to many times their size for a moment.
 const COMPACTION_DEBT_BYTES: usize = 512 << 20;
 /// Bloom filter: 1 % of lookups of an absent key read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
@@ -482,7 +482,7 @@ pub(super) fn database_options(must_exist: bool, expiry: Option<Expiry>) -> Opti
     options.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_FILES);
     options.set_soft_pending_compaction_bytes_limit(COMPACTION_DEBT_BYTES);
     options.set_max_open_files(open_files_max());
-    options.set_table_cache_num_shard_bits(OPEN_FILES_PART_BITS);
+    options.set_table_cache_num_shard_bits(OPEN_FILES_SHARD_BITS);
     options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
     if let Some(expiry) = &expiry {
         rocksdb_ttl::drop_expired(&mut options, expiry);
