@@ -305,6 +305,7 @@ fn run_ours(folder: &Path, records: u64) {
         from: None,
         claim: false,
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         ignore_state: false,
     };
     let job = host.submit(submission).unwrap_or_else(|error| panic!("{error}"));

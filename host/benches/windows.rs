@@ -160,6 +160,7 @@ connector = "blackhole"
         from: None,
         claim: false,
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         ignore_state: false,
     };
     let cpu_start = cpu_nanoseconds();
@@ -283,6 +284,7 @@ connector = "blackhole"
         seed: 7,
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         restore: None,
         restarts: 0,
         notify: Arc::new(|event| {

@@ -6,6 +6,7 @@
 mod build;
 mod client;
 mod components;
+mod freshness;
 mod inspect;
 mod new;
 mod print;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
+use crate::checkpoint::utf8_path;
 use crate::error::Result;
 use crate::state;
 
@@ -256,6 +258,9 @@ pub struct OriginArgs {
     /// Drop what that holds of operators and states that the pipeline does not have.
     #[arg(long, requires = "from")]
     pub allow_unclaimed_state: bool,
+    /// Have operators forget the event time that they had reached in it: older records are then not late.
+    #[arg(long, requires = "from")]
+    pub reset_watermarks: bool,
     /// Begin without state where it is lost: where all that could be begun from is damaged.
     #[arg(long)]
     pub ignore_state: bool,
@@ -269,8 +274,13 @@ impl OriginArgs {
             return Ok(Some(from.clone()));
         }
         let folder = std::path::Path::new(from).canonicalize();
-        let folder = folder.map_err(|error| crate::error::request_invalid(format!("--from {from}: {error}")))?;
-        Ok(Some(folder.to_string_lossy().into_owned()))
+        let folder = folder.map_err(|error| {
+            crate::error::savepoint_not_found(format!("--from {from}: there is no such folder: {error}")).hint(
+                "name the folder of a savepoint or checkpoint, or s3://bucket/folder: `cofferdam savepoints JOB` and \
+                 `cofferdam checkpoints JOB` list those of a job",
+            )
+        })?;
+        utf8_path(&folder).map(Some)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Progress of one job on stderr: a line that moves on a terminal, about one line a second elsewhere.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -96,10 +97,11 @@ fn text(job: &JobDetail, rate: f64) -> String {
         summary.records_in,
         size(job.state_bytes)
     );
-    let count = |of: fn(&crate::job::view::OperatorDetail) -> u64| job.operators.iter().map(of).sum::<u64>();
     for (name, count) in [
-        ("skipped", count(|operator| operator.records_skipped)),
-        ("dead letters", count(|operator| operator.records_dead_lettered)),
+        ("late", summary.records_late),
+        ("skipped", summary.records_skipped),
+        ("dead letters", summary.records_dead_lettered),
+        ("without timestamp", summary.records_without_timestamp),
         ("restarts", u64::from(summary.restarts)),
     ] {
         if count > 0 {
@@ -107,6 +109,22 @@ fn text(job: &JobDetail, rate: f64) -> String {
         }
     }
     text
+}
+
+/// Prints each warning of a job to stderr once.
+#[derive(Default)]
+pub struct Warnings {
+    told: BTreeSet<String>,
+}
+
+impl Warnings {
+    pub fn tell(&mut self, job: &JobDetail) {
+        for warning in &job.warnings {
+            if self.told.insert(warning.clone()) {
+                eprintln!("warning: {warning}");
+            }
+        }
+    }
 }
 
 /// Why a job failed, as an error of the command line.

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::components::{copy_component, push_components, read_manifest};
-use super::progress::{Progress, failure};
+use super::freshness::stale_components;
+use super::progress::{Progress, Warnings, failure};
 use super::{RunArgs, print, stop_asked};
 use crate::clock::SystemClock;
 use crate::error::{Result, data_dir_failed, internal};
@@ -36,6 +37,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         runtime: runtime.handle().clone(),
     })?;
     let interrupted = watch_interrupts(&runtime);
+    stale_components(&manifest).iter().for_each(|warning| eprintln!("warning: {warning}"));
     let text = push_components(&manifest, |path| push(&host, path))?;
     // In a data folder of an earlier run there may be the job itself, which a kill or a second Ctrl-C left.
     let from = args.origin.location()?;
@@ -51,14 +53,14 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
             from: from.clone(),
             claim: args.origin.claim,
             allow_unclaimed_state: args.origin.allow_unclaimed_state,
+            reset_watermarks: args.origin.reset_watermarks,
             ignore_state: args.origin.ignore_state,
         })
     };
     let mut progress = Progress::new(&manifest.pipeline, clock);
+    let mut warnings = Warnings::default();
     let mut follow = |job: JobDetail| {
-        for warning in &job.warnings {
-            eprintln!("warning: {warning}");
-        }
+        warnings.tell(&job);
         watch(&host, &job.summary.id, &interrupted, &mut progress)
     };
     let job = match left {
@@ -71,6 +73,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     host.shutdown();
     let job = job?;
     progress.finish(&job);
+    warnings.tell(&job);
     if json {
         print::json(&job)?;
     }

@@ -11,16 +11,19 @@ use super::checkpointing::{self, Base, Pending, Uploads};
 use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
+use super::losses::LossLog;
 use super::origins::Origins;
 use super::planning;
 use super::restore::{Restored, restore};
 use super::schedule::Schedule;
-use super::view::{JobFailure, JobStatus};
+use super::view::{FailedRecordView, JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
-use crate::runtime::{Event, Execution, ExecutionOptions, Plan, SubtaskFailure};
+use crate::model::{NO_TIMESTAMP, shown};
+use crate::operator::FailedRecord;
+use crate::runtime::{Event, Execution, ExecutionOptions, Plan, RecordOrigin, SubtaskFailure};
 
 /// How often the job's counts are refreshed.
 const TICK: Duration = Duration::from_millis(50);
@@ -77,6 +80,7 @@ pub(super) struct Attempt {
     /// The savepoint requests that it received.
     pub(super) requests: Vec<String>,
     pub(super) sender: Sender<Message>,
+    pub(super) losses: LossLog,
     pub(super) clock: crate::clock::SharedClock,
     pub(super) runtime: tokio::runtime::Handle,
 }
@@ -138,6 +142,7 @@ impl Attempt {
             failures: 0,
             requests: Vec::new(),
             sender: sender.clone(),
+            losses: LossLog::default(),
             clock,
             runtime: environment.runtime.clone(),
         })))
@@ -148,7 +153,7 @@ impl Attempt {
         self.execution.cancel();
         self.execution.join();
         self.uploads.end(&self.runtime);
-        self.show_stats();
+        self.show_stats(true);
         self.give_up_all();
         self.job.fail_savepoints(&self.requests, "the job's attempt ended before the savepoint was complete");
         if let Ok(AttemptEnd::Cancelled) = end {
@@ -172,13 +177,14 @@ impl Attempt {
             self.check_timeout(now)?;
             if now.saturating_sub(shown_ns) >= TICK.as_nanos() as u64 {
                 shown_ns = now;
-                self.show_stats();
+                self.show_stats(false);
             }
         }
     }
 
-    fn show_stats(&self) {
+    fn show_stats(&mut self, has_ended: bool) {
         self.job.show_stats(&self.plan.pipeline, &self.execution.stats());
+        self.job.log_losses(&mut self.losses, has_ended);
     }
 
     fn handle(&mut self, message: Message) -> Result<Option<AttemptEnd>, JobFailure> {
@@ -294,6 +300,8 @@ fn execution_options(
             None => None,
         },
         allow_unclaimed_state: record.allow_unclaimed_state,
+        // The job's own checkpoints have what it reached since.
+        reset_watermarks: record.reset_watermarks && !restored.own,
         notify: Arc::new(move |event| {
             // The job's thread outlives its subtasks.
             let _ = notify_sender.send(Message::Event { attempt: number, event });
@@ -315,7 +323,26 @@ fn working_dir(job: &Job, number: u32) -> Result<PathBuf> {
 }
 
 fn subtask_failed(failure: SubtaskFailure) -> JobFailure {
-    let SubtaskFailure { node, subtask, code, message, fault } = failure;
+    let SubtaskFailure { node, subtask, code, message, fault, record, origin } = failure;
     tracing::debug!(%node, subtask, code, "subtask failed");
-    JobFailure { code: code.into(), message, operator: Some(node), fault }
+    let record = record.map(|record| failed_record(&record, origin.as_ref()));
+    JobFailure { code: code.into(), message, operator: Some(node), fault, record }
+}
+
+fn failed_record(record: &FailedRecord, origin: Option<&RecordOrigin>) -> FailedRecordView {
+    let place = match origin {
+        Some(RecordOrigin::Input(place) | RecordOrigin::FirstWithSameValue(place)) => Some(place),
+        Some(RecordOrigin::Number { .. }) | None => None,
+    };
+    FailedRecordView {
+        subtask: record.position.subtask,
+        record: record.position.record,
+        timestamp_ms: Some(record.timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP),
+        key: record.key.as_deref().map(shown),
+        value: shown(&record.value),
+        origin: origin.map(RecordOrigin::to_string),
+        file: place.map(|place| place.file.clone()),
+        line: place.and_then(|place| place.line),
+        fingerprint: Some(record.fingerprint()),
+    }
 }

@@ -26,7 +26,7 @@ use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat,
     SavepointView, StoredSavepoint,
 };
-use crate::checkpoint::{CheckpointKind, CheckpointManifest, Location, Snapshot, Verify};
+use crate::checkpoint::{CheckpointKind, CheckpointManifest, Location, Snapshot, Verify, utf8_path};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
 use crate::inspect::StateImages;
@@ -64,6 +64,8 @@ pub struct Submission {
     pub claim: bool,
     /// Drop what it holds of operators and states that the pipeline does not have, instead of refusing it.
     pub allow_unclaimed_state: bool,
+    /// Have operators forget the event time that they had reached in it.
+    pub reset_watermarks: bool,
     /// Start without state where it is lost: where `from` is damaged, or nothing of the last job of this name can be used.
     pub ignore_state: bool,
 }
@@ -87,6 +89,8 @@ impl Host {
     /// Opens the data folder, which no other process may have open (`data-dir-locked`). Starts no job.
     pub fn open(options: HostOptions) -> Result<Host> {
         let dir = &options.data_dir;
+        // RocksDB and the job's record know paths as text only.
+        utf8_path(dir)?;
         record::create_dir(dir)?;
         let failed = |cause: std::io::Error| error::data_dir_failed(format!("{}: {cause}", dir.display()));
         let lock = File::create(dir.join("lock")).map_err(failed)?;
@@ -235,14 +239,22 @@ impl Host {
         let pipeline = Pipeline::parse(&submission.manifest, &submission.file_name)?;
         let base_dir = submission.base_dir.clone().unwrap_or_else(|| ".".into());
         let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
+        utf8_path(&base_dir)?;
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
         let plan =
             planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
         let mut warnings = plan.warnings.clone();
-        let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {
+        let origin = match submission
+            .from
+            .as_deref()
+            .map(|from| self.origin(from, &submission, &plan, &base_dir, &mut warnings))
+        {
             None if submission.claim => return Err(error::request_invalid("there is nothing to claim without `from`")),
+            None if submission.reset_watermarks => {
+                return Err(error::request_invalid("there are no watermarks to reset without `from`"));
+            }
             None => {
                 self.check_lost_state(&pipeline.name, submission.ignore_state, &mut warnings)?;
                 None
@@ -271,6 +283,7 @@ impl Host {
             claim: submission.claim && origin.is_some(),
             from: origin.as_ref().map(Location::to_string),
             allow_unclaimed_state: submission.allow_unclaimed_state,
+            reset_watermarks: submission.reset_watermarks,
             checkpoints_to_remove: false,
             guarantee: plan.guarantee,
             warnings,
@@ -299,6 +312,10 @@ impl Host {
             return Err(error);
         }
         jobs.insert(id, job.clone());
+        let record = job.record();
+        for warning in &record.warnings {
+            tracing::warn!(job = %record.name, "{warning}");
+        }
         Ok(job.detail())
     }
 
@@ -313,12 +330,16 @@ impl Host {
         submission: &Submission,
         plan: &Plan,
         base_dir: &Path,
+        warnings: &mut Vec<String>,
     ) -> Result<(Location, Option<u64>)> {
         let location = Location::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
         let Snapshot { manifest, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
         fit::fit(&manifest, &plan.pipeline, submission.allow_unclaimed_state)?;
         fit::check_states(&manifest, plan, submission.allow_unclaimed_state)?;
         fit::check_in_flight(&manifest, plan)?;
+        if !submission.reset_watermarks {
+            warnings.extend(fit::kept_watermarks(&manifest, plan));
+        }
         if submission.claim {
             self.check_claim(&location, &manifest)?;
         }
@@ -477,9 +498,7 @@ impl Host {
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
         job.readers.open(|| {
             let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {
-                let message = format!("job `{}` has no complete checkpoint of its own yet", record.name);
-                return Err(error::state_unavailable(message)
-                    .hint("take a savepoint, or let the manifest ask for checkpoints: [checkpoint] interval"));
+                return Err(without_state(&record));
             };
             let files = Arc::new(storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?);
             let images = StateImages::new(Arc::new(manifest), files, &self.inner.options.data_dir.join(READING))?;
@@ -527,6 +546,30 @@ fn read_jobs(jobs_dir: &Path) -> Result<BTreeMap<String, Arc<Job>>> {
         }
     }
     Ok(jobs)
+}
+
+/// `state-unavailable` for a job of which no image is left.
+fn without_state(record: &JobRecord) -> error::Error {
+    let name = &record.name;
+    let hint = "take a savepoint, or let the manifest ask for checkpoints: [checkpoint] interval";
+    if !record.status.is_final() {
+        let message = format!("job `{name}` has no complete checkpoint of its own yet");
+        return error::state_unavailable(message).hint(hint);
+    }
+    let how = match record.status {
+        JobStatus::Cancelled => "was cancelled",
+        JobStatus::Finished => "has finished",
+        JobStatus::Stopped => "was stopped",
+        _ => "has failed",
+    };
+    if record.has_image {
+        let message = format!("job `{name}` {how}, and its checkpoints are removed");
+        return error::state_unavailable(message).hint(
+            "name the folder of a savepoint instead; to keep the checkpoints of a job that ends: [checkpoint] on_cancel = \
+             \"keep\"",
+        );
+    }
+    error::state_unavailable(format!("job `{name}` {how} without a complete checkpoint")).hint(hint)
 }
 
 /// Whether a job runs now, or will when the process starts again.

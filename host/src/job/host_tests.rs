@@ -56,6 +56,7 @@ impl Subject {
             from: None,
             claim: false,
             allow_unclaimed_state: false,
+            reset_watermarks: false,
             ignore_state: false,
         };
         let id = host.submit(submission).unwrap().summary.id;
@@ -259,6 +260,7 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
         from: Some(location),
         claim: false,
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         ignore_state: false,
     };
     let job = host.submit(submission).unwrap();

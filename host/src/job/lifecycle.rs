@@ -13,6 +13,7 @@ use super::components::ComponentStore;
 use super::live::{Command, Job, failure_of};
 use super::origins::Origins;
 use super::removal;
+use super::repeats::FaultHistory;
 use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointStorage, Location};
 use crate::clock::SharedClock;
@@ -70,11 +71,19 @@ fn run_attempts(
     receiver: &Receiver<Message>,
 ) -> AttemptEnd {
     let mut attempt = 0;
+    let mut faults = FaultHistory::default();
     loop {
         attempt += 1;
         let end = attempt::run(job, environment, pipeline, attempt, sender, receiver);
-        let AttemptEnd::Failed(failure) = end else { return end };
-        let Some(end) = retry(job, &pipeline.restart, attempt, &failure, receiver) else { continue };
+        let AttemptEnd::Failed(mut failure) = end else { return end };
+        let is_repeated = faults.is_repeated(&failure);
+        if is_repeated {
+            failure
+                .message
+                .push_str(" (an earlier attempt failed in the same way on the same record: another would too)");
+        }
+        let is_hopeless = is_repeated || is_hopeless(&failure);
+        let Some(end) = retry(job, &pipeline.restart, attempt, &failure, is_hopeless, receiver) else { continue };
         if matches!(end, AttemptEnd::Cancelled)
             && let Err(error) = attempt::settle_sinks(job, environment, pipeline)
         {
@@ -90,6 +99,7 @@ fn retry(
     strategy: &RestartStrategy,
     attempt: u32,
     failure: &JobFailure,
+    is_hopeless: bool,
     receiver: &Receiver<Message>,
 ) -> Option<AttemptEnd> {
     let name = job.record().name;
@@ -97,7 +107,7 @@ fn retry(
     let RestartStrategy::FixedDelay { attempts, delay } = strategy else {
         return Some(AttemptEnd::Failed(failure.clone()));
     };
-    if attempt > *attempts || is_hopeless(failure) {
+    if attempt > *attempts || is_hopeless {
         return Some(AttemptEnd::Failed(failure.clone()));
     }
     let restarting = job.update(|record| {

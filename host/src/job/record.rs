@@ -38,6 +38,9 @@ pub(super) struct JobRecord {
     /// Whether state of what it begins with that the pipeline does not claim is dropped instead of refused.
     #[serde(default)]
     pub(super) allow_unclaimed_state: bool,
+    /// Whether operators forget the event time that they had reached in what it begins with.
+    #[serde(default)]
+    pub(super) reset_watermarks: bool,
     pub(super) guarantee: String,
     pub(super) warnings: Vec<String>,
     pub(super) failure: Option<JobFailure>,

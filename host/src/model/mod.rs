@@ -5,6 +5,7 @@ mod column;
 mod event_time;
 mod fault;
 mod key;
+mod shown;
 
 pub use batch::{Batch, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
@@ -14,3 +15,4 @@ pub use key::{
     KeyGroup, Keys, MAX_PARALLELISM_LIMIT, common_groups, default_max_parallelism, group_of_key, groups_of_subtask,
     hash_key, subtask_of_group,
 };
+pub use shown::shown;

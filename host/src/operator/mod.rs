@@ -3,6 +3,7 @@
 //! An operator hands its outputs on only when their turn has committed. It knows channels, barriers and other operators not.
 
 mod dead_letter;
+mod failed_record;
 mod function;
 #[cfg(test)]
 mod function_tests;
@@ -15,6 +16,7 @@ mod window;
 pub(crate) mod testing;
 
 pub use dead_letter::Position;
+pub use failed_record::FailedRecord;
 pub use function::FunctionOperator;
 pub use interval_join::{IntervalJoin, join_states};
 pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};

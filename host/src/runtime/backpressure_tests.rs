@@ -136,6 +136,7 @@ impl Job {
             clock: SystemClock::shared(),
             restore,
             allow_unclaimed_state: false,
+            reset_watermarks: false,
             notify: Arc::new(move |event| drop(sender.send(event))),
         };
         let execution = Execution::start(&plan, options).unwrap();

@@ -41,16 +41,54 @@ impl Turn {
         Ok(if entries.present.is_empty() { NO_TIMESTAMP } else { reached })
     }
 
+    /// Begins anew in event time: the groups of the subtask have reached none, whatever the image says. No turn may be under way.
+    pub fn forget_watermark(&mut self) -> Result<()> {
+        self.context.watermark = NO_TIMESTAMP;
+        self.write_watermark(NO_TIMESTAMP)
+    }
+
+    /// Whether the operator waits for event time, so that its watermark is part of its state.
+    pub fn keeps_watermark(&self) -> bool {
+        self.state_named(NAME).is_some()
+    }
+
     /// Writes the watermark for all groups of the subtask, right before a snapshot. Nothing where the operator does not wait for
     /// event time. No turn may be under way.
     pub fn keep_watermark(&mut self, watermark: i64) -> Result<()> {
+        if watermark == NO_TIMESTAMP { Ok(()) } else { self.write_watermark(watermark) }
+    }
+
+    fn write_watermark(&mut self, watermark: i64) -> Result<()> {
         let (Some(state), Some(backend)) = (self.state_named(NAME), self.backend.as_deref_mut()) else { return Ok(()) };
-        if watermark == NO_TIMESTAMP {
-            return Ok(());
-        }
         let time = watermark.to_le_bytes();
         let write =
             |group| Write { state, group: group as KeyGroup, key: &[], sub_key: &[], change: Change::Put(&time) };
         backend.apply(&mut self.groups.clone().map(write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::manifest::StateBackendKind;
+    use crate::model::TimeDomain;
+    use crate::state::{self, StateOptions};
+    use crate::turn::{TurnContext, timer_states};
+
+    #[test]
+    fn a_watermark_that_was_reset_does_not_come_back_with_the_next_snapshot() {
+        let layout = timer_states(&[TimeDomain::Event]);
+        let (kind, clock) = (StateBackendKind::Memory, SystemClock::shared());
+        let options = StateOptions::empty(kind, Default::default(), layout.clone(), 4, clock);
+        let backend = state::open(options).unwrap();
+        let mut turn = Turn::stateful(TurnContext::default(), layout, backend).with_timers(0..4).unwrap();
+        turn.keep_watermark(i64::MAX).unwrap();
+        assert_eq!(turn.restored_watermark(0..4).unwrap(), i64::MAX);
+        turn.forget_watermark().unwrap();
+        // Before the first watermark of the new input a snapshot writes none.
+        turn.keep_watermark(NO_TIMESTAMP).unwrap();
+        assert_eq!(turn.restored_watermark(0..4).unwrap(), NO_TIMESTAMP);
+        assert_eq!(turn.context.watermark, NO_TIMESTAMP);
     }
 }
