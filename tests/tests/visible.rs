@@ -289,7 +289,7 @@ fn windows_of_event_time_without_timestamps_are_refused_with_their_place() {
     let path = format!("/v1/jobs?file_name=p.toml&base_dir={}", dir.display());
     let answer = server.api.post(&path, "application/toml", manifest.as_bytes()).unwrap();
     assert_eq!((answer.status, answer.code()), (400, "manifest-invalid"), "{}", answer.body);
-    assert_eq!(answer.body["location"]["line"], 11, "{}", answer.body);
+    assert_eq!(answer.body["location"]["line"], 12, "{}", answer.body);
 }
 
 #[test]

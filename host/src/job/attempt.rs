@@ -325,8 +325,8 @@ fn working_dir(job: &Job, number: u32) -> Result<PathBuf> {
 fn subtask_failed(failure: SubtaskFailure) -> JobFailure {
     let SubtaskFailure { node, subtask, code, message, fault, record, origin } = failure;
     tracing::debug!(%node, subtask, code, "subtask failed");
-    let record = record.map(|record| failed_record(&record, origin.as_ref()));
-    JobFailure { code: code.into(), message, operator: Some(node), fault, record }
+    let record = record.map(|record| Box::new(failed_record(&record, origin.as_ref())));
+    JobFailure { code: code.into(), message, operator: Some(node), fault: fault.map(Box::new), record }
 }
 
 fn failed_record(record: &FailedRecord, origin: Option<&RecordOrigin>) -> FailedRecordView {

@@ -55,7 +55,7 @@ mod tests {
             fingerprint: Some(fingerprint),
         };
         let (code, operator) = (code.into(), Some(operator.into()));
-        JobFailure { code, message: "it failed".into(), operator, fault: None, record: Some(record) }
+        JobFailure { code, message: "it failed".into(), operator, fault: None, record: Some(Box::new(record)) }
     }
 
     #[test]

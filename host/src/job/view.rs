@@ -91,10 +91,10 @@ pub struct JobFailure {
     /// The operator whose record failed, where one did.
     pub operator: Option<String>,
     #[schema(value_type = Option<Object>)]
-    pub fault: Option<Fault>,
+    pub fault: Option<Box<Fault>>,
     /// What the function failed on.
     #[serde(default)]
-    pub record: Option<FailedRecordView>,
+    pub record: Option<Box<FailedRecordView>>,
 }
 
 /// The record, timer or window on which a function failed.
