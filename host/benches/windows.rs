@@ -161,6 +161,7 @@ connector = "blackhole"
         claim: false,
         allow_unclaimed_state: false,
         reset_watermarks: false,
+        assume_published: false,
         ignore_state: false,
     };
     let cpu_start = cpu_nanoseconds();

@@ -50,6 +50,9 @@ pub(super) struct SubmitQuery {
     /// Have operators forget the event time that they had reached in what it begins from: older records are not late.
     #[serde(default)]
     reset_watermarks: bool,
+    /// Take what that promised to publish of its sinks as published, without looking for it.
+    #[serde(default)]
+    assume_published: bool,
     /// Start without state where it is lost: where `from` is damaged, or the last job of this name lost its own.
     #[serde(default)]
     ignore_state: bool,
@@ -94,16 +97,16 @@ pub(super) async fn submit(
     }
     let bytes = read_body(body, MANIFEST_BYTES_MAX).await?;
     let manifest = String::from_utf8(bytes).map_err(|_| request_invalid("the manifest is not UTF-8"))?;
-    let SubmitQuery { file_name, base_dir, from, claim, allow_unclaimed_state, reset_watermarks, ignore_state } = query;
     let submission = Submission {
         manifest,
-        file_name,
-        base_dir,
-        from,
-        claim,
-        allow_unclaimed_state,
-        reset_watermarks,
-        ignore_state,
+        file_name: query.file_name,
+        base_dir: query.base_dir,
+        from: query.from,
+        claim: query.claim,
+        allow_unclaimed_state: query.allow_unclaimed_state,
+        reset_watermarks: query.reset_watermarks,
+        assume_published: query.assume_published,
+        ignore_state: query.ignore_state,
     };
     let job = blocking(&api, move |host| host.submit(submission)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))

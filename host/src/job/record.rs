@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::stopping::Stop;
 use super::view::{JobFailure, JobStatus, OperatorDetail};
 use crate::error::{self, Result};
 
@@ -41,6 +42,12 @@ pub(super) struct JobRecord {
     /// Whether operators forget the event time that they had reached in what it begins with.
     #[serde(default)]
     pub(super) reset_watermarks: bool,
+    /// The jobs whose output this one goes on with, the last one first: those that it was begun from.
+    #[serde(default)]
+    pub(super) history: Vec<String>,
+    /// Whether the promises of what it begins with are kept: published by this job, or taken as published on request.
+    #[serde(default)]
+    pub(super) promises_kept: bool,
     pub(super) guarantee: String,
     pub(super) warnings: Vec<String>,
     pub(super) failure: Option<JobFailure>,
@@ -52,6 +59,9 @@ pub(super) struct JobRecord {
     /// Whether the job has ever completed a checkpoint or a savepoint.
     #[serde(default)]
     pub(super) has_image: bool,
+    /// The stop that was asked for.
+    #[serde(default)]
+    pub(super) stop: Option<Stop>,
     #[serde(default)]
     pub(super) restored_checkpoint: Option<u64>,
 }
