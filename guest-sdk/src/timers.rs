@@ -1,11 +1,16 @@
 //! Timers: those that a turn registers and deletes, kept in order until its end, and those that a call hands over.
 //!
 //! Invariant: timers of a call fire in order of time, also those that are registered while it lasts. The host has removed what
-//! it handed over, and applies what the turn changed after that; a timer that fired is not there any more when it has.
+//! it handed over, and applies what the turn changed after that; a timer that fired is not there any more when it has. A call
+//! fires a bounded number of timers that were registered while it lasts: then it gives the others back to the host. At the end of event
+//! time it fires none of them: the host drops them.
 
 use crate::bindings::cofferdam::function::types::TimeDomain;
 use crate::host::Host;
 use std::collections::BTreeSet;
+
+/// Timers that one call fires beside those that the host has handed over.
+const ADDED_MAX: usize = 1024;
 
 /// A timer that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +48,14 @@ struct Firing {
     domain: TimeDomain,
     /// What the host handed over, in order of time, the next one last.
     due: Vec<(i64, u32)>,
-    /// The time of the last of them.
-    last: i64,
+    /// The time of the last of them, up to which timers that are registered fire in the same call.
+    last: Option<i64>,
     /// Registered since the call began, for times up to `last`. The host does not hear of them.
     added: BTreeSet<(i64, u32)>,
     /// Deleted since the call began.
     deleted: BTreeSet<(i64, u32)>,
+    /// How many of those that were registered since the call began may still fire.
+    left: usize,
 }
 
 impl TimerChanges {
@@ -61,7 +68,7 @@ impl TimerChanges {
 
     /// The timers of the call where they are of this clock and a timer at `time` would come among them.
     fn firing_at(&mut self, domain: TimeDomain, time: i64) -> Option<&mut Firing> {
-        self.firing.as_mut().filter(|firing| firing.domain == domain && time <= firing.last)
+        self.firing.as_mut().filter(|firing| firing.domain == domain && Some(time) <= firing.last)
     }
 
     pub(crate) fn register(&mut self, domain: TimeDomain, key: u32, time: i64) {
@@ -72,18 +79,28 @@ impl TimerChanges {
     }
 
     pub(crate) fn delete(&mut self, domain: TimeDomain, key: u32, time: i64) {
-        if let Some(firing) = self.firing_at(domain, time) {
+        if let Some(firing) = self.firing.as_mut().filter(|firing| firing.domain == domain) {
             firing.added.remove(&(time, key));
             firing.deleted.insert((time, key));
         }
         self.domain(domain).push(Change::Delete, key, time);
     }
 
-    /// Begins a call with these timers, which are in order of time.
-    pub(crate) fn begin_firing(&mut self, domain: TimeDomain, key_of: &[u32], times: &[i64]) {
+    /// Begins a call with these timers, which are in order of time. `is_end` says whether event time is at its end.
+    pub(crate) fn begin_firing(&mut self, domain: TimeDomain, key_of: &[u32], times: &[i64], is_end: bool) {
         let due: Vec<_> = times.iter().copied().zip(key_of.iter().copied()).rev().collect();
-        let last = due.first().map_or(i64::MIN, |&(time, _)| time);
-        self.firing = Some(Firing { domain, due, last, added: BTreeSet::new(), deleted: BTreeSet::new() });
+        // No timer comes among those of the end.
+        let last = due.first().filter(|_| !is_end).map(|&(time, _)| time);
+        let (added, deleted) = (BTreeSet::new(), BTreeSet::new());
+        self.firing = Some(Firing { domain, due, last, added, deleted, left: ADDED_MAX });
+    }
+
+    /// Gives back to the host what the call would still fire.
+    fn give_back(&mut self) {
+        let Some(Firing { domain, due, added, deleted, .. }) = self.firing.take() else { return };
+        for (time, key) in due.into_iter().filter(|timer| !deleted.contains(timer)).chain(added) {
+            self.domain(domain).push(Change::Register, key, time);
+        }
     }
 
     /// The timer that fires next: its time, and the index of its key.
@@ -108,6 +125,11 @@ impl TimerChanges {
                 }
             }
         }
+        if firing.left == 0 {
+            self.give_back();
+            return None;
+        }
+        firing.left -= 1;
         let (time, key) = firing.added.pop_first()?;
         let domain = firing.domain;
         // The host may have the same one, too late in its order to be of this call.
