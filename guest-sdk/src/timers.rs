@@ -175,3 +175,58 @@ impl Domain {
         self.times.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fires all timers of a call; each of key 0 registers the next one, 10 ms later. The times that fire.
+    fn fire(times: &[i64], key_of: &[u32], is_end: bool) -> (Vec<i64>, TimerChanges) {
+        let mut changes = TimerChanges::default();
+        changes.begin_firing(TimeDomain::Event, key_of, times, is_end);
+        let mut fired = Vec::new();
+        while let Some((time, key)) = changes.next_due() {
+            assert!(fired.len() < 10_000, "the call does not end");
+            fired.push(time);
+            if key == 0 {
+                changes.register(TimeDomain::Event, key, time + 10);
+            }
+        }
+        (fired, changes)
+    }
+
+    /// What the host keeps of a call's changes: of several for one timer the last one counts.
+    fn registered(changes: &TimerChanges) -> BTreeSet<(i64, u32)> {
+        let mut timers = BTreeSet::new();
+        let Domain { changes, keys, times } = &changes.event;
+        for ((change, &key), &time) in changes.iter().zip(keys).zip(times) {
+            match change {
+                Change::Register => timers.insert((time, key)),
+                Change::Delete => timers.remove(&(time, key)),
+            };
+        }
+        timers
+    }
+
+    #[test]
+    fn timers_that_are_registered_in_a_call_fire_among_the_others() {
+        let (fired, changes) = fire(&[10, 35], &[0, 1], false);
+        assert_eq!(fired, [10, 20, 30, 35]);
+        assert_eq!(registered(&changes), BTreeSet::from([(40, 0)]));
+    }
+
+    #[test]
+    fn a_call_gives_back_what_would_take_too_long() {
+        let (fired, changes) = fire(&[10, 1_700_000_000_000], &[0, 1], false);
+        let added = ADDED_MAX as i64;
+        assert_eq!((fired.len(), fired[fired.len() - 1]), (ADDED_MAX + 1, 10 + 10 * added));
+        assert_eq!(registered(&changes), BTreeSet::from([(20 + 10 * added, 0), (1_700_000_000_000, 1)]));
+    }
+
+    #[test]
+    fn at_the_end_of_event_time_no_timer_fires_that_is_registered_in_the_call() {
+        let (fired, changes) = fire(&[10, 1_700_000_000_000], &[0, 1], true);
+        assert_eq!(fired, [10, 1_700_000_000_000]);
+        assert_eq!(registered(&changes), BTreeSet::from([(20, 0)]), "the host drops it, and counts");
+    }
+}

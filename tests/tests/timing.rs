@@ -54,10 +54,7 @@ fn windows_of_processing_time_give_what_they_hold_at_the_end_of_the_input() {
             "continuous",
             "window = { type = \"global\", time = \"processing\" }\ntrigger = { type = \"continuous\", interval = \"1day\", purge = true }",
         ),
-        (
-            "mixed",
-            "window = { type = \"tumbling\", size = \"1day\" }\ntrigger = { type = \"processing-time\" }",
-        ),
+        ("mixed", "window = { type = \"tumbling\", size = \"1day\" }\ntrigger = { type = \"processing-time\" }"),
     ] {
         let (job, committed) = run(name, lines, &format!("{window}\naggregate = {{ type = \"count\" }}"));
         assert_eq!(counts(&committed), [("a".to_owned(), 2), ("b".to_owned(), 1)], "{name}: {job}");
@@ -140,8 +137,12 @@ fn what_comes_from_an_idle_input_is_not_late_because_another_one_has_ended() {
         (10..20).for_each(|number| writeln!(stream, "a,{}", number * 100).unwrap());
     });
     let path = dir.display();
-    let manifest = manifest(&dir, "\"ascending\"", "window = { type = \"tumbling\", size = \"1s\" }\naggregate = { type = \"count\" }")
-        .replace("input = \"records\"\nkey", "inputs = [\"records\", \"live\"]\nkey")
+    let manifest = manifest(
+        &dir,
+        "\"ascending\"",
+        "window = { type = \"tumbling\", size = \"1s\" }\naggregate = { type = \"count\" }",
+    )
+    .replace("input = \"records\"\nkey", "inputs = [\"records\", \"live\"]\nkey")
         + &format!(
             "[source.live]\nconnector = \"socket\"\naddress = \"{address}\"\nformat = \"csv\"\nheader = false\n\
              timestamp = {{ column = 1, format = \"unix-ms\" }}\n\

@@ -20,8 +20,8 @@ pub use function::FunctionOperator;
 pub use interval_join::{IntervalJoin, join_states};
 pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
 pub use window::{
-    Extract, WINDOWS_OF_RECORD_MAX, WindowFunction, WindowOperator, WindowOptions, native_aggregate, too_many_windows,
-    window_states,
+    Extract, WINDOWS_OF_RECORD_MAX, WindowFunction, WindowOperator, WindowOptions, is_kept_otherwise, native_aggregate,
+    too_many_windows, window_states,
 };
 
 use crate::checkpoint::Counters;

@@ -226,8 +226,7 @@ impl Gate {
         } else if self.is_idle() {
             channels.map(|channel| channel.watermark).max()
         } else {
-            let counts =
-                |channel: &&Channel| !channel.idle && !channel.ended && channel.watermark >= self.watermark;
+            let counts = |channel: &&Channel| !channel.idle && !channel.ended && channel.watermark >= self.watermark;
             channels.filter(counts).map(|channel| channel.watermark).min()
         };
         let advanced = combined.filter(|combined| *combined > self.watermark);

@@ -96,7 +96,8 @@ pub fn window_states(windows: &WindowSettings, is_aggregate: bool) -> StateLayou
     // Who does not declare these could not go on from them; and panes are what a definition cut them to.
     let sessions = matches!(windows.assigner, WindowAssigner::Session { .. })
         .then(|| StateDescription::new(SESSIONS, StateKind::Value, "raw", "sessions"));
-    let panes = Cut::of(windows, is_aggregate).map(|cut| StateDescription::new(PANES, StateKind::Value, "raw", &cut.schema()));
+    let panes =
+        Cut::of(windows, is_aggregate).map(|cut| StateDescription::new(PANES, StateKind::Value, "raw", &cut.schema()));
     let timers = timer_states(&[TimeDomain::Event, TimeDomain::Processing]);
     contents.into_iter().chain([trigger]).chain(sessions).chain(panes).chain(timers).collect()
 }
@@ -110,6 +111,14 @@ pub fn too_many_windows(windows: &WindowSettings, function: WindowFunction, decl
     // Without an overflow: a size may be as large as there is time.
     let each = size_ms / slide_ms + i64::from(size_ms % slide_ms > 0);
     (!shares && each > WINDOWS_OF_RECORD_MAX).then_some(each)
+}
+
+/// Whether an image with these states may hold windows of the same definition one by one, of which others would hold the panes:
+/// earlier versions shared fewer.
+pub fn is_kept_otherwise(windows: &WindowSettings, is_aggregate: bool, image: &StateLayout) -> bool {
+    let has = |name: &str| image.iter().any(|state| state.name == name);
+    let shares = Cut::of(windows, is_aggregate).is_some_and(|cut| cut.was_kept_one_by_one(windows));
+    shares && has(TRIGGER) && !has(PANES)
 }
 
 /// How windows are kept.

@@ -71,6 +71,11 @@ impl Cut {
         is_shared.then_some(Cut { size, slide, offset, pane })
     }
 
+    /// Whether windows of so many panes have been kept one by one by earlier versions, of which images do not say so.
+    pub fn was_kept_one_by_one(&self, settings: &WindowSettings) -> bool {
+        self.size.saturating_add(settings.allowed_lateness_ms) / self.pane > LISTED_PANES_MAX
+    }
+
     /// Panes of one window.
     pub fn panes_of_window(&self) -> usize {
         usize::try_from(self.size / self.pane).unwrap_or(usize::MAX)

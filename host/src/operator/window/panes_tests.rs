@@ -112,7 +112,20 @@ proptest! {
         lateness in prop_oneof![Just(0i64), 1i64..60],
         lists in any::<bool>(),
         all in prop::collection::vec(happens(), 1..25),
+        // Windows that would end behind all time end with it, several at once.
+        base in prop_oneof![3 => Just(0i64), 1 => Just(i64::MAX - 100)],
     ) {
+        let later = |at: i64| at.saturating_add(base).min(i64::MAX - 1);
+        let all: Vec<Happens> = all
+            .into_iter()
+            .map(|one| match one {
+                Happens::Batch(records) => {
+                    Happens::Batch(records.into_iter().map(|(key, at)| (key, later(at))).collect())
+                }
+                Happens::Watermark(watermark) => Happens::Watermark(later(watermark)),
+                Happens::Restore => Happens::Restore,
+            })
+            .collect();
         let assigner = WindowAssigner::Sliding { size_ms: size, slide_ms: slide, offset_ms: offset % slide };
         let windows =
             WindowSettings { allowed_lateness_ms: lateness, ..WindowSettings::new(assigner, TimeDomain::Event) };

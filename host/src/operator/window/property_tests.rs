@@ -133,8 +133,12 @@ fn case(is_on_rocksdb: bool) -> impl Strategy<Value = Case> {
     let restore = prop_oneof![3 => Just(None), 1 => (any::<bool>(), 1u32..5).prop_map(Some)];
     let restore = restore.prop_map(move |to| to.map(|(rocksdb, parallelism)| (rocksdb && is_on_rocksdb, parallelism)));
     let advances = prop_oneof![1 => Just([false; 4]), 1 => Just([true; 4]), 2 => any::<[bool; 4]>()];
-    let between = (1usize..12, advances, restore, 0i64..15)
-        .prop_map(|(records, advances, restore, clock)| Between { records, advances, restore, clock });
+    let between = (1usize..12, advances, restore, 0i64..15).prop_map(|(records, advances, restore, clock)| Between {
+        records,
+        advances,
+        restore,
+        clock,
+    });
     (
         definition(),
         prop::collection::vec(record, 1..80),
