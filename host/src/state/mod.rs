@@ -5,6 +5,7 @@
 
 mod broadcast;
 pub mod canonical;
+pub mod internal;
 mod known_keys;
 mod layout;
 pub mod list;

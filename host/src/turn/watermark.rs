@@ -9,9 +9,8 @@ use std::ops::Range;
 use super::Turn;
 use crate::error::{self, Result};
 use crate::model::{KeyGroup, Keys, NO_TIMESTAMP};
+use crate::state::internal::WATERMARK as NAME;
 use crate::state::{Change, StateDescription, StateKind, Write};
-
-const NAME: &str = "@watermark";
 
 /// The hidden state.
 pub(super) fn watermark_state() -> StateDescription {
