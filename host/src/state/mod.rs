@@ -90,7 +90,7 @@ pub enum TtlUpdate {
 pub struct TimeToLive {
     pub milliseconds: u64,
     pub update: TtlUpdate,
-    /// Whether an expired entry may be read until it is cleaned up.
+    /// Whether an expired entry that is not cleaned up yet may be read, once.
     pub return_expired: bool,
 }
 
