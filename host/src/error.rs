@@ -117,6 +117,7 @@ codes! {
     toolchain_missing = "toolchain-missing", Environment;
     build_failed = "build-failed", Invalid;
     project_exists = "project-exists", Conflict;
+    interrupted = "interrupted", Environment;
     internal = "internal", Internal;
 }
 

@@ -12,6 +12,7 @@ use super::manifest::{CheckpointKind, CheckpointManifest};
 use super::retention::{Verify, number};
 use super::storage::{CheckpointStorage, MANIFEST_NAME, checkpoint_folder, within};
 use crate::error::{self, Error, Result};
+use crate::model::Interrupt;
 
 /// A checkpoint or savepoint that was read. The paths in its manifest begin at the root of its storage.
 #[derive(Clone)]
@@ -24,6 +25,16 @@ impl Snapshot {
     /// Reads the checkpoint or savepoint in the folder `location`, and checks that it is whole. Errors: `savepoint-not-found`,
     /// `checkpoint-corrupt`, `storage-failed`.
     pub fn open(location: &Location, runtime: Handle, verify: Verify) -> Result<Snapshot> {
+        Snapshot::open_unless(location, runtime, verify, &Interrupt::default())
+    }
+
+    /// The same, but reading its files ends with `interrupted` once the flag is set, here and by whoever reads them later.
+    pub fn open_unless(
+        location: &Location,
+        runtime: Handle,
+        verify: Verify,
+        interrupt: &Interrupt,
+    ) -> Result<Snapshot> {
         let (storage, folder) = find(location, runtime.clone())?.ok_or_else(|| not_found(location))?;
         let manifest = storage.decode_manifest(&folder)?;
         let storage = match manifest.kind {
@@ -38,6 +49,7 @@ impl Snapshot {
                 }
             }
         };
+        let storage = storage.interruptible(interrupt);
         storage.verify(&manifest, verify)?;
         Ok(Snapshot { manifest, storage })
     }

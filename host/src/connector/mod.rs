@@ -25,7 +25,7 @@ pub use select::{KeyExtractor, TimestampExtractor};
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::manifest::{FileFormat, Format, SinkConfig, SourceConfig};
-use crate::model::Batch;
+use crate::model::{Batch, Interrupt};
 
 /// A source ends a poll when it has given this many bytes, however many records were asked for: a column has a limit.
 const POLL_BYTES_MAX: usize = 1 << 20;
@@ -92,6 +92,8 @@ pub struct ConnectorContext {
     pub base_dir: PathBuf,
     /// The job's seed.
     pub seed: u64,
+    /// Ends what takes long before the first record, such as finding the place to go on from, with `interrupted`.
+    pub interrupt: Interrupt,
 }
 
 /// Opens one subtask's share of a source. Where it was restored, `positions` are what [`Source::position`] gave for each

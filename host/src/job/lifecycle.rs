@@ -23,8 +23,17 @@ use crate::runtime::Event;
 /// What the job's thread receives. Events carry the number of the attempt that they belong to.
 pub(super) enum Message {
     Command(Command),
-    Event { attempt: u32, event: Event },
-    Uploaded { attempt: u32, checkpoint: u64, result: Box<Result<Uploaded>> },
+    Event {
+        attempt: u32,
+        event: Event,
+    },
+    Uploaded {
+        attempt: u32,
+        checkpoint: u64,
+        result: Box<Result<Uploaded>>,
+    },
+    /// All that an attempt needs before its subtasks run is done, or has failed.
+    Prepared,
 }
 
 /// What a job's thread works with.
@@ -128,7 +137,7 @@ fn wait(job: &Job, delay: Duration, receiver: &Receiver<Message>) -> Option<Atte
                 Ok(Message::Command(Command::Take(request))) => {
                     job.fail_savepoints(&[request.request_id], "the job is restarting")
                 }
-                Ok(Message::Event { .. } | Message::Uploaded { .. }) => {}
+                Ok(Message::Event { .. } | Message::Uploaded { .. } | Message::Prepared) => {}
             },
             recv(deadline) -> _ => return None,
         }

@@ -15,13 +15,9 @@ use crate::checkpoint::Counters;
 use crate::error::{self, Result};
 use crate::manifest::JoinInterval;
 use crate::model::{Batch, Column, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain, time_bytes, time_of_bytes};
+use crate::state::internal::{JOIN_KEPT as KEPT, JOIN_SIDES as SIDES};
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};
 use crate::turn::{FIRST_INPUT, Guest, Output, Turn, timer_states};
-
-/// The records of each side: maps whose sub-keys are a time, then a number, see [`sub_key`].
-const SIDES: [&str; 2] = ["@left", "@right"];
-/// Of each key that has records kept: see [`Kept`].
-const KEPT: &str = "@kept";
 
 /// Entries that are read or removed at once.
 const PAGE: usize = 64;

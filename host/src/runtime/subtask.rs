@@ -33,6 +33,8 @@ pub enum Event {
         checkpoint: u64,
         parts: Vec<SubtaskPart>,
     },
+    /// The subtask has opened and restored all that it needs, and runs.
+    Opened,
     /// A source subtask will give no more records. It goes on answering barriers.
     SourceEnded,
     /// By what the sources have read a checkpoint is due: records, or event time.

@@ -14,10 +14,8 @@ use super::watermark::watermark_state;
 use super::{Refusal, Turn, backend, invalid};
 use crate::error::{self, Result};
 use crate::model::{Column, DueTimers, KeyGroup, Keys, TimeDomain, time_bytes, time_of_bytes};
+use crate::state::internal::{EVENT_TIMERS as EVENT, PROCESSING_TIMERS as PROCESSING};
 use crate::state::{Change, StateBackend, StateDescription, StateId, StateKind, StateLayout, Write};
-
-const EVENT: &str = "@event-timers";
-const PROCESSING: &str = "@processing-timers";
 
 /// Timers read of one group at once, at least.
 const PAGE_MIN: usize = 16;

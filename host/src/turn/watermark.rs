@@ -16,9 +16,8 @@ use std::ops::Range;
 use super::Turn;
 use crate::error::{self, Result};
 use crate::model::{KeyGroup, Keys, NO_TIMESTAMP};
+use crate::state::internal::WATERMARK as NAME;
 use crate::state::{Change, StateDescription, StateKind, Write};
-
-const NAME: &str = "@watermark";
 
 /// Behind the watermark of a group whose due timers were being fired.
 const IS_FIRING: u8 = 1;
@@ -68,6 +67,7 @@ impl GroupWatermarks {
     }
 }
 
+/// The hidden state.
 pub(super) fn watermark_state() -> StateDescription {
     StateDescription::new(NAME, StateKind::Value, "raw", "watermark")
 }

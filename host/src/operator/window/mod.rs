@@ -35,14 +35,12 @@ use crate::checkpoint::Counters;
 use crate::error::{self, Result};
 use crate::manifest::{WindowAssigner, WindowSettings};
 use crate::model::{Batch, TimeDomain};
+use crate::state::internal::{
+    WINDOW_CONTENTS as CONTENTS, WINDOW_ELEMENTS as ELEMENTS, WINDOW_PANES as PANES, WINDOW_SESSIONS as SESSIONS,
+    WINDOW_TRIGGER as TRIGGER,
+};
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};
 use crate::turn::{Guest, Turn, timer_states};
-
-const CONTENTS: &str = "@window";
-const ELEMENTS: &str = "@elements";
-const TRIGGER: &str = "@trigger";
-const SESSIONS: &str = "@sessions";
-const PANES: &str = "@panes";
 
 /// Bytes of elements that a turn takes up, about, where it has a choice; and windows that it begins with.
 const ELEMENT_BYTES: usize = 8 << 20;
