@@ -2,15 +2,19 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use cofferdam::cli::{self, Cli, Command, ServeArgs};
 use cofferdam::clock::SystemClock;
-use cofferdam::error::{Result, data_dir_failed, internal};
+use cofferdam::error::{Error, Result, data_dir_failed, internal};
 use cofferdam::http::{self, AllowedHosts};
 use cofferdam::job::{Host, HostOptions};
 use cofferdam::state;
 use tracing_subscriber::EnvFilter;
+
+/// How often it is looked whether the data folder is still there.
+const DATA_DIR_CHECK: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -55,7 +59,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
         .map_err(|error| data_dir_failed(format!("cannot make {}: {error}", args.data_dir.display())))?;
     let component_bytes_max = args.component_max.as_u64();
     let host = Host::open(HostOptions {
-        data_dir,
+        data_dir: data_dir.clone(),
         clock: SystemClock::shared(),
         component_bytes_max,
         checkpoint_storage: args.checkpoint_storage.clone(),
@@ -66,11 +70,29 @@ fn serve(args: &ServeArgs) -> Result<()> {
     if !address.ip().is_loopback() {
         eprintln!("warning: {address} can be reached from outside, and there is no authentication yet");
     }
-    host.resume_jobs();
+    let resumed = host.resume_jobs();
     let router = http::router(host.clone(), component_bytes_max, AllowedHosts::new(address, args.allow_host.clone()));
     let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "data folder {}, jobs resumed: {resumed}", data_dir.display());
     let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
-    let served = runtime.block_on(http::serve(listener, router, cli::stop_asked()));
+    let mut lost = Ok(());
+    let stop = async {
+        tokio::select! {
+            () = cli::stop_asked() => {}
+            error = data_dir_lost(&host) => lost = Err(error),
+        }
+    };
+    let served = runtime.block_on(http::serve(listener, router, stop));
     host.shutdown();
-    served
+    lost.and(served)
+}
+
+/// Resolves when the data folder is gone.
+async fn data_dir_lost(host: &Host) -> Error {
+    loop {
+        tokio::time::sleep(DATA_DIR_CHECK).await;
+        if let Err(error) = host.check_data_dir() {
+            return error;
+        }
+    }
 }
