@@ -22,7 +22,8 @@ fn main() -> ExitCode {
             serve(args).map(|()| ExitCode::SUCCESS)
         }
         _ => {
-            init_log("warn");
+            // What a function prints is what its author runs it for.
+            init_log("warn,guest=info");
             cli::execute(cli)
         }
     };
@@ -59,6 +60,8 @@ fn serve(args: &ServeArgs) -> Result<()> {
         clock: SystemClock::shared(),
         component_bytes_max,
         checkpoint_storage: args.checkpoint_storage.clone(),
+        instances_max: args.instances,
+        compile_in: args.compile.place(),
         runtime: runtime.handle().clone(),
     })?;
     let listener = runtime.block_on(http::bind(args.listen))?;
@@ -70,7 +73,12 @@ fn serve(args: &ServeArgs) -> Result<()> {
     let router = http::router(host.clone(), component_bytes_max, AllowedHosts::new(address, args.allow_host.clone()));
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
-    let served = runtime.block_on(http::serve(listener, router, cli::stop_asked()));
+    let stop = async {
+        cli::stop_asked().await;
+        // An upload that is still to be compiled is answered now, and holds up nothing.
+        host.stop_compiling();
+    };
+    let served = runtime.block_on(http::serve(listener, router, stop));
     host.shutdown();
     served
 }

@@ -98,8 +98,14 @@ impl Attempt {
             Some(manifest) => fit::fit(manifest, pipeline, allow_unclaimed)?,
             None => pipeline.clone(),
         };
-        let plan =
-            Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
+        let plan = planning::plan(
+            pipeline.clone(),
+            &record.components,
+            &environment.components,
+            &record.base_dir,
+            &|| job.is_to_end(),
+        )?;
+        let plan = Arc::new(plan);
         if let Some(manifest) = &restored.manifest {
             fit::check_states(manifest, &plan, allow_unclaimed)?;
             fit::check_in_flight(manifest, &plan)?;

@@ -19,6 +19,10 @@ use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::manifest::{OnCancel, Pipeline, RestartStrategy};
 use crate::runtime::Event;
+use crate::sandbox::{HeldSlots, Slots};
+
+/// How long a job whose compile was stopped waits for the command that stopped it.
+const STOP_TIME: Duration = Duration::from_secs(60);
 
 /// What the job's thread receives. Events carry the number of the attempt that they belong to.
 pub(super) enum Message {
@@ -35,6 +39,8 @@ pub(super) struct Environment {
     /// Where checkpoints go, unless the manifest says otherwise.
     pub(super) storage: Location,
     pub(super) origins: Arc<Origins>,
+    /// Places for the instances of all jobs.
+    pub(super) instances: Slots,
 }
 
 impl Environment {
@@ -51,6 +57,7 @@ pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
     pipeline: &Pipeline,
+    instances: HeldSlots,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
 ) {
@@ -58,6 +65,8 @@ pub(super) fn run(
     let end = std::panic::catch_unwind(attempts).unwrap_or_else(|_| {
         AttemptEnd::Failed(failure_of(&error::internal("the job's thread panicked; the log says where")))
     });
+    // Given back before anyone hears of the end, so that the next job has them.
+    drop(instances);
     conclude(job, environment, pipeline, end);
 }
 
@@ -74,7 +83,10 @@ fn run_attempts(
         attempt += 1;
         let end = attempt::run(job, environment, pipeline, attempt, sender, receiver);
         let AttemptEnd::Failed(failure) = end else { return end };
-        let Some(end) = retry(job, &pipeline.restart, attempt, &failure, receiver) else { continue };
+        let stopped = failure.code == "compile-stopped";
+        let end = if stopped { wait(job, STOP_TIME, receiver) } else { None };
+        let end = end.or_else(|| retry(job, &pipeline.restart, attempt, &failure, receiver));
+        let Some(end) = end else { continue };
         if matches!(end, AttemptEnd::Cancelled)
             && let Err(error) = attempt::settle_sinks(job, environment, pipeline)
         {

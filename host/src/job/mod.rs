@@ -17,5 +17,5 @@ mod restore;
 mod schedule;
 pub mod view;
 
-pub use host::{Host, HostOptions, Submission};
+pub use host::{Host, HostOptions, INSTANCES_MAX, Submission};
 pub use reading::JobState;
