@@ -15,8 +15,8 @@ use serde_json::Value;
 /// Far more than anything takes but a compile that nobody ends.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Functions of a component whose compile ends in no test.
-const ENDLESS: usize = 40_000;
+/// Functions of a component that compiles for minutes.
+const ENDLESS: usize = 300;
 
 fn component(name: &str) -> Vec<u8> {
     fs::read(Place::of_this_checkout().component(name).unwrap()).unwrap()
@@ -46,13 +46,21 @@ fn section(id: u8, content: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(content);
 }
 
-/// A component with the right export and a core module of so many functions, 1 KiB of arithmetic each.
+/// A component with the right export and a core module of so many functions, of 5,000 blocks over 500 locals each: a second of
+/// a compiler's time for every one.
 fn large_component(functions: usize) -> Vec<u8> {
-    let mut body = vec![0]; // No locals.
-    body.extend_from_slice(&[0x20, 0]);
-    for step in 0..150_u8 {
-        // local.get 0, i32.const, i32.mul or i32.add or i32.rotl, i32.xor.
-        body.extend_from_slice(&[0x20, 0, 0x41, step & 0x3f, [0x6c, 0x6a, 0x77][step as usize % 3], 0x73]);
+    const LOCALS: usize = 500;
+    let mut body = vec![1];
+    leb(LOCALS, &mut body);
+    body.extend_from_slice(&[0x7f, 0x20, 0]);
+    for step in 0..5_000 {
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        leb(step * 7_919 % LOCALS + 1, &mut left);
+        leb(step * 104_729 % LOCALS + 1, &mut right);
+        // block, left, br_if 0, right = right + left, end.
+        let code: [&[u8]; 9] =
+            [&[0x02, 0x40, 0x20], &left, &[0x0d, 0, 0x20], &right, &[0x20], &left, &[0x6a, 0x21], &right, &[0x0b]];
+        body.extend(code.concat());
     }
     body.push(0x0b);
     let mut module = b"\0asm\x01\0\0\0".to_vec();
@@ -113,7 +121,7 @@ fn terminate(process: u32) {
 
 #[test]
 fn a_small_component_does_not_wait_behind_a_large_one_whose_compile_ends_with_its_client() {
-    let (server, _dir) = start("large", &["--compile-time", "1h"]);
+    let (server, _dir) = start("large", &["--compile-time", "1h", "--compile-memory", "8GiB"]);
     let connection = begin_push(&server.api, &large_component(ENDLESS));
     let compiler = wait_for_compiler(server.process_id());
     // It compiles for longer than any test: that this is answered shows that it waits for nothing.
@@ -128,7 +136,7 @@ fn a_small_component_does_not_wait_behind_a_large_one_whose_compile_ends_with_it
 
 #[test]
 fn a_compile_holds_up_neither_the_end_of_the_server_nor_outlives_it() {
-    let (mut server, dir) = start("stopped", &["--compile-time", "1h"]);
+    let (mut server, dir) = start("stopped", &["--compile-time", "1h", "--compile-memory", "8GiB"]);
     let _connection = begin_push(&server.api, &large_component(ENDLESS));
     let compiler = wait_for_compiler(server.process_id());
     terminate(server.process_id());
@@ -136,7 +144,7 @@ fn a_compile_holds_up_neither_the_end_of_the_server_nor_outlives_it() {
         .unwrap();
     assert!(!Path::new(&format!("/proc/{compiler}")).exists(), "the compiler is gone before the server");
 
-    let server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &["--compile-time", "1h"]).unwrap();
+    let server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &["--compile-time", "1h", "--compile-memory", "8GiB"]).unwrap();
     let _connection = begin_push(&server.api, &large_component(ENDLESS));
     let compiler = wait_for_compiler(server.process_id());
     server.kill().unwrap();
@@ -179,7 +187,7 @@ fn run_ends_while_it_compiles() {
                     component = \"large.wasm\"\nfunction = \"f\"\n[sink.out]\ninput = \"large\"\nconnector = \"blackhole\"\n";
     fs::write(dir.join("p.toml"), pipeline).unwrap();
     let mut run = Command::new(place.cofferdam())
-        .args(["run", "p.toml", "--compile-time", "1h"])
+        .args(["run", "p.toml", "--compile-time", "1h", "--compile-memory", "8GiB"])
         .current_dir(&dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -381,17 +389,17 @@ fn around(module: &str) -> Vec<u8> {
 #[test]
 fn a_component_beyond_the_limits_of_an_instance_is_told_the_limit() {
     let (server, _dir) = start("limits", &[]);
-    let tables = "(table 1 funcref)".repeat(9);
+    let tables = "(table 1 funcref)".repeat(5);
     for (module, says) in [
         ("(memory 1) (memory 1)", "2 linear memories, more than 1"),
-        (&*tables, "more than 8 tables"),
+        (&*tables, "more than 4 tables"),
         ("(table 65537 funcref)", "a table of 65537 elements, more than 65536"),
     ] {
         let answer = server.api.push(&around(module), None).unwrap();
         assert_eq!((answer.status, answer.code()), (400, "component-limits"), "{}", answer.body);
         assert!(answer.body["detail"].as_str().unwrap().contains(says), "{}", answer.body);
     }
-    let eight = "(table 1 funcref)".repeat(7) + "(table 65536 funcref)(memory 1)";
-    let answer = server.api.push(&around(&eight), None).unwrap();
+    let all = "(table 1 funcref)".repeat(3) + "(table 65536 funcref)(memory 1)";
+    let answer = server.api.push(&around(&all), None).unwrap();
     assert_eq!(answer.code(), "component-wrong-world", "what is within the limits is compiled: {}", answer.body);
 }

@@ -26,7 +26,7 @@ const DESCRIBING_INSTANCES: u32 = 8;
 pub(super) const CORE_INSTANCES_MAX: u32 = 32;
 
 /// Tables of one component, over all of its core modules.
-pub(super) const TABLES_MAX: u32 = 8;
+pub(super) const TABLES_MAX: u32 = 4;
 
 /// Elements of one table.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 1 << 16;

@@ -86,7 +86,7 @@ impl Needs {
 
 fn too_many(what: &str) -> Error {
     error::component_limits(format!("its core modules define {what}"))
-        .hint("an instance has one memory, up to 8 tables of up to 65,536 elements, and up to 32 core modules")
+        .hint("an instance has one memory, up to 4 tables of up to 65,536 elements, and up to 32 core modules")
 }
 
 fn not_wasm(bytes: &[u8]) -> Error {
