@@ -144,7 +144,12 @@ fn a_compile_holds_up_neither_the_end_of_the_server_nor_outlives_it() {
         .unwrap();
     assert!(!Path::new(&format!("/proc/{compiler}")).exists(), "the compiler is gone before the server");
 
-    let server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &["--compile-time", "1h", "--compile-memory", "8GiB"]).unwrap();
+    let server = Server::start(
+        &Place::of_this_checkout().cofferdam(),
+        &dir,
+        &["--compile-time", "1h", "--compile-memory", "8GiB"],
+    )
+    .unwrap();
     let _connection = begin_push(&server.api, &large_component(ENDLESS));
     let compiler = wait_for_compiler(server.process_id());
     server.kill().unwrap();
@@ -204,7 +209,8 @@ fn run_ends_while_it_compiles() {
 fn compiled_code_is_used_again_and_made_anew_where_it_is_damaged() {
     let (server, dir) = start("code", &[]);
     server.api.push(&component("misbehaving"), Some("misbehaving@1")).unwrap().ok().unwrap();
-    let files = || -> Vec<_> { fs::read_dir(dir.join("data/cache")).unwrap().map(|file| file.unwrap().path()).collect() };
+    let files =
+        || -> Vec<_> { fs::read_dir(dir.join("data/cache")).unwrap().map(|file| file.unwrap().path()).collect() };
     let [code] = files().try_into().unwrap();
     server.kill().unwrap();
     let whole = fs::read(&code).unwrap();
@@ -287,10 +293,7 @@ fn a_cancel_ends_a_call_whatever_its_deadline_is() {
     fs::write(dir.join("in.txt"), "!\n").unwrap();
     let limits = "limits = { deadline = \"100000h\" }";
     let job = server.api.submit_ok(&pipeline(&dir, "stuck", "misbehaving@1", "loop", "in.txt", limits)).unwrap();
-    wait_until("the record is read", TIMEOUT, || {
-        Ok((server.api.job(&job)?["records_in"] == 1).then_some(()))
-    })
-    .unwrap();
+    wait_until("the record is read", TIMEOUT, || Ok((server.api.job(&job)?["records_in"] == 1).then_some(()))).unwrap();
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
     let ended = server.api.wait_for(&job, "CANCELLED").unwrap();
     assert!(ended["failure"].is_null(), "a cancel is no fault: {ended}");

@@ -98,13 +98,10 @@ impl Attempt {
             Some(manifest) => fit::fit(manifest, pipeline, allow_unclaimed)?,
             None => pipeline.clone(),
         };
-        let plan = planning::plan(
-            pipeline.clone(),
-            &record.components,
-            &environment.components,
-            &record.base_dir,
-            &|| job.is_to_end(),
-        )?;
+        let plan =
+            planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir, &|| {
+                job.is_to_end()
+            })?;
         let plan = Arc::new(plan);
         if let Some(manifest) = &restored.manifest {
             fit::check_states(manifest, &plan, allow_unclaimed)?;

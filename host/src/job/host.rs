@@ -271,9 +271,8 @@ impl Host {
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
-        let plan =
-            planning::plan(pipeline.clone(), &components, &environment.components, &base_dir, &|| false)
-                .map_err(located)?;
+        let plan = planning::plan(pipeline.clone(), &components, &environment.components, &base_dir, &|| false)
+            .map_err(located)?;
         let mut warnings = plan.warnings.clone();
         let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {
             None if submission.claim => return Err(error::request_invalid("there is nothing to claim without `from`")),

@@ -55,7 +55,8 @@ pub(super) fn plan(
         let sha256 = resolved
             .get(&node.id)
             .ok_or_else(|| error::internal(format!("operator `{}` has no component", node.id)))?;
-        let component = components.load(sha256, stopped).map_err(|error| error.context(format!("operator `{}`", node.id)))?;
+        let component =
+            components.load(sha256, stopped).map_err(|error| error.context(format!("operator `{}`", node.id)))?;
         let Some((index, description)) = component.description().function(&reference.name) else {
             let known: Vec<&str> =
                 component.description().functions.iter().map(|function| function.name.as_str()).collect();

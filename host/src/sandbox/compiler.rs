@@ -87,13 +87,7 @@ impl Compiler {
 
     /// Compiles a component to the file `to`; the caller holds a place. Errors: `component-invalid`, `component-too-complex`,
     /// and `compile-stopped` where `stopped` says so.
-    pub(super) fn compile(
-        &self,
-        engine: &Engine,
-        wasm: &[u8],
-        to: &Path,
-        stopped: &dyn Fn() -> bool,
-    ) -> Result<()> {
+    pub(super) fn compile(&self, engine: &Engine, wasm: &[u8], to: &Path, stopped: &dyn Fn() -> bool) -> Result<()> {
         match self.place {
             CompileIn::ThisProcess => write_code(engine, wasm, to).map_err(|failure| match failure {
                 CompileFailure::Component(cause) => invalid(&format!("{cause:#}")),
@@ -115,7 +109,8 @@ impl Compiler {
         to: &Path,
         stopped: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let unavailable = |cause: std::io::Error| error::sandbox_unavailable(format!("no process to compile in: {cause}"));
+        let unavailable =
+            |cause: std::io::Error| error::sandbox_unavailable(format!("no process to compile in: {cause}"));
         let mut command = Command::new(own_binary().map_err(unavailable)?);
         command.args(compile_child::arguments(to, limits));
         // It handles bytes that nobody trusts: it gets nothing that it does not need.

@@ -71,8 +71,8 @@ impl Sandbox {
     /// Fails with `sandbox-unavailable` where the machine cannot give what the engine needs (address space for the
     /// pool, a cache folder): never falls back to a slower way in silence.
     pub fn open(options: SandboxOptions) -> Result<Sandbox> {
-        let engine = pooling_engine(options.instances_max)
-            .map_err(|cause| error::sandbox_unavailable(format!("{cause:#}")))?;
+        let engine =
+            pooling_engine(options.instances_max).map_err(|cause| error::sandbox_unavailable(format!("{cause:#}")))?;
         let linker = linker(&engine).map_err(|cause| error::internal(format!("linker: {cause:#}")))?;
         let ticker = Arc::new(());
         start_ticker(&engine, &ticker)?;

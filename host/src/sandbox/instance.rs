@@ -427,7 +427,10 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
         (_, Some(Trap::Interrupt)) if state.deadline.was_cancelled() => return Failed::Cancelled,
         (_, Some(Trap::Interrupt)) => {
             let deadline = humantime::format_duration(limits.deadline);
-            Fault::new(FaultCode::DeadlineExceeded, format!("the call took more processor time than limits.deadline, {deadline}"))
+            Fault::new(
+                FaultCode::DeadlineExceeded,
+                format!("the call took more processor time than limits.deadline, {deadline}"),
+            )
         }
         (_, Some(Trap::StackOverflow)) => {
             Fault::new(FaultCode::StackOverflow, "the call nested deeper than the stack allows")

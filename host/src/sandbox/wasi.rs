@@ -76,7 +76,8 @@ impl Written {
         self.output.extend_from_slice(bytes.get(..room).unwrap_or_default());
         self.dropped = self.dropped.saturating_add(bytes.len() - room);
         if to == Stream::Stderr {
-            self.complaint.extend_from_slice(bytes.get(bytes.len().saturating_sub(LOG_LINE_BYTES_MAX)..).unwrap_or_default());
+            self.complaint
+                .extend_from_slice(bytes.get(bytes.len().saturating_sub(LOG_LINE_BYTES_MAX)..).unwrap_or_default());
             let surplus = self.complaint.len().saturating_sub(LOG_LINE_BYTES_MAX);
             self.complaint.drain(..surplus);
         }

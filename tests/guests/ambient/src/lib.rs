@@ -52,7 +52,8 @@ impl Guest for Ambient {
             monotonic_clock::subscribe_duration(3_600_000_000_000).block();
         }
         if batch.values.bytes.starts_with(b"panic") {
-            let _ = get_stderr().blocking_write_and_flush(b"thread 'main' panicked at src/lib.rs:7:9:\nthe last words\n");
+            let _ =
+                get_stderr().blocking_write_and_flush(b"thread 'main' panicked at src/lib.rs:7:9:\nthe last words\n");
             std::process::abort();
         }
         let now = wall_clock::now();
