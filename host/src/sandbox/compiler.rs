@@ -26,7 +26,7 @@ const SMALL_BYTES_MAX: usize = 1 << 20;
 const SMALL_AT_ONCE: usize = 4;
 const LARGE_AT_ONCE: usize = 2;
 /// What a small component has of the limits: one part of so many.
-const SMALL_SHARE: u32 = 4;
+const SMALL_SHARE: u32 = 2;
 /// The child may take so many times its processor time, since it runs beside everything else and at a lower priority.
 const WALL_FACTOR: u32 = 4;
 /// How often the child is looked at.
