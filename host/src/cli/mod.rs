@@ -115,10 +115,10 @@ pub enum Command {
 /// Limits of compiling a component.
 #[derive(Debug, Args)]
 pub struct CompileArgs {
-    /// Processor time that compiling one component may take. One of up to 1 MiB has half of it.
+    /// Processor time that compiling one component may take. One of up to 4 MiB has half of it.
     #[arg(long, default_value_t = CompileLimits::CPU.into(), value_name = "DURATION")]
     pub compile_time: humantime::Duration,
-    /// Memory that compiling one component may take. One of up to 1 MiB has half of it.
+    /// Memory that compiling one component may take. One of up to 4 MiB has half of it.
     #[arg(long, default_value_t = CompileLimits::MEMORY, value_name = "SIZE")]
     pub compile_memory: ByteSize,
 }

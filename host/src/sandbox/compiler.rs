@@ -22,7 +22,7 @@ use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
 
 /// A component of up to so many bytes is a small one.
-const SMALL_BYTES_MAX: usize = 1 << 20;
+const SMALL_BYTES_MAX: usize = 4 << 20;
 const SMALL_AT_ONCE: usize = 4;
 const LARGE_AT_ONCE: usize = 2;
 /// What a small component has of the limits: one part of so many.
