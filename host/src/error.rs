@@ -79,6 +79,9 @@ codes! {
     component_wrong_world = "component-wrong-world", Invalid;
     component_import_denied = "component-import-denied", Invalid;
     component_description = "component-description", Invalid;
+    component_limits = "component-limits", Invalid;
+    component_too_complex = "component-too-complex", TooLarge;
+    compile_stopped = "compile-stopped", Environment;
     component_too_large = "component-too-large", TooLarge;
     component_truncated = "component-truncated", Invalid;
     component_name = "component-name", Invalid;
@@ -108,6 +111,7 @@ codes! {
     source_failed = "source-failed", Environment;
     sink_unwritable = "sink-unwritable", Environment;
     sink_changed = "sink-changed", Conflict;
+    capacity_exceeded = "capacity-exceeded", Environment;
     sandbox_unavailable = "sandbox-unavailable", Environment;
     data_dir_locked = "data-dir-locked", Conflict;
     data_dir_failed = "data-dir-failed", Environment;

@@ -2,6 +2,9 @@
 //!
 //! An upload goes to a temporary file while it is hashed; whatever goes wrong on the way, dropping the file leaves nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -17,6 +20,7 @@ use utoipa::IntoParams;
 
 use super::{Api, Problem, blocking};
 use crate::error::{Error, Result, component_too_large, component_truncated, data_dir_failed, request_invalid};
+use crate::job::Host;
 use crate::job::view::ComponentView;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -59,7 +63,12 @@ pub(super) async fn push(
         let message = format!("what arrived has the SHA-256 {}, not the one that was announced", hex::encode(digest));
         return Err(component_truncated(message).into());
     }
-    let component = blocking(&api, move |host| host.add_component(file, digest, query.name.as_deref())).await?;
+    let hang_up = HangUp::default();
+    let hung_up = hang_up.0.clone();
+    let add = move |host: &Host| {
+        host.add_component_unless(file, digest, query.name.as_deref(), &|| hung_up.load(Ordering::Relaxed))
+    };
+    let component = blocking(&api, add).await?;
     let location = format!("/v1/components/sha256:{}", component.sha256);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(component)))
 }
@@ -85,6 +94,16 @@ pub(super) async fn remove(
     let reference = path_of(reference)?;
     blocking(&api, move |host| host.remove_component(&reference)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Is set when it is dropped, which happens to a handler's variables when its client hangs up.
+#[derive(Default)]
+struct HangUp(Arc<AtomicBool>);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 pub(super) fn path_of<T>(path: Result<Path<T>, PathRejection>) -> Result<T> {

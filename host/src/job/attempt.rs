@@ -178,7 +178,10 @@ impl Attempt {
             None => pipeline.clone(),
         };
         let plan =
-            Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
+            planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir, &|| {
+                job.is_to_end()
+            })?;
+        let plan = Arc::new(plan);
         if let Some(manifest) = &restored.manifest {
             fit::check_states(manifest, &plan, allow_unclaimed)?;
             fit::check_in_flight(manifest, &plan)?;

@@ -247,6 +247,7 @@ impl Turns {
                 Ok(Err(fault))
             }
             Err(Failure::Error(error)) => Err(OperatorFailure::Error(error)),
+            Err(Failure::Cancelled) => Err(OperatorFailure::Cancelled),
         }
     }
 
@@ -368,6 +369,7 @@ impl Turns {
 pub(super) fn refused(failure: Failure) -> OperatorFailure {
     match failure {
         Failure::Error(error) => OperatorFailure::Error(error),
+        Failure::Cancelled => OperatorFailure::Cancelled,
         Failure::Fault(fault) => OperatorFailure::Error(error::internal(fault.to_string())),
     }
 }

@@ -485,6 +485,7 @@ impl Start {
             limits: operator.limits,
             seed: self.options.seed,
             fresh: pipeline.sandbox.fresh_instance,
+            cancel: self.signals.cancel.clone(),
         });
         let context = TurnContext {
             operator: node.id.clone(),
@@ -571,6 +572,7 @@ impl Migrate for GuestMigrates<'_> {
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
         self.guest.migrate(self.first as u32 + u32::from(state), schema, values).map_err(|failure| match failure {
             Failure::Error(error) => error,
+            Failure::Cancelled => error::state_migration_failed("the job was cancelled during the migration"),
             Failure::Fault(fault) => {
                 let name = self.layout.get(usize::from(state)).map_or("", |state| &state.name[..]);
                 error::state_migration_failed(format!("state `{name}`, from schema `{schema}`: {fault}"))

@@ -103,11 +103,12 @@ pub struct Output {
     pub batch: Batch,
 }
 
-/// Why a turn did not succeed: because of the guest, or because of us.
+/// Why a turn did not succeed: because of the guest, because of us, or because the job is being cancelled.
 #[derive(Debug)]
 pub enum Failure {
     Fault(Fault),
     Error(Error),
+    Cancelled,
 }
 
 impl From<Error> for Failure {
