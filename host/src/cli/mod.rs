@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Result;
 use crate::state;
 
-pub use signal::stop_asked;
+pub use signal::{stop_asked, stop_asked_again};
 
 /// Stateful stream processing with functions that run in a WebAssembly sandbox.
 #[derive(Debug, Parser)]

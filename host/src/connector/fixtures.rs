@@ -17,6 +17,7 @@ pub(super) fn context(base_dir: &Path) -> ConnectorContext {
         clock: Arc::new(ManualClock::default()),
         base_dir: base_dir.to_owned(),
         seed: 1,
+        cancel: Arc::default(),
     }
 }
 

@@ -18,6 +18,8 @@ mod stdout;
 mod fixtures;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use select::{KeyExtractor, TimestampExtractor};
@@ -92,6 +94,8 @@ pub struct ConnectorContext {
     pub base_dir: PathBuf,
     /// The job's seed.
     pub seed: u64,
+    /// Is set when the attempt is over: whoever waits for the world outside looks at it.
+    pub cancel: Arc<AtomicBool>,
 }
 
 /// Opens one subtask's share of a source. Where it was restored, `positions` are what [`Source::position`] gave for each
@@ -136,7 +140,7 @@ pub fn check_source(config: &SourceConfig, base_dir: &Path) -> Result<Format> {
 pub fn open_sink(config: &SinkConfig, context: &ConnectorContext) -> Result<Box<dyn Sink>> {
     Ok(match config {
         SinkConfig::File { path } => Box::new(file::FileSink::open(path, context)?),
-        SinkConfig::Stdout => Box::new(stdout::StdoutSink::default()),
+        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(context.cancel.clone())),
         SinkConfig::Blackhole => Box::new(blackhole::BlackholeSink),
     })
 }

@@ -147,7 +147,7 @@ impl Attempt {
         let end = self.run_until_end(receiver);
         self.execution.cancel();
         self.execution.join();
-        self.uploads.end(&self.runtime);
+        self.uploads.end();
         self.show_stats();
         self.give_up_all();
         self.job.fail_savepoints(&self.requests, "the job's attempt ended before the savepoint was complete");
@@ -247,6 +247,7 @@ fn open_committers(
                 clock: clock.clone(),
                 base_dir: base_dir.to_owned(),
                 seed,
+                cancel: Arc::default(),
             };
             committers.insert(node.id.clone(), connector::committer(config, &context));
         }
