@@ -182,6 +182,7 @@ fn operator(guest: Box<dyn Guest>, function: &Function) -> FunctionOperator {
         outputs: function.outputs.len(),
         batch_records: 1024,
         clock: SystemClock::shared(),
+        log: Arc::default(),
         cancel: Arc::default(),
     };
     FunctionOperator::new(guest, turn, settings, Counters::default())

@@ -308,6 +308,7 @@ fn run_ours(folder: &Path, records: u64) {
         from: None,
         claim: false,
         allow_unclaimed_state: false,
+        assume_published: false,
         ignore_state: false,
     };
     let job = host.submit(submission).unwrap_or_else(|error| panic!("{error}"));

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use cofferdam::clock::SystemClock;
 use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
 use cofferdam::manifest::Pipeline;
-use cofferdam::model::{Batch, DueTimers, TimeDomain};
+use cofferdam::model::{Batch, DueTimers, Interrupt, TimeDomain};
 use cofferdam::runtime::{Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan};
 use cofferdam::sandbox::{CompileIn, Function, FunctionKind, Port};
 use cofferdam::state;
@@ -162,6 +162,7 @@ connector = "blackhole"
         from: None,
         claim: false,
         allow_unclaimed_state: false,
+        assume_published: false,
         ignore_state: false,
     };
     let cpu_start = cpu_nanoseconds();
@@ -285,6 +286,7 @@ connector = "blackhole"
         seed: 7,
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
+        interrupt: Interrupt::default(),
         restore: None,
         restarts: 0,
         notify: Arc::new(|event| {

@@ -27,7 +27,7 @@ use crate::job::INSTANCES_MAX;
 use crate::sandbox::{CompileIn, CompileLimits, compile_child};
 use crate::state;
 
-pub use signal::stop_asked;
+pub use signal::{stop_asked, stop_asked_again};
 
 /// Stateful stream processing with functions that run in a WebAssembly sandbox.
 #[derive(Debug, Parser)]

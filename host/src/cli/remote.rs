@@ -16,6 +16,7 @@ use crate::error::{Result, request_invalid, savepoint_failed};
 use crate::job::view::{
     CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView, StoredSavepoint,
 };
+use crate::stdio;
 
 const POLL: Duration = Duration::from_millis(300);
 
@@ -70,7 +71,7 @@ pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode
     query.extend(args.origin.ignore_state.then_some(("ignore_state", "true")));
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
     for warning in &job.warnings {
-        eprintln!("warning: {warning}");
+        stdio::tell(format_args!("warning: {warning}"));
     }
     if !args.wait {
         present(&job, json, |job| print::line(&job.summary.id))?;

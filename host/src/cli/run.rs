@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use super::components::{copy_component, push_components, read_manifest};
 use super::progress::{Progress, failure};
-use super::{RunArgs, print, stop_asked};
+use super::{RunArgs, print, stop_asked, stop_asked_again};
 use crate::clock::SystemClock;
 use crate::error::{Result, data_dir_failed, internal};
 use crate::job::view::{JobDetail, JobStatus};
 use crate::job::{Host, HostOptions, INSTANCES_MAX, Submission};
-use crate::state;
+use crate::{state, stdio};
 
 /// Local files are not limited as uploads are.
 const COMPONENT_BYTES_MAX: u64 = 1 << 30;
 const POLL: Duration = Duration::from_millis(200);
-const SAME_INTERRUPT: Duration = Duration::from_secs(1);
 /// What a shell shows for a process that Ctrl-C ended.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -63,7 +62,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     let mut progress = Progress::new(&manifest.pipeline, clock);
     let mut follow = |job: JobDetail| {
         for warning in &job.warnings {
-            eprintln!("warning: {warning}");
+            stdio::tell(format_args!("warning: {warning}"));
         }
         watch(&host, &job.summary.id, &interrupted, &mut progress)
     };
@@ -124,9 +123,7 @@ fn watch_interrupts(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
     runtime.spawn(async move {
         stop_asked().await;
         flag.store(true, Ordering::Relaxed);
-        // One Ctrl-C may arrive twice, from the terminal and from a program that passes it on.
-        tokio::time::sleep(SAME_INTERRUPT).await;
-        stop_asked().await;
+        stop_asked_again().await;
         std::process::exit(i32::from(EXIT_INTERRUPTED));
     });
     interrupted

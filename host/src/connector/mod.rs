@@ -143,7 +143,7 @@ pub fn check_source(config: &SourceConfig, base_dir: &Path) -> Result<Format> {
 pub fn open_sink(config: &SinkConfig, context: &ConnectorContext) -> Result<Box<dyn Sink>> {
     Ok(match config {
         SinkConfig::File { path } => Box::new(file::FileSink::open(path, context)?),
-        SinkConfig::Stdout => Box::new(stdout::StdoutSink::default()),
+        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(context.interrupt.clone())),
         SinkConfig::Blackhole => Box::new(blackhole::BlackholeSink),
     })
 }

@@ -236,7 +236,7 @@ impl Attempt {
         let end = self.run_until_end(heard, receiver);
         self.execution.cancel();
         self.execution.join();
-        self.uploads.end(&self.runtime);
+        self.uploads.end();
         self.show_stats();
         self.give_up_all();
         self.job.fail_savepoints(&self.requests, "the job's attempt ended before the savepoint was complete");

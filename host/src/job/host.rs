@@ -58,6 +58,8 @@ pub struct HostOptions {
     pub instances_max: u32,
     /// Where components are compiled.
     pub compile_in: CompileIn,
+    /// For the storage of checkpoints alone: its calls need threads of this runtime while their callers wait for them. A
+    /// runtime that also does other work that blocks can run out of threads, and then everything waits for ever.
     pub runtime: tokio::runtime::Handle,
 }
 
@@ -567,7 +569,7 @@ impl Host {
         let record = job.record();
         let pipeline = Pipeline::parse(&record.manifest, &record.file_name)?;
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
-        job.readers.open(|| {
+        job.readers.open(record.last_checkpoint.unwrap_or(0), || {
             let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {
                 let message = format!("job `{}` has no complete checkpoint of its own yet", record.name);
                 return Err(error::state_unavailable(message)

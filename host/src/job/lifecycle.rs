@@ -139,9 +139,12 @@ fn retry(
     wait(*delay, receiver, requests)
 }
 
-/// Whether another attempt would meet the very same: what is stored contradicts the pipeline.
+/// Whether another attempt would meet the very same: what is stored contradicts the pipeline, or nobody can read stdout.
 fn is_hopeless(failure: &JobFailure) -> bool {
-    matches!(failure.code.as_str(), "checkpoint-mismatch" | "checkpoint-none-usable" | "state-migration-failed")
+    matches!(
+        failure.code.as_str(),
+        "checkpoint-mismatch" | "checkpoint-none-usable" | "state-migration-failed" | "stdout-closed"
+    )
 }
 
 /// Waits out the delay, unless a command ends the job. Requests are for the next attempt.

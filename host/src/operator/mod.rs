@@ -8,6 +8,7 @@ mod function;
 #[cfg(test)]
 mod function_tests;
 mod interval_join;
+mod log;
 mod pairs;
 mod turns;
 mod window;
@@ -18,6 +19,7 @@ pub(crate) mod testing;
 pub use dead_letter::Position;
 pub use function::FunctionOperator;
 pub use interval_join::{IntervalJoin, join_states};
+pub use log::OperatorLog;
 pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
 pub use window::{
     Extract, WINDOWS_OF_RECORD_MAX, WindowFunction, WindowOperator, WindowOptions, is_kept_otherwise, native_aggregate,
@@ -55,4 +57,7 @@ pub trait Operator: Send {
     fn turn(&mut self) -> &mut Turn;
 
     fn counters(&self) -> Counters;
+
+    /// Logs what it has counted instead of logging it, where that is due. Called every now and then.
+    fn tell_overdue(&self) {}
 }

@@ -91,8 +91,8 @@ pub(crate) fn settings(
     batch_records: usize,
     clock: SharedClock,
 ) -> FunctionSettings {
-    let (job, function, cancel) = ("job".into(), "f".into(), Arc::default());
-    FunctionSettings { job, function, on_fault, outputs, batch_records, clock, cancel }
+    let (job, function, log, cancel) = ("job".into(), "f".into(), Arc::default(), Arc::default());
+    FunctionSettings { job, function, on_fault, outputs, batch_records, clock, log, cancel }
 }
 
 impl Harness {

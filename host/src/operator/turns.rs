@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dead_letter::{Letter, Position};
+use super::log::OperatorLog;
 use super::{Operator, by_watermark};
 use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
@@ -15,7 +16,7 @@ use crate::error::{self, Error};
 use crate::manifest::Disposition;
 use crate::model::{Batch, Fault, Keys, NO_TIMESTAMP, TimeDomain};
 use crate::state::StateBackend;
-use crate::turn::{Failure, Guest, LogLevel, Output, Turn};
+use crate::turn::{Failure, Guest, Output, Turn};
 
 /// Records with the index of the output that they leave by: 0 is the main one.
 pub type Outputs = Vec<(usize, Batch)>;
@@ -50,6 +51,7 @@ pub struct FunctionSettings {
     /// Larger batches are handed over in parts.
     pub batch_records: usize,
     pub clock: SharedClock,
+    pub log: Arc<OperatorLog>,
     /// Looked at between turns: isolating many bad records of one batch can take as many deadlines.
     pub cancel: Arc<AtomicBool>,
 }
@@ -156,6 +158,10 @@ impl<T: Turning> Operator for T {
     fn counters(&self) -> Counters {
         self.turns().counters
     }
+
+    fn tell_overdue(&self) {
+        self.turns().settings.log.tell_overdue();
+    }
 }
 
 /// A guest, its turn, and what happens to what it fails on. See the module.
@@ -216,7 +222,7 @@ impl Turns {
             self.counters.faults += 1;
             if range.len() > 1 {
                 if range.len() == count.min(step) {
-                    self.say_search(range.len(), &fault);
+                    self.settings.log.search_begins(range.len(), &fault);
                 }
                 let middle = range.start + range.len() / 2;
                 open.extend([middle..range.end, range.start..middle]);
@@ -236,7 +242,7 @@ impl Turns {
     ) -> Result<Result<T, Fault>, OperatorFailure> {
         self.turn.begin(keys, self.watermark, self.settings.clock.wall_ms());
         let result = call(&mut *self.guest, &mut self.turn);
-        self.write_log();
+        self.settings.log.guest_lines(self.turn.context.subtask, self.turn.log_lines());
         match result {
             Ok(value) => {
                 self.turn.commit().map_err(OperatorFailure::Error)?;
@@ -308,22 +314,13 @@ impl Turns {
         }
     }
 
-    /// Isolating a record can take as many deadlines as there are halvings: says at once why nothing moves.
-    fn say_search(&self, records: usize, fault: &Fault) {
-        let FunctionSettings { job, function, .. } = &self.settings;
-        let (operator, code) = (&self.turn.context.operator, fault.code.as_str());
-        tracing::warn!(target: "guest", %job, %operator, %function, records, code, "a batch failed, looking for the record: {}", fault.message);
-    }
-
     /// Has an item meet the operator's disposition.
     pub fn dispose(&mut self, bad: Bad<'_>, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
         let Bad { value, timestamp, key, fault, record } = bad;
         let position = Position { subtask: self.turn.context.subtask, record };
-        let FunctionSettings { job, function, on_fault, .. } = &self.settings;
+        let FunctionSettings { function, on_fault, log, .. } = &self.settings;
         let operator = &self.turn.context.operator;
-        let subtask = position.subtask;
-        let message = one_line(&fault.message);
-        tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, code = fault.code.as_str(), ?on_fault, "{message}");
+        log.record_failed(position.subtask, record, &fault, *on_fault);
         match on_fault {
             Disposition::Fail => return Err(OperatorFailure::Fault { fault, position }),
             Disposition::Skip => self.counters.records_skipped += 1,
@@ -337,32 +334,6 @@ impl Turns {
         }
         Ok(())
     }
-
-    fn write_log(&self) {
-        let FunctionSettings { job, function, .. } = &self.settings;
-        let context = &self.turn.context;
-        let (operator, subtask) = (&context.operator, context.subtask);
-        for line in self.turn.log_lines() {
-            let (message, record) = (one_line(&line.message), line.record);
-            match line.level {
-                LogLevel::Trace => {
-                    tracing::trace!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-                LogLevel::Debug => {
-                    tracing::debug!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-                LogLevel::Info => {
-                    tracing::info!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-                LogLevel::Warn => {
-                    tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-                LogLevel::Error => {
-                    tracing::error!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-            }
-        }
-    }
 }
 
 /// Something failed in which no guest takes part.
@@ -371,20 +342,5 @@ pub(super) fn refused(failure: Failure) -> OperatorFailure {
         Failure::Error(error) => OperatorFailure::Error(error),
         Failure::Cancelled => OperatorFailure::Cancelled,
         Failure::Fault(fault) => OperatorFailure::Error(error::internal(fault.to_string())),
-    }
-}
-
-/// A guest's text within one line of the log, so that it cannot write lines of its own.
-fn one_line(text: &str) -> String {
-    text.trim_end().replace('\n', "\\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_cannot_write_lines_of_its_own() {
-        assert_eq!(one_line("one\ntwo\n"), "one\\ntwo");
     }
 }

@@ -352,6 +352,7 @@ impl Chain {
                 MemberStats { counters: *counters, ..MemberStats::default() }
             }
             MemberKind::Operator(operator) => {
+                operator.tell_overdue();
                 let counters = operator.counters();
                 let turn = operator.turn();
                 let keyed = turn.backend().map(|backend| backend.size()).unwrap_or_default();

@@ -78,6 +78,7 @@ impl Subject {
             watermark: NO_TIMESTAMP,
             watermark_sent_ns: 0,
             quiet_since_ns: None,
+            unstamped: Default::default(),
         };
         let manifest = "name = \"a\"\n[checkpoint]\nevent_time = \"1s\"\n[source.a]\nconnector = \"generator\"\n\
                         watermark = \"ascending\"\n[sink.b]\ninput = \"a\"\nconnector = \"stdout\"";
