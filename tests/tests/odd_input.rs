@@ -69,7 +69,7 @@ fn a_csv_column_that_the_header_has_twice_is_refused_as_a_key() {
     let manifest = scene.manifest("k,ts,k\na,1,b\n", "csv", COUNT, "fail");
     let refused = scene.server.api.post("/v1/jobs", "application/toml", manifest.as_bytes()).unwrap();
     assert_eq!((refused.status, refused.code()), (400, "manifest-key"), "{}", refused.body);
-    assert!(refused.body["message"].as_str().unwrap().contains("column `k` twice"), "{}", refused.body);
+    assert!(refused.body.to_string().contains("column `k` twice"), "{}", refused.body);
     let by_place = manifest.replace("key = { field = \"k\" }", "key = { column = 2 }");
     let (_, results) = scene.run(&by_place, "FINISHED");
     assert_eq!(results[0]["key"], "b");

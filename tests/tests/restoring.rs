@@ -17,8 +17,8 @@ const LINE_BYTES: usize = 1 << 20;
 /// Lines of one gzip member, and members of the file: 16 GiB.
 const LINES: usize = 16;
 const MEMBERS: usize = 1024;
-/// Lines that the first run reads at least: 2 GiB.
-const READ_BEFORE: u64 = 2 << 10;
+/// Lines that the first run reads at least: 8 GiB.
+const READ_BEFORE: u64 = 8 << 10;
 
 fn write_input(path: &Path) {
     let mut member = GzEncoder::new(Vec::new(), Compression::fast());

@@ -180,7 +180,7 @@ fn check(backend: &str) {
         assert_eq!(scene.state(&["dump", &whole, "op"]), dumped, "{name}");
         let of_state = |line: &&str| line.contains(&format!("\"state\":\"{}\"", states[0]));
         let one_state: String = dumped.lines().filter(of_state).map(|line| format!("{line}\n")).collect();
-        let one = scene.load(&format!("{name}-{}", states[0]), &one_state, &savepoint);
+        let one = scene.load(&format!("{name}-one"), &one_state, &savepoint);
         let expected = scene.rest(named, backend, &savepoint, "expected");
         assert!(!expected.is_empty(), "{name}");
         assert_eq!(scene.rest(named, backend, &whole, "whole"), expected, "{name}");
