@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::test_subject::{JOB, Subject, manifest, on_each_store};
 use super::*;
+use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
 /// What the fixtures of formats 1 and 2 hold. The files were made byte by byte from the formats' descriptions.
@@ -41,6 +42,21 @@ fn late_records_and_watermarks_are_kept() {
     let track = &mut manifest.operators[1].subtasks[0];
     (track.counters.records_late, track.watermark) = (70_000, Some(-5));
     assert_eq!(CheckpointManifest::decode("m", &manifest.encode().unwrap()).unwrap(), manifest);
+}
+
+#[test]
+fn reading_a_checkpoint_ends_when_it_is_interrupted_and_does_not_pass_it_over() {
+    let subject = Subject::new();
+    let file = subject.put(1, "state", "some bytes");
+    subject.complete(1, std::slice::from_ref(&file));
+    let interrupt = Interrupt::default();
+    let storage = subject.storage.clone().interruptible(&interrupt);
+    assert!(storage.newest_usable(JOB, Verify::Checksums).unwrap().is_some());
+    interrupt.set();
+    assert_eq!(storage.newest_usable(JOB, Verify::Checksums).unwrap_err().code, "interrupted");
+    let files = storage.files(JOB, 1, CheckpointKind::Checkpoint).unwrap();
+    assert_eq!(files.get(&file).unwrap_err().code, "interrupted");
+    assert!(subject.storage.newest_usable(JOB, Verify::Checksums).unwrap().is_some(), "the others are not");
 }
 
 #[test]

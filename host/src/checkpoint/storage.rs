@@ -40,6 +40,7 @@ use super::location::Location;
 use super::manifest::{CheckpointKind, CheckpointManifest};
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
+use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
 /// The name of a manifest's file in the folder of its checkpoint.
@@ -67,6 +68,8 @@ pub struct CheckpointStorage {
     store: Arc<dyn ObjectStore>,
     runtime: Handle,
     root: Location,
+    /// Ends the reading of files.
+    interrupt: Interrupt,
     /// How many changes a test lets happen before the storage dies.
     #[cfg(test)]
     pub(super) changes_left: Arc<AtomicU64>,
@@ -110,9 +113,15 @@ impl CheckpointStorage {
             store,
             runtime,
             root,
+            interrupt: Interrupt::default(),
             #[cfg(test)]
             changes_left: Arc::new(AtomicU64::new(u64::MAX)),
         }
+    }
+
+    /// The same storage, whose reading of files ends with `interrupted` once the flag is set: after the piece being read.
+    pub fn interruptible(self, interrupt: &Interrupt) -> CheckpointStorage {
+        CheckpointStorage { interrupt: interrupt.clone(), ..self }
     }
 
     /// Where it is; a folder by the one path that it has when links are followed.
@@ -270,6 +279,7 @@ impl CheckpointStorage {
         let location = stored_path(&file.path)?;
         let (mut at, mut crc) = (0, 0);
         while at < file.bytes {
+            self.interrupt.check()?;
             // Pieces of our own size: what the local store streams are pieces of 8 KiB, each with a task of its own.
             let end = file.bytes.min(at + PIECE_BYTES as u64);
             let piece = self.block_on(self.store.get_range(&location, at..end));

@@ -18,6 +18,7 @@ use crate::error::{Result, request_invalid, savepoint_failed};
 use crate::job::view::{
     CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView, StoredSavepoint,
 };
+use crate::stdio;
 
 const POLL: Duration = Duration::from_millis(300);
 
@@ -62,7 +63,7 @@ fn push(client: &Client, file: &Path, name: Option<&str>) -> Result<ComponentVie
 pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode> {
     let manifest = read_manifest(&args.pipeline)?;
     let from = args.origin.location()?;
-    stale_components(&manifest).iter().for_each(|warning| eprintln!("warning: {warning}"));
+    stale_components(&manifest).iter().for_each(|warning| stdio::tell(format_args!("warning: {warning}")));
     let text = push_components(&manifest, |path| Ok(push(client, path, None)?.sha256))?;
     let base_dir = utf8_path(&manifest.base_dir)?;
     let mut query = vec![("file_name", manifest.name.as_str()), ("base_dir", &base_dir)];
@@ -168,7 +169,7 @@ fn poll<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T> {
                     return Err(error);
                 }
                 if !std::mem::replace(&mut is_told, true) {
-                    eprintln!("the server does not answer; waiting for it");
+                    stdio::tell("the server does not answer; waiting for it");
                 }
                 std::thread::sleep(POLL);
             }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use super::schedule::nanoseconds;
 use super::view::{CheckpointDetail, CheckpointPart, CheckpointSummary, OperatorCheckpoint};
@@ -104,17 +102,19 @@ struct Upload {
 }
 
 impl Uploads {
-    /// Runs `upload` on a thread of the pool.
+    /// Runs `upload` on a thread of its own, which no other work can take.
     pub(super) fn begin(
         &mut self,
-        runtime: &Handle,
         checkpoint: u64,
         files: CheckpointFiles,
         upload: impl FnOnce(&CheckpointFiles) + Send + 'static,
-    ) {
+    ) -> Result<()> {
         self.0.retain(|upload| !upload.thread.is_finished());
         let given_up = files.given_up();
-        self.0.push(Upload { checkpoint, given_up, thread: runtime.spawn_blocking(move || upload(&files)) });
+        let thread = thread::Builder::new().name(format!("checkpoint {checkpoint}")).spawn(move || upload(&files));
+        let thread = thread.map_err(|error| error::storage_failed(format!("no thread for the checkpoint: {error}")))?;
+        self.0.push(Upload { checkpoint, given_up, thread });
+        Ok(())
     }
 
     pub(super) fn give_up(&self, checkpoint: u64) {
@@ -123,11 +123,11 @@ impl Uploads {
     }
 
     /// Gives all of them up, and waits until they have ended.
-    pub(super) fn end(&mut self, runtime: &Handle) {
+    pub(super) fn end(&mut self) {
         self.0.iter().for_each(|upload| upload.given_up.store(true, Ordering::Relaxed));
         for upload in self.0.drain(..) {
             // One that panicked has ended, too.
-            let _ = runtime.block_on(upload.thread);
+            let _ = upload.thread.join();
         }
     }
 }
@@ -244,7 +244,7 @@ mod tests {
         for checkpoint in [7, 8] {
             let files = storage.files("job", checkpoint, CheckpointKind::Checkpoint).unwrap();
             let (begun, ended) = (begun.clone(), ended.clone());
-            uploads.begin(runtime.handle(), checkpoint, files, move |files| {
+            let begun = uploads.begin(checkpoint, files, move |files| {
                 begun.send(()).unwrap();
                 let error = loop {
                     if let Err(error) = files.put("file", "bytes".into()) {
@@ -253,11 +253,12 @@ mod tests {
                 };
                 ended.send((checkpoint, error.code)).unwrap();
             });
+            begun.unwrap();
             has_begun.recv().unwrap();
         }
         uploads.give_up(7);
         assert_eq!(waits.recv().unwrap(), (7, "storage-failed"));
-        uploads.end(runtime.handle());
+        uploads.end();
         assert_eq!(waits.try_recv().unwrap(), (8, "storage-failed"), "its end was waited for");
     }
 }

@@ -71,11 +71,10 @@ impl Attempt {
         let files = self.storage.files(&record.id, checkpoint, kind)?;
         let (plan, base, sender, attempt) = (self.plan.clone(), self.base.clone(), self.sender.clone(), self.number);
         let clock = self.clock.clone();
-        self.uploads.begin(&self.runtime, checkpoint, files, move |files| {
+        self.uploads.begin(checkpoint, files, move |files| {
             let result = checkpointing::upload(head, &plan.pipeline, parts, files, base.as_deref(), &*clock);
             let _ = sender.send(super::lifecycle::Message::Uploaded { attempt, checkpoint, result: Box::new(result) });
-        });
-        Ok(())
+        })
     }
 
     /// Completes a checkpoint, or counts that it has failed. How the attempt ends where it was the last one.
@@ -162,14 +161,13 @@ impl Attempt {
         let job = self.job.record().id;
         let begun_from = self.origins.spared_in(&self.storage.root().join(&job));
         let in_progress = self.pending.iter().map(|(id, pending)| InProgress { id: *id, based_on: pending.based_on });
-        self.job.readers.retire(|read| {
-            let read = read.iter().map(|&checkpoint| InProgress { id: checkpoint, based_on: Some(checkpoint) });
-            let spared: Vec<InProgress> = in_progress.chain(begun_from).chain(read).collect();
-            let retained = self.plan.pipeline.checkpoint.retained;
-            if let Err(error) = self.storage.retire(&job, retained, &spared) {
-                tracing::warn!("old checkpoints could not be removed: {error}");
-            }
-        });
+        let newest = self.base.as_ref().map_or(0, |base| base.checkpoint_id);
+        let read = self.job.readers.spared(newest).into_iter();
+        let read = read.map(|checkpoint| InProgress { id: checkpoint, based_on: Some(checkpoint) });
+        let spared: Vec<InProgress> = in_progress.chain(begun_from).chain(read).collect();
+        if let Err(error) = self.storage.retire(&job, self.plan.pipeline.checkpoint.retained, &spared) {
+            tracing::warn!("old checkpoints could not be removed: {error}");
+        }
     }
 
     /// Answers the requests of a savepoint or checkpoint. A stop stays open for the next attempt.

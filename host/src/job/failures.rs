@@ -3,7 +3,8 @@
 use super::record::JobRecord;
 use super::view::{FailedRecordView, JobFailure, JobStatus};
 use crate::error;
-use crate::model::{NO_TIMESTAMP, shown};
+use crate::escape::shown;
+use crate::model::NO_TIMESTAMP;
 use crate::operator::FailedRecord;
 use crate::runtime::{RecordOrigin, SubtaskFailure};
 

@@ -17,6 +17,7 @@ use tempfile::NamedTempFile;
 use super::components::ComponentStore;
 use super::failures::without_state;
 use super::fit;
+use super::known_jobs::{lost_its_state, may_run, newest_of, read_jobs};
 use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
@@ -36,10 +37,10 @@ use crate::error::{self, ErrorKind, Result};
 use crate::inspect::StateImages;
 use crate::manifest::Pipeline;
 use crate::runtime::{BarrierKind, Plan};
-use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::sandbox::{CompileIn, Sandbox, SandboxOptions, Slots};
 
-/// Instances alive at once, over all jobs.
-const INSTANCES_MAX: u32 = 1000;
+/// Instances alive at once, over all jobs, unless the command line says otherwise.
+pub const INSTANCES_MAX: u32 = 1000;
 
 /// The file, in the data folder, that its process holds locked.
 const LOCK: &str = "lock";
@@ -55,6 +56,12 @@ pub struct HostOptions {
     pub component_bytes_max: u64,
     /// Where checkpoints go, a path or `s3://bucket/folder`, unless a manifest says otherwise; in the data folder where none.
     pub checkpoint_storage: Option<String>,
+    /// Instances that operators may have alive at once, over all jobs.
+    pub instances_max: u32,
+    /// Where components are compiled.
+    pub compile_in: CompileIn,
+    /// For the storage of checkpoints alone: its calls need threads of this runtime while their callers wait for them. A
+    /// runtime that also does other work that blocks can run out of threads, and then everything waits for ever.
     pub runtime: tokio::runtime::Handle,
 }
 
@@ -119,7 +126,12 @@ impl Host {
         })?;
         let cache_dir = fs::canonicalize(dir).map_err(failed)?.join("cache");
         record::create_dir(&cache_dir)?;
-        let sandbox = Sandbox::open(SandboxOptions { cache_dir: Some(cache_dir), instances_max: INSTANCES_MAX })?;
+        let sandbox = Sandbox::open(SandboxOptions {
+            cache_dir: Some(cache_dir),
+            instances_max: options.instances_max,
+            compile_in: options.compile_in.clone(),
+            clock: options.clock.clone(),
+        })?;
         let storage = match &options.checkpoint_storage {
             Some(text) => Location::parse(text, Path::new(".")).map_err(error::storage_failed)?,
             None => Location::Folder(dir.join("checkpoints")),
@@ -130,6 +142,7 @@ impl Host {
             runtime: options.runtime.clone(),
             storage,
             origins: Arc::default(),
+            instances: Slots::new(options.instances_max as usize),
         };
         // What a killed process was reading.
         let _ = fs::remove_dir_all(dir.join(READING));
@@ -157,7 +170,9 @@ impl Host {
     /// storage may have been repaired. Goes on with what was still to be removed of the others. Returns how many it started.
     pub fn resume_jobs(&self) -> usize {
         let jobs: Vec<Arc<Job>> = self.inner.jobs.lock().values().cloned().collect();
-        let (left, ended): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| self.is_left(job));
+        let (mut left, ended): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| self.is_left(job));
+        // One that had failed comes last, so that it takes no instances from those that were running.
+        left.sort_by_key(|job| job.status().is_final());
         left.iter().for_each(|job| self.resume(job));
         ended.iter().for_each(|job| removal::remove_checkpoints_of_ended(job, &self.inner.environment));
         left.len()
@@ -228,6 +243,11 @@ impl Host {
             job.command(Command::Cancel);
         }
         if let Err(error) = started {
+            if record.status.is_final() {
+                // It stays what it was: the next start tries again.
+                tracing::warn!(job = %record.name, id = %record.id, "not resumed: {error}");
+                return job.show(|shown| *shown = record);
+            }
             let ended_at_ms = self.inner.options.clock.wall_ms();
             let stored = job.update(|record| {
                 record.status = JobStatus::Failed;
@@ -254,7 +274,23 @@ impl Host {
 
     /// Checks, describes and keeps an uploaded component. On error nothing stays.
     pub fn add_component(&self, file: NamedTempFile, sha256: [u8; 32], name: Option<&str>) -> Result<ComponentView> {
-        self.inner.environment.components.add(file, sha256, name)
+        self.add_component_unless(file, sha256, name, &|| false)
+    }
+
+    /// As [`Host::add_component`]; ends soon with `compile-stopped` once `stopped` says so.
+    pub fn add_component_unless(
+        &self,
+        file: NamedTempFile,
+        sha256: [u8; 32],
+        name: Option<&str>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<ComponentView> {
+        self.inner.environment.components.add(file, sha256, name, stopped)
+    }
+
+    /// Ends every compile that is in progress, and refuses further ones: the first step of a shutdown.
+    pub fn stop_compiling(&self) {
+        self.inner.environment.components.stop_compiling();
     }
 
     pub fn components(&self) -> Vec<ComponentView> {
@@ -290,8 +326,8 @@ impl Host {
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
-        let plan =
-            planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
+        let plan = planning::plan(pipeline.clone(), &components, &environment.components, &base_dir, &|| false)
+            .map_err(located)?;
         let mut warnings = plan.warnings.clone();
         let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {
             None if submission.claim => return Err(error::request_invalid("there is nothing to claim without `from`")),
@@ -433,12 +469,14 @@ impl Host {
         Ok(())
     }
 
+    /// Starts the job's thread, with the instances that its functions need. Error: `capacity-exceeded`.
     fn start(&self, job: &Arc<Job>, pipeline: Pipeline) -> Result<()> {
+        let instances = planning::reserve_instances(&pipeline, &self.inner.environment.instances)?;
         let (sender, receiver) = crossbeam_channel::unbounded();
         job.attach(sender.clone());
         let (environment, job) = (self.inner.environment.clone(), job.clone());
         let spawned = std::thread::Builder::new().name(format!("job {}", pipeline.name)).spawn(move || {
-            lifecycle::run(&job, &environment, &pipeline, &sender, &receiver);
+            lifecycle::run(&job, &environment, &pipeline, instances, &sender, &receiver);
             job.detach();
             // From here on no request is taken, so that none is left without an answer.
             job.fail_open_savepoints("the job has ended");
@@ -549,7 +587,7 @@ impl Host {
         let record = job.record();
         let pipeline = Pipeline::parse(&record.manifest, &record.file_name)?;
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
-        job.readers.open(|| {
+        job.readers.open(record.last_checkpoint.unwrap_or(0), || {
             let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {
                 return Err(without_state(&record));
             };
@@ -574,6 +612,7 @@ impl Host {
 
     /// Ends all subtasks and waits for them. The jobs keep their status, and resume at the next start.
     pub fn shutdown(&self) {
+        self.stop_compiling();
         for job in self.inner.jobs.lock().values() {
             job.command(Command::Shutdown);
         }
@@ -581,40 +620,6 @@ impl Host {
             let _ = thread.join();
         }
     }
-}
-
-/// The jobs of the data folder. One whose record is damaged is named and passed over: the others go on without it.
-fn read_jobs(jobs_dir: &Path) -> Result<BTreeMap<String, Arc<Job>>> {
-    let mut jobs = BTreeMap::new();
-    for dir in record::list_dir(jobs_dir)? {
-        let path = dir.join("job.json");
-        if let Ok(false) = fs::exists(&path) {
-            // A submit that was cut off: the job never was.
-            let _ = fs::remove_dir_all(&dir);
-            continue;
-        }
-        match record::read_json::<JobRecord>(&path) {
-            Ok(record) => drop(jobs.insert(record.id.clone(), Arc::new(Job::new(dir, record)))),
-            Err(error) => tracing::error!("a job is passed over, since its record cannot be read: {error}"),
-        }
-    }
-    Ok(jobs)
-}
-
-/// Whether a job runs now, or will when the process starts again.
-fn may_run(record: &JobRecord) -> bool {
-    !record.status.is_final() || lost_its_state(record)
-}
-
-/// Whether a job failed because nothing that it stored can be used any more.
-fn lost_its_state(record: &JobRecord) -> bool {
-    let code = record.failure.as_ref().map(|failure| failure.code.as_str());
-    record.status == JobStatus::Failed && code == Some("checkpoint-none-usable")
-}
-
-fn newest_of(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Option<JobRecord> {
-    let named = jobs.values().map(|job| job.record()).filter(|record| record.name == name);
-    named.max_by_key(|record| record.submitted_at_ms)
 }
 
 fn ignored(error: &error::Error) -> String {

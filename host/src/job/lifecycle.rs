@@ -23,6 +23,10 @@ use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::manifest::{OnCancel, Pipeline, RestartStrategy};
 use crate::runtime::Event;
+use crate::sandbox::{HeldSlots, Slots};
+
+/// How long a job whose compile was stopped waits for the command that stopped it.
+const STOP_TIME: Duration = Duration::from_secs(60);
 
 /// The first and the longest pause between two tries to store a job's end.
 const STORE_PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -31,8 +35,17 @@ const STORE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// What the job's thread receives. Events carry the number of the attempt that they belong to.
 pub(super) enum Message {
     Command(Command),
-    Event { attempt: u32, event: Event },
-    Uploaded { attempt: u32, checkpoint: u64, result: Box<Result<Uploaded>> },
+    Event {
+        attempt: u32,
+        event: Event,
+    },
+    Uploaded {
+        attempt: u32,
+        checkpoint: u64,
+        result: Box<Result<Uploaded>>,
+    },
+    /// All that an attempt needs before its subtasks run is done, or has failed.
+    Prepared,
 }
 
 /// What a job's thread works with.
@@ -43,6 +56,8 @@ pub(super) struct Environment {
     /// Where checkpoints go, unless the manifest says otherwise.
     pub(super) storage: Location,
     pub(super) origins: Arc<Origins>,
+    /// Places for the instances of all jobs.
+    pub(super) instances: Slots,
 }
 
 impl Environment {
@@ -59,6 +74,7 @@ pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
     pipeline: &Pipeline,
+    instances: HeldSlots,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
 ) {
@@ -66,6 +82,8 @@ pub(super) fn run(
     let end = std::panic::catch_unwind(attempts).unwrap_or_else(|_| {
         AttemptEnd::Failed(failure_of(&error::internal("the job's thread panicked; the log says where")))
     });
+    // Given back before anyone hears of the end, so that the next job has them.
+    drop(instances);
     conclude(job, environment, pipeline, receiver, end);
 }
 
@@ -91,8 +109,11 @@ fn run_attempts(
         }
         stopping::attempt_failed(job, &failure.message);
         let is_hopeless = is_repeated || is_hopeless(&failure);
-        let restart = retry(job, &pipeline.restart, attempt, &failure, is_hopeless, receiver, &mut requests);
-        let Some(end) = restart else { continue };
+        let stopped = failure.code == "compile-stopped";
+        let end = if stopped { wait(STOP_TIME, receiver, &mut requests) } else { None };
+        let restart = &pipeline.restart;
+        let end = end.or_else(|| retry(job, restart, attempt, &failure, is_hopeless, receiver, &mut requests));
+        let Some(end) = end else { continue };
         if matches!(end, AttemptEnd::Cancelled)
             && let Err(error) = attempt::settle_sinks(job, environment, pipeline)
         {
@@ -129,9 +150,12 @@ fn retry(
     wait(*delay, receiver, requests)
 }
 
-/// Whether another attempt would meet the very same: what is stored contradicts the pipeline.
+/// Whether another attempt would meet the very same: what is stored contradicts the pipeline, or nobody can read stdout.
 fn is_hopeless(failure: &JobFailure) -> bool {
-    matches!(failure.code.as_str(), "checkpoint-mismatch" | "checkpoint-none-usable" | "state-migration-failed")
+    matches!(
+        failure.code.as_str(),
+        "checkpoint-mismatch" | "checkpoint-none-usable" | "state-migration-failed" | "stdout-closed"
+    )
 }
 
 /// Waits out the delay, unless a command ends the job. Requests are for the next attempt.
@@ -145,7 +169,7 @@ fn wait(delay: Duration, receiver: &Receiver<Message>, requests: &mut Vec<Reques
                 Ok(Message::Command(Command::Take(request))) => requests.push(request),
                 // The next attempt finds it in the job's record.
                 Ok(Message::Command(Command::Stop)) => {}
-                Ok(Message::Event { .. } | Message::Uploaded { .. }) => {}
+                Ok(Message::Event { .. } | Message::Uploaded { .. } | Message::Prepared) => {}
             },
             recv(deadline) -> _ => return None,
         }

@@ -7,6 +7,7 @@ mod coordination;
 mod failures;
 mod fit;
 mod host;
+mod known_jobs;
 mod lifecycle;
 mod live;
 mod losses;
@@ -22,5 +23,5 @@ mod schedule;
 mod stopping;
 pub mod view;
 
-pub use host::{Host, HostOptions, Submission};
+pub use host::{Host, HostOptions, INSTANCES_MAX, Submission};
 pub use reading::JobState;

@@ -6,8 +6,9 @@ use std::path::Path;
 use super::plan::Plan;
 use crate::connector::{self, InputPlace};
 use crate::error::Error;
+use crate::escape::shown;
 use crate::manifest::{Input, NodeKind, Port};
-use crate::model::{Fault, NO_TIMESTAMP, shown};
+use crate::model::{Fault, NO_TIMESTAMP};
 use crate::operator::FailedRecord;
 
 /// Why a subtask failed, and with it the job's attempt.

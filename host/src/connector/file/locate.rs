@@ -8,6 +8,7 @@ use super::super::InputPlace;
 use super::super::records::Fill;
 use super::list::{InputFile, Reader, list, open};
 use crate::manifest::FileFormat;
+use crate::model::Interrupt;
 
 /// How much of the input is read for one record, in bytes. A place further on is given by its byte.
 const READ_BYTES_MAX: u64 = 1 << 30;
@@ -21,9 +22,10 @@ pub(super) fn place_behind(
     (format, header): (FileFormat, bool),
     offset: u64,
     nth: usize,
+    interrupt: &Interrupt,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<InputPlace> {
-    let mut reader = open(path, format, header, offset).ok()?;
+    let mut reader = open(path, format, header, offset, interrupt).ok()?;
     for _ in 0..nth {
         next(&mut reader, |_| ())?;
     }
@@ -41,7 +43,7 @@ pub(in crate::connector) fn find(
 ) -> Option<InputPlace> {
     let mut bytes_left = READ_BYTES_MAX;
     for InputFile { path, .. } in list(input).ok()? {
-        let mut reader = open(&path, format, header, 0).ok()?;
+        let mut reader = open(&path, format, header, 0, &Interrupt::default()).ok()?;
         let mut records = 0_u64;
         loop {
             let begin = reader.offset();
@@ -68,7 +70,7 @@ fn place(path: &Path, format: FileFormat, byte: u64, is_cancelled: &dyn Fn() -> 
 
 /// The line, from 1, and the byte where a record begins.
 fn line_at(path: &Path, format: FileFormat, byte: u64, is_cancelled: &dyn Fn() -> bool) -> Option<(u64, u64)> {
-    let mut reader = open(path, FileFormat::Lines, false, 0).ok()?;
+    let mut reader = open(path, FileFormat::Lines, false, 0, &Interrupt::default()).ok()?;
     let mut number = 0_u64;
     loop {
         let begin = reader.offset();
@@ -121,11 +123,12 @@ mod tests {
     #[test]
     fn the_line_of_a_row_counts_the_header_blank_lines_and_quoted_line_ends() {
         let (_folder, path) = write("a.csv", ROWS);
-        let lines: Vec<_> =
-            (0..4).map(|nth| place_behind(&path, CSV, 0, nth, &|| false).and_then(|place| place.line)).collect();
+        let lines: Vec<_> = (0..4)
+            .map(|nth| place_behind(&path, CSV, 0, nth, &Interrupt::default(), &|| false).and_then(|place| place.line))
+            .collect();
         assert_eq!(lines, [Some(2), Some(6), Some(7), None]);
         let behind_the_first = ROWS.find("\r\n\r\n").unwrap() as u64 + 1;
-        let place = place_behind(&path, CSV, behind_the_first, 1, &|| false).unwrap();
+        let place = place_behind(&path, CSV, behind_the_first, 1, &Interrupt::default(), &|| false).unwrap();
         assert_eq!((place.line, place.file), (Some(7), path.display().to_string()));
         assert_eq!(place.byte, ROWS.find("3,w").unwrap() as u64);
     }
@@ -144,7 +147,9 @@ mod tests {
     #[test]
     fn every_line_of_plain_lines_is_a_record() {
         let (_folder, path) = write("a.txt", "one\n\n\nfour\n");
-        let line = |nth| place_behind(&path, (FileFormat::Lines, false), 0, nth, &|| false).unwrap().line;
+        let line = |nth| {
+            place_behind(&path, (FileFormat::Lines, false), 0, nth, &Interrupt::default(), &|| false).unwrap().line
+        };
         assert_eq!((0..4).map(line).collect::<Vec<_>>(), [Some(1), Some(2), Some(3), Some(4)]);
     }
 
@@ -152,7 +157,11 @@ mod tests {
     fn a_cancel_ends_the_search() {
         let (_folder, path) = write("a.txt", &"x\n".repeat(3 * LOOK_EVERY as usize));
         assert_eq!(find(&path, FileFormat::Lines, false, b"y", &|| true), None);
-        let place = place_behind(&path, (FileFormat::Lines, false), 0, 2 * LOOK_EVERY as usize, &|| true).unwrap();
+        let place =
+            place_behind(&path, (FileFormat::Lines, false), 0, 2 * LOOK_EVERY as usize, &Interrupt::default(), &|| {
+                true
+            })
+            .unwrap();
         assert_eq!((place.line, place.byte), (None, 4 * LOOK_EVERY));
     }
 }

@@ -15,7 +15,7 @@ use super::list::{InputFile, Reader, list, open, read_error, too_long};
 use super::locate;
 use crate::error::{Result, checkpoint_corrupt, source_failed};
 use crate::manifest::FileFormat;
-use crate::model::{Batch, NO_TIMESTAMP};
+use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
 
 /// How far a file was read. Durable: part of the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,7 @@ pub(in crate::connector) struct FileSource {
     paths: HashMap<String, PathBuf>,
     /// The first split that is not done, being read.
     open: Option<Reader>,
+    interrupt: Interrupt,
     /// Where the records of the last poll are from, by files.
     polled: Vec<PolledPart>,
 }
@@ -62,15 +63,8 @@ impl FileSource {
         positions: &[&[u8]],
     ) -> Result<FileSource> {
         let path = context.base_dir.join(path);
-        let mut source = FileSource {
-            path,
-            format,
-            header,
-            splits: Vec::new(),
-            paths: HashMap::new(),
-            open: None,
-            polled: Vec::new(),
-        };
+        let (splits, paths, interrupt) = (Vec::new(), HashMap::new(), context.interrupt.clone());
+        let mut source = FileSource { path, format, header, splits, paths, open: None, polled: Vec::new(), interrupt };
         match positions {
             [] => source.deal(context)?,
             positions => source.restore(positions, context)?,
@@ -113,7 +107,7 @@ impl FileSource {
             return Ok(false);
         };
         let path = path_of(&self.paths, split)?;
-        self.open = Some(open(path, self.format, self.header, split.offset)?);
+        self.open = Some(open(path, self.format, self.header, split.offset, &self.interrupt)?);
         Ok(true)
     }
 
@@ -199,7 +193,14 @@ impl Source for FileSource {
     fn locate(&self, index: usize, is_cancelled: &dyn Fn() -> bool) -> Option<InputPlace> {
         let part = self.polled.iter().rev().find(|part| part.first <= index)?;
         let path = path_of(&self.paths, self.splits.get(part.split)?).ok()?;
-        locate::place_behind(path, (self.format, self.header), part.offset, index - part.first, is_cancelled)
+        locate::place_behind(
+            path,
+            (self.format, self.header),
+            part.offset,
+            index - part.first,
+            &self.interrupt,
+            is_cancelled,
+        )
     }
 }
 
