@@ -343,13 +343,8 @@ impl Start {
             };
             members.push(Member { node: node.id.clone(), kind, routes: member.routes.clone() });
         }
-        let chain = Chain {
-            subtask: self.subtask,
-            members,
-            edges: std::mem::take(&mut self.writers),
-            clock: self.options.clock.clone(),
-            event_time: EventTime::default(),
-        };
+        let edges = std::mem::take(&mut self.writers);
+        let chain = Chain::new(self.subtask, members, edges, self.options.clock.clone());
         let mut subtask = Subtask {
             chain,
             signals: self.signals.clone(),
@@ -358,6 +353,9 @@ impl Start {
             shown_ns: 0,
             fixed: None,
         };
+        if self.options.restore.is_some() {
+            subtask.chain.resume()?;
+        }
         match (input, reader) {
             (Begin::Source { index, control, triggers, alignment }, Some(reader)) => {
                 subtask.run_source(SourceReader { index, alignment, ..reader }, control, &triggers)
