@@ -63,6 +63,13 @@ impl Memory {
         self.committed = before;
     }
 
+    /// Drops the timers that there were not before.
+    pub(super) fn drop_timers_beside(&mut self, before: &Committed) {
+        for domain in [TimeDomain::Event, TimeDomain::Processing] {
+            self.committed.timers_mut(domain).retain(|timer| before.timers_of(domain).contains(timer));
+        }
+    }
+
     /// The earliest time up to `until` for which there are timers, and their keys in order.
     pub(super) fn earliest_timers(&self, domain: TimeDomain, until: i64) -> Option<(i64, Vec<Vec<u8>>)> {
         let timers = self.committed.timers_of(domain);

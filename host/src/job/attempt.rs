@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::checkpointing::{self, Base, Pending, Uploads};
+use super::checkpointing::{Base, Pending, Uploads};
 use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
 use super::origins::Origins;
 use super::planning;
+use super::promises;
 use super::restore::{Restored, restore};
-use super::schedule::Schedule;
+use super::schedule::{Request, Schedule};
+use super::stopping::{self, Stop};
 use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::connector::{self, Committer, ConnectorContext};
@@ -34,7 +36,7 @@ pub(super) enum AttemptEnd {
     Failed(JobFailure),
 }
 
-/// Runs one attempt to its end. All its subtasks have ended when it returns.
+/// Runs one attempt to its end, with requests that came before it. All its subtasks have ended when it returns.
 pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
@@ -42,17 +44,23 @@ pub(super) fn run(
     number: u32,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
+    requests: &mut Vec<Request>,
 ) -> AttemptEnd {
     let interrupt = Interrupt::default();
     let start = || Attempt::start(job, environment, pipeline, number, sender, &interrupt);
-    let (started, heard) = start_and_listen(job, (sender, receiver), &interrupt, start);
+    let (started, heard) = start_and_listen((sender, receiver), &interrupt, start);
     let end = match started {
         Ok(Started::Finished) => Ok(AttemptEnd::Finished),
-        Ok(Started::Running(mut attempt)) => attempt.run(heard, receiver),
+        Ok(Started::Stopped) => Ok(AttemptEnd::Stopped),
+        Ok(Started::Running(mut attempt)) => {
+            requests.drain(..).for_each(|request| attempt.take(request));
+            attempt.take_stop();
+            attempt.run(heard, receiver)
+        }
         Err(error) => match heard.iter().find_map(end_asked_for).filter(|_| interrupt.is_set()) {
             Some(end) => return settled(job, environment, pipeline, end),
             None => {
-                // They are answered before the next attempt.
+                // The pause before the next attempt takes them up.
                 heard.into_iter().for_each(|message| drop(sender.send(message)));
                 Err(failure_of(&error))
             }
@@ -62,9 +70,8 @@ pub(super) fn run(
 }
 
 /// Does what comes before the first record, which may take long, on a thread of its own. Gives its result, and the messages that
-/// came meanwhile in their order: a cancel and a shutdown interrupt it, a stop is shown.
+/// came meanwhile in their order: a cancel and a shutdown interrupt it.
 fn start_and_listen(
-    job: &Job,
     (sender, receiver): (&Sender<Message>, &Receiver<Message>),
     interrupt: &Interrupt,
     start: impl FnOnce() -> Result<Started> + Send,
@@ -86,11 +93,6 @@ fn start_and_listen(
                 Some(message) => {
                     if end_asked_for(&message).is_some() {
                         interrupt.set();
-                    }
-                    if let Message::Command(Command::Take(request)) = &message
-                        && request.kind.is_last()
-                    {
-                        job.show(|record| record.status = JobStatus::Stopping);
                     }
                     heard.push(message);
                 }
@@ -123,6 +125,8 @@ fn settled(job: &Job, environment: &Environment, pipeline: &Pipeline, end: Attem
 enum Started {
     /// The last checkpoint was the final one; only its commit was open.
     Finished,
+    /// It was the savepoint of a stop, and only its commit was open.
+    Stopped,
     Running(Box<Attempt>),
 }
 
@@ -174,13 +178,16 @@ impl Attempt {
             None => pipeline.clone(),
         };
         let plan =
-            Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
+            planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir, &|| {
+                job.is_to_end()
+            })?;
+        let plan = Arc::new(plan);
         if let Some(manifest) = &restored.manifest {
             fit::check_states(manifest, &plan, allow_unclaimed)?;
             fit::check_in_flight(manifest, &plan)?;
         }
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
-        recover_sinks(&committers, pipeline, &restored)?;
+        recover_sinks(job, &committers, pipeline, &restored, &storage)?;
         let own = restored.manifest.clone().filter(|_| restored.own);
         let restored_checkpoint = restored.manifest.as_ref().map(|manifest| manifest.checkpoint_id);
         job.show(|record| {
@@ -189,6 +196,11 @@ impl Attempt {
         });
         if own.as_ref().is_some_and(|manifest| manifest.kind == CheckpointKind::Final) {
             return Ok(Started::Finished);
+        }
+        if let Some(own) = &own
+            && stopping::is_done(job, own, &storage.location(own)?)
+        {
+            return Ok(Started::Stopped);
         }
         let next_checkpoint = storage.highest_id(&record.id)?.map_or(1, |id| id + 1);
         storage.remove_unfinished_savepoints(&record.id)?;
@@ -224,7 +236,7 @@ impl Attempt {
         let end = self.run_until_end(heard, receiver);
         self.execution.cancel();
         self.execution.join();
-        self.uploads.end(&self.runtime);
+        self.uploads.end();
         self.show_stats();
         self.give_up_all();
         self.job.fail_savepoints(&self.requests, "the job's attempt ended before the savepoint was complete");
@@ -273,20 +285,13 @@ impl Attempt {
         match message {
             Message::Command(Command::Cancel) => return Ok(Some(AttemptEnd::Cancelled)),
             Message::Command(Command::Shutdown) => return Ok(Some(AttemptEnd::Shutdown)),
-            Message::Command(Command::Take(request)) => {
-                if request.kind.is_last() {
-                    self.job
-                        .update(|record| record.status = JobStatus::Stopping)
-                        .map_err(|error| failure_of(&error))?;
-                }
-                self.requests.push(request.request_id.clone());
-                self.schedule.request(request);
-            }
+            Message::Command(Command::Take(request)) => self.take(request),
+            Message::Command(Command::Stop) => self.take_stop(),
             Message::Event { attempt, event } if attempt == self.number => match event {
                 Event::Acknowledged { checkpoint, parts } => {
                     self.acknowledge(checkpoint, parts).map_err(|error| failure_of(&error))?
                 }
-                Event::Opened => self.opened()?,
+                Event::Opened => self.opened(),
                 Event::SourceEnded => self.schedule.source_ended(),
                 Event::CheckpointDue => self.schedule.checkpoint_due(),
                 Event::Failed(failure) => return Err(subtask_failed(*failure)),
@@ -300,12 +305,29 @@ impl Attempt {
     }
 
     /// A subtask runs. When all do, so does the job.
-    fn opened(&mut self) -> Result<(), JobFailure> {
+    fn opened(&mut self) {
         self.opening = self.opening.saturating_sub(1);
         if self.opening > 0 {
-            return Ok(());
+            return;
         }
-        self.job.update(|record| record.status.advance(JobStatus::Running)).map_err(|error| failure_of(&error))
+        self.job.update_or_show(|record| {
+            let is_stopping = stopping::open(record).is_some();
+            record.status.advance(if is_stopping { JobStatus::Stopping } else { JobStatus::Running });
+        });
+    }
+
+    fn take(&mut self, request: Request) {
+        self.requests.push(request.request_id.clone());
+        self.schedule.request(request);
+    }
+
+    /// Takes up the stop of the job's record, once.
+    fn take_stop(&mut self) {
+        let record = self.job.record();
+        let Some(request) = stopping::open(&record).map(Stop::request) else { return };
+        if !self.requests.contains(&request.request_id) {
+            self.take(request);
+        }
     }
 
     /// After a cancel: removes what sinks prepared and nothing published. What is published stays, by a savepoint too.
@@ -324,7 +346,7 @@ pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipe
     let storage = environment.storage(pipeline, &record.base_dir)?;
     let restored = restore(job, environment, &storage, 2, &Interrupt::default())?;
     let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &environment.clock);
-    recover_sinks(&committers, pipeline, &restored)
+    recover_sinks(job, &committers, pipeline, &restored, &storage)
 }
 
 fn open_committers(
@@ -353,18 +375,25 @@ fn open_committers(
     committers
 }
 
-/// Publishes what the restored checkpoint promised, and takes back what came after it.
+/// Puts the sinks right before an attempt; see [`promises::recover`].
 fn recover_sinks(
+    job: &Job,
     committers: &BTreeMap<String, Box<dyn Committer>>,
     pipeline: &Pipeline,
     restored: &Restored,
+    storage: &CheckpointStorage,
 ) -> Result<()> {
-    let own = restored.manifest.as_ref().filter(|_| restored.own);
-    let promised = own.map(|manifest| checkpointing::committables(manifest, pipeline)).unwrap_or_default();
-    for (sink, committer) in committers {
-        let committables = promised.get(sink).map(Vec::as_slice).unwrap_or_default();
-        let recovered = committer.recover(own.map(|manifest| manifest.checkpoint_id), committables);
-        recovered.map_err(|error| error.context(format!("sink `{sink}`")))?;
+    let record = job.record();
+    let warnings = promises::recover(committers, pipeline, &record.base_dir, restored, record.promises_kept)?;
+    for warning in warnings {
+        tracing::warn!(job = %record.name, "{warning}");
+        job.warn(warning);
+    }
+    // A reader may take the files away from now on: nobody must look for them again.
+    match &restored.manifest {
+        Some(own) if restored.own => promises::record_published(storage, own),
+        Some(_) if !record.promises_kept => job.update(|record| record.promises_kept = true)?,
+        _ => {}
     }
     Ok(())
 }

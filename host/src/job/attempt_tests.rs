@@ -1,18 +1,9 @@
 //! What is heard while an attempt still restores. Each test hangs where its message is not heard.
 
-use std::path::Path;
-
-use super::super::record::{JobRecord, read_json};
 use super::super::schedule::Request;
 use super::super::view::SavepointFormat;
 use super::*;
 use crate::runtime::BarrierKind;
-
-fn job(status: JobStatus) -> Job {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/job-v1.json");
-    let record: JobRecord = read_json(&path).unwrap();
-    Job::new(path, JobRecord { status, ..record })
-}
 
 fn wait_until(is_so: impl Fn() -> bool) {
     while !is_so() {
@@ -23,7 +14,6 @@ fn wait_until(is_so: impl Fn() -> bool) {
 #[test]
 fn a_cancel_and_a_shutdown_end_a_restore() {
     for (command, expected) in [(Command::Cancel, AttemptEnd::Cancelled), (Command::Shutdown, AttemptEnd::Shutdown)] {
-        let job = job(JobStatus::Restoring);
         let (sender, receiver) = crossbeam_channel::unbounded();
         let interrupt = Interrupt::default();
         sender.send(Message::Command(command)).unwrap();
@@ -31,7 +21,7 @@ fn a_cancel_and_a_shutdown_end_a_restore() {
             wait_until(|| interrupt.is_set());
             interrupt.check().map(|()| Started::Finished)
         };
-        let (started, heard) = start_and_listen(&job, (&sender, &receiver), &interrupt, restoring);
+        let (started, heard) = start_and_listen((&sender, &receiver), &interrupt, restoring);
         assert_eq!(started.err().unwrap().code, "interrupted");
         let end = heard.iter().find_map(end_asked_for).unwrap();
         assert_eq!(std::mem::discriminant(&end), std::mem::discriminant(&expected));
@@ -39,26 +29,28 @@ fn a_cancel_and_a_shutdown_end_a_restore() {
 }
 
 #[test]
-fn a_stop_is_shown_while_a_restore_goes_on_and_is_answered_later() {
-    let job = job(JobStatus::Restoring);
+fn requests_that_come_during_a_restore_are_answered_later() {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let interrupt = Interrupt::default();
-    let request = |id: &str, kind| {
+    let request = |id: &str| {
+        let kind = BarrierKind::Savepoint;
         Message::Command(Command::Take(Request { request_id: id.into(), kind, format: SavepointFormat::Canonical }))
     };
-    sender.send(request("savepoint", BarrierKind::Savepoint)).unwrap();
-    sender.send(request("stop", BarrierKind::Stop)).unwrap();
+    sender.send(request("first")).unwrap();
+    sender.send(Message::Command(Command::Stop)).unwrap();
+    sender.send(request("second")).unwrap();
     let restoring = || {
-        wait_until(|| job.status() == JobStatus::Stopping);
+        wait_until(|| receiver.is_empty());
         Ok(Started::Finished)
     };
-    let (started, heard) = start_and_listen(&job, (&sender, &receiver), &interrupt, restoring);
+    let (started, heard) = start_and_listen((&sender, &receiver), &interrupt, restoring);
     assert!(started.is_ok() && !interrupt.is_set());
     let asked = heard.iter().map(|message| match message {
         Message::Command(Command::Take(request)) => &request.request_id[..],
+        Message::Command(Command::Stop) => "stop",
         _ => "",
     });
-    assert_eq!(asked.collect::<Vec<_>>(), ["savepoint", "stop"]);
+    assert_eq!(asked.collect::<Vec<_>>(), ["first", "stop", "second"]);
 }
 
 #[test]

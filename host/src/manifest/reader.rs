@@ -18,9 +18,19 @@ pub(super) struct Text<'a> {
     pub text: &'a str,
 }
 
+#[cfg(test)]
+std::thread_local! {
+    /// How many places this thread has looked up.
+    pub(super) static LOOKED_UP: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 impl Text<'_> {
     /// The place where a span begins. Columns count characters.
+    ///
+    /// Reads the text up to there: for errors, and never for each part of a pipeline.
     pub fn location(&self, span: &Range<usize>) -> Location {
+        #[cfg(test)]
+        LOOKED_UP.set(LOOKED_UP.get() + 1);
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Location {

@@ -14,7 +14,7 @@ pub enum FaultCode {
     GuestPanic,
     /// The component trapped: unreachable code, a bad memory access, a division by zero.
     GuestTrap,
-    /// The call ran longer than `limits.deadline`.
+    /// The call took more processor time than `limits.deadline`.
     DeadlineExceeded,
     /// The component wanted more memory than `limits.memory`.
     MemoryExceeded,

@@ -18,9 +18,9 @@ use super::exchange::EdgeWriter;
 use super::gate::Gate;
 use super::in_flight::InFlight;
 use super::link::{LinkReceiver, LinkSender, link};
-use super::plan::{GuestOptions, PartitionPlan, Plan};
+use super::plan::{FunctionPlan, GuestOptions, PartitionPlan, Plan};
 use super::signals::Signals;
-use super::source::{Pace, SourceReader};
+use super::source::{Pace, SourceReader, Unstamped};
 use super::subtask::{Event, Notify, Subtask, SubtaskFailure};
 use super::triggers::Triggers;
 use super::windows::window_function;
@@ -30,7 +30,9 @@ use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
 use crate::model::{Column, Interrupt, NO_TIMESTAMP, common_groups, groups_of_subtask};
-use crate::operator::{FunctionOperator, FunctionSettings, IntervalJoin, Operator, WindowOperator, WindowOptions};
+use crate::operator::{
+    FunctionOperator, FunctionSettings, IntervalJoin, Operator, OperatorLog, WindowOperator, WindowOptions,
+};
 use crate::state::{
     self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
 };
@@ -105,6 +107,7 @@ impl Execution {
         let sources = sources.map(|chain| chain.parallelism as usize).sum();
         let triggers = Arc::new(Triggers::new(&plan.pipeline.checkpoint, sources));
         let mut aligned = aligned(plan).into_iter();
+        let logs = Arc::new(operator_logs(plan, &options.clock));
         for (index, chain) in plan.chains.iter().enumerate() {
             for subtask in 0..chain.parallelism {
                 let writers = writers(plan, index, subtask, &mut channels, &execution.signals);
@@ -131,6 +134,7 @@ impl Execution {
                     writers,
                     shown,
                     signals: execution.signals.clone(),
+                    logs: logs.clone(),
                 };
                 let node = &plan.pipeline.nodes[chain.members[0].node].id;
                 let thread = std::thread::Builder::new()
@@ -221,6 +225,15 @@ impl Drop for Execution {
     }
 }
 
+/// One log for all subtasks of an operator.
+fn operator_logs(plan: &Plan, clock: &SharedClock) -> BTreeMap<String, Arc<OperatorLog>> {
+    let log = |(id, function): (&String, &FunctionPlan)| {
+        let log = OperatorLog::new(&plan.pipeline.name, id, &function.description.name, clock.clone());
+        (id.clone(), Arc::new(log))
+    };
+    plan.functions.iter().map(log).collect()
+}
+
 /// For each source subtask its place in the group that waits for each other, where it names one.
 fn aligned(plan: &Plan) -> Vec<Option<alignment::Member>> {
     let mut groups = Groups::default();
@@ -299,6 +312,7 @@ struct Start {
     writers: BTreeMap<usize, EdgeWriter>,
     shown: Vec<Arc<Mutex<MemberStats>>>,
     signals: Arc<Signals>,
+    logs: Arc<BTreeMap<String, Arc<OperatorLog>>>,
 }
 
 impl Start {
@@ -355,13 +369,8 @@ impl Start {
             };
             members.push(Member { node: node.id.clone(), kind, routes: member.routes.clone() });
         }
-        let chain = Chain {
-            subtask: self.subtask,
-            members,
-            edges: std::mem::take(&mut self.writers),
-            clock: self.options.clock.clone(),
-            event_time: EventTime::default(),
-        };
+        let edges = std::mem::take(&mut self.writers);
+        let chain = Chain::new(self.subtask, members, edges, self.options.clock.clone());
         let mut subtask = Subtask {
             chain,
             signals: self.signals.clone(),
@@ -370,6 +379,9 @@ impl Start {
             shown_ns: 0,
             fixed: None,
         };
+        if self.options.restore.is_some() {
+            subtask.chain.resume()?;
+        }
         match (input, reader) {
             (Begin::Source { index, control, triggers, alignment }, Some(reader)) => {
                 (self.options.notify)(Event::Opened);
@@ -473,6 +485,7 @@ impl Start {
             watermark: NO_TIMESTAMP,
             watermark_sent_ns: 0,
             quiet_since_ns: None,
+            unstamped: Unstamped::default(),
         })
     }
 
@@ -487,6 +500,7 @@ impl Start {
             limits: operator.limits,
             seed: self.options.seed,
             fresh: pipeline.sandbox.fresh_instance,
+            cancel: self.signals.cancel.clone(),
         });
         let context = TurnContext {
             operator: node.id.clone(),
@@ -533,6 +547,7 @@ impl Start {
             outputs: self.plan.outputs(node)?,
             batch_records: pipeline.batch.records,
             clock: self.options.clock.clone(),
+            log: self.logs.get(&node.id).cloned().unwrap_or_default(),
             cancel: self.signals.cancel.clone(),
         };
         let counters = self.counters(node);
@@ -573,6 +588,7 @@ impl Migrate for GuestMigrates<'_> {
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
         self.guest.migrate(self.first as u32 + u32::from(state), schema, values).map_err(|failure| match failure {
             Failure::Error(error) => error,
+            Failure::Cancelled => error::state_migration_failed("the job was cancelled during the migration"),
             Failure::Fault(fault) => {
                 let name = self.layout.get(usize::from(state)).map_or("", |state| &state.name[..]);
                 error::state_migration_failed(format!("state `{name}`, from schema `{schema}`: {fault}"))
