@@ -147,7 +147,7 @@ impl Checkpoints {
 
     fn upload(&mut self, snapshot: Box<dyn StateSnapshot>) -> Stored {
         let files = self.files();
-        let held = files.reusable(&self.held);
+        let held = files.reusable(&self.held).expect("a storage that can be listed");
         let image = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
         self.complete(&files, image, None)
     }
@@ -347,7 +347,7 @@ impl Running {
         }
         let position = parts.iter_mut().find_map(|part| part.source_position.take());
         let snapshot = parts.into_iter().find_map(|part| part.state).expect("the function has state");
-        let held = files.reusable(&self.checkpoints.held);
+        let held = files.reusable(&self.checkpoints.held).expect("a storage that can be listed");
         let image = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
         self.checkpoints.complete(&files, image, position);
         self.durations_ms.push(begun.elapsed().as_secs_f64() * 1e3);

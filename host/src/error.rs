@@ -111,6 +111,7 @@ codes! {
     source_missing = "source-missing", Invalid;
     source_failed = "source-failed", Environment;
     sink_unwritable = "sink-unwritable", Environment;
+    sink_changed = "sink-changed", Conflict;
     stdout_closed = "stdout-closed", Environment;
     sandbox_unavailable = "sandbox-unavailable", Environment;
     data_dir_locked = "data-dir-locked", Conflict;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use cofferdam::cli::{self, Cli, Command, ServeArgs};
 use cofferdam::clock::SystemClock;
-use cofferdam::error::{Result, data_dir_failed, internal};
+use cofferdam::error::{Error, Result, data_dir_failed, internal};
 use cofferdam::http::{self, AllowedHosts};
 use cofferdam::job::{Host, HostOptions};
 use cofferdam::stdio::{self, LogWriter};
@@ -17,6 +17,8 @@ use cofferdam::{escape, state};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
+/// How often it is looked whether the data folder is still there.
+const DATA_DIR_CHECK: Duration = Duration::from_millis(500);
 /// How long a server that was asked to stop waits for its jobs. They resume from their checkpoints in any case.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(60);
 /// How long it then waits for requests that are still being worked on.
@@ -87,7 +89,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
         .map_err(|error| data_dir_failed(format!("cannot make {}: {error}", args.data_dir.display())))?;
     let component_bytes_max = args.component_max.as_u64();
     let host = Host::open(HostOptions {
-        data_dir,
+        data_dir: data_dir.clone(),
         clock: SystemClock::shared(),
         component_bytes_max,
         checkpoint_storage: args.checkpoint_storage.clone(),
@@ -98,16 +100,36 @@ fn serve(args: &ServeArgs) -> Result<()> {
     if !address.ip().is_loopback() {
         stdio::tell(format_args!("warning: {address} can be reached from outside, and there is no authentication yet"));
     }
-    host.resume_jobs();
+    let resumed = host.resume_jobs();
     let router = http::router(host.clone(), component_bytes_max, AllowedHosts::new(address, args.allow_host.clone()));
+    let folder = data_dir.display().to_string();
+    let ready =
+        format!("data folder {}, jobs resumed: {resumed}\nlistening on http://{address}\n", escape::one_line(&folder));
     // A stdout that nobody reads must not hold the server up.
-    stdio::stdout().offer(format!("listening on http://{address}\n").as_bytes());
-    requests.block_on(http::serve(listener, router, cli::stop_asked()));
+    stdio::stdout().offer(ready.as_bytes());
+    let mut lost = Ok(());
+    let stop = async {
+        tokio::select! {
+            () = cli::stop_asked() => {}
+            error = data_dir_lost(&host) => lost = Err(error),
+        }
+    };
+    requests.block_on(http::serve(listener, router, stop));
     requests.spawn(end_at_last());
     host.shutdown();
     requests.shutdown_timeout(REQUESTS_TIME);
     storage.shutdown_timeout(REQUESTS_TIME);
-    Ok(())
+    lost
+}
+
+/// Resolves when the data folder is gone.
+async fn data_dir_lost(host: &Host) -> Error {
+    loop {
+        tokio::time::sleep(DATA_DIR_CHECK).await;
+        if let Err(error) = host.check_data_dir() {
+            return error;
+        }
+    }
 }
 
 /// Ends the process when it is asked again, or when its jobs do not end: they resume from their checkpoints.

@@ -256,6 +256,9 @@ pub struct OriginArgs {
     /// Drop what that holds of operators and states that the pipeline does not have.
     #[arg(long, requires = "from")]
     pub allow_unclaimed_state: bool,
+    /// Take what it promised to publish of its sinks as published, without looking for it.
+    #[arg(long, requires = "from")]
+    pub assume_published: bool,
     /// Begin without state where it is lost: where all that could be begun from is damaged.
     #[arg(long)]
     pub ignore_state: bool,
@@ -282,7 +285,12 @@ pub enum JobCommand {
         id: String,
     },
     /// Cancel a job.
-    Cancel { id: String },
+    Cancel {
+        id: String,
+        /// Wait until the job has ended.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Remove a job that has ended, with its checkpoints; its savepoints stay.
     Remove { id: String },
     /// Take a savepoint and stop the job.

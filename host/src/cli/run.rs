@@ -50,6 +50,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
             from: from.clone(),
             claim: args.origin.claim,
             allow_unclaimed_state: args.origin.allow_unclaimed_state,
+            assume_published: args.origin.assume_published,
             ignore_state: args.origin.ignore_state,
         })
     };
@@ -97,6 +98,7 @@ fn watch(host: &Host, id: &str, interrupted: &AtomicBool, progress: &mut Progres
     let mut cancelled = false;
     loop {
         let job = host.await_end(id, POLL)?;
+        host.check_data_dir()?;
         progress.show(&job);
         if job.summary.status.is_final() {
             return Ok(job);

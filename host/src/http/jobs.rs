@@ -47,6 +47,9 @@ pub(super) struct SubmitQuery {
     /// Drop what that holds of operators and states that the pipeline does not have, instead of refusing it.
     #[serde(default)]
     allow_unclaimed_state: bool,
+    /// Take what that promised to publish of its sinks as published, without looking for it.
+    #[serde(default)]
+    assume_published: bool,
     /// Start without state where it is lost: where `from` is damaged, or the last job of this name lost its own.
     #[serde(default)]
     ignore_state: bool,
@@ -91,8 +94,16 @@ pub(super) async fn submit(
     }
     let bytes = read_body(body, MANIFEST_BYTES_MAX).await?;
     let manifest = String::from_utf8(bytes).map_err(|_| request_invalid("the manifest is not UTF-8"))?;
-    let SubmitQuery { file_name, base_dir, from, claim, allow_unclaimed_state, ignore_state } = query;
-    let submission = Submission { manifest, file_name, base_dir, from, claim, allow_unclaimed_state, ignore_state };
+    let submission = Submission {
+        manifest,
+        file_name: query.file_name,
+        base_dir: query.base_dir,
+        from: query.from,
+        claim: query.claim,
+        allow_unclaimed_state: query.allow_unclaimed_state,
+        assume_published: query.assume_published,
+        ignore_state: query.ignore_state,
+    };
     let job = blocking(&api, Work::Submit, move |host| host.submit(submission)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))
 }

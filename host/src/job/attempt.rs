@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::checkpointing::{self, Base, Pending, Uploads};
+use super::checkpointing::{Base, Pending, Uploads};
 use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
 use super::origins::Origins;
 use super::planning;
+use super::promises;
 use super::restore::{Restored, restore};
-use super::schedule::Schedule;
+use super::schedule::{Request, Schedule};
+use super::stopping::{self, Stop};
 use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::connector::{self, Committer, ConnectorContext};
@@ -33,7 +35,7 @@ pub(super) enum AttemptEnd {
     Failed(JobFailure),
 }
 
-/// Runs one attempt to its end. All its subtasks have ended when it returns.
+/// Runs one attempt to its end, with requests that came before it. All its subtasks have ended when it returns.
 pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
@@ -41,11 +43,17 @@ pub(super) fn run(
     number: u32,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
+    requests: &mut Vec<Request>,
 ) -> AttemptEnd {
     let started = Attempt::start(job, environment, pipeline, number, sender);
     let end = match started {
         Ok(Started::Finished) => Ok(AttemptEnd::Finished),
-        Ok(Started::Running(mut attempt)) => attempt.run(receiver),
+        Ok(Started::Stopped) => Ok(AttemptEnd::Stopped),
+        Ok(Started::Running(mut attempt)) => {
+            requests.drain(..).for_each(|request| attempt.take(request));
+            attempt.take_stop();
+            attempt.run(receiver)
+        }
         Err(error) => Err(failure_of(&error)),
     };
     end.unwrap_or_else(AttemptEnd::Failed)
@@ -54,6 +62,8 @@ pub(super) fn run(
 enum Started {
     /// The last checkpoint was the final one; only its commit was open.
     Finished,
+    /// It was the savepoint of a stop, and only its commit was open.
+    Stopped,
     Running(Box<Attempt>),
 }
 
@@ -105,7 +115,7 @@ impl Attempt {
             fit::check_in_flight(manifest, &plan)?;
         }
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
-        recover_sinks(&committers, pipeline, &restored)?;
+        recover_sinks(job, &committers, pipeline, &restored, &storage)?;
         let own = restored.manifest.clone().filter(|_| restored.own);
         let restored_checkpoint = restored.manifest.as_ref().map(|manifest| manifest.checkpoint_id);
         job.show(|record| {
@@ -115,12 +125,23 @@ impl Attempt {
         if own.as_ref().is_some_and(|manifest| manifest.kind == CheckpointKind::Final) {
             return Ok(Started::Finished);
         }
+        if let Some(own) = &own
+            && stopping::is_done(job, own, &storage.location(own)?)
+        {
+            return Ok(Started::Stopped);
+        }
         let next_checkpoint = storage.highest_id(&record.id)?.map_or(1, |id| id + 1);
         storage.remove_unfinished_savepoints(&record.id)?;
         let base = restored.base(&record, &storage, pipeline)?;
         let options = execution_options(job, environment, &restored, number, sender)?;
         let execution = Execution::start(&plan, options)?;
-        job.update(|record| record.status = JobStatus::Running)?;
+        job.update_or_show(|record| {
+            record.status = match (record.status, stopping::open(record)) {
+                (JobStatus::Cancelling, _) => JobStatus::Cancelling,
+                (_, Some(_)) => JobStatus::Stopping,
+                (_, None) => JobStatus::Running,
+            };
+        });
         let schedule = Schedule::new(pipeline, execution.sources(), clock.monotonic_ns());
         Ok(Started::Running(Box::new(Attempt {
             job: job.clone(),
@@ -185,15 +206,8 @@ impl Attempt {
         match message {
             Message::Command(Command::Cancel) => return Ok(Some(AttemptEnd::Cancelled)),
             Message::Command(Command::Shutdown) => return Ok(Some(AttemptEnd::Shutdown)),
-            Message::Command(Command::Take(request)) => {
-                if request.kind.is_last() {
-                    self.job
-                        .update(|record| record.status = JobStatus::Stopping)
-                        .map_err(|error| failure_of(&error))?;
-                }
-                self.requests.push(request.request_id.clone());
-                self.schedule.request(request);
-            }
+            Message::Command(Command::Take(request)) => self.take(request),
+            Message::Command(Command::Stop) => self.take_stop(),
             Message::Event { attempt, event } if attempt == self.number => match event {
                 Event::Acknowledged { checkpoint, parts } => {
                     self.acknowledge(checkpoint, parts).map_err(|error| failure_of(&error))?
@@ -208,6 +222,20 @@ impl Attempt {
             Message::Event { .. } | Message::Uploaded { .. } => {}
         }
         Ok(None)
+    }
+
+    fn take(&mut self, request: Request) {
+        self.requests.push(request.request_id.clone());
+        self.schedule.request(request);
+    }
+
+    /// Takes up the stop of the job's record, once.
+    fn take_stop(&mut self) {
+        let record = self.job.record();
+        let Some(request) = stopping::open(&record).map(Stop::request) else { return };
+        if !self.requests.contains(&request.request_id) {
+            self.take(request);
+        }
     }
 
     /// After a cancel: removes what sinks prepared and nothing published. What is published stays, by a savepoint too.
@@ -226,7 +254,7 @@ pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipe
     let storage = environment.storage(pipeline, &record.base_dir)?;
     let restored = restore(job, environment, &storage, 2)?;
     let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &environment.clock);
-    recover_sinks(&committers, pipeline, &restored)
+    recover_sinks(job, &committers, pipeline, &restored, &storage)
 }
 
 fn open_committers(
@@ -255,18 +283,25 @@ fn open_committers(
     committers
 }
 
-/// Publishes what the restored checkpoint promised, and takes back what came after it.
+/// Puts the sinks right before an attempt; see [`promises::recover`].
 fn recover_sinks(
+    job: &Job,
     committers: &BTreeMap<String, Box<dyn Committer>>,
     pipeline: &Pipeline,
     restored: &Restored,
+    storage: &CheckpointStorage,
 ) -> Result<()> {
-    let own = restored.manifest.as_ref().filter(|_| restored.own);
-    let promised = own.map(|manifest| checkpointing::committables(manifest, pipeline)).unwrap_or_default();
-    for (sink, committer) in committers {
-        let committables = promised.get(sink).map(Vec::as_slice).unwrap_or_default();
-        let recovered = committer.recover(own.map(|manifest| manifest.checkpoint_id), committables);
-        recovered.map_err(|error| error.context(format!("sink `{sink}`")))?;
+    let record = job.record();
+    let warnings = promises::recover(committers, pipeline, &record.base_dir, restored, record.promises_kept)?;
+    for warning in warnings {
+        tracing::warn!(job = %record.name, "{warning}");
+        job.warn(warning);
+    }
+    // A reader may take the files away from now on: nobody must look for them again.
+    match &restored.manifest {
+        Some(own) if restored.own => promises::record_published(storage, own),
+        Some(_) if !record.promises_kept => job.update(|record| record.promises_kept = true)?,
+        _ => {}
     }
     Ok(())
 }

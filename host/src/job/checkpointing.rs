@@ -10,7 +10,7 @@ use super::view::{CheckpointDetail, CheckpointPart, CheckpointSummary, OperatorC
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
 use crate::clock::Clock;
 use crate::error::{self, Result};
-use crate::manifest::{NodeKind, Pipeline};
+use crate::manifest::Pipeline;
 use crate::runtime::{Barrier, BarrierKind, BarrierTimes, SubtaskPart};
 use crate::state::{FileRef, FileStore, StateImage, StateSnapshot};
 
@@ -191,8 +191,9 @@ fn upload_part(part: SubtaskPart, files: &CheckpointFiles, base: Option<&Checkpo
     let store = files as &dyn FileStore;
     let before = base.and_then(|base| base.subtask(&part.node, part.subtask));
     let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateImage>| {
-        let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).unwrap_or_default();
-        snapshot.map(|snapshot| snapshot.upload(store, &held)).transpose()
+        let Some(snapshot) = snapshot else { return Ok(None) };
+        let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).transpose()?.unwrap_or_default();
+        snapshot.upload(store, &held).map(Some)
     };
     let state = upload(part.state, before.and_then(|image| image.state.as_ref()))?;
     let broadcast = upload(part.broadcast, before.and_then(|image| image.broadcast.as_ref()))?;
@@ -220,18 +221,6 @@ fn durations(times: BarrierTimes, triggered_ns: u64, begun_ns: u64, now_ns: u64)
         unaligned: times.unaligned,
         ..CheckpointPart::default()
     }
-}
-
-/// The committables of each sink, from the images of its subtasks.
-pub(super) fn committables(manifest: &CheckpointManifest, pipeline: &Pipeline) -> BTreeMap<String, Vec<Vec<u8>>> {
-    let sinks = pipeline.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_)));
-    let of_sink = |id: &str| {
-        let image = manifest.operators.iter().find(|image| image.id == id);
-        image
-            .map(|image| image.subtasks.iter().filter_map(|subtask| subtask.committable.clone()).collect())
-            .unwrap_or_default()
-    };
-    sinks.map(|sink| (sink.id.clone(), of_sink(&sink.id))).collect()
 }
 
 /// The newest complete checkpoint of this attempt: what the next one may build on.

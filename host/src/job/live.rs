@@ -12,6 +12,7 @@ use super::lifecycle::Message;
 use super::reading::Readers;
 use super::record::{self, JobRecord};
 use super::schedule::Request;
+use super::stopping;
 use super::view::{
     CheckpointDetail, CheckpointSummary, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SavepointView,
     SubtaskWatermark,
@@ -27,8 +28,10 @@ const CHECKPOINTS_SHOWN: usize = 64;
 /// What a person may ask of a running job.
 pub(super) enum Command {
     Cancel,
-    /// A checkpoint or savepoint, perhaps one behind which the job stops.
+    /// A checkpoint or savepoint.
     Take(Request),
+    /// The job's record has a stop.
+    Stop,
     /// The process ends; the job goes on when it starts again.
     Shutdown,
 }
@@ -66,18 +69,38 @@ impl Job {
         self.state.lock().record.status
     }
 
-    /// Changes the record and keeps it on disk. Waiters look again.
+    /// Stores a change of the record, and then shows it. On error nothing has changed. Waiters look again.
     pub(super) fn update(&self, change: impl FnOnce(&mut JobRecord)) -> Result<()> {
         let mut state = self.state.lock();
-        change(&mut state.record);
-        let written = record::write_json(&self.dir.join("job.json"), &state.record);
+        let mut record = state.record.clone();
+        change(&mut record);
+        record::write_json(&self.dir.join("job.json"), &record)?;
+        state.record = record;
         self.changed.notify_all();
-        written
+        Ok(())
+    }
+
+    /// Stores a change of the record, or only shows it where it cannot be stored: for what the next start of the process
+    /// finds out by itself.
+    pub(super) fn update_or_show(&self, change: impl Fn(&mut JobRecord)) {
+        if let Err(error) = self.update(&change) {
+            tracing::warn!(job = %self.record().name, "not stored: {error}");
+            self.show(change);
+        }
     }
 
     /// Changes what is shown, without keeping it on disk.
     pub(super) fn show(&self, change: impl FnOnce(&mut JobRecord)) {
         change(&mut self.state.lock().record);
+    }
+
+    /// Adds a warning to what is shown, once.
+    pub(super) fn warn(&self, warning: String) {
+        self.show(|record| {
+            if !record.warnings.contains(&warning) {
+                record.warnings.push(warning);
+            }
+        });
     }
 
     pub(super) fn attach(&self, sender: Sender<Message>) {
@@ -123,7 +146,8 @@ impl Job {
     }
 
     pub(super) fn savepoint(&self, request_id: &str) -> Option<SavepointView> {
-        self.state.lock().savepoints.get(request_id).cloned()
+        let state = self.state.lock();
+        state.savepoints.get(request_id).cloned().or_else(|| stopping::view(&state.record, request_id))
     }
 
     /// Forgets a request that was refused.

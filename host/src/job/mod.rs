@@ -10,11 +10,13 @@ mod lifecycle;
 mod live;
 mod origins;
 mod planning;
+mod promises;
 mod reading;
 mod record;
 mod removal;
 mod restore;
 mod schedule;
+mod stopping;
 pub mod view;
 
 pub use host::{Host, HostOptions, Submission};

@@ -44,12 +44,7 @@ pub(super) fn restore(
 fn name_skipped(job: &Job, name: &str, skipped: &[Skipped]) {
     for Skipped { path, why } in skipped {
         tracing::warn!(job = %name, checkpoint = %path, code = "checkpoint-corrupt", "checkpoint passed over: {why}");
-        let warning = format!("{path} was passed over: {why}");
-        job.show(|record| {
-            if !record.warnings.contains(&warning) {
-                record.warnings.push(warning);
-            }
-        });
+        job.warn(format!("{path} was passed over: {why}"));
     }
 }
 

@@ -332,6 +332,15 @@ impl Plan {
         }
         if !checkpoint.is_periodic() {
             self.warnings.push("no [checkpoint] interval or records: a restart begins from the start".into());
+            let publish_late = self.pipeline.nodes.iter().filter_map(|node| match &node.kind {
+                NodeKind::Sink(SinkConfig::File { .. }) => Some(format!(
+                    "sink `{}` publishes its files when the job ends or a savepoint is taken, as there is no [checkpoint] \
+                     interval or records; a cancel removes what is not published",
+                    node.id
+                )),
+                _ => None,
+            });
+            self.warnings.extend(publish_late);
         }
         if !less.is_empty() {
             self.guarantee = less.join("; ");
