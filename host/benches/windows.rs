@@ -160,6 +160,7 @@ connector = "blackhole"
         from: None,
         claim: false,
         allow_unclaimed_state: false,
+        assume_published: false,
         ignore_state: false,
     };
     let cpu_start = cpu_nanoseconds();

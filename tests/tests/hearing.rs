@@ -304,6 +304,7 @@ fn a_server_whose_stderr_is_closed_or_not_read_goes_on() {
             server.api.wait_for(&first, "FINISHED").unwrap();
             stderr.read_line(&mut String::new()).unwrap();
             fs::remove_dir_all(dir.join("out")).unwrap();
+            drop(stderr);
             None
         } else {
             Some(stderr)
