@@ -165,7 +165,7 @@ fn poll<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T> {
                     return Err(error);
                 }
                 if !std::mem::replace(&mut is_told, true) {
-                    eprintln!("the server does not answer; waiting for it");
+                    stdio::tell("the server does not answer; waiting for it");
                 }
                 std::thread::sleep(POLL);
             }
