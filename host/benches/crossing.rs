@@ -182,6 +182,7 @@ fn operator(guest: Box<dyn Guest>, function: &Function) -> FunctionOperator {
         outputs: function.outputs.len(),
         batch_records: 1024,
         clock: SystemClock::shared(),
+        log: Arc::default(),
         cancel: Arc::default(),
     };
     FunctionOperator::new(guest, turn, settings, Counters::default())
@@ -203,7 +204,7 @@ fn main() {
     let report = folder("COFFERDAM_BENCH_DIR").join("crossing.json");
     let component =
         std::fs::read(folder("COFFERDAM_TEST_COMPONENTS").join("crossing.wasm")).expect("the component can be read");
-    let sandbox = Sandbox::open(SandboxOptions { cache_dir: None, instances_max: 16 }).expect("a sandbox can be had");
+    let sandbox = Sandbox::open(SandboxOptions::in_this_process(16)).expect("a sandbox can be had");
     let component = sandbox.load(&component).expect("the component can be loaded");
 
     let cases = [

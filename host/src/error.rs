@@ -9,6 +9,8 @@ mod error_tests;
 
 use std::fmt;
 
+use crate::escape::one_line;
+
 /// What the caller can do about it; decides the HTTP status and the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -46,6 +48,8 @@ pub struct Error {
     /// What would be right, or what to do next.
     pub hint: Option<String>,
     pub location: Option<Location>,
+    /// Lines to show below it, such as a backtrace.
+    pub details: Vec<String>,
     /// The part of a pipeline that it is about: a node's id and a key of it, for finding its place in the manifest.
     pub subject: Option<(String, &'static str)>,
 }
@@ -59,7 +63,7 @@ macro_rules! codes {
         $(
             #[doc = concat!("An error with the code `", $code, "`.")]
             pub fn $name(message: impl Into<String>) -> Error {
-                Error { kind: ErrorKind::$kind, code: $code, message: message.into(), hint: None, location: None, subject: None }
+                Error { kind: ErrorKind::$kind, code: $code, message: message.into(), hint: None, location: None, details: Vec::new(), subject: None }
             }
         )*
     };
@@ -79,6 +83,9 @@ codes! {
     component_wrong_world = "component-wrong-world", Invalid;
     component_import_denied = "component-import-denied", Invalid;
     component_description = "component-description", Invalid;
+    component_limits = "component-limits", Invalid;
+    component_too_complex = "component-too-complex", TooLarge;
+    compile_stopped = "compile-stopped", Environment;
     component_too_large = "component-too-large", TooLarge;
     component_truncated = "component-truncated", Invalid;
     component_name = "component-name", Invalid;
@@ -107,16 +114,22 @@ codes! {
     source_missing = "source-missing", Invalid;
     source_failed = "source-failed", Environment;
     sink_unwritable = "sink-unwritable", Environment;
+    sink_changed = "sink-changed", Conflict;
+    capacity_exceeded = "capacity-exceeded", Environment;
+    stdout_closed = "stdout-closed", Environment;
     sandbox_unavailable = "sandbox-unavailable", Environment;
     data_dir_locked = "data-dir-locked", Conflict;
     data_dir_failed = "data-dir-failed", Environment;
     request_invalid = "request-invalid", Invalid;
     request_not_found = "request-not-found", NotFound;
     request_too_large = "request-too-large", TooLarge;
+    request_timeout = "request-timeout", Invalid;
+    server_busy = "server-busy", Environment;
     server_unreachable = "server-unreachable", Environment;
     toolchain_missing = "toolchain-missing", Environment;
     build_failed = "build-failed", Invalid;
     project_exists = "project-exists", Conflict;
+    interrupted = "interrupted", Environment;
     internal = "internal", Internal;
 }
 
@@ -146,14 +159,18 @@ impl Error {
     }
 }
 
+/// For a terminal or a log: names, keys and messages of others in it are escaped.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(Location { file, line, column }) = &self.location {
-            write!(f, "{file}:{line}:{column}: ")?;
+            write!(f, "{}:{line}:{column}: ", one_line(file))?;
         }
-        write!(f, "{} [{}]", self.message, self.code)?;
+        write!(f, "{} [{}]", one_line(&self.message), self.code)?;
+        for line in &self.details {
+            write!(f, "\n    {}", one_line(line))?;
+        }
         match &self.hint {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
+            Some(hint) => write!(f, "\n  hint: {}", one_line(hint)),
             None => Ok(()),
         }
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::test_subject::{JOB, Subject, manifest, on_each_store};
 use super::*;
+use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
 /// What the fixture of format 1 holds. The file was made byte by byte from the format's description.
@@ -25,6 +26,21 @@ fn a_manifest_of_format_1_still_loads() {
     assert_eq!(expected.bytes(), 300);
     assert_eq!(expected.subtask("delays", 0).unwrap().counters.records_in, 998);
     assert_eq!(expected.subtask("delays", 1), None);
+}
+
+#[test]
+fn reading_a_checkpoint_ends_when_it_is_interrupted_and_does_not_pass_it_over() {
+    let subject = Subject::new();
+    let file = subject.put(1, "state", "some bytes");
+    subject.complete(1, std::slice::from_ref(&file));
+    let interrupt = Interrupt::default();
+    let storage = subject.storage.clone().interruptible(&interrupt);
+    assert!(storage.newest_usable(JOB, Verify::Checksums).unwrap().is_some());
+    interrupt.set();
+    assert_eq!(storage.newest_usable(JOB, Verify::Checksums).unwrap_err().code, "interrupted");
+    let files = storage.files(JOB, 1, CheckpointKind::Checkpoint).unwrap();
+    assert_eq!(files.get(&file).unwrap_err().code, "interrupted");
+    assert!(subject.storage.newest_usable(JOB, Verify::Checksums).unwrap().is_some(), "the others are not");
 }
 
 #[test]
@@ -286,12 +302,12 @@ fn a_savepoint_stands_alone() {
         let shared = subject.put(1, "state", "x");
         subject.complete(1, std::slice::from_ref(&shared));
         let files = subject.storage.files(JOB, 2, CheckpointKind::Savepoint).unwrap();
-        assert_eq!(files.reusable(std::slice::from_ref(&shared)), []);
+        assert_eq!(files.reusable(std::slice::from_ref(&shared)).unwrap(), []);
         let (location, image) = subject.savepoint(2, &["saved"]);
         assert_eq!(location, subject.storage.root().join("savepoints/job-1-2"));
         let own = image.files().next().unwrap().clone();
         let next = subject.storage.files(JOB, 3, CheckpointKind::Checkpoint).unwrap();
-        assert_eq!(next.reusable(&[own.clone(), shared.clone()]), std::slice::from_ref(&shared));
+        assert_eq!(next.reusable(&[own.clone(), shared.clone()]).unwrap(), std::slice::from_ref(&shared));
         let outside = manifest(3, CheckpointKind::Savepoint, &[shared]);
         assert_eq!(subject.storage.write_manifest(&outside).unwrap_err().code, "internal");
 
@@ -387,7 +403,7 @@ fn adopted_files_outlive_the_image_that_they_came_from() {
         let files = subject.storage.files("job-2", 0, CheckpointKind::Checkpoint).unwrap();
         let adopted = files.adopt(&subject.storage, &claimed).unwrap().unwrap();
         assert_eq!(files.bytes_uploaded(), 0);
-        assert_eq!(files.reusable(&adopted), adopted);
+        assert_eq!(files.reusable(&adopted).unwrap(), adopted);
         let folder = location.below(subject.storage.root()).unwrap();
         for (path, _) in subject.storage.list(&folder).unwrap() {
             subject.storage.remove(&path).unwrap();
@@ -411,4 +427,49 @@ fn names_cannot_leave_the_storage() {
     }
     let files = subject.storage.files(JOB, 1, CheckpointKind::Checkpoint).unwrap();
     assert_eq!(files.put("../x", Bytes::new()).unwrap_err().code, "internal");
+}
+
+#[test]
+fn a_promise_that_was_kept_is_none_and_its_mark_goes_with_the_checkpoint() {
+    on_each_store(|subject| {
+        let storage = &subject.storage;
+        let promises = |manifest: &CheckpointManifest| manifest.subtask("delays", 0).unwrap().committable.is_some();
+        for id in 1..=3 {
+            let manifest = subject.complete(id, &[subject.put(id, "own", "o")]);
+            assert!(promises(&storage.newest_usable(JOB, Verify::Lengths).unwrap().unwrap().0));
+            storage.mark_published(&manifest).unwrap();
+            assert!(!promises(&storage.newest_usable(JOB, Verify::Lengths).unwrap().unwrap().0));
+        }
+        // A kill came between a manifest and its mark.
+        storage.remove(&format!("{JOB}/chk-1/manifest")).unwrap();
+        storage.retire(JOB, 1, &[]).unwrap();
+        let stored = subject.stored();
+        assert_eq!(&stored[..2], [format!("{JOB}/chk-3/manifest"), format!("{JOB}/chk-3/published")]);
+        assert_eq!(stored.len(), 3, "{stored:?}");
+
+        let (location, manifest) = subject.savepoint(4, &["saved"]);
+        let open = || Snapshot::open(&location, subject.runtime.handle().clone(), Verify::Lengths);
+        if location.folder().is_some() {
+            assert!(promises(&open().unwrap().manifest));
+        }
+        storage.mark_published(&manifest).unwrap();
+        if location.folder().is_some() {
+            assert!(!promises(&open().unwrap().manifest));
+        }
+        snapshot::remove_savepoint_in(storage, &format!("savepoints/{JOB}-4")).unwrap();
+        storage.remove_job(JOB).unwrap();
+        assert_eq!(subject.stored(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_file_that_is_gone_or_cut_is_not_named_again() {
+    on_each_store(|subject| {
+        let files = ["kept", "gone", "cut"].map(|name| subject.put(1, name, "bytes"));
+        subject.complete(1, &files);
+        subject.storage.remove(&files[1].path).unwrap();
+        subject.overwrite(&files[2].path, b"by");
+        let next = subject.storage.files(JOB, 2, CheckpointKind::Checkpoint).unwrap();
+        assert_eq!(next.reusable(&files).unwrap(), &files[..1]);
+    });
 }

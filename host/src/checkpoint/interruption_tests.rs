@@ -135,7 +135,7 @@ fn removal_of_a_savepoint() {
         },
         |subject, what| assert_eq!(subject.storage.list("savepoints").unwrap(), [], "{what}"),
     );
-    assert_eq!(kills, 2, "a file, the manifest");
+    assert_eq!(kills, 3, "a file, the mark, the manifest");
 }
 
 /// Another job has claimed checkpoint 4, has its own by now, and removes what it claimed.

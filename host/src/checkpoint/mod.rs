@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! <root>/<job>/chk-<id>/manifest                     a complete checkpoint
+//! <root>/<job>/chk-<id>/published                    its sinks have published what it promises
 //! <root>/<job>/shared/<id>-<random>-<name>           a file that checkpoint <id> stored; later ones may name it too
 //! <root>/savepoints/<job>-<id>/manifest              a savepoint: names files of its own folder only
+//! <root>/savepoints/<job>-<id>/published
 //! <root>/savepoints/<job>-<id>/<random>-<name>
 //! ```
 //!

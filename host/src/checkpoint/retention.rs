@@ -10,7 +10,7 @@ use std::fs;
 
 use super::location::Location;
 use super::manifest::{CheckpointKind, CheckpointManifest};
-use super::storage::{CheckpointStorage, MANIFEST_NAME, SAVEPOINTS, checkpoint_folder, job_folder};
+use super::storage::{CheckpointStorage, MANIFEST_NAME, PUBLISHED_NAME, SAVEPOINTS, checkpoint_folder, job_folder};
 use crate::error::{self, Error, Result};
 use crate::state::FileRef;
 
@@ -53,6 +53,8 @@ pub struct Retired {
 struct Listing {
     /// Folders of the checkpoints that have a manifest, by id.
     checkpoints: BTreeMap<u64, String>,
+    /// The files that mark checkpoints as published, by id.
+    published: BTreeMap<u64, String>,
     /// The files that checkpoints stored: by which, and their length.
     shared: HashMap<String, (u64, u64)>,
 }
@@ -62,6 +64,8 @@ struct Listing {
 pub(super) struct Plan {
     /// Id and path of the manifest.
     pub manifests: Vec<(u64, String)>,
+    /// Marks of checkpoints whose manifest is gone by then.
+    marks: Vec<String>,
     /// Path and length.
     pub files: Vec<(String, u64)>,
     /// Half-stored files of checkpoints up to this one may go, except of those in progress.
@@ -80,7 +84,10 @@ impl CheckpointStorage {
         let mut skipped = Vec::new();
         for folder in folders.values().rev() {
             match self.examine(folder, &listing, verify) {
-                Ok(manifest) => return Ok(Some((manifest, skipped))),
+                Ok(mut manifest) => {
+                    self.forget_published(folder, &mut manifest)?;
+                    return Ok(Some((manifest, skipped)));
+                }
                 Err(error) => skipped.push(passed_over(folder, error)?),
             }
         }
@@ -170,6 +177,7 @@ impl CheckpointStorage {
             self.remove(manifest)?;
             retired.checkpoints.push(*id);
         }
+        plan.marks.iter().try_for_each(|mark| self.remove(mark))?;
         for (path, bytes) in &plan.files {
             self.remove(path)?;
             retired.files += 1;
@@ -213,6 +221,10 @@ impl CheckpointStorage {
         let is_over =
             |id: u64| id <= last && Some(id) > newest_damaged && !in_progress.iter().any(|one| spares(one, id));
         let unneeded = listing.shared.iter().filter(|(path, (id, _))| is_over(*id) && !needed.contains(*path));
+        let is_kept =
+            |id: &u64| listing.checkpoints.contains_key(id) && plan.manifests.iter().all(|(retired, _)| retired != id);
+        let marks = listing.published.iter().filter(|(id, _)| **id <= last && !is_kept(id));
+        plan.marks = marks.map(|(_, path)| path.clone()).collect();
         plan.files = unneeded.map(|(path, (_, bytes))| (path.clone(), *bytes)).collect();
         plan.files.sort();
         plan.staged_up_to = Some(last);
@@ -236,6 +248,9 @@ impl CheckpointStorage {
         let mut listing = self.listing(job)?;
         if let Some(folder) = listing.checkpoints.remove(&id) {
             self.remove(&format!("{folder}/{MANIFEST_NAME}"))?;
+        }
+        if let Some(mark) = listing.published.get(&id) {
+            self.remove(mark)?;
         }
         let (mut needed, mut newest_damaged) = (HashSet::new(), None);
         for (other, folder) in &listing.checkpoints {
@@ -265,9 +280,14 @@ impl CheckpointStorage {
                         listing.shared.insert(path, (id, bytes));
                     }
                 }
-                Some((folder, MANIFEST_NAME)) => {
-                    if let Some(id) = folder.strip_prefix("chk-").and_then(number) {
-                        listing.checkpoints.insert(id, checkpoint_folder(job, id, CheckpointKind::Checkpoint)?);
+                Some((folder, name @ (MANIFEST_NAME | PUBLISHED_NAME))) => {
+                    let Some(id) = folder.strip_prefix("chk-").and_then(number) else { continue };
+                    match name {
+                        MANIFEST_NAME => {
+                            let folder = checkpoint_folder(job, id, CheckpointKind::Checkpoint)?;
+                            listing.checkpoints.insert(id, folder);
+                        }
+                        _ => drop(listing.published.insert(id, path)),
                     }
                 }
                 _ => {}

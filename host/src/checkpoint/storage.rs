@@ -18,12 +18,13 @@
 //! Errors: `storage-failed` with the path where the storage fails; `checkpoint-corrupt` with the path where a file is
 //! missing or is not what was written.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,10 +40,14 @@ use super::location::Location;
 use super::manifest::{CheckpointKind, CheckpointManifest};
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
+use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
 /// The name of a manifest's file in the folder of its checkpoint.
 pub const MANIFEST_NAME: &str = "manifest";
+
+/// The name of the file beside a manifest which says that the sinks have published what the manifest promises.
+pub(super) const PUBLISHED_NAME: &str = "published";
 
 /// Files up to this size are stored in one piece, larger ones in pieces of this size.
 const PIECE_BYTES: usize = 8 << 20;
@@ -63,6 +68,8 @@ pub struct CheckpointStorage {
     store: Arc<dyn ObjectStore>,
     runtime: Handle,
     root: Location,
+    /// Ends the reading of files.
+    interrupt: Interrupt,
     /// How many changes a test lets happen before the storage dies.
     #[cfg(test)]
     pub(super) changes_left: Arc<AtomicU64>,
@@ -106,9 +113,15 @@ impl CheckpointStorage {
             store,
             runtime,
             root,
+            interrupt: Interrupt::default(),
             #[cfg(test)]
             changes_left: Arc::new(AtomicU64::new(u64::MAX)),
         }
+    }
+
+    /// The same storage, whose reading of files ends with `interrupted` once the flag is set: after the piece being read.
+    pub fn interruptible(self, interrupt: &Interrupt) -> CheckpointStorage {
+        CheckpointStorage { interrupt: interrupt.clone(), ..self }
     }
 
     /// Where it is; a folder by the one path that it has when links are followed.
@@ -140,11 +153,38 @@ impl CheckpointStorage {
         Ok(self.root.join(&folder))
     }
 
+    /// Where a checkpoint or savepoint is, if it is in this storage.
+    pub fn location(&self, manifest: &CheckpointManifest) -> Result<Location> {
+        Ok(self.root.join(&checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?))
+    }
+
     /// The same for a savepoint in any folder.
     pub(super) fn write_savepoint(&self, folder: &str, manifest: &CheckpointManifest) -> Result<Location> {
         let bytes = relative_to(folder, manifest)?.encode()?;
         self.put_bytes(&within(folder, MANIFEST_NAME), bytes.into())?;
         Ok(self.root.join(folder))
+    }
+
+    /// Records that the sinks have published what a complete checkpoint promises. In a folder this is not synced: a loss
+    /// of power may undo it, and then the sinks' folders are looked at again.
+    pub fn mark_published(&self, manifest: &CheckpointManifest) -> Result<()> {
+        let folder = checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
+        let path = within(&folder, PUBLISHED_NAME);
+        match self.root.join(&path).folder() {
+            Some(local) => fs::write(local, "").map_err(|e| error::storage_failed(format!("{}: {e}", local.display()))),
+            None => self.put_bytes(&path, Bytes::new()),
+        }
+    }
+
+    /// Removes the promises from a manifest of `folder` if they are kept.
+    pub(super) fn forget_published(&self, folder: &str, manifest: &mut CheckpointManifest) -> Result<()> {
+        let subtasks = || manifest.operators.iter().flat_map(|image| &image.subtasks);
+        if subtasks().all(|subtask| subtask.committable.is_none()) || !self.exists(&within(folder, PUBLISHED_NAME))? {
+            return Ok(());
+        }
+        let subtasks = manifest.operators.iter_mut().flat_map(|image| &mut image.subtasks);
+        subtasks.for_each(|subtask| subtask.committable = None);
+        Ok(())
     }
 
     /// Where the files of a savepoint in any folder are stored.
@@ -239,6 +279,7 @@ impl CheckpointStorage {
         let location = stored_path(&file.path)?;
         let (mut at, mut crc) = (0, 0);
         while at < file.bytes {
+            self.interrupt.check()?;
             // Pieces of our own size: what the local store streams are pieces of 8 KiB, each with a task of its own.
             let end = file.bytes.min(at + PIECE_BYTES as u64);
             let piece = self.block_on(self.store.get_range(&location, at..end));
@@ -315,9 +356,15 @@ impl CheckpointStorage {
         }
     }
 
-    /// Asks the store something, so that one that cannot be reached is told at once. Errors: `storage-failed`.
+    /// Asks the store something, so that one that cannot be reached, or a folder that cannot be synced, is told at once.
+    /// Errors: `storage-failed`.
     pub fn check(&self) -> Result<()> {
-        self.folders(SAVEPOINTS).map(drop)
+        self.folders(SAVEPOINTS)?;
+        let Some(folder) = self.root.folder() else { return Ok(()) };
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| {
+            error::storage_failed(format!("the folder {} cannot be synced: {e}", self.root))
+                .hint("a checkpoint is made durable: choose a folder on a file system that can sync folders (fsync)")
+        })
     }
 
     /// All files below a folder, with their lengths.
@@ -453,6 +500,8 @@ pub struct CheckpointFiles {
     prefix: String,
     /// Where files lie that this checkpoint may name without storing them again.
     reusable: Option<String>,
+    /// What lies there, with lengths; listed when it is first asked for.
+    listed: OnceLock<HashMap<String, u64>>,
     uploaded: AtomicU64,
     given_up: Arc<AtomicBool>,
 }
@@ -460,7 +509,7 @@ pub struct CheckpointFiles {
 impl CheckpointFiles {
     fn new(storage: &CheckpointStorage, prefix: String, reusable: Option<String>) -> CheckpointFiles {
         let (uploaded, given_up) = (AtomicU64::new(0), Arc::default());
-        CheckpointFiles { storage: storage.clone(), prefix, reusable, uploaded, given_up }
+        CheckpointFiles { storage: storage.clone(), prefix, reusable, listed: OnceLock::new(), uploaded, given_up }
     }
 
     /// Once this is set nobody wants the checkpoint any more, and no further file is stored: `storage-failed`.
@@ -475,10 +524,30 @@ impl CheckpointFiles {
 
     /// Those of an earlier image's files that this checkpoint may name without storing them again: what
     /// [`crate::state::StateSnapshot::upload`] takes as `held`. Files of savepoints and of other jobs are never among
-    /// them, since others decide when these go; a savepoint names files of its own only.
-    pub fn reusable(&self, files: &[FileRef]) -> Vec<FileRef> {
-        let Some(folder) = &self.reusable else { return Vec::new() };
-        files.iter().filter(|file| file.path.starts_with(folder)).cloned().collect()
+    /// them, since others decide when these go; a savepoint names files of its own only. A file that is gone, or is not as
+    /// long as it was, is not among them either: a checkpoint that named it could not be restored.
+    pub fn reusable(&self, files: &[FileRef]) -> Result<Vec<FileRef>> {
+        let Some(folder) = &self.reusable else { return Ok(Vec::new()) };
+        let own: Vec<&FileRef> = files.iter().filter(|file| file.path.starts_with(folder)).collect();
+        if own.is_empty() {
+            return Ok(Vec::new());
+        }
+        let listed = self.listed(folder)?;
+        let (there, gone): (Vec<&FileRef>, Vec<&FileRef>) =
+            own.into_iter().partition(|file| listed.get(&file.path) == Some(&file.bytes));
+        if let Some(file) = gone.first() {
+            let (count, path) = (gone.len(), &file.path);
+            tracing::warn!("{path}: the file is missing or damaged; stored again, as {count} in all of this subtask");
+        }
+        Ok(there.into_iter().cloned().collect())
+    }
+
+    fn listed(&self, folder: &str) -> Result<&HashMap<String, u64>> {
+        if let Some(listed) = self.listed.get() {
+            return Ok(listed);
+        }
+        let listed = self.storage.list(folder)?.into_iter().collect();
+        Ok(self.listed.get_or_init(|| listed))
     }
 
     /// Takes over files of an image in `from` which this job owns now: gives them names of this checkpoint's own. None

@@ -11,6 +11,7 @@ use wit_component::ComponentEncoder;
 use super::toolchain::{self, TARGET, Toolchain};
 use super::{BuildArgs, print};
 use crate::error::{Error, Result, build_failed};
+use crate::stdio;
 
 /// Builds the package and writes its component; the compiler's words go to stderr as they are.
 pub fn build(args: &BuildArgs, json: bool) -> Result<()> {
@@ -21,7 +22,9 @@ pub fn build(args: &BuildArgs, json: bool) -> Result<()> {
     }
     let toolchain = toolchain::find(&args.dir)?;
     let package = package(&toolchain, &manifest)?;
-    eprintln!("building {} with {toolchain}", package.name);
+    stdio::tell(format_args!("building {} with {toolchain}", package.name));
+    // The compiler writes to the same place.
+    stdio::flush();
     let module = compile(&toolchain, &manifest, &package)?;
     let component = encode(&module)?;
 

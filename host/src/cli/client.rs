@@ -15,6 +15,8 @@ use crate::error::{
 };
 
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// The server is asked before a text of more bytes is sent.
+const EXPECT_BYTES: usize = 16 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One server.
@@ -86,7 +88,11 @@ impl Client {
         content_type: &str,
         body: &str,
     ) -> Result<T> {
-        let request = self.agent.post(self.url(path)).query_pairs(query.iter().copied());
+        let mut request = self.agent.post(self.url(path)).query_pairs(query.iter().copied());
+        if body.len() > EXPECT_BYTES {
+            // A refusal then arrives before the bytes are sent, and not behind a broken pipe.
+            request = request.header("expect", "100-continue");
+        }
         self.decode(request.content_type(content_type).send(body))
     }
 
@@ -150,7 +156,7 @@ impl From<Problem> for Error {
         };
         let location =
             problem.location.map(|place| Location { file: place.file, line: place.line, column: place.column });
-        Error { kind, code, message, hint: problem.hint, location, subject: None }
+        Error { kind, code, message, hint: problem.hint, location, details: Vec::new(), subject: None }
     }
 }
 

@@ -14,6 +14,7 @@ use super::{StateCommand, StateLoadArgs, print};
 use crate::checkpoint::{CheckpointManifest, Location, NewSavepoint, Snapshot, Verify};
 use crate::clock::{SystemClock, random_u64};
 use crate::error::{self, Result};
+use crate::escape;
 use crate::inspect::{KeyState, LoadTarget, Loaded, StateEntry, StateImages, StateListing, loaded_manifest};
 use crate::job::view::ComponentView;
 use crate::manifest::NodeKind;
@@ -119,10 +120,10 @@ impl Out {
     }
 
     fn entry(&mut self, entry: &StateEntry) -> Result<()> {
-        let mut line =
-            serde_json::to_vec(entry).map_err(|error| error::internal(format!("cannot write JSON: {error}")))?;
-        line.push(b'\n');
-        self.write_all(&line).map_err(|error| stdout_failed(&error))
+        let line =
+            serde_json::to_string(entry).map_err(|error| error::internal(format!("cannot write JSON: {error}")))?;
+        let written = self.write_all(escape::json(&line).as_bytes()).and_then(|()| self.write_all(b"\n"));
+        written.map_err(|error| stdout_failed(&error))
     }
 
     /// What remains of an error once nobody reads any more.
@@ -197,7 +198,7 @@ fn load(client: &Client, args: &StateLoadArgs, json: bool) -> Result<()> {
 /// asked for.
 fn pipeline_target(client: &Client, path: &Path) -> Result<LoadTarget> {
     let manifest = read_manifest(path)?;
-    let sandbox = Sandbox::open(SandboxOptions { cache_dir: None, instances_max: 1 })?;
+    let sandbox = Sandbox::open(SandboxOptions::in_this_process(1))?;
     const AGGREGATE: &str = FunctionKind::Aggregate.as_str();
     let mut layouts: BTreeMap<String, StateLayout> = BTreeMap::new();
     for node in &manifest.pipeline.nodes {

@@ -19,7 +19,7 @@ const FILES: &[(&str, &str)] = &[
 /// Makes the folder `name` with a project in it.
 pub fn new(name: &str) -> Result<()> {
     create(Path::new(""), name)?;
-    print::line(format_args!(
+    print::lines(format_args!(
         "created {name}/: next\n  cd {name}\n  cargo test\n  cofferdam build\n  cofferdam run pipeline.toml"
     ));
     Ok(())

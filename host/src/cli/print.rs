@@ -1,4 +1,4 @@
-//! How things look on stdout. A reader that goes away (`| head`) is no error.
+//! How things look on stdout. A reader that goes away (`| head`) is no error. Text of others is escaped.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -11,21 +11,27 @@ use serde::Serialize;
 
 use crate::clock::SystemClock;
 use crate::error::{Result, internal};
+use crate::escape;
 use crate::inspect::{StateListing, StateSummary};
 use crate::job::view::{
     CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, OperatorDetail,
     PortView, SavepointView, StoredSavepoint,
 };
 
-/// A line on stdout.
+/// A line on stdout, whatever the text holds.
 pub fn line(text: impl Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    lines(escape::one_line(&text.to_string()));
+}
+
+/// Lines on stdout. What others may have written is escaped by the caller.
+pub fn lines(text: impl Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{}", escape::lines(&text.to_string()));
 }
 
 /// Any answer as JSON, indented.
 pub fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| internal(format!("cannot write JSON: {error}")))?;
-    line(text);
+    let _ = writeln!(std::io::stdout().lock(), "{}", escape::json(&text));
     Ok(())
 }
 
@@ -42,9 +48,9 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.map(|cell| escape::one_line(&cell).into_owned()));
     }
-    line(table.trim_fmt());
+    lines(table.trim_fmt());
 }
 
 fn or_dash(value: Option<impl Display>) -> String {

@@ -1,14 +1,18 @@
-//! Progress of one job on stderr: a line that moves on a terminal, about one line a second elsewhere.
+//! Progress of one job on stderr: a line that moves on a terminal, about one line a second elsewhere. A stderr that is
+//! closed, or that nothing reads, does not hold up the job.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::clock::SharedClock;
 use crate::error::{Error, job_failed};
+use crate::escape;
 use crate::job::view::{JobDetail, JobStatus};
 use crate::manifest::{NodeKind, Pipeline, SinkConfig};
+use crate::stdio;
 
 use super::print::{size, status};
 
@@ -40,7 +44,7 @@ impl Progress {
         } else if to_stdout && std::io::stdout().is_terminal() {
             Style::Quiet
         } else {
-            let bar = ProgressBar::new_spinner();
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::new(Terminal)));
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
                 bar.set_style(style);
             }
@@ -58,9 +62,9 @@ impl Progress {
         let due = self.shown_ns.is_none_or(|shown| now.saturating_sub(shown) >= LINE_INTERVAL_NS);
         self.measure(now, job.summary.records_in);
         match &self.style {
-            Style::Moving(bar) => bar.set_message(text(job, self.rate.2)),
+            Style::Moving(bar) => bar.set_message(escape::one_line(&text(job, self.rate.2)).into_owned()),
             Style::Lines if (due || changed) && !job.summary.status.is_final() => {
-                eprintln!("{}", text(job, self.rate.2));
+                stdio::tell(text(job, self.rate.2));
                 self.shown_ns = Some(now);
             }
             Style::Lines | Style::Quiet => {}
@@ -83,7 +87,7 @@ impl Progress {
         }
         let seconds = self.clock.monotonic_ns().saturating_sub(self.start_ns) as f64 / 1e9;
         let rate = if seconds > 0.0 { job.summary.records_in as f64 / seconds } else { 0.0 };
-        eprintln!("{}  in {seconds:.1} s", text(job, rate));
+        stdio::tell(format_args!("{}  in {seconds:.1} s", text(job, rate)));
     }
 }
 
@@ -114,9 +118,58 @@ pub fn failure(job: &JobDetail) -> Error {
     let name = &job.summary.name;
     let Some(failure) = &job.failure else { return job_failed(format!("the job `{name}` failed")) };
     let place = failure.operator.as_ref().map(|id| format!(" in `{id}`")).unwrap_or_default();
-    let mut message = format!("the job `{name}` failed{place}: {} ({})", failure.message, failure.code);
-    for frame in failure.fault.iter().flat_map(|fault| &fault.backtrace) {
-        message.push_str(&format!("\n    at {frame}"));
+    let mut error = job_failed(format!("the job `{name}` failed{place}: {} ({})", failure.message, failure.code));
+    let frames = failure.fault.iter().flat_map(|fault| &fault.backtrace);
+    error.details = frames.map(|frame| format!("at {frame}")).collect();
+    error
+}
+
+/// The terminal behind stderr, for the line that moves.
+#[derive(Debug)]
+struct Terminal;
+
+impl Terminal {
+    fn steer(&self, count: usize, direction: char) -> io::Result<()> {
+        if count > 0 { self.write_str(&format!("\x1b[{count}{direction}")) } else { Ok(()) }
     }
-    job_failed(message)
+}
+
+impl TermLike for Terminal {
+    fn width(&self) -> u16 {
+        Term::stderr().size().1
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.steer(n, 'A')
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.steer(n, 'B')
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.steer(n, 'C')
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.steer(n, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write_str(text)?;
+        self.write_str("\n")
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        stdio::draw(text);
+        Ok(())
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.write_str("\r\x1b[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
 }

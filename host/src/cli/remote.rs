@@ -16,8 +16,12 @@ use crate::error::{Result, request_invalid, savepoint_failed};
 use crate::job::view::{
     CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat, SavepointView, StoredSavepoint,
 };
+use crate::stdio;
 
 const POLL: Duration = Duration::from_millis(300);
+
+/// How long a command that waits goes on without an answer.
+const UNREACHABLE_MAX: Duration = Duration::from_secs(60);
 
 /// Gets `path` and shows it with `show`, or as JSON.
 fn show<T: DeserializeOwned + Serialize>(client: &Client, path: &str, json: bool, show: impl FnOnce(&T)) -> Result<()> {
@@ -63,10 +67,11 @@ pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode
     query.extend(from.as_deref().map(|from| ("from", from)));
     query.extend(args.origin.claim.then_some(("claim", "true")));
     query.extend(args.origin.allow_unclaimed_state.then_some(("allow_unclaimed_state", "true")));
+    query.extend(args.origin.assume_published.then_some(("assume_published", "true")));
     query.extend(args.origin.ignore_state.then_some(("ignore_state", "true")));
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
     for warning in &job.warnings {
-        eprintln!("warning: {warning}");
+        stdio::tell(format_args!("warning: {warning}"));
     }
     if !args.wait {
         present(&job, json, |job| print::line(&job.summary.id))?;
@@ -75,7 +80,7 @@ pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode
     let mut progress = Progress::new(&manifest.pipeline, SystemClock::shared());
     let path = format!("/v1/jobs/{}", segment(&job.summary.id));
     let job = loop {
-        let job: JobDetail = client.get(&path)?;
+        let job: JobDetail = poll(client, &path)?;
         progress.show(&job);
         if job.summary.status.is_final() {
             break job;
@@ -99,8 +104,13 @@ pub fn job(client: &Client, command: &JobCommand, json: bool) -> Result<()> {
     let path = |id: &str| format!("/v1/jobs/{}", segment(id));
     match command {
         JobCommand::Show { id } => show(client, &path(id), json, print::job),
-        JobCommand::Cancel { id } => {
-            let job: JobSummary = client.post(&format!("{}/cancel", path(id)))?;
+        JobCommand::Cancel { id, wait } => {
+            let mut job: JobSummary = client.post(&format!("{}/cancel", path(id)))?;
+            let path = path(&job.id);
+            while *wait && !job.status.is_final() {
+                std::thread::sleep(POLL);
+                job = poll(client, &path)?;
+            }
             present(&job, json, |job| print::line(format_args!("{}  {}", job.id, print::status(job))))
         }
         JobCommand::Remove { id } => client.delete(&path(id)),
@@ -143,16 +153,40 @@ pub fn checkpoint(client: &Client, id: &str, wait: bool, json: bool) -> Result<(
     finish(client, id, "checkpoints", checkpoint, wait, json)
 }
 
+/// Gets `path` from a server that may be starting again meanwhile: what was accepted is carried out then.
+fn poll<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T> {
+    let clock = SystemClock::shared();
+    let begun_ns = clock.monotonic_ns();
+    let mut is_told = false;
+    loop {
+        match client.get(path) {
+            Err(error) if error.code == "server-unreachable" => {
+                if clock.monotonic_ns().saturating_sub(begun_ns) > UNREACHABLE_MAX.as_nanos() as u64 {
+                    return Err(error);
+                }
+                if !std::mem::replace(&mut is_told, true) {
+                    eprintln!("the server does not answer; waiting for it");
+                }
+                std::thread::sleep(POLL);
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// Shows a savepoint or checkpoint that was asked for, with `wait` not before it is complete or has failed.
 fn finish(client: &Client, id: &str, of: &str, mut request: SavepointView, wait: bool, json: bool) -> Result<()> {
     let path = format!("/v1/jobs/{}/{of}/{}", segment(id), segment(&request.request_id));
     while wait && request.status == "in-progress" {
         std::thread::sleep(POLL);
-        request = client.get(&path)?;
+        request = poll(client, &path)?;
     }
     present(&request, json, print::savepoint)?;
     match request.failure {
-        Some(failure) => Err(savepoint_failed(format!("it failed: {failure}"))),
+        Some(failure) => {
+            let place = request.location.map(|place| format!(" ({place})")).unwrap_or_default();
+            Err(savepoint_failed(format!("it failed: {failure}{place}")))
+        }
         None => Ok(()),
     }
 }
@@ -162,5 +196,29 @@ pub fn checkpoints(client: &Client, id: &str, checkpoint: Option<u64>, json: boo
     match checkpoint {
         None => show(client, &path, json, |list: &Vec<CheckpointSummary>| print::checkpoints(list)),
         Some(checkpoint) => show(client, &format!("{path}/details/{checkpoint}"), json, print::checkpoint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_command_that_waits_outlives_a_server_that_starts_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            // It dies before it answers.
+            drop(listener.accept().unwrap());
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n7").unwrap();
+        });
+        assert_eq!(poll::<u8>(&Client::new(&base), "/v1/anything").unwrap(), 7);
+        server.join().unwrap();
     }
 }

@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use super::components::{copy_component, push_components, read_manifest};
 use super::progress::{Progress, failure};
-use super::{RunArgs, print, stop_asked};
+use super::{RunArgs, print, stop_asked, stop_asked_again};
 use crate::clock::SystemClock;
 use crate::error::{Result, data_dir_failed, internal};
 use crate::job::view::{JobDetail, JobStatus};
-use crate::job::{Host, HostOptions, Submission};
-use crate::state;
+use crate::job::{Host, HostOptions, INSTANCES_MAX, Submission};
+use crate::{state, stdio};
 
 /// Local files are not limited as uploads are.
 const COMPONENT_BYTES_MAX: u64 = 1 << 30;
 const POLL: Duration = Duration::from_millis(200);
-const SAME_INTERRUPT: Duration = Duration::from_secs(1);
 /// What a shell shows for a process that Ctrl-C ended.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -33,10 +32,15 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         clock: clock.clone(),
         component_bytes_max: COMPONENT_BYTES_MAX,
         checkpoint_storage: None,
+        instances_max: INSTANCES_MAX,
+        compile_in: args.compile.place(),
         runtime: runtime.handle().clone(),
     })?;
     let interrupted = watch_interrupts(&runtime);
-    let text = push_components(&manifest, |path| push(&host, path))?;
+    let text = match push_components(&manifest, |path| push(&host, path, &interrupted)) {
+        Err(_) if interrupted.load(Ordering::Relaxed) => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        text => text?,
+    };
     // In a data folder of an earlier run there may be the job itself, which a kill or a second Ctrl-C left.
     let from = args.origin.location()?;
     let left = match &from {
@@ -51,13 +55,14 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
             from: from.clone(),
             claim: args.origin.claim,
             allow_unclaimed_state: args.origin.allow_unclaimed_state,
+            assume_published: args.origin.assume_published,
             ignore_state: args.origin.ignore_state,
         })
     };
     let mut progress = Progress::new(&manifest.pipeline, clock);
     let mut follow = |job: JobDetail| {
         for warning in &job.warnings {
-            eprintln!("warning: {warning}");
+            stdio::tell(format_args!("warning: {warning}"));
         }
         watch(&host, &job.summary.id, &interrupted, &mut progress)
     };
@@ -86,10 +91,10 @@ fn has_lost_its_state(job: &JobDetail) -> bool {
     job.summary.status == JobStatus::Failed && code == Some("checkpoint-none-usable")
 }
 
-fn push(host: &Host, path: &Path) -> Result<String> {
+fn push(host: &Host, path: &Path, interrupted: &AtomicBool) -> Result<String> {
     let mut upload = host.new_upload()?;
     let digest = copy_component(path, upload.as_file_mut())?;
-    let component = host.add_component(upload, digest, None);
+    let component = host.add_component_unless(upload, digest, None, &|| interrupted.load(Ordering::Relaxed));
     Ok(component.map_err(|error| error.context(path.display()))?.sha256)
 }
 
@@ -98,6 +103,7 @@ fn watch(host: &Host, id: &str, interrupted: &AtomicBool, progress: &mut Progres
     let mut cancelled = false;
     loop {
         let job = host.await_end(id, POLL)?;
+        host.check_data_dir()?;
         progress.show(&job);
         if job.summary.status.is_final() {
             return Ok(job);
@@ -117,9 +123,7 @@ fn watch_interrupts(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
     runtime.spawn(async move {
         stop_asked().await;
         flag.store(true, Ordering::Relaxed);
-        // One Ctrl-C may arrive twice, from the terminal and from a program that passes it on.
-        tokio::time::sleep(SAME_INTERRUPT).await;
-        stop_asked().await;
+        stop_asked_again().await;
         std::process::exit(i32::from(EXIT_INTERRUPTED));
     });
     interrupted

@@ -17,6 +17,7 @@ mod stdout;
 #[cfg(test)]
 mod fixtures;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub use select::{KeyExtractor, TimestampExtractor};
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::manifest::{FileFormat, Format, SinkConfig, SourceConfig};
-use crate::model::Batch;
+use crate::model::{Batch, Interrupt};
 
 /// A source ends a poll when it has given this many bytes, however many records were asked for: a column has a limit.
 const POLL_BYTES_MAX: usize = 1 << 20;
@@ -76,8 +77,12 @@ pub trait Committer: Send {
     fn commit(&self, committables: &[Vec<u8>]) -> Result<()>;
 
     /// Called before a job's subtasks start: commits `committables`, and removes what this job prepared or published
-    /// after checkpoint `restored` (all of it where there is none).
-    fn recover(&self, restored: Option<u64>, committables: &[Vec<u8>]) -> Result<()>;
+    /// after checkpoint `restored` (all of it where there is none). Returns names of what it could not find any more.
+    fn recover(&self, restored: Option<u64>, committables: &[Vec<u8>]) -> Result<Vec<String>>;
+
+    /// Publishes what the checkpoint of another job promised, under the names that it gave. May be repeated. Removes
+    /// nothing. Returns names of what cannot be found. Error: `sink-changed` if promised records would be lost.
+    fn adopt(&self, committables: &[Vec<u8>]) -> Result<Vec<String>>;
 }
 
 /// What a connector is opened with.
@@ -92,6 +97,8 @@ pub struct ConnectorContext {
     pub base_dir: PathBuf,
     /// The job's seed.
     pub seed: u64,
+    /// Ends what takes long before the first record, such as finding the place to go on from, with `interrupted`.
+    pub interrupt: Interrupt,
 }
 
 /// Opens one subtask's share of a source. Where it was restored, `positions` are what [`Source::position`] gave for each
@@ -136,7 +143,7 @@ pub fn check_source(config: &SourceConfig, base_dir: &Path) -> Result<Format> {
 pub fn open_sink(config: &SinkConfig, context: &ConnectorContext) -> Result<Box<dyn Sink>> {
     Ok(match config {
         SinkConfig::File { path } => Box::new(file::FileSink::open(path, context)?),
-        SinkConfig::Stdout => Box::new(stdout::StdoutSink::default()),
+        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(context.interrupt.clone())),
         SinkConfig::Blackhole => Box::new(blackhole::BlackholeSink),
     })
 }
@@ -154,19 +161,57 @@ pub fn check_sink(config: &SinkConfig, base_dir: &Path) -> Result<()> {
 pub fn committer(config: &SinkConfig, context: &ConnectorContext) -> Box<dyn Committer> {
     match config {
         SinkConfig::File { path } => Box::new(file::FileCommitter::new(path, context)),
-        SinkConfig::Stdout | SinkConfig::Blackhole => Box::new(NothingToCommit),
+        SinkConfig::Stdout | SinkConfig::Blackhole => Box::new(NothingToCommit { node: context.node.clone() }),
+    }
+}
+
+/// Whether a job can keep what another job's checkpoint promised of the sink `node`, which is `sink` now; None if the
+/// pipeline has none of that id. Changes nothing. Returns names of what cannot be found. Error: `sink-changed`.
+pub fn check_promise(
+    committables: &[Vec<u8>],
+    sink: Option<&SinkConfig>,
+    base_dir: &Path,
+    node: &str,
+) -> Result<Vec<String>> {
+    // The file sink is the only one whose committables there are.
+    let own = match sink {
+        Some(SinkConfig::File { path }) => Some(base_dir.join(path)),
+        Some(SinkConfig::Stdout | SinkConfig::Blackhole) | None => None,
+    };
+    file::check_promise(committables, own.as_deref(), node)
+}
+
+/// What another job has published where a sink writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    pub files: u64,
+    /// The newest of the checkpoints that published them.
+    pub newest_checkpoint: u64,
+}
+
+/// What other jobs have published where a sink writes, by the job's id.
+pub fn published_by_others(sink: &SinkConfig, base_dir: &Path) -> BTreeMap<String, Others> {
+    match sink {
+        SinkConfig::File { path } => file::others(&base_dir.join(path)),
+        SinkConfig::Stdout | SinkConfig::Blackhole => BTreeMap::new(),
     }
 }
 
 /// The committer of sinks that publish as they write.
-struct NothingToCommit;
+struct NothingToCommit {
+    node: String,
+}
 
 impl Committer for NothingToCommit {
     fn commit(&self, _committables: &[Vec<u8>]) -> Result<()> {
         Ok(())
     }
 
-    fn recover(&self, _restored: Option<u64>, _committables: &[Vec<u8>]) -> Result<()> {
-        Ok(())
+    fn recover(&self, _restored: Option<u64>, _committables: &[Vec<u8>]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn adopt(&self, committables: &[Vec<u8>]) -> Result<Vec<String>> {
+        file::check_promise(committables, None, &self.node)
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! An upload goes to a temporary file while it is hashed; whatever goes wrong on the way, dropping the file leaves nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -15,8 +18,10 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use utoipa::IntoParams;
 
-use super::{Api, Problem, blocking};
+use super::body::broken;
+use super::{Api, Problem, Work, blocking};
 use crate::error::{Error, Result, component_too_large, component_truncated, data_dir_failed, request_invalid};
+use crate::job::Host;
 use crate::job::view::ComponentView;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -31,7 +36,7 @@ pub(super) struct PushQuery {
 #[utoipa::path(get, path = "/v1/components", tag = "components",
     responses((status = 200, body = Vec<ComponentView>), Problem))]
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ComponentView>>, Problem> {
-    Ok(Json(blocking(&api, |host| Ok(host.components())).await?))
+    Ok(Json(blocking(&api, Work::Quick, |host| Ok(host.components())).await?))
 }
 
 /// Uploads a component. It is checked before it is stored; what is refused leaves nothing behind.
@@ -51,7 +56,7 @@ pub(super) async fn push(
     if length.is_some_and(|length: u64| length > api.component_bytes_max) {
         return Err(too_large(api.component_bytes_max).into());
     }
-    let file = blocking(&api, |host| host.new_upload()).await?;
+    let file = blocking(&api, Work::Quick, |host| host.new_upload()).await?;
     let digest = receive(body, &file, api.component_bytes_max, length).await?;
     if let Some(wanted) = wanted
         && wanted != digest
@@ -59,7 +64,12 @@ pub(super) async fn push(
         let message = format!("what arrived has the SHA-256 {}, not the one that was announced", hex::encode(digest));
         return Err(component_truncated(message).into());
     }
-    let component = blocking(&api, move |host| host.add_component(file, digest, query.name.as_deref())).await?;
+    let hang_up = HangUp::default();
+    let hung_up = hang_up.0.clone();
+    let add = move |host: &Host| {
+        host.add_component_unless(file, digest, query.name.as_deref(), &|| hung_up.load(Ordering::Relaxed))
+    };
+    let component = blocking(&api, Work::Upload, add).await?;
     let location = format!("/v1/components/sha256:{}", component.sha256);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(component)))
 }
@@ -72,7 +82,7 @@ pub(super) async fn show(
     reference: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ComponentView>, Problem> {
     let reference = path_of(reference)?;
-    Ok(Json(blocking(&api, move |host| host.component(&reference)).await?))
+    Ok(Json(blocking(&api, Work::Quick, move |host| host.component(&reference)).await?))
 }
 
 /// Removes a component that no job needs.
@@ -83,8 +93,18 @@ pub(super) async fn remove(
     reference: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let reference = path_of(reference)?;
-    blocking(&api, move |host| host.remove_component(&reference)).await?;
+    blocking(&api, Work::Storage, move |host| host.remove_component(&reference)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Is set when it is dropped, which happens to a handler's variables when its client hangs up.
+#[derive(Default)]
+struct HangUp(Arc<AtomicBool>);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 pub(super) fn path_of<T>(path: Result<Path<T>, PathRejection>) -> Result<T> {
@@ -113,8 +133,8 @@ pub(super) async fn receive(body: Body, file: &NamedTempFile, bytes_max: u64, le
     let mut digest = Sha256::new();
     let mut received: u64 = 0;
     while let Some(chunk) = stream.next().await {
-        let chunk =
-            chunk.map_err(|error| component_truncated(format!("the upload ended after {received} bytes: {error}")))?;
+        let truncated = |error: &_| component_truncated(format!("the upload ended after {received} bytes: {error}"));
+        let chunk = chunk.map_err(|error| broken(&error, truncated))?;
         received = received.saturating_add(chunk.len() as u64);
         if received > bytes_max {
             return Err(too_large(bytes_max));

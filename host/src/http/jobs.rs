@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
 
 use super::components::path_of;
-use super::{Api, Problem, blocking, read_body};
+use super::{Api, Problem, Work, blocking, read_body};
 use crate::error::{Result, request_invalid, request_too_large};
 use crate::job::Submission;
 use crate::job::view::{
@@ -47,6 +47,9 @@ pub(super) struct SubmitQuery {
     /// Drop what that holds of operators and states that the pipeline does not have, instead of refusing it.
     #[serde(default)]
     allow_unclaimed_state: bool,
+    /// Take what that promised to publish of its sinks as published, without looking for it.
+    #[serde(default)]
+    assume_published: bool,
     /// Start without state where it is lost: where `from` is damaged, or the last job of this name lost its own.
     #[serde(default)]
     ignore_state: bool,
@@ -67,7 +70,7 @@ fn default_file_name() -> String {
 /// All jobs that the server knows.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", responses((status = 200, body = Vec<JobSummary>), Problem))]
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<JobSummary>>, Problem> {
-    Ok(Json(blocking(&api, |host| Ok(host.jobs())).await?))
+    Ok(Json(blocking(&api, Work::Quick, |host| Ok(host.jobs())).await?))
 }
 
 /// Submits a manifest. It is checked whole, with its components, before the job exists.
@@ -91,9 +94,17 @@ pub(super) async fn submit(
     }
     let bytes = read_body(body, MANIFEST_BYTES_MAX).await?;
     let manifest = String::from_utf8(bytes).map_err(|_| request_invalid("the manifest is not UTF-8"))?;
-    let SubmitQuery { file_name, base_dir, from, claim, allow_unclaimed_state, ignore_state } = query;
-    let submission = Submission { manifest, file_name, base_dir, from, claim, allow_unclaimed_state, ignore_state };
-    let job = blocking(&api, move |host| host.submit(submission)).await?;
+    let submission = Submission {
+        manifest,
+        file_name: query.file_name,
+        base_dir: query.base_dir,
+        from: query.from,
+        claim: query.claim,
+        allow_unclaimed_state: query.allow_unclaimed_state,
+        assume_published: query.assume_published,
+        ignore_state: query.ignore_state,
+    };
+    let job = blocking(&api, Work::Submit, move |host| host.submit(submission)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))
 }
 
@@ -116,7 +127,7 @@ pub(super) async fn show(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<JobDetail>, Problem> {
     let id = path_of(id)?;
-    Ok(Json(blocking(&api, move |host| host.job(&id)).await?))
+    Ok(Json(blocking(&api, Work::Quick, move |host| host.job(&id)).await?))
 }
 
 /// Removes a job that has ended: its record and its checkpoints. Its savepoints stay.
@@ -127,7 +138,7 @@ pub(super) async fn remove(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let id = path_of(id)?;
-    blocking(&api, move |host| host.remove_job(&id)).await?;
+    blocking(&api, Work::Storage, move |host| host.remove_job(&id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -139,7 +150,7 @@ pub(super) async fn cancel(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = path_of(id)?;
-    let job = blocking(&api, move |host| host.cancel(&id)).await?;
+    let job = blocking(&api, Work::Quick, move |host| host.cancel(&id)).await?;
     Ok((StatusCode::ACCEPTED, Json(job)))
 }
 
@@ -153,7 +164,7 @@ pub(super) async fn stop(
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
     let (id, options) = (path_of(id)?, options::<StopOptions>(request).await?);
-    let savepoint = blocking(&api, move |host| host.stop(&id, options.format, options.drain)).await?;
+    let savepoint = blocking(&api, Work::Quick, move |host| host.stop(&id, options.format, options.drain)).await?;
     Ok((StatusCode::ACCEPTED, Json(savepoint)))
 }
 
@@ -167,7 +178,7 @@ pub(super) async fn trigger_savepoint(
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
     let (id, options) = (path_of(id)?, options::<SavepointOptions>(request).await?);
-    let savepoint = blocking(&api, move |host| host.trigger_savepoint(&id, options.format)).await?;
+    let savepoint = blocking(&api, Work::Quick, move |host| host.trigger_savepoint(&id, options.format)).await?;
     Ok((StatusCode::ACCEPTED, Json(savepoint)))
 }
 
@@ -179,7 +190,7 @@ pub(super) async fn savepoints(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Vec<StoredSavepoint>>, Problem> {
     let id = path_of(id)?;
-    Ok(Json(blocking(&api, move |host| host.savepoints(&id)).await?))
+    Ok(Json(blocking(&api, Work::Storage, move |host| host.savepoints(&id)).await?))
 }
 
 /// Removes a savepoint, wherever it is: what its manifest names, and nothing else of its folder.
@@ -192,7 +203,7 @@ pub(super) async fn remove_savepoint(
     if !location.contains("://") && !std::path::Path::new(&location).is_absolute() {
         return Err(request_invalid("location must be an absolute path, or s3://bucket/folder").into());
     }
-    blocking(&api, move |host| host.remove_savepoint(&location)).await?;
+    blocking(&api, Work::Storage, move |host| host.remove_savepoint(&location)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -205,7 +216,7 @@ pub(super) async fn show_savepoint(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<SavepointView>, Problem> {
     let (id, request_id) = path_of(path)?;
-    Ok(Json(blocking(&api, move |host| host.savepoint(&id, &request_id)).await?))
+    Ok(Json(blocking(&api, Work::Quick, move |host| host.savepoint(&id, &request_id)).await?))
 }
 
 /// How a savepoint is to be taken. A request without a body asks for what stands here as the default.
@@ -243,7 +254,7 @@ pub(super) async fn checkpoints(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Vec<CheckpointSummary>>, Problem> {
     let id = path_of(id)?;
-    Ok(Json(blocking(&api, move |host| host.checkpoints(&id)).await?))
+    Ok(Json(blocking(&api, Work::Quick, move |host| host.checkpoints(&id)).await?))
 }
 
 /// Triggers a checkpoint, as if it were due. Poll the request-id below `checkpoints`.
@@ -254,7 +265,7 @@ pub(super) async fn trigger_checkpoint(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = path_of(id)?;
-    let checkpoint = blocking(&api, move |host| host.trigger_checkpoint(&id)).await?;
+    let checkpoint = blocking(&api, Work::Quick, move |host| host.trigger_checkpoint(&id)).await?;
     Ok((StatusCode::ACCEPTED, Json(checkpoint)))
 }
 
@@ -278,5 +289,5 @@ pub(super) async fn show_checkpoint(
     path: Result<Path<(String, u64)>, PathRejection>,
 ) -> Result<Json<CheckpointDetail>, Problem> {
     let (id, checkpoint) = path_of(path)?;
-    Ok(Json(blocking(&api, move |host| host.checkpoint(&id, checkpoint)).await?))
+    Ok(Json(blocking(&api, Work::Quick, move |host| host.checkpoint(&id, checkpoint)).await?))
 }

@@ -4,17 +4,18 @@
 //! success is `application/problem+json` (see [`Problem`]). It knows jobs and components through [`Host`] alone, and calls
 //! it on threads that may block.
 
+mod body;
 mod components;
 mod guard;
 mod jobs;
+mod lanes;
 mod problem;
+mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -22,25 +23,21 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use futures_util::StreamExt;
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tower_http::csrf::CsrfLayer;
 use tower_http::trace::TraceLayer;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::{
-    Error, Result, internal, request_invalid, request_not_found, request_too_large, server_unreachable,
-};
+use self::body::{Times, read_body};
+use self::lanes::{Lanes, Place, Work};
+use crate::error::{Result, internal, request_invalid, request_not_found};
 use crate::job::Host;
 
 pub use guard::AllowedHosts;
 pub use problem::{Problem, ProblemBody};
-
-/// How long a stopping server waits for requests that are under way.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
+pub use serve::{bind, serve};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -48,6 +45,7 @@ struct Api {
     host: Host,
     component_bytes_max: u64,
     openapi: Arc<str>,
+    lanes: Arc<Lanes>,
 }
 
 #[derive(OpenApi)]
@@ -63,6 +61,10 @@ struct Description;
 
 /// The whole API over `host`. A component may have `component_bytes_max` bytes.
 pub fn router(host: Host, component_bytes_max: u64, allowed: AllowedHosts) -> Router {
+    router_with(host, component_bytes_max, allowed, Times::default())
+}
+
+fn router_with(host: Host, component_bytes_max: u64, allowed: AllowedHosts, times: Times) -> Router {
     let (routes, openapi) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(health))
         .routes(routes!(components::list, components::push))
@@ -95,33 +97,9 @@ pub fn router(host: Host, component_bytes_max: u64, allowed: AllowedHosts) -> Ro
         .method_not_allowed_fallback(wrong_method)
         .layer(CsrfLayer::new().with_rejection_response(refused))
         .layer(axum::middleware::from_fn_with_state(Arc::new(allowed), guard::check_host))
+        .layer(axum::middleware::from_fn_with_state(times, body::pace))
         .layer(TraceLayer::new_for_http())
-        .with_state(Api { host, component_bytes_max, openapi: openapi.into() })
-}
-
-/// Binds the address on which the server will listen.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        server_unreachable(format!("cannot listen on {address}: {error}")).hint("choose another --listen")
-    })
-}
-
-/// Serves until `stop` resolves; then lets the requests that are under way end, for a few seconds.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) -> Result<()> {
-    let (asked, mut hears) = tokio::sync::watch::channel(false);
-    let drain = async move {
-        let _ = hears.wait_for(|asked| *asked).await;
-    };
-    let server = axum::serve(listener, router).with_graceful_shutdown(drain);
-    let deadline = async {
-        stop.await;
-        let _ = asked.send(true);
-        tokio::time::sleep(DRAIN_TIME).await;
-    };
-    tokio::select! {
-        result = server => result.map_err(|error| server_unreachable(format!("the server failed: {error}"))),
-        () = deadline => Ok(()),
-    }
+        .with_state(Api { host, component_bytes_max, openapi: openapi.into(), lanes: Arc::new(Lanes::new()) })
 }
 
 /// Whether the server is up.
@@ -152,36 +130,28 @@ async fn wrong_method(request: Request) -> Problem {
     Problem::with_status(request_not_found(message), StatusCode::METHOD_NOT_ALLOWED)
 }
 
-/// Runs a call of the host on a thread that may block.
+/// Runs a call of the host on a thread that may block, when the lane of its kind has room: `server-busy`.
 async fn blocking<T: Send + 'static>(
     api: &Api,
+    work: Work,
     call: impl FnOnce(&Host) -> Result<T> + Send + 'static,
 ) -> Result<T, Problem> {
+    let place = api.lanes.enter(work).await?;
+    blocking_in(api, place, call).await.map(|(result, _)| result)
+}
+
+/// The same in a lane that was entered before. The place is held until the call has ended, also where its client goes away.
+async fn blocking_in<T: Send + 'static>(
+    api: &Api,
+    place: Place,
+    call: impl FnOnce(&Host) -> Result<T> + Send + 'static,
+) -> Result<(T, Place), Problem> {
     let host = api.host.clone();
-    match tokio::task::spawn_blocking(move || call(&host)).await {
-        Ok(result) => result.map_err(Problem::from),
+    match tokio::task::spawn_blocking(move || (call(&host), place)).await {
+        Ok((result, place)) => Ok((result?, place)),
         Err(error) => {
             tracing::error!(%error, "a request ended in a panic");
             Err(internal("the request failed inside the server; its log says more").into())
         }
     }
-}
-
-/// The whole body, if it has `bytes_max` bytes or fewer.
-async fn read_body(body: axum::body::Body, bytes_max: usize) -> Result<Vec<u8>> {
-    let too_large = || request_too_large(format!("the body is larger than {bytes_max} bytes"));
-    let mut stream = body.into_data_stream();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(broken_body)?;
-        if bytes.len().saturating_add(chunk.len()) > bytes_max {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
-}
-
-fn broken_body(error: axum::Error) -> Error {
-    request_invalid(format!("the body ended early: {error}"))
 }

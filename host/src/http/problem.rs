@@ -1,6 +1,7 @@
 //! Errors as RFC 9457 problem documents.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,9 +9,14 @@ use serde::Serialize;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
+use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, ErrorKind};
+use crate::log_limit::LogLimit;
 
 const CONTENT_TYPE: &str = "application/problem+json";
+const REQUEST_TIMEOUT: &str = "request-timeout";
+const SERVER_BUSY: &str = "server-busy";
+const RETRY_AFTER_SECONDS: &str = "1";
 
 /// An answer that is not a success.
 #[derive(Debug)]
@@ -73,6 +79,7 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
         let status = match error.kind {
+            _ if error.code == REQUEST_TIMEOUT => StatusCode::REQUEST_TIMEOUT,
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
@@ -87,13 +94,28 @@ impl From<Error> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status;
-        if status.is_server_error() {
-            tracing::error!(error = %self.error, "a request failed");
+        let is_busy = self.error.code == SERVER_BUSY;
+        if is_busy {
+            tracing::debug!(error = %self.error, "a request was refused");
+        } else if status.is_server_error() {
+            tell(&self.error);
         }
         let body = serde_json::to_vec(&self.body()).unwrap_or_default();
         let mut response = (status, body).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        if is_busy {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
         response
+    }
+}
+
+/// Logs a failure of the server, a limited number of them per second: whoever asks decides how many there are.
+fn tell(error: &Error) {
+    static LIMIT: LazyLock<(LogLimit, SharedClock)> = LazyLock::new(|| (LogLimit::new(10, 10), SystemClock::shared()));
+    let (limit, clock) = &*LIMIT;
+    if let Some(suppressed) = limit.admit(clock.monotonic_ns()) {
+        tracing::error!(%error, suppressed, "a request failed");
     }
 }
 

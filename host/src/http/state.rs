@@ -14,10 +14,10 @@ use tokio::sync::mpsc::{self, Sender};
 use utoipa::IntoParams;
 
 use super::components::path_of;
-use super::{Api, Problem, blocking};
+use super::{Api, Problem, Work, blocking, blocking_in};
 use crate::error::{Result, internal, request_invalid};
 use crate::inspect::{KeyState, StateEntry, StateListing};
-use crate::job::JobState;
+use crate::job::{Host, JobState};
 
 const LINES_TYPE: &str = "application/x-ndjson";
 /// Lines are sent in pieces of about this size.
@@ -64,7 +64,7 @@ pub(super) async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<StateListing>, Problem> {
     let (id, query) = (path_of(id)?, query_of(query)?);
-    Ok(Json(blocking(&api, move |host| host.state(&id)?.list(query.count)).await?))
+    Ok(Json(blocking(&api, Work::Storage, move |host| host.state(&id)?.list(query.count)).await?))
 }
 
 /// The entries of one key in one state, as the newest checkpoint or savepoint has them; none where the key has none.
@@ -77,9 +77,8 @@ pub(super) async fn get(
     query: Result<Query<GetQuery>, QueryRejection>,
 ) -> Result<Json<KeyState>, Problem> {
     let ((id, operator, state), query) = (path_of(path)?, query_of(query)?);
-    let found =
-        move |host: &crate::job::Host| host.state(&id)?.get(&operator, &state, &query.key, query.map_key.as_deref());
-    Ok(Json(blocking(&api, found).await?))
+    let found = move |host: &Host| host.state(&id)?.get(&operator, &state, &query.key, query.map_key.as_deref());
+    Ok(Json(blocking(&api, Work::Storage, found).await?))
 }
 
 /// Every entry, one JSON document a line. A body that ends before its last chunk is not whole: something failed.
@@ -91,14 +90,16 @@ pub(super) async fn dump(
     query: Result<Query<DumpQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let (id, query) = (path_of(id)?, query_of(query)?);
-    let (state, query) = blocking(&api, move |host| {
+    let place = api.lanes.enter(Work::Dump).await?;
+    let open = move |host: &Host| {
         let state = host.state(&id)?;
         state.check(query.operator.as_deref(), query.state.as_deref())?;
         Ok((state, query))
-    })
-    .await?;
+    };
+    let ((state, query), place) = blocking_in(&api, place, open).await?;
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::task::spawn_blocking(move || {
+        let _held = place;
         if let Err(error) = send_lines(&state, &query, &sender) {
             tracing::warn!(%error, "a dump of state ended early");
             // Without this the body would seem to be whole.

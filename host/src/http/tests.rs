@@ -1,18 +1,20 @@
 //! The shapes of answers, the limits, and who may ask; over a host without jobs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::job::HostOptions;
+use crate::job::{HostOptions, INSTANCES_MAX};
+use crate::sandbox::CompileIn;
 
 const COMPONENT_BYTES_MAX: u64 = 1000;
 
@@ -23,17 +25,23 @@ struct Server {
 
 impl Server {
     fn new() -> Server {
+        Server::with_times(Times::default())
+    }
+
+    fn with_times(times: Times) -> Server {
         let dir = TempDir::new().unwrap();
         let host = Host::open(HostOptions {
             data_dir: dir.path().to_path_buf(),
             clock: Arc::new(ManualClock::default()),
             component_bytes_max: COMPONENT_BYTES_MAX,
             checkpoint_storage: None,
+            instances_max: INSTANCES_MAX,
+            compile_in: CompileIn::ThisProcess,
             runtime: tokio::runtime::Handle::current(),
         })
         .unwrap();
         let allowed = AllowedHosts::new("127.0.0.1:7070".parse().unwrap(), Vec::new());
-        Server { router: router(host, COMPONENT_BYTES_MAX, allowed), dir }
+        Server { router: router_with(host, COMPONENT_BYTES_MAX, allowed, times), dir }
     }
 
     async fn ask(&self, request: Request<Body>) -> Response<Body> {
@@ -71,6 +79,39 @@ async fn problem(response: Response<Body>, status: u16, code: &str) -> Value {
     assert_eq!(body["type"], format!("/docs/errors#{code}"));
     assert!(body["title"].is_string() && body["detail"].is_string());
     body
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_cut_off_and_leaves_nothing() {
+    let short = Duration::from_millis(30);
+    let server = Server::with_times(Times { piece: short, rest: short });
+    let before = server.files();
+    for (uri, content_type) in [("/v1/components", "application/wasm"), ("/v1/jobs", "application/toml")] {
+        let begun = stream::iter([Ok::<_, std::io::Error>("name = ")]).chain(stream::pending());
+        let request = request("POST", uri).header("content-type", content_type);
+        let response = server.ask(request.body(Body::from_stream(begun)).unwrap()).await;
+        problem(response, 408, "request-timeout").await;
+    }
+    assert_eq!(server.files(), before);
+}
+
+#[tokio::test]
+async fn a_refused_request_has_its_body_read_unless_its_client_waits_to_be_asked() {
+    let server = Server::new();
+    for (expects, read) in [(false, true), (true, false)] {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let body = stream::unfold(sender, async |sender| {
+            sender.send(()).await.unwrap();
+            None::<(std::io::Result<&str>, _)>
+        });
+        let mut request = request("POST", "/v1/jobs").header("content-type", "text/plain");
+        if expects {
+            request = request.header("expect", "100-continue");
+        }
+        let response = server.ask(request.body(Body::from_stream(body)).unwrap()).await;
+        problem(response, 415, "request-invalid").await;
+        assert_eq!(receiver.recv().await.is_some(), read);
+    }
 }
 
 #[tokio::test]

@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::checkpointing::{self, Base, Pending, Uploads};
+use super::checkpointing::{Base, Pending, Uploads};
 use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
 use super::origins::Origins;
 use super::planning;
+use super::promises;
 use super::restore::{Restored, restore};
-use super::schedule::Schedule;
+use super::schedule::{Request, Schedule};
+use super::stopping::{self, Stop};
 use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
+use crate::model::Interrupt;
 use crate::runtime::{Event, Execution, ExecutionOptions, Plan, SubtaskFailure};
 
 /// How often the job's counts are refreshed.
@@ -33,7 +36,7 @@ pub(super) enum AttemptEnd {
     Failed(JobFailure),
 }
 
-/// Runs one attempt to its end. All its subtasks have ended when it returns.
+/// Runs one attempt to its end, with requests that came before it. All its subtasks have ended when it returns.
 pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
@@ -41,19 +44,89 @@ pub(super) fn run(
     number: u32,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
+    requests: &mut Vec<Request>,
 ) -> AttemptEnd {
-    let started = Attempt::start(job, environment, pipeline, number, sender);
+    let interrupt = Interrupt::default();
+    let start = || Attempt::start(job, environment, pipeline, number, sender, &interrupt);
+    let (started, heard) = start_and_listen((sender, receiver), &interrupt, start);
     let end = match started {
         Ok(Started::Finished) => Ok(AttemptEnd::Finished),
-        Ok(Started::Running(mut attempt)) => attempt.run(receiver),
-        Err(error) => Err(failure_of(&error)),
+        Ok(Started::Stopped) => Ok(AttemptEnd::Stopped),
+        Ok(Started::Running(mut attempt)) => {
+            requests.drain(..).for_each(|request| attempt.take(request));
+            attempt.take_stop();
+            attempt.run(heard, receiver)
+        }
+        Err(error) => match heard.iter().find_map(end_asked_for).filter(|_| interrupt.is_set()) {
+            Some(end) => return settled(job, environment, pipeline, end),
+            None => {
+                // The pause before the next attempt takes them up.
+                heard.into_iter().for_each(|message| drop(sender.send(message)));
+                Err(failure_of(&error))
+            }
+        },
     };
     end.unwrap_or_else(AttemptEnd::Failed)
+}
+
+/// Does what comes before the first record, which may take long, on a thread of its own. Gives its result, and the messages that
+/// came meanwhile in their order: a cancel and a shutdown interrupt it.
+fn start_and_listen(
+    (sender, receiver): (&Sender<Message>, &Receiver<Message>),
+    interrupt: &Interrupt,
+    start: impl FnOnce() -> Result<Started> + Send,
+) -> (Result<Started>, Vec<Message>) {
+    let mut heard = Vec::new();
+    let started = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| {
+            let started = start();
+            // It is received here: this ends the wait.
+            let _ = sender.send(Message::Prepared);
+            started
+        });
+        loop {
+            match lifecycle::receive(receiver, TICK) {
+                // Without its message it panicked.
+                None if starting.is_finished() => break,
+                Some(Message::Prepared) => break,
+                None => {}
+                Some(message) => {
+                    if end_asked_for(&message).is_some() {
+                        interrupt.set();
+                    }
+                    heard.push(message);
+                }
+            }
+        }
+        starting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    (started, heard)
+}
+
+/// How a message has the attempt end.
+fn end_asked_for(message: &Message) -> Option<AttemptEnd> {
+    match message {
+        Message::Command(Command::Cancel) => Some(AttemptEnd::Cancelled),
+        Message::Command(Command::Shutdown) => Some(AttemptEnd::Shutdown),
+        _ => None,
+    }
+}
+
+/// The end of an attempt that was interrupted before it had put the sinks right.
+fn settled(job: &Job, environment: &Environment, pipeline: &Pipeline, end: AttemptEnd) -> AttemptEnd {
+    if matches!(end, AttemptEnd::Cancelled)
+        && let Err(error) = settle_sinks(job, environment, pipeline)
+    {
+        tracing::warn!("what the sinks had prepared could not be removed: {error}");
+    }
+    end
 }
 
 enum Started {
     /// The last checkpoint was the final one; only its commit was open.
     Finished,
+    /// It was the savepoint of a stop, and only its commit was open.
+    Stopped,
     Running(Box<Attempt>),
 }
 
@@ -65,6 +138,8 @@ pub(super) struct Attempt {
     pub(super) origins: Arc<Origins>,
     pub(super) committers: BTreeMap<String, Box<dyn Committer>>,
     pub(super) execution: Execution,
+    /// Subtasks that are still being opened and restored.
+    opening: usize,
     pub(super) schedule: Schedule,
     /// The checkpoints in progress, by id.
     pub(super) pending: BTreeMap<u64, Pending>,
@@ -88,24 +163,31 @@ impl Attempt {
         pipeline: &Pipeline,
         number: u32,
         sender: &Sender<Message>,
+        interrupt: &Interrupt,
     ) -> Result<Started> {
         let record = job.record();
         let clock = environment.clock.clone();
+        if record.has_image || record.from.is_some() {
+            job.show(|record| record.status.advance(JobStatus::Restoring));
+        }
         let storage = environment.storage(pipeline, &record.base_dir)?;
-        let restored = restore(job, environment, &storage, number)?;
+        let restored = restore(job, environment, &storage, number, interrupt)?;
         let allow_unclaimed = record.allow_unclaimed_state;
         let pipeline = &match &restored.manifest {
             Some(manifest) => fit::fit(manifest, pipeline, allow_unclaimed)?,
             None => pipeline.clone(),
         };
         let plan =
-            Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
+            planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir, &|| {
+                job.is_to_end()
+            })?;
+        let plan = Arc::new(plan);
         if let Some(manifest) = &restored.manifest {
             fit::check_states(manifest, &plan, allow_unclaimed)?;
             fit::check_in_flight(manifest, &plan)?;
         }
         let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &clock);
-        recover_sinks(&committers, pipeline, &restored)?;
+        recover_sinks(job, &committers, pipeline, &restored, &storage)?;
         let own = restored.manifest.clone().filter(|_| restored.own);
         let restored_checkpoint = restored.manifest.as_ref().map(|manifest| manifest.checkpoint_id);
         job.show(|record| {
@@ -115,12 +197,17 @@ impl Attempt {
         if own.as_ref().is_some_and(|manifest| manifest.kind == CheckpointKind::Final) {
             return Ok(Started::Finished);
         }
+        if let Some(own) = &own
+            && stopping::is_done(job, own, &storage.location(own)?)
+        {
+            return Ok(Started::Stopped);
+        }
         let next_checkpoint = storage.highest_id(&record.id)?.map_or(1, |id| id + 1);
         storage.remove_unfinished_savepoints(&record.id)?;
         let base = restored.base(&record, &storage, pipeline)?;
-        let options = execution_options(job, environment, &restored, number, sender)?;
+        let options = execution_options(job, environment, &restored, number, sender, interrupt)?;
+        interrupt.check()?;
         let execution = Execution::start(&plan, options)?;
-        job.update(|record| record.status = JobStatus::Running)?;
         let schedule = Schedule::new(pipeline, execution.sources(), clock.monotonic_ns());
         Ok(Started::Running(Box::new(Attempt {
             job: job.clone(),
@@ -129,6 +216,7 @@ impl Attempt {
             storage,
             origins: environment.origins.clone(),
             committers,
+            opening: execution.subtasks(),
             execution,
             schedule,
             pending: BTreeMap::new(),
@@ -143,11 +231,12 @@ impl Attempt {
         })))
     }
 
-    fn run(&mut self, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
-        let end = self.run_until_end(receiver);
+    /// Runs to the end of the attempt; `heard` are messages that came before.
+    fn run(&mut self, heard: Vec<Message>, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
+        let end = self.run_until_end(heard, receiver);
         self.execution.cancel();
         self.execution.join();
-        self.uploads.end(&self.runtime);
+        self.uploads.end();
         self.show_stats();
         self.give_up_all();
         self.job.fail_savepoints(&self.requests, "the job's attempt ended before the savepoint was complete");
@@ -157,12 +246,23 @@ impl Attempt {
         end
     }
 
-    fn run_until_end(&mut self, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
+    fn run_until_end(&mut self, heard: Vec<Message>, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
+        for message in heard {
+            if let Some(end) = self.handle(message)? {
+                return Ok(end);
+            }
+        }
         let mut shown_ns = 0;
         loop {
             let now = self.clock.monotonic_ns();
-            self.trigger_due(now);
-            let wait = self.wait_ns(now).map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
+            // A barrier would wait for what is still being restored.
+            let due_ns = if self.opening == 0 {
+                self.trigger_due(now);
+                self.wait_ns(now)
+            } else {
+                None
+            };
+            let wait = due_ns.map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
             if let Some(message) = lifecycle::receive(receiver, wait)
                 && let Some(end) = self.handle(message)?
             {
@@ -185,19 +285,13 @@ impl Attempt {
         match message {
             Message::Command(Command::Cancel) => return Ok(Some(AttemptEnd::Cancelled)),
             Message::Command(Command::Shutdown) => return Ok(Some(AttemptEnd::Shutdown)),
-            Message::Command(Command::Take(request)) => {
-                if request.kind.is_last() {
-                    self.job
-                        .update(|record| record.status = JobStatus::Stopping)
-                        .map_err(|error| failure_of(&error))?;
-                }
-                self.requests.push(request.request_id.clone());
-                self.schedule.request(request);
-            }
+            Message::Command(Command::Take(request)) => self.take(request),
+            Message::Command(Command::Stop) => self.take_stop(),
             Message::Event { attempt, event } if attempt == self.number => match event {
                 Event::Acknowledged { checkpoint, parts } => {
                     self.acknowledge(checkpoint, parts).map_err(|error| failure_of(&error))?
                 }
+                Event::Opened => self.opened(),
                 Event::SourceEnded => self.schedule.source_ended(),
                 Event::CheckpointDue => self.schedule.checkpoint_due(),
                 Event::Failed(failure) => return Err(subtask_failed(*failure)),
@@ -205,9 +299,35 @@ impl Attempt {
             Message::Uploaded { attempt, checkpoint, result } if attempt == self.number => {
                 return self.uploaded(checkpoint, *result);
             }
-            Message::Event { .. } | Message::Uploaded { .. } => {}
+            Message::Event { .. } | Message::Uploaded { .. } | Message::Prepared => {}
         }
         Ok(None)
+    }
+
+    /// A subtask runs. When all do, so does the job.
+    fn opened(&mut self) {
+        self.opening = self.opening.saturating_sub(1);
+        if self.opening > 0 {
+            return;
+        }
+        self.job.update_or_show(|record| {
+            let is_stopping = stopping::open(record).is_some();
+            record.status.advance(if is_stopping { JobStatus::Stopping } else { JobStatus::Running });
+        });
+    }
+
+    fn take(&mut self, request: Request) {
+        self.requests.push(request.request_id.clone());
+        self.schedule.request(request);
+    }
+
+    /// Takes up the stop of the job's record, once.
+    fn take_stop(&mut self) {
+        let record = self.job.record();
+        let Some(request) = stopping::open(&record).map(Stop::request) else { return };
+        if !self.requests.contains(&request.request_id) {
+            self.take(request);
+        }
     }
 
     /// After a cancel: removes what sinks prepared and nothing published. What is published stays, by a savepoint too.
@@ -224,9 +344,9 @@ impl Attempt {
 pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipeline) -> Result<()> {
     let record = job.record();
     let storage = environment.storage(pipeline, &record.base_dir)?;
-    let restored = restore(job, environment, &storage, 2)?;
+    let restored = restore(job, environment, &storage, 2, &Interrupt::default())?;
     let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &environment.clock);
-    recover_sinks(&committers, pipeline, &restored)
+    recover_sinks(job, &committers, pipeline, &restored, &storage)
 }
 
 fn open_committers(
@@ -247,6 +367,7 @@ fn open_committers(
                 clock: clock.clone(),
                 base_dir: base_dir.to_owned(),
                 seed,
+                interrupt: Interrupt::default(),
             };
             committers.insert(node.id.clone(), connector::committer(config, &context));
         }
@@ -254,18 +375,25 @@ fn open_committers(
     committers
 }
 
-/// Publishes what the restored checkpoint promised, and takes back what came after it.
+/// Puts the sinks right before an attempt; see [`promises::recover`].
 fn recover_sinks(
+    job: &Job,
     committers: &BTreeMap<String, Box<dyn Committer>>,
     pipeline: &Pipeline,
     restored: &Restored,
+    storage: &CheckpointStorage,
 ) -> Result<()> {
-    let own = restored.manifest.as_ref().filter(|_| restored.own);
-    let promised = own.map(|manifest| checkpointing::committables(manifest, pipeline)).unwrap_or_default();
-    for (sink, committer) in committers {
-        let committables = promised.get(sink).map(Vec::as_slice).unwrap_or_default();
-        let recovered = committer.recover(own.map(|manifest| manifest.checkpoint_id), committables);
-        recovered.map_err(|error| error.context(format!("sink `{sink}`")))?;
+    let record = job.record();
+    let warnings = promises::recover(committers, pipeline, &record.base_dir, restored, record.promises_kept)?;
+    for warning in warnings {
+        tracing::warn!(job = %record.name, "{warning}");
+        job.warn(warning);
+    }
+    // A reader may take the files away from now on: nobody must look for them again.
+    match &restored.manifest {
+        Some(own) if restored.own => promises::record_published(storage, own),
+        Some(_) if !record.promises_kept => job.update(|record| record.promises_kept = true)?,
+        _ => {}
     }
     Ok(())
 }
@@ -276,6 +404,7 @@ fn execution_options(
     restored: &Restored,
     number: u32,
     sender: &Sender<Message>,
+    interrupt: &Interrupt,
 ) -> Result<ExecutionOptions> {
     let record = job.record();
     let notify_sender = sender.clone();
@@ -294,6 +423,7 @@ fn execution_options(
             None => None,
         },
         allow_unclaimed_state: record.allow_unclaimed_state,
+        interrupt: interrupt.clone(),
         notify: Arc::new(move |event| {
             // The job's thread outlives its subtasks.
             let _ = notify_sender.send(Message::Event { attempt: number, event });
@@ -313,6 +443,10 @@ fn working_dir(job: &Job, number: u32) -> Result<PathBuf> {
     super::record::create_dir(&dir)?;
     Ok(dir)
 }
+
+#[cfg(test)]
+#[path = "attempt_tests.rs"]
+mod tests;
 
 fn subtask_failed(failure: SubtaskFailure) -> JobFailure {
     let SubtaskFailure { node, subtask, code, message, fault } = failure;

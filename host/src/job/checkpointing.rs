@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use super::schedule::nanoseconds;
 use super::view::{CheckpointDetail, CheckpointPart, CheckpointSummary, OperatorCheckpoint};
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
 use crate::clock::Clock;
 use crate::error::{self, Result};
-use crate::manifest::{NodeKind, Pipeline};
+use crate::manifest::Pipeline;
 use crate::runtime::{Barrier, BarrierKind, BarrierTimes, SubtaskPart};
 use crate::state::{FileRef, FileStore, StateImage, StateSnapshot};
 
@@ -104,17 +102,19 @@ struct Upload {
 }
 
 impl Uploads {
-    /// Runs `upload` on a thread of the pool.
+    /// Runs `upload` on a thread of its own, which no other work can take.
     pub(super) fn begin(
         &mut self,
-        runtime: &Handle,
         checkpoint: u64,
         files: CheckpointFiles,
         upload: impl FnOnce(&CheckpointFiles) + Send + 'static,
-    ) {
+    ) -> Result<()> {
         self.0.retain(|upload| !upload.thread.is_finished());
         let given_up = files.given_up();
-        self.0.push(Upload { checkpoint, given_up, thread: runtime.spawn_blocking(move || upload(&files)) });
+        let thread = thread::Builder::new().name(format!("checkpoint {checkpoint}")).spawn(move || upload(&files));
+        let thread = thread.map_err(|error| error::storage_failed(format!("no thread for the checkpoint: {error}")))?;
+        self.0.push(Upload { checkpoint, given_up, thread });
+        Ok(())
     }
 
     pub(super) fn give_up(&self, checkpoint: u64) {
@@ -123,11 +123,11 @@ impl Uploads {
     }
 
     /// Gives all of them up, and waits until they have ended.
-    pub(super) fn end(&mut self, runtime: &Handle) {
+    pub(super) fn end(&mut self) {
         self.0.iter().for_each(|upload| upload.given_up.store(true, Ordering::Relaxed));
         for upload in self.0.drain(..) {
             // One that panicked has ended, too.
-            let _ = runtime.block_on(upload.thread);
+            let _ = upload.thread.join();
         }
     }
 }
@@ -191,8 +191,9 @@ fn upload_part(part: SubtaskPart, files: &CheckpointFiles, base: Option<&Checkpo
     let store = files as &dyn FileStore;
     let before = base.and_then(|base| base.subtask(&part.node, part.subtask));
     let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateImage>| {
-        let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).unwrap_or_default();
-        snapshot.map(|snapshot| snapshot.upload(store, &held)).transpose()
+        let Some(snapshot) = snapshot else { return Ok(None) };
+        let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).transpose()?.unwrap_or_default();
+        snapshot.upload(store, &held).map(Some)
     };
     let state = upload(part.state, before.and_then(|image| image.state.as_ref()))?;
     let broadcast = upload(part.broadcast, before.and_then(|image| image.broadcast.as_ref()))?;
@@ -222,18 +223,6 @@ fn durations(times: BarrierTimes, triggered_ns: u64, begun_ns: u64, now_ns: u64)
     }
 }
 
-/// The committables of each sink, from the images of its subtasks.
-pub(super) fn committables(manifest: &CheckpointManifest, pipeline: &Pipeline) -> BTreeMap<String, Vec<Vec<u8>>> {
-    let sinks = pipeline.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_)));
-    let of_sink = |id: &str| {
-        let image = manifest.operators.iter().find(|image| image.id == id);
-        image
-            .map(|image| image.subtasks.iter().filter_map(|subtask| subtask.committable.clone()).collect())
-            .unwrap_or_default()
-    };
-    sinks.map(|sink| (sink.id.clone(), of_sink(&sink.id))).collect()
-}
-
 /// The newest complete checkpoint of this attempt: what the next one may build on.
 pub(super) type Base = Option<Arc<CheckpointManifest>>;
 
@@ -254,7 +243,7 @@ mod tests {
         for checkpoint in [7, 8] {
             let files = storage.files("job", checkpoint, CheckpointKind::Checkpoint).unwrap();
             let (begun, ended) = (begun.clone(), ended.clone());
-            uploads.begin(runtime.handle(), checkpoint, files, move |files| {
+            let begun = uploads.begin(checkpoint, files, move |files| {
                 begun.send(()).unwrap();
                 let error = loop {
                     if let Err(error) = files.put("file", "bytes".into()) {
@@ -263,11 +252,12 @@ mod tests {
                 };
                 ended.send((checkpoint, error.code)).unwrap();
             });
+            begun.unwrap();
             has_begun.recv().unwrap();
         }
         uploads.give_up(7);
         assert_eq!(waits.recv().unwrap(), (7, "storage-failed"));
-        uploads.end(runtime.handle());
+        uploads.end();
         assert_eq!(waits.try_recv().unwrap(), (8, "storage-failed"), "its end was waited for");
     }
 }

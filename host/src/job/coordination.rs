@@ -6,10 +6,12 @@
 use super::attempt::{Attempt, AttemptEnd};
 use super::checkpointing::{self, ManifestHead, Pending, Uploaded};
 use super::live::failure_of;
+use super::promises;
 use super::removal;
 use super::schedule::{self, nanoseconds};
+use super::stopping;
 use super::view::{CheckpointPart, CheckpointSummary, JobFailure, SavepointView};
-use crate::checkpoint::{CheckpointManifest, InProgress};
+use crate::checkpoint::{CheckpointManifest, InProgress, Location};
 use crate::error::{self, Error, Result};
 use crate::runtime::{BarrierKind, SubtaskPart};
 
@@ -18,6 +20,9 @@ impl Attempt {
     pub(super) fn trigger_due(&mut self, now_ns: u64) {
         while let Some((barrier, requests)) = self.schedule.next(now_ns, self.next_checkpoint, self.in_progress()) {
             self.next_checkpoint += 1;
+            if barrier.kind.is_stop() {
+                stopping::triggered(&self.job, barrier.checkpoint);
+            }
             let pending = Pending::new(barrier, &self.plan.pipeline, self.clock.wall_ms(), requests);
             self.job.show_checkpoint(pending.shown("in-progress"));
             self.pending.insert(barrier.checkpoint, pending);
@@ -66,11 +71,10 @@ impl Attempt {
         let files = self.storage.files(&record.id, checkpoint, kind)?;
         let (plan, base, sender, attempt) = (self.plan.clone(), self.base.clone(), self.sender.clone(), self.number);
         let clock = self.clock.clone();
-        self.uploads.begin(&self.runtime, checkpoint, files, move |files| {
+        self.uploads.begin(checkpoint, files, move |files| {
             let result = checkpointing::upload(head, &plan.pipeline, parts, files, base.as_deref(), &*clock);
             let _ = sender.send(super::lifecycle::Message::Uploaded { attempt, checkpoint, result: Box::new(result) });
-        });
-        Ok(())
+        })
     }
 
     /// Completes a checkpoint, or counts that it has failed. How the attempt ends where it was the last one.
@@ -102,11 +106,18 @@ impl Attempt {
         let (duration_ms, bytes) = (shown.summary.duration_ms, shown.summary.total.bytes_uploaded);
         tracing::debug!(job = %manifest.job_name, checkpoint, duration_ms, bytes, "checkpoint complete");
         self.job.show_checkpoint(shown);
-        self.publish(&manifest)?;
+        let kind = pending.barrier.kind;
+        if kind.is_stop() {
+            stopping::complete(&self.job, &location);
+        }
+        if let Err(failure) = self.publish(&manifest) {
+            let why = format!("it is complete, but its output is not published yet: {}", failure.message);
+            self.answer_failed(&pending, Some(&location), &why);
+            return Err(failure);
+        }
         for request_id in &pending.requests {
             self.answer(request_id, "completed", Some(location.to_string()), None);
         }
-        let kind = pending.barrier.kind;
         if !kind.is_savepoint() {
             self.build_on(manifest);
         }
@@ -124,13 +135,13 @@ impl Attempt {
             self.job.update(|record| record.has_image = true).map_err(|error| failure_of(&error))?;
             self.origins.forget(&manifest.job_id);
         }
-        for (sink, committables) in checkpointing::committables(manifest, &self.plan.pipeline) {
-            if let Some(committer) = self.committers.get(&sink) {
-                committer
-                    .commit(&committables)
-                    .map_err(|error| failure_of(&error.context(format!("sink `{sink}`"))))?;
+        let promised = promises::committables(manifest);
+        for (sink, committables) in &promised {
+            if let Some(committer) = self.committers.get(*sink) {
+                committer.commit(committables).map_err(|error| failure_of(&error.context(format!("sink `{sink}`"))))?;
             }
         }
+        promises::record_published(&self.storage, manifest);
         Ok(())
     }
 
@@ -150,14 +161,20 @@ impl Attempt {
         let job = self.job.record().id;
         let begun_from = self.origins.spared_in(&self.storage.root().join(&job));
         let in_progress = self.pending.iter().map(|(id, pending)| InProgress { id: *id, based_on: pending.based_on });
-        self.job.readers.retire(|read| {
-            let read = read.iter().map(|&checkpoint| InProgress { id: checkpoint, based_on: Some(checkpoint) });
-            let spared: Vec<InProgress> = in_progress.chain(begun_from).chain(read).collect();
-            let retained = self.plan.pipeline.checkpoint.retained;
-            if let Err(error) = self.storage.retire(&job, retained, &spared) {
-                tracing::warn!("old checkpoints could not be removed: {error}");
-            }
-        });
+        let newest = self.base.as_ref().map_or(0, |base| base.checkpoint_id);
+        let read = self.job.readers.spared(newest).into_iter();
+        let read = read.map(|checkpoint| InProgress { id: checkpoint, based_on: Some(checkpoint) });
+        let spared: Vec<InProgress> = in_progress.chain(begun_from).chain(read).collect();
+        if let Err(error) = self.storage.retire(&job, self.plan.pipeline.checkpoint.retained, &spared) {
+            tracing::warn!("old checkpoints could not be removed: {error}");
+        }
+    }
+
+    /// Answers the requests of a savepoint or checkpoint. A stop stays open for the next attempt.
+    fn answer_failed(&self, pending: &Pending, location: Option<&Location>, why: &str) {
+        for request_id in pending.requests.iter().filter(|_| !pending.barrier.kind.is_stop()) {
+            self.answer(request_id, "failed", location.map(Location::to_string), Some(why.to_owned()));
+        }
     }
 
     fn answer(&self, request_id: &str, status: &str, location: Option<String>, failure: Option<String>) {
@@ -171,9 +188,7 @@ impl Attempt {
         let (checkpoint, failures) = (pending.barrier.checkpoint, self.failures);
         tracing::warn!(checkpoint, failures, "checkpoint failed: {error}");
         self.show_failed(&pending, &error.message);
-        for request_id in &pending.requests {
-            self.answer(request_id, "failed", None, Some(error.message.clone()));
-        }
+        self.answer_failed(&pending, None, &error.message);
         if pending.barrier.kind.is_last() || self.failures > self.plan.pipeline.checkpoint.tolerable_failures {
             return Err(failure_of(error));
         }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,10 +19,12 @@ use super::fit;
 use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
+use super::promises;
 use super::reading::JobState;
 use super::record::{self, JobRecord};
 use super::removal;
 use super::schedule::Request;
+use super::stopping::{self, Stop};
 use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat,
     SavepointView, StoredSavepoint,
@@ -32,10 +35,13 @@ use crate::error::{self, ErrorKind, Result};
 use crate::inspect::StateImages;
 use crate::manifest::Pipeline;
 use crate::runtime::{BarrierKind, Plan};
-use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::sandbox::{CompileIn, Sandbox, SandboxOptions, Slots};
 
-/// Instances alive at once, over all jobs.
-const INSTANCES_MAX: u32 = 1000;
+/// Instances alive at once, over all jobs, unless the command line says otherwise.
+pub const INSTANCES_MAX: u32 = 1000;
+
+/// The file, in the data folder, that its process holds locked.
+const LOCK: &str = "lock";
 
 /// The folder, in the data folder, for state that is being read.
 const READING: &str = "reading";
@@ -48,6 +54,12 @@ pub struct HostOptions {
     pub component_bytes_max: u64,
     /// Where checkpoints go, a path or `s3://bucket/folder`, unless a manifest says otherwise; in the data folder where none.
     pub checkpoint_storage: Option<String>,
+    /// Instances that operators may have alive at once, over all jobs.
+    pub instances_max: u32,
+    /// Where components are compiled.
+    pub compile_in: CompileIn,
+    /// For the storage of checkpoints alone: its calls need threads of this runtime while their callers wait for them. A
+    /// runtime that also does other work that blocks can run out of threads, and then everything waits for ever.
     pub runtime: tokio::runtime::Handle,
 }
 
@@ -64,8 +76,20 @@ pub struct Submission {
     pub claim: bool,
     /// Drop what it holds of operators and states that the pipeline does not have, instead of refusing it.
     pub allow_unclaimed_state: bool,
+    /// Take what it promised to publish of its sinks as published, without looking.
+    pub assume_published: bool,
     /// Start without state where it is lost: where `from` is damaged, or nothing of the last job of this name can be used.
     pub ignore_state: bool,
+}
+
+/// What a job begins with.
+struct Origin {
+    location: Location,
+    seed: Option<u64>,
+    /// The job that took it, and its number there.
+    job: String,
+    checkpoint: u64,
+    warnings: Vec<String>,
 }
 
 /// See the module. Cheap to clone. Its methods block on files: not for an async task.
@@ -80,7 +104,7 @@ struct Inner {
     jobs: Mutex<BTreeMap<String, Arc<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held for as long as the host lives.
-    _lock: File,
+    lock: File,
 }
 
 impl Host {
@@ -89,14 +113,19 @@ impl Host {
         let dir = &options.data_dir;
         record::create_dir(dir)?;
         let failed = |cause: std::io::Error| error::data_dir_failed(format!("{}: {cause}", dir.display()));
-        let lock = File::create(dir.join("lock")).map_err(failed)?;
+        let lock = File::create(dir.join(LOCK)).map_err(failed)?;
         lock.try_lock().map_err(|_| {
             error::data_dir_locked(format!("{} is open in another process", dir.display()))
                 .hint("one server per data folder: stop the other one, or choose another folder with --data-dir")
         })?;
         let cache_dir = fs::canonicalize(dir).map_err(failed)?.join("cache");
         record::create_dir(&cache_dir)?;
-        let sandbox = Sandbox::open(SandboxOptions { cache_dir: Some(cache_dir), instances_max: INSTANCES_MAX })?;
+        let sandbox = Sandbox::open(SandboxOptions {
+            cache_dir: Some(cache_dir),
+            instances_max: options.instances_max,
+            compile_in: options.compile_in.clone(),
+            clock: options.clock.clone(),
+        })?;
         let storage = match &options.checkpoint_storage {
             Some(text) => Location::parse(text, Path::new(".")).map_err(error::storage_failed)?,
             None => Location::Folder(dir.join("checkpoints")),
@@ -107,6 +136,7 @@ impl Host {
             runtime: options.runtime.clone(),
             storage,
             origins: Arc::default(),
+            instances: Slots::new(options.instances_max as usize),
         };
         // What a killed process was reading.
         let _ = fs::remove_dir_all(dir.join(READING));
@@ -124,21 +154,42 @@ impl Host {
             environment: Arc::new(environment),
             jobs: Mutex::new(jobs),
             threads: Mutex::default(),
-            _lock: lock,
+            lock,
             options,
         };
         Ok(Host { inner: Arc::new(inner) })
     }
 
     /// Starts every job that had not ended when the process did, and those whose images were all damaged then: their
-    /// storage may have been repaired. Goes on with what was still to be removed of the others.
-    pub fn resume_jobs(&self) {
+    /// storage may have been repaired. Goes on with what was still to be removed of the others. Returns how many it started.
+    pub fn resume_jobs(&self) -> usize {
         let jobs: Vec<Arc<Job>> = self.inner.jobs.lock().values().cloned().collect();
-        for job in jobs {
-            match self.is_left(&job) {
-                true => self.resume(&job),
-                false => removal::remove_checkpoints_of_ended(&job, &self.inner.environment),
+        let (mut left, ended): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| self.is_left(job));
+        // One that had failed comes last, so that it takes no instances from those that were running.
+        left.sort_by_key(|job| job.status().is_final());
+        left.iter().for_each(|job| self.resume(job));
+        ended.iter().for_each(|job| removal::remove_checkpoints_of_ended(job, &self.inner.environment));
+        left.len()
+    }
+
+    /// Fails if the data folder was removed or replaced since it was opened: another process may have opened a new one at
+    /// its place, so that this one must end.
+    pub fn check_data_dir(&self) -> Result<()> {
+        let dir = &self.inner.options.data_dir;
+        let is_same =
+            |named: &fs::Metadata, held: &fs::Metadata| (named.dev(), named.ino()) == (held.dev(), held.ino());
+        let found = fs::metadata(dir.join(LOCK)).and_then(|named| Ok(is_same(&named, &self.inner.lock.metadata()?)));
+        match found {
+            Ok(true) => Ok(()),
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!("the data folder {} cannot be looked at: {cause}", dir.display());
+                Ok(())
             }
+            Ok(false) | Err(_) => Err(error::data_dir_failed(format!(
+                "the data folder {} was removed or replaced while it was in use",
+                dir.display()
+            ))
+            .hint("nothing can be stored any more, and the process ends; stop it before its data folder is removed")),
         }
     }
 
@@ -167,27 +218,41 @@ impl Host {
     fn resume(&self, job: &Arc<Job>) {
         let record = job.record();
         tracing::info!(job = %record.name, id = %record.id, "resuming");
+        let status = record.status;
         job.show(|record| {
             record.status = JobStatus::Created;
             record.ended_at_ms = None;
             record.failure = None;
             record.restored_checkpoint = None;
+            // It was asked for, and a kill came in between.
+            match status {
+                JobStatus::Cancelling => record.stop = None,
+                JobStatus::Stopping if record.stop.is_none() => record.stop = Some(Stop::new(false, <_>::default())),
+                _ => {}
+            }
         });
         let started =
             Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(job, pipeline));
-        // It was asked for, and a kill came in between.
-        match record.status {
-            JobStatus::Cancelling => drop(job.command(Command::Cancel)),
-            JobStatus::Stopping => drop(request(job, BarrierKind::Stop, SavepointFormat::default())),
-            _ => {}
+        if status == JobStatus::Cancelling {
+            job.command(Command::Cancel);
         }
         if let Err(error) = started {
+            if record.status.is_final() {
+                // It stays what it was: the next start tries again.
+                tracing::warn!(job = %record.name, id = %record.id, "not resumed: {error}");
+                return job.show(|shown| *shown = record);
+            }
             let ended_at_ms = self.inner.options.clock.wall_ms();
-            let _ = job.update(|record| {
+            let stored = job.update(|record| {
                 record.status = JobStatus::Failed;
                 record.ended_at_ms = Some(ended_at_ms);
                 record.failure = Some(failure_of(&error));
             });
+            if let Err(unstored) = stored {
+                // The job keeps its name, and the next start of the process tries again.
+                tracing::error!(job = %record.name, "cannot be resumed: {error}; this cannot be stored: {unstored}");
+                job.show(|record| record.failure = Some(failure_of(&error)));
+            }
         }
     }
 
@@ -203,7 +268,23 @@ impl Host {
 
     /// Checks, describes and keeps an uploaded component. On error nothing stays.
     pub fn add_component(&self, file: NamedTempFile, sha256: [u8; 32], name: Option<&str>) -> Result<ComponentView> {
-        self.inner.environment.components.add(file, sha256, name)
+        self.add_component_unless(file, sha256, name, &|| false)
+    }
+
+    /// As [`Host::add_component`]; ends soon with `compile-stopped` once `stopped` says so.
+    pub fn add_component_unless(
+        &self,
+        file: NamedTempFile,
+        sha256: [u8; 32],
+        name: Option<&str>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<ComponentView> {
+        self.inner.environment.components.add(file, sha256, name, stopped)
+    }
+
+    /// Ends every compile that is in progress, and refuses further ones: the first step of a shutdown.
+    pub fn stop_compiling(&self) {
+        self.inner.environment.components.stop_compiling();
     }
 
     pub fn components(&self) -> Vec<ComponentView> {
@@ -238,8 +319,8 @@ impl Host {
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
-        let plan =
-            planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
+        let plan = planning::plan(pipeline.clone(), &components, &environment.components, &base_dir, &|| false)
+            .map_err(located)?;
         let mut warnings = plan.warnings.clone();
         let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {
             None if submission.claim => return Err(error::request_invalid("there is nothing to claim without `from`")),
@@ -253,7 +334,11 @@ impl Host {
             }
             Some(origin) => Some(origin?),
         };
-        let (origin, seed) = origin.map_or((None, None), |(location, seed)| (Some(location), seed));
+        warnings.extend(origin.iter().flat_map(|origin| origin.warnings.clone()));
+        let history = origin.as_ref().map(|origin| self.history(&origin.job)).unwrap_or_default();
+        let begun_at = origin.as_ref().map(|origin| origin.checkpoint);
+        warnings.extend(promises::warn_of_others(&plan.pipeline, &base_dir, &history, begun_at));
+        let (origin, seed) = origin.map_or((None, None), |origin| (Some(origin.location), origin.seed));
         environment.storage(&pipeline, &base_dir)?.check()?;
         let id = format!("{:016x}", clock::random_u64());
         let record = JobRecord {
@@ -271,6 +356,8 @@ impl Host {
             claim: submission.claim && origin.is_some(),
             from: origin.as_ref().map(Location::to_string),
             allow_unclaimed_state: submission.allow_unclaimed_state,
+            history,
+            promises_kept: submission.assume_published,
             checkpoints_to_remove: false,
             guarantee: plan.guarantee,
             warnings,
@@ -280,6 +367,7 @@ impl Host {
             state_entries: 0,
             last_checkpoint: None,
             has_image: false,
+            stop: None,
             restored_checkpoint: None,
         };
         let dir = options.data_dir.join("jobs").join(&id);
@@ -307,22 +395,27 @@ impl Host {
     }
 
     /// The place of what a job is to begin with, after a look whether the pipeline can go on from it.
-    fn origin(
-        &self,
-        from: &str,
-        submission: &Submission,
-        plan: &Plan,
-        base_dir: &Path,
-    ) -> Result<(Location, Option<u64>)> {
+    fn origin(&self, from: &str, submission: &Submission, plan: &Plan, base_dir: &Path) -> Result<Origin> {
         let location = Location::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
         let Snapshot { manifest, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
         fit::fit(&manifest, &plan.pipeline, submission.allow_unclaimed_state)?;
         fit::check_states(&manifest, plan, submission.allow_unclaimed_state)?;
         fit::check_in_flight(&manifest, plan)?;
+        let warnings = match submission.assume_published {
+            true => Vec::new(),
+            false => promises::check(&manifest, &plan.pipeline, base_dir)?,
+        };
         if submission.claim {
             self.check_claim(&location, &manifest)?;
         }
-        Ok((location, manifest.seed))
+        let CheckpointManifest { seed, job_id: job, checkpoint_id: checkpoint, .. } = manifest;
+        Ok(Origin { location, seed, job, checkpoint, warnings })
+    }
+
+    /// A job and those that it was begun from, as far as they are known here.
+    fn history(&self, job: &str) -> Vec<String> {
+        let known = self.inner.jobs.lock().get(job).map(|job| job.record().history);
+        std::iter::once(job.to_owned()).chain(known.unwrap_or_default()).collect()
     }
 
     /// Whether nobody else needs what a job wants to own.
@@ -358,12 +451,14 @@ impl Host {
         Ok(())
     }
 
+    /// Starts the job's thread, with the instances that its functions need. Error: `capacity-exceeded`.
     fn start(&self, job: &Arc<Job>, pipeline: Pipeline) -> Result<()> {
+        let instances = planning::reserve_instances(&pipeline, &self.inner.environment.instances)?;
         let (sender, receiver) = crossbeam_channel::unbounded();
         job.attach(sender.clone());
         let (environment, job) = (self.inner.environment.clone(), job.clone());
         let spawned = std::thread::Builder::new().name(format!("job {}", pipeline.name)).spawn(move || {
-            lifecycle::run(&job, &environment, &pipeline, &sender, &receiver);
+            lifecycle::run(&job, &environment, &pipeline, instances, &sender, &receiver);
             job.detach();
             // From here on no request is taken, so that none is left without an answer.
             job.fail_open_savepoints("the job has ended");
@@ -441,10 +536,9 @@ impl Host {
     }
 
     /// Takes a savepoint, and ends the job behind it. With `drain`, all that waits for event time happens before: it is
-    /// not meant to go on. Poll with [`Host::savepoint`].
+    /// not meant to go on. Poll with [`Host::savepoint`]. Asked again, it answers with the same stop and its savepoint.
     pub fn stop(&self, id_or_name: &str, format: SavepointFormat, drain: bool) -> Result<SavepointView> {
-        let kind = if drain { BarrierKind::Drain } else { BarrierKind::Stop };
-        request(&*self.find(id_or_name)?, kind, format)
+        stopping::ask(&*self.find(id_or_name)?, drain, format)
     }
 
     /// Takes a savepoint while the job goes on. Poll with [`Host::savepoint`].
@@ -475,7 +569,7 @@ impl Host {
         let record = job.record();
         let pipeline = Pipeline::parse(&record.manifest, &record.file_name)?;
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
-        job.readers.open(|| {
+        job.readers.open(record.last_checkpoint.unwrap_or(0), || {
             let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {
                 let message = format!("job `{}` has no complete checkpoint of its own yet", record.name);
                 return Err(error::state_unavailable(message)
@@ -502,6 +596,7 @@ impl Host {
 
     /// Ends all subtasks and waits for them. The jobs keep their status, and resume at the next start.
     pub fn shutdown(&self) {
+        self.stop_compiling();
         for job in self.inner.jobs.lock().values() {
             job.command(Command::Shutdown);
         }
@@ -585,6 +680,14 @@ mod tests;
 #[cfg(test)]
 #[path = "host_checkpoint_tests.rs"]
 mod checkpoint_tests;
+
+#[cfg(test)]
+#[path = "host_stop_tests.rs"]
+mod stop_tests;
+
+#[cfg(test)]
+#[path = "host_promise_tests.rs"]
+mod promise_tests;
 
 #[cfg(test)]
 #[path = "host_event_time_tests.rs"]

@@ -150,3 +150,47 @@ fn checkpoints_are_taken_when_some_sources_have_ended() {
     assert_eq!(few.into_iter().collect::<Vec<_>>(), (50_000_000_000..50_000_000_010).collect::<Vec<u64>>());
     assert_complete(&numbers);
 }
+
+#[test]
+fn a_checkpoint_stores_again_what_is_gone_from_the_storage() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let subject = Subject::new();
+    let host = subject.open();
+    // The state does not change any more once all numbers are counted, so that each checkpoint could build on the last.
+    let id = subject.submit_manifest(
+        &host,
+        format!(
+            "name = \"counting\"\n[state]\nbackend = \"rocksdb\"\n[source.numbers]\nconnector = \"generator\"\n\
+             template = \"{{key}}\"\nkeys = 5000\nrecords = 20000\n\
+             [source.silent]\nconnector = \"socket\"\naddress = \"{}\"\n\
+             [operator.count]\ninputs = [\"numbers\", \"silent\"]\nkey = \"value\"\nwindow = {{ type = \"global\" }}\n\
+             trigger = {{ type = \"count\", count = 1000000 }}\naggregate = {{ type = \"count\" }}\n\
+             [sink.out]\ninput = \"count\"\nconnector = \"blackhole\"\n",
+            listener.local_addr().unwrap()
+        ),
+    );
+    wait(&host, &id, |job| job.operators.iter().any(|node| node.id == "count" && node.records_in == 20_000));
+    let checkpoint = || {
+        let request = host.trigger_checkpoint(&id).unwrap();
+        let view = answer(&host, &id, &request);
+        assert_eq!((view.status.as_str(), view.failure), ("completed", None));
+    };
+    let shared = subject.folder.path().join("data/checkpoints").join(&id).join("shared");
+    checkpoint();
+    checkpoint();
+    let files = fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap());
+    let largest = files.max_by_key(|file| file.metadata().unwrap().len()).unwrap().path();
+    fs::remove_file(&largest).unwrap();
+    checkpoint();
+    fs::remove_dir_all(&shared).unwrap();
+    checkpoint();
+    host.shutdown();
+    drop(host);
+
+    let host = subject.open();
+    host.resume_jobs();
+    let job = wait(&host, &id, |job| job.summary.restored_checkpoint.is_some() || job.summary.status.is_final());
+    assert_eq!(job.summary.restored_checkpoint, Some(4), "{:?} {:?}", job.failure, job.warnings);
+    assert!(!job.warnings.iter().any(|warning| warning.contains("passed over")), "{:?}", job.warnings);
+    host.shutdown();
+}

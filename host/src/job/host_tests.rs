@@ -27,6 +27,8 @@ impl Subject {
             clock: SystemClock::shared(),
             component_bytes_max: 1 << 20,
             checkpoint_storage: None,
+            instances_max: INSTANCES_MAX,
+            compile_in: CompileIn::ThisProcess,
             runtime: self.runtime.handle().clone(),
         };
         Host::open(options).unwrap()
@@ -56,6 +58,7 @@ impl Subject {
             from: None,
             claim: false,
             allow_unclaimed_state: false,
+            assume_published: false,
             ignore_state: false,
         };
         let id = host.submit(submission).unwrap().summary.id;
@@ -259,6 +262,7 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
         from: Some(location),
         claim: false,
         allow_unclaimed_state: false,
+        assume_published: false,
         ignore_state: false,
     };
     let job = host.submit(submission).unwrap();
@@ -304,5 +308,65 @@ fn a_checkpoint_that_is_read_stays_until_it_was() {
     assert_eq!(read.list(true).unwrap().checkpoint, held);
     drop(read);
     wait(&host, &id, |_| !manifest(held).exists());
+    host.shutdown();
+}
+
+#[test]
+fn an_end_that_cannot_be_stored_is_not_announced_and_the_job_keeps_its_name() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "[restart]\nstrategy = \"none\"");
+    // The record cannot be written, as on a disk that is full.
+    let (dir, away) = (subject.folder.path().join("data/jobs").join(&id), subject.folder.path().join("away"));
+    fs::rename(&dir, &away).unwrap();
+    fs::write(&dir, "in the way").unwrap();
+    fs::remove_dir_all(subject.out().join(".pending")).unwrap();
+    let request = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
+    assert_eq!(answer(&host, &id, &request).status, "failed");
+    let job = wait(&host, &id, |job| job.warnings.iter().any(|warning| warning.contains("could not be stored")));
+    assert!(!job.summary.status.is_final(), "{:?}", job.summary.status);
+    let again = host.submit(Submission {
+        manifest: job.manifest,
+        file_name: "pipeline.toml".into(),
+        base_dir: Some(subject.folder.path().to_owned()),
+        from: None,
+        claim: false,
+        allow_unclaimed_state: false,
+        assume_published: false,
+        ignore_state: false,
+    });
+    assert_eq!(again.unwrap_err().code, "job-name-taken");
+    let late = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
+    assert_eq!(answer(&host, &id, &late).status, "failed", "every request is answered");
+
+    fs::remove_file(&dir).unwrap();
+    fs::rename(&away, &dir).unwrap();
+    assert_eq!(wait(&host, &id, |job| job.summary.status.is_final()).summary.status, JobStatus::Failed);
+    host.shutdown();
+    drop(host);
+    let host = subject.open();
+    host.resume_jobs();
+    assert_eq!(host.job(&id).unwrap().summary.status, JobStatus::Failed, "it does not rise again");
+}
+
+#[test]
+fn a_process_ends_though_the_end_of_a_job_cannot_be_stored() {
+    let subject = Subject::new();
+    let host = subject.open();
+    let id = subject.submit(&host, "[restart]\nstrategy = \"none\"");
+    let (dir, away) = (subject.folder.path().join("data/jobs").join(&id), subject.folder.path().join("away"));
+    fs::rename(&dir, &away).unwrap();
+    fs::write(&dir, "in the way").unwrap();
+    fs::remove_dir_all(subject.out().join(".pending")).unwrap();
+    host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
+    wait(&host, &id, |job| job.warnings.iter().any(|warning| warning.contains("could not be stored")));
+    host.shutdown();
+    drop(host);
+    fs::remove_file(&dir).unwrap();
+    fs::rename(&away, &dir).unwrap();
+
+    let host = subject.open();
+    host.resume_jobs();
+    wait(&host, &id, |job| job.summary.status == JobStatus::Running);
     host.shutdown();
 }

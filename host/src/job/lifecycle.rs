@@ -12,19 +12,39 @@ use super::checkpointing::Uploaded;
 use super::components::ComponentStore;
 use super::live::{Command, Job, failure_of};
 use super::origins::Origins;
+use super::record::JobRecord;
 use super::removal;
+use super::schedule::Request;
+use super::stopping;
 use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointStorage, Location};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::manifest::{OnCancel, Pipeline, RestartStrategy};
 use crate::runtime::Event;
+use crate::sandbox::{HeldSlots, Slots};
+
+/// How long a job whose compile was stopped waits for the command that stopped it.
+const STOP_TIME: Duration = Duration::from_secs(60);
+
+/// The first and the longest pause between two tries to store a job's end.
+const STORE_PAUSE_MIN: Duration = Duration::from_millis(50);
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What the job's thread receives. Events carry the number of the attempt that they belong to.
 pub(super) enum Message {
     Command(Command),
-    Event { attempt: u32, event: Event },
-    Uploaded { attempt: u32, checkpoint: u64, result: Box<Result<Uploaded>> },
+    Event {
+        attempt: u32,
+        event: Event,
+    },
+    Uploaded {
+        attempt: u32,
+        checkpoint: u64,
+        result: Box<Result<Uploaded>>,
+    },
+    /// All that an attempt needs before its subtasks run is done, or has failed.
+    Prepared,
 }
 
 /// What a job's thread works with.
@@ -35,6 +55,8 @@ pub(super) struct Environment {
     /// Where checkpoints go, unless the manifest says otherwise.
     pub(super) storage: Location,
     pub(super) origins: Arc<Origins>,
+    /// Places for the instances of all jobs.
+    pub(super) instances: Slots,
 }
 
 impl Environment {
@@ -51,6 +73,7 @@ pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
     pipeline: &Pipeline,
+    instances: HeldSlots,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
 ) {
@@ -58,7 +81,9 @@ pub(super) fn run(
     let end = std::panic::catch_unwind(attempts).unwrap_or_else(|_| {
         AttemptEnd::Failed(failure_of(&error::internal("the job's thread panicked; the log says where")))
     });
-    conclude(job, environment, pipeline, end);
+    // Given back before anyone hears of the end, so that the next job has them.
+    drop(instances);
+    conclude(job, environment, pipeline, receiver, end);
 }
 
 /// One attempt after the other; how the job ends.
@@ -69,12 +94,16 @@ fn run_attempts(
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
 ) -> AttemptEnd {
-    let mut attempt = 0;
+    let (mut attempt, mut requests) = (0, Vec::new());
     loop {
         attempt += 1;
-        let end = attempt::run(job, environment, pipeline, attempt, sender, receiver);
+        let end = attempt::run(job, environment, pipeline, attempt, sender, receiver, &mut requests);
         let AttemptEnd::Failed(failure) = end else { return end };
-        let Some(end) = retry(job, &pipeline.restart, attempt, &failure, receiver) else { continue };
+        stopping::attempt_failed(job, &failure.message);
+        let stopped = failure.code == "compile-stopped";
+        let end = if stopped { wait(STOP_TIME, receiver, &mut requests) } else { None };
+        let end = end.or_else(|| retry(job, &pipeline.restart, attempt, &failure, receiver, &mut requests));
+        let Some(end) = end else { continue };
         if matches!(end, AttemptEnd::Cancelled)
             && let Err(error) = attempt::settle_sinks(job, environment, pipeline)
         {
@@ -91,6 +120,7 @@ fn retry(
     attempt: u32,
     failure: &JobFailure,
     receiver: &Receiver<Message>,
+    requests: &mut Vec<Request>,
 ) -> Option<AttemptEnd> {
     let name = job.record().name;
     tracing::error!(job = %name, attempt, code = failure.code, "{}", failure.message);
@@ -100,42 +130,42 @@ fn retry(
     if attempt > *attempts || is_hopeless(failure) {
         return Some(AttemptEnd::Failed(failure.clone()));
     }
-    let restarting = job.update(|record| {
+    job.update_or_show(|record| {
         record.status = JobStatus::Restarting;
         record.restarts += 1;
         record.failure = Some(failure.clone());
     });
-    if let Err(error) = restarting {
-        return Some(AttemptEnd::Failed(failure_of(&error)));
-    }
     tracing::info!(job = %name, "restart {attempt} of {attempts} in {}", humantime::format_duration(*delay));
-    wait(job, *delay, receiver)
+    wait(*delay, receiver, requests)
 }
 
-/// Whether another attempt would meet the very same: what is stored contradicts the pipeline.
+/// Whether another attempt would meet the very same: what is stored contradicts the pipeline, or nobody can read stdout.
 fn is_hopeless(failure: &JobFailure) -> bool {
-    matches!(failure.code.as_str(), "checkpoint-mismatch" | "checkpoint-none-usable" | "state-migration-failed")
+    matches!(
+        failure.code.as_str(),
+        "checkpoint-mismatch" | "checkpoint-none-usable" | "state-migration-failed" | "stdout-closed"
+    )
 }
 
-/// Waits out the delay, unless a command ends the job.
-fn wait(job: &Job, delay: Duration, receiver: &Receiver<Message>) -> Option<AttemptEnd> {
+/// Waits out the delay, unless a command ends the job. Requests are for the next attempt.
+fn wait(delay: Duration, receiver: &Receiver<Message>, requests: &mut Vec<Request>) -> Option<AttemptEnd> {
     let deadline = crossbeam_channel::after(delay);
     loop {
         crossbeam_channel::select! {
             recv(receiver) -> message => match message {
                 Ok(Message::Command(Command::Cancel)) => return Some(AttemptEnd::Cancelled),
                 Ok(Message::Command(Command::Shutdown)) | Err(_) => return Some(AttemptEnd::Shutdown),
-                Ok(Message::Command(Command::Take(request))) => {
-                    job.fail_savepoints(&[request.request_id], "the job is restarting")
-                }
-                Ok(Message::Event { .. } | Message::Uploaded { .. }) => {}
+                Ok(Message::Command(Command::Take(request))) => requests.push(request),
+                // The next attempt finds it in the job's record.
+                Ok(Message::Command(Command::Stop)) => {}
+                Ok(Message::Event { .. } | Message::Uploaded { .. } | Message::Prepared) => {}
             },
             recv(deadline) -> _ => return None,
         }
     }
 }
 
-fn conclude(job: &Job, environment: &Environment, pipeline: &Pipeline, end: AttemptEnd) {
+fn conclude(job: &Job, environment: &Environment, pipeline: &Pipeline, receiver: &Receiver<Message>, end: AttemptEnd) {
     let (status, failure) = match end {
         // The record stays as it is: the next start of the process resumes the job.
         AttemptEnd::Shutdown => return,
@@ -146,23 +176,58 @@ fn conclude(job: &Job, environment: &Environment, pipeline: &Pipeline, end: Atte
     };
     let ended_at_ms = environment.clock.wall_ms();
     let deletes = status != JobStatus::Failed && pipeline.checkpoint.on_cancel == OnCancel::Delete;
-    let written = job.update(|record| {
+    let change = |record: &mut JobRecord| {
         record.status = status;
         record.ended_at_ms = Some(ended_at_ms);
         // Not removed before this is kept: a job that is thought to run must find them.
         record.checkpoints_to_remove = deletes;
         if failure.is_some() {
-            record.failure = failure;
+            record.failure = failure.clone();
         }
-    });
+    };
+    if !store_end(job, status, change, receiver) {
+        return;
+    }
     let name = job.record().name;
     environment.origins.forget(&job.record().id);
-    match written {
-        Ok(()) => removal::remove_checkpoints_of_ended(job, environment),
-        Err(error) => tracing::error!(job = %name, "{error}"),
-    }
+    removal::remove_checkpoints_of_ended(job, environment);
     let _ = std::fs::remove_dir_all(job.dir.join("working"));
     tracing::info!(job = %name, ?status, "job ended");
+}
+
+/// Stores how a job ended, however long that takes: an end that is only shown frees the job's name, and the next start of
+/// the process would run the job again. False if the process ends first; its next start then resumes the job.
+fn store_end(job: &Job, status: JobStatus, change: impl Fn(&mut JobRecord), receiver: &Receiver<Message>) -> bool {
+    let mut pause = STORE_PAUSE_MIN;
+    while let Err(error) = job.update(&change) {
+        if pause == STORE_PAUSE_MIN {
+            let name = job.record().name;
+            tracing::error!(job = %name, ?status, "the job's end cannot be stored yet, and is tried again: {error}");
+            job.warn(format!("the job's end could not be stored at once: {error}"));
+        }
+        if !pause_unless_shutdown(job, pause, receiver) {
+            return false;
+        }
+        pause = (pause * 2).min(STORE_PAUSE_MAX);
+    }
+    true
+}
+
+/// Waits, and answers requests meanwhile. False if the process ends.
+fn pause_unless_shutdown(job: &Job, pause: Duration, receiver: &Receiver<Message>) -> bool {
+    let deadline = crossbeam_channel::after(pause);
+    loop {
+        crossbeam_channel::select! {
+            recv(receiver) -> message => match message {
+                Ok(Message::Command(Command::Shutdown)) | Err(_) => return false,
+                Ok(Message::Command(Command::Take(request))) => {
+                    job.fail_savepoints(&[request.request_id], "the job has ended")
+                }
+                Ok(_) => {}
+            },
+            recv(deadline) -> _ => return true,
+        }
+    }
 }
 
 /// The next message, or none in time.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -12,6 +13,7 @@ use super::lifecycle::Message;
 use super::reading::Readers;
 use super::record::{self, JobRecord};
 use super::schedule::Request;
+use super::stopping;
 use super::view::{
     CheckpointDetail, CheckpointSummary, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SavepointView,
     SubtaskWatermark,
@@ -27,8 +29,10 @@ const CHECKPOINTS_SHOWN: usize = 64;
 /// What a person may ask of a running job.
 pub(super) enum Command {
     Cancel,
-    /// A checkpoint or savepoint, perhaps one behind which the job stops.
+    /// A checkpoint or savepoint.
     Take(Request),
+    /// The job's record has a stop.
+    Stop,
     /// The process ends; the job goes on when it starts again.
     Shutdown,
 }
@@ -41,6 +45,8 @@ pub(super) struct Job {
     changed: Condvar,
     /// To the job's thread, while there is one.
     sender: Mutex<Option<Sender<Message>>>,
+    /// Whether a command that ends the job has been sent: for work of its thread that looks at no messages.
+    to_end: AtomicBool,
     /// Held by whoever removes what it has stored.
     pub(super) removal: Mutex<()>,
 }
@@ -54,8 +60,8 @@ struct State {
 impl Job {
     pub(super) fn new(dir: PathBuf, record: JobRecord) -> Job {
         let state = State { record, checkpoints: Vec::new(), savepoints: BTreeMap::new() };
-        let (sender, removal) = (Mutex::default(), Mutex::default());
-        Job { dir, readers: Arc::default(), state: Mutex::new(state), changed: Condvar::new(), sender, removal }
+        let (sender, removal, to_end) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Job { dir, readers: Arc::default(), state: Mutex::new(state), changed: Condvar::new(), sender, to_end, removal }
     }
 
     pub(super) fn record(&self) -> JobRecord {
@@ -66,13 +72,24 @@ impl Job {
         self.state.lock().record.status
     }
 
-    /// Changes the record and keeps it on disk. Waiters look again.
+    /// Stores a change of the record, and then shows it. On error nothing has changed. Waiters look again.
     pub(super) fn update(&self, change: impl FnOnce(&mut JobRecord)) -> Result<()> {
         let mut state = self.state.lock();
-        change(&mut state.record);
-        let written = record::write_json(&self.dir.join("job.json"), &state.record);
+        let mut record = state.record.clone();
+        change(&mut record);
+        record::write_json(&self.dir.join("job.json"), &record)?;
+        state.record = record;
         self.changed.notify_all();
-        written
+        Ok(())
+    }
+
+    /// Stores a change of the record, or only shows it where it cannot be stored: for what the next start of the process
+    /// finds out by itself.
+    pub(super) fn update_or_show(&self, change: impl Fn(&mut JobRecord)) {
+        if let Err(error) = self.update(&change) {
+            tracing::warn!(job = %self.record().name, "not stored: {error}");
+            self.show(change);
+        }
     }
 
     /// Changes what is shown, without keeping it on disk.
@@ -80,7 +97,17 @@ impl Job {
         change(&mut self.state.lock().record);
     }
 
+    /// Adds a warning to what is shown, once.
+    pub(super) fn warn(&self, warning: String) {
+        self.show(|record| {
+            if !record.warnings.contains(&warning) {
+                record.warnings.push(warning);
+            }
+        });
+    }
+
     pub(super) fn attach(&self, sender: Sender<Message>) {
+        self.to_end.store(false, Ordering::Relaxed);
         *self.sender.lock() = Some(sender);
     }
 
@@ -95,7 +122,15 @@ impl Job {
 
     /// Hands a command to the job's thread; false where there is none.
     pub(super) fn command(&self, command: Command) -> bool {
+        if matches!(command, Command::Cancel | Command::Shutdown) {
+            self.to_end.store(true, Ordering::Relaxed);
+        }
         self.sender.lock().as_ref().is_some_and(|sender| sender.send(Message::Command(command)).is_ok())
+    }
+
+    /// Whether the job was told to end, by a cancel or with its process.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.to_end.load(Ordering::Relaxed)
     }
 
     pub(super) fn show_checkpoint(&self, checkpoint: CheckpointDetail) {
@@ -123,7 +158,8 @@ impl Job {
     }
 
     pub(super) fn savepoint(&self, request_id: &str) -> Option<SavepointView> {
-        self.state.lock().savepoints.get(request_id).cloned()
+        let state = self.state.lock();
+        state.savepoints.get(request_id).cloned().or_else(|| stopping::view(&state.record, request_id))
     }
 
     /// Forgets a request that was refused.

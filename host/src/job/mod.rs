@@ -10,12 +10,14 @@ mod lifecycle;
 mod live;
 mod origins;
 mod planning;
+mod promises;
 mod reading;
 mod record;
 mod removal;
 mod restore;
 mod schedule;
+mod stopping;
 pub mod view;
 
-pub use host::{Host, HostOptions, Submission};
+pub use host::{Host, HostOptions, INSTANCES_MAX, Submission};
 pub use reading::JobState;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::stopping::Stop;
 use super::view::{JobFailure, JobStatus, OperatorDetail};
 use crate::error::{self, Result};
 
@@ -38,6 +39,12 @@ pub(super) struct JobRecord {
     /// Whether state of what it begins with that the pipeline does not claim is dropped instead of refused.
     #[serde(default)]
     pub(super) allow_unclaimed_state: bool,
+    /// The jobs whose output this one goes on with, the last one first: those that it was begun from.
+    #[serde(default)]
+    pub(super) history: Vec<String>,
+    /// Whether the promises of what it begins with are kept: published by this job, or taken as published on request.
+    #[serde(default)]
+    pub(super) promises_kept: bool,
     pub(super) guarantee: String,
     pub(super) warnings: Vec<String>,
     pub(super) failure: Option<JobFailure>,
@@ -49,6 +56,9 @@ pub(super) struct JobRecord {
     /// Whether the job has ever completed a checkpoint or a savepoint.
     #[serde(default)]
     pub(super) has_image: bool,
+    /// The stop that was asked for.
+    #[serde(default)]
+    pub(super) stop: Option<Stop>,
     #[serde(default)]
     pub(super) restored_checkpoint: Option<u64>,
 }

@@ -1,6 +1,6 @@
 //! Reads `[source.ID]`, `[operator.ID]` and `[sink.ID]`, each for itself. How they are wired is checked by `graph`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,7 +70,8 @@ pub(super) fn read_all<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Vec<
     nodes.sort_by_key(|node| node.span.start);
     let mut seen = HashMap::new();
     for node in &nodes {
-        if let Some(line) = seen.insert(node.id, text.location(&node.span).line) {
+        if let Some(other) = seen.insert(node.id, &node.span) {
+            let line = text.location(other).line;
             let message = format!("two nodes have the id `{}`; the other one is in line {line}", node.id);
             return Err(manifest_invalid(message).at(text.location(&node.span)));
         }
@@ -367,10 +368,11 @@ fn names<'a>(item: Item<'a>, role: InputRole) -> Result<Vec<RawInput<'a>>> {
         Some(elements) => elements,
         None => vec![item],
     };
-    let mut inputs: Vec<RawInput<'a>> = Vec::new();
+    let (mut inputs, mut seen): (Vec<RawInput<'a>>, HashSet<&str>) = (Vec::new(), HashSet::new());
     for element in elements {
         let input = input(&element, role)?;
-        if inputs.iter().any(|other| other.node == input.node && other.port == input.port) {
+        // Two names of one output are the same text.
+        if !seen.insert(element.string()?) {
             return Err(element.invalid("is named twice"));
         }
         inputs.push(input);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::reader::LOOKED_UP;
 use super::*;
 use crate::error::Error;
 
@@ -189,7 +190,7 @@ fn watermarks_in_every_way() {
     assert_eq!(read("watermark = \"ascending\""), Some(WatermarkSettings::default()));
     assert_eq!((read("watermark = \"none\""), read("")), (None, None));
     let all = "watermark = { out_of_orderness = \"5s\", idle_after = \"30s\", \
-               alignment = { group = \"g\", max_drift = \"1m\" } }";
+               alignment = { group = \"g\", max_drift = \"1min\" } }";
     let settings = WatermarkSettings {
         out_of_orderness: Duration::from_secs(5),
         idle_after: Some(Duration::from_secs(30)),
@@ -543,4 +544,15 @@ fn a_socket_is_one_subtask_whose_records_may_have_fields() {
     assert_eq!((refused.code, refused.location.unwrap().line), ("manifest-key", 6));
     let refused = pipeline("parallelism = 2").unwrap_err();
     assert_eq!((refused.code, refused.location.unwrap().line), ("manifest-parallelism", 6));
+}
+
+#[test]
+fn the_time_to_read_a_pipeline_does_not_grow_with_its_square() {
+    let sink = |n| format!("[sink.s{n}]\ninput = \"a\"\nconnector = \"blackhole\"\n");
+    let sinks: String = (0..200).map(sink).collect();
+    let manifest = format!("name = \"wide\"\n[source.a]\nconnector = \"generator\"\n{sinks}");
+    let before = LOOKED_UP.get();
+    assert_eq!(Pipeline::parse(&manifest, "pipeline.toml").unwrap().nodes.len(), 201);
+    // Each look-up reads the text from its beginning.
+    assert_eq!(LOOKED_UP.get() - before, 0);
 }

@@ -7,15 +7,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Operator;
 use super::dead_letter::{Letter, Position};
+use super::log::OperatorLog;
+use super::{Operator, by_watermark};
 use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
 use crate::error::{self, Error};
 use crate::manifest::Disposition;
-use crate::model::{Batch, Fault, Keys, TimeDomain};
+use crate::model::{Batch, Fault, Keys, NO_TIMESTAMP, TimeDomain};
 use crate::state::StateBackend;
-use crate::turn::{Failure, Guest, LogLevel, Output, Turn};
+use crate::turn::{Failure, Guest, Output, Turn};
 
 /// Records with the index of the output that they leave by: 0 is the main one.
 pub type Outputs = Vec<(usize, Batch)>;
@@ -50,6 +51,7 @@ pub struct FunctionSettings {
     /// Larger batches are handed over in parts.
     pub batch_records: usize,
     pub clock: SharedClock,
+    pub log: Arc<OperatorLog>,
     /// Looked at between turns: isolating many bad records of one batch can take as many deadlines.
     pub cancel: Arc<AtomicBool>,
 }
@@ -75,6 +77,12 @@ impl<'a> Bad<'a> {
 /// The metric of late records that nobody reads, by the name that Flink gives it.
 pub(super) const LATE_DROPPED: &str = "numLateRecordsDropped";
 
+/// The metric of timers of processing time that fired at the end of the input, before their time.
+pub(super) const FIRED_AT_END: &str = "numProcessingTimersFiredAtEnd";
+
+/// The metric of timers that a function registered while its timers fired at the end of the input.
+pub(super) const DROPPED_AT_END: &str = "numTimersDroppedAtEnd";
+
 /// What is an operator by the turns that it runs.
 pub(super) trait Turning: Send {
     fn turns(&self) -> &Turns;
@@ -83,12 +91,21 @@ pub(super) trait Turning: Send {
     /// Handles a batch of an input. The counter `records_in` says how many records came before it.
     fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure>;
 
-    /// Fires timers of a clock that has reached `now`, as many as one turn takes. Whether there may be more.
+    /// Fires timers of a clock that has reached `now`, as many as one turn takes. Whether there may be more. `i64::MAX` is the end
+    /// of the input: a timer that a function registers while its timers fire is dropped then, so that the input does end.
     fn fire(&mut self, domain: TimeDomain, now: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure>;
+
+    /// The order in which the timers of the two clocks fire at the end of the input.
+    fn clocks_at_end(&self) -> [TimeDomain; 2] {
+        [TimeDomain::Event, TimeDomain::Processing]
+    }
 }
 
 impl<T: Turning> Operator for T {
     fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+        if !self.turns_mut().turn.group_watermarks().is_empty() {
+            return by_watermark::process(self, input, &batch, outputs);
+        }
         let records = batch.len() as u64;
         self.take(input, batch, outputs)?;
         self.turns_mut().counters.records_in += records;
@@ -105,13 +122,25 @@ impl<T: Turning> Operator for T {
     }
 
     fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+        if watermark == NO_TIMESTAMP {
+            return by_watermark::resume(self, outputs);
+        }
         let reached = self.watermark().max(watermark);
-        self.turns_mut().watermark = reached;
-        self.fire(TimeDomain::Event, reached, outputs)
+        let turns = self.turns_mut();
+        turns.watermark = reached;
+        turns.turn.group_watermarks().forget_up_to(reached);
+        let is_firing = if watermark < i64::MAX {
+            by_watermark::fire(self, TimeDomain::Event, reached, outputs)?
+        } else {
+            let [first, second] = self.clocks_at_end();
+            by_watermark::fire(self, first, i64::MAX, outputs)? || by_watermark::fire(self, second, i64::MAX, outputs)?
+        };
+        self.turns_mut().turn.set_firing(is_firing);
+        Ok(is_firing)
     }
 
     fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
-        self.fire(TimeDomain::Processing, now_ms, outputs)
+        by_watermark::fire(self, TimeDomain::Processing, now_ms, outputs)
     }
 
     fn next_due_ms(&self) -> Option<i64> {
@@ -128,6 +157,10 @@ impl<T: Turning> Operator for T {
 
     fn counters(&self) -> Counters {
         self.turns().counters
+    }
+
+    fn tell_overdue(&self) {
+        self.turns().settings.log.tell_overdue();
     }
 }
 
@@ -189,7 +222,7 @@ impl Turns {
             self.counters.faults += 1;
             if range.len() > 1 {
                 if range.len() == count.min(step) {
-                    self.say_search(range.len(), &fault);
+                    self.settings.log.search_begins(range.len(), &fault);
                 }
                 let middle = range.start + range.len() / 2;
                 open.extend([middle..range.end, range.start..middle]);
@@ -209,7 +242,7 @@ impl Turns {
     ) -> Result<Result<T, Fault>, OperatorFailure> {
         self.turn.begin(keys, self.watermark, self.settings.clock.wall_ms());
         let result = call(&mut *self.guest, &mut self.turn);
-        self.write_log();
+        self.settings.log.guest_lines(self.turn.context.subtask, self.turn.log_lines());
         match result {
             Ok(value) => {
                 self.turn.commit().map_err(OperatorFailure::Error)?;
@@ -220,6 +253,7 @@ impl Turns {
                 Ok(Err(fault))
             }
             Err(Failure::Error(error)) => Err(OperatorFailure::Error(error)),
+            Err(Failure::Cancelled) => Err(OperatorFailure::Cancelled),
         }
     }
 
@@ -234,6 +268,17 @@ impl Turns {
             stage(turn)
         })?;
         written.map_err(|fault| refused(fault.into()))
+    }
+
+    /// Counts timers of processing time that fire at the end of the input, before their time.
+    pub fn count_fired_at_end(&mut self, domain: TimeDomain, now: i64, timers: usize) -> Result<(), OperatorFailure> {
+        if domain == TimeDomain::Event || now < i64::MAX {
+            return Ok(());
+        }
+        self.write(&Arc::default(), |turn| {
+            turn.count(FIRED_AT_END, timers as u64);
+            Ok(())
+        })
     }
 
     /// Where the operator's state is. Error: `internal` where it has none.
@@ -269,22 +314,13 @@ impl Turns {
         }
     }
 
-    /// Isolating a record can take as many deadlines as there are halvings: says at once why nothing moves.
-    fn say_search(&self, records: usize, fault: &Fault) {
-        let FunctionSettings { job, function, .. } = &self.settings;
-        let (operator, code) = (&self.turn.context.operator, fault.code.as_str());
-        tracing::warn!(target: "guest", %job, %operator, %function, records, code, "a batch failed, looking for the record: {}", fault.message);
-    }
-
     /// Has an item meet the operator's disposition.
     pub fn dispose(&mut self, bad: Bad<'_>, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
         let Bad { value, timestamp, key, fault, record } = bad;
         let position = Position { subtask: self.turn.context.subtask, record };
-        let FunctionSettings { job, function, on_fault, .. } = &self.settings;
+        let FunctionSettings { function, on_fault, log, .. } = &self.settings;
         let operator = &self.turn.context.operator;
-        let subtask = position.subtask;
-        let message = one_line(&fault.message);
-        tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, code = fault.code.as_str(), ?on_fault, "{message}");
+        log.record_failed(position.subtask, record, &fault, *on_fault);
         match on_fault {
             Disposition::Fail => return Err(OperatorFailure::Fault { fault, position }),
             Disposition::Skip => self.counters.records_skipped += 1,
@@ -298,53 +334,13 @@ impl Turns {
         }
         Ok(())
     }
-
-    fn write_log(&self) {
-        let FunctionSettings { job, function, .. } = &self.settings;
-        let context = &self.turn.context;
-        let (operator, subtask) = (&context.operator, context.subtask);
-        for line in self.turn.log_lines() {
-            let (message, record) = (one_line(&line.message), line.record);
-            match line.level {
-                LogLevel::Trace => {
-                    tracing::trace!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-                LogLevel::Debug => {
-                    tracing::debug!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-                LogLevel::Info => {
-                    tracing::info!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-                LogLevel::Warn => {
-                    tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-                LogLevel::Error => {
-                    tracing::error!(target: "guest", %job, %operator, %function, subtask, record, "{message}")
-                }
-            }
-        }
-    }
 }
 
 /// Something failed in which no guest takes part.
 pub(super) fn refused(failure: Failure) -> OperatorFailure {
     match failure {
         Failure::Error(error) => OperatorFailure::Error(error),
+        Failure::Cancelled => OperatorFailure::Cancelled,
         Failure::Fault(fault) => OperatorFailure::Error(error::internal(fault.to_string())),
-    }
-}
-
-/// A guest's text within one line of the log, so that it cannot write lines of its own.
-fn one_line(text: &str) -> String {
-    text.trim_end().replace('\n', "\\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_cannot_write_lines_of_its_own() {
-        assert_eq!(one_line("one\ntwo\n"), "one\\ntwo");
     }
 }

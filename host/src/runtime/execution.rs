@@ -18,9 +18,9 @@ use super::exchange::EdgeWriter;
 use super::gate::Gate;
 use super::in_flight::InFlight;
 use super::link::{LinkReceiver, LinkSender, link};
-use super::plan::{GuestOptions, PartitionPlan, Plan};
+use super::plan::{FunctionPlan, GuestOptions, PartitionPlan, Plan};
 use super::signals::Signals;
-use super::source::{Pace, SourceReader};
+use super::source::{Pace, SourceReader, Unstamped};
 use super::subtask::{Event, Notify, Subtask, SubtaskFailure};
 use super::triggers::Triggers;
 use super::windows::window_function;
@@ -29,8 +29,10 @@ use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
-use crate::model::{Column, NO_TIMESTAMP, common_groups, groups_of_subtask};
-use crate::operator::{FunctionOperator, FunctionSettings, IntervalJoin, Operator, WindowOperator, WindowOptions};
+use crate::model::{Column, Interrupt, NO_TIMESTAMP, common_groups, groups_of_subtask};
+use crate::operator::{
+    FunctionOperator, FunctionSettings, IntervalJoin, Operator, OperatorLog, WindowOperator, WindowOptions,
+};
 use crate::state::{
     self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
 };
@@ -41,6 +43,9 @@ const CHANNEL_BATCHES: usize = 8;
 
 /// Stack of a subtask's thread: the guest's stack, and room for the host above it.
 const STACK_BYTES: usize = 4 << 20;
+
+/// The code of an error that only says that the attempt is over.
+const INTERRUPTED: &str = "interrupted";
 
 /// What an attempt runs with.
 pub struct ExecutionOptions {
@@ -56,6 +61,8 @@ pub struct ExecutionOptions {
     pub restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>,
     /// Whether states of the image that no function declares are dropped.
     pub allow_unclaimed_state: bool,
+    /// Ends the attempt, what is still being restored too.
+    pub interrupt: Interrupt,
     pub notify: Notify,
 }
 
@@ -91,7 +98,7 @@ impl Execution {
         let mut execution = Execution {
             controls: Vec::new(),
             threads: Vec::new(),
-            signals: Arc::default(),
+            signals: Arc::new(Signals::new(options.interrupt.flag())),
             shown: plan.pipeline.nodes.iter().map(|node| (node.id.clone(), Vec::new())).collect(),
         };
         let mut channels: Vec<Channels> =
@@ -100,6 +107,7 @@ impl Execution {
         let sources = sources.map(|chain| chain.parallelism as usize).sum();
         let triggers = Arc::new(Triggers::new(&plan.pipeline.checkpoint, sources));
         let mut aligned = aligned(plan).into_iter();
+        let logs = Arc::new(operator_logs(plan, &options.clock));
         for (index, chain) in plan.chains.iter().enumerate() {
             for subtask in 0..chain.parallelism {
                 let writers = writers(plan, index, subtask, &mut channels, &execution.signals);
@@ -126,6 +134,7 @@ impl Execution {
                     writers,
                     shown,
                     signals: execution.signals.clone(),
+                    logs: logs.clone(),
                 };
                 let node = &plan.pipeline.nodes[chain.members[0].node].id;
                 let thread = std::thread::Builder::new()
@@ -178,6 +187,11 @@ impl Execution {
         }
     }
 
+    /// Number of subtasks.
+    pub fn subtasks(&self) -> usize {
+        self.threads.len()
+    }
+
     /// Number of source subtasks.
     pub fn sources(&self) -> usize {
         self.controls.len()
@@ -209,6 +223,15 @@ impl Drop for Execution {
         self.cancel();
         self.join();
     }
+}
+
+/// One log for all subtasks of an operator.
+fn operator_logs(plan: &Plan, clock: &SharedClock) -> BTreeMap<String, Arc<OperatorLog>> {
+    let log = |(id, function): (&String, &FunctionPlan)| {
+        let log = OperatorLog::new(&plan.pipeline.name, id, &function.description.name, clock.clone());
+        (id.clone(), Arc::new(log))
+    };
+    plan.functions.iter().map(log).collect()
 }
 
 /// For each source subtask its place in the group that waits for each other, where it names one.
@@ -289,6 +312,7 @@ struct Start {
     writers: BTreeMap<usize, EdgeWriter>,
     shown: Vec<Arc<Mutex<MemberStats>>>,
     signals: Arc<Signals>,
+    logs: Arc<BTreeMap<String, Arc<OperatorLog>>>,
 }
 
 impl Start {
@@ -299,6 +323,8 @@ impl Start {
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.run_chain(input)));
         let failure = match result {
             Ok(Ok(()) | Err(Ended::Cancelled)) => return,
+            // The attempt is over, and knows why.
+            Ok(Err(Ended::Failed(failure))) if failure.code == INTERRUPTED => return,
             Ok(Err(Ended::Failed(failure))) => failure,
             Err(panic) => {
                 let text = panic
@@ -343,13 +369,8 @@ impl Start {
             };
             members.push(Member { node: node.id.clone(), kind, routes: member.routes.clone() });
         }
-        let chain = Chain {
-            subtask: self.subtask,
-            members,
-            edges: std::mem::take(&mut self.writers),
-            clock: self.options.clock.clone(),
-            event_time: EventTime::default(),
-        };
+        let edges = std::mem::take(&mut self.writers);
+        let chain = Chain::new(self.subtask, members, edges, self.options.clock.clone());
         let mut subtask = Subtask {
             chain,
             signals: self.signals.clone(),
@@ -358,13 +379,18 @@ impl Start {
             shown_ns: 0,
             fixed: None,
         };
+        if self.options.restore.is_some() {
+            subtask.chain.resume()?;
+        }
         match (input, reader) {
             (Begin::Source { index, control, triggers, alignment }, Some(reader)) => {
+                (self.options.notify)(Event::Opened);
                 subtask.run_source(SourceReader { index, alignment, ..reader }, control, &triggers)
             }
             (Begin::Gate(mut gate), _) => {
                 let first = &nodes[plan.chains[self.chain].members[0].node];
                 gate.restore(self.in_flight(first).map_err(|error| failed(first, self.subtask, error))?);
+                (self.options.notify)(Event::Opened);
                 subtask.run_gate(gate)
             }
             (Begin::Source { .. }, None) => Err(Ended::Cancelled),
@@ -432,6 +458,7 @@ impl Start {
             clock: self.options.clock.clone(),
             base_dir: self.options.base_dir.clone(),
             seed: self.options.seed,
+            interrupt: self.options.interrupt.clone(),
         }
     }
 
@@ -458,6 +485,7 @@ impl Start {
             watermark: NO_TIMESTAMP,
             watermark_sent_ns: 0,
             quiet_since_ns: None,
+            unstamped: Unstamped::default(),
         })
     }
 
@@ -472,6 +500,7 @@ impl Start {
             limits: operator.limits,
             seed: self.options.seed,
             fresh: pipeline.sandbox.fresh_instance,
+            cancel: self.signals.cancel.clone(),
         });
         let context = TurnContext {
             operator: node.id.clone(),
@@ -499,6 +528,7 @@ impl Start {
                 allow_unclaimed: self.options.allow_unclaimed_state,
                 migrate: Some(&mut GuestMigrates { guest: &mut *guest, first: 0, layout: &layout }),
                 clock: self.options.clock.clone(),
+                interrupt: self.options.interrupt.clone(),
             };
             let backend = state::open(options)?;
             Turn::stateful(context, layout, backend).with_timers(groups)?
@@ -517,6 +547,7 @@ impl Start {
             outputs: self.plan.outputs(node)?,
             batch_records: pipeline.batch.records,
             clock: self.options.clock.clone(),
+            log: self.logs.get(&node.id).cloned().unwrap_or_default(),
             cancel: self.signals.cancel.clone(),
         };
         let counters = self.counters(node);
@@ -557,6 +588,7 @@ impl Migrate for GuestMigrates<'_> {
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
         self.guest.migrate(self.first as u32 + u32::from(state), schema, values).map_err(|failure| match failure {
             Failure::Error(error) => error,
+            Failure::Cancelled => error::state_migration_failed("the job was cancelled during the migration"),
             Failure::Fault(fault) => {
                 let name = self.layout.get(usize::from(state)).map_or("", |state| &state.name[..]);
                 error::state_migration_failed(format!("state `{name}`, from schema `{schema}`: {fault}"))

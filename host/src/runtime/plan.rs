@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::exchange::KeyOrigin;
 use super::windows;
@@ -32,6 +33,8 @@ pub struct GuestOptions {
     pub seed: u64,
     /// Throw the instance away after every turn.
     pub fresh: bool,
+    /// Set when the job is cancelled.
+    pub cancel: Arc<AtomicBool>,
 }
 
 /// Makes the guest of one subtask.
@@ -332,6 +335,15 @@ impl Plan {
         }
         if !checkpoint.is_periodic() {
             self.warnings.push("no [checkpoint] interval or records: a restart begins from the start".into());
+            let publish_late = self.pipeline.nodes.iter().filter_map(|node| match &node.kind {
+                NodeKind::Sink(SinkConfig::File { .. }) => Some(format!(
+                    "sink `{}` publishes its files when the job ends or a savepoint is taken, as there is no [checkpoint] \
+                     interval or records; a cancel removes what is not published",
+                    node.id
+                )),
+                _ => None,
+            });
+            self.warnings.extend(publish_late);
         }
         if !less.is_empty() {
             self.guarantee = less.join("; ");

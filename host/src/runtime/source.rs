@@ -9,6 +9,7 @@ use crate::clock::SharedClock;
 use crate::connector::TimestampExtractor;
 use crate::connector::{Poll, Source};
 use crate::error::Result;
+use crate::log_limit::LogLimit;
 use crate::manifest::WatermarkSettings;
 use crate::model::{Batch, NO_TIMESTAMP};
 
@@ -31,6 +32,19 @@ pub(super) struct SourceReader {
     pub(super) watermark_sent_ns: u64,
     /// Since when there has been nothing to read. Time in which nothing was asked for does not count.
     pub(super) quiet_since_ns: Option<u64>,
+    pub(super) unstamped: Unstamped,
+}
+
+/// Records without a readable timestamp that the log has not told yet.
+pub(super) struct Unstamped {
+    records: u64,
+    limit: LogLimit,
+}
+
+impl Default for Unstamped {
+    fn default() -> Unstamped {
+        Unstamped { records: 0, limit: LogLimit::new(1, 1) }
+    }
 }
 
 /// At most so many records a second, counted from the start.
@@ -103,7 +117,11 @@ impl SourceReader {
         }
         if without > 0 {
             self.counters.faults += without;
-            tracing::warn!(records = without, "records without a readable timestamp");
+            self.unstamped.records += without;
+            if self.unstamped.limit.admit(self.clock.monotonic_ns()).is_some() {
+                let records = std::mem::take(&mut self.unstamped.records);
+                tracing::warn!(records, "records without a readable timestamp");
+            }
         }
     }
 
@@ -130,6 +148,13 @@ impl SourceReader {
         self.watermark = watermark;
         self.watermark_sent_ns = now;
         Some(watermark)
+    }
+
+    /// The watermark to send behind the last record, where it has advanced.
+    pub(super) fn last_watermark(&mut self) -> Option<i64> {
+        let reached = Some(self.reached()).filter(|reached| *reached > self.watermark)?;
+        self.watermark = reached;
+        Some(reached)
     }
 
     /// Whether there has been nothing to read for as long as the manifest says.

@@ -17,6 +17,8 @@ pub enum LogLevel {
     Info,
     Warn,
     Error,
+    /// The last words of a panic.
+    Panic,
 }
 
 /// A line that a guest wrote.
@@ -79,7 +81,7 @@ impl Turn {
     /// `log.panic`.
     pub fn note_panic(&mut self, message: String, record: Option<u32>) {
         let message = cut(message);
-        self.log(LogLevel::Error, message.clone(), record);
+        self.log(LogLevel::Panic, message.clone(), record);
         self.panic = Some(message);
     }
 }
@@ -87,8 +89,8 @@ impl Turn {
 /// would steer a terminal. Line breaks stay.
 pub(crate) fn cut(mut text: String) -> String {
     if text.len() > LOG_LINE_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
-        text.push('…');
+        // A copy: what is cut off must not keep its memory.
+        text = format!("{}…", &text[..text.floor_char_boundary(LOG_LINE_BYTES_MAX)]);
     }
     let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
     if text.contains(steers) {

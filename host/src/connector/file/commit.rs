@@ -4,13 +4,13 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::super::{Committer, ConnectorContext, position};
+use super::super::{Committer, ConnectorContext};
 use super::part::{Part, Parts, sync_folder, unwritable};
-use crate::error::{Result, checkpoint_corrupt, sink_unwritable};
+use super::promise::{self, Found, is_absent, locate};
+use crate::error::{Result, sink_unwritable};
 
 /// How many parts are remembered as published.
 const REMEMBERED: usize = 4_096;
@@ -24,76 +24,47 @@ pub(in crate::connector) struct FileCommitter {
     published: Mutex<VecDeque<String>>,
 }
 
-/// Where a part was found.
-#[derive(Debug, PartialEq, Eq)]
-enum Found {
-    /// In `.pending`; published now.
-    Pending,
-    /// Published before.
-    Published,
-    /// Published before, and changed by somebody since.
-    Changed,
-    Nowhere,
-}
-
 impl FileCommitter {
     pub(in crate::connector) fn new(path: &Path, context: &ConnectorContext) -> FileCommitter {
         let (parts, node) = (Parts::new(path, context), context.node.clone());
         FileCommitter { parts, node, published: Mutex::new(VecDeque::new()) }
     }
 
-    fn decode(&self, committables: &[Vec<u8>]) -> Result<Vec<Part>> {
-        let what = format!("what the checkpoint has to publish of sink `{}`", self.node);
-        let mut all = Vec::new();
-        for committable in committables {
-            all.extend(position::decode::<Vec<Part>>(position::VERSION_1, committable, &what)?);
-        }
-        match all.iter().find(|part| !part.is_named_well()) {
-            Some(part) => Err(checkpoint_corrupt(format!("{what} names `{}`, which is no part", part.name))),
-            None => Ok(all),
-        }
-    }
-
-    /// Publishes each part, and hands those that are not there as they were prepared to `odd`.
-    fn publish_all(&self, committables: &[Vec<u8>], odd: impl Fn(&Part, &Found) -> Result<()>) -> Result<()> {
-        let parts = self.decode(committables)?;
+    /// Publishes the parts that are pending. Returns those that are not there as they were prepared, apart from those
+    /// that were published by this committer before.
+    fn publish_all(&self, parts: Vec<Part>) -> Result<Vec<(Part, Found)>> {
+        let mut odd = Vec::new();
         for part in &parts {
-            match self.publish(part)? {
-                Found::Pending | Found::Published => {}
-                found => {
-                    if !self.is_remembered(part) {
-                        odd(part, &found)?;
-                    }
-                }
+            let found = self.publish(part)?;
+            if matches!(found, Found::Changed | Found::Nowhere) && !self.is_remembered(part) {
+                odd.push((part.clone(), found));
             }
         }
         if !parts.is_empty() {
             self.sync()?;
         }
-        parts.into_iter().for_each(|part| self.remember(part));
-        Ok(())
+        let is_odd = |part: &Part| odd.iter().any(|(other, _)| other == part);
+        parts.into_iter().filter(|part| !is_odd(part)).for_each(|part| self.remember(part));
+        Ok(odd)
     }
 
     fn publish(&self, part: &Part) -> Result<Found> {
-        let (pending, target) = (self.parts.pending.join(&part.name), self.parts.folder.join(&part.name));
-        match fs::metadata(&pending) {
-            Ok(found) if found.len() != part.bytes => {
-                let (path, is, was) = (pending.display(), found.len(), part.bytes);
-                return Err(checkpoint_corrupt(format!("the pending part `{path}` has {is} bytes instead of {was}")));
-            }
-            Ok(_) => match fs::rename(&pending, &target) {
-                Ok(()) => return Ok(Found::Pending),
-                Err(error) => return Err(unwritable(&target, &error)),
-            },
-            Err(error) if is_absent(&error) => {}
-            Err(error) => return Err(unwritable(&pending, &error)),
+        let found = locate(&self.parts.folder, part)?;
+        if found != Found::Pending {
+            return Ok(found);
         }
-        match fs::metadata(&target) {
-            Ok(found) if found.len() == part.bytes => Ok(Found::Published),
-            Ok(_) => Ok(Found::Changed),
-            Err(error) if is_absent(&error) => Ok(Found::Nowhere),
+        let target = self.parts.folder.join(&part.name);
+        match fs::rename(self.parts.pending.join(&part.name), &target) {
+            Ok(()) => Ok(Found::Published),
+            // Its own job and one that began from its checkpoint may publish a part at the same time.
+            Err(error) if is_absent(&error) => locate(&self.parts.folder, part),
             Err(error) => Err(unwritable(&target, &error)),
         }
+    }
+
+    fn decode(&self, committables: &[Vec<u8>]) -> Result<Vec<Part>> {
+        let prepared = promise::decode(committables, &self.node)?;
+        Ok(prepared.into_iter().flat_map(|prepared| prepared.parts).collect())
     }
 
     /// Makes the renames durable.
@@ -139,39 +110,42 @@ impl FileCommitter {
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
 impl Committer for FileCommitter {
     /// A part that is neither pending nor published is `sink-unwritable`: somebody removed records that no reader has
     /// seen, and the restart strategy decides. A pending one of another length is `checkpoint-corrupt`.
     fn commit(&self, committables: &[Vec<u8>]) -> Result<()> {
-        self.publish_all(committables, |part, found| {
-            let path = self.parts.folder.join(&part.name);
-            let what = match found {
-                Found::Changed => "was changed by somebody since it was published",
-                _ => "cannot be published: somebody removed it",
-            };
-            Err(sink_unwritable(format!("`{}` {what}", path.display())))
-        })
+        let odd = self.publish_all(self.decode(committables)?)?;
+        let Some((part, found)) = odd.first() else { return Ok(()) };
+        let what = match found {
+            Found::Changed => "was changed by somebody since it was published",
+            _ => "cannot be published: somebody removed it",
+        };
+        Err(sink_unwritable(format!("`{}` {what}", self.parts.folder.join(&part.name).display())))
     }
 
-    /// Here a part that is gone, or was changed, is told in the log only: it was most likely published before the crash
-    /// and then taken away by its reader, and a restore must not fail by that.
-    fn recover(&self, restored: Option<u64>, committables: &[Vec<u8>]) -> Result<()> {
-        self.publish_all(committables, |part, found| {
-            let path = self.parts.folder.join(&part.name);
-            tracing::warn!(path = %path.display(), ?found, "a part of the restored checkpoint is not as it was prepared");
-            Ok(())
-        })?;
+    /// Here a part that is gone, or was changed, is a warning: it was most likely published before the crash and then
+    /// taken away by its reader, and a restore must not fail by that.
+    fn recover(&self, restored: Option<u64>, committables: &[Vec<u8>]) -> Result<Vec<String>> {
+        let odd = self.publish_all(self.decode(committables)?)?;
         self.remove(&self.parts.pending, |name| self.parts.is_pending_of_ours(name))?;
         self.remove(&self.parts.folder, |name| {
             self.parts
                 .checkpoint_of(name)
                 .is_some_and(|checkpoint| restored.is_none_or(|restored| checkpoint > restored))
         })?;
-        self.sync()
+        self.sync()?;
+        let names = odd.iter().map(|(part, _)| part.name.clone()).collect();
+        // The next checkpoint may name them again.
+        odd.into_iter().for_each(|(part, _)| self.remember(part));
+        Ok(names)
+    }
+
+    fn adopt(&self, committables: &[Vec<u8>]) -> Result<Vec<String>> {
+        let promise = promise::judge(committables, Some(&self.parts.folder), &self.node)?;
+        let odd = self.publish_all(promise.own)?;
+        // A reader may take a part away as soon as it is published.
+        let changed = odd.into_iter().filter(|(_, found)| *found == Found::Changed).map(|(part, _)| part.name);
+        Ok(promise.unknown.into_iter().chain(changed).collect())
     }
 }
 

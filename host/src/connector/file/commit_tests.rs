@@ -179,10 +179,10 @@ fn committables_are_not_trusted() {
     fs::write(setup.folder.path().join("part-victim.txt"), "mine").unwrap();
     for name in ["../part-victim.txt", "part-/../../part-victim.txt", "notes.txt", ""] {
         let part = Part { name: name.to_owned(), bytes: 4 };
-        let committable = position::encode(position::VERSION_1, &[part][..]).unwrap();
+        let committable = promise::encode(Path::new("out"), &[part]).unwrap();
         assert_eq!(committer.commit(&[committable]).unwrap_err().code, "checkpoint-corrupt", "{name}");
     }
-    for bytes in [&b""[..], b"\x01\xff\xff\xff\xff\x0f", b"\x02\x00", b"\x01\x00x"] {
+    for bytes in [&b""[..], b"\x01\xff\xff\xff\xff\x0f", b"\x02\x00", b"\x03\x00", b"\x01\x00x"] {
         assert_eq!(committer.recover(Some(1), &[bytes.to_vec()]).unwrap_err().code, "checkpoint-corrupt");
     }
     assert!(setup.folder.path().join("part-victim.txt").is_file());
@@ -203,4 +203,53 @@ fn strange_ids_stay_within_the_folder() {
     let committable = prepare(&mut sink, 1, "one");
     FileCommitter::new(Path::new("out"), &context).commit(&committable).unwrap();
     assert!(setup.out().join("part-%2E%2E%2Fa%2Db-x%2F%C3%A9-000-00000001.txt").is_file());
+}
+
+/// A committer of another job, whose sink has the same id and folder.
+fn of_another_job(setup: &Setup, path: &str) -> FileCommitter {
+    FileCommitter::new(Path::new(path), &ConnectorContext { job_id: "another".to_owned(), ..setup.context() })
+}
+
+#[test]
+fn another_job_publishes_what_was_promised_and_removes_nothing() {
+    let setup = Setup::new();
+    let mut sink = setup.sink();
+    let one = prepare(&mut sink, 1, "one");
+    prepare(&mut sink, 2, "two");
+    for _ in 0..2 {
+        assert_eq!(of_another_job(&setup, "out").adopt(&one).unwrap(), [""; 0]);
+        assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 1));
+    }
+    // The job that prepared it may publish it as well.
+    setup.committer().commit(&one).unwrap();
+    setup.committer().recover(Some(1), &one).unwrap();
+    assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 0));
+}
+
+#[test]
+fn a_folder_that_moved_with_all_that_is_in_it_is_no_other() {
+    let setup = Setup::new();
+    let one = prepare(&mut setup.sink(), 1, "one");
+    let error = of_another_job(&setup, "elsewhere").adopt(&one).unwrap_err();
+    assert_eq!(error.code, "sink-changed");
+    fs::rename(setup.out(), setup.folder.path().join("elsewhere")).unwrap();
+    of_another_job(&setup, "elsewhere").adopt(&one).unwrap();
+    let name = "part-0123456789abcdef-delays-000-00000001.txt";
+    assert!(setup.folder.path().join("elsewhere").join(name).is_file());
+}
+
+#[test]
+fn a_committable_of_version_1_is_published_or_missed_by_name() {
+    let setup = Setup::new();
+    let mut sink = setup.sink();
+    write(&mut sink, "one");
+    sink.prepare(1).unwrap();
+    let name = "part-0123456789abcdef-delays-000-00000001.txt".to_owned();
+    let part = Part { name: name.clone(), bytes: 4 };
+    let version_1 = [super::super::super::position::encode(1, &[part][..]).unwrap()];
+    let elsewhere = of_another_job(&setup, "elsewhere");
+    assert_eq!(elsewhere.adopt(&version_1).unwrap(), [name], "it does not say where it was");
+    assert_eq!(super::super::check_promise(&version_1, None, "delays").unwrap_err().code, "sink-changed");
+    assert_eq!(of_another_job(&setup, "out").adopt(&version_1).unwrap(), [""; 0]);
+    assert_eq!(setup.published(), "one ");
 }

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::super::ConnectorContext;
 use crate::error::{Error, sink_unwritable};
 
+/// The folder of parts that are not published yet, within the sink's.
+pub(super) const PENDING: &str = ".pending";
+
 /// A part that is complete and durable in `.pending`. Durable itself: part of the checkpoint, as a list of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
@@ -42,7 +45,7 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn new(path: &Path, context: &ConnectorContext) -> Parts {
         let folder = context.base_dir.join(path);
-        let pending = folder.join(".pending");
+        let pending = folder.join(PENDING);
         let prefix = format!("part-{}-{}-", plain(&context.job_id, "_"), plain(&context.node, "-_"));
         Parts { folder, pending, prefix }
     }
@@ -76,6 +79,15 @@ impl Parts {
             && token.len() == 16
             && token.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
+}
+
+/// The job and the checkpoint in the name of a part, whosever it is. The job's id is as it stands in the name.
+pub(super) fn job_and_checkpoint(name: &str) -> Option<(&str, u64)> {
+    let (job, rest) = name.strip_prefix("part-")?.strip_suffix(".txt")?.split_once('-')?;
+    let (rest, checkpoint) = rest.rsplit_once('-')?;
+    let (_node, subtask) = rest.rsplit_once('-')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(subtask) && digits(checkpoint)).then(|| Some((job, checkpoint.parse().ok()?)))?
 }
 
 /// `text` with every byte but letters, digits and `kept` written as `%2F`, so that it is one part of a file name.

@@ -5,8 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::super::{ConnectorContext, Sink, position};
+use super::super::{ConnectorContext, Sink};
 use super::part::{Part, Parts, sync_folder, unwritable};
+use super::promise;
 use crate::clock::random_u64;
 use crate::error::{Result, sink_unwritable};
 use crate::model::Batch;
@@ -16,6 +17,8 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// See the module.
 pub(in crate::connector) struct FileSink {
     parts: Parts,
+    /// The folder by the one path that it has when links are followed: what a checkpoint's reader finds it by.
+    folder: PathBuf,
     subtask: u32,
     /// Where the open file is. The name is this sink's alone, so that one left over from before a restart is no danger.
     open_path: PathBuf,
@@ -39,8 +42,9 @@ impl FileSink {
         let parts = Parts::new(path, context);
         fs::create_dir_all(&parts.pending).map_err(|error| unwritable(&parts.pending, &error))?;
         sync_folder(&parts.folder).map_err(|error| unwritable(&parts.folder, &error))?;
+        let folder = fs::canonicalize(&parts.folder).map_err(|error| unwritable(&parts.folder, &error))?;
         let open_path = parts.open_path(context.subtask, token);
-        Ok(FileSink { parts, subtask: context.subtask, open_path, open: None, outstanding: Vec::new() })
+        Ok(FileSink { parts, folder, subtask: context.subtask, open_path, open: None, outstanding: Vec::new() })
     }
 
     fn open_part(&mut self) -> Result<&mut OpenPart> {
@@ -92,7 +96,7 @@ impl Sink for FileSink {
         if self.outstanding.is_empty() {
             return Ok(None);
         }
-        position::encode(position::VERSION_1, &self.outstanding).map(Some)
+        promise::encode(&self.folder, &self.outstanding).map(Some)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -112,7 +116,8 @@ impl Drop for FileSink {
     }
 }
 
-/// Checks that files can be written below `path`, by writing one. Leaves nothing behind, no folder either.
+/// Checks that files can be written below `path` and made durable, by writing one without a name. Leaves nothing behind, no
+/// folder either.
 pub(in crate::connector) fn check(path: &Path) -> Result<()> {
     let refused = |path: &Path, error: &io::Error| {
         let hint = "the sink's path is a folder that this process can create and write files in";
@@ -131,13 +136,16 @@ pub(in crate::connector) fn check(path: &Path) -> Result<()> {
             Err(error) => return Err(refused(folder, &error)),
         }
     }
-    let probe = path.join(format!(".cofferdam-check-{:016x}", random_u64()));
-    let written = File::create_new(&probe).and_then(|mut file| {
+    // Without a name: a kill while it is synced leaves nothing.
+    let written = tempfile::tempfile_in(path).and_then(|mut file| {
         file.write_all(b"cofferdam\n")?;
         file.sync_all()
     });
-    let removed = fs::remove_file(&probe);
-    written.and(removed).map_err(|error| refused(path, &error))
+    written.map_err(|error| refused(path, &error))?;
+    sync_folder(path).map_err(|error| {
+        sink_unwritable(format!("the folder `{}` cannot be synced: {error}", path.display()))
+            .hint("a sink publishes durably: choose a folder on a file system that can sync folders (fsync)")
+    })
 }
 
 fn is_there(folder: &Path) -> bool {

@@ -29,8 +29,9 @@ fn a_prepared_part_is_whole_and_not_published() {
     sink.write(&batch(&["c"])).unwrap();
     let committable = sink.prepare(2).unwrap().unwrap();
     let name = "part-0123456789abcdef-delays-004-00000002.txt";
-    let parts: Vec<Part> = position::decode(position::VERSION_1, &committable, "it").unwrap();
-    assert_eq!(parts, [Part { name: name.to_owned(), bytes: 5 }]);
+    let prepared = promise::decode(&[committable], "delays").unwrap().remove(0);
+    assert_eq!(prepared.folder, Some(out.canonicalize().unwrap()));
+    assert_eq!(prepared.parts, [Part { name: name.to_owned(), bytes: 5 }]);
     assert_eq!(names(&out), [".pending"]);
     assert_eq!(names(&out.join(".pending")), [name]);
     assert_eq!(fs::read_to_string(out.join(".pending").join(name)).unwrap(), "a\n\nc\n");
@@ -44,7 +45,7 @@ fn a_part_whose_checkpoint_failed_is_named_again_until_it_is_published() {
     let first = sink.prepare(1).unwrap().unwrap();
     assert_eq!(sink.prepare(2).unwrap().unwrap(), first);
     sink.write(&batch(&["b"])).unwrap();
-    let parts: Vec<Part> = position::decode(position::VERSION_1, &sink.prepare(3).unwrap().unwrap(), "it").unwrap();
+    let parts = promise::decode(&[sink.prepare(3).unwrap().unwrap()], "delays").unwrap().remove(0).parts;
     assert_eq!(parts.len(), 2);
     for part in parts {
         fs::rename(folder.path().join(".pending").join(&part.name), folder.path().join(&part.name)).unwrap();

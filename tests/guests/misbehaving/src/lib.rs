@@ -66,6 +66,11 @@ const FUNCTIONS: &[(&str, Misdeed)] = &[
         state::value_get(0, u32::MAX);
         Ok(outputs)
     }),
+    ("forge-lines", |outputs| {
+        let line = "\u{1b}]0;title\u{7}\n2026-01-01T00:00:00Z ERROR forged\u{202e}";
+        log::write(log::Level::Warn, line, None);
+        Ok(outputs)
+    }),
     ("write-broadcast", |outputs| {
         state::broadcast_put(0, b"rule", b"1");
         Ok(outputs)

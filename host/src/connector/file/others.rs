@@ -1,0 +1,47 @@
+//! Files of other jobs in a sink's folder: two runs into one folder double their output there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::super::Others;
+use super::part::job_and_checkpoint;
+
+/// What other jobs have published in a sink's folder, by the job's id. A folder that cannot be read holds nothing: what
+/// writes there says so.
+pub(in crate::connector) fn others(folder: &Path) -> BTreeMap<String, Others> {
+    let mut others: BTreeMap<String, Others> = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some((job, checkpoint)) = name.to_str().and_then(job_and_checkpoint) else { continue };
+        let other = others.entry(job.to_owned()).or_default();
+        other.files += 1;
+        other.newest_checkpoint = other.newest_checkpoint.max(checkpoint);
+    }
+    others
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_counted_by_job_and_what_is_no_part_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "part-a1-out-000-00000007.txt",
+            "part-a1-out-long-id-001-00000003.txt",
+            "part-b2-out-000-00000001.txt",
+            "part-a1-out.txt",
+            "part-a1-out-000-x.txt",
+            "notes.txt",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = others(folder.path());
+        assert_eq!(found["a1"], Others { files: 2, newest_checkpoint: 7 });
+        assert_eq!(found["b2"], Others { files: 1, newest_checkpoint: 1 });
+        assert_eq!(found.len(), 2);
+        assert_eq!(others(&folder.path().join("none")).len(), 0);
+    }
+}

@@ -1,0 +1,190 @@
+//! The connections of the server: how many there are, and how long each may do nothing.
+//!
+//! A connection ends that sends no header, or takes nothing of its answer, for too long. A body is the concern of
+//! [`super::body`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Sleep;
+
+use crate::error::{Result, server_unreachable};
+
+/// Connections at once; further ones wait to be accepted.
+const CONNECTIONS_MAX: u32 = 1024;
+/// How long a stopping server waits for requests that are under way.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How long a client may take to send a request's header, and to begin its next request.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of an answer.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+/// Where no connection can be accepted, such as without file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Binds the address on which the server will listen.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        server_unreachable(format!("cannot listen on {address}: {error}")).hint("choose another --listen")
+    })
+}
+
+/// Serves until `stop` resolves; then lets the requests that are under way end, for a few seconds.
+pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let (stopping, stopped) = watch::channel(false);
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &connections) => accepted,
+            () = &mut stop => break,
+        };
+        if let Some((stream, place)) = accepted {
+            let served = connection(stream, router.clone(), stopped.clone(), HEADER_TIME);
+            tokio::spawn(async move {
+                served.await;
+                drop(place);
+            });
+        }
+    }
+    drop(listener);
+    let _ = stopping.send(true);
+    let _ = tokio::time::timeout(DRAIN_TIME, connections.acquire_many(CONNECTIONS_MAX)).await;
+}
+
+async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = connections.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::debug!(%error, "a connection cannot be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>, header_time: Duration) {
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(header_time);
+    let io = TokioIo::new(WriteTimeout::new(stream, WRITE_TIME));
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let stops = async { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stops => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Fails a write that makes no progress for a while.
+struct WriteTimeout<T> {
+    stream: T,
+    time: Duration,
+    /// Runs while a write waits.
+    waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T: AsyncWrite + Unpin> WriteTimeout<T> {
+    fn new(stream: T, time: Duration) -> WriteTimeout<T> {
+        WriteTimeout { stream, time, waits: None }
+    }
+
+    fn within_time<R>(
+        &mut self,
+        context: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if let Poll::Ready(written) = write(Pin::new(&mut self.stream), context) {
+            self.waits = None;
+            return Poll::Ready(written);
+        }
+        let time = self.time;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        ready!(waits.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.within_time(context, |stream, context| stream.poll_write(context, bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.within_time(context, |stream, context| stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.within_time(context, |stream, context| stream.poll_shutdown(context))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.within_time(context, |stream, context| stream.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_sends_no_header_is_closed() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: loc").await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let served = connection(stream, Router::new(), stopped, Duration::from_millis(20));
+        tokio::time::timeout(Duration::from_secs(60), served).await.expect("it is closed");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_ends_the_write() {
+        let (ours, mut theirs) = tokio::io::duplex(1000);
+        let mut writer = WriteTimeout::new(ours, Duration::from_millis(20));
+        writer.write_all(&[0; 1000]).await.unwrap();
+        let error = writer.write_all(&[0; 1]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut [0; 1000]).await.unwrap();
+        writer.write_all(&[0; 1000]).await.unwrap();
+        assert!(writer.waits.is_none(), "the time begins anew with each write");
+    }
+}

@@ -1,0 +1,96 @@
+//! A server that dies between a complete savepoint and its publication, and a job that begins from it elsewhere.
+//!
+//! A library that is loaded before the C library ends the process at that moment.
+
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use cofferdam_tests::{Scene, wait_until};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Kills the process when a file is to be renamed into the folder `DIE_AT`, once the file `DIE_NOW` is there.
+const DIE: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int rename(const char *from, const char *to) {
+    int (*real)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
+    const char *folder = getenv("DIE_AT"), *name = strrchr(to, '/');
+    size_t length = strlen(folder);
+    if (name && (size_t)(name - to) == length && !strncmp(to, folder, length) && !access(getenv("DIE_NOW"), F_OK))
+        kill(getpid(), SIGKILL);
+    return real(from, to);
+}
+"#;
+
+/// Compiles a library that a server is to load first.
+fn library(dir: &Path) -> String {
+    let (source, library) = (dir.join("die.c"), dir.join("die.so"));
+    fs::write(&source, DIE).unwrap();
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).arg("-ldl").status();
+    assert!(compiled.is_ok_and(|status| status.success()), "this test needs a C compiler, as building RocksDB does");
+    library.display().to_string()
+}
+
+#[test]
+fn a_savepoint_whose_server_was_killed_before_the_commit_loses_nothing_in_a_new_job() {
+    for (trigger, another_data_folder) in [("savepoints", true), ("stop", true), ("savepoints", false)] {
+        let mut scene = Scene::new(&format!("promises-{trigger}-{another_data_folder}"), 20_000).unwrap();
+        let now = scene.dir.join("now");
+        scene.environment = vec![
+            ("LD_PRELOAD", library(&scene.dir)),
+            ("DIE_AT", scene.out().display().to_string()),
+            ("DIE_NOW", now.display().to_string()),
+        ];
+        scene.start().unwrap();
+        let manifest = scene.manifest("rocksdb", 10_000, "interval = \"300ms\"");
+        let job = scene.submit(&manifest, "").unwrap();
+        scene.wait_for(&job, 3_000, 1).unwrap();
+        // Only the savepoint's publication is left, so that the last thing that counts is the savepoint.
+        fs::write(&now, "").unwrap();
+        let path = format!("/v1/jobs/{job}/{trigger}");
+        let _ = scene.api().post(&path, "application/json", b"");
+        wait_until("the server dies", TIMEOUT, || Ok(scene.api().jobs().is_err().then_some(()))).unwrap();
+        scene.kill().unwrap();
+        scene.environment.clear();
+
+        let mut checkpoints = scene.checkpoints();
+        if another_data_folder {
+            let aside = scene.dir.join("aside");
+            fs::rename(scene.dir.join("data"), &aside).unwrap();
+            checkpoints = aside.join("checkpoints");
+        } else {
+            // Its own job must not go on as well.
+            fs::remove_dir_all(scene.dir.join("data/jobs")).unwrap();
+        }
+        let image = newest_image(&checkpoints, &job);
+        scene.start().unwrap();
+        let job = scene.submit(&manifest, &format!("from={image}")).unwrap();
+        scene.finish_exactly(&job).unwrap();
+    }
+}
+
+/// The newest checkpoint or savepoint of a job that is complete.
+fn newest_image(checkpoints: &Path, job: &str) -> String {
+    let (own, savepoints) = (checkpoints.join(job), checkpoints.join("savepoints"));
+    let entries =
+        [(&own, "chk-".to_string()), (&savepoints, format!("{job}-"))].into_iter().flat_map(|(dir, prefix)| {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+            let complete = entries.filter(|path| path.join("manifest").is_file());
+            complete.filter_map(move |path| {
+                let id: u64 = path.file_name()?.to_str()?.strip_prefix(&prefix)?.parse().ok()?;
+                Some((id, path))
+            })
+        });
+    entries.max().expect("an image").1.display().to_string()
+}
