@@ -22,7 +22,7 @@ use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
 
 /// A component of up to so many bytes is a small one.
-const SMALL_BYTES_MAX: usize = 4 << 20;
+const SMALL_BYTES_MAX: u64 = 4 << 20;
 const SMALL_AT_ONCE: usize = 4;
 const LARGE_AT_ONCE: usize = 2;
 /// What a small component has of the limits: one part of so many.
@@ -140,8 +140,13 @@ impl Compiler {
     }
 }
 
+/// Whether a component of so many bytes is compiled in the places of large ones.
+pub fn is_large_component(bytes: u64) -> bool {
+    bytes > SMALL_BYTES_MAX
+}
+
 fn is_small(wasm: &[u8]) -> bool {
-    wasm.len() <= SMALL_BYTES_MAX
+    !is_large_component(wasm.len() as u64)
 }
 
 struct KilledOnDrop(Child);
