@@ -17,7 +17,6 @@ use super::Turn;
 use crate::error::{self, Result};
 use crate::model::{KeyGroup, Keys, NO_TIMESTAMP};
 use crate::state::internal::WATERMARK as NAME;
-use crate::state::internal::WATERMARK as NAME;
 use crate::state::{Change, StateDescription, StateKind, Write};
 
 /// Behind the watermark of a group whose due timers were being fired.
