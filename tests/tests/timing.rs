@@ -58,13 +58,13 @@ fn windows_of_processing_time_give_what_they_hold_at_the_end_of_the_input() {
     // In the year 2100, so that the clock has not passed the end of a window of event time either.
     let lines = "a,4102444800001\nb,4102444800002\na,4102444800003\n";
     for (name, window) in [
-        ("tumbling", "window = { type = \"tumbling\", size = \"1day\", time = \"processing\" }"),
-        ("session", "window = { type = \"session\", gap = \"1day\", time = \"processing\" }"),
+        ("tumbling", "window = { type = \"tumbling\", size = \"1d\", time = \"processing\" }"),
+        ("session", "window = { type = \"session\", gap = \"1d\", time = \"processing\" }"),
         (
             "continuous",
-            "window = { type = \"global\", time = \"processing\" }\ntrigger = { type = \"continuous\", interval = \"1day\", purge = true }",
+            "window = { type = \"global\", time = \"processing\" }\ntrigger = { type = \"continuous\", interval = \"1d\", purge = true }",
         ),
-        ("mixed", "window = { type = \"tumbling\", size = \"1day\" }\ntrigger = { type = \"processing-time\" }"),
+        ("mixed", "window = { type = \"tumbling\", size = \"1d\" }\ntrigger = { type = \"processing-time\" }"),
     ] {
         let (job, committed) = run(name, lines, &format!("{window}\naggregate = {{ type = \"count\" }}"));
         assert_eq!(counts(&committed), [("a".to_owned(), 2), ("b".to_owned(), 1)], "{name}: {job}");
@@ -105,7 +105,7 @@ fn a_jump_of_event_time_fires_a_continuous_trigger_once() {
 fn a_day_that_slides_by_a_second_takes_each_record_once() {
     let times: Vec<i64> = (0..3000).map(|number| number * 100).collect();
     let lines: String = times.iter().map(|time| format!("a,{time}\n")).collect();
-    let window = "window = { type = \"sliding\", size = \"1day\", slide = \"1s\" }\naggregate = { type = \"count\" }";
+    let window = "window = { type = \"sliding\", size = \"1d\", slide = \"1s\" }\naggregate = { type = \"count\" }";
     let (job, committed) = run("day", &lines, window);
     let mut seen = BTreeMap::new();
     for line in &committed {
@@ -124,7 +124,7 @@ fn a_day_that_slides_by_a_second_takes_each_record_once() {
 fn windows_that_are_kept_one_by_one_are_refused_with_their_number_where_a_record_has_too_many() {
     let (server, dir) = fresh("refused");
     fs::write(dir.join("records.csv"), "a,1\n").unwrap();
-    let window = "window = { type = \"sliding\", size = \"1day\", slide = \"1s\" }\n\
+    let window = "window = { type = \"sliding\", size = \"1d\", slide = \"1s\" }\n\
                   trigger = { type = \"count\", count = 2 }\naggregate = { type = \"count\" }";
     let manifest = manifest(&dir, "\"ascending\"", window);
     let reply = server.api.post("/v1/jobs", "application/toml", manifest.as_bytes()).unwrap();
