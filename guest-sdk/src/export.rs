@@ -124,6 +124,8 @@ impl Exported {
 /// What the component says of itself.
 #[doc(hidden)]
 pub fn describe(functions: &[Exported]) -> ComponentDescription {
+    #[cfg(target_family = "wasm")]
+    crate::panic::install_hook();
     declaration::describe_component(functions.iter().map(|exported| (exported.describe)()).collect())
 }
 
@@ -195,6 +197,7 @@ mod calls {
         schema: &str,
         values: &Column,
     ) -> Result<Column, Failure> {
+        crate::panic::install_hook();
         let exported = functions.get(index as usize).ok_or_else(|| no_function(index as usize))?;
         (exported.migrate)(state, schema, values)
     }

@@ -12,9 +12,11 @@ use crate::bindings::cofferdam::function::{
 /// What a turn may ask of its host: the imports of the contract, one to one.
 pub trait Host {
     fn value_load(&self, state: u32) -> Values;
+    fn value_get(&self, state: u32, key: u32) -> Option<Vec<u8>>;
     fn value_store(&self, state: u32, keys: &[u32], values: &Column);
     fn value_clear(&self, state: u32, keys: &[u32]);
     fn list_load(&self, state: u32) -> Lists;
+    fn list_get(&self, state: u32, key: u32) -> Column;
     fn list_append(&self, state: u32, keys: &[u32], elements: &Column);
     fn list_replace(&self, state: u32, keys: &[u32], lists: &Lists);
     fn map_load(&self, state: u32, keys: &[u32], sub_keys: &Column) -> Values;
@@ -52,6 +54,10 @@ mod imports {
             state::value_load(index)
         }
 
+        fn value_get(&self, index: u32, key: u32) -> Option<Vec<u8>> {
+            state::value_get(index, key)
+        }
+
         fn value_store(&self, index: u32, keys: &[u32], values: &Column) {
             state::value_store(index, keys, values);
         }
@@ -62,6 +68,10 @@ mod imports {
 
         fn list_load(&self, index: u32) -> Lists {
             state::list_load(index)
+        }
+
+        fn list_get(&self, index: u32, key: u32) -> Column {
+            state::list_get(index, key)
         }
 
         fn list_append(&self, index: u32, keys: &[u32], elements: &Column) {

@@ -43,6 +43,9 @@
 //! - **A call is a turn.** The host hands over a batch of records. Outputs, state and timers take effect together, or,
 //!   where a record fails, not at all; the host then finds the bad record by itself and runs the others again.
 //! - **There is no clock and no randomness** but what the context gives: a batch that is run again gives the same answers.
+//!   `SystemTime::now()` and `Instant::now()` panic; the time of the turn is [`Context::processing_time`](BaseContext::processing_time).
+//! - **`println!` goes to the job's log** in the methods of an `impl` with [`function`], and so do `print!`, `eprintln!`, `eprint!` and
+//!   `dbg!`. Code elsewhere imports them: `use cofferdam_sdk::println;`. Those of the standard library write to nothing.
 //! - **Errors and panics.** Functions return [`Result`]; `?` works on any error and on strings. An error fails the record
 //!   that it belongs to, and so does a panic, which costs an instance as well.
 //! - **State is cheap.** It is loaded and stored once per batch for all keys; `get` and `set` cost a few nanoseconds.
@@ -183,6 +186,7 @@ mod export;
 mod function;
 mod host;
 mod panic;
+mod print;
 mod runner;
 mod shape;
 mod state;
@@ -211,6 +215,8 @@ pub use function::{
     IntervalJoinFunction, JoinFunction, KeyedProcessFunction, MapFunction, ProcessWindowFunction, ReduceFunction,
     TwoInputs,
 };
+#[doc(hidden)]
+pub use print::print_line;
 pub use shape::{Shape, StateType};
 pub use state::{
     AccumulatorState, AggregatingAccess, AggregatingState, Aggregator, Broadcast, BroadcastState, BroadcastView, Keyed,

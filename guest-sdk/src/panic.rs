@@ -6,6 +6,31 @@ const NO_RECORD: u32 = u32::MAX;
 
 static RECORD: AtomicU32 = AtomicU32::new(NO_RECORD);
 
+/// What stands behind the words of panics of the standard library that are about what a component does not have.
+const CONTEXT: &[(&str, &str)] = &[
+    (
+        "time not implemented on this platform",
+        "a function has no clock: use the processing time or the timestamp of its context (`ctx.processing_time()`, `ctx.timestamp()`)",
+    ),
+    ("can't sleep", "a function cannot wait: register a timer"),
+    ("failed to spawn thread", "a function has no threads"),
+];
+
+/// The words of a panic, and what to use instead where they are about something that a component does not have.
+#[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
+fn explained(message: &str) -> String {
+    match CONTEXT.iter().find(|(words, _)| message.contains(words)) {
+        Some((_, instead)) => format!("{message}; {instead}"),
+        None => message.to_owned(),
+    }
+}
+
+/// The record that is being handled.
+#[cfg(target_family = "wasm")]
+pub(crate) fn current_record() -> Option<u32> {
+    Some(RECORD.load(Ordering::Relaxed)).filter(|&record| record != NO_RECORD)
+}
+
 /// Notes which record is being handled.
 #[inline]
 pub(crate) fn in_record(record: Option<u32>) {
@@ -20,12 +45,24 @@ pub(crate) fn install_hook() {
     static INSTALLED: std::sync::Once = std::sync::Once::new();
     INSTALLED.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
-            let record = Some(RECORD.load(Ordering::Relaxed)).filter(|&record| record != NO_RECORD);
-            let message = info.payload_as_str().unwrap_or("a panic without a message");
+            let record = current_record();
+            let message = explained(info.payload_as_str().unwrap_or("a panic without a message"));
             match info.location() {
                 Some(place) => log::panic(&format!("{message}, at {}:{}", place.file(), place.line()), record),
-                None => log::panic(message, record),
+                None => log::panic(&message, record),
             }
         }));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_about_the_clock_names_the_context() {
+        let words = explained("time not implemented on this platform");
+        assert!(words.starts_with("time not implemented") && words.contains("ctx.processing_time()"), "{words}");
+        assert_eq!(explained("index out of bounds"), "index out of bounds");
+    }
 }

@@ -204,7 +204,7 @@ fn main() {
     let report = folder("COFFERDAM_BENCH_DIR").join("crossing.json");
     let component =
         std::fs::read(folder("COFFERDAM_TEST_COMPONENTS").join("crossing.wasm")).expect("the component can be read");
-    let sandbox = Sandbox::open(SandboxOptions { cache_dir: None, instances_max: 16 }).expect("a sandbox can be had");
+    let sandbox = Sandbox::open(SandboxOptions::in_this_process(16)).expect("a sandbox can be had");
     let component = sandbox.load(&component).expect("the component can be loaded");
 
     let cases = [

@@ -16,7 +16,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cofferdam::clock::SystemClock;
-use cofferdam::job::{Host, HostOptions, Submission};
+use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
+use cofferdam::sandbox::CompileIn;
 use cofferdam::state;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -291,6 +292,8 @@ fn run_ours(folder: &Path, records: u64) {
         clock: SystemClock::shared(),
         component_bytes_max: 1 << 30,
         checkpoint_storage: None,
+        instances_max: INSTANCES_MAX,
+        compile_in: CompileIn::ThisProcess,
         runtime: runtime.handle().clone(),
     };
     let host = Host::open(options).expect("the host starts");
@@ -305,6 +308,7 @@ fn run_ours(folder: &Path, records: u64) {
         from: None,
         claim: false,
         allow_unclaimed_state: false,
+        assume_published: false,
         ignore_state: false,
     };
     let job = host.submit(submission).unwrap_or_else(|error| panic!("{error}"));

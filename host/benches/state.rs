@@ -27,7 +27,7 @@ use cofferdam::checkpoint::{
 };
 use cofferdam::clock::SystemClock;
 use cofferdam::manifest::{Pipeline, StateBackendKind};
-use cofferdam::model::{Batch, group_of_key, hash_key};
+use cofferdam::model::{Batch, Interrupt, group_of_key, hash_key};
 use cofferdam::runtime::{
     Barrier, BarrierKind, Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan, SubtaskPart,
 };
@@ -147,7 +147,7 @@ impl Checkpoints {
 
     fn upload(&mut self, snapshot: Box<dyn StateSnapshot>) -> Stored {
         let files = self.files();
-        let held = files.reusable(&self.held).expect("a storage that can be listed");
+        let held = files.reusable(&self.held).expect("the storage answers");
         let image = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
         self.complete(&files, image, None)
     }
@@ -290,6 +290,7 @@ fn restore(
         restarts: 0,
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
+        interrupt: Interrupt::default(),
         restore: Some((Arc::new(manifest), Arc::new(files))),
         notify: Arc::new(move |event| {
             let _ = events.send(event);
@@ -342,12 +343,12 @@ impl Running {
             match self.events.recv().expect("the attempt goes on") {
                 Event::Acknowledged { parts: more, .. } => parts.extend(more),
                 Event::Failed(failure) => panic!("{failure:?}"),
-                Event::SourceEnded | Event::CheckpointDue => {}
+                Event::Opened | Event::SourceEnded | Event::CheckpointDue => {}
             }
         }
         let position = parts.iter_mut().find_map(|part| part.source_position.take());
         let snapshot = parts.into_iter().find_map(|part| part.state).expect("the function has state");
-        let held = files.reusable(&self.checkpoints.held).expect("a storage that can be listed");
+        let held = files.reusable(&self.checkpoints.held).expect("the storage answers");
         let image = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
         self.checkpoints.complete(&files, image, position);
         self.durations_ms.push(begun.elapsed().as_secs_f64() * 1e3);

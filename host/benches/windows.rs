@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cofferdam::clock::SystemClock;
-use cofferdam::job::{Host, HostOptions, Submission};
+use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
 use cofferdam::manifest::Pipeline;
-use cofferdam::model::{Batch, DueTimers, TimeDomain};
+use cofferdam::model::{Batch, DueTimers, Interrupt, TimeDomain};
 use cofferdam::runtime::{Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan};
-use cofferdam::sandbox::{Function, FunctionKind, Port};
+use cofferdam::sandbox::{CompileIn, Function, FunctionKind, Port};
 use cofferdam::state;
 use cofferdam::turn::{Failure, Guest, Output, Turn, timer_states};
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,8 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
         clock: SystemClock::shared(),
         component_bytes_max: 1 << 30,
         checkpoint_storage: None,
+        instances_max: INSTANCES_MAX,
+        compile_in: CompileIn::ThisProcess,
         runtime: runtime.handle().clone(),
     });
     let host = host.expect("the host starts");
@@ -284,6 +286,7 @@ connector = "blackhole"
         seed: 7,
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
+        interrupt: Interrupt::default(),
         restore: None,
         restarts: 0,
         notify: Arc::new(|event| {

@@ -39,6 +39,21 @@ impl Clock for SystemClock {
     }
 }
 
+/// The processor time that the calling thread has used. A system call: not for every record.
+#[cfg(unix)]
+pub fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Where a thread has no clock of its own: time since its first call.
+#[cfg(not(unix))]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+pub fn thread_cpu_time() -> Duration {
+    thread_local!(static START: Instant = Instant::now());
+    START.with(Instant::elapsed)
+}
+
 /// A clock that a test moves by hand; both of its times are the same.
 #[derive(Default)]
 pub struct ManualClock {

@@ -83,6 +83,9 @@ codes! {
     component_wrong_world = "component-wrong-world", Invalid;
     component_import_denied = "component-import-denied", Invalid;
     component_description = "component-description", Invalid;
+    component_limits = "component-limits", Invalid;
+    component_too_complex = "component-too-complex", TooLarge;
+    compile_stopped = "compile-stopped", Environment;
     component_too_large = "component-too-large", TooLarge;
     component_truncated = "component-truncated", Invalid;
     component_name = "component-name", Invalid;
@@ -112,6 +115,7 @@ codes! {
     source_failed = "source-failed", Environment;
     sink_unwritable = "sink-unwritable", Environment;
     sink_changed = "sink-changed", Conflict;
+    capacity_exceeded = "capacity-exceeded", Environment;
     stdout_closed = "stdout-closed", Environment;
     sandbox_unavailable = "sandbox-unavailable", Environment;
     data_dir_locked = "data-dir-locked", Conflict;
@@ -125,6 +129,7 @@ codes! {
     toolchain_missing = "toolchain-missing", Environment;
     build_failed = "build-failed", Invalid;
     project_exists = "project-exists", Conflict;
+    interrupted = "interrupted", Environment;
     internal = "internal", Internal;
 }
 

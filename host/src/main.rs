@@ -35,7 +35,8 @@ fn main() -> ExitCode {
             serve(args).map(|()| ExitCode::SUCCESS)
         }
         _ => {
-            init_log("warn");
+            // What a function prints is what its author runs it for.
+            init_log("warn,guest=info");
             cli::execute(cli)
         }
     };
@@ -93,6 +94,8 @@ fn serve(args: &ServeArgs) -> Result<()> {
         clock: SystemClock::shared(),
         component_bytes_max,
         checkpoint_storage: args.checkpoint_storage.clone(),
+        instances_max: args.instances,
+        compile_in: args.compile.place(),
         runtime: storage.handle().clone(),
     })?;
     let listener = requests.block_on(http::bind(args.listen))?;
@@ -113,6 +116,8 @@ fn serve(args: &ServeArgs) -> Result<()> {
             () = cli::stop_asked() => {}
             error = data_dir_lost(&host) => lost = Err(error),
         }
+        // An upload that is still to be compiled is answered now, and holds up nothing.
+        host.stop_compiling();
     };
     requests.block_on(http::serve(listener, router, stop));
     requests.spawn(end_at_last());

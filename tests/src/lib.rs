@@ -1,10 +1,11 @@
-//! The harness of the end-to-end tests, of `cargo xtask demo` and `cargo xtask example`: it drives the real `cofferdam` binary from outside.
+//! The harness of the end-to-end tests, of `cargo xtask crash`, `demo` and `example`: it drives the real `cofferdam` binary from outside.
 //!
 //! It knows the command line and the HTTP API, and nothing of the host's code: it could test another implementation.
 
 #![allow(clippy::disallowed_methods)] // It is no part of the engine: it waits for other processes on the real clock.
 
 mod api;
+pub mod crash;
 mod example;
 pub mod kinds;
 pub mod late_flights;

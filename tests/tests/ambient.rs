@@ -66,3 +66,18 @@ fn wasi_is_empty_deterministic_and_cannot_wait() {
     let letter = &committed_lines(&dir.join("waits")).unwrap()[0];
     assert!(letter.contains("invalid-call") && letter.contains("cannot wait"), "{letter}");
 }
+
+#[test]
+fn what_a_component_without_the_sdk_wrote_before_it_aborted_is_in_its_fault() {
+    let place = Place::of_this_checkout();
+    let (server, dir) = Server::start_fresh("ambient-panics").unwrap();
+    let api = &server.api;
+    api.push(&fs::read(place.component("ambient").unwrap()).unwrap(), Some("ambient@1")).unwrap().ok().unwrap();
+    fs::write(dir.join("panic.txt"), "panic\n").unwrap();
+    let job = api.submit_ok(&manifest(&dir, "panics", 7, "panic.txt")).unwrap();
+    api.wait_for(&job, "FINISHED").unwrap();
+    let letter = &committed_lines(&dir.join("panics")).unwrap()[0];
+    assert!(letter.contains("guest-panic") && letter.contains("the last words"), "{letter}");
+    let log = fs::read_to_string(dir.join("server.log")).unwrap();
+    assert!(log.contains("thread 'main' panicked at src/lib.rs:7:9:"), "the lines are in the log:\n{log}");
+}

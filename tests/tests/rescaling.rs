@@ -46,7 +46,7 @@ impl Scene {
     fn wait_for_records(&self, job: &str, records: u64) {
         wait_until("the job has seen the records", TIMEOUT, || {
             let job = self.api().job(job)?;
-            assert!(matches!(job["status"].as_str(), Some("CREATED" | "RUNNING")), "{job}");
+            assert!(matches!(job["status"].as_str(), Some("CREATED" | "RESTORING" | "RUNNING")), "{job}");
             let operators = job["operators"].as_array().cloned().unwrap_or_default();
             let sum = operators.iter().find(|operator| operator["id"] == "sum");
             Ok((sum.and_then(|sum| sum["records_in"].as_u64()) >= Some(records)).then_some(()))

@@ -1,8 +1,11 @@
 //! `cargo xtask bench NAME`: runs one benchmark of the host. It prints a table and leaves `bench/NAME.json` in the target
 //! folder, with a flat map `metrics`.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 
+use crate::baseline::Comparison;
 use crate::peer::Peer;
 use crate::workspace::{self, Workspace, step};
 
@@ -20,7 +23,18 @@ pub struct Arguments {
     /// Runs this beside ours, on the same input.
     #[arg(long)]
     peer: Option<Peer>,
-    /// Handed on to the benchmark.
+    /// Compares this checkout with another build of the same benchmark, in alternating pairs.
+    ///
+    /// BINARY is the benchmark executable of the other build. Build it in a checkout of that version with
+    /// `cargo bench -p cofferdam --bench NAME --no-run`; Cargo prints its path, target/release/deps/NAME-HASH. A folder
+    /// `components` beside it holds the components of that version, where their contract differs; otherwise both sides load
+    /// those of this checkout. The ratio of each metric is the speed here divided by the speed of the baseline.
+    #[arg(long, value_name = "BINARY")]
+    baseline: Option<PathBuf>,
+    /// Pairs of runs with --baseline.
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "baseline", value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Handed on to the benchmark, on both sides of a comparison.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -33,12 +47,25 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     let peer = arguments.peer.map(|peer| peer.prepare(workspace, name)).transpose()?;
     workspace.build(COMPONENTS)?;
+    let report = folder.join(format!("{name}.json"));
+    if let Some(baseline) = &arguments.baseline {
+        let comparison = Comparison {
+            workspace,
+            name,
+            baseline,
+            pairs: arguments.pairs as usize,
+            arguments: &arguments.arguments,
+            environment: peer,
+        };
+        comparison.run(&report)?;
+        println!("{}", report.display());
+        return Ok(());
+    }
     step(&format!("bench {name}"), || {
         let mut command = workspace.cargo(&["bench", "-p", "cofferdam", "--bench", name, "--"]);
         command.args(&arguments.arguments).env("COFFERDAM_BENCH_DIR", &folder).envs(peer);
         workspace::run(command.env("COFFERDAM_TEST_COMPONENTS", workspace.place.components()))
     })?;
-    let report = folder.join(format!("{name}.json"));
     ensure!(report.exists(), "the benchmark wrote no {}", report.display());
     println!("{}", report.display());
     Ok(())

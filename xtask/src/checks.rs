@@ -14,6 +14,7 @@ const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("kinds", "tests/guests/kinds"),
     ("event-time", "tests/guests/event-time"),
     ("ambient", "tests/guests/ambient"),
+    ("printing", "tests/guests/printing"),
     ("sums", "tests/guests/sums"),
     ("ungranted", "tests/guests/ungranted"),
 ];

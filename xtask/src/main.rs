@@ -5,8 +5,10 @@
 
 #![allow(clippy::disallowed_methods)] // It is no part of the engine: it reads the clock to say how long things took.
 
+mod baseline;
 mod bench;
 mod checks;
+mod crash;
 mod demo;
 mod example;
 mod peer;
@@ -32,6 +34,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Builds and runs one of the examples, and compares its result with what it should be; without a name lists them.
     Example(example::Arguments),
+    /// Kills a server at random in many rounds, and compares what its jobs commit with a plain model.
+    Crash(crash::Arguments),
     /// Runs everything that CI runs: formatting, lints, all tests.
     Test(checks::TestArguments),
     /// Runs a benchmark; prints a table and writes bench/NAME.json in the target folder.
@@ -57,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(arguments) => demo::run(&workspace, &arguments),
         Command::Example(arguments) => example::run(&workspace, &arguments),
+        Command::Crash(arguments) => crash::run(&workspace, &arguments),
         Command::Test(arguments) => checks::test(&workspace, &arguments),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Lint => checks::lint(&workspace),

@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::parse::Parser;
-use syn::{Error, Ident, ItemImpl, LitStr, Path, Result, Token, Type, punctuated::Punctuated};
+use syn::{Error, Ident, ImplItem, ItemImpl, LitStr, Path, Result, Token, Type, punctuated::Punctuated};
 
 /// What stands between the brackets.
 #[derive(Default)]
@@ -17,9 +17,23 @@ struct Line {
 
 pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let line = Line::parse(arguments)?;
-    let item: ItemImpl = syn::parse2(item)?;
+    let mut item: ItemImpl = syn::parse2(item)?;
     let function = write_function(&line, &item)?;
+    print_to_the_log(&mut item);
     Ok(quote! { #item #function })
+}
+
+/// Has `println!` and its kin write to the function's log: those of the standard library write to nothing in a component.
+fn print_to_the_log(item: &mut ItemImpl) {
+    for method in &mut item.items {
+        if let ImplItem::Fn(method) = method {
+            let imports = syn::parse_quote! {
+                #[allow(unused_imports)]
+                use ::cofferdam_sdk::{dbg, eprint, eprintln, print, println};
+            };
+            method.block.stmts.insert(0, imports);
+        }
+    }
 }
 
 impl Line {

@@ -5,7 +5,8 @@ use crate::column;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
 
-/// JSON: the function sees a `T`, and emits a `T` or a `&T`.
+/// JSON: the function sees a `T`, and emits a `T` or a `&T`. Of a name that occurs twice the last one counts. JSON has neither NaN
+/// nor infinite numbers: they are written as `null`.
 pub struct Json<T>(PhantomData<T>);
 
 /// [postcard](https://postcard.jamesmunns.com/wire-format), a compact binary form: what keyed state is written in
@@ -25,12 +26,25 @@ impl<T: DeserializeOwned + 'static> Decode for Json<T> {
     type Value<'a> = T;
 
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
-        serde_json::from_slice(bytes).map_err(|error| CodecError::new("json", error.to_string()))
+        serde_json::from_slice(bytes).or_else(|error| with_last_names(bytes, error))
     }
 
     fn decode_owned(bytes: &[u8]) -> Result<T, CodecError> {
         Self::decode(bytes)
     }
+}
+
+/// Reads JSON in which a name occurs twice. A derived struct refuses it, where the host and all other readers take the last one:
+/// so it gets the last one, too.
+#[cold]
+fn with_last_names<T: DeserializeOwned>(bytes: &[u8], error: serde_json::Error) -> Result<T, CodecError> {
+    let failed = |error: serde_json::Error| CodecError::new("json", error.to_string());
+    if !error.to_string().starts_with("duplicate field") {
+        return Err(failed(error));
+    }
+    let last: serde_json::Value = serde_json::from_slice(bytes).map_err(failed)?;
+    let text = serde_json::to_vec(&last).map_err(failed)?;
+    serde_json::from_slice(&text).map_err(failed)
 }
 
 impl<T: Serialize + 'static> Encode<&T> for Json<T> {

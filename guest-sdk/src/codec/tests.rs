@@ -81,3 +81,13 @@ fn a_value_without_a_form_is_an_error() {
     let error = Csv::encode((1, map), &mut bytes).expect_err("a map is no column");
     assert_eq!(error.to_string(), "csv: column 2: a row has no form for a map");
 }
+
+#[test]
+fn of_a_json_name_that_occurs_twice_the_last_one_counts() {
+    let twice = br#"{"carrier":"AA","number":1,"delay":null,"status":"Landed","carrier":"UA","number":2}"#;
+    let read = Json::<Flight>::decode(twice).expect("the last names make a flight");
+    assert_eq!((read.carrier.as_str(), read.number), ("UA", 2));
+    let map = Json::<std::collections::BTreeMap<String, u32>>::decode(br#"{"k":1,"k":2}"#);
+    assert_eq!(map.expect("a map").get("k"), Some(&2));
+    assert!(error::<Json<Flight>>(br#"{"carrier":"AA","carrier":7}"#).starts_with("json: invalid type"));
+}

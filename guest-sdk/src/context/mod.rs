@@ -90,7 +90,7 @@ impl Context {
             keys: column::empty(),
             key_count: 0,
             key: 0,
-            states: StateTable::new(&declaration.state_names),
+            states: StateTable::new(&declaration.state_names, &declaration.states),
             timers: TimerChanges::default(),
             sides: declaration.side_names.iter().map(|&name| (name, OutputBuffer::new())).collect(),
         }

@@ -37,8 +37,9 @@ pub trait KeyedProcessFunction: Default + 'static {
 
     /// Handles a timer that is due. Only called of functions that declare timers, `#[function(timers(event))]`.
     ///
-    /// At the end of the input event time comes to its end, and every timer of it is due. One that always registers the next
-    /// would then be due without end: let it stop where `ctx.watermark()` is `i64::MAX`.
+    /// At the end of the input event time comes to its end (`ctx.watermark()` is `i64::MAX`), and every timer is due, of
+    /// processing time too. A timer that is registered from here on is dropped and counted, so that one that always registers the next
+    /// ends.
     ///
     /// # Errors
     /// Fails the turn: nothing of it takes effect.

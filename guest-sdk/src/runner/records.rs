@@ -76,7 +76,8 @@ impl<F: Function, K: Records<F>> Run for RecordRunner<F, K> {
         let stage = &mut self.stage;
         stage.context.begin(keys);
         stage.begin(K::open)?;
-        stage.context.timers.begin_firing(domain, &key_of, &times);
+        let is_end = stage.context.watermark() == i64::MAX;
+        stage.context.timers.begin_firing(domain, &key_of, &times, is_end);
         while let Some((time, key)) = stage.context.timers.next_due() {
             stage.context.key = key as usize;
             stage.set_timestamp(if domain == TimeDomain::Event { time } else { i64::MIN });

@@ -107,6 +107,9 @@ impl<T, C: StateCodec<T>> ListCells<T, C> {
     /// Reads the list of a key that was not looked at in this turn.
     #[inline(never)]
     fn decode(&mut self, key: usize) {
+        if self.source.returns_expired {
+            return self.ask_for_one(key);
+        }
         if self.loaded.is_none() {
             // What was added has to be in what is loaded.
             self.append();
@@ -119,6 +122,21 @@ impl<T, C: StateCodec<T>> ListCells<T, C> {
         cell.elements.clear();
         for index in start..lists.ends[key] as usize {
             match C::read(column::value(&lists.elements, index)) {
+                Ok(element) => cell.elements.push(element),
+                Err(error) => self.source.unreadable(&error),
+            }
+        }
+    }
+
+    /// Asks for one key. The list stays unknown, so that the next read asks again: what has expired is given once.
+    fn ask_for_one(&mut self, key: usize) {
+        // What was added has to be in what is asked for.
+        self.append();
+        let elements = self.source.host.list_get(self.source.state, key as u32);
+        let cell = &mut self.cells[key];
+        cell.elements.clear();
+        for index in 0..column::len(&elements) {
+            match C::read(column::value(&elements, index)) {
                 Ok(element) => cell.elements.push(element),
                 Err(error) => self.source.unreadable(&error),
             }

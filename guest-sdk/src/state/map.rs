@@ -3,6 +3,7 @@
 //! An entry is asked for when it is first read, and written once at the end of the turn however often it was changed; all
 //! changes of all keys go to the host in one call. Iterating merges the host's entries with those of the turn, see `scan`.
 
+use super::gaps::{Gaps, Stretch};
 use super::scan::{MapIter, Range};
 use super::{Cells, MapKey, OrderedKey, Source, StateCodec};
 use crate::FunctionError;
@@ -10,6 +11,7 @@ use crate::bindings::cofferdam::function::state::{MapEntry, Values};
 use crate::bindings::cofferdam::function::types::Column;
 use crate::column;
 use std::borrow::Borrow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
@@ -42,6 +44,8 @@ pub(crate) struct MapCells<V, C, S> {
     stored: Changes,
     removed: Changes,
     cleared: Vec<u32>,
+    /// Of which key the last iteration passed over a stretch before its first entry.
+    pub(super) passed: RefCell<Option<(usize, Stretch)>>,
     types: PhantomData<fn() -> (C, S)>,
 }
 
@@ -52,6 +56,18 @@ pub(super) struct Known<V> {
     pub(super) whole: bool,
     /// Whether the host has entries that are cleared.
     cleared: bool,
+    pub(super) gaps: Option<Box<Gaps>>,
+}
+
+impl<V> Known<V> {
+    fn new(is_cleared: bool) -> Self {
+        Known { entries: BTreeMap::new(), whole: is_cleared, cleared: is_cleared, gaps: None }
+    }
+
+    /// Where the gap ends that a sub-key is within, where it is in one.
+    pub(super) fn gap_end(&self, sub_key: &[u8]) -> Option<&[u8]> {
+        self.gaps.as_ref()?.end_of(sub_key)
+    }
 }
 
 pub(super) struct Cell<V> {
@@ -94,13 +110,15 @@ impl<V: 'static, C: StateCodec<V>, S: Side> Cells for MapCells<V, C, S> {
             stored: Changes::new(),
             removed: Changes::new(),
             cleared: Vec::new(),
+            passed: RefCell::new(None),
             types: PhantomData,
         }
     }
 
     fn begin(&mut self, keys: usize) {
         self.maps.clear();
-        self.maps.resize_with(keys, || Known { entries: BTreeMap::new(), whole: false, cleared: false });
+        self.maps.resize_with(keys, || Known::new(false));
+        self.passed.take();
     }
 
     fn flush(&mut self) -> Result<(), FunctionError> {
@@ -123,6 +141,8 @@ impl<V: 'static, C: StateCodec<V>, S: Side> Cells for MapCells<V, C, S> {
                     None => self.removed.add(key, sub_key),
                 }
             }
+            let buried = map.gaps.iter().filter(|_| !map.cleared).flat_map(|gaps| &gaps.removed);
+            buried.for_each(|sub_key| self.removed.add(key, sub_key));
         }
         if !self.cleared.is_empty() {
             S::clear(&self.source, &self.cleared);
@@ -153,13 +173,26 @@ impl<V, C: StateCodec<V>, S: Side> MapCells<V, C, S> {
     /// Notes what the host has under a sub-key.
     fn learn(&mut self, key: usize, sub_key: Vec<u8>, bytes: Option<&[u8]>) {
         let value = bytes.map(|bytes| self.decode(bytes));
-        self.maps[key].entries.entry(sub_key).or_insert(Cell { value, changed: false });
+        if !self.holds(key, &sub_key) {
+            self.maps[key].entries.insert(sub_key, Cell { value, changed: false });
+        }
+    }
+
+    /// Whether the host need not be asked for an entry. What was given although it has expired is not given again.
+    fn knows(&self, key: usize, sub_key: &[u8]) -> bool {
+        self.maps[key].whole || self.holds(key, sub_key)
+    }
+
+    /// Whether what the host has of an entry does not count any more.
+    fn holds(&self, key: usize, sub_key: &[u8]) -> bool {
+        let map = &self.maps[key];
+        let is_known = |cell: &Cell<V>| cell.changed || !self.source.returns_expired;
+        map.entries.get(sub_key).is_some_and(is_known) || map.gap_end(sub_key).is_some()
     }
 
     /// Asks the host for the entry that is looked for, where the turn does not know it.
     fn ask(&mut self, key: usize) {
-        let map = &self.maps[key];
-        if map.whole || map.entries.contains_key(&self.sub_key) {
+        if self.knows(key, &self.sub_key) {
             return;
         }
         let bytes = S::get(&self.source, key as u32, &self.sub_key);
@@ -173,7 +206,10 @@ impl<V, C: StateCodec<V>, S: Side> MapCells<V, C, S> {
     }
 
     fn write(&mut self, key: usize, value: Option<V>) {
-        let entries = &mut self.maps[key].entries;
+        let Known { entries, gaps, .. } = &mut self.maps[key];
+        if let Some(gaps) = gaps {
+            gaps.removed.remove(&self.sub_key);
+        }
         match entries.get_mut(&self.sub_key) {
             Some(cell) => *cell = Cell { value, changed: true },
             None => drop(entries.insert(self.sub_key.clone(), Cell { value, changed: true })),
@@ -181,14 +217,31 @@ impl<V, C: StateCodec<V>, S: Side> MapCells<V, C, S> {
     }
 
     fn clear(&mut self, key: usize) {
-        self.maps[key] = Known { entries: BTreeMap::new(), whole: true, cleared: true };
+        self.maps[key] = Known::new(true);
+        self.passed.take();
+    }
+
+    /// Makes a gap of what the last iteration passed over, so that the next one need not.
+    fn bury_passed(&mut self) {
+        let Some((key, (first, last))) = self.passed.take() else { return };
+        let Known { entries, gaps, .. } = &mut self.maps[key];
+        let gaps = gaps.get_or_insert_default();
+        let is_removed = |(_, cell): &(&Vec<u8>, &Cell<V>)| cell.value.is_none();
+        let within = entries.range(first.clone()..=last.clone()).filter(is_removed);
+        let removed: Vec<Vec<u8>> = within.map(|(sub_key, _)| sub_key.clone()).collect();
+        for sub_key in removed {
+            // What is known to be missing need not be removed.
+            if entries.remove(&sub_key).is_some_and(|cell| cell.changed) {
+                gaps.removed.insert(sub_key);
+            }
+        }
+        gaps.add((first, last));
     }
 
     /// Asks the host for several entries in one call.
     fn load(&mut self, key: usize, sub_keys: Vec<Vec<u8>>) {
-        let map = &self.maps[key];
-        let unknown: Vec<_> = sub_keys.into_iter().filter(|sub_key| !map.entries.contains_key(sub_key)).collect();
-        if map.whole || unknown.is_empty() {
+        let unknown: Vec<_> = sub_keys.into_iter().filter(|sub_key| !self.knows(key, sub_key)).collect();
+        if unknown.is_empty() {
             return;
         }
         let mut asked = column::empty();
@@ -383,8 +436,12 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
     }
 
     fn scan(&mut self, range: Range, first_page: u32) -> MapIter<'_, K, V, C, S> {
+        self.cells.bury_passed();
         if S::KEPT_WHOLE {
             self.cells.load_whole(self.key);
+        } else if self.cells.source.returns_expired {
+            // What was read may be gone.
+            self.cells.maps[self.key].entries.retain(|_, cell| cell.changed);
         }
         MapIter::new(&*self.cells, self.key, range, first_page)
     }

@@ -5,6 +5,7 @@
 
 mod broadcast;
 mod fold;
+mod gaps;
 mod handle;
 mod list;
 mod map;
@@ -15,6 +16,7 @@ mod ttl;
 mod value;
 
 use crate::FunctionError;
+use crate::bindings::exports::cofferdam::function::function::StateDescription;
 use crate::codec::{Codec, Decode, Encode};
 use crate::host::Host;
 use std::any::TypeId;
@@ -62,6 +64,9 @@ pub struct Source {
     pub(crate) host: Rc<dyn Host>,
     pub(crate) state: u32,
     pub(crate) name: &'static str,
+    /// Whether the host gives what has expired, once to each that asks for it. Such a state is asked for one key, again at each
+    /// read, since all keys together would be given what nobody looks at.
+    pub(crate) returns_expired: bool,
 }
 
 impl Source {
@@ -91,7 +96,8 @@ impl Slot {
         self.begun = true;
         let cells = self.cells.get_or_insert_with(|| {
             self.cells_type = TypeId::of::<S>();
-            Box::new(S::new(Source { host: host.clone(), state, name: self.name }))
+            let (name, returns_expired) = (self.name, self.returns_expired);
+            Box::new(S::new(Source { host: host.clone(), state, name, returns_expired }))
         });
         cells.begin(keys);
     }
@@ -109,6 +115,7 @@ pub(crate) struct StateTable {
 
 struct Slot {
     name: &'static str,
+    returns_expired: bool,
     cells: Option<Box<dyn Cells>>,
     /// The type of `cells`.
     cells_type: TypeId,
@@ -117,9 +124,15 @@ struct Slot {
 }
 
 impl StateTable {
-    pub(crate) fn new(names: &[&'static str]) -> Self {
-        let slot = |&name| Slot { name, cells: None, cells_type: TypeId::of::<()>(), begun: false };
-        StateTable { states: names.iter().map(slot).collect() }
+    pub(crate) fn new(names: &[&'static str], described: &[StateDescription]) -> Self {
+        let slot = |(&name, state): (&&'static str, &StateDescription)| Slot {
+            name,
+            returns_expired: state.ttl.is_some_and(|ttl| ttl.return_expired),
+            cells: None,
+            cells_type: TypeId::of::<()>(),
+            begun: false,
+        };
+        StateTable { states: names.iter().zip(described).map(slot).collect() }
     }
 
     /// Forgets the last turn.

@@ -33,6 +33,15 @@ impl Range {
         }
     }
 
+    /// The first sub-key that may be within.
+    fn first(&self) -> Vec<u8> {
+        match &self.start {
+            Bound::Included(start) => start.clone(),
+            Bound::Excluded(start) => [start.as_slice(), &[0]].concat(),
+            Bound::Unbounded => Vec::new(),
+        }
+    }
+
     fn is_over(&self, sub_key: &[u8]) -> bool {
         match &self.end {
             Bound::Included(end) => sub_key > end.as_slice(),
@@ -55,6 +64,9 @@ pub struct MapIter<'a, K, V, C, S> {
     /// Whether the host has no more.
     ended: bool,
     known: Peekable<btree_map::Range<'a, Vec<u8>, Cell<V>>>,
+    /// Before the first entry, the last sub-key that was passed over.
+    passed: Option<Vec<u8>>,
+    has_given: bool,
     keys: PhantomData<fn() -> K>,
 }
 
@@ -79,6 +91,8 @@ impl<'a, K, V, C, S: Side> MapIter<'a, K, V, C, S> {
             after: None,
             ended: map.whole || range.is_empty(),
             known: known.peekable(),
+            passed: None,
+            has_given: false,
             keys: PhantomData,
             range,
         };
@@ -91,6 +105,11 @@ impl<'a, K, V, C, S: Side> MapIter<'a, K, V, C, S> {
         if self.ended {
             return;
         }
+        let first = self.range.first();
+        if let Some(end) = self.cells.maps[self.key].gap_end(&first) {
+            self.after = Some(end.to_vec());
+            return;
+        }
         if let Bound::Included(start) = &self.range.start {
             let value = S::get(&self.cells.source, self.key as u32, start);
             let first = value.map(|value| MapEntry { key: start.clone(), value });
@@ -100,6 +119,34 @@ impl<'a, K, V, C, S: Side> MapIter<'a, K, V, C, S> {
             Bound::Included(start) | Bound::Excluded(start) => Some(start.clone()),
             Bound::Unbounded => None,
         };
+    }
+
+    /// Goes on behind the gap that the host's next entry is in, where it is in one.
+    fn leave_gap(&mut self) -> bool {
+        let Some(next) = self.page.peek() else { return false };
+        let Some(end) = self.cells.maps[self.key].gap_end(&next.key) else { return false };
+        while self.page.next_if(|entry| entry.key.as_slice() <= end).is_some() {}
+        if self.page.peek().is_none() && self.after.as_deref().is_some_and(|after| after < end) {
+            self.after = Some(end.to_vec());
+        }
+        self.pass(end);
+        true
+    }
+
+    /// Notes that nothing is given up to a sub-key.
+    fn pass(&mut self, sub_key: &[u8]) {
+        if !self.has_given && self.passed.as_deref().is_none_or(|passed| passed < sub_key) {
+            self.passed = Some(sub_key.to_vec());
+        }
+    }
+
+    /// Leaves what was passed over before the first entry to the next iteration.
+    fn give(&mut self) {
+        if !std::mem::replace(&mut self.has_given, true)
+            && let Some(last) = self.passed.take()
+        {
+            *self.cells.passed.borrow_mut() = Some((self.key, (self.range.first(), last)));
+        }
     }
 
     /// The host's next entry.
@@ -126,12 +173,16 @@ impl<K: MapKey, V: Clone, C: StateCodec<V>, S: Side> Iterator for MapIter<'_, K,
         loop {
             let known = self.known.peek().map(|(sub_key, _)| *sub_key);
             let order = match (self.stored(), known) {
-                (None, None) => return None,
+                (None, None) => {
+                    self.give();
+                    return None;
+                }
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(stored), Some(known)) => stored.key.cmp(known),
             };
             let (sub_key, value) = match order {
+                Ordering::Less if self.leave_gap() => continue,
                 Ordering::Less => {
                     let MapEntry { key, value } = self.page.next()?;
                     (K::read(&key), C::read(&value))
@@ -142,9 +193,13 @@ impl<K: MapKey, V: Clone, C: StateCodec<V>, S: Side> Iterator for MapIter<'_, K,
                 }
                 Ordering::Greater => match self.known.next()? {
                     (sub_key, Cell { value: Some(value), .. }) => (K::read(sub_key), Ok(value.clone())),
-                    _ => continue,
+                    (sub_key, _) => {
+                        self.pass(sub_key);
+                        continue;
+                    }
                 },
             };
+            self.give();
             match (sub_key, value) {
                 (Ok(sub_key), Ok(value)) => return Some((sub_key, value)),
                 (Err(error), _) | (_, Err(error)) => self.cells.source.unreadable(&error),

@@ -46,7 +46,8 @@ impl Ttl {
         Ttl { refresh_on_read: true, ..self }
     }
 
-    /// Lets an expired entry be read for as long as it is not cleaned up.
+    /// Lets an expired entry that is not cleaned up yet be read once; reading it removes it, as in Flink. Each read of such a
+    /// state is a call of the host.
     #[must_use]
     pub const fn return_expired(self) -> Self {
         Ttl { return_expired: true, ..self }

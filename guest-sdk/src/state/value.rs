@@ -84,6 +84,9 @@ impl<T, C: StateCodec<T>> ValueCells<T, C> {
     /// Reads the value of a key that was not looked at in this turn.
     #[inline(never)]
     fn decode(&mut self, key: usize) {
+        if self.source.returns_expired {
+            return self.ask_for_one(key);
+        }
         let loaded = self.loaded.get_or_insert_with(|| self.source.host.value_load(self.source.state));
         let cell = &mut self.cells[key];
         cell.known = true;
@@ -93,6 +96,17 @@ impl<T, C: StateCodec<T>> ValueCells<T, C> {
                 Err(error) => self.source.unreadable(&error),
             }
         }
+    }
+}
+
+impl<T, C: StateCodec<T>> ValueCells<T, C> {
+    /// Asks for one key. The value stays unknown, so that the next read asks again: what has expired is given once.
+    fn ask_for_one(&mut self, key: usize) {
+        let value = self.source.host.value_get(self.source.state, key as u32);
+        self.cells[key].value = value.map(|bytes| match C::read(&bytes) {
+            Ok(value) => value,
+            Err(error) => self.source.unreadable(&error),
+        });
     }
 }
 
@@ -146,14 +160,14 @@ impl<'a, T, C: StateCodec<T>> ValueAccess<'a, T, C> {
     #[inline]
     pub fn update_or<R>(&mut self, first: impl FnOnce() -> T, change: impl FnOnce(&mut T) -> R) -> R {
         let cell = self.cells.read(self.key);
-        cell.changed = true;
+        (cell.known, cell.changed) = (true, true);
         change(cell.value.get_or_insert_with(first))
     }
 
     /// Takes the value out: the key has none after it.
     pub fn take(&mut self) -> Option<T> {
         let cell = self.cells.read(self.key);
-        cell.changed = true;
+        (cell.known, cell.changed) = (true, true);
         cell.value.take()
     }
 

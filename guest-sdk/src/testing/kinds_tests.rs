@@ -39,7 +39,10 @@ const RULES: BroadcastState<String, i64> = BroadcastState::new("rules");
 #[derive(Default)]
 struct Kinds;
 
-#[function(states(SEEN, BY_NUMBER, SUM, LEAST, JOINED, LAST, HELD), broadcast(RULES))]
+const SHOWN: MapState<String, i64> = MapState::new("shown").ttl(Ttl::seconds(1).return_expired());
+const SHOWN_LAST: ListState<String> = ListState::new("shown-last").ttl(Ttl::seconds(1).return_expired());
+
+#[function(states(SEEN, BY_NUMBER, SUM, LEAST, JOINED, LAST, HELD, SHOWN, SHOWN_LAST), broadcast(RULES))]
 impl BroadcastProcessFunction for Kinds {
     type In = Text;
     type Broadcast = Text;
@@ -66,6 +69,16 @@ impl BroadcastProcessFunction for Kinds {
                         (std::ops::Bound::Excluded(start.to_owned()), std::ops::Bound::Included(end.to_owned()));
                     out.emit(entries(seen.range(bounds)));
                 }
+                "take-first" => {
+                    let next = seen.keys().next();
+                    next.iter().for_each(|key| seen.remove(key.as_str()));
+                    out.emit(next.unwrap_or_default());
+                }
+                "take-from" => {
+                    let next = seen.range(first.to_owned()..).next().map(|(key, _)| key);
+                    next.iter().for_each(|key| seen.remove(key.as_str()));
+                    out.emit(next.unwrap_or_default());
+                }
                 "is-empty" => out.emit(seen.is_empty().to_string()),
                 "keys" => out.emit(seen.keys().collect::<Vec<_>>().join(",")),
                 "number" => ctx.state(BY_NUMBER).insert(&(second as i32, first.to_owned()), 1),
@@ -78,6 +91,19 @@ impl BroadcastProcessFunction for Kinds {
                 "joined" => out.emit(ctx.state(JOINED).get().unwrap_or_default()),
                 "last" => ctx.state(LAST).add(first.to_owned()),
                 "show-last" => out.emit(ctx.state(LAST).get().join(",")),
+                "shown" => {
+                    let one = ctx.state(SHOWN).get(first);
+                    let others = ctx.state(SHOWN).keys().collect::<Vec<_>>();
+                    out.emit(format!("{one:?} {others:?}"));
+                }
+                "show" => ctx.state(SHOWN).insert(first, second),
+                "shown-last" => out.emit(ctx.state(SHOWN_LAST).get().join(",")),
+                "show-it-last" => ctx.state(SHOWN_LAST).add(first.to_owned()),
+                "held-and" => {
+                    let held = ctx.state(HELD).get();
+                    ctx.state(HELD).update(|held| held.push('+'));
+                    out.emit(format!("{held:?} {:?}", ctx.state(HELD).get()));
+                }
                 "hold" => ctx.state(HELD).set(first.to_owned()),
                 "held" => out.emit(ctx.state(HELD).get().unwrap_or_default()),
                 "rule" => out.emit(format!("{:?}", ctx.broadcast(RULES).get(first))),
@@ -170,6 +196,94 @@ fn iterating_merges_pages_with_the_turns_writes() -> Result {
     Ok(())
 }
 
+/// Before each entry that is taken the host would have to pass over all that were taken before.
+#[test]
+fn taking_the_first_entry_again_and_again_asks_the_host_once_per_entry() -> Result {
+    const ENTRIES: u64 = 3000;
+    let mut harness = kinds();
+    let puts: Vec<_> = (0..ENTRIES).map(|n| format!("put k{n:04} {n}")).collect();
+    harness.push("a", puts.join("; "), 0)?;
+    let before = harness.calls("map-scan");
+    for (verb, keys) in [("take-first", 0..1500), ("take-from k2000", 2000..3000)] {
+        let takes = vec![verb; keys.clone().count()];
+        harness.push("a", takes.join("; "), 0)?;
+        let expected: Vec<_> = keys.map(|n| format!("k{n:04}")).collect();
+        assert_eq!(harness.take_output()?, expected);
+    }
+    let calls = harness.calls("map-scan") - before;
+    assert!(calls <= 2500 + 10, "{calls} calls for 2500 entries");
+    assert_eq!(harness.map_of(SEEN, "a")?.len(), 500);
+    Ok(())
+}
+
+/// Against a plain map: whatever is taken, put back and looked at in one turn.
+#[test]
+fn what_was_taken_out_of_a_map_is_gone_until_it_is_put_back() -> Result {
+    let mut random = 1_u64;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    for round in 0..40 {
+        let mut harness = kinds();
+        let mut plain = std::collections::BTreeMap::new();
+        let (mut steps, mut expected) = (Vec::new(), Vec::new());
+        for n in 0..next(400) {
+            steps.push(format!("put k{n:03} {n}"));
+            plain.insert(format!("k{n:03}"), n as u32);
+        }
+        if !steps.is_empty() {
+            harness.push("a", steps.join("; "), 0)?;
+        }
+        steps.clear();
+        for n in 0..300_u64 {
+            let key = format!("k{:03}", next(420));
+            match next(100) {
+                0..40 => {
+                    steps.push("take-first".to_owned());
+                    expected.push(plain.pop_first().map(|(key, _)| key).unwrap_or_default());
+                }
+                40..60 => {
+                    let found = plain.range(key.clone()..).next().map(|(key, _)| key.clone());
+                    steps.push(format!("take-from {key}"));
+                    found.iter().for_each(|found| drop(plain.remove(found)));
+                    expected.push(found.unwrap_or_default());
+                }
+                60..75 => {
+                    steps.push(format!("put {key} {n}"));
+                    plain.insert(key, n as u32);
+                }
+                75..80 => {
+                    steps.push(format!("remove {key}"));
+                    plain.remove(&key);
+                }
+                80..90 => {
+                    expected.push(format!("{:?}", plain.get(&key)));
+                    steps.push(format!("get {key}"));
+                }
+                90..93 => {
+                    let count = plain.entry(key.clone()).or_insert(0);
+                    *count += 1;
+                    expected.push(count.to_string());
+                    steps.push(format!("count {key}"));
+                }
+                93..95 if round % 4 == 0 => {
+                    plain.clear();
+                    steps.push("clear".to_owned());
+                }
+                _ => {
+                    expected.push(entries(plain.range(key.clone()..).map(|(key, value)| (key.clone(), *value))));
+                    steps.push(format!("from {key}"));
+                }
+            }
+        }
+        harness.push("a", steps.join("; "), 0)?;
+        assert_eq!(harness.take_output()?, expected, "round {round}");
+        assert_eq!(harness.map_of(SEEN, "a")?, plain.into_iter().collect::<Vec<_>>(), "round {round}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_map_is_written_once_and_asked_once_per_entry() -> Result {
     let mut harness = kinds();
@@ -193,6 +307,32 @@ fn accumulators_are_folded_and_kept() -> Result {
     assert_eq!((harness.aggregate_of(JOINED, "a")?, harness.aggregate_of(JOINED, "b")?), (Some("3:xyz".into()), None));
     harness.push("a", "no-sum", 0)?;
     assert_eq!(harness.reduced_of(SUM, "a")?, None);
+    Ok(())
+}
+
+#[test]
+fn what_has_expired_is_given_once_where_the_state_says_so() -> Result {
+    let mut harness = kinds();
+    harness.push("a", "hold y; show m 1; show n 2; show-it-last x", 0)?;
+    harness.push("b", "hold z", 0)?;
+    harness.advance_processing_time(1000)?;
+    // `b` is in the batch, and does not look at its state.
+    harness.push_batch([
+        ("b", "sum - 1", 0),
+        ("a", "held; held; shown m; shown m", 0),
+        ("a", "shown-last; shown-last; held", 0),
+    ])?;
+    let given = ["y", "", "Some(1) [\"n\"]", "None []", "x", "", ""];
+    assert_eq!(harness.take_output()?, given);
+    harness.push("a", "held; shown n; shown-last; show-it-last w; shown-last; shown-last", 0)?;
+    assert_eq!(
+        harness.take_output()?,
+        ["", "None []", "", "w", "w"],
+        "what lives is given as often as it is asked for"
+    );
+    harness.push("b", "held-and; held-and", 0)?;
+    assert_eq!(harness.take_output()?, ["Some(\"z\") Some(\"+\")", "Some(\"+\") Some(\"++\")"]);
+    assert_eq!(harness.value_of(HELD, "b")?.as_deref(), Some("++"));
     Ok(())
 }
 
@@ -260,7 +400,7 @@ fn all_kinds_are_described() {
     assert_eq!(states[0], ("Map", "ordered:string"));
     assert_eq!(states[1], ("Map", "ordered:(i32,string)"));
     assert_eq!([states[2].0, states[4].0, states[5].0], ["Reducing", "Aggregating", "List"]);
-    assert_eq!(states[7], ("Broadcast", "ordered:string"));
+    assert_eq!(states[9], ("Broadcast", "ordered:string"));
     assert_eq!(function.states[4].schema, "postcard:(u32,string,)");
     let ttl = function.states[3].ttl.map(|ttl| (ttl.milliseconds, format!("{:?}", ttl.update), ttl.return_expired));
     assert_eq!(ttl, Some((10, "TtlUpdate::ReadAndWrite".to_owned(), false)));
@@ -401,7 +541,7 @@ struct Otherwise;
 
 const SUM_AS_VALUE: ValueState<i64> = ValueState::new("sum");
 
-#[function(states(SEEN, BY_NUMBER, SUM_AS_VALUE, LEAST, JOINED, LAST, HELD), broadcast(RULES))]
+#[function(states(SEEN, BY_NUMBER, SUM_AS_VALUE, LEAST, JOINED, LAST, HELD, SHOWN, SHOWN_LAST), broadcast(RULES))]
 impl BroadcastProcessFunction for Otherwise {
     type In = Text;
     type Broadcast = Text;

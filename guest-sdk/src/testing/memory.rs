@@ -63,6 +63,13 @@ impl Memory {
         self.committed = before;
     }
 
+    /// Drops the timers that there were not before.
+    pub(super) fn drop_timers_beside(&mut self, before: &Committed) {
+        for domain in [TimeDomain::Event, TimeDomain::Processing] {
+            self.committed.timers_mut(domain).retain(|timer| before.timers_of(domain).contains(timer));
+        }
+    }
+
     /// The earliest time up to `until` for which there are timers, and their keys in order.
     pub(super) fn earliest_timers(&self, domain: TimeDomain, until: i64) -> Option<(i64, Vec<Vec<u8>>)> {
         let timers = self.committed.timers_of(domain);
@@ -83,8 +90,14 @@ impl Memory {
         self.keys.iter().map(|key| (state, key.clone())).collect()
     }
 
+    /// What is read once where it has expired.
     fn read(&mut self, place: Place, wanted: impl FnMut(&[u8]) -> bool) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.committed.states.read(place, self.processing_time, wanted)
+        self.committed.states.read(place, self.processing_time, wanted, true)
+    }
+
+    /// What is read with that of all other keys.
+    fn read_with_others(&mut self, place: Place) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.committed.states.read(place, self.processing_time, |_| true, false)
     }
 
     fn put(&mut self, place: Place, sub_key: &[u8], bytes: &[u8]) {
@@ -178,11 +191,15 @@ impl Host for SharedMemory {
         self.call("value-load", |memory| {
             let mut values = no_values();
             for place in memory.places(state) {
-                let value = memory.entry(place, &[]);
+                let value = memory.read_with_others(place).pop().map(|(_, bytes)| bytes);
                 push_value(&mut values, value.as_deref());
             }
             values
         })
+    }
+
+    fn value_get(&self, state: u32, key: u32) -> Option<Vec<u8>> {
+        self.call("value-get", |memory| memory.entry(memory.place(state, key), &[]))
     }
 
     fn value_store(&self, state: u32, keys: &[u32], values: &Column) {
@@ -201,13 +218,24 @@ impl Host for SharedMemory {
         self.call("list-load", |memory| {
             let mut lists = Lists { elements: column::empty(), ends: Vec::new() };
             for place in memory.places(state) {
-                for (_, element) in memory.read(place, |_| true) {
+                for (_, element) in memory.read_with_others(place) {
                     lists.elements.bytes.extend_from_slice(&element);
                     column::end_value(&mut lists.elements);
                 }
                 lists.ends.push(column::len(&lists.elements) as u32);
             }
             lists
+        })
+    }
+
+    fn list_get(&self, state: u32, key: u32) -> Column {
+        self.call("list-get", |memory| {
+            let mut elements = column::empty();
+            for (_, element) in memory.read(memory.place(state, key), |_| true) {
+                elements.bytes.extend_from_slice(&element);
+                column::end_value(&mut elements);
+            }
+            elements
         })
     }
 

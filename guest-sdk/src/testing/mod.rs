@@ -227,13 +227,15 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
 
     /// Moves the watermark forward and fires the event-time timers that it reaches, in order of their times.
     ///
-    /// A timer that an earlier one deletes does not fire, and one that it registers fires in its place.
+    /// A timer that an earlier one deletes does not fire, and one that it registers fires in its place. `i64::MAX` is the end of
+    /// the input: timers of processing time fire as well, and those that a timer registers are dropped.
     ///
     /// # Errors
     /// Where a timer fails. It and those after it stay registered, and the watermark has moved.
     pub fn advance_watermark(&mut self, watermark: i64) -> Result<(), FunctionError> {
         self.memory.with(|memory| memory.watermark = memory.watermark.max(watermark));
-        self.fire(TimeDomain::Event, watermark)
+        self.fire(TimeDomain::Event, watermark)?;
+        if watermark == i64::MAX { self.fire(TimeDomain::Processing, i64::MAX) } else { Ok(()) }
     }
 
     /// Moves the wall clock forward, to milliseconds since the Unix epoch, and fires the processing-time timers that it
@@ -259,8 +261,10 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
             let taken = self.memory.with(|memory| memory.before_turn());
             self.memory.with(|memory| fired.iter().for_each(|key| memory.delete_timer(domain, time, key)));
             let result = self.turn(keys, |runner| runner.on_timers(due));
-            if result.is_err() {
-                self.memory.with(|memory| memory.roll_back(taken));
+            match &result {
+                Err(_) => self.memory.with(|memory| memory.roll_back(taken)),
+                Ok(_) if until == i64::MAX => self.memory.with(|memory| memory.drop_timers_beside(&taken)),
+                Ok(_) => {}
             }
             self.gather(result?);
         }

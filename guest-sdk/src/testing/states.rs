@@ -1,6 +1,7 @@
 //! What the states of a harness hold, with the times of their last updates.
 //!
-//! Invariant: an entry whose time to live is over stays, as in a host that has not cleaned up yet, and is not read.
+//! Invariant: an entry whose time to live is over stays, as in a host that has not cleaned up yet, and is not read; or once, where
+//! its state says so.
 
 use crate::bindings::exports::cofferdam::function::function::{StateDescription, TimeToLive, TtlUpdate};
 use serde::{Deserialize, Serialize};
@@ -49,24 +50,29 @@ impl States {
         readable.map(|(sub_key, stamped)| (sub_key.as_slice(), stamped.bytes.as_slice()))
     }
 
-    /// What a turn reads of the entries that `wanted` names by sub-key: those that live on are refreshed where the state says so.
+    /// What a turn reads of the entries that `wanted` names by sub-key: those that live on are refreshed where the state says so,
+    /// those that have expired are removed where `once`.
     pub(super) fn read(
         &mut self,
         (state, key): Place,
         now: i64,
         mut wanted: impl FnMut(&[u8]) -> bool,
+        once: bool,
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
         let ttl = self.ttl(state);
         let mut read = Vec::new();
-        for (sub_key, stamped) in self.held.get_mut(&(state, key)).into_iter().flatten() {
+        let Some(held) = self.held.get_mut(&(state, key)) else { return read };
+        held.retain_mut(|(sub_key, stamped)| {
             if !Self::is_readable(ttl, stamped, now) || !wanted(sub_key) {
-                continue;
+                return true;
             }
             read.push((sub_key.clone(), stamped.bytes.clone()));
-            if ttl.is_some_and(|ttl| ttl.update == TtlUpdate::ReadAndWrite && !is_expired(ttl, stamped, now)) {
+            let has_expired = ttl.is_some_and(|ttl| is_expired(ttl, stamped, now));
+            if ttl.is_some_and(|ttl| ttl.update == TtlUpdate::ReadAndWrite) && !has_expired {
                 stamped.updated = now;
             }
-        }
+            !(once && has_expired)
+        });
         read
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::test_subject::{JOB, Subject, manifest, on_each_store};
 use super::*;
+use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
 /// What the fixture of format 1 holds. The file was made byte by byte from the format's description.
@@ -25,6 +26,21 @@ fn a_manifest_of_format_1_still_loads() {
     assert_eq!(expected.bytes(), 300);
     assert_eq!(expected.subtask("delays", 0).unwrap().counters.records_in, 998);
     assert_eq!(expected.subtask("delays", 1), None);
+}
+
+#[test]
+fn reading_a_checkpoint_ends_when_it_is_interrupted_and_does_not_pass_it_over() {
+    let subject = Subject::new();
+    let file = subject.put(1, "state", "some bytes");
+    subject.complete(1, std::slice::from_ref(&file));
+    let interrupt = Interrupt::default();
+    let storage = subject.storage.clone().interruptible(&interrupt);
+    assert!(storage.newest_usable(JOB, Verify::Checksums).unwrap().is_some());
+    interrupt.set();
+    assert_eq!(storage.newest_usable(JOB, Verify::Checksums).unwrap_err().code, "interrupted");
+    let files = storage.files(JOB, 1, CheckpointKind::Checkpoint).unwrap();
+    assert_eq!(files.get(&file).unwrap_err().code, "interrupted");
+    assert!(subject.storage.newest_usable(JOB, Verify::Checksums).unwrap().is_some(), "the others are not");
 }
 
 #[test]

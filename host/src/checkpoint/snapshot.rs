@@ -12,6 +12,7 @@ use super::manifest::{CheckpointKind, CheckpointManifest};
 use super::retention::{Verify, number};
 use super::storage::{CheckpointStorage, MANIFEST_NAME, PUBLISHED_NAME, checkpoint_folder, within};
 use crate::error::{self, Error, Result};
+use crate::model::Interrupt;
 
 /// A checkpoint or savepoint that was read. The paths in its manifest begin at the root of its storage. Committables are
 /// those that are not known to be published.
@@ -25,6 +26,16 @@ impl Snapshot {
     /// Reads the checkpoint or savepoint in the folder `location`, and checks that it is whole. Errors: `savepoint-not-found`,
     /// `checkpoint-corrupt`, `storage-failed`.
     pub fn open(location: &Location, runtime: Handle, verify: Verify) -> Result<Snapshot> {
+        Snapshot::open_unless(location, runtime, verify, &Interrupt::default())
+    }
+
+    /// The same, but reading its files ends with `interrupted` once the flag is set, here and by whoever reads them later.
+    pub fn open_unless(
+        location: &Location,
+        runtime: Handle,
+        verify: Verify,
+        interrupt: &Interrupt,
+    ) -> Result<Snapshot> {
         let (storage, folder) = find(location, runtime.clone())?.ok_or_else(|| not_found(location))?;
         let mut manifest = storage.decode_manifest(&folder)?;
         storage.forget_published(&folder, &mut manifest)?;
@@ -40,6 +51,7 @@ impl Snapshot {
                 }
             }
         };
+        let storage = storage.interruptible(interrupt);
         storage.verify(&manifest, verify)?;
         Ok(Snapshot { manifest, storage })
     }

@@ -40,6 +40,7 @@ use super::location::Location;
 use super::manifest::{CheckpointKind, CheckpointManifest};
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
+use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
 /// The name of a manifest's file in the folder of its checkpoint.
@@ -67,6 +68,8 @@ pub struct CheckpointStorage {
     store: Arc<dyn ObjectStore>,
     runtime: Handle,
     root: Location,
+    /// Ends the reading of files.
+    interrupt: Interrupt,
     /// How many changes a test lets happen before the storage dies.
     #[cfg(test)]
     pub(super) changes_left: Arc<AtomicU64>,
@@ -110,9 +113,15 @@ impl CheckpointStorage {
             store,
             runtime,
             root,
+            interrupt: Interrupt::default(),
             #[cfg(test)]
             changes_left: Arc::new(AtomicU64::new(u64::MAX)),
         }
+    }
+
+    /// The same storage, whose reading of files ends with `interrupted` once the flag is set: after the piece being read.
+    pub fn interruptible(self, interrupt: &Interrupt) -> CheckpointStorage {
+        CheckpointStorage { interrupt: interrupt.clone(), ..self }
     }
 
     /// Where it is; a folder by the one path that it has when links are followed.
@@ -270,6 +279,7 @@ impl CheckpointStorage {
         let location = stored_path(&file.path)?;
         let (mut at, mut crc) = (0, 0);
         while at < file.bytes {
+            self.interrupt.check()?;
             // Pieces of our own size: what the local store streams are pieces of 8 KiB, each with a task of its own.
             let end = file.bytes.min(at + PIECE_BYTES as u64);
             let piece = self.block_on(self.store.get_range(&location, at..end));
@@ -490,7 +500,7 @@ pub struct CheckpointFiles {
     prefix: String,
     /// Where files lie that this checkpoint may name without storing them again.
     reusable: Option<String>,
-    /// What lies there, with lengths; listed when it is first asked for.
+    /// What lies there in a bucket, with lengths; listed when it is first asked for.
     listed: OnceLock<HashMap<String, u64>>,
     uploaded: AtomicU64,
     given_up: Arc<AtomicBool>,
@@ -522,9 +532,17 @@ impl CheckpointFiles {
         if own.is_empty() {
             return Ok(Vec::new());
         }
-        let listed = self.listed(folder)?;
-        let (there, gone): (Vec<&FileRef>, Vec<&FileRef>) =
-            own.into_iter().partition(|file| listed.get(&file.path) == Some(&file.bytes));
+        let is_there = |file: &FileRef, bytes: Option<u64>| bytes == Some(file.bytes);
+        let (there, gone): (Vec<&FileRef>, Vec<&FileRef>) = match self.storage.root.folder() {
+            Some(root) => {
+                let bytes = |file: &FileRef| fs::metadata(root.join(&file.path)).ok().map(|found| found.len());
+                own.into_iter().partition(|file| is_there(file, bytes(file)))
+            }
+            None => {
+                let listed = self.listed(folder)?;
+                own.into_iter().partition(|file| is_there(file, listed.get(&file.path).copied()))
+            }
+        };
         if let Some(file) = gone.first() {
             let (count, path) = (gone.len(), &file.path);
             tracing::warn!("{path}: the file is missing or damaged; stored again, as {count} in all of this subtask");

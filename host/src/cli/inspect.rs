@@ -198,7 +198,7 @@ fn load(client: &Client, args: &StateLoadArgs, json: bool) -> Result<()> {
 /// asked for.
 fn pipeline_target(client: &Client, path: &Path) -> Result<LoadTarget> {
     let manifest = read_manifest(path)?;
-    let sandbox = Sandbox::open(SandboxOptions { cache_dir: None, instances_max: 1 })?;
+    let sandbox = Sandbox::open(SandboxOptions::in_this_process(1))?;
     const AGGREGATE: &str = FunctionKind::Aggregate.as_str();
     let mut layouts: BTreeMap<String, StateLayout> = BTreeMap::new();
     for node in &manifest.pipeline.nodes {

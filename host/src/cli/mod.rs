@@ -23,6 +23,8 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Result;
+use crate::job::INSTANCES_MAX;
+use crate::sandbox::{CompileIn, CompileLimits, compile_child};
 use crate::state;
 
 pub use signal::{stop_asked, stop_asked_again};
@@ -98,6 +100,35 @@ pub enum Command {
     /// Look into the state of a job or a savepoint, or write a savepoint.
     #[command(subcommand)]
     State(StateCommand),
+    /// Compile one component, as a server's child: see `sandbox/compile_child.rs`.
+    #[command(hide = true)]
+    CompileComponent {
+        #[arg(long)]
+        out: PathBuf,
+        #[arg(long)]
+        cpu_seconds: u64,
+        #[arg(long)]
+        memory_bytes: u64,
+    },
+}
+
+/// Limits of compiling a component.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// Processor time that compiling one component may take. One of up to 4 MiB has half of it.
+    #[arg(long, default_value_t = CompileLimits::CPU.into(), value_name = "DURATION")]
+    pub compile_time: humantime::Duration,
+    /// Memory that compiling one component may take. One of up to 4 MiB has half of it.
+    #[arg(long, default_value_t = CompileLimits::MEMORY, value_name = "SIZE")]
+    pub compile_memory: ByteSize,
+}
+
+impl CompileArgs {
+    /// In a child process, within these limits.
+    pub fn place(&self) -> CompileIn {
+        let (cpu, memory_bytes) = (self.compile_time.into(), self.compile_memory.as_u64());
+        CompileIn::ChildProcess(CompileLimits { cpu, memory_bytes })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -168,6 +199,8 @@ pub struct RunArgs {
     #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
     pub state_memory: ByteSize,
     #[command(flatten)]
+    pub compile: CompileArgs,
+    #[command(flatten)]
     pub origin: OriginArgs,
 }
 
@@ -189,6 +222,11 @@ pub struct ServeArgs {
     /// The largest component that may be uploaded.
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub component_max: ByteSize,
+    #[command(flatten)]
+    pub compile: CompileArgs,
+    /// Instances of functions that all jobs may have at once. A job takes one for each subtask of a function.
+    #[arg(long, default_value_t = INSTANCES_MAX, value_name = "COUNT")]
+    pub instances: u32,
     /// A further name under which the server may be called. May be given several times.
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
@@ -333,6 +371,9 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Checkpoint { job, wait } => remote::checkpoint(&client, &job, wait, cli.json),
         Command::Checkpoints { job, checkpoint } => remote::checkpoints(&client, &job, checkpoint, cli.json),
         Command::State(command) => inspect::state(&client, &command, cli.json),
+        Command::CompileComponent { out, cpu_seconds, memory_bytes } => {
+            return Ok(compile_child(&out, cpu_seconds, memory_bytes));
+        }
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -12,7 +12,7 @@ use super::{RunArgs, print, stop_asked, stop_asked_again};
 use crate::clock::SystemClock;
 use crate::error::{Result, data_dir_failed, internal};
 use crate::job::view::{JobDetail, JobStatus};
-use crate::job::{Host, HostOptions, Submission};
+use crate::job::{Host, HostOptions, INSTANCES_MAX, Submission};
 use crate::{state, stdio};
 
 /// Local files are not limited as uploads are.
@@ -32,10 +32,15 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         clock: clock.clone(),
         component_bytes_max: COMPONENT_BYTES_MAX,
         checkpoint_storage: None,
+        instances_max: INSTANCES_MAX,
+        compile_in: args.compile.place(),
         runtime: runtime.handle().clone(),
     })?;
     let interrupted = watch_interrupts(&runtime);
-    let text = push_components(&manifest, |path| push(&host, path))?;
+    let text = match push_components(&manifest, |path| push(&host, path, &interrupted)) {
+        Err(_) if interrupted.load(Ordering::Relaxed) => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        text => text?,
+    };
     // In a data folder of an earlier run there may be the job itself, which a kill or a second Ctrl-C left.
     let from = args.origin.location()?;
     let left = match &from {
@@ -86,10 +91,10 @@ fn has_lost_its_state(job: &JobDetail) -> bool {
     job.summary.status == JobStatus::Failed && code == Some("checkpoint-none-usable")
 }
 
-fn push(host: &Host, path: &Path) -> Result<String> {
+fn push(host: &Host, path: &Path, interrupted: &AtomicBool) -> Result<String> {
     let mut upload = host.new_upload()?;
     let digest = copy_component(path, upload.as_file_mut())?;
-    let component = host.add_component(upload, digest, None);
+    let component = host.add_component_unless(upload, digest, None, &|| interrupted.load(Ordering::Relaxed));
     Ok(component.map_err(|error| error.context(path.display()))?.sha256)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{ConnectorContext, Poll, Source};
 use crate::clock::ManualClock;
-use crate::model::Batch;
+use crate::model::{Batch, Interrupt};
 
 /// The only subtask of node `delays` of job `0123456789abcdef`.
 pub(super) fn context(base_dir: &Path) -> ConnectorContext {
@@ -17,7 +17,7 @@ pub(super) fn context(base_dir: &Path) -> ConnectorContext {
         clock: Arc::new(ManualClock::default()),
         base_dir: base_dir.to_owned(),
         seed: 1,
-        cancel: Arc::default(),
+        interrupt: Interrupt::default(),
     }
 }
 

@@ -9,12 +9,14 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The scalar at `path`: the unescaped text of a string, the text of a number or a boolean as it is written. None for
-/// null, for objects and arrays, and where there is nothing. Where a name occurs twice, the first one counts.
+/// null, for objects and arrays, and where there is nothing. Where a name occurs twice, the last one counts, as it does for
+/// functions that read JSON.
 #[inline]
 pub(super) fn field<'a>(document: &'a [u8], path: &[String], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(document).ok()?);
-    let raw = At(path).deserialize(&mut reader).ok()??.get().as_bytes();
+    let found = At(path).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
+    let raw = found?.get().as_bytes();
     match raw.first()? {
         b'"' => text(raw, scratch),
         b'-' | b'0'..=b'9' | b't' | b'f' => Some(raw),
@@ -34,6 +36,17 @@ fn text<'a>(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
 
 /// Finds the value at a path below where the reader stands.
 struct At<'p>(&'p [String]);
+
+impl At<'_> {
+    /// The same below a value that was read.
+    fn below<'de>(self, value: &'de RawValue) -> Option<&'de RawValue> {
+        match self.0 {
+            [] => Some(value),
+            // It may be no object.
+            _ => self.deserialize(&mut serde_json::Deserializer::from_str(value.get())).ok()?,
+        }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for At<'_> {
     type Value = Option<&'de RawValue>;
@@ -59,13 +72,13 @@ impl<'de> Visitor<'de> for At<'_> {
             return Ok(None);
         };
         while let Some(is_it) = map.next_key_seed(Named(name))? {
-            if is_it && found.is_none() {
-                found = Some(map.next_value_seed(At(below))?);
+            if is_it {
+                found = Some(map.next_value::<&RawValue>()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(found.flatten())
+        Ok(found.and_then(|value| At(below).below(value)))
     }
 }
 
@@ -119,6 +132,21 @@ mod tests {
     }
 
     #[test]
+    fn of_a_name_that_occurs_twice_the_last_one_counts() {
+        let document = r#"{"k":"a","ts":10,"k":"b","ts":20}"#;
+        assert_eq!((get(document, "k").unwrap(), get(document, "ts").unwrap()), ("b".into(), "20".into()));
+        for (document, expected) in [
+            (r#"{"a":{"b":1},"a":{"b":2}}"#, Some("2")),
+            (r#"{"a":7,"a":{"b":2}}"#, Some("2")),
+            (r#"{"a":{"b":2},"a":7}"#, None),
+            (r#"{"a":{"b":2},"a":{}}"#, None),
+            (r#"{"a":{"b":1,"b":null}}"#, None),
+        ] {
+            assert_eq!(get(document, "a.b").as_deref(), expected, "{document}");
+        }
+    }
+
+    #[test]
     fn what_is_not_json_has_no_fields() {
         let broken: [&[u8]; 10] = [
             b"",
@@ -167,7 +195,7 @@ mod tests {
             let fields: Vec<String> =
                 values.iter().map(|(name, value)| format!("\"{name}\": {}", serde_json::json!(value))).collect();
             let document = format!("{{{}}}", fields.join(" , "));
-            let expected = values.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone());
+            let expected = values.iter().rfind(|(other, _)| *other == name).map(|(_, value)| value.clone());
             prop_assert_eq!(get(&document, &name), expected);
         }
     }

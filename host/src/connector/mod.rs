@@ -19,8 +19,6 @@ mod fixtures;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use select::{KeyExtractor, TimestampExtractor};
@@ -28,7 +26,7 @@ pub use select::{KeyExtractor, TimestampExtractor};
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::manifest::{FileFormat, Format, SinkConfig, SourceConfig};
-use crate::model::Batch;
+use crate::model::{Batch, Interrupt};
 
 /// A source ends a poll when it has given this many bytes, however many records were asked for: a column has a limit.
 const POLL_BYTES_MAX: usize = 1 << 20;
@@ -99,8 +97,8 @@ pub struct ConnectorContext {
     pub base_dir: PathBuf,
     /// The job's seed.
     pub seed: u64,
-    /// Is set when the attempt is over: whoever waits for the world outside looks at it.
-    pub cancel: Arc<AtomicBool>,
+    /// Ends what takes long before the first record, such as finding the place to go on from, with `interrupted`.
+    pub interrupt: Interrupt,
 }
 
 /// Opens one subtask's share of a source. Where it was restored, `positions` are what [`Source::position`] gave for each
@@ -145,7 +143,7 @@ pub fn check_source(config: &SourceConfig, base_dir: &Path) -> Result<Format> {
 pub fn open_sink(config: &SinkConfig, context: &ConnectorContext) -> Result<Box<dyn Sink>> {
     Ok(match config {
         SinkConfig::File { path } => Box::new(file::FileSink::open(path, context)?),
-        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(context.cancel.clone())),
+        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(context.interrupt.clone())),
         SinkConfig::Blackhole => Box::new(blackhole::BlackholeSink),
     })
 }

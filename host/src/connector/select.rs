@@ -60,9 +60,18 @@ impl KeyExtractor {
 }
 
 fn column_of(name: &str, names: &[String]) -> Result<usize> {
-    names.iter().position(|other| other == name).ok_or_else(|| {
-        manifest_key(format!("there is no column `{name}`")).hint(format!("the columns are {}", listed(names)))
-    })
+    let mut places = names.iter().enumerate().filter(|(_, other)| *other == name).map(|(place, _)| place);
+    match (places.next(), places.next()) {
+        (Some(place), None) => Ok(place),
+        (Some(first), Some(second)) => {
+            let what = format!("the header has the column `{name}` twice: columns {first} and {second}, from 0");
+            Err(manifest_key(what).hint("name the column by its place: `{ column = ... }`"))
+        }
+        (None, _) => {
+            let hint = format!("the columns are {}", listed(names));
+            Err(manifest_key(format!("there is no column `{name}`")).hint(hint))
+        }
+    }
 }
 
 fn within(index: usize, names: Option<&[String]>) -> Result<usize> {

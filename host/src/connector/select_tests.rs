@@ -41,6 +41,9 @@ fn a_selector_that_cannot_work_is_told_what_would() {
     assert!(refused(KeySelector::Column(0), &Format::Json).contains("{ field = "));
     assert!(refused(field("a"), &Format::Raw).contains("csv"));
     assert!(refused(KeySelector::Column(0), &Format::Raw).contains("csv"));
+    let twice = Format::Csv(Some(["k", "ts", "k"].map(str::to_owned).to_vec()));
+    assert!(refused(field("k"), &twice).contains("the header has the column `k` twice: columns 0 and 2"));
+    assert!(KeyExtractor::compile(&field("ts"), &twice).is_ok(), "only a name that is used has to be one column's");
     let emitted = TimestampSelector { at: KeySelector::Emitted, format: TimestampFormat::UnixMs };
     assert_eq!(TimestampExtractor::compile(&emitted, &flights()).unwrap_err().code, "manifest-key");
 }

@@ -4,13 +4,11 @@
 //! sink, and with it the job's records, but neither a cancel nor the end of the process.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Sink;
 use crate::error::{Error, Result, sink_unwritable, stdout_closed};
-use crate::model::Batch;
+use crate::model::{Batch, Interrupt};
 use crate::stdio::{self, Offered, Stream};
 
 /// Upper bound on how long a cancel goes unnoticed.
@@ -25,23 +23,23 @@ pub(super) struct StdoutSink {
     written: u64,
     /// The stream's failures when the sink was opened.
     failures: u64,
-    cancel: Arc<AtomicBool>,
+    interrupt: Interrupt,
 }
 
 impl StdoutSink {
-    pub(super) fn open(cancel: Arc<AtomicBool>) -> StdoutSink {
-        StdoutSink::over(stdio::stdout(), cancel)
+    pub(super) fn open(interrupt: Interrupt) -> StdoutSink {
+        StdoutSink::over(stdio::stdout(), interrupt)
     }
 
-    fn over(stream: &'static Stream, cancel: Arc<AtomicBool>) -> StdoutSink {
-        StdoutSink { lines: Vec::new(), stream, written: 0, failures: stream.failures().0, cancel }
+    fn over(stream: &'static Stream, interrupt: Interrupt) -> StdoutSink {
+        StdoutSink { lines: Vec::new(), stream, written: 0, failures: stream.failures().0, interrupt }
     }
 
     /// Fails where a write has failed, or the attempt is over.
     fn check(&self) -> Result<()> {
         match self.stream.failures() {
             (count, Some(kind)) if count > self.failures => Err(failed(kind)),
-            _ if self.cancel.load(Ordering::Relaxed) => Err(sink_unwritable("the job ended while stdout was not read")),
+            _ if self.interrupt.is_set() => Err(sink_unwritable("the job ended while stdout was not read")),
             _ => Ok(()),
         }
     }

@@ -2,6 +2,9 @@
 //!
 //! An upload goes to a temporary file while it is hashed; whatever goes wrong on the way, dropping the file leaves nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -18,7 +21,9 @@ use utoipa::IntoParams;
 use super::body::broken;
 use super::{Api, Problem, Work, blocking};
 use crate::error::{Error, Result, component_too_large, component_truncated, data_dir_failed, request_invalid};
+use crate::job::Host;
 use crate::job::view::ComponentView;
+use crate::sandbox::is_large_component;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -60,8 +65,14 @@ pub(super) async fn push(
         let message = format!("what arrived has the SHA-256 {}, not the one that was announced", hex::encode(digest));
         return Err(component_truncated(message).into());
     }
-    let component =
-        blocking(&api, Work::Upload, move |host| host.add_component(file, digest, query.name.as_deref())).await?;
+    let received = file.as_file().metadata().map_or(u64::MAX, |metadata| metadata.len());
+    let hang_up = HangUp::default();
+    let hung_up = hang_up.0.clone();
+    let add = move |host: &Host| {
+        host.add_component_unless(file, digest, query.name.as_deref(), &|| hung_up.load(Ordering::Relaxed))
+    };
+    let work = if is_large_component(received) { Work::LargeUpload } else { Work::Upload };
+    let component = blocking(&api, work, add).await?;
     let location = format!("/v1/components/sha256:{}", component.sha256);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(component)))
 }
@@ -87,6 +98,16 @@ pub(super) async fn remove(
     let reference = path_of(reference)?;
     blocking(&api, Work::Storage, move |host| host.remove_component(&reference)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Is set when it is dropped, which happens to a handler's variables when its client hangs up.
+#[derive(Default)]
+struct HangUp(Arc<AtomicBool>);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 pub(super) fn path_of<T>(path: Result<Path<T>, PathRejection>) -> Result<T> {

@@ -13,7 +13,8 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::job::HostOptions;
+use crate::job::{HostOptions, INSTANCES_MAX};
+use crate::sandbox::CompileIn;
 
 const COMPONENT_BYTES_MAX: u64 = 1000;
 
@@ -34,6 +35,8 @@ impl Server {
             clock: Arc::new(ManualClock::default()),
             component_bytes_max: COMPONENT_BYTES_MAX,
             checkpoint_storage: None,
+            instances_max: INSTANCES_MAX,
+            compile_in: CompileIn::ThisProcess,
             runtime: tokio::runtime::Handle::current(),
         })
         .unwrap();

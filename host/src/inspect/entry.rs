@@ -2,18 +2,22 @@
 //!
 //! What is shown can be loaded again, to the same bytes: what would not come back so is shown as `{"hex": "..."}`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
+use super::internal::{InternalForm, show_window, window_from};
 use super::ordered::KeyShape;
 use super::shape::Shape;
 use super::text::{bytes_from, bytes_of_argument, hex_from, show_bytes, show_hex};
 use super::{postcard, text};
 use crate::error::{self, Result};
-use crate::model::Column;
-use crate::state::{Entry, StateDescription, StateKind, list, ttl};
+use crate::model::{Column, KeyGroup, group_of_key, hash_key};
+use crate::state::internal::{self, KeyForm, read_window_key, write_window_key};
+use crate::state::{Entry, StateDescription, StateKind, StateLayout, list, ttl};
 
 /// An entry, as a dump writes it and a load reads it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -27,7 +31,13 @@ pub struct StateEntry {
     /// A string, or `{"hex": "..."}` where the key is no text. Broadcast state has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Value>,
-    /// Of an entry of a map or of broadcast state.
+    /// Of what belongs to a window: `{"start": ..., "end": ...}`, in milliseconds since the Unix epoch, or `"global"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Value>,
+    /// Of what belongs to no key, but to a key group: a watermark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_group: Option<KeyGroup>,
+    /// Of an entry of a map or of broadcast state; of a timer its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_key: Option<Value>,
     /// As the state's codec has it, else `{"hex": "..."}`; of a list all elements.
@@ -49,15 +59,30 @@ pub enum UpdatedAt {
 /// An entry without its state, as it is stored.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stored {
+    pub group: KeyGroup,
     pub key: Vec<u8>,
     pub sub_key: Vec<u8>,
     pub value: Vec<u8>,
 }
 
+/// Whose an entry is.
+pub(super) struct Owner<'e> {
+    /// The key of the records; empty where it is of none.
+    pub key: Cow<'e, [u8]>,
+    /// Its start and end.
+    pub window: Option<(i64, i64)>,
+    /// Of a timer its time.
+    pub sub_key: &'e [u8],
+}
+
+const TIME_BYTES: usize = size_of::<i64>();
+const WINDOW_EXPECTED: &str = "`window`: expected {\"start\": ..., \"end\": ...} or \"global\"";
+
 /// How the entries of one state look.
 pub(super) struct EntryForm<'a> {
     operator: &'a str,
     pub state: &'a StateDescription,
+    key: KeyForm,
     value: ValueForm,
     /// None where the form of sub-keys is not known: then they are bytes.
     sub_key: Option<KeyShape>,
@@ -67,19 +92,29 @@ enum ValueForm {
     Json,
     Postcard(Shape),
     Text,
+    Internal(InternalForm),
     Unknown,
 }
 
 impl<'a> EntryForm<'a> {
-    pub fn new(operator: &'a str, state: &'a StateDescription) -> EntryForm<'a> {
+    /// `layout` has all states of the operator.
+    pub fn new(operator: &'a str, layout: &StateLayout, state: &'a StateDescription) -> EntryForm<'a> {
         let shape = || state.schema.strip_prefix("postcard:").and_then(Shape::parse);
-        let value = match &state.codec[..] {
-            "json" => ValueForm::Json,
-            "postcard" => shape().map_or(ValueForm::Unknown, ValueForm::Postcard),
-            "csv" | "raw" => ValueForm::Text,
-            _ => ValueForm::Unknown,
+        let value = match (InternalForm::of(state), &state.codec[..]) {
+            (Some(form), _) => ValueForm::Internal(form),
+            (None, "json") => ValueForm::Json,
+            (None, "postcard") => shape().map_or(ValueForm::Unknown, ValueForm::Postcard),
+            (None, "csv" | "raw") => ValueForm::Text,
+            (None, _) => ValueForm::Unknown,
         };
-        EntryForm { operator, state, value, sub_key: KeyShape::parse(&state.map_key) }
+        let key = KeyForm::of(layout, state);
+        let map_key = match key {
+            KeyForm::Timer { .. } => "ordered:i64",
+            // A time, and a number that tells apart the records of one time.
+            _ if internal::JOIN_SIDES.contains(&&state.name[..]) => "ordered:(i64,u64)",
+            _ => &state.map_key,
+        };
+        EntryForm { operator, state, key, value, sub_key: KeyShape::parse(map_key) }
     }
 
     /// Whether entries have sub-keys.
@@ -88,7 +123,43 @@ impl<'a> EntryForm<'a> {
     }
 
     fn has_key(&self) -> bool {
-        self.state.kind != StateKind::Broadcast
+        self.state.kind != StateKind::Broadcast && self.key != KeyForm::Group
+    }
+
+    fn has_window(&self) -> bool {
+        self.has_key() && matches!(self.key, KeyForm::Window | KeyForm::Timer { of_window: true })
+    }
+
+    /// Whose an entry is. Error: `checkpoint-corrupt`.
+    pub fn owner<'e>(&self, entry: &Entry<'e>) -> Result<Owner<'e>> {
+        let of_window = |key: &[u8], sub_key| {
+            let (key, start, end) = read_window_key(key).ok_or_else(|| self.corrupt("lies under no window"))?;
+            Ok(Owner { key: key.into(), window: Some((start, end)), sub_key })
+        };
+        let KeyForm::Timer { .. } = self.key else {
+            return match self.has_window() {
+                true => of_window(entry.key, entry.sub_key),
+                false => Ok(Owner { key: entry.key.into(), window: None, sub_key: entry.sub_key }),
+            };
+        };
+        let (time, key) =
+            entry.sub_key.split_at_checked(TIME_BYTES).ok_or_else(|| self.corrupt("is a timer without its time"))?;
+        match self.has_window() {
+            true => of_window(key, time),
+            false => Ok(Owner { key: key.into(), window: None, sub_key: time }),
+        }
+    }
+
+    /// Whether an entry is of this key, and has this sub-key where one is named. What belongs to a key group is of each of its
+    /// keys.
+    pub fn is_of(&self, entry: &Entry<'_>, key: &[u8], sub_key: Option<&[u8]>) -> Result<bool> {
+        let owner = self.owner(entry)?;
+        let is_of_key = self.key == KeyForm::Group || *owner.key == *key;
+        Ok(is_of_key && sub_key.is_none_or(|sub_key| owner.sub_key == sub_key))
+    }
+
+    fn corrupt(&self, what: &str) -> error::Error {
+        error::checkpoint_corrupt(format!("an entry of `{}` {what}", self.state.name))
     }
 
     /// Error: `checkpoint-corrupt` for bytes that are no entry of such a state.
@@ -100,12 +171,15 @@ impl<'a> EntryForm<'a> {
                 (self.value.show(value)?, time.map(UpdatedAt::Entry))
             }
         };
+        let owner = self.owner(&entry)?;
         Ok(StateEntry {
             operator: self.operator.to_owned(),
             state: self.state.name.clone(),
             kind: Some(self.state.kind.as_str().to_owned()),
-            key: self.has_key().then(|| show_bytes(entry.key)),
-            map_key: self.is_map().then(|| self.show_sub_key(entry.sub_key)),
+            key: self.has_key().then(|| show_bytes(&owner.key)),
+            window: owner.window.map(|(start, end)| show_window(start, end)),
+            key_group: (self.key == KeyForm::Group).then_some(entry.group),
+            map_key: self.is_map().then(|| self.show_sub_key(owner.sub_key)),
             value,
             updated_at,
         })
@@ -135,14 +209,13 @@ impl<'a> EntryForm<'a> {
         if self.state.ttl.is_none() {
             return Ok((None, stored));
         }
-        let short =
-            || error::checkpoint_corrupt(format!("an entry of `{}` is too short for its time", self.state.name));
+        let short = || self.corrupt("is too short for its time");
         ttl::split(stored).map(|(time, value)| (Some(time), value)).ok_or_else(short)
     }
 
-    /// What is stored for an entry; a state with a time to live is updated `now_ms` where the entry does not say when. An
-    /// error says what is wrong with the entry.
-    pub fn read(&self, entry: &StateEntry, now_ms: i64) -> Result<Stored, String> {
+    /// What is stored for an entry where there are so many key groups; a state with a time to live is updated `now_ms` where
+    /// the entry does not say when. An error says what is wrong with the entry.
+    pub fn read(&self, entry: &StateEntry, groups: u32, now_ms: i64) -> Result<Stored, String> {
         let kind = self.state.kind.as_str();
         if let Some(other) = entry.kind.as_ref().filter(|other| *other != kind) {
             return Err(format!("`kind` is {other:?}, but the state is a {kind}"));
@@ -151,7 +224,23 @@ impl<'a> EntryForm<'a> {
             (Some(key), true) => bytes_from(key).ok_or("`key`: expected a string or {\"hex\": ...}")?,
             (None, false) => Vec::new(),
             (None, true) => return Err("it has no `key`".into()),
-            (Some(_), false) => return Err(format!("it has a `key`, and {kind} state has none")),
+            (Some(_), false) => return Err(format!("it has a `key`, and {} has none", self.keyless())),
+        };
+        let window = match (&entry.window, self.has_window()) {
+            (Some(window), true) => Some(window_from(window).ok_or(WINDOW_EXPECTED)?),
+            (None, false) => None,
+            (None, true) => return Err("it has no `window`".into()),
+            (Some(_), false) => return Err("it has a `window`, and the state is of no window".into()),
+        };
+        let group = match (entry.key_group, self.key) {
+            (Some(group), KeyForm::Group) if u32::from(group) < groups => group,
+            (Some(group), KeyForm::Group) => {
+                return Err(format!("`key_group` is {group}, and max_parallelism {groups}"));
+            }
+            (None, KeyForm::Group) => return Err("it has no `key_group`".into()),
+            (Some(_), _) => return Err("it has a `key_group`, and the state is of keys".into()),
+            (None, _) if self.has_key() => group_of_key(hash_key(&key), groups),
+            (None, _) => 0,
         };
         let sub_key = match (&entry.map_key, self.is_map()) {
             (Some(key), true) => self.sub_key_from(key).map_err(|why| format!("`map_key`: {why}"))?,
@@ -174,7 +263,29 @@ impl<'a> EntryForm<'a> {
                 [self.stamp(&ttl::stamp(time)), &value].concat()
             }
         };
-        Ok(Stored { key, sub_key, value })
+        if matches!(self.key, KeyForm::Timer { .. }) && sub_key.len() != TIME_BYTES {
+            return Err("`map_key`: expected the time of the timer".into());
+        }
+        Ok(self.stored(group, Owner { key: key.into(), window, sub_key: &sub_key }, value))
+    }
+
+    /// The other way round than [`EntryForm::owner`].
+    fn stored(&self, group: KeyGroup, owner: Owner<'_>, value: Vec<u8>) -> Stored {
+        let Owner { key, window, sub_key } = owner;
+        let mut key = key.into_owned();
+        if let Some((start, end)) = window {
+            let of_records = std::mem::take(&mut key);
+            write_window_key(&mut key, &of_records, start, end);
+        }
+        match self.key {
+            KeyForm::Timer { .. } => Stored { group, key: Vec::new(), sub_key: [sub_key, &key].concat(), value },
+            _ => Stored { group, key, sub_key: sub_key.to_vec(), value },
+        }
+    }
+
+    /// What a state without keys is.
+    fn keyless(&self) -> &'static str {
+        if self.key == KeyForm::Group { "this state" } else { "broadcast state" }
     }
 
     fn list_from(&self, entry: &StateEntry, now_ms: i64) -> Result<Vec<u8>, String> {
@@ -229,6 +340,9 @@ impl ValueForm {
         }
         let value = match self {
             ValueForm::Text => Some(text::show_bytes(bytes)),
+            ValueForm::Internal(form) => {
+                form.show(bytes).filter(|value| form.bytes(value).is_ok_and(|again| again == bytes))
+            }
             // Bytes that another encoder could have written otherwise would not come back as they are.
             ValueForm::Postcard(shape) => postcard::decode(shape, bytes)
                 .filter(|value| hex_from(value).is_none())
@@ -246,6 +360,7 @@ impl ValueForm {
         match self {
             ValueForm::Json => Ok(value.get().as_bytes().to_vec()),
             ValueForm::Postcard(shape) => postcard::encode(shape, &parsed),
+            ValueForm::Internal(form) => form.bytes(&parsed),
             ValueForm::Text => bytes_from(&parsed).ok_or_else(|| "expected a string or {\"hex\": ...}".into()),
             ValueForm::Unknown => Err("expected {\"hex\": ...}, since the state's schema does not say its type".into()),
         }

@@ -4,8 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::model::time_bytes;
 use crate::state::{TimeToLive, TtlUpdate};
 
+const GROUPS: u32 = 128;
 const TTL: TimeToLive = TimeToLive { milliseconds: 1000, update: TtlUpdate::CreateAndWrite, return_expired: false };
 
 fn state(kind: StateKind, codec: &str, schema: &str) -> StateDescription {
@@ -16,12 +18,21 @@ fn state(kind: StateKind, codec: &str, schema: &str) -> StateDescription {
 /// The line that shows an entry.
 fn show(state: &StateDescription, key: &[u8], sub_key: &[u8], value: &[u8]) -> String {
     let entry = Entry { group: 0, state: 0, key, sub_key, value };
-    serde_json::to_string(&EntryForm::new("op", state).show(entry).unwrap()).unwrap()
+    serde_json::to_string(&EntryForm::new("op", &StateLayout::new(), state).show(entry).unwrap()).unwrap()
 }
 
 fn read(state: &StateDescription, line: &str) -> Result<Stored, String> {
     let entry: StateEntry = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    EntryForm::new("op", state).read(&entry, 7)
+    EntryForm::new("op", &StateLayout::new(), state).read(&entry, GROUPS, 7)
+}
+
+/// What is stored under a key of records.
+fn stored(state: &StateDescription, key: &[u8], sub_key: &[u8], value: &[u8]) -> Stored {
+    let group = match state.kind {
+        StateKind::Broadcast => 0,
+        _ => group_of_key(hash_key(key), GROUPS),
+    };
+    Stored { group, key: key.into(), sub_key: sub_key.into(), value: value.into() }
 }
 
 fn list(elements: &[&[u8]]) -> Vec<u8> {
@@ -72,8 +83,7 @@ fn each_kind_looks_like_itself_and_is_read_again() {
         expected.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         let shown = show(state, key.as_bytes(), sub_key, &value);
         assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), expected);
-        let stored = Stored { key: key.into(), sub_key: sub_key.into(), value };
-        assert_eq!(read(state, &shown), Ok(stored));
+        assert_eq!(read(state, &shown), Ok(stored(state, key.as_bytes(), sub_key, &value)));
     }
 }
 
@@ -109,6 +119,100 @@ fn an_entry_that_does_not_fit_its_state_is_refused() {
     }
 }
 
+/// The states that a window operator with a component's aggregate has, and some that others have.
+fn window_layout() -> StateLayout {
+    let state = |name: &str, kind, codec: &str, schema: &str| StateDescription::new(name, kind, codec, schema);
+    let map = |name: &str| StateDescription { map_key: "raw".into(), ..state(name, StateKind::Map, "raw", "timer") };
+    vec![
+        state("sum", StateKind::Aggregating, "postcard", "postcard:i64"),
+        state(internal::WINDOW_TRIGGER, StateKind::Value, "raw", "trigger"),
+        state(internal::WINDOW_SESSIONS, StateKind::Value, "raw", "sessions"),
+        state(internal::WINDOW_ELEMENTS, StateKind::List, "raw", "element"),
+        map(internal::EVENT_TIMERS),
+        state(internal::WATERMARK, StateKind::Value, "raw", "watermark"),
+    ]
+}
+
+/// Of each state that belongs to windows and clocks an entry as the operator writes it, and its line.
+#[test]
+fn an_entry_of_a_window_is_found_by_the_key_of_its_records() {
+    let layout = window_layout();
+    let key = b"a\0b";
+    let group = group_of_key(hash_key(key), GROUPS);
+    let mut of_window = Vec::new();
+    write_window_key(&mut of_window, key, -1000, 2000);
+    let window = json!({"start": -1000, "end": 2000});
+    let element = [&[0][..], &5_i64.to_le_bytes(), b"v"].concat();
+    let timer = [&time_bytes(1999)[..], &of_window].concat();
+    let shown_key = json!({"hex": "610062"});
+    for (at, group, key, sub_key, value, extra) in [
+        (0, group, &of_window[..], &[][..], vec![7], json!({"key": shown_key, "window": window, "value": -4})),
+        (
+            1,
+            group,
+            &of_window,
+            &[],
+            3_i64.to_le_bytes().to_vec(),
+            json!({"key": shown_key, "window": window, "value": 3}),
+        ),
+        (
+            2,
+            group,
+            key,
+            &[],
+            [0_i64, 9, 0, 5].map(i64::to_le_bytes).concat(),
+            json!({"key": shown_key, "value": [{"window": {"start": 0, "end": 9}, "state": {"start": 0, "end": 5}}]}),
+        ),
+        (
+            3,
+            group,
+            &of_window,
+            &[],
+            list(&[&element]),
+            json!({"key": shown_key, "window": window, "value": [{"input": 0, "place": 0, "timestamp": 5, "value": "v"}]}),
+        ),
+        (4, group, &[], &timer, vec![], json!({"key": shown_key, "window": window, "map_key": 1999, "value": ""})),
+        (5, 17, &[], &[], 8_i64.to_le_bytes().to_vec(), json!({"key_group": 17, "value": 8})),
+    ] {
+        let form = EntryForm::new("op", &layout, &layout[at]);
+        let entry = Entry { group, state: at as u16, key, sub_key, value: &value };
+        let line = serde_json::to_value(form.show(entry).unwrap()).unwrap();
+        let mut expected = json!({"operator": "op", "state": layout[at].name, "kind": layout[at].kind.as_str()});
+        expected.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        assert_eq!(line, expected);
+        let read = form.read(&serde_json::from_value(line).unwrap(), GROUPS, 0);
+        assert_eq!(read, Ok(Stored { group, key: key.into(), sub_key: sub_key.into(), value: value.clone() }));
+        assert!(form.is_of(&entry, b"a\0b", None).unwrap());
+        let time = time_bytes(1999);
+        assert_eq!(form.is_of(&entry, b"a\0b", Some(&time)).unwrap(), at == 4, "{}", layout[at].name);
+        assert_eq!(form.is_of(&entry, b"a", None).unwrap(), at == 5, "{}", layout[at].name);
+    }
+}
+
+#[test]
+fn a_line_that_does_not_say_its_window_or_group_is_refused() {
+    let layout = window_layout();
+    let read = |at: usize, extra: Value| {
+        let mut line = json!({"operator": "op", "state": layout[at].name, "value": 1});
+        line.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        EntryForm::new("op", &layout, &layout[at]).read(&serde_json::from_value(line).unwrap(), GROUPS, 0).unwrap_err()
+    };
+    assert_eq!(read(0, json!({"key": "k"})), "it has no `window`");
+    assert_eq!(read(0, json!({"key": "k", "window": {"start": 1}})), WINDOW_EXPECTED);
+    assert_eq!(read(2, json!({"key": "k", "window": "global"})), "it has a `window`, and the state is of no window");
+    assert_eq!(
+        read(0, json!({"key": "k", "window": "global", "key_group": 1})),
+        "it has a `key_group`, and the state is of keys"
+    );
+    assert_eq!(read(5, json!({})), "it has no `key_group`");
+    assert_eq!(read(5, json!({"key_group": 128})), "`key_group` is 128, and max_parallelism 128");
+    assert_eq!(read(5, json!({"key_group": 1, "key": "k"})), "it has a `key`, and this state has none");
+    let timer = json!({"key": "k", "window": "global", "map_key": {"hex": "00"}, "value": ""});
+    assert_eq!(read(4, timer), "`map_key`: expected the time of the timer");
+    let of_no_window = Entry { group: 0, state: 0, key: b"k", sub_key: &[], value: &[0] };
+    assert_eq!(EntryForm::new("op", &layout, &layout[0]).show(of_no_window).unwrap_err().code, "checkpoint-corrupt");
+}
+
 #[test]
 fn a_value_without_its_time_is_as_old_as_the_load() {
     let state = StateDescription { ttl: Some(TTL), ..state(StateKind::Value, "raw", "raw:string") };
@@ -120,7 +224,7 @@ fn a_value_without_its_time_is_as_old_as_the_load() {
 fn a_sub_key_on_the_command_line_is_json_text_or_hex() {
     let of = |map_key: &str, argument: &str| {
         let state = StateDescription { map_key: map_key.into(), ..state(StateKind::Map, "json", "json:u8") };
-        EntryForm::new("op", &state).sub_key_of_argument(argument)
+        EntryForm::new("op", &StateLayout::new(), &state).sub_key_of_argument(argument)
     };
     assert_eq!(of("ordered:u16", "258"), Ok(vec![1, 2]));
     assert_eq!(of("ordered:u16", "hex:0102"), Ok(vec![1, 2]));
@@ -144,13 +248,13 @@ proptest! {
     ) {
         let state = state(kind, &codec, &format!("{codec}:{shape}"));
         let sub_key = if kind == StateKind::Map { sub_key } else { Vec::new() };
-        let shown = EntryForm::new("op", &state).show(Entry { group: 0, state: 0, key: &key, sub_key: &sub_key, value: &value });
+        let shown = EntryForm::new("op", &StateLayout::new(), &state).show(Entry { group: 0, state: 0, key: &key, sub_key: &sub_key, value: &value });
         let line = serde_json::to_string(&shown.unwrap()).unwrap();
         prop_assert!(!line.contains('\n'));
         let entry: StateEntry = serde_json::from_str(&line).unwrap();
-        let stored = EntryForm::new("op", &state).read(&entry, 0).unwrap();
+        let read = EntryForm::new("op", &StateLayout::new(), &state).read(&entry, GROUPS, 0).unwrap();
         // JSON keeps what it says; the line ends in it become blanks.
         let value = if codec == "json" && !line.contains("hex") { value.iter().map(|&b| if b == b'\n' { b' ' } else { b }).collect() } else { value };
-        prop_assert_eq!(stored, Stored { key, sub_key, value });
+        prop_assert_eq!(read, stored(&state, &key, &sub_key, &value));
     }
 }

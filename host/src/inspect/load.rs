@@ -9,11 +9,11 @@ use std::io::BufRead;
 use std::ops::Range;
 
 use super::entry::{EntryForm, StateEntry, Stored};
-use super::read::{Part, StateImages, states_of, unknown};
+use super::read::{Part, StateImages, layout_of, unknown};
 use crate::checkpoint::{CheckpointKind, CheckpointManifest, OperatorImage};
 use crate::error::{self, Error, Location, Result};
 use crate::manifest::Pipeline;
-use crate::model::{KeyGroup, group_of_key, groups_of_subtask, hash_key};
+use crate::model::{KeyGroup, groups_of_subtask};
 use crate::state::canonical::CanonicalWriter;
 use crate::state::{self, Entry, FileRef, FileStore, ImageFormat, StateDescription, StateId, StateImage, StateLayout};
 
@@ -42,7 +42,6 @@ pub struct Loaded {
 struct LoadedEntry {
     /// Into the target's operators.
     operator: usize,
-    group: KeyGroup,
     /// Into the operator's states.
     state: usize,
     stored: Stored,
@@ -70,7 +69,7 @@ impl LoadTarget {
         let operators = manifest.operators.iter().map(|operator| TargetOperator {
             id: operator.id.clone(),
             parallelism: operator.parallelism,
-            states: states_of(operator).into_iter().cloned().collect(),
+            states: layout_of(operator),
         });
         LoadTarget {
             job_name: manifest.job_name.clone(),
@@ -123,7 +122,7 @@ impl Loaded {
             for (state, description) in operator.states.iter().enumerate() {
                 forms.insert(
                     (&operator.id[..], &description.name[..]),
-                    (at, state, EntryForm::new(&operator.id, description)),
+                    (at, state, EntryForm::new(&operator.id, &operator.states, description)),
                 );
             }
         }
@@ -144,18 +143,14 @@ impl Loaded {
                 let why = why.rsplit_once(" at line ").map_or(&why[..], |(why, _)| why);
                 located(cause.column().max(1), error::state_line_invalid(format!("this is no entry: {why}")))
             })?;
-            let Some((operator, state, form)) = forms.get(&(&entry.operator[..], &entry.state[..])) else {
+            let Some(&(operator, state, ref form)) = forms.get(&(&entry.operator[..], &entry.state[..])) else {
                 return Err(located(1, unknown_state(target, &entry)));
             };
-            let stored = form.read(&entry, now_ms).map_err(|why| {
+            let stored = form.read(&entry, target.max_parallelism, now_ms).map_err(|why| {
                 let place = format!("state `{}` of `{}`", entry.state, entry.operator);
                 located(1, error::state_line_invalid(format!("{place}: {why}")))
             })?;
-            let group = match Part::of(form.state.kind) {
-                Part::Keyed => group_of_key(hash_key(&stored.key), target.max_parallelism),
-                Part::Broadcast => 0,
-            };
-            entries.push(LoadedEntry { operator: *operator, group, state: *state, stored, line });
+            entries.push(LoadedEntry { operator, state, stored, line });
         }
         let mut loaded = Loaded { entries };
         loaded.entries.sort_by(|a, b| a.place().cmp(&b.place()).then(a.line.cmp(&b.line)));
@@ -221,7 +216,7 @@ impl Loaded {
 
 impl LoadedEntry {
     fn place(&self) -> (usize, KeyGroup, usize, &[u8], &[u8]) {
-        (self.operator, self.group, self.state, &self.stored.key, &self.stored.sub_key)
+        (self.operator, self.stored.group, self.state, &self.stored.key, &self.stored.sub_key)
     }
 }
 
@@ -265,12 +260,12 @@ impl SubtaskWriter<'_> {
     /// The entries of the lines, and those of the base whose states the lines do not have, in one order.
     fn merge(&self, part: Part, layout: &StateLayout, groups: Range<u32>) -> Result<(Vec<FileRef>, state::StateSize)> {
         let ids = self.operator.states.iter().map(|state| place_in(layout, state)).collect::<Vec<_>>();
-        let start = self.entries.partition_point(|entry| u32::from(entry.group) < groups.start);
-        let end = self.entries.partition_point(|entry| u32::from(entry.group) < groups.end);
+        let start = self.entries.partition_point(|entry| u32::from(entry.stored.group) < groups.start);
+        let end = self.entries.partition_point(|entry| u32::from(entry.stored.group) < groups.end);
         let of_part = |entry: &&LoadedEntry| Part::of(self.operator.states[entry.state].kind) == part;
         let mut new = Vec::new();
         for loaded in self.entries.get(start..end).unwrap_or_default().iter().filter(of_part) {
-            let LoadedEntry { group, stored: Stored { key, sub_key, value }, .. } = loaded;
+            let Stored { group, key, sub_key, value } = &loaded.stored;
             let state = ids[loaded.state].ok_or_else(|| error::internal("a state has no place in the layout"))?;
             new.push(Entry { group: *group, state, key, sub_key, value });
         }

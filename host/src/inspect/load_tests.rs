@@ -15,6 +15,7 @@ use crate::checkpoint::{Location, NewSavepoint, Snapshot, SubtaskImage, Verify};
 use crate::clock::SystemClock;
 use crate::inspect::StateListing;
 use crate::manifest::StateBackendKind;
+use crate::model::{group_of_key, hash_key};
 use crate::state::{Change, StateKind, StateOptions, TimeToLive, TtlUpdate, Write};
 
 const MANIFEST: &str = "name = \"p\"\nparallelism = 2\nmax_parallelism = 13\n\

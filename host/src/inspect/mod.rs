@@ -4,6 +4,7 @@
 //! savepoint only once all of it is written. It must not know jobs, functions or connectors.
 
 mod entry;
+mod internal;
 mod load;
 mod ordered;
 mod postcard;

@@ -13,7 +13,9 @@ use super::text::bytes_of_argument;
 use crate::checkpoint::{CheckpointManifest, OperatorImage, SubtaskImage};
 use crate::error::{self, Error, Result};
 use crate::model::{group_of_key, groups_of_subtask, hash_key, subtask_of_group};
-use crate::state::{self, Entry, FileStore, RestoredImage, StateDescription, StateImage, StateKind, TimeToLive};
+use crate::state::{
+    self, Entry, FileStore, RestoredImage, StateDescription, StateImage, StateKind, StateLayout, TimeToLive,
+};
 
 /// The state in a checkpoint or savepoint.
 pub struct StateImages {
@@ -159,12 +161,13 @@ impl StateImages {
         Ok(OperatorState { operator: operator.id.clone(), parallelism: operator.parallelism, entries, bytes, states })
     }
 
-    /// The entries of one key, which is text, or `hex:` and digits. Of a map all or one; of broadcast state, which has no
-    /// keys, `key` is the sub-key. Errors: `state-unknown`, `request-invalid` for a key that cannot be read.
+    /// The entries of one key, which is text, or `hex:` and digits: those of all its windows, where they are of windows. Of a
+    /// map all or one; of broadcast state, which has no keys, `key` is the sub-key. Errors: `state-unknown`, `request-invalid` for a key that cannot be read.
     pub fn get(&self, operator: &str, state: &str, key: &str, map_key: Option<&str>) -> Result<KeyState> {
         let operator = self.operator(operator)?;
         let description = state_of(operator, state)?;
-        let form = EntryForm::new(&operator.id, description);
+        let layout = layout_of(operator);
+        let form = EntryForm::new(&operator.id, &layout, description);
         let part = Part::of(description.kind);
         let (key, map_key) = match part {
             Part::Keyed => (bytes_of_argument(key).map_err(error::request_invalid)?, map_key),
@@ -188,10 +191,7 @@ impl StateImages {
         };
         let mut entries = Vec::new();
         self.read(operator, subtask, part, group.into()..u32::from(group) + 1, &mut |found, entry| {
-            if found.name == state
-                && entry.key == key
-                && sub_key.as_ref().is_none_or(|sub_key| entry.sub_key == sub_key)
-            {
+            if found.name == state && form.is_of(&entry, &key, sub_key.as_deref())? {
                 entries.push(form.show(entry)?);
             }
             Ok(())
@@ -222,9 +222,10 @@ impl StateImages {
             if operator.is_some_and(|operator| operator != image.id) {
                 continue;
             }
-            let forms: BTreeMap<&str, EntryForm<'_>> = states_of(image)
-                .into_iter()
-                .map(|description| (&description.name[..], EntryForm::new(&image.id, description)))
+            let layout = layout_of(image);
+            let forms: BTreeMap<&str, EntryForm<'_>> = layout
+                .iter()
+                .map(|description| (&description.name[..], EntryForm::new(&image.id, &layout, description)))
                 .collect();
             self.visit(image, &mut |description, entry| match forms.get(&description.name[..]) {
                 Some(form) if state.is_none_or(|state| state == description.name) => visit(form.show(entry)?),
@@ -287,7 +288,7 @@ impl StateImages {
 }
 
 /// The states that an operator's images describe, each once.
-pub(super) fn states_of(operator: &OperatorImage) -> Vec<&StateDescription> {
+fn states_of(operator: &OperatorImage) -> Vec<&StateDescription> {
     let mut states: Vec<&StateDescription> = Vec::new();
     for image in operator.subtasks.iter().flat_map(|subtask| subtask.state.iter().chain(&subtask.broadcast)) {
         for description in &image.layout {
@@ -297,6 +298,11 @@ pub(super) fn states_of(operator: &OperatorImage) -> Vec<&StateDescription> {
         }
     }
     states
+}
+
+/// The same, as a layout.
+pub(super) fn layout_of(operator: &OperatorImage) -> StateLayout {
+    states_of(operator).into_iter().cloned().collect()
 }
 
 fn state_of<'a>(operator: &'a OperatorImage, name: &str) -> Result<&'a StateDescription> {

@@ -22,6 +22,7 @@ use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
+use crate::model::Interrupt;
 use crate::runtime::{Event, Execution, ExecutionOptions, Plan, SubtaskFailure};
 
 /// How often the job's counts are refreshed.
@@ -45,18 +46,80 @@ pub(super) fn run(
     receiver: &Receiver<Message>,
     requests: &mut Vec<Request>,
 ) -> AttemptEnd {
-    let started = Attempt::start(job, environment, pipeline, number, sender);
+    let interrupt = Interrupt::default();
+    let start = || Attempt::start(job, environment, pipeline, number, sender, &interrupt);
+    let (started, heard) = start_and_listen((sender, receiver), &interrupt, start);
     let end = match started {
         Ok(Started::Finished) => Ok(AttemptEnd::Finished),
         Ok(Started::Stopped) => Ok(AttemptEnd::Stopped),
         Ok(Started::Running(mut attempt)) => {
             requests.drain(..).for_each(|request| attempt.take(request));
             attempt.take_stop();
-            attempt.run(receiver)
+            attempt.run(heard, receiver)
         }
-        Err(error) => Err(failure_of(&error)),
+        Err(error) => match heard.iter().find_map(end_asked_for).filter(|_| interrupt.is_set()) {
+            Some(end) => return settled(job, environment, pipeline, end),
+            None => {
+                // The pause before the next attempt takes them up.
+                heard.into_iter().for_each(|message| drop(sender.send(message)));
+                Err(failure_of(&error))
+            }
+        },
     };
     end.unwrap_or_else(AttemptEnd::Failed)
+}
+
+/// Does what comes before the first record, which may take long, on a thread of its own. Gives its result, and the messages that
+/// came meanwhile in their order: a cancel and a shutdown interrupt it.
+fn start_and_listen(
+    (sender, receiver): (&Sender<Message>, &Receiver<Message>),
+    interrupt: &Interrupt,
+    start: impl FnOnce() -> Result<Started> + Send,
+) -> (Result<Started>, Vec<Message>) {
+    let mut heard = Vec::new();
+    let started = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| {
+            let started = start();
+            // It is received here: this ends the wait.
+            let _ = sender.send(Message::Prepared);
+            started
+        });
+        loop {
+            match lifecycle::receive(receiver, TICK) {
+                // Without its message it panicked.
+                None if starting.is_finished() => break,
+                Some(Message::Prepared) => break,
+                None => {}
+                Some(message) => {
+                    if end_asked_for(&message).is_some() {
+                        interrupt.set();
+                    }
+                    heard.push(message);
+                }
+            }
+        }
+        starting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    (started, heard)
+}
+
+/// How a message has the attempt end.
+fn end_asked_for(message: &Message) -> Option<AttemptEnd> {
+    match message {
+        Message::Command(Command::Cancel) => Some(AttemptEnd::Cancelled),
+        Message::Command(Command::Shutdown) => Some(AttemptEnd::Shutdown),
+        _ => None,
+    }
+}
+
+/// The end of an attempt that was interrupted before it had put the sinks right.
+fn settled(job: &Job, environment: &Environment, pipeline: &Pipeline, end: AttemptEnd) -> AttemptEnd {
+    if matches!(end, AttemptEnd::Cancelled)
+        && let Err(error) = settle_sinks(job, environment, pipeline)
+    {
+        tracing::warn!("what the sinks had prepared could not be removed: {error}");
+    }
+    end
 }
 
 enum Started {
@@ -75,6 +138,8 @@ pub(super) struct Attempt {
     pub(super) origins: Arc<Origins>,
     pub(super) committers: BTreeMap<String, Box<dyn Committer>>,
     pub(super) execution: Execution,
+    /// Subtasks that are still being opened and restored.
+    opening: usize,
     pub(super) schedule: Schedule,
     /// The checkpoints in progress, by id.
     pub(super) pending: BTreeMap<u64, Pending>,
@@ -98,18 +163,25 @@ impl Attempt {
         pipeline: &Pipeline,
         number: u32,
         sender: &Sender<Message>,
+        interrupt: &Interrupt,
     ) -> Result<Started> {
         let record = job.record();
         let clock = environment.clock.clone();
+        if record.has_image || record.from.is_some() {
+            job.show(|record| record.status.advance(JobStatus::Restoring));
+        }
         let storage = environment.storage(pipeline, &record.base_dir)?;
-        let restored = restore(job, environment, &storage, number)?;
+        let restored = restore(job, environment, &storage, number, interrupt)?;
         let allow_unclaimed = record.allow_unclaimed_state;
         let pipeline = &match &restored.manifest {
             Some(manifest) => fit::fit(manifest, pipeline, allow_unclaimed)?,
             None => pipeline.clone(),
         };
         let plan =
-            Arc::new(planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir)?);
+            planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir, &|| {
+                job.is_to_end()
+            })?;
+        let plan = Arc::new(plan);
         if let Some(manifest) = &restored.manifest {
             fit::check_states(manifest, &plan, allow_unclaimed)?;
             fit::check_in_flight(manifest, &plan)?;
@@ -133,15 +205,9 @@ impl Attempt {
         let next_checkpoint = storage.highest_id(&record.id)?.map_or(1, |id| id + 1);
         storage.remove_unfinished_savepoints(&record.id)?;
         let base = restored.base(&record, &storage, pipeline)?;
-        let options = execution_options(job, environment, &restored, number, sender)?;
+        let options = execution_options(job, environment, &restored, number, sender, interrupt)?;
+        interrupt.check()?;
         let execution = Execution::start(&plan, options)?;
-        job.update_or_show(|record| {
-            record.status = match (record.status, stopping::open(record)) {
-                (JobStatus::Cancelling, _) => JobStatus::Cancelling,
-                (_, Some(_)) => JobStatus::Stopping,
-                (_, None) => JobStatus::Running,
-            };
-        });
         let schedule = Schedule::new(pipeline, execution.sources(), clock.monotonic_ns());
         Ok(Started::Running(Box::new(Attempt {
             job: job.clone(),
@@ -150,6 +216,7 @@ impl Attempt {
             storage,
             origins: environment.origins.clone(),
             committers,
+            opening: execution.subtasks(),
             execution,
             schedule,
             pending: BTreeMap::new(),
@@ -164,8 +231,9 @@ impl Attempt {
         })))
     }
 
-    fn run(&mut self, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
-        let end = self.run_until_end(receiver);
+    /// Runs to the end of the attempt; `heard` are messages that came before.
+    fn run(&mut self, heard: Vec<Message>, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
+        let end = self.run_until_end(heard, receiver);
         self.execution.cancel();
         self.execution.join();
         self.uploads.end();
@@ -178,12 +246,23 @@ impl Attempt {
         end
     }
 
-    fn run_until_end(&mut self, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
+    fn run_until_end(&mut self, heard: Vec<Message>, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
+        for message in heard {
+            if let Some(end) = self.handle(message)? {
+                return Ok(end);
+            }
+        }
         let mut shown_ns = 0;
         loop {
             let now = self.clock.monotonic_ns();
-            self.trigger_due(now);
-            let wait = self.wait_ns(now).map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
+            // A barrier would wait for what is still being restored.
+            let due_ns = if self.opening == 0 {
+                self.trigger_due(now);
+                self.wait_ns(now)
+            } else {
+                None
+            };
+            let wait = due_ns.map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
             if let Some(message) = lifecycle::receive(receiver, wait)
                 && let Some(end) = self.handle(message)?
             {
@@ -212,6 +291,7 @@ impl Attempt {
                 Event::Acknowledged { checkpoint, parts } => {
                     self.acknowledge(checkpoint, parts).map_err(|error| failure_of(&error))?
                 }
+                Event::Opened => self.opened(),
                 Event::SourceEnded => self.schedule.source_ended(),
                 Event::CheckpointDue => self.schedule.checkpoint_due(),
                 Event::Failed(failure) => return Err(subtask_failed(*failure)),
@@ -219,9 +299,21 @@ impl Attempt {
             Message::Uploaded { attempt, checkpoint, result } if attempt == self.number => {
                 return self.uploaded(checkpoint, *result);
             }
-            Message::Event { .. } | Message::Uploaded { .. } => {}
+            Message::Event { .. } | Message::Uploaded { .. } | Message::Prepared => {}
         }
         Ok(None)
+    }
+
+    /// A subtask runs. When all do, so does the job.
+    fn opened(&mut self) {
+        self.opening = self.opening.saturating_sub(1);
+        if self.opening > 0 {
+            return;
+        }
+        self.job.update_or_show(|record| {
+            let is_stopping = stopping::open(record).is_some();
+            record.status.advance(if is_stopping { JobStatus::Stopping } else { JobStatus::Running });
+        });
     }
 
     fn take(&mut self, request: Request) {
@@ -252,7 +344,7 @@ impl Attempt {
 pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipeline) -> Result<()> {
     let record = job.record();
     let storage = environment.storage(pipeline, &record.base_dir)?;
-    let restored = restore(job, environment, &storage, 2)?;
+    let restored = restore(job, environment, &storage, 2, &Interrupt::default())?;
     let committers = open_committers(pipeline, &record.id, &record.base_dir, record.seed, &environment.clock);
     recover_sinks(job, &committers, pipeline, &restored, &storage)
 }
@@ -275,7 +367,7 @@ fn open_committers(
                 clock: clock.clone(),
                 base_dir: base_dir.to_owned(),
                 seed,
-                cancel: Arc::default(),
+                interrupt: Interrupt::default(),
             };
             committers.insert(node.id.clone(), connector::committer(config, &context));
         }
@@ -312,6 +404,7 @@ fn execution_options(
     restored: &Restored,
     number: u32,
     sender: &Sender<Message>,
+    interrupt: &Interrupt,
 ) -> Result<ExecutionOptions> {
     let record = job.record();
     let notify_sender = sender.clone();
@@ -330,6 +423,7 @@ fn execution_options(
             None => None,
         },
         allow_unclaimed_state: record.allow_unclaimed_state,
+        interrupt: interrupt.clone(),
         notify: Arc::new(move |event| {
             // The job's thread outlives its subtasks.
             let _ = notify_sender.send(Message::Event { attempt: number, event });
@@ -349,6 +443,10 @@ fn working_dir(job: &Job, number: u32) -> Result<PathBuf> {
     super::record::create_dir(&dir)?;
     Ok(dir)
 }
+
+#[cfg(test)]
+#[path = "attempt_tests.rs"]
+mod tests;
 
 fn subtask_failed(failure: SubtaskFailure) -> JobFailure {
     let SubtaskFailure { node, subtask, code, message, fault } = failure;

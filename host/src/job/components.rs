@@ -27,8 +27,6 @@ pub(super) struct ComponentStore {
     clock: SharedClock,
     known: Mutex<BTreeMap<String, ComponentView>>,
     loaded: Mutex<HashMap<String, Component>>,
-    /// Held while an upload is compiled.
-    uploading: Mutex<()>,
 }
 
 impl ComponentStore {
@@ -50,8 +48,9 @@ impl ComponentStore {
                 let _ = fs::remove_file(path);
             }
         }
-        let (known, loaded, uploading) = (Mutex::new(known), Mutex::default(), Mutex::default());
-        Ok(ComponentStore { dir, uploads, sandbox, clock, known, loaded, uploading })
+        sandbox.keep_code_of(&|sha256| known.contains_key(sha256));
+        let (known, loaded) = (Mutex::new(known), Mutex::default());
+        Ok(ComponentStore { dir, uploads, sandbox, clock, known, loaded })
     }
 
     /// A file for an upload, gone when it is dropped.
@@ -62,9 +61,29 @@ impl ComponentStore {
 
     /// Checks and keeps an uploaded component, and gives it a name where one is given. One that is there already only
     /// gets the name. On error nothing stays.
-    pub(super) fn add(&self, file: NamedTempFile, sha256: [u8; 32], name: Option<&str>) -> Result<ComponentView> {
+    pub(super) fn add(
+        &self,
+        file: NamedTempFile,
+        sha256: [u8; 32],
+        name: Option<&str>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<ComponentView> {
         let name = name.map(check_name).transpose()?;
         let sha256 = hex::encode(sha256);
+        let added = self.add_checked(file, &sha256, name, stopped);
+        if added.is_err() && !self.known.lock().contains_key(&sha256) {
+            self.sandbox.forget_code_of(&sha256);
+        }
+        added
+    }
+
+    fn add_checked(
+        &self,
+        file: NamedTempFile,
+        sha256: &str,
+        name: Option<String>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<ComponentView> {
         let failed = |cause: std::io::Error| error::data_dir_failed(format!("component {sha256}: {cause}"));
         let bytes = fs::read(file.path()).map_err(failed)?;
         if hex::encode(Sha256::digest(&bytes)) != sha256 {
@@ -73,32 +92,32 @@ impl ComponentStore {
             ));
         }
         // Looked at before anything is compiled, and again below, since another upload may come in between.
-        check_free(&self.known.lock(), &sha256, name.as_deref())?;
-        let component = {
-            // One at a time: compiling takes memory, and anybody may upload much at once.
-            let _turn = self.uploading.lock();
-            self.sandbox.load(&bytes)?
-        };
+        check_free(&self.known.lock(), sha256, name.as_deref())?;
+        let component = self.sandbox.load_unless(&bytes, stopped)?;
         let mut known = self.known.lock();
-        check_free(&known, &sha256, name.as_deref())?;
-        let mut view = match known.get(&sha256) {
+        check_free(&known, sha256, name.as_deref())?;
+        let mut view = match known.get(sha256) {
             Some(view) => view.clone(),
             None => {
                 file.as_file().sync_all().map_err(failed)?;
-                file.persist(self.path(&sha256, "wasm")).map_err(|failure| failed(failure.error))?;
-                self.describe(&sha256, bytes.len() as u64, &component)
+                file.persist(self.path(sha256, "wasm")).map_err(|failure| failed(failure.error))?;
+                self.describe(sha256, bytes.len() as u64, &component)
             }
         };
         view.names.extend(name.filter(|name| !view.names.contains(name)));
-        if let Err(error) = record::write_json(&self.path(&sha256, "json"), &view) {
-            if !known.contains_key(&sha256) {
-                let _ = fs::remove_file(self.path(&sha256, "wasm"));
+        if let Err(error) = record::write_json(&self.path(sha256, "json"), &view) {
+            if !known.contains_key(sha256) {
+                let _ = fs::remove_file(self.path(sha256, "wasm"));
             }
             return Err(error);
         }
-        known.insert(sha256.clone(), view.clone());
-        self.loaded.lock().insert(sha256, component);
+        known.insert(sha256.to_owned(), view.clone());
+        self.loaded.lock().insert(sha256.to_owned(), component);
         Ok(view)
+    }
+
+    pub(super) fn stop_compiling(&self) {
+        self.sandbox.stop_compiling();
     }
 
     fn path(&self, sha256: &str, extension: &str) -> PathBuf {
@@ -149,7 +168,8 @@ impl ComponentStore {
     }
 
     /// The component, compiled. Errors: `component-not-found`, or a `component-` error where the stored bytes are damaged.
-    pub(super) fn load(&self, sha256: &str) -> Result<Component> {
+    /// `compile-stopped` where it has to be compiled anew and `stopped` says so meanwhile.
+    pub(super) fn load(&self, sha256: &str, stopped: &dyn Fn() -> bool) -> Result<Component> {
         if let Some(component) = self.loaded.lock().get(sha256) {
             return Ok(component.clone());
         }
@@ -159,7 +179,7 @@ impl ComponentStore {
         if hex::encode(Sha256::digest(&bytes)) != sha256 {
             return Err(error::component_invalid(format!("the stored bytes of component sha256:{sha256} are damaged")));
         }
-        let component = self.sandbox.load(&bytes)?;
+        let component = self.sandbox.load_unless(&bytes, stopped)?;
         self.loaded.lock().insert(sha256.to_owned(), component.clone());
         Ok(component)
     }
@@ -172,6 +192,7 @@ impl ComponentStore {
         fs::remove_file(self.path(sha256, "json")).map_err(failed)?;
         known.remove(sha256);
         self.loaded.lock().remove(sha256);
+        self.sandbox.forget_code_of(sha256);
         fs::remove_file(self.path(sha256, "wasm")).map_err(failed)
     }
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use crate::checkpoint::{CheckpointManifest, OperatorImage, SubtaskImage};
 use crate::error::{self, Error, Result};
-use crate::manifest::Pipeline;
+use crate::manifest::{NodeKind, OperatorNode, Pipeline};
+use crate::operator::is_kept_otherwise;
 use crate::runtime::Plan;
+use crate::sandbox::FunctionKind;
 use crate::state;
 
 /// The pipeline as it goes on from this image: with the image's `max_parallelism`, where it names none itself. Parallelism and
@@ -44,6 +46,22 @@ pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan, allow_unc
             state::check_against(&layout, image, allow_unclaimed)
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
+        check_windows(manifest, operator, plan, function.description.kind == FunctionKind::Aggregate)?;
+    }
+    Ok(())
+}
+
+/// Whether windows that an earlier version kept one by one would go on in panes, so that each would fire in two parts.
+fn check_windows(manifest: &CheckpointManifest, image: &OperatorImage, plan: &Plan, is_aggregate: bool) -> Result<()> {
+    let node = plan.pipeline.nodes.iter().find(|node| node.id == image.id);
+    let Some(NodeKind::Operator(OperatorNode { windows: Some(windows), .. })) = node.map(|node| &node.kind) else {
+        return Ok(());
+    };
+    let mut states = image.subtasks.iter().flat_map(SubtaskImage::states);
+    if states.any(|state| is_kept_otherwise(windows, is_aggregate, &state.layout)) {
+        let what = format!("`{}` kept each of its windows by itself, which now share what they keep", image.id);
+        return Err(mismatch(manifest, what)
+            .hint("give the operator another id, and drop its windows with --allow-unclaimed-state"));
     }
     Ok(())
 }
@@ -151,5 +169,33 @@ mod tests {
         assert!(error.hint.unwrap().contains("--allow-unclaimed-state"));
         assert!(fit(&image(vec![("counting", counting)]), &pipeline(""), true).is_ok());
         assert!(fit(&image(vec![("nothing-held", SubtaskImage::default())]), &pipeline(""), false).is_ok());
+    }
+
+    /// A pipeline with windows, and an image that an earlier version took of it.
+    #[test]
+    fn windows_that_were_kept_one_by_one_do_not_go_on_in_panes() {
+        let check = |slide: &str, states: &[&str]| {
+            let manifest = format!(
+                "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n[operator.windows]\ninput = \"numbers\"\n\
+                 key = \"value\"\nwindow = {{ type = \"sliding\", size = \"1day\", slide = \"{slide}\", time = \"processing\" }}\n\
+                 aggregate = {{ type = \"count\" }}\n[sink.out]\ninput = \"windows\"\nconnector = \"blackhole\""
+            );
+            let pipeline = Pipeline::parse(&manifest, "pipeline.toml").unwrap();
+            let plan = Plan::new(pipeline, Default::default(), std::path::Path::new(".")).unwrap();
+            let mut layout = plan.functions["windows"].description.all_states();
+            layout.retain(|state| states.contains(&&state.name[..]));
+            assert_eq!(layout.len(), states.len());
+            let (format, files, size) = (ImageFormat::Canonical, Vec::new(), StateSize::default());
+            let state = Some(StateImage { format, layout, files, size });
+            let image = image(vec![("windows", SubtaskImage { state, ..SubtaskImage::default() })]);
+            check_states(&image, &plan, false).map_err(|error| error.code)
+        };
+        assert_eq!(check("1min", &["@window", "@trigger"]), Err("checkpoint-mismatch"));
+        assert_eq!(check("1min", &["@window", "@trigger", "@panes"]), Ok(()));
+        assert_eq!(
+            check("1h", &["@window", "@trigger"]),
+            Ok(()),
+            "they have shared panes before, and were defined otherwise"
+        );
     }
 }

@@ -35,10 +35,10 @@ use crate::error::{self, ErrorKind, Result};
 use crate::inspect::StateImages;
 use crate::manifest::Pipeline;
 use crate::runtime::{BarrierKind, Plan};
-use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::sandbox::{CompileIn, Sandbox, SandboxOptions, Slots};
 
-/// Instances alive at once, over all jobs.
-const INSTANCES_MAX: u32 = 1000;
+/// Instances alive at once, over all jobs, unless the command line says otherwise.
+pub const INSTANCES_MAX: u32 = 1000;
 
 /// The file, in the data folder, that its process holds locked.
 const LOCK: &str = "lock";
@@ -54,6 +54,10 @@ pub struct HostOptions {
     pub component_bytes_max: u64,
     /// Where checkpoints go, a path or `s3://bucket/folder`, unless a manifest says otherwise; in the data folder where none.
     pub checkpoint_storage: Option<String>,
+    /// Instances that operators may have alive at once, over all jobs.
+    pub instances_max: u32,
+    /// Where components are compiled.
+    pub compile_in: CompileIn,
     /// For the storage of checkpoints alone: its calls need threads of this runtime while their callers wait for them. A
     /// runtime that also does other work that blocks can run out of threads, and then everything waits for ever.
     pub runtime: tokio::runtime::Handle,
@@ -116,7 +120,12 @@ impl Host {
         })?;
         let cache_dir = fs::canonicalize(dir).map_err(failed)?.join("cache");
         record::create_dir(&cache_dir)?;
-        let sandbox = Sandbox::open(SandboxOptions { cache_dir: Some(cache_dir), instances_max: INSTANCES_MAX })?;
+        let sandbox = Sandbox::open(SandboxOptions {
+            cache_dir: Some(cache_dir),
+            instances_max: options.instances_max,
+            compile_in: options.compile_in.clone(),
+            clock: options.clock.clone(),
+        })?;
         let storage = match &options.checkpoint_storage {
             Some(text) => Location::parse(text, Path::new(".")).map_err(error::storage_failed)?,
             None => Location::Folder(dir.join("checkpoints")),
@@ -127,6 +136,7 @@ impl Host {
             runtime: options.runtime.clone(),
             storage,
             origins: Arc::default(),
+            instances: Slots::new(options.instances_max as usize),
         };
         // What a killed process was reading.
         let _ = fs::remove_dir_all(dir.join(READING));
@@ -154,7 +164,9 @@ impl Host {
     /// storage may have been repaired. Goes on with what was still to be removed of the others. Returns how many it started.
     pub fn resume_jobs(&self) -> usize {
         let jobs: Vec<Arc<Job>> = self.inner.jobs.lock().values().cloned().collect();
-        let (left, ended): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| self.is_left(job));
+        let (mut left, ended): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| self.is_left(job));
+        // One that had failed comes last, so that it takes no instances from those that were running.
+        left.sort_by_key(|job| job.status().is_final());
         left.iter().for_each(|job| self.resume(job));
         ended.iter().for_each(|job| removal::remove_checkpoints_of_ended(job, &self.inner.environment));
         left.len()
@@ -225,6 +237,11 @@ impl Host {
             job.command(Command::Cancel);
         }
         if let Err(error) = started {
+            if record.status.is_final() {
+                // It stays what it was: the next start tries again.
+                tracing::warn!(job = %record.name, id = %record.id, "not resumed: {error}");
+                return job.show(|shown| *shown = record);
+            }
             let ended_at_ms = self.inner.options.clock.wall_ms();
             let stored = job.update(|record| {
                 record.status = JobStatus::Failed;
@@ -251,7 +268,23 @@ impl Host {
 
     /// Checks, describes and keeps an uploaded component. On error nothing stays.
     pub fn add_component(&self, file: NamedTempFile, sha256: [u8; 32], name: Option<&str>) -> Result<ComponentView> {
-        self.inner.environment.components.add(file, sha256, name)
+        self.add_component_unless(file, sha256, name, &|| false)
+    }
+
+    /// As [`Host::add_component`]; ends soon with `compile-stopped` once `stopped` says so.
+    pub fn add_component_unless(
+        &self,
+        file: NamedTempFile,
+        sha256: [u8; 32],
+        name: Option<&str>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<ComponentView> {
+        self.inner.environment.components.add(file, sha256, name, stopped)
+    }
+
+    /// Ends every compile that is in progress, and refuses further ones: the first step of a shutdown.
+    pub fn stop_compiling(&self) {
+        self.inner.environment.components.stop_compiling();
     }
 
     pub fn components(&self) -> Vec<ComponentView> {
@@ -286,8 +319,8 @@ impl Host {
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
-        let plan =
-            planning::plan(pipeline.clone(), &components, &environment.components, &base_dir).map_err(located)?;
+        let plan = planning::plan(pipeline.clone(), &components, &environment.components, &base_dir, &|| false)
+            .map_err(located)?;
         let mut warnings = plan.warnings.clone();
         let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {
             None if submission.claim => return Err(error::request_invalid("there is nothing to claim without `from`")),
@@ -418,12 +451,14 @@ impl Host {
         Ok(())
     }
 
+    /// Starts the job's thread, with the instances that its functions need. Error: `capacity-exceeded`.
     fn start(&self, job: &Arc<Job>, pipeline: Pipeline) -> Result<()> {
+        let instances = planning::reserve_instances(&pipeline, &self.inner.environment.instances)?;
         let (sender, receiver) = crossbeam_channel::unbounded();
         job.attach(sender.clone());
         let (environment, job) = (self.inner.environment.clone(), job.clone());
         let spawned = std::thread::Builder::new().name(format!("job {}", pipeline.name)).spawn(move || {
-            lifecycle::run(&job, &environment, &pipeline, &sender, &receiver);
+            lifecycle::run(&job, &environment, &pipeline, instances, &sender, &receiver);
             job.detach();
             // From here on no request is taken, so that none is left without an answer.
             job.fail_open_savepoints("the job has ended");
@@ -561,6 +596,7 @@ impl Host {
 
     /// Ends all subtasks and waits for them. The jobs keep their status, and resume at the next start.
     pub fn shutdown(&self) {
+        self.stop_compiling();
         for job in self.inner.jobs.lock().values() {
             job.command(Command::Shutdown);
         }

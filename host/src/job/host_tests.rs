@@ -27,6 +27,8 @@ impl Subject {
             clock: SystemClock::shared(),
             component_bytes_max: 1 << 20,
             checkpoint_storage: None,
+            instances_max: INSTANCES_MAX,
+            compile_in: CompileIn::ThisProcess,
             runtime: self.runtime.handle().clone(),
         };
         Host::open(options).unwrap()

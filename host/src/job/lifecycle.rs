@@ -22,6 +22,10 @@ use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::manifest::{OnCancel, Pipeline, RestartStrategy};
 use crate::runtime::Event;
+use crate::sandbox::{HeldSlots, Slots};
+
+/// How long a job whose compile was stopped waits for the command that stopped it.
+const STOP_TIME: Duration = Duration::from_secs(60);
 
 /// The first and the longest pause between two tries to store a job's end.
 const STORE_PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -30,8 +34,17 @@ const STORE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// What the job's thread receives. Events carry the number of the attempt that they belong to.
 pub(super) enum Message {
     Command(Command),
-    Event { attempt: u32, event: Event },
-    Uploaded { attempt: u32, checkpoint: u64, result: Box<Result<Uploaded>> },
+    Event {
+        attempt: u32,
+        event: Event,
+    },
+    Uploaded {
+        attempt: u32,
+        checkpoint: u64,
+        result: Box<Result<Uploaded>>,
+    },
+    /// All that an attempt needs before its subtasks run is done, or has failed.
+    Prepared,
 }
 
 /// What a job's thread works with.
@@ -42,6 +55,8 @@ pub(super) struct Environment {
     /// Where checkpoints go, unless the manifest says otherwise.
     pub(super) storage: Location,
     pub(super) origins: Arc<Origins>,
+    /// Places for the instances of all jobs.
+    pub(super) instances: Slots,
 }
 
 impl Environment {
@@ -58,6 +73,7 @@ pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
     pipeline: &Pipeline,
+    instances: HeldSlots,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
 ) {
@@ -65,6 +81,8 @@ pub(super) fn run(
     let end = std::panic::catch_unwind(attempts).unwrap_or_else(|_| {
         AttemptEnd::Failed(failure_of(&error::internal("the job's thread panicked; the log says where")))
     });
+    // Given back before anyone hears of the end, so that the next job has them.
+    drop(instances);
     conclude(job, environment, pipeline, receiver, end);
 }
 
@@ -82,7 +100,10 @@ fn run_attempts(
         let end = attempt::run(job, environment, pipeline, attempt, sender, receiver, &mut requests);
         let AttemptEnd::Failed(failure) = end else { return end };
         stopping::attempt_failed(job, &failure.message);
-        let Some(end) = retry(job, &pipeline.restart, attempt, &failure, receiver, &mut requests) else { continue };
+        let stopped = failure.code == "compile-stopped";
+        let end = if stopped { wait(STOP_TIME, receiver, &mut requests) } else { None };
+        let end = end.or_else(|| retry(job, &pipeline.restart, attempt, &failure, receiver, &mut requests));
+        let Some(end) = end else { continue };
         if matches!(end, AttemptEnd::Cancelled)
             && let Err(error) = attempt::settle_sinks(job, environment, pipeline)
         {
@@ -137,7 +158,7 @@ fn wait(delay: Duration, receiver: &Receiver<Message>, requests: &mut Vec<Reques
                 Ok(Message::Command(Command::Take(request))) => requests.push(request),
                 // The next attempt finds it in the job's record.
                 Ok(Message::Command(Command::Stop)) => {}
-                Ok(Message::Event { .. } | Message::Uploaded { .. }) => {}
+                Ok(Message::Event { .. } | Message::Uploaded { .. } | Message::Prepared) => {}
             },
             recv(deadline) -> _ => return None,
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -44,6 +45,8 @@ pub(super) struct Job {
     changed: Condvar,
     /// To the job's thread, while there is one.
     sender: Mutex<Option<Sender<Message>>>,
+    /// Whether a command that ends the job has been sent: for work of its thread that looks at no messages.
+    to_end: AtomicBool,
     /// Held by whoever removes what it has stored.
     pub(super) removal: Mutex<()>,
 }
@@ -57,8 +60,8 @@ struct State {
 impl Job {
     pub(super) fn new(dir: PathBuf, record: JobRecord) -> Job {
         let state = State { record, checkpoints: Vec::new(), savepoints: BTreeMap::new() };
-        let (sender, removal) = (Mutex::default(), Mutex::default());
-        Job { dir, readers: Arc::default(), state: Mutex::new(state), changed: Condvar::new(), sender, removal }
+        let (sender, removal, to_end) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Job { dir, readers: Arc::default(), state: Mutex::new(state), changed: Condvar::new(), sender, to_end, removal }
     }
 
     pub(super) fn record(&self) -> JobRecord {
@@ -104,6 +107,7 @@ impl Job {
     }
 
     pub(super) fn attach(&self, sender: Sender<Message>) {
+        self.to_end.store(false, Ordering::Relaxed);
         *self.sender.lock() = Some(sender);
     }
 
@@ -118,7 +122,15 @@ impl Job {
 
     /// Hands a command to the job's thread; false where there is none.
     pub(super) fn command(&self, command: Command) -> bool {
+        if matches!(command, Command::Cancel | Command::Shutdown) {
+            self.to_end.store(true, Ordering::Relaxed);
+        }
         self.sender.lock().as_ref().is_some_and(|sender| sender.send(Message::Command(command)).is_ok())
+    }
+
+    /// Whether the job was told to end, by a cancel or with its process.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.to_end.load(Ordering::Relaxed)
     }
 
     pub(super) fn show_checkpoint(&self, checkpoint: CheckpointDetail) {

@@ -19,5 +19,5 @@ mod schedule;
 mod stopping;
 pub mod view;
 
-pub use host::{Host, HostOptions, Submission};
+pub use host::{Host, HostOptions, INSTANCES_MAX, Submission};
 pub use reading::JobState;

@@ -8,7 +8,7 @@ use super::components::ComponentStore;
 use crate::error::{self, Error, Result};
 use crate::manifest::{self, NodeKind, Pipeline};
 use crate::runtime::{FunctionPlan, GuestOptions, Plan};
-use crate::sandbox::Instance;
+use crate::sandbox::{HeldSlots, Instance, Slots};
 
 /// For each operator the SHA-256 of the component that its reference names now.
 pub(super) fn resolve(pipeline: &Pipeline, components: &ComponentStore) -> Result<BTreeMap<String, String>> {
@@ -26,12 +26,27 @@ pub(super) fn resolve(pipeline: &Pipeline, components: &ComponentStore) -> Resul
     Ok(resolved)
 }
 
+/// Takes one instance for each subtask of each function. Error: `capacity-exceeded`, with what is left.
+pub(super) fn reserve_instances(pipeline: &Pipeline, instances: &Slots) -> Result<HeldSlots> {
+    let has_function = |kind: &NodeKind| matches!(kind, NodeKind::Operator(operator) if operator.function.is_some());
+    let nodes = pipeline.nodes.iter().filter(|node| has_function(&node.kind));
+    let needed = nodes.map(|node| node.parallelism as usize).sum();
+    instances.try_take(needed).map_err(|free| {
+        let total = instances.total();
+        error::capacity_exceeded(format!(
+            "the job needs {needed} instances, one for each subtask of a function; {free} of {total} are free"
+        ))
+        .hint("lower its parallelism, stop another job, or start the server with more --instances")
+    })
+}
+
 /// The plan of a pipeline whose components are `resolved`. Starts nothing.
 pub(super) fn plan(
     pipeline: Pipeline,
     resolved: &BTreeMap<String, String>,
     components: &ComponentStore,
     base_dir: &Path,
+    stopped: &dyn Fn() -> bool,
 ) -> Result<Plan> {
     let mut functions = BTreeMap::new();
     for node in &pipeline.nodes {
@@ -40,7 +55,8 @@ pub(super) fn plan(
         let sha256 = resolved
             .get(&node.id)
             .ok_or_else(|| error::internal(format!("operator `{}` has no component", node.id)))?;
-        let component = components.load(sha256).map_err(|error| error.context(format!("operator `{}`", node.id)))?;
+        let component =
+            components.load(sha256, stopped).map_err(|error| error.context(format!("operator `{}`", node.id)))?;
         let Some((index, description)) = component.description().function(&reference.name) else {
             let known: Vec<&str> =
                 component.description().functions.iter().map(|function| function.name.as_str()).collect();
@@ -54,8 +70,8 @@ pub(super) fn plan(
         };
         let description = description.clone();
         let make = Arc::new(move |options: &GuestOptions| {
-            Box::new(Instance::new(component.clone(), index, options.limits, options.seed, options.fresh))
-                as Box<dyn crate::turn::Guest>
+            let instance = Instance::new(component.clone(), index, options.limits, options.seed, options.fresh);
+            Box::new(instance.cancelled_by(options.cancel.clone())) as Box<dyn crate::turn::Guest>
         });
         functions.insert(node.id.clone(), FunctionPlan { description, make });
     }

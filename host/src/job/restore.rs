@@ -9,6 +9,7 @@ use super::record::JobRecord;
 use crate::checkpoint::{CheckpointKind, CheckpointManifest, CheckpointStorage, Location, Skipped, Snapshot, Verify};
 use crate::error::{self, Result};
 use crate::manifest::{Pipeline, StateBackendKind};
+use crate::model::Interrupt;
 use crate::state::ImageFormat;
 
 pub(super) struct Restored {
@@ -19,25 +20,28 @@ pub(super) struct Restored {
     pub(super) own: bool,
 }
 
-/// Finds what the attempt `number` begins with, whole; whether the pipeline fits it is not looked at.
+/// Finds what the attempt `number` begins with, whole; whether the pipeline fits it is not looked at. Error: `interrupted`,
+/// among others.
 pub(super) fn restore(
     job: &Job,
     environment: &Environment,
     storage: &CheckpointStorage,
     number: u32,
+    interrupt: &Interrupt,
 ) -> Result<Restored> {
     let record = job.record();
     // Within one process nothing but the disk can have damaged a file since it was written; state that failed may have.
     let failure = record.failure.as_ref().map(|failure| failure.code.as_str());
     let is_doubtful = matches!(failure, Some("checkpoint-corrupt" | "state-failed"));
     let verify = if number == 1 || is_doubtful { Verify::Checksums } else { Verify::Lengths };
+    let storage = &storage.clone().interruptible(interrupt);
     match storage.newest_usable(&record.id, verify)? {
         Some((manifest, skipped)) => {
             name_skipped(job, &record.name, &skipped);
             tracing::info!(job = %record.name, checkpoint = manifest.checkpoint_id, "restored");
             Ok(Restored { manifest: Some(Arc::new(manifest)), storage: storage.clone(), own: true })
         }
-        None => without_own_image(&record, environment, storage, verify),
+        None => without_own_image(&record, environment, storage, verify, interrupt),
     }
 }
 
@@ -53,6 +57,7 @@ fn without_own_image(
     environment: &Environment,
     storage: &CheckpointStorage,
     verify: Verify,
+    interrupt: &Interrupt,
 ) -> Result<Restored> {
     if record.has_image {
         // It would begin from the start in silence, and publish again what is published.
@@ -65,7 +70,7 @@ fn without_own_image(
         return Ok(Restored { manifest: None, storage: storage.clone(), own: false });
     };
     let location = Location::parse(from, Path::new("")).map_err(error::savepoint_not_found)?;
-    let snapshot = Snapshot::open(&location, environment.runtime.clone(), verify)?;
+    let snapshot = Snapshot::open_unless(&location, environment.runtime.clone(), verify, interrupt)?;
     tracing::info!(job = %record.name, %from, "restored");
     Ok(Restored { manifest: Some(Arc::new(snapshot.manifest)), storage: snapshot.storage, own: false })
 }

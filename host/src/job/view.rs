@@ -12,6 +12,8 @@ use crate::state::{StateDescription, StateLayout, TimeToLive};
 pub enum JobStatus {
     /// Submitted, or found again at the server's start; its subtasks are not up yet.
     Created,
+    /// Its state is read from a checkpoint or savepoint, and its sources find the place where they go on.
+    Restoring,
     Running,
     /// A subtask failed; the restart strategy's delay runs.
     Restarting,
@@ -27,6 +29,13 @@ pub enum JobStatus {
 }
 
 impl JobStatus {
+    /// Goes on to a status of an attempt that begins, unless the job's end was asked for meanwhile.
+    pub fn advance(&mut self, to: JobStatus) {
+        if matches!(self, JobStatus::Created | JobStatus::Restoring | JobStatus::Running | JobStatus::Restarting) {
+            *self = to;
+        }
+    }
+
     /// Whether the job will never run again.
     pub fn is_final(self) -> bool {
         matches!(self, JobStatus::Finished | JobStatus::Stopped | JobStatus::Cancelled | JobStatus::Failed)

@@ -3,6 +3,7 @@
 //! A `Pipeline` is well formed: its nodes are in topological order, ids are unique, inputs exist, parallelism is within
 //! bounds. What only the components can tell (functions, outputs, codecs) is checked later, by the job's plan.
 
+mod duration;
 mod graph;
 mod interval;
 mod node;

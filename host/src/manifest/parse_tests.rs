@@ -190,7 +190,7 @@ fn watermarks_in_every_way() {
     assert_eq!(read("watermark = \"ascending\""), Some(WatermarkSettings::default()));
     assert_eq!((read("watermark = \"none\""), read("")), (None, None));
     let all = "watermark = { out_of_orderness = \"5s\", idle_after = \"30s\", \
-               alignment = { group = \"g\", max_drift = \"1m\" } }";
+               alignment = { group = \"g\", max_drift = \"1min\" } }";
     let settings = WatermarkSettings {
         out_of_orderness: Duration::from_secs(5),
         idle_after: Some(Duration::from_secs(30)),

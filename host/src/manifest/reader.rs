@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::de::{DeTable, DeValue};
 
+use super::duration;
 use crate::error::{Error, Location, Result, manifest_invalid, manifest_unknown_key};
 
 /// The manifest's text, for telling places in it.
@@ -204,8 +205,7 @@ impl<'a> Item<'a> {
     pub fn duration(&self, min: Duration) -> Result<Duration> {
         let example = "a duration like \"200ms\", \"5s\" or \"2min\"";
         let text = self.value.as_str().ok_or_else(|| self.wrong_type(example))?;
-        let duration = humantime::parse_duration(text)
-            .map_err(|_| self.invalid(format_args!("must be {example}; `{text}` is not one")))?;
+        let duration = duration::parse(text).map_err(|why| self.invalid(format_args!("must be {example}: {why}")))?;
         if duration < min {
             let min = humantime::format_duration(min);
             return Err(self.invalid(format_args!("must be {min} or more")));
@@ -218,9 +218,8 @@ impl<'a> Item<'a> {
         let example = "a duration like \"5s\" or \"-200ms\", in whole milliseconds";
         let text = self.value.as_str().ok_or_else(|| self.wrong_type(example))?;
         let (sign, length) = text.strip_prefix('-').map_or((1, text), |length| (-1, length));
-        let duration =
-            humantime::parse_duration(length).ok().filter(|duration| duration.subsec_nanos() % 1_000_000 == 0);
-        let ms = duration.and_then(|duration| i64::try_from(duration.as_millis()).ok());
+        let duration = duration::parse(length).map_err(|why| self.invalid(format_args!("must be {example}: {why}")))?;
+        let ms = i64::try_from(duration.as_millis()).ok().filter(|_| duration.subsec_nanos() % 1_000_000 == 0);
         ms.map(|ms| sign * ms).ok_or_else(|| self.invalid(format_args!("must be {example}; `{text}` is not one")))
     }
 

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::KeySelector;
 use super::node::place;
 use super::reader::{Item, Section};
+use super::{KeySelector, duration};
 use crate::error::{Result, manifest_invalid, manifest_key};
 use crate::model::TimeDomain;
 
@@ -137,6 +137,9 @@ pub(super) fn read(operator: &Section<'_>) -> Result<Option<WindowSettings>> {
 
 fn ms(item: &Item<'_>, min_ms: u64) -> Result<i64> {
     let duration = item.duration(Duration::from_millis(min_ms))?;
+    if duration.subsec_nanos() % 1_000_000 != 0 {
+        return Err(item.invalid("must be whole milliseconds"));
+    }
     i64::try_from(duration.as_millis()).map_err(|_| item.invalid("is too long"))
 }
 
@@ -144,9 +147,10 @@ fn ms(item: &Item<'_>, min_ms: u64) -> Result<i64> {
 fn signed_ms(item: &Item<'_>) -> Result<i64> {
     match item.as_str().and_then(|text| text.strip_prefix('-')) {
         Some(text) => {
-            let duration = humantime::parse_duration(text).ok();
-            let ms = duration.and_then(|duration| i64::try_from(duration.as_millis()).ok());
-            ms.map(|ms| -ms).ok_or_else(|| item.invalid("must be a duration like \"-8h\" or \"15min\""))
+            let example = "must be a duration like \"-8h\" or \"15min\"";
+            let duration = duration::parse(text).map_err(|why| item.invalid(format_args!("{example}: {why}")))?;
+            let ms = i64::try_from(duration.as_millis()).map_err(|_| item.invalid("is too long"))?;
+            Ok(-ms)
         }
         None => ms(item, 0),
     }

@@ -55,13 +55,29 @@ impl Batch {
             keys: self.keys.as_ref().map(|keys| Arc::new(slice_keys(keys, range))),
         }
     }
+
+    /// These records, in this order, as a batch of their own; the dictionary of keys holds just those that occur.
+    pub fn select(&self, records: &[usize]) -> Batch {
+        let of = |column: &Column| records.iter().map(|&record| column.value(record)).collect();
+        Batch {
+            values: of(&self.values),
+            timestamps: records.iter().map(|&record| self.timestamps[record]).collect(),
+            chosen_keys: self.chosen_keys.as_ref().map(of),
+            keys: self.keys.as_ref().map(|keys| Arc::new(select_keys(keys, records.iter().copied()))),
+        }
+    }
 }
 
 /// The keys of records `range`; the dictionary holds just those that occur.
 pub(super) fn slice_keys(keys: &Keys, range: Range<usize>) -> Keys {
+    select_keys(keys, range)
+}
+
+/// The keys of these records; the dictionary holds just those that occur.
+fn select_keys(keys: &Keys, records: impl Iterator<Item = usize>) -> Keys {
     let mut slice = Keys::default();
     let mut moved = vec![u32::MAX; keys.distinct.len()];
-    for &old in &keys.key_of[range] {
+    for old in records.map(|record| keys.key_of[record]) {
         let new = &mut moved[old as usize];
         if *new == u32::MAX {
             *new = slice.groups.len() as u32;

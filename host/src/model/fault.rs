@@ -14,7 +14,7 @@ pub enum FaultCode {
     GuestPanic,
     /// The component trapped: unreachable code, a bad memory access, a division by zero.
     GuestTrap,
-    /// The call ran longer than `limits.deadline`.
+    /// The call took more processor time than `limits.deadline`.
     DeadlineExceeded,
     /// The component wanted more memory than `limits.memory`.
     MemoryExceeded,
@@ -32,6 +32,8 @@ pub enum FaultCode {
     TimestampMissing,
     /// The record has no number where the operator's `aggregate` looks for one.
     NumberMissing,
+    /// The result of the operator's `aggregate` is beyond the numbers that JSON and 64-bit floating point have.
+    NumberOverflow,
 }
 
 impl FaultCode {
@@ -48,6 +50,7 @@ impl FaultCode {
         FaultCode::KeyMissing,
         FaultCode::TimestampMissing,
         FaultCode::NumberMissing,
+        FaultCode::NumberOverflow,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -64,6 +67,7 @@ impl FaultCode {
             FaultCode::KeyMissing => "key-missing",
             FaultCode::TimestampMissing => "timestamp-missing",
             FaultCode::NumberMissing => "number-missing",
+            FaultCode::NumberOverflow => "number-overflow",
         }
     }
 }

@@ -4,12 +4,14 @@ mod batch;
 mod column;
 mod event_time;
 mod fault;
+mod interrupt;
 mod key;
 
 pub use batch::{Batch, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
 pub use event_time::{DueTimers, Elements, PairSide, Pairs, TimeDomain, Windows, time_bytes, time_of_bytes};
 pub use fault::{Fault, FaultCode};
+pub use interrupt::Interrupt;
 pub use key::{
     KeyGroup, Keys, MAX_PARALLELISM_LIMIT, common_groups, default_max_parallelism, group_of_key, groups_of_subtask,
     hash_key, subtask_of_group,

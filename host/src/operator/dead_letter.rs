@@ -22,8 +22,8 @@ struct DeadLetter<'a> {
     position: Position,
     /// Event time in milliseconds.
     timestamp: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Bytes<'a>>,
+    #[serde(flatten)]
+    key: Option<Key<'a>>,
     #[serde(flatten)]
     value: Value<'a>,
 }
@@ -36,11 +36,12 @@ enum Value<'a> {
     ValueHex(String),
 }
 
+/// The same of the record's key.
 #[derive(Serialize)]
-#[serde(untagged)]
-enum Bytes<'a> {
-    Text(&'a str),
-    Hex(String),
+#[serde(rename_all = "snake_case")]
+enum Key<'a> {
+    Key(&'a str),
+    KeyHex(String),
 }
 
 pub(super) struct Letter<'a> {
@@ -63,9 +64,7 @@ impl Letter<'_> {
             backtrace: &self.fault.backtrace,
             position: self.position,
             timestamp: Some(self.timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP),
-            key: self
-                .key
-                .map(|key| std::str::from_utf8(key).map_or_else(|_| Bytes::Hex(hex::encode(key)), Bytes::Text)),
+            key: self.key.map(|key| std::str::from_utf8(key).map_or_else(|_| Key::KeyHex(hex::encode(key)), Key::Key)),
             value: std::str::from_utf8(self.value)
                 .map_or_else(|_| Value::ValueHex(hex::encode(self.value)), Value::Value),
         };
@@ -83,20 +82,23 @@ mod tests {
     fn a_letter_tells_all_of_a_record_that_is_not_text() {
         let fault = Fault::new(FaultCode::GuestError, "not \"a\" number");
         let position = Position { subtask: 1, record: 7 };
-        let letter = Letter {
-            operator: "parse",
-            function: "f",
-            fault: &fault,
-            position,
-            timestamp: 5,
-            key: Some(b"k"),
-            value: &[0xff, 1],
-        };
-        let letter: serde_json::Value = serde_json::from_slice(&letter.encode()).unwrap();
-        let expected = serde_json::json!({
-            "operator": "parse", "function": "f", "code": "guest-error", "message": "not \"a\" number", "backtrace": [],
-            "position": { "subtask": 1, "record": 7 }, "timestamp": 5, "key": "k", "value_hex": "ff01"
-        });
-        assert_eq!(letter, expected);
+        for (key, name, text) in [(&b"k"[..], "key", "k"), (b"\xff\xfe", "key_hex", "fffe"), (b"fffe", "key", "fffe")] {
+            let letter = Letter {
+                operator: "parse",
+                function: "f",
+                fault: &fault,
+                position,
+                timestamp: 5,
+                key: Some(key),
+                value: &[0xff, 1],
+            };
+            let letter: serde_json::Value = serde_json::from_slice(&letter.encode()).unwrap();
+            let expected = serde_json::json!({
+                "operator": "parse", "function": "f", "code": "guest-error", "message": "not \"a\" number",
+                "backtrace": [], "position": { "subtask": 1, "record": 7 }, "timestamp": 5, name: text,
+                "value_hex": "ff01"
+            });
+            assert_eq!(letter, expected);
+        }
     }
 }

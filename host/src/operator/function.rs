@@ -1,7 +1,7 @@
 //! Runs a function: batches of its inputs, and the timers that it registered.
 
 use super::OperatorFailure;
-use super::turns::{Bad, FunctionSettings, Outputs, Turning, Turns, refused};
+use super::turns::{Bad, DROPPED_AT_END, FunctionSettings, Outputs, Turning, Turns, refused};
 use crate::checkpoint::Counters;
 use crate::model::{Batch, TimeDomain};
 use crate::turn::{Guest, SECOND_INPUT, Turn};
@@ -14,6 +14,10 @@ pub struct FunctionOperator {
 impl FunctionOperator {
     pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> FunctionOperator {
         FunctionOperator { turns: Turns::new(guest, turn, settings, counters) }
+    }
+
+    fn dropped_at_end(&self) -> f64 {
+        self.turns.turn.metrics().get(DROPPED_AT_END).copied().unwrap_or(0.0)
     }
 }
 
@@ -55,6 +59,8 @@ impl Turning for FunctionOperator {
         if due.is_empty() {
             return Ok(false);
         }
+        self.turns.count_fired_at_end(domain, now, due.len())?;
+        let dropped_before = self.dropped_at_end();
         let every: Vec<u32> = due.keys.key_of.clone();
         self.turns.run(
             due.len(),
@@ -71,7 +77,15 @@ impl Turning for FunctionOperator {
                 };
                 turns.attempt_outputs(Some(&timers.keys), outputs, |guest, turn| {
                     turn.timer_fired(domain, &timers.keys.key_of, &timers.times)?;
-                    if timers.is_empty() { Ok(Vec::new()) } else { guest.on_timers(turn, domain, timers) }
+                    let outputs = if timers.is_empty() { Vec::new() } else { guest.on_timers(turn, domain, timers)? };
+                    if now == i64::MAX {
+                        // A timer that renews itself would keep the input from ending.
+                        match turn.drop_registered_timers() {
+                            0 => {}
+                            dropped => turn.count(DROPPED_AT_END, dropped),
+                        }
+                    }
+                    Ok(outputs)
                 })
             },
             |turns, at, fault, outputs| {
@@ -81,6 +95,11 @@ impl Turning for FunctionOperator {
                 turns.write(&due.keys, |turn| Ok(turn.timer_fired(domain, &every[at..=at], &[time])?))
             },
         )?;
+        if dropped_before == 0.0 && self.dropped_at_end() > 0.0 {
+            let FunctionSettings { job, function, .. } = &self.turns.settings;
+            let operator = &self.turns.turn.context.operator;
+            tracing::warn!(target: "guest", %job, %operator, %function, "timers that are registered by timers at the end of the input are dropped");
+        }
         Ok(true)
     }
 }

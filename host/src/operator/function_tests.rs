@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::testing::{Harness, MakeOperator, Step, expect, play, records, settings};
+use super::testing::{self, Harness, MakeOperator, Step, expect, play, records, settings};
 use super::*;
 use crate::manifest::{Disposition, StateBackendKind};
-use crate::model::{DueTimers, Fault, FaultCode, TimeDomain};
+use crate::model::{DueTimers, Fault, FaultCode, TimeDomain, group_of_key, hash_key, subtask_of_group};
 use crate::state::{StateDescription, StateKind, StateLayout};
 use crate::turn::{Failure, Guest, Output, timer_states};
 
@@ -264,5 +264,142 @@ fn a_timer_that_fails_ends_the_attempt_where_that_is_asked_for() {
         let values = outputs.iter().flat_map(|(_, batch)| batch.values.iter().map(text)).collect::<Vec<_>>();
         assert!(values.starts_with(&["k event 1".to_owned(), "k event 2".to_owned()]), "{values:?}");
         assert!(values.iter().all(|value| !["k event 5", "k event 6"].contains(&&value[..])), "{values:?}");
+    }
+}
+
+/// Emits the watermark that it sees with each record, and sets a timer at the time that the record says. A timer emits itself.
+struct Seeing;
+
+impl Guest for Seeing {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+        let mut out = Batch::default();
+        let keys = batch.keys.as_ref().unwrap();
+        for (at, &key) in keys.key_of.iter().enumerate() {
+            let (name, watermark) = (text(keys.distinct.value(key as usize)), turn.context.watermark);
+            out.push(format!("{name} sees {watermark}").as_bytes(), 0);
+            turn.timer_register(EVENT, &[key], &[number(&text(batch.values.value(at)))])?;
+        }
+        main_output(out)
+    }
+
+    fn on_timers(&mut self, turn: &mut Turn, _: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+        let mut out = Batch::default();
+        for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
+            let name = text(timers.keys.distinct.value(key as usize));
+            out.push(format!("{name} fires {time} at {}", turn.context.watermark).as_bytes(), 0);
+        }
+        main_output(out)
+    }
+}
+
+/// Two keys, of which the first belongs to the first of two subtasks, and the second to the other.
+fn two_keys() -> [String; 2] {
+    let of = |subtask: u32| {
+        let keys = (0..).map(|number| format!("k{number}"));
+        let is_own = |key: &String| {
+            let group = group_of_key(hash_key(key.as_bytes()), testing::GROUPS);
+            subtask_of_group(group, 2, testing::GROUPS) == subtask
+        };
+        keys.into_iter().find(is_own).unwrap()
+    };
+    [of(0), of(1)]
+}
+
+#[test]
+fn each_key_keeps_its_watermark_when_subtasks_of_different_ones_become_one() {
+    for backend in BACKENDS {
+        let (make, layout) = operator(|| Seeing, Disposition::Fail, 1024);
+        let mut harness = Harness::new(make, layout, backend, 2);
+        let [slow, fast] = two_keys();
+        harness.watermark_at(0, 10);
+        harness.watermark_at(1, 20);
+        harness.restore(backend, 1);
+        let record = |key: &str, time: i64| (key.to_owned(), time.to_string(), 0);
+        harness.records(0, &[record(&slow, 12), record(&fast, 22), record(&slow, 15)]);
+        let seen = |key: &str, watermark: i64| (0, format!("{key} sees {watermark}"), 0);
+        let mut expected = vec![seen(&slow, 10), seen(&slow, 10), seen(&fast, 20)];
+        expected.sort();
+        assert_eq!(harness.take(), expected);
+        // Event time goes on: for the key that is ahead from its own watermark.
+        harness.watermark(13);
+        assert_eq!(harness.take(), [(0, format!("{slow} fires 12 at 13"), 0)]);
+        // What has not caught up is ahead after another restore, too.
+        harness.restore(backend, 3);
+        harness.restore(backend, 1);
+        harness.records(0, &[record(&fast, 23)]);
+        assert_eq!(harness.take(), [seen(&fast, 20)]);
+        harness.watermark(25);
+        let mut fired = harness.take();
+        fired.sort();
+        let mut expected = [(&slow, 15), (&fast, 22), (&fast, 23)]
+            .map(|(key, time)| (0, format!("{key} fires {time} at 25"), 0))
+            .to_vec();
+        expected.sort();
+        assert_eq!(fired, expected);
+    }
+}
+
+/// Nothing is delivered between the timers of one watermark, and a snapshot taken there is no exception.
+#[test]
+fn timers_that_were_being_fired_at_a_snapshot_are_fired_before_anything_else() {
+    for backend in BACKENDS {
+        let (make, layout) = operator(|| Seeing, Disposition::Fail, 1);
+        let mut harness = Harness::new(make, layout, backend, 2);
+        let [first, second] = two_keys();
+        let record = |key: &str, time: i64| (key.to_owned(), time.to_string(), 0);
+        harness.records(0, &[record(&first, 1), record(&first, 2), record(&second, 1)]);
+        harness.take();
+        let mut outputs = Outputs::new();
+        assert!(harness.subtask(0).advance_watermark(10, &mut outputs).unwrap(), "the other timer is due, too");
+        // Set for a time that is over, behind the watermark of 5: it waits for the next one.
+        harness.watermark_at(1, 5);
+        harness.records(0, &[record(&second, 3)]);
+        harness.take();
+        harness.restore(backend, 1);
+        harness.watermark(i64::MIN);
+        assert_eq!(harness.take(), [(0, format!("{first} fires 2 at 10"), 0)]);
+        harness.watermark(6);
+        assert_eq!(harness.take(), [(0, format!("{second} fires 3 at 6"), 0)]);
+    }
+}
+
+/// A timer renews itself every 10 ms, of the clock that the record names.
+struct Renewing;
+
+impl Guest for Renewing {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+        for (at, &key) in batch.keys.as_ref().unwrap().key_of.iter().enumerate() {
+            let domain = if batch.values.value(at) == b"event" { EVENT } else { PROCESSING };
+            turn.timer_register(domain, &[key], &[10])?;
+        }
+        main_output(Batch::default())
+    }
+
+    fn on_timers(&mut self, turn: &mut Turn, domain: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+        let mut out = Batch::default();
+        for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
+            out.push(domain.as_str().as_bytes(), time);
+            turn.timer_register(domain, &[key], &[time + 10])?;
+        }
+        main_output(out)
+    }
+}
+
+#[test]
+fn at_the_end_of_the_input_each_timer_fires_and_none_renews_itself() {
+    for backend in BACKENDS {
+        let (make, layout) = operator(|| Renewing, Disposition::Fail, 1024);
+        let mut harness = Harness::new(make, layout, backend, 1);
+        let record = |key: &str, domain: &str| (key.to_owned(), domain.to_owned(), 0);
+        harness.records(0, &[record("a", "event"), record("b", "processing"), record("c", "processing")]);
+        harness.watermark(25);
+        assert_eq!(harness.take(), [(0, "event".to_owned(), 10), (0, "event".to_owned(), 20)]);
+        harness.watermark(i64::MAX);
+        let processing = (0, "processing".to_owned(), 10);
+        assert_eq!(harness.take(), [(0, "event".to_owned(), 30), processing.clone(), processing]);
+        assert_eq!(harness.metric("numTimersDroppedAtEnd"), 3.0);
+        assert_eq!(harness.metric("numProcessingTimersFiredAtEnd"), 2.0);
+        harness.watermark(i64::MAX);
+        assert_eq!(harness.take(), []);
     }
 }

@@ -15,17 +15,15 @@ use crate::checkpoint::Counters;
 use crate::error::{self, Result};
 use crate::manifest::JoinInterval;
 use crate::model::{Batch, Column, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain, time_bytes, time_of_bytes};
+use crate::state::internal::{JOIN_KEPT as KEPT, JOIN_SIDES as SIDES};
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};
 use crate::turn::{FIRST_INPUT, Guest, Output, Turn, timer_states};
-
-/// The records of each side: maps whose sub-keys are a time, then a number, see [`sub_key`].
-const SIDES: [&str; 2] = ["@left", "@right"];
-/// Of each key that has records kept: see [`Kept`].
-const KEPT: &str = "@kept";
 
 /// Entries that are read or removed at once.
 const PAGE: usize = 64;
 const REMOVED_MAX: usize = 4096;
+/// Entries that are removed before a barrier may come in between.
+const REMOVED_IN_STEP: usize = 1 << 16;
 
 /// The hidden states of an interval join.
 pub fn join_states() -> StateLayout {
@@ -277,14 +275,17 @@ impl IntervalJoin {
         )
     }
 
-    /// Removes the records of these keys that have to go, and registers a timer for the first that stays.
+    /// Removes the records of these keys that have to go, as many as one step takes, and registers a timer for the first that stays
+    /// or has to go in the next step.
     fn clean(&mut self, keys: &Arc<Keys>) -> Result<(), OperatorFailure> {
         let kept_state = u32::from(self.kept);
         let (mut gone, mut timers, mut times) = (Vec::new(), Vec::new(), Vec::new());
+        let mut left = REMOVED_IN_STEP;
         for key in 0..keys.distinct.len() as u32 {
+            self.turns.check_cancelled()?;
             let mut next = None;
             for side in self.sides {
-                if let Some(time) = self.clean_side(keys, key, side)? {
+                if let Some(time) = self.clean_side(keys, key, side, &mut left)? {
                     next = Some(next.map_or(time, |next: i64| next.min(time)));
                 }
             }
@@ -312,11 +313,22 @@ impl IntervalJoin {
         })
     }
 
-    /// Removes the records of a key and side that have to go. When the first that stays has to, where one does.
-    fn clean_side(&mut self, keys: &Arc<Keys>, key: u32, side: Side) -> Result<Option<i64>, OperatorFailure> {
+    /// Removes the records of a key and side that have to go, up to `left`. When the first that stays has to, where one does.
+    fn clean_side(
+        &mut self,
+        keys: &Arc<Keys>,
+        key: u32,
+        side: Side,
+        left: &mut usize,
+    ) -> Result<Option<i64>, OperatorFailure> {
         let (group, name) = (keys.groups[key as usize], keys.distinct.value(key as usize));
         let mut after: Option<Vec<u8>> = None;
+        let mut latest = None;
         loop {
+            if *left == 0 {
+                // Due already, so that it comes with the next step.
+                return Ok(latest.or(Some(self.turns.watermark)));
+            }
             let mut removed = Column::default();
             let mut stays = None;
             let mut is_over = false;
@@ -334,9 +346,11 @@ impl IntervalJoin {
                         break;
                     }
                     removed.push(&sub_key);
+                    latest = Some(goes_at);
                     after = Some(sub_key);
                 }
             }
+            *left = left.saturating_sub(removed.len());
             self.turns.write(keys, |turn| {
                 Ok(turn.map_remove(u32::from(side.state), &vec![key; removed.len()], &removed)?)
             })?;

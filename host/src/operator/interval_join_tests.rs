@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::manifest::{Disposition, NodeKind, Pipeline, StateBackendKind};
 use crate::model::{PairSide, Pairs};
-use crate::operator::testing::{self, Harness, MakeOperator, Record, expect, of_input, settings};
+use crate::operator::testing::{self, Harness, MakeOperator, Reached, Record, expect, of_input, settings};
 use crate::turn::{Failure, SECOND_INPUT};
 
 /// Pairs that one call gets, at most.
@@ -87,8 +87,8 @@ fn interval(lower: i64, upper: i64, exclusive: (bool, bool)) -> Option<JoinInter
 enum Step {
     /// Keys and times, these less the watermark.
     Records(u32, Vec<(u8, i64)>),
-    /// So much further.
-    Watermark(i64),
+    /// So much further, in these subtasks: an unaligned barrier comes in front of it in the others.
+    Watermark(i64, [bool; 4]),
     Restore(u32),
 }
 
@@ -97,7 +97,8 @@ fn step() -> impl Strategy<Value = Step> {
     let records = proptest::collection::vec((0u8..3, time), 1..12);
     prop_oneof![
         6 => (0u32..2, records).prop_map(|(input, records)| Step::Records(input, records)),
-        3 => (1i64..15).prop_map(Step::Watermark),
+        2 => (1i64..15).prop_map(|further| Step::Watermark(further, [true; 4])),
+        2 => (1i64..15, any::<[bool; 4]>()).prop_map(|(further, subtasks)| Step::Watermark(further, subtasks)),
         1 => (1u32..5).prop_map(Step::Restore),
     ]
 }
@@ -151,6 +152,7 @@ fn follow(backend: StateBackendKind, bounds: (i64, i64), exclusive: (bool, bool)
     };
     let mut harness = harness(&Arc::new(Mutex::new(interval)), backend, 2);
     let mut watermark = NO_TIMESTAMP;
+    let mut reached = Reached::new();
     let mut came: Vec<Came> = Vec::new();
     let (mut pairs, mut late) = (Vec::new(), Vec::new());
     let mut number = 0;
@@ -165,6 +167,7 @@ fn follow(backend: StateBackendKind, bounds: (i64, i64), exclusive: (bool, bool)
                     number += 1;
                     let value = format!("{}", number % 5);
                     batch.push((format!("k{key}"), value.clone(), time));
+                    let watermark = reached.of(&format!("k{key}"));
                     let new = Came { input: *input, key, time, value, watermark };
                     if time < watermark {
                         late.push((new.value, time));
@@ -182,9 +185,12 @@ fn follow(backend: StateBackendKind, bounds: (i64, i64), exclusive: (bool, bool)
                 }
                 harness.records(*input, &batch);
             }
-            Step::Watermark(further) => {
+            Step::Watermark(further, subtasks) => {
                 watermark = if watermark == NO_TIMESTAMP { *further } else { watermark + further };
-                harness.watermark(watermark);
+                for subtask in (0..harness.parallelism()).filter(|subtask| subtasks[*subtask]) {
+                    harness.watermark_at(subtask, watermark);
+                    reached.advance(subtask, harness.parallelism(), watermark);
+                }
             }
             Step::Restore(parallelism) => harness.restore(backend, *parallelism),
         }
@@ -294,6 +300,23 @@ fn many_records_of_one_key() {
             harness.restore(backend, 1);
         }
     }
+}
+
+/// More records that have to go at once than one step removes: a barrier may come in between.
+#[test]
+fn what_goes_at_once_goes_in_steps() {
+    let mut harness = harness(&of(0, 10), StateBackendKind::Memory, 1);
+    let records = (0..2 * REMOVED_IN_STEP + 1).map(|at| ("k".to_owned(), "x".to_owned(), at as i64));
+    harness.records(0, &records.collect::<Vec<_>>());
+    let mut steps = 0;
+    let mut outputs = Outputs::new();
+    while harness.subtask(0).advance_watermark(1_000_000, &mut outputs).unwrap() {
+        steps += 1;
+        assert!(steps < 10_000, "it does not end");
+    }
+    assert!(steps > 2, "{steps}");
+    harness.watermark(1_000_001);
+    assert_eq!(kept(&mut harness), 0);
 }
 
 /// What was kept by the old bounds is joined and removed by the new ones.

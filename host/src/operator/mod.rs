@@ -2,6 +2,7 @@
 //!
 //! An operator hands its outputs on only when their turn has committed. It knows channels, barriers and other operators not.
 
+mod by_watermark;
 mod dead_letter;
 mod function;
 #[cfg(test)]
@@ -20,7 +21,10 @@ pub use function::FunctionOperator;
 pub use interval_join::{IntervalJoin, join_states};
 pub use log::OperatorLog;
 pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
-pub use window::{Extract, WindowFunction, WindowOperator, WindowOptions, native_aggregate, window_states};
+pub use window::{
+    Extract, WINDOWS_OF_RECORD_MAX, WindowFunction, WindowOperator, WindowOptions, is_kept_otherwise, native_aggregate,
+    too_many_windows, window_states,
+};
 
 use crate::checkpoint::Counters;
 use crate::model::Batch;
@@ -35,7 +39,8 @@ pub trait Operator: Send {
     fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure>;
 
     /// Event time has reached `watermark`, in milliseconds: does one step of what has waited for it, and says whether there may be
-    /// more to do. The caller hands the outputs on and asks again.
+    /// more to do. The caller hands the outputs on and asks again. `i64::MAX` is the end of the input, at which timers of
+    /// processing time fire as well; [`NO_TIMESTAMP`](crate::model::NO_TIMESTAMP) goes on with what was due before a restore.
     fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure>;
 
     /// The same for processing time.
@@ -44,7 +49,8 @@ pub trait Operator: Send {
     /// Before this moment of processing time there is nothing to do for [`Operator::advance_clock`]. None where nothing waits.
     fn next_due_ms(&self) -> Option<i64>;
 
-    /// The event time that it has reached: the largest watermark that it was told, also before a restart. It never goes back.
+    /// The event time that it has reached: the largest watermark that it was told, also before a restart; behind a rescale the
+    /// smallest of its key groups'. It never goes back.
     fn watermark(&self) -> i64;
 
     /// Its turn, for snapshots and metrics.

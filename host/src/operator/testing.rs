@@ -50,6 +50,27 @@ pub(crate) fn expect(expected: &[(&str, i64)]) -> Step {
     Step::Expect(expected.iter().map(|(value, at)| (0, (*value).to_owned(), *at)).collect())
 }
 
+/// The watermark of each key group, by the watermarks that their subtasks were told.
+#[derive(Clone)]
+pub(crate) struct Reached([i64; GROUPS as usize]);
+
+impl Reached {
+    pub(crate) fn new() -> Reached {
+        Reached([i64::MIN; GROUPS as usize])
+    }
+
+    pub(crate) fn advance(&mut self, subtask: usize, parallelism: usize, watermark: i64) {
+        for group in groups_of_subtask(subtask as u32, parallelism as u32, GROUPS) {
+            let reached = &mut self.0[group as usize];
+            *reached = (*reached).max(watermark);
+        }
+    }
+
+    pub(crate) fn of(&self, key: &str) -> i64 {
+        self.0[usize::from(group_of_key(hash_key(key.as_bytes()), GROUPS))]
+    }
+}
+
 /// An operator under test. See the module.
 pub(crate) struct Harness {
     pub(crate) clock: Arc<ManualClock>,
@@ -142,20 +163,31 @@ impl Harness {
     }
 
     fn advance(&mut self, step: impl Fn(&mut dyn Operator, &mut Outputs) -> bool) {
-        for subtask in 0..self.subtasks.len() {
-            loop {
-                let mut outputs = Outputs::new();
-                let more = step(&mut *self.subtasks[subtask], &mut outputs);
-                self.take_up(outputs);
-                if !more {
-                    break;
-                }
+        (0..self.subtasks.len()).for_each(|subtask| self.advance_one(subtask, &step));
+    }
+
+    fn advance_one(&mut self, subtask: usize, step: impl Fn(&mut dyn Operator, &mut Outputs) -> bool) {
+        loop {
+            let mut outputs = Outputs::new();
+            let more = step(&mut *self.subtasks[subtask], &mut outputs);
+            self.take_up(outputs);
+            if !more {
+                break;
             }
         }
     }
 
     pub(crate) fn watermark(&mut self, watermark: i64) {
         self.advance(|operator, outputs| operator.advance_watermark(watermark, outputs).unwrap());
+    }
+
+    /// Advances one subtask alone, as an unaligned barrier may find it.
+    pub(crate) fn watermark_at(&mut self, subtask: usize, watermark: i64) {
+        self.advance_one(subtask, |operator, outputs| operator.advance_watermark(watermark, outputs).unwrap());
+    }
+
+    pub(crate) fn parallelism(&self) -> usize {
+        self.subtasks.len()
     }
 
     pub(crate) fn clock(&mut self, ms: i64) {

@@ -7,14 +7,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Operator;
 use super::dead_letter::{Letter, Position};
 use super::log::OperatorLog;
+use super::{Operator, by_watermark};
 use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
 use crate::error::{self, Error};
 use crate::manifest::Disposition;
-use crate::model::{Batch, Fault, Keys, TimeDomain};
+use crate::model::{Batch, Fault, Keys, NO_TIMESTAMP, TimeDomain};
 use crate::state::StateBackend;
 use crate::turn::{Failure, Guest, Output, Turn};
 
@@ -77,6 +77,12 @@ impl<'a> Bad<'a> {
 /// The metric of late records that nobody reads, by the name that Flink gives it.
 pub(super) const LATE_DROPPED: &str = "numLateRecordsDropped";
 
+/// The metric of timers of processing time that fired at the end of the input, before their time.
+pub(super) const FIRED_AT_END: &str = "numProcessingTimersFiredAtEnd";
+
+/// The metric of timers that a function registered while its timers fired at the end of the input.
+pub(super) const DROPPED_AT_END: &str = "numTimersDroppedAtEnd";
+
 /// What is an operator by the turns that it runs.
 pub(super) trait Turning: Send {
     fn turns(&self) -> &Turns;
@@ -85,12 +91,21 @@ pub(super) trait Turning: Send {
     /// Handles a batch of an input. The counter `records_in` says how many records came before it.
     fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure>;
 
-    /// Fires timers of a clock that has reached `now`, as many as one turn takes. Whether there may be more.
+    /// Fires timers of a clock that has reached `now`, as many as one turn takes. Whether there may be more. `i64::MAX` is the end
+    /// of the input: a timer that a function registers while its timers fire is dropped then, so that the input does end.
     fn fire(&mut self, domain: TimeDomain, now: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure>;
+
+    /// The order in which the timers of the two clocks fire at the end of the input.
+    fn clocks_at_end(&self) -> [TimeDomain; 2] {
+        [TimeDomain::Event, TimeDomain::Processing]
+    }
 }
 
 impl<T: Turning> Operator for T {
     fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+        if !self.turns_mut().turn.group_watermarks().is_empty() {
+            return by_watermark::process(self, input, &batch, outputs);
+        }
         let records = batch.len() as u64;
         self.take(input, batch, outputs)?;
         self.turns_mut().counters.records_in += records;
@@ -107,13 +122,25 @@ impl<T: Turning> Operator for T {
     }
 
     fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+        if watermark == NO_TIMESTAMP {
+            return by_watermark::resume(self, outputs);
+        }
         let reached = self.watermark().max(watermark);
-        self.turns_mut().watermark = reached;
-        self.fire(TimeDomain::Event, reached, outputs)
+        let turns = self.turns_mut();
+        turns.watermark = reached;
+        turns.turn.group_watermarks().forget_up_to(reached);
+        let is_firing = if watermark < i64::MAX {
+            by_watermark::fire(self, TimeDomain::Event, reached, outputs)?
+        } else {
+            let [first, second] = self.clocks_at_end();
+            by_watermark::fire(self, first, i64::MAX, outputs)? || by_watermark::fire(self, second, i64::MAX, outputs)?
+        };
+        self.turns_mut().turn.set_firing(is_firing);
+        Ok(is_firing)
     }
 
     fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
-        self.fire(TimeDomain::Processing, now_ms, outputs)
+        by_watermark::fire(self, TimeDomain::Processing, now_ms, outputs)
     }
 
     fn next_due_ms(&self) -> Option<i64> {
@@ -226,6 +253,7 @@ impl Turns {
                 Ok(Err(fault))
             }
             Err(Failure::Error(error)) => Err(OperatorFailure::Error(error)),
+            Err(Failure::Cancelled) => Err(OperatorFailure::Cancelled),
         }
     }
 
@@ -240,6 +268,17 @@ impl Turns {
             stage(turn)
         })?;
         written.map_err(|fault| refused(fault.into()))
+    }
+
+    /// Counts timers of processing time that fire at the end of the input, before their time.
+    pub fn count_fired_at_end(&mut self, domain: TimeDomain, now: i64, timers: usize) -> Result<(), OperatorFailure> {
+        if domain == TimeDomain::Event || now < i64::MAX {
+            return Ok(());
+        }
+        self.write(&Arc::default(), |turn| {
+            turn.count(FIRED_AT_END, timers as u64);
+            Ok(())
+        })
     }
 
     /// Where the operator's state is. Error: `internal` where it has none.
@@ -301,6 +340,7 @@ impl Turns {
 pub(super) fn refused(failure: Failure) -> OperatorFailure {
     match failure {
         Failure::Error(error) => OperatorFailure::Error(error),
+        Failure::Cancelled => OperatorFailure::Cancelled,
         Failure::Fault(fault) => OperatorFailure::Error(error::internal(fault.to_string())),
     }
 }

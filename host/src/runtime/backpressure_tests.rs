@@ -135,6 +135,7 @@ impl Job {
             restarts: 0,
             clock: SystemClock::shared(),
             restore,
+            interrupt: crate::model::Interrupt::default(),
             allow_unclaimed_state: false,
             notify: Arc::new(move |event| drop(sender.send(event))),
         };

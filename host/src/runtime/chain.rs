@@ -1,6 +1,6 @@
 //! The operators of one subtask, and how a batch goes through them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::element::Barrier;
 use super::exchange::EdgeWriter;
@@ -8,7 +8,7 @@ use super::link::Cancelled;
 use super::plan::Target;
 use super::subtask::{SubtaskFailure, SubtaskPart};
 use crate::checkpoint::Counters;
-use crate::clock::SharedClock;
+use crate::clock::{Clock, SharedClock};
 use crate::connector::Sink;
 use crate::error::Error;
 use crate::model::{Batch, NO_TIMESTAMP};
@@ -16,8 +16,11 @@ use crate::operator::{Operator, OperatorFailure, Outputs, Rejected};
 use crate::state::{BroadcastState, StateSize};
 use crate::turn::FIRST_INPUT;
 
-/// Steps of a member that the wall clock asks for, before the subtask looks at its input again.
-const CLOCK_STEPS_MAX: u32 = 64;
+/// Steps of a member before the subtask looks at its input again, so that barriers and cancels get through.
+const STEPS_MAX: u32 = 64;
+
+/// The same, in nanoseconds: a step is at most one turn over a full batch of timers, and a guest may take its time.
+const STEPS_NS: u64 = 10_000_000;
 
 /// Why a subtask ends before its last barrier.
 #[derive(Debug)]
@@ -60,6 +63,13 @@ impl Default for EventTime {
     }
 }
 
+/// A change of event time that goes through the members of a chain.
+#[derive(Clone, Copy, Debug)]
+enum EventTimeChange {
+    Watermark(i64),
+    Idle(bool),
+}
+
 /// What one subtask shows of one of its members.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemberStats {
@@ -77,9 +87,23 @@ pub(super) struct Chain {
     pub(super) edges: BTreeMap<usize, EdgeWriter>,
     pub(super) clock: SharedClock,
     pub(super) event_time: EventTime,
+    /// Changes of event time that have not gone through all members yet, the oldest first.
+    changes: VecDeque<EventTimeChange>,
+    /// The member that the first of them has reached.
+    reached: usize,
 }
 
 impl Chain {
+    pub(super) fn new(
+        subtask: u32,
+        members: Vec<Member>,
+        edges: BTreeMap<usize, EdgeWriter>,
+        clock: SharedClock,
+    ) -> Chain {
+        let (event_time, changes) = (EventTime::default(), VecDeque::new());
+        Chain { subtask, members, edges, clock, event_time, changes, reached: 0 }
+    }
+
     fn failed(&self, member: usize, error: Error) -> Ended {
         Ended::Failed(SubtaskFailure::error(&self.members[member].node, self.subtask, error))
     }
@@ -158,21 +182,62 @@ impl Chain {
         Ok(())
     }
 
-    /// Event time goes on through the members: what has waited for it comes out in front of the watermark.
+    /// Event time advances to `watermark`. What has waited for it comes out in front of the watermark, if need be in several steps:
+    /// see [`Chain::is_advancing`].
     pub(super) fn watermark(&mut self, watermark: i64) -> Result<(), Ended> {
-        for member in 0..self.members.len() {
-            while self.step(member, |operator, outputs| operator.advance_watermark(watermark, outputs))? {}
-        }
-        self.event_time.watermark = watermark;
-        self.edges.values_mut().try_for_each(|edge| edge.watermark(watermark))?;
-        Ok(())
+        self.changes.push_back(EventTimeChange::Watermark(watermark));
+        self.advance_event_time()
     }
 
-    /// Says whether nothing is expected for now, where that is new.
+    /// Goes on with what was due when the snapshot was taken that the members were restored from.
+    pub(super) fn resume(&mut self) -> Result<(), Ended> {
+        self.watermark(NO_TIMESTAMP)
+    }
+
+    /// Sends whether nothing is expected for now, where that is new.
     pub(super) fn set_idle(&mut self, idle: bool) -> Result<(), Ended> {
-        if self.event_time.idle != idle {
-            self.event_time.idle = idle;
-            self.edges.values_mut().try_for_each(|edge| edge.status(idle))?;
+        self.changes.push_back(EventTimeChange::Idle(idle));
+        self.advance_event_time()
+    }
+
+    /// Whether event time is on its way through the members. Until it has arrived, no records may be delivered: what is due comes
+    /// before them. Snapshots may be taken; what is still due is part of the state.
+    pub(super) fn is_advancing(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// Goes on with the changes of event time, for a bounded number of steps.
+    pub(super) fn advance_event_time(&mut self) -> Result<(), Ended> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        let mut steps = Steps::new(&*self.clock);
+        while let Some(&change) = self.changes.front() {
+            match change {
+                EventTimeChange::Watermark(watermark) => {
+                    while self.reached < self.members.len() {
+                        let step = |operator: &mut dyn Operator, outputs: &mut Outputs| {
+                            operator.advance_watermark(watermark, outputs)
+                        };
+                        if !self.step(self.reached, step)? {
+                            self.reached += 1;
+                        } else if !steps.may_go_on(&*self.clock) {
+                            return Ok(());
+                        }
+                    }
+                    self.reached = 0;
+                    if watermark > self.event_time.watermark {
+                        self.event_time.watermark = watermark;
+                        self.edges.values_mut().try_for_each(|edge| edge.watermark(watermark))?;
+                    }
+                }
+                EventTimeChange::Idle(idle) if idle != self.event_time.idle => {
+                    self.event_time.idle = idle;
+                    self.edges.values_mut().try_for_each(|edge| edge.status(idle))?;
+                }
+                EventTimeChange::Idle(_) => {}
+            }
+            self.changes.pop_front();
         }
         Ok(())
     }
@@ -187,8 +252,7 @@ impl Chain {
         self.members.iter().filter_map(due).min().map(|due| due.saturating_add(1))
     }
 
-    /// Does what is due by the wall clock, or much of it: a timer may register the next one for a time that is over, and
-    /// barriers have to get through all the same.
+    /// Fires timers that are due by the wall clock, for a bounded number of steps.
     pub(super) fn advance_clock(&mut self) -> Result<(), Ended> {
         let Some(due) = self.next_due_ms() else { return Ok(()) };
         let now_ms = self.clock.wall_ms();
@@ -196,11 +260,10 @@ impl Chain {
             return Ok(());
         }
         for member in 0..self.members.len() {
-            let mut steps = 0..CLOCK_STEPS_MAX;
-            while steps.next().is_some()
-                && self.step(member, |operator, outputs| operator.advance_clock(now_ms.saturating_sub(1), outputs))?
-            {
-            }
+            let mut steps = Steps::new(&*self.clock);
+            while self.step(member, |operator, outputs| operator.advance_clock(now_ms.saturating_sub(1), outputs))?
+                && steps.may_go_on(&*self.clock)
+            {}
         }
         Ok(())
     }
@@ -302,61 +365,23 @@ impl Chain {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-    use crate::turn::Turn;
+/// How many more steps may be done at once.
+struct Steps {
+    left: u32,
+    until_ns: u64,
+}
 
-    /// Has always more to do by the wall clock, and counts how often it was asked.
-    #[derive(Default)]
-    struct Endless(Turn, Counters);
-
-    impl Operator for Endless {
-        fn process(&mut self, _: u32, _: Batch, _: &mut Outputs) -> Result<(), OperatorFailure> {
-            Ok(())
-        }
-
-        fn reject(&mut self, _: Rejected, _: &mut Outputs) -> Result<(), OperatorFailure> {
-            Ok(())
-        }
-
-        fn advance_watermark(&mut self, _: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
-            Ok(false)
-        }
-
-        fn advance_clock(&mut self, _: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
-            self.1.records_in += 1;
-            assert!(self.1.records_in <= 1000, "the input is not looked at again");
-            Ok(true)
-        }
-
-        fn next_due_ms(&self) -> Option<i64> {
-            Some(-1)
-        }
-
-        fn watermark(&self) -> i64 {
-            NO_TIMESTAMP
-        }
-
-        fn turn(&mut self) -> &mut Turn {
-            &mut self.0
-        }
-
-        fn counters(&self) -> Counters {
-            self.1
-        }
+impl Steps {
+    fn new(clock: &dyn Clock) -> Steps {
+        Steps { left: STEPS_MAX, until_ns: clock.monotonic_ns().saturating_add(STEPS_NS) }
     }
 
-    #[test]
-    fn timers_that_are_always_due_leave_room_for_the_input() {
-        let kind = MemberKind::Operator(Box::<Endless>::default());
-        let member = Member { node: "op".into(), kind, routes: Vec::new() };
-        let (members, edges) = (vec![member], BTreeMap::new());
-        let clock = std::sync::Arc::<ManualClock>::default();
-        let mut chain = Chain { subtask: 0, members, edges, clock, event_time: EventTime::default() };
-        chain.advance_clock().unwrap();
-        assert!(chain.stats()[0].counters.records_in > 1);
-        assert!(chain.next_due_ms().is_some(), "and come again at once");
+    fn may_go_on(&mut self, clock: &dyn Clock) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left > 0 && clock.monotonic_ns() < self.until_ns
     }
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

@@ -24,9 +24,19 @@ impl BarrierKind {
         matches!(self, BarrierKind::Stop | BarrierKind::Drain | BarrierKind::Final)
     }
 
+    /// Whether the barrier is behind the end of event time, so that all that waits for it happens before.
+    pub fn follows_the_end(self) -> bool {
+        matches!(self, BarrierKind::Drain | BarrierKind::Final)
+    }
+
     /// Whether a person asked for it to end the job.
     pub fn is_stop(self) -> bool {
         matches!(self, BarrierKind::Stop | BarrierKind::Drain)
+    }
+
+    /// Whether the barrier is behind the end of event time, so that all that waits for it happens before.
+    pub fn follows_the_end(self) -> bool {
+        matches!(self, BarrierKind::Drain | BarrierKind::Final)
     }
 
     pub fn is_savepoint(self) -> bool {

@@ -29,7 +29,7 @@ use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{Node, NodeKind, OperatorNode};
-use crate::model::{Column, NO_TIMESTAMP, common_groups, groups_of_subtask};
+use crate::model::{Column, Interrupt, NO_TIMESTAMP, common_groups, groups_of_subtask};
 use crate::operator::{
     FunctionOperator, FunctionSettings, IntervalJoin, Operator, OperatorLog, WindowOperator, WindowOptions,
 };
@@ -43,6 +43,9 @@ const CHANNEL_BATCHES: usize = 8;
 
 /// Stack of a subtask's thread: the guest's stack, and room for the host above it.
 const STACK_BYTES: usize = 4 << 20;
+
+/// The code of an error that only says that the attempt is over.
+const INTERRUPTED: &str = "interrupted";
 
 /// What an attempt runs with.
 pub struct ExecutionOptions {
@@ -58,6 +61,8 @@ pub struct ExecutionOptions {
     pub restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>,
     /// Whether states of the image that no function declares are dropped.
     pub allow_unclaimed_state: bool,
+    /// Ends the attempt, what is still being restored too.
+    pub interrupt: Interrupt,
     pub notify: Notify,
 }
 
@@ -93,7 +98,7 @@ impl Execution {
         let mut execution = Execution {
             controls: Vec::new(),
             threads: Vec::new(),
-            signals: Arc::default(),
+            signals: Arc::new(Signals::new(options.interrupt.flag())),
             shown: plan.pipeline.nodes.iter().map(|node| (node.id.clone(), Vec::new())).collect(),
         };
         let mut channels: Vec<Channels> =
@@ -180,6 +185,11 @@ impl Execution {
             // A panic was caught and reported in the thread.
             let _ = thread.join();
         }
+    }
+
+    /// Number of subtasks.
+    pub fn subtasks(&self) -> usize {
+        self.threads.len()
     }
 
     /// Number of source subtasks.
@@ -313,6 +323,8 @@ impl Start {
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.run_chain(input)));
         let failure = match result {
             Ok(Ok(()) | Err(Ended::Cancelled)) => return,
+            // The attempt is over, and knows why.
+            Ok(Err(Ended::Failed(failure))) if failure.code == INTERRUPTED => return,
             Ok(Err(Ended::Failed(failure))) => failure,
             Err(panic) => {
                 let text = panic
@@ -357,13 +369,8 @@ impl Start {
             };
             members.push(Member { node: node.id.clone(), kind, routes: member.routes.clone() });
         }
-        let chain = Chain {
-            subtask: self.subtask,
-            members,
-            edges: std::mem::take(&mut self.writers),
-            clock: self.options.clock.clone(),
-            event_time: EventTime::default(),
-        };
+        let edges = std::mem::take(&mut self.writers);
+        let chain = Chain::new(self.subtask, members, edges, self.options.clock.clone());
         let mut subtask = Subtask {
             chain,
             signals: self.signals.clone(),
@@ -372,13 +379,18 @@ impl Start {
             shown_ns: 0,
             fixed: None,
         };
+        if self.options.restore.is_some() {
+            subtask.chain.resume()?;
+        }
         match (input, reader) {
             (Begin::Source { index, control, triggers, alignment }, Some(reader)) => {
+                (self.options.notify)(Event::Opened);
                 subtask.run_source(SourceReader { index, alignment, ..reader }, control, &triggers)
             }
             (Begin::Gate(mut gate), _) => {
                 let first = &nodes[plan.chains[self.chain].members[0].node];
                 gate.restore(self.in_flight(first).map_err(|error| failed(first, self.subtask, error))?);
+                (self.options.notify)(Event::Opened);
                 subtask.run_gate(gate)
             }
             (Begin::Source { .. }, None) => Err(Ended::Cancelled),
@@ -446,7 +458,7 @@ impl Start {
             clock: self.options.clock.clone(),
             base_dir: self.options.base_dir.clone(),
             seed: self.options.seed,
-            cancel: self.signals.cancel.clone(),
+            interrupt: self.options.interrupt.clone(),
         }
     }
 
@@ -488,6 +500,7 @@ impl Start {
             limits: operator.limits,
             seed: self.options.seed,
             fresh: pipeline.sandbox.fresh_instance,
+            cancel: self.signals.cancel.clone(),
         });
         let context = TurnContext {
             operator: node.id.clone(),
@@ -515,6 +528,7 @@ impl Start {
                 allow_unclaimed: self.options.allow_unclaimed_state,
                 migrate: Some(&mut GuestMigrates { guest: &mut *guest, first: 0, layout: &layout }),
                 clock: self.options.clock.clone(),
+                interrupt: self.options.interrupt.clone(),
             };
             let backend = state::open(options)?;
             Turn::stateful(context, layout, backend).with_timers(groups)?
@@ -574,6 +588,7 @@ impl Migrate for GuestMigrates<'_> {
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
         self.guest.migrate(self.first as u32 + u32::from(state), schema, values).map_err(|failure| match failure {
             Failure::Error(error) => error,
+            Failure::Cancelled => error::state_migration_failed("the job was cancelled during the migration"),
             Failure::Fault(fault) => {
                 let name = self.layout.get(usize::from(state)).map_or("", |state| &state.name[..]);
                 error::state_migration_failed(format!("state `{name}`, from schema `{schema}`: {fault}"))

@@ -6,7 +6,9 @@
 //! at-least-once no channel waits.
 //!
 //! The watermark is the smallest of the channels that count: those that are active, and have caught up with what was put
-//! out already. So a channel that was idle and returns behind the others neither holds them up nor takes anything back.
+//! out already. So a channel that was idle and returns behind the others neither holds them up nor takes anything back. A
+//! channel that has ended does not count either: the watermark is at its end when all channels are, and not while one that is
+//! idle may return.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,8 +58,11 @@ struct Channel {
     link: LinkReceiver,
     /// Taken out of the link while a barrier overtook it, or restored: comes before what is in the link.
     queue: VecDeque<Sent>,
+    /// The largest that it has said, but for that of its end.
     watermark: i64,
     idle: bool,
+    /// Whether its event time is at the end: nothing comes any more.
+    ended: bool,
 }
 
 /// A barrier that some channels have delivered.
@@ -98,7 +103,8 @@ impl Gate {
         signals: Arc<Signals>,
         clock: SharedClock,
     ) -> Gate {
-        let channel = |link| Channel { link, queue: VecDeque::new(), watermark: NO_TIMESTAMP, idle: false };
+        let channel =
+            |link| Channel { link, queue: VecDeque::new(), watermark: NO_TIMESTAMP, idle: false, ended: false };
         Gate {
             channels: links.into_iter().map(channel).collect(),
             passing: Vec::new(),
@@ -141,14 +147,25 @@ impl Gate {
                 Element::Batch(role, batch) => return Ok(Arrival::Batch(role, batch)),
                 Element::Rejected(rejected) => return Ok(Arrival::Rejected(*rejected)),
                 Element::Watermark(watermark) => {
-                    self.channels[at].watermark = watermark;
-                    if let Some(watermark) = self.combine() {
+                    let channel = &mut self.channels[at];
+                    let held_up = !channel.idle && channel.watermark == self.watermark;
+                    let counts = match watermark {
+                        i64::MAX => !std::mem::replace(&mut channel.ended, true) && (held_up || self.has_ended()),
+                        // One that goes back says nothing new.
+                        _ => {
+                            let before = channel.watermark;
+                            channel.watermark = before.max(watermark);
+                            before < watermark
+                        }
+                    };
+                    if counts && let Some(watermark) = self.combine() {
                         return Ok(Arrival::Watermark(watermark));
                     }
                 }
                 Element::Status { idle } => {
-                    let held_up = idle && self.channels[at].watermark == self.watermark;
-                    self.channels[at].idle = idle;
+                    let channel = &mut self.channels[at];
+                    let held_up = idle && !channel.ended && channel.watermark == self.watermark;
+                    channel.idle = idle;
                     if held_up && let Some(watermark) = self.combine() {
                         return Ok(Arrival::Watermark(watermark));
                     }
@@ -162,18 +179,54 @@ impl Gate {
         }
     }
 
+    /// The next barrier, or what a barrier that overtakes asks for, while the subtask cannot take anything else: event time is on its
+    /// way through it. Leaves everything else, and what is behind it, where it is; a barrier that follows the end of event
+    /// time, too. `Arrival::Idle` where there is none.
+    pub(super) fn next_barrier(&mut self) -> Result<Arrival, Cancelled> {
+        if let Some(arrival) = self.obey_signals()? {
+            return Ok(arrival);
+        }
+        for at in 0..self.channels.len() {
+            if self.is_blocked(at) {
+                continue;
+            }
+            if self.channels[at].queue.is_empty()
+                && let Some(sent) = self.pull(at)?
+            {
+                self.channels[at].queue.push_back(sent);
+            }
+            let front = self.channels[at].queue.front().map(|sent| &sent.element);
+            let Some(&Element::Barrier(barrier)) = front else { continue };
+            if barrier.kind.follows_the_end() {
+                continue;
+            }
+            self.channels[at].queue.pop_front();
+            if let Some(since_ns) = self.arrive(at, barrier) {
+                return Ok(Arrival::Barrier { barrier, since_ns });
+            }
+        }
+        Ok(Arrival::Idle)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.channels.iter().all(|channel| channel.ended)
+    }
+
+    /// Whether no channel has anything to say for now, and one may still return.
     fn is_idle(&self) -> bool {
-        self.channels.iter().all(|channel| channel.idle)
+        !self.has_ended() && self.channels.iter().all(|channel| channel.idle || channel.ended)
     }
 
     /// The watermark, where it advances by what the channels say now. With all of them idle nothing that was said holds
-    /// it back any more.
+    /// it back any more. It is at its end when all channels are; one that has ended before counts as one that is idle.
     fn combine(&mut self) -> Option<i64> {
         let channels = self.channels.iter();
-        let combined = if self.is_idle() {
+        let combined = if self.has_ended() {
+            Some(i64::MAX)
+        } else if self.is_idle() {
             channels.map(|channel| channel.watermark).max()
         } else {
-            let counts = |channel: &&Channel| !channel.idle && channel.watermark >= self.watermark;
+            let counts = |channel: &&Channel| !channel.idle && !channel.ended && channel.watermark >= self.watermark;
             channels.filter(counts).map(|channel| channel.watermark).min()
         };
         let advanced = combined.filter(|combined| *combined > self.watermark);

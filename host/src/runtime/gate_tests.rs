@@ -339,3 +339,53 @@ fn the_inputs_of_an_operator_share_its_watermark_and_its_barriers() {
     again.gate.restore(subject.recorded.take().unwrap());
     assert_eq!(again.arrivals(), ["Second 6"]);
 }
+
+/// What the gate hands out while event time is on its way through the subtask.
+fn barriers(subject: &mut Subject) -> Vec<u64> {
+    let next = || match subject.gate.next_barrier().unwrap() {
+        Arrival::Barrier { barrier, .. } => Some(barrier.checkpoint),
+        Arrival::Idle => None,
+        _ => panic!("only barriers"),
+    };
+    std::iter::from_fn(next).collect()
+}
+
+#[test]
+fn while_event_time_advances_barriers_come_and_records_wait() {
+    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+    subject.barrier(0, barrier(1));
+    assert_eq!(barriers(&mut subject), [0; 0], "it is aligned as ever");
+    subject.barrier(1, barrier(1));
+    assert_eq!(barriers(&mut subject), [1]);
+    subject.send(0, batch(1));
+    subject.send(0, Element::Watermark(5));
+    for channel in [0, 1] {
+        subject.barrier(channel, barrier(2));
+    }
+    assert_eq!(barriers(&mut subject), [0; 0], "a record is in front of it");
+    subject.signals.overtake(barrier(2));
+    let Arrival::Overtaking { .. } = subject.gate.next_barrier().unwrap() else { panic!("it does not overtake") };
+    let Arrival::InFlight { in_flight, .. } = subject.gate.next_barrier().unwrap() else { panic!("not complete") };
+    subject.recorded = Some(in_flight);
+    assert_eq!(subject.recorded(), ["0: 1", "0: Watermark(5)"]);
+    assert_eq!(barriers(&mut subject), [0; 0]);
+    assert_eq!(subject.arrivals(), ["batch 1"], "it was left where it was");
+}
+
+#[test]
+fn a_barrier_behind_the_end_of_event_time_waits_until_event_time_has_arrived() {
+    for kind in [BarrierKind::Final, BarrierKind::Drain] {
+        let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+        for channel in [0, 1] {
+            subject.barrier(channel, barrier(1));
+            subject.barrier(channel, barrier_of(2, kind));
+        }
+        assert_eq!(barriers(&mut subject), [1]);
+        assert_eq!(subject.arrivals(), ["barrier 2"]);
+    }
+    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+    for channel in [0, 1] {
+        subject.barrier(channel, barrier_of(1, BarrierKind::Stop));
+    }
+    assert_eq!(barriers(&mut subject), [1], "a stop goes on later with what was due");
+}

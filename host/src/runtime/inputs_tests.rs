@@ -86,6 +86,7 @@ fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Total
         restarts: 0,
         clock: SystemClock::shared(),
         restore: None,
+        interrupt: crate::model::Interrupt::default(),
         allow_unclaimed_state: false,
         notify: Arc::new(move |event| drop(sender.send(event))),
     };
@@ -96,7 +97,7 @@ fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Total
         match events.recv().unwrap() {
             Event::SourceEnded => ended += 1,
             Event::Failed(failure) => panic!("{failure:?}"),
-            Event::Acknowledged { .. } | Event::CheckpointDue => {}
+            Event::Acknowledged { .. } | Event::CheckpointDue | Event::Opened => {}
         }
     }
     execution.inject(Barrier {

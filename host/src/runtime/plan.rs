@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::exchange::KeyOrigin;
 use super::windows;
@@ -32,6 +33,8 @@ pub struct GuestOptions {
     pub seed: u64,
     /// Throw the instance away after every turn.
     pub fresh: bool,
+    /// Set when the job is cancelled.
+    pub cancel: Arc<AtomicBool>,
 }
 
 /// Makes the guest of one subtask.

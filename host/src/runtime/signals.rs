@@ -19,6 +19,11 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// `cancel` may be set by others, too.
+    pub(super) fn new(cancel: Arc<AtomicBool>) -> Signals {
+        Signals { cancel, ..Signals::default() }
+    }
+
     pub(super) fn is_cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
     }

@@ -150,6 +150,13 @@ impl SourceReader {
         Some(watermark)
     }
 
+    /// The watermark to send behind the last record, where it has advanced.
+    pub(super) fn last_watermark(&mut self) -> Option<i64> {
+        let reached = Some(self.reached()).filter(|reached| *reached > self.watermark)?;
+        self.watermark = reached;
+        Some(reached)
+    }
+
     /// Whether there has been nothing to read for as long as the manifest says.
     pub(super) fn is_idle(&self) -> bool {
         let idle_after = self.watermarks.as_ref().and_then(|settings| settings.idle_after);

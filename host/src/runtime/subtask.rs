@@ -1,5 +1,6 @@
 //! The loop of one subtask: read or receive, run the chain, answer barriers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub enum Event {
         checkpoint: u64,
         parts: Vec<SubtaskPart>,
     },
+    /// The subtask has opened and restored all that it needs, and runs.
+    Opened,
     /// A source subtask will give no more records. It goes on answering barriers.
     SourceEnded,
     /// By what the sources have read a checkpoint is due: records, or event time.
@@ -120,6 +123,14 @@ pub(super) struct Subtask {
     pub(super) fixed: Option<Fixed>,
 }
 
+/// Barriers that a source has been handed and has not answered.
+#[derive(Default)]
+struct Barriers {
+    waiting: VecDeque<Barrier>,
+    /// Whether a drain has ended event time.
+    is_draining: bool,
+}
+
 /// See [`Subtask::fixed`].
 pub(super) struct Fixed {
     barrier: Barrier,
@@ -166,7 +177,16 @@ impl Subtask {
         let mut quiet = false;
         loop {
             self.check_cancelled()?;
-            match gate.next(self.patience())? {
+            if self.chain.is_advancing() {
+                self.chain.advance_event_time()?;
+            }
+            let arrival = if self.chain.is_advancing() {
+                // What is due comes before the records that wait; barriers need not wait for it.
+                gate.next_barrier()?
+            } else {
+                gate.next(self.patience())?
+            };
+            match arrival {
                 Arrival::Batch(InputRole::First, batch) => self.chain.deliver(0, FIRST_INPUT, batch)?,
                 Arrival::Batch(InputRole::Second | InputRole::Broadcast, batch) => {
                     self.chain.deliver(0, SECOND_INPUT, batch)?
@@ -186,6 +206,7 @@ impl Subtask {
                     self.fixed = Some(Fixed { barrier, since_ns, parts });
                 }
                 Arrival::InFlight { checkpoint, in_flight } => self.complete(checkpoint, in_flight),
+                Arrival::Idle if self.chain.is_advancing() => {}
                 Arrival::Idle if !quiet => {
                     self.chain.idle()?;
                     self.show();
@@ -209,6 +230,8 @@ impl Subtask {
         triggers: &Triggers,
     ) -> Result<(), Ended> {
         let mut ended = false;
+        let mut has_said_so = false;
+        let mut barriers = Barriers::default();
         let mut wait = Duration::ZERO;
         let woken = reader.alignment.as_ref().map_or_else(never, |alignment| alignment.woken.clone());
         loop {
@@ -217,18 +240,51 @@ impl Subtask {
                 recv(woken) -> _ => None,
                 default(wait) => None,
             };
-            if let Some(barrier) = barrier {
-                self.answer(barrier, &reader)?;
-                if barrier.kind.is_last() {
-                    return Ok(());
-                }
+            barriers.waiting.extend(barrier);
+            if self.answer_due(&mut barriers, &reader)? {
+                return Ok(());
             }
             self.check_cancelled()?;
-            wait = if ended { self.patience() } else { self.read(&mut reader, triggers, &mut ended)? };
+            self.chain.advance_event_time()?;
+            // Nothing is read between the end of event time and a barrier that follows it.
+            wait = match (self.chain.is_advancing() || !barriers.waiting.is_empty(), ended) {
+                (true, _) => Duration::ZERO,
+                (false, false) => self.read(&mut reader, triggers, &mut ended)?,
+                (false, true) => self.patience(),
+            };
+            if ended && !has_said_so && !self.chain.is_advancing() {
+                has_said_so = true;
+                self.chain.idle()?;
+                self.show();
+                (self.notify)(Event::SourceEnded);
+            }
             self.chain.advance_clock()?;
             self.chain.flush_due()?;
             self.show_due();
         }
+    }
+
+    /// Answers barriers in their order. One that follows the end of event time waits until the end has gone through the chain.
+    /// Returns whether the last one has been answered.
+    fn answer_due(&mut self, barriers: &mut Barriers, reader: &SourceReader) -> Result<bool, Ended> {
+        while let Some(&barrier) = barriers.waiting.front() {
+            let is_over = barrier.checkpoint <= self.signals.abandoned();
+            if barrier.kind == BarrierKind::Drain && !is_over && !barriers.is_draining {
+                barriers.is_draining = true;
+                self.end_event_time()?;
+            }
+            if barrier.kind.follows_the_end() && !is_over && self.chain.is_advancing() {
+                return Ok(false);
+            }
+            barriers.waiting.pop_front();
+            if !is_over {
+                self.answer(barrier, reader)?;
+            }
+            if barrier.kind.is_last() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Reads once. The result is how long nothing more can be expected.
@@ -263,11 +319,12 @@ impl Subtask {
             }
             Poll::End => {
                 *ended = true;
+                // Where another input goes on, event time is held at what was read, and not at what was last sent.
+                if let Some(watermark) = reader.last_watermark() {
+                    self.chain.watermark(watermark)?;
+                }
                 self.end_event_time()?;
                 reader.release_group();
-                self.chain.idle()?;
-                self.show();
-                (self.notify)(Event::SourceEnded);
                 self.notify_if(triggers.advance(reader.index, i64::MAX));
                 Ok(self.patience())
             }
@@ -297,12 +354,6 @@ impl Subtask {
 
     /// Answers a barrier where a source begins the chain.
     fn answer(&mut self, barrier: Barrier, reader: &SourceReader) -> Result<(), Ended> {
-        if barrier.checkpoint <= self.signals.abandoned() {
-            return Ok(());
-        }
-        if barrier.kind == BarrierKind::Drain {
-            self.end_event_time()?;
-        }
         let since_ns = self.chain.clock.monotonic_ns();
         let mut parts = self.fix(barrier, since_ns)?;
         if let Some(part) = parts.first_mut() {

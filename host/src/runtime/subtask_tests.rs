@@ -6,7 +6,7 @@ use crossbeam_channel::{Sender, unbounded};
 use proptest::prelude::*;
 
 use super::super::alignment::Groups;
-use super::super::chain::{EventTime, Member, MemberKind};
+use super::super::chain::{Member, MemberKind};
 use super::super::exchange::EdgeWriter;
 use super::super::link::link;
 use super::super::plan::Target;
@@ -59,13 +59,7 @@ impl Subject {
             kind: MemberKind::Source(Counters::default()),
             routes: vec![vec![Target::Edge(0)]],
         };
-        let chain = Chain {
-            subtask: 0,
-            members: vec![member],
-            edges: [(0, edge)].into(),
-            clock: clock.clone(),
-            event_time: EventTime::default(),
-        };
+        let chain = Chain::new(0, vec![member], [(0, edge)].into(), clock.clone());
         let (notify, events) = unbounded();
         let notify: Notify = Arc::new(move |event| drop(notify.send(event)));
         let subtask = Subtask { chain, signals: signals.clone(), notify, shown: Vec::new(), shown_ns: 0, fixed: None };

@@ -5,7 +5,7 @@ use std::thread;
 
 use crossbeam_channel::{Sender, unbounded};
 
-use super::super::chain::{EventTime, Member, MemberKind};
+use super::super::chain::{Member, MemberKind};
 use super::super::element::Element;
 use super::super::exchange::EdgeWriter;
 use super::super::link::{LinkSender, link};
@@ -90,13 +90,9 @@ impl Subject {
         let batch = BatchSettings { records: 1, bytes: 1 << 20, linger: Duration::from_secs(3600) };
         let signals = Arc::<Signals>::default();
         let ((sender, receiver), (input, from)) = (link(1000), link(1000));
-        let chain = Chain {
-            subtask: 0,
-            members: vec![member(timing, Target::Member(1)), member(passing, Target::Edge(0))],
-            edges: [(0, EdgeWriter::forward(sender, batch, signals.clone()))].into(),
-            clock: clock.clone(),
-            event_time: EventTime::default(),
-        };
+        let members = vec![member(timing, Target::Member(1)), member(passing, Target::Edge(0))];
+        let edges = [(0, EdgeWriter::forward(sender, batch, signals.clone()))].into();
+        let chain = Chain::new(0, members, edges, clock.clone());
         let gate = |receiver| Gate::new(vec![receiver], CheckpointMode::ExactlyOnce, signals.clone(), clock.clone());
         let notify: Notify = Arc::new(|_| {});
         let (gate, output) = (gate(from), gate(receiver));

@@ -6,7 +6,7 @@ use super::plan::{FunctionPlan, Plan, in_node};
 use crate::connector::KeyExtractor;
 use crate::error::{self, Result};
 use crate::manifest::{Aggregate, Format, InputRole, KeySelector, Node, NodeKind, Number, WindowAssigner};
-use crate::operator::{WindowFunction, native_aggregate, window_states};
+use crate::operator::{WINDOWS_OF_RECORD_MAX, WindowFunction, native_aggregate, too_many_windows, window_states};
 use crate::sandbox::{self, Function, FunctionKind};
 
 /// What a function is to windows; None where it is nothing to them.
@@ -62,6 +62,17 @@ impl Plan {
         if let Some(function) = self.functions.get_mut(&node.id) {
             let is_aggregate = function.description.kind == FunctionKind::Aggregate;
             function.description.internal = window_states(windows, is_aggregate);
+            let declares_state = !function.description.states.is_empty();
+            if let Some(windows) = window_function(function.description.kind)
+                .and_then(|function| too_many_windows(windows, function, declares_state))
+            {
+                let message = format!(
+                    "operator `{}`: each record would be added to {windows} windows, and {WINDOWS_OF_RECORD_MAX} is the limit",
+                    node.id
+                );
+                let hint = "choose a longer `slide`, or an aggregate with the default trigger, whose windows share what they keep";
+                return Err(error::manifest_invalid(message).hint(hint).about(&node.id, "window"));
+            }
         }
         Ok(())
     }

@@ -64,6 +64,7 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
         restarts: 0,
         clock: SystemClock::shared(),
         restore: None,
+        interrupt: crate::model::Interrupt::default(),
         allow_unclaimed_state: false,
         notify: Arc::new(move |event| drop(sender.send(event))),
     };
@@ -72,7 +73,7 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
         match events.recv().unwrap() {
             Event::SourceEnded => break,
             Event::Failed(failure) => panic!("{failure:?}"),
-            Event::Acknowledged { .. } | Event::CheckpointDue => {}
+            Event::Acknowledged { .. } | Event::CheckpointDue | Event::Opened => {}
         }
     }
     execution.inject(Barrier {

@@ -213,12 +213,13 @@ impl wit::log::Host for GuestState {
             wit::log::Level::Warn => LogLevel::Warn,
             wit::log::Level::Error => LogLevel::Error,
         };
-        self.turn()?.log(level, message, record);
+        // Also while it describes itself or migrates a value, outside of a turn.
+        self.turn.log(level, message, record);
         Ok(())
     }
 
     fn panic(&mut self, message: String, record: Option<u32>) -> Result<()> {
-        self.turn()?.note_panic(message, record);
+        self.turn.note_panic(message, record);
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! First look at uploaded bytes: what they are, and what they import, before anything is compiled.
 
-use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
+use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload, TableSectionReader};
 
+use super::engine::{MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use super::wasi;
 use crate::error::{self, Error, Result};
 use crate::turn::cut;
@@ -16,6 +17,7 @@ const EXPORT: &str = "cofferdam:function/function";
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let mut depth = 0usize;
     let mut exports = Vec::new();
+    let mut needs = Needs::default();
     for (at, payload) in Parser::new(0).parse_all(bytes).enumerate() {
         let payload = match (at, payload) {
             (0, Err(_)) => return Err(not_wasm(bytes)),
@@ -30,6 +32,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
             // Modules and components within have imports of their own, which the outer one satisfies.
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::TableSection(section) => needs.add_tables(section)?,
+            Payload::MemorySection(section) => needs.add_memories(section.count())?,
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
                     let import = import.map_err(|cause| error::component_invalid(cause.to_string()))?;
@@ -45,6 +49,44 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
         }
     }
     check_exports(&exports)
+}
+
+/// What the core modules of a component define, which one instance has to hold. What a component instantiates twice is
+/// counted by the engine when the component is loaded.
+#[derive(Default)]
+struct Needs {
+    tables: u32,
+    memories: u32,
+}
+
+impl Needs {
+    fn add_tables(&mut self, section: TableSectionReader<'_>) -> Result<()> {
+        for table in section {
+            let table = table.map_err(|cause| error::component_invalid(cause.to_string()))?;
+            self.tables += 1;
+            if self.tables > TABLES_MAX {
+                return Err(too_many(&format!("more than {TABLES_MAX} tables")));
+            }
+            if table.ty.initial > TABLE_ELEMENTS_MAX as u64 {
+                let elements = table.ty.initial;
+                return Err(too_many(&format!("a table of {elements} elements, more than {TABLE_ELEMENTS_MAX}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_memories(&mut self, count: u32) -> Result<()> {
+        self.memories = self.memories.saturating_add(count);
+        if self.memories > MEMORIES_MAX {
+            return Err(too_many(&format!("{} linear memories, more than {MEMORIES_MAX}", self.memories)));
+        }
+        Ok(())
+    }
+}
+
+fn too_many(what: &str) -> Error {
+    error::component_limits(format!("its core modules define {what}"))
+        .hint("an instance has one memory, up to 4 tables of up to 65,536 elements, and up to 32 core modules")
 }
 
 fn not_wasm(bytes: &[u8]) -> Error {

@@ -1,5 +1,8 @@
 //! A component alive in one subtask, within its limits. Disposable: a fault drops it, and the next turn gets a fresh one.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use wasmtime::component::ResourceTable;
 use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -7,7 +10,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::bindings::cofferdam::function::types;
 use super::bindings::exports::cofferdam::function::{function as wit, join as wit_join, window as wit_window};
 use super::component::Component;
-use super::engine::TICK;
+use super::deadline::Deadline;
+use super::engine::TABLE_ELEMENTS_MAX;
 use super::exports::{World, WorldPre};
 use super::wasi::Ambient;
 use crate::error;
@@ -17,9 +21,6 @@ use crate::turn::{Failure, Guest, LogLevel, Output, Refusal, Turn, cut};
 
 /// Lines of a guest's call stack that a fault keeps.
 const BACKTRACE_LINES_MAX: usize = 32;
-
-/// Guest table elements, at most.
-const TABLE_ELEMENTS_MAX: usize = 1 << 20;
 
 /// Characters of a function's name in a backtrace; the name is the component's, and may be of any length.
 const FRAME_CHARS_MAX: usize = 256;
@@ -31,6 +32,7 @@ const RESOURCES_MAX: usize = 1024;
 pub(super) struct GuestState {
     pub(super) turn: Turn,
     pub(super) in_turn: bool,
+    pub(super) deadline: Deadline,
     memory: MemoryLimit,
     ambient: Ambient,
     wasi: WasiCtx,
@@ -75,6 +77,8 @@ pub struct Instance {
     seed: u64,
     /// Throw the instance away after every turn.
     fresh: bool,
+    /// Set when the job is cancelled: it ends a call.
+    cancel: Arc<AtomicBool>,
     alive: Option<Alive>,
 }
 
@@ -83,15 +87,22 @@ impl Instance {
     pub fn new(component: Component, function: u32, limits: Limits, seed: u64, fresh: bool) -> Instance {
         let outputs =
             component.description().functions.get(function as usize).map_or(1, |function| function.outputs.len());
-        Instance { component, function, outputs, limits, seed, fresh, alive: None }
+        Instance { component, function, outputs, limits, seed, fresh, cancel: Arc::default(), alive: None }
+    }
+
+    /// Ends a call soon after `cancel` is set.
+    pub fn cancelled_by(mut self, cancel: Arc<AtomicBool>) -> Instance {
+        self.cancel = cancel;
+        self
     }
 
     /// A live component; the fault is about its start.
-    pub(super) fn start(pre: &WorldPre, limits: Limits, seed: u64) -> Result<Alive, Failed> {
+    pub(super) fn start(pre: &WorldPre, limits: Limits, seed: u64, cancel: Arc<AtomicBool>) -> Result<Alive, Failed> {
         let ambient = Ambient::default();
         let mut state = GuestState {
             turn: Turn::default(),
             in_turn: false,
+            deadline: Deadline::new(cancel),
             memory: MemoryLimit { bytes_max: limits.memory_bytes, refused: false },
             wasi: ambient.context(seed),
             ambient,
@@ -101,12 +112,17 @@ impl Instance {
         let mut store = Store::new(pre.instance.component().engine(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(fuel(&limits));
-        arm(&mut store, &limits);
+        Deadline::install(&mut store);
+        Deadline::begin(&mut store, limits.deadline);
         let instantiated = pre.instance.instantiate(&mut store);
         match instantiated.and_then(|instance| pre.load(&mut store, &instance)) {
             Ok(exports) => Ok(Alive { store, exports }),
             Err(cause) => Err(classify(&cause, &mut store, &limits)),
         }
+    }
+
+    fn start_own(&self) -> Result<Alive, Failed> {
+        Instance::start(self.component.pre(), self.limits, self.seed, self.cancel.clone())
     }
 
     /// One call within `turn`: the instance is there for it, its imports reach the turn, and whatever goes wrong takes the
@@ -118,13 +134,13 @@ impl Instance {
     ) -> Result<T, Failure> {
         let mut alive = match self.alive.take() {
             Some(alive) => alive,
-            None => Instance::start(self.component.pre(), self.limits, self.seed)?,
+            None => self.start_own()?,
         };
         alive.store.data().ambient.set_time(turn.context.processing_time);
         std::mem::swap(&mut alive.store.data_mut().turn, turn);
         alive.store.data_mut().in_turn = true;
         let Alive { store, exports } = &mut alive;
-        arm(store, &self.limits);
+        Deadline::begin(store, self.limits.deadline);
         // A refusal that an earlier call survived says nothing of this one.
         store.data_mut().memory.refused = false;
         let result = call(self, store, exports);
@@ -214,9 +230,11 @@ impl Instance {
 
 impl Alive {
     pub(super) fn describe(&mut self) -> Result<wit::ComponentDescription, Failed> {
-        arm(&mut self.store, &Limits::default());
+        Deadline::begin(&mut self.store, Limits::default().deadline);
         let described = self.exports.function.call_describe(&mut self.store);
-        described.map_err(|cause| classify(&cause, &mut self.store, &Limits::default()))
+        let described = described.map_err(|cause| classify(&cause, &mut self.store, &Limits::default()));
+        show_lines(&mut self.store);
+        described
     }
 }
 
@@ -323,10 +341,12 @@ impl Guest for Instance {
 
     /// A fresh instance, which is dropped again: imports are refused, since there is no turn.
     fn migrate(&mut self, state: u32, schema: &str, values: &Column) -> Result<Column, Failure> {
-        let Alive { mut store, exports } = Instance::start(self.component.pre(), self.limits, self.seed)?;
-        arm(&mut store, &self.limits);
+        let Alive { mut store, exports } = self.start_own()?;
+        Deadline::begin(&mut store, self.limits.deadline);
         let returned = exports.function.call_migrate(&mut store, self.function, state, schema, column_param(values));
-        Ok(checked_column(self.returned(&mut store, returned, 0)?)?)
+        let returned = self.returned(&mut store, returned, 0);
+        show_lines(&mut store);
+        Ok(checked_column(returned?)?)
     }
 }
 
@@ -345,6 +365,8 @@ fn checked_column(column: types::ColumnResult) -> Result<Column, Failed> {
 pub(super) enum Failed {
     Fault(Fault),
     Error(error::Error),
+    /// The job is being cancelled.
+    Cancelled,
 }
 
 impl std::fmt::Display for Failed {
@@ -352,6 +374,7 @@ impl std::fmt::Display for Failed {
         match self {
             Failed::Fault(fault) => fault.fmt(f),
             Failed::Error(error) => error.fmt(f),
+            Failed::Cancelled => f.write_str("the call was cancelled"),
         }
     }
 }
@@ -361,15 +384,20 @@ impl From<Failed> for Failure {
         match failed {
             Failed::Fault(fault) => Failure::Fault(fault),
             Failed::Error(error) => Failure::Error(error),
+            Failed::Cancelled => Failure::Cancelled,
         }
     }
 }
 
-/// Sets the deadline of the next call.
-fn arm(store: &mut Store<GuestState>, limits: &Limits) {
-    let ticks = limits.deadline.as_millis() / TICK.as_millis();
-    // Far from where the sum with the current epoch would overflow.
-    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2) + 1);
+/// Logs what a guest wrote outside of a turn, where no operator does.
+fn show_lines(store: &mut Store<GuestState>) {
+    let state = store.data_mut();
+    for line in state.ambient.take_output() {
+        state.turn.log(LogLevel::Info, line, None);
+    }
+    for line in state.turn.log_lines() {
+        tracing::info!(target: "guest", level = ?line.level, "{}", line.message.trim_end().replace('\n', "\\n"));
+    }
 }
 
 /// Bytes that a guest may hand over in one call: its output, and room for the lists around it.
@@ -396,9 +424,13 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
         (Some(Refusal::Error(error)), _) => return Failed::Error(error.clone()),
         (Some(refusal @ Refusal::InvalidCall(_)), _) => Fault::new(FaultCode::InvalidCall, refusal.to_string()),
         (Some(refusal @ Refusal::TooMuch { .. }), _) => Fault::new(FaultCode::OutputExceeded, refusal.to_string()),
+        (_, Some(Trap::Interrupt)) if state.deadline.was_cancelled() => return Failed::Cancelled,
         (_, Some(Trap::Interrupt)) => {
             let deadline = humantime::format_duration(limits.deadline);
-            Fault::new(FaultCode::DeadlineExceeded, format!("the call ran longer than limits.deadline, {deadline}"))
+            Fault::new(
+                FaultCode::DeadlineExceeded,
+                format!("the call took more processor time than limits.deadline, {deadline}"),
+            )
         }
         (_, Some(Trap::StackOverflow)) => {
             Fault::new(FaultCode::StackOverflow, "the call nested deeper than the stack allows")
@@ -408,7 +440,7 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
             Fault::new(FaultCode::MemoryExceeded, message)
         }
         _ if cause.root_cause().to_string().contains("fuel allocated for hostcalls") => output_exceeded(limits),
-        (_, trap) => match (panic, trap) {
+        (_, trap) => match (panic.or_else(|| last_words(trap, &state.ambient)), trap) {
             (Some(message), _) => Fault::new(FaultCode::GuestPanic, message),
             (None, Some(trap)) => Fault::new(FaultCode::GuestTrap, trap.to_string()),
             (None, None) => Fault::new(FaultCode::GuestTrap, format!("{:#}", cause.root_cause())),
@@ -422,6 +454,12 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
         fault.backtrace = backtrace.frames().iter().take(BACKTRACE_LINES_MAX).map(name).collect();
     }
     Failed::Fault(fault)
+}
+
+/// The words of a runtime that writes them to stderr before it aborts.
+fn last_words(trap: Option<&Trap>, ambient: &Ambient) -> Option<String> {
+    let aborted = matches!(trap, Some(Trap::UnreachableCodeReached));
+    aborted.then(|| ambient.complaint()).flatten().map(cut)
 }
 
 fn wasmtime_demangle(name: &str) -> String {

@@ -4,7 +4,12 @@
 //! time, memory, stack and the bytes it hands over are bounded, and a trap ends the instance, never the process.
 //! It must not know state backends, connectors or jobs.
 
+mod capacity;
+mod code_cache;
+mod compile_child;
+mod compiler;
 mod component;
+mod deadline;
 mod describe;
 mod engine;
 mod exports;
@@ -13,6 +18,9 @@ mod inspect;
 mod instance;
 mod wasi;
 
+pub use capacity::{HeldSlots, Slots};
+pub use compile_child::{COMPILE_COMMAND, compile_child};
+pub use compiler::{CompileIn, CompileLimits, is_large_component};
 pub use component::Component;
 pub use describe::{Description, Function, FunctionKind, Port};
 pub use engine::{Sandbox, SandboxOptions};

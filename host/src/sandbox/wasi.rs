@@ -16,7 +16,7 @@ use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx};
 
 use super::instance::GuestState;
-use crate::turn::Refusal;
+use crate::turn::{LOG_LINE_BYTES_MAX, Refusal};
 
 /// Interfaces that every component may import. Others reach outside, and need a grant that this version does not give.
 pub(super) const ALLOWED: &[&str] = &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
@@ -56,7 +56,45 @@ fn waiting() -> wasmtime::Error {
 #[derive(Clone, Default)]
 pub(super) struct Ambient {
     processing_time_ms: Arc<AtomicI64>,
-    output: Arc<Mutex<Vec<u8>>>,
+    written: Arc<Mutex<Written>>,
+}
+
+/// What a guest wrote in one turn.
+#[derive(Default)]
+struct Written {
+    /// To stdout and stderr, in order.
+    output: Vec<u8>,
+    /// Bytes of it that were not kept.
+    dropped: usize,
+    /// To stderr alone, the last of it: a runtime that panics says so there.
+    complaint: Vec<u8>,
+}
+
+impl Written {
+    fn write(&mut self, bytes: &[u8], to: Stream) {
+        let room = OUTPUT_BYTES_MAX.saturating_sub(self.output.len()).min(bytes.len());
+        self.output.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        self.dropped = self.dropped.saturating_add(bytes.len() - room);
+        if to == Stream::Stderr {
+            self.complaint
+                .extend_from_slice(bytes.get(bytes.len().saturating_sub(LOG_LINE_BYTES_MAX)..).unwrap_or_default());
+            let surplus = self.complaint.len().saturating_sub(LOG_LINE_BYTES_MAX);
+            self.complaint.drain(..surplus);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// One of a guest's output streams.
+#[derive(Clone)]
+struct Pipe {
+    ambient: Ambient,
+    stream: Stream,
 }
 
 impl Ambient {
@@ -66,8 +104,8 @@ impl Ambient {
             Deterministic::new((0..RANDOM_BYTES as u64 / 8).flat_map(|counter| block(counter).to_le_bytes()).collect())
         };
         WasiCtx::builder()
-            .stdout(self.clone())
-            .stderr(self.clone())
+            .stdout(Pipe { ambient: self.clone(), stream: Stream::Stdout })
+            .stderr(Pipe { ambient: self.clone(), stream: Stream::Stderr })
             .wall_clock(self.clone())
             .monotonic_clock(self.clone())
             .secure_random(random(0))
@@ -81,15 +119,29 @@ impl Ambient {
         self.processing_time_ms.store(processing_time_ms, Ordering::Relaxed);
     }
 
-    /// What the turn wrote, as lines.
+    /// What the turn wrote, as lines; the last of them says how much more there was.
     pub(super) fn take_output(&self) -> Vec<String> {
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        if output.is_empty() {
+        let mut written = self.written();
+        if written.output.is_empty() {
             return Vec::new();
         }
-        let text = String::from_utf8_lossy(&output).into_owned();
-        output.clear();
-        text.lines().map(str::to_owned).collect()
+        let Written { output, dropped, .. } = std::mem::take(&mut *written);
+        let text = String::from_utf8_lossy(&output);
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if dropped > 0 {
+            lines.push(format!("{dropped} more bytes of output were dropped: a turn keeps {OUTPUT_BYTES_MAX}"));
+        }
+        lines
+    }
+
+    /// The last of what the turn wrote to stderr; none where it wrote nothing there.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.written().complaint).trim().to_owned();
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn written(&self) -> std::sync::MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,13 +165,13 @@ impl HostMonotonicClock for Ambient {
     }
 }
 
-impl IsTerminal for Ambient {
+impl IsTerminal for Pipe {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Ambient {
+impl StdoutStream for Pipe {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }
@@ -130,15 +182,13 @@ impl StdoutStream for Ambient {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Ambient {
+impl Pollable for Pipe {
     async fn ready(&mut self) {}
 }
 
-impl OutputStream for Ambient {
+impl OutputStream for Pipe {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = OUTPUT_BYTES_MAX.saturating_sub(output.len()).min(bytes.len());
-        output.extend_from_slice(bytes.get(..room).unwrap_or(&[]));
+        self.ambient.written().write(&bytes, self.stream);
         Ok(())
     }
 
@@ -148,5 +198,26 @@ impl OutputStream for Ambient {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(OUTPUT_BYTES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_becomes_lines_and_what_is_too_much_is_counted() {
+        let ambient = Ambient::default();
+        assert!(ambient.take_output().is_empty() && ambient.complaint().is_none());
+        ambient.written().write(b"one\ntwo\n", Stream::Stdout);
+        ambient.written().write(b"thread 'main' panicked\n", Stream::Stderr);
+        assert_eq!(ambient.complaint().as_deref(), Some("thread 'main' panicked"));
+        assert_eq!(ambient.take_output(), ["one", "two", "thread 'main' panicked"]);
+        assert!(ambient.complaint().is_none(), "a turn does not see what the one before it wrote");
+
+        ambient.written().write(&[b'x'; OUTPUT_BYTES_MAX], Stream::Stderr);
+        ambient.written().write(b"the last words", Stream::Stderr);
+        assert!(ambient.complaint().unwrap().ends_with("xthe last words"));
+        assert!(ambient.take_output()[1].starts_with("14 more bytes"));
     }
 }

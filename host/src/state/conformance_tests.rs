@@ -146,6 +146,16 @@ fn changes_are_seen(kind: StateBackendKind) {
     assert_eq!(state.load(0, &[]), []);
 }
 
+fn a_restore_ends_when_it_is_interrupted(kind: StateBackendKind) {
+    // Entry by entry: files of RocksDB that are taken over as they are need no such end.
+    let mut state = Subject::new(StateBackendKind::Memory, &["value"]);
+    state.put(0, "a", "1");
+    let image = state.image(&[]);
+    let restored = options(kind, state.work(), layout(&["value"]), Some((&image, &state.store)));
+    restored.interrupt.set();
+    assert_eq!(open(restored).err().unwrap().code, "interrupted");
+}
+
 fn a_turn_applies_in_order(kind: StateBackendKind) {
     let mut state = Subject::new(kind, &["value"]);
     let (put, append) = (Change::Put, Change::Append);
@@ -350,6 +360,7 @@ macro_rules! conformance {
 
 conformance! {
     changes_are_seen
+    a_restore_ends_when_it_is_interrupted
     a_turn_applies_in_order
     nothing_of_a_bad_turn_is_applied
     images_stay_as_they_were

@@ -5,6 +5,7 @@
 
 mod broadcast;
 pub mod canonical;
+pub mod internal;
 mod known_keys;
 mod layout;
 pub mod list;
@@ -39,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::manifest::StateBackendKind;
-use crate::model::{Column, KeyGroup, Keys};
+use crate::model::{Column, Interrupt, KeyGroup, Keys};
 
 /// A state by its place in the operator's [`StateLayout`].
 pub type StateId = u16;
@@ -89,7 +90,7 @@ pub enum TtlUpdate {
 pub struct TimeToLive {
     pub milliseconds: u64,
     pub update: TtlUpdate,
-    /// Whether an expired entry may be read until it is cleaned up.
+    /// Whether an expired entry that is not cleaned up yet may be read, once.
     pub return_expired: bool,
 }
 
@@ -300,6 +301,8 @@ pub struct StateOptions<'a> {
     pub migrate: Option<&'a mut dyn Migrate>,
     /// For the cleaning up of expired entries.
     pub clock: SharedClock,
+    /// Ends the restore with `interrupted`.
+    pub interrupt: Interrupt,
 }
 
 impl<'a> StateOptions<'a> {
@@ -322,6 +325,7 @@ impl<'a> StateOptions<'a> {
             allow_unclaimed: false,
             migrate: None,
             clock,
+            interrupt: Interrupt::default(),
         }
     }
 }

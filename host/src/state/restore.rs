@@ -27,19 +27,20 @@ pub(super) fn read_entries(
 ) -> Result<()> {
     let scratch = options.working_dir.join("restore");
     let mut migrate = options.migrate.take();
+    let interrupt = options.interrupt.clone();
     for image in images {
         let mut states = conversions(options, image.image, stored)?;
         let now_ms = options.clock.wall_ms();
         let groups = common_groups(&options.groups, &image.groups);
-        read_image(image, groups, &scratch, &mut |entry| match states
-            .get_mut(usize::from(entry.state))
-            .and_then(Option::as_mut)
-        {
-            None => Ok(()),
-            Some(state) if !state.rewrites() => visit(Entry { state: state.id, ..entry }),
-            Some(state) => {
-                state.push(entry, now_ms)?;
-                if state.is_full() { state.flush(&mut migrate, visit) } else { Ok(()) }
+        read_image(image, groups, &scratch, &mut |entry| {
+            interrupt.check()?;
+            match states.get_mut(usize::from(entry.state)).and_then(Option::as_mut) {
+                None => Ok(()),
+                Some(state) if !state.rewrites() => visit(Entry { state: state.id, ..entry }),
+                Some(state) => {
+                    state.push(entry, now_ms)?;
+                    if state.is_full() { state.flush(&mut migrate, visit) } else { Ok(()) }
+                }
             }
         })?;
         states.iter_mut().flatten().try_for_each(|state| state.flush(&mut migrate, visit))?;

@@ -33,6 +33,13 @@ pub struct Reading<'a> {
     pub begins_anew: bool,
 }
 
+impl Reading<'_> {
+    /// Whether the value has expired and is seen all the same: who reads it removes it, as in Flink.
+    pub fn is_given_once(&self) -> bool {
+        self.is_expired && self.value.is_some()
+    }
+}
+
 impl TimeToLive {
     /// Whether an entry that was last updated then has expired, as Flink has it: at the end of its time, and not only behind it.
     pub fn is_expired(&self, updated_ms: i64, now_ms: i64) -> bool {

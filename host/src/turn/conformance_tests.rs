@@ -359,8 +359,19 @@ fn what_has_expired_is_shown_where_the_state_says_so(kind: StateBackendKind) {
     subject.clock.set_ms(LIFETIME_MS);
     // Read before anything is committed: a commit may clean up.
     let turn = subject.begin(&["key"]);
-    assert_eq!((value(turn, VALUE, 0), values(turn, VALUE)), (Some("v".into()), some(&["v"])));
-    assert_eq!((list(turn, 0), scan(turn, None, 9)), (vec!["1".to_owned()], pairs(&[("a", "1")])));
+    assert_eq!(values(turn, VALUE), some(&["v"]), "all keys at once, as often as it likes");
+    assert_eq!((value(turn, VALUE, 0), value(turn, VALUE, 0)), (Some("v".into()), None), "one key, once");
+    assert_eq!(turn.list_load(LIST).unwrap().0.len(), 1);
+    assert_eq!((list(turn, 0), list(turn, 0)), (vec!["1".to_owned()], vec![]));
+    assert_eq!((scan(turn, None, 9), scan(turn, None, 9)), (pairs(&[("a", "1")]), vec![]));
+    turn.abort();
+    let turn = subject.begin(&["key"]);
+    assert_eq!(turn.map_get(MAP, 0, b"a").unwrap(), Some(b"1".to_vec()), "an aborted turn removes nothing");
+    assert_eq!(turn.map_get(MAP, 0, b"a").unwrap(), None);
+    assert_eq!((value(turn, VALUE, 0), list(turn, 0).len()), (Some("v".into()), 1));
+    turn.commit().unwrap();
+    let turn = subject.begin(&["key"]);
+    assert_eq!((value(turn, VALUE, 0), list(turn, 0).len(), scan(turn, None, 9)), (None, 0, vec![]));
 }
 
 macro_rules! conformance {

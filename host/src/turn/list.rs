@@ -16,7 +16,8 @@ impl Turn {
         let mut elements = Column::with_capacity(entries.values.len() * 2, entries.values.bytes().len());
         let mut ends = Vec::with_capacity(entries.values.len());
         for (key, stored) in entries.values.iter().enumerate() {
-            self.read_list(state, key as u32, stored, &mut elements)?;
+            // What has expired stays: nobody says that the function looks at this key.
+            self.read_list(state, key as u32, stored, &mut elements, false)?;
             ends.push(elements.len() as u32);
         }
         Ok((elements, ends))
@@ -58,7 +59,7 @@ impl Turn {
         let state = self.check_state(state, LISTS)?;
         let mut elements = Column::new();
         if let Some(stored) = self.load_one(state, key)? {
-            self.read_list(state, key, &stored, &mut elements)?;
+            self.read_list(state, key, &stored, &mut elements, true)?;
         }
         Ok(elements)
     }
@@ -83,20 +84,31 @@ impl Turn {
         Ok(())
     }
 
-    /// Appends to `elements` what a reader sees of the list that is stored for a key.
-    fn read_list(&mut self, state: StateId, key: u32, stored: &[u8], elements: &mut Column) -> Result<(), Error> {
+    /// Appends to `elements` what a reader sees of the list that is stored for a key. With `removes`, elements that are seen
+    /// although they have expired are not seen again.
+    fn read_list(
+        &mut self,
+        state: StateId,
+        key: u32,
+        stored: &[u8],
+        elements: &mut Column,
+        removes: bool,
+    ) -> Result<(), Error> {
         let Some(lifetime) = self.ttl(state) else { return list::decode(stored, elements) };
         let now_ms = self.context.processing_time;
-        let (mut begins_anew, mut expired) = (false, 0);
+        let (mut begins_anew, mut expired, mut given_once) = (false, 0, false);
         list::decode_with(stored, elements, |element, elements| {
             let reading = lifetime.read(element, now_ms)?;
             begins_anew |= reading.begins_anew;
+            given_once |= reading.is_given_once();
             expired += if reading.is_expired { element.len() } else { 0 };
             reading.value.into_iter().for_each(|value| elements.push(value));
             Ok(())
         })?;
         // Without its expired elements: being read must not revive them, and a list that is in use must not grow by them.
-        if begins_anew || 2 * expired > stored.len() {
+        // Those that may still be seen stay, unless they were seen now.
+        let is_large = 2 * expired > stored.len() && !lifetime.return_expired;
+        if begins_anew || is_large || (removes && given_once) {
             let staged = &mut self.staged[usize::from(state)];
             staged.delete(key);
             list::decode_with(stored, &mut Column::new(), |element, _| {

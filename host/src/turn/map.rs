@@ -7,6 +7,7 @@ use std::ops::Bound;
 use super::value::seen;
 use super::{Refusal, Turn, backend, invalid};
 use crate::model::Column;
+use crate::state::ttl::Reading;
 use crate::state::{Entries, MapEntry, StateId, StateKind};
 
 const MAPS: &[StateKind] = &[StateKind::Map];
@@ -25,8 +26,8 @@ impl Turn {
         self.check_keys(keys, sub_keys.len())?;
         let stored = self.load_entries(state, keys, sub_keys)?;
         let Some(ttl) = self.ttl(state) else { return Ok(stored) };
-        seen(&stored, ttl, self.context.processing_time, |index, value| {
-            self.refresh(state, keys[index], sub_keys.value(index), value)
+        seen(&stored, ttl, self.context.processing_time, |index, reading| {
+            self.note_reading(state, keys[index], sub_keys.value(index), reading)
         })
     }
 
@@ -104,9 +105,7 @@ impl Turn {
                     Some(ttl) => {
                         let reading = ttl.read(&stored, now_ms)?;
                         let Some(value) = reading.value else { continue };
-                        if reading.begins_anew {
-                            self.refresh(state, key, &sub_key, value)?;
-                        }
+                        self.note_reading(state, key, &sub_key, &reading)?;
                         value.to_vec()
                     }
                 };
@@ -170,12 +169,17 @@ impl Turn {
         Ok(merged)
     }
 
-    /// Writes an entry that was read once more, with its time begun anew. It counts like any write: a guest may read more
-    /// than fits into a turn.
-    fn refresh(&mut self, state: StateId, key: u32, sub_key: &[u8], value: &[u8]) -> Result<(), Refusal> {
-        self.charge(sub_key.len() + value.len())?;
-        let stamp = self.stamp(state);
-        self.staged_maps[usize::from(state)].put(key, sub_key, stamp.bytes(), value);
+    /// Writes an entry that was read once more where its time begins anew, and removes one that is seen although it has expired.
+    /// Both count like any write: a guest may read more than fits into a turn.
+    fn note_reading(&mut self, state: StateId, key: u32, sub_key: &[u8], reading: &Reading<'_>) -> Result<(), Refusal> {
+        if let Some(value) = reading.value.filter(|_| reading.begins_anew) {
+            self.charge(sub_key.len() + value.len())?;
+            let stamp = self.stamp(state);
+            self.staged_maps[usize::from(state)].put(key, sub_key, stamp.bytes(), value);
+        } else if reading.is_given_once() {
+            self.charge(sub_key.len())?;
+            self.staged_maps[usize::from(state)].remove(key, sub_key);
+        }
         Ok(())
     }
 }

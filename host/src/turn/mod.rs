@@ -13,7 +13,7 @@ mod timers;
 mod value;
 mod watermark;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,10 +22,11 @@ use telemetry::MetricChange;
 pub(crate) use telemetry::cut;
 pub use telemetry::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine, METRIC_NAMES_MAX};
 pub use timers::timer_states;
+pub use watermark::{GroupWatermarks, SelectedGroups};
 
 use crate::error::Error;
 use crate::model::{
-    Batch, Column, DueTimers, Elements, Fault, FaultCode, Keys, NO_TIMESTAMP, Pairs, TimeDomain, Windows,
+    Batch, Column, DueTimers, Elements, Fault, FaultCode, KeyGroup, Keys, NO_TIMESTAMP, Pairs, TimeDomain, Windows,
 };
 use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
 
@@ -102,11 +103,12 @@ pub struct Output {
     pub batch: Batch,
 }
 
-/// Why a turn did not succeed: because of the guest, or because of us.
+/// Why a turn did not succeed: because of the guest, because of us, or because the job is being cancelled.
 #[derive(Debug)]
 pub enum Failure {
     Fault(Fault),
     Error(Error),
+    Cancelled,
 }
 
 impl From<Error> for Failure {
@@ -212,6 +214,14 @@ pub struct Turn {
     broadcast: Option<Box<broadcast::TurnBroadcast>>,
     /// The key groups of the subtask, where it has timers.
     groups: std::ops::Range<u32>,
+    /// Watermarks of groups that are ahead of the subtask, behind a rescale.
+    group_watermarks: GroupWatermarks,
+    /// Groups whose due timers were being fired when their snapshot was taken, and that have not caught up.
+    interrupted: BTreeSet<KeyGroup>,
+    /// Whether timers that the watermark has made due may be left.
+    is_firing: bool,
+    /// The groups whose timers may be due; all where None.
+    selected_groups: Option<SelectedGroups>,
     /// Whether the timers are the host's own, which the guest must not touch.
     timers_are_internal: bool,
     /// By their clock, see [`TimeDomain`].

@@ -14,10 +14,8 @@ use super::watermark::watermark_state;
 use super::{Refusal, Turn, backend, invalid};
 use crate::error::{self, Result};
 use crate::model::{Column, DueTimers, KeyGroup, Keys, TimeDomain, time_bytes, time_of_bytes};
+use crate::state::internal::{EVENT_TIMERS as EVENT, PROCESSING_TIMERS as PROCESSING};
 use crate::state::{Change, StateBackend, StateDescription, StateId, StateKind, StateLayout, Write};
-
-const EVENT: &str = "@event-timers";
-const PROCESSING: &str = "@processing-timers";
 
 /// Timers read of one group at once, at least.
 const PAGE_MIN: usize = 16;
@@ -152,15 +150,26 @@ impl Timers {
         self.reset();
     }
 
+    fn drop_registered(&mut self) -> u64 {
+        let before = self.staged.len();
+        self.staged.retain(|staged| !staged.is_registered);
+        (before - self.staged.len()) as u64
+    }
+
     pub(super) fn reset(&mut self) {
         self.staged.clear();
         self.sub_keys.clear();
     }
 
     /// See [`Turn::due_timers`].
-    fn due(&mut self, backend: &mut dyn StateBackend, now: i64, limit: usize) -> Result<DueTimers> {
-        let groups: Vec<(i64, KeyGroup)> =
-            self.queue.order.iter().take_while(|(first, _)| *first <= now).copied().collect();
+    fn due(
+        &mut self,
+        backend: &mut dyn StateBackend,
+        (now, limit): (i64, usize),
+        is_selected: impl Fn(KeyGroup) -> bool,
+    ) -> Result<DueTimers> {
+        let due = self.queue.order.iter().take_while(|(first, _)| *first <= now);
+        let groups: Vec<(i64, KeyGroup)> = due.filter(|(_, group)| is_selected(*group)).copied().collect();
         let page = (2 * limit / groups.len().max(1)).max(PAGE_MIN);
         let mut due: Vec<(i64, Vec<u8>, KeyGroup)> = Vec::new();
         // A group of which more is due than was read: what is behind its page must wait for it.
@@ -220,7 +229,7 @@ impl Turn {
     /// Gives it the timers that the layout has hidden states for, and the watermark to go on from (`context.watermark`).
     /// `groups` are those of the subtask.
     pub fn with_timers(mut self, groups: Range<u32>) -> Result<Turn> {
-        self.context.watermark = self.restored_watermark(groups.clone())?;
+        self.restore_watermarks(groups.clone())?;
         self.groups = groups.clone();
         for domain in [TimeDomain::Event, TimeDomain::Processing] {
             if let (Some(state), Some(backend)) = (self.state_named(name_of(domain)), self.backend.as_deref_mut()) {
@@ -276,10 +285,19 @@ impl Turn {
     /// Up to `limit` timers whose time is not behind `now`, in order of their time over all keys, and counts them as taken: the
     /// caller deletes each in a turn that commits, or does not go on. Of one whole advance it is asked until there are none.
     pub fn due_timers(&mut self, domain: TimeDomain, now: i64, limit: usize) -> Result<DueTimers> {
-        match (&mut self.timers[domain as usize], self.backend.as_deref_mut()) {
-            (Some(timers), Some(backend)) => timers.due(backend, now, limit.max(1)),
-            _ => Ok(DueTimers::default()),
-        }
+        let Some(mut timers) = self.timers[domain as usize].take() else { return Ok(DueTimers::default()) };
+        let mut held = self.backend.take();
+        let due = match held.as_deref_mut() {
+            Some(backend) => timers.due(backend, (now, limit.max(1)), |group| self.is_selected(group)),
+            None => Ok(DueTimers::default()),
+        };
+        (self.timers[domain as usize], self.backend) = (Some(timers), held);
+        due
+    }
+
+    /// Takes back the timers that this turn has registered. Returns their number.
+    pub fn drop_registered_timers(&mut self) -> u64 {
+        self.timers.iter_mut().flatten().map(|timers| timers.drop_registered()).sum()
     }
 
     /// A time before which no timer of this clock is due. None where there is no timer.

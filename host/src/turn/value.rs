@@ -4,6 +4,7 @@
 use super::staged::StagedChange;
 use super::{Refusal, Turn, backend};
 use crate::model::{Column, Keys};
+use crate::state::ttl::Reading;
 use crate::state::{Entries, StateId, StateKind, TimeToLive};
 
 const VALUES: &[StateKind] = &[StateKind::Value, StateKind::Reducing, StateKind::Aggregating];
@@ -69,8 +70,11 @@ impl Turn {
         let Some(ttl) = self.ttl(state) else { return Ok(entries) };
         let stamp = self.stamp(state);
         let staged = &mut self.staged[usize::from(state)];
-        seen(&entries, ttl, self.context.processing_time, |key, value| {
-            staged.put(key as u32, stamp.bytes(), value);
+        seen(&entries, ttl, self.context.processing_time, |key, reading| {
+            // What has expired stays: nobody says that the function looks at this key.
+            if let Some(value) = reading.value.filter(|_| reading.begins_anew) {
+                staged.put(key as u32, stamp.bytes(), value);
+            }
             Ok(())
         })
     }
@@ -104,6 +108,9 @@ impl Turn {
             let stamp = self.stamp(state);
             self.staged[usize::from(state)].put(key, stamp.bytes(), value);
         }
+        if reading.is_given_once() {
+            self.staged[usize::from(state)].delete(key);
+        }
         Ok(reading.value.map(<[u8]>::to_vec))
     }
 
@@ -118,12 +125,12 @@ impl Turn {
     }
 }
 
-/// What a reader sees of stored values with a time to live; `refresh` gets those whose time begins anew, with their index.
+/// What a reader sees of stored values with a time to live; `note` gets each reading, with its index.
 pub(super) fn seen(
     stored: &Entries,
     ttl: TimeToLive,
     now_ms: i64,
-    mut refresh: impl FnMut(usize, &[u8]) -> Result<(), Refusal>,
+    mut note: impl FnMut(usize, &Reading<'_>) -> Result<(), Refusal>,
 ) -> Result<Entries, Refusal> {
     let mut seen = Entries::with_capacity(stored.present.len());
     for (index, (bytes, &is_present)) in stored.values.iter().zip(&stored.present).enumerate() {
@@ -132,9 +139,7 @@ pub(super) fn seen(
             continue;
         }
         let reading = ttl.read(bytes, now_ms)?;
-        if let Some(value) = reading.value.filter(|_| reading.begins_anew) {
-            refresh(index, value)?;
-        }
+        note(index, &reading)?;
         seen.push(reading.value)?;
     }
     Ok(seen)

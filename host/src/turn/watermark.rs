@@ -1,56 +1,217 @@
 //! The watermark as state: an operator that waits for event time goes on from the time that it had reached, so that what was
 //! late before a restart is late after it, and a function sees no time that goes back.
 //!
-//! Each key group has its own entry of a hidden state (its key is empty), so that it moves with its group. A subtask begins with
-//! the smallest of its groups, and with none where one of them has none: what a barrier overtook may come in front of its first. It is written when a snapshot is taken, and never else.
+//! The watermark belongs to the key group. Each group has its own entry of a hidden state (its key is empty), so that it moves
+//! with its group. After a rescale a subtask may own groups that have reached different watermarks: it begins with the smallest,
+//! and [`GroupWatermarks`] keeps the others until the subtask has caught up with them. A group without an entry has none: what a
+//! barrier overtook may come in front of its first. The entries are written when a snapshot is taken, and never else.
+//!
+//! A snapshot may be taken while the timers that a watermark has made due are being fired. The entry says so, and the groups go
+//! on with that when they are restored, before anything else. Part of the durable format: the watermark, little endian, and
+//! behind it a byte where firing was in progress.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::Turn;
 use crate::error::{self, Result};
 use crate::model::{KeyGroup, Keys, NO_TIMESTAMP};
+use crate::state::internal::WATERMARK as NAME;
 use crate::state::{Change, StateDescription, StateKind, Write};
 
-const NAME: &str = "@watermark";
+/// Behind the watermark of a group whose due timers were being fired.
+const IS_FIRING: u8 = 1;
 
-/// The hidden state.
+/// The watermarks of the key groups of a subtask, while any of them is ahead of the subtask's own. Empty otherwise, which is the
+/// rule: a subtask that was not rescaled has one watermark.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupWatermarks {
+    first: u32,
+    reached: Vec<i64>,
+}
+
+impl GroupWatermarks {
+    /// `reached` has an entry for each group from `first` on.
+    fn new(first: u32, reached: Vec<i64>) -> (i64, GroupWatermarks) {
+        let smallest = reached.iter().copied().min().unwrap_or(NO_TIMESTAMP);
+        let mut watermarks = GroupWatermarks { first, reached };
+        watermarks.forget_up_to(smallest);
+        (smallest, watermarks)
+    }
+
+    /// Whether all groups have reached the watermark of the subtask, and no more.
+    pub fn is_empty(&self) -> bool {
+        self.reached.is_empty()
+    }
+
+    /// The watermark of a group of a subtask that has reached `subtask`.
+    pub fn of(&self, group: KeyGroup, subtask: i64) -> i64 {
+        let place = u32::from(group).checked_sub(self.first);
+        let own = place.and_then(|place| self.reached.get(place as usize));
+        own.map_or(subtask, |own| subtask.max(*own))
+    }
+
+    /// The watermarks that occur in a subtask that has reached `subtask`, each once, ascending.
+    pub fn distinct(&self, subtask: i64) -> Vec<i64> {
+        let mut distinct: Vec<i64> = self.reached.iter().map(|own| subtask.max(*own)).chain([subtask]).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        distinct
+    }
+
+    /// The subtask has reached `subtask`. Forgets all where no group is ahead of that.
+    pub fn forget_up_to(&mut self, subtask: i64) {
+        if self.reached.iter().all(|own| *own <= subtask) {
+            self.reached.clear();
+        }
+    }
+}
+
+/// Behind the watermark of a group whose due timers were being fired.
+const IS_FIRING: u8 = 1;
+
+/// The watermarks of the key groups of a subtask, while any of them is ahead of the subtask's own. Empty otherwise, which is the
+/// rule: a subtask that was not rescaled has one watermark.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupWatermarks {
+    first: u32,
+    reached: Vec<i64>,
+}
+
+impl GroupWatermarks {
+    /// `reached` has an entry for each group from `first` on.
+    fn new(first: u32, reached: Vec<i64>) -> (i64, GroupWatermarks) {
+        let smallest = reached.iter().copied().min().unwrap_or(NO_TIMESTAMP);
+        let mut watermarks = GroupWatermarks { first, reached };
+        watermarks.forget_up_to(smallest);
+        (smallest, watermarks)
+    }
+
+    /// Whether all groups have reached the watermark of the subtask, and no more.
+    pub fn is_empty(&self) -> bool {
+        self.reached.is_empty()
+    }
+
+    /// The watermark of a group of a subtask that has reached `subtask`.
+    pub fn of(&self, group: KeyGroup, subtask: i64) -> i64 {
+        let place = u32::from(group).checked_sub(self.first);
+        let own = place.and_then(|place| self.reached.get(place as usize));
+        own.map_or(subtask, |own| subtask.max(*own))
+    }
+
+    /// The watermarks that occur in a subtask that has reached `subtask`, each once, ascending.
+    pub fn distinct(&self, subtask: i64) -> Vec<i64> {
+        let mut distinct: Vec<i64> = self.reached.iter().map(|own| subtask.max(*own)).chain([subtask]).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        distinct
+    }
+
+    /// The subtask has reached `subtask`. Forgets all where no group is ahead of that.
+    pub fn forget_up_to(&mut self, subtask: i64) {
+        if self.reached.iter().all(|own| *own <= subtask) {
+            self.reached.clear();
+        }
+    }
+}
+
 pub(super) fn watermark_state() -> StateDescription {
     StateDescription::new(NAME, StateKind::Value, "raw", "watermark")
 }
 
 impl Turn {
-    /// The watermark that these groups had reached when the image was taken that the backend was opened with.
-    pub(super) fn restored_watermark(&mut self, groups: Range<u32>) -> Result<i64> {
+    /// Reads the watermarks that these groups had reached when the image was taken that the backend was opened with. Sets
+    /// `context.watermark` to the smallest.
+    pub(super) fn restore_watermarks(&mut self, groups: Range<u32>) -> Result<()> {
         let (Some(state), Some(backend)) = (self.state_named(NAME), self.backend.as_deref_mut()) else {
-            return Ok(NO_TIMESTAMP);
+            return Ok(());
         };
         let keys = Keys {
             distinct: groups.clone().map(|_| &[][..]).collect(),
-            groups: groups.map(|group| group as KeyGroup).collect(),
+            groups: groups.clone().map(|group| group as KeyGroup).collect(),
             key_of: Vec::new(),
         };
         let entries = backend.load(state, &keys)?;
-        let mut reached = i64::MAX;
-        for (is_present, value) in entries.present.iter().zip(entries.values.iter()) {
-            let time = match is_present {
-                true => value.try_into().map_err(|_| error::state_failed("a watermark that is no time"))?,
-                false => NO_TIMESTAMP.to_le_bytes(),
+        let mut reached = Vec::with_capacity(keys.groups.len());
+        for ((is_present, value), group) in entries.present.iter().zip(entries.values.iter()).zip(&keys.groups) {
+            let (time, rest) = match is_present {
+                true => value.split_first_chunk().ok_or_else(|| error::state_failed("a watermark that is no time"))?,
+                false => (&NO_TIMESTAMP.to_le_bytes(), &[][..]),
             };
-            reached = reached.min(i64::from_le_bytes(time));
+            match rest {
+                [] => {}
+                [IS_FIRING] => drop(self.interrupted.insert(*group)),
+                _ => return Err(error::state_failed("a watermark that is no time")),
+            }
+            reached.push(i64::from_le_bytes(*time));
         }
-        Ok(if entries.present.is_empty() { NO_TIMESTAMP } else { reached })
+        (self.context.watermark, self.group_watermarks) = GroupWatermarks::new(groups.start, reached);
+        Ok(())
     }
 
-    /// Writes the watermark for all groups of the subtask, right before a snapshot. Nothing where the operator does not wait for
-    /// event time. No turn may be under way.
+    /// The watermarks of groups that are ahead of the subtask.
+    pub fn group_watermarks(&mut self) -> &mut GroupWatermarks {
+        &mut self.group_watermarks
+    }
+
+    /// Restricts [`Turn::due_timers`] to some groups. None lifts the restriction.
+    pub fn select_groups(&mut self, selected: Option<SelectedGroups>) {
+        self.selected_groups = selected;
+    }
+
+    pub(super) fn is_selected(&self, group: KeyGroup) -> bool {
+        self.selected_groups.is_none_or(|selected| {
+            let is_reached = self.group_watermarks.of(group, selected.subtask) == selected.watermark;
+            is_reached && (!selected.interrupted_only || self.interrupted.contains(&group))
+        })
+    }
+
+    /// The watermarks of the groups whose due timers were being fired in a subtask that has reached `subtask`, ascending.
+    pub fn interrupted(&self, subtask: i64) -> Vec<i64> {
+        let reached = self.interrupted.iter().map(|group| self.group_watermarks.of(*group, subtask));
+        reached.collect::<BTreeSet<i64>>().into_iter().collect()
+    }
+
+    /// The groups whose due timers were being fired have caught up.
+    pub fn end_interrupted(&mut self) {
+        self.interrupted.clear();
+    }
+
+    /// Notes whether there may be timers left that the subtask's watermark has made due.
+    pub fn set_firing(&mut self, is_firing: bool) {
+        self.is_firing = is_firing;
+    }
+
+    /// Writes the watermark for all groups of the subtask, right before a snapshot; for a group that is ahead its own. Writes
+    /// nothing where the operator does not wait for event time. No turn may be under way.
     pub fn keep_watermark(&mut self, watermark: i64) -> Result<()> {
         let (Some(state), Some(backend)) = (self.state_named(NAME), self.backend.as_deref_mut()) else { return Ok(()) };
         if watermark == NO_TIMESTAMP {
             return Ok(());
         }
-        let time = watermark.to_le_bytes();
-        let write =
-            |group| Write { state, group: group as KeyGroup, key: &[], sub_key: &[], change: Change::Put(&time) };
-        backend.apply(&mut self.groups.clone().map(write))
+        let mut entries: Vec<(KeyGroup, Vec<u8>)> = Vec::with_capacity(self.groups.len());
+        for group in self.groups.clone().map(|group| group as KeyGroup) {
+            let reached = self.group_watermarks.of(group, watermark);
+            let is_firing = (self.is_firing && reached == watermark) || self.interrupted.contains(&group);
+            let mut entry = reached.to_le_bytes().to_vec();
+            entry.extend(is_firing.then_some(IS_FIRING));
+            entries.push((group, entry));
+        }
+        backend.apply(&mut entries.iter().map(|(group, entry)| Write {
+            state,
+            group: *group,
+            key: &[],
+            sub_key: &[],
+            change: Change::Put(entry),
+        }))
     }
+}
+
+/// Groups whose timers may be due: those that have reached exactly `watermark`, in a subtask that has reached `subtask`.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectedGroups {
+    pub subtask: i64,
+    pub watermark: i64,
+    /// Of these only the ones whose due timers were being fired when their snapshot was taken.
+    pub interrupted_only: bool,
 }

@@ -10,9 +10,13 @@ use super::super::csv_row;
 use super::super::records::{Fill, RECORD_BYTES_MAX, Records};
 use crate::error::{Error, Result, source_failed, source_missing};
 use crate::manifest::{FileFormat, Format};
+use crate::model::Interrupt;
 
 /// The byte order mark that some programs put in front of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Bytes that are stepped over between two looks at the interrupt.
+const SKIPPED_BYTES: u64 = 1 << 20;
 
 /// A file by its name in its folder.
 pub(super) struct InputFile {
@@ -58,9 +62,17 @@ fn file_name(path: &Path) -> Result<String> {
 pub(super) type Reader = Records<Box<dyn Read + Send>>;
 
 /// Opens `path` to be read on from `offset`, an offset in its decompressed bytes. At its start, the byte order mark and,
-/// with `header`, the first row are stepped over.
-pub(super) fn open(path: &Path, format: FileFormat, header: bool, offset: u64) -> Result<Reader> {
-    let mut reader = open_at(path, format, offset).map_err(|error| read_error(path, offset, &error))?;
+/// with `header`, the first row are stepped over. Error: `interrupted`, among others.
+pub(super) fn open(
+    path: &Path,
+    format: FileFormat,
+    header: bool,
+    offset: u64,
+    interrupt: &Interrupt,
+) -> Result<Reader> {
+    let opened = open_at(path, format, offset, interrupt);
+    interrupt.check()?;
+    let mut reader = opened.map_err(|error| read_error(path, offset, &error))?;
     if offset > 0 {
         return Ok(reader);
     }
@@ -73,13 +85,13 @@ pub(super) fn open(path: &Path, format: FileFormat, header: bool, offset: u64) -
     Ok(reader)
 }
 
-fn open_at(path: &Path, format: FileFormat, offset: u64) -> io::Result<Reader> {
+fn open_at(path: &Path, format: FileFormat, offset: u64, interrupt: &Interrupt) -> io::Result<Reader> {
     let shorter = || io::Error::other("the file is shorter than it was: the source cannot go on where it was");
     let mut file = File::open(path)?;
     let gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
     let input: Box<dyn Read + Send> = if gzip {
         let mut input = MultiGzDecoder::new(BufReader::with_capacity(64 << 10, file));
-        if io::copy(&mut (&mut input).take(offset), &mut io::sink())? < offset {
+        if skip(&mut input, offset, interrupt)? < offset {
             return Err(shorter());
         }
         Box::new(input)
@@ -93,6 +105,23 @@ fn open_at(path: &Path, format: FileFormat, offset: u64) -> io::Result<Reader> {
         Box::new(file)
     };
     Ok(Records::new(input, format, offset))
+}
+
+/// Reads over so many bytes; how many there were. Compressed bytes cannot be stepped over.
+fn skip(input: &mut impl Read, bytes: u64, interrupt: &Interrupt) -> io::Result<u64> {
+    let mut skipped = 0;
+    while skipped < bytes {
+        if interrupt.is_set() {
+            return Err(io::Error::other("interrupted"));
+        }
+        let piece = SKIPPED_BYTES.min(bytes - skipped);
+        let read = io::copy(&mut input.by_ref().take(piece), &mut io::sink())?;
+        skipped += read;
+        if read < piece {
+            break;
+        }
+    }
+    Ok(skipped)
 }
 
 /// `source-failed` at a place of a file.
@@ -135,7 +164,7 @@ pub(in crate::connector) fn check(path: &Path, format: FileFormat, header: bool)
     }
     let mut first: Option<(&Path, Vec<Vec<u8>>)> = None;
     for InputFile { path, .. } in &files {
-        let mut reader = open(path, format, false, 0)?;
+        let mut reader = open(path, format, false, 0, &Interrupt::default())?;
         if format != FileFormat::Csv || !header {
             continue;
         }
@@ -161,4 +190,32 @@ pub(in crate::connector) fn check(path: &Path, format: FileFormat, header: bool)
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives bytes without end, and is interrupted after some of them.
+    struct Endless<'a>(u64, &'a Interrupt);
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0 += buffer.len() as u64;
+            if self.0 > 10 * SKIPPED_BYTES {
+                self.1.set();
+            }
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn stepping_over_compressed_bytes_is_interrupted() {
+        let interrupt = Interrupt::default();
+        let mut input = Endless(0, &interrupt);
+        assert_eq!(skip(&mut input, 5 * SKIPPED_BYTES + 1, &interrupt).unwrap(), 5 * SKIPPED_BYTES + 1);
+        assert!(skip(&mut input, u64::MAX, &interrupt).is_err());
+        assert!(input.0 < 12 * SKIPPED_BYTES, "{} bytes were read", input.0);
+        assert_eq!(skip(&mut &b"short"[..], 9, &Interrupt::default()).unwrap(), 5);
+    }
 }

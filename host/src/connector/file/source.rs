@@ -14,7 +14,7 @@ use super::super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source};
 use super::list::{InputFile, Reader, list, open, read_error, too_long};
 use crate::error::{Result, checkpoint_corrupt, source_failed};
 use crate::manifest::FileFormat;
-use crate::model::{Batch, NO_TIMESTAMP};
+use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
 
 /// How far a file was read. Durable: part of the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,7 @@ pub(in crate::connector) struct FileSource {
     paths: HashMap<String, PathBuf>,
     /// The first split that is not done, being read.
     open: Option<Reader>,
+    interrupt: Interrupt,
 }
 
 impl FileSource {
@@ -49,7 +50,8 @@ impl FileSource {
         positions: &[&[u8]],
     ) -> Result<FileSource> {
         let path = context.base_dir.join(path);
-        let mut source = FileSource { path, format, header, splits: Vec::new(), paths: HashMap::new(), open: None };
+        let (splits, paths, interrupt) = (Vec::new(), HashMap::new(), context.interrupt.clone());
+        let mut source = FileSource { path, format, header, splits, paths, open: None, interrupt };
         match positions {
             [] => source.deal(context)?,
             positions => source.restore(positions, context)?,
@@ -92,7 +94,7 @@ impl FileSource {
             return Ok(false);
         };
         let path = path_of(&self.paths, split)?;
-        self.open = Some(open(path, self.format, self.header, split.offset)?);
+        self.open = Some(open(path, self.format, self.header, split.offset, &self.interrupt)?);
         Ok(true)
     }
 

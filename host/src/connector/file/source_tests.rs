@@ -45,6 +45,20 @@ fn flights() -> tempfile::TempDir {
     folder
 }
 
+#[test]
+fn the_place_to_go_on_from_is_not_looked_for_once_that_is_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.gz"), gzip("one\ntwo\nthree\n")).unwrap();
+    let mut source = open(folder.path(), "a.gz", FileFormat::Lines, None).unwrap();
+    assert_eq!(poll(&mut source, 1), ["one"]);
+    let position = source.position().unwrap();
+    assert_eq!(drain(&mut open(folder.path(), "a.gz", FileFormat::Lines, Some(&position)).unwrap()), ["two", "three"]);
+    let context = context(folder.path());
+    context.interrupt.set();
+    let opened = FileSource::open(Path::new("a.gz"), FileFormat::Lines, false, &context, &[&position]);
+    assert_eq!(opened.err().unwrap().code, "interrupted");
+}
+
 const FLIGHTS: [&str; 7] = ["a1,", "a2,y", "b1,\"two\nlines\"", "b2,x", "c1,z", "c2,z", "c3,z"];
 
 #[test]

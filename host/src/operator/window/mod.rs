@@ -35,18 +35,21 @@ use crate::checkpoint::Counters;
 use crate::error::{self, Result};
 use crate::manifest::{WindowAssigner, WindowSettings};
 use crate::model::{Batch, TimeDomain};
+use crate::state::internal::{
+    WINDOW_CONTENTS as CONTENTS, WINDOW_ELEMENTS as ELEMENTS, WINDOW_PANES as PANES, WINDOW_SESSIONS as SESSIONS,
+    WINDOW_TRIGGER as TRIGGER,
+};
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};
 use crate::turn::{Guest, Turn, timer_states};
-
-const CONTENTS: &str = "@window";
-const ELEMENTS: &str = "@elements";
-const TRIGGER: &str = "@trigger";
-const SESSIONS: &str = "@sessions";
-const PANES: &str = "@panes";
 
 /// Bytes of elements that a turn takes up, about, where it has a choice; and windows that it begins with.
 const ELEMENT_BYTES: usize = 8 << 20;
 const WINDOWS_AT_FIRST: usize = 64;
+/// Panes that a turn takes up, about, where it has a choice.
+const PANES_TOGETHER: usize = 1 << 18;
+
+/// Windows that one record may be added to, each by itself.
+pub const WINDOWS_OF_RECORD_MAX: i64 = 1024;
 
 /// What a window's function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +94,29 @@ pub fn window_states(windows: &WindowSettings, is_aggregate: bool) -> StateLayou
     // Who does not declare these could not go on from them; and panes are what a definition cut them to.
     let sessions = matches!(windows.assigner, WindowAssigner::Session { .. })
         .then(|| StateDescription::new(SESSIONS, StateKind::Value, "raw", "sessions"));
-    let panes = Cut::of(windows).map(|cut| StateDescription::new(PANES, StateKind::Value, "raw", &cut.schema()));
+    let panes =
+        Cut::of(windows, is_aggregate).map(|cut| StateDescription::new(PANES, StateKind::Value, "raw", &cut.schema()));
     let timers = timer_states(&[TimeDomain::Event, TimeDomain::Processing]);
     contents.into_iter().chain([trigger]).chain(sessions).chain(panes).chain(timers).collect()
+}
+
+/// Of how many windows a record becomes a part of its own, where that is more than an operator takes: windows that do not share
+/// what they keep. `declares_state` says whether the function keeps states of a window.
+pub fn too_many_windows(windows: &WindowSettings, function: WindowFunction, declares_state: bool) -> Option<i64> {
+    let WindowAssigner::Sliding { size_ms, slide_ms, .. } = windows.assigner else { return None };
+    let is_aggregate = function == WindowFunction::Aggregate;
+    let shares = Cut::of(windows, is_aggregate).is_some() && (is_aggregate || !declares_state);
+    // Without an overflow: a size may be as large as there is time.
+    let each = size_ms / slide_ms + i64::from(size_ms % slide_ms > 0);
+    (!shares && each > WINDOWS_OF_RECORD_MAX).then_some(each)
+}
+
+/// Whether an image with these states may hold windows of the same definition one by one, of which others would hold the panes:
+/// earlier versions shared fewer.
+pub fn is_kept_otherwise(windows: &WindowSettings, is_aggregate: bool, image: &StateLayout) -> bool {
+    let has = |name: &str| image.iter().any(|state| state.name == name);
+    let shares = Cut::of(windows, is_aggregate).is_some_and(|cut| cut.was_kept_one_by_one(windows));
+    shares && has(TRIGGER) && !has(PANES)
 }
 
 /// How windows are kept.
@@ -137,7 +160,8 @@ impl WindowOperator {
         let keeps_elements = function != WindowFunction::Aggregate || windows.evictor.is_some();
         let declares = turn.layout().first().is_some_and(|state| !state.is_internal());
         // Of panes there are no states of a window, which its function may have.
-        let cut = Cut::of(&windows).filter(|_| function == WindowFunction::Aggregate || !declares);
+        let is_aggregate = function == WindowFunction::Aggregate;
+        let cut = Cut::of(&windows, is_aggregate).filter(|_| is_aggregate || !declares);
         let is_merging = matches!(windows.assigner, WindowAssigner::Session { .. });
         let windows = Definition {
             trigger: Trigger::new(&windows),
@@ -208,14 +232,28 @@ impl Turning for WindowOperator {
         )
     }
 
+    /// The clock of the trigger first: that of the windows cleans up what has not fired.
+    fn clocks_at_end(&self) -> [TimeDomain; 2] {
+        match self.windows.trigger.clock() {
+            TimeDomain::Event => [TimeDomain::Event, TimeDomain::Processing],
+            TimeDomain::Processing => [TimeDomain::Processing, TimeDomain::Event],
+        }
+    }
+
     fn fire(&mut self, domain: TimeDomain, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
         let WindowOperator { turns, windows, together } = self;
         let most = turns.settings.batch_records;
-        let limit = if windows.keeps_elements { most.min(*together) } else { most };
+        let limit = match &windows.cut {
+            _ if windows.keeps_elements => most.min(*together),
+            // Each of them may take up all panes of a window.
+            Some(cut) => most.min((PANES_TOGETHER / cut.panes_of_window()).max(1)),
+            None => most,
+        };
         let due = turns.turn.due_timers(domain, now_ms, limit).map_err(OperatorFailure::Error)?;
         if due.is_empty() {
             return Ok(false);
         }
+        turns.count_fired_at_end(domain, now_ms, due.len())?;
         let processing_ms = match domain {
             TimeDomain::Event => turns.settings.clock.wall_ms(),
             TimeDomain::Processing => now_ms,

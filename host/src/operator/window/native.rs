@@ -1,12 +1,17 @@
 //! Aggregates that need no component: count, and sum, min, max, average and the top few of a number in each record.
 //!
 //! A [`Guest`] like any other, so that windows know nothing of it. Results are JSON: key, window and the aggregate. Whole numbers
-//! stay whole as long as 64 bits hold them, and are floating from there on.
+//! stay whole as long as 64 bits hold them, and are floating from there on. What floating numbers do not hold is a fault: of the
+//! record that takes a sum beyond them, or of the window whose parts do.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 
 use crate::error;
 use crate::manifest::{Aggregate, Number};
@@ -72,7 +77,7 @@ impl Guest for Counting {
     }
 
     fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, Failure> {
-        let result = |(index, accumulator)| Ok(json(windows, index, "count", count_of(accumulator)?.into()));
+        let result = |(index, accumulator)| result(windows, index, "count", &count_of(accumulator)?);
         accumulators.iter().enumerate().map(result).collect()
     }
 }
@@ -106,17 +111,14 @@ impl Num {
         Num::Float(self.float() + other.float())
     }
 
+    fn is_finite(self) -> bool {
+        self.float().is_finite()
+    }
+
     fn compare(self, other: Num) -> Ordering {
         match (self, other) {
             (Num::Whole(a), Num::Whole(b)) => a.cmp(&b),
             _ => self.float().total_cmp(&other.float()),
-        }
-    }
-
-    fn json(self) -> Value {
-        match self {
-            Num::Whole(whole) => whole.into(),
-            Num::Float(float) => float.into(),
         }
     }
 
@@ -188,6 +190,17 @@ struct Numeric {
 }
 
 impl Numeric {
+    /// Adds a record of the input.
+    fn add_record(&self, folded: &mut Folded, number: Num, value: &[u8]) -> Result<(), Fault> {
+        let was_finite = folded.number.is_none_or(Num::is_finite);
+        self.take(folded, number, 1, Some(value));
+        match folded.number.is_none_or(Num::is_finite) || !was_finite {
+            true => Ok(()),
+            // The record does it, and the record is left out where the operator skips.
+            false => Err(overflow()),
+        }
+    }
+
     fn take(&self, folded: &mut Folded, number: Num, count: u64, value: Option<&[u8]>) {
         let held = folded.number;
         folded.count = folded.count.saturating_add(count);
@@ -251,7 +264,7 @@ impl Guest for Numeric {
             let number = (self.extract)(value, &mut scratch).and_then(Num::parse).ok_or_else(|| {
                 Fault::new(FaultCode::NumberMissing, "the record has no number where `aggregate` looks for one")
             })?;
-            self.take(&mut folded[at as usize], number, 1, Some(value));
+            self.add_record(&mut folded[at as usize], number, value)?;
         }
         Ok(Numeric::write_all(&folded))
     }
@@ -270,44 +283,82 @@ impl Guest for Numeric {
     fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, Failure> {
         let mut results = Column::with_capacity(windows.len(), 0);
         for (index, folded) in Numeric::read_all(accumulators)?.iter().enumerate() {
-            let number = folded.number.map_or(Value::Null, Num::json);
-            let (name, value) = match self.what {
-                Number::Sum => ("sum", number),
-                Number::Min => ("min", number),
-                Number::Max => ("max", number),
-                Number::Average => {
-                    let sum = folded.number.map_or(0.0, Num::float);
-                    ("average", (sum / folded.count as f64).into())
+            // The sums of parts that are finite need not be.
+            if !folded.number.is_none_or(Num::is_finite) {
+                return Err(overflow().into());
+            }
+            let value = match (self.what, folded.number) {
+                (Number::Top(_), _) => {
+                    let top = folded.top.iter().map(|(_, value)| record(value)).collect::<Result<Vec<_>, Failure>>()?;
+                    result(windows, index, "top", &top)?
                 }
-                Number::Top(_) => ("top", folded.top.iter().map(|(_, value)| record(value)).collect()),
+                (what, None) => result(windows, index, name_of(what), &())?,
+                (Number::Average, Some(sum)) => {
+                    result(windows, index, "average", &(sum.float() / folded.count as f64))?
+                }
+                (what, Some(Num::Whole(whole))) => result(windows, index, name_of(what), &whole)?,
+                (what, Some(Num::Float(float))) => result(windows, index, name_of(what), &float)?,
             };
-            results.push(&json(windows, index, name, value));
+            results.push(&value);
         }
         Ok(results)
     }
 }
 
-/// A record in a result: as it is where it is JSON, else as text.
-fn record(value: &[u8]) -> Value {
-    serde_json::from_slice(value).ok().filter(Value::is_object).unwrap_or_else(|| text(value))
+fn overflow() -> Fault {
+    Fault::new(FaultCode::NumberOverflow, "the sum is larger than a floating-point number can be")
 }
 
-/// Text where the bytes are UTF-8, else hex.
+fn name_of(what: Number) -> &'static str {
+    match what {
+        Number::Sum => "sum",
+        Number::Min => "min",
+        Number::Max => "max",
+        Number::Average => "average",
+        Number::Top(_) => "top",
+    }
+}
+
+const HEX: &str = "hex";
+
+/// A record in a result: as it is where it is a JSON object, else as text. One that looks like bytes in hex is shown as such.
+fn record(value: &[u8]) -> Result<Box<RawValue>, Failure> {
+    let object = std::str::from_utf8(value).ok().filter(|text| text.trim_ascii_start().starts_with('{'));
+    let raw = object.and_then(|text| serde_json::from_str::<Box<RawValue>>(text.trim_ascii()).ok());
+    let Some(raw) = raw else { return json_of(&text(value)) };
+    let parsed: Option<Value> = serde_json::from_str(raw.get()).ok();
+    if parsed.as_ref().and_then(Value::as_object).is_some_and(|object| object.len() == 1 && object.contains_key(HEX)) {
+        return json_of(&hex_of(value));
+    }
+    // A result is one line. Line ends stand between the parts of JSON only: within strings they are escaped.
+    match raw.get().contains(['\n', '\r']) {
+        true => RawValue::from_string(raw.get().replace(['\n', '\r'], " ")).or_else(|_| json_of(&text(value))),
+        false => Ok(raw),
+    }
+}
+
+/// Text where the bytes are UTF-8, else `{"hex": "..."}`: no text looks the same.
 fn text(bytes: &[u8]) -> Value {
-    std::str::from_utf8(bytes).map_or_else(|_| hex::encode(bytes), str::to_owned).into()
+    std::str::from_utf8(bytes).map_or_else(|_| hex_of(bytes), Value::from)
+}
+
+fn hex_of(bytes: &[u8]) -> Value {
+    json!({ HEX: hex::encode(bytes) })
+}
+
+fn json_of(value: &impl Serialize) -> Result<Box<RawValue>, Failure> {
+    to_raw_value(value).map_err(|cause| error::internal(format!("a result cannot be written as JSON: {cause}")).into())
 }
 
 /// The result of window `index`. A global window has no start and no end.
-fn json(windows: &Windows, index: usize, name: &str, value: Value) -> Vec<u8> {
-    let mut result = Map::new();
-    result.insert("key".into(), text(windows.keys.distinct.value(windows.keys.key_of[index] as usize)));
+fn result(windows: &Windows, index: usize, name: &str, value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    let mut result = BTreeMap::from([(name, json_of(value)?)]);
+    result.insert("key", json_of(&text(windows.keys.distinct.value(windows.keys.key_of[index] as usize)))?);
     if (windows.starts[index], windows.ends[index]) != (i64::MIN, i64::MAX) {
-        result.insert("start".into(), windows.starts[index].into());
-        result.insert("end".into(), windows.ends[index].into());
+        result.insert("start", json_of(&windows.starts[index])?);
+        result.insert("end", json_of(&windows.ends[index])?);
     }
-    result.insert(name.into(), value);
-    // Strings, numbers and lists of them always have a JSON form.
-    serde_json::to_vec(&result).unwrap_or_default()
+    serde_json::to_vec(&result).map_err(|cause| error::internal(format!("a result cannot be written: {cause}")).into())
 }
 
 #[cfg(test)]

@@ -15,10 +15,13 @@ fn fold(guest: &mut dyn Guest, accumulators: Column, of: &[u32], values: &[&str]
     guest.add(&mut turn, &accumulators, of, &values, &vec![0; values.len()])
 }
 
-fn finish(guest: &mut dyn Guest, accumulators: &Column) -> Vec<String> {
-    let count = accumulators.len();
+fn windows(count: usize) -> Windows {
     let keys = Keys { distinct: ["k"].into_iter().collect(), groups: vec![0], key_of: vec![0; count] };
-    let windows = Windows { keys, starts: vec![0; count], ends: vec![10; count] };
+    Windows { keys, starts: vec![0; count], ends: vec![10; count] }
+}
+
+fn finish(guest: &mut dyn Guest, accumulators: &Column) -> Vec<String> {
+    let windows = windows(accumulators.len());
     let results = guest.finish(&mut Turn::stateless(TurnContext::default()), accumulators, &windows).unwrap();
     results.iter().map(|result| String::from_utf8(result.to_vec()).unwrap()).collect()
 }
@@ -73,6 +76,70 @@ fn a_record_without_a_number_is_a_fault_and_damaged_state_an_error() {
     }
     let damaged = fold(&mut *guest(Number::Sum), ["abc"].into_iter().collect(), &[0], &["1"]);
     assert!(matches!(damaged, Err(Failure::Error(_))));
+}
+
+#[test]
+fn a_sum_beyond_floating_numbers_is_a_fault_and_never_null() {
+    let none = || -> Column { [""].into_iter().collect() };
+    for what in [Number::Sum, Number::Average] {
+        // The record that does it, either way round.
+        for values in [["1e308", "1e308"], ["-1e308", "-1e308"]] {
+            let failed = fold(&mut *guest(what), none(), &[0, 0], &values);
+            assert!(
+                matches!(failed, Err(Failure::Fault(fault)) if fault.code == FaultCode::NumberOverflow),
+                "{what:?}"
+            );
+        }
+        // The window whose parts do.
+        let mut guest = guest(what);
+        let part = fold(&mut *guest, none(), &[0], &["1e308"]).unwrap();
+        let merged = guest.merge(&mut Turn::stateless(TurnContext::default()), &part, &part).unwrap();
+        let more = fold(&mut *guest, merged, &[0], &["1"]).unwrap();
+        let windows = windows(1);
+        let failed = guest.finish(&mut Turn::stateless(TurnContext::default()), &more, &windows);
+        assert!(matches!(failed, Err(Failure::Fault(fault)) if fault.code == FaultCode::NumberOverflow), "{what:?}");
+    }
+    let largest = f64::MAX.to_string();
+    assert!(result(Number::Max, &[&largest, "1"]).contains("1.7976931348623157e+308"));
+}
+
+/// The top records where the number of each is 1.
+fn top_of_ones() -> Box<dyn Guest> {
+    let what = Aggregate::Of { what: Number::Top(9), field: KeySelector::Value };
+    native_aggregate(&what, Arc::new(|_, _| Some(&b"1"[..])))
+}
+
+#[test]
+fn bytes_and_the_text_of_their_digits_are_told_apart() {
+    let values: Column = [&b"\xff\xfe"[..], b"fffe", b"{\"hex\":\"fffe\"}"].into_iter().collect();
+    let mut turn = Turn::stateless(TurnContext::default());
+    let mut top = top_of_ones();
+    let folded = top.add(&mut turn, &[""].into_iter().collect(), &[0, 0, 0], &values, &[0; 3]).unwrap();
+    let top: Value = serde_json::from_str(&finish(&mut *top, &folded)[0]).unwrap();
+    assert_eq!(top["top"], json!([{"hex": "fffe"}, "fffe", {"hex": hex::encode(values.value(2))}]));
+
+    let keys: Column = [&b"\xff\xfe"[..], b"fffe"].into_iter().collect();
+    let windows = Windows {
+        keys: Keys { distinct: keys, groups: vec![0, 0], key_of: vec![0, 1] },
+        starts: vec![0, 0],
+        ends: vec![10, 10],
+    };
+    let mut count = native_aggregate(&Aggregate::Count, Arc::new(|_, _| None));
+    let counts: Column = [1_u64.to_le_bytes(), 1_u64.to_le_bytes()].into_iter().collect();
+    let results = count.finish(&mut turn, &counts, &windows).unwrap();
+    let keys: Vec<Value> =
+        results.iter().map(|result| serde_json::from_slice::<Value>(result).unwrap()["key"].clone()).collect();
+    assert_eq!(keys, [json!({"hex": "fffe"}), json!("fffe")]);
+}
+
+#[test]
+fn a_record_of_json_comes_out_with_the_digits_that_it_came_in_with() {
+    let record = r#"{"id": 123456789012345678901, "x":1.10, "y":1e400}"#;
+    let values: Column = [record].into_iter().collect();
+    let mut top = top_of_ones();
+    let mut turn = Turn::stateless(TurnContext::default());
+    let folded = top.add(&mut turn, &[""].into_iter().collect(), &[0], &values, &[0]).unwrap();
+    assert!(finish(&mut *top, &folded)[0].contains(record));
 }
 
 #[test]

@@ -46,8 +46,8 @@ impl Step {
         self.forget_derived(key, pane.start);
         let is_new = self.panes[key as usize].panes.insert(pane.start);
         let mut again = Vec::new();
-        // No window has fired that reaches behind the watermark.
-        if settings.time == TimeDomain::Event && by <= self.now.watermark {
+        // No window has fired that reaches behind the watermark. Without lateness one that has fired is over.
+        if settings.time == TimeDomain::Event && by <= self.now.watermark && settings.allowed_lateness_ms > 0 {
             assigner::windows_of(settings.assigner, by, |window| {
                 let has_fired = window.max_timestamp() <= self.now.watermark;
                 if has_fired && !assigner::is_window_late(settings, window, self.now.watermark) {
@@ -86,7 +86,7 @@ impl Step {
     /// A window fires at its end: with what its key has prepared of it, where it has many panes. See `panes`.
     fn fire_slide(&mut self, key: u32, window: Window) {
         let starts: Vec<i64> = self.panes[key as usize].panes.within(window).to_vec();
-        if self.orders_elements || starts.len() <= FEW_PANES || window.end == i64::MAX {
+        if self.orders_elements || starts.len() <= FEW_PANES {
             return self.fire_panes(key, window);
         }
         let place = self.place(key, window);
@@ -112,6 +112,34 @@ impl Step {
             (Some(first), Some(_)) => vec![self.place(key, rest_of(first)), run],
         };
         self.fire(place, &parts);
+    }
+
+    /// These windows, in order of their starts, fire at the end of time, which all of them reach. Each is a rest of the first one.
+    fn fire_at_the_end_of_time(&mut self, key: u32, windows: &[Window]) {
+        let Some(&first) = windows.first() else { return };
+        let starts: Vec<i64> = self.panes[key as usize].panes.within(first).to_vec();
+        if self.orders_elements || starts.len() <= FEW_PANES {
+            return windows.iter().for_each(|&window| self.fire_panes(key, window));
+        }
+        self.derive_rests(key, &starts);
+        // What was derived before does not hold any longer, and none of it is needed again.
+        self.panes[key as usize].panes.front = Some(Front { boundary: i64::MAX, run_end: i64::MAX });
+        for &window in windows {
+            let place = self.place(key, window);
+            match self.panes[key as usize].panes.within(window) {
+                [] => {}
+                [pane] => {
+                    let pane = contents_of(*pane);
+                    let part = self.place(key, pane);
+                    self.fire(place, &[part]);
+                }
+                [pane, ..] => {
+                    let rest = rest_of(*pane);
+                    let part = self.place(key, rest);
+                    self.fire(place, &[part]);
+                }
+            }
+        }
     }
 
     /// Derives for each pane of a window what the window holds from there on; gives back that of the first.
@@ -180,8 +208,10 @@ impl Step {
             return;
         }
         if may_fire {
-            for window in cut.windows_ending_at(time, &self.panes[key as usize].panes) {
-                self.fire_slide(key, window);
+            let windows = cut.windows_ending_at(time, &self.panes[key as usize].panes);
+            match time {
+                i64::MAX => self.fire_at_the_end_of_time(key, &windows),
+                _ => windows.into_iter().for_each(|window| self.fire_slide(key, window)),
             }
         }
         for start in self.panes[key as usize].panes.remove_over(cut, settings, time) {

@@ -32,9 +32,14 @@ pub(super) fn rest_of(pane: i64) -> Window {
     Window { start: pane, end: i64::MIN }
 }
 
-/// Panes that a window, and the time for which late records are taken behind it, may have: so many are listed for each key. With
-/// more it costs less to keep the windows themselves.
-const PANES_MAX: i64 = 1024;
+/// Panes that a window, and the time for which late records are taken behind it, may have: so many are listed for each key.
+const PANES_MAX: i64 = 1 << 17;
+
+/// The same for a function that sees all elements: a turn lists the panes of each window that fires.
+const LISTED_PANES_MAX: i64 = 1024;
+
+/// Panes of all windows that one late record may have fire again.
+const LATE_PANES_MAX: i64 = 1 << 20;
 
 /// How sliding windows are cut.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +52,8 @@ pub(super) struct Cut {
 
 impl Cut {
     /// None where windows do not share panes: another type, and all that looks at a window's records one by one, or changes
-    /// one window alone.
-    pub fn of(settings: &WindowSettings) -> Option<Cut> {
+    /// one window alone. `is_aggregate` says whether the function folds records.
+    pub fn of(settings: &WindowSettings, is_aggregate: bool) -> Option<Cut> {
         let WindowAssigner::Sliding { size_ms: size, slide_ms: slide, offset_ms: offset } = settings.assigner else {
             return None;
         };
@@ -57,9 +62,23 @@ impl Cut {
             TimeDomain::Processing => settings.trigger == WindowTrigger::ProcessingTime,
         };
         let pane = greatest_common_divisor(size, slide);
-        let kept = size.saturating_add(settings.allowed_lateness_ms) / pane;
-        let is_shared = fires_at_its_end && !settings.purge && settings.evictor.is_none() && kept <= PANES_MAX;
+        let lateness = settings.allowed_lateness_ms;
+        let kept = size.saturating_add(lateness) / pane;
+        let fired_again = (lateness / slide).saturating_mul(size / pane);
+        let kept_max = if is_aggregate { PANES_MAX } else { LISTED_PANES_MAX };
+        let is_small = kept <= kept_max && (kept <= LISTED_PANES_MAX || fired_again <= LATE_PANES_MAX);
+        let is_shared = fires_at_its_end && !settings.purge && settings.evictor.is_none() && is_small;
         is_shared.then_some(Cut { size, slide, offset, pane })
+    }
+
+    /// Whether windows of so many panes have been kept one by one by earlier versions, of which images do not say so.
+    pub fn was_kept_one_by_one(&self, settings: &WindowSettings) -> bool {
+        self.size.saturating_add(settings.allowed_lateness_ms) / self.pane > LISTED_PANES_MAX
+    }
+
+    /// Panes of one window.
+    pub fn panes_of_window(&self) -> usize {
+        usize::try_from(self.size / self.pane).unwrap_or(usize::MAX)
     }
 
     /// What the panes of these windows are, for the restore of others.
@@ -92,25 +111,25 @@ impl Cut {
         window_at(i128::from(time) + 1 - i128::from(self.size), self.size)
     }
 
-    /// The windows that end at `time`: one, unless it is the end of all time.
+    /// The windows that end at `time` and hold anything, in order of their starts: one, unless it is the end of all time.
     pub fn windows_ending_at(&self, time: i64, panes: &Panes) -> Vec<Window> {
+        let (size, slide, offset) = (i128::from(self.size), i128::from(self.slide), i128::from(self.offset));
+        let is_on_grid = |start: i128| (start - offset).rem_euclid(slide) == 0;
         let mut windows = Vec::new();
         if time < i64::MAX {
-            let start = i128::from(time) + 1 - i128::from(self.size);
-            let is_on_grid = (start - i128::from(self.offset)).rem_euclid(i128::from(self.slide)) == 0;
-            windows.extend(is_on_grid.then(|| window_at(start, self.size)));
-        } else {
-            let all = WindowAssigner::Sliding { size_ms: self.size, slide_ms: self.slide, offset_ms: self.offset };
-            for &pane in &panes.starts {
-                assigner::windows_of(all, pane, |window| {
-                    if window.max_timestamp() == time && !windows.contains(&window) {
-                        windows.push(window);
-                    }
-                });
+            let start = i128::from(time) + 1 - size;
+            windows.extend(is_on_grid(start).then(|| window_at(start, self.size)));
+        } else if let Some(&last) = panes.starts.last() {
+            // All that would end behind it.
+            let earliest = i128::from(i64::MAX) - size;
+            let mut start = earliest + (offset - earliest).rem_euclid(slide);
+            while start <= i128::from(last) {
+                windows.push(window_at(start, self.size));
+                start += slide;
             }
-            windows.sort();
         }
-        windows.retain(|&window| !panes.within(window).is_empty());
+        // One that would end with time itself does not end before.
+        windows.retain(|&window| window.max_timestamp() == time && !panes.within(window).is_empty());
         windows
     }
 }

@@ -112,7 +112,20 @@ proptest! {
         lateness in prop_oneof![Just(0i64), 1i64..60],
         lists in any::<bool>(),
         all in prop::collection::vec(happens(), 1..25),
+        // Windows that would end behind all time end with it, several at once.
+        base in prop_oneof![3 => Just(0i64), 1 => Just(i64::MAX - 110)],
     ) {
+        let later = |at: i64| at.saturating_add(base).min(i64::MAX - 1);
+        let all: Vec<Happens> = all
+            .into_iter()
+            .map(|one| match one {
+                Happens::Batch(records) => {
+                    Happens::Batch(records.into_iter().map(|(key, at)| (key, later(at))).collect())
+                }
+                Happens::Watermark(watermark) => Happens::Watermark(later(watermark)),
+                Happens::Restore => Happens::Restore,
+            })
+            .collect();
         let assigner = WindowAssigner::Sliding { size_ms: size, slide_ms: slide, offset_ms: offset % slide };
         let windows =
             WindowSettings { allowed_lateness_ms: lateness, ..WindowSettings::new(assigner, TimeDomain::Event) };
@@ -122,13 +135,18 @@ proptest! {
 
 #[test]
 fn windows_share_panes_where_each_record_counts_for_all_of_them_alike() {
-    let cut = |settings: &WindowSettings| Cut::of(settings).map(|cut| cut.pane(0));
+    let cut = |settings: &WindowSettings| Cut::of(settings, true).map(|cut| cut.pane(0));
     let pane = |end| Some(span::Window { start: 0, end });
     assert_eq!(cut(&sliding(60_000, 1000)), pane(1000));
     assert_eq!(cut(&sliding(5000, 2000)), pane(1000));
     assert_eq!(cut(&tumbling(1000)), None);
-    // 6000 panes in a window of one minute.
-    assert_eq!(cut(&sliding(60_000, 1010)), None);
+    assert_eq!(cut(&sliding(86_400_000, 1000)), pane(1000));
+    assert_eq!(cut(&sliding(60_000, 1010)), pane(10));
+    // 86,486,400 panes in a window of one day.
+    assert_eq!(cut(&sliding(86_400_000, 999)), None);
+    // A late record would have an hour's windows fire with a day's panes each.
+    assert_eq!(cut(&WindowSettings { allowed_lateness_ms: 3_600_000, ..sliding(86_400_000, 1000) }), None);
+    assert!(Cut::of(&sliding(60_000, 1010), false).is_none(), "a function sees all elements of 6000 panes");
     assert_eq!(cut(&WindowSettings { purge: true, ..sliding(5000, 1000) }), None);
     assert_eq!(cut(&WindowSettings { trigger: WindowTrigger::Count { records: 1 }, ..sliding(5000, 1000) }), None);
 }

@@ -1,8 +1,7 @@
 //! A window, and the key under which its state lies: the user's key with the window behind it.
 
 use crate::error::{self, Result};
-use crate::model::{time_bytes, time_of_bytes};
-use crate::state::{read_ordered, write_ordered};
+use crate::state::internal::{read_window_key, write_window_key};
 
 /// From its first millisecond to the one behind its last. An end of `i64::MAX` means all of the time that is left, its last
 /// moment included: that of a global window, and of one that would end later than there is time.
@@ -36,23 +35,16 @@ impl Window {
     }
 }
 
-/// Appends the key of a window's state. The windows of a key stand one behind the other, by their starts. Part of the durable
-/// format.
+/// Appends the key of a window's state.
 pub(super) fn write_key(buffer: &mut Vec<u8>, key: &[u8], window: Window) {
-    write_ordered(buffer, key);
-    buffer.extend_from_slice(&time_bytes(window.start));
-    buffer.extend_from_slice(&time_bytes(window.end));
+    write_window_key(buffer, key, window.start, window.end);
 }
 
 /// The user's key and the window. Error: `state-failed`.
 pub(super) fn read_key(bytes: &[u8]) -> Result<(Vec<u8>, Window)> {
-    let read = || {
-        let (key, behind) = read_ordered(bytes)?;
-        let (start, end) = behind.split_first_chunk::<8>()?;
-        let end = <[u8; 8]>::try_from(end).ok()?;
-        Some((key, Window { start: time_of_bytes(*start), end: time_of_bytes(end) }))
-    };
-    read().ok_or_else(|| error::state_failed("a timer of windows whose key is none of a window"))
+    let (key, start, end) = read_window_key(bytes)
+        .ok_or_else(|| error::state_failed("a timer of windows whose key is none of a window"))?;
+    Ok((key, Window { start, end }))
 }
 
 #[cfg(test)]

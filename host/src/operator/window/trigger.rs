@@ -59,6 +59,15 @@ impl Trigger {
         matches!(self.kind, WindowTrigger::EventTime | WindowTrigger::ProcessingTime)
     }
 
+    /// The clock by which it fires; that of the windows where it counts.
+    pub fn clock(&self) -> TimeDomain {
+        match self.kind {
+            WindowTrigger::EventTime => TimeDomain::Event,
+            WindowTrigger::ProcessingTime => TimeDomain::Processing,
+            WindowTrigger::Count { .. } | WindowTrigger::Continuous { .. } => self.time,
+        }
+    }
+
     fn fire(&self, fires: bool) -> Verdict {
         Verdict { fires, purges: fires && self.purges }
     }
@@ -92,7 +101,8 @@ impl Trigger {
                     TimeDomain::Processing => on.now.processing_ms,
                 };
                 if on.kept.is_none() {
-                    self.next_fire(timestamp - timestamp % interval_ms, interval_ms, on);
+                    let begin = timestamp.saturating_sub(timestamp.rem_euclid(interval_ms));
+                    self.next_fire(begin, interval_ms, on);
                 }
                 self.fire(false)
             }
@@ -115,10 +125,21 @@ impl Trigger {
                     return self.fire(false);
                 }
                 *on.kept = None;
-                self.next_fire(time, interval_ms, on);
+                self.next_fire(self.last_due(time, interval_ms, on.now), interval_ms, on);
                 self.fire(true)
             }
         }
+    }
+
+    /// The last time at which the trigger is due, having fired for `time`: the clock may have jumped over many intervals. No
+    /// record has come in between, so that they are fired as one.
+    fn last_due(&self, time: i64, interval_ms: i64, now: Now) -> i64 {
+        let now = match self.time {
+            TimeDomain::Event => now.watermark,
+            TimeDomain::Processing => now.processing_ms,
+        };
+        let over = now.saturating_sub(time).max(0) / interval_ms;
+        time.saturating_add(over.saturating_mul(interval_ms))
     }
 
     fn next_fire(&self, from: i64, interval_ms: i64, on: &mut Triggered<'_>) {

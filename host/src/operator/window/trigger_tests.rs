@@ -117,3 +117,33 @@ fn continuous_in_a_global_window_does_not_count_to_the_end_of_time() {
     assert_eq!(trigger.on_timer(TimeDomain::Event, 600, &mut on), FIRE);
     assert_eq!(timers, [TimerChange { domain: TimeDomain::Event, time: i64::MAX, is_registered: true }]);
 }
+
+/// Interval 300: before the epoch the multiple behind -350 is -300, and not 0.
+#[test]
+fn continuous_fires_at_multiples_of_the_interval_before_the_epoch_too() {
+    let trigger = trigger(WindowTrigger::Continuous { interval_ms: 300 }, TimeDomain::Event, false);
+    for (timestamp, expected) in [(-350, -300), (-300, 0), (-1, 0), (i64::MIN + 1, i64::MIN + 300)] {
+        let (mut kept, mut timers) = (None, Vec::new());
+        let now = Now { watermark: i64::MIN, processing_ms: 0 };
+        let mut on = Triggered { window: Window::GLOBAL, now, kept: &mut kept, timers: &mut timers };
+        assert_eq!(trigger.on_element(timestamp, &mut on), NOTHING);
+        assert_eq!(kept, Some(expected), "of a record at {timestamp}");
+    }
+}
+
+/// Interval 300: no record comes in a leap of the clock, so that all firings within it are the same.
+#[test]
+fn continuous_fires_once_where_its_clock_leaps() {
+    for time in [TimeDomain::Event, TimeDomain::Processing] {
+        let trigger = trigger(WindowTrigger::Continuous { interval_ms: 300 }, time, false);
+        let (mut kept, mut timers) = (Some(600), Vec::new());
+        let leap = 1_700_000_000_000;
+        let now = match time {
+            TimeDomain::Event => Now { watermark: leap, processing_ms: 0 },
+            TimeDomain::Processing => Now { watermark: 0, processing_ms: leap },
+        };
+        let mut on = Triggered { window: Window::GLOBAL, now, kept: &mut kept, timers: &mut timers };
+        assert_eq!(trigger.on_timer(time, 600, &mut on), FIRE);
+        assert_eq!(kept, Some(1_700_000_000_100), "the first multiple behind the leap");
+    }
+}

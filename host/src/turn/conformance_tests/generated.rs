@@ -88,12 +88,14 @@ impl Model {
         self.items.remove(&(state, key));
     }
 
-    /// Checks what was seen of up to `limit` of the items that `wanted` says, and refreshes them.
-    fn read(&mut self, (state, key): (u32, u32), seen: Seen, wanted: impl Fn(&[u8]) -> bool, limit: usize) {
+    /// Checks what was seen of up to `limit` of the items that `wanted` says, and refreshes them. With `once`, what is seen
+    /// although it has expired is gone.
+    fn read(&mut self, (state, key): (u32, u32), seen: Seen, wanted: impl Fn(&[u8]) -> bool, limit: usize, once: bool) {
         let (ttl, now_ms) = (self.ttl, self.now_ms);
         let is_expired = |item: &Item| ttl.is_some_and(|ttl| ttl.is_expired(item.updated_ms, now_ms));
         let items = self.items.entry((state, key)).or_default();
         let (mut count, mut refreshes) = (0, false);
+        let mut given = Vec::new();
         let mut rest = seen.iter().peekable();
         for item in items.iter_mut().filter(|item| wanted(&item.sub_key)) {
             if count == limit {
@@ -104,6 +106,7 @@ impl Model {
                 let may_be_seen = ttl.is_some_and(|ttl| ttl.return_expired);
                 if may_be_seen && rest.next_if(|seen| seen.0 == item.sub_key && seen.1 == item.value).is_some() {
                     count += 1;
+                    given.push((item.sub_key.clone(), item.value.clone()));
                 }
                 continue;
             }
@@ -118,6 +121,9 @@ impl Model {
         assert_eq!(rest.next(), None, "of {seen:?} at {now_ms}");
         if refreshes && state == LIST {
             items.retain(|item| !is_expired(item));
+        }
+        if once {
+            items.retain(|item| !is_expired(item) || !given.contains(&(item.sub_key.clone(), item.value.clone())));
         }
     }
 }
@@ -182,7 +188,7 @@ fn run_value(turn: &mut Turn, model: &mut Model, Operation { state, what, at, ..
         0 => read_at_once(turn, model, *state),
         1 => {
             let seen = turn.value_get(*state, *key).unwrap().map(|value| (Vec::new(), value));
-            model.read((*state, *key), Vec::from_iter(seen), |_| true, 1);
+            model.read((*state, *key), Vec::from_iter(seen), |_| true, 1, true);
         }
         2 => {
             turn.value_set(*state, *key, value).unwrap();
@@ -210,7 +216,7 @@ fn run_list(turn: &mut Turn, model: &mut Model, Operation { what, at, .. }: &Ope
     let key = keys[0];
     match what % 6 {
         0 => read_at_once(turn, model, LIST),
-        1 => model.read((LIST, key), listed(&turn.list_get(LIST, key).unwrap()), |_| true, usize::MAX),
+        1 => model.read((LIST, key), listed(&turn.list_get(LIST, key).unwrap()), |_| true, usize::MAX, true),
         2 => {
             turn.list_add(LIST, key, elements.value(0)).unwrap();
             model.append(LIST, key, b"", elements.value(0));
@@ -248,7 +254,7 @@ fn run_map(turn: &mut Turn, model: &mut Model, Operation { what, at, limit, .. }
         0 => read_at_once(turn, model, MAP),
         1 => {
             let seen = turn.map_get(MAP, key, sub_key).unwrap().map(|value| (sub_key.to_vec(), value));
-            model.read((MAP, key), Vec::from_iter(seen), |held| held == sub_key, 1);
+            model.read((MAP, key), Vec::from_iter(seen), |held| held == sub_key, 1, true);
         }
         2 => {
             turn.map_put(MAP, key, sub_key, value).unwrap();
@@ -265,7 +271,7 @@ fn run_map(turn: &mut Turn, model: &mut Model, Operation { what, at, limit, .. }
         6 => {
             let after = (value.len() > 1).then_some(sub_key);
             let seen = turn.map_scan(MAP, key, after, *limit).unwrap();
-            model.read((MAP, key), seen, |held| after.is_none_or(|after| held > after), *limit as usize);
+            model.read((MAP, key), seen, |held| after.is_none_or(|after| held > after), *limit as usize, true);
         }
         _ => {
             turn.map_clear(MAP, &keys).unwrap();
@@ -288,7 +294,7 @@ fn read_at_once(turn: &mut Turn, model: &mut Model, state: u32) {
             for key in keys {
                 let start = if key == 0 { 0 } else { ends[key as usize - 1] };
                 let of_key = elements.slice(start as usize..ends[key as usize] as usize);
-                model.read((LIST, key), listed(&of_key), all, usize::MAX);
+                model.read((LIST, key), listed(&of_key), all, usize::MAX, false);
             }
         }
         MAP => {
@@ -298,7 +304,7 @@ fn read_at_once(turn: &mut Turn, model: &mut Model, state: u32) {
             for key in keys {
                 let of_key = (0..of.len()).filter(|&at| of[at] == key && loaded.present[at]);
                 let seen = of_key.map(|at| (sub_keys.value(at).to_vec(), loaded.values.value(at).to_vec())).collect();
-                model.read((MAP, key), seen, all, usize::MAX);
+                model.read((MAP, key), seen, all, usize::MAX, true);
             }
         }
         _ => {
@@ -306,7 +312,7 @@ fn read_at_once(turn: &mut Turn, model: &mut Model, state: u32) {
             for key in keys {
                 let at = key as usize;
                 let seen = loaded.present[at].then(|| (Vec::new(), loaded.values.value(at).to_vec()));
-                model.read((state, key), Vec::from_iter(seen), all, 1);
+                model.read((state, key), Vec::from_iter(seen), all, 1, false);
             }
         }
     }
@@ -320,6 +326,6 @@ fn read_one_by_one(turn: &mut Turn, model: &mut Model, state: u32) {
             MAP => turn.map_scan(MAP, key, None, u32::MAX).unwrap(),
             _ => Vec::from_iter(turn.value_get(state, key).unwrap().map(|value| (Vec::new(), value))),
         };
-        model.read((state, key), seen, |_| true, usize::MAX);
+        model.read((state, key), seen, |_| true, usize::MAX, true);
     }
 }

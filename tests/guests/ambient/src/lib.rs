@@ -1,4 +1,5 @@
-//! A test guest: looks through WASI at what is around it, and puts out what it sees. A record `wait` waits for an hour.
+//! A test guest: looks through WASI at what is around it, and puts out what it sees. A record `wait` waits for an hour. A record `panic` does what
+//! a Rust program for WASI does when it panics.
 
 wit_bindgen::generate!({
     path: ["wit/io.wit", "wit/clocks.wit", "wit/random.wit", "wit/cli.wit", "wit/filesystem.wit", "../../../wit"],
@@ -11,6 +12,7 @@ wit_bindgen::generate!({
             import wasi:clocks/monotonic-clock@0.2.0;
             import wasi:random/random@0.2.0;
             import wasi:cli/environment@0.2.0;
+            import wasi:cli/stderr@0.2.0;
             import wasi:filesystem/preopens@0.2.0;
         }
     ",
@@ -23,6 +25,7 @@ use exports::cofferdam::function::function::{
     ComponentDescription, DueTimers, FunctionDescription, FunctionKind, Guest, Port,
 };
 use wasi::cli::environment;
+use wasi::cli::stderr::get_stderr;
 use wasi::clocks::{monotonic_clock, wall_clock};
 use wasi::filesystem::preopens;
 use wasi::random::random;
@@ -47,6 +50,11 @@ impl Guest for Ambient {
     fn process(_function: u32, _input: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
         if batch.values.bytes.starts_with(b"wait") {
             monotonic_clock::subscribe_duration(3_600_000_000_000).block();
+        }
+        if batch.values.bytes.starts_with(b"panic") {
+            let _ =
+                get_stderr().blocking_write_and_flush(b"thread 'main' panicked at src/lib.rs:7:9:\nthe last words\n");
+            std::process::abort();
         }
         let now = wall_clock::now();
         let given = environment::get_environment().len()

@@ -1,0 +1,71 @@
+//! Stretches of a map in which a turn has removed all that the host has.
+//!
+//! Without them, taking the first entry out of a map again and again would pass over all that was taken before each time.
+//! Invariant: within a gap the host has nothing that counts; what the turn has written there is among its entries.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+/// Sub-keys from the first to the last, both of them within.
+pub(super) type Stretch = (Vec<u8>, Vec<u8>);
+
+/// The gaps of one map, which do not overlap, and the removed sub-keys within them.
+#[derive(Default)]
+pub(super) struct Gaps {
+    /// The last sub-key of each gap, by its first.
+    ends: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the host is still to be told of.
+    pub(super) removed: BTreeSet<Vec<u8>>,
+}
+
+impl Gaps {
+    /// The last sub-key of the gap that a sub-key is within.
+    pub(super) fn end_of(&self, sub_key: &[u8]) -> Option<&[u8]> {
+        let (_, end) = self.ends.range::<[u8], _>((Bound::Unbounded, Bound::Included(sub_key))).next_back()?;
+        (end.as_slice() >= sub_key).then_some(end.as_slice())
+    }
+
+    /// Adds a stretch, together with the gaps that it touches.
+    pub(super) fn add(&mut self, (mut first, mut last): Stretch) {
+        let up_to = (Bound::Unbounded, Bound::Included(first.as_slice()));
+        let before = self.ends.range::<[u8], _>(up_to).next_back();
+        if let Some((start, end)) = before.filter(|(_, end)| **end >= first) {
+            first = start.clone();
+            last = last.max(end.clone());
+        }
+        let within: Vec<Vec<u8>> =
+            self.ends.range(first.clone()..=last.clone()).map(|(start, _)| start.clone()).collect();
+        for start in within {
+            last = last.max(self.ends.remove(&start).unwrap_or_default());
+        }
+        self.ends.insert(first, last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stretch(first: &str, last: &str) -> Stretch {
+        (first.into(), last.into())
+    }
+
+    #[test]
+    fn stretches_that_touch_become_one_gap() {
+        let mut gaps = Gaps::default();
+        for (first, last) in [("b", "d"), ("x", "z"), ("f", "g"), ("d", "e")] {
+            gaps.add(stretch(first, last));
+        }
+        let end_of =
+            |gaps: &Gaps, key: &str| gaps.end_of(key.as_bytes()).map(|end| String::from_utf8(end.to_vec()).unwrap());
+        for (key, end) in
+            [("a", None), ("b", Some("e")), ("e", Some("e")), ("ea", None), ("g", Some("g")), ("y", Some("z"))]
+        {
+            assert_eq!(end_of(&gaps, key).as_deref(), end, "{key}");
+        }
+        gaps.add(stretch("", "m"));
+        assert_eq!((gaps.ends.len(), end_of(&gaps, "c").as_deref()), (2, Some("m")));
+        gaps.add(stretch("c", "d"));
+        assert_eq!((gaps.ends.len(), end_of(&gaps, "").as_deref()), (2, Some("m")));
+    }
+}

@@ -1,0 +1,203 @@
+//! A server with a data folder of its own that rounds kill and start again, and the job that runs in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::story::Story;
+use crate::{Api, Place, Server, wait_until};
+
+/// Far more than anything takes.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// The components that the pipelines name.
+const COMPONENTS: [&str; 2] = ["kinds", "event-time"];
+
+/// How a job is while it is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It has read as many records as were asked for.
+    Reached,
+    /// It finished before.
+    Ended,
+}
+
+/// A server that may be down, and its folder.
+pub(super) struct Site {
+    binary: PathBuf,
+    pub(super) dir: PathBuf,
+    server: Option<Server>,
+}
+
+impl Site {
+    /// In the folder `dir`, with the compiled components of earlier rounds.
+    pub(super) fn new(place: &Place, binary: &Path, dir: PathBuf) -> Result<Site> {
+        let cache = dir.join("data/cache");
+        let compiled = compiled_components(place);
+        if compiled.is_dir() {
+            copy_folder(&compiled, &cache)?;
+        }
+        fs::create_dir_all(&dir)?;
+        Ok(Site { binary: binary.to_owned(), dir, server: None })
+    }
+
+    /// Starts the server for the first time, and uploads the components.
+    pub(super) fn open(&mut self, place: &Place) -> Result<()> {
+        self.start()?;
+        for name in COMPONENTS {
+            let bytes = fs::read(place.component(name)?)?;
+            self.api()?.push(&bytes, Some(&format!("{name}@1")))?.ok()?;
+        }
+        // Compiled once, they need not be compiled by the other rounds.
+        let (cache, compiled) = (self.dir.join("data/cache"), compiled_components(place));
+        if cache.is_dir() && !compiled.is_dir() {
+            let unfinished = compiled.with_extension(std::process::id().to_string());
+            copy_folder(&cache, &unfinished)?;
+            // Another process may have been faster.
+            if fs::rename(&unfinished, &compiled).is_err() {
+                fs::remove_dir_all(&unfinished)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn start(&mut self) -> Result<()> {
+        self.server = Some(Server::start(&self.binary, &self.dir, &[])?);
+        Ok(())
+    }
+
+    /// Kills the server with SIGKILL.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.server.take().context("no server is up")?.kill()
+    }
+
+    pub(super) fn api(&self) -> Result<&Api> {
+        Ok(&self.server.as_ref().context("no server is up")?.api)
+    }
+
+    pub(super) fn job(&self, id: &str) -> Result<Value> {
+        self.api()?.job(id)
+    }
+
+    /// Submits a pipeline that goes on from a checkpoint or savepoint, where one is given.
+    pub(super) fn submit(&self, pipeline: &str, from: Option<&Path>) -> Result<crate::Answer> {
+        let query = from.map(|from| format!("?from={}", from.display())).unwrap_or_default();
+        self.api()?.post(&format!("/v1/jobs{query}"), "application/toml", pipeline.as_bytes())
+    }
+
+    /// Waits until the job has read so many records since it began.
+    pub(super) fn wait_for_records(&self, id: &str, records: u64) -> Result<Progress> {
+        wait_until(&format!("job {id} has read {records} records"), TIMEOUT, || {
+            let job = self.job(id)?;
+            match job["status"].as_str() {
+                Some("FINISHED") => Ok(Some(Progress::Ended)),
+                Some("CREATED" | "RUNNING" | "RESTARTING" | "STOPPING") => {
+                    Ok((job["records_in"].as_u64() >= Some(records)).then_some(Progress::Reached))
+                }
+                _ => bail!("the job is {}: {}", job["status"], job["failure"]),
+            }
+        })
+    }
+
+    /// Waits until a job that was found again runs or has ended; gives it.
+    pub(super) fn wait_until_resumed(&self, id: &str) -> Result<Value> {
+        wait_until(&format!("job {id} is resumed"), TIMEOUT, || {
+            let job = self.job(id)?;
+            ensure!(job["status"] != "FAILED", "the job failed: {}", job["failure"]);
+            Ok((job["status"] != "CREATED").then_some(job))
+        })
+    }
+
+    /// Waits for the job's end; its last status. An error where it fails.
+    pub(super) fn wait_for_end(&self, id: &str) -> Result<String> {
+        wait_until(&format!("job {id} ends"), TIMEOUT, || {
+            let job = self.job(id)?;
+            match job["status"].as_str() {
+                Some(status @ ("FINISHED" | "STOPPED" | "CANCELLED")) => Ok(Some(status.to_owned())),
+                Some("FAILED") => bail!("the job failed: {}", job["failure"]),
+                _ => Ok(None),
+            }
+        })
+    }
+
+    pub(super) fn checkpoints(&self) -> PathBuf {
+        self.dir.join("data/checkpoints")
+    }
+
+    /// The checkpoints and savepoints of a job that are complete, by id: the number, and the folder.
+    pub(super) fn complete(&self, job: &str) -> Vec<(u64, PathBuf)> {
+        Site::complete_in(&self.checkpoints(), job)
+    }
+
+    /// The same below a storage's root.
+    pub(super) fn complete_in(root: &Path, job: &str) -> Vec<(u64, PathBuf)> {
+        let mut found = complete_folders(&root.join(job), "chk-");
+        found.extend(savepoints_in(root, job));
+        found.sort_unstable();
+        found
+    }
+
+    /// The savepoints of a job that are complete.
+    pub(super) fn savepoints(&self, job: &str) -> Vec<(u64, PathBuf)> {
+        savepoints_in(&self.checkpoints(), job)
+    }
+
+    /// Watches the storage closely until the job has a checkpoint above `newest`, or a while is over.
+    pub(super) fn watch_for_checkpoint(&self, job: &str, newest: u64) -> Option<u64> {
+        const WATCHED: Duration = Duration::from_millis(600);
+        let start = Instant::now();
+        while start.elapsed() < WATCHED {
+            if let Some((id, _)) = self.complete(job).last()
+                && *id > newest
+            {
+                return Some(*id);
+            }
+        }
+        None
+    }
+}
+
+fn savepoints_in(root: &Path, job: &str) -> Vec<(u64, PathBuf)> {
+    complete_folders(&root.join("savepoints"), &format!("{job}-"))
+}
+
+/// The folders in `parent` that are named by the prefix and a number, and that hold a description, which comes last.
+fn complete_folders(parent: &Path, prefix: &str) -> Vec<(u64, PathBuf)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let id = name.strip_prefix(prefix).and_then(|id| id.parse().ok());
+        let whole = ["manifest", "metadata"].iter().any(|name| entry.path().join(name).is_file());
+        found.extend(id.filter(|_| whole).map(|id| (id, entry.path())));
+    }
+    found
+}
+
+/// Sleeps up to `max`: not for a condition, it spreads kills over the moments in between.
+pub(super) fn sleep_up_to(max: Duration, rng: &mut fastrand::Rng, story: &mut Story) {
+    let time = Duration::from_micros(rng.u64(0..=max.as_micros() as u64));
+    story.tell(format!("waits {:.1} ms", time.as_secs_f64() * 1e3));
+    sleep(time);
+}
+
+/// Where rounds keep compiled components for each other.
+fn compiled_components(place: &Place) -> PathBuf {
+    place.target.join("crash/cache")
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What the rounds have exercised, so that a run that killed nothing does not pass.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+/// Below this many rounds chance may leave out one or the other.
+const ROUNDS_FOR_ALL: u64 = 20;
+
+/// Counts over all rounds.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub rounds: u64,
+    /// Kills of a server whose job was running, by the moment.
+    pub kills: BTreeMap<&'static str, u64>,
+    /// Kills that came when the job had ended.
+    pub kills_too_late: u64,
+    /// Restarts of a killed job from a checkpoint or savepoint.
+    pub restores: u64,
+    /// Restarts of a killed job that had none yet.
+    pub fresh_starts: u64,
+    /// Jobs that went on from another one, by what they began with.
+    pub new_jobs: BTreeMap<&'static str, u64>,
+    pub parallelism_changes: u64,
+    pub backend_changes: u64,
+    /// Jobs that were refused because a sink is not what it was.
+    pub sinks_refused: u64,
+    pub checkpoints: u64,
+    /// Checkpoints that held records in flight.
+    pub with_records_in_flight: u64,
+    pub in_flight_bytes: u64,
+    /// Committed lines that were compared.
+    pub lines: u64,
+    /// Rounds in which each operator ran.
+    pub operators: BTreeMap<&'static str, u64>,
+    /// Jobs on each backend.
+    pub backends: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    /// Takes over the completed checkpoints above `newest` of a job's list; the new newest one.
+    pub(super) fn add_checkpoints(&mut self, list: &Value, newest: u64) -> u64 {
+        let mut highest = newest;
+        for checkpoint in list.as_array().into_iter().flatten() {
+            let id = checkpoint["id"].as_u64().unwrap_or(0);
+            if id <= newest || checkpoint["status"] != "completed" {
+                continue;
+            }
+            highest = highest.max(id);
+            let in_flight = checkpoint["in_flight_bytes"].as_u64().unwrap_or(0);
+            self.checkpoints += 1;
+            self.with_records_in_flight += u64::from(in_flight > 0);
+            self.in_flight_bytes += in_flight;
+        }
+        highest
+    }
+
+    /// An error where the rounds exercised too little to say anything. `kills` are the moments that must have been hit.
+    pub(super) fn check(&self, kills: &[&str], one_backend: bool) -> Result<()> {
+        let hits: u64 = self.kills.values().sum();
+        ensure!(hits > 0, "no kill hit a running job: nothing was exercised");
+        ensure!(self.checkpoints > 0 && self.lines > 0, "no checkpoint was taken, or nothing was compared");
+        if self.rounds < ROUNDS_FOR_ALL {
+            return Ok(());
+        }
+        for kill in kills {
+            ensure!(self.kills.contains_key(kill), "no kill came {kill}");
+        }
+        let exercised = [
+            ("a restore from a checkpoint", self.restores + self.new_jobs.values().sum::<u64>()),
+            ("a change of parallelism", self.parallelism_changes),
+            ("a change of backend", self.backend_changes + u64::from(one_backend)),
+            ("a checkpoint with records in flight", self.with_records_in_flight),
+        ];
+        for (what, count) in exercised {
+            ensure!(count > 0, "{} rounds had not {what}", self.rounds);
+        }
+        Ok(())
+    }
+}
+
+fn list<K: fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "rounds                      {}", self.rounds)?;
+        writeln!(f, "lines compared              {}", self.lines)?;
+        writeln!(f, "kills of a running job      {} ({})", self.kills.values().sum::<u64>(), list(&self.kills))?;
+        writeln!(f, "kills after the end         {}", self.kills_too_late)?;
+        writeln!(f, "restored from a checkpoint  {}", self.restores)?;
+        writeln!(f, "begun again                 {}", self.fresh_starts)?;
+        let new_jobs = self.new_jobs.values().sum::<u64>();
+        writeln!(f, "new jobs                    {new_jobs} ({})", list(&self.new_jobs))?;
+        if self.sinks_refused > 0 {
+            writeln!(f, "refused as sink-changed     {}", self.sinks_refused)?;
+        }
+        writeln!(f, "changes of parallelism      {}", self.parallelism_changes)?;
+        writeln!(f, "changes of backend          {}", self.backend_changes)?;
+        writeln!(f, "jobs on each backend        {}", list(&self.backends))?;
+        let (held, kib) = (self.with_records_in_flight, self.in_flight_bytes >> 10);
+        writeln!(
+            f,
+            "checkpoints                 {}, {held} of them with records in flight ({kib} KiB)",
+            self.checkpoints
+        )?;
+        writeln!(f, "rounds of each operator     {}", list(&self.operators))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_run_without_a_kill_of_a_running_job_does_not_pass() {
+        let mut tally = Tally { rounds: 1, checkpoints: 1, lines: 1, kills_too_late: 5, ..Tally::default() };
+        assert!(tally.check(&[], false).is_err());
+        tally.kills.insert("at random", 1);
+        tally.check(&["behind a checkpoint"], false).unwrap();
+        tally.rounds = ROUNDS_FOR_ALL;
+        assert!(tally.check(&["behind a checkpoint"], false).is_err(), "a moment was never hit");
+    }
+
+    #[test]
+    fn a_checkpoint_counts_once() {
+        let list = json!([
+            { "id": 4, "status": "in-progress", "in_flight_bytes": 0 },
+            { "id": 3, "status": "completed", "in_flight_bytes": 7 },
+            { "id": 2, "status": "completed", "in_flight_bytes": 0 },
+        ]);
+        let mut tally = Tally::default();
+        assert_eq!(tally.add_checkpoints(&list, 1), 3);
+        assert_eq!(tally.add_checkpoints(&list, 3), 3);
+        assert_eq!((tally.checkpoints, tally.with_records_in_flight, tally.in_flight_bytes), (2, 1, 7));
+    }
+}

@@ -1,0 +1,32 @@
+//! A few of the rounds of `cargo xtask crash`.
+//!
+//! `COFFERDAM_SEED` repeats rounds, `COFFERDAM_CRASH_RUNS` sets how many there are (3).
+
+use std::env;
+use std::io::Write;
+
+use cofferdam_tests::Place;
+use cofferdam_tests::crash::{self, Mode, Options};
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+fn rounds(mode: Mode) {
+    let options = Options {
+        mode,
+        rounds: number("COFFERDAM_CRASH_RUNS").unwrap_or(3),
+        seed: number("COFFERDAM_SEED").unwrap_or_else(|| u64::from(fastrand::u32(..))),
+        backend: None,
+        operators: Vec::new(),
+        binary: None,
+    };
+    // Past the test harness, which shows what is printed of failed tests only.
+    let mut tell = |line: &str| _ = writeln!(std::io::stderr(), "{line}");
+    crash::run(&Place::of_this_checkout(), &options, &mut tell).unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+#[test]
+fn every_operator_is_exact_through_kills_savepoints_and_rescaling() {
+    rounds(Mode::Operators);
+}

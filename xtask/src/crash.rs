@@ -1,0 +1,57 @@
+//! `cargo xtask crash`: rounds of pipelines in a server that is killed at random, compared with a plain model.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use cofferdam_tests::crash::{self, BACKENDS, Mode, Options};
+
+use crate::workspace::{Workspace, step};
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Pipeline {
+    /// Every operator, in one data folder: kills, savepoints, cancels, other parallelisms and backends.
+    Operators,
+    /// A kill around a savepoint, and a new job in another data folder.
+    Savepoint,
+}
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[arg(long, value_enum, default_value = "operators")]
+    pipeline: Pipeline,
+    /// How many rounds, of about five seconds each.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+    /// Of the first round; each of the others has the next number. It decides input, operators, settings and steps.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Keeps all jobs on one backend. Without it they change between both.
+    #[arg(long, value_parser = BACKENDS)]
+    backend: Option<String>,
+    /// The operators of each round, such as `sliding,broadcast`. Without it they change from round to round.
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(crash::operator_names()))]
+    operators: Vec<String>,
+    /// Runs this `cofferdam` in place of the one of this checkout.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+}
+
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    workspace.build(&[("kinds", "tests/guests/kinds"), ("event-time", "tests/guests/event-time")])?;
+    let options = Options {
+        mode: match arguments.pipeline {
+            Pipeline::Operators => Mode::Operators,
+            Pipeline::Savepoint => Mode::Savepoint,
+        },
+        rounds: arguments.rounds,
+        seed: arguments.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
+        backend: arguments.backend.clone(),
+        operators: arguments.operators.clone(),
+        binary: arguments.binary.clone(),
+    };
+    let tally = step(&format!("{} crash rounds, seed {}", options.rounds, options.seed), || {
+        crash::run(&workspace.place, &options, &mut |line| eprintln!("    {line}"))
+    })?;
+    println!("No difference.\n\n{tally}");
+    Ok(())
+}
