@@ -34,11 +34,6 @@ impl BarrierKind {
         matches!(self, BarrierKind::Stop | BarrierKind::Drain)
     }
 
-    /// Whether the barrier is behind the end of event time, so that all that waits for it happens before.
-    pub fn follows_the_end(self) -> bool {
-        matches!(self, BarrierKind::Drain | BarrierKind::Final)
-    }
-
     pub fn is_savepoint(self) -> bool {
         matches!(self, BarrierKind::Savepoint | BarrierKind::Stop | BarrierKind::Drain)
     }

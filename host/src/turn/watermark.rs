@@ -67,54 +67,7 @@ impl GroupWatermarks {
     }
 }
 
-/// Behind the watermark of a group whose due timers were being fired.
-const IS_FIRING: u8 = 1;
-
-/// The watermarks of the key groups of a subtask, while any of them is ahead of the subtask's own. Empty otherwise, which is the
-/// rule: a subtask that was not rescaled has one watermark.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GroupWatermarks {
-    first: u32,
-    reached: Vec<i64>,
-}
-
-impl GroupWatermarks {
-    /// `reached` has an entry for each group from `first` on.
-    fn new(first: u32, reached: Vec<i64>) -> (i64, GroupWatermarks) {
-        let smallest = reached.iter().copied().min().unwrap_or(NO_TIMESTAMP);
-        let mut watermarks = GroupWatermarks { first, reached };
-        watermarks.forget_up_to(smallest);
-        (smallest, watermarks)
-    }
-
-    /// Whether all groups have reached the watermark of the subtask, and no more.
-    pub fn is_empty(&self) -> bool {
-        self.reached.is_empty()
-    }
-
-    /// The watermark of a group of a subtask that has reached `subtask`.
-    pub fn of(&self, group: KeyGroup, subtask: i64) -> i64 {
-        let place = u32::from(group).checked_sub(self.first);
-        let own = place.and_then(|place| self.reached.get(place as usize));
-        own.map_or(subtask, |own| subtask.max(*own))
-    }
-
-    /// The watermarks that occur in a subtask that has reached `subtask`, each once, ascending.
-    pub fn distinct(&self, subtask: i64) -> Vec<i64> {
-        let mut distinct: Vec<i64> = self.reached.iter().map(|own| subtask.max(*own)).chain([subtask]).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        distinct
-    }
-
-    /// The subtask has reached `subtask`. Forgets all where no group is ahead of that.
-    pub fn forget_up_to(&mut self, subtask: i64) {
-        if self.reached.iter().all(|own| *own <= subtask) {
-            self.reached.clear();
-        }
-    }
-}
-
+/// The hidden state.
 pub(super) fn watermark_state() -> StateDescription {
     StateDescription::new(NAME, StateKind::Value, "raw", "watermark")
 }
