@@ -89,10 +89,8 @@ impl Site {
             let job = self.job(id)?;
             match job["status"].as_str() {
                 Some("FINISHED") => Ok(Some(Progress::Ended)),
-                Some("CREATED" | "RUNNING" | "RESTARTING" | "STOPPING") => {
-                    Ok((job["records_in"].as_u64() >= Some(records)).then_some(Progress::Reached))
-                }
-                _ => bail!("the job is {}: {}", job["status"], job["failure"]),
+                Some("FAILED" | "CANCELLED" | "STOPPED") => bail!("the job is {}: {}", job["status"], job["failure"]),
+                _ => Ok((job["records_in"].as_u64() >= Some(records)).then_some(Progress::Reached)),
             }
         })
     }
@@ -102,7 +100,7 @@ impl Site {
         wait_until(&format!("job {id} is resumed"), TIMEOUT, || {
             let job = self.job(id)?;
             ensure!(job["status"] != "FAILED", "the job failed: {}", job["failure"]);
-            Ok((job["status"] != "CREATED").then_some(job))
+            Ok((job["status"] != "CREATED" && job["status"] != "RESTORING").then_some(job))
         })
     }
 
