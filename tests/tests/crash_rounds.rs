@@ -18,6 +18,7 @@ fn rounds(mode: Mode) {
         rounds: number("COFFERDAM_CRASH_RUNS").unwrap_or(3),
         seed: number("COFFERDAM_SEED").unwrap_or_else(|| u64::from(fastrand::u32(..))),
         backend: None,
+        operators: Vec::new(),
         binary: None,
     };
     // Past the test harness, which shows what is printed of failed tests only.

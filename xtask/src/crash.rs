@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Keeps all jobs on one backend. Without it they change between both.
     #[arg(long, value_parser = BACKENDS)]
     backend: Option<String>,
+    /// The operators of each round, such as `sliding,broadcast`. Without it they change from round to round.
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(crash::operator_names()))]
+    operators: Vec<String>,
     /// Runs this `cofferdam` in place of the one of this checkout.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
@@ -43,6 +46,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         rounds: arguments.rounds,
         seed: arguments.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
         backend: arguments.backend.clone(),
+        operators: arguments.operators.clone(),
         binary: arguments.binary.clone(),
     };
     let tally = step(&format!("{} crash rounds, seed {}", options.rounds, options.seed), || {

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use fastrand::Rng;
 
+pub use branches::names as operator_names;
 pub use pipeline::BACKENDS;
 use story::Story;
 pub use tally::Tally;
@@ -47,6 +48,8 @@ pub struct Options {
     pub seed: u64,
     /// The only backend, where one is given.
     pub backend: Option<String>,
+    /// The operators of each round; where none are named, they change.
+    pub operators: Vec<String>,
     /// The `cofferdam` to run, where it is not that of this checkout.
     pub binary: Option<PathBuf>,
 }
@@ -56,6 +59,7 @@ struct Round<'a> {
     place: &'a Place,
     binary: PathBuf,
     backend: Option<&'a str>,
+    operators: &'a [String],
     seed: u64,
     rng: Rng,
     /// An empty folder.
@@ -92,6 +96,7 @@ pub fn run(place: &Place, options: &Options, tell: &mut dyn FnMut(&str)) -> Resu
             place,
             binary: options.binary.clone().unwrap_or_else(|| place.cofferdam()),
             backend: options.backend.as_deref(),
+            operators: &options.operators,
             seed,
             rng: Rng::with_seed(seed),
             dir: place.fresh_dir(&format!("crash/{}-{seed}", options.mode.name()))?,
@@ -128,6 +133,9 @@ fn failure(options: &Options, seed: u64, dir: &Path, story: &Story, error: &anyh
     let mut again = format!("cargo xtask crash --pipeline {} --rounds 1 --seed {seed}", options.mode.name());
     if let Some(backend) = &options.backend {
         again.push_str(&format!(" --backend {backend}"));
+    }
+    if !options.operators.is_empty() {
+        again.push_str(&format!(" --operators {}", options.operators.join(",")));
     }
     if let Some(binary) = &options.binary {
         again.push_str(&format!(" --binary {}", binary.display()));

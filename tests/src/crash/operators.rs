@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::Round;
-use super::branches::{self, Branch};
+use super::branches::{self, Branch, Rescaling};
 use super::input::Input;
 use super::pipeline::{Pace, Settings, Topology};
 use super::site::{Progress, Site, sleep_up_to};
@@ -53,7 +53,7 @@ struct Run<'r, 'a> {
     origin: Option<PathBuf>,
     /// The newest checkpoint of the job that was counted.
     counted: u64,
-    parallelisms: Vec<u32>,
+    rescaling: Rescaling,
     /// The jobs in short.
     line: String,
 }
@@ -78,7 +78,7 @@ impl<'r, 'a> Run<'r, 'a> {
     fn begin(round: &'r mut Round<'a>) -> Result<Run<'r, 'a>> {
         let input = Input::random(&mut round.rng);
         let pace = if round.rng.bool() { Pace::Operators } else { Pace::Sources };
-        let branches = branches::of_round(round.seed, &mut round.rng);
+        let branches = branches::of_round(round.seed, round.operators, &mut round.rng);
         for branch in &branches {
             *round.tally.operators.entry(branch.name).or_default() += 1;
         }
@@ -95,7 +95,7 @@ impl<'r, 'a> Run<'r, 'a> {
             job: String::new(),
             origin: None,
             counted: 0,
-            parallelisms: Vec::new(),
+            rescaling: Rescaling::default(),
             line: format!("{pace:?} pace, "),
             round,
         };
@@ -131,11 +131,11 @@ impl<'r, 'a> Run<'r, 'a> {
     fn submit(&mut self, from: Option<PathBuf>) -> Result<()> {
         let out = self.site.dir.join("out");
         let pipeline = self.topology.pipeline(&self.settings, &self.input, &self.site.dir, &out);
-        std::fs::write(self.site.dir.join(format!("pipeline-{}.toml", self.parallelisms.len())), &pipeline)?;
+        std::fs::write(self.site.dir.join(format!("pipeline-{}.toml", self.rescaling.parallelisms.len())), &pipeline)?;
         let job = self.site.submit(&pipeline, from.as_deref())?.ok()?;
         self.job = job["id"].as_str().with_context(|| format!("no id in {job}"))?.to_owned();
         (self.counted, self.origin) = (0, from);
-        self.parallelisms.push(self.settings.parallelism);
+        self.rescaling.parallelisms.push(self.settings.parallelism);
         let Settings { parallelism, backend, .. } = &self.settings;
         self.line.push_str(&format!("{backend} {parallelism}"));
         *self.round.tally.backends.entry(backend.clone()).or_default() += 1;
@@ -218,6 +218,7 @@ impl<'r, 'a> Run<'r, 'a> {
         ensure!(is_savepoint || request == "cancel", "the job is stopped, and its newest checkpoint is {from:?}");
         *self.round.tally.new_jobs.entry(what).or_default() += 1;
 
+        self.rescaling.from_checkpoint |= request == "cancel";
         let next = self.settings.next(&mut self.round.rng, self.round.backend, self.topology.pace);
         self.round.tally.parallelism_changes += u64::from(next.parallelism != self.settings.parallelism);
         self.round.tally.backend_changes += u64::from(next.backend != self.settings.backend);
@@ -239,7 +240,7 @@ impl<'r, 'a> Run<'r, 'a> {
         self.count_checkpoints()?;
         self.round.story.tell("finished");
         let out = self.site.dir.join("out");
-        self.round.tally.lines += check_output(&self.topology.branches, &self.input, &out, &self.parallelisms)?;
+        self.round.tally.lines += check_output(&self.topology.branches, &self.input, &out, &self.rescaling)?;
         if self.topology.branches.iter().any(|branch| branch.name == "kinds") {
             self.check_state()?;
         }
@@ -276,10 +277,10 @@ pub(super) fn check_output(
     branches: &[Branch],
     input: &Input,
     out: &std::path::Path,
-    parallelisms: &[u32],
+    rescaling: &Rescaling,
 ) -> Result<u64> {
     let late = committed_lines(&out.join("late"))?;
     ensure!(late.is_empty(), "{} records are late, first `{}`", late.len(), late[0]);
-    branches.iter().try_for_each(|branch| branch.check(input, out, parallelisms))?;
+    branches.iter().try_for_each(|branch| branch.check(input, out, rescaling))?;
     Ok(committed_lines(out)?.len() as u64)
 }

@@ -11,7 +11,7 @@ use super::input::{Input, OUT_OF_ORDERNESS_MS};
 /// Where a running job keeps its state.
 pub const BACKENDS: [&str; 2] = ["memory", "rocksdb"];
 
-pub(super) const PARALLELISM_MAX: u32 = 4;
+const PARALLELISM_MAX: u32 = 4;
 /// How long a paced run would take without kills.
 const PACED_RUN_MS: u64 = 2_500;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Round;
-use super::branches;
+use super::branches::{self, Rescaling};
 use super::input::Input;
 use super::model;
 use super::operators::check_output;
@@ -36,14 +36,17 @@ struct Run<'r, 'a> {
     input: Input,
     topology: Topology,
     settings: Settings,
+    rescaling: Rescaling,
     out: PathBuf,
 }
 
 /// Runs one round; what happened, in a line.
 pub(super) fn run(round: &mut Round<'_>) -> Result<String> {
     let input = Input::random(&mut round.rng);
-    let mut branches = branches::of_round(round.seed, &mut round.rng);
-    branches.truncate(BRANCHES);
+    let mut branches = branches::of_round(round.seed, round.operators, &mut round.rng);
+    if round.operators.is_empty() {
+        branches.truncate(BRANCHES);
+    }
     for branch in &branches {
         *round.tally.operators.entry(branch.name).or_default() += 1;
     }
@@ -51,7 +54,7 @@ pub(super) fn run(round: &mut Round<'_>) -> Result<String> {
     let settings = Settings::random(&mut round.rng, round.backend, topology.pace);
     input.write(&round.dir)?;
     let out = round.dir.join("out");
-    let mut run = Run { input, topology, settings, out, round };
+    let mut run = Run { input, topology, settings, rescaling: Rescaling::default(), out, round };
     let Some((from, mut line)) = run.old_job()? else {
         return Ok("the job had ended before the savepoint".to_owned());
     };
@@ -86,6 +89,7 @@ impl Run<'_, '_> {
             None => "nothing",
         };
         *self.round.tally.new_jobs.entry(what).or_default() += 1;
+        self.rescaling.from_checkpoint = what == "checkpoint";
         let Settings { parallelism, backend, .. } = &self.settings;
         let line = format!("{backend} {parallelism}, {format} {request} † {moment} -{what}-> ");
         Ok(Some((newest.map(|(_, folder)| folder), line)))
@@ -180,6 +184,7 @@ impl Run<'_, '_> {
             return self.submit(site, &self.out.clone(), from);
         }
         self.round.story.tell(format!("the sinks go on in {}", out.display()));
+        self.rescaling.parallelisms.push(self.settings.parallelism);
         let job = answer.ok()?;
         Ok(job["id"].as_str().with_context(|| format!("no id in {job}"))?.to_owned())
     }
@@ -187,6 +192,7 @@ impl Run<'_, '_> {
     fn submit(&mut self, site: &Site, out: &Path, from: Option<&Path>) -> Result<String> {
         let pipeline = self.topology.pipeline(&self.settings, &self.input, &self.round.dir, out);
         fs::write(site.dir.join("pipeline.toml"), &pipeline)?;
+        self.rescaling.parallelisms.push(self.settings.parallelism);
         let job = site.submit(&pipeline, from)?.ok()?;
         *self.round.tally.backends.entry(self.settings.backend.clone()).or_default() += 1;
         self.round.story.tell(format!("submitted from {from:?}: {:?}", self.settings));
@@ -212,12 +218,8 @@ impl Run<'_, '_> {
         if let Some(first) = wrong.first() {
             bail!("{} of {} sinks are not exact, first {first}", wrong.len(), self.topology.copies);
         }
-        self.round.tally.lines += check_output(
-            &self.topology.branches,
-            &self.input,
-            &self.out,
-            &(1..=super::pipeline::PARALLELISM_MAX).collect::<Vec<_>>(),
-        )?;
+        let (branches, out) = (&self.topology.branches, &self.out);
+        self.round.tally.lines += check_output(branches, &self.input, out, &self.rescaling)?;
         Ok(())
     }
 }
