@@ -1,6 +1,6 @@
-//! A few of the rounds of `cargo xtask crash`.
+//! A few of the rounds of `cargo xtask crash`: every operator, and savepoints that a new job in another data folder goes on from.
 //!
-//! `COFFERDAM_SEED` repeats rounds, `COFFERDAM_CRASH_RUNS` sets how many there are (3).
+//! `COFFERDAM_SEED` repeats rounds, `COFFERDAM_CRASH_RUNS` sets how many there are of each kind (3).
 
 use std::env;
 use std::io::Write;
@@ -29,4 +29,9 @@ fn rounds(mode: Mode) {
 #[test]
 fn every_operator_is_exact_through_kills_savepoints_and_rescaling() {
     rounds(Mode::Operators);
+}
+
+#[test]
+fn a_new_job_publishes_what_a_savepoint_promised() {
+    rounds(Mode::Savepoint);
 }

@@ -27,6 +27,8 @@ const SMALL_AT_ONCE: usize = 4;
 const LARGE_AT_ONCE: usize = 2;
 /// What a small component has of the limits: one part of so many.
 const SMALL_SHARE: u32 = 2;
+/// How much a large component gives way to jobs. A small one does not: beside many busy threads it would take minutes.
+const LARGE_NICE: i32 = 5;
 /// The child may take so many times its processor time, since it runs beside everything else and at a lower priority.
 const WALL_FACTOR: u32 = 4;
 /// How often the child is looked at.
@@ -112,7 +114,8 @@ impl Compiler {
         let unavailable =
             |cause: std::io::Error| error::sandbox_unavailable(format!("no process to compile in: {cause}"));
         let mut command = Command::new(own_binary().map_err(unavailable)?);
-        command.args(compile_child::arguments(to, limits));
+        let nice = if is_small(wasm) { 0 } else { LARGE_NICE };
+        command.args(compile_child::arguments(to, limits, nice));
         // It handles bytes that nobody trusts: it gets nothing that it does not need.
         command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = KilledOnDrop(command.spawn().map_err(unavailable)?);

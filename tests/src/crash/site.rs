@@ -38,7 +38,7 @@ impl Site {
         let cache = dir.join("data/cache");
         let compiled = compiled_components(place);
         if compiled.is_dir() {
-            copy_folder(&compiled, &cache)?;
+            copy_missing(&compiled, &cache)?;
         }
         fs::create_dir_all(&dir)?;
         Ok(Site { binary: binary.to_owned(), dir, server: None })
@@ -52,14 +52,9 @@ impl Site {
             self.api()?.push(&bytes, Some(&format!("{name}@1")))?.ok()?;
         }
         // Compiled once, they need not be compiled by the other rounds.
-        let (cache, compiled) = (self.dir.join("data/cache"), compiled_components(place));
-        if cache.is_dir() && !compiled.is_dir() {
-            let unfinished = compiled.with_extension(std::process::id().to_string());
-            copy_folder(&cache, &unfinished)?;
-            // Another process may have been faster.
-            if fs::rename(&unfinished, &compiled).is_err() {
-                fs::remove_dir_all(&unfinished)?;
-            }
+        let cache = self.dir.join("data/cache");
+        if cache.is_dir() {
+            copy_missing(&cache, &compiled_components(place))?;
         }
         Ok(())
     }
@@ -94,10 +89,8 @@ impl Site {
             let job = self.job(id)?;
             match job["status"].as_str() {
                 Some("FINISHED") => Ok(Some(Progress::Ended)),
-                Some("CREATED" | "RUNNING" | "RESTARTING" | "STOPPING") => {
-                    Ok((job["records_in"].as_u64() >= Some(records)).then_some(Progress::Reached))
-                }
-                _ => bail!("the job is {}: {}", job["status"], job["failure"]),
+                Some("FAILED" | "CANCELLED" | "STOPPED") => bail!("the job is {}: {}", job["status"], job["failure"]),
+                _ => Ok((job["records_in"].as_u64() >= Some(records)).then_some(Progress::Reached)),
             }
         })
     }
@@ -107,7 +100,7 @@ impl Site {
         wait_until(&format!("job {id} is resumed"), TIMEOUT, || {
             let job = self.job(id)?;
             ensure!(job["status"] != "FAILED", "the job failed: {}", job["failure"]);
-            Ok((job["status"] != "CREATED").then_some(job))
+            Ok((job["status"] != "CREATED" && job["status"] != "RESTORING").then_some(job))
         })
     }
 
@@ -188,15 +181,22 @@ fn compiled_components(place: &Place) -> PathBuf {
     place.target.join("crash/cache")
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+/// Copies the files that `to` does not have. Each gets its name when it is whole: others copy at the same time.
+fn copy_missing(from: &Path, to: &Path) -> Result<()> {
+    const UNFINISHED: &str = "unfinished-";
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            continue;
+        }
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
+            copy_missing(&entry.path(), &target)?;
+        } else if !target.exists() {
+            let unfinished = to.join(format!("{UNFINISHED}{:x}", fastrand::u64(..)));
+            fs::copy(entry.path(), &unfinished)?;
+            fs::rename(unfinished, target)?;
         }
     }
     Ok(())
