@@ -39,7 +39,7 @@ struct At<'p>(&'p [String]);
 
 impl At<'_> {
     /// The same below a value that was read.
-    fn below<'de>(self, value: &'de RawValue) -> Option<&'de RawValue> {
+    fn below(self, value: &RawValue) -> Option<&RawValue> {
         match self.0 {
             [] => Some(value),
             // It may be no object.
