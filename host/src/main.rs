@@ -105,10 +105,11 @@ fn serve(args: &ServeArgs) -> Result<()> {
     }
     let resumed = host.resume_jobs();
     let router = http::router(host.clone(), component_bytes_max, AllowedHosts::new(address, args.allow_host.clone()));
+    let folder = data_dir.display().to_string();
+    let ready =
+        format!("data folder {}, jobs resumed: {resumed}\nlistening on http://{address}\n", escape::one_line(&folder));
     // A stdout that nobody reads must not hold the server up.
-    let opened = format!("data folder {}, jobs resumed: {resumed}\n", data_dir.display());
-    stdio::stdout().offer(opened.as_bytes());
-    stdio::stdout().offer(format!("listening on http://{address}\n").as_bytes());
+    stdio::stdout().offer(ready.as_bytes());
     let mut lost = Ok(());
     let stop = async {
         tokio::select! {

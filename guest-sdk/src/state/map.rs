@@ -173,16 +173,21 @@ impl<V, C: StateCodec<V>, S: Side> MapCells<V, C, S> {
     /// Notes what the host has under a sub-key.
     fn learn(&mut self, key: usize, sub_key: Vec<u8>, bytes: Option<&[u8]>) {
         let value = bytes.map(|bytes| self.decode(bytes));
-        if !self.knows(key, &sub_key) {
+        if !self.holds(key, &sub_key) {
             self.maps[key].entries.insert(sub_key, Cell { value, changed: false });
         }
     }
 
     /// Whether the host need not be asked for an entry. What was given although it has expired is not given again.
     fn knows(&self, key: usize, sub_key: &[u8]) -> bool {
+        self.maps[key].whole || self.holds(key, sub_key)
+    }
+
+    /// Whether what the host has of an entry does not count any more.
+    fn holds(&self, key: usize, sub_key: &[u8]) -> bool {
         let map = &self.maps[key];
         let is_known = |cell: &Cell<V>| cell.changed || !self.source.returns_expired;
-        map.whole || map.entries.get(sub_key).is_some_and(is_known) || map.gap_end(sub_key).is_some()
+        map.entries.get(sub_key).is_some_and(is_known) || map.gap_end(sub_key).is_some()
     }
 
     /// Asks the host for the entry that is looked for, where the turn does not know it.

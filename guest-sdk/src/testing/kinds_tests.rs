@@ -92,8 +92,9 @@ impl BroadcastProcessFunction for Kinds {
                 "last" => ctx.state(LAST).add(first.to_owned()),
                 "show-last" => out.emit(ctx.state(LAST).get().join(",")),
                 "shown" => {
-                    let shown = ctx.state(SHOWN).iter().map(|(key, _)| key).collect::<Vec<_>>();
-                    out.emit(format!("{:?} {shown:?}", ctx.state(SHOWN).get(first)));
+                    let one = ctx.state(SHOWN).get(first);
+                    let others = ctx.state(SHOWN).keys().collect::<Vec<_>>();
+                    out.emit(format!("{one:?} {others:?}"));
                 }
                 "show" => ctx.state(SHOWN).insert(first, second),
                 "shown-last" => out.emit(ctx.state(SHOWN_LAST).get().join(",")),

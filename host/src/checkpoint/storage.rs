@@ -500,7 +500,7 @@ pub struct CheckpointFiles {
     prefix: String,
     /// Where files lie that this checkpoint may name without storing them again.
     reusable: Option<String>,
-    /// What lies there, with lengths; listed when it is first asked for.
+    /// What lies there in a bucket, with lengths; listed when it is first asked for.
     listed: OnceLock<HashMap<String, u64>>,
     uploaded: AtomicU64,
     given_up: Arc<AtomicBool>,
@@ -532,9 +532,17 @@ impl CheckpointFiles {
         if own.is_empty() {
             return Ok(Vec::new());
         }
-        let listed = self.listed(folder)?;
-        let (there, gone): (Vec<&FileRef>, Vec<&FileRef>) =
-            own.into_iter().partition(|file| listed.get(&file.path) == Some(&file.bytes));
+        let is_there = |file: &FileRef, bytes: Option<u64>| bytes == Some(file.bytes);
+        let (there, gone): (Vec<&FileRef>, Vec<&FileRef>) = match self.storage.root.folder() {
+            Some(root) => {
+                let bytes = |file: &FileRef| fs::metadata(root.join(&file.path)).ok().map(|found| found.len());
+                own.into_iter().partition(|file| is_there(file, bytes(file)))
+            }
+            None => {
+                let listed = self.listed(folder)?;
+                own.into_iter().partition(|file| is_there(file, listed.get(&file.path).copied()))
+            }
+        };
         if let Some(file) = gone.first() {
             let (count, path) = (gone.len(), &file.path);
             tracing::warn!("{path}: the file is missing or damaged; stored again, as {count} in all of this subtask");

@@ -109,6 +109,8 @@ pub enum Command {
         cpu_seconds: u64,
         #[arg(long)]
         memory_bytes: u64,
+        #[arg(long)]
+        nice: i32,
     },
 }
 
@@ -371,8 +373,8 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Checkpoint { job, wait } => remote::checkpoint(&client, &job, wait, cli.json),
         Command::Checkpoints { job, checkpoint } => remote::checkpoints(&client, &job, checkpoint, cli.json),
         Command::State(command) => inspect::state(&client, &command, cli.json),
-        Command::CompileComponent { out, cpu_seconds, memory_bytes } => {
-            return Ok(compile_child(&out, cpu_seconds, memory_bytes));
+        Command::CompileComponent { out, cpu_seconds, memory_bytes, nice } => {
+            return Ok(compile_child(&out, cpu_seconds, memory_bytes, nice));
         }
         Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };

@@ -160,12 +160,12 @@ fn poll<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T> {
     let mut is_told = false;
     loop {
         match client.get(path) {
-            Err(error) if error.code == "server-unreachable" => {
+            Err(error) if matches!(error.code, "server-unreachable" | "server-busy") => {
                 if clock.monotonic_ns().saturating_sub(begun_ns) > UNREACHABLE_MAX.as_nanos() as u64 {
                     return Err(error);
                 }
                 if !std::mem::replace(&mut is_told, true) {
-                    eprintln!("the server does not answer; waiting for it");
+                    stdio::tell("the server does not answer; waiting for it");
                 }
                 std::thread::sleep(POLL);
             }

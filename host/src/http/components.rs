@@ -23,6 +23,7 @@ use super::{Api, Problem, Work, blocking};
 use crate::error::{Error, Result, component_too_large, component_truncated, data_dir_failed, request_invalid};
 use crate::job::Host;
 use crate::job::view::ComponentView;
+use crate::sandbox::is_large_component;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -64,12 +65,14 @@ pub(super) async fn push(
         let message = format!("what arrived has the SHA-256 {}, not the one that was announced", hex::encode(digest));
         return Err(component_truncated(message).into());
     }
+    let received = file.as_file().metadata().map_or(u64::MAX, |metadata| metadata.len());
     let hang_up = HangUp::default();
     let hung_up = hang_up.0.clone();
     let add = move |host: &Host| {
         host.add_component_unless(file, digest, query.name.as_deref(), &|| hung_up.load(Ordering::Relaxed))
     };
-    let component = blocking(&api, Work::Upload, add).await?;
+    let work = if is_large_component(received) { Work::LargeUpload } else { Work::Upload };
+    let component = blocking(&api, work, add).await?;
     let location = format!("/v1/components/sha256:{}", component.sha256);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(component)))
 }

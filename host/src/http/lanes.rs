@@ -23,8 +23,10 @@ pub(super) enum Work {
     Storage,
     /// Checks a pipeline and starts its job.
     Submit,
-    /// Receives, checks and compiles a component.
+    /// Checks and compiles a component.
     Upload,
+    /// The same for a large component, whose compile takes long.
+    LargeUpload,
     /// Writes a whole state to a client, as slowly as that reads.
     Dump,
 }
@@ -35,6 +37,7 @@ pub(super) struct Lanes {
     storage: Lane,
     submit: Lane,
     upload: Lane,
+    large_upload: Lane,
     dump: Lane,
 }
 
@@ -55,6 +58,7 @@ impl Lanes {
             storage: Lane::new(16, 64),
             submit: Lane::new(4, 64),
             upload: Lane::new(16, 64),
+            large_upload: Lane::new(4, 16),
             dump: Lane::new(4, 16),
         }
     }
@@ -66,6 +70,7 @@ impl Lanes {
             Work::Storage => &self.storage,
             Work::Submit => &self.submit,
             Work::Upload => &self.upload,
+            Work::LargeUpload => &self.large_upload,
             Work::Dump => &self.dump,
         };
         lane.enter(QUEUE_TIME).await

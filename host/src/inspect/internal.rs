@@ -14,8 +14,10 @@ const EXACT_MAX: i64 = 1 << 53;
 /// What the values of one of the host's states are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InternalForm {
-    /// A time or a number: a watermark, what a trigger keeps.
+    /// A time or a number: what a trigger keeps.
     Integer,
+    /// A time, and whether the timers that it makes due were being fired.
+    Watermark,
     /// The accumulator of `count`.
     Count,
     /// The accumulator of any other native aggregate.
@@ -31,7 +33,8 @@ impl InternalForm {
     /// None where the values are plain bytes, such as the records of a join, or none of the host's.
     pub fn of(state: &StateDescription) -> Option<InternalForm> {
         match &state.name[..] {
-            internal::WATERMARK | internal::WINDOW_TRIGGER => Some(InternalForm::Integer),
+            internal::WINDOW_TRIGGER => Some(InternalForm::Integer),
+            internal::WATERMARK => Some(InternalForm::Watermark),
             internal::WINDOW_CONTENTS if state.schema == "count" => Some(InternalForm::Count),
             internal::WINDOW_CONTENTS => Some(InternalForm::Folded),
             internal::WINDOW_ELEMENTS => Some(InternalForm::Element),
@@ -47,6 +50,7 @@ impl InternalForm {
         let mut reader = Reader(bytes);
         let value = match self {
             InternalForm::Integer => show_time(reader.signed()?),
+            InternalForm::Watermark => reader.watermark()?,
             InternalForm::Count => reader.unsigned()?.into(),
             InternalForm::Folded => reader.folded()?,
             InternalForm::Element => reader.element()?,
@@ -61,6 +65,7 @@ impl InternalForm {
     pub fn bytes(self, value: &Value) -> Result<Vec<u8>, String> {
         let written = match self {
             InternalForm::Integer => time_from(value).map(|time| time.to_le_bytes().to_vec()),
+            InternalForm::Watermark => watermark_bytes(value),
             InternalForm::Count => value.as_u64().map(|count| count.to_le_bytes().to_vec()),
             InternalForm::Folded => folded_bytes(value),
             InternalForm::Element => element_bytes(value),
@@ -76,6 +81,7 @@ impl InternalForm {
     fn example(self) -> &'static str {
         match self {
             InternalForm::Integer => "an integer",
+            InternalForm::Watermark => "an integer, or {\"time\": ..., \"is_firing\": true}",
             InternalForm::Count => "an unsigned integer",
             InternalForm::Folded => "{\"count\": ..., \"number\": ...}",
             InternalForm::Element => "{\"input\": ..., \"place\": ..., \"timestamp\": ..., \"value\": ...}",
@@ -140,6 +146,15 @@ impl Reader<'_> {
 
     fn unsigned(&mut self) -> Option<u64> {
         self.chunk().map(u64::from_le_bytes)
+    }
+
+    fn watermark(&mut self) -> Option<Value> {
+        let time = show_time(self.signed()?);
+        match self.rest() {
+            [] => Some(time),
+            [1] => Some(json!({ "time": time, "is_firing": true })),
+            _ => None,
+        }
     }
 
     fn rest(&mut self) -> &[u8] {
@@ -237,6 +252,12 @@ fn push_number(bytes: &mut Vec<u8>, value: &Value) -> Option<()> {
     Some(())
 }
 
+fn watermark_bytes(value: &Value) -> Option<Vec<u8>> {
+    let Some(firing) = exactly(value, 2) else { return Some(time_from(value)?.to_le_bytes().to_vec()) };
+    let time = time_from(firing.get("time")?)?;
+    (firing.get("is_firing") == Some(&Value::Bool(true))).then(|| [&time.to_le_bytes()[..], &[1]].concat())
+}
+
 fn folded_bytes(value: &Value) -> Option<Vec<u8>> {
     let folded = value.as_object()?;
     let mut bytes = folded.get("count")?.as_u64()?.to_le_bytes().to_vec();
@@ -312,8 +333,9 @@ mod tests {
 
     use super::*;
 
-    const FORMS: [InternalForm; 7] = [
+    const FORMS: [InternalForm; 8] = [
         InternalForm::Integer,
+        InternalForm::Watermark,
         InternalForm::Count,
         InternalForm::Folded,
         InternalForm::Element,
@@ -333,6 +355,8 @@ mod tests {
         for (form, bytes, shown) in [
             (InternalForm::Integer, times(&[-5]), json!(-5)),
             (InternalForm::Integer, times(&[i64::MAX]), json!("9223372036854775807")),
+            (InternalForm::Watermark, times(&[7]), json!(7)),
+            (InternalForm::Watermark, [times(&[7]), vec![1]].concat(), json!({"time": 7, "is_firing": true})),
             (InternalForm::Count, times(&[3]), json!(3)),
             (InternalForm::Folded, [times(&[2]), whole(9)].concat(), json!({"count": 2, "number": 9})),
             (

@@ -16,12 +16,9 @@ use super::record;
 use super::view::{ComponentView, FunctionView, PortView, StateView};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
-use crate::sandbox::{Component, Function, Port, Sandbox, Slots};
+use crate::sandbox::{Component, Function, Port, Sandbox};
 
 const NAME_BYTES_MAX: usize = 128;
-
-/// Uploads that are checked and compiled at once, or wait for it.
-const UPLOADS_MAX: usize = 32;
 
 pub(super) struct ComponentStore {
     dir: PathBuf,
@@ -30,8 +27,6 @@ pub(super) struct ComponentStore {
     clock: SharedClock,
     known: Mutex<BTreeMap<String, ComponentView>>,
     loaded: Mutex<HashMap<String, Component>>,
-    /// Of uploads that are checked and compiled, or wait for it.
-    uploads_in_progress: Slots,
 }
 
 impl ComponentStore {
@@ -54,8 +49,8 @@ impl ComponentStore {
             }
         }
         sandbox.keep_code_of(&|sha256| known.contains_key(sha256));
-        let (known, loaded, uploads_in_progress) = (Mutex::new(known), Mutex::default(), Slots::new(UPLOADS_MAX));
-        Ok(ComponentStore { dir, uploads, sandbox, clock, known, loaded, uploads_in_progress })
+        let (known, loaded) = (Mutex::new(known), Mutex::default());
+        Ok(ComponentStore { dir, uploads, sandbox, clock, known, loaded })
     }
 
     /// A file for an upload, gone when it is dropped.
@@ -73,9 +68,6 @@ impl ComponentStore {
         name: Option<&str>,
         stopped: &dyn Fn() -> bool,
     ) -> Result<ComponentView> {
-        let _place = self.uploads_in_progress.try_take(1).map_err(|_| {
-            error::capacity_exceeded(format!("{UPLOADS_MAX} uploads are being checked already")).hint("push it again")
-        })?;
         let name = name.map(check_name).transpose()?;
         let sha256 = hex::encode(sha256);
         let added = self.add_checked(file, &sha256, name, stopped);

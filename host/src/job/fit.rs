@@ -177,7 +177,7 @@ mod tests {
         let check = |slide: &str, states: &[&str]| {
             let manifest = format!(
                 "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n[operator.windows]\ninput = \"numbers\"\n\
-                 key = \"value\"\nwindow = {{ type = \"sliding\", size = \"1day\", slide = \"{slide}\", time = \"processing\" }}\n\
+                 key = \"value\"\nwindow = {{ type = \"sliding\", size = \"1d\", slide = \"{slide}\", time = \"processing\" }}\n\
                  aggregate = {{ type = \"count\" }}\n[sink.out]\ninput = \"windows\"\nconnector = \"blackhole\""
             );
             let pipeline = Pipeline::parse(&manifest, "pipeline.toml").unwrap();

@@ -25,22 +25,23 @@ pub(super) const EXIT_FILE: i32 = 5;
 const EXIT_ORPHANED: i32 = 6;
 
 /// The command line of a child that compiles to the file `to`.
-pub(super) fn arguments(to: &Path, limits: &CompileLimits) -> Vec<OsString> {
+pub(super) fn arguments(to: &Path, limits: &CompileLimits, nice: i32) -> Vec<OsString> {
     let cpu_seconds = limits.cpu.as_secs().max(1);
     let flag = |name: &str, value: String| [OsString::from(name), OsString::from(value)];
     let mut arguments = vec![OsString::from(COMPILE_COMMAND), "--out".into(), to.into()];
     arguments.extend(flag("--cpu-seconds", cpu_seconds.to_string()));
     arguments.extend(flag("--memory-bytes", limits.memory_bytes.to_string()));
+    arguments.extend(flag("--nice", nice.to_string()));
     arguments
 }
 
 /// Carries out the hidden command.
-pub fn compile_child(to: &Path, cpu_seconds: u64, memory_bytes: u64) -> ExitCode {
+pub fn compile_child(to: &Path, cpu_seconds: u64, memory_bytes: u64, nice: i32) -> ExitCode {
     let failed = |code: i32, why: String| {
         let _ = writeln!(io::stdout(), "{why}");
         exit_code(code)
     };
-    if let Err(error) = limit(cpu_seconds, memory_bytes) {
+    if let Err(error) = limit(cpu_seconds, memory_bytes, nice) {
         return failed(EXIT_FILE, format!("no limits: {error}"));
     }
     let wasm = match read_component() {
@@ -89,21 +90,21 @@ fn is_out_of_memory(cause: &wasmtime::Error) -> bool {
     ["out of memory", "cannot allocate memory", "os error 12"].iter().any(|words| text.contains(words))
 }
 
-/// Limits this process: processor time, memory that can be written to, no core dump, and a low priority.
+/// Limits this process: processor time, memory that can be written to, no core dump, and its priority.
 #[cfg(unix)]
-fn limit(cpu_seconds: u64, memory_bytes: u64) -> io::Result<()> {
+fn limit(cpu_seconds: u64, memory_bytes: u64, nice: i32) -> io::Result<()> {
     use rlimit::Resource;
     Resource::CORE.set(0, 0)?;
     // The signal of the soft limit says what happened.
     Resource::CPU.set(cpu_seconds, cpu_seconds.saturating_add(1))?;
     Resource::DATA.set(memory_bytes, memory_bytes)?;
     // A compiler that is as important as everything else is no reason to refuse a component.
-    let _ = rustix::process::setpriority_process(None, 10);
+    let _ = rustix::process::setpriority_process(None, nice);
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn limit(_: u64, _: u64) -> io::Result<()> {
+fn limit(_: u64, _: u64, _: i32) -> io::Result<()> {
     Ok(())
 }
 

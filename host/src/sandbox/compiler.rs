@@ -22,11 +22,13 @@ use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
 
 /// A component of up to so many bytes is a small one.
-const SMALL_BYTES_MAX: usize = 4 << 20;
+const SMALL_BYTES_MAX: u64 = 4 << 20;
 const SMALL_AT_ONCE: usize = 4;
 const LARGE_AT_ONCE: usize = 2;
 /// What a small component has of the limits: one part of so many.
 const SMALL_SHARE: u32 = 2;
+/// How much a large component gives way to jobs. A small one does not: beside many busy threads it would take minutes.
+const LARGE_NICE: i32 = 5;
 /// The child may take so many times its processor time, since it runs beside everything else and at a lower priority.
 const WALL_FACTOR: u32 = 4;
 /// How often the child is looked at.
@@ -112,7 +114,8 @@ impl Compiler {
         let unavailable =
             |cause: std::io::Error| error::sandbox_unavailable(format!("no process to compile in: {cause}"));
         let mut command = Command::new(own_binary().map_err(unavailable)?);
-        command.args(compile_child::arguments(to, limits));
+        let nice = if is_small(wasm) { 0 } else { LARGE_NICE };
+        command.args(compile_child::arguments(to, limits, nice));
         // It handles bytes that nobody trusts: it gets nothing that it does not need.
         command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = KilledOnDrop(command.spawn().map_err(unavailable)?);
@@ -140,8 +143,13 @@ impl Compiler {
     }
 }
 
+/// Whether a component of so many bytes is compiled in the places of large ones.
+pub fn is_large_component(bytes: u64) -> bool {
+    bytes > SMALL_BYTES_MAX
+}
+
 fn is_small(wasm: &[u8]) -> bool {
-    wasm.len() <= SMALL_BYTES_MAX
+    !is_large_component(wasm.len() as u64)
 }
 
 struct KilledOnDrop(Child);

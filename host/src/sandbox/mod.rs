@@ -20,7 +20,7 @@ mod wasi;
 
 pub use capacity::{HeldSlots, Slots};
 pub use compile_child::{COMPILE_COMMAND, compile_child};
-pub use compiler::{CompileIn, CompileLimits};
+pub use compiler::{CompileIn, CompileLimits, is_large_component};
 pub use component::Component;
 pub use describe::{Description, Function, FunctionKind, Port};
 pub use engine::{Sandbox, SandboxOptions};

@@ -128,7 +128,8 @@ impl Cut {
                 start += slide;
             }
         }
-        windows.retain(|&window| !panes.within(window).is_empty());
+        // One that would end with time itself does not end before.
+        windows.retain(|&window| window.max_timestamp() == time && !panes.within(window).is_empty());
         windows
     }
 }

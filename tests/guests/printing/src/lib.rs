@@ -14,8 +14,8 @@ impl FlatMapFunction for Print {
     type Out = Text;
 
     fn flat_map(&mut self, record: &str, _ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-        println!("println saw {record}");
-        eprintln!("eprintln saw {record}");
+        println!("stdout saw {record}");
+        eprintln!("stderr saw {record}");
         dbg!(record);
         out.emit(record);
         helper(record);
