@@ -344,8 +344,8 @@ impl Running {
         while parts.len() < 3 {
             match self.events.recv().expect("the attempt goes on") {
                 Event::Acknowledged { parts: more, .. } => parts.extend(more),
-                Event::Failed(failure) => panic!("{failure:?}"),
-                Event::Opened | Event::SourceEnded | Event::CheckpointDue => {}
+                Event::Failed(failure) | Event::SourceFailed(failure) => panic!("{failure:?}"),
+                Event::Opened | Event::SourceEnded | Event::CheckpointDue | Event::Warning(_) => {}
             }
         }
         let position = parts.iter_mut().find_map(|part| part.source_position.take());

@@ -113,6 +113,8 @@ codes! {
     savepoint_exists = "savepoint-exists", Conflict;
     source_missing = "source-missing", Invalid;
     source_failed = "source-failed", Environment;
+    source_encoding = "source-encoding", Invalid;
+    record_undecodable = "record-undecodable", Invalid;
     sink_unwritable = "sink-unwritable", Environment;
     sink_changed = "sink-changed", Conflict;
     capacity_exceeded = "capacity-exceeded", Environment;

@@ -40,6 +40,8 @@ pub(super) struct Generator {
     progressions: Vec<Progression>,
     /// At this number and beyond there are no records.
     end: u64,
+    /// Where the last poll began, and how many records it gave.
+    last_poll: (Vec<Progression>, usize),
 }
 
 impl Generator {
@@ -56,7 +58,8 @@ impl Generator {
             positions => share(positions, context)?,
         };
         let end = records.unwrap_or(u64::MAX);
-        Ok(Generator { pieces: split(template), keys: keys.max(1), seed: context.seed, progressions, end })
+        let (pieces, keys, last_poll) = (split(template), keys.max(1), (progressions.clone(), 0));
+        Ok(Generator { pieces, keys, seed: context.seed, progressions, end, last_poll })
     }
 }
 
@@ -146,6 +149,7 @@ impl Source for Generator {
         let bytes = batch.values.bytes().len() + POLL_BYTES_MAX;
         let before = batch.len();
         let records = before.saturating_add(records);
+        self.last_poll.0.clone_from(&self.progressions);
         while batch.len() < records && batch.values.bytes().len() < bytes {
             // The smallest number first, so that the records of one subtask ascend.
             let smallest = self.progressions.iter_mut().min_by_key(|progression| progression.next);
@@ -157,11 +161,24 @@ impl Source for Generator {
             batch.timestamps.push(NO_TIMESTAMP);
             *next = number.saturating_add(*step);
         }
+        self.last_poll.1 = batch.len() - before;
         Ok(if batch.len() > before { Poll::Records } else { Poll::End })
     }
 
     fn position(&self) -> Result<Vec<u8>> {
         position::encode(VERSION, &self.progressions)
+    }
+
+    fn give_back(&mut self, records: usize) -> Result<()> {
+        let kept = self.last_poll.1.saturating_sub(records);
+        self.progressions.clone_from(&self.last_poll.0);
+        self.poll(&mut Batch::default(), kept)?;
+        Ok(())
+    }
+
+    fn place(&mut self) -> String {
+        let next = self.progressions.iter().map(|progression| progression.next).min().unwrap_or(self.end);
+        format!("record {next} of the generator")
     }
 }
 

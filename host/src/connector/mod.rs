@@ -13,6 +13,9 @@ mod records;
 mod select;
 mod socket;
 mod stdout;
+mod text_start;
+mod timestamp;
+mod undecodable;
 
 #[cfg(test)]
 mod fixtures;
@@ -22,15 +25,20 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use select::{KeyExtractor, TimestampExtractor};
+pub use select::KeyExtractor;
+pub use timestamp::{EventTimestamp, TimestampExtractor, is_implausible};
+pub use undecodable::SkipLog;
 
 use crate::clock::SharedClock;
 use crate::error::Result;
-use crate::manifest::{FileFormat, Format, SinkConfig, SourceConfig};
+use crate::manifest::{FileFormat, Format, OnUndecodable, SinkConfig, SourceConfig};
 use crate::model::{Batch, Interrupt};
 
 /// A source ends a poll when it has given this many bytes, however many records were asked for: a column has a limit.
 const POLL_BYTES_MAX: usize = 1 << 20;
+
+/// Records that are looked at before a source is said to have no timestamps.
+pub const FIRST_RECORDS: usize = 100;
 
 /// What a call of [`Source::poll`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +61,26 @@ pub enum Replay {
 /// One subtask's share of a source.
 pub trait Source: Send {
     /// Appends up to `records` records to `batch`, or fewer where that many are not there at once, or where they are
-    /// more than about 1 MiB. Asked for none, it is `Pending`. Blocks for 50 ms at most.
+    /// more than about 1 MiB. Asked for none, it is `Pending`. Blocks for 50 ms at most. An error stands behind the records
+    /// that the same call appended: they count, and the position is behind them. Another call then fails again.
     fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll>;
 
     /// The position behind the last record that `poll` gave: what [`open_source`] continues from.
     fn position(&self) -> Result<Vec<u8>>;
+
+    /// Number of records left out since the last call, because they could not be decoded.
+    fn take_skipped(&mut self) -> u64 {
+        0
+    }
+
+    /// Moves the position in front of the last `records` records of the last poll. A source that cannot be replayed, and so
+    /// has no position, does nothing.
+    fn give_back(&mut self, _records: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Where a person finds the record behind the position.
+    fn place(&mut self) -> String;
 
     /// Where record `index` of those that the last `poll` gave is in the input, where the source can tell. It may read the
     /// input again, so it is for a record that failed.
@@ -131,15 +154,23 @@ pub struct ConnectorContext {
 /// subtask there was, in order; where there were as many as there are now, each goes on with its own, else what is left
 /// to read is dealt anew, each piece to one. Fails with `source-missing` or `source-failed` by what is read, with
 /// `checkpoint-corrupt` by the positions.
-pub fn open_source(config: &SourceConfig, context: &ConnectorContext, positions: &[&[u8]]) -> Result<Box<dyn Source>> {
+pub fn open_source(
+    config: &SourceConfig,
+    on_undecodable: OnUndecodable,
+    context: &ConnectorContext,
+    positions: &[&[u8]],
+) -> Result<Box<dyn Source>> {
     Ok(match config {
         SourceConfig::File { path, format, header } => {
-            Box::new(file::FileSource::open(path, *format, *header, context, positions)?)
+            let settings = file_settings(path, *format, *header, on_undecodable);
+            Box::new(file::FileSource::open(settings, context, positions)?)
         }
         SourceConfig::Generator { records, template, keys } => {
             Box::new(generator::Generator::open(*records, template, *keys, context, positions)?)
         }
-        SourceConfig::Socket { address, format } => Box::new(socket::SocketSource::open(address, *format, context)?),
+        SourceConfig::Socket { address, format } => {
+            Box::new(socket::SocketSource::open(address, *format, on_undecodable, context)?)
+        }
     })
 }
 
@@ -159,6 +190,10 @@ pub fn find_record(
     }
 }
 
+fn file_settings(path: &Path, format: FileFormat, header: bool, on_undecodable: OnUndecodable) -> file::FileSettings {
+    file::FileSettings { path: path.to_owned(), format, header, on_undecodable }
+}
+
 /// Whether a source can give its records again.
 pub fn replay(config: &SourceConfig) -> Replay {
     match config {
@@ -167,11 +202,23 @@ pub fn replay(config: &SourceConfig) -> Replay {
     }
 }
 
-/// At submit: whether the input is there (`source-missing`) and can be opened (`source-failed`), and how its records
+/// For what a source is checked.
+#[derive(Clone, Copy, Debug)]
+pub enum Begin<'a> {
+    /// A submit: everything that a person should correct is refused.
+    Submit,
+    /// An attempt of a job that was accepted, which goes on at these positions; at first there are none. Only what the job
+    /// still reads matters.
+    Attempt { positions: &'a [&'a [u8]] },
+}
+
+/// Whether the input is there (`source-missing`) and can be opened (`source-failed`, `source-encoding`), and how its records
 /// are written, with the names of a CSV header's columns. A socket is not tried.
-pub fn check_source(config: &SourceConfig, base_dir: &Path) -> Result<Format> {
+pub fn check_source(config: &SourceConfig, base_dir: &Path, begin: Begin<'_>) -> Result<Format> {
     match config {
-        SourceConfig::File { path, format, header } => file::check_source(&base_dir.join(path), *format, *header),
+        SourceConfig::File { path, format, header } => {
+            file::check_source(&file_settings(path, *format, *header, OnUndecodable::Fail), base_dir, begin)
+        }
         SourceConfig::Generator { template, .. } => Ok(generator::format(template)),
         SourceConfig::Socket { format, .. } => Ok(match format {
             FileFormat::Lines => Format::Raw,
@@ -179,6 +226,18 @@ pub fn check_source(config: &SourceConfig, base_dir: &Path) -> Result<Format> {
             FileFormat::Ndjson => Format::Json,
         }),
     }
+}
+
+/// At submit: the first records of a source that can be replayed, as far as they can be read at once.
+pub fn first_records(config: &SourceConfig, context: &ConnectorContext) -> Batch {
+    let mut batch = Batch::default();
+    if replay(config) == Replay::Yes
+        && let Ok(mut source) = open_source(config, OnUndecodable::Fail, context, &[])
+    {
+        // What is wrong with them is found when they are read for good.
+        let _ = source.poll(&mut batch, FIRST_RECORDS);
+    }
+    batch
 }
 
 /// Opens one subtask's share of a sink. Fails with `sink-unwritable`.

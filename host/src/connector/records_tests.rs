@@ -1,10 +1,10 @@
 //! Splitting against the crate `csv`, and against inputs that arrive in any pieces.
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 
 use proptest::prelude::*;
 
-use super::{Fill, RECORD_BYTES_MAX, Records};
+use super::{Defect, Fill, Input, RECORD_BYTES_MAX, Records};
 use crate::manifest::FileFormat;
 
 /// Gives at most `step` bytes per read.
@@ -23,8 +23,8 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// Every record with the offset behind it.
-fn split(bytes: &[u8], format: FileFormat, step: usize) -> Vec<(Vec<u8>, u64)> {
+/// Every record with the offset behind it, and what stopped the reading in front of the end.
+fn split_until(bytes: &[u8], format: FileFormat, step: usize) -> (Vec<(Vec<u8>, u64)>, Option<Fill>) {
     let mut records = Records::new(Pieces { bytes, step }, format, 0);
     let mut all = Vec::new();
     loop {
@@ -34,14 +34,45 @@ fn split(bytes: &[u8], format: FileFormat, step: usize) -> Vec<(Vec<u8>, u64)> {
         }
         match records.fill().unwrap() {
             Fill::More => {}
-            // What was left without a line end.
-            Fill::End => match records.next().map(<[u8]>::to_vec) {
-                Some(record) => all.push((record, records.offset())),
-                None => return all,
-            },
-            other => panic!("{other:?}"),
+            Fill::End => return (all, None),
+            other => {
+                assert_eq!(records.next(), None);
+                assert_eq!(records.fill().unwrap(), other, "the answer stays the same");
+                return (all, Some(other));
+            }
         }
     }
+}
+
+/// Every record with the offset behind it.
+fn split(bytes: &[u8], format: FileFormat, step: usize) -> Vec<(Vec<u8>, u64)> {
+    let (all, stopped) = split_until(bytes, format, step);
+    assert_eq!(stopped, None);
+    all
+}
+
+/// Every record with the offset behind it, where defective ones are left out; and how many these are.
+fn split_skipping(input: impl Input, format: FileFormat) -> (Vec<(Vec<u8>, u64)>, u64) {
+    let mut records = Records::new(input, format, 0);
+    let (mut all, mut skipped) = (Vec::new(), 0);
+    loop {
+        while let Some(record) = records.next() {
+            let record = record.to_vec();
+            all.push((record, records.offset()));
+        }
+        match records.fill().unwrap() {
+            Fill::More | Fill::Nothing => {}
+            Fill::Broken(_) => records.skip(),
+            Fill::End => return (all, skipped + records.take_skipped()),
+            Fill::Foreign(name) => panic!("{name}"),
+        }
+        skipped += records.take_skipped();
+    }
+}
+
+fn skipping(bytes: &[u8], format: FileFormat, step: usize) -> (Vec<String>, u64) {
+    let (all, skipped) = split_skipping(Pieces { bytes, step }, format);
+    (all.into_iter().map(|(record, _)| String::from_utf8(record).unwrap()).collect(), skipped)
 }
 
 fn values(bytes: &[u8], format: FileFormat) -> Vec<String> {
@@ -64,14 +95,42 @@ fn rows_keep_their_quotes_and_their_line_ends_within_quotes() {
 }
 
 #[test]
-fn a_record_without_an_end_is_refused() {
-    let mut records = Records::new(io::repeat(b'x'), FileFormat::Lines, 0);
-    let mut last = Fill::More;
-    while last == Fill::More {
-        assert!(records.next().is_none());
-        last = records.fill().unwrap();
+fn a_quote_that_is_never_closed_stops_reading_or_costs_one_line() {
+    let never = b"a,1\nb,\"12 inch\nc,3\nd,4\n";
+    let later = b"a,1\nb,\"12 inch\nc,3\nd,\"4\"\ne,5\n";
+    let second = b"a,\"x\ny\",\"12 inch\nc,3\n";
+    for step in [1, 3, 100] {
+        let (all, stopped) = split_until(never, FileFormat::Csv, step);
+        assert_eq!((all.len(), stopped), (1, Some(Fill::Broken(Defect::UnclosedQuote { quote: 6 }))));
+        let (all, stopped) = split_until(later, FileFormat::Csv, step);
+        let closed = Defect::TextBehindQuote { quote: 6, closing: 21 };
+        assert_eq!((all.len(), stopped), (1, Some(Fill::Broken(closed))));
+        assert_eq!(skipping(never, FileFormat::Csv, step), (vec!["a,1".into(), "c,3".into(), "d,4".into()], 1));
+        let rest = vec!["a,1".into(), "c,3".into(), "d,\"4\"".into(), "e,5".into()];
+        assert_eq!(skipping(later, FileFormat::Csv, step), (rest, 1));
+        assert_eq!(skipping(second, FileFormat::Csv, step), (vec!["c,3".into()], 1));
+        assert_eq!(skipping(b"a\n\"", FileFormat::Csv, step), (vec!["a".into()], 1));
     }
-    assert_eq!(last, Fill::TooLong);
+    // A quote within a line is as the crate `csv` has it.
+    assert_eq!(values(b"\"a\"b,\"\"c\n", FileFormat::Csv), ["\"a\"b,\"\"c"]);
+}
+
+#[test]
+fn a_record_that_is_too_long_stops_reading_or_costs_one_line() {
+    let long = "x".repeat(RECORD_BYTES_MAX + 7);
+    for format in [FileFormat::Lines, FileFormat::Ndjson, FileFormat::Csv] {
+        let text = format!("one\n{long}\ntwo\n{long}");
+        let (all, stopped) = split_until(text.as_bytes(), format, usize::MAX);
+        assert_eq!((all.len(), stopped), (1, Some(Fill::Broken(Defect::TooLong { start: 4 }))));
+        let (all, skipped) = split_skipping(Pieces { bytes: text.as_bytes(), step: usize::MAX }, format);
+        let offsets: Vec<u64> = all.iter().map(|(_, offset)| *offset).collect();
+        assert_eq!((offsets, skipped), (vec![4, 4 + long.len() as u64 + 1 + 4], 2));
+    }
+    let quoted = format!("one\n\"{}\n", "x\n".repeat(RECORD_BYTES_MAX / 2));
+    let (_, stopped) = split_until(quoted.as_bytes(), FileFormat::Csv, usize::MAX);
+    assert_eq!(stopped, Some(Fill::Broken(Defect::EndlessQuote { quote: 4 })));
+    let (all, skipped) = split_skipping(Pieces { bytes: quoted.as_bytes(), step: usize::MAX }, FileFormat::Csv);
+    assert_eq!((all.len(), skipped), (1 + RECORD_BYTES_MAX / 2 - 1, 1), "the line of the quote is left out");
 
     let mut longest = vec![b'x'; RECORD_BYTES_MAX - 1];
     longest.push(b'\n');
@@ -80,14 +139,80 @@ fn a_record_without_an_end_is_refused() {
 }
 
 #[test]
-fn a_mark_is_stepped_over_where_there_is_one() {
-    let mut records = Records::new(Cursor::new(b"\xef\xbb\xbfa\n"), FileFormat::Csv, 0);
-    records.skip_mark(b"\xef\xbb\xbf").unwrap();
-    assert_eq!(records.next(), Some(&b"a"[..]));
-    assert_eq!(records.offset(), 5);
-    let mut short = Records::new(Cursor::new(b"a"), FileFormat::Csv, 0);
-    short.skip_mark(b"\xef\xbb\xbf").unwrap();
-    assert_eq!(short.next(), Some(&b"a"[..]));
+fn a_line_that_is_being_left_out_moves_the_offset_at_its_end() {
+    let text = format!("one\n{}\ntwo\n", "x".repeat(2 * RECORD_BYTES_MAX));
+    let mut records =
+        Records::new(Pieces { bytes: text.as_bytes(), step: 1 << 20 }, FileFormat::Lines, 0).counting_lines();
+    let mut offsets = Vec::new();
+    loop {
+        while records.next().is_some() {}
+        match records.fill().unwrap() {
+            Fill::Broken(defect) => {
+                assert_eq!(records.line_of(defect.offset()), Some(2));
+                records.skip();
+            }
+            Fill::End => break,
+            _ => {}
+        }
+        offsets.push((records.offset(), records.take_skipped()));
+    }
+    offsets.dedup();
+    assert_eq!(offsets[..2], [(0, 0), (4, 0)]);
+    assert_eq!(offsets[2].1, 1, "it counts when all of it is behind");
+    assert_eq!(records.offset(), text.len() as u64);
+    assert_eq!(records.line_of(records.offset()), Some(4));
+}
+
+/// Fails as a connection does whose other side has not answered for too long.
+struct TimedOut;
+
+impl Read for TimedOut {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+#[test]
+fn a_connection_that_timed_out_is_no_silence() {
+    let mut records = Records::new(TimedOut, FileFormat::Lines, 0);
+    assert_eq!(records.fill().unwrap_err().kind(), io::ErrorKind::TimedOut);
+}
+
+/// Texts behind each other: no read goes over the start of one.
+struct Texts(Vec<Vec<u8>>, bool);
+
+impl Input for Texts {
+    fn read_into(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Some(text) = self.0.first_mut() else { return Ok(0) };
+        let count = into.len().min(2).min(text.len());
+        into[..count].copy_from_slice(&text[..count]);
+        text.drain(..count);
+        let is_over = text.is_empty();
+        self.1 = count > 0 && std::mem::replace(&mut self.1, false);
+        if is_over {
+            self.0.remove(0);
+        }
+        Ok(count)
+    }
+
+    fn begins_text(&self) -> bool {
+        // Every read may be the first one of a text; the marks tell.
+        true
+    }
+}
+
+#[test]
+fn a_mark_is_left_out_where_a_text_begins() {
+    for format in [FileFormat::Lines, FileFormat::Csv, FileFormat::Ndjson] {
+        let (all, stopped) = split_until(b"\xef\xbb\xbfa\nb\n", format, 1);
+        assert_eq!((all, stopped), (vec![(b"a".to_vec(), 5), (b"b".to_vec(), 7)], None));
+        let texts = ["\u{feff}a\n", "\u{feff}b\n", "c"].map(|text| text.as_bytes().to_vec());
+        let (all, _) = split_skipping(Texts(texts.to_vec(), true), format);
+        assert_eq!(all, [(b"a".to_vec(), 5), (b"b".to_vec(), 10), (b"c".to_vec(), 11)]);
+        let (all, stopped) = split_until(b"\xfe\xff\0a\0\n", format, 1);
+        assert_eq!((all, stopped), (vec![], Some(Fill::Foreign("UTF-16"))));
+    }
+    assert_eq!(split(b"\xef\xbb", FileFormat::Csv, 1), [(b"\xef\xbb".to_vec(), 2)], "half a mark is none");
 }
 
 /// Bytes of which most mean something to a reader of CSV.
@@ -111,23 +236,42 @@ proptest! {
 
     #[test]
     fn rows_are_those_of_the_csv_crate(bytes in csv_like(), step in 1_usize..9) {
-        let rows = split(&bytes, FileFormat::Csv, step);
+        let (rows, stopped) = split_until(&bytes, FileFormat::Csv, step);
+        let expected = fields(&bytes);
         let ours: Vec<_> = rows.iter().flat_map(|(row, _)| fields(row)).collect();
         prop_assert_eq!(rows.len(), ours.len());
-        prop_assert_eq!(ours, fields(&bytes));
+        prop_assert_eq!(&ours[..], &expected[..ours.len()]);
+        prop_assert!(stopped.is_some() || ours.len() == expected.len());
+        // Only a quoted field with line ends stops the reading.
+        let quoted = |row: &Vec<Vec<u8>>| row.iter().any(|field| field.contains(&b'\n') || field.contains(&b'\r'));
+        let is_last = |row: &[Vec<Vec<u8>>]| row.len() == 1 && bytes.contains(&b'"');
+        prop_assert!(stopped.is_none() || quoted(&expected[ours.len()]) || is_last(&expected[ours.len()..]));
     }
 
     #[test]
     fn reading_on_from_any_record_gives_the_same_rest(bytes in csv_like(), step in 1_usize..9) {
         for format in [FileFormat::Lines, FileFormat::Csv, FileFormat::Ndjson] {
-            let all = split(&bytes, format, usize::MAX);
-            prop_assert_eq!(&split(&bytes, format, step), &all);
+            let (all, skipped) = split_skipping(Pieces { bytes: &bytes, step: usize::MAX }, format);
+            let (in_pieces, skipped_in_pieces) = split_skipping(Pieces { bytes: &bytes, step }, format);
+            prop_assert_eq!((&in_pieces, skipped_in_pieces), (&all, skipped));
             for (index, (_, offset)) in all.iter().enumerate() {
-                let rest = split(&bytes[*offset as usize..], format, step);
+                let (rest, _) = split_skipping(Pieces { bytes: &bytes[*offset as usize..], step }, format);
                 let rest: Vec<_> = rest.into_iter().map(|(record, _)| record).collect();
                 let expected: Vec<_> = all[index + 1..].iter().map(|(record, _)| record.clone()).collect();
                 prop_assert_eq!(rest, expected);
             }
         }
+    }
+
+    #[test]
+    fn a_line_with_a_quote_that_is_never_closed_is_all_that_is_lost(
+        before in prop::collection::vec("[a-c]{1,3}(,(\"[a-c,]{0,3}\"|[a-c]{0,3})){0,2}", 0..5),
+        after in prop::collection::vec("[a-c]{1,3}(,(\"[a-c]{1,3}\"|[a-c]{0,3})){0,2}", 0..5),
+        step in 1_usize..9,
+    ) {
+        let lines: Vec<&str> = before.iter().map(String::as_str).chain(["a,\"12 inch"]).chain(after.iter().map(String::as_str)).collect();
+        let (rows, skipped) = skipping(lines.join("\n").as_bytes(), FileFormat::Csv, step);
+        let expected: Vec<String> = before.into_iter().chain(after).collect();
+        prop_assert_eq!((rows, skipped), (expected, 1));
     }
 }

@@ -1,11 +1,8 @@
-//! Selectors, compiled: where a record's key and its timestamp are found. They run for every record on the way.
-
-use jiff::fmt::temporal::DateTimeParser;
+//! Selectors, compiled: where a field of a record is found. They run for every record on the way.
 
 use super::{csv_row, json_field};
 use crate::error::{Error, Result, manifest_key};
-use crate::manifest::{Format, KeySelector, TimestampFormat, TimestampSelector};
-use crate::model::NO_TIMESTAMP;
+use crate::manifest::{Format, KeySelector};
 
 /// Finds the key of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,57 +89,6 @@ fn raw(what: &str) -> Error {
     manifest_key(format!("{what}: these records are plain bytes, in which the host cannot look anything up")).hint(
         "read the source with `format = \"csv\"` or \"ndjson\", or give the function upstream a CSV or JSON output",
     )
-}
-
-/// Finds the event timestamp of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TimestampExtractor {
-    at: KeyExtractor,
-    format: TimestampFormat,
-}
-
-impl TimestampExtractor {
-    /// Fails with `manifest-key` where records of `format` have no such place.
-    pub fn compile(selector: &TimestampSelector, format: &Format) -> Result<TimestampExtractor> {
-        if selector.at == KeySelector::Emitted {
-            return Err(manifest_key("a timestamp cannot be `emitted`").hint("name a field or a column"));
-        }
-        let at = KeyExtractor::compile(&selector.at, format).map_err(|error| error.context("timestamp"))?;
-        Ok(TimestampExtractor { at, format: selector.format })
-    }
-
-    /// Milliseconds since the Unix epoch, rounded down; None where there is no timestamp or it cannot be read.
-    #[inline]
-    pub fn extract(&self, value: &[u8]) -> Option<i64> {
-        static RFC3339: DateTimeParser = DateTimeParser::new();
-        let mut scratch = Vec::new();
-        let text = self.at.extract(value, &mut scratch)?.trim_ascii();
-        let ms = match self.format {
-            TimestampFormat::Rfc3339 => {
-                let timestamp = RFC3339.parse_timestamp(text).ok()?;
-                i64::try_from(timestamp.as_nanosecond().div_euclid(1_000_000)).ok()?
-            }
-            TimestampFormat::UnixMs => std::str::from_utf8(text).ok()?.parse().ok()?,
-            TimestampFormat::UnixS => seconds(std::str::from_utf8(text).ok()?)?,
-        };
-        (ms != NO_TIMESTAMP).then_some(ms)
-    }
-}
-
-/// Seconds with any number of decimals, as milliseconds, rounded down.
-fn seconds(text: &str) -> Option<i64> {
-    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-    if text.ends_with('.') || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let whole_ms = whole.parse::<i64>().ok()?.checked_mul(1_000)?;
-    let (used, unused) = decimals.split_at(decimals.len().min(3));
-    let ms = format!("{used:0<3}").parse::<i64>().ok()?;
-    if whole.starts_with('-') {
-        let lower = i64::from(unused.bytes().any(|byte| byte != b'0'));
-        return whole_ms.checked_sub(ms)?.checked_sub(lower);
-    }
-    whole_ms.checked_add(ms)
 }
 
 #[cfg(test)]

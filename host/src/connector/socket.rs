@@ -1,13 +1,19 @@
 //! Records from a TCP server, lines where nothing else is said, as Flink's `socketTextStream`. One connection, that of subtask 0; the other subtasks have
 //! nothing. What was read and is lost with a crash cannot be had again.
+//!
+//! The system probes a connection that is silent, so that one whose other side is gone fails. A server that is there and says
+//! nothing is waited for.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::records::{Fill, RECORD_BYTES_MAX, Records};
-use super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source};
-use crate::error::{Result, source_failed};
-use crate::manifest::FileFormat;
+use socket2::{SockRef, TcpKeepalive};
+
+use super::records::{Fill, Records};
+use super::undecodable::{self, SkipLog};
+use super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source, text_start};
+use crate::error::{Result, source_encoding, source_failed};
+use crate::manifest::{FileFormat, OnUndecodable};
 use crate::model::{Batch, NO_TIMESTAMP};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,22 +21,37 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one read waits; see [`Source::poll`].
 const READ_TIMEOUT: Duration = Duration::from_millis(20);
 
+/// Silence after which the other side is probed, and the time between two probes.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Probes without an answer after which the connection fails.
+const PROBES_MAX: u32 = 3;
+
 /// See the module.
 pub(super) struct SocketSource {
+    node: String,
     address: String,
+    on_undecodable: OnUndecodable,
     /// None in all subtasks but the first.
     records: Option<Records<TcpStream>>,
-    ended: bool,
+    skip_log: SkipLog,
 }
 
 impl SocketSource {
     /// Connects, in subtask 0. Fails with `source-failed` where no one listens.
-    pub(super) fn open(address: &str, format: FileFormat, context: &ConnectorContext) -> Result<SocketSource> {
+    pub(super) fn open(
+        address: &str,
+        format: FileFormat,
+        on_undecodable: OnUndecodable,
+        context: &ConnectorContext,
+    ) -> Result<SocketSource> {
         let records = match context.subtask {
-            0 => Some(Records::new(connect(address)?, format, 0)),
+            0 => Some(Records::new(connect(address)?, format, 0).counting_lines()),
             _ => None,
         };
-        Ok(SocketSource { address: address.to_owned(), ended: records.is_none(), records })
+        let (node, address, skip_log) = (context.node.clone(), address.to_owned(), SkipLog::default());
+        Ok(SocketSource { node, address, on_undecodable, records, skip_log })
     }
 }
 
@@ -41,6 +62,7 @@ fn connect(address: &str) -> Result<TcpStream> {
         match TcpStream::connect_timeout(&candidate, CONNECT_TIMEOUT) {
             Ok(stream) => {
                 stream.set_read_timeout(Some(READ_TIMEOUT)).map_err(failed)?;
+                probe_when_silent(&stream).map_err(failed)?;
                 return Ok(stream);
             }
             Err(error) => last = error,
@@ -49,7 +71,12 @@ fn connect(address: &str) -> Result<TcpStream> {
     Err(failed(last))
 }
 
-/// Gives the lines that are whole in the buffer.
+fn probe_when_silent(stream: &TcpStream) -> std::io::Result<()> {
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_INTERVAL).with_retries(PROBES_MAX);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
+/// Gives the records that are whole in the buffer.
 fn take(reader: &mut Records<TcpStream>, batch: &mut Batch, records: usize) -> bool {
     let before = batch.len();
     let (records, bytes) = (before.saturating_add(records), batch.values.bytes().len() + POLL_BYTES_MAX);
@@ -73,22 +100,26 @@ impl Source for SocketSource {
         if take(reader, batch, records) {
             return Ok(Poll::Records);
         }
-        if !self.ended {
-            let address = &self.address;
-            match reader.fill() {
-                Ok(Fill::More) => {}
-                Ok(Fill::End) => self.ended = true,
-                Ok(Fill::Nothing) => return Ok(Poll::Pending(Duration::ZERO)),
-                Ok(Fill::TooLong) => {
-                    let limit = RECORD_BYTES_MAX >> 20;
-                    return Err(source_failed(format!("a line from `{address}` is longer than {limit} MiB")));
+        let address = &self.address;
+        match reader.fill() {
+            Ok(Fill::More | Fill::Nothing) => {}
+            Ok(Fill::End) => return Ok(Poll::End),
+            Ok(Fill::Broken(defect)) => {
+                let error = || undecodable::in_stream(&format!("`{address}`"), defect, |offset| reader.line_of(offset));
+                if self.on_undecodable == OnUndecodable::Fail {
+                    return Err(error());
                 }
-                Err(error) => return Err(source_failed(format!("reading from `{address}` failed: {error}"))),
+                self.skip_log.skip(&self.node, error);
+                reader.skip();
             }
+            Ok(Fill::Foreign(name)) => {
+                let message = format!("what `{address}` sends is {name}, which a source does not read");
+                return Err(source_encoding(message).hint(text_start::hint(name)));
+            }
+            Err(error) => return Err(source_failed(format!("reading from `{address}` failed: {error}"))),
         }
         Ok(match take(reader, batch, records) {
             true => Poll::Records,
-            false if self.ended => Poll::End,
             false => Poll::Pending(Duration::ZERO),
         })
     }
@@ -96,6 +127,14 @@ impl Source for SocketSource {
     /// Nothing: a connection cannot go back.
     fn position(&self) -> Result<Vec<u8>> {
         Ok(Vec::new())
+    }
+
+    fn take_skipped(&mut self) -> u64 {
+        self.records.as_mut().map_or(0, Records::take_skipped)
+    }
+
+    fn place(&mut self) -> String {
+        format!("what `{}` sent", self.address)
     }
 }
 
@@ -112,7 +151,8 @@ mod tests {
     fn lines_come_until_the_server_closes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let mut source = SocketSource::open(&address, FileFormat::Lines, &context(Path::new(""))).unwrap();
+        let mut source =
+            SocketSource::open(&address, FileFormat::Lines, OnUndecodable::Fail, &context(Path::new(""))).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         assert!(matches!(source.poll(&mut Batch::default(), 10).unwrap(), Poll::Pending(_)));
         server.write_all(b"one\r\ntwo\n\nlast").unwrap();
@@ -126,11 +166,79 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let refused = SocketSource::open(&address, FileFormat::Lines, &context(Path::new(""))).err().unwrap();
+        let refused = SocketSource::open(&address, FileFormat::Lines, OnUndecodable::Fail, &context(Path::new("")))
+            .err()
+            .unwrap();
         assert_eq!(refused.code, "source-failed");
         assert!(refused.message.contains(&address), "{refused}");
-        let mut second =
-            SocketSource::open(&address, FileFormat::Lines, &subtask_of(context(Path::new("")), 1, 2)).unwrap();
+        let mut second = SocketSource::open(
+            &address,
+            FileFormat::Lines,
+            OnUndecodable::Fail,
+            &subtask_of(context(Path::new("")), 1, 2),
+        )
+        .unwrap();
         assert_eq!(second.poll(&mut Batch::default(), 10).unwrap(), Poll::End);
+    }
+
+    /// What a source gives of what a server sends, in pieces of `step` bytes, and the error at the end.
+    fn sent(
+        format: FileFormat,
+        on_undecodable: OnUndecodable,
+        bytes: &[u8],
+        step: usize,
+    ) -> (Vec<String>, u64, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut source = SocketSource::open(&address, format, on_undecodable, &context(Path::new(""))).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let (mut records, mut skipped, mut pieces) = (Vec::new(), 0, bytes.chunks(step));
+        let mut server = Some(server.set_nodelay(true).map(|()| &mut server).unwrap());
+        loop {
+            match pieces.next() {
+                Some(piece) => server.as_mut().unwrap().write_all(piece).unwrap(),
+                None => drop(server.take().map(|server| server.shutdown(std::net::Shutdown::Both))),
+            }
+            let mut batch = Batch::default();
+            let poll = source.poll(&mut batch, 10);
+            records.extend(batch.values.iter().map(|value| String::from_utf8_lossy(value).into_owned()));
+            skipped += source.take_skipped();
+            match poll {
+                Ok(Poll::End) => return (records, skipped, String::new()),
+                Ok(_) => {}
+                Err(error) => return (records, skipped, error.to_string().replace(&address, "ADDRESS")),
+            }
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_costs_one_line() {
+        let csv = b"a,1\n\nb,\"12 inch\nc,3\nd,\"4\"\n";
+        let (records, skipped, error) = sent(FileFormat::Csv, OnUndecodable::Skip, csv, 5);
+        assert_eq!((records, skipped, error), (vec!["a,1".into(), "c,3".into(), "d,\"4\"".into()], 1, String::new()));
+        let (records, _, error) = sent(FileFormat::Csv, OnUndecodable::Fail, csv, 5);
+        assert_eq!(records, ["a,1"]);
+        assert!(error.contains("line 3, byte 7 of what `ADDRESS` sent") && error.contains("line 5"), "{error}");
+    }
+
+    #[test]
+    fn a_text_begins_without_its_mark_and_in_no_other_encoding() {
+        for step in [1, 2, 100] {
+            let marked = sent(FileFormat::Lines, OnUndecodable::Fail, b"\xef\xbb\xbfone\ntwo\n", step);
+            assert_eq!(marked.0, ["one", "two"]);
+            let (records, _, error) = sent(FileFormat::Csv, OnUndecodable::Skip, b"\xff\xfek\0\n\0", step);
+            assert!(records.is_empty() && error.contains("UTF-16") && error.contains("[source-encoding]"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_silent_connection_is_probed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = connect(&listener.local_addr().unwrap().to_string()).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBE_AFTER);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES_MAX);
     }
 }

@@ -25,7 +25,7 @@ use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
 use crate::model::Interrupt;
-use crate::runtime::{Event, Execution, ExecutionOptions, Plan};
+use crate::runtime::{Event, Execution, ExecutionOptions, Plan, Purpose};
 
 /// How often the job's counts are refreshed.
 const TICK: Duration = Duration::from_millis(50);
@@ -132,6 +132,13 @@ enum Started {
     Running(Box<Attempt>),
 }
 
+/// A source has failed.
+struct Failing {
+    failure: JobFailure,
+    /// The first checkpoint that holds all records in front of the failure.
+    checkpoint: u64,
+}
+
 pub(super) struct Attempt {
     pub(super) job: Arc<Job>,
     pub(super) number: u32,
@@ -153,6 +160,8 @@ pub(super) struct Attempt {
     pub(super) failures: u32,
     /// The savepoint requests that it received.
     pub(super) requests: Vec<String>,
+    /// Why the attempt ends behind the checkpoint that holds what a failed source gave.
+    failing: Option<Failing>,
     pub(super) sender: Sender<Message>,
     pub(super) losses: LossLog,
     pub(super) clock: crate::clock::SharedClock,
@@ -180,10 +189,10 @@ impl Attempt {
             Some(manifest) => fit::fit(manifest, pipeline, allow_unclaimed)?,
             None => pipeline.clone(),
         };
+        let purpose = Purpose::Attempt(restored.manifest.as_deref());
+        let (components, is_to_end) = (&environment.components, || job.is_to_end());
         let plan =
-            planning::plan(pipeline.clone(), &record.components, &environment.components, &record.base_dir, &|| {
-                job.is_to_end()
-            })?;
+            planning::plan(purpose, pipeline.clone(), &record.components, components, &record.base_dir, &is_to_end)?;
         let plan = Arc::new(plan);
         if let Some(manifest) = &restored.manifest {
             fit::check_states(manifest, &plan, allow_unclaimed)?;
@@ -228,6 +237,7 @@ impl Attempt {
             next_checkpoint,
             failures: 0,
             requests: Vec::new(),
+            failing: None,
             sender: sender.clone(),
             losses: LossLog::default(),
             clock,
@@ -247,7 +257,19 @@ impl Attempt {
         if let Ok(AttemptEnd::Cancelled) = end {
             self.clear_prepared();
         }
-        end
+        // Where it ended by another failure meanwhile, the source's came first.
+        end.map_err(|failure| self.failing.take().map_or(failure, |failing| failing.failure))
+    }
+
+    /// Ends the attempt where a source has failed, and the checkpoint that holds the records in front of that is complete or has
+    /// failed.
+    fn check_failing(&self) -> Result<(), JobFailure> {
+        let Some(Failing { failure, checkpoint }) = &self.failing else { return Ok(()) };
+        let was_triggered = self.next_checkpoint > *checkpoint;
+        match was_triggered && self.pending.range(checkpoint..).next().is_none() {
+            true => Err(failure.clone()),
+            false => Ok(()),
+        }
     }
 
     fn run_until_end(&mut self, heard: Vec<Message>, receiver: &Receiver<Message>) -> Result<AttemptEnd, JobFailure> {
@@ -274,6 +296,7 @@ impl Attempt {
             }
             let now = self.clock.monotonic_ns();
             self.check_timeout(now)?;
+            self.check_failing()?;
             if now.saturating_sub(shown_ns) >= TICK.as_nanos() as u64 {
                 shown_ns = now;
                 self.show_stats(false);
@@ -300,6 +323,15 @@ impl Attempt {
                 Event::SourceEnded => self.schedule.source_ended(),
                 Event::CheckpointDue => self.schedule.checkpoint_due(),
                 Event::Failed(failure) => return Err(subtask_failed(*failure)),
+                Event::SourceFailed(failure) => {
+                    let (failure, checkpoint) = (subtask_failed(*failure), self.next_checkpoint);
+                    self.failing.get_or_insert(Failing { failure, checkpoint });
+                    self.schedule.checkpoint_now();
+                }
+                Event::Warning(warning) => {
+                    tracing::warn!(job = %self.plan.pipeline.name, "{warning}");
+                    self.job.warn(warning);
+                }
             },
             Message::Uploaded { attempt, checkpoint, result } if attempt == self.number => {
                 return self.uploaded(checkpoint, *result);

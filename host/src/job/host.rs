@@ -36,7 +36,7 @@ use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
 use crate::inspect::StateImages;
 use crate::manifest::Pipeline;
-use crate::runtime::{BarrierKind, Plan};
+use crate::runtime::{BarrierKind, Plan, Purpose};
 use crate::sandbox::{CompileIn, Sandbox, SandboxOptions, Slots};
 
 /// Instances alive at once, over all jobs, unless the command line says otherwise.
@@ -326,7 +326,8 @@ impl Host {
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
-        let plan = planning::plan(pipeline.clone(), &components, &environment.components, &base_dir, &|| false)
+        let store = &environment.components;
+        let plan = planning::plan(Purpose::Submit, pipeline.clone(), &components, store, &base_dir, &|| false)
             .map_err(located)?;
         let mut warnings = plan.warnings.clone();
         let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {

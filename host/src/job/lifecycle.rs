@@ -150,11 +150,17 @@ fn retry(
     wait(*delay, receiver, requests)
 }
 
-/// Whether another attempt would meet the very same: what is stored contradicts the pipeline, or nobody can read stdout.
+/// Whether another attempt would meet the very same: what is stored contradicts the pipeline, the input cannot be decoded, or
+/// nobody can read stdout.
 fn is_hopeless(failure: &JobFailure) -> bool {
     matches!(
         failure.code.as_str(),
-        "checkpoint-mismatch" | "checkpoint-none-usable" | "state-migration-failed" | "stdout-closed"
+        "checkpoint-mismatch"
+            | "checkpoint-none-usable"
+            | "state-migration-failed"
+            | "stdout-closed"
+            | "record-undecodable"
+            | "source-encoding"
     )
 }
 

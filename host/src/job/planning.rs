@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::components::ComponentStore;
 use crate::error::{self, Error, Result};
 use crate::manifest::{self, NodeKind, Pipeline};
-use crate::runtime::{FunctionPlan, GuestOptions, Plan};
+use crate::runtime::{FunctionPlan, GuestOptions, Plan, Purpose};
 use crate::sandbox::{HeldSlots, Instance, Slots};
 
 /// For each operator the SHA-256 of the component that its reference names now.
@@ -42,6 +42,7 @@ pub(super) fn reserve_instances(pipeline: &Pipeline, instances: &Slots) -> Resul
 
 /// The plan of a pipeline whose components are `resolved`. Starts nothing.
 pub(super) fn plan(
+    purpose: Purpose<'_>,
     pipeline: Pipeline,
     resolved: &BTreeMap<String, String>,
     components: &ComponentStore,
@@ -75,7 +76,7 @@ pub(super) fn plan(
         });
         functions.insert(node.id.clone(), FunctionPlan { description, make });
     }
-    Plan::new(pipeline, functions, base_dir)
+    Plan::new_for(purpose, pipeline, functions, base_dir)
 }
 
 /// Gives an error the place in the manifest of what it is about.

@@ -37,6 +37,8 @@ pub(super) struct Schedule {
     last_end_ns: Option<u64>,
     /// By what the sources have read.
     due: bool,
+    /// Without waiting for any time to be over.
+    is_urgent: bool,
     requests: VecDeque<Request>,
     sources_running: usize,
 }
@@ -49,6 +51,7 @@ impl Schedule {
             last_trigger_ns: now_ns,
             last_end_ns: None,
             due: false,
+            is_urgent: false,
             requests: VecDeque::new(),
             sources_running: sources,
         }
@@ -61,6 +64,11 @@ impl Schedule {
     /// The sources have read enough for a checkpoint.
     pub(super) fn checkpoint_due(&mut self) {
         self.due = true;
+    }
+
+    /// A source has failed behind records that are in no checkpoint.
+    pub(super) fn checkpoint_now(&mut self) {
+        self.is_urgent = true;
     }
 
     pub(super) fn source_ended(&mut self) {
@@ -95,6 +103,7 @@ impl Schedule {
             (kind, Vec::new())
         };
         self.due = false;
+        self.is_urgent = false;
         self.last_trigger_ns = now_ns;
         Some((Barrier { checkpoint, kind, format, triggered_ns: now_ns }, requests))
     }
@@ -112,6 +121,9 @@ impl Schedule {
     }
 
     fn is_due(&self, now_ns: u64) -> bool {
+        if self.is_urgent {
+            return true;
+        }
         (self.due || self.interval_end_ns().is_some_and(|end| now_ns >= end)) && now_ns >= self.pause_end_ns()
     }
 

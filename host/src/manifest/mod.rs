@@ -222,6 +222,17 @@ pub struct SourceNode {
     pub watermark: Option<WatermarkSettings>,
     /// Records per second over all subtasks; unlimited where none.
     pub rate: Option<u64>,
+    pub on_undecodable: OnUndecodable,
+}
+
+/// What happens to a record that a source cannot decode: it has no proper end, or its timestamp cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUndecodable {
+    /// The job fails, behind the records in front of it.
+    #[default]
+    Fail,
+    /// The record is left out and counted.
+    Skip,
 }
 
 /// Where the event timestamp of a record is found and how it is written.
@@ -230,14 +241,29 @@ pub struct TimestampSelector {
     /// [`KeySelector::Field`] or [`KeySelector::Column`].
     pub at: KeySelector,
     pub format: TimestampFormat,
+    /// The time zone of times that name none: `UTC`, an offset, or a name.
+    pub zone: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TimestampFormat {
     Rfc3339,
-    UnixMs,
     UnixS,
+    UnixMs,
+    UnixUs,
+}
+
+impl TimestampFormat {
+    /// Its name in a pipeline file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TimestampFormat::Rfc3339 => "rfc3339",
+            TimestampFormat::UnixS => "unix-s",
+            TimestampFormat::UnixMs => "unix-ms",
+            TimestampFormat::UnixUs => "unix-us",
+        }
+    }
 }
 
 /// How a source's watermark is made, and when it holds nobody up. The default is that of ascending timestamps.

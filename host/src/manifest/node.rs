@@ -11,8 +11,8 @@ use super::reader::{Item, Section, Text};
 use super::window;
 use super::{
     AlignmentSettings, Disposition, FileFormat, FunctionReference, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX,
-    NodeKind, OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat, TimestampSelector,
-    WatermarkSettings,
+    NodeKind, OnUndecodable, OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat,
+    TimestampSelector, WatermarkSettings,
 };
 use crate::error::{Result, manifest_invalid, manifest_key, manifest_parallelism, manifest_unknown_key};
 
@@ -110,7 +110,7 @@ enum SourceKind {
 }
 
 fn source(section: &Section<'_>) -> Result<SourceNode> {
-    const COMMON: &[&str] = &["connector", "timestamp", "watermark", "rate", "parallelism"];
+    const COMMON: &[&str] = &["connector", "timestamp", "watermark", "rate", "on_undecodable", "parallelism"];
     const FILE: &[&str] = &["path", "format", "header"];
     const GENERATOR: &[&str] = &["records", "template", "keys"];
     const SOCKET: &[&str] = &["address", "format"];
@@ -129,7 +129,9 @@ fn source(section: &Section<'_>) -> Result<SourceNode> {
         None => None,
     };
     let rate = section.get("rate").map(|item| item.count(1, u64::MAX)).transpose()?;
-    Ok(SourceNode { connector, timestamp, watermark, rate })
+    let choices = [("fail", OnUndecodable::Fail), ("skip", OnUndecodable::Skip)];
+    let on_undecodable = section.get("on_undecodable").map(|item| item.choose(&choices)).transpose()?;
+    Ok(SourceNode { connector, timestamp, watermark, rate, on_undecodable: on_undecodable.unwrap_or_default() })
 }
 
 /// A key that another connector has: not unknown, but of no effect here.
@@ -183,14 +185,16 @@ fn address(item: &Item<'_>) -> Result<String> {
 
 fn timestamp(item: &Item<'_>, connector: &SourceConfig) -> Result<TimestampSelector> {
     let section = item.section()?;
-    section.check_keys(&["field", "column", "format"])?;
+    section.check_keys(&["field", "column", "format", "zone"])?;
     let at = place(item, &section)?;
-    let formats = [
-        ("rfc3339", TimestampFormat::Rfc3339),
-        ("unix-ms", TimestampFormat::UnixMs),
-        ("unix-s", TimestampFormat::UnixS),
-    ];
-    let format = section.need("format")?.choose(&formats)?;
+    use TimestampFormat::{Rfc3339, UnixMs, UnixS, UnixUs};
+    let format =
+        section.need("format")?.choose(&[Rfc3339, UnixMs, UnixS, UnixUs].map(|format| (format.as_str(), format)))?;
+    let zone = match section.get("zone") {
+        Some(item) if format != Rfc3339 => return Err(item.invalid("means nothing without format = \"rfc3339\"")),
+        Some(item) => Some(item.string()?.to_owned()),
+        None => None,
+    };
     let misplaced = match (connector.format(), &at) {
         (Some((FileFormat::Lines, _)), _) => Some("format = \"lines\" has no fields"),
         (Some((FileFormat::Ndjson, _)), KeySelector::Column(_)) => Some("JSON has fields, not columns"),
@@ -201,7 +205,7 @@ fn timestamp(item: &Item<'_>, connector: &SourceConfig) -> Result<TimestampSelec
     };
     match misplaced {
         Some(why) => Err(item.error(manifest_key(format!("{}: {why}", item.what)))),
-        None => Ok(TimestampSelector { at, format }),
+        None => Ok(TimestampSelector { at, format, zone }),
     }
 }
 

@@ -131,7 +131,7 @@ fn every_key_is_read() {
     let path = PathBuf::from("data/flights.csv");
     assert_eq!(source.connector, SourceConfig::File { path, format: FileFormat::Csv, header: true });
     let at = KeySelector::Field("time_hour".into());
-    assert_eq!(source.timestamp, Some(TimestampSelector { at, format: TimestampFormat::Rfc3339 }));
+    assert_eq!(source.timestamp, Some(TimestampSelector { at, format: TimestampFormat::Rfc3339, zone: None }));
     let out_of_orderness = Duration::from_secs(5);
     assert_eq!(source.watermark, Some(WatermarkSettings { out_of_orderness, ..WatermarkSettings::default() }));
     assert_eq!(source.rate, Some(1000));

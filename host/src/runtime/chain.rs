@@ -44,9 +44,27 @@ pub(super) struct Member {
 }
 
 pub(super) enum MemberKind {
-    Source(Counters),
+    Source(SourceStats),
     Operator(Box<dyn Operator>),
     Sink { sink: Box<dyn Sink>, counters: Counters },
+}
+
+/// What a source shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SourceStats {
+    pub(super) counters: Counters,
+    pub(super) records_without_timestamp: u64,
+}
+
+/// The metric of a source that counts the records without an event timestamp.
+const WITHOUT_TIMESTAMP: &str = "numRecordsWithoutTimestamp";
+
+impl SourceStats {
+    fn shown(self) -> MemberStats {
+        let without = self.records_without_timestamp;
+        let metrics = (without > 0).then(|| (WITHOUT_TIMESTAMP.to_owned(), without as f64)).into_iter().collect();
+        MemberStats { counters: self.counters, metrics, ..MemberStats::default() }
+    }
 }
 
 /// How far one subtask is in event time.
@@ -117,11 +135,15 @@ impl Chain {
     }
 
     /// Takes records that a source read.
-    pub(super) fn accept(&mut self, batch: Batch, counters: Counters) -> Result<(), Ended> {
-        if let Some(Member { kind: MemberKind::Source(shown), .. }) = self.members.first_mut() {
-            *shown = counters;
-        }
+    pub(super) fn accept(&mut self, batch: Batch) -> Result<(), Ended> {
         self.route(0, 0, batch)
+    }
+
+    /// Takes over what a source shows.
+    pub(super) fn show_source(&mut self, stats: SourceStats) {
+        if let Some(Member { kind: MemberKind::Source(shown), .. }) = self.members.first_mut() {
+            *shown = stats;
+        }
     }
 
     /// Hands a batch to an input of a member, and what comes out of it to those behind it.
@@ -327,8 +349,8 @@ impl Chain {
             let member = &mut self.members[at];
             let mut part = SubtaskPart::new(&member.node, self.subtask);
             let fixed = match &mut member.kind {
-                MemberKind::Source(counters) => {
-                    part.counters = *counters;
+                MemberKind::Source(stats) => {
+                    part.counters = stats.counters;
                     Ok(())
                 }
                 MemberKind::Operator(operator) => {
@@ -357,9 +379,8 @@ impl Chain {
     /// What the members show now.
     pub(super) fn stats(&mut self) -> Vec<MemberStats> {
         let stats = |member: &mut Member| match &mut member.kind {
-            MemberKind::Source(counters) | MemberKind::Sink { counters, .. } => {
-                MemberStats { counters: *counters, ..MemberStats::default() }
-            }
+            MemberKind::Source(stats) => stats.shown(),
+            MemberKind::Sink { counters, .. } => MemberStats { counters: *counters, ..MemberStats::default() },
             MemberKind::Operator(operator) => {
                 operator.tell_overdue();
                 let counters = operator.counters();

@@ -21,7 +21,8 @@ use super::in_flight::InFlight;
 use super::link::{LinkReceiver, LinkSender, link};
 use super::plan::{FunctionPlan, GuestOptions, PartitionPlan, Plan};
 use super::signals::Signals;
-use super::source::{Pace, SourceReader, Unstamped};
+use super::source::{Pace, SourceReader};
+use super::stamps::Stamper;
 use super::subtask::{Event, Notify, Subtask};
 use super::triggers::Triggers;
 use super::windows::window_function;
@@ -356,9 +357,9 @@ impl Start {
             let kind = match &node.kind {
                 NodeKind::Source(_) => {
                     let opened = self.open_source(node).map_err(|error| failed(node, self.subtask, error))?;
-                    let counters = opened.counters;
+                    let stats = opened.stats();
                     reader = Some(opened);
-                    MemberKind::Source(counters)
+                    MemberKind::Source(stats)
                 }
                 NodeKind::Operator(operator) => {
                     let opened =
@@ -474,11 +475,18 @@ impl Start {
             return Err(error::checkpoint_corrupt(format!("source `{}` has no position for some subtasks", node.id)));
         }
         let clock = self.options.clock.clone();
+        let source = connector::open_source(
+            &config.connector,
+            config.on_undecodable,
+            &self.connector_context(node),
+            &positions,
+        )?;
+        let extractor = self.plan.timestamps.get(&node.id).cloned();
         let pace = config.rate.map(|rate| Pace::new(rate.div_ceil(u64::from(node.parallelism)), clock.monotonic_ns()));
         Ok(SourceReader {
             index: 0,
-            source: connector::open_source(&config.connector, &self.connector_context(node), &positions)?,
-            timestamps: self.plan.timestamps.get(&node.id).cloned(),
+            source,
+            stamper: extractor.map(|extractor| Stamper::new(&node.id, extractor, config.on_undecodable)),
             watermarks: config.watermark.clone(),
             alignment: None,
             pace,
@@ -489,7 +497,9 @@ impl Start {
             watermark: NO_TIMESTAMP,
             watermark_sent_ns: 0,
             quiet_since_ns: None,
-            unstamped: Unstamped::default(),
+            has_given: false,
+            failed: None,
+            has_failed: false,
         })
     }
 

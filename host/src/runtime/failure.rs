@@ -52,11 +52,15 @@ impl fmt::Display for RecordOrigin {
 
 impl SubtaskFailure {
     pub(super) fn error(node: &str, subtask: u32, error: Error) -> SubtaskFailure {
+        let message = match error.hint {
+            Some(hint) => format!("{}; {hint}", error.message),
+            None => error.message,
+        };
         SubtaskFailure {
             node: node.to_owned(),
             subtask,
             code: error.code,
-            message: error.message,
+            message,
             fault: None,
             record: None,
             origin: None,

@@ -97,8 +97,8 @@ fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Total
     while ended < sources {
         match events.recv().unwrap() {
             Event::SourceEnded => ended += 1,
-            Event::Failed(failure) => panic!("{failure:?}"),
-            Event::Acknowledged { .. } | Event::CheckpointDue | Event::Opened => {}
+            Event::Failed(failure) | Event::SourceFailed(failure) => panic!("{failure:?}"),
+            Event::Acknowledged { .. } | Event::CheckpointDue | Event::Warning(_) | Event::Opened => {}
         }
     }
     execution.inject(Barrier {
@@ -249,7 +249,7 @@ fn a_second_input_and_its_function_belong_together() {
 #[test]
 fn an_interval_join_pairs_what_lies_close_and_has_outputs_of_its_own() {
     let dir = files();
-    fs::write(dir.path().join("timeless.ndjson"), "{\"n\":\"?\",\"who\":\"k1\"}\n").unwrap();
+    fs::write(dir.path().join("timeless.ndjson"), "{\"n\":null,\"who\":\"k1\"}\n").unwrap();
     for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
         let manifest = format!(
             "name = \"join\"\n[state]\nbackend = \"{backend}\"\n[batch]\nrecords = 20\n\

@@ -16,6 +16,7 @@ mod link;
 mod plan;
 mod signals;
 mod source;
+mod stamps;
 mod subtask;
 mod triggers;
 mod windows;
@@ -25,7 +26,7 @@ pub use element::{Barrier, BarrierKind};
 pub use execution::{Execution, ExecutionOptions, NodeStats};
 pub use failure::{RecordOrigin, SubtaskFailure};
 pub use in_flight::InFlight;
-pub use plan::{FunctionPlan, GuestOptions, MakeGuest, Plan};
+pub use plan::{FunctionPlan, GuestOptions, MakeGuest, Plan, Purpose};
 pub use subtask::{BarrierTimes, Event, SubtaskPart};
 
 #[cfg(test)]

@@ -9,14 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::exchange::KeyOrigin;
-use super::windows;
-use crate::connector::{self, Replay};
+use super::{stamps, windows};
+use crate::checkpoint::CheckpointManifest;
+use crate::clock::SystemClock;
+use crate::connector::{self, Begin, ConnectorContext, Replay};
 use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
 use crate::manifest::{
     CheckpointMode, FileFormat, Format, Input, InputRole, KeySelector, Limits, Node, NodeKind, OperatorNode, Pipeline,
     Port, SinkConfig, SourceNode,
 };
+use crate::model::Interrupt;
 use crate::operator::join_states;
 use crate::sandbox::{Function, FunctionKind};
 use crate::turn::Guest;
@@ -96,9 +99,28 @@ pub(super) enum PartitionPlan {
     Key(KeyOrigin),
 }
 
+/// What a plan is made for.
+#[derive(Clone, Copy)]
+pub enum Purpose<'a> {
+    /// A submit: everything that a person should correct is refused.
+    Submit,
+    /// An attempt of a job that was accepted, which goes on from this image. Only input that is still to be read matters.
+    Attempt(Option<&'a CheckpointManifest>),
+}
+
 impl Plan {
-    /// Checks what only the functions and the world outside can tell: outputs, keys, files. Nothing is started.
+    /// The plan of a submit, see [`Plan::new_for`].
     pub fn new(pipeline: Pipeline, functions: BTreeMap<String, FunctionPlan>, base_dir: &Path) -> Result<Plan> {
+        Plan::new_for(Purpose::Submit, pipeline, functions, base_dir)
+    }
+
+    /// Checks what only the functions and the world outside can tell: outputs, keys, files. Nothing is started.
+    pub fn new_for(
+        purpose: Purpose<'_>,
+        pipeline: Pipeline,
+        functions: BTreeMap<String, FunctionPlan>,
+        base_dir: &Path,
+    ) -> Result<Plan> {
         let mut plan = Plan {
             functions,
             warnings: Vec::new(),
@@ -116,7 +138,7 @@ impl Plan {
         let mut places: Vec<(usize, usize)> = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             plan.complete_windows(node, &nodes, &formats)?;
-            formats.push(plan.check_node(node, base_dir)?);
+            formats.push(plan.check_node(purpose, node, base_dir)?);
             let place = plan.place(&nodes, index, &places, &formats)?;
             places.push(place);
             if plan.late_output(node).is_some() {
@@ -136,14 +158,22 @@ impl Plan {
     }
 
     /// Checks one node by itself. The result is the format of a source's records.
-    fn check_node(&mut self, node: &Node, base_dir: &Path) -> Result<Format> {
+    fn check_node(&mut self, purpose: Purpose<'_>, node: &Node, base_dir: &Path) -> Result<Format> {
         match &node.kind {
             NodeKind::Source(source) => {
-                let format = connector::check_source(&source.connector, base_dir)
+                let positions = positions(purpose, node);
+                let begin = match purpose {
+                    Purpose::Submit => Begin::Submit,
+                    Purpose::Attempt(_) => Begin::Attempt { positions: &positions },
+                };
+                let format = connector::check_source(&source.connector, base_dir, begin)
                     .map_err(|e| in_node("source", node, "path", e))?;
                 if let Some(selector) = &source.timestamp {
                     let extractor = TimestampExtractor::compile(selector, &format)
                         .map_err(|e| in_node("source", node, "timestamp", of_empty_input(node, &format, e)))?;
+                    if matches!(purpose, Purpose::Submit) {
+                        self.check_first_timestamps(node, source, &extractor, base_dir)?;
+                    }
                     self.timestamps.insert(node.id.clone(), Arc::new(extractor));
                 }
                 if connector::replay(&source.connector) == Replay::No {
@@ -174,6 +204,31 @@ impl Plan {
                 Ok(Format::Raw)
             }
         }
+    }
+
+    /// Looks at the timestamps of a source's first records, which tell whether field and format are right.
+    fn check_first_timestamps(
+        &mut self,
+        node: &Node,
+        source: &SourceNode,
+        extractor: &TimestampExtractor,
+        base_dir: &Path,
+    ) -> Result<()> {
+        let context = ConnectorContext {
+            job_id: String::new(),
+            node: node.id.clone(),
+            subtask: 0,
+            parallelism: 1,
+            clock: SystemClock::shared(),
+            base_dir: base_dir.to_owned(),
+            seed: 0,
+            interrupt: Interrupt::default(),
+        };
+        let first = connector::first_records(&source.connector, &context);
+        let warning = stamps::check_first(&node.id, extractor, source.on_undecodable, &first)
+            .map_err(|error| error.about(&node.id, "timestamp"))?;
+        self.warnings.extend(warning);
+        Ok(())
     }
 
     pub(super) fn function(&self, node: &Node) -> Result<&Function> {
@@ -414,6 +469,16 @@ pub(super) fn of_empty_input(source: &Node, format: &Format, error: error::Error
     let message = format!("{}: the input of source `{}` is empty, without even a header row", error.message, source.id);
     error::Error { message, ..error }
         .hint("write the header row into the file, or name the column by its place, from 0: `{ column = 0 }`")
+}
+
+/// Where the subtasks of a source go on.
+fn positions<'a>(purpose: Purpose<'a>, node: &Node) -> Vec<&'a [u8]> {
+    match purpose {
+        Purpose::Attempt(Some(image)) => {
+            image.subtasks(&node.id).iter().filter_map(|subtask| subtask.source_position.as_deref()).collect()
+        }
+        Purpose::Submit | Purpose::Attempt(None) => Vec::new(),
+    }
 }
 
 pub(super) fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {

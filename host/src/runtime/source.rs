@@ -1,15 +1,14 @@
 //! Reading from a source at its pace: event timestamps, watermarks, idleness and the rate limit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::alignment::{Member, milliseconds};
+use super::chain::SourceStats;
+use super::stamps::Stamper;
 use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
-use crate::connector::TimestampExtractor;
 use crate::connector::{Poll, Source};
-use crate::error::Result;
-use crate::log_limit::LogLimit;
+use crate::error::{Error, Result};
 use crate::manifest::WatermarkSettings;
 use crate::model::{Batch, NO_TIMESTAMP};
 
@@ -20,7 +19,7 @@ pub(super) struct SourceReader {
     /// Among all source subtasks of the job.
     pub(super) index: usize,
     pub(super) source: Box<dyn Source>,
-    pub(super) timestamps: Option<Arc<TimestampExtractor>>,
+    pub(super) stamper: Option<Stamper>,
     pub(super) watermarks: Option<WatermarkSettings>,
     pub(super) alignment: Option<Member>,
     pub(super) pace: Option<Pace>,
@@ -32,19 +31,12 @@ pub(super) struct SourceReader {
     pub(super) watermark_sent_ns: u64,
     /// Since when there has been nothing to read. Time in which nothing was asked for does not count.
     pub(super) quiet_since_ns: Option<u64>,
-    pub(super) unstamped: Unstamped,
-}
-
-/// Records without a readable timestamp that the log has not told yet.
-pub(super) struct Unstamped {
-    records: u64,
-    limit: LogLimit,
-}
-
-impl Default for Unstamped {
-    fn default() -> Unstamped {
-        Unstamped { records: 0, limit: LogLimit::new(1, 1) }
-    }
+    /// Whether it has given any records.
+    pub(super) has_given: bool,
+    /// Stands behind the records that were given last.
+    pub(super) failed: Option<Error>,
+    /// It was told that the source has failed: its input has not ended.
+    pub(super) has_failed: bool,
 }
 
 /// At most so many records a second, counted from the start.
@@ -68,17 +60,30 @@ impl Pace {
 }
 
 impl SourceReader {
-    /// The next records, with their timestamps.
+    /// The next records, with their timestamps. An error stands behind all records that were given before.
     pub(super) fn read(&mut self) -> Result<(Batch, Poll)> {
-        let (mut batch, poll) = self.poll()?;
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let (mut batch, mut poll) = self.poll()?;
+        let was_empty = batch.is_empty();
+        self.stamp(&mut batch)?;
+        if poll == Poll::End
+            && let Some(stamper) = &mut self.stamper
+        {
+            stamper.end();
+        }
         self.counters.records_in += batch.len() as u64;
         self.counters.records_out = self.counters.records_in;
-        self.stamp(&mut batch);
-        if batch.is_empty() {
+        self.has_given |= !batch.is_empty();
+        if was_empty {
             self.quiet_since_ns.get_or_insert(self.clock.monotonic_ns());
         } else {
             self.quiet_since_ns = None;
             self.tell_group(self.reached());
+            if batch.is_empty() {
+                poll = Poll::Pending(Duration::ZERO);
+            }
         }
         Ok((batch, poll))
     }
@@ -95,34 +100,46 @@ impl SourceReader {
             records = records.min(usize::try_from(allowed).unwrap_or(usize::MAX));
         }
         let mut batch = Batch::with_capacity(records, records * 64);
-        let poll = self.source.poll(&mut batch, records)?;
+        let polled = self.source.poll(&mut batch, records);
+        self.counters.records_skipped += self.source.take_skipped();
         if let Some(pace) = &mut self.pace {
             pace.given += batch.len() as u64;
         }
-        Ok((batch, poll))
+        match polled {
+            Ok(poll) => Ok((batch, poll)),
+            Err(error) if batch.is_empty() => Err(error),
+            Err(error) => {
+                self.failed = Some(error);
+                Ok((batch, Poll::Records))
+            }
+        }
     }
 
-    /// Sets the event timestamps. A record whose timestamp cannot be read goes on without one, counted and logged.
-    fn stamp(&mut self, batch: &mut Batch) {
-        let Some(extractor) = &self.timestamps else { return };
-        let mut without = 0;
-        for (timestamp, value) in batch.timestamps.iter_mut().zip(batch.values.iter()) {
-            match extractor.extract(value) {
-                Some(event_ms) => {
-                    *timestamp = event_ms;
-                    self.latest = self.latest.max(event_ms);
-                }
-                None => without += 1,
-            }
+    /// Sets the event timestamps. A record whose timestamp cannot be read fails the source, behind the records in front of it.
+    fn stamp(&mut self, batch: &mut Batch) -> Result<()> {
+        let Some(stamper) = &mut self.stamper else { return Ok(()) };
+        let stamped = stamper.stamp(batch);
+        self.latest = self.latest.max(stamped.latest);
+        self.counters.records_skipped += stamped.skipped;
+        let Some(at) = stamped.unreadable else { return Ok(()) };
+        self.source.give_back(batch.len() - at)?;
+        let error = stamper.unreadable(batch.values.value(at), &self.source.place());
+        *batch = batch.slice(0..at);
+        if at == 0 {
+            return Err(error);
         }
-        if without > 0 {
-            self.counters.faults += without;
-            self.unstamped.records += without;
-            if self.unstamped.limit.admit(self.clock.monotonic_ns()).is_some() {
-                let records = std::mem::take(&mut self.unstamped.records);
-                tracing::warn!(records, "records without a readable timestamp");
-            }
-        }
+        self.failed = Some(error);
+        Ok(())
+    }
+
+    /// What a person should know of the records read since the last call.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        self.stamper.as_mut().map(Stamper::take_warnings).unwrap_or_default()
+    }
+
+    pub(super) fn stats(&self) -> SourceStats {
+        let records_without_timestamp = self.stamper.as_ref().map_or(0, |stamper| stamper.without);
+        SourceStats { counters: self.counters, records_without_timestamp }
     }
 
     /// The watermark by what was read, sent or not.

@@ -17,6 +17,7 @@ use super::source::SourceReader;
 use super::triggers::Triggers;
 use crate::checkpoint::Counters;
 use crate::connector::Poll;
+use crate::error::Error;
 use crate::manifest::InputRole;
 use crate::state::StateSnapshot;
 use crate::turn::{FIRST_INPUT, SECOND_INPUT};
@@ -38,6 +39,11 @@ pub enum Event {
     /// By what the sources have read a checkpoint is due: records, or event time.
     CheckpointDue,
     Failed(Box<SubtaskFailure>),
+    /// A source subtask has failed behind records that it gave. It reads no more and goes on answering barriers, so that a
+    /// checkpoint can hold these records.
+    SourceFailed(Box<SubtaskFailure>),
+    /// What a person should know of the records.
+    Warning(String),
 }
 
 /// One node's part of a checkpoint, in one subtask.
@@ -229,7 +235,7 @@ impl Subtask {
                 (false, false) => self.read(&mut reader, triggers, &mut ended)?,
                 (false, true) => self.patience(),
             };
-            if ended && !has_said_so && !self.chain.is_advancing() {
+            if ended && !has_said_so && !reader.has_failed && !self.chain.is_advancing() {
                 has_said_so = true;
                 self.chain.idle()?;
                 self.show();
@@ -266,18 +272,22 @@ impl Subtask {
 
     /// Reads once. The result is how long nothing more can be expected.
     fn read(&mut self, reader: &mut SourceReader, triggers: &Triggers, ended: &mut bool) -> Result<Duration, Ended> {
-        let failed =
-            |chain: &Chain, error| Ended::Failed(SubtaskFailure::error(&chain.members[0].node, chain.subtask, error));
         if reader.is_ahead() {
             self.advance(reader, triggers)?;
             self.chain.idle()?;
             return Ok(self.patience());
         }
-        let (batch, poll) = reader.read().map_err(|error| failed(&self.chain, error))?;
+        let read = reader.read();
+        self.chain.show_source(reader.stats());
+        reader.take_warnings().into_iter().for_each(|warning| (self.notify)(Event::Warning(warning)));
+        let (batch, poll) = match read {
+            Ok(read) => read,
+            Err(error) => return self.source_failed(reader, error, ended),
+        };
         let records = batch.len() as u64;
         if records > 0 {
             self.chain.set_idle(false)?;
-            let accepted = self.chain.accept(batch, reader.counters);
+            let accepted = self.chain.accept(batch);
             accepted.map_err(|ended| self.with_origin(ended, reader, records))?;
             self.notify_if(triggers.read(records));
         }
@@ -329,6 +339,20 @@ impl Subtask {
             RecordOrigin::Input,
         );
         Ended::Failed(failure.with_origin(Some(origin)))
+    }
+
+    /// Ends the subtask, or only its reading where it has given records that no checkpoint may hold yet.
+    fn source_failed(&mut self, reader: &mut SourceReader, error: Error, ended: &mut bool) -> Result<Duration, Ended> {
+        let failure = SubtaskFailure::error(&self.chain.members[0].node, self.chain.subtask, error);
+        if !reader.has_given {
+            return Err(Ended::Failed(failure));
+        }
+        reader.has_failed = true;
+        *ended = true;
+        self.chain.idle()?;
+        self.show();
+        (self.notify)(Event::SourceFailed(Box::new(failure)));
+        Ok(self.patience())
     }
 
     fn notify_if(&self, checkpoint_due: bool) {

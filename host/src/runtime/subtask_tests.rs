@@ -6,15 +6,16 @@ use crossbeam_channel::{Sender, unbounded};
 use proptest::prelude::*;
 
 use super::super::alignment::Groups;
-use super::super::chain::{Member, MemberKind};
+use super::super::chain::{Member, MemberKind, SourceStats};
 use super::super::exchange::EdgeWriter;
 use super::super::link::link;
 use super::super::plan::Target;
+use super::super::stamps::Stamper;
 use super::*;
 use crate::clock::ManualClock;
 use crate::connector::{Source, TimestampExtractor};
 use crate::manifest::{
-    AlignmentSettings, BatchSettings, CheckpointMode, Format, KeySelector, Pipeline, TimestampFormat,
+    AlignmentSettings, BatchSettings, CheckpointMode, Format, KeySelector, OnUndecodable, Pipeline, TimestampFormat,
     TimestampSelector, WatermarkSettings,
 };
 use crate::model::{Batch, NO_TIMESTAMP};
@@ -32,6 +33,10 @@ impl Source for Scripted {
 
     fn position(&self) -> crate::error::Result<Vec<u8>> {
         Ok(Vec::new())
+    }
+
+    fn place(&mut self) -> String {
+        "the script".to_owned()
     }
 }
 
@@ -56,18 +61,19 @@ impl Subject {
         let edge = EdgeWriter::forward(sender, batch, signals.clone());
         let member = Member {
             node: "source".into(),
-            kind: MemberKind::Source(Counters::default()),
+            kind: MemberKind::Source(SourceStats::default()),
             routes: vec![vec![Target::Edge(0)]],
         };
         let chain = Chain::new(0, vec![member], [(0, edge)].into(), clock.clone());
         let (notify, events) = unbounded();
         let notify: Notify = Arc::new(move |event| drop(notify.send(event)));
         let subtask = Subtask { chain, signals: signals.clone(), notify, shown: Vec::new(), shown_ns: 0, fixed: None };
-        let selector = TimestampSelector { at: KeySelector::Column(0), format: TimestampFormat::UnixMs };
+        let selector = TimestampSelector { at: KeySelector::Column(0), format: TimestampFormat::UnixMs, zone: None };
+        let extractor = TimestampExtractor::compile(&selector, &Format::Csv(None)).unwrap();
         let reader = SourceReader {
             index: 0,
             source: Box::new(Scripted(script.into_iter().collect())),
-            timestamps: Some(Arc::new(TimestampExtractor::compile(&selector, &Format::Csv(None)).unwrap())),
+            stamper: Some(Stamper::new("source", Arc::new(extractor), OnUndecodable::Fail)),
             alignment: watermarks.alignment.as_ref().map(|settings| groups.join(settings)),
             watermarks: Some(watermarks),
             pace: None,
@@ -78,7 +84,9 @@ impl Subject {
             watermark: NO_TIMESTAMP,
             watermark_sent_ns: 0,
             quiet_since_ns: None,
-            unstamped: Default::default(),
+            has_given: false,
+            failed: None,
+            has_failed: false,
         };
         let manifest = "name = \"a\"\n[checkpoint]\nevent_time = \"1s\"\n[source.a]\nconnector = \"generator\"\n\
                         watermark = \"ascending\"\n[sink.b]\ninput = \"a\"\nconnector = \"stdout\"";

@@ -73,8 +73,8 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
     loop {
         match events.recv().unwrap() {
             Event::SourceEnded => break,
-            Event::Failed(failure) => panic!("{failure:?}"),
-            Event::Acknowledged { .. } | Event::CheckpointDue | Event::Opened => {}
+            Event::Failed(failure) | Event::SourceFailed(failure) => panic!("{failure:?}"),
+            Event::Acknowledged { .. } | Event::CheckpointDue | Event::Warning(_) | Event::Opened => {}
         }
     }
     execution.inject(Barrier {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::super::InputPlace;
 use super::super::records::Fill;
-use super::list::{InputFile, Reader, list, open};
+use super::list::{InputFile, OddEntries, Reader, list, open};
 use crate::manifest::FileFormat;
 use crate::model::Interrupt;
 
@@ -25,7 +25,7 @@ pub(super) fn place_behind(
     interrupt: &Interrupt,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<InputPlace> {
-    let mut reader = open(path, format, header, offset, interrupt).ok()?;
+    let (mut reader, _) = open(path, format, header, offset, interrupt).ok()?;
     for _ in 0..nth {
         next(&mut reader, |_| ())?;
     }
@@ -42,8 +42,8 @@ pub(in crate::connector) fn find(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<InputPlace> {
     let mut bytes_left = READ_BYTES_MAX;
-    for InputFile { path, .. } in list(input).ok()? {
-        let mut reader = open(&path, format, header, 0, &Interrupt::default()).ok()?;
+    for InputFile { path, .. } in list(input, OddEntries::PassOver).ok()? {
+        let (mut reader, _) = open(&path, format, header, 0, &Interrupt::default()).ok()?;
         let mut records = 0_u64;
         loop {
             let begin = reader.offset();
@@ -70,7 +70,7 @@ fn place(path: &Path, format: FileFormat, byte: u64, is_cancelled: &dyn Fn() -> 
 
 /// The line, from 1, and the byte where a record begins.
 fn line_at(path: &Path, format: FileFormat, byte: u64, is_cancelled: &dyn Fn() -> bool) -> Option<(u64, u64)> {
-    let mut reader = open(path, FileFormat::Lines, false, 0, &Interrupt::default()).ok()?;
+    let (mut reader, _) = open(path, FileFormat::Lines, false, 0, &Interrupt::default()).ok()?;
     let mut number = 0_u64;
     loop {
         let begin = reader.offset();
@@ -100,8 +100,7 @@ fn next<T>(reader: &mut Reader, see: impl Fn(&[u8]) -> T) -> Option<T> {
         }
         match reader.fill().ok()? {
             Fill::More | Fill::Nothing => {}
-            Fill::End => return reader.next().map(see),
-            Fill::TooLong => return None,
+            Fill::End | Fill::Broken(_) | Fill::Foreign(_) => return None,
         }
     }
 }

@@ -1,22 +1,25 @@
 //! Files: a source of the records of a file or a folder, and a sink that publishes whole files by checkpoints.
 
 mod commit;
+mod input;
 mod list;
 mod locate;
+mod names;
 mod others;
 mod part;
 mod promise;
+mod remaining;
 mod sink;
 mod source;
 
 use std::path::Path;
 
 pub(super) use commit::FileCommitter;
-pub(super) use list::check as check_source;
+pub(super) use input::FileInput;
 pub(super) use locate::find as find_record;
 pub(super) use others::others;
 pub(super) use sink::{FileSink, check as check_sink};
-pub(super) use source::FileSource;
+pub(super) use source::{FileSettings, FileSource, check as check_source};
 
 use crate::error::Result;
 

@@ -1,45 +1,47 @@
-//! The file source. A file is a split; the files are dealt to the subtasks in turn. The list of files is part of the
-//! position: after a restore the subtasks read the files that there were, and none that came later. At another
-//! parallelism the files that are not done are dealt anew, and so are the others, so that each stays in the list once.
+//! The file source. The files are dealt to the subtasks in turn. The list of files is part of the position: after a
+//! restore the subtasks read the files that there were, and none that came later. At another parallelism the files that
+//! are not done are dealt anew.
 
-use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::super::position;
-use super::super::records::Fill;
-use super::super::{ConnectorContext, InputPlace, POLL_BYTES_MAX, Poll, Source};
-use super::list::{InputFile, Reader, list, open, read_error, too_long};
+use super::super::records::{CHUNK_BYTES, Defect, Fill};
+use super::super::undecodable::{self, SkipLog};
+use super::super::{Begin, ConnectorContext, InputPlace, POLL_BYTES_MAX, Poll, Source};
+use super::list::{self, OddEntries, Reader};
 use super::locate;
-use crate::error::{Result, checkpoint_corrupt, source_failed};
-use crate::manifest::FileFormat;
+use super::remaining::{Progress, Remaining, Survey, survey};
+use crate::error::{Error, Result, source_failed};
+use crate::manifest::{FileFormat, Format, OnUndecodable};
 use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
 
-/// How far a file was read. Durable: part of the checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Split {
-    /// The file's name in its folder.
-    name: String,
-    /// Behind the last record, in bytes of the decompressed file.
-    offset: u64,
-    records: u64,
-    done: bool,
+/// How often one poll may read or open a file: between two polls the subtask looks at barriers and cancellation.
+const POLL_STEPS_MAX: usize = (8 << 20) / CHUNK_BYTES;
+
+/// What a file source reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::connector) struct FileSettings {
+    pub(in crate::connector) path: PathBuf,
+    pub(in crate::connector) format: FileFormat,
+    pub(in crate::connector) header: bool,
+    pub(in crate::connector) on_undecodable: OnUndecodable,
 }
 
 /// See the module.
 pub(in crate::connector) struct FileSource {
-    path: PathBuf,
-    format: FileFormat,
-    header: bool,
-    splits: Vec<Split>,
-    /// Where each file that is still to be read is.
-    paths: HashMap<String, PathBuf>,
-    /// The first split that is not done, being read.
+    node: String,
+    settings: FileSettings,
+    input: InputPath,
+    remaining: Remaining,
+    /// The current file, being read.
     open: Option<Reader>,
     interrupt: Interrupt,
-    /// Where the records of the last poll are from, by files.
+    skip_log: SkipLog,
+    skipped: u64,
+    /// Where the last poll began, and how many records it gave.
+    last_poll: (Progress, usize),
+    /// Where the records of the last poll are from.
     polled: Vec<PolledPart>,
 }
 
@@ -47,126 +49,168 @@ pub(in crate::connector) struct FileSource {
 struct PolledPart {
     /// The index of the first one among those of the poll.
     first: usize,
-    /// The file, by its place in the list.
-    split: usize,
+    path: PathBuf,
     /// Behind the record in front of the first one.
     offset: u64,
+}
+
+/// What reading the current file once came to.
+enum Step {
+    /// It may have more.
+    Open,
+    Done,
 }
 
 impl FileSource {
     /// Begins, or goes on at `positions`; then the files that are not done must be there, as long as they were.
     pub(in crate::connector) fn open(
-        path: &Path,
-        format: FileFormat,
-        header: bool,
+        settings: FileSettings,
         context: &ConnectorContext,
         positions: &[&[u8]],
     ) -> Result<FileSource> {
-        let path = context.base_dir.join(path);
-        let (splits, paths, interrupt) = (Vec::new(), HashMap::new(), context.interrupt.clone());
-        let mut source = FileSource { path, format, header, splits, paths, open: None, polled: Vec::new(), interrupt };
-        match positions {
-            [] => source.deal(context)?,
-            positions => source.restore(positions, context)?,
+        let input = InputPath::new(context.base_dir.join(&settings.path));
+        let remaining = match positions {
+            [] => Remaining::all(deal(&input.path, context)?)?,
+            positions => Remaining::restore(positions, context)?,
+        };
+        let mut source = FileSource {
+            node: context.node.clone(),
+            settings,
+            input,
+            remaining,
+            open: None,
+            interrupt: context.interrupt.clone(),
+            skip_log: SkipLog::default(),
+            skipped: 0,
+            last_poll: (Progress::default(), 0),
+            polled: Vec::new(),
+        };
+        if !positions.is_empty() {
+            source.check_restored()?;
         }
         Ok(source)
     }
 
-    fn deal(&mut self, context: &ConnectorContext) -> Result<()> {
-        let turns = context.parallelism.max(1) as usize;
-        for InputFile { name, path } in list(&self.path)?.into_iter().skip(context.subtask as usize).step_by(turns) {
-            self.splits.push(Split { name: name.clone(), offset: 0, records: 0, done: false });
-            self.paths.insert(name, path);
-        }
-        Ok(())
-    }
-
-    fn restore(&mut self, positions: &[&[u8]], context: &ConnectorContext) -> Result<()> {
-        self.splits = share(positions, context)?;
-        if self.splits.iter().all(|split| split.done) {
-            return Ok(());
-        }
-        let path = self.path.display();
-        let files = list(&self.path).map_err(|error| source_failed(error.message))?;
-        self.paths = files.into_iter().map(|file| (file.name, file.path)).collect();
-        if let Some(lost) = self.splits.iter().find(|split| !split.done && !self.paths.contains_key(&split.name)) {
-            let (name, offset) = (&lost.name, lost.offset);
+    /// Whether the files that are still to be read are there. Opens the first one that was begun, so that one which is shorter
+    /// than it was is told before anything runs.
+    fn check_restored(&mut self) -> Result<()> {
+        let is_gone = |name: &str| !self.input.file(name).exists();
+        if let Some((name, offset)) = self.remaining.files().find(|(name, _)| is_gone(name)) {
             return Err(source_failed(format!(
-                "the input file `{name}` of `{path}` is gone; the checkpoint has read it up to byte {offset}"
+                "the input file `{name}` of `{}` is gone; the checkpoint has read it up to byte {offset}",
+                self.input.path.display()
             ))
             .hint("put it back, or start the job without its state"));
         }
-        // The one begun is opened now, so that a file which is shorter than it was is told before anything runs.
-        self.open_next()?;
+        if !self.remaining.progress.begun.is_empty() {
+            self.open_current()?;
+        }
         Ok(())
     }
 
-    /// Opens the first split that is not done. Answers false where all are.
-    fn open_next(&mut self) -> Result<bool> {
-        let Some(split) = self.splits.iter().find(|split| !split.done) else {
-            return Ok(false);
-        };
-        let path = path_of(&self.paths, split)?;
-        self.open = Some(open(path, self.format, self.header, split.offset, &self.interrupt)?);
+    /// Opens the current file. Answers false where all are done.
+    fn open_current(&mut self) -> Result<bool> {
+        let FileSettings { format, header, .. } = &self.settings;
+        let Some(file) = self.remaining.current() else { return Ok(false) };
+        let path = self.input.file(&file.name);
+        let (reader, columns) = list::open(&path, *format, *header, file.offset, &self.interrupt)?;
+        match (&self.remaining.columns, columns) {
+            (Some(known), Some(columns)) if *known != columns => {
+                return Err(source_failed(format!(
+                    "the header of `{}` is not that of the files before it",
+                    path.display()
+                ))
+                .hint("give each kind of file a folder and a source of its own"));
+            }
+            (None, Some(columns)) => self.remaining.columns = Some(columns),
+            _ => {}
+        }
+        self.open = Some(reader);
         Ok(true)
     }
 
-    /// Reads from the open split until the batch has `records` records or `bytes` bytes, or until the split ends.
-    fn read(&mut self, batch: &mut Batch, records: usize, bytes: usize) -> Result<()> {
-        let first_open = self.splits.iter_mut().enumerate().find(|(_, split)| !split.done);
-        let (Some(reader), Some((at, split))) = (&mut self.open, first_open) else { return Ok(()) };
+    /// Reads from the open file until the batch has `records` records or `bytes` bytes, or until the file must be read on.
+    /// What the batch got counts, also in front of an error.
+    fn read(&mut self, batch: &mut Batch, records: usize, bytes: usize) -> Result<Step> {
+        let Some(reader) = &mut self.open else { return Ok(Step::Done) };
         let before = batch.len();
-        self.polled.push(PolledPart { first: before, split: at, offset: split.offset });
-        let mut ended = false;
         while batch.len() < records && batch.values.bytes().len() < bytes {
-            if let Some(record) = reader.next() {
-                batch.push(record, NO_TIMESTAMP);
-                continue;
-            }
-            if ended {
-                split.done = true;
-                break;
-            }
-            match reader.fill() {
-                Ok(Fill::More) => {}
-                Ok(Fill::End | Fill::Nothing) => ended = true,
-                Ok(Fill::TooLong) => return Err(too_long(path_of(&self.paths, split)?, self.format, reader.offset())),
-                Err(error) => return Err(read_error(path_of(&self.paths, split)?, reader.offset(), &error)),
-            }
+            let Some(record) = reader.next() else { break };
+            batch.push(record, NO_TIMESTAMP);
         }
-        split.offset = reader.offset();
-        split.records += (batch.len() - before) as u64;
-        if split.done {
-            self.open = None;
+        let is_full = batch.len() >= records || batch.values.bytes().len() >= bytes;
+        let filled = if is_full { Ok(Fill::More) } else { reader.fill() };
+        if let Ok(Fill::Broken(defect)) = filled
+            && self.settings.on_undecodable == OnUndecodable::Skip
+        {
+            reader.skip();
+            let path = self.input.file(self.remaining.current().map_or("", |file| &file.name));
+            self.skip_log.skip(&self.node, || undecodable::in_file(&path, defect));
         }
-        Ok(())
+        let offset = reader.offset();
+        self.skipped += reader.take_skipped();
+        let Some(file) = self.remaining.current() else { return Ok(Step::Done) };
+        if batch.len() > before {
+            self.polled.push(PolledPart { first: before, path: self.input.file(&file.name), offset: file.offset });
+        }
+        file.offset = offset;
+        file.records += (batch.len() - before) as u64;
+        match filled {
+            Ok(Fill::More | Fill::Nothing) => Ok(Step::Open),
+            Ok(Fill::Broken(_)) if self.settings.on_undecodable == OnUndecodable::Skip => Ok(Step::Open),
+            Ok(Fill::End) => Ok(Step::Done),
+            Ok(Fill::Broken(defect)) => Err(self.failed(offset, Failure::Broken(defect))),
+            Ok(Fill::Foreign(name)) => Err(self.failed(offset, Failure::Foreign(name))),
+            Err(error) => Err(self.failed(offset, Failure::Read(error))),
+        }
+    }
+
+    /// The error of the current file. It is opened anew by the next poll, which fails as well: a reader that has failed may
+    /// say that its input has ended.
+    fn failed(&mut self, offset: u64, failure: Failure) -> Error {
+        self.open = None;
+        let path = self.input.file(self.remaining.current().map_or("", |file| &file.name));
+        match failure {
+            Failure::Broken(defect) => undecodable::in_file(&path, defect),
+            Failure::Foreign(name) => list::foreign(&path, name),
+            Failure::Read(error) => list::read_error(&path, offset, &error),
+        }
     }
 }
 
-/// What a subtask has to read of what all have to.
-fn share(positions: &[&[u8]], context: &ConnectorContext) -> Result<Vec<Split>> {
-    let what = format!("the position of source `{}`", context.node);
-    let decode = |position: &&[u8]| position::decode::<Vec<Split>>(position::VERSION_1, position, &what);
-    let (subtask, parallelism) = (context.subtask as usize, context.parallelism.max(1) as usize);
-    if positions.len() == parallelism {
-        return positions.get(subtask).map_or_else(|| Ok(Vec::new()), decode);
-    }
-    let mut all: Vec<Split> = Vec::new();
-    for position in positions {
-        all.extend(decode(position)?);
-    }
-    all.sort_by(|one, other| one.name.cmp(&other.name));
-    if let Some(twice) = all.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(checkpoint_corrupt(format!("{what} has the file `{}` twice", twice[0].name)));
-    }
-    let (done, open): (Vec<Split>, Vec<Split>) = all.into_iter().partition(|split| split.done);
-    let turn = |splits: Vec<Split>| splits.into_iter().skip(subtask).step_by(parallelism);
-    Ok(turn(open).chain(turn(done)).collect())
+enum Failure {
+    Broken(Defect),
+    Foreign(&'static str),
+    Read(std::io::Error),
 }
 
-fn path_of<'a>(paths: &'a HashMap<String, PathBuf>, split: &Split) -> Result<&'a Path> {
-    let path = paths.get(&split.name).map(PathBuf::as_path);
-    path.ok_or_else(|| source_failed(format!("the input file `{}` is gone", split.name)))
+/// The names of the files that one subtask reads.
+fn deal(path: &Path, context: &ConnectorContext) -> Result<Vec<String>> {
+    let turns = context.parallelism.max(1) as usize;
+    let files = list::list(path, OddEntries::PassOver)?.into_iter().map(|file| file.name);
+    Ok(files.skip(context.subtask as usize).step_by(turns).collect())
+}
+
+/// What a source reads: a file, or the files of a folder.
+struct InputPath {
+    path: PathBuf,
+    /// The name of the file, where it is one.
+    file: Option<OsString>,
+}
+
+impl InputPath {
+    fn new(path: PathBuf) -> InputPath {
+        let file = path.file_name().filter(|_| !path.is_dir()).map(OsStr::to_owned);
+        InputPath { path, file }
+    }
+
+    /// Where the file of this name is.
+    fn file(&self, name: &str) -> PathBuf {
+        match &self.file {
+            Some(file) if file == name => self.path.clone(),
+            _ => self.path.join(name),
+        }
+    }
 }
 
 impl Source for FileSource {
@@ -175,33 +219,93 @@ impl Source for FileSource {
             return Ok(Poll::Pending(Duration::ZERO));
         }
         let before = batch.len();
+        self.last_poll = (self.remaining.mark()?, 0);
         self.polled.clear();
         let (records, bytes) = (before.saturating_add(records), batch.values.bytes().len() + POLL_BYTES_MAX);
-        while batch.len() < records && batch.values.bytes().len() < bytes {
-            if self.open.is_none() && !self.open_next()? {
+        let mut steps = 0;
+        let mut ended = false;
+        while !ended && steps < POLL_STEPS_MAX && batch.len() < records && batch.values.bytes().len() < bytes {
+            steps += 1;
+            if self.open.is_none() && !self.open_current()? {
+                ended = true;
                 break;
             }
-            self.read(batch, records, bytes)?;
+            let step = self.read(batch, records, bytes);
+            self.last_poll.1 = batch.len() - before;
+            if let Step::Done = step? {
+                self.open = None;
+                self.remaining.finish_current();
+            }
         }
-        Ok(if batch.len() > before { Poll::Records } else { Poll::End })
+        Ok(match batch.len() > before {
+            true => Poll::Records,
+            false if ended => Poll::End,
+            false => Poll::Pending(Duration::ZERO),
+        })
     }
 
     fn position(&self) -> Result<Vec<u8>> {
-        position::encode(position::VERSION_1, &self.splits)
+        self.remaining.encode()
     }
 
     fn locate(&self, index: usize, is_cancelled: &dyn Fn() -> bool) -> Option<InputPlace> {
         let part = self.polled.iter().rev().find(|part| part.first <= index)?;
-        let path = path_of(&self.paths, self.splits.get(part.split)?).ok()?;
-        locate::place_behind(
-            path,
-            (self.format, self.header),
-            part.offset,
-            index - part.first,
-            &self.interrupt,
-            is_cancelled,
-        )
+        let (settings, nth) = (&self.settings, index - part.first);
+        let written = (settings.format, settings.header);
+        locate::place_behind(&part.path, written, part.offset, nth, &self.interrupt, is_cancelled)
     }
+
+    fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
+    }
+
+    fn give_back(&mut self, records: usize) -> Result<()> {
+        let (mark, given) = std::mem::take(&mut self.last_poll);
+        self.remaining.go_back(mark);
+        self.open = None;
+        let mut kept = Batch::default();
+        let wanted = given.saturating_sub(records);
+        while kept.len() < wanted {
+            let left = wanted - kept.len();
+            if self.poll(&mut kept, left)? == Poll::End {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self) -> String {
+        match self.remaining.current() {
+            Some(file) => undecodable::place_of_record(&self.input.file(&file.name), file.offset, self.settings.format),
+            None => format!("the end of `{}`", self.input.path.display()),
+        }
+    }
+}
+
+/// How records are written, with the names of a CSV header's columns. At submit every file is looked at. Of a job that goes on
+/// at positions one file that is still to be read is, where the positions do not tell the columns.
+pub(in crate::connector) fn check(settings: &FileSettings, base_dir: &Path, begin: Begin<'_>) -> Result<Format> {
+    let FileSettings { path, format, header, .. } = settings;
+    let path = base_dir.join(path);
+    let positions = match begin {
+        Begin::Submit => return list::check_all(&path, *format, *header, OddEntries::Refuse),
+        Begin::Attempt { positions: [] } => return list::check_all(&path, *format, *header, OddEntries::PassOver),
+        Begin::Attempt { positions } => positions,
+    };
+    let Survey { columns, first } = survey(positions)?;
+    if columns.is_some() || !header {
+        return Ok(list::described(*format, columns));
+    }
+    // Where nothing is left to read any file tells the columns, and it is no error that none is there any more.
+    let first = match first {
+        Some(name) => Some(InputPath::new(path).file(&name)),
+        None => list::list(&path, OddEntries::PassOver).ok().and_then(|files| Some(files.into_iter().next()?.path)),
+    };
+    let columns = first
+        .map(|path| list::open(&path, *format, true, 0, &Interrupt::default()))
+        .transpose()?
+        .and_then(|(_, columns)| columns);
+    Ok(list::described(*format, columns))
 }
 
 #[cfg(test)]

@@ -7,13 +7,17 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::super::super::fixtures::{context, drain, subtask_of};
-use super::super::check_source;
+use super::super::remaining::Done;
 use super::*;
 use crate::error::Error;
 use crate::manifest::Format;
 
+fn settings(path: &str, format: FileFormat, on_undecodable: OnUndecodable) -> FileSettings {
+    FileSettings { path: path.into(), format, header: format == FileFormat::Csv, on_undecodable }
+}
+
 fn open(folder: &Path, path: &str, format: FileFormat, position: Option<&[u8]>) -> Result<FileSource> {
-    FileSource::open(Path::new(path), format, format == FileFormat::Csv, &context(folder), position.as_slice())
+    FileSource::open(settings(path, format, OnUndecodable::Fail), &context(folder), position.as_slice())
 }
 
 fn refused(folder: &Path, path: &str, position: Option<&[u8]>) -> Error {
@@ -55,7 +59,7 @@ fn the_place_to_go_on_from_is_not_looked_for_once_that_is_interrupted() {
     assert_eq!(drain(&mut open(folder.path(), "a.gz", FileFormat::Lines, Some(&position)).unwrap()), ["two", "three"]);
     let context = context(folder.path());
     context.interrupt.set();
-    let opened = FileSource::open(Path::new("a.gz"), FileFormat::Lines, false, &context, &[&position]);
+    let opened = FileSource::open(settings("a.gz", FileFormat::Lines, OnUndecodable::Fail), &context, &[&position]);
     assert_eq!(opened.err().unwrap().code, "interrupted");
 }
 
@@ -67,7 +71,7 @@ fn a_folder_is_read_in_order_of_names_and_shared_by_files() {
     assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, None).unwrap()), FLIGHTS);
     let share = |subtask| {
         let context = subtask_of(context(folder.path()), subtask, 2);
-        drain(&mut FileSource::open(Path::new("."), FileFormat::Csv, true, &context, &[]).unwrap())
+        drain(&mut FileSource::open(settings(".", FileFormat::Csv, OnUndecodable::Fail), &context, &[]).unwrap())
     };
     assert_eq!(share(0), [&FLIGHTS[..2], &FLIGHTS[4..]].concat());
     assert_eq!(share(1), FLIGHTS[2..4]);
@@ -84,7 +88,7 @@ fn the_position_after_any_record_goes_on_with_the_next() {
         assert_eq!(drain(&mut again), FLIGHTS[taken..]);
         let end = again.position().unwrap();
         assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, Some(&end)).unwrap()), [""; 0]);
-        assert_eq!(again.splits.iter().map(|split| split.records).sum::<u64>(), 7);
+        assert_eq!(again.remaining.progress.done, Done { files: 3, records: 7 });
     }
 }
 
@@ -154,8 +158,11 @@ fn a_row_that_never_ends_is_refused() {
     let mut source = open(folder.path(), "in.csv", FileFormat::Csv, None).unwrap();
     assert_eq!(poll(&mut source, 1), ["1"]);
     let error = source.poll(&mut Batch::default(), 1).unwrap_err();
-    assert_eq!(error.code, "source-failed");
-    assert!(error.message.contains("byte 5 ") && error.hint.unwrap().contains("quote"));
+    assert_eq!(error.code, "record-undecodable");
+    assert!(
+        error.message.contains("line 3, byte 5 of ") && error.message.contains("not closed within 16 MiB"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -171,7 +178,10 @@ fn a_position_that_is_no_position_is_corrupt() {
 #[test]
 fn a_check_at_submit_names_what_is_missing_and_reads_the_header() {
     let folder = flights();
-    let check = |path: &str, format, header| check_source(&folder.path().join(path), format, header);
+    let check = |path: &str, format, header| {
+        let settings = FileSettings { header, ..settings(path, format, OnUndecodable::Fail) };
+        check(&settings, folder.path(), Begin::Submit)
+    };
     let names = vec!["id".to_owned(), "note".to_owned()];
     assert_eq!(check("", FileFormat::Csv, true).unwrap(), Format::Csv(Some(names)));
     assert_eq!(check("a.csv", FileFormat::Csv, false).unwrap(), Format::Csv(None));
@@ -202,7 +212,7 @@ fn files_are_dealt_anew_at_another_parallelism() {
     let folder = flights();
     let open = |subtask, parallelism, positions: &[&[u8]]| {
         let context = subtask_of(context(folder.path()), subtask, parallelism);
-        FileSource::open(Path::new(""), FileFormat::Csv, true, &context, positions)
+        FileSource::open(settings("", FileFormat::Csv, OnUndecodable::Fail), &context, positions)
     };
     for (before, after) in [(1, 2), (1, 4), (2, 1), (2, 3), (3, 2), (4, 2)] {
         let mut read = Vec::new();
@@ -211,19 +221,19 @@ fn files_are_dealt_anew_at_another_parallelism() {
             let mut source = open(subtask, before, &[]).unwrap();
             // Behind the first file of the first subtask, and within those of the others.
             read.extend(poll(&mut source, if subtask == 0 { 3 } else { 1 }));
-            assert_eq!(source.splits.first().is_some_and(|split| split.done), subtask == 0);
+            assert_eq!(source.remaining.progress.done.files, u64::from(subtask == 0));
             positions.push(source.position().unwrap());
         }
         let positions: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
-        let mut splits = 0;
+        let mut done = 0;
         for subtask in 0..after {
             let mut source = open(subtask, after, &positions).unwrap();
-            splits += source.splits.len();
             read.extend(drain(&mut source));
+            done += source.remaining.progress.done.files;
         }
         read.sort();
         assert_eq!(read, FLIGHTS, "{before} to {after}");
-        assert_eq!(splits, 3, "a file that is done is not forgotten");
+        assert_eq!(done, 3, "a file that is done still counts");
     }
     let twice = open(0, 1, &[]).unwrap().position().unwrap();
     assert_eq!(open(0, 1, &[&twice, &twice]).err().unwrap().code, "checkpoint-corrupt");
@@ -239,7 +249,213 @@ fn a_position_of_version_1_is_still_read() {
         old.extend(name.bytes());
         old.extend(split);
     }
-    let source = open(folder.path(), "", FileFormat::Csv, Some(&old));
-    assert_eq!(source.as_ref().unwrap().position().unwrap(), old);
-    assert_eq!(drain(&mut source.unwrap()), FLIGHTS[2..4]);
+    let mut source = open(folder.path(), "", FileFormat::Csv, Some(&old)).unwrap();
+    let new = source.position().unwrap();
+    assert_eq!(new[0], 2, "it is written in version 2");
+    assert_eq!(drain(&mut source), FLIGHTS[2..4]);
+    assert_eq!(source.remaining.progress.done, Done { files: 3, records: 7 });
+    assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, Some(&new)).unwrap()), FLIGHTS[2..4]);
+}
+
+/// Everything that a source gives up to its end or its error, in polls of 3 records, with the position behind it.
+fn read_until(source: &mut FileSource) -> (Vec<String>, u64, Option<Error>) {
+    let (mut all, mut skipped) = (Vec::new(), 0);
+    loop {
+        let mut batch = Batch::default();
+        let poll = source.poll(&mut batch, 3);
+        all.extend(batch.values.iter().map(|value| String::from_utf8_lossy(value).into_owned()));
+        skipped += source.take_skipped();
+        match poll {
+            Ok(Poll::End) => return (all, skipped, None),
+            Ok(_) => {}
+            Err(error) => return (all, skipped, Some(error)),
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_front_of_a_defect_is_given_and_a_restore_meets_the_defect_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cut = gzip("id,note\n1,a\n2,b\n3,c\n4,\"d\n5,e\n");
+    let garbage = [gzip("id,note\n1,a\n2,b\n3,c\n"), b"garbage".to_vec()].concat();
+    let long = format!("id,note\n1,a\n2,b\n3,c\n4,{}\n5,e\n", "x".repeat(17 << 20));
+    for (name, bytes, code, words) in [
+        ("in.csv", b"id,note\n1,a\n2,b\n3,c\n4,\"d\n5,e\n".to_vec(), "record-undecodable", "line 5, byte 22 of "),
+        ("in.csv.gz", cut, "record-undecodable", "line 5, byte 22 of "),
+        ("long.csv", long.into_bytes(), "record-undecodable", "line 5, byte 20 of "),
+        ("garbage.csv.gz", garbage, "source-failed", "failed at byte 20: what follows the gzip data"),
+    ] {
+        fs::write(folder.path().join(name), bytes).unwrap();
+        let mut source = open(folder.path(), name, FileFormat::Csv, None).unwrap();
+        let (records, _, error) = read_until(&mut source);
+        let error = error.expect(name);
+        assert_eq!(records, ["1,a", "2,b", "3,c"], "{name}");
+        assert_eq!(error.code, code, "{name}: {error}");
+        assert!(error.message.contains(words) && error.message.contains(name), "{name}: {error}");
+        let position = source.position().unwrap();
+        let again = read_until(&mut source).2.expect("it does not end by being asked again");
+        assert_eq!(again.code, code);
+        let mut restored = open(folder.path(), name, FileFormat::Csv, Some(&position)).unwrap();
+        let (records, _, error) = read_until(&mut restored);
+        assert!(records.is_empty() && error.is_some_and(|error| error.code == code), "{name}");
+    }
+}
+
+#[test]
+fn a_defect_costs_one_line_and_is_counted_once_whatever_the_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "id,note\n1,a\n2,\"b\n3,c\n4,\"d\ne\"\n5,\"f\n6,g\n";
+    for (name, bytes) in [("in.csv", text.as_bytes().to_vec()), ("in.csv.gz", gzip(text))] {
+        fs::write(folder.path().join(name), bytes).unwrap();
+        let settings = || settings(name, FileFormat::Csv, OnUndecodable::Skip);
+        let context = context(folder.path());
+        let expected = ["1,a", "3,c", "4,\"d\ne\"", "6,g"];
+        for first in 0..=expected.len() {
+            let mut source = FileSource::open(settings(), &context, &[]).unwrap();
+            let mut before = Batch::default();
+            source.poll(&mut before, first).unwrap();
+            let counted = source.take_skipped();
+            let position = source.position().unwrap();
+            let mut restored = FileSource::open(settings(), &context, &[&position]).unwrap();
+            let (after, skipped, error) = read_until(&mut restored);
+            assert!(error.is_none(), "{error:?}");
+            let before = before.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap());
+            assert_eq!(before.chain(after).collect::<Vec<_>>(), expected, "{name} {first}");
+            assert_eq!(counted + skipped, 2, "{name} {first}");
+        }
+    }
+}
+
+#[test]
+fn records_that_are_given_back_are_given_again() {
+    let folder = flights();
+    for (taken, back) in [(0, 0), (1, 1), (3, 1), (3, 3), (5, 4), (7, 5), (7, 7)] {
+        let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
+        assert_eq!(poll(&mut source, taken), FLIGHTS[..taken]);
+        source.give_back(back).unwrap();
+        let position = source.position().unwrap();
+        assert_eq!(drain(&mut source), FLIGHTS[taken - back..], "{taken} {back}");
+        assert_eq!(source.remaining.progress.done, Done { files: 3, records: 7 });
+        let mut restored = open(folder.path(), "", FileFormat::Csv, Some(&position)).unwrap();
+        assert_eq!(drain(&mut restored), FLIGHTS[taken - back..], "{taken} {back}");
+    }
+    let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
+    poll(&mut source, 3);
+    source.give_back(0).unwrap();
+    assert!(source.place().contains("line 5, byte 30 of ") && source.place().contains("b.csv"), "{}", source.place());
+}
+
+#[test]
+fn gzip_is_recognised_by_its_content_and_may_be_padded() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "id,note\n1,a\n2,b\n";
+    let padded = [gzip(text), vec![0; 100_000]].concat();
+    let between = [gzip("id,note\n1,a\n"), vec![0; 300], gzip("2,"), gzip(""), gzip("b\n"), vec![0; 5]].concat();
+    let marked = [gzip("\u{feff}id,note\n1,a\n"), gzip("\u{feff}2,b\n")].concat();
+    for (name, bytes) in [("a.csv", gzip(text)), ("b.csv.gz", padded), ("c.csv.gz", between), ("d.csv", marked)] {
+        fs::write(folder.path().join(name), bytes).unwrap();
+        let mut source = open(folder.path(), name, FileFormat::Csv, None).unwrap();
+        assert_eq!(poll(&mut source, 1), ["1,a"], "{name}");
+        let position = source.position().unwrap();
+        assert_eq!(drain(&mut source), ["2,b"], "{name}");
+        assert_eq!(drain(&mut open(folder.path(), name, FileFormat::Csv, Some(&position)).unwrap()), ["2,b"], "{name}");
+    }
+    fs::write(folder.path().join("empty.gz"), b"").unwrap();
+    assert_eq!(drain(&mut open(folder.path(), "empty.gz", FileFormat::Lines, None).unwrap()), [""; 0]);
+}
+
+#[test]
+fn another_encoding_is_named_at_submit_and_when_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    write("a.csv", b"\xff\xfek\0,\0t\0\n\0a\0,\x001\0\n\0");
+    write("b.csv", b"\x28\xb5\x2f\xfd and so on");
+    write("c.csv.gz", &gzip("k\0,\0t\0\n\0"));
+    for (name, encoding) in [("a.csv", "UTF-16"), ("b.csv", "zstd"), ("c.csv.gz", "UTF-16")] {
+        for format in [FileFormat::Csv, FileFormat::Ndjson, FileFormat::Lines] {
+            let settings = settings(name, format, OnUndecodable::Skip);
+            let at_submit = check(&settings, folder.path(), Begin::Submit).unwrap_err();
+            let (records, _, error) =
+                read_until(&mut FileSource::open(settings, &context(folder.path()), &[]).unwrap());
+            for error in [at_submit, error.unwrap()] {
+                assert_eq!(error.code, "source-encoding");
+                assert!(error.message.contains(name) && error.message.contains(encoding), "{error}");
+            }
+            assert!(records.is_empty());
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_attempt_passes_over_entries_that_cannot_be_input_files_and_a_submit_names_them() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = flights();
+    let dangling = folder.path().join("d.csv");
+    let odd = folder.path().join(OsStr::from_bytes(b"e\xff.csv"));
+    let fresh = settings("", FileFormat::Csv, OnUndecodable::Fail);
+    let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
+    poll(&mut source, 3);
+    let position = source.position().unwrap();
+    for (name, words) in
+        [(&dangling, "d.csv` is a link to a file that does not exist"), (&odd, "has a name that is not UTF-8")]
+    {
+        match name == &dangling {
+            true => std::os::unix::fs::symlink("nowhere", name).unwrap(),
+            false => fs::write(name, "id,note\n1,1\n").unwrap(),
+        }
+        let refused = check(&fresh, folder.path(), Begin::Submit).unwrap_err();
+        assert!(refused.message.contains(words), "{refused}");
+        for positions in [&[][..], &[&position[..]]] {
+            let columns = Format::Csv(Some(vec!["id".to_owned(), "note".to_owned()]));
+            assert_eq!(check(&fresh, folder.path(), Begin::Attempt { positions }).unwrap(), columns);
+            let mut source = FileSource::open(fresh.clone(), &context(folder.path()), positions).unwrap();
+            assert_eq!(drain(&mut source), FLIGHTS[if positions.is_empty() { 0 } else { 3 }..]);
+        }
+        fs::remove_file(name).unwrap();
+    }
+}
+
+#[test]
+fn an_attempt_that_goes_on_looks_at_nothing_that_it_does_not_read() {
+    let folder = flights();
+    let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
+    poll(&mut source, 6);
+    let position = source.position().unwrap();
+    fs::write(folder.path().join("aa.csv"), "other,columns,here\n").unwrap();
+    fs::write(folder.path().join("bb.csv"), b"\xff\xfek\0").unwrap();
+    fs::remove_file(folder.path().join("a.csv")).unwrap();
+    let settings = settings("", FileFormat::Csv, OnUndecodable::Fail);
+    let columns = Format::Csv(Some(vec!["id".to_owned(), "note".to_owned()]));
+    assert_eq!(check(&settings, folder.path(), Begin::Attempt { positions: &[&position] }).unwrap(), columns);
+    assert_eq!(drain(&mut source), FLIGHTS[6..]);
+    let end = source.position().unwrap();
+    drop(folder);
+    let gone = tempfile::tempdir().unwrap();
+    assert_eq!(check(&settings, gone.path(), Begin::Attempt { positions: &[&end] }).unwrap(), columns);
+    assert_eq!(drain(&mut open(gone.path(), "", FileFormat::Csv, Some(&end)).unwrap()), [""; 0]);
+}
+
+#[test]
+fn a_file_with_another_header_than_the_one_before_is_refused_when_it_is_read() {
+    let folder = flights();
+    let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
+    poll(&mut source, 1);
+    fs::write(folder.path().join("b.csv"), "note,id\n1,2\n").unwrap();
+    let (records, _, error) = read_until(&mut source);
+    let error = error.unwrap();
+    assert_eq!(records, ["a2,y"]);
+    assert!(error.code == "source-failed" && error.message.contains("b.csv"), "{error}");
+}
+
+#[test]
+fn a_poll_ends_though_there_is_nothing_to_give() {
+    let folder = tempfile::tempdir().unwrap();
+    (0..200).for_each(|number| fs::write(folder.path().join(format!("{number:03}")), b"").unwrap());
+    let mut source = open(folder.path(), "", FileFormat::Lines, None).unwrap();
+    let mut polls = 0;
+    while source.poll(&mut Batch::default(), 10).unwrap() != Poll::End {
+        polls += 1;
+    }
+    assert!(polls > 5, "barriers and a cancel are heard between {polls} polls");
 }

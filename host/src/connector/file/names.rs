@@ -1,0 +1,183 @@
+//! The names of the files that a subtask has still to read, in order, and their compact form in a position.
+//!
+//! A folder may hold a hundred thousand files, and a position is written with every checkpoint. So the names are packed
+//! once, each as what differs from the one before it, and compressed; positions name a place in that.
+
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+
+use crate::error::{Result, internal};
+
+/// Bytes that a packed list may have when it is unpacked: a million of the longest names.
+const UNPACKED_BYTES_MAX: u64 = 256 << 20;
+
+/// Ends a name. No name of a file holds it.
+const END: u8 = b'/';
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    names: Vec<String>,
+    /// The first name that is not taken.
+    next: usize,
+    packed: Vec<u8>,
+    /// The first name that is in `packed`.
+    packed_from: usize,
+}
+
+/// A place in a packed list: what follows the first `skip` names.
+pub(super) struct Packed<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) skip: u64,
+}
+
+impl Names {
+    /// Names in the order in which they are to be taken.
+    pub(super) fn new(names: Vec<String>) -> Result<Names> {
+        let packed = pack(&names)?;
+        Ok(Names { names, next: 0, packed, packed_from: 0 })
+    }
+
+    /// The names that were not taken.
+    pub(super) fn left(&self) -> &[String] {
+        self.names.get(self.next..).unwrap_or_default()
+    }
+
+    /// The first name that was not taken.
+    pub(super) fn take(&mut self) -> Option<&str> {
+        let name = self.names.get(self.next)?;
+        self.next += 1;
+        Some(name)
+    }
+
+    /// Number of names that were taken.
+    pub(super) fn taken(&self) -> usize {
+        self.next
+    }
+
+    /// Goes back to when `taken` names were taken, and no further than to the last [`Names::trim`].
+    pub(super) fn take_back_to(&mut self, taken: usize) {
+        self.next = taken.clamp(self.packed_from, self.next);
+    }
+
+    /// Packs again what is left, once that is less than half of what is packed. Over all names this costs twice packing them.
+    pub(super) fn trim(&mut self) -> Result<()> {
+        let left = self.names.len() - self.next;
+        if (self.names.len() - self.packed_from) / 2 > left {
+            self.packed = pack(self.left())?;
+            self.packed_from = self.next;
+        }
+        Ok(())
+    }
+
+    /// The names that were not taken, in their compact form.
+    pub(super) fn packed(&self) -> Packed<'_> {
+        Packed { bytes: &self.packed, skip: self.next.saturating_sub(self.packed_from) as u64 }
+    }
+}
+
+fn pack(names: &[String]) -> Result<Vec<u8>> {
+    let failed = |error| internal(format!("names of files cannot be packed: {error}"));
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    let mut before: &[u8] = b"";
+    for name in names {
+        let name = name.as_bytes();
+        let shared = before.iter().zip(name).take_while(|(one, other)| one == other).count().min(usize::from(u8::MAX));
+        encoder.write_all(&[shared as u8]).map_err(failed)?;
+        encoder.write_all(&name[shared..]).map_err(failed)?;
+        encoder.write_all(&[END]).map_err(failed)?;
+        before = name;
+    }
+    encoder.finish().map_err(failed)
+}
+
+/// The names at a place in a packed list; an error says why the bytes are none.
+pub(super) fn unpack(packed: &Packed<'_>) -> Result<Vec<String>, String> {
+    let mut bytes = Vec::new();
+    let mut decoder = DeflateDecoder::new(packed.bytes).take(UNPACKED_BYTES_MAX + 1);
+    decoder.read_to_end(&mut bytes).map_err(|error| format!("its names cannot be unpacked: {error}"))?;
+    if bytes.len() as u64 > UNPACKED_BYTES_MAX {
+        return Err("its names are too many".to_owned());
+    }
+    let mut names: Vec<String> = Vec::new();
+    let mut before: Vec<u8> = Vec::new();
+    let mut skip = packed.skip;
+    let mut rest = &bytes[..];
+    while let Some((&shared, ahead)) = rest.split_first() {
+        let end = memchr::memchr(END, ahead).ok_or("its names end within one")?;
+        before.truncate(usize::from(shared));
+        before.extend_from_slice(&ahead[..end]);
+        rest = &ahead[end + 1..];
+        match skip.checked_sub(1) {
+            Some(fewer) => skip = fewer,
+            None => names.push(String::from_utf8(before.clone()).map_err(|_| "a name is not UTF-8")?),
+        }
+    }
+    match skip {
+        0 => Ok(names),
+        _ => Err("it begins behind its last name".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn left(names: &Names) -> Vec<String> {
+        unpack(&names.packed()).unwrap()
+    }
+
+    #[test]
+    fn a_hundred_thousand_names_are_packed_to_a_tenth_and_shrink() {
+        let all: Vec<String> = (0..100_000).map(|number| format!("part-{number:08}.csv.gz")).collect();
+        let bytes: usize = all.iter().map(String::len).sum();
+        let mut names = Names::new(all.clone()).unwrap();
+        assert!(names.packed().bytes.len() < bytes / 10, "{} of {bytes}", names.packed().bytes.len());
+        assert_eq!(left(&names), all);
+        for name in &all[..90_000] {
+            assert_eq!(names.take(), Some(&name[..]));
+            names.trim().unwrap();
+        }
+        assert!(names.packed().bytes.len() < bytes / 40, "{} of {bytes}", names.packed().bytes.len());
+        assert_eq!(left(&names), all[90_000..]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_names_are_refused() {
+        let names = Names::new(vec!["a.csv".into(), "b.csv".into()]).unwrap();
+        let bytes = names.packed().bytes;
+        assert_eq!(unpack(&Packed { bytes, skip: 2 }).unwrap(), [""; 0]);
+        assert!(unpack(&Packed { bytes, skip: 3 }).is_err());
+        for end in 1..bytes.len() {
+            assert!(unpack(&Packed { bytes: &bytes[..end], skip: 0 }).is_err(), "{end}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_left_is_what_was_not_taken(
+            all in prop::collection::vec("[a-cä]{1,4}", 0..20),
+            steps in prop::collection::vec((0_usize..5, 0_usize..3), 0..10),
+        ) {
+            let mut names = Names::new(all.clone()).unwrap();
+            for (take, back) in steps {
+                for _ in 0..take {
+                    let expected = all.get(names.taken()).map(String::as_str);
+                    prop_assert_eq!(names.take(), expected);
+                }
+                let taken = names.taken();
+                names.take_back_to(taken.saturating_sub(back));
+                prop_assert!(names.taken() >= names.packed_from);
+                names.trim().unwrap();
+                prop_assert_eq!(left(&names), &all[names.taken()..]);
+            }
+        }
+    }
+}

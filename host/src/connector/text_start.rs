@@ -1,0 +1,107 @@
+//! Recognises what a text begins with: a byte order mark, or an encoding or compression that a source does not read.
+
+/// What the first bytes of a text say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TextStart {
+    /// More bytes are needed.
+    Undecided,
+    /// UTF-8, or anything that is compatible with it, behind a byte order mark of this length.
+    Text { mark: usize },
+    /// Something else, by its name.
+    Foreign(&'static str),
+}
+
+/// One byte of a pattern.
+#[derive(Clone, Copy)]
+enum Byte {
+    Is(u8),
+    /// A printable character of ASCII, a tab or a line end.
+    Text,
+    Any,
+}
+
+use Byte::{Any, Is, Text};
+
+const UTF_16: TextStart = TextStart::Foreign("UTF-16");
+
+/// The first pattern that matches decides. None matches an ordinary text.
+const PATTERNS: &[(&[Byte], TextStart)] = &[
+    (&[Is(0xef), Is(0xbb), Is(0xbf)], TextStart::Text { mark: 3 }),
+    (&[Is(0xff), Is(0xfe)], UTF_16),
+    (&[Is(0xfe), Is(0xff)], UTF_16),
+    (&[Text, Is(0), Text, Is(0)], UTF_16),
+    (&[Is(0), Text, Is(0), Text], UTF_16),
+    (&[Is(0), Is(0), Is(0xfe), Is(0xff)], TextStart::Foreign("UTF-32")),
+    (&[Is(0x1f), Is(0x8b), Is(8)], TextStart::Foreign("gzip")),
+    (&[Is(0x28), Is(0xb5), Is(0x2f), Is(0xfd)], TextStart::Foreign("zstd")),
+    (&[Is(0xfd), Is(b'7'), Is(b'z'), Is(b'X'), Is(b'Z'), Is(0)], TextStart::Foreign("xz")),
+    (
+        &[Is(b'B'), Is(b'Z'), Is(b'h'), Any, Is(0x31), Is(0x41), Is(0x59), Is(0x26), Is(0x53), Is(0x59)],
+        TextStart::Foreign("bzip2"),
+    ),
+    (&[Is(b'P'), Is(b'K'), Is(3), Is(4)], TextStart::Foreign("zip")),
+];
+
+/// Judges the first `bytes` of a text; `is_all` says that no more follow.
+pub(super) fn inspect(bytes: &[u8], is_all: bool) -> TextStart {
+    let mut undecided = false;
+    for (pattern, meaning) in PATTERNS {
+        if pattern.iter().zip(bytes).all(|(expected, byte)| matches(*expected, *byte)) {
+            if bytes.len() >= pattern.len() {
+                return *meaning;
+            }
+            undecided = true;
+        }
+    }
+    if undecided && !is_all { TextStart::Undecided } else { TextStart::Text { mark: 0 } }
+}
+
+fn matches(expected: Byte, byte: u8) -> bool {
+    match expected {
+        Is(expected) => byte == expected,
+        Text => matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r'),
+        Any => true,
+    }
+}
+
+/// What a person can do about a foreign encoding or compression.
+pub(super) fn hint(foreign: &str) -> String {
+    match foreign {
+        "UTF-16" | "UTF-32" => format!("convert it to UTF-8 first: `iconv -f {foreign} -t UTF-8`"),
+        "gzip" => "it is compressed twice, or a socket sent it: decompress it first".to_owned(),
+        _ => "decompress it first; of compressed files a source reads gzip only".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_recognised_by_its_first_bytes_and_not_sooner() {
+        let cases: [(&[u8], &str); 10] = [
+            (b"\xff\xfek\0", "UTF-16"),
+            (b"\xfe\xff\0k", "UTF-16"),
+            (b"k\0,\0t\0", "UTF-16"),
+            (b"\0k\0,\0t", "UTF-16"),
+            (b"\0\0\xfe\xff", "UTF-32"),
+            (b"\x1f\x8b\x08\0", "gzip"),
+            (b"\x28\xb5\x2f\xfd", "zstd"),
+            (b"\xfd7zXZ\0", "xz"),
+            (b"BZh91AY&SY", "bzip2"),
+            (b"PK\x03\x04", "zip"),
+        ];
+        for (bytes, name) in cases {
+            assert_eq!(inspect(bytes, false), TextStart::Foreign(name), "{bytes:?}");
+            assert_eq!(inspect(&bytes[..1], false), TextStart::Undecided, "{name}");
+            assert_eq!(inspect(&bytes[..1], true), TextStart::Text { mark: 0 }, "{name}");
+        }
+        assert_eq!(inspect(b"\xef\xbb\xbfa", false), TextStart::Text { mark: 3 });
+        assert_eq!(inspect(b"\xef\xbb", false), TextStart::Undecided);
+        for text in [&b"a,b\n"[..], b"BZh,x\n", b"PK,1\n", "\u{e4}\n".as_bytes(), b"\n\n", b"(1)\n", b"\0\0"] {
+            let start = inspect(text, text.len() == 2);
+            assert_eq!(start, TextStart::Text { mark: 0 }, "{text:?}");
+        }
+        assert_eq!(inspect(b"", true), TextStart::Text { mark: 0 });
+    }
+}

@@ -1,0 +1,318 @@
+//! Event timestamps, read out of records.
+
+use jiff::civil;
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::TimeZone;
+
+use super::select::KeyExtractor;
+use crate::error::{Result, manifest_invalid, manifest_key};
+use crate::manifest::{Format, KeySelector, TimestampFormat, TimestampSelector};
+use crate::model::NO_TIMESTAMP;
+
+/// The first and the last millisecond of the years 0 to 9999: a time beyond them is a sign of a wrong format.
+const PLAUSIBLE_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
+
+/// Bytes of a value that a message shows.
+const SHOWN_BYTES_MAX: usize = 80;
+
+/// The event timestamp of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventTimestamp {
+    /// Milliseconds since the Unix epoch, rounded down.
+    At(i64),
+    /// The record has no such field, or nothing is in it.
+    Missing,
+    /// What is in the field is no time in the format.
+    Unreadable,
+}
+
+/// Finds the event timestamp of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimestampExtractor {
+    at: KeyExtractor,
+    selector: TimestampSelector,
+    /// Of times that do not say it themselves.
+    zone: Option<TimeZone>,
+}
+
+impl TimestampExtractor {
+    /// Fails with `manifest-key` where records of `format` have no such place, with `manifest-invalid` by the zone.
+    pub fn compile(selector: &TimestampSelector, format: &Format) -> Result<TimestampExtractor> {
+        if selector.at == KeySelector::Emitted {
+            return Err(manifest_key("a timestamp cannot be `emitted`").hint("name a field or a column"));
+        }
+        let at = KeyExtractor::compile(&selector.at, format).map_err(|error| error.context("timestamp"))?;
+        let zone = selector.zone.as_deref().map(zone).transpose()?;
+        Ok(TimestampExtractor { at, selector: selector.clone(), zone })
+    }
+
+    #[inline]
+    pub fn extract(&self, value: &[u8]) -> EventTimestamp {
+        let mut scratch = Vec::new();
+        let text = match self.at.extract(value, &mut scratch) {
+            Some(text) => text.trim_ascii(),
+            None => return EventTimestamp::Missing,
+        };
+        if text.is_empty() {
+            return EventTimestamp::Missing;
+        }
+        let ms = match self.selector.format {
+            TimestampFormat::Rfc3339 => rfc3339(text, self.zone.as_ref()),
+            TimestampFormat::UnixS => decimal(text, 3),
+            TimestampFormat::UnixMs => decimal(text, 0),
+            TimestampFormat::UnixUs => decimal(text, -3),
+        };
+        match ms {
+            Some(ms) if ms != NO_TIMESTAMP => EventTimestamp::At(ms),
+            _ => EventTimestamp::Unreadable,
+        }
+    }
+
+    /// The field and the format, for a message.
+    pub fn described(&self) -> String {
+        let field = match &self.selector.at {
+            KeySelector::Field(name) => format!("field `{}`", shown(name.as_bytes())),
+            KeySelector::Column(index) => format!("column {index}"),
+            KeySelector::Value | KeySelector::Emitted => "the value".to_owned(),
+        };
+        format!("{field} (format `{}`)", self.selector.format.as_str())
+    }
+
+    /// What the field of a record holds, cut to what a message shows.
+    pub fn shown(&self, value: &[u8]) -> String {
+        let mut scratch = Vec::new();
+        shown(self.at.extract(value, &mut scratch).unwrap_or_default())
+    }
+
+    /// Why what the field of a record holds cannot be read, and what would be right.
+    pub fn why_unreadable(&self, value: &[u8]) -> String {
+        let mut scratch = Vec::new();
+        let text = self.at.extract(value, &mut scratch).unwrap_or_default().trim_ascii();
+        let why = match self.selector.format {
+            TimestampFormat::Rfc3339 if text.iter().all(u8::is_ascii_digit) => {
+                "it is a number: the format may be `unix-s`, `unix-ms` or `unix-us`"
+            }
+            TimestampFormat::Rfc3339 if self.zone.is_none() && rfc3339(text, Some(&TimeZone::UTC)).is_some() => {
+                "it has neither `Z` nor an offset: name its `zone`, such as `zone = \"UTC\"`"
+            }
+            TimestampFormat::Rfc3339 => "`rfc3339` is like `2013-01-01T05:00:00Z` or `2013-01-01`",
+            _ if rfc3339(text, Some(&TimeZone::UTC)).is_some() => "it is a date: the format may be `rfc3339`",
+            _ => "it is no number, or out of range",
+        };
+        why.to_owned()
+    }
+
+    /// A remark on a time that was read, and is probably meant otherwise.
+    pub fn remark(&self, ms: i64) -> Option<String> {
+        if is_implausible(ms) {
+            let year = 1970 + ms.div_euclid(31_556_952_000);
+            return Some(format!("is the year {year}: is the format right?"));
+        }
+        let is_in_seconds =
+            self.selector.format == TimestampFormat::UnixMs && (100_000_000..10_000_000_000).contains(&ms);
+        is_in_seconds.then(|| "is early in 1970: the format may be `unix-s`".to_owned())
+    }
+}
+
+/// Whether a time is outside of the years 0 to 9999.
+pub fn is_implausible(ms: i64) -> bool {
+    !PLAUSIBLE_MS.contains(&ms)
+}
+
+/// Bytes of a record as a message shows them: one line, cut.
+fn shown(bytes: &[u8]) -> String {
+    let cut = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
+    let more = if cut.len() < bytes.len() { "..." } else { "" };
+    let text = String::from_utf8_lossy(cut);
+    let text = text.chars().map(|one| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one });
+    text.chain(more.chars()).collect()
+}
+
+/// A zone by its name in the time zone database, `UTC`, or an offset like `+02:00`.
+fn zone(name: &str) -> Result<TimeZone> {
+    let offset = || {
+        let time = format!("1970-01-02T00:00:00{name}");
+        let seconds = name.starts_with(['+', '-']).then(|| standard(time.as_bytes())).flatten()?.offset_s?;
+        jiff::tz::Offset::from_seconds(i32::try_from(seconds).ok()?).ok()
+    };
+    if name == "UTC" || name == "Z" {
+        return Ok(TimeZone::UTC);
+    }
+    match (offset(), TimeZone::get(name)) {
+        (Some(offset), _) => Ok(TimeZone::fixed(offset)),
+        (None, Ok(zone)) => Ok(zone),
+        (None, Err(_)) => Err(manifest_invalid(format!("timestamp: there is no time zone `{name}`"))
+            .hint("a zone is \"UTC\", an offset like \"+02:00\", or a name like \"Europe/Berlin\"")),
+    }
+}
+
+/// A date, or a date and a time, as it is written.
+struct Written {
+    days: i64,
+    date: (i16, i8, i8),
+    ms_of_day: i64,
+    offset_s: Option<i64>,
+    has_time: bool,
+}
+
+/// A date, or a date with a time and an offset, in milliseconds. A date alone begins its day in `zone`, or in UTC; a time
+/// without an offset needs a `zone`.
+#[inline]
+fn rfc3339(text: &[u8], zone: Option<&TimeZone>) -> Option<i64> {
+    let Some(written) = standard(text) else { return unusual(text) };
+    let local = written.days * 86_400_000 + written.ms_of_day;
+    match (written.offset_s, zone) {
+        (Some(offset_s), _) => Some(local - offset_s * 1_000),
+        (None, Some(zone)) => in_zone(&written, local, zone),
+        (None, None) => (!written.has_time).then_some(local),
+    }
+}
+
+/// Forms that are rare, such as a week date, a year of six digits or a zone in brackets.
+#[cold]
+fn unusual(text: &[u8]) -> Option<i64> {
+    static PARSER: DateTimeParser = DateTimeParser::new();
+    let timestamp = PARSER.parse_timestamp(text).ok()?;
+    i64::try_from(timestamp.as_nanosecond().div_euclid(1_000_000)).ok()
+}
+
+/// A time by the clocks of a zone. Of two it is the first; one that the clocks skip is as much later as they skip.
+fn in_zone(written: &Written, local_ms: i64, zone: &TimeZone) -> Option<i64> {
+    if let Ok(offset) = zone.to_fixed_offset() {
+        return Some(local_ms - i64::from(offset.seconds()) * 1_000);
+    }
+    let (year, month, day) = written.date;
+    let date = civil::Date::new(year, month, day).ok()?;
+    let (seconds, ms) = (written.ms_of_day / 1_000, written.ms_of_day % 1_000);
+    let time = civil::time((seconds / 3_600) as i8, (seconds / 60 % 60) as i8, (seconds % 60) as i8, 0);
+    let timestamp = zone.to_ambiguous_timestamp(date.to_datetime(time)).compatible().ok()?;
+    Some(timestamp.as_millisecond() + ms)
+}
+
+/// Reads `2013-01-01`, `2013-01-01T05:00:00.123Z` and the like: RFC 3339, with a space for the `T`, without the seconds, or
+/// without the offset. A leap second counts as the second before it.
+fn standard(text: &[u8]) -> Option<Written> {
+    let (&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2], rest) = text.split_first_chunk::<10>()? else { return None };
+    let year = pair(y1, y2)? * 100 + pair(y3, y4)?;
+    let (month, day) = (pair(m1, m2)?, pair(d1, d2)?);
+    if !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
+        return None;
+    }
+    let date = (year as i16, month as i8, day as i8);
+    let days = days_since_epoch(year, month, day);
+    if rest.is_empty() {
+        return Some(Written { days, date, ms_of_day: 0, offset_s: None, has_time: false });
+    }
+    let (&[b'T' | b't' | b' ', h1, h2, b':', m1, m2], mut rest) = rest.split_first_chunk::<6>()? else { return None };
+    let (hour, minute) = (pair(h1, h2)?, pair(m1, m2)?);
+    let (mut second, mut ms) = (0, 0);
+    if let Some((&[b':', s1, s2], behind)) = rest.split_first_chunk::<3>() {
+        second = pair(s1, s2)?;
+        rest = behind;
+        if let [b'.' | b',', decimals @ ..] = rest {
+            let digits = decimals.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let digit = |at: usize| decimals[..digits].get(at).map_or(0, |byte| i64::from(byte - b'0'));
+            ms = digit(0) * 100 + digit(1) * 10 + digit(2);
+            rest = &decimals[digits..];
+            if digits == 0 {
+                return None;
+            }
+        }
+    }
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let ms_of_day = ((hour * 60 + minute) * 60 + second.min(59)) * 1_000 + ms;
+    Some(Written { days, date, ms_of_day, offset_s: offset(rest)?, has_time: true })
+}
+
+/// The offset in seconds behind a time; none where there is nothing.
+fn offset(text: &[u8]) -> Option<Option<i64>> {
+    let (sign, hours, minutes) = match *text {
+        [] => return Some(None),
+        [b'Z' | b'z'] => return Some(Some(0)),
+        [sign, h1, h2] => (sign, pair(h1, h2)?, 0),
+        [sign, h1, h2, m1, m2] | [sign, h1, h2, b':', m1, m2] => (sign, pair(h1, h2)?, pair(m1, m2)?),
+        _ => return None,
+    };
+    let seconds = (hours * 60 + minutes) * 60;
+    match sign {
+        _ if hours > 25 || minutes > 59 => None,
+        b'+' => Some(Some(seconds)),
+        b'-' => Some(Some(-seconds)),
+        _ => None,
+    }
+}
+
+/// The number of two digits.
+fn pair(one: u8, other: u8) -> Option<i64> {
+    (one.is_ascii_digit() && other.is_ascii_digit()).then(|| i64::from(one - b'0') * 10 + i64::from(other - b'0'))
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days from 1970-01-01 by the Gregorian calendar. Years begin with March here, so that leap days stand at their end.
+fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// A decimal number times ten to the power of `shift`, rounded down: `1357034400`, `1.5`, `1.357E12`.
+#[inline]
+fn decimal(text: &[u8], shift: i32) -> Option<i64> {
+    if text.len() < 19 && text.iter().all(u8::is_ascii_digit) {
+        let number = text.iter().fold(0_i64, |number, digit| number * 10 + i64::from(digit - b'0'));
+        return match shift {
+            3 => number.checked_mul(1_000),
+            -3 => Some(number / 1_000),
+            _ => Some(number),
+        };
+    }
+    any_decimal(std::str::from_utf8(text).ok()?, shift)
+}
+
+fn any_decimal(text: &str, shift: i32) -> Option<i64> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (negative, mantissa) = match mantissa.strip_prefix('-') {
+        Some(mantissa) => (true, mantissa),
+        None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
+    };
+    let (whole, decimals) = match mantissa.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (mantissa, ""),
+    };
+    if whole.is_empty() || !whole.bytes().chain(decimals.bytes()).all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // What is beyond the 19th digit behind the point is too small to count, unless a rounding down needs to know of it.
+    let (used, unused) = decimals.split_at(decimals.len().min(19));
+    let mut number = 0_i128;
+    for digit in whole.bytes().chain(used.bytes()) {
+        number = number.checked_mul(10)?.checked_add(i128::from(digit - b'0'))?;
+    }
+    let rest = unused.bytes().any(|byte| byte != b'0');
+    let number = if negative { -number - i128::from(rest) } else { number };
+    let exponent: i32 = exponent.parse().ok()?;
+    let shift = exponent.checked_add(shift)?.checked_sub(i32::try_from(used.len()).ok()?)?;
+    let scaled = match (u32::try_from(shift), 10_i128.checked_pow(shift.unsigned_abs())) {
+        (Ok(_), Some(power)) => number.checked_mul(power)?,
+        (Ok(_), None) => (number == 0).then_some(0)?,
+        (Err(_), Some(power)) => number.div_euclid(power),
+        (Err(_), None) => -i128::from(number < 0),
+    };
+    i64::try_from(scaled).ok()
+}
+
+#[cfg(test)]
+#[path = "timestamp_tests.rs"]
+mod tests;
