@@ -308,6 +308,7 @@ fn run_ours(folder: &Path, records: u64) {
         from: None,
         claim: false,
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         assume_published: false,
         ignore_state: false,
     };

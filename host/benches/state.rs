@@ -123,6 +123,7 @@ impl Checkpoints {
             in_flight: None,
             committable: None,
             counters: Counters::default(),
+            watermark: None,
         };
         let operator = |id: &str, subtask| OperatorImage { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
         let manifest = CheckpointManifest {
@@ -290,6 +291,7 @@ fn restore(
         restarts: 0,
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         interrupt: Interrupt::default(),
         restore: Some((Arc::new(manifest), Arc::new(files))),
         notify: Arc::new(move |event| {

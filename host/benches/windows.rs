@@ -162,6 +162,7 @@ connector = "blackhole"
         from: None,
         claim: false,
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         assume_published: false,
         ignore_state: false,
     };
@@ -286,6 +287,7 @@ connector = "blackhole"
         seed: 7,
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         interrupt: Interrupt::default(),
         restore: None,
         restarts: 0,

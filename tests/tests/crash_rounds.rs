@@ -1,6 +1,6 @@
 //! A few of the rounds of `cargo xtask crash`: every operator, and savepoints that a new job in another data folder goes on from.
 //!
-//! `COFFERDAM_SEED` repeats rounds, `COFFERDAM_CRASH_RUNS` sets how many there are of each kind (3).
+//! `COFFERDAM_SEED` repeats rounds, `COFFERDAM_CRASH_RUNS` sets how many there are of each kind (2).
 
 use std::env;
 use std::io::Write;
@@ -15,7 +15,7 @@ fn number(name: &str) -> Option<u64> {
 fn rounds(mode: Mode) {
     let options = Options {
         mode,
-        rounds: number("COFFERDAM_CRASH_RUNS").unwrap_or(3),
+        rounds: number("COFFERDAM_CRASH_RUNS").unwrap_or(2),
         seed: number("COFFERDAM_SEED").unwrap_or_else(|| u64::from(fastrand::u32(..))),
         backend: None,
         operators: Vec::new(),

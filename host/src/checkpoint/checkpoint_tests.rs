@@ -10,7 +10,7 @@ use super::*;
 use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
-/// What the fixture of format 1 holds. The file was made byte by byte from the format's description.
+/// What the fixtures of formats 1 and 2 hold. The files were made byte by byte from the formats' descriptions.
 fn fixture() -> (&'static [u8], CheckpointManifest) {
     let path = "job-1/shared/7-00000000000000aa-state".into();
     let file = FileRef { name: "state".into(), path, bytes: 300, crc32c: 0xdead_beef };
@@ -26,6 +26,22 @@ fn a_manifest_of_format_1_still_loads() {
     assert_eq!(expected.bytes(), 300);
     assert_eq!(expected.subtask("delays", 0).unwrap().counters.records_in, 998);
     assert_eq!(expected.subtask("delays", 1), None);
+}
+
+#[test]
+fn a_manifest_of_format_2_still_loads() {
+    let (_, mut expected) = fixture();
+    expected.seed = Some(300);
+    let bytes = include_bytes!("../../fixtures/checkpoint-manifest-v2.bin");
+    assert_eq!(CheckpointManifest::decode("m", bytes).unwrap(), expected);
+}
+
+#[test]
+fn late_records_and_watermarks_are_kept() {
+    let (_, mut manifest) = fixture();
+    let track = &mut manifest.operators[1].subtasks[0];
+    (track.counters.records_late, track.watermark) = (70_000, Some(-5));
+    assert_eq!(CheckpointManifest::decode("m", &manifest.encode().unwrap()).unwrap(), manifest);
 }
 
 #[test]
@@ -60,7 +76,7 @@ fn a_damaged_manifest_is_refused_by_name() {
     }
     refuse(&[bytes, b"x"].concat());
     let mut newer = bytes.to_vec();
-    newer[8] = 3;
+    newer[8] = 4;
     assert!(refuse(&newer).contains("a newer version of Cofferdam"));
 }
 
@@ -69,7 +85,9 @@ fn a_manifest_with_a_true_checksum_is_still_checked() {
     let (_, good) = fixture();
     let seal = |manifest: &CheckpointManifest| {
         let payload = postcard::to_stdvec(manifest).unwrap();
-        let header = [&b"COFFCKPT"[..], &2u32.to_le_bytes(), &crc32c::crc32c(&payload).to_le_bytes()].concat();
+        let header =
+            [&b"COFFCKPT"[..], &CheckpointManifest::FORMAT.to_le_bytes(), &crc32c::crc32c(&payload).to_le_bytes()]
+                .concat();
         [&header[..], &(payload.len() as u64).to_le_bytes(), &payload].concat()
     };
     assert!(CheckpointManifest::decode("m", &seal(&good)).is_ok());

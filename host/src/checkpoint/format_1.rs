@@ -3,7 +3,8 @@
 
 use serde::Deserialize;
 
-use super::manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
+use super::format_2::OldCounters;
+use super::manifest::{CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
 use crate::state::{FileRef, ImageFormat, StateDescription, StateImage, StateKind, StateSize};
 
 #[derive(Deserialize)]
@@ -30,7 +31,7 @@ struct Subtask {
     source_position: Option<Vec<u8>>,
     state: Option<State>,
     committable: Option<Vec<u8>>,
-    counters: Counters,
+    counters: OldCounters,
 }
 
 #[derive(Deserialize)]
@@ -81,7 +82,7 @@ impl From<Operator> for OperatorImage {
 impl From<Subtask> for SubtaskImage {
     fn from(subtask: Subtask) -> SubtaskImage {
         let Subtask { source_position, state, committable, counters } = subtask;
-        let state = state.map(StateImage::from);
+        let (state, counters) = (state.map(StateImage::from), counters.into());
         SubtaskImage { source_position, state, committable, counters, ..SubtaskImage::default() }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::error::{Result, request_invalid};
+
 const S3: &str = "s3://";
 
 /// See the module. Written as a person writes it: a path, or `s3://bucket/key`.
@@ -12,6 +14,17 @@ pub enum Location {
     Folder(PathBuf),
     /// `key` begins and ends without a slash, and is empty for the whole bucket.
     S3 { bucket: String, key: String },
+}
+
+/// A path as text. Requests, records and RocksDB know no other: a path that is not UTF-8 would name another folder there.
+pub fn utf8_path(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        request_invalid(format!(
+            "the path `{}` is not UTF-8 (it has bytes that are no text, shown as \u{fffd})",
+            path.display()
+        ))
+        .hint("rename that folder, or name another one")
+    })
 }
 
 impl Location {

@@ -15,13 +15,13 @@ use std::collections::HashSet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::format_1;
+use super::{format_1, format_2};
 use crate::error::{Result, checkpoint_corrupt, internal};
 use crate::model::MAX_PARALLELISM_LIMIT;
 use crate::state::{FileRef, StateImage};
 
 /// The format that this build writes.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"COFFCKPT";
 
@@ -83,6 +83,9 @@ pub struct SubtaskImage {
     /// Of a sink: what its committer publishes.
     pub committable: Option<Vec<u8>>,
     pub counters: Counters,
+    /// The event time that an operator which waits for it had reached, in milliseconds. Restored from the state; kept here as
+    /// well so that a submit can look at it without reading the state.
+    pub watermark: Option<i64>,
 }
 
 impl SubtaskImage {
@@ -111,6 +114,8 @@ pub struct Counters {
     pub faults: u64,
     pub records_skipped: u64,
     pub records_dead_lettered: u64,
+    /// Dropped as late, since nothing reads the output for late records.
+    pub records_late: u64,
 }
 
 impl Counters {
@@ -121,6 +126,7 @@ impl Counters {
         self.faults += other.faults;
         self.records_skipped += other.records_skipped;
         self.records_dead_lettered += other.records_dead_lettered;
+        self.records_late += other.records_late;
     }
 }
 
@@ -225,6 +231,7 @@ fn decode(file: &[u8]) -> Result<CheckpointManifest, String> {
     match format {
         FORMAT => from_payload(payload),
         1 => from_payload::<format_1::Manifest>(payload).map(CheckpointManifest::from),
+        2 => from_payload::<format_2::Manifest>(payload).map(CheckpointManifest::from),
         _ => Err(format!("there is no format {format}")),
     }
 }

@@ -17,6 +17,7 @@
 
 mod by_hand;
 mod format_1;
+mod format_2;
 mod location;
 mod manifest;
 mod retention;
@@ -33,7 +34,7 @@ mod link_tests;
 mod test_subject;
 
 pub use by_hand::NewSavepoint;
-pub use location::Location;
+pub use location::{Location, utf8_path};
 pub use manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
 pub use retention::{InProgress, Retired, Skipped, Verify};
 pub use snapshot::{Snapshot, remove_savepoint};

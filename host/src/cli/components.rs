@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use toml_edit::{DocumentMut, Value};
 
+use crate::checkpoint::utf8_path;
 use crate::error::{Error, Result, component_not_found, data_dir_failed, manifest_syntax, source_missing};
 use crate::manifest::Pipeline;
 
@@ -32,6 +33,7 @@ pub fn read_manifest(path: &Path) -> Result<ManifestFile> {
     let pipeline = Pipeline::parse(&text, &name)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base_dir = folder.canonicalize().map_err(failed)?;
+    utf8_path(&base_dir)?;
     Ok(ManifestFile { text, name, base_dir, pipeline })
 }
 

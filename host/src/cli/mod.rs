@@ -6,6 +6,7 @@
 mod build;
 mod client;
 mod components;
+mod freshness;
 mod inspect;
 mod new;
 mod print;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
+use crate::checkpoint::utf8_path;
 use crate::error::Result;
 use crate::job::INSTANCES_MAX;
 use crate::sandbox::{CompileIn, CompileLimits, compile_child};
@@ -296,6 +298,9 @@ pub struct OriginArgs {
     /// Drop what that holds of operators and states that the pipeline does not have.
     #[arg(long, requires = "from")]
     pub allow_unclaimed_state: bool,
+    /// Have operators forget the event time that they had reached in it: older records are then not late.
+    #[arg(long, requires = "from")]
+    pub reset_watermarks: bool,
     /// Take what it promised to publish of its sinks as published, without looking for it.
     #[arg(long, requires = "from")]
     pub assume_published: bool,
@@ -312,8 +317,13 @@ impl OriginArgs {
             return Ok(Some(from.clone()));
         }
         let folder = std::path::Path::new(from).canonicalize();
-        let folder = folder.map_err(|error| crate::error::request_invalid(format!("--from {from}: {error}")))?;
-        Ok(Some(folder.to_string_lossy().into_owned()))
+        let folder = folder.map_err(|error| {
+            crate::error::savepoint_not_found(format!("--from {from}: there is no such folder: {error}")).hint(
+                "name the folder of a savepoint or checkpoint, or s3://bucket/folder: `cofferdam savepoints JOB` and \
+                 `cofferdam checkpoints JOB` list those of a job",
+            )
+        })?;
+        utf8_path(&folder).map(Some)
     }
 }
 

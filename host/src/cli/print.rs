@@ -64,12 +64,29 @@ pub fn jobs(jobs: &[JobSummary]) {
             job.name.clone(),
             status(job),
             job.records_in.to_string(),
+            job.records_late.to_string(),
+            job.records_skipped.to_string(),
+            job.records_dead_lettered.to_string(),
+            job.records_without_timestamp.to_string(),
             job.restarts.to_string(),
             or_dash(job.last_checkpoint),
             time(job.submitted_at_ms),
         ]
     };
-    table(["ID", "NAME", "STATUS", "RECORDS", "RESTARTS", "CHECKPOINT", "SUBMITTED"], jobs.iter().map(row));
+    let header = [
+        "ID",
+        "NAME",
+        "STATUS",
+        "RECORDS",
+        "LATE",
+        "SKIPPED",
+        "DEAD LETTERS",
+        "NO TIMESTAMP",
+        "RESTARTS",
+        "CHECKPOINT",
+        "SUBMITTED",
+    ];
+    table(header, jobs.iter().map(row));
 }
 
 /// The status in the words of the API: `RUNNING`.
@@ -99,8 +116,20 @@ pub fn job(job: &JobDetail) {
         line(format_args!("failure     {operator}{} [{}]", failure.message, failure.code));
     }
     line("");
-    let header =
-        ["OPERATOR", "KIND", "PARALLELISM", "IN", "OUT", "FAULTS", "SKIPPED", "DEAD LETTERS", "WATERMARK", "LAG"];
+    let header = [
+        "OPERATOR",
+        "KIND",
+        "PARALLELISM",
+        "IN",
+        "OUT",
+        "FAULTS",
+        "LATE",
+        "SKIPPED",
+        "DEAD LETTERS",
+        "NO TIMESTAMP",
+        "WATERMARK",
+        "LAG",
+    ];
     let now_ms = SystemClock::shared().wall_ms();
     let rows = job.operators.iter().map(|operator| {
         let [watermark, lag] = watermark(operator, now_ms);
@@ -110,9 +139,11 @@ pub fn job(job: &JobDetail) {
             operator.parallelism.to_string(),
             operator.records_in.to_string(),
             operator.records_out.to_string(),
-            operator.faults.to_string(),
+            (operator.faults - operator.records_without_timestamp()).to_string(),
+            operator.records_late.to_string(),
             operator.records_skipped.to_string(),
             operator.records_dead_lettered.to_string(),
+            operator.records_without_timestamp().to_string(),
             watermark,
             lag,
         ]

@@ -1,6 +1,7 @@
 //! Progress of one job on stderr: a line that moves on a terminal, about one line a second elsewhere. A stderr that is
 //! closed, or that nothing reads, does not hold up the job.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
@@ -100,10 +101,11 @@ fn text(job: &JobDetail, rate: f64) -> String {
         summary.records_in,
         size(job.state_bytes)
     );
-    let count = |of: fn(&crate::job::view::OperatorDetail) -> u64| job.operators.iter().map(of).sum::<u64>();
     for (name, count) in [
-        ("skipped", count(|operator| operator.records_skipped)),
-        ("dead letters", count(|operator| operator.records_dead_lettered)),
+        ("late", summary.records_late),
+        ("skipped", summary.records_skipped),
+        ("dead letters", summary.records_dead_lettered),
+        ("without timestamp", summary.records_without_timestamp),
         ("restarts", u64::from(summary.restarts)),
     ] {
         if count > 0 {
@@ -111,6 +113,22 @@ fn text(job: &JobDetail, rate: f64) -> String {
         }
     }
     text
+}
+
+/// Prints each warning of a job to stderr once.
+#[derive(Default)]
+pub struct Warnings {
+    told: BTreeSet<String>,
+}
+
+impl Warnings {
+    pub fn tell(&mut self, job: &JobDetail) {
+        for warning in &job.warnings {
+            if self.told.insert(warning.clone()) {
+                stdio::tell(format_args!("warning: {warning}"));
+            }
+        }
+    }
 }
 
 /// Why a job failed, as an error of the command line.

@@ -9,8 +9,10 @@ use serde::de::DeserializeOwned;
 
 use super::client::{Client, segment};
 use super::components::{copy_component, push_components, read_manifest};
-use super::progress::{Progress, failure};
+use super::freshness::stale_components;
+use super::progress::{Progress, Warnings, failure};
 use super::{ComponentCommand, JobCommand, SavepointArgs, SubmitArgs, print};
+use crate::checkpoint::utf8_path;
 use crate::clock::SystemClock;
 use crate::error::{Result, request_invalid, savepoint_failed};
 use crate::job::view::{
@@ -61,18 +63,19 @@ fn push(client: &Client, file: &Path, name: Option<&str>) -> Result<ComponentVie
 pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode> {
     let manifest = read_manifest(&args.pipeline)?;
     let from = args.origin.location()?;
+    stale_components(&manifest).iter().for_each(|warning| stdio::tell(format_args!("warning: {warning}")));
     let text = push_components(&manifest, |path| Ok(push(client, path, None)?.sha256))?;
-    let base_dir = manifest.base_dir.to_string_lossy();
+    let base_dir = utf8_path(&manifest.base_dir)?;
     let mut query = vec![("file_name", manifest.name.as_str()), ("base_dir", &base_dir)];
     query.extend(from.as_deref().map(|from| ("from", from)));
     query.extend(args.origin.claim.then_some(("claim", "true")));
     query.extend(args.origin.allow_unclaimed_state.then_some(("allow_unclaimed_state", "true")));
+    query.extend(args.origin.reset_watermarks.then_some(("reset_watermarks", "true")));
     query.extend(args.origin.assume_published.then_some(("assume_published", "true")));
     query.extend(args.origin.ignore_state.then_some(("ignore_state", "true")));
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
-    for warning in &job.warnings {
-        stdio::tell(format_args!("warning: {warning}"));
-    }
+    let mut warnings = Warnings::default();
+    warnings.tell(&job);
     if !args.wait {
         present(&job, json, |job| print::line(&job.summary.id))?;
         return Ok(ExitCode::SUCCESS);
@@ -88,6 +91,7 @@ pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode
         std::thread::sleep(POLL);
     };
     progress.finish(&job);
+    warnings.tell(&job);
     present(&job, json, |job| print::line(&job.summary.id))?;
     match job.summary.status {
         JobStatus::Failed => Err(failure(&job)),
@@ -142,7 +146,7 @@ pub fn remove_savepoint(client: &Client, location: &str) -> Result<()> {
         true => location.to_owned(),
         false => {
             let folder = std::path::absolute(location);
-            folder.map_err(|error| request_invalid(format!("{location}: {error}")))?.to_string_lossy().into_owned()
+            utf8_path(&folder.map_err(|error| request_invalid(format!("{location}: {error}")))?)?
         }
     };
     client.delete(&format!("/v1/savepoints?location={}", segment(&location)))

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::components::{copy_component, push_components, read_manifest};
-use super::progress::{Progress, failure};
+use super::freshness::stale_components;
+use super::progress::{Progress, Warnings, failure};
 use super::{RunArgs, print, stop_asked, stop_asked_again};
 use crate::clock::SystemClock;
 use crate::error::{Result, data_dir_failed, internal};
@@ -37,6 +38,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         runtime: runtime.handle().clone(),
     })?;
     let interrupted = watch_interrupts(&runtime);
+    stale_components(&manifest).iter().for_each(|warning| stdio::tell(format_args!("warning: {warning}")));
     let text = match push_components(&manifest, |path| push(&host, path, &interrupted)) {
         Err(_) if interrupted.load(Ordering::Relaxed) => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
         text => text?,
@@ -55,15 +57,15 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
             from: from.clone(),
             claim: args.origin.claim,
             allow_unclaimed_state: args.origin.allow_unclaimed_state,
+            reset_watermarks: args.origin.reset_watermarks,
             assume_published: args.origin.assume_published,
             ignore_state: args.origin.ignore_state,
         })
     };
     let mut progress = Progress::new(&manifest.pipeline, clock);
+    let mut warnings = Warnings::default();
     let mut follow = |job: JobDetail| {
-        for warning in &job.warnings {
-            stdio::tell(format_args!("warning: {warning}"));
-        }
+        warnings.tell(&job);
         watch(&host, &job.summary.id, &interrupted, &mut progress)
     };
     let job = match left {
@@ -76,6 +78,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     host.shutdown();
     let job = job?;
     progress.finish(&job);
+    warnings.tell(&job);
     if json {
         print::json(&job)?;
     }

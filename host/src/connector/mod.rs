@@ -18,6 +18,7 @@ mod stdout;
 mod fixtures;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,6 +58,31 @@ pub trait Source: Send {
 
     /// The position behind the last record that `poll` gave: what [`open_source`] continues from.
     fn position(&self) -> Result<Vec<u8>>;
+
+    /// Where record `index` of those that the last `poll` gave is in the input, where the source can tell. It may read the
+    /// input again, so it is for a record that failed.
+    fn locate(&self, _index: usize, _is_cancelled: &dyn Fn() -> bool) -> Option<InputPlace> {
+        None
+    }
+}
+
+/// Where a record begins in its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputPlace {
+    pub file: String,
+    /// From 0, of the decompressed file.
+    pub byte: u64,
+    /// From 1, where it could be counted.
+    pub line: Option<u64>,
+}
+
+impl fmt::Display for InputPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line} of `{}`", self.file),
+            None => write!(f, "byte {} of `{}`", self.byte, self.file),
+        }
+    }
 }
 
 /// One subtask's share of a sink.
@@ -115,6 +141,22 @@ pub fn open_source(config: &SourceConfig, context: &ConnectorContext, positions:
         }
         SourceConfig::Socket { address, format } => Box::new(socket::SocketSource::open(address, *format, context)?),
     })
+}
+
+/// Where the first record that is `value` begins in the input of a source. None where there is none, where the source's input
+/// cannot be read again, and where it is far from the beginning. Reads the input again.
+pub fn find_record(
+    config: &SourceConfig,
+    base_dir: &Path,
+    value: &[u8],
+    is_cancelled: &dyn Fn() -> bool,
+) -> Option<InputPlace> {
+    match config {
+        SourceConfig::File { path, format, header } => {
+            file::find_record(&base_dir.join(path), *format, *header, value, is_cancelled)
+        }
+        SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => None,
+    }
 }
 
 /// Whether a source can give its records again.

@@ -47,6 +47,9 @@ pub(super) struct SubmitQuery {
     /// Drop what that holds of operators and states that the pipeline does not have, instead of refusing it.
     #[serde(default)]
     allow_unclaimed_state: bool,
+    /// Have operators forget the event time that they had reached in what it begins from: older records are not late.
+    #[serde(default)]
+    reset_watermarks: bool,
     /// Take what that promised to publish of its sinks as published, without looking for it.
     #[serde(default)]
     assume_published: bool,
@@ -101,6 +104,7 @@ pub(super) async fn submit(
         from: query.from,
         claim: query.claim,
         allow_unclaimed_state: query.allow_unclaimed_state,
+        reset_watermarks: query.reset_watermarks,
         assume_published: query.assume_published,
         ignore_state: query.ignore_state,
     };

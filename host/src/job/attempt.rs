@@ -8,9 +8,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::checkpointing::{Base, Pending, Uploads};
+use super::failures::subtask_failed;
 use super::fit;
 use super::lifecycle::{self, Environment, Message};
 use super::live::{Command, Job, failure_of};
+use super::losses::LossLog;
 use super::origins::Origins;
 use super::planning;
 use super::promises;
@@ -23,7 +25,7 @@ use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Result};
 use crate::manifest::{NodeKind, Pipeline};
 use crate::model::Interrupt;
-use crate::runtime::{Event, Execution, ExecutionOptions, Plan, SubtaskFailure};
+use crate::runtime::{Event, Execution, ExecutionOptions, Plan};
 
 /// How often the job's counts are refreshed.
 const TICK: Duration = Duration::from_millis(50);
@@ -152,6 +154,7 @@ pub(super) struct Attempt {
     /// The savepoint requests that it received.
     pub(super) requests: Vec<String>,
     pub(super) sender: Sender<Message>,
+    pub(super) losses: LossLog,
     pub(super) clock: crate::clock::SharedClock,
     pub(super) runtime: tokio::runtime::Handle,
 }
@@ -226,6 +229,7 @@ impl Attempt {
             failures: 0,
             requests: Vec::new(),
             sender: sender.clone(),
+            losses: LossLog::default(),
             clock,
             runtime: environment.runtime.clone(),
         })))
@@ -237,7 +241,7 @@ impl Attempt {
         self.execution.cancel();
         self.execution.join();
         self.uploads.end();
-        self.show_stats();
+        self.show_stats(true);
         self.give_up_all();
         self.job.fail_savepoints(&self.requests, "the job's attempt ended before the savepoint was complete");
         if let Ok(AttemptEnd::Cancelled) = end {
@@ -272,13 +276,14 @@ impl Attempt {
             self.check_timeout(now)?;
             if now.saturating_sub(shown_ns) >= TICK.as_nanos() as u64 {
                 shown_ns = now;
-                self.show_stats();
+                self.show_stats(false);
             }
         }
     }
 
-    fn show_stats(&self) {
+    fn show_stats(&mut self, has_ended: bool) {
         self.job.show_stats(&self.plan.pipeline, &self.execution.stats());
+        self.job.log_losses(&mut self.losses, has_ended);
     }
 
     fn handle(&mut self, message: Message) -> Result<Option<AttemptEnd>, JobFailure> {
@@ -423,6 +428,8 @@ fn execution_options(
             None => None,
         },
         allow_unclaimed_state: record.allow_unclaimed_state,
+        // The job's own checkpoints have what it reached since.
+        reset_watermarks: record.reset_watermarks && !restored.own,
         interrupt: interrupt.clone(),
         notify: Arc::new(move |event| {
             // The job's thread outlives its subtasks.
@@ -447,9 +454,3 @@ fn working_dir(job: &Job, number: u32) -> Result<PathBuf> {
 #[cfg(test)]
 #[path = "attempt_tests.rs"]
 mod tests;
-
-fn subtask_failed(failure: SubtaskFailure) -> JobFailure {
-    let SubtaskFailure { node, subtask, code, message, fault } = failure;
-    tracing::debug!(%node, subtask, code, "subtask failed");
-    JobFailure { code: code.into(), message, operator: Some(node), fault }
-}

@@ -205,6 +205,7 @@ fn upload_part(part: SubtaskPart, files: &CheckpointFiles, base: Option<&Checkpo
         in_flight,
         committable: part.committable,
         counters: part.counters,
+        watermark: part.watermark,
     })
 }
 

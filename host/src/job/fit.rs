@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::checkpoint::{CheckpointManifest, OperatorImage, SubtaskImage};
 use crate::error::{self, Error, Result};
 use crate::manifest::{NodeKind, OperatorNode, Pipeline};
+use crate::model::NO_TIMESTAMP;
 use crate::operator::is_kept_otherwise;
 use crate::runtime::Plan;
 use crate::sandbox::FunctionKind;
@@ -76,6 +77,48 @@ pub(super) fn check_in_flight(manifest: &CheckpointManifest, plan: &Plan) -> Res
         }
     }
     Ok(())
+}
+
+/// Warnings about operators that go on from an event time behind which records will come: the image was drained, or had come to
+/// the end of its input; or a source has no position in it, and is read from its start.
+pub(super) fn kept_watermarks(manifest: &CheckpointManifest, plan: &Plan) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (index, node) in plan.pipeline.nodes.iter().enumerate() {
+        let images = manifest.subtasks(&node.id);
+        // The smallest one counts for all, and an operator begins without one where a subtask has none.
+        let kept = images.iter().map(|image| image.watermark).min().flatten();
+        let Some(kept) = kept.filter(|kept| *kept != NO_TIMESTAMP) else { continue };
+        let image = format!("checkpoint {} of job `{}`", manifest.checkpoint_id, manifest.job_name);
+        let way = "where that is not meant, submit with --reset-watermarks";
+        if kept == i64::MAX {
+            warnings.push(format!(
+                "operator `{}` begins at the end of event time, which {image} had reached by a drain or the end of its input: \
+                 every record is late; {way}",
+                node.id
+            ));
+            continue;
+        }
+        let anew = plan.pipeline.sources_of(index).into_iter().map(|source| &plan.pipeline.nodes[source].id);
+        let anew: Vec<&String> = anew.filter(|id| !has_position(manifest.subtasks(id))).collect();
+        if !anew.is_empty() {
+            let sources = anew.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+            warnings.push(format!(
+                "operator `{}` goes on from event time {}, which {image} had reached, but source {sources} is read from its \
+                 start: older records are late; {way}",
+                node.id,
+                time_text(kept)
+            ));
+        }
+    }
+    warnings
+}
+
+fn has_position(images: &[SubtaskImage]) -> bool {
+    images.iter().any(|image| image.source_position.is_some())
+}
+
+fn time_text(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
 }
 
 fn mismatch(manifest: &CheckpointManifest, what: String) -> Error {

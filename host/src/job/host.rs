@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use super::components::ComponentStore;
+use super::failures::without_state;
 use super::fit;
+use super::known_jobs::{lost_its_state, may_run, newest_of, read_jobs};
 use super::lifecycle::{self, Environment};
 use super::live::{Command, Job, failure_of};
 use super::planning;
@@ -29,7 +31,7 @@ use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat,
     SavepointView, StoredSavepoint,
 };
-use crate::checkpoint::{CheckpointKind, CheckpointManifest, Location, Snapshot, Verify};
+use crate::checkpoint::{CheckpointKind, CheckpointManifest, Location, Snapshot, Verify, utf8_path};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
 use crate::inspect::StateImages;
@@ -76,6 +78,8 @@ pub struct Submission {
     pub claim: bool,
     /// Drop what it holds of operators and states that the pipeline does not have, instead of refusing it.
     pub allow_unclaimed_state: bool,
+    /// Have operators forget the event time that they had reached in it.
+    pub reset_watermarks: bool,
     /// Take what it promised to publish of its sinks as published, without looking.
     pub assume_published: bool,
     /// Start without state where it is lost: where `from` is damaged, or nothing of the last job of this name can be used.
@@ -111,6 +115,8 @@ impl Host {
     /// Opens the data folder, which no other process may have open (`data-dir-locked`). Starts no job.
     pub fn open(options: HostOptions) -> Result<Host> {
         let dir = &options.data_dir;
+        // RocksDB and the job's record know paths as text only.
+        utf8_path(dir)?;
         record::create_dir(dir)?;
         let failed = |cause: std::io::Error| error::data_dir_failed(format!("{}: {cause}", dir.display()));
         let lock = File::create(dir.join(LOCK)).map_err(failed)?;
@@ -316,6 +322,7 @@ impl Host {
         let pipeline = Pipeline::parse(&submission.manifest, &submission.file_name)?;
         let base_dir = submission.base_dir.clone().unwrap_or_else(|| ".".into());
         let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
+        utf8_path(&base_dir)?;
         self.check_name(&pipeline.name)?;
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
@@ -324,6 +331,9 @@ impl Host {
         let mut warnings = plan.warnings.clone();
         let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {
             None if submission.claim => return Err(error::request_invalid("there is nothing to claim without `from`")),
+            None if submission.reset_watermarks => {
+                return Err(error::request_invalid("there are no watermarks to reset without `from`"));
+            }
             None => {
                 self.check_lost_state(&pipeline.name, submission.ignore_state, &mut warnings)?;
                 None
@@ -356,6 +366,7 @@ impl Host {
             claim: submission.claim && origin.is_some(),
             from: origin.as_ref().map(Location::to_string),
             allow_unclaimed_state: submission.allow_unclaimed_state,
+            reset_watermarks: submission.reset_watermarks,
             history,
             promises_kept: submission.assume_published,
             checkpoints_to_remove: false,
@@ -387,6 +398,10 @@ impl Host {
             return Err(error);
         }
         jobs.insert(id, job.clone());
+        let record = job.record();
+        for warning in &record.warnings {
+            tracing::warn!(job = %record.name, "{warning}");
+        }
         Ok(job.detail())
     }
 
@@ -401,10 +416,13 @@ impl Host {
         fit::fit(&manifest, &plan.pipeline, submission.allow_unclaimed_state)?;
         fit::check_states(&manifest, plan, submission.allow_unclaimed_state)?;
         fit::check_in_flight(&manifest, plan)?;
-        let warnings = match submission.assume_published {
+        let mut warnings = match submission.assume_published {
             true => Vec::new(),
             false => promises::check(&manifest, &plan.pipeline, base_dir)?,
         };
+        if !submission.reset_watermarks {
+            warnings.extend(fit::kept_watermarks(&manifest, plan));
+        }
         if submission.claim {
             self.check_claim(&location, &manifest)?;
         }
@@ -571,9 +589,7 @@ impl Host {
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
         job.readers.open(record.last_checkpoint.unwrap_or(0), || {
             let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {
-                let message = format!("job `{}` has no complete checkpoint of its own yet", record.name);
-                return Err(error::state_unavailable(message)
-                    .hint("take a savepoint, or let the manifest ask for checkpoints: [checkpoint] interval"));
+                return Err(without_state(&record));
             };
             let files = Arc::new(storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?);
             let images = StateImages::new(Arc::new(manifest), files, &self.inner.options.data_dir.join(READING))?;
@@ -604,40 +620,6 @@ impl Host {
             let _ = thread.join();
         }
     }
-}
-
-/// The jobs of the data folder. One whose record is damaged is named and passed over: the others go on without it.
-fn read_jobs(jobs_dir: &Path) -> Result<BTreeMap<String, Arc<Job>>> {
-    let mut jobs = BTreeMap::new();
-    for dir in record::list_dir(jobs_dir)? {
-        let path = dir.join("job.json");
-        if let Ok(false) = fs::exists(&path) {
-            // A submit that was cut off: the job never was.
-            let _ = fs::remove_dir_all(&dir);
-            continue;
-        }
-        match record::read_json::<JobRecord>(&path) {
-            Ok(record) => drop(jobs.insert(record.id.clone(), Arc::new(Job::new(dir, record)))),
-            Err(error) => tracing::error!("a job is passed over, since its record cannot be read: {error}"),
-        }
-    }
-    Ok(jobs)
-}
-
-/// Whether a job runs now, or will when the process starts again.
-fn may_run(record: &JobRecord) -> bool {
-    !record.status.is_final() || lost_its_state(record)
-}
-
-/// Whether a job failed because nothing that it stored can be used any more.
-fn lost_its_state(record: &JobRecord) -> bool {
-    let code = record.failure.as_ref().map(|failure| failure.code.as_str());
-    record.status == JobStatus::Failed && code == Some("checkpoint-none-usable")
-}
-
-fn newest_of(jobs: &BTreeMap<String, Arc<Job>>, name: &str) -> Option<JobRecord> {
-    let named = jobs.values().map(|job| job.record()).filter(|record| record.name == name);
-    named.max_by_key(|record| record.submitted_at_ms)
 }
 
 fn ignored(error: &error::Error) -> String {

@@ -50,6 +50,7 @@ fn submission(subject: &Subject, manifest: &str, from: &str) -> Submission {
         from: Some(from.into()),
         claim: false,
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         assume_published: false,
         ignore_state: false,
     }

@@ -58,6 +58,7 @@ impl Subject {
             from: None,
             claim: false,
             allow_unclaimed_state: false,
+            reset_watermarks: false,
             assume_published: false,
             ignore_state: false,
         };
@@ -262,6 +263,7 @@ fn savepoints_are_found_where_the_manifest_says_that_they_are() {
         from: Some(location),
         claim: false,
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         assume_published: false,
         ignore_state: false,
     };
@@ -332,6 +334,7 @@ fn an_end_that_cannot_be_stored_is_not_announced_and_the_job_keeps_its_name() {
         from: None,
         claim: false,
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         assume_published: false,
         ignore_state: false,
     });

@@ -14,6 +14,7 @@ use super::live::{Command, Job, failure_of};
 use super::origins::Origins;
 use super::record::JobRecord;
 use super::removal;
+use super::repeats::FaultHistory;
 use super::schedule::Request;
 use super::stopping;
 use super::view::{JobFailure, JobStatus};
@@ -95,14 +96,23 @@ fn run_attempts(
     receiver: &Receiver<Message>,
 ) -> AttemptEnd {
     let (mut attempt, mut requests) = (0, Vec::new());
+    let mut faults = FaultHistory::default();
     loop {
         attempt += 1;
         let end = attempt::run(job, environment, pipeline, attempt, sender, receiver, &mut requests);
-        let AttemptEnd::Failed(failure) = end else { return end };
+        let AttemptEnd::Failed(mut failure) = end else { return end };
+        let is_repeated = faults.is_repeated(&failure);
+        if is_repeated {
+            failure
+                .message
+                .push_str(" (an earlier attempt failed in the same way on the same record: another would too)");
+        }
         stopping::attempt_failed(job, &failure.message);
+        let is_hopeless = is_repeated || is_hopeless(&failure);
         let stopped = failure.code == "compile-stopped";
         let end = if stopped { wait(STOP_TIME, receiver, &mut requests) } else { None };
-        let end = end.or_else(|| retry(job, &pipeline.restart, attempt, &failure, receiver, &mut requests));
+        let restart = &pipeline.restart;
+        let end = end.or_else(|| retry(job, restart, attempt, &failure, is_hopeless, receiver, &mut requests));
         let Some(end) = end else { continue };
         if matches!(end, AttemptEnd::Cancelled)
             && let Err(error) = attempt::settle_sinks(job, environment, pipeline)
@@ -119,6 +129,7 @@ fn retry(
     strategy: &RestartStrategy,
     attempt: u32,
     failure: &JobFailure,
+    is_hopeless: bool,
     receiver: &Receiver<Message>,
     requests: &mut Vec<Request>,
 ) -> Option<AttemptEnd> {
@@ -127,7 +138,7 @@ fn retry(
     let RestartStrategy::FixedDelay { attempts, delay } = strategy else {
         return Some(AttemptEnd::Failed(failure.clone()));
     };
-    if attempt > *attempts || is_hopeless(failure) {
+    if attempt > *attempts || is_hopeless {
         return Some(AttemptEnd::Failed(failure.clone()));
     }
     job.update_or_show(|record| {

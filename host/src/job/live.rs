@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
 use super::lifecycle::Message;
+use super::losses::{self, LossLog};
 use super::reading::Readers;
 use super::record::{self, JobRecord};
 use super::schedule::Request;
@@ -188,6 +189,12 @@ impl Job {
         record.state_entries = stats.iter().map(|node| node.state.entries).sum();
     }
 
+    /// Has the losses written to the log that are new.
+    pub(super) fn log_losses(&self, log: &mut LossLog, has_ended: bool) {
+        let record = &self.state.lock().record;
+        log.write(&record.name, &record.operators, has_ended);
+    }
+
     pub(super) fn summary(&self) -> JobSummary {
         summary(&self.state.lock().record)
     }
@@ -198,7 +205,7 @@ impl Job {
             summary: summary(record),
             failure: record.failure.clone(),
             guarantee: record.guarantee.clone(),
-            warnings: record.warnings.clone(),
+            warnings: record.warnings.iter().cloned().chain(losses::warnings(&record.operators)).collect(),
             operators: record.operators.clone(),
             state_bytes: record.state_bytes,
             state_entries: record.state_entries,
@@ -222,6 +229,7 @@ fn fail_open(view: &mut SavepointView, why: &str) {
 
 fn summary(record: &JobRecord) -> JobSummary {
     let sources = record.operators.iter().filter(|operator| operator.kind == "source");
+    let sum = |count: fn(&OperatorDetail) -> u64| record.operators.iter().map(count).sum();
     JobSummary {
         id: record.id.clone(),
         name: record.name.clone(),
@@ -230,6 +238,10 @@ fn summary(record: &JobRecord) -> JobSummary {
         ended_at_ms: record.ended_at_ms,
         restarts: record.restarts,
         records_in: sources.map(|source| source.records_in).sum(),
+        records_late: sum(|operator| operator.records_late),
+        records_skipped: sum(|operator| operator.records_skipped),
+        records_dead_lettered: sum(|operator| operator.records_dead_lettered),
+        records_without_timestamp: sum(OperatorDetail::records_without_timestamp),
         last_checkpoint: record.last_checkpoint,
         restored_checkpoint: record.restored_checkpoint,
     }
@@ -250,6 +262,7 @@ fn operator_detail(node: &crate::manifest::Node, stats: &NodeStats) -> OperatorD
         faults: stats.counters.faults,
         records_skipped: stats.counters.records_skipped,
         records_dead_lettered: stats.counters.records_dead_lettered,
+        records_late: stats.counters.records_late,
         // JSON has no other numbers: one in the record could not be read again.
         metrics: stats.metrics.iter().filter(|(_, value)| value.is_finite()).map(|(k, v)| (k.clone(), *v)).collect(),
         watermarks: stats.event_times.iter().map(watermark).collect(),
@@ -263,5 +276,5 @@ fn watermark(event_time: &EventTime) -> SubtaskWatermark {
 
 /// The failure that a record shows for an error of the host.
 pub(super) fn failure_of(error: &crate::error::Error) -> JobFailure {
-    JobFailure { code: error.code.into(), message: error.message.clone(), operator: None, fault: None }
+    JobFailure { code: error.code.into(), message: error.message.clone(), operator: None, fault: None, record: None }
 }

@@ -39,6 +39,9 @@ pub(super) struct JobRecord {
     /// Whether state of what it begins with that the pipeline does not claim is dropped instead of refused.
     #[serde(default)]
     pub(super) allow_unclaimed_state: bool,
+    /// Whether operators forget the event time that they had reached in what it begins with.
+    #[serde(default)]
+    pub(super) reset_watermarks: bool,
     /// The jobs whose output this one goes on with, the last one first: those that it was begun from.
     #[serde(default)]
     pub(super) history: Vec<String>,

@@ -56,6 +56,18 @@ pub struct JobSummary {
     pub restarts: u32,
     /// Records that its sources have read and that count in the state as it is now.
     pub records_in: u64,
+    /// Records that its operators have dropped as late.
+    #[serde(default)]
+    pub records_late: u64,
+    /// Records that its operators have dropped by `on_fault = "skip"`.
+    #[serde(default)]
+    pub records_skipped: u64,
+    /// Records that its operators have sent to their dead letters.
+    #[serde(default)]
+    pub records_dead_lettered: u64,
+    /// Records whose timestamp its sources could not read.
+    #[serde(default)]
+    pub records_without_timestamp: u64,
     /// The newest complete checkpoint.
     pub last_checkpoint: Option<u64>,
     /// The checkpoint that the subtasks began with; none where they began from the start, or are not up yet.
@@ -71,7 +83,7 @@ pub struct JobDetail {
     pub failure: Option<JobFailure>,
     /// What the pipeline promises: `exactly-once`, or why less, per source and sink.
     pub guarantee: String,
-    /// What a person should know about the pipeline, found at submit.
+    /// What a person should know: about the pipeline, found at submit, and of records that were lost, by the counts as they are.
     pub warnings: Vec<String>,
     pub operators: Vec<OperatorDetail>,
     pub state_bytes: u64,
@@ -88,7 +100,32 @@ pub struct JobFailure {
     /// The operator whose record failed, where one did.
     pub operator: Option<String>,
     #[schema(value_type = Option<Object>)]
-    pub fault: Option<Fault>,
+    pub fault: Option<Box<Fault>>,
+    /// What the function failed on.
+    #[serde(default)]
+    pub record: Option<Box<FailedRecordView>>,
+}
+
+/// The record, timer or window on which a function failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailedRecordView {
+    pub subtask: u32,
+    /// How many records the subtask had received before it.
+    pub record: u64,
+    /// Event time in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Cut to one line; `hex:` and digits where it is no text.
+    pub key: Option<String>,
+    /// Cut to one line; `hex:` and digits where it is no text. Of a window its bounds, of a timer nothing.
+    pub value: String,
+    /// Where it came from, as far as that is known: a line of a file, or the number of a source's record.
+    pub origin: Option<String>,
+    /// The file and the line where both are known.
+    pub file: Option<String>,
+    pub line: Option<u64>,
+    /// The same for the same record in another attempt.
+    #[serde(skip)]
+    pub(super) fingerprint: Option<u64>,
 }
 
 /// One node of the pipeline. Counts are those of the state as it is now: they go back with a restore.
@@ -100,10 +137,14 @@ pub struct OperatorDetail {
     pub parallelism: u32,
     pub records_in: u64,
     pub records_out: u64,
-    /// Turns that were dropped. One bad record costs several: its batch is run again in halves until it stands alone.
+    /// Of an operator turns that were dropped. One bad record costs several: its batch is run again in halves until it stands
+    /// alone. Of a source records whose timestamp could not be read.
     pub faults: u64,
     pub records_skipped: u64,
     pub records_dead_lettered: u64,
+    /// Records that came too late, and that nothing reads.
+    #[serde(default)]
+    pub records_late: u64,
     /// The function's own counters and gauges.
     pub metrics: std::collections::BTreeMap<String, f64>,
     /// How far each subtask is in event time, by its number.
@@ -121,6 +162,11 @@ pub struct SubtaskWatermark {
 }
 
 impl OperatorDetail {
+    /// Records of a source whose timestamp could not be read.
+    pub fn records_without_timestamp(&self) -> u64 {
+        if self.kind == "source" { self.faults } else { 0 }
+    }
+
     /// The smallest watermark of the subtasks that are not idle. None where all of them are, or one has none yet.
     pub fn watermark_ms(&self) -> Option<i64> {
         self.watermarks.iter().filter(|subtask| !subtask.idle).map(|subtask| subtask.watermark_ms).min().flatten()

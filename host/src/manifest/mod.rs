@@ -11,13 +11,14 @@ mod parse;
 #[cfg(test)]
 mod parse_tests;
 mod reader;
+mod syntax;
 mod window;
 
 pub use interval::JoinInterval;
 pub use parse::locate;
 pub use window::{Aggregate, Evictor, Keeps, Number, WindowAssigner, WindowSettings, WindowTrigger};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +42,21 @@ pub struct Pipeline {
     pub sandbox: SandboxSettings,
     /// In topological order: a node's inputs stand before it.
     pub nodes: Vec<Node>,
+}
+
+impl Pipeline {
+    /// The sources whose records reach a node, through however many operators, by their index.
+    pub fn sources_of(&self, node: usize) -> BTreeSet<usize> {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![node];
+        while let Some(at) = open.pop() {
+            if seen.insert(at) {
+                open.extend(self.nodes[at].inputs.iter().map(|input| input.node));
+            }
+        }
+        seen.retain(|at| matches!(self.nodes[*at].kind, NodeKind::Source(_)));
+        seen
+    }
 }
 
 /// When a batch closes: whichever comes first.

@@ -7,11 +7,12 @@ use toml::de::DeTable;
 use super::graph;
 use super::node::{self, RawNode};
 use super::reader::{Item, Section, Text};
+use super::syntax::syntax_error;
 use super::{
     BatchSettings, CheckpointMode, CheckpointSettings, Node, NodeKind, OnCancel, Pipeline, RestartStrategy,
     SandboxSettings, StateBackendKind, StateSettings,
 };
-use crate::error::{Error, Location, Result, manifest_invalid, manifest_parallelism, manifest_syntax};
+use crate::error::{Location, Result, manifest_invalid, manifest_parallelism};
 use crate::model::{MAX_PARALLELISM_LIMIT, default_max_parallelism};
 
 const NAME_CHARS_MAX: usize = 64;
@@ -58,11 +59,6 @@ pub fn locate(text: &str, file_name: &str, node: &str, key: &str) -> Option<Loca
     let span =
         table.get_ref().as_table().and_then(|table| table.get(key)).map_or_else(|| name.span(), |value| value.span());
     Some(text.location(&span))
-}
-
-fn syntax_error(text: &Text<'_>, error: &toml::de::Error) -> Error {
-    let span = error.span().unwrap_or(0..0);
-    manifest_syntax(error.message().replace('\n', ", ")).at(text.location(&span))
 }
 
 fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Pipeline> {

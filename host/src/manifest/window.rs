@@ -100,6 +100,22 @@ impl WindowSettings {
     }
 }
 
+impl WindowSettings {
+    /// Whether a record gets into windows, or a trigger fires, by its event timestamp.
+    pub fn needs_timestamps(&self) -> bool {
+        // A continuous trigger counts its intervals from the record on.
+        let is_by_time =
+            self.assigner != WindowAssigner::Global || matches!(self.trigger, WindowTrigger::Continuous { .. });
+        self.time == TimeDomain::Event && is_by_time
+    }
+
+    /// Whether no window fires before the watermark moves.
+    pub fn waits_for_watermark(&self) -> bool {
+        let by_time = matches!(self.trigger, WindowTrigger::EventTime | WindowTrigger::Continuous { .. });
+        self.time == TimeDomain::Event && by_time
+    }
+}
+
 /// The keys of `[operator.ID]` that are read here.
 pub(super) const KEYS: [&str; 4] = ["window", "trigger", "evictor", "aggregate"];
 

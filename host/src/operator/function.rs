@@ -1,7 +1,7 @@
 //! Runs a function: batches of its inputs, and the timers that it registered.
 
 use super::OperatorFailure;
-use super::turns::{Bad, DROPPED_AT_END, FunctionSettings, Outputs, Turning, Turns, refused};
+use super::turns::{Bad, BadKind, DROPPED_AT_END, FunctionSettings, Outputs, Turning, Turns, refused};
 use crate::checkpoint::Counters;
 use crate::model::{Batch, TimeDomain};
 use crate::turn::{Guest, SECOND_INPUT, Turn};
@@ -91,7 +91,8 @@ impl Turning for FunctionOperator {
             |turns, at, fault, outputs| {
                 let (time, key) = (due.times[at], due.keys.distinct.value(every[at] as usize));
                 let record = turns.counters.records_in;
-                turns.dispose(Bad { value: &[], timestamp: time, key: Some(key), fault, record }, outputs)?;
+                let kind = BadKind::TimerOrWindow;
+                turns.dispose(Bad { value: &[], timestamp: time, key: Some(key), fault, record, kind }, outputs)?;
                 turns.write(&due.keys, |turn| Ok(turn.timer_fired(domain, &every[at..=at], &[time])?))
             },
         )?;

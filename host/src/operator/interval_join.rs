@@ -154,6 +154,7 @@ impl IntervalJoin {
                     turn.count(LATE_DROPPED, count);
                     Ok(())
                 })?;
+                self.turns.counters.records_late += count;
             }
             None => {}
         }

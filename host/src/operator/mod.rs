@@ -4,6 +4,7 @@
 
 mod by_watermark;
 mod dead_letter;
+mod failed_record;
 mod function;
 #[cfg(test)]
 mod function_tests;
@@ -17,6 +18,7 @@ mod window;
 pub(crate) mod testing;
 
 pub use dead_letter::Position;
+pub use failed_record::FailedRecord;
 pub use function::FunctionOperator;
 pub use interval_join::{IntervalJoin, join_states};
 pub use log::OperatorLog;

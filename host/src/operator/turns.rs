@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dead_letter::{Letter, Position};
+use super::failed_record::FailedRecord;
 use super::log::OperatorLog;
 use super::{Operator, by_watermark};
 use crate::checkpoint::Counters;
@@ -27,7 +28,7 @@ pub enum OperatorFailure {
     /// A record made the function fail, and the disposition is `fail`.
     Fault {
         fault: Fault,
-        position: Position,
+        record: Box<FailedRecord>,
     },
     Error(Error),
     /// The job is being cancelled, and the batch is left in the middle.
@@ -64,13 +65,28 @@ pub(super) struct Bad<'a> {
     pub fault: Fault,
     /// How many records the subtask had received before it.
     pub record: u64,
+    pub kind: BadKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadKind {
+    /// With its index in the batch, where it came in one.
+    Record(Option<usize>),
+    TimerOrWindow,
 }
 
 impl<'a> Bad<'a> {
     /// Record `at` of a batch, before which the subtask had received so many others.
     pub fn record(batch: &'a Batch, at: usize, received: u64, fault: Fault) -> Bad<'a> {
         let key = batch.keys.as_ref().map(|keys| keys.distinct.value(keys.key_of[at] as usize));
-        Bad { value: batch.values.value(at), timestamp: batch.timestamps[at], key, fault, record: received + at as u64 }
+        Bad {
+            value: batch.values.value(at),
+            timestamp: batch.timestamps[at],
+            key,
+            fault,
+            record: received + at as u64,
+            kind: BadKind::Record(Some(at)),
+        }
     }
 }
 
@@ -118,7 +134,7 @@ impl<T: Turning> Operator for T {
         let record = turns.counters.records_in;
         turns.counters.records_in += 1;
         turns.counters.faults += 1;
-        turns.dispose(Bad { value: &value, timestamp, key: None, fault, record }, outputs)
+        turns.dispose(Bad { value: &value, timestamp, key: None, fault, record, kind: BadKind::Record(None) }, outputs)
     }
 
     fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
@@ -316,13 +332,21 @@ impl Turns {
 
     /// Has an item meet the operator's disposition.
     pub fn dispose(&mut self, bad: Bad<'_>, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
-        let Bad { value, timestamp, key, fault, record } = bad;
+        let Bad { value, timestamp, key, fault, record, kind } = bad;
         let position = Position { subtask: self.turn.context.subtask, record };
         let FunctionSettings { function, on_fault, log, .. } = &self.settings;
         let operator = &self.turn.context.operator;
         log.record_failed(position.subtask, record, &fault, *on_fault);
         match on_fault {
-            Disposition::Fail => return Err(OperatorFailure::Fault { fault, position }),
+            Disposition::Fail => {
+                let (is_record, index) = match kind {
+                    BadKind::Record(index) => (true, index),
+                    BadKind::TimerOrWindow => (false, None),
+                };
+                let (key, value) = (key.map(<[u8]>::to_vec), value.to_vec());
+                let record = Box::new(FailedRecord { position, is_record, index, timestamp, key, value });
+                return Err(OperatorFailure::Fault { fault, record });
+            }
             Disposition::Skip => self.counters.records_skipped += 1,
             Disposition::DeadLetter => {
                 self.counters.records_dead_lettered += 1;

@@ -137,6 +137,7 @@ impl Job {
             restore,
             interrupt: crate::model::Interrupt::default(),
             allow_unclaimed_state: false,
+            reset_watermarks: false,
             notify: Arc::new(move |event| drop(sender.send(event))),
         };
         let execution = Execution::start(&plan, options).unwrap();

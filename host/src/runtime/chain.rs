@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::element::Barrier;
 use super::exchange::EdgeWriter;
+use super::failure::SubtaskFailure;
 use super::link::Cancelled;
 use super::plan::Target;
-use super::subtask::{SubtaskFailure, SubtaskPart};
+use super::subtask::SubtaskPart;
 use crate::checkpoint::Counters;
 use crate::clock::{Clock, SharedClock};
 use crate::connector::Sink;
@@ -108,6 +109,13 @@ impl Chain {
         Ended::Failed(SubtaskFailure::error(&self.members[member].node, self.subtask, error))
     }
 
+    /// Whether a member is given the batches of the chain's source as they are.
+    pub(super) fn is_fed_by_source(&self, node: &str) -> bool {
+        let Some(Member { kind: MemberKind::Source(_), routes, .. }) = self.members.first() else { return false };
+        let leads_to_it = |target: &Target| matches!(target, Target::Member(at) if self.members[*at].node == node);
+        routes.iter().flatten().any(leads_to_it)
+    }
+
     /// Takes records that a source read.
     pub(super) fn accept(&mut self, batch: Batch, counters: Counters) -> Result<(), Ended> {
         if let Some(Member { kind: MemberKind::Source(shown), .. }) = self.members.first_mut() {
@@ -157,8 +165,8 @@ impl Chain {
     fn operator_failed(&self, member: usize, failure: OperatorFailure) -> Ended {
         let node = &self.members[member].node;
         match failure {
-            OperatorFailure::Fault { fault, position } => {
-                Ended::Failed(SubtaskFailure::fault(node, self.subtask, fault, Some(position)))
+            OperatorFailure::Fault { fault, record } => {
+                Ended::Failed(SubtaskFailure::fault(node, self.subtask, fault, Some(record)))
             }
             OperatorFailure::Error(error) => Ended::Failed(SubtaskFailure::error(node, self.subtask, error)),
             OperatorFailure::Cancelled => Ended::Cancelled,
@@ -327,6 +335,7 @@ impl Chain {
                     part.counters = operator.counters();
                     let watermark = operator.watermark();
                     let turn = operator.turn();
+                    part.watermark = turn.keeps_watermark().then_some(watermark);
                     part.broadcast = turn.broadcast().map(BroadcastState::snapshot);
                     let kept = turn.keep_watermark(watermark);
                     let snapshot =

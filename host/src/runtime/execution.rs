@@ -15,13 +15,14 @@ use super::alignment::{self, Groups};
 use super::chain::{Chain, Ended, EventTime, Member, MemberKind, MemberStats};
 use super::element::Barrier;
 use super::exchange::EdgeWriter;
+use super::failure::SubtaskFailure;
 use super::gate::Gate;
 use super::in_flight::InFlight;
 use super::link::{LinkReceiver, LinkSender, link};
 use super::plan::{FunctionPlan, GuestOptions, PartitionPlan, Plan};
 use super::signals::Signals;
 use super::source::{Pace, SourceReader, Unstamped};
-use super::subtask::{Event, Notify, Subtask, SubtaskFailure};
+use super::subtask::{Event, Notify, Subtask};
 use super::triggers::Triggers;
 use super::windows::window_function;
 use crate::checkpoint::{CheckpointManifest, Counters, SubtaskImage};
@@ -61,6 +62,8 @@ pub struct ExecutionOptions {
     pub restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>,
     /// Whether states of the image that no function declares are dropped.
     pub allow_unclaimed_state: bool,
+    /// Whether operators forget the event time that the image has for them.
+    pub reset_watermarks: bool,
     /// Ends the attempt, what is still being restored too.
     pub interrupt: Interrupt,
     pub notify: Notify,
@@ -320,12 +323,13 @@ impl Start {
         let notify = self.options.notify.clone();
         let node = self.plan.pipeline.nodes[self.plan.chains[self.chain].members[0].node].id.clone();
         let subtask = self.subtask;
+        let (plan, options, signals) = (self.plan.clone(), self.options.clone(), self.signals.clone());
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.run_chain(input)));
         let failure = match result {
             Ok(Ok(()) | Err(Ended::Cancelled)) => return,
             // The attempt is over, and knows why.
             Ok(Err(Ended::Failed(failure))) if failure.code == INTERRUPTED => return,
-            Ok(Err(Ended::Failed(failure))) => failure,
+            Ok(Err(Ended::Failed(failure))) => failure.looked_up(&plan, &options.base_dir, &|| signals.is_cancelled()),
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<String>()
@@ -531,7 +535,11 @@ impl Start {
                 interrupt: self.options.interrupt.clone(),
             };
             let backend = state::open(options)?;
-            Turn::stateful(context, layout, backend).with_timers(groups)?
+            let mut turn = Turn::stateful(context, layout, backend).with_timers(groups)?;
+            if self.options.reset_watermarks {
+                turn.forget_watermark()?;
+            }
+            turn
         };
         if !function.description.broadcast_states.is_empty() {
             let states = &function.description.broadcast_states;

@@ -88,6 +88,7 @@ fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Total
         restore: None,
         interrupt: crate::model::Interrupt::default(),
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         notify: Arc::new(move |event| drop(sender.send(event))),
     };
     let mut execution = Execution::start(&plan, options).unwrap();
@@ -128,6 +129,8 @@ fn files() -> tempfile::TempDir {
 const SOURCES: &str = "[batch]\nrecords = 20\n\
     [source.left]\nconnector = \"file\"\npath = \"left.csv\"\nformat = \"csv\"\nparallelism = 2\n\
     [source.more]\nconnector = \"file\"\npath = \"more.ndjson\"\nformat = \"ndjson\"\n";
+/// Where records of `left` and `right` have their event time.
+const TIMESTAMP: &str = "timestamp = { field = \"n\", format = \"unix-ms\" }\n";
 const RIGHT: &str = "[source.right]\nconnector = \"file\"\npath = \"right.ndjson\"\nformat = \"ndjson\"\n";
 const REST: &str =
     "component = \"native\"\nfunction = \"count\"\n[sink.out]\ninput = \"count\"\nconnector = \"blackhole\"\n";
@@ -190,6 +193,11 @@ fn a_union_mixes_parallelisms_and_formats() {
     assert_eq!(counters["all"].records_in, 1200, "forwarded and dealt out");
 }
 
+/// With timestamps in `left`.
+fn timed_sources() -> String {
+    SOURCES.replace("[source.more]", &format!("{TIMESTAMP}[source.more]"))
+}
+
 #[test]
 fn a_second_input_and_its_function_belong_together() {
     let dir = files();
@@ -199,8 +207,9 @@ fn a_second_input_and_its_function_belong_together() {
             _ => "",
         };
         let manifest = format!(
-            "name = \"two\"\n{SOURCES}{RIGHT}[sink.rest]\ninputs = [\"right\", \"more\"]\nconnector = \"blackhole\"\n\
-             [operator.count]\ninput = \"left\"\nkey = {{ field = \"id\" }}\n{window}{inputs}\n{REST}"
+            "name = \"two\"\n{}{RIGHT}{TIMESTAMP}[sink.rest]\ninputs = [\"right\", \"more\"]\nconnector = \"blackhole\"\n\
+             [operator.count]\ninput = \"left\"\nkey = {{ field = \"id\" }}\n{window}{inputs}\n{REST}",
+            timed_sources()
         );
         let error = plan(&manifest, kind, dir.path(), &Arc::default()).err().map(|error| {
             let (_, key) = error.subject.clone().unwrap_or_default();
@@ -240,13 +249,12 @@ fn a_second_input_and_its_function_belong_together() {
 #[test]
 fn an_interval_join_pairs_what_lies_close_and_has_outputs_of_its_own() {
     let dir = files();
-    let timestamp = "timestamp = { field = \"n\", format = \"unix-ms\" }\n";
     fs::write(dir.path().join("timeless.ndjson"), "{\"n\":\"?\",\"who\":\"k1\"}\n").unwrap();
     for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
         let manifest = format!(
             "name = \"join\"\n[state]\nbackend = \"{backend}\"\n[batch]\nrecords = 20\n\
-             [source.left]\nconnector = \"file\"\npath = \"left.csv\"\nformat = \"csv\"\n{timestamp}{RIGHT}{timestamp}\
-             [source.timeless]\nconnector = \"file\"\npath = \"timeless.ndjson\"\nformat = \"ndjson\"\n{timestamp}\
+             [source.left]\nconnector = \"file\"\npath = \"left.csv\"\nformat = \"csv\"\n{TIMESTAMP}{RIGHT}{TIMESTAMP}\
+             [source.timeless]\nconnector = \"file\"\npath = \"timeless.ndjson\"\nformat = \"ndjson\"\n{TIMESTAMP}\
              [operator.count]\ninput = \"left\"\nkey = {{ field = \"id\" }}\nsecond = [\"right\", \"timeless\"]\n\
              second_key = {{ field = \"who\" }}\ninterval = {{ lower = \"-5ms\", upper = \"7ms\", upper_exclusive = true }}\n\
              on_fault = \"dead-letter\"\nparallelism = {parallelism}\n{REST}\
@@ -274,7 +282,8 @@ fn late_records_are_an_output_of_the_join() {
     let join = "[operator.count]\ninput = \"left\"\nkey = { field = \"id\" }\nsecond = \"left\"\n\
                 interval = { lower = \"0s\", upper = \"1s\" }\n";
     let with = |late: &str, kind| {
-        let (sources, _) = SOURCES.split_once("[source.more]").unwrap();
+        let sources = timed_sources();
+        let (sources, _) = sources.split_once("[source.more]").unwrap();
         let join = if kind == FunctionKind::CoProcess { join.replace("interval", "config") } else { join.to_owned() };
         let manifest = format!("name = \"late\"\n{sources}{join}{REST}{late}");
         plan(&manifest, kind, dir.path(), &Arc::default()).err().map(|error| error.code)

@@ -6,8 +6,10 @@
 mod alignment;
 mod chain;
 mod element;
+mod event_time;
 mod exchange;
 mod execution;
+mod failure;
 mod gate;
 mod in_flight;
 mod link;
@@ -21,9 +23,10 @@ mod windows;
 pub use chain::EventTime;
 pub use element::{Barrier, BarrierKind};
 pub use execution::{Execution, ExecutionOptions, NodeStats};
+pub use failure::{RecordOrigin, SubtaskFailure};
 pub use in_flight::InFlight;
 pub use plan::{FunctionPlan, GuestOptions, MakeGuest, Plan};
-pub use subtask::{BarrierTimes, Event, SubtaskFailure, SubtaskPart};
+pub use subtask::{BarrierTimes, Event, SubtaskPart};
 
 #[cfg(test)]
 mod backpressure_tests;

@@ -14,8 +14,8 @@ use crate::connector::{self, Replay};
 use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
 use crate::manifest::{
-    CheckpointMode, Format, Input, InputRole, KeySelector, Limits, Node, NodeKind, OperatorNode, Pipeline, Port,
-    SinkConfig,
+    CheckpointMode, FileFormat, Format, Input, InputRole, KeySelector, Limits, Node, NodeKind, OperatorNode, Pipeline,
+    Port, SinkConfig, SourceNode,
 };
 use crate::operator::join_states;
 use crate::sandbox::{Function, FunctionKind};
@@ -123,6 +123,7 @@ impl Plan {
                 formats[index] = plan.input_format(node, &formats)?;
             }
         }
+        plan.check_event_time()?;
         plan.check_size()?;
         plan.judge_guarantee();
         Ok(plan)
@@ -142,7 +143,7 @@ impl Plan {
                     .map_err(|e| in_node("source", node, "path", e))?;
                 if let Some(selector) = &source.timestamp {
                     let extractor = TimestampExtractor::compile(selector, &format)
-                        .map_err(|e| in_node("source", node, "timestamp", e))?;
+                        .map_err(|e| in_node("source", node, "timestamp", of_empty_input(node, &format, e)))?;
                     self.timestamps.insert(node.id.clone(), Arc::new(extractor));
                 }
                 if connector::replay(&source.connector) == Replay::No {
@@ -190,6 +191,11 @@ impl Plan {
     fn late_output(&self, node: &Node) -> Option<usize> {
         let function = &self.functions.get(&node.id)?.description;
         function.kind.has_late_records().then_some(function.outputs.len())
+    }
+
+    /// Whether an operator has an output for late records.
+    pub(super) fn has_late_output(&self, node: &Node) -> bool {
+        self.late_output(node).is_some()
     }
 
     /// Whether somebody reads the late records of an operator.
@@ -245,8 +251,8 @@ impl Plan {
                 _ if input.role == InputRole::Broadcast => PartitionPlan::Broadcast,
                 Some((KeySelector::Emitted, _)) => PartitionPlan::Key(KeyOrigin::Emitted),
                 Some((selector, key)) => {
-                    let extractor =
-                        KeyExtractor::compile(selector, &format).map_err(|e| in_node("operator", node, key, e))?;
+                    let extractor = KeyExtractor::compile(selector, &format)
+                        .map_err(|e| in_node("operator", node, key, of_empty_input(upstream, &format, e)))?;
                     PartitionPlan::Key(KeyOrigin::Extracted(Arc::new(extractor)))
                 }
                 None if upstream.parallelism == node.parallelism => PartitionPlan::Forward,
@@ -399,6 +405,17 @@ fn check_interval(node: &Node, operator: &OperatorNode, function: &Function) -> 
     }
 }
 
+/// Says of a column that is not known where the source is to read a header and its files have none: they are empty.
+pub(super) fn of_empty_input(source: &Node, format: &Format, error: error::Error) -> error::Error {
+    let NodeKind::Source(SourceNode { connector, .. }) = &source.kind else { return error };
+    if *format != Format::Csv(None) || connector.format() != Some((FileFormat::Csv, true)) {
+        return error;
+    }
+    let message = format!("{}: the input of source `{}` is empty, without even a header row", error.message, source.id);
+    error::Error { message, ..error }
+        .hint("write the header row into the file, or name the column by its place, from 0: `{ column = 0 }`")
+}
+
 pub(super) fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {
     error.context(format!("{what} `{}`", node.id)).about(&node.id, key)
 }
@@ -414,6 +431,32 @@ mod tests {
             parallelism + 1
         );
         Plan::new(Pipeline::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
+    }
+
+    #[test]
+    fn of_an_empty_csv_it_is_said_that_it_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.csv"), "").unwrap();
+        let source = "[source.a]\nconnector = \"file\"\npath = \"a.csv\"\nformat = \"csv\"";
+        let by_key =
+            "key = { field = \"k\" }\nwindow = { type = \"global\" }\ntrigger = { type = \"count\", count = 1 }";
+        let field = "aggregate = { type = \"sum\", field = \"n\" }";
+        let keyed = format!("{source}\n[operator.b]\ninput = \"a\"\n{by_key}\naggregate = {{ type = \"count\" }}");
+        let summed = format!("{source}\n[operator.b]\ninput = \"a\"\n{by_key}\n{field}")
+            .replace("{ field = \"k\" }", "\"value\"");
+        let timed = format!(
+            "{source}\ntimestamp = {{ field = \"t\", format = \"rfc3339\" }}\n[operator.b]\ninput = \"a\"\n{by_key}"
+        )
+        .replace("{ field = \"k\" }", "\"value\"")
+            + "\naggregate = { type = \"count\" }";
+        for nodes in [keyed, summed, timed] {
+            let manifest = format!("name = \"empty\"\n{nodes}\n[sink.c]\ninput = \"b\"\nconnector = \"blackhole\"");
+            let pipeline = Pipeline::parse(&manifest, "pipeline.toml").unwrap();
+            let error = Plan::new(pipeline, BTreeMap::new(), folder.path()).err().unwrap();
+            assert_eq!(error.code, "manifest-key");
+            assert!(error.message.contains("source `a` is empty"), "{error}");
+            assert!(!error.hint.unwrap().contains("header = true"), "it is the default");
+        }
     }
 
     #[test]

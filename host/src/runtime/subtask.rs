@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::chain::{Chain, Ended, MemberStats};
 use super::element::{Barrier, BarrierKind};
+use super::failure::{RecordOrigin, SubtaskFailure};
 use super::gate::{Arrival, Gate};
 use super::in_flight::InFlight;
 use super::signals::Signals;
@@ -16,10 +17,7 @@ use super::source::SourceReader;
 use super::triggers::Triggers;
 use crate::checkpoint::Counters;
 use crate::connector::Poll;
-use crate::error::Error;
 use crate::manifest::InputRole;
-use crate::model::Fault;
-use crate::operator::Position;
 use crate::state::StateSnapshot;
 use crate::turn::{FIRST_INPUT, SECOND_INPUT};
 
@@ -53,6 +51,8 @@ pub struct SubtaskPart {
     /// What the barrier has overtaken; of a chain's first node.
     pub in_flight: Option<InFlight>,
     pub counters: Counters,
+    /// The event time that an operator which waits for it had reached.
+    pub watermark: Option<i64>,
     pub times: BarrierTimes,
 }
 
@@ -80,32 +80,9 @@ impl SubtaskPart {
             committable: None,
             in_flight: None,
             counters: Counters::default(),
+            watermark: None,
             times: BarrierTimes::default(),
         }
-    }
-}
-
-/// Why a subtask failed, and with it the job's attempt.
-#[derive(Clone, Debug)]
-pub struct SubtaskFailure {
-    pub node: String,
-    pub subtask: u32,
-    pub code: &'static str,
-    pub message: String,
-    pub fault: Option<Fault>,
-}
-
-impl SubtaskFailure {
-    pub(super) fn error(node: &str, subtask: u32, error: Error) -> SubtaskFailure {
-        SubtaskFailure { node: node.to_owned(), subtask, code: error.code, message: error.message, fault: None }
-    }
-
-    pub(super) fn fault(node: &str, subtask: u32, fault: Fault, position: Option<Position>) -> SubtaskFailure {
-        let at = position
-            .map(|position| format!(" at record {} of subtask {}", position.record, position.subtask))
-            .unwrap_or_default();
-        let message = format!("operator `{node}`{at}: {}", fault.message);
-        SubtaskFailure { node: node.to_owned(), subtask, code: fault.code.as_str(), message, fault: Some(fault) }
     }
 }
 
@@ -300,7 +277,8 @@ impl Subtask {
         let records = batch.len() as u64;
         if records > 0 {
             self.chain.set_idle(false)?;
-            self.chain.accept(batch, reader.counters)?;
+            let accepted = self.chain.accept(batch, reader.counters);
+            accepted.map_err(|ended| self.with_origin(ended, reader, records))?;
             self.notify_if(triggers.read(records));
         }
         self.advance(reader, triggers)?;
@@ -329,6 +307,28 @@ impl Subtask {
                 Ok(self.patience())
             }
         }
+    }
+
+    /// Adds where the record came from that an operator failed on, where it is one of the `records` that were read last: of
+    /// operators behind the first one in the chain that is not known.
+    fn with_origin(&self, ended: Ended, reader: &SourceReader, records: u64) -> Ended {
+        let failure = match ended {
+            Ended::Failed(failure) if self.chain.is_fed_by_source(&failure.node) => failure,
+            ended => return ended,
+        };
+        let Some(index) = failure.record.as_ref().and_then(|record| record.index) else {
+            return Ended::Failed(failure);
+        };
+        let place = reader.source.locate(index, &|| self.signals.is_cancelled());
+        let origin = place.map_or_else(
+            || RecordOrigin::Number {
+                source: self.chain.members[0].node.clone(),
+                subtask: self.chain.subtask,
+                number: reader.counters.records_in.saturating_sub(records) + index as u64 + 1,
+            },
+            RecordOrigin::Input,
+        );
+        Ended::Failed(failure.with_origin(Some(origin)))
     }
 
     fn notify_if(&self, checkpoint_due: bool) {

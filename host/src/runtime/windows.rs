@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::plan::{FunctionPlan, Plan, in_node};
+use super::plan::{FunctionPlan, Plan, in_node, of_empty_input};
 use crate::connector::KeyExtractor;
 use crate::error::{self, Result};
 use crate::manifest::{Aggregate, Format, InputRole, KeySelector, Node, NodeKind, Number, WindowAssigner};
@@ -94,7 +94,9 @@ impl Plan {
         let mut extractor: Option<KeyExtractor> = None;
         for input in node.inputs.iter().filter(|input| input.role == InputRole::First) {
             let (_, format) = self.output(&nodes[input.node], input, formats)?;
-            let found = KeyExtractor::compile(field, &format).map_err(|e| in_node("operator", node, "aggregate", e))?;
+            let upstream = &nodes[input.node];
+            let found = KeyExtractor::compile(field, &format)
+                .map_err(|e| in_node("operator", node, "aggregate", of_empty_input(upstream, &format, e)))?;
             if extractor.replace(found.clone()).is_some_and(|other| other != found) {
                 let message =
                     format!("operator `{}`: its inputs have the field of `aggregate` at different places", node.id);

@@ -66,6 +66,7 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
         restore: None,
         interrupt: crate::model::Interrupt::default(),
         allow_unclaimed_state: false,
+        reset_watermarks: false,
         notify: Arc::new(move |event| drop(sender.send(event))),
     };
     let mut execution = Execution::start(&plan, options).unwrap();
@@ -133,6 +134,7 @@ fn windows_and_functions_that_do_not_fit_are_refused() {
         let make: MakeGuest = Arc::new(|_| Box::new(Collecting(Arc::default())));
         let manifest = format!(
             "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n\
+             timestamp = {{ column = 0, format = \"unix-ms\" }}\n\
              [operator.op]\ninput = \"numbers\"\nkey = \"value\"\ncomponent = \"c\"\nfunction = \"f\"\n{windows}\n\
              [sink.out]\ninput = \"op\"\nconnector = \"blackhole\"\n"
         );

@@ -124,7 +124,12 @@ fn check_state(old: &StateDescription, new: &StateDescription) -> Result<()> {
          function, which does not say how to read the older form",
         old.schema, old.codec, new.schema, new.codec
     ))
-    .hint("have the function `migrate` the older form, or start without the state with --ignore-state"))
+    .hint(match new.is_internal() {
+        true => "these values are the host's own: set the windows as they were, or give the operator another id and drop what it \
+                 held with --allow-unclaimed-state",
+        false => "declare the older type with `.migrate_from::<Old>()`; or give the state another name, and drop the old one with \
+                  --allow-unclaimed-state",
+    }))
 }
 
 fn kind_of(state: &StateDescription) -> String {

@@ -102,6 +102,19 @@ impl Turn {
         Ok(())
     }
 
+    /// Begins anew in event time: the groups of the subtask have reached none, whatever the image says. No turn may be under way.
+    pub fn forget_watermark(&mut self) -> Result<()> {
+        self.context.watermark = NO_TIMESTAMP;
+        self.group_watermarks = GroupWatermarks::default();
+        self.interrupted.clear();
+        self.write_watermark(NO_TIMESTAMP)
+    }
+
+    /// Whether the operator waits for event time, so that its watermark is part of its state.
+    pub fn keeps_watermark(&self) -> bool {
+        self.state_named(NAME).is_some()
+    }
+
     /// The watermarks of groups that are ahead of the subtask.
     pub fn group_watermarks(&mut self) -> &mut GroupWatermarks {
         &mut self.group_watermarks
@@ -138,10 +151,11 @@ impl Turn {
     /// Writes the watermark for all groups of the subtask, right before a snapshot; for a group that is ahead its own. Writes
     /// nothing where the operator does not wait for event time. No turn may be under way.
     pub fn keep_watermark(&mut self, watermark: i64) -> Result<()> {
+        if watermark == NO_TIMESTAMP { Ok(()) } else { self.write_watermark(watermark) }
+    }
+
+    fn write_watermark(&mut self, watermark: i64) -> Result<()> {
         let (Some(state), Some(backend)) = (self.state_named(NAME), self.backend.as_deref_mut()) else { return Ok(()) };
-        if watermark == NO_TIMESTAMP {
-            return Ok(());
-        }
         let mut entries: Vec<(KeyGroup, Vec<u8>)> = Vec::with_capacity(self.groups.len());
         for group in self.groups.clone().map(|group| group as KeyGroup) {
             let reached = self.group_watermarks.of(group, watermark);
@@ -167,4 +181,31 @@ pub struct SelectedGroups {
     pub watermark: i64,
     /// Of these only the ones whose due timers were being fired when their snapshot was taken.
     pub interrupted_only: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::manifest::StateBackendKind;
+    use crate::model::TimeDomain;
+    use crate::state::{self, StateOptions};
+    use crate::turn::{TurnContext, timer_states};
+
+    #[test]
+    fn a_watermark_that_was_reset_does_not_come_back_with_the_next_snapshot() {
+        let layout = timer_states(&[TimeDomain::Event]);
+        let (kind, clock) = (StateBackendKind::Memory, SystemClock::shared());
+        let options = StateOptions::empty(kind, Default::default(), layout.clone(), 4, clock);
+        let backend = state::open(options).unwrap();
+        let mut turn = Turn::stateful(TurnContext::default(), layout, backend).with_timers(0..4).unwrap();
+        turn.keep_watermark(i64::MAX).unwrap();
+        turn.restore_watermarks(0..4).unwrap();
+        assert_eq!(turn.context.watermark, i64::MAX);
+        turn.forget_watermark().unwrap();
+        // Before the first watermark of the new input a snapshot writes none.
+        turn.keep_watermark(NO_TIMESTAMP).unwrap();
+        turn.restore_watermarks(0..4).unwrap();
+        assert_eq!(turn.context.watermark, NO_TIMESTAMP);
+    }
 }

@@ -95,6 +95,19 @@ impl Site {
         })
     }
 
+    /// Waits until the job has a complete checkpoint of its own.
+    pub(super) fn wait_for_checkpoint(&self, id: &str) -> Result<Progress> {
+        wait_until(&format!("job {id} has a checkpoint"), TIMEOUT, || {
+            let job = self.job(id)?;
+            match job["status"].as_str() {
+                Some("FINISHED") => return Ok(Some(Progress::Ended)),
+                Some("FAILED" | "CANCELLED" | "STOPPED") => bail!("the job is {}: {}", job["status"], job["failure"]),
+                _ => {}
+            }
+            Ok((!self.complete(id).is_empty()).then_some(Progress::Reached))
+        })
+    }
+
     /// Waits until a job that was found again runs or has ended; gives it.
     pub(super) fn wait_until_resumed(&self, id: &str) -> Result<Value> {
         wait_until(&format!("job {id} is resumed"), TIMEOUT, || {

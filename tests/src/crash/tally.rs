@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 /// Below this many rounds chance may leave out one or the other.
-const ROUNDS_FOR_ALL: u64 = 20;
+const ROUNDS_FOR_ALL: u64 = 50;
 
 /// Counts over all rounds.
 #[derive(Clone, Debug, Default)]

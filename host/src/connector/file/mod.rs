@@ -2,6 +2,7 @@
 
 mod commit;
 mod list;
+mod locate;
 mod others;
 mod part;
 mod promise;
@@ -12,6 +13,7 @@ use std::path::Path;
 
 pub(super) use commit::FileCommitter;
 pub(super) use list::check as check_source;
+pub(super) use locate::find as find_record;
 pub(super) use others::others;
 pub(super) use sink::{FileSink, check as check_sink};
 pub(super) use source::FileSource;

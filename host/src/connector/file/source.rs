@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::super::position;
 use super::super::records::Fill;
-use super::super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source};
+use super::super::{ConnectorContext, InputPlace, POLL_BYTES_MAX, Poll, Source};
 use super::list::{InputFile, Reader, list, open, read_error, too_long};
+use super::locate;
 use crate::error::{Result, checkpoint_corrupt, source_failed};
 use crate::manifest::FileFormat;
 use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
@@ -38,6 +39,18 @@ pub(in crate::connector) struct FileSource {
     /// The first split that is not done, being read.
     open: Option<Reader>,
     interrupt: Interrupt,
+    /// Where the records of the last poll are from, by files.
+    polled: Vec<PolledPart>,
+}
+
+/// Records of one poll that follow each other in one file.
+struct PolledPart {
+    /// The index of the first one among those of the poll.
+    first: usize,
+    /// The file, by its place in the list.
+    split: usize,
+    /// Behind the record in front of the first one.
+    offset: u64,
 }
 
 impl FileSource {
@@ -51,7 +64,7 @@ impl FileSource {
     ) -> Result<FileSource> {
         let path = context.base_dir.join(path);
         let (splits, paths, interrupt) = (Vec::new(), HashMap::new(), context.interrupt.clone());
-        let mut source = FileSource { path, format, header, splits, paths, open: None, interrupt };
+        let mut source = FileSource { path, format, header, splits, paths, open: None, polled: Vec::new(), interrupt };
         match positions {
             [] => source.deal(context)?,
             positions => source.restore(positions, context)?,
@@ -100,10 +113,10 @@ impl FileSource {
 
     /// Reads from the open split until the batch has `records` records or `bytes` bytes, or until the split ends.
     fn read(&mut self, batch: &mut Batch, records: usize, bytes: usize) -> Result<()> {
-        let (Some(reader), Some(split)) = (&mut self.open, self.splits.iter_mut().find(|split| !split.done)) else {
-            return Ok(());
-        };
+        let first_open = self.splits.iter_mut().enumerate().find(|(_, split)| !split.done);
+        let (Some(reader), Some((at, split))) = (&mut self.open, first_open) else { return Ok(()) };
         let before = batch.len();
+        self.polled.push(PolledPart { first: before, split: at, offset: split.offset });
         let mut ended = false;
         while batch.len() < records && batch.values.bytes().len() < bytes {
             if let Some(record) = reader.next() {
@@ -162,6 +175,7 @@ impl Source for FileSource {
             return Ok(Poll::Pending(Duration::ZERO));
         }
         let before = batch.len();
+        self.polled.clear();
         let (records, bytes) = (before.saturating_add(records), batch.values.bytes().len() + POLL_BYTES_MAX);
         while batch.len() < records && batch.values.bytes().len() < bytes {
             if self.open.is_none() && !self.open_next()? {
@@ -174,6 +188,19 @@ impl Source for FileSource {
 
     fn position(&self) -> Result<Vec<u8>> {
         position::encode(position::VERSION_1, &self.splits)
+    }
+
+    fn locate(&self, index: usize, is_cancelled: &dyn Fn() -> bool) -> Option<InputPlace> {
+        let part = self.polled.iter().rev().find(|part| part.first <= index)?;
+        let path = path_of(&self.paths, self.splits.get(part.split)?).ok()?;
+        locate::place_behind(
+            path,
+            (self.format, self.header),
+            part.offset,
+            index - part.first,
+            &self.interrupt,
+            is_cancelled,
+        )
     }
 }
 

@@ -11,7 +11,7 @@ use super::step::{OfKey, Place, Step};
 use super::trigger::Now;
 use super::{Definition, assigner, contents, span};
 use crate::error;
-use crate::manifest::{WindowAssigner, WindowTrigger};
+use crate::manifest::WindowAssigner;
 use crate::model::{Batch, DueTimers, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain};
 use crate::operator::OperatorFailure;
 use crate::operator::turns::Turns;
@@ -27,10 +27,7 @@ impl Definition {
 
     /// The fault of a record that has no time, where windows go by the time of records.
     pub(super) fn without_timestamp(&self, batch: &Batch, range: Range<usize>) -> Option<Fault> {
-        // A continuous trigger counts its intervals from the record on: from the beginning of time there is no end of them.
-        let is_by_time = self.settings.assigner != WindowAssigner::Global
-            || matches!(self.settings.trigger, WindowTrigger::Continuous { .. });
-        if self.settings.time == TimeDomain::Processing || !is_by_time {
+        if !self.settings.needs_timestamps() {
             return None;
         }
         let is_missing = batch.timestamps[range].contains(&NO_TIMESTAMP);

@@ -14,7 +14,7 @@ use super::{Definition, WindowFunction, assigner, span};
 use crate::manifest::WindowTrigger;
 use crate::model::{Batch, DueTimers, Fault, TimeDomain, Windows};
 use crate::operator::OperatorFailure;
-use crate::operator::turns::{Bad, LATE_DROPPED, Outputs, Turns};
+use crate::operator::turns::{Bad, BadKind, LATE_DROPPED, Outputs, Turns};
 use crate::turn::{Failure, Output, Turn};
 
 /// A timer that a turn registers (true) or deletes: its place, clock and time. A later word counts.
@@ -39,6 +39,9 @@ impl Definition {
             Err(fault) => return Ok(Some(fault)),
         };
         turns.emit(produced, outputs);
+        if !self.late_is_read {
+            turns.counters.records_late += step.late.len() as u64;
+        }
         if let Some(Records { batch, .. }) = records
             && self.late_is_read
             && !step.late.is_empty()
@@ -216,6 +219,7 @@ impl Definition {
         }
         let value = format!("{{\"window_start\":{},\"window_end\":{}}}", window.start, window.end);
         let (timestamp, record) = (window.max_timestamp(), turns.counters.records_in);
-        turns.dispose(Bad { value: value.as_bytes(), timestamp, key: Some(&key), fault, record }, outputs)
+        let kind = BadKind::TimerOrWindow;
+        turns.dispose(Bad { value: value.as_bytes(), timestamp, key: Some(&key), fault, record, kind }, outputs)
     }
 }

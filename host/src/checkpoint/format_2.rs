@@ -1,0 +1,90 @@
+//! The payload of a checkpoint manifest in format 2, which is read and no longer written: counters had no late records, and
+//! subtasks no watermark.
+
+use serde::Deserialize;
+
+use super::manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
+use crate::state::{FileRef, StateImage};
+
+#[derive(Deserialize)]
+pub(super) struct Manifest {
+    format: u32,
+    job_id: String,
+    job_name: String,
+    checkpoint_id: u64,
+    kind: CheckpointKind,
+    taken_at_ms: i64,
+    seed: Option<u64>,
+    max_parallelism: u32,
+    operators: Vec<Operator>,
+}
+
+#[derive(Deserialize)]
+struct Operator {
+    id: String,
+    parallelism: u32,
+    subtasks: Vec<Subtask>,
+}
+
+#[derive(Deserialize)]
+struct Subtask {
+    source_position: Option<Vec<u8>>,
+    state: Option<StateImage>,
+    broadcast: Option<StateImage>,
+    in_flight: Option<FileRef>,
+    committable: Option<Vec<u8>>,
+    counters: OldCounters,
+}
+
+/// The counters of formats 1 and 2.
+#[derive(Deserialize)]
+pub(super) struct OldCounters {
+    records_in: u64,
+    records_out: u64,
+    faults: u64,
+    records_skipped: u64,
+    records_dead_lettered: u64,
+}
+
+impl From<Manifest> for CheckpointManifest {
+    fn from(manifest: Manifest) -> CheckpointManifest {
+        let Manifest { format, job_id, job_name, checkpoint_id, kind, taken_at_ms, seed, max_parallelism, operators } =
+            manifest;
+        // A payload whose format differs from its header's stays invalid, and is refused.
+        let format = if format == 2 { CheckpointManifest::FORMAT } else { 0 };
+        let operators = operators.into_iter().map(OperatorImage::from).collect();
+        CheckpointManifest {
+            format,
+            job_id,
+            job_name,
+            checkpoint_id,
+            kind,
+            taken_at_ms,
+            seed,
+            max_parallelism,
+            operators,
+        }
+    }
+}
+
+impl From<Operator> for OperatorImage {
+    fn from(operator: Operator) -> OperatorImage {
+        let Operator { id, parallelism, subtasks } = operator;
+        OperatorImage { id, parallelism, subtasks: subtasks.into_iter().map(SubtaskImage::from).collect() }
+    }
+}
+
+impl From<Subtask> for SubtaskImage {
+    fn from(subtask: Subtask) -> SubtaskImage {
+        let Subtask { source_position, state, broadcast, in_flight, committable, counters } = subtask;
+        let counters = counters.into();
+        SubtaskImage { source_position, state, broadcast, in_flight, committable, counters, watermark: None }
+    }
+}
+
+impl From<OldCounters> for Counters {
+    fn from(old: OldCounters) -> Counters {
+        let OldCounters { records_in, records_out, faults, records_skipped, records_dead_lettered } = old;
+        Counters { records_in, records_out, faults, records_skipped, records_dead_lettered, records_late: 0 }
+    }
+}
