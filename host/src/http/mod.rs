@@ -98,7 +98,8 @@ fn router_with(host: Host, component_bytes_max: u64, allowed: AllowedHosts, time
         .layer(CsrfLayer::new().with_rejection_response(refused))
         .layer(axum::middleware::from_fn_with_state(Arc::new(allowed), guard::check_host))
         .layer(axum::middleware::from_fn_with_state(times, body::pace))
-        .layer(TraceLayer::new_for_http())
+        // A failure is logged by `problem`, which limits how many lines there are.
+        .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(Api { host, component_bytes_max, openapi: openapi.into(), lanes: Arc::new(Lanes::new()) })
 }
 

@@ -15,13 +15,13 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Sleep;
 
 use crate::error::{Result, server_unreachable};
 
-/// Connections at once; further ones wait to be accepted.
+/// Connections at once; as many further ones wait to be accepted.
 const CONNECTIONS_MAX: u32 = 1024;
 /// How long a stopping server waits for requests that are under way.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -32,9 +32,18 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Where no connection can be accepted, such as without file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Binds the address on which the server will listen.
+/// Binds the address on which the server will listen. Connections that are not accepted yet wait, as many as there may be;
+/// with a shorter queue the system resets them when many come at once.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As usual where there are Unix sockets: a server that was killed may start again at once.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(CONNECTIONS_MAX)
+    };
+    listen().map_err(|error: io::Error| {
         server_unreachable(format!("cannot listen on {address}: {error}")).hint("choose another --listen")
     })
 }
