@@ -192,6 +192,8 @@ impl<'r, 'a> Run<'r, 'a> {
         *tally.kills.entry(moment).or_default() += 1;
         match restored {
             Some(_) => tally.restores += 1,
+            // A cancel or a stop that was under way may leave nothing to restore.
+            None if matches!(moment, DURING_A_CANCEL | DURING_A_STOP) => {}
             None => tally.fresh_starts += 1,
         }
         self.line.push_str(&restored.map_or(" †".to_owned(), |id| format!(" †{id}")));
