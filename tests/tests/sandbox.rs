@@ -232,7 +232,7 @@ fn compiled_code_is_used_again_and_made_anew_where_it_is_damaged() {
     fs::write(dir.join("data/cache/left-behind"), "x").unwrap();
     fs::write(dir.join("in.txt"), "a,1\n").unwrap();
     let server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &[]).unwrap();
-    assert_eq!(files(), [code.clone()], "what is no component's code is removed");
+    assert_eq!(files(), std::slice::from_ref(&code), "what is no component's code is removed");
     let job = server.api.submit_ok(&pipeline(&dir, "again", "misbehaving@1", "echo", "in.txt", "")).unwrap();
     server.api.wait_for(&job, "FINISHED").unwrap();
     assert_eq!(committed_lines(&dir.join("again")).unwrap(), ["a,1"]);
@@ -278,13 +278,11 @@ fn jobs_that_loop_cost_no_other_job_a_record() {
     let (server, dir) = start("loops", &[]);
     server.api.push(&component("printing"), Some("printing@1")).unwrap().ok().unwrap();
     server.api.push(&component("misbehaving"), Some("misbehaving@1")).unwrap().ok().unwrap();
-    let loops = format!(
-        "name = \"loops\"\nparallelism = 32\nbatch = {{ records = 1 }}\n[source.in]\nconnector = \"generator\"\ntemplate = \"!{{n}}\"\n\
+    let loops = "name = \"loops\"\nparallelism = 32\nbatch = { records = 1 }\n[source.in]\nconnector = \"generator\"\ntemplate = \"!{n}\"\n\
          [operator.act]\ninput = \"in\"\ncomponent = \"misbehaving@1\"\nfunction = \"loop\"\non_fault = \"skip\"\n\
-         limits = {{ deadline = \"200ms\" }}\n\
-         [sink.out]\ninput = \"act\"\nconnector = \"blackhole\"\n"
-    );
-    let loops = server.api.submit_ok(&loops).unwrap();
+         limits = { deadline = \"200ms\" }\n\
+         [sink.out]\ninput = \"act\"\nconnector = \"blackhole\"\n";
+    let loops = server.api.submit_ok(loops).unwrap();
     wait_until("all subtasks loop", TIMEOUT, || {
         let job = server.api.job(&loops)?;
         Ok((count(&job, "faults") > 0).then_some(()))
