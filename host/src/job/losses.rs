@@ -16,6 +16,7 @@ const LOGGED_WHILE_RUNNING: u64 = 100;
 enum Kind {
     Late,
     Skipped,
+    Undecodable,
     DeadLettered,
     WithoutTimestamp,
 }
@@ -43,6 +44,9 @@ impl fmt::Display for Loss {
             Kind::Skipped => {
                 write!(f, "operator `{node}` skipped {counts} by on_fault = \"skip\": the log has their faults")
             }
+            Kind::Undecodable => {
+                write!(f, "source `{node}` skipped {counts} by on_undecodable = \"skip\": the log names the first ones")
+            }
             Kind::DeadLettered => write!(f, "operator `{node}` sent {counts} to `{node}.dead-letter`"),
             Kind::WithoutTimestamp => {
                 write!(f, "source `{node}` read {counts} without a readable timestamp: check its `timestamp`")
@@ -53,9 +57,10 @@ impl fmt::Display for Loss {
 
 fn losses(operators: &[OperatorDetail]) -> Vec<Loss> {
     let of_node = |node: &OperatorDetail| {
+        let skipped = if node.kind == "source" { Kind::Undecodable } else { Kind::Skipped };
         let counts = [
             (Kind::Late, node.records_late),
-            (Kind::Skipped, node.records_skipped),
+            (skipped, node.records_skipped),
             (Kind::DeadLettered, node.records_dead_lettered),
             (Kind::WithoutTimestamp, node.records_without_timestamp()),
         ];
@@ -116,10 +121,11 @@ mod tests {
 
     #[test]
     fn faults_of_a_source_are_records_without_a_timestamp_and_those_of_an_operator_are_not() {
-        let source = OperatorDetail { kind: "source".into(), faults: 50, ..operator(0, 100) };
+        let source = OperatorDetail { kind: "source".into(), faults: 50, records_skipped: 20, ..operator(0, 100) };
         let function = OperatorDetail { faults: 50, ..operator(0, 100) };
         let warnings = warnings(&[source, function]);
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("timestamp"), "{warnings:?}");
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("on_undecodable"), "{warnings:?}");
+        assert!(warnings[1].contains("timestamp"), "{warnings:?}");
     }
 }

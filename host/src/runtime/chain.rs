@@ -44,27 +44,9 @@ pub(super) struct Member {
 }
 
 pub(super) enum MemberKind {
-    Source(SourceStats),
+    Source(Counters),
     Operator(Box<dyn Operator>),
     Sink { sink: Box<dyn Sink>, counters: Counters },
-}
-
-/// What a source shows.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SourceStats {
-    pub(super) counters: Counters,
-    pub(super) records_without_timestamp: u64,
-}
-
-/// The metric of a source that counts the records without an event timestamp.
-const WITHOUT_TIMESTAMP: &str = "numRecordsWithoutTimestamp";
-
-impl SourceStats {
-    fn shown(self) -> MemberStats {
-        let without = self.records_without_timestamp;
-        let metrics = (without > 0).then(|| (WITHOUT_TIMESTAMP.to_owned(), without as f64)).into_iter().collect();
-        MemberStats { counters: self.counters, metrics, ..MemberStats::default() }
-    }
 }
 
 /// How far one subtask is in event time.
@@ -139,10 +121,10 @@ impl Chain {
         self.route(0, 0, batch)
     }
 
-    /// Takes over what a source shows.
-    pub(super) fn show_source(&mut self, stats: SourceStats) {
+    /// Takes over the counters of the source.
+    pub(super) fn show_source(&mut self, counters: Counters) {
         if let Some(Member { kind: MemberKind::Source(shown), .. }) = self.members.first_mut() {
-            *shown = stats;
+            *shown = counters;
         }
     }
 
@@ -349,8 +331,8 @@ impl Chain {
             let member = &mut self.members[at];
             let mut part = SubtaskPart::new(&member.node, self.subtask);
             let fixed = match &mut member.kind {
-                MemberKind::Source(stats) => {
-                    part.counters = stats.counters;
+                MemberKind::Source(counters) => {
+                    part.counters = *counters;
                     Ok(())
                 }
                 MemberKind::Operator(operator) => {
@@ -379,8 +361,9 @@ impl Chain {
     /// What the members show now.
     pub(super) fn stats(&mut self) -> Vec<MemberStats> {
         let stats = |member: &mut Member| match &mut member.kind {
-            MemberKind::Source(stats) => stats.shown(),
-            MemberKind::Sink { counters, .. } => MemberStats { counters: *counters, ..MemberStats::default() },
+            MemberKind::Source(counters) | MemberKind::Sink { counters, .. } => {
+                MemberStats { counters: *counters, ..MemberStats::default() }
+            }
             MemberKind::Operator(operator) => {
                 operator.tell_overdue();
                 let counters = operator.counters();

@@ -357,9 +357,9 @@ impl Start {
             let kind = match &node.kind {
                 NodeKind::Source(_) => {
                     let opened = self.open_source(node).map_err(|error| failed(node, self.subtask, error))?;
-                    let stats = opened.stats();
+                    let counters = opened.counters();
                     reader = Some(opened);
-                    MemberKind::Source(stats)
+                    MemberKind::Source(counters)
                 }
                 NodeKind::Operator(operator) => {
                     let opened =

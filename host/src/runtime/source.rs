@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::alignment::{Member, milliseconds};
-use super::chain::SourceStats;
 use super::stamps::Stamper;
 use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
@@ -121,6 +120,7 @@ impl SourceReader {
         let stamped = stamper.stamp(batch);
         self.latest = self.latest.max(stamped.latest);
         self.counters.records_skipped += stamped.skipped;
+        self.counters.faults += stamped.without;
         let Some(at) = stamped.unreadable else { return Ok(()) };
         self.source.give_back(batch.len() - at)?;
         let error = stamper.unreadable(batch.values.value(at), &self.source.place());
@@ -137,9 +137,9 @@ impl SourceReader {
         self.stamper.as_mut().map(Stamper::take_warnings).unwrap_or_default()
     }
 
-    pub(super) fn stats(&self) -> SourceStats {
-        let records_without_timestamp = self.stamper.as_ref().map_or(0, |stamper| stamper.without);
-        SourceStats { counters: self.counters, records_without_timestamp }
+    /// What it has read. Its faults are the records without a timestamp.
+    pub(super) fn counters(&self) -> Counters {
+        self.counters
     }
 
     /// The watermark by what was read, sent or not.

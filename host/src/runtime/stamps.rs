@@ -14,8 +14,8 @@ pub(super) struct Stamper {
     extractor: Arc<TimestampExtractor>,
     on_undecodable: OnUndecodable,
     skip_log: SkipLog,
-    /// Records without a timestamp.
-    pub(super) without: u64,
+    /// Records without a timestamp, in all.
+    without: u64,
     seen: u64,
     has_read_any: bool,
     has_warned_of_none: bool,
@@ -27,6 +27,8 @@ pub(super) struct Stamper {
 pub(super) struct Stamped {
     /// The largest timestamp in it.
     pub(super) latest: i64,
+    /// Records without a timestamp.
+    pub(super) without: u64,
     /// Records that were left out.
     pub(super) skipped: u64,
     /// The first record whose timestamp cannot be read, where such a record fails the job. Nothing behind it is set.
@@ -51,15 +53,15 @@ impl Stamper {
 
     /// Sets the timestamps. Records whose timestamp cannot be read leave the batch, or stop it.
     pub(super) fn stamp(&mut self, batch: &mut Batch) -> Stamped {
-        let mut stamped = Stamped { latest: NO_TIMESTAMP, skipped: 0, unreadable: None };
-        let (mut missing, mut unreadable) = (0, Vec::new());
+        let mut stamped = Stamped { latest: NO_TIMESTAMP, without: 0, skipped: 0, unreadable: None };
+        let mut unreadable = Vec::new();
         for (index, (timestamp, value)) in batch.timestamps.iter_mut().zip(batch.values.iter()).enumerate() {
             match self.extractor.extract(value) {
                 EventTimestamp::At(event_ms) => {
                     *timestamp = event_ms;
                     stamped.latest = stamped.latest.max(event_ms);
                 }
-                EventTimestamp::Missing => missing += 1,
+                EventTimestamp::Missing => stamped.without += 1,
                 EventTimestamp::Unreadable if self.on_undecodable == OnUndecodable::Fail => {
                     stamped.unreadable = Some(index);
                     break;
@@ -67,13 +69,13 @@ impl Stamper {
                 EventTimestamp::Unreadable => unreadable.push(index),
             }
         }
-        self.without += missing;
+        self.without += stamped.without;
         self.seen += batch.len() as u64;
         self.has_read_any |= stamped.latest != NO_TIMESTAMP;
         if !self.has_remarked && stamped.latest != NO_TIMESTAMP {
             self.remark(batch, stamped.latest);
         }
-        if !self.has_read_any && missing > 0 && self.seen >= FIRST_RECORDS as u64 {
+        if !self.has_read_any && stamped.without > 0 && self.seen >= FIRST_RECORDS as u64 {
             self.warn_of_none();
         }
         if !unreadable.is_empty() {

@@ -278,7 +278,7 @@ impl Subtask {
             return Ok(self.patience());
         }
         let read = reader.read();
-        self.chain.show_source(reader.stats());
+        self.chain.show_source(reader.counters());
         reader.take_warnings().into_iter().for_each(|warning| (self.notify)(Event::Warning(warning)));
         let (batch, poll) = match read {
             Ok(read) => read,

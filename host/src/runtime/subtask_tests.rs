@@ -6,7 +6,7 @@ use crossbeam_channel::{Sender, unbounded};
 use proptest::prelude::*;
 
 use super::super::alignment::Groups;
-use super::super::chain::{Member, MemberKind, SourceStats};
+use super::super::chain::{Member, MemberKind};
 use super::super::exchange::EdgeWriter;
 use super::super::link::link;
 use super::super::plan::Target;
@@ -61,7 +61,7 @@ impl Subject {
         let edge = EdgeWriter::forward(sender, batch, signals.clone());
         let member = Member {
             node: "source".into(),
-            kind: MemberKind::Source(SourceStats::default()),
+            kind: MemberKind::Source(Counters::default()),
             routes: vec![vec![Target::Edge(0)]],
         };
         let chain = Chain::new(0, vec![member], [(0, edge)].into(), clock.clone());
