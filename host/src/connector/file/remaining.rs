@@ -53,7 +53,8 @@ struct SplitOfVersion1 {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
     pub(super) done: Done,
-    /// Files that are read first, the one being read in front. More than one only behind a change of parallelism.
+    /// Files that were begun, in order of their names: the one being read is in front of the others, which other subtasks had
+    /// begun before a change of parallelism.
     pub(super) begun: Vec<Begun>,
     taken: usize,
 }
@@ -110,12 +111,18 @@ impl Remaining {
         Decoded { done, begun, names, columns }.resume()
     }
 
-    /// The file that is next, or being read; none where all are done.
+    /// The file that is next, or being read; none where all are done. The files are read in order of their names, whether or not
+    /// they were begun: in a folder that is in order of event time, any other order makes records late.
     pub(super) fn current(&mut self) -> Option<&mut Begun> {
-        if self.progress.begun.is_empty() {
+        let is_next = match (self.names.left().first(), self.progress.begun.first()) {
+            (Some(name), Some(begun)) => *name < begun.name,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if is_next {
             let name = self.names.take()?.to_owned();
             self.progress.taken = self.names.taken();
-            self.progress.begun.push(Begun { name, offset: 0, records: 0 });
+            self.progress.begun.insert(0, Begun { name, offset: 0, records: 0 });
         }
         self.progress.begun.first_mut()
     }

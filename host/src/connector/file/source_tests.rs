@@ -239,6 +239,42 @@ fn files_are_dealt_anew_at_another_parallelism() {
     assert_eq!(open(0, 1, &[&twice, &twice]).err().unwrap().code, "checkpoint-corrupt");
 }
 
+/// Files are often in order of event time: one that is read too late has records that are late.
+#[test]
+fn files_are_read_in_order_of_names_wherever_other_subtasks_had_come_to() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in 0..6 {
+        std::fs::write(folder.path().join(file.to_string()), format!("{file}0\n{file}1\n")).unwrap();
+    }
+    let open = |subtask, parallelism, positions: &[&[u8]]| {
+        let context = subtask_of(context(folder.path()), subtask, parallelism);
+        FileSource::open(settings("", FileFormat::Lines, OnUndecodable::Fail), &context, positions).unwrap()
+    };
+    for (reads, after) in (0..4 * 4 * 4).flat_map(|reads| [(reads, 1), (reads, 2)]) {
+        let reads = [reads % 4, reads / 4 % 4, reads / 16];
+        let positions: Vec<Vec<u8>> = (0..3)
+            .map(|subtask| {
+                let mut source = open(subtask, 3, &[]);
+                (0..reads[subtask as usize]).for_each(|_| assert_eq!(poll(&mut source, 1).len(), 1));
+                source.position().unwrap()
+            })
+            .collect();
+        let positions: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
+        let mut left = 12 - reads.iter().sum::<usize>();
+        for subtask in 0..after {
+            let mut source = open(subtask, after, &positions);
+            let first = poll(&mut source, 1);
+            // Where it goes on is a position as well.
+            let position = source.position().unwrap();
+            let rest = drain(&mut open(subtask, after, &vec![&position[..]; after as usize]));
+            let read = [first, rest].concat();
+            assert!(read.is_sorted(), "{reads:?} to {after}: {read:?}");
+            left -= read.len();
+        }
+        assert_eq!(left, 0, "{reads:?} to {after}");
+    }
+}
+
 #[test]
 fn a_position_of_version_1_is_still_read() {
     let folder = flights();
