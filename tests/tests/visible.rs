@@ -136,7 +136,7 @@ fn late_records_are_counted_through_a_kill_and_shown_everywhere() {
 fn skipped_records_and_those_without_a_timestamp_are_told() {
     let (server, dir) = Server::start_fresh("visible-skipped").unwrap();
     push_misbehaving(&server);
-    fs::write(dir.join("in.csv"), "good,1\n!bad,2\ngood,soon\n").unwrap();
+    fs::write(dir.join("in.csv"), "good,1\n!bad,2\ngood,\n").unwrap();
     let manifest = "name = \"skipping\"\n[source.records]\nconnector = \"file\"\npath = \"in.csv\"\nformat = \"csv\"\n\
                     header = false\ntimestamp = { column = 1, format = \"unix-ms\" }\n\
                     [operator.act]\ninput = \"records\"\ncomponent = \"misbehaving@1\"\nfunction = \"error\"\non_fault = \"skip\"\n\

@@ -202,11 +202,11 @@ fn conclude(job: &Job, environment: &Environment, pipeline: &Pipeline, receiver:
             record.failure = failure.clone();
         }
     };
-    if !store_end(job, status, change, receiver) {
+    let JobRecord { id, name, .. } = job.record();
+    // Whoever is shown the end may remove what the job began from.
+    if !store_end(job, status, change, || environment.origins.forget(&id), receiver) {
         return;
     }
-    let name = job.record().name;
-    environment.origins.forget(&job.record().id);
     removal::remove_checkpoints_of_ended(job, environment);
     let _ = std::fs::remove_dir_all(job.dir.join("working"));
     tracing::info!(job = %name, ?status, "job ended");
@@ -214,9 +214,15 @@ fn conclude(job: &Job, environment: &Environment, pipeline: &Pipeline, receiver:
 
 /// Stores how a job ended, however long that takes: an end that is only shown frees the job's name, and the next start of
 /// the process would run the job again. False if the process ends first; its next start then resumes the job.
-fn store_end(job: &Job, status: JobStatus, change: impl Fn(&mut JobRecord), receiver: &Receiver<Message>) -> bool {
+fn store_end(
+    job: &Job,
+    status: JobStatus,
+    change: impl Fn(&mut JobRecord),
+    stored: impl Fn(),
+    receiver: &Receiver<Message>,
+) -> bool {
     let mut pause = STORE_PAUSE_MIN;
-    while let Err(error) = job.update(&change) {
+    while let Err(error) = job.update_then(&change, &stored) {
         if pause == STORE_PAUSE_MIN {
             let name = job.record().name;
             tracing::error!(job = %name, ?status, "the job's end cannot be stored yet, and is tried again: {error}");

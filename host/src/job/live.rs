@@ -75,10 +75,16 @@ impl Job {
 
     /// Stores a change of the record, and then shows it. On error nothing has changed. Waiters look again.
     pub(super) fn update(&self, change: impl FnOnce(&mut JobRecord)) -> Result<()> {
+        self.update_then(change, || ())
+    }
+
+    /// As [`Job::update`]. Calls `stored` when the change is stored and not yet shown.
+    pub(super) fn update_then(&self, change: impl FnOnce(&mut JobRecord), stored: impl FnOnce()) -> Result<()> {
         let mut state = self.state.lock();
         let mut record = state.record.clone();
         change(&mut record);
         record::write_json(&self.dir.join("job.json"), &record)?;
+        stored();
         state.record = record;
         self.changed.notify_all();
         Ok(())
