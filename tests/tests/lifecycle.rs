@@ -188,13 +188,28 @@ fn a_job_restarts_within_the_process_when_its_sink_fails() {
 #[test]
 fn attempts_run_out() {
     let scene = scene("attempts");
-    let settings = "[restart]\nstrategy = \"fixed-delay\"\nattempts = 2\ndelay = \"10ms\"";
-    // The function `track` wants JSON, and gets rows of CSV.
-    let manifest = scene.manifest("memory", 150_000, settings).replace("function = \"parse\"", "function = \"track\"");
+    let settings = format!("{INTERVAL}\n[restart]\nstrategy = \"fixed-delay\"\nattempts = 2\ndelay = \"10ms\"");
+    let job = scene.api().submit_ok(&scene.manifest("memory", 150_000, &settings)).unwrap();
+    scene.wait_for_records(&job, 20_000);
+    // A file in place of the output folder fails every attempt, whatever record it reads.
+    fs::rename(scene.out(), scene.dir.join("away")).unwrap();
+    fs::write(scene.out(), "in the way").unwrap();
+    let job = scene.api().wait_for(&job, "FAILED").unwrap();
+    assert_eq!(job["restarts"], 2, "{job}");
+    assert_eq!(job["failure"]["code"], "sink-unwritable", "{job}");
+}
+
+#[test]
+fn a_fault_that_comes_again_on_the_same_record_ends_the_attempts() {
+    let scene = scene("repeated-fault");
+    let settings = "[restart]\nstrategy = \"fixed-delay\"\nattempts = 50\ndelay = \"10ms\"";
+    // The function `track` wants JSON, and gets rows of CSV. Of two subtasks either may fail first, so one is enough here.
+    let manifest = scene.manifest("memory", 150_000, settings).replace("parallelism = 2", "parallelism = 1");
+    let manifest = manifest.replace("function = \"parse\"", "function = \"track\"");
     let manifest = manifest.replace("key = { field = \"tailnum\" }\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink", "key = \"value\"\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink");
     let job = scene.api().submit_ok(&manifest).unwrap();
     let job = scene.api().wait_for(&job, "FAILED").unwrap();
-    assert_eq!(job["restarts"], 2, "{job}");
+    assert_eq!(job["restarts"], 1, "{job}");
     assert_eq!(job["failure"]["code"], "guest-error", "{job}");
     assert_eq!(committed_lines(&scene.out()).unwrap(), [""; 0]);
 }
