@@ -15,9 +15,9 @@ use std::time::Instant;
 
 use cofferdam::checkpoint::Counters;
 use cofferdam::clock::SystemClock;
-use cofferdam::manifest::{Disposition, Limits, StateBackendKind};
 use cofferdam::model::{Batch, Keys, group_of_key, hash_key};
 use cofferdam::operator::{FunctionOperator, FunctionSettings, Operator};
+use cofferdam::pipeline::{Disposition, Limits, StateBackendKind};
 use cofferdam::sandbox::{Component, Function, Instance, Sandbox, SandboxOptions};
 use cofferdam::state::{self, StateOptions};
 use cofferdam::turn::{FIRST_INPUT, Failure, Guest, Output, Turn, TurnContext};

@@ -22,12 +22,12 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use cofferdam::checkpoint::{
-    CheckpointFiles, CheckpointKind, CheckpointManifest, CheckpointStorage, Counters, Location, OperatorImage,
+    CheckpointFiles, CheckpointKind, CheckpointMetadata, CheckpointStorage, Counters, Location, OperatorImage,
     SubtaskImage, Verify,
 };
 use cofferdam::clock::SystemClock;
-use cofferdam::manifest::{Pipeline, StateBackendKind};
 use cofferdam::model::{Batch, Interrupt, group_of_key, hash_key};
+use cofferdam::pipeline::{PipelineSpec, StateBackendKind};
 use cofferdam::runtime::{
     Barrier, BarrierKind, Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan, SubtaskPart,
 };
@@ -126,8 +126,8 @@ impl Checkpoints {
             watermark: None,
         };
         let operator = |id: &str, subtask| OperatorImage { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
-        let manifest = CheckpointManifest {
-            format: CheckpointManifest::FORMAT,
+        let manifest = CheckpointMetadata {
+            format: CheckpointMetadata::FORMAT,
             job_id: JOB.into(),
             job_name: JOB.into(),
             checkpoint_id: self.id,
@@ -141,7 +141,7 @@ impl Checkpoints {
                 operator("out", subtask(None, None)),
             ],
         };
-        self.storage.write_manifest(&manifest).expect("a manifest can be written");
+        self.storage.write_metadata(&manifest).expect("a manifest can be written");
         self.storage.retire(JOB, RETAINED, &[]).expect("checkpoints can be retired");
         Stored { uploaded: files.bytes_uploaded(), bytes }
     }
@@ -253,7 +253,7 @@ fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<
         connector = "blackhole"
         "#
     );
-    let pipeline = Pipeline::parse(&text, "bench").expect("the pipeline is well formed");
+    let pipeline = PipelineSpec::parse(&text, "bench").expect("the pipeline is well formed");
     let port = |name: &str| Port { name: name.into(), codec: "raw".into() };
     let description = Function {
         name: "count".into(),

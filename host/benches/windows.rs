@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use cofferdam::clock::SystemClock;
 use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
-use cofferdam::manifest::Pipeline;
 use cofferdam::model::{Batch, DueTimers, Interrupt, TimeDomain};
+use cofferdam::pipeline::PipelineSpec;
 use cofferdam::runtime::{Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan};
 use cofferdam::sandbox::{CompileIn, Function, FunctionKind, Port};
 use cofferdam::state;
@@ -258,7 +258,7 @@ input = "alarm"
 connector = "blackhole"
 "#
     );
-    let pipeline = Pipeline::parse(&text, "bench").expect("the pipeline is well formed");
+    let pipeline = PipelineSpec::parse(&text, "bench").expect("the pipeline is well formed");
     let port = |name: &str| Port { name: name.into(), codec: "raw".into() };
     let timers = vec![TimeDomain::Event];
     let description = Function {

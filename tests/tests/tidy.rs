@@ -28,7 +28,7 @@ const RANKS: &[(&str, u8)] = &[
     ("timer", 2),
     ("state", 1),
     ("model", 0),
-    ("manifest", 0),
+    ("pipeline", 0),
     ("clock", 0),
     ("error", 0),
     ("escape", 0),
@@ -38,7 +38,7 @@ const RANKS: &[(&str, u8)] = &[
 
 /// The only uses between modules of one rank: words that the whole house speaks.
 const SIBLINGS: &[(&str, &str)] =
-    &[("manifest", "error"), ("manifest", "model"), ("model", "error"), ("error", "escape"), ("stdio", "escape")];
+    &[("pipeline", "error"), ("pipeline", "model"), ("model", "error"), ("error", "escape"), ("stdio", "escape")];
 
 /// What must not stand in host/src outside of tests: bytes that we do not trust may reach it.
 const PANICS: &[&str] = &[

@@ -3,7 +3,7 @@
 use tokio::runtime::Handle;
 
 use super::location::Location;
-use super::manifest::CheckpointManifest;
+use super::metadata::CheckpointMetadata;
 use super::storage::{CheckpointFiles, CheckpointStorage, is_plain};
 use crate::error::{self, Result};
 
@@ -35,8 +35,8 @@ impl NewSavepoint {
     }
 
     /// Makes it complete, and tells where it is. What was written is removed where that fails.
-    pub fn complete(self, manifest: &CheckpointManifest) -> Result<Location> {
-        let written = self.storage.write_savepoint(&self.folder, manifest);
+    pub fn complete(self, metadata: &CheckpointMetadata) -> Result<Location> {
+        let written = self.storage.write_savepoint(&self.folder, metadata);
         if written.is_err() {
             self.abandon();
         }
@@ -45,7 +45,7 @@ impl NewSavepoint {
 
     /// Removes what was written so far.
     pub fn abandon(self) {
-        // What cannot be removed is no savepoint without a manifest, and the error that led here is the one to tell.
+        // What cannot be removed is no savepoint without a metadata, and the error that led here is the one to tell.
         for (path, _) in self.storage.list(&self.folder).unwrap_or_default() {
             let _ = self.storage.remove(&path);
         }

@@ -5,24 +5,24 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::test_subject::{JOB, Subject, manifest, on_each_store};
+use super::test_subject::{JOB, Subject, metadata, on_each_store};
 use super::*;
 use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
 /// What the fixtures of formats 1 and 2 hold. The files were made byte by byte from the formats' descriptions.
-fn fixture() -> (&'static [u8], CheckpointManifest) {
+fn fixture() -> (&'static [u8], CheckpointMetadata) {
     let path = "job-1/shared/7-00000000000000aa-state".into();
     let file = FileRef { name: "state".into(), path, bytes: 300, crc32c: 0xdead_beef };
     let bytes = include_bytes!("../../fixtures/checkpoint-manifest-v1.bin");
-    (bytes, manifest(7, CheckpointKind::Checkpoint, &[file]))
+    (bytes, metadata(7, CheckpointKind::Checkpoint, &[file]))
 }
 
 #[test]
 fn a_manifest_of_format_1_still_loads() {
     let (bytes, expected) = fixture();
-    assert_eq!(CheckpointManifest::decode("m", bytes).unwrap(), expected);
-    assert_eq!(CheckpointManifest::decode("m", &expected.encode().unwrap()).unwrap(), expected);
+    assert_eq!(CheckpointMetadata::decode("m", bytes).unwrap(), expected);
+    assert_eq!(CheckpointMetadata::decode("m", &expected.encode().unwrap()).unwrap(), expected);
     assert_eq!(expected.bytes(), 300);
     assert_eq!(expected.subtask("delays", 0).unwrap().counters.records_in, 998);
     assert_eq!(expected.subtask("delays", 1), None);
@@ -33,15 +33,15 @@ fn a_manifest_of_format_2_still_loads() {
     let (_, mut expected) = fixture();
     expected.seed = Some(300);
     let bytes = include_bytes!("../../fixtures/checkpoint-manifest-v2.bin");
-    assert_eq!(CheckpointManifest::decode("m", bytes).unwrap(), expected);
+    assert_eq!(CheckpointMetadata::decode("m", bytes).unwrap(), expected);
 }
 
 #[test]
 fn late_records_and_watermarks_are_kept() {
-    let (_, mut manifest) = fixture();
-    let track = &mut manifest.operators[1].subtasks[0];
+    let (_, mut metadata) = fixture();
+    let track = &mut metadata.operators[1].subtasks[0];
     (track.counters.records_late, track.watermark) = (70_000, Some(-5));
-    assert_eq!(CheckpointManifest::decode("m", &manifest.encode().unwrap()).unwrap(), manifest);
+    assert_eq!(CheckpointMetadata::decode("m", &metadata.encode().unwrap()).unwrap(), metadata);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn reading_a_checkpoint_ends_when_it_is_interrupted_and_does_not_pass_it_over() 
 fn a_damaged_manifest_is_refused_by_name() {
     let (bytes, _) = fixture();
     let refuse = |bytes: &[u8]| {
-        let error = CheckpointManifest::decode("some/path", bytes).unwrap_err();
+        let error = CheckpointMetadata::decode("some/path", bytes).unwrap_err();
         assert_eq!(error.code, "checkpoint-corrupt");
         assert!(error.message.starts_with("some/path: "), "{}", error.message);
         error.message
@@ -83,26 +83,26 @@ fn a_damaged_manifest_is_refused_by_name() {
 #[test]
 fn a_manifest_with_a_true_checksum_is_still_checked() {
     let (_, good) = fixture();
-    let seal = |manifest: &CheckpointManifest| {
-        let payload = postcard::to_stdvec(manifest).unwrap();
+    let seal = |metadata: &CheckpointMetadata| {
+        let payload = postcard::to_stdvec(metadata).unwrap();
         let header =
-            [&b"COFFCKPT"[..], &CheckpointManifest::FORMAT.to_le_bytes(), &crc32c::crc32c(&payload).to_le_bytes()]
+            [&b"COFFCKPT"[..], &CheckpointMetadata::FORMAT.to_le_bytes(), &crc32c::crc32c(&payload).to_le_bytes()]
                 .concat();
         [&header[..], &(payload.len() as u64).to_le_bytes(), &payload].concat()
     };
-    assert!(CheckpointManifest::decode("m", &seal(&good)).is_ok());
-    let breaks: [fn(&mut CheckpointManifest); 5] = [
-        |manifest| manifest.max_parallelism = 0,
-        |manifest| manifest.max_parallelism = u32::MAX,
-        |manifest| manifest.operators[1].parallelism = 2,
-        |manifest| manifest.operators[1].id = "flights".into(),
-        |manifest| manifest.format = 1,
+    assert!(CheckpointMetadata::decode("m", &seal(&good)).is_ok());
+    let breaks: [fn(&mut CheckpointMetadata); 5] = [
+        |metadata| metadata.max_parallelism = 0,
+        |metadata| metadata.max_parallelism = u32::MAX,
+        |metadata| metadata.operators[1].parallelism = 2,
+        |metadata| metadata.operators[1].id = "flights".into(),
+        |metadata| metadata.format = 1,
     ];
     for break_it in breaks {
-        let mut manifest = good.clone();
-        break_it(&mut manifest);
-        assert_eq!(CheckpointManifest::decode("m", &seal(&manifest)).unwrap_err().code, "checkpoint-corrupt");
-        assert_eq!(manifest.encode().unwrap_err().code, "internal");
+        let mut metadata = good.clone();
+        break_it(&mut metadata);
+        assert_eq!(CheckpointMetadata::decode("m", &seal(&metadata)).unwrap_err().code, "checkpoint-corrupt");
+        assert_eq!(metadata.encode().unwrap_err().code, "internal");
     }
 }
 
@@ -179,15 +179,15 @@ fn the_newest_usable_checkpoint_is_found_and_the_damaged_are_named() {
 
         subject.storage.remove(&files[3].path).unwrap();
         subject.overwrite(&files[2].path, "short".as_bytes());
-        let bytes = subject.read("job-1/chk-2/manifest");
-        subject.overwrite("job-1/chk-2/manifest", &bytes[..bytes.len() - 1]);
+        let bytes = subject.read("job-1/chk-2/metadata");
+        subject.overwrite("job-1/chk-2/metadata", &bytes[..bytes.len() - 1]);
         let (id, skipped) = subject.usable(Verify::Lengths).unwrap().unwrap();
         assert_eq!(id, 1);
         let paths: Vec<_> = skipped.iter().map(|one| &one.path[..]).collect();
         assert_eq!(paths, ["job-1/chk-11", "job-1/chk-10", "job-1/chk-2"]);
 
-        // The manifest of another checkpoint in this one's place.
-        subject.overwrite("job-1/chk-1/manifest", &subject.read("job-1/chk-10/manifest"));
+        // The metadata of another checkpoint in this one's place.
+        subject.overwrite("job-1/chk-1/metadata", &subject.read("job-1/chk-10/metadata"));
         let error = subject.usable(Verify::Lengths).unwrap_err();
         assert_eq!(error.code, "checkpoint-none-usable");
         for folder in ["chk-1:", "chk-2:", "chk-10:", "chk-11:"] {
@@ -204,9 +204,9 @@ fn the_highest_id_counts_every_trace() {
     subject.complete(3, &[]);
     subject
         .storage
-        .write_manifest(&CheckpointManifest {
+        .write_metadata(&CheckpointMetadata {
             job_id: "job-1-9".into(),
-            ..manifest(77, CheckpointKind::Checkpoint, &[])
+            ..metadata(77, CheckpointKind::Checkpoint, &[])
         })
         .unwrap();
     assert_eq!(highest(), Some(3));
@@ -214,17 +214,17 @@ fn the_highest_id_counts_every_trace() {
     assert_eq!(highest(), Some(5));
     fs::create_dir_all(subject.path("job-1/chk-8")).unwrap();
     assert_eq!(highest(), Some(8));
-    subject.storage.write_manifest(&manifest(9, CheckpointKind::Savepoint, &[])).unwrap();
+    subject.storage.write_metadata(&metadata(9, CheckpointKind::Savepoint, &[])).unwrap();
     subject
         .storage
-        .write_manifest(&CheckpointManifest {
+        .write_metadata(&CheckpointMetadata {
             job_id: "job-1-9".into(),
-            ..manifest(99, CheckpointKind::Savepoint, &[])
+            ..metadata(99, CheckpointKind::Savepoint, &[])
         })
         .unwrap();
     assert_eq!(highest(), Some(9));
     subject.complete(12, &[]);
-    fs::write(subject.path("job-1/chk-12/manifest"), "damaged").unwrap();
+    fs::write(subject.path("job-1/chk-12/metadata"), "damaged").unwrap();
     assert_eq!(highest(), Some(12));
 }
 
@@ -279,7 +279,7 @@ fn a_damaged_checkpoint_neither_counts_nor_costs_files() {
         for (id, file) in (1..).zip(&files) {
             subject.complete(id, std::slice::from_ref(file));
         }
-        subject.overwrite("job-1/chk-3/manifest", b"damaged");
+        subject.overwrite("job-1/chk-3/metadata", b"damaged");
         let retired = subject.storage.retire(JOB, 2, &[]).unwrap();
         assert_eq!(retired.checkpoints, [1]);
         assert_eq!(subject.complete_ids(), [4, 2]);
@@ -295,7 +295,7 @@ fn a_damaged_checkpoint_neither_counts_nor_costs_files() {
 fn a_job_goes_on_from_its_savepoint_where_that_is_newest() {
     on_each_store(|subject| {
         let usable = || subject.usable(Verify::Checksums).unwrap().map(|(id, skipped)| (id, skipped.len()));
-        let savepoint = |id| subject.storage.write_manifest(&manifest(id, CheckpointKind::Savepoint, &[])).unwrap();
+        let savepoint = |id| subject.storage.write_metadata(&metadata(id, CheckpointKind::Savepoint, &[])).unwrap();
         let first = savepoint(1);
         assert_eq!(usable(), Some((1, 0)), "sinks published on it, so the job must not begin before it");
         let manifest_of = |location: &Location| location.join("manifest").below(subject.storage.root()).unwrap();
@@ -307,7 +307,7 @@ fn a_job_goes_on_from_its_savepoint_where_that_is_newest() {
         assert_eq!(usable(), Some((3, 0)));
         subject.complete(4, &[]);
         assert_eq!(usable(), Some((4, 0)));
-        subject.overwrite(&format!("{JOB}/chk-4/manifest"), "damaged".as_bytes());
+        subject.overwrite(&format!("{JOB}/chk-4/metadata"), "damaged".as_bytes());
         assert_eq!(usable(), Some((3, 1)));
         subject.storage.remove(&manifest_of(&third)).unwrap();
         assert_eq!(usable(), Some((2, 1)), "a person may remove a savepoint");
@@ -326,11 +326,11 @@ fn a_savepoint_stands_alone() {
         let own = image.files().next().unwrap().clone();
         let next = subject.storage.files(JOB, 3, CheckpointKind::Checkpoint).unwrap();
         assert_eq!(next.reusable(&[own.clone(), shared.clone()]).unwrap(), std::slice::from_ref(&shared));
-        let outside = manifest(3, CheckpointKind::Savepoint, &[shared]);
-        assert_eq!(subject.storage.write_manifest(&outside).unwrap_err().code, "internal");
+        let outside = metadata(3, CheckpointKind::Savepoint, &[shared]);
+        assert_eq!(subject.storage.write_metadata(&outside).unwrap_err().code, "internal");
 
         subject.storage.remove_job(JOB).unwrap();
-        assert_eq!(subject.stored(), [own.path.clone(), "savepoints/job-1-2/manifest".into()]);
+        assert_eq!(subject.stored(), [own.path.clone(), "savepoints/job-1-2/metadata".into()]);
         let listed = subject.storage.savepoints(JOB).unwrap();
         let [(2, its_location, Ok(its_image))] = &listed[..] else { panic!("{listed:?}") };
         assert_eq!((its_location, its_image), (&location, &image));
@@ -342,21 +342,21 @@ fn a_savepoint_is_read_wherever_it_was_moved() {
     let subject = Subject::new();
     let open = |location: &Location, verify| Snapshot::open(location, subject.runtime.handle().clone(), verify);
     let (location, image) = subject.savepoint(2, &["saved", "other"]);
-    assert_eq!(open(&location, Verify::Checksums).unwrap().manifest.bytes(), image.bytes());
+    assert_eq!(open(&location, Verify::Checksums).unwrap().metadata.bytes(), image.bytes());
     is_read_when_moved(&subject, &location, &image);
-    // A manifest of format 1 names its files by their paths below the root, and may be moved as well.
-    subject.overwrite("savepoints/job-1-2/manifest", &image.encode().unwrap());
+    // A metadata of format 1 names its files by their paths below the root, and may be moved as well.
+    subject.overwrite("savepoints/job-1-2/metadata", &image.encode().unwrap());
     is_read_when_moved(&subject, &location, &image);
 }
 
-fn is_read_when_moved(subject: &Subject, location: &Location, image: &CheckpointManifest) {
+fn is_read_when_moved(subject: &Subject, location: &Location, image: &CheckpointMetadata) {
     let open = |location: &Location, verify| Snapshot::open(location, subject.runtime.handle().clone(), verify);
     let moved = subject.folder.path().join("moved here, 100%");
     fs::rename(location.folder().unwrap(), &moved).unwrap();
     let moved = Location::Folder(moved);
     let snapshot = open(&moved, Verify::Checksums).unwrap();
     let reader = snapshot.storage.files(JOB, 2, CheckpointKind::Savepoint).unwrap();
-    for (file, before) in snapshot.manifest.files().zip(image.files()) {
+    for (file, before) in snapshot.metadata.files().zip(image.files()) {
         assert_eq!((&file.name, file.crc32c), (&before.name, before.crc32c));
         assert_eq!(reader.get(file).unwrap(), before.name.as_bytes());
     }
@@ -385,12 +385,12 @@ fn a_checkpoint_is_read_in_place_or_with_the_folder_of_its_job() {
     let file = subject.put(7, "state", "x");
     let image = subject.complete(7, &[file]);
     let location = subject.storage.root().join("job-1/chk-7");
-    assert_eq!(open(&location).unwrap().manifest, image);
+    assert_eq!(open(&location).unwrap().metadata, image);
     assert_eq!(remove_savepoint(&location, subject.runtime.handle().clone()).unwrap_err().code, "savepoint-not-found");
     let elsewhere = subject.folder.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     fs::rename(subject.path("job-1"), elsewhere.join("job-1")).unwrap();
-    assert_eq!(open(&Location::Folder(elsewhere.join("job-1/chk-7"))).unwrap().manifest, image);
+    assert_eq!(open(&Location::Folder(elsewhere.join("job-1/chk-7"))).unwrap().metadata, image);
     fs::rename(elsewhere.join("job-1/chk-7"), elsewhere.join("alone")).unwrap();
     assert_eq!(open(&Location::Folder(elsewhere.join("alone"))).err().unwrap().code, "checkpoint-corrupt");
 }
@@ -451,28 +451,28 @@ fn names_cannot_leave_the_storage() {
 fn a_promise_that_was_kept_is_none_and_its_mark_goes_with_the_checkpoint() {
     on_each_store(|subject| {
         let storage = &subject.storage;
-        let promises = |manifest: &CheckpointManifest| manifest.subtask("delays", 0).unwrap().committable.is_some();
+        let promises = |metadata: &CheckpointMetadata| metadata.subtask("delays", 0).unwrap().committable.is_some();
         for id in 1..=3 {
-            let manifest = subject.complete(id, &[subject.put(id, "own", "o")]);
+            let metadata = subject.complete(id, &[subject.put(id, "own", "o")]);
             assert!(promises(&storage.newest_usable(JOB, Verify::Lengths).unwrap().unwrap().0));
-            storage.mark_published(&manifest).unwrap();
+            storage.mark_published(&metadata).unwrap();
             assert!(!promises(&storage.newest_usable(JOB, Verify::Lengths).unwrap().unwrap().0));
         }
-        // A kill came between a manifest and its mark.
-        storage.remove(&format!("{JOB}/chk-1/manifest")).unwrap();
+        // A kill came between a metadata and its mark.
+        storage.remove(&format!("{JOB}/chk-1/metadata")).unwrap();
         storage.retire(JOB, 1, &[]).unwrap();
         let stored = subject.stored();
-        assert_eq!(&stored[..2], [format!("{JOB}/chk-3/manifest"), format!("{JOB}/chk-3/published")]);
+        assert_eq!(&stored[..2], [format!("{JOB}/chk-3/metadata"), format!("{JOB}/chk-3/published")]);
         assert_eq!(stored.len(), 3, "{stored:?}");
 
-        let (location, manifest) = subject.savepoint(4, &["saved"]);
+        let (location, metadata) = subject.savepoint(4, &["saved"]);
         let open = || Snapshot::open(&location, subject.runtime.handle().clone(), Verify::Lengths);
         if location.folder().is_some() {
-            assert!(promises(&open().unwrap().manifest));
+            assert!(promises(&open().unwrap().metadata));
         }
-        storage.mark_published(&manifest).unwrap();
+        storage.mark_published(&metadata).unwrap();
         if location.folder().is_some() {
-            assert!(!promises(&open().unwrap().manifest));
+            assert!(!promises(&open().unwrap().metadata));
         }
         snapshot::remove_savepoint_in(storage, &format!("savepoints/{JOB}-4")).unwrap();
         storage.remove_job(JOB).unwrap();

@@ -1,14 +1,14 @@
-//! The manifest's payload in format 1, which is read and no longer written: states had neither a map's key nor a time to
+//! The metadata's payload in format 1, which is read and no longer written: states had neither a map's key nor a time to
 //! live, subtasks neither broadcast state nor batches in flight.
 
 use serde::Deserialize;
 
 use super::format_2::OldCounters;
-use super::manifest::{CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
+use super::metadata::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
 use crate::state::{FileRef, ImageFormat, StateDescription, StateImage, StateKind, StateSize};
 
 #[derive(Deserialize)]
-pub(super) struct Manifest {
+pub(super) struct MetadataV1 {
     format: u32,
     job_id: String,
     job_name: String,
@@ -51,14 +51,14 @@ struct Description {
     schema: String,
 }
 
-impl From<Manifest> for CheckpointManifest {
-    fn from(manifest: Manifest) -> CheckpointManifest {
-        let Manifest { format, job_id, job_name, checkpoint_id, kind, taken_at_ms, max_parallelism, operators } =
-            manifest;
+impl From<MetadataV1> for CheckpointMetadata {
+    fn from(metadata: MetadataV1) -> CheckpointMetadata {
+        let MetadataV1 { format, job_id, job_name, checkpoint_id, kind, taken_at_ms, max_parallelism, operators } =
+            metadata;
         // A payload that does not say what its header does stays wrong, and is refused.
-        let format = if format == 1 { CheckpointManifest::FORMAT } else { 0 };
+        let format = if format == 1 { CheckpointMetadata::FORMAT } else { 0 };
         let operators = operators.into_iter().map(OperatorImage::from).collect();
-        CheckpointManifest {
+        CheckpointMetadata {
             format,
             job_id,
             job_name,

@@ -1,13 +1,13 @@
-//! The payload of a checkpoint manifest in format 2, which is read and no longer written: counters had no late records, and
+//! The payload of a checkpoint metadata in format 2, which is read and no longer written: counters had no late records, and
 //! subtasks no watermark.
 
 use serde::Deserialize;
 
-use super::manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
+use super::metadata::{CheckpointKind, CheckpointMetadata, Counters, OperatorImage, SubtaskImage};
 use crate::state::{FileRef, StateImage};
 
 #[derive(Deserialize)]
-pub(super) struct Manifest {
+pub(super) struct MetadataV2 {
     format: u32,
     job_id: String,
     job_name: String,
@@ -46,14 +46,14 @@ pub(super) struct OldCounters {
     records_dead_lettered: u64,
 }
 
-impl From<Manifest> for CheckpointManifest {
-    fn from(manifest: Manifest) -> CheckpointManifest {
-        let Manifest { format, job_id, job_name, checkpoint_id, kind, taken_at_ms, seed, max_parallelism, operators } =
-            manifest;
+impl From<MetadataV2> for CheckpointMetadata {
+    fn from(metadata: MetadataV2) -> CheckpointMetadata {
+        let MetadataV2 { format, job_id, job_name, checkpoint_id, kind, taken_at_ms, seed, max_parallelism, operators } =
+            metadata;
         // A payload whose format differs from its header's stays invalid, and is refused.
-        let format = if format == 2 { CheckpointManifest::FORMAT } else { 0 };
+        let format = if format == 2 { CheckpointMetadata::FORMAT } else { 0 };
         let operators = operators.into_iter().map(OperatorImage::from).collect();
-        CheckpointManifest {
+        CheckpointMetadata {
             format,
             job_id,
             job_name,

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::test_subject::{JOB, Subject, manifest};
+use super::test_subject::{JOB, Subject, metadata};
 use super::*;
 use crate::error::Result;
 
@@ -50,20 +50,20 @@ fn four_checkpoints() -> Subject {
     subject
 }
 
-/// Every image that has a manifest is whole; gives their ids.
+/// Every image that has a metadata is whole; gives their ids.
 fn whole_images(subject: &Subject, what: &str) -> Vec<u64> {
     let (complete, damaged) = subject.storage.checkpoints(JOB).unwrap();
     assert_eq!(damaged, [], "{what}");
-    for manifest in &complete {
-        subject.storage.verify(manifest, Verify::Checksums).unwrap_or_else(|error| panic!("{what}: {error}"));
+    for metadata in &complete {
+        subject.storage.verify(metadata, Verify::Checksums).unwrap_or_else(|error| panic!("{what}: {error}"));
     }
-    complete.iter().map(|manifest| manifest.checkpoint_id).collect()
+    complete.iter().map(|metadata| metadata.checkpoint_id).collect()
 }
 
 fn savepoint_is_whole(subject: &Subject, what: &str) {
     let savepoints = subject.storage.savepoints(JOB).unwrap();
-    let [(2, _, Ok(manifest))] = &savepoints[..] else { panic!("{what}: {savepoints:?}") };
-    subject.storage.verify(manifest, Verify::Checksums).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let [(2, _, Ok(metadata))] = &savepoints[..] else { panic!("{what}: {savepoints:?}") };
+    subject.storage.verify(metadata, Verify::Checksums).unwrap_or_else(|error| panic!("{what}: {error}"));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn removal_of_a_savepoint() {
         },
         |subject, what| assert_eq!(subject.storage.list("savepoints").unwrap(), [], "{what}"),
     );
-    assert_eq!(kills, 3, "a file, the mark, the manifest");
+    assert_eq!(kills, 3, "a file, the mark, the metadata");
 }
 
 /// Another job has claimed checkpoint 4, has its own by now, and removes what it claimed.
@@ -147,8 +147,8 @@ fn removal_of_a_claimed_checkpoint() {
         assert_eq!(image.checkpoint_id, 4);
         let files = subject.storage.files("job-2", 0, CheckpointKind::Checkpoint).unwrap();
         let files = files.adopt(&subject.storage, &image.files().cloned().collect::<Vec<_>>()).unwrap().unwrap();
-        let own = CheckpointManifest { job_id: "job-2".into(), ..manifest(1, CheckpointKind::Checkpoint, &files) };
-        subject.storage.write_manifest(&own).unwrap();
+        let own = CheckpointMetadata { job_id: "job-2".into(), ..metadata(1, CheckpointKind::Checkpoint, &files) };
+        subject.storage.write_metadata(&own).unwrap();
         subject
     };
     let remove = |storage: &CheckpointStorage| storage.remove_checkpoint(JOB, 4);
@@ -171,7 +171,7 @@ fn removal_of_a_claimed_checkpoint() {
             its_image_is_whole(subject, what);
         },
     );
-    assert_eq!(kills, 1, "the manifest: its files are shared with 3 and 5");
+    assert_eq!(kills, 1, "the metadata: its files are shared with 3 and 5");
 
     // When 5 is gone too, nobody needs what 4 stored.
     let last = || {
@@ -190,7 +190,7 @@ fn removal_of_a_claimed_checkpoint() {
             assert_eq!(shared.len(), 3, "{what}: {shared:?}");
         },
     );
-    assert_eq!(kills, 2, "the manifest, its own file");
+    assert_eq!(kills, 2, "the metadata, its own file");
 }
 
 #[test]

@@ -1,25 +1,25 @@
 //! Checkpoints and savepoints where they last: what is in one, where its files are, which are kept.
 //!
-//! A checkpoint counts when its manifest is durable, and never before: its files are stored first, its manifest last
+//! A checkpoint counts when its metadata is durable, and never before: its files are stored first, its metadata last
 //! and at once. A damaged one is named and passed over. Knows no job's life cycle, no subtask and no backend.
 //!
 //! ```text
-//! <root>/<job>/chk-<id>/manifest                     a complete checkpoint
+//! <root>/<job>/chk-<id>/metadata                     a complete checkpoint
 //! <root>/<job>/chk-<id>/published                    its sinks have published what it promises
 //! <root>/<job>/shared/<id>-<random>-<name>           a file that checkpoint <id> stored; later ones may name it too
-//! <root>/savepoints/<job>-<id>/manifest              a savepoint: names files of its own folder only
+//! <root>/savepoints/<job>-<id>/metadata              a savepoint: names files of its own folder only
 //! <root>/savepoints/<job>-<id>/published
 //! <root>/savepoints/<job>-<id>/<random>-<name>
 //! ```
 //!
-//! A checkpoint's manifest names files by their paths below the root, a savepoint's by their names in its own folder,
+//! A checkpoint's metadata names files by their paths below the root, a savepoint's by their names in its own folder,
 //! which can be moved or copied anywhere, into another storage too.
 
 mod by_hand;
 mod format_1;
 mod format_2;
 mod location;
-mod manifest;
+mod metadata;
 mod retention;
 mod snapshot;
 mod storage;
@@ -35,7 +35,7 @@ mod test_subject;
 
 pub use by_hand::NewSavepoint;
 pub use location::{Location, utf8_path};
-pub use manifest::{CheckpointKind, CheckpointManifest, Counters, OperatorImage, SubtaskImage};
+pub use metadata::{CheckpointKind, CheckpointMetadata, Counters, OperatorImage, SubtaskImage};
 pub use retention::{InProgress, Retired, Skipped, Verify};
 pub use snapshot::{Snapshot, remove_savepoint};
 pub use storage::{CheckpointFiles, CheckpointStorage, MANIFEST_NAME};

@@ -1,15 +1,15 @@
 //! Which checkpoints are there, which one a job goes on from, and which are removed.
 //!
 //! [`CheckpointStorage::retire`] may be killed at any moment. It removes the manifests of retired checkpoints first,
-//! the oldest first, and only then files that no manifest names any more: what is left at any moment is complete
+//! the oldest first, and only then files that no metadata names any more: what is left at any moment is complete
 //! checkpoints with all their files, and perhaps files that nobody names, which the next call finds again. A removal
-//! that a loss of power undoes brings back at most a manifest whose files are gone, older than the retained ones.
+//! that a loss of power undoes brings back at most a metadata whose files are gone, older than the retained ones.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 
 use super::location::Location;
-use super::manifest::{CheckpointKind, CheckpointManifest};
+use super::metadata::{CheckpointKind, CheckpointMetadata};
 use super::storage::{CheckpointStorage, MANIFEST_NAME, PUBLISHED_NAME, SAVEPOINTS, checkpoint_folder, job_folder};
 use crate::error::{self, Error, Result};
 use crate::state::FileRef;
@@ -51,7 +51,7 @@ pub struct Retired {
 /// What a job has in the storage, apart from its savepoints.
 #[derive(Default)]
 struct Listing {
-    /// Folders of the checkpoints that have a manifest, by id.
+    /// Folders of the checkpoints that have a metadata, by id.
     checkpoints: BTreeMap<u64, String>,
     /// The files that mark checkpoints as published, by id.
     published: BTreeMap<u64, String>,
@@ -62,9 +62,9 @@ struct Listing {
 /// What to remove, in this order: manifests, then files.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// Id and path of the manifest.
+    /// Id and path of the metadata.
     pub manifests: Vec<(u64, String)>,
-    /// Marks of checkpoints whose manifest is gone by then.
+    /// Marks of checkpoints whose metadata is gone by then.
     marks: Vec<String>,
     /// Path and length.
     pub files: Vec<(String, u64)>,
@@ -77,16 +77,16 @@ impl CheckpointStorage {
     /// because sinks publish on it: going back behind it would take back what it published, and whoever goes on from it
     /// would miss that. None where the job has no checkpoint that was ever complete, and no usable savepoint. Errors:
     /// `checkpoint-none-usable` where it has some, all of them damaged; `storage-failed`, where it cannot be told.
-    pub fn newest_usable(&self, job: &str, verify: Verify) -> Result<Option<(CheckpointManifest, Vec<Skipped>)>> {
+    pub fn newest_usable(&self, job: &str, verify: Verify) -> Result<Option<(CheckpointMetadata, Vec<Skipped>)>> {
         let listing = self.listing(job)?;
         let mut folders = self.savepoints_of(job)?;
         folders.extend(listing.checkpoints.iter().map(|(id, folder)| (*id, folder.clone())));
         let mut skipped = Vec::new();
         for folder in folders.values().rev() {
             match self.examine(folder, &listing, verify) {
-                Ok(mut manifest) => {
-                    self.forget_published(folder, &mut manifest)?;
-                    return Ok(Some((manifest, skipped)));
+                Ok(mut metadata) => {
+                    self.forget_published(folder, &mut metadata)?;
+                    return Ok(Some((metadata, skipped)));
                 }
                 Err(error) => skipped.push(passed_over(folder, error)?),
             }
@@ -99,13 +99,13 @@ impl CheckpointStorage {
             .hint("restore the storage from a backup, or submit the pipeline anew: --from a savepoint, or with --ignore-state"))
     }
 
-    /// The folders of a job's savepoints that have a manifest, by id.
+    /// The folders of a job's savepoints that have a metadata, by id.
     fn savepoints_of(&self, job: &str) -> Result<BTreeMap<u64, String>> {
         let mut found = BTreeMap::new();
         for name in self.folders(SAVEPOINTS)? {
             let (Some(id), folder) = (savepoint_of(job, &name), format!("{SAVEPOINTS}/{name}")) else { continue };
-            let manifest = format!("{folder}/{MANIFEST_NAME}");
-            if self.list(&folder)?.iter().any(|(path, _)| *path == manifest) {
+            let metadata = format!("{folder}/{MANIFEST_NAME}");
+            if self.list(&folder)?.iter().any(|(path, _)| *path == metadata) {
                 found.insert(id, folder);
             }
         }
@@ -113,26 +113,26 @@ impl CheckpointStorage {
     }
 
     /// The complete checkpoints of a job, newest first, and those that are damaged.
-    pub fn checkpoints(&self, job: &str) -> Result<(Vec<CheckpointManifest>, Vec<Skipped>)> {
+    pub fn checkpoints(&self, job: &str) -> Result<(Vec<CheckpointMetadata>, Vec<Skipped>)> {
         let listing = self.listing(job)?;
         let (mut complete, mut skipped) = (Vec::new(), Vec::new());
         for folder in listing.checkpoints.values().rev() {
             match self.examine(folder, &listing, Verify::Lengths) {
-                Ok(manifest) => complete.push(manifest),
+                Ok(metadata) => complete.push(metadata),
                 Err(error) => skipped.push(passed_over(folder, error)?),
             }
         }
         Ok((complete, skipped))
     }
 
-    /// The savepoints of a job in this storage, oldest first: id, location, and the manifest or why it cannot be read.
+    /// The savepoints of a job in this storage, oldest first: id, location, and the metadata or why it cannot be read.
     #[allow(clippy::type_complexity)]
-    pub fn savepoints(&self, job: &str) -> Result<Vec<(u64, Location, Result<CheckpointManifest>)>> {
+    pub fn savepoints(&self, job: &str) -> Result<Vec<(u64, Location, Result<CheckpointMetadata>)>> {
         let found = self.savepoints_of(job)?.into_iter();
-        Ok(found.map(|(id, folder)| (id, self.root().join(&folder), self.read_manifest(&folder))).collect())
+        Ok(found.map(|(id, folder)| (id, self.root().join(&folder), self.read_metadata(&folder))).collect())
     }
 
-    /// Removes savepoints of a job that never got a manifest, since their process was killed. The job must not be running.
+    /// Removes savepoints of a job that never got a metadata, since their process was killed. The job must not be running.
     pub fn remove_unfinished_savepoints(&self, job: &str) -> Result<()> {
         let complete = self.savepoints_of(job)?;
         for name in self.folders(SAVEPOINTS)? {
@@ -167,14 +167,14 @@ impl CheckpointStorage {
     }
 
     /// Removes what a job needs no more: checkpoints older than the `keep` (at least 1) newest complete ones, and
-    /// files that no remaining manifest names. Spares everything of the checkpoints in progress and of those that they
+    /// files that no remaining metadata names. Spares everything of the checkpoints in progress and of those that they
     /// are based on. A damaged checkpoint counts for nothing and goes with the ones of its age; while it is there, no
     /// file that it may name is removed. See the module for what an interruption leaves.
     pub fn retire(&self, job: &str, keep: usize, in_progress: &[InProgress]) -> Result<Retired> {
         let plan = self.plan_retirement(job, keep, in_progress)?;
         let mut retired = Retired::default();
-        for (id, manifest) in &plan.manifests {
-            self.remove(manifest)?;
+        for (id, metadata) in &plan.manifests {
+            self.remove(metadata)?;
             retired.checkpoints.push(*id);
         }
         plan.marks.iter().try_for_each(|mark| self.remove(mark))?;
@@ -202,10 +202,10 @@ impl CheckpointStorage {
                 continue;
             }
             match self.examine(folder, &listing, Verify::Lengths) {
-                Ok(manifest) => {
+                Ok(metadata) => {
                     complete += 1;
                     newest_complete = newest_complete.max(Some(id));
-                    needed.extend(manifest.files().map(|file| file.path.clone()));
+                    needed.extend(metadata.files().map(|file| file.path.clone()));
                 }
                 Err(error) => {
                     passed_over(folder, error)?;
@@ -243,7 +243,7 @@ impl CheckpointStorage {
     }
 
     /// Removes one checkpoint of a job that has ended, and those files of it that no other checkpoint of the job names. Its
-    /// manifest goes first; a call that was killed is gone on with by the next, also where the manifest is gone already.
+    /// metadata goes first; a call that was killed is gone on with by the next, also where the metadata is gone already.
     pub(super) fn remove_checkpoint(&self, job: &str, id: u64) -> Result<()> {
         let mut listing = self.listing(job)?;
         if let Some(folder) = listing.checkpoints.remove(&id) {
@@ -254,8 +254,8 @@ impl CheckpointStorage {
         }
         let (mut needed, mut newest_damaged) = (HashSet::new(), None);
         for (other, folder) in &listing.checkpoints {
-            match self.read_manifest(folder) {
-                Ok(manifest) => needed.extend(manifest.files().map(|file| file.path.clone())),
+            match self.read_metadata(folder) {
+                Ok(metadata) => needed.extend(metadata.files().map(|file| file.path.clone())),
                 Err(error) => {
                     passed_over(folder, error)?;
                     newest_damaged = Some(*other);
@@ -296,22 +296,22 @@ impl CheckpointStorage {
         Ok(listing)
     }
 
-    /// Reads a manifest, and checks that all its files are there.
-    fn examine(&self, folder: &str, listing: &Listing, verify: Verify) -> Result<CheckpointManifest> {
-        let manifest = self.read_manifest(folder)?;
+    /// Reads a metadata, and checks that all its files are there.
+    fn examine(&self, folder: &str, listing: &Listing, verify: Verify) -> Result<CheckpointMetadata> {
+        let metadata = self.read_metadata(folder)?;
         let is_listed = |file: &FileRef| listing.shared.get(&file.path).is_some_and(|(_, bytes)| *bytes == file.bytes);
         match verify {
-            Verify::Checksums => self.read_all(manifest.files())?,
+            Verify::Checksums => self.read_all(metadata.files())?,
             Verify::Lengths => {
-                manifest.files().filter(|file| !is_listed(file)).try_for_each(|file| self.check_present(file))?
+                metadata.files().filter(|file| !is_listed(file)).try_for_each(|file| self.check_present(file))?
             }
         }
-        Ok(manifest)
+        Ok(metadata)
     }
 
-    /// Checks that all files that a manifest names are there.
-    pub(super) fn verify(&self, manifest: &CheckpointManifest, verify: Verify) -> Result<()> {
-        manifest.files().try_for_each(|file| match verify {
+    /// Checks that all files that a metadata names are there.
+    pub(super) fn verify(&self, metadata: &CheckpointMetadata, verify: Verify) -> Result<()> {
+        metadata.files().try_for_each(|file| match verify {
             Verify::Checksums => self.read(file, |_| Ok(())),
             Verify::Lengths => self.check_present(file),
         })

@@ -1,24 +1,24 @@
 //! One checkpoint or savepoint by its location, in whichever storage: read to begin a job with, listed, removed.
 //!
 //! A savepoint is found wherever its folder was moved; a checkpoint where it was taken, or where the whole folder of its
-//! job was moved. What is removed is what a manifest names, and nothing else of a folder that a person pointed at.
+//! job was moved. What is removed is what a metadata names, and nothing else of a folder that a person pointed at.
 
 use std::fs;
 
 use tokio::runtime::Handle;
 
 use super::location::Location;
-use super::manifest::{CheckpointKind, CheckpointManifest};
+use super::metadata::{CheckpointKind, CheckpointMetadata};
 use super::retention::{Verify, number};
 use super::storage::{CheckpointStorage, MANIFEST_NAME, PUBLISHED_NAME, checkpoint_folder, within};
 use crate::error::{self, Error, Result};
 use crate::model::Interrupt;
 
-/// A checkpoint or savepoint that was read. The paths in its manifest begin at the root of its storage. Committables are
+/// A checkpoint or savepoint that was read. The paths in its metadata begin at the root of its storage. Committables are
 /// those that are not known to be published.
 #[derive(Clone)]
 pub struct Snapshot {
-    pub manifest: CheckpointManifest,
+    pub metadata: CheckpointMetadata,
     pub storage: CheckpointStorage,
 }
 
@@ -37,33 +37,33 @@ impl Snapshot {
         interrupt: &Interrupt,
     ) -> Result<Snapshot> {
         let (storage, folder) = find(location, runtime.clone())?.ok_or_else(|| not_found(location))?;
-        let mut manifest = storage.decode_manifest(&folder)?;
-        storage.forget_published(&folder, &mut manifest)?;
-        let storage = match manifest.kind {
+        let mut metadata = storage.decode_metadata(&folder)?;
+        storage.forget_published(&folder, &mut metadata)?;
+        let storage = match metadata.kind {
             CheckpointKind::Savepoint => storage,
             CheckpointKind::Checkpoint | CheckpointKind::Final => {
-                let own = checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind);
+                let own = checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind);
                 match around_job(location) {
                     Some((root, job, id)) if own.is_ok_and(|own| own == format!("{job}/chk-{id}")) => {
                         CheckpointStorage::at(&root, runtime)?
                     }
-                    _ => return Err(moved_alone(location, &manifest)),
+                    _ => return Err(moved_alone(location, &metadata)),
                 }
             }
         };
         let storage = storage.interruptible(interrupt);
-        storage.verify(&manifest, verify)?;
-        Ok(Snapshot { manifest, storage })
+        storage.verify(&metadata, verify)?;
+        Ok(Snapshot { metadata, storage })
     }
 
-    /// Removes what a job claimed and needs no more: of a savepoint all; of a checkpoint its manifest, and its files as far
+    /// Removes what a job claimed and needs no more: of a savepoint all; of a checkpoint its metadata, and its files as far
     /// as no other checkpoint of the job that took it names them. May be killed at any moment; the next call goes on. One
     /// that is gone already is no error.
     pub fn remove(location: &Location, runtime: Handle) -> Result<()> {
         if let Some((storage, folder)) = find(location, runtime.clone())? {
-            let manifest = storage.decode_manifest(&folder)?;
-            if manifest.kind == CheckpointKind::Savepoint {
-                return remove_files(&storage, &folder, &manifest);
+            let metadata = storage.decode_metadata(&folder)?;
+            if metadata.kind == CheckpointKind::Savepoint {
+                return remove_files(&storage, &folder, &metadata);
             }
         }
         match around_job(location) {
@@ -87,28 +87,28 @@ pub(super) fn remove_savepoint_in(storage: &CheckpointStorage, folder: &str) -> 
     if !storage.exists(&within(folder, MANIFEST_NAME))? {
         return Err(not_found(&location));
     }
-    let manifest = storage
-        .decode_manifest(folder)
-        .map_err(|error| error.hint("what its manifest named is not known any more: remove the folder by hand"))?;
-    match manifest.kind {
-        CheckpointKind::Savepoint => remove_files(storage, folder, &manifest),
+    let metadata = storage
+        .decode_metadata(folder)
+        .map_err(|error| error.hint("what its metadata named is not known any more: remove the folder by hand"))?;
+    match metadata.kind {
+        CheckpointKind::Savepoint => remove_files(storage, folder, &metadata),
         CheckpointKind::Checkpoint | CheckpointKind::Final => {
-            let message = format!("{location} is a checkpoint of job {}, not a savepoint", manifest.job_id);
+            let message = format!("{location} is a checkpoint of job {}, not a savepoint", metadata.job_id);
             Err(error::savepoint_not_found(message).hint("checkpoints are removed with their job"))
         }
     }
 }
 
-/// The manifest goes last: for as long as there is a file there is somebody who knows of it. Nobody else needs these files.
-fn remove_files(storage: &CheckpointStorage, folder: &str, manifest: &CheckpointManifest) -> Result<()> {
-    for file in manifest.files() {
+/// The metadata goes last: for as long as there is a file there is somebody who knows of it. Nobody else needs these files.
+fn remove_files(storage: &CheckpointStorage, folder: &str, metadata: &CheckpointMetadata) -> Result<()> {
+    for file in metadata.files() {
         storage.remove(&file.path)?;
     }
     storage.remove(&within(folder, PUBLISHED_NAME))?;
     storage.remove(&within(folder, MANIFEST_NAME))
 }
 
-/// The storage around a folder that has a manifest, and the folder's path in it.
+/// The storage around a folder that has a metadata, and the folder's path in it.
 fn find(location: &Location, runtime: Handle) -> Result<Option<(CheckpointStorage, String)>> {
     let (around, folder) = location.split_last().unwrap_or_else(|| (location.clone(), String::new()));
     if !exists(&around) {
@@ -133,11 +133,11 @@ fn around_job(location: &Location) -> Option<(Location, String, u64)> {
 
 fn not_found(location: &Location) -> Error {
     error::savepoint_not_found(format!("there is no savepoint or checkpoint at {location}"))
-        .hint("name its folder, the one with the file `manifest`, by an absolute path or s3://bucket/...")
+        .hint("name its folder, the one with the file `metadata`, by an absolute path or s3://bucket/...")
 }
 
-fn moved_alone(location: &Location, manifest: &CheckpointManifest) -> Error {
-    let CheckpointManifest { job_id, checkpoint_id, .. } = manifest;
+fn moved_alone(location: &Location, metadata: &CheckpointMetadata) -> Error {
+    let CheckpointMetadata { job_id, checkpoint_id, .. } = metadata;
     let message =
         format!("{location}: it is checkpoint {checkpoint_id} of job {job_id}, whose files are not beside it");
     error::checkpoint_corrupt(message)

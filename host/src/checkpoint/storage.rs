@@ -11,7 +11,7 @@
 //!
 //! A file of this machine that never changes is not written again: it is synced, linked to its name, and the folder is synced.
 //!
-//! A checkpoint's manifest begins with step 1 when all its files are behind step 4. Removals are not synced: a loss of
+//! A checkpoint's metadata begins with step 1 when all its files are behind step 4. Removals are not synced: a loss of
 //! power may bring back what nobody needs, and in another order than it went.
 //!
 //! Its methods block on the given runtime: call them on plain threads or in `spawn_blocking`, never in an async task.
@@ -37,16 +37,16 @@ use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::runtime::Handle;
 
 use super::location::Location;
-use super::manifest::{CheckpointKind, CheckpointManifest};
+use super::metadata::{CheckpointKind, CheckpointMetadata};
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
 use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
-/// The name of a manifest's file in the folder of its checkpoint.
+/// The name of a metadata's file in the folder of its checkpoint.
 pub const MANIFEST_NAME: &str = "manifest";
 
-/// The name of the file beside a manifest which says that the sinks have published what the manifest promises.
+/// The name of the file beside a metadata which says that the sinks have published what the metadata promises.
 pub(super) const PUBLISHED_NAME: &str = "published";
 
 /// Files up to this size are stored in one piece, larger ones in pieces of this size.
@@ -142,33 +142,33 @@ impl CheckpointStorage {
         Ok(CheckpointFiles::new(self, prefix, reusable))
     }
 
-    /// Makes a checkpoint complete: stores its manifest, last and at once. Returns the checkpoint's folder. After an error
+    /// Makes a checkpoint complete: stores its metadata, last and at once. Returns the checkpoint's folder. After an error
     /// the checkpoint may be complete or not; its id must not be used again.
-    pub fn write_manifest(&self, manifest: &CheckpointManifest) -> Result<Location> {
-        let folder = checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
-        if manifest.kind == CheckpointKind::Savepoint {
-            return self.write_savepoint(&folder, manifest);
+    pub fn write_metadata(&self, metadata: &CheckpointMetadata) -> Result<Location> {
+        let folder = checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind)?;
+        if metadata.kind == CheckpointKind::Savepoint {
+            return self.write_savepoint(&folder, metadata);
         }
-        self.put_bytes(&within(&folder, MANIFEST_NAME), manifest.encode()?.into())?;
+        self.put_bytes(&within(&folder, MANIFEST_NAME), metadata.encode()?.into())?;
         Ok(self.root.join(&folder))
     }
 
     /// Where a checkpoint or savepoint is, if it is in this storage.
-    pub fn location(&self, manifest: &CheckpointManifest) -> Result<Location> {
-        Ok(self.root.join(&checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?))
+    pub fn location(&self, metadata: &CheckpointMetadata) -> Result<Location> {
+        Ok(self.root.join(&checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind)?))
     }
 
     /// The same for a savepoint in any folder.
-    pub(super) fn write_savepoint(&self, folder: &str, manifest: &CheckpointManifest) -> Result<Location> {
-        let bytes = relative_to(folder, manifest)?.encode()?;
+    pub(super) fn write_savepoint(&self, folder: &str, metadata: &CheckpointMetadata) -> Result<Location> {
+        let bytes = relative_to(folder, metadata)?.encode()?;
         self.put_bytes(&within(folder, MANIFEST_NAME), bytes.into())?;
         Ok(self.root.join(folder))
     }
 
     /// Records that the sinks have published what a complete checkpoint promises. In a folder this is not synced: a loss
     /// of power may undo it, and then the sinks' folders are looked at again.
-    pub fn mark_published(&self, manifest: &CheckpointManifest) -> Result<()> {
-        let folder = checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
+    pub fn mark_published(&self, metadata: &CheckpointMetadata) -> Result<()> {
+        let folder = checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind)?;
         let path = within(&folder, PUBLISHED_NAME);
         match self.root.join(&path).folder() {
             Some(local) => fs::write(local, "").map_err(|e| error::storage_failed(format!("{}: {e}", local.display()))),
@@ -176,13 +176,13 @@ impl CheckpointStorage {
         }
     }
 
-    /// Removes the promises from a manifest of `folder` if they are kept.
-    pub(super) fn forget_published(&self, folder: &str, manifest: &mut CheckpointManifest) -> Result<()> {
-        let subtasks = || manifest.operators.iter().flat_map(|image| &image.subtasks);
+    /// Removes the promises from a metadata of `folder` if they are kept.
+    pub(super) fn forget_published(&self, folder: &str, metadata: &mut CheckpointMetadata) -> Result<()> {
+        let subtasks = || metadata.operators.iter().flat_map(|image| &image.subtasks);
         if subtasks().all(|subtask| subtask.committable.is_none()) || !self.exists(&within(folder, PUBLISHED_NAME))? {
             return Ok(());
         }
-        let subtasks = manifest.operators.iter_mut().flat_map(|image| &mut image.subtasks);
+        let subtasks = metadata.operators.iter_mut().flat_map(|image| &mut image.subtasks);
         subtasks.for_each(|subtask| subtask.committable = None);
         Ok(())
     }
@@ -192,28 +192,28 @@ impl CheckpointStorage {
         CheckpointFiles::new(self, format!("{folder}/"), None)
     }
 
-    /// Reads the manifest in a folder, wherever that was moved. The paths in what it gives begin at this storage's root.
-    pub(super) fn decode_manifest(&self, folder: &str) -> Result<CheckpointManifest> {
+    /// Reads the metadata in a folder, wherever that was moved. The paths in what it gives begin at this storage's root.
+    pub(super) fn decode_metadata(&self, folder: &str) -> Result<CheckpointMetadata> {
         let path = within(folder, MANIFEST_NAME);
-        let mut manifest = CheckpointManifest::decode(&path, &self.get_bytes(&path)?)?;
-        if manifest.kind == CheckpointKind::Savepoint {
+        let mut metadata = CheckpointMetadata::decode(&path, &self.get_bytes(&path)?)?;
+        if metadata.kind == CheckpointKind::Savepoint {
             // Format 1 had the path below the root; a savepoint's files always were in its own folder.
-            for file in manifest.files_mut() {
+            for file in metadata.files_mut() {
                 file.path = within(folder, file.path.rsplit('/').next().unwrap_or_default());
             }
         }
-        Ok(manifest)
+        Ok(metadata)
     }
 
-    /// Reads the manifest in a checkpoint's folder; one that belongs elsewhere is `checkpoint-corrupt`.
-    pub(super) fn read_manifest(&self, folder: &str) -> Result<CheckpointManifest> {
+    /// Reads the metadata in a checkpoint's folder; one that belongs elsewhere is `checkpoint-corrupt`.
+    pub(super) fn read_metadata(&self, folder: &str) -> Result<CheckpointMetadata> {
         let path = within(folder, MANIFEST_NAME);
-        let manifest = self.decode_manifest(folder)?;
-        match checkpoint_folder(&manifest.job_id, manifest.checkpoint_id, manifest.kind) {
-            Ok(own) if own == folder => Ok(manifest),
+        let metadata = self.decode_metadata(folder)?;
+        match checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind) {
+            Ok(own) if own == folder => Ok(metadata),
             _ => Err(error::checkpoint_corrupt(format!(
-                "{path}: it is the manifest of checkpoint {} of job {}",
-                manifest.checkpoint_id, manifest.job_id
+                "{path}: it is the metadata of checkpoint {} of job {}",
+                metadata.checkpoint_id, metadata.job_id
             ))),
         }
     }
@@ -435,9 +435,9 @@ pub(super) fn within(folder: &str, name: &str) -> String {
     }
 }
 
-/// A savepoint's manifest with the paths that its file has: those of its own folder, which may then be moved anywhere.
-fn relative_to(folder: &str, manifest: &CheckpointManifest) -> Result<CheckpointManifest> {
-    let mut relative = manifest.clone();
+/// A savepoint's metadata with the paths that its file has: those of its own folder, which may then be moved anywhere.
+fn relative_to(folder: &str, metadata: &CheckpointMetadata) -> Result<CheckpointMetadata> {
+    let mut relative = metadata.clone();
     for file in relative.files_mut() {
         let own = file.path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')).filter(|name| is_plain(name));
         let outside = || error::internal(format!("savepoint `{folder}` names `{}`, which is not its own", file.path));
@@ -456,7 +456,7 @@ fn create_durably(folder: &Path) -> std::io::Result<()> {
     changed.iter().rev().try_for_each(|parent| File::open(parent)?.sync_all())
 }
 
-/// A path from a manifest, checked: it names something below the storage's root.
+/// A path from a metadata, checked: it names something below the storage's root.
 fn stored_path(path: &str) -> Result<StorePath> {
     match StorePath::parse(path) {
         Ok(parsed) if !parsed.is_root() => Ok(parsed),
@@ -484,7 +484,7 @@ pub(super) fn shared_folder(job: &str) -> Result<String> {
     Ok(format!("{}/shared/", job_folder(job)?))
 }
 
-/// Where the manifest of a checkpoint is.
+/// Where the metadata of a checkpoint is.
 pub(super) fn checkpoint_folder(job: &str, checkpoint: u64, kind: CheckpointKind) -> Result<String> {
     let job = job_folder(job)?;
     Ok(match kind {

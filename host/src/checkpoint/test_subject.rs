@@ -78,29 +78,29 @@ impl Subject {
     }
 
     /// A complete checkpoint that names `files`.
-    pub(super) fn complete(&self, id: u64, files: &[FileRef]) -> CheckpointManifest {
-        let manifest = manifest(id, CheckpointKind::Checkpoint, files);
-        let location = self.storage.write_manifest(&manifest).unwrap();
+    pub(super) fn complete(&self, id: u64, files: &[FileRef]) -> CheckpointMetadata {
+        let metadata = metadata(id, CheckpointKind::Checkpoint, files);
+        let location = self.storage.write_metadata(&metadata).unwrap();
         assert_eq!(location, self.storage.root().join(&format!("{JOB}/chk-{id}")));
-        manifest
+        metadata
     }
 
     /// A complete savepoint with files of these names.
-    pub(super) fn savepoint(&self, id: u64, names: &[&str]) -> (Location, CheckpointManifest) {
+    pub(super) fn savepoint(&self, id: u64, names: &[&str]) -> (Location, CheckpointMetadata) {
         let files = self.storage.files(JOB, id, CheckpointKind::Savepoint).unwrap();
         let files: Vec<FileRef> =
             names.iter().map(|name| files.put(name, Bytes::copy_from_slice(name.as_bytes())).unwrap()).collect();
-        let manifest = manifest(id, CheckpointKind::Savepoint, &files);
-        (self.storage.write_manifest(&manifest).unwrap(), manifest)
+        let metadata = metadata(id, CheckpointKind::Savepoint, &files);
+        (self.storage.write_metadata(&metadata).unwrap(), metadata)
     }
 
     pub(super) fn usable(&self, verify: Verify) -> Result<Option<(u64, Vec<Skipped>)>> {
         let found = self.storage.newest_usable(JOB, verify)?;
-        Ok(found.map(|(manifest, skipped)| (manifest.checkpoint_id, skipped)))
+        Ok(found.map(|(metadata, skipped)| (metadata.checkpoint_id, skipped)))
     }
 
     pub(super) fn complete_ids(&self) -> Vec<u64> {
-        self.storage.checkpoints(JOB).unwrap().0.iter().map(|manifest| manifest.checkpoint_id).collect()
+        self.storage.checkpoints(JOB).unwrap().0.iter().map(|metadata| metadata.checkpoint_id).collect()
     }
 
     pub(super) fn exists(&self, file: &FileRef) -> bool {
@@ -119,7 +119,7 @@ impl Subject {
     }
 }
 
-pub(super) fn manifest(id: u64, kind: CheckpointKind, files: &[FileRef]) -> CheckpointManifest {
+pub(super) fn metadata(id: u64, kind: CheckpointKind, files: &[FileRef]) -> CheckpointMetadata {
     let state = StateImage {
         format: ImageFormat::Canonical,
         layout: vec![StateDescription::new("count", StateKind::Value, "postcard", "u64")],
@@ -128,8 +128,8 @@ pub(super) fn manifest(id: u64, kind: CheckpointKind, files: &[FileRef]) -> Chec
     };
     let operator = |id: &str, subtask| OperatorImage { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
     let counters = |records_in, records_out| Counters { records_in, records_out, ..Counters::default() };
-    CheckpointManifest {
-        format: CheckpointManifest::FORMAT,
+    CheckpointMetadata {
+        format: CheckpointMetadata::FORMAT,
         job_id: JOB.into(),
         job_name: "late flights".into(),
         checkpoint_id: id,

@@ -9,20 +9,20 @@ use toml_edit::{DocumentMut, Value};
 
 use crate::checkpoint::utf8_path;
 use crate::error::{Error, Result, component_not_found, data_dir_failed, manifest_syntax, source_missing};
-use crate::manifest::Pipeline;
+use crate::pipeline::PipelineSpec;
 
 /// A manifest as a person wrote it.
-pub struct ManifestFile {
+pub struct PipelineFile {
     pub text: String,
     /// What errors call it.
     pub name: String,
     /// Its folder, absolute.
     pub base_dir: PathBuf,
-    pub pipeline: Pipeline,
+    pub pipeline: PipelineSpec,
 }
 
 /// Reads a manifest and checks it, as far as that goes without its components.
-pub fn read_manifest(path: &Path) -> Result<ManifestFile> {
+pub fn read_pipeline_file(path: &Path) -> Result<PipelineFile> {
     let failed = |error: io::Error| {
         source_missing(format!("cannot read the manifest {}: {error}", path.display()))
             .hint("name the pipeline's TOML file; `cofferdam new` writes one")
@@ -30,16 +30,16 @@ pub fn read_manifest(path: &Path) -> Result<ManifestFile> {
     let bytes = std::fs::read(path).map_err(failed)?;
     let name = path.display().to_string();
     let text = String::from_utf8(bytes).map_err(|_| manifest_syntax(format!("{name} is not UTF-8")))?;
-    let pipeline = Pipeline::parse(&text, &name)?;
+    let pipeline = PipelineSpec::parse(&text, &name)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base_dir = folder.canonicalize().map_err(failed)?;
     utf8_path(&base_dir)?;
-    Ok(ManifestFile { text, name, base_dir, pipeline })
+    Ok(PipelineFile { text, name, base_dir, pipeline })
 }
 
 /// The manifest's text with every component given by path replaced by `sha256:...`, as `push` names it. Lines stay where
 /// they are, so that errors about the new text hold for the old one.
-pub fn push_components(manifest: &ManifestFile, mut push: impl FnMut(&Path) -> Result<String>) -> Result<String> {
+pub fn push_components(manifest: &PipelineFile, mut push: impl FnMut(&Path) -> Result<String>) -> Result<String> {
     let mut document: DocumentMut =
         manifest.text.parse().map_err(|error: toml_edit::TomlError| manifest_syntax(error.message()))?;
     let Some(operators) = document.get_mut("operator").and_then(|item| item.as_table_like_mut()) else {
@@ -101,7 +101,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("f")).unwrap();
         std::fs::write(folder.path().join("f/a.wasm"), "abc").unwrap();
         std::fs::write(folder.path().join("p.toml"), MANIFEST).unwrap();
-        let manifest = read_manifest(&folder.path().join("p.toml")).unwrap();
+        let manifest = read_pipeline_file(&folder.path().join("p.toml")).unwrap();
         let mut pushed = Vec::new();
         let text = push_components(&manifest, |path| Ok(hex::encode(copy_component(path, &mut pushed)?))).unwrap();
         assert_eq!(pushed, b"abc");

@@ -7,15 +7,15 @@ use std::time::SystemTime;
 
 use toml_edit::DocumentMut;
 
-use super::components::{ManifestFile, is_path};
-use crate::manifest::NodeKind;
+use super::components::{PipelineFile, is_path};
+use crate::pipeline::NodeKind;
 
 /// Source files that are looked at for one component.
 const FILES_MAX: usize = 10_000;
 
 /// One warning for each component, given by its path, that is older than a source file of its package or of a package that
 /// this one depends on by path.
-pub fn stale_components(manifest: &ManifestFile) -> Vec<String> {
+pub fn stale_components(manifest: &PipelineFile) -> Vec<String> {
     let reference = |kind: &NodeKind| match kind {
         NodeKind::Operator(operator) => operator.function.as_ref().map(|function| function.component.clone()),
         NodeKind::Source(_) | NodeKind::Sink(_) => None,

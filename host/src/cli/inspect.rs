@@ -9,16 +9,16 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use super::client::{Client, segment};
-use super::components::{is_path, read_manifest};
+use super::components::{is_path, read_pipeline_file};
 use super::{StateCommand, StateLoadArgs, print};
-use crate::checkpoint::{CheckpointManifest, Location, NewSavepoint, Snapshot, Verify};
+use crate::checkpoint::{CheckpointMetadata, Location, NewSavepoint, Snapshot, Verify};
 use crate::clock::{SystemClock, random_u64};
 use crate::error::{self, Result};
 use crate::escape;
 use crate::inspect::{KeyState, LoadTarget, Loaded, StateEntry, StateImages, StateListing, loaded_manifest};
 use crate::job::view::ComponentView;
-use crate::manifest::NodeKind;
 use crate::operator::window_states;
+use crate::pipeline::NodeKind;
 use crate::sandbox::{FunctionKind, Sandbox, SandboxOptions};
 use crate::state::StateLayout;
 
@@ -68,7 +68,7 @@ fn place(of: &str) -> Place<'_> {
 /// A savepoint or checkpoint, read without a server.
 struct Offline {
     images: StateImages,
-    manifest: Arc<CheckpointManifest>,
+    manifest: Arc<CheckpointMetadata>,
     _runtime: Runtime,
 }
 
@@ -76,7 +76,7 @@ impl Offline {
     fn open(folder: &str) -> Result<Offline> {
         let runtime = runtime()?;
         let snapshot = Snapshot::open(&location(folder)?, runtime.handle().clone(), Verify::Lengths)?;
-        let manifest = Arc::new(snapshot.manifest);
+        let manifest = Arc::new(snapshot.metadata);
         let files = snapshot.storage.files(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
         let images = StateImages::new(manifest.clone(), Arc::new(files), &std::env::temp_dir())?;
         Ok(Offline { images, manifest, _runtime: runtime })
@@ -197,7 +197,7 @@ fn load(client: &Client, args: &StateLoadArgs, json: bool) -> Result<()> {
 /// A pipeline, with what the components of its operators say of their states: those named by path are read, the others
 /// asked for.
 fn pipeline_target(client: &Client, path: &Path) -> Result<LoadTarget> {
-    let manifest = read_manifest(path)?;
+    let manifest = read_pipeline_file(path)?;
     let sandbox = Sandbox::open(SandboxOptions::in_this_process(1))?;
     const AGGREGATE: &str = FunctionKind::Aggregate.as_str();
     let mut layouts: BTreeMap<String, StateLayout> = BTreeMap::new();

@@ -80,14 +80,14 @@ fn sdk_dependency() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Pipeline;
+    use crate::pipeline::PipelineSpec;
 
     #[test]
     fn a_project_has_a_pipeline_that_is_well_formed() {
         let parent = tempfile::tempdir().unwrap();
         create(parent.path(), "word-count").unwrap();
         let read = |file: &str| std::fs::read_to_string(parent.path().join("word-count").join(file)).unwrap();
-        let pipeline = Pipeline::parse(&read("pipeline.toml"), "pipeline.toml").unwrap();
+        let pipeline = PipelineSpec::parse(&read("pipeline.toml"), "pipeline.toml").unwrap();
         assert_eq!(pipeline.name, "word-count");
         let cargo: toml_edit::DocumentMut = read("Cargo.toml").parse().unwrap();
         assert_eq!(cargo["package"]["name"].as_str(), Some("word-count"));

@@ -12,7 +12,7 @@ use crate::clock::SharedClock;
 use crate::error::{Error, job_failed};
 use crate::escape;
 use crate::job::view::{JobDetail, JobStatus};
-use crate::manifest::{NodeKind, Pipeline, SinkConfig};
+use crate::pipeline::{NodeKind, PipelineSpec, SinkConfig};
 use crate::stdio;
 
 use super::print::{size, status};
@@ -38,7 +38,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(pipeline: &Pipeline, clock: SharedClock) -> Progress {
+    pub fn new(pipeline: &PipelineSpec, clock: SharedClock) -> Progress {
         let to_stdout = pipeline.nodes.iter().any(|node| matches!(node.kind, NodeKind::Sink(SinkConfig::Stdout)));
         let style = if !std::io::stderr().is_terminal() {
             Style::Lines

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::client::{Client, segment};
-use super::components::{copy_component, push_components, read_manifest};
+use super::components::{copy_component, push_components, read_pipeline_file};
 use super::freshness::stale_components;
 use super::progress::{Progress, Warnings, failure};
 use super::{ComponentCommand, JobCommand, SavepointArgs, SubmitArgs, print};
@@ -61,7 +61,7 @@ fn push(client: &Client, file: &Path, name: Option<&str>) -> Result<ComponentVie
 }
 
 pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode> {
-    let manifest = read_manifest(&args.pipeline)?;
+    let manifest = read_pipeline_file(&args.pipeline)?;
     let from = args.origin.location()?;
     stale_components(&manifest).iter().for_each(|warning| stdio::tell(format_args!("warning: {warning}")));
     let text = push_components(&manifest, |path| Ok(push(client, path, None)?.sha256))?;

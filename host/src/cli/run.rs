@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::components::{copy_component, push_components, read_manifest};
+use super::components::{copy_component, push_components, read_pipeline_file};
 use super::freshness::stale_components;
 use super::progress::{Progress, Warnings, failure};
 use super::{RunArgs, print, stop_asked, stop_asked_again};
@@ -24,7 +24,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     state::set_memory(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
-    let manifest = read_manifest(&args.pipeline)?;
+    let manifest = read_pipeline_file(&args.pipeline)?;
     let temporary = tempfile::tempdir().map_err(|error| data_dir_failed(format!("no temporary folder: {error}")))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| internal(format!("no runtime: {error}")))?;
     let clock = SystemClock::shared();

@@ -8,8 +8,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source, position};
 use crate::error::{Result, checkpoint_corrupt};
-use crate::manifest::Format;
 use crate::model::{Batch, NO_TIMESTAMP};
+use crate::pipeline::Format;
 
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,8 +31,8 @@ pub use undecodable::SkipLog;
 
 use crate::clock::SharedClock;
 use crate::error::Result;
-use crate::manifest::{FileFormat, Format, OnUndecodable, SinkConfig, SourceConfig};
 use crate::model::{Batch, Interrupt};
+use crate::pipeline::{FileFormat, Format, OnUndecodable, SinkConfig, SourceConfig};
 
 /// A source ends a poll when it has given this many bytes, however many records were asked for: a column has a limit.
 const POLL_BYTES_MAX: usize = 1 << 20;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
 use super::text_start::{TextStart, inspect};
-use crate::manifest::FileFormat;
+use crate::pipeline::FileFormat;
 
 /// The longest record, with its line end, in bytes.
 pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use proptest::prelude::*;
 
 use super::{Defect, Fill, Input, RECORD_BYTES_MAX, Records};
-use crate::manifest::FileFormat;
+use crate::pipeline::FileFormat;
 
 /// Gives at most `step` bytes per read.
 struct Pieces<'a> {

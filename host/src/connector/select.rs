@@ -2,7 +2,7 @@
 
 use super::{csv_row, json_field};
 use crate::error::{Error, Result, manifest_key};
-use crate::manifest::{Format, KeySelector};
+use crate::pipeline::{Format, KeySelector};
 
 /// Finds the key of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]

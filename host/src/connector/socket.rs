@@ -13,8 +13,8 @@ use super::records::{Fill, Records};
 use super::undecodable::{self, SkipLog};
 use super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source, text_start};
 use crate::error::{Result, source_encoding, source_failed};
-use crate::manifest::{FileFormat, OnUndecodable};
 use crate::model::{Batch, NO_TIMESTAMP};
+use crate::pipeline::{FileFormat, OnUndecodable};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

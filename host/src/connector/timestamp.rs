@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::select::KeyExtractor;
 use crate::error::{Result, manifest_invalid, manifest_key};
-use crate::manifest::{Format, KeySelector, TimestampFormat, TimestampSelector};
 use crate::model::NO_TIMESTAMP;
+use crate::pipeline::{Format, KeySelector, TimestampFormat, TimestampSelector};
 
 /// The first and the last millisecond of the years 0 to 9999: a time beyond them is a sign of a wrong format.
 const PLAUSIBLE_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;

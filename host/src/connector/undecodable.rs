@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::records::{Defect, Input, RECORD_BYTES_MAX, line_ends};
 use crate::error::{Error, record_undecodable};
-use crate::manifest::FileFormat;
 use crate::model::Interrupt;
+use crate::pipeline::FileFormat;
 
 /// Of a file, searched for the line of a byte, at most: reading more would hold up the subtask for seconds.
 const SEARCHED_BYTES_MAX: u64 = 1 << 30;

@@ -10,10 +10,10 @@ use std::ops::Range;
 
 use super::entry::{EntryForm, StateEntry, Stored};
 use super::read::{Part, StateImages, layout_of, unknown};
-use crate::checkpoint::{CheckpointKind, CheckpointManifest, OperatorImage};
+use crate::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorImage};
 use crate::error::{self, Error, Location, Result};
-use crate::manifest::Pipeline;
 use crate::model::{KeyGroup, groups_of_subtask};
+use crate::pipeline::PipelineSpec;
 use crate::state::canonical::CanonicalWriter;
 use crate::state::{self, Entry, FileRef, FileStore, ImageFormat, StateDescription, StateId, StateImage, StateLayout};
 
@@ -50,7 +50,7 @@ struct LoadedEntry {
 
 impl LoadTarget {
     /// A pipeline whose functions describe these states, by operator.
-    pub fn of_pipeline(pipeline: &Pipeline, layouts: &BTreeMap<String, StateLayout>) -> LoadTarget {
+    pub fn of_pipeline(pipeline: &PipelineSpec, layouts: &BTreeMap<String, StateLayout>) -> LoadTarget {
         let operators = pipeline.nodes.iter().map(|node| TargetOperator {
             id: node.id.clone(),
             parallelism: node.parallelism,
@@ -65,7 +65,7 @@ impl LoadTarget {
     }
 
     /// What a checkpoint or savepoint holds.
-    pub fn of_image(manifest: &CheckpointManifest) -> LoadTarget {
+    pub fn of_image(manifest: &CheckpointMetadata) -> LoadTarget {
         let operators = manifest.operators.iter().map(|operator| TargetOperator {
             id: operator.id.clone(),
             parallelism: operator.parallelism,
@@ -81,7 +81,7 @@ impl LoadTarget {
 
     /// The same, with what only `base` holds; its parallelism counts, and its `max_parallelism` where the pipeline names none.
     /// Error: `checkpoint-mismatch` where the two contradict each other.
-    pub fn with_base(mut self, base: &CheckpointManifest) -> Result<LoadTarget> {
+    pub fn with_base(mut self, base: &CheckpointMetadata) -> Result<LoadTarget> {
         if self.is_default {
             self.max_parallelism = base.max_parallelism;
         }
@@ -315,13 +315,13 @@ fn unknown_state(target: &LoadTarget, entry: &StateEntry) -> Error {
 /// What a savepoint that was loaded says of itself; no job took it.
 pub fn loaded_manifest(
     target: &LoadTarget,
-    base: Option<&CheckpointManifest>,
+    base: Option<&CheckpointMetadata>,
     operators: Vec<OperatorImage>,
     job_id: String,
     now_ms: i64,
-) -> CheckpointManifest {
-    CheckpointManifest {
-        format: CheckpointManifest::FORMAT,
+) -> CheckpointMetadata {
+    CheckpointMetadata {
+        format: CheckpointMetadata::FORMAT,
         job_id,
         job_name: target.job_name.clone(),
         checkpoint_id: base.map_or(1, |base| base.checkpoint_id),

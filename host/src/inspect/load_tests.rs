@@ -14,8 +14,8 @@ use super::*;
 use crate::checkpoint::{Location, NewSavepoint, Snapshot, SubtaskImage, Verify};
 use crate::clock::SystemClock;
 use crate::inspect::StateListing;
-use crate::manifest::StateBackendKind;
 use crate::model::{group_of_key, hash_key};
+use crate::pipeline::StateBackendKind;
 use crate::state::{Change, StateKind, StateOptions, TimeToLive, TtlUpdate, Write};
 
 const MANIFEST: &str = "name = \"p\"\nparallelism = 2\nmax_parallelism = 13\n\
@@ -37,7 +37,7 @@ fn layout() -> StateLayout {
 }
 
 fn target() -> LoadTarget {
-    let pipeline = Pipeline::parse(MANIFEST, "p.toml").unwrap();
+    let pipeline = PipelineSpec::parse(MANIFEST, "p.toml").unwrap();
     LoadTarget::of_pipeline(&pipeline, &BTreeMap::from([("o".to_owned(), layout())]))
 }
 
@@ -84,9 +84,9 @@ impl Subject {
 
     fn open(&self, folder: &Path) -> StateImages {
         let snapshot = Snapshot::open(&place(folder), self.runtime.handle().clone(), Verify::Checksums).unwrap();
-        let CheckpointManifest { job_id, checkpoint_id, kind, .. } = &snapshot.manifest;
+        let CheckpointMetadata { job_id, checkpoint_id, kind, .. } = &snapshot.metadata;
         let files = snapshot.storage.files(job_id, *checkpoint_id, *kind).unwrap();
-        StateImages::new(Arc::new(snapshot.manifest), Arc::new(files), self.folder.path()).unwrap()
+        StateImages::new(Arc::new(snapshot.metadata), Arc::new(files), self.folder.path()).unwrap()
     }
 
     fn new_savepoint(&self, name: &str) -> (NewSavepoint, std::path::PathBuf) {
@@ -252,7 +252,7 @@ fn a_base_that_contradicts_the_pipeline_is_refused() {
     for (parallelism, max) in [(2, Ok(13)), (14, Err("checkpoint-mismatch"))] {
         let manifest = MANIFEST.replace("max_parallelism = 13\n", "").replace("[sink.out]", "[sink.new]");
         let manifest = manifest.replace("parallelism = 2", &format!("parallelism = {parallelism}"));
-        let target = LoadTarget::of_pipeline(&Pipeline::parse(&manifest, "p.toml").unwrap(), &BTreeMap::new());
+        let target = LoadTarget::of_pipeline(&PipelineSpec::parse(&manifest, "p.toml").unwrap(), &BTreeMap::new());
         let target = target.with_base(&taken.manifest);
         assert_eq!(target.map(|target| target.max_parallelism).map_err(|error| error.code), max);
     }

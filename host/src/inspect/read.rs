@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::entry::{EntryForm, StateEntry};
 use super::text::bytes_of_argument;
-use crate::checkpoint::{CheckpointManifest, OperatorImage, SubtaskImage};
+use crate::checkpoint::{CheckpointMetadata, OperatorImage, SubtaskImage};
 use crate::error::{self, Error, Result};
 use crate::model::{group_of_key, groups_of_subtask, hash_key, subtask_of_group};
 use crate::state::{
@@ -19,7 +19,7 @@ use crate::state::{
 
 /// The state in a checkpoint or savepoint.
 pub struct StateImages {
-    pub(super) manifest: Arc<CheckpointManifest>,
+    pub(super) manifest: Arc<CheckpointMetadata>,
     pub(super) files: Arc<dyn FileStore>,
     /// For what has to lie on the local disk while it is read.
     scratch: TempDir,
@@ -110,7 +110,7 @@ impl Part {
 impl StateImages {
     /// The state of a manifest whose files are in `files`; `scratch_in` is a folder on the local disk with room for the state
     /// of one subtask.
-    pub fn new(manifest: Arc<CheckpointManifest>, files: Arc<dyn FileStore>, scratch_in: &Path) -> Result<StateImages> {
+    pub fn new(manifest: Arc<CheckpointMetadata>, files: Arc<dyn FileStore>, scratch_in: &Path) -> Result<StateImages> {
         let scratch = tempfile::tempdir_in(scratch_in)
             .map_err(|cause| error::state_failed(format!("no folder in {}: {cause}", scratch_in.display())))?;
         Ok(StateImages { manifest, files, scratch })
@@ -123,7 +123,7 @@ impl StateImages {
 
     /// What state there is. Entries and bytes of each single state are counted only where asked for: that reads everything.
     pub fn list(&self, count: bool) -> Result<StateListing> {
-        let CheckpointManifest { job_id, job_name, .. } = &*self.manifest;
+        let CheckpointMetadata { job_id, job_name, .. } = &*self.manifest;
         let with_state = self.manifest.operators.iter().filter(|operator| !states_of(operator).is_empty());
         Ok(StateListing {
             job_id: job_id.clone(),

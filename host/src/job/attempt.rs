@@ -23,8 +23,8 @@ use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Result};
-use crate::manifest::{NodeKind, Pipeline};
 use crate::model::Interrupt;
+use crate::pipeline::{NodeKind, PipelineSpec};
 use crate::runtime::{Event, Execution, ExecutionOptions, Plan, Purpose};
 
 /// How often the job's counts are refreshed.
@@ -42,7 +42,7 @@ pub(super) enum AttemptEnd {
 pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
-    pipeline: &Pipeline,
+    pipeline: &PipelineSpec,
     number: u32,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
@@ -115,7 +115,7 @@ fn end_asked_for(message: &Message) -> Option<AttemptEnd> {
 }
 
 /// The end of an attempt that was interrupted before it had put the sinks right.
-fn settled(job: &Job, environment: &Environment, pipeline: &Pipeline, end: AttemptEnd) -> AttemptEnd {
+fn settled(job: &Job, environment: &Environment, pipeline: &PipelineSpec, end: AttemptEnd) -> AttemptEnd {
     if matches!(end, AttemptEnd::Cancelled)
         && let Err(error) = settle_sinks(job, environment, pipeline)
     {
@@ -172,7 +172,7 @@ impl Attempt {
     fn start(
         job: &Arc<Job>,
         environment: &Environment,
-        pipeline: &Pipeline,
+        pipeline: &PipelineSpec,
         number: u32,
         sender: &Sender<Message>,
         interrupt: &Interrupt,
@@ -378,7 +378,7 @@ impl Attempt {
 }
 
 /// Of a job that is cancelled between two attempts: its sinks are put right as for one more, which never comes.
-pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipeline) -> Result<()> {
+pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &PipelineSpec) -> Result<()> {
     let record = job.record();
     let storage = environment.storage(pipeline, &record.base_dir)?;
     let restored = restore(job, environment, &storage, 2, &Interrupt::default())?;
@@ -387,7 +387,7 @@ pub(super) fn settle_sinks(job: &Job, environment: &Environment, pipeline: &Pipe
 }
 
 fn open_committers(
-    pipeline: &Pipeline,
+    pipeline: &PipelineSpec,
     job_id: &str,
     base_dir: &std::path::Path,
     seed: u64,
@@ -416,7 +416,7 @@ fn open_committers(
 fn recover_sinks(
     job: &Job,
     committers: &BTreeMap<String, Box<dyn Committer>>,
-    pipeline: &Pipeline,
+    pipeline: &PipelineSpec,
     restored: &Restored,
     storage: &CheckpointStorage,
 ) -> Result<()> {

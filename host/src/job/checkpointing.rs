@@ -7,10 +7,10 @@ use std::thread::{self, JoinHandle};
 
 use super::schedule::nanoseconds;
 use super::view::{CheckpointDetail, CheckpointPart, CheckpointSummary, OperatorCheckpoint};
-use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
+use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
 use crate::clock::Clock;
 use crate::error::{self, Result};
-use crate::manifest::Pipeline;
+use crate::pipeline::PipelineSpec;
 use crate::runtime::{Barrier, BarrierKind, BarrierTimes, SubtaskPart};
 use crate::state::{FileRef, FileStore, StateImage, StateSnapshot};
 
@@ -30,7 +30,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(barrier: Barrier, pipeline: &Pipeline, now_ms: i64, requests: Vec<String>) -> Pending {
+    pub(super) fn new(barrier: Barrier, pipeline: &PipelineSpec, now_ms: i64, requests: Vec<String>) -> Pending {
         let missing = pipeline.nodes.iter().map(|node| node.parallelism as usize).sum();
         let after = pipeline.checkpoint.unaligned_after.filter(|_| barrier.kind == BarrierKind::Checkpoint);
         Pending {
@@ -80,7 +80,7 @@ impl Pending {
 }
 
 /// What a manifest says beside the images.
-pub(super) struct ManifestHead {
+pub(super) struct MetadataHead {
     pub(super) job_id: String,
     pub(super) job_name: String,
     pub(super) checkpoint: u64,
@@ -134,17 +134,17 @@ impl Uploads {
 
 /// What an upload has made.
 pub(super) struct Uploaded {
-    pub(super) manifest: CheckpointManifest,
+    pub(super) manifest: CheckpointMetadata,
     pub(super) operators: Vec<OperatorCheckpoint>,
 }
 
 /// Uploads what the storage does not hold yet and puts the manifest together. Runs in the background.
 pub(super) fn upload(
-    head: ManifestHead,
-    pipeline: &Pipeline,
+    head: MetadataHead,
+    pipeline: &PipelineSpec,
     parts: Vec<SubtaskPart>,
     files: &CheckpointFiles,
-    base: Option<&CheckpointManifest>,
+    base: Option<&CheckpointMetadata>,
     clock: &dyn Clock,
 ) -> Result<Uploaded> {
     let mut images: BTreeMap<(String, u32), (SubtaskImage, CheckpointPart)> = BTreeMap::new();
@@ -173,8 +173,8 @@ pub(super) fn upload(
         operators.push(OperatorImage { id: node.id.clone(), parallelism: node.parallelism, subtasks });
         shown.push(OperatorCheckpoint { id: node.id.clone(), total: CheckpointPart::of(&parts), subtasks: parts });
     }
-    let manifest = CheckpointManifest {
-        format: CheckpointManifest::FORMAT,
+    let manifest = CheckpointMetadata {
+        format: CheckpointMetadata::FORMAT,
         job_id: head.job_id,
         job_name: head.job_name,
         checkpoint_id: head.checkpoint,
@@ -187,7 +187,7 @@ pub(super) fn upload(
     Ok(Uploaded { manifest, operators: shown })
 }
 
-fn upload_part(part: SubtaskPart, files: &CheckpointFiles, base: Option<&CheckpointManifest>) -> Result<SubtaskImage> {
+fn upload_part(part: SubtaskPart, files: &CheckpointFiles, base: Option<&CheckpointMetadata>) -> Result<SubtaskImage> {
     let store = files as &dyn FileStore;
     let before = base.and_then(|base| base.subtask(&part.node, part.subtask));
     let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateImage>| {
@@ -225,7 +225,7 @@ fn durations(times: BarrierTimes, triggered_ns: u64, begun_ns: u64, now_ns: u64)
 }
 
 /// The newest complete checkpoint of this attempt: what the next one may build on.
-pub(super) type Base = Option<Arc<CheckpointManifest>>;
+pub(super) type Base = Option<Arc<CheckpointMetadata>>;
 
 #[cfg(test)]
 mod tests {

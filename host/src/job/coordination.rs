@@ -4,14 +4,14 @@
 //! its barrier is abandoned where it is, and holds nobody up.
 
 use super::attempt::{Attempt, AttemptEnd};
-use super::checkpointing::{self, ManifestHead, Pending, Uploaded};
+use super::checkpointing::{self, MetadataHead, Pending, Uploaded};
 use super::live::failure_of;
 use super::promises;
 use super::removal;
 use super::schedule::{self, nanoseconds};
 use super::stopping;
 use super::view::{CheckpointPart, CheckpointSummary, JobFailure, SavepointView};
-use crate::checkpoint::{CheckpointManifest, InProgress, Location};
+use crate::checkpoint::{CheckpointMetadata, InProgress, Location};
 use crate::error::{self, Error, Result};
 use crate::runtime::{BarrierKind, SubtaskPart};
 
@@ -59,7 +59,7 @@ impl Attempt {
         pending.based_on = self.base.as_ref().map(|base| base.checkpoint_id);
         let record = self.job.record();
         let kind = pending.kind();
-        let head = ManifestHead {
+        let head = MetadataHead {
             job_id: record.id.clone(),
             job_name: record.name,
             checkpoint,
@@ -86,7 +86,7 @@ impl Attempt {
         let Some(pending) = self.pending.remove(&checkpoint) else { return Ok(None) };
         self.schedule.ended(self.clock.monotonic_ns());
         let written = result.and_then(|uploaded| {
-            let location = self.storage.write_manifest(&uploaded.manifest)?;
+            let location = self.storage.write_metadata(&uploaded.manifest)?;
             Ok((uploaded, location))
         });
         let (uploaded, location) = match written {
@@ -129,7 +129,7 @@ impl Attempt {
     }
 
     /// From here on the checkpoint counts: what it promised is published, now or after a restart.
-    fn publish(&self, manifest: &CheckpointManifest) -> Result<(), JobFailure> {
+    fn publish(&self, manifest: &CheckpointMetadata) -> Result<(), JobFailure> {
         if !self.job.record().has_image {
             // Kept before anything is published: a start that finds no image any more must not begin anew in silence.
             self.job.update(|record| record.has_image = true).map_err(|error| failure_of(&error))?;
@@ -146,7 +146,7 @@ impl Attempt {
     }
 
     /// Has later checkpoints build on this one, unless a newer one was complete before it, and removes old ones.
-    fn build_on(&mut self, manifest: CheckpointManifest) {
+    fn build_on(&mut self, manifest: CheckpointMetadata) {
         let id = manifest.checkpoint_id;
         if self.base.as_ref().is_none_or(|base| base.checkpoint_id < id) {
             self.base = Some(std::sync::Arc::new(manifest));

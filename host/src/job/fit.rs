@@ -3,18 +3,22 @@
 
 use std::collections::BTreeSet;
 
-use crate::checkpoint::{CheckpointManifest, OperatorImage, SubtaskImage};
+use crate::checkpoint::{CheckpointMetadata, OperatorImage, SubtaskImage};
 use crate::error::{self, Error, Result};
-use crate::manifest::{NodeKind, OperatorNode, Pipeline};
 use crate::model::NO_TIMESTAMP;
 use crate::operator::is_kept_otherwise;
+use crate::pipeline::{NodeKind, OperatorNode, PipelineSpec};
 use crate::runtime::Plan;
 use crate::sandbox::FunctionKind;
 use crate::state;
 
 /// The pipeline as it goes on from this image: with the image's `max_parallelism`, where it names none itself. Parallelism and
 /// backend may be others than they were. Error: `checkpoint-mismatch`.
-pub(super) fn fit(manifest: &CheckpointManifest, pipeline: &Pipeline, allow_unclaimed: bool) -> Result<Pipeline> {
+pub(super) fn fit(
+    manifest: &CheckpointMetadata,
+    pipeline: &PipelineSpec,
+    allow_unclaimed: bool,
+) -> Result<PipelineSpec> {
     let max = manifest.max_parallelism;
     if !pipeline.max_parallelism_is_default && pipeline.max_parallelism != max {
         let what = format!("it has max_parallelism {max}, the pipeline {}", pipeline.max_parallelism);
@@ -30,11 +34,11 @@ pub(super) fn fit(manifest: &CheckpointManifest, pipeline: &Pipeline, allow_uncl
     for image in unclaimed.filter(|_| !allow_unclaimed) {
         refuse_unclaimed(manifest, image, "which the pipeline does not have")?;
     }
-    Ok(Pipeline { max_parallelism: max, ..pipeline.clone() })
+    Ok(PipelineSpec { max_parallelism: max, ..pipeline.clone() })
 }
 
 /// Whether the functions declare every state that the image holds, as it was or in a form that they migrate it to.
-pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan, allow_unclaimed: bool) -> Result<()> {
+pub(super) fn check_states(manifest: &CheckpointMetadata, plan: &Plan, allow_unclaimed: bool) -> Result<()> {
     for operator in &manifest.operators {
         let Some(function) = plan.functions.get(&operator.id) else {
             if !allow_unclaimed && operator.subtasks.iter().any(|subtask| subtask.states().next().is_some()) {
@@ -53,7 +57,7 @@ pub(super) fn check_states(manifest: &CheckpointManifest, plan: &Plan, allow_unc
 }
 
 /// Whether windows that an earlier version kept one by one would go on in panes, so that each would fire in two parts.
-fn check_windows(manifest: &CheckpointManifest, image: &OperatorImage, plan: &Plan, is_aggregate: bool) -> Result<()> {
+fn check_windows(manifest: &CheckpointMetadata, image: &OperatorImage, plan: &Plan, is_aggregate: bool) -> Result<()> {
     let node = plan.pipeline.nodes.iter().find(|node| node.id == image.id);
     let Some(NodeKind::Operator(OperatorNode { windows: Some(windows), .. })) = node.map(|node| &node.kind) else {
         return Ok(());
@@ -68,7 +72,7 @@ fn check_windows(manifest: &CheckpointManifest, image: &OperatorImage, plan: &Pl
 }
 
 /// Whether what was on its way to an operator can be put there again.
-pub(super) fn check_in_flight(manifest: &CheckpointManifest, plan: &Plan) -> Result<()> {
+pub(super) fn check_in_flight(manifest: &CheckpointMetadata, plan: &Plan) -> Result<()> {
     for node in plan.pipeline.nodes.iter().filter(|node| !plan.has_channels(&node.id)) {
         if manifest.subtasks(&node.id).iter().any(|image| image.in_flight.is_some()) {
             let what = format!("it holds records on their way to `{}`, which reads no channel any more", node.id);
@@ -81,7 +85,7 @@ pub(super) fn check_in_flight(manifest: &CheckpointManifest, plan: &Plan) -> Res
 
 /// Warnings about operators that go on from an event time behind which records will come: the image was drained, or had come to
 /// the end of its input; or a source has no position in it, and is read from its start.
-pub(super) fn kept_watermarks(manifest: &CheckpointManifest, plan: &Plan) -> Vec<String> {
+pub(super) fn kept_watermarks(manifest: &CheckpointMetadata, plan: &Plan) -> Vec<String> {
     let mut warnings = Vec::new();
     for (index, node) in plan.pipeline.nodes.iter().enumerate() {
         let images = manifest.subtasks(&node.id);
@@ -121,12 +125,12 @@ fn time_text(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
 }
 
-fn mismatch(manifest: &CheckpointManifest, what: String) -> Error {
+fn mismatch(manifest: &CheckpointMetadata, what: String) -> Error {
     error::checkpoint_mismatch(format!("checkpoint {} of job `{}`: {what}", manifest.checkpoint_id, manifest.job_name))
 }
 
 /// An error where the image of an operator holds anything that nobody would take over.
-fn refuse_unclaimed(manifest: &CheckpointManifest, image: &OperatorImage, why: &str) -> Result<()> {
+fn refuse_unclaimed(manifest: &CheckpointMetadata, image: &OperatorImage, why: &str) -> Result<()> {
     let mut held = BTreeSet::new();
     for subtask in &image.subtasks {
         held.extend(
@@ -150,24 +154,24 @@ mod tests {
     use crate::checkpoint::CheckpointKind;
     use crate::state::{ImageFormat, StateDescription, StateImage, StateKind, StateSize};
 
-    fn pipeline(settings: &str) -> Pipeline {
+    fn pipeline(settings: &str) -> PipelineSpec {
         let manifest = format!(
             "name = \"p\"\n{settings}\n[source.numbers]\nconnector = \"generator\"\n\
              [sink.out]\ninput = \"numbers\"\nconnector = \"blackhole\""
         );
-        Pipeline::parse(&manifest, "pipeline.toml").unwrap()
+        PipelineSpec::parse(&manifest, "pipeline.toml").unwrap()
     }
 
     /// Of the source, and of nodes that the pipeline does not have.
-    fn image(others: Vec<(&str, SubtaskImage)>) -> CheckpointManifest {
+    fn image(others: Vec<(&str, SubtaskImage)>) -> CheckpointMetadata {
         let source = SubtaskImage { source_position: Some(Vec::new()), ..SubtaskImage::default() };
         let operator = |(id, subtask): (&str, SubtaskImage)| OperatorImage {
             id: id.into(),
             parallelism: 1,
             subtasks: vec![subtask],
         };
-        CheckpointManifest {
-            format: CheckpointManifest::FORMAT,
+        CheckpointMetadata {
+            format: CheckpointMetadata::FORMAT,
             job_id: "1".into(),
             job_name: "p".into(),
             checkpoint_id: 7,
@@ -223,7 +227,7 @@ mod tests {
                  key = \"value\"\nwindow = {{ type = \"sliding\", size = \"1d\", slide = \"{slide}\", time = \"processing\" }}\n\
                  aggregate = {{ type = \"count\" }}\n[sink.out]\ninput = \"windows\"\nconnector = \"blackhole\""
             );
-            let pipeline = Pipeline::parse(&manifest, "pipeline.toml").unwrap();
+            let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml").unwrap();
             let plan = Plan::new(pipeline, Default::default(), std::path::Path::new(".")).unwrap();
             let mut layout = plan.functions["windows"].description.all_states();
             layout.retain(|state| states.contains(&&state.name[..]));

@@ -31,11 +31,11 @@ use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat,
     SavepointView, StoredSavepoint,
 };
-use crate::checkpoint::{CheckpointKind, CheckpointManifest, Location, Snapshot, Verify, utf8_path};
+use crate::checkpoint::{CheckpointKind, CheckpointMetadata, Location, Snapshot, Verify, utf8_path};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
 use crate::inspect::StateImages;
-use crate::manifest::Pipeline;
+use crate::pipeline::PipelineSpec;
 use crate::runtime::{BarrierKind, Plan, Purpose};
 use crate::sandbox::{CompileIn, Sandbox, SandboxOptions, Slots};
 
@@ -238,7 +238,7 @@ impl Host {
             }
         });
         let started =
-            Pipeline::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(job, pipeline));
+            PipelineSpec::parse(&record.manifest, &record.file_name).and_then(|pipeline| self.start(job, pipeline));
         if status == JobStatus::Cancelling {
             job.command(Command::Cancel);
         }
@@ -319,7 +319,7 @@ impl Host {
     /// Checks a pipeline whole, then starts it. On error nothing stays.
     pub fn submit(&self, submission: Submission) -> Result<JobDetail> {
         let Inner { environment, options, .. } = &*self.inner;
-        let pipeline = Pipeline::parse(&submission.manifest, &submission.file_name)?;
+        let pipeline = PipelineSpec::parse(&submission.manifest, &submission.file_name)?;
         let base_dir = submission.base_dir.clone().unwrap_or_else(|| ".".into());
         let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
         utf8_path(&base_dir)?;
@@ -413,21 +413,21 @@ impl Host {
     /// The place of what a job is to begin with, after a look whether the pipeline can go on from it.
     fn origin(&self, from: &str, submission: &Submission, plan: &Plan, base_dir: &Path) -> Result<Origin> {
         let location = Location::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
-        let Snapshot { manifest, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
-        fit::fit(&manifest, &plan.pipeline, submission.allow_unclaimed_state)?;
-        fit::check_states(&manifest, plan, submission.allow_unclaimed_state)?;
-        fit::check_in_flight(&manifest, plan)?;
+        let Snapshot { metadata, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
+        fit::fit(&metadata, &plan.pipeline, submission.allow_unclaimed_state)?;
+        fit::check_states(&metadata, plan, submission.allow_unclaimed_state)?;
+        fit::check_in_flight(&metadata, plan)?;
         let mut warnings = match submission.assume_published {
             true => Vec::new(),
-            false => promises::check(&manifest, &plan.pipeline, base_dir)?,
+            false => promises::check(&metadata, &plan.pipeline, base_dir)?,
         };
         if !submission.reset_watermarks {
-            warnings.extend(fit::kept_watermarks(&manifest, plan));
+            warnings.extend(fit::kept_watermarks(&metadata, plan));
         }
         if submission.claim {
-            self.check_claim(&location, &manifest)?;
+            self.check_claim(&location, &metadata)?;
         }
-        let CheckpointManifest { seed, job_id: job, checkpoint_id: checkpoint, .. } = manifest;
+        let CheckpointMetadata { seed, job_id: job, checkpoint_id: checkpoint, .. } = metadata;
         Ok(Origin { location, seed, job, checkpoint, warnings })
     }
 
@@ -438,9 +438,9 @@ impl Host {
     }
 
     /// Whether nobody else needs what a job wants to own.
-    fn check_claim(&self, location: &Location, manifest: &CheckpointManifest) -> Result<()> {
-        let owner = self.inner.jobs.lock().get(&manifest.job_id).map(|job| job.record());
-        let is_savepoint = manifest.kind == CheckpointKind::Savepoint;
+    fn check_claim(&self, location: &Location, metadata: &CheckpointMetadata) -> Result<()> {
+        let owner = self.inner.jobs.lock().get(&metadata.job_id).map(|job| job.record());
+        let is_savepoint = metadata.kind == CheckpointKind::Savepoint;
         if let Some(owner) = owner.filter(|owner| may_run(owner) && !is_savepoint) {
             let message = format!("job `{}` runs, and {location} is its own checkpoint", owner.name);
             return Err(
@@ -471,7 +471,7 @@ impl Host {
     }
 
     /// Starts the job's thread, with the instances that its functions need. Error: `capacity-exceeded`.
-    fn start(&self, job: &Arc<Job>, pipeline: Pipeline) -> Result<()> {
+    fn start(&self, job: &Arc<Job>, pipeline: PipelineSpec) -> Result<()> {
         let instances = planning::reserve_instances(&pipeline, &self.inner.environment.instances)?;
         let (sender, receiver) = crossbeam_channel::unbounded();
         job.attach(sender.clone());
@@ -500,14 +500,14 @@ impl Host {
     /// The savepoints of a job that are still where they were taken, oldest first.
     pub fn savepoints(&self, id_or_name: &str) -> Result<Vec<StoredSavepoint>> {
         let record = self.find(id_or_name)?.record();
-        let pipeline = Pipeline::parse(&record.manifest, &record.file_name)?;
+        let pipeline = PipelineSpec::parse(&record.manifest, &record.file_name)?;
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
-        let view = |(id, location, manifest): (u64, Location, Result<CheckpointManifest>)| StoredSavepoint {
+        let view = |(id, location, metadata): (u64, Location, Result<CheckpointMetadata>)| StoredSavepoint {
             id,
             location: location.to_string(),
-            taken_at_ms: manifest.as_ref().ok().map(|manifest| manifest.taken_at_ms),
-            bytes: manifest.as_ref().ok().map(CheckpointManifest::bytes),
-            failure: manifest.err().map(|error| error.message),
+            taken_at_ms: metadata.as_ref().ok().map(|metadata| metadata.taken_at_ms),
+            bytes: metadata.as_ref().ok().map(CheckpointMetadata::bytes),
+            failure: metadata.err().map(|error| error.message),
         };
         Ok(storage.savepoints(&record.id)?.into_iter().map(view).collect())
     }
@@ -586,7 +586,7 @@ impl Host {
     pub fn state(&self, id_or_name: &str) -> Result<JobState> {
         let job = self.find(id_or_name)?;
         let record = job.record();
-        let pipeline = Pipeline::parse(&record.manifest, &record.file_name)?;
+        let pipeline = PipelineSpec::parse(&record.manifest, &record.file_name)?;
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
         job.readers.open(record.last_checkpoint.unwrap_or(0), || {
             let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {

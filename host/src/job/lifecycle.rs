@@ -21,7 +21,7 @@ use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointStorage, Location};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
-use crate::manifest::{OnCancel, Pipeline, RestartStrategy};
+use crate::pipeline::{OnCancel, PipelineSpec, RestartStrategy};
 use crate::runtime::Event;
 use crate::sandbox::{HeldSlots, Slots};
 
@@ -62,7 +62,7 @@ pub(super) struct Environment {
 
 impl Environment {
     /// Where a pipeline's checkpoints and savepoints are.
-    pub(super) fn storage(&self, pipeline: &Pipeline, base_dir: &Path) -> Result<CheckpointStorage> {
+    pub(super) fn storage(&self, pipeline: &PipelineSpec, base_dir: &Path) -> Result<CheckpointStorage> {
         let own = pipeline.checkpoint.storage.as_ref().map(|text| Location::parse(text, base_dir)).transpose();
         let own = own.map_err(|why| error::manifest_invalid(format!("`storage` in [checkpoint]: {why}")))?;
         CheckpointStorage::open(own.as_ref().unwrap_or(&self.storage), self.runtime.clone())
@@ -73,7 +73,7 @@ impl Environment {
 pub(super) fn run(
     job: &Arc<Job>,
     environment: &Environment,
-    pipeline: &Pipeline,
+    pipeline: &PipelineSpec,
     instances: HeldSlots,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
@@ -91,7 +91,7 @@ pub(super) fn run(
 fn run_attempts(
     job: &Arc<Job>,
     environment: &Environment,
-    pipeline: &Pipeline,
+    pipeline: &PipelineSpec,
     sender: &Sender<Message>,
     receiver: &Receiver<Message>,
 ) -> AttemptEnd {
@@ -182,7 +182,13 @@ fn wait(delay: Duration, receiver: &Receiver<Message>, requests: &mut Vec<Reques
     }
 }
 
-fn conclude(job: &Job, environment: &Environment, pipeline: &Pipeline, receiver: &Receiver<Message>, end: AttemptEnd) {
+fn conclude(
+    job: &Job,
+    environment: &Environment,
+    pipeline: &PipelineSpec,
+    receiver: &Receiver<Message>,
+    end: AttemptEnd,
+) {
     let (status, failure) = match end {
         // The record stays as it is: the next start of the process resumes the job.
         AttemptEnd::Shutdown => return,

@@ -20,8 +20,8 @@ use super::view::{
     SubtaskWatermark,
 };
 use crate::error::Result;
-use crate::manifest::{NodeKind, Pipeline};
 use crate::model::NO_TIMESTAMP;
+use crate::pipeline::{NodeKind, PipelineSpec};
 use crate::runtime::{EventTime, NodeStats};
 
 /// Checkpoints that are shown of a job, the newest.
@@ -188,7 +188,7 @@ impl Job {
     }
 
     /// Takes over what the subtasks show.
-    pub(super) fn show_stats(&self, pipeline: &Pipeline, stats: &[NodeStats]) {
+    pub(super) fn show_stats(&self, pipeline: &PipelineSpec, stats: &[NodeStats]) {
         let record = &mut self.state.lock().record;
         record.operators = pipeline.nodes.iter().zip(stats).map(|(node, stats)| operator_detail(node, stats)).collect();
         record.state_bytes = stats.iter().map(|node| node.state.bytes).sum();
@@ -253,7 +253,7 @@ fn summary(record: &JobRecord) -> JobSummary {
     }
 }
 
-fn operator_detail(node: &crate::manifest::Node, stats: &NodeStats) -> OperatorDetail {
+fn operator_detail(node: &crate::pipeline::Node, stats: &NodeStats) -> OperatorDetail {
     let kind = match node.kind {
         NodeKind::Source(_) => "source",
         NodeKind::Operator(_) => "operator",

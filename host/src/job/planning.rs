@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::components::ComponentStore;
 use crate::error::{self, Error, Result};
-use crate::manifest::{self, NodeKind, Pipeline};
+use crate::pipeline::{self, NodeKind, PipelineSpec};
 use crate::runtime::{FunctionPlan, GuestOptions, Plan, Purpose};
 use crate::sandbox::{HeldSlots, Instance, Slots};
 
 /// For each operator the SHA-256 of the component that its reference names now.
-pub(super) fn resolve(pipeline: &Pipeline, components: &ComponentStore) -> Result<BTreeMap<String, String>> {
+pub(super) fn resolve(pipeline: &PipelineSpec, components: &ComponentStore) -> Result<BTreeMap<String, String>> {
     let mut resolved = BTreeMap::new();
     for node in &pipeline.nodes {
         if let NodeKind::Operator(operator) = &node.kind
@@ -27,7 +27,7 @@ pub(super) fn resolve(pipeline: &Pipeline, components: &ComponentStore) -> Resul
 }
 
 /// Takes one instance for each subtask of each function. Error: `capacity-exceeded`, with what is left.
-pub(super) fn reserve_instances(pipeline: &Pipeline, instances: &Slots) -> Result<HeldSlots> {
+pub(super) fn reserve_instances(pipeline: &PipelineSpec, instances: &Slots) -> Result<HeldSlots> {
     let has_function = |kind: &NodeKind| matches!(kind, NodeKind::Operator(operator) if operator.function.is_some());
     let nodes = pipeline.nodes.iter().filter(|node| has_function(&node.kind));
     let needed = nodes.map(|node| node.parallelism as usize).sum();
@@ -43,7 +43,7 @@ pub(super) fn reserve_instances(pipeline: &Pipeline, instances: &Slots) -> Resul
 /// The plan of a pipeline whose components are `resolved`. Starts nothing.
 pub(super) fn plan(
     purpose: Purpose<'_>,
-    pipeline: Pipeline,
+    pipeline: PipelineSpec,
     resolved: &BTreeMap<String, String>,
     components: &ComponentStore,
     base_dir: &Path,
@@ -81,7 +81,7 @@ pub(super) fn plan(
 
 /// Gives an error the place in the manifest of what it is about.
 pub(super) fn locate(error: Error, manifest: &str, file_name: &str) -> Error {
-    let place = error.subject.as_ref().and_then(|(node, key)| manifest::locate(manifest, file_name, node, key));
+    let place = error.subject.as_ref().and_then(|(node, key)| pipeline::locate(manifest, file_name, node, key));
     match (&error.location, place) {
         (None, Some(place)) => error.at(place),
         _ => error,

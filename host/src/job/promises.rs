@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::restore::Restored;
-use crate::checkpoint::{CheckpointManifest, CheckpointStorage};
+use crate::checkpoint::{CheckpointMetadata, CheckpointStorage};
 use crate::connector::{self, Committer};
 use crate::error::{Error, Result};
-use crate::manifest::{NodeKind, Pipeline, SinkConfig};
+use crate::pipeline::{NodeKind, PipelineSpec, SinkConfig};
 
 /// Jobs that a warning names.
 const JOBS_NAMED: usize = 3;
 
 /// The committables of each sink that has any, from the images of its subtasks.
-pub(super) fn committables(manifest: &CheckpointManifest) -> BTreeMap<&str, Vec<Vec<u8>>> {
+pub(super) fn committables(manifest: &CheckpointMetadata) -> BTreeMap<&str, Vec<Vec<u8>>> {
     let of_sink = |image: &crate::checkpoint::OperatorImage| {
         image.subtasks.iter().filter_map(|subtask| subtask.committable.clone()).collect::<Vec<_>>()
     };
@@ -26,7 +26,7 @@ pub(super) fn committables(manifest: &CheckpointManifest) -> BTreeMap<&str, Vec<
 
 /// Whether a job can keep the promises of another job's checkpoint. Changes nothing. Returns warnings. Error:
 /// `sink-changed` if promised records would be lost.
-pub(super) fn check(manifest: &CheckpointManifest, pipeline: &Pipeline, base_dir: &Path) -> Result<Vec<String>> {
+pub(super) fn check(manifest: &CheckpointMetadata, pipeline: &PipelineSpec, base_dir: &Path) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for (node, committables) in committables(manifest) {
         let missing = connector::check_promise(&committables, sink(pipeline, node), base_dir, node)
@@ -39,7 +39,7 @@ pub(super) fn check(manifest: &CheckpointManifest, pipeline: &Pipeline, base_dir
 /// Warnings about output that the folders of the sinks hold already. `history` are the jobs that this one goes on from, the
 /// last one first; `begun_at` is the checkpoint of that one.
 pub(super) fn warn_of_others(
-    pipeline: &Pipeline,
+    pipeline: &PipelineSpec,
     base_dir: &Path,
     history: &[String],
     begun_at: Option<u64>,
@@ -83,7 +83,7 @@ pub(super) fn warn_of_others(
 /// promises of another job's checkpoint are kept once: `kept` says that they were. Returns warnings.
 pub(super) fn recover(
     committers: &BTreeMap<String, Box<dyn Committer>>,
-    pipeline: &Pipeline,
+    pipeline: &PipelineSpec,
     base_dir: &Path,
     restored: &Restored,
     kept: bool,
@@ -110,7 +110,7 @@ pub(super) fn recover(
 }
 
 /// Records that the sinks have published what a checkpoint of this job promised.
-pub(super) fn record_published(storage: &CheckpointStorage, manifest: &CheckpointManifest) {
+pub(super) fn record_published(storage: &CheckpointStorage, manifest: &CheckpointMetadata) {
     if committables(manifest).is_empty() {
         return;
     }
@@ -120,14 +120,14 @@ pub(super) fn record_published(storage: &CheckpointStorage, manifest: &Checkpoin
     }
 }
 
-fn sink<'a>(pipeline: &'a Pipeline, id: &str) -> Option<&'a SinkConfig> {
+fn sink<'a>(pipeline: &'a PipelineSpec, id: &str) -> Option<&'a SinkConfig> {
     pipeline.nodes.iter().filter(|node| node.id == id).find_map(|node| match &node.kind {
         NodeKind::Sink(config) => Some(config),
         _ => None,
     })
 }
 
-fn of_checkpoint(manifest: &CheckpointManifest, error: Error) -> Error {
+fn of_checkpoint(manifest: &CheckpointMetadata, error: Error) -> Error {
     error.context(format!("checkpoint {} of job {}", manifest.checkpoint_id, manifest.job_id))
 }
 

@@ -8,7 +8,7 @@ use super::live::Job;
 use super::origins::Origins;
 use crate::checkpoint::{self, CheckpointStorage, Location, Snapshot};
 use crate::error::{self, Result};
-use crate::manifest::Pipeline;
+use crate::pipeline::PipelineSpec;
 
 /// Removes the checkpoints of a job that has ended where its record says so. What fails, or is needed by another job, is
 /// left to the next start of the process.
@@ -81,5 +81,5 @@ fn check_unneeded(origins: &Origins, place: &Location, but: &str) -> Result<()> 
 
 fn storage_of(job: &Job, environment: &Environment) -> Result<CheckpointStorage> {
     let record = job.record();
-    environment.storage(&Pipeline::parse(&record.manifest, &record.file_name)?, &record.base_dir)
+    environment.storage(&PipelineSpec::parse(&record.manifest, &record.file_name)?, &record.base_dir)
 }

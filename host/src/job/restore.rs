@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::lifecycle::Environment;
 use super::live::Job;
 use super::record::JobRecord;
-use crate::checkpoint::{CheckpointKind, CheckpointManifest, CheckpointStorage, Location, Skipped, Snapshot, Verify};
+use crate::checkpoint::{CheckpointKind, CheckpointMetadata, CheckpointStorage, Location, Skipped, Snapshot, Verify};
 use crate::error::{self, Result};
-use crate::manifest::{Pipeline, StateBackendKind};
 use crate::model::Interrupt;
+use crate::pipeline::{PipelineSpec, StateBackendKind};
 use crate::state::ImageFormat;
 
 pub(super) struct Restored {
-    pub(super) manifest: Option<Arc<CheckpointManifest>>,
+    pub(super) manifest: Option<Arc<CheckpointMetadata>>,
     /// Where the manifest's files are.
     pub(super) storage: CheckpointStorage,
     /// Whether it is the job's own checkpoint, and not one that it was submitted with.
@@ -72,7 +72,7 @@ fn without_own_image(
     let location = Location::parse(from, Path::new("")).map_err(error::savepoint_not_found)?;
     let snapshot = Snapshot::open_unless(&location, environment.runtime.clone(), verify, interrupt)?;
     tracing::info!(job = %record.name, %from, "restored");
-    Ok(Restored { manifest: Some(Arc::new(snapshot.manifest)), storage: snapshot.storage, own: false })
+    Ok(Restored { manifest: Some(Arc::new(snapshot.metadata)), storage: snapshot.storage, own: false })
 }
 
 impl Restored {
@@ -82,8 +82,8 @@ impl Restored {
         &self,
         record: &JobRecord,
         storage: &CheckpointStorage,
-        pipeline: &Pipeline,
-    ) -> Result<Option<Arc<CheckpointManifest>>> {
+        pipeline: &PipelineSpec,
+    ) -> Result<Option<Arc<CheckpointMetadata>>> {
         let incremental = pipeline.state.backend == StateBackendKind::RocksDb;
         match &self.manifest {
             Some(own) if self.own => Ok(Some(own.clone())),
@@ -97,15 +97,15 @@ impl Restored {
 
 /// A claimed image with files of the job's own, as far as a checkpoint can build on them.
 fn adopt(
-    claimed: &CheckpointManifest,
+    claimed: &CheckpointMetadata,
     its_storage: &CheckpointStorage,
     record: &JobRecord,
     storage: &CheckpointStorage,
-    pipeline: &Pipeline,
-) -> Result<Option<CheckpointManifest>> {
+    pipeline: &PipelineSpec,
+) -> Result<Option<CheckpointMetadata>> {
     // Of checkpoint 0, which there never is: the first one that is complete decides which of them stay.
     let files = storage.files(&record.id, 0, CheckpointKind::Checkpoint)?;
-    let mut base = CheckpointManifest { checkpoint_id: 0, ..claimed.clone() };
+    let mut base = CheckpointMetadata { checkpoint_id: 0, ..claimed.clone() };
     base.operators
         .retain(|image| pipeline.nodes.iter().any(|node| node.id == image.id && node.parallelism == image.parallelism));
     for state in base.operators.iter_mut().flat_map(|image| &mut image.subtasks).filter_map(|one| one.state.as_mut()) {

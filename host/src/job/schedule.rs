@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::view::SavepointFormat;
-use crate::manifest::{CheckpointSettings, Pipeline};
+use crate::pipeline::{CheckpointSettings, PipelineSpec};
 use crate::runtime::{Barrier, BarrierKind};
 use crate::state::ImageFormat;
 
@@ -44,7 +44,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(pipeline: &Pipeline, sources: usize, now_ns: u64) -> Schedule {
+    pub(super) fn new(pipeline: &PipelineSpec, sources: usize, now_ns: u64) -> Schedule {
         Schedule {
             settings: pipeline.checkpoint.clone(),
             native: ImageFormat::native_of(pipeline.state.backend),
@@ -161,7 +161,7 @@ mod tests {
             "name = \"a\"\n[checkpoint]\n{settings}\n[source.a]\nconnector = \"generator\"\n\
              [sink.b]\ninput = \"a\"\nconnector = \"blackhole\""
         );
-        Schedule::new(&Pipeline::parse(&manifest, "pipeline.toml").unwrap(), 1, 0)
+        Schedule::new(&PipelineSpec::parse(&manifest, "pipeline.toml").unwrap(), 1, 0)
     }
 
     fn request(schedule: &mut Schedule, kind: BarrierKind) {

@@ -10,7 +10,7 @@ use super::live::{Command, Job};
 use super::record::JobRecord;
 use super::schedule::Request;
 use super::view::{JobStatus, SavepointFormat, SavepointView};
-use crate::checkpoint::{CheckpointManifest, Location};
+use crate::checkpoint::{CheckpointMetadata, Location};
 use crate::clock;
 use crate::error::{self, Result};
 use crate::runtime::BarrierKind;
@@ -47,7 +47,7 @@ impl Stop {
         Request { request_id: self.request_id.clone(), kind, format: self.format }
     }
 
-    fn is_answered_by(&self, manifest: &CheckpointManifest) -> bool {
+    fn is_answered_by(&self, manifest: &CheckpointMetadata) -> bool {
         self.checkpoint == Some(manifest.checkpoint_id)
     }
 
@@ -111,7 +111,7 @@ pub(super) fn complete(job: &Job, location: &Location) {
 }
 
 /// Whether an image that was restored, and whose promises are kept, is the savepoint of the stop: then the job has stopped.
-pub(super) fn is_done(job: &Job, manifest: &CheckpointManifest, location: &Location) -> bool {
+pub(super) fn is_done(job: &Job, manifest: &CheckpointMetadata, location: &Location) -> bool {
     let record = job.record();
     let Some(stop) = open(&record).filter(|stop| stop.is_answered_by(manifest)) else { return false };
     complete(job, location);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::manifest::Disposition;
 use crate::model::{DueTimers, Keys};
 use crate::operator::testing::{Harness, MakeOperator, Step, expect, of_input, play, settings};
+use crate::pipeline::Disposition;
 use crate::state::{StateDescription, StateKind, StateLayout};
 use crate::turn::{FIRST_INPUT, Failure, Output, timer_states};
 
@@ -76,7 +76,7 @@ fn two_inputs_share_state_and_timers() {
 
 #[test]
 fn what_the_host_writes_of_timers_is_not_the_functions() {
-    let kind = crate::manifest::StateBackendKind::Memory;
+    let kind = crate::pipeline::StateBackendKind::Memory;
     let mut layout: StateLayout = vec![StateDescription::new("word", StateKind::Value, "raw", "word")];
     layout.extend(timer_states(&[TimeDomain::Event]));
     let make: MakeOperator = Arc::new(|mut turn, clock| {

@@ -116,10 +116,10 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::manifest::Disposition;
     use crate::model::{Fault, FaultCode};
     use crate::operator::Operator;
     use crate::operator::testing::settings;
+    use crate::pipeline::Disposition;
     use crate::turn::{FIRST_INPUT, Failure, Output, TurnContext};
 
     /// Fails on every record; cancels the job in its third turn.

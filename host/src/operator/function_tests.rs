@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::testing::{self, Harness, MakeOperator, Step, expect, play, records, settings};
 use super::*;
-use crate::manifest::{Disposition, StateBackendKind};
 use crate::model::{DueTimers, Fault, FaultCode, TimeDomain, group_of_key, hash_key, subtask_of_group};
+use crate::pipeline::{Disposition, StateBackendKind};
 use crate::state::{StateDescription, StateKind, StateLayout};
 use crate::turn::{Failure, Guest, Output, timer_states};
 

@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::manifest::{Disposition, NodeKind, Pipeline, StateBackendKind};
 use crate::model::{PairSide, Pairs};
 use crate::operator::testing::{self, Harness, MakeOperator, Reached, Record, expect, of_input, settings};
+use crate::pipeline::{Disposition, NodeKind, PipelineSpec, StateBackendKind};
 use crate::turn::{Failure, SECOND_INPUT};
 
 /// Pairs that one call gets, at most.
@@ -78,7 +78,7 @@ fn interval(lower: i64, upper: i64, exclusive: (bool, bool)) -> Option<JoinInter
          interval = {{ lower = \"{lower}ms\", upper = \"{upper}ms\", lower_exclusive = {}, upper_exclusive = {} }}",
         exclusive.0, exclusive.1
     );
-    let node = Pipeline::parse(&manifest, "p.toml").ok()?.nodes.into_iter().find(|node| node.id == "c")?;
+    let node = PipelineSpec::parse(&manifest, "p.toml").ok()?.nodes.into_iter().find(|node| node.id == "c")?;
     let NodeKind::Operator(operator) = node.kind else { return None };
     operator.interval
 }

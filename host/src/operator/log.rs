@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::log_limit::LogLimit;
-use crate::manifest::Disposition;
 use crate::model::Fault;
+use crate::pipeline::Disposition;
 use crate::turn::{LogLevel, LogLine};
 
 /// Lines of its own that a function may log at once, and per second.

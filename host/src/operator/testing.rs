@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::{FunctionSettings, Operator, Outputs};
 use crate::clock::{ManualClock, SharedClock};
-use crate::manifest::{Disposition, StateBackendKind};
 use crate::model::{Batch, Keys, group_of_key, groups_of_subtask, hash_key, subtask_of_group};
+use crate::pipeline::{Disposition, StateBackendKind};
 use crate::state::test_store::TestStore;
 use crate::state::{self, ImageFormat, RestoredImage, StateImage, StateLayout, StateOptions};
 use crate::turn::{Turn, TurnContext};

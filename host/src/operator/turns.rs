@@ -14,8 +14,8 @@ use super::{Operator, by_watermark};
 use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
 use crate::error::{self, Error};
-use crate::manifest::Disposition;
 use crate::model::{Batch, Fault, Keys, NO_TIMESTAMP, TimeDomain};
+use crate::pipeline::Disposition;
 use crate::state::StateBackend;
 use crate::turn::{Failure, Guest, Output, Turn};
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use crate::manifest::AlignmentSettings;
 use crate::model::NO_TIMESTAMP;
+use crate::pipeline::AlignmentSettings;
 
 /// All groups of a job.
 #[derive(Default)]

@@ -10,11 +10,11 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::checkpoint::{CheckpointKind, CheckpointManifest, OperatorImage, SubtaskImage};
+use crate::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
 use crate::clock::SystemClock;
 use crate::error::{Result, internal};
-use crate::manifest::Pipeline;
 use crate::model::Batch;
+use crate::pipeline::PipelineSpec;
 use crate::sandbox::{Function, FunctionKind, Port};
 use crate::state::{FileRef, FileStore, ImageFormat};
 use crate::turn::{Failure, Guest, Output, Turn};
@@ -90,7 +90,7 @@ struct Job {
 }
 
 impl Job {
-    fn start(parallelism: u32, restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>) -> Job {
+    fn start(parallelism: u32, restore: Option<(Arc<CheckpointMetadata>, Arc<dyn FileStore>)>) -> Job {
         let manifest = format!(
             "name = \"pressed\"\nmax_parallelism = 128\n[batch]\nrecords = 10\nlinger = \"0s\"\n\
              [checkpoint]\nrecords = 160\n\
@@ -123,7 +123,7 @@ impl Job {
             broadcast_states: Vec::new(),
         };
         let functions = BTreeMap::from([("slow".to_owned(), FunctionPlan { description, make })]);
-        let pipeline = Pipeline::parse(&manifest, "pipeline.toml").unwrap();
+        let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml").unwrap();
         let plan = Arc::new(Plan::new(pipeline, functions, Path::new("")).unwrap());
         let dir = tempfile::tempdir().unwrap();
         let (sender, events) = unbounded();
@@ -175,7 +175,7 @@ fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {
 }
 
 /// The checkpoint's image, and its files.
-fn image(parts: Vec<SubtaskPart>) -> (Arc<CheckpointManifest>, Arc<dyn FileStore>) {
+fn image(parts: Vec<SubtaskPart>) -> (Arc<CheckpointMetadata>, Arc<dyn FileStore>) {
     let files = Files::default();
     let mut operators = Vec::new();
     for id in ["numbers", "others", "slow", "out"] {
@@ -193,8 +193,8 @@ fn image(parts: Vec<SubtaskPart>) -> (Arc<CheckpointManifest>, Arc<dyn FileStore
         let subtasks = own.iter().map(image).collect();
         operators.push(OperatorImage { id: id.into(), parallelism: own.len() as u32, subtasks });
     }
-    let manifest = CheckpointManifest {
-        format: CheckpointManifest::FORMAT,
+    let manifest = CheckpointMetadata {
+        format: CheckpointMetadata::FORMAT,
         job_id: "job".into(),
         job_name: "pressed".into(),
         checkpoint_id: 1,

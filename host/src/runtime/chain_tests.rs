@@ -11,7 +11,7 @@ use super::super::signals::Signals;
 use super::super::subtask::{Event, Notify, Subtask};
 use super::*;
 use crate::clock::ManualClock;
-use crate::manifest::{CheckpointMode, InputRole};
+use crate::pipeline::{CheckpointMode, InputRole};
 use crate::state::ImageFormat;
 use crate::turn::Turn;
 

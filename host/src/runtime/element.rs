@@ -1,8 +1,8 @@
 //! What flows between subtasks.
 
-use crate::manifest::InputRole;
 use crate::model::Batch;
 use crate::operator::Rejected;
+use crate::pipeline::InputRole;
 use crate::state::ImageFormat;
 
 /// Why a barrier was injected; decides what happens behind it.

@@ -2,7 +2,7 @@
 
 use super::plan::Plan;
 use crate::error::{self, Result};
-use crate::manifest::{Node, NodeKind, Port, SourceNode};
+use crate::pipeline::{Node, NodeKind, Port, SourceNode};
 
 /// What of an operator goes by event time, as its key in the pipeline file.
 #[derive(Clone, Copy)]
@@ -87,7 +87,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::manifest::Pipeline;
+    use crate::pipeline::PipelineSpec;
 
     fn plan(source: &str, operator: &str) -> Result<Plan> {
         let manifest = format!(
@@ -95,7 +95,7 @@ mod tests {
              [operator.count]\ninput = \"numbers\"\nkey = {{ column = 0 }}\naggregate = {{ type = \"count\" }}\n{operator}\n\
              [sink.out]\ninput = \"count\"\nconnector = \"blackhole\""
         );
-        Plan::new(Pipeline::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
+        Plan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
     }
 
     const TIMESTAMP: &str = "timestamp = { column = 0, format = \"unix-ms\" }";
@@ -148,7 +148,7 @@ mod tests {
              aggregate = {{ type = \"count\" }}\n{MINUTES}\n\
              [sink.out]\ninputs = [\"count\", \"again\"]\nconnector = \"blackhole\""
         );
-        let pipeline = Pipeline::parse(&manifest, "pipeline.toml").unwrap();
+        let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml").unwrap();
         let error = Plan::new(pipeline, BTreeMap::new(), Path::new("")).err().unwrap();
         assert!(error.message.contains("`again`") && error.message.contains("`others`"), "{}", error.message);
     }

@@ -10,9 +10,9 @@ use super::element::{Barrier, Element};
 use super::link::{Cancelled, LinkSender};
 use super::signals::Signals;
 use crate::connector::KeyExtractor;
-use crate::manifest::{BatchSettings, InputRole};
 use crate::model::{Batch, Column, Fault, FaultCode, KeyGroup, Keys, group_of_key, hash_key, subtask_of_group};
 use crate::operator::Rejected;
+use crate::pipeline::{BatchSettings, InputRole};
 
 /// Where the key of a record on this edge comes from.
 #[derive(Clone)]
@@ -248,7 +248,7 @@ mod tests {
     use super::super::link::link;
     use super::*;
     use crate::connector::KeyExtractor;
-    use crate::manifest::{Format, KeySelector};
+    use crate::pipeline::{Format, KeySelector};
 
     #[test]
     fn a_key_always_reaches_the_subtask_that_owns_its_group_and_keeps_its_order() {

@@ -26,15 +26,15 @@ use super::stamps::Stamper;
 use super::subtask::{Event, Notify, Subtask};
 use super::triggers::Triggers;
 use super::windows::window_function;
-use crate::checkpoint::{CheckpointManifest, Counters, SubtaskImage};
+use crate::checkpoint::{CheckpointMetadata, Counters, SubtaskImage};
 use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
-use crate::manifest::{Node, NodeKind, OperatorNode};
 use crate::model::{Column, Interrupt, NO_TIMESTAMP, common_groups, groups_of_subtask};
 use crate::operator::{
     FunctionOperator, FunctionSettings, IntervalJoin, Operator, OperatorLog, WindowOperator, WindowOptions,
 };
+use crate::pipeline::{Node, NodeKind, OperatorNode};
 use crate::state::{
     self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
 };
@@ -60,7 +60,7 @@ pub struct ExecutionOptions {
     pub restarts: u32,
     pub clock: SharedClock,
     /// The image to begin with, and where its files are.
-    pub restore: Option<(Arc<CheckpointManifest>, Arc<dyn FileStore>)>,
+    pub restore: Option<(Arc<CheckpointMetadata>, Arc<dyn FileStore>)>,
     /// Whether states of the image that no function declares are dropped.
     pub allow_unclaimed_state: bool,
     /// Whether operators forget the event time that the image has for them.

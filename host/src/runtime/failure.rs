@@ -7,9 +7,9 @@ use super::plan::Plan;
 use crate::connector::{self, InputPlace};
 use crate::error::Error;
 use crate::escape::shown;
-use crate::manifest::{Input, NodeKind, Port};
 use crate::model::{Fault, NO_TIMESTAMP};
 use crate::operator::FailedRecord;
+use crate::pipeline::{Input, NodeKind, Port};
 
 /// Why a subtask failed, and with it the job's attempt.
 #[derive(Clone, Debug)]

@@ -21,9 +21,9 @@ use super::in_flight::InFlight;
 use super::link::{Cancelled, LinkReceiver, Sent};
 use super::signals::Signals;
 use crate::clock::SharedClock;
-use crate::manifest::{CheckpointMode, InputRole};
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::operator::Rejected;
+use crate::pipeline::{CheckpointMode, InputRole};
 
 pub(super) enum Arrival {
     Batch(InputRole, Batch),

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::element::Element;
 use crate::error::{Result, checkpoint_corrupt, internal};
-use crate::manifest::InputRole;
 use crate::model::{Batch, Column, Fault, KeyGroup, Keys};
 use crate::operator::Rejected;
+use crate::pipeline::InputRole;
 
 const MAGIC: [u8; 8] = *b"COFFFLOW";
 const VERSION: u32 = 2;

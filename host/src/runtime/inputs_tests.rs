@@ -12,8 +12,8 @@ use super::*;
 use crate::checkpoint::Counters;
 use crate::clock::SystemClock;
 use crate::error::Result;
-use crate::manifest::Pipeline;
 use crate::model::{Batch, Pairs};
+use crate::pipeline::PipelineSpec;
 use crate::sandbox::{Function, FunctionKind, Port};
 use crate::state::{ImageFormat, StateDescription, StateKind};
 use crate::turn::{Failure, Guest, Output, Turn};
@@ -69,7 +69,7 @@ fn plan(manifest: &str, kind: FunctionKind, dir: &Path, totals: &Arc<Mutex<Total
     let totals = totals.clone();
     let make: MakeGuest = Arc::new(move |_| Box::new(Counting(totals.clone())));
     let functions = BTreeMap::from([("count".to_owned(), FunctionPlan { description: function(kind), make })]);
-    Plan::new(Pipeline::parse(manifest, "pipeline.toml")?, functions, dir)
+    Plan::new(PipelineSpec::parse(manifest, "pipeline.toml")?, functions, dir)
 }
 
 /// Runs a pipeline of `sources` source subtasks to its end. What the function saw, and what each node counted.

@@ -10,17 +10,17 @@ use std::sync::atomic::AtomicBool;
 
 use super::exchange::KeyOrigin;
 use super::{stamps, windows};
-use crate::checkpoint::CheckpointManifest;
+use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SystemClock;
 use crate::connector::{self, Begin, ConnectorContext, Replay};
 use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
-use crate::manifest::{
-    CheckpointMode, FileFormat, Format, Input, InputRole, KeySelector, Limits, Node, NodeKind, OperatorNode, Pipeline,
-    Port, SinkConfig, SourceNode,
-};
 use crate::model::Interrupt;
 use crate::operator::join_states;
+use crate::pipeline::{
+    CheckpointMode, FileFormat, Format, Input, InputRole, KeySelector, Limits, Node, NodeKind, OperatorNode,
+    PipelineSpec, Port, SinkConfig, SourceNode,
+};
 use crate::sandbox::{Function, FunctionKind};
 use crate::turn::Guest;
 
@@ -52,7 +52,7 @@ pub struct FunctionPlan {
 
 /// What runs. See the module.
 pub struct Plan {
-    pub pipeline: Pipeline,
+    pub pipeline: PipelineSpec,
     pub functions: BTreeMap<String, FunctionPlan>,
     /// What a person should know, such as a source that cannot be replayed.
     pub warnings: Vec<String>,
@@ -105,19 +105,19 @@ pub enum Purpose<'a> {
     /// A submit: everything that a person should correct is refused.
     Submit,
     /// An attempt of a job that was accepted, which goes on from this image. Only input that is still to be read matters.
-    Attempt(Option<&'a CheckpointManifest>),
+    Attempt(Option<&'a CheckpointMetadata>),
 }
 
 impl Plan {
     /// The plan of a submit, see [`Plan::new_for`].
-    pub fn new(pipeline: Pipeline, functions: BTreeMap<String, FunctionPlan>, base_dir: &Path) -> Result<Plan> {
+    pub fn new(pipeline: PipelineSpec, functions: BTreeMap<String, FunctionPlan>, base_dir: &Path) -> Result<Plan> {
         Plan::new_for(Purpose::Submit, pipeline, functions, base_dir)
     }
 
     /// Checks what only the functions and the world outside can tell: outputs, keys, files. Nothing is started.
     pub fn new_for(
         purpose: Purpose<'_>,
-        pipeline: Pipeline,
+        pipeline: PipelineSpec,
         functions: BTreeMap<String, FunctionPlan>,
         base_dir: &Path,
     ) -> Result<Plan> {
@@ -495,7 +495,7 @@ mod tests {
              [sink.b]\ninput = \"a\"\nconnector = \"blackhole\"\nparallelism = {}",
             parallelism + 1
         );
-        Plan::new(Pipeline::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
+        Plan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
     }
 
     #[test]
@@ -516,7 +516,7 @@ mod tests {
             + "\naggregate = { type = \"count\" }";
         for nodes in [keyed, summed, timed] {
             let manifest = format!("name = \"empty\"\n{nodes}\n[sink.c]\ninput = \"b\"\nconnector = \"blackhole\"");
-            let pipeline = Pipeline::parse(&manifest, "pipeline.toml").unwrap();
+            let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml").unwrap();
             let error = Plan::new(pipeline, BTreeMap::new(), folder.path()).err().unwrap();
             assert_eq!(error.code, "manifest-key");
             assert!(error.message.contains("source `a` is empty"), "{error}");

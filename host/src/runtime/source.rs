@@ -8,8 +8,8 @@ use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
 use crate::connector::{Poll, Source};
 use crate::error::{Error, Result};
-use crate::manifest::WatermarkSettings;
 use crate::model::{Batch, NO_TIMESTAMP};
+use crate::pipeline::WatermarkSettings;
 
 /// Watermarks are sent this far apart at least: each one closes the batches in front of it.
 const WATERMARK_INTERVAL_NS: u64 = 100_000_000;

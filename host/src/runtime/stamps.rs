@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::connector::{EventTimestamp, FIRST_RECORDS, SkipLog, TimestampExtractor, is_implausible};
 use crate::error::{Error, record_undecodable};
-use crate::manifest::OnUndecodable;
 use crate::model::{Batch, NO_TIMESTAMP};
+use crate::pipeline::OnUndecodable;
 
 /// Sets the timestamps of one source subtask. See the module.
 pub(super) struct Stamper {

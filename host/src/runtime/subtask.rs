@@ -18,7 +18,7 @@ use super::triggers::Triggers;
 use crate::checkpoint::Counters;
 use crate::connector::Poll;
 use crate::error::Error;
-use crate::manifest::InputRole;
+use crate::pipeline::InputRole;
 use crate::state::StateSnapshot;
 use crate::turn::{FIRST_INPUT, SECOND_INPUT};
 

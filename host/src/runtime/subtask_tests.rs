@@ -14,11 +14,11 @@ use super::super::stamps::Stamper;
 use super::*;
 use crate::clock::ManualClock;
 use crate::connector::{Source, TimestampExtractor};
-use crate::manifest::{
-    AlignmentSettings, BatchSettings, CheckpointMode, Format, KeySelector, OnUndecodable, Pipeline, TimestampFormat,
-    TimestampSelector, WatermarkSettings,
-};
 use crate::model::{Batch, NO_TIMESTAMP};
+use crate::pipeline::{
+    AlignmentSettings, BatchSettings, CheckpointMode, Format, KeySelector, OnUndecodable, PipelineSpec,
+    TimestampFormat, TimestampSelector, WatermarkSettings,
+};
 use crate::state::ImageFormat;
 
 /// Gives for each poll the records of these timestamps, and ends behind the last.
@@ -90,7 +90,7 @@ impl Subject {
         };
         let manifest = "name = \"a\"\n[checkpoint]\nevent_time = \"1s\"\n[source.a]\nconnector = \"generator\"\n\
                         watermark = \"ascending\"\n[sink.b]\ninput = \"a\"\nconnector = \"stdout\"";
-        let settings = Pipeline::parse(manifest, "pipeline.toml").unwrap().checkpoint;
+        let settings = PipelineSpec::parse(manifest, "pipeline.toml").unwrap().checkpoint;
         let (control, received) = unbounded();
         Subject {
             subtask,

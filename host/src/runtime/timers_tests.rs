@@ -12,10 +12,10 @@ use super::super::link::{LinkSender, link};
 use super::super::plan::Target;
 use super::*;
 use crate::clock::ManualClock;
-use crate::manifest::{BatchSettings, CheckpointMode, Disposition, StateBackendKind};
 use crate::model::{Batch, DueTimers, Keys, TimeDomain};
 use crate::operator::FunctionOperator;
 use crate::operator::testing::settings;
+use crate::pipeline::{BatchSettings, CheckpointMode, Disposition, StateBackendKind};
 use crate::state::{self, ImageFormat, StateOptions};
 use crate::turn::{Failure, Guest, Output, Turn, TurnContext, timer_states};
 

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::manifest::CheckpointSettings;
 use crate::model::NO_TIMESTAMP;
+use crate::pipeline::CheckpointSettings;
 
 /// Shared by all source subtasks of a job.
 pub(super) struct Triggers {
@@ -68,14 +68,14 @@ impl Triggers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Pipeline;
+    use crate::pipeline::PipelineSpec;
 
     fn triggers(settings: &str) -> Triggers {
         let manifest = format!(
             "name = \"a\"\n[checkpoint]\n{settings}\n[source.a]\nconnector = \"generator\"\nwatermark = {{ out_of_orderness = \"0s\" }}\n\
              timestamp = {{ column = 0, format = \"unix-ms\" }}\n[sink.b]\ninput = \"a\"\nconnector = \"blackhole\""
         );
-        Triggers::new(&Pipeline::parse(&manifest, "pipeline.toml").unwrap().checkpoint, 2)
+        Triggers::new(&PipelineSpec::parse(&manifest, "pipeline.toml").unwrap().checkpoint, 2)
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::plan::{FunctionPlan, Plan, in_node, of_empty_input};
 use crate::connector::KeyExtractor;
 use crate::error::{self, Result};
-use crate::manifest::{Aggregate, Format, InputRole, KeySelector, Node, NodeKind, Number, WindowAssigner};
 use crate::operator::{WINDOWS_OF_RECORD_MAX, WindowFunction, native_aggregate, too_many_windows, window_states};
+use crate::pipeline::{Aggregate, Format, InputRole, KeySelector, Node, NodeKind, Number, WindowAssigner};
 use crate::sandbox::{self, Function, FunctionKind};
 
 /// What a function is to windows; None where it is nothing to them.

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use super::*;
 use crate::clock::SystemClock;
 use crate::error::Result;
-use crate::manifest::Pipeline;
 use crate::model::Batch;
+use crate::pipeline::PipelineSpec;
 use crate::sandbox::{Function, FunctionKind, Port};
 use crate::state::{ImageFormat, StateDescription, StateKind, TimeToLive, TtlUpdate};
 use crate::turn::{Failure, Guest, Output, Turn};
@@ -53,7 +53,7 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
         (name.to_owned(), FunctionPlan { description: function(name, FunctionKind::Process), make })
     };
     let functions = BTreeMap::from([collecting("results", &seen[0]), collecting("late", &seen[1])]);
-    let plan = Arc::new(Plan::new(Pipeline::parse(manifest, "pipeline.toml").unwrap(), functions, dir).unwrap());
+    let plan = Arc::new(Plan::new(PipelineSpec::parse(manifest, "pipeline.toml").unwrap(), functions, dir).unwrap());
     let (sender, events) = unbounded();
     let working = tempfile::tempdir().unwrap();
     let options = ExecutionOptions {
@@ -139,7 +139,7 @@ fn windows_and_functions_that_do_not_fit_are_refused() {
              [sink.out]\ninput = \"op\"\nconnector = \"blackhole\"\n"
         );
         let functions = BTreeMap::from([("op".to_owned(), FunctionPlan { description: function, make })]);
-        Plan::new(Pipeline::parse(&manifest, "pipeline.toml")?, functions, Path::new("")).map(drop)
+        Plan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, functions, Path::new("")).map(drop)
     };
     let tumbling = "window = { type = \"tumbling\", size = \"1s\" }";
     let session = "window = { type = \"session\", gap = \"1s\" }";

@@ -12,7 +12,7 @@ use super::exports::WorldPre;
 use super::inspect;
 use super::instance::{Failed, Instance};
 use crate::error::{self, Result};
-use crate::manifest::Limits;
+use crate::pipeline::Limits;
 
 /// Cheap to clone.
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use super::compiler::{CompileIn, Compiler};
 use super::instance::GuestState;
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{self, Result};
-use crate::manifest::MEMORY_BYTES_MAX;
+use crate::pipeline::MEMORY_BYTES_MAX;
 
 /// How often the engine looks at deadlines.
 pub(super) const TICK: Duration = Duration::from_millis(10);

@@ -15,8 +15,8 @@ use super::engine::TABLE_ELEMENTS_MAX;
 use super::exports::{World, WorldPre};
 use super::wasi::Ambient;
 use crate::error;
-use crate::manifest::Limits;
 use crate::model::{Batch, Column, DueTimers, Elements, Fault, FaultCode, Keys, PairSide, Pairs, TimeDomain, Windows};
+use crate::pipeline::Limits;
 use crate::turn::{Failure, Guest, LogLevel, Output, Refusal, Turn, cut};
 
 /// Lines of a guest's call stack that a fault keeps.

@@ -39,8 +39,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
-use crate::manifest::StateBackendKind;
 use crate::model::{Column, Interrupt, KeyGroup, Keys};
+use crate::pipeline::StateBackendKind;
 
 /// A state by its place in the operator's [`StateLayout`].
 pub type StateId = u16;

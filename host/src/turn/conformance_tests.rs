@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::manifest::StateBackendKind;
 use crate::model::{Column, group_of_key, hash_key};
+use crate::pipeline::StateBackendKind;
 use crate::state::test_store::TestStore;
 use crate::state::{self, ImageFormat, RestoredImage, StateDescription, StateImage, StateOptions, TtlUpdate};
 

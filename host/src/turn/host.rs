@@ -84,7 +84,7 @@ impl Turn {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::manifest::StateBackendKind;
+    use crate::pipeline::StateBackendKind;
     use crate::state::{self, StateDescription, StateOptions};
     use crate::turn::{TurnContext, timer_states};
 

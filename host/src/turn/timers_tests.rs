@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::manifest::StateBackendKind;
 use crate::model::{group_of_key, hash_key};
+use crate::pipeline::StateBackendKind;
 use crate::state::test_store::TestStore;
 use crate::state::{self, ImageFormat, RestoredImage, StateImage, StateOptions};
 use crate::turn::TurnContext;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::manifest::StateBackendKind;
 use crate::model::{Column, group_of_key, hash_key};
+use crate::pipeline::StateBackendKind;
 use crate::state::{self, StateDescription, StateOptions};
 
 const VALUE: u32 = 0;

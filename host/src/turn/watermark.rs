@@ -187,8 +187,8 @@ pub struct SelectedGroups {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::manifest::StateBackendKind;
     use crate::model::TimeDomain;
+    use crate::pipeline::StateBackendKind;
     use crate::state::{self, StateOptions};
     use crate::turn::{TurnContext, timer_states};
 

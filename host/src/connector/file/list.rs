@@ -10,8 +10,8 @@ use super::super::text_start::{self, TextStart};
 use super::super::undecodable;
 use super::input::FileInput;
 use crate::error::{Error, Result, source_encoding, source_failed, source_missing};
-use crate::manifest::{FileFormat, Format};
 use crate::model::Interrupt;
+use crate::pipeline::{FileFormat, Format};
 
 /// Bytes that tell what a file holds.
 const PROBED_BYTES: usize = 16;

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::super::InputPlace;
 use super::super::records::Fill;
 use super::list::{InputFile, OddEntries, Reader, list, open};
-use crate::manifest::FileFormat;
 use crate::model::Interrupt;
+use crate::pipeline::FileFormat;
 
 /// How much of the input is read for one record, in bytes. A place further on is given by its byte.
 const READ_BYTES_MAX: u64 = 1 << 30;

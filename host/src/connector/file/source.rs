@@ -13,8 +13,8 @@ use super::list::{self, OddEntries, Reader};
 use super::locate;
 use super::remaining::{Progress, Remaining, Survey, survey};
 use crate::error::{Error, Result, source_failed};
-use crate::manifest::{FileFormat, Format, OnUndecodable};
 use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
+use crate::pipeline::{FileFormat, Format, OnUndecodable};
 
 /// How often one poll may read or open a file: between two polls the subtask looks at barriers and cancellation.
 const POLL_STEPS_MAX: usize = (8 << 20) / CHUNK_BYTES;

@@ -10,7 +10,7 @@ use super::super::super::fixtures::{context, drain, subtask_of};
 use super::super::remaining::Done;
 use super::*;
 use crate::error::Error;
-use crate::manifest::Format;
+use crate::pipeline::Format;
 
 fn settings(path: &str, format: FileFormat, on_undecodable: OnUndecodable) -> FileSettings {
     FileSettings { path: path.into(), format, header: format == FileFormat::Csv, on_undecodable }

@@ -1,8 +1,8 @@
 //! Which windows a record falls into, and when it is late.
 
 use super::span::Window;
-use crate::manifest::{WindowAssigner, WindowSettings};
 use crate::model::TimeDomain;
+use crate::pipeline::{WindowAssigner, WindowSettings};
 
 /// Flink's `getWindowStartWithOffset`, without its overflow: the start of the window of `size` that `timestamp` falls into.
 pub(super) fn window_start(timestamp: i64, offset: i64, size: i64) -> i128 {

@@ -1,7 +1,7 @@
 //! What stays of a window's elements when it fires: Flink's evictors.
 
-use crate::manifest::Keeps;
 use crate::model::NO_TIMESTAMP;
+use crate::pipeline::Keeps;
 
 /// For each element, given by its timestamp in order of arrival, whether it stays.
 pub(super) fn kept(keeps: Keeps, timestamps: &[i64]) -> Vec<bool> {

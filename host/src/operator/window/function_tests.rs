@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::scenario_tests::*;
 use super::*;
-use crate::manifest::{Disposition, StateBackendKind, WindowAssigner, WindowTrigger};
 use crate::model::{Column, Elements, NO_TIMESTAMP, Windows};
 use crate::operator::testing::{Harness, Step, expect, of_input, play, records};
+use crate::pipeline::{Disposition, StateBackendKind, WindowAssigner, WindowTrigger};
 use crate::turn::{Failure, Output};
 
 /// Puts side by side what came by each input, in order.

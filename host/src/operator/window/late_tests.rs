@@ -3,8 +3,8 @@
 
 use super::scenario_tests::*;
 use super::*;
-use crate::manifest::{Evictor, Keeps, WindowAssigner, WindowTrigger};
 use crate::operator::testing::{Step, expect, play, records};
+use crate::pipeline::{Evictor, Keeps, WindowAssigner, WindowTrigger};
 
 fn one(value: &str, at: i64) -> Step {
     records(&[("k", value, at)])

@@ -7,8 +7,8 @@ use super::element::{self, ByInput, Element};
 use super::evictor;
 use super::step::{Fire, Step};
 use crate::error::Result;
-use crate::manifest::Evictor;
 use crate::model::{Column, Elements};
+use crate::pipeline::Evictor;
 use crate::state::{StateBackend, StateId, list};
 use crate::turn::{Failure, Guest, Output, Turn};
 

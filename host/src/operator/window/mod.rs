@@ -33,8 +33,8 @@ use super::OperatorFailure;
 use super::turns::{Bad, FunctionSettings, Outputs, Turning, Turns, refused};
 use crate::checkpoint::Counters;
 use crate::error::{self, Result};
-use crate::manifest::{WindowAssigner, WindowSettings};
 use crate::model::{Batch, TimeDomain};
+use crate::pipeline::{WindowAssigner, WindowSettings};
 use crate::state::internal::{
     WINDOW_CONTENTS as CONTENTS, WINDOW_ELEMENTS as ELEMENTS, WINDOW_PANES as PANES, WINDOW_SESSIONS as SESSIONS,
     WINDOW_TRIGGER as TRIGGER,

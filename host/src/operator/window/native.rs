@@ -14,8 +14,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::error;
-use crate::manifest::{Aggregate, Number};
 use crate::model::{Column, Fault, FaultCode, Windows};
+use crate::pipeline::{Aggregate, Number};
 use crate::turn::{Failure, Guest, Turn};
 
 /// Finds a field of a record, as text; see `KeyExtractor`. The second argument is room for text that has to be unescaped.

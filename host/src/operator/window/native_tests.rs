@@ -1,8 +1,8 @@
 //! The aggregates that need no component: their results, and numbers that are none.
 
 use super::*;
-use crate::manifest::KeySelector;
 use crate::model::Keys;
+use crate::pipeline::KeySelector;
 use crate::turn::TurnContext;
 
 fn guest(what: Number) -> Box<dyn Guest> {

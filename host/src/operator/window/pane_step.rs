@@ -5,8 +5,8 @@ use super::panes::{Cut, Front, RUN, WALKER, contents_of, rest_of};
 use super::span::Window;
 use super::step::{Derived, NO_PLACE, Step};
 use super::trigger::TimerChange;
-use crate::manifest::WindowSettings;
 use crate::model::TimeDomain;
+use crate::pipeline::WindowSettings;
 
 /// Windows of so few panes are put together as they are.
 const FEW_PANES: usize = 4;

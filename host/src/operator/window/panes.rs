@@ -12,8 +12,8 @@
 use super::assigner::{self, window_at, window_start};
 use super::span::Window;
 use crate::error::{self, Result};
-use crate::manifest::{WindowAssigner, WindowSettings, WindowTrigger};
 use crate::model::TimeDomain;
+use crate::pipeline::{WindowAssigner, WindowSettings, WindowTrigger};
 
 /// In a timer's key, where a window stands in that of others: this timer is of all windows of the key. No window ends before
 /// it begins.

@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::scenario_tests::*;
 use super::*;
-use crate::manifest::{StateBackendKind, WindowAssigner, WindowTrigger};
 use crate::model::{Elements, Windows};
 use crate::operator::Operator;
 use crate::operator::testing::{Emitted, Harness, settings};
+use crate::pipeline::{StateBackendKind, WindowAssigner, WindowTrigger};
 use crate::turn::{Failure, Output};
 
 /// Puts one behind the other all elements that it sees.
@@ -67,7 +67,7 @@ fn follow(windows: &WindowSettings, lists: bool, shares: bool, all: &[Happens]) 
     let windows = windows.clone();
     let make = move |turn, clock| {
         let guest: Box<dyn Guest> = if lists { Box::new(Listing) } else { guest_of(Sums::Guest) };
-        let settings = settings(crate::manifest::Disposition::Fail, 2, 7, clock);
+        let settings = settings(crate::pipeline::Disposition::Fail, 2, 7, clock);
         let options = WindowOptions { windows: windows.clone(), function, late_is_read: true };
         let operator = WindowOperator::new(guest, turn, settings, options, Counters::default()).unwrap();
         assert!(operator.windows.cut.is_some());

@@ -11,10 +11,10 @@ use super::step::{OfKey, Place, Step};
 use super::trigger::Now;
 use super::{Definition, assigner, contents, span};
 use crate::error;
-use crate::manifest::WindowAssigner;
 use crate::model::{Batch, DueTimers, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain};
 use crate::operator::OperatorFailure;
 use crate::operator::turns::Turns;
+use crate::pipeline::WindowAssigner;
 use crate::state::{Entries, StateBackend, StateId};
 
 /// How often records of one turn are added to windows, about.

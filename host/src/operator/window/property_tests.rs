@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::panes_tests::Listing;
 use super::scenario_tests::*;
 use super::*;
-use crate::manifest::{
-    Aggregate, Disposition, Evictor, Keeps, KeySelector, Number, StateBackendKind, WindowAssigner, WindowTrigger,
-};
 use crate::operator::Operator;
 use crate::operator::testing::{Emitted, Harness, Reached, settings};
+use crate::pipeline::{
+    Aggregate, Disposition, Evictor, Keeps, KeySelector, Number, StateBackendKind, WindowAssigner, WindowTrigger,
+};
 
 const PROCESSING: TimeDomain = TimeDomain::Processing;
 

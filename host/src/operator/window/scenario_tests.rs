@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::manifest::{Aggregate, Disposition, KeySelector, Number, WindowAssigner};
 use crate::model::{Column, Elements, Fault, FaultCode, Windows};
 use crate::operator::testing::{Harness, MakeOperator, Step, expect, play, play_everywhere, records, settings};
+use crate::pipeline::{Aggregate, Disposition, KeySelector, Number, WindowAssigner};
 use crate::turn::{Failure, Output};
 
 pub(super) const EVENT: TimeDomain = TimeDomain::Event;
@@ -285,7 +285,7 @@ fn nothing_stays_of_windows_that_are_over() {
     for windows in [tumbling(3000), sliding(3000, 1000), session(3000)] {
         for sums in ALL {
             let (make, layout) = summing(&windows, sums);
-            let mut harness = Harness::new(make, layout, crate::manifest::StateBackendKind::Memory, 1);
+            let mut harness = Harness::new(make, layout, crate::pipeline::StateBackendKind::Memory, 1);
             let Step::Records(_, all) = input_a() else { unreachable!() };
             harness.records(0, &all);
             assert!(harness.entries() > 0);

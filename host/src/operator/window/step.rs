@@ -13,8 +13,8 @@ use super::panes::Panes;
 use super::sessions::Sessions;
 use super::span::Window;
 use super::trigger::{Now, TimerChange, Trigger, Triggered, Verdict};
-use crate::manifest::{WindowAssigner, WindowSettings};
 use crate::model::{Keys, TimeDomain};
+use crate::pipeline::{WindowAssigner, WindowSettings};
 
 /// How far a window's contents have come in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! When a window fires: Flink's triggers, as changes to what is kept of one window.
 
-use crate::manifest::{WindowSettings, WindowTrigger};
 use crate::model::TimeDomain;
+use crate::pipeline::{WindowSettings, WindowTrigger};
 
 use super::span::Window;
 

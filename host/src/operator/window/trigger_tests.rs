@@ -1,7 +1,7 @@
 //! Triggers by Flink's definitions, on the window [0, 1000) and its neighbours.
 
 use super::*;
-use crate::manifest::WindowAssigner;
+use crate::pipeline::WindowAssigner;
 
 const WINDOW: Window = Window { start: 0, end: 1000 };
 

@@ -11,10 +11,10 @@ use super::panes::WALKER;
 use super::planning::some_keys;
 use super::step::Step;
 use super::{Definition, WindowFunction, assigner, span};
-use crate::manifest::WindowTrigger;
 use crate::model::{Batch, DueTimers, Fault, TimeDomain, Windows};
 use crate::operator::OperatorFailure;
 use crate::operator::turns::{Bad, BadKind, LATE_DROPPED, Outputs, Turns};
+use crate::pipeline::WindowTrigger;
 use crate::turn::{Failure, Output, Turn};
 
 /// A timer that a turn registers (true) or deletes: its place, clock and time. A later word counts.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Error;
-use crate::manifest::{NodeKind, OperatorNode, Pipeline};
+use crate::pipeline::{NodeKind, OperatorNode, PipelineSpec};
 
 /// A pipeline whose operator has these lines from line 5 on.
 fn operator(lines: &str) -> Result<OperatorNode> {
@@ -10,7 +10,7 @@ fn operator(lines: &str) -> Result<OperatorNode> {
         "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n[operator.op]\n{lines}\ninput = \"numbers\"\n\
          [sink.out]\ninput = \"op\"\nconnector = \"blackhole\"\n"
     );
-    let pipeline = Pipeline::parse(&manifest, "pipeline.toml")?;
+    let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml")?;
     let operator = pipeline.nodes.into_iter().find_map(|node| match node.kind {
         NodeKind::Operator(operator) => Some(operator),
         _ => None,

@@ -1,4 +1,4 @@
-//! From text to a [`Pipeline`]: the settings of the whole job. Nodes are read by `node`, wired by `graph`.
+//! From text to a [`PipelineSpec`]: the settings of the whole job. Nodes are read by `node`, wired by `graph`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::node::{self, RawNode};
 use super::reader::{Item, Section, Text};
 use super::syntax::syntax_error;
 use super::{
-    BatchSettings, CheckpointMode, CheckpointSettings, Node, NodeKind, OnCancel, Pipeline, RestartStrategy,
+    BatchSettings, CheckpointMode, CheckpointSettings, Node, NodeKind, OnCancel, PipelineSpec, RestartStrategy,
     SandboxSettings, StateBackendKind, StateSettings,
 };
 use crate::error::{Location, Result, manifest_invalid, manifest_parallelism};
@@ -37,10 +37,10 @@ const TOP_KEYS: &[&str] = &[
     "sink",
 ];
 
-impl Pipeline {
+impl PipelineSpec {
     /// Reads and checks a manifest. `file_name` is what errors call it; each error that concerns a place in the text
     /// names it (see [`Error::location`]). Opens no file.
-    pub fn parse(text: &str, file_name: &str) -> Result<Pipeline> {
+    pub fn parse(text: &str, file_name: &str) -> Result<PipelineSpec> {
         let text = Text { file: file_name, text };
         let document = DeTable::parse(text.text).map_err(|error| syntax_error(&text, &error))?;
         let top = Section::open(&text, "the manifest".to_string(), 0..0, document.get_ref());
@@ -61,7 +61,7 @@ pub fn locate(text: &str, file_name: &str, node: &str, key: &str) -> Option<Loca
     Some(text.location(&span))
 }
 
-fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Pipeline> {
+fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<PipelineSpec> {
     let name = name(&top.need("name")?)?;
     let parallelism = top.get("parallelism").map(|item| parallelism(&item)).transpose()?.unwrap_or(1);
     let mut nodes = node::read_all(text, top)?;
@@ -69,7 +69,7 @@ fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Pipeline> {
         node.parallelism_or(parallelism);
     }
     let max_parallelism = max_parallelism(text, top, &nodes)?;
-    let pipeline = Pipeline {
+    let pipeline = PipelineSpec {
         name,
         parallelism,
         max_parallelism,
@@ -220,7 +220,7 @@ fn concurrency(section: &Section<'_>, settings: &mut CheckpointSettings) -> Resu
 }
 
 /// Every source must say how its watermark is made, or the smallest of them never moves.
-fn check_event_time(top: &Section<'_>, pipeline: &Pipeline) -> Result<()> {
+fn check_event_time(top: &Section<'_>, pipeline: &PipelineSpec) -> Result<()> {
     let without = |node: &&Node| matches!(&node.kind, NodeKind::Source(source) if source.watermark.is_none());
     let item = top.section("checkpoint", CHECKPOINT_KEYS)?.and_then(|section| section.get("event_time"));
     match (item, pipeline.nodes.iter().find(without)) {

@@ -85,8 +85,8 @@ input = "double"
 connector = "blackhole"
 "#;
 
-fn parse(text: &str) -> Result<Pipeline, Error> {
-    Pipeline::parse(text, "p.toml")
+fn parse(text: &str) -> Result<PipelineSpec, Error> {
+    PipelineSpec::parse(text, "p.toml")
 }
 
 /// Replaces `from`, which must be there once, in `text`; the result must be refused with `code` in `line`.
@@ -536,7 +536,7 @@ fn a_socket_is_one_subtask_whose_records_may_have_fields() {
             "name = \"p\"\nparallelism = 4\n[source.s]\nconnector = \"socket\"\naddress = \"localhost:1\"\n{source}\n\
              [sink.k]\ninput = \"s\"\nconnector = \"stdout\""
         );
-        Pipeline::parse(&text, "pipeline.toml")
+        PipelineSpec::parse(&text, "pipeline.toml")
     };
     let parsed = pipeline("format = \"csv\"\ntimestamp = { column = 1, format = \"unix-ms\" }").unwrap();
     assert_eq!(parsed.nodes.iter().map(|node| node.parallelism).collect::<Vec<_>>(), [1, 4]);
@@ -552,7 +552,7 @@ fn the_time_to_read_a_pipeline_does_not_grow_with_its_square() {
     let sinks: String = (0..200).map(sink).collect();
     let manifest = format!("name = \"wide\"\n[source.a]\nconnector = \"generator\"\n{sinks}");
     let before = LOOKED_UP.get();
-    assert_eq!(Pipeline::parse(&manifest, "pipeline.toml").unwrap().nodes.len(), 201);
+    assert_eq!(PipelineSpec::parse(&manifest, "pipeline.toml").unwrap().nodes.len(), 201);
     // Each look-up reads the text from its beginning.
     assert_eq!(LOOKED_UP.get() - before, 0);
 }

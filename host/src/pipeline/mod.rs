@@ -1,6 +1,6 @@
-//! The pipeline file: what a person writes in TOML, and the checked [`Pipeline`] that the rest of the host runs.
+//! The pipeline file: what a person writes in TOML, and the checked [`PipelineSpec`] that the rest of the host runs.
 //!
-//! A `Pipeline` is well formed: its nodes are in topological order, ids are unique, inputs exist, parallelism is within
+//! A `PipelineSpec` is well formed: its nodes are in topological order, ids are unique, inputs exist, parallelism is within
 //! bounds. What only the components can tell (functions, outputs, codecs) is checked later, by the job's plan.
 
 mod duration;
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 /// A checked pipeline.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pipeline {
+pub struct PipelineSpec {
     pub name: String,
     /// The default of every node.
     pub parallelism: u32,
@@ -44,7 +44,7 @@ pub struct Pipeline {
     pub nodes: Vec<Node>,
 }
 
-impl Pipeline {
+impl PipelineSpec {
     /// The sources whose records reach a node, through however many operators, by their index.
     pub fn sources_of(&self, node: usize) -> BTreeSet<usize> {
         let mut seen = BTreeSet::new();
@@ -170,7 +170,7 @@ impl Node {
 /// An edge of the graph, as its consumer names it: `track`, `track.late`, `track.dead-letter`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
-    /// Index into [`Pipeline::nodes`].
+    /// Index into [`PipelineSpec::nodes`].
     pub node: usize,
     pub port: Port,
     pub role: InputRole,

@@ -75,13 +75,13 @@ fn bare_text(text: &str, at: usize) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use crate::error::Error;
-    use crate::manifest::Pipeline;
+    use crate::pipeline::PipelineSpec;
 
     const SMALL: &str = "name = \"small\"\n\n[source.numbers]\nconnector = \"generator\"\n\n[sink.out]\ninput = \"numbers\"\n\
                          connector = \"blackhole\"\n";
 
     fn refused(manifest: &str) -> Error {
-        let error = Pipeline::parse(manifest, "p.toml").unwrap_err();
+        let error = PipelineSpec::parse(manifest, "p.toml").unwrap_err();
         assert_eq!(error.code, "manifest-syntax", "{error}");
         error
     }

@@ -1,13 +1,13 @@
 //! What is in a checkpoint, and its file.
 //!
-//! All numbers of the header are little endian; the payload is the manifest in postcard:
+//! All numbers of the header are little endian; the payload is the metadata in postcard:
 //!
 //! ```text
 //! "COFFCKPT" | format u32 | crc32c of the payload u32 | length of the payload u64 | payload
 //! ```
 //!
 //! A field is never changed or moved within a format; what has to change gets the next format, and this module goes
-//! on reading the old ones (a fixture of each is kept). Every byte is untrusted until [`CheckpointManifest::decode`]
+//! on reading the old ones (a fixture of each is kept). Every byte is untrusted until [`CheckpointMetadata::decode`]
 //! has checked it.
 
 use std::collections::HashSet;
@@ -48,7 +48,7 @@ impl CheckpointKind {
 
 /// A job's consistent image. A decoded one is well formed: as many subtasks as `parallelism` says, ids unique.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckpointManifest {
+pub struct CheckpointMetadata {
     /// Version of the format.
     pub format: u32,
     pub job_id: String,
@@ -130,8 +130,8 @@ impl Counters {
     }
 }
 
-impl CheckpointManifest {
-    /// The version that [`CheckpointManifest::format`] has in a manifest written by this build.
+impl CheckpointMetadata {
+    /// The version that [`CheckpointMetadata::format`] has in a metadata written by this build.
     pub const FORMAT: u32 = FORMAT;
 
     /// All files that the image names.
@@ -158,13 +158,13 @@ impl CheckpointManifest {
         self.subtasks(node).get(subtask as usize)
     }
 
-    /// The bytes of the manifest's file.
+    /// The bytes of the metadata's file.
     pub fn encode(&self) -> Result<Vec<u8>> {
         if let Some(defect) = self.defect() {
-            return Err(internal(format!("the manifest of checkpoint {} {defect}", self.checkpoint_id)));
+            return Err(internal(format!("the metadata of checkpoint {} {defect}", self.checkpoint_id)));
         }
         let payload = postcard::to_stdvec(self)
-            .map_err(|e| internal(format!("the manifest of checkpoint {}: {e}", self.checkpoint_id)))?;
+            .map_err(|e| internal(format!("the metadata of checkpoint {}: {e}", self.checkpoint_id)))?;
         let mut file = Vec::with_capacity(payload.len() + 24);
         file.extend_from_slice(&MAGIC);
         file.extend_from_slice(&FORMAT.to_le_bytes());
@@ -175,10 +175,10 @@ impl CheckpointManifest {
     }
 
     /// Reads the bytes of the file `path`. Every error is `checkpoint-corrupt` and names the file.
-    pub fn decode(path: &str, file: &[u8]) -> Result<CheckpointManifest> {
-        let manifest = decode(file).map_err(|why| checkpoint_corrupt(format!("{path}: {why}")))?;
-        match manifest.defect() {
-            None => Ok(manifest),
+    pub fn decode(path: &str, file: &[u8]) -> Result<CheckpointMetadata> {
+        let metadata = decode(file).map_err(|why| checkpoint_corrupt(format!("{path}: {why}")))?;
+        match metadata.defect() {
+            None => Ok(metadata),
             Some(defect) => Err(checkpoint_corrupt(format!("{path}: it {defect}"))),
         }
     }
@@ -206,11 +206,11 @@ impl CheckpointManifest {
     }
 }
 
-fn decode(file: &[u8]) -> Result<CheckpointManifest, String> {
+fn decode(file: &[u8]) -> Result<CheckpointMetadata, String> {
     let short = || format!("it ends after {} bytes, inside the header", file.len());
     let (magic, rest) = file.split_first_chunk::<8>().ok_or_else(short)?;
     if *magic != MAGIC {
-        return Err("it is not a checkpoint's manifest".to_owned());
+        return Err("it is not a checkpoint's metadata".to_owned());
     }
     let (format, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
     let format = u32::from_le_bytes(*format);
@@ -230,16 +230,16 @@ fn decode(file: &[u8]) -> Result<CheckpointManifest, String> {
     }
     match format {
         FORMAT => from_payload(payload),
-        1 => from_payload::<format_1::Manifest>(payload).map(CheckpointManifest::from),
-        2 => from_payload::<format_2::Manifest>(payload).map(CheckpointManifest::from),
+        1 => from_payload::<format_1::MetadataV1>(payload).map(CheckpointMetadata::from),
+        2 => from_payload::<format_2::MetadataV2>(payload).map(CheckpointMetadata::from),
         _ => Err(format!("there is no format {format}")),
     }
 }
 
 fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     match postcard::take_from_bytes(payload) {
-        Ok((manifest, [])) => Ok(manifest),
-        Ok((_, rest)) => Err(format!("{} bytes follow behind the manifest", rest.len())),
+        Ok((metadata, [])) => Ok(metadata),
+        Ok((_, rest)) => Err(format!("{} bytes follow behind the metadata", rest.len())),
         Err(e) => Err(format!("it cannot be decoded: {e}")),
     }
 }
