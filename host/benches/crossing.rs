@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cofferdam::checkpoint::Counters;
 use cofferdam::clock::SystemClock;
+use cofferdam::model::Counters;
 use cofferdam::model::{Batch, Keys, group_of_key, hash_key};
 use cofferdam::operator::{FunctionOperator, FunctionSettings, Operator};
 use cofferdam::pipeline::{Disposition, Limits, StateBackendKind};

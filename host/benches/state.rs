@@ -22,11 +22,11 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use cofferdam::checkpoint::{
-    CheckpointFiles, CheckpointKind, CheckpointMetadata, CheckpointStorage, Counters, Location, OperatorImage,
-    SubtaskImage, Verify,
+    CheckpointFiles, CheckpointKind, CheckpointMetadata, CheckpointStorage, Location, OperatorImage, SubtaskImage,
+    Verify,
 };
 use cofferdam::clock::SystemClock;
-use cofferdam::model::{Batch, Interrupt, group_of_key, hash_key};
+use cofferdam::model::{Batch, Counters, Interrupt, group_of_key, hash_key};
 use cofferdam::pipeline::{PipelineSpec, StateBackendKind};
 use cofferdam::runtime::{
     Barrier, BarrierKind, Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan, SubtaskPart,

@@ -179,15 +179,15 @@ fn the_newest_usable_checkpoint_is_found_and_the_damaged_are_named() {
 
         subject.storage.remove(&files[3].path).unwrap();
         subject.overwrite(&files[2].path, "short".as_bytes());
-        let bytes = subject.read("job-1/chk-2/metadata");
-        subject.overwrite("job-1/chk-2/metadata", &bytes[..bytes.len() - 1]);
+        let bytes = subject.read("job-1/chk-2/manifest");
+        subject.overwrite("job-1/chk-2/manifest", &bytes[..bytes.len() - 1]);
         let (id, skipped) = subject.usable(Verify::Lengths).unwrap().unwrap();
         assert_eq!(id, 1);
         let paths: Vec<_> = skipped.iter().map(|one| &one.path[..]).collect();
         assert_eq!(paths, ["job-1/chk-11", "job-1/chk-10", "job-1/chk-2"]);
 
         // The metadata of another checkpoint in this one's place.
-        subject.overwrite("job-1/chk-1/metadata", &subject.read("job-1/chk-10/metadata"));
+        subject.overwrite("job-1/chk-1/manifest", &subject.read("job-1/chk-10/manifest"));
         let error = subject.usable(Verify::Lengths).unwrap_err();
         assert_eq!(error.code, "checkpoint-none-usable");
         for folder in ["chk-1:", "chk-2:", "chk-10:", "chk-11:"] {
@@ -224,7 +224,7 @@ fn the_highest_id_counts_every_trace() {
         .unwrap();
     assert_eq!(highest(), Some(9));
     subject.complete(12, &[]);
-    fs::write(subject.path("job-1/chk-12/metadata"), "damaged").unwrap();
+    fs::write(subject.path("job-1/chk-12/manifest"), "damaged").unwrap();
     assert_eq!(highest(), Some(12));
 }
 
@@ -279,7 +279,7 @@ fn a_damaged_checkpoint_neither_counts_nor_costs_files() {
         for (id, file) in (1..).zip(&files) {
             subject.complete(id, std::slice::from_ref(file));
         }
-        subject.overwrite("job-1/chk-3/metadata", b"damaged");
+        subject.overwrite("job-1/chk-3/manifest", b"damaged");
         let retired = subject.storage.retire(JOB, 2, &[]).unwrap();
         assert_eq!(retired.checkpoints, [1]);
         assert_eq!(subject.complete_ids(), [4, 2]);
@@ -307,7 +307,7 @@ fn a_job_goes_on_from_its_savepoint_where_that_is_newest() {
         assert_eq!(usable(), Some((3, 0)));
         subject.complete(4, &[]);
         assert_eq!(usable(), Some((4, 0)));
-        subject.overwrite(&format!("{JOB}/chk-4/metadata"), "damaged".as_bytes());
+        subject.overwrite(&format!("{JOB}/chk-4/manifest"), "damaged".as_bytes());
         assert_eq!(usable(), Some((3, 1)));
         subject.storage.remove(&manifest_of(&third)).unwrap();
         assert_eq!(usable(), Some((2, 1)), "a person may remove a savepoint");
@@ -330,7 +330,7 @@ fn a_savepoint_stands_alone() {
         assert_eq!(subject.storage.write_metadata(&outside).unwrap_err().code, "internal");
 
         subject.storage.remove_job(JOB).unwrap();
-        assert_eq!(subject.stored(), [own.path.clone(), "savepoints/job-1-2/metadata".into()]);
+        assert_eq!(subject.stored(), [own.path.clone(), "savepoints/job-1-2/manifest".into()]);
         let listed = subject.storage.savepoints(JOB).unwrap();
         let [(2, its_location, Ok(its_image))] = &listed[..] else { panic!("{listed:?}") };
         assert_eq!((its_location, its_image), (&location, &image));
@@ -345,7 +345,7 @@ fn a_savepoint_is_read_wherever_it_was_moved() {
     assert_eq!(open(&location, Verify::Checksums).unwrap().metadata.bytes(), image.bytes());
     is_read_when_moved(&subject, &location, &image);
     // A metadata of format 1 names its files by their paths below the root, and may be moved as well.
-    subject.overwrite("savepoints/job-1-2/metadata", &image.encode().unwrap());
+    subject.overwrite("savepoints/job-1-2/manifest", &image.encode().unwrap());
     is_read_when_moved(&subject, &location, &image);
 }
 
@@ -459,10 +459,10 @@ fn a_promise_that_was_kept_is_none_and_its_mark_goes_with_the_checkpoint() {
             assert!(!promises(&storage.newest_usable(JOB, Verify::Lengths).unwrap().unwrap().0));
         }
         // A kill came between a metadata and its mark.
-        storage.remove(&format!("{JOB}/chk-1/metadata")).unwrap();
+        storage.remove(&format!("{JOB}/chk-1/manifest")).unwrap();
         storage.retire(JOB, 1, &[]).unwrap();
         let stored = subject.stored();
-        assert_eq!(&stored[..2], [format!("{JOB}/chk-3/metadata"), format!("{JOB}/chk-3/published")]);
+        assert_eq!(&stored[..2], [format!("{JOB}/chk-3/manifest"), format!("{JOB}/chk-3/published")]);
         assert_eq!(stored.len(), 3, "{stored:?}");
 
         let (location, metadata) = subject.savepoint(4, &["saved"]);

@@ -3,7 +3,8 @@
 
 use serde::Deserialize;
 
-use super::metadata::{CheckpointKind, CheckpointMetadata, Counters, OperatorImage, SubtaskImage};
+use super::metadata::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
+use crate::model::Counters;
 use crate::state::{FileRef, StateImage};
 
 #[derive(Deserialize)]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{format_1, format_2};
 use crate::error::{Result, checkpoint_corrupt, internal};
-use crate::model::MAX_PARALLELISM_LIMIT;
+use crate::model::{Counters, MAX_PARALLELISM_LIMIT};
 use crate::state::{FileRef, StateImage};
 
 /// The format that this build writes.
@@ -102,31 +102,6 @@ impl SubtaskImage {
     fn files_mut(&mut self) -> impl Iterator<Item = &mut FileRef> {
         let states = self.state.iter_mut().chain(&mut self.broadcast);
         states.flat_map(|state| &mut state.files).chain(&mut self.in_flight)
-    }
-}
-
-/// Counts that go back with a restore.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counters {
-    pub records_in: u64,
-    pub records_out: u64,
-    /// Turns dropped because their batch had to be split.
-    pub faults: u64,
-    pub records_skipped: u64,
-    pub records_dead_lettered: u64,
-    /// Dropped as late, since nothing reads the output for late records.
-    pub records_late: u64,
-}
-
-impl Counters {
-    /// Adds the counts of another subtask.
-    pub fn add(&mut self, other: &Counters) {
-        self.records_in += other.records_in;
-        self.records_out += other.records_out;
-        self.faults += other.faults;
-        self.records_skipped += other.records_skipped;
-        self.records_dead_lettered += other.records_dead_lettered;
-        self.records_late += other.records_late;
     }
 }
 

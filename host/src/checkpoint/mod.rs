@@ -4,10 +4,10 @@
 //! and at once. A damaged one is named and passed over. Knows no job's life cycle, no subtask and no backend.
 //!
 //! ```text
-//! <root>/<job>/chk-<id>/metadata                     a complete checkpoint
+//! <root>/<job>/chk-<id>/manifest                     a complete checkpoint
 //! <root>/<job>/chk-<id>/published                    its sinks have published what it promises
 //! <root>/<job>/shared/<id>-<random>-<name>           a file that checkpoint <id> stored; later ones may name it too
-//! <root>/savepoints/<job>-<id>/metadata              a savepoint: names files of its own folder only
+//! <root>/savepoints/<job>-<id>/manifest              a savepoint: names files of its own folder only
 //! <root>/savepoints/<job>-<id>/published
 //! <root>/savepoints/<job>-<id>/<random>-<name>
 //! ```
@@ -35,7 +35,7 @@ mod test_subject;
 
 pub use by_hand::NewSavepoint;
 pub use location::{Location, utf8_path};
-pub use metadata::{CheckpointKind, CheckpointMetadata, Counters, OperatorImage, SubtaskImage};
+pub use metadata::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
 pub use retention::{InProgress, Retired, Skipped, Verify};
 pub use snapshot::{Snapshot, remove_savepoint};
 pub use storage::{CheckpointFiles, CheckpointStorage, MANIFEST_NAME};

@@ -133,7 +133,7 @@ fn around_job(location: &Location) -> Option<(Location, String, u64)> {
 
 fn not_found(location: &Location) -> Error {
     error::savepoint_not_found(format!("there is no savepoint or checkpoint at {location}"))
-        .hint("name its folder, the one with the file `metadata`, by an absolute path or s3://bucket/...")
+        .hint("name its folder, the one with the file `manifest`, by an absolute path or s3://bucket/...")
 }
 
 fn moved_alone(location: &Location, metadata: &CheckpointMetadata) -> Error {

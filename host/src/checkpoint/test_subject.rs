@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::error::Result;
+use crate::model::Counters;
 use crate::state::{FileRef, FileStore, ImageFormat, StateDescription, StateImage, StateKind, StateSize};
 
 pub(super) const JOB: &str = "job-1";

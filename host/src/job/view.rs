@@ -162,7 +162,8 @@ pub struct SubtaskWatermark {
 }
 
 impl OperatorDetail {
-    /// Records of a source whose timestamp could not be read.
+    /// Records of a source whose timestamp could not be read; 0 for any other node. They are stored as its `faults`: see
+    /// [`Counters::records_without_timestamp`](crate::model::Counters::records_without_timestamp).
     pub fn records_without_timestamp(&self) -> u64 {
         if self.kind == "source" { self.faults } else { 0 }
     }

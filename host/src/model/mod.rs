@@ -2,6 +2,7 @@
 
 mod batch;
 mod column;
+mod counters;
 mod event_time;
 mod fault;
 mod interrupt;
@@ -9,6 +10,7 @@ mod key;
 
 pub use batch::{Batch, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
+pub use counters::Counters;
 pub use event_time::{DueTimers, Elements, PairSide, Pairs, TimeDomain, Windows, time_bytes, time_of_bytes};
 pub use fault::{Fault, FaultCode};
 pub use interrupt::Interrupt;

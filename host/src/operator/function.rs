@@ -2,8 +2,7 @@
 
 use super::OperatorFailure;
 use super::turns::{Bad, BadKind, DROPPED_AT_END, FunctionSettings, Outputs, Turning, Turns, refused};
-use crate::checkpoint::Counters;
-use crate::model::{Batch, TimeDomain};
+use crate::model::{Batch, Counters, TimeDomain};
 use crate::turn::{Guest, SECOND_INPUT, Turn};
 
 /// One function in one subtask. See the module.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use super::OperatorFailure;
 use super::pairs::Found;
 use super::turns::{Bad, FunctionSettings, LATE_DROPPED, Outputs, Turning, Turns};
-use crate::checkpoint::Counters;
 use crate::error::{self, Result};
-use crate::model::{Batch, Column, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain, time_bytes, time_of_bytes};
+use crate::model::{
+    Batch, Column, Counters, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain, time_bytes, time_of_bytes,
+};
 use crate::pipeline::JoinInterval;
 use crate::state::internal::{JOIN_KEPT as KEPT, JOIN_SIDES as SIDES};
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};

@@ -28,8 +28,7 @@ pub use window::{
     too_many_windows, window_states,
 };
 
-use crate::checkpoint::Counters;
-use crate::model::Batch;
+use crate::model::{Batch, Counters};
 use crate::turn::Turn;
 
 /// A member of a chain that computes. What it produces is added to `outputs` in the order in which its turns committed.

@@ -26,11 +26,11 @@ use super::stamps::Stamper;
 use super::subtask::{Event, Notify, Subtask};
 use super::triggers::Triggers;
 use super::windows::window_function;
-use crate::checkpoint::{CheckpointMetadata, Counters, SubtaskImage};
+use crate::checkpoint::{CheckpointMetadata, SubtaskImage};
 use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
-use crate::model::{Column, Interrupt, NO_TIMESTAMP, common_groups, groups_of_subtask};
+use crate::model::{Column, Counters, Interrupt, NO_TIMESTAMP, common_groups, groups_of_subtask};
 use crate::operator::{
     FunctionOperator, FunctionSettings, IntervalJoin, Operator, OperatorLog, WindowOperator, WindowOptions,
 };

@@ -9,10 +9,9 @@ use crossbeam_channel::unbounded;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::checkpoint::Counters;
 use crate::clock::SystemClock;
 use crate::error::Result;
-use crate::model::{Batch, Pairs};
+use crate::model::{Batch, Counters, Pairs};
 use crate::pipeline::PipelineSpec;
 use crate::sandbox::{Function, FunctionKind, Port};
 use crate::state::{ImageFormat, StateDescription, StateKind};

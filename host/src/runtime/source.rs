@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use super::alignment::{Member, milliseconds};
 use super::stamps::Stamper;
-use crate::checkpoint::Counters;
 use crate::clock::SharedClock;
 use crate::connector::{Poll, Source};
 use crate::error::{Error, Result};
-use crate::model::{Batch, NO_TIMESTAMP};
+use crate::model::{Batch, Counters, NO_TIMESTAMP};
 use crate::pipeline::WatermarkSettings;
 
 /// Watermarks are sent this far apart at least: each one closes the batches in front of it.
@@ -120,7 +119,7 @@ impl SourceReader {
         let stamped = stamper.stamp(batch);
         self.latest = self.latest.max(stamped.latest);
         self.counters.records_skipped += stamped.skipped;
-        self.counters.faults += stamped.without;
+        self.counters.add_records_without_timestamp(stamped.without);
         let Some(at) = stamped.unreadable else { return Ok(()) };
         self.source.give_back(batch.len() - at)?;
         let error = stamper.unreadable(batch.values.value(at), &self.source.place());

@@ -31,9 +31,8 @@ pub use native::{Extract, native_aggregate};
 
 use super::OperatorFailure;
 use super::turns::{Bad, FunctionSettings, Outputs, Turning, Turns, refused};
-use crate::checkpoint::Counters;
 use crate::error::{self, Result};
-use crate::model::{Batch, TimeDomain};
+use crate::model::{Batch, Counters, TimeDomain};
 use crate::pipeline::{WindowAssigner, WindowSettings};
 use crate::state::internal::{
     WINDOW_CONTENTS as CONTENTS, WINDOW_ELEMENTS as ELEMENTS, WINDOW_PANES as PANES, WINDOW_SESSIONS as SESSIONS,
