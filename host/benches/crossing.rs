@@ -20,7 +20,7 @@ use cofferdam::operator::{FunctionOperator, FunctionSettings, Operator};
 use cofferdam::pipeline::{Disposition, Limits, StateBackendKind};
 use cofferdam::sandbox::{Component, Function, Instance, Sandbox, SandboxOptions};
 use cofferdam::state::{self, StateOptions};
-use cofferdam::turn::{FIRST_INPUT, Failure, Guest, Output, Turn, TurnContext};
+use cofferdam::turn::{FIRST_INPUT, Guest, OutputBatch, Turn, TurnContext, TurnFailure};
 
 const RECORD_BYTES: usize = 100;
 const KEYS: usize = 100;
@@ -33,19 +33,19 @@ const SLICES: usize = 400;
 struct NativeEcho;
 
 impl Guest for NativeEcho {
-    fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut out = Batch::with_capacity(batch.len(), batch.values.bytes().len());
         for (value, &timestamp) in batch.values.iter().zip(&batch.timestamps) {
             out.push(value, timestamp);
         }
-        Ok(vec![Output { index: 0, batch: out }])
+        Ok(vec![OutputBatch { index: 0, batch: out }])
     }
 }
 
 struct NativeTotal;
 
 impl Guest for NativeTotal {
-    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let keys = batch.keys.clone().expect("the input is keyed");
         let loaded = turn.value_load(0).expect("the state is declared");
         let decode = |bytes: &[u8]| bytes.try_into().map_or(0.0, f64::from_le_bytes);

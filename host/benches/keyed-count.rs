@@ -285,7 +285,7 @@ fn measure(case: &Case, command: &mut Command) -> Run {
 /// Our side, in the process that was started for it. The job ends with the process: its final checkpoint is no part of
 /// what is measured.
 fn run_ours(folder: &Path, records: u64) {
-    state::set_memory(STATE_MEMORY_BYTES);
+    state::set_memory_limit(STATE_MEMORY_BYTES);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
     let options = HostOptions {
         data_dir: folder.join("data"),

@@ -33,10 +33,10 @@ use cofferdam::runtime::{
 };
 use cofferdam::sandbox::{Function, FunctionKind, Port};
 use cofferdam::state::{
-    self, Change, FileRef, ImageFormat, StateBackend, StateDescription, StateImage, StateKind, StateOptions,
-    StateSnapshot, Write,
+    self, FileRef, SnapshotFormat, StateBackend, StateChange, StateDescription, StateHandle, StateKind, StateOptions,
+    StateSnapshot, StateWrite,
 };
-use cofferdam::turn::{Failure, Guest, Output, Turn};
+use cofferdam::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
 const KEYS: u64 = 10_000_000;
 const VALUE_BYTES: usize = 88;
@@ -80,12 +80,12 @@ fn write_keys(backend: &mut dyn StateBackend, keys: &mut dyn Iterator<Item = u64
         if entries.is_empty() {
             return;
         }
-        let mut writes = entries.iter().map(|(group, key, value)| Write {
+        let mut writes = entries.iter().map(|(group, key, value)| StateWrite {
             state: 0,
             group: *group,
             key,
             sub_key: &[],
-            change: Change::Put(value),
+            change: StateChange::Put(value),
         });
         backend.apply(&mut writes).expect("the state can be written");
     }
@@ -113,7 +113,7 @@ impl Checkpoints {
         self.storage.files(JOB, self.id, CheckpointKind::Checkpoint).expect("a checkpoint can be begun")
     }
 
-    fn complete(&mut self, files: &CheckpointFiles, image: StateImage, position: Option<Vec<u8>>) -> Stored {
+    fn complete(&mut self, files: &CheckpointFiles, image: StateHandle, position: Option<Vec<u8>>) -> Stored {
         self.held = image.files.clone();
         let bytes = image.files.iter().map(|file| file.bytes).sum();
         let subtask = |state, source_position| SubtaskImage {
@@ -174,7 +174,7 @@ fn series(folder: &Path, arguments: &Arguments, checkpoints: &mut Checkpoints) -
     let mut random = Random(1);
     let begun = Instant::now();
     write_keys(&mut *backend, &mut (0..arguments.keys), &mut random);
-    let mut upload = || checkpoints.upload(backend.snapshot(ImageFormat::RocksDb).expect("a snapshot can be taken"));
+    let mut upload = || checkpoints.upload(backend.snapshot(SnapshotFormat::RocksDb).expect("a snapshot can be taken"));
     let mut stored = upload();
     println!("{} keys, {} MB, written in {:.0?}", arguments.keys, stored.bytes >> 20, begun.elapsed());
     while stored.uploaded > stored.bytes / 1000 {
@@ -192,7 +192,7 @@ fn series(folder: &Path, arguments: &Arguments, checkpoints: &mut Checkpoints) -
             let changed: Vec<u64> = (0..arguments.keys / 100).map(|_| random.next() % arguments.keys).collect();
             write_keys(&mut *backend, &mut changed.into_iter(), &mut random);
             let (begun, waited) = (Instant::now(), waited_for_a_core_ms());
-            let snapshot = backend.snapshot(ImageFormat::RocksDb).expect("a snapshot can be taken");
+            let snapshot = backend.snapshot(SnapshotFormat::RocksDb).expect("a snapshot can be taken");
             let (sync_ms, waited) = (begun.elapsed().as_secs_f64() * 1e3, waited_for_a_core_ms() - waited);
             series.sync_ms.push(sync_ms);
             series.sync_alone_ms.push(sync_ms - waited);
@@ -213,7 +213,7 @@ struct Count {
 }
 
 impl Guest for Count {
-    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let keys = batch.keys.clone().expect("the input is keyed");
         let loaded = turn.value_load(0).expect("the state is declared");
         let mut counts = vec![0_u64; keys.distinct.len()];
@@ -337,7 +337,7 @@ impl Running {
         self.execution.inject(Barrier {
             checkpoint: self.checkpoints.id,
             kind: BarrierKind::Checkpoint,
-            format: ImageFormat::RocksDb,
+            format: SnapshotFormat::RocksDb,
             triggered_ns: 0,
         });
         let mut parts: Vec<SubtaskPart> = Vec::new();

@@ -26,7 +26,7 @@ use cofferdam::pipeline::PipelineSpec;
 use cofferdam::runtime::{Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan};
 use cofferdam::sandbox::{CompileIn, Function, FunctionKind, Port};
 use cofferdam::state;
-use cofferdam::turn::{Failure, Guest, Output, Turn, timer_states};
+use cofferdam::turn::{Guest, OutputBatch, Turn, TurnFailure, timer_states};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -220,7 +220,7 @@ struct Alarm {
 }
 
 impl Guest for Alarm {
-    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let keys = batch.keys.clone().expect("the input is keyed");
         let times: Vec<i64> = batch.timestamps.iter().map(|time| time + i64::MAX / 2).collect();
         turn.timer_register(TimeDomain::Event, &keys.key_of, &times)?;
@@ -228,7 +228,7 @@ impl Guest for Alarm {
         Ok(Vec::new())
     }
 
-    fn on_timers(&mut self, _: &mut Turn, _: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+    fn on_timers(&mut self, _: &mut Turn, _: TimeDomain, timers: &DueTimers) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.fired.fetch_add(timers.len() as u64, Ordering::Relaxed);
         Ok(Vec::new())
     }
@@ -236,7 +236,7 @@ impl Guest for Alarm {
 
 /// In the process that was started for it: sets the timers, lets the end of the input fire them, prints what it took.
 fn run_timers(count: u64) {
-    state::set_memory(STATE_MEMORY_BYTES);
+    state::set_memory_limit(STATE_MEMORY_BYTES);
     let text = format!(
         r#"
 name = "timers"

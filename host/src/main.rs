@@ -81,7 +81,7 @@ fn runtime(name: &str) -> Result<Runtime> {
 
 /// Serves until SIGINT or SIGTERM. Jobs keep their status: they go on at the next start.
 fn serve(args: &ServeArgs) -> Result<()> {
-    state::set_memory(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
+    state::set_memory_limit(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
     // Two, so that no number of requests can take the threads that checkpoints are stored with.
     let (requests, storage) = (runtime("http")?, runtime("storage")?);
     // Absolute, so that the places of savepoints mean the same to everyone who is told them.

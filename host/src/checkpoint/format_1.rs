@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::format_2::OldCounters;
 use super::metadata::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
-use crate::state::{FileRef, ImageFormat, StateDescription, StateImage, StateKind, StateSize};
+use crate::state::{FileRef, SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize};
 
 #[derive(Deserialize)]
 pub(super) struct MetadataV1 {
@@ -37,7 +37,7 @@ struct Subtask {
 #[derive(Deserialize)]
 struct State {
     /// It was called the backend: 0 memory, whose files are canonical, 1 RocksDB.
-    format: ImageFormat,
+    format: SnapshotFormat,
     layout: Vec<Description>,
     files: Vec<FileRef>,
     size: StateSize,
@@ -82,15 +82,15 @@ impl From<Operator> for OperatorImage {
 impl From<Subtask> for SubtaskImage {
     fn from(subtask: Subtask) -> SubtaskImage {
         let Subtask { source_position, state, committable, counters } = subtask;
-        let (state, counters) = (state.map(StateImage::from), counters.into());
+        let (state, counters) = (state.map(StateHandle::from), counters.into());
         SubtaskImage { source_position, state, committable, counters, ..SubtaskImage::default() }
     }
 }
 
-impl From<State> for StateImage {
-    fn from(state: State) -> StateImage {
+impl From<State> for StateHandle {
+    fn from(state: State) -> StateHandle {
         let State { format, layout, files, size } = state;
         let describe = |old: &Description| StateDescription::new(&old.name, old.kind, &old.codec, &old.schema);
-        StateImage { format, layout: layout.iter().map(describe).collect(), files, size }
+        StateHandle { format, layout: layout.iter().map(describe).collect(), files, size }
     }
 }

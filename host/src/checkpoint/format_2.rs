@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::metadata::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
 use crate::model::Counters;
-use crate::state::{FileRef, StateImage};
+use crate::state::{FileRef, StateHandle};
 
 #[derive(Deserialize)]
 pub(super) struct MetadataV2 {
@@ -30,8 +30,8 @@ struct Operator {
 #[derive(Deserialize)]
 struct Subtask {
     source_position: Option<Vec<u8>>,
-    state: Option<StateImage>,
-    broadcast: Option<StateImage>,
+    state: Option<StateHandle>,
+    broadcast: Option<StateHandle>,
     in_flight: Option<FileRef>,
     committable: Option<Vec<u8>>,
     counters: OldCounters,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{format_1, format_2};
 use crate::error::{Result, checkpoint_corrupt, internal};
 use crate::model::{Counters, MAX_PARALLELISM_LIMIT};
-use crate::state::{FileRef, StateImage};
+use crate::state::{FileRef, StateHandle};
 
 /// The format that this build writes.
 pub(super) const FORMAT: u32 = 3;
@@ -75,9 +75,9 @@ pub struct OperatorImage {
 pub struct SubtaskImage {
     /// Of a source: where it goes on.
     pub source_position: Option<Vec<u8>>,
-    pub state: Option<StateImage>,
+    pub state: Option<StateHandle>,
     /// Broadcast state: the same in every subtask, under key group 0 and an empty key.
-    pub broadcast: Option<StateImage>,
+    pub broadcast: Option<StateHandle>,
     /// Of an unaligned checkpoint: what was on its way to the chain that begins with this node.
     pub in_flight: Option<FileRef>,
     /// Of a sink: what its committer publishes.
@@ -90,7 +90,7 @@ pub struct SubtaskImage {
 
 impl SubtaskImage {
     /// Its keyed state and its broadcast state.
-    pub fn states(&self) -> impl Iterator<Item = &StateImage> {
+    pub fn states(&self) -> impl Iterator<Item = &StateHandle> {
         self.state.iter().chain(&self.broadcast)
     }
 

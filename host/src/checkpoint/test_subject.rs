@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::error::Result;
 use crate::model::Counters;
-use crate::state::{FileRef, FileStore, ImageFormat, StateDescription, StateImage, StateKind, StateSize};
+use crate::state::{FileRef, FileStore, SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize};
 
 pub(super) const JOB: &str = "job-1";
 const BUCKET: &str = "checkpoints";
@@ -121,8 +121,8 @@ impl Subject {
 }
 
 pub(super) fn metadata(id: u64, kind: CheckpointKind, files: &[FileRef]) -> CheckpointMetadata {
-    let state = StateImage {
-        format: ImageFormat::Canonical,
+    let state = StateHandle {
+        format: SnapshotFormat::Canonical,
         layout: vec![StateDescription::new("count", StateKind::Value, "postcard", "u64")],
         files: files.to_vec(),
         size: StateSize { entries: 12, bytes: 240 },

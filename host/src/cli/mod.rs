@@ -200,7 +200,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Memory for the state of all jobs that is kept in RocksDB.
-    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    #[arg(long, default_value_t = ByteSize(state::DEFAULT_MEMORY_BYTES as u64), value_name = "SIZE")]
     pub state_memory: ByteSize,
     #[command(flatten)]
     pub compile: CompileArgs,
@@ -221,7 +221,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "LOCATION")]
     pub checkpoint_storage: Option<String>,
     /// Memory for the state of all jobs that is kept in RocksDB.
-    #[arg(long, default_value_t = ByteSize(state::MEMORY_BYTES as u64), value_name = "SIZE")]
+    #[arg(long, default_value_t = ByteSize(state::DEFAULT_MEMORY_BYTES as u64), value_name = "SIZE")]
     pub state_memory: ByteSize,
     /// The largest component that may be uploaded.
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]

@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(200);
 const EXIT_INTERRUPTED: u8 = 130;
 
 pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
-    state::set_memory(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
+    state::set_memory_limit(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
     let manifest = read_pipeline_file(&args.pipeline)?;
     let temporary = tempfile::tempdir().map_err(|error| data_dir_failed(format!("no temporary folder: {error}")))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| internal(format!("no runtime: {error}")))?;

@@ -17,7 +17,7 @@ use super::{postcard, text};
 use crate::error::{self, Result};
 use crate::model::{Column, KeyGroup, group_of_key, hash_key};
 use crate::state::internal::{self, KeyForm, read_window_key, write_window_key};
-use crate::state::{Entry, StateDescription, StateKind, StateLayout, list, ttl};
+use crate::state::{StateDescription, StateKind, StateLayout, StoredEntry, list, ttl};
 
 /// An entry, as a dump writes it and a load reads it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -131,7 +131,7 @@ impl<'a> EntryForm<'a> {
     }
 
     /// Whose an entry is. Error: `checkpoint-corrupt`.
-    pub fn owner<'e>(&self, entry: &Entry<'e>) -> Result<Owner<'e>> {
+    pub fn owner<'e>(&self, entry: &StoredEntry<'e>) -> Result<Owner<'e>> {
         let of_window = |key: &[u8], sub_key| {
             let (key, start, end) = read_window_key(key).ok_or_else(|| self.corrupt("lies under no window"))?;
             Ok(Owner { key: key.into(), window: Some((start, end)), sub_key })
@@ -152,7 +152,7 @@ impl<'a> EntryForm<'a> {
 
     /// Whether an entry is of this key, and has this sub-key where one is named. What belongs to a key group is of each of its
     /// keys.
-    pub fn is_of(&self, entry: &Entry<'_>, key: &[u8], sub_key: Option<&[u8]>) -> Result<bool> {
+    pub fn is_of(&self, entry: &StoredEntry<'_>, key: &[u8], sub_key: Option<&[u8]>) -> Result<bool> {
         let owner = self.owner(entry)?;
         let is_of_key = self.key == KeyForm::Group || *owner.key == *key;
         Ok(is_of_key && sub_key.is_none_or(|sub_key| owner.sub_key == sub_key))
@@ -163,7 +163,7 @@ impl<'a> EntryForm<'a> {
     }
 
     /// Error: `checkpoint-corrupt` for bytes that are no entry of such a state.
-    pub fn show(&self, entry: Entry<'_>) -> Result<StateEntry> {
+    pub fn show(&self, entry: StoredEntry<'_>) -> Result<StateEntry> {
         let (value, updated_at) = match self.state.kind {
             StateKind::List => self.show_list(entry.value)?,
             _ => {

@@ -17,7 +17,7 @@ fn state(kind: StateKind, codec: &str, schema: &str) -> StateDescription {
 
 /// The line that shows an entry.
 fn show(state: &StateDescription, key: &[u8], sub_key: &[u8], value: &[u8]) -> String {
-    let entry = Entry { group: 0, state: 0, key, sub_key, value };
+    let entry = StoredEntry { group: 0, state: 0, key, sub_key, value };
     serde_json::to_string(&EntryForm::new("op", &StateLayout::new(), state).show(entry).unwrap()).unwrap()
 }
 
@@ -175,7 +175,7 @@ fn an_entry_of_a_window_is_found_by_the_key_of_its_records() {
         (5, 17, &[], &[], 8_i64.to_le_bytes().to_vec(), json!({"key_group": 17, "value": 8})),
     ] {
         let form = EntryForm::new("op", &layout, &layout[at]);
-        let entry = Entry { group, state: at as u16, key, sub_key, value: &value };
+        let entry = StoredEntry { group, state: at as u16, key, sub_key, value: &value };
         let line = serde_json::to_value(form.show(entry).unwrap()).unwrap();
         let mut expected = json!({"operator": "op", "state": layout[at].name, "kind": layout[at].kind.as_str()});
         expected.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
@@ -209,7 +209,7 @@ fn a_line_that_does_not_say_its_window_or_group_is_refused() {
     assert_eq!(read(5, json!({"key_group": 1, "key": "k"})), "it has a `key`, and this state has none");
     let timer = json!({"key": "k", "window": "global", "map_key": {"hex": "00"}, "value": ""});
     assert_eq!(read(4, timer), "`map_key`: expected the time of the timer");
-    let of_no_window = Entry { group: 0, state: 0, key: b"k", sub_key: &[], value: &[0] };
+    let of_no_window = StoredEntry { group: 0, state: 0, key: b"k", sub_key: &[], value: &[0] };
     assert_eq!(EntryForm::new("op", &layout, &layout[0]).show(of_no_window).unwrap_err().code, "checkpoint-corrupt");
 }
 
@@ -248,7 +248,7 @@ proptest! {
     ) {
         let state = state(kind, &codec, &format!("{codec}:{shape}"));
         let sub_key = if kind == StateKind::Map { sub_key } else { Vec::new() };
-        let shown = EntryForm::new("op", &StateLayout::new(), &state).show(Entry { group: 0, state: 0, key: &key, sub_key: &sub_key, value: &value });
+        let shown = EntryForm::new("op", &StateLayout::new(), &state).show(StoredEntry { group: 0, state: 0, key: &key, sub_key: &sub_key, value: &value });
         let line = serde_json::to_string(&shown.unwrap()).unwrap();
         prop_assert!(!line.contains('\n'));
         let entry: StateEntry = serde_json::from_str(&line).unwrap();

@@ -15,7 +15,9 @@ use crate::error::{self, Error, Location, Result};
 use crate::model::{KeyGroup, groups_of_subtask};
 use crate::pipeline::PipelineSpec;
 use crate::state::canonical::CanonicalWriter;
-use crate::state::{self, Entry, FileRef, FileStore, ImageFormat, StateDescription, StateId, StateImage, StateLayout};
+use crate::state::{
+    self, FileRef, FileStore, SnapshotFormat, StateDescription, StateHandle, StateId, StateLayout, StoredEntry,
+};
 
 /// What a savepoint is written for.
 #[derive(Clone, Debug)]
@@ -98,7 +100,7 @@ impl LoadTarget {
                 continue;
             };
             for image in image.subtasks.iter().flat_map(|subtask| subtask.state.iter().chain(&subtask.broadcast)) {
-                state::check_against(&own.states, image, true)
+                state::check_schema_compatibility(&own.states, image, true)
                     .map_err(|error| error.context(format!("operator `{}`", own.id)))?;
             }
             own.parallelism = held.parallelism;
@@ -234,7 +236,7 @@ struct SubtaskWriter<'a> {
 }
 
 impl SubtaskWriter<'_> {
-    fn write(&mut self, part: Part, groups: Range<u32>) -> Result<Option<StateImage>> {
+    fn write(&mut self, part: Part, groups: Range<u32>) -> Result<Option<StateHandle>> {
         let states = || self.operator.states.iter().enumerate().filter(|(_, state)| Part::of(state.kind) == part);
         if states().next().is_none() {
             return Ok(None);
@@ -242,7 +244,7 @@ impl SubtaskWriter<'_> {
         let before = self.held.and_then(|(_, held)| part.image(held.subtasks.get(self.subtask as usize)?));
         if let Some(before) = before.filter(|_| states().all(|(at, _)| !self.replaced[at])) {
             let files = before.files.iter().map(|file| self.copy(file)).collect::<Result<_>>()?;
-            return Ok(Some(StateImage { files, ..before.clone() }));
+            return Ok(Some(StateHandle { files, ..before.clone() }));
         }
         // Entries that stay keep their order and their form, so states keep their places and descriptions.
         let mut layout: StateLayout = before.map(|image| image.layout.clone()).unwrap_or_default();
@@ -254,7 +256,7 @@ impl SubtaskWriter<'_> {
             }
         }
         let (files, size) = self.merge(part, &layout, groups)?;
-        Ok(Some(StateImage { format: ImageFormat::Canonical, layout, files, size }))
+        Ok(Some(StateHandle { format: SnapshotFormat::Canonical, layout, files, size }))
     }
 
     /// The entries of the lines, and those of the base whose states the lines do not have, in one order.
@@ -267,7 +269,7 @@ impl SubtaskWriter<'_> {
         for loaded in self.entries.get(start..end).unwrap_or_default().iter().filter(of_part) {
             let Stored { group, key, sub_key, value } = &loaded.stored;
             let state = ids[loaded.state].ok_or_else(|| error::internal("a state has no place in the layout"))?;
-            new.push(Entry { group: *group, state, key, sub_key, value });
+            new.push(StoredEntry { group: *group, state, key, sub_key, value });
         }
         new.sort_unstable();
         let mut new = new.into_iter().peekable();

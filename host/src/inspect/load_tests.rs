@@ -16,7 +16,7 @@ use crate::clock::SystemClock;
 use crate::inspect::StateListing;
 use crate::model::{group_of_key, hash_key};
 use crate::pipeline::StateBackendKind;
-use crate::state::{Change, StateKind, StateOptions, TimeToLive, TtlUpdate, Write};
+use crate::state::{StateChange, StateKind, StateOptions, StateWrite, TimeToLive, TtlUpdate};
 
 const MANIFEST: &str = "name = \"p\"\nparallelism = 2\nmax_parallelism = 13\n\
     [source.s]\nconnector = \"generator\"\nparallelism = 1\n\
@@ -125,7 +125,7 @@ impl Subject {
     }
 
     /// Every key has a sum of 1, and a list of one element.
-    fn rocksdb_image(&self, subtask: u32, store: &dyn FileStore) -> StateImage {
+    fn rocksdb_image(&self, subtask: u32, store: &dyn FileStore) -> StateHandle {
         let groups = groups_of_subtask(subtask, 2, 13);
         let layout: StateLayout =
             layout().into_iter().rev().filter(|state| state.kind != StateKind::Broadcast).collect();
@@ -139,19 +139,19 @@ impl Subject {
         for key in &keys {
             let group = group_of_key(hash_key(key.as_bytes()), 13);
             if groups.contains(&group.into()) {
-                let write = |state, value| Write {
+                let write = |state, value| StateWrite {
                     state,
                     group,
                     key: key.as_bytes(),
                     sub_key: &[],
-                    change: Change::Put(value),
+                    change: StateChange::Put(value),
                 };
                 backend
                     .apply(&mut [write(id("sum"), &[2][..]), write(id("last"), &[2, 0, 0, 0, 1, b'x'])].into_iter())
                     .unwrap();
             }
         }
-        backend.snapshot(ImageFormat::RocksDb).unwrap().upload(store, &[]).unwrap()
+        backend.snapshot(SnapshotFormat::RocksDb).unwrap().upload(store, &[]).unwrap()
     }
 }
 

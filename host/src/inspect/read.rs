@@ -14,7 +14,7 @@ use crate::checkpoint::{CheckpointMetadata, OperatorImage, SubtaskImage};
 use crate::error::{self, Error, Result};
 use crate::model::{group_of_key, groups_of_subtask, hash_key, subtask_of_group};
 use crate::state::{
-    self, Entry, FileStore, RestoredImage, StateDescription, StateImage, StateKind, StateLayout, TimeToLive,
+    self, FileStore, RestoreSource, StateDescription, StateHandle, StateKind, StateLayout, StoredEntry, TimeToLive,
 };
 
 /// The state in a checkpoint or savepoint.
@@ -99,7 +99,7 @@ impl Part {
         }
     }
 
-    pub fn image(self, subtask: &SubtaskImage) -> Option<&StateImage> {
+    pub fn image(self, subtask: &SubtaskImage) -> Option<&StateHandle> {
         match self {
             Part::Keyed => subtask.state.as_ref(),
             Part::Broadcast => subtask.broadcast.as_ref(),
@@ -239,7 +239,7 @@ impl StateImages {
     fn visit(
         &self,
         operator: &OperatorImage,
-        visit: &mut dyn FnMut(&StateDescription, Entry<'_>) -> Result<()>,
+        visit: &mut dyn FnMut(&StateDescription, StoredEntry<'_>) -> Result<()>,
     ) -> Result<()> {
         for subtask in 0..operator.parallelism {
             let groups = groups_of_subtask(subtask, operator.parallelism, self.manifest.max_parallelism);
@@ -255,7 +255,7 @@ impl StateImages {
         subtask: u32,
         part: Part,
         groups: std::ops::Range<u32>,
-        visit: &mut dyn FnMut(&StateDescription, Entry<'_>) -> Result<()>,
+        visit: &mut dyn FnMut(&StateDescription, StoredEntry<'_>) -> Result<()>,
     ) -> Result<()> {
         let Some(image) = operator.subtasks.get(subtask as usize).and_then(|subtask| part.image(subtask)) else {
             return Ok(());
@@ -264,12 +264,12 @@ impl StateImages {
             Part::Keyed => groups_of_subtask(subtask, operator.parallelism, self.manifest.max_parallelism),
             Part::Broadcast => 0..1,
         };
-        let restored = RestoredImage { image, groups: owned, store: &*self.files };
+        let restored = RestoreSource { handle: image, groups: owned, store: &*self.files };
         // Of its own for each reading: what may be read at the same time must not meet.
         let scratch = tempfile::tempdir_in(self.scratch.path())
             .map_err(|cause| error::state_failed(format!("no folder in {}: {cause}", self.scratch.path().display())))?;
         let unknown = || error::checkpoint_corrupt("an entry of a state that the image does not describe");
-        state::read_image(&restored, groups, &scratch.path().join("image"), &mut |entry| {
+        state::read_snapshot(&restored, groups, &scratch.path().join("image"), &mut |entry| {
             visit(image.layout.get(usize::from(entry.state)).ok_or_else(unknown)?, entry)
         })
     }

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::error::{self, Result};
 use crate::pipeline::PipelineSpec;
 use crate::runtime::{Barrier, BarrierKind, BarrierTimes, SubtaskPart};
-use crate::state::{FileRef, FileStore, StateImage, StateSnapshot};
+use crate::state::{FileRef, FileStore, StateHandle, StateSnapshot};
 
 /// A checkpoint in progress.
 pub(super) struct Pending {
@@ -190,7 +190,7 @@ pub(super) fn upload(
 fn upload_part(part: SubtaskPart, files: &CheckpointFiles, base: Option<&CheckpointMetadata>) -> Result<SubtaskImage> {
     let store = files as &dyn FileStore;
     let before = base.and_then(|base| base.subtask(&part.node, part.subtask));
-    let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateImage>| {
+    let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateHandle>| {
         let Some(snapshot) = snapshot else { return Ok(None) };
         let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).transpose()?.unwrap_or_default();
         snapshot.upload(store, &held).map(Some)

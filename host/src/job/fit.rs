@@ -48,7 +48,7 @@ pub(super) fn check_states(manifest: &CheckpointMetadata, plan: &Plan, allow_unc
         };
         let layout = function.description.all_states();
         for image in operator.subtasks.iter().flat_map(SubtaskImage::states) {
-            state::check_against(&layout, image, allow_unclaimed)
+            state::check_schema_compatibility(&layout, image, allow_unclaimed)
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
         check_windows(manifest, operator, plan, function.description.kind == FunctionKind::Aggregate)?;
@@ -152,7 +152,7 @@ fn refuse_unclaimed(manifest: &CheckpointMetadata, image: &OperatorImage, why: &
 mod tests {
     use super::*;
     use crate::checkpoint::CheckpointKind;
-    use crate::state::{ImageFormat, StateDescription, StateImage, StateKind, StateSize};
+    use crate::state::{SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize};
 
     fn pipeline(settings: &str) -> PipelineSpec {
         let manifest = format!(
@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn what_nobody_takes_over_is_named_unless_it_may_be_dropped() {
         let layout = ["count", "last"].map(|name| StateDescription::new(name, StateKind::Value, "postcard", "u64"));
-        let state = StateImage {
-            format: ImageFormat::Canonical,
+        let state = StateHandle {
+            format: SnapshotFormat::Canonical,
             layout: layout.to_vec(),
             files: Vec::new(),
             size: StateSize::default(),
@@ -232,8 +232,8 @@ mod tests {
             let mut layout = plan.functions["windows"].description.all_states();
             layout.retain(|state| states.contains(&&state.name[..]));
             assert_eq!(layout.len(), states.len());
-            let (format, files, size) = (ImageFormat::Canonical, Vec::new(), StateSize::default());
-            let state = Some(StateImage { format, layout, files, size });
+            let (format, files, size) = (SnapshotFormat::Canonical, Vec::new(), StateSize::default());
+            let state = Some(StateHandle { format, layout, files, size });
             let image = image(vec![("windows", SubtaskImage { state, ..SubtaskImage::default() })]);
             check_states(&image, &plan, false).map_err(|error| error.code)
         };

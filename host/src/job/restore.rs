@@ -10,7 +10,7 @@ use crate::checkpoint::{CheckpointKind, CheckpointMetadata, CheckpointStorage, L
 use crate::error::{self, Result};
 use crate::model::Interrupt;
 use crate::pipeline::{PipelineSpec, StateBackendKind};
-use crate::state::ImageFormat;
+use crate::state::SnapshotFormat;
 
 pub(super) struct Restored {
     pub(super) manifest: Option<Arc<CheckpointMetadata>>,
@@ -110,8 +110,8 @@ fn adopt(
         .retain(|image| pipeline.nodes.iter().any(|node| node.id == image.id && node.parallelism == image.parallelism));
     for state in base.operators.iter_mut().flat_map(|image| &mut image.subtasks).filter_map(|one| one.state.as_mut()) {
         state.files = match state.format {
-            ImageFormat::Canonical => Vec::new(),
-            ImageFormat::RocksDb => match files.adopt(its_storage, &state.files)? {
+            SnapshotFormat::Canonical => Vec::new(),
+            SnapshotFormat::RocksDb => match files.adopt(its_storage, &state.files)? {
                 Some(adopted) => adopted,
                 None => return Ok(None),
             },

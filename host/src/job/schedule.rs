@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::view::SavepointFormat;
 use crate::pipeline::{CheckpointSettings, PipelineSpec};
 use crate::runtime::{Barrier, BarrierKind};
-use crate::state::ImageFormat;
+use crate::state::SnapshotFormat;
 
 /// A checkpoint or savepoint that somebody waits for.
 pub(super) struct Request {
@@ -31,7 +31,7 @@ pub(super) struct InProgress {
 pub(super) struct Schedule {
     settings: CheckpointSettings,
     /// What the backend writes fastest.
-    native: ImageFormat,
+    native: SnapshotFormat,
     last_trigger_ns: u64,
     /// When something in progress was over last.
     last_end_ns: Option<u64>,
@@ -47,7 +47,7 @@ impl Schedule {
     pub(super) fn new(pipeline: &PipelineSpec, sources: usize, now_ns: u64) -> Schedule {
         Schedule {
             settings: pipeline.checkpoint.clone(),
-            native: ImageFormat::native_of(pipeline.state.backend),
+            native: SnapshotFormat::native_of(pipeline.state.backend),
             last_trigger_ns: now_ns,
             last_end_ns: None,
             due: false,
@@ -92,7 +92,7 @@ impl Schedule {
         let mut format = self.native;
         let (kind, requests) = if let Some(request) = requested.and_then(|place| self.requests.remove(place)) {
             if request.format == SavepointFormat::Canonical && request.kind.is_savepoint() {
-                format = ImageFormat::Canonical;
+                format = SnapshotFormat::Canonical;
             }
             (request.kind, vec![request.request_id])
         } else {

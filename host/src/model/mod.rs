@@ -6,7 +6,7 @@ mod counters;
 mod event_time;
 mod fault;
 mod interrupt;
-mod key;
+mod key_group;
 
 pub use batch::{Batch, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
@@ -14,7 +14,7 @@ pub use counters::Counters;
 pub use event_time::{DueTimers, Elements, PairSide, Pairs, TimeDomain, Windows, time_bytes, time_of_bytes};
 pub use fault::{Fault, FaultCode};
 pub use interrupt::Interrupt;
-pub use key::{
+pub use key_group::{
     KeyGroup, Keys, MAX_PARALLELISM_LIMIT, common_groups, default_max_parallelism, group_of_key, groups_of_subtask,
     hash_key, subtask_of_group,
 };

@@ -61,13 +61,13 @@ pub(super) fn fire<T: Turning>(
 /// turn takes. Returns whether there may be more.
 pub(super) fn resume<T: Turning>(operator: &mut T, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
     let subtask = operator.turns().watermark;
-    for watermark in operator.turns().turn.interrupted(subtask) {
+    for watermark in operator.turns().turn.interrupted_watermarks(subtask) {
         let selected = SelectedGroups { subtask, watermark, interrupted_only: true };
         if fire_selected(operator, TimeDomain::Event, watermark, selected, outputs)? {
             return Ok(true);
         }
     }
-    operator.turns_mut().turn.end_interrupted();
+    operator.turns_mut().turn.clear_interrupted_groups();
     Ok(false)
 }
 

@@ -7,14 +7,21 @@ use crate::model::{DueTimers, Keys};
 use crate::operator::testing::{Harness, MakeOperator, Step, expect, of_input, play, settings};
 use crate::pipeline::Disposition;
 use crate::state::{StateDescription, StateKind, StateLayout};
-use crate::turn::{FIRST_INPUT, Failure, Output, timer_states};
+use crate::turn::{FIRST_INPUT, OutputBatch, TurnFailure, timer_states};
 
 /// The first input says what its key's word is, the second one asks for it: it is told at once, and again 10 ms of event time
 /// later. A question `forget` clears the word.
 struct Words;
 
 impl Words {
-    fn say(turn: &mut Turn, keys: &Keys, key: u32, batch: &mut Batch, what: &str, time: i64) -> Result<(), Failure> {
+    fn say(
+        turn: &mut Turn,
+        keys: &Keys,
+        key: u32,
+        batch: &mut Batch,
+        what: &str,
+        time: i64,
+    ) -> Result<(), TurnFailure> {
         let word = turn.value_get(0, key)?.unwrap_or_default();
         let (key, word) = (keys.distinct.value(key as usize), String::from_utf8_lossy(&word).into_owned());
         batch.push(format!("{} {what} {word}", String::from_utf8_lossy(key)).as_bytes(), time);
@@ -23,7 +30,7 @@ impl Words {
 }
 
 impl Guest for Words {
-    fn process(&mut self, turn: &mut Turn, input: u32, records: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, input: u32, records: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let (keys, mut batch) = (records.keys.clone().unwrap_or_default(), Batch::default());
         for (at, &key) in keys.key_of.iter().enumerate() {
             let (value, time) = (records.values.value(at), records.timestamps[at]);
@@ -36,15 +43,20 @@ impl Guest for Words {
                 }
             }
         }
-        Ok(vec![Output { index: 0, batch }])
+        Ok(vec![OutputBatch { index: 0, batch }])
     }
 
-    fn on_timers(&mut self, turn: &mut Turn, _: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+    fn on_timers(
+        &mut self,
+        turn: &mut Turn,
+        _: TimeDomain,
+        timers: &DueTimers,
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut batch = Batch::default();
         for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
             Words::say(turn, &timers.keys, key, &mut batch, "then", time)?;
         }
-        Ok(vec![Output { index: 0, batch }])
+        Ok(vec![OutputBatch { index: 0, batch }])
     }
 }
 

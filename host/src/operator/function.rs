@@ -75,7 +75,7 @@ impl Turning for FunctionOperator {
                     &part
                 };
                 turns.attempt_outputs(Some(&timers.keys), outputs, |guest, turn| {
-                    turn.timer_fired(domain, &timers.keys.key_of, &timers.times)?;
+                    turn.delete_fired_timers(domain, &timers.keys.key_of, &timers.times)?;
                     let outputs = if timers.is_empty() { Vec::new() } else { guest.on_timers(turn, domain, timers)? };
                     if now == i64::MAX {
                         // A timer that renews itself would keep the input from ending.
@@ -92,7 +92,7 @@ impl Turning for FunctionOperator {
                 let record = turns.counters.records_in;
                 let kind = BadKind::TimerOrWindow;
                 turns.dispose(Bad { value: &[], timestamp: time, key: Some(key), fault, record, kind }, outputs)?;
-                turns.write(&due.keys, |turn| Ok(turn.timer_fired(domain, &every[at..=at], &[time])?))
+                turns.write(&due.keys, |turn| Ok(turn.delete_fired_timers(domain, &every[at..=at], &[time])?))
             },
         )?;
         if dropped_before == 0.0 && self.dropped_at_end() > 0.0 {
@@ -119,7 +119,7 @@ mod tests {
     use crate::operator::Operator;
     use crate::operator::testing::settings;
     use crate::pipeline::Disposition;
-    use crate::turn::{FIRST_INPUT, Failure, Output, TurnContext};
+    use crate::turn::{FIRST_INPUT, OutputBatch, TurnContext, TurnFailure};
 
     /// Fails on every record; cancels the job in its third turn.
     struct Failing {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     impl Guest for Failing {
-        fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+        fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
             self.turns += 1;
             assert!(self.turns <= 3, "a turn after the cancel");
             self.cancel.store(self.turns == 3, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use super::*;
 use crate::model::{DueTimers, Fault, FaultCode, TimeDomain, group_of_key, hash_key, subtask_of_group};
 use crate::pipeline::{Disposition, StateBackendKind};
 use crate::state::{StateDescription, StateKind, StateLayout};
-use crate::turn::{Failure, Guest, Output, timer_states};
+use crate::turn::{Guest, OutputBatch, TurnFailure, timer_states};
 
 const EVENT: TimeDomain = TimeDomain::Event;
 const PROCESSING: TimeDomain = TimeDomain::Processing;
@@ -33,8 +33,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn main_output(batch: Batch) -> Result<Vec<Output>, Failure> {
-    Ok(vec![Output { index: 0, batch }])
+fn main_output(batch: Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
+    Ok(vec![OutputBatch { index: 0, batch }])
 }
 
 /// Where its key's state is empty it emits INPUT, sets the state and a timer at the watermark + 5; else it clears the state and
@@ -42,7 +42,7 @@ fn main_output(batch: Batch) -> Result<Vec<Output>, Failure> {
 struct Conditional;
 
 impl Guest for Conditional {
-    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let (mut out, watermark) = (Batch::default(), turn.context.watermark);
         for (at, &key) in batch.keys.as_ref().unwrap().key_of.iter().enumerate() {
             let value = batch.values.value(at);
@@ -58,7 +58,12 @@ impl Guest for Conditional {
         main_output(out)
     }
 
-    fn on_timers(&mut self, turn: &mut Turn, _: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+    fn on_timers(
+        &mut self,
+        turn: &mut Turn,
+        _: TimeDomain,
+        timers: &DueTimers,
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut out = Batch::default();
         for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
             let held = turn.value_get(0, key)?.unwrap_or_default();
@@ -107,7 +112,7 @@ fn number(word: &str) -> i64 {
 }
 
 impl Guest for Orders {
-    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         for (at, &key) in batch.keys.as_ref().unwrap().key_of.iter().enumerate() {
             let order = text(batch.values.value(at));
             match order.split(' ').collect::<Vec<_>>()[..] {
@@ -124,7 +129,12 @@ impl Guest for Orders {
         main_output(Batch::default())
     }
 
-    fn on_timers(&mut self, turn: &mut Turn, domain: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+    fn on_timers(
+        &mut self,
+        turn: &mut Turn,
+        domain: TimeDomain,
+        timers: &DueTimers,
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let (mut out, mut deleted) = (Batch::default(), Vec::new());
         for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
             if deleted.contains(&(key, time)) {
@@ -271,7 +281,7 @@ fn a_timer_that_fails_ends_the_attempt_where_that_is_asked_for() {
 struct Seeing;
 
 impl Guest for Seeing {
-    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut out = Batch::default();
         let keys = batch.keys.as_ref().unwrap();
         for (at, &key) in keys.key_of.iter().enumerate() {
@@ -282,7 +292,12 @@ impl Guest for Seeing {
         main_output(out)
     }
 
-    fn on_timers(&mut self, turn: &mut Turn, _: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+    fn on_timers(
+        &mut self,
+        turn: &mut Turn,
+        _: TimeDomain,
+        timers: &DueTimers,
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut out = Batch::default();
         for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
             let name = text(timers.keys.distinct.value(key as usize));
@@ -367,7 +382,7 @@ fn timers_that_were_being_fired_at_a_snapshot_are_fired_before_anything_else() {
 struct Renewing;
 
 impl Guest for Renewing {
-    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         for (at, &key) in batch.keys.as_ref().unwrap().key_of.iter().enumerate() {
             let domain = if batch.values.value(at) == b"event" { EVENT } else { PROCESSING };
             turn.timer_register(domain, &[key], &[10])?;
@@ -375,7 +390,12 @@ impl Guest for Renewing {
         main_output(Batch::default())
     }
 
-    fn on_timers(&mut self, turn: &mut Turn, domain: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+    fn on_timers(
+        &mut self,
+        turn: &mut Turn,
+        domain: TimeDomain,
+        timers: &DueTimers,
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut out = Batch::default();
         for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
             out.push(domain.as_str().as_bytes(), time);

@@ -18,7 +18,7 @@ use crate::model::{
 use crate::pipeline::JoinInterval;
 use crate::state::internal::{JOIN_KEPT as KEPT, JOIN_SIDES as SIDES};
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};
-use crate::turn::{FIRST_INPUT, Guest, Output, Turn, timer_states};
+use crate::turn::{FIRST_INPUT, Guest, OutputBatch, Turn, timer_states};
 
 /// Entries that are read or removed at once.
 const PAGE: usize = 64;
@@ -122,10 +122,10 @@ impl IntervalJoin {
         counters: Counters,
     ) -> Result<IntervalJoin> {
         let JoinInterval { lower_ms, upper_ms } = interval;
-        let left = Side { state: turn.own_state(SIDES[0])?, lower_ms, upper_ms };
+        let left = Side { state: turn.internal_state(SIDES[0])?, lower_ms, upper_ms };
         let (from_ms, to_ms) = (upper_ms.saturating_neg(), lower_ms.saturating_neg());
-        let right = Side { state: turn.own_state(SIDES[1])?, lower_ms: from_ms, upper_ms: to_ms };
-        let kept = turn.own_state(KEPT)?;
+        let right = Side { state: turn.internal_state(SIDES[1])?, lower_ms: from_ms, upper_ms: to_ms };
+        let kept = turn.internal_state(KEPT)?;
         let late = late_is_read.then(|| settings.outputs.saturating_sub(1));
         let turn = turn.with_internal_timers();
         Ok(IntervalJoin { turns: Turns::new(guest, turn, settings, counters), sides: [left, right], kept, late })
@@ -148,7 +148,7 @@ impl IntervalJoin {
             }
         }
         match self.late {
-            Some(index) => self.turns.emit(vec![Output { index, batch: late }], outputs),
+            Some(index) => self.turns.emit(vec![OutputBatch { index, batch: late }], outputs),
             None if !late.is_empty() => {
                 let count = late.len() as u64;
                 self.turns.write(&Arc::default(), |turn| {

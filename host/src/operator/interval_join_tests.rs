@@ -11,7 +11,7 @@ use super::*;
 use crate::model::{PairSide, Pairs};
 use crate::operator::testing::{self, Harness, MakeOperator, Reached, Record, expect, of_input, settings};
 use crate::pipeline::{Disposition, NodeKind, PipelineSpec, StateBackendKind};
-use crate::turn::{Failure, SECOND_INPUT};
+use crate::turn::{SECOND_INPUT, TurnFailure};
 
 /// Pairs that one call gets, at most.
 const CALL_PAIRS: usize = 3;
@@ -20,11 +20,11 @@ const CALL_PAIRS: usize = 3;
 struct Shows;
 
 impl Guest for Shows {
-    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         Err(Fault::new(FaultCode::GuestError, "a join sees pairs alone").into())
     }
 
-    fn join(&mut self, _: &mut Turn, pairs: &Pairs) -> Result<Vec<Output>, Failure> {
+    fn join(&mut self, _: &mut Turn, pairs: &Pairs) -> Result<Vec<OutputBatch>, TurnFailure> {
         assert!(pairs.keys.key_of.len() <= CALL_PAIRS, "more than one call should get");
         let mut batch = Batch::default();
         for (at, &key) in pairs.keys.key_of.iter().enumerate() {
@@ -39,7 +39,7 @@ impl Guest for Shows {
             let key = String::from_utf8_lossy(pairs.keys.distinct.value(key as usize));
             batch.push(format!("{key} {left} {right}").as_bytes(), at_left.max(at_right));
         }
-        Ok(vec![Output { index: 0, batch }])
+        Ok(vec![OutputBatch { index: 0, batch }])
     }
 }
 

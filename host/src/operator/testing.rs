@@ -9,8 +9,8 @@ use super::{FunctionSettings, Operator, Outputs};
 use crate::clock::{ManualClock, SharedClock};
 use crate::model::{Batch, Keys, group_of_key, groups_of_subtask, hash_key, subtask_of_group};
 use crate::pipeline::{Disposition, StateBackendKind};
-use crate::state::test_store::TestStore;
-use crate::state::{self, ImageFormat, RestoredImage, StateImage, StateLayout, StateOptions};
+use crate::state::testing::TestStore;
+use crate::state::{self, RestoreSource, SnapshotFormat, StateHandle, StateLayout, StateOptions};
 use crate::turn::{Turn, TurnContext};
 
 pub(crate) const GROUPS: u32 = 16;
@@ -113,12 +113,12 @@ impl Harness {
     }
 
     /// Opens all subtasks, empty or with the images of those that there were.
-    fn open(&mut self, parallelism: u32, images: &[StateImage]) {
+    fn open(&mut self, parallelism: u32, images: &[StateHandle]) {
         self.subtasks.clear();
         for subtask in 0..parallelism {
             let groups = groups_of_subtask(subtask, parallelism, GROUPS);
             let held = |from: usize| groups_of_subtask(from as u32, images.len() as u32, GROUPS);
-            let image = |(from, image)| RestoredImage { image, groups: held(from), store: &self.store as _ };
+            let image = |(from, image)| RestoreSource { handle: image, groups: held(from), store: &self.store as _ };
             let restore = images.iter().enumerate().map(image).collect();
             let working_dir = self.folder.path().join(format!("{}", self.opened));
             self.opened += 1;
@@ -204,8 +204,8 @@ impl Harness {
         let mut images = Vec::new();
         for operator in &mut self.subtasks {
             let watermark = operator.watermark();
-            operator.turn().keep_watermark(watermark).unwrap();
-            let format = ImageFormat::native_of(self.backend);
+            operator.turn().persist_watermark(watermark).unwrap();
+            let format = SnapshotFormat::native_of(self.backend);
             let snapshot = operator.turn().backend().unwrap().snapshot(format).unwrap();
             images.push(snapshot.upload(&self.store, &[]).unwrap());
         }

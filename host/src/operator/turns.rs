@@ -16,7 +16,7 @@ use crate::error::{self, Error};
 use crate::model::{Batch, Counters, Fault, Keys, NO_TIMESTAMP, TimeDomain};
 use crate::pipeline::Disposition;
 use crate::state::StateBackend;
-use crate::turn::{Failure, Guest, Output, Turn};
+use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
 /// Records with the index of the output that they leave by: 0 is the main one.
 pub type Outputs = Vec<(usize, Batch)>;
@@ -143,7 +143,7 @@ impl<T: Turning> Operator for T {
         let reached = self.watermark().max(watermark);
         let turns = self.turns_mut();
         turns.watermark = reached;
-        turns.turn.group_watermarks().forget_up_to(reached);
+        turns.turn.group_watermarks().advance_to(reached);
         let is_firing = if watermark < i64::MAX {
             by_watermark::fire(self, TimeDomain::Event, reached, outputs)?
         } else {
@@ -253,7 +253,7 @@ impl Turns {
     pub fn attempt<T>(
         &mut self,
         keys: Option<&Arc<Keys>>,
-        call: impl FnOnce(&mut dyn Guest, &mut Turn) -> Result<T, Failure>,
+        call: impl FnOnce(&mut dyn Guest, &mut Turn) -> Result<T, TurnFailure>,
     ) -> Result<Result<T, Fault>, OperatorFailure> {
         self.turn.begin(keys, self.watermark, self.settings.clock.wall_ms());
         let result = call(&mut *self.guest, &mut self.turn);
@@ -263,12 +263,12 @@ impl Turns {
                 self.turn.commit().map_err(OperatorFailure::Error)?;
                 Ok(Ok(value))
             }
-            Err(Failure::Fault(fault)) => {
+            Err(TurnFailure::Fault(fault)) => {
                 self.turn.abort();
                 Ok(Err(fault))
             }
-            Err(Failure::Error(error)) => Err(OperatorFailure::Error(error)),
-            Err(Failure::Cancelled) => Err(OperatorFailure::Cancelled),
+            Err(TurnFailure::Error(error)) => Err(OperatorFailure::Error(error)),
+            Err(TurnFailure::Cancelled) => Err(OperatorFailure::Cancelled),
         }
     }
 
@@ -276,10 +276,10 @@ impl Turns {
     pub fn write(
         &mut self,
         keys: &Arc<Keys>,
-        stage: impl FnOnce(&mut Turn) -> Result<(), Failure>,
+        stage: impl FnOnce(&mut Turn) -> Result<(), TurnFailure>,
     ) -> Result<(), OperatorFailure> {
         let written = self.attempt(Some(keys), |_, turn| {
-            turn.lift_limit();
+            turn.lift_write_limit();
             stage(turn)
         })?;
         written.map_err(|fault| refused(fault.into()))
@@ -310,7 +310,7 @@ impl Turns {
         &mut self,
         keys: Option<&Arc<Keys>>,
         outputs: &mut Outputs,
-        call: impl FnOnce(&mut dyn Guest, &mut Turn) -> Result<Vec<Output>, Failure>,
+        call: impl FnOnce(&mut dyn Guest, &mut Turn) -> Result<Vec<OutputBatch>, TurnFailure>,
     ) -> Result<Option<Fault>, OperatorFailure> {
         match self.attempt(keys, call)? {
             Ok(produced) => {
@@ -322,7 +322,7 @@ impl Turns {
     }
 
     /// Hands on what a committed turn produced.
-    pub fn emit(&mut self, produced: Vec<Output>, outputs: &mut Outputs) {
+    pub fn emit(&mut self, produced: Vec<OutputBatch>, outputs: &mut Outputs) {
         for output in produced.into_iter().filter(|output| !output.batch.is_empty()) {
             self.counters.records_out += output.batch.len() as u64;
             outputs.push((output.index, output.batch));
@@ -360,10 +360,10 @@ impl Turns {
 }
 
 /// Something failed in which no guest takes part.
-pub(super) fn refused(failure: Failure) -> OperatorFailure {
+pub(super) fn refused(failure: TurnFailure) -> OperatorFailure {
     match failure {
-        Failure::Error(error) => OperatorFailure::Error(error),
-        Failure::Cancelled => OperatorFailure::Cancelled,
-        Failure::Fault(fault) => OperatorFailure::Error(error::internal(fault.to_string())),
+        TurnFailure::Error(error) => OperatorFailure::Error(error),
+        TurnFailure::Cancelled => OperatorFailure::Cancelled,
+        TurnFailure::Fault(fault) => OperatorFailure::Error(error::internal(fault.to_string())),
     }
 }

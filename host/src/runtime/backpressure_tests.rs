@@ -16,8 +16,8 @@ use crate::error::{Result, internal};
 use crate::model::Batch;
 use crate::pipeline::PipelineSpec;
 use crate::sandbox::{Function, FunctionKind, Port};
-use crate::state::{FileRef, FileStore, ImageFormat};
-use crate::turn::{Failure, Guest, Output, Turn};
+use crate::state::{FileRef, FileStore, SnapshotFormat};
+use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
 /// Of each input.
 const RECORDS: u64 = 1_500;
@@ -33,7 +33,7 @@ struct Slow {
 }
 
 impl Guest for Slow {
-    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let subtask = turn.context.subtask;
         let _ = self.entered.send(subtask);
         // When the test has dropped its end, nobody waits any more.
@@ -171,7 +171,7 @@ impl Job {
 }
 
 fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {
-    Barrier { checkpoint, kind, format: ImageFormat::Canonical, triggered_ns: 0 }
+    Barrier { checkpoint, kind, format: SnapshotFormat::Canonical, triggered_ns: 0 }
 }
 
 /// The checkpoint's image, and its files.

@@ -338,9 +338,9 @@ impl Chain {
                     part.counters = operator.counters();
                     let watermark = operator.watermark();
                     let turn = operator.turn();
-                    part.watermark = turn.keeps_watermark().then_some(watermark);
+                    part.watermark = turn.has_watermark_state().then_some(watermark);
                     part.broadcast = turn.broadcast().map(BroadcastState::snapshot);
-                    let kept = turn.keep_watermark(watermark);
+                    let kept = turn.persist_watermark(watermark);
                     let snapshot =
                         kept.and_then(|()| turn.backend().map(|backend| backend.snapshot(barrier.format)).transpose());
                     snapshot.map(|state| part.state = state)

@@ -12,7 +12,7 @@ use super::super::subtask::{Event, Notify, Subtask};
 use super::*;
 use crate::clock::ManualClock;
 use crate::pipeline::{CheckpointMode, InputRole};
-use crate::state::ImageFormat;
+use crate::state::SnapshotFormat;
 use crate::turn::Turn;
 
 /// Has always more to do by either clock, and counts how often it was asked.
@@ -97,7 +97,7 @@ fn run(elements: Vec<Element>, overtaking: Option<Barrier>, answers: usize) -> (
 }
 
 fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {
-    Barrier { checkpoint, kind, format: ImageFormat::Canonical, triggered_ns: 0 }
+    Barrier { checkpoint, kind, format: SnapshotFormat::Canonical, triggered_ns: 0 }
 }
 
 #[test]

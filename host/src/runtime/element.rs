@@ -3,7 +3,7 @@
 use crate::model::Batch;
 use crate::operator::Rejected;
 use crate::pipeline::InputRole;
-use crate::state::ImageFormat;
+use crate::state::SnapshotFormat;
 
 /// Why a barrier was injected; decides what happens behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Barrier {
     pub checkpoint: u64,
     pub kind: BarrierKind,
     /// How the images of state are written.
-    pub format: ImageFormat,
+    pub format: SnapshotFormat,
     /// When the job triggered it, by the monotonic clock.
     pub triggered_ns: u64,
 }

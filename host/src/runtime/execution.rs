@@ -36,9 +36,9 @@ use crate::operator::{
 };
 use crate::pipeline::{Node, NodeKind, OperatorNode};
 use crate::state::{
-    self, BroadcastState, FileStore, Migrate, RestoredImage, StateId, StateLayout, StateOptions, StateSize,
+    self, BroadcastState, FileStore, RestoreSource, StateId, StateLayout, StateMigrator, StateOptions, StateSize,
 };
-use crate::turn::{Failure, Guest, Turn, TurnContext};
+use crate::turn::{Guest, Turn, TurnContext, TurnFailure};
 
 /// Batches that wait in one channel, at most: what a slow receiver lets pile up.
 const CHANNEL_BATCHES: usize = 8;
@@ -416,7 +416,7 @@ impl Start {
     }
 
     /// The images that hold any of the key groups which the subtask owns.
-    fn restored_state(&self, node: &Node, groups: &Range<u32>) -> Vec<RestoredImage<'_>> {
+    fn restored_state(&self, node: &Node, groups: &Range<u32>) -> Vec<RestoreSource<'_>> {
         let Some((manifest, files)) = &self.options.restore else { return Vec::new() };
         let images = self.images(node);
         let mut restored = Vec::new();
@@ -425,7 +425,7 @@ impl Start {
             if let Some(image) = &image.state
                 && !common_groups(&held, groups).is_empty()
             {
-                restored.push(RestoredImage { image, groups: held, store: &**files as &dyn FileStore });
+                restored.push(RestoreSource { handle: image, groups: held, store: &**files as &dyn FileStore });
             }
         }
         restored
@@ -547,7 +547,7 @@ impl Start {
             let backend = state::open(options)?;
             let mut turn = Turn::stateful(context, layout, backend).with_timers(groups)?;
             if self.options.reset_watermarks {
-                turn.forget_watermark()?;
+                turn.reset_watermark()?;
             }
             turn
         };
@@ -583,12 +583,17 @@ impl Start {
     }
 
     /// The broadcast states of an operator. All subtasks of an image have the same: each new one takes that of one of them.
-    fn open_broadcast(&self, node: &Node, states: &StateLayout, migrate: &mut dyn Migrate) -> Result<BroadcastState> {
+    fn open_broadcast(
+        &self,
+        node: &Node,
+        states: &StateLayout,
+        migrate: &mut dyn StateMigrator,
+    ) -> Result<BroadcastState> {
         let image = self.options.restore.as_ref().and_then(|(manifest, files)| {
             let operator = manifest.operators.iter().find(|operator| operator.id == node.id)?;
             let subtask = self.subtask.checked_rem(operator.parallelism)?;
             let image = operator.subtasks.get(subtask as usize)?.broadcast.as_ref()?;
-            Some(RestoredImage { image, groups: 0..1, store: &**files as &dyn FileStore })
+            Some(RestoreSource { handle: image, groups: 0..1, store: &**files as &dyn FileStore })
         });
         BroadcastState::open(states.clone(), image.as_ref(), self.options.allow_unclaimed_state, migrate)
     }
@@ -602,12 +607,12 @@ struct GuestMigrates<'a> {
     layout: &'a StateLayout,
 }
 
-impl Migrate for GuestMigrates<'_> {
+impl StateMigrator for GuestMigrates<'_> {
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
         self.guest.migrate(self.first as u32 + u32::from(state), schema, values).map_err(|failure| match failure {
-            Failure::Error(error) => error,
-            Failure::Cancelled => error::state_migration_failed("the job was cancelled during the migration"),
-            Failure::Fault(fault) => {
+            TurnFailure::Error(error) => error,
+            TurnFailure::Cancelled => error::state_migration_failed("the job was cancelled during the migration"),
+            TurnFailure::Fault(fault) => {
                 let name = self.layout.get(usize::from(state)).map_or("", |state| &state.name[..]);
                 error::state_migration_failed(format!("state `{name}`, from schema `{schema}`: {fault}"))
                     .hint("correct the function and submit the job again; nothing was processed")

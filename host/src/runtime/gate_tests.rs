@@ -3,7 +3,7 @@
 use super::super::link::{LinkSender, link};
 use super::*;
 use crate::clock::ManualClock;
-use crate::state::ImageFormat;
+use crate::state::SnapshotFormat;
 
 /// A gate of two channels, and the senders to it.
 struct Subject {
@@ -16,7 +16,7 @@ struct Subject {
 }
 
 fn barrier_of(checkpoint: u64, kind: BarrierKind) -> Barrier {
-    Barrier { checkpoint, kind, format: ImageFormat::Canonical, triggered_ns: 0 }
+    Barrier { checkpoint, kind, format: SnapshotFormat::Canonical, triggered_ns: 0 }
 }
 
 fn barrier(checkpoint: u64) -> Barrier {

@@ -7,7 +7,7 @@ use super::super::element::{Barrier, BarrierKind};
 use super::super::link::{LinkSender, link};
 use super::*;
 use crate::clock::ManualClock;
-use crate::state::ImageFormat;
+use crate::state::SnapshotFormat;
 
 struct Subject {
     gate: Gate,
@@ -184,7 +184,7 @@ fn a_watermark_that_goes_back_says_nothing() {
 #[test]
 fn what_is_said_behind_a_barrier_counts_behind_it() {
     let barrier =
-        Barrier { checkpoint: 1, kind: BarrierKind::Checkpoint, format: ImageFormat::Canonical, triggered_ns: 0 };
+        Barrier { checkpoint: 1, kind: BarrierKind::Checkpoint, format: SnapshotFormat::Canonical, triggered_ns: 0 };
     let mut subject = Subject::new(2);
     subject.send(0, Element::Barrier(barrier));
     subject.send(0, Element::Status { idle: true });

@@ -14,8 +14,8 @@ use crate::error::Result;
 use crate::model::{Batch, Counters, Pairs};
 use crate::pipeline::PipelineSpec;
 use crate::sandbox::{Function, FunctionKind, Port};
-use crate::state::{ImageFormat, StateDescription, StateKind};
-use crate::turn::{Failure, Guest, Output, Turn};
+use crate::state::{SnapshotFormat, StateDescription, StateKind};
+use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
 /// For each key how many records of the first input and of the second there were, and in which subtask.
 type Totals = BTreeMap<String, (u64, u64, u32)>;
@@ -24,7 +24,7 @@ type Totals = BTreeMap<String, (u64, u64, u32)>;
 struct Counting(Arc<Mutex<Totals>>);
 
 impl Guest for Counting {
-    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let keys = batch.keys.clone().unwrap();
         for &key in &keys.key_of {
             let before = turn.value_get(0, key).unwrap().unwrap_or_default();
@@ -40,7 +40,7 @@ impl Guest for Counting {
     }
 
     /// Counts pairs as records of the first input.
-    fn join(&mut self, turn: &mut Turn, pairs: &Pairs) -> Result<Vec<Output>, Failure> {
+    fn join(&mut self, turn: &mut Turn, pairs: &Pairs) -> Result<Vec<OutputBatch>, TurnFailure> {
         for &key in &pairs.keys.key_of {
             let name = String::from_utf8(pairs.keys.distinct.value(key as usize).to_vec()).unwrap();
             self.0.lock().entry(name).or_insert((0, 0, turn.context.subtask)).0 += 1;
@@ -103,7 +103,7 @@ fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Total
     execution.inject(Barrier {
         checkpoint: 1,
         kind: BarrierKind::Final,
-        format: ImageFormat::Canonical,
+        format: SnapshotFormat::Canonical,
         triggered_ns: 0,
     });
     execution.join();

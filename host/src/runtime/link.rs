@@ -101,10 +101,10 @@ impl LinkReceiver {
 mod tests {
     use super::super::element::{Barrier, BarrierKind};
     use super::*;
-    use crate::state::ImageFormat;
+    use crate::state::SnapshotFormat;
 
     fn barrier(checkpoint: u64) -> Barrier {
-        Barrier { checkpoint, kind: BarrierKind::Checkpoint, format: ImageFormat::Canonical, triggered_ns: 0 }
+        Barrier { checkpoint, kind: BarrierKind::Checkpoint, format: SnapshotFormat::Canonical, triggered_ns: 0 }
     }
 
     #[test]

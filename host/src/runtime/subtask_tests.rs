@@ -19,7 +19,7 @@ use crate::pipeline::{
     AlignmentSettings, BatchSettings, CheckpointMode, Format, KeySelector, OnUndecodable, PipelineSpec,
     TimestampFormat, TimestampSelector, WatermarkSettings,
 };
-use crate::state::ImageFormat;
+use crate::state::SnapshotFormat;
 
 /// Gives for each poll the records of these timestamps, and ends behind the last.
 struct Scripted(VecDeque<Vec<i64>>);
@@ -140,7 +140,7 @@ impl Subject {
 }
 
 fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {
-    Barrier { checkpoint, kind, format: ImageFormat::Canonical, triggered_ns: 0 }
+    Barrier { checkpoint, kind, format: SnapshotFormat::Canonical, triggered_ns: 0 }
 }
 
 fn idle_after(seconds: u64) -> WatermarkSettings {

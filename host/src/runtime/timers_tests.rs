@@ -16,8 +16,8 @@ use crate::model::{Batch, DueTimers, Keys, TimeDomain};
 use crate::operator::FunctionOperator;
 use crate::operator::testing::settings;
 use crate::pipeline::{BatchSettings, CheckpointMode, Disposition, StateBackendKind};
-use crate::state::{self, ImageFormat, StateOptions};
-use crate::turn::{Failure, Guest, Output, Turn, TurnContext, timer_states};
+use crate::state::{self, SnapshotFormat, StateOptions};
+use crate::turn::{Guest, OutputBatch, Turn, TurnContext, TurnFailure, timer_states};
 
 /// Far more than anything takes.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ struct Timing {
 }
 
 impl Guest for Timing {
-    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         for (value, &key) in batch.values.iter().zip(&batch.keys.as_ref().unwrap().key_of) {
             let time = std::str::from_utf8(value).unwrap().parse().unwrap();
             turn.timer_register(TimeDomain::Event, &[key], &[time])?;
@@ -40,7 +40,12 @@ impl Guest for Timing {
         Ok(Vec::new())
     }
 
-    fn on_timers(&mut self, turn: &mut Turn, domain: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+    fn on_timers(
+        &mut self,
+        turn: &mut Turn,
+        domain: TimeDomain,
+        timers: &DueTimers,
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut batch = Batch::default();
         for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
             batch.push(format!("{} {time}", domain.as_str()).as_bytes(), time);
@@ -48,7 +53,7 @@ impl Guest for Timing {
                 turn.timer_register(domain, &[key], &[time + 5])?;
             }
         }
-        Ok(vec![Output { index: 0, batch }])
+        Ok(vec![OutputBatch { index: 0, batch }])
     }
 }
 
@@ -56,8 +61,8 @@ impl Guest for Timing {
 struct Passing;
 
 impl Guest for Passing {
-    fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
-        Ok(vec![Output { index: 0, batch: batch.clone() }])
+    fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
+        Ok(vec![OutputBatch { index: 0, batch: batch.clone() }])
     }
 }
 
@@ -181,7 +186,7 @@ fn the_clock_wakes_a_subtask_whose_timer_is_due() {
         called.recv_timeout(TIMEOUT).unwrap();
         clock.set_ms(1001);
         assert_eq!(Subject::next(&mut output), "processing 1000");
-        let (kind, format) = (BarrierKind::Stop, ImageFormat::Canonical);
+        let (kind, format) = (BarrierKind::Stop, SnapshotFormat::Canonical);
         send(Element::Barrier(Barrier { checkpoint: 1, kind, format, triggered_ns: 0 }));
         assert_eq!(Subject::next(&mut output), "barrier");
         assert!(running.join().unwrap());

@@ -14,14 +14,14 @@ use crate::error::Result;
 use crate::model::Batch;
 use crate::pipeline::PipelineSpec;
 use crate::sandbox::{Function, FunctionKind, Port};
-use crate::state::{ImageFormat, StateDescription, StateKind, TimeToLive, TtlUpdate};
-use crate::turn::{Failure, Guest, Output, Turn};
+use crate::state::{SnapshotFormat, StateDescription, StateKind, TimeToLive, TtlUpdate};
+use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
 /// Remembers the records that it sees.
 struct Collecting(Arc<Mutex<Vec<String>>>);
 
 impl Guest for Collecting {
-    fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let values = batch.values.iter().zip(&batch.timestamps);
         let lines = values.map(|(value, at)| format!("{}@{at}", String::from_utf8_lossy(value)));
         self.0.lock().extend(lines);
@@ -80,7 +80,7 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
     execution.inject(Barrier {
         checkpoint: 1,
         kind: BarrierKind::Final,
-        format: ImageFormat::Canonical,
+        format: SnapshotFormat::Canonical,
         triggered_ns: 0,
     });
     execution.join();

@@ -171,7 +171,7 @@ fn own_binary() -> std::io::Result<PathBuf> {
 fn words(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
     let _ = pipe.map(|pipe| pipe.take(WORDS_BYTES_MAX).read_to_end(&mut bytes));
-    crate::turn::cut(String::from_utf8_lossy(&bytes).trim().to_owned())
+    crate::turn::sanitize_text(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 /// What the end of the child says of the component.

@@ -5,7 +5,7 @@ use super::bindings::exports::cofferdam::function::function as wit;
 use crate::error::{self, Result};
 use crate::model::TimeDomain;
 use crate::state::{StateDescription, StateKind, StateLayout, TimeToLive, TtlUpdate};
-use crate::turn::{cut, timer_states};
+use crate::turn::{sanitize_text, timer_states};
 
 /// Functions, ports and states that one component may declare, each; and older forms that one state may have.
 const DECLARATIONS_MAX: usize = 256;
@@ -130,7 +130,7 @@ pub(super) fn check(description: wit::ComponentDescription) -> Result<Descriptio
     }
     check_names("function", description.functions.iter().map(|function| &function.name))?;
     let functions = description.functions.into_iter().map(check_function).collect::<Result<_>>()?;
-    let mut sdk = cut(description.sdk);
+    let mut sdk = sanitize_text(description.sdk);
     sdk.truncate(sdk.floor_char_boundary(NAME_BYTES_MAX));
     Ok(Description { sdk, functions })
 }

@@ -7,8 +7,8 @@ use super::bindings::cofferdam::function as wit;
 use super::bindings::cofferdam::function::types::ColumnResult as WitColumn;
 use super::instance::GuestState;
 use crate::model::{Column, TimeDomain};
-use crate::state::Entries;
-use crate::turn::{LogLevel, Refusal, Turn};
+use crate::state::LoadedEntries;
+use crate::turn::{HostCallError, LogLevel, Turn};
 
 /// Tells the generated code what the imports work on.
 pub(super) struct Host;
@@ -17,8 +17,8 @@ impl HasData for Host {
     type Data<'a> = &'a mut GuestState;
 }
 
-fn column(column: WitColumn) -> Result<Column, Refusal> {
-    Column::from_parts(column.bytes, column.offsets).map_err(|defect| Refusal::InvalidCall(defect.to_string()))
+fn column(column: WitColumn) -> Result<Column, HostCallError> {
+    Column::from_parts(column.bytes, column.offsets).map_err(|defect| HostCallError::InvalidCall(defect.to_string()))
 }
 
 fn to_wit(column: Column) -> WitColumn {
@@ -26,23 +26,23 @@ fn to_wit(column: Column) -> WitColumn {
     WitColumn { bytes, offsets }
 }
 
-fn values(entries: Entries) -> wit::state::Values {
+fn values(entries: LoadedEntries) -> wit::state::Values {
     let present = entries.present.iter().map(|&present| u8::from(present)).collect();
     wit::state::Values { present, values: to_wit(entries.values) }
 }
 
 impl GuestState {
     /// The turn; a refusal where there is none, as during `describe`.
-    fn turn(&mut self) -> Result<&mut Turn, Refusal> {
+    fn turn(&mut self) -> Result<&mut Turn, HostCallError> {
         if self.in_turn {
             Ok(&mut self.turn)
         } else {
-            Err(Refusal::InvalidCall("imports cannot be called outside a turn".into()))
+            Err(HostCallError::InvalidCall("imports cannot be called outside a turn".into()))
         }
     }
 
     /// The turn, for a call about a state that the function has to have declared.
-    fn keyed(&mut self, state: u32) -> Result<&mut Turn, Refusal> {
+    fn keyed(&mut self, state: u32) -> Result<&mut Turn, HostCallError> {
         let turn = self.turn()?;
         turn.check_declared(state)?;
         Ok(turn)
@@ -219,7 +219,7 @@ impl wit::log::Host for GuestState {
     }
 
     fn panic(&mut self, message: String, record: Option<u32>) -> Result<()> {
-        self.turn.note_panic(message, record);
+        self.turn.record_panic(message, record);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload, TableSectionReader
 use super::engine::{MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use super::wasi;
 use crate::error::{self, Error, Result};
-use crate::turn::cut;
+use crate::turn::sanitize_text;
 
 /// The interfaces of the contract, as far as this version has them.
 const CONTRACT: &str = "cofferdam:function/";
@@ -116,7 +116,7 @@ fn check_exports(exports: &[&str]) -> Result<()> {
         Some(name) if compatible(name) => Ok(()),
         Some(name) => Err(other_version(name)),
         None => {
-            let found = if exports.is_empty() { "nothing".to_owned() } else { cut(exports.join(", ")) };
+            let found = if exports.is_empty() { "nothing".to_owned() } else { sanitize_text(exports.join(", ")) };
             Err(error::component_wrong_world(format!(
                 "it does not export `{EXPORT}@{CONTRACT_VERSION}.0`; it exports {found}"
             ))

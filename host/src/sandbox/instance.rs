@@ -17,7 +17,7 @@ use super::wasi::Ambient;
 use crate::error;
 use crate::model::{Batch, Column, DueTimers, Elements, Fault, FaultCode, Keys, PairSide, Pairs, TimeDomain, Windows};
 use crate::pipeline::Limits;
-use crate::turn::{Failure, Guest, LogLevel, Output, Refusal, Turn, cut};
+use crate::turn::{Guest, HostCallError, LogLevel, OutputBatch, Turn, TurnFailure, sanitize_text};
 
 /// Lines of a guest's call stack that a fault keeps.
 const BACKTRACE_LINES_MAX: usize = 32;
@@ -131,7 +131,7 @@ impl Instance {
         &mut self,
         turn: &mut Turn,
         call: impl FnOnce(&Instance, &mut Store<GuestState>, &World) -> Result<T, Failed>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, TurnFailure> {
         let mut alive = match self.alive.take() {
             Some(alive) => alive,
             None => self.start_own()?,
@@ -169,7 +169,7 @@ impl Instance {
                     Some(record) if items > 1 => format!("{message} (record {record} of the batch)"),
                     _ => message,
                 };
-                Err(Failed::Fault(Fault::new(FaultCode::GuestError, cut(message))))
+                Err(Failed::Fault(Fault::new(FaultCode::GuestError, sanitize_text(message))))
             }
             Err(cause) => Err(classify(&cause, store, &self.limits)),
         }
@@ -189,7 +189,7 @@ impl Instance {
     }
 
     /// Guest bytes become batches, or a fault that says what is wrong with them.
-    fn check_outputs(&self, outputs: Vec<types::Output>) -> Result<Vec<Output>, Fault> {
+    fn check_outputs(&self, outputs: Vec<types::Output>) -> Result<Vec<OutputBatch>, Fault> {
         let invalid =
             |index: u32, what: String| Fault::new(FaultCode::InvalidOutput, format!("output {index}: {what}"));
         let mut bytes = 0usize;
@@ -216,7 +216,7 @@ impl Instance {
             if let Some(keys) = chosen_keys.as_ref().filter(|keys| keys.len() != values.len()) {
                 return Err(invalid(index, format!("{} values with {} keys", values.len(), keys.len())));
             }
-            checked.push(Output {
+            checked.push(OutputBatch {
                 index: index as usize,
                 batch: Batch { values, timestamps: output.timestamps, chosen_keys, keys: None },
             });
@@ -239,7 +239,7 @@ impl Alive {
 }
 
 impl Guest for Instance {
-    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.within(turn, |this, store, exports| {
             let none;
             let keys = match &batch.keys {
@@ -256,7 +256,12 @@ impl Guest for Instance {
         })
     }
 
-    fn on_timers(&mut self, turn: &mut Turn, domain: TimeDomain, timers: &DueTimers) -> Result<Vec<Output>, Failure> {
+    fn on_timers(
+        &mut self,
+        turn: &mut Turn,
+        domain: TimeDomain,
+        timers: &DueTimers,
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.within(turn, |this, store, exports| {
             let domain = match domain {
                 TimeDomain::Event => types::TimeDomain::Event,
@@ -277,7 +282,7 @@ impl Guest for Instance {
         accumulator_of: &[u32],
         values: &Column,
         timestamps: &[i64],
-    ) -> Result<Column, Failure> {
+    ) -> Result<Column, TurnFailure> {
         self.within(turn, |this, store, exports| {
             let aggregate = exported(&exports.aggregate)?;
             let (held, values_param) = (column_param(accumulators), column_param(values));
@@ -288,7 +293,7 @@ impl Guest for Instance {
         })
     }
 
-    fn merge(&mut self, turn: &mut Turn, left: &Column, right: &Column) -> Result<Column, Failure> {
+    fn merge(&mut self, turn: &mut Turn, left: &Column, right: &Column) -> Result<Column, TurnFailure> {
         self.within(turn, |this, store, exports| {
             let aggregate = exported(&exports.aggregate)?;
             let (left_param, right_param) = (column_param(left), column_param(right));
@@ -298,7 +303,7 @@ impl Guest for Instance {
         })
     }
 
-    fn finish(&mut self, turn: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, Failure> {
+    fn finish(&mut self, turn: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, TurnFailure> {
         self.within(turn, |this, store, exports| {
             let aggregate = exported(&exports.aggregate)?;
             let held = column_param(accumulators);
@@ -313,7 +318,7 @@ impl Guest for Instance {
         turn: &mut Turn,
         windows: &Windows,
         inputs: &[Elements],
-    ) -> Result<Vec<Output>, Failure> {
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.within(turn, |this, store, exports| {
             let window = exported(&exports.window)?;
             let params: Vec<_> = inputs.iter().map(elements_param).collect();
@@ -323,7 +328,7 @@ impl Guest for Instance {
         })
     }
 
-    fn join(&mut self, turn: &mut Turn, pairs: &Pairs) -> Result<Vec<Output>, Failure> {
+    fn join(&mut self, turn: &mut Turn, pairs: &Pairs) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.within(turn, |this, store, exports| {
             let join = exported(&exports.join)?;
             let count = pairs.keys.key_of.len();
@@ -340,7 +345,7 @@ impl Guest for Instance {
     }
 
     /// A fresh instance, which is dropped again: imports are refused, since there is no turn.
-    fn migrate(&mut self, state: u32, schema: &str, values: &Column) -> Result<Column, Failure> {
+    fn migrate(&mut self, state: u32, schema: &str, values: &Column) -> Result<Column, TurnFailure> {
         let Alive { mut store, exports } = self.start_own()?;
         Deadline::begin(&mut store, self.limits.deadline);
         let returned = exports.function.call_migrate(&mut store, self.function, state, schema, column_param(values));
@@ -379,12 +384,12 @@ impl std::fmt::Display for Failed {
     }
 }
 
-impl From<Failed> for Failure {
-    fn from(failed: Failed) -> Failure {
+impl From<Failed> for TurnFailure {
+    fn from(failed: Failed) -> TurnFailure {
         match failed {
-            Failed::Fault(fault) => Failure::Fault(fault),
-            Failed::Error(error) => Failure::Error(error),
-            Failed::Cancelled => Failure::Cancelled,
+            Failed::Fault(fault) => TurnFailure::Fault(fault),
+            Failed::Error(error) => TurnFailure::Error(error),
+            Failed::Cancelled => TurnFailure::Cancelled,
         }
     }
 }
@@ -420,10 +425,12 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
     let state = store.data_mut();
     let panic = state.turn.take_panic();
     let memory_refused = std::mem::take(&mut state.memory.refused);
-    let mut fault = match (cause.downcast_ref::<Refusal>(), cause.downcast_ref::<Trap>()) {
-        (Some(Refusal::Error(error)), _) => return Failed::Error(error.clone()),
-        (Some(refusal @ Refusal::InvalidCall(_)), _) => Fault::new(FaultCode::InvalidCall, refusal.to_string()),
-        (Some(refusal @ Refusal::TooMuch { .. }), _) => Fault::new(FaultCode::OutputExceeded, refusal.to_string()),
+    let mut fault = match (cause.downcast_ref::<HostCallError>(), cause.downcast_ref::<Trap>()) {
+        (Some(HostCallError::Error(error)), _) => return Failed::Error(error.clone()),
+        (Some(refusal @ HostCallError::InvalidCall(_)), _) => Fault::new(FaultCode::InvalidCall, refusal.to_string()),
+        (Some(refusal @ HostCallError::WriteLimitExceeded { .. }), _) => {
+            Fault::new(FaultCode::OutputExceeded, refusal.to_string())
+        }
         (_, Some(Trap::Interrupt)) if state.deadline.was_cancelled() => return Failed::Cancelled,
         (_, Some(Trap::Interrupt)) => {
             let deadline = humantime::format_duration(limits.deadline);
@@ -448,7 +455,7 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
     };
     if let Some(backtrace) = cause.downcast_ref::<WasmBacktrace>() {
         let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
-            Some(name) => cut(wasmtime_demangle(name)).chars().take(FRAME_CHARS_MAX).collect(),
+            Some(name) => sanitize_text(wasmtime_demangle(name)).chars().take(FRAME_CHARS_MAX).collect(),
             None => format!("function {}", frame.func_index()),
         };
         fault.backtrace = backtrace.frames().iter().take(BACKTRACE_LINES_MAX).map(name).collect();
@@ -459,7 +466,7 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
 /// The words of a runtime that writes them to stderr before it aborts.
 fn last_words(trap: Option<&Trap>, ambient: &Ambient) -> Option<String> {
     let aborted = matches!(trap, Some(Trap::UnreachableCodeReached));
-    aborted.then(|| ambient.complaint()).flatten().map(cut)
+    aborted.then(|| ambient.complaint()).flatten().map(sanitize_text)
 }
 
 fn wasmtime_demangle(name: &str) -> String {

@@ -16,7 +16,7 @@ use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx};
 
 use super::instance::GuestState;
-use crate::turn::{LOG_LINE_BYTES_MAX, Refusal};
+use crate::turn::{HostCallError, LOG_LINE_BYTES_MAX};
 
 /// Interfaces that every component may import. Others reach outside, and need a grant that this version does not give.
 pub(super) const ALLOWED: &[&str] = &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
@@ -49,7 +49,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
 }
 
 fn waiting() -> wasmtime::Error {
-    Refusal::InvalidCall("a guest cannot wait: time stands still during a turn".into()).into()
+    HostCallError::InvalidCall("a guest cannot wait: time stands still during a turn".into()).into()
 }
 
 /// What the WASI of one instance is connected to.

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::canonical::{self, CanonicalWriter};
-use super::layout::{check_against, is_same_form, place_of};
+use super::layout::{check_schema_compatibility, is_same_form, place_of};
 use super::restore::migrate_values;
 use super::{
-    Entry, FileRef, FileStore, ImageFormat, Migrate, RestoredImage, StateDescription, StateId, StateImage, StateLayout,
-    StateSize, StateSnapshot,
+    FileRef, FileStore, RestoreSource, SnapshotFormat, StateDescription, StateHandle, StateId, StateLayout,
+    StateMigrator, StateSize, StateSnapshot, StoredEntry,
 };
 use crate::error::Result;
 
@@ -34,7 +34,7 @@ pub struct BroadcastState {
 /// An image, and the maps that it is of.
 struct Uploaded {
     maps: Vec<Arc<BroadcastMap>>,
-    image: StateImage,
+    image: StateHandle,
 }
 
 impl BroadcastState {
@@ -45,14 +45,14 @@ impl BroadcastState {
     /// was written, what `migrate` says and `state-migration-failed`.
     pub fn open(
         layout: StateLayout,
-        restore: Option<&RestoredImage<'_>>,
+        restore: Option<&RestoreSource<'_>>,
         allow_unclaimed: bool,
-        migrate: &mut dyn Migrate,
+        migrate: &mut dyn StateMigrator,
     ) -> Result<BroadcastState> {
         let mut maps = vec![BroadcastMap::new(); layout.len()];
         if let Some(restored) = restore {
-            check_against(&layout, restored.image, allow_unclaimed)?;
-            let stored = &restored.image.layout;
+            check_schema_compatibility(&layout, restored.handle, allow_unclaimed)?;
+            let stored = &restored.handle.layout;
             let places: Vec<_> = stored.iter().map(|state| place_of(&layout, &state.name)).collect();
             canonical::read(restored, restored.groups.clone(), &mut |entry| {
                 let place = places.get(usize::from(entry.state)).copied().flatten();
@@ -132,7 +132,7 @@ fn rewrite(
     layout: &StateLayout,
     stored: &StateLayout,
     maps: &mut [BroadcastMap],
-    migrate: &mut dyn Migrate,
+    migrate: &mut dyn StateMigrator,
 ) -> Result<()> {
     for (place, (state, map)) in layout.iter().zip(maps).enumerate() {
         let older = |old: &&StateDescription| old.name == state.name && !is_same_form(old, state);
@@ -151,7 +151,7 @@ struct Snapshot {
 }
 
 impl StateSnapshot for Snapshot {
-    fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateImage> {
+    fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateHandle> {
         let Snapshot { layout, maps, uploaded } = *self;
         let unchanged = |uploaded: &&Uploaded| {
             let same = uploaded.maps.iter().zip(&maps).all(|(old, new)| Arc::ptr_eq(old, new));
@@ -163,11 +163,11 @@ impl StateSnapshot for Snapshot {
         let mut writer = CanonicalWriter::new(store);
         for (state, map) in maps.iter().enumerate() {
             for (sub_key, value) in map.iter() {
-                writer.push(Entry { group: 0, state: state as StateId, key: &[], sub_key, value })?;
+                writer.push(StoredEntry { group: 0, state: state as StateId, key: &[], sub_key, value })?;
             }
         }
         let (files, size) = writer.finish()?;
-        let image = StateImage { format: ImageFormat::Canonical, layout, files, size };
+        let image = StateHandle { format: SnapshotFormat::Canonical, layout, files, size };
         *uploaded.lock() = Some(Uploaded { maps, image: image.clone() });
         Ok(image)
     }
@@ -176,7 +176,7 @@ impl StateSnapshot for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::super::StateKind;
-    use super::super::test_store::TestStore;
+    use super::super::testing::TestStore;
     use super::*;
     use crate::model::Column;
 
@@ -200,15 +200,15 @@ mod tests {
     /// Doubles every value of schema `u32`.
     struct Double;
 
-    impl Migrate for Double {
+    impl StateMigrator for Double {
         fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
             assert_eq!((state, schema), (1, "u32"));
             Ok(values.iter().map(|value| value.repeat(2)).collect())
         }
     }
 
-    fn open(layout: StateLayout, image: Option<(&StateImage, &TestStore)>) -> Result<BroadcastState> {
-        let restored = image.map(|(image, store)| RestoredImage { image, groups: 0..1, store });
+    fn open(layout: StateLayout, image: Option<(&StateHandle, &TestStore)>) -> Result<BroadcastState> {
+        let restored = image.map(|(image, store)| RestoreSource { handle: image, groups: 0..1, store });
         BroadcastState::open(layout, restored.as_ref(), false, &mut Double)
     }
 

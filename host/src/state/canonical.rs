@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Entry, FileRef, FileStore, RestoredImage, StateSize};
+use super::{FileRef, FileStore, RestoreSource, StateSize, StoredEntry};
 use crate::error::{Error, Result, checkpoint_corrupt, state_failed};
 use crate::model::KeyGroup;
 
@@ -37,12 +37,12 @@ impl<'a> CanonicalWriter<'a> {
     }
 
     /// Appends an entry, which is above the one before. Fails where it is too large, and where the storage does.
-    pub fn push(&mut self, entry: Entry<'_>) -> Result<()> {
+    pub fn push(&mut self, entry: StoredEntry<'_>) -> Result<()> {
         if self.part.is_empty() {
             self.part.extend_from_slice(&MAGIC);
             self.part.extend_from_slice(&VERSION.to_le_bytes());
         }
-        let Entry { group, state, key, sub_key, value } = entry;
+        let StoredEntry { group, state, key, sub_key, value } = entry;
         self.part.extend_from_slice(&group.to_le_bytes());
         self.part.extend_from_slice(&state.to_le_bytes());
         for bytes in [key, sub_key, value] {
@@ -75,23 +75,23 @@ impl<'a> CanonicalWriter<'a> {
 /// Hands every entry of a canonical image whose group is in `groups` to `visit`. Errors: `checkpoint-corrupt` where a file
 /// is not well formed, and what the storage and `visit` say.
 pub(super) fn read(
-    image: &RestoredImage<'_>,
+    image: &RestoreSource<'_>,
     groups: Range<u32>,
-    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+    visit: &mut dyn FnMut(StoredEntry<'_>) -> Result<()>,
 ) -> Result<()> {
     let mut last = Vec::new();
     let mut count = 0;
-    for file in &image.image.files {
+    for file in &image.handle.files {
         let bytes = image.store.get(file)?;
-        let mut order = Order { last: &mut last, states: image.image.layout.len(), owned: &image.groups };
-        let mut wanted = |entry: Entry<'_>| {
+        let mut order = Order { last: &mut last, states: image.handle.layout.len(), owned: &image.groups };
+        let mut wanted = |entry: StoredEntry<'_>| {
             order.check(entry)?;
             count += 1;
             if groups.contains(&u32::from(entry.group)) { visit(entry) } else { Ok(()) }
         };
         read_file(&bytes, &mut wanted).map_err(|error| error.context(&file.path))?;
     }
-    let expected = image.image.size.entries;
+    let expected = image.handle.size.entries;
     if count != expected {
         return Err(checkpoint_corrupt(format!("an image of {expected} entries has {count}")));
     }
@@ -107,8 +107,8 @@ struct Order<'a> {
 }
 
 impl Order<'_> {
-    fn check(&mut self, entry: Entry<'_>) -> Result<()> {
-        let Entry { group, state, key, sub_key, .. } = entry;
+    fn check(&mut self, entry: StoredEntry<'_>) -> Result<()> {
+        let StoredEntry { group, state, key, sub_key, .. } = entry;
         let mut address = Vec::with_capacity(12 + key.len() + sub_key.len());
         address.extend_from_slice(&group.to_be_bytes());
         address.extend_from_slice(&state.to_be_bytes());
@@ -123,7 +123,7 @@ impl Order<'_> {
     }
 }
 
-fn read_file(file: &[u8], visit: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
+fn read_file(file: &[u8], visit: &mut dyn FnMut(StoredEntry<'_>) -> Result<()>) -> Result<()> {
     let mut reader = Reader { rest: file, length: file.len() };
     if reader.array::<8>()? != MAGIC {
         return Err(checkpoint_corrupt("this is not a file of state"));
@@ -141,7 +141,7 @@ fn read_file(file: &[u8], visit: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Res
         let (group, state) = (reader.u16()?, reader.u16()?);
         let lengths = [reader.u32()?, reader.u32()?, reader.u32()?];
         let [key, sub_key, value] = [reader.bytes(lengths[0])?, reader.bytes(lengths[1])?, reader.bytes(lengths[2])?];
-        visit(Entry { group, state, key, sub_key, value })?;
+        visit(StoredEntry { group, state, key, sub_key, value })?;
     }
     Ok(())
 }
@@ -151,14 +151,14 @@ fn read_file(file: &[u8], visit: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Res
 /// group:  group u16 | number of entries u32 | entries, ascending by (state, key)
 /// entry:  state u16 | key length u32 | value length u32 | key | value
 /// ```
-fn read_version_1(mut reader: Reader<'_>, visit: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
+fn read_version_1(mut reader: Reader<'_>, visit: &mut dyn FnMut(StoredEntry<'_>) -> Result<()>) -> Result<()> {
     for _ in 0..reader.u32()? {
         let group = reader.u16()?;
         for _ in 0..reader.u32()? {
             let state = reader.u16()?;
             let (key_length, value_length) = (reader.u32()?, reader.u32()?);
             let (key, value) = (reader.bytes(key_length)?, reader.bytes(value_length)?);
-            visit(Entry { group, state, key, sub_key: &[], value })?;
+            visit(StoredEntry { group, state, key, sub_key: &[], value })?;
         }
     }
     match reader.rest {
@@ -200,8 +200,8 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_store::TestStore;
-    use super::super::{ImageFormat, StateDescription, StateId, StateImage, StateKind, StateLayout};
+    use super::super::testing::TestStore;
+    use super::super::{SnapshotFormat, StateDescription, StateHandle, StateId, StateKind, StateLayout};
     use super::*;
 
     fn layout() -> StateLayout {
@@ -213,18 +213,18 @@ mod tests {
 
     type Owned = (KeyGroup, StateId, Vec<u8>, Vec<u8>, Vec<u8>);
 
-    fn image(store: &TestStore, bytes: &[u8], entries: u64) -> StateImage {
+    fn image(store: &TestStore, bytes: &[u8], entries: u64) -> StateHandle {
         let files = vec![store.put("state-000000", Bytes::copy_from_slice(bytes)).unwrap()];
         let size = StateSize { entries, bytes: 0 };
-        StateImage { format: ImageFormat::Canonical, layout: layout(), files, size }
+        StateHandle { format: SnapshotFormat::Canonical, layout: layout(), files, size }
     }
 
     fn entries(bytes: &[u8], count: u64) -> Result<Vec<Owned>> {
         let store = TestStore::default();
         let image = image(&store, bytes, count);
         let mut seen = Vec::new();
-        read(&RestoredImage { image: &image, groups: 0..3, store: &store }, 0..3, &mut |entry| {
-            let Entry { group, state, key, sub_key, value } = entry;
+        read(&RestoreSource { handle: &image, groups: 0..3, store: &store }, 0..3, &mut |entry| {
+            let StoredEntry { group, state, key, sub_key, value } = entry;
             seen.push((group, state, key.to_vec(), sub_key.to_vec(), value.to_vec()));
             Ok(())
         })?;
@@ -241,7 +241,7 @@ mod tests {
         let store = TestStore::default();
         let mut writer = CanonicalWriter::new(&store);
         for (group, state, key, sub_key, value) in entries {
-            writer.push(Entry { group: *group, state: *state, key, sub_key, value }).unwrap();
+            writer.push(StoredEntry { group: *group, state: *state, key, sub_key, value }).unwrap();
         }
         let (files, size) = writer.finish().unwrap();
         assert_eq!(size.entries, entries.len() as u64);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use expiry::{what_a_snapshot_shares_is_not_cleaned_up_in_place, what_has_expired_is_cleaned_up};
 use proptest::prelude::*;
 
-use super::test_store::{BrokenStore, TestStore};
+use super::testing::{BrokenStore, TestStore};
 use super::*;
 use crate::clock::SystemClock;
 use crate::model::{group_of_key, hash_key};
@@ -61,19 +61,19 @@ impl Subject {
     }
 
     fn put(&mut self, state: StateId, key: &str, value: &str) {
-        self.apply(&[(state, key, Change::Put(value.as_bytes()))]);
+        self.apply(&[(state, key, StateChange::Put(value.as_bytes()))]);
     }
 
     fn append(&mut self, state: StateId, key: &str, value: &str) {
-        self.apply(&[(state, key, Change::Append(value.as_bytes()))]);
+        self.apply(&[(state, key, StateChange::Append(value.as_bytes()))]);
     }
 
     fn delete(&mut self, state: StateId, key: &str) {
-        self.apply(&[(state, key, Change::Delete)]);
+        self.apply(&[(state, key, StateChange::Delete)]);
     }
 
-    fn apply(&mut self, writes: &[(StateId, &str, Change<'_>)]) {
-        let mut writes = writes.iter().map(|&(state, key, change)| Write {
+    fn apply(&mut self, writes: &[(StateId, &str, StateChange<'_>)]) {
+        let mut writes = writes.iter().map(|&(state, key, change)| StateWrite {
             state,
             group: group(key),
             key: key.as_bytes(),
@@ -83,8 +83,8 @@ impl Subject {
         self.backend.apply(&mut writes).unwrap();
     }
 
-    fn apply_map(&mut self, state: StateId, key: &[u8], sub_key: &[u8], change: Change<'_>) {
-        let write = Write { state, group: group_of(key), key, sub_key, change };
+    fn apply_map(&mut self, state: StateId, key: &[u8], sub_key: &[u8], change: StateChange<'_>) {
+        let write = StateWrite { state, group: group_of(key), key, sub_key, change };
         self.backend.apply(&mut std::iter::once(write)).unwrap();
     }
 
@@ -99,15 +99,15 @@ impl Subject {
     }
 
     fn snapshot(&mut self) -> Result<Box<dyn StateSnapshot>> {
-        self.backend.snapshot(ImageFormat::native_of(self.kind))
+        self.backend.snapshot(SnapshotFormat::native_of(self.kind))
     }
 
-    fn image(&mut self, held: &[FileRef]) -> StateImage {
+    fn image(&mut self, held: &[FileRef]) -> StateHandle {
         self.snapshot().unwrap().upload(&self.store, held).unwrap()
     }
 
     /// Goes back to an image, in the same working folder as a restarted subtask does.
-    fn restore(&mut self, image: &StateImage, names: &[&str]) -> Result<()> {
+    fn restore(&mut self, image: &StateHandle, names: &[&str]) -> Result<()> {
         self.backend = open(options(StateBackendKind::Memory, self.folder.path().join("none"), vec![], None))?;
         self.backend = open(options(self.kind, self.work(), layout(names), Some((image, &self.store))))?;
         Ok(())
@@ -118,9 +118,10 @@ fn options<'a>(
     backend: StateBackendKind,
     working_dir: PathBuf,
     layout: StateLayout,
-    restore: Option<(&'a StateImage, &'a dyn FileStore)>,
+    restore: Option<(&'a StateHandle, &'a dyn FileStore)>,
 ) -> StateOptions<'a> {
-    let restore = restore.into_iter().map(|(image, store)| RestoredImage { image, groups: 0..GROUPS, store }).collect();
+    let restore =
+        restore.into_iter().map(|(image, store)| RestoreSource { handle: image, groups: 0..GROUPS, store }).collect();
     StateOptions { restore, ..StateOptions::empty(backend, working_dir, layout, GROUPS, SystemClock::shared()) }
 }
 
@@ -158,12 +159,12 @@ fn a_restore_ends_when_it_is_interrupted(kind: StateBackendKind) {
 
 fn a_turn_applies_in_order(kind: StateBackendKind) {
     let mut state = Subject::new(kind, &["value"]);
-    let (put, append) = (Change::Put, Change::Append);
+    let (put, append) = (StateChange::Put, StateChange::Append);
     state.apply(&[
         (0, "k", append(b"lost")),
         (0, "k", put(b"1")),
         (0, "k", append(b"2")),
-        (0, "k", Change::Delete),
+        (0, "k", StateChange::Delete),
         (0, "k", append(b"3")),
         (0, "k", append(b"4")),
         (0, "other", put(b"5")),
@@ -173,7 +174,8 @@ fn a_turn_applies_in_order(kind: StateBackendKind) {
 
 fn nothing_of_a_bad_turn_is_applied(kind: StateBackendKind) {
     let mut state = Subject::new(kind, &["value"]);
-    let write = |state| Write { state, group: group("k"), key: b"k", sub_key: &[], change: Change::Put(b"1") };
+    let write =
+        |state| StateWrite { state, group: group("k"), key: b"k", sub_key: &[], change: StateChange::Put(b"1") };
     let error = state.backend.apply(&mut [write(0), write(1)].into_iter()).unwrap_err();
     assert_eq!(error.code, "internal");
     assert_eq!(state.load(0, &["k"]), [None]);
@@ -296,7 +298,7 @@ fn a_map_keeps_its_order_and_its_entries_apart(kind: StateBackendKind) {
     let names: [&[u8]; 6] = [b"", b"\0", b"\0\0", b"\0\xff", b"a", b"a\0"];
     for (number, key) in names.iter().enumerate() {
         for sub_key in names.iter().rev() {
-            state.apply_map(0, key, sub_key, Change::Put(&[number as u8]));
+            state.apply_map(0, key, sub_key, StateChange::Put(&[number as u8]));
         }
     }
     let scan = |state: &mut Subject, key: &[u8], after: Option<&[u8]>, limit| -> Vec<MapEntry> {
@@ -309,9 +311,9 @@ fn a_map_keeps_its_order_and_its_entries_apart(kind: StateBackendKind) {
         assert_eq!(scan(&mut state, key, Some(b"\0\xfe"), 1), all(number as u8)[3..4]);
         assert_eq!(scan(&mut state, key, Some(b"a\0"), 1), []);
     }
-    state.apply_map(0, b"\0", b"the sub-key says nothing", Change::DeleteAll);
-    state.apply_map(0, b"a", b"\0", Change::Delete);
-    state.apply_map(0, b"never there", b"", Change::Delete);
+    state.apply_map(0, b"\0", b"the sub-key says nothing", StateChange::DeleteAll);
+    state.apply_map(0, b"a", b"\0", StateChange::Delete);
+    state.apply_map(0, b"never there", b"", StateChange::Delete);
     assert_eq!(scan(&mut state, b"\0", None, usize::MAX), []);
     assert_eq!(scan(&mut state, b"", None, usize::MAX), all(0));
     assert_eq!(scan(&mut state, b"\0\0", None, usize::MAX), all(2));
@@ -396,7 +398,7 @@ fn rocksdb_uploads_a_table_file_once() {
     state.put(0, "k2", "2");
     let before = state.store.count();
     let second = state.image(&first.files);
-    let tables = |image: &StateImage| -> Vec<FileRef> {
+    let tables = |image: &StateHandle| -> Vec<FileRef> {
         image.files.iter().filter(|file| file.name.ends_with(".sst")).cloned().collect()
     };
     assert_eq!(tables(&first).len(), 1);
@@ -442,7 +444,7 @@ fn rocksdb_never_takes_another_databases_file_for_its_own() {
         state.put(0, "k", value);
         (state.image(held), state)
     };
-    let table = |image: &StateImage| image.files.iter().find(|file| file.name.ends_with(".sst")).unwrap().clone();
+    let table = |image: &StateHandle| image.files.iter().find(|file| file.name.ends_with(".sst")).unwrap().clone();
     let number = |file: &FileRef| file.name.split_once('-').unwrap().1.to_owned();
     let (first, _first_state) = image_of("1", &[]);
     let (second, _second_state) = image_of("2", &[]);

@@ -3,7 +3,7 @@
 //! Stored bytes keep the ids that they were written with as long as their files are taken as they are. An operator that
 //! declares its states in another order, or more of them, gets a translation.
 
-use super::{StateDescription, StateId, StateImage, StateKind, StateLayout};
+use super::{StateDescription, StateHandle, StateId, StateKind, StateLayout};
 use crate::error::{self, Result};
 
 /// The translation between an operator's layout and the ids that its entries are stored under.
@@ -22,9 +22,9 @@ impl StoredLayout {
     }
 
     /// Of a backend that takes over the files of an image which [`is_as_declared`]. A state that the image does not know
-    /// gets the next free id. Errors: those of [`check_against`].
-    pub fn of_image(layout: &StateLayout, image: &StateImage) -> Result<StoredLayout> {
-        check_against(layout, image, false)?;
+    /// gets the next free id. Errors: those of [`check_schema_compatibility`].
+    pub fn of_image(layout: &StateLayout, image: &StateHandle) -> Result<StoredLayout> {
+        check_schema_compatibility(layout, image, false)?;
         StoredLayout::behind(layout, image.layout.clone())
     }
 
@@ -74,7 +74,7 @@ pub(super) fn is_same_form(old: &StateDescription, new: &StateDescription) -> bo
 }
 
 /// Whether the bytes of an image are what an operator with this layout would have written itself.
-pub(super) fn is_as_declared(layout: &StateLayout, image: &StateImage) -> bool {
+pub(super) fn is_as_declared(layout: &StateLayout, image: &StateHandle) -> bool {
     let same = |old: &StateDescription, new: &StateDescription| {
         old.kind == new.kind
             && old.map_key == new.map_key
@@ -88,7 +88,7 @@ pub(super) fn is_as_declared(layout: &StateLayout, image: &StateImage) -> bool {
 /// that the function migrates it to. With `allow_unclaimed`, states that are not declared are dropped.
 ///
 /// Errors: `checkpoint-mismatch`, and `checkpoint-corrupt` for an image that names a state twice.
-pub fn check_against(layout: &StateLayout, image: &StateImage, allow_unclaimed: bool) -> Result<()> {
+pub fn check_schema_compatibility(layout: &StateLayout, image: &StateHandle, allow_unclaimed: bool) -> Result<()> {
     refuse_repeated_names(&image.layout, error::checkpoint_corrupt)?;
     for old in &image.layout {
         match layout.iter().find(|state| state.name == old.name) {

@@ -18,8 +18,8 @@ use super::memory_ttl::CleanUp;
 use super::restore::read_entries;
 use super::ttl::Expiry;
 use super::{
-    Change, Entries, Entry, FileRef, FileStore, ImageFormat, MapEntry, StateBackend, StateId, StateImage, StateKind,
-    StateOptions, StateSize, StateSnapshot, Write,
+    FileRef, FileStore, LoadedEntries, MapEntry, SnapshotFormat, StateBackend, StateChange, StateHandle, StateId,
+    StateKind, StateOptions, StateSize, StateSnapshot, StateWrite, StoredEntry,
 };
 use crate::clock::random_u64;
 use crate::error::{self, Result};
@@ -76,8 +76,9 @@ impl MemoryBackend {
         };
         let layout = backend.layout.clone();
         read_entries(&mut options, &restore, &layout, &mut |entry| {
-            let Entry { group, state, key, sub_key, value } = entry;
-            backend.write(layout.kind(state), Write { state, group, key, sub_key, change: Change::Put(value) })
+            let StoredEntry { group, state, key, sub_key, value } = entry;
+            backend
+                .write(layout.kind(state), StateWrite { state, group, key, sub_key, change: StateChange::Put(value) })
         })?;
         Ok(backend)
     }
@@ -87,7 +88,7 @@ impl MemoryBackend {
     }
 
     /// Writes to a stored state.
-    fn write(&mut self, kind: StateKind, write: Write<'_>) -> Result<()> {
+    fn write(&mut self, kind: StateKind, write: StateWrite<'_>) -> Result<()> {
         let group = self.groups.get_mut(usize::from(write.group)).ok_or_else(|| no_such_group(write.group))?;
         let group = Arc::make_mut(group);
         match kind {
@@ -99,24 +100,24 @@ impl MemoryBackend {
 }
 
 impl Group {
-    fn write_single(&mut self, write: Write<'_>, seed: u64, size: &mut StateSize) {
-        let Write { state, key, change, .. } = write;
+    fn write_single(&mut self, write: StateWrite<'_>, seed: u64, size: &mut StateSize) {
+        let StateWrite { state, key, change, .. } = write;
         let hash = MemoryBackend::hash(seed, state, key);
         let is_it = |single: &Single| single.state == state && *single.key == *key;
         let value = match change {
-            Change::Delete | Change::DeleteAll => {
+            StateChange::Delete | StateChange::DeleteAll => {
                 if let Ok(single) = self.singles.find_entry(hash, is_it) {
                     let (single, _) = single.remove();
                     forget(size, &single.key, &[], &single.value);
                 }
                 return;
             }
-            Change::Put(value) | Change::Append(value) => value,
+            StateChange::Put(value) | StateChange::Append(value) => value,
         };
         match self.singles.entry(hash, is_it, |single| MemoryBackend::hash(seed, single.state, &single.key)) {
             Slot::Occupied(mut single) => {
                 let held = &mut single.get_mut().value;
-                if let Change::Put(_) = change {
+                if let StateChange::Put(_) = change {
                     size.bytes -= held.len() as u64;
                     held.clear();
                 }
@@ -131,14 +132,14 @@ impl Group {
         }
     }
 
-    fn write_map(&mut self, write: Write<'_>, seed: u64, size: &mut StateSize) {
-        let Write { state, key, sub_key, change, .. } = write;
+    fn write_map(&mut self, write: StateWrite<'_>, seed: u64, size: &mut StateSize) {
+        let StateWrite { state, key, sub_key, change, .. } = write;
         let hash = MemoryBackend::hash(seed, state, key);
         let is_it = |map: &Map| map.state == state && *map.key == *key;
-        let (Change::Put(value) | Change::Append(value)) = change else {
+        let (StateChange::Put(value) | StateChange::Append(value)) = change else {
             let Ok(mut map) = self.maps.find_entry(hash, is_it) else { return };
             let entries = &mut map.get_mut().entries;
-            if change == Change::DeleteAll {
+            if change == StateChange::DeleteAll {
                 entries.iter().for_each(|(sub_key, value)| forget(size, key, sub_key, value));
                 entries.clear();
             } else if let Some(value) = entries.remove(sub_key) {
@@ -175,13 +176,25 @@ impl Group {
     }
 
     /// All entries in order.
-    fn entries(&self, group: KeyGroup) -> Vec<Entry<'_>> {
-        let mut entries: Vec<Entry<'_>> = Vec::with_capacity(self.singles.len());
+    fn entries(&self, group: KeyGroup) -> Vec<StoredEntry<'_>> {
+        let mut entries: Vec<StoredEntry<'_>> = Vec::with_capacity(self.singles.len());
         for single in &self.singles {
-            entries.push(Entry { group, state: single.state, key: &single.key, sub_key: &[], value: &single.value });
+            entries.push(StoredEntry {
+                group,
+                state: single.state,
+                key: &single.key,
+                sub_key: &[],
+                value: &single.value,
+            });
         }
         for Map { state, key, entries: map } in &self.maps {
-            entries.extend(map.iter().map(|(sub_key, value)| Entry { group, state: *state, key, sub_key, value }));
+            entries.extend(map.iter().map(|(sub_key, value)| StoredEntry {
+                group,
+                state: *state,
+                key,
+                sub_key,
+                value,
+            }));
         }
         entries.sort_unstable();
         entries
@@ -199,9 +212,9 @@ fn no_such_group(group: KeyGroup) -> error::Error {
 }
 
 impl StateBackend for MemoryBackend {
-    fn load(&mut self, state: StateId, keys: &Keys) -> Result<Entries> {
+    fn load(&mut self, state: StateId, keys: &Keys) -> Result<LoadedEntries> {
         let state = self.layout.stored_id(state)?;
-        let mut entries = Entries::with_capacity(keys.distinct.len());
+        let mut entries = LoadedEntries::with_capacity(keys.distinct.len());
         for (key, &group) in keys.distinct.iter().zip(&keys.groups) {
             let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
             entries.push(group.single(self.seed, state, key).map(|single| &single.value[..]))?;
@@ -209,9 +222,9 @@ impl StateBackend for MemoryBackend {
         Ok(entries)
     }
 
-    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<Entries> {
+    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<LoadedEntries> {
         let state = self.layout.stored_id(state)?;
-        let mut entries = Entries::with_capacity(sub_keys.len());
+        let mut entries = LoadedEntries::with_capacity(sub_keys.len());
         for (&of, sub_key) in of.iter().zip(sub_keys.iter()) {
             let group = keys.groups[of as usize];
             let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
@@ -237,9 +250,9 @@ impl StateBackend for MemoryBackend {
         Ok(entries.map(|(sub_key, value)| (sub_key.to_vec(), value.clone())).collect())
     }
 
-    fn apply(&mut self, writes: &mut dyn Iterator<Item = Write<'_>>) -> Result<()> {
+    fn apply(&mut self, writes: &mut dyn Iterator<Item = StateWrite<'_>>) -> Result<()> {
         // Everything that can be wrong with a write is checked before the first takes effect.
-        let writes: Vec<Write<'_>> = writes.collect();
+        let writes: Vec<StateWrite<'_>> = writes.collect();
         for write in &writes {
             self.layout.stored_id(write.state)?;
             if usize::from(write.group) >= self.groups.len() {
@@ -249,7 +262,7 @@ impl StateBackend for MemoryBackend {
         let count = writes.len();
         for write in writes {
             let state = self.layout.stored_id(write.state)?;
-            self.write(self.layout.kind(state), Write { state, ..write })?;
+            self.write(self.layout.kind(state), StateWrite { state, ..write })?;
         }
         if let Some(clean_up) = &mut self.clean_up {
             clean_up.step(count, &mut self.groups, &mut self.size);
@@ -257,7 +270,7 @@ impl StateBackend for MemoryBackend {
         Ok(())
     }
 
-    fn snapshot(&mut self, _format: ImageFormat) -> Result<Box<dyn StateSnapshot>> {
+    fn snapshot(&mut self, _format: SnapshotFormat) -> Result<Box<dyn StateSnapshot>> {
         Ok(Box::new(MemorySnapshot { layout: self.layout.clone(), groups: self.groups.clone() }))
     }
 
@@ -273,7 +286,7 @@ struct MemorySnapshot {
 
 impl StateSnapshot for MemorySnapshot {
     /// The state is written whole each time: `held` cannot help.
-    fn upload(self: Box<Self>, store: &dyn FileStore, _held: &[FileRef]) -> Result<StateImage> {
+    fn upload(self: Box<Self>, store: &dyn FileStore, _held: &[FileRef]) -> Result<StateHandle> {
         let MemorySnapshot { layout, groups } = *self;
         let mut writer = CanonicalWriter::new(store);
         for (number, group) in groups.into_iter().enumerate() {
@@ -281,6 +294,6 @@ impl StateSnapshot for MemorySnapshot {
             group.entries(number as KeyGroup).into_iter().try_for_each(|entry| writer.push(entry))?;
         }
         let (files, size) = writer.finish()?;
-        Ok(StateImage { format: ImageFormat::Canonical, layout: layout.stored, files, size })
+        Ok(StateHandle { format: SnapshotFormat::Canonical, layout: layout.stored, files, size })
     }
 }

@@ -26,10 +26,10 @@ mod rescale_tests;
 #[cfg(test)]
 mod rocksdb_tests;
 #[cfg(test)]
-pub(crate) mod test_store;
+pub(crate) mod testing;
 
 pub use broadcast::{BroadcastMap, BroadcastState};
-pub use layout::check_against;
+pub use layout::check_schema_compatibility;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -135,7 +135,7 @@ pub type StateLayout = Vec<StateDescription>;
 
 /// What a committed turn does to one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change<'a> {
+pub enum StateChange<'a> {
     Put(&'a [u8]),
     /// Appends to the bytes that are there; like `Put` where there are none. Not for maps.
     Append(&'a [u8]),
@@ -146,19 +146,19 @@ pub enum Change<'a> {
 
 /// One write of a committed turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Write<'a> {
+pub struct StateWrite<'a> {
     pub state: StateId,
     pub group: KeyGroup,
     pub key: &'a [u8],
     /// Of a map; else empty.
     pub sub_key: &'a [u8],
-    pub change: Change<'a>,
+    pub change: StateChange<'a>,
 }
 
 /// One entry of a state, as it is stored: a list is one entry, each entry of a map one of its own, and a state with a time
 /// to live has its times in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry<'a> {
+pub struct StoredEntry<'a> {
     pub group: KeyGroup,
     pub state: StateId,
     pub key: &'a [u8],
@@ -169,7 +169,7 @@ pub struct Entry<'a> {
 
 /// The entries of some keys: `present[i]` tells whether key `i` has one (its value is empty otherwise).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entries {
+pub struct LoadedEntries {
     pub present: Vec<bool>,
     pub values: Column,
 }
@@ -192,10 +192,10 @@ impl std::ops::Add for StateSize {
 /// Where a subtask keeps its keyed state while it runs.
 pub trait StateBackend: Send {
     /// Reads one state of all of `keys.distinct`, in order. Not for maps.
-    fn load(&mut self, state: StateId, keys: &Keys) -> Result<Entries>;
+    fn load(&mut self, state: StateId, keys: &Keys) -> Result<LoadedEntries>;
 
     /// Reads of a map the entry `sub_keys[i]` of key `keys.distinct[of[i]]`, for each `i`. `of` is within the keys.
-    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<Entries>;
+    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<LoadedEntries>;
 
     /// Reads up to `limit` entries of the map of one key, ascending by sub-key, beginning behind `after`.
     fn scan_map(
@@ -208,12 +208,12 @@ pub trait StateBackend: Send {
     ) -> Result<Vec<MapEntry>>;
 
     /// Applies the writes of one turn, all or none of them.
-    fn apply(&mut self, writes: &mut dyn Iterator<Item = Write<'_>>) -> Result<()>;
+    fn apply(&mut self, writes: &mut dyn Iterator<Item = StateWrite<'_>>) -> Result<()>;
 
     /// Fixes the state as it is now. The synchronous part of a checkpoint: it must not copy the state; what costs
     /// happens in [`StateSnapshot::upload`], while the backend goes on. A backend that does not write `format` natively
     /// converts in `upload`.
-    fn snapshot(&mut self, format: ImageFormat) -> Result<Box<dyn StateSnapshot>>;
+    fn snapshot(&mut self, format: SnapshotFormat) -> Result<Box<dyn StateSnapshot>>;
 
     fn size(&self) -> StateSize;
 }
@@ -222,33 +222,33 @@ pub trait StateBackend: Send {
 pub trait StateSnapshot: Send {
     /// Writes to `store` the files of the image which are not among `held`, and names them all. `held` are the files of
     /// the newest complete checkpoint of the same subtask; they stay in the storage at least until this one is complete.
-    fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateImage>;
+    fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateHandle>;
 }
 
 /// How the files of an image are written. The order is part of the durable format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ImageFormat {
+pub enum SnapshotFormat {
     /// Sorted entries: see [`canonical`]. Any backend, at any parallelism, reads it; the memory backend writes no other.
     Canonical,
     /// The files of a RocksDB database: see [`rocksdb_image`]. Written incrementally.
     RocksDb,
 }
 
-impl ImageFormat {
+impl SnapshotFormat {
     /// What a backend writes fastest.
-    pub fn native_of(backend: StateBackendKind) -> ImageFormat {
+    pub fn native_of(backend: StateBackendKind) -> SnapshotFormat {
         match backend {
-            StateBackendKind::Memory => ImageFormat::Canonical,
-            StateBackendKind::RocksDb => ImageFormat::RocksDb,
+            StateBackendKind::Memory => SnapshotFormat::Canonical,
+            StateBackendKind::RocksDb => SnapshotFormat::RocksDb,
         }
     }
 }
 
 /// The state of one subtask in a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateImage {
-    pub format: ImageFormat,
+pub struct StateHandle {
+    pub format: SnapshotFormat,
     pub layout: StateLayout,
     pub files: Vec<FileRef>,
     pub size: StateSize,
@@ -294,11 +294,11 @@ pub struct StateOptions<'a> {
     /// The key groups that the subtask owns. Entries of others are not restored.
     pub groups: Range<u32>,
     /// What to begin with: the images of those subtasks that held any of `groups`; none for an empty state.
-    pub restore: Vec<RestoredImage<'a>>,
+    pub restore: Vec<RestoreSource<'a>>,
     /// Drop the states that `layout` does not name, instead of refusing them.
     pub allow_unclaimed: bool,
     /// Rewrites values of an older schema; see [`StateDescription::previous`].
-    pub migrate: Option<&'a mut dyn Migrate>,
+    pub migrate: Option<&'a mut dyn StateMigrator>,
     /// For the cleaning up of expired entries.
     pub clock: SharedClock,
     /// Ends the restore with `interrupted`.
@@ -332,15 +332,15 @@ impl<'a> StateOptions<'a> {
 
 /// The image of one subtask, for a restore.
 #[derive(Clone)]
-pub struct RestoredImage<'a> {
-    pub image: &'a StateImage,
+pub struct RestoreSource<'a> {
+    pub handle: &'a StateHandle,
     /// The key groups that the subtask owned.
     pub groups: Range<u32>,
     pub store: &'a dyn FileStore,
 }
 
 /// The function that knows older forms of its values.
-pub trait Migrate {
+pub trait StateMigrator {
     /// Rewrites values of state `state` (an index into the operator's layout) that were stored under `schema`: values,
     /// elements of lists, values of maps, accumulators. The answer has one for each.
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column>;
@@ -352,17 +352,17 @@ pub type MapEntry = (Vec<u8>, Vec<u8>);
 /// Sets what all RocksDB databases of the process may take of memory together, in bytes. The first call counts, before the
 /// first backend is opened. Half is for the caches of hot entries, which the open databases share equally; a quarter for what
 /// is not written to a file yet; the rest for blocks that were read.
-pub fn set_memory(bytes: usize) {
-    rocksdb::set_memory(bytes);
+pub fn set_memory_limit(bytes: usize) {
+    rocksdb::set_memory_limit(bytes);
 }
 
-/// What [`set_memory`] says where nobody does.
-pub const MEMORY_BYTES: usize = rocksdb::MEMORY_BYTES;
+/// What [`set_memory_limit`] says where nobody does.
+pub const DEFAULT_MEMORY_BYTES: usize = rocksdb::DEFAULT_MEMORY_BYTES;
 
 /// Opens a backend, empty or with what `restore` says; empties the working folder first.
 ///
 /// Errors: `checkpoint-mismatch` where the states of an image do not fit the layout, `checkpoint-corrupt` where its files
-/// are not what was written, what [`Migrate::migrate`] says and `state-migration-failed`, `storage-failed` and
+/// are not what was written, what [`StateMigrator::migrate`] says and `state-migration-failed`, `storage-failed` and
 /// `state-failed` where files cannot be read or written.
 pub fn open(options: StateOptions<'_>) -> Result<Box<dyn StateBackend>> {
     match options.backend {
@@ -373,15 +373,15 @@ pub fn open(options: StateOptions<'_>) -> Result<Box<dyn StateBackend>> {
 
 /// Hands every entry of an image whose group is in `groups` to `visit`, ascending (group, state, key, sub-key). The ids of
 /// states are those of `image.layout`. `scratch` is an empty folder, or none yet, for files that have to be local.
-pub fn read_image(
-    image: &RestoredImage<'_>,
+pub fn read_snapshot(
+    image: &RestoreSource<'_>,
     groups: Range<u32>,
     scratch: &Path,
-    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+    visit: &mut dyn FnMut(StoredEntry<'_>) -> Result<()>,
 ) -> Result<()> {
-    match image.image.format {
-        ImageFormat::Canonical => canonical::read(image, groups, visit),
-        ImageFormat::RocksDb => rocksdb_image::read(image, groups, scratch, visit),
+    match image.handle.format {
+        SnapshotFormat::Canonical => canonical::read(image, groups, visit),
+        SnapshotFormat::RocksDb => rocksdb_image::read(image, groups, scratch, visit),
     }
 }
 
@@ -417,9 +417,9 @@ pub fn read_ordered(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-impl Entries {
-    pub fn with_capacity(keys: usize) -> Entries {
-        Entries { present: Vec::with_capacity(keys), values: Column::with_capacity(keys, 0) }
+impl LoadedEntries {
+    pub fn with_capacity(keys: usize) -> LoadedEntries {
+        LoadedEntries { present: Vec::with_capacity(keys), values: Column::with_capacity(keys, 0) }
     }
 
     /// Appends the entry of the next key. A column ends at 4 GiB; what would not fit is an error, not a wrapped offset.

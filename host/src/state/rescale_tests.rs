@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::canonical::CanonicalWriter;
-use super::test_store::TestStore;
+use super::testing::TestStore;
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
 use crate::model::{group_of_key, groups_of_subtask, hash_key};
@@ -40,7 +40,7 @@ struct Operator {
 /// Images of all subtasks of one operator.
 struct Images {
     store: TestStore,
-    of_subtasks: Vec<StateImage>,
+    of_subtasks: Vec<StateHandle>,
 }
 
 impl Operator {
@@ -77,14 +77,14 @@ impl Operator {
             let parallelism = self.subtasks.len() as u32;
             let owner = crate::model::subtask_of_group(group, parallelism, self.max_parallelism);
             let state = self.layout.iter().position(|known| known.name == *state).unwrap() as StateId;
-            let write = Write { state, group, key, sub_key, change: Change::Put(value) };
+            let write = StateWrite { state, group, key, sub_key, change: StateChange::Put(value) };
             self.subtasks[owner as usize].apply(&mut std::iter::once(write)).unwrap();
         }
     }
 
     fn images(&mut self, native: bool) -> Images {
         let store = TestStore::default();
-        let format = if native { ImageFormat::native_of(self.backend) } else { ImageFormat::Canonical };
+        let format = if native { SnapshotFormat::native_of(self.backend) } else { SnapshotFormat::Canonical };
         let image =
             |subtask: &mut Box<dyn StateBackend>| subtask.snapshot(format).unwrap().upload(&store, &[]).unwrap();
         let of_subtasks = self.subtasks.iter_mut().map(image).collect();
@@ -98,10 +98,10 @@ impl Operator {
         for image in images.all(self.max_parallelism) {
             let all = 0..self.max_parallelism;
             let scratch = tempfile::tempdir().unwrap();
-            read_image(&image, all, scratch.path(), &mut |entry| {
+            read_snapshot(&image, all, scratch.path(), &mut |entry| {
                 assert!(image.groups.contains(&u32::from(entry.group)), "group {} of {:?}", entry.group, image.groups);
                 assert_eq!(entry.group, group_of_key(hash_key(entry.key), self.max_parallelism));
-                let state = image.image.layout[usize::from(entry.state)].name.clone();
+                let state = image.handle.layout[usize::from(entry.state)].name.clone();
                 let address = (state, entry.key.to_vec(), entry.sub_key.to_vec());
                 assert_eq!(contents.insert(address, entry.value.to_vec()), None, "an entry is held twice");
                 Ok(())
@@ -114,11 +114,11 @@ impl Operator {
 
 impl Images {
     /// Those of all subtasks: more than most need, which must make no difference.
-    fn all(&self, max_parallelism: u32) -> Vec<RestoredImage<'_>> {
+    fn all(&self, max_parallelism: u32) -> Vec<RestoreSource<'_>> {
         let parallelism = self.of_subtasks.len() as u32;
         let restored = |(subtask, image)| {
             let groups = groups_of_subtask(subtask, parallelism, max_parallelism);
-            RestoredImage { image, groups, store: &self.store as &dyn FileStore }
+            RestoreSource { handle: image, groups, store: &self.store as &dyn FileStore }
         };
         (0..parallelism).zip(&self.of_subtasks).map(restored).collect()
     }
@@ -166,7 +166,7 @@ struct Tenfold {
     asked: Vec<(StateId, String, usize)>,
 }
 
-impl Migrate for Tenfold {
+impl StateMigrator for Tenfold {
     fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
         self.asked.push((state, schema.to_owned(), values.len()));
         Ok(values.iter().map(|value| [value, b"0"].concat()).collect::<Vec<_>>().iter().collect())
@@ -291,7 +291,7 @@ fn states_that_are_not_declared_are_dropped() {
 /// Gives one value too few.
 struct Forgetful;
 
-impl Migrate for Forgetful {
+impl StateMigrator for Forgetful {
     fn migrate(&mut self, _state: StateId, _schema: &str, _values: &Column) -> Result<Column> {
         Ok(Column::new())
     }
@@ -301,16 +301,16 @@ impl Migrate for Forgetful {
 fn a_migration_that_loses_values_is_refused() {
     let store = TestStore::default();
     let mut writer = CanonicalWriter::new(&store);
-    writer.push(Entry { group: 0, state: 0, key: b"k", sub_key: b"", value: b"v" }).unwrap();
+    writer.push(StoredEntry { group: 0, state: 0, key: b"k", sub_key: b"", value: b"v" }).unwrap();
     let (files, size) = writer.finish().unwrap();
-    let image = StateImage { format: ImageFormat::Canonical, layout: of_kinds("old", None), files, size };
+    let image = StateHandle { format: SnapshotFormat::Canonical, layout: of_kinds("old", None), files, size };
     let mut new = of_kinds("new", None);
     new.iter_mut().for_each(|state| state.previous = vec!["old".into()]);
     let folder = tempfile::tempdir().unwrap();
     let open = |migrate| {
         let options =
             StateOptions::empty(StateBackendKind::Memory, folder.path().into(), new.clone(), 1, SystemClock::shared());
-        let restore = vec![RestoredImage { image: &image, groups: 0..1, store: &store }];
+        let restore = vec![RestoreSource { handle: &image, groups: 0..1, store: &store }];
         super::open(StateOptions { restore, migrate, ..options }).err().unwrap()
     };
     for error in [open(None), open(Some(&mut Forgetful))] {

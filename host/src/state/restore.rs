@@ -3,15 +3,15 @@
 //!
 //! Nothing is handed on of a state that is not declared; whether that is allowed is checked before anything is read.
 
-use super::layout::{StoredLayout, check_against, is_same_form, place_of};
+use super::layout::{StoredLayout, check_schema_compatibility, is_same_form, place_of};
 use super::{
-    Entry, Migrate, RestoredImage, StateDescription, StateId, StateImage, StateKind, StateOptions, list, read_image,
-    ttl,
+    RestoreSource, StateDescription, StateHandle, StateId, StateKind, StateMigrator, StateOptions, StoredEntry, list,
+    read_snapshot, ttl,
 };
 use crate::error::{self, Result};
 use crate::model::{Column, KeyGroup, common_groups};
 
-/// What one call of [`Migrate::migrate`] gets, about.
+/// What one call of [`StateMigrator::migrate`] gets, about.
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_VALUES: usize = 1024;
 
@@ -21,22 +21,22 @@ const BATCH_VALUES: usize = 1024;
 /// Errors: those of [`super::open`], and `state-migration-failed`.
 pub(super) fn read_entries(
     options: &mut StateOptions<'_>,
-    images: &[RestoredImage<'_>],
+    images: &[RestoreSource<'_>],
     stored: &StoredLayout,
-    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+    visit: &mut dyn FnMut(StoredEntry<'_>) -> Result<()>,
 ) -> Result<()> {
     let scratch = options.working_dir.join("restore");
     let mut migrate = options.migrate.take();
     let interrupt = options.interrupt.clone();
     for image in images {
-        let mut states = conversions(options, image.image, stored)?;
+        let mut states = conversions(options, image.handle, stored)?;
         let now_ms = options.clock.wall_ms();
         let groups = common_groups(&options.groups, &image.groups);
-        read_image(image, groups, &scratch, &mut |entry| {
+        read_snapshot(image, groups, &scratch, &mut |entry| {
             interrupt.check()?;
             match states.get_mut(usize::from(entry.state)).and_then(Option::as_mut) {
                 None => Ok(()),
-                Some(state) if !state.rewrites() => visit(Entry { state: state.id, ..entry }),
+                Some(state) if !state.rewrites() => visit(StoredEntry { state: state.id, ..entry }),
                 Some(state) => {
                     state.push(entry, now_ms)?;
                     if state.is_full() { state.flush(&mut migrate, visit) } else { Ok(()) }
@@ -51,10 +51,10 @@ pub(super) fn read_entries(
 /// For each state of an image what becomes of it; none where it is dropped.
 fn conversions(
     options: &StateOptions<'_>,
-    image: &StateImage,
+    image: &StateHandle,
     stored: &StoredLayout,
 ) -> Result<Vec<Option<Conversion>>> {
-    check_against(&options.layout, image, options.allow_unclaimed)?;
+    check_schema_compatibility(&options.layout, image, options.allow_unclaimed)?;
     let convert = |old: &StateDescription| {
         let Some(place) = place_of(&options.layout, &old.name) else { return Ok(None) };
         let new = &options.layout[place];
@@ -112,7 +112,7 @@ impl Conversion {
     }
 
     /// Takes an entry apart: the elements of a list, or the one value, each with its time.
-    fn push(&mut self, entry: Entry<'_>, now_ms: i64) -> Result<()> {
+    fn push(&mut self, entry: StoredEntry<'_>, now_ms: i64) -> Result<()> {
         let mut elements = Column::new();
         match self.kind {
             StateKind::List => list::decode(entry.value, &mut elements)?,
@@ -131,7 +131,7 @@ impl Conversion {
             self.times_ms.push(time_ms);
             self.values.push(value);
         }
-        let Entry { group, key, sub_key, .. } = entry;
+        let StoredEntry { group, key, sub_key, .. } = entry;
         self.owners.push(Owner { group, key: key.to_vec(), sub_key: sub_key.to_vec(), end: self.values.len() });
         Ok(())
     }
@@ -139,8 +139,8 @@ impl Conversion {
     /// Hands on all that wait, in the form that the operator has now.
     fn flush(
         &mut self,
-        migrate: &mut Option<&mut dyn Migrate>,
-        visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+        migrate: &mut Option<&mut dyn StateMigrator>,
+        visit: &mut dyn FnMut(StoredEntry<'_>) -> Result<()>,
     ) -> Result<()> {
         let values = self.migrated(migrate)?;
         let (mut start, mut value, mut element) = (0, Vec::new(), Vec::new());
@@ -158,14 +158,14 @@ impl Conversion {
                 }
             }
             start = end;
-            visit(Entry { group, state: self.id, key: &key, sub_key: &sub_key, value: &value })?;
+            visit(StoredEntry { group, state: self.id, key: &key, sub_key: &sub_key, value: &value })?;
         }
         self.times_ms.clear();
         Ok(())
     }
 
     /// The waiting values in the declared schema.
-    fn migrated(&mut self, migrate: &mut Option<&mut dyn Migrate>) -> Result<Column> {
+    fn migrated(&mut self, migrate: &mut Option<&mut dyn StateMigrator>) -> Result<Column> {
         let values = std::mem::take(&mut self.values);
         let Some(schema) = self.older.as_deref().filter(|_| !values.is_empty()) else { return Ok(values) };
         match migrate {
@@ -181,7 +181,7 @@ fn migration_failed(name: &str, schema: &str, what: String) -> error::Error {
 
 /// Has values of a state rewritten that were stored under an older schema, one for each, a batch after the other.
 pub(super) fn migrate_values<'a>(
-    migrate: &mut dyn Migrate,
+    migrate: &mut dyn StateMigrator,
     state: StateId,
     name: &str,
     schema: &str,

@@ -28,15 +28,15 @@ use super::rocksdb_image::{FileOrigins, restore_files};
 use super::rocksdb_ttl;
 use super::ttl::Expiry;
 use super::{
-    Change, Entries, ImageFormat, MapEntry, RestoredImage, StateBackend, StateId, StateKind, StateOptions, StateSize,
-    StateSnapshot, Write, write_ordered,
+    LoadedEntries, MapEntry, RestoreSource, SnapshotFormat, StateBackend, StateChange, StateId, StateKind,
+    StateOptions, StateSize, StateSnapshot, StateWrite, write_ordered,
 };
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
 use crate::model::{Column, KeyGroup, Keys, common_groups};
 
-/// What the databases of the process take together where nobody says otherwise: see [`super::set_memory`].
-pub(super) const MEMORY_BYTES: usize = 512 << 20;
+/// What the databases of the process take together where nobody says otherwise: see [`super::set_memory_limit`].
+pub(super) const DEFAULT_MEMORY_BYTES: usize = 512 << 20;
 /// Of one database, before its writes go to a file.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
 /// Of one database: one with more opens some of them anew all the time, at some 60 µs each.
@@ -118,14 +118,14 @@ impl RocksDbBackend {
         let mut restore = std::mem::take(&mut options.restore);
         let base = take_base(&options, &mut restore);
         let layout = match &base {
-            Some(base) => StoredLayout::of_image(&options.layout, base.image)?,
+            Some(base) => StoredLayout::of_image(&options.layout, base.handle)?,
             None => StoredLayout::new(&options.layout)?,
         };
         let folder = options.working_dir.join("db");
         empty(&options.working_dir).map_err(|e| files_failed(&options.working_dir, &e))?;
         fs::create_dir_all(&folder).map_err(|e| files_failed(&folder, &e))?;
         let restored = match &base {
-            Some(base) => restore_files(base.image, base.store, &folder)?,
+            Some(base) => restore_files(base.handle, base.store, &folder)?,
             None => Default::default(),
         };
         let expiry = Expiry::new(&layout.stored, options.clock.clone());
@@ -170,7 +170,7 @@ impl RocksDbBackend {
         self.cuts.write(self.batch, batch)
     }
 
-    fn write_entries(&mut self, options: &mut StateOptions<'_>, images: &[RestoredImage<'_>]) -> Result<()> {
+    fn write_entries(&mut self, options: &mut StateOptions<'_>, images: &[RestoreSource<'_>]) -> Result<()> {
         let mut batch = WriteBatch::default();
         let mut key = Vec::new();
         read_entries(options, images, &self.layout, &mut |entry| {
@@ -221,7 +221,7 @@ impl RocksDbBackend {
     }
 
     /// Reads the entries of the keys in `self.keys`.
-    fn load_keys(&mut self, in_map: bool) -> Result<Entries> {
+    fn load_keys(&mut self, in_map: bool) -> Result<LoadedEntries> {
         self.lookups.clear();
         self.missing.clear();
         let mut after_batch = 0;
@@ -256,7 +256,7 @@ impl RocksDbBackend {
             self.write_waiting_up_to(after_batch)?;
             self.load_missing(in_map)?;
         }
-        let mut entries = Entries::with_capacity(self.ends.len());
+        let mut entries = LoadedEntries::with_capacity(self.ends.len());
         for lookup in &self.lookups {
             let found = lookup.place.map_or(Found::Absent, |place| self.cache.get(place));
             entries.push(if let Found::Value(value) = found { Some(value) } else { None })?;
@@ -362,10 +362,12 @@ pub(super) fn database_size(db: &DB) -> StateSize {
 
 /// Takes out of `images` the one whose files are to be taken over as they are: of those that are databases of the states as
 /// they are declared, the one that holds most of the subtask's key groups.
-fn take_base<'a>(options: &StateOptions<'_>, images: &mut Vec<RestoredImage<'a>>) -> Option<RestoredImage<'a>> {
-    let shared = |image: &RestoredImage<'_>| common_groups(&options.groups, &image.groups).len();
-    let fits = |image: &RestoredImage<'_>| {
-        image.image.format == ImageFormat::RocksDb && is_as_declared(&options.layout, image.image) && shared(image) > 0
+fn take_base<'a>(options: &StateOptions<'_>, images: &mut Vec<RestoreSource<'a>>) -> Option<RestoreSource<'a>> {
+    let shared = |image: &RestoreSource<'_>| common_groups(&options.groups, &image.groups).len();
+    let fits = |image: &RestoreSource<'_>| {
+        image.handle.format == SnapshotFormat::RocksDb
+            && is_as_declared(&options.layout, image.handle)
+            && shared(image) > 0
     };
     let fitting = (0..images.len()).filter(|&at| fits(&images[at]));
     let best = fitting.max_by_key(|&at| shared(&images[at]))?;
@@ -401,17 +403,17 @@ pub(super) fn empty(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// See [`super::set_memory`].
+/// See [`super::set_memory_limit`].
 static MEMORY: OnceLock<usize> = OnceLock::new();
 /// Databases that are open now. They share the memory for hot entries equally.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-pub(super) fn set_memory(bytes: usize) {
+pub(super) fn set_memory_limit(bytes: usize) {
     let _ = MEMORY.set(bytes);
 }
 
 fn memory() -> usize {
-    *MEMORY.get_or_init(|| MEMORY_BYTES)
+    *MEMORY.get_or_init(|| DEFAULT_MEMORY_BYTES)
 }
 
 /// What one cache of hot entries may hold now, in bytes.
@@ -521,7 +523,7 @@ fn write_key(buffer: &mut Vec<u8>, kind: StateKind, group: KeyGroup, state: Stat
 }
 
 impl StateBackend for RocksDbBackend {
-    fn load(&mut self, state: StateId, keys: &Keys) -> Result<Entries> {
+    fn load(&mut self, state: StateId, keys: &Keys) -> Result<LoadedEntries> {
         let state = self.layout.stored_id(state)?;
         let kind = self.layout.kind(state);
         self.keys.clear();
@@ -533,7 +535,7 @@ impl StateBackend for RocksDbBackend {
         self.load_keys(kind == StateKind::Map)
     }
 
-    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<Entries> {
+    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<LoadedEntries> {
         let state = self.layout.stored_id(state)?;
         self.keys.clear();
         self.ends.clear();
@@ -574,10 +576,10 @@ impl StateBackend for RocksDbBackend {
         Ok(entries)
     }
 
-    fn apply(&mut self, writes: &mut dyn Iterator<Item = Write<'_>>) -> Result<()> {
+    fn apply(&mut self, writes: &mut dyn Iterator<Item = StateWrite<'_>>) -> Result<()> {
         self.cuts.check()?;
         // Everything that can be wrong with a write is checked before the first takes effect.
-        let writes: Vec<Write<'_>> = writes.collect();
+        let writes: Vec<StateWrite<'_>> = writes.collect();
         for write in &writes {
             self.layout.stored_id(write.state)?;
         }
@@ -592,21 +594,21 @@ impl StateBackend for RocksDbBackend {
             let is_it = |(at, _): &(usize, &Lookup)| self.keys[key_range(&self.ends, *at)] == key;
             let lookup = loaded.find(is_it).map_or_else(|| self.cache.unsought(&key), |(_, &lookup)| lookup);
             match write.change {
-                Change::Put(value) => self.cache.put(&key, lookup, in_map, value),
-                Change::Append(value) if in_map => self.cache.put(&key, lookup, in_map, value),
-                Change::Append(value) => self.cache.append(&key, lookup, value),
-                Change::DeleteAll if in_map => {
+                StateChange::Put(value) => self.cache.put(&key, lookup, in_map, value),
+                StateChange::Append(value) if in_map => self.cache.put(&key, lookup, in_map, value),
+                StateChange::Append(value) => self.cache.append(&key, lookup, value),
+                StateChange::DeleteAll if in_map => {
                     key.truncate(key.len() - write.sub_key.len());
                     self.cache.empty_map(&key);
                 }
-                Change::Delete | Change::DeleteAll => self.cache.delete(&key, lookup, in_map),
+                StateChange::Delete | StateChange::DeleteAll => self.cache.delete(&key, lookup, in_map),
             }
         }
         self.lookups.clear();
         self.settle()
     }
 
-    fn snapshot(&mut self, format: ImageFormat) -> Result<Box<dyn StateSnapshot>> {
+    fn snapshot(&mut self, format: SnapshotFormat) -> Result<Box<dyn StateSnapshot>> {
         self.cuts.check()?;
         self.take_dirty(true);
         self.waiting_bytes = 0;

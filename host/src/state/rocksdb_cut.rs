@@ -18,7 +18,7 @@ use rocksdb::{DB, WriteBatch, WriteOptions, checkpoint::Checkpoint};
 
 use super::rocksdb::{database_failed, database_size};
 use super::rocksdb_image::{FileOrigins, RocksDbSnapshot, SnapshotFolder};
-use super::{FileRef, FileStore, ImageFormat, StateImage, StateLayout, StateSize, StateSnapshot};
+use super::{FileRef, FileStore, SnapshotFormat, StateHandle, StateLayout, StateSize, StateSnapshot};
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
 
@@ -188,7 +188,7 @@ impl Cuts {
 pub(super) struct SealedSnapshot {
     cuts: Arc<Cuts>,
     number: u64,
-    format: ImageFormat,
+    format: SnapshotFormat,
     layout: StateLayout,
     origins: Arc<FileOrigins>,
 }
@@ -197,7 +197,7 @@ impl SealedSnapshot {
     pub fn new(
         cuts: &Arc<Cuts>,
         (number, batches): (u64, Vec<WriteBatch>),
-        format: ImageFormat,
+        format: SnapshotFormat,
         layout: StateLayout,
         origins: &Arc<FileOrigins>,
     ) -> SealedSnapshot {
@@ -207,7 +207,7 @@ impl SealedSnapshot {
 }
 
 impl StateSnapshot for SealedSnapshot {
-    fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateImage> {
+    fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateHandle> {
         let Linked { folder, size } = self.cuts.take(self.number)?;
         let (format, layout, origins) = (self.format, self.layout.clone(), Arc::clone(&self.origins));
         // The database may be closed from here on.

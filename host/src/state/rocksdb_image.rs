@@ -19,8 +19,8 @@ use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions};
 use super::canonical::CanonicalWriter;
 use super::rocksdb::{COLUMN_FAMILY, database_options, empty, files_failed};
 use super::{
-    Entry, FileRef, FileStore, ImageFormat, RestoredImage, StateId, StateImage, StateKind, StateLayout, StateSize,
-    StateSnapshot, read_ordered,
+    FileRef, FileStore, RestoreSource, SnapshotFormat, StateHandle, StateId, StateKind, StateLayout, StateSize,
+    StateSnapshot, StoredEntry, read_ordered,
 };
 use crate::error::{self, Result};
 use crate::model::KeyGroup;
@@ -61,15 +61,15 @@ impl Drop for SnapshotFolder {
 
 pub(super) struct RocksDbSnapshot {
     pub folder: SnapshotFolder,
-    pub format: ImageFormat,
+    pub format: SnapshotFormat,
     pub layout: StateLayout,
     pub size: StateSize,
     pub origins: Arc<FileOrigins>,
 }
 
 impl StateSnapshot for RocksDbSnapshot {
-    fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateImage> {
-        if self.format == ImageFormat::Canonical {
+    fn upload(self: Box<Self>, store: &dyn FileStore, held: &[FileRef]) -> Result<StateHandle> {
+        if self.format == SnapshotFormat::Canonical {
             return self.upload_canonical(store);
         }
         let held: HashMap<&str, &FileRef> = held.iter().map(|file| (&file.name[..], file)).collect();
@@ -85,17 +85,17 @@ impl StateSnapshot for RocksDbSnapshot {
                 _ => store.put_file(&name, &path)?,
             });
         }
-        Ok(StateImage { format: ImageFormat::RocksDb, layout: self.layout.clone(), files, size: self.size })
+        Ok(StateHandle { format: SnapshotFormat::RocksDb, layout: self.layout.clone(), files, size: self.size })
     }
 }
 
 impl RocksDbSnapshot {
-    fn upload_canonical(self, store: &dyn FileStore) -> Result<StateImage> {
+    fn upload_canonical(self, store: &dyn FileStore) -> Result<StateHandle> {
         let mut writer = CanonicalWriter::new(store);
         let all = 0..u32::from(KeyGroup::MAX) + 1;
         read_database(&self.folder.path, &self.layout, all, &mut |entry| writer.push(entry))?;
         let (files, size) = writer.finish()?;
-        Ok(StateImage { format: ImageFormat::Canonical, layout: self.layout.clone(), files, size })
+        Ok(StateHandle { format: SnapshotFormat::Canonical, layout: self.layout.clone(), files, size })
     }
 
     /// Name, path and length of the files, in order of their names. The write-ahead log is left out: RocksDB makes one
@@ -120,7 +120,7 @@ impl RocksDbSnapshot {
 /// Puts the files of an image into `folder`, and tells by which names in the image its table files were restored.
 /// Errors: `checkpoint-corrupt` for names that RocksDB does not give, and what `store` says.
 pub(super) fn restore_files(
-    image: &StateImage,
+    image: &StateHandle,
     store: &dyn FileStore,
     folder: &Path,
 ) -> Result<HashMap<String, String>> {
@@ -142,16 +142,16 @@ pub(super) fn restore_files(
     Ok(restored)
 }
 
-/// Hands every entry of an image of this format whose group is in `groups` to `visit`; see [`super::read_image`].
+/// Hands every entry of an image of this format whose group is in `groups` to `visit`; see [`super::read_snapshot`].
 pub(super) fn read(
-    image: &RestoredImage<'_>,
+    image: &RestoreSource<'_>,
     groups: Range<u32>,
     scratch: &Path,
-    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+    visit: &mut dyn FnMut(StoredEntry<'_>) -> Result<()>,
 ) -> Result<()> {
     empty(scratch).and_then(|()| fs::create_dir_all(scratch)).map_err(|e| files_failed(scratch, &e))?;
-    restore_files(image.image, image.store, scratch)?;
-    let read = read_database(scratch, &image.image.layout, groups, visit);
+    restore_files(image.handle, image.store, scratch)?;
+    let read = read_database(scratch, &image.handle.layout, groups, visit);
     read.and(empty(scratch).map_err(|e| files_failed(scratch, &e)))
 }
 
@@ -160,7 +160,7 @@ fn read_database(
     folder: &Path,
     layout: &StateLayout,
     groups: Range<u32>,
-    visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+    visit: &mut dyn FnMut(StoredEntry<'_>) -> Result<()>,
 ) -> Result<()> {
     let options = database_options(true, None);
     let families = [(COLUMN_FAMILY, options.clone())];
@@ -181,9 +181,9 @@ fn read_database(
         let description = layout.get(usize::from(state)).ok_or_else(malformed)?;
         if description.kind == StateKind::Map {
             let (key, sub_key) = read_ordered(rest).ok_or_else(malformed)?;
-            visit(Entry { group, state, key: &key, sub_key, value: &value })?;
+            visit(StoredEntry { group, state, key: &key, sub_key, value: &value })?;
         } else {
-            visit(Entry { group, state, key: rest, sub_key: &[], value: &value })?;
+            visit(StoredEntry { group, state, key: rest, sub_key: &[], value: &value })?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::rocksdb::{Limits, RocksDbBackend};
-use super::test_store::{BrokenStore, TestStore};
+use super::testing::{BrokenStore, TestStore};
 use super::*;
 use crate::clock::SystemClock;
 
@@ -53,27 +53,27 @@ impl Subject {
         Subject { folder, openings: 0, tight, store: TestStore::default(), backend, model: Model::new() }
     }
 
-    fn restore(&mut self, image: &StateImage, model: &Model) {
+    fn restore(&mut self, image: &StateHandle, model: &Model) {
         self.openings += 1;
         let path = self.folder.path().join(self.openings.to_string());
         self.backend = backend(&path, self.tight, Some((image, &self.store)));
         self.model = model.clone();
     }
 
-    fn write(&mut self, state: StateId, key: u8, sub_key: &[u8], change: Change<'_>) {
-        let write = Write { state, group: group(key), key: &name(key), sub_key, change };
+    fn write(&mut self, state: StateId, key: u8, sub_key: &[u8], change: StateChange<'_>) {
+        let write = StateWrite { state, group: group(key), key: &name(key), sub_key, change };
         self.backend.apply(&mut [write].into_iter()).unwrap();
         let place = (state, key, sub_key.to_vec());
         match change {
-            Change::Put(value) => _ = self.model.insert(place, value.to_vec()),
-            Change::Append(value) => self.model.entry(place).or_default().extend(value),
-            Change::Delete => _ = self.model.remove(&place),
-            Change::DeleteAll => self.model.retain(|(of, other, _), _| (*of, *other) != (state, key)),
+            StateChange::Put(value) => _ = self.model.insert(place, value.to_vec()),
+            StateChange::Append(value) => self.model.entry(place).or_default().extend(value),
+            StateChange::Delete => _ = self.model.remove(&place),
+            StateChange::DeleteAll => self.model.retain(|(of, other, _), _| (*of, *other) != (state, key)),
         }
     }
 
     fn snapshot(&mut self) -> (Box<dyn StateSnapshot>, Model) {
-        (self.backend.snapshot(ImageFormat::RocksDb).unwrap(), self.model.clone())
+        (self.backend.snapshot(SnapshotFormat::RocksDb).unwrap(), self.model.clone())
     }
 
     fn check(&mut self) {
@@ -118,9 +118,10 @@ impl Subject {
 fn backend(
     working_dir: &std::path::Path,
     tight: bool,
-    restore: Option<(&StateImage, &dyn FileStore)>,
+    restore: Option<(&StateHandle, &dyn FileStore)>,
 ) -> RocksDbBackend {
-    let restore = restore.into_iter().map(|(image, store)| RestoredImage { image, groups: 0..GROUPS, store }).collect();
+    let restore =
+        restore.into_iter().map(|(image, store)| RestoreSource { handle: image, groups: 0..GROUPS, store }).collect();
     let clock = SystemClock::shared();
     let options = StateOptions::empty(StateBackendKind::RocksDb, working_dir.into(), layout(), GROUPS, clock);
     let backend = RocksDbBackend::open(StateOptions { restore, ..options }).unwrap();
@@ -174,16 +175,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn run(tight: bool, steps: Vec<Step>) {
     let mut subject = Subject::new(tight);
     let mut waiting: Vec<(Box<dyn StateSnapshot>, Model)> = Vec::new();
-    let mut images: Vec<(StateImage, Model)> = Vec::new();
+    let mut images: Vec<(StateHandle, Model)> = Vec::new();
     let mut held: Vec<FileRef> = Vec::new();
     for step in steps {
         match step {
-            Step::Put(key, value) => subject.write(VALUE, key, &[], Change::Put(&value)),
-            Step::Append(key, value) => subject.write(LIST, key, &[], Change::Append(&value)),
-            Step::Delete(state, key) => subject.write(state, key, &[], Change::Delete),
-            Step::PutEntry(key, sub_key, value) => subject.write(MAP, key, &[sub_key], Change::Put(&value)),
-            Step::DeleteEntry(key, sub_key) => subject.write(MAP, key, &[sub_key], Change::Delete),
-            Step::DeleteAll(key) => subject.write(MAP, key, &[], Change::DeleteAll),
+            Step::Put(key, value) => subject.write(VALUE, key, &[], StateChange::Put(&value)),
+            Step::Append(key, value) => subject.write(LIST, key, &[], StateChange::Append(&value)),
+            Step::Delete(state, key) => subject.write(state, key, &[], StateChange::Delete),
+            Step::PutEntry(key, sub_key, value) => subject.write(MAP, key, &[sub_key], StateChange::Put(&value)),
+            Step::DeleteEntry(key, sub_key) => subject.write(MAP, key, &[sub_key], StateChange::Delete),
+            Step::DeleteAll(key) => subject.write(MAP, key, &[], StateChange::DeleteAll),
             Step::Load(state, key) => subject.check_loaded(state, key..key + 1),
             Step::LoadEntries(key) => subject.check_map_entries(key),
             Step::Scan(key, after, limit) => subject.check_scan(key, after, limit),
@@ -235,11 +236,11 @@ proptest! {
 /// The subtask writes for as long as the upload takes, and a little longer, with limits that make it wait for the cut.
 fn an_image_is_of_its_barrier(tight: bool) {
     let mut subject = Subject::new(tight);
-    let mut images: Vec<(StateImage, Model)> = Vec::new();
+    let mut images: Vec<(StateHandle, Model)> = Vec::new();
     for round in 0..20u32 {
         for key in 0..8 {
-            subject.write(LIST, key, &[], Change::Append(&round.to_le_bytes()));
-            subject.write(MAP, key, &[round as u8 % 6], Change::Put(b"in front of the barrier"));
+            subject.write(LIST, key, &[], StateChange::Append(&round.to_le_bytes()));
+            subject.write(MAP, key, &[round as u8 % 6], StateChange::Put(b"in front of the barrier"));
         }
         let (snapshot, model) = subject.snapshot();
         let (uploaded, store) = (AtomicBool::new(false), TestStore::default());
@@ -254,10 +255,10 @@ fn an_image_is_of_its_barrier(tight: bool) {
             let mut number = 0u32;
             while number < 50 || !uploaded.load(Ordering::Acquire) {
                 let key = (number % 8) as u8;
-                subject.write(LIST, key, &[], Change::Append(b"+"));
-                subject.write(VALUE, key, &[], Change::Put(&number.to_le_bytes()));
+                subject.write(LIST, key, &[], StateChange::Append(b"+"));
+                subject.write(VALUE, key, &[], StateChange::Put(&number.to_le_bytes()));
                 if number.is_multiple_of(7) {
-                    subject.write(MAP, key, &[], Change::DeleteAll);
+                    subject.write(MAP, key, &[], StateChange::DeleteAll);
                     subject.check_loaded(LIST, key..key + 1);
                     subject.check_scan(key, None, 10);
                 }
@@ -290,12 +291,12 @@ fn writes_behind_a_barrier_stay_out_of_the_database_until_the_cut_is_made() {
     let mut subject = Subject::new(true);
     let (snapshot, _) = subject.snapshot();
     for key in 0..8 {
-        subject.write(VALUE, key, &[], Change::Put(&[key; 20]));
+        subject.write(VALUE, key, &[], StateChange::Put(&[key; 20]));
     }
     let in_database = |subject: &Subject| subject.backend.database().iterator(::rocksdb::IteratorMode::Start).count();
     assert_eq!(in_database(&subject), 0);
     drop(snapshot);
-    subject.write(VALUE, 0, &[], Change::Put(b"more"));
+    subject.write(VALUE, 0, &[], StateChange::Put(b"more"));
     assert!(in_database(&subject) > 0, "an abandoned cut holds nothing up");
 }
 
@@ -319,18 +320,18 @@ fn no_key_is_taken_for_one_that_the_database_cannot_have() {
     let mut first = backend(&folder.path().join("0"), false, None).limited(limits());
     for from in (0..3000).step_by(100) {
         let keys = keys_of(from);
-        let mut writes = (0..100).map(|at| Write {
+        let mut writes = (0..100).map(|at| StateWrite {
             state: VALUE,
             group: keys.groups[at],
             key: keys.distinct.value(at),
             sub_key: &[],
-            change: Change::Put(b"value"),
+            change: StateChange::Put(b"value"),
         });
         first.apply(&mut writes).unwrap();
     }
     check(&mut first);
     let store = TestStore::default();
-    for (path, format) in [("1", ImageFormat::RocksDb), ("2", ImageFormat::Canonical)] {
+    for (path, format) in [("1", SnapshotFormat::RocksDb), ("2", SnapshotFormat::Canonical)] {
         let image = first.snapshot(format).unwrap().upload(&store, &[]).unwrap();
         check(&mut backend(&folder.path().join(path), false, Some((&image, &store))).limited(limits()));
     }
@@ -341,7 +342,7 @@ fn a_database_of_two_hundred_files_keeps_them_open() {
     let mut subject = Subject::new(true);
     subject.backend.database().set_options(&[("disable_auto_compactions", "true")]).unwrap();
     for _ in 0..200 {
-        (0..5).for_each(|key| subject.write(VALUE, key, &[], Change::Put(b"value")));
+        (0..5).for_each(|key| subject.write(VALUE, key, &[], StateChange::Put(b"value")));
         subject.snapshot().0.upload(&subject.store, &[]).unwrap();
     }
     let database = subject.backend.database().path().to_owned();
@@ -358,10 +359,10 @@ fn a_map_that_is_emptied_and_filled_again_and_again_takes_no_more_room() {
     let mut subject = Subject::new(false);
     let sub_keys: Vec<[u8; 1]> = (0..100).map(|sub_key| [sub_key]).collect();
     let mut round = || {
-        subject.write(MAP, 1, &[], Change::DeleteAll);
+        subject.write(MAP, 1, &[], StateChange::DeleteAll);
         let found = subject.backend.load_map(MAP, &keys([1]), &[0; 100], &sub_keys.iter().collect()).unwrap();
         assert!(!found.present.contains(&true));
-        sub_keys.iter().for_each(|sub_key| subject.write(MAP, 1, sub_key, Change::Put(b"value")));
+        sub_keys.iter().for_each(|sub_key| subject.write(MAP, 1, sub_key, StateChange::Put(b"value")));
         subject.snapshot();
         subject.backend.cache_bytes()
     };

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::staged::StagedMap;
-use super::{Refusal, Turn, invalid};
+use super::{HostCallError, Turn, invalid};
 use crate::model::Column;
-use crate::state::{BroadcastState, Entries, MapEntry};
+use crate::state::{BroadcastState, LoadedEntries, MapEntry};
 
 /// The broadcast states of an operator, and what a turn wants to write to them.
 pub(super) struct TurnBroadcast {
@@ -73,7 +73,7 @@ impl Turn {
     }
 
     /// The broadcast states, and the place among them of state `state` of the function.
-    fn broadcast_map(&mut self, state: u32) -> Result<(&mut TurnBroadcast, usize), Refusal> {
+    fn broadcast_map(&mut self, state: u32) -> Result<(&mut TurnBroadcast, usize), HostCallError> {
         let keyed = self.declared;
         let refused = || invalid(format!("state {state} of the function is no broadcast state"));
         let place = (state as usize).checked_sub(keyed).ok_or_else(refused)?;
@@ -84,7 +84,7 @@ impl Turn {
         Ok((broadcast, place))
     }
 
-    fn broadcast_to_write(&mut self, state: u32) -> Result<&mut StagedMap, Refusal> {
+    fn broadcast_to_write(&mut self, state: u32) -> Result<&mut StagedMap, HostCallError> {
         let (broadcast, map) = self.broadcast_map(state)?;
         if !broadcast.is_writable {
             let name = broadcast.state.layout().get(map).map_or("", |state| &state.name);
@@ -96,9 +96,9 @@ impl Turn {
     }
 
     /// `state.broadcast-load`.
-    pub fn broadcast_load(&mut self, state: u32, sub_keys: &Column) -> Result<Entries, Refusal> {
+    pub fn broadcast_load(&mut self, state: u32, sub_keys: &Column) -> Result<LoadedEntries, HostCallError> {
         let (broadcast, map) = self.broadcast_map(state)?;
-        let mut entries = Entries::default();
+        let mut entries = LoadedEntries::default();
         for sub_key in sub_keys.iter() {
             entries.push(broadcast.get(map, sub_key))?;
         }
@@ -106,7 +106,7 @@ impl Turn {
     }
 
     /// `state.broadcast-store`.
-    pub fn broadcast_store(&mut self, state: u32, sub_keys: &Column, values: &Column) -> Result<(), Refusal> {
+    pub fn broadcast_store(&mut self, state: u32, sub_keys: &Column, values: &Column) -> Result<(), HostCallError> {
         if sub_keys.len() != values.len() {
             return Err(invalid(format!("{} sub-keys with {} values", sub_keys.len(), values.len())));
         }
@@ -118,7 +118,7 @@ impl Turn {
     }
 
     /// `state.broadcast-remove`.
-    pub fn broadcast_remove(&mut self, state: u32, sub_keys: &Column) -> Result<(), Refusal> {
+    pub fn broadcast_remove(&mut self, state: u32, sub_keys: &Column) -> Result<(), HostCallError> {
         self.charge(sub_keys.bytes().len() + 16 * sub_keys.len())?;
         let staged = self.broadcast_to_write(state)?;
         staged.changes.extend(sub_keys.iter().map(|sub_key| (sub_key.to_vec(), None)));
@@ -126,26 +126,31 @@ impl Turn {
     }
 
     /// `state.broadcast-clear`.
-    pub fn broadcast_clear(&mut self, state: u32) -> Result<(), Refusal> {
+    pub fn broadcast_clear(&mut self, state: u32) -> Result<(), HostCallError> {
         self.broadcast_to_write(state)?.clear();
         Ok(())
     }
 
     /// `state.broadcast-get`.
-    pub fn broadcast_get(&mut self, state: u32, sub_key: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    pub fn broadcast_get(&mut self, state: u32, sub_key: &[u8]) -> Result<Option<Vec<u8>>, HostCallError> {
         let (broadcast, map) = self.broadcast_map(state)?;
         Ok(broadcast.get(map, sub_key).map(<[u8]>::to_vec))
     }
 
     /// `state.broadcast-put`.
-    pub fn broadcast_put(&mut self, state: u32, sub_key: Vec<u8>, value: Vec<u8>) -> Result<(), Refusal> {
+    pub fn broadcast_put(&mut self, state: u32, sub_key: Vec<u8>, value: Vec<u8>) -> Result<(), HostCallError> {
         self.charge(sub_key.len() + value.len())?;
         self.broadcast_to_write(state)?.changes.insert(sub_key, Some(value));
         Ok(())
     }
 
     /// `state.broadcast-scan`.
-    pub fn broadcast_scan(&mut self, state: u32, after: Option<&[u8]>, limit: u32) -> Result<Vec<MapEntry>, Refusal> {
+    pub fn broadcast_scan(
+        &mut self,
+        state: u32,
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<MapEntry>, HostCallError> {
         let (broadcast, map) = self.broadcast_map(state)?;
         Ok(broadcast.scan(map, after, limit as usize))
     }
@@ -155,12 +160,12 @@ impl Turn {
 mod tests {
     use super::*;
     use crate::error::Result;
-    use crate::state::{Migrate, StateDescription, StateId, StateKind};
+    use crate::state::{StateDescription, StateId, StateKind, StateMigrator};
     use crate::turn::TurnContext;
 
     struct NoOlderForms;
 
-    impl Migrate for NoOlderForms {
+    impl StateMigrator for NoOlderForms {
         fn migrate(&mut self, _: StateId, _: &str, values: &Column) -> Result<Column> {
             Ok(values.clone())
         }
@@ -248,7 +253,7 @@ mod tests {
         ];
         for refusal in refused {
             let refusal = refusal.unwrap_err();
-            assert!(matches!(&refusal, Refusal::InvalidCall(why) if why.contains("`rules`")), "{refusal}");
+            assert!(matches!(&refusal, HostCallError::InvalidCall(why) if why.contains("`rules`")), "{refusal}");
         }
         assert!(turn.broadcast_get(1, b"").is_err());
         begin(&mut turn, true);
@@ -256,6 +261,6 @@ mod tests {
         turn.limit_writes(40);
         begin(&mut turn, true);
         let refusal = turn.broadcast_put(0, vec![0; 20], vec![0; 20]).unwrap_err();
-        assert!(matches!(refusal, Refusal::TooMuch { .. }));
+        assert!(matches!(refusal, HostCallError::WriteLimitExceeded { .. }));
     }
 }

@@ -11,8 +11,8 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::model::{Column, group_of_key, hash_key};
 use crate::pipeline::StateBackendKind;
-use crate::state::test_store::TestStore;
-use crate::state::{self, ImageFormat, RestoredImage, StateDescription, StateImage, StateOptions, TtlUpdate};
+use crate::state::testing::TestStore;
+use crate::state::{self, RestoreSource, SnapshotFormat, StateDescription, StateHandle, StateOptions, TtlUpdate};
 
 const GROUPS: u32 = 16;
 const LIFETIME_MS: i64 = 10;
@@ -84,23 +84,23 @@ impl Subject {
         result
     }
 
-    fn image(&mut self) -> StateImage {
-        let format = ImageFormat::native_of(self.kind);
+    fn image(&mut self) -> StateHandle {
+        let format = SnapshotFormat::native_of(self.kind);
         self.turn.backend().unwrap().snapshot(format).unwrap().upload(&self.store, &[]).unwrap()
     }
 
-    fn restore(&mut self, image: &StateImage) {
+    fn restore(&mut self, image: &StateHandle) {
         self.turn = Turn::stateless(TurnContext::default());
-        let restore = vec![RestoredImage { image, groups: 0..GROUPS, store: &self.store }];
+        let restore = vec![RestoreSource { handle: image, groups: 0..GROUPS, store: &self.store }];
         self.turn = open(self.kind, self.folder.path(), &self.layout, &self.clock, restore);
     }
 
     /// Entries that the backend holds.
     fn held(&mut self) -> usize {
         let image = self.image();
-        let image = RestoredImage { image: &image, groups: 0..GROUPS, store: &self.store };
+        let image = RestoreSource { handle: &image, groups: 0..GROUPS, store: &self.store };
         let mut held = 0;
-        state::read_image(&image, 0..GROUPS, &self.folder.path().join("scratch"), &mut |_| {
+        state::read_snapshot(&image, 0..GROUPS, &self.folder.path().join("scratch"), &mut |_| {
             held += 1;
             Ok(())
         })
@@ -114,7 +114,7 @@ fn open(
     folder: &Path,
     layout: &StateLayout,
     clock: &Arc<ManualClock>,
-    restore: Vec<RestoredImage<'_>>,
+    restore: Vec<RestoreSource<'_>>,
 ) -> Turn {
     let empty = StateOptions::empty(kind, folder.join("work"), layout.clone(), GROUPS, clock.clone());
     let backend = state::open(StateOptions { restore, ..empty }).unwrap();

@@ -21,7 +21,7 @@ impl Turn {
     }
 
     /// The place of a state that the host's own operator cannot do without. Error: `internal`.
-    pub fn own_state(&self, name: &str) -> Result<StateId> {
+    pub fn internal_state(&self, name: &str) -> Result<StateId> {
         self.state_named(name).ok_or_else(|| error::internal(format!("an operator without its state {name}")))
     }
 

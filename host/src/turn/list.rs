@@ -1,7 +1,7 @@
 //! List states in a turn. Of a list with a time to live each element has its own time.
 
 use super::staged::Staged;
-use super::{Refusal, Stamp, Turn, invalid};
+use super::{HostCallError, Stamp, Turn, invalid};
 use crate::error::Error;
 use crate::model::Column;
 use crate::state::{StateId, StateKind, list, ttl};
@@ -10,7 +10,7 @@ const LISTS: &[StateKind] = &[StateKind::List];
 
 impl Turn {
     /// `state.list-load`: all elements, and for each key the index behind its last one.
-    pub fn list_load(&mut self, state: u32) -> Result<(Column, Vec<u32>), Refusal> {
+    pub fn list_load(&mut self, state: u32) -> Result<(Column, Vec<u32>), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         let entries = self.load(state)?;
         let mut elements = Column::with_capacity(entries.values.len() * 2, entries.values.bytes().len());
@@ -24,7 +24,7 @@ impl Turn {
     }
 
     /// `state.list-append`.
-    pub fn list_append(&mut self, state: u32, keys: &[u32], elements: &Column) -> Result<(), Refusal> {
+    pub fn list_append(&mut self, state: u32, keys: &[u32], elements: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_keys(keys, elements.len())?;
         self.charge(elements.bytes().len() + 16 * keys.len())?;
@@ -37,7 +37,13 @@ impl Turn {
     }
 
     /// `state.list-replace`.
-    pub fn list_replace(&mut self, state: u32, keys: &[u32], elements: &Column, ends: &[u32]) -> Result<(), Refusal> {
+    pub fn list_replace(
+        &mut self,
+        state: u32,
+        keys: &[u32],
+        elements: &Column,
+        ends: &[u32],
+    ) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_keys(keys, ends.len())?;
         if !ends.is_sorted() || ends.last().copied().unwrap_or(0) as usize != elements.len() {
@@ -55,7 +61,7 @@ impl Turn {
     }
 
     /// `state.list-get`.
-    pub fn list_get(&mut self, state: u32, key: u32) -> Result<Column, Refusal> {
+    pub fn list_get(&mut self, state: u32, key: u32) -> Result<Column, HostCallError> {
         let state = self.check_state(state, LISTS)?;
         let mut elements = Column::new();
         if let Some(stored) = self.load_one(state, key)? {
@@ -65,7 +71,7 @@ impl Turn {
     }
 
     /// `state.list-add`.
-    pub fn list_add(&mut self, state: u32, key: u32, element: &[u8]) -> Result<(), Refusal> {
+    pub fn list_add(&mut self, state: u32, key: u32, element: &[u8]) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_key(key)?;
         self.charge(element.len())?;
@@ -75,7 +81,7 @@ impl Turn {
     }
 
     /// `state.list-set`.
-    pub fn list_set(&mut self, state: u32, key: u32, elements: &Column) -> Result<(), Refusal> {
+    pub fn list_set(&mut self, state: u32, key: u32, elements: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_key(key)?;
         self.charge(elements.bytes().len() + 4 * elements.len())?;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::value::seen;
-use super::{Refusal, Turn, backend, invalid};
+use super::{HostCallError, Turn, backend, invalid};
 use crate::model::Column;
 use crate::state::ttl::Reading;
-use crate::state::{Entries, MapEntry, StateId, StateKind};
+use crate::state::{LoadedEntries, MapEntry, StateId, StateKind};
 
 const MAPS: &[StateKind] = &[StateKind::Map];
 
@@ -21,7 +21,7 @@ const SCAN_BYTES_MAX: usize = 64 << 20;
 
 impl Turn {
     /// `state.map-load`.
-    pub fn map_load(&mut self, state: u32, keys: &[u32], sub_keys: &Column) -> Result<Entries, Refusal> {
+    pub fn map_load(&mut self, state: u32, keys: &[u32], sub_keys: &Column) -> Result<LoadedEntries, HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_keys(keys, sub_keys.len())?;
         let stored = self.load_entries(state, keys, sub_keys)?;
@@ -32,7 +32,13 @@ impl Turn {
     }
 
     /// `state.map-store`.
-    pub fn map_store(&mut self, state: u32, keys: &[u32], sub_keys: &Column, values: &Column) -> Result<(), Refusal> {
+    pub fn map_store(
+        &mut self,
+        state: u32,
+        keys: &[u32],
+        sub_keys: &Column,
+        values: &Column,
+    ) -> Result<(), HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_keys(keys, sub_keys.len())?;
         self.check_keys(keys, values.len())?;
@@ -46,7 +52,7 @@ impl Turn {
     }
 
     /// `state.map-remove`.
-    pub fn map_remove(&mut self, state: u32, keys: &[u32], sub_keys: &Column) -> Result<(), Refusal> {
+    pub fn map_remove(&mut self, state: u32, keys: &[u32], sub_keys: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_keys(keys, sub_keys.len())?;
         self.charge(sub_keys.bytes().len() + 16 * keys.len())?;
@@ -56,7 +62,7 @@ impl Turn {
     }
 
     /// `state.map-clear`.
-    pub fn map_clear(&mut self, state: u32, keys: &[u32]) -> Result<(), Refusal> {
+    pub fn map_clear(&mut self, state: u32, keys: &[u32]) -> Result<(), HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_keys(keys, keys.len())?;
         keys.iter().for_each(|&key| self.staged_maps[usize::from(state)].clear(key));
@@ -64,14 +70,14 @@ impl Turn {
     }
 
     /// `state.map-get`.
-    pub fn map_get(&mut self, state: u32, key: u32, sub_key: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    pub fn map_get(&mut self, state: u32, key: u32, sub_key: &[u8]) -> Result<Option<Vec<u8>>, HostCallError> {
         let entries = self.map_load(state, &[key], &[sub_key].into_iter().collect())?;
         let is_present = entries.present.first().copied().unwrap_or(false);
         Ok(is_present.then(|| entries.values.bytes().to_vec()))
     }
 
     /// `state.map-put`.
-    pub fn map_put(&mut self, state: u32, key: u32, sub_key: &[u8], value: &[u8]) -> Result<(), Refusal> {
+    pub fn map_put(&mut self, state: u32, key: u32, sub_key: &[u8], value: &[u8]) -> Result<(), HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_key(key)?;
         self.charge(sub_key.len() + value.len())?;
@@ -87,7 +93,7 @@ impl Turn {
         key: u32,
         after: Option<&[u8]>,
         limit: u32,
-    ) -> Result<Vec<MapEntry>, Refusal> {
+    ) -> Result<Vec<MapEntry>, HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_key(key)?;
         let (limit, ttl, now_ms) = (limit as usize, self.ttl(state), self.context.processing_time);
@@ -131,7 +137,7 @@ impl Turn {
         key: u32,
         after: Option<&[u8]>,
         wanted: usize,
-    ) -> Result<(Vec<MapEntry>, Option<Vec<u8>>), Refusal> {
+    ) -> Result<(Vec<MapEntry>, Option<Vec<u8>>), HostCallError> {
         let staged = self.staged_maps[usize::from(state)].of(key);
         let wanted = wanted.clamp(PAGE_MIN, PAGE_MAX);
         let committed = if staged.is_some_and(|staged| staged.is_cleared) {
@@ -155,13 +161,18 @@ impl Turn {
     }
 
     /// The entries `sub_keys[i]` of the maps of `keys[i]`, as they are or will be stored.
-    fn load_entries(&mut self, state: StateId, keys: &[u32], sub_keys: &Column) -> Result<Entries, Refusal> {
+    fn load_entries(
+        &mut self,
+        state: StateId,
+        keys: &[u32],
+        sub_keys: &Column,
+    ) -> Result<LoadedEntries, HostCallError> {
         let entries = backend(&mut self.backend)?.load_map(state, &self.keys, keys, sub_keys)?;
         let staged = &self.staged_maps[usize::from(state)];
         if staged.is_empty() {
             return Ok(entries);
         }
-        let mut merged = Entries::with_capacity(keys.len());
+        let mut merged = LoadedEntries::with_capacity(keys.len());
         for (index, (&key, sub_key)) in keys.iter().zip(sub_keys.iter()).enumerate() {
             let committed = entries.present[index].then(|| entries.values.value(index));
             merged.push(staged.of(key).and_then(|map| map.get(sub_key)).unwrap_or(committed))?;
@@ -171,7 +182,13 @@ impl Turn {
 
     /// Writes an entry that was read once more where its time begins anew, and removes one that is seen although it has expired.
     /// Both count like any write: a guest may read more than fits into a turn.
-    fn note_reading(&mut self, state: StateId, key: u32, sub_key: &[u8], reading: &Reading<'_>) -> Result<(), Refusal> {
+    fn note_reading(
+        &mut self,
+        state: StateId,
+        key: u32,
+        sub_key: &[u8],
+        reading: &Reading<'_>,
+    ) -> Result<(), HostCallError> {
         if let Some(value) = reading.value.filter(|_| reading.begins_anew) {
             self.charge(sub_key.len() + value.len())?;
             let stamp = self.stamp(state);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use staged::{Staged, StagedMaps};
 use telemetry::MetricChange;
-pub(crate) use telemetry::cut;
+pub(crate) use telemetry::sanitize_text;
 pub use telemetry::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine, METRIC_NAMES_MAX};
 pub use timers::timer_states;
 pub use watermark::{GroupWatermarks, SelectedGroups};
@@ -42,12 +42,12 @@ pub const SECOND_INPUT: u32 = 1;
 pub trait Guest: Send {
     /// Handles a batch of an input within `turn`. On success the outputs wait for the caller to commit; after a failure the caller
     /// aborts the turn, and the next call finds a guest that remembers nothing.
-    fn process(&mut self, _turn: &mut Turn, _input: u32, _batch: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _turn: &mut Turn, _input: u32, _batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         Err(not_of_this_kind("process"))
     }
 
     /// Handles due timers within `turn`, whose keys are theirs; else as [`Guest::process`].
-    fn on_timers(&mut self, _turn: &mut Turn, _: TimeDomain, _: &DueTimers) -> Result<Vec<Output>, Failure> {
+    fn on_timers(&mut self, _turn: &mut Turn, _: TimeDomain, _: &DueTimers) -> Result<Vec<OutputBatch>, TurnFailure> {
         Err(not_of_this_kind("timers"))
     }
 
@@ -60,111 +60,120 @@ pub trait Guest: Send {
         _accumulator_of: &[u32],
         _values: &Column,
         _timestamps: &[i64],
-    ) -> Result<Column, Failure> {
+    ) -> Result<Column, TurnFailure> {
         Err(not_of_this_kind("aggregate"))
     }
 
     /// Merges accumulator `i` of `right` into accumulator `i` of `left`.
-    fn merge(&mut self, _turn: &mut Turn, _left: &Column, _right: &Column) -> Result<Column, Failure> {
+    fn merge(&mut self, _turn: &mut Turn, _left: &Column, _right: &Column) -> Result<Column, TurnFailure> {
         Err(not_of_this_kind("aggregate"))
     }
 
     /// The result of each accumulator, which is that of the window with the same index.
-    fn finish(&mut self, _turn: &mut Turn, _accumulators: &Column, _windows: &Windows) -> Result<Column, Failure> {
+    fn finish(&mut self, _turn: &mut Turn, _accumulators: &Column, _windows: &Windows) -> Result<Column, TurnFailure> {
         Err(not_of_this_kind("aggregate"))
     }
 
     /// Handles windows that fire, with the elements of each of the function's inputs. Key `i` of the turn is window `i`.
-    fn process_windows(&mut self, _: &mut Turn, _: &Windows, _inputs: &[Elements]) -> Result<Vec<Output>, Failure> {
+    fn process_windows(
+        &mut self,
+        _: &mut Turn,
+        _: &Windows,
+        _inputs: &[Elements],
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         Err(not_of_this_kind("window"))
     }
 
     /// Handles pairs of records.
-    fn join(&mut self, _: &mut Turn, _: &Pairs) -> Result<Vec<Output>, Failure> {
+    fn join(&mut self, _: &mut Turn, _: &Pairs) -> Result<Vec<OutputBatch>, TurnFailure> {
         Err(not_of_this_kind("join"))
     }
 
     /// Rewrites values of state `state`, its place in the function's description, that were stored under the older `schema`:
     /// one for each. Called while a job is restored, before any record; there is no turn.
-    fn migrate(&mut self, _state: u32, schema: &str, _values: &Column) -> Result<Column, Failure> {
+    fn migrate(&mut self, _state: u32, schema: &str, _values: &Column) -> Result<Column, TurnFailure> {
         Err(Fault::new(FaultCode::GuestError, format!("it does not migrate from `{schema}`")).into())
     }
 }
 
 /// The host asks a function only for what its description says, so this is a bug of ours or of a native function.
-fn not_of_this_kind(what: &str) -> Failure {
+fn not_of_this_kind(what: &str) -> TurnFailure {
     crate::error::internal(format!("the function does not handle `{what}`")).into()
 }
 
 /// Records for one of a function's outputs: 0 is the main one, then its side outputs.
 #[derive(Debug)]
-pub struct Output {
+pub struct OutputBatch {
     pub index: usize,
     pub batch: Batch,
 }
 
 /// Why a turn did not succeed: because of the guest, because of us, or because the job is being cancelled.
 #[derive(Debug)]
-pub enum Failure {
+pub enum TurnFailure {
     Fault(Fault),
     Error(Error),
     Cancelled,
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Error(error)
+impl From<Error> for TurnFailure {
+    fn from(error: Error) -> TurnFailure {
+        TurnFailure::Error(error)
     }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Failure {
-        Failure::Fault(fault)
+impl From<Fault> for TurnFailure {
+    fn from(fault: Fault) -> TurnFailure {
+        TurnFailure::Fault(fault)
     }
 }
 
 /// Why a host function refused a guest's call.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum HostCallError {
     /// The arguments make no sense: the fault `invalid-call`.
     InvalidCall(String),
     /// The turn writes more than its limit: the fault `output-exceeded`.
-    TooMuch { limit: usize },
+    WriteLimitExceeded { limit: usize },
     /// The state backend failed.
     Error(Error),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for HostCallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::InvalidCall(message) => f.write_str(message),
-            Refusal::TooMuch { limit } => write!(f, "the turn writes more than {limit} bytes of state and metrics"),
-            Refusal::Error(error) => error.fmt(f),
+            HostCallError::InvalidCall(message) => f.write_str(message),
+            HostCallError::WriteLimitExceeded { limit } => {
+                write!(f, "the turn writes more than {limit} bytes of state and metrics")
+            }
+            HostCallError::Error(error) => error.fmt(f),
         }
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for HostCallError {}
 
 /// What a native operator meets that stages something in a turn.
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Failure {
+impl From<HostCallError> for TurnFailure {
+    fn from(refusal: HostCallError) -> TurnFailure {
         match refusal {
-            Refusal::Error(error) => Failure::Error(error),
-            Refusal::TooMuch { .. } => Fault::new(FaultCode::OutputExceeded, refusal.to_string()).into(),
-            Refusal::InvalidCall(message) => crate::error::internal(message).into(),
+            HostCallError::Error(error) => TurnFailure::Error(error),
+            HostCallError::WriteLimitExceeded { .. } => {
+                Fault::new(FaultCode::OutputExceeded, refusal.to_string()).into()
+            }
+            HostCallError::InvalidCall(message) => crate::error::internal(message).into(),
         }
     }
 }
 
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Refusal {
-        Refusal::Error(error)
+impl From<Error> for HostCallError {
+    fn from(error: Error) -> HostCallError {
+        HostCallError::Error(error)
     }
 }
 
-fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::InvalidCall(message.into())
+fn invalid(message: impl Into<String>) -> HostCallError {
+    HostCallError::InvalidCall(message.into())
 }
 
 /// Where and when turns take place.
@@ -256,7 +265,7 @@ impl Turn {
     }
 
     /// Refuses a guest what is the host's own: states that the function does not declare.
-    pub fn check_declared(&self, state: u32) -> Result<(), Refusal> {
+    pub fn check_declared(&self, state: u32) -> Result<(), HostCallError> {
         if (state as usize) < self.declared {
             return Ok(());
         }
@@ -264,7 +273,7 @@ impl Turn {
     }
 
     /// Refuses a guest timers that are the host's own.
-    pub fn check_timers_declared(&self) -> Result<(), Refusal> {
+    pub fn check_timers_declared(&self) -> Result<(), HostCallError> {
         if self.timers_are_internal {
             return Err(invalid("the function does not declare timers"));
         }
@@ -277,15 +286,15 @@ impl Turn {
     }
 
     /// Lifts that bound for the turn that has begun: for what the host's own operators write, which no guest chooses.
-    pub fn lift_limit(&mut self) {
+    pub fn lift_write_limit(&mut self) {
         self.budget = usize::MAX;
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
+    fn charge(&mut self, bytes: usize) -> Result<(), HostCallError> {
         // A fixed part for each write, so that empty ones cannot be had without end.
         match self.budget.checked_sub(bytes.saturating_add(16)) {
             Some(left) => self.budget = left,
-            None => return Err(Refusal::TooMuch { limit: self.write_bytes_max }),
+            None => return Err(HostCallError::WriteLimitExceeded { limit: self.write_bytes_max }),
         }
         Ok(())
     }
@@ -369,7 +378,7 @@ impl Turn {
     }
 
     /// A state by the guest's index, which has to be of one of these kinds.
-    fn check_state(&self, state: u32, kinds: &[StateKind]) -> Result<StateId, Refusal> {
+    fn check_state(&self, state: u32, kinds: &[StateKind]) -> Result<StateId, HostCallError> {
         match self.layout.get(state as usize) {
             Some(description) if kinds.contains(&description.kind) => Ok(state as StateId),
             Some(description) => {
@@ -389,14 +398,14 @@ impl Turn {
         self.layout[usize::from(state)].ttl
     }
 
-    fn check_key(&self, key: u32) -> Result<(), Refusal> {
+    fn check_key(&self, key: u32) -> Result<(), HostCallError> {
         if (key as usize) < self.keys.distinct.len() {
             return Ok(());
         }
         Err(invalid(format!("there is no key {key}: this turn has {}", self.keys.distinct.len())))
     }
 
-    fn check_keys(&self, keys: &[u32], with: usize) -> Result<(), Refusal> {
+    fn check_keys(&self, keys: &[u32], with: usize) -> Result<(), HostCallError> {
         if keys.len() != with {
             return Err(invalid(format!("{} keys with {with} values", keys.len())));
         }
@@ -413,7 +422,7 @@ impl Stamp {
     }
 }
 
-fn backend(backend: &mut Option<Box<dyn StateBackend>>) -> Result<&mut (dyn StateBackend + 'static), Refusal> {
+fn backend(backend: &mut Option<Box<dyn StateBackend>>) -> Result<&mut (dyn StateBackend + 'static), HostCallError> {
     backend.as_deref_mut().ok_or_else(|| invalid("the operator has no keyed state"))
 }
 

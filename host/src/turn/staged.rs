@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::Keys;
-use crate::state::{Change, StateId, Write};
+use crate::state::{StateChange, StateId, StateWrite};
 
 /// What a turn wants to write to one state: for each key of the batch a change and its bytes.
 #[derive(Default)]
@@ -78,17 +78,17 @@ impl Staged {
     }
 
     /// What a commit writes. `keys` are those of the turn.
-    pub(super) fn writes<'a>(&'a self, state: StateId, keys: &'a Keys) -> impl Iterator<Item = Write<'a>> {
+    pub(super) fn writes<'a>(&'a self, state: StateId, keys: &'a Keys) -> impl Iterator<Item = StateWrite<'a>> {
         self.touched.iter().filter_map(move |&key| {
             let key = key as usize;
             let (change, bytes) = self.get(key);
             let change = match change {
                 StagedChange::None => return None,
-                StagedChange::Put => Change::Put(bytes),
-                StagedChange::Append => Change::Append(bytes),
-                StagedChange::Delete => Change::Delete,
+                StagedChange::Put => StateChange::Put(bytes),
+                StagedChange::Append => StateChange::Append(bytes),
+                StagedChange::Delete => StateChange::Delete,
             };
-            Some(Write { state, group: keys.groups[key], key: keys.distinct.value(key), sub_key: &[], change })
+            Some(StateWrite { state, group: keys.groups[key], key: keys.distinct.value(key), sub_key: &[], change })
         })
     }
 
@@ -157,14 +157,14 @@ impl StagedMaps {
     }
 
     /// What a commit writes. `keys` are those of the turn.
-    pub(super) fn writes<'a>(&'a self, state: StateId, keys: &'a Keys) -> impl Iterator<Item = Write<'a>> {
+    pub(super) fn writes<'a>(&'a self, state: StateId, keys: &'a Keys) -> impl Iterator<Item = StateWrite<'a>> {
         let touched = self.touched.iter().map(|&key| (key as usize, &self.maps[key as usize]));
         touched.flat_map(move |(key, map)| {
-            let clear = map.is_cleared.then_some((&[][..], Change::DeleteAll));
+            let clear = map.is_cleared.then_some((&[][..], StateChange::DeleteAll));
             let changes = map.changes.iter().map(|(sub_key, value)| {
-                (&sub_key[..], value.as_ref().map_or(Change::Delete, |value| Change::Put(value)))
+                (&sub_key[..], value.as_ref().map_or(StateChange::Delete, |value| StateChange::Put(value)))
             });
-            clear.into_iter().chain(changes).map(move |(sub_key, change)| Write {
+            clear.into_iter().chain(changes).map(move |(sub_key, change)| StateWrite {
                 state,
                 group: keys.groups[key],
                 key: keys.distinct.value(key),

@@ -1,6 +1,6 @@
 //! What a turn says of itself: the function's own metrics, which take effect with the turn, and its log, which always does.
 
-use super::{Refusal, Turn};
+use super::{HostCallError, Turn};
 
 /// Metric names that one operator may have.
 pub const METRIC_NAMES_MAX: usize = 64;
@@ -39,23 +39,27 @@ pub(super) enum MetricChange {
 
 impl Turn {
     /// `metrics.add` and `metrics.set`.
-    pub fn metric_add(&mut self, name: String, value: u64) -> Result<(), Refusal> {
+    pub fn metric_add(&mut self, name: String, value: u64) -> Result<(), HostCallError> {
         self.stage_metric(name, MetricChange::Add(value))
     }
 
     /// See [`Turn::metric_add`].
-    pub fn metric_set(&mut self, name: String, value: f64) -> Result<(), Refusal> {
+    pub fn metric_set(&mut self, name: String, value: f64) -> Result<(), HostCallError> {
         if !value.is_finite() {
             // JSON has no such number, and the job's record is JSON.
-            self.log(LogLevel::Warn, format!("metric `{}` not set: {value} is no finite number", cut(name)), None);
+            self.log(
+                LogLevel::Warn,
+                format!("metric `{}` not set: {value} is no finite number", sanitize_text(name)),
+                None,
+            );
             return Ok(());
         }
         self.stage_metric(name, MetricChange::Set(value))
     }
 
-    fn stage_metric(&mut self, name: String, change: MetricChange) -> Result<(), Refusal> {
+    fn stage_metric(&mut self, name: String, change: MetricChange) -> Result<(), HostCallError> {
         self.charge(name.len())?;
-        let name = cut(name);
+        let name = sanitize_text(name);
         let staged = &mut self.staged_metrics;
         if let Some(at) = staged.iter().position(|(other, _)| *other == name) {
             staged[at].1 = match (staged[at].1, change) {
@@ -74,20 +78,20 @@ impl Turn {
     /// `log.write`.
     pub fn log(&mut self, level: LogLevel, message: String, record: Option<u32>) {
         if self.log.len() < LOG_LINES_MAX {
-            self.log.push(LogLine { level, message: cut(message), record });
+            self.log.push(LogLine { level, message: sanitize_text(message), record });
         }
     }
 
     /// `log.panic`.
-    pub fn note_panic(&mut self, message: String, record: Option<u32>) {
-        let message = cut(message);
+    pub fn record_panic(&mut self, message: String, record: Option<u32>) {
+        let message = sanitize_text(message);
         self.log(LogLevel::Panic, message.clone(), record);
         self.panic = Some(message);
     }
 }
 /// A guest's text as the host keeps and shows it: cut at [`LOG_LINE_BYTES_MAX`], and without the control characters that
 /// would steer a terminal. Line breaks stay.
-pub(crate) fn cut(mut text: String) -> String {
+pub(crate) fn sanitize_text(mut text: String) -> String {
     if text.len() > LOG_LINE_BYTES_MAX {
         // A copy: what is cut off must not keep its memory.
         text = format!("{}…", &text[..text.floor_char_boundary(LOG_LINE_BYTES_MAX)]);

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::watermark::watermark_state;
-use super::{Refusal, Turn, backend, invalid};
+use super::{HostCallError, Turn, backend, invalid};
 use crate::error::{self, Result};
 use crate::model::{Column, DueTimers, KeyGroup, Keys, TimeDomain, time_bytes, time_of_bytes};
 use crate::state::internal::{EVENT_TIMERS as EVENT, PROCESSING_TIMERS as PROCESSING};
-use crate::state::{Change, StateBackend, StateDescription, StateId, StateKind, StateLayout, Write};
+use crate::state::{StateBackend, StateChange, StateDescription, StateId, StateKind, StateLayout, StateWrite};
 
 /// Timers read of one group at once, at least.
 const PAGE_MIN: usize = 16;
@@ -132,13 +132,13 @@ impl Timers {
         self.staged.push(Staged { group, time, sub_key: start..self.sub_keys.len(), is_registered });
     }
 
-    pub(super) fn writes(&self) -> impl Iterator<Item = Write<'_>> {
-        self.staged.iter().map(|staged| Write {
+    pub(super) fn writes(&self) -> impl Iterator<Item = StateWrite<'_>> {
+        self.staged.iter().map(|staged| StateWrite {
             state: self.state,
             group: staged.group,
             key: &[],
             sub_key: &self.sub_keys[staged.sub_key.clone()],
-            change: if staged.is_registered { Change::Put(&[]) } else { Change::Delete },
+            change: if staged.is_registered { StateChange::Put(&[]) } else { StateChange::Delete },
         })
     }
 
@@ -239,24 +239,29 @@ impl Turn {
         Ok(self)
     }
 
-    fn timers(&mut self, domain: TimeDomain) -> Result<&mut Timers, Refusal> {
+    fn timers(&mut self, domain: TimeDomain) -> Result<&mut Timers, HostCallError> {
         self.timers[domain as usize]
             .as_deref_mut()
             .ok_or_else(|| invalid(format!("the function does not declare timers in {} time", domain.as_str())))
     }
 
     /// `timers.register`.
-    pub fn timer_register(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), Refusal> {
+    pub fn timer_register(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), HostCallError> {
         self.stage_timers(domain, keys, times, true)
     }
 
     /// `timers.delete`.
-    pub fn timer_delete(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), Refusal> {
+    pub fn timer_delete(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), HostCallError> {
         self.stage_timers(domain, keys, times, false)
     }
 
     /// Deletes timers that fire: the host does, so that nothing of what the guest may write is spent on it.
-    pub fn timer_fired(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), Refusal> {
+    pub fn delete_fired_timers(
+        &mut self,
+        domain: TimeDomain,
+        keys: &[u32],
+        times: &[i64],
+    ) -> Result<(), HostCallError> {
         let budget = std::mem::replace(&mut self.budget, usize::MAX);
         let staged = self.stage_timers(domain, keys, times, false);
         self.budget = budget;
@@ -269,7 +274,7 @@ impl Turn {
         keys: &[u32],
         times: &[i64],
         is_registered: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), HostCallError> {
         self.check_keys(keys, times.len())?;
         self.timers(domain)?;
         let bytes = keys.iter().map(|&key| self.keys.distinct.value(key as usize).len() + 24).sum();
@@ -307,7 +312,7 @@ impl Turn {
     }
 
     /// Those of `timers` that are still registered: what was taken together may have been deleted by a turn since.
-    pub fn still_registered(&mut self, domain: TimeDomain, timers: &DueTimers) -> Result<DueTimers, Refusal> {
+    pub fn still_registered(&mut self, domain: TimeDomain, timers: &DueTimers) -> Result<DueTimers, HostCallError> {
         let state = self.timers(domain)?.state;
         let of: Vec<u32> = timers.keys.key_of.clone();
         let mut sub_keys = Column::with_capacity(of.len(), 0);

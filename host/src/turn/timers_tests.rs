@@ -10,8 +10,8 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::model::{group_of_key, hash_key};
 use crate::pipeline::StateBackendKind;
-use crate::state::test_store::TestStore;
-use crate::state::{self, ImageFormat, RestoredImage, StateImage, StateOptions};
+use crate::state::testing::TestStore;
+use crate::state::{self, RestoreSource, SnapshotFormat, StateHandle, StateOptions};
 use crate::turn::TurnContext;
 
 const GROUPS: u32 = 5;
@@ -28,7 +28,7 @@ fn keys_of(names: &[u8]) -> Arc<Keys> {
     Arc::new(keys)
 }
 
-fn open(backend: StateBackendKind, folder: &Path, restore: Vec<RestoredImage<'_>>, groups: Range<u32>) -> Turn {
+fn open(backend: StateBackendKind, folder: &Path, restore: Vec<RestoreSource<'_>>, groups: Range<u32>) -> Turn {
     let layout = timer_states(&[TimeDomain::Event, TimeDomain::Processing]);
     let options = StateOptions::empty(backend, folder.to_path_buf(), layout.clone(), GROUPS, SystemClock::shared());
     let backend = state::open(StateOptions { restore, groups: groups.clone(), ..options }).unwrap();
@@ -77,8 +77,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn image(turn: &mut Turn, store: &TestStore) -> StateImage {
-    let snapshot = turn.backend().unwrap().snapshot(ImageFormat::Canonical).unwrap();
+fn image(turn: &mut Turn, store: &TestStore) -> StateHandle {
+    let snapshot = turn.backend().unwrap().snapshot(SnapshotFormat::Canonical).unwrap();
     snapshot.upload(store, &[]).unwrap()
 }
 
@@ -128,7 +128,7 @@ fn follow(backend: StateBackendKind, steps: &[Step]) {
                 model = open_model.clone();
                 let image = image(&mut turn, &store);
                 drop(turn);
-                let restored = RestoredImage { image: &image, groups: 0..GROUPS, store: &store };
+                let restored = RestoreSource { handle: &image, groups: 0..GROUPS, store: &store };
                 turn = open(backend, &place(), vec![restored], 0..GROUPS);
                 turn.begin(Some(&keys), 0, 0);
             }
@@ -175,7 +175,7 @@ fn a_timer_follows_its_key_group() {
     let image = image(&mut turn, &store);
     let mut fired = Vec::new();
     for groups in [0..2, 2..GROUPS] {
-        let restored = RestoredImage { image: &image, groups: 0..GROUPS, store: &store };
+        let restored = RestoreSource { handle: &image, groups: 0..GROUPS, store: &store };
         let place = folder.path().join(format!("{}", groups.start));
         let mut part = open(StateBackendKind::RocksDb, &place, vec![restored], groups.clone());
         assert_eq!(part.next_timer(EVENT), Some(5));
@@ -196,12 +196,12 @@ fn the_watermark_goes_on_from_the_smallest_of_its_groups() {
         let place = folder.path().join(format!("from-{}", groups.start));
         let mut turn = open(StateBackendKind::Memory, &place, Vec::new(), groups.clone());
         assert_eq!(turn.context.watermark, i64::MIN, "there is none before the first");
-        turn.keep_watermark(watermark).unwrap();
+        turn.persist_watermark(watermark).unwrap();
         (image(&mut turn, &store), groups)
     });
     for (groups, expected) in [(0..2, 7), (1..4, -3), (3..GROUPS, -3)] {
         let restored =
-            images.iter().map(|(image, groups)| RestoredImage { image, groups: groups.clone(), store: &store });
+            images.iter().map(|(image, groups)| RestoreSource { handle: image, groups: groups.clone(), store: &store });
         let place = folder.path().join(format!("to-{}", groups.start));
         let turn = open(StateBackendKind::RocksDb, &place, restored.collect(), groups);
         assert_eq!(turn.context.watermark, expected);
@@ -215,12 +215,12 @@ fn a_group_without_a_watermark_has_its_subtask_begin_without_one() {
     let images = [(0..2, Some(7)), (2..GROUPS, None)].map(|(groups, watermark)| {
         let place = folder.path().join(format!("from-{}", groups.start));
         let mut turn = open(StateBackendKind::Memory, &place, Vec::new(), groups.clone());
-        watermark.into_iter().for_each(|watermark| turn.keep_watermark(watermark).unwrap());
+        watermark.into_iter().for_each(|watermark| turn.persist_watermark(watermark).unwrap());
         (image(&mut turn, &store), groups)
     });
     for (groups, expected) in [(0..2, 7), (1..3, i64::MIN), (2..GROUPS, i64::MIN), (0..GROUPS, i64::MIN)] {
         let restored =
-            images.iter().map(|(image, groups)| RestoredImage { image, groups: groups.clone(), store: &store });
+            images.iter().map(|(image, groups)| RestoreSource { handle: image, groups: groups.clone(), store: &store });
         let place = folder.path().join(format!("to-{}-{}", groups.start, groups.end));
         let turn = open(StateBackendKind::RocksDb, &place, restored.collect(), groups);
         assert_eq!(turn.context.watermark, expected);
@@ -297,8 +297,11 @@ fn a_clock_that_was_not_declared_is_refused() {
     turn.begin(Some(&keys_of(&[1])), 0, 0);
     assert!(matches!(
         turn.timer_register(TimeDomain::Processing, &[0], &[1]),
-        Err(Refusal::InvalidCall(message)) if message.contains("processing")
+        Err(HostCallError::InvalidCall(message)) if message.contains("processing")
     ));
-    assert!(matches!(turn.timer_register(EVENT, &[1], &[1]), Err(Refusal::InvalidCall(_))), "no such key");
-    assert!(matches!(turn.check_declared(0), Err(Refusal::InvalidCall(_))), "the timers' state is the host's own");
+    assert!(matches!(turn.timer_register(EVENT, &[1], &[1]), Err(HostCallError::InvalidCall(_))), "no such key");
+    assert!(
+        matches!(turn.check_declared(0), Err(HostCallError::InvalidCall(_))),
+        "the timers' state is the host's own"
+    );
 }

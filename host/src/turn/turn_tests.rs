@@ -113,7 +113,7 @@ fn calls_that_make_no_sense_are_refused() {
     each_backend(|turn| {
         turn.limit_writes(1000);
         turn.begin(Some(&keys(&["a"])), 0, 0);
-        let refused = |result: Result<(), Refusal>| matches!(result, Err(Refusal::InvalidCall(_)));
+        let refused = |result: Result<(), HostCallError>| matches!(result, Err(HostCallError::InvalidCall(_)));
         assert!(refused(turn.value_set(VALUE, 1, b"x")), "no such key");
         assert!(refused(turn.value_set(3, 0, b"x")), "no such state");
         assert!(refused(turn.value_set(LIST, 0, b"x")), "another kind");
@@ -128,7 +128,7 @@ fn calls_that_make_no_sense_are_refused() {
         assert!(refused(turn.list_replace(LIST, &[0], &column(&["x"]), &[2])), "an end behind the elements");
         assert!(refused(turn.list_replace(LIST, &[0, 0], &column(&["x"]), &[1, 0])), "ends that decrease");
         let too_much = (0..100).map(|_| turn.list_add(LIST, 0, b"0123456789")).find(Result::is_err);
-        assert!(matches!(too_much, Some(Err(Refusal::TooMuch { limit: 1000 }))));
+        assert!(matches!(too_much, Some(Err(HostCallError::WriteLimitExceeded { limit: 1000 }))));
         turn.commit().unwrap();
     });
 }
@@ -137,7 +137,7 @@ fn calls_that_make_no_sense_are_refused() {
 fn a_map_costs_what_it_holds_back_for_the_commit() {
     each_backend(|turn| {
         turn.limit_writes(1000);
-        let too_much = |refusal| matches!(refusal, Err(Refusal::TooMuch { limit: 1000 }));
+        let too_much = |refusal| matches!(refusal, Err(HostCallError::WriteLimitExceeded { limit: 1000 }));
         for write in [
             |turn: &mut Turn, n| turn.map_put(MAP, 0, &[n; 10], b""),
             |turn: &mut Turn, n| turn.map_remove(MAP, &[0], &[[n; 10]].iter().collect()),
@@ -166,8 +166,8 @@ fn metrics_take_effect_with_the_turn_and_their_names_are_bounded() {
 
 #[test]
 fn a_guest_s_text_and_numbers_can_be_kept_and_shown() {
-    assert_eq!(cut("a\u{1b}[31mb\n\u{7}".into()), "a\u{fffd}[31mb\n\u{fffd}");
-    assert_eq!(cut("é".repeat(LOG_LINE_BYTES_MAX)).len(), LOG_LINE_BYTES_MAX + '…'.len_utf8());
+    assert_eq!(sanitize_text("a\u{1b}[31mb\n\u{7}".into()), "a\u{fffd}[31mb\n\u{fffd}");
+    assert_eq!(sanitize_text("é".repeat(LOG_LINE_BYTES_MAX)).len(), LOG_LINE_BYTES_MAX + '…'.len_utf8());
     let mut turn = Turn::stateless(TurnContext::default());
     turn.begin(None, 0, 0);
     for (name, value) in [("good", 1.5), ("nan", f64::NAN), ("infinite", f64::INFINITY)] {

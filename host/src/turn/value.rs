@@ -2,23 +2,23 @@
 //! function folds. Also how any state that is no map is read: what is committed, overlaid with what the turn wrote.
 
 use super::staged::StagedChange;
-use super::{Refusal, Turn, backend};
+use super::{HostCallError, Turn, backend};
 use crate::model::{Column, Keys};
 use crate::state::ttl::Reading;
-use crate::state::{Entries, StateId, StateKind, TimeToLive};
+use crate::state::{LoadedEntries, StateId, StateKind, TimeToLive};
 
 const VALUES: &[StateKind] = &[StateKind::Value, StateKind::Reducing, StateKind::Aggregating];
 
 impl Turn {
     /// The entries of all keys, as they are or will be stored.
-    pub(super) fn load(&mut self, state: StateId) -> Result<Entries, Refusal> {
+    pub(super) fn load(&mut self, state: StateId) -> Result<LoadedEntries, HostCallError> {
         let entries = backend(&mut self.backend)?.load(state, &self.keys)?;
         let staged = &self.staged[usize::from(state)];
         if staged.is_empty() {
             return Ok(entries);
         }
         let mut merged =
-            Entries { present: entries.present.clone(), values: Column::with_capacity(entries.values.len(), 0) };
+            LoadedEntries { present: entries.present.clone(), values: Column::with_capacity(entries.values.len(), 0) };
         for (key, value) in entries.values.iter().enumerate() {
             match staged.get(key) {
                 (StagedChange::None, _) => merged.values.push(value),
@@ -43,7 +43,7 @@ impl Turn {
     }
 
     /// The entry of one key, as it is or will be stored.
-    pub(super) fn load_one(&mut self, state: StateId, key: u32) -> Result<Option<Vec<u8>>, Refusal> {
+    pub(super) fn load_one(&mut self, state: StateId, key: u32) -> Result<Option<Vec<u8>>, HostCallError> {
         self.check_key(key)?;
         let at = key as usize;
         let (change, staged) = self.staged[usize::from(state)].get(at);
@@ -64,7 +64,7 @@ impl Turn {
     }
 
     /// `state.value-load`.
-    pub fn value_load(&mut self, state: u32) -> Result<Entries, Refusal> {
+    pub fn value_load(&mut self, state: u32) -> Result<LoadedEntries, HostCallError> {
         let state = self.check_state(state, VALUES)?;
         let entries = self.load(state)?;
         let Some(ttl) = self.ttl(state) else { return Ok(entries) };
@@ -80,7 +80,7 @@ impl Turn {
     }
 
     /// `state.value-store`.
-    pub fn value_store(&mut self, state: u32, keys: &[u32], values: &Column) -> Result<(), Refusal> {
+    pub fn value_store(&mut self, state: u32, keys: &[u32], values: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, VALUES)?;
         self.check_keys(keys, values.len())?;
         self.charge(values.bytes().len() + 16 * keys.len())?;
@@ -91,7 +91,7 @@ impl Turn {
     }
 
     /// `state.value-clear`.
-    pub fn value_clear(&mut self, state: u32, keys: &[u32]) -> Result<(), Refusal> {
+    pub fn value_clear(&mut self, state: u32, keys: &[u32]) -> Result<(), HostCallError> {
         let state = self.check_state(state, VALUES)?;
         self.check_keys(keys, keys.len())?;
         keys.iter().for_each(|&key| self.staged[usize::from(state)].delete(key));
@@ -99,7 +99,7 @@ impl Turn {
     }
 
     /// `state.value-get`.
-    pub fn value_get(&mut self, state: u32, key: u32) -> Result<Option<Vec<u8>>, Refusal> {
+    pub fn value_get(&mut self, state: u32, key: u32) -> Result<Option<Vec<u8>>, HostCallError> {
         let state = self.check_state(state, VALUES)?;
         let Some(stored) = self.load_one(state, key)? else { return Ok(None) };
         let Some(ttl) = self.ttl(state) else { return Ok(Some(stored)) };
@@ -115,7 +115,7 @@ impl Turn {
     }
 
     /// `state.value-set`.
-    pub fn value_set(&mut self, state: u32, key: u32, value: &[u8]) -> Result<(), Refusal> {
+    pub fn value_set(&mut self, state: u32, key: u32, value: &[u8]) -> Result<(), HostCallError> {
         let state = self.check_state(state, VALUES)?;
         self.check_key(key)?;
         self.charge(value.len())?;
@@ -127,12 +127,12 @@ impl Turn {
 
 /// What a reader sees of stored values with a time to live; `note` gets each reading, with its index.
 pub(super) fn seen(
-    stored: &Entries,
+    stored: &LoadedEntries,
     ttl: TimeToLive,
     now_ms: i64,
-    mut note: impl FnMut(usize, &Reading<'_>) -> Result<(), Refusal>,
-) -> Result<Entries, Refusal> {
-    let mut seen = Entries::with_capacity(stored.present.len());
+    mut note: impl FnMut(usize, &Reading<'_>) -> Result<(), HostCallError>,
+) -> Result<LoadedEntries, HostCallError> {
+    let mut seen = LoadedEntries::with_capacity(stored.present.len());
     for (index, (bytes, &is_present)) in stored.values.iter().zip(&stored.present).enumerate() {
         if !is_present {
             seen.push(None)?;

@@ -17,7 +17,7 @@ use super::Turn;
 use crate::error::{self, Result};
 use crate::model::{KeyGroup, Keys, NO_TIMESTAMP};
 use crate::state::internal::WATERMARK as NAME;
-use crate::state::{Change, StateDescription, StateKind, Write};
+use crate::state::{StateChange, StateDescription, StateKind, StateWrite};
 
 /// Behind the watermark of a group whose due timers were being fired.
 const IS_FIRING: u8 = 1;
@@ -35,7 +35,7 @@ impl GroupWatermarks {
     fn new(first: u32, reached: Vec<i64>) -> (i64, GroupWatermarks) {
         let smallest = reached.iter().copied().min().unwrap_or(NO_TIMESTAMP);
         let mut watermarks = GroupWatermarks { first, reached };
-        watermarks.forget_up_to(smallest);
+        watermarks.advance_to(smallest);
         (smallest, watermarks)
     }
 
@@ -60,7 +60,7 @@ impl GroupWatermarks {
     }
 
     /// The subtask has reached `subtask`. Forgets all where no group is ahead of that.
-    pub fn forget_up_to(&mut self, subtask: i64) {
+    pub fn advance_to(&mut self, subtask: i64) {
         if self.reached.iter().all(|own| *own <= subtask) {
             self.reached.clear();
         }
@@ -103,7 +103,7 @@ impl Turn {
     }
 
     /// Begins anew in event time: the groups of the subtask have reached none, whatever the image says. No turn may be under way.
-    pub fn forget_watermark(&mut self) -> Result<()> {
+    pub fn reset_watermark(&mut self) -> Result<()> {
         self.context.watermark = NO_TIMESTAMP;
         self.group_watermarks = GroupWatermarks::default();
         self.interrupted.clear();
@@ -111,7 +111,7 @@ impl Turn {
     }
 
     /// Whether the operator waits for event time, so that its watermark is part of its state.
-    pub fn keeps_watermark(&self) -> bool {
+    pub fn has_watermark_state(&self) -> bool {
         self.state_named(NAME).is_some()
     }
 
@@ -133,13 +133,13 @@ impl Turn {
     }
 
     /// The watermarks of the groups whose due timers were being fired in a subtask that has reached `subtask`, ascending.
-    pub fn interrupted(&self, subtask: i64) -> Vec<i64> {
+    pub fn interrupted_watermarks(&self, subtask: i64) -> Vec<i64> {
         let reached = self.interrupted.iter().map(|group| self.group_watermarks.of(*group, subtask));
         reached.collect::<BTreeSet<i64>>().into_iter().collect()
     }
 
     /// The groups whose due timers were being fired have caught up.
-    pub fn end_interrupted(&mut self) {
+    pub fn clear_interrupted_groups(&mut self) {
         self.interrupted.clear();
     }
 
@@ -150,7 +150,7 @@ impl Turn {
 
     /// Writes the watermark for all groups of the subtask, right before a snapshot; for a group that is ahead its own. Writes
     /// nothing where the operator does not wait for event time. No turn may be under way.
-    pub fn keep_watermark(&mut self, watermark: i64) -> Result<()> {
+    pub fn persist_watermark(&mut self, watermark: i64) -> Result<()> {
         if watermark == NO_TIMESTAMP { Ok(()) } else { self.write_watermark(watermark) }
     }
 
@@ -164,12 +164,12 @@ impl Turn {
             entry.extend(is_firing.then_some(IS_FIRING));
             entries.push((group, entry));
         }
-        backend.apply(&mut entries.iter().map(|(group, entry)| Write {
+        backend.apply(&mut entries.iter().map(|(group, entry)| StateWrite {
             state,
             group: *group,
             key: &[],
             sub_key: &[],
-            change: Change::Put(entry),
+            change: StateChange::Put(entry),
         }))
     }
 }
@@ -199,12 +199,12 @@ mod tests {
         let options = StateOptions::empty(kind, Default::default(), layout.clone(), 4, clock);
         let backend = state::open(options).unwrap();
         let mut turn = Turn::stateful(TurnContext::default(), layout, backend).with_timers(0..4).unwrap();
-        turn.keep_watermark(i64::MAX).unwrap();
+        turn.persist_watermark(i64::MAX).unwrap();
         turn.restore_watermarks(0..4).unwrap();
         assert_eq!(turn.context.watermark, i64::MAX);
-        turn.forget_watermark().unwrap();
+        turn.reset_watermark().unwrap();
         // Before the first watermark of the new input a snapshot writes none.
-        turn.keep_watermark(NO_TIMESTAMP).unwrap();
+        turn.persist_watermark(NO_TIMESTAMP).unwrap();
         turn.restore_watermarks(0..4).unwrap();
         assert_eq!(turn.context.watermark, NO_TIMESTAMP);
     }

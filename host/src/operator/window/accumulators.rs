@@ -6,15 +6,15 @@ use super::contents::{Order, Records, last_of, results, window_keys, windows};
 use super::step::{Fire, Step};
 use crate::error::{self, Result};
 use crate::model::{Batch, Column};
-use crate::state::{Entries, StateBackend, StateId};
-use crate::turn::{Failure, Guest, Output, Turn};
+use crate::state::{LoadedEntries, StateBackend, StateId};
+use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
 /// Accumulators of the places that a step adds to (the first `added` ones), merges or fires.
 pub(super) struct Accumulators {
     state: StateId,
     order: Order,
     added: usize,
-    held: Entries,
+    held: LoadedEntries,
     /// By their place in `order`.
     derived: HashMap<usize, Vec<u8>>,
     /// Those that have changed other than by adding.
@@ -60,7 +60,7 @@ impl Accumulators {
         fires: &[Fire],
         guest: &mut dyn Guest,
         turn: &mut Turn,
-    ) -> Result<Vec<Output>, Failure> {
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.merge(step, guest, turn)?;
         if let Some(records) = records
             && !step.adds.is_empty()
@@ -86,7 +86,7 @@ impl Accumulators {
         derived.or_else(|| self.held.present[at].then(|| self.held.values.value(at)))
     }
 
-    fn derive(&mut self, step: &Step, guest: &mut dyn Guest, turn: &mut Turn) -> Result<(), Failure> {
+    fn derive(&mut self, step: &Step, guest: &mut dyn Guest, turn: &mut Turn) -> Result<(), TurnFailure> {
         for round in &step.derived {
             let (mut left, mut right, mut into_both) = (Column::new(), Column::new(), Vec::new());
             for derived in round {
@@ -119,7 +119,7 @@ impl Accumulators {
         fires: &[Fire],
         guest: &mut dyn Guest,
         turn: &mut Turn,
-    ) -> Result<Column, Failure> {
+    ) -> Result<Column, TurnFailure> {
         let (mut all, mut counts) = (Column::with_capacity(fires.len(), 0), Vec::with_capacity(fires.len()));
         for fire in fires {
             let parts = step.parts_of(fire).iter().filter_map(|&place| self.value(self.order.of(place)));
@@ -151,7 +151,7 @@ impl Accumulators {
         Ok(all)
     }
 
-    fn merge(&mut self, step: &Step, guest: &mut dyn Guest, turn: &mut Turn) -> Result<(), Failure> {
+    fn merge(&mut self, step: &Step, guest: &mut dyn Guest, turn: &mut Turn) -> Result<(), TurnFailure> {
         if step.merges.is_empty() {
             return Ok(());
         }
@@ -189,14 +189,14 @@ impl Accumulators {
                 into_both.iter().zip(both.iter()).for_each(|(&into, value)| held[into] = Some(value.to_vec()));
             }
         }
-        self.held = Entries::with_capacity(held.len());
+        self.held = LoadedEntries::with_capacity(held.len());
         for value in &held {
             self.held.push(value.as_deref())?;
         }
         Ok(())
     }
 
-    fn add(&mut self, step: &Step, batch: &Batch, guest: &mut dyn Guest, turn: &mut Turn) -> Result<(), Failure> {
+    fn add(&mut self, step: &Step, batch: &Batch, guest: &mut dyn Guest, turn: &mut Turn) -> Result<(), TurnFailure> {
         let of: Vec<u32> = step.adds.iter().map(|&(_, place)| self.order.of(place) as u32).collect();
         let is_whole = step.adds.len() == batch.len() && (0..).zip(&step.adds).all(|(index, add)| index == add.0);
         let part;

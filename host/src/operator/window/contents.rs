@@ -5,7 +5,7 @@
 use super::span::write_key;
 use super::step::{Fire, Step};
 use crate::model::{Batch, Column, Keys, Windows};
-use crate::turn::Output;
+use crate::turn::OutputBatch;
 
 /// Records that a step adds.
 #[derive(Clone, Copy)]
@@ -45,9 +45,9 @@ pub(super) fn windows(step: &Step, fires: &[Fire]) -> Windows {
 }
 
 /// Results, one per window, as records of the main output.
-pub(super) fn results(windows: &Windows, values: Column, last: impl Iterator<Item = i64>) -> Vec<Output> {
+pub(super) fn results(windows: &Windows, values: Column, last: impl Iterator<Item = i64>) -> Vec<OutputBatch> {
     debug_assert_eq!(windows.len(), values.len());
-    vec![Output { index: 0, batch: Batch { values, timestamps: last.collect(), ..Batch::default() } }]
+    vec![OutputBatch { index: 0, batch: Batch { values, timestamps: last.collect(), ..Batch::default() } }]
 }
 
 pub(super) fn last_of<'a>(step: &'a Step, fires: &'a [Fire]) -> impl Iterator<Item = i64> + 'a {

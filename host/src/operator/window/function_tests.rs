@@ -7,13 +7,13 @@ use super::*;
 use crate::model::{Column, Elements, NO_TIMESTAMP, Windows};
 use crate::operator::testing::{Harness, Step, expect, of_input, play, records};
 use crate::pipeline::{Disposition, StateBackendKind, WindowAssigner, WindowTrigger};
-use crate::turn::{Failure, Output};
+use crate::turn::{OutputBatch, TurnFailure};
 
 /// Puts side by side what came by each input, in order.
 struct CoGrouping;
 
 impl Guest for CoGrouping {
-    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         panic!("no window function")
     }
 
@@ -22,7 +22,7 @@ impl Guest for CoGrouping {
         _: &mut Turn,
         windows: &Windows,
         inputs: &[Elements],
-    ) -> Result<Vec<Output>, Failure> {
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut batch = Batch::default();
         for index in 0..windows.len() {
             let of = |elements: &Elements| {
@@ -33,7 +33,7 @@ impl Guest for CoGrouping {
             let sides = format!("{}|{}", of(&inputs[0]), of(&inputs[1]));
             batch.push(result(windows, index, sides).as_bytes(), last_of(windows, index));
         }
-        Ok(vec![Output { index: 0, batch }])
+        Ok(vec![OutputBatch { index: 0, batch }])
     }
 }
 
@@ -60,11 +60,16 @@ fn a_co_group_sees_both_inputs_in_the_order_of_arrival() {
 struct Remembering;
 
 impl Guest for Remembering {
-    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         panic!("no window function")
     }
 
-    fn process_windows(&mut self, turn: &mut Turn, windows: &Windows, _: &[Elements]) -> Result<Vec<Output>, Failure> {
+    fn process_windows(
+        &mut self,
+        turn: &mut Turn,
+        windows: &Windows,
+        _: &[Elements],
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut batch = Batch::default();
         for index in 0..windows.len() {
             let key = index as u32;
@@ -73,7 +78,7 @@ impl Guest for Remembering {
             turn.map_put(1, key, b"entry", b"")?;
             batch.push(result(windows, index, count).as_bytes(), last_of(windows, index));
         }
-        Ok(vec![Output { index: 0, batch }])
+        Ok(vec![OutputBatch { index: 0, batch }])
     }
 }
 
@@ -221,20 +226,25 @@ impl Measuring {
 }
 
 impl Guest for Measuring {
-    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         panic!("no window function")
     }
 
-    fn add(&mut self, _: &mut Turn, held: &Column, of: &[u32], _: &Column, _: &[i64]) -> Result<Column, Failure> {
+    fn add(&mut self, _: &mut Turn, held: &Column, of: &[u32], _: &Column, _: &[i64]) -> Result<Column, TurnFailure> {
         self.note(0, of.len());
         Ok(held.iter().map(|_| &b"1"[..]).collect())
     }
 
-    fn process_windows(&mut self, _: &mut Turn, windows: &Windows, all: &[Elements]) -> Result<Vec<Output>, Failure> {
+    fn process_windows(
+        &mut self,
+        _: &mut Turn,
+        windows: &Windows,
+        all: &[Elements],
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.note(1, all[0].values.bytes().len());
         let mut batch = Batch::default();
         (0..windows.len()).for_each(|_| batch.push(b"", 0));
-        Ok(vec![Output { index: 0, batch }])
+        Ok(vec![OutputBatch { index: 0, batch }])
     }
 }
 

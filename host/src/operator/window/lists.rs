@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::model::{Column, Elements};
 use crate::pipeline::Evictor;
 use crate::state::{StateBackend, StateId, list};
-use crate::turn::{Failure, Guest, Output, Turn};
+use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
 /// Lists of the places that a step merges or fires; to others it only appends.
 pub(super) struct Lists {
@@ -138,7 +138,7 @@ pub(super) fn aggregate_lists(
     elements: &Elements,
     guest: &mut dyn Guest,
     turn: &mut Turn,
-) -> Result<Vec<Output>, Failure> {
+) -> Result<Vec<OutputBatch>, TurnFailure> {
     let (mut held, mut of, mut start) = (Vec::new(), Vec::new(), 0);
     for (fire, &end) in fires.iter().zip(&elements.ends) {
         of.extend((start..end).map(|_| held.len() as u32));

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::error;
 use crate::model::{Column, Fault, FaultCode, Windows};
 use crate::pipeline::{Aggregate, Number};
-use crate::turn::{Failure, Guest, Turn};
+use crate::turn::{Guest, Turn, TurnFailure};
 
 /// Finds a field of a record, as text; see `KeyExtractor`. The second argument is room for text that has to be unescaped.
 pub type Extract = Arc<dyn for<'a> Fn(&'a [u8], &'a mut Vec<u8>) -> Option<&'a [u8]> + Send + Sync>;
@@ -44,14 +44,14 @@ pub(super) fn accumulator_schema(aggregate: &Aggregate) -> &'static str {
 /// The accumulator is the count, in 8 bytes.
 struct Counting;
 
-fn count_of(accumulator: &[u8]) -> Result<u64, Failure> {
+fn count_of(accumulator: &[u8]) -> Result<u64, TurnFailure> {
     match accumulator {
         [] => Ok(0),
         _ => accumulator.try_into().map(u64::from_le_bytes).map_err(|_| damaged()),
     }
 }
 
-fn damaged() -> Failure {
+fn damaged() -> TurnFailure {
     error::state_failed("an accumulator that is none").into()
 }
 
@@ -63,20 +63,20 @@ impl Guest for Counting {
         accumulator_of: &[u32],
         _: &Column,
         _: &[i64],
-    ) -> Result<Column, Failure> {
-        let mut counts = accumulators.iter().map(count_of).collect::<Result<Vec<u64>, Failure>>()?;
+    ) -> Result<Column, TurnFailure> {
+        let mut counts = accumulators.iter().map(count_of).collect::<Result<Vec<u64>, TurnFailure>>()?;
         for &at in accumulator_of {
             counts[at as usize] = counts[at as usize].saturating_add(1);
         }
         Ok(counts.into_iter().map(u64::to_le_bytes).collect())
     }
 
-    fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, Failure> {
+    fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, TurnFailure> {
         let sum = |(left, right)| Ok(count_of(left)?.saturating_add(count_of(right)?).to_le_bytes());
         left.iter().zip(right.iter()).map(sum).collect()
     }
 
-    fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, Failure> {
+    fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, TurnFailure> {
         let result = |(index, accumulator)| result(windows, index, "count", &count_of(accumulator)?);
         accumulators.iter().enumerate().map(result).collect()
     }
@@ -237,7 +237,7 @@ impl Numeric {
         }
     }
 
-    fn read_all(accumulators: &Column) -> Result<Vec<Folded>, Failure> {
+    fn read_all(accumulators: &Column) -> Result<Vec<Folded>, TurnFailure> {
         accumulators.iter().map(|accumulator| Folded::read(accumulator).ok_or_else(damaged)).collect()
     }
 
@@ -256,7 +256,7 @@ impl Guest for Numeric {
         accumulator_of: &[u32],
         values: &Column,
         _: &[i64],
-    ) -> Result<Column, Failure> {
+    ) -> Result<Column, TurnFailure> {
         let mut folded = Numeric::read_all(accumulators)?;
         let mut scratch = Vec::new();
         for (value, &at) in values.iter().zip(accumulator_of) {
@@ -269,7 +269,7 @@ impl Guest for Numeric {
         Ok(Numeric::write_all(&folded))
     }
 
-    fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, Failure> {
+    fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, TurnFailure> {
         let mut merged = Numeric::read_all(left)?;
         for (left, right) in merged.iter_mut().zip(Numeric::read_all(right)?) {
             if let Some(number) = right.number {
@@ -280,7 +280,7 @@ impl Guest for Numeric {
         Ok(Numeric::write_all(&merged))
     }
 
-    fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, Failure> {
+    fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, TurnFailure> {
         let mut results = Column::with_capacity(windows.len(), 0);
         for (index, folded) in Numeric::read_all(accumulators)?.iter().enumerate() {
             // The sums of parts that are finite need not be.
@@ -289,7 +289,8 @@ impl Guest for Numeric {
             }
             let value = match (self.what, folded.number) {
                 (Number::Top(_), _) => {
-                    let top = folded.top.iter().map(|(_, value)| record(value)).collect::<Result<Vec<_>, Failure>>()?;
+                    let top =
+                        folded.top.iter().map(|(_, value)| record(value)).collect::<Result<Vec<_>, TurnFailure>>()?;
                     result(windows, index, "top", &top)?
                 }
                 (what, None) => result(windows, index, name_of(what), &())?,
@@ -322,7 +323,7 @@ fn name_of(what: Number) -> &'static str {
 const HEX: &str = "hex";
 
 /// A record in a result: as it is where it is a JSON object, else as text. One that looks like bytes in hex is shown as such.
-fn record(value: &[u8]) -> Result<Box<RawValue>, Failure> {
+fn record(value: &[u8]) -> Result<Box<RawValue>, TurnFailure> {
     let object = std::str::from_utf8(value).ok().filter(|text| text.trim_ascii_start().starts_with('{'));
     let raw = object.and_then(|text| serde_json::from_str::<Box<RawValue>>(text.trim_ascii()).ok());
     let Some(raw) = raw else { return json_of(&text(value)) };
@@ -346,12 +347,12 @@ fn hex_of(bytes: &[u8]) -> Value {
     json!({ HEX: hex::encode(bytes) })
 }
 
-fn json_of(value: &impl Serialize) -> Result<Box<RawValue>, Failure> {
+fn json_of(value: &impl Serialize) -> Result<Box<RawValue>, TurnFailure> {
     to_raw_value(value).map_err(|cause| error::internal(format!("a result cannot be written as JSON: {cause}")).into())
 }
 
 /// The result of window `index`. A global window has no start and no end.
-fn result(windows: &Windows, index: usize, name: &str, value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+fn result(windows: &Windows, index: usize, name: &str, value: &impl Serialize) -> Result<Vec<u8>, TurnFailure> {
     let mut result = BTreeMap::from([(name, json_of(value)?)]);
     result.insert("key", json_of(&text(windows.keys.distinct.value(windows.keys.key_of[index] as usize)))?);
     if (windows.starts[index], windows.ends[index]) != (i64::MIN, i64::MAX) {

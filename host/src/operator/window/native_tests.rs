@@ -9,7 +9,7 @@ fn guest(what: Number) -> Box<dyn Guest> {
     native_aggregate(&Aggregate::Of { what, field: KeySelector::Value }, Arc::new(|value, _| Some(value)))
 }
 
-fn fold(guest: &mut dyn Guest, accumulators: Column, of: &[u32], values: &[&str]) -> Result<Column, Failure> {
+fn fold(guest: &mut dyn Guest, accumulators: Column, of: &[u32], values: &[&str]) -> Result<Column, TurnFailure> {
     let values: Column = values.iter().collect();
     let mut turn = Turn::stateless(TurnContext::default());
     guest.add(&mut turn, &accumulators, of, &values, &vec![0; values.len()])
@@ -72,10 +72,10 @@ fn among_equals_the_earlier_record_is_on_top() {
 fn a_record_without_a_number_is_a_fault_and_damaged_state_an_error() {
     for text in ["", "x", "NaN", "inf"] {
         let failed = fold(&mut *guest(Number::Sum), [""].into_iter().collect(), &[0], &[text]);
-        assert!(matches!(failed, Err(Failure::Fault(fault)) if fault.code == FaultCode::NumberMissing), "{text}");
+        assert!(matches!(failed, Err(TurnFailure::Fault(fault)) if fault.code == FaultCode::NumberMissing), "{text}");
     }
     let damaged = fold(&mut *guest(Number::Sum), ["abc"].into_iter().collect(), &[0], &["1"]);
-    assert!(matches!(damaged, Err(Failure::Error(_))));
+    assert!(matches!(damaged, Err(TurnFailure::Error(_))));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_sum_beyond_floating_numbers_is_a_fault_and_never_null() {
         for values in [["1e308", "1e308"], ["-1e308", "-1e308"]] {
             let failed = fold(&mut *guest(what), none(), &[0, 0], &values);
             assert!(
-                matches!(failed, Err(Failure::Fault(fault)) if fault.code == FaultCode::NumberOverflow),
+                matches!(failed, Err(TurnFailure::Fault(fault)) if fault.code == FaultCode::NumberOverflow),
                 "{what:?}"
             );
         }
@@ -97,7 +97,10 @@ fn a_sum_beyond_floating_numbers_is_a_fault_and_never_null() {
         let more = fold(&mut *guest, merged, &[0], &["1"]).unwrap();
         let windows = windows(1);
         let failed = guest.finish(&mut Turn::stateless(TurnContext::default()), &more, &windows);
-        assert!(matches!(failed, Err(Failure::Fault(fault)) if fault.code == FaultCode::NumberOverflow), "{what:?}");
+        assert!(
+            matches!(failed, Err(TurnFailure::Fault(fault)) if fault.code == FaultCode::NumberOverflow),
+            "{what:?}"
+        );
     }
     let largest = f64::MAX.to_string();
     assert!(result(Number::Max, &[&largest, "1"]).contains("1.7976931348623157e+308"));

@@ -10,13 +10,13 @@ use crate::model::{Elements, Windows};
 use crate::operator::Operator;
 use crate::operator::testing::{Emitted, Harness, settings};
 use crate::pipeline::{StateBackendKind, WindowAssigner, WindowTrigger};
-use crate::turn::{Failure, Output};
+use crate::turn::{OutputBatch, TurnFailure};
 
 /// Puts one behind the other all elements that it sees.
 pub(super) struct Listing;
 
 impl Guest for Listing {
-    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         panic!("no window function")
     }
 
@@ -25,7 +25,7 @@ impl Guest for Listing {
         _: &mut Turn,
         windows: &Windows,
         inputs: &[Elements],
-    ) -> Result<Vec<Output>, Failure> {
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let (mut batch, mut start) = (Batch::default(), 0);
         for index in 0..windows.len() {
             let end = inputs[0].ends[index] as usize;
@@ -34,7 +34,7 @@ impl Guest for Listing {
             batch.push(result(windows, index, all).as_bytes(), last_of(windows, index));
             start = end;
         }
-        Ok(vec![Output { index: 0, batch }])
+        Ok(vec![OutputBatch { index: 0, batch }])
     }
 }
 

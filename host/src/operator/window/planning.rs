@@ -15,7 +15,7 @@ use crate::model::{Batch, DueTimers, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeD
 use crate::operator::OperatorFailure;
 use crate::operator::turns::Turns;
 use crate::pipeline::WindowAssigner;
-use crate::state::{Entries, StateBackend, StateId};
+use crate::state::{LoadedEntries, StateBackend, StateId};
 
 /// How often records of one turn are added to windows, about.
 const ADDS_MAX: usize = 1 << 16;
@@ -205,7 +205,7 @@ impl Definition {
     }
 }
 
-fn load(backend: &mut dyn StateBackend, state: StateId, keys: &Keys) -> Result<Entries, OperatorFailure> {
+fn load(backend: &mut dyn StateBackend, state: StateId, keys: &Keys) -> Result<LoadedEntries, OperatorFailure> {
     backend.load(state, keys).map_err(OperatorFailure::Error)
 }
 

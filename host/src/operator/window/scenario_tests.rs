@@ -7,7 +7,7 @@ use super::*;
 use crate::model::{Column, Elements, Fault, FaultCode, Windows};
 use crate::operator::testing::{Harness, MakeOperator, Step, expect, play, play_everywhere, records, settings};
 use crate::pipeline::{Aggregate, Disposition, KeySelector, Number, WindowAssigner};
-use crate::turn::{Failure, Output};
+use crate::turn::{OutputBatch, TurnFailure};
 
 pub(super) const EVENT: TimeDomain = TimeDomain::Event;
 
@@ -24,11 +24,18 @@ pub(super) fn result(windows: &Windows, index: usize, sum: impl std::fmt::Displa
 }
 
 impl Guest for Summing {
-    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         panic!("no window function")
     }
 
-    fn add(&mut self, _: &mut Turn, held: &Column, of: &[u32], values: &Column, _: &[i64]) -> Result<Column, Failure> {
+    fn add(
+        &mut self,
+        _: &mut Turn,
+        held: &Column,
+        of: &[u32],
+        values: &Column,
+        _: &[i64],
+    ) -> Result<Column, TurnFailure> {
         let mut sums: Vec<i64> = held.iter().map(number).collect();
         for (value, &at) in values.iter().zip(of) {
             if value == b"bad" {
@@ -39,11 +46,11 @@ impl Guest for Summing {
         Ok(sums.iter().map(i64::to_string).collect())
     }
 
-    fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, Failure> {
+    fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, TurnFailure> {
         Ok(left.iter().zip(right.iter()).map(|(left, right)| (number(left) + number(right)).to_string()).collect())
     }
 
-    fn finish(&mut self, _: &mut Turn, held: &Column, windows: &Windows) -> Result<Column, Failure> {
+    fn finish(&mut self, _: &mut Turn, held: &Column, windows: &Windows) -> Result<Column, TurnFailure> {
         let sums: Vec<i64> = held.iter().map(number).collect();
         if sums.contains(&-666) {
             return Err(Fault::new(FaultCode::GuestTrap, "a bad sum").into());
@@ -56,7 +63,7 @@ impl Guest for Summing {
         _: &mut Turn,
         windows: &Windows,
         inputs: &[Elements],
-    ) -> Result<Vec<Output>, Failure> {
+    ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let (mut batch, mut start) = (Batch::default(), 0);
         for index in 0..windows.len() {
             let end = inputs[0].ends[index] as usize;
@@ -64,7 +71,7 @@ impl Guest for Summing {
             batch.push(result(windows, index, sum).as_bytes(), last_of(windows, index));
             start = end;
         }
-        Ok(vec![Output { index: 0, batch }])
+        Ok(vec![OutputBatch { index: 0, batch }])
     }
 }
 
@@ -77,7 +84,7 @@ pub(super) fn last_of(windows: &Windows, index: usize) -> i64 {
 struct NativeSum(Box<dyn Guest>);
 
 impl Guest for NativeSum {
-    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<Output>, Failure> {
+    fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         panic!("no window function")
     }
 
@@ -88,15 +95,15 @@ impl Guest for NativeSum {
         of: &[u32],
         values: &Column,
         timestamps: &[i64],
-    ) -> Result<Column, Failure> {
+    ) -> Result<Column, TurnFailure> {
         self.0.add(turn, held, of, values, timestamps)
     }
 
-    fn merge(&mut self, turn: &mut Turn, left: &Column, right: &Column) -> Result<Column, Failure> {
+    fn merge(&mut self, turn: &mut Turn, left: &Column, right: &Column) -> Result<Column, TurnFailure> {
         self.0.merge(turn, left, right)
     }
 
-    fn finish(&mut self, turn: &mut Turn, held: &Column, windows: &Windows) -> Result<Column, Failure> {
+    fn finish(&mut self, turn: &mut Turn, held: &Column, windows: &Windows) -> Result<Column, TurnFailure> {
         let results = self.0.finish(turn, held, windows)?;
         let sum = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap()["sum"].to_string();
         Ok(results.iter().enumerate().map(|(index, json)| result(windows, index, sum(json))).collect())

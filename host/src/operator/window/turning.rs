@@ -15,7 +15,7 @@ use crate::model::{Batch, DueTimers, Fault, TimeDomain, Windows};
 use crate::operator::OperatorFailure;
 use crate::operator::turns::{Bad, BadKind, LATE_DROPPED, Outputs, Turns};
 use crate::pipeline::WindowTrigger;
-use crate::turn::{Failure, Output, Turn};
+use crate::turn::{OutputBatch, Turn, TurnFailure};
 
 /// A timer that a turn registers (true) or deletes: its place, clock and time. A later word counts.
 type TimerChanges = HashMap<(u32, TimeDomain, i64), bool>;
@@ -50,7 +50,7 @@ impl Definition {
             for &index in &step.late {
                 late.push(batch.values.value(index as usize), batch.timestamps[index as usize]);
             }
-            turns.emit(vec![Output { index: self.late, batch: late }], outputs);
+            turns.emit(vec![OutputBatch { index: self.late, batch: late }], outputs);
         }
         Ok(None)
     }
@@ -60,7 +60,7 @@ impl Definition {
         turns: &mut Turns,
         step: &Step,
         records: Option<Records<'_>>,
-    ) -> Result<Result<Vec<Output>, Fault>, OperatorFailure> {
+    ) -> Result<Result<Vec<OutputBatch>, Fault>, OperatorFailure> {
         let mut held = Accumulators::load(step, self.contents, turns.backend()?).map_err(OperatorFailure::Error)?;
         let fires = held.fires(step);
         turns.attempt(None, |guest, turn| {
@@ -77,7 +77,7 @@ impl Definition {
         turns: &mut Turns,
         step: &Step,
         records: Option<Records<'_>>,
-    ) -> Result<Result<Vec<Output>, Fault>, OperatorFailure> {
+    ) -> Result<Result<Vec<OutputBatch>, Fault>, OperatorFailure> {
         let at = (self.contents, self.settings.evictor);
         let mut held = Lists::load(step, records, at, turns.backend()?).map_err(OperatorFailure::Error)?;
         self.loaded_bytes.set(self.loaded_bytes.get().max(held.bytes()));
@@ -112,7 +112,7 @@ impl Definition {
         first: &[u32],
         written: impl Iterator<Item = u32>,
         known: &[bool],
-    ) -> Result<Vec<u32>, Failure> {
+    ) -> Result<Vec<u32>, TurnFailure> {
         const NONE: u32 = u32::MAX;
         let timers = self.timers(step, known);
         let mut index_of = vec![NONE; step.places.len()];

@@ -42,22 +42,22 @@ impl Mortal {
         }
     }
 
-    fn write(&mut self, state: StateId, key: &str, sub_key: &[u8], change: Change<'_>) {
-        let write = Write { state, group: group(key), key: key.as_bytes(), sub_key, change };
+    fn write(&mut self, state: StateId, key: &str, sub_key: &[u8], change: StateChange<'_>) {
+        let write = StateWrite { state, group: group(key), key: key.as_bytes(), sub_key, change };
         self.backend().apply(&mut std::iter::once(write)).unwrap();
     }
 
     /// One value, a list of two elements, and a map of 20 entries.
     fn fill(&mut self, key: &str, now_ms: i64) {
         let stamped = [&ttl::stamp(now_ms)[..], b"value"].concat();
-        self.write(VALUE, key, b"", Change::Put(&stamped));
+        self.write(VALUE, key, b"", StateChange::Put(&stamped));
         for _ in 0..2 {
             let mut element = Vec::new();
             list::push_element(&mut element, &ttl::stamp(now_ms), b"element");
-            self.write(LIST, key, b"", Change::Append(&element));
+            self.write(LIST, key, b"", StateChange::Append(&element));
         }
         for sub_key in 0..20 {
-            self.write(MAP, key, &[sub_key], Change::Put(&stamped));
+            self.write(MAP, key, &[sub_key], StateChange::Put(&stamped));
         }
     }
 
@@ -68,7 +68,7 @@ impl Mortal {
             Mortal::RocksDb(backend) => {
                 // What is not in the database yet goes there with a snapshot. What a merge makes is filtered the next time.
                 let store = TestStore::default();
-                let snapshot = backend.snapshot(ImageFormat::RocksDb).unwrap();
+                let snapshot = backend.snapshot(SnapshotFormat::RocksDb).unwrap();
                 snapshot.upload(&store, &[]).unwrap();
                 (0..2).for_each(|_| backend.database().compact_range(None::<&[u8]>, None::<&[u8]>));
             }
@@ -82,11 +82,11 @@ impl Mortal {
             Mortal::RocksDb(_) => StateBackendKind::RocksDb,
         };
         let store = TestStore::default();
-        let image = self.backend().snapshot(ImageFormat::native_of(kind)).unwrap().upload(&store, &[]).unwrap();
+        let image = self.backend().snapshot(SnapshotFormat::native_of(kind)).unwrap().upload(&store, &[]).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let image = RestoredImage { image: &image, groups: 0..GROUPS, store: &store };
+        let image = RestoreSource { handle: &image, groups: 0..GROUPS, store: &store };
         let (mut entries, mut lists) = ([0; 4], 0);
-        read_image(&image, 0..GROUPS, &folder.path().join("scratch"), &mut |entry| {
+        read_snapshot(&image, 0..GROUPS, &folder.path().join("scratch"), &mut |entry| {
             entries[usize::from(entry.state)] += 1;
             lists += if entry.state == LIST { entry.value.len() } else { 0 };
             Ok(())
@@ -105,7 +105,7 @@ pub(super) fn what_has_expired_is_cleaned_up(kind: StateBackendKind) {
     let mut state = Mortal::open(kind, folder.path().into(), &clock);
     for key in 0..KEYS {
         state.fill(&format!("key {key}"), 0);
-        state.write(FOREVER, &format!("key {key}"), b"", Change::Put(&ttl::stamp(0)));
+        state.write(FOREVER, &format!("key {key}"), b"", StateChange::Put(&ttl::stamp(0)));
     }
     let full = ([KEYS, KEYS, 20 * KEYS, KEYS], state.held().1);
     clock.set_ms(LIFETIME_MS - 1);
@@ -133,7 +133,7 @@ pub(super) fn what_a_snapshot_shares_is_not_cleaned_up_in_place(kind: StateBacke
     let mut state = Mortal::open(kind, folder.path().into(), &clock);
     (0..KEYS).for_each(|key| state.fill(&format!("key {key}"), 0));
     let store = TestStore::default();
-    let before = state.backend().snapshot(ImageFormat::native_of(kind)).unwrap();
+    let before = state.backend().snapshot(SnapshotFormat::native_of(kind)).unwrap();
     clock.set_ms(LIFETIME_MS);
     state.clean_up();
     if kind == StateBackendKind::Memory {
@@ -145,7 +145,7 @@ pub(super) fn what_a_snapshot_shares_is_not_cleaned_up_in_place(kind: StateBacke
     assert_eq!(state.held(), ([0, 0, 0, 0], 0));
 
     // Restored, its entries are there until they are cleaned up.
-    let restore = vec![RestoredImage { image: &image, groups: 0..GROUPS, store: &store }];
+    let restore = vec![RestoreSource { handle: &image, groups: 0..GROUPS, store: &store }];
     clock.set_ms(0);
     let empty = StateOptions::empty(kind, folder.path().join("restored"), lifetimes(), GROUPS, clock.clone());
     let mut restored = open(StateOptions { restore, ..empty }).unwrap();

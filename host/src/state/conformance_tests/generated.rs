@@ -17,7 +17,7 @@ pub(super) enum Step {
     PutInMap(usize, usize, Vec<u8>),
     DeleteInMap(usize, usize),
     ClearMap(usize),
-    Snapshot(ImageFormat),
+    Snapshot(SnapshotFormat),
     Upload,
     Restore(usize),
 }
@@ -35,7 +35,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         9 => (name(), name(), value()).prop_map(|(key, sub_key, value)| Step::PutInMap(key, sub_key, value)),
         3 => (name(), name()).prop_map(|(key, sub_key)| Step::DeleteInMap(key, sub_key)),
         1 => name().prop_map(Step::ClearMap),
-        1 => prop_oneof![Just(ImageFormat::Canonical), Just(ImageFormat::RocksDb)].prop_map(Step::Snapshot),
+        1 => prop_oneof![Just(SnapshotFormat::Canonical), Just(SnapshotFormat::RocksDb)].prop_map(Step::Snapshot),
         1 => Just(Step::Upload),
         1 => any::<usize>().prop_map(Step::Restore),
     ];
@@ -47,7 +47,7 @@ pub(super) fn behaves_like_the_model(kind: StateBackendKind, steps: Vec<Step>) {
     let mut state = Subject::new(kind, &STATES);
     let mut model = Model::new();
     let mut waiting: Vec<(Box<dyn StateSnapshot>, Model)> = Vec::new();
-    let mut images: Vec<(StateImage, Model)> = Vec::new();
+    let mut images: Vec<(StateHandle, Model)> = Vec::new();
     for step in steps {
         match step {
             Step::Snapshot(format) => waiting.push((state.backend.snapshot(format).unwrap(), model.clone())),
@@ -77,7 +77,7 @@ pub(super) fn behaves_like_the_model(kind: StateBackendKind, steps: Vec<Step>) {
 }
 
 /// To the other backend, and back by an image of its own.
-fn move_there_and_back(state: &mut Subject, image: &StateImage, model: &Model) {
+fn move_there_and_back(state: &mut Subject, image: &StateHandle, model: &Model) {
     let mut other = Subject::new(StateBackendKind::Memory, &STATES);
     other.backend = open(options(other.kind, other.work(), layout(&STATES), Some((image, &state.store)))).unwrap();
     check_against(&mut other, model);
@@ -92,27 +92,27 @@ fn make(state: &mut Subject, model: &mut Model, change: Step) {
     let in_map = |key: usize, sub_key: usize| (MAP, NAMES[key].to_vec(), NAMES[sub_key].to_vec());
     match change {
         Step::Put(id, key, value) => {
-            state.apply_map(id, NAMES[key], b"", Change::Put(&value));
+            state.apply_map(id, NAMES[key], b"", StateChange::Put(&value));
             model.insert(at(id, key), value);
         }
         Step::Append(id, key, value) => {
-            state.apply_map(id, NAMES[key], b"", Change::Append(&value));
+            state.apply_map(id, NAMES[key], b"", StateChange::Append(&value));
             model.entry(at(id, key)).or_default().extend(value);
         }
         Step::Delete(id, key) => {
-            state.apply_map(id, NAMES[key], b"", Change::Delete);
+            state.apply_map(id, NAMES[key], b"", StateChange::Delete);
             model.remove(&at(id, key));
         }
         Step::PutInMap(key, sub_key, value) => {
-            state.apply_map(MAP, NAMES[key], NAMES[sub_key], Change::Put(&value));
+            state.apply_map(MAP, NAMES[key], NAMES[sub_key], StateChange::Put(&value));
             model.insert(in_map(key, sub_key), value);
         }
         Step::DeleteInMap(key, sub_key) => {
-            state.apply_map(MAP, NAMES[key], NAMES[sub_key], Change::Delete);
+            state.apply_map(MAP, NAMES[key], NAMES[sub_key], StateChange::Delete);
             model.remove(&in_map(key, sub_key));
         }
         Step::ClearMap(key) => {
-            state.apply_map(MAP, NAMES[key], b"", Change::DeleteAll);
+            state.apply_map(MAP, NAMES[key], b"", StateChange::DeleteAll);
             model.retain(|(id, held, _), _| *id != MAP || held != NAMES[key]);
         }
         Step::Snapshot(_) | Step::Upload | Step::Restore(_) => unreachable!("no change"),
@@ -122,7 +122,7 @@ fn make(state: &mut Subject, model: &mut Model, change: Step) {
 fn upload_oldest(
     state: &Subject,
     waiting: &mut Vec<(Box<dyn StateSnapshot>, Model)>,
-    images: &mut Vec<(StateImage, Model)>,
+    images: &mut Vec<(StateHandle, Model)>,
 ) {
     if waiting.is_empty() {
         return;
@@ -167,7 +167,7 @@ fn check_against(state: &mut Subject, model: &Model) {
     }
 }
 
-fn found(entries: &Entries, at: usize) -> Option<&[u8]> {
+fn found(entries: &LoadedEntries, at: usize) -> Option<&[u8]> {
     assert!(entries.present[at] || entries.values.value(at).is_empty());
     entries.present[at].then(|| entries.values.value(at))
 }
@@ -188,16 +188,16 @@ fn scan(state: &mut Subject, key: &[u8], limit: usize) -> Vec<MapEntry> {
 }
 
 /// The image holds the model and nothing else, in order.
-fn check_entries(state: &Subject, image: &StateImage, model: &Model) {
+fn check_entries(state: &Subject, image: &StateHandle, model: &Model) {
     let mut expected: Vec<_> =
         model.iter().map(|((id, key, sub_key), value)| (group_of(key), *id, key, sub_key, value)).collect();
     expected.sort();
     let mut expected = expected.into_iter();
     let folder = tempfile::tempdir().unwrap();
-    let image = RestoredImage { image, groups: 0..GROUPS, store: &state.store };
-    read_image(&image, 0..GROUPS, &folder.path().join("scratch"), &mut |entry| {
+    let image = RestoreSource { handle: image, groups: 0..GROUPS, store: &state.store };
+    read_snapshot(&image, 0..GROUPS, &folder.path().join("scratch"), &mut |entry| {
         let (group, state, key, sub_key, value) = expected.next().unwrap();
-        assert_eq!(entry, Entry { group, state, key, sub_key, value });
+        assert_eq!(entry, StoredEntry { group, state, key, sub_key, value });
         Ok(())
     })
     .unwrap();

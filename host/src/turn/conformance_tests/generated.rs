@@ -131,7 +131,7 @@ impl Model {
 pub(super) fn behaves_like_the_model(kind: StateBackendKind, ttl: Option<TimeToLive>, steps: Vec<Step>) {
     let mut subject = Subject::new(kind, ttl);
     let mut model = Model { ttl, ..Model::default() };
-    let mut images: Vec<(StateImage, Model)> = Vec::new();
+    let mut images: Vec<(StateHandle, Model)> = Vec::new();
     let mut written = 0_u32;
     for step in steps {
         match step {
