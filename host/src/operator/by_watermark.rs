@@ -4,16 +4,16 @@
 //! windows have fired and which timers are due is decided by it, and never by that of another group. The work is divided here,
 //! so that operators know one watermark only. Costs nothing once the subtask has caught up with all of its groups.
 
-use super::turns::{OperatorFailure, Outputs, Turning};
+use super::turns::{OperatorFailure, Turning};
 use crate::model::{Batch, TimeDomain};
-use crate::turn::SelectedGroups;
+use crate::turn::{OutputBatch, SelectedGroups};
 
 /// Handles a batch of an input, the records of each watermark together. Records of one key keep their order.
 pub(super) fn process<T: Turning>(
     operator: &mut T,
     input: u32,
     batch: &Batch,
-    outputs: &mut Outputs,
+    outputs: &mut Vec<OutputBatch>,
 ) -> Result<(), OperatorFailure> {
     let subtask = operator.turns().watermark;
     let watermarks = operator.turns_mut().turn.group_watermarks().clone();
@@ -39,7 +39,7 @@ pub(super) fn fire<T: Turning>(
     operator: &mut T,
     domain: TimeDomain,
     now: i64,
-    outputs: &mut Outputs,
+    outputs: &mut Vec<OutputBatch>,
 ) -> Result<bool, OperatorFailure> {
     let subtask = operator.turns().watermark;
     let watermarks = operator.turns_mut().turn.group_watermarks();
@@ -59,7 +59,7 @@ pub(super) fn fire<T: Turning>(
 
 /// Goes on with the timers that were being fired when the snapshot was taken from which the groups were restored, as many as one
 /// turn takes. Returns whether there may be more.
-pub(super) fn resume<T: Turning>(operator: &mut T, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+pub(super) fn resume<T: Turning>(operator: &mut T, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
     let subtask = operator.turns().watermark;
     for watermark in operator.turns().turn.interrupted_watermarks(subtask) {
         let selected = SelectedGroups { subtask, watermark, interrupted_only: true };
@@ -76,7 +76,7 @@ fn fire_selected<T: Turning>(
     domain: TimeDomain,
     now: i64,
     selected: SelectedGroups,
-    outputs: &mut Outputs,
+    outputs: &mut Vec<OutputBatch>,
 ) -> Result<bool, OperatorFailure> {
     at(operator, selected.watermark, |operator| {
         operator.turns_mut().turn.select_groups(Some(selected));

@@ -1,9 +1,9 @@
 //! Runs a function: batches of its inputs, and the timers that it registered.
 
 use super::OperatorFailure;
-use super::turns::{Bad, BadKind, DROPPED_AT_END, FunctionSettings, Outputs, Turning, Turns, refused};
+use super::turns::{Bad, BadKind, DROPPED_AT_END, FunctionSettings, Turning, Turns, refused};
 use crate::model::{Batch, Counters, TimeDomain};
-use crate::turn::{Guest, SECOND_INPUT, Turn};
+use crate::turn::{Guest, OutputBatch, SECOND_INPUT, Turn};
 
 /// One function in one subtask. See the module.
 pub struct FunctionOperator {
@@ -29,7 +29,7 @@ impl Turning for FunctionOperator {
         &mut self.turns
     }
 
-    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         let received = self.turns.counters.records_in;
         self.turns.run(
             batch.len(),
@@ -52,7 +52,7 @@ impl Turning for FunctionOperator {
         )
     }
 
-    fn fire(&mut self, domain: TimeDomain, now: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+    fn fire(&mut self, domain: TimeDomain, now: i64, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
         let limit = self.turns.settings.batch_records;
         let due = self.turns.turn.due_timers(domain, now, limit).map_err(OperatorFailure::Error)?;
         if due.is_empty() {

@@ -265,13 +265,13 @@ fn a_timer_that_fails_costs_one_timer() {
 fn a_timer_that_fails_ends_the_attempt_where_that_is_asked_for() {
     for backend in BACKENDS {
         let mut harness = with_a_bad_timer(Disposition::Fail, 1024, backend);
-        let mut outputs = Outputs::new();
+        let mut outputs = Vec::new();
         let ended = harness.subtask(0).advance_watermark(10, &mut outputs);
         assert!(
             matches!(&ended, Err(OperatorFailure::Fault { fault, .. }) if fault.message == "a bad timer"),
             "{ended:?}"
         );
-        let values = outputs.iter().flat_map(|(_, batch)| batch.values.iter().map(text)).collect::<Vec<_>>();
+        let values = outputs.iter().flat_map(|output| output.batch.values.iter().map(text)).collect::<Vec<_>>();
         assert!(values.starts_with(&["k event 1".to_owned(), "k event 2".to_owned()]), "{values:?}");
         assert!(values.iter().all(|value| !["k event 5", "k event 6"].contains(&&value[..])), "{values:?}");
     }
@@ -364,7 +364,7 @@ fn timers_that_were_being_fired_at_a_snapshot_are_fired_before_anything_else() {
         let record = |key: &str, time: i64| (key.to_owned(), time.to_string(), 0);
         harness.records(0, &[record(&first, 1), record(&first, 2), record(&second, 1)]);
         harness.take();
-        let mut outputs = Outputs::new();
+        let mut outputs = Vec::new();
         assert!(harness.subtask(0).advance_watermark(10, &mut outputs).unwrap(), "the other timer is due, too");
         // Set for a time that is over, behind the watermark of 5: it waits for the next one.
         harness.watermark_at(1, 5);

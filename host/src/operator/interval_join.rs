@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::OperatorFailure;
 use super::pairs::Found;
-use super::turns::{Bad, FunctionSettings, LATE_DROPPED, Outputs, Turning, Turns};
+use super::turns::{Bad, FunctionSettings, LATE_DROPPED, Turning, Turns};
 use crate::error::{self, Result};
 use crate::model::{
     Batch, Column, Counters, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain, time_bytes, time_of_bytes,
@@ -132,7 +132,7 @@ impl IntervalJoin {
     }
 
     /// The records that are neither late nor without a time; what becomes of the others.
-    fn sort_out(&mut self, batch: &Batch, outputs: &mut Outputs) -> Result<Vec<usize>, OperatorFailure> {
+    fn sort_out(&mut self, batch: &Batch, outputs: &mut Vec<OutputBatch>) -> Result<Vec<usize>, OperatorFailure> {
         let mut joined = Vec::with_capacity(batch.len());
         let mut late = Batch::default();
         for (at, (value, &timestamp)) in batch.values.iter().zip(&batch.timestamps).enumerate() {
@@ -163,7 +163,13 @@ impl IntervalJoin {
     }
 
     /// A record of the batch meets the disposition.
-    fn meet(&mut self, batch: &Batch, at: usize, fault: Fault, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+    fn meet(
+        &mut self,
+        batch: &Batch,
+        at: usize,
+        fault: Fault,
+        outputs: &mut Vec<OutputBatch>,
+    ) -> Result<(), OperatorFailure> {
         let bad = Bad::record(batch, at, self.turns.counters.records_in, fault);
         self.turns.dispose(bad, outputs)
     }
@@ -261,7 +267,7 @@ impl IntervalJoin {
         batch: &Batch,
         keys: &Keys,
         found: &Found,
-        outputs: &mut Outputs,
+        outputs: &mut Vec<OutputBatch>,
     ) -> Result<(), OperatorFailure> {
         let received = self.turns.counters.records_in;
         self.turns.run(
@@ -381,7 +387,7 @@ impl Turning for IntervalJoin {
         &mut self.turns
     }
 
-    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         let Some(keys) = batch.keys.clone() else {
             return Err(OperatorFailure::Error(error::internal("a join of records without keys")));
         };
@@ -398,7 +404,7 @@ impl Turning for IntervalJoin {
         Ok(())
     }
 
-    fn fire(&mut self, domain: TimeDomain, now: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
+    fn fire(&mut self, domain: TimeDomain, now: i64, _: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
         let limit = self.turns.settings.batch_records;
         let due = self.turns.turn.due_timers(domain, now, limit).map_err(OperatorFailure::Error)?;
         if due.is_empty() {

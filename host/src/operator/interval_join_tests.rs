@@ -11,7 +11,7 @@ use super::*;
 use crate::model::{PairSide, Pairs};
 use crate::operator::testing::{self, Harness, MakeOperator, Reached, Record, expect, of_input, settings};
 use crate::pipeline::{Disposition, NodeKind, PipelineSpec, StateBackendKind};
-use crate::turn::{SECOND_INPUT, TurnFailure};
+use crate::turn::{OutputBatch, SECOND_INPUT, TurnFailure};
 
 /// Pairs that one call gets, at most.
 const CALL_PAIRS: usize = 3;
@@ -309,7 +309,7 @@ fn what_goes_at_once_goes_in_steps() {
     let records = (0..2 * REMOVED_IN_STEP + 1).map(|at| ("k".to_owned(), "x".to_owned(), at as i64));
     harness.records(0, &records.collect::<Vec<_>>());
     let mut steps = 0;
-    let mut outputs = Outputs::new();
+    let mut outputs = Vec::new();
     while harness.subtask(0).advance_watermark(1_000_000, &mut outputs).unwrap() {
         steps += 1;
         assert!(steps < 10_000, "it does not end");

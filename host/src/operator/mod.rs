@@ -22,30 +22,30 @@ pub use failed_record::FailedRecord;
 pub use function::FunctionOperator;
 pub use interval_join::{IntervalJoin, join_states};
 pub use log::OperatorLog;
-pub use turns::{FunctionSettings, OperatorFailure, Outputs, Rejected};
+pub use turns::{FunctionSettings, OperatorFailure, Rejected};
 pub use window::{
     Extract, WINDOWS_OF_RECORD_MAX, WindowFunction, WindowOperator, WindowOptions, is_kept_otherwise, native_aggregate,
     too_many_windows, window_states,
 };
 
 use crate::model::{Batch, Counters};
-use crate::turn::Turn;
+use crate::turn::{OutputBatch, Turn};
 
 /// A member of a chain that computes. What it produces is added to `outputs` in the order in which its turns committed.
 pub trait Operator: Send {
     /// Handles a batch of an input.
-    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure>;
+    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>;
 
     /// Meets a record that was rejected before it reached the operator.
-    fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure>;
+    fn reject(&mut self, rejected: Rejected, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>;
 
     /// Event time has reached `watermark`, in milliseconds: does one step of what has waited for it, and says whether there may be
     /// more to do. The caller hands the outputs on and asks again. `i64::MAX` is the end of the input, at which timers of
     /// processing time fire as well; [`NO_TIMESTAMP`](crate::model::NO_TIMESTAMP) goes on with what was due before a restore.
-    fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure>;
+    fn advance_watermark(&mut self, watermark: i64, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure>;
 
     /// The same for processing time.
-    fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure>;
+    fn advance_clock(&mut self, now_ms: i64, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure>;
 
     /// Before this moment of processing time there is nothing to do for [`Operator::advance_clock`]. None where nothing waits.
     fn next_due_ms(&self) -> Option<i64>;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{FunctionSettings, Operator, Outputs};
+use super::{FunctionSettings, Operator};
 use crate::clock::{ManualClock, SharedClock};
 use crate::model::{Batch, Keys, group_of_key, groups_of_subtask, hash_key, subtask_of_group};
 use crate::pipeline::{Disposition, StateBackendKind};
 use crate::state::testing::TestStore;
 use crate::state::{self, RestoreSource, SnapshotFormat, StateHandle, StateLayout, StateOptions};
-use crate::turn::{Turn, TurnContext};
+use crate::turn::{OutputBatch, Turn, TurnContext};
 
 pub(crate) const GROUPS: u32 = 16;
 
@@ -131,8 +131,8 @@ impl Harness {
         }
     }
 
-    fn take_up(&mut self, outputs: Outputs) {
-        for (output, batch) in outputs {
+    fn take_up(&mut self, outputs: Vec<OutputBatch>) {
+        for OutputBatch { index: output, batch } in outputs {
             let values = batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap());
             self.emitted.extend(values.zip(&batch.timestamps).map(|(value, &at)| (output, value, at)));
         }
@@ -155,20 +155,20 @@ impl Harness {
             keys.key_of.push(place as u32);
         }
         for (subtask, (batch, keys)) in batches.into_iter().enumerate().filter(|(_, (batch, _))| !batch.is_empty()) {
-            let mut outputs = Outputs::new();
+            let mut outputs = Vec::new();
             let batch = Batch { keys: Some(Arc::new(keys)), ..batch };
             self.subtasks[subtask].process(input, batch, &mut outputs).unwrap();
             self.take_up(outputs);
         }
     }
 
-    fn advance(&mut self, step: impl Fn(&mut dyn Operator, &mut Outputs) -> bool) {
+    fn advance(&mut self, step: impl Fn(&mut dyn Operator, &mut Vec<OutputBatch>) -> bool) {
         (0..self.subtasks.len()).for_each(|subtask| self.advance_one(subtask, &step));
     }
 
-    fn advance_one(&mut self, subtask: usize, step: impl Fn(&mut dyn Operator, &mut Outputs) -> bool) {
+    fn advance_one(&mut self, subtask: usize, step: impl Fn(&mut dyn Operator, &mut Vec<OutputBatch>) -> bool) {
         loop {
-            let mut outputs = Outputs::new();
+            let mut outputs = Vec::new();
             let more = step(&mut *self.subtasks[subtask], &mut outputs);
             self.take_up(outputs);
             if !more {

@@ -18,9 +18,6 @@ use crate::pipeline::Disposition;
 use crate::state::StateBackend;
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
-/// Records with the index of the output that they leave by: 0 is the main one.
-pub type Outputs = Vec<(usize, Batch)>;
-
 /// Why an operator cannot go on.
 #[derive(Debug)]
 pub enum OperatorFailure {
@@ -104,11 +101,11 @@ pub(super) trait Turning: Send {
     fn turns_mut(&mut self) -> &mut Turns;
 
     /// Handles a batch of an input. The counter `records_in` says how many records came before it.
-    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure>;
+    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>;
 
     /// Fires timers of a clock that has reached `now`, as many as one turn takes. Whether there may be more. `i64::MAX` is the end
     /// of the input: a timer that a function registers while its timers fire is dropped then, so that the input does end.
-    fn fire(&mut self, domain: TimeDomain, now: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure>;
+    fn fire(&mut self, domain: TimeDomain, now: i64, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure>;
 
     /// The order in which the timers of the two clocks fire at the end of the input.
     fn clocks_at_end(&self) -> [TimeDomain; 2] {
@@ -117,7 +114,7 @@ pub(super) trait Turning: Send {
 }
 
 impl<T: Turning> Operator for T {
-    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+    fn process(&mut self, input: u32, batch: Batch, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         if !self.turns_mut().turn.group_watermarks().is_empty() {
             return by_watermark::process(self, input, &batch, outputs);
         }
@@ -127,7 +124,7 @@ impl<T: Turning> Operator for T {
         Ok(())
     }
 
-    fn reject(&mut self, rejected: Rejected, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+    fn reject(&mut self, rejected: Rejected, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         let Rejected { value, timestamp, fault } = rejected;
         let turns = self.turns_mut();
         let record = turns.counters.records_in;
@@ -136,7 +133,7 @@ impl<T: Turning> Operator for T {
         turns.dispose(Bad { value: &value, timestamp, key: None, fault, record, kind: BadKind::Record(None) }, outputs)
     }
 
-    fn advance_watermark(&mut self, watermark: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+    fn advance_watermark(&mut self, watermark: i64, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
         if watermark == NO_TIMESTAMP {
             return by_watermark::resume(self, outputs);
         }
@@ -154,7 +151,7 @@ impl<T: Turning> Operator for T {
         Ok(is_firing)
     }
 
-    fn advance_clock(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+    fn advance_clock(&mut self, now_ms: i64, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
         by_watermark::fire(self, TimeDomain::Processing, now_ms, outputs)
     }
 
@@ -200,11 +197,11 @@ impl Turns {
     pub fn run(
         &mut self,
         count: usize,
-        outputs: &mut Outputs,
-        mut run: impl FnMut(&mut Turns, Range<usize>, &mut Outputs) -> Result<Option<Fault>, OperatorFailure>,
-        bad: impl FnMut(&mut Turns, usize, Fault, &mut Outputs) -> Result<(), OperatorFailure>,
+        outputs: &mut Vec<OutputBatch>,
+        mut run: impl FnMut(&mut Turns, Range<usize>, &mut Vec<OutputBatch>) -> Result<Option<Fault>, OperatorFailure>,
+        bad: impl FnMut(&mut Turns, usize, Fault, &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>,
     ) -> Result<(), OperatorFailure> {
-        let whole = |turns: &mut Turns, range: Range<usize>, outputs: &mut Outputs| {
+        let whole = |turns: &mut Turns, range: Range<usize>, outputs: &mut Vec<OutputBatch>| {
             let end = range.end;
             Ok(match run(turns, range, outputs)? {
                 None => Ok(end),
@@ -218,9 +215,13 @@ impl Turns {
     pub fn run_parts(
         &mut self,
         count: usize,
-        outputs: &mut Outputs,
-        mut run: impl FnMut(&mut Turns, Range<usize>, &mut Outputs) -> Result<Result<usize, Fault>, OperatorFailure>,
-        mut bad: impl FnMut(&mut Turns, usize, Fault, &mut Outputs) -> Result<(), OperatorFailure>,
+        outputs: &mut Vec<OutputBatch>,
+        mut run: impl FnMut(
+            &mut Turns,
+            Range<usize>,
+            &mut Vec<OutputBatch>,
+        ) -> Result<Result<usize, Fault>, OperatorFailure>,
+        mut bad: impl FnMut(&mut Turns, usize, Fault, &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>,
     ) -> Result<(), OperatorFailure> {
         let step = self.settings.batch_records.max(1);
         let parts = (0..count).step_by(step).map(|start| start..count.min(start + step));
@@ -309,7 +310,7 @@ impl Turns {
     pub fn attempt_outputs(
         &mut self,
         keys: Option<&Arc<Keys>>,
-        outputs: &mut Outputs,
+        outputs: &mut Vec<OutputBatch>,
         call: impl FnOnce(&mut dyn Guest, &mut Turn) -> Result<Vec<OutputBatch>, TurnFailure>,
     ) -> Result<Option<Fault>, OperatorFailure> {
         match self.attempt(keys, call)? {
@@ -322,15 +323,15 @@ impl Turns {
     }
 
     /// Hands on what a committed turn produced.
-    pub fn emit(&mut self, produced: Vec<OutputBatch>, outputs: &mut Outputs) {
+    pub fn emit(&mut self, produced: Vec<OutputBatch>, outputs: &mut Vec<OutputBatch>) {
         for output in produced.into_iter().filter(|output| !output.batch.is_empty()) {
             self.counters.records_out += output.batch.len() as u64;
-            outputs.push((output.index, output.batch));
+            outputs.push(output);
         }
     }
 
     /// Has an item meet the operator's disposition.
-    pub fn dispose(&mut self, bad: Bad<'_>, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+    pub fn dispose(&mut self, bad: Bad<'_>, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         let Bad { value, timestamp, key, fault, record, kind } = bad;
         let position = Position { subtask: self.turn.context.subtask, record };
         let FunctionSettings { function, on_fault, log, .. } = &self.settings;
@@ -352,7 +353,7 @@ impl Turns {
                 let letter = Letter { operator, function, fault: &fault, position, timestamp, key, value };
                 let mut batch = Batch::default();
                 batch.push(&letter.encode(), timestamp);
-                outputs.push((self.settings.outputs, batch));
+                outputs.push(OutputBatch { index: self.settings.outputs, batch });
             }
         }
         Ok(())

@@ -12,9 +12,9 @@ use crate::clock::{Clock, SharedClock};
 use crate::connector::Sink;
 use crate::error::Error;
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
-use crate::operator::{Operator, OperatorFailure, Outputs, Rejected};
+use crate::operator::{Operator, OperatorFailure, Rejected};
 use crate::state::{BroadcastState, StateSize};
-use crate::turn::FIRST_INPUT;
+use crate::turn::{FIRST_INPUT, OutputBatch};
 
 /// Steps of a member before the subtask looks at its input again, so that barriers and cancels get through.
 const STEPS_MAX: u32 = 64;
@@ -117,7 +117,7 @@ impl Chain {
 
     /// Takes records that a source read.
     pub(super) fn accept(&mut self, batch: Batch) -> Result<(), Ended> {
-        self.route(0, 0, batch)
+        self.route(0, OutputBatch { index: 0, batch })
     }
 
     /// Takes over the counters of the source.
@@ -131,7 +131,7 @@ impl Chain {
     pub(super) fn deliver(&mut self, member: usize, input: u32, batch: Batch) -> Result<(), Ended> {
         let mut outputs = Vec::new();
         match &mut self.members[member].kind {
-            MemberKind::Source(_) => outputs.push((0, batch)),
+            MemberKind::Source(_) => outputs.push(OutputBatch { index: 0, batch }),
             MemberKind::Operator(operator) => {
                 if let Err(failure) = operator.process(input, batch, &mut outputs) {
                     return Err(self.operator_failed(member, failure));
@@ -144,7 +144,7 @@ impl Chain {
                 }
             }
         }
-        outputs.into_iter().try_for_each(|(output, batch)| self.route(member, output, batch))
+        outputs.into_iter().try_for_each(|output| self.route(member, output))
     }
 
     /// Hands a record without its key to the first member.
@@ -162,7 +162,7 @@ impl Chain {
                 return Err(Ended::Failed(SubtaskFailure::fault(&member.node, subtask, rejected.fault, None)));
             }
         }
-        outputs.into_iter().try_for_each(|(output, batch)| self.route(0, output, batch))
+        outputs.into_iter().try_for_each(|output| self.route(0, output))
     }
 
     fn operator_failed(&self, member: usize, failure: OperatorFailure) -> Ended {
@@ -176,12 +176,13 @@ impl Chain {
         }
     }
 
-    fn route(&mut self, member: usize, output: usize, mut batch: Batch) -> Result<(), Ended> {
+    fn route(&mut self, member: usize, output: OutputBatch) -> Result<(), Ended> {
+        let OutputBatch { index, mut batch } = output;
         let now = self.clock.monotonic_ns();
-        let targets = self.members[member].routes.get(output).map_or(0, Vec::len);
+        let targets = self.members[member].routes.get(index).map_or(0, Vec::len);
         for at in 0..targets {
             let records = if at + 1 == targets { std::mem::take(&mut batch) } else { batch.clone() };
-            match self.members[member].routes[output][at] {
+            match self.members[member].routes[index][at] {
                 Target::Member(next) => self.deliver(next, FIRST_INPUT, records)?,
                 Target::Edge(edge) => {
                     if let Some(edge) = self.edges.get_mut(&edge) {
@@ -227,7 +228,7 @@ impl Chain {
             match change {
                 EventTimeChange::Watermark(watermark) => {
                     while self.reached < self.members.len() {
-                        let step = |operator: &mut dyn Operator, outputs: &mut Outputs| {
+                        let step = |operator: &mut dyn Operator, outputs: &mut Vec<OutputBatch>| {
                             operator.advance_watermark(watermark, outputs)
                         };
                         if !self.step(self.reached, step)? {
@@ -283,15 +284,15 @@ impl Chain {
     fn step(
         &mut self,
         member: usize,
-        step: impl Fn(&mut dyn Operator, &mut Outputs) -> Result<bool, OperatorFailure>,
+        step: impl Fn(&mut dyn Operator, &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure>,
     ) -> Result<bool, Ended> {
         let MemberKind::Operator(operator) = &mut self.members[member].kind else { return Ok(false) };
-        let mut outputs = Outputs::new();
+        let mut outputs = Vec::new();
         let more = match step(&mut **operator, &mut outputs) {
             Ok(more) => more,
             Err(failure) => return Err(self.operator_failed(member, failure)),
         };
-        outputs.into_iter().try_for_each(|(output, batch)| self.route(member, output, batch))?;
+        outputs.into_iter().try_for_each(|output| self.route(member, output))?;
         Ok(more)
     }
 

@@ -13,27 +13,27 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::pipeline::{CheckpointMode, InputRole};
 use crate::state::SnapshotFormat;
-use crate::turn::Turn;
+use crate::turn::{OutputBatch, Turn};
 
 /// Has always more to do by either clock, and counts how often it was asked.
 #[derive(Default)]
 struct Endless(Turn, Counters);
 
 impl Operator for Endless {
-    fn process(&mut self, _: u32, _: Batch, _: &mut Outputs) -> Result<(), OperatorFailure> {
+    fn process(&mut self, _: u32, _: Batch, _: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         Ok(())
     }
 
-    fn reject(&mut self, _: Rejected, _: &mut Outputs) -> Result<(), OperatorFailure> {
+    fn reject(&mut self, _: Rejected, _: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         Ok(())
     }
 
-    fn advance_watermark(&mut self, _: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
+    fn advance_watermark(&mut self, _: i64, _: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
         self.1.faults += 1;
         Ok(true)
     }
 
-    fn advance_clock(&mut self, _: i64, _: &mut Outputs) -> Result<bool, OperatorFailure> {
+    fn advance_clock(&mut self, _: i64, _: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
         self.1.records_in += 1;
         assert!(self.1.records_in <= 1000, "the input is not looked at again");
         Ok(true)

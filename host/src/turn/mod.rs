@@ -102,8 +102,9 @@ fn not_of_this_kind(what: &str) -> TurnFailure {
 }
 
 /// Records for one of a function's outputs: 0 is the main one, then its side outputs.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OutputBatch {
+    /// The output that the records leave by.
     pub index: usize,
     pub batch: Batch,
 }

@@ -30,7 +30,7 @@ use trigger::{Now, Trigger};
 pub use native::{Extract, native_aggregate};
 
 use super::OperatorFailure;
-use super::turns::{Bad, FunctionSettings, Outputs, Turning, Turns, refused};
+use super::turns::{Bad, FunctionSettings, Turning, Turns, refused};
 use crate::error::{self, Result};
 use crate::model::{Batch, Counters, TimeDomain};
 use crate::pipeline::{WindowAssigner, WindowSettings};
@@ -39,7 +39,7 @@ use crate::state::internal::{
     WINDOW_TRIGGER as TRIGGER,
 };
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};
-use crate::turn::{Guest, Turn, timer_states};
+use crate::turn::{Guest, OutputBatch, Turn, timer_states};
 
 /// Bytes of elements that a turn takes up, about, where it has a choice; and windows that it begins with.
 const ELEMENT_BYTES: usize = 8 << 20;
@@ -202,7 +202,7 @@ impl Turning for WindowOperator {
         &mut self.turns
     }
 
-    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Outputs) -> Result<(), OperatorFailure> {
+    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         let WindowOperator { turns, windows, .. } = self;
         let Some(keys) = batch.keys.clone() else {
             return Err(OperatorFailure::Error(error::internal("windows over records without keys")));
@@ -239,7 +239,12 @@ impl Turning for WindowOperator {
         }
     }
 
-    fn fire(&mut self, domain: TimeDomain, now_ms: i64, outputs: &mut Outputs) -> Result<bool, OperatorFailure> {
+    fn fire(
+        &mut self,
+        domain: TimeDomain,
+        now_ms: i64,
+        outputs: &mut Vec<OutputBatch>,
+    ) -> Result<bool, OperatorFailure> {
         let WindowOperator { turns, windows, together } = self;
         let most = turns.settings.batch_records;
         let limit = match &windows.cut {

@@ -13,7 +13,7 @@ use super::step::Step;
 use super::{Definition, WindowFunction, assigner, span};
 use crate::model::{Batch, DueTimers, Fault, TimeDomain, Windows};
 use crate::operator::OperatorFailure;
-use crate::operator::turns::{Bad, BadKind, LATE_DROPPED, Outputs, Turns};
+use crate::operator::turns::{Bad, BadKind, LATE_DROPPED, Turns};
 use crate::pipeline::WindowTrigger;
 use crate::turn::{OutputBatch, Turn, TurnFailure};
 
@@ -27,7 +27,7 @@ impl Definition {
         turns: &mut Turns,
         step: &Step,
         records: Option<Records<'_>>,
-        outputs: &mut Outputs,
+        outputs: &mut Vec<OutputBatch>,
     ) -> Result<Option<Fault>, OperatorFailure> {
         let done = if self.keeps_elements {
             self.turn_over_lists(turns, step, records)?
@@ -210,7 +210,7 @@ impl Definition {
         due: &DueTimers,
         at: usize,
         fault: Fault,
-        outputs: &mut Outputs,
+        outputs: &mut Vec<OutputBatch>,
     ) -> Result<(), OperatorFailure> {
         let of = due.keys.key_of[at] as usize;
         let (key, mut window) = span::read_key(due.keys.distinct.value(of)).map_err(OperatorFailure::Error)?;
