@@ -29,7 +29,8 @@ use cofferdam::clock::SystemClock;
 use cofferdam::model::{Batch, Counters, Interrupt, group_of_key, hash_key};
 use cofferdam::pipeline::{PipelineSpec, StateBackendKind};
 use cofferdam::runtime::{
-    Barrier, BarrierKind, Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan, SubtaskPart,
+    Barrier, BarrierKind, Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, SubtaskEvent,
+    SubtaskSnapshot,
 };
 use cofferdam::sandbox::{Function, FunctionKind, Port};
 use cofferdam::state::{
@@ -232,7 +233,7 @@ impl Guest for Count {
     }
 }
 
-fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<Plan> {
+fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<ExecutionPlan> {
     let text = format!(
         r#"
         name = "{JOB}"
@@ -269,15 +270,15 @@ fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<
     let make =
         Arc::new(move |_: &GuestOptions| Box::new(Count { processed: Box::new(processed.clone()) }) as Box<dyn Guest>);
     let functions = BTreeMap::from([("count".to_string(), FunctionPlan { description, make })]);
-    Arc::new(Plan::new(pipeline, functions, Path::new(".")).expect("the plan can be made"))
+    Arc::new(ExecutionPlan::new(pipeline, functions, Path::new(".")).expect("the plan can be made"))
 }
 
 /// Starts an attempt from the newest checkpoint, whose every byte is checked.
 fn restore(
     storage: &CheckpointStorage,
-    plan: &Arc<Plan>,
+    plan: &Arc<ExecutionPlan>,
     working_dir: PathBuf,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<SubtaskEvent>,
 ) -> Execution {
     let newest = storage.newest_usable(JOB, Verify::Checksums).expect("the storage can be read");
     let (manifest, _) = newest.expect("there is a checkpoint");
@@ -304,7 +305,7 @@ fn restore(
 /// A restored attempt, of which checkpoints are taken.
 struct Running {
     execution: Execution,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<SubtaskEvent>,
     checkpoints: Checkpoints,
     durations_ms: Vec<f64>,
 }
@@ -340,12 +341,15 @@ impl Running {
             format: SnapshotFormat::RocksDb,
             triggered_ns: 0,
         });
-        let mut parts: Vec<SubtaskPart> = Vec::new();
+        let mut parts: Vec<SubtaskSnapshot> = Vec::new();
         while parts.len() < 3 {
             match self.events.recv().expect("the attempt goes on") {
-                Event::Acknowledged { parts: more, .. } => parts.extend(more),
-                Event::Failed(failure) | Event::SourceFailed(failure) => panic!("{failure:?}"),
-                Event::Opened | Event::SourceEnded | Event::CheckpointDue | Event::Warning(_) => {}
+                SubtaskEvent::Acknowledged { snapshots: more, .. } => parts.extend(more),
+                SubtaskEvent::Failed(failure) | SubtaskEvent::SourceFailed(failure) => panic!("{failure:?}"),
+                SubtaskEvent::Opened
+                | SubtaskEvent::SourceEnded
+                | SubtaskEvent::CheckpointDue
+                | SubtaskEvent::Warning(_) => {}
             }
         }
         let position = parts.iter_mut().find_map(|part| part.source_position.take());
@@ -402,7 +406,7 @@ fn restore_in_this_process(root: &Path, keys: u64) -> ! {
     let working_dir = root.join("../restored");
     let execution = restore(&storage, &plan, working_dir, events);
     while first.recv_timeout(Duration::from_millis(1)).is_err() {
-        if let Ok(Event::Failed(failure)) = failures.try_recv() {
+        if let Ok(SubtaskEvent::Failed(failure)) = failures.try_recv() {
             panic!("{failure:?}");
         }
     }

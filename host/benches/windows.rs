@@ -23,7 +23,7 @@ use cofferdam::clock::SystemClock;
 use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
 use cofferdam::model::{Batch, DueTimers, Interrupt, TimeDomain};
 use cofferdam::pipeline::PipelineSpec;
-use cofferdam::runtime::{Event, Execution, ExecutionOptions, FunctionPlan, GuestOptions, Plan};
+use cofferdam::runtime::{Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, SubtaskEvent};
 use cofferdam::sandbox::{CompileIn, Function, FunctionKind, Port};
 use cofferdam::state;
 use cofferdam::turn::{Guest, OutputBatch, Turn, TurnFailure, timer_states};
@@ -278,7 +278,7 @@ connector = "blackhole"
         Box::new(Alarm { set: counts.0.clone(), fired: counts.1.clone() }) as Box<dyn Guest>
     });
     let functions = BTreeMap::from([("alarm".to_string(), FunctionPlan { description, make })]);
-    let plan = Arc::new(Plan::new(pipeline, functions, Path::new(".")).expect("the plan can be made"));
+    let plan = Arc::new(ExecutionPlan::new(pipeline, functions, Path::new(".")).expect("the plan can be made"));
     let scratch = tempfile::tempdir().expect("a folder can be made");
     let options = ExecutionOptions {
         job_id: "bench".into(),
@@ -292,7 +292,7 @@ connector = "blackhole"
         restore: None,
         restarts: 0,
         notify: Arc::new(|event| {
-            if let Event::Failed(failure) = event {
+            if let SubtaskEvent::Failed(failure) = event {
                 panic!("{failure:?}");
             }
         }),

@@ -25,7 +25,7 @@ use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::{self, Result};
 use crate::model::Interrupt;
 use crate::pipeline::{NodeKind, PipelineSpec};
-use crate::runtime::{Event, Execution, ExecutionOptions, Plan, Purpose};
+use crate::runtime::{Execution, ExecutionOptions, ExecutionPlan, PlanPurpose, SubtaskEvent};
 
 /// How often the job's counts are refreshed.
 const TICK: Duration = Duration::from_millis(50);
@@ -142,7 +142,7 @@ struct Failing {
 pub(super) struct Attempt {
     pub(super) job: Arc<Job>,
     pub(super) number: u32,
-    pub(super) plan: Arc<Plan>,
+    pub(super) plan: Arc<ExecutionPlan>,
     pub(super) storage: CheckpointStorage,
     pub(super) origins: Arc<Origins>,
     pub(super) committers: BTreeMap<String, Box<dyn Committer>>,
@@ -189,7 +189,7 @@ impl Attempt {
             Some(manifest) => fit::fit(manifest, pipeline, allow_unclaimed)?,
             None => pipeline.clone(),
         };
-        let purpose = Purpose::Attempt(restored.manifest.as_deref());
+        let purpose = PlanPurpose::Attempt(restored.manifest.as_deref());
         let (components, is_to_end) = (&environment.components, || job.is_to_end());
         let plan =
             planning::plan(purpose, pipeline.clone(), &record.components, components, &record.base_dir, &is_to_end)?;
@@ -316,19 +316,19 @@ impl Attempt {
             Message::Command(Command::Take(request)) => self.take(request),
             Message::Command(Command::Stop) => self.take_stop(),
             Message::Event { attempt, event } if attempt == self.number => match event {
-                Event::Acknowledged { checkpoint, parts } => {
+                SubtaskEvent::Acknowledged { checkpoint, snapshots: parts } => {
                     self.acknowledge(checkpoint, parts).map_err(|error| failure_of(&error))?
                 }
-                Event::Opened => self.opened(),
-                Event::SourceEnded => self.schedule.source_ended(),
-                Event::CheckpointDue => self.schedule.checkpoint_due(),
-                Event::Failed(failure) => return Err(subtask_failed(*failure)),
-                Event::SourceFailed(failure) => {
+                SubtaskEvent::Opened => self.opened(),
+                SubtaskEvent::SourceEnded => self.schedule.source_ended(),
+                SubtaskEvent::CheckpointDue => self.schedule.checkpoint_due(),
+                SubtaskEvent::Failed(failure) => return Err(subtask_failed(*failure)),
+                SubtaskEvent::SourceFailed(failure) => {
                     let (failure, checkpoint) = (subtask_failed(*failure), self.next_checkpoint);
                     self.failing.get_or_insert(Failing { failure, checkpoint });
                     self.schedule.checkpoint_now();
                 }
-                Event::Warning(warning) => {
+                SubtaskEvent::Warning(warning) => {
                     tracing::warn!(job = %self.plan.pipeline.name, "{warning}");
                     self.job.warn(warning);
                 }

@@ -11,7 +11,7 @@ use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointMetadata, Ope
 use crate::clock::Clock;
 use crate::error::{self, Result};
 use crate::pipeline::PipelineSpec;
-use crate::runtime::{Barrier, BarrierKind, BarrierTimes, SubtaskPart};
+use crate::runtime::{Barrier, BarrierKind, BarrierTimes, SubtaskSnapshot};
 use crate::state::{FileRef, FileStore, StateHandle, StateSnapshot};
 
 /// A checkpoint in progress.
@@ -24,7 +24,7 @@ pub(super) struct Pending {
     pub(super) overtakes_at_ns: Option<u64>,
     /// Once it is being uploaded: the complete checkpoint whose files it may name.
     pub(super) based_on: Option<u64>,
-    parts: Vec<SubtaskPart>,
+    parts: Vec<SubtaskSnapshot>,
     /// Parts that have not arrived yet.
     missing: usize,
 }
@@ -50,7 +50,7 @@ impl Pending {
     }
 
     /// Takes a subtask's parts; the whole when nothing is missing any more.
-    pub(super) fn add(&mut self, parts: Vec<SubtaskPart>) -> Option<Vec<SubtaskPart>> {
+    pub(super) fn add(&mut self, parts: Vec<SubtaskSnapshot>) -> Option<Vec<SubtaskSnapshot>> {
         self.missing = self.missing.saturating_sub(parts.len());
         self.parts.extend(parts);
         (self.missing == 0).then(|| std::mem::take(&mut self.parts))
@@ -142,7 +142,7 @@ pub(super) struct Uploaded {
 pub(super) fn upload(
     head: MetadataHead,
     pipeline: &PipelineSpec,
-    parts: Vec<SubtaskPart>,
+    parts: Vec<SubtaskSnapshot>,
     files: &CheckpointFiles,
     base: Option<&CheckpointMetadata>,
     clock: &dyn Clock,
@@ -187,7 +187,11 @@ pub(super) fn upload(
     Ok(Uploaded { manifest, operators: shown })
 }
 
-fn upload_part(part: SubtaskPart, files: &CheckpointFiles, base: Option<&CheckpointMetadata>) -> Result<SubtaskImage> {
+fn upload_part(
+    part: SubtaskSnapshot,
+    files: &CheckpointFiles,
+    base: Option<&CheckpointMetadata>,
+) -> Result<SubtaskImage> {
     let store = files as &dyn FileStore;
     let before = base.and_then(|base| base.subtask(&part.node, part.subtask));
     let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateHandle>| {

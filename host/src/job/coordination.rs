@@ -13,7 +13,7 @@ use super::stopping;
 use super::view::{CheckpointPart, CheckpointSummary, JobFailure, SavepointView};
 use crate::checkpoint::{CheckpointMetadata, InProgress, Location};
 use crate::error::{self, Error, Result};
-use crate::runtime::{BarrierKind, SubtaskPart};
+use crate::runtime::{BarrierKind, SubtaskSnapshot};
 
 impl Attempt {
     /// Injects the barriers that are due, and lets those overtake for which it is time.
@@ -52,7 +52,7 @@ impl Attempt {
     }
 
     /// Takes a subtask's parts of a checkpoint. When it was the last, the upload begins.
-    pub(super) fn acknowledge(&mut self, checkpoint: u64, parts: Vec<SubtaskPart>) -> Result<()> {
+    pub(super) fn acknowledge(&mut self, checkpoint: u64, parts: Vec<SubtaskSnapshot>) -> Result<()> {
         let Some(pending) = self.pending.get_mut(&checkpoint) else { return Ok(()) };
         let Some(parts) = pending.add(parts) else { return Ok(()) };
         pending.overtakes_at_ns = None;

@@ -8,7 +8,7 @@ use crate::error::{self, Error, Result};
 use crate::model::NO_TIMESTAMP;
 use crate::operator::is_kept_otherwise;
 use crate::pipeline::{NodeKind, OperatorNode, PipelineSpec};
-use crate::runtime::Plan;
+use crate::runtime::ExecutionPlan;
 use crate::sandbox::FunctionKind;
 use crate::state;
 
@@ -38,7 +38,7 @@ pub(super) fn fit(
 }
 
 /// Whether the functions declare every state that the image holds, as it was or in a form that they migrate it to.
-pub(super) fn check_states(manifest: &CheckpointMetadata, plan: &Plan, allow_unclaimed: bool) -> Result<()> {
+pub(super) fn check_states(manifest: &CheckpointMetadata, plan: &ExecutionPlan, allow_unclaimed: bool) -> Result<()> {
     for operator in &manifest.operators {
         let Some(function) = plan.functions.get(&operator.id) else {
             if !allow_unclaimed && operator.subtasks.iter().any(|subtask| subtask.states().next().is_some()) {
@@ -57,7 +57,12 @@ pub(super) fn check_states(manifest: &CheckpointMetadata, plan: &Plan, allow_unc
 }
 
 /// Whether windows that an earlier version kept one by one would go on in panes, so that each would fire in two parts.
-fn check_windows(manifest: &CheckpointMetadata, image: &OperatorImage, plan: &Plan, is_aggregate: bool) -> Result<()> {
+fn check_windows(
+    manifest: &CheckpointMetadata,
+    image: &OperatorImage,
+    plan: &ExecutionPlan,
+    is_aggregate: bool,
+) -> Result<()> {
     let node = plan.pipeline.nodes.iter().find(|node| node.id == image.id);
     let Some(NodeKind::Operator(OperatorNode { windows: Some(windows), .. })) = node.map(|node| &node.kind) else {
         return Ok(());
@@ -72,7 +77,7 @@ fn check_windows(manifest: &CheckpointMetadata, image: &OperatorImage, plan: &Pl
 }
 
 /// Whether what was on its way to an operator can be put there again.
-pub(super) fn check_in_flight(manifest: &CheckpointMetadata, plan: &Plan) -> Result<()> {
+pub(super) fn check_in_flight(manifest: &CheckpointMetadata, plan: &ExecutionPlan) -> Result<()> {
     for node in plan.pipeline.nodes.iter().filter(|node| !plan.has_channels(&node.id)) {
         if manifest.subtasks(&node.id).iter().any(|image| image.in_flight.is_some()) {
             let what = format!("it holds records on their way to `{}`, which reads no channel any more", node.id);
@@ -85,7 +90,7 @@ pub(super) fn check_in_flight(manifest: &CheckpointMetadata, plan: &Plan) -> Res
 
 /// Warnings about operators that go on from an event time behind which records will come: the image was drained, or had come to
 /// the end of its input; or a source has no position in it, and is read from its start.
-pub(super) fn kept_watermarks(manifest: &CheckpointMetadata, plan: &Plan) -> Vec<String> {
+pub(super) fn kept_watermarks(manifest: &CheckpointMetadata, plan: &ExecutionPlan) -> Vec<String> {
     let mut warnings = Vec::new();
     for (index, node) in plan.pipeline.nodes.iter().enumerate() {
         let images = manifest.subtasks(&node.id);
@@ -228,7 +233,7 @@ mod tests {
                  aggregate = {{ type = \"count\" }}\n[sink.out]\ninput = \"windows\"\nconnector = \"blackhole\""
             );
             let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml").unwrap();
-            let plan = Plan::new(pipeline, Default::default(), std::path::Path::new(".")).unwrap();
+            let plan = ExecutionPlan::new(pipeline, Default::default(), std::path::Path::new(".")).unwrap();
             let mut layout = plan.functions["windows"].description.all_states();
             layout.retain(|state| states.contains(&&state.name[..]));
             assert_eq!(layout.len(), states.len());

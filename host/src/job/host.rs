@@ -36,7 +36,7 @@ use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
 use crate::inspect::StateImages;
 use crate::pipeline::PipelineSpec;
-use crate::runtime::{BarrierKind, Plan, Purpose};
+use crate::runtime::{BarrierKind, ExecutionPlan, PlanPurpose};
 use crate::sandbox::{CompileIn, Sandbox, SandboxOptions, Slots};
 
 /// Instances alive at once, over all jobs, unless the command line says otherwise.
@@ -327,7 +327,7 @@ impl Host {
         let located = |error| planning::locate(error, &submission.manifest, &submission.file_name);
         let components = planning::resolve(&pipeline, &environment.components).map_err(located)?;
         let store = &environment.components;
-        let plan = planning::plan(Purpose::Submit, pipeline.clone(), &components, store, &base_dir, &|| false)
+        let plan = planning::plan(PlanPurpose::Submit, pipeline.clone(), &components, store, &base_dir, &|| false)
             .map_err(located)?;
         let mut warnings = plan.warnings.clone();
         let origin = match submission.from.as_deref().map(|from| self.origin(from, &submission, &plan, &base_dir)) {
@@ -411,7 +411,7 @@ impl Host {
     }
 
     /// The place of what a job is to begin with, after a look whether the pipeline can go on from it.
-    fn origin(&self, from: &str, submission: &Submission, plan: &Plan, base_dir: &Path) -> Result<Origin> {
+    fn origin(&self, from: &str, submission: &Submission, plan: &ExecutionPlan, base_dir: &Path) -> Result<Origin> {
         let location = Location::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
         let Snapshot { metadata, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
         fit::fit(&metadata, &plan.pipeline, submission.allow_unclaimed_state)?;

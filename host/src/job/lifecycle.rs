@@ -22,7 +22,7 @@ use crate::checkpoint::{CheckpointStorage, Location};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::pipeline::{OnCancel, PipelineSpec, RestartStrategy};
-use crate::runtime::Event;
+use crate::runtime::SubtaskEvent;
 use crate::sandbox::{HeldSlots, Slots};
 
 /// How long a job whose compile was stopped waits for the command that stopped it.
@@ -37,7 +37,7 @@ pub(super) enum Message {
     Command(Command),
     Event {
         attempt: u32,
-        event: Event,
+        event: SubtaskEvent,
     },
     Uploaded {
         attempt: u32,

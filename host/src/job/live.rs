@@ -22,7 +22,7 @@ use super::view::{
 use crate::error::Result;
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::{NodeKind, PipelineSpec};
-use crate::runtime::{EventTime, NodeStats};
+use crate::runtime::{NodeStats, SubtaskEventTime};
 
 /// Checkpoints that are shown of a job, the newest.
 const CHECKPOINTS_SHOWN: usize = 64;
@@ -275,7 +275,7 @@ fn operator_detail(node: &crate::pipeline::Node, stats: &NodeStats) -> OperatorD
     }
 }
 
-fn watermark(event_time: &EventTime) -> SubtaskWatermark {
+fn watermark(event_time: &SubtaskEventTime) -> SubtaskWatermark {
     let watermark_ms = Some(event_time.watermark).filter(|watermark| *watermark != NO_TIMESTAMP);
     SubtaskWatermark { watermark_ms, idle: event_time.idle }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::components::ComponentStore;
 use crate::error::{self, Error, Result};
 use crate::pipeline::{self, NodeKind, PipelineSpec};
-use crate::runtime::{FunctionPlan, GuestOptions, Plan, Purpose};
+use crate::runtime::{ExecutionPlan, FunctionPlan, GuestOptions, PlanPurpose};
 use crate::sandbox::{HeldSlots, Instance, Slots};
 
 /// For each operator the SHA-256 of the component that its reference names now.
@@ -42,13 +42,13 @@ pub(super) fn reserve_instances(pipeline: &PipelineSpec, instances: &Slots) -> R
 
 /// The plan of a pipeline whose components are `resolved`. Starts nothing.
 pub(super) fn plan(
-    purpose: Purpose<'_>,
+    purpose: PlanPurpose<'_>,
     pipeline: PipelineSpec,
     resolved: &BTreeMap<String, String>,
     components: &ComponentStore,
     base_dir: &Path,
     stopped: &dyn Fn() -> bool,
-) -> Result<Plan> {
+) -> Result<ExecutionPlan> {
     let mut functions = BTreeMap::new();
     for node in &pipeline.nodes {
         let NodeKind::Operator(operator) = &node.kind else { continue };
@@ -76,7 +76,7 @@ pub(super) fn plan(
         });
         functions.insert(node.id.clone(), FunctionPlan { description, make });
     }
-    Plan::new_for(purpose, pipeline, functions, base_dir)
+    ExecutionPlan::new_for(purpose, pipeline, functions, base_dir)
 }
 
 /// Gives an error the place in the manifest of what it is about.

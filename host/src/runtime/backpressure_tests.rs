@@ -82,10 +82,10 @@ struct Job {
     /// For each subtask of the operator; without them none waits. They go first when the job is dropped.
     permits: Vec<Sender<()>>,
     execution: Execution,
-    events: Receiver<Event>,
+    events: Receiver<SubtaskEvent>,
     entered: Receiver<u32>,
     seen: Arc<Mutex<Vec<(u32, u64)>>>,
-    parts: Vec<SubtaskPart>,
+    parts: Vec<SubtaskSnapshot>,
     dir: tempfile::TempDir,
 }
 
@@ -106,7 +106,7 @@ impl Job {
         let (give, permits): (Vec<_>, Vec<_>) = (0..parallelism).map(|_| unbounded()).unzip();
         let seen = Arc::<Mutex<Vec<_>>>::default();
         let for_guests = seen.clone();
-        let make: MakeGuest = Arc::new(move |_| {
+        let make: GuestFactory = Arc::new(move |_| {
             let (entered, permits, seen) = (entered_sender.clone(), permits.clone(), for_guests.clone());
             Box::new(Slow { entered, permits, seen })
         });
@@ -124,7 +124,7 @@ impl Job {
         };
         let functions = BTreeMap::from([("slow".to_owned(), FunctionPlan { description, make })]);
         let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml").unwrap();
-        let plan = Arc::new(Plan::new(pipeline, functions, Path::new("")).unwrap());
+        let plan = Arc::new(ExecutionPlan::new(pipeline, functions, Path::new("")).unwrap());
         let dir = tempfile::tempdir().unwrap();
         let (sender, events) = unbounded();
         let options = ExecutionOptions {
@@ -145,12 +145,12 @@ impl Job {
     }
 
     /// The next event. Parts of checkpoints are kept.
-    fn event(&mut self) -> Event {
+    fn event(&mut self) -> SubtaskEvent {
         let mut event = self.events.recv().unwrap();
-        if let Event::Acknowledged { parts, .. } = &mut event {
+        if let SubtaskEvent::Acknowledged { snapshots: parts, .. } = &mut event {
             self.parts.append(parts);
         }
-        if let Event::Failed(failure) = &event {
+        if let SubtaskEvent::Failed(failure) = &event {
             panic!("{failure:?}");
         }
         event
@@ -175,13 +175,13 @@ fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {
 }
 
 /// The checkpoint's image, and its files.
-fn image(parts: Vec<SubtaskPart>) -> (Arc<CheckpointMetadata>, Arc<dyn FileStore>) {
+fn image(parts: Vec<SubtaskSnapshot>) -> (Arc<CheckpointMetadata>, Arc<dyn FileStore>) {
     let files = Files::default();
     let mut operators = Vec::new();
     for id in ["numbers", "others", "slow", "out"] {
-        let mut own: Vec<&SubtaskPart> = parts.iter().filter(|part| part.node == id).collect();
+        let mut own: Vec<&SubtaskSnapshot> = parts.iter().filter(|part| part.node == id).collect();
         own.sort_by_key(|part| part.subtask);
-        let image = |part: &&SubtaskPart| SubtaskImage {
+        let image = |part: &&SubtaskSnapshot| SubtaskImage {
             source_position: part.source_position.clone(),
             in_flight: part
                 .in_flight
@@ -211,7 +211,7 @@ fn image(parts: Vec<SubtaskPart>) -> (Arc<CheckpointMetadata>, Arc<dyn FileStore
 fn an_unaligned_checkpoint_is_complete_after_one_turn_where_an_aligned_one_is_not() {
     let mut job = Job::start(2, None);
     // So much has been read that at least five batches wait for each subtask of the operator, and one is in its turn.
-    while !matches!(job.event(), Event::CheckpointDue) {}
+    while !matches!(job.event(), SubtaskEvent::CheckpointDue) {}
     (0..2).for_each(|_| assert!(job.entered.recv().is_ok()));
 
     job.execution.inject(barrier(1, BarrierKind::Checkpoint));
@@ -243,7 +243,7 @@ fn an_unaligned_checkpoint_is_complete_after_one_turn_where_an_aligned_one_is_no
         let mut again = Job::start(parallelism, Some((manifest.clone(), files.clone())));
         again.permits.clear();
         for _ in 0..2 {
-            while !matches!(again.event(), Event::SourceEnded) {}
+            while !matches!(again.event(), SubtaskEvent::SourceEnded) {}
         }
         // Ended sources go on answering barriers.
         again.execution.inject(barrier(2, BarrierKind::Checkpoint));

@@ -7,7 +7,7 @@ use super::exchange::EdgeWriter;
 use super::failure::SubtaskFailure;
 use super::link::Cancelled;
 use super::plan::Target;
-use super::subtask::SubtaskPart;
+use super::subtask::SubtaskSnapshot;
 use crate::clock::{Clock, SharedClock};
 use crate::connector::Sink;
 use crate::error::Error;
@@ -50,16 +50,16 @@ pub(super) enum MemberKind {
 
 /// How far one subtask is in event time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventTime {
+pub struct SubtaskEventTime {
     /// In milliseconds: [`NO_TIMESTAMP`] before the first one, the largest when the input has ended.
     pub watermark: i64,
     /// Whether nothing is expected for now, so that it holds nobody up.
     pub idle: bool,
 }
 
-impl Default for EventTime {
-    fn default() -> EventTime {
-        EventTime { watermark: NO_TIMESTAMP, idle: false }
+impl Default for SubtaskEventTime {
+    fn default() -> SubtaskEventTime {
+        SubtaskEventTime { watermark: NO_TIMESTAMP, idle: false }
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) struct MemberStats {
     pub(super) counters: Counters,
     pub(super) metrics: BTreeMap<String, f64>,
     pub(super) state: StateSize,
-    pub(super) event_time: EventTime,
+    pub(super) event_time: SubtaskEventTime,
 }
 
 /// See the module.
@@ -86,7 +86,7 @@ pub(super) struct Chain {
     /// The edges that lead out, by their index in the plan.
     pub(super) edges: BTreeMap<usize, EdgeWriter>,
     pub(super) clock: SharedClock,
-    pub(super) event_time: EventTime,
+    pub(super) event_time: SubtaskEventTime,
     /// Changes of event time that have not gone through all members yet, the oldest first.
     changes: VecDeque<EventTimeChange>,
     /// The member that the first of them has reached.
@@ -100,7 +100,7 @@ impl Chain {
         edges: BTreeMap<usize, EdgeWriter>,
         clock: SharedClock,
     ) -> Chain {
-        let (event_time, changes) = (EventTime::default(), VecDeque::new());
+        let (event_time, changes) = (SubtaskEventTime::default(), VecDeque::new());
         Chain { subtask, members, edges, clock, event_time, changes, reached: 0 }
     }
 
@@ -323,13 +323,13 @@ impl Chain {
     }
 
     /// The barrier goes on, then every member's part of the checkpoint is fixed as it is.
-    pub(super) fn snapshot(&mut self, barrier: Barrier) -> Result<Vec<SubtaskPart>, Ended> {
+    pub(super) fn snapshot(&mut self, barrier: Barrier) -> Result<Vec<SubtaskSnapshot>, Ended> {
         self.edges.values_mut().try_for_each(|edge| edge.barrier(barrier))?;
         let mut parts = Vec::with_capacity(self.members.len());
         for at in 0..self.members.len() {
             let begun_ns = self.clock.monotonic_ns();
             let member = &mut self.members[at];
-            let mut part = SubtaskPart::new(&member.node, self.subtask);
+            let mut part = SubtaskSnapshot::new(&member.node, self.subtask);
             let fixed = match &mut member.kind {
                 MemberKind::Source(counters) => {
                     part.counters = *counters;

@@ -8,7 +8,7 @@ use super::super::element::{BarrierKind, Element};
 use super::super::gate::Gate;
 use super::super::link::link;
 use super::super::signals::Signals;
-use super::super::subtask::{Event, Notify, Subtask};
+use super::super::subtask::{Notify, Subtask, SubtaskEvent};
 use super::*;
 use crate::clock::ManualClock;
 use crate::pipeline::{CheckpointMode, InputRole};
@@ -82,7 +82,7 @@ fn run(elements: Vec<Element>, overtaking: Option<Barrier>, answers: usize) -> (
     let answered = Arc::new(Mutex::new(Vec::new()));
     let (told, raised) = (answered.clone(), signals.clone());
     let notify: Notify = Arc::new(move |event| {
-        let Event::Acknowledged { checkpoint, mut parts } = event else { panic!("no answer") };
+        let SubtaskEvent::Acknowledged { checkpoint, snapshots: mut parts } = event else { panic!("no answer") };
         let in_flight = parts[0].in_flight.take().map_or(0, |in_flight| in_flight.into_elements().count());
         told.lock().push((checkpoint, in_flight));
         overtaking.into_iter().for_each(|barrier| raised.overtake(barrier));

@@ -1,6 +1,6 @@
 //! Whether operators that go by event time are given any: timestamps and watermarks of the sources that they read.
 
-use super::plan::Plan;
+use super::plan::ExecutionPlan;
 use crate::error::{self, Result};
 use crate::pipeline::{Node, NodeKind, Port, SourceNode};
 
@@ -23,7 +23,7 @@ fn event_time_use(node: &Node) -> Option<EventTimeUse> {
     operator.interval.map(|_| join)
 }
 
-impl Plan {
+impl ExecutionPlan {
     /// Error: `manifest-invalid` where an operator needs timestamps and reads a source that has none. Otherwise warnings about
     /// sources whose watermark never moves.
     pub(super) fn check_event_time(&mut self) -> Result<()> {
@@ -89,13 +89,13 @@ mod tests {
     use super::*;
     use crate::pipeline::PipelineSpec;
 
-    fn plan(source: &str, operator: &str) -> Result<Plan> {
+    fn plan(source: &str, operator: &str) -> Result<ExecutionPlan> {
         let manifest = format!(
             "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n{source}\n\
              [operator.count]\ninput = \"numbers\"\nkey = {{ column = 0 }}\naggregate = {{ type = \"count\" }}\n{operator}\n\
              [sink.out]\ninput = \"count\"\nconnector = \"blackhole\""
         );
-        Plan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
+        ExecutionPlan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
     }
 
     const TIMESTAMP: &str = "timestamp = { column = 0, format = \"unix-ms\" }";
@@ -149,7 +149,7 @@ mod tests {
              [sink.out]\ninputs = [\"count\", \"again\"]\nconnector = \"blackhole\""
         );
         let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml").unwrap();
-        let error = Plan::new(pipeline, BTreeMap::new(), Path::new("")).err().unwrap();
+        let error = ExecutionPlan::new(pipeline, BTreeMap::new(), Path::new("")).err().unwrap();
         assert!(error.message.contains("`again`") && error.message.contains("`others`"), "{}", error.message);
     }
 }

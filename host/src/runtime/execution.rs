@@ -12,18 +12,18 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::alignment::{self, Groups};
-use super::chain::{Chain, Ended, EventTime, Member, MemberKind, MemberStats};
+use super::chain::{Chain, Ended, Member, MemberKind, MemberStats, SubtaskEventTime};
 use super::element::Barrier;
 use super::exchange::EdgeWriter;
 use super::failure::SubtaskFailure;
 use super::gate::Gate;
-use super::in_flight::InFlight;
+use super::in_flight::InFlightData;
 use super::link::{LinkReceiver, LinkSender, link};
-use super::plan::{FunctionPlan, GuestOptions, PartitionPlan, Plan};
+use super::plan::{ExecutionPlan, FunctionPlan, GuestOptions, PartitionPlan};
 use super::signals::Signals;
 use super::source::{Pace, SourceReader};
 use super::stamps::Stamper;
-use super::subtask::{Event, Notify, Subtask};
+use super::subtask::{Notify, Subtask, SubtaskEvent};
 use super::triggers::Triggers;
 use super::windows::window_function;
 use crate::checkpoint::{CheckpointMetadata, SubtaskImage};
@@ -78,7 +78,7 @@ pub struct NodeStats {
     pub metrics: BTreeMap<String, f64>,
     pub state: StateSize,
     /// Of each subtask.
-    pub event_times: Vec<EventTime>,
+    pub event_times: Vec<SubtaskEventTime>,
 }
 
 /// A running attempt.
@@ -97,7 +97,7 @@ struct Channels {
 
 impl Execution {
     /// Starts all subtasks. What they cannot open or restore they report as a failure.
-    pub fn start(plan: &Arc<Plan>, options: ExecutionOptions) -> Result<Execution> {
+    pub fn start(plan: &Arc<ExecutionPlan>, options: ExecutionOptions) -> Result<Execution> {
         let options = Arc::new(options);
         let mut execution = Execution {
             controls: Vec::new(),
@@ -230,7 +230,7 @@ impl Drop for Execution {
 }
 
 /// One log for all subtasks of an operator.
-fn operator_logs(plan: &Plan, clock: &SharedClock) -> BTreeMap<String, Arc<OperatorLog>> {
+fn operator_logs(plan: &ExecutionPlan, clock: &SharedClock) -> BTreeMap<String, Arc<OperatorLog>> {
     let log = |(id, function): (&String, &FunctionPlan)| {
         let log = OperatorLog::new(&plan.pipeline.name, id, &function.description.name, clock.clone());
         (id.clone(), Arc::new(log))
@@ -239,7 +239,7 @@ fn operator_logs(plan: &Plan, clock: &SharedClock) -> BTreeMap<String, Arc<Opera
 }
 
 /// For each source subtask its place in the group that waits for each other, where it names one.
-fn aligned(plan: &Plan) -> Vec<Option<alignment::Member>> {
+fn aligned(plan: &ExecutionPlan) -> Vec<Option<alignment::Member>> {
     let mut groups = Groups::default();
     let mut members = Vec::new();
     for chain in plan.chains.iter().filter(|chain| chain.inputs.is_empty()) {
@@ -253,7 +253,7 @@ fn aligned(plan: &Plan) -> Vec<Option<alignment::Member>> {
     members
 }
 
-fn connect(plan: &Plan, from: usize, to: usize, partition: &PartitionPlan) -> Channels {
+fn connect(plan: &ExecutionPlan, from: usize, to: usize, partition: &PartitionPlan) -> Channels {
     let (from, to) = (plan.chains[from].parallelism as usize, plan.chains[to].parallelism as usize);
     let mut channels = Channels { senders: Vec::new(), receivers: (0..to).map(|_| Vec::new()).collect() };
     for sender in 0..from {
@@ -270,7 +270,7 @@ fn connect(plan: &Plan, from: usize, to: usize, partition: &PartitionPlan) -> Ch
 }
 
 fn writers(
-    plan: &Plan,
+    plan: &ExecutionPlan,
     chain: usize,
     subtask: u32,
     channels: &mut [Channels],
@@ -309,7 +309,7 @@ enum Begin {
 
 /// Everything that a subtask's thread begins with.
 struct Start {
-    plan: Arc<Plan>,
+    plan: Arc<ExecutionPlan>,
     options: Arc<ExecutionOptions>,
     chain: usize,
     subtask: u32,
@@ -343,7 +343,7 @@ impl Start {
                 )
             }
         };
-        notify(Event::Failed(Box::new(failure)));
+        notify(SubtaskEvent::Failed(Box::new(failure)));
     }
 
     fn run_chain(mut self, input: Begin) -> Result<(), Ended> {
@@ -389,13 +389,13 @@ impl Start {
         }
         match (input, reader) {
             (Begin::Source { index, control, triggers, alignment }, Some(reader)) => {
-                (self.options.notify)(Event::Opened);
+                (self.options.notify)(SubtaskEvent::Opened);
                 subtask.run_source(SourceReader { index, alignment, ..reader }, control, &triggers)
             }
             (Begin::Gate(mut gate), _) => {
                 let first = &nodes[plan.chains[self.chain].members[0].node];
                 gate.restore(self.in_flight(first).map_err(|error| failed(first, self.subtask, error))?);
-                (self.options.notify)(Event::Opened);
+                (self.options.notify)(SubtaskEvent::Opened);
                 subtask.run_gate(gate)
             }
             (Begin::Source { .. }, None) => Err(Ended::Cancelled),
@@ -432,8 +432,8 @@ impl Start {
     }
 
     /// What was on its way to this subtask.
-    fn in_flight(&self, node: &Node) -> Result<InFlight> {
-        let mut found = InFlight::default();
+    fn in_flight(&self, node: &Node) -> Result<InFlightData> {
+        let mut found = InFlightData::default();
         let Some((manifest, files)) = &self.options.restore else { return Ok(found) };
         let images = self.images(node);
         let is_same = images.len() == node.parallelism as usize;
@@ -444,7 +444,7 @@ impl Start {
             if is_same && from != self.subtask {
                 continue;
             }
-            let in_flight = InFlight::decode(&file.path, &files.get(file)?, max_parallelism)?;
+            let in_flight = InFlightData::decode(&file.path, &files.get(file)?, max_parallelism)?;
             found.append(if is_same {
                 in_flight
             } else {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::plan::Plan;
+use super::plan::ExecutionPlan;
 use crate::connector::{self, InputPlace};
 use crate::error::Error;
 use crate::escape::shown;
@@ -90,7 +90,12 @@ impl SubtaskFailure {
 
     /// Looks the record up in the inputs of the sources that the operator reads, where it knows no origin yet: what comes out of
     /// a source's exchange is a record of its input as it was.
-    pub(super) fn looked_up(self, plan: &Plan, base_dir: &Path, is_cancelled: &dyn Fn() -> bool) -> SubtaskFailure {
+    pub(super) fn looked_up(
+        self,
+        plan: &ExecutionPlan,
+        base_dir: &Path,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> SubtaskFailure {
         let value = match (&self.record, &self.origin) {
             (Some(record), None) if record.is_record => &record.value,
             _ => return self,

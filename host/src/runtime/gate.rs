@@ -17,7 +17,7 @@ use std::time::Duration;
 use crossbeam_channel::Select;
 
 use super::element::{Barrier, BarrierKind, Element};
-use super::in_flight::InFlight;
+use super::in_flight::InFlightData;
 use super::link::{Cancelled, LinkReceiver, Sent};
 use super::signals::Signals;
 use crate::clock::SharedClock;
@@ -48,7 +48,7 @@ pub(super) enum Arrival {
     /// All that this checkpoint's barrier has overtaken.
     InFlight {
         checkpoint: u64,
-        in_flight: InFlight,
+        in_flight: InFlightData,
     },
     /// Nothing came in time.
     Idle,
@@ -76,7 +76,7 @@ struct Passing {
 struct Recording {
     checkpoint: u64,
     arrived: Vec<bool>,
-    in_flight: InFlight,
+    in_flight: InFlightData,
 }
 
 /// See the module.
@@ -121,7 +121,7 @@ impl Gate {
 
     /// Puts what a checkpoint held in front of everything that comes. There may be another number of channels now, so that a
     /// watermark may speak for records that it knows nothing of: those come anew.
-    pub(super) fn restore(&mut self, in_flight: InFlight) {
+    pub(super) fn restore(&mut self, in_flight: InFlightData) {
         let channels = self.channels.len().max(1);
         let records = in_flight.into_elements().filter(|(_, element)| !matches!(element, Element::Watermark(_)));
         for (channel, element) in records {
@@ -257,7 +257,7 @@ impl Gate {
             Some(passing) => (passing.arrived, passing.since_ns),
             None => (vec![false; self.channels.len()], self.clock.monotonic_ns()),
         };
-        let mut in_flight = InFlight::default();
+        let mut in_flight = InFlightData::default();
         for (at, channel) in self.channels.iter().enumerate() {
             let mut waiting = channel.queue.iter().map(|sent| &sent.element);
             while !arrived[at]

@@ -12,7 +12,7 @@ struct Subject {
     signals: Arc<Signals>,
     clock: Arc<ManualClock>,
     /// What the last barrier that overtook has recorded.
-    recorded: Option<InFlight>,
+    recorded: Option<InFlightData>,
 }
 
 fn barrier_of(checkpoint: u64, kind: BarrierKind) -> Barrier {
@@ -272,7 +272,7 @@ fn what_follows_a_barrier_that_came_while_an_abandoned_one_overtook_is_not_overt
 #[test]
 fn a_restored_watermark_does_not_speak_for_other_channels() {
     let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    let mut in_flight = InFlight::default();
+    let mut in_flight = InFlightData::default();
     for (channel, watermark) in [(0, 50), (1, 50), (2, 1000), (3, 1000)] {
         in_flight.push(channel, &Element::Watermark(watermark));
     }
@@ -285,7 +285,7 @@ fn a_restored_watermark_does_not_speak_for_other_channels() {
 #[test]
 fn what_was_restored_comes_before_everything_else() {
     let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    let mut in_flight = InFlight::default();
+    let mut in_flight = InFlightData::default();
     for (channel, timestamp) in [(0, 1), (1, 2), (1, 3), (2, 4)] {
         in_flight.push(channel, &batch(timestamp));
     }

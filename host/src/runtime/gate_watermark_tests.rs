@@ -195,7 +195,7 @@ fn what_is_said_behind_a_barrier_counts_behind_it() {
 
 #[test]
 fn after_a_restore_all_channels_are_active() {
-    let mut in_flight = InFlight::default();
+    let mut in_flight = InFlightData::default();
     in_flight.push(0, &Element::Status { idle: true });
     in_flight.push(1, &Element::Status { idle: true });
     let mut subject = Subject::new(2);

@@ -6,7 +6,7 @@
 //! "COFFFLOW" | version u32 | payload
 //! ```
 //!
-//! Version 2 may hold batches of a second keyed input; else it is as version 1. Every byte is untrusted until [`InFlight::decode`] has checked it.
+//! Version 2 may hold batches of a second keyed input; else it is as version 1. Every byte is untrusted until [`InFlightData::decode`] has checked it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -25,7 +25,7 @@ const VERSION: u32 = 2;
 
 /// Elements on their way to one subtask, those of a channel in their order.
 #[derive(Debug, Default)]
-pub struct InFlight {
+pub struct InFlightData {
     elements: Vec<(u32, Element)>,
 }
 
@@ -74,7 +74,7 @@ struct StoredKeys {
     key_of: Vec<u32>,
 }
 
-impl InFlight {
+impl InFlightData {
     /// Adds a copy of an element. A barrier is none, and after a restore every sender is active until it says otherwise.
     pub(super) fn push(&mut self, channel: usize, element: &Element) {
         let copy = match element {
@@ -107,7 +107,7 @@ impl InFlight {
     }
 
     /// Reads the bytes of the file `path`. Every error is `checkpoint-corrupt` and names the file.
-    pub fn decode(path: &str, file: &[u8], max_parallelism: u32) -> Result<InFlight> {
+    pub fn decode(path: &str, file: &[u8], max_parallelism: u32) -> Result<InFlightData> {
         let corrupt = |why: String| checkpoint_corrupt(format!("{path}: {why}"));
         let header = file.split_first_chunk::<8>().and_then(|(magic, rest)| Some((magic, rest.split_first_chunk()?)));
         let payload = match header {
@@ -124,13 +124,13 @@ impl InFlight {
         }
         let check = |stored: Stored| Ok((stored.channel, stored.element.checked(max_parallelism)?));
         let elements = stored.into_iter().map(check).collect::<Result<_, String>>().map_err(corrupt)?;
-        Ok(InFlight { elements })
+        Ok(InFlightData { elements })
     }
 
     /// Of what was on its way to subtask `from` of `old`, the part of subtask `to` where the parallelism has changed: records
     /// by their key group, others by the subtask's number. Broadcast records follow the broadcast state that they were to
     /// change, which `to` takes from one subtask. Watermarks come anew.
-    pub(super) fn share(self, from: u32, old: u32, to: u32, parallelism: u32, groups: &Range<u32>) -> InFlight {
+    pub(super) fn share(self, from: u32, old: u32, to: u32, parallelism: u32, groups: &Range<u32>) -> InFlightData {
         let by_number = from % parallelism == to;
         let mut elements = Vec::new();
         for (channel, element) in self.elements {
@@ -147,11 +147,11 @@ impl InFlight {
                 _ => {}
             }
         }
-        InFlight { elements }
+        InFlightData { elements }
     }
 
     /// Appends what was on its way to another subtask.
-    pub(super) fn append(&mut self, mut other: InFlight) {
+    pub(super) fn append(&mut self, mut other: InFlightData) {
         self.elements.append(&mut other.elements);
     }
 }

@@ -15,13 +15,13 @@ fn batch() -> Batch {
     }
 }
 
-fn in_flight() -> InFlight {
+fn in_flight() -> InFlightData {
     let mut fault = Fault::new(FaultCode::KeyMissing, "no key");
     fault.backtrace.push("frame".to_owned());
     let rejected = Rejected { value: b"r".to_vec(), timestamp: 7, fault };
     let mut plain = Batch::default();
     plain.push(b"plain", 5);
-    let mut in_flight = InFlight::default();
+    let mut in_flight = InFlightData::default();
     in_flight.push(0, &Element::Batch(InputRole::First, batch()));
     in_flight.push(300, &Element::Rejected(Box::new(rejected)));
     in_flight.push(1, &Element::Watermark(-9));
@@ -29,20 +29,20 @@ fn in_flight() -> InFlight {
     in_flight
 }
 
-fn shown(in_flight: &InFlight) -> String {
+fn shown(in_flight: &InFlightData) -> String {
     format!("{:?}", in_flight.elements)
 }
 
 #[test]
 fn what_is_written_is_read() {
     let file = in_flight().encode().unwrap();
-    let read = InFlight::decode("f", &file, 128).unwrap();
+    let read = InFlightData::decode("f", &file, 128).unwrap();
     assert_eq!(shown(&read), shown(&in_flight()));
 }
 
 #[test]
 fn the_durable_form_stays_what_it_is() {
-    let mut one = InFlight::default();
+    let mut one = InFlightData::default();
     one.push(2, &Element::Watermark(1));
     assert_eq!(hex::encode(one.encode().unwrap()), "434f4646464c4f570200000001020202");
     let file = in_flight().encode().unwrap();
@@ -55,18 +55,18 @@ fn what_an_earlier_version_wrote_is_read() {
     let mut file = in_flight().encode().unwrap();
     file[8] = 1;
     assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "c0da489f", "the bytes of version 1 as it was");
-    assert_eq!(shown(&InFlight::decode("f", &file, 128).unwrap()), shown(&in_flight()));
+    assert_eq!(shown(&InFlightData::decode("f", &file, 128).unwrap()), shown(&in_flight()));
     file[8] = 3;
-    assert!(InFlight::decode("f", &file, 128).is_err_and(|error| error.message.contains("version 3")));
+    assert!(InFlightData::decode("f", &file, 128).is_err_and(|error| error.message.contains("version 3")));
 }
 
 #[test]
 fn records_of_a_second_input_stay_records_of_it() {
-    let mut in_flight = InFlight::default();
+    let mut in_flight = InFlightData::default();
     in_flight.push(1, &Element::Batch(InputRole::Second, batch()));
     in_flight.push(0, &Element::Batch(InputRole::First, batch()));
     let file = in_flight.encode().unwrap();
-    let read = || InFlight::decode("f", &file, 128).unwrap();
+    let read = || InFlightData::decode("f", &file, 128).unwrap();
     assert_eq!(shown(&read()), shown(&in_flight));
     // With another parallelism too, where each goes to the owner of its key.
     for (to, groups, values) in [(0, 0..64, &["a"][..]), (1, 64..128, &["b", "c"])] {
@@ -84,7 +84,7 @@ fn records_of_a_second_input_stay_records_of_it() {
 #[test]
 fn damaged_bytes_are_refused_or_well_formed() {
     let file = in_flight().encode().unwrap();
-    let refused = |file: &[u8]| match InFlight::decode("the-file", file, 128) {
+    let refused = |file: &[u8]| match InFlightData::decode("the-file", file, 128) {
         Err(error) => {
             assert_eq!(error.code, "checkpoint-corrupt");
             assert!(error.message.starts_with("the-file: "), "{}", error.message);
@@ -102,11 +102,11 @@ fn damaged_bytes_are_refused_or_well_formed() {
         assert!(refused(&damaged) || at >= 12, "byte {at}");
     }
     assert!(refused(&[file.as_slice(), b"more"].concat()));
-    assert!(InFlight::decode("f", &file, 91).is_ok() && refused_groups(&file));
+    assert!(InFlightData::decode("f", &file, 91).is_ok() && refused_groups(&file));
 }
 
 fn refused_groups(file: &[u8]) -> bool {
-    InFlight::decode("f", file, 90).is_err_and(|error| error.message.contains("group 90"))
+    InFlightData::decode("f", file, 90).is_err_and(|error| error.message.contains("group 90"))
 }
 
 #[test]
@@ -132,10 +132,10 @@ fn with_another_parallelism_every_record_goes_to_the_owner_of_its_key() {
 fn broadcast_records_go_where_the_state_goes_that_they_change() {
     let mut rules = Batch::default();
     rules.push(b"rule", 5);
-    let mut in_flight = InFlight::default();
+    let mut in_flight = InFlightData::default();
     in_flight.push(1, &Element::Batch(InputRole::Broadcast, rules));
     let file = in_flight.encode().unwrap();
-    let read = || InFlight::decode("f", &file, 128).unwrap();
+    let read = || InFlightData::decode("f", &file, 128).unwrap();
     assert_eq!(shown(&read()), shown(&in_flight));
     // Of two old subtasks the second one's copy goes to subtasks 1 and 3 of five.
     let takes = |to: &u32| !read().share(1, 2, *to, 5, &(0..128)).is_empty();

@@ -64,11 +64,11 @@ fn function(kind: FunctionKind) -> Function {
     }
 }
 
-fn plan(manifest: &str, kind: FunctionKind, dir: &Path, totals: &Arc<Mutex<Totals>>) -> Result<Plan> {
+fn plan(manifest: &str, kind: FunctionKind, dir: &Path, totals: &Arc<Mutex<Totals>>) -> Result<ExecutionPlan> {
     let totals = totals.clone();
-    let make: MakeGuest = Arc::new(move |_| Box::new(Counting(totals.clone())));
+    let make: GuestFactory = Arc::new(move |_| Box::new(Counting(totals.clone())));
     let functions = BTreeMap::from([("count".to_owned(), FunctionPlan { description: function(kind), make })]);
-    Plan::new(PipelineSpec::parse(manifest, "pipeline.toml")?, functions, dir)
+    ExecutionPlan::new(PipelineSpec::parse(manifest, "pipeline.toml")?, functions, dir)
 }
 
 /// Runs a pipeline of `sources` source subtasks to its end. What the function saw, and what each node counted.
@@ -95,9 +95,12 @@ fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Total
     let mut ended = 0;
     while ended < sources {
         match events.recv().unwrap() {
-            Event::SourceEnded => ended += 1,
-            Event::Failed(failure) | Event::SourceFailed(failure) => panic!("{failure:?}"),
-            Event::Acknowledged { .. } | Event::CheckpointDue | Event::Warning(_) | Event::Opened => {}
+            SubtaskEvent::SourceEnded => ended += 1,
+            SubtaskEvent::Failed(failure) | SubtaskEvent::SourceFailed(failure) => panic!("{failure:?}"),
+            SubtaskEvent::Acknowledged { .. }
+            | SubtaskEvent::CheckpointDue
+            | SubtaskEvent::Warning(_)
+            | SubtaskEvent::Opened => {}
         }
     }
     execution.inject(Barrier {

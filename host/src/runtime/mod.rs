@@ -21,13 +21,13 @@ mod subtask;
 mod triggers;
 mod windows;
 
-pub use chain::EventTime;
+pub use chain::SubtaskEventTime;
 pub use element::{Barrier, BarrierKind};
 pub use execution::{Execution, ExecutionOptions, NodeStats};
 pub use failure::{RecordOrigin, SubtaskFailure};
-pub use in_flight::InFlight;
-pub use plan::{FunctionPlan, GuestOptions, MakeGuest, Plan, Purpose};
-pub use subtask::{BarrierTimes, Event, SubtaskPart};
+pub use in_flight::InFlightData;
+pub use plan::{ExecutionPlan, FunctionPlan, GuestFactory, GuestOptions, PlanPurpose};
+pub use subtask::{BarrierTimes, SubtaskEvent, SubtaskSnapshot};
 
 #[cfg(test)]
 mod backpressure_tests;

@@ -41,17 +41,17 @@ pub struct GuestOptions {
 }
 
 /// Makes the guest of one subtask.
-pub type MakeGuest = Arc<dyn Fn(&GuestOptions) -> Box<dyn Guest> + Send + Sync>;
+pub type GuestFactory = Arc<dyn Fn(&GuestOptions) -> Box<dyn Guest> + Send + Sync>;
 
 /// The function of one operator: from a component, or (in benchmarks) native.
 #[derive(Clone)]
 pub struct FunctionPlan {
     pub description: Function,
-    pub make: MakeGuest,
+    pub make: GuestFactory,
 }
 
 /// What runs. See the module.
-pub struct Plan {
+pub struct ExecutionPlan {
     pub pipeline: PipelineSpec,
     pub functions: BTreeMap<String, FunctionPlan>,
     /// What a person should know, such as a source that cannot be replayed.
@@ -101,27 +101,31 @@ pub(super) enum PartitionPlan {
 
 /// What a plan is made for.
 #[derive(Clone, Copy)]
-pub enum Purpose<'a> {
+pub enum PlanPurpose<'a> {
     /// A submit: everything that a person should correct is refused.
     Submit,
     /// An attempt of a job that was accepted, which goes on from this image. Only input that is still to be read matters.
     Attempt(Option<&'a CheckpointMetadata>),
 }
 
-impl Plan {
-    /// The plan of a submit, see [`Plan::new_for`].
-    pub fn new(pipeline: PipelineSpec, functions: BTreeMap<String, FunctionPlan>, base_dir: &Path) -> Result<Plan> {
-        Plan::new_for(Purpose::Submit, pipeline, functions, base_dir)
+impl ExecutionPlan {
+    /// The plan of a submit, see [`ExecutionPlan::new_for`].
+    pub fn new(
+        pipeline: PipelineSpec,
+        functions: BTreeMap<String, FunctionPlan>,
+        base_dir: &Path,
+    ) -> Result<ExecutionPlan> {
+        ExecutionPlan::new_for(PlanPurpose::Submit, pipeline, functions, base_dir)
     }
 
     /// Checks what only the functions and the world outside can tell: outputs, keys, files. Nothing is started.
     pub fn new_for(
-        purpose: Purpose<'_>,
+        purpose: PlanPurpose<'_>,
         pipeline: PipelineSpec,
         functions: BTreeMap<String, FunctionPlan>,
         base_dir: &Path,
-    ) -> Result<Plan> {
-        let mut plan = Plan {
+    ) -> Result<ExecutionPlan> {
+        let mut plan = ExecutionPlan {
             functions,
             warnings: Vec::new(),
             guarantee: "exactly-once".into(),
@@ -158,20 +162,20 @@ impl Plan {
     }
 
     /// Checks one node by itself. The result is the format of a source's records.
-    fn check_node(&mut self, purpose: Purpose<'_>, node: &Node, base_dir: &Path) -> Result<Format> {
+    fn check_node(&mut self, purpose: PlanPurpose<'_>, node: &Node, base_dir: &Path) -> Result<Format> {
         match &node.kind {
             NodeKind::Source(source) => {
                 let positions = positions(purpose, node);
                 let begin = match purpose {
-                    Purpose::Submit => Begin::Submit,
-                    Purpose::Attempt(_) => Begin::Attempt { positions: &positions },
+                    PlanPurpose::Submit => Begin::Submit,
+                    PlanPurpose::Attempt(_) => Begin::Attempt { positions: &positions },
                 };
                 let format = connector::check_source(&source.connector, base_dir, begin)
                     .map_err(|e| in_node("source", node, "path", e))?;
                 if let Some(selector) = &source.timestamp {
                     let extractor = TimestampExtractor::compile(selector, &format)
                         .map_err(|e| in_node("source", node, "timestamp", of_empty_input(node, &format, e)))?;
-                    if matches!(purpose, Purpose::Submit) {
+                    if matches!(purpose, PlanPurpose::Submit) {
                         self.check_first_timestamps(node, source, &extractor, base_dir)?;
                     }
                     self.timestamps.insert(node.id.clone(), Arc::new(extractor));
@@ -472,12 +476,12 @@ pub(super) fn of_empty_input(source: &Node, format: &Format, error: error::Error
 }
 
 /// Where the subtasks of a source go on.
-fn positions<'a>(purpose: Purpose<'a>, node: &Node) -> Vec<&'a [u8]> {
+fn positions<'a>(purpose: PlanPurpose<'a>, node: &Node) -> Vec<&'a [u8]> {
     match purpose {
-        Purpose::Attempt(Some(image)) => {
+        PlanPurpose::Attempt(Some(image)) => {
             image.subtasks(&node.id).iter().filter_map(|subtask| subtask.source_position.as_deref()).collect()
         }
-        Purpose::Submit | Purpose::Attempt(None) => Vec::new(),
+        PlanPurpose::Submit | PlanPurpose::Attempt(None) => Vec::new(),
     }
 }
 
@@ -489,13 +493,13 @@ pub(super) fn in_node(what: &str, node: &Node, key: &'static str, error: error::
 mod tests {
     use super::*;
 
-    fn plan(parallelism: u32) -> Result<Plan> {
+    fn plan(parallelism: u32) -> Result<ExecutionPlan> {
         let manifest = format!(
             "name = \"wide\"\n[source.a]\nconnector = \"generator\"\nparallelism = {parallelism}\n\
              [sink.b]\ninput = \"a\"\nconnector = \"blackhole\"\nparallelism = {}",
             parallelism + 1
         );
-        Plan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
+        ExecutionPlan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, BTreeMap::new(), Path::new(""))
     }
 
     #[test]
@@ -517,7 +521,7 @@ mod tests {
         for nodes in [keyed, summed, timed] {
             let manifest = format!("name = \"empty\"\n{nodes}\n[sink.c]\ninput = \"b\"\nconnector = \"blackhole\"");
             let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml").unwrap();
-            let error = Plan::new(pipeline, BTreeMap::new(), folder.path()).err().unwrap();
+            let error = ExecutionPlan::new(pipeline, BTreeMap::new(), folder.path()).err().unwrap();
             assert_eq!(error.code, "manifest-key");
             assert!(error.message.contains("source `a` is empty"), "{error}");
             assert!(!error.hint.unwrap().contains("header = true"), "it is the default");

@@ -11,7 +11,7 @@ use super::chain::{Chain, Ended, MemberStats};
 use super::element::{Barrier, BarrierKind};
 use super::failure::{RecordOrigin, SubtaskFailure};
 use super::gate::{Arrival, Gate};
-use super::in_flight::InFlight;
+use super::in_flight::InFlightData;
 use super::signals::Signals;
 use super::source::SourceReader;
 use super::triggers::Triggers;
@@ -26,11 +26,11 @@ use crate::turn::{FIRST_INPUT, SECOND_INPUT};
 const WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// What a subtask tells the job.
-pub enum Event {
+pub enum SubtaskEvent {
     /// The subtask's parts of a checkpoint are fixed.
     Acknowledged {
         checkpoint: u64,
-        parts: Vec<SubtaskPart>,
+        snapshots: Vec<SubtaskSnapshot>,
     },
     /// The subtask has opened and restored all that it needs, and runs.
     Opened,
@@ -47,7 +47,7 @@ pub enum Event {
 }
 
 /// One node's part of a checkpoint, in one subtask.
-pub struct SubtaskPart {
+pub struct SubtaskSnapshot {
     pub node: String,
     pub subtask: u32,
     pub source_position: Option<Vec<u8>>,
@@ -55,7 +55,7 @@ pub struct SubtaskPart {
     pub broadcast: Option<Box<dyn StateSnapshot>>,
     pub committable: Option<Vec<u8>>,
     /// What the barrier has overtaken; of a chain's first node.
-    pub in_flight: Option<InFlight>,
+    pub in_flight: Option<InFlightData>,
     pub counters: Counters,
     /// The event time that an operator which waits for it had reached.
     pub watermark: Option<i64>,
@@ -75,9 +75,9 @@ pub struct BarrierTimes {
     pub unaligned: bool,
 }
 
-impl SubtaskPart {
-    pub(super) fn new(node: &str, subtask: u32) -> SubtaskPart {
-        SubtaskPart {
+impl SubtaskSnapshot {
+    pub(super) fn new(node: &str, subtask: u32) -> SubtaskSnapshot {
+        SubtaskSnapshot {
             node: node.to_owned(),
             subtask,
             source_position: None,
@@ -93,7 +93,7 @@ impl SubtaskPart {
 }
 
 /// Told about everything that a subtask does which concerns the job.
-pub type Notify = Arc<dyn Fn(Event) + Send + Sync>;
+pub type Notify = Arc<dyn Fn(SubtaskEvent) + Send + Sync>;
 
 pub(super) struct Subtask {
     pub(super) chain: Chain,
@@ -118,7 +118,7 @@ struct Barriers {
 pub(super) struct Fixed {
     barrier: Barrier,
     since_ns: u64,
-    parts: Vec<SubtaskPart>,
+    parts: Vec<SubtaskSnapshot>,
 }
 
 /// How often counts are shown.
@@ -239,7 +239,7 @@ impl Subtask {
                 has_said_so = true;
                 self.chain.idle()?;
                 self.show();
-                (self.notify)(Event::SourceEnded);
+                (self.notify)(SubtaskEvent::SourceEnded);
             }
             self.chain.advance_clock()?;
             self.chain.flush_due()?;
@@ -279,7 +279,7 @@ impl Subtask {
         }
         let read = reader.read();
         self.chain.show_source(reader.counters());
-        reader.take_warnings().into_iter().for_each(|warning| (self.notify)(Event::Warning(warning)));
+        reader.take_warnings().into_iter().for_each(|warning| (self.notify)(SubtaskEvent::Warning(warning)));
         let (batch, poll) = match read {
             Ok(read) => read,
             Err(error) => return self.source_failed(reader, error, ended),
@@ -351,13 +351,13 @@ impl Subtask {
         *ended = true;
         self.chain.idle()?;
         self.show();
-        (self.notify)(Event::SourceFailed(Box::new(failure)));
+        (self.notify)(SubtaskEvent::SourceFailed(Box::new(failure)));
         Ok(self.patience())
     }
 
     fn notify_if(&self, checkpoint_due: bool) {
         if checkpoint_due {
-            (self.notify)(Event::CheckpointDue);
+            (self.notify)(SubtaskEvent::CheckpointDue);
         }
     }
 
@@ -391,7 +391,7 @@ impl Subtask {
     }
 
     /// Sends the barrier on, and fixes all members as they are.
-    fn fix(&mut self, barrier: Barrier, since_ns: u64) -> Result<Vec<SubtaskPart>, Ended> {
+    fn fix(&mut self, barrier: Barrier, since_ns: u64) -> Result<Vec<SubtaskSnapshot>, Ended> {
         let aligned_ns = self.chain.clock.monotonic_ns();
         let mut parts = self.chain.snapshot(barrier)?;
         for part in &mut parts {
@@ -403,7 +403,7 @@ impl Subtask {
     }
 
     /// All that a barrier overtook is known.
-    fn complete(&mut self, checkpoint: u64, in_flight: InFlight) {
+    fn complete(&mut self, checkpoint: u64, in_flight: InFlightData) {
         let Some(mut fixed) = self.fixed.take_if(|fixed| fixed.barrier.checkpoint == checkpoint) else { return };
         let now = self.chain.clock.monotonic_ns();
         for part in &mut fixed.parts {
@@ -416,8 +416,8 @@ impl Subtask {
         self.acknowledge(fixed.barrier, fixed.parts);
     }
 
-    fn acknowledge(&self, barrier: Barrier, parts: Vec<SubtaskPart>) {
-        (self.notify)(Event::Acknowledged { checkpoint: barrier.checkpoint, parts });
+    fn acknowledge(&self, barrier: Barrier, parts: Vec<SubtaskSnapshot>) {
+        (self.notify)(SubtaskEvent::Acknowledged { checkpoint: barrier.checkpoint, snapshots: parts });
     }
 }
 

@@ -48,7 +48,7 @@ struct Subject {
     gate: Gate,
     control: Sender<Barrier>,
     received: Receiver<Barrier>,
-    events: Receiver<Event>,
+    events: Receiver<SubtaskEvent>,
     clock: Arc<ManualClock>,
     ended: bool,
 }
@@ -152,7 +152,8 @@ fn a_drain_sends_the_largest_watermark_in_front_of_its_barrier_and_a_stop_does_n
     let run = |barriers: &[Barrier]| {
         let mut subject = Subject::new([vec![], vec![], vec![]], WatermarkSettings::default(), &mut Groups::default());
         let seen = subject.run(barriers);
-        let answers = subject.events.try_iter().filter(|event| matches!(event, Event::Acknowledged { .. })).count();
+        let answers =
+            subject.events.try_iter().filter(|event| matches!(event, SubtaskEvent::Acknowledged { .. })).count();
         assert_eq!(answers, barriers.len());
         seen
     };

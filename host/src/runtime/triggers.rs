@@ -14,10 +14,10 @@ pub(super) struct Triggers {
     records: AtomicU64,
     /// A checkpoint is due each time that the watermark passes a multiple of this, in milliseconds; none where 0.
     step_ms: i64,
-    event_time: Mutex<EventTime>,
+    event_time: Mutex<EventTimeSteps>,
 }
 
-struct EventTime {
+struct EventTimeSteps {
     /// Of each source subtask.
     watermarks: Vec<i64>,
     /// The last step that the smallest of them has passed.
@@ -32,7 +32,7 @@ impl Triggers {
             every_records: settings.records.unwrap_or(0),
             records: AtomicU64::new(0),
             step_ms,
-            event_time: Mutex::new(EventTime { watermarks: vec![NO_TIMESTAMP; sources], passed: None }),
+            event_time: Mutex::new(EventTimeSteps { watermarks: vec![NO_TIMESTAMP; sources], passed: None }),
         }
     }
 
@@ -51,7 +51,7 @@ impl Triggers {
         if self.step_ms == 0 {
             return false;
         }
-        let EventTime { watermarks, passed } = &mut *self.event_time.lock();
+        let EventTimeSteps { watermarks, passed } = &mut *self.event_time.lock();
         if let Some(own) = watermarks.get_mut(source) {
             *own = watermark;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::plan::{FunctionPlan, Plan, in_node, of_empty_input};
+use super::plan::{ExecutionPlan, FunctionPlan, in_node, of_empty_input};
 use crate::connector::KeyExtractor;
 use crate::error::{self, Result};
 use crate::operator::{WINDOWS_OF_RECORD_MAX, WindowFunction, native_aggregate, too_many_windows, window_states};
@@ -50,7 +50,7 @@ pub(super) fn check(node: &Node, function: &Function) -> Result<()> {
     }
 }
 
-impl Plan {
+impl ExecutionPlan {
     /// Gives the function of a window operator the host's own states, and makes that of a native aggregate.
     pub(super) fn complete_windows(&mut self, node: &Node, nodes: &[Node], formats: &[Format]) -> Result<()> {
         let NodeKind::Operator(operator) = &node.kind else { return Ok(()) };

@@ -49,11 +49,12 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
     let seen: [Arc<Mutex<Vec<String>>>; 2] = Default::default();
     let collecting = |name: &str, seen: &Arc<Mutex<Vec<String>>>| {
         let seen = seen.clone();
-        let make: MakeGuest = Arc::new(move |_| Box::new(Collecting(seen.clone())));
+        let make: GuestFactory = Arc::new(move |_| Box::new(Collecting(seen.clone())));
         (name.to_owned(), FunctionPlan { description: function(name, FunctionKind::Process), make })
     };
     let functions = BTreeMap::from([collecting("results", &seen[0]), collecting("late", &seen[1])]);
-    let plan = Arc::new(Plan::new(PipelineSpec::parse(manifest, "pipeline.toml").unwrap(), functions, dir).unwrap());
+    let plan =
+        Arc::new(ExecutionPlan::new(PipelineSpec::parse(manifest, "pipeline.toml").unwrap(), functions, dir).unwrap());
     let (sender, events) = unbounded();
     let working = tempfile::tempdir().unwrap();
     let options = ExecutionOptions {
@@ -72,9 +73,12 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
     let mut execution = Execution::start(&plan, options).unwrap();
     loop {
         match events.recv().unwrap() {
-            Event::SourceEnded => break,
-            Event::Failed(failure) | Event::SourceFailed(failure) => panic!("{failure:?}"),
-            Event::Acknowledged { .. } | Event::CheckpointDue | Event::Warning(_) | Event::Opened => {}
+            SubtaskEvent::SourceEnded => break,
+            SubtaskEvent::Failed(failure) | SubtaskEvent::SourceFailed(failure) => panic!("{failure:?}"),
+            SubtaskEvent::Acknowledged { .. }
+            | SubtaskEvent::CheckpointDue
+            | SubtaskEvent::Warning(_)
+            | SubtaskEvent::Opened => {}
         }
     }
     execution.inject(Barrier {
@@ -131,7 +135,7 @@ fn a_native_aggregate_needs_no_component_and_late_records_are_an_output() {
 #[test]
 fn windows_and_functions_that_do_not_fit_are_refused() {
     let check = |function: Function, windows: &str| {
-        let make: MakeGuest = Arc::new(|_| Box::new(Collecting(Arc::default())));
+        let make: GuestFactory = Arc::new(|_| Box::new(Collecting(Arc::default())));
         let manifest = format!(
             "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n\
              timestamp = {{ column = 0, format = \"unix-ms\" }}\n\
@@ -139,7 +143,7 @@ fn windows_and_functions_that_do_not_fit_are_refused() {
              [sink.out]\ninput = \"op\"\nconnector = \"blackhole\"\n"
         );
         let functions = BTreeMap::from([("op".to_owned(), FunctionPlan { description: function, make })]);
-        Plan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, functions, Path::new("")).map(drop)
+        ExecutionPlan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, functions, Path::new("")).map(drop)
     };
     let tumbling = "window = { type = \"tumbling\", size = \"1s\" }";
     let session = "window = { type = \"session\", gap = \"1s\" }";
