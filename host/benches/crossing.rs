@@ -17,8 +17,8 @@ use cofferdam::clock::SystemClock;
 use cofferdam::model::Counters;
 use cofferdam::model::{Batch, Keys, group_of_key, hash_key};
 use cofferdam::operator::{FunctionOperator, FunctionSettings, Operator};
-use cofferdam::pipeline::{Disposition, Limits, StateBackendKind};
-use cofferdam::sandbox::{Component, Function, Instance, Sandbox, SandboxOptions};
+use cofferdam::pipeline::{Disposition, GuestLimits, StateBackendKind};
+use cofferdam::sandbox::{Component, FunctionDescription, Instance, Sandbox, SandboxOptions};
 use cofferdam::state::{self, StateOptions};
 use cofferdam::turn::{FIRST_INPUT, Guest, OutputBatch, Turn, TurnContext, TurnFailure};
 
@@ -86,7 +86,7 @@ impl Case {
         batch_records: usize,
     ) -> Case {
         let (index, description) = component.description().function(function).expect("the component has the function");
-        let guest = Box::new(Instance::new(component.clone(), index, Limits::default(), 0, false));
+        let guest = Box::new(Instance::new(component.clone(), index, GuestLimits::default(), 0, false));
         let keyed = !description.states.is_empty();
         Case {
             name,
@@ -165,7 +165,7 @@ fn batch(first: usize, records: usize, keyed: bool) -> Batch {
     batch
 }
 
-fn operator(guest: Box<dyn Guest>, function: &Function) -> FunctionOperator {
+fn operator(guest: Box<dyn Guest>, function: &FunctionDescription) -> FunctionOperator {
     let layout = function.states.clone();
     let turn = if layout.is_empty() {
         Turn::stateless(TurnContext::default())

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use cofferdam::clock::SystemClock;
 use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
-use cofferdam::sandbox::CompileIn;
+use cofferdam::sandbox::CompileMode;
 use cofferdam::state;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -293,7 +293,7 @@ fn run_ours(folder: &Path, records: u64) {
         component_bytes_max: 1 << 30,
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
-        compile_in: CompileIn::ThisProcess,
+        compile_in: CompileMode::ThisProcess,
         runtime: runtime.handle().clone(),
     };
     let host = Host::open(options).expect("the host starts");

@@ -32,7 +32,7 @@ use cofferdam::runtime::{
     Barrier, BarrierKind, Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, SubtaskEvent,
     SubtaskSnapshot,
 };
-use cofferdam::sandbox::{Function, FunctionKind, Port};
+use cofferdam::sandbox::{FunctionDescription, FunctionKind, PortDescription};
 use cofferdam::state::{
     self, FileRef, SnapshotFormat, StateBackend, StateChange, StateDescription, StateHandle, StateKind, StateOptions,
     StateSnapshot, StateWrite,
@@ -255,8 +255,8 @@ fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<
         "#
     );
     let pipeline = PipelineSpec::parse(&text, "bench").expect("the pipeline is well formed");
-    let port = |name: &str| Port { name: name.into(), codec: "raw".into() };
-    let description = Function {
+    let port = |name: &str| PortDescription { name: name.into(), codec: "raw".into() };
+    let description = FunctionDescription {
         name: "count".into(),
         kind: FunctionKind::KeyedProcess,
         input: port("in"),

@@ -24,7 +24,7 @@ use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
 use cofferdam::model::{Batch, DueTimers, Interrupt, TimeDomain};
 use cofferdam::pipeline::PipelineSpec;
 use cofferdam::runtime::{Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, SubtaskEvent};
-use cofferdam::sandbox::{CompileIn, Function, FunctionKind, Port};
+use cofferdam::sandbox::{CompileMode, FunctionDescription, FunctionKind, PortDescription};
 use cofferdam::state;
 use cofferdam::turn::{Guest, OutputBatch, Turn, TurnFailure, timer_states};
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
         component_bytes_max: 1 << 30,
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
-        compile_in: CompileIn::ThisProcess,
+        compile_in: CompileMode::ThisProcess,
         runtime: runtime.handle().clone(),
     });
     let host = host.expect("the host starts");
@@ -259,9 +259,9 @@ connector = "blackhole"
 "#
     );
     let pipeline = PipelineSpec::parse(&text, "bench").expect("the pipeline is well formed");
-    let port = |name: &str| Port { name: name.into(), codec: "raw".into() };
+    let port = |name: &str| PortDescription { name: name.into(), codec: "raw".into() };
     let timers = vec![TimeDomain::Event];
-    let description = Function {
+    let description = FunctionDescription {
         name: "alarm".into(),
         kind: FunctionKind::KeyedProcess,
         input: port("in"),

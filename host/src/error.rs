@@ -32,7 +32,7 @@ pub enum ErrorKind {
 
 /// A place in a text that a person wrote: 1-based line and column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
+pub struct TextLocation {
     pub file: String,
     pub line: usize,
     pub column: usize,
@@ -47,7 +47,7 @@ pub struct Error {
     pub message: String,
     /// What would be right, or what to do next.
     pub hint: Option<String>,
-    pub location: Option<Location>,
+    pub location: Option<TextLocation>,
     /// Lines to show below it, such as a backtrace.
     pub details: Vec<String>,
     /// The part of a pipeline that it is about: a node's id and a key of it, for finding its place in the manifest.
@@ -143,7 +143,7 @@ impl Error {
     }
 
     /// Adds the place in the text that a person wrote.
-    pub fn at(mut self, location: Location) -> Error {
+    pub fn at(mut self, location: TextLocation) -> Error {
         self.location = Some(location);
         self
     }
@@ -164,7 +164,7 @@ impl Error {
 /// For a terminal or a log: names, keys and messages of others in it are escaped.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Location { file, line, column }) = &self.location {
+        if let Some(TextLocation { file, line, column }) = &self.location {
             write!(f, "{}:{line}:{column}: ", one_line(file))?;
         }
         write!(f, "{} [{}]", one_line(&self.message), self.code)?;

@@ -12,11 +12,11 @@ pub struct LogLimit {
     burst: u64,
     /// Nanoseconds after which one more line may be written.
     interval_ns: u64,
-    state: Mutex<State>,
+    state: Mutex<TokenBucket>,
 }
 
 #[derive(Default)]
-struct State {
+struct TokenBucket {
     /// When all lines of the burst may be written again.
     full_at_ns: u64,
     suppressed: u64,
@@ -51,7 +51,7 @@ impl LogLimit {
         (waits && self.take(&mut state, now_ns)).then(|| std::mem::take(&mut state.suppressed))
     }
 
-    fn take(&self, state: &mut State, now_ns: u64) -> bool {
+    fn take(&self, state: &mut TokenBucket, now_ns: u64) -> bool {
         let full_at = state.full_at_ns.max(now_ns);
         // The last line of a burst leaves no room: all but one interval are used.
         if full_at - now_ns > self.interval_ns.saturating_mul(self.burst - 1) {

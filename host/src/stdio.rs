@@ -2,7 +2,7 @@
 //!
 //! Whoever hands text over never waits for the reader of a pipe or a terminal, and never fails because it is gone. The
 //! standard error is lossy: text that does not fit into [`BUFFER_BYTES`] is dropped and counted, and the count is written
-//! as soon as there is room. The standard output is exact: [`Stream::offer`] refuses what does not fit, and the caller
+//! as soon as there is room. The standard output is exact: [`StandardStream::offer`] refuses what does not fit, and the caller
 //! waits, and looks for a cancellation between two waits.
 
 use std::fmt::Display;
@@ -23,15 +23,15 @@ const FLUSH_WAIT: Duration = Duration::from_secs(1);
 const RETRY_WAIT: Duration = Duration::from_millis(5);
 
 /// One standard stream. See the module.
-pub struct Stream {
-    buffer: Mutex<Buffer>,
+pub struct StandardStream {
+    buffer: Mutex<StreamBuffer>,
     changed: Condvar,
     writer: OnceLock<bool>,
     open: fn() -> Box<dyn Write>,
     name: &'static str,
 }
 
-struct Buffer {
+struct StreamBuffer {
     bytes: Vec<u8>,
     /// Bytes that were taken so far.
     taken: u64,
@@ -45,18 +45,18 @@ struct Buffer {
 
 /// What became of text that was offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offered {
-    /// It will be written. [`Stream::is_settled`] tells when, by this number.
+pub enum OfferOutcome {
+    /// It will be written. [`StandardStream::is_settled`] tells when, by this number.
     Taken(u64),
     /// There is no room: the reader is behind.
     Full,
 }
 
-static STDOUT: Stream = Stream::new("stdout", || Box::new(io::stdout()));
-static STDERR: Stream = Stream::new("stderr", || Box::new(io::stderr()));
+static STDOUT: StandardStream = StandardStream::new("stdout", || Box::new(io::stdout()));
+static STDERR: StandardStream = StandardStream::new("stderr", || Box::new(io::stderr()));
 
 /// The standard output.
-pub fn stdout() -> &'static Stream {
+pub fn stdout() -> &'static StandardStream {
     &STDOUT
 }
 
@@ -81,23 +81,23 @@ pub fn flush() {
     STDOUT.flush();
 }
 
-impl Stream {
-    const fn new(name: &'static str, open: fn() -> Box<dyn Write>) -> Stream {
-        let buffer = Buffer { bytes: Vec::new(), taken: 0, settled: 0, dropped: 0, failures: 0, failure: None };
-        Stream { buffer: Mutex::new(buffer), changed: Condvar::new(), writer: OnceLock::new(), open, name }
+impl StandardStream {
+    const fn new(name: &'static str, open: fn() -> Box<dyn Write>) -> StandardStream {
+        let buffer = StreamBuffer { bytes: Vec::new(), taken: 0, settled: 0, dropped: 0, failures: 0, failure: None };
+        StandardStream { buffer: Mutex::new(buffer), changed: Condvar::new(), writer: OnceLock::new(), open, name }
     }
 
     /// Takes the text whole, where less than [`BUFFER_BYTES`] wait.
-    pub fn offer(&'static self, text: &[u8]) -> Offered {
+    pub fn offer(&'static self, text: &[u8]) -> OfferOutcome {
         self.start();
         let mut buffer = self.buffer.lock();
         if buffer.bytes.len() >= BUFFER_BYTES {
-            return Offered::Full;
+            return OfferOutcome::Full;
         }
         buffer.bytes.extend_from_slice(text);
         buffer.taken += text.len() as u64;
         self.changed.notify_all();
-        Offered::Taken(buffer.taken)
+        OfferOutcome::Taken(buffer.taken)
     }
 
     /// Whether everything up to this number was written, or lost by a failure.
@@ -120,7 +120,7 @@ impl Stream {
     }
 
     fn write_or_drop(&'static self, text: &[u8]) {
-        if self.offer(text) == Offered::Full {
+        if self.offer(text) == OfferOutcome::Full {
             self.buffer.lock().dropped += 1;
         }
     }
@@ -265,13 +265,13 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     /// Tells when it is written to, and then waits until the test lets it go on.
-    struct Held {
+    struct BlockedWriter {
         begun: Sender<()>,
         go_on: Arc<Mutex<Receiver<io::Result<()>>>>,
         written: Arc<Mutex<Vec<u8>>>,
     }
 
-    impl Write for Held {
+    impl Write for BlockedWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.begun.send(());
             if let Ok(result) = self.go_on.lock().recv() {
@@ -286,33 +286,33 @@ mod tests {
         }
     }
 
-    struct Setup {
-        stream: &'static Stream,
+    struct StreamFixture {
+        stream: &'static StandardStream,
         begun: Receiver<()>,
         go_on: Sender<io::Result<()>>,
         written: Arc<Mutex<Vec<u8>>>,
     }
 
-    fn setup() -> Setup {
-        let stream: &'static Stream = Box::leak(Box::new(Stream::new("test", || Box::new(io::sink()))));
+    fn setup() -> StreamFixture {
+        let stream: &'static StandardStream = Box::leak(Box::new(StandardStream::new("test", || Box::new(io::sink()))));
         let ((begun_sender, begun), (go_on, waits)) = (channel(), channel());
         let written = Arc::<Mutex<Vec<u8>>>::default();
-        let held = Held { begun: begun_sender, go_on: Arc::new(Mutex::new(waits)), written: written.clone() };
+        let held = BlockedWriter { begun: begun_sender, go_on: Arc::new(Mutex::new(waits)), written: written.clone() };
         stream.writer.set(true).unwrap();
         std::thread::spawn(move || stream.write_all(Box::new(held)));
-        Setup { stream, begun, go_on, written }
+        StreamFixture { stream, begun, go_on, written }
     }
 
     #[test]
     fn who_writes_never_waits_for_a_reader_and_what_is_dropped_is_counted() {
-        let Setup { stream, begun, go_on, written } = setup();
+        let StreamFixture { stream, begun, go_on, written } = setup();
         stream.write_or_drop(b"first\n");
         begun.recv_timeout(LONG).unwrap();
         let line = vec![b'x'; BUFFER_BYTES];
         stream.write_or_drop(&line);
         stream.write_or_drop(b"dropped\n");
         stream.write_or_drop(b"dropped too\n");
-        assert_eq!(stream.offer(b"refused"), Offered::Full);
+        assert_eq!(stream.offer(b"refused"), OfferOutcome::Full);
         go_on.send(Ok(())).unwrap();
         go_on.send(Ok(())).unwrap();
         begun.recv_timeout(LONG).unwrap();
@@ -327,15 +327,15 @@ mod tests {
 
     #[test]
     fn a_failed_write_is_counted_and_the_stream_goes_on() {
-        let Setup { stream, begun, go_on, written } = setup();
-        let Offered::Taken(lost) = stream.offer(b"lost\n") else { panic!("full") };
+        let StreamFixture { stream, begun, go_on, written } = setup();
+        let OfferOutcome::Taken(lost) = stream.offer(b"lost\n") else { panic!("full") };
         go_on.send(Err(ErrorKind::BrokenPipe.into())).unwrap();
         begun.recv_timeout(LONG).unwrap();
         while !stream.is_settled(lost) {
             stream.wait(LONG);
         }
         assert_eq!(stream.failures(), (1, Some(ErrorKind::BrokenPipe)));
-        let Offered::Taken(end) = stream.offer(b"there\n") else { panic!("full") };
+        let OfferOutcome::Taken(end) = stream.offer(b"there\n") else { panic!("full") };
         // A non-blocking file that is full is tried again, and is no failure.
         go_on.send(Err(ErrorKind::WouldBlock.into())).unwrap();
         go_on.send(Ok(())).unwrap();

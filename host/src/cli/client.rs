@@ -11,7 +11,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use crate::error::{
-    CODES, Error, ErrorKind, Location, Result, component_not_found, internal, request_not_found, server_unreachable,
+    CODES, Error, ErrorKind, Result, TextLocation, component_not_found, internal, request_not_found, server_unreachable,
 };
 
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -155,7 +155,7 @@ impl From<Problem> for Error {
             None => (ErrorKind::Internal, internal("").code, format!("{} ({})", problem.detail, problem.code)),
         };
         let location =
-            problem.location.map(|place| Location { file: place.file, line: place.line, column: place.column });
+            problem.location.map(|place| TextLocation { file: place.file, line: place.line, column: place.column });
         Error { kind, code, message, hint: problem.hint, location, details: Vec::new(), subject: None }
     }
 }

@@ -26,7 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::checkpoint::utf8_path;
 use crate::error::Result;
 use crate::job::INSTANCES_MAX;
-use crate::sandbox::{CompileIn, CompileLimits, compile_child};
+use crate::sandbox::{CompileLimits, CompileMode, compile_child};
 use crate::state;
 
 pub use signal::{stop_asked, stop_asked_again};
@@ -129,9 +129,9 @@ pub struct CompileArgs {
 
 impl CompileArgs {
     /// In a child process, within these limits.
-    pub fn place(&self) -> CompileIn {
+    pub fn place(&self) -> CompileMode {
         let (cpu, memory_bytes) = (self.compile_time.into(), self.compile_memory.as_u64());
-        CompileIn::ChildProcess(CompileLimits { cpu, memory_bytes })
+        CompileMode::ChildProcess(CompileLimits { cpu, memory_bytes })
     }
 }
 

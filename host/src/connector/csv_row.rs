@@ -20,21 +20,21 @@ pub(super) fn column<'a>(row: &'a [u8], index: usize, scratch: &'a mut Vec<u8>) 
 /// Every column of `row`.
 pub(super) fn columns(row: &[u8]) -> Vec<Vec<u8>> {
     let mut scratch = Vec::new();
-    Fields { row, next: Some(0) }.map(|field| unquote(field, &mut scratch).to_vec()).collect()
+    RowFields { row, next: Some(0) }.map(|field| unquote(field, &mut scratch).to_vec()).collect()
 }
 
 fn quoted_column<'a>(row: &'a [u8], index: usize, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
-    Fields { row, next: Some(0) }.nth(index).map(|field| unquote(field, scratch))
+    RowFields { row, next: Some(0) }.nth(index).map(|field| unquote(field, scratch))
 }
 
 /// The fields of a row as they are written.
-struct Fields<'a> {
+struct RowFields<'a> {
     row: &'a [u8],
     /// Where the next field begins.
     next: Option<usize>,
 }
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for RowFields<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {

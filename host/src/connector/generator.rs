@@ -9,11 +9,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source, position};
 use crate::error::{Result, checkpoint_corrupt};
 use crate::model::{Batch, NO_TIMESTAMP};
-use crate::pipeline::Format;
+use crate::pipeline::ValueFormat;
 
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     Text(Vec<u8>),
     /// `{n}`: the number of the record, from 0.
     Number,
@@ -34,7 +34,7 @@ const VERSION: u8 = 2;
 
 /// At first subtask `s` of `p` makes the records whose number is `s` modulo `p`. See [`share`] for a restore.
 pub(super) struct Generator {
-    pieces: Vec<Piece>,
+    pieces: Vec<TemplatePiece>,
     keys: u64,
     seed: u64,
     progressions: Vec<Progression>,
@@ -100,29 +100,29 @@ fn decode(position: &[u8], parallelism: usize, context: &ConnectorContext) -> Re
 }
 
 /// What the host can look up in the records of a template: JSON where one is, CSV otherwise.
-pub(super) fn format(template: &str) -> Format {
+pub(super) fn format(template: &str) -> ValueFormat {
     let mut sample = Vec::new();
     render(&split(template), 0, 1, 0, &mut sample);
     match serde_json::from_slice::<serde::de::IgnoredAny>(&sample) {
-        Ok(_) if sample.trim_ascii_start().starts_with(b"{") => Format::Json,
-        _ => Format::Csv(None),
+        Ok(_) if sample.trim_ascii_start().starts_with(b"{") => ValueFormat::Json,
+        _ => ValueFormat::Csv(None),
     }
 }
 
-fn split(template: &str) -> Vec<Piece> {
+fn split(template: &str) -> Vec<TemplatePiece> {
     let mut pieces = Vec::new();
     let mut rest = template;
     while !rest.is_empty() {
-        let next = [("{n}", Piece::Number), ("{key}", Piece::Key)]
+        let next = [("{n}", TemplatePiece::Number), ("{key}", TemplatePiece::Key)]
             .into_iter()
             .filter_map(|(mark, piece)| rest.split_once(mark).map(|(before, after)| (before, after, piece)))
             .min_by_key(|(before, _, _)| before.len());
         let Some((before, after, piece)) = next else {
-            pieces.push(Piece::Text(rest.as_bytes().to_vec()));
+            pieces.push(TemplatePiece::Text(rest.as_bytes().to_vec()));
             break;
         };
         if !before.is_empty() {
-            pieces.push(Piece::Text(before.as_bytes().to_vec()));
+            pieces.push(TemplatePiece::Text(before.as_bytes().to_vec()));
         }
         pieces.push(piece);
         rest = after;
@@ -130,13 +130,13 @@ fn split(template: &str) -> Vec<Piece> {
     pieces
 }
 
-fn render(pieces: &[Piece], number: u64, keys: u64, seed: u64, into: &mut Vec<u8>) {
+fn render(pieces: &[TemplatePiece], number: u64, keys: u64, seed: u64, into: &mut Vec<u8>) {
     for piece in pieces {
         match piece {
-            Piece::Text(text) => into.extend_from_slice(text),
+            TemplatePiece::Text(text) => into.extend_from_slice(text),
             // Writing to a vector cannot fail.
-            Piece::Number => drop(write!(into, "{number}")),
-            Piece::Key => drop(write!(into, "k{}", xxh3_64_with_seed(&number.to_le_bytes(), seed) % keys)),
+            TemplatePiece::Number => drop(write!(into, "{number}")),
+            TemplatePiece::Key => drop(write!(into, "k{}", xxh3_64_with_seed(&number.to_le_bytes(), seed) % keys)),
         }
     }
 }
@@ -262,9 +262,12 @@ mod tests {
 
     #[test]
     fn a_template_tells_its_format() {
-        assert_eq!(format(r#"{"n":{n},"k":"{key}"}"#), Format::Json);
-        assert_eq!(format("{n},{key}"), Format::Csv(None));
-        assert_eq!(split("{n}{key}{m}"), [Piece::Number, Piece::Key, Piece::Text(b"{m}".to_vec())]);
+        assert_eq!(format(r#"{"n":{n},"k":"{key}"}"#), ValueFormat::Json);
+        assert_eq!(format("{n},{key}"), ValueFormat::Csv(None));
+        assert_eq!(
+            split("{n}{key}{m}"),
+            [TemplatePiece::Number, TemplatePiece::Key, TemplatePiece::Text(b"{m}".to_vec())]
+        );
         assert_eq!(split(""), []);
     }
 }

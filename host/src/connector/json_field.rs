@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 #[inline]
 pub(super) fn field<'a>(document: &'a [u8], path: &[String], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(document).ok()?);
-    let found = At(path).deserialize(&mut reader).ok()?;
+    let found = ValueAtPath(path).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     let raw = found?.get().as_bytes();
     match raw.first()? {
@@ -35,9 +35,9 @@ fn text<'a>(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
 }
 
 /// Finds the value at a path below where the reader stands.
-struct At<'p>(&'p [String]);
+struct ValueAtPath<'p>(&'p [String]);
 
-impl At<'_> {
+impl ValueAtPath<'_> {
     /// The same below a value that was read.
     fn below(self, value: &RawValue) -> Option<&RawValue> {
         match self.0 {
@@ -48,7 +48,7 @@ impl At<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for At<'_> {
+impl<'de> DeserializeSeed<'de> for ValueAtPath<'_> {
     type Value = Option<&'de RawValue>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
@@ -59,7 +59,7 @@ impl<'de> DeserializeSeed<'de> for At<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for At<'_> {
+impl<'de> Visitor<'de> for ValueAtPath<'_> {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,21 +71,21 @@ impl<'de> Visitor<'de> for At<'_> {
         let [name, below @ ..] = self.0 else {
             return Ok(None);
         };
-        while let Some(is_it) = map.next_key_seed(Named(name))? {
+        while let Some(is_it) = map.next_key_seed(NameMatcher(name))? {
             if is_it {
                 found = Some(map.next_value::<&RawValue>()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(found.and_then(|value| At(below).below(value)))
+        Ok(found.and_then(|value| ValueAtPath(below).below(value)))
     }
 }
 
 /// Tells whether a key is the one with this name.
-struct Named<'p>(&'p str);
+struct NameMatcher<'p>(&'p str);
 
-impl<'de> DeserializeSeed<'de> for Named<'_> {
+impl<'de> DeserializeSeed<'de> for NameMatcher<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<bool, D::Error> {
@@ -93,7 +93,7 @@ impl<'de> DeserializeSeed<'de> for Named<'_> {
     }
 }
 
-impl Visitor<'_> for Named<'_> {
+impl Visitor<'_> for NameMatcher<'_> {
     type Value = bool;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -32,7 +32,7 @@ pub use undecodable::SkipLog;
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::model::{Batch, Interrupt};
-use crate::pipeline::{FileFormat, Format, OnUndecodable, SinkConfig, SourceConfig};
+use crate::pipeline::{FileFormat, SinkConfig, SourceConfig, UndecodablePolicy, ValueFormat};
 
 /// A source ends a poll when it has given this many bytes, however many records were asked for: a column has a limit.
 const POLL_BYTES_MAX: usize = 1 << 20;
@@ -84,14 +84,14 @@ pub trait Source: Send {
 
     /// Where record `index` of those that the last `poll` gave is in the input, where the source can tell. It may read the
     /// input again, so it is for a record that failed.
-    fn locate(&self, _index: usize, _is_cancelled: &dyn Fn() -> bool) -> Option<InputPlace> {
+    fn locate(&self, _index: usize, _is_cancelled: &dyn Fn() -> bool) -> Option<RecordLocation> {
         None
     }
 }
 
 /// Where a record begins in its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputPlace {
+pub struct RecordLocation {
     pub file: String,
     /// From 0, of the decompressed file.
     pub byte: u64,
@@ -99,7 +99,7 @@ pub struct InputPlace {
     pub line: Option<u64>,
 }
 
-impl fmt::Display for InputPlace {
+impl fmt::Display for RecordLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "line {line} of `{}`", self.file),
@@ -156,7 +156,7 @@ pub struct ConnectorContext {
 /// `checkpoint-corrupt` by the positions.
 pub fn open_source(
     config: &SourceConfig,
-    on_undecodable: OnUndecodable,
+    on_undecodable: UndecodablePolicy,
     context: &ConnectorContext,
     positions: &[&[u8]],
 ) -> Result<Box<dyn Source>> {
@@ -181,7 +181,7 @@ pub fn find_record(
     base_dir: &Path,
     value: &[u8],
     is_cancelled: &dyn Fn() -> bool,
-) -> Option<InputPlace> {
+) -> Option<RecordLocation> {
     match config {
         SourceConfig::File { path, format, header } => {
             file::find_record(&base_dir.join(path), *format, *header, value, is_cancelled)
@@ -190,7 +190,12 @@ pub fn find_record(
     }
 }
 
-fn file_settings(path: &Path, format: FileFormat, header: bool, on_undecodable: OnUndecodable) -> file::FileSettings {
+fn file_settings(
+    path: &Path,
+    format: FileFormat,
+    header: bool,
+    on_undecodable: UndecodablePolicy,
+) -> file::FileSettings {
     file::FileSettings { path: path.to_owned(), format, header, on_undecodable }
 }
 
@@ -204,7 +209,7 @@ pub fn replay(config: &SourceConfig) -> Replay {
 
 /// For what a source is checked.
 #[derive(Clone, Copy, Debug)]
-pub enum Begin<'a> {
+pub enum SourceCheck<'a> {
     /// A submit: everything that a person should correct is refused.
     Submit,
     /// An attempt of a job that was accepted, which goes on at these positions; at first there are none. Only what the job
@@ -214,16 +219,16 @@ pub enum Begin<'a> {
 
 /// Whether the input is there (`source-missing`) and can be opened (`source-failed`, `source-encoding`), and how its records
 /// are written, with the names of a CSV header's columns. A socket is not tried.
-pub fn check_source(config: &SourceConfig, base_dir: &Path, begin: Begin<'_>) -> Result<Format> {
+pub fn check_source(config: &SourceConfig, base_dir: &Path, begin: SourceCheck<'_>) -> Result<ValueFormat> {
     match config {
         SourceConfig::File { path, format, header } => {
-            file::check_source(&file_settings(path, *format, *header, OnUndecodable::Fail), base_dir, begin)
+            file::check_source(&file_settings(path, *format, *header, UndecodablePolicy::Fail), base_dir, begin)
         }
         SourceConfig::Generator { template, .. } => Ok(generator::format(template)),
         SourceConfig::Socket { format, .. } => Ok(match format {
-            FileFormat::Lines => Format::Raw,
-            FileFormat::Csv => Format::Csv(None),
-            FileFormat::Ndjson => Format::Json,
+            FileFormat::Lines => ValueFormat::Raw,
+            FileFormat::Csv => ValueFormat::Csv(None),
+            FileFormat::Ndjson => ValueFormat::Json,
         }),
     }
 }
@@ -232,7 +237,7 @@ pub fn check_source(config: &SourceConfig, base_dir: &Path, begin: Begin<'_>) ->
 pub fn first_records(config: &SourceConfig, context: &ConnectorContext) -> Batch {
     let mut batch = Batch::default();
     if replay(config) == Replay::Yes
-        && let Ok(mut source) = open_source(config, OnUndecodable::Fail, context, &[])
+        && let Ok(mut source) = open_source(config, UndecodablePolicy::Fail, context, &[])
     {
         // What is wrong with them is found when they are read for good.
         let _ = source.poll(&mut batch, FIRST_RECORDS);
@@ -262,7 +267,7 @@ pub fn check_sink(config: &SinkConfig, base_dir: &Path) -> Result<()> {
 pub fn committer(config: &SinkConfig, context: &ConnectorContext) -> Box<dyn Committer> {
     match config {
         SinkConfig::File { path } => Box::new(file::FileCommitter::new(path, context)),
-        SinkConfig::Stdout | SinkConfig::Blackhole => Box::new(NothingToCommit { node: context.node.clone() }),
+        SinkConfig::Stdout | SinkConfig::Blackhole => Box::new(NoopCommitter { node: context.node.clone() }),
     }
 }
 
@@ -284,14 +289,14 @@ pub fn check_promise(
 
 /// What another job has published where a sink writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Others {
+pub struct OtherJobOutput {
     pub files: u64,
     /// The newest of the checkpoints that published them.
     pub newest_checkpoint: u64,
 }
 
 /// What other jobs have published where a sink writes, by the job's id.
-pub fn published_by_others(sink: &SinkConfig, base_dir: &Path) -> BTreeMap<String, Others> {
+pub fn published_by_other_jobs(sink: &SinkConfig, base_dir: &Path) -> BTreeMap<String, OtherJobOutput> {
     match sink {
         SinkConfig::File { path } => file::others(&base_dir.join(path)),
         SinkConfig::Stdout | SinkConfig::Blackhole => BTreeMap::new(),
@@ -299,11 +304,11 @@ pub fn published_by_others(sink: &SinkConfig, base_dir: &Path) -> BTreeMap<Strin
 }
 
 /// The committer of sinks that publish as they write.
-struct NothingToCommit {
+struct NoopCommitter {
     node: String,
 }
 
-impl Committer for NothingToCommit {
+impl Committer for NoopCommitter {
     fn commit(&self, _committables: &[Vec<u8>]) -> Result<()> {
         Ok(())
     }

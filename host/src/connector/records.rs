@@ -2,7 +2,7 @@
 //! that reading can go on from there. Knows nothing of files, sockets or batches.
 //!
 //! A record without a proper end is a [`Defect`]. The caller either stops there or has its line left out by
-//! [`Records::skip`].
+//! [`RecordSplitter::skip`].
 
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
 /// What is split into records.
-pub(super) trait Input {
+pub(super) trait RecordInput {
     /// As [`Read::read`].
     fn read_into(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
@@ -29,13 +29,13 @@ pub(super) trait Input {
     }
 }
 
-impl<R: Read> Input for R {
+impl<R: Read> RecordInput for R {
     fn read_into(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.read(into)
     }
 }
 
-/// What [`Records::fill`] did.
+/// What [`RecordSplitter::fill`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fill {
     /// There may be more records now.
@@ -44,7 +44,7 @@ pub(super) enum Fill {
     End,
     /// The input has nothing now.
     Nothing,
-    /// The next record is defective: [`Records::skip`] leaves it out, and without that the answer stays the same.
+    /// The next record is defective: [`RecordSplitter::skip`] leaves it out, and without that the answer stays the same.
     Broken(Defect),
     /// A text begins here that is in no encoding a source reads. It stays so.
     Foreign(&'static str),
@@ -78,7 +78,7 @@ impl Defect {
 /// See the module. A row of CSV is found as the crate `csv` finds it: a quote counts at the start of a field only, a
 /// quoted field may hold line ends, `\n`, `\r` and `\r\n` end a row, and blank lines are no rows. Unlike there, a quoted
 /// field that holds line ends must end in front of a comma or the end of its row.
-pub(super) struct Records<R> {
+pub(super) struct RecordSplitter<R> {
     input: R,
     format: FileFormat,
     buffer: Vec<u8>,
@@ -108,10 +108,10 @@ pub(super) struct Records<R> {
     lines: Option<u64>,
 }
 
-impl<R: Input> Records<R> {
+impl<R: RecordInput> RecordSplitter<R> {
     /// Reads on from `offset`, where `input` already stands. At offset 0 a text begins.
-    pub(super) fn new(input: R, format: FileFormat, offset: u64) -> Records<R> {
-        Records {
+    pub(super) fn new(input: R, format: FileFormat, offset: u64) -> RecordSplitter<R> {
+        RecordSplitter {
             input,
             format,
             buffer: vec![0; CHUNK_BYTES],
@@ -133,8 +133,8 @@ impl<R: Input> Records<R> {
     }
 
     /// Counts lines as well, for an input that cannot be read again to find them.
-    pub(super) fn counting_lines(self) -> Records<R> {
-        Records { lines: Some(0), ..self }
+    pub(super) fn counting_lines(self) -> RecordSplitter<R> {
+        RecordSplitter { lines: Some(0), ..self }
     }
 
     /// The line of an offset within the record that is next, from 1, where lines are counted.
@@ -160,7 +160,7 @@ impl<R: Input> Records<R> {
         std::mem::take(&mut self.skipped)
     }
 
-    /// The next record that is whole in the buffer, without its line end. None: call [`Records::fill`].
+    /// The next record that is whole in the buffer, without its line end. None: call [`RecordSplitter::fill`].
     #[inline]
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         let range = match self.format {
@@ -269,7 +269,7 @@ impl<R: Input> Records<R> {
         self.quoted = false;
     }
 
-    /// Reads more into the buffer. To be called when [`Records::next`] has given nothing.
+    /// Reads more into the buffer. To be called when [`RecordSplitter::next`] has given nothing.
     pub(super) fn fill(&mut self) -> io::Result<Fill> {
         if let Some(foreign) = self.foreign {
             return Ok(Fill::Foreign(foreign));
@@ -346,7 +346,7 @@ impl<R: Input> Records<R> {
         }
     }
 
-    /// Leaves out the record with the defect that [`Records::fill`] told, up to the end of the line in which the defect is.
+    /// Leaves out the record with the defect that [`RecordSplitter::fill`] told, up to the end of the line in which the defect is.
     /// Reading goes on with the next line.
     pub(super) fn skip(&mut self) {
         let Some(defect) = self.defect.take() else { return };

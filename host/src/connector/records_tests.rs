@@ -4,16 +4,16 @@ use std::io::{self, Read};
 
 use proptest::prelude::*;
 
-use super::{Defect, Fill, Input, RECORD_BYTES_MAX, Records};
+use super::{Defect, Fill, RECORD_BYTES_MAX, RecordInput, RecordSplitter};
 use crate::pipeline::FileFormat;
 
 /// Gives at most `step` bytes per read.
-struct Pieces<'a> {
+struct ChunkedInput<'a> {
     bytes: &'a [u8],
     step: usize,
 }
 
-impl Read for Pieces<'_> {
+impl Read for ChunkedInput<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.step.min(into.len()).min(self.bytes.len());
         let (now, later) = self.bytes.split_at(count);
@@ -25,7 +25,7 @@ impl Read for Pieces<'_> {
 
 /// Every record with the offset behind it, and what stopped the reading in front of the end.
 fn split_until(bytes: &[u8], format: FileFormat, step: usize) -> (Vec<(Vec<u8>, u64)>, Option<Fill>) {
-    let mut records = Records::new(Pieces { bytes, step }, format, 0);
+    let mut records = RecordSplitter::new(ChunkedInput { bytes, step }, format, 0);
     let mut all = Vec::new();
     loop {
         while let Some(record) = records.next() {
@@ -52,8 +52,8 @@ fn split(bytes: &[u8], format: FileFormat, step: usize) -> Vec<(Vec<u8>, u64)> {
 }
 
 /// Every record with the offset behind it, where defective ones are left out; and how many these are.
-fn split_skipping(input: impl Input, format: FileFormat) -> (Vec<(Vec<u8>, u64)>, u64) {
-    let mut records = Records::new(input, format, 0);
+fn split_skipping(input: impl RecordInput, format: FileFormat) -> (Vec<(Vec<u8>, u64)>, u64) {
+    let mut records = RecordSplitter::new(input, format, 0);
     let (mut all, mut skipped) = (Vec::new(), 0);
     loop {
         while let Some(record) = records.next() {
@@ -71,7 +71,7 @@ fn split_skipping(input: impl Input, format: FileFormat) -> (Vec<(Vec<u8>, u64)>
 }
 
 fn skipping(bytes: &[u8], format: FileFormat, step: usize) -> (Vec<String>, u64) {
-    let (all, skipped) = split_skipping(Pieces { bytes, step }, format);
+    let (all, skipped) = split_skipping(ChunkedInput { bytes, step }, format);
     (all.into_iter().map(|(record, _)| String::from_utf8(record).unwrap()).collect(), skipped)
 }
 
@@ -122,14 +122,14 @@ fn a_record_that_is_too_long_stops_reading_or_costs_one_line() {
         let text = format!("one\n{long}\ntwo\n{long}");
         let (all, stopped) = split_until(text.as_bytes(), format, usize::MAX);
         assert_eq!((all.len(), stopped), (1, Some(Fill::Broken(Defect::TooLong { start: 4 }))));
-        let (all, skipped) = split_skipping(Pieces { bytes: text.as_bytes(), step: usize::MAX }, format);
+        let (all, skipped) = split_skipping(ChunkedInput { bytes: text.as_bytes(), step: usize::MAX }, format);
         let offsets: Vec<u64> = all.iter().map(|(_, offset)| *offset).collect();
         assert_eq!((offsets, skipped), (vec![4, 4 + long.len() as u64 + 1 + 4], 2));
     }
     let quoted = format!("one\n\"{}\n", "x\n".repeat(RECORD_BYTES_MAX / 2));
     let (_, stopped) = split_until(quoted.as_bytes(), FileFormat::Csv, usize::MAX);
     assert_eq!(stopped, Some(Fill::Broken(Defect::EndlessQuote { quote: 4 })));
-    let (all, skipped) = split_skipping(Pieces { bytes: quoted.as_bytes(), step: usize::MAX }, FileFormat::Csv);
+    let (all, skipped) = split_skipping(ChunkedInput { bytes: quoted.as_bytes(), step: usize::MAX }, FileFormat::Csv);
     assert_eq!((all.len(), skipped), (1 + RECORD_BYTES_MAX / 2 - 1, 1), "the line of the quote is left out");
 
     let mut longest = vec![b'x'; RECORD_BYTES_MAX - 1];
@@ -141,8 +141,8 @@ fn a_record_that_is_too_long_stops_reading_or_costs_one_line() {
 #[test]
 fn a_line_that_is_being_left_out_moves_the_offset_at_its_end() {
     let text = format!("one\n{}\ntwo\n", "x".repeat(2 * RECORD_BYTES_MAX));
-    let mut records =
-        Records::new(Pieces { bytes: text.as_bytes(), step: 1 << 20 }, FileFormat::Lines, 0).counting_lines();
+    let mut records = RecordSplitter::new(ChunkedInput { bytes: text.as_bytes(), step: 1 << 20 }, FileFormat::Lines, 0)
+        .counting_lines();
     let mut offsets = Vec::new();
     loop {
         while records.next().is_some() {}
@@ -164,9 +164,9 @@ fn a_line_that_is_being_left_out_moves_the_offset_at_its_end() {
 }
 
 /// Fails as a connection does whose other side has not answered for too long.
-struct TimedOut;
+struct TimedOutInput;
 
-impl Read for TimedOut {
+impl Read for TimedOutInput {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         Err(io::ErrorKind::TimedOut.into())
     }
@@ -174,14 +174,14 @@ impl Read for TimedOut {
 
 #[test]
 fn a_connection_that_timed_out_is_no_silence() {
-    let mut records = Records::new(TimedOut, FileFormat::Lines, 0);
+    let mut records = RecordSplitter::new(TimedOutInput, FileFormat::Lines, 0);
     assert_eq!(records.fill().unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
 
 /// Texts behind each other: no read goes over the start of one.
-struct Texts(Vec<Vec<u8>>, bool);
+struct ConcatenatedTexts(Vec<Vec<u8>>, bool);
 
-impl Input for Texts {
+impl RecordInput for ConcatenatedTexts {
     fn read_into(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let Some(text) = self.0.first_mut() else { return Ok(0) };
         let count = into.len().min(2).min(text.len());
@@ -207,7 +207,7 @@ fn a_mark_is_left_out_where_a_text_begins() {
         let (all, stopped) = split_until(b"\xef\xbb\xbfa\nb\n", format, 1);
         assert_eq!((all, stopped), (vec![(b"a".to_vec(), 5), (b"b".to_vec(), 7)], None));
         let texts = ["\u{feff}a\n", "\u{feff}b\n", "c"].map(|text| text.as_bytes().to_vec());
-        let (all, _) = split_skipping(Texts(texts.to_vec(), true), format);
+        let (all, _) = split_skipping(ConcatenatedTexts(texts.to_vec(), true), format);
         assert_eq!(all, [(b"a".to_vec(), 5), (b"b".to_vec(), 10), (b"c".to_vec(), 11)]);
         let (all, stopped) = split_until(b"\xfe\xff\0a\0\n", format, 1);
         assert_eq!((all, stopped), (vec![], Some(Fill::Foreign("UTF-16"))));
@@ -251,11 +251,11 @@ proptest! {
     #[test]
     fn reading_on_from_any_record_gives_the_same_rest(bytes in csv_like(), step in 1_usize..9) {
         for format in [FileFormat::Lines, FileFormat::Csv, FileFormat::Ndjson] {
-            let (all, skipped) = split_skipping(Pieces { bytes: &bytes, step: usize::MAX }, format);
-            let (in_pieces, skipped_in_pieces) = split_skipping(Pieces { bytes: &bytes, step }, format);
+            let (all, skipped) = split_skipping(ChunkedInput { bytes: &bytes, step: usize::MAX }, format);
+            let (in_pieces, skipped_in_pieces) = split_skipping(ChunkedInput { bytes: &bytes, step }, format);
             prop_assert_eq!((&in_pieces, skipped_in_pieces), (&all, skipped));
             for (index, (_, offset)) in all.iter().enumerate() {
-                let (rest, _) = split_skipping(Pieces { bytes: &bytes[*offset as usize..], step }, format);
+                let (rest, _) = split_skipping(ChunkedInput { bytes: &bytes[*offset as usize..], step }, format);
                 let rest: Vec<_> = rest.into_iter().map(|(record, _)| record).collect();
                 let expected: Vec<_> = all[index + 1..].iter().map(|(record, _)| record.clone()).collect();
                 prop_assert_eq!(rest, expected);

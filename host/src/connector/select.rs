@@ -2,16 +2,16 @@
 
 use super::{csv_row, json_field};
 use crate::error::{Error, Result, manifest_key};
-use crate::pipeline::{Format, KeySelector};
+use crate::pipeline::{KeySelector, ValueFormat};
 
 /// Finds the key of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyExtractor {
-    place: Place,
+    place: KeyLocation,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum KeyLocation {
     Value,
     /// Beside the record, not in it: the caller has it.
     Emitted,
@@ -21,24 +21,28 @@ enum Place {
 
 impl KeyExtractor {
     /// Fails with `manifest-key` where records of `format` have no such place, and says what would be right.
-    pub fn compile(selector: &KeySelector, format: &Format) -> Result<KeyExtractor> {
+    pub fn compile(selector: &KeySelector, format: &ValueFormat) -> Result<KeyExtractor> {
         let place = match (selector, format) {
-            (KeySelector::Value, _) => Place::Value,
-            (KeySelector::Emitted, _) => Place::Emitted,
-            (KeySelector::Field(name), Format::Json) => Place::Json(name.split('.').map(str::to_owned).collect()),
-            (KeySelector::Field(name), Format::Csv(Some(names))) => Place::Column(column_of(name, names)?),
-            (KeySelector::Field(name), Format::Csv(None)) => {
+            (KeySelector::Value, _) => KeyLocation::Value,
+            (KeySelector::Emitted, _) => KeyLocation::Emitted,
+            (KeySelector::Field(name), ValueFormat::Json) => {
+                KeyLocation::Json(name.split('.').map(str::to_owned).collect())
+            }
+            (KeySelector::Field(name), ValueFormat::Csv(Some(names))) => KeyLocation::Column(column_of(name, names)?),
+            (KeySelector::Field(name), ValueFormat::Csv(None)) => {
                 return Err(manifest_key(format!("`{name}`: the names of these CSV columns are not known")).hint(
                     "name the column by its place, from 0: `{ column = 0 }`, or read the source with `header = true`",
                 ));
             }
-            (KeySelector::Column(index), Format::Csv(names)) => Place::Column(within(*index, names.as_deref())?),
-            (KeySelector::Column(index), Format::Json) => {
+            (KeySelector::Column(index), ValueFormat::Csv(names)) => {
+                KeyLocation::Column(within(*index, names.as_deref())?)
+            }
+            (KeySelector::Column(index), ValueFormat::Json) => {
                 return Err(manifest_key(format!("column {index}: these records are JSON"))
                     .hint("name a field: `{ field = \"name\" }`"));
             }
-            (KeySelector::Field(name), Format::Raw) => return Err(raw(&format!("`{name}`"))),
-            (KeySelector::Column(index), Format::Raw) => return Err(raw(&format!("column {index}"))),
+            (KeySelector::Field(name), ValueFormat::Raw) => return Err(raw(&format!("`{name}`"))),
+            (KeySelector::Column(index), ValueFormat::Raw) => return Err(raw(&format!("column {index}"))),
         };
         Ok(KeyExtractor { place })
     }
@@ -48,10 +52,10 @@ impl KeyExtractor {
     #[inline]
     pub fn extract<'a>(&self, value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
         match &self.place {
-            Place::Value => Some(value),
-            Place::Emitted => None,
-            Place::Column(index) => csv_row::column(value, *index, scratch),
-            Place::Json(path) => json_field::field(value, path, scratch),
+            KeyLocation::Value => Some(value),
+            KeyLocation::Emitted => None,
+            KeyLocation::Column(index) => csv_row::column(value, *index, scratch),
+            KeyLocation::Json(path) => json_field::field(value, path, scratch),
         }
     }
 }

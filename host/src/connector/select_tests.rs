@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn key(selector: KeySelector, format: Format, value: &str) -> Option<String> {
+fn key(selector: KeySelector, format: ValueFormat, value: &str) -> Option<String> {
     let mut scratch = Vec::new();
     let extractor = KeyExtractor::compile(&selector, &format).unwrap();
     extractor.extract(value.as_bytes(), &mut scratch).map(|key| String::from_utf8(key.to_vec()).unwrap())
@@ -12,36 +12,36 @@ fn field(name: &str) -> KeySelector {
     KeySelector::Field(name.to_owned())
 }
 
-fn flights() -> Format {
-    Format::Csv(Some(vec!["carrier".to_owned(), "tailnum".to_owned()]))
+fn flights() -> ValueFormat {
+    ValueFormat::Csv(Some(vec!["carrier".to_owned(), "tailnum".to_owned()]))
 }
 
 #[test]
 fn a_key_is_found_in_each_format() {
-    assert_eq!(key(KeySelector::Value, Format::Raw, "all of it").unwrap(), "all of it");
-    assert_eq!(key(KeySelector::Emitted, Format::Raw, "x"), None);
+    assert_eq!(key(KeySelector::Value, ValueFormat::Raw, "all of it").unwrap(), "all of it");
+    assert_eq!(key(KeySelector::Emitted, ValueFormat::Raw, "x"), None);
     assert_eq!(key(field("tailnum"), flights(), "UA,\"N\"\"1\"").unwrap(), "N\"1");
     assert_eq!(key(field("tailnum"), flights(), "UA,").unwrap(), "");
     assert_eq!(key(field("tailnum"), flights(), "UA"), None);
-    assert_eq!(key(KeySelector::Column(0), Format::Csv(None), "UA,N1").unwrap(), "UA");
-    assert_eq!(key(field("a.b"), Format::Json, r#"{"a":{"b":"x\/y"}}"#).unwrap(), "x/y");
-    assert_eq!(key(field("a"), Format::Json, "not json"), None);
+    assert_eq!(key(KeySelector::Column(0), ValueFormat::Csv(None), "UA,N1").unwrap(), "UA");
+    assert_eq!(key(field("a.b"), ValueFormat::Json, r#"{"a":{"b":"x\/y"}}"#).unwrap(), "x/y");
+    assert_eq!(key(field("a"), ValueFormat::Json, "not json"), None);
 }
 
 #[test]
 fn a_selector_that_cannot_work_is_told_what_would() {
-    let refused = |selector, format: &Format| {
+    let refused = |selector, format: &ValueFormat| {
         let error = KeyExtractor::compile(&selector, format).unwrap_err();
         assert_eq!(error.code, "manifest-key");
         error.to_string()
     };
     assert!(refused(field("tail"), &flights()).contains("`carrier`, `tailnum`"));
-    assert!(refused(field("tail"), &Format::Csv(None)).contains("{ column = 0 }"));
+    assert!(refused(field("tail"), &ValueFormat::Csv(None)).contains("{ column = 0 }"));
     assert!(refused(KeySelector::Column(2), &flights()).contains("`carrier`, `tailnum`"));
-    assert!(refused(KeySelector::Column(0), &Format::Json).contains("{ field = "));
-    assert!(refused(field("a"), &Format::Raw).contains("csv"));
-    assert!(refused(KeySelector::Column(0), &Format::Raw).contains("csv"));
-    let twice = Format::Csv(Some(["k", "ts", "k"].map(str::to_owned).to_vec()));
+    assert!(refused(KeySelector::Column(0), &ValueFormat::Json).contains("{ field = "));
+    assert!(refused(field("a"), &ValueFormat::Raw).contains("csv"));
+    assert!(refused(KeySelector::Column(0), &ValueFormat::Raw).contains("csv"));
+    let twice = ValueFormat::Csv(Some(["k", "ts", "k"].map(str::to_owned).to_vec()));
     assert!(refused(field("k"), &twice).contains("the header has the column `k` twice: columns 0 and 2"));
     assert!(KeyExtractor::compile(&field("ts"), &twice).is_ok(), "only a name that is used has to be one column's");
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-use super::records::{Fill, Records};
+use super::records::{Fill, RecordSplitter};
 use super::undecodable::{self, SkipLog};
 use super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source, text_start};
 use crate::error::{Result, source_encoding, source_failed};
 use crate::model::{Batch, NO_TIMESTAMP};
-use crate::pipeline::{FileFormat, OnUndecodable};
+use crate::pipeline::{FileFormat, UndecodablePolicy};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,9 +32,9 @@ const PROBES_MAX: u32 = 3;
 pub(super) struct SocketSource {
     node: String,
     address: String,
-    on_undecodable: OnUndecodable,
+    on_undecodable: UndecodablePolicy,
     /// None in all subtasks but the first.
-    records: Option<Records<TcpStream>>,
+    records: Option<RecordSplitter<TcpStream>>,
     skip_log: SkipLog,
 }
 
@@ -43,11 +43,11 @@ impl SocketSource {
     pub(super) fn open(
         address: &str,
         format: FileFormat,
-        on_undecodable: OnUndecodable,
+        on_undecodable: UndecodablePolicy,
         context: &ConnectorContext,
     ) -> Result<SocketSource> {
         let records = match context.subtask {
-            0 => Some(Records::new(connect(address)?, format, 0).counting_lines()),
+            0 => Some(RecordSplitter::new(connect(address)?, format, 0).counting_lines()),
             _ => None,
         };
         let (node, address, skip_log) = (context.node.clone(), address.to_owned(), SkipLog::default());
@@ -77,7 +77,7 @@ fn probe_when_silent(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// Gives the records that are whole in the buffer.
-fn take(reader: &mut Records<TcpStream>, batch: &mut Batch, records: usize) -> bool {
+fn take(reader: &mut RecordSplitter<TcpStream>, batch: &mut Batch, records: usize) -> bool {
     let before = batch.len();
     let (records, bytes) = (before.saturating_add(records), batch.values.bytes().len() + POLL_BYTES_MAX);
     while batch.len() < records && batch.values.bytes().len() < bytes {
@@ -106,7 +106,7 @@ impl Source for SocketSource {
             Ok(Fill::End) => return Ok(Poll::End),
             Ok(Fill::Broken(defect)) => {
                 let error = || undecodable::in_stream(&format!("`{address}`"), defect, |offset| reader.line_of(offset));
-                if self.on_undecodable == OnUndecodable::Fail {
+                if self.on_undecodable == UndecodablePolicy::Fail {
                     return Err(error());
                 }
                 self.skip_log.skip(&self.node, error);
@@ -130,7 +130,7 @@ impl Source for SocketSource {
     }
 
     fn take_skipped(&mut self) -> u64 {
-        self.records.as_mut().map_or(0, Records::take_skipped)
+        self.records.as_mut().map_or(0, RecordSplitter::take_skipped)
     }
 
     fn place(&mut self) -> String {
@@ -152,7 +152,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut source =
-            SocketSource::open(&address, FileFormat::Lines, OnUndecodable::Fail, &context(Path::new(""))).unwrap();
+            SocketSource::open(&address, FileFormat::Lines, UndecodablePolicy::Fail, &context(Path::new(""))).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         assert!(matches!(source.poll(&mut Batch::default(), 10).unwrap(), Poll::Pending(_)));
         server.write_all(b"one\r\ntwo\n\nlast").unwrap();
@@ -166,7 +166,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let refused = SocketSource::open(&address, FileFormat::Lines, OnUndecodable::Fail, &context(Path::new("")))
+        let refused = SocketSource::open(&address, FileFormat::Lines, UndecodablePolicy::Fail, &context(Path::new("")))
             .err()
             .unwrap();
         assert_eq!(refused.code, "source-failed");
@@ -174,7 +174,7 @@ mod tests {
         let mut second = SocketSource::open(
             &address,
             FileFormat::Lines,
-            OnUndecodable::Fail,
+            UndecodablePolicy::Fail,
             &subtask_of(context(Path::new("")), 1, 2),
         )
         .unwrap();
@@ -184,7 +184,7 @@ mod tests {
     /// What a source gives of what a server sends, in pieces of `step` bytes, and the error at the end.
     fn sent(
         format: FileFormat,
-        on_undecodable: OnUndecodable,
+        on_undecodable: UndecodablePolicy,
         bytes: &[u8],
         step: usize,
     ) -> (Vec<String>, u64, String) {
@@ -214,9 +214,9 @@ mod tests {
     #[test]
     fn a_quote_that_is_never_closed_costs_one_line() {
         let csv = b"a,1\n\nb,\"12 inch\nc,3\nd,\"4\"\n";
-        let (records, skipped, error) = sent(FileFormat::Csv, OnUndecodable::Skip, csv, 5);
+        let (records, skipped, error) = sent(FileFormat::Csv, UndecodablePolicy::Skip, csv, 5);
         assert_eq!((records, skipped, error), (vec!["a,1".into(), "c,3".into(), "d,\"4\"".into()], 1, String::new()));
-        let (records, _, error) = sent(FileFormat::Csv, OnUndecodable::Fail, csv, 5);
+        let (records, _, error) = sent(FileFormat::Csv, UndecodablePolicy::Fail, csv, 5);
         assert_eq!(records, ["a,1"]);
         assert!(error.contains("line 3, byte 7 of what `ADDRESS` sent") && error.contains("line 5"), "{error}");
     }
@@ -224,9 +224,9 @@ mod tests {
     #[test]
     fn a_text_begins_without_its_mark_and_in_no_other_encoding() {
         for step in [1, 2, 100] {
-            let marked = sent(FileFormat::Lines, OnUndecodable::Fail, b"\xef\xbb\xbfone\ntwo\n", step);
+            let marked = sent(FileFormat::Lines, UndecodablePolicy::Fail, b"\xef\xbb\xbfone\ntwo\n", step);
             assert_eq!(marked.0, ["one", "two"]);
-            let (records, _, error) = sent(FileFormat::Csv, OnUndecodable::Skip, b"\xff\xfek\0\n\0", step);
+            let (records, _, error) = sent(FileFormat::Csv, UndecodablePolicy::Skip, b"\xff\xfek\0\n\0", step);
             assert!(records.is_empty() && error.contains("UTF-16") && error.contains("[source-encoding]"), "{error}");
         }
     }

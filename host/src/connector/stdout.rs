@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Sink;
 use crate::error::{Error, Result, sink_unwritable, stdout_closed};
 use crate::model::{Batch, Interrupt};
-use crate::stdio::{self, Offered, Stream};
+use crate::stdio::{self, OfferOutcome, StandardStream};
 
 /// Upper bound on how long a cancel goes unnoticed.
 const WAIT: Duration = Duration::from_millis(50);
@@ -18,7 +18,7 @@ const WAIT: Duration = Duration::from_millis(50);
 pub(super) struct StdoutSink {
     /// The lines of one batch; empty between two calls.
     lines: Vec<u8>,
-    stream: &'static Stream,
+    stream: &'static StandardStream,
     /// Everything that this sink has written is settled with this number of the stream.
     written: u64,
     /// The stream's failures when the sink was opened.
@@ -31,7 +31,7 @@ impl StdoutSink {
         StdoutSink::over(stdio::stdout(), interrupt)
     }
 
-    fn over(stream: &'static Stream, interrupt: Interrupt) -> StdoutSink {
+    fn over(stream: &'static StandardStream, interrupt: Interrupt) -> StdoutSink {
         StdoutSink { lines: Vec::new(), stream, written: 0, failures: stream.failures().0, interrupt }
     }
 
@@ -62,11 +62,11 @@ impl Sink for StdoutSink {
         loop {
             self.check()?;
             match self.stream.offer(&self.lines) {
-                Offered::Taken(number) => {
+                OfferOutcome::Taken(number) => {
                     self.written = number;
                     return Ok(());
                 }
-                Offered::Full => self.stream.wait(WAIT),
+                OfferOutcome::Full => self.stream.wait(WAIT),
             }
         }
     }

@@ -13,19 +13,19 @@ pub(super) enum TextStart {
 
 /// One byte of a pattern.
 #[derive(Clone, Copy)]
-enum Byte {
+enum BytePattern {
     Is(u8),
     /// A printable character of ASCII, a tab or a line end.
     Text,
     Any,
 }
 
-use Byte::{Any, Is, Text};
+use BytePattern::{Any, Is, Text};
 
 const UTF_16: TextStart = TextStart::Foreign("UTF-16");
 
 /// The first pattern that matches decides. None matches an ordinary text.
-const PATTERNS: &[(&[Byte], TextStart)] = &[
+const PATTERNS: &[(&[BytePattern], TextStart)] = &[
     (&[Is(0xef), Is(0xbb), Is(0xbf)], TextStart::Text { mark: 3 }),
     (&[Is(0xff), Is(0xfe)], UTF_16),
     (&[Is(0xfe), Is(0xff)], UTF_16),
@@ -56,7 +56,7 @@ pub(super) fn inspect(bytes: &[u8], is_all: bool) -> TextStart {
     if undecided && !is_all { TextStart::Undecided } else { TextStart::Text { mark: 0 } }
 }
 
-fn matches(expected: Byte, byte: u8) -> bool {
+fn matches(expected: BytePattern, byte: u8) -> bool {
     match expected {
         Is(expected) => byte == expected,
         Text => matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r'),

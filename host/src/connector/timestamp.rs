@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::select::KeyExtractor;
 use crate::error::{Result, manifest_invalid, manifest_key};
 use crate::model::NO_TIMESTAMP;
-use crate::pipeline::{Format, KeySelector, TimestampFormat, TimestampSelector};
+use crate::pipeline::{KeySelector, TimestampFormat, TimestampSelector, ValueFormat};
 
 /// The first and the last millisecond of the years 0 to 9999: a time beyond them is a sign of a wrong format.
 const PLAUSIBLE_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
@@ -37,7 +37,7 @@ pub struct TimestampExtractor {
 
 impl TimestampExtractor {
     /// Fails with `manifest-key` where records of `format` have no such place, with `manifest-invalid` by the zone.
-    pub fn compile(selector: &TimestampSelector, format: &Format) -> Result<TimestampExtractor> {
+    pub fn compile(selector: &TimestampSelector, format: &ValueFormat) -> Result<TimestampExtractor> {
         if selector.at == KeySelector::Emitted {
             return Err(manifest_key("a timestamp cannot be `emitted`").hint("name a field or a column"));
         }
@@ -147,7 +147,7 @@ fn zone(name: &str) -> Result<TimeZone> {
 }
 
 /// A date, or a date and a time, as it is written.
-struct Written {
+struct DateAndTime {
     days: i64,
     date: (i16, i8, i8),
     ms_of_day: i64,
@@ -177,7 +177,7 @@ fn unusual(text: &[u8]) -> Option<i64> {
 }
 
 /// A time by the clocks of a zone. Of two it is the first; one that the clocks skip is as much later as they skip.
-fn in_zone(written: &Written, local_ms: i64, zone: &TimeZone) -> Option<i64> {
+fn in_zone(written: &DateAndTime, local_ms: i64, zone: &TimeZone) -> Option<i64> {
     if let Ok(offset) = zone.to_fixed_offset() {
         return Some(local_ms - i64::from(offset.seconds()) * 1_000);
     }
@@ -191,7 +191,7 @@ fn in_zone(written: &Written, local_ms: i64, zone: &TimeZone) -> Option<i64> {
 
 /// Reads `2013-01-01`, `2013-01-01T05:00:00.123Z` and the like: RFC 3339, with a space for the `T`, without the seconds, or
 /// without the offset. A leap second counts as the second before it.
-fn standard(text: &[u8]) -> Option<Written> {
+fn standard(text: &[u8]) -> Option<DateAndTime> {
     let (&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2], rest) = text.split_first_chunk::<10>()? else { return None };
     let year = pair(y1, y2)? * 100 + pair(y3, y4)?;
     let (month, day) = (pair(m1, m2)?, pair(d1, d2)?);
@@ -201,7 +201,7 @@ fn standard(text: &[u8]) -> Option<Written> {
     let date = (year as i16, month as i8, day as i8);
     let days = days_since_epoch(year, month, day);
     if rest.is_empty() {
-        return Some(Written { days, date, ms_of_day: 0, offset_s: None, has_time: false });
+        return Some(DateAndTime { days, date, ms_of_day: 0, offset_s: None, has_time: false });
     }
     let (&[b'T' | b't' | b' ', h1, h2, b':', m1, m2], mut rest) = rest.split_first_chunk::<6>()? else { return None };
     let (hour, minute) = (pair(h1, h2)?, pair(m1, m2)?);
@@ -223,7 +223,7 @@ fn standard(text: &[u8]) -> Option<Written> {
         return None;
     }
     let ms_of_day = ((hour * 60 + minute) * 60 + second.min(59)) * 1_000 + ms;
-    Some(Written { days, date, ms_of_day, offset_s: offset(rest)?, has_time: true })
+    Some(DateAndTime { days, date, ms_of_day, offset_s: offset(rest)?, has_time: true })
 }
 
 /// The offset in seconds behind a time; none where there is nothing.

@@ -5,7 +5,7 @@ use super::*;
 
 fn extractor(format: TimestampFormat, zone: Option<&str>) -> Result<TimestampExtractor> {
     let selector = TimestampSelector { at: KeySelector::Column(1), format, zone: zone.map(str::to_owned) };
-    TimestampExtractor::compile(&selector, &Format::Csv(None))
+    TimestampExtractor::compile(&selector, &ValueFormat::Csv(None))
 }
 
 fn read(format: TimestampFormat, zone: Option<&str>, text: &str) -> EventTimestamp {
@@ -84,7 +84,7 @@ fn timestamps_are_read_as_milliseconds() {
     {
         let at = KeySelector::Field("t".to_owned());
         let selector = TimestampSelector { at, format: UnixMs, zone: None };
-        let extractor = TimestampExtractor::compile(&selector, &Format::Json).unwrap();
+        let extractor = TimestampExtractor::compile(&selector, &ValueFormat::Json).unwrap();
         assert_eq!(extractor.extract(document.as_bytes()), expected, "{document}");
     }
 }
@@ -138,5 +138,5 @@ fn what_cannot_be_read_is_explained() {
     assert_eq!(ms.remark(11_000), None);
     assert_eq!(ms.shown(format!("x,a\u{1b}[2J{}", "b".repeat(100)).as_bytes()).chars().count(), 83);
     let emitted = TimestampSelector { at: KeySelector::Emitted, format: TimestampFormat::UnixMs, zone: None };
-    assert_eq!(TimestampExtractor::compile(&emitted, &Format::Csv(None)).unwrap_err().code, "manifest-key");
+    assert_eq!(TimestampExtractor::compile(&emitted, &ValueFormat::Csv(None)).unwrap_err().code, "manifest-key");
 }

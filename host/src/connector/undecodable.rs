@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::records::{Defect, Input, RECORD_BYTES_MAX, line_ends};
+use super::records::{Defect, RECORD_BYTES_MAX, RecordInput, line_ends};
 use crate::error::{Error, record_undecodable};
 use crate::model::Interrupt;
 use crate::pipeline::FileFormat;

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::clock::ManualClock;
 use crate::job::{HostOptions, INSTANCES_MAX};
-use crate::sandbox::CompileIn;
+use crate::sandbox::CompileMode;
 
 const COMPONENT_BYTES_MAX: u64 = 1000;
 
@@ -36,7 +36,7 @@ impl Server {
             component_bytes_max: COMPONENT_BYTES_MAX,
             checkpoint_storage: None,
             instances_max: INSTANCES_MAX,
-            compile_in: CompileIn::ThisProcess,
+            compile_in: CompileMode::ThisProcess,
             runtime: tokio::runtime::Handle::current(),
         })
         .unwrap();
@@ -248,7 +248,7 @@ async fn an_upload_arrives_whole() {
 
 #[tokio::test]
 async fn an_error_keeps_its_place_and_hint() {
-    let place = crate::error::Location { file: "p.toml".into(), line: 3, column: 7 };
+    let place = crate::error::TextLocation { file: "p.toml".into(), line: 3, column: 7 };
     let error = crate::error::manifest_invalid("wrong").hint("do it so").at(place);
     let body = problem(Problem::from(error).into_response(), 400, "manifest-invalid").await;
     assert_eq!(body["hint"], "do it so");

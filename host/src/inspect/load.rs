@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::entry::{EntryForm, StateEntry, Stored};
 use super::read::{Part, StateImages, layout_of, unknown};
 use crate::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorImage};
-use crate::error::{self, Error, Location, Result};
+use crate::error::{self, Error, Result, TextLocation};
 use crate::model::{KeyGroup, groups_of_subtask};
 use crate::pipeline::PipelineSpec;
 use crate::state::canonical::CanonicalWriter;
@@ -139,7 +139,7 @@ impl Loaded {
             if text.trim_ascii().is_empty() {
                 continue;
             }
-            let located = |column: usize, error: Error| error.at(Location { file: file.to_owned(), line, column });
+            let located = |column: usize, error: Error| error.at(TextLocation { file: file.to_owned(), line, column });
             let entry: StateEntry = serde_json::from_slice(&text).map_err(|cause| {
                 let why = cause.to_string();
                 let why = why.rsplit_once(" at line ").map_or(&why[..], |(why, _)| why);
@@ -161,7 +161,7 @@ impl Loaded {
             Some(pair) => {
                 let message =
                     format!("a second entry of the same state and key; the first is in line {}", pair[0].line);
-                let location = Location { file: file.to_owned(), line: pair[1].line, column: 1 };
+                let location = TextLocation { file: file.to_owned(), line: pair[1].line, column: 1 };
                 Err(error::state_line_invalid(message).at(location))
             }
         }

@@ -16,7 +16,7 @@ use super::record;
 use super::view::{ComponentView, FunctionView, PortView, StateView};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
-use crate::sandbox::{Component, Function, Port, Sandbox};
+use crate::sandbox::{Component, FunctionDescription, PortDescription, Sandbox};
 
 const NAME_BYTES_MAX: usize = 128;
 
@@ -218,8 +218,8 @@ fn check_name(name: &str) -> Result<String> {
     }
 }
 
-fn function_view(function: &Function) -> FunctionView {
-    let port = |port: &Port| PortView { name: port.name.clone(), codec: port.codec.clone() };
+fn function_view(function: &FunctionDescription) -> FunctionView {
+    let port = |port: &PortDescription| PortView { name: port.name.clone(), codec: port.codec.clone() };
     FunctionView {
         name: function.name.clone(),
         kind: function.kind.as_str().into(),

@@ -37,7 +37,7 @@ use crate::error::{self, ErrorKind, Result};
 use crate::inspect::StateImages;
 use crate::pipeline::PipelineSpec;
 use crate::runtime::{BarrierKind, ExecutionPlan, PlanPurpose};
-use crate::sandbox::{CompileIn, Sandbox, SandboxOptions, Slots};
+use crate::sandbox::{CompileMode, Sandbox, SandboxOptions, Slots};
 
 /// Instances alive at once, over all jobs, unless the command line says otherwise.
 pub const INSTANCES_MAX: u32 = 1000;
@@ -59,7 +59,7 @@ pub struct HostOptions {
     /// Instances that operators may have alive at once, over all jobs.
     pub instances_max: u32,
     /// Where components are compiled.
-    pub compile_in: CompileIn,
+    pub compile_in: CompileMode,
     /// For the storage of checkpoints alone: its calls need threads of this runtime while their callers wait for them. A
     /// runtime that also does other work that blocks can run out of threads, and then everything waits for ever.
     pub runtime: tokio::runtime::Handle,

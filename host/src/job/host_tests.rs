@@ -28,7 +28,7 @@ impl Subject {
             component_bytes_max: 1 << 20,
             checkpoint_storage: None,
             instances_max: INSTANCES_MAX,
-            compile_in: CompileIn::ThisProcess,
+            compile_in: CompileMode::ThisProcess,
             runtime: self.runtime.handle().clone(),
         };
         Host::open(options).unwrap()

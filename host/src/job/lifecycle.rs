@@ -21,7 +21,7 @@ use super::view::{JobFailure, JobStatus};
 use crate::checkpoint::{CheckpointStorage, Location};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
-use crate::pipeline::{OnCancel, PipelineSpec, RestartStrategy};
+use crate::pipeline::{CheckpointCleanup, PipelineSpec, RestartStrategy};
 use crate::runtime::SubtaskEvent;
 use crate::sandbox::{HeldSlots, Slots};
 
@@ -198,7 +198,7 @@ fn conclude(
         AttemptEnd::Failed(failure) => (JobStatus::Failed, Some(failure)),
     };
     let ended_at_ms = environment.clock.wall_ms();
-    let deletes = status != JobStatus::Failed && pipeline.checkpoint.on_cancel == OnCancel::Delete;
+    let deletes = status != JobStatus::Failed && pipeline.checkpoint.on_cancel == CheckpointCleanup::Delete;
     let change = |record: &mut JobRecord| {
         record.status = status;
         record.ended_at_ms = Some(ended_at_ms);

@@ -253,7 +253,7 @@ fn summary(record: &JobRecord) -> JobSummary {
     }
 }
 
-fn operator_detail(node: &crate::pipeline::Node, stats: &NodeStats) -> OperatorDetail {
+fn operator_detail(node: &crate::pipeline::PipelineNode, stats: &NodeStats) -> OperatorDetail {
     let kind = match node.kind {
         NodeKind::Source(_) => "source",
         NodeKind::Operator(_) => "operator",

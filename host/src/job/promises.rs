@@ -52,7 +52,7 @@ pub(super) fn warn_of_others(
     for (sink, config) in sinks {
         let mut strangers = Vec::new();
         let mut files = 0;
-        for (job, others) in connector::published_by_others(config, base_dir) {
+        for (job, others) in connector::published_by_other_jobs(config, base_dir) {
             if !history.contains(&job) {
                 files += others.files;
                 strangers.push(job);

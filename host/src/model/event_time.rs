@@ -78,7 +78,7 @@ impl Windows {
 
 /// The elements of several windows, one window behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Elements {
+pub struct WindowElements {
     pub values: Column,
     /// One per value.
     pub timestamps: Vec<i64>,
@@ -99,7 +99,7 @@ pub struct PairSide {
 
 /// Records of two inputs that belong together. `keys.key_of` has one entry per pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pairs {
+pub struct JoinedPairs {
     pub keys: Keys,
     pub left: PairSide,
     pub right: PairSide,

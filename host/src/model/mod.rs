@@ -11,7 +11,9 @@ mod key_group;
 pub use batch::{Batch, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
 pub use counters::Counters;
-pub use event_time::{DueTimers, Elements, PairSide, Pairs, TimeDomain, Windows, time_bytes, time_of_bytes};
+pub use event_time::{
+    DueTimers, JoinedPairs, PairSide, TimeDomain, WindowElements, Windows, time_bytes, time_of_bytes,
+};
 pub use fault::{Fault, FaultCode};
 pub use interrupt::Interrupt;
 pub use key_group::{

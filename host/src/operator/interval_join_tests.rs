@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{PairSide, Pairs};
+use crate::model::{JoinedPairs, PairSide};
 use crate::operator::testing::{self, Harness, MakeOperator, Reached, Record, expect, of_input, settings};
 use crate::pipeline::{Disposition, NodeKind, PipelineSpec, StateBackendKind};
 use crate::turn::{OutputBatch, SECOND_INPUT, TurnFailure};
@@ -24,7 +24,7 @@ impl Guest for Shows {
         Err(Fault::new(FaultCode::GuestError, "a join sees pairs alone").into())
     }
 
-    fn join(&mut self, _: &mut Turn, pairs: &Pairs) -> Result<Vec<OutputBatch>, TurnFailure> {
+    fn join(&mut self, _: &mut Turn, pairs: &JoinedPairs) -> Result<Vec<OutputBatch>, TurnFailure> {
         assert!(pairs.keys.key_of.len() <= CALL_PAIRS, "more than one call should get");
         let mut batch = Batch::default();
         for (at, &key) in pairs.keys.key_of.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use hashbrown::HashMap;
 
-use crate::model::{Batch, Column, Keys, PairSide, Pairs};
+use crate::model::{Batch, Column, JoinedPairs, Keys, PairSide};
 
 /// Bytes of kept records that one call gets, about.
 const CALL_BYTES: usize = 4 << 20;
@@ -46,7 +46,7 @@ impl Found {
     }
 
     /// Pairs `range`. `is_left` says which side the batch is.
-    pub(super) fn pairs(&self, range: Range<usize>, batch: &Batch, keys: &Keys, is_left: bool) -> Pairs {
+    pub(super) fn pairs(&self, range: Range<usize>, batch: &Batch, keys: &Keys, is_left: bool) -> JoinedPairs {
         let (mut of_keys, mut key_of) = (Dictionary::default(), Keys::default());
         let (mut arriving, mut kept) = (SideBuilder::default(), SideBuilder::default());
         for &(at, other) in &self.pairs[range] {
@@ -61,7 +61,7 @@ impl Found {
             kept.push(other, &self.values, &self.timestamps);
         }
         let (left, right) = if is_left { (arriving.side, kept.side) } else { (kept.side, arriving.side) };
-        Pairs { keys: key_of, left, right }
+        JoinedPairs { keys: key_of, left, right }
     }
 }
 

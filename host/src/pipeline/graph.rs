@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::node::{RawInput, RawNode};
-use super::reader::{Text, suggestion};
-use super::{Disposition, FileFormat, Input, InputRole, KeySelector, Node, NodeKind, Port};
+use super::reader::{PipelineText, suggestion};
+use super::{Disposition, FileFormat, InputRole, KeySelector, NodeInput, NodeKind, OutputPort, PipelineNode};
 use crate::error::{Error, Result, manifest_cycle, manifest_invalid, manifest_key, manifest_unknown_input};
 
 /// The nodes in topological order, otherwise as they were written.
-pub(super) fn wire(text: &Text<'_>, nodes: Vec<RawNode<'_>>) -> Result<Vec<Node>> {
+pub(super) fn wire(text: &PipelineText<'_>, nodes: Vec<RawNode<'_>>) -> Result<Vec<PipelineNode>> {
     check_kinds(text, &nodes)?;
     let places: HashMap<&str, usize> = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
     let mut edges: Vec<Vec<usize>> = Vec::with_capacity(nodes.len());
@@ -25,7 +25,7 @@ pub(super) fn wire(text: &Text<'_>, nodes: Vec<RawNode<'_>>) -> Result<Vec<Node>
     for (new, &old) in order.iter().enumerate() {
         new_place[old] = new;
     }
-    let mut wired: Vec<(usize, Node)> = nodes
+    let mut wired: Vec<(usize, PipelineNode)> = nodes
         .into_iter()
         .zip(&edges)
         .enumerate()
@@ -35,10 +35,10 @@ pub(super) fn wire(text: &Text<'_>, nodes: Vec<RawNode<'_>>) -> Result<Vec<Node>
     Ok(wired.into_iter().map(|(_, node)| node).collect())
 }
 
-fn finish(node: RawNode<'_>, inputs: impl Iterator<Item = usize>) -> Node {
+fn finish(node: RawNode<'_>, inputs: impl Iterator<Item = usize>) -> PipelineNode {
     let inputs =
-        inputs.zip(node.inputs).map(|(node, input)| Input { node, port: input.port, role: input.role }).collect();
-    Node {
+        inputs.zip(node.inputs).map(|(node, input)| NodeInput { node, port: input.port, role: input.role }).collect();
+    PipelineNode {
         id: node.id.to_string(),
         parallelism: node.parallelism,
         inputs,
@@ -48,7 +48,7 @@ fn finish(node: RawNode<'_>, inputs: impl Iterator<Item = usize>) -> Node {
     }
 }
 
-fn check_kinds(text: &Text<'_>, nodes: &[RawNode<'_>]) -> Result<()> {
+fn check_kinds(text: &PipelineText<'_>, nodes: &[RawNode<'_>]) -> Result<()> {
     let missing = |what: &str, example: &str| {
         manifest_invalid(format!("the pipeline has no {what}"))
             .hint(format!("add a table like {example}"))
@@ -65,7 +65,7 @@ fn check_kinds(text: &Text<'_>, nodes: &[RawNode<'_>]) -> Result<()> {
 
 /// The place of the node that `input` names, if it has such an output.
 fn resolve(
-    text: &Text<'_>,
+    text: &PipelineText<'_>,
     nodes: &[RawNode<'_>],
     places: &HashMap<&str, usize>,
     reader: &RawNode<'_>,
@@ -81,12 +81,11 @@ fn resolve(
         (NodeKind::Sink(_), _) => {
             Err(at(manifest_unknown_input(format!("`{}` reads `{}`, but a sink has no output", reader.id, input.node))))
         }
-        (NodeKind::Source(_), Port::Side(_) | Port::DeadLetter) => Err(at(manifest_unknown_input(format!(
-            "`{}` reads a side output of `{}`, but a source has one output only",
-            reader.id, input.node
-        ))
+        (NodeKind::Source(_), OutputPort::Side(_) | OutputPort::DeadLetter) => Err(at(manifest_unknown_input(
+            format!("`{}` reads a side output of `{}`, but a source has one output only", reader.id, input.node),
+        )
         .hint(format!("write input = \"{}\"", input.node)))),
-        (NodeKind::Operator(operator), Port::DeadLetter) if operator.on_fault != Disposition::DeadLetter => {
+        (NodeKind::Operator(operator), OutputPort::DeadLetter) if operator.on_fault != Disposition::DeadLetter => {
             Err(at(manifest_invalid(format!(
                 "`{}` reads `{}.dead-letter`, but nothing is ever sent there",
                 reader.id, input.node
@@ -98,7 +97,7 @@ fn resolve(
 }
 
 /// Refuses a key that the sources read by `node` cannot have. Of other operators only their components can tell.
-fn check_keys(text: &Text<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs: &[usize]) -> Result<()> {
+fn check_keys(text: &PipelineText<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs: &[usize]) -> Result<()> {
     for (&place, input) in inputs.iter().zip(&node.inputs) {
         let (name, key) = match (input.role, &node.second_key) {
             (InputRole::Broadcast, _) => continue,
@@ -126,7 +125,7 @@ fn check_keys(text: &Text<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs
 }
 
 /// Kahn's algorithm; among nodes that are ready the one written first comes first.
-fn topological_order(text: &Text<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>]) -> Result<Vec<usize>> {
+fn topological_order(text: &PipelineText<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>]) -> Result<Vec<usize>> {
     let mut waits_for: Vec<usize> = edges.iter().map(Vec::len).collect();
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (reader, inputs) in edges.iter().enumerate() {
@@ -153,7 +152,13 @@ fn topological_order(text: &Text<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>
 }
 
 /// Walks from a node that never became ready against the stream until a node comes twice.
-fn cycle(text: &Text<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>], waits_for: &[usize], stuck: usize) -> Error {
+fn cycle(
+    text: &PipelineText<'_>,
+    nodes: &[RawNode<'_>],
+    edges: &[Vec<usize>],
+    waits_for: &[usize],
+    stuck: usize,
+) -> Error {
     let mut path = vec![stuck];
     let mut step_of = vec![None; nodes.len()];
     step_of[stuck] = Some(0);
@@ -180,13 +185,13 @@ fn cycle(text: &Text<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>], waits_for
 }
 
 /// Nothing may be lost silently: what is produced is read, dead letters too.
-fn check_readers(text: &Text<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>]) -> Result<()> {
+fn check_readers(text: &PipelineText<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>]) -> Result<()> {
     let mut read = vec![false; nodes.len()];
     let mut dead_letters_read = vec![false; nodes.len()];
     for (node, inputs) in nodes.iter().zip(edges) {
         for (input, &place) in node.inputs.iter().zip(inputs) {
             read[place] = true;
-            dead_letters_read[place] |= input.port == Port::DeadLetter;
+            dead_letters_read[place] |= input.port == OutputPort::DeadLetter;
         }
     }
     for (place, node) in nodes.iter().enumerate() {

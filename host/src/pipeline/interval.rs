@@ -1,6 +1,6 @@
 //! `interval` of `[operator.ID]`: how close in event time the records lie to each other that an interval join makes pairs of.
 
-use super::reader::{Item, Section};
+use super::reader::{TomlItem, TomlSection};
 use crate::error::Result;
 
 /// A record of the second input joins one of the first whose time it is, plus `lower_ms` to `upper_ms`, both inclusive.
@@ -10,7 +10,7 @@ pub struct JoinInterval {
     pub upper_ms: i64,
 }
 
-pub(super) fn read(item: &Item<'_>) -> Result<JoinInterval> {
+pub(super) fn read(item: &TomlItem<'_>) -> Result<JoinInterval> {
     let section = item.section()?;
     section.check_keys(&["lower", "upper", "lower_exclusive", "upper_exclusive"])?;
     let is_exclusive =
@@ -24,6 +24,6 @@ pub(super) fn read(item: &Item<'_>) -> Result<JoinInterval> {
 }
 
 /// A duration with or without a `-` in front of it.
-fn bound(section: &Section<'_>, key: &str) -> Result<i64> {
+fn bound(section: &TomlSection<'_>, key: &str) -> Result<i64> {
     section.need(key)?.signed_ms()
 }

@@ -16,7 +16,9 @@ mod window;
 
 pub use interval::JoinInterval;
 pub use parse::locate;
-pub use window::{Aggregate, Evictor, Keeps, Number, WindowAssigner, WindowSettings, WindowTrigger};
+pub use window::{
+    Aggregate, Evictor, NumericAggregate, RetainedElements, WindowAssigner, WindowSettings, WindowTrigger,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -41,7 +43,7 @@ pub struct PipelineSpec {
     pub state: StateSettings,
     pub sandbox: SandboxSettings,
     /// In topological order: a node's inputs stand before it.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<PipelineNode>,
 }
 
 impl PipelineSpec {
@@ -84,7 +86,7 @@ pub struct CheckpointSettings {
     /// else `max_concurrent` is 1 and the mode exactly-once.
     pub unaligned_after: Option<Duration>,
     /// What becomes of the checkpoints of a job that is cancelled or comes to its end.
-    pub on_cancel: OnCancel,
+    pub on_cancel: CheckpointCleanup,
     /// How many complete checkpoints are kept.
     pub retained: usize,
     /// How many checkpoints in a row may fail before the job does.
@@ -111,7 +113,7 @@ pub enum CheckpointMode {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnCancel {
+pub enum CheckpointCleanup {
     Delete,
     Keep,
 }
@@ -141,10 +143,10 @@ pub struct SandboxSettings {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub struct PipelineNode {
     pub id: String,
     pub parallelism: u32,
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<NodeInput>,
     /// Partitions the inputs by key; without one they are forwarded (same parallelism) or rebalanced. Not for broadcast ones.
     pub key: Option<KeySelector>,
     /// The same for the second input, where it is not `key` as well.
@@ -152,7 +154,7 @@ pub struct Node {
     pub kind: NodeKind,
 }
 
-impl Node {
+impl PipelineNode {
     /// By what an input of this role is partitioned, and the key of the manifest that says so.
     pub fn key_of(&self, role: InputRole) -> Option<(&KeySelector, &'static str)> {
         let second = self.second_key.as_ref().filter(|_| role == InputRole::Second).map(|key| (key, "second_key"));
@@ -169,10 +171,10 @@ impl Node {
 
 /// An edge of the graph, as its consumer names it: `track`, `track.late`, `track.dead-letter`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Input {
+pub struct NodeInput {
     /// Index into [`PipelineSpec::nodes`].
     pub node: usize,
-    pub port: Port,
+    pub port: OutputPort,
     pub role: InputRole,
 }
 
@@ -188,7 +190,7 @@ pub enum InputRole {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Port {
+pub enum OutputPort {
     Main,
     /// A side output by its name in the function's description.
     Side(String),
@@ -222,12 +224,12 @@ pub struct SourceNode {
     pub watermark: Option<WatermarkSettings>,
     /// Records per second over all subtasks; unlimited where none.
     pub rate: Option<u64>,
-    pub on_undecodable: OnUndecodable,
+    pub on_undecodable: UndecodablePolicy,
 }
 
 /// What happens to a record that a source cannot decode: it has no proper end, or its timestamp cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnUndecodable {
+pub enum UndecodablePolicy {
     /// The job fails, behind the records in front of it.
     #[default]
     Fail,
@@ -294,7 +296,7 @@ pub struct OperatorNode {
     /// Of an interval join.
     pub interval: Option<JoinInterval>,
     pub on_fault: Disposition,
-    pub limits: Limits,
+    pub limits: GuestLimits,
 }
 
 /// A function of a component.
@@ -322,21 +324,21 @@ pub const MEMORY_BYTES_MAX: usize = 1 << 30;
 
 /// Limits of one guest call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct GuestLimits {
     pub memory_bytes: usize,
     pub deadline: Duration,
     pub output_bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for GuestLimits {
     fn default() -> Self {
-        Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(1), output_bytes: 16 << 20 }
+        GuestLimits { memory_bytes: 64 << 20, deadline: Duration::from_secs(1), output_bytes: 16 << 20 }
     }
 }
 
 /// How values of a stream are written, as far as the host cares: for selecting keys and timestamps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ValueFormat {
     /// Whole lines, or bytes that the host does not look into.
     Raw,
     Json,

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::interval;
 use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
-use super::reader::{Item, Section, Text};
+use super::reader::{PipelineText, TomlItem, TomlSection};
 use super::window;
 use super::{
-    AlignmentSettings, Disposition, FileFormat, FunctionReference, InputRole, KeySelector, Limits, MEMORY_BYTES_MAX,
-    NodeKind, OnUndecodable, OperatorNode, Port, SinkConfig, SourceConfig, SourceNode, TimestampFormat,
-    TimestampSelector, WatermarkSettings,
+    AlignmentSettings, Disposition, FileFormat, FunctionReference, GuestLimits, InputRole, KeySelector,
+    MEMORY_BYTES_MAX, NodeKind, OperatorNode, OutputPort, SinkConfig, SourceConfig, SourceNode, TimestampFormat,
+    TimestampSelector, UndecodablePolicy, WatermarkSettings,
 };
 use crate::error::{Result, manifest_invalid, manifest_key, manifest_parallelism, manifest_unknown_key};
 
@@ -45,13 +45,13 @@ impl RawNode<'_> {
 
 pub(super) struct RawInput<'a> {
     pub node: &'a str,
-    pub port: Port,
+    pub port: OutputPort,
     pub role: InputRole,
     pub span: Range<usize>,
 }
 
 /// All nodes, in the order in which they were written; ids are unique and well formed.
-pub(super) fn read_all<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Vec<RawNode<'a>>> {
+pub(super) fn read_all<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Vec<RawNode<'a>>> {
     let mut nodes = Vec::new();
     for kind in ["source", "operator", "sink"] {
         let Some(item) = top.get(kind) else { continue };
@@ -79,7 +79,7 @@ pub(super) fn read_all<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<Vec<
     Ok(nodes)
 }
 
-fn read<'a>(kind: &str, id: &'a str, section: &Section<'a>) -> Result<RawNode<'a>> {
+fn read<'a>(kind: &str, id: &'a str, section: &TomlSection<'a>) -> Result<RawNode<'a>> {
     let kind = match kind {
         "source" => NodeKind::Source(source(section)?),
         "operator" => NodeKind::Operator(operator(section)?),
@@ -109,7 +109,7 @@ enum SourceKind {
     Socket,
 }
 
-fn source(section: &Section<'_>) -> Result<SourceNode> {
+fn source(section: &TomlSection<'_>) -> Result<SourceNode> {
     const COMMON: &[&str] = &["connector", "timestamp", "watermark", "rate", "on_undecodable", "parallelism"];
     const FILE: &[&str] = &["path", "format", "header"];
     const GENERATOR: &[&str] = &["records", "template", "keys"];
@@ -129,13 +129,13 @@ fn source(section: &Section<'_>) -> Result<SourceNode> {
         None => None,
     };
     let rate = section.get("rate").map(|item| item.count(1, u64::MAX)).transpose()?;
-    let choices = [("fail", OnUndecodable::Fail), ("skip", OnUndecodable::Skip)];
+    let choices = [("fail", UndecodablePolicy::Fail), ("skip", UndecodablePolicy::Skip)];
     let on_undecodable = section.get("on_undecodable").map(|item| item.choose(&choices)).transpose()?;
     Ok(SourceNode { connector, timestamp, watermark, rate, on_undecodable: on_undecodable.unwrap_or_default() })
 }
 
 /// A key that another connector has: not unknown, but of no effect here.
-fn refuse_keys_of_others(section: &Section<'_>, connector: &Item<'_>, known: &[&str]) -> Result<()> {
+fn refuse_keys_of_others(section: &TomlSection<'_>, connector: &TomlItem<'_>, known: &[&str]) -> Result<()> {
     let stray = section.entries().into_iter().find(|(key, ..)| !known.contains(key));
     let Some((key, span, item)) = stray else { return Ok(()) };
     let connector = connector.as_str().unwrap_or_default();
@@ -143,7 +143,7 @@ fn refuse_keys_of_others(section: &Section<'_>, connector: &Item<'_>, known: &[&
     Err(manifest_unknown_key(message).at(item.text.location(&span)))
 }
 
-fn socket(section: &Section<'_>) -> Result<SourceConfig> {
+fn socket(section: &TomlSection<'_>) -> Result<SourceConfig> {
     if let Some(item) = section.get("parallelism")
         && parallelism(&item)? != 1
     {
@@ -152,12 +152,12 @@ fn socket(section: &Section<'_>) -> Result<SourceConfig> {
     Ok(SourceConfig::Socket { address: address(&section.need("address")?)?, format: format(section)? })
 }
 
-fn format(section: &Section<'_>) -> Result<FileFormat> {
+fn format(section: &TomlSection<'_>) -> Result<FileFormat> {
     let formats = [("lines", FileFormat::Lines), ("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
     Ok(section.get("format").map(|item| item.choose(&formats)).transpose()?.unwrap_or(FileFormat::Lines))
 }
 
-fn file_source(section: &Section<'_>) -> Result<SourceConfig> {
+fn file_source(section: &TomlSection<'_>) -> Result<SourceConfig> {
     let path = PathBuf::from(section.need("path")?.string()?);
     let format = format(section)?;
     let header = match section.get("header") {
@@ -168,14 +168,14 @@ fn file_source(section: &Section<'_>) -> Result<SourceConfig> {
     Ok(SourceConfig::File { path, format, header })
 }
 
-fn generator(section: &Section<'_>) -> Result<SourceConfig> {
+fn generator(section: &TomlSection<'_>) -> Result<SourceConfig> {
     let records = section.get("records").map(|item| item.count(0, u64::MAX)).transpose()?;
     let template = section.get("template").map(|item| item.string()).transpose()?.unwrap_or("{n}").to_string();
     let keys = section.get("keys").map(|item| item.count(1, u64::MAX)).transpose()?.unwrap_or(100);
     Ok(SourceConfig::Generator { records, template, keys })
 }
 
-fn address(item: &Item<'_>) -> Result<String> {
+fn address(item: &TomlItem<'_>) -> Result<String> {
     let address = item.string()?;
     match address.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address.to_string()),
@@ -183,7 +183,7 @@ fn address(item: &Item<'_>) -> Result<String> {
     }
 }
 
-fn timestamp(item: &Item<'_>, connector: &SourceConfig) -> Result<TimestampSelector> {
+fn timestamp(item: &TomlItem<'_>, connector: &SourceConfig) -> Result<TimestampSelector> {
     let section = item.section()?;
     section.check_keys(&["field", "column", "format", "zone"])?;
     let at = place(item, &section)?;
@@ -211,7 +211,7 @@ fn timestamp(item: &Item<'_>, connector: &SourceConfig) -> Result<TimestampSelec
 
 const WATERMARK_HINT: &str = "a watermark is \"ascending\", \"none\" or { out_of_orderness = \"5s\" }";
 
-fn watermark(item: &Item<'_>, has_timestamps: bool) -> Result<Option<WatermarkSettings>> {
+fn watermark(item: &TomlItem<'_>, has_timestamps: bool) -> Result<Option<WatermarkSettings>> {
     if !item.is_table() {
         let ascending = item.choose(&[("ascending", true), ("none", false)]);
         let ascending = ascending.map_err(|error| error.hint(WATERMARK_HINT))?;
@@ -230,7 +230,7 @@ fn watermark(item: &Item<'_>, has_timestamps: bool) -> Result<Option<WatermarkSe
     }))
 }
 
-fn alignment(item: &Item<'_>) -> Result<AlignmentSettings> {
+fn alignment(item: &TomlItem<'_>) -> Result<AlignmentSettings> {
     let section = item.section()?;
     section.check_keys(&["group", "max_drift"])?;
     let group = section.need("group")?.string()?.to_string();
@@ -240,7 +240,7 @@ fn alignment(item: &Item<'_>) -> Result<AlignmentSettings> {
 const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" } or { column = 0 } (counted from 0)";
 
 /// `field` or `column` of a table, exactly one of them.
-pub(super) fn place(item: &Item<'_>, section: &Section<'_>) -> Result<KeySelector> {
+pub(super) fn place(item: &TomlItem<'_>, section: &TomlSection<'_>) -> Result<KeySelector> {
     match (section.get("field"), section.get("column")) {
         (Some(field), None) => Ok(KeySelector::Field(field.string()?.to_string())),
         (None, Some(column)) => {
@@ -254,7 +254,7 @@ pub(super) fn place(item: &Item<'_>, section: &Section<'_>) -> Result<KeySelecto
     }
 }
 
-fn key(item: &Item<'_>) -> Result<KeySelector> {
+fn key(item: &TomlItem<'_>) -> Result<KeySelector> {
     if item.is_table() {
         let section = item.section()?;
         section.check_keys(&["field", "column"])?;
@@ -267,7 +267,7 @@ fn key(item: &Item<'_>) -> Result<KeySelector> {
     }
 }
 
-fn operator(section: &Section<'_>) -> Result<OperatorNode> {
+fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
     let own = [
         "input",
         "inputs",
@@ -305,15 +305,15 @@ fn operator(section: &Section<'_>) -> Result<OperatorNode> {
     })
 }
 
-fn config(item: &Item<'_>) -> Result<BTreeMap<String, String>> {
+fn config(item: &TomlItem<'_>) -> Result<BTreeMap<String, String>> {
     let entries = item.section()?.entries();
     entries.into_iter().map(|(key, _, item)| Ok((key.to_string(), item.scalar_text()?))).collect()
 }
 
-fn limits(item: &Item<'_>) -> Result<Limits> {
+fn limits(item: &TomlItem<'_>) -> Result<GuestLimits> {
     let section = item.section()?;
     section.check_keys(&["memory", "deadline", "output"])?;
-    let mut limits = Limits::default();
+    let mut limits = GuestLimits::default();
     if let Some(item) = section.get("memory") {
         // From one page of WebAssembly to what the sandbox's pool gives.
         limits.memory_bytes = item.bytes(64 << 10, MEMORY_BYTES_MAX as u64)?;
@@ -334,7 +334,7 @@ enum SinkKind {
     Blackhole,
 }
 
-fn sink(section: &Section<'_>) -> Result<SinkConfig> {
+fn sink(section: &TomlSection<'_>) -> Result<SinkConfig> {
     const COMMON: &[&str] = &["input", "inputs", "connector", "parallelism"];
     const FILE: &[&str] = &["path"];
     section.check_keys(&[COMMON, FILE].concat())?;
@@ -350,7 +350,7 @@ fn sink(section: &Section<'_>) -> Result<SinkConfig> {
 }
 
 /// `input` or `inputs`, and then `second` and `broadcast`.
-fn inputs<'a>(section: &Section<'a>) -> Result<Vec<RawInput<'a>>> {
+fn inputs<'a>(section: &TomlSection<'a>) -> Result<Vec<RawInput<'a>>> {
     let item = match (section.get("input"), section.get("inputs")) {
         (Some(_), Some(inputs)) => return Err(inputs.invalid("cannot stand beside `input`")),
         (Some(item), None) | (None, Some(item)) => item,
@@ -366,7 +366,7 @@ fn inputs<'a>(section: &Section<'a>) -> Result<Vec<RawInput<'a>>> {
 }
 
 /// One name or a list of them.
-fn names<'a>(item: Item<'a>, role: InputRole) -> Result<Vec<RawInput<'a>>> {
+fn names<'a>(item: TomlItem<'a>, role: InputRole) -> Result<Vec<RawInput<'a>>> {
     let elements = match item.elements() {
         Some(elements) if elements.is_empty() => return Err(item.invalid("must name at least one input")),
         Some(elements) => elements,
@@ -384,13 +384,13 @@ fn names<'a>(item: Item<'a>, role: InputRole) -> Result<Vec<RawInput<'a>>> {
     Ok(inputs)
 }
 
-fn input<'a>(item: &Item<'a>, role: InputRole) -> Result<RawInput<'a>> {
+fn input<'a>(item: &TomlItem<'a>, role: InputRole) -> Result<RawInput<'a>> {
     let name = item.string()?;
     let (node, port) = match name.split_once('.') {
-        None => (name, Port::Main),
-        Some((node, "dead-letter")) => (node, Port::DeadLetter),
+        None => (name, OutputPort::Main),
+        Some((node, "dead-letter")) => (node, OutputPort::DeadLetter),
         Some((_, "")) => return Err(item.invalid("names no output after the `.`")),
-        Some((node, side)) => (node, Port::Side(side.to_string())),
+        Some((node, side)) => (node, OutputPort::Side(side.to_string())),
     };
     Ok(RawInput { node, port, role, span: item.span.clone() })
 }

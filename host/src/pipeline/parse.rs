@@ -6,13 +6,13 @@ use toml::de::DeTable;
 
 use super::graph;
 use super::node::{self, RawNode};
-use super::reader::{Item, Section, Text};
+use super::reader::{PipelineText, TomlItem, TomlSection};
 use super::syntax::syntax_error;
 use super::{
-    BatchSettings, CheckpointMode, CheckpointSettings, Node, NodeKind, OnCancel, PipelineSpec, RestartStrategy,
-    SandboxSettings, StateBackendKind, StateSettings,
+    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, NodeKind, PipelineNode, PipelineSpec,
+    RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
 };
-use crate::error::{Location, Result, manifest_invalid, manifest_parallelism};
+use crate::error::{Result, TextLocation, manifest_invalid, manifest_parallelism};
 use crate::model::{MAX_PARALLELISM_LIMIT, default_max_parallelism};
 
 const NAME_CHARS_MAX: usize = 64;
@@ -41,17 +41,17 @@ impl PipelineSpec {
     /// Reads and checks a manifest. `file_name` is what errors call it; each error that concerns a place in the text
     /// names it (see [`Error::location`]). Opens no file.
     pub fn parse(text: &str, file_name: &str) -> Result<PipelineSpec> {
-        let text = Text { file: file_name, text };
+        let text = PipelineText { file: file_name, text };
         let document = DeTable::parse(text.text).map_err(|error| syntax_error(&text, &error))?;
-        let top = Section::open(&text, "the manifest".to_string(), 0..0, document.get_ref());
+        let top = TomlSection::open(&text, "the manifest".to_string(), 0..0, document.get_ref());
         top.check_keys(TOP_KEYS)?;
         pipeline(&text, &top)
     }
 }
 
 /// The place of a node's key in a manifest that parses, or of the node where it has no such key.
-pub fn locate(text: &str, file_name: &str, node: &str, key: &str) -> Option<Location> {
-    let text = Text { file: file_name, text };
+pub fn locate(text: &str, file_name: &str, node: &str, key: &str) -> Option<TextLocation> {
+    let text = PipelineText { file: file_name, text };
     let document = DeTable::parse(text.text).ok()?;
     let kinds =
         ["source", "operator", "sink"].iter().filter_map(|kind| document.get_ref().get(*kind)?.get_ref().as_table());
@@ -61,7 +61,7 @@ pub fn locate(text: &str, file_name: &str, node: &str, key: &str) -> Option<Loca
     Some(text.location(&span))
 }
 
-fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<PipelineSpec> {
+fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<PipelineSpec> {
     let name = name(&top.need("name")?)?;
     let parallelism = top.get("parallelism").map(|item| parallelism(&item)).transpose()?.unwrap_or(1);
     let mut nodes = node::read_all(text, top)?;
@@ -86,7 +86,7 @@ fn pipeline<'a>(text: &'a Text<'a>, top: &Section<'a>) -> Result<PipelineSpec> {
     Ok(pipeline)
 }
 
-fn name(item: &Item<'_>) -> Result<String> {
+fn name(item: &TomlItem<'_>) -> Result<String> {
     let name = item.string()?;
     let well_formed = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !well_formed || name.len() > NAME_CHARS_MAX {
@@ -96,7 +96,7 @@ fn name(item: &Item<'_>) -> Result<String> {
 }
 
 /// A `parallelism`, of the pipeline or of a node.
-pub(super) fn parallelism(item: &Item<'_>) -> Result<u32> {
+pub(super) fn parallelism(item: &TomlItem<'_>) -> Result<u32> {
     let value = item.integer().and_then(|value| u32::try_from(value).ok());
     value.filter(|value| (1..=MAX_PARALLELISM_LIMIT).contains(value)).ok_or_else(|| {
         let message = format!("{} must be an integer within 1 and {MAX_PARALLELISM_LIMIT}", item.what);
@@ -104,7 +104,7 @@ pub(super) fn parallelism(item: &Item<'_>) -> Result<u32> {
     })
 }
 
-fn max_parallelism(text: &Text<'_>, top: &Section<'_>, nodes: &[RawNode<'_>]) -> Result<u32> {
+fn max_parallelism(text: &PipelineText<'_>, top: &TomlSection<'_>, nodes: &[RawNode<'_>]) -> Result<u32> {
     let largest = nodes.iter().map(|node| node.parallelism).max().unwrap_or(1);
     let Some(item) = top.get("max_parallelism") else { return Ok(default_max_parallelism(largest)) };
     let max = parallelism(&item)?;
@@ -125,7 +125,7 @@ fn max_parallelism(text: &Text<'_>, top: &Section<'_>, nodes: &[RawNode<'_>]) ->
     }
 }
 
-fn batch(top: &Section<'_>) -> Result<BatchSettings> {
+fn batch(top: &TomlSection<'_>) -> Result<BatchSettings> {
     let mut settings = BatchSettings { records: 1024, bytes: 1 << 20, linger: Duration::from_millis(10) };
     let Some(section) = top.section("batch", &["records", "bytes", "linger"])? else { return Ok(settings) };
     if let Some(item) = section.get("records") {
@@ -155,7 +155,7 @@ const CHECKPOINT_KEYS: &[&str] = &[
     "storage",
 ];
 
-fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
+fn checkpoint(top: &TomlSection<'_>) -> Result<CheckpointSettings> {
     let mut settings = CheckpointSettings {
         interval: None,
         records: None,
@@ -164,7 +164,7 @@ fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
         max_concurrent: 1,
         mode: CheckpointMode::ExactlyOnce,
         unaligned_after: None,
-        on_cancel: OnCancel::Delete,
+        on_cancel: CheckpointCleanup::Delete,
         retained: 3,
         tolerable_failures: 0,
         timeout: Duration::from_mins(10),
@@ -177,7 +177,8 @@ fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
     settings.event_time = section.get("event_time").map(|item| item.duration(at_least)).transpose()?;
     concurrency(&section, &mut settings)?;
     if let Some(item) = section.get("on_cancel") {
-        settings.on_cancel = item.choose(&[("delete", OnCancel::Delete), ("keep", OnCancel::Keep)])?;
+        settings.on_cancel =
+            item.choose(&[("delete", CheckpointCleanup::Delete), ("keep", CheckpointCleanup::Keep)])?;
     }
     if let Some(item) = section.get("retained") {
         settings.retained = usize::try_from(item.count(1, 1_000_000)?).unwrap_or(usize::MAX);
@@ -193,7 +194,7 @@ fn checkpoint(top: &Section<'_>) -> Result<CheckpointSettings> {
 }
 
 /// How checkpoints stand to each other and to the records in front of them.
-fn concurrency(section: &Section<'_>, settings: &mut CheckpointSettings) -> Result<()> {
+fn concurrency(section: &TomlSection<'_>, settings: &mut CheckpointSettings) -> Result<()> {
     if let Some(item) = section.get("max_concurrent") {
         settings.max_concurrent = usize::try_from(item.count(1, CONCURRENT_MAX)?).unwrap_or(1);
     }
@@ -220,8 +221,8 @@ fn concurrency(section: &Section<'_>, settings: &mut CheckpointSettings) -> Resu
 }
 
 /// Every source must say how its watermark is made, or the smallest of them never moves.
-fn check_event_time(top: &Section<'_>, pipeline: &PipelineSpec) -> Result<()> {
-    let without = |node: &&Node| matches!(&node.kind, NodeKind::Source(source) if source.watermark.is_none());
+fn check_event_time(top: &TomlSection<'_>, pipeline: &PipelineSpec) -> Result<()> {
+    let without = |node: &&PipelineNode| matches!(&node.kind, NodeKind::Source(source) if source.watermark.is_none());
     let item = top.section("checkpoint", CHECKPOINT_KEYS)?.and_then(|section| section.get("event_time"));
     match (item, pipeline.nodes.iter().find(without)) {
         (Some(item), Some(node)) => {
@@ -231,7 +232,7 @@ fn check_event_time(top: &Section<'_>, pipeline: &PipelineSpec) -> Result<()> {
     }
 }
 
-fn restart(top: &Section<'_>) -> Result<RestartStrategy> {
+fn restart(top: &TomlSection<'_>) -> Result<RestartStrategy> {
     let (mut attempts, mut delay) = (3, Duration::from_secs(1));
     let Some(section) = top.section("restart", &["strategy", "attempts", "delay"])? else {
         return Ok(RestartStrategy::FixedDelay { attempts, delay });
@@ -255,21 +256,21 @@ fn restart(top: &Section<'_>) -> Result<RestartStrategy> {
     Ok(RestartStrategy::FixedDelay { attempts, delay })
 }
 
-fn state(top: &Section<'_>) -> Result<StateSettings> {
+fn state(top: &TomlSection<'_>) -> Result<StateSettings> {
     let section = top.section("state", &["backend"])?;
     let backends = [("memory", StateBackendKind::Memory), ("rocksdb", StateBackendKind::RocksDb)];
     let backend = section.and_then(|section| section.get("backend")).map(|item| item.choose(&backends)).transpose()?;
     Ok(StateSettings { backend: backend.unwrap_or(StateBackendKind::Memory) })
 }
 
-fn sandbox(top: &Section<'_>) -> Result<SandboxSettings> {
+fn sandbox(top: &TomlSection<'_>) -> Result<SandboxSettings> {
     let section = top.section("sandbox", &["fresh_instance"])?;
     let fresh = section.and_then(|section| section.get("fresh_instance")).map(|item| item.bool()).transpose()?;
     Ok(SandboxSettings { fresh_instance: fresh.unwrap_or(false) })
 }
 
 /// An id of a node: it names folders and metrics, and a `.` in it would be read as a side output.
-pub(super) fn check_id(text: &Text<'_>, what: &str, id: &str, span: &std::ops::Range<usize>) -> Result<()> {
+pub(super) fn check_id(text: &PipelineText<'_>, what: &str, id: &str, span: &std::ops::Range<usize>) -> Result<()> {
     let well_formed = id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     if well_formed && !id.is_empty() && id.len() <= NAME_CHARS_MAX {
         return Ok(());

@@ -99,8 +99,8 @@ fn refused(text: &str, from: &str, to: &str, code: &str, line: usize) -> Error {
     error
 }
 
-fn read(node: usize, port: Port) -> Input {
-    Input { node, port, role: InputRole::First }
+fn read(node: usize, port: OutputPort) -> NodeInput {
+    NodeInput { node, port, role: InputRole::First }
 }
 
 #[test]
@@ -137,19 +137,19 @@ fn every_key_is_read() {
     assert_eq!(source.rate, Some(1000));
 
     let track = &pipeline.nodes[1];
-    assert_eq!(track.inputs, [read(0, Port::Main)]);
+    assert_eq!(track.inputs, [read(0, OutputPort::Main)]);
     assert_eq!(track.key, Some(KeySelector::Field("tailnum".into())));
     let NodeKind::Operator(operator) = &track.kind else { panic!("not an operator") };
     let function = operator.function.as_ref().unwrap();
     assert_eq!((function.component.as_str(), function.name.as_str()), ("delay-tracker@1", "track"));
     assert_eq!(operator.on_fault, Disposition::DeadLetter);
-    let limits = Limits { memory_bytes: 32 << 20, deadline: Duration::from_millis(200), output_bytes: 1 << 20 };
+    let limits = GuestLimits { memory_bytes: 32 << 20, deadline: Duration::from_millis(200), output_bytes: 1 << 20 };
     assert_eq!(operator.limits, limits);
     let config: Vec<_> = operator.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(config, [("loud", "true"), ("ratio", "0.5"), ("threshold", "31"), ("word", "x")]);
-    let side = Port::Side("late".into());
-    assert_eq!(pipeline.nodes[2].inputs, [read(1, Port::Main), read(1, side)]);
-    assert_eq!(pipeline.nodes[3].inputs, [read(1, Port::DeadLetter)]);
+    let side = OutputPort::Side("late".into());
+    assert_eq!(pipeline.nodes[2].inputs, [read(1, OutputPort::Main), read(1, side)]);
+    assert_eq!(pipeline.nodes[3].inputs, [read(1, OutputPort::DeadLetter)]);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn checkpoints_in_every_way() {
     let settings = read("event_time = \"1h\"\nmin_pause = \"2s\"\nunaligned_after = \"0s\"\non_cancel = \"keep\"");
     assert_eq!(settings.event_time, Some(Duration::from_hours(1)));
     assert_eq!((settings.min_pause, settings.unaligned_after), (Duration::from_secs(2), Some(Duration::ZERO)));
-    assert_eq!((settings.on_cancel, settings.is_periodic()), (OnCancel::Keep, true));
+    assert_eq!((settings.on_cancel, settings.is_periodic()), (CheckpointCleanup::Keep, true));
     let settings = read("max_concurrent = 3\nmode = \"at-least-once\"");
     assert_eq!((settings.max_concurrent, settings.mode), (3, CheckpointMode::AtLeastOnce));
 
@@ -236,7 +236,7 @@ fn defaults_are_those_of_the_manual() {
             max_concurrent: 1,
             mode: CheckpointMode::ExactlyOnce,
             unaligned_after: None,
-            on_cancel: OnCancel::Delete,
+            on_cancel: CheckpointCleanup::Delete,
             retained: 3,
             tolerable_failures: 0,
             timeout: Duration::from_secs(600),
@@ -249,7 +249,7 @@ fn defaults_are_those_of_the_manual() {
     let NodeKind::Source(source) = &pipeline.nodes[0].kind else { panic!("not a source") };
     assert_eq!(source.connector, SourceConfig::Generator { records: None, template: "{n}".into(), keys: 100 });
     let NodeKind::Operator(operator) = &pipeline.nodes[1].kind else { panic!("not an operator") };
-    assert_eq!((operator.on_fault, operator.limits), (Disposition::Fail, Limits::default()));
+    assert_eq!((operator.on_fault, operator.limits), (Disposition::Fail, GuestLimits::default()));
     let none =
         parse(&SMALL.replace("\n[source", "restart = { strategy = \"none\" }\nparallelism = 200\n[source")).unwrap();
     assert_eq!((none.restart, none.max_parallelism), (RestartStrategy::None, 512));

@@ -1,6 +1,6 @@
 //! Reads the TOML tree with its spans, so that every mistake is answered with its line and with what would be right.
 //!
-//! A [`Section`] checks its keys when it is made: nothing that a person wrote is passed over. It knows what a duration
+//! A [`TomlSection`] checks its keys when it is made: nothing that a person wrote is passed over. It knows what a duration
 //! or a size is, and nothing of pipelines.
 
 use std::ops::Range;
@@ -10,10 +10,10 @@ use bytesize::ByteSize;
 use toml::de::{DeTable, DeValue};
 
 use super::duration;
-use crate::error::{Error, Location, Result, manifest_invalid, manifest_unknown_key};
+use crate::error::{Error, Result, TextLocation, manifest_invalid, manifest_unknown_key};
 
 /// The manifest's text, for telling places in it.
-pub(super) struct Text<'a> {
+pub(super) struct PipelineText<'a> {
     pub file: &'a str,
     pub text: &'a str,
 }
@@ -24,16 +24,16 @@ std::thread_local! {
     pub(super) static LOOKED_UP: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-impl Text<'_> {
+impl PipelineText<'_> {
     /// The place where a span begins. Columns count characters.
     ///
     /// Reads the text up to there: for errors, and never for each part of a pipeline.
-    pub fn location(&self, span: &Range<usize>) -> Location {
+    pub fn location(&self, span: &Range<usize>) -> TextLocation {
         #[cfg(test)]
         LOOKED_UP.set(LOOKED_UP.get() + 1);
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Location {
+        TextLocation {
             file: self.file.to_string(),
             line: before.matches('\n').count() + 1,
             column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
@@ -42,8 +42,8 @@ impl Text<'_> {
 }
 
 /// A table, with its keys checked.
-pub(super) struct Section<'a> {
-    text: &'a Text<'a>,
+pub(super) struct TomlSection<'a> {
+    text: &'a PipelineText<'a>,
     /// What a message calls it: `[source.flights]`.
     pub what: String,
     /// The name that a person gave it, where errors about what is missing point to.
@@ -51,15 +51,20 @@ pub(super) struct Section<'a> {
     table: &'a DeTable<'a>,
 }
 
-impl<'a> Section<'a> {
+impl<'a> TomlSection<'a> {
     /// A table whose keys are names that a person chose.
-    pub fn open(text: &'a Text<'a>, what: String, span: Range<usize>, table: &'a DeTable<'a>) -> Section<'a> {
-        Section { text, what, span, table }
+    pub fn open(
+        text: &'a PipelineText<'a>,
+        what: String,
+        span: Range<usize>,
+        table: &'a DeTable<'a>,
+    ) -> TomlSection<'a> {
+        TomlSection { text, what, span, table }
     }
 
     /// The same table under the name that a person knows it by, which stands at `span`.
-    pub fn called(self, what: String, span: Range<usize>) -> Section<'a> {
-        Section { what, span, ..self }
+    pub fn called(self, what: String, span: Range<usize>) -> TomlSection<'a> {
+        TomlSection { what, span, ..self }
     }
 
     /// Refuses the first key that is not among `known`.
@@ -73,9 +78,9 @@ impl<'a> Section<'a> {
     }
 
     /// The value of a key, if it is there.
-    pub fn get(&self, key: &str) -> Option<Item<'a>> {
+    pub fn get(&self, key: &str) -> Option<TomlItem<'a>> {
         let value = self.table.get(key)?;
-        Some(Item {
+        Some(TomlItem {
             text: self.text,
             what: format!("`{key}` of {}", self.what),
             span: value.span(),
@@ -84,12 +89,12 @@ impl<'a> Section<'a> {
     }
 
     /// The value of a key that must be there.
-    pub fn need(&self, key: &str) -> Result<Item<'a>> {
+    pub fn need(&self, key: &str) -> Result<TomlItem<'a>> {
         self.get(key).ok_or_else(|| self.error(manifest_invalid(format!("{} needs the key `{key}`", self.what))))
     }
 
     /// A table within, with its keys checked.
-    pub fn section(&self, key: &str, known: &[&str]) -> Result<Option<Section<'a>>> {
+    pub fn section(&self, key: &str, known: &[&str]) -> Result<Option<TomlSection<'a>>> {
         let Some(item) = self.get(key) else { return Ok(None) };
         let span = item.span.clone();
         let section = item.section()?.called(format!("[{key}]"), span);
@@ -98,7 +103,7 @@ impl<'a> Section<'a> {
     }
 
     /// All keys with their spans and values, in the order in which they were written.
-    pub fn entries(&self) -> Vec<(&'a str, Range<usize>, Item<'a>)> {
+    pub fn entries(&self) -> Vec<(&'a str, Range<usize>, TomlItem<'a>)> {
         let mut entries: Vec<_> =
             self.table.iter().map(|(key, value)| self.entry(key.get_ref(), key.span(), value)).collect();
         entries.sort_by_key(|(_, span, _)| span.start);
@@ -110,9 +115,9 @@ impl<'a> Section<'a> {
         key: &'a str,
         span: Range<usize>,
         value: &'a toml::Spanned<DeValue<'a>>,
-    ) -> (&'a str, Range<usize>, Item<'a>) {
+    ) -> (&'a str, Range<usize>, TomlItem<'a>) {
         let what = format!("`{key}` of {}", self.what);
-        (key, span, Item { text: self.text, what, span: value.span(), value: value.get_ref() })
+        (key, span, TomlItem { text: self.text, what, span: value.span(), value: value.get_ref() })
     }
 
     /// Puts an error at the section's name.
@@ -122,15 +127,15 @@ impl<'a> Section<'a> {
 }
 
 /// A value, not yet of any type.
-pub(super) struct Item<'a> {
-    pub text: &'a Text<'a>,
+pub(super) struct TomlItem<'a> {
+    pub text: &'a PipelineText<'a>,
     /// What a message calls it: `` `path` of [source.flights] ``.
     pub what: String,
     pub span: Range<usize>,
     value: &'a DeValue<'a>,
 }
 
-impl<'a> Item<'a> {
+impl<'a> TomlItem<'a> {
     /// An error at this value: `what` followed by `message`.
     pub fn invalid(&self, message: impl std::fmt::Display) -> Error {
         self.error(manifest_invalid(format!("{} {message}", self.what)))
@@ -157,14 +162,14 @@ impl<'a> Item<'a> {
     }
 
     /// A table whose keys are not checked yet.
-    pub fn section(&self) -> Result<Section<'a>> {
+    pub fn section(&self) -> Result<TomlSection<'a>> {
         let table = self.value.as_table().ok_or_else(|| self.wrong_type("a table"))?;
-        Ok(Section::open(self.text, self.what.clone(), self.span.clone(), table))
+        Ok(TomlSection::open(self.text, self.what.clone(), self.span.clone(), table))
     }
 
     /// The elements of an array.
-    pub fn elements(&self) -> Option<Vec<Item<'a>>> {
-        let item = |value: &'a toml::Spanned<DeValue<'a>>| Item {
+    pub fn elements(&self) -> Option<Vec<TomlItem<'a>>> {
+        let item = |value: &'a toml::Spanned<DeValue<'a>>| TomlItem {
             text: self.text,
             what: format!("an element of {}", self.what),
             span: value.span(),

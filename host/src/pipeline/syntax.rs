@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::reader::Text;
+use super::reader::PipelineText;
 use crate::error::{Error, manifest_syntax};
 
-pub(super) fn syntax_error(text: &Text<'_>, error: &toml::de::Error) -> Error {
+pub(super) fn syntax_error(text: &PipelineText<'_>, error: &toml::de::Error) -> Error {
     let span = error.span().unwrap_or(0..0);
     let message = error.message().replace('\n', ", ");
     let located = |error: Error| error.at(text.location(&span));
@@ -25,7 +25,7 @@ pub(super) fn syntax_error(text: &Text<'_>, error: &toml::de::Error) -> Error {
 }
 
 /// Names what is there twice, and where it was first.
-fn duplicate(text: &Text<'_>, span: &Range<usize>) -> Option<Error> {
+fn duplicate(text: &PipelineText<'_>, span: &Range<usize>) -> Option<Error> {
     let line_start = text.text.get(..span.start)?.rfind('\n').map_or(0, |newline| newline + 1);
     let line = text.text.get(line_start..)?.lines().next()?;
     let before: Vec<&str> = text.text.get(..line_start)?.lines().collect();

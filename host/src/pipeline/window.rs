@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::node::place;
-use super::reader::{Item, Section};
+use super::reader::{TomlItem, TomlSection};
 use super::{KeySelector, duration};
 use crate::error::{Result, manifest_invalid, manifest_key};
 use crate::model::TimeDomain;
@@ -49,12 +49,12 @@ pub enum WindowTrigger {
 /// What is taken out of a window when it fires, before the function sees it or after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evictor {
-    pub keeps: Keeps,
+    pub keeps: RetainedElements,
     pub after: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeps {
+pub enum RetainedElements {
     /// The last so many.
     Count(u64),
     /// Those less than this before the latest timestamp.
@@ -66,14 +66,14 @@ pub enum Keeps {
 pub enum Aggregate {
     Count,
     /// Of a number in each record.
-    Of {
-        what: Number,
+    Numeric {
+        function: NumericAggregate,
         field: KeySelector,
     },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Number {
+pub enum NumericAggregate {
     Sum,
     Min,
     Max,
@@ -120,7 +120,7 @@ impl WindowSettings {
 pub(super) const KEYS: [&str; 4] = ["window", "trigger", "evictor", "aggregate"];
 
 /// The windows of an operator; None where it has none.
-pub(super) fn read(operator: &Section<'_>) -> Result<Option<WindowSettings>> {
+pub(super) fn read(operator: &TomlSection<'_>) -> Result<Option<WindowSettings>> {
     let Some(item) = operator.get("window") else {
         let stray = KEYS[1..].iter().find_map(|key| operator.get(key));
         return match stray {
@@ -151,7 +151,7 @@ pub(super) fn read(operator: &Section<'_>) -> Result<Option<WindowSettings>> {
     Ok(Some(settings))
 }
 
-fn ms(item: &Item<'_>, min_ms: u64) -> Result<i64> {
+fn ms(item: &TomlItem<'_>, min_ms: u64) -> Result<i64> {
     let duration = item.duration(Duration::from_millis(min_ms))?;
     if duration.subsec_nanos() % 1_000_000 != 0 {
         return Err(item.invalid("must be whole milliseconds"));
@@ -160,7 +160,7 @@ fn ms(item: &Item<'_>, min_ms: u64) -> Result<i64> {
 }
 
 /// A duration with a sign.
-fn signed_ms(item: &Item<'_>) -> Result<i64> {
+fn signed_ms(item: &TomlItem<'_>) -> Result<i64> {
     match item.as_str().and_then(|text| text.strip_prefix('-')) {
         Some(text) => {
             let example = "must be a duration like \"-8h\" or \"15min\"";
@@ -173,43 +173,43 @@ fn signed_ms(item: &Item<'_>) -> Result<i64> {
 }
 
 #[derive(Clone, Copy)]
-enum Type {
+enum WindowType {
     Tumbling,
     Sliding,
     Session,
     Global,
 }
 
-fn window(item: &Item<'_>) -> Result<WindowSettings> {
+fn window(item: &TomlItem<'_>) -> Result<WindowSettings> {
     const COMMON: &[&str] = &["type", "time", "allowed_lateness"];
     let section = item.section()?;
     let types = [
-        ("tumbling", Type::Tumbling),
-        ("sliding", Type::Sliding),
-        ("session", Type::Session),
-        ("global", Type::Global),
+        ("tumbling", WindowType::Tumbling),
+        ("sliding", WindowType::Sliding),
+        ("session", WindowType::Session),
+        ("global", WindowType::Global),
     ];
     let chosen = section.need("type")?;
     let chosen = chosen.choose(&types)?;
     let own: &[&str] = match chosen {
-        Type::Tumbling => &["size", "offset"],
-        Type::Sliding => &["size", "slide", "offset"],
-        Type::Session => &["gap"],
-        Type::Global => &[],
+        WindowType::Tumbling => &["size", "offset"],
+        WindowType::Sliding => &["size", "slide", "offset"],
+        WindowType::Session => &["gap"],
+        WindowType::Global => &[],
     };
     section.check_keys(&[COMMON, own].concat())?;
     let offset = || section.get("offset").map(|item| signed_ms(&item)).transpose();
     let assigner = match chosen {
-        Type::Tumbling => {
+        WindowType::Tumbling => {
             WindowAssigner::Tumbling { size_ms: ms(&section.need("size")?, 1)?, offset_ms: offset()?.unwrap_or(0) }
         }
-        Type::Sliding => WindowAssigner::Sliding {
+        WindowType::Sliding => WindowAssigner::Sliding {
             size_ms: ms(&section.need("size")?, 1)?,
             slide_ms: ms(&section.need("slide")?, 1)?,
             offset_ms: offset()?.unwrap_or(0),
         },
-        Type::Session => WindowAssigner::Session { gap_ms: ms(&section.need("gap")?, 1)? },
-        Type::Global => WindowAssigner::Global,
+        WindowType::Session => WindowAssigner::Session { gap_ms: ms(&section.need("gap")?, 1)? },
+        WindowType::Global => WindowAssigner::Global,
     };
     if let WindowAssigner::Tumbling { size_ms: every, offset_ms }
     | WindowAssigner::Sliding { slide_ms: every, offset_ms, .. } = assigner
@@ -238,9 +238,9 @@ fn window(item: &Item<'_>) -> Result<WindowSettings> {
 /// Windows that one record may fall into.
 const WINDOWS_MAX: i64 = 100_000;
 
-fn trigger(item: &Item<'_>, settings: &mut WindowSettings) -> Result<()> {
+fn trigger(item: &TomlItem<'_>, settings: &mut WindowSettings) -> Result<()> {
     #[derive(Clone, Copy, PartialEq)]
-    enum Type {
+    enum TriggerType {
         EventTime,
         ProcessingTime,
         Count,
@@ -248,44 +248,48 @@ fn trigger(item: &Item<'_>, settings: &mut WindowSettings) -> Result<()> {
     }
     let section = item.section()?;
     let types = [
-        ("event-time", Type::EventTime),
-        ("processing-time", Type::ProcessingTime),
-        ("count", Type::Count),
-        ("continuous", Type::Continuous),
+        ("event-time", TriggerType::EventTime),
+        ("processing-time", TriggerType::ProcessingTime),
+        ("count", TriggerType::Count),
+        ("continuous", TriggerType::Continuous),
     ];
     let chosen = section.need("type")?.choose(&types)?;
     let own: &[&str] = match chosen {
-        Type::EventTime | Type::ProcessingTime => &[],
-        Type::Count => &["count"],
-        Type::Continuous => &["interval"],
+        TriggerType::EventTime | TriggerType::ProcessingTime => &[],
+        TriggerType::Count => &["count"],
+        TriggerType::Continuous => &["interval"],
     };
     section.check_keys(&[&["type", "purge"], own].concat())?;
     settings.trigger = match chosen {
-        Type::EventTime if settings.time == TimeDomain::Processing => {
+        TriggerType::EventTime if settings.time == TimeDomain::Processing => {
             return Err(section.need("type")?.invalid("cannot be `event-time` for windows of processing time"));
         }
-        Type::EventTime => WindowTrigger::EventTime,
-        Type::ProcessingTime => WindowTrigger::ProcessingTime,
-        Type::Count => WindowTrigger::Count { records: section.need("count")?.count(1, u64::MAX >> 1)? },
-        Type::Continuous => WindowTrigger::Continuous { interval_ms: ms(&section.need("interval")?, 1)? },
+        TriggerType::EventTime => WindowTrigger::EventTime,
+        TriggerType::ProcessingTime => WindowTrigger::ProcessingTime,
+        TriggerType::Count => WindowTrigger::Count { records: section.need("count")?.count(1, u64::MAX >> 1)? },
+        TriggerType::Continuous => WindowTrigger::Continuous { interval_ms: ms(&section.need("interval")?, 1)? },
     };
     settings.purge = section.get("purge").map(|item| item.bool()).transpose()?.unwrap_or(false);
     Ok(())
 }
 
-fn evictor(item: &Item<'_>) -> Result<Evictor> {
+fn evictor(item: &TomlItem<'_>) -> Result<Evictor> {
     let section = item.section()?;
     section.check_keys(&["type", "keep", "after"])?;
     let by_count = section.need("type")?.choose(&[("count", true), ("time", false)])?;
     let keep = section.need("keep")?;
-    let keeps = if by_count { Keeps::Count(keep.count(0, u64::MAX >> 1)?) } else { Keeps::TimeMs(ms(&keep, 1)?) };
+    let keeps = if by_count {
+        RetainedElements::Count(keep.count(0, u64::MAX >> 1)?)
+    } else {
+        RetainedElements::TimeMs(ms(&keep, 1)?)
+    };
     let after = section.get("after").map(|item| item.bool()).transpose()?.unwrap_or(false);
     Ok(Evictor { keeps, after })
 }
 
-fn aggregate(item: &Item<'_>) -> Result<Aggregate> {
+fn aggregate(item: &TomlItem<'_>) -> Result<Aggregate> {
     #[derive(Clone, Copy, PartialEq)]
-    enum Type {
+    enum AggregateType {
         Count,
         Sum,
         Min,
@@ -295,29 +299,29 @@ fn aggregate(item: &Item<'_>) -> Result<Aggregate> {
     }
     let section = item.section()?;
     let types = [
-        ("count", Type::Count),
-        ("sum", Type::Sum),
-        ("min", Type::Min),
-        ("max", Type::Max),
-        ("average", Type::Average),
-        ("top", Type::Top),
+        ("count", AggregateType::Count),
+        ("sum", AggregateType::Sum),
+        ("min", AggregateType::Min),
+        ("max", AggregateType::Max),
+        ("average", AggregateType::Average),
+        ("top", AggregateType::Top),
     ];
     let chosen = section.need("type")?.choose(&types)?;
     let own: &[&str] = match chosen {
-        Type::Count => &[],
-        Type::Top => &["field", "column", "n"],
+        AggregateType::Count => &[],
+        AggregateType::Top => &["field", "column", "n"],
         _ => &["field", "column"],
     };
     section.check_keys(&[&["type"], own].concat())?;
     let what = match chosen {
-        Type::Count => return Ok(Aggregate::Count),
-        Type::Sum => Number::Sum,
-        Type::Min => Number::Min,
-        Type::Max => Number::Max,
-        Type::Average => Number::Average,
-        Type::Top => Number::Top(u32::try_from(section.need("n")?.count(1, 100_000)?).unwrap_or(1)),
+        AggregateType::Count => return Ok(Aggregate::Count),
+        AggregateType::Sum => NumericAggregate::Sum,
+        AggregateType::Min => NumericAggregate::Min,
+        AggregateType::Max => NumericAggregate::Max,
+        AggregateType::Average => NumericAggregate::Average,
+        AggregateType::Top => NumericAggregate::Top(u32::try_from(section.need("n")?.count(1, 100_000)?).unwrap_or(1)),
     };
-    Ok(Aggregate::Of { what, field: place(item, &section)? })
+    Ok(Aggregate::Numeric { function: what, field: place(item, &section)? })
 }
 
 #[cfg(test)]

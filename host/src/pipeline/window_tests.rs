@@ -58,9 +58,9 @@ fn triggers_and_evictors_are_read() {
         windows(&format!("window = {{ type = \"session\", gap = \"1s\" }}\nevictor = {text}")).evictor.unwrap()
     };
     let by_count = evictor("{ type = \"count\", keep = 3 }");
-    assert_eq!(by_count, Evictor { keeps: Keeps::Count(3), after: false });
+    assert_eq!(by_count, Evictor { keeps: RetainedElements::Count(3), after: false });
     let by_time = evictor("{ type = \"time\", keep = \"5s\", after = true }");
-    assert_eq!(by_time, Evictor { keeps: Keeps::TimeMs(5000), after: true });
+    assert_eq!(by_time, Evictor { keeps: RetainedElements::TimeMs(5000), after: true });
 }
 
 #[test]
@@ -72,11 +72,11 @@ fn an_aggregate_stands_in_place_of_a_function() {
         operator.windows.unwrap().aggregate.unwrap()
     };
     assert_eq!(aggregate("{ type = \"count\" }"), Aggregate::Count);
-    let of = |what, field| Aggregate::Of { what, field };
+    let of = |what, field| Aggregate::Numeric { function: what, field };
     let field = || KeySelector::Field("x".into());
-    assert_eq!(aggregate("{ type = \"average\", field = \"x\" }"), of(Number::Average, field()));
-    assert_eq!(aggregate("{ type = \"min\", column = 2 }"), of(Number::Min, KeySelector::Column(2)));
-    assert_eq!(aggregate("{ type = \"top\", field = \"x\", n = 3 }"), of(Number::Top(3), field()));
+    assert_eq!(aggregate("{ type = \"average\", field = \"x\" }"), of(NumericAggregate::Average, field()));
+    assert_eq!(aggregate("{ type = \"min\", column = 2 }"), of(NumericAggregate::Min, KeySelector::Column(2)));
+    assert_eq!(aggregate("{ type = \"top\", field = \"x\", n = 3 }"), of(NumericAggregate::Top(3), field()));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::model::Batch;
 use crate::pipeline::PipelineSpec;
-use crate::sandbox::{Function, FunctionKind, Port};
+use crate::sandbox::{FunctionDescription, FunctionKind, PortDescription};
 use crate::state::{FileRef, FileStore, SnapshotFormat};
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
@@ -110,8 +110,8 @@ impl Job {
             let (entered, permits, seen) = (entered_sender.clone(), permits.clone(), for_guests.clone());
             Box::new(Slow { entered, permits, seen })
         });
-        let port = Port { name: "out".into(), codec: "bytes".into() };
-        let description = Function {
+        let port = PortDescription { name: "out".into(), codec: "bytes".into() };
+        let description = FunctionDescription {
             name: "slow".into(),
             kind: FunctionKind::CoProcess,
             input: port.clone(),

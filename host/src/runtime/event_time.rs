@@ -2,7 +2,7 @@
 
 use super::plan::ExecutionPlan;
 use crate::error::{self, Result};
-use crate::pipeline::{Node, NodeKind, Port, SourceNode};
+use crate::pipeline::{NodeKind, OutputPort, PipelineNode, SourceNode};
 
 /// What of an operator goes by event time, as its key in the pipeline file.
 #[derive(Clone, Copy)]
@@ -13,7 +13,7 @@ struct EventTimeUse {
     waits_for_watermark: bool,
 }
 
-fn event_time_use(node: &Node) -> Option<EventTimeUse> {
+fn event_time_use(node: &PipelineNode) -> Option<EventTimeUse> {
     let NodeKind::Operator(operator) = &node.kind else { return None };
     if let Some(windows) = operator.windows.as_ref().filter(|windows| windows.needs_timestamps()) {
         let waits_for_watermark = windows.waits_for_watermark();
@@ -57,14 +57,14 @@ impl ExecutionPlan {
     }
 
     /// A source without a `timestamp` whose records reach a node as they are. A function between them may set timestamps.
-    fn source_without_timestamps(&self, node: &Node) -> Option<&str> {
+    fn source_without_timestamps(&self, node: &PipelineNode) -> Option<&str> {
         let nodes = &self.pipeline.nodes;
         node.inputs.iter().find_map(|input| {
             let upstream = &nodes[input.node];
             match (&upstream.kind, &input.port) {
                 (NodeKind::Source(SourceNode { timestamp: None, .. }), _) => Some(&upstream.id[..]),
-                (NodeKind::Operator(_), Port::DeadLetter) => self.source_without_timestamps(upstream),
-                (NodeKind::Operator(_), Port::Side(name)) if name == "late" && self.has_late_output(upstream) => {
+                (NodeKind::Operator(_), OutputPort::DeadLetter) => self.source_without_timestamps(upstream),
+                (NodeKind::Operator(_), OutputPort::Side(name)) if name == "late" && self.has_late_output(upstream) => {
                     self.source_without_timestamps(upstream)
                 }
                 _ => None,

@@ -248,13 +248,13 @@ mod tests {
     use super::super::link::link;
     use super::*;
     use crate::connector::KeyExtractor;
-    use crate::pipeline::{Format, KeySelector};
+    use crate::pipeline::{KeySelector, ValueFormat};
 
     #[test]
     fn a_key_always_reaches_the_subtask_that_owns_its_group_and_keeps_its_order() {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| link(100)).unzip();
         let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10) };
-        let extractor = KeyExtractor::compile(&KeySelector::Column(0), &Format::Csv(None)).unwrap();
+        let extractor = KeyExtractor::compile(&KeySelector::Column(0), &ValueFormat::Csv(None)).unwrap();
         let origin = KeyOrigin::Extracted(Arc::new(extractor));
         let mut edge = EdgeWriter::keyed(InputRole::Second, senders, origin, 13, settings, Arc::default());
         let mut batch = Batch::default();
@@ -311,7 +311,7 @@ mod tests {
     fn a_record_without_its_key_is_handed_to_its_consumer() {
         let (sender, receiver) = link(1);
         let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
-        let extractor = KeyExtractor::compile(&KeySelector::Column(1), &Format::Csv(None)).unwrap();
+        let extractor = KeyExtractor::compile(&KeySelector::Column(1), &ValueFormat::Csv(None)).unwrap();
         let origin = KeyOrigin::Extracted(Arc::new(extractor));
         let mut edge = EdgeWriter::keyed(InputRole::Second, vec![sender], origin, 128, settings, Arc::default());
         let mut batch = Batch::default();

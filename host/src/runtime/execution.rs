@@ -34,7 +34,7 @@ use crate::model::{Column, Counters, Interrupt, NO_TIMESTAMP, common_groups, gro
 use crate::operator::{
     FunctionOperator, FunctionSettings, IntervalJoin, Operator, OperatorLog, WindowOperator, WindowOptions,
 };
-use crate::pipeline::{Node, NodeKind, OperatorNode};
+use crate::pipeline::{NodeKind, OperatorNode, PipelineNode};
 use crate::state::{
     self, BroadcastState, FileStore, RestoreSource, StateId, StateLayout, StateMigrator, StateOptions, StateSize,
 };
@@ -349,7 +349,8 @@ impl Start {
     fn run_chain(mut self, input: Begin) -> Result<(), Ended> {
         let plan = self.plan.clone();
         let nodes = &plan.pipeline.nodes;
-        let failed = |node: &Node, subtask, error| Ended::Failed(SubtaskFailure::error(&node.id, subtask, error));
+        let failed =
+            |node: &PipelineNode, subtask, error| Ended::Failed(SubtaskFailure::error(&node.id, subtask, error));
         let mut members = Vec::new();
         let mut reader = None;
         for member in &plan.chains[self.chain].members {
@@ -403,12 +404,12 @@ impl Start {
     }
 
     /// The images of the node's subtasks, as many as there were.
-    fn images(&self, node: &Node) -> &[SubtaskImage] {
+    fn images(&self, node: &PipelineNode) -> &[SubtaskImage] {
         self.options.restore.as_ref().map_or(&[], |(manifest, _)| manifest.subtasks(&node.id))
     }
 
     /// What the subtask counts on from: its own counts, or at another parallelism its share of all.
-    fn counters(&self, node: &Node) -> Counters {
+    fn counters(&self, node: &PipelineNode) -> Counters {
         let mut counters = Counters::default();
         let share = self.images(node).iter().skip(self.subtask as usize).step_by(node.parallelism as usize);
         share.for_each(|image| counters.add(&image.counters));
@@ -416,7 +417,7 @@ impl Start {
     }
 
     /// The images that hold any of the key groups which the subtask owns.
-    fn restored_state(&self, node: &Node, groups: &Range<u32>) -> Vec<RestoreSource<'_>> {
+    fn restored_state(&self, node: &PipelineNode, groups: &Range<u32>) -> Vec<RestoreSource<'_>> {
         let Some((manifest, files)) = &self.options.restore else { return Vec::new() };
         let images = self.images(node);
         let mut restored = Vec::new();
@@ -432,7 +433,7 @@ impl Start {
     }
 
     /// What was on its way to this subtask.
-    fn in_flight(&self, node: &Node) -> Result<InFlightData> {
+    fn in_flight(&self, node: &PipelineNode) -> Result<InFlightData> {
         let mut found = InFlightData::default();
         let Some((manifest, files)) = &self.options.restore else { return Ok(found) };
         let images = self.images(node);
@@ -454,7 +455,7 @@ impl Start {
         Ok(found)
     }
 
-    fn connector_context(&self, node: &Node) -> ConnectorContext {
+    fn connector_context(&self, node: &PipelineNode) -> ConnectorContext {
         ConnectorContext {
             job_id: self.options.job_id.clone(),
             node: node.id.clone(),
@@ -467,7 +468,7 @@ impl Start {
         }
     }
 
-    fn open_source(&self, node: &Node) -> Result<SourceReader> {
+    fn open_source(&self, node: &PipelineNode) -> Result<SourceReader> {
         let NodeKind::Source(config) = &node.kind else { return Err(error::internal("not a source")) };
         let images = self.images(node);
         let positions: Vec<&[u8]> = images.iter().filter_map(|image| image.source_position.as_deref()).collect();
@@ -503,7 +504,7 @@ impl Start {
         })
     }
 
-    fn open_operator(&self, node: &Node, operator: &OperatorNode) -> Result<Box<dyn Operator>> {
+    fn open_operator(&self, node: &PipelineNode, operator: &OperatorNode) -> Result<Box<dyn Operator>> {
         let function = self
             .plan
             .functions
@@ -585,7 +586,7 @@ impl Start {
     /// The broadcast states of an operator. All subtasks of an image have the same: each new one takes that of one of them.
     fn open_broadcast(
         &self,
-        node: &Node,
+        node: &PipelineNode,
         states: &StateLayout,
         migrate: &mut dyn StateMigrator,
     ) -> Result<BroadcastState> {

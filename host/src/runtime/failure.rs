@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::Path;
 
 use super::plan::ExecutionPlan;
-use crate::connector::{self, InputPlace};
+use crate::connector::{self, RecordLocation};
 use crate::error::Error;
 use crate::escape::shown;
 use crate::model::{Fault, NO_TIMESTAMP};
 use crate::operator::FailedRecord;
-use crate::pipeline::{Input, NodeKind, Port};
+use crate::pipeline::{NodeInput, NodeKind, OutputPort};
 
 /// Why a subtask failed, and with it the job's attempt.
 #[derive(Clone, Debug)]
@@ -27,9 +27,9 @@ pub struct SubtaskFailure {
 /// Where a record came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordOrigin {
-    Input(InputPlace),
+    Input(RecordLocation),
     /// The first record of the input with the same value: an exchange lies between the source and the operator.
-    FirstWithSameValue(InputPlace),
+    FirstWithSameValue(RecordLocation),
     /// Its number among the records of a source's subtask, from 1.
     Number {
         source: String,
@@ -102,8 +102,8 @@ impl SubtaskFailure {
         };
         let nodes = &plan.pipeline.nodes;
         let inputs = nodes.iter().find(|node| node.id == self.node).map_or(&[][..], |node| &node.inputs);
-        let find = |input: &Input| match (&nodes[input.node].kind, &input.port) {
-            (NodeKind::Source(source), Port::Main) => {
+        let find = |input: &NodeInput| match (&nodes[input.node].kind, &input.port) {
+            (NodeKind::Source(source), OutputPort::Main) => {
                 connector::find_record(&source.connector, base_dir, value, is_cancelled)
             }
             _ => None,
@@ -176,10 +176,10 @@ mod tests {
 
     #[test]
     fn the_message_says_which_place_is_known() {
-        let place = InputPlace { file: "in/a.csv".into(), byte: 77, line: Some(5) };
+        let place = RecordLocation { file: "in/a.csv".into(), byte: 77, line: Some(5) };
         let with = |origin| failure(record()).with_origin(Some(origin)).message;
         assert!(with(RecordOrigin::Input(place.clone())).contains("subtask 1 (line 5 of `in/a.csv`), key"));
-        let unknown_line = InputPlace { line: None, ..place.clone() };
+        let unknown_line = RecordLocation { line: None, ..place.clone() };
         assert!(with(RecordOrigin::Input(unknown_line)).contains("(byte 77 of `in/a.csv`)"));
         assert!(with(RecordOrigin::FirstWithSameValue(place)).contains("(the first record with this value is line 5"));
         let number = RecordOrigin::Number { source: "s".into(), subtask: 2, number: 9 };

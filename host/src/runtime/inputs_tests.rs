@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use super::*;
 use crate::clock::SystemClock;
 use crate::error::Result;
-use crate::model::{Batch, Counters, Pairs};
+use crate::model::{Batch, Counters, JoinedPairs};
 use crate::pipeline::PipelineSpec;
-use crate::sandbox::{Function, FunctionKind, Port};
+use crate::sandbox::{FunctionDescription, FunctionKind, PortDescription};
 use crate::state::{SnapshotFormat, StateDescription, StateKind};
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
@@ -40,7 +40,7 @@ impl Guest for Counting {
     }
 
     /// Counts pairs as records of the first input.
-    fn join(&mut self, turn: &mut Turn, pairs: &Pairs) -> Result<Vec<OutputBatch>, TurnFailure> {
+    fn join(&mut self, turn: &mut Turn, pairs: &JoinedPairs) -> Result<Vec<OutputBatch>, TurnFailure> {
         for &key in &pairs.keys.key_of {
             let name = String::from_utf8(pairs.keys.distinct.value(key as usize).to_vec()).unwrap();
             self.0.lock().entry(name).or_insert((0, 0, turn.context.subtask)).0 += 1;
@@ -49,9 +49,9 @@ impl Guest for Counting {
     }
 }
 
-fn function(kind: FunctionKind) -> Function {
-    let port = Port { name: "port".into(), codec: "json".into() };
-    Function {
+fn function(kind: FunctionKind) -> FunctionDescription {
+    let port = PortDescription { name: "port".into(), codec: "json".into() };
+    FunctionDescription {
         name: "count".into(),
         kind,
         input: port.clone(),

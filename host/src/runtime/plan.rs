@@ -12,16 +12,16 @@ use super::exchange::KeyOrigin;
 use super::{stamps, windows};
 use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SystemClock;
-use crate::connector::{self, Begin, ConnectorContext, Replay};
+use crate::connector::{self, ConnectorContext, Replay, SourceCheck};
 use crate::connector::{KeyExtractor, TimestampExtractor};
 use crate::error::{self, Result};
 use crate::model::Interrupt;
 use crate::operator::join_states;
 use crate::pipeline::{
-    CheckpointMode, FileFormat, Format, Input, InputRole, KeySelector, Limits, Node, NodeKind, OperatorNode,
-    PipelineSpec, Port, SinkConfig, SourceNode,
+    CheckpointMode, FileFormat, GuestLimits, InputRole, KeySelector, NodeInput, NodeKind, OperatorNode, OutputPort,
+    PipelineNode, PipelineSpec, SinkConfig, SourceNode, ValueFormat,
 };
-use crate::sandbox::{Function, FunctionKind};
+use crate::sandbox::{FunctionDescription, FunctionKind};
 use crate::turn::Guest;
 
 /// Subtasks of one job, at most: each is a thread.
@@ -32,7 +32,7 @@ const CHANNELS_MAX: u64 = 1 << 16;
 
 /// What a subtask's guest is made with.
 pub struct GuestOptions {
-    pub limits: Limits,
+    pub limits: GuestLimits,
     pub seed: u64,
     /// Throw the instance away after every turn.
     pub fresh: bool,
@@ -46,7 +46,7 @@ pub type GuestFactory = Arc<dyn Fn(&GuestOptions) -> Box<dyn Guest> + Send + Syn
 /// The function of one operator: from a component, or (in benchmarks) native.
 #[derive(Clone)]
 pub struct FunctionPlan {
-    pub description: Function,
+    pub description: FunctionDescription,
     pub make: GuestFactory,
 }
 
@@ -138,7 +138,7 @@ impl ExecutionPlan {
             function.description.internal = join_states();
         }
         let nodes = plan.pipeline.nodes.clone();
-        let mut formats: Vec<Format> = Vec::new();
+        let mut formats: Vec<ValueFormat> = Vec::new();
         let mut places: Vec<(usize, usize)> = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             plan.complete_windows(node, &nodes, &formats)?;
@@ -162,13 +162,13 @@ impl ExecutionPlan {
     }
 
     /// Checks one node by itself. The result is the format of a source's records.
-    fn check_node(&mut self, purpose: PlanPurpose<'_>, node: &Node, base_dir: &Path) -> Result<Format> {
+    fn check_node(&mut self, purpose: PlanPurpose<'_>, node: &PipelineNode, base_dir: &Path) -> Result<ValueFormat> {
         match &node.kind {
             NodeKind::Source(source) => {
                 let positions = positions(purpose, node);
                 let begin = match purpose {
-                    PlanPurpose::Submit => Begin::Submit,
-                    PlanPurpose::Attempt(_) => Begin::Attempt { positions: &positions },
+                    PlanPurpose::Submit => SourceCheck::Submit,
+                    PlanPurpose::Attempt(_) => SourceCheck::Attempt { positions: &positions },
                 };
                 let format = connector::check_source(&source.connector, base_dir, begin)
                     .map_err(|e| in_node("source", node, "path", e))?;
@@ -201,11 +201,11 @@ impl ExecutionPlan {
                     .hint("key = { field = \"name\" }, { column = 0 }, \"value\" or \"emitted\"")
                     .about(&node.id, "function"));
                 }
-                Ok(Format::Raw)
+                Ok(ValueFormat::Raw)
             }
             NodeKind::Sink(sink) => {
                 connector::check_sink(sink, base_dir).map_err(|e| in_node("sink", node, "path", e))?;
-                Ok(Format::Raw)
+                Ok(ValueFormat::Raw)
             }
         }
     }
@@ -213,7 +213,7 @@ impl ExecutionPlan {
     /// Looks at the timestamps of a source's first records, which tell whether field and format are right.
     fn check_first_timestamps(
         &mut self,
-        node: &Node,
+        node: &PipelineNode,
         source: &SourceNode,
         extractor: &TimestampExtractor,
         base_dir: &Path,
@@ -235,54 +235,54 @@ impl ExecutionPlan {
         Ok(())
     }
 
-    pub(super) fn function(&self, node: &Node) -> Result<&Function> {
+    pub(super) fn function(&self, node: &PipelineNode) -> Result<&FunctionDescription> {
         let plan = self.functions.get(&node.id);
         plan.map(|plan| &plan.description)
             .ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))
     }
 
     /// How many outputs an operator has, but for the dead letters, which go to the one behind them.
-    pub(super) fn outputs(&self, node: &Node) -> Result<usize> {
+    pub(super) fn outputs(&self, node: &PipelineNode) -> Result<usize> {
         Ok(self.function(node)?.outputs.len() + usize::from(self.late_output(node).is_some()))
     }
 
     /// The output for late records of an operator that has one: the last but the dead letters.
-    fn late_output(&self, node: &Node) -> Option<usize> {
+    fn late_output(&self, node: &PipelineNode) -> Option<usize> {
         let function = &self.functions.get(&node.id)?.description;
         function.kind.has_late_records().then_some(function.outputs.len())
     }
 
     /// Whether an operator has an output for late records.
-    pub(super) fn has_late_output(&self, node: &Node) -> bool {
+    pub(super) fn has_late_output(&self, node: &PipelineNode) -> bool {
         self.late_output(node).is_some()
     }
 
     /// Whether somebody reads the late records of an operator.
-    pub(super) fn late_is_read(&self, node: &Node) -> bool {
-        let late = Port::Side("late".to_owned());
+    pub(super) fn late_is_read(&self, node: &PipelineNode) -> bool {
+        let late = OutputPort::Side("late".to_owned());
         let inputs = self.pipeline.nodes.iter().flat_map(|node| &node.inputs);
         inputs.filter(|input| input.port == late).any(|input| self.pipeline.nodes[input.node].id == node.id)
     }
 
     /// How the records are written that an operator gets, where all its inputs are alike.
-    fn input_format(&self, node: &Node, formats: &[Format]) -> Result<Format> {
+    fn input_format(&self, node: &PipelineNode, formats: &[ValueFormat]) -> Result<ValueFormat> {
         let mut common = None;
         for input in &node.inputs {
             let (_, format) = self.output(&self.pipeline.nodes[input.node], input, formats)?;
             if *common.get_or_insert_with(|| format.clone()) != format {
-                return Ok(Format::Raw);
+                return Ok(ValueFormat::Raw);
             }
         }
-        Ok(common.unwrap_or(Format::Raw))
+        Ok(common.unwrap_or(ValueFormat::Raw))
     }
 
     /// Gives a node its chain, and connects its inputs.
     fn place(
         &mut self,
-        nodes: &[Node],
+        nodes: &[PipelineNode],
         index: usize,
         places: &[(usize, usize)],
-        formats: &[Format],
+        formats: &[ValueFormat],
     ) -> Result<(usize, usize)> {
         let node = &nodes[index];
         let outputs = match &node.kind {
@@ -328,16 +328,21 @@ impl ExecutionPlan {
     }
 
     /// The index and the format of the output that an input names.
-    pub(super) fn output(&self, upstream: &Node, input: &Input, formats: &[Format]) -> Result<(usize, Format)> {
+    pub(super) fn output(
+        &self,
+        upstream: &PipelineNode,
+        input: &NodeInput,
+        formats: &[ValueFormat],
+    ) -> Result<(usize, ValueFormat)> {
         let NodeKind::Operator(_) = &upstream.kind else { return Ok((0, formats[input.node].clone())) };
         let function = self.function(upstream)?;
         let index = match &input.port {
-            Port::Main => 0,
-            Port::DeadLetter => return Ok((self.outputs(upstream)?, Format::Json)),
-            Port::Side(name) if name == "late" && self.late_output(upstream).is_some() => {
+            OutputPort::Main => 0,
+            OutputPort::DeadLetter => return Ok((self.outputs(upstream)?, ValueFormat::Json)),
+            OutputPort::Side(name) if name == "late" && self.late_output(upstream).is_some() => {
                 return Ok((function.outputs.len(), formats[input.node].clone()));
             }
-            Port::Side(name) => match function.outputs.iter().skip(1).position(|port| port.name == *name) {
+            OutputPort::Side(name) => match function.outputs.iter().skip(1).position(|port| port.name == *name) {
                 Some(index) => index + 1,
                 None => {
                     let known: Vec<&str> = function.outputs.iter().skip(1).map(|port| port.name.as_str()).collect();
@@ -354,9 +359,9 @@ impl ExecutionPlan {
             },
         };
         let format = match function.outputs[index].codec.as_str() {
-            "json" => Format::Json,
-            "csv" => Format::Csv(None),
-            _ => Format::Raw,
+            "json" => ValueFormat::Json,
+            "csv" => ValueFormat::Csv(None),
+            _ => ValueFormat::Raw,
         };
         Ok((index, format))
     }
@@ -417,7 +422,7 @@ impl ExecutionPlan {
 }
 
 /// A function with two inputs is given the second one by the key that its kind asks for, and no other is.
-fn check_second_input(node: &Node, function: &Function) -> Result<()> {
+fn check_second_input(node: &PipelineNode, function: &FunctionDescription) -> Result<()> {
     let needed = match function.kind {
         FunctionKind::BroadcastProcess => Some(InputRole::Broadcast),
         kind => kind.has_two_inputs().then_some(InputRole::Second),
@@ -447,7 +452,7 @@ fn check_second_input(node: &Node, function: &Function) -> Result<()> {
 }
 
 /// An interval join is told its interval, and nobody else is.
-fn check_interval(node: &Node, operator: &OperatorNode, function: &Function) -> Result<()> {
+fn check_interval(node: &PipelineNode, operator: &OperatorNode, function: &FunctionDescription) -> Result<()> {
     let (id, name) = (&node.id, &function.name);
     match (function.kind == FunctionKind::IntervalJoin, operator.interval) {
         (true, None) => {
@@ -465,9 +470,9 @@ fn check_interval(node: &Node, operator: &OperatorNode, function: &Function) -> 
 }
 
 /// Says of a column that is not known where the source is to read a header and its files have none: they are empty.
-pub(super) fn of_empty_input(source: &Node, format: &Format, error: error::Error) -> error::Error {
+pub(super) fn of_empty_input(source: &PipelineNode, format: &ValueFormat, error: error::Error) -> error::Error {
     let NodeKind::Source(SourceNode { connector, .. }) = &source.kind else { return error };
-    if *format != Format::Csv(None) || connector.format() != Some((FileFormat::Csv, true)) {
+    if *format != ValueFormat::Csv(None) || connector.format() != Some((FileFormat::Csv, true)) {
         return error;
     }
     let message = format!("{}: the input of source `{}` is empty, without even a header row", error.message, source.id);
@@ -476,7 +481,7 @@ pub(super) fn of_empty_input(source: &Node, format: &Format, error: error::Error
 }
 
 /// Where the subtasks of a source go on.
-fn positions<'a>(purpose: PlanPurpose<'a>, node: &Node) -> Vec<&'a [u8]> {
+fn positions<'a>(purpose: PlanPurpose<'a>, node: &PipelineNode) -> Vec<&'a [u8]> {
     match purpose {
         PlanPurpose::Attempt(Some(image)) => {
             image.subtasks(&node.id).iter().filter_map(|subtask| subtask.source_position.as_deref()).collect()
@@ -485,7 +490,7 @@ fn positions<'a>(purpose: PlanPurpose<'a>, node: &Node) -> Vec<&'a [u8]> {
     }
 }
 
-pub(super) fn in_node(what: &str, node: &Node, key: &'static str, error: error::Error) -> error::Error {
+pub(super) fn in_node(what: &str, node: &PipelineNode, key: &'static str, error: error::Error) -> error::Error {
     error.context(format!("{what} `{}`", node.id)).about(&node.id, key)
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::connector::{EventTimestamp, FIRST_RECORDS, SkipLog, TimestampExtractor, is_implausible};
 use crate::error::{Error, record_undecodable};
 use crate::model::{Batch, NO_TIMESTAMP};
-use crate::pipeline::OnUndecodable;
+use crate::pipeline::UndecodablePolicy;
 
 /// Sets the timestamps of one source subtask. See the module.
 pub(super) struct Stamper {
     /// The source's id.
     node: String,
     extractor: Arc<TimestampExtractor>,
-    on_undecodable: OnUndecodable,
+    on_undecodable: UndecodablePolicy,
     skip_log: SkipLog,
     /// Records without a timestamp, in all.
     without: u64,
@@ -36,7 +36,7 @@ pub(super) struct Stamped {
 }
 
 impl Stamper {
-    pub(super) fn new(node: &str, extractor: Arc<TimestampExtractor>, on_undecodable: OnUndecodable) -> Stamper {
+    pub(super) fn new(node: &str, extractor: Arc<TimestampExtractor>, on_undecodable: UndecodablePolicy) -> Stamper {
         Stamper {
             node: node.to_owned(),
             extractor,
@@ -62,7 +62,7 @@ impl Stamper {
                     stamped.latest = stamped.latest.max(event_ms);
                 }
                 EventTimestamp::Missing => stamped.without += 1,
-                EventTimestamp::Unreadable if self.on_undecodable == OnUndecodable::Fail => {
+                EventTimestamp::Unreadable if self.on_undecodable == UndecodablePolicy::Fail => {
                     stamped.unreadable = Some(index);
                     break;
                 }
@@ -164,7 +164,7 @@ fn remark(node: &str, extractor: &TimestampExtractor, value: &[u8], ms: i64) -> 
 pub(super) fn check_first(
     node: &str,
     extractor: &TimestampExtractor,
-    on_undecodable: OnUndecodable,
+    on_undecodable: UndecodablePolicy,
     first: &Batch,
 ) -> Result<Option<String>, Error> {
     let of = |value| (value, extractor.extract(value));
@@ -179,8 +179,8 @@ pub(super) fn check_first(
         (None, Some((value, _))) => {
             let error = self::unreadable(node, extractor, value, "");
             match on_undecodable {
-                OnUndecodable::Fail => Err(error),
-                OnUndecodable::Skip => Ok(Some(format!("{}; all of the first records are skipped", error.message))),
+                UndecodablePolicy::Fail => Err(error),
+                UndecodablePolicy::Skip => Ok(Some(format!("{}; all of the first records are skipped", error.message))),
             }
         }
         (None, None) => Ok((!all.is_empty()).then(|| no_timestamps(node, extractor))),

@@ -16,8 +16,8 @@ use crate::clock::ManualClock;
 use crate::connector::{Source, TimestampExtractor};
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::pipeline::{
-    AlignmentSettings, BatchSettings, CheckpointMode, Format, KeySelector, OnUndecodable, PipelineSpec,
-    TimestampFormat, TimestampSelector, WatermarkSettings,
+    AlignmentSettings, BatchSettings, CheckpointMode, KeySelector, PipelineSpec, TimestampFormat, TimestampSelector,
+    UndecodablePolicy, ValueFormat, WatermarkSettings,
 };
 use crate::state::SnapshotFormat;
 
@@ -69,11 +69,11 @@ impl Subject {
         let notify: Notify = Arc::new(move |event| drop(notify.send(event)));
         let subtask = Subtask { chain, signals: signals.clone(), notify, shown: Vec::new(), shown_ns: 0, fixed: None };
         let selector = TimestampSelector { at: KeySelector::Column(0), format: TimestampFormat::UnixMs, zone: None };
-        let extractor = TimestampExtractor::compile(&selector, &Format::Csv(None)).unwrap();
+        let extractor = TimestampExtractor::compile(&selector, &ValueFormat::Csv(None)).unwrap();
         let reader = SourceReader {
             index: 0,
             source: Box::new(Scripted(script.into_iter().collect())),
-            stamper: Some(Stamper::new("source", Arc::new(extractor), OnUndecodable::Fail)),
+            stamper: Some(Stamper::new("source", Arc::new(extractor), UndecodablePolicy::Fail)),
             alignment: watermarks.alignment.as_ref().map(|settings| groups.join(settings)),
             watermarks: Some(watermarks),
             pace: None,

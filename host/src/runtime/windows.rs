@@ -6,8 +6,10 @@ use super::plan::{ExecutionPlan, FunctionPlan, in_node, of_empty_input};
 use crate::connector::KeyExtractor;
 use crate::error::{self, Result};
 use crate::operator::{WINDOWS_OF_RECORD_MAX, WindowFunction, native_aggregate, too_many_windows, window_states};
-use crate::pipeline::{Aggregate, Format, InputRole, KeySelector, Node, NodeKind, Number, WindowAssigner};
-use crate::sandbox::{self, Function, FunctionKind};
+use crate::pipeline::{
+    Aggregate, InputRole, KeySelector, NodeKind, NumericAggregate, PipelineNode, ValueFormat, WindowAssigner,
+};
+use crate::sandbox::{self, FunctionDescription, FunctionKind};
 
 /// What a function is to windows; None where it is nothing to them.
 pub(super) fn window_function(kind: FunctionKind) -> Option<WindowFunction> {
@@ -20,7 +22,7 @@ pub(super) fn window_function(kind: FunctionKind) -> Option<WindowFunction> {
 }
 
 /// Whether a function is given the windows that its kind asks for, and no other is.
-pub(super) fn check(node: &Node, function: &Function) -> Result<()> {
+pub(super) fn check(node: &PipelineNode, function: &FunctionDescription) -> Result<()> {
     let NodeKind::Operator(operator) = &node.kind else { return Ok(()) };
     let (id, name, kind) = (&node.id, &function.name, function.kind.as_str());
     let refused = |message: String| error::manifest_invalid(message);
@@ -52,7 +54,12 @@ pub(super) fn check(node: &Node, function: &Function) -> Result<()> {
 
 impl ExecutionPlan {
     /// Gives the function of a window operator the host's own states, and makes that of a native aggregate.
-    pub(super) fn complete_windows(&mut self, node: &Node, nodes: &[Node], formats: &[Format]) -> Result<()> {
+    pub(super) fn complete_windows(
+        &mut self,
+        node: &PipelineNode,
+        nodes: &[PipelineNode],
+        formats: &[ValueFormat],
+    ) -> Result<()> {
         let NodeKind::Operator(operator) = &node.kind else { return Ok(()) };
         let Some(windows) = &operator.windows else { return Ok(()) };
         if let Some(aggregate) = &windows.aggregate {
@@ -77,16 +84,22 @@ impl ExecutionPlan {
         Ok(())
     }
 
-    fn native(&self, node: &Node, aggregate: &Aggregate, nodes: &[Node], formats: &[Format]) -> Result<FunctionPlan> {
+    fn native(
+        &self,
+        node: &PipelineNode,
+        aggregate: &Aggregate,
+        nodes: &[PipelineNode],
+        formats: &[ValueFormat],
+    ) -> Result<FunctionPlan> {
         let (name, field) = match aggregate {
             Aggregate::Count => ("count", &KeySelector::Value),
-            Aggregate::Of { what, field } => {
+            Aggregate::Numeric { function: what, field } => {
                 let name = match what {
-                    Number::Sum => "sum",
-                    Number::Min => "min",
-                    Number::Max => "max",
-                    Number::Average => "average",
-                    Number::Top(_) => "top",
+                    NumericAggregate::Sum => "sum",
+                    NumericAggregate::Min => "min",
+                    NumericAggregate::Max => "max",
+                    NumericAggregate::Average => "average",
+                    NumericAggregate::Top(_) => "top",
                 };
                 (name, field)
             }
@@ -109,8 +122,8 @@ impl ExecutionPlan {
             let extractor = extractor.clone();
             native_aggregate(&aggregate, Arc::new(move |value, scratch| extractor.extract(value, scratch)))
         });
-        let port = |name: &str, codec: &str| sandbox::Port { name: name.into(), codec: codec.into() };
-        let description = Function {
+        let port = |name: &str, codec: &str| sandbox::PortDescription { name: name.into(), codec: codec.into() };
+        let description = FunctionDescription {
             name: name.into(),
             kind: FunctionKind::Aggregate,
             input: port("in", "raw"),

@@ -13,7 +13,7 @@ use crate::clock::SystemClock;
 use crate::error::Result;
 use crate::model::Batch;
 use crate::pipeline::PipelineSpec;
-use crate::sandbox::{Function, FunctionKind, Port};
+use crate::sandbox::{FunctionDescription, FunctionKind, PortDescription};
 use crate::state::{SnapshotFormat, StateDescription, StateKind, TimeToLive, TtlUpdate};
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
@@ -29,9 +29,9 @@ impl Guest for Collecting {
     }
 }
 
-fn function(name: &str, kind: FunctionKind) -> Function {
-    let port = Port { name: "port".into(), codec: "json".into() };
-    Function {
+fn function(name: &str, kind: FunctionKind) -> FunctionDescription {
+    let port = PortDescription { name: "port".into(), codec: "json".into() };
+    FunctionDescription {
         name: name.into(),
         kind,
         input: port.clone(),
@@ -134,7 +134,7 @@ fn a_native_aggregate_needs_no_component_and_late_records_are_an_output() {
 
 #[test]
 fn windows_and_functions_that_do_not_fit_are_refused() {
-    let check = |function: Function, windows: &str| {
+    let check = |function: FunctionDescription, windows: &str| {
         let make: GuestFactory = Arc::new(|_| Box::new(Collecting(Arc::default())));
         let manifest = format!(
             "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n\
@@ -150,7 +150,7 @@ fn windows_and_functions_that_do_not_fit_are_refused() {
     let ttl = Some(TimeToLive { milliseconds: 1, update: TtlUpdate::CreateAndWrite, return_expired: false });
     let state = StateDescription { ttl, ..StateDescription::new("s", StateKind::Aggregating, "raw", "s") };
     let of = |kind| function("f", kind);
-    let with_state = |kind| Function { states: vec![state.clone()], ..function("f", kind) };
+    let with_state = |kind| FunctionDescription { states: vec![state.clone()], ..function("f", kind) };
     assert!(check(of(FunctionKind::Aggregate), tumbling).is_ok());
     assert!(check(of(FunctionKind::ProcessWindow), session).is_ok());
     for (function, windows, part) in [

@@ -13,10 +13,10 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A number of places. Cheap to clone.
 #[derive(Clone)]
 pub struct Slots {
-    inner: Arc<Inner>,
+    inner: Arc<SlotCounts>,
 }
 
-struct Inner {
+struct SlotCounts {
     total: usize,
     free: Mutex<usize>,
     freed: Condvar,
@@ -24,13 +24,13 @@ struct Inner {
 
 /// Places that are held; dropping it gives them back.
 pub struct HeldSlots {
-    inner: Arc<Inner>,
+    inner: Arc<SlotCounts>,
     count: usize,
 }
 
 impl Slots {
     pub fn new(total: usize) -> Slots {
-        Slots { inner: Arc::new(Inner { total, free: Mutex::new(total), freed: Condvar::new() }) }
+        Slots { inner: Arc::new(SlotCounts { total, free: Mutex::new(total), freed: Condvar::new() }) }
     }
 
     pub fn total(&self) -> usize {

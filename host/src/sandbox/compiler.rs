@@ -38,7 +38,7 @@ const WORDS_BYTES_MAX: u64 = 4096;
 
 /// Where components are compiled.
 #[derive(Clone, Debug)]
-pub enum CompileIn {
+pub enum CompileMode {
     /// For tests and benchmarks: without limits, and never cut short.
     ThisProcess,
     /// In a process of its own. Only for the `cofferdam` binary, which has the hidden command.
@@ -60,7 +60,7 @@ impl CompileLimits {
 
 /// See the module.
 pub(super) struct Compiler {
-    place: CompileIn,
+    place: CompileMode,
     clock: SharedClock,
     stopping: AtomicBool,
     small: Slots,
@@ -68,7 +68,7 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    pub(super) fn new(place: CompileIn, clock: SharedClock) -> Compiler {
+    pub(super) fn new(place: CompileMode, clock: SharedClock) -> Compiler {
         let (small, large) = (Slots::new(SMALL_AT_ONCE), Slots::new(LARGE_AT_ONCE));
         Compiler { place, clock, stopping: AtomicBool::new(false), small, large }
     }
@@ -91,11 +91,11 @@ impl Compiler {
     /// and `compile-stopped` where `stopped` says so.
     pub(super) fn compile(&self, engine: &Engine, wasm: &[u8], to: &Path, stopped: &dyn Fn() -> bool) -> Result<()> {
         match self.place {
-            CompileIn::ThisProcess => write_code(engine, wasm, to).map_err(|failure| match failure {
+            CompileMode::ThisProcess => write_code(engine, wasm, to).map_err(|failure| match failure {
                 CompileFailure::Component(cause) => invalid(&format!("{cause:#}")),
                 CompileFailure::File(cause) => no_file(&cause.to_string()),
             }),
-            CompileIn::ChildProcess(limits) => {
+            CompileMode::ChildProcess(limits) => {
                 let share = if is_small(wasm) { SMALL_SHARE } else { 1 };
                 let limits =
                     CompileLimits { cpu: limits.cpu / share, memory_bytes: limits.memory_bytes / u64::from(share) };
@@ -118,7 +118,7 @@ impl Compiler {
         command.args(compile_child::arguments(to, limits, nice));
         // It handles bytes that nobody trusts: it gets nothing that it does not need.
         command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = KilledOnDrop(command.spawn().map_err(unavailable)?);
+        let mut child = ChildGuard(command.spawn().map_err(unavailable)?);
         // The child ends when this is closed, so it stays open until the child has ended.
         let mut stdin = child.0.stdin.take();
         if let Some(stdin) = &mut stdin {
@@ -152,9 +152,9 @@ fn is_small(wasm: &[u8]) -> bool {
     !is_large_component(wasm.len() as u64)
 }
 
-struct KilledOnDrop(Child);
+struct ChildGuard(Child);
 
-impl Drop for KilledOnDrop {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

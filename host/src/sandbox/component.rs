@@ -6,23 +6,23 @@ use sha2::{Digest, Sha256};
 use wasmtime::component;
 
 use super::compiler::compile_stopped;
-use super::describe::{self, Description};
+use super::describe::{self, ComponentDescription};
 use super::engine::Sandbox;
-use super::exports::WorldPre;
+use super::exports::LinkedComponent;
 use super::inspect;
-use super::instance::{Failed, Instance};
+use super::instance::{CallFailure, Instance};
 use crate::error::{self, Result};
-use crate::pipeline::Limits;
+use crate::pipeline::GuestLimits;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Component {
-    inner: Arc<Inner>,
+    inner: Arc<LoadedComponent>,
 }
 
-struct Inner {
-    pre: WorldPre,
-    description: Description,
+struct LoadedComponent {
+    pre: LinkedComponent,
+    description: ComponentDescription,
 }
 
 impl Sandbox {
@@ -38,7 +38,7 @@ impl Sandbox {
         let component = self.compiled(bytes, stopped)?;
         let wrong_world = |cause: wasmtime::Error| error::component_wrong_world(format!("{cause:#}"));
         let pre = self.linker.instantiate_pre(&component).map_err(wrong_world)?;
-        let pre = WorldPre::new(pre).map_err(wrong_world)?;
+        let pre = LinkedComponent::new(pre).map_err(wrong_world)?;
         let description = self.describe(&pre, stopped)?;
         for function in &description.functions {
             if let Some(interface) = function.kind.interface()
@@ -49,7 +49,7 @@ impl Sandbox {
                 return Err(error::component_description(message));
             }
         }
-        Ok(Component { inner: Arc::new(Inner { pre, description }) })
+        Ok(Component { inner: Arc::new(LoadedComponent { pre, description }) })
     }
 
     fn compiled(&self, bytes: &[u8], stopped: &dyn Fn() -> bool) -> Result<component::Component> {
@@ -69,24 +69,24 @@ impl Sandbox {
     }
 
     /// What a component says of itself, in an instance that no operator could have had.
-    fn describe(&self, pre: &WorldPre, stopped: &dyn Fn() -> bool) -> Result<Description> {
+    fn describe(&self, pre: &LinkedComponent, stopped: &dyn Fn() -> bool) -> Result<ComponentDescription> {
         let _instance = self.describing.take(stopped).ok_or_else(compile_stopped)?;
-        let described =
-            Instance::start(pre, Limits::default(), 0, Arc::default()).and_then(|mut instance| instance.describe());
+        let described = Instance::start(pre, GuestLimits::default(), 0, Arc::default())
+            .and_then(|mut instance| instance.describe());
         match described {
             Ok(description) => describe::check(description),
-            Err(Failed::Error(error)) => Err(error),
+            Err(CallFailure::Error(error)) => Err(error),
             Err(failed) => Err(error::component_description(format!("`describe` failed: {failed}"))),
         }
     }
 }
 
 impl Component {
-    pub fn description(&self) -> &Description {
+    pub fn description(&self) -> &ComponentDescription {
         &self.inner.description
     }
 
-    pub(super) fn pre(&self) -> &WorldPre {
+    pub(super) fn pre(&self) -> &LinkedComponent {
         &self.inner.pre
     }
 }

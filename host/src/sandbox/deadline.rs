@@ -13,7 +13,7 @@ use std::time::Duration;
 use wasmtime::{Store, UpdateDeadline};
 
 use super::engine::TICK;
-use super::instance::GuestState;
+use super::instance::StoreData;
 use crate::clock;
 
 /// Ticks after which a call is looked at again, at the latest: so long a cancel goes unheard.
@@ -34,12 +34,12 @@ impl Deadline {
     }
 
     /// Has the store ask its deadline at ticks. Once per store.
-    pub(super) fn install(store: &mut Store<GuestState>) {
+    pub(super) fn install(store: &mut Store<StoreData>) {
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.tick(clock::thread_cpu_time())));
     }
 
     /// The next call may take `budget`.
-    pub(super) fn begin(store: &mut Store<GuestState>, budget: Duration) {
+    pub(super) fn begin(store: &mut Store<StoreData>, budget: Duration) {
         let deadline = &mut store.data_mut().deadline;
         deadline.budget = budget;
         deadline.counted_from = None;

@@ -16,20 +16,20 @@ const TEXT_BYTES_MAX: usize = 1024;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description {
+pub struct ComponentDescription {
     pub sdk: String,
-    pub functions: Vec<Function>,
+    pub functions: Vec<FunctionDescription>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Function {
+pub struct FunctionDescription {
     pub name: String,
     pub kind: FunctionKind,
-    pub input: Port,
+    pub input: PortDescription,
     /// Of a function that has two: its kind tells what it is.
-    pub second_input: Option<Port>,
+    pub second_input: Option<PortDescription>,
     /// The main output, then the side outputs.
-    pub outputs: Vec<Port>,
+    pub outputs: Vec<PortDescription>,
     /// Those of its keys.
     pub states: StateLayout,
     /// Those that belong to no key. They stand behind the others.
@@ -99,12 +99,12 @@ impl FunctionKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
+pub struct PortDescription {
     pub name: String,
     pub codec: String,
 }
 
-impl Function {
+impl FunctionDescription {
     /// All states: first those that it declares, in the order in which calls name them.
     pub fn all_states(&self) -> StateLayout {
         self.states.iter().chain(&self.broadcast_states).chain(&self.internal).cloned().collect()
@@ -116,15 +116,15 @@ impl Function {
     }
 }
 
-impl Description {
+impl ComponentDescription {
     /// A function and its index, by name.
-    pub fn function(&self, name: &str) -> Option<(u32, &Function)> {
+    pub fn function(&self, name: &str) -> Option<(u32, &FunctionDescription)> {
         let index = self.functions.iter().position(|function| function.name == name)?;
         Some((index as u32, &self.functions[index]))
     }
 }
 
-pub(super) fn check(description: wit::ComponentDescription) -> Result<Description> {
+pub(super) fn check(description: wit::ComponentDescription) -> Result<ComponentDescription> {
     if description.functions.is_empty() {
         return Err(error::component_description("it describes no function"));
     }
@@ -132,10 +132,10 @@ pub(super) fn check(description: wit::ComponentDescription) -> Result<Descriptio
     let functions = description.functions.into_iter().map(check_function).collect::<Result<_>>()?;
     let mut sdk = sanitize_text(description.sdk);
     sdk.truncate(sdk.floor_char_boundary(NAME_BYTES_MAX));
-    Ok(Description { sdk, functions })
+    Ok(ComponentDescription { sdk, functions })
 }
 
-fn check_function(function: wit::FunctionDescription) -> Result<Function> {
+fn check_function(function: wit::FunctionDescription) -> Result<FunctionDescription> {
     let name = function.name;
     let kind = match function.kind {
         wit::FunctionKind::Process => FunctionKind::Process,
@@ -189,14 +189,14 @@ fn check_function(function: wit::FunctionDescription) -> Result<Function> {
         let name = &state.name;
         return Err(described(format!("has the broadcast state `{name}`, but no broadcast input to write it")));
     }
-    let port = |port: wit::Port| Port { name: port.name, codec: port.codec };
+    let port = |port: wit::Port| PortDescription { name: port.name, codec: port.codec };
     let outputs = function.outputs.into_iter().map(port).collect();
     let (input, second_input) = (port(input), second_input.map(port));
     let timers = [(WitDomain::Event, TimeDomain::Event), (WitDomain::Processing, TimeDomain::Processing)];
     let timers = timers.into_iter().filter(|(declared, _)| function.timers.contains(declared));
     let timers: Vec<_> = timers.map(|(_, domain)| domain).collect();
     let internal = timer_states(&timers);
-    Ok(Function { kind, input, second_input, outputs, states, broadcast_states, timers, internal, name })
+    Ok(FunctionDescription { kind, input, second_input, outputs, states, broadcast_states, timers, internal, name })
 }
 
 /// The input of a function, and the second one where its kind has two. The error is what the function did.
@@ -311,7 +311,11 @@ mod tests {
         }
     }
 
-    fn check_one(kind: wit::FunctionKind, inputs: usize, states: Vec<wit::StateDescription>) -> Result<Function> {
+    fn check_one(
+        kind: wit::FunctionKind,
+        inputs: usize,
+        states: Vec<wit::StateDescription>,
+    ) -> Result<FunctionDescription> {
         let port = wit::Port { name: "port".into(), codec: "raw".into() };
         let (inputs, outputs) = (vec![port.clone(); inputs], vec![port]);
         let function = wit::FunctionDescription { name: "f".into(), kind, inputs, outputs, states, timers: vec![] };

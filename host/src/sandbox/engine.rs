@@ -10,8 +10,8 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use super::bindings;
 use super::capacity::Slots;
 use super::code_cache::CodeCache;
-use super::compiler::{CompileIn, Compiler};
-use super::instance::GuestState;
+use super::compiler::{CompileMode, Compiler};
+use super::instance::StoreData;
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{self, Result};
 use crate::pipeline::MEMORY_BYTES_MAX;
@@ -40,7 +40,7 @@ pub struct SandboxOptions {
     pub cache_dir: Option<PathBuf>,
     /// Instances that operators may have alive at once, over all jobs.
     pub instances_max: u32,
-    pub compile_in: CompileIn,
+    pub compile_in: CompileMode,
     pub clock: SharedClock,
 }
 
@@ -50,7 +50,7 @@ impl SandboxOptions {
         SandboxOptions {
             cache_dir: None,
             instances_max,
-            compile_in: CompileIn::ThisProcess,
+            compile_in: CompileMode::ThisProcess,
             clock: SystemClock::shared(),
         }
     }
@@ -59,7 +59,7 @@ impl SandboxOptions {
 /// One per process: compiles components and makes instances of them.
 pub struct Sandbox {
     pub(super) engine: Engine,
-    pub(super) linker: Linker<GuestState>,
+    pub(super) linker: Linker<StoreData>,
     pub(super) cache: CodeCache,
     pub(super) compiler: Compiler,
     /// Taken while a component is described.
@@ -137,9 +137,9 @@ pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
     Engine::new(&settings())
 }
 
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<StoreData>> {
     let mut linker = Linker::new(engine);
-    bindings::WindowingComponent::add_to_linker::<GuestState, super::import::Host>(&mut linker, |state| state)?;
+    bindings::WindowingComponent::add_to_linker::<StoreData, super::import::ImportHost>(&mut linker, |state| state)?;
     super::wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }

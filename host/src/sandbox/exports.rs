@@ -6,24 +6,24 @@ use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use super::bindings::exports::cofferdam::function::{aggregate, function, join, window};
-use super::instance::GuestState;
+use super::instance::StoreData;
 
 /// A component that is ready to be instantiated, and where its exports are.
-pub(super) struct WorldPre {
-    pub(super) instance: InstancePre<GuestState>,
+pub(super) struct LinkedComponent {
+    pub(super) instance: InstancePre<StoreData>,
     function: function::GuestIndices,
     aggregate: Option<aggregate::GuestIndices>,
     window: Option<window::GuestIndices>,
     join: Option<join::GuestIndices>,
 }
 
-impl WorldPre {
+impl LinkedComponent {
     /// Finds the exports. An optional interface that is there, and not what it should be, is an error as well.
-    pub(super) fn new(instance: InstancePre<GuestState>) -> wasmtime::Result<WorldPre> {
+    pub(super) fn new(instance: InstancePre<StoreData>) -> wasmtime::Result<LinkedComponent> {
         let has = |name: &str| {
             instance.component().get_export_index(None, format!("cofferdam:function/{name}@0.1.0")).is_some()
         };
-        Ok(WorldPre {
+        Ok(LinkedComponent {
             function: function::GuestIndices::new(&instance)?,
             aggregate: has("aggregate").then(|| aggregate::GuestIndices::new(&instance)).transpose()?,
             window: has("window").then(|| window::GuestIndices::new(&instance)).transpose()?,
@@ -33,8 +33,8 @@ impl WorldPre {
     }
 
     /// The exports of an instance that was made of this.
-    pub(super) fn load(&self, store: &mut Store<GuestState>, instance: &Instance) -> wasmtime::Result<World> {
-        Ok(World {
+    pub(super) fn load(&self, store: &mut Store<StoreData>, instance: &Instance) -> wasmtime::Result<ComponentExports> {
+        Ok(ComponentExports {
             function: self.function.load(&mut *store, instance)?,
             aggregate: self.aggregate.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
             window: self.window.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
@@ -54,7 +54,7 @@ impl WorldPre {
 }
 
 /// The exports of one instance.
-pub(super) struct World {
+pub(super) struct ComponentExports {
     pub(super) function: function::Guest,
     pub(super) aggregate: Option<aggregate::Guest>,
     pub(super) window: Option<window::Guest>,

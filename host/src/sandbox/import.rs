@@ -5,16 +5,16 @@ use wasmtime::component::HasData;
 
 use super::bindings::cofferdam::function as wit;
 use super::bindings::cofferdam::function::types::ColumnResult as WitColumn;
-use super::instance::GuestState;
+use super::instance::StoreData;
 use crate::model::{Column, TimeDomain};
 use crate::state::LoadedEntries;
 use crate::turn::{HostCallError, LogLevel, Turn};
 
 /// Tells the generated code what the imports work on.
-pub(super) struct Host;
+pub(super) struct ImportHost;
 
-impl HasData for Host {
-    type Data<'a> = &'a mut GuestState;
+impl HasData for ImportHost {
+    type Data<'a> = &'a mut StoreData;
 }
 
 fn column(column: WitColumn) -> Result<Column, HostCallError> {
@@ -31,7 +31,7 @@ fn values(entries: LoadedEntries) -> wit::state::Values {
     wit::state::Values { present, values: to_wit(entries.values) }
 }
 
-impl GuestState {
+impl StoreData {
     /// The turn; a refusal where there is none, as during `describe`.
     fn turn(&mut self) -> Result<&mut Turn, HostCallError> {
         if self.in_turn {
@@ -49,9 +49,9 @@ impl GuestState {
     }
 }
 
-impl wit::types::Host for GuestState {}
+impl wit::types::Host for StoreData {}
 
-impl wit::state::Host for GuestState {
+impl wit::state::Host for StoreData {
     fn value_load(&mut self, state: u32) -> Result<wit::state::Values> {
         Ok(values(self.keyed(state)?.value_load(state)?))
     }
@@ -171,7 +171,7 @@ fn clock(domain: wit::types::TimeDomain) -> TimeDomain {
     }
 }
 
-impl wit::timers::Host for GuestState {
+impl wit::timers::Host for StoreData {
     fn register(&mut self, domain: wit::types::TimeDomain, keys: Vec<u32>, times: Vec<i64>) -> Result<()> {
         let turn = self.turn()?;
         turn.check_timers_declared()?;
@@ -185,7 +185,7 @@ impl wit::timers::Host for GuestState {
     }
 }
 
-impl wit::context::Host for GuestState {
+impl wit::context::Host for StoreData {
     fn current(&mut self) -> Result<wit::context::TurnContext> {
         let context = &self.turn()?.context;
         Ok(wit::context::TurnContext {
@@ -204,7 +204,7 @@ impl wit::context::Host for GuestState {
     }
 }
 
-impl wit::log::Host for GuestState {
+impl wit::log::Host for StoreData {
     fn write(&mut self, level: wit::log::Level, message: String, record: Option<u32>) -> Result<()> {
         let level = match level {
             wit::log::Level::Trace => LogLevel::Trace,
@@ -224,7 +224,7 @@ impl wit::log::Host for GuestState {
     }
 }
 
-impl wit::metrics::Host for GuestState {
+impl wit::metrics::Host for StoreData {
     fn add(&mut self, name: String, value: u64) -> Result<()> {
         Ok(self.turn()?.metric_add(name, value)?)
     }

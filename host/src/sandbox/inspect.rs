@@ -17,7 +17,7 @@ const EXPORT: &str = "cofferdam:function/function";
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let mut depth = 0usize;
     let mut exports = Vec::new();
-    let mut needs = Needs::default();
+    let mut needs = CoreModuleTotals::default();
     for (at, payload) in Parser::new(0).parse_all(bytes).enumerate() {
         let payload = match (at, payload) {
             (0, Err(_)) => return Err(not_wasm(bytes)),
@@ -54,12 +54,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
 /// What the core modules of a component define, which one instance has to hold. What a component instantiates twice is
 /// counted by the engine when the component is loaded.
 #[derive(Default)]
-struct Needs {
+struct CoreModuleTotals {
     tables: u32,
     memories: u32,
 }
 
-impl Needs {
+impl CoreModuleTotals {
     fn add_tables(&mut self, section: TableSectionReader<'_>) -> Result<()> {
         for table in section {
             let table = table.map_err(|cause| error::component_invalid(cause.to_string()))?;

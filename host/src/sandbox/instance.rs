@@ -12,11 +12,13 @@ use super::bindings::exports::cofferdam::function::{function as wit, join as wit
 use super::component::Component;
 use super::deadline::Deadline;
 use super::engine::TABLE_ELEMENTS_MAX;
-use super::exports::{World, WorldPre};
-use super::wasi::Ambient;
+use super::exports::{ComponentExports, LinkedComponent};
+use super::wasi::WasiEnvironment;
 use crate::error;
-use crate::model::{Batch, Column, DueTimers, Elements, Fault, FaultCode, Keys, PairSide, Pairs, TimeDomain, Windows};
-use crate::pipeline::Limits;
+use crate::model::{
+    Batch, Column, DueTimers, Fault, FaultCode, JoinedPairs, Keys, PairSide, TimeDomain, WindowElements, Windows,
+};
+use crate::pipeline::GuestLimits;
 use crate::turn::{Guest, HostCallError, LogLevel, OutputBatch, Turn, TurnFailure, sanitize_text};
 
 /// Lines of a guest's call stack that a fault keeps.
@@ -29,17 +31,17 @@ const FRAME_CHARS_MAX: usize = 256;
 const RESOURCES_MAX: usize = 1024;
 
 /// The store's data: what the host functions of one instance work on.
-pub(super) struct GuestState {
+pub(super) struct StoreData {
     pub(super) turn: Turn,
     pub(super) in_turn: bool,
     pub(super) deadline: Deadline,
     memory: MemoryLimit,
-    ambient: Ambient,
+    ambient: WasiEnvironment,
     wasi: WasiCtx,
     resources: ResourceTable,
 }
 
-impl WasiView for GuestState {
+impl WasiView for StoreData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
     }
@@ -63,9 +65,9 @@ impl ResourceLimiter for MemoryLimit {
 }
 
 /// The store and bindings of a live component.
-pub(super) struct Alive {
-    store: Store<GuestState>,
-    exports: World,
+pub(super) struct LiveInstance {
+    store: Store<StoreData>,
+    exports: ComponentExports,
 }
 
 /// One subtask's guest: an instance that stays warm for as long as it behaves.
@@ -73,18 +75,18 @@ pub struct Instance {
     component: Component,
     function: u32,
     outputs: usize,
-    limits: Limits,
+    limits: GuestLimits,
     seed: u64,
     /// Throw the instance away after every turn.
     fresh: bool,
     /// Set when the job is cancelled: it ends a call.
     cancel: Arc<AtomicBool>,
-    alive: Option<Alive>,
+    alive: Option<LiveInstance>,
 }
 
 impl Instance {
     /// A guest that runs function `function` of the component. Nothing is instantiated before the first turn.
-    pub fn new(component: Component, function: u32, limits: Limits, seed: u64, fresh: bool) -> Instance {
+    pub fn new(component: Component, function: u32, limits: GuestLimits, seed: u64, fresh: bool) -> Instance {
         let outputs =
             component.description().functions.get(function as usize).map_or(1, |function| function.outputs.len());
         Instance { component, function, outputs, limits, seed, fresh, cancel: Arc::default(), alive: None }
@@ -97,9 +99,14 @@ impl Instance {
     }
 
     /// A live component; the fault is about its start.
-    pub(super) fn start(pre: &WorldPre, limits: Limits, seed: u64, cancel: Arc<AtomicBool>) -> Result<Alive, Failed> {
-        let ambient = Ambient::default();
-        let mut state = GuestState {
+    pub(super) fn start(
+        pre: &LinkedComponent,
+        limits: GuestLimits,
+        seed: u64,
+        cancel: Arc<AtomicBool>,
+    ) -> Result<LiveInstance, CallFailure> {
+        let ambient = WasiEnvironment::default();
+        let mut state = StoreData {
             turn: Turn::default(),
             in_turn: false,
             deadline: Deadline::new(cancel),
@@ -116,12 +123,12 @@ impl Instance {
         Deadline::begin(&mut store, limits.deadline);
         let instantiated = pre.instance.instantiate(&mut store);
         match instantiated.and_then(|instance| pre.load(&mut store, &instance)) {
-            Ok(exports) => Ok(Alive { store, exports }),
+            Ok(exports) => Ok(LiveInstance { store, exports }),
             Err(cause) => Err(classify(&cause, &mut store, &limits)),
         }
     }
 
-    fn start_own(&self) -> Result<Alive, Failed> {
+    fn start_own(&self) -> Result<LiveInstance, CallFailure> {
         Instance::start(self.component.pre(), self.limits, self.seed, self.cancel.clone())
     }
 
@@ -130,7 +137,7 @@ impl Instance {
     fn within<T>(
         &mut self,
         turn: &mut Turn,
-        call: impl FnOnce(&Instance, &mut Store<GuestState>, &World) -> Result<T, Failed>,
+        call: impl FnOnce(&Instance, &mut Store<StoreData>, &ComponentExports) -> Result<T, CallFailure>,
     ) -> Result<T, TurnFailure> {
         let mut alive = match self.alive.take() {
             Some(alive) => alive,
@@ -139,7 +146,7 @@ impl Instance {
         alive.store.data().ambient.set_time(turn.context.processing_time);
         std::mem::swap(&mut alive.store.data_mut().turn, turn);
         alive.store.data_mut().in_turn = true;
-        let Alive { store, exports } = &mut alive;
+        let LiveInstance { store, exports } = &mut alive;
         Deadline::begin(store, self.limits.deadline);
         // A refusal that an earlier call survived says nothing of this one.
         store.data_mut().memory.refused = false;
@@ -158,10 +165,10 @@ impl Instance {
     /// What a call returned: what the guest says, or why there is nothing. `items` is what a failure counts its record in.
     fn returned<T>(
         &self,
-        store: &mut Store<GuestState>,
+        store: &mut Store<StoreData>,
         returned: wasmtime::Result<Result<T, types::Failure>>,
         items: usize,
-    ) -> Result<T, Failed> {
+    ) -> Result<T, CallFailure> {
         match returned {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(types::Failure { message, record })) => {
@@ -169,21 +176,21 @@ impl Instance {
                     Some(record) if items > 1 => format!("{message} (record {record} of the batch)"),
                     _ => message,
                 };
-                Err(Failed::Fault(Fault::new(FaultCode::GuestError, sanitize_text(message))))
+                Err(CallFailure::Fault(Fault::new(FaultCode::GuestError, sanitize_text(message))))
             }
             Err(cause) => Err(classify(&cause, store, &self.limits)),
         }
     }
 
     /// A column that a call returned, which has to have `len` values.
-    fn check_column(&self, column: types::ColumnResult, len: usize) -> Result<Column, Failed> {
+    fn check_column(&self, column: types::ColumnResult, len: usize) -> Result<Column, CallFailure> {
         let column = checked_column(column)?;
         if column.len() != len {
             let message = format!("{} values were returned for {len}", column.len());
-            return Err(Failed::Fault(Fault::new(FaultCode::InvalidOutput, message)));
+            return Err(CallFailure::Fault(Fault::new(FaultCode::InvalidOutput, message)));
         }
         if column.bytes().len() + column.offsets().len() * 4 > self.limits.output_bytes {
-            return Err(Failed::Fault(output_exceeded(&self.limits)));
+            return Err(CallFailure::Fault(output_exceeded(&self.limits)));
         }
         Ok(column)
     }
@@ -228,11 +235,11 @@ impl Instance {
     }
 }
 
-impl Alive {
-    pub(super) fn describe(&mut self) -> Result<wit::ComponentDescription, Failed> {
-        Deadline::begin(&mut self.store, Limits::default().deadline);
+impl LiveInstance {
+    pub(super) fn describe(&mut self) -> Result<wit::ComponentDescription, CallFailure> {
+        Deadline::begin(&mut self.store, GuestLimits::default().deadline);
         let described = self.exports.function.call_describe(&mut self.store);
-        let described = described.map_err(|cause| classify(&cause, &mut self.store, &Limits::default()));
+        let described = described.map_err(|cause| classify(&cause, &mut self.store, &GuestLimits::default()));
         show_lines(&mut self.store);
         described
     }
@@ -252,7 +259,7 @@ impl Guest for Instance {
             let batch_param = batch_param(batch, keys);
             let returned = exports.function.call_process(&mut *store, this.function, input, batch_param);
             let outputs = this.returned(store, returned, batch.len())?;
-            this.check_outputs(outputs).map_err(Failed::Fault)
+            this.check_outputs(outputs).map_err(CallFailure::Fault)
         })
     }
 
@@ -271,7 +278,7 @@ impl Guest for Instance {
             let due = wit::DueTimers { domain, keys, key_of, times: &timers.times };
             let returned = exports.function.call_on_timers(&mut *store, this.function, due);
             let outputs = this.returned(store, returned, timers.len())?;
-            this.check_outputs(outputs).map_err(Failed::Fault)
+            this.check_outputs(outputs).map_err(CallFailure::Fault)
         })
     }
 
@@ -317,18 +324,18 @@ impl Guest for Instance {
         &mut self,
         turn: &mut Turn,
         windows: &Windows,
-        inputs: &[Elements],
+        inputs: &[WindowElements],
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.within(turn, |this, store, exports| {
             let window = exported(&exports.window)?;
             let params: Vec<_> = inputs.iter().map(elements_param).collect();
             let returned = window.call_process(&mut *store, this.function, windows_param(windows), &params);
             let outputs = this.returned(store, returned, windows.len())?;
-            this.check_outputs(outputs).map_err(Failed::Fault)
+            this.check_outputs(outputs).map_err(CallFailure::Fault)
         })
     }
 
-    fn join(&mut self, turn: &mut Turn, pairs: &Pairs) -> Result<Vec<OutputBatch>, TurnFailure> {
+    fn join(&mut self, turn: &mut Turn, pairs: &JoinedPairs) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.within(turn, |this, store, exports| {
             let join = exported(&exports.join)?;
             let count = pairs.keys.key_of.len();
@@ -340,13 +347,13 @@ impl Guest for Instance {
             };
             let returned = join.call_process(&mut *store, this.function, param);
             let outputs = this.returned(store, returned, count)?;
-            this.check_outputs(outputs).map_err(Failed::Fault)
+            this.check_outputs(outputs).map_err(CallFailure::Fault)
         })
     }
 
     /// A fresh instance, which is dropped again: imports are refused, since there is no turn.
     fn migrate(&mut self, state: u32, schema: &str, values: &Column) -> Result<Column, TurnFailure> {
-        let Alive { mut store, exports } = self.start_own()?;
+        let LiveInstance { mut store, exports } = self.start_own()?;
         Deadline::begin(&mut store, self.limits.deadline);
         let returned = exports.function.call_migrate(&mut store, self.function, state, schema, column_param(values));
         let returned = self.returned(&mut store, returned, 0);
@@ -356,46 +363,46 @@ impl Guest for Instance {
 }
 
 /// An interface that the description promised; see `component.rs`, which checks it.
-fn exported<T>(interface: &Option<T>) -> Result<&T, Failed> {
-    interface.as_ref().ok_or_else(|| Failed::Error(error::internal("the component does not export the interface")))
+fn exported<T>(interface: &Option<T>) -> Result<&T, CallFailure> {
+    interface.as_ref().ok_or_else(|| CallFailure::Error(error::internal("the component does not export the interface")))
 }
 
-fn checked_column(column: types::ColumnResult) -> Result<Column, Failed> {
+fn checked_column(column: types::ColumnResult) -> Result<Column, CallFailure> {
     Column::from_parts(column.bytes, column.offsets)
-        .map_err(|defect| Failed::Fault(Fault::new(FaultCode::InvalidOutput, defect.to_string())))
+        .map_err(|defect| CallFailure::Fault(Fault::new(FaultCode::InvalidOutput, defect.to_string())))
 }
 
 /// How a call into wasm went wrong.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(super) enum CallFailure {
     Fault(Fault),
     Error(error::Error),
     /// The job is being cancelled.
     Cancelled,
 }
 
-impl std::fmt::Display for Failed {
+impl std::fmt::Display for CallFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Failed::Fault(fault) => fault.fmt(f),
-            Failed::Error(error) => error.fmt(f),
-            Failed::Cancelled => f.write_str("the call was cancelled"),
+            CallFailure::Fault(fault) => fault.fmt(f),
+            CallFailure::Error(error) => error.fmt(f),
+            CallFailure::Cancelled => f.write_str("the call was cancelled"),
         }
     }
 }
 
-impl From<Failed> for TurnFailure {
-    fn from(failed: Failed) -> TurnFailure {
+impl From<CallFailure> for TurnFailure {
+    fn from(failed: CallFailure) -> TurnFailure {
         match failed {
-            Failed::Fault(fault) => TurnFailure::Fault(fault),
-            Failed::Error(error) => TurnFailure::Error(error),
-            Failed::Cancelled => TurnFailure::Cancelled,
+            CallFailure::Fault(fault) => TurnFailure::Fault(fault),
+            CallFailure::Error(error) => TurnFailure::Error(error),
+            CallFailure::Cancelled => TurnFailure::Cancelled,
         }
     }
 }
 
 /// Logs what a guest wrote outside of a turn, where no operator does.
-fn show_lines(store: &mut Store<GuestState>) {
+fn show_lines(store: &mut Store<StoreData>) {
     let state = store.data_mut();
     for line in state.ambient.take_output() {
         state.turn.log(LogLevel::Info, line, None);
@@ -406,32 +413,32 @@ fn show_lines(store: &mut Store<GuestState>) {
 }
 
 /// Bytes that a guest may hand over in one call: its output, and room for the lists around it.
-fn fuel(limits: &Limits) -> usize {
+fn fuel(limits: &GuestLimits) -> usize {
     limits.output_bytes.saturating_mul(2).saturating_add(1 << 20)
 }
 
-fn output_exceeded(limits: &Limits) -> Fault {
+fn output_exceeded(limits: &GuestLimits) -> Fault {
     Fault::new(
         FaultCode::OutputExceeded,
         format!("the call hands over more than limits.output, {} bytes", limits.output_bytes),
     )
 }
 
-fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Limits) -> Failed {
+fn classify(cause: &wasmtime::Error, store: &mut Store<StoreData>, limits: &GuestLimits) -> CallFailure {
     if let Some(full) = cause.downcast_ref::<PoolConcurrencyLimitError>() {
         // Not the guest's fault: a record must not be skipped because other instances are many.
-        return Failed::Error(error::sandbox_unavailable(format!("no room for one more instance: {full}")));
+        return CallFailure::Error(error::sandbox_unavailable(format!("no room for one more instance: {full}")));
     }
     let state = store.data_mut();
     let panic = state.turn.take_panic();
     let memory_refused = std::mem::take(&mut state.memory.refused);
     let mut fault = match (cause.downcast_ref::<HostCallError>(), cause.downcast_ref::<Trap>()) {
-        (Some(HostCallError::Error(error)), _) => return Failed::Error(error.clone()),
+        (Some(HostCallError::Error(error)), _) => return CallFailure::Error(error.clone()),
         (Some(refusal @ HostCallError::InvalidCall(_)), _) => Fault::new(FaultCode::InvalidCall, refusal.to_string()),
         (Some(refusal @ HostCallError::WriteLimitExceeded { .. }), _) => {
             Fault::new(FaultCode::OutputExceeded, refusal.to_string())
         }
-        (_, Some(Trap::Interrupt)) if state.deadline.was_cancelled() => return Failed::Cancelled,
+        (_, Some(Trap::Interrupt)) if state.deadline.was_cancelled() => return CallFailure::Cancelled,
         (_, Some(Trap::Interrupt)) => {
             let deadline = humantime::format_duration(limits.deadline);
             Fault::new(
@@ -460,11 +467,11 @@ fn classify(cause: &wasmtime::Error, store: &mut Store<GuestState>, limits: &Lim
         };
         fault.backtrace = backtrace.frames().iter().take(BACKTRACE_LINES_MAX).map(name).collect();
     }
-    Failed::Fault(fault)
+    CallFailure::Fault(fault)
 }
 
 /// The words of a runtime that writes them to stderr before it aborts.
-fn last_words(trap: Option<&Trap>, ambient: &Ambient) -> Option<String> {
+fn last_words(trap: Option<&Trap>, ambient: &WasiEnvironment) -> Option<String> {
     let aborted = matches!(trap, Some(Trap::UnreachableCodeReached));
     aborted.then(|| ambient.complaint()).flatten().map(sanitize_text)
 }
@@ -491,7 +498,7 @@ fn windows_param(windows: &Windows) -> types::Windows<'_> {
     }
 }
 
-fn elements_param(elements: &Elements) -> wit_window::Elements<'_> {
+fn elements_param(elements: &WindowElements) -> wit_window::Elements<'_> {
     wit_window::Elements {
         values: column_param(&elements.values),
         timestamps: &elements.timestamps,

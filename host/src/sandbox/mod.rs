@@ -20,9 +20,9 @@ mod wasi;
 
 pub use capacity::{HeldSlots, Slots};
 pub use compile_child::{COMPILE_COMMAND, compile_child};
-pub use compiler::{CompileIn, CompileLimits, is_large_component};
+pub use compiler::{CompileLimits, CompileMode, is_large_component};
 pub use component::Component;
-pub use describe::{Description, Function, FunctionKind, Port};
+pub use describe::{ComponentDescription, FunctionDescription, FunctionKind, PortDescription};
 pub use engine::{Sandbox, SandboxOptions};
 pub use instance::Instance;
 

@@ -15,7 +15,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx};
 
-use super::instance::GuestState;
+use super::instance::StoreData;
 use crate::turn::{HostCallError, LOG_LINE_BYTES_MAX};
 
 /// Interfaces that every component may import. Others reach outside, and need a grant that this version does not give.
@@ -30,19 +30,19 @@ const RANDOM_BYTES: usize = 4096;
 /// Random bytes that a guest may ask for at once; the host has to hold them.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
-pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+pub(super) fn add_to_linker(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
     let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
     poll.func_wrap(
         "poll",
-        |_: StoreContextMut<'_, GuestState>, _: (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
+        |_: StoreContextMut<'_, StoreData>, _: (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
             Err(waiting())
         },
     )?;
     poll.func_wrap(
         "[method]pollable.block",
-        |_: StoreContextMut<'_, GuestState>, _: (Resource<DynPollable>,)| -> wasmtime::Result<()> { Err(waiting()) },
+        |_: StoreContextMut<'_, StoreData>, _: (Resource<DynPollable>,)| -> wasmtime::Result<()> { Err(waiting()) },
     )?;
     linker.allow_shadowing(false);
     Ok(())
@@ -54,14 +54,14 @@ fn waiting() -> wasmtime::Error {
 
 /// What the WASI of one instance is connected to.
 #[derive(Clone, Default)]
-pub(super) struct Ambient {
+pub(super) struct WasiEnvironment {
     processing_time_ms: Arc<AtomicI64>,
-    written: Arc<Mutex<Written>>,
+    written: Arc<Mutex<GuestOutput>>,
 }
 
 /// What a guest wrote in one turn.
 #[derive(Default)]
-struct Written {
+struct GuestOutput {
     /// To stdout and stderr, in order.
     output: Vec<u8>,
     /// Bytes of it that were not kept.
@@ -70,12 +70,12 @@ struct Written {
     complaint: Vec<u8>,
 }
 
-impl Written {
-    fn write(&mut self, bytes: &[u8], to: Stream) {
+impl GuestOutput {
+    fn write(&mut self, bytes: &[u8], to: OutputTarget) {
         let room = OUTPUT_BYTES_MAX.saturating_sub(self.output.len()).min(bytes.len());
         self.output.extend_from_slice(bytes.get(..room).unwrap_or_default());
         self.dropped = self.dropped.saturating_add(bytes.len() - room);
-        if to == Stream::Stderr {
+        if to == OutputTarget::Stderr {
             self.complaint
                 .extend_from_slice(bytes.get(bytes.len().saturating_sub(LOG_LINE_BYTES_MAX)..).unwrap_or_default());
             let surplus = self.complaint.len().saturating_sub(LOG_LINE_BYTES_MAX);
@@ -85,27 +85,27 @@ impl Written {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stream {
+enum OutputTarget {
     Stdout,
     Stderr,
 }
 
 /// One of a guest's output streams.
 #[derive(Clone)]
-struct Pipe {
-    ambient: Ambient,
-    stream: Stream,
+struct GuestOutputStream {
+    ambient: WasiEnvironment,
+    stream: OutputTarget,
 }
 
-impl Ambient {
+impl WasiEnvironment {
     pub(super) fn context(&self, seed: u64) -> WasiCtx {
         let random = |stream: u64| {
             let block = |counter: u64| crate::model::hash_key(&[seed, stream, counter].map(u64::to_le_bytes).concat());
             Deterministic::new((0..RANDOM_BYTES as u64 / 8).flat_map(|counter| block(counter).to_le_bytes()).collect())
         };
         WasiCtx::builder()
-            .stdout(Pipe { ambient: self.clone(), stream: Stream::Stdout })
-            .stderr(Pipe { ambient: self.clone(), stream: Stream::Stderr })
+            .stdout(GuestOutputStream { ambient: self.clone(), stream: OutputTarget::Stdout })
+            .stderr(GuestOutputStream { ambient: self.clone(), stream: OutputTarget::Stderr })
             .wall_clock(self.clone())
             .monotonic_clock(self.clone())
             .secure_random(random(0))
@@ -125,7 +125,7 @@ impl Ambient {
         if written.output.is_empty() {
             return Vec::new();
         }
-        let Written { output, dropped, .. } = std::mem::take(&mut *written);
+        let GuestOutput { output, dropped, .. } = std::mem::take(&mut *written);
         let text = String::from_utf8_lossy(&output);
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if dropped > 0 {
@@ -140,12 +140,12 @@ impl Ambient {
         (!text.is_empty()).then_some(text)
     }
 
-    fn written(&self) -> std::sync::MutexGuard<'_, Written> {
+    fn written(&self) -> std::sync::MutexGuard<'_, GuestOutput> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl HostWallClock for Ambient {
+impl HostWallClock for WasiEnvironment {
     fn resolution(&self) -> Duration {
         Duration::from_millis(1)
     }
@@ -155,7 +155,7 @@ impl HostWallClock for Ambient {
     }
 }
 
-impl HostMonotonicClock for Ambient {
+impl HostMonotonicClock for WasiEnvironment {
     fn resolution(&self) -> u64 {
         1_000_000
     }
@@ -165,13 +165,13 @@ impl HostMonotonicClock for Ambient {
     }
 }
 
-impl IsTerminal for Pipe {
+impl IsTerminal for GuestOutputStream {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Pipe {
+impl StdoutStream for GuestOutputStream {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }
@@ -182,11 +182,11 @@ impl StdoutStream for Pipe {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Pipe {
+impl Pollable for GuestOutputStream {
     async fn ready(&mut self) {}
 }
 
-impl OutputStream for Pipe {
+impl OutputStream for GuestOutputStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.ambient.written().write(&bytes, self.stream);
         Ok(())
@@ -207,16 +207,16 @@ mod tests {
 
     #[test]
     fn output_becomes_lines_and_what_is_too_much_is_counted() {
-        let ambient = Ambient::default();
+        let ambient = WasiEnvironment::default();
         assert!(ambient.take_output().is_empty() && ambient.complaint().is_none());
-        ambient.written().write(b"one\ntwo\n", Stream::Stdout);
-        ambient.written().write(b"thread 'main' panicked\n", Stream::Stderr);
+        ambient.written().write(b"one\ntwo\n", OutputTarget::Stdout);
+        ambient.written().write(b"thread 'main' panicked\n", OutputTarget::Stderr);
         assert_eq!(ambient.complaint().as_deref(), Some("thread 'main' panicked"));
         assert_eq!(ambient.take_output(), ["one", "two", "thread 'main' panicked"]);
         assert!(ambient.complaint().is_none(), "a turn does not see what the one before it wrote");
 
-        ambient.written().write(&[b'x'; OUTPUT_BYTES_MAX], Stream::Stderr);
-        ambient.written().write(b"the last words", Stream::Stderr);
+        ambient.written().write(&[b'x'; OUTPUT_BYTES_MAX], OutputTarget::Stderr);
+        ambient.written().write(b"the last words", OutputTarget::Stderr);
         assert!(ambient.complaint().unwrap().ends_with("xthe last words"));
         assert!(ambient.take_output()[1].starts_with("14 more bytes"));
     }

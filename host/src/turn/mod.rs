@@ -26,7 +26,8 @@ pub use watermark::{GroupWatermarks, SelectedGroups};
 
 use crate::error::Error;
 use crate::model::{
-    Batch, Column, DueTimers, Elements, Fault, FaultCode, KeyGroup, Keys, NO_TIMESTAMP, Pairs, TimeDomain, Windows,
+    Batch, Column, DueTimers, Fault, FaultCode, JoinedPairs, KeyGroup, Keys, NO_TIMESTAMP, TimeDomain, WindowElements,
+    Windows,
 };
 use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
 
@@ -79,13 +80,13 @@ pub trait Guest: Send {
         &mut self,
         _: &mut Turn,
         _: &Windows,
-        _inputs: &[Elements],
+        _inputs: &[WindowElements],
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
         Err(not_of_this_kind("window"))
     }
 
     /// Handles pairs of records.
-    fn join(&mut self, _: &mut Turn, _: &Pairs) -> Result<Vec<OutputBatch>, TurnFailure> {
+    fn join(&mut self, _: &mut Turn, _: &JoinedPairs) -> Result<Vec<OutputBatch>, TurnFailure> {
         Err(not_of_this_kind("join"))
     }
 

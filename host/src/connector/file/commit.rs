@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::super::{Committer, ConnectorContext};
-use super::part::{Part, Parts, sync_folder, unwritable};
-use super::promise::{self, Found, is_absent, locate};
+use super::part::{PartNaming, SinkPart, sync_folder, unwritable};
+use super::promise::{self, PartStatus, is_absent, locate};
 use crate::error::{Result, sink_unwritable};
 
 /// How many parts are remembered as published.
@@ -17,7 +17,7 @@ const REMEMBERED: usize = 4_096;
 
 /// See the module.
 pub(in crate::connector) struct FileCommitter {
-    parts: Parts,
+    parts: PartNaming,
     node: String,
     /// The last parts that were published. A part may be named by two checkpoints, and somebody may have taken the
     /// published file away between them.
@@ -26,43 +26,43 @@ pub(in crate::connector) struct FileCommitter {
 
 impl FileCommitter {
     pub(in crate::connector) fn new(path: &Path, context: &ConnectorContext) -> FileCommitter {
-        let (parts, node) = (Parts::new(path, context), context.node.clone());
+        let (parts, node) = (PartNaming::new(path, context), context.node.clone());
         FileCommitter { parts, node, published: Mutex::new(VecDeque::new()) }
     }
 
     /// Publishes the parts that are pending. Returns those that are not there as they were prepared, apart from those
     /// that were published by this committer before.
-    fn publish_all(&self, parts: Vec<Part>) -> Result<Vec<(Part, Found)>> {
+    fn publish_all(&self, parts: Vec<SinkPart>) -> Result<Vec<(SinkPart, PartStatus)>> {
         let mut odd = Vec::new();
         for part in &parts {
             let found = self.publish(part)?;
-            if matches!(found, Found::Changed | Found::Nowhere) && !self.is_remembered(part) {
+            if matches!(found, PartStatus::Changed | PartStatus::Missing) && !self.is_remembered(part) {
                 odd.push((part.clone(), found));
             }
         }
         if !parts.is_empty() {
             self.sync()?;
         }
-        let is_odd = |part: &Part| odd.iter().any(|(other, _)| other == part);
+        let is_odd = |part: &SinkPart| odd.iter().any(|(other, _)| other == part);
         parts.into_iter().filter(|part| !is_odd(part)).for_each(|part| self.remember(part));
         Ok(odd)
     }
 
-    fn publish(&self, part: &Part) -> Result<Found> {
+    fn publish(&self, part: &SinkPart) -> Result<PartStatus> {
         let found = locate(&self.parts.folder, part)?;
-        if found != Found::Pending {
+        if found != PartStatus::Pending {
             return Ok(found);
         }
         let target = self.parts.folder.join(&part.name);
         match fs::rename(self.parts.pending.join(&part.name), &target) {
-            Ok(()) => Ok(Found::Published),
+            Ok(()) => Ok(PartStatus::Published),
             // Its own job and one that began from its checkpoint may publish a part at the same time.
             Err(error) if is_absent(&error) => locate(&self.parts.folder, part),
             Err(error) => Err(unwritable(&target, &error)),
         }
     }
 
-    fn decode(&self, committables: &[Vec<u8>]) -> Result<Vec<Part>> {
+    fn decode(&self, committables: &[Vec<u8>]) -> Result<Vec<SinkPart>> {
         let prepared = promise::decode(committables, &self.node)?;
         Ok(prepared.into_iter().flat_map(|prepared| prepared.parts).collect())
     }
@@ -78,7 +78,7 @@ impl FileCommitter {
         Ok(())
     }
 
-    fn remember(&self, part: Part) {
+    fn remember(&self, part: SinkPart) {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         if published.len() == REMEMBERED {
             published.pop_front();
@@ -86,7 +86,7 @@ impl FileCommitter {
         published.push_back(part.name);
     }
 
-    fn is_remembered(&self, part: &Part) -> bool {
+    fn is_remembered(&self, part: &SinkPart) -> bool {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).contains(&part.name)
     }
 
@@ -117,7 +117,7 @@ impl Committer for FileCommitter {
         let odd = self.publish_all(self.decode(committables)?)?;
         let Some((part, found)) = odd.first() else { return Ok(()) };
         let what = match found {
-            Found::Changed => "was changed by somebody since it was published",
+            PartStatus::Changed => "was changed by somebody since it was published",
             _ => "cannot be published: somebody removed it",
         };
         Err(sink_unwritable(format!("`{}` {what}", self.parts.folder.join(&part.name).display())))
@@ -144,7 +144,7 @@ impl Committer for FileCommitter {
         let promise = promise::judge(committables, Some(&self.parts.folder), &self.node)?;
         let odd = self.publish_all(promise.own)?;
         // A reader may take a part away as soon as it is published.
-        let changed = odd.into_iter().filter(|(_, found)| *found == Found::Changed).map(|(part, _)| part.name);
+        let changed = odd.into_iter().filter(|(_, found)| *found == PartStatus::Changed).map(|(part, _)| part.name);
         Ok(promise.unknown.into_iter().chain(changed).collect())
     }
 }

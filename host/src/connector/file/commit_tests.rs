@@ -8,13 +8,13 @@ use super::super::sink::FileSink;
 use super::*;
 use crate::model::{Batch, NO_TIMESTAMP};
 
-struct Setup {
+struct SinkFixture {
     folder: tempfile::TempDir,
 }
 
-impl Setup {
-    fn new() -> Setup {
-        Setup { folder: tempfile::tempdir().unwrap() }
+impl SinkFixture {
+    fn new() -> SinkFixture {
+        SinkFixture { folder: tempfile::tempdir().unwrap() }
     }
 
     fn out(&self) -> PathBuf {
@@ -60,7 +60,7 @@ fn prepare(sink: &mut FileSink, checkpoint: u64, value: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_commit_publishes_and_may_be_repeated() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
     assert_eq!(setup.published(), "");
@@ -74,7 +74,7 @@ fn a_commit_publishes_and_may_be_repeated() {
 
 #[test]
 fn a_crash_before_the_commit_is_made_good_where_the_checkpoint_is_complete() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
     write(&mut sink, "uncovered");
@@ -87,7 +87,7 @@ fn a_crash_before_the_commit_is_made_good_where_the_checkpoint_is_complete() {
 
 #[test]
 fn a_crash_before_the_checkpoint_is_complete_takes_its_part_away() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let mut sink = setup.sink();
     setup.committer().commit(&prepare(&mut sink, 1, "one")).unwrap();
     prepare(&mut sink, 2, "two");
@@ -98,7 +98,7 @@ fn a_crash_before_the_checkpoint_is_complete_takes_its_part_away() {
 
 #[test]
 fn going_back_takes_back_what_was_published_later() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let mut sink = setup.sink();
     for (checkpoint, value) in [(1, "one"), (2, "two"), (3, "three")] {
         setup.committer().commit(&prepare(&mut sink, checkpoint, value)).unwrap();
@@ -112,7 +112,7 @@ fn going_back_takes_back_what_was_published_later() {
 
 #[test]
 fn the_files_of_others_are_never_touched() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let others = |job: &str, node: &str| ConnectorContext {
         job_id: job.to_owned(),
         node: node.to_owned(),
@@ -144,7 +144,7 @@ fn the_files_of_others_are_never_touched() {
 
 #[test]
 fn a_part_that_somebody_removed_is_an_error_of_a_commit_but_not_of_a_restore() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
     let committer = setup.committer();
@@ -161,7 +161,7 @@ fn a_part_that_somebody_removed_is_an_error_of_a_commit_but_not_of_a_restore() {
 
 #[test]
 fn a_part_of_another_length_is_corrupt() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
     let pending = setup.out().join(".pending/part-0123456789abcdef-delays-000-00000001.txt");
@@ -173,12 +173,12 @@ fn a_part_of_another_length_is_corrupt() {
 
 #[test]
 fn committables_are_not_trusted() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let committer = setup.committer();
     setup.sink();
     fs::write(setup.folder.path().join("part-victim.txt"), "mine").unwrap();
     for name in ["../part-victim.txt", "part-/../../part-victim.txt", "notes.txt", ""] {
-        let part = Part { name: name.to_owned(), bytes: 4 };
+        let part = SinkPart { name: name.to_owned(), bytes: 4 };
         let committable = promise::encode(Path::new("out"), &[part]).unwrap();
         assert_eq!(committer.commit(&[committable]).unwrap_err().code, "checkpoint-corrupt", "{name}");
     }
@@ -190,14 +190,14 @@ fn committables_are_not_trusted() {
 
 #[test]
 fn a_folder_that_is_not_there_needs_no_recovery() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     setup.committer().recover(None, &[]).unwrap();
     assert!(!setup.out().exists());
 }
 
 #[test]
 fn strange_ids_stay_within_the_folder() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let context = ConnectorContext { job_id: "../a-b".to_owned(), node: "x/é".to_owned(), ..setup.context() };
     let mut sink = FileSink::open(Path::new("out"), &context).unwrap();
     let committable = prepare(&mut sink, 1, "one");
@@ -206,13 +206,13 @@ fn strange_ids_stay_within_the_folder() {
 }
 
 /// A committer of another job, whose sink has the same id and folder.
-fn of_another_job(setup: &Setup, path: &str) -> FileCommitter {
+fn of_another_job(setup: &SinkFixture, path: &str) -> FileCommitter {
     FileCommitter::new(Path::new(path), &ConnectorContext { job_id: "another".to_owned(), ..setup.context() })
 }
 
 #[test]
 fn another_job_publishes_what_was_promised_and_removes_nothing() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
     prepare(&mut sink, 2, "two");
@@ -228,7 +228,7 @@ fn another_job_publishes_what_was_promised_and_removes_nothing() {
 
 #[test]
 fn a_folder_that_moved_with_all_that_is_in_it_is_no_other() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let one = prepare(&mut setup.sink(), 1, "one");
     let error = of_another_job(&setup, "elsewhere").adopt(&one).unwrap_err();
     assert_eq!(error.code, "sink-changed");
@@ -240,12 +240,12 @@ fn a_folder_that_moved_with_all_that_is_in_it_is_no_other() {
 
 #[test]
 fn a_committable_of_version_1_is_published_or_missed_by_name() {
-    let setup = Setup::new();
+    let setup = SinkFixture::new();
     let mut sink = setup.sink();
     write(&mut sink, "one");
     sink.prepare(1).unwrap();
     let name = "part-0123456789abcdef-delays-000-00000001.txt".to_owned();
-    let part = Part { name: name.clone(), bytes: 4 };
+    let part = SinkPart { name: name.clone(), bytes: 4 };
     let version_1 = [super::super::super::position::encode(1, &[part][..]).unwrap()];
     let elsewhere = of_another_job(&setup, "elsewhere");
     assert_eq!(elsewhere.adopt(&version_1).unwrap(), [name], "it does not say where it was");

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
-use super::super::records::Input;
+use super::super::records::RecordInput;
 use crate::model::Interrupt;
 
 const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
@@ -45,7 +45,7 @@ impl FileInput {
     }
 }
 
-impl Input for FileInput {
+impl RecordInput for FileInput {
     fn read_into(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             FileInput::Plain(file) => file.read(into),
@@ -119,15 +119,15 @@ impl GzipMembers {
         for _ in 0..EMPTY_STEPS_MAX {
             if let Some(between) = self.between.take() {
                 match next_member(between)? {
-                    Next::Member(input) => {
+                    NextMember::Member(input) => {
                         self.member = Some(GzDecoder::new(input));
                         self.is_fresh = true;
                     }
-                    Next::Padding(input) => {
+                    NextMember::Padding(input) => {
                         self.between = Some(input);
                         continue;
                     }
-                    Next::End => {}
+                    NextMember::End => {}
                 }
             }
             let Some(member) = &mut self.member else { return Ok(0) };
@@ -143,24 +143,24 @@ impl GzipMembers {
 }
 
 /// What is behind a member.
-enum Next {
+enum NextMember {
     Member(BufReader<File>),
     /// A buffer full of padding was passed over.
     Padding(BufReader<File>),
     End,
 }
 
-fn next_member(mut input: BufReader<File>) -> io::Result<Next> {
+fn next_member(mut input: BufReader<File>) -> io::Result<NextMember> {
     let buffered = input.fill_buf()?;
     if buffered.is_empty() {
-        return Ok(Next::End);
+        return Ok(NextMember::End);
     }
     let padding = buffered.iter().take_while(|byte| **byte == 0).count();
     let next = buffered.get(padding).copied();
     input.consume(padding);
     match next {
-        None => Ok(Next::Padding(input)),
-        Some(first) if Some(&first) == GZIP_MAGIC.first() => Ok(Next::Member(input)),
+        None => Ok(NextMember::Padding(input)),
+        Some(first) if Some(&first) == GZIP_MAGIC.first() => Ok(NextMember::Member(input)),
         Some(_) => {
             Err(io::Error::other("what follows the gzip data is neither more of it nor padding with zero bytes"))
         }

@@ -5,20 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::csv_row;
-use super::super::records::{Fill, Input, Records};
+use super::super::records::{Fill, RecordInput, RecordSplitter};
 use super::super::text_start::{self, TextStart};
 use super::super::undecodable;
 use super::input::FileInput;
 use crate::error::{Error, Result, source_encoding, source_failed, source_missing};
 use crate::model::Interrupt;
-use crate::pipeline::{FileFormat, Format};
+use crate::pipeline::{FileFormat, ValueFormat};
 
 /// Bytes that tell what a file holds.
 const PROBED_BYTES: usize = 16;
 
 /// What becomes of an entry of a folder that cannot be an input file: a link to nothing, a name that is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OddEntries {
+pub(super) enum UnusableEntries {
     /// It is an error that names the entry.
     Refuse,
     /// It is named in the log and passed over. So an entry that appears while a job runs does not end the job.
@@ -34,7 +34,7 @@ pub(super) struct InputFile {
 
 /// `path` itself, or the files of the folder `path` in order of their names. Names that begin with `.` or `_` are
 /// passed over (hidden files, unfinished output), and so are folders within it.
-pub(super) fn list(path: &Path, odd: OddEntries) -> Result<Vec<InputFile>> {
+pub(super) fn list(path: &Path, odd: UnusableEntries) -> Result<Vec<InputFile>> {
     let failed = |error: io::Error| unreadable(path, &error);
     let kind = fs::metadata(path).map_err(failed)?;
     if !kind.is_dir() && !kind.is_file() {
@@ -53,7 +53,7 @@ pub(super) fn list(path: &Path, odd: OddEntries) -> Result<Vec<InputFile>> {
         }
         match input_file(path) {
             Ok(file) => files.extend(file),
-            Err(error) if odd == OddEntries::Refuse => return Err(error),
+            Err(error) if odd == UnusableEntries::Refuse => return Err(error),
             Err(error) => tracing::warn!("passed over: {}", error.message),
         }
     }
@@ -92,7 +92,7 @@ fn file_name(path: &Path) -> Result<String> {
 }
 
 /// A file being read, decompressed.
-pub(super) type Reader = Records<FileInput>;
+pub(super) type FileRecords = RecordSplitter<FileInput>;
 
 /// Opens `path` to be read on from `offset`, an offset in its decompressed bytes. At its start, the byte order mark and,
 /// with `header`, the first row are stepped over. Gives the columns that this row names. Error: `interrupted`, among others.
@@ -102,10 +102,10 @@ pub(super) fn open(
     header: bool,
     offset: u64,
     interrupt: &Interrupt,
-) -> Result<(Reader, Option<Vec<String>>)> {
+) -> Result<(FileRecords, Option<Vec<String>>)> {
     let input = FileInput::open(path, offset, interrupt);
     interrupt.check()?;
-    let mut reader = Records::new(input.map_err(|error| read_error(path, offset, &error))?, format, offset);
+    let mut reader = RecordSplitter::new(input.map_err(|error| read_error(path, offset, &error))?, format, offset);
     let columns = match header && offset == 0 {
         true => next_record(&mut reader, path)?.map(|row| columns(&row)),
         false => None,
@@ -129,7 +129,7 @@ pub(super) fn foreign(path: &Path, name: &str) -> Error {
 }
 
 /// The next record, however many reads it takes. What cannot be decoded of a header is always an error.
-fn next_record(reader: &mut Reader, path: &Path) -> Result<Option<Vec<u8>>> {
+fn next_record(reader: &mut FileRecords, path: &Path) -> Result<Option<Vec<u8>>> {
     loop {
         if let Some(record) = reader.next() {
             return Ok(Some(record.to_vec()));
@@ -165,7 +165,7 @@ fn probe(path: &Path) -> Result<()> {
 
 /// Checks that there is input and that it can be opened, and tells its format. With a header, every file must have the
 /// same one, since a record does not tell which file it came from.
-pub(super) fn check_all(path: &Path, format: FileFormat, header: bool, odd: OddEntries) -> Result<Format> {
+pub(super) fn check_all(path: &Path, format: FileFormat, header: bool, odd: UnusableEntries) -> Result<ValueFormat> {
     let files = list(path, odd)?;
     if files.is_empty() {
         return Err(source_missing(format!("the input folder `{}` holds no files", path.display()))
@@ -194,10 +194,10 @@ fn other_header(path: &Path, other: &Path) -> Error {
 }
 
 /// How the host looks into records of a format.
-pub(super) fn described(format: FileFormat, columns: Option<Vec<String>>) -> Format {
+pub(super) fn described(format: FileFormat, columns: Option<Vec<String>>) -> ValueFormat {
     match format {
-        FileFormat::Lines => Format::Raw,
-        FileFormat::Ndjson => Format::Json,
-        FileFormat::Csv => Format::Csv(columns),
+        FileFormat::Lines => ValueFormat::Raw,
+        FileFormat::Ndjson => ValueFormat::Json,
+        FileFormat::Csv => ValueFormat::Csv(columns),
     }
 }

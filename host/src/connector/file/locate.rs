@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use super::super::InputPlace;
+use super::super::RecordLocation;
 use super::super::records::Fill;
-use super::list::{InputFile, OddEntries, Reader, list, open};
+use super::list::{FileRecords, InputFile, UnusableEntries, list, open};
 use crate::model::Interrupt;
 use crate::pipeline::FileFormat;
 
@@ -24,7 +24,7 @@ pub(super) fn place_behind(
     nth: usize,
     interrupt: &Interrupt,
     is_cancelled: &dyn Fn() -> bool,
-) -> Option<InputPlace> {
+) -> Option<RecordLocation> {
     let (mut reader, _) = open(path, format, header, offset, interrupt).ok()?;
     for _ in 0..nth {
         next(&mut reader, |_| ())?;
@@ -40,9 +40,9 @@ pub(in crate::connector) fn find(
     header: bool,
     value: &[u8],
     is_cancelled: &dyn Fn() -> bool,
-) -> Option<InputPlace> {
+) -> Option<RecordLocation> {
     let mut bytes_left = READ_BYTES_MAX;
-    for InputFile { path, .. } in list(input, OddEntries::PassOver).ok()? {
+    for InputFile { path, .. } in list(input, UnusableEntries::PassOver).ok()? {
         let (mut reader, _) = open(&path, format, header, 0, &Interrupt::default()).ok()?;
         let mut records = 0_u64;
         loop {
@@ -62,10 +62,10 @@ pub(in crate::connector) fn find(
 }
 
 /// The place of the record that begins at `byte`, or behind blank lines and the rest of a line end there.
-fn place(path: &Path, format: FileFormat, byte: u64, is_cancelled: &dyn Fn() -> bool) -> InputPlace {
+fn place(path: &Path, format: FileFormat, byte: u64, is_cancelled: &dyn Fn() -> bool) -> RecordLocation {
     let found = if byte > READ_BYTES_MAX { None } else { line_at(path, format, byte, is_cancelled) };
     let (line, byte) = found.map_or((None, byte), |(line, byte)| (Some(line), byte));
-    InputPlace { file: path.display().to_string(), byte, line }
+    RecordLocation { file: path.display().to_string(), byte, line }
 }
 
 /// The line, from 1, and the byte where a record begins.
@@ -93,7 +93,7 @@ fn line_at(path: &Path, format: FileFormat, byte: u64, is_cancelled: &dyn Fn() -
 }
 
 /// What `see` says of the next record, however many reads it takes. None at the end, and where it cannot be read.
-fn next<T>(reader: &mut Reader, see: impl Fn(&[u8]) -> T) -> Option<T> {
+fn next<T>(reader: &mut FileRecords, see: impl Fn(&[u8]) -> T) -> Option<T> {
     loop {
         if let Some(record) = reader.next() {
             return Some(see(record));

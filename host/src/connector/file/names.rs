@@ -19,7 +19,7 @@ const END: u8 = b'/';
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct FileNames {
     names: Vec<String>,
     /// The first name that is not taken.
     next: usize,
@@ -29,16 +29,16 @@ pub(super) struct Names {
 }
 
 /// A place in a packed list: what follows the first `skip` names.
-pub(super) struct Packed<'a> {
+pub(super) struct PackedNames<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) skip: u64,
 }
 
-impl Names {
+impl FileNames {
     /// Names in the order in which they are to be taken.
-    pub(super) fn new(names: Vec<String>) -> Result<Names> {
+    pub(super) fn new(names: Vec<String>) -> Result<FileNames> {
         let packed = pack(&names)?;
-        Ok(Names { names, next: 0, packed, packed_from: 0 })
+        Ok(FileNames { names, next: 0, packed, packed_from: 0 })
     }
 
     /// The names that were not taken.
@@ -58,7 +58,7 @@ impl Names {
         self.next
     }
 
-    /// Goes back to when `taken` names were taken, and no further than to the last [`Names::trim`].
+    /// Goes back to when `taken` names were taken, and no further than to the last [`FileNames::trim`].
     pub(super) fn take_back_to(&mut self, taken: usize) {
         self.next = taken.clamp(self.packed_from, self.next);
     }
@@ -74,8 +74,8 @@ impl Names {
     }
 
     /// The names that were not taken, in their compact form.
-    pub(super) fn packed(&self) -> Packed<'_> {
-        Packed { bytes: &self.packed, skip: self.next.saturating_sub(self.packed_from) as u64 }
+    pub(super) fn packed(&self) -> PackedNames<'_> {
+        PackedNames { bytes: &self.packed, skip: self.next.saturating_sub(self.packed_from) as u64 }
     }
 }
 
@@ -95,7 +95,7 @@ fn pack(names: &[String]) -> Result<Vec<u8>> {
 }
 
 /// The names at a place in a packed list; an error says why the bytes are none.
-pub(super) fn unpack(packed: &Packed<'_>) -> Result<Vec<String>, String> {
+pub(super) fn unpack(packed: &PackedNames<'_>) -> Result<Vec<String>, String> {
     let mut bytes = Vec::new();
     let mut decoder = DeflateDecoder::new(packed.bytes).take(UNPACKED_BYTES_MAX + 1);
     decoder.read_to_end(&mut bytes).map_err(|error| format!("its names cannot be unpacked: {error}"))?;
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    fn left(names: &Names) -> Vec<String> {
+    fn left(names: &FileNames) -> Vec<String> {
         unpack(&names.packed()).unwrap()
     }
 
@@ -136,7 +136,7 @@ mod tests {
     fn a_hundred_thousand_names_are_packed_to_a_tenth_and_shrink() {
         let all: Vec<String> = (0..100_000).map(|number| format!("part-{number:08}.csv.gz")).collect();
         let bytes: usize = all.iter().map(String::len).sum();
-        let mut names = Names::new(all.clone()).unwrap();
+        let mut names = FileNames::new(all.clone()).unwrap();
         assert!(names.packed().bytes.len() < bytes / 10, "{} of {bytes}", names.packed().bytes.len());
         assert_eq!(left(&names), all);
         for name in &all[..90_000] {
@@ -149,12 +149,12 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_names_are_refused() {
-        let names = Names::new(vec!["a.csv".into(), "b.csv".into()]).unwrap();
+        let names = FileNames::new(vec!["a.csv".into(), "b.csv".into()]).unwrap();
         let bytes = names.packed().bytes;
-        assert_eq!(unpack(&Packed { bytes, skip: 2 }).unwrap(), [""; 0]);
-        assert!(unpack(&Packed { bytes, skip: 3 }).is_err());
+        assert_eq!(unpack(&PackedNames { bytes, skip: 2 }).unwrap(), [""; 0]);
+        assert!(unpack(&PackedNames { bytes, skip: 3 }).is_err());
         for end in 1..bytes.len() {
-            assert!(unpack(&Packed { bytes: &bytes[..end], skip: 0 }).is_err(), "{end}");
+            assert!(unpack(&PackedNames { bytes: &bytes[..end], skip: 0 }).is_err(), "{end}");
         }
     }
 
@@ -166,7 +166,7 @@ mod tests {
             all in prop::collection::vec("[a-cä]{1,4}", 0..20),
             steps in prop::collection::vec((0_usize..5, 0_usize..3), 0..10),
         ) {
-            let mut names = Names::new(all.clone()).unwrap();
+            let mut names = FileNames::new(all.clone()).unwrap();
             for (take, back) in steps {
                 for _ in 0..take {
                     let expected = all.get(names.taken()).map(String::as_str);

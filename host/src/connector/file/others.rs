@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::super::Others;
+use super::super::OtherJobOutput;
 use super::part::job_and_checkpoint;
 
 /// What other jobs have published in a sink's folder, by the job's id. A folder that cannot be read holds nothing: what
 /// writes there says so.
-pub(in crate::connector) fn others(folder: &Path) -> BTreeMap<String, Others> {
-    let mut others: BTreeMap<String, Others> = BTreeMap::new();
+pub(in crate::connector) fn others(folder: &Path) -> BTreeMap<String, OtherJobOutput> {
+    let mut others: BTreeMap<String, OtherJobOutput> = BTreeMap::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some((job, checkpoint)) = name.to_str().and_then(job_and_checkpoint) else { continue };
@@ -39,8 +39,8 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let found = others(folder.path());
-        assert_eq!(found["a1"], Others { files: 2, newest_checkpoint: 7 });
-        assert_eq!(found["b2"], Others { files: 1, newest_checkpoint: 1 });
+        assert_eq!(found["a1"], OtherJobOutput { files: 2, newest_checkpoint: 7 });
+        assert_eq!(found["b2"], OtherJobOutput { files: 1, newest_checkpoint: 1 });
         assert_eq!(found.len(), 2);
         assert_eq!(others(&folder.path().join("none")).len(), 0);
     }

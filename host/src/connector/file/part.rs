@@ -20,13 +20,13 @@ pub(super) const PENDING: &str = ".pending";
 
 /// A part that is complete and durable in `.pending`. Durable itself: part of the checkpoint, as a list of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Part {
+pub(super) struct SinkPart {
     /// The name of the file, the same in `.pending` and once published.
     pub(super) name: String,
     pub(super) bytes: u64,
 }
 
-impl Part {
+impl SinkPart {
     /// Whether the name is one that a sink gives. A checkpoint's bytes are not trusted to name just any file.
     pub(super) fn is_named_well(&self) -> bool {
         self.name.starts_with("part-") && self.name.ends_with(".txt") && !self.name.contains(['/', '\\', '\0'])
@@ -35,19 +35,19 @@ impl Part {
 
 /// Where a sink's parts are and how they are named.
 #[derive(Clone)]
-pub(super) struct Parts {
+pub(super) struct PartNaming {
     pub(super) folder: PathBuf,
     pub(super) pending: PathBuf,
     /// What all parts of this job and node begin with.
     prefix: String,
 }
 
-impl Parts {
-    pub(super) fn new(path: &Path, context: &ConnectorContext) -> Parts {
+impl PartNaming {
+    pub(super) fn new(path: &Path, context: &ConnectorContext) -> PartNaming {
         let folder = context.base_dir.join(path);
         let pending = folder.join(PENDING);
         let prefix = format!("part-{}-{}-", plain(&context.job_id, "_"), plain(&context.node, "-_"));
-        Parts { folder, pending, prefix }
+        PartNaming { folder, pending, prefix }
     }
 
     pub(super) fn name(&self, subtask: u32, checkpoint: u64) -> String {

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::super::{ConnectorContext, Sink};
-use super::part::{Part, Parts, sync_folder, unwritable};
+use super::part::{PartNaming, SinkPart, sync_folder, unwritable};
 use super::promise;
 use crate::clock::random_u64;
 use crate::error::{Result, sink_unwritable};
@@ -16,7 +16,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// See the module.
 pub(in crate::connector) struct FileSink {
-    parts: Parts,
+    parts: PartNaming,
     /// The folder by the one path that it has when links are followed: what a checkpoint's reader finds it by.
     folder: PathBuf,
     subtask: u32,
@@ -24,7 +24,7 @@ pub(in crate::connector) struct FileSink {
     open_path: PathBuf,
     open: Option<OpenPart>,
     /// Prepared, and not seen published yet. A checkpoint that fails is followed by one that names its parts again.
-    outstanding: Vec<Part>,
+    outstanding: Vec<SinkPart>,
 }
 
 struct OpenPart {
@@ -39,7 +39,7 @@ impl FileSink {
     }
 
     fn open_as(path: &Path, context: &ConnectorContext, token: u64) -> Result<FileSink> {
-        let parts = Parts::new(path, context);
+        let parts = PartNaming::new(path, context);
         fs::create_dir_all(&parts.pending).map_err(|error| unwritable(&parts.pending, &error))?;
         sync_folder(&parts.folder).map_err(|error| unwritable(&parts.folder, &error))?;
         let folder = fs::canonicalize(&parts.folder).map_err(|error| unwritable(&parts.folder, &error))?;
@@ -71,7 +71,7 @@ impl FileSink {
         fs::rename(&self.open_path, &pending).map_err(|error| unwritable(&pending, &error))?;
         self.open = None;
         sync_folder(&self.parts.pending).map_err(|error| unwritable(&self.parts.pending, &error))?;
-        self.outstanding.push(Part { name, bytes });
+        self.outstanding.push(SinkPart { name, bytes });
         Ok(())
     }
 }
@@ -126,7 +126,7 @@ pub(in crate::connector) fn check(path: &Path) -> Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
         return Err(sink_unwritable(format!("`{}` is a file; a sink writes into a folder", path.display())));
     }
-    let mut created = Created(Vec::new());
+    let mut created = CreatedFolders(Vec::new());
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !is_there(folder)).collect();
     for folder in missing.into_iter().rev() {
         match fs::create_dir(folder) {
@@ -153,9 +153,9 @@ fn is_there(folder: &Path) -> bool {
 }
 
 /// Folders that the check made; removed when it ends, the innermost first, unless something is in them by then.
-struct Created(Vec<PathBuf>);
+struct CreatedFolders(Vec<PathBuf>);
 
-impl Drop for Created {
+impl Drop for CreatedFolders {
     fn drop(&mut self) {
         for folder in self.0.iter().rev() {
             let _ = fs::remove_dir(folder);

@@ -31,7 +31,7 @@ fn a_prepared_part_is_whole_and_not_published() {
     let name = "part-0123456789abcdef-delays-004-00000002.txt";
     let prepared = promise::decode(&[committable], "delays").unwrap().remove(0);
     assert_eq!(prepared.folder, Some(out.canonicalize().unwrap()));
-    assert_eq!(prepared.parts, [Part { name: name.to_owned(), bytes: 5 }]);
+    assert_eq!(prepared.parts, [SinkPart { name: name.to_owned(), bytes: 5 }]);
     assert_eq!(names(&out), [".pending"]);
     assert_eq!(names(&out.join(".pending")), [name]);
     assert_eq!(fs::read_to_string(out.join(".pending").join(name)).unwrap(), "a\n\nc\n");

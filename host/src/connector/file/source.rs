@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::super::records::{CHUNK_BYTES, Defect, Fill};
 use super::super::undecodable::{self, SkipLog};
-use super::super::{Begin, ConnectorContext, InputPlace, POLL_BYTES_MAX, Poll, Source};
-use super::list::{self, OddEntries, Reader};
+use super::super::{ConnectorContext, POLL_BYTES_MAX, Poll, RecordLocation, Source, SourceCheck};
+use super::list::{self, FileRecords, UnusableEntries};
 use super::locate;
-use super::remaining::{Progress, Remaining, Survey, survey};
+use super::remaining::{PositionSummary, ReadProgress, RemainingFiles, summarize};
 use crate::error::{Error, Result, source_failed};
 use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
-use crate::pipeline::{FileFormat, Format, OnUndecodable};
+use crate::pipeline::{FileFormat, UndecodablePolicy, ValueFormat};
 
 /// How often one poll may read or open a file: between two polls the subtask looks at barriers and cancellation.
 const POLL_STEPS_MAX: usize = (8 << 20) / CHUNK_BYTES;
@@ -25,7 +25,7 @@ pub(in crate::connector) struct FileSettings {
     pub(in crate::connector) path: PathBuf,
     pub(in crate::connector) format: FileFormat,
     pub(in crate::connector) header: bool,
-    pub(in crate::connector) on_undecodable: OnUndecodable,
+    pub(in crate::connector) on_undecodable: UndecodablePolicy,
 }
 
 /// See the module.
@@ -33,20 +33,20 @@ pub(in crate::connector) struct FileSource {
     node: String,
     settings: FileSettings,
     input: InputPath,
-    remaining: Remaining,
+    remaining: RemainingFiles,
     /// The current file, being read.
-    open: Option<Reader>,
+    open: Option<FileRecords>,
     interrupt: Interrupt,
     skip_log: SkipLog,
     skipped: u64,
     /// Where the last poll began, and how many records it gave.
-    last_poll: (Progress, usize),
+    last_poll: (ReadProgress, usize),
     /// Where the records of the last poll are from.
-    polled: Vec<PolledPart>,
+    polled: Vec<PolledRun>,
 }
 
 /// Records of one poll that follow each other in one file.
-struct PolledPart {
+struct PolledRun {
     /// The index of the first one among those of the poll.
     first: usize,
     path: PathBuf,
@@ -55,7 +55,7 @@ struct PolledPart {
 }
 
 /// What reading the current file once came to.
-enum Step {
+enum ReadStep {
     /// It may have more.
     Open,
     Done,
@@ -70,8 +70,8 @@ impl FileSource {
     ) -> Result<FileSource> {
         let input = InputPath::new(context.base_dir.join(&settings.path));
         let remaining = match positions {
-            [] => Remaining::all(deal(&input.path, context)?)?,
-            positions => Remaining::restore(positions, context)?,
+            [] => RemainingFiles::all(deal(&input.path, context)?)?,
+            positions => RemainingFiles::restore(positions, context)?,
         };
         let mut source = FileSource {
             node: context.node.clone(),
@@ -82,7 +82,7 @@ impl FileSource {
             interrupt: context.interrupt.clone(),
             skip_log: SkipLog::default(),
             skipped: 0,
-            last_poll: (Progress::default(), 0),
+            last_poll: (ReadProgress::default(), 0),
             polled: Vec::new(),
         };
         if !positions.is_empty() {
@@ -131,8 +131,8 @@ impl FileSource {
 
     /// Reads from the open file until the batch has `records` records or `bytes` bytes, or until the file must be read on.
     /// What the batch got counts, also in front of an error.
-    fn read(&mut self, batch: &mut Batch, records: usize, bytes: usize) -> Result<Step> {
-        let Some(reader) = &mut self.open else { return Ok(Step::Done) };
+    fn read(&mut self, batch: &mut Batch, records: usize, bytes: usize) -> Result<ReadStep> {
+        let Some(reader) = &mut self.open else { return Ok(ReadStep::Done) };
         let before = batch.len();
         while batch.len() < records && batch.values.bytes().len() < bytes {
             let Some(record) = reader.next() else { break };
@@ -141,7 +141,7 @@ impl FileSource {
         let is_full = batch.len() >= records || batch.values.bytes().len() >= bytes;
         let filled = if is_full { Ok(Fill::More) } else { reader.fill() };
         if let Ok(Fill::Broken(defect)) = filled
-            && self.settings.on_undecodable == OnUndecodable::Skip
+            && self.settings.on_undecodable == UndecodablePolicy::Skip
         {
             reader.skip();
             let path = self.input.file(self.remaining.current().map_or("", |file| &file.name));
@@ -149,36 +149,36 @@ impl FileSource {
         }
         let offset = reader.offset();
         self.skipped += reader.take_skipped();
-        let Some(file) = self.remaining.current() else { return Ok(Step::Done) };
+        let Some(file) = self.remaining.current() else { return Ok(ReadStep::Done) };
         if batch.len() > before {
-            self.polled.push(PolledPart { first: before, path: self.input.file(&file.name), offset: file.offset });
+            self.polled.push(PolledRun { first: before, path: self.input.file(&file.name), offset: file.offset });
         }
         file.offset = offset;
         file.records += (batch.len() - before) as u64;
         match filled {
-            Ok(Fill::More | Fill::Nothing) => Ok(Step::Open),
-            Ok(Fill::Broken(_)) if self.settings.on_undecodable == OnUndecodable::Skip => Ok(Step::Open),
-            Ok(Fill::End) => Ok(Step::Done),
-            Ok(Fill::Broken(defect)) => Err(self.failed(offset, Failure::Broken(defect))),
-            Ok(Fill::Foreign(name)) => Err(self.failed(offset, Failure::Foreign(name))),
-            Err(error) => Err(self.failed(offset, Failure::Read(error))),
+            Ok(Fill::More | Fill::Nothing) => Ok(ReadStep::Open),
+            Ok(Fill::Broken(_)) if self.settings.on_undecodable == UndecodablePolicy::Skip => Ok(ReadStep::Open),
+            Ok(Fill::End) => Ok(ReadStep::Done),
+            Ok(Fill::Broken(defect)) => Err(self.failed(offset, ReadFailure::Broken(defect))),
+            Ok(Fill::Foreign(name)) => Err(self.failed(offset, ReadFailure::Foreign(name))),
+            Err(error) => Err(self.failed(offset, ReadFailure::Read(error))),
         }
     }
 
     /// The error of the current file. It is opened anew by the next poll, which fails as well: a reader that has failed may
     /// say that its input has ended.
-    fn failed(&mut self, offset: u64, failure: Failure) -> Error {
+    fn failed(&mut self, offset: u64, failure: ReadFailure) -> Error {
         self.open = None;
         let path = self.input.file(self.remaining.current().map_or("", |file| &file.name));
         match failure {
-            Failure::Broken(defect) => undecodable::in_file(&path, defect),
-            Failure::Foreign(name) => list::foreign(&path, name),
-            Failure::Read(error) => list::read_error(&path, offset, &error),
+            ReadFailure::Broken(defect) => undecodable::in_file(&path, defect),
+            ReadFailure::Foreign(name) => list::foreign(&path, name),
+            ReadFailure::Read(error) => list::read_error(&path, offset, &error),
         }
     }
 }
 
-enum Failure {
+enum ReadFailure {
     Broken(Defect),
     Foreign(&'static str),
     Read(std::io::Error),
@@ -187,7 +187,7 @@ enum Failure {
 /// The names of the files that one subtask reads.
 fn deal(path: &Path, context: &ConnectorContext) -> Result<Vec<String>> {
     let turns = context.parallelism.max(1) as usize;
-    let files = list::list(path, OddEntries::PassOver)?.into_iter().map(|file| file.name);
+    let files = list::list(path, UnusableEntries::PassOver)?.into_iter().map(|file| file.name);
     Ok(files.skip(context.subtask as usize).step_by(turns).collect())
 }
 
@@ -232,7 +232,7 @@ impl Source for FileSource {
             }
             let step = self.read(batch, records, bytes);
             self.last_poll.1 = batch.len() - before;
-            if let Step::Done = step? {
+            if let ReadStep::Done = step? {
                 self.open = None;
                 self.remaining.finish_current();
             }
@@ -248,7 +248,7 @@ impl Source for FileSource {
         self.remaining.encode()
     }
 
-    fn locate(&self, index: usize, is_cancelled: &dyn Fn() -> bool) -> Option<InputPlace> {
+    fn locate(&self, index: usize, is_cancelled: &dyn Fn() -> bool) -> Option<RecordLocation> {
         let part = self.polled.iter().rev().find(|part| part.first <= index)?;
         let (settings, nth) = (&self.settings, index - part.first);
         let written = (settings.format, settings.header);
@@ -284,22 +284,30 @@ impl Source for FileSource {
 
 /// How records are written, with the names of a CSV header's columns. At submit every file is looked at. Of a job that goes on
 /// at positions one file that is still to be read is, where the positions do not tell the columns.
-pub(in crate::connector) fn check(settings: &FileSettings, base_dir: &Path, begin: Begin<'_>) -> Result<Format> {
+pub(in crate::connector) fn check(
+    settings: &FileSettings,
+    base_dir: &Path,
+    begin: SourceCheck<'_>,
+) -> Result<ValueFormat> {
     let FileSettings { path, format, header, .. } = settings;
     let path = base_dir.join(path);
     let positions = match begin {
-        Begin::Submit => return list::check_all(&path, *format, *header, OddEntries::Refuse),
-        Begin::Attempt { positions: [] } => return list::check_all(&path, *format, *header, OddEntries::PassOver),
-        Begin::Attempt { positions } => positions,
+        SourceCheck::Submit => return list::check_all(&path, *format, *header, UnusableEntries::Refuse),
+        SourceCheck::Attempt { positions: [] } => {
+            return list::check_all(&path, *format, *header, UnusableEntries::PassOver);
+        }
+        SourceCheck::Attempt { positions } => positions,
     };
-    let Survey { columns, first } = survey(positions)?;
+    let PositionSummary { columns, first } = summarize(positions)?;
     if columns.is_some() || !header {
         return Ok(list::described(*format, columns));
     }
     // Where nothing is left to read any file tells the columns, and it is no error that none is there any more.
     let first = match first {
         Some(name) => Some(InputPath::new(path).file(&name)),
-        None => list::list(&path, OddEntries::PassOver).ok().and_then(|files| Some(files.into_iter().next()?.path)),
+        None => {
+            list::list(&path, UnusableEntries::PassOver).ok().and_then(|files| Some(files.into_iter().next()?.path))
+        }
     };
     let columns = first
         .map(|path| list::open(&path, *format, true, 0, &Interrupt::default()))

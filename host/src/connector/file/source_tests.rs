@@ -7,17 +7,17 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::super::super::fixtures::{context, drain, subtask_of};
-use super::super::remaining::Done;
+use super::super::remaining::FinishedFiles;
 use super::*;
 use crate::error::Error;
-use crate::pipeline::Format;
+use crate::pipeline::ValueFormat;
 
-fn settings(path: &str, format: FileFormat, on_undecodable: OnUndecodable) -> FileSettings {
+fn settings(path: &str, format: FileFormat, on_undecodable: UndecodablePolicy) -> FileSettings {
     FileSettings { path: path.into(), format, header: format == FileFormat::Csv, on_undecodable }
 }
 
 fn open(folder: &Path, path: &str, format: FileFormat, position: Option<&[u8]>) -> Result<FileSource> {
-    FileSource::open(settings(path, format, OnUndecodable::Fail), &context(folder), position.as_slice())
+    FileSource::open(settings(path, format, UndecodablePolicy::Fail), &context(folder), position.as_slice())
 }
 
 fn refused(folder: &Path, path: &str, position: Option<&[u8]>) -> Error {
@@ -59,7 +59,7 @@ fn the_place_to_go_on_from_is_not_looked_for_once_that_is_interrupted() {
     assert_eq!(drain(&mut open(folder.path(), "a.gz", FileFormat::Lines, Some(&position)).unwrap()), ["two", "three"]);
     let context = context(folder.path());
     context.interrupt.set();
-    let opened = FileSource::open(settings("a.gz", FileFormat::Lines, OnUndecodable::Fail), &context, &[&position]);
+    let opened = FileSource::open(settings("a.gz", FileFormat::Lines, UndecodablePolicy::Fail), &context, &[&position]);
     assert_eq!(opened.err().unwrap().code, "interrupted");
 }
 
@@ -71,7 +71,7 @@ fn a_folder_is_read_in_order_of_names_and_shared_by_files() {
     assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, None).unwrap()), FLIGHTS);
     let share = |subtask| {
         let context = subtask_of(context(folder.path()), subtask, 2);
-        drain(&mut FileSource::open(settings(".", FileFormat::Csv, OnUndecodable::Fail), &context, &[]).unwrap())
+        drain(&mut FileSource::open(settings(".", FileFormat::Csv, UndecodablePolicy::Fail), &context, &[]).unwrap())
     };
     assert_eq!(share(0), [&FLIGHTS[..2], &FLIGHTS[4..]].concat());
     assert_eq!(share(1), FLIGHTS[2..4]);
@@ -88,7 +88,7 @@ fn the_position_after_any_record_goes_on_with_the_next() {
         assert_eq!(drain(&mut again), FLIGHTS[taken..]);
         let end = again.position().unwrap();
         assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, Some(&end)).unwrap()), [""; 0]);
-        assert_eq!(again.remaining.progress.done, Done { files: 3, records: 7 });
+        assert_eq!(again.remaining.progress.done, FinishedFiles { files: 3, records: 7 });
     }
 }
 
@@ -179,14 +179,14 @@ fn a_position_that_is_no_position_is_corrupt() {
 fn a_check_at_submit_names_what_is_missing_and_reads_the_header() {
     let folder = flights();
     let check = |path: &str, format, header| {
-        let settings = FileSettings { header, ..settings(path, format, OnUndecodable::Fail) };
-        check(&settings, folder.path(), Begin::Submit)
+        let settings = FileSettings { header, ..settings(path, format, UndecodablePolicy::Fail) };
+        check(&settings, folder.path(), SourceCheck::Submit)
     };
     let names = vec!["id".to_owned(), "note".to_owned()];
-    assert_eq!(check("", FileFormat::Csv, true).unwrap(), Format::Csv(Some(names)));
-    assert_eq!(check("a.csv", FileFormat::Csv, false).unwrap(), Format::Csv(None));
-    assert_eq!(check("a.csv", FileFormat::Ndjson, false).unwrap(), Format::Json);
-    assert_eq!(check("a.csv", FileFormat::Lines, false).unwrap(), Format::Raw);
+    assert_eq!(check("", FileFormat::Csv, true).unwrap(), ValueFormat::Csv(Some(names)));
+    assert_eq!(check("a.csv", FileFormat::Csv, false).unwrap(), ValueFormat::Csv(None));
+    assert_eq!(check("a.csv", FileFormat::Ndjson, false).unwrap(), ValueFormat::Json);
+    assert_eq!(check("a.csv", FileFormat::Lines, false).unwrap(), ValueFormat::Raw);
     let missing = check("d.csv", FileFormat::Lines, false).unwrap_err();
     assert_eq!(missing.code, "source-missing");
     assert!(missing.message.contains("d.csv"));
@@ -212,7 +212,7 @@ fn files_are_dealt_anew_at_another_parallelism() {
     let folder = flights();
     let open = |subtask, parallelism, positions: &[&[u8]]| {
         let context = subtask_of(context(folder.path()), subtask, parallelism);
-        FileSource::open(settings("", FileFormat::Csv, OnUndecodable::Fail), &context, positions)
+        FileSource::open(settings("", FileFormat::Csv, UndecodablePolicy::Fail), &context, positions)
     };
     for (before, after) in [(1, 2), (1, 4), (2, 1), (2, 3), (3, 2), (4, 2)] {
         let mut read = Vec::new();
@@ -248,7 +248,7 @@ fn files_are_read_in_order_of_names_wherever_other_subtasks_had_come_to() {
     }
     let open = |subtask, parallelism, positions: &[&[u8]]| {
         let context = subtask_of(context(folder.path()), subtask, parallelism);
-        FileSource::open(settings("", FileFormat::Lines, OnUndecodable::Fail), &context, positions).unwrap()
+        FileSource::open(settings("", FileFormat::Lines, UndecodablePolicy::Fail), &context, positions).unwrap()
     };
     for (reads, after) in (0..4 * 4 * 4).flat_map(|reads| [(reads, 1), (reads, 2)]) {
         let reads = [reads % 4, reads / 4 % 4, reads / 16];
@@ -289,7 +289,7 @@ fn a_position_of_version_1_is_still_read() {
     let new = source.position().unwrap();
     assert_eq!(new[0], 2, "it is written in version 2");
     assert_eq!(drain(&mut source), FLIGHTS[2..4]);
-    assert_eq!(source.remaining.progress.done, Done { files: 3, records: 7 });
+    assert_eq!(source.remaining.progress.done, FinishedFiles { files: 3, records: 7 });
     assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, Some(&new)).unwrap()), FLIGHTS[2..4]);
 }
 
@@ -343,7 +343,7 @@ fn a_defect_costs_one_line_and_is_counted_once_whatever_the_position() {
     let text = "id,note\n1,a\n2,\"b\n3,c\n4,\"d\ne\"\n5,\"f\n6,g\n";
     for (name, bytes) in [("in.csv", text.as_bytes().to_vec()), ("in.csv.gz", gzip(text))] {
         fs::write(folder.path().join(name), bytes).unwrap();
-        let settings = || settings(name, FileFormat::Csv, OnUndecodable::Skip);
+        let settings = || settings(name, FileFormat::Csv, UndecodablePolicy::Skip);
         let context = context(folder.path());
         let expected = ["1,a", "3,c", "4,\"d\ne\"", "6,g"];
         for first in 0..=expected.len() {
@@ -371,7 +371,7 @@ fn records_that_are_given_back_are_given_again() {
         source.give_back(back).unwrap();
         let position = source.position().unwrap();
         assert_eq!(drain(&mut source), FLIGHTS[taken - back..], "{taken} {back}");
-        assert_eq!(source.remaining.progress.done, Done { files: 3, records: 7 });
+        assert_eq!(source.remaining.progress.done, FinishedFiles { files: 3, records: 7 });
         let mut restored = open(folder.path(), "", FileFormat::Csv, Some(&position)).unwrap();
         assert_eq!(drain(&mut restored), FLIGHTS[taken - back..], "{taken} {back}");
     }
@@ -409,8 +409,8 @@ fn another_encoding_is_named_at_submit_and_when_it_is_read() {
     write("c.csv.gz", &gzip("k\0,\0t\0\n\0"));
     for (name, encoding) in [("a.csv", "UTF-16"), ("b.csv", "zstd"), ("c.csv.gz", "UTF-16")] {
         for format in [FileFormat::Csv, FileFormat::Ndjson, FileFormat::Lines] {
-            let settings = settings(name, format, OnUndecodable::Skip);
-            let at_submit = check(&settings, folder.path(), Begin::Submit).unwrap_err();
+            let settings = settings(name, format, UndecodablePolicy::Skip);
+            let at_submit = check(&settings, folder.path(), SourceCheck::Submit).unwrap_err();
             let (records, _, error) =
                 read_until(&mut FileSource::open(settings, &context(folder.path()), &[]).unwrap());
             for error in [at_submit, error.unwrap()] {
@@ -429,7 +429,7 @@ fn an_attempt_passes_over_entries_that_cannot_be_input_files_and_a_submit_names_
     let folder = flights();
     let dangling = folder.path().join("d.csv");
     let odd = folder.path().join(OsStr::from_bytes(b"e\xff.csv"));
-    let fresh = settings("", FileFormat::Csv, OnUndecodable::Fail);
+    let fresh = settings("", FileFormat::Csv, UndecodablePolicy::Fail);
     let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
     poll(&mut source, 3);
     let position = source.position().unwrap();
@@ -440,11 +440,11 @@ fn an_attempt_passes_over_entries_that_cannot_be_input_files_and_a_submit_names_
             true => std::os::unix::fs::symlink("nowhere", name).unwrap(),
             false => fs::write(name, "id,note\n1,1\n").unwrap(),
         }
-        let refused = check(&fresh, folder.path(), Begin::Submit).unwrap_err();
+        let refused = check(&fresh, folder.path(), SourceCheck::Submit).unwrap_err();
         assert!(refused.message.contains(words), "{refused}");
         for positions in [&[][..], &[&position[..]]] {
-            let columns = Format::Csv(Some(vec!["id".to_owned(), "note".to_owned()]));
-            assert_eq!(check(&fresh, folder.path(), Begin::Attempt { positions }).unwrap(), columns);
+            let columns = ValueFormat::Csv(Some(vec!["id".to_owned(), "note".to_owned()]));
+            assert_eq!(check(&fresh, folder.path(), SourceCheck::Attempt { positions }).unwrap(), columns);
             let mut source = FileSource::open(fresh.clone(), &context(folder.path()), positions).unwrap();
             assert_eq!(drain(&mut source), FLIGHTS[if positions.is_empty() { 0 } else { 3 }..]);
         }
@@ -461,14 +461,14 @@ fn an_attempt_that_goes_on_looks_at_nothing_that_it_does_not_read() {
     fs::write(folder.path().join("aa.csv"), "other,columns,here\n").unwrap();
     fs::write(folder.path().join("bb.csv"), b"\xff\xfek\0").unwrap();
     fs::remove_file(folder.path().join("a.csv")).unwrap();
-    let settings = settings("", FileFormat::Csv, OnUndecodable::Fail);
-    let columns = Format::Csv(Some(vec!["id".to_owned(), "note".to_owned()]));
-    assert_eq!(check(&settings, folder.path(), Begin::Attempt { positions: &[&position] }).unwrap(), columns);
+    let settings = settings("", FileFormat::Csv, UndecodablePolicy::Fail);
+    let columns = ValueFormat::Csv(Some(vec!["id".to_owned(), "note".to_owned()]));
+    assert_eq!(check(&settings, folder.path(), SourceCheck::Attempt { positions: &[&position] }).unwrap(), columns);
     assert_eq!(drain(&mut source), FLIGHTS[6..]);
     let end = source.position().unwrap();
     drop(folder);
     let gone = tempfile::tempdir().unwrap();
-    assert_eq!(check(&settings, gone.path(), Begin::Attempt { positions: &[&end] }).unwrap(), columns);
+    assert_eq!(check(&settings, gone.path(), SourceCheck::Attempt { positions: &[&end] }).unwrap(), columns);
     assert_eq!(drain(&mut open(gone.path(), "", FileFormat::Csv, Some(&end)).unwrap()), [""; 0]);
 }
 

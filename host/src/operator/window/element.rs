@@ -1,7 +1,7 @@
 //! An element of a window as it is stored: which input it came from, its place among others, its timestamp, its value.
 
 use crate::error::{self, Result};
-use crate::model::{Column, Elements};
+use crate::model::{Column, WindowElements};
 
 /// Appends an element. `place` orders the elements of windows that are put together from panes; part of the durable format,
 /// as all of it: input and place in a number of 7 bits per byte, the timestamp in 8 bytes, the value.
@@ -39,12 +39,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Element<'_>> {
 
 /// The elements of several windows, by input.
 pub(super) struct ByInput {
-    pub inputs: Vec<Elements>,
+    pub inputs: Vec<WindowElements>,
 }
 
 impl ByInput {
     pub fn new(inputs: usize) -> ByInput {
-        ByInput { inputs: vec![Elements::default(); inputs] }
+        ByInput { inputs: vec![WindowElements::default(); inputs] }
     }
 
     /// Adds a window.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::scenario_tests::*;
 use super::*;
-use crate::model::{Column, Elements, NO_TIMESTAMP, Windows};
+use crate::model::{Column, NO_TIMESTAMP, WindowElements, Windows};
 use crate::operator::testing::{Harness, Step, expect, of_input, play, records};
 use crate::pipeline::{Disposition, StateBackendKind, WindowAssigner, WindowTrigger};
 use crate::turn::{OutputBatch, TurnFailure};
@@ -21,11 +21,11 @@ impl Guest for CoGrouping {
         &mut self,
         _: &mut Turn,
         windows: &Windows,
-        inputs: &[Elements],
+        inputs: &[WindowElements],
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut batch = Batch::default();
         for index in 0..windows.len() {
-            let of = |elements: &Elements| {
+            let of = |elements: &WindowElements| {
                 let start = if index == 0 { 0 } else { elements.ends[index - 1] } as usize;
                 let values = (start..elements.ends[index] as usize).map(|at| elements.values.value(at));
                 values.map(|value| String::from_utf8(value.to_vec()).unwrap()).collect::<Vec<_>>().join("")
@@ -68,7 +68,7 @@ impl Guest for Remembering {
         &mut self,
         turn: &mut Turn,
         windows: &Windows,
-        _: &[Elements],
+        _: &[WindowElements],
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut batch = Batch::default();
         for index in 0..windows.len() {
@@ -239,7 +239,7 @@ impl Guest for Measuring {
         &mut self,
         _: &mut Turn,
         windows: &Windows,
-        all: &[Elements],
+        all: &[WindowElements],
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.note(1, all[0].values.bytes().len());
         let mut batch = Batch::default();

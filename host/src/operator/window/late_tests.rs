@@ -4,7 +4,7 @@
 use super::scenario_tests::*;
 use super::*;
 use crate::operator::testing::{Step, expect, play, records};
-use crate::pipeline::{Evictor, Keeps, WindowAssigner, WindowTrigger};
+use crate::pipeline::{Evictor, RetainedElements, WindowAssigner, WindowTrigger};
 
 fn one(value: &str, at: i64) -> Step {
     records(&[("k", value, at)])
@@ -249,7 +249,7 @@ fn an_evictor_leaves_the_last_records() {
     let batch = |values: &[&str]| records(&values.iter().map(|value| ("k", *value, 0)).collect::<Vec<_>>());
     for (after, sums) in [(false, [5, 11]), (true, [6, 20])] {
         let windows = WindowSettings {
-            evictor: Some(Evictor { keeps: Keeps::Count(2), after }),
+            evictor: Some(Evictor { keeps: RetainedElements::Count(2), after }),
             ..global(WindowTrigger::Count { records: 3 }, false)
         };
         let steps =
@@ -261,8 +261,10 @@ fn an_evictor_leaves_the_last_records() {
 /// 500 ms before the latest timestamp, which is 900: 400 goes, 401 stays.
 #[test]
 fn an_evictor_by_time_leaves_the_young_ones() {
-    let windows =
-        WindowSettings { evictor: Some(Evictor { keeps: Keeps::TimeMs(500), after: false }), ..tumbling(1000) };
+    let windows = WindowSettings {
+        evictor: Some(Evictor { keeps: RetainedElements::TimeMs(500), after: false }),
+        ..tumbling(1000)
+    };
     let steps = [
         records(&[("k", "1", 400), ("k", "2", 900), ("k", "4", 401)]),
         Step::Watermark(999),

@@ -7,7 +7,7 @@ use super::element::{self, ByInput, Element};
 use super::evictor;
 use super::step::{Fire, Step};
 use crate::error::Result;
-use crate::model::{Column, Elements};
+use crate::model::{Column, WindowElements};
 use crate::pipeline::Evictor;
 use crate::state::{StateBackend, StateId, list};
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
@@ -73,7 +73,7 @@ impl Lists {
     }
 
     /// The elements of windows that fire, as the function gets them: in the order of their arrival.
-    pub fn elements(&mut self, step: &Step, fires: &[Fire], inputs: usize) -> Result<Vec<Elements>> {
+    pub fn elements(&mut self, step: &Step, fires: &[Fire], inputs: usize) -> Result<Vec<WindowElements>> {
         let mut all = ByInput::new(inputs);
         for fire in fires {
             let mut column = Column::new();
@@ -135,7 +135,7 @@ impl Lists {
 pub(super) fn aggregate_lists(
     step: &Step,
     fires: &[Fire],
-    elements: &Elements,
+    elements: &WindowElements,
     guest: &mut dyn Guest,
     turn: &mut Turn,
 ) -> Result<Vec<OutputBatch>, TurnFailure> {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::error;
 use crate::model::{Column, Fault, FaultCode, Windows};
-use crate::pipeline::{Aggregate, Number};
+use crate::pipeline::{Aggregate, NumericAggregate};
 use crate::turn::{Guest, Turn, TurnFailure};
 
 /// Finds a field of a record, as text; see `KeyExtractor`. The second argument is room for text that has to be unescaped.
@@ -25,7 +25,7 @@ pub type Extract = Arc<dyn for<'a> Fn(&'a [u8], &'a mut Vec<u8>) -> Option<&'a [
 pub fn native_aggregate(aggregate: &Aggregate, extract: Extract) -> Box<dyn Guest> {
     match *aggregate {
         Aggregate::Count => Box::new(Counting),
-        Aggregate::Of { what, .. } => Box::new(Numeric { what, extract }),
+        Aggregate::Numeric { function: what, .. } => Box::new(Numeric { what, extract }),
     }
 }
 
@@ -33,11 +33,11 @@ pub fn native_aggregate(aggregate: &Aggregate, extract: Extract) -> Box<dyn Gues
 pub(super) fn accumulator_schema(aggregate: &Aggregate) -> &'static str {
     match aggregate {
         Aggregate::Count => "count",
-        Aggregate::Of { what: Number::Sum, .. } => "sum",
-        Aggregate::Of { what: Number::Min, .. } => "min",
-        Aggregate::Of { what: Number::Max, .. } => "max",
-        Aggregate::Of { what: Number::Average, .. } => "average",
-        Aggregate::Of { what: Number::Top(_), .. } => "top",
+        Aggregate::Numeric { function: NumericAggregate::Sum, .. } => "sum",
+        Aggregate::Numeric { function: NumericAggregate::Min, .. } => "min",
+        Aggregate::Numeric { function: NumericAggregate::Max, .. } => "max",
+        Aggregate::Numeric { function: NumericAggregate::Average, .. } => "average",
+        Aggregate::Numeric { function: NumericAggregate::Top(_), .. } => "top",
     }
 }
 
@@ -185,7 +185,7 @@ impl Folded {
 
 /// An aggregate of a number.
 struct Numeric {
-    what: Number,
+    what: NumericAggregate,
     extract: Extract,
 }
 
@@ -206,15 +206,15 @@ impl Numeric {
         folded.count = folded.count.saturating_add(count);
         folded.number = Some(match (held, self.what) {
             (None, _) => number,
-            (Some(held), Number::Sum | Number::Average) => held.plus(number),
-            (Some(held), Number::Min) => {
+            (Some(held), NumericAggregate::Sum | NumericAggregate::Average) => held.plus(number),
+            (Some(held), NumericAggregate::Min) => {
                 if number.compare(held).is_lt() {
                     number
                 } else {
                     held
                 }
             }
-            (Some(held), Number::Max | Number::Top(_)) => {
+            (Some(held), NumericAggregate::Max | NumericAggregate::Top(_)) => {
                 if number.compare(held).is_gt() {
                     number
                 } else {
@@ -222,14 +222,14 @@ impl Numeric {
                 }
             }
         });
-        if let (Number::Top(_), Some(value)) = (self.what, value) {
+        if let (NumericAggregate::Top(_), Some(value)) = (self.what, value) {
             self.rank(folded, number, value);
         }
     }
 
     /// Among equals the earlier one stands first.
     fn rank(&self, folded: &mut Folded, number: Num, value: &[u8]) {
-        let Number::Top(most) = self.what else { return };
+        let NumericAggregate::Top(most) = self.what else { return };
         let place = folded.top.partition_point(|(other, _)| other.compare(number).is_ge());
         if place < most as usize {
             folded.top.insert(place, (number, value.to_vec()));
@@ -288,13 +288,13 @@ impl Guest for Numeric {
                 return Err(overflow().into());
             }
             let value = match (self.what, folded.number) {
-                (Number::Top(_), _) => {
+                (NumericAggregate::Top(_), _) => {
                     let top =
                         folded.top.iter().map(|(_, value)| record(value)).collect::<Result<Vec<_>, TurnFailure>>()?;
                     result(windows, index, "top", &top)?
                 }
                 (what, None) => result(windows, index, name_of(what), &())?,
-                (Number::Average, Some(sum)) => {
+                (NumericAggregate::Average, Some(sum)) => {
                     result(windows, index, "average", &(sum.float() / folded.count as f64))?
                 }
                 (what, Some(Num::Whole(whole))) => result(windows, index, name_of(what), &whole)?,
@@ -310,13 +310,13 @@ fn overflow() -> Fault {
     Fault::new(FaultCode::NumberOverflow, "the sum is larger than a floating-point number can be")
 }
 
-fn name_of(what: Number) -> &'static str {
+fn name_of(what: NumericAggregate) -> &'static str {
     match what {
-        Number::Sum => "sum",
-        Number::Min => "min",
-        Number::Max => "max",
-        Number::Average => "average",
-        Number::Top(_) => "top",
+        NumericAggregate::Sum => "sum",
+        NumericAggregate::Min => "min",
+        NumericAggregate::Max => "max",
+        NumericAggregate::Average => "average",
+        NumericAggregate::Top(_) => "top",
     }
 }
 

@@ -5,8 +5,11 @@ use crate::model::Keys;
 use crate::pipeline::KeySelector;
 use crate::turn::TurnContext;
 
-fn guest(what: Number) -> Box<dyn Guest> {
-    native_aggregate(&Aggregate::Of { what, field: KeySelector::Value }, Arc::new(|value, _| Some(value)))
+fn guest(what: NumericAggregate) -> Box<dyn Guest> {
+    native_aggregate(
+        &Aggregate::Numeric { function: what, field: KeySelector::Value },
+        Arc::new(|value, _| Some(value)),
+    )
 }
 
 fn fold(guest: &mut dyn Guest, accumulators: Column, of: &[u32], values: &[&str]) -> Result<Column, TurnFailure> {
@@ -26,7 +29,7 @@ fn finish(guest: &mut dyn Guest, accumulators: &Column) -> Vec<String> {
     results.iter().map(|result| String::from_utf8(result.to_vec()).unwrap()).collect()
 }
 
-fn result(what: Number, values: &[&str]) -> String {
+fn result(what: NumericAggregate, values: &[&str]) -> String {
     let mut guest = guest(what);
     let none: Column = [""].into_iter().collect();
     let whole = fold(&mut *guest, none.clone(), &vec![0; values.len()], values).unwrap();
@@ -43,11 +46,11 @@ fn result(what: Number, values: &[&str]) -> String {
 fn numbers_are_folded_and_stay_whole_where_they_can() {
     let values = ["3", "-1", " 7 ", "3"];
     for (what, expected) in [
-        (Number::Sum, r#""sum":12"#),
-        (Number::Min, r#""min":-1"#),
-        (Number::Max, r#""max":7"#),
-        (Number::Average, r#""average":3.0"#),
-        (Number::Top(2), r#""top":[" 7 ","3"]"#),
+        (NumericAggregate::Sum, r#""sum":12"#),
+        (NumericAggregate::Min, r#""min":-1"#),
+        (NumericAggregate::Max, r#""max":7"#),
+        (NumericAggregate::Average, r#""average":3.0"#),
+        (NumericAggregate::Top(2), r#""top":[" 7 ","3"]"#),
     ] {
         let result = result(what, &values);
         assert!(
@@ -55,15 +58,15 @@ fn numbers_are_folded_and_stay_whole_where_they_can() {
             "{result}"
         );
     }
-    assert!(result(Number::Sum, &["1.5", "2"]).contains(r#""sum":3.5"#));
+    assert!(result(NumericAggregate::Sum, &["1.5", "2"]).contains(r#""sum":3.5"#));
     let max = i64::MAX.to_string();
-    let sum: Value = serde_json::from_str(&result(Number::Sum, &[&max, "1"])).unwrap();
+    let sum: Value = serde_json::from_str(&result(NumericAggregate::Sum, &[&max, "1"])).unwrap();
     assert!(sum["sum"].is_f64() && sum["sum"] == 9_223_372_036_854_775_808.0);
 }
 
 #[test]
 fn among_equals_the_earlier_record_is_on_top() {
-    let (mut guest, none) = (guest(Number::Top(2)), [""].into_iter().collect());
+    let (mut guest, none) = (guest(NumericAggregate::Top(2)), [""].into_iter().collect());
     let folded = fold(&mut *guest, none, &[0, 0, 0], &["2", "2.0", "02"]).unwrap();
     assert!(finish(&mut *guest, &folded)[0].contains(r#"["2","2.0"]"#));
 }
@@ -71,17 +74,17 @@ fn among_equals_the_earlier_record_is_on_top() {
 #[test]
 fn a_record_without_a_number_is_a_fault_and_damaged_state_an_error() {
     for text in ["", "x", "NaN", "inf"] {
-        let failed = fold(&mut *guest(Number::Sum), [""].into_iter().collect(), &[0], &[text]);
+        let failed = fold(&mut *guest(NumericAggregate::Sum), [""].into_iter().collect(), &[0], &[text]);
         assert!(matches!(failed, Err(TurnFailure::Fault(fault)) if fault.code == FaultCode::NumberMissing), "{text}");
     }
-    let damaged = fold(&mut *guest(Number::Sum), ["abc"].into_iter().collect(), &[0], &["1"]);
+    let damaged = fold(&mut *guest(NumericAggregate::Sum), ["abc"].into_iter().collect(), &[0], &["1"]);
     assert!(matches!(damaged, Err(TurnFailure::Error(_))));
 }
 
 #[test]
 fn a_sum_beyond_floating_numbers_is_a_fault_and_never_null() {
     let none = || -> Column { [""].into_iter().collect() };
-    for what in [Number::Sum, Number::Average] {
+    for what in [NumericAggregate::Sum, NumericAggregate::Average] {
         // The record that does it, either way round.
         for values in [["1e308", "1e308"], ["-1e308", "-1e308"]] {
             let failed = fold(&mut *guest(what), none(), &[0, 0], &values);
@@ -103,12 +106,12 @@ fn a_sum_beyond_floating_numbers_is_a_fault_and_never_null() {
         );
     }
     let largest = f64::MAX.to_string();
-    assert!(result(Number::Max, &[&largest, "1"]).contains("1.7976931348623157e+308"));
+    assert!(result(NumericAggregate::Max, &[&largest, "1"]).contains("1.7976931348623157e+308"));
 }
 
 /// The top records where the number of each is 1.
 fn top_of_ones() -> Box<dyn Guest> {
-    let what = Aggregate::Of { what: Number::Top(9), field: KeySelector::Value };
+    let what = Aggregate::Numeric { function: NumericAggregate::Top(9), field: KeySelector::Value };
     native_aggregate(&what, Arc::new(|_, _| Some(&b"1"[..])))
 }
 

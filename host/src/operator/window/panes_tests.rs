@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::scenario_tests::*;
 use super::*;
-use crate::model::{Elements, Windows};
+use crate::model::{WindowElements, Windows};
 use crate::operator::Operator;
 use crate::operator::testing::{Emitted, Harness, settings};
 use crate::pipeline::{StateBackendKind, WindowAssigner, WindowTrigger};
@@ -24,7 +24,7 @@ impl Guest for Listing {
         &mut self,
         _: &mut Turn,
         windows: &Windows,
-        inputs: &[Elements],
+        inputs: &[WindowElements],
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let (mut batch, mut start) = (Batch::default(), 0);
         for index in 0..windows.len() {

@@ -14,7 +14,8 @@ use super::*;
 use crate::operator::Operator;
 use crate::operator::testing::{Emitted, Harness, Reached, settings};
 use crate::pipeline::{
-    Aggregate, Disposition, Evictor, Keeps, KeySelector, Number, StateBackendKind, WindowAssigner, WindowTrigger,
+    Aggregate, Disposition, Evictor, KeySelector, NumericAggregate, RetainedElements, StateBackendKind, WindowAssigner,
+    WindowTrigger,
 };
 
 const PROCESSING: TimeDomain = TimeDomain::Processing;
@@ -27,7 +28,7 @@ enum What {
     Sum,
     /// One of the host's own.
     Count,
-    Native(Number),
+    Native(NumericAggregate),
 }
 
 #[derive(Clone, Debug)]
@@ -91,11 +92,11 @@ fn what() -> impl Strategy<Value = What> {
         3 => Just(What::List),
         2 => Just(What::Sum),
         1 => Just(What::Count),
-        1 => Just(What::Native(Number::Sum)),
-        1 => Just(What::Native(Number::Min)),
-        1 => Just(What::Native(Number::Max)),
-        1 => Just(What::Native(Number::Average)),
-        1 => (1u32..4).prop_map(|most| What::Native(Number::Top(most))),
+        1 => Just(What::Native(NumericAggregate::Sum)),
+        1 => Just(What::Native(NumericAggregate::Min)),
+        1 => Just(What::Native(NumericAggregate::Max)),
+        1 => Just(What::Native(NumericAggregate::Average)),
+        1 => (1u32..4).prop_map(|most| What::Native(NumericAggregate::Top(most))),
     ]
 }
 
@@ -103,7 +104,7 @@ fn what() -> impl Strategy<Value = What> {
 fn definition() -> impl Strategy<Value = (WindowSettings, What)> {
     let lateness = prop_oneof![2 => Just(0i64), 1 => 1i64..60];
     let count = prop_oneof![2 => Just(None), 1 => (1u64..5).prop_map(Some)];
-    let keeps = prop_oneof![(1u64..5).prop_map(Keeps::Count), (1i64..40).prop_map(Keeps::TimeMs)];
+    let keeps = prop_oneof![(1u64..5).prop_map(RetainedElements::Count), (1i64..40).prop_map(RetainedElements::TimeMs)];
     let evictor = prop_oneof![2 => Just(None), 1 => (keeps, any::<bool>()).prop_map(Some)];
     let time = prop_oneof![3 => Just(EVENT), 1 => Just(PROCESSING)];
     let all = (assigner(), what(), time, lateness, count, any::<bool>(), evictor);
@@ -120,8 +121,8 @@ fn definition() -> impl Strategy<Value = (WindowSettings, What)> {
         }
         // The elements of sessions that merged have no order, and those of a clock no time.
         windows.evictor = evictor.map(|(keeps, after)| Evictor { keeps, after }).filter(|evictor| {
-            let has_order = matches!(evictor.keeps, Keeps::Count(_)) && !is_session;
-            let has_time = matches!(evictor.keeps, Keeps::TimeMs(_)) && time == EVENT;
+            let has_order = matches!(evictor.keeps, RetainedElements::Count(_)) && !is_session;
+            let has_time = matches!(evictor.keeps, RetainedElements::TimeMs(_)) && time == EVENT;
             (has_order || has_time) && (!evictor.after || windows.allowed_lateness_ms == 0)
         });
         (windows, what)
@@ -163,7 +164,7 @@ impl What {
         match self {
             What::List | What::Sum => None,
             What::Count => Some(Aggregate::Count),
-            What::Native(what) => Some(Aggregate::Of { what, field: KeySelector::Value }),
+            What::Native(what) => Some(Aggregate::Numeric { function: what, field: KeySelector::Value }),
         }
     }
 
@@ -185,11 +186,13 @@ impl What {
             }
             What::Sum => return format!("{key}={} [{start},{end})", values().sum::<i64>()),
             What::Count => ("count", elements.len().into()),
-            What::Native(Number::Sum) => ("sum", sum_of(values())),
-            What::Native(Number::Min) => ("min", values().min().into()),
-            What::Native(Number::Max) => ("max", values().max().into()),
-            What::Native(Number::Average) => ("average", (values().sum::<i64>() as f64 / elements.len() as f64).into()),
-            What::Native(Number::Top(most)) => {
+            What::Native(NumericAggregate::Sum) => ("sum", sum_of(values())),
+            What::Native(NumericAggregate::Min) => ("min", values().min().into()),
+            What::Native(NumericAggregate::Max) => ("max", values().max().into()),
+            What::Native(NumericAggregate::Average) => {
+                ("average", (values().sum::<i64>() as f64 / elements.len() as f64).into())
+            }
+            What::Native(NumericAggregate::Top(most)) => {
                 let mut all: Vec<i64> = values().collect();
                 all.sort_unstable_by(|a, b| b.cmp(a));
                 ("top", all.iter().take(most as usize).map(|value| Value::from(value.to_string())).collect())
@@ -234,10 +237,10 @@ fn last(end: i64) -> i64 {
 }
 
 /// What stays of these elements when their window fires.
-fn evict(elements: &mut Vec<&Arrived>, keeps: Keeps) {
+fn evict(elements: &mut Vec<&Arrived>, keeps: RetainedElements) {
     match keeps {
-        Keeps::Count(most) => drop(elements.drain(..elements.len().saturating_sub(most as usize))),
-        Keeps::TimeMs(ms) => {
+        RetainedElements::Count(most) => drop(elements.drain(..elements.len().saturating_sub(most as usize))),
+        RetainedElements::TimeMs(ms) => {
             let latest = elements.iter().map(|element| element.timestamp).max().unwrap_or(0);
             elements.retain(|element| element.timestamp > latest - ms);
         }

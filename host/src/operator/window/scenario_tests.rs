@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::{Column, Elements, Fault, FaultCode, Windows};
+use crate::model::{Column, Fault, FaultCode, WindowElements, Windows};
 use crate::operator::testing::{Harness, MakeOperator, Step, expect, play, play_everywhere, records, settings};
-use crate::pipeline::{Aggregate, Disposition, KeySelector, Number, WindowAssigner};
+use crate::pipeline::{Aggregate, Disposition, KeySelector, NumericAggregate, WindowAssigner};
 use crate::turn::{OutputBatch, TurnFailure};
 
 pub(super) const EVENT: TimeDomain = TimeDomain::Event;
@@ -62,7 +62,7 @@ impl Guest for Summing {
         &mut self,
         _: &mut Turn,
         windows: &Windows,
-        inputs: &[Elements],
+        inputs: &[WindowElements],
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
         let (mut batch, mut start) = (Batch::default(), 0);
         for index in 0..windows.len() {
@@ -115,19 +115,19 @@ impl Guest for NativeSum {
 pub(super) enum Sums {
     Native,
     Guest,
-    Elements,
+    WindowElements,
 }
 
-pub(super) const ALL: [Sums; 3] = [Sums::Native, Sums::Guest, Sums::Elements];
+pub(super) const ALL: [Sums; 3] = [Sums::Native, Sums::Guest, Sums::WindowElements];
 
 fn sum_of_value() -> Aggregate {
-    Aggregate::Of { what: Number::Sum, field: KeySelector::Value }
+    Aggregate::Numeric { function: NumericAggregate::Sum, field: KeySelector::Value }
 }
 
 pub(super) fn guest_of(sums: Sums) -> Box<dyn Guest> {
     match sums {
         Sums::Native => Box::new(NativeSum(native_aggregate(&sum_of_value(), Arc::new(|value, _| Some(value))))),
-        Sums::Guest | Sums::Elements => Box::new(Summing),
+        Sums::Guest | Sums::WindowElements => Box::new(Summing),
     }
 }
 
@@ -162,7 +162,7 @@ pub(super) fn summing(windows: &WindowSettings, sums: Sums) -> (MakeOperator, St
     let (function, declared, aggregate) = match sums {
         Sums::Native => (WindowFunction::Aggregate, vec![], Some(sum_of_value())),
         Sums::Guest => (WindowFunction::Aggregate, vec![accumulator], None),
-        Sums::Elements => (WindowFunction::ProcessWindow, vec![], None),
+        Sums::WindowElements => (WindowFunction::ProcessWindow, vec![], None),
     };
     operator(&WindowSettings { aggregate, ..windows.clone() }, function, declared, move || guest_of(sums))
 }
@@ -173,7 +173,7 @@ pub(super) fn play_sums(windows: &WindowSettings, steps: &[Step]) {
         let (make, layout) = summing(windows, sums);
         match sums {
             Sums::Native => play(&make, &layout, steps),
-            Sums::Guest | Sums::Elements => play_everywhere(&make, &layout, steps),
+            Sums::Guest | Sums::WindowElements => play_everywhere(&make, &layout, steps),
         }
     }
 }
