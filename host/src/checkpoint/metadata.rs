@@ -83,8 +83,8 @@ pub struct SubtaskImage {
     /// Of a sink: what its committer publishes.
     pub committable: Option<Vec<u8>>,
     pub counters: Counters,
-    /// The event time that an operator which waits for it had reached, in milliseconds. Restored from the state; kept here as
-    /// well so that a submit can look at it without reading the state.
+    /// The watermark in milliseconds, for a source that has watermarks and for an operator that waits for event time. The operator
+    /// restores it from its state; it is repeated here so that a submit can check it without reading the state.
     pub watermark: Option<i64>,
 }
 

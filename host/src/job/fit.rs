@@ -7,7 +7,7 @@ use crate::checkpoint::{CheckpointMetadata, OperatorImage, SubtaskImage};
 use crate::error::{self, Error, Result};
 use crate::model::NO_TIMESTAMP;
 use crate::operator::is_kept_otherwise;
-use crate::pipeline::{NodeKind, OperatorNode, PipelineSpec};
+use crate::pipeline::{NodeKind, OperatorNode, PipelineNode, PipelineSpec};
 use crate::runtime::ExecutionPlan;
 use crate::sandbox::FunctionKind;
 use crate::state;
@@ -92,7 +92,8 @@ pub(super) fn check_in_flight(manifest: &CheckpointMetadata, plan: &ExecutionPla
 /// the end of its input; or a source has no position in it, and is read from its start.
 pub(super) fn kept_watermarks(manifest: &CheckpointMetadata, plan: &ExecutionPlan) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (index, node) in plan.pipeline.nodes.iter().enumerate() {
+    let is_operator = |node: &&PipelineNode| matches!(node.kind, NodeKind::Operator(_));
+    for (index, node) in plan.pipeline.nodes.iter().enumerate().filter(|(_, node)| is_operator(node)) {
         let images = manifest.subtasks(&node.id);
         // The smallest one counts for all, and an operator begins without one where a subtask has none.
         let kept = images.iter().map(|image| image.watermark).min().flatten();

@@ -34,7 +34,7 @@ use crate::model::{Column, Counters, Interrupt, NO_TIMESTAMP, common_groups, gro
 use crate::operator::{
     FunctionOperator, FunctionSettings, IntervalJoin, Operator, OperatorLog, WindowOperator, WindowOptions,
 };
-use crate::pipeline::{NodeKind, OperatorNode, PipelineNode};
+use crate::pipeline::{NodeKind, OperatorNode, PipelineNode, SourceNode};
 use crate::state::{
     self, BroadcastState, FileStore, RestoreSource, StateId, StateLayout, StateMigrator, StateOptions, StateSize,
 };
@@ -495,6 +495,7 @@ impl Start {
             clock,
             counters: self.counters(node),
             latest: NO_TIMESTAMP,
+            restored_watermark: self.restored_watermark(node, config),
             watermark: NO_TIMESTAMP,
             watermark_sent_ns: 0,
             quiet_since_ns: None,
@@ -502,6 +503,14 @@ impl Start {
             failed: None,
             has_failed: false,
         })
+    }
+
+    /// The largest watermark that the restored checkpoint holds for a source that has watermarks.
+    fn restored_watermark(&self, node: &PipelineNode, config: &SourceNode) -> i64 {
+        if config.watermark.is_none() || self.options.reset_watermarks {
+            return NO_TIMESTAMP;
+        }
+        self.images(node).iter().filter_map(|image| image.watermark).max().unwrap_or(NO_TIMESTAMP)
     }
 
     fn open_operator(&self, node: &PipelineNode, operator: &OperatorNode) -> Result<Box<dyn Operator>> {

@@ -25,6 +25,8 @@ pub(super) struct SourceReader {
     pub(super) clock: SharedClock,
     pub(super) counters: Counters,
     pub(super) latest: i64,
+    /// The largest watermark that any subtask of the source had reached at the restored checkpoint.
+    pub(super) restored_watermark: i64,
     pub(super) watermark: i64,
     pub(super) watermark_sent_ns: u64,
     /// Since when there has been nothing to read. Time in which nothing was asked for does not count.
@@ -166,11 +168,19 @@ impl SourceReader {
         Some(watermark)
     }
 
-    /// The watermark to send behind the last record, where it has advanced.
+    /// The watermark to send after the last record and before the end of event time, if it has advanced.
+    ///
+    /// A source that was restored at its end reads nothing more. It sends the watermark of its checkpoint, so that timers fire
+    /// at the same watermarks as without the restart: those that a function registers at the end of event time are dropped.
     pub(super) fn last_watermark(&mut self) -> Option<i64> {
-        let reached = Some(self.reached()).filter(|reached| *reached > self.watermark)?;
-        self.watermark = reached;
-        Some(reached)
+        let last = self.checkpointed_watermark().filter(|last| *last > self.watermark)?;
+        self.watermark = last;
+        Some(last)
+    }
+
+    /// The watermark that a checkpoint keeps: by the records that were read, in this attempt or before it.
+    pub(super) fn checkpointed_watermark(&self) -> Option<i64> {
+        Some(self.reached().max(self.restored_watermark)).filter(|watermark| *watermark != NO_TIMESTAMP)
     }
 
     /// Whether there has been nothing to read for as long as the manifest says.

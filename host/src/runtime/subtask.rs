@@ -57,7 +57,7 @@ pub struct SubtaskSnapshot {
     /// What the barrier has overtaken; of a chain's first node.
     pub in_flight: Option<InFlightData>,
     pub counters: Counters,
-    /// The event time that an operator which waits for it had reached.
+    /// The watermark that an operator which waits for event time, or a source, had reached.
     pub watermark: Option<i64>,
     pub times: BarrierTimes,
 }
@@ -224,7 +224,7 @@ impl Subtask {
                 default(wait) => None,
             };
             barriers.waiting.extend(barrier);
-            if self.answer_due(&mut barriers, &reader)? {
+            if self.answer_due(&mut barriers, &mut reader)? {
                 return Ok(());
             }
             self.check_cancelled()?;
@@ -249,12 +249,12 @@ impl Subtask {
 
     /// Answers barriers in their order. One that follows the end of event time waits until the end has gone through the chain.
     /// Returns whether the last one has been answered.
-    fn answer_due(&mut self, barriers: &mut Barriers, reader: &SourceReader) -> Result<bool, Ended> {
+    fn answer_due(&mut self, barriers: &mut Barriers, reader: &mut SourceReader) -> Result<bool, Ended> {
         while let Some(&barrier) = barriers.waiting.front() {
             let is_over = barrier.checkpoint <= self.signals.abandoned();
             if barrier.kind == BarrierKind::Drain && !is_over && !barriers.is_draining {
                 barriers.is_draining = true;
-                self.end_event_time()?;
+                self.end_event_time(reader)?;
             }
             if barrier.kind.follows_the_end() && !is_over && self.chain.is_advancing() {
                 return Ok(false);
@@ -307,11 +307,7 @@ impl Subtask {
             }
             Poll::End => {
                 *ended = true;
-                // Where another input goes on, event time is held at what was read, and not at what was last sent.
-                if let Some(watermark) = reader.last_watermark() {
-                    self.chain.watermark(watermark)?;
-                }
-                self.end_event_time()?;
+                self.end_event_time(reader)?;
                 reader.release_group();
                 self.notify_if(triggers.advance(reader.index, i64::MAX));
                 Ok(self.patience())
@@ -370,9 +366,14 @@ impl Subtask {
         Ok(())
     }
 
-    /// Sends the largest watermark. An idle channel's would not count.
-    fn end_event_time(&mut self) -> Result<(), Ended> {
+    /// Sends the watermark of the last record and then the largest one. The watermark of an idle channel does not count.
+    ///
+    /// While other inputs go on, event time is held at the first of the two and not at what was sent last.
+    fn end_event_time(&mut self, reader: &mut SourceReader) -> Result<(), Ended> {
         self.chain.set_idle(false)?;
+        if let Some(watermark) = reader.last_watermark() {
+            self.chain.watermark(watermark)?;
+        }
         self.chain.watermark(i64::MAX)
     }
 
@@ -385,6 +386,7 @@ impl Subtask {
             let failed = |error| Ended::Failed(SubtaskFailure::error(&part.node, part.subtask, error));
             part.source_position = Some(position.map_err(failed)?);
             part.counters = reader.counters;
+            part.watermark = reader.checkpointed_watermark();
         }
         self.acknowledge(barrier, parts);
         Ok(())

@@ -81,6 +81,7 @@ impl Subject {
             clock: clock.clone(),
             counters: Counters::default(),
             latest: NO_TIMESTAMP,
+            restored_watermark: NO_TIMESTAMP,
             watermark: NO_TIMESTAMP,
             watermark_sent_ns: 0,
             quiet_since_ns: None,
@@ -160,6 +161,31 @@ fn a_drain_sends_the_largest_watermark_in_front_of_its_barrier_and_a_stop_does_n
     assert_eq!(run(&[barrier(1, BarrierKind::Stop)]), ["Stop"]);
     let both = [barrier(1, BarrierKind::Checkpoint), barrier(2, BarrierKind::Drain)];
     assert_eq!(run(&both), ["Checkpoint", "end", "Drain"]);
+}
+
+#[test]
+fn a_drain_sends_the_watermark_of_the_last_record_first() {
+    let mut subject =
+        Subject::new([vec![100], vec![250], vec![]], WatermarkSettings::default(), &mut Groups::default());
+    assert_eq!(subject.read_at(1000), ["records", "99"]);
+    // Too early for another watermark.
+    assert_eq!(subject.read_at(1001), ["records"]);
+    assert_eq!(subject.run(&[barrier(1, BarrierKind::Drain)]), ["249", "end", "Drain"]);
+}
+
+#[test]
+fn a_source_that_is_restored_at_its_end_sends_the_watermark_of_its_checkpoint_before_the_end() {
+    let mut subject = Subject::new([vec![100]], WatermarkSettings::default(), &mut Groups::default());
+    assert_eq!(subject.reader.as_ref().unwrap().checkpointed_watermark(), None);
+    subject.read_at(1000);
+    let checkpointed = subject.reader.as_ref().unwrap().checkpointed_watermark();
+    assert_eq!(checkpointed, Some(99));
+
+    let mut restored = Subject::new([], WatermarkSettings::default(), &mut Groups::default());
+    let reader = restored.reader.as_mut().unwrap();
+    reader.restored_watermark = checkpointed.unwrap();
+    assert_eq!(reader.checkpointed_watermark(), Some(99), "the next checkpoint keeps it");
+    assert_eq!(restored.read_at(2000), ["99", "end"]);
 }
 
 #[test]
