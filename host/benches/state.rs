@@ -22,8 +22,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use cofferdam::checkpoint::{
-    CheckpointFiles, CheckpointKind, CheckpointMetadata, CheckpointStorage, Location, OperatorImage, SubtaskImage,
-    Verify,
+    CheckpointFiles, CheckpointKind, CheckpointMetadata, CheckpointStorage, OperatorMetadata, StorageLocation,
+    SubtaskMetadata, Verification,
 };
 use cofferdam::clock::SystemClock;
 use cofferdam::model::{Batch, Counters, Interrupt, group_of_key, hash_key};
@@ -117,7 +117,7 @@ impl Checkpoints {
     fn complete(&mut self, files: &CheckpointFiles, image: StateHandle, position: Option<Vec<u8>>) -> Stored {
         self.held = image.files.clone();
         let bytes = image.files.iter().map(|file| file.bytes).sum();
-        let subtask = |state, source_position| SubtaskImage {
+        let subtask = |state, source_position| SubtaskMetadata {
             source_position,
             state,
             broadcast: None,
@@ -126,7 +126,7 @@ impl Checkpoints {
             counters: Counters::default(),
             watermark: None,
         };
-        let operator = |id: &str, subtask| OperatorImage { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
+        let operator = |id: &str, subtask| OperatorMetadata { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
         let manifest = CheckpointMetadata {
             format: CheckpointMetadata::FORMAT,
             job_id: JOB.into(),
@@ -280,7 +280,7 @@ fn restore(
     working_dir: PathBuf,
     events: mpsc::Sender<SubtaskEvent>,
 ) -> Execution {
-    let newest = storage.newest_usable(JOB, Verify::Checksums).expect("the storage can be read");
+    let newest = storage.newest_usable(JOB, Verification::Checksums).expect("the storage can be read");
     let (manifest, _) = newest.expect("there is a checkpoint");
     let files = storage.files(JOB, manifest.checkpoint_id, CheckpointKind::Checkpoint).expect("it has files");
     std::fs::create_dir_all(&working_dir).expect("a folder can be made");
@@ -396,7 +396,7 @@ fn throughput(folder: &Path, arguments: &Arguments, checkpoints: Checkpoints) ->
 /// What the process does that a restore is measured with: says so when it has processed its first batch.
 fn restore_in_this_process(root: &Path, keys: u64) -> ! {
     let runtime = runtime();
-    let storage = CheckpointStorage::open(&Location::Folder(root.to_owned()), runtime.handle().clone())
+    let storage = CheckpointStorage::open(&StorageLocation::Folder(root.to_owned()), runtime.handle().clone())
         .expect("the storage can be opened");
     let (processed, first) = mpsc::channel();
     let plan = plan(keys, move || {
@@ -417,7 +417,7 @@ fn restore_in_this_process(root: &Path, keys: u64) -> ! {
 
 /// Seconds from the start of a process to its first batch, and those that a copy of the same files takes: medians.
 fn restores(folder: &Path, root: &Path, storage: &CheckpointStorage, keys: u64) -> (f64, f64) {
-    let newest = storage.newest_usable(JOB, Verify::Lengths).expect("the storage can be read");
+    let newest = storage.newest_usable(JOB, Verification::Lengths).expect("the storage can be read");
     let (manifest, _) = newest.expect("there is a checkpoint");
     let files: Vec<PathBuf> = manifest.files().map(|file| root.join(&file.path)).collect();
     let (mut restores, mut copies) = (Vec::new(), Vec::new());
@@ -517,7 +517,7 @@ fn main() {
     let folder = tempfile::tempdir_in(&report).expect("a folder can be made");
     let runtime = runtime();
     let root = folder.path().join("storage");
-    let storage = CheckpointStorage::open(&Location::Folder(root.clone()), runtime.handle().clone())
+    let storage = CheckpointStorage::open(&StorageLocation::Folder(root.clone()), runtime.handle().clone())
         .expect("a storage can be opened");
     let mut checkpoints = Checkpoints { storage: storage.clone(), id: 0, held: Vec::new() };
     let mut metrics = BTreeMap::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use cofferdam::cli::{self, Cli, Command, ServeArgs};
+use cofferdam::cli::{self, Cli, CliCommand, ServeArgs};
 use cofferdam::clock::SystemClock;
 use cofferdam::error::{Error, Result, data_dir_failed, internal};
 use cofferdam::http::{self, AllowedHosts};
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     // Databases and connections keep files open, and what a process gets unasked is meant for one that hardly does.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let done = match &cli.command {
-        Command::Serve(args) => {
+        CliCommand::Serve(args) => {
             init_log("info");
             serve(args).map(|()| ExitCode::SUCCESS)
         }

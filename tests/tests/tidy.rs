@@ -21,7 +21,7 @@ const RANKS: &[(&str, u8)] = &[
     ("runtime", 5),
     ("operator", 4),
     ("connector", 4),
-    ("inspect", 4),
+    ("state_reader", 4),
     ("sandbox", 3),
     ("checkpoint", 3),
     ("turn", 2),

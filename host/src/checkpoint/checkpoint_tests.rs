@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::test_subject::{JOB, Subject, metadata, on_each_store};
+use super::testing::{JOB, Subject, metadata, on_each_store};
 use super::*;
 use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
@@ -51,12 +51,12 @@ fn reading_a_checkpoint_ends_when_it_is_interrupted_and_does_not_pass_it_over() 
     subject.complete(1, std::slice::from_ref(&file));
     let interrupt = Interrupt::default();
     let storage = subject.storage.clone().interruptible(&interrupt);
-    assert!(storage.newest_usable(JOB, Verify::Checksums).unwrap().is_some());
+    assert!(storage.newest_usable(JOB, Verification::Checksums).unwrap().is_some());
     interrupt.set();
-    assert_eq!(storage.newest_usable(JOB, Verify::Checksums).unwrap_err().code, "interrupted");
+    assert_eq!(storage.newest_usable(JOB, Verification::Checksums).unwrap_err().code, "interrupted");
     let files = storage.files(JOB, 1, CheckpointKind::Checkpoint).unwrap();
     assert_eq!(files.get(&file).unwrap_err().code, "interrupted");
-    assert!(subject.storage.newest_usable(JOB, Verify::Checksums).unwrap().is_some(), "the others are not");
+    assert!(subject.storage.newest_usable(JOB, Verification::Checksums).unwrap().is_some(), "the others are not");
 }
 
 #[test]
@@ -160,20 +160,20 @@ fn a_file_that_is_not_what_was_written_is_refused_by_name() {
 #[test]
 fn the_newest_usable_checkpoint_is_found_and_the_damaged_are_named() {
     on_each_store(|subject| {
-        assert_eq!(subject.usable(Verify::Lengths).unwrap(), None);
+        assert_eq!(subject.usable(Verification::Lengths).unwrap(), None);
         let file = |id| subject.put(id, "state", "0123456789");
         let files = [file(1), file(2), file(10), file(11)];
         // Stored files alone are no checkpoint.
-        assert_eq!(subject.usable(Verify::Lengths).unwrap(), None);
+        assert_eq!(subject.usable(Verification::Lengths).unwrap(), None);
         for (id, file) in [1, 2, 10, 11].into_iter().zip(&files) {
             subject.complete(id, std::slice::from_ref(file));
         }
         assert_eq!(subject.complete_ids(), [11, 10, 2, 1]);
-        assert_eq!(subject.usable(Verify::Checksums).unwrap(), Some((11, vec![])));
+        assert_eq!(subject.usable(Verification::Checksums).unwrap(), Some((11, vec![])));
 
         subject.overwrite(&files[3].path, "012345678X".as_bytes());
-        assert_eq!(subject.usable(Verify::Lengths).unwrap(), Some((11, vec![])));
-        let (id, skipped) = subject.usable(Verify::Checksums).unwrap().unwrap();
+        assert_eq!(subject.usable(Verification::Lengths).unwrap(), Some((11, vec![])));
+        let (id, skipped) = subject.usable(Verification::Checksums).unwrap().unwrap();
         assert_eq!((id, &skipped[0].path[..]), (10, "job-1/chk-11"));
         assert!(skipped[0].why.contains(&files[3].path), "{}", skipped[0].why);
 
@@ -181,14 +181,14 @@ fn the_newest_usable_checkpoint_is_found_and_the_damaged_are_named() {
         subject.overwrite(&files[2].path, "short".as_bytes());
         let bytes = subject.read("job-1/chk-2/manifest");
         subject.overwrite("job-1/chk-2/manifest", &bytes[..bytes.len() - 1]);
-        let (id, skipped) = subject.usable(Verify::Lengths).unwrap().unwrap();
+        let (id, skipped) = subject.usable(Verification::Lengths).unwrap().unwrap();
         assert_eq!(id, 1);
         let paths: Vec<_> = skipped.iter().map(|one| &one.path[..]).collect();
         assert_eq!(paths, ["job-1/chk-11", "job-1/chk-10", "job-1/chk-2"]);
 
         // The metadata of another checkpoint in this one's place.
         subject.overwrite("job-1/chk-1/manifest", &subject.read("job-1/chk-10/manifest"));
-        let error = subject.usable(Verify::Lengths).unwrap_err();
+        let error = subject.usable(Verification::Lengths).unwrap_err();
         assert_eq!(error.code, "checkpoint-none-usable");
         for folder in ["chk-1:", "chk-2:", "chk-10:", "chk-11:"] {
             assert!(error.message.contains(folder), "{}", error.message);
@@ -231,7 +231,7 @@ fn the_highest_id_counts_every_trace() {
 #[test]
 fn retiring_keeps_what_a_restore_may_need() {
     let subject = Subject::new();
-    let retire = |keep, in_progress: &[InProgress]| subject.storage.retire(JOB, keep, in_progress).unwrap();
+    let retire = |keep, in_progress: &[UnfinishedCheckpoint]| subject.storage.retire(JOB, keep, in_progress).unwrap();
     let (old, shared) = (subject.put(1, "old", "12345"), subject.put(1, "shared", "s"));
     subject.complete(1, &[old.clone(), shared.clone()]);
     let second = subject.put(2, "second", "2");
@@ -244,19 +244,19 @@ fn retiring_keeps_what_a_restore_may_need() {
     let staged = [3, 4, 6].map(|id| subject.path(&format!("job-1/shared/{id}-00-half.sst#1")));
     staged.iter().for_each(|path| fs::write(path, "half").unwrap());
 
-    let progress = [InProgress { id: 4, based_on: Some(2) }];
+    let progress = [UnfinishedCheckpoint { id: 4, based_on: Some(2) }];
     let retired = retire(1, &progress);
-    assert_eq!(retired, Retired { checkpoints: vec![1], files: 2, bytes: 6 });
+    assert_eq!(retired, RetirementSummary { checkpoints: vec![1], files: 2, bytes: 6 });
     assert_eq!(subject.complete_ids(), [5, 2]);
     assert!(!subject.exists(&old) && !subject.exists(&unfinished) && !staged[0].exists());
     assert!([&shared, &second, &running, &fifth, &next].iter().all(|file| subject.exists(file)));
     assert!(staged[1].exists() && staged[2].exists());
 
-    assert_eq!(retire(1, &[]), Retired { checkpoints: vec![2], files: 2, bytes: 2 });
+    assert_eq!(retire(1, &[]), RetirementSummary { checkpoints: vec![2], files: 2, bytes: 2 });
     assert!(!subject.exists(&second) && !subject.exists(&running) && !subject.path("job-1/chk-2").exists());
     assert!(subject.exists(&next), "it may be in progress by now");
-    assert_eq!(retire(0, &[]), Retired::default());
-    assert_eq!(subject.usable(Verify::Checksums).unwrap(), Some((5, vec![])));
+    assert_eq!(retire(0, &[]), RetirementSummary::default());
+    assert_eq!(subject.usable(Verification::Checksums).unwrap(), Some((5, vec![])));
     subject.storage.remove_job(JOB).unwrap();
     assert!(!subject.path("job-1").exists());
 }
@@ -266,9 +266,9 @@ fn adopted_files_stay_while_a_checkpoint_in_progress_may_name_them() {
     let subject = Subject::new();
     let (adopted, own) = (subject.put(0, "adopted", "x"), subject.put(2, "own", "x"));
     subject.complete(2, &[own]);
-    subject.storage.retire(JOB, 1, &[InProgress { id: 1, based_on: Some(0) }]).unwrap();
+    subject.storage.retire(JOB, 1, &[UnfinishedCheckpoint { id: 1, based_on: Some(0) }]).unwrap();
     assert!(subject.exists(&adopted));
-    subject.storage.retire(JOB, 1, &[InProgress { id: 3, based_on: Some(2) }]).unwrap();
+    subject.storage.retire(JOB, 1, &[UnfinishedCheckpoint { id: 3, based_on: Some(2) }]).unwrap();
     assert!(!subject.exists(&adopted));
 }
 
@@ -294,11 +294,11 @@ fn a_damaged_checkpoint_neither_counts_nor_costs_files() {
 #[test]
 fn a_job_goes_on_from_its_savepoint_where_that_is_newest() {
     on_each_store(|subject| {
-        let usable = || subject.usable(Verify::Checksums).unwrap().map(|(id, skipped)| (id, skipped.len()));
+        let usable = || subject.usable(Verification::Checksums).unwrap().map(|(id, skipped)| (id, skipped.len()));
         let savepoint = |id| subject.storage.write_metadata(&metadata(id, CheckpointKind::Savepoint, &[])).unwrap();
         let first = savepoint(1);
         assert_eq!(usable(), Some((1, 0)), "sinks published on it, so the job must not begin before it");
-        let manifest_of = |location: &Location| location.join("manifest").below(subject.storage.root()).unwrap();
+        let manifest_of = |location: &StorageLocation| location.join("manifest").below(subject.storage.root()).unwrap();
         subject.overwrite(&manifest_of(&first), b"damaged");
         assert_eq!(usable(), None, "there never was a checkpoint");
 
@@ -340,21 +340,23 @@ fn a_savepoint_stands_alone() {
 #[test]
 fn a_savepoint_is_read_wherever_it_was_moved() {
     let subject = Subject::new();
-    let open = |location: &Location, verify| Snapshot::open(location, subject.runtime.handle().clone(), verify);
+    let open =
+        |location: &StorageLocation, verify| StoredCheckpoint::open(location, subject.runtime.handle().clone(), verify);
     let (location, image) = subject.savepoint(2, &["saved", "other"]);
-    assert_eq!(open(&location, Verify::Checksums).unwrap().metadata.bytes(), image.bytes());
+    assert_eq!(open(&location, Verification::Checksums).unwrap().metadata.bytes(), image.bytes());
     is_read_when_moved(&subject, &location, &image);
     // A metadata of format 1 names its files by their paths below the root, and may be moved as well.
     subject.overwrite("savepoints/job-1-2/manifest", &image.encode().unwrap());
     is_read_when_moved(&subject, &location, &image);
 }
 
-fn is_read_when_moved(subject: &Subject, location: &Location, image: &CheckpointMetadata) {
-    let open = |location: &Location, verify| Snapshot::open(location, subject.runtime.handle().clone(), verify);
+fn is_read_when_moved(subject: &Subject, location: &StorageLocation, image: &CheckpointMetadata) {
+    let open =
+        |location: &StorageLocation, verify| StoredCheckpoint::open(location, subject.runtime.handle().clone(), verify);
     let moved = subject.folder.path().join("moved here, 100%");
     fs::rename(location.folder().unwrap(), &moved).unwrap();
-    let moved = Location::Folder(moved);
-    let snapshot = open(&moved, Verify::Checksums).unwrap();
+    let moved = StorageLocation::Folder(moved);
+    let snapshot = open(&moved, Verification::Checksums).unwrap();
     let reader = snapshot.storage.files(JOB, 2, CheckpointKind::Savepoint).unwrap();
     for (file, before) in snapshot.metadata.files().zip(image.files()) {
         assert_eq!((&file.name, file.crc32c), (&before.name, before.crc32c));
@@ -362,13 +364,13 @@ fn is_read_when_moved(subject: &Subject, location: &Location, image: &Checkpoint
     }
     let file = moved.folder().unwrap().join(image.files().next().unwrap().path.rsplit('/').next().unwrap());
     fs::write(&file, "savex").unwrap();
-    assert!(open(&moved, Verify::Lengths).is_ok());
-    let error = open(&moved, Verify::Checksums).err().unwrap();
+    assert!(open(&moved, Verification::Lengths).is_ok());
+    let error = open(&moved, Verification::Checksums).err().unwrap();
     assert_eq!(error.code, "checkpoint-corrupt");
     assert!(error.message.contains(file.file_name().unwrap().to_str().unwrap()), "{}", error.message);
     for nothing in ["nothing", "nothing/at/all", "storage", "storage/savepoints"] {
-        let nothing = Location::Folder(subject.folder.path().join(nothing));
-        assert_eq!(open(&nothing, Verify::Lengths).err().unwrap().code, "savepoint-not-found", "{nothing}");
+        let nothing = StorageLocation::Folder(subject.folder.path().join(nothing));
+        assert_eq!(open(&nothing, Verification::Lengths).err().unwrap().code, "savepoint-not-found", "{nothing}");
         assert_eq!(
             remove_savepoint(&nothing, subject.runtime.handle().clone()).unwrap_err().code,
             "savepoint-not-found"
@@ -381,7 +383,9 @@ fn is_read_when_moved(subject: &Subject, location: &Location, image: &Checkpoint
 #[test]
 fn a_checkpoint_is_read_in_place_or_with_the_folder_of_its_job() {
     let subject = Subject::new();
-    let open = |location: &Location| Snapshot::open(location, subject.runtime.handle().clone(), Verify::Checksums);
+    let open = |location: &StorageLocation| {
+        StoredCheckpoint::open(location, subject.runtime.handle().clone(), Verification::Checksums)
+    };
     let file = subject.put(7, "state", "x");
     let image = subject.complete(7, &[file]);
     let location = subject.storage.root().join("job-1/chk-7");
@@ -390,9 +394,9 @@ fn a_checkpoint_is_read_in_place_or_with_the_folder_of_its_job() {
     let elsewhere = subject.folder.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     fs::rename(subject.path("job-1"), elsewhere.join("job-1")).unwrap();
-    assert_eq!(open(&Location::Folder(elsewhere.join("job-1/chk-7"))).unwrap().metadata, image);
+    assert_eq!(open(&StorageLocation::Folder(elsewhere.join("job-1/chk-7"))).unwrap().metadata, image);
     fs::rename(elsewhere.join("job-1/chk-7"), elsewhere.join("alone")).unwrap();
-    assert_eq!(open(&Location::Folder(elsewhere.join("alone"))).err().unwrap().code, "checkpoint-corrupt");
+    assert_eq!(open(&StorageLocation::Folder(elsewhere.join("alone"))).err().unwrap().code, "checkpoint-corrupt");
 }
 
 #[test]
@@ -454,9 +458,9 @@ fn a_promise_that_was_kept_is_none_and_its_mark_goes_with_the_checkpoint() {
         let promises = |metadata: &CheckpointMetadata| metadata.subtask("delays", 0).unwrap().committable.is_some();
         for id in 1..=3 {
             let metadata = subject.complete(id, &[subject.put(id, "own", "o")]);
-            assert!(promises(&storage.newest_usable(JOB, Verify::Lengths).unwrap().unwrap().0));
+            assert!(promises(&storage.newest_usable(JOB, Verification::Lengths).unwrap().unwrap().0));
             storage.mark_published(&metadata).unwrap();
-            assert!(!promises(&storage.newest_usable(JOB, Verify::Lengths).unwrap().unwrap().0));
+            assert!(!promises(&storage.newest_usable(JOB, Verification::Lengths).unwrap().unwrap().0));
         }
         // A kill came between a metadata and its mark.
         storage.remove(&format!("{JOB}/chk-1/manifest")).unwrap();
@@ -466,7 +470,7 @@ fn a_promise_that_was_kept_is_none_and_its_mark_goes_with_the_checkpoint() {
         assert_eq!(stored.len(), 3, "{stored:?}");
 
         let (location, metadata) = subject.savepoint(4, &["saved"]);
-        let open = || Snapshot::open(&location, subject.runtime.handle().clone(), Verify::Lengths);
+        let open = || StoredCheckpoint::open(&location, subject.runtime.handle().clone(), Verification::Lengths);
         if location.folder().is_some() {
             assert!(promises(&open().unwrap().metadata));
         }
@@ -474,7 +478,7 @@ fn a_promise_that_was_kept_is_none_and_its_mark_goes_with_the_checkpoint() {
         if location.folder().is_some() {
             assert!(!promises(&open().unwrap().metadata));
         }
-        snapshot::remove_savepoint_in(storage, &format!("savepoints/{JOB}-4")).unwrap();
+        stored_checkpoint::remove_savepoint_in(storage, &format!("savepoints/{JOB}-4")).unwrap();
         storage.remove_job(JOB).unwrap();
         assert_eq!(subject.stored(), [""; 0]);
     });

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::format_2::OldCounters;
-use super::metadata::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
+use super::metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::state::{FileRef, SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize};
 
 #[derive(Deserialize)]
@@ -57,7 +57,7 @@ impl From<MetadataV1> for CheckpointMetadata {
             metadata;
         // A payload that does not say what its header does stays wrong, and is refused.
         let format = if format == 1 { CheckpointMetadata::FORMAT } else { 0 };
-        let operators = operators.into_iter().map(OperatorImage::from).collect();
+        let operators = operators.into_iter().map(OperatorMetadata::from).collect();
         CheckpointMetadata {
             format,
             job_id,
@@ -72,18 +72,18 @@ impl From<MetadataV1> for CheckpointMetadata {
     }
 }
 
-impl From<Operator> for OperatorImage {
-    fn from(operator: Operator) -> OperatorImage {
+impl From<Operator> for OperatorMetadata {
+    fn from(operator: Operator) -> OperatorMetadata {
         let Operator { id, parallelism, subtasks } = operator;
-        OperatorImage { id, parallelism, subtasks: subtasks.into_iter().map(SubtaskImage::from).collect() }
+        OperatorMetadata { id, parallelism, subtasks: subtasks.into_iter().map(SubtaskMetadata::from).collect() }
     }
 }
 
-impl From<Subtask> for SubtaskImage {
-    fn from(subtask: Subtask) -> SubtaskImage {
+impl From<Subtask> for SubtaskMetadata {
+    fn from(subtask: Subtask) -> SubtaskMetadata {
         let Subtask { source_position, state, committable, counters } = subtask;
         let (state, counters) = (state.map(StateHandle::from), counters.into());
-        SubtaskImage { source_position, state, committable, counters, ..SubtaskImage::default() }
+        SubtaskMetadata { source_position, state, committable, counters, ..SubtaskMetadata::default() }
     }
 }
 

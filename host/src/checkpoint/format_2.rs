@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::metadata::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
+use super::metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::model::Counters;
 use crate::state::{FileRef, StateHandle};
 
@@ -53,7 +53,7 @@ impl From<MetadataV2> for CheckpointMetadata {
             metadata;
         // A payload whose format differs from its header's stays invalid, and is refused.
         let format = if format == 2 { CheckpointMetadata::FORMAT } else { 0 };
-        let operators = operators.into_iter().map(OperatorImage::from).collect();
+        let operators = operators.into_iter().map(OperatorMetadata::from).collect();
         CheckpointMetadata {
             format,
             job_id,
@@ -68,18 +68,18 @@ impl From<MetadataV2> for CheckpointMetadata {
     }
 }
 
-impl From<Operator> for OperatorImage {
-    fn from(operator: Operator) -> OperatorImage {
+impl From<Operator> for OperatorMetadata {
+    fn from(operator: Operator) -> OperatorMetadata {
         let Operator { id, parallelism, subtasks } = operator;
-        OperatorImage { id, parallelism, subtasks: subtasks.into_iter().map(SubtaskImage::from).collect() }
+        OperatorMetadata { id, parallelism, subtasks: subtasks.into_iter().map(SubtaskMetadata::from).collect() }
     }
 }
 
-impl From<Subtask> for SubtaskImage {
-    fn from(subtask: Subtask) -> SubtaskImage {
+impl From<Subtask> for SubtaskMetadata {
+    fn from(subtask: Subtask) -> SubtaskMetadata {
         let Subtask { source_position, state, broadcast, in_flight, committable, counters } = subtask;
         let counters = counters.into();
-        SubtaskImage { source_position, state, broadcast, in_flight, committable, counters, watermark: None }
+        SubtaskMetadata { source_position, state, broadcast, in_flight, committable, counters, watermark: None }
     }
 }
 

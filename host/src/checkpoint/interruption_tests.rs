@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::test_subject::{JOB, Subject, metadata};
+use super::testing::{JOB, Subject, metadata};
 use super::*;
 use crate::error::Result;
 
@@ -55,7 +55,7 @@ fn whole_images(subject: &Subject, what: &str) -> Vec<u64> {
     let (complete, damaged) = subject.storage.checkpoints(JOB).unwrap();
     assert_eq!(damaged, [], "{what}");
     for metadata in &complete {
-        subject.storage.verify(metadata, Verify::Checksums).unwrap_or_else(|error| panic!("{what}: {error}"));
+        subject.storage.verify(metadata, Verification::Checksums).unwrap_or_else(|error| panic!("{what}: {error}"));
     }
     complete.iter().map(|metadata| metadata.checkpoint_id).collect()
 }
@@ -63,7 +63,7 @@ fn whole_images(subject: &Subject, what: &str) -> Vec<u64> {
 fn savepoint_is_whole(subject: &Subject, what: &str) {
     let savepoints = subject.storage.savepoints(JOB).unwrap();
     let [(2, _, Ok(metadata))] = &savepoints[..] else { panic!("{what}: {savepoints:?}") };
-    subject.storage.verify(metadata, Verify::Checksums).unwrap_or_else(|error| panic!("{what}: {error}"));
+    subject.storage.verify(metadata, Verification::Checksums).unwrap_or_else(|error| panic!("{what}: {error}"));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn retirement() {
         retire,
         |subject, what| {
             assert_eq!(whole_images(subject, what)[0], 5, "{what}");
-            assert_eq!(subject.usable(Verify::Checksums).unwrap(), Some((5, vec![])), "{what}");
+            assert_eq!(subject.usable(Verification::Checksums).unwrap(), Some((5, vec![])), "{what}");
             savepoint_is_whole(subject, what);
         },
         retire,
@@ -89,7 +89,7 @@ fn retirement() {
 
 #[test]
 fn retirement_while_another_job_begins_from_an_old_checkpoint() {
-    let spared = [InProgress { id: 0, based_on: Some(3) }];
+    let spared = [UnfinishedCheckpoint { id: 0, based_on: Some(3) }];
     let retire = |storage: &CheckpointStorage| storage.retire(JOB, 1, &spared).map(drop);
     let check = |subject: &Subject, what: &str| {
         let whole = whole_images(subject, what);
@@ -119,13 +119,13 @@ fn removal_of_a_job() {
 
 #[test]
 fn removal_of_a_savepoint() {
-    let remove = |storage: &CheckpointStorage| snapshot::remove_savepoint_in(storage, "savepoints/job-1-2");
+    let remove = |storage: &CheckpointStorage| stored_checkpoint::remove_savepoint_in(storage, "savepoints/job-1-2");
     let kills = kill_at_each_step(
         four_checkpoints,
         remove,
         |subject, what| {
             assert_eq!(whole_images(subject, what), [5, 4, 3, 1], "{what}");
-            assert_eq!(subject.usable(Verify::Checksums).unwrap(), Some((5, vec![])), "{what}");
+            assert_eq!(subject.usable(Verification::Checksums).unwrap(), Some((5, vec![])), "{what}");
             // The rest, where there is one, is known of: so it can be removed.
             let rest = subject.storage.list("savepoints/job-1-2").unwrap();
             assert_eq!(rest.is_empty(), subject.storage.savepoints(JOB).unwrap().is_empty(), "{what}");
@@ -153,7 +153,7 @@ fn removal_of_a_claimed_checkpoint() {
     };
     let remove = |storage: &CheckpointStorage| storage.remove_checkpoint(JOB, 4);
     let its_image_is_whole = |subject: &Subject, what: &str| {
-        let (own, skipped) = subject.storage.newest_usable("job-2", Verify::Checksums).unwrap().unwrap();
+        let (own, skipped) = subject.storage.newest_usable("job-2", Verification::Checksums).unwrap().unwrap();
         assert_eq!((own.checkpoint_id, skipped), (1, vec![]), "{what}");
     };
     let kills = kill_at_each_step(

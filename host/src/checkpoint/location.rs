@@ -9,7 +9,7 @@ const S3: &str = "s3://";
 
 /// See the module. Written as a person writes it: a path, or `s3://bucket/key`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Location {
+pub enum StorageLocation {
     /// Absolute wherever it is kept.
     Folder(PathBuf),
     /// `key` begins and ends without a slash, and is empty for the whole bucket.
@@ -27,71 +27,75 @@ pub fn utf8_path(path: &Path) -> Result<String> {
     })
 }
 
-impl Location {
+impl StorageLocation {
     /// Reads `s3://bucket/key` or a path; a relative one begins at `base_dir`. The error says what is wrong about it.
-    pub fn parse(text: &str, base_dir: &Path) -> Result<Location, String> {
+    pub fn parse(text: &str, base_dir: &Path) -> Result<StorageLocation, String> {
         let Some(rest) = text.strip_prefix(S3) else {
             return match text.split_once("://") {
                 Some((scheme, _)) => Err(format!("`{text}`: {scheme}:// is no storage, only a path or s3:// is")),
                 None if text.is_empty() => Err("the path is empty".to_owned()),
-                None => Ok(Location::Folder(base_dir.join(text))),
+                None => Ok(StorageLocation::Folder(base_dir.join(text))),
             };
         };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let key = key.strip_suffix('/').unwrap_or(key);
         let is_key = key.is_empty() || key.split('/').all(|part| !matches!(part, "" | "." | ".."));
         match !bucket.is_empty() && is_key {
-            true => Ok(Location::S3 { bucket: bucket.to_owned(), key: key.to_owned() }),
+            true => Ok(StorageLocation::S3 { bucket: bucket.to_owned(), key: key.to_owned() }),
             false => Err(format!("`{text}` is not of the form s3://bucket/folder")),
         }
     }
 
     /// The same place by the one path that a folder has when links are followed; where it does not exist, as it is.
-    pub fn canonical(self) -> Location {
+    pub fn canonical(self) -> StorageLocation {
         match self {
-            Location::Folder(path) => Location::Folder(path.canonicalize().unwrap_or(path)),
+            StorageLocation::Folder(path) => StorageLocation::Folder(path.canonicalize().unwrap_or(path)),
             s3 => s3,
         }
     }
 
     /// What is at `below` in this place.
-    pub fn join(&self, below: &str) -> Location {
+    pub fn join(&self, below: &str) -> StorageLocation {
         match self {
             _ if below.is_empty() => self.clone(),
-            Location::Folder(path) => Location::Folder(path.join(below)),
-            Location::S3 { bucket, key } if key.is_empty() => {
-                Location::S3 { bucket: bucket.clone(), key: below.to_owned() }
+            StorageLocation::Folder(path) => StorageLocation::Folder(path.join(below)),
+            StorageLocation::S3 { bucket, key } if key.is_empty() => {
+                StorageLocation::S3 { bucket: bucket.clone(), key: below.to_owned() }
             }
-            Location::S3 { bucket, key } => Location::S3 { bucket: bucket.clone(), key: format!("{key}/{below}") },
+            StorageLocation::S3 { bucket, key } => {
+                StorageLocation::S3 { bucket: bucket.clone(), key: format!("{key}/{below}") }
+            }
         }
     }
 
     /// The place around it, and its own name there; none at the top.
-    pub fn split_last(&self) -> Option<(Location, String)> {
+    pub fn split_last(&self) -> Option<(StorageLocation, String)> {
         match self {
-            Location::Folder(path) => {
+            StorageLocation::Folder(path) => {
                 let name = path.file_name()?.to_str()?.to_owned();
-                Some((Location::Folder(path.parent()?.to_owned()), name))
+                Some((StorageLocation::Folder(path.parent()?.to_owned()), name))
             }
-            Location::S3 { key, .. } if key.is_empty() => None,
-            Location::S3 { bucket, key } => {
+            StorageLocation::S3 { key, .. } if key.is_empty() => None,
+            StorageLocation::S3 { bucket, key } => {
                 let (parent, name) = key.rsplit_once('/').unwrap_or(("", key));
-                Some((Location::S3 { bucket: bucket.clone(), key: parent.to_owned() }, name.to_owned()))
+                Some((StorageLocation::S3 { bucket: bucket.clone(), key: parent.to_owned() }, name.to_owned()))
             }
         }
     }
 
     /// Its path below `root`; none where it is elsewhere.
-    pub fn below(&self, root: &Location) -> Option<String> {
+    pub fn below(&self, root: &StorageLocation) -> Option<String> {
         match (self, root) {
-            (Location::Folder(path), Location::Folder(root)) => {
+            (StorageLocation::Folder(path), StorageLocation::Folder(root)) => {
                 path.strip_prefix(root).ok()?.to_str().map(str::to_owned)
             }
-            (Location::S3 { bucket, key }, Location::S3 { bucket: its, key: root }) if bucket == its => match root {
-                root if root.is_empty() => Some(key.clone()),
-                root if key == root => Some(String::new()),
-                root => key.strip_prefix(root)?.strip_prefix('/').map(str::to_owned),
-            },
+            (StorageLocation::S3 { bucket, key }, StorageLocation::S3 { bucket: its, key: root }) if bucket == its => {
+                match root {
+                    root if root.is_empty() => Some(key.clone()),
+                    root if key == root => Some(String::new()),
+                    root => key.strip_prefix(root)?.strip_prefix('/').map(str::to_owned),
+                }
+            }
             _ => None,
         }
     }
@@ -99,18 +103,18 @@ impl Location {
     /// The folder, where it is one of this machine.
     pub fn folder(&self) -> Option<&Path> {
         match self {
-            Location::Folder(path) => Some(path),
-            Location::S3 { .. } => None,
+            StorageLocation::Folder(path) => Some(path),
+            StorageLocation::S3 { .. } => None,
         }
     }
 }
 
-impl fmt::Display for Location {
+impl fmt::Display for StorageLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Location::Folder(path) => path.display().fmt(f),
-            Location::S3 { bucket, key } if key.is_empty() => write!(f, "{S3}{bucket}"),
-            Location::S3 { bucket, key } => write!(f, "{S3}{bucket}/{key}"),
+            StorageLocation::Folder(path) => path.display().fmt(f),
+            StorageLocation::S3 { bucket, key } if key.is_empty() => write!(f, "{S3}{bucket}"),
+            StorageLocation::S3 { bucket, key } => write!(f, "{S3}{bucket}/{key}"),
         }
     }
 }
@@ -119,8 +123,8 @@ impl fmt::Display for Location {
 mod tests {
     use super::*;
 
-    fn at(text: &str) -> Location {
-        Location::parse(text, Path::new("/base")).unwrap()
+    fn at(text: &str) -> StorageLocation {
+        StorageLocation::parse(text, Path::new("/base")).unwrap()
     }
 
     #[test]
@@ -135,7 +139,7 @@ mod tests {
             assert_eq!(at(text).to_string(), written);
         }
         for wrong in ["", "s3://", "s3:///key", "s3://bucket//key", "s3://bucket/../key", "gs://bucket", "file:///x"] {
-            assert!(Location::parse(wrong, Path::new("/base")).is_err(), "{wrong}");
+            assert!(StorageLocation::parse(wrong, Path::new("/base")).is_err(), "{wrong}");
         }
     }
 

@@ -60,19 +60,19 @@ pub struct CheckpointMetadata {
     /// The job's: a job that begins with this image goes on with it. Format 1 and images that no job took have none.
     pub seed: Option<u64>,
     pub max_parallelism: u32,
-    pub operators: Vec<OperatorImage>,
+    pub operators: Vec<OperatorMetadata>,
 }
 
 /// One node of the pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OperatorImage {
+pub struct OperatorMetadata {
     pub id: String,
     pub parallelism: u32,
-    pub subtasks: Vec<SubtaskImage>,
+    pub subtasks: Vec<SubtaskMetadata>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubtaskImage {
+pub struct SubtaskMetadata {
     /// Of a source: where it goes on.
     pub source_position: Option<Vec<u8>>,
     pub state: Option<StateHandle>,
@@ -88,7 +88,7 @@ pub struct SubtaskImage {
     pub watermark: Option<i64>,
 }
 
-impl SubtaskImage {
+impl SubtaskMetadata {
     /// Its keyed state and its broadcast state.
     pub fn states(&self) -> impl Iterator<Item = &StateHandle> {
         self.state.iter().chain(&self.broadcast)
@@ -111,11 +111,11 @@ impl CheckpointMetadata {
 
     /// All files that the image names.
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {
-        self.operators.iter().flat_map(|operator| &operator.subtasks).flat_map(SubtaskImage::files)
+        self.operators.iter().flat_map(|operator| &operator.subtasks).flat_map(SubtaskMetadata::files)
     }
 
     pub(super) fn files_mut(&mut self) -> impl Iterator<Item = &mut FileRef> {
-        self.operators.iter_mut().flat_map(|operator| &mut operator.subtasks).flat_map(SubtaskImage::files_mut)
+        self.operators.iter_mut().flat_map(|operator| &mut operator.subtasks).flat_map(SubtaskMetadata::files_mut)
     }
 
     /// Length of all files that the image names, in bytes.
@@ -124,12 +124,12 @@ impl CheckpointMetadata {
     }
 
     /// The images of one node's subtasks, in order; none where the image does not know it.
-    pub fn subtasks(&self, node: &str) -> &[SubtaskImage] {
+    pub fn subtasks(&self, node: &str) -> &[SubtaskMetadata] {
         self.operators.iter().find(|image| image.id == node).map_or(&[], |image| &image.subtasks)
     }
 
     /// The image of one subtask.
-    pub fn subtask(&self, node: &str, subtask: u32) -> Option<&SubtaskImage> {
+    pub fn subtask(&self, node: &str, subtask: u32) -> Option<&SubtaskMetadata> {
         self.subtasks(node).get(subtask as usize)
     }
 
@@ -168,7 +168,7 @@ impl CheckpointMetadata {
             return Some(format!("has a max_parallelism of {groups}"));
         }
         let mut ids = HashSet::new();
-        for OperatorImage { id, parallelism, subtasks } in &self.operators {
+        for OperatorMetadata { id, parallelism, subtasks } in &self.operators {
             if !ids.insert(id) {
                 return Some(format!("describes `{id}` twice"));
             }

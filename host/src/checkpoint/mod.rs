@@ -15,27 +15,27 @@
 //! A checkpoint's metadata names files by their paths below the root, a savepoint's by their names in its own folder,
 //! which can be moved or copied anywhere, into another storage too.
 
-mod by_hand;
 mod format_1;
 mod format_2;
 mod location;
 mod metadata;
 mod retention;
-mod snapshot;
+mod savepoint_writer;
 mod storage;
+mod stored_checkpoint;
 
 #[cfg(test)]
 mod checkpoint_tests;
 #[cfg(test)]
+mod file_link_tests;
+#[cfg(test)]
 mod interruption_tests;
 #[cfg(test)]
-mod link_tests;
-#[cfg(test)]
-mod test_subject;
+mod testing;
 
-pub use by_hand::NewSavepoint;
-pub use location::{Location, utf8_path};
-pub use metadata::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
-pub use retention::{InProgress, Retired, Skipped, Verify};
-pub use snapshot::{Snapshot, remove_savepoint};
-pub use storage::{CheckpointFiles, CheckpointStorage, MANIFEST_NAME};
+pub use location::{StorageLocation, utf8_path};
+pub use metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
+pub use retention::{RetirementSummary, UnfinishedCheckpoint, UnusableCheckpoint, Verification};
+pub use savepoint_writer::SavepointWriter;
+pub use storage::{CheckpointFiles, CheckpointStorage, METADATA_FILE_NAME};
+pub use stored_checkpoint::{StoredCheckpoint, remove_savepoint};

@@ -8,15 +8,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 
-use super::location::Location;
+use super::location::StorageLocation;
 use super::metadata::{CheckpointKind, CheckpointMetadata};
-use super::storage::{CheckpointStorage, MANIFEST_NAME, PUBLISHED_NAME, SAVEPOINTS, checkpoint_folder, job_folder};
+use super::storage::{
+    CheckpointStorage, METADATA_FILE_NAME, PUBLISHED_NAME, SAVEPOINTS, checkpoint_folder, job_folder,
+};
 use crate::error::{self, Error, Result};
 use crate::state::FileRef;
 
 /// A checkpoint that was passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
+pub struct UnusableCheckpoint {
     /// Its folder, below the storage's root.
     pub path: String,
     pub why: String,
@@ -24,7 +26,7 @@ pub struct Skipped {
 
 /// How much of a checkpoint is looked at before it counts as usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verify {
+pub enum Verification {
     /// Every file is there and has its length. Costs one listing.
     Lengths,
     /// And has its checksum. Reads everything.
@@ -33,7 +35,7 @@ pub enum Verify {
 
 /// A checkpoint that is being taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InProgress {
+pub struct UnfinishedCheckpoint {
     pub id: u64,
     /// The complete checkpoint whose files it may name without storing them again.
     pub based_on: Option<u64>,
@@ -41,7 +43,7 @@ pub struct InProgress {
 
 /// What [`CheckpointStorage::retire`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Retired {
+pub struct RetirementSummary {
     /// Oldest first.
     pub checkpoints: Vec<u64>,
     pub files: u64,
@@ -50,7 +52,7 @@ pub struct Retired {
 
 /// What a job has in the storage, apart from its savepoints.
 #[derive(Default)]
-struct Listing {
+struct StoredFileListing {
     /// Folders of the checkpoints that have a metadata, by id.
     checkpoints: BTreeMap<u64, String>,
     /// The files that mark checkpoints as published, by id.
@@ -61,7 +63,7 @@ struct Listing {
 
 /// What to remove, in this order: manifests, then files.
 #[derive(Default)]
-pub(super) struct Plan {
+pub(super) struct RetirementPlan {
     /// Id and path of the metadata.
     pub manifests: Vec<(u64, String)>,
     /// Marks of checkpoints whose metadata is gone by then.
@@ -77,7 +79,11 @@ impl CheckpointStorage {
     /// because sinks publish on it: going back behind it would take back what it published, and whoever goes on from it
     /// would miss that. None where the job has no checkpoint that was ever complete, and no usable savepoint. Errors:
     /// `checkpoint-none-usable` where it has some, all of them damaged; `storage-failed`, where it cannot be told.
-    pub fn newest_usable(&self, job: &str, verify: Verify) -> Result<Option<(CheckpointMetadata, Vec<Skipped>)>> {
+    pub fn newest_usable(
+        &self,
+        job: &str,
+        verify: Verification,
+    ) -> Result<Option<(CheckpointMetadata, Vec<UnusableCheckpoint>)>> {
         let listing = self.listing(job)?;
         let mut folders = self.savepoints_of(job)?;
         folders.extend(listing.checkpoints.iter().map(|(id, folder)| (*id, folder.clone())));
@@ -104,7 +110,7 @@ impl CheckpointStorage {
         let mut found = BTreeMap::new();
         for name in self.folders(SAVEPOINTS)? {
             let (Some(id), folder) = (savepoint_of(job, &name), format!("{SAVEPOINTS}/{name}")) else { continue };
-            let metadata = format!("{folder}/{MANIFEST_NAME}");
+            let metadata = format!("{folder}/{METADATA_FILE_NAME}");
             if self.list(&folder)?.iter().any(|(path, _)| *path == metadata) {
                 found.insert(id, folder);
             }
@@ -113,11 +119,11 @@ impl CheckpointStorage {
     }
 
     /// The complete checkpoints of a job, newest first, and those that are damaged.
-    pub fn checkpoints(&self, job: &str) -> Result<(Vec<CheckpointMetadata>, Vec<Skipped>)> {
+    pub fn checkpoints(&self, job: &str) -> Result<(Vec<CheckpointMetadata>, Vec<UnusableCheckpoint>)> {
         let listing = self.listing(job)?;
         let (mut complete, mut skipped) = (Vec::new(), Vec::new());
         for folder in listing.checkpoints.values().rev() {
-            match self.examine(folder, &listing, Verify::Lengths) {
+            match self.examine(folder, &listing, Verification::Lengths) {
                 Ok(metadata) => complete.push(metadata),
                 Err(error) => skipped.push(passed_over(folder, error)?),
             }
@@ -127,7 +133,7 @@ impl CheckpointStorage {
 
     /// The savepoints of a job in this storage, oldest first: id, location, and the metadata or why it cannot be read.
     #[allow(clippy::type_complexity)]
-    pub fn savepoints(&self, job: &str) -> Result<Vec<(u64, Location, Result<CheckpointMetadata>)>> {
+    pub fn savepoints(&self, job: &str) -> Result<Vec<(u64, StorageLocation, Result<CheckpointMetadata>)>> {
         let found = self.savepoints_of(job)?.into_iter();
         Ok(found.map(|(id, folder)| (id, self.root().join(&folder), self.read_metadata(&folder))).collect())
     }
@@ -170,9 +176,9 @@ impl CheckpointStorage {
     /// files that no remaining metadata names. Spares everything of the checkpoints in progress and of those that they
     /// are based on. A damaged checkpoint counts for nothing and goes with the ones of its age; while it is there, no
     /// file that it may name is removed. See the module for what an interruption leaves.
-    pub fn retire(&self, job: &str, keep: usize, in_progress: &[InProgress]) -> Result<Retired> {
+    pub fn retire(&self, job: &str, keep: usize, in_progress: &[UnfinishedCheckpoint]) -> Result<RetirementSummary> {
         let plan = self.plan_retirement(job, keep, in_progress)?;
-        let mut retired = Retired::default();
+        let mut retired = RetirementSummary::default();
         for (id, metadata) in &plan.manifests {
             self.remove(metadata)?;
             retired.checkpoints.push(*id);
@@ -190,18 +196,23 @@ impl CheckpointStorage {
         Ok(retired)
     }
 
-    pub(super) fn plan_retirement(&self, job: &str, keep: usize, in_progress: &[InProgress]) -> Result<Plan> {
+    pub(super) fn plan_retirement(
+        &self,
+        job: &str,
+        keep: usize,
+        in_progress: &[UnfinishedCheckpoint],
+    ) -> Result<RetirementPlan> {
         let listing = self.listing(job)?;
-        let mut plan = Plan::default();
+        let mut plan = RetirementPlan::default();
         let mut needed = HashSet::new();
         let (mut newest_complete, mut newest_damaged, mut complete) = (None, None, 0);
         for (&id, folder) in listing.checkpoints.iter().rev() {
             let is_base = in_progress.iter().any(|one| one.based_on == Some(id));
             if complete >= keep.max(1) && !is_base {
-                plan.manifests.push((id, format!("{folder}/{MANIFEST_NAME}")));
+                plan.manifests.push((id, format!("{folder}/{METADATA_FILE_NAME}")));
                 continue;
             }
-            match self.examine(folder, &listing, Verify::Lengths) {
+            match self.examine(folder, &listing, Verification::Lengths) {
                 Ok(metadata) => {
                     complete += 1;
                     newest_complete = newest_complete.max(Some(id));
@@ -215,9 +226,9 @@ impl CheckpointStorage {
         }
         plan.manifests.reverse();
         // Ids only grow: what is above the newest complete checkpoint may be in progress without our knowing.
-        let Some(last) = newest_complete else { return Ok(Plan::default()) };
+        let Some(last) = newest_complete else { return Ok(RetirementPlan::default()) };
         // What the job adopted was stored by none of its checkpoints, and has the id 0; it goes when none in progress builds on it.
-        let spares = |one: &InProgress, id| one.id == id || (id == 0 && one.based_on == Some(0));
+        let spares = |one: &UnfinishedCheckpoint, id| one.id == id || (id == 0 && one.based_on == Some(0));
         let is_over =
             |id: u64| id <= last && Some(id) > newest_damaged && !in_progress.iter().any(|one| spares(one, id));
         let unneeded = listing.shared.iter().filter(|(path, (id, _))| is_over(*id) && !needed.contains(*path));
@@ -234,7 +245,7 @@ impl CheckpointStorage {
     /// Removes all that a job has stored, apart from its savepoints; manifests first. The job must not be running.
     pub fn remove_job(&self, job: &str) -> Result<()> {
         for folder in self.listing(job)?.checkpoints.values() {
-            self.remove(&format!("{folder}/{MANIFEST_NAME}"))?;
+            self.remove(&format!("{folder}/{METADATA_FILE_NAME}"))?;
         }
         for (path, _) in self.list(job_folder(job)?)? {
             self.remove(&path)?;
@@ -247,7 +258,7 @@ impl CheckpointStorage {
     pub(super) fn remove_checkpoint(&self, job: &str, id: u64) -> Result<()> {
         let mut listing = self.listing(job)?;
         if let Some(folder) = listing.checkpoints.remove(&id) {
-            self.remove(&format!("{folder}/{MANIFEST_NAME}"))?;
+            self.remove(&format!("{folder}/{METADATA_FILE_NAME}"))?;
         }
         if let Some(mark) = listing.published.get(&id) {
             self.remove(mark)?;
@@ -270,8 +281,8 @@ impl CheckpointStorage {
         Ok(())
     }
 
-    fn listing(&self, job: &str) -> Result<Listing> {
-        let mut listing = Listing::default();
+    fn listing(&self, job: &str) -> Result<StoredFileListing> {
+        let mut listing = StoredFileListing::default();
         for (path, bytes) in self.list(job_folder(job)?)? {
             let Some(below) = path.strip_prefix(job).and_then(|rest| rest.strip_prefix('/')) else { continue };
             match below.split_once('/') {
@@ -280,10 +291,10 @@ impl CheckpointStorage {
                         listing.shared.insert(path, (id, bytes));
                     }
                 }
-                Some((folder, name @ (MANIFEST_NAME | PUBLISHED_NAME))) => {
+                Some((folder, name @ (METADATA_FILE_NAME | PUBLISHED_NAME))) => {
                     let Some(id) = folder.strip_prefix("chk-").and_then(number) else { continue };
                     match name {
-                        MANIFEST_NAME => {
+                        METADATA_FILE_NAME => {
                             let folder = checkpoint_folder(job, id, CheckpointKind::Checkpoint)?;
                             listing.checkpoints.insert(id, folder);
                         }
@@ -297,12 +308,12 @@ impl CheckpointStorage {
     }
 
     /// Reads a metadata, and checks that all its files are there.
-    fn examine(&self, folder: &str, listing: &Listing, verify: Verify) -> Result<CheckpointMetadata> {
+    fn examine(&self, folder: &str, listing: &StoredFileListing, verify: Verification) -> Result<CheckpointMetadata> {
         let metadata = self.read_metadata(folder)?;
         let is_listed = |file: &FileRef| listing.shared.get(&file.path).is_some_and(|(_, bytes)| *bytes == file.bytes);
         match verify {
-            Verify::Checksums => self.read_all(metadata.files())?,
-            Verify::Lengths => {
+            Verification::Checksums => self.read_all(metadata.files())?,
+            Verification::Lengths => {
                 metadata.files().filter(|file| !is_listed(file)).try_for_each(|file| self.check_present(file))?
             }
         }
@@ -310,10 +321,10 @@ impl CheckpointStorage {
     }
 
     /// Checks that all files that a metadata names are there.
-    pub(super) fn verify(&self, metadata: &CheckpointMetadata, verify: Verify) -> Result<()> {
+    pub(super) fn verify(&self, metadata: &CheckpointMetadata, verify: Verification) -> Result<()> {
         metadata.files().try_for_each(|file| match verify {
-            Verify::Checksums => self.read(file, |_| Ok(())),
-            Verify::Lengths => self.check_present(file),
+            Verification::Checksums => self.read(file, |_| Ok(())),
+            Verification::Lengths => self.check_present(file),
         })
     }
 
@@ -348,9 +359,9 @@ impl CheckpointStorage {
 }
 
 /// A damaged checkpoint is passed over; a storage that fails is not a damaged checkpoint.
-fn passed_over(folder: &str, error: Error) -> Result<Skipped> {
+fn passed_over(folder: &str, error: Error) -> Result<UnusableCheckpoint> {
     match error.kind {
-        error::ErrorKind::Corrupt => Ok(Skipped { path: folder.to_owned(), why: error.message }),
+        error::ErrorKind::Corrupt => Ok(UnusableCheckpoint { path: folder.to_owned(), why: error.message }),
         _ => Err(error),
     }
 }

@@ -36,7 +36,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::runtime::Handle;
 
-use super::location::Location;
+use super::location::StorageLocation;
 use super::metadata::{CheckpointKind, CheckpointMetadata};
 use crate::clock::random_u64;
 use crate::error::{self, Error, Result};
@@ -44,7 +44,7 @@ use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
 /// The name of a metadata's file in the folder of its checkpoint.
-pub const MANIFEST_NAME: &str = "manifest";
+pub const METADATA_FILE_NAME: &str = "manifest";
 
 /// The name of the file beside a metadata which says that the sinks have published what the metadata promises.
 pub(super) const PUBLISHED_NAME: &str = "published";
@@ -67,7 +67,7 @@ const COPY_BYTES_MAX: u64 = 5 << 30;
 pub struct CheckpointStorage {
     store: Arc<dyn ObjectStore>,
     runtime: Handle,
-    root: Location,
+    root: StorageLocation,
     /// Ends the reading of files.
     interrupt: Interrupt,
     /// How many changes a test lets happen before the storage dies.
@@ -78,7 +78,7 @@ pub struct CheckpointStorage {
 impl CheckpointStorage {
     /// Opens the storage at `root`. A folder is created where it does not exist; a bucket has to be there, and is reached
     /// as the usual variables say (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, ...). Calls nobody over the network.
-    pub fn open(root: &Location, runtime: Handle) -> Result<CheckpointStorage> {
+    pub fn open(root: &StorageLocation, runtime: Handle) -> Result<CheckpointStorage> {
         if let Some(folder) = root.folder() {
             create_durably(folder).map_err(|e| error::storage_failed(format!("{root}: {e}")))?;
         }
@@ -86,15 +86,15 @@ impl CheckpointStorage {
     }
 
     /// Opens the storage at `root`, and creates nothing.
-    pub(super) fn at(root: &Location, runtime: Handle) -> Result<CheckpointStorage> {
+    pub(super) fn at(root: &StorageLocation, runtime: Handle) -> Result<CheckpointStorage> {
         let failed = |e: object_store::Error| error::storage_failed(format!("{root}: {e}"));
         let (store, root): (Arc<dyn ObjectStore>, _) = match root {
-            Location::Folder(folder) => {
+            StorageLocation::Folder(folder) => {
                 let store = LocalFileSystem::new_with_prefix(folder).map_err(failed)?;
                 // Removing empty folders keeps no trace of retired checkpoints.
                 (Arc::new(store.with_fsync(true).with_automatic_cleanup(true)), root.clone().canonical())
             }
-            Location::S3 { bucket, key } => {
+            StorageLocation::S3 { bucket, key } => {
                 let retry = RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
                 let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
                 let store = builder.build().map_err(failed)?;
@@ -108,7 +108,7 @@ impl CheckpointStorage {
     }
 
     /// Over a store that begins at `root`.
-    pub(super) fn over(store: Arc<dyn ObjectStore>, root: Location, runtime: Handle) -> CheckpointStorage {
+    pub(super) fn over(store: Arc<dyn ObjectStore>, root: StorageLocation, runtime: Handle) -> CheckpointStorage {
         CheckpointStorage {
             store,
             runtime,
@@ -125,7 +125,7 @@ impl CheckpointStorage {
     }
 
     /// Where it is; a folder by the one path that it has when links are followed.
-    pub fn root(&self) -> &Location {
+    pub fn root(&self) -> &StorageLocation {
         &self.root
     }
 
@@ -144,24 +144,24 @@ impl CheckpointStorage {
 
     /// Makes a checkpoint complete: stores its metadata, last and at once. Returns the checkpoint's folder. After an error
     /// the checkpoint may be complete or not; its id must not be used again.
-    pub fn write_metadata(&self, metadata: &CheckpointMetadata) -> Result<Location> {
+    pub fn write_metadata(&self, metadata: &CheckpointMetadata) -> Result<StorageLocation> {
         let folder = checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind)?;
         if metadata.kind == CheckpointKind::Savepoint {
             return self.write_savepoint(&folder, metadata);
         }
-        self.put_bytes(&within(&folder, MANIFEST_NAME), metadata.encode()?.into())?;
+        self.put_bytes(&within(&folder, METADATA_FILE_NAME), metadata.encode()?.into())?;
         Ok(self.root.join(&folder))
     }
 
     /// Where a checkpoint or savepoint is, if it is in this storage.
-    pub fn location(&self, metadata: &CheckpointMetadata) -> Result<Location> {
+    pub fn location(&self, metadata: &CheckpointMetadata) -> Result<StorageLocation> {
         Ok(self.root.join(&checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind)?))
     }
 
     /// The same for a savepoint in any folder.
-    pub(super) fn write_savepoint(&self, folder: &str, metadata: &CheckpointMetadata) -> Result<Location> {
+    pub(super) fn write_savepoint(&self, folder: &str, metadata: &CheckpointMetadata) -> Result<StorageLocation> {
         let bytes = relative_to(folder, metadata)?.encode()?;
-        self.put_bytes(&within(folder, MANIFEST_NAME), bytes.into())?;
+        self.put_bytes(&within(folder, METADATA_FILE_NAME), bytes.into())?;
         Ok(self.root.join(folder))
     }
 
@@ -194,7 +194,7 @@ impl CheckpointStorage {
 
     /// Reads the metadata in a folder, wherever that was moved. The paths in what it gives begin at this storage's root.
     pub(super) fn decode_metadata(&self, folder: &str) -> Result<CheckpointMetadata> {
-        let path = within(folder, MANIFEST_NAME);
+        let path = within(folder, METADATA_FILE_NAME);
         let mut metadata = CheckpointMetadata::decode(&path, &self.get_bytes(&path)?)?;
         if metadata.kind == CheckpointKind::Savepoint {
             // Format 1 had the path below the root; a savepoint's files always were in its own folder.
@@ -207,7 +207,7 @@ impl CheckpointStorage {
 
     /// Reads the metadata in a checkpoint's folder; one that belongs elsewhere is `checkpoint-corrupt`.
     pub(super) fn read_metadata(&self, folder: &str) -> Result<CheckpointMetadata> {
-        let path = within(folder, MANIFEST_NAME);
+        let path = within(folder, METADATA_FILE_NAME);
         let metadata = self.decode_metadata(folder)?;
         match checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind) {
             Ok(own) if own == folder => Ok(metadata),

@@ -20,37 +20,37 @@ const EXPECT_BYTES: usize = 16 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One server.
-pub struct Client {
+pub struct ApiClient {
     base: String,
     agent: Agent,
 }
 
 /// A problem document, as far as it is told.
 #[derive(Deserialize)]
-struct Problem {
+struct ServerProblem {
     code: String,
     detail: String,
     hint: Option<String>,
-    location: Option<ProblemLocation>,
+    location: Option<ServerProblemLocation>,
 }
 
 #[derive(Deserialize)]
-struct ProblemLocation {
+struct ServerProblemLocation {
     file: String,
     line: usize,
     column: usize,
 }
 
-impl Client {
+impl ApiClient {
     /// Connects to nothing yet.
-    pub fn new(base: &str) -> Client {
+    pub fn new(base: &str) -> ApiClient {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .user_agent(concat!("cofferdam/", env!("CARGO_PKG_VERSION")));
-        Client { base: base.trim_end_matches('/').to_string(), agent: config.build().new_agent() }
+        ApiClient { base: base.trim_end_matches('/').to_string(), agent: config.build().new_agent() }
     }
 
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -134,7 +134,7 @@ impl Client {
         }
         let status = answer.status();
         let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().unwrap_or_default();
-        Err(match serde_json::from_str::<Problem>(&text) {
+        Err(match serde_json::from_str::<ServerProblem>(&text) {
             Ok(problem) => problem.into(),
             Err(_) => self.odd_answer(format_args!("HTTP status {status}")),
         })
@@ -146,8 +146,8 @@ impl Client {
     }
 }
 
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Error {
+impl From<ServerProblem> for Error {
+    fn from(problem: ServerProblem) -> Error {
         let known = CODES.iter().find(|(code, _)| *code == problem.code);
         let (kind, code, message) = match known {
             Some((code, kind)) => (*kind, *code, problem.detail),
@@ -209,7 +209,7 @@ mod tests {
              \"location\":{\"file\":\"p.toml\",\"line\":2,\"column\":3}}",
         );
         let path = format!("/v1/jobs/{}/cancel", segment("a b/../c"));
-        let error = Client::new(&base).post::<serde_json::Value>(&path).unwrap_err();
+        let error = ApiClient::new(&base).post::<serde_json::Value>(&path).unwrap_err();
         assert_eq!(error.to_string(), "p.toml:2:3: it ended [job-state]\n  hint: submit it again");
         assert!(thread.join().unwrap().starts_with("POST /v1/jobs/a%20b%2F..%2Fc/cancel HTTP/1.1\r\n"));
     }
@@ -217,9 +217,9 @@ mod tests {
     #[test]
     fn other_servers_and_none_are_told_apart() {
         let (base, thread) = server("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>");
-        assert_eq!(Client::new(&base).get::<Vec<u8>>("/v1/jobs").unwrap_err().code, "request-not-found");
+        assert_eq!(ApiClient::new(&base).get::<Vec<u8>>("/v1/jobs").unwrap_err().code, "request-not-found");
         thread.join().unwrap();
-        let error = Client::new("http://127.0.0.1:1").get::<Vec<u8>>("/v1/jobs").unwrap_err();
+        let error = ApiClient::new("http://127.0.0.1:1").get::<Vec<u8>>("/v1/jobs").unwrap_err();
         assert_eq!(error.code, "server-unreachable");
         assert!(error.hint.unwrap().contains("cofferdam serve"));
         assert_eq!(segment(".."), "%2E%2E");

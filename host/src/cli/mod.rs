@@ -5,15 +5,15 @@
 
 mod build;
 mod client;
-mod components;
-mod freshness;
-mod inspect;
 mod new;
+mod pipeline_file;
 mod print;
 mod progress;
 mod remote;
 mod run;
 mod signal;
+mod stale_components;
+mod state;
 mod toolchain;
 
 use std::net::SocketAddr;
@@ -27,7 +27,6 @@ use crate::checkpoint::utf8_path;
 use crate::error::Result;
 use crate::job::INSTANCES_MAX;
 use crate::sandbox::{CompileLimits, CompileMode, compile_child};
-use crate::state;
 
 pub use signal::{stop_asked, stop_asked_again};
 
@@ -42,11 +41,11 @@ pub struct Cli {
     #[arg(long, global = true)]
     pub json: bool,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run a pipeline in this process until it ends, with progress on stderr.
     Run(RunArgs),
     /// Serve the HTTP API; jobs that were running go on by themselves.
@@ -140,7 +139,7 @@ pub enum StateCommand {
     /// List operators and their states.
     List {
         #[command(flatten)]
-        of: StateOf,
+        of: StateOriginArgs,
         /// Count the entries and bytes of each state, which reads all of it.
         #[arg(long)]
         count: bool,
@@ -148,7 +147,7 @@ pub enum StateCommand {
     /// Show the entries of one key, one JSON document a line.
     Get {
         #[command(flatten)]
-        of: StateOf,
+        of: StateOriginArgs,
         operator: String,
         state: String,
         /// Text, or `hex:` and digits. Of broadcast state the sub-key.
@@ -160,7 +159,7 @@ pub enum StateCommand {
     /// Write every entry to stdout, one JSON document a line.
     Dump {
         #[command(flatten)]
-        of: StateOf,
+        of: StateOriginArgs,
         /// Only this operator's state.
         operator: Option<String>,
         /// Only this state of the operator.
@@ -171,7 +170,7 @@ pub enum StateCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct StateOf {
+pub struct StateOriginArgs {
     /// A job's id or name, for its newest checkpoint; or the folder of a savepoint or checkpoint, with a `/` in it.
     #[arg(value_name = "JOB|FOLDER")]
     pub of: String,
@@ -200,7 +199,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Memory for the state of all jobs that is kept in RocksDB.
-    #[arg(long, default_value_t = ByteSize(state::DEFAULT_MEMORY_BYTES as u64), value_name = "SIZE")]
+    #[arg(long, default_value_t = ByteSize(crate::state::DEFAULT_MEMORY_BYTES as u64), value_name = "SIZE")]
     pub state_memory: ByteSize,
     #[command(flatten)]
     pub compile: CompileArgs,
@@ -221,7 +220,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "LOCATION")]
     pub checkpoint_storage: Option<String>,
     /// Memory for the state of all jobs that is kept in RocksDB.
-    #[arg(long, default_value_t = ByteSize(state::DEFAULT_MEMORY_BYTES as u64), value_name = "SIZE")]
+    #[arg(long, default_value_t = ByteSize(crate::state::DEFAULT_MEMORY_BYTES as u64), value_name = "SIZE")]
     pub state_memory: ByteSize,
     /// The largest component that may be uploaded.
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
@@ -366,27 +365,29 @@ pub struct SavepointArgs {
 
 /// Carries out every command but `serve`, which is the binary's; an error is for the caller to print.
 pub fn execute(cli: Cli) -> Result<ExitCode> {
-    let client = client::Client::new(&cli.server);
+    let client = client::ApiClient::new(&cli.server);
     let done = match cli.command {
-        Command::Run(args) => return run::run(&args, cli.json),
-        Command::Submit(args) => return remote::submit(&client, &args, cli.json),
-        Command::Build(args) => build::build(&args, cli.json),
-        Command::New { name } => new::new(&name),
-        Command::Component(command) => remote::component(&client, &command, cli.json),
-        Command::Jobs => remote::jobs(&client, cli.json),
-        Command::Job(command) => remote::job(&client, &command, cli.json),
-        Command::Savepoint { command: Some(SavepointCommand::Remove { location }), .. } => {
+        CliCommand::Run(args) => return run::run(&args, cli.json),
+        CliCommand::Submit(args) => return remote::submit(&client, &args, cli.json),
+        CliCommand::Build(args) => build::build(&args, cli.json),
+        CliCommand::New { name } => new::new(&name),
+        CliCommand::Component(command) => remote::component(&client, &command, cli.json),
+        CliCommand::Jobs => remote::jobs(&client, cli.json),
+        CliCommand::Job(command) => remote::job(&client, &command, cli.json),
+        CliCommand::Savepoint { command: Some(SavepointCommand::Remove { location }), .. } => {
             remote::remove_savepoint(&client, &location)
         }
-        Command::Savepoint { job, args, .. } => remote::savepoint(&client, &job.unwrap_or_default(), &args, cli.json),
-        Command::Savepoints { job } => remote::savepoints(&client, &job, cli.json),
-        Command::Checkpoint { job, wait } => remote::checkpoint(&client, &job, wait, cli.json),
-        Command::Checkpoints { job, checkpoint } => remote::checkpoints(&client, &job, checkpoint, cli.json),
-        Command::State(command) => inspect::state(&client, &command, cli.json),
-        Command::CompileComponent { out, cpu_seconds, memory_bytes, nice } => {
+        CliCommand::Savepoint { job, args, .. } => {
+            remote::savepoint(&client, &job.unwrap_or_default(), &args, cli.json)
+        }
+        CliCommand::Savepoints { job } => remote::savepoints(&client, &job, cli.json),
+        CliCommand::Checkpoint { job, wait } => remote::checkpoint(&client, &job, wait, cli.json),
+        CliCommand::Checkpoints { job, checkpoint } => remote::checkpoints(&client, &job, checkpoint, cli.json),
+        CliCommand::State(command) => state::state(&client, &command, cli.json),
+        CliCommand::CompileComponent { out, cpu_seconds, memory_bytes, nice } => {
             return Ok(compile_child(&out, cpu_seconds, memory_bytes, nice));
         }
-        Command::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
+        CliCommand::Serve(_) => Err(crate::error::internal("`serve` is carried out by the binary")),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
@@ -402,14 +403,14 @@ mod tests {
         Cli::command().debug_assert();
         let cli = Cli::try_parse_from(["cofferdam", "jobs", "--json", "--server", "http://h:1"]).unwrap();
         assert!(cli.json && cli.server == "http://h:1");
-        let Command::Serve(args) = Cli::try_parse_from(["cofferdam", "serve"]).unwrap().command else {
+        let CliCommand::Serve(args) = Cli::try_parse_from(["cofferdam", "serve"]).unwrap().command else {
             panic!("serve")
         };
         assert!(args.listen.ip().is_loopback() && args.component_max == ByteSize::mib(64));
         assert_eq!(Cli::try_parse_from(["cofferdam", "job"]).unwrap_err().exit_code(), 2);
         let savepoint = |arguments: &[&str]| {
             let cli = Cli::try_parse_from(["cofferdam", "savepoint"].iter().chain(arguments)).ok()?;
-            let Command::Savepoint { job, command, .. } = cli.command else { return None };
+            let CliCommand::Savepoint { job, command, .. } = cli.command else { return None };
             Some((job, command.map(|SavepointCommand::Remove { location }| location)))
         };
         assert_eq!(savepoint(&["flights", "--wait"]), Some((Some("flights".into()), None)));

@@ -12,11 +12,11 @@ use serde::Serialize;
 use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::escape;
-use crate::inspect::{StateListing, StateSummary};
 use crate::job::view::{
     CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, OperatorDetail,
     PortView, SavepointView, StoredSavepoint,
 };
+use crate::state_reader::{StateListing, StateSummary};
 
 /// A line on stdout, whatever the text holds.
 pub fn line(text: impl Display) {

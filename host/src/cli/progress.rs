@@ -19,7 +19,7 @@ use super::print::{size, status};
 
 const LINE_INTERVAL_NS: u64 = 1_000_000_000;
 
-enum Style {
+enum ProgressDisplay {
     Moving(ProgressBar),
     Lines,
     /// Records go to the same terminal: only the end is told.
@@ -27,8 +27,8 @@ enum Style {
 }
 
 /// See the module.
-pub struct Progress {
-    style: Style,
+pub struct JobProgress {
+    style: ProgressDisplay,
     clock: SharedClock,
     start_ns: u64,
     shown_ns: Option<u64>,
@@ -37,23 +37,23 @@ pub struct Progress {
     rate: (u64, u64, f64),
 }
 
-impl Progress {
-    pub fn new(pipeline: &PipelineSpec, clock: SharedClock) -> Progress {
+impl JobProgress {
+    pub fn new(pipeline: &PipelineSpec, clock: SharedClock) -> JobProgress {
         let to_stdout = pipeline.nodes.iter().any(|node| matches!(node.kind, NodeKind::Sink(SinkConfig::Stdout)));
         let style = if !std::io::stderr().is_terminal() {
-            Style::Lines
+            ProgressDisplay::Lines
         } else if to_stdout && std::io::stdout().is_terminal() {
-            Style::Quiet
+            ProgressDisplay::Quiet
         } else {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::new(Terminal)));
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::new(StderrTerminal)));
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(100));
-            Style::Moving(bar)
+            ProgressDisplay::Moving(bar)
         };
         let start_ns = clock.monotonic_ns();
-        Progress { style, clock, start_ns, shown_ns: None, shown_status: None, rate: (start_ns, 0, 0.0) }
+        JobProgress { style, clock, start_ns, shown_ns: None, shown_status: None, rate: (start_ns, 0, 0.0) }
     }
 
     /// Shows how the job stands, if it is time to.
@@ -63,12 +63,12 @@ impl Progress {
         let due = self.shown_ns.is_none_or(|shown| now.saturating_sub(shown) >= LINE_INTERVAL_NS);
         self.measure(now, job.summary.records_in);
         match &self.style {
-            Style::Moving(bar) => bar.set_message(escape::one_line(&text(job, self.rate.2)).into_owned()),
-            Style::Lines if (due || changed) && !job.summary.status.is_final() => {
+            ProgressDisplay::Moving(bar) => bar.set_message(escape::one_line(&text(job, self.rate.2)).into_owned()),
+            ProgressDisplay::Lines if (due || changed) && !job.summary.status.is_final() => {
                 stdio::tell(text(job, self.rate.2));
                 self.shown_ns = Some(now);
             }
-            Style::Lines | Style::Quiet => {}
+            ProgressDisplay::Lines | ProgressDisplay::Quiet => {}
         }
         self.shown_status = Some(job.summary.status);
     }
@@ -83,7 +83,7 @@ impl Progress {
 
     /// Shows the last line, whose rate is that of the whole run.
     pub fn finish(self, job: &JobDetail) {
-        if let Style::Moving(bar) = &self.style {
+        if let ProgressDisplay::Moving(bar) = &self.style {
             bar.finish_and_clear();
         }
         let seconds = self.clock.monotonic_ns().saturating_sub(self.start_ns) as f64 / 1e9;
@@ -117,11 +117,11 @@ fn text(job: &JobDetail, rate: f64) -> String {
 
 /// Prints each warning of a job to stderr once.
 #[derive(Default)]
-pub struct Warnings {
+pub struct WarningPrinter {
     told: BTreeSet<String>,
 }
 
-impl Warnings {
+impl WarningPrinter {
     pub fn tell(&mut self, job: &JobDetail) {
         for warning in &job.warnings {
             if self.told.insert(warning.clone()) {
@@ -144,15 +144,15 @@ pub fn failure(job: &JobDetail) -> Error {
 
 /// The terminal behind stderr, for the line that moves.
 #[derive(Debug)]
-struct Terminal;
+struct StderrTerminal;
 
-impl Terminal {
+impl StderrTerminal {
     fn steer(&self, count: usize, direction: char) -> io::Result<()> {
         if count > 0 { self.write_str(&format!("\x1b[{count}{direction}")) } else { Ok(()) }
     }
 }
 
-impl TermLike for Terminal {
+impl TermLike for StderrTerminal {
     fn width(&self) -> u16 {
         Term::stderr().size().1
     }

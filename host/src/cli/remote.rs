@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::client::{Client, segment};
-use super::components::{copy_component, push_components, read_pipeline_file};
-use super::freshness::stale_components;
-use super::progress::{Progress, Warnings, failure};
+use super::client::{ApiClient, segment};
+use super::pipeline_file::{copy_component, push_components, read_pipeline_file};
+use super::progress::{JobProgress, WarningPrinter, failure};
+use super::stale_components::stale_components;
 use super::{ComponentCommand, JobCommand, SavepointArgs, SubmitArgs, print};
 use crate::checkpoint::utf8_path;
 use crate::clock::SystemClock;
@@ -26,7 +26,12 @@ const POLL: Duration = Duration::from_millis(300);
 const UNREACHABLE_MAX: Duration = Duration::from_secs(60);
 
 /// Gets `path` and shows it with `show`, or as JSON.
-fn show<T: DeserializeOwned + Serialize>(client: &Client, path: &str, json: bool, show: impl FnOnce(&T)) -> Result<()> {
+fn show<T: DeserializeOwned + Serialize>(
+    client: &ApiClient,
+    path: &str,
+    json: bool,
+    show: impl FnOnce(&T),
+) -> Result<()> {
     let answer: T = client.get(path)?;
     present(&answer, json, show)
 }
@@ -39,7 +44,7 @@ fn present<T: Serialize>(answer: &T, json: bool, show: impl FnOnce(&T)) -> Resul
     Ok(())
 }
 
-pub fn component(client: &Client, command: &ComponentCommand, json: bool) -> Result<()> {
+pub fn component(client: &ApiClient, command: &ComponentCommand, json: bool) -> Result<()> {
     let path = |reference: &str| format!("/v1/components/{}", segment(reference));
     match command {
         ComponentCommand::Push { file, name } => {
@@ -54,13 +59,13 @@ pub fn component(client: &Client, command: &ComponentCommand, json: bool) -> Res
     }
 }
 
-fn push(client: &Client, file: &Path, name: Option<&str>) -> Result<ComponentView> {
+fn push(client: &ApiClient, file: &Path, name: Option<&str>) -> Result<ComponentView> {
     let digest = copy_component(file, &mut std::io::sink())?;
     let query: Vec<(&str, &str)> = name.map(|name| ("name", name)).into_iter().collect();
     client.post_file("/v1/components", &query, file, &digest).map_err(|error| error.context(file.display()))
 }
 
-pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode> {
+pub fn submit(client: &ApiClient, args: &SubmitArgs, json: bool) -> Result<ExitCode> {
     let manifest = read_pipeline_file(&args.pipeline)?;
     let from = args.origin.location()?;
     stale_components(&manifest).iter().for_each(|warning| stdio::tell(format_args!("warning: {warning}")));
@@ -74,13 +79,13 @@ pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode
     query.extend(args.origin.assume_published.then_some(("assume_published", "true")));
     query.extend(args.origin.ignore_state.then_some(("ignore_state", "true")));
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
-    let mut warnings = Warnings::default();
+    let mut warnings = WarningPrinter::default();
     warnings.tell(&job);
     if !args.wait {
         present(&job, json, |job| print::line(&job.summary.id))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut progress = Progress::new(&manifest.pipeline, SystemClock::shared());
+    let mut progress = JobProgress::new(&manifest.pipeline, SystemClock::shared());
     let path = format!("/v1/jobs/{}", segment(&job.summary.id));
     let job = loop {
         let job: JobDetail = poll(client, &path)?;
@@ -100,11 +105,11 @@ pub fn submit(client: &Client, args: &SubmitArgs, json: bool) -> Result<ExitCode
     }
 }
 
-pub fn jobs(client: &Client, json: bool) -> Result<()> {
+pub fn jobs(client: &ApiClient, json: bool) -> Result<()> {
     show(client, "/v1/jobs", json, |list: &Vec<JobSummary>| print::jobs(list))
 }
 
-pub fn job(client: &Client, command: &JobCommand, json: bool) -> Result<()> {
+pub fn job(client: &ApiClient, command: &JobCommand, json: bool) -> Result<()> {
     let path = |id: &str| format!("/v1/jobs/{}", segment(id));
     match command {
         JobCommand::Show { id } => show(client, &path(id), json, print::job),
@@ -130,18 +135,18 @@ fn format(args: &SavepointArgs) -> SavepointFormat {
     if args.native { SavepointFormat::Native } else { SavepointFormat::Canonical }
 }
 
-pub fn savepoint(client: &Client, id: &str, args: &SavepointArgs, json: bool) -> Result<()> {
+pub fn savepoint(client: &ApiClient, id: &str, args: &SavepointArgs, json: bool) -> Result<()> {
     let body = serde_json::json!({ "format": format(args) });
     let savepoint: SavepointView = client.post_json(&format!("/v1/jobs/{}/savepoints", segment(id)), &body)?;
     finish(client, id, "savepoints", savepoint, args.wait, json)
 }
 
-pub fn savepoints(client: &Client, id: &str, json: bool) -> Result<()> {
+pub fn savepoints(client: &ApiClient, id: &str, json: bool) -> Result<()> {
     let path = format!("/v1/jobs/{}/savepoints", segment(id));
     show(client, &path, json, |list: &Vec<StoredSavepoint>| print::savepoints(list))
 }
 
-pub fn remove_savepoint(client: &Client, location: &str) -> Result<()> {
+pub fn remove_savepoint(client: &ApiClient, location: &str) -> Result<()> {
     let location = match location.contains("://") {
         true => location.to_owned(),
         false => {
@@ -152,13 +157,13 @@ pub fn remove_savepoint(client: &Client, location: &str) -> Result<()> {
     client.delete(&format!("/v1/savepoints?location={}", segment(&location)))
 }
 
-pub fn checkpoint(client: &Client, id: &str, wait: bool, json: bool) -> Result<()> {
+pub fn checkpoint(client: &ApiClient, id: &str, wait: bool, json: bool) -> Result<()> {
     let checkpoint: SavepointView = client.post(&format!("/v1/jobs/{}/checkpoints", segment(id)))?;
     finish(client, id, "checkpoints", checkpoint, wait, json)
 }
 
 /// Gets `path` from a server that may be starting again meanwhile: what was accepted is carried out then.
-fn poll<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T> {
+fn poll<T: DeserializeOwned>(client: &ApiClient, path: &str) -> Result<T> {
     let clock = SystemClock::shared();
     let begun_ns = clock.monotonic_ns();
     let mut is_told = false;
@@ -179,7 +184,7 @@ fn poll<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T> {
 }
 
 /// Shows a savepoint or checkpoint that was asked for, with `wait` not before it is complete or has failed.
-fn finish(client: &Client, id: &str, of: &str, mut request: SavepointView, wait: bool, json: bool) -> Result<()> {
+fn finish(client: &ApiClient, id: &str, of: &str, mut request: SavepointView, wait: bool, json: bool) -> Result<()> {
     let path = format!("/v1/jobs/{}/{of}/{}", segment(id), segment(&request.request_id));
     while wait && request.status == "in-progress" {
         std::thread::sleep(POLL);
@@ -195,7 +200,7 @@ fn finish(client: &Client, id: &str, of: &str, mut request: SavepointView, wait:
     }
 }
 
-pub fn checkpoints(client: &Client, id: &str, checkpoint: Option<u64>, json: bool) -> Result<()> {
+pub fn checkpoints(client: &ApiClient, id: &str, checkpoint: Option<u64>, json: bool) -> Result<()> {
     let path = format!("/v1/jobs/{}/checkpoints", segment(id));
     match checkpoint {
         None => show(client, &path, json, |list: &Vec<CheckpointSummary>| print::checkpoints(list)),
@@ -222,7 +227,7 @@ mod tests {
             let _ = stream.read(&mut request).unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n7").unwrap();
         });
-        assert_eq!(poll::<u8>(&Client::new(&base), "/v1/anything").unwrap(), 7);
+        assert_eq!(poll::<u8>(&ApiClient::new(&base), "/v1/anything").unwrap(), 7);
         server.join().unwrap();
     }
 }

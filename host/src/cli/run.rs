@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::components::{copy_component, push_components, read_pipeline_file};
-use super::freshness::stale_components;
-use super::progress::{Progress, Warnings, failure};
+use super::pipeline_file::{copy_component, push_components, read_pipeline_file};
+use super::progress::{JobProgress, WarningPrinter, failure};
+use super::stale_components::stale_components;
 use super::{RunArgs, print, stop_asked, stop_asked_again};
 use crate::clock::SystemClock;
 use crate::error::{Result, data_dir_failed, internal};
@@ -62,8 +62,8 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
             ignore_state: args.origin.ignore_state,
         })
     };
-    let mut progress = Progress::new(&manifest.pipeline, clock);
-    let mut warnings = Warnings::default();
+    let mut progress = JobProgress::new(&manifest.pipeline, clock);
+    let mut warnings = WarningPrinter::default();
     let mut follow = |job: JobDetail| {
         warnings.tell(&job);
         watch(&host, &job.summary.id, &interrupted, &mut progress)
@@ -102,7 +102,7 @@ fn push(host: &Host, path: &Path, interrupted: &AtomicBool) -> Result<String> {
 }
 
 /// Shows progress until the job has ended; an interrupt cancels it.
-fn watch(host: &Host, id: &str, interrupted: &AtomicBool, progress: &mut Progress) -> Result<JobDetail> {
+fn watch(host: &Host, id: &str, interrupted: &AtomicBool, progress: &mut JobProgress) -> Result<JobDetail> {
     let mut cancelled = false;
     loop {
         let job = host.await_end(id, POLL)?;

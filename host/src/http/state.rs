@@ -16,8 +16,8 @@ use utoipa::IntoParams;
 use super::components::path_of;
 use super::{Api, Problem, Work, blocking, blocking_in};
 use crate::error::{Result, internal, request_invalid};
-use crate::inspect::{KeyState, StateEntry, StateListing};
 use crate::job::{Host, JobState};
+use crate::state_reader::{KeyState, StateEntry, StateListing};
 
 const LINES_TYPE: &str = "application/x-ndjson";
 /// Lines are sent in pieces of about this size.

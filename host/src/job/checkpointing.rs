@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use super::schedule::nanoseconds;
 use super::view::{CheckpointDetail, CheckpointPart, CheckpointSummary, OperatorCheckpoint};
-use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
+use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::clock::Clock;
 use crate::error::{self, Result};
 use crate::pipeline::PipelineSpec;
@@ -147,7 +147,7 @@ pub(super) fn upload(
     base: Option<&CheckpointMetadata>,
     clock: &dyn Clock,
 ) -> Result<Uploaded> {
-    let mut images: BTreeMap<(String, u32), (SubtaskImage, CheckpointPart)> = BTreeMap::new();
+    let mut images: BTreeMap<(String, u32), (SubtaskMetadata, CheckpointPart)> = BTreeMap::new();
     for part in parts {
         let place = (part.node.clone(), part.subtask);
         let (times, begun_ns, uploaded) = (part.times, clock.monotonic_ns(), files.bytes_uploaded());
@@ -170,7 +170,7 @@ pub(super) fn upload(
         };
         let both: Vec<_> = (0..node.parallelism).map(image).collect::<Result<_>>()?;
         let (subtasks, parts): (Vec<_>, Vec<_>) = both.into_iter().unzip();
-        operators.push(OperatorImage { id: node.id.clone(), parallelism: node.parallelism, subtasks });
+        operators.push(OperatorMetadata { id: node.id.clone(), parallelism: node.parallelism, subtasks });
         shown.push(OperatorCheckpoint { id: node.id.clone(), total: CheckpointPart::of(&parts), subtasks: parts });
     }
     let manifest = CheckpointMetadata {
@@ -191,7 +191,7 @@ fn upload_part(
     part: SubtaskSnapshot,
     files: &CheckpointFiles,
     base: Option<&CheckpointMetadata>,
-) -> Result<SubtaskImage> {
+) -> Result<SubtaskMetadata> {
     let store = files as &dyn FileStore;
     let before = base.and_then(|base| base.subtask(&part.node, part.subtask));
     let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateHandle>| {
@@ -202,7 +202,7 @@ fn upload_part(
     let state = upload(part.state, before.and_then(|image| image.state.as_ref()))?;
     let broadcast = upload(part.broadcast, before.and_then(|image| image.broadcast.as_ref()))?;
     let in_flight = part.in_flight.map(|in_flight| store.put("in-flight", in_flight.encode()?.into())).transpose()?;
-    Ok(SubtaskImage {
+    Ok(SubtaskMetadata {
         source_position: part.source_position,
         state,
         broadcast,
@@ -234,13 +234,13 @@ pub(super) type Base = Option<Arc<CheckpointMetadata>>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{CheckpointStorage, Location};
+    use crate::checkpoint::{CheckpointStorage, StorageLocation};
 
     #[test]
     fn no_upload_outlives_the_attempt_or_stores_anything_once_it_is_given_up() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let root = Location::Folder(folder.path().to_owned());
+        let root = StorageLocation::Folder(folder.path().to_owned());
         let storage = CheckpointStorage::open(&root, runtime.handle().clone()).unwrap();
         let (ended, waits) = crossbeam_channel::unbounded();
         let (begun, has_begun) = crossbeam_channel::unbounded();

@@ -11,7 +11,7 @@ use super::removal;
 use super::schedule::{self, nanoseconds};
 use super::stopping;
 use super::view::{CheckpointPart, CheckpointSummary, JobFailure, SavepointView};
-use crate::checkpoint::{CheckpointMetadata, InProgress, Location};
+use crate::checkpoint::{CheckpointMetadata, StorageLocation, UnfinishedCheckpoint};
 use crate::error::{self, Error, Result};
 use crate::runtime::{BarrierKind, SubtaskSnapshot};
 
@@ -160,20 +160,21 @@ impl Attempt {
     fn retire(&self) {
         let job = self.job.record().id;
         let begun_from = self.origins.spared_in(&self.storage.root().join(&job));
-        let in_progress = self.pending.iter().map(|(id, pending)| InProgress { id: *id, based_on: pending.based_on });
+        let in_progress =
+            self.pending.iter().map(|(id, pending)| UnfinishedCheckpoint { id: *id, based_on: pending.based_on });
         let newest = self.base.as_ref().map_or(0, |base| base.checkpoint_id);
         let read = self.job.readers.spared(newest).into_iter();
-        let read = read.map(|checkpoint| InProgress { id: checkpoint, based_on: Some(checkpoint) });
-        let spared: Vec<InProgress> = in_progress.chain(begun_from).chain(read).collect();
+        let read = read.map(|checkpoint| UnfinishedCheckpoint { id: checkpoint, based_on: Some(checkpoint) });
+        let spared: Vec<UnfinishedCheckpoint> = in_progress.chain(begun_from).chain(read).collect();
         if let Err(error) = self.storage.retire(&job, self.plan.pipeline.checkpoint.retained, &spared) {
             tracing::warn!("old checkpoints could not be removed: {error}");
         }
     }
 
     /// Answers the requests of a savepoint or checkpoint. A stop stays open for the next attempt.
-    fn answer_failed(&self, pending: &Pending, location: Option<&Location>, why: &str) {
+    fn answer_failed(&self, pending: &Pending, location: Option<&StorageLocation>, why: &str) {
         for request_id in pending.requests.iter().filter(|_| !pending.barrier.kind.is_stop()) {
-            self.answer(request_id, "failed", location.map(Location::to_string), Some(why.to_owned()));
+            self.answer(request_id, "failed", location.map(StorageLocation::to_string), Some(why.to_owned()));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::checkpoint::{CheckpointMetadata, OperatorImage, SubtaskImage};
+use crate::checkpoint::{CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::error::{self, Error, Result};
 use crate::model::NO_TIMESTAMP;
 use crate::operator::is_kept_otherwise;
@@ -47,7 +47,7 @@ pub(super) fn check_states(manifest: &CheckpointMetadata, plan: &ExecutionPlan, 
             continue;
         };
         let layout = function.description.all_states();
-        for image in operator.subtasks.iter().flat_map(SubtaskImage::states) {
+        for image in operator.subtasks.iter().flat_map(SubtaskMetadata::states) {
             state::check_schema_compatibility(&layout, image, allow_unclaimed)
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
@@ -59,7 +59,7 @@ pub(super) fn check_states(manifest: &CheckpointMetadata, plan: &ExecutionPlan, 
 /// Whether windows that an earlier version kept one by one would go on in panes, so that each would fire in two parts.
 fn check_windows(
     manifest: &CheckpointMetadata,
-    image: &OperatorImage,
+    image: &OperatorMetadata,
     plan: &ExecutionPlan,
     is_aggregate: bool,
 ) -> Result<()> {
@@ -67,7 +67,7 @@ fn check_windows(
     let Some(NodeKind::Operator(OperatorNode { windows: Some(windows), .. })) = node.map(|node| &node.kind) else {
         return Ok(());
     };
-    let mut states = image.subtasks.iter().flat_map(SubtaskImage::states);
+    let mut states = image.subtasks.iter().flat_map(SubtaskMetadata::states);
     if states.any(|state| is_kept_otherwise(windows, is_aggregate, &state.layout)) {
         let what = format!("`{}` kept each of its windows by itself, which now share what they keep", image.id);
         return Err(mismatch(manifest, what)
@@ -123,7 +123,7 @@ pub(super) fn kept_watermarks(manifest: &CheckpointMetadata, plan: &ExecutionPla
     warnings
 }
 
-fn has_position(images: &[SubtaskImage]) -> bool {
+fn has_position(images: &[SubtaskMetadata]) -> bool {
     images.iter().any(|image| image.source_position.is_some())
 }
 
@@ -136,7 +136,7 @@ fn mismatch(manifest: &CheckpointMetadata, what: String) -> Error {
 }
 
 /// An error where the image of an operator holds anything that nobody would take over.
-fn refuse_unclaimed(manifest: &CheckpointMetadata, image: &OperatorImage, why: &str) -> Result<()> {
+fn refuse_unclaimed(manifest: &CheckpointMetadata, image: &OperatorMetadata, why: &str) -> Result<()> {
     let mut held = BTreeSet::new();
     for subtask in &image.subtasks {
         held.extend(
@@ -169,9 +169,9 @@ mod tests {
     }
 
     /// Of the source, and of nodes that the pipeline does not have.
-    fn image(others: Vec<(&str, SubtaskImage)>) -> CheckpointMetadata {
-        let source = SubtaskImage { source_position: Some(Vec::new()), ..SubtaskImage::default() };
-        let operator = |(id, subtask): (&str, SubtaskImage)| OperatorImage {
+    fn image(others: Vec<(&str, SubtaskMetadata)>) -> CheckpointMetadata {
+        let source = SubtaskMetadata { source_position: Some(Vec::new()), ..SubtaskMetadata::default() };
+        let operator = |(id, subtask): (&str, SubtaskMetadata)| OperatorMetadata {
             id: id.into(),
             parallelism: 1,
             subtasks: vec![subtask],
@@ -213,7 +213,7 @@ mod tests {
             files: Vec::new(),
             size: StateSize::default(),
         };
-        let counting = SubtaskImage { state: Some(state), ..SubtaskImage::default() };
+        let counting = SubtaskMetadata { state: Some(state), ..SubtaskMetadata::default() };
         let error = fit(&image(vec![("counting", counting.clone())]), &pipeline(""), false).unwrap_err();
         assert_eq!(error.code, "checkpoint-mismatch");
         for part in ["`counting`", "`count`", "`last`"] {
@@ -221,7 +221,7 @@ mod tests {
         }
         assert!(error.hint.unwrap().contains("--allow-unclaimed-state"));
         assert!(fit(&image(vec![("counting", counting)]), &pipeline(""), true).is_ok());
-        assert!(fit(&image(vec![("nothing-held", SubtaskImage::default())]), &pipeline(""), false).is_ok());
+        assert!(fit(&image(vec![("nothing-held", SubtaskMetadata::default())]), &pipeline(""), false).is_ok());
     }
 
     /// A pipeline with windows, and an image that an earlier version took of it.
@@ -240,7 +240,7 @@ mod tests {
             assert_eq!(layout.len(), states.len());
             let (format, files, size) = (SnapshotFormat::Canonical, Vec::new(), StateSize::default());
             let state = Some(StateHandle { format, layout, files, size });
-            let image = image(vec![("windows", SubtaskImage { state, ..SubtaskImage::default() })]);
+            let image = image(vec![("windows", SubtaskMetadata { state, ..SubtaskMetadata::default() })]);
             check_states(&image, &plan, false).map_err(|error| error.code)
         };
         assert_eq!(check("1min", &["@window", "@trigger"]), Err("checkpoint-mismatch"));

@@ -31,13 +31,15 @@ use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat,
     SavepointView, StoredSavepoint,
 };
-use crate::checkpoint::{CheckpointKind, CheckpointMetadata, Location, Snapshot, Verify, utf8_path};
+use crate::checkpoint::{
+    CheckpointKind, CheckpointMetadata, StorageLocation, StoredCheckpoint, Verification, utf8_path,
+};
 use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
-use crate::inspect::StateImages;
 use crate::pipeline::PipelineSpec;
 use crate::runtime::{BarrierKind, ExecutionPlan, PlanPurpose};
 use crate::sandbox::{CompileMode, Sandbox, SandboxOptions, Slots};
+use crate::state_reader::StateReader;
 
 /// Instances alive at once, over all jobs, unless the command line says otherwise.
 pub const INSTANCES_MAX: u32 = 1000;
@@ -88,7 +90,7 @@ pub struct Submission {
 
 /// What a job begins with.
 struct Origin {
-    location: Location,
+    location: StorageLocation,
     seed: Option<u64>,
     /// The job that took it, and its number there.
     job: String,
@@ -133,8 +135,8 @@ impl Host {
             clock: options.clock.clone(),
         })?;
         let storage = match &options.checkpoint_storage {
-            Some(text) => Location::parse(text, Path::new(".")).map_err(error::storage_failed)?,
-            None => Location::Folder(dir.join("checkpoints")),
+            Some(text) => StorageLocation::parse(text, Path::new(".")).map_err(error::storage_failed)?,
+            None => StorageLocation::Folder(dir.join("checkpoints")),
         };
         let environment = Environment {
             components: Arc::new(ComponentStore::open(dir, Arc::new(sandbox), options.clock.clone())?),
@@ -152,7 +154,7 @@ impl Host {
         let jobs = read_jobs(&jobs_dir)?;
         // Before any of them runs, and removes what another has still to read.
         for record in jobs.values().map(|job| job.record()).filter(|record| may_run(record) && !record.has_image) {
-            if let Some(Ok(origin)) = record.from.map(|from| Location::parse(&from, Path::new(""))) {
+            if let Some(Ok(origin)) = record.from.map(|from| StorageLocation::parse(&from, Path::new(""))) {
                 environment.origins.add(&record.id, origin);
             }
         }
@@ -365,7 +367,7 @@ impl Host {
             seed: pipeline.seed.or(seed).unwrap_or_else(clock::random_u64),
             components,
             claim: submission.claim && origin.is_some(),
-            from: origin.as_ref().map(Location::to_string),
+            from: origin.as_ref().map(StorageLocation::to_string),
             allow_unclaimed_state: submission.allow_unclaimed_state,
             reset_watermarks: submission.reset_watermarks,
             history,
@@ -412,8 +414,9 @@ impl Host {
 
     /// The place of what a job is to begin with, after a look whether the pipeline can go on from it.
     fn origin(&self, from: &str, submission: &Submission, plan: &ExecutionPlan, base_dir: &Path) -> Result<Origin> {
-        let location = Location::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
-        let Snapshot { metadata, .. } = Snapshot::open(&location, self.inner.options.runtime.clone(), Verify::Lengths)?;
+        let location = StorageLocation::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
+        let StoredCheckpoint { metadata, .. } =
+            StoredCheckpoint::open(&location, self.inner.options.runtime.clone(), Verification::Lengths)?;
         fit::fit(&metadata, &plan.pipeline, submission.allow_unclaimed_state)?;
         fit::check_states(&metadata, plan, submission.allow_unclaimed_state)?;
         fit::check_in_flight(&metadata, plan)?;
@@ -438,7 +441,7 @@ impl Host {
     }
 
     /// Whether nobody else needs what a job wants to own.
-    fn check_claim(&self, location: &Location, metadata: &CheckpointMetadata) -> Result<()> {
+    fn check_claim(&self, location: &StorageLocation, metadata: &CheckpointMetadata) -> Result<()> {
         let owner = self.inner.jobs.lock().get(&metadata.job_id).map(|job| job.record());
         let is_savepoint = metadata.kind == CheckpointKind::Savepoint;
         if let Some(owner) = owner.filter(|owner| may_run(owner) && !is_savepoint) {
@@ -502,7 +505,7 @@ impl Host {
         let record = self.find(id_or_name)?.record();
         let pipeline = PipelineSpec::parse(&record.manifest, &record.file_name)?;
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
-        let view = |(id, location, metadata): (u64, Location, Result<CheckpointMetadata>)| StoredSavepoint {
+        let view = |(id, location, metadata): (u64, StorageLocation, Result<CheckpointMetadata>)| StoredSavepoint {
             id,
             location: location.to_string(),
             taken_at_ms: metadata.as_ref().ok().map(|metadata| metadata.taken_at_ms),
@@ -514,7 +517,7 @@ impl Host {
 
     /// Removes a savepoint by its folder, a path or `s3://bucket/folder`, wherever it is.
     pub fn remove_savepoint(&self, location: &str) -> Result<()> {
-        let parsed = Location::parse(location, Path::new(".")).map_err(error::request_invalid)?;
+        let parsed = StorageLocation::parse(location, Path::new(".")).map_err(error::request_invalid)?;
         removal::remove_savepoint(&parsed.canonical(), &self.inner.environment)
     }
 
@@ -589,11 +592,11 @@ impl Host {
         let pipeline = PipelineSpec::parse(&record.manifest, &record.file_name)?;
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
         job.readers.open(record.last_checkpoint.unwrap_or(0), || {
-            let Some((manifest, _)) = storage.newest_usable(&record.id, Verify::Lengths)? else {
+            let Some((manifest, _)) = storage.newest_usable(&record.id, Verification::Lengths)? else {
                 return Err(without_state(&record));
             };
             let files = Arc::new(storage.files(&record.id, manifest.checkpoint_id, manifest.kind)?);
-            let images = StateImages::new(Arc::new(manifest), files, &self.inner.options.data_dir.join(READING))?;
+            let images = StateReader::new(Arc::new(manifest), files, &self.inner.options.data_dir.join(READING))?;
             Ok((images.checkpoint(), images))
         })
     }

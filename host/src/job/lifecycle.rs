@@ -18,7 +18,7 @@ use super::repeats::FaultHistory;
 use super::schedule::Request;
 use super::stopping;
 use super::view::{JobFailure, JobStatus};
-use crate::checkpoint::{CheckpointStorage, Location};
+use crate::checkpoint::{CheckpointStorage, StorageLocation};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::pipeline::{CheckpointCleanup, PipelineSpec, RestartStrategy};
@@ -54,7 +54,7 @@ pub(super) struct Environment {
     pub(super) clock: SharedClock,
     pub(super) runtime: tokio::runtime::Handle,
     /// Where checkpoints go, unless the manifest says otherwise.
-    pub(super) storage: Location,
+    pub(super) storage: StorageLocation,
     pub(super) origins: Arc<Origins>,
     /// Places for the instances of all jobs.
     pub(super) instances: Slots,
@@ -63,7 +63,7 @@ pub(super) struct Environment {
 impl Environment {
     /// Where a pipeline's checkpoints and savepoints are.
     pub(super) fn storage(&self, pipeline: &PipelineSpec, base_dir: &Path) -> Result<CheckpointStorage> {
-        let own = pipeline.checkpoint.storage.as_ref().map(|text| Location::parse(text, base_dir)).transpose();
+        let own = pipeline.checkpoint.storage.as_ref().map(|text| StorageLocation::parse(text, base_dir)).transpose();
         let own = own.map_err(|why| error::manifest_invalid(format!("`storage` in [checkpoint]: {why}")))?;
         CheckpointStorage::open(own.as_ref().unwrap_or(&self.storage), self.runtime.clone())
     }

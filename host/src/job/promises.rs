@@ -17,7 +17,7 @@ const JOBS_NAMED: usize = 3;
 
 /// The committables of each sink that has any, from the images of its subtasks.
 pub(super) fn committables(manifest: &CheckpointMetadata) -> BTreeMap<&str, Vec<Vec<u8>>> {
-    let of_sink = |image: &crate::checkpoint::OperatorImage| {
+    let of_sink = |image: &crate::checkpoint::OperatorMetadata| {
         image.subtasks.iter().filter_map(|subtask| subtask.committable.clone()).collect::<Vec<_>>()
     };
     let all = manifest.operators.iter().map(|image| (image.id.as_str(), of_sink(image)));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use crate::inspect::StateImages;
+use crate::state_reader::StateReader;
 
 /// The readers of one job's checkpoints.
 #[derive(Default)]
@@ -21,7 +21,7 @@ struct Span {
 
 /// The state in a checkpoint, which stays until this is dropped.
 pub struct JobState {
-    images: StateImages,
+    images: StateReader,
     _reader: Reader,
 }
 
@@ -36,7 +36,7 @@ impl Readers {
     pub(super) fn open(
         self: &Arc<Self>,
         newest: u64,
-        choose: impl FnOnce() -> Result<(u64, StateImages)>,
+        choose: impl FnOnce() -> Result<(u64, StateReader)>,
     ) -> Result<JobState> {
         let mut reader = Reader::new(self, Span { first: newest, last: u64::MAX });
         let (checkpoint, images) = choose()?;
@@ -67,9 +67,9 @@ impl Reader {
 }
 
 impl Deref for JobState {
-    type Target = StateImages;
+    type Target = StateReader;
 
-    fn deref(&self) -> &StateImages {
+    fn deref(&self) -> &StateReader {
         &self.images
     }
 }

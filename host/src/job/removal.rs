@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::lifecycle::Environment;
 use super::live::Job;
 use super::origins::Origins;
-use crate::checkpoint::{self, CheckpointStorage, Location, Snapshot};
+use crate::checkpoint::{self, CheckpointStorage, StorageLocation, StoredCheckpoint};
 use crate::error::{self, Result};
 use crate::pipeline::PipelineSpec;
 
@@ -50,7 +50,7 @@ pub(super) fn remove_job(job: &Arc<Job>, environment: &Environment) -> Result<()
 }
 
 /// Removes a savepoint, in whichever storage, which no job begins from.
-pub(super) fn remove_savepoint(location: &Location, environment: &Environment) -> Result<()> {
+pub(super) fn remove_savepoint(location: &StorageLocation, environment: &Environment) -> Result<()> {
     check_unneeded(&environment.origins, location, "")?;
     checkpoint::remove_savepoint(location, environment.runtime.clone())
 }
@@ -60,9 +60,9 @@ pub(super) fn remove_savepoint(location: &Location, environment: &Environment) -
 pub(super) fn remove_claimed(job: &Job, origins: &Origins, runtime: &tokio::runtime::Handle) {
     let record = job.record();
     let Some(from) = record.from.filter(|_| record.claim) else { return };
-    let Ok(location) = Location::parse(&from, "".as_ref()) else { return };
+    let Ok(location) = StorageLocation::parse(&from, "".as_ref()) else { return };
     let removed = check_unneeded(origins, &location, &record.id)
-        .and_then(|()| Snapshot::remove(&location, runtime.clone()))
+        .and_then(|()| StoredCheckpoint::remove(&location, runtime.clone()))
         .and_then(|()| job.update(|record| record.claim = false));
     match removed {
         Ok(()) => tracing::info!(job = %record.name, "removed {from}, which the job had claimed"),
@@ -70,7 +70,7 @@ pub(super) fn remove_claimed(job: &Job, origins: &Origins, runtime: &tokio::runt
     }
 }
 
-fn check_unneeded(origins: &Origins, place: &Location, but: &str) -> Result<()> {
+fn check_unneeded(origins: &Origins, place: &StorageLocation, but: &str) -> Result<()> {
     match origins.beginning_at(place, but) {
         None => Ok(()),
         Some(job) => {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::lifecycle::Environment;
 use super::live::Job;
 use super::record::JobRecord;
-use crate::checkpoint::{CheckpointKind, CheckpointMetadata, CheckpointStorage, Location, Skipped, Snapshot, Verify};
+use crate::checkpoint::{
+    CheckpointKind, CheckpointMetadata, CheckpointStorage, StorageLocation, StoredCheckpoint, UnusableCheckpoint,
+    Verification,
+};
 use crate::error::{self, Result};
 use crate::model::Interrupt;
 use crate::pipeline::{PipelineSpec, StateBackendKind};
@@ -33,7 +36,7 @@ pub(super) fn restore(
     // Within one process nothing but the disk can have damaged a file since it was written; state that failed may have.
     let failure = record.failure.as_ref().map(|failure| failure.code.as_str());
     let is_doubtful = matches!(failure, Some("checkpoint-corrupt" | "state-failed"));
-    let verify = if number == 1 || is_doubtful { Verify::Checksums } else { Verify::Lengths };
+    let verify = if number == 1 || is_doubtful { Verification::Checksums } else { Verification::Lengths };
     let storage = &storage.clone().interruptible(interrupt);
     match storage.newest_usable(&record.id, verify)? {
         Some((manifest, skipped)) => {
@@ -45,8 +48,8 @@ pub(super) fn restore(
     }
 }
 
-fn name_skipped(job: &Job, name: &str, skipped: &[Skipped]) {
-    for Skipped { path, why } in skipped {
+fn name_skipped(job: &Job, name: &str, skipped: &[UnusableCheckpoint]) {
+    for UnusableCheckpoint { path, why } in skipped {
         tracing::warn!(job = %name, checkpoint = %path, code = "checkpoint-corrupt", "checkpoint passed over: {why}");
         job.warn(format!("{path} was passed over: {why}"));
     }
@@ -56,7 +59,7 @@ fn without_own_image(
     record: &JobRecord,
     environment: &Environment,
     storage: &CheckpointStorage,
-    verify: Verify,
+    verify: Verification,
     interrupt: &Interrupt,
 ) -> Result<Restored> {
     if record.has_image {
@@ -69,8 +72,8 @@ fn without_own_image(
     let Some(from) = &record.from else {
         return Ok(Restored { manifest: None, storage: storage.clone(), own: false });
     };
-    let location = Location::parse(from, Path::new("")).map_err(error::savepoint_not_found)?;
-    let snapshot = Snapshot::open_unless(&location, environment.runtime.clone(), verify, interrupt)?;
+    let location = StorageLocation::parse(from, Path::new("")).map_err(error::savepoint_not_found)?;
+    let snapshot = StoredCheckpoint::open_unless(&location, environment.runtime.clone(), verify, interrupt)?;
     tracing::info!(job = %record.name, %from, "restored");
     Ok(Restored { manifest: Some(Arc::new(snapshot.metadata)), storage: snapshot.storage, own: false })
 }

@@ -10,7 +10,7 @@ use super::live::{Command, Job};
 use super::record::JobRecord;
 use super::schedule::Request;
 use super::view::{JobStatus, SavepointFormat, SavepointView};
-use crate::checkpoint::{CheckpointMetadata, Location};
+use crate::checkpoint::{CheckpointMetadata, StorageLocation};
 use crate::clock;
 use crate::error::{self, Result};
 use crate::runtime::BarrierKind;
@@ -106,12 +106,12 @@ pub(super) fn triggered(job: &Job, checkpoint: u64) {
 }
 
 /// The savepoint of the stop is complete.
-pub(super) fn complete(job: &Job, location: &Location) {
+pub(super) fn complete(job: &Job, location: &StorageLocation) {
     change(job, |stop| stop.location = Some(location.to_string()));
 }
 
 /// Whether an image that was restored, and whose promises are kept, is the savepoint of the stop: then the job has stopped.
-pub(super) fn is_done(job: &Job, manifest: &CheckpointMetadata, location: &Location) -> bool {
+pub(super) fn is_done(job: &Job, manifest: &CheckpointMetadata, location: &StorageLocation) -> bool {
     let record = job.record();
     let Some(stop) = open(&record).filter(|stop| stop.is_answered_by(manifest)) else { return false };
     complete(job, location);

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorImage, SubtaskImage};
+use crate::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::model::Batch;
@@ -181,17 +181,17 @@ fn image(parts: Vec<SubtaskSnapshot>) -> (Arc<CheckpointMetadata>, Arc<dyn FileS
     for id in ["numbers", "others", "slow", "out"] {
         let mut own: Vec<&SubtaskSnapshot> = parts.iter().filter(|part| part.node == id).collect();
         own.sort_by_key(|part| part.subtask);
-        let image = |part: &&SubtaskSnapshot| SubtaskImage {
+        let image = |part: &&SubtaskSnapshot| SubtaskMetadata {
             source_position: part.source_position.clone(),
             in_flight: part
                 .in_flight
                 .as_ref()
                 .map(|in_flight| files.put("in-flight", in_flight.encode().unwrap().into()).unwrap()),
             counters: part.counters,
-            ..SubtaskImage::default()
+            ..SubtaskMetadata::default()
         };
         let subtasks = own.iter().map(image).collect();
-        operators.push(OperatorImage { id: id.into(), parallelism: own.len() as u32, subtasks });
+        operators.push(OperatorMetadata { id: id.into(), parallelism: own.len() as u32, subtasks });
     }
     let manifest = CheckpointMetadata {
         format: CheckpointMetadata::FORMAT,

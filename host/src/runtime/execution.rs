@@ -26,7 +26,7 @@ use super::stamps::Stamper;
 use super::subtask::{Notify, Subtask, SubtaskEvent};
 use super::triggers::Triggers;
 use super::windows::window_function;
-use crate::checkpoint::{CheckpointMetadata, SubtaskImage};
+use crate::checkpoint::{CheckpointMetadata, SubtaskMetadata};
 use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
 use crate::error::{self, Result};
@@ -404,7 +404,7 @@ impl Start {
     }
 
     /// The images of the node's subtasks, as many as there were.
-    fn images(&self, node: &PipelineNode) -> &[SubtaskImage] {
+    fn images(&self, node: &PipelineNode) -> &[SubtaskMetadata] {
         self.options.restore.as_ref().map_or(&[], |(manifest, _)| manifest.subtasks(&node.id))
     }
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::text::{bytes_from, show_bytes};
+use super::bytes_json::{bytes_from, show_bytes};
 use crate::state::{StateDescription, internal};
 
 /// The largest time that every reader of JSON takes for the number that it is.
@@ -13,7 +13,7 @@ const EXACT_MAX: i64 = 1 << 53;
 
 /// What the values of one of the host's states are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum InternalForm {
+pub(super) enum InternalValueFormat {
     /// A time or a number: what a trigger keeps.
     Integer,
     /// A time, and whether the timers that it makes due were being fired.
@@ -29,34 +29,36 @@ pub(super) enum InternalForm {
     JoinKept,
 }
 
-impl InternalForm {
+impl InternalValueFormat {
     /// None where the values are plain bytes, such as the records of a join, or none of the host's.
-    pub fn of(state: &StateDescription) -> Option<InternalForm> {
+    pub fn of(state: &StateDescription) -> Option<InternalValueFormat> {
         match &state.name[..] {
-            internal::WINDOW_TRIGGER => Some(InternalForm::Integer),
-            internal::WATERMARK => Some(InternalForm::Watermark),
-            internal::WINDOW_CONTENTS if state.schema == "count" => Some(InternalForm::Count),
-            internal::WINDOW_CONTENTS => Some(InternalForm::Folded),
-            internal::WINDOW_ELEMENTS => Some(InternalForm::Element),
-            internal::WINDOW_SESSIONS => Some(InternalForm::Sessions),
-            internal::WINDOW_PANES => Some(InternalForm::Panes),
-            internal::JOIN_KEPT => Some(InternalForm::JoinKept),
+            internal::WINDOW_TRIGGER => Some(InternalValueFormat::Integer),
+            internal::WATERMARK => Some(InternalValueFormat::Watermark),
+            internal::WINDOW_CONTENTS if state.schema == "count" => Some(InternalValueFormat::Count),
+            internal::WINDOW_CONTENTS => Some(InternalValueFormat::Folded),
+            internal::WINDOW_ELEMENTS => Some(InternalValueFormat::Element),
+            internal::WINDOW_SESSIONS => Some(InternalValueFormat::Sessions),
+            internal::WINDOW_PANES => Some(InternalValueFormat::Panes),
+            internal::JOIN_KEPT => Some(InternalValueFormat::JoinKept),
             _ => None,
         }
     }
 
     /// None where the bytes are not of this form.
     pub fn show(self, bytes: &[u8]) -> Option<Value> {
-        let mut reader = Reader(bytes);
+        let mut reader = InternalValueReader(bytes);
         let value = match self {
-            InternalForm::Integer => show_time(reader.signed()?),
-            InternalForm::Watermark => reader.watermark()?,
-            InternalForm::Count => reader.unsigned()?.into(),
-            InternalForm::Folded => reader.folded()?,
-            InternalForm::Element => reader.element()?,
-            InternalForm::Sessions => reader.sessions()?,
-            InternalForm::Panes => reader.panes()?,
-            InternalForm::JoinKept => json!({ "next": reader.unsigned()?, "timer": show_time(reader.signed()?) }),
+            InternalValueFormat::Integer => show_time(reader.signed()?),
+            InternalValueFormat::Watermark => reader.watermark()?,
+            InternalValueFormat::Count => reader.unsigned()?.into(),
+            InternalValueFormat::Folded => reader.folded()?,
+            InternalValueFormat::Element => reader.element()?,
+            InternalValueFormat::Sessions => reader.sessions()?,
+            InternalValueFormat::Panes => reader.panes()?,
+            InternalValueFormat::JoinKept => {
+                json!({ "next": reader.unsigned()?, "timer": show_time(reader.signed()?) })
+            }
         };
         reader.0.is_empty().then_some(value)
     }
@@ -64,14 +66,14 @@ impl InternalForm {
     /// The bytes of a value; the error says what was expected.
     pub fn bytes(self, value: &Value) -> Result<Vec<u8>, String> {
         let written = match self {
-            InternalForm::Integer => time_from(value).map(|time| time.to_le_bytes().to_vec()),
-            InternalForm::Watermark => watermark_bytes(value),
-            InternalForm::Count => value.as_u64().map(|count| count.to_le_bytes().to_vec()),
-            InternalForm::Folded => folded_bytes(value),
-            InternalForm::Element => element_bytes(value),
-            InternalForm::Sessions => sessions_bytes(value),
-            InternalForm::Panes => panes_bytes(value),
-            InternalForm::JoinKept => exactly(value, 2)
+            InternalValueFormat::Integer => time_from(value).map(|time| time.to_le_bytes().to_vec()),
+            InternalValueFormat::Watermark => watermark_bytes(value),
+            InternalValueFormat::Count => value.as_u64().map(|count| count.to_le_bytes().to_vec()),
+            InternalValueFormat::Folded => folded_bytes(value),
+            InternalValueFormat::Element => element_bytes(value),
+            InternalValueFormat::Sessions => sessions_bytes(value),
+            InternalValueFormat::Panes => panes_bytes(value),
+            InternalValueFormat::JoinKept => exactly(value, 2)
                 .and_then(|kept| Some((kept.get("next")?.as_u64()?, time_from(kept.get("timer")?)?)))
                 .map(|(next, timer)| [next.to_le_bytes(), timer.to_le_bytes()].concat()),
         };
@@ -80,14 +82,14 @@ impl InternalForm {
 
     fn example(self) -> &'static str {
         match self {
-            InternalForm::Integer => "an integer",
-            InternalForm::Watermark => "an integer, or {\"time\": ..., \"is_firing\": true}",
-            InternalForm::Count => "an unsigned integer",
-            InternalForm::Folded => "{\"count\": ..., \"number\": ...}",
-            InternalForm::Element => "{\"input\": ..., \"place\": ..., \"timestamp\": ..., \"value\": ...}",
-            InternalForm::Sessions => "a list of {\"window\": ..., \"state\": ...}",
-            InternalForm::Panes => "{\"timer\": ..., \"front\": ..., \"elements\": ..., \"panes\": [...]}",
-            InternalForm::JoinKept => "{\"next\": ..., \"timer\": ...}",
+            InternalValueFormat::Integer => "an integer",
+            InternalValueFormat::Watermark => "an integer, or {\"time\": ..., \"is_firing\": true}",
+            InternalValueFormat::Count => "an unsigned integer",
+            InternalValueFormat::Folded => "{\"count\": ..., \"number\": ...}",
+            InternalValueFormat::Element => "{\"input\": ..., \"place\": ..., \"timestamp\": ..., \"value\": ...}",
+            InternalValueFormat::Sessions => "a list of {\"window\": ..., \"state\": ...}",
+            InternalValueFormat::Panes => "{\"timer\": ..., \"front\": ..., \"elements\": ..., \"panes\": [...]}",
+            InternalValueFormat::JoinKept => "{\"next\": ..., \"timer\": ...}",
         }
     }
 }
@@ -131,9 +133,9 @@ fn exactly(value: &Value, fields: usize) -> Option<&Map<String, Value>> {
     value.as_object().filter(|object| object.len() == fields)
 }
 
-struct Reader<'a>(&'a [u8]);
+struct InternalValueReader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl InternalValueReader<'_> {
     fn chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (chunk, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -333,15 +335,15 @@ mod tests {
 
     use super::*;
 
-    const FORMS: [InternalForm; 8] = [
-        InternalForm::Integer,
-        InternalForm::Watermark,
-        InternalForm::Count,
-        InternalForm::Folded,
-        InternalForm::Element,
-        InternalForm::Sessions,
-        InternalForm::Panes,
-        InternalForm::JoinKept,
+    const FORMS: [InternalValueFormat; 8] = [
+        InternalValueFormat::Integer,
+        InternalValueFormat::Watermark,
+        InternalValueFormat::Count,
+        InternalValueFormat::Folded,
+        InternalValueFormat::Element,
+        InternalValueFormat::Sessions,
+        InternalValueFormat::Panes,
+        InternalValueFormat::JoinKept,
     ];
 
     fn times(times: &[i64]) -> Vec<u8> {
@@ -353,39 +355,43 @@ mod tests {
         let whole = |number: i64| [&[0][..], &number.to_le_bytes()].concat();
         let top = [times(&[2]), whole(7), whole(7), vec![2, 0, 0, 0], b"7a".to_vec()].concat();
         for (form, bytes, shown) in [
-            (InternalForm::Integer, times(&[-5]), json!(-5)),
-            (InternalForm::Integer, times(&[i64::MAX]), json!("9223372036854775807")),
-            (InternalForm::Watermark, times(&[7]), json!(7)),
-            (InternalForm::Watermark, [times(&[7]), vec![1]].concat(), json!({"time": 7, "is_firing": true})),
-            (InternalForm::Count, times(&[3]), json!(3)),
-            (InternalForm::Folded, [times(&[2]), whole(9)].concat(), json!({"count": 2, "number": 9})),
+            (InternalValueFormat::Integer, times(&[-5]), json!(-5)),
+            (InternalValueFormat::Integer, times(&[i64::MAX]), json!("9223372036854775807")),
+            (InternalValueFormat::Watermark, times(&[7]), json!(7)),
+            (InternalValueFormat::Watermark, [times(&[7]), vec![1]].concat(), json!({"time": 7, "is_firing": true})),
+            (InternalValueFormat::Count, times(&[3]), json!(3)),
+            (InternalValueFormat::Folded, [times(&[2]), whole(9)].concat(), json!({"count": 2, "number": 9})),
             (
-                InternalForm::Folded,
+                InternalValueFormat::Folded,
                 [times(&[2]), vec![1], f64::INFINITY.to_le_bytes().to_vec()].concat(),
                 json!({"count": 2, "number": "inf"}),
             ),
-            (InternalForm::Folded, top, json!({"count": 2, "number": 7, "top": [{"number": 7, "record": "7a"}]})),
             (
-                InternalForm::Element,
+                InternalValueFormat::Folded,
+                top,
+                json!({"count": 2, "number": 7, "top": [{"number": 7, "record": "7a"}]}),
+            ),
+            (
+                InternalValueFormat::Element,
                 [&[0x81, 1][..], &times(&[9]), b"v"].concat(),
                 json!({"input": 1, "place": 64, "timestamp": 9, "value": "v"}),
             ),
             (
-                InternalForm::Sessions,
+                InternalValueFormat::Sessions,
                 times(&[0, 20, 0, 10]),
                 json!([{"window": {"start": 0, "end": 20}, "state": {"start": 0, "end": 10}}]),
             ),
             (
-                InternalForm::Panes,
+                InternalValueFormat::Panes,
                 times(&[i64::MIN, i64::MIN, i64::MIN, 1, 5]),
                 json!({"timer": null, "front": null, "elements": 1, "panes": [5]}),
             ),
             (
-                InternalForm::Panes,
+                InternalValueFormat::Panes,
                 times(&[4, 2, 3, 0]),
                 json!({"timer": 4, "front": {"boundary": 2, "run_end": 3}, "elements": 0, "panes": []}),
             ),
-            (InternalForm::JoinKept, times(&[1, 8]), json!({"next": 1, "timer": 8})),
+            (InternalValueFormat::JoinKept, times(&[1, 8]), json!({"next": 1, "timer": 8})),
         ] {
             assert_eq!(form.show(&bytes), Some(shown.clone()), "{form:?}");
             assert_eq!(form.bytes(&shown), Ok(bytes), "{form:?}");

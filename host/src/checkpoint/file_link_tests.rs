@@ -18,7 +18,7 @@ impl Subject {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let storage =
-            CheckpointStorage::open(&Location::Folder(folder.path().join("storage")), runtime.handle().clone())
+            CheckpointStorage::open(&StorageLocation::Folder(folder.path().join("storage")), runtime.handle().clone())
                 .unwrap();
         let files = storage.files("job-1", 1, CheckpointKind::Checkpoint).unwrap();
         // The storage makes the folder with the first file.

@@ -1,4 +1,4 @@
-//! Postcard to JSON and back, for a value whose [`Shape`] is known. What serde would make of the type in JSON, with these
+//! Postcard to JSON and back, for a value whose [`ValueShape`] is known. What serde would make of the type in JSON, with these
 //! exceptions: a map whose keys are no strings is a list of pairs, a tuple of one is its part, and a number that JSON
 //! cannot hold exactly is a string.
 //!
@@ -7,36 +7,36 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::shape::Shape;
+use super::value_shape::ValueShape;
 
 /// Parts that a value may have, beside a number of them for each of its bytes.
 const PARTS_FREE: usize = 4096;
 const PARTS_PER_BYTE: usize = 16;
 
 /// The value. None where the bytes are not one of this shape, to the last byte.
-pub(super) fn decode(shape: &Shape, bytes: &[u8]) -> Option<Value> {
+pub(super) fn decode(shape: &ValueShape, bytes: &[u8]) -> Option<Value> {
     let parts_left = bytes.len().saturating_mul(PARTS_PER_BYTE).saturating_add(PARTS_FREE);
-    let mut reader = Reader { rest: bytes, parts_left };
+    let mut reader = PostcardReader { rest: bytes, parts_left };
     let value = reader.value(shape)?;
     reader.rest.is_empty().then_some(value)
 }
 
 /// The bytes of a value; an error says where in the value what was expected.
-pub(super) fn encode(shape: &Shape, value: &Value) -> Result<Vec<u8>, String> {
-    let mut writer = Writer { bytes: Vec::new() };
-    writer.value(shape, value).map_err(|Misfit { at, expected }| match at.is_empty() {
+pub(super) fn encode(shape: &ValueShape, value: &Value) -> Result<Vec<u8>, String> {
+    let mut writer = PostcardWriter { bytes: Vec::new() };
+    writer.value(shape, value).map_err(|ShapeMismatch { at, expected }| match at.is_empty() {
         true => format!("expected {expected}"),
         false => format!("at `{at}`: expected {expected}"),
     })?;
     Ok(writer.bytes)
 }
 
-struct Reader<'a> {
+struct PostcardReader<'a> {
     rest: &'a [u8],
     parts_left: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PostcardReader<'a> {
     fn byte(&mut self) -> Option<u8> {
         let (&byte, rest) = self.rest.split_first()?;
         self.rest = rest;
@@ -77,44 +77,44 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(text).ok()
     }
 
-    fn value(&mut self, shape: &Shape) -> Option<Value> {
+    fn value(&mut self, shape: &ValueShape) -> Option<Value> {
         self.parts_left = self.parts_left.checked_sub(1)?;
         Some(match shape {
-            Shape::Bool => match self.byte()? {
+            ValueShape::Bool => match self.byte()? {
                 0 => Value::Bool(false),
                 1 => Value::Bool(true),
                 _ => return None,
             },
-            Shape::Integer { signed: false, bits: 8 } => self.byte()?.into(),
-            Shape::Integer { signed: true, bits: 8 } => i8::from_le_bytes([self.byte()?]).into(),
-            Shape::Integer { signed: false, bits } => unsigned(self.varint(*bits)?),
-            Shape::Integer { signed: true, bits } => signed(self.varint(*bits)?),
-            Shape::F32 => float32(f32::from_le_bytes(self.array()?)),
-            Shape::F64 => float64(f64::from_le_bytes(self.array()?)),
-            Shape::Char => {
+            ValueShape::Integer { signed: false, bits: 8 } => self.byte()?.into(),
+            ValueShape::Integer { signed: true, bits: 8 } => i8::from_le_bytes([self.byte()?]).into(),
+            ValueShape::Integer { signed: false, bits } => unsigned(self.varint(*bits)?),
+            ValueShape::Integer { signed: true, bits } => signed(self.varint(*bits)?),
+            ValueShape::F32 => float32(f32::from_le_bytes(self.array()?)),
+            ValueShape::F64 => float64(f64::from_le_bytes(self.array()?)),
+            ValueShape::Char => {
                 let text = self.text()?;
                 let mut chars = text.chars();
                 let _one = chars.next()?;
                 chars.next().is_none().then(|| text.into())?
             }
-            Shape::String => self.text()?.into(),
-            Shape::Option(inner) => match self.byte()? {
+            ValueShape::String => self.text()?.into(),
+            ValueShape::Option(inner) => match self.byte()? {
                 0 => Value::Null,
                 1 => self.value(inner)?,
                 _ => return None,
             },
-            Shape::List(element) => {
+            ValueShape::List(element) => {
                 let length = self.length()?;
                 self.repeated(element, length)?
             }
-            Shape::Array(element, length) => self.repeated(element, *length)?,
-            Shape::Map(key, value) => self.map(key, value)?,
-            Shape::Tuple(parts) => self.tuple(parts)?,
-            Shape::Struct(fields) => {
-                let field = |(name, shape): &(String, Shape)| Some((name.clone(), self.value(shape)?));
+            ValueShape::Array(element, length) => self.repeated(element, *length)?,
+            ValueShape::Map(key, value) => self.map(key, value)?,
+            ValueShape::Tuple(parts) => self.tuple(parts)?,
+            ValueShape::Struct(fields) => {
+                let field = |(name, shape): &(String, ValueShape)| Some((name.clone(), self.value(shape)?));
                 Value::Object(fields.iter().map(field).collect::<Option<_>>()?)
             }
-            Shape::Enum(variants) => {
+            ValueShape::Enum(variants) => {
                 let (name, fields) = variants.get(usize::try_from(self.varint(32)?).ok()?)?;
                 match fields {
                     None => name.clone().into(),
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn repeated(&mut self, element: &Shape, length: usize) -> Option<Value> {
+    fn repeated(&mut self, element: &ValueShape, length: usize) -> Option<Value> {
         let mut elements = Vec::new();
         for _ in 0..length {
             elements.push(self.value(element)?);
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
         Some(Value::Array(elements))
     }
 
-    fn tuple(&mut self, parts: &[Shape]) -> Option<Value> {
+    fn tuple(&mut self, parts: &[ValueShape]) -> Option<Value> {
         match parts {
             [] => Some(Value::Null),
             [one] => self.value(one),
@@ -140,9 +140,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn map(&mut self, key: &Shape, value: &Shape) -> Option<Value> {
+    fn map(&mut self, key: &ValueShape, value: &ValueShape) -> Option<Value> {
         let length = self.length()?;
-        if *key == Shape::String {
+        if *key == ValueShape::String {
             let mut entries = Map::new();
             for _ in 0..length {
                 let key = self.text()?.to_owned();
@@ -158,18 +158,18 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn unsigned(number: u128) -> Value {
+pub(super) fn unsigned(number: u128) -> Value {
     u64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
 }
 
 /// From zigzag: 0, -1, 1, -2, ...
-fn signed(zigzag: u128) -> Value {
+pub(super) fn signed(zigzag: u128) -> Value {
     let number = (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128);
     i64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
 }
 
 /// As a number where a JSON reader of ours gets the same bits back, else as text, which Rust reads exactly.
-fn float64(number: f64) -> Value {
+pub(super) fn float64(number: f64) -> Value {
     let exact = Number::from_f64(number).filter(|json| {
         let read = serde_json::from_str::<f64>(&json.to_string());
         read.is_ok_and(|read| read.to_bits() == number.to_bits())
@@ -178,7 +178,7 @@ fn float64(number: f64) -> Value {
 }
 
 /// Its own shortest digits, not those of the nearest number of 64 bits.
-fn float32(number: f32) -> Value {
+pub(super) fn float32(number: f32) -> Value {
     match number.to_string().parse::<f64>() {
         Ok(wide) if wide as f32 == number => float64(wide),
         _ => number.to_string().into(),
@@ -186,13 +186,13 @@ fn float32(number: f32) -> Value {
 }
 
 /// Where a value is not of its shape.
-struct Misfit {
+struct ShapeMismatch {
     at: String,
     expected: String,
 }
 
-impl Misfit {
-    fn inside(mut self, part: impl std::fmt::Display) -> Misfit {
+impl ShapeMismatch {
+    fn inside(mut self, part: impl std::fmt::Display) -> ShapeMismatch {
         self.at = match self.at.is_empty() {
             true => part.to_string(),
             false => format!("{part}.{}", self.at),
@@ -201,15 +201,15 @@ impl Misfit {
     }
 }
 
-fn expected(what: impl Into<String>) -> Misfit {
-    Misfit { at: String::new(), expected: what.into() }
+fn expected(what: impl Into<String>) -> ShapeMismatch {
+    ShapeMismatch { at: String::new(), expected: what.into() }
 }
 
-struct Writer {
+struct PostcardWriter {
     bytes: Vec<u8>,
 }
 
-impl Writer {
+impl PostcardWriter {
     fn varint(&mut self, mut number: u128) {
         while number >= 0x80 {
             self.bytes.push(number as u8 | 0x80);
@@ -223,53 +223,53 @@ impl Writer {
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
-    fn value(&mut self, shape: &Shape, value: &Value) -> Result<(), Misfit> {
+    fn value(&mut self, shape: &ValueShape, value: &Value) -> Result<(), ShapeMismatch> {
         match shape {
-            Shape::Bool => self.bytes.push(value.as_bool().ok_or_else(|| expected("true or false"))?.into()),
-            Shape::Integer { signed, bits } => self.integer(*signed, *bits, value)?,
-            Shape::F32 => {
+            ValueShape::Bool => self.bytes.push(value.as_bool().ok_or_else(|| expected("true or false"))?.into()),
+            ValueShape::Integer { signed, bits } => self.integer(*signed, *bits, value)?,
+            ValueShape::F32 => {
                 let number = match value {
                     Value::String(text) => text.parse().ok(),
                     value => value.as_f64().map(|number| number as f32),
                 };
                 self.bytes.extend_from_slice(&number.ok_or_else(|| expected("a number"))?.to_le_bytes());
             }
-            Shape::F64 => {
+            ValueShape::F64 => {
                 let number: Option<f64> = match value {
                     Value::String(text) => text.parse().ok(),
                     value => value.as_f64(),
                 };
                 self.bytes.extend_from_slice(&number.ok_or_else(|| expected("a number"))?.to_le_bytes());
             }
-            Shape::Char => {
+            ValueShape::Char => {
                 let text = value.as_str().filter(|text| text.chars().count() == 1);
                 self.text(text.ok_or_else(|| expected("a string of one character"))?);
             }
-            Shape::String => self.text(value.as_str().ok_or_else(|| expected("a string"))?),
-            Shape::Option(_) if value.is_null() => self.bytes.push(0),
-            Shape::Option(inner) => {
+            ValueShape::String => self.text(value.as_str().ok_or_else(|| expected("a string"))?),
+            ValueShape::Option(_) if value.is_null() => self.bytes.push(0),
+            ValueShape::Option(inner) => {
                 self.bytes.push(1);
                 self.value(inner, value)?;
             }
-            Shape::List(element) => {
+            ValueShape::List(element) => {
                 let elements = value.as_array().ok_or_else(|| expected("a list"))?;
                 self.varint(elements.len() as u128);
                 self.each(elements.iter().map(|value| (&**element, value)))?;
             }
-            Shape::Array(element, length) => {
+            ValueShape::Array(element, length) => {
                 let elements = value.as_array().filter(|elements| elements.len() == *length);
                 let elements = elements.ok_or_else(|| expected(format!("a list of {length} elements")))?;
                 self.each(elements.iter().map(|value| (&**element, value)))?;
             }
-            Shape::Map(key, of) => self.map(key, of, value)?,
-            Shape::Tuple(parts) => self.tuple(parts, value)?,
-            Shape::Struct(fields) => self.fields(fields, value)?,
-            Shape::Enum(variants) => self.variant(variants, value)?,
+            ValueShape::Map(key, of) => self.map(key, of, value)?,
+            ValueShape::Tuple(parts) => self.tuple(parts, value)?,
+            ValueShape::Struct(fields) => self.fields(fields, value)?,
+            ValueShape::Enum(variants) => self.variant(variants, value)?,
         }
         Ok(())
     }
 
-    fn integer(&mut self, signed: bool, bits: u32, value: &Value) -> Result<(), Misfit> {
+    fn integer(&mut self, signed: bool, bits: u32, value: &Value) -> Result<(), ShapeMismatch> {
         let misfit = || expected(format!("{} integer of {bits} bits", if signed { "an" } else { "an unsigned" }));
         // Only numbers that JSON cannot hold are written as text.
         let text = match value {
@@ -300,7 +300,7 @@ impl Writer {
         Ok(())
     }
 
-    fn each<'v>(&mut self, mut parts: impl Iterator<Item = (&'v Shape, &'v Value)>) -> Result<(), Misfit> {
+    fn each<'v>(&mut self, mut parts: impl Iterator<Item = (&'v ValueShape, &'v Value)>) -> Result<(), ShapeMismatch> {
         let mut index = 0_usize;
         parts.try_for_each(|(shape, value)| {
             index += 1;
@@ -308,7 +308,7 @@ impl Writer {
         })
     }
 
-    fn tuple(&mut self, parts: &[Shape], value: &Value) -> Result<(), Misfit> {
+    fn tuple(&mut self, parts: &[ValueShape], value: &Value) -> Result<(), ShapeMismatch> {
         match parts {
             [] if value.is_null() => Ok(()),
             [] => Err(expected("null")),
@@ -321,8 +321,8 @@ impl Writer {
         }
     }
 
-    fn map(&mut self, key: &Shape, of: &Shape, value: &Value) -> Result<(), Misfit> {
-        if *key == Shape::String {
+    fn map(&mut self, key: &ValueShape, of: &ValueShape, value: &Value) -> Result<(), ShapeMismatch> {
+        if *key == ValueShape::String {
             let entries = value.as_object().ok_or_else(|| expected("an object"))?;
             self.varint(entries.len() as u128);
             for (key, value) in entries {
@@ -341,7 +341,7 @@ impl Writer {
         Ok(())
     }
 
-    fn fields(&mut self, fields: &[(String, Shape)], value: &Value) -> Result<(), Misfit> {
+    fn fields(&mut self, fields: &[(String, ValueShape)], value: &Value) -> Result<(), ShapeMismatch> {
         let object = value.as_object().ok_or_else(|| expected("an object"))?;
         for (name, shape) in fields {
             let value = object.get(name).ok_or_else(|| expected("a value, and there is none").inside(name))?;
@@ -353,7 +353,7 @@ impl Writer {
         }
     }
 
-    fn variant(&mut self, variants: &[(String, Option<Shape>)], value: &Value) -> Result<(), Misfit> {
+    fn variant(&mut self, variants: &[(String, Option<ValueShape>)], value: &Value) -> Result<(), ShapeMismatch> {
         let (name, content) = match value {
             Value::String(name) => (Some(name), None),
             Value::Object(object) if object.len() == 1 => (object.keys().next(), object.values().next()),
@@ -380,7 +380,3 @@ impl Writer {
         Err(expected(format!("one of {}", names.join(", "))))
     }
 }
-
-#[cfg(test)]
-#[path = "postcard_tests.rs"]
-mod tests;

@@ -1,11 +1,12 @@
 //! Entries of every kind: what is shown, that it is read to the same bytes, and what is refused.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
-use crate::model::time_bytes;
-use crate::state::{TimeToLive, TtlUpdate};
+use super::entry_codec::{EncodedEntry, EntryCodec, StateEntry, WINDOW_EXPECTED};
+use crate::model::{group_of_key, hash_key, time_bytes};
+use crate::state::internal::{self, write_window_key};
+use crate::state::{StateDescription, StateKind, StateLayout, StoredEntry, TimeToLive, TtlUpdate, list};
 
 const GROUPS: u32 = 128;
 const TTL: TimeToLive = TimeToLive { milliseconds: 1000, update: TtlUpdate::CreateAndWrite, return_expired: false };
@@ -18,21 +19,21 @@ fn state(kind: StateKind, codec: &str, schema: &str) -> StateDescription {
 /// The line that shows an entry.
 fn show(state: &StateDescription, key: &[u8], sub_key: &[u8], value: &[u8]) -> String {
     let entry = StoredEntry { group: 0, state: 0, key, sub_key, value };
-    serde_json::to_string(&EntryForm::new("op", &StateLayout::new(), state).show(entry).unwrap()).unwrap()
+    serde_json::to_string(&EntryCodec::new("op", &StateLayout::new(), state).show(entry).unwrap()).unwrap()
 }
 
-fn read(state: &StateDescription, line: &str) -> Result<Stored, String> {
+fn read(state: &StateDescription, line: &str) -> Result<EncodedEntry, String> {
     let entry: StateEntry = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    EntryForm::new("op", &StateLayout::new(), state).read(&entry, GROUPS, 7)
+    EntryCodec::new("op", &StateLayout::new(), state).read(&entry, GROUPS, 7)
 }
 
 /// What is stored under a key of records.
-fn stored(state: &StateDescription, key: &[u8], sub_key: &[u8], value: &[u8]) -> Stored {
+fn stored(state: &StateDescription, key: &[u8], sub_key: &[u8], value: &[u8]) -> EncodedEntry {
     let group = match state.kind {
         StateKind::Broadcast => 0,
         _ => group_of_key(hash_key(key), GROUPS),
     };
-    Stored { group, key: key.into(), sub_key: sub_key.into(), value: value.into() }
+    EncodedEntry { group, key: key.into(), sub_key: sub_key.into(), value: value.into() }
 }
 
 fn list(elements: &[&[u8]]) -> Vec<u8> {
@@ -174,14 +175,14 @@ fn an_entry_of_a_window_is_found_by_the_key_of_its_records() {
         (4, group, &[], &timer, vec![], json!({"key": shown_key, "window": window, "map_key": 1999, "value": ""})),
         (5, 17, &[], &[], 8_i64.to_le_bytes().to_vec(), json!({"key_group": 17, "value": 8})),
     ] {
-        let form = EntryForm::new("op", &layout, &layout[at]);
+        let form = EntryCodec::new("op", &layout, &layout[at]);
         let entry = StoredEntry { group, state: at as u16, key, sub_key, value: &value };
         let line = serde_json::to_value(form.show(entry).unwrap()).unwrap();
         let mut expected = json!({"operator": "op", "state": layout[at].name, "kind": layout[at].kind.as_str()});
         expected.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         assert_eq!(line, expected);
         let read = form.read(&serde_json::from_value(line).unwrap(), GROUPS, 0);
-        assert_eq!(read, Ok(Stored { group, key: key.into(), sub_key: sub_key.into(), value: value.clone() }));
+        assert_eq!(read, Ok(EncodedEntry { group, key: key.into(), sub_key: sub_key.into(), value: value.clone() }));
         assert!(form.is_of(&entry, b"a\0b", None).unwrap());
         let time = time_bytes(1999);
         assert_eq!(form.is_of(&entry, b"a\0b", Some(&time)).unwrap(), at == 4, "{}", layout[at].name);
@@ -195,7 +196,7 @@ fn a_line_that_does_not_say_its_window_or_group_is_refused() {
     let read = |at: usize, extra: Value| {
         let mut line = json!({"operator": "op", "state": layout[at].name, "value": 1});
         line.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        EntryForm::new("op", &layout, &layout[at]).read(&serde_json::from_value(line).unwrap(), GROUPS, 0).unwrap_err()
+        EntryCodec::new("op", &layout, &layout[at]).read(&serde_json::from_value(line).unwrap(), GROUPS, 0).unwrap_err()
     };
     assert_eq!(read(0, json!({"key": "k"})), "it has no `window`");
     assert_eq!(read(0, json!({"key": "k", "window": {"start": 1}})), WINDOW_EXPECTED);
@@ -210,7 +211,7 @@ fn a_line_that_does_not_say_its_window_or_group_is_refused() {
     let timer = json!({"key": "k", "window": "global", "map_key": {"hex": "00"}, "value": ""});
     assert_eq!(read(4, timer), "`map_key`: expected the time of the timer");
     let of_no_window = StoredEntry { group: 0, state: 0, key: b"k", sub_key: &[], value: &[0] };
-    assert_eq!(EntryForm::new("op", &layout, &layout[0]).show(of_no_window).unwrap_err().code, "checkpoint-corrupt");
+    assert_eq!(EntryCodec::new("op", &layout, &layout[0]).show(of_no_window).unwrap_err().code, "checkpoint-corrupt");
 }
 
 #[test]
@@ -224,7 +225,7 @@ fn a_value_without_its_time_is_as_old_as_the_load() {
 fn a_sub_key_on_the_command_line_is_json_text_or_hex() {
     let of = |map_key: &str, argument: &str| {
         let state = StateDescription { map_key: map_key.into(), ..state(StateKind::Map, "json", "json:u8") };
-        EntryForm::new("op", &StateLayout::new(), &state).sub_key_of_argument(argument)
+        EntryCodec::new("op", &StateLayout::new(), &state).sub_key_of_argument(argument)
     };
     assert_eq!(of("ordered:u16", "258"), Ok(vec![1, 2]));
     assert_eq!(of("ordered:u16", "hex:0102"), Ok(vec![1, 2]));
@@ -248,11 +249,11 @@ proptest! {
     ) {
         let state = state(kind, &codec, &format!("{codec}:{shape}"));
         let sub_key = if kind == StateKind::Map { sub_key } else { Vec::new() };
-        let shown = EntryForm::new("op", &StateLayout::new(), &state).show(StoredEntry { group: 0, state: 0, key: &key, sub_key: &sub_key, value: &value });
+        let shown = EntryCodec::new("op", &StateLayout::new(), &state).show(StoredEntry { group: 0, state: 0, key: &key, sub_key: &sub_key, value: &value });
         let line = serde_json::to_string(&shown.unwrap()).unwrap();
         prop_assert!(!line.contains('\n'));
         let entry: StateEntry = serde_json::from_str(&line).unwrap();
-        let read = EntryForm::new("op", &StateLayout::new(), &state).read(&entry, GROUPS, 0).unwrap();
+        let read = EntryCodec::new("op", &StateLayout::new(), &state).read(&entry, GROUPS, 0).unwrap();
         // JSON keeps what it says; the line ends in it become blanks.
         let value = if codec == "json" && !line.contains("hex") { value.iter().map(|&b| if b == b'\n' { b' ' } else { b }).collect() } else { value };
         prop_assert_eq!(read, stored(&state, &key, &sub_key, &value));

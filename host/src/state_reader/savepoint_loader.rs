@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::ops::Range;
 
-use super::entry::{EntryForm, StateEntry, Stored};
-use super::read::{Part, StateImages, layout_of, unknown};
-use crate::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorImage};
+use super::entry_codec::{EncodedEntry, EntryCodec, StateEntry};
+use super::reader::{StateReader, StateScope, layout_of, unknown};
+use crate::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorMetadata};
 use crate::error::{self, Error, Result, TextLocation};
 use crate::model::{KeyGroup, groups_of_subtask};
 use crate::pipeline::PipelineSpec;
@@ -26,18 +26,18 @@ pub struct LoadTarget {
     pub max_parallelism: u32,
     /// Nobody has chosen it: that of a base counts.
     is_default: bool,
-    operators: Vec<TargetOperator>,
+    pub(super) operators: Vec<TargetOperator>,
 }
 
 #[derive(Clone, Debug)]
-struct TargetOperator {
+pub(super) struct TargetOperator {
     id: String,
     parallelism: u32,
-    states: StateLayout,
+    pub(super) states: StateLayout,
 }
 
 /// Lines that were read, in the order in which they are written.
-pub struct Loaded {
+pub struct ParsedEntries {
     entries: Vec<LoadedEntry>,
 }
 
@@ -46,7 +46,7 @@ struct LoadedEntry {
     operator: usize,
     /// Into the operator's states.
     state: usize,
-    stored: Stored,
+    stored: EncodedEntry,
     line: usize,
 }
 
@@ -116,15 +116,15 @@ impl LoadTarget {
     }
 }
 
-impl Loaded {
+impl ParsedEntries {
     /// Reads all lines; empty ones are passed over. Errors, with the line: `state-line-invalid`, `state-unknown`.
-    pub fn read(lines: &mut dyn BufRead, file: &str, target: &LoadTarget, now_ms: i64) -> Result<Loaded> {
+    pub fn read(lines: &mut dyn BufRead, file: &str, target: &LoadTarget, now_ms: i64) -> Result<ParsedEntries> {
         let mut forms = BTreeMap::new();
         for (at, operator) in target.operators.iter().enumerate() {
             for (state, description) in operator.states.iter().enumerate() {
                 forms.insert(
                     (&operator.id[..], &description.name[..]),
-                    (at, state, EntryForm::new(&operator.id, &operator.states, description)),
+                    (at, state, EntryCodec::new(&operator.id, &operator.states, description)),
                 );
             }
         }
@@ -154,7 +154,7 @@ impl Loaded {
             })?;
             entries.push(LoadedEntry { operator, state, stored, line });
         }
-        let mut loaded = Loaded { entries };
+        let mut loaded = ParsedEntries { entries };
         loaded.entries.sort_by(|a, b| a.place().cmp(&b.place()).then(a.line.cmp(&b.line)));
         match loaded.entries.windows(2).find(|pair| pair[0].place() == pair[1].place()) {
             None => Ok(loaded),
@@ -177,9 +177,9 @@ impl Loaded {
     pub fn write(
         &self,
         target: &LoadTarget,
-        base: Option<&StateImages>,
+        base: Option<&StateReader>,
         store: &dyn FileStore,
-    ) -> Result<Vec<OperatorImage>> {
+    ) -> Result<Vec<OperatorMetadata>> {
         let write = |(at, operator)| self.write_operator(at, operator, target.max_parallelism, base, store);
         target.operators.iter().enumerate().map(write).collect()
     }
@@ -189,9 +189,9 @@ impl Loaded {
         at: usize,
         operator: &TargetOperator,
         max_parallelism: u32,
-        base: Option<&StateImages>,
+        base: Option<&StateReader>,
         store: &dyn FileStore,
-    ) -> Result<OperatorImage> {
+    ) -> Result<OperatorMetadata> {
         let start = self.entries.partition_point(|entry| entry.operator < at);
         let end = self.entries.partition_point(|entry| entry.operator <= at);
         let entries = self.entries.get(start..end).unwrap_or_default();
@@ -207,12 +207,12 @@ impl Loaded {
             let mut writer = SubtaskWriter { operator, subtask, entries, replaced: &replaced, held, store };
             let before = held.and_then(|(_, image)| image.subtasks.get(subtask as usize));
             let mut image = before.cloned().unwrap_or_default();
-            image.state = writer.write(Part::Keyed, groups)?;
-            image.broadcast = writer.write(Part::Broadcast, 0..1)?;
+            image.state = writer.write(StateScope::Keyed, groups)?;
+            image.broadcast = writer.write(StateScope::Broadcast, 0..1)?;
             image.in_flight = image.in_flight.map(|file| writer.copy(&file)).transpose()?;
             subtasks.push(image);
         }
-        Ok(OperatorImage { id: operator.id.clone(), parallelism: operator.parallelism, subtasks })
+        Ok(OperatorMetadata { id: operator.id.clone(), parallelism: operator.parallelism, subtasks })
     }
 }
 
@@ -231,13 +231,13 @@ struct SubtaskWriter<'a> {
     /// For each of the operator's states whether the lines have entries of it.
     replaced: &'a [bool],
     /// Of the base.
-    held: Option<(&'a StateImages, &'a OperatorImage)>,
+    held: Option<(&'a StateReader, &'a OperatorMetadata)>,
     store: &'a dyn FileStore,
 }
 
 impl SubtaskWriter<'_> {
-    fn write(&mut self, part: Part, groups: Range<u32>) -> Result<Option<StateHandle>> {
-        let states = || self.operator.states.iter().enumerate().filter(|(_, state)| Part::of(state.kind) == part);
+    fn write(&mut self, part: StateScope, groups: Range<u32>) -> Result<Option<StateHandle>> {
+        let states = || self.operator.states.iter().enumerate().filter(|(_, state)| StateScope::of(state.kind) == part);
         if states().next().is_none() {
             return Ok(None);
         }
@@ -260,14 +260,19 @@ impl SubtaskWriter<'_> {
     }
 
     /// The entries of the lines, and those of the base whose states the lines do not have, in one order.
-    fn merge(&self, part: Part, layout: &StateLayout, groups: Range<u32>) -> Result<(Vec<FileRef>, state::StateSize)> {
+    fn merge(
+        &self,
+        part: StateScope,
+        layout: &StateLayout,
+        groups: Range<u32>,
+    ) -> Result<(Vec<FileRef>, state::StateSize)> {
         let ids = self.operator.states.iter().map(|state| place_in(layout, state)).collect::<Vec<_>>();
         let start = self.entries.partition_point(|entry| u32::from(entry.stored.group) < groups.start);
         let end = self.entries.partition_point(|entry| u32::from(entry.stored.group) < groups.end);
-        let of_part = |entry: &&LoadedEntry| Part::of(self.operator.states[entry.state].kind) == part;
+        let of_part = |entry: &&LoadedEntry| StateScope::of(self.operator.states[entry.state].kind) == part;
         let mut new = Vec::new();
         for loaded in self.entries.get(start..end).unwrap_or_default().iter().filter(of_part) {
-            let Stored { group, key, sub_key, value } = &loaded.stored;
+            let EncodedEntry { group, key, sub_key, value } = &loaded.stored;
             let state = ids[loaded.state].ok_or_else(|| error::internal("a state has no place in the layout"))?;
             new.push(StoredEntry { group: *group, state, key, sub_key, value });
         }
@@ -315,10 +320,10 @@ fn unknown_state(target: &LoadTarget, entry: &StateEntry) -> Error {
 }
 
 /// What a savepoint that was loaded says of itself; no job took it.
-pub fn loaded_manifest(
+pub fn loaded_metadata(
     target: &LoadTarget,
     base: Option<&CheckpointMetadata>,
-    operators: Vec<OperatorImage>,
+    operators: Vec<OperatorMetadata>,
     job_id: String,
     now_ms: i64,
 ) -> CheckpointMetadata {
@@ -334,7 +339,3 @@ pub fn loaded_manifest(
         operators,
     }
 }
-
-#[cfg(test)]
-#[path = "load_tests.rs"]
-mod tests;

@@ -8,7 +8,7 @@ const DEPTH_MAX: u32 = 32;
 
 /// What a value is made of.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Shape {
+pub(super) enum ValueShape {
     Integer {
         signed: bool,
         bits: u32,
@@ -18,31 +18,31 @@ pub(super) enum Shape {
     Bool,
     Char,
     String,
-    Option(Box<Shape>),
-    List(Box<Shape>),
-    Map(Box<Shape>, Box<Shape>),
-    Array(Box<Shape>, usize),
+    Option(Box<ValueShape>),
+    List(Box<ValueShape>),
+    Map(Box<ValueShape>, Box<ValueShape>),
+    Array(Box<ValueShape>, usize),
     /// Tuples, tuple structs, and of no parts the unit.
-    Tuple(Vec<Shape>),
-    Struct(Vec<(String, Shape)>),
+    Tuple(Vec<ValueShape>),
+    Struct(Vec<(String, ValueShape)>),
     /// Variants in order; one without fields has none.
-    Enum(Vec<(String, Option<Shape>)>),
+    Enum(Vec<(String, Option<ValueShape>)>),
 }
 
-impl Shape {
+impl ValueShape {
     /// Reads a shape. None where the text is not one.
-    pub fn parse(text: &str) -> Option<Shape> {
-        let mut parser = Parser { rest: text };
+    pub fn parse(text: &str) -> Option<ValueShape> {
+        let mut parser = ShapeParser { rest: text };
         let shape = parser.shape(DEPTH_MAX)?;
         parser.rest.is_empty().then_some(shape)
     }
 }
 
-struct Parser<'a> {
+struct ShapeParser<'a> {
     rest: &'a str,
 }
 
-impl<'a> Parser<'a> {
+impl<'a> ShapeParser<'a> {
     fn eat(&mut self, token: &str) -> bool {
         let rest = self.rest.strip_prefix(token);
         self.rest = rest.unwrap_or(self.rest);
@@ -60,18 +60,18 @@ impl<'a> Parser<'a> {
         Some(text)
     }
 
-    fn shape(&mut self, depth: u32) -> Option<Shape> {
+    fn shape(&mut self, depth: u32) -> Option<ValueShape> {
         let depth = depth.checked_sub(1)?;
         if self.eat("list<") {
-            return Some(Shape::List(self.one_of_container(depth)?));
+            return Some(ValueShape::List(self.one_of_container(depth)?));
         }
         if self.eat("option<") {
-            return Some(Shape::Option(self.one_of_container(depth)?));
+            return Some(ValueShape::Option(self.one_of_container(depth)?));
         }
         if self.eat("map<") {
             let key = self.shape(depth)?;
             self.need(",")?;
-            return Some(Shape::Map(key.into(), self.one_of_container(depth)?));
+            return Some(ValueShape::Map(key.into(), self.one_of_container(depth)?));
         }
         if self.eat("enum<") {
             return self.variants(depth);
@@ -81,7 +81,7 @@ impl<'a> Parser<'a> {
             self.need(";")?;
             let length = self.until(&[']'])?.parse().ok()?;
             self.need("]")?;
-            return Some(Shape::Array(element.into(), length));
+            return Some(ValueShape::Array(element.into(), length));
         }
         match self.fields(depth)? {
             Some(fields) => Some(fields),
@@ -89,34 +89,34 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn one_of_container(&mut self, depth: u32) -> Option<Box<Shape>> {
+    fn one_of_container(&mut self, depth: u32) -> Option<Box<ValueShape>> {
         let inner = self.shape(depth)?;
         self.need(",>")?;
         Some(inner.into())
     }
 
-    fn variants(&mut self, depth: u32) -> Option<Shape> {
+    fn variants(&mut self, depth: u32) -> Option<ValueShape> {
         let mut variants = Vec::new();
         while !self.eat(">") {
             let name = self.until(&['(', '{', '|'])?.to_owned();
             variants.push((name, self.fields(depth)?));
             self.need("|")?;
         }
-        Some(Shape::Enum(variants))
+        Some(ValueShape::Enum(variants))
     }
 
     /// `(A,B,)` or `{a:A,b:B,}`; nothing where something else follows.
-    fn fields(&mut self, depth: u32) -> Option<Option<Shape>> {
+    fn fields(&mut self, depth: u32) -> Option<Option<ValueShape>> {
         if self.eat("(") {
             let mut parts = Vec::new();
             while !self.eat(")") {
                 parts.push(self.shape(depth)?);
                 self.need(",")?;
             }
-            return Some(Some(Shape::Tuple(parts)));
+            return Some(Some(ValueShape::Tuple(parts)));
         }
         if self.eat("{") {
-            let mut fields: Vec<(String, Shape)> = Vec::new();
+            let mut fields: Vec<(String, ValueShape)> = Vec::new();
             while !self.eat("}") {
                 let name = self.until(&[':'])?.to_owned();
                 self.need(":")?;
@@ -126,22 +126,22 @@ impl<'a> Parser<'a> {
                 fields.push((name, self.shape(depth)?));
                 self.need(",")?;
             }
-            return Some(Some(Shape::Struct(fields)));
+            return Some(Some(ValueShape::Struct(fields)));
         }
         Some(None)
     }
 
-    fn word(&mut self) -> Option<Shape> {
+    fn word(&mut self) -> Option<ValueShape> {
         let end = self.rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest;
-        let integer = |signed, bits| Some(Shape::Integer { signed, bits });
+        let integer = |signed, bits| Some(ValueShape::Integer { signed, bits });
         match word {
-            "string" => Some(Shape::String),
-            "bool" => Some(Shape::Bool),
-            "char" => Some(Shape::Char),
-            "f32" => Some(Shape::F32),
-            "f64" => Some(Shape::F64),
+            "string" => Some(ValueShape::String),
+            "bool" => Some(ValueShape::Bool),
+            "char" => Some(ValueShape::Char),
+            "f32" => Some(ValueShape::F32),
+            "f64" => Some(ValueShape::F64),
             "u8" => integer(false, 8),
             "u16" => integer(false, 16),
             "u32" => integer(false, 32),
@@ -166,29 +166,29 @@ mod tests {
     #[test]
     fn what_the_sdk_writes_is_read() {
         let text = "{a:list<option<string,>,>,b:map<u8,[i64;3],>,c:enum<On|At(u32,)|Of{x:f64,}|>,d:(),e:(bool,char,),}";
-        let Some(Shape::Struct(fields)) = Shape::parse(text) else { panic!("{:?}", Shape::parse(text)) };
+        let Some(ValueShape::Struct(fields)) = ValueShape::parse(text) else { panic!("{:?}", ValueShape::parse(text)) };
         let names: Vec<&str> = fields.iter().map(|(name, _)| &name[..]).collect();
         assert_eq!(names, ["a", "b", "c", "d", "e"]);
-        assert_eq!(fields[0].1, Shape::List(Shape::Option(Shape::String.into()).into()));
-        let Shape::Enum(variants) = &fields[2].1 else { panic!("{fields:?}") };
+        assert_eq!(fields[0].1, ValueShape::List(ValueShape::Option(ValueShape::String.into()).into()));
+        let ValueShape::Enum(variants) = &fields[2].1 else { panic!("{fields:?}") };
         assert_eq!(variants[0], ("On".into(), None));
-        assert_eq!(variants[1].1, Some(Shape::Tuple(vec![Shape::Integer { signed: false, bits: 32 }])));
+        assert_eq!(variants[1].1, Some(ValueShape::Tuple(vec![ValueShape::Integer { signed: false, bits: 32 }])));
     }
 
     #[test]
     fn other_words_are_no_shape() {
         for text in ["", "#0123456789abcdef", "Uuid", "u64 ", "list<u8>", "(u8)", "{a:u8,a:u8,}", "[u8;x]", "^", "u7"] {
-            assert_eq!(Shape::parse(text), None, "{text}");
+            assert_eq!(ValueShape::parse(text), None, "{text}");
         }
         let deep = |depth| format!("{}u8{}", "(".repeat(depth), ",)".repeat(depth));
-        assert!(Shape::parse(&deep(DEPTH_MAX as usize - 1)).is_some());
-        assert_eq!(Shape::parse(&deep(100_000)), None);
+        assert!(ValueShape::parse(&deep(DEPTH_MAX as usize - 1)).is_some());
+        assert_eq!(ValueShape::parse(&deep(100_000)), None);
     }
 
     proptest! {
         #[test]
         fn no_text_reaches_a_panic(text in r"(list<|map<|enum<|option<|\(|\)|\{|\}|a:|u8|string|,|>|\||\[|;|]|9|ä){0,20}") {
-            let _ = Shape::parse(&text);
+            let _ = ValueShape::parse(&text);
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn on_each_store(test: impl Fn(&Subject)) {
 impl Subject {
     pub(super) fn new() -> Subject {
         let folder = tempfile::tempdir().unwrap();
-        let root = Location::Folder(folder.path().join("storage"));
+        let root = StorageLocation::Folder(folder.path().join("storage"));
         Subject::over(folder, |runtime| CheckpointStorage::open(&root, runtime).unwrap())
     }
 
@@ -50,7 +50,7 @@ impl Subject {
         let builder = builder.with_allow_http(true).with_region("us-east-1");
         let store = builder.with_access_key_id("test").with_secret_access_key("test").build().unwrap();
         let store = Arc::new(PrefixStore::new(store, key.as_str()));
-        let root = Location::S3 { bucket: BUCKET.into(), key };
+        let root = StorageLocation::S3 { bucket: BUCKET.into(), key };
         Some(Subject::over(tempfile::tempdir().unwrap(), |runtime| CheckpointStorage::over(store, root, runtime)))
     }
 
@@ -87,7 +87,7 @@ impl Subject {
     }
 
     /// A complete savepoint with files of these names.
-    pub(super) fn savepoint(&self, id: u64, names: &[&str]) -> (Location, CheckpointMetadata) {
+    pub(super) fn savepoint(&self, id: u64, names: &[&str]) -> (StorageLocation, CheckpointMetadata) {
         let files = self.storage.files(JOB, id, CheckpointKind::Savepoint).unwrap();
         let files: Vec<FileRef> =
             names.iter().map(|name| files.put(name, Bytes::copy_from_slice(name.as_bytes())).unwrap()).collect();
@@ -95,7 +95,7 @@ impl Subject {
         (self.storage.write_metadata(&metadata).unwrap(), metadata)
     }
 
-    pub(super) fn usable(&self, verify: Verify) -> Result<Option<(u64, Vec<Skipped>)>> {
+    pub(super) fn usable(&self, verify: Verification) -> Result<Option<(u64, Vec<UnusableCheckpoint>)>> {
         let found = self.storage.newest_usable(JOB, verify)?;
         Ok(found.map(|(metadata, skipped)| (metadata.checkpoint_id, skipped)))
     }
@@ -127,7 +127,7 @@ pub(super) fn metadata(id: u64, kind: CheckpointKind, files: &[FileRef]) -> Chec
         files: files.to_vec(),
         size: StateSize { entries: 12, bytes: 240 },
     };
-    let operator = |id: &str, subtask| OperatorImage { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
+    let operator = |id: &str, subtask| OperatorMetadata { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
     let counters = |records_in, records_out| Counters { records_in, records_out, ..Counters::default() };
     CheckpointMetadata {
         format: CheckpointMetadata::FORMAT,
@@ -141,15 +141,15 @@ pub(super) fn metadata(id: u64, kind: CheckpointKind, files: &[FileRef]) -> Chec
         operators: vec![
             operator(
                 "flights",
-                SubtaskImage {
+                SubtaskMetadata {
                     source_position: Some(vec![42, 0]),
                     counters: counters(0, 1000),
-                    ..SubtaskImage::default()
+                    ..SubtaskMetadata::default()
                 },
             ),
             operator(
                 "track",
-                SubtaskImage {
+                SubtaskMetadata {
                     state: Some(state),
                     counters: Counters {
                         faults: 1,
@@ -157,15 +157,15 @@ pub(super) fn metadata(id: u64, kind: CheckpointKind, files: &[FileRef]) -> Chec
                         records_dead_lettered: 1,
                         ..counters(1000, 998)
                     },
-                    ..SubtaskImage::default()
+                    ..SubtaskMetadata::default()
                 },
             ),
             operator(
                 "delays",
-                SubtaskImage {
+                SubtaskMetadata {
                     committable: Some(b"part-0-7".to_vec()),
                     counters: counters(998, 0),
-                    ..SubtaskImage::default()
+                    ..SubtaskMetadata::default()
                 },
             ),
         ],

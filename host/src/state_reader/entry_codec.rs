@@ -9,11 +9,11 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
-use super::internal::{InternalForm, show_window, window_from};
-use super::ordered::KeyShape;
-use super::shape::Shape;
-use super::text::{bytes_from, bytes_of_argument, hex_from, show_bytes, show_hex};
-use super::{postcard, text};
+use super::bytes_json::{bytes_from, bytes_of_argument, hex_from, show_bytes, show_hex};
+use super::internal_values::{InternalValueFormat, show_window, window_from};
+use super::map_key::MapKeyShape;
+use super::postcard_json;
+use super::value_shape::ValueShape;
 use crate::error::{self, Result};
 use crate::model::{Column, KeyGroup, group_of_key, hash_key};
 use crate::state::internal::{self, KeyForm, read_window_key, write_window_key};
@@ -58,7 +58,7 @@ pub enum UpdatedAt {
 
 /// An entry without its state, as it is stored.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stored {
+pub(super) struct EncodedEntry {
     pub group: KeyGroup,
     pub key: Vec<u8>,
     pub sub_key: Vec<u8>,
@@ -66,7 +66,7 @@ pub(super) struct Stored {
 }
 
 /// Whose an entry is.
-pub(super) struct Owner<'e> {
+pub(super) struct EntryOwner<'e> {
     /// The key of the records; empty where it is of none.
     pub key: Cow<'e, [u8]>,
     /// Its start and end.
@@ -76,36 +76,36 @@ pub(super) struct Owner<'e> {
 }
 
 const TIME_BYTES: usize = size_of::<i64>();
-const WINDOW_EXPECTED: &str = "`window`: expected {\"start\": ..., \"end\": ...} or \"global\"";
+pub(super) const WINDOW_EXPECTED: &str = "`window`: expected {\"start\": ..., \"end\": ...} or \"global\"";
 
 /// How the entries of one state look.
-pub(super) struct EntryForm<'a> {
+pub(super) struct EntryCodec<'a> {
     operator: &'a str,
     pub state: &'a StateDescription,
     key: KeyForm,
-    value: ValueForm,
+    value: ValueCodec,
     /// None where the form of sub-keys is not known: then they are bytes.
-    sub_key: Option<KeyShape>,
+    sub_key: Option<MapKeyShape>,
 }
 
-enum ValueForm {
+enum ValueCodec {
     Json,
-    Postcard(Shape),
+    Postcard(ValueShape),
     Text,
-    Internal(InternalForm),
+    Internal(InternalValueFormat),
     Unknown,
 }
 
-impl<'a> EntryForm<'a> {
+impl<'a> EntryCodec<'a> {
     /// `layout` has all states of the operator.
-    pub fn new(operator: &'a str, layout: &StateLayout, state: &'a StateDescription) -> EntryForm<'a> {
-        let shape = || state.schema.strip_prefix("postcard:").and_then(Shape::parse);
-        let value = match (InternalForm::of(state), &state.codec[..]) {
-            (Some(form), _) => ValueForm::Internal(form),
-            (None, "json") => ValueForm::Json,
-            (None, "postcard") => shape().map_or(ValueForm::Unknown, ValueForm::Postcard),
-            (None, "csv" | "raw") => ValueForm::Text,
-            (None, _) => ValueForm::Unknown,
+    pub fn new(operator: &'a str, layout: &StateLayout, state: &'a StateDescription) -> EntryCodec<'a> {
+        let shape = || state.schema.strip_prefix("postcard:").and_then(ValueShape::parse);
+        let value = match (InternalValueFormat::of(state), &state.codec[..]) {
+            (Some(form), _) => ValueCodec::Internal(form),
+            (None, "json") => ValueCodec::Json,
+            (None, "postcard") => shape().map_or(ValueCodec::Unknown, ValueCodec::Postcard),
+            (None, "csv" | "raw") => ValueCodec::Text,
+            (None, _) => ValueCodec::Unknown,
         };
         let key = KeyForm::of(layout, state);
         let map_key = match key {
@@ -114,7 +114,7 @@ impl<'a> EntryForm<'a> {
             _ if internal::JOIN_SIDES.contains(&&state.name[..]) => "ordered:(i64,u64)",
             _ => &state.map_key,
         };
-        EntryForm { operator, state, key, value, sub_key: KeyShape::parse(map_key) }
+        EntryCodec { operator, state, key, value, sub_key: MapKeyShape::parse(map_key) }
     }
 
     /// Whether entries have sub-keys.
@@ -131,22 +131,22 @@ impl<'a> EntryForm<'a> {
     }
 
     /// Whose an entry is. Error: `checkpoint-corrupt`.
-    pub fn owner<'e>(&self, entry: &StoredEntry<'e>) -> Result<Owner<'e>> {
+    pub fn owner<'e>(&self, entry: &StoredEntry<'e>) -> Result<EntryOwner<'e>> {
         let of_window = |key: &[u8], sub_key| {
             let (key, start, end) = read_window_key(key).ok_or_else(|| self.corrupt("lies under no window"))?;
-            Ok(Owner { key: key.into(), window: Some((start, end)), sub_key })
+            Ok(EntryOwner { key: key.into(), window: Some((start, end)), sub_key })
         };
         let KeyForm::Timer { .. } = self.key else {
             return match self.has_window() {
                 true => of_window(entry.key, entry.sub_key),
-                false => Ok(Owner { key: entry.key.into(), window: None, sub_key: entry.sub_key }),
+                false => Ok(EntryOwner { key: entry.key.into(), window: None, sub_key: entry.sub_key }),
             };
         };
         let (time, key) =
             entry.sub_key.split_at_checked(TIME_BYTES).ok_or_else(|| self.corrupt("is a timer without its time"))?;
         match self.has_window() {
             true => of_window(key, time),
-            false => Ok(Owner { key: key.into(), window: None, sub_key: time }),
+            false => Ok(EntryOwner { key: key.into(), window: None, sub_key: time }),
         }
     }
 
@@ -215,7 +215,7 @@ impl<'a> EntryForm<'a> {
 
     /// What is stored for an entry where there are so many key groups; a state with a time to live is updated `now_ms` where
     /// the entry does not say when. An error says what is wrong with the entry.
-    pub fn read(&self, entry: &StateEntry, groups: u32, now_ms: i64) -> Result<Stored, String> {
+    pub fn read(&self, entry: &StateEntry, groups: u32, now_ms: i64) -> Result<EncodedEntry, String> {
         let kind = self.state.kind.as_str();
         if let Some(other) = entry.kind.as_ref().filter(|other| *other != kind) {
             return Err(format!("`kind` is {other:?}, but the state is a {kind}"));
@@ -266,20 +266,20 @@ impl<'a> EntryForm<'a> {
         if matches!(self.key, KeyForm::Timer { .. }) && sub_key.len() != TIME_BYTES {
             return Err("`map_key`: expected the time of the timer".into());
         }
-        Ok(self.stored(group, Owner { key: key.into(), window, sub_key: &sub_key }, value))
+        Ok(self.stored(group, EntryOwner { key: key.into(), window, sub_key: &sub_key }, value))
     }
 
-    /// The other way round than [`EntryForm::owner`].
-    fn stored(&self, group: KeyGroup, owner: Owner<'_>, value: Vec<u8>) -> Stored {
-        let Owner { key, window, sub_key } = owner;
+    /// The other way round than [`EntryCodec::owner`].
+    fn stored(&self, group: KeyGroup, owner: EntryOwner<'_>, value: Vec<u8>) -> EncodedEntry {
+        let EntryOwner { key, window, sub_key } = owner;
         let mut key = key.into_owned();
         if let Some((start, end)) = window {
             let of_records = std::mem::take(&mut key);
             write_window_key(&mut key, &of_records, start, end);
         }
         match self.key {
-            KeyForm::Timer { .. } => Stored { group, key: Vec::new(), sub_key: [sub_key, &key].concat(), value },
-            _ => Stored { group, key, sub_key: sub_key.to_vec(), value },
+            KeyForm::Timer { .. } => EncodedEntry { group, key: Vec::new(), sub_key: [sub_key, &key].concat(), value },
+            _ => EncodedEntry { group, key, sub_key: sub_key.to_vec(), value },
         }
     }
 
@@ -323,31 +323,31 @@ impl<'a> EntryForm<'a> {
     /// A sub-key as a person writes it in a command line or a URL: `hex:` and digits, JSON, or text for a map by strings.
     pub fn sub_key_of_argument(&self, argument: &str) -> Result<Vec<u8>, String> {
         match (&self.sub_key, serde_json::from_str(argument)) {
-            (Some(KeyShape::String | KeyShape::Bytes), _) => bytes_of_argument(argument),
+            (Some(MapKeyShape::String | MapKeyShape::Bytes), _) => bytes_of_argument(argument),
             _ if argument.starts_with("hex:") => bytes_of_argument(argument),
             (_, Ok(key)) => self.sub_key_from(&key),
-            (Some(KeyShape::Char), Err(_)) => self.sub_key_from(&argument.into()),
+            (Some(MapKeyShape::Char), Err(_)) => self.sub_key_from(&argument.into()),
             (_, Err(_)) => Err(format!("`{argument}` is not JSON")),
         }
         .map_err(|why| format!("the sub-key: {why}"))
     }
 }
 
-impl ValueForm {
+impl ValueCodec {
     fn show(&self, bytes: &[u8]) -> Result<Box<RawValue>> {
-        if let ValueForm::Json = self {
+        if let ValueCodec::Json = self {
             return json_text(bytes).map_or_else(|| raw(&show_hex(bytes)), Ok);
         }
         let value = match self {
-            ValueForm::Text => Some(text::show_bytes(bytes)),
-            ValueForm::Internal(form) => {
+            ValueCodec::Text => Some(show_bytes(bytes)),
+            ValueCodec::Internal(form) => {
                 form.show(bytes).filter(|value| form.bytes(value).is_ok_and(|again| again == bytes))
             }
             // Bytes that another encoder could have written otherwise would not come back as they are.
-            ValueForm::Postcard(shape) => postcard::decode(shape, bytes)
+            ValueCodec::Postcard(shape) => postcard_json::decode(shape, bytes)
                 .filter(|value| hex_from(value).is_none())
-                .filter(|value| postcard::encode(shape, value).is_ok_and(|again| again == bytes)),
-            ValueForm::Json | ValueForm::Unknown => None,
+                .filter(|value| postcard_json::encode(shape, value).is_ok_and(|again| again == bytes)),
+            ValueCodec::Json | ValueCodec::Unknown => None,
         };
         raw(&value.unwrap_or_else(|| show_hex(bytes)))
     }
@@ -358,11 +358,13 @@ impl ValueForm {
             return bytes;
         }
         match self {
-            ValueForm::Json => Ok(value.get().as_bytes().to_vec()),
-            ValueForm::Postcard(shape) => postcard::encode(shape, &parsed),
-            ValueForm::Internal(form) => form.bytes(&parsed),
-            ValueForm::Text => bytes_from(&parsed).ok_or_else(|| "expected a string or {\"hex\": ...}".into()),
-            ValueForm::Unknown => Err("expected {\"hex\": ...}, since the state's schema does not say its type".into()),
+            ValueCodec::Json => Ok(value.get().as_bytes().to_vec()),
+            ValueCodec::Postcard(shape) => postcard_json::encode(shape, &parsed),
+            ValueCodec::Internal(form) => form.bytes(&parsed),
+            ValueCodec::Text => bytes_from(&parsed).ok_or_else(|| "expected a string or {\"hex\": ...}".into()),
+            ValueCodec::Unknown => {
+                Err("expected {\"hex\": ...}, since the state's schema does not say its type".into())
+            }
         }
     }
 }
@@ -381,7 +383,3 @@ fn json_text(bytes: &[u8]) -> Option<Box<RawValue>> {
 fn raw(value: &impl Serialize) -> Result<Box<RawValue>> {
     to_raw_value(value).map_err(|cause| error::internal(format!("an entry cannot be written as JSON: {cause}")))
 }
-
-#[cfg(test)]
-#[path = "entry_tests.rs"]
-mod tests;

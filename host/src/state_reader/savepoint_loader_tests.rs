@@ -1,6 +1,6 @@
 //! Loading and reading over a real storage: every kind of state, both forms of image, a base, and what fails half-way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,13 +10,20 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::*;
-use crate::checkpoint::{Location, NewSavepoint, Snapshot, SubtaskImage, Verify};
+use super::reader::{StateListing, StateReader};
+use super::savepoint_loader::{LoadTarget, ParsedEntries, loaded_metadata};
+use crate::checkpoint::{
+    CheckpointMetadata, OperatorMetadata, SavepointWriter, StorageLocation, StoredCheckpoint, SubtaskMetadata,
+    Verification,
+};
 use crate::clock::SystemClock;
-use crate::inspect::StateListing;
-use crate::model::{group_of_key, hash_key};
-use crate::pipeline::StateBackendKind;
-use crate::state::{StateChange, StateKind, StateOptions, StateWrite, TimeToLive, TtlUpdate};
+use crate::error::{self, Result};
+use crate::model::{group_of_key, groups_of_subtask, hash_key};
+use crate::pipeline::{PipelineSpec, StateBackendKind};
+use crate::state::{
+    self, FileRef, FileStore, SnapshotFormat, StateChange, StateDescription, StateHandle, StateId, StateKind,
+    StateLayout, StateOptions, StateWrite, TimeToLive, TtlUpdate,
+};
 
 const MANIFEST: &str = "name = \"p\"\nparallelism = 2\nmax_parallelism = 13\n\
     [source.s]\nconnector = \"generator\"\nparallelism = 1\n\
@@ -71,44 +78,45 @@ fn set(lines: &[Value]) -> BTreeSet<String> {
     lines.iter().map(Value::to_string).collect()
 }
 
-struct Subject {
+struct LoadFixture {
     folder: TempDir,
     runtime: Runtime,
 }
 
-impl Subject {
-    fn new() -> Subject {
+impl LoadFixture {
+    fn new() -> LoadFixture {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        Subject { folder: tempfile::tempdir().unwrap(), runtime }
+        LoadFixture { folder: tempfile::tempdir().unwrap(), runtime }
     }
 
-    fn open(&self, folder: &Path) -> StateImages {
-        let snapshot = Snapshot::open(&place(folder), self.runtime.handle().clone(), Verify::Checksums).unwrap();
+    fn open(&self, folder: &Path) -> StateReader {
+        let snapshot =
+            StoredCheckpoint::open(&place(folder), self.runtime.handle().clone(), Verification::Checksums).unwrap();
         let CheckpointMetadata { job_id, checkpoint_id, kind, .. } = &snapshot.metadata;
         let files = snapshot.storage.files(job_id, *checkpoint_id, *kind).unwrap();
-        StateImages::new(Arc::new(snapshot.metadata), Arc::new(files), self.folder.path()).unwrap()
+        StateReader::new(Arc::new(snapshot.metadata), Arc::new(files), self.folder.path()).unwrap()
     }
 
-    fn new_savepoint(&self, name: &str) -> (NewSavepoint, std::path::PathBuf) {
+    fn new_savepoint(&self, name: &str) -> (SavepointWriter, std::path::PathBuf) {
         let folder = self.folder.path().join("anywhere").join(name);
-        (NewSavepoint::create(&place(&folder), self.runtime.handle().clone()).unwrap(), folder)
+        (SavepointWriter::create(&place(&folder), self.runtime.handle().clone()).unwrap(), folder)
     }
 
-    fn load(&self, name: &str, lines: &str, target: &LoadTarget, base: Option<&StateImages>) -> StateImages {
-        let loaded = Loaded::read(&mut lines.as_bytes(), "lines", target, 7).unwrap();
+    fn load(&self, name: &str, lines: &str, target: &LoadTarget, base: Option<&StateReader>) -> StateReader {
+        let loaded = ParsedEntries::read(&mut lines.as_bytes(), "lines", target, 7).unwrap();
         let (savepoint, folder) = self.new_savepoint(name);
         let operators = loaded.write(target, base, savepoint.files()).unwrap();
         let held = base.map(|base| &*base.manifest);
-        savepoint.complete(&loaded_manifest(target, held, operators, "loaded".into(), 7)).unwrap();
+        savepoint.complete(&loaded_metadata(target, held, operators, "loaded".into(), 7)).unwrap();
         self.open(&folder)
     }
 
     /// A savepoint as a job takes it: its state in files of RocksDB, a source that is half-way.
-    fn taken(&self, name: &str) -> StateImages {
+    fn taken(&self, name: &str) -> StateReader {
         let (savepoint, folder) = self.new_savepoint(name);
         let mut operators = Vec::new();
         for (id, parallelism) in [("s", 1), ("o", 2), ("out", 2)] {
-            let mut subtasks = vec![SubtaskImage::default(); parallelism as usize];
+            let mut subtasks = vec![SubtaskMetadata::default(); parallelism as usize];
             if id == "s" {
                 subtasks[0].source_position = Some(vec![1, 2, 3]);
             }
@@ -118,9 +126,9 @@ impl Subject {
                     image.counters.records_in = 5;
                 }
             }
-            operators.push(OperatorImage { id: id.into(), parallelism, subtasks });
+            operators.push(OperatorMetadata { id: id.into(), parallelism, subtasks });
         }
-        savepoint.complete(&loaded_manifest(&target(), None, operators, "taken".into(), 7)).unwrap();
+        savepoint.complete(&loaded_metadata(&target(), None, operators, "taken".into(), 7)).unwrap();
         self.open(&folder)
     }
 
@@ -155,7 +163,7 @@ impl Subject {
     }
 }
 
-fn dump(images: &StateImages, state: Option<&str>) -> Vec<Value> {
+fn dump(images: &StateReader, state: Option<&str>) -> Vec<Value> {
     let mut lines = Vec::new();
     images
         .dump(state.map(|_| "o"), state, &mut |entry| {
@@ -168,7 +176,7 @@ fn dump(images: &StateImages, state: Option<&str>) -> Vec<Value> {
 
 #[test]
 fn what_was_loaded_is_what_a_dump_shows() {
-    let subject = Subject::new();
+    let subject = LoadFixture::new();
     let mut lines = lines(100);
     lines.reverse();
     let images = subject.load("a-1", &text(&lines), &target(), None);
@@ -189,7 +197,7 @@ fn what_was_loaded_is_what_a_dump_shows() {
 
 #[test]
 fn one_key_is_found_in_every_kind() {
-    let subject = Subject::new();
+    let subject = LoadFixture::new();
     let images = subject.load("a-1", &text(&lines(40)), &target(), None);
     let get = |state: &str, key: &str, map_key: Option<&str>| {
         let found = images.get("o", state, key, map_key).unwrap().entries;
@@ -212,7 +220,7 @@ fn one_key_is_found_in_every_kind() {
 
 #[test]
 fn a_base_keeps_everything_that_the_lines_do_not_name() {
-    let subject = Subject::new();
+    let subject = LoadFixture::new();
     let taken = subject.taken("taken-1");
     let before = dump(&taken, None);
     assert_eq!((before.len(), dump(&taken, Some("sum")).len()), (100, 50));
@@ -234,13 +242,13 @@ fn a_base_keeps_everything_that_the_lines_do_not_name() {
     // Without any line it is the base, in files of its own.
     let copied = subject.load("a-3", "", &LoadTarget::of_image(&taken.manifest), Some(&taken));
     assert_eq!(dump(&copied, None), before);
-    let paths = |images: &StateImages| images.manifest.files().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
+    let paths = |images: &StateReader| images.manifest.files().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
     assert!(paths(&copied).is_disjoint(&paths(&taken)));
 }
 
 #[test]
 fn a_base_that_contradicts_the_pipeline_is_refused() {
-    let subject = Subject::new();
+    let subject = LoadFixture::new();
     let taken = subject.taken("taken-1");
     let mut other = target();
     other.operators[1].states[0].schema = "postcard:u8".into();
@@ -262,7 +270,7 @@ fn a_base_that_contradicts_the_pipeline_is_refused() {
 fn a_bad_line_is_named() {
     let refuse = |bad: &str| {
         let lines = format!("{}\n \n{bad}", text(&lines(1)[..1]).trim_end());
-        let error = Loaded::read(&mut lines.as_bytes(), "lines.ndjson", &target(), 0).err().unwrap();
+        let error = ParsedEntries::read(&mut lines.as_bytes(), "lines.ndjson", &target(), 0).err().unwrap();
         (error.code, error.location.map(|at| (at.file, at.line, at.column)), error.message)
     };
     let at = |line: usize, column| Some(("lines.ndjson".to_owned(), line, column));
@@ -281,9 +289,9 @@ fn a_bad_line_is_named() {
 }
 
 /// A storage that fails at a write of one's choice.
-struct Failing<'a>(&'a dyn FileStore, AtomicU32);
+struct FailingFileStore<'a>(&'a dyn FileStore, AtomicU32);
 
-impl FileStore for Failing<'_> {
+impl FileStore for FailingFileStore<'_> {
     fn put(&self, name: &str, bytes: Bytes) -> Result<FileRef> {
         match self.1.fetch_sub(1, Ordering::Relaxed) {
             0 => Err(error::storage_failed("full")),
@@ -306,17 +314,17 @@ impl FileStore for Failing<'_> {
 
 #[test]
 fn what_fails_half_way_leaves_nothing() {
-    let subject = Subject::new();
-    let loaded = Loaded::read(&mut text(&lines(100)).as_bytes(), "lines", &target(), 0).unwrap();
+    let subject = LoadFixture::new();
+    let loaded = ParsedEntries::read(&mut text(&lines(100)).as_bytes(), "lines", &target(), 0).unwrap();
     for writes in 0..3 {
         let (savepoint, folder) = subject.new_savepoint("a-1");
-        let store = Failing(savepoint.files(), AtomicU32::new(writes));
+        let store = FailingFileStore(savepoint.files(), AtomicU32::new(writes));
         assert_eq!(loaded.write(&target(), None, &store).err().unwrap().code, "storage-failed");
         savepoint.abandon();
         assert!(!folder.exists(), "after {writes} writes");
     }
 }
 
-fn place(folder: &Path) -> Location {
-    Location::Folder(folder.to_owned())
+fn place(folder: &Path) -> StorageLocation {
+    StorageLocation::Folder(folder.to_owned())
 }

@@ -8,26 +8,28 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use super::client::{Client, segment};
-use super::components::{is_path, read_pipeline_file};
+use super::client::{ApiClient, segment};
+use super::pipeline_file::{is_path, read_pipeline_file};
 use super::{StateCommand, StateLoadArgs, print};
-use crate::checkpoint::{CheckpointMetadata, Location, NewSavepoint, Snapshot, Verify};
+use crate::checkpoint::{CheckpointMetadata, SavepointWriter, StorageLocation, StoredCheckpoint, Verification};
 use crate::clock::{SystemClock, random_u64};
 use crate::error::{self, Result};
 use crate::escape;
-use crate::inspect::{KeyState, LoadTarget, Loaded, StateEntry, StateImages, StateListing, loaded_manifest};
 use crate::job::view::ComponentView;
 use crate::operator::window_states;
 use crate::pipeline::NodeKind;
 use crate::sandbox::{FunctionKind, Sandbox, SandboxOptions};
 use crate::state::StateLayout;
+use crate::state_reader::{
+    KeyState, LoadTarget, ParsedEntries, StateEntry, StateListing, StateReader, loaded_metadata,
+};
 
-pub fn state(client: &Client, command: &StateCommand, json: bool) -> Result<()> {
+pub fn state(client: &ApiClient, command: &StateCommand, json: bool) -> Result<()> {
     match command {
         StateCommand::List { of, count } => {
             let listing: StateListing = match place(&of.of) {
-                Place::Job(path) => client.query(&path, &[("count", if *count { "true" } else { "false" })])?,
-                Place::Folder(folder) => Offline::open(folder)?.images.list(*count)?,
+                StateOrigin::Job(path) => client.query(&path, &[("count", if *count { "true" } else { "false" })])?,
+                StateOrigin::Folder(folder) => OfflineState::open(folder)?.images.list(*count)?,
             };
             if json {
                 return print::json(&listing);
@@ -37,12 +39,14 @@ pub fn state(client: &Client, command: &StateCommand, json: bool) -> Result<()> 
         }
         StateCommand::Get { of, operator, state, key, map_key } => {
             let found: KeyState = match place(&of.of) {
-                Place::Job(path) => {
+                StateOrigin::Job(path) => {
                     let mut query = vec![("key", &key[..])];
                     query.extend(map_key.as_ref().map(|map_key| ("map_key", &map_key[..])));
                     client.query(&format!("{path}/{}/{}", segment(operator), segment(state)), &query)?
                 }
-                Place::Folder(folder) => Offline::open(folder)?.images.get(operator, state, key, map_key.as_deref())?,
+                StateOrigin::Folder(folder) => {
+                    OfflineState::open(folder)?.images.get(operator, state, key, map_key.as_deref())?
+                }
             };
             show_entries(&found, json, || format!("`{key}` has nothing in state `{state}` of `{operator}`"))
         }
@@ -51,35 +55,35 @@ pub fn state(client: &Client, command: &StateCommand, json: bool) -> Result<()> 
     }
 }
 
-enum Place<'a> {
+enum StateOrigin<'a> {
     /// The path of the job's state on the server.
     Job(String),
     Folder(&'a str),
 }
 
 /// A name has no slash, and a folder can always be written with one.
-fn place(of: &str) -> Place<'_> {
+fn place(of: &str) -> StateOrigin<'_> {
     match of.contains(['/', '\\']) {
-        true => Place::Folder(of),
-        false => Place::Job(format!("/v1/jobs/{}/state", segment(of))),
+        true => StateOrigin::Folder(of),
+        false => StateOrigin::Job(format!("/v1/jobs/{}/state", segment(of))),
     }
 }
 
 /// A savepoint or checkpoint, read without a server.
-struct Offline {
-    images: StateImages,
+struct OfflineState {
+    images: StateReader,
     manifest: Arc<CheckpointMetadata>,
     _runtime: Runtime,
 }
 
-impl Offline {
-    fn open(folder: &str) -> Result<Offline> {
+impl OfflineState {
+    fn open(folder: &str) -> Result<OfflineState> {
         let runtime = runtime()?;
-        let snapshot = Snapshot::open(&location(folder)?, runtime.handle().clone(), Verify::Lengths)?;
+        let snapshot = StoredCheckpoint::open(&location(folder)?, runtime.handle().clone(), Verification::Lengths)?;
         let manifest = Arc::new(snapshot.metadata);
         let files = snapshot.storage.files(&manifest.job_id, manifest.checkpoint_id, manifest.kind)?;
-        let images = StateImages::new(manifest.clone(), Arc::new(files), &std::env::temp_dir())?;
-        Ok(Offline { images, manifest, _runtime: runtime })
+        let images = StateReader::new(manifest.clone(), Arc::new(files), &std::env::temp_dir())?;
+        Ok(OfflineState { images, manifest, _runtime: runtime })
     }
 }
 
@@ -90,33 +94,35 @@ fn show_entries(found: &KeyState, json: bool, nothing: impl Fn() -> String) -> R
     if found.entries.is_empty() {
         return Err(error::state_unknown(nothing()));
     }
-    let mut out = Out::stdout();
+    let mut out = EntryOutput::stdout();
     found.entries.iter().try_for_each(|entry| out.entry(entry)).or_else(|error| out.failed(error))
 }
 
-fn dump(client: &Client, of: &str, operator: Option<&str>, state: Option<&str>) -> Result<()> {
-    let mut out = Out::stdout();
+fn dump(client: &ApiClient, of: &str, operator: Option<&str>, state: Option<&str>) -> Result<()> {
+    let mut out = EntryOutput::stdout();
     let written = match place(of) {
-        Place::Job(path) => {
+        StateOrigin::Job(path) => {
             let named = [("operator", operator), ("state", state)];
             let query: Vec<(&str, &str)> = named.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
             client.copy(&format!("{path}/dump"), &query, &mut out)
         }
-        Place::Folder(folder) => Offline::open(folder)?.images.dump(operator, state, &mut |entry| out.entry(&entry)),
+        StateOrigin::Folder(folder) => {
+            OfflineState::open(folder)?.images.dump(operator, state, &mut |entry| out.entry(&entry))
+        }
     };
     let flushed = written.and_then(|()| out.flush().map_err(|error| stdout_failed(&error)));
     flushed.or_else(|error| out.failed(error))
 }
 
 /// Lines on stdout. A reader that goes away (`| head`) ends the writing, and is no error.
-struct Out {
+struct EntryOutput {
     buffer: BufWriter<std::io::StdoutLock<'static>>,
     reader_is_gone: bool,
 }
 
-impl Out {
-    fn stdout() -> Out {
-        Out { buffer: BufWriter::new(std::io::stdout().lock()), reader_is_gone: false }
+impl EntryOutput {
+    fn stdout() -> EntryOutput {
+        EntryOutput { buffer: BufWriter::new(std::io::stdout().lock()), reader_is_gone: false }
     }
 
     fn entry(&mut self, entry: &StateEntry) -> Result<()> {
@@ -137,7 +143,7 @@ impl Out {
     }
 }
 
-impl Write for Out {
+impl Write for EntryOutput {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let written = self.buffer.write(bytes);
         self.heard(written)
@@ -154,9 +160,9 @@ fn stdout_failed(error: &std::io::Error) -> error::Error {
 }
 
 /// Reads and checks everything, then writes the savepoint; what fails in between leaves nothing behind.
-fn load(client: &Client, args: &StateLoadArgs, json: bool) -> Result<()> {
+fn load(client: &ApiClient, args: &StateLoadArgs, json: bool) -> Result<()> {
     let now_ms = SystemClock::shared().wall_ms();
-    let base = args.base.as_deref().map(Offline::open).transpose()?;
+    let base = args.base.as_deref().map(OfflineState::open).transpose()?;
     let pipeline = args.pipeline.as_deref().map(|path| pipeline_target(client, path)).transpose()?;
     let held = base.as_ref().map(|base| &*base.manifest);
     let target = match (pipeline, held) {
@@ -173,14 +179,14 @@ fn load(client: &Client, args: &StateLoadArgs, json: bool) -> Result<()> {
             (Box::new(BufReader::new(file)), name)
         }
     };
-    let loaded = Loaded::read(&mut lines, &name, &target, now_ms)?;
+    let loaded = ParsedEntries::read(&mut lines, &name, &target, now_ms)?;
     let runtime = runtime()?;
-    let savepoint = NewSavepoint::create(&location(&args.to)?, runtime.handle().clone())?;
+    let savepoint = SavepointWriter::create(&location(&args.to)?, runtime.handle().clone())?;
     let written = loaded.write(&target, base.as_ref().map(|base| &base.images), savepoint.files());
     let location = match written {
         Ok(operators) => {
             let job_id = format!("{:016x}", random_u64());
-            savepoint.complete(&loaded_manifest(&target, held, operators, job_id, now_ms))?
+            savepoint.complete(&loaded_metadata(&target, held, operators, job_id, now_ms))?
         }
         Err(error) => {
             savepoint.abandon();
@@ -196,7 +202,7 @@ fn load(client: &Client, args: &StateLoadArgs, json: bool) -> Result<()> {
 
 /// A pipeline, with what the components of its operators say of their states: those named by path are read, the others
 /// asked for.
-fn pipeline_target(client: &Client, path: &Path) -> Result<LoadTarget> {
+fn pipeline_target(client: &ApiClient, path: &Path) -> Result<LoadTarget> {
     let manifest = read_pipeline_file(path)?;
     let sandbox = Sandbox::open(SandboxOptions::in_this_process(1))?;
     const AGGREGATE: &str = FunctionKind::Aggregate.as_str();
@@ -244,8 +250,8 @@ fn runtime() -> Result<Runtime> {
     Runtime::new().map_err(|error| error::internal(format!("no runtime: {error}")))
 }
 
-fn location(folder: &str) -> Result<Location> {
+fn location(folder: &str) -> Result<StorageLocation> {
     let here =
         std::env::current_dir().map_err(|error| error::request_invalid(format!("the working folder: {error}")))?;
-    Location::parse(folder, &here).map(Location::canonical).map_err(error::request_invalid)
+    StorageLocation::parse(folder, &here).map(StorageLocation::canonical).map_err(error::request_invalid)
 }

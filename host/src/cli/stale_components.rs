@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use toml_edit::DocumentMut;
 
-use super::components::{PipelineFile, is_path};
+use super::pipeline_file::{PipelineFile, is_path};
 use crate::pipeline::NodeKind;
 
 /// Source files that are looked at for one component.
@@ -28,7 +28,7 @@ pub fn stale_components(manifest: &PipelineFile) -> Vec<String> {
 fn stale(component: &Path) -> Option<String> {
     let built = modified(component)?;
     let package = package_of(component)?;
-    let newest = Sources::of(&package).newest.filter(|(changed, _)| *changed > built)?;
+    let newest = NewestSource::of(&package).newest.filter(|(changed, _)| *changed > built)?;
     Some(format!(
         "the component {} is older than {}, and runs as it was built: build it again with `cofferdam build {}`",
         component.display(),
@@ -50,15 +50,15 @@ fn package_of(component: &Path) -> Option<PathBuf> {
 
 /// The newest source file, over a package and those that it depends on by path.
 #[derive(Default)]
-struct Sources {
+struct NewestSource {
     newest: Option<(SystemTime, PathBuf)>,
     packages: BTreeSet<PathBuf>,
     files: usize,
 }
 
-impl Sources {
-    fn of(package: &Path) -> Sources {
-        let mut sources = Sources::default();
+impl NewestSource {
+    fn of(package: &Path) -> NewestSource {
+        let mut sources = NewestSource::default();
         let mut open = vec![package.to_path_buf()];
         while let Some(package) = open.pop() {
             let known = package.canonicalize().unwrap_or_else(|_| package.clone());

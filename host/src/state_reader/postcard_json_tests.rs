@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
+use super::postcard_json::{decode, encode, float32, float64, signed, unsigned};
+use super::value_shape::ValueShape;
 
 #[derive(Clone, Serialize)]
 struct Aircraft {
@@ -14,21 +15,21 @@ struct Aircraft {
     flights: u64,
     delay: i32,
     last: Vec<Option<i64>>,
-    status: Vec<Status>,
+    status: Vec<AircraftStatus>,
     by_airport: BTreeMap<String, f64>,
     seats: (u8, char, bool),
     rows: [i16; 3],
     nothing: (),
-    total: Total,
+    total: TotalFlights,
     weight: f32,
     wide: (u128, i128, i8),
 }
 
 #[derive(Clone, Serialize)]
-struct Total(u64);
+struct TotalFlights(u64);
 
 #[derive(Clone, Serialize)]
-enum Status {
+enum AircraftStatus {
     Grounded,
     Late(i32),
     Seen(String, u16),
@@ -46,16 +47,16 @@ fn aircraft() -> Aircraft {
         delay: -300,
         last: vec![Some(i64::MIN), None, Some(63)],
         status: vec![
-            Status::Grounded,
-            Status::Late(-1),
-            Status::Seen("EWR".into(), 65_535),
-            Status::At { airport: "JFK".into() },
+            AircraftStatus::Grounded,
+            AircraftStatus::Late(-1),
+            AircraftStatus::Seen("EWR".into(), 65_535),
+            AircraftStatus::At { airport: "JFK".into() },
         ],
         by_airport: BTreeMap::from([("EWR".into(), 0.1), ("JFK".into(), -1e300)]),
         seats: (255, 'ß', true),
         rows: [i16::MIN, 0, i16::MAX],
         nothing: (),
-        total: Total(300),
+        total: TotalFlights(300),
         weight: 0.5,
         wide: (7, -7, -128),
     }
@@ -63,8 +64,8 @@ fn aircraft() -> Aircraft {
 
 #[test]
 fn a_value_of_every_kind_is_what_serde_makes_of_it() {
-    let shape = Shape::parse(AIRCRAFT).unwrap();
-    let bytes = ::postcard::to_stdvec(&aircraft()).unwrap();
+    let shape = ValueShape::parse(AIRCRAFT).unwrap();
+    let bytes = postcard::to_stdvec(&aircraft()).unwrap();
     let json = serde_json::to_value(aircraft()).unwrap();
     assert_eq!(decode(&shape, &bytes), Some(json.clone()));
     assert_eq!(encode(&shape, &json), Ok(bytes));
@@ -72,9 +73,9 @@ fn a_value_of_every_kind_is_what_serde_makes_of_it() {
 
 #[test]
 fn numbers_that_json_cannot_hold_are_text() {
-    let of = |shape: &str, bytes: &[u8]| decode(&Shape::parse(shape).unwrap(), bytes).unwrap();
-    assert_eq!(of("u128", &::postcard::to_stdvec(&u128::MAX).unwrap()), json!(u128::MAX.to_string()));
-    assert_eq!(of("i128", &::postcard::to_stdvec(&i128::MIN).unwrap()), json!(i128::MIN.to_string()));
+    let of = |shape: &str, bytes: &[u8]| decode(&ValueShape::parse(shape).unwrap(), bytes).unwrap();
+    assert_eq!(of("u128", &postcard::to_stdvec(&u128::MAX).unwrap()), json!(u128::MAX.to_string()));
+    assert_eq!(of("i128", &postcard::to_stdvec(&i128::MIN).unwrap()), json!(i128::MIN.to_string()));
     assert_eq!(of("f64", &f64::NEG_INFINITY.to_le_bytes()), json!("-inf"));
     assert_eq!(of("f32", &0.1_f32.to_le_bytes()), json!(0.1));
     assert_eq!(of("map<u8,bool,>", &[2, 7, 1, 8, 0]), json!([[7, true], [8, false]]));
@@ -82,7 +83,7 @@ fn numbers_that_json_cannot_hold_are_text() {
 
 #[test]
 fn what_does_not_fit_is_named() {
-    let misfit = |shape: &str, value: Value| encode(&Shape::parse(shape).unwrap(), &value).unwrap_err();
+    let misfit = |shape: &str, value: Value| encode(&ValueShape::parse(shape).unwrap(), &value).unwrap_err();
     assert_eq!(misfit("u8", json!(256)), "expected an unsigned integer of 8 bits");
     assert_eq!(misfit("u64", json!("1")), "expected an unsigned integer of 64 bits");
     assert_eq!(misfit("i16", json!(1.5)), "expected an integer of 16 bits");
@@ -102,36 +103,36 @@ fn a_shape_that_asks_for_more_than_there_is_ends() {
     for (shape, bytes) in
         [("[();1000000000000]", &[][..]), ("list<(),>", &[255, 255, 255, 255, 255, 255, 255, 255, 127])]
     {
-        assert_eq!(decode(&Shape::parse(shape).unwrap(), bytes), None, "{shape}");
+        assert_eq!(decode(&ValueShape::parse(shape).unwrap(), bytes), None, "{shape}");
     }
 }
 
-fn shapes() -> impl Strategy<Value = Shape> {
+fn shapes() -> impl Strategy<Value = ValueShape> {
     let leaf = prop_oneof![
         (any::<bool>(), prop_oneof![Just(8_u32), Just(16), Just(32), Just(64), Just(128)])
-            .prop_map(|(signed, bits)| Shape::Integer { signed, bits }),
-        Just(Shape::F32),
-        Just(Shape::F64),
-        Just(Shape::Bool),
-        Just(Shape::Char),
-        Just(Shape::String),
-        Just(Shape::Tuple(Vec::new())),
+            .prop_map(|(signed, bits)| ValueShape::Integer { signed, bits }),
+        Just(ValueShape::F32),
+        Just(ValueShape::F64),
+        Just(ValueShape::Bool),
+        Just(ValueShape::Char),
+        Just(ValueShape::String),
+        Just(ValueShape::Tuple(Vec::new())),
     ];
     leaf.prop_recursive(4, 16, 4, |inner| {
-        let named = |inner: BoxedStrategy<Shape>| proptest::collection::btree_map("[a-z]{1,3}", inner, 1..4);
+        let named = |inner: BoxedStrategy<ValueShape>| proptest::collection::btree_map("[a-z]{1,3}", inner, 1..4);
         let inner = inner.boxed();
         prop_oneof![
-            inner.clone().prop_map(|shape| Shape::List(shape.into())),
-            inner.clone().prop_map(|shape| Shape::Option(shape.into())),
-            (inner.clone(), inner.clone()).prop_map(|(key, value)| Shape::Map(key.into(), value.into())),
-            (inner.clone(), 0..4_usize).prop_map(|(shape, length)| Shape::Array(shape.into(), length)),
-            proptest::collection::vec(inner.clone(), 1..4).prop_map(Shape::Tuple),
-            named(inner.clone()).prop_map(|fields| Shape::Struct(fields.into_iter().collect())),
+            inner.clone().prop_map(|shape| ValueShape::List(shape.into())),
+            inner.clone().prop_map(|shape| ValueShape::Option(shape.into())),
+            (inner.clone(), inner.clone()).prop_map(|(key, value)| ValueShape::Map(key.into(), value.into())),
+            (inner.clone(), 0..4_usize).prop_map(|(shape, length)| ValueShape::Array(shape.into(), length)),
+            proptest::collection::vec(inner.clone(), 1..4).prop_map(ValueShape::Tuple),
+            named(inner.clone()).prop_map(|fields| ValueShape::Struct(fields.into_iter().collect())),
             named(inner).prop_map(|variants| {
-                let variant = |(place, (name, shape)): (usize, (String, Shape))| {
-                    (name, (place % 2 == 0).then(|| Shape::Tuple(vec![shape])))
+                let variant = |(place, (name, shape)): (usize, (String, ValueShape))| {
+                    (name, (place % 2 == 0).then(|| ValueShape::Tuple(vec![shape])))
                 };
-                Shape::Enum(variants.into_iter().enumerate().map(variant).collect())
+                ValueShape::Enum(variants.into_iter().enumerate().map(variant).collect())
             }),
         ]
     })
@@ -158,7 +159,7 @@ proptest! {
 
     #[test]
     fn every_float_comes_back_to_the_bit(bits: u64, short: u32) {
-        for (shape, bytes) in [(Shape::F64, bits.to_le_bytes().to_vec()), (Shape::F32, short.to_le_bytes().to_vec())] {
+        for (shape, bytes) in [(ValueShape::F64, bits.to_le_bytes().to_vec()), (ValueShape::F32, short.to_le_bytes().to_vec())] {
             let value = decode(&shape, &bytes).unwrap();
             if value != json!("NaN") {
                 let read: Value = serde_json::from_str(&value.to_string()).unwrap();
@@ -169,48 +170,48 @@ proptest! {
 }
 
 /// Values of a shape, as `decode` shows them. None within an option, since JSON has one `null` only.
-fn values(shape: &Shape) -> BoxedStrategy<Value> {
+fn values(shape: &ValueShape) -> BoxedStrategy<Value> {
     match shape {
-        Shape::Integer { signed: false, bits } => {
+        ValueShape::Integer { signed: false, bits } => {
             let unused = 128 - bits;
             any::<u128>().prop_map(move |number| unsigned(number >> unused)).boxed()
         }
-        Shape::Integer { signed: true, bits } => {
+        ValueShape::Integer { signed: true, bits } => {
             let unused = 128 - bits;
             let zigzag = |number: i128| ((number << 1) ^ (number >> 127)) as u128;
             any::<i128>().prop_map(move |number| signed(zigzag(number >> unused))).boxed()
         }
-        Shape::F32 => any::<f32>().prop_map(float32).boxed(),
-        Shape::F64 => any::<f64>().prop_map(float64).boxed(),
-        Shape::Bool => any::<bool>().prop_map(Value::from).boxed(),
-        Shape::Char => any::<char>().prop_map(|c| c.to_string().into()).boxed(),
-        Shape::String => any::<String>().prop_map(Value::from).boxed(),
-        Shape::Option(inner) => values(inner).boxed(),
-        Shape::List(element) => proptest::collection::vec(values(element), 0..3).prop_map(Value::from).boxed(),
-        Shape::Array(element, length) => {
+        ValueShape::F32 => any::<f32>().prop_map(float32).boxed(),
+        ValueShape::F64 => any::<f64>().prop_map(float64).boxed(),
+        ValueShape::Bool => any::<bool>().prop_map(Value::from).boxed(),
+        ValueShape::Char => any::<char>().prop_map(|c| c.to_string().into()).boxed(),
+        ValueShape::String => any::<String>().prop_map(Value::from).boxed(),
+        ValueShape::Option(inner) => values(inner).boxed(),
+        ValueShape::List(element) => proptest::collection::vec(values(element), 0..3).prop_map(Value::from).boxed(),
+        ValueShape::Array(element, length) => {
             proptest::collection::vec(values(element), *length).prop_map(Value::from).boxed()
         }
-        Shape::Map(key, value) if **key == Shape::String => {
+        ValueShape::Map(key, value) if **key == ValueShape::String => {
             proptest::collection::btree_map(any::<String>(), values(value), 0..3)
                 .prop_map(|entries| Value::Object(entries.into_iter().collect()))
                 .boxed()
         }
-        Shape::Map(key, value) => proptest::collection::vec((values(key), values(value)), 0..3)
+        ValueShape::Map(key, value) => proptest::collection::vec((values(key), values(value)), 0..3)
             .prop_map(|entries| entries.into_iter().map(|(key, value)| json!([key, value])).collect())
             .boxed(),
-        Shape::Tuple(parts) => match &parts[..] {
+        ValueShape::Tuple(parts) => match &parts[..] {
             [] => Just(Value::Null).boxed(),
             [one] => values(one),
             parts => parts.iter().map(values).collect::<Vec<_>>().prop_map(Value::from).boxed(),
         },
-        Shape::Struct(fields) => {
-            let (names, shapes): (Vec<String>, Vec<&Shape>) =
+        ValueShape::Struct(fields) => {
+            let (names, shapes): (Vec<String>, Vec<&ValueShape>) =
                 fields.iter().map(|(name, shape)| (name.clone(), shape)).unzip();
             let values = shapes.into_iter().map(values).collect::<Vec<_>>();
             values.prop_map(move |values| Value::Object(names.iter().cloned().zip(values).collect())).boxed()
         }
-        Shape::Enum(variants) => {
-            let variant = |(name, fields): &(String, Option<Shape>)| match fields {
+        ValueShape::Enum(variants) => {
+            let variant = |(name, fields): &(String, Option<ValueShape>)| match fields {
                 None => Just(Value::from(name.clone())).boxed(),
                 Some(fields) => {
                     let name = name.clone();

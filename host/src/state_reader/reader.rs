@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempDir};
 use utoipa::ToSchema;
 
-use super::entry::{EntryForm, StateEntry};
-use super::text::bytes_of_argument;
-use crate::checkpoint::{CheckpointMetadata, OperatorImage, SubtaskImage};
+use super::bytes_json::bytes_of_argument;
+use super::entry_codec::{EntryCodec, StateEntry};
+use crate::checkpoint::{CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::error::{self, Error, Result};
 use crate::model::{group_of_key, groups_of_subtask, hash_key, subtask_of_group};
 use crate::state::{
@@ -18,7 +18,7 @@ use crate::state::{
 };
 
 /// The state in a checkpoint or savepoint.
-pub struct StateImages {
+pub struct StateReader {
     pub(super) manifest: Arc<CheckpointMetadata>,
     pub(super) files: Arc<dyn FileStore>,
     /// For what has to lie on the local disk while it is read.
@@ -86,34 +86,34 @@ pub struct KeyState {
 
 /// Which of an operator's images: its keyed state, or the broadcast state that all subtasks hold alike.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum StateScope {
     Keyed,
     Broadcast,
 }
 
-impl Part {
-    pub fn of(kind: StateKind) -> Part {
+impl StateScope {
+    pub fn of(kind: StateKind) -> StateScope {
         match kind {
-            StateKind::Broadcast => Part::Broadcast,
-            _ => Part::Keyed,
+            StateKind::Broadcast => StateScope::Broadcast,
+            _ => StateScope::Keyed,
         }
     }
 
-    pub fn image(self, subtask: &SubtaskImage) -> Option<&StateHandle> {
+    pub fn image(self, subtask: &SubtaskMetadata) -> Option<&StateHandle> {
         match self {
-            Part::Keyed => subtask.state.as_ref(),
-            Part::Broadcast => subtask.broadcast.as_ref(),
+            StateScope::Keyed => subtask.state.as_ref(),
+            StateScope::Broadcast => subtask.broadcast.as_ref(),
         }
     }
 }
 
-impl StateImages {
+impl StateReader {
     /// The state of a manifest whose files are in `files`; `scratch_in` is a folder on the local disk with room for the state
     /// of one subtask.
-    pub fn new(manifest: Arc<CheckpointMetadata>, files: Arc<dyn FileStore>, scratch_in: &Path) -> Result<StateImages> {
+    pub fn new(manifest: Arc<CheckpointMetadata>, files: Arc<dyn FileStore>, scratch_in: &Path) -> Result<StateReader> {
         let scratch = tempfile::tempdir_in(scratch_in)
             .map_err(|cause| error::state_failed(format!("no folder in {}: {cause}", scratch_in.display())))?;
-        Ok(StateImages { manifest, files, scratch })
+        Ok(StateReader { manifest, files, scratch })
     }
 
     /// The id of the checkpoint or savepoint.
@@ -135,7 +135,7 @@ impl StateImages {
         })
     }
 
-    fn list_operator(&self, operator: &OperatorImage, count: bool) -> Result<OperatorState> {
+    fn list_operator(&self, operator: &OperatorMetadata, count: bool) -> Result<OperatorState> {
         let mut states: Vec<StateSummary> = states_of(operator).into_iter().map(summary).collect();
         if count {
             let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -167,11 +167,11 @@ impl StateImages {
         let operator = self.operator(operator)?;
         let description = state_of(operator, state)?;
         let layout = layout_of(operator);
-        let form = EntryForm::new(&operator.id, &layout, description);
-        let part = Part::of(description.kind);
+        let form = EntryCodec::new(&operator.id, &layout, description);
+        let part = StateScope::of(description.kind);
         let (key, map_key) = match part {
-            Part::Keyed => (bytes_of_argument(key).map_err(error::request_invalid)?, map_key),
-            Part::Broadcast => (Vec::new(), Some(key)),
+            StateScope::Keyed => (bytes_of_argument(key).map_err(error::request_invalid)?, map_key),
+            StateScope::Broadcast => (Vec::new(), Some(key)),
         };
         if map_key.is_some() && !form.is_map() {
             return Err(error::request_invalid(format!(
@@ -183,11 +183,11 @@ impl StateImages {
         let sub_key = sub_key.transpose().map_err(error::request_invalid)?;
         let groups = self.manifest.max_parallelism;
         let (group, subtask) = match part {
-            Part::Keyed => {
+            StateScope::Keyed => {
                 let group = group_of_key(hash_key(&key), groups);
                 (group, subtask_of_group(group, operator.parallelism, groups))
             }
-            Part::Broadcast => (0, 0),
+            StateScope::Broadcast => (0, 0),
         };
         let mut entries = Vec::new();
         self.read(operator, subtask, part, group.into()..u32::from(group) + 1, &mut |found, entry| {
@@ -223,9 +223,9 @@ impl StateImages {
                 continue;
             }
             let layout = layout_of(image);
-            let forms: BTreeMap<&str, EntryForm<'_>> = layout
+            let forms: BTreeMap<&str, EntryCodec<'_>> = layout
                 .iter()
-                .map(|description| (&description.name[..], EntryForm::new(&image.id, &layout, description)))
+                .map(|description| (&description.name[..], EntryCodec::new(&image.id, &layout, description)))
                 .collect();
             self.visit(image, &mut |description, entry| match forms.get(&description.name[..]) {
                 Some(form) if state.is_none_or(|state| state == description.name) => visit(form.show(entry)?),
@@ -238,22 +238,22 @@ impl StateImages {
     /// All entries of an operator, each with its state.
     fn visit(
         &self,
-        operator: &OperatorImage,
+        operator: &OperatorMetadata,
         visit: &mut dyn FnMut(&StateDescription, StoredEntry<'_>) -> Result<()>,
     ) -> Result<()> {
         for subtask in 0..operator.parallelism {
             let groups = groups_of_subtask(subtask, operator.parallelism, self.manifest.max_parallelism);
-            self.read(operator, subtask, Part::Keyed, groups, visit)?;
+            self.read(operator, subtask, StateScope::Keyed, groups, visit)?;
         }
-        self.read(operator, 0, Part::Broadcast, 0..1, visit)
+        self.read(operator, 0, StateScope::Broadcast, 0..1, visit)
     }
 
     /// The entries of one subtask whose key group is in `groups`, in order.
     pub(super) fn read(
         &self,
-        operator: &OperatorImage,
+        operator: &OperatorMetadata,
         subtask: u32,
-        part: Part,
+        part: StateScope,
         groups: std::ops::Range<u32>,
         visit: &mut dyn FnMut(&StateDescription, StoredEntry<'_>) -> Result<()>,
     ) -> Result<()> {
@@ -261,8 +261,8 @@ impl StateImages {
             return Ok(());
         };
         let owned = match part {
-            Part::Keyed => groups_of_subtask(subtask, operator.parallelism, self.manifest.max_parallelism),
-            Part::Broadcast => 0..1,
+            StateScope::Keyed => groups_of_subtask(subtask, operator.parallelism, self.manifest.max_parallelism),
+            StateScope::Broadcast => 0..1,
         };
         let restored = RestoreSource { handle: image, groups: owned, store: &*self.files };
         // Of its own for each reading: what may be read at the same time must not meet.
@@ -280,7 +280,7 @@ impl StateImages {
             .map_err(|cause| error::state_failed(format!("no file in {}: {cause}", self.scratch.path().display())))
     }
 
-    fn operator(&self, id: &str) -> Result<&OperatorImage> {
+    fn operator(&self, id: &str) -> Result<&OperatorMetadata> {
         let known = || self.manifest.operators.iter().filter(|operator| !states_of(operator).is_empty());
         let found = known().find(|operator| operator.id == id);
         found.ok_or_else(|| unknown("operator", id, "keep state", known().map(|operator| &operator.id[..])))
@@ -288,7 +288,7 @@ impl StateImages {
 }
 
 /// The states that an operator's images describe, each once.
-fn states_of(operator: &OperatorImage) -> Vec<&StateDescription> {
+fn states_of(operator: &OperatorMetadata) -> Vec<&StateDescription> {
     let mut states: Vec<&StateDescription> = Vec::new();
     for image in operator.subtasks.iter().flat_map(|subtask| subtask.state.iter().chain(&subtask.broadcast)) {
         for description in &image.layout {
@@ -301,11 +301,11 @@ fn states_of(operator: &OperatorImage) -> Vec<&StateDescription> {
 }
 
 /// The same, as a layout.
-pub(super) fn layout_of(operator: &OperatorImage) -> StateLayout {
+pub(super) fn layout_of(operator: &OperatorMetadata) -> StateLayout {
     states_of(operator).into_iter().cloned().collect()
 }
 
-fn state_of<'a>(operator: &'a OperatorImage, name: &str) -> Result<&'a StateDescription> {
+fn state_of<'a>(operator: &'a OperatorMetadata, name: &str) -> Result<&'a StateDescription> {
     let states = states_of(operator);
     let found = states.iter().find(|state| state.name == name).copied();
     let names = states.iter().map(|state| &state.name[..]);

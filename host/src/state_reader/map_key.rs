@@ -6,25 +6,25 @@
 
 use serde_json::Value;
 
-use super::text::{bytes_from, show_bytes, show_text};
+use super::bytes_json::{bytes_from, show_bytes, show_text};
 
 /// The SDK itself writes no deeper.
 const DEPTH_MAX: u32 = 16;
 
 /// How the sub-keys of a map are written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum KeyShape {
+pub(super) enum MapKeyShape {
     Integer { signed: bool, bytes: usize },
     Bool,
     Char,
     String,
     Bytes,
-    Tuple(Vec<KeyShape>),
+    Tuple(Vec<MapKeyShape>),
 }
 
-impl KeyShape {
+impl MapKeyShape {
     /// Reads what a state says of its map's keys. None where that is not understood: then they are bytes.
-    pub fn parse(map_key: &str) -> Option<KeyShape> {
+    pub fn parse(map_key: &str) -> Option<MapKeyShape> {
         let mut rest = map_key.strip_prefix("ordered:")?;
         let shape = parse_part(&mut rest, DEPTH_MAX)?;
         rest.is_empty().then_some(shape)
@@ -33,8 +33,8 @@ impl KeyShape {
     /// The key. None where the bytes are nothing that this shape writes.
     pub fn decode(&self, bytes: &[u8]) -> Option<Value> {
         match self {
-            KeyShape::String => show_text(bytes),
-            KeyShape::Bytes => Some(show_bytes(bytes)),
+            MapKeyShape::String => show_text(bytes),
+            MapKeyShape::Bytes => Some(show_bytes(bytes)),
             shape => {
                 let mut rest = bytes;
                 let value = shape.decode_part(&mut rest)?;
@@ -45,7 +45,7 @@ impl KeyShape {
 
     fn decode_part(&self, rest: &mut &[u8]) -> Option<Value> {
         match self {
-            KeyShape::Integer { signed, bytes } => {
+            MapKeyShape::Integer { signed, bytes } => {
                 let (number, behind) = rest.split_at_checked(*bytes)?;
                 *rest = behind;
                 let number = number.iter().fold(0, |number, &byte| (number << 8) | u128::from(byte));
@@ -60,19 +60,19 @@ impl KeyShape {
                     }
                 })
             }
-            KeyShape::Bool => {
+            MapKeyShape::Bool => {
                 let (&byte, behind) = rest.split_first()?;
                 *rest = behind;
                 (byte < 2).then_some(Value::Bool(byte == 1))
             }
-            KeyShape::Char => {
+            MapKeyShape::Char => {
                 let (code, behind) = rest.split_first_chunk::<4>()?;
                 *rest = behind;
                 Some(char::from_u32(u32::from_be_bytes(*code))?.to_string().into())
             }
-            KeyShape::String => show_text(&take_ended(rest)?),
-            KeyShape::Bytes => Some(show_bytes(&take_ended(rest)?)),
-            KeyShape::Tuple(parts) => {
+            MapKeyShape::String => show_text(&take_ended(rest)?),
+            MapKeyShape::Bytes => Some(show_bytes(&take_ended(rest)?)),
+            MapKeyShape::Tuple(parts) => {
                 let values = parts.iter().map(|part| part.decode_part(rest)).collect::<Option<Vec<_>>>()?;
                 Some(Value::Array(values))
             }
@@ -82,7 +82,7 @@ impl KeyShape {
     /// The bytes of a key; an error says what was expected.
     pub fn encode(&self, key: &Value) -> Result<Vec<u8>, String> {
         match self {
-            KeyShape::String | KeyShape::Bytes => bytes_from(key).ok_or_else(|| self.expected()),
+            MapKeyShape::String | MapKeyShape::Bytes => bytes_from(key).ok_or_else(|| self.expected()),
             shape => {
                 let mut bytes = Vec::new();
                 shape.encode_part(key, &mut bytes)?;
@@ -94,7 +94,7 @@ impl KeyShape {
     fn encode_part(&self, key: &Value, to: &mut Vec<u8>) -> Result<(), String> {
         let misfit = || self.expected();
         match self {
-            KeyShape::Integer { signed, bytes } => {
+            MapKeyShape::Integer { signed, bytes } => {
                 let bits = *bytes as u32 * 8;
                 let unused = 128 - bits;
                 let text = match key {
@@ -112,13 +112,13 @@ impl KeyShape {
                 };
                 to.extend((number.ok_or_else(misfit)? << unused).to_be_bytes().iter().take(*bytes));
             }
-            KeyShape::Bool => to.push(key.as_bool().ok_or_else(misfit)?.into()),
-            KeyShape::Char => {
+            MapKeyShape::Bool => to.push(key.as_bool().ok_or_else(misfit)?.into()),
+            MapKeyShape::Char => {
                 let mut chars = key.as_str().ok_or_else(misfit)?.chars();
                 let (Some(char), None) = (chars.next(), chars.next()) else { return Err(misfit()) };
                 to.extend_from_slice(&u32::from(char).to_be_bytes());
             }
-            KeyShape::String | KeyShape::Bytes => {
+            MapKeyShape::String | MapKeyShape::Bytes => {
                 for byte in bytes_from(key).ok_or_else(misfit)? {
                     to.push(byte);
                     if byte == 0 {
@@ -127,7 +127,7 @@ impl KeyShape {
                 }
                 to.extend_from_slice(&[0, 0]);
             }
-            KeyShape::Tuple(parts) => {
+            MapKeyShape::Tuple(parts) => {
                 let values = key.as_array().filter(|values| values.len() == parts.len()).ok_or_else(misfit)?;
                 parts.iter().zip(values).try_for_each(|(part, value)| part.encode_part(value, to))?;
             }
@@ -137,13 +137,15 @@ impl KeyShape {
 
     fn expected(&self) -> String {
         match self {
-            KeyShape::Integer { signed: false, bytes } => format!("expected an unsigned integer of {} bits", bytes * 8),
-            KeyShape::Integer { signed: true, bytes } => format!("expected an integer of {} bits", bytes * 8),
-            KeyShape::Bool => "expected true or false".into(),
-            KeyShape::Char => "expected a string of one character".into(),
-            KeyShape::String => "expected a string".into(),
-            KeyShape::Bytes => "expected a string or {\"hex\": ...}".into(),
-            KeyShape::Tuple(parts) => format!("expected a list of {}", parts.len()),
+            MapKeyShape::Integer { signed: false, bytes } => {
+                format!("expected an unsigned integer of {} bits", bytes * 8)
+            }
+            MapKeyShape::Integer { signed: true, bytes } => format!("expected an integer of {} bits", bytes * 8),
+            MapKeyShape::Bool => "expected true or false".into(),
+            MapKeyShape::Char => "expected a string of one character".into(),
+            MapKeyShape::String => "expected a string".into(),
+            MapKeyShape::Bytes => "expected a string or {\"hex\": ...}".into(),
+            MapKeyShape::Tuple(parts) => format!("expected a list of {}", parts.len()),
         }
     }
 }
@@ -167,7 +169,7 @@ fn take_ended(rest: &mut &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-fn parse_part(rest: &mut &str, depth: u32) -> Option<KeyShape> {
+fn parse_part(rest: &mut &str, depth: u32) -> Option<MapKeyShape> {
     let depth = depth.checked_sub(1)?;
     if let Some(behind) = rest.strip_prefix('(') {
         *rest = behind;
@@ -177,7 +179,7 @@ fn parse_part(rest: &mut &str, depth: u32) -> Option<KeyShape> {
             let end = rest.chars().next()?;
             *rest = rest.get(1..)?;
             match end {
-                ')' => return Some(KeyShape::Tuple(parts)),
+                ')' => return Some(MapKeyShape::Tuple(parts)),
                 ',' => {}
                 _ => return None,
             }
@@ -186,7 +188,7 @@ fn parse_part(rest: &mut &str, depth: u32) -> Option<KeyShape> {
     let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
     let (word, behind) = rest.split_at_checked(end)?;
     *rest = behind;
-    let integer = |signed, bytes| Some(KeyShape::Integer { signed, bytes });
+    let integer = |signed, bytes| Some(MapKeyShape::Integer { signed, bytes });
     match word {
         "u8" => integer(false, 1),
         "u16" => integer(false, 2),
@@ -198,10 +200,10 @@ fn parse_part(rest: &mut &str, depth: u32) -> Option<KeyShape> {
         "i32" => integer(true, 4),
         "i64" => integer(true, 8),
         "i128" => integer(true, 16),
-        "bool" => Some(KeyShape::Bool),
-        "char" => Some(KeyShape::Char),
-        "string" => Some(KeyShape::String),
-        "bytes" => Some(KeyShape::Bytes),
+        "bool" => Some(MapKeyShape::Bool),
+        "char" => Some(MapKeyShape::Char),
+        "string" => Some(MapKeyShape::String),
+        "bytes" => Some(MapKeyShape::Bytes),
         _ => None,
     }
 }
@@ -213,8 +215,8 @@ mod tests {
 
     use super::*;
 
-    fn shape(name: &str) -> KeyShape {
-        KeyShape::parse(&format!("ordered:{name}")).unwrap()
+    fn shape(name: &str) -> MapKeyShape {
+        MapKeyShape::parse(&format!("ordered:{name}")).unwrap()
     }
 
     #[test]
@@ -248,9 +250,9 @@ mod tests {
         for name in
             ["", "u64", "ordered:", "ordered:uuid", "ordered:(u64", "ordered:()", "ordered:u64,", "ordered:(u8ä)"]
         {
-            assert_eq!(KeyShape::parse(name), None, "{name}");
+            assert_eq!(MapKeyShape::parse(name), None, "{name}");
         }
-        assert_eq!(KeyShape::parse(&format!("ordered:{}", "(".repeat(100_000))), None);
+        assert_eq!(MapKeyShape::parse(&format!("ordered:{}", "(".repeat(100_000))), None);
     }
 
     proptest! {

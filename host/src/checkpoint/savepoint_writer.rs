@@ -2,21 +2,21 @@
 
 use tokio::runtime::Handle;
 
-use super::location::Location;
+use super::location::StorageLocation;
 use super::metadata::CheckpointMetadata;
 use super::storage::{CheckpointFiles, CheckpointStorage, is_plain};
 use crate::error::{self, Result};
 
 /// See the module. It is there once it is completed, and not before.
-pub struct NewSavepoint {
+pub struct SavepointWriter {
     storage: CheckpointStorage,
     folder: String,
     files: CheckpointFiles,
 }
 
-impl NewSavepoint {
+impl SavepointWriter {
     /// Errors: `savepoint-exists` where there is something already, `request-invalid` for a name that cannot be a folder's.
-    pub fn create(location: &Location, runtime: Handle) -> Result<NewSavepoint> {
+    pub fn create(location: &StorageLocation, runtime: Handle) -> Result<SavepointWriter> {
         let Some((around, folder)) = location.split_last().filter(|(_, name)| is_plain(name)) else {
             return Err(error::request_invalid(format!("{location} cannot be a savepoint's folder"))
                 .hint("its name has letters, digits, and . _ - not at its beginning"));
@@ -26,7 +26,7 @@ impl NewSavepoint {
             return Err(error::savepoint_exists(format!("there is something already at {location}")));
         }
         let files = storage.files_in(&folder);
-        Ok(NewSavepoint { storage, folder, files })
+        Ok(SavepointWriter { storage, folder, files })
     }
 
     /// Where its files go.
@@ -35,7 +35,7 @@ impl NewSavepoint {
     }
 
     /// Makes it complete, and tells where it is. What was written is removed where that fails.
-    pub fn complete(self, metadata: &CheckpointMetadata) -> Result<Location> {
+    pub fn complete(self, metadata: &CheckpointMetadata) -> Result<StorageLocation> {
         let written = self.storage.write_savepoint(&self.folder, metadata);
         if written.is_err() {
             self.abandon();
