@@ -17,7 +17,7 @@ use cofferdam::clock::SystemClock;
 use cofferdam::model::Counters;
 use cofferdam::model::{Batch, Keys, group_of_key, hash_key};
 use cofferdam::operator::{FunctionOperator, FunctionSettings, Operator};
-use cofferdam::pipeline::{Disposition, GuestLimits, StateBackendKind};
+use cofferdam::pipeline::{FaultPolicy, GuestLimits, StateBackendKind};
 use cofferdam::sandbox::{Component, FunctionDescription, Instance, Sandbox, SandboxOptions};
 use cofferdam::state::{self, StateOptions};
 use cofferdam::turn::{FIRST_INPUT, Guest, OutputBatch, Turn, TurnContext, TurnFailure};
@@ -178,7 +178,7 @@ fn operator(guest: Box<dyn Guest>, function: &FunctionDescription) -> FunctionOp
     let settings = FunctionSettings {
         job: "bench".to_string(),
         function: function.name.clone(),
-        on_fault: Disposition::Fail,
+        on_fault: FaultPolicy::Fail,
         outputs: function.outputs.len(),
         batch_records: 1024,
         clock: SystemClock::shared(),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::checkpoint::{CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::error::{self, Error, Result};
 use crate::model::NO_TIMESTAMP;
-use crate::operator::is_kept_otherwise;
+use crate::operator::stores_windows_without_panes;
 use crate::pipeline::{NodeKind, OperatorNode, PipelineNode, PipelineSpec};
 use crate::runtime::ExecutionPlan;
 use crate::sandbox::FunctionKind;
@@ -68,7 +68,7 @@ fn check_windows(
         return Ok(());
     };
     let mut states = image.subtasks.iter().flat_map(SubtaskMetadata::states);
-    if states.any(|state| is_kept_otherwise(windows, is_aggregate, &state.layout)) {
+    if states.any(|state| stores_windows_without_panes(windows, is_aggregate, &state.layout)) {
         let what = format!("`{}` kept each of its windows by itself, which now share what they keep", image.id);
         return Err(mismatch(manifest, what)
             .hint("give the operator another id, and drop its windows with --allow-unclaimed-state"));

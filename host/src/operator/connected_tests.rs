@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::model::{DueTimers, Keys};
 use crate::operator::testing::{Harness, MakeOperator, Step, expect, of_input, play, settings};
-use crate::pipeline::Disposition;
+use crate::pipeline::FaultPolicy;
 use crate::state::{StateDescription, StateKind, StateLayout};
 use crate::turn::{FIRST_INPUT, OutputBatch, TurnFailure, timer_states};
 
@@ -65,7 +65,7 @@ fn two_inputs_share_state_and_timers() {
     let mut layout: StateLayout = vec![StateDescription::new("word", StateKind::Value, "raw", "word")];
     layout.extend(timer_states(&[TimeDomain::Event]));
     let make: MakeOperator = Arc::new(|turn, clock| {
-        let settings = settings(Disposition::Fail, 1, 2, clock);
+        let settings = settings(FaultPolicy::Fail, 1, 2, clock);
         Box::new(FunctionOperator::new(Box::new(Words), turn, settings, Counters::default()))
     });
     let steps = [
@@ -94,7 +94,7 @@ fn what_the_host_writes_of_timers_is_not_the_functions() {
     let make: MakeOperator = Arc::new(|mut turn, clock| {
         // Enough for three timers.
         turn.limit_writes(200);
-        let settings = settings(Disposition::Fail, 1, 100, clock);
+        let settings = settings(FaultPolicy::Fail, 1, 100, clock);
         Box::new(FunctionOperator::new(Box::new(Words), turn, settings, Counters::default()))
     });
     let mut harness = Harness::new(make, layout, kind, 1);

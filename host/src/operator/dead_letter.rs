@@ -6,7 +6,7 @@ use crate::model::{Fault, NO_TIMESTAMP};
 
 /// Where a record was when its function failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Position {
+pub struct RecordPosition {
     pub subtask: u32,
     /// How many records the subtask had received before it.
     pub record: u64,
@@ -19,7 +19,7 @@ struct DeadLetter<'a> {
     code: &'static str,
     message: &'a str,
     backtrace: &'a [String],
-    position: Position,
+    position: RecordPosition,
     /// Event time in milliseconds.
     timestamp: Option<i64>,
     #[serde(flatten)]
@@ -48,7 +48,7 @@ pub(super) struct Letter<'a> {
     pub operator: &'a str,
     pub function: &'a str,
     pub fault: &'a Fault,
-    pub position: Position,
+    pub position: RecordPosition,
     pub timestamp: i64,
     pub key: Option<&'a [u8]>,
     pub value: &'a [u8],
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_letter_tells_all_of_a_record_that_is_not_text() {
         let fault = Fault::new(FaultCode::GuestError, "not \"a\" number");
-        let position = Position { subtask: 1, record: 7 };
+        let position = RecordPosition { subtask: 1, record: 7 };
         for (key, name, text) in [(&b"k"[..], "key", "k"), (b"\xff\xfe", "key_hex", "fffe"), (b"fffe", "key", "fffe")] {
             let letter = Letter {
                 operator: "parse",

@@ -2,12 +2,12 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::dead_letter::Position;
+use super::dead_letter::RecordPosition;
 
 /// A record, a timer or a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedRecord {
-    pub position: Position,
+    pub position: RecordPosition,
     /// Whether it is a record, and not a timer or a window.
     pub is_record: bool,
     /// The record's index in the batch that the operator was given, where it came in one.
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_tells_records_apart_and_not_their_positions() {
-        let position = |record| Position { subtask: 0, record };
+        let position = |record| RecordPosition { subtask: 0, record };
         let record = FailedRecord {
             position: position(5),
             is_record: true,

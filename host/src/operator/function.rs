@@ -118,7 +118,7 @@ mod tests {
     use crate::model::{Fault, FaultCode};
     use crate::operator::Operator;
     use crate::operator::testing::settings;
-    use crate::pipeline::Disposition;
+    use crate::pipeline::FaultPolicy;
     use crate::turn::{FIRST_INPUT, OutputBatch, TurnContext, TurnFailure};
 
     /// Fails on every record; cancels the job in its third turn.
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_cancel_ends_the_search_for_bad_records() {
         let cancel = Arc::new(AtomicBool::new(false));
-        let settings = settings(Disposition::Skip, 1, 1024, SystemClock::shared());
+        let settings = settings(FaultPolicy::Skip, 1, 1024, SystemClock::shared());
         let settings = FunctionSettings { cancel: cancel.clone(), ..settings };
         let guest = Box::new(Failing { turns: 0, cancel });
         let turn = Turn::stateless(TurnContext::default());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::testing::{self, Harness, MakeOperator, Step, expect, play, records, settings};
 use super::*;
 use crate::model::{DueTimers, Fault, FaultCode, TimeDomain, group_of_key, hash_key, subtask_of_group};
-use crate::pipeline::{Disposition, StateBackendKind};
+use crate::pipeline::{FaultPolicy, StateBackendKind};
 use crate::state::{StateDescription, StateKind, StateLayout};
 use crate::turn::{Guest, OutputBatch, TurnFailure, timer_states};
 
@@ -17,7 +17,7 @@ const BACKENDS: [StateBackendKind; 2] = [StateBackendKind::Memory, StateBackendK
 /// output 1.
 fn operator<G: Guest + 'static>(
     guest: impl Fn() -> G + 'static,
-    on_fault: Disposition,
+    on_fault: FaultPolicy,
     batch_records: usize,
 ) -> (MakeOperator, StateLayout) {
     let mut layout = vec![StateDescription::new("held", StateKind::Value, "raw", "text")];
@@ -98,7 +98,7 @@ fn scenario_5_a_timer_that_a_second_record_deletes() {
         expect(&[]),
     ];
     for batch_records in [1, 1024] {
-        let (make, layout) = operator(|| Conditional, Disposition::Fail, batch_records);
+        let (make, layout) = operator(|| Conditional, FaultPolicy::Fail, batch_records);
         play(&make, &layout, &steps);
     }
 }
@@ -175,7 +175,7 @@ fn scenario_5_timers_of_both_clocks_are_deleted_and_restored() {
         expect(&[]),
     ];
     for batch_records in [1, 1024] {
-        let (make, layout) = operator(|| Orders, Disposition::Fail, batch_records);
+        let (make, layout) = operator(|| Orders, FaultPolicy::Fail, batch_records);
         play(&make, &layout, &steps);
     }
 }
@@ -195,7 +195,7 @@ fn a_timer_is_one_however_often_it_is_registered() {
         Step::Watermark(6),
         expect(&[("k event 4", 4)]),
     ];
-    let (make, layout) = operator(|| Orders, Disposition::Fail, 1024);
+    let (make, layout) = operator(|| Orders, FaultPolicy::Fail, 1024);
     play(&make, &layout, &steps);
 }
 
@@ -212,7 +212,7 @@ fn what_an_earlier_timer_of_the_same_advance_deletes_does_not_fire() {
         expect(&[]),
     ];
     for batch_records in [1, 2, 3, 1024] {
-        let (make, layout) = operator(|| Orders, Disposition::Fail, batch_records);
+        let (make, layout) = operator(|| Orders, FaultPolicy::Fail, batch_records);
         play(&make, &layout, &steps);
     }
 }
@@ -223,7 +223,7 @@ fn owned(records: &[(&str, &str)]) -> Vec<(String, String, i64)> {
 
 /// Of the timers 1 to 8 of `k` the one at 5 fails. The one at 2 has deleted that at 6, which is found out when the batch is
 /// halved: 6 was taken together with 2.
-fn with_a_bad_timer(on_fault: Disposition, batch_records: usize, backend: StateBackendKind) -> Harness {
+fn with_a_bad_timer(on_fault: FaultPolicy, batch_records: usize, backend: StateBackendKind) -> Harness {
     let (make, layout) = operator(|| Orders, on_fault, batch_records);
     let mut harness = Harness::new(make, layout, backend, 1);
     harness.records(0, &owned(&[("k", "fails 5"), ("k", "deletes 2 6"), ("m", "event 5")]));
@@ -237,14 +237,14 @@ fn a_timer_that_fails_costs_one_timer() {
     let good = [("k", 1), ("k", 2), ("k", 3), ("k", 4), ("k", 7), ("k", 8), ("m", 5)];
     let mut good = good.map(|(key, time)| (0, format!("{key} event {time}"), time)).to_vec();
     good.sort();
-    for on_fault in [Disposition::Skip, Disposition::DeadLetter] {
+    for on_fault in [FaultPolicy::Skip, FaultPolicy::DeadLetter] {
         for (batch_records, backend) in [1, 2, 3, 1024].into_iter().flat_map(|n| BACKENDS.map(|backend| (n, backend))) {
             let mut harness = with_a_bad_timer(on_fault, batch_records, backend);
             harness.watermark(10);
             let (main, letters): (Vec<_>, Vec<_>) = harness.take().into_iter().partition(|(output, ..)| *output == 0);
             assert_eq!(main, good, "{on_fault:?}, {batch_records} at once, {backend:?}");
             let counters = harness.subtask(0).counters();
-            if on_fault == Disposition::Skip {
+            if on_fault == FaultPolicy::Skip {
                 assert_eq!((letters.len(), counters.records_skipped), (0, 1));
             } else {
                 assert_eq!(counters.records_dead_lettered, 1);
@@ -264,7 +264,7 @@ fn a_timer_that_fails_costs_one_timer() {
 #[test]
 fn a_timer_that_fails_ends_the_attempt_where_that_is_asked_for() {
     for backend in BACKENDS {
-        let mut harness = with_a_bad_timer(Disposition::Fail, 1024, backend);
+        let mut harness = with_a_bad_timer(FaultPolicy::Fail, 1024, backend);
         let mut outputs = Vec::new();
         let ended = harness.subtask(0).advance_watermark(10, &mut outputs);
         assert!(
@@ -323,7 +323,7 @@ fn two_keys() -> [String; 2] {
 #[test]
 fn each_key_keeps_its_watermark_when_subtasks_of_different_ones_become_one() {
     for backend in BACKENDS {
-        let (make, layout) = operator(|| Seeing, Disposition::Fail, 1024);
+        let (make, layout) = operator(|| Seeing, FaultPolicy::Fail, 1024);
         let mut harness = Harness::new(make, layout, backend, 2);
         let [slow, fast] = two_keys();
         harness.watermark_at(0, 10);
@@ -358,7 +358,7 @@ fn each_key_keeps_its_watermark_when_subtasks_of_different_ones_become_one() {
 #[test]
 fn timers_that_were_being_fired_at_a_snapshot_are_fired_before_anything_else() {
     for backend in BACKENDS {
-        let (make, layout) = operator(|| Seeing, Disposition::Fail, 1);
+        let (make, layout) = operator(|| Seeing, FaultPolicy::Fail, 1);
         let mut harness = Harness::new(make, layout, backend, 2);
         let [first, second] = two_keys();
         let record = |key: &str, time: i64| (key.to_owned(), time.to_string(), 0);
@@ -408,7 +408,7 @@ impl Guest for Renewing {
 #[test]
 fn at_the_end_of_the_input_each_timer_fires_and_none_renews_itself() {
     for backend in BACKENDS {
-        let (make, layout) = operator(|| Renewing, Disposition::Fail, 1024);
+        let (make, layout) = operator(|| Renewing, FaultPolicy::Fail, 1024);
         let mut harness = Harness::new(make, layout, backend, 1);
         let record = |key: &str, domain: &str| (key.to_owned(), domain.to_owned(), 0);
         harness.records(0, &[record("a", "event"), record("b", "processing"), record("c", "processing")]);

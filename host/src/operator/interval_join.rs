@@ -112,13 +112,13 @@ pub struct IntervalJoin {
 
 impl IntervalJoin {
     /// `turn` is stateful, with timers; its layout has [`join_states`]. Late records go to the output in front of the dead letters
-    /// where `late_is_read`, else they are counted. Error: `internal` where a state is missing.
+    /// where `emits_late_records`, else they are counted. Error: `internal` where a state is missing.
     pub fn new(
         guest: Box<dyn Guest>,
         turn: Turn,
         settings: FunctionSettings,
         interval: JoinInterval,
-        late_is_read: bool,
+        emits_late_records: bool,
         counters: Counters,
     ) -> Result<IntervalJoin> {
         let JoinInterval { lower_ms, upper_ms } = interval;
@@ -126,7 +126,7 @@ impl IntervalJoin {
         let (from_ms, to_ms) = (upper_ms.saturating_neg(), lower_ms.saturating_neg());
         let right = Side { state: turn.internal_state(SIDES[1])?, lower_ms: from_ms, upper_ms: to_ms };
         let kept = turn.internal_state(KEPT)?;
-        let late = late_is_read.then(|| settings.outputs.saturating_sub(1));
+        let late = emits_late_records.then(|| settings.outputs.saturating_sub(1));
         let turn = turn.with_internal_timers();
         Ok(IntervalJoin { turns: Turns::new(guest, turn, settings, counters), sides: [left, right], kept, late })
     }

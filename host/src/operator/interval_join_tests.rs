@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{JoinedPairs, PairSide};
 use crate::operator::testing::{self, Harness, MakeOperator, Reached, Record, expect, of_input, settings};
-use crate::pipeline::{Disposition, NodeKind, PipelineSpec, StateBackendKind};
+use crate::pipeline::{FaultPolicy, NodeKind, PipelineSpec, StateBackendKind};
 use crate::turn::{OutputBatch, SECOND_INPUT, TurnFailure};
 
 /// Pairs that one call gets, at most.
@@ -44,14 +44,14 @@ impl Guest for Shows {
 }
 
 /// Outputs are pairs, late records and dead letters. The interval may be another one with the next restore.
-fn make(interval: &Arc<Mutex<JoinInterval>>, late_is_read: bool) -> MakeOperator {
+fn make(interval: &Arc<Mutex<JoinInterval>>, emits_late_records: bool) -> MakeOperator {
     let interval = interval.clone();
     Arc::new(move |mut turn, clock| {
         // What the host keeps is not bounded by what a function may write.
         turn.limit_writes(1);
-        let settings = settings(Disposition::DeadLetter, 2, CALL_PAIRS, clock);
+        let settings = settings(FaultPolicy::DeadLetter, 2, CALL_PAIRS, clock);
         let (interval, counters) = (*interval.lock(), Counters::default());
-        Box::new(IntervalJoin::new(Box::new(Shows), turn, settings, interval, late_is_read, counters).unwrap())
+        Box::new(IntervalJoin::new(Box::new(Shows), turn, settings, interval, emits_late_records, counters).unwrap())
     })
 }
 

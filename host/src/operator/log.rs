@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::clock::{SharedClock, SystemClock};
 use crate::log_limit::LogLimit;
 use crate::model::Fault;
-use crate::pipeline::Disposition;
+use crate::pipeline::FaultPolicy;
 use crate::turn::{LogLevel, LogLine};
 
 /// Lines of its own that a function may log at once, and per second.
@@ -56,7 +56,7 @@ impl OperatorLog {
     }
 
     /// A record failed, and meets the operator's disposition.
-    pub(super) fn record_failed(&self, subtask: u32, record: u64, fault: &Fault, on_fault: Disposition) {
+    pub(super) fn record_failed(&self, subtask: u32, record: u64, fault: &Fault, on_fault: FaultPolicy) {
         let Some(suppressed) = self.admit(&self.faults) else { return };
         let OperatorLog { job, operator, function, .. } = self;
         let (code, message) = (fault.code.as_str(), fault.message.trim_end());
@@ -99,7 +99,7 @@ impl OperatorLog {
     }
 
     /// Tells how many lines were suppressed, where no further line has told it for a while. Called every now and then.
-    pub(super) fn tell_overdue(&self) {
+    pub(super) fn log_suppressed(&self) {
         if !self.suppresses.swap(false, Ordering::Relaxed) {
             return;
         }

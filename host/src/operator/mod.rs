@@ -17,15 +17,15 @@ mod window;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use dead_letter::Position;
+pub use dead_letter::RecordPosition;
 pub use failed_record::FailedRecord;
 pub use function::FunctionOperator;
 pub use interval_join::{IntervalJoin, join_states};
 pub use log::OperatorLog;
-pub use turns::{FunctionSettings, OperatorFailure, Rejected};
+pub use turns::{FunctionSettings, OperatorFailure, RejectedRecord};
 pub use window::{
-    Extract, WINDOWS_OF_RECORD_MAX, WindowFunction, WindowOperator, WindowOptions, is_kept_otherwise, native_aggregate,
-    too_many_windows, window_states,
+    FieldExtractor, WINDOWS_PER_RECORD_MAX, WindowFunction, WindowOperator, WindowOptions, native_aggregate,
+    stores_windows_without_panes, too_many_windows, window_states,
 };
 
 use crate::model::{Batch, Counters};
@@ -37,7 +37,7 @@ pub trait Operator: Send {
     fn process(&mut self, input: u32, batch: Batch, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>;
 
     /// Meets a record that was rejected before it reached the operator.
-    fn reject(&mut self, rejected: Rejected, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>;
+    fn reject(&mut self, rejected: RejectedRecord, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>;
 
     /// Event time has reached `watermark`, in milliseconds: does one step of what has waited for it, and says whether there may be
     /// more to do. The caller hands the outputs on and asks again. `i64::MAX` is the end of the input, at which timers of
@@ -60,5 +60,5 @@ pub trait Operator: Send {
     fn counters(&self) -> Counters;
 
     /// Logs what it has counted instead of logging it, where that is due. Called every now and then.
-    fn tell_overdue(&self) {}
+    fn log_suppressed(&self) {}
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{FunctionSettings, Operator};
 use crate::clock::{ManualClock, SharedClock};
 use crate::model::{Batch, Keys, group_of_key, groups_of_subtask, hash_key, subtask_of_group};
-use crate::pipeline::{Disposition, StateBackendKind};
+use crate::pipeline::{FaultPolicy, StateBackendKind};
 use crate::state::testing::TestStore;
 use crate::state::{self, RestoreSource, SnapshotFormat, StateHandle, StateLayout, StateOptions};
 use crate::turn::{OutputBatch, Turn, TurnContext};
@@ -86,7 +86,7 @@ pub(crate) struct Harness {
 
 /// Those of a function `f` of a job `job`, which nobody cancels.
 pub(crate) fn settings(
-    on_fault: Disposition,
+    on_fault: FaultPolicy,
     outputs: usize,
     batch_records: usize,
     clock: SharedClock,

@@ -7,14 +7,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::dead_letter::{Letter, Position};
+use super::dead_letter::{Letter, RecordPosition};
 use super::failed_record::FailedRecord;
 use super::log::OperatorLog;
 use super::{Operator, by_watermark};
 use crate::clock::SharedClock;
 use crate::error::{self, Error};
 use crate::model::{Batch, Counters, Fault, Keys, NO_TIMESTAMP, TimeDomain};
-use crate::pipeline::Disposition;
+use crate::pipeline::FaultPolicy;
 use crate::state::StateBackend;
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
@@ -33,7 +33,7 @@ pub enum OperatorFailure {
 
 /// A record that could not even be handed to the function, such as one without its key.
 #[derive(Clone, Debug)]
-pub struct Rejected {
+pub struct RejectedRecord {
     pub value: Vec<u8>,
     pub timestamp: i64,
     pub fault: Fault,
@@ -42,7 +42,7 @@ pub struct Rejected {
 pub struct FunctionSettings {
     pub job: String,
     pub function: String,
-    pub on_fault: Disposition,
+    pub on_fault: FaultPolicy,
     /// Number of the function's outputs; dead letters go to the one behind them.
     pub outputs: usize,
     /// Larger batches are handed over in parts.
@@ -124,8 +124,8 @@ impl<T: Turning> Operator for T {
         Ok(())
     }
 
-    fn reject(&mut self, rejected: Rejected, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
-        let Rejected { value, timestamp, fault } = rejected;
+    fn reject(&mut self, rejected: RejectedRecord, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
+        let RejectedRecord { value, timestamp, fault } = rejected;
         let turns = self.turns_mut();
         let record = turns.counters.records_in;
         turns.counters.records_in += 1;
@@ -171,8 +171,8 @@ impl<T: Turning> Operator for T {
         self.turns().counters
     }
 
-    fn tell_overdue(&self) {
-        self.turns().settings.log.tell_overdue();
+    fn log_suppressed(&self) {
+        self.turns().settings.log.log_suppressed();
     }
 }
 
@@ -333,12 +333,12 @@ impl Turns {
     /// Has an item meet the operator's disposition.
     pub fn dispose(&mut self, bad: Bad<'_>, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         let Bad { value, timestamp, key, fault, record, kind } = bad;
-        let position = Position { subtask: self.turn.context.subtask, record };
+        let position = RecordPosition { subtask: self.turn.context.subtask, record };
         let FunctionSettings { function, on_fault, log, .. } = &self.settings;
         let operator = &self.turn.context.operator;
         log.record_failed(position.subtask, record, &fault, *on_fault);
         match on_fault {
-            Disposition::Fail => {
+            FaultPolicy::Fail => {
                 let (is_record, index) = match kind {
                     BadKind::Record(index) => (true, index),
                     BadKind::TimerOrWindow => (false, None),
@@ -347,8 +347,8 @@ impl Turns {
                 let record = Box::new(FailedRecord { position, is_record, index, timestamp, key, value });
                 return Err(OperatorFailure::Fault { fault, record });
             }
-            Disposition::Skip => self.counters.records_skipped += 1,
-            Disposition::DeadLetter => {
+            FaultPolicy::Skip => self.counters.records_skipped += 1,
+            FaultPolicy::DeadLetter => {
                 self.counters.records_dead_lettered += 1;
                 let letter = Letter { operator, function, fault: &fault, position, timestamp, key, value };
                 let mut batch = Batch::default();

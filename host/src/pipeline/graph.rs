@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::node::{RawInput, RawNode};
 use super::reader::{PipelineText, suggestion};
-use super::{Disposition, FileFormat, InputRole, KeySelector, NodeInput, NodeKind, OutputPort, PipelineNode};
+use super::{FaultPolicy, FileFormat, InputRole, KeySelector, NodeInput, NodeKind, OutputPort, PipelineNode};
 use crate::error::{Error, Result, manifest_cycle, manifest_invalid, manifest_key, manifest_unknown_input};
 
 /// The nodes in topological order, otherwise as they were written.
@@ -85,7 +85,7 @@ fn resolve(
             format!("`{}` reads a side output of `{}`, but a source has one output only", reader.id, input.node),
         )
         .hint(format!("write input = \"{}\"", input.node)))),
-        (NodeKind::Operator(operator), OutputPort::DeadLetter) if operator.on_fault != Disposition::DeadLetter => {
+        (NodeKind::Operator(operator), OutputPort::DeadLetter) if operator.on_fault != FaultPolicy::DeadLetter => {
             Err(at(manifest_invalid(format!(
                 "`{}` reads `{}.dead-letter`, but nothing is ever sent there",
                 reader.id, input.node
@@ -199,7 +199,7 @@ fn check_readers(text: &PipelineText<'_>, nodes: &[RawNode<'_>], edges: &[Vec<us
         let id = node.id;
         match &node.kind {
             NodeKind::Operator(operator)
-                if operator.on_fault == Disposition::DeadLetter && !dead_letters_read[place] =>
+                if operator.on_fault == FaultPolicy::DeadLetter && !dead_letters_read[place] =>
             {
                 return Err(at(manifest_invalid(format!("nobody reads the dead letters of `{id}`"))
                     .hint(format!("add a sink with input = \"{id}.dead-letter\", or set on_fault = \"skip\""))));

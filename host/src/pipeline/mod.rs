@@ -295,7 +295,7 @@ pub struct OperatorNode {
     pub config: BTreeMap<String, String>,
     /// Of an interval join.
     pub interval: Option<JoinInterval>,
-    pub on_fault: Disposition,
+    pub on_fault: FaultPolicy,
     pub limits: GuestLimits,
 }
 
@@ -310,7 +310,7 @@ pub struct FunctionReference {
 /// What happens to a record that makes its function fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Disposition {
+pub enum FaultPolicy {
     /// The job fails; its restart strategy decides.
     Fail,
     /// The record is dropped and counted.

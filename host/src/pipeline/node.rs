@@ -10,7 +10,7 @@ use super::parse::{COLUMN_BYTES_MAX, check_id, parallelism};
 use super::reader::{PipelineText, TomlItem, TomlSection};
 use super::window;
 use super::{
-    AlignmentSettings, Disposition, FileFormat, FunctionReference, GuestLimits, InputRole, KeySelector,
+    AlignmentSettings, FaultPolicy, FileFormat, FunctionReference, GuestLimits, InputRole, KeySelector,
     MEMORY_BYTES_MAX, NodeKind, OperatorNode, OutputPort, SinkConfig, SourceConfig, SourceNode, TimestampFormat,
     TimestampSelector, UndecodablePolicy, WatermarkSettings,
 };
@@ -284,9 +284,8 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         "parallelism",
     ];
     section.check_keys(&[&own[..], &window::KEYS].concat())?;
-    let dispositions =
-        [("fail", Disposition::Fail), ("skip", Disposition::Skip), ("dead-letter", Disposition::DeadLetter)];
-    let on_fault = section.get("on_fault").map(|item| item.choose(&dispositions)).transpose()?;
+    let policies = [("fail", FaultPolicy::Fail), ("skip", FaultPolicy::Skip), ("dead-letter", FaultPolicy::DeadLetter)];
+    let on_fault = section.get("on_fault").map(|item| item.choose(&policies)).transpose()?;
     let windows = window::read(section)?;
     let function = match windows.as_ref().and_then(|windows| windows.aggregate.as_ref()) {
         Some(_) => None,
@@ -300,7 +299,7 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         windows,
         config: section.get("config").map(|item| config(&item)).transpose()?.unwrap_or_default(),
         interval: section.get("interval").map(|item| interval::read(&item)).transpose()?,
-        on_fault: on_fault.unwrap_or(Disposition::Fail),
+        on_fault: on_fault.unwrap_or(FaultPolicy::Fail),
         limits: section.get("limits").map(|item| limits(&item)).transpose()?.unwrap_or_default(),
     })
 }

@@ -142,7 +142,7 @@ fn every_key_is_read() {
     let NodeKind::Operator(operator) = &track.kind else { panic!("not an operator") };
     let function = operator.function.as_ref().unwrap();
     assert_eq!((function.component.as_str(), function.name.as_str()), ("delay-tracker@1", "track"));
-    assert_eq!(operator.on_fault, Disposition::DeadLetter);
+    assert_eq!(operator.on_fault, FaultPolicy::DeadLetter);
     let limits = GuestLimits { memory_bytes: 32 << 20, deadline: Duration::from_millis(200), output_bytes: 1 << 20 };
     assert_eq!(operator.limits, limits);
     let config: Vec<_> = operator.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
@@ -249,7 +249,7 @@ fn defaults_are_those_of_the_manual() {
     let NodeKind::Source(source) = &pipeline.nodes[0].kind else { panic!("not a source") };
     assert_eq!(source.connector, SourceConfig::Generator { records: None, template: "{n}".into(), keys: 100 });
     let NodeKind::Operator(operator) = &pipeline.nodes[1].kind else { panic!("not an operator") };
-    assert_eq!((operator.on_fault, operator.limits), (Disposition::Fail, GuestLimits::default()));
+    assert_eq!((operator.on_fault, operator.limits), (FaultPolicy::Fail, GuestLimits::default()));
     let none =
         parse(&SMALL.replace("\n[source", "restart = { strategy = \"none\" }\nparallelism = 200\n[source")).unwrap();
     assert_eq!((none.restart, none.max_parallelism), (RestartStrategy::None, 512));

@@ -12,7 +12,7 @@ use crate::clock::{Clock, SharedClock};
 use crate::connector::Sink;
 use crate::error::Error;
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
-use crate::operator::{Operator, OperatorFailure, Rejected};
+use crate::operator::{Operator, OperatorFailure, RejectedRecord};
 use crate::state::{BroadcastState, StateSize};
 use crate::turn::{FIRST_INPUT, OutputBatch};
 
@@ -148,7 +148,7 @@ impl Chain {
     }
 
     /// Hands a record without its key to the first member.
-    pub(super) fn reject(&mut self, rejected: Rejected) -> Result<(), Ended> {
+    pub(super) fn reject(&mut self, rejected: RejectedRecord) -> Result<(), Ended> {
         let mut outputs = Vec::new();
         let subtask = self.subtask;
         let member = &mut self.members[0];
@@ -365,7 +365,7 @@ impl Chain {
                 MemberStats { counters: *counters, ..MemberStats::default() }
             }
             MemberKind::Operator(operator) => {
-                operator.tell_overdue();
+                operator.log_suppressed();
                 let counters = operator.counters();
                 let turn = operator.turn();
                 let keyed = turn.backend().map(|backend| backend.size()).unwrap_or_default();

@@ -24,7 +24,7 @@ impl Operator for Endless {
         Ok(())
     }
 
-    fn reject(&mut self, _: Rejected, _: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
+    fn reject(&mut self, _: RejectedRecord, _: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         Ok(())
     }
 

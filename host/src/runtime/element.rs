@@ -1,7 +1,7 @@
 //! What flows between subtasks.
 
 use crate::model::Batch;
-use crate::operator::Rejected;
+use crate::operator::RejectedRecord;
 use crate::pipeline::InputRole;
 use crate::state::SnapshotFormat;
 
@@ -55,7 +55,7 @@ pub(super) enum Element {
     /// Records of one of the receiver's inputs.
     Batch(InputRole, Batch),
     /// A record that its consumer has to meet by its disposition.
-    Rejected(Box<Rejected>),
+    Rejected(Box<RejectedRecord>),
     /// No record with a smaller timestamp is expected behind it, in milliseconds.
     Watermark(i64),
     /// Whether the sender is idle: it holds event time up for nobody. It is active until it says so.

@@ -11,7 +11,7 @@ use super::link::{Cancelled, LinkSender};
 use super::signals::Signals;
 use crate::connector::KeyExtractor;
 use crate::model::{Batch, Column, Fault, FaultCode, KeyGroup, Keys, group_of_key, hash_key, subtask_of_group};
-use crate::operator::Rejected;
+use crate::operator::RejectedRecord;
 use crate::pipeline::{BatchSettings, InputRole};
 
 /// Where the key of a record on this edge comes from.
@@ -123,7 +123,7 @@ impl EdgeWriter {
             let Some(key) = key else {
                 let fault =
                     Fault::new(FaultCode::KeyMissing, "the record has no key where the operator's `key` looks for it");
-                let rejected = Rejected { value: value.to_vec(), timestamp, fault };
+                let rejected = RejectedRecord { value: value.to_vec(), timestamp, fault };
                 self.links.send(0, Element::Rejected(Box::new(rejected)))?;
                 continue;
             };

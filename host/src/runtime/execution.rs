@@ -579,14 +579,14 @@ impl Start {
             cancel: self.signals.cancel.clone(),
         };
         let counters = self.counters(node);
-        let late_is_read = self.plan.late_is_read(node);
+        let emits_late_records = self.plan.emits_late_records(node);
         Ok(match (&operator.windows, window_function(function.description.kind), operator.interval) {
             (Some(windows), Some(function), _) => {
-                let options = WindowOptions { windows: windows.clone(), function, late_is_read };
+                let options = WindowOptions { windows: windows.clone(), function, emits_late_records };
                 Box::new(WindowOperator::new(guest, turn, settings, options, counters)?)
             }
             (_, _, Some(interval)) => {
-                Box::new(IntervalJoin::new(guest, turn, settings, interval, late_is_read, counters)?)
+                Box::new(IntervalJoin::new(guest, turn, settings, interval, emits_late_records, counters)?)
             }
             _ => Box::new(FunctionOperator::new(guest, turn, settings, counters)),
         })

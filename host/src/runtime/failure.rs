@@ -150,11 +150,11 @@ fn at(record: &FailedRecord, origin: Option<&RecordOrigin>) -> String {
 mod tests {
     use super::*;
     use crate::model::FaultCode;
-    use crate::operator::Position;
+    use crate::operator::RecordPosition;
 
     fn record() -> FailedRecord {
         FailedRecord {
-            position: Position { subtask: 1, record: 20_567 },
+            position: RecordPosition { subtask: 1, record: 20_567 },
             is_record: true,
             index: Some(3),
             timestamp: NO_TIMESTAMP,

@@ -22,12 +22,12 @@ use super::link::{Cancelled, LinkReceiver, Sent};
 use super::signals::Signals;
 use crate::clock::SharedClock;
 use crate::model::{Batch, NO_TIMESTAMP};
-use crate::operator::Rejected;
+use crate::operator::RejectedRecord;
 use crate::pipeline::{CheckpointMode, InputRole};
 
 pub(super) enum Arrival {
     Batch(InputRole, Batch),
-    Rejected(Rejected),
+    Rejected(RejectedRecord),
     /// The combined watermark has advanced to this.
     Watermark(i64),
     /// All channels are idle now, or not all are any more.

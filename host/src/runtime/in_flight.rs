@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::element::Element;
 use crate::error::{Result, checkpoint_corrupt, internal};
 use crate::model::{Batch, Column, Fault, KeyGroup, Keys};
-use crate::operator::Rejected;
+use crate::operator::RejectedRecord;
 use crate::pipeline::InputRole;
 
 const MAGIC: [u8; 8] = *b"COFFFLOW";
@@ -207,7 +207,7 @@ impl StoredElement {
             StoredElement::Batch(batch) => Element::Batch(InputRole::First, batch.checked(max_parallelism)?),
             StoredElement::Second(batch) => Element::Batch(InputRole::Second, batch.checked(max_parallelism)?),
             StoredElement::Rejected { value, timestamp, fault } => {
-                Element::Rejected(Box::new(Rejected { value, timestamp, fault }))
+                Element::Rejected(Box::new(RejectedRecord { value, timestamp, fault }))
             }
             StoredElement::Watermark(watermark) => Element::Watermark(watermark),
             StoredElement::Broadcast { values, timestamps } => {

@@ -18,7 +18,7 @@ fn batch() -> Batch {
 fn in_flight() -> InFlightData {
     let mut fault = Fault::new(FaultCode::KeyMissing, "no key");
     fault.backtrace.push("frame".to_owned());
-    let rejected = Rejected { value: b"r".to_vec(), timestamp: 7, fault };
+    let rejected = RejectedRecord { value: b"r".to_vec(), timestamp: 7, fault };
     let mut plain = Batch::default();
     plain.push(b"plain", 5);
     let mut in_flight = InFlightData::default();

@@ -258,7 +258,7 @@ impl ExecutionPlan {
     }
 
     /// Whether somebody reads the late records of an operator.
-    pub(super) fn late_is_read(&self, node: &PipelineNode) -> bool {
+    pub(super) fn emits_late_records(&self, node: &PipelineNode) -> bool {
         let late = OutputPort::Side("late".to_owned());
         let inputs = self.pipeline.nodes.iter().flat_map(|node| &node.inputs);
         inputs.filter(|input| input.port == late).any(|input| self.pipeline.nodes[input.node].id == node.id)

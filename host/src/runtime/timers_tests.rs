@@ -15,7 +15,7 @@ use crate::clock::ManualClock;
 use crate::model::{Batch, DueTimers, Keys, TimeDomain};
 use crate::operator::FunctionOperator;
 use crate::operator::testing::settings;
-use crate::pipeline::{BatchSettings, CheckpointMode, Disposition, StateBackendKind};
+use crate::pipeline::{BatchSettings, CheckpointMode, FaultPolicy, StateBackendKind};
 use crate::state::{self, SnapshotFormat, StateOptions};
 use crate::turn::{Guest, OutputBatch, Turn, TurnContext, TurnFailure, timer_states};
 
@@ -86,7 +86,7 @@ impl Subject {
         let turn = Turn::stateful(TurnContext::default(), layout, state::open(options).unwrap());
         let (called, calls) = unbounded();
         let function = |guest: Box<dyn Guest>, turn| {
-            let settings = settings(Disposition::Fail, 1, 1, clock.clone());
+            let settings = settings(FaultPolicy::Fail, 1, 1, clock.clone());
             MemberKind::Operator(Box::new(FunctionOperator::new(guest, turn, settings, Counters::default())))
         };
         let timing = function(Box::new(Timing { called }), turn.with_timers(0..1).unwrap());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::plan::{ExecutionPlan, FunctionPlan, in_node, of_empty_input};
 use crate::connector::KeyExtractor;
 use crate::error::{self, Result};
-use crate::operator::{WINDOWS_OF_RECORD_MAX, WindowFunction, native_aggregate, too_many_windows, window_states};
+use crate::operator::{WINDOWS_PER_RECORD_MAX, WindowFunction, native_aggregate, too_many_windows, window_states};
 use crate::pipeline::{
     Aggregate, InputRole, KeySelector, NodeKind, NumericAggregate, PipelineNode, ValueFormat, WindowAssigner,
 };
@@ -74,7 +74,7 @@ impl ExecutionPlan {
                 .and_then(|function| too_many_windows(windows, function, declares_state))
             {
                 let message = format!(
-                    "operator `{}`: each record would be added to {windows} windows, and {WINDOWS_OF_RECORD_MAX} is the limit",
+                    "operator `{}`: each record would be added to {windows} windows, and {WINDOWS_PER_RECORD_MAX} is the limit",
                     node.id
                 );
                 let hint = "choose a longer `slide`, or an aggregate with the default trigger, whose windows share what they keep";

@@ -6,7 +6,7 @@ use super::scenario_tests::*;
 use super::*;
 use crate::model::{Column, NO_TIMESTAMP, WindowElements, Windows};
 use crate::operator::testing::{Harness, Step, expect, of_input, play, records};
-use crate::pipeline::{Disposition, StateBackendKind, WindowAssigner, WindowTrigger};
+use crate::pipeline::{FaultPolicy, StateBackendKind, WindowAssigner, WindowTrigger};
 use crate::turn::{OutputBatch, TurnFailure};
 
 /// Puts side by side what came by each input, in order.
@@ -131,7 +131,7 @@ fn windows_in_flight_fire_as_they_were_defined() {
     }
 }
 
-fn failing(on_fault: Disposition) -> Harness {
+fn failing(on_fault: FaultPolicy) -> Harness {
     let accumulator = StateDescription::new("accumulator", StateKind::Aggregating, "raw", "sum");
     let guest = || guest_of(Sums::Guest);
     let (function, late) = (WindowFunction::Aggregate, false);
@@ -145,7 +145,7 @@ fn owned(records: &[(&str, &str, i64)]) -> Vec<(String, String, i64)> {
 
 #[test]
 fn one_bad_record_costs_one_record() {
-    let mut harness = failing(Disposition::DeadLetter);
+    let mut harness = failing(FaultPolicy::DeadLetter);
     let all = [("a", "1", 1), ("a", "bad", 2), ("b", "2", 3), ("a", "4", NO_TIMESTAMP), ("a", "8", 5), ("b", "bad", 6)];
     harness.records(0, &owned(&all));
     let letters = harness.take();
@@ -160,7 +160,7 @@ fn one_bad_record_costs_one_record() {
 
 #[test]
 fn a_window_whose_function_fails_costs_one_window() {
-    let mut harness = failing(Disposition::DeadLetter);
+    let mut harness = failing(FaultPolicy::DeadLetter);
     let keys: Vec<String> = (0..20).map(|key| format!("k{key}")).collect();
     let mut all: Vec<_> = keys.iter().map(|key| (&key[..], "1", 5)).collect();
     all[7].1 = "-666";
@@ -175,7 +175,7 @@ fn a_window_whose_function_fails_costs_one_window() {
 
 #[test]
 fn late_records_that_nobody_reads_are_counted() {
-    let mut harness = failing(Disposition::Fail);
+    let mut harness = failing(FaultPolicy::Fail);
     harness.watermark(5000);
     harness.records(0, &owned(&[("a", "1", 1), ("b", "1", 4999), ("b", "1", 5000)]));
     assert_eq!((harness.take(), harness.metric("numLateRecordsDropped")), (vec![], 2.0));
@@ -207,7 +207,7 @@ fn a_continuous_trigger_has_no_place_for_a_record_without_a_time() {
     let trigger = WindowTrigger::Continuous { interval_ms: 1000 };
     let windows = WindowSettings { trigger, ..WindowSettings::new(WindowAssigner::Global, EVENT) };
     let guest = || guest_of(Sums::Guest);
-    let (function, settings) = (WindowFunction::Aggregate, (Disposition::Skip, false));
+    let (function, settings) = (WindowFunction::Aggregate, (FaultPolicy::Skip, false));
     let (make, layout) = operator_with(&windows, function, vec![accumulator], guest, settings);
     let mut harness = Harness::new(make, layout, StateBackendKind::Memory, 1);
     harness.records(0, &owned(&[("a", "1", NO_TIMESTAMP), ("a", "2", 1500)]));

@@ -27,7 +27,7 @@ use native::accumulator_schema;
 use panes::Cut;
 use trigger::{Now, Trigger};
 
-pub use native::{Extract, native_aggregate};
+pub use native::{FieldExtractor, native_aggregate};
 
 use super::OperatorFailure;
 use super::turns::{Bad, FunctionSettings, Turning, Turns, refused};
@@ -48,7 +48,7 @@ const WINDOWS_AT_FIRST: usize = 64;
 const PANES_TOGETHER: usize = 1 << 18;
 
 /// Windows that one record may be added to, each by itself.
-pub const WINDOWS_OF_RECORD_MAX: i64 = 1024;
+pub const WINDOWS_PER_RECORD_MAX: i64 = 1024;
 
 /// What a window's function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub struct WindowOptions {
     pub windows: WindowSettings,
     pub function: WindowFunction,
     /// Whether late records go to the output in front of the dead letters; else they are counted.
-    pub late_is_read: bool,
+    pub emits_late_records: bool,
 }
 
 /// The hidden states of a window operator. The accumulator of an aggregate that is a component's function is not among them: the
@@ -107,12 +107,12 @@ pub fn too_many_windows(windows: &WindowSettings, function: WindowFunction, decl
     let shares = Cut::of(windows, is_aggregate).is_some() && (is_aggregate || !declares_state);
     // Without an overflow: a size may be as large as there is time.
     let each = size_ms / slide_ms + i64::from(size_ms % slide_ms > 0);
-    (!shares && each > WINDOWS_OF_RECORD_MAX).then_some(each)
+    (!shares && each > WINDOWS_PER_RECORD_MAX).then_some(each)
 }
 
 /// Whether an image with these states may hold windows of the same definition one by one, of which others would hold the panes:
 /// earlier versions shared fewer.
-pub fn is_kept_otherwise(windows: &WindowSettings, is_aggregate: bool, image: &StateLayout) -> bool {
+pub fn stores_windows_without_panes(windows: &WindowSettings, is_aggregate: bool, image: &StateLayout) -> bool {
     let has = |name: &str| image.iter().any(|state| state.name == name);
     let shares = Cut::of(windows, is_aggregate).is_some_and(|cut| cut.was_kept_one_by_one(windows));
     shares && has(TRIGGER) && !has(PANES)
@@ -130,7 +130,7 @@ struct Definition {
     panes: StateId,
     /// Where sliding windows share panes.
     cut: Option<Cut>,
-    late_is_read: bool,
+    emits_late_records: bool,
     /// The index of the output for late records.
     late: usize,
     /// Bytes of elements that the largest turn took up since this was looked at.
@@ -155,7 +155,7 @@ impl WindowOperator {
         options: WindowOptions,
         counters: Counters,
     ) -> Result<WindowOperator> {
-        let WindowOptions { windows, function, late_is_read } = options;
+        let WindowOptions { windows, function, emits_late_records } = options;
         let keeps_elements = function != WindowFunction::Aggregate || windows.evictor.is_some();
         let declares = turn.layout().first().is_some_and(|state| !state.is_internal());
         // Of panes there are no states of a window, which its function may have.
@@ -175,7 +175,7 @@ impl WindowOperator {
             sessions: if is_merging { turn.internal_state(SESSIONS)? } else { 0 },
             panes: if cut.is_some() { turn.internal_state(PANES)? } else { 0 },
             cut,
-            late_is_read,
+            emits_late_records,
             late: settings.outputs.saturating_sub(1),
             loaded_bytes: Cell::new(0),
             settings: windows,

@@ -19,10 +19,10 @@ use crate::pipeline::{Aggregate, NumericAggregate};
 use crate::turn::{Guest, Turn, TurnFailure};
 
 /// Finds a field of a record, as text; see `KeyExtractor`. The second argument is room for text that has to be unescaped.
-pub type Extract = Arc<dyn for<'a> Fn(&'a [u8], &'a mut Vec<u8>) -> Option<&'a [u8]> + Send + Sync>;
+pub type FieldExtractor = Arc<dyn for<'a> Fn(&'a [u8], &'a mut Vec<u8>) -> Option<&'a [u8]> + Send + Sync>;
 
 /// The guest of a native aggregate. `extract` finds its field; a count needs none.
-pub fn native_aggregate(aggregate: &Aggregate, extract: Extract) -> Box<dyn Guest> {
+pub fn native_aggregate(aggregate: &Aggregate, extract: FieldExtractor) -> Box<dyn Guest> {
     match *aggregate {
         Aggregate::Count => Box::new(Counting),
         Aggregate::Numeric { function: what, .. } => Box::new(Numeric { what, extract }),
@@ -186,7 +186,7 @@ impl Folded {
 /// An aggregate of a number.
 struct Numeric {
     what: NumericAggregate,
-    extract: Extract,
+    extract: FieldExtractor,
 }
 
 impl Numeric {

@@ -67,8 +67,8 @@ fn follow(windows: &WindowSettings, lists: bool, shares: bool, all: &[Happens]) 
     let windows = windows.clone();
     let make = move |turn, clock| {
         let guest: Box<dyn Guest> = if lists { Box::new(Listing) } else { guest_of(Sums::Guest) };
-        let settings = settings(crate::pipeline::Disposition::Fail, 2, 7, clock);
-        let options = WindowOptions { windows: windows.clone(), function, late_is_read: true };
+        let settings = settings(crate::pipeline::FaultPolicy::Fail, 2, 7, clock);
+        let options = WindowOptions { windows: windows.clone(), function, emits_late_records: true };
         let operator = WindowOperator::new(guest, turn, settings, options, Counters::default()).unwrap();
         assert!(operator.windows.cut.is_some());
         Box::new(if shares { operator } else { operator.without_panes() }) as Box<dyn Operator>

@@ -14,7 +14,7 @@ use super::*;
 use crate::operator::Operator;
 use crate::operator::testing::{Emitted, Harness, Reached, settings};
 use crate::pipeline::{
-    Aggregate, Disposition, Evictor, KeySelector, NumericAggregate, RetainedElements, StateBackendKind, WindowAssigner,
+    Aggregate, Evictor, FaultPolicy, KeySelector, NumericAggregate, RetainedElements, StateBackendKind, WindowAssigner,
     WindowTrigger,
 };
 
@@ -322,10 +322,10 @@ impl Case {
         let accumulator = StateDescription::new("accumulator", StateKind::Aggregating, "raw", "sum");
         let mut layout: StateLayout = (self.what == What::Sum).then_some(accumulator).into_iter().collect();
         layout.extend(window_states(&windows, function == WindowFunction::Aggregate));
-        let options = WindowOptions { windows, function, late_is_read: true };
+        let options = WindowOptions { windows, function, emits_late_records: true };
         let (what, batch_records) = (self.what, self.batch_records);
         let make = move |turn, clock| {
-            let settings = settings(Disposition::Fail, 2, batch_records, clock);
+            let settings = settings(FaultPolicy::Fail, 2, batch_records, clock);
             let operator = WindowOperator::new(what.guest(), turn, settings, options.clone(), Counters::default());
             Box::new(operator.unwrap()) as Box<dyn Operator>
         };

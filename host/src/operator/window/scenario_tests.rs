@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::model::{Column, Fault, FaultCode, WindowElements, Windows};
 use crate::operator::testing::{Harness, MakeOperator, Step, expect, play, play_everywhere, records, settings};
-use crate::pipeline::{Aggregate, Disposition, KeySelector, NumericAggregate, WindowAssigner};
+use crate::pipeline::{Aggregate, FaultPolicy, KeySelector, NumericAggregate, WindowAssigner};
 use crate::turn::{OutputBatch, TurnFailure};
 
 pub(super) const EVENT: TimeDomain = TimeDomain::Event;
@@ -138,7 +138,7 @@ pub(super) fn operator(
     declared: StateLayout,
     guest: impl Fn() -> Box<dyn Guest> + 'static,
 ) -> (MakeOperator, StateLayout) {
-    operator_with(windows, function, declared, guest, (Disposition::Fail, true))
+    operator_with(windows, function, declared, guest, (FaultPolicy::Fail, true))
 }
 
 pub(super) fn operator_with(
@@ -146,10 +146,10 @@ pub(super) fn operator_with(
     function: WindowFunction,
     mut layout: StateLayout,
     guest: impl Fn() -> Box<dyn Guest> + 'static,
-    (on_fault, late_is_read): (Disposition, bool),
+    (on_fault, emits_late_records): (FaultPolicy, bool),
 ) -> (MakeOperator, StateLayout) {
     layout.extend(window_states(windows, function == WindowFunction::Aggregate));
-    let options = WindowOptions { windows: windows.clone(), function, late_is_read };
+    let options = WindowOptions { windows: windows.clone(), function, emits_late_records };
     let make: MakeOperator = Arc::new(move |turn, clock| {
         let settings = settings(on_fault, 2, 1024, clock);
         Box::new(WindowOperator::new(guest(), turn, settings, options.clone(), Counters::default()).unwrap())

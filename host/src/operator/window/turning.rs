@@ -39,11 +39,11 @@ impl Definition {
             Err(fault) => return Ok(Some(fault)),
         };
         turns.emit(produced, outputs);
-        if !self.late_is_read {
+        if !self.emits_late_records {
             turns.counters.records_late += step.late.len() as u64;
         }
         if let Some(Records { batch, .. }) = records
-            && self.late_is_read
+            && self.emits_late_records
             && !step.late.is_empty()
         {
             let mut late = Batch::with_capacity(step.late.len(), 0);
@@ -152,7 +152,7 @@ impl Definition {
             }
         }
         self.stage_sets(turn, step);
-        if !self.late_is_read && !step.late.is_empty() {
+        if !self.emits_late_records && !step.late.is_empty() {
             turn.count(LATE_DROPPED, step.late.len() as u64);
         }
         Ok(index_of)
