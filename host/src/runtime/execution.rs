@@ -11,21 +11,6 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use super::alignment::{self, Groups};
-use super::chain::{Chain, Ended, Member, MemberKind, MemberStats, SubtaskEventTime};
-use super::element::Barrier;
-use super::exchange::EdgeWriter;
-use super::failure::SubtaskFailure;
-use super::gate::Gate;
-use super::in_flight::InFlightData;
-use super::link::{LinkReceiver, LinkSender, link};
-use super::plan::{ExecutionPlan, FunctionPlan, GuestOptions, PartitionPlan};
-use super::signals::Signals;
-use super::source::{Pace, SourceReader};
-use super::stamps::Stamper;
-use super::subtask::{Notify, Subtask, SubtaskEvent};
-use super::triggers::Triggers;
-use super::windows::window_function;
 use crate::checkpoint::{CheckpointMetadata, SubtaskMetadata};
 use crate::clock::SharedClock;
 use crate::connector::{self, ConnectorContext};
@@ -35,6 +20,21 @@ use crate::operator::{
     FunctionOperator, FunctionSettings, IntervalJoin, Operator, OperatorLog, WindowOperator, WindowOptions,
 };
 use crate::pipeline::{NodeKind, OperatorNode, PipelineNode, SourceNode};
+use crate::runtime::channel::{LinkReceiver, LinkSender, link};
+use crate::runtime::input::in_flight_data::InFlightData;
+use crate::runtime::input::input_gate::Gate;
+use crate::runtime::output::result_partition::EdgeWriter;
+use crate::runtime::plan::execution_plan::{ExecutionPlan, FunctionPlan, GuestOptions, PartitionPlan};
+use crate::runtime::plan::window_functions::window_function;
+use crate::runtime::signals::Signals;
+use crate::runtime::source::checkpoint_triggers::Triggers;
+use crate::runtime::source::source_reader::{Pace, SourceReader};
+use crate::runtime::source::timestamp_assigner::Stamper;
+use crate::runtime::source::watermark_alignment::{self as alignment, Groups};
+use crate::runtime::stream_element::Barrier;
+use crate::runtime::subtask::operator_chain::{Chain, Ended, Member, MemberKind, MemberStats, SubtaskEventTime};
+use crate::runtime::subtask::subtask_runner::{Notify, Subtask, SubtaskEvent};
+use crate::runtime::subtask_failure::SubtaskFailure;
 use crate::state::{
     self, BroadcastState, FileStore, RestoreSource, StateId, StateLayout, StateMigrator, StateOptions, StateSize,
 };

@@ -1,37 +1,30 @@
 //! From a checked pipeline to running subtasks: plan, channels, keyed exchange, barriers, the subtask loop.
 //!
-//! A subtask is one OS thread and a synchronous loop. Between subtasks flow batches, watermarks and barriers over bounded
-//! channels; operators joined by a forward edge are chained in one subtask. It must not know of the job store or HTTP.
+//! A subtask is one OS thread with a synchronous loop. Batches, watermarks and barriers flow between subtasks over bounded
+//! channels; operators joined by a forward edge run in one chain. The runtime must not depend on the job store or on HTTP.
 
-mod alignment;
-mod chain;
-mod element;
-mod event_time;
-mod exchange;
+mod channel;
 mod execution;
-mod failure;
-mod gate;
-mod in_flight;
-mod link;
+mod input;
+mod output;
 mod plan;
 mod signals;
 mod source;
-mod stamps;
+mod stream_element;
 mod subtask;
-mod triggers;
-mod windows;
+mod subtask_failure;
 
-pub use chain::SubtaskEventTime;
-pub use element::{Barrier, BarrierKind};
 pub use execution::{Execution, ExecutionOptions, NodeStats};
-pub use failure::{RecordOrigin, SubtaskFailure};
-pub use in_flight::InFlightData;
-pub use plan::{ExecutionPlan, FunctionPlan, GuestFactory, GuestOptions, PlanPurpose};
-pub use subtask::{BarrierTimes, SubtaskEvent, SubtaskSnapshot};
+pub use input::in_flight_data::InFlightData;
+pub use plan::execution_plan::{ExecutionPlan, FunctionPlan, GuestFactory, GuestOptions, PlanPurpose};
+pub use stream_element::{Barrier, BarrierKind};
+pub use subtask::operator_chain::SubtaskEventTime;
+pub use subtask::subtask_runner::{BarrierTimes, SubtaskEvent, SubtaskSnapshot};
+pub use subtask_failure::{RecordOrigin, SubtaskFailure};
 
 #[cfg(test)]
-mod backpressure_tests;
+mod multiple_inputs_tests;
 #[cfg(test)]
-mod inputs_tests;
+mod unaligned_checkpoint_tests;
 #[cfg(test)]
-mod windows_tests;
+mod window_operator_tests;

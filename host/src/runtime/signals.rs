@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::element::Barrier;
+use crate::runtime::stream_element::Barrier;
 
 /// See the module.
 #[derive(Default)]

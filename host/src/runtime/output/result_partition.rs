@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::element::{Barrier, Element};
-use super::link::{Cancelled, LinkSender};
-use super::signals::Signals;
 use crate::connector::KeyExtractor;
 use crate::model::{Batch, Column, Fault, FaultCode, KeyGroup, Keys, group_of_key, hash_key, subtask_of_group};
 use crate::operator::RejectedRecord;
 use crate::pipeline::{BatchSettings, InputRole};
+use crate::runtime::channel::{Cancelled, LinkSender};
+use crate::runtime::signals::Signals;
+use crate::runtime::stream_element::{Barrier, Element};
 
 /// Where the key of a record on this edge comes from.
 #[derive(Clone)]
-pub(super) enum KeyOrigin {
+pub(in crate::runtime) enum KeyOrigin {
     Extracted(Arc<KeyExtractor>),
     Emitted,
 }
@@ -37,7 +37,7 @@ enum Partition {
 }
 
 /// See the module.
-pub(super) struct EdgeWriter {
+pub(in crate::runtime) struct EdgeWriter {
     links: Links,
     /// The receiver's input.
     role: InputRole,
@@ -68,22 +68,30 @@ impl EdgeWriter {
     }
 
     /// To the one subtask with the same number.
-    pub(super) fn forward(sender: LinkSender, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
+    pub(in crate::runtime) fn forward(sender: LinkSender, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
         EdgeWriter::new(vec![sender], Partition::Forward, batch, signals)
     }
 
     /// To all subtasks in turn.
-    pub(super) fn rebalance(senders: Vec<LinkSender>, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
+    pub(in crate::runtime) fn rebalance(
+        senders: Vec<LinkSender>,
+        batch: BatchSettings,
+        signals: Arc<Signals>,
+    ) -> EdgeWriter {
         EdgeWriter::new(senders, Partition::Rebalance { next: 0 }, batch, signals)
     }
 
     /// To every subtask.
-    pub(super) fn to_all(senders: Vec<LinkSender>, batch: BatchSettings, signals: Arc<Signals>) -> EdgeWriter {
+    pub(in crate::runtime) fn to_all(
+        senders: Vec<LinkSender>,
+        batch: BatchSettings,
+        signals: Arc<Signals>,
+    ) -> EdgeWriter {
         EdgeWriter::new(senders, Partition::Broadcast, batch, signals)
     }
 
     /// To the subtask that owns the record's key, as one of the two inputs that may have one.
-    pub(super) fn keyed(
+    pub(in crate::runtime) fn keyed(
         role: InputRole,
         senders: Vec<LinkSender>,
         origin: KeyOrigin,
@@ -99,7 +107,7 @@ impl EdgeWriter {
     }
 
     /// Sends a batch, or keeps its records until their batches close.
-    pub(super) fn write(&mut self, batch: Batch, now_ns: u64) -> Result<(), Cancelled> {
+    pub(in crate::runtime) fn write(&mut self, batch: Batch, now_ns: u64) -> Result<(), Cancelled> {
         let target = match &mut self.partition {
             Partition::Forward => 0,
             Partition::Rebalance { next } => {
@@ -143,7 +151,7 @@ impl EdgeWriter {
     }
 
     /// Sends what waits where it has waited for the linger time.
-    pub(super) fn flush_due(&mut self, now_ns: u64) -> Result<(), Cancelled> {
+    pub(in crate::runtime) fn flush_due(&mut self, now_ns: u64) -> Result<(), Cancelled> {
         match self.oldest_ns {
             Some(oldest) if now_ns.saturating_sub(oldest) >= self.batch.linger.as_nanos() as u64 => self.flush(),
             _ => Ok(()),
@@ -151,12 +159,12 @@ impl EdgeWriter {
     }
 
     /// Whether records wait for their batch to close.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(in crate::runtime) fn is_waiting(&self) -> bool {
         self.oldest_ns.is_some()
     }
 
     /// Sends everything that waits.
-    pub(super) fn flush(&mut self) -> Result<(), Cancelled> {
+    pub(in crate::runtime) fn flush(&mut self) -> Result<(), Cancelled> {
         self.oldest_ns = None;
         if let Partition::Key { builders, .. } = &mut self.partition {
             for (target, builder) in builders.iter_mut().enumerate() {
@@ -169,17 +177,17 @@ impl EdgeWriter {
     }
 
     /// Sends a watermark to every subtask, behind everything written so far.
-    pub(super) fn watermark(&mut self, watermark: i64) -> Result<(), Cancelled> {
+    pub(in crate::runtime) fn watermark(&mut self, watermark: i64) -> Result<(), Cancelled> {
         self.broadcast(|| Element::Watermark(watermark))
     }
 
     /// Tells every subtask, behind everything written so far, whether the sender is idle.
-    pub(super) fn status(&mut self, idle: bool) -> Result<(), Cancelled> {
+    pub(in crate::runtime) fn status(&mut self, idle: bool) -> Result<(), Cancelled> {
         self.broadcast(|| Element::Status { idle })
     }
 
     /// Sends a barrier to every subtask, behind everything written so far.
-    pub(super) fn barrier(&mut self, barrier: Barrier) -> Result<(), Cancelled> {
+    pub(in crate::runtime) fn barrier(&mut self, barrier: Barrier) -> Result<(), Cancelled> {
         self.broadcast(|| Element::Barrier(barrier))?;
         self.links.passed = barrier.checkpoint;
         Ok(())
@@ -245,10 +253,10 @@ impl KeyedBuilder {
 mod tests {
     use std::time::Duration;
 
-    use super::super::link::link;
     use super::*;
     use crate::connector::KeyExtractor;
     use crate::pipeline::{KeySelector, ValueFormat};
+    use crate::runtime::channel::link;
 
     #[test]
     fn a_key_always_reaches_the_subtask_that_owns_its_group_and_keeps_its_order() {

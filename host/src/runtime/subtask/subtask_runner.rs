@@ -7,18 +7,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, never, select};
 use parking_lot::Mutex;
 
-use super::chain::{Chain, Ended, MemberStats};
-use super::element::{Barrier, BarrierKind};
-use super::failure::{RecordOrigin, SubtaskFailure};
-use super::gate::{Arrival, Gate};
-use super::in_flight::InFlightData;
-use super::signals::Signals;
-use super::source::SourceReader;
-use super::triggers::Triggers;
 use crate::connector::Poll;
 use crate::error::Error;
 use crate::model::Counters;
 use crate::pipeline::InputRole;
+use crate::runtime::input::in_flight_data::InFlightData;
+use crate::runtime::input::input_gate::{Arrival, Gate};
+use crate::runtime::signals::Signals;
+use crate::runtime::source::checkpoint_triggers::Triggers;
+use crate::runtime::source::source_reader::SourceReader;
+use crate::runtime::stream_element::{Barrier, BarrierKind};
+use crate::runtime::subtask::operator_chain::{Chain, Ended, MemberStats};
+use crate::runtime::subtask_failure::{RecordOrigin, SubtaskFailure};
 use crate::state::StateSnapshot;
 use crate::turn::{FIRST_INPUT, SECOND_INPUT};
 
@@ -76,7 +76,7 @@ pub struct BarrierTimes {
 }
 
 impl SubtaskSnapshot {
-    pub(super) fn new(node: &str, subtask: u32) -> SubtaskSnapshot {
+    pub(in crate::runtime) fn new(node: &str, subtask: u32) -> SubtaskSnapshot {
         SubtaskSnapshot {
             node: node.to_owned(),
             subtask,
@@ -95,15 +95,15 @@ impl SubtaskSnapshot {
 /// Told about everything that a subtask does which concerns the job.
 pub type Notify = Arc<dyn Fn(SubtaskEvent) + Send + Sync>;
 
-pub(super) struct Subtask {
-    pub(super) chain: Chain,
-    pub(super) signals: Arc<Signals>,
-    pub(super) notify: Notify,
+pub(in crate::runtime) struct Subtask {
+    pub(in crate::runtime) chain: Chain,
+    pub(in crate::runtime) signals: Arc<Signals>,
+    pub(in crate::runtime) notify: Notify,
     /// Where the members' counts are shown, one for each member.
-    pub(super) shown: Vec<Arc<Mutex<MemberStats>>>,
-    pub(super) shown_ns: u64,
+    pub(in crate::runtime) shown: Vec<Arc<Mutex<MemberStats>>>,
+    pub(in crate::runtime) shown_ns: u64,
     /// What is fixed already of a checkpoint whose barrier is overtaking.
-    pub(super) fixed: Option<Fixed>,
+    pub(in crate::runtime) fixed: Option<Fixed>,
 }
 
 /// Barriers that a source has been handed and has not answered.
@@ -115,7 +115,7 @@ struct Barriers {
 }
 
 /// See [`Subtask::fixed`].
-pub(super) struct Fixed {
+pub(in crate::runtime) struct Fixed {
     barrier: Barrier,
     since_ns: u64,
     parts: Vec<SubtaskSnapshot>,
@@ -156,7 +156,7 @@ impl Subtask {
     }
 
     /// Runs a chain that begins at a gate, until its last barrier.
-    pub(super) fn run_gate(&mut self, mut gate: Gate) -> Result<(), Ended> {
+    pub(in crate::runtime) fn run_gate(&mut self, mut gate: Gate) -> Result<(), Ended> {
         let mut quiet = false;
         loop {
             self.check_cancelled()?;
@@ -206,7 +206,7 @@ impl Subtask {
     }
 
     /// Runs a chain that begins with a source, until its last barrier. Barriers come over `control`.
-    pub(super) fn run_source(
+    pub(in crate::runtime) fn run_source(
         &mut self,
         mut reader: SourceReader,
         control: Receiver<Barrier>,
@@ -424,9 +424,9 @@ impl Subtask {
 }
 
 #[cfg(test)]
-#[path = "subtask_tests.rs"]
+#[path = "source_loop_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "timers_tests.rs"]
+#[path = "input_loop_tests.rs"]
 mod timers_tests;

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
-use super::plan::ExecutionPlan;
 use crate::connector::{self, RecordLocation};
 use crate::error::Error;
 use crate::escape::shown;
 use crate::model::{Fault, NO_TIMESTAMP};
 use crate::operator::FailedRecord;
 use crate::pipeline::{NodeInput, NodeKind, OutputPort};
+use crate::runtime::plan::execution_plan::ExecutionPlan;
 
 /// Why a subtask failed, and with it the job's attempt.
 #[derive(Clone, Debug)]

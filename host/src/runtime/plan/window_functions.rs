@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::plan::{ExecutionPlan, FunctionPlan, in_node, of_empty_input};
 use crate::connector::KeyExtractor;
 use crate::error::{self, Result};
 use crate::operator::{WINDOWS_PER_RECORD_MAX, WindowFunction, native_aggregate, too_many_windows, window_states};
 use crate::pipeline::{
     Aggregate, InputRole, KeySelector, NodeKind, NumericAggregate, PipelineNode, ValueFormat, WindowAssigner,
 };
+use crate::runtime::plan::execution_plan::{ExecutionPlan, FunctionPlan, in_node, of_empty_input};
 use crate::sandbox::{self, FunctionDescription, FunctionKind};
 
 /// What a function is to windows; None where it is nothing to them.
-pub(super) fn window_function(kind: FunctionKind) -> Option<WindowFunction> {
+pub(in crate::runtime) fn window_function(kind: FunctionKind) -> Option<WindowFunction> {
     match kind {
         FunctionKind::Aggregate => Some(WindowFunction::Aggregate),
         FunctionKind::ProcessWindow => Some(WindowFunction::ProcessWindow),
@@ -22,7 +22,7 @@ pub(super) fn window_function(kind: FunctionKind) -> Option<WindowFunction> {
 }
 
 /// Whether a function is given the windows that its kind asks for, and no other is.
-pub(super) fn check(node: &PipelineNode, function: &FunctionDescription) -> Result<()> {
+pub(in crate::runtime) fn check(node: &PipelineNode, function: &FunctionDescription) -> Result<()> {
     let NodeKind::Operator(operator) = &node.kind else { return Ok(()) };
     let (id, name, kind) = (&node.id, &function.name, function.kind.as_str());
     let refused = |message: String| error::manifest_invalid(message);
@@ -54,7 +54,7 @@ pub(super) fn check(node: &PipelineNode, function: &FunctionDescription) -> Resu
 
 impl ExecutionPlan {
     /// Gives the function of a window operator the host's own states, and makes that of a native aggregate.
-    pub(super) fn complete_windows(
+    pub(in crate::runtime) fn complete_windows(
         &mut self,
         node: &PipelineNode,
         nodes: &[PipelineNode],

@@ -1,8 +1,8 @@
 //! The gate against every way in which barriers come: aligned, not waiting, overtaking, several, abandoned.
 
-use super::super::link::{LinkSender, link};
 use super::*;
 use crate::clock::ManualClock;
+use crate::runtime::channel::{LinkSender, link};
 use crate::state::SnapshotFormat;
 
 /// A gate of two channels, and the senders to it.

@@ -3,10 +3,10 @@
 
 use proptest::prelude::*;
 
-use super::super::element::{Barrier, BarrierKind};
-use super::super::link::{LinkSender, link};
 use super::*;
 use crate::clock::ManualClock;
+use crate::runtime::channel::{LinkSender, link};
+use crate::runtime::stream_element::{Barrier, BarrierKind};
 use crate::state::SnapshotFormat;
 
 struct Subject {

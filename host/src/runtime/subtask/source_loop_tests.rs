@@ -5,12 +5,6 @@ use std::collections::VecDeque;
 use crossbeam_channel::{Sender, unbounded};
 use proptest::prelude::*;
 
-use super::super::alignment::Groups;
-use super::super::chain::{Member, MemberKind};
-use super::super::exchange::EdgeWriter;
-use super::super::link::link;
-use super::super::plan::Target;
-use super::super::stamps::Stamper;
 use super::*;
 use crate::clock::ManualClock;
 use crate::connector::{Source, TimestampExtractor};
@@ -19,6 +13,12 @@ use crate::pipeline::{
     AlignmentSettings, BatchSettings, CheckpointMode, KeySelector, PipelineSpec, TimestampFormat, TimestampSelector,
     UndecodablePolicy, ValueFormat, WatermarkSettings,
 };
+use crate::runtime::channel::link;
+use crate::runtime::output::result_partition::EdgeWriter;
+use crate::runtime::plan::execution_plan::Target;
+use crate::runtime::source::timestamp_assigner::Stamper;
+use crate::runtime::source::watermark_alignment::Groups;
+use crate::runtime::subtask::operator_chain::{Member, MemberKind};
 use crate::state::SnapshotFormat;
 
 /// Gives for each poll the records of these timestamps, and ends behind the last.
@@ -213,7 +213,7 @@ fn a_source_that_has_nothing_to_read_is_idle_after_a_while_and_until_its_next_re
 fn a_source_that_waits_for_its_rate_is_not_idle() {
     let settings = WatermarkSettings { idle_after: Some(Duration::from_millis(100)), ..WatermarkSettings::default() };
     let mut subject = Subject::new([vec![1000], vec![2000], vec![], vec![]], settings, &mut Groups::default());
-    subject.reader.as_mut().unwrap().pace = Some(super::super::source::Pace::new(1, 0));
+    subject.reader.as_mut().unwrap().pace = Some(crate::runtime::source::source_reader::Pace::new(1, 0));
     assert_eq!(subject.read_at(1000), ["records", "999"]);
     assert_eq!([1100, 1300, 1900].map(|at| subject.read_at(at)).concat(), [""; 0]);
     assert_eq!(subject.read_at(2000), ["records", "1999"]);

@@ -8,7 +8,7 @@ use crate::model::{Batch, NO_TIMESTAMP};
 use crate::pipeline::UndecodablePolicy;
 
 /// Sets the timestamps of one source subtask. See the module.
-pub(super) struct Stamper {
+pub(in crate::runtime) struct Stamper {
     /// The source's id.
     node: String,
     extractor: Arc<TimestampExtractor>,
@@ -24,19 +24,23 @@ pub(super) struct Stamper {
 }
 
 /// What became of a batch.
-pub(super) struct Stamped {
+pub(in crate::runtime) struct Stamped {
     /// The largest timestamp in it.
-    pub(super) latest: i64,
+    pub(in crate::runtime) latest: i64,
     /// Records without a timestamp.
-    pub(super) without: u64,
+    pub(in crate::runtime) without: u64,
     /// Records that were left out.
-    pub(super) skipped: u64,
+    pub(in crate::runtime) skipped: u64,
     /// The first record whose timestamp cannot be read, where such a record fails the job. Nothing behind it is set.
-    pub(super) unreadable: Option<usize>,
+    pub(in crate::runtime) unreadable: Option<usize>,
 }
 
 impl Stamper {
-    pub(super) fn new(node: &str, extractor: Arc<TimestampExtractor>, on_undecodable: UndecodablePolicy) -> Stamper {
+    pub(in crate::runtime) fn new(
+        node: &str,
+        extractor: Arc<TimestampExtractor>,
+        on_undecodable: UndecodablePolicy,
+    ) -> Stamper {
         Stamper {
             node: node.to_owned(),
             extractor,
@@ -52,7 +56,7 @@ impl Stamper {
     }
 
     /// Sets the timestamps. Records whose timestamp cannot be read leave the batch, or stop it.
-    pub(super) fn stamp(&mut self, batch: &mut Batch) -> Stamped {
+    pub(in crate::runtime) fn stamp(&mut self, batch: &mut Batch) -> Stamped {
         let mut stamped = Stamped { latest: NO_TIMESTAMP, without: 0, skipped: 0, unreadable: None };
         let mut unreadable = Vec::new();
         for (index, (timestamp, value)) in batch.timestamps.iter_mut().zip(batch.values.iter()).enumerate() {
@@ -86,19 +90,19 @@ impl Stamper {
     }
 
     /// No more records will come.
-    pub(super) fn end(&mut self) {
+    pub(in crate::runtime) fn end(&mut self) {
         if !self.has_read_any && self.without > 0 {
             self.warn_of_none();
         }
     }
 
     /// What is to be told since the last call.
-    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+    pub(in crate::runtime) fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
 
     /// `record-undecodable` for the record `value` at `place`.
-    pub(super) fn unreadable(&self, value: &[u8], place: &str) -> Error {
+    pub(in crate::runtime) fn unreadable(&self, value: &[u8], place: &str) -> Error {
         unreadable(&self.node, &self.extractor, value, place)
     }
 
@@ -161,7 +165,7 @@ fn remark(node: &str, extractor: &TimestampExtractor, value: &[u8], ms: i64) -> 
 }
 
 /// At submit: what is to be told of the first records of a source. An error where no timestamp of them can be read.
-pub(super) fn check_first(
+pub(in crate::runtime) fn check_first(
     node: &str,
     extractor: &TimestampExtractor,
     on_undecodable: UndecodablePolicy,

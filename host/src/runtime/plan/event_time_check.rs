@@ -1,8 +1,8 @@
 //! Whether operators that go by event time are given any: timestamps and watermarks of the sources that they read.
 
-use super::plan::ExecutionPlan;
 use crate::error::{self, Result};
 use crate::pipeline::{NodeKind, OutputPort, PipelineNode, SourceNode};
+use crate::runtime::plan::execution_plan::ExecutionPlan;
 
 /// What of an operator goes by event time, as its key in the pipeline file.
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ fn event_time_use(node: &PipelineNode) -> Option<EventTimeUse> {
 impl ExecutionPlan {
     /// Error: `manifest-invalid` where an operator needs timestamps and reads a source that has none. Otherwise warnings about
     /// sources whose watermark never moves.
-    pub(super) fn check_event_time(&mut self) -> Result<()> {
+    pub(in crate::runtime) fn check_event_time(&mut self) -> Result<()> {
         let mut warnings = Vec::new();
         for (index, node) in self.pipeline.nodes.iter().enumerate() {
             let Some(used) = event_time_use(node) else { continue };

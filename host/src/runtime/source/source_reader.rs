@@ -2,52 +2,52 @@
 
 use std::time::Duration;
 
-use super::alignment::{Member, milliseconds};
-use super::stamps::Stamper;
 use crate::clock::SharedClock;
 use crate::connector::{Poll, Source};
 use crate::error::{Error, Result};
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
 use crate::pipeline::WatermarkSettings;
+use crate::runtime::source::timestamp_assigner::Stamper;
+use crate::runtime::source::watermark_alignment::{Member, milliseconds};
 
 /// Watermarks are sent this far apart at least: each one closes the batches in front of it.
 const WATERMARK_INTERVAL_NS: u64 = 100_000_000;
 
-pub(super) struct SourceReader {
+pub(in crate::runtime) struct SourceReader {
     /// Among all source subtasks of the job.
-    pub(super) index: usize,
-    pub(super) source: Box<dyn Source>,
-    pub(super) stamper: Option<Stamper>,
-    pub(super) watermarks: Option<WatermarkSettings>,
-    pub(super) alignment: Option<Member>,
-    pub(super) pace: Option<Pace>,
-    pub(super) batch_records: usize,
-    pub(super) clock: SharedClock,
-    pub(super) counters: Counters,
-    pub(super) latest: i64,
+    pub(in crate::runtime) index: usize,
+    pub(in crate::runtime) source: Box<dyn Source>,
+    pub(in crate::runtime) stamper: Option<Stamper>,
+    pub(in crate::runtime) watermarks: Option<WatermarkSettings>,
+    pub(in crate::runtime) alignment: Option<Member>,
+    pub(in crate::runtime) pace: Option<Pace>,
+    pub(in crate::runtime) batch_records: usize,
+    pub(in crate::runtime) clock: SharedClock,
+    pub(in crate::runtime) counters: Counters,
+    pub(in crate::runtime) latest: i64,
     /// The largest watermark that any subtask of the source had reached at the restored checkpoint.
-    pub(super) restored_watermark: i64,
-    pub(super) watermark: i64,
-    pub(super) watermark_sent_ns: u64,
+    pub(in crate::runtime) restored_watermark: i64,
+    pub(in crate::runtime) watermark: i64,
+    pub(in crate::runtime) watermark_sent_ns: u64,
     /// Since when there has been nothing to read. Time in which nothing was asked for does not count.
-    pub(super) quiet_since_ns: Option<u64>,
+    pub(in crate::runtime) quiet_since_ns: Option<u64>,
     /// Whether it has given any records.
-    pub(super) has_given: bool,
+    pub(in crate::runtime) has_given: bool,
     /// Stands behind the records that were given last.
-    pub(super) failed: Option<Error>,
+    pub(in crate::runtime) failed: Option<Error>,
     /// It was told that the source has failed: its input has not ended.
-    pub(super) has_failed: bool,
+    pub(in crate::runtime) has_failed: bool,
 }
 
 /// At most so many records a second, counted from the start.
-pub(super) struct Pace {
+pub(in crate::runtime) struct Pace {
     records_per_s: u64,
     started_ns: u64,
     given: u64,
 }
 
 impl Pace {
-    pub(super) fn new(records_per_s: u64, now_ns: u64) -> Pace {
+    pub(in crate::runtime) fn new(records_per_s: u64, now_ns: u64) -> Pace {
         Pace { records_per_s: records_per_s.max(1), started_ns: now_ns, given: 0 }
     }
 
@@ -61,7 +61,7 @@ impl Pace {
 
 impl SourceReader {
     /// The next records, with their timestamps. An error stands behind all records that were given before.
-    pub(super) fn read(&mut self) -> Result<(Batch, Poll)> {
+    pub(in crate::runtime) fn read(&mut self) -> Result<(Batch, Poll)> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -134,12 +134,12 @@ impl SourceReader {
     }
 
     /// What a person should know of the records read since the last call.
-    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+    pub(in crate::runtime) fn take_warnings(&mut self) -> Vec<String> {
         self.stamper.as_mut().map(Stamper::take_warnings).unwrap_or_default()
     }
 
     /// What it has read. Its faults are the records without a timestamp.
-    pub(super) fn counters(&self) -> Counters {
+    pub(in crate::runtime) fn counters(&self) -> Counters {
         self.counters
     }
 
@@ -154,7 +154,7 @@ impl SourceReader {
     }
 
     /// The watermark to send now, where it has advanced and it is time, or the last time for a while.
-    pub(super) fn due_watermark(&mut self) -> Option<i64> {
+    pub(in crate::runtime) fn due_watermark(&mut self) -> Option<i64> {
         let watermark = self.reached();
         if watermark <= self.watermark {
             return None;
@@ -172,26 +172,26 @@ impl SourceReader {
     ///
     /// A source that was restored at its end reads nothing more. It sends the watermark of its checkpoint, so that timers fire
     /// at the same watermarks as without the restart: those that a function registers at the end of event time are dropped.
-    pub(super) fn last_watermark(&mut self) -> Option<i64> {
+    pub(in crate::runtime) fn last_watermark(&mut self) -> Option<i64> {
         let last = self.checkpointed_watermark().filter(|last| *last > self.watermark)?;
         self.watermark = last;
         Some(last)
     }
 
     /// The watermark that a checkpoint keeps: by the records that were read, in this attempt or before it.
-    pub(super) fn checkpointed_watermark(&self) -> Option<i64> {
+    pub(in crate::runtime) fn checkpointed_watermark(&self) -> Option<i64> {
         Some(self.reached().max(self.restored_watermark)).filter(|watermark| *watermark != NO_TIMESTAMP)
     }
 
     /// Whether there has been nothing to read for as long as the manifest says.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::runtime) fn is_idle(&self) -> bool {
         let idle_after = self.watermarks.as_ref().and_then(|settings| settings.idle_after);
         let (Some(idle_after), Some(since)) = (idle_after, self.quiet_since_ns) else { return false };
         u128::from(self.clock.monotonic_ns().saturating_sub(since)) >= idle_after.as_nanos()
     }
 
     /// Whether the source must wait for others of its group. That is no time in which there was nothing to read.
-    pub(super) fn is_ahead(&mut self) -> bool {
+    pub(in crate::runtime) fn is_ahead(&mut self) -> bool {
         let ahead = self.alignment.as_ref().is_some_and(Member::is_ahead);
         if ahead {
             self.quiet_since_ns = None;
@@ -200,7 +200,7 @@ impl SourceReader {
     }
 
     /// For now, or forever, nobody has to wait for this source.
-    pub(super) fn release_group(&self) {
+    pub(in crate::runtime) fn release_group(&self) {
         self.tell_group(i64::MAX);
     }
 

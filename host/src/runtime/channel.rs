@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
-use super::element::Element;
-use super::signals::Signals;
+use crate::runtime::signals::Signals;
+use crate::runtime::stream_element::Element;
 
 /// The subtask must end: the job is being cancelled, or a neighbour is gone.
 #[derive(Debug)]
@@ -99,8 +99,8 @@ impl LinkReceiver {
 
 #[cfg(test)]
 mod tests {
-    use super::super::element::{Barrier, BarrierKind};
     use super::*;
+    use crate::runtime::stream_element::{Barrier, BarrierKind};
     use crate::state::SnapshotFormat;
 
     fn barrier(checkpoint: u64) -> Barrier {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::super::element::{BarrierKind, Element};
-use super::super::gate::Gate;
-use super::super::link::link;
-use super::super::signals::Signals;
-use super::super::subtask::{Notify, Subtask, SubtaskEvent};
 use super::*;
 use crate::clock::ManualClock;
 use crate::pipeline::{CheckpointMode, InputRole};
+use crate::runtime::channel::link;
+use crate::runtime::input::input_gate::Gate;
+use crate::runtime::signals::Signals;
+use crate::runtime::stream_element::{BarrierKind, Element};
+use crate::runtime::subtask::subtask_runner::{Notify, Subtask, SubtaskEvent};
 use crate::state::SnapshotFormat;
 use crate::turn::{OutputBatch, Turn};
 

@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::element::Element;
 use crate::error::{Result, checkpoint_corrupt, internal};
 use crate::model::{Batch, Column, Fault, KeyGroup, Keys};
 use crate::operator::RejectedRecord;
 use crate::pipeline::InputRole;
+use crate::runtime::stream_element::Element;
 
 const MAGIC: [u8; 8] = *b"COFFFLOW";
 const VERSION: u32 = 2;
@@ -76,7 +76,7 @@ struct StoredKeys {
 
 impl InFlightData {
     /// Adds a copy of an element. A barrier is none, and after a restore every sender is active until it says otherwise.
-    pub(super) fn push(&mut self, channel: usize, element: &Element) {
+    pub(in crate::runtime) fn push(&mut self, channel: usize, element: &Element) {
         let copy = match element {
             Element::Batch(role, batch) => Element::Batch(*role, batch.clone()),
             Element::Rejected(rejected) => Element::Rejected(rejected.clone()),
@@ -90,7 +90,7 @@ impl InFlightData {
         self.elements.is_empty()
     }
 
-    pub(super) fn into_elements(self) -> impl Iterator<Item = (usize, Element)> {
+    pub(in crate::runtime) fn into_elements(self) -> impl Iterator<Item = (usize, Element)> {
         self.elements.into_iter().map(|(channel, element)| (channel as usize, element))
     }
 
@@ -130,7 +130,14 @@ impl InFlightData {
     /// Of what was on its way to subtask `from` of `old`, the part of subtask `to` where the parallelism has changed: records
     /// by their key group, others by the subtask's number. Broadcast records follow the broadcast state that they were to
     /// change, which `to` takes from one subtask. Watermarks come anew.
-    pub(super) fn share(self, from: u32, old: u32, to: u32, parallelism: u32, groups: &Range<u32>) -> InFlightData {
+    pub(in crate::runtime) fn share(
+        self,
+        from: u32,
+        old: u32,
+        to: u32,
+        parallelism: u32,
+        groups: &Range<u32>,
+    ) -> InFlightData {
         let by_number = from % parallelism == to;
         let mut elements = Vec::new();
         for (channel, element) in self.elements {
@@ -151,7 +158,7 @@ impl InFlightData {
     }
 
     /// Appends what was on its way to another subtask.
-    pub(super) fn append(&mut self, mut other: InFlightData) {
+    pub(in crate::runtime) fn append(&mut self, mut other: InFlightData) {
         self.elements.append(&mut other.elements);
     }
 }
@@ -253,5 +260,5 @@ impl StoredKeys {
 }
 
 #[cfg(test)]
-#[path = "in_flight_tests.rs"]
+#[path = "in_flight_data_tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use crate::model::NO_TIMESTAMP;
 use crate::pipeline::CheckpointSettings;
 
 /// Shared by all source subtasks of a job.
-pub(super) struct Triggers {
+pub(in crate::runtime) struct Triggers {
     /// A checkpoint is due each time that so many records were read; none where 0.
     every_records: u64,
     records: AtomicU64,
@@ -26,7 +26,7 @@ struct EventTimeSteps {
 
 impl Triggers {
     /// `sources` is the number of source subtasks.
-    pub(super) fn new(settings: &CheckpointSettings, sources: usize) -> Triggers {
+    pub(in crate::runtime) fn new(settings: &CheckpointSettings, sources: usize) -> Triggers {
         let step_ms = settings.event_time.map_or(0, |step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX));
         Triggers {
             every_records: settings.records.unwrap_or(0),
@@ -37,7 +37,7 @@ impl Triggers {
     }
 
     /// Counts records; whether a checkpoint is due by them.
-    pub(super) fn read(&self, records: u64) -> bool {
+    pub(in crate::runtime) fn read(&self, records: u64) -> bool {
         if self.every_records == 0 {
             return false;
         }
@@ -47,7 +47,7 @@ impl Triggers {
 
     /// The watermark of a source subtask has advanced; whether a checkpoint is due by it. The first watermark that all
     /// together reach is where it begins; at the end of all sources the final checkpoint comes anyway.
-    pub(super) fn advance(&self, source: usize, watermark: i64) -> bool {
+    pub(in crate::runtime) fn advance(&self, source: usize, watermark: i64) -> bool {
         if self.step_ms == 0 {
             return false;
         }

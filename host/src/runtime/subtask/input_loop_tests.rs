@@ -5,17 +5,17 @@ use std::thread;
 
 use crossbeam_channel::{Sender, unbounded};
 
-use super::super::chain::{Member, MemberKind};
-use super::super::element::Element;
-use super::super::exchange::EdgeWriter;
-use super::super::link::{LinkSender, link};
-use super::super::plan::Target;
 use super::*;
 use crate::clock::ManualClock;
 use crate::model::{Batch, DueTimers, Keys, TimeDomain};
 use crate::operator::FunctionOperator;
 use crate::operator::testing::settings;
 use crate::pipeline::{BatchSettings, CheckpointMode, FaultPolicy, StateBackendKind};
+use crate::runtime::channel::{LinkSender, link};
+use crate::runtime::output::result_partition::EdgeWriter;
+use crate::runtime::plan::execution_plan::Target;
+use crate::runtime::stream_element::Element;
+use crate::runtime::subtask::operator_chain::{Member, MemberKind};
 use crate::state::{self, SnapshotFormat, StateOptions};
 use crate::turn::{Guest, OutputBatch, Turn, TurnContext, TurnFailure, timer_states};
 

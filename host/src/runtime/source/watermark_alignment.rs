@@ -15,7 +15,7 @@ use crate::pipeline::AlignmentSettings;
 
 /// All groups of a job.
 #[derive(Default)]
-pub(super) struct Groups {
+pub(in crate::runtime) struct Groups {
     groups: BTreeMap<String, Arc<Mutex<Group>>>,
 }
 
@@ -41,16 +41,16 @@ impl Group {
 }
 
 /// One source subtask in its group.
-pub(super) struct Member {
+pub(in crate::runtime) struct Member {
     group: Arc<Mutex<Group>>,
     place: usize,
     /// Says that a wait is over.
-    pub(super) woken: Receiver<()>,
+    pub(in crate::runtime) woken: Receiver<()>,
 }
 
 impl Groups {
     /// Another member of a group. All must have joined before the first one advances.
-    pub(super) fn join(&mut self, settings: &AlignmentSettings) -> Member {
+    pub(in crate::runtime) fn join(&mut self, settings: &AlignmentSettings) -> Member {
         let group = self.groups.entry(settings.group.clone()).or_default().clone();
         let (wake, woken) = crossbeam_channel::bounded(1);
         let max_drift_ms = milliseconds(settings.max_drift);
@@ -63,13 +63,13 @@ impl Groups {
 }
 
 /// As many as there are, or the most that are counted.
-pub(super) fn milliseconds(duration: Duration) -> i64 {
+pub(in crate::runtime) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Member {
     /// How far this member is now; the largest where it is idle or has ended. Wakes those who need not wait any more.
-    pub(super) fn advance(&self, watermark: i64) {
+    pub(in crate::runtime) fn advance(&self, watermark: i64) {
         let mut group = self.group.lock();
         group.places[self.place].watermark = watermark;
         for place in group.places.iter().filter(|place| place.waits && !group.is_ahead(place)) {
@@ -79,7 +79,7 @@ impl Member {
     }
 
     /// Whether this member has to wait; if so, it is woken when it need not any more.
-    pub(super) fn is_ahead(&self) -> bool {
+    pub(in crate::runtime) fn is_ahead(&self) -> bool {
         let mut group = self.group.lock();
         let ahead = group.is_ahead(&group.places[self.place]);
         group.places[self.place].waits = ahead;

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::element::Barrier;
-use super::exchange::EdgeWriter;
-use super::failure::SubtaskFailure;
-use super::link::Cancelled;
-use super::plan::Target;
-use super::subtask::SubtaskSnapshot;
 use crate::clock::{Clock, SharedClock};
 use crate::connector::Sink;
 use crate::error::Error;
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
 use crate::operator::{Operator, OperatorFailure, RejectedRecord};
+use crate::runtime::channel::Cancelled;
+use crate::runtime::output::result_partition::EdgeWriter;
+use crate::runtime::plan::execution_plan::Target;
+use crate::runtime::stream_element::Barrier;
+use crate::runtime::subtask::subtask_runner::SubtaskSnapshot;
+use crate::runtime::subtask_failure::SubtaskFailure;
 use crate::state::{BroadcastState, StateSize};
 use crate::turn::{FIRST_INPUT, OutputBatch};
 
@@ -24,7 +24,7 @@ const STEPS_NS: u64 = 10_000_000;
 
 /// Why a subtask ends before its last barrier.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(in crate::runtime) enum Ended {
     Cancelled,
     Failed(SubtaskFailure),
 }
@@ -35,14 +35,14 @@ impl From<Cancelled> for Ended {
     }
 }
 
-pub(super) struct Member {
-    pub(super) node: String,
-    pub(super) kind: MemberKind,
+pub(in crate::runtime) struct Member {
+    pub(in crate::runtime) node: String,
+    pub(in crate::runtime) kind: MemberKind,
     /// For each output where its records go.
-    pub(super) routes: Vec<Vec<Target>>,
+    pub(in crate::runtime) routes: Vec<Vec<Target>>,
 }
 
-pub(super) enum MemberKind {
+pub(in crate::runtime) enum MemberKind {
     Source(Counters),
     Operator(Box<dyn Operator>),
     Sink { sink: Box<dyn Sink>, counters: Counters },
@@ -72,21 +72,21 @@ enum EventTimeChange {
 
 /// What one subtask shows of one of its members.
 #[derive(Clone, Debug, Default)]
-pub(super) struct MemberStats {
-    pub(super) counters: Counters,
-    pub(super) metrics: BTreeMap<String, f64>,
-    pub(super) state: StateSize,
-    pub(super) event_time: SubtaskEventTime,
+pub(in crate::runtime) struct MemberStats {
+    pub(in crate::runtime) counters: Counters,
+    pub(in crate::runtime) metrics: BTreeMap<String, f64>,
+    pub(in crate::runtime) state: StateSize,
+    pub(in crate::runtime) event_time: SubtaskEventTime,
 }
 
 /// See the module.
-pub(super) struct Chain {
-    pub(super) subtask: u32,
-    pub(super) members: Vec<Member>,
+pub(in crate::runtime) struct Chain {
+    pub(in crate::runtime) subtask: u32,
+    pub(in crate::runtime) members: Vec<Member>,
     /// The edges that lead out, by their index in the plan.
-    pub(super) edges: BTreeMap<usize, EdgeWriter>,
-    pub(super) clock: SharedClock,
-    pub(super) event_time: SubtaskEventTime,
+    pub(in crate::runtime) edges: BTreeMap<usize, EdgeWriter>,
+    pub(in crate::runtime) clock: SharedClock,
+    pub(in crate::runtime) event_time: SubtaskEventTime,
     /// Changes of event time that have not gone through all members yet, the oldest first.
     changes: VecDeque<EventTimeChange>,
     /// The member that the first of them has reached.
@@ -94,7 +94,7 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub(super) fn new(
+    pub(in crate::runtime) fn new(
         subtask: u32,
         members: Vec<Member>,
         edges: BTreeMap<usize, EdgeWriter>,
@@ -109,26 +109,26 @@ impl Chain {
     }
 
     /// Whether a member is given the batches of the chain's source as they are.
-    pub(super) fn is_fed_by_source(&self, node: &str) -> bool {
+    pub(in crate::runtime) fn is_fed_by_source(&self, node: &str) -> bool {
         let Some(Member { kind: MemberKind::Source(_), routes, .. }) = self.members.first() else { return false };
         let leads_to_it = |target: &Target| matches!(target, Target::Member(at) if self.members[*at].node == node);
         routes.iter().flatten().any(leads_to_it)
     }
 
     /// Takes records that a source read.
-    pub(super) fn accept(&mut self, batch: Batch) -> Result<(), Ended> {
+    pub(in crate::runtime) fn accept(&mut self, batch: Batch) -> Result<(), Ended> {
         self.route(0, OutputBatch { index: 0, batch })
     }
 
     /// Takes over the counters of the source.
-    pub(super) fn show_source(&mut self, counters: Counters) {
+    pub(in crate::runtime) fn show_source(&mut self, counters: Counters) {
         if let Some(Member { kind: MemberKind::Source(shown), .. }) = self.members.first_mut() {
             *shown = counters;
         }
     }
 
     /// Hands a batch to an input of a member, and what comes out of it to those behind it.
-    pub(super) fn deliver(&mut self, member: usize, input: u32, batch: Batch) -> Result<(), Ended> {
+    pub(in crate::runtime) fn deliver(&mut self, member: usize, input: u32, batch: Batch) -> Result<(), Ended> {
         let mut outputs = Vec::new();
         match &mut self.members[member].kind {
             MemberKind::Source(_) => outputs.push(OutputBatch { index: 0, batch }),
@@ -148,7 +148,7 @@ impl Chain {
     }
 
     /// Hands a record without its key to the first member.
-    pub(super) fn reject(&mut self, rejected: RejectedRecord) -> Result<(), Ended> {
+    pub(in crate::runtime) fn reject(&mut self, rejected: RejectedRecord) -> Result<(), Ended> {
         let mut outputs = Vec::new();
         let subtask = self.subtask;
         let member = &mut self.members[0];
@@ -196,30 +196,30 @@ impl Chain {
 
     /// Event time advances to `watermark`. What has waited for it comes out in front of the watermark, if need be in several steps:
     /// see [`Chain::is_advancing`].
-    pub(super) fn watermark(&mut self, watermark: i64) -> Result<(), Ended> {
+    pub(in crate::runtime) fn watermark(&mut self, watermark: i64) -> Result<(), Ended> {
         self.changes.push_back(EventTimeChange::Watermark(watermark));
         self.advance_event_time()
     }
 
     /// Goes on with what was due when the snapshot was taken that the members were restored from.
-    pub(super) fn resume(&mut self) -> Result<(), Ended> {
+    pub(in crate::runtime) fn resume(&mut self) -> Result<(), Ended> {
         self.watermark(NO_TIMESTAMP)
     }
 
     /// Sends whether nothing is expected for now, where that is new.
-    pub(super) fn set_idle(&mut self, idle: bool) -> Result<(), Ended> {
+    pub(in crate::runtime) fn set_idle(&mut self, idle: bool) -> Result<(), Ended> {
         self.changes.push_back(EventTimeChange::Idle(idle));
         self.advance_event_time()
     }
 
     /// Whether event time is on its way through the members. Until it has arrived, no records may be delivered: what is due comes
     /// before them. Snapshots may be taken; what is still due is part of the state.
-    pub(super) fn is_advancing(&self) -> bool {
+    pub(in crate::runtime) fn is_advancing(&self) -> bool {
         !self.changes.is_empty()
     }
 
     /// Goes on with the changes of event time, for a bounded number of steps.
-    pub(super) fn advance_event_time(&mut self) -> Result<(), Ended> {
+    pub(in crate::runtime) fn advance_event_time(&mut self) -> Result<(), Ended> {
         if self.changes.is_empty() {
             return Ok(());
         }
@@ -256,7 +256,7 @@ impl Chain {
 
     /// Before this moment of processing time nothing waits for it. None where nothing waits. A millisecond is reached when it
     /// is over, as in Flink: until then a record of the same millisecond may come.
-    pub(super) fn next_due_ms(&self) -> Option<i64> {
+    pub(in crate::runtime) fn next_due_ms(&self) -> Option<i64> {
         let due = |member: &Member| match &member.kind {
             MemberKind::Operator(operator) => operator.next_due_ms(),
             _ => None,
@@ -265,7 +265,7 @@ impl Chain {
     }
 
     /// Fires timers that are due by the wall clock, for a bounded number of steps.
-    pub(super) fn advance_clock(&mut self) -> Result<(), Ended> {
+    pub(in crate::runtime) fn advance_clock(&mut self) -> Result<(), Ended> {
         let Some(due) = self.next_due_ms() else { return Ok(()) };
         let now_ms = self.clock.wall_ms();
         if now_ms < due {
@@ -297,7 +297,7 @@ impl Chain {
     }
 
     /// Sends what has waited for its linger time.
-    pub(super) fn flush_due(&mut self) -> Result<(), Ended> {
+    pub(in crate::runtime) fn flush_due(&mut self) -> Result<(), Ended> {
         if self.edges.values().any(EdgeWriter::is_waiting) {
             let now = self.clock.monotonic_ns();
             self.edges.values_mut().try_for_each(|edge| edge.flush_due(now))?;
@@ -306,12 +306,12 @@ impl Chain {
     }
 
     /// Whether an edge holds records that wait for their batch to close.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(in crate::runtime) fn is_waiting(&self) -> bool {
         self.edges.values().any(EdgeWriter::is_waiting)
     }
 
     /// Shows what sinks have buffered: nothing has arrived for a moment.
-    pub(super) fn idle(&mut self) -> Result<(), Ended> {
+    pub(in crate::runtime) fn idle(&mut self) -> Result<(), Ended> {
         for at in 0..self.members.len() {
             if let MemberKind::Sink { sink, .. } = &mut self.members[at].kind
                 && let Err(error) = sink.flush()
@@ -323,7 +323,7 @@ impl Chain {
     }
 
     /// The barrier goes on, then every member's part of the checkpoint is fixed as it is.
-    pub(super) fn snapshot(&mut self, barrier: Barrier) -> Result<Vec<SubtaskSnapshot>, Ended> {
+    pub(in crate::runtime) fn snapshot(&mut self, barrier: Barrier) -> Result<Vec<SubtaskSnapshot>, Ended> {
         self.edges.values_mut().try_for_each(|edge| edge.barrier(barrier))?;
         let mut parts = Vec::with_capacity(self.members.len());
         for at in 0..self.members.len() {
@@ -359,7 +359,7 @@ impl Chain {
     }
 
     /// What the members show now.
-    pub(super) fn stats(&mut self) -> Vec<MemberStats> {
+    pub(in crate::runtime) fn stats(&mut self) -> Vec<MemberStats> {
         let stats = |member: &mut Member| match &mut member.kind {
             MemberKind::Source(counters) | MemberKind::Sink { counters, .. } => {
                 MemberStats { counters: *counters, ..MemberStats::default() }
@@ -396,5 +396,5 @@ impl Steps {
 }
 
 #[cfg(test)]
-#[path = "chain_tests.rs"]
+#[path = "operator_chain_tests.rs"]
 mod tests;

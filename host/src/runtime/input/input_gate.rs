@@ -16,16 +16,16 @@ use std::time::Duration;
 
 use crossbeam_channel::Select;
 
-use super::element::{Barrier, BarrierKind, Element};
-use super::in_flight::InFlightData;
-use super::link::{Cancelled, LinkReceiver, Sent};
-use super::signals::Signals;
 use crate::clock::SharedClock;
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::operator::RejectedRecord;
 use crate::pipeline::{CheckpointMode, InputRole};
+use crate::runtime::channel::{Cancelled, LinkReceiver, Sent};
+use crate::runtime::input::in_flight_data::InFlightData;
+use crate::runtime::signals::Signals;
+use crate::runtime::stream_element::{Barrier, BarrierKind, Element};
 
-pub(super) enum Arrival {
+pub(in crate::runtime) enum Arrival {
     Batch(InputRole, Batch),
     Rejected(RejectedRecord),
     /// The combined watermark has advanced to this.
@@ -80,7 +80,7 @@ struct Recording {
 }
 
 /// See the module.
-pub(super) struct Gate {
+pub(in crate::runtime) struct Gate {
     channels: Vec<Channel>,
     /// The oldest first.
     passing: Vec<Passing>,
@@ -97,7 +97,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(
+    pub(in crate::runtime) fn new(
         links: Vec<LinkReceiver>,
         mode: CheckpointMode,
         signals: Arc<Signals>,
@@ -121,7 +121,7 @@ impl Gate {
 
     /// Puts what a checkpoint held in front of everything that comes. There may be another number of channels now, so that a
     /// watermark may speak for records that it knows nothing of: those come anew.
-    pub(super) fn restore(&mut self, in_flight: InFlightData) {
+    pub(in crate::runtime) fn restore(&mut self, in_flight: InFlightData) {
         let channels = self.channels.len().max(1);
         let records = in_flight.into_elements().filter(|(_, element)| !matches!(element, Element::Watermark(_)));
         for (channel, element) in records {
@@ -132,7 +132,7 @@ impl Gate {
     }
 
     /// The next thing that arrives. `Cancelled` when a sender is gone before its last barrier.
-    pub(super) fn next(&mut self, timeout: Duration) -> Result<Arrival, Cancelled> {
+    pub(in crate::runtime) fn next(&mut self, timeout: Duration) -> Result<Arrival, Cancelled> {
         loop {
             if let Some(arrival) = self.obey_signals()? {
                 return Ok(arrival);
@@ -182,7 +182,7 @@ impl Gate {
     /// The next barrier, or what a barrier that overtakes asks for, while the subtask cannot take anything else: event time is on its
     /// way through it. Leaves everything else, and what is behind it, where it is; a barrier that follows the end of event
     /// time, too. `Arrival::Idle` where there is none.
-    pub(super) fn next_barrier(&mut self) -> Result<Arrival, Cancelled> {
+    pub(in crate::runtime) fn next_barrier(&mut self) -> Result<Arrival, Cancelled> {
         if let Some(arrival) = self.obey_signals()? {
             return Ok(arrival);
         }
@@ -364,9 +364,9 @@ impl Gate {
 }
 
 #[cfg(test)]
-#[path = "gate_tests.rs"]
+#[path = "input_gate_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "gate_watermark_tests.rs"]
+#[path = "watermark_valve_tests.rs"]
 mod watermark_tests;

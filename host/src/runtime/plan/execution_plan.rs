@@ -8,8 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::exchange::KeyOrigin;
-use super::{stamps, windows};
 use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SystemClock;
 use crate::connector::{self, ConnectorContext, Replay, SourceCheck};
@@ -21,6 +19,9 @@ use crate::pipeline::{
     CheckpointMode, FileFormat, GuestLimits, InputRole, KeySelector, NodeInput, NodeKind, OperatorNode, OutputPort,
     PipelineNode, PipelineSpec, SinkConfig, SourceNode, ValueFormat,
 };
+use crate::runtime::output::result_partition::KeyOrigin;
+use crate::runtime::plan::window_functions as windows;
+use crate::runtime::source::timestamp_assigner as stamps;
 use crate::sandbox::{FunctionDescription, FunctionKind};
 use crate::turn::Guest;
 
@@ -58,41 +59,41 @@ pub struct ExecutionPlan {
     pub warnings: Vec<String>,
     /// `exactly-once`, or what it is less and why.
     pub guarantee: String,
-    pub(super) chains: Vec<ChainPlan>,
-    pub(super) edges: Vec<EdgePlan>,
-    pub(super) timestamps: BTreeMap<String, Arc<TimestampExtractor>>,
+    pub(in crate::runtime) chains: Vec<ChainPlan>,
+    pub(in crate::runtime) edges: Vec<EdgePlan>,
+    pub(in crate::runtime) timestamps: BTreeMap<String, Arc<TimestampExtractor>>,
 }
 
-pub(super) struct ChainPlan {
-    pub(super) parallelism: u32,
+pub(in crate::runtime) struct ChainPlan {
+    pub(in crate::runtime) parallelism: u32,
     /// Edges that lead here; none for a chain that begins with a source.
-    pub(super) inputs: Vec<usize>,
-    pub(super) members: Vec<MemberPlan>,
+    pub(in crate::runtime) inputs: Vec<usize>,
+    pub(in crate::runtime) members: Vec<MemberPlan>,
 }
 
-pub(super) struct MemberPlan {
+pub(in crate::runtime) struct MemberPlan {
     /// Index into the pipeline's nodes.
-    pub(super) node: usize,
+    pub(in crate::runtime) node: usize,
     /// For each output, by its index, where its records go. Dead letters are the last output of an operator.
-    pub(super) routes: Vec<Vec<Target>>,
+    pub(in crate::runtime) routes: Vec<Vec<Target>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(in crate::runtime) enum Target {
     Member(usize),
     Edge(usize),
 }
 
-pub(super) struct EdgePlan {
-    pub(super) from: usize,
-    pub(super) to: usize,
+pub(in crate::runtime) struct EdgePlan {
+    pub(in crate::runtime) from: usize,
+    pub(in crate::runtime) to: usize,
     /// Which input of its receiver it is.
-    pub(super) role: InputRole,
-    pub(super) partition: PartitionPlan,
+    pub(in crate::runtime) role: InputRole,
+    pub(in crate::runtime) partition: PartitionPlan,
 }
 
 #[derive(Clone)]
-pub(super) enum PartitionPlan {
+pub(in crate::runtime) enum PartitionPlan {
     Forward,
     Rebalance,
     Broadcast,
@@ -235,14 +236,14 @@ impl ExecutionPlan {
         Ok(())
     }
 
-    pub(super) fn function(&self, node: &PipelineNode) -> Result<&FunctionDescription> {
+    pub(in crate::runtime) fn function(&self, node: &PipelineNode) -> Result<&FunctionDescription> {
         let plan = self.functions.get(&node.id);
         plan.map(|plan| &plan.description)
             .ok_or_else(|| error::internal(format!("operator `{}` has no function", node.id)))
     }
 
     /// How many outputs an operator has, but for the dead letters, which go to the one behind them.
-    pub(super) fn outputs(&self, node: &PipelineNode) -> Result<usize> {
+    pub(in crate::runtime) fn outputs(&self, node: &PipelineNode) -> Result<usize> {
         Ok(self.function(node)?.outputs.len() + usize::from(self.late_output(node).is_some()))
     }
 
@@ -253,12 +254,12 @@ impl ExecutionPlan {
     }
 
     /// Whether an operator has an output for late records.
-    pub(super) fn has_late_output(&self, node: &PipelineNode) -> bool {
+    pub(in crate::runtime) fn has_late_output(&self, node: &PipelineNode) -> bool {
         self.late_output(node).is_some()
     }
 
     /// Whether somebody reads the late records of an operator.
-    pub(super) fn emits_late_records(&self, node: &PipelineNode) -> bool {
+    pub(in crate::runtime) fn emits_late_records(&self, node: &PipelineNode) -> bool {
         let late = OutputPort::Side("late".to_owned());
         let inputs = self.pipeline.nodes.iter().flat_map(|node| &node.inputs);
         inputs.filter(|input| input.port == late).any(|input| self.pipeline.nodes[input.node].id == node.id)
@@ -328,7 +329,7 @@ impl ExecutionPlan {
     }
 
     /// The index and the format of the output that an input names.
-    pub(super) fn output(
+    pub(in crate::runtime) fn output(
         &self,
         upstream: &PipelineNode,
         input: &NodeInput,
@@ -470,7 +471,11 @@ fn check_interval(node: &PipelineNode, operator: &OperatorNode, function: &Funct
 }
 
 /// Says of a column that is not known where the source is to read a header and its files have none: they are empty.
-pub(super) fn of_empty_input(source: &PipelineNode, format: &ValueFormat, error: error::Error) -> error::Error {
+pub(in crate::runtime) fn of_empty_input(
+    source: &PipelineNode,
+    format: &ValueFormat,
+    error: error::Error,
+) -> error::Error {
     let NodeKind::Source(SourceNode { connector, .. }) = &source.kind else { return error };
     if *format != ValueFormat::Csv(None) || connector.format() != Some((FileFormat::Csv, true)) {
         return error;
@@ -490,7 +495,12 @@ fn positions<'a>(purpose: PlanPurpose<'a>, node: &PipelineNode) -> Vec<&'a [u8]>
     }
 }
 
-pub(super) fn in_node(what: &str, node: &PipelineNode, key: &'static str, error: error::Error) -> error::Error {
+pub(in crate::runtime) fn in_node(
+    what: &str,
+    node: &PipelineNode,
+    key: &'static str,
+    error: error::Error,
+) -> error::Error {
     error.context(format!("{what} `{}`", node.id)).about(&node.id, key)
 }
 
