@@ -2,6 +2,9 @@
 //!
 //! No parser: it knows just enough of the grammar for files that rustfmt has seen.
 
+pub mod imports;
+pub mod items;
+
 use std::path::{Path, PathBuf};
 
 /// The text with everything blanked that is not production code: comments, texts, and items under `#[cfg(test)]`. Lines
