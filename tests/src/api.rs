@@ -1,4 +1,4 @@
-//! The HTTP API as a person with `curl` would use it. Every answer is given back whole, refusals too.
+//! An HTTP client for the server's API. Each call returns the whole answer, including refusals.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use ureq::http::Response;
 
 use crate::wait::wait_until;
 
-/// How long a job may take before a test gives up on it.
+/// Time limit for a job in a test.
 const JOB_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A client of one server.
@@ -19,22 +19,22 @@ pub struct Api {
     base: String,
 }
 
-/// What the server said.
+/// An answer of the server.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
     pub content_type: String,
-    /// `null` where there was no JSON.
+    /// `null` if the body is not JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// The stable code of a refusal, empty where it was none.
+    /// Returns the error code of a refusal, or an empty string.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or("")
     }
 
-    /// The body of a success; an error with the server's words where it was none.
+    /// Returns the body of a success. A refusal becomes an error with the server's message.
     pub fn ok(self) -> Result<Value> {
         if !(200..300).contains(&self.status) {
             bail!("the server answered {}: {}", self.status, self.body);
@@ -44,12 +44,12 @@ impl Answer {
 }
 
 impl Api {
-    /// `base` like `http://127.0.0.1:8080`.
+    /// `base` is a URL such as `http://127.0.0.1:8080`.
     pub fn new(base: &str) -> Api {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
-            .max_idle_connections(0) // A server that was killed leaves dead ones.
+            .max_idle_connections(0) // Killed servers leave dead connections.
             .build();
         Api { agent: Agent::new_with_config(config), base: base.trim_end_matches('/').to_string() }
     }
@@ -71,24 +71,24 @@ impl Api {
         answer(request.send(body).with_context(|| format!("POST {path}"))?)
     }
 
-    /// Uploads a component, under `name@version` where one is given.
+    /// Uploads a component, optionally under `name@version`.
     pub fn push(&self, bytes: &[u8], name: Option<&str>) -> Result<Answer> {
         let query = name.map_or(String::new(), |name| format!("?name={name}"));
         self.post(&format!("/v1/components{query}"), "application/wasm", bytes)
     }
 
-    /// Submits a manifest.
+    /// Submits a pipeline file.
     pub fn submit(&self, manifest: &str) -> Result<Answer> {
         self.post("/v1/jobs", "application/toml", manifest.as_bytes())
     }
 
-    /// Submits a manifest that must be accepted; the job's id.
+    /// Submits a pipeline file that must be accepted, and returns the job's id.
     pub fn submit_ok(&self, manifest: &str) -> Result<String> {
         let job = self.submit(manifest)?.ok()?;
         job["id"].as_str().map(str::to_string).with_context(|| format!("no id in {job}"))
     }
 
-    /// A job with everything that the API shows of it.
+    /// Returns everything the API shows of a job.
     pub fn job(&self, id: &str) -> Result<Value> {
         self.get(&format!("/v1/jobs/{id}"))?.ok()
     }
@@ -101,14 +101,15 @@ impl Api {
         self.get("/v1/jobs")?.ok()
     }
 
-    /// Waits until a job has the status `status`, and gives it. An error as soon as it ends otherwise.
+    /// Waits until a job has the status `status`, and returns the job. Fails as soon as the job ends with another
+    /// status.
     pub fn wait_for(&self, id: &str, status: &str) -> Result<Value> {
         wait_until(&format!("job {id} is {status}"), JOB_TIMEOUT, || {
             let job = self.job(id)?;
             match job["status"].as_str() {
                 Some(now) if now == status => Ok(Some(job)),
                 Some(now @ ("FINISHED" | "STOPPED" | "CANCELLED" | "FAILED")) => {
-                    bail!("job {id} should be {status} and is {now}: {}", job["failure"])
+                    bail!("job {id} should be {status} but is {now}: {}", job["failure"])
                 }
                 _ => Ok(None),
             }

@@ -1,4 +1,4 @@
-//! One of the small examples: its folder, and a run of it whose result is compared with what the folder says.
+//! One of the small examples: its folder, and a run that compares the result with `expected/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{Difference, Place, Script, committed_lines, difference};
 
-/// The address of the socket in an example's pipeline, which a run replaces by a server of its own.
+/// Socket address in an example's pipeline file. A run replaces it by the address of its own server.
 const ADDRESS: &str = "127.0.0.1:9999";
 
 /// A folder below `examples/`.
@@ -18,41 +18,42 @@ pub struct Example {
     pub folder: PathBuf,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The job in the end, as the API shows it.
+    /// The job after its end, as the API shows it.
     pub job: Value,
-    /// By the name of a sink's folder, the lines that are there.
+    /// The committed lines of each sink, by the name of its folder.
     pub lines: Vec<(String, Vec<String>)>,
-    /// By the name of a sink's folder, how its lines differ from `expected/NAME.txt`.
+    /// Differences between a sink's lines and `expected/NAME.txt`, by the name of its folder.
     pub differences: Vec<(String, Difference)>,
 }
 
 impl Example {
-    /// All of them in order of their names: the folders of `examples/` but late-flights, which is `cargo xtask demo`.
+    /// Returns all examples, ordered by name, except late-flights, which `cargo xtask demo` runs.
     pub fn all(place: &Place) -> Result<Vec<Example>> {
         let names = names(&place.root.join("examples"))?.into_iter().filter(|name| name != "late-flights");
         Ok(names.map(|name| Example { folder: place.root.join("examples").join(&name), name }).collect())
     }
 
-    /// The one of this name.
+    /// Returns the example with this name.
     pub fn named(place: &Place, name: &str) -> Result<Example> {
         let mut all = Example::all(place)?;
         let names: Vec<String> = all.iter().map(|example| example.name.clone()).collect();
         let index = names.iter().position(|known| known == name);
-        let index = index.with_context(|| format!("there is no example `{name}`, but {}", names.join(", ")))?;
+        let index =
+            index.with_context(|| format!("there is no example `{name}`; the examples are {}", names.join(", ")))?;
         Ok(all.swap_remove(index))
     }
 
-    /// What it shows, in one line: the first of its pipeline.
+    /// Returns the first comment of its pipeline file, which describes the example in one line.
     pub fn title(&self) -> Result<String> {
         let pipeline = self.pipeline()?;
         let first = pipeline.lines().next().and_then(|line| line.strip_prefix("# "));
         Ok(first.with_context(|| format!("the pipeline of {} does not begin with a comment", self.name))?.to_owned())
     }
 
-    /// What is expected of each sink's folder, sorted.
+    /// Returns the expected lines of each sink's folder, sorted.
     pub fn expected(&self) -> Result<Vec<(String, Vec<String>)>> {
         let folder = self.folder.join("expected");
         let mut expected = Vec::new();
@@ -64,20 +65,20 @@ impl Example {
         Ok(expected)
     }
 
-    /// What the example's connections say, where it reads from a socket.
+    /// Returns the data that the socket server sends on each connection.
     pub fn connections(&self) -> Result<Vec<Vec<u8>>> {
         let folder = self.folder.join("data");
         let names = names(&folder)?.into_iter().filter(|name| name.starts_with("connection-"));
         names.map(|name| Ok(fs::read(folder.join(name))?)).collect()
     }
 
-    /// Runs a copy of the pipeline in the empty folder `dir`, with `cofferdam run` and the component that was built before.
-    /// `progress` gets what the command tells on the way.
+    /// Runs a copy of the pipeline in the empty folder `dir`, with `cofferdam run` and the component built earlier. The
+    /// command's progress messages go to `progress`.
     pub fn run(&self, place: &Place, dir: &Path, progress: Stdio) -> Result<Outcome> {
         self.run_otherwise(place, dir, progress, &self.pipeline()?, self.connections()?)
     }
 
-    /// The same with another pipeline, and where the connections of the socket say something else.
+    /// Like [`Example::run`], with another pipeline or other data for the socket.
     pub fn run_otherwise(
         &self,
         place: &Place,
@@ -108,7 +109,7 @@ impl Example {
         Ok(Outcome { job, lines, differences })
     }
 
-    /// The text of its pipeline.
+    /// Returns the text of its pipeline file.
     pub fn pipeline(&self) -> Result<String> {
         let path = self.folder.join("pipeline.toml");
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -116,17 +117,17 @@ impl Example {
 }
 
 impl Outcome {
-    /// An error where the job did not finish, or its result is not what was expected.
+    /// Fails if the job did not finish or its result differs.
     pub fn check(&self) -> Result<()> {
         ensure!(self.job["status"] == "FINISHED", "the job is {}: {}", self.job["status"], self.job["failure"]);
         let differences: String =
             self.differences.iter().map(|(sink, difference)| format!("in out/{sink} {difference}")).collect();
-        ensure!(differences.is_empty(), "the result is not what it should be: {differences}");
+        ensure!(differences.is_empty(), "the result differs from the expected one: {differences}");
         Ok(())
     }
 }
 
-/// What is in a folder, in order.
+/// Returns the names in a folder, sorted.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     let mut names = Vec::new();

@@ -1,13 +1,13 @@
-//! What the functions of tests/guests/kinds do, computed plainly: one is not changed without the other.
+//! The functions of `tests/guests/kinds`, computed with plain collections. Change both together.
 
 #![allow(clippy::unwrap_used)] // The records are its own.
 
 use std::collections::BTreeMap;
 
-/// What the function `kinds` keeps of a key.
+/// The state of one key in the function `kinds`.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// Its records.
+    /// Number of records so far.
     pub count: u64,
     recent: Vec<u64>,
     words: BTreeMap<String, u64>,
@@ -16,7 +16,7 @@ pub struct Kept {
     sum: u64,
 }
 
-/// What the function `kinds` emits for a record.
+/// Returns the output of the function `kinds` for a record.
 pub fn plainly(kept: &mut Kept, record: &str) -> String {
     let mut fields = record.split(',').skip(1);
     let (number, word): (u64, &str) = (fields.next().unwrap().parse().unwrap(), fields.next().unwrap());
@@ -45,7 +45,7 @@ pub fn plainly(kept: &mut Kept, record: &str) -> String {
     )
 }
 
-/// Records `key,number,word`, in order of their numbers.
+/// Returns `count` records `key,number,word`, ordered by number.
 pub fn records(count: u64) -> Vec<String> {
     const WORDS: [&str; 9] = ["tea", "jam", "bread", "", "honey", "ginger", "egg", "oat", "rye bread"];
     (0..count).map(|n| format!("k{},{n},{}", n * n % 23, WORDS[(n * 31 % 97 % 9) as usize])).collect()

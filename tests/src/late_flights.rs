@@ -1,7 +1,7 @@
-//! One run of the example late-flights in a server that is killed on the way.
+//! A run of the example late-flights in a server that is killed on the way.
 //!
-//! Everything that is random about a run comes from its seed: how far the sources are when the server is killed, and how
-//! much later. Where that hits the engine depends on the machine, so a seed repeats the plan, not the moment.
+//! The seed decides all random choices: how far the sources are at each kill, and how much later the kill happens. The
+//! exact moment depends on the machine, so a seed repeats the plan, not the moment.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,69 +16,70 @@ use toml_edit::{DocumentMut, value};
 
 use crate::{Place, Server, committed_lines, wait_until};
 
-/// Flights in the file.
+/// Number of flights in the file.
 pub const FLIGHTS: u64 = 336_776;
-/// The name under which the component is uploaded.
+/// Name of the uploaded component.
 pub const COMPONENT: &str = "late-flights@0.1.0";
 
-/// Far more than a run takes.
+/// Generous upper bound of a run.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// What to run.
+/// Settings of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     /// `memory` or `rocksdb`.
     pub backend: String,
     pub parallelism: u32,
-    /// Flights per second; unlimited where none.
+    /// Flights per second; `None` is unlimited.
     pub rate: Option<u64>,
     pub checkpoint_interval: String,
-    /// How often the server is killed.
+    /// Number of kills.
     pub kills: u32,
-    /// Throw the guest's instance away after every turn.
+    /// Uses a new guest instance for every turn.
     pub fresh_instance: bool,
-    /// Let barriers overtake at once, and make batches small, so that operators with fresh instances do not keep up.
+    /// Starts unaligned checkpoints immediately and makes batches small, so that operators with fresh instances cannot
+    /// keep up.
     pub unaligned: bool,
     /// An empty folder for the server's data and the output.
     pub work_dir: PathBuf,
 }
 
 impl Plan {
-    /// The folder of the sinks.
+    /// Returns the folder of the sinks.
     fn out(&self) -> PathBuf {
         self.work_dir.join("out")
     }
 
-    /// The root of the checkpoint storage.
+    /// Returns the root of the checkpoint storage.
     pub fn checkpoints(&self) -> PathBuf {
         self.work_dir.join("checkpoints")
     }
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// The committed lines of the sink `delays`, sorted.
     pub delays: Vec<String>,
     /// The committed lines of the sink `bad`, sorted.
     pub bad: Vec<String>,
-    /// For each kill the checkpoint that the next server went on from.
+    /// For each kill, the checkpoint from which the next server continued.
     pub restored: Vec<Option<u64>>,
-    /// The most bytes of records in flight that a checkpoint of the last server held.
+    /// Largest size of in-flight records in a checkpoint of the last server, in bytes.
     pub in_flight_bytes: u64,
 }
 
-/// How far a job is.
+/// Progress of a job.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// Flights that the source has read.
     pub flights: u64,
-    /// The newest complete checkpoint.
+    /// Id of the newest complete checkpoint.
     pub checkpoint: Option<u64>,
 }
 
-/// What the run tells while it goes.
+/// Progress messages of a run.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     Started { address: &'a str },
@@ -90,7 +91,7 @@ pub enum Event<'a> {
     Finished,
 }
 
-/// The lines that the sink `delays` must hold, sorted, as another program computes them.
+/// Computes the expected lines of the sink `delays`, sorted, with an independent program.
 pub fn expected(place: &Place) -> Result<Vec<String>> {
     let program = place.late_flights_expected();
     let data = place.late_flights().join("data/flights.csv.gz");
@@ -100,13 +101,13 @@ pub fn expected(place: &Place) -> Result<Vec<String>> {
     Ok(String::from_utf8(output.stdout)?.lines().map(str::to_string).collect())
 }
 
-/// Runs a plan to the end of the job.
+/// Runs a plan until the job ends.
 pub fn run(place: &Place, plan: &Plan, tell: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
     let mut rng = Rng::with_seed(plan.seed);
     let mut run = Run::start(place, plan, tell)?;
     let mut restored = Vec::new();
     for kill in 0..plan.kills {
-        // The k-th of n kills falls into the k-th of n equal parts of the run, and not into the part's ends.
+        // The k-th of n kills happens in the k-th of n equal parts of the run, away from its ends.
         let part = FLIGHTS / u64::from(plan.kills);
         let target = part * u64::from(kill) + part / 5 + rng.u64(0..part * 3 / 5);
         let later = Duration::from_micros(rng.u64(0..30_000));
@@ -125,7 +126,7 @@ pub fn run(place: &Place, plan: &Plan, tell: &mut dyn FnMut(Event<'_>)) -> Resul
     Ok(Outcome { delays, bad, restored, in_flight_bytes })
 }
 
-/// A job under way, in a server that may be dead.
+/// A job in a server that may have been killed.
 pub struct Run<'a> {
     place: &'a Place,
     plan: &'a Plan,
@@ -134,7 +135,7 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Starts a server, uploads the component, submits the pipeline.
+    /// Starts a server, uploads the component and submits the pipeline.
     pub fn start(place: &'a Place, plan: &'a Plan, tell: &mut dyn FnMut(Event<'_>)) -> Result<Run<'a>> {
         let manifest = manifest(place, plan)?;
         fs::write(plan.work_dir.join("pipeline.toml"), &manifest)?;
@@ -151,7 +152,7 @@ impl<'a> Run<'a> {
         self.server.as_ref().context("the server was killed")
     }
 
-    /// Waits until the job has come so far. An error where it ends before.
+    /// Waits for this progress. Fails if the job ends first.
     pub fn wait_until(
         &self,
         tell: &mut dyn FnMut(Event<'_>),
@@ -167,7 +168,7 @@ impl<'a> Run<'a> {
                 return Ok(Some(progress));
             }
             match job["status"].as_str() {
-                Some("FINISHED") => bail!("the run was over too early: slow it down with `rate`"),
+                Some("FINISHED") => bail!("the run ended too early; slow it down with `rate`"),
                 Some(status @ ("FAILED" | "CANCELLED" | "STOPPED")) => bail!("the job is {status}: {}", job["failure"]),
                 _ => Ok(None),
             }
@@ -179,7 +180,7 @@ impl<'a> Run<'a> {
         self.server.take().context("the server was killed already")?.kill()
     }
 
-    /// Starts the server again, and waits until the job runs; the checkpoint that it goes on from.
+    /// Starts the server again, waits until the job is running, and returns the checkpoint from which it continued.
     pub fn restart(&mut self) -> Result<Option<u64>> {
         let server = self.server.insert(Server::start(&self.place.cofferdam(), &self.plan.work_dir, &[])?);
         let api = &server.api;
@@ -193,7 +194,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Waits for the job's end; the committed lines of the sinks `delays` and `bad`, sorted.
+    /// Waits for the job's end and returns the committed lines of the sinks `delays` and `bad`, sorted.
     pub fn finish(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(Vec<String>, Vec<String>)> {
         self.wait_until(tell, |progress| progress.flights >= FLIGHTS)?;
         self.server()?.api.wait_for(&self.job, "FINISHED")?;
@@ -203,7 +204,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The example's manifest with the plan's settings and absolute paths.
+/// Returns the example's pipeline file with the plan's settings and absolute paths.
 fn manifest(place: &Place, plan: &Plan) -> Result<String> {
     let (folder, out) = (place.late_flights(), plan.out());
     let mut toml: DocumentMut = fs::read_to_string(folder.join("pipeline.toml"))?.parse()?;

@@ -1,6 +1,7 @@
-//! The harness of the end-to-end tests, of `cargo xtask crash`, `demo` and `example`: it drives the real `cofferdam` binary from outside.
+//! Harness of the end-to-end tests and of `cargo xtask crash`, `demo` and `example`. It drives the real `cofferdam`
+//! binary from outside.
 //!
-//! It knows the command line and the HTTP API, and nothing of the host's code: it could test another implementation.
+//! It uses only the command line and the HTTP API, never the host's code, so it could test another implementation.
 
 #![allow(clippy::disallowed_methods)] // It is no part of the engine: it waits for other processes on the real clock.
 

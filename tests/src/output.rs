@@ -1,4 +1,4 @@
-//! What a file sink has committed, and how it differs from what it should have.
+//! Reads the committed output of a file sink and compares it with the expected lines.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// The lines of all committed files below a sink's folder, sorted by their bytes. Names with a leading `.` or `_` are not
-/// committed. No folder is no lines.
+/// Returns the lines of all committed files below a sink's folder, sorted by bytes. Files whose names start with `.` or
+/// `_` are not committed. A missing folder has no lines.
 pub fn committed_lines(folder: &Path) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     if folder.exists() {
@@ -33,16 +33,16 @@ fn collect(folder: &Path, lines: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// How two sorted lists of lines differ.
+/// The difference between two sorted lists of lines.
 #[derive(Debug, Default, PartialEq)]
 pub struct Difference {
-    /// Lines of the expected list that the other has not, or not as often.
+    /// Expected lines that are missing, or occur less often than expected.
     pub lost: Vec<String>,
-    /// Lines that the other list has and the expected has not, or not as often.
+    /// Lines that are not expected, or occur more often than expected.
     pub added: Vec<String>,
 }
 
-/// Compares two sorted lists; none where they are equal.
+/// Compares two sorted lists. Returns `None` if they are equal.
 pub fn difference(expected: &[String], actual: &[String]) -> Option<Difference> {
     let mut found = Difference::default();
     let (mut left, mut right) = (expected.iter().peekable(), actual.iter().peekable());
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_and_doubled_lines_are_found() {
+    fn lost_and_duplicated_lines_are_found() {
         assert_eq!(difference(&lines("a b b c"), &lines("a b b c")), None);
         let found = difference(&lines("a b b c"), &lines("a a b d")).unwrap();
         assert_eq!(found, Difference { lost: lines("b c"), added: lines("a d") });

@@ -1,11 +1,11 @@
-//! Where things are: the checkout, the binaries, the components that tests upload.
+//! Paths of the checkout, its binaries and the components that tests upload.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The folders of one checkout and its build.
+/// The folders of a checkout and its build.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The workspace's root.
@@ -15,8 +15,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// The checkout that Cargo runs this program from, and the target folder that it uses for it. Cargo is asked when the
-    /// program runs: checkouts that share a target folder share compiled programs too.
+    /// Finds the checkout of this program and Cargo's target folder for it. Asks Cargo at run time, because checkouts
+    /// that share a target folder also share compiled programs.
     pub fn of_this_checkout() -> Place {
         let package =
             env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
@@ -28,22 +28,22 @@ impl Place {
         Place { root, target }
     }
 
-    /// The `cofferdam` binary of the release profile.
+    /// Returns the `cofferdam` binary of the release profile.
     pub fn cofferdam(&self) -> PathBuf {
         self.release("cofferdam")
     }
 
-    /// The program that computes what the example late-flights must put out.
+    /// Returns the program that computes the expected output of late-flights.
     pub fn late_flights_expected(&self) -> PathBuf {
         self.release("late-flights-expected")
     }
 
-    /// The folder of the components that `cargo xtask` builds for tests and the demo.
+    /// Returns the folder of the components that `cargo xtask` builds for tests and the demo.
     pub fn components(&self) -> PathBuf {
         env::var_os("COFFERDAM_TEST_COMPONENTS").map_or_else(|| self.target.join("components"), PathBuf::from)
     }
 
-    /// A component by the name of its crate.
+    /// Returns a component by the name of its crate.
     pub fn component(&self, name: &str) -> Result<PathBuf> {
         let path = self.components().join(format!("{name}.wasm"));
         if !path.exists() {
@@ -52,12 +52,12 @@ impl Place {
         Ok(path)
     }
 
-    /// The folder of the example late-flights.
+    /// Returns the folder of the example late-flights.
     pub fn late_flights(&self) -> PathBuf {
         self.root.join("examples/late-flights")
     }
 
-    /// An empty folder of this name below the target folder.
+    /// Creates an empty folder of this name below the target folder.
     pub fn fresh_dir(&self, name: &str) -> Result<PathBuf> {
         let dir = self.target.join(name);
         if dir.exists() {
@@ -67,7 +67,7 @@ impl Place {
         Ok(dir)
     }
 
-    /// How a path is told to a person: below the root from there.
+    /// Formats a path for messages: relative to the root if it is below it.
     pub fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }

@@ -1,4 +1,4 @@
-//! An S3-compatible server of our own on loopback: `moto`, in Python, installed from PyPI into the target folder.
+//! A local S3-compatible server: `moto`, in Python, installed from PyPI into the target folder.
 
 use std::env;
 use std::fs;
@@ -13,10 +13,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::Place;
 
-/// Set by who has no Python and wants to test the rest.
+/// Set by users without Python to run the remaining tests.
 const WITHOUT: &str = "COFFERDAM_WITHOUT_S3";
 const PACKAGES: &[&str] = &["moto[s3]==5.2.5", "flask", "flask-cors"];
-/// It ends when its stdin does, and so never outlives the process that started it, however that ends.
+/// The server ends with its stdin, so it never outlives the process that started it.
 const PROGRAM: &str = "import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 from moto.server import main
@@ -30,11 +30,11 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// Starts a server with the bucket `bucket`. None where `COFFERDAM_WITHOUT_S3` asks for that, which is said.
+    /// Starts a server with the bucket `bucket`. Returns `None`, with a message, if `COFFERDAM_WITHOUT_S3` is set.
     pub fn start(bucket: &str) -> Result<Option<S3>> {
         if env::var_os(WITHOUT).is_some() {
-            // Past the test harness, which shows what is printed of failed tests only.
-            let _ = writeln!(std::io::stderr(), "{WITHOUT} is set: nothing is tested against an S3-compatible server");
+            // Written directly, because the test harness shows captured output of failed tests only.
+            let _ = writeln!(std::io::stderr(), "{WITHOUT} is set: skipping the tests against an S3-compatible server");
             return Ok(None);
         }
         let mut child = Command::new("python3")
@@ -48,7 +48,7 @@ impl S3 {
         let log = child.stderr.take().context("no stderr")?;
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
-            // Reads on to the end, so that the server never blocks on a full pipe.
+            // Reads to the end, so that the server never blocks on a full pipe.
             for line in BufReader::new(log).lines().map_while(Result::ok) {
                 let address = line.split_once(RUNNING).map(|(_, address)| address.trim().to_string());
                 let _ = sender.send(address.ok_or(line));
@@ -59,15 +59,15 @@ impl S3 {
             match receiver.recv_timeout(Duration::from_secs(60)) {
                 Ok(Ok(endpoint)) => break endpoint,
                 Ok(Err(line)) => said.push(line),
-                Err(_) => bail!("the S3-compatible server did not come up:\n{}", said.join("\n")),
+                Err(_) => bail!("the S3-compatible server did not start:\n{}", said.join("\n")),
             }
         };
         let answer = ureq::put(format!("{endpoint}/{bucket}")).send_empty();
-        answer.with_context(|| format!("cannot make a bucket at {endpoint}"))?;
+        answer.with_context(|| format!("cannot create a bucket at {endpoint}"))?;
         Ok(Some(S3 { _child: child, endpoint }))
     }
 
-    /// What a client has in its environment to reach the server.
+    /// Returns the environment variables a client needs to reach the server.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ENDPOINT", self.endpoint.clone()),
@@ -83,14 +83,14 @@ impl S3 {
         &self.endpoint
     }
 
-    /// The folder of the server's packages, which are installed where they are not there yet.
+    /// Returns the folder of the server's Python packages, and installs them if necessary.
     pub fn install(place: &Place) -> Result<PathBuf> {
         let setup = place.target.join("setup");
         let folder = setup.join("s3-server");
         if folder.is_dir() {
             return Ok(folder);
         }
-        // Next to it and then renamed: what is there is whole.
+        // Installed beside the folder and then renamed, so that the folder is always complete.
         let unfinished = setup.join(format!("s3-server-{}", std::process::id()));
         fs::create_dir_all(&setup)?;
         let mut pip = Command::new("python3");
@@ -98,7 +98,7 @@ impl S3 {
         let output = pip.args(PACKAGES).output();
         let why = match output {
             Ok(output) if output.status.success() => {
-                // Another process may have been faster.
+                // Another process may have renamed its copy first.
                 let renamed = fs::rename(&unfinished, &folder);
                 return if folder.is_dir() {
                     Ok(folder)

@@ -1,6 +1,6 @@
-//! The example late-flights over its first flights only: a server, its folder, and what must come out of it.
+//! A server that runs the example late-flights over its first flights, and the expected output.
 //!
-//! For tests that start a server many times, where a run over all flights would take too long.
+//! Meant for tests that start a server several times, for which all flights would take too long.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -13,14 +13,14 @@ use serde_json::Value;
 
 use crate::{Api, Difference, Place, Server, committed_lines, difference, wait_until};
 
-/// Far more than anything takes.
+/// Generous upper bound of every wait.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A server that is down at first, its folder `dir` with the flights, and the lines that must be committed in the end.
+/// A server with its folder `dir` and the expected lines. The server is not running at first.
 pub struct Scene {
     pub place: Place,
     pub dir: PathBuf,
-    /// Of each server that is started.
+    /// Environment of each started server.
     pub environment: Vec<(&'static str, String)>,
     pub arguments: Vec<String>,
     server: Option<Server>,
@@ -28,7 +28,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// In an empty folder of this name, with the first `flights` flights.
+    /// Creates an empty folder of this name with the first `flights` flights.
     pub fn new(name: &str, flights: usize) -> Result<Scene> {
         let place = Place::of_this_checkout();
         let dir = place.fresh_dir(&format!("tests/{name}"))?;
@@ -40,7 +40,7 @@ impl Scene {
         Ok(Scene { place, dir, environment: Vec::new(), arguments: Vec::new(), server: None, expected })
     }
 
-    /// Starts the server, for the first time with the component.
+    /// Starts the server and uploads the component.
     pub fn start(&mut self) -> Result<()> {
         let mut command = Command::new(self.place.cofferdam());
         command.envs(self.environment.iter().cloned());
@@ -60,7 +60,7 @@ impl Scene {
         &self.server.as_ref().expect("a server is up").api
     }
 
-    /// Where the server keeps checkpoints that are sent nowhere else.
+    /// Returns the server's default checkpoint storage.
     pub fn checkpoints(&self) -> PathBuf {
         self.dir.join("data/checkpoints")
     }
@@ -73,7 +73,8 @@ impl Scene {
         fs::read_to_string(self.dir.join("server.log")).unwrap_or_default()
     }
 
-    /// The pipeline at parallelism 1. `rate` is in flights per second, `settings` are the keys of `[checkpoint]`.
+    /// Returns a pipeline file with parallelism 1. `rate` is in flights per second, `settings` are the keys of
+    /// `[checkpoint]`.
     pub fn manifest(&self, backend: &str, rate: u64, settings: &str) -> String {
         format!(
             "name = \"flights\"\nparallelism = 1\n[checkpoint]\n{settings}\n[state]\nbackend = \"{backend}\"\n\
@@ -88,13 +89,15 @@ impl Scene {
         )
     }
 
-    /// Submits a manifest that must be accepted, with a query such as `from=...&claim=true`; the job's id.
+    /// Submits a pipeline file that must be accepted, with a query such as `from=...&claim=true`, and returns the job's
+    /// id.
     pub fn submit(&self, manifest: &str, query: &str) -> Result<String> {
         let job = self.api().post(&format!("/v1/jobs?{query}"), "application/toml", manifest.as_bytes())?.ok()?;
         job["id"].as_str().map(str::to_string).with_context(|| format!("no id in {job}"))
     }
 
-    /// Waits until the job has read so many flights since it began, and has `checkpoint` or a newer one; gives it.
+    /// Waits until the job has read `flights` flights since its start and has a checkpoint with at least the id
+    /// `checkpoint`. Returns the job.
     pub fn wait_for(&self, job: &str, flights: u64, checkpoint: u64) -> Result<Value> {
         wait_until("the job makes progress", TIMEOUT, || {
             let job = self.api().job(job)?;
@@ -108,7 +111,7 @@ impl Scene {
         })
     }
 
-    /// Waits until a job that was resumed runs; gives it.
+    /// Waits until a resumed job is running or has ended, and returns it.
     pub fn wait_until_up(&self, job: &str) -> Result<Value> {
         wait_until("the job is resumed", TIMEOUT, || {
             let job = self.api().job(job)?;
@@ -116,7 +119,7 @@ impl Scene {
         })
     }
 
-    /// Triggers `savepoints` or `stop`, and waits for the savepoint; its folder.
+    /// Triggers `savepoints` or `stop`, waits for the savepoint, and returns its folder.
     pub fn savepoint(&self, job: &str, trigger: &str) -> Result<String> {
         let view = self.api().post(&format!("/v1/jobs/{job}/{trigger}"), "application/json", b"")?.ok()?;
         let request = view["request_id"].as_str().context("no request_id")?.to_owned();
@@ -127,12 +130,12 @@ impl Scene {
         })
     }
 
-    /// How what is committed differs from what another program says.
+    /// Compares the committed lines with those that an independent program computed.
     pub fn difference(&self) -> Result<Option<Difference>> {
         Ok(difference(&self.expected, &committed_lines(&self.out())?))
     }
 
-    /// Waits for the job's end and compares what it committed.
+    /// Waits for the job's end and compares its committed lines.
     pub fn finish_exactly(&self, job: &str) -> Result<()> {
         self.api().wait_for(job, "FINISHED")?;
         match self.difference()? {
@@ -141,7 +144,7 @@ impl Scene {
         }
     }
 
-    /// Runs the command line against the server; what it printed.
+    /// Runs the command line against the server and returns its output.
     pub fn cofferdam(&self, arguments: &[&str]) -> Result<String> {
         let output =
             Command::new(self.place.cofferdam()).args(["--server", self.api().base()]).args(arguments).output()?;
@@ -150,7 +153,7 @@ impl Scene {
     }
 }
 
-/// Writes the header and the first records of a gzipped file to another.
+/// Copies the header and the first records of a gzipped file.
 fn shorten(from: &Path, records: usize, to: &Path) -> Result<()> {
     let gzip = |arguments: &[&str]| {
         let mut command = Command::new("gzip");

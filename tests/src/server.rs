@@ -1,4 +1,4 @@
-//! A `cofferdam serve` of our own: started on a free port, killed without warning.
+//! A `cofferdam serve` process on a free port, which tests can kill.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -15,27 +15,28 @@ use crate::api::Api;
 
 const STARTED: &str = "listening on ";
 
-/// A running server; killed when dropped.
+/// A running server, killed on drop.
 pub struct Server {
     child: Child,
     pub api: Api,
 }
 
 impl Server {
-    /// Starts a server in an empty folder of this name below the target folder; the folder too.
+    /// Starts a server in a new folder of this name below the target folder, and returns both.
     pub fn start_fresh(name: &str) -> Result<(Server, PathBuf)> {
         let place = Place::of_this_checkout();
         let work_dir = place.fresh_dir(&format!("tests/{name}"))?;
         Ok((Server::start(&place.cofferdam(), &work_dir, &[])?, work_dir))
     }
 
-    /// Starts a server on a free port of loopback. `work_dir` gets its data folder `data` and its log `server.log`, both
-    /// used again by the next server that is started there. `arguments` are added to the command line.
+    /// Starts a server on a free loopback port. `work_dir` contains its data folder `data` and its log `server.log`;
+    /// the next server started there uses both again. `arguments` are appended to the command line.
     pub fn start(binary: &Path, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
         Server::start_by(Command::new(binary), work_dir, arguments)
     }
 
-    /// Like [`Server::start`], by a command that ends in the binary's path: one that first changes its surroundings.
+    /// Like [`Server::start`], with a command that ends with the binary's path. The command can change the environment
+    /// first.
     pub fn start_by(mut command: Command, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
         let log_path = log_path(work_dir);
         let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
@@ -51,7 +52,7 @@ impl Server {
         let stdout = child.stdout.take().context("no stdout")?;
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
-            // Reads on to the end, so that the server never blocks on a full pipe.
+            // Reads to the end, so that the server never blocks on a full pipe.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if let Some(base) = line.split_once(STARTED).map(|(_, base)| base.trim().to_string()) {
                     let _ = sender.send(base);
@@ -63,19 +64,19 @@ impl Server {
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                bail!("the server did not come up. Its log:\n{}", tail(&log_path))
+                bail!("the server did not start. Its log:\n{}", tail(&log_path))
             }
         }
     }
 
-    /// Kills the server with SIGKILL: it gets no chance to clean up.
+    /// Kills the server with SIGKILL, without any clean-up.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Whether the process is still there.
+    /// Returns whether the process is running.
     pub fn is_up(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
@@ -92,12 +93,12 @@ impl Drop for Server {
     }
 }
 
-/// The log of the servers that were started in `work_dir`.
+/// Returns the log of the servers started in `work_dir`.
 pub fn log_path(work_dir: &Path) -> PathBuf {
     work_dir.join("server.log")
 }
 
-/// The last lines of a log, for a message.
+/// Returns the last lines of a log, for a message.
 pub fn tail(log: &Path) -> String {
     let Ok(file) = File::open(log) else { return String::new() };
     let lines: Vec<String> = BufReader::new(file).lines().map_while(Result::ok).collect();

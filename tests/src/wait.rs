@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Asks `condition` again and again, until it gives a value. An error where it gives none within `timeout`; generous,
-/// as it only bounds how long a broken test hangs.
+/// Polls `condition` until it returns a value. Fails after `timeout`, which only bounds how long a broken test hangs,
+/// so it can be generous.
 pub fn wait_until<T>(what: &str, timeout: Duration, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
     loop {
@@ -14,7 +14,7 @@ pub fn wait_until<T>(what: &str, timeout: Duration, mut condition: impl FnMut() 
             return Ok(value);
         }
         if start.elapsed() > timeout {
-            bail!("waited {} s in vain: {what}", timeout.as_secs());
+            bail!("not within {} s: {what}", timeout.as_secs());
         }
         sleep(Duration::from_millis(5));
     }

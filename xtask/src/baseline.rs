@@ -1,7 +1,7 @@
 //! `cargo xtask bench NAME --baseline BINARY`: compares two builds of one benchmark in alternating pairs.
 //!
-//! Each run is a process of its own with a report folder of its own. The ratio of a metric is the speed of this checkout
-//! divided by the speed of the baseline, whichever way the metric counts: 0.97 means that 3 % were lost.
+//! Each run is a separate process with its own report folder. The ratio of a metric is the speed of this checkout
+//! divided by the speed of the baseline, for costs and rates alike: 0.97 means that 3 % were lost.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,23 +15,23 @@ use serde_json::Value;
 
 use crate::workspace::{Workspace, run, step};
 
-/// What `--baseline` needs to know.
+/// Settings of a comparison.
 pub struct Comparison<'a> {
     pub workspace: &'a Workspace,
-    /// The benchmark, a file of host/benches.
+    /// Name of the benchmark, a file of host/benches.
     pub name: &'a str,
-    /// The benchmark executable of the other build.
+    /// Benchmark executable of the other build.
     pub baseline: &'a Path,
     pub pairs: usize,
-    /// Handed on to both sides.
+    /// Passed to both sides.
     pub arguments: &'a [String],
     pub environment: Option<(&'static str, OsString)>,
 }
 
-/// What one run measured: a number by the name of each metric.
+/// Result of one run: the value of each metric.
 type Metrics = BTreeMap<String, f64>;
 
-/// One build of the benchmark.
+/// One of the two builds.
 struct Side {
     name: &'static str,
     executable: PathBuf,
@@ -54,7 +54,7 @@ impl Comparison<'_> {
         let mut new = Side::new("current", current, place.components(), &reports)?;
         for pair in 0..self.pairs {
             step(&format!("pair {} of {}", pair + 1, self.pairs), || {
-                // Each side comes first in turn: what the machine does meanwhile changes both alike.
+                // The sides alternate in going first, so that changes of the machine's load affect both equally.
                 let order = if pair % 2 == 0 { [&mut old, &mut new] } else { [&mut new, &mut old] };
                 order.into_iter().try_for_each(|side| side.measure(self))
             })?;
@@ -66,7 +66,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// Builds this checkout's benchmark; its executable.
+    /// Builds this checkout's benchmark and returns its executable.
     fn build(&self) -> Result<PathBuf> {
         let mut command = self.workspace.cargo(&["bench", "-p", "cofferdam", "--bench", self.name, "--no-run"]);
         let output = command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
@@ -74,7 +74,7 @@ impl Comparison<'_> {
         let text = String::from_utf8(output.stdout)?;
         let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let of_bench = |message: &Value| message["target"]["name"] == self.name && message["executable"].is_string();
-        let message = messages.into_iter().find(of_bench).context("Cargo named no executable of the benchmark")?;
+        let message = messages.into_iter().find(of_bench).context("Cargo reported no executable for the benchmark")?;
         Ok(PathBuf::from(message["executable"].as_str().unwrap_or_default()))
     }
 }
@@ -119,24 +119,24 @@ struct Summary {
     metric: String,
     baseline: f64,
     current: f64,
-    /// Median, smallest and largest of the pairs' ratios; none where a value is zero or negative.
+    /// Median, smallest and largest of the pairs' ratios. `None` if a value is zero or negative.
     ratio: Option<[f64; 3]>,
 }
 
-/// Whether a larger value of this metric is the better one. All others are costs: times, bytes, shares.
+/// Returns whether larger values of this metric are better. All other metrics are costs: times, bytes, shares.
 fn is_rate(metric: &str) -> bool {
     metric.ends_with("_per_s") || metric.contains("_vs_")
 }
 
-/// The speed of the current side divided by that of the baseline.
+/// Returns the speed of the current side divided by that of the baseline.
 fn ratio(metric: &str, baseline: f64, current: f64) -> Option<f64> {
     let (over, under) = if is_rate(metric) { (current, baseline) } else { (baseline, current) };
     (over > 0.0 && under > 0.0).then(|| over / under)
 }
 
-/// Compares the metrics that every run of both sides has.
+/// Compares the metrics that all runs of both sides have.
 fn summarize(old: &[Metrics], new: &[Metrics]) -> Result<Vec<Summary>> {
-    let first = old.first().context("there is no pair")?;
+    let first = old.first().context("no pairs were run")?;
     let in_all = |metric: &&String| old.iter().chain(new).all(|run| run.contains_key(*metric));
     let summaries: Vec<Summary> = first
         .keys()
@@ -181,7 +181,8 @@ fn table(summaries: &[Summary], pairs: usize) -> String {
     text
 }
 
-/// The summaries as `metrics` of a report: the value here by its own name, and the others behind it.
+/// Returns the summaries as the `metrics` of a report. The current value has the metric's name, the others have a
+/// suffix.
 fn flat(summaries: &[Summary]) -> Metrics {
     let mut metrics = Metrics::new();
     for Summary { metric, baseline, current, ratio } in summaries {
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_the_median_of_the_pairs_and_not_of_the_medians() {
+    fn the_ratio_is_the_median_of_the_ratios_of_pairs() {
         let old = [run(&[("x_ns", 10.0)]), run(&[("x_ns", 20.0)]), run(&[("x_ns", 40.0)])];
         let new = [run(&[("x_ns", 20.0)]), run(&[("x_ns", 10.0)]), run(&[("x_ns", 10.0), ("only_here_ns", 1.0)])];
         let found = summarize(&old, &new).unwrap();

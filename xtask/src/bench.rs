@@ -1,4 +1,4 @@
-//! `cargo xtask bench NAME`: runs one benchmark of the host. It prints a table and leaves `bench/NAME.json` in the target
+//! `cargo xtask bench NAME`: runs one benchmark of the host. Prints a table and writes `bench/NAME.json` in the target
 //! folder, with a flat map `metrics`.
 
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::baseline::Comparison;
 use crate::peer::Peer;
 use crate::workspace::{self, Workspace, step};
 
-/// The components that benchmarks load: crate and folder.
+/// Components that benchmarks load: crate and folder.
 const COMPONENTS: &[(&str, &str)] = &[
     ("crossing", "tests/guests/crossing"),
     ("event-time", "tests/guests/event-time"),
@@ -18,23 +18,23 @@ const COMPONENTS: &[(&str, &str)] = &[
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A file of host/benches, such as `crossing`.
+    /// A file of host/benches, such as `crossing`
     name: String,
-    /// Runs this beside ours, on the same input.
+    /// Runs another system on the same input
     #[arg(long)]
     peer: Option<Peer>,
-    /// Compares this checkout with another build of the same benchmark, in alternating pairs.
+    /// Compares this checkout with another build of the same benchmark, in alternating pairs
     ///
-    /// BINARY is the benchmark executable of the other build. Build it in a checkout of that version with
-    /// `cargo bench -p cofferdam --bench NAME --no-run`; Cargo prints its path, target/release/deps/NAME-HASH. A folder
-    /// `components` beside it holds the components of that version, where their contract differs; otherwise both sides load
-    /// those of this checkout. The ratio of each metric is the speed here divided by the speed of the baseline.
+    /// BINARY is the benchmark executable of the other build. Build it in a checkout of that version with `cargo bench
+    /// -p cofferdam --bench NAME --no-run`; Cargo prints its path, target/release/deps/NAME-HASH. If its contract
+    /// differs, put that version's components into a folder `components` beside it; otherwise both sides load those of
+    /// this checkout. The ratio of each metric is the speed here divided by the speed of the baseline.
     #[arg(long, value_name = "BINARY")]
     baseline: Option<PathBuf>,
-    /// Pairs of runs with --baseline.
+    /// Number of pairs of runs with --baseline
     #[arg(long, value_name = "N", default_value_t = 10, requires = "baseline", value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
-    /// Handed on to the benchmark, on both sides of a comparison.
+    /// Passed to the benchmark, on both sides of a comparison
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

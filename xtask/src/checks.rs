@@ -1,4 +1,4 @@
-//! `cargo xtask lint` and `cargo xtask test`: what must hold before a change is merged. CI runs `test`.
+//! `cargo xtask lint` and `cargo xtask test`: the checks that must pass before a change is merged. CI runs `test`.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use cofferdam_tests::{Example, S3};
 
 use crate::workspace::{Workspace, run, step, succeeds};
 
-/// The components that the tests upload beside those of the examples: crate and folder.
+/// Components that the tests upload, in addition to those of the examples: crate and folder.
 const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("late-flights", "examples/late-flights"),
     ("misbehaving", "tests/guests/misbehaving"),
@@ -19,8 +19,8 @@ const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("ungranted", "tests/guests/ungranted"),
 ];
 
-/// The crates around the host, and those around the SDK. They are compiled by commands of their own: Cargo unites the
-/// features of what one command compiles, and what the SDK asks of shared dependencies would compile wasmtime anew.
+/// The crates of the host and those of the SDK, compiled by separate commands. Cargo merges the features of all
+/// packages in one command, and the SDK's features of shared dependencies would compile wasmtime again.
 const HOST_CRATES: &[&str] =
     &["-p", "cofferdam", "-p", "cofferdam-tests", "-p", "late-flights-expected", "-p", "xtask"];
 const GUEST_CRATES: &[&str] = &[
@@ -42,10 +42,10 @@ const GUEST_CRATES: &[&str] = &[
 
 #[derive(clap::Args)]
 pub struct TestArguments {
-    /// For the loop of writing and trying: no lints, and a few crash runs in place of all.
+    /// Skips the lints and reduces the crash runs, for quick iterations
     #[arg(long)]
     fast: bool,
-    /// Handed on to `cargo test`, such as `--test crash` or a part of a test's name.
+    /// Passed to `cargo test`, such as `--test crash` or a part of a test's name
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -59,7 +59,7 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
     let of_examples = examples.iter().zip(&folders).map(|(example, folder)| (example.name.as_str(), folder.as_str()));
     workspace.build(&TEST_COMPONENTS.iter().copied().chain(of_examples).collect::<Vec<_>>())?;
     if env::var_os("COFFERDAM_WITHOUT_S3").is_none() {
-        step("an S3-compatible server for the tests", || S3::install(&workspace.place).map(drop))?;
+        step("install an S3-compatible server for the tests", || S3::install(&workspace.place).map(drop))?;
     }
     if arguments.arguments.is_empty() {
         step("test the SDK and the examples", || {
@@ -79,7 +79,7 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
     })
 }
 
-/// The arguments that name the crates around the SDK, the examples among them.
+/// Returns the arguments that select the SDK's crates and the examples.
 fn guest_crates(workspace: &Workspace) -> Result<Vec<String>> {
     let examples = Example::all(&workspace.place)?.into_iter().flat_map(|example| ["-p".to_owned(), example.name]);
     Ok(GUEST_CRATES.iter().map(|word| word.to_string()).chain(examples).collect())
@@ -99,15 +99,15 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
     }
     if !succeeds(&mut workspace.cargo(&["deny", "--version"])) {
         eprintln!(
-            "==> cargo-deny is not installed, so licences and sources are not checked. Next: cargo install --locked cargo-deny"
+            "==> cargo-deny is not installed, so licences and sources are not checked. To install it: cargo install --locked cargo-deny"
         );
         return Ok(());
     }
     step("cargo deny", || run(&mut workspace.cargo(&["deny", "check", "bans", "licenses", "sources"])))?;
     step("cargo deny advisories", || {
-        // Needs the network: without it the database cannot be fetched, which is no fault of the change.
+        // The database needs the network. Without it, the check is skipped instead of failing.
         if !succeeds(&mut workspace.cargo(&["deny", "fetch", "db"])) {
-            eprintln!("    the advisory database cannot be fetched here, so advisories are not checked");
+            eprintln!("    the advisory database cannot be fetched, so advisories are not checked");
             return Ok(());
         }
         run(&mut workspace.cargo(&["deny", "check", "advisories"]))

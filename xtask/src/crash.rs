@@ -1,4 +1,5 @@
-//! `cargo xtask crash`: rounds of pipelines in a server that is killed at random, compared with a plain model.
+//! `cargo xtask crash`: rounds of generated pipelines in a server that is killed at random, compared with a plain
+//! model.
 
 use std::path::PathBuf;
 
@@ -9,9 +10,9 @@ use crate::workspace::{Workspace, step};
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Pipeline {
-    /// Every operator, in one data folder: kills, savepoints, cancels, other parallelisms and backends.
+    /// Every operator, in one data folder: kills, savepoints, cancels, changes of parallelism and backend
     Operators,
-    /// A kill around a savepoint, and a new job in another data folder.
+    /// A kill around a savepoint, and a new job in another data folder
     Savepoint,
 }
 
@@ -19,19 +20,20 @@ enum Pipeline {
 pub struct Arguments {
     #[arg(long, value_enum, default_value = "operators")]
     pipeline: Pipeline,
-    /// How many rounds, of about five seconds each.
+    /// Number of rounds, of about five seconds each
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
-    /// Of the first round; each of the others has the next number. It decides input, operators, settings and steps.
+    /// Seed of the first round; each further round uses the next number. It decides input, operators, settings and
+    /// steps
     #[arg(long)]
     seed: Option<u64>,
-    /// Keeps all jobs on one backend. Without it they change between both.
+    /// Keeps all jobs on one backend. Without it both are used
     #[arg(long, value_parser = BACKENDS)]
     backend: Option<String>,
-    /// The operators of each round, such as `sliding,broadcast`. Without it they change from round to round.
+    /// Operators of each round, such as `sliding,broadcast`. Without it they change from round to round
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(crash::operator_names()))]
     operators: Vec<String>,
-    /// Runs this `cofferdam` in place of the one of this checkout.
+    /// Uses this `cofferdam` binary instead of this checkout's
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
 }

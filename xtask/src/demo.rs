@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: real flights, a real server, two kills, and the result checked by another program.
+//! `cargo xtask demo`: real flights, a real server, two kills, and an independent check of the result.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Instant;
@@ -11,15 +11,15 @@ use crate::workspace::{Workspace, step};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Repeats the plan of an earlier run: how far the job is when the server is killed.
+    /// Repeats the plan of an earlier run: the job's progress at each kill
     #[arg(long)]
     seed: Option<u64>,
-    /// Where the running job keeps its state.
+    /// State backend of the running job
     #[arg(long, default_value = "rocksdb", value_parser = ["memory", "rocksdb"])]
     backend: String,
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=128))]
     parallelism: u32,
-    /// Flights per second, so that there is time for the kills.
+    /// Flights per second; slow enough for the kills
     #[arg(long, default_value_t = 60_000)]
     rate: u64,
 }
@@ -45,18 +45,20 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let outcome = late_flights::run(place, &plan, &mut Narrator::new())?;
 
     if let Some(difference) = difference(&expected, &outcome.delays) {
-        bail!("the committed output is not what it should be: {difference}Again: cargo xtask demo --seed {seed}");
+        bail!(
+            "the committed output differs from the expected one: {difference}Repeat with: cargo xtask demo --seed {seed}"
+        );
     }
     if !outcome.bad.is_empty() {
-        bail!("{} flights went to the dead-letter output, first {}", outcome.bad.len(), outcome.bad[0]);
+        bail!("{} flights went to the dead-letter output; the first is {}", outcome.bad.len(), outcome.bad[0]);
     }
     println!("\nThe ten worst aircraft, by their mean departure delay (at least 20 flights):\n");
     print_worst(&outcome.delays);
     let lines = outcome.delays.len();
     println!(
-        "\nExact: {lines} committed lines equal the recomputation byte for byte, through two kills (seed {seed})."
+        "\nExact: {lines} committed lines equal the independent computation byte for byte, after two kills (seed {seed})."
     );
-    println!("Output, log and manifest: {}", place.shown(&plan.work_dir));
+    println!("Output, log and pipeline file: {}", place.shown(&plan.work_dir));
     Ok(())
 }
 
@@ -74,7 +76,7 @@ fn parse(line: &str) -> Option<Aircraft<'_>> {
     Some(Aircraft { tailnum, flights, total_delay, last_ten: fields.next()? })
 }
 
-/// The aircraft with the largest mean delays, worst first; each as it was after its last flight.
+/// Returns the aircraft with the largest mean delays, worst first, each after its last flight.
 fn worst<'a>(lines: &'a [String], flights_min: i64, count: usize) -> Vec<Aircraft<'a>> {
     let mut fleet = std::collections::BTreeMap::<&str, Aircraft<'a>>::new();
     for aircraft in lines.iter().filter_map(|line| parse(line)) {
@@ -83,7 +85,7 @@ fn worst<'a>(lines: &'a [String], flights_min: i64, count: usize) -> Vec<Aircraf
         }
     }
     let mut fleet: Vec<_> = fleet.into_values().filter(|aircraft| aircraft.flights >= flights_min).collect();
-    // a/b > c/d as a·d > c·b: whole numbers, so that ties are ties.
+    // a/b > c/d compared as a·d > c·b, in integers, so that ties are exact.
     fleet.sort_by_key(|aircraft| aircraft.tailnum);
     fleet.sort_by(|a, b| (b.total_delay * a.flights).cmp(&(a.total_delay * b.flights)));
     fleet.truncate(count);
@@ -98,14 +100,14 @@ fn print_worst(lines: &[String]) {
     }
 }
 
-/// Tells a person what happens; on a terminal with a line that moves.
+/// Prints progress; on a terminal it updates one line.
 struct Narrator {
     start: Instant,
     told: Option<Instant>,
 }
 
 impl Narrator {
-    #[expect(clippy::new_ret_no_self, reason = "what is told to is a closure")]
+    #[expect(clippy::new_ret_no_self, reason = "the progress is a closure")]
     fn new() -> impl FnMut(Event<'_>) {
         let mut narrator = Narrator { start: Instant::now(), told: None };
         move |event| narrator.tell(event)
@@ -125,10 +127,10 @@ impl Narrator {
                 self.line(&format!("killed the server with SIGKILL, {flights} of {FLIGHTS} flights into the run"));
             }
             Event::Restarted { checkpoint: Some(id) } => {
-                self.line(&format!("started it again: the job goes on by itself from checkpoint {id}"));
+                self.line(&format!("started it again: the job continues from checkpoint {id}"));
             }
             Event::Restarted { checkpoint: None } => {
-                self.line("started it again: no checkpoint was complete, the job begins again by itself");
+                self.line("started it again: no checkpoint was complete, so the job starts from the beginning");
             }
             Event::Finished => self.line("the job is finished"),
         }
@@ -162,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_are_ranked_by_their_mean_after_the_last_flight() {
+    fn aircraft_are_ranked_by_their_mean_delay_after_the_last_flight() {
         let lines = ["N1,1,9,9", "N1,2,10,9;1", "N2,1,7,7", "N3,1,999,999", "N4,2,12,6;6", "N5,2,10,5;5"];
         let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
         let names: Vec<_> = worst(&lines, 2, 2).iter().map(|aircraft| aircraft.tailnum).collect();

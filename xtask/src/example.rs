@@ -7,12 +7,12 @@ use cofferdam_tests::Example;
 
 use crate::workspace::{Workspace, step};
 
-/// Lines of a sink that are shown.
+/// Number of lines shown per sink.
 const SHOWN: usize = 12;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A folder of examples/. Without it they are listed.
+    /// A folder of examples/. Without it the examples are listed
     name: Option<String>,
 }
 
@@ -37,6 +37,6 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     }
     println!("\nThe pipeline, its input and its output: {}", place.shown(&dir));
     outcome.check()?;
-    println!("The output is what examples/{name}/expected says.");
+    println!("The output equals examples/{name}/expected.");
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! `cargo xtask`: every command that people and CI use. See `cargo xtask --help`.
+//! `cargo xtask`: the commands for developers and CI. See `cargo xtask --help`.
 //!
-//! It is built in the dev profile, in seconds; everything that it builds uses the release profile, so that RocksDB and
-//! wasmtime are compiled once.
+//! The program itself uses the dev profile and compiles in seconds. Everything it builds uses the release profile, so
+//! that RocksDB and wasmtime are compiled once.
 
-#![allow(clippy::disallowed_methods)] // It is no part of the engine: it reads the clock to say how long things took.
+#![allow(clippy::disallowed_methods)] // Not part of the engine; it reads the clock to report durations.
 
 mod baseline;
 mod bench;
@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 use workspace::Workspace;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Every command that people and CI use", disable_help_subcommand = true)]
+#[command(name = "cargo xtask", about = "Commands for developers and CI", disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -30,19 +30,20 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs 336,776 real flights through a server that is killed twice, and checks the result.
+    /// Processes 336,776 real flights while the server is killed twice, and checks the result.
     Demo(demo::Arguments),
-    /// Builds and runs one of the examples, and compares its result with what it should be; without a name lists them.
+    /// Builds and runs an example and compares its result with the expected one. Lists the examples if no name is
+    /// given.
     Example(example::Arguments),
-    /// Kills a server at random in many rounds, and compares what its jobs commit with a plain model.
+    /// Kills a server at random in many rounds and compares the committed output with a plain model.
     Crash(crash::Arguments),
     /// Runs everything that CI runs: formatting, lints, all tests.
     Test(checks::TestArguments),
-    /// Runs a benchmark; prints a table and writes bench/NAME.json in the target folder.
+    /// Runs a benchmark, prints a table and writes bench/NAME.json in the target folder.
     Bench(bench::Arguments),
-    /// Runs the checks that need no test: rustfmt, clippy, tidy, cargo-deny where it is installed.
+    /// Runs the checks that are not tests: rustfmt, clippy, tidy, and cargo-deny if it is installed.
     Lint,
-    /// Installs what is missing to build: libclang, a C++ compiler, Rust's wasm target.
+    /// Installs missing build requirements: libclang, a C++ compiler, Rust's wasm target.
     Setup,
 }
 
@@ -66,7 +67,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Lint => checks::lint(&workspace),
         Command::Setup => {
-            println!("everything that building needs is there");
+            println!("all build requirements are installed");
             Ok(())
         }
     }

@@ -1,4 +1,5 @@
-//! What a benchmark runs beside ours: fetched and compiled here, handed to the benchmark by its environment.
+//! Systems that a benchmark runs for comparison. They are installed and compiled here, and passed to the benchmark in
+//! its environment.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,28 +11,28 @@ use crate::workspace::{Workspace, find_program, run, step};
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Peer {
-    /// Apache Flink, in one process on this machine's Java.
+    /// Apache Flink, in one process on this machine's Java
     Flink,
 }
 
-/// PyPI has Flink's jars in one package.
+/// This PyPI package contains Flink's jars.
 const FLINK_PACKAGE: &str = "apache-flink-libraries==2.2.1";
 const FLINK_JAR: &str = "flink-dist-2.2.1.jar";
 
 impl Peer {
-    /// Makes the peer's side of benchmark `bench` ready: the variable that the benchmark finds it by.
+    /// Prepares the peer's side of the benchmark `bench`. Returns the environment variable that the benchmark reads.
     pub fn prepare(self, workspace: &Workspace, bench: &str) -> Result<(&'static str, OsString)> {
-        ensure!(bench == "keyed-count", "the benchmark `{bench}` has no side for a peer. Next: leave out --peer");
+        ensure!(bench == "keyed-count", "the benchmark `{bench}` does not support --peer. Leave it out");
         match self {
             Peer::Flink => Ok(("COFFERDAM_FLINK_CLASS_PATH", flink(workspace)?)),
         }
     }
 }
 
-/// The class path of Flink and of the job that is run in it.
+/// Returns the class path of Flink and of the compared job.
 fn flink(workspace: &Workspace) -> Result<OsString> {
     if let Some(missing) = ["java", "javac"].into_iter().find(|name| find_program(name).is_none()) {
-        bail!("Flink needs `{missing}`, which is not there. Next: install a JDK 17 (Debian: openjdk-17-jdk-headless)");
+        bail!("Flink needs `{missing}`, which is not installed. Install a JDK 17 (Debian: openjdk-17-jdk-headless)");
     }
     let folder = workspace.place.target.join("setup/flink");
     let jars = folder.join("pyflink/lib");
@@ -42,7 +43,7 @@ fn flink(workspace: &Workspace) -> Result<OsString> {
             run(pip.arg(FLINK_PACKAGE))
         });
         if let Err(error) = fetched {
-            bail!("{error:#}. Next: install Python 3 with pip, and let it reach a package index");
+            bail!("{error:#}. Install Python 3 with pip, and give it access to a package index");
         }
     }
     ensure!(jars.join(FLINK_JAR).is_file(), "{FLINK_PACKAGE} has no {FLINK_JAR}: remove {}", folder.display());

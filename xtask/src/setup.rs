@@ -1,7 +1,7 @@
-//! Installs what building needs and this machine has not: libclang, a C++ compiler, Rust's wasm target.
+//! Installs missing build requirements: libclang, a C++ compiler, Rust's wasm target.
 //!
-//! Asks nothing, changes nothing that is there already, and says what it does. What it cannot install it names, with the
-//! next step for a person.
+//! Asks no questions, changes nothing that exists, and prints what it does. If it cannot install something, the error
+//! contains the next step for the user.
 
 use std::cell::Cell;
 use std::env;
@@ -14,11 +14,11 @@ use anyhow::{Result, bail};
 use crate::workspace::{self, Workspace, find_program, succeeds};
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
-/// Where Debian's toolchain for web targets is, which brings the standard library as source.
+/// Debian's toolchain for web targets, which includes the source of the standard library.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_STD_SOURCE: &str = "/usr/lib/rustlib/src/rust/library";
 
-/// Makes the machine ready to build, and gives the workspace with what Cargo needs in its environment.
+/// Prepares the machine for building. Returns the workspace with the environment that Cargo needs.
 pub fn run(mut workspace: Workspace) -> Result<Workspace> {
     let apt = Apt::default();
     cpp_compiler(&apt)?;
@@ -33,11 +33,11 @@ fn cpp_compiler(apt: &Apt) -> Result<()> {
     if there() || (apt.install(&["g++"]) && there()) {
         return Ok(());
     }
-    bail!("RocksDB needs a C++20 compiler and none was found. Next: install g++ or clang++, or set CXX")
+    bail!("RocksDB needs a C++20 compiler and none was found. Install g++ or clang++, or set CXX")
 }
 
-/// Bindgen loads libclang to read RocksDB's header. Where it is in one of the usual places bindgen finds it by itself,
-/// and nothing is set: a changed variable would compile RocksDB again.
+/// Bindgen loads libclang to read RocksDB's header. If libclang is in a usual folder, no variable is set, because a
+/// changed variable would compile RocksDB again.
 fn libclang(workspace: &mut Workspace, apt: &Apt) -> Result<()> {
     if env::var_os("LIBCLANG_PATH").is_some() || find_libclang().is_some() {
         return Ok(());
@@ -55,12 +55,12 @@ fn libclang(workspace: &mut Workspace, apt: &Apt) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "RocksDB's bindings need libclang and none was found. Next: install your system's libclang (Debian: \
+        "RocksDB's bindings need libclang and none was found. Install your system's libclang (Debian: \
          libclang-dev, Fedora: clang-devel, macOS: xcode-select --install), or set LIBCLANG_PATH to its folder"
     )
 }
 
-/// The folder of a libclang in one of the places where bindgen looks for it too.
+/// Finds a libclang in the folders that bindgen also searches.
 fn find_libclang() -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/opt/llvm/lib"]
         .into_iter()
@@ -77,7 +77,7 @@ fn find_libclang() -> Option<PathBuf> {
         .find(|folder| entries(folder).iter().filter_map(|path| path.file_name()?.to_str()).any(is_libclang))
 }
 
-/// `libclang.so`, `libclang-14.so.1`, `libclang.dylib`; not `libclang-cpp.so`, which is another library.
+/// Accepts `libclang.so`, `libclang-14.so.1` and `libclang.dylib`, but not `libclang-cpp.so`, which is another library.
 fn is_libclang(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("libclang") else { return false };
     let shared = rest.contains(".so") || rest.ends_with(".dylib");
@@ -85,7 +85,8 @@ fn is_libclang(name: &str) -> bool {
     shared && (version.is_empty() || version.starts_with("so") || version.starts_with("dylib"))
 }
 
-/// The package `libclang` of PyPI is the shared library alone, for machines without a package manager of our knowing.
+/// Installs the PyPI package `libclang`, which contains only the shared library, for machines without a known package
+/// manager.
 fn libclang_from_pip(folder: &Path) -> Option<PathBuf> {
     let native = folder.join("clang/native");
     if !native.is_dir() {
@@ -97,16 +98,16 @@ fn libclang_from_pip(folder: &Path) -> Option<PathBuf> {
     native.is_dir().then_some(native)
 }
 
-/// A libclang from PyPI has no headers of its own (`stddef.h`); the C compiler's do.
+/// A libclang from PyPI lacks headers such as `stddef.h`. Uses those of the C compiler.
 fn compiler_headers() -> Option<String> {
     let output = Command::new("cc").arg("-print-file-name=include").output().ok()?;
     let folder = String::from_utf8(output.stdout).ok()?;
     Path::new(folder.trim()).is_dir().then(|| format!("-I{}", folder.trim()))
 }
 
-/// Functions are compiled to wasm, by rustup's target or by Debian's toolchain: `cofferdam build` uses what is there.
+/// Finds a compiler for functions: rustup's target or Debian's toolchain. `cofferdam build` uses the same.
 fn wasm_target(apt: &Apt) -> Result<()> {
-    if rustup_target_is_there() || debian_toolchain_is_there() {
+    if has_rustup_target() || has_debian_toolchain() {
         return Ok(());
     }
     if find_program("rustup").is_some() {
@@ -116,16 +117,16 @@ fn wasm_target(apt: &Apt) -> Result<()> {
             Err(error) => eprintln!("    {error:#}; trying the system's packages"),
         }
     }
-    if apt.install(&["rustc-web", "cargo-web", "rust-web-src", "lld-19"]) && debian_toolchain_is_there() {
+    if apt.install(&["rustc-web", "cargo-web", "rust-web-src", "lld-19"]) && has_debian_toolchain() {
         return Ok(());
     }
     bail!(
-        "functions are compiled to {WASM_TARGET}, which no Rust on this machine has. Next: `rustup target add \
+        "functions are compiled to {WASM_TARGET}, which no Rust on this machine supports. Run `rustup target add \
          {WASM_TARGET}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src lld-19`"
     )
 }
 
-fn rustup_target_is_there() -> bool {
+fn has_rustup_target() -> bool {
     let Ok(output) = Command::new("rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]).output() else {
         return false;
     };
@@ -134,21 +135,21 @@ fn rustup_target_is_there() -> bool {
     entries(Path::new(&folder)).iter().any(is_std)
 }
 
-fn debian_toolchain_is_there() -> bool {
+fn has_debian_toolchain() -> bool {
     let linker = entries(Path::new("/usr/bin"))
         .iter()
         .any(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("wasm-ld")));
     linker && [DEBIAN_RUSTC, "/usr/bin/cargo", DEBIAN_STD_SOURCE].iter().all(|path| Path::new(path).exists())
 }
 
-/// Debian's package manager, where it is there and may be used without a password.
+/// Debian's package manager, if it is installed and usable without a password.
 #[derive(Default)]
 struct Apt {
     updated: Cell<bool>,
 }
 
 impl Apt {
-    /// Whether the packages are installed now. Says what it does and why it could not.
+    /// Returns whether the packages are installed now. Prints each command and its error.
     fn install(&self, packages: &[&str]) -> bool {
         let Some(prefix) = Apt::prefix() else { return false };
         let apt_get = |arguments: &[&str]| {
@@ -165,7 +166,7 @@ impl Apt {
         apt_get(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
     }
 
-    /// What stands before `apt-get`: nothing for root, `sudo -n` for whom it asks no password.
+    /// Returns the words before `apt-get`: none for root, `sudo -n` if it needs no password.
     fn prefix() -> Option<Vec<&'static str>> {
         find_program("apt-get")?;
         let id = Command::new("id").arg("-u").output().ok()?;
@@ -185,7 +186,7 @@ mod tests {
     use super::is_libclang;
 
     #[test]
-    fn libclang_is_told_from_its_neighbours() {
+    fn libclang_is_distinguished_from_similar_libraries() {
         for name in [
             "libclang.so",
             "libclang.so.1",

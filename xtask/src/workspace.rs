@@ -1,4 +1,4 @@
-//! The checkout as commands see it: runs Cargo in it, and builds what demo and tests need.
+//! The checkout in which commands run: runs Cargo and builds the binary and the components.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use cofferdam_tests::Place;
 
-/// The checkout, and what Cargo needs in its environment here.
+/// The checkout, and the environment that Cargo needs.
 pub struct Workspace {
     pub place: Place,
     environment: Vec<(&'static str, OsString)>,
@@ -21,12 +21,12 @@ impl Workspace {
         Workspace { place: Place::of_this_checkout(), environment: Vec::new() }
     }
 
-    /// Sets a variable for every command that is started from now on.
+    /// Sets a variable for all later commands.
     pub fn set(&mut self, name: &'static str, value: impl Into<OsString>) {
         self.environment.push((name, value.into()));
     }
 
-    /// A command in the workspace's root.
+    /// Returns a command in the workspace's root.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.place.root).envs(self.environment.iter().cloned());
@@ -34,15 +34,15 @@ impl Workspace {
         command
     }
 
-    /// Cargo, the one that runs this program.
+    /// Returns a command for the Cargo that runs this program.
     pub fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments);
         command
     }
 
-    /// Builds the host's binary, the program that recomputes the example's result, and the components `crates`, which
-    /// lie below the root.
+    /// Builds the host's binary, the program that computes the expected result of late-flights, and the components
+    /// `crates`, which are folders below the root.
     pub fn build(&self, crates: &[(&str, &str)]) -> Result<()> {
         step("build cofferdam (the first time takes about a quarter of an hour: RocksDB and wasmtime)", || {
             run(&mut self.cargo(&["build", "--release", "-p", "cofferdam", "-p", "late-flights-expected"]))
@@ -61,7 +61,7 @@ impl Workspace {
     }
 }
 
-/// Says what is done, does it, and says how long it took.
+/// Prints a step, runs it, and prints its duration.
 pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     eprintln!("==> {what}");
     let start = Instant::now();
@@ -70,7 +70,7 @@ pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     Ok(result)
 }
 
-/// Runs a command to its end; an error that names it where it fails.
+/// Runs a command to its end. The error contains the command.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
     if !status.success() {
@@ -79,12 +79,12 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Whether a command runs and succeeds. What it prints is thrown away.
+/// Returns whether a command runs and succeeds. Discards its output.
 pub fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// Where a program is on the `PATH`.
+/// Finds a program on the `PATH`.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH")?;
     env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())

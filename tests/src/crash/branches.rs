@@ -1,4 +1,4 @@
-//! The operators that rounds run: each with its table in the pipeline, the sources that it reads, and what must come out of it.
+//! The operators of crash rounds: their tables in the pipeline file, their sources, and their expected output.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,27 +11,28 @@ use super::input::Input;
 use super::model;
 use crate::{committed_lines, difference};
 
-/// An operator with the sources in front of it and the sinks behind it.
+/// An operator with its sources and sinks.
 pub(super) struct Branch {
     /// The operator's id.
     pub(super) name: &'static str,
     pub(super) sources: Vec<&'static str>,
-    /// The keys of the operator's table. Empty where the sink reads the source itself.
+    /// The keys of the operator's table. Empty if the sink reads the source directly.
     pub(super) operator: String,
     pub(super) outputs: Vec<Output>,
     /// Whether the operator has an output `late`, which must stay empty.
     pub(super) has_late: bool,
 }
 
-/// At which parallelisms the jobs of a round ran.
+/// Parallelisms of a round's jobs.
 #[derive(Default)]
 pub(super) struct Rescaling {
     pub(super) parallelisms: Vec<u32>,
-    /// Whether a job went on from a checkpoint of another one. It may be unaligned: its subtasks know different rules.
+    /// Whether a job started from a checkpoint of another job. That checkpoint may be unaligned, so its subtasks may
+    /// know different rules.
     pub(super) from_checkpoint: bool,
 }
 
-/// An output of the operator, which a file sink of its own reads.
+/// An output of the operator, read by its own file sink.
 pub(super) struct Output {
     /// Empty for the main output.
     pub(super) name: &'static str,
@@ -41,11 +42,11 @@ pub(super) struct Output {
 pub(super) enum Expected {
     /// Exactly these lines.
     Lines(fn(&Input) -> Vec<String>),
-    /// These, where the elements within a field come in any order.
+    /// These lines, with the elements of a field in any order.
     Elements(fn(&Input) -> Vec<String>),
     /// These JSON objects.
     Json(fn(&Input) -> Vec<String>),
-    /// Orders and rules as the function `rules` may say them.
+    /// Orders and rules that the function `rules` may emit.
     Rules,
 }
 
@@ -54,7 +55,7 @@ pub fn names() -> Vec<&'static str> {
     all().into_iter().map(|branch| branch.name).collect()
 }
 
-/// All branches. Each round runs some of them.
+/// Returns all branches. Each round runs some of them.
 pub(super) fn all() -> Vec<Branch> {
     use Expected::{Elements, Json, Lines};
     const FIRST: &str = "input = \"first\"";
@@ -105,8 +106,8 @@ pub(super) fn all() -> Vec<Branch> {
     ]
 }
 
-/// The branches of the round with this seed: rounds in a row go through all of them, each with others at random. Where names are
-/// given, those with one of them.
+/// Returns the branches for this seed. Consecutive rounds cycle through all branches, and each adds others at random.
+/// With `names`, returns the branches with these names.
 pub(super) fn of_round(seed: u64, names: &[String], rng: &mut Rng) -> Vec<Branch> {
     const IN_TURN: u64 = 4;
     const AT_RANDOM: usize = 2;
@@ -138,7 +139,7 @@ fn kinds(function: &str) -> String {
     format!("component = \"kinds@1\"\nfunction = \"{function}\"")
 }
 
-/// An operator keyed by the first column; the words in `inputs` name its sources.
+/// An operator keyed by the first column. `inputs` contains the names of its sources.
 fn keyed(name: &'static str, inputs: &str, settings: &str, function: &str, expected: Expected) -> Branch {
     let sources = ["first", "second", "serial", "alarms", "rules"];
     let is_read = |source: &&str| inputs.contains(&format!("\"{source}\""));
@@ -156,7 +157,7 @@ fn windowed(name: &'static str, inputs: &str, window: &str, function: &str, expe
 }
 
 impl Branch {
-    /// The id of the sink of an output.
+    /// Returns the id of an output's sink.
     pub(super) fn sink(&self, output: &Output) -> String {
         match output.name {
             "" => format!("{}-out", self.name),
@@ -164,7 +165,7 @@ impl Branch {
         }
     }
 
-    /// Compares what is committed below `out` with what must be.
+    /// Compares the committed lines below `out` with the expected ones.
     pub(super) fn check(&self, input: &Input, out: &Path, rescaling: &Rescaling) -> Result<()> {
         for output in &self.outputs {
             let sink = self.sink(output);
@@ -178,7 +179,7 @@ impl Branch {
                     continue;
                 }
             };
-            ensure!(!expected.is_empty(), "nothing is expected in the sink {sink}: the model is wrong");
+            ensure!(!expected.is_empty(), "the model expects nothing in the sink {sink}, so it is wrong");
             let [expected, actual] = [expected, actual].map(|lines| {
                 let mut lines: Vec<String> = lines.iter().map(|line| form(line)).collect();
                 lines.sort_unstable();
@@ -192,7 +193,7 @@ impl Branch {
     }
 }
 
-/// The line with the words of each field in order.
+/// Sorts the words of each field of a line.
 fn with_sorted_fields(line: &str) -> String {
     let sorted = |field: &str| {
         let mut words: Vec<&str> = field.split(' ').collect();
@@ -207,11 +208,13 @@ fn as_json(line: &str) -> String {
     object.map_or_else(|_| line.to_owned(), |object| format!("{object:?}"))
 }
 
-/// Each order is there once with the right number within its key, and the rules that it sees are the first ones of the file, never
-/// fewer than an earlier order of its key saw. Each rule was heard in every subtask once, at one of the parallelisms.
+/// Checks the output of the function `rules`.
 ///
-/// Behind an unaligned checkpoint a key may come to a subtask that still has rules in front of it, and a rule was heard by some
-/// subtasks of the one job and some of the other.
+/// Each order occurs once with its number within the key. The rules it has seen are a prefix of the file, never shorter
+/// than for an earlier order of the key. Each rule was received once in every subtask, at one of the parallelisms.
+///
+/// After an unaligned checkpoint a key may move to a subtask that has not yet received some rules. A rule may also have
+/// been received by some subtasks of one job and some of the next.
 fn check_rules(input: &Input, lines: &[String], rescaling: &Rescaling) -> Result<()> {
     let mut orders = BTreeMap::<&str, Vec<&str>>::new();
     let mut heard = BTreeMap::<&str, Vec<&str>>::new();
@@ -219,7 +222,7 @@ fn check_rules(input: &Input, lines: &[String], rescaling: &Rescaling) -> Result
         let (map, rest) = match (line.strip_prefix("order "), line.strip_prefix("rule ")) {
             (Some(order), _) => (&mut orders, order.split_once(": ")),
             (_, Some(rule)) => (&mut heard, rule.split_once(" in ")),
-            _ => bail!("the line `{line}` is neither of an order nor of a rule"),
+            _ => bail!("the line `{line}` belongs to neither an order nor a rule"),
         };
         let (name, rest) = rest.with_context(|| format!("the line `{line}` has no end"))?;
         map.entry(name).or_default().push(rest);
@@ -229,7 +232,7 @@ fn check_rules(input: &Input, lines: &[String], rescaling: &Rescaling) -> Result
         let (seen, known) = kept.entry(order.split(',').next().unwrap_or_default()).or_default();
         *seen += 1;
         let said = orders.get(&order[..]).map_or(&[][..], Vec::as_slice);
-        let &[said] = said else { bail!("the order `{order}` is there {} times: {said:?}", said.len()) };
+        let &[said] = said else { bail!("the order `{order}` occurs {} times: {said:?}", said.len()) };
         let numbers: Vec<u64> = said.split(' ').filter_map(|number| number.parse().ok()).collect();
         let &[number, rules, sum] = &numbers[..] else { bail!("the order `{order}` says `{said}`") };
         ensure!(number == *seen, "the order `{order}` is the {number}th of its key instead of the {seen}th");
@@ -247,11 +250,11 @@ fn check_rules(input: &Input, lines: &[String], rescaling: &Rescaling) -> Result
         let some = !numbers.is_empty() && numbers.is_sorted_by(|one, next| one < next);
         ensure!(
             rescaling.parallelisms.iter().any(all_of) || (rescaling.from_checkpoint && some),
-            "the rule r{rule} was heard in {numbers:?}, at a parallelism of {:?}",
+            "the rule r{rule} was received by the subtasks {numbers:?}, at a parallelism of {:?}",
             rescaling.parallelisms
         );
     }
-    ensure!(heard.is_empty(), "rules that nobody gave: {heard:?}");
+    ensure!(heard.is_empty(), "unknown rules: {heard:?}");
     Ok(())
 }
 
@@ -260,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_rounds_and_a_bit_run_every_branch() {
+    fn five_rounds_run_every_branch() {
         let mut rng = Rng::with_seed(7);
         let names: std::collections::BTreeSet<_> =
             (40..45).flat_map(|seed| of_round(seed, &[], &mut rng)).map(|branch| branch.name).collect();
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_a_doubled_and_a_changed_line_are_found() {
+    fn lost_duplicated_and_changed_lines_are_found() {
         let input = Input::random(&mut Rng::with_seed(1));
         let dir = tempfile::tempdir().unwrap();
         for branch in all().iter().filter(|branch| branch.name != "broadcast") {
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_was_forgotten_or_heard_twice_is_found() {
+    fn a_forgotten_or_duplicated_rule_is_found() {
         let input =
             Input { serial: ["a,1,", "a,2,"].map(str::to_owned).to_vec(), rules: 2, ..Input::random(&mut Rng::new()) };
         let lines = |text: &str| text.split(';').map(str::to_owned).collect::<Vec<_>>();

@@ -1,8 +1,8 @@
-//! The input of a round: files of records that a seed decides, and the same records for the model.
+//! The generated input of a round: files for the sources, and the same records for the model.
 //!
-//! The folders `first` and `second` hold several files in order of event time. However their files are dealt to subtasks,
-//! each subtask reads forward in time, and no record comes further behind another than [`OUT_OF_ORDERNESS_MS`]. So no
-//! record is ever late. The other sources are one file each: a key's records keep their order.
+//! The folders `first` and `second` contain several files in event-time order. However the files are assigned to
+//! subtasks, each subtask reads forward in time, and no record is more than [`OUT_OF_ORDERNESS_MS`] behind another. So
+//! no record is ever late. The other sources are one file each, which keeps the order of records within a key.
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +10,11 @@ use std::path::Path;
 use anyhow::Result;
 use fastrand::Rng;
 
-/// How far a record may come behind others.
+/// Largest distance of a record behind others.
 pub(super) const OUT_OF_ORDERNESS_MS: i64 = 3000;
-/// Event time that the input covers.
+/// Event time covered by the input.
 const SPAN_MS: i64 = 240_000;
-/// Files of each folder.
+/// Number of files in each folder.
 const FILES: usize = 6;
 const KEYS: u64 = 24;
 
@@ -40,20 +40,20 @@ pub(super) struct Alarm {
     pub(super) time: i64,
 }
 
-/// What an alarm asks for. Times are those of timers.
+/// The content of an order. Times are those of timers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
     /// Registers a timer.
     Register(i64),
     /// Deletes a timer.
     Delete(i64),
-    /// Has the first timer delete the second one when it fires.
+    /// Lets the first timer delete the second one when it fires.
     DeleteWhenFired(i64, i64),
-    /// Has each timer register the next one after a distance, up to an end.
+    /// Lets each timer register the next one at a distance, up to an end.
     Repeat { distance: i64, end: i64 },
 }
 
-/// All records of a round, each list in the order in which it is read.
+/// All records of a round. Each list is in reading order.
 pub(super) struct Input {
     pub(super) first: Vec<Record>,
     pub(super) second: Vec<Record>,
@@ -75,7 +75,7 @@ impl Input {
         }
     }
 
-    /// How many records a source has.
+    /// Returns the number of records of a source.
     pub(super) fn len(&self, source: &str) -> u64 {
         let records = match source {
             "first" => self.first.len(),
@@ -112,7 +112,7 @@ impl Alarm {
         format!("{},{},{}", self.key, self.value(), self.time)
     }
 
-    /// The order as the function reads it.
+    /// Formats the order for the function.
     pub(super) fn value(&self) -> String {
         match self.order {
             Order::Register(time) => format!("event {time}"),
@@ -132,12 +132,12 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = String>) -> Result<()> {
     Ok(fs::write(path, text)?)
 }
 
-/// Records with even times and distinct values, in order of their arrival.
+/// Returns records with even times and distinct values, in arrival order.
 fn records(rng: &mut Rng, count: usize) -> Vec<Record> {
     let mut all: Vec<(i64, Record)> = (0..count as i64)
         .map(|number| {
             let time = 2 * (number * SPAN_MS / 2 / count as i64 + rng.i64(0..10));
-            // 7919 is a prime: the values are a permutation.
+            // 7919 is a prime, so the values are a permutation.
             let value = number * 7919 % count as i64;
             (time + rng.i64(0..OUT_OF_ORDERNESS_MS), Record { key: format!("k{}", rng.u64(0..KEYS)), value, time })
         })
@@ -152,7 +152,8 @@ fn serial(rng: &mut Rng) -> Vec<String> {
     (0..SERIAL).map(line).collect()
 }
 
-/// Orders in order of time. Timers that an order names are further ahead than the watermark can be, so that none of them has fired.
+/// Returns orders sorted by time. Timers in an order are further ahead than the watermark can be, so none of them has
+/// fired.
 fn alarms(rng: &mut Rng) -> Vec<Alarm> {
     const ALARM_KEYS: usize = 8;
     let mut registered: Vec<Vec<i64>> = vec![Vec::new(); ALARM_KEYS];

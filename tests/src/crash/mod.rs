@@ -1,13 +1,15 @@
-//! `cargo xtask crash`: real pipelines in a real server that is killed at random, and what they commit compared with a plain
-//! model of their operators.
+//! Crash rounds for `cargo xtask crash`: generated pipelines in a real server that is killed at random. A plain model
+//! of the operators predicts the committed lines.
 //!
-//! - [`Mode::Operators`] (`operators.rs`): one data folder. A job is killed, stopped with a savepoint, cancelled; the next job
-//!   goes on from its savepoint or newest checkpoint at another parallelism and perhaps on another backend.
-//! - [`Mode::Savepoint`] (`savepoint.rs`): a server is killed around a savepoint, and its data folder set aside. A new job in another data
-//!   folder goes on, and what both have published must be exact together.
+//! - [`Mode::Operators`] (`operators.rs`): one data folder. A job is killed, stopped with a savepoint, or cancelled.
+//!   The next job continues from its savepoint or newest checkpoint, at another parallelism and sometimes on another
+//!   backend.
+//! - [`Mode::Savepoint`] (`savepoint.rs`): a server is killed around a savepoint, and its data folder is set aside. A
+//!   new job in another data folder continues, and both together must have published the exact output.
 //!
-//! A seed decides the input (`input.rs`), the operators (`branches.rs`, `model.rs`), the settings (`pipeline.rs`) and the steps. Where a
-//! kill hits the engine depends on the machine, so a seed repeats the plan and not the moment. [`Tally`] counts what was exercised.
+//! A seed decides the input (`input.rs`), the operators (`branches.rs`, `model.rs`), the settings (`pipeline.rs`) and
+//! the steps. The exact moment of a kill depends on the machine, so a seed repeats the plan, not the moment. [`Tally`]
+//! counts what was exercised.
 
 mod branches;
 mod input;
@@ -32,29 +34,29 @@ pub use tally::Tally;
 
 use crate::Place;
 
-/// What a round does.
+/// The kind of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Operators,
     Savepoint,
 }
 
-/// What to run.
+/// Settings of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub mode: Mode,
     pub rounds: u64,
-    /// Of the first round; each has the next one.
+    /// Seed of the first round. Each further round uses the next number.
     pub seed: u64,
-    /// The only backend, where one is given.
+    /// The only backend, or `None` to use both.
     pub backend: Option<String>,
-    /// The operators of each round; where none are named, they change.
+    /// The operators of each round. If empty, they change from round to round.
     pub operators: Vec<String>,
-    /// The `cofferdam` to run, where it is not that of this checkout.
+    /// The `cofferdam` binary to run, if not that of this checkout.
     pub binary: Option<PathBuf>,
 }
 
-/// One round: what it is made with, and what it tells.
+/// One round: its inputs, and its steps.
 struct Round<'a> {
     place: &'a Place,
     binary: PathBuf,
@@ -69,7 +71,7 @@ struct Round<'a> {
 }
 
 impl Mode {
-    /// Its name on the command line.
+    /// Returns its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Mode::Operators => "operators",
@@ -77,7 +79,7 @@ impl Mode {
         }
     }
 
-    /// The moments of kills, all of which many rounds must hit.
+    /// Returns the moments of kills, all of which a long run must hit.
     fn kills(self) -> &'static [&'static str] {
         match self {
             Mode::Operators => operators::KILLS,
@@ -86,8 +88,8 @@ impl Mode {
     }
 }
 
-/// Runs the rounds, and tells one line about each. An error at the first difference, with the command that repeats it and
-/// the folder that was left.
+/// Runs the rounds and prints one line for each. Fails at the first difference, with the command that repeats the round
+/// and the folder that was kept.
 pub fn run(place: &Place, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Tally> {
     let mut tally = Tally::default();
     for number in 0..options.rounds {
@@ -128,7 +130,7 @@ pub fn run(place: &Place, options: &Options, tell: &mut dyn FnMut(&str)) -> Resu
 
 fn failure(options: &Options, seed: u64, dir: &Path, story: &Story, error: &anyhow::Error) -> anyhow::Error {
     let text = format!("{error:#}\n\n{story}");
-    // Where it cannot be written it is told all the same.
+    // If the file cannot be written, the message still contains the steps.
     let _ = fs::write(dir.join("story.txt"), &text);
     let mut again = format!("cargo xtask crash --pipeline {} --rounds 1 --seed {seed}", options.mode.name());
     if let Some(backend) = &options.backend {
@@ -140,5 +142,5 @@ fn failure(options: &Options, seed: u64, dir: &Path, story: &Story, error: &anyh
     if let Some(binary) = &options.binary {
         again.push_str(&format!(" --binary {}", binary.display()));
     }
-    anyhow!("the round with seed {seed} failed: {text}\nWorking folder: {}\nAgain: {again}", dir.display())
+    anyhow!("the round with seed {seed} failed: {text}\nWorking folder: {}\nRepeat with: {again}", dir.display())
 }

@@ -1,4 +1,4 @@
-//! What the operators of a round must put out, computed from all records at once by plain loops.
+//! Computes the expected output of a round's operators from all records at once, with plain loops.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use serde_json::json;
 use super::input::{Input, Order, Record};
 use crate::kinds::{Kept, plainly};
 
-/// A window of a key: the key, and the window's start and end.
+/// A window of a key: the key, start and end.
 type Pane<'a> = (&'a str, i64, i64);
 
-/// The records of each window of `size` that begins at the offset or a multiple of `slide` before or behind it.
+/// Assigns records to windows of `size`. A window starts at the offset plus a multiple of `slide`.
 fn windows<'a>(
     records: impl IntoIterator<Item = &'a Record>,
     size: i64,
@@ -28,7 +28,7 @@ fn windows<'a>(
     windows
 }
 
-/// Sessions of records that are less than `gap` apart.
+/// Assigns records to sessions, in which neighbours are less than `gap` apart.
 fn sessions(records: &[Record], gap: i64) -> BTreeMap<Pane<'_>, Vec<&Record>> {
     let mut sorted: Vec<&Record> = records.iter().collect();
     sorted.sort_by_key(|record| (&record.key, record.time));
@@ -93,7 +93,7 @@ pub(super) fn largest_records(input: &Input) -> Vec<String> {
     windows(&input.first, 2500, 2500, 0).into_values().filter_map(largest).collect()
 }
 
-/// With how often the window has fired, and those of more than three elements once more for the side output.
+/// Adds how often the window has fired. Windows with more than three elements also appear in the side output.
 pub(super) fn window_elements(input: &Input) -> Vec<String> {
     windows(&input.first, 8000, 8000, 0).into_iter().map(element_line).collect()
 }
@@ -107,7 +107,7 @@ fn element_line(((key, start, end), records): (Pane<'_>, Vec<&Record>)) -> Strin
     format!("{key},{start},{end},1,{}", elements(&records))
 }
 
-/// Global windows that fire with every five records of a key and are empty then.
+/// Global windows that fire after every five records of a key and are then emptied.
 pub(super) fn counted_elements(input: &Input) -> Vec<String> {
     const COUNT: usize = 5;
     let mut of_keys = BTreeMap::<&str, Vec<String>>::new();
@@ -123,7 +123,7 @@ pub(super) fn counted_elements(input: &Input) -> Vec<String> {
     lines
 }
 
-/// Windows of both inputs: the key, start and end, and the records of each.
+/// Windows of both inputs: key, start, end, and the records of each input.
 fn grouped_windows(input: &Input, size: i64) -> BTreeMap<Pane<'_>, [Vec<&Record>; 2]> {
     let mut grouped = BTreeMap::<Pane<'_>, [Vec<&Record>; 2]>::new();
     for (side, records) in [&input.first, &input.second].into_iter().enumerate() {
@@ -151,7 +151,7 @@ pub(super) fn window_join(input: &Input) -> Vec<String> {
     lines
 }
 
-/// Second records from 500 ms before the first one to 300 ms behind it.
+/// Joins second records from 500 ms before the first one to 300 ms after it.
 pub(super) fn interval_join(input: &Input) -> Vec<String> {
     let mut of_keys = BTreeMap::<&str, Vec<&Record>>::new();
     for record in &input.second {
@@ -170,7 +170,7 @@ pub(super) fn interval_join(input: &Input) -> Vec<String> {
     lines
 }
 
-/// The records of both inputs in each second.
+/// Joins the records of both inputs in each second.
 pub(super) fn counts_of_both(input: &Input) -> Vec<String> {
     let line = |((key, _, end), [first, second]): (Pane<'_>, [Vec<&Record>; 2])| {
         format!("{key},{end},{},{}", first.len(), second.len())
@@ -187,7 +187,7 @@ pub(super) fn every_kind(input: &Input) -> Vec<String> {
         .collect()
 }
 
-/// The timers that fire: first every order is carried out, then timers fire in order of time.
+/// Returns the timers that fire. All orders are applied first; then timers fire in time order.
 pub(super) fn timers(input: &Input) -> Vec<String> {
     #[derive(Default)]
     struct Timers {

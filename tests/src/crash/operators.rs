@@ -1,4 +1,4 @@
-//! Rounds in one data folder: kills, stops with a savepoint and cancels, and the next job at another parallelism.
+//! Rounds in one data folder: kills, stops with a savepoint, and cancels. The next job runs at another parallelism.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,30 +15,30 @@ use super::site::{Progress, Site, sleep_up_to};
 use crate::committed_lines;
 
 const AT_RANDOM: &str = "at random";
-const BEHIND_A_CHECKPOINT: &str = "behind a checkpoint";
+const AFTER_A_CHECKPOINT: &str = "after a checkpoint";
 const DURING_A_STOP: &str = "during a stop";
 const DURING_A_CANCEL: &str = "during a cancel";
 const AT_THE_END: &str = "at the end";
 
 /// The moments of kills.
-pub(super) const KILLS: &[&str] = &[AT_RANDOM, BEHIND_A_CHECKPOINT, DURING_A_STOP, DURING_A_CANCEL, AT_THE_END];
+pub(super) const KILLS: &[&str] = &[AT_RANDOM, AFTER_A_CHECKPOINT, DURING_A_STOP, DURING_A_CANCEL, AT_THE_END];
 
-/// What is done to a job on its way.
+/// A step in the life of a job.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Kill,
-    /// Kills just when a checkpoint has become durable.
+    /// Kills the server just after a checkpoint has become durable.
     KillBehindCheckpoint,
-    /// Stops the job with a savepoint, from which the next job goes on; perhaps kills the server meanwhile.
+    /// Stops the job with a savepoint, from which the next job continues. May kill the server meanwhile.
     Stop {
         native: bool,
         killed: bool,
     },
-    /// Cancels the job, and the next job goes on from its newest checkpoint; perhaps kills the server meanwhile.
+    /// Cancels the job. The next job continues from its newest checkpoint. May kill the server meanwhile.
     Cancel {
         killed: bool,
     },
-    /// Kills when the sources have ended.
+    /// Kills the server after the sources have ended.
     KillAtEnd,
 }
 
@@ -49,21 +49,21 @@ struct Run<'r, 'a> {
     site: Site,
     settings: Settings,
     job: String,
-    /// What the job began with.
+    /// The snapshot from which the job started.
     origin: Option<PathBuf>,
-    /// The newest checkpoint of the job that was counted.
+    /// Id of the newest counted checkpoint of the job.
     counted: u64,
     rescaling: Rescaling,
-    /// The jobs in short.
+    /// A short description of the jobs.
     line: String,
 }
 
-/// Runs one round; what happened, in a line.
+/// Runs one round and returns a summary in one line.
 pub(super) fn run(round: &mut Round<'_>) -> Result<String> {
     let mut run = Run::begin(round)?;
     for (records, step) in run.steps() {
         if run.site.wait_for_records(&run.job, records)? == Progress::Ended {
-            run.round.story.tell(format!("the job has ended before {step:?}"));
+            run.round.story.tell(format!("the job ended before {step:?}"));
             break;
         }
         run.round.story.tell(format!("{records} records: {step:?}"));
@@ -103,7 +103,7 @@ impl<'r, 'a> Run<'r, 'a> {
         Ok(run)
     }
 
-    /// Each with the number of records that the sources have read by then.
+    /// Steps with the number of records that the sources have read by then.
     fn steps(&mut self) -> Vec<(u64, Step)> {
         let rng = &mut self.round.rng;
         let mut steps = vec![Step::Kill];
@@ -144,7 +144,7 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 
     fn carry_out(&mut self, step: Step) -> Result<Progress> {
-        // On a slow machine most jobs would have no checkpoint yet; some should have none.
+        // On a slow machine most jobs would have no checkpoint yet. Only some should have none.
         let before_the_first = self.round.rng.u8(0..4) == 0;
         let needs_checkpoint = matches!(step, Step::Kill | Step::Cancel { .. });
         if needs_checkpoint && !before_the_first && self.site.wait_for_checkpoint(&self.job)? == Progress::Ended {
@@ -159,7 +159,7 @@ impl<'r, 'a> Run<'r, 'a> {
                 let newest = self.site.complete(&self.job).last().map_or(0, |(id, _)| *id);
                 let seen = self.site.watch_for_checkpoint(&self.job, newest);
                 sleep_up_to(Duration::from_millis(3), &mut self.round.rng, &mut self.round.story);
-                self.kill(if seen.is_some() { BEHIND_A_CHECKPOINT } else { AT_RANDOM })
+                self.kill(if seen.is_some() { AFTER_A_CHECKPOINT } else { AT_RANDOM })
             }
             Step::KillAtEnd => {
                 sleep_up_to(Duration::from_millis(60), &mut self.round.rng, &mut self.round.story);
@@ -175,7 +175,7 @@ impl<'r, 'a> Run<'r, 'a> {
         }
     }
 
-    /// Kills the server, starts it again, and says whether the job had ended by then.
+    /// Kills the server, starts it again, and returns whether the job had ended before.
     fn kill(&mut self, moment: &'static str) -> Result<Progress> {
         let killed_at_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() as i64;
         self.site.kill()?;
@@ -192,7 +192,7 @@ impl<'r, 'a> Run<'r, 'a> {
         *tally.kills.entry(moment).or_default() += 1;
         match restored {
             Some(_) => tally.restores += 1,
-            // A cancel or a stop that was under way may leave nothing to restore.
+            // A cancel or stop in progress may leave nothing to restore.
             None if matches!(moment, DURING_A_CANCEL | DURING_A_STOP) => {}
             None => tally.fresh_starts += 1,
         }
@@ -200,7 +200,7 @@ impl<'r, 'a> Run<'r, 'a> {
         Ok(if job["status"] == "FINISHED" { Progress::Ended } else { Progress::Reached })
     }
 
-    /// Ends the job by `request`, perhaps with a kill meanwhile, and submits the next one.
+    /// Ends the job by `request`, possibly with a kill meanwhile, and submits the next one.
     fn end(&mut self, request: &str, body: &str, killed: Option<&'static str>, what: &'static str) -> Result<Progress> {
         self.count_checkpoints()?;
         let path = format!("/v1/jobs/{}/{request}", self.job);
@@ -255,7 +255,7 @@ impl<'r, 'a> Run<'r, 'a> {
         Ok(self.line)
     }
 
-    /// The final checkpoint holds of each key how many records it has.
+    /// Checks the final checkpoint, which contains the number of records of each key.
     fn check_state(&self) -> Result<()> {
         let (_, folder) = self.site.complete(&self.job).pop().context("the final checkpoint is gone")?;
         let mut command = Command::new(&self.round.binary);
@@ -280,7 +280,7 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 }
 
-/// Compares everything that is committed below `out`; how many lines there are.
+/// Compares all committed lines below `out`, and returns their number.
 pub(super) fn check_output(
     branches: &[Branch],
     input: &Input,

@@ -12,10 +12,10 @@ use super::input::{Input, OUT_OF_ORDERNESS_MS};
 pub const BACKENDS: [&str; 2] = ["memory", "rocksdb"];
 
 const PARALLELISM_MAX: u32 = 4;
-/// How long a paced run would take without kills.
+/// Duration of a rate-limited run without kills.
 const PACED_RUN_MS: u64 = 2_500;
 
-/// What a job may have otherwise than the one that it goes on from.
+/// Settings that may differ from the previous job's.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) parallelism: u32,
@@ -27,17 +27,17 @@ pub(super) struct Settings {
     batch_records: u32,
 }
 
-/// Whether sources are held back so that operators wait for them, or operators so that channels are full.
+/// How the run is slowed down: sources limited by a rate, or operators too slow for their channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
     /// Sources have a rate.
     Sources,
-    /// Each turn gets a fresh instance, and batches are small: operators are slower than sources.
+    /// Each turn uses a fresh instance and batches are small, so operators are slower than sources.
     Operators,
 }
 
 impl Settings {
-    /// With this backend where one is given.
+    /// Chooses settings at random, with this backend if one is given.
     pub(super) fn random(rng: &mut Rng, backend: Option<&str>, pace: Pace) -> Settings {
         let parallelism = rng.u32(1..=PARALLELISM_MAX);
         let unaligned_after = match (pace, rng.u8(0..4)) {
@@ -59,7 +59,7 @@ impl Settings {
         }
     }
 
-    /// Those of the next job: another parallelism, and any backend where none is given.
+    /// Chooses the next job's settings: another parallelism, and any backend unless one is given.
     pub(super) fn next(&self, rng: &mut Rng, backend: Option<&str>, pace: Pace) -> Settings {
         let mut next = Settings::random(rng, backend, pace);
         if next.parallelism == self.parallelism {
@@ -70,16 +70,16 @@ impl Settings {
     }
 }
 
-/// A round's branches over its input.
+/// A round's branches and input.
 pub(super) struct Topology {
     pub(super) branches: Vec<Branch>,
     pub(super) pace: Pace,
-    /// Sinks that read a source beside the branches, each in a folder of its own.
+    /// Number of sinks that read a source directly, each with its own folder.
     pub(super) copies: u32,
 }
 
 impl Topology {
-    /// The sources that are read, each once.
+    /// Returns the sources that are read, without repetition.
     pub(super) fn sources(&self) -> Vec<&'static str> {
         let mut sources: Vec<&str> = self.branches.iter().flat_map(|branch| branch.sources.iter().copied()).collect();
         if self.copies > 0 {
@@ -90,12 +90,12 @@ impl Topology {
         sources
     }
 
-    /// How many records the sources have together.
+    /// Returns the number of records of all sources.
     pub(super) fn records(&self, input: &Input) -> u64 {
         self.sources().iter().map(|source| input.len(source)).sum()
     }
 
-    /// The pipeline file. Input is below `files`, and each sink's folder below `out`.
+    /// Returns the pipeline file. The input is below `files`, and each sink's folder is below `out`.
     pub(super) fn pipeline(&self, settings: &Settings, input: &Input, files: &Path, out: &Path) -> String {
         let mut text = self.head(settings);
         for source in self.sources() {
@@ -113,7 +113,7 @@ impl Topology {
         for branch in &self.branches {
             for output in &branch.outputs {
                 let (input, parallelism) = match (&branch.operator[..], output.name) {
-                    // Chained to its source whatever the parallelism is, so that no record is in flight to it.
+                    // Chained to its source at any parallelism, so that no record is in flight to it.
                     ("", _) => (branch.sources[0].to_owned(), &source_parallelism[..]),
                     (_, "") => (branch.name.to_owned(), ""),
                     (_, name) => (format!("{}.{name}", branch.name), ""),
@@ -160,7 +160,7 @@ impl Topology {
             let _ = writeln!(text, "timestamp = {{ column = 2, format = \"unix-ms\" }}");
             let _ = writeln!(text, "watermark = {{ out_of_orderness = \"{OUT_OF_ORDERNESS_MS}ms\" }}");
         }
-        // Rules come one by one during the whole run.
+        // Rules arrive one by one during the whole run.
         if self.pace == Pace::Sources || name == "rules" {
             let _ = writeln!(text, "rate = {}", (input.len(name) * 1000 / PACED_RUN_MS).max(1));
         }
@@ -168,7 +168,7 @@ impl Topology {
     }
 }
 
-/// The id of a sink that reads a source beside the branches.
+/// Returns the id of a sink that reads a source directly.
 pub(super) fn copy_sink(number: u32) -> String {
     format!("copied-{number:02}")
 }

@@ -1,8 +1,8 @@
-//! Rounds in two data folders: the server is killed around a savepoint and its data folder set aside; a new job in the other
-//! folder goes on from the newest checkpoint or savepoint that is complete. Whatever that one promised must be published,
-//! once, by the old job or the new one.
+//! Rounds in two data folders. The server is killed around a savepoint, and its data folder is set aside. A new job in
+//! another folder continues from the newest complete checkpoint or savepoint. Its prepared output must be published
+//! once, by the old or the new job.
 //!
-//! Many sinks make the time between the durable savepoint and the end of its commit long enough for kills to hit it.
+//! Many sinks prolong the time between the durable savepoint and the end of publishing, so that kills hit it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use super::pipeline::{Pace, Settings, Topology, copy_sink};
 use super::site::{Progress, Site, sleep_up_to};
 use crate::{committed_lines, difference, wait_until};
 
-const BEHIND_THE_METADATA: &str = "behind the metadata";
+const AFTER_THE_METADATA: &str = "after the metadata";
 const BEFORE_THE_ANSWER: &str = "before the answer";
 const AFTER_THE_ANSWER: &str = "after the answer";
 
-/// The moments of kills, counted from the request.
-pub(super) const KILLS: &[&str] = &[BEHIND_THE_METADATA, BEFORE_THE_ANSWER, AFTER_THE_ANSWER];
+/// The moments of kills, relative to the request.
+pub(super) const KILLS: &[&str] = &[AFTER_THE_METADATA, BEFORE_THE_ANSWER, AFTER_THE_ANSWER];
 
-/// Sinks that each publish all records of one source.
+/// Number of sinks that each publish all records of one source.
 const COPIES: u32 = 30;
 const BRANCHES: usize = 2;
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ struct Run<'r, 'a> {
     out: PathBuf,
 }
 
-/// Runs one round; what happened, in a line.
+/// Runs one round and returns a summary in one line.
 pub(super) fn run(round: &mut Round<'_>) -> Result<String> {
     let input = Input::random(&mut round.rng);
     let mut branches = branches::of_round(round.seed, round.operators, &mut round.rng);
@@ -63,7 +63,8 @@ pub(super) fn run(round: &mut Round<'_>) -> Result<String> {
 }
 
 impl Run<'_, '_> {
-    /// Runs the first job until the server is killed; the newest checkpoint or savepoint of it. None where it had ended before.
+    /// Runs the first job until the server is killed, and returns its newest checkpoint or savepoint. Returns `None` if
+    /// the job had ended before.
     fn old_job(&mut self) -> Result<Option<(Option<PathBuf>, String)>> {
         let mut site = Site::new(self.round.place, &self.round.binary, self.round.dir.join("old"))?;
         site.open(self.round.place)?;
@@ -78,11 +79,11 @@ impl Run<'_, '_> {
         self.count_checkpoints(&site, &job)?;
         let Some(moment) = self.kill_around_savepoint(&mut site, &job, request, format)? else { return Ok(None) };
         *self.round.tally.kills.entry(moment).or_default() += 1;
-        // Nobody may look there again but the new job, which is told where its savepoint is.
+        // Only the new job may use this folder; it gets the location of the savepoint.
         let data = site.dir.join("data");
         fs::rename(&data, site.dir.join("aside"))?;
         let newest = Site::complete_in(&site.dir.join("aside/checkpoints"), &job).pop();
-        self.round.story.tell(format!("killed {moment}; the newest is {newest:?}"));
+        self.round.story.tell(format!("killed {moment}; the newest snapshot is {newest:?}"));
         let what = match &newest {
             Some((_, folder)) if folder.starts_with(site.dir.join("aside/checkpoints/savepoints")) => "savepoint",
             Some(_) => "checkpoint",
@@ -95,7 +96,8 @@ impl Run<'_, '_> {
         Ok(Some((newest.map(|(_, folder)| folder), line)))
     }
 
-    /// Asks for the savepoint and kills the server; when that was. None where the job has ended.
+    /// Requests the savepoint, kills the server, and returns the moment of the kill. Returns `None` if the job has
+    /// ended.
     fn kill_around_savepoint(
         &mut self,
         site: &mut Site,
@@ -110,7 +112,7 @@ impl Run<'_, '_> {
             return Ok(None);
         }
         let view = answer.ok()?;
-        story.tell(format!("asked for it: {format} {request}"));
+        story.tell(format!("requested: {format} {request}"));
         let moment = match rng.u8(0..4) {
             0 => {
                 sleep_up_to(Duration::from_millis(50), rng, story);
@@ -132,14 +134,14 @@ impl Run<'_, '_> {
                     ensure!(start.elapsed() < TIMEOUT, "the savepoint does not become durable");
                 }
                 sleep_up_to(Duration::from_millis(2), rng, story);
-                BEHIND_THE_METADATA
+                AFTER_THE_METADATA
             }
         };
         site.kill()?;
         Ok(Some(moment))
     }
 
-    /// Runs the second job to its end, and compares what both have published.
+    /// Runs the second job to its end and compares the output of both.
     fn new_job(&mut self, from: Option<&Path>) -> Result<String> {
         let mut site = Site::new(self.round.place, &self.round.binary, self.round.dir.join("new"))?;
         site.open(self.round.place)?;
@@ -174,7 +176,8 @@ impl Run<'_, '_> {
         Ok(line)
     }
 
-    /// Submits the job with its sinks in other folders. Where that is refused because the sinks have changed, it submits them as they were.
+    /// Submits the job with its sinks in other folders. If this is refused because the sinks have changed, submits it
+    /// with the original folders.
     fn submit_elsewhere(&mut self, site: &Site, out: &Path, from: Option<&Path>) -> Result<String> {
         let pipeline = self.topology.pipeline(&self.settings, &self.input, &self.round.dir, out);
         let answer = site.submit(&pipeline, from)?;
@@ -183,7 +186,7 @@ impl Run<'_, '_> {
             self.round.tally.sinks_refused += 1;
             return self.submit(site, &self.out.clone(), from);
         }
-        self.round.story.tell(format!("the sinks go on in {}", out.display()));
+        self.round.story.tell(format!("the sinks continue in {}", out.display()));
         self.rescaling.parallelisms.push(self.settings.parallelism);
         let job = answer.ok()?;
         Ok(job["id"].as_str().with_context(|| format!("no id in {job}"))?.to_owned())
@@ -224,7 +227,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// Moves what was published below `from` into the same folders below `to`, where the names of parts are others.
+/// Moves the published files below `from` to the same folders below `to`. The names of parts must not collide.
 fn merge(from: &Path, to: &Path) -> Result<()> {
     for sink in fs::read_dir(from).into_iter().flatten() {
         let sink = sink?;

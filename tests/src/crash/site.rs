@@ -1,4 +1,4 @@
-//! A server with a data folder of its own that rounds kill and start again, and the job that runs in it.
+//! A server with its own data folder, which rounds kill and start again, and the job that runs in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use serde_json::Value;
 use super::story::Story;
 use crate::{Api, Place, Server, wait_until};
 
-/// Far more than anything takes.
+/// Generous upper bound of every wait.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// The components that the pipelines name.
+/// The components used by the pipelines.
 const COMPONENTS: [&str; 2] = ["kinds", "event-time"];
 
-/// How a job is while it is awaited.
+/// Result of waiting for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It has read as many records as were asked for.
+    /// The condition was reached.
     Reached,
-    /// It finished before.
+    /// The job finished first.
     Ended,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// In the folder `dir`, with the compiled components of earlier rounds.
+    /// Uses the folder `dir` and the compiled components of earlier rounds.
     pub(super) fn new(place: &Place, binary: &Path, dir: PathBuf) -> Result<Site> {
         let cache = dir.join("data/cache");
         let compiled = compiled_components(place);
@@ -44,14 +44,14 @@ impl Site {
         Ok(Site { binary: binary.to_owned(), dir, server: None })
     }
 
-    /// Starts the server for the first time, and uploads the components.
+    /// Starts the server for the first time and uploads the components.
     pub(super) fn open(&mut self, place: &Place) -> Result<()> {
         self.start()?;
         for name in COMPONENTS {
             let bytes = fs::read(place.component(name)?)?;
             self.api()?.push(&bytes, Some(&format!("{name}@1")))?.ok()?;
         }
-        // Compiled once, they need not be compiled by the other rounds.
+        // Other rounds reuse the compiled components.
         let cache = self.dir.join("data/cache");
         if cache.is_dir() {
             copy_missing(&cache, &compiled_components(place))?;
@@ -77,13 +77,13 @@ impl Site {
         self.api()?.job(id)
     }
 
-    /// Submits a pipeline that goes on from a checkpoint or savepoint, where one is given.
+    /// Submits a pipeline file, optionally from a checkpoint or savepoint.
     pub(super) fn submit(&self, pipeline: &str, from: Option<&Path>) -> Result<crate::Answer> {
         let query = from.map(|from| format!("?from={}", from.display())).unwrap_or_default();
         self.api()?.post(&format!("/v1/jobs{query}"), "application/toml", pipeline.as_bytes())
     }
 
-    /// Waits until the job has read so many records since it began.
+    /// Waits until the job has read this many records since its start.
     pub(super) fn wait_for_records(&self, id: &str, records: u64) -> Result<Progress> {
         wait_until(&format!("job {id} has read {records} records"), TIMEOUT, || {
             let job = self.job(id)?;
@@ -95,7 +95,7 @@ impl Site {
         })
     }
 
-    /// Waits until the job has a complete checkpoint of its own.
+    /// Waits until the job has its own complete checkpoint.
     pub(super) fn wait_for_checkpoint(&self, id: &str) -> Result<Progress> {
         wait_until(&format!("job {id} has a checkpoint"), TIMEOUT, || {
             let job = self.job(id)?;
@@ -108,7 +108,7 @@ impl Site {
         })
     }
 
-    /// Waits until a job that was found again runs or has ended; gives it.
+    /// Waits until a resumed job is running or has ended, and returns it.
     pub(super) fn wait_until_resumed(&self, id: &str) -> Result<Value> {
         wait_until(&format!("job {id} is resumed"), TIMEOUT, || {
             let job = self.job(id)?;
@@ -117,7 +117,7 @@ impl Site {
         })
     }
 
-    /// Waits for the job's end; its last status. An error where it fails.
+    /// Waits for the job's end and returns its last status. Fails if the job fails.
     pub(super) fn wait_for_end(&self, id: &str) -> Result<String> {
         wait_until(&format!("job {id} ends"), TIMEOUT, || {
             let job = self.job(id)?;
@@ -133,12 +133,12 @@ impl Site {
         self.dir.join("data/checkpoints")
     }
 
-    /// The checkpoints and savepoints of a job that are complete, by id: the number, and the folder.
+    /// Returns the complete checkpoints and savepoints of a job, ordered by id, with their folders.
     pub(super) fn complete(&self, job: &str) -> Vec<(u64, PathBuf)> {
         Site::complete_in(&self.checkpoints(), job)
     }
 
-    /// The same below a storage's root.
+    /// Like [`Site::complete`], below the root of a storage.
     pub(super) fn complete_in(root: &Path, job: &str) -> Vec<(u64, PathBuf)> {
         let mut found = complete_folders(&root.join(job), "chk-");
         found.extend(savepoints_in(root, job));
@@ -146,12 +146,12 @@ impl Site {
         found
     }
 
-    /// The savepoints of a job that are complete.
+    /// Returns the complete savepoints of a job.
     pub(super) fn savepoints(&self, job: &str) -> Vec<(u64, PathBuf)> {
         savepoints_in(&self.checkpoints(), job)
     }
 
-    /// Watches the storage closely until the job has a checkpoint above `newest`, or a while is over.
+    /// Polls the storage without pauses until the job has a checkpoint above `newest`, for a limited time.
     pub(super) fn watch_for_checkpoint(&self, job: &str, newest: u64) -> Option<u64> {
         const WATCHED: Duration = Duration::from_millis(600);
         let start = Instant::now();
@@ -170,7 +170,7 @@ fn savepoints_in(root: &Path, job: &str) -> Vec<(u64, PathBuf)> {
     complete_folders(&root.join("savepoints"), &format!("{job}-"))
 }
 
-/// The folders in `parent` that are named by the prefix and a number, and that hold a description, which comes last.
+/// Returns the folders in `parent` named by the prefix and a number that contain metadata, which is written last.
 fn complete_folders(parent: &Path, prefix: &str) -> Vec<(u64, PathBuf)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -182,19 +182,20 @@ fn complete_folders(parent: &Path, prefix: &str) -> Vec<(u64, PathBuf)> {
     found
 }
 
-/// Sleeps up to `max`: not for a condition, it spreads kills over the moments in between.
+/// Sleeps up to `max`. This waits for no condition; it spreads the moments of kills.
 pub(super) fn sleep_up_to(max: Duration, rng: &mut fastrand::Rng, story: &mut Story) {
     let time = Duration::from_micros(rng.u64(0..=max.as_micros() as u64));
     story.tell(format!("waits {:.1} ms", time.as_secs_f64() * 1e3));
     sleep(time);
 }
 
-/// Where rounds keep compiled components for each other.
+/// Returns the folder in which rounds share compiled components.
 fn compiled_components(place: &Place) -> PathBuf {
     place.target.join("crash/cache")
 }
 
-/// Copies the files that `to` does not have. Each gets its name when it is whole: others copy at the same time.
+/// Copies files that `to` lacks. A file gets its final name when it is complete, because other rounds copy at the same
+/// time.
 fn copy_missing(from: &Path, to: &Path) -> Result<()> {
     const UNFINISHED: &str = "unfinished-";
     fs::create_dir_all(to)?;

@@ -1,4 +1,4 @@
-//! What happened in a round, step by step, for the person who has to understand a failure.
+//! The steps of a round, printed when the round fails.
 
 use std::fmt;
 use std::time::Instant;

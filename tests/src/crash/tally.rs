@@ -1,4 +1,4 @@
-//! What the rounds have exercised, so that a run that killed nothing does not pass.
+//! Counts what the rounds exercised, so that a run without kills does not pass.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,32 +6,32 @@ use std::fmt;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-/// Below this many rounds chance may leave out one or the other.
+/// With fewer rounds, chance may leave out some cases.
 const ROUNDS_FOR_ALL: u64 = 50;
 
 /// Counts over all rounds.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub rounds: u64,
-    /// Kills of a server whose job was running, by the moment.
+    /// Kills of a server with a running job, by moment.
     pub kills: BTreeMap<&'static str, u64>,
-    /// Kills that came when the job had ended.
+    /// Kills after the job had ended.
     pub kills_too_late: u64,
     /// Restarts of a killed job from a checkpoint or savepoint.
     pub restores: u64,
-    /// Restarts of a killed job that had none yet.
+    /// Restarts of a killed job without any checkpoint.
     pub fresh_starts: u64,
-    /// Jobs that went on from another one, by what they began with.
+    /// Jobs that continued from another job, by the kind of their start.
     pub new_jobs: BTreeMap<&'static str, u64>,
     pub parallelism_changes: u64,
     pub backend_changes: u64,
-    /// Jobs that were refused because a sink is not what it was.
+    /// Jobs refused because a sink had changed.
     pub sinks_refused: u64,
     pub checkpoints: u64,
-    /// Checkpoints that held records in flight.
+    /// Checkpoints with records in flight.
     pub with_records_in_flight: u64,
     pub in_flight_bytes: u64,
-    /// Committed lines that were compared.
+    /// Compared committed lines.
     pub lines: u64,
     /// Rounds in which each operator ran.
     pub operators: BTreeMap<&'static str, u64>,
@@ -40,7 +40,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Takes over the completed checkpoints above `newest` of a job's list; the new newest one.
+    /// Adds the completed checkpoints above `newest` from a job's list, and returns the new highest id.
     pub(super) fn add_checkpoints(&mut self, list: &Value, newest: u64) -> u64 {
         let mut highest = newest;
         for checkpoint in list.as_array().into_iter().flatten() {
@@ -57,16 +57,16 @@ impl Tally {
         highest
     }
 
-    /// An error where the rounds exercised too little to say anything. `kills` are the moments that must have been hit.
+    /// Fails if the rounds exercised too little. `kills` are the moments that must have been hit.
     pub(super) fn check(&self, kills: &[&str], one_backend: bool) -> Result<()> {
         let hits: u64 = self.kills.values().sum();
-        ensure!(hits > 0, "no kill hit a running job: nothing was exercised");
+        ensure!(hits > 0, "no kill hit a running job, so nothing was tested");
         ensure!(self.checkpoints > 0 && self.lines > 0, "no checkpoint was taken, or nothing was compared");
         if self.rounds < ROUNDS_FOR_ALL {
             return Ok(());
         }
         for kill in kills {
-            ensure!(self.kills.contains_key(kill), "no kill came {kill}");
+            ensure!(self.kills.contains_key(kill), "no kill happened {kill}");
         }
         let exercised = [
             ("a restore from a checkpoint", self.restores + self.new_jobs.values().sum::<u64>()),
@@ -75,7 +75,7 @@ impl Tally {
             ("a checkpoint with records in flight", self.with_records_in_flight),
         ];
         for (what, count) in exercised {
-            ensure!(count > 0, "{} rounds had not {what}", self.rounds);
+            ensure!(count > 0, "{} rounds did not have {what}", self.rounds);
         }
         Ok(())
     }
@@ -92,7 +92,7 @@ impl fmt::Display for Tally {
         writeln!(f, "kills of a running job      {} ({})", self.kills.values().sum::<u64>(), list(&self.kills))?;
         writeln!(f, "kills after the end         {}", self.kills_too_late)?;
         writeln!(f, "restored from a checkpoint  {}", self.restores)?;
-        writeln!(f, "begun again                 {}", self.fresh_starts)?;
+        writeln!(f, "started empty               {}", self.fresh_starts)?;
         let new_jobs = self.new_jobs.values().sum::<u64>();
         writeln!(f, "new jobs                    {new_jobs} ({})", list(&self.new_jobs))?;
         if self.sinks_refused > 0 {
@@ -117,17 +117,17 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_run_without_a_kill_of_a_running_job_does_not_pass() {
+    fn a_run_without_a_kill_of_a_running_job_fails() {
         let mut tally = Tally { rounds: 1, checkpoints: 1, lines: 1, kills_too_late: 5, ..Tally::default() };
         assert!(tally.check(&[], false).is_err());
         tally.kills.insert("at random", 1);
-        tally.check(&["behind a checkpoint"], false).unwrap();
+        tally.check(&["after a checkpoint"], false).unwrap();
         tally.rounds = ROUNDS_FOR_ALL;
-        assert!(tally.check(&["behind a checkpoint"], false).is_err(), "a moment was never hit");
+        assert!(tally.check(&["after a checkpoint"], false).is_err(), "a moment was never hit");
     }
 
     #[test]
-    fn a_checkpoint_counts_once() {
+    fn a_checkpoint_is_counted_once() {
         let list = json!([
             { "id": 4, "status": "in-progress", "in_flight_bytes": 0 },
             { "id": 3, "status": "completed", "in_flight_bytes": 7 },
