@@ -78,13 +78,13 @@ impl Api {
     }
 
     /// Submits a pipeline file.
-    pub fn submit(&self, manifest: &str) -> Result<Answer> {
-        self.post("/v1/jobs", "application/toml", manifest.as_bytes())
+    pub fn submit(&self, pipeline: &str) -> Result<Answer> {
+        self.post("/v1/jobs", "application/toml", pipeline.as_bytes())
     }
 
     /// Submits a pipeline file that must be accepted, and returns the job's id.
-    pub fn submit_ok(&self, manifest: &str) -> Result<String> {
-        let job = self.submit(manifest)?.ok()?;
+    pub fn submit_ok(&self, pipeline: &str) -> Result<String> {
+        let job = self.submit(pipeline)?.ok()?;
         job["id"].as_str().map(str::to_string).with_context(|| format!("no id in {job}"))
     }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{Difference, Place, Script, committed_lines, difference};
+use crate::{Checkout, Difference, Script, committed_lines, difference};
 
 /// Socket address in an example's pipeline file. A run replaces it by the address of its own server.
 const ADDRESS: &str = "127.0.0.1:9999";
@@ -31,14 +31,14 @@ pub struct Outcome {
 
 impl Example {
     /// Returns all examples, ordered by name, except late-flights, which `cargo xtask demo` runs.
-    pub fn all(place: &Place) -> Result<Vec<Example>> {
-        let names = names(&place.root.join("examples"))?.into_iter().filter(|name| name != "late-flights");
-        Ok(names.map(|name| Example { folder: place.root.join("examples").join(&name), name }).collect())
+    pub fn all(checkout: &Checkout) -> Result<Vec<Example>> {
+        let names = names(&checkout.root.join("examples"))?.into_iter().filter(|name| name != "late-flights");
+        Ok(names.map(|name| Example { folder: checkout.root.join("examples").join(&name), name }).collect())
     }
 
     /// Returns the example with this name.
-    pub fn named(place: &Place, name: &str) -> Result<Example> {
-        let mut all = Example::all(place)?;
+    pub fn named(checkout: &Checkout, name: &str) -> Result<Example> {
+        let mut all = Example::all(checkout)?;
         let names: Vec<String> = all.iter().map(|example| example.name.clone()).collect();
         let index = names.iter().position(|known| known == name);
         let index =
@@ -74,14 +74,14 @@ impl Example {
 
     /// Runs a copy of the pipeline in the empty folder `dir`, with `cofferdam run` and the component built earlier. The
     /// command's progress messages go to `progress`.
-    pub fn run(&self, place: &Place, dir: &Path, progress: Stdio) -> Result<Outcome> {
-        self.run_otherwise(place, dir, progress, &self.pipeline()?, self.connections()?)
+    pub fn run(&self, checkout: &Checkout, dir: &Path, progress: Stdio) -> Result<Outcome> {
+        self.run_otherwise(checkout, dir, progress, &self.pipeline()?, self.connections()?)
     }
 
     /// Like [`Example::run`], with another pipeline or other data for the socket.
     pub fn run_otherwise(
         &self,
-        place: &Place,
+        checkout: &Checkout,
         dir: &Path,
         progress: Stdio,
         pipeline: &str,
@@ -93,9 +93,9 @@ impl Example {
         let component = dir.join("target/component");
         fs::create_dir_all(&component)?;
         let file = format!("{}.wasm", self.name);
-        fs::copy(place.component(&self.name)?, component.join(file))?;
+        fs::copy(checkout.component(&self.name)?, component.join(file))?;
 
-        let mut command = Command::new(place.cofferdam());
+        let mut command = Command::new(checkout.cofferdam());
         command.args(["run", "--json", "pipeline.toml"]).current_dir(dir).stdin(Stdio::null()).stderr(progress);
         let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
         let job = serde_json::from_slice(&output.stdout)

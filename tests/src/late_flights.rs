@@ -14,7 +14,7 @@ use fastrand::Rng;
 use serde_json::Value;
 use toml_edit::{DocumentMut, value};
 
-use crate::{Place, Server, committed_lines, wait_until};
+use crate::{Checkout, Server, committed_lines, wait_until};
 
 /// Number of flights in the file.
 pub const FLIGHTS: u64 = 336_776;
@@ -92,9 +92,9 @@ pub enum Event<'a> {
 }
 
 /// Computes the expected lines of the sink `delays`, sorted, with an independent program.
-pub fn expected(place: &Place) -> Result<Vec<String>> {
-    let program = place.late_flights_expected();
-    let data = place.late_flights().join("data/flights.csv.gz");
+pub fn expected(checkout: &Checkout) -> Result<Vec<String>> {
+    let program = checkout.late_flights_expected();
+    let data = checkout.late_flights().join("data/flights.csv.gz");
     let output =
         Command::new(&program).arg(&data).output().with_context(|| format!("cannot run {}", program.display()))?;
     ensure!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
@@ -102,9 +102,9 @@ pub fn expected(place: &Place) -> Result<Vec<String>> {
 }
 
 /// Runs a plan until the job ends.
-pub fn run(place: &Place, plan: &Plan, tell: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+pub fn run(checkout: &Checkout, plan: &Plan, tell: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
     let mut rng = Rng::with_seed(plan.seed);
-    let mut run = Run::start(place, plan, tell)?;
+    let mut run = Run::start(checkout, plan, tell)?;
     let mut restored = Vec::new();
     for kill in 0..plan.kills {
         // The k-th of n kills happens in the k-th of n equal parts of the run, away from its ends.
@@ -128,7 +128,7 @@ pub fn run(place: &Place, plan: &Plan, tell: &mut dyn FnMut(Event<'_>)) -> Resul
 
 /// A job in a server that may have been killed.
 pub struct Run<'a> {
-    place: &'a Place,
+    checkout: &'a Checkout,
     plan: &'a Plan,
     server: Option<Server>,
     pub job: String,
@@ -136,16 +136,16 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Starts a server, uploads the component and submits the pipeline.
-    pub fn start(place: &'a Place, plan: &'a Plan, tell: &mut dyn FnMut(Event<'_>)) -> Result<Run<'a>> {
-        let manifest = manifest(place, plan)?;
-        fs::write(plan.work_dir.join("pipeline.toml"), &manifest)?;
-        let server = Server::start(&place.cofferdam(), &plan.work_dir, &[])?;
+    pub fn start(checkout: &'a Checkout, plan: &'a Plan, tell: &mut dyn FnMut(Event<'_>)) -> Result<Run<'a>> {
+        let pipeline = pipeline(checkout, plan)?;
+        fs::write(plan.work_dir.join("pipeline.toml"), &pipeline)?;
+        let server = Server::start(&checkout.cofferdam(), &plan.work_dir, &[])?;
         tell(Event::Started { address: server.api.base() });
-        let component = fs::read(place.component("late-flights")?)?;
+        let component = fs::read(checkout.component("late-flights")?)?;
         tell(Event::Uploaded { component: &server.api.push(&component, Some(COMPONENT))?.ok()? });
-        let job = server.api.submit_ok(&manifest)?;
+        let job = server.api.submit_ok(&pipeline)?;
         tell(Event::Submitted { job: &job });
-        Ok(Run { place, plan, server: Some(server), job })
+        Ok(Run { checkout, plan, server: Some(server), job })
     }
 
     fn server(&self) -> Result<&Server> {
@@ -182,7 +182,7 @@ impl<'a> Run<'a> {
 
     /// Starts the server again, waits until the job is running, and returns the checkpoint from which it continued.
     pub fn restart(&mut self) -> Result<Option<u64>> {
-        let server = self.server.insert(Server::start(&self.place.cofferdam(), &self.plan.work_dir, &[])?);
+        let server = self.server.insert(Server::start(&self.checkout.cofferdam(), &self.plan.work_dir, &[])?);
         let api = &server.api;
         wait_until("the job is resumed", TIMEOUT, || {
             let job = api.job(&self.job)?;
@@ -205,8 +205,8 @@ impl<'a> Run<'a> {
 }
 
 /// Returns the example's pipeline file with the plan's settings and absolute paths.
-fn manifest(place: &Place, plan: &Plan) -> Result<String> {
-    let (folder, out) = (place.late_flights(), plan.out());
+fn pipeline(checkout: &Checkout, plan: &Plan) -> Result<String> {
+    let (folder, out) = (checkout.late_flights(), plan.out());
     let mut toml: DocumentMut = fs::read_to_string(folder.join("pipeline.toml"))?.parse()?;
     let absolute = |path: PathBuf| value(path.display().to_string());
     toml["parallelism"] = value(i64::from(plan.parallelism));

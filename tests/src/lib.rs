@@ -6,12 +6,12 @@
 #![allow(clippy::disallowed_methods)] // It is no part of the engine: it waits for other processes on the real clock.
 
 mod api;
+mod checkout;
 pub mod crash;
 mod example;
 pub mod kinds;
 pub mod late_flights;
 mod output;
-mod place;
 mod s3;
 mod scene;
 mod script;
@@ -19,9 +19,9 @@ mod server;
 mod wait;
 
 pub use api::{Answer, Api};
+pub use checkout::Checkout;
 pub use example::{Example, Outcome};
 pub use output::{Difference, committed_lines, difference};
-pub use place::Place;
 pub use s3::S3;
 pub use scene::Scene;
 pub use script::Script;

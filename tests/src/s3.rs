@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::Place;
+use crate::Checkout;
 
 /// Set by users without Python to run the remaining tests.
 const WITHOUT: &str = "COFFERDAM_WITHOUT_S3";
@@ -39,7 +39,7 @@ impl S3 {
         }
         let mut child = Command::new("python3")
             .args(["-u", "-c", PROGRAM])
-            .env("PYTHONPATH", S3::install(&Place::of_this_checkout())?)
+            .env("PYTHONPATH", S3::install(&Checkout::current())?)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -84,8 +84,8 @@ impl S3 {
     }
 
     /// Returns the folder of the server's Python packages, and installs them if necessary.
-    pub fn install(place: &Place) -> Result<PathBuf> {
-        let setup = place.target.join("setup");
+    pub fn install(checkout: &Checkout) -> Result<PathBuf> {
+        let setup = checkout.target.join("setup");
         let folder = setup.join("s3-server");
         if folder.is_dir() {
             return Ok(folder);

@@ -11,14 +11,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{Api, Difference, Place, Server, committed_lines, difference, wait_until};
+use crate::{Api, Checkout, Difference, Server, committed_lines, difference, wait_until};
 
 /// Generous upper bound of every wait.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A server with its folder `dir` and the expected lines. The server is not running at first.
 pub struct Scene {
-    pub place: Place,
+    pub checkout: Checkout,
     pub dir: PathBuf,
     /// Environment of each started server.
     pub environment: Vec<(&'static str, String)>,
@@ -30,23 +30,23 @@ pub struct Scene {
 impl Scene {
     /// Creates an empty folder of this name with the first `flights` flights.
     pub fn new(name: &str, flights: usize) -> Result<Scene> {
-        let place = Place::of_this_checkout();
-        let dir = place.fresh_dir(&format!("tests/{name}"))?;
+        let checkout = Checkout::current();
+        let dir = checkout.fresh_dir(&format!("tests/{name}"))?;
         let input = dir.join("flights.csv.gz");
-        shorten(&place.late_flights().join("data/flights.csv.gz"), flights, &input)?;
-        let output = Command::new(place.late_flights_expected()).arg(&input).output()?;
+        shorten(&checkout.late_flights().join("data/flights.csv.gz"), flights, &input)?;
+        let output = Command::new(checkout.late_flights_expected()).arg(&input).output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let expected = String::from_utf8(output.stdout)?.lines().map(str::to_string).collect();
-        Ok(Scene { place, dir, environment: Vec::new(), arguments: Vec::new(), server: None, expected })
+        Ok(Scene { checkout, dir, environment: Vec::new(), arguments: Vec::new(), server: None, expected })
     }
 
     /// Starts the server and uploads the component.
     pub fn start(&mut self) -> Result<()> {
-        let mut command = Command::new(self.place.cofferdam());
+        let mut command = Command::new(self.checkout.cofferdam());
         command.envs(self.environment.iter().cloned());
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let server = self.server.insert(Server::start_by(command, &self.dir, &arguments)?);
-        let component = fs::read(self.place.component("late-flights")?)?;
+        let component = fs::read(self.checkout.component("late-flights")?)?;
         server.api.push(&component, Some("late-flights@1"))?.ok()?;
         Ok(())
     }
@@ -75,7 +75,7 @@ impl Scene {
 
     /// Returns a pipeline file with parallelism 1. `rate` is in flights per second, `settings` are the keys of
     /// `[checkpoint]`.
-    pub fn manifest(&self, backend: &str, rate: u64, settings: &str) -> String {
+    pub fn pipeline(&self, backend: &str, rate: u64, settings: &str) -> String {
         format!(
             "name = \"flights\"\nparallelism = 1\n[checkpoint]\n{settings}\n[state]\nbackend = \"{backend}\"\n\
              [source.flights]\nconnector = \"file\"\npath = \"{}\"\nformat = \"csv\"\nrate = {rate}\n\
@@ -91,8 +91,8 @@ impl Scene {
 
     /// Submits a pipeline file that must be accepted, with a query such as `from=...&claim=true`, and returns the job's
     /// id.
-    pub fn submit(&self, manifest: &str, query: &str) -> Result<String> {
-        let job = self.api().post(&format!("/v1/jobs?{query}"), "application/toml", manifest.as_bytes())?.ok()?;
+    pub fn submit(&self, pipeline: &str, query: &str) -> Result<String> {
+        let job = self.api().post(&format!("/v1/jobs?{query}"), "application/toml", pipeline.as_bytes())?.ok()?;
         job["id"].as_str().map(str::to_string).with_context(|| format!("no id in {job}"))
     }
 
@@ -147,7 +147,7 @@ impl Scene {
     /// Runs the command line against the server and returns its output.
     pub fn cofferdam(&self, arguments: &[&str]) -> Result<String> {
         let output =
-            Command::new(self.place.cofferdam()).args(["--server", self.api().base()]).args(arguments).output()?;
+            Command::new(self.checkout.cofferdam()).args(["--server", self.api().base()]).args(arguments).output()?;
         ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }

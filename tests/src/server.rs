@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::Place;
+use crate::Checkout;
 use crate::api::Api;
 
 const STARTED: &str = "listening on ";
@@ -24,9 +24,9 @@ pub struct Server {
 impl Server {
     /// Starts a server in a new folder of this name below the target folder, and returns both.
     pub fn start_fresh(name: &str) -> Result<(Server, PathBuf)> {
-        let place = Place::of_this_checkout();
-        let work_dir = place.fresh_dir(&format!("tests/{name}"))?;
-        Ok((Server::start(&place.cofferdam(), &work_dir, &[])?, work_dir))
+        let checkout = Checkout::current();
+        let work_dir = checkout.fresh_dir(&format!("tests/{name}"))?;
+        Ok((Server::start(&checkout.cofferdam(), &work_dir, &[])?, work_dir))
     }
 
     /// Starts a server on a free loopback port. `work_dir` contains its data folder `data` and its log `server.log`;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cofferdam_tests::{Api, Place, Server, committed_lines};
+use cofferdam_tests::{Api, Checkout, Server, committed_lines};
 
 /// What the guest saw: the clock in milliseconds, a random number, and how many files, variables and arguments it was given.
 type Seen = (i64, u64, usize);
@@ -11,14 +11,14 @@ type Seen = (i64, u64, usize);
 /// Runs one record through the guest.
 fn look(api: &Api, dir: &Path, name: &str, seed: u64) -> Seen {
     let out = dir.join(name);
-    let job = api.submit_ok(&manifest(dir, name, seed, "look.txt")).unwrap();
+    let job = api.submit_ok(&pipeline(dir, name, seed, "look.txt")).unwrap();
     api.wait_for(&job, "FINISHED").unwrap();
     let lines = committed_lines(&out).unwrap();
     let [now, random, given] = lines[0].split(' ').collect::<Vec<_>>().try_into().unwrap();
     (now.parse().unwrap(), random.parse().unwrap(), given.parse().unwrap())
 }
 
-fn manifest(dir: &Path, name: &str, seed: u64, input: &str) -> String {
+fn pipeline(dir: &Path, name: &str, seed: u64, input: &str) -> String {
     let dir = dir.display();
     format!(
         r#"
@@ -42,10 +42,10 @@ fn manifest(dir: &Path, name: &str, seed: u64, input: &str) -> String {
 
 #[test]
 fn wasi_is_empty_deterministic_and_cannot_wait() {
-    let place = Place::of_this_checkout();
+    let checkout = Checkout::current();
     let (server, dir) = Server::start_fresh("ambient").unwrap();
     let api = &server.api;
-    api.push(&fs::read(place.component("ambient").unwrap()).unwrap(), Some("ambient@1")).unwrap().ok().unwrap();
+    api.push(&fs::read(checkout.component("ambient").unwrap()).unwrap(), Some("ambient@1")).unwrap().ok().unwrap();
     fs::write(dir.join("look.txt"), "look\n").unwrap();
     fs::write(dir.join("wait.txt"), "wait\n").unwrap();
 
@@ -61,7 +61,7 @@ fn wasi_is_empty_deterministic_and_cannot_wait() {
     );
 
     // Time stands still during a turn: who waits for it is stopped at once, not after an hour.
-    let job = api.submit_ok(&manifest(&dir, "waits", 7, "wait.txt")).unwrap();
+    let job = api.submit_ok(&pipeline(&dir, "waits", 7, "wait.txt")).unwrap();
     api.wait_for(&job, "FINISHED").unwrap();
     let letter = &committed_lines(&dir.join("waits")).unwrap()[0];
     assert!(letter.contains("invalid-call") && letter.contains("cannot wait"), "{letter}");
@@ -69,12 +69,12 @@ fn wasi_is_empty_deterministic_and_cannot_wait() {
 
 #[test]
 fn what_a_component_without_the_sdk_wrote_before_it_aborted_is_in_its_fault() {
-    let place = Place::of_this_checkout();
+    let checkout = Checkout::current();
     let (server, dir) = Server::start_fresh("ambient-panics").unwrap();
     let api = &server.api;
-    api.push(&fs::read(place.component("ambient").unwrap()).unwrap(), Some("ambient@1")).unwrap().ok().unwrap();
+    api.push(&fs::read(checkout.component("ambient").unwrap()).unwrap(), Some("ambient@1")).unwrap().ok().unwrap();
     fs::write(dir.join("panic.txt"), "panic\n").unwrap();
-    let job = api.submit_ok(&manifest(&dir, "panics", 7, "panic.txt")).unwrap();
+    let job = api.submit_ok(&pipeline(&dir, "panics", 7, "panic.txt")).unwrap();
     api.wait_for(&job, "FINISHED").unwrap();
     let letter = &committed_lines(&dir.join("panics")).unwrap()[0];
     assert!(letter.contains("guest-panic") && letter.contains("the last words"), "{letter}");

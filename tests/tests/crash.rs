@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::OnceLock;
 
 use cofferdam_tests::late_flights::{self, Plan};
-use cofferdam_tests::{Place, difference};
+use cofferdam_tests::{Checkout, difference};
 
 /// With the kills this makes a run of about three seconds.
 const RATE: u64 = 160_000;
@@ -28,11 +28,11 @@ fn say(text: &str) {
 
 fn expected() -> &'static [String] {
     static EXPECTED: OnceLock<Vec<String>> = OnceLock::new();
-    EXPECTED.get_or_init(|| late_flights::expected(&Place::of_this_checkout()).unwrap())
+    EXPECTED.get_or_init(|| late_flights::expected(&Checkout::current()).unwrap())
 }
 
 fn plan(backend: &str, parallelism: u32, seed: u64) -> Plan {
-    let work_dir = Place::of_this_checkout().fresh_dir(&format!("tests/crash/{backend}-{parallelism}-{seed}")).unwrap();
+    let work_dir = Checkout::current().fresh_dir(&format!("tests/crash/{backend}-{parallelism}-{seed}")).unwrap();
     Plan {
         seed,
         backend: backend.to_string(),
@@ -49,7 +49,7 @@ fn plan(backend: &str, parallelism: u32, seed: u64) -> Plan {
 /// Runs a plan and compares what it committed with what another program says.
 fn run_exactly(plan: &Plan) -> late_flights::Outcome {
     let mut story = Vec::new();
-    let outcome = late_flights::run(&Place::of_this_checkout(), plan, &mut |event| {
+    let outcome = late_flights::run(&Checkout::current(), plan, &mut |event| {
         if !matches!(event, late_flights::Event::Progress(_)) {
             story.push(format!("{event:?}"));
         }
@@ -109,7 +109,7 @@ fn rocksdb_at_parallelism_4() {
 fn unaligned_under_backpressure() {
     for (backend, parallelism) in [("memory", 1), ("rocksdb", 2)] {
         say(&format!("crash: unaligned, {backend}, parallelism {parallelism}, COFFERDAM_SEED={}", base_seed()));
-        let work_dir = Place::of_this_checkout().fresh_dir(&format!("tests/crash/unaligned-{backend}-{parallelism}"));
+        let work_dir = Checkout::current().fresh_dir(&format!("tests/crash/unaligned-{backend}-{parallelism}"));
         let work_dir = work_dir.unwrap();
         let interval = "100ms".to_string();
         let plan = Plan {

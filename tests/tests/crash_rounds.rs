@@ -5,7 +5,7 @@
 use std::env;
 use std::io::Write;
 
-use cofferdam_tests::Place;
+use cofferdam_tests::Checkout;
 use cofferdam_tests::crash::{self, Mode, Options};
 
 fn number(name: &str) -> Option<u64> {
@@ -23,7 +23,7 @@ fn rounds(mode: Mode) {
     };
     // Past the test harness, which shows what is printed of failed tests only.
     let mut tell = |line: &str| _ = writeln!(std::io::stderr(), "{line}");
-    crash::run(&Place::of_this_checkout(), &options, &mut tell).unwrap_or_else(|error| panic!("{error:#}"));
+    crash::run(&Checkout::current(), &options, &mut tell).unwrap_or_else(|error| panic!("{error:#}"));
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Killed {
     fn new(name: &str, backend: &str) -> Killed {
         let mut scene = Scene::new(&format!("damage-{name}-{backend}"), FLIGHTS).unwrap();
         scene.start().unwrap();
-        let job = scene.submit(&scene.manifest(backend, 30_000, "interval = \"50ms\"\nretained = 3"), "").unwrap();
+        let job = scene.submit(&scene.pipeline(backend, 30_000, "interval = \"50ms\"\nretained = 3"), "").unwrap();
         scene.wait_for(&job, 3_000, 4).unwrap();
         scene.kill().unwrap();
         let killed = Killed { scene, job };
@@ -54,8 +54,8 @@ impl Killed {
         self.copy("saved-out", "out");
     }
 
-    /// The checkpoints with the bytes of their manifests.
-    fn manifests(&self) -> BTreeMap<u64, (PathBuf, Vec<u8>)> {
+    /// The checkpoints with the bytes of their metadata_files.
+    fn metadata_files(&self) -> BTreeMap<u64, (PathBuf, Vec<u8>)> {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(self.scene.checkpoints().join(&self.job)).unwrap() {
             let path = entry.unwrap().path().join("manifest");
@@ -69,16 +69,16 @@ impl Killed {
 
     /// Every file of the newest checkpoint, with the newest checkpoint that does not need it.
     fn files_of_newest(&self) -> Vec<(PathBuf, Option<u64>)> {
-        let manifests = self.manifests();
-        let (newest, (manifest, _)) = manifests.last_key_value().unwrap();
-        let before = manifests.range(..newest).next_back().map(|(id, _)| *id);
-        let mut files = vec![(manifest.clone(), before)];
+        let metadata_files = self.metadata_files();
+        let (newest, (metadata, _)) = metadata_files.last_key_value().unwrap();
+        let before = metadata_files.range(..newest).next_back().map(|(id, _)| *id);
+        let mut files = vec![(metadata.clone(), before)];
         for entry in fs::read_dir(self.scene.checkpoints().join(&self.job).join("shared")).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().as_bytes();
             let names_it = |bytes: &[u8]| bytes.windows(name.len()).any(|window| window == name);
-            if names_it(&manifests[newest].1) {
-                let without = manifests.iter().rfind(|(_, (_, bytes))| !names_it(bytes)).map(|(id, _)| *id);
+            if names_it(&metadata_files[newest].1) {
+                let without = metadata_files.iter().rfind(|(_, (_, bytes))| !names_it(bytes)).map(|(id, _)| *id);
                 files.push((path, without));
             }
         }
@@ -98,7 +98,7 @@ fn refused(job: &Value) -> bool {
 fn each_file_in_turn(backend: &str) {
     let mut killed = Killed::new("each", backend);
     let mut one_before = 0;
-    let newest = *killed.manifests().last_key_value().unwrap().0;
+    let newest = *killed.metadata_files().last_key_value().unwrap().0;
     let files = killed.files_of_newest();
     assert!(files.len() >= 2, "{files:?}");
     for (file, usable) in &files {
@@ -143,16 +143,16 @@ fn each_file_with_rocksdb() {
 fn all_of_them_are_damaged() {
     for backend in ["memory", "rocksdb"] {
         let mut killed = Killed::new("all", backend);
-        let manifests = killed.manifests();
-        manifests.values().for_each(|(manifest, _)| flip_a_byte(manifest));
+        let metadata_files = killed.metadata_files();
+        metadata_files.values().for_each(|(metadata, _)| flip_a_byte(metadata));
         let job = killed.start();
         assert!(refused(&job), "{job}");
-        for id in manifests.keys() {
+        for id in metadata_files.keys() {
             assert!(job["failure"]["message"].as_str().unwrap().contains(&format!("chk-{id}")), "{job}");
         }
         // Neither by itself nor by somebody who submits it anew, unless it is said on purpose.
-        let manifest = job["manifest"].as_str().unwrap().to_string();
-        let answer = killed.scene.api().submit(&manifest).unwrap();
+        let pipeline = job["manifest"].as_str().unwrap().to_string();
+        let answer = killed.scene.api().submit(&pipeline).unwrap();
         assert_eq!(answer.code(), "checkpoint-none-usable", "{}", answer.body);
         assert!(answer.body["hint"].as_str().unwrap().contains("--ignore-state"), "{}", answer.body);
         killed.scene.kill().unwrap();
@@ -165,10 +165,10 @@ fn all_of_them_are_damaged() {
         killed.scene.kill().unwrap();
 
         killed.put_back();
-        manifests.values().for_each(|(manifest, _)| truncate(manifest));
+        metadata_files.values().for_each(|(metadata, _)| truncate(metadata));
         assert!(refused(&killed.start()));
         fs::remove_dir_all(killed.scene.out()).unwrap();
-        let job = killed.scene.submit(&manifest, "ignore_state=true").unwrap();
+        let job = killed.scene.submit(&pipeline, "ignore_state=true").unwrap();
         let warnings = killed.scene.api().job(&job).unwrap()["warnings"].to_string();
         assert!(warnings.contains("ignore_state") && warnings.contains(&killed.job), "{warnings}");
         assert!(killed.scene.log().contains("state is ignored"), "{}", killed.scene.log());

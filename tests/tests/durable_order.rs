@@ -111,22 +111,22 @@ fn a_checkpoint_counts_when_all_of_it_is_on_the_disk() {
     assert!(compiled.is_ok_and(|status| status.success()), "this test needs a C compiler, as building RocksDB does");
     scene.environment = vec![("LD_PRELOAD", library.display().to_string()), ("WATCH_LOG", log.display().to_string())];
     scene.start().unwrap();
-    let manifest = scene.manifest("rocksdb", 20_000, "interval = \"200ms\"\non_cancel = \"keep\"\nretained = 1000");
-    let job = scene.submit(&manifest, "").unwrap();
+    let pipeline = scene.pipeline("rocksdb", 20_000, "interval = \"200ms\"\non_cancel = \"keep\"\nretained = 1000");
+    let job = scene.submit(&pipeline, "").unwrap();
     scene.finish_exactly(&job).unwrap();
     scene.kill().unwrap();
 
     let events = Events::read(&log);
     let job_folder = scene.checkpoints().join(&job).display().to_string();
-    let manifests = events.named(|to| to.starts_with(&format!("{job_folder}/chk-")) && to.ends_with("/manifest"));
-    assert!(manifests.len() >= 3, "{manifests:?}");
+    let metadata_files = events.named(|to| to.starts_with(&format!("{job_folder}/chk-")) && to.ends_with("/manifest"));
+    assert!(metadata_files.len() >= 3, "{metadata_files:?}");
     let out = scene.out().display().to_string();
     let prepared = events.named(|to| to.starts_with(&format!("{out}/.pending/")));
     let published = events.named(|to| to.starts_with(&out) && !to.contains("/.pending/"));
     assert!(prepared.len() >= 2 && published.len() >= 2, "{prepared:?} {published:?}");
 
     let mut begin = 0;
-    for (at, staged, named) in manifests {
+    for (at, staged, named) in metadata_files {
         let checkpoint = folder(named).rsplit_once("/chk-").unwrap().1;
         let (chk, last) = (folder(named), events.0.len());
         events.assert_synced(staged, begin..at, "a manifest's bytes come before its name");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use cofferdam_tests::{Place, Server, committed_lines, difference, wait_until};
+use cofferdam_tests::{Checkout, Server, committed_lines, difference, wait_until};
 use fastrand::Rng;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -88,7 +88,7 @@ fn expected(records: &[Record]) -> [(&'static str, Vec<String>); 5] {
     ]
 }
 
-fn manifest(dir: &Path, backend: &str) -> String {
+fn pipeline(dir: &Path, backend: &str) -> String {
     let path = dir.display();
     let operator = |name: &str, window: &str, function: &str| {
         format!("[operator.{name}]\ninput = \"records\"\nkey = {{ column = 0 }}\nwindow = {window}\n{function}\n")
@@ -123,11 +123,11 @@ fn killed_twice(backend: &str) {
     let mut rng = Rng::with_seed(seed);
     let records = records(&mut rng);
     let (mut server, dir) = Server::start_fresh(&format!("event-time-{backend}")).unwrap();
-    let bytes = fs::read(Place::of_this_checkout().component("event-time").unwrap()).unwrap();
+    let bytes = fs::read(Checkout::current().component("event-time").unwrap()).unwrap();
     server.api.push(&bytes, Some("event-time@1")).unwrap().ok().unwrap();
     let lines = records.iter().map(|record| format!("{},{},{}\n", record.key, record.value, record.time));
     fs::write(dir.join("records.csv"), lines.collect::<String>()).unwrap();
-    let job = server.api.submit_ok(&manifest(&dir, backend)).unwrap();
+    let job = server.api.submit_ok(&pipeline(&dir, backend)).unwrap();
 
     let mut restored = Vec::new();
     for kill in 0..KILLS {
@@ -141,7 +141,7 @@ fn killed_twice(backend: &str) {
         .unwrap();
         sleep(Duration::from_micros(rng.u64(0..30_000))); // Not for a condition: it spreads the kills.
         server.kill().unwrap();
-        server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &[]).unwrap();
+        server = Server::start(&Checkout::current().cofferdam(), &dir, &[]).unwrap();
         let resumed = wait_until("the job is resumed", TIMEOUT, || {
             let job = server.api.job(&job)?;
             assert_ne!(job["status"], "FAILED", "seed {seed}: {job}");

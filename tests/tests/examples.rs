@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::process::Stdio;
 
-use cofferdam_tests::{Example, Outcome, Place};
+use cofferdam_tests::{Checkout, Example, Outcome};
 use serde_json::Value;
 use toml_edit::{DocumentMut, value};
 
@@ -20,9 +20,9 @@ struct Run {
 
 /// Runs an example. Progress goes to `run.log` in the folder of the run.
 fn outcome(name: &str, run: Run) -> Outcome {
-    let place = Place::of_this_checkout();
-    let example = Example::named(&place, name).unwrap();
-    let dir = place.fresh_dir(&format!("tests/example-{name}{}", run.suffix)).unwrap();
+    let checkout = Checkout::current();
+    let example = Example::named(&checkout, name).unwrap();
+    let dir = checkout.fresh_dir(&format!("tests/example-{name}{}", run.suffix)).unwrap();
     let log = Stdio::from(File::create(dir.join("run.log")).unwrap());
     let mut pipeline = example.pipeline().unwrap();
     if let Some((parallelism, backend)) = run.engine {
@@ -32,7 +32,7 @@ fn outcome(name: &str, run: Run) -> Outcome {
         pipeline = toml.to_string();
     }
     let connections = run.connections.map_or_else(|| example.connections(), Ok).unwrap();
-    example.run_otherwise(&place, &dir, log, &pipeline, connections).unwrap()
+    example.run_otherwise(&checkout, &dir, log, &pipeline, connections).unwrap()
 }
 
 /// The result is right as the example stands, and with one and three subtasks on both backends.
@@ -107,11 +107,11 @@ fn sinks(example: &Example) -> Vec<String> {
 
 #[test]
 fn every_folder_is_whole() {
-    let place = Place::of_this_checkout();
-    let examples = Example::all(&place).unwrap();
+    let checkout = Checkout::current();
+    let examples = Example::all(&checkout).unwrap();
     let names: Vec<&str> = examples.iter().map(|example| example.name.as_str()).collect();
     assert_eq!(names, TESTED, "an example without a test, or a test without an example");
-    let front = fs::read_to_string(place.root.join("README.md")).unwrap();
+    let front = fs::read_to_string(checkout.root.join("README.md")).unwrap();
     for example in examples {
         let name = &example.name;
         let read = |file: &str| {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cofferdam_tests::kinds::{Kept, plainly, records};
-use cofferdam_tests::{Place, Server, committed_lines, difference, wait_until};
+use cofferdam_tests::{Checkout, Server, committed_lines, difference, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// What this version writes to.
@@ -18,12 +18,12 @@ const RECORDS: u64 = 20_000;
 const RULES: u64 = 5;
 
 fn fixtures() -> PathBuf {
-    Place::of_this_checkout().root.join("tests/fixtures")
+    Checkout::current().root.join("tests/fixtures")
 }
 
 /// Numbers from a generator, of which `spell` makes records with keys. `kinds` keeps every kind of keyed state of them, with
 /// and without a time to live, and `rules` the rules, of which it has heard long before anything is written.
-fn manifest(backend: &str, rate: &str, storage: &Path, out: &Path) -> String {
+fn pipeline(backend: &str, rate: &str, storage: &Path, out: &Path) -> String {
     format!(
         r#"
         name = "every-kind"
@@ -77,7 +77,7 @@ fn manifest(backend: &str, rate: &str, storage: &Path, out: &Path) -> String {
 
 fn start(name: &str) -> (Server, PathBuf) {
     let (server, dir) = Server::start_fresh(name).unwrap();
-    let component = fs::read(Place::of_this_checkout().component("kinds").unwrap()).unwrap();
+    let component = fs::read(Checkout::current().component("kinds").unwrap()).unwrap();
     server.api.push(&component, Some("kinds@1")).unwrap().ok().unwrap();
     (server, dir)
 }
@@ -115,10 +115,10 @@ fn images_of_every_version_resume_and_go_on_exactly() {
                 for (backend, parallelism) in [("memory", 2), ("rocksdb", 2), ("rocksdb", 3)] {
                     count += 1;
                     let out = dir.join(format!("out-{count}"));
-                    let manifest = manifest(backend, "", &copied, &out);
-                    let manifest = manifest.replacen("parallelism = 2", &format!("parallelism = {parallelism}"), 1);
+                    let pipeline = pipeline(backend, "", &copied, &out);
+                    let pipeline = pipeline.replacen("parallelism = 2", &format!("parallelism = {parallelism}"), 1);
                     let path = format!("/v1/jobs?from_savepoint={}", image.display());
-                    let job = server.api.post(&path, "application/toml", manifest.as_bytes()).unwrap().ok().unwrap();
+                    let job = server.api.post(&path, "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap();
                     let job = server.api.wait_for(job["id"].as_str().unwrap(), "FINISHED").unwrap();
                     assert!(job["restored_checkpoint"].is_u64(), "{job}");
                     assert_eq!(job["records_in"], RECORDS + RULES, "{}", image.display());
@@ -158,9 +158,9 @@ fn write_the_fixtures() {
     for backend in ["memory", "rocksdb"] {
         let (server, dir) = start(&format!("write-fixtures-{backend}"));
         let storage = dir.join("storage");
-        let manifest = manifest(backend, "rate = 2000", &storage, &dir.join("out"));
-        let manifest = manifest.replacen("interval = \"200ms\"", "records = 4000\nretained = 1", 1);
-        let job = server.api.submit_ok(&manifest).unwrap();
+        let pipeline = pipeline(backend, "rate = 2000", &storage, &dir.join("out"));
+        let pipeline = pipeline.replacen("interval = \"200ms\"", "records = 4000\nretained = 1", 1);
+        let job = server.api.submit_ok(&pipeline).unwrap();
         wait_until("a checkpoint", TIMEOUT, || {
             let job = server.api.job(&job)?;
             Ok(job["last_checkpoint"].is_u64().then_some(()))

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use cofferdam_tests::{Place, Scene, Server, wait_until};
+use cofferdam_tests::{Checkout, Scene, Server, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -60,15 +60,15 @@ fn watched(name: &str, variable: &'static str, at: &str) -> Scene {
 fn a_folder_that_cannot_be_synced_is_refused_at_submit() {
     let scene = watched("folders-output", "NO_SYNC", "out");
     fs::create_dir(scene.out()).unwrap();
-    let answer = scene.api().submit(&scene.manifest("memory", 1_000, "interval = \"1s\"")).unwrap();
+    let answer = scene.api().submit(&scene.pipeline("memory", 1_000, "interval = \"1s\"")).unwrap();
     assert_eq!(answer.code(), "sink-unwritable", "{}", answer.body);
     assert!(answer.body["detail"].as_str().unwrap().contains("cannot be synced"), "{}", answer.body);
 
     let scene = watched("folders-storage", "NO_SYNC", "storage");
     let storage = scene.dir.join("storage");
     fs::create_dir(&storage).unwrap();
-    let manifest = scene.manifest("memory", 1_000, &format!("storage = \"{}\"", storage.display()));
-    let answer = scene.api().submit(&manifest).unwrap();
+    let pipeline = scene.pipeline("memory", 1_000, &format!("storage = \"{}\"", storage.display()));
+    let answer = scene.api().submit(&pipeline).unwrap();
     assert_eq!(answer.code(), "storage-failed", "{}", answer.body);
     assert_eq!(scene.api().jobs().unwrap().as_array().unwrap().len(), 0);
 }
@@ -77,7 +77,7 @@ fn a_folder_that_cannot_be_synced_is_refused_at_submit() {
 fn a_kill_during_the_check_of_an_output_folder_leaves_nothing_there() {
     let mut scene = watched("folders-check", "DIE_AT", "out");
     fs::create_dir(scene.out()).unwrap();
-    assert!(scene.api().submit(&scene.manifest("memory", 1_000, "interval = \"1s\"")).is_err());
+    assert!(scene.api().submit(&scene.pipeline("memory", 1_000, "interval = \"1s\"")).is_err());
     scene.kill().unwrap();
     let left: Vec<_> = fs::read_dir(scene.out()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.is_empty(), "{left:?}");
@@ -85,11 +85,11 @@ fn a_kill_during_the_check_of_an_output_folder_leaves_nothing_there() {
 
 #[test]
 fn a_server_whose_data_folder_was_removed_ends() {
-    let place = Place::of_this_checkout();
-    let dir = place.fresh_dir("tests/folders-removed").unwrap();
-    let mut first = Server::start(&place.cofferdam(), &dir, &[]).unwrap();
+    let checkout = Checkout::current();
+    let dir = checkout.fresh_dir("tests/folders-removed").unwrap();
+    let mut first = Server::start(&checkout.cofferdam(), &dir, &[]).unwrap();
     fs::remove_dir_all(dir.join("data")).unwrap();
-    let second = Server::start(&place.cofferdam(), &dir, &[]).unwrap();
+    let second = Server::start(&checkout.cofferdam(), &dir, &[]).unwrap();
     wait_until("the first server ends", TIMEOUT, || Ok((!first.is_up()?).then_some(()))).unwrap();
     let log = fs::read_to_string(dir.join("server.log")).unwrap();
     assert!(log.contains("was removed or replaced while it was in use"), "{log}");
@@ -97,8 +97,8 @@ fn a_server_whose_data_folder_was_removed_ends() {
 }
 
 /// The first lines that a server writes to stdout, until it listens.
-fn greeting(place: &Place, data: &Path) -> Vec<String> {
-    let mut server = Command::new(place.cofferdam())
+fn greeting(checkout: &Checkout, data: &Path) -> Vec<String> {
+    let mut server = Command::new(checkout.cofferdam())
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(data)
         .stdout(Stdio::piped())
@@ -121,12 +121,12 @@ fn greeting(place: &Place, data: &Path) -> Vec<String> {
 fn a_server_tells_its_data_folder_and_what_it_resumed() {
     let mut scene = Scene::new("folders-greeting", 60_000).unwrap();
     scene.start().unwrap();
-    let job = scene.submit(&scene.manifest("memory", 10_000, "interval = \"100ms\""), "").unwrap();
+    let job = scene.submit(&scene.pipeline("memory", 10_000, "interval = \"100ms\""), "").unwrap();
     scene.wait_for(&job, 1_000, 1).unwrap();
     scene.kill().unwrap();
     let data = scene.dir.join("data").canonicalize().unwrap();
-    let lines = greeting(&scene.place, &data);
+    let lines = greeting(&scene.checkout, &data);
     assert_eq!(lines[0], format!("data folder {}, jobs resumed: 1", data.display()));
     let empty = scene.dir.join("empty");
-    assert!(greeting(&scene.place, &empty)[0].ends_with("empty, jobs resumed: 0"));
+    assert!(greeting(&scene.checkout, &empty)[0].ends_with("empty, jobs resumed: 0"));
 }

@@ -12,7 +12,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use cofferdam_tests::{Api, Place, Server, committed_lines, wait_until};
+use cofferdam_tests::{Api, Checkout, Server, committed_lines, wait_until};
 use serde_json::Value;
 
 /// Far more than anything takes.
@@ -42,7 +42,7 @@ const COUNTING: &str = r#"
 "#;
 
 fn push_component(api: &Api) {
-    let component = fs::read(Place::of_this_checkout().component("misbehaving").unwrap()).unwrap();
+    let component = fs::read(Checkout::current().component("misbehaving").unwrap()).unwrap();
     api.push(&component, Some("misbehaving@1")).unwrap().ok().unwrap();
 }
 
@@ -162,9 +162,9 @@ struct Piped {
 
 impl Piped {
     fn start(name: &str, stderr: Stdio) -> Piped {
-        let place = Place::of_this_checkout();
-        let dir = place.fresh_dir(&format!("tests/{name}")).unwrap();
-        let mut child = Command::new(place.cofferdam())
+        let checkout = Checkout::current();
+        let dir = checkout.fresh_dir(&format!("tests/{name}")).unwrap();
+        let mut child = Command::new(checkout.cofferdam())
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir.join("data"))
             .current_dir(&dir)
@@ -252,14 +252,14 @@ fn run_to_pipe(
     source: &str,
     read: impl FnOnce(BufReader<ChildStdout>) -> Vec<String>,
 ) -> (Vec<String>, ExitStatus, String) {
-    let place = Place::of_this_checkout();
-    let dir = place.fresh_dir(&format!("tests/{name}")).unwrap();
-    let manifest = format!(
+    let checkout = Checkout::current();
+    let dir = checkout.fresh_dir(&format!("tests/{name}")).unwrap();
+    let pipeline = format!(
         "name = \"piped\"\n[checkpoint]\ninterval = \"200ms\"\n[source.numbers]\nconnector = \"generator\"\n\
          template = \"{{n}}\"\n{source}\n[sink.out]\ninput = \"numbers\"\nconnector = \"stdout\"\n"
     );
-    fs::write(dir.join("pipeline.toml"), manifest).unwrap();
-    let mut child = Command::new(place.cofferdam())
+    fs::write(dir.join("pipeline.toml"), pipeline).unwrap();
+    let mut child = Command::new(checkout.cofferdam())
         .args(["run", "pipeline.toml"])
         .current_dir(&dir)
         .stdin(Stdio::null())
@@ -297,10 +297,10 @@ fn a_server_whose_stderr_is_closed_or_not_read_goes_on() {
         let mut stderr = BufReader::new(server.child.stderr.take().unwrap());
         push_component(&server.api);
         let dir = server.dir.clone();
-        let manifest = write_bad_records(&dir, 4000);
+        let pipeline = write_bad_records(&dir, 4000);
         let held = if reads {
             // Like `| head -n 1`.
-            let first = server.api.submit_ok(&manifest).unwrap();
+            let first = server.api.submit_ok(&pipeline).unwrap();
             server.api.wait_for(&first, "FINISHED").unwrap();
             stderr.read_line(&mut String::new()).unwrap();
             fs::remove_dir_all(dir.join("out")).unwrap();
@@ -310,7 +310,7 @@ fn a_server_whose_stderr_is_closed_or_not_read_goes_on() {
             Some(stderr)
         };
         for _ in 0..3 {
-            let job = server.api.submit_ok(&manifest).unwrap();
+            let job = server.api.submit_ok(&pipeline).unwrap();
             let job = server.api.wait_for(&job, "FINISHED").unwrap();
             assert_eq!(skipped(&job), 2000);
             assert_eq!(committed_lines(&dir.join("out")).unwrap().len(), 2000);
@@ -324,12 +324,12 @@ fn a_server_whose_stderr_is_closed_or_not_read_goes_on() {
 
 #[test]
 fn a_run_whose_stderr_is_closed_ends_well() {
-    let place = Place::of_this_checkout();
-    let dir = place.fresh_dir("tests/hearing-run-stderr").unwrap();
-    fs::copy(place.component("misbehaving").unwrap(), dir.join("misbehaving.wasm")).unwrap();
-    let manifest = write_bad_records(&dir, 4000).replace("misbehaving@1", "./misbehaving.wasm");
-    fs::write(dir.join("pipeline.toml"), manifest).unwrap();
-    let mut child = Command::new(place.cofferdam())
+    let checkout = Checkout::current();
+    let dir = checkout.fresh_dir("tests/hearing-run-stderr").unwrap();
+    fs::copy(checkout.component("misbehaving").unwrap(), dir.join("misbehaving.wasm")).unwrap();
+    let pipeline = write_bad_records(&dir, 4000).replace("misbehaving@1", "./misbehaving.wasm");
+    fs::write(dir.join("pipeline.toml"), pipeline).unwrap();
+    let mut child = Command::new(checkout.cofferdam())
         .args(["run", "pipeline.toml"])
         .current_dir(&dir)
         .stdin(Stdio::null())
@@ -376,7 +376,7 @@ fn messages_and_names_cannot_steer_a_terminal_or_forge_lines() {
     let (server, dir) = Server::start_fresh("hearing-names").unwrap();
     push_component(&server.api);
     fs::write(dir.join("records.csv"), "!a\n!b\n").unwrap();
-    let manifest = |input: &str| {
+    let pipeline = |input: &str| {
         let dir = dir.display();
         format!(
             "name = \"names\"\n[source.records]\nconnector = \"file\"\npath = \"{dir}/records.csv\"\nformat = \"lines\"\n\
@@ -384,11 +384,11 @@ fn messages_and_names_cannot_steer_a_terminal_or_forge_lines() {
              [sink.out]\ninput = \"{input}\"\nconnector = \"file\"\npath = \"{dir}/out\"\n"
         )
     };
-    let job = server.api.submit_ok(&manifest("act")).unwrap();
+    let job = server.api.submit_ok(&pipeline("act")).unwrap();
     server.api.wait_for(&job, "FINISHED").unwrap();
     // What the command line says of a pipeline that is refused.
     let forged = "\\u001b]0;title\\u0007\\n2026-01-01T00:00:00Z ERROR forged\\u202e";
-    fs::write(dir.join("pipeline.toml"), manifest(forged)).unwrap();
+    fs::write(dir.join("pipeline.toml"), pipeline(forged)).unwrap();
     let refused = submit(&dir, &server.api);
     assert!(!refused.status.success());
     let stderr = String::from_utf8(refused.stderr).unwrap();
@@ -403,7 +403,7 @@ fn messages_and_names_cannot_steer_a_terminal_or_forge_lines() {
 
 /// Submits `pipeline.toml` of a folder by the command line.
 fn submit(dir: &Path, api: &Api) -> Output {
-    Command::new(Place::of_this_checkout().cofferdam())
+    Command::new(Checkout::current().cofferdam())
         .args(["submit", "pipeline.toml", "--server", api.base()])
         .current_dir(dir)
         .output()
@@ -411,18 +411,18 @@ fn submit(dir: &Path, api: &Api) -> Output {
 }
 
 #[test]
-fn a_manifest_over_the_limit_is_refused_in_words() {
+fn a_pipeline_file_over_the_size_limit_is_refused() {
     let (server, dir) = Server::start_fresh("hearing-large").unwrap();
-    let manifest = format!("# {}\n{CHATTY}", "x".repeat(8 << 20));
-    fs::write(dir.join("pipeline.toml"), &manifest).unwrap();
+    let pipeline = format!("# {}\n{CHATTY}", "x".repeat(8 << 20));
+    fs::write(dir.join("pipeline.toml"), &pipeline).unwrap();
     let refused = submit(&dir, &server.api);
     let stderr = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && stderr.contains("[request-too-large]"), "{stderr}");
     // Other clients do not ask before they send, and get to read the answer all the same.
     for _ in 0..20 {
-        let answer = server.api.post("/v1/jobs", "application/toml", manifest.as_bytes()).unwrap();
+        let answer = server.api.post("/v1/jobs", "application/toml", pipeline.as_bytes()).unwrap();
         assert_eq!((answer.status, answer.code()), (413, "request-too-large"));
-        let answer = server.api.post("/v1/jobs", "text/plain", manifest.as_bytes()).unwrap();
+        let answer = server.api.post("/v1/jobs", "text/plain", pipeline.as_bytes()).unwrap();
         assert_eq!((answer.status, answer.code()), (415, "request-invalid"));
     }
 }

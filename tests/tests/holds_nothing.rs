@@ -1,10 +1,10 @@
 //! A guest holds nothing: with its instance thrown away after every turn, every result stays the same.
 
 use cofferdam_tests::late_flights::{self, Plan};
-use cofferdam_tests::{Place, difference};
+use cofferdam_tests::{Checkout, difference};
 
 fn run_with_fresh_instances(name: &str, backend: &str, kills: u32) {
-    let place = Place::of_this_checkout();
+    let checkout = Checkout::current();
     let plan = Plan {
         seed: 1,
         backend: backend.to_string(),
@@ -14,10 +14,10 @@ fn run_with_fresh_instances(name: &str, backend: &str, kills: u32) {
         kills,
         fresh_instance: true,
         unaligned: false,
-        work_dir: place.fresh_dir(&format!("tests/holds-nothing-{name}")).unwrap(),
+        work_dir: checkout.fresh_dir(&format!("tests/holds-nothing-{name}")).unwrap(),
     };
-    let outcome = late_flights::run(&place, &plan, &mut |_| {}).unwrap();
-    if let Some(difference) = difference(&late_flights::expected(&place).unwrap(), &outcome.delays) {
+    let outcome = late_flights::run(&checkout, &plan, &mut |_| {}).unwrap();
+    if let Some(difference) = difference(&late_flights::expected(&checkout).unwrap(), &outcome.delays) {
         panic!("{difference}");
     }
     assert_eq!(outcome.bad, [""; 0]);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cofferdam_tests::{Place, Server, committed_lines};
+use cofferdam_tests::{Checkout, Server, committed_lines};
 
 /// All records are `id,value,time`, with the time in milliseconds.
 const LEFT: &str = "id,value,time\na,l0,0\na,l2,2000\nb,m5,5000\na,l3,3000\na,l7,7000\n";
@@ -21,7 +21,7 @@ impl Scene {
     /// A server that has the guest, and the files of the records.
     fn new(name: &str) -> Scene {
         let (server, dir) = Server::start_fresh(&format!("joins-{name}")).unwrap();
-        let bytes = fs::read(Place::of_this_checkout().component("event-time").unwrap()).unwrap();
+        let bytes = fs::read(Checkout::current().component("event-time").unwrap()).unwrap();
         server.api.push(&bytes, Some("event-time@1")).unwrap().ok().unwrap();
         fs::write(dir.join("left.csv"), LEFT).unwrap();
         fs::write(dir.join("more.csv"), MORE).unwrap();
@@ -34,7 +34,7 @@ impl Scene {
     fn check(&self, operator: &str, expected: &[&str], bad: &[&str]) {
         for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
             let out = self.dir.join(format!("{backend}-{parallelism}"));
-            let job = self.server.api.submit_ok(&manifest(&self.dir, &out, backend, parallelism, operator)).unwrap();
+            let job = self.server.api.submit_ok(&pipeline(&self.dir, &out, backend, parallelism, operator)).unwrap();
             self.server.api.wait_for(&job, "FINISHED").unwrap();
             let lines = |sink: &str| committed_lines(&out.join(sink)).unwrap();
             assert_eq!(lines("joined"), expected, "{backend} at {parallelism}");
@@ -47,7 +47,7 @@ impl Scene {
     }
 }
 
-fn manifest(dir: &Path, out: &Path, backend: &str, parallelism: u32, operator: &str) -> String {
+fn pipeline(dir: &Path, out: &Path, backend: &str, parallelism: u32, operator: &str) -> String {
     let source = |name: &str, key: &str, header: bool, parallelism: u32| {
         format!(
             "[source.{name}]\nconnector = \"file\"\npath = \"{}\"\nformat = \"csv\"\nheader = {header}\n\

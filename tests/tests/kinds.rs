@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cofferdam_tests::kinds::{Kept, plainly, records};
-use cofferdam_tests::{Api, Place, Server, committed_lines, difference, wait_until};
+use cofferdam_tests::{Api, Checkout, Server, committed_lines, difference, wait_until};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -22,7 +22,7 @@ impl Scene {
     /// A server that has the component `component`.
     fn new(name: &str, component: &str) -> Scene {
         let (server, dir) = Server::start_fresh(&format!("kinds-{name}")).unwrap();
-        let bytes = fs::read(Place::of_this_checkout().component(component).unwrap()).unwrap();
+        let bytes = fs::read(Checkout::current().component(component).unwrap()).unwrap();
         server.api.push(&bytes, Some(&format!("{component}@1"))).unwrap().ok().unwrap();
         Scene { server, dir }
     }
@@ -35,7 +35,7 @@ impl Scene {
     fn kill_and_restart(self, job: &str) -> (Scene, Value) {
         let Scene { server, dir } = self;
         server.kill().unwrap();
-        let server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &[]).unwrap();
+        let server = Server::start(&Checkout::current().cofferdam(), &dir, &[]).unwrap();
         let scene = Scene { server, dir };
         let running = wait_until("the job is resumed", TIMEOUT, || {
             let job = scene.api().job(job)?;
@@ -63,7 +63,7 @@ fn every_kind(backend: &str) {
     let scene = Scene::new(backend, "kinds");
     fs::write(scene.dir.join("records.csv"), records.join("\n") + "\n").unwrap();
     let dir = scene.dir.display();
-    let manifest = format!(
+    let pipeline = format!(
         r#"
         name = "kinds"
         parallelism = 2
@@ -89,7 +89,7 @@ fn every_kind(backend: &str) {
         path = "{dir}/out"
         "#
     );
-    let job = scene.api().submit_ok(&manifest).unwrap();
+    let job = scene.api().submit_ok(&pipeline).unwrap();
     wait_until("the job is on its way", TIMEOUT, || {
         let job = scene.api().job(&job)?;
         assert_ne!(job["status"], "FINISHED", "the run was over too early");
@@ -118,7 +118,7 @@ const RULES: u64 = 5;
 const ORDERS: usize = 6_000;
 
 /// A job in which `component`'s function takes rules.
-fn rules_manifest(dir: &Path, name: &str, component: &str, function: &str, parallelism: usize, rate: &str) -> String {
+fn rules_pipeline(dir: &Path, name: &str, component: &str, function: &str, parallelism: usize, rate: &str) -> String {
     let dir = dir.display();
     format!(
         r#"
@@ -211,8 +211,8 @@ fn check_orders(lines: &[String]) {
 fn broadcast_rules_reach_every_subtask_and_outlive_a_kill() {
     let scene = Scene::new("broadcast", "kinds");
     write_orders_and_rules(&scene.dir, ORDERS);
-    let manifest = rules_manifest(&scene.dir, "rules", "kinds", "rules", 3, "rate = 1500");
-    let job = scene.api().submit_ok(&manifest).unwrap();
+    let pipeline = rules_pipeline(&scene.dir, "rules", "kinds", "rules", 3, "rate = 1500");
+    let job = scene.api().submit_ok(&pipeline).unwrap();
     wait_for_rules(&scene, &job, 3);
     let (scene, resumed) = scene.kill_and_restart(&job);
     assert!(resumed["restored_checkpoint"].is_u64(), "{resumed}");
@@ -229,8 +229,8 @@ fn broadcast_rules_reach_every_subtask_and_outlive_a_kill() {
 fn broadcast_rules_are_there_at_another_parallelism() {
     let scene = Scene::new("rescaled-broadcast", "kinds");
     write_orders_and_rules(&scene.dir, ORDERS);
-    let manifest = |name, parallelism| rules_manifest(&scene.dir, name, "kinds", "rules", parallelism, "rate = 1500");
-    let job = scene.api().submit_ok(&manifest("rules", 2)).unwrap();
+    let pipeline = |name, parallelism| rules_pipeline(&scene.dir, name, "kinds", "rules", parallelism, "rate = 1500");
+    let job = scene.api().submit_ok(&pipeline("rules", 2)).unwrap();
     wait_for_rules(&scene, &job, 2);
     let stop = scene.api().post(&format!("/v1/jobs/{job}/stop"), "application/json", b"").unwrap().ok().unwrap();
     scene.api().wait_for(&job, "STOPPED").unwrap();
@@ -238,7 +238,7 @@ fn broadcast_rules_are_there_at_another_parallelism() {
     let answer = scene.api().get(&format!("/v1/jobs/{job}/savepoints/{request}")).unwrap().ok().unwrap();
     let savepoint = answer["location"].as_str().unwrap();
     let path = format!("/v1/jobs?from_savepoint={savepoint}");
-    let answer = scene.api().post(&path, "application/toml", manifest("more-rules", 5).as_bytes()).unwrap();
+    let answer = scene.api().post(&path, "application/toml", pipeline("more-rules", 5).as_bytes()).unwrap();
     let job = answer.ok().unwrap()["id"].as_str().unwrap().to_owned();
     scene.api().wait_for(&job, "FINISHED").unwrap();
     let lines = scene.lines("out");
@@ -250,8 +250,8 @@ fn broadcast_rules_are_there_at_another_parallelism() {
 fn the_keyed_side_cannot_write_broadcast_state() {
     let scene = Scene::new("keyed-write", "misbehaving");
     write_orders_and_rules(&scene.dir, 3);
-    let manifest = rules_manifest(&scene.dir, "rules", "misbehaving", "write-broadcast", 3, "");
-    let job = scene.api().submit_ok(&manifest).unwrap();
+    let pipeline = rules_pipeline(&scene.dir, "rules", "misbehaving", "write-broadcast", 3, "");
+    let job = scene.api().submit_ok(&pipeline).unwrap();
     scene.api().wait_for(&job, "FINISHED").unwrap();
     assert_eq!(scene.lines("out").len() as u64, 3 * (RULES + 1), "the broadcast side may");
     let bad = scene.lines("bad");
@@ -265,15 +265,15 @@ fn the_keyed_side_cannot_write_broadcast_state() {
 fn a_broadcast_input_and_its_function_belong_together() {
     let scene = Scene::new("refused-broadcast", "kinds");
     write_orders_and_rules(&scene.dir, 3);
-    let manifest = rules_manifest(&scene.dir, "rules", "kinds", "rules", 1, "");
-    let lines: Vec<&str> = manifest.lines().collect();
+    let pipeline = rules_pipeline(&scene.dir, "rules", "kinds", "rules", 1, "");
+    let lines: Vec<&str> = pipeline.lines().collect();
     let line = |key: &str| 1 + lines.iter().position(|line| line.trim_start().starts_with(key)).unwrap();
     for (from, to, key, code) in [
         ("broadcast = \"rules\"\n", "inputs_of = 1\n", "broadcast", "manifest-unknown-key"),
         ("function = \"rules\"", "function = \"kinds\"", "broadcast", "manifest-invalid"),
         ("key = { column = 0 }\n", "\n", "function", "manifest-key"),
     ] {
-        let answer = scene.api().submit(&manifest.replacen(from, to, 1)).unwrap();
+        let answer = scene.api().submit(&pipeline.replacen(from, to, 1)).unwrap();
         assert_eq!((answer.status, answer.code()), (400, code), "{}", answer.body);
         assert_eq!(answer.body["location"]["line"], line(key), "{}", answer.body);
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cofferdam_tests::{Api, Place, Server, committed_lines, difference, late_flights, wait_until};
+use cofferdam_tests::{Api, Checkout, Server, committed_lines, difference, late_flights, wait_until};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -17,9 +17,9 @@ struct Scene {
 
 /// A server that has the component, and a folder for the output.
 fn scene(name: &str) -> Scene {
-    let place = Place::of_this_checkout();
+    let checkout = Checkout::current();
     let (server, dir) = Server::start_fresh(&format!("lifecycle-{name}")).unwrap();
-    let component = fs::read(place.component("late-flights").unwrap()).unwrap();
+    let component = fs::read(checkout.component("late-flights").unwrap()).unwrap();
     server.api.push(&component, Some("late-flights@1")).unwrap().ok().unwrap();
     Scene { server, dir }
 }
@@ -33,8 +33,8 @@ impl Scene {
         self.dir.join("out")
     }
 
-    fn manifest(&self, backend: &str, rate: u64, settings: &str) -> String {
-        let data = Place::of_this_checkout().late_flights().join("data/flights.csv.gz");
+    fn pipeline(&self, backend: &str, rate: u64, settings: &str) -> String {
+        let data = Checkout::current().late_flights().join("data/flights.csv.gz");
         format!(
             r#"
             name = "flights"
@@ -92,7 +92,7 @@ impl Scene {
     }
 
     fn assert_exact(&self) {
-        let expected = late_flights::expected(&Place::of_this_checkout()).unwrap();
+        let expected = late_flights::expected(&Checkout::current()).unwrap();
         if let Some(difference) = difference(&expected, &committed_lines(&self.out()).unwrap()) {
             panic!("{difference}");
         }
@@ -110,8 +110,8 @@ const INTERVAL: &str = "[checkpoint]\ninterval = \"200ms\"";
 fn a_savepoint_under_load_does_not_disturb_and_a_stopped_job_goes_on_from_its_own() {
     for backend in ["memory", "rocksdb"] {
         let scene = scene(&format!("savepoint-{backend}"));
-        let manifest = scene.manifest(backend, 150_000, INTERVAL);
-        let job = scene.api().submit_ok(&manifest).unwrap();
+        let pipeline = scene.pipeline(backend, 150_000, INTERVAL);
+        let job = scene.api().submit_ok(&pipeline).unwrap();
         scene.wait_for_records(&job, 50_000);
         let savepoint = scene.savepoint(&job, "savepoints");
         assert!(Path::new(&savepoint).join("manifest").is_file(), "{savepoint}");
@@ -123,7 +123,7 @@ fn a_savepoint_under_load_does_not_disturb_and_a_stopped_job_goes_on_from_its_ow
         let before = stopped["records_in"].as_u64().unwrap();
 
         let path = format!("/v1/jobs?from_savepoint={savepoint}");
-        let resumed = scene.api().post(&path, "application/toml", manifest.as_bytes()).unwrap().ok().unwrap();
+        let resumed = scene.api().post(&path, "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap();
         let resumed = resumed["id"].as_str().unwrap();
         let job = scene.api().wait_for(resumed, "FINISHED").unwrap();
         assert!(job["restored_checkpoint"].is_u64(), "{job}");
@@ -135,27 +135,27 @@ fn a_savepoint_under_load_does_not_disturb_and_a_stopped_job_goes_on_from_its_ow
 #[test]
 fn a_savepoint_of_another_shape_is_refused() {
     let scene = scene("mismatch");
-    let manifest = scene.manifest("memory", 150_000, INTERVAL);
-    let job = scene.api().submit_ok(&manifest).unwrap();
+    let pipeline = scene.pipeline("memory", 150_000, INTERVAL);
+    let job = scene.api().submit_ok(&pipeline).unwrap();
     scene.wait_for_records(&job, 20_000);
     let savepoint = scene.savepoint(&job, "stop");
     scene.api().wait_for(&job, "STOPPED").unwrap();
-    let submit = |manifest: &str, savepoint: &str| {
+    let submit = |pipeline: &str, savepoint: &str| {
         let path = format!("/v1/jobs?from_savepoint={savepoint}");
-        scene.api().post(&path, "application/toml", manifest.as_bytes()).unwrap()
+        scene.api().post(&path, "application/toml", pipeline.as_bytes()).unwrap()
     };
-    let refuse = |manifest: &str, savepoint: &str, status: u16, code: &str, detail: &str| {
-        let answer = submit(manifest, savepoint);
+    let refuse = |pipeline: &str, savepoint: &str, status: u16, code: &str, detail: &str| {
+        let answer = submit(pipeline, savepoint);
         assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.body);
         assert!(answer.body["detail"].as_str().unwrap().contains(detail), "{}", answer.body);
     };
-    let sharded = manifest.replace("parallelism = 2", "parallelism = 2\nmax_parallelism = 64");
+    let sharded = pipeline.replace("parallelism = 2", "parallelism = 2\nmax_parallelism = 64");
     refuse(&sharded, &savepoint, 409, "checkpoint-mismatch", "max_parallelism 128");
-    let renamed = manifest
+    let renamed = pipeline
         .replace("operator.track", "operator.follow")
         .replace("\"track\"\n            connector", "\"follow\"\n            connector");
     refuse(&renamed, &savepoint, 409, "checkpoint-mismatch", "state `stats` of `track`");
-    refuse(&manifest, "savepoints/nothing-here", 404, "savepoint-not-found", "");
+    refuse(&pipeline, "savepoints/nothing-here", 404, "savepoint-not-found", "");
     assert_eq!(scene.api().jobs().unwrap().as_array().unwrap().len(), 1);
 
     let dropped = submit(&renamed, &format!("{savepoint}&allow_unclaimed_state=true")).ok().unwrap();
@@ -167,7 +167,7 @@ fn a_savepoint_of_another_shape_is_refused() {
 fn a_job_restarts_within_the_process_when_its_sink_fails() {
     let scene = scene("restart");
     let settings = format!("{INTERVAL}\n[restart]\nstrategy = \"fixed-delay\"\nattempts = 50\ndelay = \"100ms\"");
-    let job = scene.api().submit_ok(&scene.manifest("rocksdb", 150_000, &settings)).unwrap();
+    let job = scene.api().submit_ok(&scene.pipeline("rocksdb", 150_000, &settings)).unwrap();
     scene.wait_for_records(&job, 60_000);
     // The output's folder gives way to a file, until the job has noticed.
     let away = scene.dir.join("away");
@@ -189,7 +189,7 @@ fn a_job_restarts_within_the_process_when_its_sink_fails() {
 fn attempts_run_out() {
     let scene = scene("attempts");
     let settings = format!("{INTERVAL}\n[restart]\nstrategy = \"fixed-delay\"\nattempts = 2\ndelay = \"10ms\"");
-    let job = scene.api().submit_ok(&scene.manifest("memory", 150_000, &settings)).unwrap();
+    let job = scene.api().submit_ok(&scene.pipeline("memory", 150_000, &settings)).unwrap();
     scene.wait_for_records(&job, 20_000);
     // A file in place of the output folder fails every attempt, whatever record it reads.
     fs::rename(scene.out(), scene.dir.join("away")).unwrap();
@@ -204,10 +204,10 @@ fn a_fault_that_comes_again_on_the_same_record_ends_the_attempts() {
     let scene = scene("repeated-fault");
     let settings = "[restart]\nstrategy = \"fixed-delay\"\nattempts = 50\ndelay = \"10ms\"";
     // The function `track` wants JSON, and gets rows of CSV. Of two subtasks either may fail first, so one is enough here.
-    let manifest = scene.manifest("memory", 150_000, settings).replace("parallelism = 2", "parallelism = 1");
-    let manifest = manifest.replace("function = \"parse\"", "function = \"track\"");
-    let manifest = manifest.replace("key = { field = \"tailnum\" }\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink", "key = \"value\"\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink");
-    let job = scene.api().submit_ok(&manifest).unwrap();
+    let pipeline = scene.pipeline("memory", 150_000, settings).replace("parallelism = 2", "parallelism = 1");
+    let pipeline = pipeline.replace("function = \"parse\"", "function = \"track\"");
+    let pipeline = pipeline.replace("key = { field = \"tailnum\" }\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink", "key = \"value\"\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink");
+    let job = scene.api().submit_ok(&pipeline).unwrap();
     let job = scene.api().wait_for(&job, "FAILED").unwrap();
     assert_eq!(job["restarts"], 1, "{job}");
     assert_eq!(job["failure"]["code"], "guest-error", "{job}");
@@ -217,7 +217,7 @@ fn a_fault_that_comes_again_on_the_same_record_ends_the_attempts() {
 #[test]
 fn a_cancelled_job_leaves_what_it_committed_and_nothing_else() {
     let scene = scene("cancel");
-    let job = scene.api().submit_ok(&scene.manifest("rocksdb", 100_000, INTERVAL)).unwrap();
+    let job = scene.api().submit_ok(&scene.pipeline("rocksdb", 100_000, INTERVAL)).unwrap();
     scene.wait_for_records(&job, 60_000);
     scene.api().post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
     scene.api().wait_for(&job, "CANCELLED").unwrap();
@@ -233,7 +233,7 @@ fn a_cancelled_job_leaves_what_it_committed_and_nothing_else() {
 fn checkpoints_by_record_count_alone() {
     let scene = scene("record-count");
     let settings = "[checkpoint]\nrecords = 40000\nretained = 2\non_cancel = \"keep\"";
-    let job = scene.api().submit_ok(&scene.manifest("memory", 200_000, settings)).unwrap();
+    let job = scene.api().submit_ok(&scene.pipeline("memory", 200_000, settings)).unwrap();
     scene.api().wait_for(&job, "FINISHED").unwrap();
     scene.assert_exact();
     let checkpoints = scene.checkpoints(&job);

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cofferdam_tests::{Place, Server, committed_lines, difference, wait_until};
+use cofferdam_tests::{Checkout, Server, committed_lines, difference, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 const KEYS: u64 = 42;
@@ -20,13 +20,13 @@ struct Scene {
 
 fn scene(name: &str) -> Scene {
     let (server, dir) = Server::start_fresh(&format!("migration-{name}")).unwrap();
-    let component = fs::read(Place::of_this_checkout().component("sums").unwrap()).unwrap();
+    let component = fs::read(Checkout::current().component("sums").unwrap()).unwrap();
     server.api.push(&component, Some("sums@1")).unwrap().ok().unwrap();
     Scene { server, dir }
 }
 
 impl Scene {
-    fn manifest(&self, function: &str, backend: &str, parallelism: u64, out: &str, rate: &str) -> String {
+    fn pipeline(&self, function: &str, backend: &str, parallelism: u64, out: &str, rate: &str) -> String {
         format!(
             r#"
             name = "keep"
@@ -64,7 +64,7 @@ impl Scene {
     /// Runs a job until it is under way, and stops it; its savepoint.
     fn stopped(&self, function: &str, backend: &str, format: &str, out: &str) -> String {
         let api = &self.server.api;
-        let job = api.submit_ok(&self.manifest(function, backend, 2, out, "rate = 10000")).unwrap();
+        let job = api.submit_ok(&self.pipeline(function, backend, 2, out, "rate = 10000")).unwrap();
         wait_until("the job is under way", TIMEOUT, || {
             let job = api.job(&job)?;
             assert_ne!(job["status"], "FINISHED", "the run was over too early");
@@ -120,9 +120,9 @@ fn an_older_form_is_read_and_the_result_is_exact() {
         let before = committed_lines(&scene.dir.join(&out)).unwrap().len();
         assert!(before > 0);
         let resumed = format!("resumed-{number}");
-        let manifest = scene.manifest("keep_new", to, parallelism, &resumed, "");
+        let pipeline = scene.pipeline("keep_new", to, parallelism, &resumed, "");
         let path = format!("/v1/jobs?from_savepoint={savepoint}");
-        let job = scene.server.api.post(&path, "application/toml", manifest.as_bytes()).unwrap().ok().unwrap();
+        let job = scene.server.api.post(&path, "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap();
         let job = scene.server.api.wait_for(job["id"].as_str().unwrap(), "FINISHED").unwrap();
         assert_eq!(job["records_in"], RECORDS);
         let mut lines = committed_lines(&scene.dir.join(&out)).unwrap();
@@ -143,10 +143,10 @@ fn a_form_that_the_function_does_not_read_is_refused_with_what_to_do() {
         // The old version does not know the form of the new one.
         let savepoint = scene.stopped("keep_new", backend, format, &out);
         let refused = format!("refused-{backend}-{format}");
-        let manifest = scene.manifest("keep_old", backend, 2, &refused, "");
+        let pipeline = scene.pipeline("keep_old", backend, 2, &refused, "");
         let jobs = api.get("/v1/jobs").unwrap().ok().unwrap();
         let path = format!("/v1/jobs?from_savepoint={savepoint}");
-        let answer = api.post(&path, "application/toml", manifest.as_bytes()).unwrap();
+        let answer = api.post(&path, "application/toml", pipeline.as_bytes()).unwrap();
         assert_eq!((answer.status, answer.code()), (409, "checkpoint-mismatch"), "{}", answer.body);
         for part in ["`keep`", "`total`", "postcard:i64", "postcard:u32", "migrate"] {
             assert!(answer.body.to_string().contains(part), "{part}: {}", answer.body);

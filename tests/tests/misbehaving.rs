@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use cofferdam_tests::{Api, Place, Server, committed_lines};
+use cofferdam_tests::{Api, Checkout, Server, committed_lines};
 use serde_json::Value;
 
 const RECORDS: usize = 3_000;
@@ -45,7 +45,7 @@ fn good_lines(function: &str) -> Vec<String> {
     lines
 }
 
-fn manifest(work_dir: &Path, name: &str, misdeed: &Misdeed, on_fault: &str, rate: &str) -> String {
+fn pipeline(work_dir: &Path, name: &str, misdeed: &Misdeed, on_fault: &str, rate: &str) -> String {
     let Misdeed { function, limits, .. } = misdeed;
     let dir = work_dir.display();
     let bad = if on_fault == "dead-letter" {
@@ -81,16 +81,16 @@ fn manifest(work_dir: &Path, name: &str, misdeed: &Misdeed, on_fault: &str, rate
 
 /// Runs the misdeed under every disposition, all at once, beside a job that must not notice.
 fn run(misdeed: &Misdeed) {
-    let place = Place::of_this_checkout();
+    let checkout = Checkout::current();
     let (mut server, dir) = Server::start_fresh(&format!("misbehaving-{}", misdeed.function)).unwrap();
     fs::write(dir.join("records.csv"), records().join("\n") + "\n").unwrap();
     let api = server.api.clone();
-    let component = fs::read(place.component("misbehaving").unwrap()).unwrap();
+    let component = fs::read(checkout.component("misbehaving").unwrap()).unwrap();
     api.push(&component, Some("misbehaving@1")).unwrap().ok().unwrap();
 
     let echo = Misdeed { function: "echo", code: "", limits: "", message: "" };
     let submit = |name: &str, misdeed: &Misdeed, on_fault: &str, rate: &str| {
-        api.submit_ok(&manifest(&dir, name, misdeed, on_fault, rate)).unwrap()
+        api.submit_ok(&pipeline(&dir, name, misdeed, on_fault, rate)).unwrap()
     };
     let beside = submit("beside", &echo, "fail", "rate = 3000");
     let fail = submit("fail", misdeed, "fail", "");

@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use cofferdam_tests::Place;
+use cofferdam_tests::Checkout;
 
 /// Runs a command of the README; its output, where it succeeds.
 fn run(folder: &Path, program: &Path, arguments: &[&str]) -> String {
-    let place = Place::of_this_checkout();
+    let checkout = Checkout::current();
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder);
     // A target folder of its own, kept from one test run to the next: the SDK is not compiled again each time.
-    command.env("CARGO_TARGET_DIR", place.target.join("newcomer"));
+    command.env("CARGO_TARGET_DIR", checkout.target.join("newcomer"));
     let Output { status, stdout, stderr } = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "{} {arguments:?} ended with {status}\n{stdout}\n{stderr}", program.display());
@@ -20,9 +20,9 @@ fn run(folder: &Path, program: &Path, arguments: &[&str]) -> String {
 
 #[test]
 fn new_test_build_run() {
-    let place = Place::of_this_checkout();
+    let checkout = Checkout::current();
     let folder = tempfile::tempdir().unwrap();
-    let cofferdam = place.cofferdam();
+    let cofferdam = checkout.cofferdam();
     run(folder.path(), &cofferdam, &["new", "my-function"]);
 
     let project = folder.path().join("my-function");

@@ -18,7 +18,7 @@ impl Scene {
     }
 
     /// One window of all records of `input`, by the field `k`, with an aggregate.
-    fn manifest(&self, input: &str, format: &str, aggregate: &str, on_fault: &str) -> String {
+    fn pipeline(&self, input: &str, format: &str, aggregate: &str, on_fault: &str) -> String {
         fs::write(self.dir.join("in"), input).unwrap();
         format!(
             "name = \"odd\"\n[restart]\nstrategy = \"none\"\n[source.s]\nconnector = \"file\"\npath = \"{}\"\n\
@@ -35,9 +35,9 @@ impl Scene {
         self.dir.join("out")
     }
 
-    fn run(&self, manifest: &str, status: &str) -> (Value, Vec<Value>) {
+    fn run(&self, pipeline: &str, status: &str) -> (Value, Vec<Value>) {
         let _ = fs::remove_dir_all(self.out());
-        let job = self.server.api.submit_ok(manifest).unwrap();
+        let job = self.server.api.submit_ok(pipeline).unwrap();
         let view = self.server.api.wait_for(&job, status).unwrap();
         (view, results(&self.out()))
     }
@@ -55,7 +55,7 @@ const SUM: &str = "{ type = \"sum\", field = \"x\" }";
 fn of_a_json_name_that_occurs_twice_the_last_one_is_key_and_timestamp() {
     let scene = Scene::new("names");
     let input = "{\"k\":\"a\",\"ts\":10,\"k\":\"b\",\"ts\":2000}\n{\"k\":\"c\",\"ts\":3000}\n";
-    let (_, results) = scene.run(&scene.manifest(input, "ndjson", COUNT, "fail"), "FINISHED");
+    let (_, results) = scene.run(&scene.pipeline(input, "ndjson", COUNT, "fail"), "FINISHED");
     let expected = [
         json!({"key": "b", "start": 2000, "end": 3000, "count": 1}),
         json!({"key": "c", "start": 3000, "end": 4000, "count": 1}),
@@ -66,11 +66,11 @@ fn of_a_json_name_that_occurs_twice_the_last_one_is_key_and_timestamp() {
 #[test]
 fn a_csv_column_that_the_header_has_twice_is_refused_as_a_key() {
     let scene = Scene::new("columns");
-    let manifest = scene.manifest("k,ts,k\na,1,b\n", "csv", COUNT, "fail");
-    let refused = scene.server.api.post("/v1/jobs", "application/toml", manifest.as_bytes()).unwrap();
+    let pipeline = scene.pipeline("k,ts,k\na,1,b\n", "csv", COUNT, "fail");
+    let refused = scene.server.api.post("/v1/jobs", "application/toml", pipeline.as_bytes()).unwrap();
     assert_eq!((refused.status, refused.code()), (400, "manifest-key"), "{}", refused.body);
     assert!(refused.body.to_string().contains("column `k` twice"), "{}", refused.body);
-    let by_place = manifest.replace("key = { field = \"k\" }", "key = { column = 2 }");
+    let by_place = pipeline.replace("key = { field = \"k\" }", "key = { column = 2 }");
     let (_, results) = scene.run(&by_place, "FINISHED");
     assert_eq!(results[0]["key"], "b");
 }
@@ -80,14 +80,14 @@ fn a_sum_that_floating_numbers_do_not_hold_is_a_fault() {
     let scene = Scene::new("sums");
     let input =
         "{\"k\":\"a\",\"ts\":1,\"x\":1e308}\n{\"k\":\"a\",\"ts\":2,\"x\":1e308}\n{\"k\":\"a\",\"ts\":3,\"x\":5}\n";
-    let (job, results) = scene.run(&scene.manifest(input, "ndjson", SUM, "fail"), "FAILED");
+    let (job, results) = scene.run(&scene.pipeline(input, "ndjson", SUM, "fail"), "FAILED");
     assert_eq!((job["failure"]["code"].as_str(), results.len()), (Some("number-overflow"), 0), "{job}");
-    let (job, results) = scene.run(&scene.manifest(input, "ndjson", SUM, "skip"), "FINISHED");
+    let (job, results) = scene.run(&scene.pipeline(input, "ndjson", SUM, "skip"), "FINISHED");
     assert_eq!(results, [json!({"key": "a", "start": 0, "end": 1000, "sum": 1e308})]);
     assert_eq!(job["operators"][1]["records_skipped"], 1, "{job}");
     // In sliding windows only the parts are beyond it together: the windows that have both.
     let sliding = scene
-        .manifest(input, "ndjson", SUM, "skip")
+        .pipeline(input, "ndjson", SUM, "skip")
         .replace("{ type = \"tumbling\", size = \"1s\" }", "{ type = \"sliding\", size = \"2ms\", slide = \"1ms\" }");
     let (job, results) = scene.run(&sliding, "FINISHED");
     let sums: Vec<_> = results.iter().map(|result| (result["start"].as_i64(), result["sum"].clone())).collect();
@@ -99,9 +99,9 @@ fn a_sum_that_floating_numbers_do_not_hold_is_a_fault() {
 #[test]
 fn a_key_that_is_not_text_is_told_from_the_text_of_its_digits() {
     let scene = Scene::new("keys");
-    let manifest = scene.manifest("", "csv", COUNT, "fail");
+    let pipeline = scene.pipeline("", "csv", COUNT, "fail");
     fs::write(scene.dir.join("in"), b"k,ts\n\xff\xfe,1\nfffe,2\n").unwrap();
-    let (_, results) = scene.run(&manifest, "FINISHED");
+    let (_, results) = scene.run(&pipeline, "FINISHED");
     let mut keys: Vec<String> = results.iter().map(|result| result["key"].to_string()).collect();
     keys.sort();
     assert_eq!(keys, ["\"fffe\"", "{\"hex\":\"fffe\"}"]);

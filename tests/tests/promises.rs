@@ -53,8 +53,8 @@ fn a_savepoint_whose_server_was_killed_before_the_commit_loses_nothing_in_a_new_
             ("DIE_NOW", now.display().to_string()),
         ];
         scene.start().unwrap();
-        let manifest = scene.manifest("rocksdb", 10_000, "interval = \"300ms\"");
-        let job = scene.submit(&manifest, "").unwrap();
+        let pipeline = scene.pipeline("rocksdb", 10_000, "interval = \"300ms\"");
+        let job = scene.submit(&pipeline, "").unwrap();
         scene.wait_for(&job, 3_000, 1).unwrap();
         // Only the savepoint's publication is left, so that the last thing that counts is the savepoint.
         fs::write(&now, "").unwrap();
@@ -75,7 +75,7 @@ fn a_savepoint_whose_server_was_killed_before_the_commit_loses_nothing_in_a_new_
         }
         let image = newest_image(&checkpoints, &job);
         scene.start().unwrap();
-        let job = scene.submit(&manifest, &format!("from={image}")).unwrap();
+        let job = scene.submit(&pipeline, &format!("from={image}")).unwrap();
         scene.finish_exactly(&job).unwrap();
     }
 }

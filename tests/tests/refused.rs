@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cofferdam_tests::{Answer, Api, Place, Server, committed_lines};
+use cofferdam_tests::{Answer, Api, Checkout, Server, committed_lines};
 use serde_json::Value;
 
 /// Everything of a server that a refused request must leave as it was.
@@ -47,7 +47,7 @@ fn start(name: &str) -> (Server, PathBuf) {
 }
 
 fn component(name: &str) -> Vec<u8> {
-    fs::read(Place::of_this_checkout().component(name).unwrap()).unwrap()
+    fs::read(Checkout::current().component(name).unwrap()).unwrap()
 }
 
 fn push_misbehaving(api: &Api) {
@@ -112,9 +112,9 @@ fn imports_that_are_not_granted() {
 
 #[test]
 fn a_component_over_the_size_limit() {
-    let place = Place::of_this_checkout();
-    let dir = place.fresh_dir("tests/refused-too-large").unwrap();
-    let server = Server::start(&place.cofferdam(), &dir, &["--component-max", "64KiB"]).unwrap();
+    let checkout = Checkout::current();
+    let dir = checkout.fresh_dir("tests/refused-too-large").unwrap();
+    let server = Server::start(&checkout.cofferdam(), &dir, &["--component-max", "64KiB"]).unwrap();
     let before = Traces::of(&server.api, &dir);
     let answer = server.api.push(&vec![0; (64 << 10) + 1], None).unwrap();
     assert_refused(&answer, 413, "component-too-large", "64");
@@ -162,7 +162,7 @@ fn a_name_that_is_taken() {
     assert_eq!(Traces::of(&server.api, &dir), before);
 }
 
-/// A manifest that is right; tests spoil it.
+/// A valid pipeline file, which tests change.
 const MANIFEST: &str = r#"name = "echo"
 
 [source.lines]
@@ -180,13 +180,13 @@ connector = "file"
 path = "out"
 "#;
 
-fn submit(api: &Api, manifest: &str, dir: &Path) -> Answer {
+fn submit(api: &Api, pipeline: &str, dir: &Path) -> Answer {
     let path = format!("/v1/jobs?file_name=pipeline.toml&base_dir={}", dir.display());
-    api.post(&path, "application/toml", manifest.as_bytes()).unwrap()
+    api.post(&path, "application/toml", pipeline.as_bytes()).unwrap()
 }
 
 /// Replaces a part of the right manifest, and expects the refusal. `line` is where it must be found, 0 where it has none.
-fn refuse_manifest(api: &Api, dir: &Path, (from, to): (&str, &str), expected: (u16, &str), says: &str, line: usize) {
+fn refuse_pipeline(api: &Api, dir: &Path, (from, to): (&str, &str), expected: (u16, &str), says: &str, line: usize) {
     assert!(MANIFEST.contains(from));
     let before = Traces::of(api, dir);
     let answer = submit(api, &MANIFEST.replace(from, to), dir);
@@ -199,10 +199,10 @@ fn refuse_manifest(api: &Api, dir: &Path, (from, to): (&str, &str), expected: (u
 }
 
 #[test]
-fn a_manifest_that_is_wrong() {
+fn a_wrong_pipeline_file_is_refused() {
     let (server, dir) = start("manifest");
     push_misbehaving(&server.api);
-    let refuse = |change, expected, says, line| refuse_manifest(&server.api, &dir, change, expected, says, line);
+    let refuse = |change, expected, says, line| refuse_pipeline(&server.api, &dir, change, expected, says, line);
     refuse(("path = \"records.txt\"", "path = records.txt"), (400, "manifest-syntax"), "", 5);
     refuse(("function = ", "functoin = "), (400, "manifest-unknown-key"), "function", 10);
     refuse(("input = \"lines\"", "input = \"line\""), (400, "manifest-unknown-input"), "lines", 8);
@@ -255,7 +255,7 @@ fn an_output_folder_that_cannot_be_written() {
     }
     for folder in folders {
         let change = ("path = \"out\"", format!("path = \"{folder}\""));
-        refuse_manifest(&server.api, &dir, (change.0, &change.1), (503, "sink-unwritable"), folder, 0);
+        refuse_pipeline(&server.api, &dir, (change.0, &change.1), (503, "sink-unwritable"), folder, 0);
     }
 }
 
@@ -263,8 +263,8 @@ fn an_output_folder_that_cannot_be_written() {
 /// machines do not allow: there is no full disk to be had there.
 #[test]
 fn a_full_output_folder() {
-    let place = Place::of_this_checkout();
-    let dir = place.fresh_dir("tests/refused-full").unwrap();
+    let checkout = Checkout::current();
+    let dir = checkout.fresh_dir("tests/refused-full").unwrap();
     let may_mount = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).status();
     if !may_mount.is_ok_and(|status| status.success()) {
         eprintln!("not tested: this machine does not let us mount a small file system");
@@ -275,7 +275,7 @@ fn a_full_output_folder() {
     fs::write(dir.join("records.txt"), "a line that takes its place\n".repeat(200_000)).unwrap();
     let mut command = Command::new("unshare");
     let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"";
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(&small).arg(place.cofferdam());
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(&small).arg(checkout.cofferdam());
     let mut server = Server::start_by(command, &dir, &[]).unwrap();
     push_misbehaving(&server.api);
 

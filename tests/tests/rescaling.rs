@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use cofferdam_tests::{Api, Place, Server, committed_lines, wait_until};
+use cofferdam_tests::{Api, Checkout, Server, committed_lines, wait_until};
 use xxhash_rust::xxh3::xxh3_64;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -23,7 +23,7 @@ struct Scene {
 
 fn scene(name: &str) -> Scene {
     let (server, dir) = Server::start_fresh(&format!("rescaling-{name}")).unwrap();
-    let component = fs::read(Place::of_this_checkout().component("sums").unwrap()).unwrap();
+    let component = fs::read(Checkout::current().component("sums").unwrap()).unwrap();
     server.api.push(&component, Some("sums@1")).unwrap().ok().unwrap();
     Scene { server, dir }
 }
@@ -36,9 +36,9 @@ impl Scene {
         &self.server.api
     }
 
-    fn submit(&self, manifest: &str, savepoint: Option<&str>) -> String {
+    fn submit(&self, pipeline: &str, savepoint: Option<&str>) -> String {
         let query = savepoint.map(|savepoint| format!("?from_savepoint={savepoint}")).unwrap_or_default();
-        let job = self.api().post(&format!("/v1/jobs{query}"), "application/toml", manifest.as_bytes());
+        let job = self.api().post(&format!("/v1/jobs{query}"), "application/toml", pipeline.as_bytes());
         job.unwrap().ok().unwrap()["id"].as_str().unwrap().to_owned()
     }
 
@@ -94,7 +94,7 @@ fn every_key(times: u64) -> String {
     (0..times).flat_map(|_| (0..KEYS).map(|key| format!("{key}\n"))).collect()
 }
 
-fn manifest(parallelism: u64, backend: &str, source: &str, operator: &str, out: &std::path::Path) -> String {
+fn pipeline(parallelism: u64, backend: &str, source: &str, operator: &str, out: &std::path::Path) -> String {
     format!(
         r#"
         name = "sums"
@@ -130,8 +130,8 @@ fn rescale(scene: &Scene, number: usize, from: (u64, &str), format: &str, to: (u
     let describe = |(parallelism, backend): (u64, &str), address: &str, step| {
         let source = format!("connector = \"socket\"\naddress = \"{address}\"");
         let operator = "input = \"numbers\"\nkey = \"value\"";
-        let manifest = manifest(parallelism, backend, &source, operator, &scene.dir.join(out(step)));
-        manifest.replacen("[checkpoint]", &format!("max_parallelism = {MAX_PARALLELISM}\n[checkpoint]"), 1)
+        let pipeline = pipeline(parallelism, backend, &source, operator, &scene.dir.join(out(step)));
+        pipeline.replacen("[checkpoint]", &format!("max_parallelism = {MAX_PARALLELISM}\n[checkpoint]"), 1)
     };
     let job = scene.submit(&describe(from, &first, 1), None);
     scene.wait_for_records(&job, KEYS * 1000);
@@ -184,8 +184,8 @@ fn a_source_is_divided_anew_under_load() {
         let source = format!("connector = \"generator\"\ntemplate = \"{{n}}\"\nrecords = {total}\nrate = 15000");
         let spread = "[operator.spread]\ninput = \"numbers\"\ncomponent = \"sums@1\"\nfunction = \"spread\"\n";
         let operator = "input = \"spread\"\nkey = \"emitted\"";
-        let manifest = manifest(parallelism, backend, &source, operator, &scene.dir.join(format!("out-{parallelism}")));
-        manifest.replacen("[operator.sum]", &format!("{spread}[operator.sum]"), 1)
+        let pipeline = pipeline(parallelism, backend, &source, operator, &scene.dir.join(format!("out-{parallelism}")));
+        pipeline.replacen("[operator.sum]", &format!("{spread}[operator.sum]"), 1)
     };
     let job = scene.submit(&describe(2, "rocksdb"), None);
     scene.wait_for_records(&job, 10_000);

@@ -29,7 +29,7 @@ fn write_input(path: &Path) {
     (0..MEMBERS).for_each(|_| file.write_all(&member).unwrap());
 }
 
-fn manifest(dir: &Path) -> String {
+fn pipeline(dir: &Path) -> String {
     format!(
         "name = \"lines\"\n[checkpoint]\non_cancel = \"keep\"\n[source.lines]\nconnector = \"file\"\npath = \"{}\"\n\
          format = \"lines\"\n[sink.out]\ninput = \"lines\"\nconnector = \"blackhole\"\n",
@@ -48,8 +48,8 @@ fn wait_for(api: &Api, job: &str, status: &str, never: &[&str]) -> Value {
     .unwrap()
 }
 
-fn submit(api: &Api, manifest: &str, from: &str) -> String {
-    let job = api.post(&format!("/v1/jobs?from={from}"), "application/toml", manifest.as_bytes()).unwrap();
+fn submit(api: &Api, pipeline: &str, from: &str) -> String {
+    let job = api.post(&format!("/v1/jobs?from={from}"), "application/toml", pipeline.as_bytes()).unwrap();
     job.ok().unwrap()["id"].as_str().unwrap().to_owned()
 }
 
@@ -62,7 +62,7 @@ fn stop(api: &Api, job: &str) -> String {
 fn scene(name: &str) -> (Server, PathBuf, String) {
     let (server, dir) = Server::start_fresh(name).unwrap();
     write_input(&dir.join("lines.gz"));
-    let job = server.api.submit_ok(&manifest(&dir)).unwrap();
+    let job = server.api.submit_ok(&pipeline(&dir)).unwrap();
     wait_until("the job is far into the file", TIMEOUT, || {
         let job = server.api.job(&job)?;
         assert_ne!(job["status"], "FINISHED");
@@ -78,16 +78,16 @@ fn scene(name: &str) -> (Server, PathBuf, String) {
 #[test]
 fn a_restore_is_shown_and_hears_cancel_stop_and_signals() {
     let (server, dir, savepoint) = scene("restoring");
-    let manifest = manifest(&dir);
+    let pipeline = pipeline(&dir);
 
     // A cancel ends it before it has found its place: it never runs.
-    let job = submit(&server.api, &manifest, &savepoint);
+    let job = submit(&server.api, &pipeline, &savepoint);
     wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
     wait_for(&server.api, &job, "CANCELLED", &["RUNNING", "FINISHED", "FAILED"]);
 
     // A stop is shown, and the job stops where it went on from, or little behind it.
-    let job = submit(&server.api, &manifest, &savepoint);
+    let job = submit(&server.api, &pipeline, &savepoint);
     wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
     let request = stop(&server.api, &job);
     wait_for(&server.api, &job, "STOPPING", &["RUNNING", "FINISHED", "FAILED"]);
@@ -96,14 +96,14 @@ fn a_restore_is_shown_and_hears_cancel_stop_and_signals() {
     assert_eq!(view["status"], "completed", "{view}");
 
     // A signal ends the server; the next one begins to restore the job again.
-    let job = submit(&server.api, &manifest, &savepoint);
+    let job = submit(&server.api, &pipeline, &savepoint);
     wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
     let mut server = server;
     let killed = Command::new("kill").arg("-TERM").arg(server.process_id().to_string()).status().unwrap();
     assert!(killed.success());
     wait_until("the server has ended", TIMEOUT, || Ok((!server.is_up()?).then_some(()))).unwrap();
-    let place = cofferdam_tests::Place::of_this_checkout();
-    let server = Server::start(&place.cofferdam(), &dir, &[]).unwrap();
+    let checkout = cofferdam_tests::Checkout::current();
+    let server = Server::start(&checkout.cofferdam(), &dir, &[]).unwrap();
     wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
     wait_for(&server.api, &job, "CANCELLED", &["RUNNING", "FINISHED", "FAILED"]);

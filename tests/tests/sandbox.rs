@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use cofferdam_tests::{Answer, Api, Place, Server, committed_lines, wait_until};
+use cofferdam_tests::{Answer, Api, Checkout, Server, committed_lines, wait_until};
 use serde_json::Value;
 
 /// Far more than anything takes but a compile that nobody ends.
@@ -19,13 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const ENDLESS: usize = 300;
 
 fn component(name: &str) -> Vec<u8> {
-    fs::read(Place::of_this_checkout().component(name).unwrap()).unwrap()
+    fs::read(Checkout::current().component(name).unwrap()).unwrap()
 }
 
 fn start(name: &str, arguments: &[&str]) -> (Server, std::path::PathBuf) {
-    let place = Place::of_this_checkout();
-    let dir = place.fresh_dir(&format!("tests/sandbox-{name}")).unwrap();
-    let server = Server::start(&place.cofferdam(), &dir, arguments).unwrap();
+    let checkout = Checkout::current();
+    let dir = checkout.fresh_dir(&format!("tests/sandbox-{name}")).unwrap();
+    let server = Server::start(&checkout.cofferdam(), &dir, arguments).unwrap();
     (server, dir)
 }
 
@@ -155,12 +155,9 @@ fn a_compile_holds_up_neither_the_end_of_the_server_nor_outlives_it() {
         .unwrap();
     assert!(!Path::new(&format!("/proc/{compiler}")).exists(), "the compiler is gone before the server");
 
-    let server = Server::start(
-        &Place::of_this_checkout().cofferdam(),
-        &dir,
-        &["--compile-time", "1h", "--compile-memory", "8GiB"],
-    )
-    .unwrap();
+    let server =
+        Server::start(&Checkout::current().cofferdam(), &dir, &["--compile-time", "1h", "--compile-memory", "8GiB"])
+            .unwrap();
     let _connection = begin_push(&server.api, &large_component(ENDLESS));
     let compiler = wait_for_compiler(server.process_id());
     server.kill().unwrap();
@@ -196,13 +193,13 @@ fn a_component_that_takes_too_much_memory_to_compile_is_refused() {
 
 #[test]
 fn run_ends_while_it_compiles() {
-    let place = Place::of_this_checkout();
-    let dir = place.fresh_dir("tests/sandbox-run").unwrap();
+    let checkout = Checkout::current();
+    let dir = checkout.fresh_dir("tests/sandbox-run").unwrap();
     fs::write(dir.join("large.wasm"), large_component(ENDLESS)).unwrap();
     let pipeline = "name = \"large\"\n[source.in]\nconnector = \"generator\"\n[operator.large]\ninput = \"in\"\n\
                     component = \"large.wasm\"\nfunction = \"f\"\n[sink.out]\ninput = \"large\"\nconnector = \"blackhole\"\n";
     fs::write(dir.join("p.toml"), pipeline).unwrap();
-    let mut run = Command::new(place.cofferdam())
+    let mut run = Command::new(checkout.cofferdam())
         .args(["run", "p.toml", "--compile-time", "1h", "--compile-memory", "8GiB"])
         .current_dir(&dir)
         .stdout(Stdio::null())
@@ -231,7 +228,7 @@ fn compiled_code_is_used_again_and_made_anew_where_it_is_damaged() {
     fs::write(&code, &damaged).unwrap();
     fs::write(dir.join("data/cache/left-behind"), "x").unwrap();
     fs::write(dir.join("in.txt"), "a,1\n").unwrap();
-    let server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &[]).unwrap();
+    let server = Server::start(&Checkout::current().cofferdam(), &dir, &[]).unwrap();
     assert_eq!(files(), std::slice::from_ref(&code), "what is no component's code is removed");
     let job = server.api.submit_ok(&pipeline(&dir, "again", "misbehaving@1", "echo", "in.txt", "")).unwrap();
     server.api.wait_for(&job, "FINISHED").unwrap();
@@ -351,7 +348,7 @@ fn instances_are_reserved_and_a_job_beyond_them_is_refused_at_submit() {
 
     // A restart takes the same instances again.
     server.kill().unwrap();
-    let server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &["--instances", "10"]).unwrap();
+    let server = Server::start(&Checkout::current().cofferdam(), &dir, &["--instances", "10"]).unwrap();
     let api = &server.api;
     for job in [&healthy, &rest] {
         let job = api.wait_for(job, "RUNNING").unwrap();
@@ -377,11 +374,11 @@ fn what_a_function_prints_is_in_the_log() {
         assert!(log.contains(line), "`{line}` is not in the log:\n{log}");
     }
     // `cofferdam run` shows it without a setting.
-    let place = Place::of_this_checkout();
-    let wasm = place.component("printing").unwrap();
+    let checkout = Checkout::current();
+    let wasm = checkout.component("printing").unwrap();
     let toml = pipeline(&dir, "run", &wasm.display().to_string(), "print", "in.txt", "");
     fs::write(dir.join("p.toml"), toml).unwrap();
-    let run = Command::new(place.cofferdam()).arg("run").arg(dir.join("p.toml")).output().unwrap();
+    let run = Command::new(checkout.cofferdam()).arg("run").arg(dir.join("p.toml")).output().unwrap();
     let shown = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success() && shown.contains("stdout saw tea"), "{shown}");
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use cofferdam_tests::{Place, Script, Server, committed_lines, wait_until};
+use cofferdam_tests::{Checkout, Script, Server, committed_lines, wait_until};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -24,16 +24,16 @@ struct Ran {
 }
 
 fn fresh(name: &str) -> PathBuf {
-    Place::of_this_checkout().fresh_dir(&format!("tests/sources-{name}")).unwrap()
+    Checkout::current().fresh_dir(&format!("tests/sources-{name}")).unwrap()
 }
 
 /// Runs a pipeline of one source into a file sink, in a folder that holds its input.
 fn run(dir: &Path, tables: &str, source: &str) -> Ran {
     let out = dir.join("out");
     let _ = fs::remove_dir_all(&out);
-    let manifest = manifest(tables, source);
-    fs::write(dir.join("pipeline.toml"), manifest).unwrap();
-    let output = Command::new(Place::of_this_checkout().cofferdam())
+    let pipeline = pipeline(tables, source);
+    fs::write(dir.join("pipeline.toml"), pipeline).unwrap();
+    let output = Command::new(Checkout::current().cofferdam())
         .args(["run", "--json", "pipeline.toml"])
         .current_dir(dir)
         .output()
@@ -43,7 +43,7 @@ fn run(dir: &Path, tables: &str, source: &str) -> Ran {
     Ran { succeeded: output.status.success(), stderr, job, committed: committed_lines(&out).unwrap() }
 }
 
-fn manifest(tables: &str, source: &str) -> String {
+fn pipeline(tables: &str, source: &str) -> String {
     format!(
         "name = \"input\"\n{tables}\n[source.in]\n{source}\n[sink.out]\ninput = \"in\"\nconnector = \"file\"\npath = \"out\"\n"
     )
@@ -168,8 +168,8 @@ fn a_job_whose_input_is_repaired_goes_on_with_nothing_lost_and_nothing_twice() {
     fs::write(dir.join("in.gz"), [&front[..], b"garbage"].concat()).unwrap();
     let tables = "[restart]\nattempts = 100000\ndelay = \"20ms\"";
     let source = format!("connector = \"file\"\npath = \"{}\"", dir.join("in.gz").display());
-    let manifest = manifest(tables, &source).replace("\"out\"\n", &format!("\"{}\"\n", dir.join("out").display()));
-    let job = server.api.post("/v1/jobs", "application/toml", manifest.as_bytes()).unwrap().ok().unwrap();
+    let pipeline = pipeline(tables, &source).replace("\"out\"\n", &format!("\"{}\"\n", dir.join("out").display()));
+    let job = server.api.post("/v1/jobs", "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap();
     let id = job["id"].as_str().unwrap().to_owned();
     wait_until("the job has restarted twice, and the rows in front are committed", TIMEOUT, || {
         let job = server.api.job(&id)?;
@@ -286,9 +286,9 @@ fn a_restart_passes_over_what_it_does_not_read() {
         fs::write(input.join(name), format!("n,v\n{}\n", rows.join("\n"))).unwrap();
     }
     let source = format!("{CSV}\nrate = 1000\npath = \"{}\"", input.display());
-    let manifest = manifest("[checkpoint]\ninterval = \"20ms\"", &source)
+    let pipeline = pipeline("[checkpoint]\ninterval = \"20ms\"", &source)
         .replace("\"out\"\n", &format!("\"{}\"\n", dir.join("out").display()));
-    let job = server.api.post("/v1/jobs", "application/toml", manifest.as_bytes()).unwrap().ok().unwrap();
+    let job = server.api.post("/v1/jobs", "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap();
     let id = job["id"].as_str().unwrap().to_owned();
     wait_until("the second file is being read", TIMEOUT, || {
         Ok((committed_lines(&dir.join("out"))?.len() > 1100).then_some(()))
@@ -303,7 +303,7 @@ fn a_restart_passes_over_what_it_does_not_read() {
     }
     fs::write(input.join("aa.csv"), "another,header,here\n").unwrap();
     fs::remove_file(input.join("a.csv")).unwrap();
-    let server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &[]).unwrap();
+    let server = Server::start(&Checkout::current().cofferdam(), &dir, &[]).unwrap();
     server.api.wait_for(&id, "FINISHED").unwrap();
     let mut expected = rows;
     expected.sort();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use cofferdam_tests::{Api, Place, Server, committed_lines, difference, late_flights, wait_until};
+use cofferdam_tests::{Api, Checkout, Server, committed_lines, difference, late_flights, wait_until};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ type Fleet = BTreeMap<String, Aircraft>;
 
 /// The flights that count, in the order of the file: tail number and delay.
 fn flights() -> Vec<(String, i64)> {
-    let file = File::open(Place::of_this_checkout().late_flights().join("data/flights.csv.gz")).unwrap();
+    let file = File::open(Checkout::current().late_flights().join("data/flights.csv.gz")).unwrap();
     let mut reader = csv::Reader::from_reader(GzDecoder::new(file));
     let names = reader.headers().unwrap().clone();
     let at = |name: &str| names.iter().position(|column| column == name).unwrap();
@@ -97,7 +97,7 @@ struct Scene {
 /// A server that has the component, and a folder for the output.
 fn scene(name: &str) -> Scene {
     let (server, dir) = Server::start_fresh(&format!("state-{name}")).unwrap();
-    let component = fs::read(Place::of_this_checkout().component("late-flights").unwrap()).unwrap();
+    let component = fs::read(Checkout::current().component("late-flights").unwrap()).unwrap();
     server.api.push(&component, Some("late-flights@1")).unwrap().ok().unwrap();
     Scene { server, dir }
 }
@@ -108,9 +108,9 @@ impl Scene {
     }
 
     /// A pipeline that writes to `out` in the scene's folder; its manifest is in a file there, too.
-    fn manifest(&self, backend: &str, rate: u64, checkpoints: &str) -> String {
-        let data = Place::of_this_checkout().late_flights().join("data/flights.csv.gz");
-        let manifest = format!(
+    fn pipeline(&self, backend: &str, rate: u64, checkpoints: &str) -> String {
+        let data = Checkout::current().late_flights().join("data/flights.csv.gz");
+        let pipeline = format!(
             "name = \"flights\"\nparallelism = 2\n{checkpoints}\n[state]\nbackend = \"{backend}\"\n\
              [source.flights]\nconnector = \"file\"\npath = \"{}\"\nformat = \"csv\"\nrate = {rate}\n\
              [operator.parse]\ninput = \"flights\"\nkey = {{ field = \"tailnum\" }}\ncomponent = \"late-flights@1\"\n\
@@ -121,8 +121,8 @@ impl Scene {
             data.display(),
             self.out().display(),
         );
-        fs::write(self.dir.join("pipeline.toml"), &manifest).unwrap();
-        manifest
+        fs::write(self.dir.join("pipeline.toml"), &pipeline).unwrap();
+        pipeline
     }
 
     fn out(&self) -> PathBuf {
@@ -152,15 +152,15 @@ impl Scene {
     }
 
     /// Submits a manifest that begins from a savepoint, and waits for its end.
-    fn run_from(&self, manifest: &str, savepoint: &str) -> Value {
+    fn run_from(&self, pipeline: &str, savepoint: &str) -> Value {
         let path = format!("/v1/jobs?{}={savepoint}", FROM);
-        let job = self.api().post(&path, "application/toml", manifest.as_bytes()).unwrap().ok().unwrap();
+        let job = self.api().post(&path, "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap();
         self.api().wait_for(job["id"].as_str().unwrap(), "FINISHED").unwrap()
     }
 
     /// Runs `cofferdam state ...` against this server.
     fn state(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(Place::of_this_checkout().cofferdam());
+        let mut command = Command::new(Checkout::current().cofferdam());
         command.args(["--server", self.api().base(), "state"]).args(arguments).current_dir(&self.dir);
         command.output().unwrap()
     }
@@ -207,8 +207,8 @@ fn a_dump_of_a_savepoint_is_what_another_program_computes() {
     let flights = flights();
     for backend in ["memory", "rocksdb"] {
         let scene = scene(&format!("dump-{backend}"));
-        let manifest = scene.manifest(backend, 150_000, "[checkpoint]\non_cancel = \"keep\"");
-        let job = scene.api().submit_ok(&manifest).unwrap();
+        let pipeline = scene.pipeline(backend, 150_000, "[checkpoint]\non_cancel = \"keep\"");
+        let job = scene.api().submit_ok(&pipeline).unwrap();
         let none = scene.api().get(&format!("/v1/jobs/{job}/state")).unwrap();
         assert_eq!((none.status, none.code()), (409, "state-unavailable"), "{}", none.body);
 
@@ -249,7 +249,7 @@ fn a_dump_of_a_savepoint_is_what_another_program_computes() {
 
         // It was not disturbed.
         scene.api().wait_for(&job, "FINISHED").unwrap();
-        scene.assert_committed(late_flights::expected(&Place::of_this_checkout()).unwrap());
+        scene.assert_committed(late_flights::expected(&Checkout::current()).unwrap());
         assert_same(&fleet_of(&scene.lines(&["dump", "flights"])), &fleet(&flights));
     }
 }
@@ -258,8 +258,8 @@ fn a_dump_of_a_savepoint_is_what_another_program_computes() {
 fn a_loaded_savepoint_goes_on_exactly() {
     for backend in ["memory", "rocksdb"] {
         let scene = scene(&format!("load-{backend}"));
-        let manifest = scene.manifest(backend, 150_000, "");
-        let job = scene.api().submit_ok(&manifest).unwrap();
+        let pipeline = scene.pipeline(backend, 150_000, "");
+        let job = scene.api().submit_ok(&pipeline).unwrap();
         scene.wait_for_records(&job, 60_000);
         let stopped = scene.savepoint(&job, "stop");
         scene.api().wait_for(&job, "STOPPED").unwrap();
@@ -273,8 +273,8 @@ fn a_loaded_savepoint_goes_on_exactly() {
         assert_eq!(Path::new(loaded.trim()).canonicalize().unwrap(), to.canonicalize().unwrap());
         let again: Vec<Value> = scene.lines(&["dump", loaded.trim()]);
         assert_eq!(again, scene.lines(&["dump", &stopped]));
-        scene.run_from(&manifest, loaded.trim());
-        scene.assert_committed(late_flights::expected(&Place::of_this_checkout()).unwrap());
+        scene.run_from(&pipeline, loaded.trim());
+        scene.assert_committed(late_flights::expected(&Checkout::current()).unwrap());
     }
 }
 
@@ -283,7 +283,7 @@ fn a_job_begins_with_state_that_a_person_wrote() {
     let flights = flights();
     for backend in ["memory", "rocksdb"] {
         let scene = scene(&format!("bootstrap-{backend}"));
-        let manifest = scene.manifest(backend, 10_000_000, "");
+        let pipeline = scene.pipeline(backend, 10_000_000, "");
         let begin = Aircraft { flights: 1000, delay: -5, last: (1..=10).collect() };
         let line = |state: &str, value: Value| {
             json!({"operator": "track", "state": state, "key": TAILNUM, "value": value}).to_string()
@@ -293,7 +293,7 @@ fn a_job_begins_with_state_that_a_person_wrote() {
         let to = scene.new_savepoint();
         let to = to.to_str().unwrap();
         scene.state_ok(&["load", "begin.ndjson", "--pipeline", "pipeline.toml", "--to", to]);
-        let job = scene.run_from(&manifest, to);
+        let job = scene.run_from(&pipeline, to);
         assert_eq!(job["records_in"], late_flights::FLIGHTS);
         scene.assert_committed(output(&flights, &[(TAILNUM, begin)]));
 
@@ -305,7 +305,7 @@ fn a_job_begins_with_state_that_a_person_wrote() {
 #[test]
 fn a_bad_line_is_named_and_nothing_is_written() {
     let scene = scene("refused");
-    scene.manifest("memory", 1, "");
+    scene.pipeline("memory", 1, "");
     let to = scene.new_savepoint();
     let good = json!({"operator": "track", "state": "stats", "key": "N1", "value": [1, 2]}).to_string();
     let with = |key: &str, value: Value| {
@@ -335,7 +335,7 @@ fn a_bad_line_is_named_and_nothing_is_written() {
 #[test]
 fn what_is_not_there_is_refused_with_a_code() {
     let scene = scene("unknown");
-    let job = scene.api().submit_ok(&scene.manifest("memory", 50_000, "")).unwrap();
+    let job = scene.api().submit_ok(&scene.pipeline("memory", 50_000, "")).unwrap();
     scene.wait_for_records(&job, 5_000);
     scene.savepoint(&job, "stop");
     for (path, status, code) in [

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use cofferdam_tests::{Place, Server, committed_lines, wait_until};
+use cofferdam_tests::{Checkout, Server, committed_lines, wait_until};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -61,7 +61,7 @@ struct Scene {
 impl Scene {
     fn new(name: &str) -> Scene {
         let (server, dir) = Server::start_fresh(&format!("state-of-windows-{name}")).unwrap();
-        let bytes = fs::read(Place::of_this_checkout().component("event-time").unwrap()).unwrap();
+        let bytes = fs::read(Checkout::current().component("event-time").unwrap()).unwrap();
         server.api.push(&bytes, Some("event-time@1")).unwrap().ok().unwrap();
         // Ten milliseconds between two rows, a little out of order; each key is silent for 5 s at a time.
         for (file, seed) in [("first", 1), ("more", 7)] {
@@ -75,7 +75,7 @@ impl Scene {
         Scene { server, dir }
     }
 
-    fn manifest(&self, (name, operator): (&str, &str), out: &Path, backend: &str, rate: &str) -> String {
+    fn pipeline(&self, (name, operator): (&str, &str), out: &Path, backend: &str, rate: &str) -> String {
         let source = |name: &str| {
             format!(
                 "[source.{name}]\nconnector = \"file\"\npath = \"{}\"\nformat = \"csv\"\nparallelism = 1\n{rate}\n\
@@ -99,7 +99,7 @@ impl Scene {
     fn savepoint(&self, operator: (&str, &str), backend: &str) -> String {
         let out = self.dir.join(operator.0).join("before");
         let api = &self.server.api;
-        let job = api.submit_ok(&self.manifest(operator, &out, backend, "rate = 2000")).unwrap();
+        let job = api.submit_ok(&self.pipeline(operator, &out, backend, "rate = 2000")).unwrap();
         wait_until("the job reads", TIMEOUT, || {
             let job = api.job(&job)?;
             assert_ne!(job["status"], "FINISHED", "the run was over too early");
@@ -120,16 +120,16 @@ impl Scene {
     /// What comes out of the rest of the input.
     fn rest(&self, operator: (&str, &str), backend: &str, savepoint: &str, out: &str) -> Vec<String> {
         let out = self.dir.join(operator.0).join(out);
-        let manifest = self.manifest(operator, &out, backend, "");
+        let pipeline = self.pipeline(operator, &out, backend, "");
         let path = format!("/v1/jobs?from={savepoint}");
         let api = &self.server.api;
-        let job = api.post(&path, "application/toml", manifest.as_bytes()).unwrap().ok().unwrap();
+        let job = api.post(&path, "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap();
         api.wait_for(job["id"].as_str().unwrap(), "FINISHED").unwrap();
         committed_lines(&out).unwrap()
     }
 
     fn state(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(Place::of_this_checkout().cofferdam());
+        let mut command = Command::new(Checkout::current().cofferdam());
         let output = command.arg("state").args(arguments).current_dir(&self.dir).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

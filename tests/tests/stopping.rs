@@ -11,7 +11,7 @@ fn json(text: &str) -> Value {
 fn a_cancel_waits_for_the_end() {
     let mut scene = Scene::new("stopping-cancel", 60_000).unwrap();
     scene.start().unwrap();
-    let job = scene.submit(&scene.manifest("rocksdb", 20_000, "interval = \"100ms\""), "").unwrap();
+    let job = scene.submit(&scene.pipeline("rocksdb", 20_000, "interval = \"100ms\""), "").unwrap();
     scene.wait_for(&job, 2_000, 1).unwrap();
     let told = json(&scene.cofferdam(&["job", "cancel", "flights", "--wait", "--json"]).unwrap());
     assert_eq!((told["id"].as_str(), told["status"].as_str()), (Some(job.as_str()), Some("CANCELLED")));
@@ -22,8 +22,8 @@ fn a_cancel_waits_for_the_end() {
 fn a_stop_that_is_asked_for_again_names_its_savepoint_after_a_restart_of_the_server_too() {
     let mut scene = Scene::new("stopping-again", 60_000).unwrap();
     scene.start().unwrap();
-    let manifest = scene.manifest("memory", 20_000, "interval = \"100ms\"");
-    let job = scene.submit(&manifest, "").unwrap();
+    let pipeline = scene.pipeline("memory", 20_000, "interval = \"100ms\"");
+    let job = scene.submit(&pipeline, "").unwrap();
     scene.wait_for(&job, 2_000, 1).unwrap();
     let stop = |scene: &Scene| json(&scene.cofferdam(&["job", "stop", &job, "--wait", "--json"]).unwrap());
     let first = stop(&scene);
@@ -34,6 +34,6 @@ fn a_stop_that_is_asked_for_again_names_its_savepoint_after_a_restart_of_the_ser
     scene.start().unwrap();
     assert_eq!(stop(&scene), first);
     let location = first["location"].as_str().unwrap();
-    let job = scene.submit(&manifest, &format!("from={location}")).unwrap();
+    let job = scene.submit(&pipeline, &format!("from={location}")).unwrap();
     scene.finish_exactly(&job).unwrap();
 }

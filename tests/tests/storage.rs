@@ -65,7 +65,7 @@ fn a_job_with_checkpoints_in_s3_is_killed_and_goes_on_exactly() {
         scene.environment = s3.environment();
         scene.arguments = vec!["--checkpoint-storage".into(), format!("s3://{BUCKET}/{backend}")];
         scene.start().unwrap();
-        let job = scene.submit(&scene.manifest(backend, 20_000, "interval = \"100ms\""), "").unwrap();
+        let job = scene.submit(&scene.pipeline(backend, 20_000, "interval = \"100ms\""), "").unwrap();
         for flights in [8_000, 20_000] {
             scene.wait_for(&job, flights, 2).unwrap();
             scene.kill().unwrap();
@@ -90,8 +90,8 @@ fn a_bucket_that_is_not_there_is_told_at_submit() {
     for (storage, status, code) in
         [("s3://nothing-here/x", 503, "storage-failed"), ("ftp://somewhere", 400, "manifest-invalid")]
     {
-        let manifest = scene.manifest("memory", 10, &format!("storage = \"{storage}\""));
-        let answer = scene.api().submit(&manifest).unwrap();
+        let pipeline = scene.pipeline("memory", 10, &format!("storage = \"{storage}\""));
+        let answer = scene.api().submit(&pipeline).unwrap();
         assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.body);
     }
     assert_eq!(scene.api().jobs().unwrap().as_array().unwrap().len(), 0);
@@ -104,7 +104,7 @@ fn a_savepoint_goes_on_from_wherever_it_was_moved() {
     scene.environment = s3.environment();
     scene.start().unwrap();
     // In a folder, which is then moved; from there in S3; from there in a folder again.
-    let job = scene.submit(&scene.manifest("rocksdb", 30_000, "interval = \"100ms\""), "").unwrap();
+    let job = scene.submit(&scene.pipeline("rocksdb", 30_000, "interval = \"100ms\""), "").unwrap();
     scene.wait_for(&job, 10_000, 1).unwrap();
     let savepoint = scene.savepoint(&job, "stop").unwrap();
     scene.api().wait_for(&job, "STOPPED").unwrap();
@@ -112,7 +112,7 @@ fn a_savepoint_goes_on_from_wherever_it_was_moved() {
     fs::rename(savepoint, &moved).unwrap();
     let before = files(&moved);
 
-    let in_s3 = scene.manifest("rocksdb", 30_000, &format!("interval = \"100ms\"\nstorage = \"s3://{BUCKET}/moved\""));
+    let in_s3 = scene.pipeline("rocksdb", 30_000, &format!("interval = \"100ms\"\nstorage = \"s3://{BUCKET}/moved\""));
     let job = scene.submit(&in_s3, &format!("from={}", moved.display())).unwrap();
     scene.wait_for(&job, 25_000, 1).unwrap();
     let savepoint = scene.savepoint(&job, "stop").unwrap();
@@ -121,8 +121,8 @@ fn a_savepoint_goes_on_from_wherever_it_was_moved() {
     assert_eq!(files(&moved), before, "without a claim nothing of it is touched");
 
     let objects_before = objects(s3, "moved/savepoints");
-    let manifest = scene.manifest("memory", 60_000, "interval = \"100ms\"");
-    let job = scene.submit(&manifest, &format!("from={savepoint}")).unwrap();
+    let pipeline = scene.pipeline("memory", 60_000, "interval = \"100ms\"");
+    let job = scene.submit(&pipeline, &format!("from={savepoint}")).unwrap();
     scene.finish_exactly(&job).unwrap();
     assert_eq!(objects(s3, "moved/savepoints"), objects_before);
     scene.cofferdam(&["savepoint", "remove", &savepoint]).unwrap();
@@ -132,8 +132,8 @@ fn a_savepoint_goes_on_from_wherever_it_was_moved() {
 /// A job that was cancelled at a checkpoint which is kept, and the location of that.
 fn cancelled_with_checkpoints(scene: &Scene) -> (String, String) {
     // Few files: RocksDB makes one of several as soon as it opens them, and then there is nothing to build on.
-    let manifest = scene.manifest("rocksdb", 20_000, "interval = \"300ms\"\non_cancel = \"keep\"");
-    let job = scene.submit(&manifest, "").unwrap();
+    let pipeline = scene.pipeline("rocksdb", 20_000, "interval = \"300ms\"\non_cancel = \"keep\"");
+    let job = scene.submit(&pipeline, "").unwrap();
     scene.wait_for(&job, 1_000, 1).unwrap();
     cancel(scene, &job);
     let newest = newest_checkpoint(scene, &job);
@@ -146,8 +146,8 @@ fn a_claimed_checkpoint_is_built_on_and_goes_when_it_is_not_needed() {
     let mut scene = Scene::new("storage-claim", 40_000).unwrap();
     scene.start().unwrap();
     let (first, newest) = cancelled_with_checkpoints(&scene);
-    let manifest = scene.manifest("rocksdb", 20_000, "interval = \"200ms\"\nretained = 1\non_cancel = \"keep\"");
-    let second = scene.submit(&manifest, &format!("from={newest}&claim=true")).unwrap();
+    let pipeline = scene.pipeline("rocksdb", 20_000, "interval = \"200ms\"\nretained = 1\non_cancel = \"keep\"");
+    let second = scene.submit(&pipeline, &format!("from={newest}&claim=true")).unwrap();
     scene.wait_for(&second, 10_000, 1).unwrap();
     let own = checkpoints(&scene, &second).pop().unwrap();
     assert!(own["bytes_uploaded"].as_u64() < own["bytes"].as_u64(), "it builds on claimed files: {own}");
@@ -171,16 +171,16 @@ fn what_is_not_claimed_stays_and_nothing_of_it_is_named() {
     scene.start().unwrap();
     let (first, newest) = cancelled_with_checkpoints(&scene);
     let before = files(&scene.checkpoints().join(&first));
-    let manifest = scene.manifest("rocksdb", 40_000, "interval = \"50ms\"\non_cancel = \"keep\"");
-    let second = scene.submit(&manifest, &format!("from={newest}")).unwrap();
+    let pipeline = scene.pipeline("rocksdb", 40_000, "interval = \"50ms\"\non_cancel = \"keep\"");
+    let second = scene.submit(&pipeline, &format!("from={newest}")).unwrap();
     scene.wait_for(&second, 10_000, 1).unwrap();
     let own = checkpoints(&scene, &second).pop().unwrap();
     assert_eq!(own["bytes_uploaded"], own["bytes"], "{own}");
     scene.finish_exactly(&second).unwrap();
     assert_eq!(files(&scene.checkpoints().join(&first)), before);
     let of_second = files(&scene.checkpoints().join(&second));
-    let manifests = of_second.iter().filter(|(path, _)| path.ends_with("manifest"));
-    for (path, bytes) in manifests {
+    let metadata_files = of_second.iter().filter(|(path, _)| path.ends_with("manifest"));
+    for (path, bytes) in metadata_files {
         assert!(
             !bytes.windows(first.len()).any(|window| window == first.as_bytes()[..].to_vec()),
             "{}",
@@ -193,7 +193,7 @@ fn what_is_not_claimed_stays_and_nothing_of_it_is_named() {
 fn what_runs_or_is_begun_from_is_neither_claimed_nor_removed() {
     let mut scene = Scene::new("storage-claim-refused", 60_000).unwrap();
     scene.start().unwrap();
-    let running = scene.manifest("memory", 2_000, "interval = \"50ms\"\nretained = 1000");
+    let running = scene.pipeline("memory", 2_000, "interval = \"50ms\"\nretained = 1000");
     let job = scene.submit(&running, "").unwrap();
     scene.wait_for(&job, 0, 1).unwrap();
     let newest = newest_checkpoint(&scene, &job);
@@ -225,14 +225,14 @@ fn what_is_kept_of_a_job_that_ended() {
     let gone = |job: &str| {
         wait_until("the checkpoints are removed", TIMEOUT, || Ok((!folder(job).exists()).then_some(()))).unwrap();
     };
-    let job = scene.submit(&scene.manifest("memory", 20_000, "interval = \"50ms\""), "").unwrap();
+    let job = scene.submit(&scene.pipeline("memory", 20_000, "interval = \"50ms\""), "").unwrap();
     scene.wait_for(&job, 1_000, 2).unwrap();
     let savepoint = scene.savepoint(&job, "savepoints").unwrap();
     cancel(&scene, &job);
     gone(&job);
     assert!(Path::new(&savepoint).join("manifest").is_file(), "savepoints are never removed by themselves");
 
-    let fails = scene.manifest("memory", 20_000, "interval = \"50ms\"\n[restart]\nstrategy = \"none\"");
+    let fails = scene.pipeline("memory", 20_000, "interval = \"50ms\"\n[restart]\nstrategy = \"none\"");
     let failed = scene.submit(&fails, &format!("from={savepoint}")).unwrap();
     scene.wait_for(&failed, 2_000, 1).unwrap();
     fs::remove_dir_all(scene.out()).unwrap();
@@ -262,7 +262,7 @@ fn kills_while_checkpoints_are_retired_lose_nothing() {
     let mut rng = fastrand::Rng::with_seed(seed);
     scene.start().unwrap();
     let settings = "interval = \"2ms\"\nretained = 1";
-    let mut job = scene.submit(&scene.manifest("rocksdb", 20_000, settings), "").unwrap();
+    let mut job = scene.submit(&scene.pipeline("rocksdb", 20_000, settings), "").unwrap();
     let mut restored = 0;
     for kill in 1..=8 {
         let at = scene.wait_for(&job, kill * 3_500, 1).unwrap();
@@ -278,8 +278,8 @@ fn kills_while_checkpoints_are_retired_lose_nothing() {
             scene.wait_for(&job, kill * 3_500, 1).unwrap();
             let savepoint = scene.savepoint(&job, "stop").unwrap();
             scene.api().wait_for(&job, "STOPPED").unwrap();
-            let manifest = scene.manifest("rocksdb", 20_000, settings);
-            job = scene.submit(&manifest, &format!("from={savepoint}&claim=true")).unwrap();
+            let pipeline = scene.pipeline("rocksdb", 20_000, settings);
+            job = scene.submit(&pipeline, &format!("from={savepoint}&claim=true")).unwrap();
         }
     }
     assert_eq!(restored, 8);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cofferdam_tests::Place;
+use cofferdam_tests::Checkout;
 use tidy_source::imports::ImportGraph;
 use tidy_source::items::{defined_types, function_lengths};
 use tidy_source::{crate_modules, production_code, test_modules};
@@ -51,7 +51,7 @@ const VAGUE_NAMES: &[&str] = &[
     "Object",
     "Open",
     "Part",
-    "Place",
+    "Checkout",
     "Read",
     "Seen",
     "Sent",
@@ -252,7 +252,7 @@ fn production_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn check(files: Vec<PathBuf>, defects: impl Fn(&Path, &str) -> Vec<String>) {
-    let root = Place::of_this_checkout().root;
+    let root = Checkout::current().root;
     assert!(!files.is_empty(), "nothing was checked");
     let mut all = Vec::new();
     for path in files {
@@ -264,7 +264,7 @@ fn check(files: Vec<PathBuf>, defects: impl Fn(&Path, &str) -> Vec<String>) {
 }
 
 fn root() -> PathBuf {
-    Place::of_this_checkout().root
+    Checkout::current().root
 }
 
 fn host_code() -> Vec<PathBuf> {

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use cofferdam_tests::{Place, Server, committed_lines, wait_until};
+use cofferdam_tests::{Checkout, Server, committed_lines, wait_until};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ fn fresh(name: &str) -> (Server, PathBuf) {
 }
 
 /// A pipeline over `records.csv`, whose column 1 is the time.
-fn manifest(dir: &Path, watermark: &str, operator: &str) -> String {
+fn pipeline(dir: &Path, watermark: &str, operator: &str) -> String {
     let path = dir.display();
     format!(
         "name = \"timing\"\n[checkpoint]\ninterval = \"100ms\"\n\
@@ -34,7 +34,7 @@ fn manifest(dir: &Path, watermark: &str, operator: &str) -> String {
 fn run(name: &str, lines: &str, operator: &str) -> (Value, Vec<String>) {
     let (server, dir) = fresh(name);
     fs::write(dir.join("records.csv"), lines).unwrap();
-    let job = server.api.submit_ok(&manifest(&dir, "\"ascending\"", operator)).unwrap();
+    let job = server.api.submit_ok(&pipeline(&dir, "\"ascending\"", operator)).unwrap();
     let job = server.api.wait_for(&job, "FINISHED").unwrap();
     (job, committed_lines(&dir.join("out")).unwrap())
 }
@@ -79,11 +79,11 @@ fn a_timer_that_renews_itself_does_not_keep_the_input_from_ending() {
     let lines = "a,repeats 10 9000000000000000000,1\na,event 10,1\nc,event 15000,1\nb,processing 9000000000000000,1\n";
     let (server, dir) = fresh("renewing");
     fs::write(dir.join("records.csv"), lines).unwrap();
-    let bytes = fs::read(Place::of_this_checkout().component("event-time").unwrap()).unwrap();
+    let bytes = fs::read(Checkout::current().component("event-time").unwrap()).unwrap();
     server.api.push(&bytes, Some("event-time@1")).unwrap().ok().unwrap();
     let operator = "component = \"event-time@1\"\nfunction = \"timers\"";
-    let manifest = manifest(&dir, "\"ascending\"", operator).replace("column = 1", "column = 2");
-    let job = server.api.submit_ok(&manifest).unwrap();
+    let pipeline = pipeline(&dir, "\"ascending\"", operator).replace("column = 1", "column = 2");
+    let job = server.api.submit_ok(&pipeline).unwrap();
     let job = server.api.wait_for(&job, "FINISHED").unwrap();
     let committed = committed_lines(&dir.join("out")).unwrap();
     assert_eq!(committed, ["a,event,10", "b,processing,9000000000000000", "c,event,15000"], "{job}");
@@ -126,8 +126,8 @@ fn windows_that_are_kept_one_by_one_are_refused_with_their_number_where_a_record
     fs::write(dir.join("records.csv"), "a,1\n").unwrap();
     let window = "window = { type = \"sliding\", size = \"1d\", slide = \"1s\" }\n\
                   trigger = { type = \"count\", count = 2 }\naggregate = { type = \"count\" }";
-    let manifest = manifest(&dir, "\"ascending\"", window);
-    let reply = server.api.post("/v1/jobs", "application/toml", manifest.as_bytes()).unwrap();
+    let pipeline = pipeline(&dir, "\"ascending\"", window);
+    let reply = server.api.post("/v1/jobs", "application/toml", pipeline.as_bytes()).unwrap();
     let text = format!("{reply:?}");
     assert!(text.contains("manifest-invalid") && text.contains("86400 windows"), "{text}");
 }
@@ -147,7 +147,7 @@ fn what_comes_from_an_idle_input_is_not_late_because_another_one_has_ended() {
         (10..20).for_each(|number| writeln!(stream, "a,{}", number * 100).unwrap());
     });
     let path = dir.display();
-    let manifest = manifest(
+    let pipeline = pipeline(
         &dir,
         "\"ascending\"",
         "window = { type = \"tumbling\", size = \"1s\" }\naggregate = { type = \"count\" }",
@@ -159,7 +159,7 @@ fn what_comes_from_an_idle_input_is_not_late_because_another_one_has_ended() {
              watermark = {{ out_of_orderness = \"0s\", idle_after = \"50ms\" }}\n\
              [sink.late]\ninput = \"op.late\"\nconnector = \"file\"\npath = \"{path}/late\"\n"
         );
-    let job = server.api.submit_ok(&manifest).unwrap();
+    let job = server.api.submit_ok(&pipeline).unwrap();
     wait_until("the history has ended, and the socket is idle", TIMEOUT, || {
         let job = server.api.job(&job)?;
         let operator = shown(&job);

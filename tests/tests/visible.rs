@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use cofferdam_tests::{Place, Server, committed_lines, wait_until};
+use cofferdam_tests::{Checkout, Server, committed_lines, wait_until};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn cofferdam(dir: &Path, arguments: &[&str]) -> Output {
-    Command::new(Place::of_this_checkout().cofferdam()).current_dir(dir).args(arguments).output().unwrap()
+    Command::new(Checkout::current().cofferdam()).current_dir(dir).args(arguments).output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -27,13 +27,13 @@ fn with_server(server: &Server, dir: &Path, arguments: &[&str]) -> String {
 }
 
 fn push_misbehaving(server: &Server) {
-    let bytes = fs::read(Place::of_this_checkout().component("misbehaving").unwrap()).unwrap();
+    let bytes = fs::read(Checkout::current().component("misbehaving").unwrap()).unwrap();
     server.api.push(&bytes, Some("misbehaving@1")).unwrap().ok().unwrap();
 }
 
-fn submit(server: &Server, dir: &Path, manifest: &str, query: &str) -> Value {
+fn submit(server: &Server, dir: &Path, pipeline: &str, query: &str) -> Value {
     let path = format!("/v1/jobs?file_name=p.toml&base_dir={}&{query}", dir.display());
-    server.api.post(&path, "application/toml", manifest.as_bytes()).unwrap().ok().unwrap()
+    server.api.post(&path, "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap()
 }
 
 fn id(job: &Value) -> String {
@@ -91,7 +91,7 @@ fn counted(dir: &Path) -> u64 {
 
 #[test]
 fn run_tells_late_records_in_its_last_line_and_warns() {
-    let dir = Place::of_this_checkout().fresh_dir("tests/visible-run").unwrap();
+    let dir = Checkout::current().fresh_dir("tests/visible-run").unwrap();
     late_input(&dir);
     fs::write(dir.join("p.toml"), LATE).unwrap();
     let output = cofferdam(&dir, &["run", "p.toml"]);
@@ -116,7 +116,7 @@ fn late_records_are_counted_through_a_kill_and_shown_everywhere() {
     })
     .unwrap();
     server.kill().unwrap();
-    server = Server::start(&Place::of_this_checkout().cofferdam(), &dir, &[]).unwrap();
+    server = Server::start(&Checkout::current().cofferdam(), &dir, &[]).unwrap();
     let shown = server.api.wait_for(&job, "FINISHED").unwrap();
     let late = RECORDS - counted(&dir);
     assert_eq!(shown["records_late"].as_u64(), Some(late), "{shown}");
@@ -137,11 +137,11 @@ fn skipped_records_and_those_without_a_timestamp_are_told() {
     let (server, dir) = Server::start_fresh("visible-skipped").unwrap();
     push_misbehaving(&server);
     fs::write(dir.join("in.csv"), "good,1\n!bad,2\ngood,\n").unwrap();
-    let manifest = "name = \"skipping\"\n[source.records]\nconnector = \"file\"\npath = \"in.csv\"\nformat = \"csv\"\n\
+    let pipeline = "name = \"skipping\"\n[source.records]\nconnector = \"file\"\npath = \"in.csv\"\nformat = \"csv\"\n\
                     header = false\ntimestamp = { column = 1, format = \"unix-ms\" }\n\
                     [operator.act]\ninput = \"records\"\ncomponent = \"misbehaving@1\"\nfunction = \"error\"\non_fault = \"skip\"\n\
                     [sink.out]\ninput = \"act\"\nconnector = \"blackhole\"\n";
-    let job = id(&submit(&server, &dir, manifest, ""));
+    let job = id(&submit(&server, &dir, pipeline, ""));
     let job = server.api.wait_for(&job, "FINISHED").unwrap();
     assert_eq!((&job["records_skipped"], &job["records_without_timestamp"]), (&1.into(), &1.into()), "{job}");
     let warnings = warnings(&job);
@@ -285,16 +285,16 @@ fn behind_an_exchange_a_record_that_fails_is_looked_up_by_its_value() {
 #[test]
 fn windows_of_event_time_without_timestamps_are_refused_with_their_place() {
     let (server, dir) = Server::start_fresh("visible-no-timestamp").unwrap();
-    let manifest = numbers("no-time", "numbers", "out").replace("timestamp =", "# timestamp =");
+    let pipeline = numbers("no-time", "numbers", "out").replace("timestamp =", "# timestamp =");
     let path = format!("/v1/jobs?file_name=p.toml&base_dir={}", dir.display());
-    let answer = server.api.post(&path, "application/toml", manifest.as_bytes()).unwrap();
+    let answer = server.api.post(&path, "application/toml", pipeline.as_bytes()).unwrap();
     assert_eq!((answer.status, answer.code()), (400, "manifest-invalid"), "{}", answer.body);
     assert_eq!(answer.body["location"]["line"], 12, "{}", answer.body);
 }
 
 #[test]
 fn from_a_name_is_answered_with_where_to_find_the_folder() {
-    let dir = Place::of_this_checkout().fresh_dir("tests/visible-from").unwrap();
+    let dir = Checkout::current().fresh_dir("tests/visible-from").unwrap();
     fs::write(dir.join("p.toml"), numbers("p", "numbers", "out")).unwrap();
     for command in ["submit", "run"] {
         let told = stderr(&cofferdam(&dir, &[command, "p.toml", "--from", "savepoint-3"]));
@@ -319,19 +319,19 @@ fn the_state_of_a_cancelled_job_is_told_to_be_removed() {
 
 #[test]
 fn a_folder_that_is_not_utf8_is_named_and_no_other_is_made() {
-    let dir = Place::of_this_checkout().fresh_dir("tests/visible-utf8").unwrap();
+    let dir = Checkout::current().fresh_dir("tests/visible-utf8").unwrap();
     let odd = dir.join(OsStr::from_bytes(b"b\xe4d"));
     fs::create_dir(&odd).unwrap();
     fs::write(odd.join("p.toml"), numbers("p", "numbers", "out")).unwrap();
     fs::write(dir.join("p.toml"), numbers("p", "numbers", "out")).unwrap();
-    let manifest = OsStr::from_bytes(b"b\xe4d/p.toml");
+    let pipeline = OsStr::from_bytes(b"b\xe4d/p.toml");
     let runs: [&[&OsStr]; 3] = [
-        &["run".as_ref(), manifest],
-        &["submit".as_ref(), manifest],
+        &["run".as_ref(), pipeline],
+        &["submit".as_ref(), pipeline],
         &["run".as_ref(), "p.toml".as_ref(), "--data-dir".as_ref(), OsStr::from_bytes(b"d\xe4ta")],
     ];
     for arguments in runs {
-        let mut command = Command::new(Place::of_this_checkout().cofferdam());
+        let mut command = Command::new(Checkout::current().cofferdam());
         let output = command.current_dir(&dir).args(arguments).output().unwrap();
         let told = stderr(&output);
         assert!(!output.status.success() && told.contains("is not UTF-8"), "{arguments:?}: {told}");
@@ -343,18 +343,18 @@ fn a_folder_that_is_not_utf8_is_named_and_no_other_is_made() {
 
 #[test]
 fn a_component_that_is_older_than_its_sources_is_warned_of() {
-    let place = Place::of_this_checkout();
-    let dir = place.fresh_dir("tests/visible-stale").unwrap();
+    let checkout = Checkout::current();
+    let dir = checkout.fresh_dir("tests/visible-stale").unwrap();
     fs::create_dir_all(dir.join("f/src")).unwrap();
     fs::create_dir_all(dir.join("f/target/component")).unwrap();
     fs::write(dir.join("f/Cargo.toml"), "[package]\nname = \"f\"\n").unwrap();
     fs::write(dir.join("f/src/lib.rs"), "").unwrap();
     let component = dir.join("f/target/component/f.wasm");
-    fs::copy(place.component("misbehaving").unwrap(), &component).unwrap();
-    let manifest = "name = \"stale\"\n[source.numbers]\nconnector = \"generator\"\nrecords = 3\n\
+    fs::copy(checkout.component("misbehaving").unwrap(), &component).unwrap();
+    let pipeline = "name = \"stale\"\n[source.numbers]\nconnector = \"generator\"\nrecords = 3\n\
                     [operator.act]\ninput = \"numbers\"\ncomponent = \"f/target/component/f.wasm\"\nfunction = \"echo\"\n\
                     [sink.out]\ninput = \"act\"\nconnector = \"blackhole\"\n";
-    fs::write(dir.join("p.toml"), manifest).unwrap();
+    fs::write(dir.join("p.toml"), pipeline).unwrap();
     let run = || {
         let output = cofferdam(&dir, &["run", "p.toml"]);
         assert!(output.status.success(), "{}", stderr(&output));

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cofferdam_tests::{Place, Server, committed_lines};
+use cofferdam_tests::{Checkout, Server, committed_lines};
 
 /// All records are `id,value,time`, with the time in milliseconds.
 const FIRST: &str = "id,value,time\na,1,0\na,2,2000\nb,5,5000\na,3,3000\na,7,7000\n";
@@ -24,7 +24,7 @@ struct Scene {
 impl Scene {
     fn new(name: &str) -> Scene {
         let (server, dir) = Server::start_fresh(&format!("windows-{name}")).unwrap();
-        let bytes = fs::read(Place::of_this_checkout().component("event-time").unwrap()).unwrap();
+        let bytes = fs::read(Checkout::current().component("event-time").unwrap()).unwrap();
         server.api.push(&bytes, Some("event-time@1")).unwrap().ok().unwrap();
         for (name, records) in [("first", FIRST), ("more", MORE), ("second", SECOND)] {
             fs::write(dir.join(name).with_extension("csv"), records).unwrap();
@@ -38,14 +38,14 @@ impl Scene {
         for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
             let out = tempfile::tempdir_in(&self.dir).unwrap();
             let job =
-                self.server.api.submit_ok(&manifest(&self.dir, out.path(), backend, parallelism, operator)).unwrap();
+                self.server.api.submit_ok(&pipeline(&self.dir, out.path(), backend, parallelism, operator)).unwrap();
             self.server.api.wait_for(&job, "FINISHED").unwrap();
             assert_eq!(committed_lines(out.path()).unwrap(), expected, "{operator}\n{backend} at {parallelism}");
         }
     }
 }
 
-fn manifest(dir: &Path, out: &Path, backend: &str, parallelism: u32, operator: &str) -> String {
+fn pipeline(dir: &Path, out: &Path, backend: &str, parallelism: u32, operator: &str) -> String {
     let source = |name: &str| {
         format!(
             "[source.{name}]\nconnector = \"file\"\npath = \"{}\"\nformat = \"csv\"\n\

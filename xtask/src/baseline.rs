@@ -43,15 +43,15 @@ struct Side {
 impl Comparison<'_> {
     /// Runs all pairs, prints the ratios, and writes them as flat metrics to `report`.
     pub fn run(&self, report: &Path) -> Result<()> {
-        let place = &self.workspace.place;
+        let checkout = &self.workspace.checkout;
         let baseline = self.baseline.canonicalize();
         let baseline = baseline.with_context(|| format!("cannot find the baseline {}", self.baseline.display()))?;
         let current = step(&format!("build the benchmark {}", self.name), || self.build())?;
-        let reports = place.fresh_dir(&format!("bench/{}-pairs", self.name))?;
+        let reports = checkout.fresh_dir(&format!("bench/{}-pairs", self.name))?;
         let components_of = |executable: &Path| executable.parent().map(|folder| folder.join("components"));
         let beside = components_of(&baseline).filter(|folder| folder.is_dir());
-        let mut old = Side::new("baseline", baseline, beside.unwrap_or_else(|| place.components()), &reports)?;
-        let mut new = Side::new("current", current, place.components(), &reports)?;
+        let mut old = Side::new("baseline", baseline, beside.unwrap_or_else(|| checkout.components()), &reports)?;
+        let mut new = Side::new("current", current, checkout.components(), &reports)?;
         for pair in 0..self.pairs {
             step(&format!("pair {} of {}", pair + 1, self.pairs), || {
                 // The sides alternate in going first, so that changes of the machine's load affect both equally.
@@ -93,7 +93,7 @@ impl Side {
             fs::remove_file(&report)?;
         }
         let mut command = Command::new(&self.executable);
-        command.current_dir(comparison.workspace.place.root.join("host")).args(comparison.arguments);
+        command.current_dir(comparison.workspace.checkout.root.join("host")).args(comparison.arguments);
         command.env("COFFERDAM_BENCH_DIR", &self.reports).env("COFFERDAM_TEST_COMPONENTS", &self.components);
         command.envs(comparison.environment.clone()).stdin(Stdio::null()).stdout(Stdio::null());
         run(&mut command).with_context(|| format!("the {} side failed", self.name))?;

@@ -41,9 +41,9 @@ pub struct Arguments {
 
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let name = arguments.name.as_str();
-    let source = workspace.place.root.join("host/benches").join(format!("{name}.rs"));
+    let source = workspace.checkout.root.join("host/benches").join(format!("{name}.rs"));
     ensure!(source.exists(), "there is no benchmark `{name}`: {} does not exist", source.display());
-    let folder = workspace.place.target.join("bench");
+    let folder = workspace.checkout.target.join("bench");
     std::fs::create_dir_all(&folder)?;
     let peer = arguments.peer.map(|peer| peer.prepare(workspace, name)).transpose()?;
     workspace.build(COMPONENTS)?;
@@ -64,7 +64,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     step(&format!("bench {name}"), || {
         let mut command = workspace.cargo(&["bench", "-p", "cofferdam", "--bench", name, "--"]);
         command.args(&arguments.arguments).env("COFFERDAM_BENCH_DIR", &folder).envs(peer);
-        workspace::run(command.env("COFFERDAM_TEST_COMPONENTS", workspace.place.components()))
+        workspace::run(command.env("COFFERDAM_TEST_COMPONENTS", workspace.checkout.components()))
     })?;
     ensure!(report.exists(), "the benchmark wrote no {}", report.display());
     println!("{}", report.display());

@@ -54,12 +54,12 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
     if !arguments.fast && arguments.arguments.is_empty() {
         lint(workspace)?;
     }
-    let examples = Example::all(&workspace.place)?;
+    let examples = Example::all(&workspace.checkout)?;
     let folders: Vec<String> = examples.iter().map(|example| format!("examples/{}", example.name)).collect();
     let of_examples = examples.iter().zip(&folders).map(|(example, folder)| (example.name.as_str(), folder.as_str()));
     workspace.build(&TEST_COMPONENTS.iter().copied().chain(of_examples).collect::<Vec<_>>())?;
     if env::var_os("COFFERDAM_WITHOUT_S3").is_none() {
-        step("install an S3-compatible server for the tests", || S3::install(&workspace.place).map(drop))?;
+        step("install an S3-compatible server for the tests", || S3::install(&workspace.checkout).map(drop))?;
     }
     if arguments.arguments.is_empty() {
         step("test the SDK and the examples", || {
@@ -71,7 +71,7 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
         command
             .args(HOST_CRATES)
             .args(&arguments.arguments)
-            .env("COFFERDAM_TEST_COMPONENTS", workspace.place.components());
+            .env("COFFERDAM_TEST_COMPONENTS", workspace.checkout.components());
         if arguments.fast {
             command.env("COFFERDAM_CRASH_RUNS", "1");
         }
@@ -81,7 +81,7 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
 
 /// Returns the arguments that select the SDK's crates and the examples.
 fn guest_crates(workspace: &Workspace) -> Result<Vec<String>> {
-    let examples = Example::all(&workspace.place)?.into_iter().flat_map(|example| ["-p".to_owned(), example.name]);
+    let examples = Example::all(&workspace.checkout)?.into_iter().flat_map(|example| ["-p".to_owned(), example.name]);
     Ok(GUEST_CRATES.iter().map(|word| word.to_string()).chain(examples).collect())
 }
 

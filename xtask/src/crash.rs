@@ -52,7 +52,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         binary: arguments.binary.clone(),
     };
     let tally = step(&format!("{} crash rounds, seed {}", options.rounds, options.seed), || {
-        crash::run(&workspace.place, &options, &mut |line| eprintln!("    {line}"))
+        crash::run(&workspace.checkout, &options, &mut |line| eprintln!("    {line}"))
     })?;
     println!("No difference.\n\n{tally}");
     Ok(())

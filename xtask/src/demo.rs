@@ -25,9 +25,9 @@ pub struct Arguments {
 }
 
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let place = &workspace.place;
+    let checkout = &workspace.checkout;
     workspace.build(&[("late-flights", "examples/late-flights")])?;
-    let expected = step("compute the expected result without Cofferdam", || late_flights::expected(place))?;
+    let expected = step("compute the expected result without Cofferdam", || late_flights::expected(checkout))?;
 
     let plan = Plan {
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
@@ -38,11 +38,11 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         kills: 2,
         fresh_instance: false,
         unaligned: false,
-        work_dir: place.fresh_dir("demo")?,
+        work_dir: checkout.fresh_dir("demo")?,
     };
     let (seed, backend, parallelism) = (plan.seed, &plan.backend, plan.parallelism);
     eprintln!("==> {FLIGHTS} flights, backend {backend}, parallelism {parallelism}, seed {seed}");
-    let outcome = late_flights::run(place, &plan, &mut Narrator::new())?;
+    let outcome = late_flights::run(checkout, &plan, &mut Narrator::new())?;
 
     if let Some(difference) = difference(&expected, &outcome.delays) {
         bail!(
@@ -58,7 +58,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     println!(
         "\nExact: {lines} committed lines equal the independent computation byte for byte, after two kills (seed {seed})."
     );
-    println!("Output, log and pipeline file: {}", place.shown(&plan.work_dir));
+    println!("Output, log and pipeline file: {}", checkout.shown(&plan.work_dir));
     Ok(())
 }
 

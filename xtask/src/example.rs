@@ -17,17 +17,17 @@ pub struct Arguments {
 }
 
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let place = &workspace.place;
+    let checkout = &workspace.checkout;
     let Some(name) = &arguments.name else {
-        for example in Example::all(place)? {
+        for example in Example::all(checkout)? {
             println!("{:<18} {}", example.name, example.title()?);
         }
         return Ok(());
     };
-    let example = Example::named(place, name)?;
+    let example = Example::named(checkout, name)?;
     workspace.build(&[(name, &format!("examples/{name}"))])?;
-    let dir = place.fresh_dir(&format!("example/{name}"))?;
-    let outcome = step(&format!("run {name}: {}", example.title()?), || example.run(place, &dir, Stdio::inherit()))?;
+    let dir = checkout.fresh_dir(&format!("example/{name}"))?;
+    let outcome = step(&format!("run {name}: {}", example.title()?), || example.run(checkout, &dir, Stdio::inherit()))?;
     for (sink, lines) in &outcome.lines {
         println!("\nout/{sink}, {} lines:\n", lines.len());
         lines.iter().take(SHOWN).for_each(|line| println!("  {line}"));
@@ -35,7 +35,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             println!("  ...");
         }
     }
-    println!("\nThe pipeline, its input and its output: {}", place.shown(&dir));
+    println!("\nThe pipeline, its input and its output: {}", checkout.shown(&dir));
     outcome.check()?;
     println!("The output equals examples/{name}/expected.");
     Ok(())

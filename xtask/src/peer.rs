@@ -34,7 +34,7 @@ fn flink(workspace: &Workspace) -> Result<OsString> {
     if let Some(missing) = ["java", "javac"].into_iter().find(|name| find_program(name).is_none()) {
         bail!("Flink needs `{missing}`, which is not installed. Install a JDK 17 (Debian: openjdk-17-jdk-headless)");
     }
-    let folder = workspace.place.target.join("setup/flink");
+    let folder = workspace.checkout.target.join("setup/flink");
     let jars = folder.join("pyflink/lib");
     if !jars.join(FLINK_JAR).is_file() {
         let mut pip = Command::new("python3");
@@ -47,7 +47,7 @@ fn flink(workspace: &Workspace) -> Result<OsString> {
         }
     }
     ensure!(jars.join(FLINK_JAR).is_file(), "{FLINK_PACKAGE} has no {FLINK_JAR}: remove {}", folder.display());
-    let classes = workspace.place.target.join("bench/flink");
+    let classes = workspace.checkout.target.join("bench/flink");
     fs::create_dir_all(&classes)?;
     step("compile the peer's job", || {
         let mut javac = workspace.command("javac");

@@ -47,7 +47,7 @@ fn libclang(workspace: &mut Workspace, apt: &Apt) -> Result<()> {
             return Ok(());
         }
     }
-    if let Some(folder) = libclang_from_pip(&workspace.place.target.join("setup/libclang")) {
+    if let Some(folder) = libclang_from_pip(&workspace.checkout.target.join("setup/libclang")) {
         workspace.set("LIBCLANG_PATH", folder);
         if let Some(arguments) = compiler_headers() {
             workspace.set("BINDGEN_EXTRA_CLANG_ARGS", arguments);

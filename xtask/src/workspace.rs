@@ -8,17 +8,17 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use cofferdam_tests::Place;
+use cofferdam_tests::Checkout;
 
 /// The checkout, and the environment that Cargo needs.
 pub struct Workspace {
-    pub place: Place,
+    pub checkout: Checkout,
     environment: Vec<(&'static str, OsString)>,
 }
 
 impl Workspace {
     pub fn new() -> Workspace {
-        Workspace { place: Place::of_this_checkout(), environment: Vec::new() }
+        Workspace { checkout: Checkout::current(), environment: Vec::new() }
     }
 
     /// Sets a variable for all later commands.
@@ -29,8 +29,8 @@ impl Workspace {
     /// Returns a command in the workspace's root.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(&self.place.root).envs(self.environment.iter().cloned());
-        command.env("CARGO_TARGET_DIR", &self.place.target);
+        command.current_dir(&self.checkout.root).envs(self.environment.iter().cloned());
+        command.env("CARGO_TARGET_DIR", &self.checkout.target);
         command
     }
 
@@ -47,7 +47,7 @@ impl Workspace {
         step("build cofferdam (the first time takes about a quarter of an hour: RocksDB and wasmtime)", || {
             run(&mut self.cargo(&["build", "--release", "-p", "cofferdam", "-p", "late-flights-expected"]))
         })?;
-        fs::create_dir_all(self.place.components())?;
+        fs::create_dir_all(self.checkout.components())?;
         for (name, folder) in crates {
             step(&format!("build the component {name}"), || self.build_component(name, folder))?;
         }
@@ -55,9 +55,9 @@ impl Workspace {
     }
 
     fn build_component(&self, name: &str, folder: &str) -> Result<()> {
-        let output = self.place.components().join(format!("{name}.wasm"));
-        let mut command = self.command(self.place.cofferdam());
-        run(command.current_dir(self.place.root.join(folder)).arg("build").arg("--out").arg(&output))
+        let output = self.checkout.components().join(format!("{name}.wasm"));
+        let mut command = self.command(self.checkout.cofferdam());
+        run(command.current_dir(self.checkout.root.join(folder)).arg("build").arg("--out").arg(&output))
     }
 }
 

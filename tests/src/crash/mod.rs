@@ -32,7 +32,7 @@ pub use pipeline::BACKENDS;
 use story::Story;
 pub use tally::Tally;
 
-use crate::Place;
+use crate::Checkout;
 
 /// The kind of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct Options {
 
 /// One round: its inputs, and its steps.
 struct Round<'a> {
-    place: &'a Place,
+    checkout: &'a Checkout,
     binary: PathBuf,
     backend: Option<&'a str>,
     operators: &'a [String],
@@ -90,18 +90,18 @@ impl Mode {
 
 /// Runs the rounds and prints one line for each. Fails at the first difference, with the command that repeats the round
 /// and the folder that was kept.
-pub fn run(place: &Place, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Tally> {
+pub fn run(checkout: &Checkout, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Tally> {
     let mut tally = Tally::default();
     for number in 0..options.rounds {
         let seed = options.seed.wrapping_add(number);
         let mut round = Round {
-            place,
-            binary: options.binary.clone().unwrap_or_else(|| place.cofferdam()),
+            checkout,
+            binary: options.binary.clone().unwrap_or_else(|| checkout.cofferdam()),
             backend: options.backend.as_deref(),
             operators: &options.operators,
             seed,
             rng: Rng::with_seed(seed),
-            dir: place.fresh_dir(&format!("crash/{}-{seed}", options.mode.name()))?,
+            dir: checkout.fresh_dir(&format!("crash/{}-{seed}", options.mode.name()))?,
             tally: &mut tally,
             story: Story::new(),
         };

@@ -85,8 +85,8 @@ impl<'r, 'a> Run<'r, 'a> {
         let topology = Topology { branches, pace, copies: 0 };
         let settings = Settings::random(&mut round.rng, round.backend, pace);
         input.write(&round.dir)?;
-        let mut site = Site::new(round.place, &round.binary, round.dir.clone())?;
-        site.open(round.place)?;
+        let mut site = Site::new(round.checkout, &round.binary, round.dir.clone())?;
+        site.open(round.checkout)?;
         let mut run = Run {
             input,
             topology,

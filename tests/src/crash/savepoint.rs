@@ -66,8 +66,8 @@ impl Run<'_, '_> {
     /// Runs the first job until the server is killed, and returns its newest checkpoint or savepoint. Returns `None` if
     /// the job had ended before.
     fn old_job(&mut self) -> Result<Option<(Option<PathBuf>, String)>> {
-        let mut site = Site::new(self.round.place, &self.round.binary, self.round.dir.join("old"))?;
-        site.open(self.round.place)?;
+        let mut site = Site::new(self.round.checkout, &self.round.binary, self.round.dir.join("old"))?;
+        site.open(self.round.checkout)?;
         let job = self.submit(&site, &self.out.clone(), None)?;
         let total = self.topology.records(&self.input);
         let target = self.round.rng.u64(total / 20..total * 3 / 4);
@@ -143,8 +143,8 @@ impl Run<'_, '_> {
 
     /// Runs the second job to its end and compares the output of both.
     fn new_job(&mut self, from: Option<&Path>) -> Result<String> {
-        let mut site = Site::new(self.round.place, &self.round.binary, self.round.dir.join("new"))?;
-        site.open(self.round.place)?;
+        let mut site = Site::new(self.round.checkout, &self.round.binary, self.round.dir.join("new"))?;
+        site.open(self.round.checkout)?;
         let next = self.settings.next(&mut self.round.rng, self.round.backend, self.topology.pace);
         self.round.tally.parallelism_changes += u64::from(next.parallelism != self.settings.parallelism);
         self.round.tally.backend_changes += u64::from(next.backend != self.settings.backend);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::story::Story;
-use crate::{Api, Place, Server, wait_until};
+use crate::{Api, Checkout, Server, wait_until};
 
 /// Generous upper bound of every wait.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -34,9 +34,9 @@ pub(super) struct Site {
 
 impl Site {
     /// Uses the folder `dir` and the compiled components of earlier rounds.
-    pub(super) fn new(place: &Place, binary: &Path, dir: PathBuf) -> Result<Site> {
+    pub(super) fn new(checkout: &Checkout, binary: &Path, dir: PathBuf) -> Result<Site> {
         let cache = dir.join("data/cache");
-        let compiled = compiled_components(place);
+        let compiled = compiled_components(checkout);
         if compiled.is_dir() {
             copy_missing(&compiled, &cache)?;
         }
@@ -45,16 +45,16 @@ impl Site {
     }
 
     /// Starts the server for the first time and uploads the components.
-    pub(super) fn open(&mut self, place: &Place) -> Result<()> {
+    pub(super) fn open(&mut self, checkout: &Checkout) -> Result<()> {
         self.start()?;
         for name in COMPONENTS {
-            let bytes = fs::read(place.component(name)?)?;
+            let bytes = fs::read(checkout.component(name)?)?;
             self.api()?.push(&bytes, Some(&format!("{name}@1")))?.ok()?;
         }
         // Other rounds reuse the compiled components.
         let cache = self.dir.join("data/cache");
         if cache.is_dir() {
-            copy_missing(&cache, &compiled_components(place))?;
+            copy_missing(&cache, &compiled_components(checkout))?;
         }
         Ok(())
     }
@@ -190,8 +190,8 @@ pub(super) fn sleep_up_to(max: Duration, rng: &mut fastrand::Rng, story: &mut St
 }
 
 /// Returns the folder in which rounds share compiled components.
-fn compiled_components(place: &Place) -> PathBuf {
-    place.target.join("crash/cache")
+fn compiled_components(checkout: &Checkout) -> PathBuf {
+    checkout.target.join("crash/cache")
 }
 
 /// Copies files that `to` lacks. A file gets its final name when it is complete, because other rounds copy at the same

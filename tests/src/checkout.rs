@@ -7,17 +7,17 @@ use anyhow::{Context, Result, bail};
 
 /// The folders of a checkout and its build.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Checkout {
     /// The workspace's root.
     pub root: PathBuf,
     /// Cargo's target folder.
     pub target: PathBuf,
 }
 
-impl Place {
+impl Checkout {
     /// Finds the checkout of this program and Cargo's target folder for it. Asks Cargo at run time, because checkouts
     /// that share a target folder also share compiled programs.
-    pub fn of_this_checkout() -> Place {
+    pub fn current() -> Checkout {
         let package =
             env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
         let root = package.parent().unwrap_or(&package).to_path_buf();
@@ -25,7 +25,7 @@ impl Place {
             Some(target) => root.join(target),
             None => root.join("target"),
         };
-        Place { root, target }
+        Checkout { root, target }
     }
 
     /// Returns the `cofferdam` binary of the release profile.
