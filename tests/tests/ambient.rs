@@ -1,14 +1,14 @@
-//! WASI, as guests of other toolchains import it: there, empty and deterministic.
+//! WASI as guests built by other toolchains import it: present, empty and deterministic.
 
 use std::fs;
 use std::path::Path;
 
 use cofferdam_tests::{Api, Checkout, Server, committed_lines};
 
-/// What the guest saw: the clock in milliseconds, a random number, and how many files, variables and arguments it was given.
+/// What a guest reported: the clock in milliseconds, a random number, and the numbers of files, variables and arguments.
 type Seen = (i64, u64, usize);
 
-/// Runs one record through the guest.
+/// Sends one record through the guest.
 fn look(api: &Api, dir: &Path, name: &str, seed: u64) -> Seen {
     let out = dir.join(name);
     let job = api.submit_ok(&pipeline(dir, name, seed, "look.txt")).unwrap();
@@ -60,7 +60,7 @@ fn wasi_is_empty_deterministic_and_cannot_wait() {
         "the clock shows processing time: {first:?} {again:?} {submitted}"
     );
 
-    // Time stands still during a turn: who waits for it is stopped at once, not after an hour.
+    // Time stands still during a turn. A guest that waits for it is stopped at once, not after an hour.
     let job = api.submit_ok(&pipeline(&dir, "waits", 7, "wait.txt")).unwrap();
     api.wait_for(&job, "FINISHED").unwrap();
     let letter = &committed_lines(&dir.join("waits")).unwrap()[0];

@@ -1,4 +1,4 @@
-//! The main promise: a job whose server is killed at random moments commits exactly what one commits that never was.
+//! The main promise: a job whose server is killed at random moments commits exactly what an undisturbed job commits.
 //!
 //! `COFFERDAM_SEED` repeats the plans of an earlier run, `COFFERDAM_CRASH_RUNS` sets the runs per combination (4).
 
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use cofferdam_tests::late_flights::{self, Plan};
 use cofferdam_tests::{Checkout, difference};
 
-/// With the kills this makes a run of about three seconds.
+/// Together with the kills, a run takes about three seconds.
 const RATE: u64 = 160_000;
 
 fn number(name: &str) -> Option<u64> {
@@ -21,7 +21,7 @@ fn base_seed() -> u64 {
     *SEED.get_or_init(|| number("COFFERDAM_SEED").unwrap_or_else(|| fastrand::u64(..)))
 }
 
-/// Past the test harness, which shows what is printed of failed tests only.
+/// Bypasses the test harness, which shows the output of failed tests only.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -46,7 +46,7 @@ fn plan(backend: &str, parallelism: u32, seed: u64) -> Plan {
     }
 }
 
-/// Runs a plan and compares what it committed with what another program says.
+/// Runs a plan and compares the committed output with that of another program.
 fn run_exactly(plan: &Plan) -> late_flights::Outcome {
     let mut story = Vec::new();
     let outcome = late_flights::run(&Checkout::current(), plan, &mut |event| {
@@ -60,7 +60,7 @@ fn run_exactly(plan: &Plan) -> late_flights::Outcome {
         panic!("{difference}{}", told());
     }
     assert_eq!(outcome.bad, [""; 0], "{}", told());
-    // The second kill comes so late that there is a checkpoint; from the beginning again would be no recovery.
+    // A checkpoint exists by the time of the second kill. Starting from the beginning would not be a recovery.
     assert!(plan.kills == 0 || outcome.restored.iter().any(Option::is_some), "{}", told());
     std::fs::remove_dir_all(&plan.work_dir).unwrap();
     outcome
@@ -104,7 +104,7 @@ fn rocksdb_at_parallelism_4() {
     crash("rocksdb", 4);
 }
 
-/// The source is not held back, so that channels are full and every checkpoint holds what is in them.
+/// The source has no rate limit, so channels are full and every checkpoint holds records in flight.
 #[test]
 fn unaligned_under_backpressure() {
     for (backend, parallelism) in [("memory", 1), ("rocksdb", 2)] {

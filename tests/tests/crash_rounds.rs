@@ -1,6 +1,6 @@
-//! A few of the rounds of `cargo xtask crash`: every operator, and savepoints that a new job in another data folder goes on from.
+//! A few rounds of `cargo xtask crash`: all operators, and savepoints from which a new job in another data folder continues.
 //!
-//! `COFFERDAM_SEED` repeats rounds, `COFFERDAM_CRASH_RUNS` sets how many there are of each kind (2).
+//! `COFFERDAM_SEED` repeats earlier rounds. `COFFERDAM_CRASH_RUNS` sets the number of rounds of each kind (default 2).
 
 use std::env;
 use std::io::Write;
@@ -21,7 +21,7 @@ fn rounds(mode: Mode) {
         operators: Vec::new(),
         binary: None,
     };
-    // Past the test harness, which shows what is printed of failed tests only.
+    // Bypasses the test harness, which shows the output of failed tests only.
     let mut tell = |line: &str| _ = writeln!(std::io::stderr(), "{line}");
     crash::run(&Checkout::current(), &options, &mut tell).unwrap_or_else(|error| panic!("{error:#}"));
 }

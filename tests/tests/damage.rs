@@ -1,5 +1,5 @@
-//! Damage: whichever file of the newest checkpoint is not what was written, it is named, an older checkpoint that does not
-//! need it is used, and the result stays exact. Where there is none, the job refuses to begin anew in silence.
+//! Damaged checkpoints: a damaged file of the newest checkpoint is named, an older checkpoint that does not need it is used,
+//! and the result stays exact. Without a usable checkpoint the job fails instead of starting with empty state.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ fn truncate(path: &Path) {
     fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
 }
 
-/// A job that was killed with several checkpoints. What it left is kept aside, and put back before each damage.
+/// A job that was killed after several checkpoints. Its folder is copied aside and restored before each damage.
 struct Killed {
     scene: Scene,
     job: String,
@@ -42,7 +42,7 @@ impl Killed {
         killed
     }
 
-    /// Files anew: what is damaged in the one copy stays whole in the other.
+    /// Copies files instead of linking them, so that damage to one copy leaves the other intact.
     fn copy(&self, from: &str, to: &str) {
         let (from, to) = (self.scene.dir.join(from), self.scene.dir.join(to));
         let _ = fs::remove_dir_all(&to);
@@ -54,7 +54,7 @@ impl Killed {
         self.copy("saved-out", "out");
     }
 
-    /// The checkpoints with the bytes of their metadata_files.
+    /// The checkpoints, with the bytes of their metadata files.
     fn metadata_files(&self) -> BTreeMap<u64, (PathBuf, Vec<u8>)> {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(self.scene.checkpoints().join(&self.job)).unwrap() {
@@ -67,7 +67,7 @@ impl Killed {
         found
     }
 
-    /// Every file of the newest checkpoint, with the newest checkpoint that does not need it.
+    /// Every file of the newest checkpoint, with the newest checkpoint that does not need the file.
     fn files_of_newest(&self) -> Vec<(PathBuf, Option<u64>)> {
         let metadata_files = self.metadata_files();
         let (newest, (metadata, _)) = metadata_files.last_key_value().unwrap();
@@ -119,7 +119,7 @@ fn each_file_in_turn(backend: &str) {
                     killed.scene.finish_exactly(&killed.job).unwrap_or_else(|error| panic!("{error}\n{what}"));
                     one_before += 1;
                 }
-                // All that are retained need it.
+                // All retained checkpoints need the file.
                 None => assert!(refused(&job) && job["failure"]["message"].as_str().unwrap().contains(&name), "{what}"),
             }
             assert!(killed.scene.log().contains("checkpoint-corrupt") || usable.is_none(), "{what}");
@@ -150,14 +150,14 @@ fn all_of_them_are_damaged() {
         for id in metadata_files.keys() {
             assert!(job["failure"]["message"].as_str().unwrap().contains(&format!("chk-{id}")), "{job}");
         }
-        // Neither by itself nor by somebody who submits it anew, unless it is said on purpose.
+        // The job does not start by itself, and a new submit starts it only with an explicit flag.
         let pipeline = job["manifest"].as_str().unwrap().to_string();
         let answer = killed.scene.api().submit(&pipeline).unwrap();
         assert_eq!(answer.code(), "checkpoint-none-usable", "{}", answer.body);
         assert!(answer.body["hint"].as_str().unwrap().contains("--ignore-state"), "{}", answer.body);
         killed.scene.kill().unwrap();
 
-        // When the storage has been repaired, the next start goes on.
+        // After the storage has been repaired, the next start resumes the job.
         killed.copy("saved-data/checkpoints", "data/checkpoints");
         let job = killed.start();
         assert!(job["restored_checkpoint"].is_u64(), "{job}");

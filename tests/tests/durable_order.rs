@@ -1,5 +1,4 @@
-//! The order in which a real server makes a checkpoint durable, watched from below: a library that is loaded before the C
-//! library writes down what is synced, renamed and linked.
+//! The order in which a real server makes a checkpoint durable. A preloaded library records every sync, rename and link.
 
 #![cfg(target_os = "linux")]
 
@@ -60,9 +59,9 @@ int linkat(int in, const char *from, int at, const char *to, int flags) {
 
 #[derive(Debug, PartialEq)]
 enum Event {
-    /// A file or folder is on the disk.
+    /// A file or folder was synced.
     Synced(String),
-    /// A file got a name.
+    /// A file was renamed or linked.
     Named { from: String, to: String },
 }
 
@@ -81,7 +80,7 @@ impl Events {
         Events(fs::read_to_string(log).unwrap().lines().map(event).collect())
     }
 
-    /// Where files got names that `wanted` selects: place, old name, new name.
+    /// The renames and links that `wanted` selects: position, old name, new name.
     fn named(&self, wanted: impl Fn(&str) -> bool) -> Vec<(usize, &str, &str)> {
         let named = self.0.iter().enumerate().filter_map(|(at, event)| match event {
             Event::Named { from, to } if wanted(to) => Some((at, &from[..], &to[..])),
@@ -90,7 +89,7 @@ impl Events {
         named.collect()
     }
 
-    /// That `path` was synced somewhere in `range`.
+    /// Asserts that `path` was synced somewhere in `range`.
     fn assert_synced(&self, path: &str, range: std::ops::Range<usize>, why: &str) {
         let synced = Event::Synced(path.to_string());
         assert!(self.0[range.clone()].contains(&synced), "{path} is not synced in {range:?}: {why}\n{:#?}", self.0);
@@ -148,7 +147,7 @@ fn a_checkpoint_counts_when_all_of_it_is_on_the_disk() {
     }
     let first = events.named(|to| to.ends_with("/chk-1/manifest"))[0].0;
     assert!(published[0].0 > first, "nothing is published before a checkpoint counts");
-    // The folder of the storage itself, and the job's in it.
+    // The storage's own folder, and the job's folder in it.
     let root = scene.checkpoints().display().to_string();
     for path in [folder(&root), &root] {
         events.assert_synced(path, 0..first, "a new folder must not be lost");

@@ -1,7 +1,7 @@
-//! Event time through the binary, in a server that is killed on the way: windows over input that is out of order give what a
-//! plain computation over the sorted input gives. The guest is tests/guests/event-time.
+//! Event time through the binary, in a server that is killed during the run. Windows over out-of-order input give the same
+//! results as a plain computation over the sorted input. The guest is tests/guests/event-time.
 //!
-//! `COFFERDAM_SEED` repeats a run: its input, and how far the sources are when the server is killed.
+//! `COFFERDAM_SEED` repeats a run: its input, and the source positions at which the server is killed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use fastrand::Rng;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const RECORDS: usize = 24_000;
-/// How far a record may come behind others.
+/// Maximum out-of-orderness of a record, in milliseconds.
 const BOUND_MS: i64 = 3000;
 const KEYS: i64 = 40;
 const GAP_MS: i64 = 2001;
@@ -26,8 +26,8 @@ struct Record {
     time: i64,
 }
 
-/// In order of their arrival: each is up to the bound on its way. Times are even, so that none are exactly a gap apart: whether
-/// those are one session depends on when the second one comes.
+/// Records in order of arrival, each delayed by at most the bound. Times are even, so that no two of them are exactly one
+/// session gap apart: whether such records share a session depends on their order of arrival.
 fn records(rng: &mut Rng) -> Vec<Record> {
     let mut all: Vec<(i64, Record)> = (0..RECORDS as i64)
         .map(|number| {
@@ -40,10 +40,10 @@ fn records(rng: &mut Rng) -> Vec<Record> {
     all.into_iter().map(|(_, record)| record).collect()
 }
 
-/// For each key, start and end the sum and the number of records.
+/// For each key, start and end: the sum and the number of records.
 type Windows<'a> = BTreeMap<(&'a str, i64, i64), (i64, u64)>;
 
-/// Windows that begin at the offset, and at every slide before and behind it.
+/// The windows that begin at the offset and at every slide before and after it.
 fn windows(records: &[Record], size: i64, slide: i64, offset: i64) -> Windows<'_> {
     let mut windows = Windows::new();
     for record in records {
@@ -73,7 +73,7 @@ fn sorted(windows: Windows<'_>, line: impl Fn(&str, i64, i64, (i64, u64)) -> Str
     lines
 }
 
-/// What must be in each sink, sorted.
+/// The expected content of each sink, sorted.
 fn expected(records: &[Record]) -> [(&'static str, Vec<String>); 5] {
     let sum = |key: &str, start, end, (sum, _)| format!("{key},{start},{end},{sum}");
     let count = |key: &str, start, end, (_, count)| {

@@ -1,4 +1,5 @@
-//! Every example gives what its folder says, through the binary and its own component; and every folder is whole.
+//! Every example produces the output that its folder states, through the binary and its own component, and every folder is
+//! complete.
 
 use std::fs::{self, File};
 use std::process::Stdio;
@@ -7,18 +8,18 @@ use cofferdam_tests::{Checkout, Example, Outcome};
 use serde_json::Value;
 use toml_edit::{DocumentMut, value};
 
-/// How an example is run.
+/// Settings of one run of an example.
 #[derive(Default)]
 struct Run {
-    /// Its folder below the target folder, where there are several of an example.
+    /// Its folder below the target folder, if an example has several runs.
     suffix: &'static str,
-    /// The parallelism and the backend, where they are not the pipeline's.
+    /// Parallelism and backend, if they differ from those of the pipeline file.
     engine: Option<(i64, &'static str)>,
-    /// What the connections of the socket say, where that is not in the example's folder.
+    /// The data that the socket's connections send, if it is not in the example's folder.
     connections: Option<Vec<Vec<u8>>>,
 }
 
-/// Runs an example. Progress goes to `run.log` in the folder of the run.
+/// Runs an example. Writes its progress to `run.log` in the folder of the run.
 fn outcome(name: &str, run: Run) -> Outcome {
     let checkout = Checkout::current();
     let example = Example::named(&checkout, name).unwrap();
@@ -91,7 +92,7 @@ fn socket_numbers_fails_for_good_at_the_fourth_bad_text() {
     assert!(outcome.lines.iter().all(|(_, lines)| lines.is_empty()), "a failed attempt commits nothing: {outcome:?}");
 }
 
-/// The folders of the pipeline's sinks, each of which must be `out/NAME`.
+/// The folders of the pipeline's sinks. Each must be `out/NAME`.
 fn sinks(example: &Example) -> Vec<String> {
     let pipeline: DocumentMut = example.pipeline().unwrap().parse().unwrap();
     let sinks = pipeline["sink"].as_table().unwrap().iter();

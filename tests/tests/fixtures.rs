@@ -1,7 +1,7 @@
-//! A checkpoint and savepoints that earlier versions wrote, kept below `fixtures/`: each still resumes, and goes on exactly.
+//! A checkpoint and savepoints written by earlier versions, in `fixtures/`: each still resumes exactly.
 //!
-//! `cargo xtask test --test fixtures -- --ignored` writes those of this version anew. Once a version is released its
-//! fixtures stay as they are, and the next version gets a folder of its own.
+//! `cargo xtask test --test fixtures -- --ignored` writes those of the current version. Once a version is released, its
+//! fixtures never change, and the next version gets a folder of its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use cofferdam_tests::kinds::{Kept, plainly, records};
 use cofferdam_tests::{Checkout, Server, committed_lines, difference, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// What this version writes to.
+/// The folder that this version writes to.
 const VERSION: &str = "0.1";
 const RECORDS: u64 = 20_000;
 const RULES: u64 = 5;
@@ -21,8 +21,8 @@ fn fixtures() -> PathBuf {
     Checkout::current().root.join("tests/fixtures")
 }
 
-/// Numbers from a generator, of which `spell` makes records with keys. `kinds` keeps every kind of keyed state of them, with
-/// and without a time to live, and `rules` the rules, of which it has heard long before anything is written.
+/// Numbers from a generator; `spell` turns them into keyed records. `kinds` stores them in every kind of keyed state, with
+/// and without a time to live. `rules` keeps broadcast rules that arrive long before anything is written.
 fn pipeline(backend: &str, rate: &str, storage: &Path, out: &Path) -> String {
     format!(
         r#"
@@ -90,7 +90,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The images below a storage's root: folders with a manifest.
+/// The checkpoints below a storage's root: folders with a metadata file.
 fn images(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
@@ -130,7 +130,7 @@ fn images_of_every_version_resume_and_go_on_exactly() {
     assert!(count >= 18, "two backends wrote a checkpoint and two savepoints each: {count} of 18");
 }
 
-/// What a resumed job put out is the end of what the whole run puts out, of every kind and every rule.
+/// The output of a resumed job is the tail of the output of the whole run, for every kind of state and every rule.
 fn assert_exact(out: &Path, image: &Path) {
     let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
     let (mut kinds, mut rules) = (Vec::new(), Vec::new());
@@ -177,7 +177,7 @@ fn write_the_fixtures() {
             })
             .unwrap();
         }
-        // Nothing is published, cancelled or removed any more.
+        // Nothing else is published, cancelled or removed.
         server.kill().unwrap();
         copy(&storage, &folder.join(backend));
     }

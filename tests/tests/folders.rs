@@ -1,5 +1,4 @@
-//! The folders of a server and its sinks: what is found out at submit, what a kill leaves, and what happens when the data
-//! folder is removed.
+//! The folders of a server and of its sinks: checks at submit, what a kill leaves behind, and removal of the data folder.
 
 #![cfg(target_os = "linux")]
 
@@ -13,7 +12,7 @@ use cofferdam_tests::{Checkout, Scene, Server, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Refuses to sync folders at or below `NO_SYNC`, and kills the process that syncs something there for `DIE_AT`.
+/// A preloaded library that fails every sync at or below `NO_SYNC` and kills a process that syncs a file there for `DIE_AT`.
 const SYNC: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -42,7 +41,7 @@ int fsync(int file) {
 }
 "#;
 
-/// A server in an empty folder, with `SYNC` acting on the folder `at` there.
+/// A server in an empty folder, with `SYNC` acting on the folder `at` in it.
 fn watched(name: &str, variable: &'static str, at: &str) -> Scene {
     let mut scene = Scene::new(name, 1_000).unwrap();
     let (source, library) = (scene.dir.join("sync.c"), scene.dir.join("sync.so"));
@@ -96,7 +95,7 @@ fn a_server_whose_data_folder_was_removed_ends() {
     second.api.jobs().unwrap();
 }
 
-/// The first lines that a server writes to stdout, until it listens.
+/// The lines that a server writes to stdout until it listens.
 fn greeting(checkout: &Checkout, data: &Path) -> Vec<String> {
     let mut server = Command::new(checkout.cofferdam())
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])

@@ -1,5 +1,5 @@
-//! A server that hears: whatever its clients and the readers of its output do, checkpoints complete, jobs end when they
-//! are told to, and so does the process.
+//! A server stays responsive: whatever its clients and the readers of its output do, checkpoints complete, jobs end on
+//! request, and the process ends on a signal.
 
 #![cfg(unix)]
 
@@ -15,10 +15,10 @@ use std::time::Duration;
 use cofferdam_tests::{Api, Checkout, Server, committed_lines, wait_until};
 use serde_json::Value;
 
-/// Far more than anything takes.
+/// Far longer than any step takes.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A job with a counter for each of 100,000 keys, and a checkpoint five times a second.
+/// A job with a counter for each of 100,000 keys and five checkpoints per second.
 const COUNTING: &str = r#"
     name = "counting"
     [checkpoint]
@@ -50,7 +50,7 @@ fn last_checkpoint(api: &Api, job: &str) -> u64 {
     api.job(job).unwrap()["last_checkpoint"].as_u64().unwrap_or(0)
 }
 
-/// Waits until the job has read so many records and then takes another three checkpoints.
+/// Waits until the job has read so many records and then has completed three more checkpoints.
 fn checkpoints_complete(api: &Api, job: &str, records: u64) {
     wait_until("the job reads", TIMEOUT, || {
         Ok((api.job(job)?["records_in"].as_u64().unwrap_or(0) >= records).then_some(()))
@@ -80,7 +80,7 @@ fn terminate(mut server: Server) {
     wait_until("the server ends", TIMEOUT, || Ok((!server.is_up()?).then_some(()))).unwrap();
 }
 
-/// Sends a GET on a connection of its own.
+/// Sends a GET request on a connection of its own.
 fn ask(api: &Api, path: &str) -> TcpStream {
     let address = api.base().trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
@@ -126,9 +126,9 @@ fn slow_readers_of_dumps_stop_nothing() {
     push_component(&server.api);
     let job = server.api.submit_ok(COUNTING).unwrap();
     checkpoints_complete(&server.api, &job, 200_000);
-    // None of them reads its answer.
+    // No client reads its answer.
     let readers: Vec<TcpStream> = (0..560).map(|_| ask(&server.api, &format!("/v1/jobs/{job}/state/dump"))).collect();
-    // The readers have come up to the server once another one is answered.
+    // Once another request is answered, all connections have reached the server.
     let answer = server.api.get(&format!("/v1/jobs/{job}/state?count=true")).unwrap();
     assert!(answer.ok().is_ok());
     checkpoints_complete(&server.api, &job, 0);
@@ -138,7 +138,7 @@ fn slow_readers_of_dumps_stop_nothing() {
     terminate(server);
 }
 
-/// Numbers for ever, each a line on stdout.
+/// A pipeline without end that prints one number per line.
 const CHATTY: &str = r#"
     name = "chatty"
     [checkpoint]
@@ -151,12 +151,12 @@ const CHATTY: &str = r#"
     connector = "stdout"
 "#;
 
-/// A server whose output the test reads itself, or does not.
+/// A server whose output pipe belongs to the test.
 struct Piped {
     dir: PathBuf,
     child: Child,
     api: Api,
-    /// Held open, and not read any more.
+    /// The read end of the pipe: open, and not read any more.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -183,7 +183,7 @@ impl Piped {
         Piped { dir, child, api, _stdout: stdout }
     }
 
-    /// Submits [`CHATTY`] and waits until nothing goes into the pipe any more.
+    /// Submits [`CHATTY`] and waits until the pipe is full.
     fn fill_stdout(&self) -> String {
         let job = self.api.submit_ok(CHATTY).unwrap();
         let mut before = Value::Null;
@@ -212,7 +212,7 @@ fn a_stdout_that_nothing_reads_holds_up_neither_a_cancel_nor_the_end() {
     let job = server.fill_stdout();
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
     server.api.wait_for(&job, "CANCELLED").unwrap();
-    // Without a cancel, too; and a server that is started over the same pipe comes up and ends.
+    // Also without a cancel. A server that is started on the same pipe starts and ends as well.
     server.fill_stdout();
     signal(server.child.id(), "TERM");
     assert!(wait_for_end(&mut server.child).success());
@@ -246,7 +246,8 @@ fn a_stdout_that_is_closed_ends_the_job_with_one_clear_error() {
     assert!(!stderr.contains("restart"), "{stderr}");
 }
 
-/// Runs a pipeline from a generator to stdout, which `read` reads and then closes. What `read` gives, the status, stderr.
+/// Runs a pipeline from a generator to stdout; `read` reads from stdout and closes it. Returns the result of `read`, the
+/// exit status and stderr.
 fn run_to_pipe(
     name: &str,
     source: &str,
@@ -272,7 +273,7 @@ fn run_to_pipe(
     (lines, status, fs::read_to_string(dir.join("stderr")).unwrap())
 }
 
-/// Records of which every second one is bad, in a file; and what skips them.
+/// A file in which every second record is bad, and a pipeline that skips bad records.
 fn write_bad_records(dir: &Path, records: usize) -> String {
     let lines: Vec<String> =
         (0..records).map(|n| format!("{},{n}\n", if n % 2 == 0 { "!bad" } else { "good" })).collect();
@@ -353,7 +354,7 @@ fn many_bad_records_are_a_few_lines_of_the_log_and_all_are_counted() {
     let log = fs::read_to_string(dir.join("server.log")).unwrap();
     let seconds = (job["ended_at_ms"].as_i64().unwrap() - job["submitted_at_ms"].as_i64().unwrap()) / 1000;
     let of_guest: Vec<&str> = log.lines().filter(|line| line.contains("guest")).collect();
-    // One line per second of each kind: records, batches that are searched, panics; and one of each at the end.
+    // One line per second of each kind (records, bisected batches, panics), and one of each at the end.
     let most = 3 * (seconds + 3);
     assert!((of_guest.len() as i64) <= most, "{} lines in {seconds} s:\n{log}", of_guest.len());
     let number = |line: &&str, name: &str| -> u64 {
@@ -386,7 +387,7 @@ fn messages_and_names_cannot_steer_a_terminal_or_forge_lines() {
     };
     let job = server.api.submit_ok(&pipeline("act")).unwrap();
     server.api.wait_for(&job, "FINISHED").unwrap();
-    // What the command line says of a pipeline that is refused.
+    // The command line's message for a refused pipeline.
     let forged = "\\u001b]0;title\\u0007\\n2026-01-01T00:00:00Z ERROR forged\\u202e";
     fs::write(dir.join("pipeline.toml"), pipeline(forged)).unwrap();
     let refused = submit(&dir, &server.api);
@@ -401,7 +402,7 @@ fn messages_and_names_cannot_steer_a_terminal_or_forge_lines() {
     }
 }
 
-/// Submits `pipeline.toml` of a folder by the command line.
+/// Submits the file `pipeline.toml` of a folder through the command line.
 fn submit(dir: &Path, api: &Api) -> Output {
     Command::new(Checkout::current().cofferdam())
         .args(["submit", "pipeline.toml", "--server", api.base()])
@@ -418,7 +419,7 @@ fn a_pipeline_file_over_the_size_limit_is_refused() {
     let refused = submit(&dir, &server.api);
     let stderr = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && stderr.contains("[request-too-large]"), "{stderr}");
-    // Other clients do not ask before they send, and get to read the answer all the same.
+    // Clients that do not send `Expect: 100-continue` can read the answer as well.
     for _ in 0..20 {
         let answer = server.api.post("/v1/jobs", "application/toml", pipeline.as_bytes()).unwrap();
         assert_eq!((answer.status, answer.code()), (413, "request-too-large"));

@@ -1,4 +1,4 @@
-//! A guest holds nothing: with its instance thrown away after every turn, every result stays the same.
+//! A guest holds no state: results stay the same when its instance is dropped after every turn.
 
 use cofferdam_tests::late_flights::{self, Plan};
 use cofferdam_tests::{Checkout, difference};

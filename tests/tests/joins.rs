@@ -1,15 +1,15 @@
-//! Operators of several inputs through the binary: what comes out of small files was worked out by hand from the definitions.
-//! The guest is tests/guests/event-time.
+//! Operators with several inputs, through the binary. The expected output for small files was computed by hand from the
+//! definitions. The guest is tests/guests/event-time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cofferdam_tests::{Checkout, Server, committed_lines};
 
-/// All records are `id,value,time`, with the time in milliseconds.
+/// All records have the form `id,value,time`, with the time in milliseconds.
 const LEFT: &str = "id,value,time\na,l0,0\na,l2,2000\nb,m5,5000\na,l3,3000\na,l7,7000\n";
 const MORE: &str = "id,value,time\nb,u5,5500\na,u0,500\n";
-/// Without a header; the last one has no time.
+/// Without a header. The last record has no time.
 const RIGHT: &str = "a,r0,0\na,r1,1000\nb,s4,4000\na,r6,6000\na,bad,6500\na,r7,7000\na,r9,\n";
 
 struct Scene {
@@ -18,7 +18,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A server that has the guest, and the files of the records.
+    /// A server with the guest, and files with the records.
     fn new(name: &str) -> Scene {
         let (server, dir) = Server::start_fresh(&format!("joins-{name}")).unwrap();
         let bytes = fs::read(Checkout::current().component("event-time").unwrap()).unwrap();
@@ -29,8 +29,9 @@ impl Scene {
         Scene { server, dir }
     }
 
-    /// Runs an operator over the files at parallelism 1 and 3 on both backends; each time its output, sorted, must be this,
-    /// and there must be a dead letter with each of these texts. Nothing is late: the watermark stays 10 s behind.
+    /// Runs an operator over the files at parallelism 1 and 3 on both backends. Each time the sorted output must equal the
+    /// expected lines, and a dead letter must exist for each of these texts. No record is late: the watermark stays 10 s
+    /// behind.
     fn check(&self, operator: &str, expected: &[&str], bad: &[&str]) {
         for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
             let out = self.dir.join(format!("{backend}-{parallelism}"));
@@ -69,14 +70,14 @@ fn pipeline(dir: &Path, out: &Path, backend: &str, parallelism: u32, operator: &
         format!("[operator.join]\n{operator}\ncomponent = \"event-time@1\"\non_fault = \"dead-letter\"\n"),
         sink("joined", "join"),
         sink("bad", "join.dead-letter"),
-        // Every source is read by somebody, whatever the operator reads.
+        // Every source needs a reader, whatever the operator reads.
         "[sink.rest]\ninputs = [\"left\", \"more\", \"right\"]\nconnector = \"blackhole\"\n".to_owned(),
     ]
     .concat()
 }
 
-/// Counts in seconds of event time. A union on one side: of `a` the first second has l0 and u0 beside r0, and so on. What has
-/// no time cannot be counted, and neither can what is bad.
+/// Counts per second of event time. One side is a union: in the first second, `a` has l0 and u0 beside r0, and so on.
+/// Records without a time and bad records cannot be counted.
 #[test]
 fn connected_streams_share_state_and_event_time() {
     let operator = "inputs = [\"left\", \"more\"]\nkey = { field = \"id\" }\nsecond = \"right\"\n\
@@ -94,8 +95,9 @@ fn connected_streams_share_state_and_event_time() {
     Scene::new("connect").check(operator, &expected, &["\"value\":\"a,bad,6500\"", "a,r9,"]);
 }
 
-/// Second records from 2 s before the first one to 1 s after it. `a` has first ones at 0, 2, 3 and 7 s, second ones at 0, 1, 6
-/// and 7 s, and at 6.5 s the bad one, whose pair with 7 s fails; `b` one at 5 s, and one at 4 s.
+/// Second records from 2 s before the first record to 1 s after it. Key `a` has first records at 0, 2, 3 and 7 s and second
+/// records at 0, 1, 6 and 7 s. Its bad record is at 6.5 s, and the pair with 7 s fails. Key `b` has one first record at 5 s
+/// and one second record at 4 s.
 #[test]
 fn an_interval_join_pairs_what_lies_close() {
     let operator = |exclusive: &str| {
@@ -125,8 +127,8 @@ fn an_interval_join_pairs_what_lies_close() {
     );
 }
 
-/// Windows of 2 s. `a` has in the first one l0, r0 and r1, in the second one l2 and l3 alone, and the one with 6.5 s fails with its
-/// bad record; `b` has one with m5 and s4.
+/// Windows of 2 s. The first window of `a` has l0, r0 and r1, and the second has only l2 and l3. The window of 6.5 s fails
+/// on its bad record. Key `b` has one window, with m5 and s4.
 #[test]
 fn windows_of_two_inputs_are_grouped_or_joined() {
     let operator = |function: &str| {

@@ -1,5 +1,5 @@
-//! Every kind of state through the binary: the same input gives what a plain computation gives, on both backends and across
-//! kills; rules that are broadcast reach every subtask and are never forgotten. The guest is tests/guests/kinds.
+//! Every kind of state through the binary. The results equal those of a plain computation, on both backends and across
+//! kills. Broadcast rules reach every subtask and are never lost. The guest is tests/guests/kinds.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A server that has the component `component`.
+    /// A server with the component `component`.
     fn new(name: &str, component: &str) -> Scene {
         let (server, dir) = Server::start_fresh(&format!("kinds-{name}")).unwrap();
         let bytes = fs::read(Checkout::current().component(component).unwrap()).unwrap();
@@ -31,7 +31,7 @@ impl Scene {
         &self.server.api
     }
 
-    /// Kills the server and starts it again; the job as it runs then.
+    /// Kills the server and starts it again. Returns the job as it runs afterwards.
     fn kill_and_restart(self, job: &str) -> (Scene, Value) {
         let Scene { server, dir } = self;
         server.kill().unwrap();
@@ -117,7 +117,7 @@ fn every_kind_on_rocksdb() {
 const RULES: u64 = 5;
 const ORDERS: usize = 6_000;
 
-/// A job in which `component`'s function takes rules.
+/// A job whose function receives broadcast rules.
 fn rules_pipeline(dir: &Path, name: &str, component: &str, function: &str, parallelism: usize, rate: &str) -> String {
     let dir = dir.display();
     format!(
@@ -171,7 +171,7 @@ fn write_orders_and_rules(dir: &Path, orders: usize) {
     fs::write(dir.join("rules.csv"), rules).unwrap();
 }
 
-/// For each subtask that every rule reached it once.
+/// Asserts for each subtask that it received every rule exactly once.
 fn rule_lines(parallelism: usize) -> Vec<String> {
     let rules = (0..RULES).flat_map(|rule| (0..parallelism).map(move |subtask| format!("rule r{rule} in {subtask}")));
     rules.collect()
@@ -190,8 +190,8 @@ fn wait_for_rules(scene: &Scene, job: &str, parallelism: usize) {
     .unwrap();
 }
 
-/// The orders in order of their numbers: each is there once, counts right within its key, and from the first one on for which
-/// all rules were known, all have to be known: that one's number.
+/// Checks the orders in order of their numbers: each exists once and counts correctly within its key. Returns the number of
+/// the first order that saw all rules; every later order must see all of them too.
 fn check_orders(lines: &[String]) {
     let mut orders: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("order ")).collect();
     orders.sort_by_key(|order| order.split([',', ':']).nth(1).map(str::to_owned));

@@ -1,5 +1,5 @@
-//! A job's life apart from kills: savepoints, stop and resume, restart within the process, cancel, checkpoints by record
-//! count. Over the real flights; what is committed in the end must be exact each time.
+//! The life of a job without kills: savepoints, stop and resume, restart within the process, cancel, and checkpoints by
+//! record count. The input is the flights data; the committed output must be exact every time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ struct Scene {
     dir: PathBuf,
 }
 
-/// A server that has the component, and a folder for the output.
+/// A server with the component, and an output folder.
 fn scene(name: &str) -> Scene {
     let checkout = Checkout::current();
     let (server, dir) = Server::start_fresh(&format!("lifecycle-{name}")).unwrap();
@@ -78,7 +78,7 @@ impl Scene {
         .unwrap();
     }
 
-    /// Triggers a savepoint, or a stop, and waits for it; its folder.
+    /// Triggers a savepoint or a stop and waits for it. Returns the savepoint's folder.
     fn savepoint(&self, job: &str, trigger: &str) -> String {
         let path = format!("/v1/jobs/{job}/{trigger}");
         let view = self.api().post(&path, "application/json", b"").unwrap().ok().unwrap();
@@ -169,7 +169,7 @@ fn a_job_restarts_within_the_process_when_its_sink_fails() {
     let settings = format!("{INTERVAL}\n[restart]\nstrategy = \"fixed-delay\"\nattempts = 50\ndelay = \"100ms\"");
     let job = scene.api().submit_ok(&scene.pipeline("rocksdb", 150_000, &settings)).unwrap();
     scene.wait_for_records(&job, 60_000);
-    // The output's folder gives way to a file, until the job has noticed.
+    // A file replaces the output folder until the job fails on it.
     let away = scene.dir.join("away");
     fs::rename(scene.out(), &away).unwrap();
     fs::write(scene.out(), "in the way").unwrap();
@@ -203,7 +203,8 @@ fn attempts_run_out() {
 fn a_fault_that_comes_again_on_the_same_record_ends_the_attempts() {
     let scene = scene("repeated-fault");
     let settings = "[restart]\nstrategy = \"fixed-delay\"\nattempts = 50\ndelay = \"10ms\"";
-    // The function `track` wants JSON, and gets rows of CSV. Of two subtasks either may fail first, so one is enough here.
+    // The function `track` expects JSON and receives CSV rows. With two subtasks either could fail first, so the job has
+    // one.
     let pipeline = scene.pipeline("memory", 150_000, settings).replace("parallelism = 2", "parallelism = 1");
     let pipeline = pipeline.replace("function = \"parse\"", "function = \"track\"");
     let pipeline = pipeline.replace("key = { field = \"tailnum\" }\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink", "key = \"value\"\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink");
@@ -238,7 +239,7 @@ fn checkpoints_by_record_count_alone() {
     scene.assert_exact();
     let checkpoints = scene.checkpoints(&job);
     let of = |kind: &str| checkpoints.iter().filter(|checkpoint| checkpoint["kind"] == kind).count();
-    // 336,776 records are 8 times 40,000; one that falls due while another is taken is taken behind it.
+    // 336,776 records are 8 times 40,000. A checkpoint that is due while another is in progress is taken after it.
     assert!((6..=8).contains(&of("checkpoint")), "{checkpoints:?}");
     assert_eq!(of("final"), 1);
     let folder = scene.dir.join("data/checkpoints").join(&job);

@@ -1,5 +1,5 @@
-//! Savepoints of a function whose types have changed since: the new version reads the older form and goes on exactly, and a
-//! form that a function does not read is refused before anything is processed. The guest is tests/guests/sums.
+//! Savepoints of a function whose types have changed. The new version reads the older schema and continues exactly. A schema
+//! that a function cannot read is refused before any record is processed. The guest is tests/guests/sums.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -61,7 +61,7 @@ impl Scene {
         )
     }
 
-    /// Runs a job until it is under way, and stops it; its savepoint.
+    /// Runs a job until it has read some records and stops it. Returns the savepoint.
     fn stopped(&self, function: &str, backend: &str, format: &str, out: &str) -> String {
         let api = &self.server.api;
         let job = api.submit_ok(&self.pipeline(function, backend, 2, out, "rate = 10000")).unwrap();
@@ -81,7 +81,7 @@ impl Scene {
     }
 }
 
-/// What the run puts out as a whole.
+/// The output of the whole run.
 fn expected() -> Vec<String> {
     let mut kept: BTreeMap<u64, (u64, Vec<u64>, u64)> = BTreeMap::new();
     let mut lines = Vec::new();
@@ -140,7 +140,7 @@ fn a_form_that_the_function_does_not_read_is_refused_with_what_to_do() {
     let api = &scene.server.api;
     for (backend, format) in [("memory", "native"), ("rocksdb", "native"), ("rocksdb", "canonical")] {
         let out = format!("out-{backend}-{format}");
-        // The old version does not know the form of the new one.
+        // The old version cannot read the schema of the new one.
         let savepoint = scene.stopped("keep_new", backend, format, &out);
         let refused = format!("refused-{backend}-{format}");
         let pipeline = scene.pipeline("keep_old", backend, 2, &refused, "");

@@ -1,6 +1,7 @@
-//! Guests that break every rule: the job follows its disposition, the server stays up, the job beside it is not disturbed.
+//! Guests that break every rule: the job follows its fault policy, the server stays up, and the neighbouring job is not
+//! disturbed.
 //!
-//! The guest is tests/guests/misbehaving: each of its functions echoes its records, and misbehaves on the one with a `!`.
+//! The guest is tests/guests/misbehaving: each function echoes its records and misbehaves on the record with a `!`.
 
 use std::fs;
 use std::path::Path;
@@ -11,12 +12,12 @@ use serde_json::Value;
 const RECORDS: usize = 3_000;
 const BAD: usize = 1_234;
 
-/// One function of the guest, and what the host must make of it.
+/// One function of the guest and the expected reaction of the host.
 struct Misdeed {
     function: &'static str,
-    /// The fault of the one bad record.
+    /// The fault code of the one bad record.
     code: &'static str,
-    /// In the operator's table.
+    /// Additional settings in the operator's table.
     limits: &'static str,
     /// A part of the fault's message.
     message: &'static str,
@@ -26,13 +27,13 @@ fn misdeed(function: &'static str, code: &'static str) -> Misdeed {
     Misdeed { function, code, limits: "", message: "" }
 }
 
-/// Records `key,number`, the bad one marked.
+/// Records `key,number`, with the bad one marked.
 fn records() -> Vec<String> {
     let mark = |number| if number == BAD { "!bad" } else { ["a", "b", "c", "d", "e"][number % 5] };
     (0..RECORDS).map(|number| format!("{},{number:05}", mark(number))).collect()
 }
 
-/// The records but the bad one, as the guest's function puts them out, sorted.
+/// All records except the bad one, as the guest's function emits them, sorted.
 fn good_lines(function: &str) -> Vec<String> {
     let mut counts = std::collections::HashMap::new();
     let mut lines = Vec::new();
@@ -79,7 +80,7 @@ fn pipeline(work_dir: &Path, name: &str, misdeed: &Misdeed, on_fault: &str, rate
     )
 }
 
-/// Runs the misdeed under every disposition, all at once, beside a job that must not notice.
+/// Runs the misdeed under every fault policy at once, beside a job that must not be disturbed.
 fn run(misdeed: &Misdeed) {
     let checkout = Checkout::current();
     let (mut server, dir) = Server::start_fresh(&format!("misbehaving-{}", misdeed.function)).unwrap();

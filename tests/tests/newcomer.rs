@@ -1,16 +1,16 @@
-//! The first ten minutes of a newcomer, with the README's commands: new, test, build, run.
+//! The first ten minutes of a new user, with the commands of the README: new, test, build, run.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use cofferdam_tests::Checkout;
 
-/// Runs a command of the README; its output, where it succeeds.
+/// Runs a command of the README, which must succeed, and returns its output.
 fn run(folder: &Path, program: &Path, arguments: &[&str]) -> String {
     let checkout = Checkout::current();
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder);
-    // A target folder of its own, kept from one test run to the next: the SDK is not compiled again each time.
+    // A target folder of its own, kept between test runs so that the SDK is not compiled again each time.
     command.env("CARGO_TARGET_DIR", checkout.target.join("newcomer"));
     let Output { status, stdout, stderr } = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));

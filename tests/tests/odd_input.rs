@@ -1,4 +1,4 @@
-//! Input that is legal and odd: names that occur twice, numbers that JSON does not have, keys that are not text.
+//! Input that is legal and unusual: names that occur twice, numbers that JSON cannot express, keys that are not text.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ impl Scene {
         Scene { server, dir }
     }
 
-    /// One window of all records of `input`, by the field `k`, with an aggregate.
+    /// One window over all records of `input`, keyed by the field `k`, with an aggregate.
     fn pipeline(&self, input: &str, format: &str, aggregate: &str, on_fault: &str) -> String {
         fs::write(self.dir.join("in"), input).unwrap();
         format!(
@@ -85,7 +85,7 @@ fn a_sum_that_floating_numbers_do_not_hold_is_a_fault() {
     let (job, results) = scene.run(&scene.pipeline(input, "ndjson", SUM, "skip"), "FINISHED");
     assert_eq!(results, [json!({"key": "a", "start": 0, "end": 1000, "sum": 1e308})]);
     assert_eq!(job["operators"][1]["records_skipped"], 1, "{job}");
-    // In sliding windows only the parts are beyond it together: the windows that have both.
+    // In sliding windows only the sum of two panes overflows, so only windows with both panes are affected.
     let sliding = scene
         .pipeline(input, "ndjson", SUM, "skip")
         .replace("{ type = \"tumbling\", size = \"1s\" }", "{ type = \"sliding\", size = \"2ms\", slide = \"1ms\" }");

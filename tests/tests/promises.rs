@@ -1,6 +1,6 @@
-//! A server that dies between a complete savepoint and its publication, and a job that begins from it elsewhere.
+//! A server that dies between a complete savepoint and its publication, and a job that starts from it elsewhere.
 //!
-//! A library that is loaded before the C library ends the process at that moment.
+//! A preloaded library ends the process at that moment.
 
 #![cfg(target_os = "linux")]
 
@@ -13,7 +13,7 @@ use cofferdam_tests::{Scene, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Kills the process when a file is to be renamed into the folder `DIE_AT`, once the file `DIE_NOW` is there.
+/// Kills the process at the rename of a file into the folder `DIE_AT`, once the file `DIE_NOW` exists.
 const DIE: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,7 +32,7 @@ int rename(const char *from, const char *to) {
 }
 "#;
 
-/// Compiles a library that a server is to load first.
+/// Compiles a library that a server preloads.
 fn library(dir: &Path) -> String {
     let (source, library) = (dir.join("die.c"), dir.join("die.so"));
     fs::write(&source, DIE).unwrap();
@@ -56,7 +56,7 @@ fn a_savepoint_whose_server_was_killed_before_the_commit_loses_nothing_in_a_new_
         let pipeline = scene.pipeline("rocksdb", 10_000, "interval = \"300ms\"");
         let job = scene.submit(&pipeline, "").unwrap();
         scene.wait_for(&job, 3_000, 1).unwrap();
-        // Only the savepoint's publication is left, so that the last thing that counts is the savepoint.
+        // The last event before the kill is the savepoint; only its publication is missing.
         fs::write(&now, "").unwrap();
         let path = format!("/v1/jobs/{job}/{trigger}");
         let _ = scene.api().post(&path, "application/json", b"");
@@ -70,7 +70,7 @@ fn a_savepoint_whose_server_was_killed_before_the_commit_loses_nothing_in_a_new_
             fs::rename(scene.dir.join("data"), &aside).unwrap();
             checkpoints = aside.join("checkpoints");
         } else {
-            // Its own job must not go on as well.
+            // The original job must not continue as well.
             fs::remove_dir_all(scene.dir.join("data/jobs")).unwrap();
         }
         let image = newest_image(&checkpoints, &job);
@@ -80,7 +80,7 @@ fn a_savepoint_whose_server_was_killed_before_the_commit_loses_nothing_in_a_new_
     }
 }
 
-/// The newest checkpoint or savepoint of a job that is complete.
+/// The newest complete checkpoint or savepoint of a job.
 fn newest_image(checkpoints: &Path, job: &str) -> String {
     let (own, savepoints) = (checkpoints.join(job), checkpoints.join("savepoints"));
     let entries =

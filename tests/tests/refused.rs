@@ -1,4 +1,4 @@
-//! What is refused: with one clear error under a stable code, and nothing left behind.
+//! Refused requests: one clear error with a stable code, and no change of the server's state.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,12 +10,12 @@ use std::process::Command;
 use cofferdam_tests::{Answer, Api, Checkout, Server, committed_lines};
 use serde_json::Value;
 
-/// Everything of a server that a refused request must leave as it was.
+/// The state of a server that a refused request must not change.
 #[derive(Debug, PartialEq)]
 struct Traces {
     components: Value,
     jobs: Value,
-    /// All files below the server's folder but its log, with their sizes.
+    /// All files below the server's folder except its log, with their sizes.
     files: BTreeMap<PathBuf, u64>,
 }
 
@@ -35,7 +35,7 @@ fn list(folder: &Path, files: &mut BTreeMap<PathBuf, u64>) {
         if metadata.is_dir() {
             list(&path, files);
         }
-        // A folder counts as well: one that stays behind is something left behind.
+        // Folders count too: an empty folder must not be left behind.
         files.insert(path, if metadata.is_dir() { 0 } else { metadata.len() });
     }
 }
@@ -54,7 +54,7 @@ fn push_misbehaving(api: &Api) {
     api.push(&component("misbehaving"), Some("misbehaving@1")).unwrap().ok().unwrap();
 }
 
-/// The answer is a refusal of this kind, and nothing of it is left. `says` is a part of what it tells a person.
+/// Asserts that the answer is this refusal and that it changed nothing. `says` is a part of its message.
 fn assert_refused(answer: &Answer, status: u16, code: &str, says: &str) {
     assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.body);
     assert_eq!(answer.content_type, "application/problem+json");
@@ -121,7 +121,7 @@ fn a_component_over_the_size_limit() {
     assert_eq!(Traces::of(&server.api, &dir), before);
 }
 
-/// Sends a request by hand: a client that breaks off is none that a library would play.
+/// Sends a request by hand, because client libraries cannot break off in the middle of one.
 fn send_raw(api: &Api, head: &str, body: &[u8], cut: bool) -> String {
     let address = api.base().trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
@@ -145,7 +145,7 @@ fn a_truncated_upload() {
     assert!(answer.is_empty() || answer.contains("component-truncated"), "{answer}");
     assert_eq!(Traces::of(&server.api, &dir), before);
 
-    // Cut on the way by something that mends the length: the announced digest tells.
+    // The body was truncated on the way and its length corrected. The announced digest reveals it.
     let head = format!("{head}\r\nX-Content-Sha256: {}", "0".repeat(64));
     let answer = send_raw(&server.api, &head, &bytes, false);
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("component-truncated"), "{answer}");
@@ -185,7 +185,7 @@ fn submit(api: &Api, pipeline: &str, dir: &Path) -> Answer {
     api.post(&path, "application/toml", pipeline.as_bytes()).unwrap()
 }
 
-/// Replaces a part of the right manifest, and expects the refusal. `line` is where it must be found, 0 where it has none.
+/// Replaces a part of the valid pipeline file and expects the refusal. `line` is the line it must name, 0 for none.
 fn refuse_pipeline(api: &Api, dir: &Path, (from, to): (&str, &str), expected: (u16, &str), says: &str, line: usize) {
     assert!(MANIFEST.contains(from));
     let before = Traces::of(api, dir);
@@ -216,7 +216,7 @@ fn a_wrong_pipeline_file_is_refused() {
         2,
     );
     refuse(("records.txt", "absent.txt"), (400, "source-missing"), "absent.txt", 0);
-    // The one that they were made from is accepted.
+    // The unchanged pipeline file is accepted.
     let job = submit(&server.api, MANIFEST, &dir).ok().unwrap();
     server.api.wait_for(job["id"].as_str().unwrap(), "FINISHED").unwrap();
     assert_eq!(committed_lines(&dir.join("out")).unwrap(), ["one", "two"]);
@@ -237,7 +237,7 @@ fn a_name_that_runs() {
     assert_eq!(server.api.jobs().unwrap().as_array().unwrap().len(), 1);
     assert!(!dir.join("out2").exists());
 
-    // Free again as soon as the job is over.
+    // The name is free again as soon as the job has ended.
     server.api.post(&format!("/v1/jobs/{id}/cancel"), "application/json", b"").unwrap().ok().unwrap();
     server.api.wait_for(id, "CANCELLED").unwrap();
     submit(&server.api, &slow, &dir).ok().unwrap();
@@ -248,7 +248,7 @@ fn an_output_folder_that_cannot_be_written() {
     let (server, dir) = start("read-only");
     push_misbehaving(&server.api);
     fs::write(dir.join("a-file"), "").unwrap();
-    // Below a file, and in a file system that is read-only for root too.
+    // Below a file, and in a file system that is read-only even for root.
     let mut folders = vec!["a-file/out"];
     if Path::new("/proc/self").exists() {
         folders.push("/proc/out");
@@ -259,8 +259,8 @@ fn an_output_folder_that_cannot_be_written() {
     }
 }
 
-/// A file system of 1 MiB is full long before the output is. Mounting one needs a namespace of our own, which some
-/// machines do not allow: there is no full disk to be had there.
+/// A file system of 1 MiB is full long before the output is complete. Mounting one needs a namespace of its own, which some
+/// machines do not allow; the test is skipped there.
 #[test]
 fn a_full_output_folder() {
     let checkout = Checkout::current();
@@ -284,11 +284,11 @@ fn a_full_output_folder() {
     let job = submit(&server.api, &full, &dir).ok().unwrap();
     let job = server.api.wait_for(job["id"].as_str().unwrap(), "FAILED").unwrap();
     assert_eq!(job["failure"]["code"], "sink-unwritable", "{}", job["failure"]);
-    // Seen through the server's namespace: of the failed job there is nothing published.
+    // Read through the server's namespace: the failed job has published nothing.
     let seen = PathBuf::from(format!("/proc/{}/root{}", server.process_id(), small.join("out").display()));
     assert_eq!(committed_lines(&seen).unwrap(), [""; 0]);
 
-    // The server is none the worse for it.
+    // The server still works.
     let job = submit(&server.api, &MANIFEST.replace("\"echo\"\n\n[source", "\"again\"\n\n[source"), &dir).ok().unwrap();
     server.api.wait_for(job["id"].as_str().unwrap(), "FINISHED").unwrap();
     assert_eq!(committed_lines(&dir.join("out")).unwrap().len(), 200_000);

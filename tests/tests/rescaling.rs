@@ -1,5 +1,5 @@
-//! Savepoints resumed at another parallelism and on another backend: sums stay exact, and each key is held by the subtask
-//! that owns its group.
+//! Savepoints that are resumed at another parallelism and on another backend: sums stay exact, and each key is held by the
+//! subtask that owns its key group.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ fn scene(name: &str) -> Scene {
     Scene { server, dir }
 }
 
-/// What a subtask put out last of each key: the sum, and the subtask's number.
+/// The last output of a subtask for each key: the sum and the subtask's number.
 type Sums = BTreeMap<u64, (u64, u64)>;
 
 impl Scene {
@@ -42,7 +42,7 @@ impl Scene {
         job.unwrap().ok().unwrap()["id"].as_str().unwrap().to_owned()
     }
 
-    /// Waits until the operator `sum` has seen so many records.
+    /// Waits until the operator `sum` has received so many records.
     fn wait_for_records(&self, job: &str, records: u64) {
         wait_until("the job has seen the records", TIMEOUT, || {
             let job = self.api().job(job)?;
@@ -54,7 +54,7 @@ impl Scene {
         .unwrap();
     }
 
-    /// Stops a job; its savepoint.
+    /// Stops a job and returns its savepoint.
     fn stop(&self, job: &str, format: &str) -> String {
         let body = format!("{{\"format\":\"{format}\"}}");
         let path = format!("/v1/jobs/{job}/stop");
@@ -65,7 +65,7 @@ impl Scene {
         view["location"].as_str().unwrap_or_else(|| panic!("{view} of {stopped}")).to_owned()
     }
 
-    /// What was committed to a folder, after a check that each key came from the subtask that owns its group.
+    /// The output committed to a folder. Asserts that each key came from the subtask that owns its key group.
     fn sums(&self, out: &str, parallelism: u64, max_parallelism: u64) -> (usize, Sums) {
         let lines = committed_lines(&self.dir.join(out)).unwrap();
         let mut sums = Sums::new();
@@ -81,7 +81,7 @@ impl Scene {
     }
 }
 
-/// Listens once, and gives what `send` writes to whoever connects first. The connection ends with `send`.
+/// Accepts one connection and sends the lines of `send`. The connection ends with `send`.
 fn feed(send: impl FnOnce(&mut TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -118,7 +118,8 @@ fn pipeline(parallelism: u64, backend: &str, source: &str, operator: &str, out: 
     )
 }
 
-/// 1,000 records of each key, a savepoint, another parallelism and perhaps another backend, 500 more of each key.
+/// 1,000 records of each key, a savepoint, another parallelism and possibly another backend, then 500 more records of each
+/// key.
 fn rescale(scene: &Scene, number: usize, from: (u64, &str), format: &str, to: (u64, &str)) {
     let (sender, receiver) = std::sync::mpsc::channel::<()>();
     let first = feed(move |stream| {
@@ -145,7 +146,7 @@ fn rescale(scene: &Scene, number: usize, from: (u64, &str), format: &str, to: (u
     let job = scene.submit(&describe(to, &second, 2), Some(&savepoint));
     let job = scene.api().wait_for(&job, "FINISHED").unwrap();
     if to.1 == "memory" {
-        // RocksDB estimates, and counts entries of foreign groups until it has compacted their files.
+        // RocksDB's count is an estimate that includes entries of foreign key groups until their files are compacted.
         assert_eq!(job["state_entries"], KEYS, "{job}");
     }
     assert_eq!(job["records_in"], KEYS * 1500, "the counts go on");

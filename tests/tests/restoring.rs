@@ -1,5 +1,5 @@
-//! A restore that takes long is shown, and a cancel, a stop and a signal are heard meanwhile. The source is a compressed file:
-//! its place to go on from is found by reading all that comes before it.
+//! A long restore is visible, and a cancel, a stop and a signal interrupt it. The source is a compressed file: finding its
+//! position means reading all data before it.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,7 +17,7 @@ const LINE_BYTES: usize = 1 << 20;
 /// Lines of one gzip member, and members of the file: 16 GiB.
 const LINES: usize = 16;
 const MEMBERS: usize = 1024;
-/// Lines that the first run reads at least: 8 GiB.
+/// Minimum number of lines that the first run reads: 8 GiB.
 const READ_BEFORE: u64 = 8 << 10;
 
 fn write_input(path: &Path) {
@@ -37,7 +37,7 @@ fn pipeline(dir: &Path) -> String {
     )
 }
 
-/// Waits for a status; it is an error where the job gets to one of `never` first.
+/// Waits for a status. Fails if the job reaches one of `never` first.
 fn wait_for(api: &Api, job: &str, status: &str, never: &[&str]) -> Value {
     wait_until(&format!("the job is {status}"), TIMEOUT, || {
         let job = api.job(job)?;
@@ -80,13 +80,13 @@ fn a_restore_is_shown_and_hears_cancel_stop_and_signals() {
     let (server, dir, savepoint) = scene("restoring");
     let pipeline = pipeline(&dir);
 
-    // A cancel ends it before it has found its place: it never runs.
+    // A cancel ends the job before its source has found its position: it never runs.
     let job = submit(&server.api, &pipeline, &savepoint);
     wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
     wait_for(&server.api, &job, "CANCELLED", &["RUNNING", "FINISHED", "FAILED"]);
 
-    // A stop is shown, and the job stops where it went on from, or little behind it.
+    // A stop is visible, and the job stops at or shortly after the position from which it was restored.
     let job = submit(&server.api, &pipeline, &savepoint);
     wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
     let request = stop(&server.api, &job);
@@ -95,7 +95,7 @@ fn a_restore_is_shown_and_hears_cancel_stop_and_signals() {
     let view = server.api.get(&format!("/v1/jobs/{job}/savepoints/{request}")).unwrap().ok().unwrap();
     assert_eq!(view["status"], "completed", "{view}");
 
-    // A signal ends the server; the next one begins to restore the job again.
+    // A signal ends the server. The next server restores the job again.
     let job = submit(&server.api, &pipeline, &savepoint);
     wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
     let mut server = server;

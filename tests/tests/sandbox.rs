@@ -1,4 +1,5 @@
-//! What one component costs others: compiling, instances, processor time. And what a function's author hears of it.
+//! Limits on what one component takes from others: compilation, instances, processor time. Also what a function's author can
+//! read in logs and faults.
 
 #![cfg(target_os = "linux")]
 
@@ -12,10 +13,10 @@ use std::time::Duration;
 use cofferdam_tests::{Answer, Api, Checkout, Server, committed_lines, wait_until};
 use serde_json::Value;
 
-/// Far more than anything takes but a compile that nobody ends.
+/// Longer than any step except a compilation that is never stopped.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Functions of a component that compiles for minutes.
+/// Number of functions of a component that compiles for minutes.
 const ENDLESS: usize = 300;
 
 fn component(name: &str) -> Vec<u8> {
@@ -46,8 +47,8 @@ fn section(id: u8, content: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(content);
 }
 
-/// A component with the right export and a core module of so many functions, of 5,000 blocks over 500 locals each: a second of
-/// a compiler's time for every one.
+/// A component with the right export and a core module of so many functions, each with 5,000 blocks and 500 locals: about
+/// one second of compilation per function.
 fn large_component(functions: usize) -> Vec<u8> {
     const LOCALS: usize = 500;
     let mut body = vec![1];
@@ -57,7 +58,7 @@ fn large_component(functions: usize) -> Vec<u8> {
         let (mut left, mut right) = (Vec::new(), Vec::new());
         leb(step * 7_919 % LOCALS + 1, &mut left);
         leb(step * 104_729 % LOCALS + 1, &mut right);
-        // block, left, br_if 0, right = right + left, end.
+        // Instructions: block, left, br_if 0, right = right + left, end.
         let code: [&[u8]; 9] =
             [&[0x02, 0x40, 0x20], &left, &[0x0d, 0, 0x20], &right, &[0x20], &left, &[0x6a, 0x21], &right, &[0x0b]];
         body.extend(code.concat());
@@ -85,7 +86,7 @@ fn large_component(functions: usize) -> Vec<u8> {
     component
 }
 
-/// Processes that compile for the server.
+/// The processes that compile for the server.
 fn compilers(server: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -105,7 +106,7 @@ fn wait_for_compiler(server: u32) -> u32 {
     wait_until("a process compiles", TIMEOUT, || Ok(compilers(server).pop())).unwrap()
 }
 
-/// Begins an upload on a connection that the test may close.
+/// Begins an upload on a connection that the test can close.
 fn begin_push(api: &Api, bytes: &[u8]) -> TcpStream {
     let address = api.base().trim_start_matches("http://");
     let mut connection = TcpStream::connect(address).unwrap();
@@ -115,7 +116,7 @@ fn begin_push(api: &Api, bytes: &[u8]) -> TcpStream {
     connection
 }
 
-/// Processor time that a process has used in its own code, in hundredths of a second.
+/// User time of a process, in hundredths of a second.
 fn processor_ticks(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields = stat.rsplit_once(')').unwrap().1;
@@ -135,7 +136,7 @@ fn a_small_component_does_not_wait_behind_large_ones_whose_compiles_end_with_the
         Ok((compilers(server.process_id()).len() == 2).then_some(()))
     })
     .unwrap();
-    // They compile for longer than any test: that this is answered shows that it waits for none of them.
+    // Those uploads compile longer than any test. An answer to this one shows that it does not wait for them.
     server.api.push(&component("misbehaving"), Some("misbehaving@1")).unwrap().ok().unwrap();
     assert_eq!(compilers(server.process_id()).len(), 2, "the large ones are still compiled");
     drop(connections);
@@ -168,7 +169,7 @@ fn a_compile_holds_up_neither_the_end_of_the_server_nor_outlives_it() {
     .unwrap();
 }
 
-/// A refusal that leaves nothing behind, and a server that goes on.
+/// A refusal that changes nothing, from a server that goes on.
 fn refuse_too_complex(name: &str, functions: usize, limits: &[&str], says: &str) {
     let (server, dir) = start(name, limits);
     let answer = server.api.push(&large_component(functions), Some("large@1")).unwrap();
@@ -239,7 +240,7 @@ fn compiled_code_is_used_again_and_made_anew_where_it_is_damaged() {
     assert!(files().is_empty(), "code goes with its component");
 }
 
-/// One function between a file and a file.
+/// One function between a file source and a file sink.
 fn pipeline(dir: &Path, name: &str, component: &str, function: &str, input: &str, operator: &str) -> String {
     let dir = dir.display();
     format!(
@@ -250,7 +251,7 @@ fn pipeline(dir: &Path, name: &str, component: &str, function: &str, input: &str
     )
 }
 
-/// A count of the function's operator; 0 before the job has any.
+/// A counter of the function's operator, or 0 before the job has any.
 fn count(job: &Value, name: &str) -> u64 {
     let operators = job["operators"].as_array().unwrap();
     let operator = operators.iter().find(|operator| operator["id"] == "act");
@@ -261,7 +262,7 @@ fn count(job: &Value, name: &str) -> u64 {
 fn a_call_is_never_cut_off_before_its_deadline() {
     let (server, dir) = start("deadline", &[]);
     server.api.push(&component("printing"), Some("printing@1")).unwrap().ok().unwrap();
-    // About a millisecond each.
+    // About one millisecond each.
     fs::write(dir.join("in.txt"), "1000000\n".repeat(300)).unwrap();
     let limits = "on_fault = \"skip\"\nlimits = { deadline = \"9ms\" }";
     let job = server.api.submit_ok(&pipeline(&dir, "calls", "printing@1", "work", "in.txt", limits)).unwrap();
@@ -285,7 +286,7 @@ fn jobs_that_loop_cost_no_other_job_a_record() {
         Ok((count(&job, "faults") > 0).then_some(()))
     })
     .unwrap();
-    // A call takes about 20 ms of processor time, and many times as long beside the others.
+    // A call takes about 20 ms of processor time, and many times as long by the wall clock beside the other jobs.
     fs::write(dir.join("in.txt"), "20000000\n".repeat(8)).unwrap();
     let limits = "on_fault = \"skip\"\nlimits = { deadline = \"100ms\" }";
     let job = server.api.submit_ok(&pipeline(&dir, "innocent", "printing@1", "work", "in.txt", limits)).unwrap();
@@ -314,7 +315,7 @@ fn a_cancel_ends_a_call_whatever_its_deadline_is() {
     assert!(ended["failure"].is_null(), "a cancel is no fault: {ended}");
 }
 
-/// A job without end, of which each subtask of its one function has an instance.
+/// A job without end. Each subtask of its one function has an instance.
 fn instances(name: &str, parallelism: u32) -> String {
     format!(
         "name = \"{name}\"\nparallelism = {parallelism}\n[source.in]\nconnector = \"generator\"\nrate = 1000\n\
@@ -357,7 +358,7 @@ fn instances_are_reserved_and_a_job_beyond_them_is_refused_at_submit() {
     refused(api.submit(&instances("one", 1)).unwrap(), "0 of 10 are free");
     api.post(&format!("/v1/jobs/{healthy}/cancel"), "application/json", b"").unwrap().ok().unwrap();
     api.wait_for(&healthy, "CANCELLED").unwrap();
-    // They are free as soon as the end can be seen.
+    // The instances are free as soon as the end is visible.
     let again = api.submit_ok(&instances("healthy", 8)).unwrap();
     api.wait_for(&again, "RUNNING").unwrap();
 }
@@ -395,7 +396,7 @@ fn a_function_that_asks_for_the_time_is_told_where_to_find_it() {
     assert!(message.contains("time not implemented") && message.contains("ctx.processing_time()"), "{message}");
 }
 
-/// A component with the right export, around a core module.
+/// A component with the right export around a core module.
 fn around(module: &str) -> Vec<u8> {
     let text = format!(
         "(component (core module $m {module}) (core instance (instantiate $m)) (instance $i)

@@ -1,5 +1,5 @@
-//! Input as people have it, through the binary: quotes that are never closed, cut and padded files, other encodings, times
-//! in other formats, and folders that change. What stands in front of a defect is committed, once.
+//! Real-world input through the binary: unclosed quotes, truncated and padded files, other encodings, other time formats,
+//! and folders that change. Records before a defect are committed, once.
 
 use std::fs;
 use std::io::Write;
@@ -14,11 +14,11 @@ use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What `cofferdam run` said and committed.
+/// The messages and the committed output of `cofferdam run`.
 struct Ran {
     succeeded: bool,
     stderr: String,
-    /// The job as JSON, where it ran.
+    /// The job as JSON, if it ran.
     job: Value,
     committed: Vec<String>,
 }
@@ -27,7 +27,7 @@ fn fresh(name: &str) -> PathBuf {
     Checkout::current().fresh_dir(&format!("tests/sources-{name}")).unwrap()
 }
 
-/// Runs a pipeline of one source into a file sink, in a folder that holds its input.
+/// Runs a pipeline from one source into a file sink, in a folder that holds its input.
 fn run(dir: &Path, tables: &str, source: &str) -> Ran {
     let out = dir.join("out");
     let _ = fs::remove_dir_all(&out);
@@ -77,7 +77,7 @@ fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Ten rows, one whose quote is never closed, five thousand rows.
+/// Ten rows, one row with an unclosed quote, and five thousand rows.
 fn unclosed() -> (String, Vec<String>, Vec<String>) {
     let before: Vec<String> = (1..=10).map(|n| format!("a,{n}000,ok")).collect();
     let after: Vec<String> = (0..5000).map(|n| format!("b,{},good", 12_000 + n)).collect();
@@ -107,7 +107,7 @@ fn a_quote_that_is_never_closed_fails_the_job_or_costs_one_line() {
             ran.assert_committed(before.iter().chain(&after));
         }
     }
-    // A file that is cut within quotes.
+    // A file that is truncated within quotes.
     fs::write(dir.join("in.csv"), "k,ts,note\na,1,ok\nb,2,\"cut he").unwrap();
     let source = format!("{CSV}\npath = \"in.csv\"");
     let ran = run(&dir, "", &source);
@@ -211,7 +211,7 @@ fn gzip_is_read_by_its_content_and_other_encodings_are_named() {
     ran.assert_failed(&["source-encoding", "UTF-16", "utf16.csv"]);
 }
 
-/// Rows of a time and a number, with a source that reads the time.
+/// Rows of a time and a number, and a source that reads the time.
 fn timed(dir: &Path, rows: &[&str], format: &str) -> Ran {
     fs::write(dir.join("in.csv"), format!("ts,n\n{}\n", rows.join("\n"))).unwrap();
     let timestamp = format!("timestamp = {{ field = \"ts\", format = {format} }}");
@@ -269,7 +269,7 @@ fn records_without_a_time_and_with_an_odd_one_are_warned_of() {
     assert_eq!(ran.job["records_without_timestamp"], 3, "{}", ran.job);
     let ran = timed(&dir, &["1357034400123,1"], "\"unix-s\"");
     assert!(ran.succeeded && ran.stderr.contains("is the year 44972"), "{}", ran.stderr);
-    // Found while it runs: the first rows have times.
+    // Found at run time: the first rows have times.
     let rows: Vec<String> = (0..500).map(|n| format!("{n},{n}")).chain(["1357034400123456,x".to_owned()]).collect();
     let ran = timed(&dir, &rows.iter().map(String::as_str).collect::<Vec<_>>(), "\"unix-ms\"");
     assert!(ran.succeeded && ran.stderr.contains("`1357034400123456`"), "{}", ran.stderr);

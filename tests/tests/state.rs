@@ -1,5 +1,5 @@
-//! Looking into state, and loading it: what a dump shows is what another program computes from the input, and a savepoint
-//! that was loaded goes on exactly. Over the real flights, through the command line as a person uses it.
+//! Reading and loading state: a dump equals what another program computes from the input, and a job continues exactly from a
+//! loaded savepoint. The input is the flights data; all commands go through the command line.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// An aircraft that flies early and often.
 const TAILNUM: &str = "N14228";
 
-/// What the example keeps of an aircraft, computed by this test alone.
+/// The state that the example keeps for an aircraft, computed by this test alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Aircraft {
     flights: u64,
@@ -41,7 +41,7 @@ impl Aircraft {
 
 type Fleet = BTreeMap<String, Aircraft>;
 
-/// The flights that count, in the order of the file: tail number and delay.
+/// The flights that count, in file order: tail number and delay.
 fn flights() -> Vec<(String, i64)> {
     let file = File::open(Checkout::current().late_flights().join("data/flights.csv.gz")).unwrap();
     let mut reader = csv::Reader::from_reader(GzDecoder::new(file));
@@ -59,7 +59,7 @@ fn fleet(flights: &[(String, i64)]) -> Fleet {
     fleet
 }
 
-/// What the lines of a dump say.
+/// The entries of a dump's lines.
 fn fleet_of(lines: &[Value]) -> Fleet {
     let mut fleet = Fleet::new();
     for line in lines {
@@ -94,7 +94,7 @@ struct Scene {
     dir: PathBuf,
 }
 
-/// A server that has the component, and a folder for the output.
+/// A server with the component, and an output folder.
 fn scene(name: &str) -> Scene {
     let (server, dir) = Server::start_fresh(&format!("state-{name}")).unwrap();
     let component = fs::read(Checkout::current().component("late-flights").unwrap()).unwrap();
@@ -107,7 +107,7 @@ impl Scene {
         &self.server.api
     }
 
-    /// A pipeline that writes to `out` in the scene's folder; its manifest is in a file there, too.
+    /// A pipeline that writes to `out` in the scene's folder. Its file is stored there too.
     fn pipeline(&self, backend: &str, rate: u64, checkpoints: &str) -> String {
         let data = Checkout::current().late_flights().join("data/flights.csv.gz");
         let pipeline = format!(
@@ -138,7 +138,7 @@ impl Scene {
         .unwrap();
     }
 
-    /// Triggers a savepoint, or a stop, and waits for it; its folder.
+    /// Triggers a savepoint or a stop and waits for it. Returns the savepoint's folder.
     fn savepoint(&self, job: &str, trigger: &str) -> String {
         let view =
             self.api().post(&format!("/v1/jobs/{job}/{trigger}"), "application/json", b"").unwrap().ok().unwrap();
@@ -151,7 +151,7 @@ impl Scene {
         .unwrap()
     }
 
-    /// Submits a manifest that begins from a savepoint, and waits for its end.
+    /// Submits a pipeline that starts from a savepoint and waits for its end.
     fn run_from(&self, pipeline: &str, savepoint: &str) -> Value {
         let path = format!("/v1/jobs?{}={savepoint}", FROM);
         let job = self.api().post(&path, "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap();
@@ -175,7 +175,7 @@ impl Scene {
         self.state_ok(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// A savepoint's folder that does not exist yet.
+    /// The folder of a savepoint that does not exist yet.
     fn new_savepoint(&self) -> PathBuf {
         self.dir.join("made/by/hand")
     }
@@ -190,7 +190,7 @@ impl Scene {
 
 const FROM: &str = "from";
 
-/// What the sink must hold when aircraft begin with what `begin` says of them.
+/// The expected content of the sink if aircraft start with the state that `begin` returns.
 fn output(flights: &[(String, i64)], begin: &[(&'static str, Aircraft)]) -> Vec<String> {
     let mut fleet: HashMap<&str, Aircraft> = begin.iter().cloned().collect();
     let mut lines = Vec::new();
@@ -215,14 +215,14 @@ fn a_dump_of_a_savepoint_is_what_another_program_computes() {
         scene.wait_for_records(&job, 60_000);
         let savepoint = scene.savepoint(&job, "savepoints");
         let dumped = scene.lines(&["dump", &savepoint]);
-        // One file is read in its order, so the state is that of a first part of it.
+        // One file is read in order, so the state is that of a prefix of it.
         let counted: u64 = fleet_of(&dumped).values().map(|aircraft| aircraft.flights).sum();
         assert!((40_000..flights.len() as u64).contains(&counted), "{counted} flights were counted");
         let expected = fleet(&flights[..counted as usize]);
         assert_same(&fleet_of(&dumped), &expected);
         assert_eq!(dumped.len(), 2 * expected.len());
 
-        // The job has no newer image, so that it shows the same while it runs.
+        // The job takes no newer checkpoint, so the dump shows the same state while the job runs.
         assert_eq!(scene.lines(&["dump", &job]), dumped);
         let stats = json!([expected[TAILNUM].flights, expected[TAILNUM].delay]);
         for of in ["flights", &savepoint] {
@@ -247,7 +247,7 @@ fn a_dump_of_a_savepoint_is_what_another_program_computes() {
         assert_eq!(states, expected_states);
         assert!(scene.state_ok(&["list", &savepoint]).contains("postcard:(u64,i64,)"));
 
-        // It was not disturbed.
+        // The job was not disturbed.
         scene.api().wait_for(&job, "FINISHED").unwrap();
         scene.assert_committed(late_flights::expected(&Checkout::current()).unwrap());
         assert_same(&fleet_of(&scene.lines(&["dump", "flights"])), &fleet(&flights));
@@ -264,7 +264,7 @@ fn a_loaded_savepoint_goes_on_exactly() {
         let stopped = scene.savepoint(&job, "stop");
         scene.api().wait_for(&job, "STOPPED").unwrap();
         let dump = scene.state_ok(&["dump", &stopped]);
-        // In any order; and one state of the two stays as it is in the base.
+        // In any order. One of the two states stays as it is in the base.
         let mut lines: Vec<&str> = dump.lines().filter(|line| line.contains("\"stats\"")).collect();
         lines.sort_unstable_by(|a, b| b.cmp(a));
         fs::write(scene.dir.join("stats.ndjson"), lines.join("\n")).unwrap();

@@ -1,7 +1,7 @@
-//! State that belongs to windows, panes, timers, joins and clocks: a dump shows it by the key of its records, `get` finds it
-//! there, and a savepoint that was loaded from the dump goes on as the one that was dumped.
+//! State of windows, panes, timers, joins and clocks. A dump shows it by the key of its records, and `get` finds it there. A
+//! savepoint loaded from the dump resumes like the original.
 //!
-//! The guest is tests/guests/event-time; the input is made here.
+//! The guest is tests/guests/event-time; the test generates the input.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 const ROWS: u64 = 6000;
-/// Rows that the first run reads at least before it is stopped.
+/// Minimum number of rows that the first run reads before it is stopped.
 const ROWS_BEFORE: u64 = 2000;
 
 const TUMBLING: &str = "{ type = \"tumbling\", size = \"3s\" }";
@@ -27,7 +27,7 @@ fn component(function: &str) -> String {
     format!("component = \"event-time@1\"\nfunction = \"{function}\"")
 }
 
-/// Every kind of operator that keeps hidden state, and the states that its dump must have lines of.
+/// Every kind of operator that keeps hidden state, and the states that its dump must contain.
 fn operators() -> Vec<(&'static str, String, Vec<&'static str>)> {
     let windowed = |window: &str, function: &str| format!("window = {window}\n{function}");
     let native = |what: &str| format!("aggregate = {{ type = \"{what}\", field = \"value\" }}");
@@ -63,7 +63,7 @@ impl Scene {
         let (server, dir) = Server::start_fresh(&format!("state-of-windows-{name}")).unwrap();
         let bytes = fs::read(Checkout::current().component("event-time").unwrap()).unwrap();
         server.api.push(&bytes, Some("event-time@1")).unwrap().ok().unwrap();
-        // Ten milliseconds between two rows, a little out of order; each key is silent for 5 s at a time.
+        // Rows are 10 ms apart and slightly out of order. Each key is silent for 5 s at a time.
         for (file, seed) in [("first", 1), ("more", 7)] {
             let mut rows = "id,value,time\n".to_owned();
             for row in 0..ROWS {
@@ -95,7 +95,7 @@ impl Scene {
         .concat()
     }
 
-    /// Runs the first part of the input; the folder of the savepoint that the run ends with.
+    /// Runs the first part of the input. Returns the folder of the savepoint at its end.
     fn savepoint(&self, operator: (&str, &str), backend: &str) -> String {
         let out = self.dir.join(operator.0).join("before");
         let api = &self.server.api;
@@ -117,7 +117,7 @@ impl Scene {
         location.unwrap()
     }
 
-    /// What comes out of the rest of the input.
+    /// The output for the rest of the input.
     fn rest(&self, operator: (&str, &str), backend: &str, savepoint: &str, out: &str) -> Vec<String> {
         let out = self.dir.join(operator.0).join(out);
         let pipeline = self.pipeline(operator, &out, backend, "");
@@ -135,7 +135,7 @@ impl Scene {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Loads lines of a dump; the folder of the new savepoint.
+    /// Loads lines of a dump. Returns the folder of the new savepoint.
     fn load(&self, name: &str, lines: &str, base: &str) -> String {
         let file = self.dir.join(format!("{name}.ndjson"));
         fs::write(&file, lines).unwrap();
@@ -144,13 +144,13 @@ impl Scene {
         to.to_str().unwrap().to_owned()
     }
 
-    /// Each line of the dump is among those that `get` finds under its key.
+    /// Asserts that `get` finds each line of the dump under its key.
     fn check_get(&self, savepoint: &str, dumped: &str) {
         let mut seen = BTreeSet::new();
         for line in dumped.lines() {
             let entry: Value = serde_json::from_str(line).unwrap();
             let (Some(key), state) = (entry["key"].as_str(), entry["state"].as_str().unwrap()) else { continue };
-            // One key of each state: each is a process of its own.
+            // One key per state, because each `get` is a process of its own.
             if seen.insert(state.to_owned()) {
                 let found = self.state(&["get", savepoint, "op", state, key]);
                 assert!(found.lines().any(|found| found == line), "{line}\nis not in\n{found}");

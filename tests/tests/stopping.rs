@@ -1,4 +1,4 @@
-//! `job stop` and `job cancel` by the command line: what they wait for, and what they say when they are asked again.
+//! `job stop` and `job cancel` on the command line: what they wait for, and their answers when they are repeated.
 
 use cofferdam_tests::Scene;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Where checkpoints are: in a folder or in S3, moved from one to the other, claimed or left alone, kept or removed.
+//! Checkpoint storage: in a folder or in S3, moved between them, claimed or not, kept or removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn s3() -> Option<&'static S3> {
     SERVER.get_or_init(|| S3::start(BUCKET).unwrap()).as_ref()
 }
 
-/// All that a bucket has below a key, sorted.
+/// All objects of a bucket below a key, sorted.
 fn objects(s3: &S3, key: &str) -> Vec<String> {
     let listing = ureq::get(format!("{}/{BUCKET}?list-type=2&prefix={key}", s3.endpoint())).call().unwrap();
     let text = listing.into_body().read_to_string().unwrap();
@@ -103,7 +103,7 @@ fn a_savepoint_goes_on_from_wherever_it_was_moved() {
     let mut scene = Scene::new("storage-moved", 60_000).unwrap();
     scene.environment = s3.environment();
     scene.start().unwrap();
-    // In a folder, which is then moved; from there in S3; from there in a folder again.
+    // In a folder, which is then moved; from there to S3; from there to a folder again.
     let job = scene.submit(&scene.pipeline("rocksdb", 30_000, "interval = \"100ms\""), "").unwrap();
     scene.wait_for(&job, 10_000, 1).unwrap();
     let savepoint = scene.savepoint(&job, "stop").unwrap();
@@ -129,9 +129,10 @@ fn a_savepoint_goes_on_from_wherever_it_was_moved() {
     assert_eq!(objects(s3, "moved/savepoints"), [""; 0]);
 }
 
-/// A job that was cancelled at a checkpoint which is kept, and the location of that.
+/// A job that was cancelled with a kept checkpoint, and the checkpoint's location.
 fn cancelled_with_checkpoints(scene: &Scene) -> (String, String) {
-    // Few files: RocksDB makes one of several as soon as it opens them, and then there is nothing to build on.
+    // Few files: RocksDB would compact several files as soon as it opens them, and then the next checkpoint could share
+    // none.
     let pipeline = scene.pipeline("rocksdb", 20_000, "interval = \"300ms\"\non_cancel = \"keep\"");
     let job = scene.submit(&pipeline, "").unwrap();
     scene.wait_for(&job, 1_000, 1).unwrap();
@@ -158,7 +159,7 @@ fn a_claimed_checkpoint_is_built_on_and_goes_when_it_is_not_needed() {
         scene.start().unwrap();
         assert!(scene.wait_until_up(&second).unwrap()["restored_checkpoint"].is_u64());
     }
-    // What else the first one has can go now, without a loss to the second.
+    // The other files of the first job can be removed now without a loss to the second.
     scene.cofferdam(&["job", "remove", &first]).unwrap();
     assert!(!scene.checkpoints().join(&first).exists());
     assert_eq!(scene.api().get(&format!("/v1/jobs/{first}")).unwrap().code(), "job-not-found");
@@ -206,7 +207,7 @@ fn what_runs_or_is_begun_from_is_neither_claimed_nor_removed() {
     refuse("claim=true", 400, "request-invalid");
     assert_eq!(scene.api().delete(&format!("/v1/jobs/{job}")).unwrap().code(), "job-state");
 
-    // One that has no checkpoint of its own holds what it begins from.
+    // A job without a checkpoint of its own protects the one that it started from.
     let without = other.replace("interval = \"50ms\"", "");
     let second = scene.submit(&without, &format!("from={newest}")).unwrap();
     cancel(&scene, &job);
@@ -240,7 +241,7 @@ fn what_is_kept_of_a_job_that_ended() {
     scene.api().wait_for(&failed, "FAILED").unwrap();
     assert!(folder(&failed).exists(), "a failed job's checkpoints are kept");
 
-    // They are listed from the storage, by a server that was not there when they were taken.
+    // A server that did not take them lists them from the storage.
     scene.kill().unwrap();
     scene.start().unwrap();
     let listed = scene.cofferdam(&["savepoints", &job]).unwrap();
@@ -254,7 +255,8 @@ fn what_is_kept_of_a_job_that_ended() {
     assert_eq!(scene.api().jobs().unwrap().as_array().unwrap().len(), 0);
 }
 
-/// Each checkpoint retires the one before, and the server is killed again and again: somewhere in it, sooner or later.
+/// Each checkpoint retires its predecessor while the server is killed again and again, so that some kill interrupts a
+/// deletion.
 #[test]
 fn kills_while_checkpoints_are_retired_lose_nothing() {
     let mut scene = Scene::new("storage-kills", 40_000).unwrap();
@@ -274,7 +276,7 @@ fn kills_while_checkpoints_are_retired_lose_nothing() {
         assert_eq!(up["warnings"].as_array().unwrap().len(), 0, "seed {seed}: nothing is damaged by a kill: {up}");
         restored += 1;
         if kill == 4 {
-            // The rest is another job's, which claims where this one stopped.
+            // The rest of the input is read by another job, which claims the checkpoint where this one stopped.
             scene.wait_for(&job, kill * 3_500, 1).unwrap();
             let savepoint = scene.savepoint(&job, "stop").unwrap();
             scene.api().wait_for(&job, "STOPPED").unwrap();

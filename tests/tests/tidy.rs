@@ -68,7 +68,7 @@ const VAGUE_NAMES: &[&str] = &[
 /// First words of type names that lack their noun, such as `OfKey`.
 const HEADLESS_PREFIXES: &[&str] = &["At", "By", "Of", "With"];
 
-/// The modules of host/src by rank (ARCHITECTURE.md): one uses lower ranks only.
+/// The modules of host/src by rank (ARCHITECTURE.md). A module uses lower ranks only.
 const RANKS: &[(&str, u8)] = &[
     ("cli", 7),
     ("http", 7),
@@ -90,11 +90,11 @@ const RANKS: &[(&str, u8)] = &[
     ("stdio", 0),
 ];
 
-/// The only uses between modules of one rank: words that the whole house speaks.
+/// The only permitted uses between modules of one rank.
 const SIBLINGS: &[(&str, &str)] =
     &[("pipeline", "error"), ("pipeline", "model"), ("model", "error"), ("error", "escape"), ("stdio", "escape")];
 
-/// What must not stand in host/src outside of tests: bytes that we do not trust may reach it.
+/// Forbidden in host/src outside of tests, because untrusted bytes could reach it.
 const PANICS: &[&str] = &[
     ".unwrap()",
     ".expect(",
@@ -103,7 +103,7 @@ const PANICS: &[&str] = &[
     "panic!(",
     "todo!(",
     "unimplemented!(",
-    // They panic where the stream is closed, and wait where nothing reads it: `stdio` does neither.
+    // These panic if the stream is closed and block if nothing reads it. The module `stdio` does neither.
     "println!(",
     "print!(",
 ];
@@ -112,7 +112,7 @@ fn rank(module: &str) -> Option<u8> {
     RANKS.iter().find(|(name, _)| *name == module).map(|(_, rank)| *rank)
 }
 
-/// Uses of higher or equal rank. `path` is relative to host/src.
+/// Uses of a higher or equal rank. `path` is relative to host/src.
 fn rank_defects(path: &Path, text: &str) -> Vec<String> {
     let module = path.iter().next().and_then(|first| Path::new(first).file_stem()?.to_str()).unwrap_or("");
     if module == "lib" || module == "main" {
@@ -164,7 +164,7 @@ fn name_defects(text: &str) -> Vec<String> {
     defined_types(text).into_iter().filter(vague).map(defect).collect()
 }
 
-/// Type names that several places define. `sources` are the names of the files and their texts.
+/// Type names with several definitions. `sources` are file names and their texts.
 fn duplicate_type_defects<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let mut places = BTreeMap::<String, Vec<String>>::new();
     for (file, text) in sources {
@@ -212,7 +212,7 @@ fn machine_path_defects(text: &str) -> Vec<String> {
     let folders = ["work", "root", "home", "Users"].map(|folder| format!("/{folder}/"));
     let found = |(index, line): (usize, &str)| {
         let folder = folders.iter().find(|folder| {
-            // Not `https://example.org/work/` nor `target/work/`: only where the path begins with it.
+            // Only where the path begins: not `https://example.org/work/`, not `target/work/`.
             line.match_indices(folder.as_str()).any(|(at, _)| {
                 !line[..at].ends_with(|before: char| before.is_alphanumeric() || "._-}$~*".contains(before))
             })
@@ -222,7 +222,7 @@ fn machine_path_defects(text: &str) -> Vec<String> {
     text.lines().enumerate().filter_map(found).collect()
 }
 
-/// Files with one of these extensions below a folder of the checkout, in order; without what is built or hidden.
+/// Files with one of these extensions below a folder of the checkout, sorted. Skips build output and hidden folders.
 fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
@@ -240,12 +240,12 @@ fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// The Rust files below a folder that are not declared under `#[cfg(test)]`, where they are allowed more.
+/// The Rust files below a folder that are not declared under `#[cfg(test)]`.
 fn production_files(folder: &Path) -> Vec<PathBuf> {
     let all = files(folder, &["rs"]);
     let tests: Vec<PathBuf> =
         all.iter().flat_map(|path| test_modules(path, &fs::read_to_string(path).unwrap())).collect();
-    // A test module is `x.rs`, or `x/mod.rs` and what else is in `x`.
+    // A test module is `x.rs`, or `x/mod.rs` and all other files in `x`.
     let is_test =
         |path: &PathBuf| tests.iter().any(|test| path == &test.with_extension("rs") || path.starts_with(test));
     all.into_iter().filter(|path| !is_test(path)).collect()

@@ -1,4 +1,4 @@
-//! The end of event time and of the input through the binary: what fires then, what does not, and that it ends.
+//! The end of event time and of the input, through the binary: what fires then, what does not, and that the job ends.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,7 +30,7 @@ fn pipeline(dir: &Path, watermark: &str, operator: &str) -> String {
     )
 }
 
-/// Runs a pipeline over these lines to its end. What it commits.
+/// Runs a pipeline over these lines to its end. Returns the job and the committed lines.
 fn run(name: &str, lines: &str, operator: &str) -> (Value, Vec<String>) {
     let (server, dir) = fresh(name);
     fs::write(dir.join("records.csv"), lines).unwrap();
@@ -47,7 +47,7 @@ fn counts(lines: &[String]) -> Vec<(String, i64)> {
     counts
 }
 
-/// What a job shows of the operator; null before it runs.
+/// The entry of the operator in a job's details, or null before the job runs.
 fn shown(job: &Value) -> &Value {
     let nodes = job["operators"].as_array();
     nodes.and_then(|nodes| nodes.iter().find(|node| node["id"] == "op")).unwrap_or(&Value::Null)
@@ -55,7 +55,7 @@ fn shown(job: &Value) -> &Value {
 
 #[test]
 fn windows_of_processing_time_give_what_they_hold_at_the_end_of_the_input() {
-    // In the year 2100, so that the clock has not passed the end of a window of event time either.
+    // In the year 2100, so that the clock has not passed the end of an event-time window either.
     let lines = "a,4102444800001\nb,4102444800002\na,4102444800003\n";
     for (name, window) in [
         ("tumbling", "window = { type = \"tumbling\", size = \"1d\", time = \"processing\" }"),
@@ -73,7 +73,7 @@ fn windows_of_processing_time_give_what_they_hold_at_the_end_of_the_input() {
     }
 }
 
-/// The renewals are due among the timers of other keys, which a component gets in the same call.
+/// The renewed timers are due among the timers of other keys, which a component receives in the same call.
 #[test]
 fn a_timer_that_renews_itself_does_not_keep_the_input_from_ending() {
     let lines = "a,repeats 10 9000000000000000000,1\na,event 10,1\nc,event 15000,1\nb,processing 9000000000000000,1\n";
@@ -100,7 +100,7 @@ fn a_jump_of_event_time_fires_a_continuous_trigger_once() {
     assert!(committed.len() <= 4, "{committed:?}");
 }
 
-/// 86,400 windows for each record: each holds what lies within, and the records of a second are kept once.
+/// 86,400 windows per record: each counts the records within it, and the records of one second are stored once.
 #[test]
 fn a_day_that_slides_by_a_second_takes_each_record_once() {
     let times: Vec<i64> = (0..3000).map(|number| number * 100).collect();
@@ -112,7 +112,7 @@ fn a_day_that_slides_by_a_second_takes_each_record_once() {
         let line: Value = serde_json::from_str(line).unwrap();
         assert_eq!(seen.insert(line["start"].as_i64().unwrap(), line["count"].as_i64().unwrap()), None);
     }
-    // 300 seconds with records: the first window ends with the first second, the last one begins with the last.
+    // 300 seconds have records: the first window ends with the first second, and the last one begins with the last second.
     assert_eq!(seen.len(), 86_400 + 299, "{job}");
     for (&start, &count) in &seen {
         let within = times.iter().filter(|time| (start..start + 86_400_000).contains(*time)).count();
@@ -132,7 +132,7 @@ fn windows_that_are_kept_one_by_one_are_refused_with_their_number_where_a_record
     assert!(text.contains("manifest-invalid") && text.contains("86400 windows"), "{text}");
 }
 
-/// Ten rows of history that end, beside a socket that is quiet for a while: what the socket brings is not late.
+/// Ten historic rows that end, beside a socket that is quiet for a while: the socket's records are not late.
 #[test]
 fn what_comes_from_an_idle_input_is_not_late_because_another_one_has_ended() {
     let (server, dir) = fresh("idle");

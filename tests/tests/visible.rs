@@ -1,4 +1,4 @@
-//! What a person is shown: records that were lost, the record that failed, and messages that say what is wrong.
+//! What users can see: lost records, the record that failed, and messages that say what is wrong.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -44,7 +44,7 @@ fn warnings(job: &Value) -> Vec<String> {
     job["warnings"].as_array().unwrap().iter().map(|warning| warning.as_str().unwrap().to_owned()).collect()
 }
 
-/// The one line of a table that is about `name`, as words.
+/// The words of the one line of a table that names `name`.
 fn row(table: &str, name: &str) -> Vec<String> {
     let line = table.lines().find(|line| line.split_whitespace().any(|word| word == name));
     let line = line.unwrap_or_else(|| panic!("`{name}` is not in {table}"));
@@ -53,7 +53,7 @@ fn row(table: &str, name: &str) -> Vec<String> {
 
 const RECORDS: u64 = 40;
 
-/// The first record is far ahead of all others, and these come so slowly that its watermark is out before them.
+/// The first record is far ahead of all others. The others come so slowly that its watermark is sent before them.
 fn late_input(dir: &Path) {
     let times = std::iter::once(1_000_000_000).chain(0..RECORDS as i64 - 1);
     fs::write(dir.join("in.csv"), times.map(|time| format!("k,{time}\n")).collect::<String>()).unwrap();
@@ -83,7 +83,7 @@ connector = "file"
 path = "out"
 "#;
 
-/// Records in the windows that were committed.
+/// Number of records in the committed windows.
 fn counted(dir: &Path) -> u64 {
     let lines = committed_lines(&dir.join("out")).unwrap();
     lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["count"].as_u64().unwrap()).sum()
@@ -159,7 +159,7 @@ fn numbers(name: &str, source: &str, sink: &str) -> String {
     )
 }
 
-/// Stops a job once its sources have read more than `records`; the savepoint's folder.
+/// Stops a job once its sources have read more than `records`. Returns the savepoint's folder.
 fn stop(server: &Server, job: &str, records: u64, drain: bool) -> String {
     wait_until("the job has read", TIMEOUT, || {
         Ok((server.api.job(job)?["records_in"].as_u64() > Some(records)).then_some(()))
@@ -251,7 +251,7 @@ fn failing(dir: &Path, operator: &str) -> String {
     )
 }
 
-/// The failure of a job that met the bad row, after every check that holds for any operator.
+/// The failure of a job on the bad row, after all checks that hold for any operator.
 fn failure(name: &str, operator: &str) -> Value {
     let (server, dir) = Server::start_fresh(name).unwrap();
     push_misbehaving(&server);

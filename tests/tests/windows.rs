@@ -1,18 +1,19 @@
-//! Windows through the binary: what comes out of small files was worked out by hand from the definitions. The guest is
-//! tests/guests/event-time; the aggregates of the host's own need none.
+//! Windows through the binary. The expected output for small files was computed by hand from the definitions. The guest is
+//! tests/guests/event-time; built-in aggregates need none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cofferdam_tests::{Checkout, Server, committed_lines};
 
-/// All records are `id,value,time`, with the time in milliseconds.
+/// All records have the form `id,value,time`, with the time in milliseconds.
 const FIRST: &str = "id,value,time\na,1,0\na,2,2000\nb,5,5000\na,3,3000\na,7,7000\n";
 const MORE: &str = "id,value,time\nb,9,5500\na,4,500\n";
 const SECOND: &str = "id,value,time\na,10,0\na,20,1000\nb,30,4000\n";
 
 const ONE: &str = "input = \"first\"";
-/// Of `a` come 1, 4 (from the other file) and 2 before 3 s, 3 at 3 s, 7 at 7 s; of `b` 5 and 9 in the sixth second.
+/// Before 3 s key `a` has the values 1, 4 (from the other file) and 2, then 3 at 3 s and 7 at 7 s. Key `b` has 5 and 9 in
+/// the sixth second.
 const UNION: &str = "inputs = [\"first\", \"more\"]";
 const TWO: &str = "input = \"first\"\nsecond = \"second\"";
 
@@ -32,8 +33,8 @@ impl Scene {
         Scene { server, dir }
     }
 
-    /// Runs an operator over the files at parallelism 1 and 3 on both backends; each time its output, sorted, must be this.
-    /// Nothing is late: the watermark stays 10 s behind, until the input ends.
+    /// Runs an operator over the files at parallelism 1 and 3 on both backends. Each time the sorted output must equal the
+    /// expected lines. No record is late: the watermark stays 10 s behind until the input ends.
     fn check(&self, operator: &str, expected: &[&str]) {
         for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
             let out = tempfile::tempdir_in(&self.dir).unwrap();
@@ -62,7 +63,7 @@ fn pipeline(dir: &Path, out: &Path, backend: &str, parallelism: u32, operator: &
         source("second"),
         format!("[operator.windows]\nkey = {{ field = \"id\" }}\n{operator}\n"),
         format!("[sink.out]\ninput = \"windows\"\nconnector = \"file\"\npath = \"{}\"\n", out.display()),
-        // Every source is read by somebody, whatever the operator reads.
+        // Every source needs a reader, whatever the operator reads.
         "[sink.rest]\ninputs = [\"first\", \"more\", \"second\"]\nconnector = \"blackhole\"\n".to_owned(),
     ]
     .concat()
@@ -93,7 +94,7 @@ fn an_aggregate_folds_what_a_window_holds() {
     ];
     expected.sort();
     scene.check(&of(UNION, sliding, "sum"), &expected);
-    // With a gap of 2 s: 0 to 3 s and what follows, 7 s alone.
+    // With a gap of 2 s: one session from 0 to 3 s with the records after it, and one at 7 s.
     let sessions = ["a,0,5000,10", "a,7000,9000,7", "b,5000,7500,14"];
     scene.check(&of(UNION, "{ type = \"session\", gap = \"2s\" }", "sum"), &sessions);
     let largest = ["a,7,7000", "b,9,5500"];
@@ -105,7 +106,7 @@ fn a_window_function_sees_all_elements() {
     let scene = Scene::new("elements");
     let sessions = ["a,0,6000,1@0 2@2000 3@3000", "a,7000,10000,7@7000", "b,5000,8000,5@5000"];
     scene.check(&of(ONE, "{ type = \"session\", gap = \"3s\" }", "session-elements"), &sessions);
-    // With every second record, which it then forgets; but not that it has fired.
+    // Fires on every second record and then forgets its elements, but not that it has fired.
     let (min, max) = (i64::MIN, i64::MAX);
     let counted = [format!("a,{min},{max},1,1@0 2@2000"), format!("a,{min},{max},2,3@3000 7@7000")];
     let global = "{ type = \"global\" }\ntrigger = { type = \"count\", count = 2, purge = true }";

@@ -1,14 +1,14 @@
-//! A glance at Rust source: what is code and not comment, text or test, and which modules of its crate it uses.
+//! A light reader of Rust source: separates production code from comments, string literals and tests, and finds the modules
+//! that a file uses.
 //!
-//! No parser: it knows just enough of the grammar for files that rustfmt has seen.
+//! It is not a parser. It relies on files being formatted by rustfmt.
 
 pub mod imports;
 pub mod items;
 
 use std::path::{Path, PathBuf};
 
-/// The text with everything blanked that is not production code: comments, texts, and items under `#[cfg(test)]`. Lines
-/// stay where they are.
+/// The text with comments, literals and items under `#[cfg(test)]` replaced by spaces. Line numbers do not change.
 pub fn production_code(text: &str) -> String {
     let mut code = blank_comments_and_texts(text);
     while let Some(start) = find_test_item(&code) {
@@ -19,7 +19,7 @@ pub fn production_code(text: &str) -> String {
     code
 }
 
-/// Where the modules lie that a file declares under `#[cfg(test)]`, without their extension.
+/// The modules that a file declares under `#[cfg(test)]`, as paths without extension.
 pub fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
     let folder = path.parent().unwrap_or(path);
     let is_root = ["mod.rs", "lib.rs", "main.rs"].iter().any(|name| path.ends_with(name));
@@ -31,7 +31,7 @@ pub fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
             .map(|(name, _)| name)
             .filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))?;
         let elsewhere = attributes.split_once("#[path = \"").and_then(|(_, path)| path.split_once(".rs\""));
-        // No code between the attribute and the module: `mod` is what it is about.
+        // Only attributes and visibility may stand between the attribute and `mod`.
         let bare = attributes
             .lines()
             .all(|line| ["", "pub", "pub(crate)"].contains(&line.trim()) || line.trim().starts_with("#["));
@@ -44,7 +44,7 @@ fn find_test_item(code: &str) -> Option<usize> {
     ["#[cfg(test)]", "#[cfg(all(test", "#[test]"].iter().filter_map(|attribute| code.find(attribute)).min()
 }
 
-/// Where the item that begins at `start` with an attribute ends: behind its `;`, or behind the brace that closes it.
+/// The end of the item whose first attribute is at `start`: after its `;` or after its closing brace.
 fn item_end(code: &str, start: usize) -> usize {
     let (mut braces, mut others) = (0_usize, 0_usize);
     for (at, c) in code[start..].char_indices() {
@@ -93,7 +93,7 @@ fn quoted_end(bytes: &[u8], start: usize) -> usize {
     at + 1
 }
 
-/// The end of `r"..."` or `r#"..."#`, where there is one.
+/// The end of `r"..."` or `r#"..."#`, if `start` begins one.
 fn raw_end(bytes: &[u8], start: usize) -> Option<usize> {
     let hashes = bytes[start + 1..].iter().take_while(|byte| **byte == b'#').count();
     let quote = start + 1 + hashes;
@@ -103,7 +103,7 @@ fn raw_end(bytes: &[u8], start: usize) -> Option<usize> {
     })
 }
 
-/// The end of a char, or of nothing where the quote begins a lifetime.
+/// The end of a char literal. A quote that begins a lifetime has no extent.
 fn char_end(bytes: &[u8], start: usize) -> usize {
     match bytes.get(start + 1) {
         Some(b'\\') => start + 3 + find(&bytes[(start + 3).min(bytes.len())..], b"'") + 1,
@@ -119,8 +119,8 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
-/// The top-level modules that a file of the crate names, with the lines: `crate::x`, `crate::{x, y}`, and `super::x` where
-/// that leads to the root. `path` is relative to the crate's src.
+/// The top-level modules that a file of the crate names, with their lines: `crate::x`, `crate::{x, y}`, and `super::x` if it
+/// leads to the root. `path` is relative to the crate's `src`.
 pub fn crate_modules(path: &Path, code: &str) -> Vec<(usize, String)> {
     let mut depth = path.with_extension("").components().count();
     if path.ends_with("mod.rs") {
@@ -140,7 +140,7 @@ pub fn crate_modules(path: &Path, code: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The first names of the paths that begin here: one, or those of a group in braces.
+/// The first names of the paths that begin here: one name, or the names of a group in braces.
 fn first_names(code: &str) -> Vec<String> {
     let Some(group) = code.strip_prefix('{') else { return vec![word(code)] };
     let (mut depth, mut names, mut expects_name) = (0, Vec::new(), true);
