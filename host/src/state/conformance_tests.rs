@@ -1,5 +1,6 @@
-//! One suite for all backends, of what the trait promises. What a turn makes of the kinds of state and of times to live is in
-//! `turn/conformance_tests.rs`.
+//! One test suite for all backends: the promises of the `StateBackend` trait.
+//!
+//! `turn/conformance_tests.rs` tests kinds of state and times to live as functions see them.
 
 mod expiry;
 mod generated;
@@ -7,13 +8,15 @@ mod generated;
 use std::fs;
 use std::path::PathBuf;
 
-use expiry::{what_a_snapshot_shares_is_not_cleaned_up_in_place, what_has_expired_is_cleaned_up};
+use expiry::{expired_entries_are_cleaned_up, groups_shared_with_a_snapshot_are_not_cleaned_up};
 use proptest::prelude::*;
 
-use super::testing::{BrokenStore, TestStore};
+use super::testing::{FailingStore, TestStore};
 use super::*;
 use crate::clock::SystemClock;
-use crate::model::{group_of_key, hash_key};
+use crate::error::Result;
+use crate::model::{Column, KeyGroup, Keys, group_of_key, hash_key};
+use crate::pipeline::StateBackendKind;
 
 const GROUPS: u32 = 16;
 
@@ -41,19 +44,19 @@ fn group_of(key: &[u8]) -> KeyGroup {
     group_of_key(hash_key(key), GROUPS)
 }
 
-/// A subtask's state in a folder of its own, and what a test does with it.
-struct Subject {
+/// The state of a subtask in its own folder.
+struct BackendTest {
     kind: StateBackendKind,
     folder: tempfile::TempDir,
     store: TestStore,
     backend: Box<dyn StateBackend>,
 }
 
-impl Subject {
-    fn new(kind: StateBackendKind, names: &[&str]) -> Subject {
+impl BackendTest {
+    fn new(kind: StateBackendKind, names: &[&str]) -> BackendTest {
         let folder = tempfile::tempdir().unwrap();
         let backend = open(options(kind, folder.path().join("work"), layout(names), None)).unwrap();
-        Subject { kind, folder, store: TestStore::default(), backend }
+        BackendTest { kind, folder, store: TestStore::default(), backend }
     }
 
     fn work(&self) -> PathBuf {
@@ -102,14 +105,14 @@ impl Subject {
         self.backend.snapshot(SnapshotFormat::native_of(self.kind))
     }
 
-    fn image(&mut self, held: &[FileRef]) -> StateHandle {
+    fn handle(&mut self, held: &[FileRef]) -> StateHandle {
         self.snapshot().unwrap().upload(&self.store, held).unwrap()
     }
 
-    /// Goes back to an image, in the same working folder as a restarted subtask does.
-    fn restore(&mut self, image: &StateHandle, names: &[&str]) -> Result<()> {
+    /// Restores a snapshot in the same working folder, as a restarted subtask does.
+    fn restore(&mut self, handle: &StateHandle, names: &[&str]) -> Result<()> {
         self.backend = open(options(StateBackendKind::Memory, self.folder.path().join("none"), vec![], None))?;
-        self.backend = open(options(self.kind, self.work(), layout(names), Some((image, &self.store))))?;
+        self.backend = open(options(self.kind, self.work(), layout(names), Some((handle, &self.store))))?;
         Ok(())
     }
 }
@@ -121,7 +124,7 @@ fn options<'a>(
     restore: Option<(&'a StateHandle, &'a dyn FileStore)>,
 ) -> StateOptions<'a> {
     let restore =
-        restore.into_iter().map(|(image, store)| RestoreSource { handle: image, groups: 0..GROUPS, store }).collect();
+        restore.into_iter().map(|(handle, store)| RestoreSource { handle: handle, groups: 0..GROUPS, store }).collect();
     StateOptions { restore, ..StateOptions::empty(backend, working_dir, layout, GROUPS, SystemClock::shared()) }
 }
 
@@ -129,8 +132,8 @@ fn some(values: &[&str]) -> Vec<Option<String>> {
     values.iter().map(|value| Some(value.to_string())).collect()
 }
 
-fn changes_are_seen(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["value", "list"]);
+fn loads_return_applied_changes(kind: StateBackendKind) {
+    let mut state = BackendTest::new(kind, &["value", "list"]);
     state.put(0, "a", "1");
     state.put(0, "b", "");
     state.append(1, "a", "x");
@@ -148,17 +151,17 @@ fn changes_are_seen(kind: StateBackendKind) {
 }
 
 fn a_restore_ends_when_it_is_interrupted(kind: StateBackendKind) {
-    // Entry by entry: files of RocksDB that are taken over as they are need no such end.
-    let mut state = Subject::new(StateBackendKind::Memory, &["value"]);
+    // A canonical snapshot, because files of RocksDB are taken over without a loop that could be interrupted.
+    let mut state = BackendTest::new(StateBackendKind::Memory, &["value"]);
     state.put(0, "a", "1");
-    let image = state.image(&[]);
-    let restored = options(kind, state.work(), layout(&["value"]), Some((&image, &state.store)));
+    let handle = state.handle(&[]);
+    let restored = options(kind, state.work(), layout(&["value"]), Some((&handle, &state.store)));
     restored.interrupt.set();
     assert_eq!(open(restored).err().unwrap().code, "interrupted");
 }
 
 fn a_turn_applies_in_order(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["value"]);
+    let mut state = BackendTest::new(kind, &["value"]);
     let (put, append) = (StateChange::Put, StateChange::Append);
     state.apply(&[
         (0, "k", append(b"lost")),
@@ -172,8 +175,8 @@ fn a_turn_applies_in_order(kind: StateBackendKind) {
     assert_eq!(state.load(0, &["k", "other"]), some(&["34", "5"]));
 }
 
-fn nothing_of_a_bad_turn_is_applied(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["value"]);
+fn a_turn_with_an_invalid_write_has_no_effect(kind: StateBackendKind) {
+    let mut state = BackendTest::new(kind, &["value"]);
     let write =
         |state| StateWrite { state, group: group("k"), key: b"k", sub_key: &[], change: StateChange::Put(b"1") };
     let error = state.backend.apply(&mut [write(0), write(1)].into_iter()).unwrap_err();
@@ -181,8 +184,8 @@ fn nothing_of_a_bad_turn_is_applied(kind: StateBackendKind) {
     assert_eq!(state.load(0, &["k"]), [None]);
 }
 
-fn images_stay_as_they_were(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["value"]);
+fn snapshots_do_not_see_later_changes(kind: StateBackendKind) {
+    let mut state = BackendTest::new(kind, &["value"]);
     state.put(0, "k1", "1");
     state.put(0, "k2", "2");
     let first = state.snapshot().unwrap();
@@ -200,28 +203,28 @@ fn images_stay_as_they_were(kind: StateBackendKind) {
     assert_eq!(state.load(0, &of), some(&["u1", "u2", "u3"]));
 }
 
-fn states_are_found_by_name(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["a", "b"]);
+fn restored_states_are_matched_by_name(kind: StateBackendKind) {
+    let mut state = BackendTest::new(kind, &["a", "b"]);
     state.put(0, "k", "of a");
     state.put(1, "k", "of b");
-    let image = state.image(&[]);
-    state.restore(&image, &["new", "b", "a"]).unwrap();
+    let handle = state.handle(&[]);
+    state.restore(&handle, &["new", "b", "a"]).unwrap();
     assert_eq!(state.load(0, &["k"]), [None]);
     assert_eq!(state.load(1, &["k"]), some(&["of b"]));
     assert_eq!(state.load(2, &["k"]), some(&["of a"]));
     state.put(0, "k", "of new");
-    let image = state.image(&image.files);
-    state.restore(&image, &["a", "new", "b"]).unwrap();
+    let handle = state.handle(&handle.files);
+    state.restore(&handle, &["a", "new", "b"]).unwrap();
     let values: Vec<_> = (0..3).map(|id| state.load(id, &["k"]).remove(0).unwrap()).collect();
     assert_eq!(values, ["of a", "of new", "of b"]);
 }
 
-fn a_layout_that_does_not_fit_is_refused(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["a", "b"]);
-    let image = state.image(&[]);
+fn an_incompatible_layout_is_refused(kind: StateBackendKind) {
+    let mut state = BackendTest::new(kind, &["a", "b"]);
+    let handle = state.handle(&[]);
     let refuse = |kind, layout| {
         let folder = tempfile::tempdir().unwrap();
-        let restore = Some((&image, &state.store as &dyn FileStore));
+        let restore = Some((&handle, &state.store as &dyn FileStore));
         let error = open(options(kind, folder.path().into(), layout, restore)).err().unwrap();
         assert_eq!(error.code, "checkpoint-mismatch");
         error.message
@@ -237,71 +240,71 @@ fn a_layout_that_does_not_fit_is_refused(kind: StateBackendKind) {
     assert!(message.contains("kind value") && message.contains("kind list"), "{message}");
 }
 
-fn a_damaged_image_is_refused(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["a"]);
+fn a_damaged_snapshot_is_refused(kind: StateBackendKind) {
+    let mut state = BackendTest::new(kind, &["a"]);
     state.put(0, "k", "value");
-    let image = state.image(&[]);
-    for damaged in 0..image.files.len() {
-        let mut bytes = state.store.get(&image.files[damaged]).unwrap().to_vec();
+    let handle = state.handle(&[]);
+    for damaged in 0..handle.files.len() {
+        let mut bytes = state.store.get(&handle.files[damaged]).unwrap().to_vec();
         let middle = bytes.len() / 2;
         bytes.truncate(middle);
-        let mut image = image.clone();
-        let original = state.store.get(&image.files[damaged]).unwrap();
-        state.store.replace(&mut image.files[damaged], bytes);
-        let outcome = state.restore(&image, &["a"]);
-        // RocksDB starts without its OPTIONS file, so that a damaged one goes unnoticed.
-        if !image.files[damaged].name.starts_with("OPTIONS") {
-            assert_eq!(outcome.unwrap_err().code, "checkpoint-corrupt", "{}", image.files[damaged].name);
+        let mut handle = handle.clone();
+        let original = state.store.get(&handle.files[damaged]).unwrap();
+        state.store.replace(&mut handle.files[damaged], bytes);
+        let outcome = state.restore(&handle, &["a"]);
+        // RocksDB opens without its OPTIONS file, so it does not notice a damaged one.
+        if !handle.files[damaged].name.starts_with("OPTIONS") {
+            assert_eq!(outcome.unwrap_err().code, "checkpoint-corrupt", "{}", handle.files[damaged].name);
         }
-        state.store.replace(&mut image.files[damaged], original.to_vec());
-        let mut missing = image.clone();
+        state.store.replace(&mut handle.files[damaged], original.to_vec());
+        let mut missing = handle.clone();
         missing.files[damaged].path.push('x');
         assert_eq!(state.restore(&missing, &["a"]).unwrap_err().code, "checkpoint-corrupt");
-        let mut renamed = image.clone();
+        let mut renamed = handle.clone();
         renamed.files[damaged].name = "../x".into();
         if kind == StateBackendKind::RocksDb {
             assert_eq!(state.restore(&renamed, &["a"]).unwrap_err().code, "checkpoint-corrupt");
         }
     }
-    let mut nameless = image.clone();
+    let mut nameless = handle.clone();
     nameless.files.clear();
     assert_eq!(state.restore(&nameless, &["a"]).unwrap_err().code, "checkpoint-corrupt");
 }
 
 fn a_failed_upload_leaves_the_state_usable(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["a"]);
+    let mut state = BackendTest::new(kind, &["a"]);
     state.put(0, "k", "1");
     let snapshot = state.snapshot().unwrap();
-    assert_eq!(snapshot.upload(&BrokenStore, &[]).unwrap_err().code, "storage-failed");
+    assert_eq!(snapshot.upload(&FailingStore, &[]).unwrap_err().code, "storage-failed");
     drop(state.snapshot().unwrap());
     state.append(0, "k", "2");
-    let image = state.image(&[]);
-    state.restore(&image, &["a"]).unwrap();
+    let handle = state.handle(&[]);
+    state.restore(&handle, &["a"]).unwrap();
     assert_eq!(state.load(0, &["k"]), some(&["12"]));
-    let error = open(options(kind, state.work(), layout(&["a"]), Some((&image, &BrokenStore)))).err().unwrap();
+    let error = open(options(kind, state.work(), layout(&["a"]), Some((&handle, &FailingStore)))).err().unwrap();
     assert_eq!(error.code, "storage-failed");
 }
 
-fn opening_empties_the_folder(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["a"]);
+fn opening_empties_the_working_folder(kind: StateBackendKind) {
+    let mut state = BackendTest::new(kind, &["a"]);
     state.put(0, "k", "1");
-    state.image(&[]);
+    state.handle(&[]);
     drop(state.backend);
     let work = state.folder.path().join("work");
     state.backend = open(options(kind, work, layout(&["a"]), None)).unwrap();
     assert_eq!(state.load(0, &["k"]), [None]);
 }
 
-/// Keys and sub-keys that continue one another, and that hold the bytes of the key's end mark.
-fn a_map_keeps_its_order_and_its_entries_apart(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["map", "map of another"]);
+/// Uses keys and sub-keys that are prefixes of each other, or contain the bytes of the end mark.
+fn maps_are_ordered_and_separate(kind: StateBackendKind) {
+    let mut state = BackendTest::new(kind, &["map", "map of another"]);
     let names: [&[u8]; 6] = [b"", b"\0", b"\0\0", b"\0\xff", b"a", b"a\0"];
     for (number, key) in names.iter().enumerate() {
         for sub_key in names.iter().rev() {
             state.apply_map(0, key, sub_key, StateChange::Put(&[number as u8]));
         }
     }
-    let scan = |state: &mut Subject, key: &[u8], after: Option<&[u8]>, limit| -> Vec<MapEntry> {
+    let scan = |state: &mut BackendTest, key: &[u8], after: Option<&[u8]>, limit| -> Vec<MapEntry> {
         state.backend.scan_map(0, group_of(key), key, after, limit).unwrap()
     };
     let all = |number: u8| names.map(|sub_key| (sub_key.to_vec(), vec![number])).to_vec();
@@ -311,7 +314,7 @@ fn a_map_keeps_its_order_and_its_entries_apart(kind: StateBackendKind) {
         assert_eq!(scan(&mut state, key, Some(b"\0\xfe"), 1), all(number as u8)[3..4]);
         assert_eq!(scan(&mut state, key, Some(b"a\0"), 1), []);
     }
-    state.apply_map(0, b"\0", b"the sub-key says nothing", StateChange::DeleteAll);
+    state.apply_map(0, b"\0", b"the sub-key is ignored", StateChange::DeleteAll);
     state.apply_map(0, b"a", b"\0", StateChange::Delete);
     state.apply_map(0, b"never there", b"", StateChange::Delete);
     assert_eq!(scan(&mut state, b"\0", None, usize::MAX), []);
@@ -321,17 +324,17 @@ fn a_map_keeps_its_order_and_its_entries_apart(kind: StateBackendKind) {
     assert_eq!(state.backend.scan_map(1, group_of(b"a"), b"a", None, 9).unwrap(), [], "another state");
 }
 
-fn the_size_is_told(kind: StateBackendKind) {
-    let mut state = Subject::new(kind, &["a"]);
+fn the_size_is_reported(kind: StateBackendKind) {
+    let mut state = BackendTest::new(kind, &["a"]);
     assert_eq!(state.backend.size().entries, 0);
     for key in 0..100 {
         state.put(0, &format!("key {key:03}"), "0123456789");
     }
-    let image = state.image(&[]);
+    let handle = state.handle(&[]);
     assert_eq!(state.backend.size().entries, 100);
     assert!(state.backend.size().bytes > 0);
-    assert_eq!(image.size, state.backend.size());
-    state.restore(&image, &["a"]).unwrap();
+    assert_eq!(handle.size, state.backend.size());
+    state.restore(&handle, &["a"]).unwrap();
     assert_eq!(state.backend.size().entries, 100);
 }
 
@@ -361,56 +364,56 @@ macro_rules! conformance {
 }
 
 conformance! {
-    changes_are_seen
+    loads_return_applied_changes
     a_restore_ends_when_it_is_interrupted
     a_turn_applies_in_order
-    nothing_of_a_bad_turn_is_applied
-    images_stay_as_they_were
-    states_are_found_by_name
-    a_layout_that_does_not_fit_is_refused
-    a_damaged_image_is_refused
+    a_turn_with_an_invalid_write_has_no_effect
+    snapshots_do_not_see_later_changes
+    restored_states_are_matched_by_name
+    an_incompatible_layout_is_refused
+    a_damaged_snapshot_is_refused
     a_failed_upload_leaves_the_state_usable
-    opening_empties_the_folder
-    the_size_is_told
-    a_map_keeps_its_order_and_its_entries_apart
-    what_has_expired_is_cleaned_up
-    what_a_snapshot_shares_is_not_cleaned_up_in_place
+    opening_empties_the_working_folder
+    the_size_is_reported
+    maps_are_ordered_and_separate
+    expired_entries_are_cleaned_up
+    groups_shared_with_a_snapshot_are_not_cleaned_up
 }
 
 #[test]
-fn memory_images_of_the_same_state_are_the_same_bytes() {
+fn equal_states_in_memory_give_equal_snapshot_bytes() {
     let file = |order: &[&str]| {
-        let mut state = Subject::new(StateBackendKind::Memory, &["a"]);
+        let mut state = BackendTest::new(StateBackendKind::Memory, &["a"]);
         for key in order {
             state.put(0, key, key);
         }
-        let image = state.image(&[]);
-        state.store.get(&image.files[0]).unwrap()
+        let handle = state.handle(&[]);
+        state.store.get(&handle.files[0]).unwrap()
     };
     assert_eq!(file(&["a", "b", "c", "d"]), file(&["d", "b", "a", "c"]));
 }
 
 #[test]
 fn rocksdb_uploads_a_table_file_once() {
-    let mut state = Subject::new(StateBackendKind::RocksDb, &["a"]);
+    let mut state = BackendTest::new(StateBackendKind::RocksDb, &["a"]);
     state.put(0, "k1", "1");
-    let first = state.image(&[]);
+    let first = state.handle(&[]);
     state.put(0, "k2", "2");
     let before = state.store.count();
-    let second = state.image(&first.files);
-    let tables = |image: &StateHandle| -> Vec<FileRef> {
-        image.files.iter().filter(|file| file.name.ends_with(".sst")).cloned().collect()
+    let second = state.handle(&first.files);
+    let tables = |handle: &StateHandle| -> Vec<FileRef> {
+        handle.files.iter().filter(|file| file.name.ends_with(".sst")).cloned().collect()
     };
     assert_eq!(tables(&first).len(), 1);
     assert_eq!(tables(&second).len(), 2);
     assert!(tables(&second).contains(&tables(&first)[0]));
     let others = second.files.len() - 2;
-    assert_eq!(state.store.count() - before, 1 + others, "one new table file, and what is always uploaded");
+    assert_eq!(state.store.count() - before, 1 + others, "one new table file, and the files that are always uploaded");
 
-    // After a restore the files are known again, and the same numbers written anew are not taken for them.
+    // After a restore, restored files are reused, and new files with the same numbers are not confused with them.
     state.restore(&first, &["a"]).unwrap();
     state.put(0, "k2", "3");
-    let third = state.image(&second.files);
+    let third = state.handle(&second.files);
     assert!(tables(&third).contains(&tables(&first)[0]));
     let new: Vec<_> = tables(&third).into_iter().filter(|file| !tables(&first).contains(file)).collect();
     assert!(!new.is_empty() && new.iter().all(|file| !second.files.contains(file)), "{new:?}");
@@ -419,36 +422,36 @@ fn rocksdb_uploads_a_table_file_once() {
 }
 
 #[test]
-fn rocksdb_removes_a_snapshots_folder() {
-    let mut state = Subject::new(StateBackendKind::RocksDb, &["a"]);
-    let folders = |state: &Subject| fs::read_dir(state.work()).unwrap().count();
+fn rocksdb_removes_the_folder_of_a_snapshot() {
+    let mut state = BackendTest::new(StateBackendKind::RocksDb, &["a"]);
+    let folders = |state: &BackendTest| fs::read_dir(state.work()).unwrap().count();
     let snapshot = state.snapshot().unwrap();
     snapshot.upload(&state.store, &[]).unwrap();
     assert_eq!(folders(&state), 1);
-    // The second upload makes the cut of the first, and its folder too, which goes with the first snapshot.
+    // The second upload also completes the first snapshot and creates its folder, which is removed with that snapshot.
     let (first, second) = (state.snapshot().unwrap(), state.snapshot().unwrap());
     second.upload(&state.store, &[]).unwrap();
     assert_eq!(folders(&state), 2);
     drop(first);
     assert_eq!(folders(&state), 1);
     let snapshot = state.snapshot().unwrap();
-    assert!(snapshot.upload(&BrokenStore, &[]).is_err());
+    assert!(snapshot.upload(&FailingStore, &[]).is_err());
     drop(state.snapshot().unwrap());
     assert_eq!(folders(&state), 1);
 }
 
 #[test]
-fn rocksdb_never_takes_another_databases_file_for_its_own() {
+fn rocksdb_never_reuses_a_file_of_another_database() {
     let image_of = |value: &str, held: &[FileRef]| {
-        let mut state = Subject::new(StateBackendKind::RocksDb, &["a"]);
+        let mut state = BackendTest::new(StateBackendKind::RocksDb, &["a"]);
         state.put(0, "k", value);
-        (state.image(held), state)
+        (state.handle(held), state)
     };
-    let table = |image: &StateHandle| image.files.iter().find(|file| file.name.ends_with(".sst")).unwrap().clone();
+    let table = |handle: &StateHandle| handle.files.iter().find(|file| file.name.ends_with(".sst")).unwrap().clone();
     let number = |file: &FileRef| file.name.split_once('-').unwrap().1.to_owned();
     let (first, _first_state) = image_of("1", &[]);
     let (second, _second_state) = image_of("2", &[]);
-    // The same number, and made to have the same length: only the session tells them apart.
+    // Same number and same length: only the session differs.
     let held = FileRef { bytes: table(&second).bytes, ..table(&first) };
     let (third, mut state) = image_of("2", std::slice::from_ref(&held));
     assert_eq!(number(&table(&third)), number(&held));

@@ -1,31 +1,33 @@
-//! How a list lies in its entry: each element as its length (u32, little endian) and its bytes, one behind the other.
+//! The encoding of a list: for each element its length (u32, little endian), then its bytes.
 //!
-//! Part of the durable format. Bytes from a checkpoint are checked before they become a column.
+//! Part of the durable format. Decoding checks the bytes, since they may come from a damaged checkpoint.
 
 use crate::error::{Result, checkpoint_corrupt, state_failed};
 use crate::model::Column;
 
 const LENGTH_BYTES: usize = 4;
 
-/// Appends an element to the bytes of a list: `stamp` (empty where the state has no time to live), then `value`. An element is
-/// smaller than 4 GiB: guests have less memory than that.
+/// Appends an element to an encoded list: `stamp`, then `value`. `stamp` is empty if the state has no time to live.
+///
+/// An element must be smaller than 4 GiB. Guests have less memory than that.
 pub fn push_element(list: &mut Vec<u8>, stamp: &[u8], value: &[u8]) {
     let length = stamp.len() + value.len();
-    debug_assert!(u32::try_from(length).is_ok(), "an element of 4 GiB");
+    debug_assert!(u32::try_from(length).is_ok(), "the element has 4 GiB or more");
     list.extend_from_slice(&(length as u32).to_le_bytes());
     list.extend_from_slice(stamp);
     list.extend_from_slice(value);
 }
 
-/// The first element of a list, and what follows it. None where the bytes are not what [`push_element`] writes, and where
-/// there are none.
+/// Splits an encoded list into its first element and the rest. Returns `None` if the list is empty or malformed.
 pub fn split_element(list: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, behind) = list.split_first_chunk::<LENGTH_BYTES>()?;
-    behind.split_at_checked(u32::from_le_bytes(*length) as usize)
+    let (length, rest) = list.split_first_chunk::<LENGTH_BYTES>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
-/// Appends the elements of a list to `elements`, in order. Errors: `checkpoint-corrupt` where the bytes are not what
-/// [`push_element`] writes, after the elements before the defect; `state-failed` where a column cannot hold so much.
+/// Appends the elements of an encoded list to `elements`, in order.
+///
+/// Errors: `checkpoint-corrupt` if the bytes are malformed, after appending the elements before the defect; `state-failed`
+/// if the column would exceed 4 GiB.
 pub fn decode(list: &[u8], elements: &mut Column) -> Result<()> {
     decode_with(list, elements, |element, elements| {
         elements.push(element);
@@ -33,7 +35,7 @@ pub fn decode(list: &[u8], elements: &mut Column) -> Result<()> {
     })
 }
 
-/// As [`decode`], but `push` says what of each element goes to `elements`: some of its bytes or nothing.
+/// Like [`decode`], but calls `push` for each element. `push` decides what it appends to `elements`.
 pub fn decode_with(
     list: &[u8],
     elements: &mut Column,
@@ -44,12 +46,12 @@ pub fn decode_with(
     }
     let mut rest = list;
     while !rest.is_empty() {
-        let (element, behind) = split_element(rest).ok_or_else(|| {
-            let (at, length) = (list.len() - rest.len(), list.len());
-            checkpoint_corrupt(format!("an element at byte {at} of a list of {length} bytes does not end within them"))
+        let (element, after_element) = split_element(rest).ok_or_else(|| {
+            let (offset, length) = (list.len() - rest.len(), list.len());
+            checkpoint_corrupt(format!("a list of {length} bytes ends within the element at byte {offset}"))
         })?;
         push(element, elements)?;
-        rest = behind;
+        rest = after_element;
     }
     Ok(())
 }
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_comes_back_element_by_element() {
+    fn an_encoded_list_decodes_to_its_elements() {
         let mut list = Vec::new();
         for element in [&b"one"[..], b"", b"three"] {
             push_element(&mut list, &[], element);
@@ -71,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_list_are_refused() {
+    fn malformed_lists_are_refused() {
         let mut list = Vec::new();
         push_element(&mut list, &[], b"one");
         for end in 1..list.len() {

@@ -1,4 +1,4 @@
-//! A checkpoint storage in memory, which remembers what was stored.
+//! Test doubles of the checkpoint storage.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,20 +7,22 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 
-use super::{FileRef, FileStore};
+use super::snapshot::{FileRef, FileStore};
 use crate::error::{Result, checkpoint_corrupt, storage_failed};
 
+/// A checkpoint storage in memory.
 #[derive(Default)]
 pub(crate) struct TestStore {
     files: Mutex<HashMap<String, Bytes>>,
 }
 
 impl TestStore {
+    /// Number of stored files.
     pub fn count(&self) -> usize {
         self.files.lock().unwrap().len()
     }
 
-    /// Replaces a stored file by one that its reference tells truly about, as a malicious writer could.
+    /// Replaces a stored file and updates its length and checksum in `file`, as a malicious writer could.
     pub fn replace(&self, file: &mut FileRef, bytes: Vec<u8>) {
         (file.bytes, file.crc32c) = (bytes.len() as u64, crc32c::crc32c(&bytes));
         self.files.lock().unwrap().insert(file.path.clone(), bytes.into());
@@ -50,7 +52,7 @@ impl FileStore for TestStore {
         let bytes = files.get(&file.path).ok_or_else(|| checkpoint_corrupt(format!("{} is missing", file.path)))?;
         match bytes.len() as u64 == file.bytes && crc32c::crc32c(bytes) == file.crc32c {
             true => Ok(bytes.clone()),
-            false => Err(checkpoint_corrupt(format!("{} is not what was written", file.path))),
+            false => Err(checkpoint_corrupt(format!("the checksum of {} is wrong", file.path))),
         }
     }
 
@@ -59,10 +61,10 @@ impl FileStore for TestStore {
     }
 }
 
-/// A storage that refuses everything.
-pub(crate) struct BrokenStore;
+/// A storage whose every operation fails with `storage-failed`.
+pub(crate) struct FailingStore;
 
-impl FileStore for BrokenStore {
+impl FileStore for FailingStore {
     fn put(&self, name: &str, _: Bytes) -> Result<FileRef> {
         Err(storage_failed(name))
     }

@@ -102,11 +102,11 @@ impl Turn {
     ) -> Result<(), Error> {
         let Some(lifetime) = self.ttl(state) else { return list::decode(stored, elements) };
         let now_ms = self.context.processing_time;
-        let (mut begins_anew, mut expired, mut given_once) = (false, 0, false);
+        let (mut restarts_ttl, mut expired, mut given_once) = (false, 0, false);
         list::decode_with(stored, elements, |element, elements| {
             let reading = lifetime.read(element, now_ms)?;
-            begins_anew |= reading.begins_anew;
-            given_once |= reading.is_given_once();
+            restarts_ttl |= reading.restarts_ttl;
+            given_once |= reading.is_expired_but_returned();
             expired += if reading.is_expired { element.len() } else { 0 };
             reading.value.into_iter().for_each(|value| elements.push(value));
             Ok(())
@@ -114,14 +114,14 @@ impl Turn {
         // Without its expired elements: being read must not revive them, and a list that is in use must not grow by them.
         // Those that may still be seen stay, unless they were seen now.
         let is_large = 2 * expired > stored.len() && !lifetime.return_expired;
-        if begins_anew || is_large || (removes && given_once) {
+        if restarts_ttl || is_large || (removes && given_once) {
             let staged = &mut self.staged[usize::from(state)];
             staged.delete(key);
             list::decode_with(stored, &mut Column::new(), |element, _| {
                 if let Some((updated_ms, value)) = ttl::split(element)
                     && !lifetime.is_expired(updated_ms, now_ms)
                 {
-                    let stamp = ttl::stamp(if begins_anew { now_ms } else { updated_ms });
+                    let stamp = ttl::stamp(if restarts_ttl { now_ms } else { updated_ms });
                     list::push_element(staged.append(key), &stamp, value);
                 }
                 Ok(())

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use super::value::seen;
 use super::{HostCallError, Turn, backend, invalid};
 use crate::model::Column;
-use crate::state::ttl::Reading;
+use crate::state::ttl::TtlRead;
 use crate::state::{LoadedEntries, MapEntry, StateId, StateKind};
 
 const MAPS: &[StateKind] = &[StateKind::Map];
@@ -187,13 +187,13 @@ impl Turn {
         state: StateId,
         key: u32,
         sub_key: &[u8],
-        reading: &Reading<'_>,
+        reading: &TtlRead<'_>,
     ) -> Result<(), HostCallError> {
-        if let Some(value) = reading.value.filter(|_| reading.begins_anew) {
+        if let Some(value) = reading.value.filter(|_| reading.restarts_ttl) {
             self.charge(sub_key.len() + value.len())?;
             let stamp = self.stamp(state);
             self.staged_maps[usize::from(state)].put(key, sub_key, stamp.bytes(), value);
-        } else if reading.is_given_once() {
+        } else if reading.is_expired_but_returned() {
             self.charge(sub_key.len())?;
             self.staged_maps[usize::from(state)].remove(key, sub_key);
         }

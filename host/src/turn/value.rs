@@ -4,7 +4,7 @@
 use super::staged::StagedChange;
 use super::{HostCallError, Turn, backend};
 use crate::model::{Column, Keys};
-use crate::state::ttl::Reading;
+use crate::state::ttl::TtlRead;
 use crate::state::{LoadedEntries, StateId, StateKind, TimeToLive};
 
 const VALUES: &[StateKind] = &[StateKind::Value, StateKind::Reducing, StateKind::Aggregating];
@@ -72,7 +72,7 @@ impl Turn {
         let staged = &mut self.staged[usize::from(state)];
         seen(&entries, ttl, self.context.processing_time, |key, reading| {
             // What has expired stays: nobody says that the function looks at this key.
-            if let Some(value) = reading.value.filter(|_| reading.begins_anew) {
+            if let Some(value) = reading.value.filter(|_| reading.restarts_ttl) {
                 staged.put(key as u32, stamp.bytes(), value);
             }
             Ok(())
@@ -104,11 +104,11 @@ impl Turn {
         let Some(stored) = self.load_one(state, key)? else { return Ok(None) };
         let Some(ttl) = self.ttl(state) else { return Ok(Some(stored)) };
         let reading = ttl.read(&stored, self.context.processing_time)?;
-        if let Some(value) = reading.value.filter(|_| reading.begins_anew) {
+        if let Some(value) = reading.value.filter(|_| reading.restarts_ttl) {
             let stamp = self.stamp(state);
             self.staged[usize::from(state)].put(key, stamp.bytes(), value);
         }
-        if reading.is_given_once() {
+        if reading.is_expired_but_returned() {
             self.staged[usize::from(state)].delete(key);
         }
         Ok(reading.value.map(<[u8]>::to_vec))
@@ -130,7 +130,7 @@ pub(super) fn seen(
     stored: &LoadedEntries,
     ttl: TimeToLive,
     now_ms: i64,
-    mut note: impl FnMut(usize, &Reading<'_>) -> Result<(), HostCallError>,
+    mut note: impl FnMut(usize, &TtlRead<'_>) -> Result<(), HostCallError>,
 ) -> Result<LoadedEntries, HostCallError> {
     let mut seen = LoadedEntries::with_capacity(stored.present.len());
     for (index, (bytes, &is_present)) in stored.values.iter().zip(&stored.present).enumerate() {

@@ -1,10 +1,10 @@
-//! What has expired leaves the backend: by itself in memory, by compaction in RocksDB.
+//! Backends remove expired entries: the memory backend by incremental cleanup, RocksDB in compactions.
 
 use std::sync::Arc;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::state::rocksdb::RocksDbBackend;
+use crate::state::rocksdb::backend::RocksDbBackend;
 
 const VALUE: StateId = 0;
 const LIST: StateId = 1;
@@ -13,32 +13,32 @@ const FOREVER: StateId = 3;
 const LIFETIME_MS: i64 = 1000;
 const KEYS: u32 = 50;
 
-fn lifetimes() -> StateLayout {
+fn expiring_layout() -> StateLayout {
     let mut layout = layout(&["value", "list", "map", "forever"]);
     let ttl = TimeToLive { milliseconds: LIFETIME_MS as u64, update: TtlUpdate::CreateAndWrite, return_expired: true };
     layout[..3].iter_mut().for_each(|state| state.ttl = Some(ttl));
     layout
 }
 
-/// A backend that a test can have clean up.
-enum Mortal {
+/// A backend whose cleanup a test can run.
+enum ExpiringBackend {
     Memory(Box<dyn StateBackend>),
     RocksDb(Box<RocksDbBackend>),
 }
 
-impl Mortal {
-    fn open(kind: StateBackendKind, folder: PathBuf, clock: &Arc<ManualClock>) -> Mortal {
-        let options = StateOptions::empty(kind, folder, lifetimes(), GROUPS, clock.clone());
+impl ExpiringBackend {
+    fn open(kind: StateBackendKind, folder: PathBuf, clock: &Arc<ManualClock>) -> ExpiringBackend {
+        let options = StateOptions::empty(kind, folder, expiring_layout(), GROUPS, clock.clone());
         match kind {
-            StateBackendKind::Memory => Mortal::Memory(open(options).unwrap()),
-            StateBackendKind::RocksDb => Mortal::RocksDb(Box::new(RocksDbBackend::open(options).unwrap())),
+            StateBackendKind::Memory => ExpiringBackend::Memory(open(options).unwrap()),
+            StateBackendKind::RocksDb => ExpiringBackend::RocksDb(Box::new(RocksDbBackend::open(options).unwrap())),
         }
     }
 
     fn backend(&mut self) -> &mut dyn StateBackend {
         match self {
-            Mortal::Memory(backend) => &mut **backend,
-            Mortal::RocksDb(backend) => &mut **backend,
+            ExpiringBackend::Memory(backend) => &mut **backend,
+            ExpiringBackend::RocksDb(backend) => &mut **backend,
         }
     }
 
@@ -47,7 +47,7 @@ impl Mortal {
         self.backend().apply(&mut std::iter::once(write)).unwrap();
     }
 
-    /// One value, a list of two elements, and a map of 20 entries.
+    /// Writes one value, a list of two elements, and a map of 20 entries.
     fn fill(&mut self, key: &str, now_ms: i64) {
         let stamped = [&ttl::stamp(now_ms)[..], b"value"].concat();
         self.write(VALUE, key, b"", StateChange::Put(&stamped));
@@ -61,12 +61,12 @@ impl Mortal {
         }
     }
 
-    /// As much as comes of itself in the long run: turns without writes, or compactions.
+    /// Runs the cleanup to its end: by turns without writes, or by compactions.
     fn clean_up(&mut self) {
         match self {
-            Mortal::Memory(backend) => (0..500).for_each(|_| backend.apply(&mut std::iter::empty()).unwrap()),
-            Mortal::RocksDb(backend) => {
-                // What is not in the database yet goes there with a snapshot. What a merge makes is filtered the next time.
+            ExpiringBackend::Memory(backend) => (0..500).for_each(|_| backend.apply(&mut std::iter::empty()).unwrap()),
+            ExpiringBackend::RocksDb(backend) => {
+                // The snapshot flushes all entries to the database. The second compaction filters what the first one merged.
                 let store = TestStore::default();
                 let snapshot = backend.snapshot(SnapshotFormat::RocksDb).unwrap();
                 snapshot.upload(&store, &[]).unwrap();
@@ -75,18 +75,18 @@ impl Mortal {
         }
     }
 
-    /// What an image holds: entries of each state, and bytes of lists.
+    /// Returns the content of a snapshot: the number of entries per state, and the bytes of the lists.
     fn held(&mut self) -> ([u32; 4], usize) {
         let kind = match self {
-            Mortal::Memory(_) => StateBackendKind::Memory,
-            Mortal::RocksDb(_) => StateBackendKind::RocksDb,
+            ExpiringBackend::Memory(_) => StateBackendKind::Memory,
+            ExpiringBackend::RocksDb(_) => StateBackendKind::RocksDb,
         };
         let store = TestStore::default();
-        let image = self.backend().snapshot(SnapshotFormat::native_of(kind)).unwrap().upload(&store, &[]).unwrap();
+        let handle = self.backend().snapshot(SnapshotFormat::native_of(kind)).unwrap().upload(&store, &[]).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let image = RestoreSource { handle: &image, groups: 0..GROUPS, store: &store };
+        let handle = RestoreSource { handle: &handle, groups: 0..GROUPS, store: &store };
         let (mut entries, mut lists) = ([0; 4], 0);
-        read_snapshot(&image, 0..GROUPS, &folder.path().join("scratch"), &mut |entry| {
+        read_snapshot(&handle, 0..GROUPS, &folder.path().join("scratch"), &mut |entry| {
             entries[usize::from(entry.state)] += 1;
             lists += if entry.state == LIST { entry.value.len() } else { 0 };
             Ok(())
@@ -99,10 +99,10 @@ impl Mortal {
     }
 }
 
-pub(super) fn what_has_expired_is_cleaned_up(kind: StateBackendKind) {
+pub(super) fn expired_entries_are_cleaned_up(kind: StateBackendKind) {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::default());
-    let mut state = Mortal::open(kind, folder.path().into(), &clock);
+    let mut state = ExpiringBackend::open(kind, folder.path().into(), &clock);
     for key in 0..KEYS {
         state.fill(&format!("key {key}"), 0);
         state.write(FOREVER, &format!("key {key}"), b"", StateChange::Put(&ttl::stamp(0)));
@@ -112,7 +112,7 @@ pub(super) fn what_has_expired_is_cleaned_up(kind: StateBackendKind) {
     state.clean_up();
     assert_eq!(state.held(), full, "nothing has expired yet");
 
-    // The list of one key goes on; the rest of it, and of all others, is over.
+    // One key is written again: its new entries survive, everything else expires.
     state.fill("key 7", LIFETIME_MS - 1);
     clock.set_ms(LIFETIME_MS);
     state.clean_up();
@@ -123,14 +123,14 @@ pub(super) fn what_has_expired_is_cleaned_up(kind: StateBackendKind) {
     assert_eq!(state.held(), ([0, 0, 0, KEYS], 0));
     state.fill("key 7", 2 * LIFETIME_MS);
     state.clean_up();
-    assert_eq!(state.held().0, [1, 1, 20, KEYS], "what is written anew lives anew");
+    assert_eq!(state.held().0, [1, 1, 20, KEYS], "new entries start a new time to live");
 }
 
-/// A snapshot is the state as it was, also of entries that expire before it is uploaded.
-pub(super) fn what_a_snapshot_shares_is_not_cleaned_up_in_place(kind: StateBackendKind) {
+/// A snapshot also contains entries that expire between the barrier and the upload.
+pub(super) fn groups_shared_with_a_snapshot_are_not_cleaned_up(kind: StateBackendKind) {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::default());
-    let mut state = Mortal::open(kind, folder.path().into(), &clock);
+    let mut state = ExpiringBackend::open(kind, folder.path().into(), &clock);
     (0..KEYS).for_each(|key| state.fill(&format!("key {key}"), 0));
     let store = TestStore::default();
     let before = state.backend().snapshot(SnapshotFormat::native_of(kind)).unwrap();
@@ -138,16 +138,16 @@ pub(super) fn what_a_snapshot_shares_is_not_cleaned_up_in_place(kind: StateBacke
     state.clean_up();
     if kind == StateBackendKind::Memory {
         let entries = u64::from(22 * KEYS);
-        assert_eq!(state.backend().size().entries, entries, "to clean a shared group would copy it");
+        assert_eq!(state.backend().size().entries, entries, "cleaning a shared group would copy it");
     }
-    let image = before.upload(&store, &[]).unwrap();
+    let handle = before.upload(&store, &[]).unwrap();
     state.clean_up();
     assert_eq!(state.held(), ([0, 0, 0, 0], 0));
 
-    // Restored, its entries are there until they are cleaned up.
-    let restore = vec![RestoreSource { handle: &image, groups: 0..GROUPS, store: &store }];
+    // After the restore, the entries exist until they are cleaned up.
+    let restore = vec![RestoreSource { handle: &handle, groups: 0..GROUPS, store: &store }];
     clock.set_ms(0);
-    let empty = StateOptions::empty(kind, folder.path().join("restored"), lifetimes(), GROUPS, clock.clone());
+    let empty = StateOptions::empty(kind, folder.path().join("restored"), expiring_layout(), GROUPS, clock.clone());
     let mut restored = open(StateOptions { restore, ..empty }).unwrap();
     let names: Vec<String> = (0..KEYS).map(|key| format!("key {key}")).collect();
     let of: Vec<&str> = names.iter().map(|name| &name[..]).collect();

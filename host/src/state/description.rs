@@ -1,0 +1,106 @@
+//! What an operator declares about its states, and what a checkpoint records about them.
+//!
+//! Plain data. Knows nothing of backends and files.
+
+use serde::{Deserialize, Serialize};
+
+/// Index of a state in the operator's [`StateLayout`].
+pub type StateId = u16;
+
+/// Kinds of state. The order of the variants is part of the durable format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateKind {
+    /// One value per key.
+    Value,
+    /// Elements in order, each encoded by [`super::list::push_element`]. Appending encoded bytes to a stored list appends
+    /// the elements that they encode.
+    List,
+    /// Values under sub-keys, ordered by the bytes of the sub-keys. Each value is an entry of its own.
+    Map,
+    /// One accumulator per key, of the same type as the values. The function folds.
+    Reducing,
+    /// One accumulator per key. The function folds.
+    Aggregating,
+    /// A map that belongs to no key. Every subtask holds the whole map; no backend stores it.
+    Broadcast,
+}
+
+impl StateKind {
+    /// Returns the name that messages use for this kind.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StateKind::Value => "value",
+            StateKind::List => "list",
+            StateKind::Map => "map",
+            StateKind::Reducing => "reducing",
+            StateKind::Aggregating => "aggregating",
+            StateKind::Broadcast => "broadcast",
+        }
+    }
+}
+
+/// Which accesses restart the time to live of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TtlUpdate {
+    /// Only writes.
+    CreateAndWrite,
+    /// Reads and writes.
+    ReadAndWrite,
+}
+
+/// How long an entry lives, in processing time. The stored bytes begin with the time of the last update: see [`super::ttl`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeToLive {
+    /// Time from the last update to the expiry.
+    pub milliseconds: u64,
+    /// Which accesses count as an update.
+    pub update: TtlUpdate,
+    /// Whether an expired entry that has not been cleaned up yet may be read once.
+    pub return_expired: bool,
+}
+
+/// What a checkpoint records about one state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDescription {
+    /// Name that the function gives the state. A restore matches states by name.
+    pub name: String,
+    /// Kind of the state.
+    pub kind: StateKind,
+    /// Codec of the values, such as `postcard`.
+    pub codec: String,
+    /// Fingerprint of the type of the values.
+    pub schema: String,
+    /// For a map, the encoding of the sub-keys, such as `ordered:u64`. Empty for other kinds.
+    pub map_key: String,
+    /// Time to live of the entries, if they expire.
+    pub ttl: Option<TimeToLive>,
+    /// Fingerprints of older schemas that the function can migrate from. A property of the function, so not stored.
+    #[serde(skip)]
+    pub previous: Vec<String>,
+}
+
+impl StateDescription {
+    /// Returns the description of a state without a time to live and without older schemas.
+    pub fn new(name: &str, kind: StateKind, codec: &str, schema: &str) -> StateDescription {
+        StateDescription {
+            name: name.into(),
+            kind,
+            codec: codec.into(),
+            schema: schema.into(),
+            map_key: String::new(),
+            ttl: None,
+            previous: Vec::new(),
+        }
+    }
+
+    /// Returns whether the state belongs to the host, such as timers and window contents. Functions cannot declare such
+    /// names.
+    pub fn is_internal(&self) -> bool {
+        self.name.starts_with('@')
+    }
+}
+
+/// The states of an operator. A [`StateId`] is an index into it.
+pub type StateLayout = Vec<StateDescription>;
