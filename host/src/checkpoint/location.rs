@@ -1,4 +1,6 @@
-//! Where something is stored: a folder of this machine, or a place in a bucket of an S3-compatible store.
+//! The location of a storage, a checkpoint or a savepoint: a folder of this machine, or a key in an S3 bucket.
+//!
+//! Must not access the storage; only [`StorageLocation::canonical`] reads the local file system.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,32 +9,33 @@ use crate::error::{Result, request_invalid};
 
 const S3: &str = "s3://";
 
-/// See the module. Written as a person writes it: a path, or `s3://bucket/key`.
+/// A location, written as a path or as `s3://bucket/key`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StorageLocation {
-    /// Absolute wherever it is kept.
+    /// A folder of this machine. The path is absolute wherever the location is stored.
     Folder(PathBuf),
-    /// `key` begins and ends without a slash, and is empty for the whole bucket.
+    /// A key in a bucket. `key` has no slash at its beginning or end, and is empty for the whole bucket.
     S3 { bucket: String, key: String },
 }
 
-/// A path as text. Requests, records and RocksDB know no other: a path that is not UTF-8 would name another folder there.
+/// Returns a path as text. Errors: `request-invalid` for a path that is not UTF-8, since requests, job records and RocksDB
+/// would use it for another folder.
 pub fn utf8_path(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         request_invalid(format!(
-            "the path `{}` is not UTF-8 (it has bytes that are no text, shown as \u{fffd})",
+            "the path `{}` is not UTF-8 (\u{fffd} stands for bytes that are not text)",
             path.display()
         ))
-        .hint("rename that folder, or name another one")
+        .hint("rename the folder, or use another one")
     })
 }
 
 impl StorageLocation {
-    /// Reads `s3://bucket/key` or a path; a relative one begins at `base_dir`. The error says what is wrong about it.
+    /// Parses `s3://bucket/key` or a path; a relative path begins at `base_dir`. The error is a message for the user.
     pub fn parse(text: &str, base_dir: &Path) -> Result<StorageLocation, String> {
         let Some(rest) = text.strip_prefix(S3) else {
             return match text.split_once("://") {
-                Some((scheme, _)) => Err(format!("`{text}`: {scheme}:// is no storage, only a path or s3:// is")),
+                Some((scheme, _)) => Err(format!("`{text}`: {scheme}:// is not supported; use a path or s3://")),
                 None if text.is_empty() => Err("the path is empty".to_owned()),
                 None => Ok(StorageLocation::Folder(base_dir.join(text))),
             };
@@ -46,7 +49,7 @@ impl StorageLocation {
         }
     }
 
-    /// The same place by the one path that a folder has when links are followed; where it does not exist, as it is.
+    /// Returns the location with all symbolic links of a folder resolved; unchanged if the folder does not exist.
     pub fn canonical(self) -> StorageLocation {
         match self {
             StorageLocation::Folder(path) => StorageLocation::Folder(path.canonicalize().unwrap_or(path)),
@@ -54,7 +57,7 @@ impl StorageLocation {
         }
     }
 
-    /// What is at `below` in this place.
+    /// Returns the location of `below` within this location.
     pub fn join(&self, below: &str) -> StorageLocation {
         match self {
             _ if below.is_empty() => self.clone(),
@@ -68,7 +71,7 @@ impl StorageLocation {
         }
     }
 
-    /// The place around it, and its own name there; none at the top.
+    /// Splits the location into its parent and its own name; `None` at the top.
     pub fn split_last(&self) -> Option<(StorageLocation, String)> {
         match self {
             StorageLocation::Folder(path) => {
@@ -83,7 +86,7 @@ impl StorageLocation {
         }
     }
 
-    /// Its path below `root`; none where it is elsewhere.
+    /// Returns the path of this location below `root`; `None` if it is not below `root`.
     pub fn below(&self, root: &StorageLocation) -> Option<String> {
         match (self, root) {
             (StorageLocation::Folder(path), StorageLocation::Folder(root)) => {
@@ -100,7 +103,7 @@ impl StorageLocation {
         }
     }
 
-    /// The folder, where it is one of this machine.
+    /// Returns the path if the location is a folder.
     pub fn folder(&self) -> Option<&Path> {
         match self {
             StorageLocation::Folder(path) => Some(path),
@@ -123,12 +126,12 @@ impl fmt::Display for StorageLocation {
 mod tests {
     use super::*;
 
-    fn at(text: &str) -> StorageLocation {
+    fn parse(text: &str) -> StorageLocation {
         StorageLocation::parse(text, Path::new("/base")).unwrap()
     }
 
     #[test]
-    fn places_are_read_and_written() {
+    fn locations_are_parsed_and_displayed() {
         for (text, written) in [
             ("state", "/base/state"),
             ("/state/here", "/state/here"),
@@ -136,7 +139,7 @@ mod tests {
             ("s3://bucket/", "s3://bucket"),
             ("s3://bucket/a/b/", "s3://bucket/a/b"),
         ] {
-            assert_eq!(at(text).to_string(), written);
+            assert_eq!(parse(text).to_string(), written);
         }
         for wrong in ["", "s3://", "s3:///key", "s3://bucket//key", "s3://bucket/../key", "gs://bucket", "file:///x"] {
             assert!(StorageLocation::parse(wrong, Path::new("/base")).is_err(), "{wrong}");
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_is_found_in_another() {
+    fn a_location_has_a_path_below_the_location_that_contains_it() {
         for (whole, root, below) in [
             ("/a/b/c", "/a", Some("b/c")),
             ("/a", "/a", Some("")),
@@ -156,15 +159,15 @@ mod tests {
             ("s3://y/a/b", "s3://x/a", None),
             ("/x/a", "s3://x", None),
         ] {
-            assert_eq!(at(whole).below(&at(root)).as_deref(), below, "{whole} below {root}");
+            assert_eq!(parse(whole).below(&parse(root)).as_deref(), below, "{whole} below {root}");
             if let Some(below) = below {
-                assert_eq!(at(root).join(below), at(whole));
+                assert_eq!(parse(root).join(below), parse(whole));
             }
         }
         for (whole, parent, name) in [("/a/b", "/a", "b"), ("s3://x/a/b", "s3://x/a", "b"), ("s3://x/a", "s3://x", "a")]
         {
-            assert_eq!(at(whole).split_last(), Some((at(parent), name.to_owned())));
+            assert_eq!(parse(whole).split_last(), Some((parse(parent), name.to_owned())));
         }
-        assert_eq!((at("s3://x").split_last(), at("/").split_last()), (None, None));
+        assert_eq!((parse("s3://x").split_last(), parse("/").split_last()), (None, None));
     }
 }

@@ -1,13 +1,17 @@
-//! A savepoint that no job takes: its files are written into a folder of a person's choice.
+//! Writes a savepoint without a job, into a folder that the user names.
+//!
+//! Invariant: the savepoint exists once [`SavepointWriter::complete`] has returned, and not before. Must not know what the
+//! savepoint contains.
 
 use tokio::runtime::Handle;
 
 use super::location::StorageLocation;
 use super::metadata::CheckpointMetadata;
-use super::storage::{CheckpointFiles, CheckpointStorage, is_plain};
+use super::storage::paths::is_portable_name;
+use super::storage::{CheckpointFiles, CheckpointStorage};
 use crate::error::{self, Result};
 
-/// See the module. It is there once it is completed, and not before.
+/// A savepoint that is being written. Complete it or abandon it.
 pub struct SavepointWriter {
     storage: CheckpointStorage,
     folder: String,
@@ -15,39 +19,40 @@ pub struct SavepointWriter {
 }
 
 impl SavepointWriter {
-    /// Errors: `savepoint-exists` where there is something already, `request-invalid` for a name that cannot be a folder's.
+    /// Starts a savepoint in the folder `location`. Errors: `savepoint-exists` if the folder is not empty,
+    /// `request-invalid` if its name is not valid, `storage-failed`.
     pub fn create(location: &StorageLocation, runtime: Handle) -> Result<SavepointWriter> {
-        let Some((around, folder)) = location.split_last().filter(|(_, name)| is_plain(name)) else {
-            return Err(error::request_invalid(format!("{location} cannot be a savepoint's folder"))
-                .hint("its name has letters, digits, and . _ - not at its beginning"));
+        let Some((parent, folder)) = location.split_last().filter(|(_, name)| is_portable_name(name)) else {
+            return Err(error::request_invalid(format!("{location} cannot be the folder of a savepoint"))
+                .hint("use letters, digits, `.`, `_` and `-` in the folder's name, and do not begin it with `.`"));
         };
-        let storage = CheckpointStorage::open(&around, runtime)?;
-        if !storage.list(&folder)?.is_empty() {
-            return Err(error::savepoint_exists(format!("there is something already at {location}")));
+        let storage = CheckpointStorage::open(&parent, runtime)?;
+        if !storage.list_files(&folder)?.is_empty() {
+            return Err(error::savepoint_exists(format!("the folder {location} is not empty")));
         }
-        let files = storage.files_in(&folder);
+        let files = storage.savepoint_files_in(&folder);
         Ok(SavepointWriter { storage, folder, files })
     }
 
-    /// Where its files go.
+    /// Returns where the files of the savepoint are stored.
     pub fn files(&self) -> &CheckpointFiles {
         &self.files
     }
 
-    /// Makes it complete, and tells where it is. What was written is removed where that fails.
+    /// Completes the savepoint and returns its location. On an error all files written so far are removed.
     pub fn complete(self, metadata: &CheckpointMetadata) -> Result<StorageLocation> {
-        let written = self.storage.write_savepoint(&self.folder, metadata);
+        let written = self.storage.write_savepoint_metadata(&self.folder, metadata);
         if written.is_err() {
             self.abandon();
         }
         written
     }
 
-    /// Removes what was written so far.
+    /// Removes all files written so far.
     pub fn abandon(self) {
-        // What cannot be removed is no savepoint without a metadata, and the error that led here is the one to tell.
-        for (path, _) in self.storage.list(&self.folder).unwrap_or_default() {
-            let _ = self.storage.remove(&path);
+        // Files that cannot be removed are no savepoint without metadata, and the earlier error is the one to report.
+        for (path, _) in self.storage.list_files(&self.folder).unwrap_or_default() {
+            let _ = self.storage.remove_file(&path);
         }
     }
 }

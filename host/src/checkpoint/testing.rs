@@ -1,4 +1,4 @@
-//! Storages for the tests: a folder of their own, and a place of their own in an S3-compatible server.
+//! Storages for tests: a new folder, or a new prefix in an S3-compatible server.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,10 @@ use object_store::aws::AmazonS3Builder;
 use object_store::prefix::PrefixStore;
 use tokio::runtime::Runtime;
 
-use super::*;
+use super::catalog::{UnusableCheckpoint, Verification};
+use super::location::StorageLocation;
+use super::metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
+use super::storage::CheckpointStorage;
 use crate::error::Result;
 use crate::model::Counters;
 use crate::state::{FileRef, FileStore, SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize};
@@ -18,48 +21,53 @@ use crate::state::{FileRef, FileStore, SnapshotFormat, StateDescription, StateHa
 pub(super) const JOB: &str = "job-1";
 const BUCKET: &str = "checkpoints";
 
-/// A storage, with the runtime that it needs, and a folder for what else a test needs.
-pub(super) struct Subject {
+/// An empty storage with its runtime, and a folder for other files of the test.
+pub(super) struct TestStorage {
     pub(super) folder: tempfile::TempDir,
     pub(super) storage: CheckpointStorage,
     pub(super) runtime: Runtime,
 }
 
-/// Runs a test over a folder and over a bucket.
-pub(super) fn on_each_store(test: impl Fn(&Subject)) {
-    test(&Subject::new());
-    if let Some(subject) = Subject::in_s3() {
-        test(&subject);
+/// Runs a test in a folder, and in a bucket if an S3-compatible server is available.
+pub(super) fn on_each_store(run: impl Fn(&TestStorage)) {
+    run(&TestStorage::new());
+    if let Some(test) = TestStorage::in_s3() {
+        run(&test);
     }
 }
 
-impl Subject {
-    pub(super) fn new() -> Subject {
+impl TestStorage {
+    pub(super) fn new() -> TestStorage {
         let folder = tempfile::tempdir().unwrap();
         let root = StorageLocation::Folder(folder.path().join("storage"));
-        Subject::over(folder, |runtime| CheckpointStorage::open(&root, runtime).unwrap())
+        TestStorage::open(folder, |runtime| CheckpointStorage::open(&root, runtime).unwrap())
     }
 
-    /// One server for all tests of the process; each subject begins empty.
-    fn in_s3() -> Option<Subject> {
+    /// One server serves all tests of the process; each test gets its own prefix.
+    fn in_s3() -> Option<TestStorage> {
         static SERVER: OnceLock<Option<S3>> = OnceLock::new();
-        static SUBJECTS: AtomicU64 = AtomicU64::new(0);
+        static PREFIXES: AtomicU64 = AtomicU64::new(0);
         let server = SERVER.get_or_init(|| S3::start(BUCKET).unwrap()).as_ref()?;
-        let key = SUBJECTS.fetch_add(1, Ordering::Relaxed).to_string();
+        let key = PREFIXES.fetch_add(1, Ordering::Relaxed).to_string();
         let builder = AmazonS3Builder::new().with_bucket_name(BUCKET).with_endpoint(server.endpoint());
         let builder = builder.with_allow_http(true).with_region("us-east-1");
         let store = builder.with_access_key_id("test").with_secret_access_key("test").build().unwrap();
         let store = Arc::new(PrefixStore::new(store, key.as_str()));
         let root = StorageLocation::S3 { bucket: BUCKET.into(), key };
-        Some(Subject::over(tempfile::tempdir().unwrap(), |runtime| CheckpointStorage::over(store, root, runtime)))
+        Some(TestStorage::open(tempfile::tempdir().unwrap(), |runtime| {
+            CheckpointStorage::with_store(store, root, runtime)
+        }))
     }
 
-    fn over(folder: tempfile::TempDir, storage: impl FnOnce(tokio::runtime::Handle) -> CheckpointStorage) -> Subject {
+    fn open(
+        folder: tempfile::TempDir,
+        storage: impl FnOnce(tokio::runtime::Handle) -> CheckpointStorage,
+    ) -> TestStorage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Subject { folder, storage: storage(runtime.handle().clone()), runtime }
+        TestStorage { folder, storage: storage(runtime.handle().clone()), runtime }
     }
 
-    /// On the disk, where the storage is a folder.
+    /// Returns the path on disk. The storage must be a folder.
     pub(super) fn path(&self, below: &str) -> PathBuf {
         self.storage.root().join(below).folder().unwrap().to_owned()
     }
@@ -69,16 +77,16 @@ impl Subject {
         files.put(name, Bytes::copy_from_slice(bytes.as_bytes())).unwrap()
     }
 
-    /// Replaces what is stored.
+    /// Replaces the content of a file.
     pub(super) fn overwrite(&self, path: &str, bytes: &[u8]) {
-        self.storage.put_bytes(path, Bytes::copy_from_slice(bytes)).unwrap();
+        self.storage.write_synced(path, Bytes::copy_from_slice(bytes)).unwrap();
     }
 
     pub(super) fn read(&self, path: &str) -> Bytes {
-        self.storage.get_bytes(path).unwrap()
+        self.storage.read_bytes(path).unwrap()
     }
 
-    /// A complete checkpoint that names `files`.
+    /// Completes a checkpoint that names `files`.
     pub(super) fn complete(&self, id: u64, files: &[FileRef]) -> CheckpointMetadata {
         let metadata = metadata(id, CheckpointKind::Checkpoint, files);
         let location = self.storage.write_metadata(&metadata).unwrap();
@@ -86,7 +94,7 @@ impl Subject {
         metadata
     }
 
-    /// A complete savepoint with files of these names.
+    /// Completes a savepoint with a file of each name, whose content is the name.
     pub(super) fn savepoint(&self, id: u64, names: &[&str]) -> (StorageLocation, CheckpointMetadata) {
         let files = self.storage.files(JOB, id, CheckpointKind::Savepoint).unwrap();
         let files: Vec<FileRef> =
@@ -95,9 +103,9 @@ impl Subject {
         (self.storage.write_metadata(&metadata).unwrap(), metadata)
     }
 
-    pub(super) fn usable(&self, verify: Verification) -> Result<Option<(u64, Vec<UnusableCheckpoint>)>> {
-        let found = self.storage.newest_usable(JOB, verify)?;
-        Ok(found.map(|(metadata, skipped)| (metadata.checkpoint_id, skipped)))
+    pub(super) fn usable(&self, verification: Verification) -> Result<Option<(u64, Vec<UnusableCheckpoint>)>> {
+        let found = self.storage.newest_usable(JOB, verification)?;
+        Ok(found.map(|(metadata, unusable)| (metadata.checkpoint_id, unusable)))
     }
 
     pub(super) fn complete_ids(&self) -> Vec<u64> {
@@ -105,14 +113,14 @@ impl Subject {
     }
 
     pub(super) fn exists(&self, file: &FileRef) -> bool {
-        self.storage.exists(&file.path).unwrap()
+        self.storage.file_exists(&file.path).unwrap()
     }
 
-    /// All files that are stored, sorted.
+    /// Returns the paths of all files in the storage, sorted.
     pub(super) fn stored(&self) -> Vec<String> {
         let mut paths: Vec<String> = [JOB, "savepoints"]
             .iter()
-            .flat_map(|folder| self.storage.list(folder).unwrap())
+            .flat_map(|folder| self.storage.list_files(folder).unwrap())
             .map(|(path, _)| path)
             .collect();
         paths.sort();

@@ -110,7 +110,7 @@ impl Uploads {
         upload: impl FnOnce(&CheckpointFiles) + Send + 'static,
     ) -> Result<()> {
         self.0.retain(|upload| !upload.thread.is_finished());
-        let given_up = files.given_up();
+        let given_up = files.abandoned_flag();
         let thread = thread::Builder::new().name(format!("checkpoint {checkpoint}")).spawn(move || upload(&files));
         let thread = thread.map_err(|error| error::storage_failed(format!("no thread for the checkpoint: {error}")))?;
         self.0.push(Upload { checkpoint, given_up, thread });

@@ -32,7 +32,7 @@ use super::view::{
     SavepointView, StoredSavepoint,
 };
 use crate::checkpoint::{
-    CheckpointKind, CheckpointMetadata, StorageLocation, StoredCheckpoint, Verification, utf8_path,
+    CheckpointKind, CheckpointMetadata, ListedSavepoint, StorageLocation, StoredCheckpoint, Verification, utf8_path,
 };
 use crate::clock::{self, SharedClock};
 use crate::error::{self, ErrorKind, Result};
@@ -352,7 +352,7 @@ impl Host {
         let begun_at = origin.as_ref().map(|origin| origin.checkpoint);
         warnings.extend(promises::warn_of_others(&plan.pipeline, &base_dir, &history, begun_at));
         let (origin, seed) = origin.map_or((None, None), |origin| (Some(origin.location), origin.seed));
-        environment.storage(&pipeline, &base_dir)?.check()?;
+        environment.storage(&pipeline, &base_dir)?.check_available()?;
         let id = format!("{:016x}", clock::random_u64());
         let record = JobRecord {
             id: id.clone(),
@@ -505,12 +505,12 @@ impl Host {
         let record = self.find(id_or_name)?.record();
         let pipeline = PipelineSpec::parse(&record.manifest, &record.file_name)?;
         let storage = self.inner.environment.storage(&pipeline, &record.base_dir)?;
-        let view = |(id, location, metadata): (u64, StorageLocation, Result<CheckpointMetadata>)| StoredSavepoint {
-            id,
-            location: location.to_string(),
-            taken_at_ms: metadata.as_ref().ok().map(|metadata| metadata.taken_at_ms),
-            bytes: metadata.as_ref().ok().map(CheckpointMetadata::bytes),
-            failure: metadata.err().map(|error| error.message),
+        let view = |savepoint: ListedSavepoint| StoredSavepoint {
+            id: savepoint.id,
+            location: savepoint.location.to_string(),
+            taken_at_ms: savepoint.metadata.as_ref().ok().map(|metadata| metadata.taken_at_ms),
+            bytes: savepoint.metadata.as_ref().ok().map(CheckpointMetadata::bytes),
+            failure: savepoint.metadata.err().map(|error| error.message),
         };
         Ok(storage.savepoints(&record.id)?.into_iter().map(view).collect())
     }

@@ -49,9 +49,9 @@ pub(super) fn restore(
 }
 
 fn name_skipped(job: &Job, name: &str, skipped: &[UnusableCheckpoint]) {
-    for UnusableCheckpoint { path, why } in skipped {
-        tracing::warn!(job = %name, checkpoint = %path, code = "checkpoint-corrupt", "checkpoint passed over: {why}");
-        job.warn(format!("{path} was passed over: {why}"));
+    for UnusableCheckpoint { path, reason } in skipped {
+        tracing::warn!(job = %name, checkpoint = %path, code = "checkpoint-corrupt", "checkpoint passed over: {reason}");
+        job.warn(format!("{path} was passed over: {reason}"));
     }
 }
 
@@ -73,7 +73,7 @@ fn without_own_image(
         return Ok(Restored { manifest: None, storage: storage.clone(), own: false });
     };
     let location = StorageLocation::parse(from, Path::new("")).map_err(error::savepoint_not_found)?;
-    let snapshot = StoredCheckpoint::open_unless(&location, environment.runtime.clone(), verify, interrupt)?;
+    let snapshot = StoredCheckpoint::open_interruptible(&location, environment.runtime.clone(), verify, interrupt)?;
     tracing::info!(job = %record.name, %from, "restored");
     Ok(Restored { manifest: Some(Arc::new(snapshot.metadata)), storage: snapshot.storage, own: false })
 }
