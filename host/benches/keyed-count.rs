@@ -300,18 +300,10 @@ fn run_ours(folder: &Path, records: u64) {
     let mut upload = host.new_upload().expect("the data folder can be written");
     let component = fs::read(component()).expect("the component can be read");
     upload.write_all(&component).expect("the data folder can be written");
-    host.add_component(upload, Sha256::digest(&component).into(), Some(COMPONENT)).expect("the component is sound");
-    let submission = Submission {
-        manifest: fs::read_to_string(folder.join("pipeline.toml")).expect("the pipeline can be read"),
-        file_name: "pipeline.toml".to_owned(),
-        base_dir: None,
-        from: None,
-        claim: false,
-        allow_unclaimed_state: false,
-        reset_watermarks: false,
-        assume_published: false,
-        ignore_state: false,
-    };
+    host.add_component(upload, Sha256::digest(&component).into(), Some(COMPONENT), &|| false)
+        .expect("the component is sound");
+    let pipeline_text = fs::read_to_string(folder.join("pipeline.toml")).expect("the pipeline can be read");
+    let submission = Submission::new(pipeline_text, "pipeline.toml");
     let job = host.submit(submission).unwrap_or_else(|error| panic!("{error}"));
     // The component is compiled by now, and no record is read.
     let (start, cpu_start) = (Instant::now(), cpu_nanoseconds());

@@ -90,7 +90,8 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
     let component = fs::read(component).expect("the component can be read");
     let mut upload = host.new_upload().expect("the data folder can be written");
     upload.write_all(&component).expect("the data folder can be written");
-    host.add_component(upload, Sha256::digest(&component).into(), Some(COMPONENT)).expect("the component is sound");
+    host.add_component(upload, Sha256::digest(&component).into(), Some(COMPONENT), &|| false)
+        .expect("the component is sound");
     println!(
         "{KEYS} keys, {RECORDS_PER_KEY_AND_SECOND} records per key and second, {records} records; medians of {rounds}"
     );
@@ -155,17 +156,7 @@ input = "sums"
 connector = "blackhole"
 "#
     );
-    let submission = Submission {
-        manifest,
-        file_name: "pipeline.toml".to_owned(),
-        base_dir: None,
-        from: None,
-        claim: false,
-        allow_unclaimed_state: false,
-        reset_watermarks: false,
-        assume_published: false,
-        ignore_state: false,
-    };
+    let submission = Submission::new(manifest, "pipeline.toml");
     let cpu_start = cpu_nanoseconds();
     let job = host.submit(submission).unwrap_or_else(|error| panic!("{error}"));
     let ended = host.await_end(&job.summary.id, RUN_MAX).expect("the job is known");

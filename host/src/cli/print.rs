@@ -13,7 +13,7 @@ use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::escape;
 use crate::job::view::{
-    CheckpointDetail, CheckpointPart, CheckpointSummary, ComponentView, JobDetail, JobSummary, OperatorDetail,
+    CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, JobDetail, JobSummary, OperatorDetail,
     PortView, SavepointView, StoredSavepoint,
 };
 use crate::state_reader::{StateListing, StateSummary};
@@ -209,7 +209,7 @@ pub fn checkpoints(checkpoints: &[CheckpointSummary]) {
 pub fn checkpoint(checkpoint: &CheckpointDetail) {
     checkpoints(std::slice::from_ref(&checkpoint.summary));
     line("");
-    let row = |name: String, part: &CheckpointPart| {
+    let row = |name: String, part: &CheckpointStats| {
         [
             name,
             format!("{} ms", part.start_delay_ms),

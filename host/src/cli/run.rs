@@ -51,8 +51,6 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     };
     let submit = || {
         host.submit(Submission {
-            manifest: text.clone(),
-            file_name: manifest.name.clone(),
             base_dir: Some(manifest.base_dir.clone()),
             from: from.clone(),
             claim: args.origin.claim,
@@ -60,6 +58,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
             reset_watermarks: args.origin.reset_watermarks,
             assume_published: args.origin.assume_published,
             ignore_state: args.origin.ignore_state,
+            ..Submission::new(text.clone(), manifest.name.clone())
         })
     };
     let mut progress = JobProgress::new(&manifest.pipeline, clock);
@@ -97,7 +96,7 @@ fn has_lost_its_state(job: &JobDetail) -> bool {
 fn push(host: &Host, path: &Path, interrupted: &AtomicBool) -> Result<String> {
     let mut upload = host.new_upload()?;
     let digest = copy_component(path, upload.as_file_mut())?;
-    let component = host.add_component_unless(upload, digest, None, &|| interrupted.load(Ordering::Relaxed));
+    let component = host.add_component(upload, digest, None, &|| interrupted.load(Ordering::Relaxed));
     Ok(component.map_err(|error| error.context(path.display()))?.sha256)
 }
 

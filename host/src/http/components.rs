@@ -68,9 +68,8 @@ pub(super) async fn push(
     let received = file.as_file().metadata().map_or(u64::MAX, |metadata| metadata.len());
     let hang_up = HangUp::default();
     let hung_up = hang_up.0.clone();
-    let add = move |host: &Host| {
-        host.add_component_unless(file, digest, query.name.as_deref(), &|| hung_up.load(Ordering::Relaxed))
-    };
+    let add =
+        move |host: &Host| host.add_component(file, digest, query.name.as_deref(), &|| hung_up.load(Ordering::Relaxed));
     let work = if is_large_component(received) { Work::LargeUpload } else { Work::Upload };
     let component = blocking(&api, work, add).await?;
     let location = format!("/v1/components/sha256:{}", component.sha256);

@@ -66,6 +66,22 @@ pub(super) struct LocationQuery {
     location: String,
 }
 
+impl SubmitQuery {
+    fn into_submission(self, pipeline_text: String) -> Submission {
+        Submission {
+            pipeline_text,
+            file_name: self.file_name,
+            base_dir: self.base_dir,
+            from: self.from,
+            claim: self.claim,
+            allow_unclaimed_state: self.allow_unclaimed_state,
+            reset_watermarks: self.reset_watermarks,
+            assume_published: self.assume_published,
+            ignore_state: self.ignore_state,
+        }
+    }
+}
+
 fn default_file_name() -> String {
     "pipeline.toml".to_string()
 }
@@ -97,17 +113,7 @@ pub(super) async fn submit(
     }
     let bytes = read_body(body, MANIFEST_BYTES_MAX).await?;
     let manifest = String::from_utf8(bytes).map_err(|_| request_invalid("the manifest is not UTF-8"))?;
-    let submission = Submission {
-        manifest,
-        file_name: query.file_name,
-        base_dir: query.base_dir,
-        from: query.from,
-        claim: query.claim,
-        allow_unclaimed_state: query.allow_unclaimed_state,
-        reset_watermarks: query.reset_watermarks,
-        assume_published: query.assume_published,
-        ignore_state: query.ignore_state,
-    };
+    let submission = query.into_submission(manifest);
     let job = blocking(&api, Work::Submit, move |host| host.submit(submission)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))
 }

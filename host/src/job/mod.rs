@@ -1,27 +1,35 @@
-//! Jobs: submit, run, restart, savepoint, cancel; the job store and the component store.
+//! Jobs: submission, execution, checkpoints, restarts, savepoints and removal.
+//!
+//! [`Host`] is the entrance for the CLI and the HTTP API. It finds a job in the registry and talks to it through its handle.
+//! Each running job has one thread (`lifecycle`), which runs attempts; an attempt has one checkpoint coordinator (`checkpoint`).
+//!
+//! Invariant: what a restart of the process needs is stored in the job's record before it is shown or acted upon.
+//! This module must not depend on `http` or `cli`.
 
-mod attempt;
-mod checkpointing;
-mod components;
-mod coordination;
-mod failures;
-mod fit;
+mod checkpoint;
+mod environment;
+mod failure;
+mod handle;
 mod host;
-mod known_jobs;
 mod lifecycle;
-mod live;
-mod losses;
-mod origins;
+mod lost_records;
+mod message;
+mod metrics;
 mod planning;
-mod promises;
-mod reading;
-mod record;
-mod removal;
-mod repeats;
+mod registry;
 mod restore;
-mod schedule;
-mod stopping;
+mod savepoint;
+mod sinks;
+mod store;
 pub mod view;
 
-pub use host::{Host, HostOptions, INSTANCES_MAX, Submission};
-pub use reading::JobState;
+#[cfg(test)]
+mod host_tests;
+#[cfg(test)]
+mod metrics_tests;
+#[cfg(test)]
+mod testing;
+
+pub use host::{Host, HostOptions, INSTANCES_MAX};
+pub use registry::Submission;
+pub use store::JobState;

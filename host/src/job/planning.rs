@@ -1,16 +1,17 @@
-//! From a job's record to a plan: the manifest read again, its components found, everything checked.
+//! Plans a pipeline: resolves its components, loads their functions, and reserves instances. Starts nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::components::ComponentStore;
+use super::store::ComponentStore;
 use crate::error::{self, Error, Result};
 use crate::pipeline::{self, NodeKind, PipelineSpec};
 use crate::runtime::{ExecutionPlan, FunctionPlan, GuestOptions, PlanPurpose};
 use crate::sandbox::{HeldSlots, Instance, Slots};
 
-/// For each operator the SHA-256 of the component that its reference names now.
+/// Returns the SHA-256 of each operator's component, as the references in the pipeline file resolve now. Error:
+/// `component-not-found`.
 pub(super) fn resolve(pipeline: &PipelineSpec, components: &ComponentStore) -> Result<BTreeMap<String, String>> {
     let mut resolved = BTreeMap::new();
     for node in &pipeline.nodes {
@@ -26,7 +27,7 @@ pub(super) fn resolve(pipeline: &PipelineSpec, components: &ComponentStore) -> R
     Ok(resolved)
 }
 
-/// Takes one instance for each subtask of each function. Error: `capacity-exceeded`, with what is left.
+/// Reserves one instance for each subtask of each function. Error: `capacity-exceeded`, with the number of free instances.
 pub(super) fn reserve_instances(pipeline: &PipelineSpec, instances: &Slots) -> Result<HeldSlots> {
     let has_function = |kind: &NodeKind| matches!(kind, NodeKind::Operator(operator) if operator.function.is_some());
     let nodes = pipeline.nodes.iter().filter(|node| has_function(&node.kind));
@@ -40,7 +41,8 @@ pub(super) fn reserve_instances(pipeline: &PipelineSpec, instances: &Slots) -> R
     })
 }
 
-/// The plan of a pipeline whose components are `resolved`. Starts nothing.
+/// Plans a pipeline whose components are `resolved`. `stopped` is polled while components are compiled. Errors:
+/// `function-not-found`, `compile-stopped`, and errors of the pipeline.
 pub(super) fn plan(
     purpose: PlanPurpose<'_>,
     pipeline: PipelineSpec,
@@ -55,7 +57,7 @@ pub(super) fn plan(
         let Some(reference) = &operator.function else { continue };
         let sha256 = resolved
             .get(&node.id)
-            .ok_or_else(|| error::internal(format!("operator `{}` has no component", node.id)))?;
+            .ok_or_else(|| error::internal(format!("operator `{}` has no resolved component", node.id)))?;
         let component =
             components.load(sha256, stopped).map_err(|error| error.context(format!("operator `{}`", node.id)))?;
         let Some((index, description)) = component.description().function(&reference.name) else {
@@ -66,7 +68,7 @@ pub(super) fn plan(
                 node.id, reference.component, reference.name
             );
             return Err(error::function_not_found(message)
-                .hint(format!("it has: {}", known.join(", ")))
+                .hint(format!("its functions are: {}", known.join(", ")))
                 .about(&node.id, "function"));
         };
         let description = description.clone();
@@ -79,11 +81,11 @@ pub(super) fn plan(
     ExecutionPlan::new_for(purpose, pipeline, functions, base_dir)
 }
 
-/// Gives an error the place in the manifest of what it is about.
-pub(super) fn locate(error: Error, manifest: &str, file_name: &str) -> Error {
-    let place = error.subject.as_ref().and_then(|(node, key)| pipeline::locate(manifest, file_name, node, key));
-    match (&error.location, place) {
-        (None, Some(place)) => error.at(place),
+/// Adds to an error the line of the pipeline file that it is about, if known.
+pub(super) fn locate(error: Error, pipeline_text: &str, file_name: &str) -> Error {
+    let location = error.subject.as_ref().and_then(|(node, key)| pipeline::locate(pipeline_text, file_name, node, key));
+    match (&error.location, location) {
+        (None, Some(location)) => error.at(location),
         _ => error,
     }
 }

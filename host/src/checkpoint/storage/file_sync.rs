@@ -18,8 +18,8 @@ use std::io::Read;
 use std::path::Path;
 
 use bytes::Bytes;
-use object_store::local::LocalFileSystem;
 use object_store::ObjectStoreExt;
+use object_store::local::LocalFileSystem;
 
 use super::paths::checked_path;
 use super::store::CheckpointStorage;

@@ -1,0 +1,321 @@
+//! The checkpoint coordinator of one attempt: triggers checkpoints, collects the snapshots of the subtasks, starts uploads, completes
+//! checkpoints, and gives up those that take too long.
+//!
+//! Invariant: a checkpoint is complete when its metadata is durable. Only then is the output of the sinks committed, and only then
+//! are requests answered as completed. A checkpoint that is given up does not delay its barrier's successors.
+//!
+//! The coordinator runs on the job's thread. It must not depend on how an attempt is started or ended.
+
+use std::sync::Arc;
+
+use super::pending::{PendingCheckpoint, PendingCheckpoints};
+use super::schedule::CheckpointSchedule;
+use super::upload::{self, CheckpointHeader, CheckpointUploads, UploadedCheckpoint};
+use crate::checkpoint::{CheckpointMetadata, StorageLocation, UnfinishedCheckpoint};
+use crate::error::{self, Error, Result};
+use crate::job::lifecycle::AttemptContext;
+use crate::job::savepoint::{CheckpointRequest, record_stop_savepoint, record_stop_trigger};
+use crate::job::sinks::SinkCommitters;
+use crate::job::store::remove_claimed;
+use crate::job::view::{CheckpointStats, CheckpointSummary, JobFailure, SavepointView};
+use crate::runtime::{BarrierKind, Execution, SubtaskSnapshot};
+
+/// What follows when the upload of a checkpoint has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterCheckpoint {
+    /// The attempt continues.
+    Continue,
+    /// The final checkpoint is complete: the job has finished.
+    Finished,
+    /// The savepoint of a stop is complete: the job has stopped.
+    Stopped,
+}
+
+/// The checkpoints of one attempt.
+pub struct CheckpointCoordinator {
+    context: AttemptContext,
+    sinks: SinkCommitters,
+    schedule: CheckpointSchedule,
+    pending: PendingCheckpoints,
+    uploads: CheckpointUploads,
+    /// The newest complete checkpoint, whose files the next one may refer to.
+    base: Option<Arc<CheckpointMetadata>>,
+    next_id: u64,
+    /// Checkpoints that have failed since the last complete one.
+    consecutive_failures: u32,
+    /// Ids of all requests that this attempt has received.
+    request_ids: Vec<String>,
+}
+
+impl CheckpointCoordinator {
+    /// Creates the coordinator of an attempt. `base` is the checkpoint that the first one may build on. Removes savepoints that an
+    /// earlier attempt did not complete.
+    pub fn new(
+        context: AttemptContext,
+        sinks: SinkCommitters,
+        base: Option<Arc<CheckpointMetadata>>,
+    ) -> Result<CheckpointCoordinator> {
+        let job_id = context.job.record().id;
+        let next_id = context.storage.highest_id(&job_id)?.map_or(1, |id| id + 1);
+        context.storage.remove_unfinished_savepoints(&job_id)?;
+        let now_ns = context.environment.clock.monotonic_ns();
+        Ok(CheckpointCoordinator {
+            schedule: CheckpointSchedule::new(&context.plan.pipeline, now_ns),
+            context,
+            sinks,
+            pending: PendingCheckpoints::default(),
+            uploads: CheckpointUploads::default(),
+            base,
+            next_id,
+            consecutive_failures: 0,
+            request_ids: Vec::new(),
+        })
+    }
+
+    /// Returns the id of the next checkpoint.
+    pub fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    /// Returns whether the checkpoint was triggered, and neither it nor a later one is in progress.
+    pub fn is_settled(&self, checkpoint: u64) -> bool {
+        self.next_id > checkpoint && !self.pending.has_any_from(checkpoint)
+    }
+
+    /// Schedules a requested checkpoint, savepoint or stop. A request that this attempt has received before is ignored.
+    pub fn request(&mut self, request: CheckpointRequest) {
+        if !self.request_ids.contains(&request.request_id) {
+            self.request_ids.push(request.request_id.clone());
+            self.schedule.request(request);
+        }
+    }
+
+    /// Makes a checkpoint due because the sources have read enough records or event time.
+    pub fn checkpoint_due(&mut self) {
+        self.schedule.checkpoint_due();
+    }
+
+    /// Makes a checkpoint due at once, because a source has failed after records that are in no checkpoint.
+    pub fn checkpoint_now(&mut self) {
+        self.schedule.checkpoint_now();
+    }
+
+    /// Records that a source subtask has ended.
+    pub fn source_ended(&mut self) {
+        self.schedule.source_ended();
+    }
+
+    /// Injects the barriers that are due, and lets barriers overtake records whose alignment timeout has elapsed.
+    pub fn trigger_due(&mut self, execution: &Execution, now_ns: u64) {
+        while let Some((barrier, requests)) = self.schedule.next(now_ns, self.next_id, self.pending.active()) {
+            self.next_id += 1;
+            if barrier.kind.is_stop() {
+                record_stop_trigger(&self.context.job, barrier.checkpoint);
+            }
+            let now_ms = self.context.environment.clock.wall_ms();
+            let pending = PendingCheckpoint::new(barrier, &self.context.plan.pipeline, now_ms, requests);
+            self.context.job.show_checkpoint(pending.view("in-progress"));
+            self.pending.insert(pending);
+            execution.inject(barrier);
+        }
+        for barrier in self.pending.take_overtaking(now_ns) {
+            execution.overtake(barrier);
+        }
+    }
+
+    /// Returns the nanoseconds until a checkpoint is due or a barrier may overtake records.
+    pub fn wait_ns(&self, now_ns: u64) -> Option<u64> {
+        self.pending.overtakes_in_ns(now_ns).into_iter().chain(self.schedule.wait_ns(now_ns)).min()
+    }
+
+    /// Adds the snapshots of a subtask to a checkpoint. If they were the last ones, the upload begins.
+    pub fn acknowledge(&mut self, checkpoint: u64, snapshots: Vec<SubtaskSnapshot>) -> Result<()> {
+        let Some(pending) = self.pending.get_mut(checkpoint) else { return Ok(()) };
+        let Some(snapshots) = pending.add(snapshots) else { return Ok(()) };
+        pending.begin_upload(self.base.as_ref().map(|base| base.checkpoint_id));
+        let record = self.context.job.record();
+        let kind = pending.kind();
+        let header = CheckpointHeader {
+            job_id: record.id.clone(),
+            job_name: record.name,
+            checkpoint,
+            kind,
+            taken_at_ms: pending.triggered_at_ms,
+            seed: record.seed,
+            triggered_ns: pending.barrier.triggered_ns,
+        };
+        let files = self.context.storage.files(&record.id, checkpoint, kind)?;
+        let (plan, base) = (self.context.plan.clone(), self.base.clone());
+        let (sender, clock) = (self.context.sender.clone(), self.context.environment.clock.clone());
+        self.uploads.begin(checkpoint, files, move |files| {
+            let result = upload::upload(header, &plan.pipeline, snapshots, files, base.as_deref(), &*clock);
+            sender.uploaded(checkpoint, result);
+        })
+    }
+
+    /// Completes a checkpoint whose upload has ended, or counts it as failed.
+    pub fn finish_upload(
+        &mut self,
+        checkpoint: u64,
+        result: Result<UploadedCheckpoint>,
+    ) -> Result<AfterCheckpoint, JobFailure> {
+        let Some(pending) = self.pending.remove(checkpoint) else { return Ok(AfterCheckpoint::Continue) };
+        self.schedule.ended(self.context.environment.clock.monotonic_ns());
+        let written = result.and_then(|uploaded| {
+            let location = self.context.storage.write_metadata(&uploaded.metadata)?;
+            Ok((uploaded, location))
+        });
+        match written {
+            Ok((uploaded, location)) => self.complete(&pending, uploaded, &location),
+            Err(error) => self.fail(&pending, &error).map(|()| AfterCheckpoint::Continue),
+        }
+    }
+
+    /// Commits the output of a checkpoint whose metadata is durable, answers its requests, and removes old checkpoints.
+    fn complete(
+        &mut self,
+        pending: &PendingCheckpoint,
+        uploaded: UploadedCheckpoint,
+        location: &StorageLocation,
+    ) -> Result<AfterCheckpoint, JobFailure> {
+        self.consecutive_failures = 0;
+        self.show_completed(pending, &uploaded, location);
+        let kind = pending.barrier.kind;
+        if kind.is_stop() {
+            record_stop_savepoint(&self.context.job, location);
+        }
+        if let Err(error) = self.publish(&uploaded.metadata) {
+            let why = format!("the savepoint is complete, but its output is not published yet: {}", error.message);
+            self.answer_failed(pending, Some(location), &why);
+            return Err(error.into());
+        }
+        for request_id in &pending.requests {
+            self.context.job.show_savepoint(SavepointView::completed(request_id, Some(location.to_string())));
+        }
+        if !kind.is_savepoint() {
+            self.build_on(uploaded.metadata);
+        }
+        Ok(match kind {
+            BarrierKind::Final => AfterCheckpoint::Finished,
+            BarrierKind::Stop | BarrierKind::Drain => AfterCheckpoint::Stopped,
+            BarrierKind::Checkpoint | BarrierKind::Savepoint => AfterCheckpoint::Continue,
+        })
+    }
+
+    fn show_completed(&self, pending: &PendingCheckpoint, uploaded: &UploadedCheckpoint, location: &StorageLocation) {
+        let now_ns = self.context.environment.clock.monotonic_ns();
+        let duration_ms = now_ns.saturating_sub(pending.barrier.triggered_ns) / 1_000_000;
+        let mut view = pending.view("completed");
+        view.summary = CheckpointSummary {
+            duration_ms: Some(duration_ms),
+            total: CheckpointStats::total(uploaded.operators.iter().map(|operator| &operator.total)),
+            location: Some(location.to_string()),
+            ..view.summary
+        };
+        view.operators = uploaded.operators.clone();
+        let (checkpoint, bytes) = (pending.barrier.checkpoint, view.summary.total.bytes_uploaded);
+        tracing::debug!(job = %uploaded.metadata.job_name, checkpoint, duration_ms, bytes, "checkpoint complete");
+        self.context.job.show_checkpoint(view);
+    }
+
+    /// Records that the job has a checkpoint, then commits what the sinks prepared for it.
+    fn publish(&self, metadata: &CheckpointMetadata) -> Result<()> {
+        if !self.context.job.record().has_checkpoint {
+            // Stored before anything is published: a restart that finds no checkpoint must not start without state.
+            self.context.job.update(|record| record.has_checkpoint = true)?;
+            self.context.environment.origins.forget(&metadata.job_id);
+        }
+        self.sinks.commit(metadata, &self.context.storage)
+    }
+
+    /// Makes a complete checkpoint the base of later ones, unless a newer one is complete already, and removes old checkpoints.
+    fn build_on(&mut self, metadata: CheckpointMetadata) {
+        let id = metadata.checkpoint_id;
+        if self.base.as_ref().is_none_or(|base| base.checkpoint_id < id) {
+            self.base = Some(Arc::new(metadata));
+            self.context.job.show(|record| record.last_checkpoint = Some(id));
+        }
+        self.remove_old();
+        remove_claimed(&self.context.job, &self.context.environment);
+    }
+
+    /// Removes old checkpoints, except those that are being read, that other jobs start from, or that pending ones build on.
+    fn remove_old(&self) {
+        let AttemptContext { job, environment, plan, storage, .. } = &self.context;
+        let job_id = job.record().id;
+        let origins = environment.origins.spared_in(&storage.root().join(&job_id));
+        let newest = self.base.as_ref().map_or(0, |base| base.checkpoint_id);
+        let read = job.readers.spared(newest).into_iter();
+        let read = read.map(|checkpoint| UnfinishedCheckpoint { id: checkpoint, based_on: Some(checkpoint) });
+        let spared: Vec<UnfinishedCheckpoint> = self.pending.spared().chain(origins).chain(read).collect();
+        if let Err(error) = storage.retire(&job_id, plan.pipeline.checkpoint.retained, &spared) {
+            tracing::warn!("cannot remove old checkpoints: {error}");
+        }
+    }
+
+    /// Answers the requests of a failed checkpoint or savepoint. A stop stays open for the next attempt.
+    fn answer_failed(&self, pending: &PendingCheckpoint, location: Option<&StorageLocation>, why: &str) {
+        for request_id in pending.requests.iter().filter(|_| !pending.barrier.kind.is_stop()) {
+            let location = location.map(StorageLocation::to_string);
+            self.context.job.show_savepoint(SavepointView::failed(request_id, location, why.to_owned()));
+        }
+    }
+
+    /// Counts a failed checkpoint. Fails the attempt if too many failed in a row, or if the job was to end with this one.
+    fn fail(&mut self, pending: &PendingCheckpoint, error: &Error) -> Result<(), JobFailure> {
+        self.consecutive_failures += 1;
+        let (checkpoint, failures) = (pending.barrier.checkpoint, self.consecutive_failures);
+        tracing::warn!(checkpoint, failures, "checkpoint failed: {error}");
+        self.show_failed(pending, &error.message);
+        self.answer_failed(pending, None, &error.message);
+        if pending.barrier.kind.is_last() || failures > self.context.plan.pipeline.checkpoint.tolerable_failures {
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    fn show_failed(&self, pending: &PendingCheckpoint, why: &str) {
+        let mut view = pending.view("failed");
+        view.summary.failure = Some(why.to_owned());
+        self.context.job.show_checkpoint(view);
+    }
+
+    /// Fails the checkpoints that have exceeded the timeout. Their barriers are abandoned, and their uploads are given up.
+    pub fn fail_expired(&mut self, execution: &Execution, now_ns: u64) -> Result<(), JobFailure> {
+        let timeout = self.context.plan.pipeline.checkpoint.timeout;
+        while let Some(pending) = self.pending.take_expired(now_ns, timeout) {
+            let checkpoint = pending.barrier.checkpoint;
+            execution.abandon(checkpoint);
+            self.uploads.give_up(checkpoint);
+            self.schedule.ended(now_ns);
+            let error = error::checkpoint_timeout(format!(
+                "checkpoint {checkpoint} was not complete after {}",
+                humantime::format_duration(timeout)
+            ));
+            self.fail(&pending, &error)?;
+        }
+        Ok(())
+    }
+
+    /// Ends all uploads and waits for them. Call this after the subtasks have ended.
+    pub fn end_uploads(&mut self) {
+        self.uploads.end();
+    }
+
+    /// Gives up everything that is in progress because the attempt has ended: shows pending checkpoints as failed, removes
+    /// incomplete savepoints, and answers requests that have no answer.
+    pub fn give_up_all(&mut self) {
+        let pending: Vec<PendingCheckpoint> = self.pending.take_all().collect();
+        pending.iter().for_each(|pending| self.show_failed(pending, "the job's attempt ended"));
+        if let Err(error) = self.context.storage.remove_unfinished_savepoints(&self.context.job.record().id) {
+            tracing::warn!("cannot remove files of incomplete savepoints: {error}");
+        }
+        let why = "the job's attempt ended before the savepoint was complete";
+        self.context.job.fail_savepoints(&self.request_ids, why);
+    }
+
+    /// After a cancel: removes output that the sinks prepared and did not publish.
+    pub fn discard_prepared_output(&self) {
+        self.sinks.discard_prepared();
+    }
+}

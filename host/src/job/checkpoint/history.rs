@@ -1,0 +1,33 @@
+//! The recent checkpoints of a job, as the API shows them.
+
+use crate::job::view::{CheckpointDetail, CheckpointSummary};
+
+/// Number of checkpoints that a job remembers.
+const CHECKPOINTS_SHOWN: usize = 64;
+
+/// The newest checkpoints of a job since the process started, in order of their ids.
+#[derive(Default)]
+pub struct CheckpointHistory(Vec<CheckpointDetail>);
+
+impl CheckpointHistory {
+    /// Adds a checkpoint, or replaces its earlier version. Drops the oldest one if there are too many.
+    pub fn put(&mut self, checkpoint: CheckpointDetail) {
+        let id = checkpoint.summary.id;
+        self.0.retain(|other| other.summary.id != id);
+        let index = self.0.partition_point(|other| other.summary.id < id);
+        self.0.insert(index, checkpoint);
+        if self.0.len() > CHECKPOINTS_SHOWN {
+            self.0.remove(0);
+        }
+    }
+
+    /// Returns all checkpoints, newest first.
+    pub fn newest_first(&self) -> Vec<CheckpointSummary> {
+        self.0.iter().rev().map(|checkpoint| checkpoint.summary.clone()).collect()
+    }
+
+    /// Returns a checkpoint by its id.
+    pub fn get(&self, id: u64) -> Option<&CheckpointDetail> {
+        self.0.iter().find(|checkpoint| checkpoint.summary.id == id)
+    }
+}

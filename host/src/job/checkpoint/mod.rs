@@ -1,0 +1,16 @@
+//! The checkpoints of a running attempt: when they are triggered, collected, uploaded, completed, and given up.
+//!
+//! [`CheckpointCoordinator`] owns all of it. The storage and the format of checkpoints belong to `crate::checkpoint`.
+
+mod coordinator;
+mod history;
+mod pending;
+mod schedule;
+mod upload;
+
+#[cfg(test)]
+mod coordinator_tests;
+
+pub use coordinator::{AfterCheckpoint, CheckpointCoordinator};
+pub use history::CheckpointHistory;
+pub use upload::UploadedCheckpoint;

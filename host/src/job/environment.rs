@@ -1,0 +1,39 @@
+//! What all jobs of a host share: the component store, the clock, the default checkpoint storage and the instance slots.
+//!
+//! This module must not depend on a single job.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::restore::OriginRegistry;
+use super::store::ComponentStore;
+use crate::checkpoint::{CheckpointStorage, StorageLocation};
+use crate::clock::SharedClock;
+use crate::error::{self, Result};
+use crate::pipeline::PipelineSpec;
+use crate::sandbox::Slots;
+
+/// What a job's thread works with. One per host.
+pub struct JobEnvironment {
+    /// The uploaded components.
+    pub components: Arc<ComponentStore>,
+    /// The clock of all jobs.
+    pub clock: SharedClock,
+    /// The runtime that serves calls to checkpoint storage.
+    pub runtime: tokio::runtime::Handle,
+    /// Where checkpoints are stored, unless the pipeline file sets `storage`.
+    pub default_storage: StorageLocation,
+    /// The checkpoints from which jobs without an own checkpoint start.
+    pub origins: OriginRegistry,
+    /// Slots for the function instances of all jobs.
+    pub instances: Slots,
+}
+
+impl JobEnvironment {
+    /// Opens the storage for a pipeline's checkpoints and savepoints. Errors: `manifest-invalid`, `storage-failed`.
+    pub fn storage(&self, pipeline: &PipelineSpec, base_dir: &Path) -> Result<CheckpointStorage> {
+        let own = pipeline.checkpoint.storage.as_ref().map(|text| StorageLocation::parse(text, base_dir)).transpose();
+        let own = own.map_err(|why| error::manifest_invalid(format!("`storage` in [checkpoint]: {why}")))?;
+        CheckpointStorage::open(own.as_ref().unwrap_or(&self.default_storage), self.runtime.clone())
+    }
+}

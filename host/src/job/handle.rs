@@ -1,0 +1,232 @@
+//! The handle of one job. The job's thread and all other callers share it.
+//!
+//! Owns the job's record, the recent checkpoints, the answers to savepoint requests, and the channel to the job's thread.
+//! Invariant: a change of the record is stored before it is shown, except through [`JobHandle::show`].
+//! This module must not depend on the code that runs the job.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex};
+
+use super::checkpoint::CheckpointHistory;
+use super::lost_records::{self, LossLog};
+use super::message::{JobCommand, JobMessage};
+use super::metrics;
+use super::savepoint::SavepointAnswers;
+use super::store::{CheckpointReaders, JobRecord, write_json};
+use super::view::{CheckpointDetail, CheckpointSummary, JobDetail, JobStatus, JobSummary, SavepointView};
+use crate::error::{self, Result};
+use crate::pipeline::PipelineSpec;
+use crate::runtime::NodeStats;
+
+/// One job, running or ended.
+pub struct JobHandle {
+    /// The job's folder in the data folder.
+    pub dir: PathBuf,
+    /// Readers of the job's checkpoints.
+    pub readers: Arc<CheckpointReaders>,
+    shown: Mutex<ShownJob>,
+    /// Notified when the record or an answer changes.
+    changed: Condvar,
+    /// The channel to the job's thread. `None` while no thread runs the job.
+    sender: Mutex<Option<Sender<JobMessage>>>,
+    /// Set by a cancel or a shutdown. Long computations of the job's thread poll it, since they read no messages.
+    end_requested: AtomicBool,
+    /// Held while the job's stored data is removed.
+    pub removal: Mutex<()>,
+}
+
+/// What callers see of the job.
+struct ShownJob {
+    record: JobRecord,
+    checkpoints: CheckpointHistory,
+    answers: SavepointAnswers,
+}
+
+impl JobHandle {
+    /// Creates the handle of a job that no thread runs yet.
+    pub fn new(dir: PathBuf, record: JobRecord) -> JobHandle {
+        let shown =
+            ShownJob { record, checkpoints: CheckpointHistory::default(), answers: SavepointAnswers::default() };
+        JobHandle {
+            dir,
+            readers: Arc::default(),
+            shown: Mutex::new(shown),
+            changed: Condvar::new(),
+            sender: Mutex::default(),
+            end_requested: AtomicBool::new(false),
+            removal: Mutex::default(),
+        }
+    }
+
+    /// Returns a copy of the record.
+    pub fn record(&self) -> JobRecord {
+        self.shown.lock().record.clone()
+    }
+
+    /// Returns the current status.
+    pub fn status(&self) -> JobStatus {
+        self.shown.lock().record.status
+    }
+
+    /// Stores a change of the record, then shows it and wakes waiters. On error nothing has changed.
+    pub fn update(&self, change: impl FnOnce(&mut JobRecord)) -> Result<()> {
+        self.update_then(change, || ())
+    }
+
+    /// Does the same as [`JobHandle::update`], and calls `stored` after the change is stored and before it is shown.
+    pub fn update_then(&self, change: impl FnOnce(&mut JobRecord), stored: impl FnOnce()) -> Result<()> {
+        let mut shown = self.shown.lock();
+        let mut record = shown.record.clone();
+        change(&mut record);
+        write_json(&self.dir.join("job.json"), &record)?;
+        stored();
+        shown.record = record;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Stores a change of the record. If that fails, it is only shown. For changes that a restarted process can derive again.
+    pub fn update_or_show(&self, change: impl Fn(&mut JobRecord)) {
+        if let Err(error) = self.update(&change) {
+            tracing::warn!(job = %self.record().name, "cannot store a change of the job's record: {error}");
+            self.show(change);
+        }
+    }
+
+    /// Changes the record in memory only.
+    pub fn show(&self, change: impl FnOnce(&mut JobRecord)) {
+        change(&mut self.shown.lock().record);
+    }
+
+    /// Adds a warning to the shown job, unless it has the same warning already.
+    pub fn warn(&self, warning: String) {
+        self.show(|record| {
+            if !record.warnings.contains(&warning) {
+                record.warnings.push(warning);
+            }
+        });
+    }
+
+    /// Connects the handle to a thread that is about to run the job.
+    pub fn attach(&self, sender: Sender<JobMessage>) {
+        self.end_requested.store(false, Ordering::Relaxed);
+        *self.sender.lock() = Some(sender);
+    }
+
+    /// Disconnects the handle from the job's thread.
+    pub fn detach(&self) {
+        *self.sender.lock() = None;
+    }
+
+    /// Returns whether the job has not ended and no thread runs it, because the process that ran it was killed.
+    pub fn is_orphaned(&self) -> bool {
+        self.sender.lock().is_none() && !self.status().is_final()
+    }
+
+    /// Sends a command to the job's thread. Returns `false` if no thread runs the job.
+    pub fn command(&self, command: JobCommand) -> bool {
+        if matches!(command, JobCommand::Cancel | JobCommand::Shutdown) {
+            self.end_requested.store(true, Ordering::Relaxed);
+        }
+        self.sender.lock().as_ref().is_some_and(|sender| sender.send(JobMessage::Command(command)).is_ok())
+    }
+
+    /// Sends a command to the job's thread. Error: `job-state` if the job has ended.
+    pub fn command_running(&self, command: JobCommand) -> Result<()> {
+        let record = self.record();
+        if record.status.is_final() || !self.command(command) {
+            return Err(error::job_state(format!("job `{}` has ended: {:?}", record.name, record.status)));
+        }
+        Ok(())
+    }
+
+    /// Returns whether a cancel or a shutdown was requested.
+    pub fn is_end_requested(&self) -> bool {
+        self.end_requested.load(Ordering::Relaxed)
+    }
+
+    /// Shows a checkpoint, in place of an earlier version of it.
+    pub fn show_checkpoint(&self, checkpoint: CheckpointDetail) {
+        self.shown.lock().checkpoints.put(checkpoint);
+    }
+
+    /// Returns the recent checkpoints, newest first.
+    pub fn checkpoints(&self) -> Vec<CheckpointSummary> {
+        self.shown.lock().checkpoints.newest_first()
+    }
+
+    /// Returns one of the recent checkpoints.
+    pub fn checkpoint(&self, id: u64) -> Option<CheckpointDetail> {
+        self.shown.lock().checkpoints.get(id).cloned()
+    }
+
+    /// Shows a savepoint request as accepted or answered, and wakes waiters.
+    pub fn show_savepoint(&self, view: SavepointView) {
+        self.shown.lock().answers.put(view);
+        self.changed.notify_all();
+    }
+
+    /// Returns the state of a savepoint request. A stop is also found in the record, so that it outlives the process.
+    pub fn savepoint(&self, request_id: &str) -> Option<SavepointView> {
+        let shown = self.shown.lock();
+        shown.answers.get(request_id).cloned().or_else(|| shown.record.stop_view(request_id))
+    }
+
+    /// Forgets a request that was refused.
+    pub fn forget_savepoint(&self, request_id: &str) {
+        self.shown.lock().answers.forget(request_id);
+    }
+
+    /// Answers the given requests as failed, unless they have an answer.
+    pub fn fail_savepoints(&self, request_ids: &[String], why: &str) {
+        self.shown.lock().answers.fail_unanswered(request_ids, why);
+    }
+
+    /// Answers all requests as failed that have no answer.
+    pub fn fail_open_savepoints(&self, why: &str) {
+        self.shown.lock().answers.fail_all_unanswered(why);
+    }
+
+    /// Shows the current metrics of the job's nodes.
+    pub fn show_stats(&self, pipeline: &PipelineSpec, stats: &[NodeStats]) {
+        metrics::record_node_stats(&mut self.shown.lock().record, pipeline, stats);
+    }
+
+    /// Logs losses of records that `log` has not logged yet.
+    pub fn log_losses(&self, log: &mut LossLog, has_ended: bool) {
+        let record = &self.shown.lock().record;
+        log.write(&record.name, &record.operators, has_ended);
+    }
+
+    /// Returns the job's line in the list of jobs.
+    pub fn summary(&self) -> JobSummary {
+        metrics::job_summary(&self.shown.lock().record)
+    }
+
+    /// Returns everything that the API shows of the job.
+    pub fn detail(&self) -> JobDetail {
+        let record = &self.shown.lock().record;
+        let loss_warnings = lost_records::warnings(&record.operators);
+        JobDetail {
+            summary: metrics::job_summary(record),
+            failure: record.failure.clone(),
+            guarantee: record.guarantee.clone(),
+            warnings: record.warnings.iter().cloned().chain(loss_warnings).collect(),
+            operators: record.operators.clone(),
+            state_bytes: record.state_bytes,
+            state_entries: record.state_entries,
+            pipeline_text: record.pipeline_text.clone(),
+        }
+    }
+
+    /// Waits until the job has a final status, or until `timeout` has elapsed.
+    pub fn await_end(&self, timeout: Duration) {
+        let mut shown = self.shown.lock();
+        self.changed.wait_while_for(&mut shown, |shown| !shown.record.status.is_final(), timeout);
+    }
+}

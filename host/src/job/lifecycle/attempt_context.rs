@@ -1,0 +1,24 @@
+//! What all parts of one attempt share.
+
+use std::sync::Arc;
+
+use crate::checkpoint::CheckpointStorage;
+use crate::job::environment::JobEnvironment;
+use crate::job::handle::JobHandle;
+use crate::job::message::AttemptSender;
+use crate::runtime::ExecutionPlan;
+
+/// The job, its environment, its plan, and the channel to the job's thread.
+#[derive(Clone)]
+pub struct AttemptContext {
+    /// The job that the attempt belongs to.
+    pub job: Arc<JobHandle>,
+    /// What all jobs share.
+    pub environment: Arc<JobEnvironment>,
+    /// The plan that the attempt executes.
+    pub plan: Arc<ExecutionPlan>,
+    /// The storage for the job's checkpoints.
+    pub storage: CheckpointStorage,
+    /// Sends messages of this attempt.
+    pub sender: AttemptSender,
+}

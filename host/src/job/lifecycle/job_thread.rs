@@ -1,0 +1,129 @@
+//! The thread of one job: runs one attempt after the other until the job ends.
+//!
+//! Invariant: a panic on this thread fails the job and nothing else.
+
+use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::attempt::AttemptEnd;
+use super::attempt_start::{PreparedAttempt, discard_prepared_output, prepare, prepare_while_listening, requested_end};
+use super::fault_history::FaultHistory;
+use super::job_end;
+use super::restart;
+use crate::error;
+use crate::job::environment::JobEnvironment;
+use crate::job::handle::JobHandle;
+use crate::job::message::{AttemptSender, JobMessage};
+use crate::job::savepoint::{CheckpointRequest, give_up_failing_stop};
+use crate::job::view::JobFailure;
+use crate::model::Interrupt;
+use crate::pipeline::PipelineSpec;
+use crate::sandbox::HeldSlots;
+
+/// A job's thread: what it works with, and the requests that wait for the next attempt.
+pub struct JobThread {
+    job: Arc<JobHandle>,
+    environment: Arc<JobEnvironment>,
+    pipeline: PipelineSpec,
+    sender: Sender<JobMessage>,
+    receiver: Receiver<JobMessage>,
+    /// Requests that arrived between two attempts.
+    requests: Vec<CheckpointRequest>,
+}
+
+impl JobThread {
+    /// Connects a job's handle to a thread that is about to run the job.
+    pub fn new(job: Arc<JobHandle>, environment: Arc<JobEnvironment>, pipeline: PipelineSpec) -> JobThread {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        job.attach(sender.clone());
+        JobThread { job, environment, pipeline, sender, receiver, requests: Vec::new() }
+    }
+
+    /// Runs the job until it has ended or the process shuts down. `instances` are the slots that the job's functions use.
+    pub fn run(mut self, instances: HeldSlots) {
+        let attempts = AssertUnwindSafe(|| self.run_attempts());
+        let end = std::panic::catch_unwind(attempts).unwrap_or_else(|_| {
+            Err(error::internal("the job's thread panicked; the log has the location of the panic").into())
+        });
+        // Released before the end is shown, so that the next job can use the slots.
+        drop(instances);
+        job_end::conclude(&self.job, &self.environment, &self.pipeline, &self.receiver, end);
+        self.job.detach();
+        // No further request is accepted from here on, so that every accepted request gets an answer.
+        self.job.fail_open_savepoints("the job has ended");
+    }
+
+    /// Runs attempts until one ends without a failure, or until a failure is not followed by a restart.
+    fn run_attempts(&mut self) -> Result<AttemptEnd, JobFailure> {
+        let mut faults = FaultHistory::default();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut failure = match self.run_attempt(attempt) {
+                Ok(end) => return Ok(end),
+                Err(failure) => failure,
+            };
+            let is_repeated = faults.is_repeated(&failure);
+            if is_repeated {
+                failure.message.push_str(" (an earlier attempt failed on the same record with the same code)");
+            }
+            give_up_failing_stop(&self.job, &failure.message);
+            if let ControlFlow::Break(end) = self.wait_for_restart(attempt, failure, is_repeated)? {
+                if end == AttemptEnd::Cancelled {
+                    discard_prepared_output(&self.job, &self.environment, &self.pipeline);
+                }
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Waits for the next attempt. Breaks if a command ends the job in the meantime. Returns the failure if no attempt follows.
+    fn wait_for_restart(
+        &mut self,
+        attempt: u32,
+        failure: JobFailure,
+        is_repeated: bool,
+    ) -> Result<ControlFlow<AttemptEnd>, JobFailure> {
+        if failure.code == "compile-stopped" {
+            let end = restart::wait(restart::COMPILE_STOPPED_WAIT, &self.receiver, &mut self.requests);
+            if end.is_break() {
+                return Ok(end);
+            }
+        }
+        let delay = restart::restart_delay(&self.job, &self.pipeline.restart, attempt, failure, is_repeated)?;
+        Ok(restart::wait(delay, &self.receiver, &mut self.requests))
+    }
+
+    /// Prepares and runs one attempt. All its subtasks have ended when it returns.
+    fn run_attempt(&mut self, number: u32) -> Result<AttemptEnd, JobFailure> {
+        let interrupt = Interrupt::default();
+        let sender = AttemptSender::new(number, self.sender.clone());
+        let prepare = || prepare(&self.job, &self.environment, &self.pipeline, sender, &interrupt);
+        let channel = (&self.sender, &self.receiver);
+        let (prepared, messages) = prepare_while_listening(channel, &interrupt, prepare);
+        match prepared {
+            Ok(PreparedAttempt::AlreadyFinished) => Ok(AttemptEnd::Finished),
+            Ok(PreparedAttempt::AlreadyStopped) => Ok(AttemptEnd::Stopped),
+            Ok(PreparedAttempt::Started(mut attempt)) => {
+                self.requests.drain(..).for_each(|request| attempt.request(request));
+                attempt.run(messages, &self.receiver)
+            }
+            Err(error) => match messages.iter().find_map(requested_end).filter(|_| interrupt.is_set()) {
+                Some(end) => {
+                    if end == AttemptEnd::Cancelled {
+                        discard_prepared_output(&self.job, &self.environment, &self.pipeline);
+                    }
+                    Ok(end)
+                }
+                None => {
+                    // The wait for the next attempt handles these messages.
+                    messages.into_iter().for_each(|message| drop(self.sender.send(message)));
+                    Err(error.into())
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The messages that a job's thread receives: commands of users, events of subtasks, and finished uploads.
+//!
+//! This module must not depend on the code that handles messages (`lifecycle`, `checkpoint::coordinator`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::checkpoint::UploadedCheckpoint;
+use super::savepoint::CheckpointRequest;
+use crate::error::Result;
+use crate::runtime::SubtaskEvent;
+
+/// A command for a running job.
+pub enum JobCommand {
+    /// End the job without a checkpoint.
+    Cancel,
+    /// Take a checkpoint or savepoint.
+    TakeCheckpoint(CheckpointRequest),
+    /// Carry out the stop that the job's record holds.
+    Stop,
+    /// End the job's thread because the process ends. The job resumes when the process starts again.
+    Shutdown,
+}
+
+/// A message to a job's thread. Messages of an attempt carry its number, so that later attempts ignore them.
+pub enum JobMessage {
+    /// A command of a user or of the host.
+    Command(JobCommand),
+    /// A subtask reported something.
+    SubtaskEvent {
+        /// The attempt that the subtask belongs to.
+        attempt: u32,
+        /// The report.
+        event: SubtaskEvent,
+    },
+    /// The upload of a checkpoint has ended.
+    Uploaded {
+        /// The attempt that began the upload.
+        attempt: u32,
+        /// The checkpoint's id.
+        checkpoint: u64,
+        /// The checkpoint's metadata, or why the upload failed.
+        result: Box<Result<UploadedCheckpoint>>,
+    },
+    /// The preparation of an attempt has ended, with or without success.
+    Prepared,
+}
+
+/// Sends the messages of one attempt to the job's thread.
+#[derive(Clone)]
+pub struct AttemptSender {
+    attempt: u32,
+    sender: Sender<JobMessage>,
+}
+
+impl AttemptSender {
+    /// Creates the sender of attempt number `attempt`.
+    pub fn new(attempt: u32, sender: Sender<JobMessage>) -> AttemptSender {
+        AttemptSender { attempt, sender }
+    }
+
+    /// Returns the attempt's number, which starts at 1 in each process.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Returns a callback that forwards events of subtasks.
+    pub fn event_callback(&self) -> Arc<dyn Fn(SubtaskEvent) + Send + Sync> {
+        let AttemptSender { attempt, sender } = self.clone();
+        // The job's thread outlives its subtasks, so that the channel is open.
+        Arc::new(move |event| drop(sender.send(JobMessage::SubtaskEvent { attempt, event })))
+    }
+
+    /// Reports that the upload of a checkpoint has ended.
+    pub fn uploaded(&self, checkpoint: u64, result: Result<UploadedCheckpoint>) {
+        let message = JobMessage::Uploaded { attempt: self.attempt, checkpoint, result: Box::new(result) };
+        let _ = self.sender.send(message);
+    }
+}
+
+/// Waits for the next message. Returns `None` after `timeout`.
+pub fn receive(receiver: &Receiver<JobMessage>, timeout: Duration) -> Option<JobMessage> {
+    match receiver.recv_timeout(timeout) {
+        Ok(message) => Some(message),
+        Err(RecvTimeoutError::Timeout) => None,
+        // The job's handle keeps a sender while the thread runs, so that a closed channel means the end of the process.
+        Err(RecvTimeoutError::Disconnected) => Some(JobMessage::Command(JobCommand::Shutdown)),
+    }
+}

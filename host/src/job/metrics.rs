@@ -1,0 +1,66 @@
+//! The metrics that a job shows: counts, event-time progress and user metrics of each node, and the totals of the job.
+//!
+//! The runtime sums counters and user metrics over the subtasks of a node ([`NodeStats`]). This module turns them into the
+//! views of the API. It must not change a job.
+
+use super::store::JobRecord;
+use super::view::{JobSummary, OperatorDetail, SubtaskWatermark};
+use crate::model::NO_TIMESTAMP;
+use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
+use crate::runtime::{NodeStats, SubtaskEventTime};
+
+/// Stores the current metrics of all nodes in the job's record. `stats` has one entry for each node, in the pipeline's order.
+pub fn record_node_stats(record: &mut JobRecord, pipeline: &PipelineSpec, stats: &[NodeStats]) {
+    record.operators = pipeline.nodes.iter().zip(stats).map(|(node, stats)| operator_detail(node, stats)).collect();
+    record.state_bytes = stats.iter().map(|node| node.state.bytes).sum();
+    record.state_entries = stats.iter().map(|node| node.state.entries).sum();
+}
+
+/// Returns the job's line in the list of jobs, with totals over all nodes.
+pub fn job_summary(record: &JobRecord) -> JobSummary {
+    let sources = record.operators.iter().filter(|operator| operator.kind == "source");
+    let sum = |count: fn(&OperatorDetail) -> u64| record.operators.iter().map(count).sum();
+    JobSummary {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        status: record.status,
+        submitted_at_ms: record.submitted_at_ms,
+        ended_at_ms: record.ended_at_ms,
+        restarts: record.restarts,
+        records_in: sources.map(|source| source.records_in).sum(),
+        records_late: sum(|operator| operator.records_late),
+        records_skipped: sum(|operator| operator.records_skipped),
+        records_dead_lettered: sum(|operator| operator.records_dead_lettered),
+        records_without_timestamp: sum(OperatorDetail::records_without_timestamp),
+        last_checkpoint: record.last_checkpoint,
+        restored_checkpoint: record.restored_checkpoint,
+    }
+}
+
+fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
+    let kind = match node.kind {
+        NodeKind::Source(_) => "source",
+        NodeKind::Operator(_) => "operator",
+        NodeKind::Sink(_) => "sink",
+    };
+    // JSON cannot represent infinity and NaN: a stored record with such a number could not be read back.
+    let metrics = stats.metrics.iter().filter(|(_, value)| value.is_finite());
+    OperatorDetail {
+        id: node.id.clone(),
+        kind: kind.into(),
+        parallelism: node.parallelism,
+        records_in: stats.counters.records_in,
+        records_out: stats.counters.records_out,
+        faults: stats.counters.faults,
+        records_skipped: stats.counters.records_skipped,
+        records_dead_lettered: stats.counters.records_dead_lettered,
+        records_late: stats.counters.records_late,
+        metrics: metrics.map(|(name, value)| (name.clone(), *value)).collect(),
+        watermarks: stats.event_times.iter().map(subtask_watermark).collect(),
+    }
+}
+
+fn subtask_watermark(event_time: &SubtaskEventTime) -> SubtaskWatermark {
+    let watermark_ms = Some(event_time.watermark).filter(|watermark| *watermark != NO_TIMESTAMP);
+    SubtaskWatermark { watermark_ms, idle: event_time.idle }
+}

@@ -1,0 +1,268 @@
+//! Checks that a pipeline is compatible with the checkpoint that it is restored from: operators, states, schemas, windows and
+//! records in flight. Runs before any subtask starts.
+//!
+//! `state::check_schema_compatibility` compares the schemas of the states of one operator. Errors: `checkpoint-mismatch` and the errors of state migration.
+
+use std::collections::BTreeSet;
+
+use crate::checkpoint::{CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
+use crate::error::{self, Error, Result};
+use crate::model::NO_TIMESTAMP;
+use crate::operator::stores_windows_without_panes;
+use crate::pipeline::{NodeKind, OperatorNode, PipelineNode, PipelineSpec};
+use crate::runtime::ExecutionPlan;
+use crate::sandbox::FunctionKind;
+use crate::state;
+
+/// Returns the pipeline with the checkpoint's `max_parallelism`, if the pipeline file does not set one. Parallelism and backend may
+/// differ from the checkpoint. Error: `checkpoint-mismatch`, also if the pipeline lacks an operator that the checkpoint has state
+/// for, unless `allow_unclaimed` is set.
+pub fn with_restored_max_parallelism(
+    metadata: &CheckpointMetadata,
+    pipeline: &PipelineSpec,
+    allow_unclaimed: bool,
+) -> Result<PipelineSpec> {
+    let max = metadata.max_parallelism;
+    if !pipeline.max_parallelism_is_default && pipeline.max_parallelism != max {
+        let what = format!("its max_parallelism is {max}, but that of the pipeline is {}", pipeline.max_parallelism);
+        return Err(mismatch(metadata, what).hint(format!(
+            "`max_parallelism` is the number of key groups of keyed state: set it to {max}, or remove it to keep {max}"
+        )));
+    }
+    if let Some(node) = pipeline.nodes.iter().find(|node| node.parallelism > max) {
+        let what = format!(
+            "`{}` has parallelism {}, but the checkpoint's max_parallelism is {max}",
+            node.id, node.parallelism
+        );
+        return Err(mismatch(metadata, what).hint(format!("lower its parallelism to at most {max}")));
+    }
+    let unclaimed = metadata.operators.iter().filter(|image| pipeline.nodes.iter().all(|node| node.id != image.id));
+    for image in unclaimed.filter(|_| !allow_unclaimed) {
+        refuse_unclaimed(metadata, image, "which the pipeline does not have")?;
+    }
+    Ok(PipelineSpec { max_parallelism: max, ..pipeline.clone() })
+}
+
+/// Checks that the functions declare every state that the checkpoint contains, with the same schema or one that they migrate
+/// to. Error: `checkpoint-mismatch`.
+pub fn check_states(metadata: &CheckpointMetadata, plan: &ExecutionPlan, allow_unclaimed: bool) -> Result<()> {
+    for operator in &metadata.operators {
+        let Some(function) = plan.functions.get(&operator.id) else {
+            if !allow_unclaimed && operator.subtasks.iter().any(|subtask| subtask.states().next().is_some()) {
+                refuse_unclaimed(metadata, operator, "which has no function in the pipeline")?;
+            }
+            continue;
+        };
+        let layout = function.description.all_states();
+        for image in operator.subtasks.iter().flat_map(SubtaskMetadata::states) {
+            state::check_schema_compatibility(&layout, image, allow_unclaimed)
+                .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
+        }
+        check_windows(metadata, operator, plan, function.description.kind == FunctionKind::Aggregate)?;
+    }
+    Ok(())
+}
+
+/// Checks that windows which an earlier version stored one by one are not continued in panes: each would fire in two parts.
+fn check_windows(
+    metadata: &CheckpointMetadata,
+    image: &OperatorMetadata,
+    plan: &ExecutionPlan,
+    is_aggregate: bool,
+) -> Result<()> {
+    let node = plan.pipeline.nodes.iter().find(|node| node.id == image.id);
+    let Some(NodeKind::Operator(OperatorNode { windows: Some(windows), .. })) = node.map(|node| &node.kind) else {
+        return Ok(());
+    };
+    let mut states = image.subtasks.iter().flat_map(SubtaskMetadata::states);
+    if states.any(|state| stores_windows_without_panes(windows, is_aggregate, &state.layout)) {
+        let what = format!("`{}` stored each of its windows separately, but they now share panes", image.id);
+        return Err(mismatch(metadata, what)
+            .hint("give the operator another id, and drop its windows with --allow-unclaimed-state"));
+    }
+    Ok(())
+}
+
+/// Checks that every operator that records were in flight to still reads a channel. Error: `checkpoint-mismatch`.
+pub fn check_in_flight(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> Result<()> {
+    for node in plan.pipeline.nodes.iter().filter(|node| !plan.has_channels(&node.id)) {
+        if metadata.subtasks(&node.id).iter().any(|image| image.in_flight.is_some()) {
+            let what = format!("it contains records in flight to `{}`, which no longer reads a channel", node.id);
+            return Err(mismatch(metadata, what).hint(
+                "take a savepoint with the old pipeline and start from it: a savepoint contains no records in flight",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Returns warnings about operators whose restored watermark makes records late: the checkpoint was taken after a drain or at
+/// the end of the input, or a source has no position in it and is read from its start.
+pub fn kept_watermark_warnings(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let is_operator = |node: &&PipelineNode| matches!(node.kind, NodeKind::Operator(_));
+    for (index, node) in plan.pipeline.nodes.iter().enumerate().filter(|(_, node)| is_operator(node)) {
+        let images = metadata.subtasks(&node.id);
+        // The smallest watermark applies to all subtasks. If a subtask has none, the operator starts without a watermark.
+        let kept = images.iter().map(|image| image.watermark).min().flatten();
+        let Some(kept) = kept.filter(|kept| *kept != NO_TIMESTAMP) else { continue };
+        let checkpoint = format!("checkpoint {} of job `{}`", metadata.checkpoint_id, metadata.job_name);
+        let advice = "if this is not intended, submit with --reset-watermarks";
+        if kept == i64::MAX {
+            warnings.push(format!(
+                "operator `{}` starts at the end of event time, which {checkpoint} had reached by a drain or at the end of its \
+                 input: every record is late; {advice}",
+                node.id
+            ));
+            continue;
+        }
+        let from_start = plan.pipeline.sources_of(index).into_iter().map(|source| &plan.pipeline.nodes[source].id);
+        let from_start: Vec<&String> = from_start.filter(|id| !has_position(metadata.subtasks(id))).collect();
+        if !from_start.is_empty() {
+            let sources = from_start.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+            warnings.push(format!(
+                "operator `{}` continues from event time {}, which {checkpoint} had reached, but source {sources} is read from \
+                 its start: older records are late; {advice}",
+                node.id,
+                time_text(kept)
+            ));
+        }
+    }
+    warnings
+}
+
+fn has_position(images: &[SubtaskMetadata]) -> bool {
+    images.iter().any(|image| image.source_position.is_some())
+}
+
+fn time_text(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
+}
+
+fn mismatch(metadata: &CheckpointMetadata, what: String) -> Error {
+    error::checkpoint_mismatch(format!("checkpoint {} of job `{}`: {what}", metadata.checkpoint_id, metadata.job_name))
+}
+
+/// Returns an error if the checkpoint contains anything of an operator that the pipeline would drop.
+fn refuse_unclaimed(metadata: &CheckpointMetadata, image: &OperatorMetadata, why: &str) -> Result<()> {
+    let mut held = BTreeSet::new();
+    for subtask in &image.subtasks {
+        held.extend(
+            subtask.states().flat_map(|state| &state.layout).map(|state| format!("the state `{}`", state.name)),
+        );
+        held.extend(subtask.source_position.is_some().then(|| "the position of a source".to_owned()));
+        held.extend(subtask.in_flight.is_some().then(|| "records in flight".to_owned()));
+    }
+    if held.is_empty() {
+        return Ok(());
+    }
+    let held: Vec<String> = held.into_iter().collect();
+    let what = format!("it contains {} of `{}`, {why}", held.join(", "), image.id);
+    Err(mismatch(metadata, what).hint("restore the operator's id, or drop its state with --allow-unclaimed-state"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::CheckpointKind;
+    use crate::state::{SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize};
+
+    fn pipeline(settings: &str) -> PipelineSpec {
+        let pipeline_text = format!(
+            "name = \"p\"\n{settings}\n[source.numbers]\nconnector = \"generator\"\n\
+             [sink.out]\ninput = \"numbers\"\nconnector = \"blackhole\""
+        );
+        PipelineSpec::parse(&pipeline_text, "pipeline.toml").unwrap()
+    }
+
+    /// A checkpoint of the source and of nodes that the pipeline does not have.
+    fn checkpoint(others: Vec<(&str, SubtaskMetadata)>) -> CheckpointMetadata {
+        let source = SubtaskMetadata { source_position: Some(Vec::new()), ..SubtaskMetadata::default() };
+        let operator = |(id, subtask): (&str, SubtaskMetadata)| OperatorMetadata {
+            id: id.into(),
+            parallelism: 1,
+            subtasks: vec![subtask],
+        };
+        CheckpointMetadata {
+            format: CheckpointMetadata::FORMAT,
+            job_id: "1".into(),
+            job_name: "p".into(),
+            checkpoint_id: 7,
+            kind: CheckpointKind::Savepoint,
+            taken_at_ms: 0,
+            seed: None,
+            max_parallelism: 13,
+            operators: [("numbers", source)].into_iter().chain(others).map(operator).collect(),
+        }
+    }
+
+    #[test]
+    fn max_parallelism_is_taken_from_the_checkpoint_and_a_different_one_is_refused() {
+        for settings in ["", "parallelism = 13", "max_parallelism = 13"] {
+            assert_eq!(
+                with_restored_max_parallelism(&checkpoint(vec![]), &pipeline(settings), false).unwrap().max_parallelism,
+                13
+            );
+        }
+        for (settings, what) in
+            [("max_parallelism = 14", "or remove it"), ("parallelism = 14", "lower its parallelism")]
+        {
+            let error = with_restored_max_parallelism(&checkpoint(vec![]), &pipeline(settings), true).unwrap_err();
+            assert_eq!(error.code, "checkpoint-mismatch");
+            assert!(error.message.contains("14") && error.message.contains("13"), "{error}");
+            assert!(error.hint.as_ref().unwrap().contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn unclaimed_state_is_refused_by_name_unless_it_may_be_dropped() {
+        let layout = ["count", "last"].map(|name| StateDescription::new(name, StateKind::Value, "postcard", "u64"));
+        let state = StateHandle {
+            format: SnapshotFormat::Canonical,
+            layout: layout.to_vec(),
+            files: Vec::new(),
+            size: StateSize::default(),
+        };
+        let counting = SubtaskMetadata { state: Some(state), ..SubtaskMetadata::default() };
+        let error =
+            with_restored_max_parallelism(&checkpoint(vec![("counting", counting.clone())]), &pipeline(""), false)
+                .unwrap_err();
+        assert_eq!(error.code, "checkpoint-mismatch");
+        for part in ["`counting`", "`count`", "`last`"] {
+            assert!(error.message.contains(part), "{error}");
+        }
+        assert!(error.hint.unwrap().contains("--allow-unclaimed-state"));
+        assert!(with_restored_max_parallelism(&checkpoint(vec![("counting", counting)]), &pipeline(""), true).is_ok());
+        assert!(
+            with_restored_max_parallelism(
+                &checkpoint(vec![("without-state", SubtaskMetadata::default())]),
+                &pipeline(""),
+                false
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn windows_that_were_stored_one_by_one_are_not_continued_in_panes() {
+        let check = |slide: &str, states: &[&str]| {
+            let pipeline_text = format!(
+                "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n[operator.windows]\ninput = \"numbers\"\n\
+                 key = \"value\"\nwindow = {{ type = \"sliding\", size = \"1d\", slide = \"{slide}\", time = \"processing\" }}\n\
+                 aggregate = {{ type = \"count\" }}\n[sink.out]\ninput = \"windows\"\nconnector = \"blackhole\""
+            );
+            let pipeline = PipelineSpec::parse(&pipeline_text, "pipeline.toml").unwrap();
+            let plan = ExecutionPlan::new(pipeline, Default::default(), std::path::Path::new(".")).unwrap();
+            let mut layout = plan.functions["windows"].description.all_states();
+            layout.retain(|state| states.contains(&&state.name[..]));
+            assert_eq!(layout.len(), states.len());
+            let (format, files, size) = (SnapshotFormat::Canonical, Vec::new(), StateSize::default());
+            let state = Some(StateHandle { format, layout, files, size });
+            let checkpoint = checkpoint(vec![("windows", SubtaskMetadata { state, ..SubtaskMetadata::default() })]);
+            check_states(&checkpoint, &plan, false).map_err(|error| error.code)
+        };
+        assert_eq!(check("1min", &["@window", "@trigger"]), Err("checkpoint-mismatch"));
+        assert_eq!(check("1min", &["@window", "@trigger", "@panes"]), Ok(()));
+        assert_eq!(check("1h", &["@window", "@trigger"]), Ok(()), "these windows had shared panes before");
+    }
+}

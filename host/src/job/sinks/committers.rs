@@ -1,0 +1,126 @@
+//! Publishes the output that sinks prepared, when its checkpoint is complete and after a restore.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::prepared_output::{check_prepared_output, committables, missing_output, of_checkpoint};
+use crate::checkpoint::{CheckpointMetadata, CheckpointStorage};
+use crate::clock::SharedClock;
+use crate::connector::{self, Committer, ConnectorContext};
+use crate::error::Result;
+use crate::job::handle::JobHandle;
+use crate::job::restore::StartingPoint;
+use crate::job::store::JobRecord;
+use crate::model::Interrupt;
+use crate::pipeline::{NodeKind, PipelineSpec};
+
+/// The committers of a job's sinks, by node id.
+pub struct SinkCommitters(BTreeMap<String, Box<dyn Committer>>);
+
+impl SinkCommitters {
+    /// Creates the committers of all sinks of a pipeline.
+    pub fn open(pipeline: &PipelineSpec, record: &JobRecord, clock: &SharedClock) -> SinkCommitters {
+        let mut committers = BTreeMap::new();
+        for node in &pipeline.nodes {
+            if let NodeKind::Sink(config) = &node.kind {
+                let context = ConnectorContext {
+                    job_id: record.id.clone(),
+                    node: node.id.clone(),
+                    subtask: 0,
+                    parallelism: node.parallelism,
+                    clock: clock.clone(),
+                    base_dir: record.base_dir.clone(),
+                    seed: record.seed,
+                    interrupt: Interrupt::default(),
+                };
+                committers.insert(node.id.clone(), connector::committer(config, &context));
+            }
+        }
+        SinkCommitters(committers)
+    }
+
+    /// Publishes what the sinks prepared for a complete checkpoint. After an error it is published by the next attempt.
+    pub fn commit(&self, metadata: &CheckpointMetadata, storage: &CheckpointStorage) -> Result<()> {
+        for (sink, committables) in &committables(metadata) {
+            if let Some(committer) = self.0.get(*sink) {
+                committer.commit(committables).map_err(|error| error.context(format!("sink `{sink}`")))?;
+            }
+        }
+        mark_published(storage, metadata);
+        Ok(())
+    }
+
+    /// Brings the sinks into line with the starting point of an attempt: publishes what its checkpoint prepared, and removes what
+    /// the job prepared or published later. Adds warnings to the job.
+    pub fn recover(
+        &self,
+        job: &JobHandle,
+        pipeline: &PipelineSpec,
+        start: &StartingPoint,
+        storage: &CheckpointStorage,
+    ) -> Result<()> {
+        let record = job.record();
+        let mut warnings = self.recover_own(start)?;
+        if let Some(submitted) = start.submitted().filter(|_| !record.origin_published) {
+            warnings.extend(self.adopt(submitted, pipeline, &record.base_dir)?);
+        }
+        for warning in warnings {
+            tracing::warn!(job = %record.name, "{warning}");
+            job.warn(warning);
+        }
+        // From now on readers may remove published files, so that no later attempt may expect to find them.
+        match (start.own(), start.submitted()) {
+            (Some(own), _) => mark_published(storage, own),
+            (None, Some(_)) if !record.origin_published => job.update(|record| record.origin_published = true)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Recovers each sink to the job's own checkpoint, or to the state before its first one. Returns warnings.
+    fn recover_own(&self, start: &StartingPoint) -> Result<Vec<String>> {
+        let own = start.own();
+        let prepared = own.map(|own| committables(own)).unwrap_or_default();
+        let mut warnings = Vec::new();
+        for (sink, committer) in &self.0 {
+            let committables = prepared.get(sink.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let recovered = committer.recover(own.map(|metadata| metadata.checkpoint_id), committables);
+            let missing = recovered.map_err(|error| error.context(format!("sink `{sink}`")))?;
+            warnings.extend(missing.iter().map(|name| missing_output(sink, name)));
+        }
+        Ok(warnings)
+    }
+
+    /// Publishes what the sinks of another job prepared for a checkpoint. Returns warnings. Error: `sink-changed`.
+    fn adopt(&self, submitted: &CheckpointMetadata, pipeline: &PipelineSpec, base_dir: &Path) -> Result<Vec<String>> {
+        // This also checks sinks that the pipeline no longer has.
+        check_prepared_output(submitted, pipeline, base_dir)?;
+        let mut warnings = Vec::new();
+        for (sink, committables) in committables(submitted) {
+            let Some(committer) = self.0.get(sink) else { continue };
+            let missing = committer.adopt(&committables).map_err(|error| of_checkpoint(submitted, error))?;
+            warnings.extend(missing.iter().map(|name| missing_output(sink, name)));
+        }
+        Ok(warnings)
+    }
+
+    /// After a cancel: removes output that was prepared and not published. Published output stays.
+    pub fn discard_prepared(&self) {
+        for (sink, committer) in &self.0 {
+            if let Err(error) = committer.recover(Some(u64::MAX), &[]) {
+                tracing::warn!("cannot remove the prepared output of sink `{sink}`: {error}");
+            }
+        }
+    }
+}
+
+/// Records in the storage that the output of a checkpoint is published.
+fn mark_published(storage: &CheckpointStorage, metadata: &CheckpointMetadata) {
+    if committables(metadata).is_empty() {
+        return;
+    }
+    if let Err(error) = storage.mark_published(metadata) {
+        // A restore of the checkpoint then looks for the published output in the sinks' folders.
+        tracing::warn!(checkpoint = metadata.checkpoint_id, "cannot record that the output is published: {error}");
+    }
+}

@@ -1,0 +1,54 @@
+//! The output that sinks prepared for a checkpoint, and the check that a job can publish what another job prepared.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::checkpoint::CheckpointMetadata;
+use crate::connector;
+use crate::error::{Error, Result};
+use crate::pipeline::{NodeKind, PipelineSpec, SinkConfig};
+
+/// Returns the committables of each sink that prepared output for a checkpoint, one for each of its subtasks that did.
+pub fn committables(metadata: &CheckpointMetadata) -> BTreeMap<&str, Vec<Vec<u8>>> {
+    let of_sink = |image: &crate::checkpoint::OperatorMetadata| {
+        image.subtasks.iter().filter_map(|subtask| subtask.committable.clone()).collect::<Vec<_>>()
+    };
+    let all = metadata.operators.iter().map(|image| (image.id.as_str(), of_sink(image)));
+    all.filter(|(_, committables)| !committables.is_empty()).collect()
+}
+
+/// Checks that a pipeline can publish what another job prepared for a checkpoint. Changes nothing. Returns warnings. Error:
+/// `sink-changed` if prepared records would be lost.
+pub fn check_prepared_output(
+    metadata: &CheckpointMetadata,
+    pipeline: &PipelineSpec,
+    base_dir: &Path,
+) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for (node, committables) in committables(metadata) {
+        let missing = connector::check_promise(&committables, sink_config(pipeline, node), base_dir, node)
+            .map_err(|error| of_checkpoint(metadata, error))?;
+        warnings.extend(missing.iter().map(|name| missing_output(node, name)));
+    }
+    Ok(warnings)
+}
+
+/// Adds the checkpoint to an error's message.
+pub fn of_checkpoint(metadata: &CheckpointMetadata, error: Error) -> Error {
+    error.context(format!("checkpoint {} of job {}", metadata.checkpoint_id, metadata.job_id))
+}
+
+/// Returns the warning about prepared output that cannot be found.
+pub fn missing_output(sink: &str, name: &str) -> String {
+    format!(
+        "sink `{sink}`: `{name}` was prepared for the restored checkpoint, but it is neither pending nor published unchanged; \
+         unless it was removed after its publication, its records are lost"
+    )
+}
+
+fn sink_config<'a>(pipeline: &'a PipelineSpec, id: &str) -> Option<&'a SinkConfig> {
+    pipeline.nodes.iter().filter(|node| node.id == id).find_map(|node| match &node.kind {
+        NodeKind::Sink(config) => Some(config),
+        _ => None,
+    })
+}

@@ -1,0 +1,17 @@
+//! What a host stores: job records, components, and checkpoints until they are removed.
+//!
+//! Invariant: files are replaced atomically; data that a job, a reader or another job still needs is not removed.
+
+mod component_store;
+mod data_dir;
+mod json_file;
+mod readers;
+mod record;
+mod removal;
+
+pub use component_store::ComponentStore;
+pub use data_dir::DataDir;
+pub use json_file::{create_dir, list_dir, read_json, write_json};
+pub use readers::{CheckpointReaders, JobState};
+pub use record::JobRecord;
+pub use removal::{remove_checkpoints_of_ended, remove_claimed, remove_job, remove_savepoint};

@@ -1,0 +1,124 @@
+//! The record of a job: one JSON file that a restarted process resumes the job from.
+//!
+//! New fields are optional (`serde(default)`), so that records of earlier versions load.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::savepoint::StopRequest;
+use crate::job::view::{JobFailure, JobStatus, OperatorDetail, SavepointView};
+
+/// Everything that a job needs to resume after a restart of the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobRecord {
+    pub id: String,
+    pub name: String,
+    pub status: JobStatus,
+    pub submitted_at_ms: i64,
+    pub ended_at_ms: Option<i64>,
+    pub restarts: u32,
+    /// Text of the pipeline file.
+    #[serde(rename = "manifest")]
+    pub pipeline_text: String,
+    /// Name of the pipeline file, for error messages.
+    pub file_name: String,
+    /// Relative paths in the pipeline file are relative to this folder.
+    pub base_dir: PathBuf,
+    pub seed: u64,
+    /// SHA-256 of each operator's component. A component name that is moved later does not affect the job.
+    pub components: BTreeMap<String, String>,
+    /// Absolute location of the savepoint or checkpoint that the job starts from while it has none of its own.
+    #[serde(default, alias = "from_savepoint")]
+    pub from: Option<String>,
+    /// Whether the job owns `from` and removes it once it has a checkpoint of its own.
+    #[serde(default)]
+    pub claim: bool,
+    /// Whether the job has ended and its checkpoints are still to be removed.
+    #[serde(default)]
+    pub checkpoints_to_remove: bool,
+    /// Whether state in `from` that the pipeline does not claim is dropped instead of refused.
+    #[serde(default)]
+    pub allow_unclaimed_state: bool,
+    /// Whether operators forget the watermarks in `from`.
+    #[serde(default)]
+    pub reset_watermarks: bool,
+    /// Ids of the jobs that this job was started from, directly or indirectly, the latest first.
+    #[serde(default)]
+    pub history: Vec<String>,
+    /// Whether the sink output that `from` committed to is published: by this job, or assumed so on request.
+    #[serde(default, rename = "promises_kept")]
+    pub origin_published: bool,
+    pub guarantee: String,
+    pub warnings: Vec<String>,
+    pub failure: Option<JobFailure>,
+    /// The metrics that were last shown; of use once the job has ended.
+    pub operators: Vec<OperatorDetail>,
+    pub state_bytes: u64,
+    pub state_entries: u64,
+    pub last_checkpoint: Option<u64>,
+    /// Whether the job has ever completed a checkpoint or savepoint.
+    #[serde(default, rename = "has_image")]
+    pub has_checkpoint: bool,
+    /// The requested stop, if any.
+    #[serde(default)]
+    pub stop: Option<StopRequest>,
+    #[serde(default)]
+    pub restored_checkpoint: Option<u64>,
+}
+
+impl JobRecord {
+    /// Returns whether the job runs now, or will run when the process starts again.
+    pub fn may_run(&self) -> bool {
+        !self.status.is_final() || self.lost_its_state()
+    }
+
+    /// Returns whether the job failed because none of its checkpoints is usable.
+    pub fn lost_its_state(&self) -> bool {
+        let code = self.failure.as_ref().map(|failure| failure.code.as_str());
+        self.status == JobStatus::Failed && code == Some("checkpoint-none-usable")
+    }
+
+    /// Returns the stop that an attempt has to carry out.
+    pub fn open_stop(&self) -> Option<&StopRequest> {
+        self.stop.as_ref().filter(|_| !self.status.is_final() && self.status != JobStatus::Cancelling)
+    }
+
+    /// Returns the state of the stop with this request id, derived from the record.
+    pub fn stop_view(&self, request_id: &str) -> Option<SavepointView> {
+        let stop = self.stop.as_ref().filter(|stop| stop.request_id == request_id)?;
+        Some(match self.status {
+            JobStatus::Stopped => stop.completed(),
+            status if status.is_final() => {
+                let why = self.failure.as_ref().map_or("the job has ended", |failure| &failure.message);
+                stop.failed(match stop.location {
+                    None => why.to_owned(),
+                    Some(_) => format!(
+                        "the savepoint is complete, but the job ended before its output was published: {why}; a job that \
+                         starts from the savepoint publishes it"
+                    ),
+                })
+            }
+            _ => stop.in_progress(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::job::store::read_json;
+
+    #[test]
+    fn a_job_record_of_version_0_1_loads() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/job-v1.json");
+        let record: JobRecord = read_json(&path).unwrap();
+        assert_eq!((&record.id[..], record.status), ("6680ecfbba2ff2d5", JobStatus::Running));
+        assert_eq!((record.seed, record.has_checkpoint), (67107185085101016, true));
+        assert_eq!(record.components.len(), 2);
+        assert!(record.pipeline_text.starts_with("name = "));
+    }
+}

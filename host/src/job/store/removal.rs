@@ -1,0 +1,89 @@
+//! Removes checkpoints of ended jobs, claimed savepoints, and whole jobs.
+//!
+//! Invariant: nothing is removed that another job starts from.
+
+use std::fs;
+use std::sync::Arc;
+
+use crate::checkpoint::{self, CheckpointStorage, StorageLocation, StoredCheckpoint};
+use crate::error::{self, Result};
+use crate::job::environment::JobEnvironment;
+use crate::job::handle::JobHandle;
+use crate::job::restore::OriginRegistry;
+use crate::pipeline::PipelineSpec;
+
+/// Removes the checkpoints of an ended job, if its record says so. If that fails, or another job needs one of them, the next start
+/// of the process tries again.
+pub fn remove_checkpoints_of_ended(job: &JobHandle, environment: &JobEnvironment) {
+    let _held = job.removal.lock();
+    let record = job.record();
+    if !record.checkpoints_to_remove {
+        return;
+    }
+    let removed = storage_of(job, environment).and_then(|storage| {
+        check_unneeded(&environment.origins, &storage.root().join(&record.id), &record.id)?;
+        storage.remove_job(&record.id)?;
+        job.update(|record| record.checkpoints_to_remove = false)
+    });
+    if let Err(error) = removed {
+        tracing::warn!(job = %record.name, "cannot remove the checkpoints of the ended job yet: {error}");
+    }
+}
+
+/// Removes an ended job: its checkpoints, then its record. Its savepoints remain. Error: `job-state` if the job has not ended, or
+/// if another job starts from one of its checkpoints.
+pub fn remove_job(job: &Arc<JobHandle>, environment: &JobEnvironment) -> Result<()> {
+    let _held = job.removal.lock();
+    let record = job.record();
+    if !record.status.is_final() {
+        return Err(error::job_state(format!("job `{}` has not ended: {:?}", record.name, record.status))
+            .hint("stop or cancel it first"));
+    }
+    let storage = storage_of(job, environment)?;
+    check_unneeded(&environment.origins, &storage.root().join(&record.id), &record.id)?;
+    storage.remove_job(&record.id)?;
+    job.show(|record| record.checkpoints_to_remove = false);
+    let failed = |cause: std::io::Error| error::data_dir_failed(format!("{}: {cause}", job.dir.display()));
+    // The record goes first: the next start of the process removes a job's folder that has no record.
+    match fs::remove_file(job.dir.join("job.json")) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(failed(cause)),
+        _ => {}
+    }
+    fs::remove_dir_all(&job.dir).map_err(failed)
+}
+
+/// Removes a savepoint in any storage. Error: `job-state` if a job starts from it.
+pub fn remove_savepoint(location: &StorageLocation, environment: &JobEnvironment) -> Result<()> {
+    check_unneeded(&environment.origins, location, "")?;
+    checkpoint::remove_savepoint(location, environment.runtime.clone())
+}
+
+/// Removes the checkpoint or savepoint that a job claimed, after the job has a checkpoint of its own. If another job starts from
+/// it, the next checkpoint tries again.
+pub fn remove_claimed(job: &JobHandle, environment: &JobEnvironment) {
+    let record = job.record();
+    let Some(from) = record.from.filter(|_| record.claim) else { return };
+    let Ok(location) = StorageLocation::parse(&from, "".as_ref()) else { return };
+    let removed = check_unneeded(&environment.origins, &location, &record.id)
+        .and_then(|()| StoredCheckpoint::remove(&location, environment.runtime.clone()))
+        .and_then(|()| job.update(|record| record.claim = false));
+    match removed {
+        Ok(()) => tracing::info!(job = %record.name, "removed {from}, which the job had claimed"),
+        Err(error) => tracing::warn!(job = %record.name, "cannot remove the claimed {from} yet: {error}"),
+    }
+}
+
+/// Checks that no job other than `except` starts from `location` or from a folder below it.
+fn check_unneeded(origins: &OriginRegistry, location: &StorageLocation, except: &str) -> Result<()> {
+    match origins.job_starting_at(location, except) {
+        None => Ok(()),
+        Some(job) => {
+            Err(error::job_state(format!("job {job} starts from {location} and has no checkpoint of its own yet")))
+        }
+    }
+}
+
+fn storage_of(job: &JobHandle, environment: &JobEnvironment) -> Result<CheckpointStorage> {
+    let record = job.record();
+    environment.storage(&PipelineSpec::parse(&record.pipeline_text, &record.file_name)?, &record.base_dir)
+}

@@ -1,0 +1,96 @@
+//! What the API shows of components, their functions and their states.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::state::{StateDescription, StateLayout, TimeToLive};
+
+/// An uploaded component.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ComponentView {
+    /// SHA-256 of the component's bytes in hex. It identifies the component.
+    pub sha256: String,
+    /// Names of the component, each of the form `name@version`.
+    pub names: Vec<String>,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Milliseconds since the Unix epoch.
+    pub uploaded_at_ms: i64,
+    /// The SDK that built the component.
+    pub sdk: String,
+    /// The functions that the component exports.
+    pub functions: Vec<FunctionView>,
+}
+
+/// A function that a component exports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionView {
+    /// The name by which a pipeline file refers to it.
+    pub name: String,
+    /// `process` or `keyed-process`.
+    pub kind: String,
+    /// Codec of the records that it receives.
+    pub input_codec: String,
+    /// Codec of the broadcast input, if the function has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broadcast_codec: Option<String>,
+    /// The main output, then the side outputs.
+    pub outputs: Vec<PortView>,
+    /// The states that it declares.
+    pub states: Vec<StateView>,
+}
+
+/// An output of a function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PortView {
+    /// The output's name.
+    pub name: String,
+    /// Codec of the records that the function emits there.
+    pub codec: String,
+}
+
+/// A state that a function declares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StateView {
+    /// The state's name.
+    pub name: String,
+    /// `value`, `list`, `map`, `reducing`, `aggregating` or `broadcast`.
+    pub kind: String,
+    /// Codec of the stored values.
+    pub codec: String,
+    /// Schema of the stored values.
+    pub schema: String,
+    /// Codec of the sub-keys of a map; empty for other kinds.
+    #[serde(default)]
+    pub map_key: String,
+    /// Time to live of the entries, if set.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub ttl: Option<TimeToLive>,
+}
+
+impl StateView {
+    /// Describes a declared state.
+    pub fn new(state: &StateDescription) -> StateView {
+        StateView {
+            name: state.name.clone(),
+            kind: state.kind.as_str().into(),
+            codec: state.codec.clone(),
+            schema: state.schema.clone(),
+            map_key: state.map_key.clone(),
+            ttl: state.ttl,
+        }
+    }
+}
+
+impl FunctionView {
+    /// Returns the layout of the function's states, or `None` if this version does not know the kind of one of them.
+    pub fn layout(&self) -> Option<StateLayout> {
+        let describe = |state: &StateView| {
+            let kind = serde_json::from_value(state.kind.clone().into()).ok()?;
+            let described = StateDescription::new(&state.name, kind, &state.codec, &state.schema);
+            Some(StateDescription { map_key: state.map_key.clone(), ttl: state.ttl, ..described })
+        };
+        self.states.iter().map(describe).collect()
+    }
+}

@@ -1,0 +1,226 @@
+//! What the API shows of jobs and their operators.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::Fault;
+
+/// The status of a job. The names are Flink's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobStatus {
+    /// Submitted, or resumed when the server started. Its subtasks are not running yet.
+    Created,
+    /// Reads state from a checkpoint or savepoint, and repositions the sources.
+    Restoring,
+    /// All subtasks process records.
+    Running,
+    /// A subtask failed, and the restart delay has not elapsed.
+    Restarting,
+    /// A stop was requested, and its savepoint is being taken.
+    Stopping,
+    /// A cancel was requested.
+    Cancelling,
+    /// The sources ended, and all output is committed.
+    Finished,
+    /// Stopped with a savepoint.
+    Stopped,
+    /// Ended by a cancel, without a savepoint.
+    Cancelled,
+    /// Failed, and not restarted.
+    Failed,
+}
+
+impl JobStatus {
+    /// Moves to a status of a starting attempt, unless a stop or cancel was requested in the meantime.
+    pub fn advance(&mut self, to: JobStatus) {
+        if matches!(self, JobStatus::Created | JobStatus::Restoring | JobStatus::Running | JobStatus::Restarting) {
+            *self = to;
+        }
+    }
+
+    /// Returns whether the job will never run again.
+    pub fn is_final(self) -> bool {
+        matches!(self, JobStatus::Finished | JobStatus::Stopped | JobStatus::Cancelled | JobStatus::Failed)
+    }
+}
+
+/// A job in the list of jobs.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobSummary {
+    /// Identifies the job.
+    pub id: String,
+    /// The pipeline's name. At most one job of a name runs at a time.
+    pub name: String,
+    /// The current status.
+    pub status: JobStatus,
+    /// Milliseconds since the Unix epoch.
+    pub submitted_at_ms: i64,
+    /// When the job reached its final status, in milliseconds since the Unix epoch.
+    pub ended_at_ms: Option<i64>,
+    /// Number of restarts after a failure since the job was submitted.
+    pub restarts: u32,
+    /// Records that the sources have read, as of the current state: a restore resets the count.
+    pub records_in: u64,
+    /// Records that operators dropped as late.
+    #[serde(default)]
+    pub records_late: u64,
+    /// Records that operators dropped under `on_fault = "skip"`.
+    #[serde(default)]
+    pub records_skipped: u64,
+    /// Records that operators sent to their dead-letter outputs.
+    #[serde(default)]
+    pub records_dead_lettered: u64,
+    /// Records whose timestamp the sources could not read.
+    #[serde(default)]
+    pub records_without_timestamp: u64,
+    /// Id of the newest complete checkpoint.
+    pub last_checkpoint: Option<u64>,
+    /// Id of the checkpoint that the current attempt was restored from. `None` if it started without state or has not
+    /// been restored yet.
+    pub restored_checkpoint: Option<u64>,
+}
+
+/// A job with its operators, warnings and pipeline file.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobDetail {
+    /// The job as the list of jobs shows it.
+    #[serde(flatten)]
+    pub summary: JobSummary,
+    /// Why the job failed, or why it was last restarted.
+    pub failure: Option<JobFailure>,
+    /// The delivery guarantee: `exactly-once`, or why it is less, for each source and sink.
+    pub guarantee: String,
+    /// Warnings about the pipeline, found at submission, and about lost records, computed from the current counts.
+    pub warnings: Vec<String>,
+    /// The nodes in the pipeline's order.
+    pub operators: Vec<OperatorDetail>,
+    /// Size of the keyed state in bytes.
+    pub state_bytes: u64,
+    /// Number of entries in the keyed state.
+    pub state_entries: u64,
+    /// Text of the pipeline file as it was submitted.
+    #[serde(rename = "manifest")]
+    pub pipeline_text: String,
+}
+
+/// Why a job or an attempt failed. `job/failure.rs` has the conversions.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobFailure {
+    /// An error code or a fault code of docs/errors.md.
+    pub code: String,
+    /// Describes the failure.
+    pub message: String,
+    /// Id of the node that failed, if a subtask did.
+    pub operator: Option<String>,
+    /// The function's own fault, if one caused the failure.
+    #[schema(value_type = Option<Object>)]
+    pub fault: Option<Box<Fault>>,
+    /// The record on which the function failed.
+    #[serde(default)]
+    pub record: Option<Box<FailedRecordView>>,
+}
+
+/// The record, timer or window on which a function failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailedRecordView {
+    /// Index of the subtask.
+    pub subtask: u32,
+    /// Number of records that the subtask had received before it.
+    pub record: u64,
+    /// Event time in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// The key, shortened to one line. A key that is not text is shown as `hex:` and digits.
+    pub key: Option<String>,
+    /// The value, shortened to one line, or as `hex:` and digits if it is not text. For a window it holds the bounds; for a
+    /// timer it is empty.
+    pub value: String,
+    /// Where the record came from, if known: a line of a file, or the number of a source's record.
+    pub origin: Option<String>,
+    /// Path of the input file, if known.
+    pub file: Option<String>,
+    /// Line within `file`, if known.
+    pub line: Option<u64>,
+    /// Hash that identifies the record across attempts.
+    #[serde(skip)]
+    pub(in crate::job) fingerprint: Option<u64>,
+}
+
+/// One node of the pipeline, with counts summed over its subtasks. Counts are part of the state: a restore resets them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct OperatorDetail {
+    /// The node's id in the pipeline.
+    pub id: String,
+    /// `source`, `operator` or `sink`.
+    pub kind: String,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// Records received.
+    pub records_in: u64,
+    /// Records emitted.
+    pub records_out: u64,
+    /// For an operator, turns that were rolled back. One bad record causes several, because its batch is bisected until the
+    /// record is isolated. For a source, records whose timestamp could not be read.
+    pub faults: u64,
+    /// Records dropped under `on_fault = "skip"` or, for a source, under `on_undecodable = "skip"`.
+    pub records_skipped: u64,
+    /// Records sent to the dead-letter output.
+    pub records_dead_lettered: u64,
+    /// Late records that were dropped, because no node reads the late output.
+    #[serde(default)]
+    pub records_late: u64,
+    /// The function's own counters and gauges, summed over the subtasks.
+    pub metrics: std::collections::BTreeMap<String, f64>,
+    /// The event-time progress of each subtask, in order.
+    #[serde(default)]
+    pub watermarks: Vec<SubtaskWatermark>,
+}
+
+/// The last watermark that a subtask has sent or received. A restart resets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubtaskWatermark {
+    /// Milliseconds since the Unix epoch: `None` before the first watermark, 9223372036854775807 once the inputs have ended.
+    pub watermark_ms: Option<i64>,
+    /// Whether all inputs are idle, so that the subtask does not hold back event time.
+    pub idle: bool,
+}
+
+impl OperatorDetail {
+    /// Returns the number of a source's records whose timestamp could not be read; 0 for any other node. It is stored as `faults`: see
+    /// [`Counters::records_without_timestamp`](crate::model::Counters::records_without_timestamp).
+    pub fn records_without_timestamp(&self) -> u64 {
+        if self.kind == "source" { self.faults } else { 0 }
+    }
+
+    /// Returns the smallest watermark of the subtasks that are not idle. `None` if all are idle, or if one has no watermark
+    /// yet.
+    pub fn watermark_ms(&self) -> Option<i64> {
+        self.watermarks.iter().filter(|subtask| !subtask.idle).map(|subtask| subtask.watermark_ms).min().flatten()
+    }
+
+    /// Returns whether all subtasks are idle.
+    pub fn is_idle(&self) -> bool {
+        !self.watermarks.is_empty() && self.watermarks.iter().all(|subtask| subtask.idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_starting_attempt_does_not_hide_a_requested_stop_or_cancel() {
+        for (before, after) in [
+            (JobStatus::Created, JobStatus::Running),
+            (JobStatus::Restarting, JobStatus::Running),
+            (JobStatus::Restoring, JobStatus::Running),
+            (JobStatus::Stopping, JobStatus::Stopping),
+            (JobStatus::Cancelling, JobStatus::Cancelling),
+            (JobStatus::Cancelled, JobStatus::Cancelled),
+        ] {
+            let mut status = before;
+            status.advance(JobStatus::Running);
+            assert_eq!(status, after, "from {before:?}");
+        }
+    }
+}
