@@ -1,9 +1,10 @@
-//! A sink that forgets everything, for measuring what is before it.
+//! A sink that drops every record. Use it to measure the operators in front of it.
 
-use super::Sink;
+use super::sink::Sink;
 use crate::error::Result;
 use crate::model::Batch;
 
+/// Drops every record.
 pub(super) struct BlackholeSink;
 
 impl Sink for BlackholeSink {

@@ -1,9 +1,12 @@
-//! Reads columns out of one CSV row, as the crate `csv` reads them: a quote counts at the start of a field only, a
-//! doubled one within it stands for one, and what follows a closing quote is taken as it is.
+//! Reads the columns of one CSV row as the crate `csv` does.
+//!
+//! A quote counts only at the start of a field. Within a quoted field, a doubled quote stands for one. Text after the
+//! closing quote is taken literally.
 
 use memchr::{memchr, memchr_iter};
 
-/// Column `index` of `row`, from 0; None where the row has fewer. A field that needs unescaping is built in `scratch`.
+/// Returns column `index` of `row`, counted from 0, or `None` if the row has fewer. A field that needs unescaping is built
+/// in `scratch`.
 #[inline]
 pub(super) fn column<'a>(row: &'a [u8], index: usize, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     if memchr(b'"', row).is_some() {
@@ -17,7 +20,7 @@ pub(super) fn column<'a>(row: &'a [u8], index: usize, scratch: &'a mut Vec<u8>) 
     row.get(start..commas.next().unwrap_or(row.len()))
 }
 
-/// Every column of `row`.
+/// Returns every column of `row`.
 pub(super) fn columns(row: &[u8]) -> Vec<Vec<u8>> {
     let mut scratch = Vec::new();
     RowFields { row, next: Some(0) }.map(|field| unquote(field, &mut scratch).to_vec()).collect()
@@ -27,10 +30,10 @@ fn quoted_column<'a>(row: &'a [u8], index: usize, scratch: &'a mut Vec<u8>) -> O
     RowFields { row, next: Some(0) }.nth(index).map(|field| unquote(field, scratch))
 }
 
-/// The fields of a row as they are written.
+/// Iterates over the fields of a row in their escaped form.
 struct RowFields<'a> {
     row: &'a [u8],
-    /// Where the next field begins.
+    /// Start of the next field, or `None` after the last one.
     next: Option<usize>,
 }
 
@@ -49,7 +52,7 @@ impl<'a> Iterator for RowFields<'a> {
     }
 }
 
-/// The length of the quoted part of a field, without the opening quote and with the closing one, where there is one.
+/// Returns the length of the quoted part of a field, without the opening quote and with the closing one if it exists.
 fn quoted_part(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(quote) = memchr(b'"', &bytes[at..]) {
@@ -62,7 +65,7 @@ fn quoted_part(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// What a field as written stands for.
+/// Returns the unescaped value of a field.
 fn unquote<'a>(field: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     let Some((b'"', inner)) = field.split_first() else {
         return field;
@@ -93,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_column_is_found_by_its_place() {
+    fn a_column_is_found_by_its_index() {
         let mut scratch = Vec::new();
         let row = b"N1,\"a,b\",\"say \"\"hi\"\"\",,\"x\"y\"";
         let expected: [&[u8]; 5] = [b"N1", b"a,b", b"say \"hi\"", b"", b"xy\""];

@@ -1,4 +1,6 @@
-//! The generator: records made from a template, the same ones for the same seed.
+//! A source that generates records from a template.
+//!
+//! Invariant: a job with the same seed gets the same records, each exactly once, at any parallelism.
 
 use std::io::Write;
 use std::time::Duration;
@@ -6,45 +8,50 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source, position};
+use super::context::ConnectorContext;
+use super::source::{POLL_BYTES_MAX, Poll, Source};
+use super::versioned_bytes;
 use crate::error::{Result, checkpoint_corrupt};
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::pipeline::ValueFormat;
 
-/// A piece of a template.
+/// A literal or a placeholder of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TemplatePiece {
+    /// Literal text.
     Text(Vec<u8>),
-    /// `{n}`: the number of the record, from 0.
+    /// `{n}`: the number of the record, counted from 0.
     Number,
     /// `{key}`: one of the keys `k0`, `k1`, ..., chosen by the hash of the number under the job's seed.
     Key,
 }
 
-/// The numbers `next`, `next + step`, `next + 2 * step` and so on. Durable: a position is a list of them.
+/// The record numbers `next`, `next + step`, `next + 2 * step` and so on. Durable: a position is a list of progressions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Progression {
-    /// At `u64::MAX` there is none.
+    /// The next number, or `u64::MAX` if none is left.
     next: u64,
     step: u64,
 }
 
-/// The version that is written: progressions. Version 1 is that of a subtask `s` of `p`, which had one with the step `p`.
+/// Version of the positions that are written: a list of progressions. In version 1, each of `p` subtasks had a single
+/// progression with the step `p`.
 const VERSION: u8 = 2;
 
-/// At first subtask `s` of `p` makes the records whose number is `s` modulo `p`. See [`share`] for a restore.
+/// One subtask's share of a generator. Without a restore, subtask `s` of `p` generates the numbers that are `s` modulo `p`.
 pub(super) struct Generator {
     pieces: Vec<TemplatePiece>,
     keys: u64,
     seed: u64,
     progressions: Vec<Progression>,
-    /// At this number and beyond there are no records.
+    /// Number of records; numbers are below it.
     end: u64,
-    /// Where the last poll began, and how many records it gave.
+    /// The progressions before the last poll, and the number of records that it returned.
     last_poll: (Vec<Progression>, usize),
 }
 
 impl Generator {
+    /// Starts from the beginning, or from the restored `positions` of all subtasks.
     pub(super) fn open(
         records: Option<u64>,
         template: &str,
@@ -63,8 +70,10 @@ impl Generator {
     }
 }
 
-/// The progressions that a subtask goes on with. Those of all subtasks are dealt in turn; where there are too few of them, each
-/// is split into as many as make enough.
+/// Returns the progressions that a subtask continues with after a restore.
+///
+/// At another parallelism the progressions of all subtasks are dealt out in turn. If there are fewer progressions than
+/// subtasks, each is first split into equally many parts.
 fn share(positions: &[&[u8]], context: &ConnectorContext) -> Result<Vec<Progression>> {
     let (subtask, parallelism) = (context.subtask as usize, context.parallelism.max(1) as usize);
     if positions.len() == parallelism {
@@ -83,23 +92,23 @@ fn share(positions: &[&[u8]], context: &ConnectorContext) -> Result<Vec<Progress
     Ok(all.skip(subtask).step_by(parallelism).collect())
 }
 
-/// The position of one of `parallelism` subtasks.
+/// Decodes the position of one of `parallelism` subtasks.
 fn decode(position: &[u8], parallelism: usize, context: &ConnectorContext) -> Result<Vec<Progression>> {
     let what = format!("the position of source `{}`", context.node);
-    let progressions = match position::version(position) {
-        Some(position::VERSION_1) => {
-            let next: u64 = position::decode(position::VERSION_1, position, &what)?;
+    let progressions = match versioned_bytes::version(position) {
+        Some(versioned_bytes::VERSION_1) => {
+            let next: u64 = versioned_bytes::decode(versioned_bytes::VERSION_1, position, &what)?;
             vec![Progression { next, step: parallelism as u64 }]
         }
-        _ => position::decode::<Vec<Progression>>(VERSION, position, &what)?,
+        _ => versioned_bytes::decode::<Vec<Progression>>(VERSION, position, &what)?,
     };
     match progressions.iter().any(|progression| progression.step == 0) {
-        true => Err(checkpoint_corrupt(format!("{what} goes on without an end"))),
+        true => Err(checkpoint_corrupt(format!("{what} has a step of 0"))),
         false => Ok(progressions),
     }
 }
 
-/// What the host can look up in the records of a template: JSON where one is, CSV otherwise.
+/// Returns the format of a template's records: JSON if a sample is a JSON object, else CSV.
 pub(super) fn format(template: &str) -> ValueFormat {
     let mut sample = Vec::new();
     render(&split(template), 0, 1, 0, &mut sample);
@@ -134,7 +143,7 @@ fn render(pieces: &[TemplatePiece], number: u64, keys: u64, seed: u64, into: &mu
     for piece in pieces {
         match piece {
             TemplatePiece::Text(text) => into.extend_from_slice(text),
-            // Writing to a vector cannot fail.
+            // Writing to a vector never fails.
             TemplatePiece::Number => drop(write!(into, "{number}")),
             TemplatePiece::Key => drop(write!(into, "k{}", xxh3_64_with_seed(&number.to_le_bytes(), seed) % keys)),
         }
@@ -151,7 +160,7 @@ impl Source for Generator {
         let records = before.saturating_add(records);
         self.last_poll.0.clone_from(&self.progressions);
         while batch.len() < records && batch.values.bytes().len() < bytes {
-            // The smallest number first, so that the records of one subtask ascend.
+            // Takes the smallest number first, so that the numbers of one subtask ascend.
             let smallest = self.progressions.iter_mut().min_by_key(|progression| progression.next);
             let Some(Progression { next, step }) = smallest.filter(|progression| progression.next < self.end) else {
                 break;
@@ -166,7 +175,7 @@ impl Source for Generator {
     }
 
     fn position(&self) -> Result<Vec<u8>> {
-        position::encode(VERSION, &self.progressions)
+        versioned_bytes::encode(VERSION, &self.progressions)
     }
 
     fn give_back(&mut self, records: usize) -> Result<()> {
@@ -175,18 +184,13 @@ impl Source for Generator {
         self.poll(&mut Batch::default(), kept)?;
         Ok(())
     }
-
-    fn place(&mut self) -> String {
-        let next = self.progressions.iter().map(|progression| progression.next).min().unwrap_or(self.end);
-        format!("record {next} of the generator")
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::fixtures::{context, drain, subtask_of};
+    use super::super::testing::{context, drain, subtask_of};
     use super::*;
 
     fn open(subtask: u32, parallelism: u32, positions: &[&[u8]]) -> Result<Generator> {
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_subtasks_share_the_records() {
+    fn subtasks_divide_the_records_among_them() {
         let mut all: Vec<String> = (0..3).flat_map(|subtask| drain(&mut open(subtask, 3, &[]).unwrap())).collect();
         all.sort_by_key(|record| record.split(',').next().unwrap().parse::<u64>().unwrap());
         assert_eq!(all, drain(&mut open(0, 1, &[]).unwrap()));
@@ -209,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_goes_on_where_it_was() {
+    fn a_restored_generator_continues_from_its_position() {
         let mut first = open(1, 2, &[]).unwrap();
         let mut batch = Batch::default();
         assert_eq!(first.poll(&mut batch, 0).unwrap(), Poll::Pending(Duration::ZERO));
@@ -223,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn every_record_is_made_once_whatever_the_parallelism() {
+    fn every_record_is_generated_once_across_changes_of_parallelism() {
         let mut made = Vec::new();
         let mut positions: Vec<Vec<u8>> = Vec::new();
         for (step, parallelism) in [2, 4, 3, 7, 1, 5, 2].into_iter().enumerate() {
             let before: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
             let mut subtasks: Vec<Generator> =
                 (0..parallelism).map(|subtask| open(subtask, parallelism, &before).unwrap()).collect();
-            assert!(subtasks.iter().all(|subtask| !subtask.progressions.is_empty()), "each has something to do");
+            assert!(subtasks.iter().all(|subtask| !subtask.progressions.is_empty()), "each subtask has records left");
             for (number, subtask) in subtasks.iter_mut().enumerate() {
                 let mut batch = Batch::default();
                 subtask.poll(&mut batch, 1 + (step + number) % 4).unwrap();
@@ -247,10 +251,10 @@ mod tests {
     }
 
     #[test]
-    fn positions_of_version_1_are_still_read() {
+    fn positions_of_version_1_can_be_restored() {
         let new = open(1, 2, &[]).unwrap().position().unwrap();
         assert_eq!(new, [2, 1, 1, 2], "version 2: the list of progressions");
-        // Of two subtasks: the first is behind record 4, the second behind record 301.
+        // Positions of two subtasks: the first is behind record 4, the second behind record 301.
         let old: [&[u8]; 2] = [&[1, 6], &[1, 0xaf, 2]];
         for parallelism in [1, 2, 3] {
             let all = (0..parallelism).flat_map(|subtask| drain(&mut open(subtask, parallelism, &old).unwrap()));
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_tells_its_format() {
+    fn the_format_follows_from_the_template() {
         assert_eq!(format(r#"{"n":{n},"k":"{key}"}"#), ValueFormat::Json);
         assert_eq!(format("{n},{key}"), ValueFormat::Csv(None));
         assert_eq!(

@@ -1,15 +1,15 @@
-//! Reads one field out of a JSON document, by path. The document may be any bytes: what is not JSON has no fields.
+//! Reads one field of a JSON document, by path. The document may be any bytes: invalid JSON has no fields.
 //!
-//! By serde_json: it passes over nested values without recursion, so that no document can overflow the stack (sonic-rs
-//! recurses without a limit, and is no faster here).
+//! Uses serde_json because it skips nested values without recursion, so no document can overflow the stack. (sonic-rs
+//! recurses without a limit and is not faster here.)
 
 use memchr::memchr;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The scalar at `path`: the unescaped text of a string, the text of a number or a boolean as it is written. None for
-/// null, for objects and arrays, and where there is nothing. Where a name occurs twice, the last one counts, as it does for
+/// Returns the scalar at `path`: the unescaped text of a string, or the text of a number or boolean as written. Returns
+/// `None` for null, objects, arrays and missing fields. If a name occurs twice, the last one counts, as it does for
 /// functions that read JSON.
 #[inline]
 pub(super) fn field<'a>(document: &'a [u8], path: &[String], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
@@ -34,15 +34,15 @@ fn text<'a>(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     Some(scratch)
 }
 
-/// Finds the value at a path below where the reader stands.
+/// Deserializes the value at a path below the reader's position.
 struct ValueAtPath<'p>(&'p [String]);
 
 impl ValueAtPath<'_> {
-    /// The same below a value that was read.
+    /// Returns the value at the path below `value`.
     fn below(self, value: &RawValue) -> Option<&RawValue> {
         match self.0 {
             [] => Some(value),
-            // It may be no object.
+            // `value` may be something other than an object.
             _ => self.deserialize(&mut serde_json::Deserializer::from_str(value.get())).ok()?,
         }
     }
@@ -82,7 +82,7 @@ impl<'de> Visitor<'de> for ValueAtPath<'_> {
     }
 }
 
-/// Tells whether a key is the one with this name.
+/// Deserializes a key and returns whether it equals this name.
 struct NameMatcher<'p>(&'p str);
 
 impl<'de> DeserializeSeed<'de> for NameMatcher<'_> {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_are_fields_and_nothing_else_is() {
+    fn only_scalars_are_fields() {
         let document =
             r#" {"s":"a b","e":"q\"\u00e9\n","n":-1.50e3,"t":true,"z":null,"o":{"p":{"q":"deep"}},"l":[1],"":0} "#;
         assert_eq!(get(document, "s").unwrap(), "a b");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_name_that_occurs_twice_the_last_one_counts() {
+    fn the_last_of_two_equal_names_counts() {
         let document = r#"{"k":"a","ts":10,"k":"b","ts":20}"#;
         assert_eq!((get(document, "k").unwrap(), get(document, "ts").unwrap()), ("b".into(), "20".into()));
         for (document, expected) in [
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_has_no_fields() {
+    fn invalid_json_has_no_fields() {
         let broken: [&[u8]; 10] = [
             b"",
             b"{",
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_does_not_reach_the_end_of_the_stack() {
+    fn deep_nesting_does_not_overflow_the_stack() {
         let deep = "[".repeat(4 << 20);
         assert_eq!(get(format!("{{\"a\":{deep}"), "k"), None);
         let closed = "]".repeat(4 << 20);
@@ -179,7 +179,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn no_bytes_make_it_panic(
+        fn arbitrary_bytes_never_panic(
             document in prop::collection::vec(prop::sample::select(b"{}[]\"\"\"::,,\\kla01-.eutrfn \xff\xc3\x00".to_vec()), 0..600),
         ) {
             let path = ["k".to_owned(), "l".to_owned()];
@@ -191,7 +191,7 @@ mod tests {
         }
 
         #[test]
-        fn a_field_is_what_was_written(name in "[a-c]", values in prop::collection::vec(("[a-c]", "\\PC{0,20}"), 0..8)) {
+        fn a_written_field_is_read_back(name in "[a-c]", values in prop::collection::vec(("[a-c]", "\\PC{0,20}"), 0..8)) {
             let fields: Vec<String> =
                 values.iter().map(|(name, value)| format!("\"{name}\": {}", serde_json::json!(value))).collect();
             let document = format!("{{{}}}", fields.join(" , "));

@@ -1,29 +1,29 @@
-//! Splits a stream of bytes into records: lines, CSV rows, lines of JSON. Keeps the offset behind the last record, so
-//! that reading can go on from there. Knows nothing of files, sockets or batches.
+//! Splits a stream of bytes into records: lines, CSV rows, lines of JSON.
 //!
-//! A record without a proper end is a [`Defect`]. The caller either stops there or has its line left out by
-//! [`RecordSplitter::skip`].
+//! Keeps the offset behind the last record, so that reading can continue from there. A record without a proper end is a
+//! [`Defect`]. The caller either stops at it or skips its line with [`RecordSplitter::skip`]. Knows nothing of files,
+//! sockets or batches.
 
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
-use super::text_start::{TextStart, inspect};
+use super::text_start::{TextStart, classify};
 use crate::pipeline::FileFormat;
 
-/// The longest record, with its line end, in bytes.
+/// Size of the longest allowed record with its line end, in bytes.
 pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 
-/// How much is read at once, in bytes.
+/// Size of one read, in bytes.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
-/// What is split into records.
+/// The input of a [`RecordSplitter`].
 pub(super) trait RecordInput {
-    /// As [`Read::read`].
+    /// Reads like [`Read::read`].
     fn read_into(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Whether the bytes of the last read are the first ones of a text, apart from the very first read.
+    /// Whether the last read returned the first bytes of a text. The very first read always does, and need not report it.
     fn begins_text(&self) -> bool {
         false
     }
@@ -35,36 +35,36 @@ impl<R: Read> RecordInput for R {
     }
 }
 
-/// What [`RecordSplitter::fill`] did.
+/// The outcome of [`RecordSplitter::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fill {
-    /// There may be more records now.
+    /// More bytes were read. They may complete a record.
     More,
-    /// The input has ended, and all its records were given out.
+    /// The input has ended, and all its records have been returned.
     End,
-    /// The input has nothing now.
+    /// No bytes are available now.
     Nothing,
-    /// The next record is defective: [`RecordSplitter::skip`] leaves it out, and without that the answer stays the same.
+    /// The next record is defective. The result stays the same until [`RecordSplitter::skip`] is called.
     Broken(Defect),
-    /// A text begins here that is in no encoding a source reads. It stays so.
+    /// A text in an unsupported encoding begins here. The result stays the same.
     Foreign(&'static str),
 }
 
-/// Why there is no next record. Offsets are of the stream, in bytes.
+/// The reason why the next record cannot be decoded. Offsets are byte offsets in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Defect {
-    /// A quoted field of CSV has no end before the end of the input.
+    /// A quoted CSV field is still open at the end of the input.
     UnclosedQuote { quote: u64 },
-    /// A quoted field of CSV has no end within [`RECORD_BYTES_MAX`].
+    /// A quoted CSV field is still open after [`RECORD_BYTES_MAX`].
     EndlessQuote { quote: u64 },
-    /// A quoted field of CSV that holds line ends is followed by text: its closing quote opened another field.
+    /// Text follows a quoted CSV field that contains line ends: its closing quote probably opened another field.
     TextBehindQuote { quote: u64, closing: u64 },
     /// The record that begins here is longer than [`RECORD_BYTES_MAX`].
     TooLong { start: u64 },
 }
 
 impl Defect {
-    /// Where a person should look.
+    /// Returns the offset at which to look for the mistake.
     pub(super) fn offset(self) -> u64 {
         match self {
             Defect::UnclosedQuote { quote }
@@ -75,41 +75,43 @@ impl Defect {
     }
 }
 
-/// See the module. A row of CSV is found as the crate `csv` finds it: a quote counts at the start of a field only, a
-/// quoted field may hold line ends, `\n`, `\r` and `\r\n` end a row, and blank lines are no rows. Unlike there, a quoted
-/// field that holds line ends must end in front of a comma or the end of its row.
+/// Splits a stream into records.
+///
+/// CSV rows follow the crate `csv`: a quote counts only at the start of a field, a quoted field may contain line ends,
+/// `\n`, `\r` and `\r\n` end a row, and blank lines are skipped. Unlike in that crate, a quoted field that contains line
+/// ends must be followed by a comma or by the end of its row.
 pub(super) struct RecordSplitter<R> {
     input: R,
     format: FileFormat,
     buffer: Vec<u8>,
-    /// Where the next record begins in `buffer`; what is before was given out.
+    /// Start of the next record in `buffer`. Everything before it has been returned.
     start: usize,
-    /// Up to here `buffer` has been read.
+    /// End of the valid bytes in `buffer`.
     end: usize,
-    /// Up to here the next record has been looked through for its end.
+    /// Position up to which the end of the next record has been searched for.
     scanned: usize,
-    /// `scanned` is within a quoted field.
+    /// Whether `scanned` is inside a quoted field.
     quoted: bool,
-    /// Where the last quoted field opened in `buffer`.
+    /// Position in `buffer` of the last opening quote.
     quote: usize,
     ended: bool,
-    /// The stream's offset of `buffer[start]`, or of the line that is being left out.
+    /// Stream offset of `buffer[start]`, or of the line that is being skipped.
     offset: u64,
-    /// What is at `start` are the first bytes of a text, not yet judged.
+    /// Whether a text begins at `start` and has not been classified yet.
     begins: bool,
     foreign: Option<&'static str>,
     defect: Option<Defect>,
-    /// From here in `buffer` a line is being left out.
+    /// Position in `buffer` from which a line is being skipped.
     skipping: Option<usize>,
-    /// Bytes of that line that are no longer in `buffer`.
+    /// Number of bytes of that line that have left `buffer`.
     skipped_bytes: u64,
     skipped: u64,
-    /// Line ends in front of `buffer`, where they are counted.
+    /// Number of line ends in front of `buffer`, if lines are counted.
     lines: Option<u64>,
 }
 
 impl<R: RecordInput> RecordSplitter<R> {
-    /// Reads on from `offset`, where `input` already stands. At offset 0 a text begins.
+    /// Continues at `offset`, to which `input` must already be positioned. A text begins at offset 0.
     pub(super) fn new(input: R, format: FileFormat, offset: u64) -> RecordSplitter<R> {
         RecordSplitter {
             input,
@@ -132,12 +134,12 @@ impl<R: RecordInput> RecordSplitter<R> {
         }
     }
 
-    /// Counts lines as well, for an input that cannot be read again to find them.
+    /// Also counts lines, for an input that cannot be read again to find them.
     pub(super) fn counting_lines(self) -> RecordSplitter<R> {
         RecordSplitter { lines: Some(0), ..self }
     }
 
-    /// The line of an offset within the record that is next, from 1, where lines are counted.
+    /// Returns the line, from 1, of an offset within the next record. Returns `None` if lines are not counted.
     pub(super) fn line_of(&self, offset: u64) -> Option<u64> {
         let behind = offset.saturating_sub(self.offset + self.skipped_bytes);
         let index = self.start.saturating_add(usize::try_from(behind).ok()?).min(self.end);
@@ -150,17 +152,17 @@ impl<R: RecordInput> RecordSplitter<R> {
         }
     }
 
-    /// The offset behind the last record that was given out or left out, in bytes of the (decompressed) stream.
+    /// Returns the offset behind the last record that was returned or skipped, in bytes of the decompressed stream.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Number of records left out since the last call.
+    /// Returns the number of records skipped since the last call.
     pub(super) fn take_skipped(&mut self) -> u64 {
         std::mem::take(&mut self.skipped)
     }
 
-    /// The next record that is whole in the buffer, without its line end. None: call [`RecordSplitter::fill`].
+    /// Returns the next complete record in the buffer, without its line end. On `None`, call [`RecordSplitter::fill`].
     #[inline]
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         let range = match self.format {
@@ -199,14 +201,14 @@ impl<R: RecordInput> RecordSplitter<R> {
                 };
                 match ahead.get(found + 1) {
                     Some(b'"') => self.scanned += found + 2,
-                    // Whether it is a doubled quote, the byte after it will tell.
+                    // The next byte decides whether this is a doubled quote.
                     None if !self.ended => {
                         self.scanned += found;
                         return None;
                     }
                     after => {
                         let closing = self.scanned + found;
-                        if !matches!(after, None | Some(b',' | b'\n' | b'\r')) && self.is_text_wrong_behind(closing) {
+                        if !matches!(after, None | Some(b',' | b'\n' | b'\r')) && self.has_wrong_text_behind(closing) {
                             return None;
                         }
                         self.quoted = false;
@@ -232,9 +234,9 @@ impl<R: RecordInput> RecordSplitter<R> {
         self.last()
     }
 
-    /// Whether the quote at `closing`, which text follows, cannot be the end of the field: one that holds line ends.
+    /// Whether text after the quote at `closing` is a defect: it is if the field contains line ends.
     #[cold]
-    fn is_text_wrong_behind(&mut self, closing: usize) -> bool {
+    fn has_wrong_text_behind(&mut self, closing: usize) -> bool {
         let holds_line_ends = memchr2(b'\n', b'\r', &self.buffer[self.quote..closing]).is_some();
         if holds_line_ends {
             self.scanned = closing;
@@ -244,7 +246,7 @@ impl<R: RecordInput> RecordSplitter<R> {
         holds_line_ends
     }
 
-    /// What is left when the input has ended without a line end.
+    /// Returns the last record of an input that ended without a line end.
     fn last(&mut self) -> Option<Range<usize>> {
         if !self.ended || self.start == self.end {
             return None;
@@ -269,7 +271,7 @@ impl<R: RecordInput> RecordSplitter<R> {
         self.quoted = false;
     }
 
-    /// Reads more into the buffer. To be called when [`RecordSplitter::next`] has given nothing.
+    /// Reads more bytes into the buffer. Call it when [`RecordSplitter::next`] has returned `None`.
     pub(super) fn fill(&mut self) -> io::Result<Fill> {
         if let Some(foreign) = self.foreign {
             return Ok(Fill::Foreign(foreign));
@@ -294,7 +296,7 @@ impl<R: RecordInput> RecordSplitter<R> {
             if !self.begins {
                 break;
             }
-            match inspect(&self.buffer[self.start..self.end], self.ended) {
+            match classify(&self.buffer[self.start..self.end], self.ended) {
                 TextStart::Undecided => {}
                 TextStart::Text { mark } => {
                     self.begins = false;
@@ -307,24 +309,24 @@ impl<R: RecordInput> RecordSplitter<R> {
                 }
             }
         }
-        self.leave_out();
+        self.skip_line();
         Ok(Fill::More)
     }
 
-    /// One read of the input; none where it has nothing now.
+    /// Reads once from the input. Returns `None` if no bytes are available now.
     fn read(&mut self) -> io::Result<Option<usize>> {
         loop {
             match self.input.read_into(&mut self.buffer[self.end..]) {
                 Ok(read) => return Ok(Some(read)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // A read that timed out. `TimedOut` is another thing: a connection whose other side does not answer.
+                // The read timed out. `ErrorKind::TimedOut` differs: the peer of the connection does not answer.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Moves what was not given out to the front of the buffer, and makes the buffer larger where it is full.
+    /// Moves the remaining bytes to the front of the buffer, and enlarges the buffer if it is full.
     fn make_room(&mut self) {
         if self.start > 0 {
             self.count_lines(self.start);
@@ -346,19 +348,19 @@ impl<R: RecordInput> RecordSplitter<R> {
         }
     }
 
-    /// Leaves out the record with the defect that [`RecordSplitter::fill`] told, up to the end of the line in which the defect is.
-    /// Reading goes on with the next line.
+    /// Skips the record whose defect [`RecordSplitter::fill`] reported, up to the end of the defect's line. Reading
+    /// continues with the next line.
     pub(super) fn skip(&mut self) {
         let Some(defect) = self.defect.take() else { return };
         self.skipping = Some(match defect {
             Defect::TooLong { .. } => self.scanned,
             _ => self.quote,
         });
-        self.leave_out();
+        self.skip_line();
     }
 
-    /// Goes on to leave out a line, as far as it is in the buffer. It counts, and the offset moves, at its end.
-    fn leave_out(&mut self) {
+    /// Skips the part of a line that is in the buffer. At the end of the line, counts it and moves the offset.
+    fn skip_line(&mut self) {
         let Some(from) = self.skipping else { return };
         let ahead = &self.buffer[from..self.end];
         let found = match self.format {
@@ -383,11 +385,7 @@ impl<R: RecordInput> RecordSplitter<R> {
     }
 }
 
-/// Number of line ends in `bytes`.
+/// Returns the number of line ends in `bytes`.
 pub(super) fn line_ends(bytes: &[u8]) -> u64 {
     memchr_iter(b'\n', bytes).count() as u64
 }
-
-#[cfg(test)]
-#[path = "records_tests.rs"]
-mod tests;

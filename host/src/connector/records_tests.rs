@@ -1,13 +1,13 @@
-//! Splitting against the crate `csv`, and against inputs that arrive in any pieces.
+//! Splitting compared with the crate `csv`, and with inputs that arrive in pieces of any size.
 
 use std::io::{self, Read};
 
 use proptest::prelude::*;
 
-use super::{Defect, Fill, RECORD_BYTES_MAX, RecordInput, RecordSplitter};
+use super::records::{Defect, Fill, RECORD_BYTES_MAX, RecordInput, RecordSplitter};
 use crate::pipeline::FileFormat;
 
-/// Gives at most `step` bytes per read.
+/// Returns at most `step` bytes per read.
 struct ChunkedInput<'a> {
     bytes: &'a [u8],
     step: usize,
@@ -23,7 +23,7 @@ impl Read for ChunkedInput<'_> {
     }
 }
 
-/// Every record with the offset behind it, and what stopped the reading in front of the end.
+/// Returns every record with the offset behind it, and the outcome that stopped the reading before the end.
 fn split_until(bytes: &[u8], format: FileFormat, step: usize) -> (Vec<(Vec<u8>, u64)>, Option<Fill>) {
     let mut records = RecordSplitter::new(ChunkedInput { bytes, step }, format, 0);
     let mut all = Vec::new();
@@ -37,21 +37,21 @@ fn split_until(bytes: &[u8], format: FileFormat, step: usize) -> (Vec<(Vec<u8>, 
             Fill::End => return (all, None),
             other => {
                 assert_eq!(records.next(), None);
-                assert_eq!(records.fill().unwrap(), other, "the answer stays the same");
+                assert_eq!(records.fill().unwrap(), other, "the result stays the same");
                 return (all, Some(other));
             }
         }
     }
 }
 
-/// Every record with the offset behind it.
+/// Returns every record with the offset behind it.
 fn split(bytes: &[u8], format: FileFormat, step: usize) -> Vec<(Vec<u8>, u64)> {
     let (all, stopped) = split_until(bytes, format, step);
     assert_eq!(stopped, None);
     all
 }
 
-/// Every record with the offset behind it, where defective ones are left out; and how many these are.
+/// Skips defective records. Returns the other records with the offset behind each, and the number of skipped ones.
 fn split_skipping(input: impl RecordInput, format: FileFormat) -> (Vec<(Vec<u8>, u64)>, u64) {
     let mut records = RecordSplitter::new(input, format, 0);
     let (mut all, mut skipped) = (Vec::new(), 0);
@@ -80,7 +80,7 @@ fn values(bytes: &[u8], format: FileFormat) -> Vec<String> {
 }
 
 #[test]
-fn lines_end_as_people_write_them() {
+fn lines_end_with_lf_or_crlf_or_the_end_of_the_input() {
     assert_eq!(values(b"a\r\nb\n\nc", FileFormat::Lines), ["a", "b", "", "c"]);
     assert_eq!(values(b"a\n", FileFormat::Lines), ["a"]);
     assert_eq!(values(b"\n", FileFormat::Lines), [""]);
@@ -89,13 +89,13 @@ fn lines_end_as_people_write_them() {
 }
 
 #[test]
-fn rows_keep_their_quotes_and_their_line_ends_within_quotes() {
+fn rows_keep_their_quotes_and_the_line_ends_within_them() {
     let rows = values(b"a,\"b\r\nb\",c\r\n\r\n\"x\"\"\n\",y\nq\"\n\"\"", FileFormat::Csv);
     assert_eq!(rows, ["a,\"b\r\nb\",c", "\"x\"\"\n\",y", "q\"", "\"\""]);
 }
 
 #[test]
-fn a_quote_that_is_never_closed_stops_reading_or_costs_one_line() {
+fn an_unclosed_quote_stops_reading_or_costs_one_line() {
     let never = b"a,1\nb,\"12 inch\nc,3\nd,4\n";
     let later = b"a,1\nb,\"12 inch\nc,3\nd,\"4\"\ne,5\n";
     let second = b"a,\"x\ny\",\"12 inch\nc,3\n";
@@ -111,12 +111,12 @@ fn a_quote_that_is_never_closed_stops_reading_or_costs_one_line() {
         assert_eq!(skipping(second, FileFormat::Csv, step), (vec!["c,3".into()], 1));
         assert_eq!(skipping(b"a\n\"", FileFormat::Csv, step), (vec!["a".into()], 1));
     }
-    // A quote within a line is as the crate `csv` has it.
+    // A quote within a line is read as the crate `csv` reads it.
     assert_eq!(values(b"\"a\"b,\"\"c\n", FileFormat::Csv), ["\"a\"b,\"\"c"]);
 }
 
 #[test]
-fn a_record_that_is_too_long_stops_reading_or_costs_one_line() {
+fn a_too_long_record_stops_reading_or_costs_one_line() {
     let long = "x".repeat(RECORD_BYTES_MAX + 7);
     for format in [FileFormat::Lines, FileFormat::Ndjson, FileFormat::Csv] {
         let text = format!("one\n{long}\ntwo\n{long}");
@@ -130,7 +130,7 @@ fn a_record_that_is_too_long_stops_reading_or_costs_one_line() {
     let (_, stopped) = split_until(quoted.as_bytes(), FileFormat::Csv, usize::MAX);
     assert_eq!(stopped, Some(Fill::Broken(Defect::EndlessQuote { quote: 4 })));
     let (all, skipped) = split_skipping(ChunkedInput { bytes: quoted.as_bytes(), step: usize::MAX }, FileFormat::Csv);
-    assert_eq!((all.len(), skipped), (1 + RECORD_BYTES_MAX / 2 - 1, 1), "the line of the quote is left out");
+    assert_eq!((all.len(), skipped), (1 + RECORD_BYTES_MAX / 2 - 1, 1), "the line of the quote is skipped");
 
     let mut longest = vec![b'x'; RECORD_BYTES_MAX - 1];
     longest.push(b'\n');
@@ -139,7 +139,7 @@ fn a_record_that_is_too_long_stops_reading_or_costs_one_line() {
 }
 
 #[test]
-fn a_line_that_is_being_left_out_moves_the_offset_at_its_end() {
+fn a_skipped_line_moves_the_offset_at_its_end() {
     let text = format!("one\n{}\ntwo\n", "x".repeat(2 * RECORD_BYTES_MAX));
     let mut records = RecordSplitter::new(ChunkedInput { bytes: text.as_bytes(), step: 1 << 20 }, FileFormat::Lines, 0)
         .counting_lines();
@@ -158,12 +158,12 @@ fn a_line_that_is_being_left_out_moves_the_offset_at_its_end() {
     }
     offsets.dedup();
     assert_eq!(offsets[..2], [(0, 0), (4, 0)]);
-    assert_eq!(offsets[2].1, 1, "it counts when all of it is behind");
+    assert_eq!(offsets[2].1, 1, "it counts once it has been read completely");
     assert_eq!(records.offset(), text.len() as u64);
     assert_eq!(records.line_of(records.offset()), Some(4));
 }
 
-/// Fails as a connection does whose other side has not answered for too long.
+/// Fails like a connection whose peer no longer answers.
 struct TimedOutInput;
 
 impl Read for TimedOutInput {
@@ -173,12 +173,12 @@ impl Read for TimedOutInput {
 }
 
 #[test]
-fn a_connection_that_timed_out_is_no_silence() {
+fn a_connection_that_timed_out_is_an_error() {
     let mut records = RecordSplitter::new(TimedOutInput, FileFormat::Lines, 0);
     assert_eq!(records.fill().unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
 
-/// Texts behind each other: no read goes over the start of one.
+/// Texts one after another. No read crosses the start of a text.
 struct ConcatenatedTexts(Vec<Vec<u8>>, bool);
 
 impl RecordInput for ConcatenatedTexts {
@@ -196,13 +196,13 @@ impl RecordInput for ConcatenatedTexts {
     }
 
     fn begins_text(&self) -> bool {
-        // Every read may be the first one of a text; the marks tell.
+        // Any read may be the first of a text. The byte order marks decide.
         true
     }
 }
 
 #[test]
-fn a_mark_is_left_out_where_a_text_begins() {
+fn a_byte_order_mark_is_removed_where_a_text_begins() {
     for format in [FileFormat::Lines, FileFormat::Csv, FileFormat::Ndjson] {
         let (all, stopped) = split_until(b"\xef\xbb\xbfa\nb\n", format, 1);
         assert_eq!((all, stopped), (vec![(b"a".to_vec(), 5), (b"b".to_vec(), 7)], None));
@@ -212,10 +212,10 @@ fn a_mark_is_left_out_where_a_text_begins() {
         let (all, stopped) = split_until(b"\xfe\xff\0a\0\n", format, 1);
         assert_eq!((all, stopped), (vec![], Some(Fill::Foreign("UTF-16"))));
     }
-    assert_eq!(split(b"\xef\xbb", FileFormat::Csv, 1), [(b"\xef\xbb".to_vec(), 2)], "half a mark is none");
+    assert_eq!(split(b"\xef\xbb", FileFormat::Csv, 1), [(b"\xef\xbb".to_vec(), 2)], "half a mark is not a mark");
 }
 
-/// Bytes of which most mean something to a reader of CSV.
+/// Generates bytes that mostly have a meaning in CSV.
 fn csv_like() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop::sample::select(b"\"\"\"\n\n\r,,,ab\xc3 ".to_vec());
     prop::collection::vec(byte, 0..60)
@@ -242,14 +242,14 @@ proptest! {
         prop_assert_eq!(rows.len(), ours.len());
         prop_assert_eq!(&ours[..], &expected[..ours.len()]);
         prop_assert!(stopped.is_some() || ours.len() == expected.len());
-        // Only a quoted field with line ends stops the reading.
+        // Only a quoted field with line ends may stop the reading.
         let quoted = |row: &Vec<Vec<u8>>| row.iter().any(|field| field.contains(&b'\n') || field.contains(&b'\r'));
         let is_last = |row: &[Vec<Vec<u8>>]| row.len() == 1 && bytes.contains(&b'"');
         prop_assert!(stopped.is_none() || quoted(&expected[ours.len()]) || is_last(&expected[ours.len()..]));
     }
 
     #[test]
-    fn reading_on_from_any_record_gives_the_same_rest(bytes in csv_like(), step in 1_usize..9) {
+    fn reading_from_the_offset_of_any_record_returns_the_same_rest(bytes in csv_like(), step in 1_usize..9) {
         for format in [FileFormat::Lines, FileFormat::Csv, FileFormat::Ndjson] {
             let (all, skipped) = split_skipping(ChunkedInput { bytes: &bytes, step: usize::MAX }, format);
             let (in_pieces, skipped_in_pieces) = split_skipping(ChunkedInput { bytes: &bytes, step }, format);
@@ -264,7 +264,7 @@ proptest! {
     }
 
     #[test]
-    fn a_line_with_a_quote_that_is_never_closed_is_all_that_is_lost(
+    fn an_unclosed_quote_loses_only_its_line(
         before in prop::collection::vec("[a-c]{1,3}(,(\"[a-c,]{0,3}\"|[a-c]{0,3})){0,2}", 0..5),
         after in prop::collection::vec("[a-c]{1,3}(,(\"[a-c]{1,3}\"|[a-c]{0,3})){0,2}", 0..5),
         step in 1_usize..9,

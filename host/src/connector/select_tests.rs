@@ -1,6 +1,7 @@
-//! Selectors against values of each format, and what is said of those that cannot be.
+//! Key selectors on values of each format, and the errors for impossible ones.
 
-use super::*;
+use super::select::KeyExtractor;
+use crate::pipeline::{KeySelector, ValueFormat};
 
 fn key(selector: KeySelector, format: ValueFormat, value: &str) -> Option<String> {
     let mut scratch = Vec::new();
@@ -17,7 +18,7 @@ fn flights() -> ValueFormat {
 }
 
 #[test]
-fn a_key_is_found_in_each_format() {
+fn a_key_is_extracted_from_each_format() {
     assert_eq!(key(KeySelector::Value, ValueFormat::Raw, "all of it").unwrap(), "all of it");
     assert_eq!(key(KeySelector::Emitted, ValueFormat::Raw, "x"), None);
     assert_eq!(key(field("tailnum"), flights(), "UA,\"N\"\"1\"").unwrap(), "N\"1");
@@ -29,7 +30,7 @@ fn a_key_is_found_in_each_format() {
 }
 
 #[test]
-fn a_selector_that_cannot_work_is_told_what_would() {
+fn the_error_for_an_impossible_selector_names_a_possible_one() {
     let refused = |selector, format: &ValueFormat| {
         let error = KeyExtractor::compile(&selector, format).unwrap_err();
         assert_eq!(error.code, "manifest-key");
@@ -42,6 +43,6 @@ fn a_selector_that_cannot_work_is_told_what_would() {
     assert!(refused(field("a"), &ValueFormat::Raw).contains("csv"));
     assert!(refused(KeySelector::Column(0), &ValueFormat::Raw).contains("csv"));
     let twice = ValueFormat::Csv(Some(["k", "ts", "k"].map(str::to_owned).to_vec()));
-    assert!(refused(field("k"), &twice).contains("the header has the column `k` twice: columns 0 and 2"));
-    assert!(KeyExtractor::compile(&field("ts"), &twice).is_ok(), "only a name that is used has to be one column's");
+    assert!(refused(field("k"), &twice).contains("the header names the column `k` twice: columns 0 and 2"));
+    assert!(KeyExtractor::compile(&field("ts"), &twice).is_ok(), "only the name in use must be unique");
 }

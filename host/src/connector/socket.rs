@@ -1,45 +1,48 @@
-//! Records from a TCP server, lines where nothing else is said, as Flink's `socketTextStream`. One connection, that of subtask 0; the other subtasks have
-//! nothing. What was read and is lost with a crash cannot be had again.
+//! A source that reads records from a TCP server, like Flink's `socketTextStream`.
 //!
-//! The system probes a connection that is silent, so that one whose other side is gone fails. A server that is there and says
-//! nothing is waited for.
+//! Subtask 0 holds the only connection; the other subtasks have no records. Records that a crash loses cannot be read
+//! again. The system probes a silent connection, so it fails if the peer is gone. A live but silent server is waited for.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
+use super::context::ConnectorContext;
 use super::records::{Fill, RecordSplitter};
+use super::source::{POLL_BYTES_MAX, Poll, Source};
+use super::text_start;
 use super::undecodable::{self, SkipLog};
-use super::{ConnectorContext, POLL_BYTES_MAX, Poll, Source, text_start};
 use crate::error::{Result, source_encoding, source_failed};
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::pipeline::{FileFormat, UndecodablePolicy};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long one read waits; see [`Source::poll`].
+/// Upper bound on the wait of one read; see [`Source::poll`].
 const READ_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Silence after which the other side is probed, and the time between two probes.
+/// Silence after which the peer is probed.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
+
+/// Time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Probes without an answer after which the connection fails.
+/// Number of unanswered probes after which the connection fails.
 const PROBES_MAX: u32 = 3;
 
-/// See the module.
+/// One subtask's share of a socket source.
 pub(super) struct SocketSource {
     node: String,
     address: String,
     on_undecodable: UndecodablePolicy,
-    /// None in all subtasks but the first.
+    /// The connection; `None` in all subtasks but the first.
     records: Option<RecordSplitter<TcpStream>>,
     skip_log: SkipLog,
 }
 
 impl SocketSource {
-    /// Connects, in subtask 0. Fails with `source-failed` where no one listens.
+    /// Connects if this is subtask 0. Error: `source-failed` if the connection is refused.
     pub(super) fn open(
         address: &str,
         format: FileFormat,
@@ -57,7 +60,7 @@ impl SocketSource {
 
 fn connect(address: &str) -> Result<TcpStream> {
     let failed = |error| source_failed(format!("cannot connect to `{address}`: {error}"));
-    let mut last = std::io::Error::other("the name has no address");
+    let mut last = std::io::Error::other("the host name has no address");
     for candidate in address.to_socket_addrs().map_err(failed)? {
         match TcpStream::connect_timeout(&candidate, CONNECT_TIMEOUT) {
             Ok(stream) => {
@@ -76,7 +79,7 @@ fn probe_when_silent(stream: &TcpStream) -> std::io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
-/// Gives the records that are whole in the buffer.
+/// Moves complete records from the buffer to `batch`. Returns whether there was any.
 fn take(reader: &mut RecordSplitter<TcpStream>, batch: &mut Batch, records: usize) -> bool {
     let before = batch.len();
     let (records, bytes) = (before.saturating_add(records), batch.values.bytes().len() + POLL_BYTES_MAX);
@@ -113,7 +116,7 @@ impl Source for SocketSource {
                 reader.skip();
             }
             Ok(Fill::Foreign(name)) => {
-                let message = format!("what `{address}` sends is {name}, which a source does not read");
+                let message = format!("`{address}` sends {name}, which a source cannot read");
                 return Err(source_encoding(message).hint(text_start::hint(name)));
             }
             Err(error) => return Err(source_failed(format!("reading from `{address}` failed: {error}"))),
@@ -124,17 +127,13 @@ impl Source for SocketSource {
         })
     }
 
-    /// Nothing: a connection cannot go back.
+    /// Returns no bytes: a connection cannot be read again.
     fn position(&self) -> Result<Vec<u8>> {
         Ok(Vec::new())
     }
 
     fn take_skipped(&mut self) -> u64 {
         self.records.as_mut().map_or(0, RecordSplitter::take_skipped)
-    }
-
-    fn place(&mut self) -> String {
-        format!("what `{}` sent", self.address)
     }
 }
 
@@ -144,11 +143,11 @@ mod tests {
     use std::net::TcpListener;
     use std::path::Path;
 
-    use super::super::fixtures::{context, drain, subtask_of};
+    use super::super::testing::{context, drain, subtask_of};
     use super::*;
 
     #[test]
-    fn lines_come_until_the_server_closes() {
+    fn lines_are_read_until_the_server_closes_the_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut source =
@@ -181,7 +180,7 @@ mod tests {
         assert_eq!(second.poll(&mut Batch::default(), 10).unwrap(), Poll::End);
     }
 
-    /// What a source gives of what a server sends, in pieces of `step` bytes, and the error at the end.
+    /// Sends `bytes` in pieces of `step` bytes. Returns the records, the number of skipped ones, and the error at the end.
     fn sent(
         format: FileFormat,
         on_undecodable: UndecodablePolicy,
@@ -212,17 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_never_closed_costs_one_line() {
+    fn an_unclosed_quote_costs_one_line() {
         let csv = b"a,1\n\nb,\"12 inch\nc,3\nd,\"4\"\n";
         let (records, skipped, error) = sent(FileFormat::Csv, UndecodablePolicy::Skip, csv, 5);
         assert_eq!((records, skipped, error), (vec!["a,1".into(), "c,3".into(), "d,\"4\"".into()], 1, String::new()));
         let (records, _, error) = sent(FileFormat::Csv, UndecodablePolicy::Fail, csv, 5);
         assert_eq!(records, ["a,1"]);
-        assert!(error.contains("line 3, byte 7 of what `ADDRESS` sent") && error.contains("line 5"), "{error}");
+        assert!(error.contains("line 3, byte 7 of the data from `ADDRESS`") && error.contains("line 5"), "{error}");
     }
 
     #[test]
-    fn a_text_begins_without_its_mark_and_in_no_other_encoding() {
+    fn a_byte_order_mark_is_removed_and_another_encoding_is_an_error() {
         for step in [1, 2, 100] {
             let marked = sent(FileFormat::Lines, UndecodablePolicy::Fail, b"\xef\xbb\xbfone\ntwo\n", step);
             assert_eq!(marked.0, ["one", "two"]);

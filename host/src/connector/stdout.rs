@@ -1,27 +1,28 @@
-//! Values on the standard output, a line each. At least once: after a restart a line may come again.
+//! A sink that writes each value as a line of the standard output.
 //!
-//! The process's stdout is written by a thread of its own ([`crate::stdio`]). A reader that takes nothing holds up the
-//! sink, and with it the job's records, but neither a cancel nor the end of the process.
+//! Delivery is at least once: a line may be repeated after a restart. A separate thread writes the stream
+//! ([`crate::stdio`]). A slow reader holds up the sink and the job's records, but neither a cancel nor the end of the
+//! process.
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::Sink;
+use super::sink::Sink;
 use crate::error::{Error, Result, sink_unwritable, stdout_closed};
 use crate::model::{Batch, Interrupt};
 use crate::stdio::{self, OfferOutcome, StandardStream};
 
 /// Upper bound on how long a cancel goes unnoticed.
-const WAIT: Duration = Duration::from_millis(50);
+const CANCEL_CHECK: Duration = Duration::from_millis(50);
 
-/// Writes a batch at once, so that the lines of several subtasks do not get into each other.
+/// Writes each batch at once, so that the lines of several subtasks do not mix.
 pub(super) struct StdoutSink {
-    /// The lines of one batch; empty between two calls.
+    /// The lines of the current batch, kept for their allocation.
     lines: Vec<u8>,
     stream: &'static StandardStream,
-    /// Everything that this sink has written is settled with this number of the stream.
+    /// Stream offset behind the last line of this sink. Its lines are written once the stream has settled this offset.
     written: u64,
-    /// The stream's failures when the sink was opened.
+    /// Number of the stream's failed writes when the sink was opened.
     failures: u64,
     interrupt: Interrupt,
 }
@@ -35,11 +36,13 @@ impl StdoutSink {
         StdoutSink { lines: Vec::new(), stream, written: 0, failures: stream.failures().0, interrupt }
     }
 
-    /// Fails where a write has failed, or the attempt is over.
+    /// Fails if a write has failed since the sink was opened, or if the attempt has been interrupted.
     fn check(&self) -> Result<()> {
         match self.stream.failures() {
             (count, Some(kind)) if count > self.failures => Err(failed(kind)),
-            _ if self.interrupt.is_set() => Err(sink_unwritable("the job ended while stdout was not read")),
+            _ if self.interrupt.is_set() => {
+                Err(sink_unwritable("the job ended before a reader took its output from stdout"))
+            }
             _ => Ok(()),
         }
     }
@@ -66,16 +69,16 @@ impl Sink for StdoutSink {
                     self.written = number;
                     return Ok(());
                 }
-                OfferOutcome::Full => self.stream.wait(WAIT),
+                OfferOutcome::Full => self.stream.wait(CANCEL_CHECK),
             }
         }
     }
 
-    /// The lines in front of a barrier are written before the checkpoint is complete.
+    /// Waits until the lines in front of the barrier are written, so that a complete checkpoint implies their output.
     fn prepare(&mut self, _checkpoint: u64) -> Result<Option<Vec<u8>>> {
         while !self.stream.is_settled(self.written) {
             self.check()?;
-            self.stream.wait(WAIT);
+            self.stream.wait(CANCEL_CHECK);
         }
         self.check().map(|()| None)
     }

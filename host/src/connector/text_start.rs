@@ -1,21 +1,21 @@
-//! Recognises what a text begins with: a byte order mark, or an encoding or compression that a source does not read.
+//! Recognizes the start of a text: a byte order mark, or an encoding or compression that sources do not support.
 
-/// What the first bytes of a text say.
+/// The meaning of the first bytes of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TextStart {
     /// More bytes are needed.
     Undecided,
-    /// UTF-8, or anything that is compatible with it, behind a byte order mark of this length.
+    /// UTF-8 or a compatible encoding, after a byte order mark of this length.
     Text { mark: usize },
-    /// Something else, by its name.
+    /// An unsupported encoding or compression, by name.
     Foreign(&'static str),
 }
 
-/// One byte of a pattern.
+/// Matches one byte.
 #[derive(Clone, Copy)]
 enum BytePattern {
     Is(u8),
-    /// A printable character of ASCII, a tab or a line end.
+    /// Matches a printable ASCII character, a tab or a line end.
     Text,
     Any,
 }
@@ -24,7 +24,7 @@ use BytePattern::{Any, Is, Text};
 
 const UTF_16: TextStart = TextStart::Foreign("UTF-16");
 
-/// The first pattern that matches decides. None matches an ordinary text.
+/// The first matching pattern decides. An ordinary text matches none.
 const PATTERNS: &[(&[BytePattern], TextStart)] = &[
     (&[Is(0xef), Is(0xbb), Is(0xbf)], TextStart::Text { mark: 3 }),
     (&[Is(0xff), Is(0xfe)], UTF_16),
@@ -42,8 +42,8 @@ const PATTERNS: &[(&[BytePattern], TextStart)] = &[
     (&[Is(b'P'), Is(b'K'), Is(3), Is(4)], TextStart::Foreign("zip")),
 ];
 
-/// Judges the first `bytes` of a text; `is_all` says that no more follow.
-pub(super) fn inspect(bytes: &[u8], is_all: bool) -> TextStart {
+/// Classifies a text by its first `bytes`. `is_all` means that no more bytes follow.
+pub(super) fn classify(bytes: &[u8], is_all: bool) -> TextStart {
     let mut undecided = false;
     for (pattern, meaning) in PATTERNS {
         if pattern.iter().zip(bytes).all(|(expected, byte)| matches(*expected, *byte)) {
@@ -64,12 +64,12 @@ fn matches(expected: BytePattern, byte: u8) -> bool {
     }
 }
 
-/// What a person can do about a foreign encoding or compression.
+/// Returns the hint for an unsupported encoding or compression.
 pub(super) fn hint(foreign: &str) -> String {
     match foreign {
         "UTF-16" | "UTF-32" => format!("convert it to UTF-8 first: `iconv -f {foreign} -t UTF-8`"),
-        "gzip" => "it is compressed twice, or a socket sent it: decompress it first".to_owned(),
-        _ => "decompress it first; of compressed files a source reads gzip only".to_owned(),
+        "gzip" => "decompress it first: a source reads gzip from files only, and only one layer of it".to_owned(),
+        _ => "decompress it first: gzip is the only compression that a source reads".to_owned(),
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_recognised_by_its_first_bytes_and_not_sooner() {
+    fn a_text_is_classified_once_enough_bytes_are_known() {
         let cases: [(&[u8], &str); 10] = [
             (b"\xff\xfek\0", "UTF-16"),
             (b"\xfe\xff\0k", "UTF-16"),
@@ -92,16 +92,16 @@ mod tests {
             (b"PK\x03\x04", "zip"),
         ];
         for (bytes, name) in cases {
-            assert_eq!(inspect(bytes, false), TextStart::Foreign(name), "{bytes:?}");
-            assert_eq!(inspect(&bytes[..1], false), TextStart::Undecided, "{name}");
-            assert_eq!(inspect(&bytes[..1], true), TextStart::Text { mark: 0 }, "{name}");
+            assert_eq!(classify(bytes, false), TextStart::Foreign(name), "{bytes:?}");
+            assert_eq!(classify(&bytes[..1], false), TextStart::Undecided, "{name}");
+            assert_eq!(classify(&bytes[..1], true), TextStart::Text { mark: 0 }, "{name}");
         }
-        assert_eq!(inspect(b"\xef\xbb\xbfa", false), TextStart::Text { mark: 3 });
-        assert_eq!(inspect(b"\xef\xbb", false), TextStart::Undecided);
+        assert_eq!(classify(b"\xef\xbb\xbfa", false), TextStart::Text { mark: 3 });
+        assert_eq!(classify(b"\xef\xbb", false), TextStart::Undecided);
         for text in [&b"a,b\n"[..], b"BZh,x\n", b"PK,1\n", "\u{e4}\n".as_bytes(), b"\n\n", b"(1)\n", b"\0\0"] {
-            let start = inspect(text, text.len() == 2);
+            let start = classify(text, text.len() == 2);
             assert_eq!(start, TextStart::Text { mark: 0 }, "{text:?}");
         }
-        assert_eq!(inspect(b"", true), TextStart::Text { mark: 0 });
+        assert_eq!(classify(b"", true), TextStart::Text { mark: 0 });
     }
 }

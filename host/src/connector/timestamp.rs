@@ -1,4 +1,6 @@
-//! Event timestamps, read out of records.
+//! Extracts event timestamps from records.
+//!
+//! Owns the timestamp formats and their time zones. [`TimestampExtractor::extract`] runs for every record of a source.
 
 use jiff::civil;
 use jiff::fmt::temporal::DateTimeParser;
@@ -9,10 +11,10 @@ use crate::error::{Result, manifest_invalid, manifest_key};
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::{KeySelector, TimestampFormat, TimestampSelector, ValueFormat};
 
-/// The first and the last millisecond of the years 0 to 9999: a time beyond them is a sign of a wrong format.
+/// The milliseconds of the years 0 to 9999. A time outside of them suggests a wrong format.
 const PLAUSIBLE_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
-/// Bytes of a value that a message shows.
+/// Maximum number of bytes of a value that a message shows.
 const SHOWN_BYTES_MAX: usize = 80;
 
 /// The event timestamp of one record.
@@ -20,32 +22,35 @@ const SHOWN_BYTES_MAX: usize = 80;
 pub enum EventTimestamp {
     /// Milliseconds since the Unix epoch, rounded down.
     At(i64),
-    /// The record has no such field, or nothing is in it.
+    /// The record does not have the field, or the field is empty.
     Missing,
-    /// What is in the field is no time in the format.
+    /// The value of the field is not a time in the format.
     Unreadable,
 }
 
-/// Finds the event timestamp of a record.
+/// Extracts the event timestamp of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimestampExtractor {
     at: KeyExtractor,
     selector: TimestampSelector,
-    /// Of times that do not say it themselves.
+    /// Time zone of values without an offset.
     zone: Option<TimeZone>,
 }
 
 impl TimestampExtractor {
-    /// Fails with `manifest-key` where records of `format` have no such place, with `manifest-invalid` by the zone.
+    /// Compiles a selector for records of `format`.
+    ///
+    /// Errors: `manifest-key` if such records have no such field, `manifest-invalid` if the time zone is unknown.
     pub fn compile(selector: &TimestampSelector, format: &ValueFormat) -> Result<TimestampExtractor> {
         if selector.at == KeySelector::Emitted {
-            return Err(manifest_key("a timestamp cannot be `emitted`").hint("name a field or a column"));
+            return Err(manifest_key("a source has no emitted timestamps").hint("select a field or a column"));
         }
         let at = KeyExtractor::compile(&selector.at, format).map_err(|error| error.context("timestamp"))?;
         let zone = selector.zone.as_deref().map(zone).transpose()?;
         Ok(TimestampExtractor { at, selector: selector.clone(), zone })
     }
 
+    /// Returns the event timestamp of a record.
     #[inline]
     pub fn extract(&self, value: &[u8]) -> EventTimestamp {
         let mut scratch = Vec::new();
@@ -68,7 +73,7 @@ impl TimestampExtractor {
         }
     }
 
-    /// The field and the format, for a message.
+    /// Describes the field and the format, for a message.
     pub fn described(&self) -> String {
         let field = match &self.selector.at {
             KeySelector::Field(name) => format!("field `{}`", shown(name.as_bytes())),
@@ -78,48 +83,50 @@ impl TimestampExtractor {
         format!("{field} (format `{}`)", self.selector.format.as_str())
     }
 
-    /// What the field of a record holds, cut to what a message shows.
+    /// Returns the value of the record's field, shortened for a message.
     pub fn shown(&self, value: &[u8]) -> String {
         let mut scratch = Vec::new();
         shown(self.at.extract(value, &mut scratch).unwrap_or_default())
     }
 
-    /// Why what the field of a record holds cannot be read, and what would be right.
+    /// Explains why the value of the record's field cannot be read, and how to correct it.
     pub fn why_unreadable(&self, value: &[u8]) -> String {
         let mut scratch = Vec::new();
         let text = self.at.extract(value, &mut scratch).unwrap_or_default().trim_ascii();
         let why = match self.selector.format {
             TimestampFormat::Rfc3339 if text.iter().all(u8::is_ascii_digit) => {
-                "it is a number: the format may be `unix-s`, `unix-ms` or `unix-us`"
+                "it is a number, so the format may be `unix-s`, `unix-ms` or `unix-us`"
             }
             TimestampFormat::Rfc3339 if self.zone.is_none() && rfc3339(text, Some(&TimeZone::UTC)).is_some() => {
-                "it has neither `Z` nor an offset: name its `zone`, such as `zone = \"UTC\"`"
+                "it has neither `Z` nor an offset, so set the time zone, such as `zone = \"UTC\"`"
             }
-            TimestampFormat::Rfc3339 => "`rfc3339` is like `2013-01-01T05:00:00Z` or `2013-01-01`",
-            _ if rfc3339(text, Some(&TimeZone::UTC)).is_some() => "it is a date: the format may be `rfc3339`",
-            _ => "it is no number, or out of range",
+            TimestampFormat::Rfc3339 => {
+                "the format `rfc3339` expects a time like `2013-01-01T05:00:00Z` or `2013-01-01`"
+            }
+            _ if rfc3339(text, Some(&TimeZone::UTC)).is_some() => "it is a date, so the format may be `rfc3339`",
+            _ => "it is not a number, or is out of range",
         };
         why.to_owned()
     }
 
-    /// A remark on a time that was read, and is probably meant otherwise.
+    /// Returns a remark on a time that was read but probably has another format.
     pub fn remark(&self, ms: i64) -> Option<String> {
         if is_implausible(ms) {
             let year = 1970 + ms.div_euclid(31_556_952_000);
-            return Some(format!("is the year {year}: is the format right?"));
+            return Some(format!("is in the year {year}, so the format may be wrong"));
         }
         let is_in_seconds =
             self.selector.format == TimestampFormat::UnixMs && (100_000_000..10_000_000_000).contains(&ms);
-        is_in_seconds.then(|| "is early in 1970: the format may be `unix-s`".to_owned())
+        is_in_seconds.then(|| "is early in 1970, so the format may be `unix-s`".to_owned())
     }
 }
 
-/// Whether a time is outside of the years 0 to 9999.
+/// Returns whether a time is outside of the years 0 to 9999.
 pub fn is_implausible(ms: i64) -> bool {
     !PLAUSIBLE_MS.contains(&ms)
 }
 
-/// Bytes of a record as a message shows them: one line, cut.
+/// Formats bytes of a record for a message: shortened and on one line.
 fn shown(bytes: &[u8]) -> String {
     let cut = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
     let more = if cut.len() < bytes.len() { "..." } else { "" };
@@ -128,7 +135,7 @@ fn shown(bytes: &[u8]) -> String {
     text.chain(more.chars()).collect()
 }
 
-/// A zone by its name in the time zone database, `UTC`, or an offset like `+02:00`.
+/// Returns a time zone by its name in the time zone database, `UTC`, or an offset like `+02:00`.
 fn zone(name: &str) -> Result<TimeZone> {
     let offset = || {
         let time = format!("1970-01-02T00:00:00{name}");
@@ -141,12 +148,12 @@ fn zone(name: &str) -> Result<TimeZone> {
     match (offset(), TimeZone::get(name)) {
         (Some(offset), _) => Ok(TimeZone::fixed(offset)),
         (None, Ok(zone)) => Ok(zone),
-        (None, Err(_)) => Err(manifest_invalid(format!("timestamp: there is no time zone `{name}`"))
-            .hint("a zone is \"UTC\", an offset like \"+02:00\", or a name like \"Europe/Berlin\"")),
+        (None, Err(_)) => Err(manifest_invalid(format!("timestamp: `{name}` is not a time zone"))
+            .hint("a time zone is \"UTC\", an offset like \"+02:00\", or a name like \"Europe/Berlin\"")),
     }
 }
 
-/// A date, or a date and a time, as it is written.
+/// A date with an optional time and offset, as written in a value.
 struct DateAndTime {
     days: i64,
     date: (i16, i8, i8),
@@ -155,11 +162,11 @@ struct DateAndTime {
     has_time: bool,
 }
 
-/// A date, or a date with a time and an offset, in milliseconds. A date alone begins its day in `zone`, or in UTC; a time
-/// without an offset needs a `zone`.
+/// Converts a date, or a date with a time and an offset, to milliseconds. A date alone is the start of the day in `zone`,
+/// or in UTC. A time without an offset needs a `zone`.
 #[inline]
-fn rfc3339(text: &[u8], zone: Option<&TimeZone>) -> Option<i64> {
-    let Some(written) = standard(text) else { return unusual(text) };
+pub(super) fn rfc3339(text: &[u8], zone: Option<&TimeZone>) -> Option<i64> {
+    let Some(written) = standard(text) else { return rare_form(text) };
     let local = written.days * 86_400_000 + written.ms_of_day;
     match (written.offset_s, zone) {
         (Some(offset_s), _) => Some(local - offset_s * 1_000),
@@ -168,15 +175,16 @@ fn rfc3339(text: &[u8], zone: Option<&TimeZone>) -> Option<i64> {
     }
 }
 
-/// Forms that are rare, such as a week date, a year of six digits or a zone in brackets.
+/// Parses rare forms, such as a week date, a year of six digits or a time zone in brackets.
 #[cold]
-fn unusual(text: &[u8]) -> Option<i64> {
+fn rare_form(text: &[u8]) -> Option<i64> {
     static PARSER: DateTimeParser = DateTimeParser::new();
     let timestamp = PARSER.parse_timestamp(text).ok()?;
     i64::try_from(timestamp.as_nanosecond().div_euclid(1_000_000)).ok()
 }
 
-/// A time by the clocks of a zone. Of two it is the first; one that the clocks skip is as much later as they skip.
+/// Converts a local time of a zone. An ambiguous time is the earlier of the two. A skipped time moves forward by the
+/// length of the gap.
 fn in_zone(written: &DateAndTime, local_ms: i64, zone: &TimeZone) -> Option<i64> {
     if let Ok(offset) = zone.to_fixed_offset() {
         return Some(local_ms - i64::from(offset.seconds()) * 1_000);
@@ -189,8 +197,8 @@ fn in_zone(written: &DateAndTime, local_ms: i64, zone: &TimeZone) -> Option<i64>
     Some(timestamp.as_millisecond() + ms)
 }
 
-/// Reads `2013-01-01`, `2013-01-01T05:00:00.123Z` and the like: RFC 3339, with a space for the `T`, without the seconds, or
-/// without the offset. A leap second counts as the second before it.
+/// Parses `2013-01-01`, `2013-01-01T05:00:00.123Z` and similar forms: RFC 3339, where a space may replace the `T`, and the
+/// seconds and the offset may be missing. A leap second counts as the second before it.
 fn standard(text: &[u8]) -> Option<DateAndTime> {
     let (&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2], rest) = text.split_first_chunk::<10>()? else { return None };
     let year = pair(y1, y2)? * 100 + pair(y3, y4)?;
@@ -226,7 +234,7 @@ fn standard(text: &[u8]) -> Option<DateAndTime> {
     Some(DateAndTime { days, date, ms_of_day, offset_s: offset(rest)?, has_time: true })
 }
 
-/// The offset in seconds behind a time; none where there is nothing.
+/// Parses the offset after a time, in seconds. The inner value is `None` if there is no offset.
 fn offset(text: &[u8]) -> Option<Option<i64>> {
     let (sign, hours, minutes) = match *text {
         [] => return Some(None),
@@ -244,7 +252,7 @@ fn offset(text: &[u8]) -> Option<Option<i64>> {
     }
 }
 
-/// The number of two digits.
+/// Returns the number that two digits form.
 fn pair(one: u8, other: u8) -> Option<i64> {
     (one.is_ascii_digit() && other.is_ascii_digit()).then(|| i64::from(one - b'0') * 10 + i64::from(other - b'0'))
 }
@@ -258,7 +266,8 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 by the Gregorian calendar. Years begin with March here, so that leap days stand at their end.
+/// Returns the days since 1970-01-01 in the Gregorian calendar. Years begin in March here, so that a leap day is the last
+/// day of its year.
 fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -266,7 +275,8 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-/// A decimal number times ten to the power of `shift`, rounded down: `1357034400`, `1.5`, `1.357E12`.
+/// Parses a decimal number like `1357034400`, `1.5` or `1.357E12`. Multiplies it by ten to the power of `shift` and rounds
+/// down.
 #[inline]
 fn decimal(text: &[u8], shift: i32) -> Option<i64> {
     if text.len() < 19 && text.iter().all(u8::is_ascii_digit) {
@@ -294,7 +304,7 @@ fn any_decimal(text: &str, shift: i32) -> Option<i64> {
     if whole.is_empty() || !whole.bytes().chain(decimals.bytes()).all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // What is beyond the 19th digit behind the point is too small to count, unless a rounding down needs to know of it.
+    // Digits after the 19th decimal place are too small to count. They matter only for rounding down a negative number.
     let (used, unused) = decimals.split_at(decimals.len().min(19));
     let mut number = 0_i128;
     for digit in whole.bytes().chain(used.bytes()) {
@@ -312,7 +322,3 @@ fn any_decimal(text: &str, shift: i32) -> Option<i64> {
     };
     i64::try_from(scaled).ok()
 }
-
-#[cfg(test)]
-#[path = "timestamp_tests.rs"]
-mod tests;

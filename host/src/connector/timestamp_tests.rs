@@ -1,7 +1,9 @@
-//! Timestamps as people write them, and what is said of those that are none.
+//! Timestamps in every format, and the explanations for values that are not timestamps.
 
-use super::EventTimestamp::{At, Missing, Unreadable};
-use super::*;
+use super::timestamp::EventTimestamp::{At, Missing, Unreadable};
+use super::timestamp::{EventTimestamp, TimestampExtractor, rfc3339};
+use crate::error::Result;
+use crate::pipeline::{KeySelector, TimestampFormat, TimestampSelector, ValueFormat};
 
 fn extractor(format: TimestampFormat, zone: Option<&str>) -> Result<TimestampExtractor> {
     let selector = TimestampSelector { at: KeySelector::Column(1), format, zone: zone.map(str::to_owned) };
@@ -90,7 +92,7 @@ fn timestamps_are_read_as_milliseconds() {
 }
 
 #[test]
-fn a_zone_is_that_of_times_without_an_offset() {
+fn the_zone_applies_to_times_without_an_offset() {
     let cases = [
         ("UTC", "2013-01-01T05:00:00", At(1_357_016_400_000)),
         ("UTC", "9999-12-31T23:59:59.999", At(253_402_300_799_999)),
@@ -109,7 +111,7 @@ fn a_zone_is_that_of_times_without_an_offset() {
 }
 
 #[test]
-fn times_are_those_of_another_implementation() {
+fn times_equal_those_of_another_implementation() {
     let mut seed = 1_u64;
     for _ in 0..20_000 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -123,13 +125,13 @@ fn times_are_those_of_another_implementation() {
 }
 
 #[test]
-fn what_cannot_be_read_is_explained() {
+fn an_unreadable_value_is_explained() {
     let why = |format, text: &str| extractor(format, None).unwrap().why_unreadable(format!("x,{text}").as_bytes());
     assert!(why(TimestampFormat::Rfc3339, "2013-01-01T05:00:00").contains("`zone`"));
     assert!(why(TimestampFormat::Rfc3339, "1357016400").contains("`unix-s`"));
     assert!(why(TimestampFormat::Rfc3339, "01.01.2013").contains("2013-01-01T05:00:00Z"));
     assert!(why(TimestampFormat::UnixS, "2013-01-01 05:00").contains("`rfc3339`"));
-    assert!(why(TimestampFormat::UnixS, "soon").contains("no number"));
+    assert!(why(TimestampFormat::UnixS, "soon").contains("not a number"));
     let seconds = extractor(TimestampFormat::UnixS, None).unwrap();
     assert!(seconds.remark(1_357_034_400_123_000).unwrap().contains("the year 44972"));
     assert_eq!(seconds.remark(1_357_034_400_123), None);

@@ -1,44 +1,49 @@
-//! The file sink: one file per subtask and checkpoint. What is written between two checkpoints goes to an open file;
-//! `prepare` makes it durable under its pending name, and the committer publishes it by a rename.
+//! The file sink: one file (part) per subtask and checkpoint.
+//!
+//! Values between two checkpoints go to an open part. `prepare` syncs it to disk under its pending name. The committer
+//! publishes it by a rename.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::super::{ConnectorContext, Sink};
-use super::part::{PartNaming, SinkPart, sync_folder, unwritable};
-use super::promise;
+use super::committable;
+use super::sink_part::{PartNaming, SinkPart, sync_folder, unwritable};
 use crate::clock::random_u64;
+use crate::connector::context::ConnectorContext;
+use crate::connector::sink::Sink;
 use crate::error::{Result, sink_unwritable};
 use crate::model::Batch;
 
-const BUFFER_BYTES: usize = 256 << 10;
+/// Size of the write buffer, in bytes.
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
 
-/// See the module.
+/// One subtask's share of a file sink.
 pub(in crate::connector) struct FileSink {
     parts: PartNaming,
-    /// The folder by the one path that it has when links are followed: what a checkpoint's reader finds it by.
+    /// The canonical path of the sink's folder. A job that restores the checkpoint finds the folder by it.
     folder: PathBuf,
     subtask: u32,
-    /// Where the open file is. The name is this sink's alone, so that one left over from before a restart is no danger.
-    open_path: PathBuf,
+    /// Path of the open part. The name is unique to this sink, so a leftover from before a restart does not collide.
+    pub(super) open_path: PathBuf,
     open: Option<OpenPart>,
-    /// Prepared, and not seen published yet. A checkpoint that fails is followed by one that names its parts again.
+    /// Parts that were prepared and are not known to be published. If a checkpoint fails, the next one lists its parts again.
     outstanding: Vec<SinkPart>,
 }
 
+/// A part that is being written.
 struct OpenPart {
     file: BufWriter<File>,
     bytes: u64,
 }
 
 impl FileSink {
-    /// Creates the folders, where they are not there yet.
+    /// Opens the sink and creates its folders if they do not exist.
     pub(in crate::connector) fn open(path: &Path, context: &ConnectorContext) -> Result<FileSink> {
         FileSink::open_as(path, context, random_u64())
     }
 
-    fn open_as(path: &Path, context: &ConnectorContext, token: u64) -> Result<FileSink> {
+    pub(super) fn open_as(path: &Path, context: &ConnectorContext, token: u64) -> Result<FileSink> {
         let parts = PartNaming::new(path, context);
         fs::create_dir_all(&parts.pending).map_err(|error| unwritable(&parts.pending, &error))?;
         sync_folder(&parts.folder).map_err(|error| unwritable(&parts.folder, &error))?;
@@ -58,8 +63,8 @@ impl FileSink {
         Ok(self.open.insert(file))
     }
 
-    /// Makes the open file durable under its pending name.
-    fn seal(&mut self, checkpoint: u64) -> Result<()> {
+    /// Syncs the open part to disk and renames it to its pending name.
+    fn finish_part(&mut self, checkpoint: u64) -> Result<()> {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
@@ -92,11 +97,11 @@ impl Sink for FileSink {
 
     fn prepare(&mut self, checkpoint: u64) -> Result<Option<Vec<u8>>> {
         self.outstanding.retain(|part| fs::exists(self.parts.pending.join(&part.name)).unwrap_or(true));
-        self.seal(checkpoint)?;
+        self.finish_part(checkpoint)?;
         if self.outstanding.is_empty() {
             return Ok(None);
         }
-        promise::encode(&self.folder, &self.outstanding).map(Some)
+        committable::encode(&self.folder, &self.outstanding).map(Some)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -108,7 +113,7 @@ impl Sink for FileSink {
 }
 
 impl Drop for FileSink {
-    /// What no checkpoint covers is worth nothing. After a crash the committer removes it.
+    /// Removes the open part, which no checkpoint covers. After a crash the committer removes it.
     fn drop(&mut self) {
         if self.open.is_some() {
             let _ = fs::remove_file(&self.open_path);
@@ -116,27 +121,27 @@ impl Drop for FileSink {
     }
 }
 
-/// Checks that files can be written below `path` and made durable, by writing one without a name. Leaves nothing behind, no
-/// folder either.
+/// Checks that files can be written below `path` and synced to disk, by writing an unnamed file. Leaves nothing behind, not
+/// even folders.
 pub(in crate::connector) fn check(path: &Path) -> Result<()> {
     let refused = |path: &Path, error: &io::Error| {
-        let hint = "the sink's path is a folder that this process can create and write files in";
+        let hint = "set `path` of the sink to a folder in which this process can create files";
         unwritable(path, error).hint(hint)
     };
     if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
-        return Err(sink_unwritable(format!("`{}` is a file; a sink writes into a folder", path.display())));
+        return Err(sink_unwritable(format!("`{}` is a file, but a sink needs a folder", path.display())));
     }
     let mut created = CreatedFolders(Vec::new());
-    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !is_there(folder)).collect();
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !exists(folder)).collect();
     for folder in missing.into_iter().rev() {
         match fs::create_dir(folder) {
             Ok(()) => created.0.push(folder.to_owned()),
-            // Somebody else made it meanwhile, so it is not ours to remove.
+            // Another process created the folder meanwhile, so this check must not remove it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(refused(folder, &error)),
         }
     }
-    // Without a name: a kill while it is synced leaves nothing.
+    // The file has no name, so a kill during the sync leaves nothing behind.
     let written = tempfile::tempfile_in(path).and_then(|mut file| {
         file.write_all(b"cofferdam\n")?;
         file.sync_all()
@@ -144,15 +149,15 @@ pub(in crate::connector) fn check(path: &Path) -> Result<()> {
     written.map_err(|error| refused(path, &error))?;
     sync_folder(path).map_err(|error| {
         sink_unwritable(format!("the folder `{}` cannot be synced: {error}", path.display()))
-            .hint("a sink publishes durably: choose a folder on a file system that can sync folders (fsync)")
+            .hint("choose a folder on a file system that supports fsync of folders, which durable output needs")
     })
 }
 
-fn is_there(folder: &Path) -> bool {
+fn exists(folder: &Path) -> bool {
     folder.as_os_str().is_empty() || fs::exists(folder).unwrap_or(false)
 }
 
-/// Folders that the check made; removed when it ends, the innermost first, unless something is in them by then.
+/// Folders that a check created. Dropping it removes the empty ones, the innermost first.
 struct CreatedFolders(Vec<PathBuf>);
 
 impl Drop for CreatedFolders {
@@ -162,7 +167,3 @@ impl Drop for CreatedFolders {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "sink_tests.rs"]
-mod tests;

@@ -1,10 +1,15 @@
-//! The file sink without its committer: what it prepares, and what it says where it cannot write.
+//! The file sink without its committer: the parts that it prepares, and its errors.
 
+use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use super::super::super::fixtures::{context, subtask_of};
-use super::*;
-use crate::model::NO_TIMESTAMP;
+use super::committable;
+use super::sink::{BUFFER_BYTES, FileSink, check};
+use super::sink_part::SinkPart;
+use crate::connector::sink::Sink;
+use crate::connector::testing::{context, subtask_of};
+use crate::model::{Batch, NO_TIMESTAMP};
 
 fn batch(values: &[&str]) -> Batch {
     let mut batch = Batch::default();
@@ -20,7 +25,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_prepared_part_is_whole_and_not_published() {
+fn a_prepared_part_is_complete_and_unpublished() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = FileSink::open(Path::new("out"), &subtask_of(context(folder.path()), 4, 5)).unwrap();
     let out = folder.path().join("out");
@@ -29,7 +34,7 @@ fn a_prepared_part_is_whole_and_not_published() {
     sink.write(&batch(&["c"])).unwrap();
     let committable = sink.prepare(2).unwrap().unwrap();
     let name = "part-0123456789abcdef-delays-004-00000002.txt";
-    let prepared = promise::decode(&[committable], "delays").unwrap().remove(0);
+    let prepared = committable::decode(&[committable], "delays").unwrap().remove(0);
     assert_eq!(prepared.folder, Some(out.canonicalize().unwrap()));
     assert_eq!(prepared.parts, [SinkPart { name: name.to_owned(), bytes: 5 }]);
     assert_eq!(names(&out), [".pending"]);
@@ -38,14 +43,14 @@ fn a_prepared_part_is_whole_and_not_published() {
 }
 
 #[test]
-fn a_part_whose_checkpoint_failed_is_named_again_until_it_is_published() {
+fn a_part_of_a_failed_checkpoint_is_listed_again_until_it_is_published() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = FileSink::open(Path::new(""), &context(folder.path())).unwrap();
     sink.write(&batch(&["a"])).unwrap();
     let first = sink.prepare(1).unwrap().unwrap();
     assert_eq!(sink.prepare(2).unwrap().unwrap(), first);
     sink.write(&batch(&["b"])).unwrap();
-    let parts = promise::decode(&[sink.prepare(3).unwrap().unwrap()], "delays").unwrap().remove(0).parts;
+    let parts = committable::decode(&[sink.prepare(3).unwrap().unwrap()], "delays").unwrap().remove(0).parts;
     assert_eq!(parts.len(), 2);
     for part in parts {
         fs::rename(folder.path().join(".pending").join(&part.name), folder.path().join(&part.name)).unwrap();
@@ -54,7 +59,7 @@ fn a_part_whose_checkpoint_failed_is_named_again_until_it_is_published() {
 }
 
 #[test]
-fn what_no_checkpoint_covers_goes_with_the_sink() {
+fn dropping_the_sink_removes_the_open_part() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = FileSink::open(Path::new(""), &context(folder.path())).unwrap();
     sink.write(&batch(&["a"])).unwrap();
@@ -65,7 +70,7 @@ fn what_no_checkpoint_covers_goes_with_the_sink() {
 }
 
 #[test]
-fn a_full_disk_is_told_with_path_and_reason() {
+fn a_full_disk_is_reported_with_path_and_reason() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = FileSink::open_as(Path::new(""), &context(folder.path()), 7).unwrap();
     symlink("/dev/full", &sink.open_path).unwrap();
@@ -79,7 +84,7 @@ fn a_full_disk_is_told_with_path_and_reason() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_is_told_at_submit_and_at_start() {
+fn an_impossible_folder_is_an_error_at_submit_and_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
@@ -89,7 +94,7 @@ fn a_folder_that_cannot_be_is_told_at_submit_and_at_start() {
         assert_eq!(error.code, "sink-unwritable");
         let error = FileSink::open(&path, &context(folder.path())).err().expect("an error");
         assert_eq!(error.code, "sink-unwritable");
-        // What `open` made on its way, so that the next check starts anew.
+        // Removes the folder that `open` created before it failed.
         let _ = fs::remove_dir(folder.path().join("a"));
     }
     let error = check(&file.join("out")).unwrap_err();

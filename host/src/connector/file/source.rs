@@ -1,68 +1,64 @@
-//! The file source. The files are dealt to the subtasks in turn. The list of files is part of the position: after a
-//! restore the subtasks read the files that there were, and none that came later. At another parallelism the files that
-//! are not done are dealt anew.
+//! The file source.
+//!
+//! The files are dealt out to the subtasks in turn. The list of files is part of the position: after a restore the
+//! subtasks read the listed files and no newer ones. At another parallelism the unfinished files are dealt out again.
 
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::records::{CHUNK_BYTES, Defect, Fill};
-use super::super::undecodable::{self, SkipLog};
-use super::super::{ConnectorContext, POLL_BYTES_MAX, Poll, RecordLocation, Source, SourceCheck};
-use super::list::{self, FileRecords, UnusableEntries};
+use super::input_path::{FileSettings, InputPath};
+use super::list::{UnusableEntries, list};
 use super::locate;
-use super::remaining::{PositionSummary, ReadProgress, RemainingFiles, summarize};
+use super::open::{self, FileRecords, undecodable_record};
+use super::remaining_files::{ReadProgress, RemainingFiles};
+use crate::connector::context::ConnectorContext;
+use crate::connector::records::{CHUNK_BYTES, Defect, Fill};
+use crate::connector::source::{POLL_BYTES_MAX, Poll, RecordLocation, Source};
+use crate::connector::undecodable::SkipLog;
 use crate::error::{Error, Result, source_failed};
 use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
-use crate::pipeline::{FileFormat, UndecodablePolicy, ValueFormat};
+use crate::pipeline::UndecodablePolicy;
 
-/// How often one poll may read or open a file: between two polls the subtask looks at barriers and cancellation.
+/// Maximum number of reads and file opens in one poll. The subtask handles barriers and cancellation between polls.
 const POLL_STEPS_MAX: usize = (8 << 20) / CHUNK_BYTES;
 
-/// What a file source reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::connector) struct FileSettings {
-    pub(in crate::connector) path: PathBuf,
-    pub(in crate::connector) format: FileFormat,
-    pub(in crate::connector) header: bool,
-    pub(in crate::connector) on_undecodable: UndecodablePolicy,
-}
-
-/// See the module.
+/// One subtask's share of a file source.
 pub(in crate::connector) struct FileSource {
     node: String,
     settings: FileSettings,
     input: InputPath,
-    remaining: RemainingFiles,
-    /// The current file, being read.
+    pub(super) remaining: RemainingFiles,
+    /// The open current file.
     open: Option<FileRecords>,
     interrupt: Interrupt,
     skip_log: SkipLog,
     skipped: u64,
-    /// Where the last poll began, and how many records it gave.
+    /// The progress before the last poll, and the number of records that it returned.
     last_poll: (ReadProgress, usize),
-    /// Where the records of the last poll are from.
+    /// The origins of the records of the last poll.
     polled: Vec<PolledRun>,
 }
 
-/// Records of one poll that follow each other in one file.
+/// Consecutive records of one poll that come from one file.
 struct PolledRun {
-    /// The index of the first one among those of the poll.
+    /// Index of the first record within the poll.
     first: usize,
     path: PathBuf,
-    /// Behind the record in front of the first one.
+    /// Offset in the file behind the preceding record.
     offset: u64,
 }
 
-/// What reading the current file once came to.
+/// The outcome of one read of the current file.
 enum ReadStep {
-    /// It may have more.
+    /// The file may have more records.
     Open,
+    /// The file has been read completely.
     Done,
 }
 
 impl FileSource {
-    /// Begins, or goes on at `positions`; then the files that are not done must be there, as long as they were.
+    /// Starts from the beginning, or continues from `positions`. In the latter case the unfinished files must still exist and
+    /// must not be shorter than before.
     pub(in crate::connector) fn open(
         settings: FileSettings,
         context: &ConnectorContext,
@@ -91,16 +87,16 @@ impl FileSource {
         Ok(source)
     }
 
-    /// Whether the files that are still to be read are there. Opens the first one that was begun, so that one which is shorter
-    /// than it was is told before anything runs.
+    /// Checks that the remaining files exist. Also opens the first partially read file, so that a file that became shorter is
+    /// reported before the job runs.
     fn check_restored(&mut self) -> Result<()> {
         let is_gone = |name: &str| !self.input.file(name).exists();
         if let Some((name, offset)) = self.remaining.files().find(|(name, _)| is_gone(name)) {
             return Err(source_failed(format!(
-                "the input file `{name}` of `{}` is gone; the checkpoint has read it up to byte {offset}",
+                "the input file `{name}` of `{}` is gone, but the checkpoint has read it only up to byte {offset}",
                 self.input.path.display()
             ))
-            .hint("put it back, or start the job without its state"));
+            .hint("restore the file, or start the job without its state"));
         }
         if !self.remaining.progress.begun.is_empty() {
             self.open_current()?;
@@ -108,19 +104,19 @@ impl FileSource {
         Ok(())
     }
 
-    /// Opens the current file. Answers false where all are done.
+    /// Opens the current file. Returns false if all files are finished.
     fn open_current(&mut self) -> Result<bool> {
         let FileSettings { format, header, .. } = &self.settings;
         let Some(file) = self.remaining.current() else { return Ok(false) };
         let path = self.input.file(&file.name);
-        let (reader, columns) = list::open(&path, *format, *header, file.offset, &self.interrupt)?;
+        let (reader, columns) = open::open(&path, *format, *header, file.offset, &self.interrupt)?;
         match (&self.remaining.columns, columns) {
             (Some(known), Some(columns)) if *known != columns => {
                 return Err(source_failed(format!(
-                    "the header of `{}` is not that of the files before it",
+                    "the header of `{}` differs from the header of the files before it",
                     path.display()
                 ))
-                .hint("give each kind of file a folder and a source of its own"));
+                .hint("use a separate folder and source for each kind of file"));
             }
             (None, Some(columns)) => self.remaining.columns = Some(columns),
             _ => {}
@@ -129,8 +125,8 @@ impl FileSource {
         Ok(true)
     }
 
-    /// Reads from the open file until the batch has `records` records or `bytes` bytes, or until the file must be read on.
-    /// What the batch got counts, also in front of an error.
+    /// Moves buffered records of the open file to the batch, up to `records` records or `bytes` bytes. Refills the buffer if
+    /// the batch is not full. Records moved before an error count.
     fn read(&mut self, batch: &mut Batch, records: usize, bytes: usize) -> Result<ReadStep> {
         let Some(reader) = &mut self.open else { return Ok(ReadStep::Done) };
         let before = batch.len();
@@ -145,7 +141,7 @@ impl FileSource {
         {
             reader.skip();
             let path = self.input.file(self.remaining.current().map_or("", |file| &file.name));
-            self.skip_log.skip(&self.node, || undecodable::in_file(&path, defect));
+            self.skip_log.skip(&self.node, || undecodable_record(&path, defect, &|| self.interrupt.is_set()));
         }
         let offset = reader.offset();
         self.skipped += reader.take_skipped();
@@ -165,52 +161,31 @@ impl FileSource {
         }
     }
 
-    /// The error of the current file. It is opened anew by the next poll, which fails as well: a reader that has failed may
-    /// say that its input has ended.
+    /// Returns the error for a failure of the current file, and closes the file. The next poll reopens it and fails again. A
+    /// failed reader might instead report the end of its input.
     fn failed(&mut self, offset: u64, failure: ReadFailure) -> Error {
         self.open = None;
         let path = self.input.file(self.remaining.current().map_or("", |file| &file.name));
         match failure {
-            ReadFailure::Broken(defect) => undecodable::in_file(&path, defect),
-            ReadFailure::Foreign(name) => list::foreign(&path, name),
-            ReadFailure::Read(error) => list::read_error(&path, offset, &error),
+            ReadFailure::Broken(defect) => undecodable_record(&path, defect, &|| self.interrupt.is_set()),
+            ReadFailure::Foreign(name) => open::foreign(&path, name),
+            ReadFailure::Read(error) => open::read_error(&path, offset, &error),
         }
     }
 }
 
+/// The reason why a file cannot be read further.
 enum ReadFailure {
     Broken(Defect),
     Foreign(&'static str),
     Read(std::io::Error),
 }
 
-/// The names of the files that one subtask reads.
+/// Returns the names of the files that one subtask reads.
 fn deal(path: &Path, context: &ConnectorContext) -> Result<Vec<String>> {
     let turns = context.parallelism.max(1) as usize;
-    let files = list::list(path, UnusableEntries::PassOver)?.into_iter().map(|file| file.name);
+    let files = list(path, UnusableEntries::Skip)?.into_iter().map(|file| file.name);
     Ok(files.skip(context.subtask as usize).step_by(turns).collect())
-}
-
-/// What a source reads: a file, or the files of a folder.
-struct InputPath {
-    path: PathBuf,
-    /// The name of the file, where it is one.
-    file: Option<OsString>,
-}
-
-impl InputPath {
-    fn new(path: PathBuf) -> InputPath {
-        let file = path.file_name().filter(|_| !path.is_dir()).map(OsStr::to_owned);
-        InputPath { path, file }
-    }
-
-    /// Where the file of this name is.
-    fn file(&self, name: &str) -> PathBuf {
-        match &self.file {
-            Some(file) if file == name => self.path.clone(),
-            _ => self.path.join(name),
-        }
-    }
 }
 
 impl Source for FileSource {
@@ -252,7 +227,7 @@ impl Source for FileSource {
         let part = self.polled.iter().rev().find(|part| part.first <= index)?;
         let (settings, nth) = (&self.settings, index - part.first);
         let written = (settings.format, settings.header);
-        locate::place_behind(&part.path, written, part.offset, nth, &self.interrupt, is_cancelled)
+        locate::location_behind(&part.path, written, part.offset, nth, &self.interrupt, is_cancelled)
     }
 
     fn take_skipped(&mut self) -> u64 {
@@ -273,49 +248,4 @@ impl Source for FileSource {
         }
         Ok(())
     }
-
-    fn place(&mut self) -> String {
-        match self.remaining.current() {
-            Some(file) => undecodable::place_of_record(&self.input.file(&file.name), file.offset, self.settings.format),
-            None => format!("the end of `{}`", self.input.path.display()),
-        }
-    }
 }
-
-/// How records are written, with the names of a CSV header's columns. At submit every file is looked at. Of a job that goes on
-/// at positions one file that is still to be read is, where the positions do not tell the columns.
-pub(in crate::connector) fn check(
-    settings: &FileSettings,
-    base_dir: &Path,
-    begin: SourceCheck<'_>,
-) -> Result<ValueFormat> {
-    let FileSettings { path, format, header, .. } = settings;
-    let path = base_dir.join(path);
-    let positions = match begin {
-        SourceCheck::Submit => return list::check_all(&path, *format, *header, UnusableEntries::Refuse),
-        SourceCheck::Attempt { positions: [] } => {
-            return list::check_all(&path, *format, *header, UnusableEntries::PassOver);
-        }
-        SourceCheck::Attempt { positions } => positions,
-    };
-    let PositionSummary { columns, first } = summarize(positions)?;
-    if columns.is_some() || !header {
-        return Ok(list::described(*format, columns));
-    }
-    // Where nothing is left to read any file tells the columns, and it is no error that none is there any more.
-    let first = match first {
-        Some(name) => Some(InputPath::new(path).file(&name)),
-        None => {
-            list::list(&path, UnusableEntries::PassOver).ok().and_then(|files| Some(files.into_iter().next()?.path))
-        }
-    };
-    let columns = first
-        .map(|path| list::open(&path, *format, true, 0, &Interrupt::default()))
-        .transpose()?
-        .and_then(|(_, columns)| columns);
-    Ok(list::described(*format, columns))
-}
-
-#[cfg(test)]
-#[path = "source_tests.rs"]
-mod tests;

@@ -1,16 +1,22 @@
-//! The file source against folders and files as people have them, good and damaged.
+//! The file source on valid and damaged files and folders.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::super::super::fixtures::{context, drain, subtask_of};
-use super::super::remaining::FinishedFiles;
-use super::*;
-use crate::error::Error;
-use crate::pipeline::ValueFormat;
+use super::check::check;
+use super::input_path::FileSettings;
+use super::remaining_files::FinishedFiles;
+use super::source::FileSource;
+use crate::connector::source::{Poll, Source, SourceCheck};
+use crate::connector::testing::{context, drain, subtask_of};
+use crate::error::{Error, Result};
+use crate::model::Batch;
+use crate::pipeline::{FileFormat, UndecodablePolicy, ValueFormat};
 
 fn settings(path: &str, format: FileFormat, on_undecodable: UndecodablePolicy) -> FileSettings {
     FileSettings { path: path.into(), format, header: format == FileFormat::Csv, on_undecodable }
@@ -36,7 +42,7 @@ fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Three CSV files, one of them compressed in two members, and names to be passed over.
+/// Creates a folder with three CSV files, one of them compressed in two members, and with entries to be skipped.
 fn flights() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
@@ -50,7 +56,7 @@ fn flights() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_place_to_go_on_from_is_not_looked_for_once_that_is_interrupted() {
+fn an_interrupt_ends_the_seek_to_a_restored_position() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.gz"), gzip("one\ntwo\nthree\n")).unwrap();
     let mut source = open(folder.path(), "a.gz", FileFormat::Lines, None).unwrap();
@@ -66,7 +72,7 @@ fn the_place_to_go_on_from_is_not_looked_for_once_that_is_interrupted() {
 const FLIGHTS: [&str; 7] = ["a1,", "a2,y", "b1,\"two\nlines\"", "b2,x", "c1,z", "c2,z", "c3,z"];
 
 #[test]
-fn a_folder_is_read_in_order_of_names_and_shared_by_files() {
+fn a_folder_is_read_in_order_of_names_and_divided_by_files() {
     let folder = flights();
     assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, None).unwrap()), FLIGHTS);
     let share = |subtask| {
@@ -78,7 +84,7 @@ fn a_folder_is_read_in_order_of_names_and_shared_by_files() {
 }
 
 #[test]
-fn the_position_after_any_record_goes_on_with_the_next() {
+fn the_position_after_any_record_continues_with_the_next() {
     let folder = flights();
     for taken in 0..=FLIGHTS.len() {
         let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
@@ -93,7 +99,7 @@ fn the_position_after_any_record_goes_on_with_the_next() {
 }
 
 #[test]
-fn a_restore_reads_the_files_that_there_were() {
+fn a_restore_reads_the_files_of_the_position_and_no_newer_ones() {
     let folder = flights();
     let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
     poll(&mut source, 3);
@@ -108,7 +114,7 @@ fn a_restore_reads_the_files_that_there_were() {
 }
 
 #[test]
-fn a_file_that_became_shorter_is_refused() {
+fn a_file_that_became_shorter_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for (name, long, short) in [
         ("in.txt", b"one\ntwo\nthree\n".to_vec(), b"one\n".to_vec()),
@@ -127,7 +133,7 @@ fn a_file_that_became_shorter_is_refused() {
 }
 
 #[test]
-fn a_damaged_gzip_is_told_with_file_and_place() {
+fn damaged_gzip_is_reported_with_file_and_offset() {
     let folder = tempfile::tempdir().unwrap();
     let text: String = (0..20_000).map(|n| format!("{}\n", n * 7_919)).collect();
     let whole = gzip(&text);
@@ -151,7 +157,7 @@ fn a_damaged_gzip_is_told_with_file_and_place() {
 }
 
 #[test]
-fn a_row_that_never_ends_is_refused() {
+fn a_row_that_never_ends_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let text = format!("id\n1\n\"{}", "x\n".repeat(9 << 20));
     fs::write(folder.path().join("in.csv"), text).unwrap();
@@ -166,7 +172,7 @@ fn a_row_that_never_ends_is_refused() {
 }
 
 #[test]
-fn a_position_that_is_no_position_is_corrupt() {
+fn an_invalid_position_is_corrupt() {
     let folder = flights();
     let position = open(folder.path(), "", FileFormat::Csv, None).unwrap().position().unwrap();
     for end in 0..position.len() {
@@ -176,7 +182,7 @@ fn a_position_that_is_no_position_is_corrupt() {
 }
 
 #[test]
-fn a_check_at_submit_names_what_is_missing_and_reads_the_header() {
+fn a_check_at_submit_reports_missing_files_and_reads_the_header() {
     let folder = flights();
     let check = |path: &str, format, header| {
         let settings = FileSettings { header, ..settings(path, format, UndecodablePolicy::Fail) };
@@ -191,7 +197,7 @@ fn a_check_at_submit_names_what_is_missing_and_reads_the_header() {
     assert_eq!(missing.code, "source-missing");
     assert!(missing.message.contains("d.csv"));
     assert_eq!(check("nested", FileFormat::Lines, false).unwrap_err().code, "source-missing");
-    // A device or a pipe could block for ever, and cannot be read again.
+    // A device or a pipe may block forever and cannot be read again.
     assert_eq!(check("/dev/null", FileFormat::Lines, false).unwrap_err().code, "source-missing");
     fs::write(folder.path().join("d.csv"), "note,id\n").unwrap();
     let mixed = check("", FileFormat::Csv, true).unwrap_err();
@@ -208,7 +214,7 @@ fn a_poll_ends_by_bytes_too() {
 }
 
 #[test]
-fn files_are_dealt_anew_at_another_parallelism() {
+fn files_are_dealt_out_again_at_another_parallelism() {
     let folder = flights();
     let open = |subtask, parallelism, positions: &[&[u8]]| {
         let context = subtask_of(context(folder.path()), subtask, parallelism);
@@ -219,7 +225,7 @@ fn files_are_dealt_anew_at_another_parallelism() {
         let mut positions = Vec::new();
         for subtask in 0..before {
             let mut source = open(subtask, before, &[]).unwrap();
-            // Behind the first file of the first subtask, and within those of the others.
+            // The first subtask stops behind its first file, the others within theirs.
             read.extend(poll(&mut source, if subtask == 0 { 3 } else { 1 }));
             assert_eq!(source.remaining.progress.done.files, u64::from(subtask == 0));
             positions.push(source.position().unwrap());
@@ -233,15 +239,15 @@ fn files_are_dealt_anew_at_another_parallelism() {
         }
         read.sort();
         assert_eq!(read, FLIGHTS, "{before} to {after}");
-        assert_eq!(done, 3, "a file that is done still counts");
+        assert_eq!(done, 3, "a finished file still counts");
     }
     let twice = open(0, 1, &[]).unwrap().position().unwrap();
     assert_eq!(open(0, 1, &[&twice, &twice]).err().unwrap().code, "checkpoint-corrupt");
 }
 
-/// Files are often in order of event time: one that is read too late has records that are late.
+/// Files are often in order of event time: the records of a file that is read too late are late.
 #[test]
-fn files_are_read_in_order_of_names_wherever_other_subtasks_had_come_to() {
+fn files_are_read_in_order_of_names_whatever_other_subtasks_had_read() {
     let folder = tempfile::tempdir().unwrap();
     for file in 0..6 {
         std::fs::write(folder.path().join(file.to_string()), format!("{file}0\n{file}1\n")).unwrap();
@@ -264,7 +270,7 @@ fn files_are_read_in_order_of_names_wherever_other_subtasks_had_come_to() {
         for subtask in 0..after {
             let mut source = open(subtask, after, &positions);
             let first = poll(&mut source, 1);
-            // Where it goes on is a position as well.
+            // The position of the new subtask can be restored as well.
             let position = source.position().unwrap();
             let rest = drain(&mut open(subtask, after, &vec![&position[..]; after as usize]));
             let read = [first, rest].concat();
@@ -276,9 +282,9 @@ fn files_are_read_in_order_of_names_wherever_other_subtasks_had_come_to() {
 }
 
 #[test]
-fn a_position_of_version_1_is_still_read() {
+fn a_position_of_version_1_can_be_restored() {
     let folder = flights();
-    // `a.csv` done behind byte 17 and 2 records; `b.csv` at its beginning; `c.csv.gz` done.
+    // `a.csv` is finished at byte 17 with 2 records, `b.csv` is unread, `c.csv.gz` is finished.
     let mut old = vec![1, 3];
     for (name, split) in [("a.csv", [17, 2, 1]), ("b.csv", [0, 0, 0]), ("c.csv.gz", [24, 3, 1])] {
         old.push(name.len() as u8);
@@ -293,7 +299,8 @@ fn a_position_of_version_1_is_still_read() {
     assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, Some(&new)).unwrap()), FLIGHTS[2..4]);
 }
 
-/// Everything that a source gives up to its end or its error, in polls of 3 records, with the position behind it.
+/// Reads a source in polls of 3 records up to its end or an error. Returns the records, the number of skipped ones and the
+/// error.
 fn read_until(source: &mut FileSource) -> (Vec<String>, u64, Option<Error>) {
     let (mut all, mut skipped) = (Vec::new(), 0);
     loop {
@@ -310,7 +317,7 @@ fn read_until(source: &mut FileSource) -> (Vec<String>, u64, Option<Error>) {
 }
 
 #[test]
-fn what_stands_in_front_of_a_defect_is_given_and_a_restore_meets_the_defect_again() {
+fn records_before_a_defect_are_returned_and_a_restore_finds_the_defect_again() {
     let folder = tempfile::tempdir().unwrap();
     let cut = gzip("id,note\n1,a\n2,b\n3,c\n4,\"d\n5,e\n");
     let garbage = [gzip("id,note\n1,a\n2,b\n3,c\n"), b"garbage".to_vec()].concat();
@@ -319,7 +326,7 @@ fn what_stands_in_front_of_a_defect_is_given_and_a_restore_meets_the_defect_agai
         ("in.csv", b"id,note\n1,a\n2,b\n3,c\n4,\"d\n5,e\n".to_vec(), "record-undecodable", "line 5, byte 22 of "),
         ("in.csv.gz", cut, "record-undecodable", "line 5, byte 22 of "),
         ("long.csv", long.into_bytes(), "record-undecodable", "line 5, byte 20 of "),
-        ("garbage.csv.gz", garbage, "source-failed", "failed at byte 20: what follows the gzip data"),
+        ("garbage.csv.gz", garbage, "source-failed", "failed at byte 20: the bytes after the gzip data"),
     ] {
         fs::write(folder.path().join(name), bytes).unwrap();
         let mut source = open(folder.path(), name, FileFormat::Csv, None).unwrap();
@@ -329,7 +336,7 @@ fn what_stands_in_front_of_a_defect_is_given_and_a_restore_meets_the_defect_agai
         assert_eq!(error.code, code, "{name}: {error}");
         assert!(error.message.contains(words) && error.message.contains(name), "{name}: {error}");
         let position = source.position().unwrap();
-        let again = read_until(&mut source).2.expect("it does not end by being asked again");
+        let again = read_until(&mut source).2.expect("another poll fails again");
         assert_eq!(again.code, code);
         let mut restored = open(folder.path(), name, FileFormat::Csv, Some(&position)).unwrap();
         let (records, _, error) = read_until(&mut restored);
@@ -338,7 +345,7 @@ fn what_stands_in_front_of_a_defect_is_given_and_a_restore_meets_the_defect_agai
 }
 
 #[test]
-fn a_defect_costs_one_line_and_is_counted_once_whatever_the_position() {
+fn a_defect_costs_one_line_and_is_counted_once_from_any_position() {
     let folder = tempfile::tempdir().unwrap();
     let text = "id,note\n1,a\n2,\"b\n3,c\n4,\"d\ne\"\n5,\"f\n6,g\n";
     for (name, bytes) in [("in.csv", text.as_bytes().to_vec()), ("in.csv.gz", gzip(text))] {
@@ -363,7 +370,7 @@ fn a_defect_costs_one_line_and_is_counted_once_whatever_the_position() {
 }
 
 #[test]
-fn records_that_are_given_back_are_given_again() {
+fn records_that_are_given_back_are_returned_again() {
     let folder = flights();
     for (taken, back) in [(0, 0), (1, 1), (3, 1), (3, 3), (5, 4), (7, 5), (7, 7)] {
         let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
@@ -377,12 +384,12 @@ fn records_that_are_given_back_are_given_again() {
     }
     let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
     poll(&mut source, 3);
-    source.give_back(0).unwrap();
-    assert!(source.place().contains("line 5, byte 30 of ") && source.place().contains("b.csv"), "{}", source.place());
+    let location = source.locate(2, &|| false).unwrap().with_byte();
+    assert!(location.contains("line 2, byte 12 of ") && location.contains("b.csv"), "{location}");
 }
 
 #[test]
-fn gzip_is_recognised_by_its_content_and_may_be_padded() {
+fn gzip_is_recognized_by_its_content_and_may_be_padded() {
     let folder = tempfile::tempdir().unwrap();
     let text = "id,note\n1,a\n2,b\n";
     let padded = [gzip(text), vec![0; 100_000]].concat();
@@ -401,7 +408,7 @@ fn gzip_is_recognised_by_its_content_and_may_be_padded() {
 }
 
 #[test]
-fn another_encoding_is_named_at_submit_and_when_it_is_read() {
+fn another_encoding_is_an_error_at_submit_and_when_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
     write("a.csv", b"\xff\xfek\0,\0t\0\n\0a\0,\x001\0\n\0");
@@ -424,7 +431,7 @@ fn another_encoding_is_named_at_submit_and_when_it_is_read() {
 
 #[cfg(unix)]
 #[test]
-fn an_attempt_passes_over_entries_that_cannot_be_input_files_and_a_submit_names_them() {
+fn an_attempt_skips_unusable_entries_and_a_submit_reports_them() {
     use std::os::unix::ffi::OsStrExt;
     let folder = flights();
     let dangling = folder.path().join("d.csv");
@@ -453,7 +460,7 @@ fn an_attempt_passes_over_entries_that_cannot_be_input_files_and_a_submit_names_
 }
 
 #[test]
-fn an_attempt_that_goes_on_looks_at_nothing_that_it_does_not_read() {
+fn a_restored_attempt_checks_only_the_files_that_it_reads() {
     let folder = flights();
     let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
     poll(&mut source, 6);
@@ -473,7 +480,7 @@ fn an_attempt_that_goes_on_looks_at_nothing_that_it_does_not_read() {
 }
 
 #[test]
-fn a_file_with_another_header_than_the_one_before_is_refused_when_it_is_read() {
+fn a_file_with_another_header_is_an_error_when_it_is_read() {
     let folder = flights();
     let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
     poll(&mut source, 1);
@@ -485,7 +492,7 @@ fn a_file_with_another_header_than_the_one_before_is_refused_when_it_is_read() {
 }
 
 #[test]
-fn a_poll_ends_though_there_is_nothing_to_give() {
+fn a_poll_over_many_empty_files_ends() {
     let folder = tempfile::tempdir().unwrap();
     (0..200).for_each(|number| fs::write(folder.path().join(format!("{number:03}")), b"").unwrap());
     let mut source = open(folder.path(), "", FileFormat::Lines, None).unwrap();
@@ -493,5 +500,5 @@ fn a_poll_ends_though_there_is_nothing_to_give() {
     while source.poll(&mut Batch::default(), 10).unwrap() != Poll::End {
         polls += 1;
     }
-    assert!(polls > 5, "barriers and a cancel are heard between {polls} polls");
+    assert!(polls > 5, "the subtask handles barriers and a cancel between {polls} polls");
 }

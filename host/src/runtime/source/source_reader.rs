@@ -60,14 +60,15 @@ impl Pace {
 }
 
 impl SourceReader {
-    /// The next records, with their timestamps. An error stands behind all records that were given before.
-    pub(in crate::runtime) fn read(&mut self) -> Result<(Batch, Poll)> {
+    /// Returns the next records with their timestamps. An error takes effect after all records returned before it.
+    /// Stops searching for the location of a bad record once `is_cancelled` returns true.
+    pub(in crate::runtime) fn read(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<(Batch, Poll)> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
         let (mut batch, mut poll) = self.poll()?;
         let was_empty = batch.is_empty();
-        self.stamp(&mut batch)?;
+        self.stamp(&mut batch, is_cancelled)?;
         if poll == Poll::End
             && let Some(stamper) = &mut self.stamper
         {
@@ -116,15 +117,19 @@ impl SourceReader {
     }
 
     /// Sets the event timestamps. A record whose timestamp cannot be read fails the source, behind the records in front of it.
-    fn stamp(&mut self, batch: &mut Batch) -> Result<()> {
+    fn stamp(&mut self, batch: &mut Batch, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         let Some(stamper) = &mut self.stamper else { return Ok(()) };
         let stamped = stamper.stamp(batch);
         self.latest = self.latest.max(stamped.latest);
         self.counters.records_skipped += stamped.skipped;
         self.counters.add_records_without_timestamp(stamped.without);
         let Some(at) = stamped.unreadable else { return Ok(()) };
+        let location = match self.source.locate(at, is_cancelled) {
+            Some(location) => location.with_byte(),
+            None => format!("record {}", self.counters.records_in + at as u64 + 1),
+        };
         self.source.give_back(batch.len() - at)?;
-        let error = stamper.unreadable(batch.values.value(at), &self.source.place());
+        let error = stamper.unreadable(batch.values.value(at), &location);
         *batch = batch.slice(0..at);
         if at == 0 {
             return Err(error);

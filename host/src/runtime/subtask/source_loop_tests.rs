@@ -34,10 +34,6 @@ impl Source for Scripted {
     fn position(&self) -> crate::error::Result<Vec<u8>> {
         Ok(Vec::new())
     }
-
-    fn place(&mut self) -> String {
-        "the script".to_owned()
-    }
 }
 
 /// A subtask with its source, and the receiver of what it sends.

@@ -277,7 +277,7 @@ impl Subtask {
             self.chain.idle()?;
             return Ok(self.patience());
         }
-        let read = reader.read();
+        let read = reader.read(&|| self.signals.is_cancelled());
         self.chain.show_source(reader.counters());
         reader.take_warnings().into_iter().for_each(|warning| (self.notify)(SubtaskEvent::Warning(warning)));
         let (batch, poll) = match read {

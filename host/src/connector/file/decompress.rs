@@ -1,6 +1,7 @@
-//! The bytes of a file, decompressed. What is in the file decides whether that is needed, not its name.
+//! Reads the bytes of an input file, and decompresses gzip.
 //!
-//! A read of a gzip file ends where a member does, so that a byte order mark at the start of each can be found.
+//! The content of a file decides whether it is compressed, not its name. A read of a gzip file never crosses the end of a
+//! member, so that a byte order mark at the start of each member can be found.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -8,31 +9,31 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
-use super::super::records::RecordInput;
+use crate::connector::records::RecordInput;
 use crate::model::Interrupt;
 
 const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 
-/// Of a compressed file, read at once, in bytes.
+/// Size of one read of a compressed file, in bytes.
 const COMPRESSED_BYTES: usize = 64 << 10;
 
-/// Empty members and pieces of padding that one read passes over; then it has nothing for a moment.
+/// Maximum number of empty members and buffers of padding that one read skips. After that it returns `WouldBlock`.
 const EMPTY_STEPS_MAX: u32 = 256;
 
-/// See the module.
+/// An open input file.
 pub(in crate::connector) enum FileInput {
     Plain(File),
     Gzip(Box<GzipMembers>),
 }
 
 impl FileInput {
-    /// Opens a file in front of byte `offset` of its decompressed bytes. Fails once `interrupt` is set: compressed bytes
-    /// cannot be stepped over, and reading them may take long.
+    /// Opens a file at byte `offset` of its decompressed bytes. Compressed files cannot be seeked, so this may take long; it
+    /// fails once `interrupt` is set.
     pub(in crate::connector) fn open(path: &Path, offset: u64, interrupt: &Interrupt) -> io::Result<FileInput> {
         let mut file = File::open(path)?;
         if is_gzip(&mut file, path)? {
             let mut members = GzipMembers::new(file);
-            members.pass(offset, interrupt)?;
+            members.skip(offset, interrupt)?;
             return Ok(FileInput::Gzip(Box::new(members)));
         }
         if offset > 0 {
@@ -62,10 +63,10 @@ impl RecordInput for FileInput {
 }
 
 fn shorter() -> io::Error {
-    io::Error::other("the file is shorter than it was: the source cannot go on where it was")
+    io::Error::other("the file is shorter than its position in the checkpoint")
 }
 
-/// Whether a file that stands at its start holds gzip data. It stands there afterwards. An empty file is an empty text.
+/// Whether a file contains gzip data. Reads from the start of the file and seeks back to it. An empty file is an empty text.
 fn is_gzip(file: &mut File, path: &Path) -> io::Result<bool> {
     let mut first = Vec::new();
     file.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut first)?;
@@ -74,19 +75,20 @@ fn is_gzip(file: &mut File, path: &Path) -> io::Result<bool> {
     match first.as_slice() {
         GZIP_MAGIC => Ok(true),
         [] => Ok(false),
-        _ if named => Err(io::Error::other("its name says gzip, and what is in it is not")),
+        _ if named => Err(io::Error::other("its name ends in `.gz`, but its content is not gzip")),
         _ => Ok(false),
     }
 }
 
-/// The members of a gzip file, one after the other. Zero bytes behind a member are padding.
+/// Reads the members of a gzip file one after another. Zero bytes after a member are padding.
 pub(in crate::connector) struct GzipMembers {
-    /// None behind the last member.
+    /// The current member, or `None` after the last one.
     member: Option<GzDecoder<BufReader<File>>>,
-    /// Between two members.
+    /// The compressed input, while it is between two members.
     between: Option<BufReader<File>>,
-    /// Nothing of the member was read yet.
+    /// Whether no byte of the current member has been read.
     is_fresh: bool,
+    /// Whether the last read returned the first bytes of a member.
     begins: bool,
 }
 
@@ -96,8 +98,8 @@ impl GzipMembers {
         GzipMembers { member: Some(member), between: None, is_fresh: true, begins: false }
     }
 
-    /// Passes over the first `bytes` decompressed bytes.
-    fn pass(&mut self, bytes: u64, interrupt: &Interrupt) -> io::Result<()> {
+    /// Skips the first `bytes` decompressed bytes.
+    fn skip(&mut self, bytes: u64, interrupt: &Interrupt) -> io::Result<()> {
         let mut scratch = vec![0; COMPRESSED_BYTES];
         let mut left = bytes;
         while left > 0 {
@@ -142,10 +144,10 @@ impl GzipMembers {
     }
 }
 
-/// What is behind a member.
+/// The input after a member.
 enum NextMember {
     Member(BufReader<File>),
-    /// A buffer full of padding was passed over.
+    /// A buffer of padding was skipped.
     Padding(BufReader<File>),
     End,
 }
@@ -161,9 +163,7 @@ fn next_member(mut input: BufReader<File>) -> io::Result<NextMember> {
     match next {
         None => Ok(NextMember::Padding(input)),
         Some(first) if Some(&first) == GZIP_MAGIC.first() => Ok(NextMember::Member(input)),
-        Some(_) => {
-            Err(io::Error::other("what follows the gzip data is neither more of it nor padding with zero bytes"))
-        }
+        Some(_) => Err(io::Error::other("the bytes after the gzip data are neither gzip nor zero padding")),
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stepping_over_compressed_bytes_is_interrupted() {
+    fn skipping_compressed_bytes_can_be_interrupted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("in.gz");
         let mut encoder = GzEncoder::new(File::create(&path).unwrap(), Compression::fast());

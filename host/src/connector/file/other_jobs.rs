@@ -1,15 +1,15 @@
-//! Files of other jobs in a sink's folder: two runs into one folder double their output there.
+//! Finds files of other jobs in a sink's folder. Two jobs that write to one folder double its output.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::super::OtherJobOutput;
-use super::part::job_and_checkpoint;
+use super::sink_part::job_and_checkpoint;
+use crate::connector::sink::OtherJobOutput;
 
-/// What other jobs have published in a sink's folder, by the job's id. A folder that cannot be read holds nothing: what
-/// writes there says so.
-pub(in crate::connector) fn others(folder: &Path) -> BTreeMap<String, OtherJobOutput> {
+/// Returns the output that other jobs have published in a sink's folder, by job id. A folder that cannot be read counts
+/// as empty; the sink reports the error when it writes.
+pub(in crate::connector) fn output_of_other_jobs(folder: &Path) -> BTreeMap<String, OtherJobOutput> {
     let mut others: BTreeMap<String, OtherJobOutput> = BTreeMap::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_counted_by_job_and_what_is_no_part_is_not() {
+    fn published_parts_are_counted_by_job() {
         let folder = tempfile::tempdir().unwrap();
         for name in [
             "part-a1-out-000-00000007.txt",
@@ -38,10 +38,10 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
-        let found = others(folder.path());
+        let found = output_of_other_jobs(folder.path());
         assert_eq!(found["a1"], OtherJobOutput { files: 2, newest_checkpoint: 7 });
         assert_eq!(found["b2"], OtherJobOutput { files: 1, newest_checkpoint: 1 });
         assert_eq!(found.len(), 2);
-        assert_eq!(others(&folder.path().join("none")).len(), 0);
+        assert_eq!(output_of_other_jobs(&folder.path().join("none")).len(), 0);
     }
 }

@@ -1,7 +1,8 @@
-//! The names of the files that a subtask has still to read, in order, and their compact form in a position.
+//! The names of the unread files of a subtask, in order, and their compact form in a position.
 //!
-//! A folder may hold a hundred thousand files, and a position is written with every checkpoint. So the names are packed
-//! once, each as what differs from the one before it, and compressed; positions name a place in that.
+//! A folder may contain a hundred thousand files, and a position is written with every checkpoint. So the names are packed
+//! once: each name drops the prefix that it shares with the previous one, and the list is compressed. A position stores
+//! the packed list and the number of names to skip.
 
 use std::io::{Read, Write};
 
@@ -11,59 +12,60 @@ use flate2::write::DeflateEncoder;
 
 use crate::error::{Result, internal};
 
-/// Bytes that a packed list may have when it is unpacked: a million of the longest names.
+/// Maximum size of an unpacked list, in bytes: a million of the longest names.
 const UNPACKED_BYTES_MAX: u64 = 256 << 20;
 
-/// Ends a name. No name of a file holds it.
+/// Terminates a name. File names cannot contain it.
 const END: u8 = b'/';
 
-/// See the module.
+/// An ordered list of file names, of which the first ones have been taken.
 #[derive(Debug, Default)]
 pub(super) struct FileNames {
     names: Vec<String>,
-    /// The first name that is not taken.
+    /// Index of the first name that has not been taken.
     next: usize,
     packed: Vec<u8>,
-    /// The first name that is in `packed`.
+    /// Index of the first name in `packed`.
     packed_from: usize,
 }
 
-/// A place in a packed list: what follows the first `skip` names.
+/// A packed list of names without its first `skip` names.
 pub(super) struct PackedNames<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) skip: u64,
 }
 
 impl FileNames {
-    /// Names in the order in which they are to be taken.
+    /// Creates a list of names in the order in which they will be taken.
     pub(super) fn new(names: Vec<String>) -> Result<FileNames> {
         let packed = pack(&names)?;
         Ok(FileNames { names, next: 0, packed, packed_from: 0 })
     }
 
-    /// The names that were not taken.
+    /// Returns the names that have not been taken.
     pub(super) fn left(&self) -> &[String] {
         self.names.get(self.next..).unwrap_or_default()
     }
 
-    /// The first name that was not taken.
+    /// Takes the next name.
     pub(super) fn take(&mut self) -> Option<&str> {
         let name = self.names.get(self.next)?;
         self.next += 1;
         Some(name)
     }
 
-    /// Number of names that were taken.
+    /// Returns the number of taken names.
     pub(super) fn taken(&self) -> usize {
         self.next
     }
 
-    /// Goes back to when `taken` names were taken, and no further than to the last [`FileNames::trim`].
+    /// Returns to the state in which `taken` names were taken, but not to before the last [`FileNames::trim`].
     pub(super) fn take_back_to(&mut self, taken: usize) {
         self.next = taken.clamp(self.packed_from, self.next);
     }
 
-    /// Packs again what is left, once that is less than half of what is packed. Over all names this costs twice packing them.
+    /// Packs the remaining names again if less than half of the packed names remain. In total this costs at most twice the
+    /// packing of all names.
     pub(super) fn trim(&mut self) -> Result<()> {
         let left = self.names.len() - self.next;
         if (self.names.len() - self.packed_from) / 2 > left {
@@ -73,14 +75,14 @@ impl FileNames {
         Ok(())
     }
 
-    /// The names that were not taken, in their compact form.
+    /// Returns the names that have not been taken, in compact form.
     pub(super) fn packed(&self) -> PackedNames<'_> {
         PackedNames { bytes: &self.packed, skip: self.next.saturating_sub(self.packed_from) as u64 }
     }
 }
 
 fn pack(names: &[String]) -> Result<Vec<u8>> {
-    let failed = |error| internal(format!("names of files cannot be packed: {error}"));
+    let failed = |error| internal(format!("file names cannot be packed: {error}"));
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
     let mut before: &[u8] = b"";
     for name in names {
@@ -94,20 +96,20 @@ fn pack(names: &[String]) -> Result<Vec<u8>> {
     encoder.finish().map_err(failed)
 }
 
-/// The names at a place in a packed list; an error says why the bytes are none.
+/// Unpacks a list of names. The error explains why the bytes are invalid.
 pub(super) fn unpack(packed: &PackedNames<'_>) -> Result<Vec<String>, String> {
     let mut bytes = Vec::new();
     let mut decoder = DeflateDecoder::new(packed.bytes).take(UNPACKED_BYTES_MAX + 1);
     decoder.read_to_end(&mut bytes).map_err(|error| format!("its names cannot be unpacked: {error}"))?;
     if bytes.len() as u64 > UNPACKED_BYTES_MAX {
-        return Err("its names are too many".to_owned());
+        return Err("it contains too many names".to_owned());
     }
     let mut names: Vec<String> = Vec::new();
     let mut before: Vec<u8> = Vec::new();
     let mut skip = packed.skip;
     let mut rest = &bytes[..];
     while let Some((&shared, ahead)) = rest.split_first() {
-        let end = memchr::memchr(END, ahead).ok_or("its names end within one")?;
+        let end = memchr::memchr(END, ahead).ok_or("its last name is incomplete")?;
         before.truncate(usize::from(shared));
         before.extend_from_slice(&ahead[..end]);
         rest = &ahead[end + 1..];
@@ -118,7 +120,7 @@ pub(super) fn unpack(packed: &PackedNames<'_>) -> Result<Vec<String>, String> {
     }
     match skip {
         0 => Ok(names),
-        _ => Err("it begins behind its last name".to_owned()),
+        _ => Err("it skips more names than it contains".to_owned()),
     }
 }
 
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_names_are_packed_to_a_tenth_and_shrink() {
+    fn a_hundred_thousand_names_are_packed_to_a_tenth_and_shrink_as_they_are_taken() {
         let all: Vec<String> = (0..100_000).map(|number| format!("part-{number:08}.csv.gz")).collect();
         let bytes: usize = all.iter().map(String::len).sum();
         let mut names = FileNames::new(all.clone()).unwrap();
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_names_are_refused() {
+    fn invalid_bytes_are_rejected() {
         let names = FileNames::new(vec!["a.csv".into(), "b.csv".into()]).unwrap();
         let bytes = names.packed().bytes;
         assert_eq!(unpack(&PackedNames { bytes, skip: 2 }).unwrap(), [""; 0]);
@@ -162,7 +164,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_left_is_what_was_not_taken(
+        fn the_packed_names_are_those_not_taken(
             all in prop::collection::vec("[a-cä]{1,4}", 0..20),
             steps in prop::collection::vec((0_usize..5, 0_usize..3), 0..10),
         ) {

@@ -1,65 +1,70 @@
-//! What a subtask of a file source has still to read, and its durable form: the source's position.
+//! The files that one subtask of a file source has still to read, and their durable form: the source's position.
+//!
+//! Invariant: at any parallelism, each remaining file belongs to exactly one subtask.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{ConnectorContext, position};
-use super::names::{FileNames, PackedNames, unpack};
+use super::file_names::{FileNames, PackedNames, unpack};
+use crate::connector::context::ConnectorContext;
+use crate::connector::versioned_bytes;
 use crate::error::{Result, checkpoint_corrupt};
 
-/// The version that is written: [`PositionBytes`]. Version 1 is a list of [`SplitOfVersion1`].
+/// Version of the positions that are written: [`PositionBytes`]. Version 1 is a list of [`SplitVersion1`].
 const VERSION: u8 = 2;
 
-/// A file that was begun, and how far it was read. Durable.
+/// A partially read file. Durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StartedFile {
     /// The file's name in its folder.
     pub(super) name: String,
-    /// Behind the last record, in bytes of the decompressed file.
+    /// Offset behind the last record, in bytes of the decompressed file.
     pub(super) offset: u64,
+    /// Number of records read.
     pub(super) records: u64,
 }
 
-/// What was read whole. Durable.
+/// Totals of the files that were read completely. Durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FinishedFiles {
     pub(super) files: u64,
     pub(super) records: u64,
 }
 
-/// A position as it is written.
+/// The encoded form of a position.
 #[derive(Serialize, Deserialize)]
 struct PositionBytes {
     done: FinishedFiles,
     begun: Vec<StartedFile>,
-    /// Names of files that were not begun, see [`FileNames`]; the first `skip` are left out.
+    /// Packed names of the unread files, see [`FileNames`], after the first `skip` names.
     names: Vec<u8>,
     skip: u64,
-    /// What the header of the files names, where one was read.
+    /// The column names of the header, if one was read.
     columns: Option<Vec<String>>,
 }
 
-/// A file in a position of version 1.
+/// One file in a position of version 1.
 #[derive(Deserialize)]
-struct SplitOfVersion1 {
+struct SplitVersion1 {
     name: String,
     offset: u64,
     records: u64,
     done: bool,
 }
 
-/// How far a subtask is among its files; small, so that it can be kept to come back to.
+/// The progress of a subtask in its files. Small, so that it can be saved before each poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReadProgress {
     pub(super) done: FinishedFiles,
-    /// Files that were begun, in order of their names: the one being read is in front of the others, which other subtasks had
-    /// begun before a change of parallelism.
+    /// Partially read files, in order of their names. The first one is current. The others were partially read by other
+    /// subtasks before a change of parallelism.
     pub(super) begun: Vec<StartedFile>,
+    /// Number of names taken from the list.
     taken: usize,
 }
 
-/// See the module.
+/// The files that one subtask has still to read.
 #[derive(Debug, Default)]
 pub(super) struct RemainingFiles {
     pub(super) progress: ReadProgress,
@@ -67,7 +72,7 @@ pub(super) struct RemainingFiles {
     pub(super) columns: Option<Vec<String>>,
 }
 
-/// What one position says.
+/// The content of one position.
 struct DecodedPosition {
     done: FinishedFiles,
     begun: Vec<StartedFile>,
@@ -76,13 +81,13 @@ struct DecodedPosition {
 }
 
 impl RemainingFiles {
-    /// All of these files, in this order.
+    /// Starts with all of these files, in this order.
     pub(super) fn all(names: Vec<String>) -> Result<RemainingFiles> {
         Ok(RemainingFiles { names: FileNames::new(names)?, ..RemainingFiles::default() })
     }
 
-    /// What a subtask has to read of what all have to. Where there are as many subtasks as there were, each goes on with its own;
-    /// else the files are dealt in turn.
+    /// Returns the files that a subtask continues with after a restore. If the parallelism is unchanged, each subtask
+    /// continues with its own files. Otherwise the files are dealt out in turn.
     pub(super) fn restore(positions: &[&[u8]], context: &ConnectorContext) -> Result<RemainingFiles> {
         let what = format!("the position of source `{}`", context.node);
         let (subtask, parallelism) = (context.subtask as usize, context.parallelism.max(1) as usize);
@@ -102,7 +107,7 @@ impl RemainingFiles {
         }
         files.sort_by(|one, other| one.name.cmp(&other.name));
         if let Some(twice) = files.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            return Err(checkpoint_corrupt(format!("{what} has the file `{}` twice", twice[0].name)));
+            return Err(checkpoint_corrupt(format!("{what} contains the file `{}` twice", twice[0].name)));
         }
         let own = files.into_iter().skip(subtask).step_by(parallelism);
         let (begun, waiting): (Vec<StartedFile>, Vec<StartedFile>) = own.partition(|file| file.offset > 0);
@@ -111,8 +116,10 @@ impl RemainingFiles {
         DecodedPosition { done, begun, names, columns }.resume()
     }
 
-    /// The file that is next, or being read; none where all are done. The files are read in order of their names, whether or not
-    /// they were begun: in a folder that is in order of event time, any other order makes records late.
+    /// Returns the current file, or `None` if all are finished.
+    ///
+    /// Files are read in order of their names, partially read ones included. Folders are often in order of event time, and
+    /// another order would make records late.
     pub(super) fn current(&mut self) -> Option<&mut StartedFile> {
         let is_next = match (self.names.left().first(), self.progress.begun.first()) {
             (Some(name), Some(begun)) => *name < begun.name,
@@ -127,7 +134,7 @@ impl RemainingFiles {
         self.progress.begun.first_mut()
     }
 
-    /// The current file was read whole.
+    /// Counts the current file as finished.
     pub(super) fn finish_current(&mut self) {
         if !self.progress.begun.is_empty() {
             let file = self.progress.begun.remove(0);
@@ -136,28 +143,30 @@ impl RemainingFiles {
         }
     }
 
-    /// Every file that is not done, with the offset behind what was read of it.
+    /// Returns every unfinished file, with the offset up to which it was read.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, u64)> {
         let begun = self.progress.begun.iter().map(|file| (&file.name[..], file.offset));
         begun.chain(self.names.left().iter().map(|name| (&name[..], 0)))
     }
 
-    /// A place to come back to with [`RemainingFiles::go_back`].
+    /// Returns the progress that [`RemainingFiles::go_back`] can return to.
     pub(super) fn mark(&mut self) -> Result<ReadProgress> {
         self.names.trim()?;
         Ok(self.progress.clone())
     }
 
+    /// Returns to the progress of the last mark.
     pub(super) fn go_back(&mut self, mark: ReadProgress) {
         self.names.take_back_to(mark.taken);
         self.progress = mark;
     }
 
+    /// Encodes the position of the source.
     pub(super) fn encode(&self) -> Result<Vec<u8>> {
         let PackedNames { bytes, skip } = self.names.packed();
         let ReadProgress { done, begun, .. } = self.progress.clone();
         let bytes = PositionBytes { done, begun, names: bytes.to_vec(), skip, columns: self.columns.clone() };
-        position::encode(VERSION, &bytes)
+        versioned_bytes::encode(VERSION, &bytes)
     }
 }
 
@@ -169,14 +178,15 @@ impl DecodedPosition {
     }
 }
 
-/// What all positions of a source say together.
+/// A summary of the positions of all subtasks of a source.
 pub(super) struct PositionSummary {
+    /// The column names of the header, if a position contains them.
     pub(super) columns: Option<Vec<String>>,
-    /// A file that is still to be read; none where all are done.
+    /// An unfinished file, or `None` if all are finished.
     pub(super) first: Option<String>,
 }
 
-/// See [`PositionSummary`].
+/// Summarizes the positions of all subtasks.
 pub(super) fn summarize(positions: &[&[u8]]) -> Result<PositionSummary> {
     let mut summarize = PositionSummary { columns: None, first: None };
     for position in positions {
@@ -189,12 +199,12 @@ pub(super) fn summarize(positions: &[&[u8]]) -> Result<PositionSummary> {
 }
 
 fn decode(position: &[u8], what: &str) -> Result<DecodedPosition> {
-    let decoded = match position::version(position) {
-        Some(position::VERSION_1) => {
-            decode_version_1(position::decode::<Vec<SplitOfVersion1>>(position::VERSION_1, position, what)?)
+    let decoded = match versioned_bytes::version(position) {
+        Some(versioned_bytes::VERSION_1) => {
+            decode_version_1(versioned_bytes::decode::<Vec<SplitVersion1>>(versioned_bytes::VERSION_1, position, what)?)
         }
         _ => {
-            let PositionBytes { done, begun, names, skip, columns } = position::decode(VERSION, position, what)?;
+            let PositionBytes { done, begun, names, skip, columns } = versioned_bytes::decode(VERSION, position, what)?;
             let names = unpack(&PackedNames { bytes: &names, skip });
             let names = names.map_err(|why| checkpoint_corrupt(format!("{what} cannot be read: {why}")))?;
             DecodedPosition { done, begun, names, columns }
@@ -202,14 +212,14 @@ fn decode(position: &[u8], what: &str) -> Result<DecodedPosition> {
     };
     let names = || decoded.begun.iter().map(|file| &file.name).chain(&decoded.names);
     match names().find(|name| Path::new(name.as_str()).file_name().is_none_or(|own| own != name.as_str())) {
-        Some(odd) => Err(checkpoint_corrupt(format!("{what} names `{odd}`, which is no name of a file"))),
+        Some(odd) => Err(checkpoint_corrupt(format!("{what} contains `{odd}`, which is not a file name"))),
         None => Ok(decoded),
     }
 }
 
-fn decode_version_1(splits: Vec<SplitOfVersion1>) -> DecodedPosition {
+fn decode_version_1(splits: Vec<SplitVersion1>) -> DecodedPosition {
     let (mut done, mut begun, mut names) = (FinishedFiles::default(), Vec::new(), Vec::new());
-    for SplitOfVersion1 { name, offset, records, done: is_done } in splits {
+    for SplitVersion1 { name, offset, records, done: is_done } in splits {
         if is_done {
             done.files += 1;
             done.records = done.records.saturating_add(records);

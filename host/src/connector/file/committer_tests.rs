@@ -1,11 +1,16 @@
-//! Crashes between writing, preparing and publishing, and what the folder holds after each.
+//! Crashes between writing, preparing and publishing, and the content of the folder after each.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use super::super::super::fixtures::{context, subtask_of};
-use super::super::super::{Committer, Sink};
-use super::super::sink::FileSink;
-use super::*;
+use super::committable::{self, check_promise};
+use super::committer::FileCommitter;
+use super::sink::FileSink;
+use super::sink_part::SinkPart;
+use crate::connector::context::ConnectorContext;
+use crate::connector::sink::{Committer, Sink};
+use crate::connector::testing::{context, subtask_of};
+use crate::connector::versioned_bytes;
 use crate::model::{Batch, NO_TIMESTAMP};
 
 struct SinkFixture {
@@ -29,12 +34,12 @@ impl SinkFixture {
         FileSink::open(Path::new("out"), &self.context()).unwrap()
     }
 
-    /// A committer of a process that remembers nothing.
+    /// Creates a committer without memory, as after a restart.
     fn committer(&self) -> FileCommitter {
         FileCommitter::new(Path::new("out"), &self.context())
     }
 
-    /// What a reader of the folder sees: the published files by name.
+    /// Returns the content of the published files in order of their names.
     fn published(&self) -> String {
         let mut names: Vec<PathBuf> = fs::read_dir(self.out()).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
@@ -59,7 +64,7 @@ fn prepare(sink: &mut FileSink, checkpoint: u64, value: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_commit_publishes_and_may_be_repeated() {
+fn a_commit_publishes_and_can_be_repeated() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
@@ -73,7 +78,7 @@ fn a_commit_publishes_and_may_be_repeated() {
 }
 
 #[test]
-fn a_crash_before_the_commit_is_made_good_where_the_checkpoint_is_complete() {
+fn recovery_publishes_the_parts_of_a_complete_checkpoint() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
@@ -86,7 +91,7 @@ fn a_crash_before_the_commit_is_made_good_where_the_checkpoint_is_complete() {
 }
 
 #[test]
-fn a_crash_before_the_checkpoint_is_complete_takes_its_part_away() {
+fn recovery_removes_the_parts_of_an_incomplete_checkpoint() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     setup.committer().commit(&prepare(&mut sink, 1, "one")).unwrap();
@@ -97,7 +102,7 @@ fn a_crash_before_the_checkpoint_is_complete_takes_its_part_away() {
 }
 
 #[test]
-fn going_back_takes_back_what_was_published_later() {
+fn recovery_removes_parts_published_after_the_restored_checkpoint() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     for (checkpoint, value) in [(1, "one"), (2, "two"), (3, "three")] {
@@ -111,14 +116,14 @@ fn going_back_takes_back_what_was_published_later() {
 }
 
 #[test]
-fn the_files_of_others_are_never_touched() {
+fn recovery_never_touches_the_files_of_others() {
     let setup = SinkFixture::new();
     let others = |job: &str, node: &str| ConnectorContext {
         job_id: job.to_owned(),
         node: node.to_owned(),
         ..subtask_of(setup.context(), 0, 1)
     };
-    // Another job with the same beginning, another node, and nodes whose names go on like part names.
+    // Another job with a common prefix, another node, and nodes whose names continue like part names.
     for (job, node) in
         [("0123456789ffffff", "delays"), ("0123456789abcdef", "late"), ("0123456789abcdef", "delays-000")]
     {
@@ -143,7 +148,7 @@ fn the_files_of_others_are_never_touched() {
 }
 
 #[test]
-fn a_part_that_somebody_removed_is_an_error_of_a_commit_but_not_of_a_restore() {
+fn a_removed_part_fails_a_commit_but_not_a_restore() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
@@ -160,7 +165,7 @@ fn a_part_that_somebody_removed_is_an_error_of_a_commit_but_not_of_a_restore() {
 }
 
 #[test]
-fn a_part_of_another_length_is_corrupt() {
+fn a_pending_part_of_another_length_is_corrupt() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
@@ -172,14 +177,14 @@ fn a_part_of_another_length_is_corrupt() {
 }
 
 #[test]
-fn committables_are_not_trusted() {
+fn a_committable_cannot_select_an_arbitrary_file() {
     let setup = SinkFixture::new();
     let committer = setup.committer();
     setup.sink();
     fs::write(setup.folder.path().join("part-victim.txt"), "mine").unwrap();
     for name in ["../part-victim.txt", "part-/../../part-victim.txt", "notes.txt", ""] {
         let part = SinkPart { name: name.to_owned(), bytes: 4 };
-        let committable = promise::encode(Path::new("out"), &[part]).unwrap();
+        let committable = committable::encode(Path::new("out"), &[part]).unwrap();
         assert_eq!(committer.commit(&[committable]).unwrap_err().code, "checkpoint-corrupt", "{name}");
     }
     for bytes in [&b""[..], b"\x01\xff\xff\xff\xff\x0f", b"\x02\x00", b"\x03\x00", b"\x01\x00x"] {
@@ -189,14 +194,14 @@ fn committables_are_not_trusted() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_needs_no_recovery() {
+fn a_missing_folder_needs_no_recovery() {
     let setup = SinkFixture::new();
     setup.committer().recover(None, &[]).unwrap();
     assert!(!setup.out().exists());
 }
 
 #[test]
-fn strange_ids_stay_within_the_folder() {
+fn special_characters_in_ids_cannot_leave_the_folder() {
     let setup = SinkFixture::new();
     let context = ConnectorContext { job_id: "../a-b".to_owned(), node: "x/é".to_owned(), ..setup.context() };
     let mut sink = FileSink::open(Path::new("out"), &context).unwrap();
@@ -205,51 +210,51 @@ fn strange_ids_stay_within_the_folder() {
     assert!(setup.out().join("part-%2E%2E%2Fa%2Db-x%2F%C3%A9-000-00000001.txt").is_file());
 }
 
-/// A committer of another job, whose sink has the same id and folder.
-fn of_another_job(setup: &SinkFixture, path: &str) -> FileCommitter {
+/// Returns the committer of another job whose sink has the same id, with its folder at `path`.
+fn committer_of_another_job(setup: &SinkFixture, path: &str) -> FileCommitter {
     FileCommitter::new(Path::new(path), &ConnectorContext { job_id: "another".to_owned(), ..setup.context() })
 }
 
 #[test]
-fn another_job_publishes_what_was_promised_and_removes_nothing() {
+fn another_job_publishes_the_promised_parts_and_removes_nothing() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
     prepare(&mut sink, 2, "two");
     for _ in 0..2 {
-        assert_eq!(of_another_job(&setup, "out").adopt(&one).unwrap(), [""; 0]);
+        assert_eq!(committer_of_another_job(&setup, "out").adopt(&one).unwrap(), [""; 0]);
         assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 1));
     }
-    // The job that prepared it may publish it as well.
+    // The job that prepared the part may publish it as well.
     setup.committer().commit(&one).unwrap();
     setup.committer().recover(Some(1), &one).unwrap();
     assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 0));
 }
 
 #[test]
-fn a_folder_that_moved_with_all_that_is_in_it_is_no_other() {
+fn a_moved_folder_still_keeps_the_promise() {
     let setup = SinkFixture::new();
     let one = prepare(&mut setup.sink(), 1, "one");
-    let error = of_another_job(&setup, "elsewhere").adopt(&one).unwrap_err();
+    let error = committer_of_another_job(&setup, "elsewhere").adopt(&one).unwrap_err();
     assert_eq!(error.code, "sink-changed");
     fs::rename(setup.out(), setup.folder.path().join("elsewhere")).unwrap();
-    of_another_job(&setup, "elsewhere").adopt(&one).unwrap();
+    committer_of_another_job(&setup, "elsewhere").adopt(&one).unwrap();
     let name = "part-0123456789abcdef-delays-000-00000001.txt";
     assert!(setup.folder.path().join("elsewhere").join(name).is_file());
 }
 
 #[test]
-fn a_committable_of_version_1_is_published_or_missed_by_name() {
+fn a_committable_of_version_1_is_published_or_reported_by_name() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     write(&mut sink, "one");
     sink.prepare(1).unwrap();
     let name = "part-0123456789abcdef-delays-000-00000001.txt".to_owned();
     let part = SinkPart { name: name.clone(), bytes: 4 };
-    let version_1 = [super::super::super::position::encode(1, &[part][..]).unwrap()];
-    let elsewhere = of_another_job(&setup, "elsewhere");
-    assert_eq!(elsewhere.adopt(&version_1).unwrap(), [name], "it does not say where it was");
-    assert_eq!(super::super::check_promise(&version_1, None, "delays").unwrap_err().code, "sink-changed");
-    assert_eq!(of_another_job(&setup, "out").adopt(&version_1).unwrap(), [""; 0]);
+    let version_1 = [versioned_bytes::encode(1, &[part][..]).unwrap()];
+    let elsewhere = committer_of_another_job(&setup, "elsewhere");
+    assert_eq!(elsewhere.adopt(&version_1).unwrap(), [name], "version 1 does not store the folder");
+    assert_eq!(check_promise(&version_1, None, "delays").unwrap_err().code, "sink-changed");
+    assert_eq!(committer_of_another_job(&setup, "out").adopt(&version_1).unwrap(), [""; 0]);
     assert_eq!(setup.published(), "one ");
 }

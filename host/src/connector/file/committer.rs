@@ -1,26 +1,27 @@
-//! Publishes the file sink's parts, and puts the folder right before a job starts again.
+//! Publishes the parts of a file sink, and repairs the sink's folder before an attempt starts.
 //!
-//! Invariant: only files named as parts of this job and node are ever removed.
+//! Invariant: only files with names of parts of this job and node are ever removed.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::super::{Committer, ConnectorContext};
-use super::part::{PartNaming, SinkPart, sync_folder, unwritable};
-use super::promise::{self, PartStatus, is_absent, locate};
+use super::committable::{self, PartStatus, is_absent, locate};
+use super::sink_part::{PartNaming, SinkPart, sync_folder, unwritable};
+use crate::connector::context::ConnectorContext;
+use crate::connector::sink::Committer;
 use crate::error::{Result, sink_unwritable};
 
-/// How many parts are remembered as published.
+/// Number of parts that are remembered as published.
 const REMEMBERED: usize = 4_096;
 
-/// See the module.
+/// The committer of a file sink.
 pub(in crate::connector) struct FileCommitter {
     parts: PartNaming,
     node: String,
-    /// The last parts that were published. A part may be named by two checkpoints, and somebody may have taken the
-    /// published file away between them.
+    /// Names of the last published parts. Two checkpoints may list the same part, and a reader may remove the published file
+    /// in between.
     published: Mutex<VecDeque<String>>,
 }
 
@@ -30,22 +31,22 @@ impl FileCommitter {
         FileCommitter { parts, node, published: Mutex::new(VecDeque::new()) }
     }
 
-    /// Publishes the parts that are pending. Returns those that are not there as they were prepared, apart from those
-    /// that were published by this committer before.
+    /// Publishes the pending parts. Returns the changed and missing parts, except those that this committer has already
+    /// published.
     fn publish_all(&self, parts: Vec<SinkPart>) -> Result<Vec<(SinkPart, PartStatus)>> {
-        let mut odd = Vec::new();
+        let mut unexpected = Vec::new();
         for part in &parts {
             let found = self.publish(part)?;
             if matches!(found, PartStatus::Changed | PartStatus::Missing) && !self.is_remembered(part) {
-                odd.push((part.clone(), found));
+                unexpected.push((part.clone(), found));
             }
         }
         if !parts.is_empty() {
             self.sync()?;
         }
-        let is_odd = |part: &SinkPart| odd.iter().any(|(other, _)| other == part);
-        parts.into_iter().filter(|part| !is_odd(part)).for_each(|part| self.remember(part));
-        Ok(odd)
+        let is_unexpected = |part: &SinkPart| unexpected.iter().any(|(other, _)| other == part);
+        parts.into_iter().filter(|part| !is_unexpected(part)).for_each(|part| self.remember(part));
+        Ok(unexpected)
     }
 
     fn publish(&self, part: &SinkPart) -> Result<PartStatus> {
@@ -56,18 +57,18 @@ impl FileCommitter {
         let target = self.parts.folder.join(&part.name);
         match fs::rename(self.parts.pending.join(&part.name), &target) {
             Ok(()) => Ok(PartStatus::Published),
-            // Its own job and one that began from its checkpoint may publish a part at the same time.
+            // This job and a job that started from its checkpoint may publish a part at the same time.
             Err(error) if is_absent(&error) => locate(&self.parts.folder, part),
             Err(error) => Err(unwritable(&target, &error)),
         }
     }
 
     fn decode(&self, committables: &[Vec<u8>]) -> Result<Vec<SinkPart>> {
-        let prepared = promise::decode(committables, &self.node)?;
+        let prepared = committable::decode(committables, &self.node)?;
         Ok(prepared.into_iter().flat_map(|prepared| prepared.parts).collect())
     }
 
-    /// Makes the renames durable.
+    /// Syncs both folders to disk, which makes the renames durable.
     fn sync(&self) -> Result<()> {
         for folder in [&self.parts.folder, &self.parts.pending] {
             match sync_folder(folder) {
@@ -90,7 +91,7 @@ impl FileCommitter {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).contains(&part.name)
     }
 
-    /// Removes the files of `folder` whose names `is_ours` picks; a folder that is not there holds none.
+    /// Removes the files of `folder` whose names satisfy `is_ours`. A missing folder counts as empty.
     fn remove(&self, folder: &Path, is_ours: impl Fn(&str) -> bool) -> Result<()> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
@@ -111,22 +112,22 @@ impl FileCommitter {
 }
 
 impl Committer for FileCommitter {
-    /// A part that is neither pending nor published is `sink-unwritable`: somebody removed records that no reader has
-    /// seen, and the restart strategy decides. A pending one of another length is `checkpoint-corrupt`.
+    /// Errors: `sink-unwritable` if a part is neither pending nor published, because its records are lost before a reader saw
+    /// them; `checkpoint-corrupt` if a pending part has another length than promised.
     fn commit(&self, committables: &[Vec<u8>]) -> Result<()> {
-        let odd = self.publish_all(self.decode(committables)?)?;
-        let Some((part, found)) = odd.first() else { return Ok(()) };
+        let unexpected = self.publish_all(self.decode(committables)?)?;
+        let Some((part, found)) = unexpected.first() else { return Ok(()) };
         let what = match found {
-            PartStatus::Changed => "was changed by somebody since it was published",
-            _ => "cannot be published: somebody removed it",
+            PartStatus::Changed => "was changed after it was published",
+            _ => "cannot be published because it was removed",
         };
         Err(sink_unwritable(format!("`{}` {what}", self.parts.folder.join(&part.name).display())))
     }
 
-    /// Here a part that is gone, or was changed, is a warning: it was most likely published before the crash and then
-    /// taken away by its reader, and a restore must not fail by that.
+    /// Reports a missing or changed part by name instead of failing: most likely it was published before the crash, and then
+    /// its reader removed it.
     fn recover(&self, restored: Option<u64>, committables: &[Vec<u8>]) -> Result<Vec<String>> {
-        let odd = self.publish_all(self.decode(committables)?)?;
+        let unexpected = self.publish_all(self.decode(committables)?)?;
         self.remove(&self.parts.pending, |name| self.parts.is_pending_of_ours(name))?;
         self.remove(&self.parts.folder, |name| {
             self.parts
@@ -134,21 +135,18 @@ impl Committer for FileCommitter {
                 .is_some_and(|checkpoint| restored.is_none_or(|restored| checkpoint > restored))
         })?;
         self.sync()?;
-        let names = odd.iter().map(|(part, _)| part.name.clone()).collect();
-        // The next checkpoint may name them again.
-        odd.into_iter().for_each(|(part, _)| self.remember(part));
+        let names = unexpected.iter().map(|(part, _)| part.name.clone()).collect();
+        // The next checkpoint may list them again.
+        unexpected.into_iter().for_each(|(part, _)| self.remember(part));
         Ok(names)
     }
 
     fn adopt(&self, committables: &[Vec<u8>]) -> Result<Vec<String>> {
-        let promise = promise::judge(committables, Some(&self.parts.folder), &self.node)?;
-        let odd = self.publish_all(promise.own)?;
-        // A reader may take a part away as soon as it is published.
-        let changed = odd.into_iter().filter(|(_, found)| *found == PartStatus::Changed).map(|(part, _)| part.name);
+        let promise = committable::judge(committables, Some(&self.parts.folder), &self.node)?;
+        let unexpected = self.publish_all(promise.own)?;
+        // A reader may remove a part as soon as it is published.
+        let changed =
+            unexpected.into_iter().filter(|(_, found)| *found == PartStatus::Changed).map(|(part, _)| part.name);
         Ok(promise.unknown.into_iter().chain(changed).collect())
     }
 }
-
-#[cfg(test)]
-#[path = "commit_tests.rs"]
-mod tests;

@@ -1,9 +1,13 @@
-//! The names of the file sink's parts. A published part is `part-<job>-<node>-<subtask>-<checkpoint>.txt` in the sink's
-//! folder; until then it has the same name in the folder `.pending` within it, and while it is being written it is
-//! `part-<job>-<node>-<subtask>-<token>.open` there.
+//! The names of the file sink's parts.
 //!
-//! Invariant: a name tells its job and node without doubt (both are written so that they hold no `-` or are followed by
-//! exactly two numbers), so that nobody else's file is ever taken for ours.
+//! | state | path in the sink's folder |
+//! |---|---|
+//! | being written | `.pending/part-<job>-<node>-<subtask>-<token>.open` |
+//! | pending | `.pending/part-<job>-<node>-<subtask>-<checkpoint>.txt` |
+//! | published | `part-<job>-<node>-<subtask>-<checkpoint>.txt` |
+//!
+//! Invariant: a name identifies its job and node unambiguously, so a file of another job or node is never mistaken for
+//! one of ours. For this, the id of the job contains no `-`, and exactly two numbers follow the id of the node.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -12,33 +16,36 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::ConnectorContext;
+use crate::connector::context::ConnectorContext;
 use crate::error::{Error, sink_unwritable};
 
-/// The folder of parts that are not published yet, within the sink's.
+/// Name of the folder for unpublished parts, in the sink's folder.
 pub(super) const PENDING: &str = ".pending";
 
-/// A part that is complete and durable in `.pending`. Durable itself: part of the checkpoint, as a list of them.
+/// A part that was complete and synced to disk in `.pending`. Durable: the checkpoint contains a list of parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SinkPart {
-    /// The name of the file, the same in `.pending` and once published.
+    /// The file name, the same in `.pending` and in the sink's folder.
     pub(super) name: String,
+    /// Length of the file, in bytes.
     pub(super) bytes: u64,
 }
 
 impl SinkPart {
-    /// Whether the name is one that a sink gives. A checkpoint's bytes are not trusted to name just any file.
-    pub(super) fn is_named_well(&self) -> bool {
+    /// Whether the name has the form that a sink uses. The bytes of a checkpoint must not select an arbitrary file.
+    pub(super) fn has_valid_name(&self) -> bool {
         self.name.starts_with("part-") && self.name.ends_with(".txt") && !self.name.contains(['/', '\\', '\0'])
     }
 }
 
-/// Where a sink's parts are and how they are named.
+/// The folders and the naming of one sink's parts.
 #[derive(Clone)]
 pub(super) struct PartNaming {
+    /// The sink's folder.
     pub(super) folder: PathBuf,
+    /// The folder of unpublished parts.
     pub(super) pending: PathBuf,
-    /// What all parts of this job and node begin with.
+    /// The common prefix of the names of all parts of this job and node.
     prefix: String,
 }
 
@@ -46,26 +53,32 @@ impl PartNaming {
     pub(super) fn new(path: &Path, context: &ConnectorContext) -> PartNaming {
         let folder = context.base_dir.join(path);
         let pending = folder.join(PENDING);
-        let prefix = format!("part-{}-{}-", plain(&context.job_id, "_"), plain(&context.node, "-_"));
+        let prefix = format!(
+            "part-{}-{}-",
+            escape_for_file_name(&context.job_id, "_"),
+            escape_for_file_name(&context.node, "-_")
+        );
         PartNaming { folder, pending, prefix }
     }
 
+    /// Returns the file name of a complete part.
     pub(super) fn name(&self, subtask: u32, checkpoint: u64) -> String {
         format!("{}{subtask:03}-{checkpoint:08}.txt", self.prefix)
     }
 
+    /// Returns the path of a part that is being written.
     pub(super) fn open_path(&self, subtask: u32, token: u64) -> PathBuf {
         self.pending.join(format!("{}{subtask:03}-{token:016x}.open", self.prefix))
     }
 
-    /// The checkpoint of a part of this job and node; None where the name is not that of one.
+    /// Returns the checkpoint of a part of this job and node. Returns `None` for any other name.
     pub(super) fn checkpoint_of(&self, name: &str) -> Option<u64> {
         let (subtask, checkpoint) = name.strip_prefix(&self.prefix)?.strip_suffix(".txt")?.split_once('-')?;
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         (digits(subtask) && digits(checkpoint)).then(|| checkpoint.parse().ok())?
     }
 
-    /// Whether a file in `.pending` is one of this job and node, complete or not.
+    /// Whether a file in `.pending` belongs to this job and node, complete or not.
     pub(super) fn is_pending_of_ours(&self, name: &str) -> bool {
         if self.checkpoint_of(name).is_some() {
             return true;
@@ -81,7 +94,7 @@ impl PartNaming {
     }
 }
 
-/// The job and the checkpoint in the name of a part, whosever it is. The job's id is as it stands in the name.
+/// Returns the job and the checkpoint in the name of a part of any job. The job's id is returned in its escaped form.
 pub(super) fn job_and_checkpoint(name: &str) -> Option<(&str, u64)> {
     let (job, rest) = name.strip_prefix("part-")?.strip_suffix(".txt")?.split_once('-')?;
     let (rest, checkpoint) = rest.rsplit_once('-')?;
@@ -90,27 +103,27 @@ pub(super) fn job_and_checkpoint(name: &str) -> Option<(&str, u64)> {
     (digits(subtask) && digits(checkpoint)).then(|| Some((job, checkpoint.parse().ok()?)))?
 }
 
-/// `text` with every byte but letters, digits and `kept` written as `%2F`, so that it is one part of a file name.
-fn plain(text: &str, kept: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
+/// Escapes every byte but letters, digits and `kept` as in `%2F`, so that the text is safe in a file name.
+fn escape_for_file_name(text: &str, kept: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         match char::from(byte) {
-            byte if byte.is_ascii_alphanumeric() || kept.contains(byte) => plain.push(byte),
+            byte if byte.is_ascii_alphanumeric() || kept.contains(byte) => escaped.push(byte),
             _ => {
-                // Writing to a string cannot fail.
-                let _ = write!(plain, "%{byte:02X}");
+                // Writing to a string never fails.
+                let _ = write!(escaped, "%{byte:02X}");
             }
         }
     }
-    plain
+    escaped
 }
 
-/// Makes the names in `folder` durable.
+/// Syncs a folder to disk, which makes the names in it durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// `sink-unwritable` with the path and the system's reason.
+/// Returns the error `sink-unwritable` with the path and the system's reason.
 pub(super) fn unwritable(path: &Path, error: &io::Error) -> Error {
     sink_unwritable(format!("`{}` cannot be written: {error}", path.display()))
 }

@@ -1,26 +1,28 @@
-//! How positions and committables are written: one byte of version, then postcard. They come back from checkpoint
-//! files, so reading them checks everything and never panics. Each kind counts its versions by itself.
+//! The durable form of positions and committables: one version byte, then postcard.
+//!
+//! Each kind of value counts its own versions. The bytes come back from checkpoint files, so decoding checks everything
+//! and never panics.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Result, checkpoint_corrupt, internal};
 
-/// The first version of each.
+/// The first version of every kind of value.
 pub(super) const VERSION_1: u8 = 1;
 
-/// Writes `value`. Fails only by a bug: a type that postcard cannot write.
+/// Encodes `value`. Fails only if postcard cannot represent its type, which is a bug.
 pub(super) fn encode<T: Serialize + ?Sized>(version: u8, value: &T) -> Result<Vec<u8>> {
     postcard::to_extend(value, vec![version])
-        .map_err(|error| internal(format!("a position cannot be written: {error}")))
+        .map_err(|error| internal(format!("a position cannot be encoded: {error}")))
 }
 
-/// The version of what [`encode`] wrote.
+/// Returns the version of encoded bytes.
 pub(super) fn version(bytes: &[u8]) -> Option<u8> {
     bytes.first().copied()
 }
 
-/// Reads what [`encode`] wrote in this version. `what` names it in the error `checkpoint-corrupt`.
+/// Decodes bytes of this version. `what` names the value in the error `checkpoint-corrupt`.
 pub(super) fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8], what: &str) -> Result<T> {
     let Some((&found, body)) = bytes.split_first() else {
         return Err(checkpoint_corrupt(format!("{what} is empty")));
@@ -42,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_written_is_read() {
+    fn only_complete_bytes_of_the_expected_version_are_decoded() {
         let bytes = encode(1, &(7_u64, "seven".to_string())).unwrap();
         assert_eq!(decode::<(u64, String)>(1, &bytes, "it").unwrap(), (7, "seven".to_string()));
         for end in 0..bytes.len() {

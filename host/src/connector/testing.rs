@@ -1,13 +1,14 @@
-//! What the tests of several connectors need.
+//! Helpers for the tests of connectors.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{ConnectorContext, Poll, Source};
+use super::context::ConnectorContext;
+use super::source::{Poll, Source};
 use crate::clock::ManualClock;
 use crate::model::{Batch, Interrupt};
 
-/// The only subtask of node `delays` of job `0123456789abcdef`.
+/// Returns the context of the only subtask of node `delays` of job `0123456789abcdef`.
 pub(super) fn context(base_dir: &Path) -> ConnectorContext {
     ConnectorContext {
         job_id: "0123456789abcdef".to_owned(),
@@ -21,11 +22,12 @@ pub(super) fn context(base_dir: &Path) -> ConnectorContext {
     }
 }
 
+/// Returns the same context for another subtask.
 pub(super) fn subtask_of(context: ConnectorContext, subtask: u32, parallelism: u32) -> ConnectorContext {
     ConnectorContext { subtask, parallelism, ..context }
 }
 
-/// Everything that a source still has, in polls of 3 records.
+/// Reads a source to its end, in polls of 3 records.
 pub(super) fn drain(source: &mut dyn Source) -> Vec<String> {
     let mut all = Vec::new();
     loop {

@@ -1,0 +1,26 @@
+//! The surroundings that a connector is opened with.
+
+use std::path::PathBuf;
+
+use crate::clock::SharedClock;
+use crate::model::Interrupt;
+
+/// The job, node and subtask that a connector is opened for.
+pub struct ConnectorContext {
+    /// The id of the job.
+    pub job_id: String,
+    /// The node's id in the pipeline.
+    pub node: String,
+    /// Index of the subtask, below `parallelism`.
+    pub subtask: u32,
+    /// Number of subtasks of the node.
+    pub parallelism: u32,
+    /// The clock of the job.
+    pub clock: SharedClock,
+    /// The folder that relative paths of the pipeline file refer to.
+    pub base_dir: PathBuf,
+    /// The job's seed.
+    pub seed: u64,
+    /// Ends long work before the first record, such as seeking to a restored position, with the error `interrupted`.
+    pub interrupt: Interrupt,
+}

@@ -1,0 +1,111 @@
+//! Checks the input of a file source before a job starts, and determines the format of its records.
+
+use std::io;
+use std::path::Path;
+
+use super::decompress::FileInput;
+use super::input_path::{FileSettings, InputPath};
+use super::list::{InputFile, UnusableEntries, list};
+use super::open::{foreign, open, read_error};
+use super::remaining_files::{PositionSummary, summarize};
+use crate::connector::records::RecordInput;
+use crate::connector::source::SourceCheck;
+use crate::connector::text_start::{self, TextStart};
+use crate::error::{Error, Result, source_failed, source_missing};
+use crate::model::Interrupt;
+use crate::pipeline::{FileFormat, ValueFormat};
+
+/// Number of bytes that identify the encoding of a file.
+const PROBED_BYTES: usize = 16;
+
+/// Returns the format of the records, with the column names of a CSV header.
+///
+/// At submit it checks every file. For an attempt that continues from positions it opens one remaining file, and only if
+/// the positions do not contain the columns.
+pub(in crate::connector) fn check(
+    settings: &FileSettings,
+    base_dir: &Path,
+    check: SourceCheck<'_>,
+) -> Result<ValueFormat> {
+    let FileSettings { path, format, header, .. } = settings;
+    let path = base_dir.join(path);
+    let positions = match check {
+        SourceCheck::Submit => return check_all(&path, *format, *header, UnusableEntries::Refuse),
+        SourceCheck::Attempt { positions: [] } => {
+            return check_all(&path, *format, *header, UnusableEntries::Skip);
+        }
+        SourceCheck::Attempt { positions } => positions,
+    };
+    let PositionSummary { columns, first } = summarize(positions)?;
+    if columns.is_some() || !header {
+        return Ok(described(*format, columns));
+    }
+    // If no file remains, any file has the columns, and it is no error if all files are gone.
+    let first = match first {
+        Some(name) => Some(InputPath::new(path).file(&name)),
+        None => list(&path, UnusableEntries::Skip).ok().and_then(|files| Some(files.into_iter().next()?.path)),
+    };
+    let columns = first
+        .map(|path| open(&path, *format, true, 0, &Interrupt::default()))
+        .transpose()?
+        .and_then(|(_, columns)| columns);
+    Ok(described(*format, columns))
+}
+
+/// Reads the first bytes of a file, to detect one that cannot be opened or has an unsupported encoding.
+fn probe(path: &Path) -> Result<()> {
+    let failed = |error: io::Error| read_error(path, 0, &error);
+    let mut input = FileInput::open(path, 0, &Interrupt::default()).map_err(failed)?;
+    let (mut first, mut read) = ([0; PROBED_BYTES], 0);
+    while read < first.len() {
+        match input.read_into(&mut first[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    match text_start::classify(&first[..read], true) {
+        TextStart::Foreign(name) => Err(foreign(path, name)),
+        TextStart::Text { .. } | TextStart::Undecided => Ok(()),
+    }
+}
+
+/// Checks that the input exists and can be opened, and returns the format of its records. If there are headers, all files
+/// must have the same one, because a record does not name its file.
+fn check_all(path: &Path, format: FileFormat, header: bool, unusable: UnusableEntries) -> Result<ValueFormat> {
+    let files = list(path, unusable)?;
+    if files.is_empty() {
+        return Err(source_missing(format!("the input folder `{}` holds no files", path.display()))
+            .hint("add input files: nested folders and names that begin with `.` or `_` are skipped"));
+    }
+    let mut first: Option<(&Path, Vec<String>)> = None;
+    for InputFile { path, .. } in &files {
+        if format != FileFormat::Csv || !header {
+            probe(path)?;
+            continue;
+        }
+        let (_, Some(columns)) = open(path, format, true, 0, &Interrupt::default())? else { continue };
+        match &first {
+            None => first = Some((path, columns)),
+            Some((_, names)) if *names == columns => {}
+            Some((other, _)) => return Err(other_header(path, other)),
+        }
+    }
+    Ok(described(format, first.map(|(_, columns)| columns)))
+}
+
+fn other_header(path: &Path, other: &Path) -> Error {
+    let (path, other) = (path.display(), other.display());
+    source_failed(format!("the header of `{path}` differs from the header of `{other}`"))
+        .hint("use a separate folder and source for each kind of file")
+}
+
+/// Returns the value format of a file format.
+fn described(format: FileFormat, columns: Option<Vec<String>>) -> ValueFormat {
+    match format {
+        FileFormat::Lines => ValueFormat::Raw,
+        FileFormat::Ndjson => ValueFormat::Json,
+        FileFormat::Csv => ValueFormat::Csv(columns),
+    }
+}

@@ -1,0 +1,73 @@
+//! Opens one input file at an offset, and reads its header.
+
+use std::io;
+use std::path::Path;
+
+use super::decompress::FileInput;
+use super::line::{line_of_byte, record_location};
+use crate::connector::records::{Defect, Fill, RecordSplitter};
+use crate::connector::{csv_row, text_start, undecodable};
+use crate::error::{Error, Result, source_encoding, source_failed};
+use crate::model::Interrupt;
+use crate::pipeline::FileFormat;
+
+/// Reads the records of one decompressed file.
+pub(super) type FileRecords = RecordSplitter<FileInput>;
+
+/// Opens `path` at `offset`, an offset in its decompressed bytes.
+///
+/// At offset 0 it skips a byte order mark and, if `header` is set, the first row. Returns the column names of that row.
+/// Errors: `source-failed`, `source-encoding`, `record-undecodable`, and `interrupted` once `interrupt` is set.
+pub(super) fn open(
+    path: &Path,
+    format: FileFormat,
+    header: bool,
+    offset: u64,
+    interrupt: &Interrupt,
+) -> Result<(FileRecords, Option<Vec<String>>)> {
+    let input = FileInput::open(path, offset, interrupt);
+    interrupt.check()?;
+    let mut reader = RecordSplitter::new(input.map_err(|error| read_error(path, offset, &error))?, format, offset);
+    let columns = match header && offset == 0 {
+        true => next_record(&mut reader, path, interrupt)?.map(|row| columns(&row)),
+        false => None,
+    };
+    Ok((reader, columns))
+}
+
+fn columns(row: &[u8]) -> Vec<String> {
+    csv_row::columns(row).iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+/// Returns the error `source-failed` for a failed read at `offset`.
+pub(super) fn read_error(path: &Path, offset: u64, error: &io::Error) -> Error {
+    source_failed(format!("reading `{}` failed at byte {offset}: {error}", path.display()))
+}
+
+/// Returns the error `source-encoding` for a file in an unsupported encoding.
+pub(super) fn foreign(path: &Path, name: &str) -> Error {
+    source_encoding(format!("`{}` is {name}, which a source cannot read", path.display())).hint(text_start::hint(name))
+}
+
+/// Returns the error `record-undecodable` for a defect in a file, with its line.
+pub(super) fn undecodable_record(path: &Path, defect: Defect, is_cancelled: &dyn Fn() -> bool) -> Error {
+    let line = |byte| line_of_byte(path, byte, is_cancelled);
+    let location = record_location(path, FileFormat::Lines, defect.offset(), is_cancelled);
+    undecodable::error(&location.with_byte(), defect, line)
+}
+
+/// Returns the next record, after as many reads as it takes. A defect in a header is always an error.
+fn next_record(reader: &mut FileRecords, path: &Path, interrupt: &Interrupt) -> Result<Option<Vec<u8>>> {
+    loop {
+        if let Some(record) = reader.next() {
+            return Ok(Some(record.to_vec()));
+        }
+        let offset = reader.offset();
+        match reader.fill().map_err(|error| read_error(path, offset, &error))? {
+            Fill::More | Fill::Nothing => {}
+            Fill::End => return Ok(None),
+            Fill::Broken(defect) => return Err(undecodable_record(path, defect, &|| interrupt.is_set())),
+            Fill::Foreign(name) => return Err(foreign(path, name)),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Creates and checks the connectors that a pipeline file names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::context::ConnectorContext;
+use super::file::{self, FileCommitter, FileSettings, FileSink, FileSource};
+use super::sink::{Committer, OtherJobOutput, Sink};
+use super::source::{FIRST_RECORDS, RecordLocation, Replay, Source, SourceCheck};
+use super::{blackhole, generator, socket, stdout};
+use crate::error::Result;
+use crate::model::Batch;
+use crate::pipeline::{FileFormat, SinkConfig, SourceConfig, UndecodablePolicy, ValueFormat};
+
+/// Opens one subtask's share of a source.
+///
+/// After a restore, `positions` are the results of [`Source::position`] of every subtask, in order. If the parallelism
+/// is unchanged, each subtask continues from its own. Otherwise the remaining input is divided among the new subtasks.
+/// Errors: `source-missing` and `source-failed` about the input, `checkpoint-corrupt` about the positions.
+pub fn open_source(
+    config: &SourceConfig,
+    on_undecodable: UndecodablePolicy,
+    context: &ConnectorContext,
+    positions: &[&[u8]],
+) -> Result<Box<dyn Source>> {
+    Ok(match config {
+        SourceConfig::File { path, format, header } => {
+            let settings = file_settings(path, *format, *header, on_undecodable);
+            Box::new(FileSource::open(settings, context, positions)?)
+        }
+        SourceConfig::Generator { records, template, keys } => {
+            Box::new(generator::Generator::open(*records, template, *keys, context, positions)?)
+        }
+        SourceConfig::Socket { address, format } => {
+            Box::new(socket::SocketSource::open(address, *format, on_undecodable, context)?)
+        }
+    })
+}
+
+/// Returns the location of the first record of a source that equals `value`. Returns `None` if there is none, if the
+/// input cannot be read again, or if the record is too far from the beginning. Reads the input again.
+pub fn find_record(
+    config: &SourceConfig,
+    base_dir: &Path,
+    value: &[u8],
+    is_cancelled: &dyn Fn() -> bool,
+) -> Option<RecordLocation> {
+    match config {
+        SourceConfig::File { path, format, header } => {
+            file::find_record(&base_dir.join(path), *format, *header, value, is_cancelled)
+        }
+        SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => None,
+    }
+}
+
+fn file_settings(path: &Path, format: FileFormat, header: bool, on_undecodable: UndecodablePolicy) -> FileSettings {
+    FileSettings { path: path.to_owned(), format, header, on_undecodable }
+}
+
+/// Returns whether a source can read its records again.
+pub fn replay(config: &SourceConfig) -> Replay {
+    match config {
+        SourceConfig::File { .. } | SourceConfig::Generator { .. } => Replay::Yes,
+        SourceConfig::Socket { .. } => Replay::No,
+    }
+}
+
+/// Checks that the input exists (`source-missing`) and can be opened (`source-failed`, `source-encoding`). Returns the
+/// format of its records, with the column names of a CSV header. Does not connect to a socket.
+pub fn check_source(config: &SourceConfig, base_dir: &Path, check: SourceCheck<'_>) -> Result<ValueFormat> {
+    match config {
+        SourceConfig::File { path, format, header } => {
+            file::check_source(&file_settings(path, *format, *header, UndecodablePolicy::Fail), base_dir, check)
+        }
+        SourceConfig::Generator { template, .. } => Ok(generator::format(template)),
+        SourceConfig::Socket { format, .. } => Ok(match format {
+            FileFormat::Lines => ValueFormat::Raw,
+            FileFormat::Csv => ValueFormat::Csv(None),
+            FileFormat::Ndjson => ValueFormat::Json,
+        }),
+    }
+}
+
+/// Reads the first records of a source that can be replayed, as far as one poll returns them. Used at submit.
+pub fn first_records(config: &SourceConfig, context: &ConnectorContext) -> Batch {
+    let mut batch = Batch::default();
+    if replay(config) == Replay::Yes
+        && let Ok(mut source) = open_source(config, UndecodablePolicy::Fail, context, &[])
+    {
+        // The job reports an error in these records when it reads them.
+        let _ = source.poll(&mut batch, FIRST_RECORDS);
+    }
+    batch
+}
+
+/// Opens one subtask's share of a sink. Error: `sink-unwritable`.
+pub fn open_sink(config: &SinkConfig, context: &ConnectorContext) -> Result<Box<dyn Sink>> {
+    Ok(match config {
+        SinkConfig::File { path } => Box::new(FileSink::open(path, context)?),
+        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(context.interrupt.clone())),
+        SinkConfig::Blackhole => Box::new(blackhole::BlackholeSink),
+    })
+}
+
+/// Checks at submit that the sink can be written. Leaves nothing behind. Error: `sink-unwritable`, with the path and the
+/// system's reason.
+pub fn check_sink(config: &SinkConfig, base_dir: &Path) -> Result<()> {
+    match config {
+        SinkConfig::File { path } => file::check_sink(&base_dir.join(path)),
+        SinkConfig::Stdout | SinkConfig::Blackhole => Ok(()),
+    }
+}
+
+/// Returns the committer of a sink for the whole job. It ignores the subtask of `context`.
+pub fn committer(config: &SinkConfig, context: &ConnectorContext) -> Box<dyn Committer> {
+    match config {
+        SinkConfig::File { path } => Box::new(FileCommitter::new(path, context)),
+        SinkConfig::Stdout | SinkConfig::Blackhole => Box::new(NoopCommitter { node: context.node.clone() }),
+    }
+}
+
+/// Checks whether a job can publish the output that another job's checkpoint promised for the sink `node`.
+///
+/// `sink` is the sink with that id in the job's pipeline, or `None` if there is none. Changes nothing. Returns the names
+/// of missing output. Error: `sink-changed`.
+pub fn check_promise(
+    committables: &[Vec<u8>],
+    sink: Option<&SinkConfig>,
+    base_dir: &Path,
+    node: &str,
+) -> Result<Vec<String>> {
+    // Only the file sink has committables.
+    let own = match sink {
+        Some(SinkConfig::File { path }) => Some(base_dir.join(path)),
+        Some(SinkConfig::Stdout | SinkConfig::Blackhole) | None => None,
+    };
+    file::check_promise(committables, own.as_deref(), node)
+}
+
+/// Returns the output that other jobs have published in the folder of a sink, by job id.
+pub fn published_by_other_jobs(sink: &SinkConfig, base_dir: &Path) -> BTreeMap<String, OtherJobOutput> {
+    match sink {
+        SinkConfig::File { path } => file::output_of_other_jobs(&base_dir.join(path)),
+        SinkConfig::Stdout | SinkConfig::Blackhole => BTreeMap::new(),
+    }
+}
+
+/// The committer of sinks that publish as they write.
+struct NoopCommitter {
+    node: String,
+}
+
+impl Committer for NoopCommitter {
+    fn commit(&self, _committables: &[Vec<u8>]) -> Result<()> {
+        Ok(())
+    }
+
+    fn recover(&self, _restored: Option<u64>, _committables: &[Vec<u8>]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn adopt(&self, committables: &[Vec<u8>]) -> Result<Vec<String>> {
+        file::check_promise(committables, None, &self.node)
+    }
+}

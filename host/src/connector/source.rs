@@ -1,0 +1,104 @@
+//! The trait of a source, and what its callers pass to it and get from it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::model::Batch;
+
+/// Bytes after which a source ends a poll, however many records were requested: the size of a column is limited.
+pub(super) const POLL_BYTES_MAX: usize = 1 << 20;
+
+/// Number of records examined before a source is reported as having no timestamps.
+pub const FIRST_RECORDS: usize = 100;
+
+/// The outcome of [`Source::poll`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// At least one record was appended.
+    Records,
+    /// No record is available now. Poll again after this time at the latest.
+    Pending(Duration),
+    /// The input has ended. No record will follow.
+    End,
+}
+
+/// Whether a source can read its records again from a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// The source continues from any position that it returned.
+    Yes,
+    /// Records are lost with a failure.
+    No,
+}
+
+/// One subtask's share of a source.
+pub trait Source: Send {
+    /// Appends up to `records` records to `batch`. Appends fewer if fewer are available at once, or if they exceed about
+    /// 1 MiB. With `records` = 0 the result is `Pending`. Blocks for at most 50 ms.
+    ///
+    /// After an error, the records that the same call appended count, and the position is behind them. Another call
+    /// fails again.
+    fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll>;
+
+    /// Returns the position behind the last record that `poll` returned. [`super::open_source`] continues from it.
+    fn position(&self) -> Result<Vec<u8>>;
+
+    /// Returns the number of undecodable records skipped since the last call.
+    fn take_skipped(&mut self) -> u64 {
+        0
+    }
+
+    /// Moves the position back, in front of the last `records` records of the last poll. Does nothing if the source
+    /// cannot be replayed and therefore has no position.
+    fn give_back(&mut self, _records: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns the location in the input of record `index` of the last `poll`, or `None` if it is unknown. It may read
+    /// the input again, so call it only for a record that failed. Gives up once `is_cancelled` returns true.
+    fn locate(&self, _index: usize, _is_cancelled: &dyn Fn() -> bool) -> Option<RecordLocation> {
+        None
+    }
+}
+
+/// The place in an input file where a record begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordLocation {
+    /// Path of the file.
+    pub file: String,
+    /// Byte offset in the decompressed file, from 0.
+    pub byte: u64,
+    /// Line number from 1, or `None` if it was not determined.
+    pub line: Option<u64>,
+}
+
+impl RecordLocation {
+    /// Formats the location with its byte offset: ``line 12, byte 345 of `FILE` ``.
+    pub fn with_byte(&self) -> String {
+        let line = self.line.map(|line| format!("line {line}, ")).unwrap_or_default();
+        format!("{line}byte {} of `{}`", self.byte, self.file)
+    }
+}
+
+impl fmt::Display for RecordLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line} of `{}`", self.file),
+            None => write!(f, "byte {} of `{}`", self.byte, self.file),
+        }
+    }
+}
+
+/// The occasion on which a source is checked.
+#[derive(Clone, Copy, Debug)]
+pub enum SourceCheck<'a> {
+    /// A job is submitted: every problem that the user should fix is an error.
+    Submit,
+    /// An attempt of an accepted job starts from these positions, or from the beginning if there are none. Only the input
+    /// that is still to be read is checked.
+    Attempt {
+        /// The restored position of each subtask.
+        positions: &'a [&'a [u8]],
+    },
+}
