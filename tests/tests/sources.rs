@@ -225,7 +225,7 @@ fn a_time_in_another_format_is_one_clear_error() {
         ("2013-01-01T05:00:00", "\"rfc3339\"", "zone"),
         ("1357034400", "\"rfc3339\"", "unix-s"),
         ("2013-01-01 05:00:00Z", "\"unix-ms\"", "rfc3339"),
-        ("soon", "\"unix-s\"", "no number"),
+        ("soon", "\"unix-s\"", "not a number"),
     ] {
         let ran = timed(&dir, &[&format!("{value},1"), &format!("{value},2")], format);
         ran.assert_failed(&["source `in`", "field `ts`", &format!("`{value}`"), &format.replace('"', "`"), words]);
@@ -268,7 +268,7 @@ fn records_without_a_time_and_with_an_odd_one_are_warned_of() {
     assert!(ran.stderr.contains("source `in`: its first records have no timestamp in field `ts`"), "{}", ran.stderr);
     assert_eq!(ran.job["records_without_timestamp"], 3, "{}", ran.job);
     let ran = timed(&dir, &["1357034400123,1"], "\"unix-s\"");
-    assert!(ran.succeeded && ran.stderr.contains("is the year 44972"), "{}", ran.stderr);
+    assert!(ran.succeeded && ran.stderr.contains("is in the year 44972"), "{}", ran.stderr);
     // Found at run time: the first rows have times.
     let rows: Vec<String> = (0..500).map(|n| format!("{n},{n}")).chain(["1357034400123456,x".to_owned()]).collect();
     let ran = timed(&dir, &rows.iter().map(String::as_str).collect::<Vec<_>>(), "\"unix-ms\"");

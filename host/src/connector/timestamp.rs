@@ -98,7 +98,7 @@ impl TimestampExtractor {
                 "it is a number, so the format may be `unix-s`, `unix-ms` or `unix-us`"
             }
             TimestampFormat::Rfc3339 if self.zone.is_none() && rfc3339(text, Some(&TimeZone::UTC)).is_some() => {
-                "it has neither `Z` nor an offset, so set the time zone, such as `zone = \"UTC\"`"
+                "it has neither `Z` nor an offset, so set its `zone`, such as `zone = \"UTC\"`"
             }
             TimestampFormat::Rfc3339 => {
                 "the format `rfc3339` expects a time like `2013-01-01T05:00:00Z` or `2013-01-01`"
