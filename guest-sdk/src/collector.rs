@@ -1,17 +1,18 @@
-//! What a function emits, gathered in columns until its call returns.
+//! The records that a function emits, collected in columns until its call returns.
 //!
-//! Invariant: one timestamp per value, and either no keys at all or one per value.
+//! Invariant: there is one timestamp per value, and either one key per value or no keys.
 
-use crate::FunctionError;
 use crate::bindings::cofferdam::function::types::{Column, Output};
 use crate::codec::Encode;
 use crate::column;
+use crate::key::EncodeKey;
+use crate::{FunctionError, Timestamp};
 use std::marker::PhantomData;
 
-/// Takes the records that a function emits to one of its outputs, written by the codec `C`.
+/// Takes the records that a function emits to its main output, and writes them by the codec `C`.
 ///
-/// Records leave the function together when its call returns well, or not at all. Emitting returns nothing: a value that
-/// the codec cannot write fails the record as soon as the function returns.
+/// All records of a call leave the function together when the call succeeds, or not at all. `emit` returns nothing: a value that the
+/// codec cannot write fails the record as soon as the function returns.
 pub struct Collector<C> {
     pub(crate) buffer: OutputBuffer,
     codec: PhantomData<C>,
@@ -22,7 +23,7 @@ impl<C> Collector<C> {
         Collector { buffer: OutputBuffer::new(), codec: PhantomData }
     }
 
-    /// Emits a record with the timestamp of the record, or of the timer, that is being handled.
+    /// Emits a record with the timestamp of the record, timer or window that is being handled.
     #[inline]
     pub fn emit<V>(&mut self, value: V)
     where
@@ -32,23 +33,25 @@ impl<C> Collector<C> {
         self.buffer.push::<C, V>(value, timestamp);
     }
 
-    /// Emits a record with a timestamp of its own, in milliseconds since the Unix epoch.
-    pub fn emit_with_timestamp<V>(&mut self, value: V, timestamp: i64)
+    /// Emits a record with a timestamp of its own.
+    pub fn emit_with_timestamp<V>(&mut self, value: V, timestamp: Timestamp)
     where
         C: Encode<V>,
     {
-        self.buffer.push::<C, V>(value, timestamp);
+        self.buffer.push::<C, V>(value, timestamp.as_millis());
     }
 
-    /// Emits a record with a key, for a pipeline that partitions this output by the key that the function chose. A
-    /// record of the same output that is emitted without one has the empty key.
+    /// Emits a record with a key, for a pipeline that partitions this output by the key that the function chose
+    /// (`key = "emitted"`). A record of the same output that is emitted without a key has the empty key.
+    ///
+    /// The key is what the next function declares as its `type Key`: text, bytes, a number, a tuple. See [`Key`](crate::Key).
     #[inline]
-    pub fn emit_keyed<V>(&mut self, key: impl AsRef<[u8]>, value: V)
+    pub fn emit_keyed<V>(&mut self, key: impl EncodeKey, value: V)
     where
         C: Encode<V>,
     {
         let timestamp = self.buffer.timestamp;
-        self.buffer.push_keyed::<C, V>(key.as_ref(), value, timestamp);
+        self.buffer.push_keyed::<C, V>(&key, value, timestamp);
     }
 }
 
@@ -57,7 +60,7 @@ pub(crate) struct OutputBuffer {
     values: Column,
     timestamps: Vec<i64>,
     keys: Option<Column>,
-    /// What a record gets that is emitted without a timestamp.
+    /// The timestamp of records that are emitted without one.
     pub(crate) timestamp: i64,
     /// Why a value could not be written.
     pub(crate) error: Option<FunctionError>,
@@ -68,14 +71,14 @@ impl OutputBuffer {
         OutputBuffer { values: column::empty(), timestamps: Vec::new(), keys: None, timestamp: i64::MIN, error: None }
     }
 
-    /// Makes room for as many records and bytes as came in, so that an echo never grows a column.
+    /// Reserves room for as many records and bytes as came in, so that an echo never grows a column.
     pub(crate) fn reserve(&mut self, records: usize, bytes: usize) {
         self.values.bytes.reserve(bytes);
         self.values.offsets.reserve(records + 1);
         self.timestamps.reserve(records);
     }
 
-    /// Adds a record; where others of this output have keys, with the empty one.
+    /// Adds a record. It gets the empty key if other records of this output have keys.
     #[inline]
     pub(crate) fn push<C: Encode<V>, V>(&mut self, value: V, timestamp: i64) {
         if self.push_value::<C, V>(value, timestamp)
@@ -86,7 +89,7 @@ impl OutputBuffer {
     }
 
     #[inline]
-    fn push_keyed<C: Encode<V>, V>(&mut self, key: &[u8], value: V, timestamp: i64) {
+    fn push_keyed<C: Encode<V>, V>(&mut self, key: &impl EncodeKey, value: V, timestamp: i64) {
         if !self.push_value::<C, V>(value, timestamp) {
             return;
         }
@@ -94,11 +97,11 @@ impl OutputBuffer {
             Some(keys) => keys,
             None => self.begin_keys(),
         };
-        column::append(&mut keys.bytes, key);
+        key.encode_key(&mut keys.bytes);
         column::end_value(keys);
     }
 
-    /// Whether the value could be written.
+    /// Adds a value. Returns whether the codec could write it.
     #[inline(always)] // A call costs more in wasm than what is done here.
     fn push_value<C: Encode<V>, V>(&mut self, value: V, timestamp: i64) -> bool {
         if let Err(error) = C::encode(value, &mut self.values.bytes) {
@@ -110,7 +113,7 @@ impl OutputBuffer {
         true
     }
 
-    /// The keys, where the last record is the first that has one: those before it get the empty one.
+    /// Begins the column of keys for the first record with a key. The records before it get the empty key.
     #[cold]
     fn begin_keys(&mut self) -> &mut Column {
         let mut offsets = Vec::with_capacity(self.timestamps.capacity() + 1);
@@ -120,11 +123,11 @@ impl OutputBuffer {
 
     #[cold]
     fn fail(&mut self, error: FunctionError) {
-        // What the codec wrote of the value stays behind: the turn fails, and with it the column goes.
+        // The part that the codec wrote stays in the column: the turn fails, and the column is dropped.
         self.error.get_or_insert(error);
     }
 
-    /// The gathered records as output `index`, or `None` where there are none. The buffer is empty after it.
+    /// Takes the records as output `index`, or returns `None` if there are none. The buffer is empty afterwards.
     pub(crate) fn take(&mut self, index: u32) -> Option<Output> {
         if self.timestamps.is_empty() {
             self.discard();
@@ -138,7 +141,7 @@ impl OutputBuffer {
         })
     }
 
-    /// Forgets everything.
+    /// Drops all records.
     pub(crate) fn discard(&mut self) {
         column::clear(&mut self.values);
         self.timestamps.clear();

@@ -1,142 +1,154 @@
-//! What a function says about itself, gathered from its `#[function(...)]` line.
+//! What a function declares: its states, side outputs and timers.
 //!
-//! Invariant: the order of states and side outputs here is the order of their indices in every call.
+//! Invariant: the order of states and side outputs in a declaration is the order of their indices in every call.
 
-use crate::bindings::cofferdam::function::types::{Column, Failure, TimeDomain};
+use crate::bindings::cofferdam::function::types::{Column, Failure};
 use crate::bindings::exports::cofferdam::function::function::{
-    ComponentDescription, FunctionDescription, Port, StateDescription,
+    ComponentDescription, FunctionDescription, Port, StateDescription, StateKind,
 };
 use crate::codec::Codec;
-use crate::context::SideOutput;
+use crate::fields::FunctionFields;
 use crate::function::{Function, Kind};
-use crate::state::sealed::Describe;
-use crate::state::{AccumulatorState, BroadcastState, MapKey, OlderForm, StateCodec, StateHandle};
+use crate::side_output::SideOutput;
+use crate::state::{AccumulatorState, OlderForm, StateField, StateOptions};
 use crate::{FunctionError, StateType, column};
 
-/// The states, side outputs and timers of a function.
+/// The states and side outputs of a function. `#[derive(Function)]` fills it.
 #[derive(Default)]
 pub struct Declaration {
-    pub(crate) states: Vec<StateDescription>,
-    pub(crate) state_names: Vec<&'static str>,
-    /// For each state the older forms that it names.
-    older: Vec<Vec<&'static OlderForm>>,
-    pub(crate) sides: Vec<Port>,
-    pub(crate) side_names: Vec<&'static str>,
-    pub(crate) timers: Vec<TimeDomain>,
+    states: Vec<DeclaredState>,
+    side_outputs: Vec<Port>,
+}
+
+struct DeclaredState {
+    description: StateDescription,
+    older: Vec<&'static OlderForm>,
 }
 
 impl Declaration {
-    /// Declares a state of the function's keys.
+    /// Declares a state.
     ///
     /// # Panics
-    /// Where another state has the name.
-    pub fn state(&mut self, handle: impl StateHandle) {
-        self.add(handle);
+    /// Panics if another state has the same name.
+    pub fn state<S: StateField>(&mut self, options: StateOptions<S>) {
+        self.add(options.describe(), options.older);
     }
 
-    /// Declares a broadcast state.
+    /// Declares the accumulator of a function that folds the records of a window.
     ///
     /// # Panics
-    /// Where another state has the name.
-    pub fn broadcast<K: MapKey, V: StateType, C: StateCodec<V>>(&mut self, handle: BroadcastState<K, V, C>) {
-        self.add(handle);
+    /// Panics if another state has the same name.
+    pub fn accumulator<T: StateType>(&mut self, accumulator: AccumulatorState<T>)
+    where
+        crate::codec::Postcard<T>: crate::StateCodec<T>,
+    {
+        self.add(accumulator.describe(), accumulator.older_forms().collect());
     }
 
-    /// Declares the accumulator of a function that windows fold their records with.
-    ///
-    /// # Panics
-    /// Where another state has the name.
-    pub fn accumulator<T: StateType, C: StateCodec<T>>(&mut self, handle: AccumulatorState<T, C>) {
-        self.add(handle);
-    }
-
-    fn add(&mut self, handle: impl Describe) {
-        let name = handle.name();
-        assert!(!self.state_names.contains(&name), "two states are named `{name}`");
-        self.states.push(handle.describe());
-        self.state_names.push(name);
-        self.older.push(handle.older_forms().collect());
+    fn add(&mut self, description: StateDescription, older: Vec<&'static OlderForm>) {
+        let name = &description.name;
+        assert!(self.states.iter().all(|state| state.description.name != *name), "two states have the name `{name}`");
+        // The contract wants broadcast states behind all others.
+        let is_broadcast = |state: &DeclaredState| state.description.kind == StateKind::Broadcast;
+        let end = if description.kind == StateKind::Broadcast {
+            self.states.len()
+        } else {
+            self.states.partition_point(|state| !is_broadcast(state))
+        };
+        self.states.insert(end, DeclaredState { description, older });
     }
 
     /// Declares a side output.
     ///
     /// # Panics
-    /// Where another side output has the name.
-    pub fn side_output<C: Codec>(&mut self, side: SideOutput<C>) {
-        let name = side.name();
-        assert!(!self.side_names.contains(&name), "two side outputs are named `{name}`");
-        self.sides.push(Port { name: name.to_owned(), codec: C::NAME.to_owned() });
-        self.side_names.push(name);
-    }
-
-    /// Declares that the function registers timers in event time.
-    pub fn event_timers(&mut self) {
-        self.timers.push(TimeDomain::Event);
-    }
-
-    /// Declares that the function registers timers in processing time.
-    pub fn processing_timers(&mut self) {
-        self.timers.push(TimeDomain::Processing);
+    /// Panics if another side output has the same name.
+    pub fn side_output<S: SideOutputCodec>(&mut self, name: &'static str) {
+        assert!(self.side_outputs.iter().all(|port| port.name != name), "two side outputs have the name `{name}`");
+        self.side_outputs.push(Port { name: name.to_owned(), codec: S::Codec::NAME.to_owned() });
     }
 
     pub(crate) fn of<F: Function>() -> Self {
         let mut declaration = Declaration::default();
+        <F as FunctionFields>::declare_fields(&mut declaration);
         F::declare(&mut declaration);
         declaration
     }
 
+    /// Returns the index of a declared state, and whether it returns expired entries.
+    pub(crate) fn state_index(&self, name: &str) -> (u32, bool) {
+        let index = self.states.iter().position(|state| state.description.name == name);
+        let index = index.unwrap_or_else(|| panic!("state `{name}` is not declared"));
+        (index as u32, self.states[index].description.ttl.is_some_and(|ttl| ttl.return_expired))
+    }
+
+    /// Returns the index of a declared side output in the function's outputs.
+    pub(crate) fn side_output_index(&self, name: &str) -> u32 {
+        let index = self.side_outputs.iter().position(|port| port.name == name);
+        index.unwrap_or_else(|| panic!("side output `{name}` is not declared")) as u32 + 1
+    }
+
     /// Rewrites values of a state that are stored under an older schema.
     fn migrate(&self, state: u32, schema: &str, values: &Column) -> Result<Column, FunctionError> {
-        let (Some(forms), Some(described)) = (self.older.get(state as usize), self.states.get(state as usize)) else {
+        let Some(DeclaredState { description, older }) = self.states.get(state as usize) else {
             return Err(format!("there is no state {state}").into());
         };
-        let name = &described.name;
-        let Some(form) = forms.iter().find(|form| (form.fingerprint)() == schema) else {
-            return Err(unknown_form(described, schema).into());
+        let name = &description.name;
+        let Some(form) = older.iter().find(|form| (form.fingerprint)() == schema) else {
+            return Err(unknown_form(description, schema).into());
         };
         let mut rewritten = column::empty();
         for index in 0..column::len(values) {
             (form.rewrite)(column::value(values, index), &mut rewritten.bytes)
-                .map_err(|error| format!("state `{name}`: what is stored as `{schema}` is none: {error}"))?;
+                .map_err(|error| format!("state `{name}`: a value stored as `{schema}` cannot be read: {error}"))?;
             column::end_value(&mut rewritten);
         }
         Ok(rewritten)
     }
 }
 
-/// Why values cannot be read that are stored under a schema, and what to do.
+/// Gives the codec of a `SideOutput` to [`Declaration::side_output`].
+pub trait SideOutputCodec {
+    /// The codec of its records.
+    type Codec: Codec;
+}
+
+impl<C: Codec> SideOutputCodec for SideOutput<C> {
+    type Codec = C;
+}
+
+/// Says why values stored under a schema cannot be read, and what to do.
 pub(crate) fn unknown_form(state: &StateDescription, schema: &str) -> String {
     let StateDescription { name, schema: today, previous, .. } = state;
     let known = if previous.is_empty() { String::new() } else { format!(" or `{}`", previous.join("`, `")) };
     format!(
         "state `{name}` is stored as `{schema}`, and the function reads `{today}`{known}: keep the older type beside \
-         the new one and name it on the state's const, `.migrate_from::<Old>()`"
+         the new one and name it on the state's field, `#[state(migrate_from(Old))]`"
     )
 }
 
-/// What the export `migrate` does for one function.
+/// Implements the export `migrate` for one function.
 pub(crate) fn migrate<F: Function>(state: u32, schema: &str, values: &Column) -> Result<Column, Failure> {
     let migrated = Declaration::of::<F>().migrate(state, schema, values);
     migrated.map_err(|error| Failure { message: format!("function `{}`: {error}", F::NAME), record: None })
 }
 
-/// What `describe` says of one function.
+/// Describes one function.
 pub(crate) fn describe<F: Function>() -> FunctionDescription {
     let declaration = Declaration::of::<F>();
-    let mut outputs = vec![Port { name: "main".to_owned(), codec: F::Output::NAME.to_owned() }];
-    outputs.extend(declaration.sides);
+    let mut outputs = vec![Port { name: "main".to_owned(), codec: F::Out::NAME.to_owned() }];
+    outputs.extend(declaration.side_outputs);
     let port = |&(name, codec): &(&str, &str)| Port { name: name.to_owned(), codec: codec.to_owned() };
     FunctionDescription {
         name: F::NAME.to_owned(),
         kind: F::Kind::KIND,
         inputs: F::Kind::INPUTS.iter().map(port).collect(),
         outputs,
-        states: declaration.states,
-        timers: declaration.timers,
+        states: declaration.states.into_iter().map(|state| state.description).collect(),
+        timers: F::TIMERS.to_vec(),
     }
 }
 
-/// What `describe` says of a component with these functions.
+/// Describes a component with these functions.
 pub(crate) fn describe_component(functions: Vec<FunctionDescription>) -> ComponentDescription {
     ComponentDescription { sdk: concat!("cofferdam-sdk ", env!("CARGO_PKG_VERSION")).to_owned(), functions }
 }

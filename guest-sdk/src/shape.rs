@@ -115,6 +115,13 @@ impl<T: StateType> StateType for Box<T> {
     }
 }
 
+/// A timestamp is stored in the same form as the `i64` of its milliseconds.
+impl StateType for crate::Timestamp {
+    fn shape(shape: &mut Shape) {
+        shape.inner::<i64>();
+    }
+}
+
 impl StateType for String {
     fn shape(shape: &mut Shape) {
         shape.word("string");

@@ -5,6 +5,7 @@
 //! fires a bounded number of timers that were registered while it lasts: then it gives the others back to the host. At the end of event
 //! time it fires none of them: the host drops them.
 
+use crate::Timestamp;
 use crate::bindings::cofferdam::function::types::TimeDomain;
 use crate::host::Host;
 use std::collections::BTreeSet;
@@ -15,8 +16,8 @@ const ADDED_MAX: usize = 1024;
 /// A timer that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timer {
-    /// The time for which it was registered, in milliseconds.
-    pub time: i64,
+    /// The time for which it was registered.
+    pub time: Timestamp,
     /// The clock on which it was registered.
     pub domain: TimeDomain,
 }

@@ -1,47 +1,62 @@
 //! A window as functions see it, and the elements that it holds.
 //!
-//! Invariant: a function never sees a part of a window. An element that cannot be read fails the window before the call.
+//! Invariant: a function always sees all elements of a window. An element that cannot be read fails the window before the call.
 
-use crate::FunctionError;
 use crate::bindings::cofferdam::function::types::Column;
 use crate::codec::Decode;
-use crate::column;
-use crate::context::{key_str, some_timestamp};
+use crate::context::some_timestamp;
+use crate::key::{self, Key, checked};
+use crate::{FunctionError, Timestamp, column};
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::vec;
 
-/// A window of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window<'a> {
-    /// The key, as the pipeline's `key` made it.
-    pub key: &'a [u8],
-    /// The first millisecond; of a global window `i64::MIN`.
-    pub start_ms: i64,
-    /// The first millisecond behind it; of a global window `i64::MAX`.
-    pub end_ms: i64,
+/// A window of a key of type `K`.
+pub struct Window<'a, K> {
+    key: &'a [u8],
+    /// The first millisecond of the window; [`Timestamp::MIN`] for a global window.
+    pub start: Timestamp,
+    /// The first millisecond after the window; [`Timestamp::MAX`] for a global window.
+    pub end: Timestamp,
+    types: PhantomData<fn() -> K>,
 }
 
-impl<'a> Window<'a> {
-    /// The key as text.
-    ///
-    /// # Errors
-    /// Where the key is not UTF-8.
-    pub fn key_str(&self) -> Result<&'a str, FunctionError> {
-        key_str(self.key)
+impl<'a, K: Key> Window<'a, K> {
+    /// The key has been checked.
+    pub(crate) fn new(key: &'a [u8], start: i64, end: i64) -> Self {
+        let [start, end] = [start, end].map(Timestamp::from_millis);
+        Window { key, start, end, types: PhantomData }
     }
 
-    /// The last millisecond, which is the timestamp of what the window emits. A window that ends at `i64::MAX` holds it.
-    pub fn last_ms(&self) -> i64 {
-        if self.end_ms == i64::MAX { i64::MAX } else { self.end_ms.saturating_sub(1) }
+    /// Returns the key, without copying it: a `&str` if the key is a `String`.
+    pub fn key(&self) -> K::Ref<'a> {
+        checked::<K>(self.key)
     }
 }
 
-impl fmt::Display for Window<'_> {
+impl<K> Window<'_, K> {
+    /// Returns the last millisecond of the window, which is the timestamp of its results. A window that ends at
+    /// [`Timestamp::MAX`] contains that millisecond.
+    pub fn last(&self) -> Timestamp {
+        match self.end {
+            Timestamp::MAX => Timestamp::MAX,
+            end => Timestamp::from_millis(end.as_millis().saturating_sub(1)),
+        }
+    }
+
+    /// The bytes of the key.
+    pub(crate) fn key_bytes(&self) -> &[u8] {
+        self.key
+    }
+}
+
+/// Writes the window's bounds in milliseconds and its key.
+impl<K> fmt::Display for Window<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = String::from_utf8_lossy(self.key);
-        match (self.start_ms, self.end_ms) {
-            (i64::MIN, i64::MAX) => write!(f, "global window of `{key}`"),
+        let key = key::shown(self.key);
+        match (self.start, self.end) {
+            (Timestamp::MIN, Timestamp::MAX) => write!(f, "global window of `{key}`"),
             (start, end) => write!(f, "window [{start}, {end}) of `{key}`"),
         }
     }
@@ -52,8 +67,8 @@ impl fmt::Display for Window<'_> {
 pub struct Element<T> {
     /// The record's value.
     pub value: T,
-    /// Its event timestamp in milliseconds since the Unix epoch, where it has one.
-    pub timestamp: Option<i64>,
+    /// The record's event timestamp, if it has one.
+    pub timestamp: Option<Timestamp>,
 }
 
 /// The elements of a window, in the order in which they arrived.
@@ -62,17 +77,17 @@ pub struct Elements<'a, C: Decode> {
 }
 
 impl<'a, C: Decode> Elements<'a, C> {
-    /// Those that the iteration has not come to yet, for a function that looks at them more than once.
+    /// Returns the elements that are left to iterate, for a function that reads them more than once.
     pub fn as_slice(&self) -> &[Element<C::Value<'a>>] {
         self.elements.as_slice()
     }
 
-    /// The values alone.
+    /// Iterates over the values without their timestamps.
     pub fn values(self) -> impl ExactSizeIterator<Item = C::Value<'a>> {
         self.elements.map(|element| element.value)
     }
 
-    /// Whether there are none.
+    /// Returns whether no elements are left.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -92,12 +107,12 @@ impl<'a, C: Decode> Iterator for Elements<'a, C> {
 
 impl<C: Decode> ExactSizeIterator for Elements<'_, C> {}
 
-/// The elements that one input brought to a window, as bytes.
+/// The elements that one input contributed to a window, as bytes.
 pub struct Stored<'a> {
     pub(crate) values: &'a Column,
     pub(crate) timestamps: &'a [i64],
     pub(crate) range: Range<usize>,
-    /// What the input is called in errors.
+    /// The name of the input in errors.
     pub(crate) input: &'static str,
 }
 

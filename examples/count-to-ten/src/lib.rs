@@ -3,11 +3,8 @@
 use cofferdam_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-const MINUTE_MS: i64 = 60_000;
+const MINUTE: Duration = Duration::from_mins(1);
 const ENOUGH: u64 = 10;
-
-/// For the end of a minute, the orders in it so far; no more than enough.
-const ORDERS: MapState<i64, u64> = MapState::new("orders");
 
 /// A row of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,14 +16,17 @@ struct Order {
 
 /// Emits one row `drink,end of the minute in seconds,count` per drink and minute: as soon as the count is ten, or else at
 /// the end of the minute.
-#[derive(Default)]
+#[derive(Function)]
 struct CountToTen {
+    /// For the end of a minute, the orders in it so far; no more than enough.
+    orders: MapState<Timestamp, u64>,
     /// The time of the order at which it fails.
     fails_at: Option<u64>,
 }
 
-#[function(name = "count-to-ten", states(ORDERS), timers(event))]
+#[function(name = "count-to-ten", timers(event))]
 impl KeyedProcessFunction for CountToTen {
+    type Key = String;
     type In = Csv<Order>;
     type Out = Csv<(String, i64, u64)>;
 
@@ -35,28 +35,32 @@ impl KeyedProcessFunction for CountToTen {
         Ok(())
     }
 
-    fn process_element(&mut self, order: Order, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
+    fn process_element(
+        &mut self,
+        order: Order,
+        ctx: &mut KeyedContext<String>,
+        out: &mut Collector<Self::Out>,
+    ) -> Result {
         if self.fails_at == Some(order.time) && ctx.turn().restarts == 0 {
             return Err("the kettle is broken".into());
         }
-        let time = ctx.timestamp().ok_or("an order without a time")?;
-        let end = time - time.rem_euclid(MINUTE_MS) + MINUTE_MS;
-        let count = ctx.state(ORDERS).get_or_default(&end) + 1;
+        let end = ctx.require_timestamp()?.floor(MINUTE) + MINUTE;
+        let count = self.orders.get_or_default(&end) + 1;
         if count <= ENOUGH {
-            ctx.state(ORDERS).insert(&end, count);
-            ctx.register_event_timer(end);
+            self.orders.insert(&end, count);
+            ctx.register_event_time_timer(end);
         }
         if count == ENOUGH {
-            out.emit((order.drink, end / 1000, count));
+            out.emit((order.drink, end.as_secs(), count));
         }
         Ok(())
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
-        let count = ctx.state(ORDERS).get_or_default(&timer.time);
-        ctx.state(ORDERS).remove(&timer.time);
+    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<String>, out: &mut Collector<Self::Out>) -> Result {
+        let count = self.orders.get_or_default(&timer.time);
+        self.orders.remove(&timer.time);
         if count < ENOUGH {
-            out.emit((ctx.key_str()?.to_owned(), timer.time / 1000, count));
+            out.emit((ctx.key().to_owned(), timer.time.as_secs(), count));
         }
         Ok(())
     }
@@ -94,7 +98,10 @@ mod tests {
         assert!(harness.take_text()?.is_empty());
         harness.advance_watermark(60_000)?;
         assert_eq!(harness.take_text()?, ["tea,60,2"]);
-        assert_eq!(harness.map_of(ORDERS, "tea")?, [(120_000, 1)]);
+        assert_eq!(
+            harness.read_state("tea", |count| count.orders.iter().collect::<Vec<_>>()),
+            [(Timestamp::from_secs(120), 1)]
+        );
         Ok(())
     }
 

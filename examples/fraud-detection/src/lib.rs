@@ -8,10 +8,7 @@ use serde::{Deserialize, Serialize};
 const SMALL: u64 = 100;
 /// In cents. A charge above it is large.
 const LARGE: u64 = 50_000;
-const MINUTE_MS: i64 = 60_000;
-
-/// When the last charge was made, where that was a small one; in milliseconds.
-const SMALL_AT: ValueState<i64> = ValueState::new("small-at");
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// A row of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,40 +26,49 @@ struct Alert {
     cents: u64,
     /// In seconds.
     time: i64,
-    seconds_after_small: i64,
+    seconds_after_small: u64,
 }
 
 /// Emits an alert for a large charge whose account was charged a small amount just before, within a minute.
-#[derive(Default)]
-struct Detect;
+#[derive(Function)]
+struct Detect {
+    /// When the last charge was made, if it was small.
+    small_at: ValueState<Timestamp>,
+}
 
-#[function(states(SMALL_AT), timers(event))]
+#[function(timers(event))]
 impl KeyedProcessFunction for Detect {
+    type Key = String;
     type In = Csv<Charge>;
     type Out = Json<Alert>;
 
-    fn process_element(&mut self, charge: Charge, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
-        let now = ctx.timestamp().ok_or("a charge without a time")?;
-        if let Some(small_at) = ctx.state(SMALL_AT).take() {
-            ctx.delete_event_timer(small_at + MINUTE_MS);
+    fn process_element(
+        &mut self,
+        charge: Charge,
+        ctx: &mut KeyedContext<String>,
+        out: &mut Collector<Self::Out>,
+    ) -> Result {
+        let now = ctx.require_timestamp()?;
+        if let Some(small_at) = self.small_at.take() {
+            ctx.delete_event_time_timer(small_at + MINUTE);
             let after = now - small_at;
             // The time is compared although the timer clears: the watermark, and with it the timer, comes later.
-            if charge.cents > LARGE && after <= MINUTE_MS {
+            if charge.cents > LARGE && after <= MINUTE {
                 let Charge { account, cents, time } = charge;
-                out.emit(Alert { account, cents, time, seconds_after_small: after / 1000 });
+                out.emit(Alert { account, cents, time, seconds_after_small: after.as_secs() });
                 return Ok(());
             }
         }
         if charge.cents < SMALL {
-            ctx.state(SMALL_AT).set(now);
-            ctx.register_event_timer(now + MINUTE_MS);
+            self.small_at.set(now);
+            ctx.register_event_time_timer(now + MINUTE);
         }
         Ok(())
     }
 
     /// The minute is over: the small charge was harmless, and nothing needs to be kept of it.
-    fn on_timer(&mut self, _timer: Timer, ctx: &mut Context, _out: &mut Collector<Self::Out>) -> Result {
-        ctx.state(SMALL_AT).clear();
+    fn on_timer(&mut self, _: Timer, _: &mut KeyedContext<String>, _: &mut Collector<Self::Out>) -> Result {
+        self.small_at.clear();
         Ok(())
     }
 }
@@ -76,6 +82,10 @@ mod tests {
 
     fn charge(harness: &mut Harness<Detect>, time: i64, cents: u64) -> Result {
         harness.push("ada", Charge { time, account: "ada".into(), cents }, time * 1000)
+    }
+
+    fn small_at(harness: &Harness<Detect>) -> Option<i64> {
+        harness.read_state("ada", |detect| detect.small_at.get()).map(Timestamp::as_secs)
     }
 
     /// The times at which there were alerts.
@@ -107,10 +117,10 @@ mod tests {
         let mut harness = Harness::new();
         charge(&mut harness, 0, 99)?;
         harness.advance_watermark(59_999)?;
-        assert_eq!(harness.value_of(SMALL_AT, "ada")?, Some(0));
+        assert_eq!(small_at(&harness), Some(0));
         let mut restored = Harness::<Detect>::restore(&harness.snapshot())?;
         restored.advance_watermark(60_000)?;
-        assert_eq!(restored.value_of(SMALL_AT, "ada")?, None);
+        assert_eq!(small_at(&restored), None);
         Ok(())
     }
 
@@ -121,7 +131,7 @@ mod tests {
         charge(&mut harness, 30, 50)?;
         assert_eq!(harness.timers(TimeDomain::Event), 1);
         harness.advance_watermark(60_000)?;
-        assert_eq!(harness.value_of(SMALL_AT, "ada")?, Some(30_000), "the second one's minute goes on");
+        assert_eq!(small_at(&harness), Some(30), "the second one's minute goes on");
         Ok(())
     }
 }

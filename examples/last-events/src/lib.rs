@@ -2,37 +2,32 @@
 
 use cofferdam_sdk::prelude::*;
 
-/// The newest events of a user, oldest first.
-const LAST: ListState<String> = ListState::new("last");
-
 /// Takes rows `user,event` and emits `user,events` with the last ones, as many as the config's `keep` says.
+#[derive(Function)]
 struct Remember {
+    /// The newest events of a user, oldest first.
+    last: ListState<String>,
     keep: usize,
 }
 
-impl Default for Remember {
-    fn default() -> Self {
-        Remember { keep: 3 }
-    }
-}
-
-#[function(states(LAST))]
+#[function]
 impl KeyedProcessFunction for Remember {
+    type Key = String;
     type In = Csv<(String, String)>;
     type Out = Csv<(String, String)>;
 
     fn open(&mut self, ctx: &mut Context) -> Result {
-        self.keep = ctx.config_as("keep")?.unwrap_or(self.keep);
+        self.keep = ctx.config_as("keep")?.unwrap_or(3);
         Ok(())
     }
 
     fn process_element(
         &mut self,
         (user, event): (String, String),
-        ctx: &mut Context,
+        _ctx: &mut KeyedContext<String>,
         out: &mut Collector<Self::Out>,
     ) -> Result {
-        let events = ctx.state(LAST).update(|last| {
+        let events = self.last.update(|last| {
             last.push(event);
             last.drain(..last.len().saturating_sub(self.keep));
             last.join(" > ")
@@ -61,7 +56,7 @@ mod tests {
         let lines =
             ["ada,open", "ada,open > search", "ada,open > search > view", "ada,search > view > buy", "bob,open"];
         assert_eq!(harness.take_text()?, lines);
-        assert_eq!(harness.list_of(LAST, "ada")?, ["search", "view", "buy"]);
+        assert_eq!(harness.read_state("ada", |remember| remember.last.get().to_vec()), ["search", "view", "buy"]);
         Ok(())
     }
 

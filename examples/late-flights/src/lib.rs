@@ -57,35 +57,42 @@ impl FlatMapFunction for Parse {
     }
 }
 
-/// How many flights, and the sum of their delays in minutes.
-const STATS: ValueState<(u64, i64)> = ValueState::new("stats");
-/// The delays of the last flights in minutes, oldest first.
-const LAST_DELAYS: ListState<i32> = ListState::new("last-delays");
 const LAST_DELAYS_KEPT: usize = 10;
 
 /// Keeps statistics of each aircraft and emits `tailnum,count,total_delay,last_ten` for every departure.
-#[derive(Default)]
-struct Track;
+#[derive(Function)]
+struct Track {
+    /// How many flights, and the sum of their delays in minutes.
+    stats: ValueState<(u64, i64)>,
+    /// The delays of the last flights in minutes, oldest first.
+    last_delays: ListState<i32>,
+}
 
-#[function(states(STATS, LAST_DELAYS))]
+#[function]
 impl KeyedProcessFunction for Track {
+    type Key = String;
     type In = Json<Departure>;
     type Out = Csv<(String, u64, i64, String)>;
 
-    fn process_element(&mut self, flight: Departure, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
-        let (count, total) = ctx.state(STATS).update(|(count, total)| {
+    fn process_element(
+        &mut self,
+        flight: Departure,
+        ctx: &mut KeyedContext<String>,
+        out: &mut Collector<Self::Out>,
+    ) -> Result {
+        let (count, total) = self.stats.update(|(count, total)| {
             *count += 1;
             *total += i64::from(flight.delay);
             (*count, *total)
         });
-        let last_ten = ctx.state(LAST_DELAYS).update(|delays| {
+        let last_ten = self.last_delays.update(|delays| {
             delays.push(flight.delay);
             if delays.len() > LAST_DELAYS_KEPT {
                 delays.remove(0);
             }
             joined(delays)
         });
-        out.emit((ctx.key_str()?.to_owned(), count, total, last_ten));
+        out.emit((ctx.key().to_owned(), count, total, last_ten));
         Ok(())
     }
 }

@@ -5,13 +5,6 @@ use std::collections::BTreeSet;
 use cofferdam_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// By topic, time in milliseconds and reader: whether the reader follows the topic from then on.
-const RULES: BroadcastState<(String, i64, String), bool> = BroadcastState::new("rules");
-/// By time in milliseconds the texts of a topic that wait until the rules of that time are known.
-const WAITING: MapState<i64, Vec<String>> = MapState::new("waiting");
-/// Messages that nobody follows.
-const UNREAD: SideOutput<Csv<(i64, String, String)>> = SideOutput::new("unread");
-
 /// A row of the messages.
 #[derive(Debug, Serialize, Deserialize)]
 struct Message {
@@ -35,48 +28,63 @@ struct Rule {
 ///
 /// Messages and rules come in any order. A timer at the message's time fires when both inputs have come so far: then all
 /// rules up to that time are there, and those behind it are not looked at.
-#[derive(Default)]
-struct FanOut;
+#[derive(Function)]
+struct FanOut {
+    /// By time, the texts of a topic that wait until the rules of that time are known.
+    waiting: MapState<Timestamp, Vec<String>>,
+    /// By topic, time and reader: whether the reader follows the topic from then on.
+    rules: BroadcastState<(String, Timestamp, String), bool>,
+    /// Messages without a reader.
+    unread: SideOutput<Csv<(i64, String, String)>>,
+}
 
-#[function(name = "fan-out", states(WAITING), broadcast(RULES), side_outputs(UNREAD), timers(event))]
+#[function(name = "fan-out", timers(event))]
 impl BroadcastProcessFunction for FanOut {
+    type Key = String;
     type In = Csv<Message>;
     type Broadcast = Csv<Rule>;
     type Out = Csv<(String, i64, String, String)>;
 
-    fn process_element(&mut self, message: Message, ctx: &mut Context, _out: &mut Collector<Self::Out>) -> Result {
-        let time = ctx.timestamp().ok_or("a message without a time")?;
-        ctx.state(WAITING).update(&time, |texts| texts.push(message.text));
-        ctx.register_event_timer(time);
+    fn process_element(
+        &mut self,
+        message: Message,
+        ctx: &mut KeyedContext<String>,
+        _: &mut Collector<Self::Out>,
+    ) -> Result {
+        let time = ctx.require_timestamp()?;
+        self.waiting.update(&time, |texts| texts.push(message.text));
+        ctx.register_event_time_timer(time);
         Ok(())
     }
 
     fn process_broadcast(&mut self, rule: Rule, ctx: &mut BroadcastContext, _out: &mut Collector<Self::Out>) -> Result {
-        let time = ctx.timestamp().ok_or("a rule without a time")?;
-        ctx.broadcast(RULES).insert(&(rule.topic, time, rule.reader), rule.follows);
+        let time = ctx.require_timestamp()?;
+        self.rules.write(ctx).insert(&(rule.topic, time, rule.reader), rule.follows);
         Ok(())
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
-        let topic = ctx.key_str()?.to_owned();
+    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<String>, out: &mut Collector<Self::Out>) -> Result {
+        let topic = ctx.key().to_owned();
         let mut readers = BTreeSet::new();
         let first = |time| (topic.clone(), time, String::new());
-        for ((_, _, reader), follows) in ctx.broadcast(RULES).range(first(i64::MIN)..first(timer.time + 1)) {
+        for ((_, _, reader), follows) in
+            self.rules.range(first(Timestamp::MIN)..first(timer.time + Duration::from_millis(1)))
+        {
             if follows {
                 readers.insert(reader);
             } else {
                 readers.remove(&reader);
             }
         }
-        let texts = ctx.state(WAITING).get_or_default(&timer.time);
-        ctx.state(WAITING).remove(&timer.time);
-        let time = timer.time / 1000;
+        let texts = self.waiting.get_or_default(&timer.time);
+        self.waiting.remove(&timer.time);
+        let time = timer.time.as_secs();
         for text in texts {
             for reader in &readers {
                 out.emit((reader.clone(), time, topic.clone(), text.clone()));
             }
             if readers.is_empty() {
-                ctx.output(UNREAD, (time, topic.clone(), text));
+                self.unread.emit((time, topic.clone(), text));
             }
         }
         Ok(())
@@ -109,7 +117,7 @@ mod tests {
         assert!(harness.take_text()?.is_empty(), "it waits");
         harness.advance_watermark(5_000)?;
         assert_eq!(harness.take_text()?, ["ada,5,news,hello", "bob,5,news,hello"]);
-        assert!(harness.map_of(WAITING, "news")?.is_empty());
+        assert!(harness.read_state("news", |fan_out| fan_out.waiting.is_empty()));
         Ok(())
     }
 
@@ -134,7 +142,7 @@ mod tests {
         message(&mut harness, 5, "news", "hello")?;
         harness.advance_watermark(9_000)?;
         assert!(harness.take_text()?.is_empty());
-        assert_eq!(harness.take_side_output(UNREAD)?, [(5, "news".to_owned(), "hello".to_owned())]);
+        assert_eq!(harness.take_side_output(|fan_out| &fan_out.unread)?, [(5, "news".to_owned(), "hello".to_owned())]);
         Ok(())
     }
 }

@@ -2,26 +2,27 @@
 
 use cofferdam_sdk::prelude::*;
 
-/// All views of a page so far.
-const VIEWS: ReducingState<u64, Sum> = ReducingState::new("views");
-
 /// Takes rows `page,views` and emits for each the page with all its views so far.
-#[derive(Default)]
-struct Count;
+#[derive(Function)]
+struct Count {
+    /// All views of a page so far.
+    views: ReducingState<u64, Sum>,
+}
 
-#[function(states(VIEWS))]
+#[function]
 impl KeyedProcessFunction for Count {
+    type Key = String;
     type In = Csv<(String, u64)>;
     type Out = Csv<(String, u64)>;
 
     fn process_element(
         &mut self,
         (page, views): (String, u64),
-        ctx: &mut Context,
+        _ctx: &mut KeyedContext<String>,
         out: &mut Collector<Self::Out>,
     ) -> Result {
-        ctx.state(VIEWS).add(views);
-        let all = ctx.state(VIEWS).get().unwrap_or_default();
+        self.views.add(views);
+        let all = self.views.get().unwrap_or_default();
         out.emit((page, all));
         Ok(())
     }
@@ -41,7 +42,7 @@ mod tests {
             harness.push(page, (page.to_owned(), views), 0)?;
         }
         assert_eq!(harness.take_text()?, ["/home,3", "/docs,5", "/home,7"]);
-        assert_eq!(harness.reduced_of(VIEWS, "/home")?, Some(7));
+        assert_eq!(harness.read_state("/home", |count| count.views.get()), Some(7));
         Ok(())
     }
 

@@ -51,14 +51,15 @@ fn category(product: &str) -> Option<&'static str> {
 
 #[function]
 impl ProcessWindowFunction for Recommend {
+    type Key = String;
     type In = Csv<Look>;
     type Out = Json<Visit>;
 
     fn process(
         &mut self,
-        window: &Window,
+        window: &Window<String>,
         looks: Elements<Csv<Look>>,
-        _ctx: &mut WindowContext,
+        _ctx: &mut Context,
         out: &mut Collector<Self::Out>,
     ) -> Result {
         let products: Vec<String> = looks.values().map(|look| look.product).collect();
@@ -72,8 +73,8 @@ impl ProcessWindowFunction for Recommend {
             *category == favourite && !products.iter().any(|product| product == name)
         };
         out.emit(Visit {
-            user: window.key_str()?.to_owned(),
-            from: window.start_ms / 1000,
+            user: window.key().to_owned(),
+            from: window.start.as_secs(),
             looks: products.len(),
             category: favourite.to_owned(),
             recommended: CATALOGUE.iter().filter(new).take(RECOMMENDED).map(|(name, _)| (*name).to_owned()).collect(),
@@ -91,11 +92,11 @@ mod tests {
 
     /// What comes of ada's looks, with a visit that ends ten minutes after its last one.
     fn visits(looks: &[(i64, &str)]) -> Result<Vec<Visit>> {
-        let mut harness = WindowHarness::<Recommend>::new(Windows::session(600_000));
+        let mut harness = WindowHarness::<Recommend>::new(Windows::session(Duration::from_mins(10)));
         for &(time, product) in looks {
             harness.push("ada", Look { time, user: "ada".into(), product: product.into() }, time * 1000)?;
         }
-        harness.advance_watermark(i64::MAX)?;
+        harness.advance_watermark(Timestamp::MAX)?;
         harness.take_output()
     }
 

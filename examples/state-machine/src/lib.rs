@@ -56,25 +56,31 @@ struct Alert {
     event: Event,
 }
 
-/// What each device does now. One that is off has no entry.
-const STATE: ValueState<Device> = ValueState::new("state");
-
 /// Emits an alert for each event that is not possible; the device then stays in its state.
-#[derive(Default)]
-struct Watch;
+#[derive(Function)]
+struct Watch {
+    /// The state of each device. A device that is off has no entry.
+    state: ValueState<Device>,
+}
 
-#[function(states(STATE))]
+#[function]
 impl KeyedProcessFunction for Watch {
+    type Key = String;
     type In = Csv<Reported>;
     type Out = Json<Alert>;
 
-    fn process_element(&mut self, reported: Reported, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
+    fn process_element(
+        &mut self,
+        reported: Reported,
+        _: &mut KeyedContext<String>,
+        out: &mut Collector<Self::Out>,
+    ) -> Result {
         let Reported { time, device, event } = reported;
-        let state = ctx.state(STATE).get_or_default();
+        let state = self.state.get_or_default();
         match state.after(event) {
             None => out.emit(Alert { time, device, state, event }),
-            Some(Device::Off) => ctx.state(STATE).clear(),
-            Some(next) => ctx.state(STATE).set(next),
+            Some(Device::Off) => self.state.clear(),
+            Some(next) => self.state.set(next),
         }
         Ok(())
     }
@@ -100,9 +106,9 @@ mod tests {
         let mut harness = Harness::<Watch>::new();
         let life = ["1,m,power-on", "2,m,start", "3,m,stop", "4,m,start", "5,m,fail"];
         assert!(alerts(&mut harness, &life)?.is_empty());
-        assert_eq!(harness.value_of(STATE, "m")?, Some(Device::Broken));
+        assert_eq!(harness.read_state("m", |watch| watch.state.get()), Some(Device::Broken));
         assert!(alerts(&mut harness, &["6,m,repair", "7,m,power-on", "8,m,power-off"])?.is_empty());
-        assert_eq!(harness.value_of(STATE, "m")?, None);
+        assert_eq!(harness.read_state("m", |watch| watch.state.get()), None);
         Ok(())
     }
 
@@ -111,7 +117,7 @@ mod tests {
         let mut harness = Harness::<Watch>::new();
         let alert = r#"{"time":2,"device":"m","state":"idle","event":"stop"}"#;
         assert_eq!(alerts(&mut harness, &["1,m,power-on", "2,m,stop", "3,m,start"])?, [alert]);
-        assert_eq!(harness.value_of(STATE, "m")?, Some(Device::Running));
+        assert_eq!(harness.read_state("m", |watch| watch.state.get()), Some(Device::Running));
         Ok(())
     }
 

@@ -36,6 +36,7 @@ struct Speed;
 
 #[function]
 impl AggregateFunction for Speed {
+    type Key = String;
     type In = Csv<Car>;
     type Accumulator = (u64, u64);
     type Out = Json<Traffic>;
@@ -44,7 +45,7 @@ impl AggregateFunction for Speed {
         (0, 0)
     }
 
-    fn add(&mut self, (cars, sum): &mut (u64, u64), car: Car, _ctx: &mut BaseContext) -> Result {
+    fn add(&mut self, (cars, sum): &mut (u64, u64), car: Car, _ctx: &mut Context) -> Result {
         *cars += 1;
         *sum += car.speed;
         Ok(())
@@ -56,28 +57,34 @@ impl AggregateFunction for Speed {
         Ok(())
     }
 
-    fn result(&mut self, &(cars, sum): &(u64, u64), window: &Window) -> Result<Traffic> {
-        let (road, until) = (window.key_str()?.to_owned(), window.end_ms / 1000);
+    fn result(&mut self, &(cars, sum): &(u64, u64), window: &Window<String>) -> Result<Traffic> {
+        let (road, until) = (window.key().to_owned(), window.end.as_secs());
         Ok(Traffic { road, until, cars, mean_speed: sum / cars.max(1) })
     }
 }
 
-/// Whether the road was slow in the last window that said anything.
-const SLOW_NOW: ValueState<bool> = ValueState::new("slow-now");
-
 /// Emits `road,time,slow or free,mean speed` where a road changes.
-#[derive(Default)]
-struct Watch;
+#[derive(Function)]
+struct Watch {
+    /// Whether the road was slow in the last window with enough cars.
+    slow_now: ValueState<bool>,
+}
 
-#[function(states(SLOW_NOW))]
+#[function]
 impl KeyedProcessFunction for Watch {
+    type Key = String;
     type In = Json<Traffic>;
     type Out = Csv<(String, i64, &'static str, u64)>;
 
-    fn process_element(&mut self, traffic: Traffic, ctx: &mut Context, out: &mut Collector<Self::Out>) -> Result {
+    fn process_element(
+        &mut self,
+        traffic: Traffic,
+        _: &mut KeyedContext<String>,
+        out: &mut Collector<Self::Out>,
+    ) -> Result {
         let slow = traffic.mean_speed < SLOW;
-        if traffic.cars >= CARS_MIN && slow != ctx.state(SLOW_NOW).get_or_default() {
-            ctx.state(SLOW_NOW).set(slow);
+        if traffic.cars >= CARS_MIN && slow != self.slow_now.get_or_default() {
+            self.slow_now.set(slow);
             let what = if slow { "slow" } else { "free" };
             out.emit((traffic.road, traffic.until, what, traffic.mean_speed));
         }
@@ -94,7 +101,8 @@ mod tests {
 
     #[test]
     fn every_window_that_a_car_falls_in_has_its_speed() -> Result {
-        let mut harness = WindowHarness::<Speed>::new(Windows::sliding(60_000, 20_000));
+        let mut harness =
+            WindowHarness::<Speed>::new(Windows::sliding(Duration::from_mins(1), Duration::from_secs(20)));
         for (time, speed) in [(605, 50), (630, 21)] {
             harness.push("A4", Car { time, road: "A4".into(), speed }, time * 1000)?;
         }

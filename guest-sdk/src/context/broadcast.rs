@@ -1,10 +1,10 @@
-//! The surroundings of a record of the broadcast input.
+//! The context of a record of the broadcast input.
 
 use super::Context;
 use std::ops::{Deref, DerefMut};
 
-/// The surroundings of a record that the broadcast input brought: a [`Context`] without a key, in which broadcast state may
-/// be written. It has the context's outputs, log, metrics, clocks and config; using keyed state or timers panics.
+/// The context of a record of the broadcast input. It allows [`BroadcastState::write`](crate::BroadcastState::write). There is no key, so
+/// the states of keys cannot be used.
 pub struct BroadcastContext<'a> {
     context: &'a mut Context,
 }

@@ -1,29 +1,31 @@
 //! Functions that fold the records of a window as they arrive.
 
 use super::{Folds, Function, decode, kinds};
-use crate::FunctionError;
 use crate::codec::{Codec, Decode, Encode};
-use crate::context::BaseContext;
+use crate::context::Context;
 use crate::shape::StateType;
 use crate::state::AccumulatorState;
 use crate::window::Window;
+use crate::{FunctionError, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Folds the records of each window of a key into an accumulator, of which the window's result is made.
+/// Folds the records of each window of a key into an accumulator, and makes the window's result of it. See [`Function`] for `Key`,
+/// `In`, `Out` and `open`.
 ///
-/// The host keeps the accumulator, and none of the records. Accumulators are merged where windows share what they have in
-/// common, and where sessions grow together: `add` and `merge` have to agree, whatever the order.
+/// The host stores the accumulator and no records. It merges accumulators of sliding windows and of sessions that grow
+/// together. `add` and `merge` must give the same result in any order. An aggregate function has neither states nor timers.
 ///
 /// ```
 /// use cofferdam_sdk::prelude::*;
 /// use cofferdam_sdk::testing::{WindowHarness, Windows};
 ///
-/// /// The mean of a window's numbers.
-/// #[derive(Default)]
+/// /// Computes the mean of a window's numbers.
+/// #[derive(Function)]
 /// struct Mean;
 ///
 /// #[function]
 /// impl AggregateFunction for Mean {
+///     type Key = String;
 ///     type In = Json<f64>;
 ///     type Accumulator = (f64, u32);
 ///     type Out = Text;
@@ -32,7 +34,7 @@ use serde::{Serialize, de::DeserializeOwned};
 ///         (0.0, 0)
 ///     }
 ///
-///     fn add(&mut self, (sum, count): &mut (f64, u32), value: f64, _ctx: &mut BaseContext) -> Result {
+///     fn add(&mut self, (sum, count): &mut (f64, u32), value: f64, _ctx: &mut Context) -> Result {
 ///         *sum += value;
 ///         *count += 1;
 ///         Ok(())
@@ -44,12 +46,12 @@ use serde::{Serialize, de::DeserializeOwned};
 ///         Ok(())
 ///     }
 ///
-///     fn result(&mut self, (sum, count): &(f64, u32), window: &Window) -> Result<String> {
-///         Ok(format!("{} from {}: {}", window.key_str()?, window.start_ms, sum / f64::from(*count)))
+///     fn result(&mut self, (sum, count): &(f64, u32), window: &Window<String>) -> Result<String> {
+///         Ok(format!("{} from {}: {}", window.key(), window.start, sum / f64::from(*count)))
 ///     }
 /// }
 ///
-/// let mut harness = WindowHarness::<Mean>::new(Windows::tumbling(1_000));
+/// let mut harness = WindowHarness::<Mean>::new(Windows::tumbling(Duration::from_secs(1)));
 /// harness.push("a", 1.0, 10)?;
 /// harness.push("a", 2.0, 999)?;
 /// harness.push("a", 7.0, 1_000)?;
@@ -57,76 +59,54 @@ use serde::{Serialize, de::DeserializeOwned};
 /// assert_eq!(harness.take_output()?, ["a from 0: 1.5", "a from 1000: 7"]);
 /// # Ok::<(), FunctionError>(())
 /// ```
-///
-/// It has neither state nor timers of its own:
-///
-/// ```compile_fail
-/// # use cofferdam_sdk::prelude::*;
-/// # const COUNT: ValueState<u64> = ValueState::new("count");
-/// fn while_adding(ctx: &mut BaseContext) {
-///     ctx.state(COUNT);
-/// }
-/// ```
-pub trait AggregateFunction: Default + 'static {
-    /// How records come in.
-    type In: Decode;
-    /// What is kept for each window.
+pub trait AggregateFunction: Function {
+    /// The type of the accumulator, which is stored for each window.
     type Accumulator: StateType + Serialize + DeserializeOwned;
-    /// How results go out.
-    type Out: Codec + Encode<<Self::Out as Codec>::Owned>;
 
-    /// How the accumulator is kept: say so where its type has older forms,
-    /// `AccumulatorState::new("accumulator").migrate_from::<Old>()`.
-    const ACCUMULATOR: AccumulatorState<Self::Accumulator> = AccumulatorState::new("accumulator");
+    /// How the accumulator is stored. A function names it if the type of its accumulator has older forms:
+    /// `AccumulatorState::new().migrate_from::<Old>()`.
+    const ACCUMULATOR: AccumulatorState<Self::Accumulator> = AccumulatorState::new();
 
-    /// Called once per instance, before its first call: the place to read `ctx.config`.
-    ///
-    /// # Errors
-    /// Fails the turn that the instance was made for.
-    fn open(&mut self, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        let _ = ctx;
-        Ok(())
-    }
-
-    /// The accumulator of a window without records.
+    /// Makes the accumulator of a window without records.
     fn create(&mut self) -> Self::Accumulator;
 
-    /// Adds a record.
+    /// Adds a record to the accumulator.
     ///
     /// # Errors
-    /// Fails the record: nothing of it takes effect, and the operator's disposition decides what becomes of it.
+    /// An error fails the record: it changes nothing, and the operator's `on_fault` decides what happens to it.
     fn add(
         &mut self,
         accumulator: &mut Self::Accumulator,
         value: <Self::In as Decode>::Value<'_>,
-        ctx: &mut BaseContext,
-    ) -> Result<(), FunctionError>;
+        ctx: &mut Context,
+    ) -> Result;
 
-    /// Adds what `other` holds, as if its records had been added one by one.
+    /// Merges another accumulator into this one, as if its records had been added one by one.
     ///
     /// # Errors
-    /// Fails the turn: nothing of it takes effect.
-    fn merge(&mut self, accumulator: &mut Self::Accumulator, other: Self::Accumulator) -> Result<(), FunctionError>;
+    /// An error fails the turn: it changes nothing.
+    fn merge(&mut self, accumulator: &mut Self::Accumulator, other: Self::Accumulator) -> Result;
 
-    /// The window's result. It may be asked for several times, with records in between.
+    /// Returns the window's result. The host may ask for it several times, with more records in between.
     ///
     /// # Errors
-    /// Fails the turn: nothing of it takes effect.
+    /// An error fails the turn: it changes nothing.
     fn result(
         &mut self,
         accumulator: &Self::Accumulator,
-        window: &Window<'_>,
-    ) -> Result<<Self::Out as Codec>::Owned, FunctionError>;
+        window: &Window<'_, Self::Key>,
+    ) -> Result<<Self::Out as Codec>::Owned>;
 }
 
-/// Reduces the records of each window of a key to one, two at a time. The window's result is what is left.
+/// Reduces the records of each window of a key to one record, two at a time. That record is the window's result. See [`Function`]
+/// for `In` and `open`.
 ///
 /// ```
 /// use cofferdam_sdk::prelude::*;
 /// use cofferdam_sdk::testing::{WindowHarness, Windows};
 ///
-/// /// The largest number of a window.
-/// #[derive(Default)]
+/// /// Emits the largest number of a window.
+/// #[derive(Function)]
 /// struct Largest;
 ///
 /// #[function]
@@ -138,7 +118,7 @@ pub trait AggregateFunction: Default + 'static {
 ///     }
 /// }
 ///
-/// let mut harness = WindowHarness::<Largest>::new(Windows::tumbling(1_000));
+/// let mut harness = WindowHarness::<Largest>::new(Windows::tumbling(Duration::from_secs(1)));
 /// for value in [3, 7, 5] {
 ///     harness.push("a", value, 10)?;
 /// }
@@ -146,46 +126,33 @@ pub trait AggregateFunction: Default + 'static {
 /// assert_eq!(harness.take_output()?, [7]);
 /// # Ok::<(), FunctionError>(())
 /// ```
-pub trait ReduceFunction: Default + 'static {
-    /// How records come in, and how results go out.
-    type In: Decode<Owned: StateType + Serialize + DeserializeOwned> + Encode<<Self::In as Codec>::Owned>;
+pub trait ReduceFunction: Function {
+    /// How the reduced record is stored: see [`AggregateFunction::ACCUMULATOR`].
+    const ACCUMULATOR: AccumulatorState<<Self::In as Codec>::Owned> = AccumulatorState::new();
 
-    /// How the reduced record is kept: see [`AggregateFunction::ACCUMULATOR`].
-    const ACCUMULATOR: AccumulatorState<<Self::In as Codec>::Owned> = AccumulatorState::new("accumulator");
-
-    /// Called once per instance, before its first call: the place to read `ctx.config`.
+    /// Combines two records. Each of them may be the result of earlier calls.
     ///
     /// # Errors
-    /// Fails the turn that the instance was made for.
-    fn open(&mut self, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        let _ = ctx;
-        Ok(())
-    }
-
-    /// The two as one. `reduced` may be of several records, and so may `value`.
-    ///
-    /// # Errors
-    /// Fails the record: nothing of it takes effect, and the operator's disposition decides what becomes of it.
+    /// An error fails the record: it changes nothing, and the operator's `on_fault` decides what happens to it.
     fn reduce(
         &mut self,
         reduced: <Self::In as Codec>::Owned,
         value: <Self::In as Codec>::Owned,
-    ) -> Result<<Self::In as Codec>::Owned, FunctionError>;
+    ) -> Result<<Self::In as Codec>::Owned>;
 }
 
-impl<F: Function + AggregateFunction> Folds<F> for kinds::Aggregate {
+impl<F: AggregateFunction> Folds<F> for kinds::Aggregate
+where
+    F::Out: Encode<<F::Out as Codec>::Owned>,
+{
     type Accumulator = F::Accumulator;
-
-    fn open(function: &mut F, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        function.open(ctx)
-    }
 
     #[inline]
     fn add(
         function: &mut F,
         accumulator: Option<F::Accumulator>,
         record: &[u8],
-        ctx: &mut BaseContext,
+        ctx: &mut Context,
     ) -> Result<F::Accumulator, FunctionError> {
         let value = decode::<F::In>(record)?;
         let mut accumulator = accumulator.unwrap_or_else(|| function.create());
@@ -205,7 +172,7 @@ impl<F: Function + AggregateFunction> Folds<F> for kinds::Aggregate {
     fn result(
         function: &mut F,
         accumulator: Option<F::Accumulator>,
-        window: &Window<'_>,
+        window: &Window<'_, F::Key>,
         to: &mut Vec<u8>,
     ) -> Result<(), FunctionError> {
         let accumulator = accumulator.unwrap_or_else(|| function.create());
@@ -214,19 +181,19 @@ impl<F: Function + AggregateFunction> Folds<F> for kinds::Aggregate {
     }
 }
 
-impl<F: Function + ReduceFunction> Folds<F> for kinds::Reduce {
+impl<F: ReduceFunction> Folds<F> for kinds::Reduce
+where
+    F::In: Encode<<F::In as Codec>::Owned>,
+    <F::In as Codec>::Owned: StateType + Serialize + DeserializeOwned,
+{
     type Accumulator = <F::In as Codec>::Owned;
-
-    fn open(function: &mut F, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        function.open(ctx)
-    }
 
     #[inline]
     fn add(
         function: &mut F,
         accumulator: Option<Self::Accumulator>,
         record: &[u8],
-        _: &mut BaseContext,
+        _: &mut Context,
     ) -> Result<Self::Accumulator, FunctionError> {
         let value = F::In::decode_owned(record).map_err(|error| format!("input is not {error}"))?;
         match accumulator {
@@ -246,10 +213,10 @@ impl<F: Function + ReduceFunction> Folds<F> for kinds::Reduce {
     fn result(
         _: &mut F,
         accumulator: Option<Self::Accumulator>,
-        _: &Window<'_>,
+        _: &Window<'_, F::Key>,
         to: &mut Vec<u8>,
     ) -> Result<(), FunctionError> {
-        let reduced = accumulator.ok_or("nothing was reduced")?;
+        let reduced = accumulator.ok_or("the window has no records")?;
         F::In::encode(reduced, to).map_err(|error| format!("output: {error}").into())
     }
 }

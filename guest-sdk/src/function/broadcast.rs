@@ -1,29 +1,30 @@
-//! Functions of a key that follow rules, which a second input brings to every subtask.
+//! Functions of a key whose behaviour depends on rules from a second input, which goes to every subtask.
 
 use super::{Function, Records, decode, kinds};
-use crate::FunctionError;
-use crate::codec::{Codec, Decode};
+use crate::codec::Decode;
 use crate::collector::Collector;
-use crate::context::{BroadcastContext, Context};
-use crate::timers::Timer;
+use crate::context::{BroadcastContext, KeyedContext};
+use crate::{FunctionError, Result};
 
-/// Handles the records and timers of a key, with the state of that key, by rules that a second input brings.
+/// Handles the records and timers of a key, with the state of that key, by rules from a second input. See [`Function`] for `Key`, `In`,
+/// `Out`, `open` and `on_timer`.
 ///
-/// That input is low in volume and goes whole to every subtask: a pipeline names it as the operator's `broadcast`. Its records
-/// have no key; they write [`BroadcastState`](crate::BroadcastState), which the keyed input reads. Every subtask sees the
-/// same broadcast records, but each at its own time: what they write must not depend on their order against the keyed input.
+/// The second input has few records, and each of them goes to every subtask: a pipeline names it as the operator's `broadcast`. Its
+/// records have no key. They write [`BroadcastState`](crate::BroadcastState), which the keyed input reads. Every subtask sees the same
+/// broadcast records, but not at the same time: what they write must not depend on their order relative to the keyed input.
 ///
 /// ```
 /// use cofferdam_sdk::prelude::*;
 ///
-/// const LIMITS: BroadcastState<String, u64> = BroadcastState::new("limits");
+/// /// Lets a value pass if it is above the limit of its name.
+/// #[derive(Function)]
+/// struct Above {
+///     limits: BroadcastState<String, u64>,
+/// }
 ///
-/// /// Lets through what is above the limit of its name.
-/// #[derive(Default)]
-/// struct Above;
-///
-/// #[function(broadcast(LIMITS))]
+/// #[function]
 /// impl BroadcastProcessFunction for Above {
+///     type Key = String;
 ///     type In = Json<(String, u64)>;
 ///     type Broadcast = Json<(String, u64)>;
 ///     type Out = Json<(String, u64)>;
@@ -31,10 +32,10 @@ use crate::timers::Timer;
 ///     fn process_element(
 ///         &mut self,
 ///         (name, value): (String, u64),
-///         ctx: &mut Context,
+///         _ctx: &mut KeyedContext<String>,
 ///         out: &mut Collector<Self::Out>,
 ///     ) -> Result {
-///         if ctx.broadcast(LIMITS).get(&name).is_some_and(|limit| value > limit) {
+///         if self.limits.get(&name).is_some_and(|limit| value > limit) {
 ///             out.emit((name, value));
 ///         }
 ///         Ok(())
@@ -46,7 +47,7 @@ use crate::timers::Timer;
 ///         ctx: &mut BroadcastContext,
 ///         _out: &mut Collector<Self::Out>,
 ///     ) -> Result {
-///         ctx.broadcast(LIMITS).insert(&name, limit);
+///         self.limits.write(ctx).insert(&name, limit);
 ///         Ok(())
 ///     }
 /// }
@@ -59,83 +60,56 @@ use crate::timers::Timer;
 /// # Ok::<(), FunctionError>(())
 /// ```
 ///
-/// The keyed side cannot write broadcast state, or it would not be the same everywhere:
+/// The keyed input cannot write broadcast state, because the change would reach one subtask only:
 ///
 /// ```compile_fail
 /// # use cofferdam_sdk::prelude::*;
-/// # const LIMITS: BroadcastState<String, u64> = BroadcastState::new("limits");
-/// fn on_the_keyed_side(ctx: &mut Context) {
-///     ctx.broadcast(LIMITS).insert("tea", 5);
+/// fn in_process_element(limits: &mut BroadcastState<String, u64>, ctx: &mut KeyedContext<String>) {
+///     limits.write(ctx).insert("tea", 5);
 /// }
 /// ```
-pub trait BroadcastProcessFunction: Default + 'static {
-    /// How the records of the keyed input come in.
-    type In: Decode;
-    /// How the records of the broadcast input come in.
+///
+/// ```
+/// # use cofferdam_sdk::prelude::*;
+/// fn in_process_broadcast(limits: &mut BroadcastState<String, u64>, ctx: &mut BroadcastContext) {
+///     limits.write(ctx).insert("tea", 5);
+/// }
+/// ```
+pub trait BroadcastProcessFunction: Function {
+    /// How the records of the broadcast input are read.
     type Broadcast: Decode;
-    /// How records go out.
-    type Out: Codec;
 
-    /// Called once per instance, before its first record or timer: the place to read `ctx.config`. There is no key here,
-    /// and so no keyed state.
+    /// Handles one record of the keyed input. It can read broadcast state.
     ///
     /// # Errors
-    /// Fails the turn that the instance was made for.
-    fn open(&mut self, ctx: &mut Context) -> Result<(), FunctionError> {
-        let _ = ctx;
-        Ok(())
-    }
-
-    /// Handles one record of the keyed input. Broadcast state can be read here, and not written.
-    ///
-    /// # Errors
-    /// Fails the record: nothing of it takes effect, and the operator's disposition decides what becomes of it.
+    /// An error fails the record: it changes nothing, and the operator's `on_fault` decides what happens to it.
     fn process_element(
         &mut self,
         value: <Self::In as Decode>::Value<'_>,
-        ctx: &mut Context,
+        ctx: &mut KeyedContext<Self::Key>,
         out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError>;
+    ) -> Result;
 
-    /// Handles one record of the broadcast input, in every subtask.
+    /// Handles one record of the broadcast input, in every subtask. It can write broadcast state.
     ///
     /// # Errors
-    /// As [`BroadcastProcessFunction::process_element`].
+    /// The same as of [`BroadcastProcessFunction::process_element`].
     fn process_broadcast(
         &mut self,
         value: <Self::Broadcast as Decode>::Value<'_>,
         ctx: &mut BroadcastContext<'_>,
         out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError>;
-
-    /// Handles a timer that is due. Only called of functions that declare timers, `#[function(timers(event))]`.
-    ///
-    /// # Errors
-    /// Fails the turn: nothing of it takes effect.
-    fn on_timer(
-        &mut self,
-        timer: Timer,
-        ctx: &mut Context,
-        out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError> {
-        let _ = (timer, ctx, out);
-        Ok(())
-    }
+    ) -> Result;
 }
 
-impl<F: Function + BroadcastProcessFunction> Records<F> for kinds::BroadcastProcess {
-    type Out = F::Out;
+impl<F: BroadcastProcessFunction> Records<F> for kinds::BroadcastProcess {
     const KEYED: &'static [bool] = &[true, false];
-
-    fn open(function: &mut F, ctx: &mut Context) -> Result<(), FunctionError> {
-        function.open(ctx)
-    }
 
     #[inline(always)]
     fn first(
         function: &mut F,
         record: &[u8],
-        ctx: &mut Context,
+        ctx: &mut KeyedContext<F::Key>,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
         function.process_element(decode::<F::In>(record)?, ctx, out)
@@ -144,19 +118,10 @@ impl<F: Function + BroadcastProcessFunction> Records<F> for kinds::BroadcastProc
     fn second(
         function: &mut F,
         record: &[u8],
-        ctx: &mut Context,
+        ctx: &mut KeyedContext<F::Key>,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
         let rule = F::Broadcast::decode(record).map_err(|error| format!("broadcast input is not {error}"))?;
         function.process_broadcast(rule, &mut BroadcastContext::new(ctx), out)
-    }
-
-    fn timer(
-        function: &mut F,
-        timer: Timer,
-        ctx: &mut Context,
-        out: &mut Collector<F::Out>,
-    ) -> Result<(), FunctionError> {
-        function.on_timer(timer, ctx, out)
     }
 }

@@ -1,14 +1,14 @@
 //! Functions that see the elements of a window of two inputs: all at once, or pair by pair.
 
 use super::{Function, Windowed, kinds};
-use crate::FunctionError;
-use crate::codec::{Codec, Decode};
+use crate::codec::Decode;
 use crate::collector::Collector;
-use crate::context::{BaseContext, JoinContext, WindowContext};
+use crate::context::{Context, JoinContext};
 use crate::window::{Elements, Stored, Window};
+use crate::{FunctionError, Result};
 
-/// Handles a window of a key that fires, with all elements that two inputs brought. One of them may have none. What it emits
-/// has the timestamp of the window's last millisecond.
+/// Handles a window of a key that fires, with the elements of both inputs. One of the inputs may have none. What it emits has the
+/// timestamp of the window's last millisecond. See [`Function`] for `Key`, `Out` and `open`.
 ///
 /// A pipeline names the second input as the operator's `second`.
 ///
@@ -16,22 +16,23 @@ use crate::window::{Elements, Stored, Window};
 /// use cofferdam_sdk::prelude::*;
 /// use cofferdam_sdk::testing::{WindowHarness, Windows};
 ///
-/// /// Orders that were not paid in their window.
-/// #[derive(Default)]
+/// /// Emits orders that were not paid in their window.
+/// #[derive(Function)]
 /// struct Unpaid;
 ///
 /// #[function]
 /// impl CoGroupFunction for Unpaid {
+///     type Key = String;
 ///     type First = Text;
 ///     type Second = Json<u64>;
 ///     type Out = Text;
 ///
 ///     fn co_group(
 ///         &mut self,
-///         _window: &Window,
+///         _window: &Window<String>,
 ///         orders: Elements<Text>,
 ///         payments: Elements<Json<u64>>,
-///         _ctx: &mut WindowContext,
+///         _ctx: &mut Context,
 ///         out: &mut Collector<Text>,
 ///     ) -> Result {
 ///         orders.values().skip(payments.len()).for_each(|order| out.emit(order));
@@ -39,7 +40,7 @@ use crate::window::{Elements, Stored, Window};
 ///     }
 /// }
 ///
-/// let mut harness = WindowHarness::<Unpaid>::new(Windows::tumbling(1_000));
+/// let mut harness = WindowHarness::<Unpaid>::new(Windows::tumbling(Duration::from_secs(1)));
 /// harness.push_first("ann", "tea", 10)?;
 /// harness.push_first("ann", "jam", 20)?;
 /// harness.push_second("ann", 250, 30)?;
@@ -47,64 +48,54 @@ use crate::window::{Elements, Stored, Window};
 /// assert_eq!(harness.take_output()?, ["jam"]);
 /// # Ok::<(), FunctionError>(())
 /// ```
-pub trait CoGroupFunction: Default + 'static {
-    /// How the records of the first input come in.
+pub trait CoGroupFunction: Function {
+    /// How the records of the first input are read.
     type First: Decode;
-    /// How the records of the second input come in.
+    /// How the records of the second input are read.
     type Second: Decode;
-    /// How records go out.
-    type Out: Codec;
-
-    /// Called once per instance, before its first window: the place to read `ctx.config`.
-    ///
-    /// # Errors
-    /// Fails the turn that the instance was made for.
-    fn open(&mut self, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        let _ = ctx;
-        Ok(())
-    }
 
     /// Handles a window that fires.
     ///
     /// # Errors
-    /// Fails the window: nothing of it takes effect, and the operator's disposition decides what becomes of it.
+    /// An error fails the window: it changes nothing, and the operator's `on_fault` decides what happens to it.
     fn co_group(
         &mut self,
-        window: &Window<'_>,
+        window: &Window<'_, Self::Key>,
         first: Elements<'_, Self::First>,
         second: Elements<'_, Self::Second>,
-        ctx: &mut WindowContext<'_>,
+        ctx: &mut Context,
         out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError>;
+    ) -> Result;
 }
 
-/// Handles each pair of records of two inputs that have the same key and fall in the same window. What it emits has the
-/// timestamp of the window's last millisecond.
+/// Handles each pair of records of two inputs that have the same key and are in the same window. What it emits has the timestamp
+/// of the window's last millisecond. See [`Function`] for `Key`, `Out` and `open`.
 ///
-/// A pipeline names the second input as the operator's `second`. A record that meets none of the other input is not seen:
-/// [`CoGroupFunction`] sees those as well.
+/// A pipeline names the second input as the operator's `second`. A record without a partner in the other input is not
+/// seen; a [`CoGroupFunction`] sees it.
 ///
 /// ```
 /// use cofferdam_sdk::prelude::*;
 /// use cofferdam_sdk::testing::{WindowHarness, Windows};
 ///
-/// /// Every order with every payment of its window.
-/// #[derive(Default)]
+/// /// Emits every order with every payment of its window.
+/// #[derive(Function)]
 /// struct Matches;
 ///
 /// #[function]
 /// impl JoinFunction for Matches {
+///     type Key = String;
 ///     type First = Text;
 ///     type Second = Json<u64>;
 ///     type Out = Text;
 ///
-///     fn join(&mut self, order: &&str, cents: &u64, ctx: &mut JoinContext, out: &mut Collector<Text>) -> Result {
-///         out.emit(format!("{}: {order} for {cents}", ctx.key_str()?));
+///     fn join(&mut self, order: &&str, cents: &u64, ctx: &mut JoinContext<String>, out: &mut Collector<Text>) -> Result {
+///         out.emit(format!("{}: {order} for {cents}", ctx.key()));
 ///         Ok(())
 ///     }
 /// }
 ///
-/// let mut harness = WindowHarness::<Matches>::new(Windows::tumbling(1_000));
+/// let mut harness = WindowHarness::<Matches>::new(Windows::tumbling(Duration::from_secs(1)));
 /// harness.push_first("ann", "tea", 10)?;
 /// harness.push_second("ann", 250, 30)?;
 /// harness.push_second("ann", 300, 40)?;
@@ -113,72 +104,50 @@ pub trait CoGroupFunction: Default + 'static {
 /// assert_eq!(harness.take_output()?, ["ann: tea for 250", "ann: tea for 300"]);
 /// # Ok::<(), FunctionError>(())
 /// ```
-pub trait JoinFunction: Default + 'static {
-    /// How the records of the first input come in.
+pub trait JoinFunction: Function {
+    /// How the records of the first input are read.
     type First: Decode;
-    /// How the records of the second input come in.
+    /// How the records of the second input are read.
     type Second: Decode;
-    /// How records go out.
-    type Out: Codec;
 
-    /// Called once per instance, before its first pair: the place to read `ctx.config`.
+    /// Handles one pair. A value may be part of several pairs.
     ///
     /// # Errors
-    /// Fails the turn that the instance was made for.
-    fn open(&mut self, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        let _ = ctx;
-        Ok(())
-    }
-
-    /// Handles one pair. Values may be seen in several.
-    ///
-    /// # Errors
-    /// Fails the window: nothing of it takes effect, and the operator's disposition decides what becomes of it.
+    /// An error fails the window: it changes nothing, and the operator's `on_fault` decides what happens to it.
     fn join(
         &mut self,
         first: &<Self::First as Decode>::Value<'_>,
         second: &<Self::Second as Decode>::Value<'_>,
-        ctx: &mut JoinContext<'_>,
+        ctx: &mut JoinContext<'_, Self::Key>,
         out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError>;
+    ) -> Result;
 }
 
-impl<F: Function + CoGroupFunction> Windowed<F> for kinds::CoGroup {
-    type Out = F::Out;
-
-    fn open(function: &mut F, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        function.open(ctx)
-    }
-
+impl<F: CoGroupFunction> Windowed<F> for kinds::CoGroup {
     fn window(
         function: &mut F,
-        window: &Window<'_>,
+        window: &Window<'_, F::Key>,
         inputs: &[Stored<'_>],
-        ctx: &mut WindowContext<'_>,
+        ctx: &mut Context,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
         function.co_group(window, inputs[0].elements()?, inputs[1].elements()?, ctx, out)
     }
 }
 
-impl<F: Function + JoinFunction> Windowed<F> for kinds::Join {
-    type Out = F::Out;
-
-    fn open(function: &mut F, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        function.open(ctx)
-    }
-
+impl<F: JoinFunction> Windowed<F> for kinds::Join {
     fn window(
         function: &mut F,
-        window: &Window<'_>,
+        window: &Window<'_, F::Key>,
         inputs: &[Stored<'_>],
-        ctx: &mut WindowContext<'_>,
+        ctx: &mut Context,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
         let seconds = inputs[1].elements::<F::Second>()?;
         for first in inputs[0].elements::<F::First>()? {
             for second in seconds.as_slice() {
-                let mut pair = ctx.of_pair(window.key, [first.timestamp, second.timestamp]);
+                let timestamps = [first.timestamp, second.timestamp];
+                let mut pair = JoinContext::new(ctx, window.key_bytes(), timestamps);
                 function.join(&first.value, &second.value, &mut pair, out)?;
             }
         }

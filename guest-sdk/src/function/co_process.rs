@@ -1,53 +1,54 @@
 //! Functions of two keyed inputs that share state and timers.
 
 use super::{Function, Records, decode, decode_second, kinds};
-use crate::FunctionError;
-use crate::codec::{Codec, Decode};
+use crate::codec::Decode;
 use crate::collector::Collector;
-use crate::context::Context;
-use crate::timers::Timer;
+use crate::context::KeyedContext;
+use crate::{FunctionError, Result};
 
-/// Handles the records of two inputs and the timers of a key, with the state of that key, which both inputs share.
+/// Handles the records of two inputs and the timers of a key, with the state of that key, which both inputs share. See [`Function`]
+/// for `Key`, `Out`, `open` and `on_timer`.
 ///
-/// A pipeline names the second input as the operator's `second`. Records of one key that came on different inputs come in no
-/// order that could be told.
+/// A pipeline names the second input as the operator's `second`. The order of records that have the same key and come from
+/// different inputs is not defined.
 ///
 /// ```
 /// use cofferdam_sdk::prelude::*;
 ///
-/// const ORDERS: ListState<String> = ListState::new("orders");
-/// const PAID: ValueState<bool> = ValueState::new("paid");
+/// /// Holds the orders of a customer until a payment arrives. Drops them if none arrives within an hour.
+/// #[derive(Function)]
+/// struct Paid {
+///     orders: ListState<String>,
+///     paid: ValueState<bool>,
+/// }
 ///
-/// /// Holds the orders of a customer back until a payment has come, and drops them where none comes within an hour.
-/// #[derive(Default)]
-/// struct Paid;
-///
-/// #[function(states(ORDERS, PAID), timers(event))]
+/// #[function(timers(event))]
 /// impl CoProcessFunction for Paid {
+///     type Key = String;
 ///     type First = Text;
 ///     type Second = Json<u64>;
 ///     type Out = Text;
 ///
-///     fn process_first(&mut self, order: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-///         if ctx.state(PAID).exists() {
+///     fn process_first(&mut self, order: &str, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+///         if self.paid.exists() {
 ///             out.emit(order);
 ///         } else {
-///             ctx.state(ORDERS).add(order.to_owned());
-///             let time = ctx.timestamp().ok_or("an order has a time")?;
-///             ctx.register_event_timer(time + 3_600_000);
+///             self.orders.add(order.to_owned());
+///             let deadline = ctx.require_timestamp()? + Duration::from_hours(1);
+///             ctx.register_event_time_timer(deadline);
 ///         }
 ///         Ok(())
 ///     }
 ///
-///     fn process_second(&mut self, _cents: u64, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-///         ctx.state(PAID).set(true);
-///         ctx.state(ORDERS).get().iter().for_each(|order| out.emit(order));
-///         ctx.state(ORDERS).clear();
+///     fn process_second(&mut self, _cents: u64, _: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+///         self.paid.set(true);
+///         self.orders.get().iter().for_each(|order| out.emit(order));
+///         self.orders.clear();
 ///         Ok(())
 ///     }
 ///
-///     fn on_timer(&mut self, _timer: Timer, ctx: &mut Context, _out: &mut Collector<Text>) -> Result {
-///         ctx.state(ORDERS).clear();
+///     fn on_timer(&mut self, _: Timer, _: &mut KeyedContext<String>, _: &mut Collector<Text>) -> Result {
+///         self.orders.clear();
 ///         Ok(())
 ///     }
 /// }
@@ -62,74 +63,43 @@ use crate::timers::Timer;
 /// assert_eq!(harness.take_output()?, ["tea", "bread"]);
 /// # Ok::<(), FunctionError>(())
 /// ```
-pub trait CoProcessFunction: Default + 'static {
-    /// How the records of the first input come in.
+pub trait CoProcessFunction: Function {
+    /// How the records of the first input are read.
     type First: Decode;
-    /// How the records of the second input come in.
+    /// How the records of the second input are read.
     type Second: Decode;
-    /// How records go out.
-    type Out: Codec;
-
-    /// Called once per instance, before its first record or timer: the place to read `ctx.config`. There is no key here,
-    /// and so no state.
-    ///
-    /// # Errors
-    /// Fails the turn that the instance was made for.
-    fn open(&mut self, ctx: &mut Context) -> Result<(), FunctionError> {
-        let _ = ctx;
-        Ok(())
-    }
 
     /// Handles one record of the first input.
     ///
     /// # Errors
-    /// Fails the record: nothing of it takes effect, and the operator's disposition decides what becomes of it.
+    /// An error fails the record: it changes nothing, and the operator's `on_fault` decides what happens to it.
     fn process_first(
         &mut self,
         value: <Self::First as Decode>::Value<'_>,
-        ctx: &mut Context,
+        ctx: &mut KeyedContext<Self::Key>,
         out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError>;
+    ) -> Result;
 
     /// Handles one record of the second input.
     ///
     /// # Errors
-    /// As [`CoProcessFunction::process_first`].
+    /// The same as of [`CoProcessFunction::process_first`].
     fn process_second(
         &mut self,
         value: <Self::Second as Decode>::Value<'_>,
-        ctx: &mut Context,
+        ctx: &mut KeyedContext<Self::Key>,
         out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError>;
-
-    /// Handles a timer that is due. Only called of functions that declare timers, `#[function(timers(event))]`.
-    ///
-    /// # Errors
-    /// Fails the turn: nothing of it takes effect.
-    fn on_timer(
-        &mut self,
-        timer: Timer,
-        ctx: &mut Context,
-        out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError> {
-        let _ = (timer, ctx, out);
-        Ok(())
-    }
+    ) -> Result;
 }
 
-impl<F: Function + CoProcessFunction> Records<F> for kinds::CoProcess {
-    type Out = F::Out;
+impl<F: CoProcessFunction> Records<F> for kinds::CoProcess {
     const KEYED: &'static [bool] = &[true, true];
-
-    fn open(function: &mut F, ctx: &mut Context) -> Result<(), FunctionError> {
-        function.open(ctx)
-    }
 
     #[inline(always)]
     fn first(
         function: &mut F,
         record: &[u8],
-        ctx: &mut Context,
+        ctx: &mut KeyedContext<F::Key>,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
         function.process_first(decode::<F::First>(record)?, ctx, out)
@@ -139,18 +109,9 @@ impl<F: Function + CoProcessFunction> Records<F> for kinds::CoProcess {
     fn second(
         function: &mut F,
         record: &[u8],
-        ctx: &mut Context,
+        ctx: &mut KeyedContext<F::Key>,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
         function.process_second(decode_second::<F::Second>(record)?, ctx, out)
-    }
-
-    fn timer(
-        function: &mut F,
-        timer: Timer,
-        ctx: &mut Context,
-        out: &mut Collector<F::Out>,
-    ) -> Result<(), FunctionError> {
-        function.on_timer(timer, ctx, out)
     }
 }

@@ -1,12 +1,13 @@
-//! Functions of pairs of records whose times lie close to each other.
+//! Functions of pairs of records whose timestamps are close to each other.
 
-use crate::FunctionError;
-use crate::codec::{Codec, Decode};
+use super::Function;
+use crate::Result;
+use crate::codec::Decode;
 use crate::collector::Collector;
-use crate::context::{BaseContext, JoinContext};
+use crate::context::JoinContext;
 
-/// Handles each pair of records of two inputs that have the same key, where the timestamp of the second lies in an interval
-/// around that of the first. What it emits has the later timestamp of the two.
+/// Handles each pair of records of two inputs that have the same key, if the timestamp of the second lies in an interval around
+/// that of the first. What it emits has the later timestamp of the two. See [`Function`] for `Key`, `Out` and `open`.
 ///
 /// A pipeline names the second input as the operator's `second`, and the interval as its `interval`.
 ///
@@ -14,18 +15,19 @@ use crate::context::{BaseContext, JoinContext};
 /// use cofferdam_sdk::prelude::*;
 /// use cofferdam_sdk::testing::IntervalJoinHarness;
 ///
-/// /// Every order with the payments of the five seconds after it.
-/// #[derive(Default)]
+/// /// Emits every order with the payments of the five seconds after it.
+/// #[derive(Function)]
 /// struct PaidSoon;
 ///
 /// #[function]
 /// impl IntervalJoinFunction for PaidSoon {
+///     type Key = String;
 ///     type First = Text;
 ///     type Second = Json<u64>;
 ///     type Out = Text;
 ///
-///     fn join(&mut self, order: &&str, cents: &u64, ctx: &mut JoinContext, out: &mut Collector<Text>) -> Result {
-///         out.emit(format!("{}: {order} for {cents}", ctx.key_str()?));
+///     fn join(&mut self, order: &&str, cents: &u64, ctx: &mut JoinContext<String>, out: &mut Collector<Text>) -> Result {
+///         out.emit(format!("{}: {order} for {cents}", ctx.key()));
 ///         Ok(())
 ///     }
 /// }
@@ -37,32 +39,21 @@ use crate::context::{BaseContext, JoinContext};
 /// assert_eq!(harness.take_output()?, ["ann: tea for 250"]);
 /// # Ok::<(), FunctionError>(())
 /// ```
-pub trait IntervalJoinFunction: Default + 'static {
-    /// How the records of the first input come in.
+pub trait IntervalJoinFunction: Function {
+    /// How the records of the first input are read.
     type First: Decode;
-    /// How the records of the second input come in.
+    /// How the records of the second input are read.
     type Second: Decode;
-    /// How records go out.
-    type Out: Codec;
 
-    /// Called once per instance, before its first pair: the place to read `ctx.config`.
+    /// Handles one pair. A value may be part of several pairs.
     ///
     /// # Errors
-    /// Fails the turn that the instance was made for.
-    fn open(&mut self, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        let _ = ctx;
-        Ok(())
-    }
-
-    /// Handles one pair. Values may be seen in several.
-    ///
-    /// # Errors
-    /// Fails the pair: nothing of it takes effect, and the operator's disposition decides what becomes of it.
+    /// An error fails the pair: it changes nothing, and the operator's `on_fault` decides what happens to it.
     fn join(
         &mut self,
         first: &<Self::First as Decode>::Value<'_>,
         second: &<Self::Second as Decode>::Value<'_>,
-        ctx: &mut JoinContext<'_>,
+        ctx: &mut JoinContext<'_, Self::Key>,
         out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError>;
+    ) -> Result;
 }

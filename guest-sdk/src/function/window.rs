@@ -1,98 +1,79 @@
 //! Functions that see all elements of a window at once.
 
 use super::{Function, Windowed, kinds};
-use crate::FunctionError;
-use crate::codec::{Codec, Decode};
 use crate::collector::Collector;
-use crate::context::{BaseContext, WindowContext};
+use crate::context::Context;
 use crate::window::{Elements, Stored, Window};
+use crate::{FunctionError, Result};
 
 /// Handles a window of a key that fires, with all of its elements. What it emits has the timestamp of the window's last
-/// millisecond.
+/// millisecond. See [`Function`] for `Key`, `In`, `Out` and `open`.
 ///
-/// The host keeps all elements until the window is cleaned up: where a result can be folded, an
-/// [`AggregateFunction`](crate::AggregateFunction) costs less.
+/// The host keeps all elements until the window is cleaned up. An [`AggregateFunction`](crate::AggregateFunction) costs less, if the
+/// result can be folded. States belong to the window: each window of each key has its own, until it is cleaned up.
 ///
 /// ```
 /// use cofferdam_sdk::prelude::*;
 /// use cofferdam_sdk::testing::{WindowHarness, Windows};
 ///
-/// const FIRINGS: ValueState<u32> = ValueState::new("firings");
+/// /// Emits the median of a window's numbers, and how often the window has fired.
+/// #[derive(Function)]
+/// struct Median {
+///     firings: ValueState<u32>,
+/// }
 ///
-/// /// Names the median of a window's numbers, and how often the window has fired.
-/// #[derive(Default)]
-/// struct Median;
-///
-/// #[function(states(FIRINGS))]
+/// #[function]
 /// impl ProcessWindowFunction for Median {
+///     type Key = String;
 ///     type In = Json<i64>;
 ///     type Out = Text;
 ///
 ///     fn process(
 ///         &mut self,
-///         _window: &Window,
+///         window: &Window<String>,
 ///         elements: Elements<Json<i64>>,
-///         ctx: &mut WindowContext,
+///         _ctx: &mut Context,
 ///         out: &mut Collector<Text>,
 ///     ) -> Result {
-///         let firings = ctx.state(FIRINGS).get_or_default() + 1;
-///         ctx.state(FIRINGS).set(firings);
+///         let firings = self.firings.get_or_default() + 1;
+///         self.firings.set(firings);
 ///         let mut numbers: Vec<i64> = elements.values().collect();
 ///         numbers.sort();
-///         out.emit(format!("{} ({firings})", numbers[numbers.len() / 2]));
+///         out.emit(format!("{}: {} ({firings})", window.key(), numbers[numbers.len() / 2]));
 ///         Ok(())
 ///     }
 /// }
 ///
-/// let mut harness = WindowHarness::<Median>::new(Windows::tumbling(1_000).allowed_lateness(500));
+/// let windows = Windows::tumbling(Duration::from_secs(1)).allowed_lateness(Duration::from_millis(500));
+/// let mut harness = WindowHarness::<Median>::new(windows);
 /// for value in [9, 1, 4] {
 ///     harness.push("a", value, 10)?;
 /// }
 /// harness.advance_watermark(999)?;
 /// harness.push("a", 20, 20)?;
-/// assert_eq!(harness.take_output()?, ["4 (1)", "9 (2)"]);
+/// assert_eq!(harness.take_output()?, ["a: 4 (1)", "a: 9 (2)"]);
 /// # Ok::<(), FunctionError>(())
 /// ```
-pub trait ProcessWindowFunction: Default + 'static {
-    /// How records come in.
-    type In: Decode;
-    /// How records go out.
-    type Out: Codec;
-
-    /// Called once per instance, before its first window: the place to read `ctx.config`.
-    ///
-    /// # Errors
-    /// Fails the turn that the instance was made for.
-    fn open(&mut self, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        let _ = ctx;
-        Ok(())
-    }
-
+pub trait ProcessWindowFunction: Function {
     /// Handles a window that fires.
     ///
     /// # Errors
-    /// Fails the window: nothing of it takes effect, and the operator's disposition decides what becomes of it.
+    /// An error fails the window: it changes nothing, and the operator's `on_fault` decides what happens to it.
     fn process(
         &mut self,
-        window: &Window<'_>,
+        window: &Window<'_, Self::Key>,
         elements: Elements<'_, Self::In>,
-        ctx: &mut WindowContext<'_>,
+        ctx: &mut Context,
         out: &mut Collector<Self::Out>,
-    ) -> Result<(), FunctionError>;
+    ) -> Result;
 }
 
-impl<F: Function + ProcessWindowFunction> Windowed<F> for kinds::ProcessWindow {
-    type Out = F::Out;
-
-    fn open(function: &mut F, ctx: &mut BaseContext) -> Result<(), FunctionError> {
-        function.open(ctx)
-    }
-
+impl<F: ProcessWindowFunction> Windowed<F> for kinds::ProcessWindow {
     fn window(
         function: &mut F,
-        window: &Window<'_>,
+        window: &Window<'_, F::Key>,
         inputs: &[Stored<'_>],
-        ctx: &mut WindowContext<'_>,
+        ctx: &mut Context,
         out: &mut Collector<F::Out>,
     ) -> Result<(), FunctionError> {
         function.process(window, inputs[0].elements()?, ctx, out)

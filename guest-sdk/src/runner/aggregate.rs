@@ -1,12 +1,14 @@
 //! Functions that fold the records of a window.
 
-use super::{Run, failure};
+use super::{Run, check_keys, failure};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::types::{Column, Failure, Windows};
 use crate::bindings::exports::cofferdam::function::function::FunctionKind;
 use crate::codec::Postcard;
 use crate::column;
-use crate::context::BaseContext;
+use crate::context::Context;
+use crate::declaration::Declaration;
+use crate::fields::Binder;
 use crate::function::{Folds, Function};
 use crate::host::Host;
 use crate::panic::in_record;
@@ -15,48 +17,50 @@ use crate::window::Window;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-/// See the module. `K` is the kind of `F`.
+/// Runs a function of kind `K`.
 pub(crate) struct AggregateRunner<F, K> {
     function: F,
     opened: bool,
-    context: BaseContext,
+    context: Context,
     kind: PhantomData<K>,
 }
 
 impl<F: Function, K: Folds<F>> AggregateRunner<F, K> {
     pub(crate) fn new(host: Rc<dyn Host>) -> Self {
-        let context = BaseContext::new(F::NAME, host);
-        AggregateRunner { function: F::default(), opened: false, context, kind: PhantomData }
+        let binder = Binder::new(F::NAME, Declaration::of::<F>(), host);
+        let context = Context::new(binder.cursor.clone());
+        AggregateRunner { function: F::create(&binder), opened: false, context, kind: PhantomData }
     }
 
     fn begin(&mut self) -> Result<(), Failure> {
         self.context.begin();
+        self.context.cursor.begin(0);
         if !self.opened {
-            K::open(&mut self.function, &mut self.context).map_err(|error| failure(&error, None))?;
+            self.function.open(&mut self.context).map_err(|error| failure(&error, None))?;
             self.opened = true;
         }
         Ok(())
     }
 
-    /// Handles what belongs to record, or accumulator, `index` of the call.
+    /// Handles record or accumulator `index` of the call.
     #[inline]
     fn handle<T>(
         &mut self,
         index: usize,
         timestamp: i64,
-        handle: impl FnOnce(&mut F, &mut BaseContext) -> Result<T, FunctionError>,
+        handle: impl FnOnce(&mut F, &mut Context) -> Result<T, FunctionError>,
     ) -> Result<T, Failure> {
         let record = Some(index as u32);
         in_record(record);
-        self.context.record = record;
-        self.context.timestamp = timestamp;
+        self.context.cursor.record.set(record);
+        self.context.cursor.timestamp.set(timestamp);
         let handled = handle(&mut self.function, &mut self.context);
         in_record(None);
         handled.map_err(|error| failure(&error, record))
     }
 }
 
-/// An accumulator of no bytes does not exist yet. One of a type whose only value has no bytes is as good as none.
+/// Reads an accumulator. Empty bytes mean that there is none yet. A type whose only value has no bytes loses nothing by that.
 fn read<T>(accumulators: &Column, index: usize) -> Result<Option<T>, FunctionError>
 where
     Postcard<T>: StateCodec<T>,
@@ -77,7 +81,7 @@ where
 }
 
 impl<F: Function, K: Folds<F, Accumulator: 'static>> Run for AggregateRunner<F, K> {
-    fn who(&self) -> (&'static str, FunctionKind) {
+    fn name_and_kind(&self) -> (&'static str, FunctionKind) {
         (F::NAME, K::KIND)
     }
 
@@ -104,6 +108,7 @@ impl<F: Function, K: Folds<F, Accumulator: 'static>> Run for AggregateRunner<F, 
                 None => column::end_value(&mut written),
             }
         }
+        self.context.cursor.record.set(None);
         self.context.flush();
         Ok(written)
     }
@@ -122,23 +127,26 @@ impl<F: Function, K: Folds<F, Accumulator: 'static>> Run for AggregateRunner<F, 
                 Ok(())
             })?;
         }
+        self.context.cursor.record.set(None);
         self.context.flush();
         Ok(merged)
     }
 
     fn finish(&mut self, accumulators: Column, windows: Windows) -> Result<Column, Failure> {
+        check_keys::<F>(&windows.keys, &windows.key_of)?;
         self.begin()?;
         let mut results = column::empty();
         for (index, &key) in windows.key_of.iter().enumerate() {
             let key = column::value(&windows.keys, key as usize);
-            let window = Window { key, start_ms: windows.starts[index], end_ms: windows.ends[index] };
-            self.handle(index, window.last_ms(), |function, _| {
+            let window = Window::new(key, windows.starts[index], windows.ends[index]);
+            self.handle(index, window.last().as_millis(), |function, _| {
                 let accumulator = read::<K::Accumulator>(&accumulators, index)?;
                 let result = K::result(function, accumulator, &window, &mut results.bytes);
                 result.map_err(|error| format!("{window}: {error}").into())
             })?;
             column::end_value(&mut results);
         }
+        self.context.cursor.record.set(None);
         self.context.flush();
         Ok(results)
     }

@@ -1,7 +1,7 @@
-//! Runs one function over what the host hands over. Each family of functions has a runner in a file of its own.
+//! Runs one function over the batches that the host hands over. Each family of functions has a runner in its own file.
 //!
-//! Invariant: what a call wrote is handed to the host only after its last record succeeded. A runner holds memory from
-//! call to call, and no meaning: a fresh one gives the same answers.
+//! Invariant: what a call wrote goes to the host only after its last record succeeded. A runner keeps buffers from call to call, but
+//! nothing that changes a result: a fresh runner gives the same results.
 
 mod aggregate;
 mod pairs;
@@ -13,12 +13,15 @@ use crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output
 use crate::bindings::exports::cofferdam::function::function::{DueTimers, FunctionKind};
 use crate::bindings::exports::cofferdam::function::join::Pairs;
 use crate::bindings::exports::cofferdam::function::window::Elements;
-use crate::codec::Codec;
 use crate::collector::Collector;
-use crate::context::Context;
+use crate::column;
+use crate::context::KeyedContext;
 use crate::declaration::Declaration;
+use crate::fields::Binder;
 use crate::function::Function;
 use crate::host::Host;
+use crate::key::{self, Key};
+use crate::turn_cursor::TurnCursor;
 use std::rc::Rc;
 
 pub(crate) use aggregate::AggregateRunner;
@@ -26,19 +29,19 @@ pub(crate) use pairs::PairRunner;
 pub(crate) use records::RecordRunner;
 pub(crate) use windows::WindowRunner;
 
-/// A function, whatever its types are: the exports of the contract, one to one. A function answers to those of its kind.
+/// The exports of the contract, for a function of any type. A function implements those of its kind; the others return an error.
 pub trait Run {
-    /// The function's name, and its kind.
-    fn who(&self) -> (&'static str, FunctionKind);
+    /// Returns the function's name and kind.
+    fn name_and_kind(&self) -> (&'static str, FunctionKind);
 
     fn process(&mut self, input: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
         let _ = (input, batch);
-        Err(wrong_kind(self.who(), "records"))
+        Err(wrong_kind(self.name_and_kind(), "records"))
     }
 
     fn on_timers(&mut self, timers: DueTimers) -> Result<Vec<Output>, Failure> {
         let _ = timers;
-        Err(wrong_kind(self.who(), "timers"))
+        Err(wrong_kind(self.name_and_kind(), "timers"))
     }
 
     fn add(
@@ -49,27 +52,27 @@ pub trait Run {
         timestamps: Vec<i64>,
     ) -> Result<Column, Failure> {
         let _ = (accumulators, accumulator_of, values, timestamps);
-        Err(wrong_kind(self.who(), "records to fold"))
+        Err(wrong_kind(self.name_and_kind(), "records to fold"))
     }
 
     fn merge(&mut self, left: Column, right: Column) -> Result<Column, Failure> {
         let _ = (left, right);
-        Err(wrong_kind(self.who(), "accumulators"))
+        Err(wrong_kind(self.name_and_kind(), "accumulators"))
     }
 
     fn finish(&mut self, accumulators: Column, windows: Windows) -> Result<Column, Failure> {
         let _ = (accumulators, windows);
-        Err(wrong_kind(self.who(), "accumulators"))
+        Err(wrong_kind(self.name_and_kind(), "accumulators"))
     }
 
     fn process_windows(&mut self, windows: Windows, inputs: Vec<Elements>) -> Result<Vec<Output>, Failure> {
         let _ = (windows, inputs);
-        Err(wrong_kind(self.who(), "windows"))
+        Err(wrong_kind(self.name_and_kind(), "windows"))
     }
 
     fn join(&mut self, pairs: Pairs) -> Result<Vec<Output>, Failure> {
         let _ = pairs;
-        Err(wrong_kind(self.who(), "pairs"))
+        Err(wrong_kind(self.name_and_kind(), "pairs"))
     }
 }
 
@@ -88,45 +91,54 @@ fn wrong_kind((name, kind): (&str, FunctionKind), what: &str) -> Failure {
     Failure { message: format!("function `{name}` is of kind {kind}, which does not handle {what}"), record: None }
 }
 
-/// A function with its surroundings.
-struct Stage<F, C> {
+/// One instance of a function, with its context and its main output.
+struct Stage<F: Function> {
     function: F,
     opened: bool,
-    context: Context,
-    out: Collector<C>,
+    cursor: Rc<TurnCursor>,
+    context: KeyedContext<F::Key>,
+    out: Collector<F::Out>,
 }
 
-impl<F: Function, C: Codec> Stage<F, C> {
+impl<F: Function> Stage<F> {
     fn new(host: Rc<dyn Host>) -> Self {
+        let binder = Binder::new(F::NAME, Declaration::of::<F>(), host);
+        let cursor = binder.cursor.clone();
         Stage {
-            function: F::default(),
+            function: F::create(&binder),
             opened: false,
-            context: Context::new(F::NAME, &Declaration::of::<F>(), host),
+            context: KeyedContext::new(cursor.clone(), F::TIMERS),
+            cursor,
             out: Collector::new(),
         }
     }
 
-    /// Forgets what a turn that failed emitted, and opens the function where that was not done yet.
-    fn begin(&mut self, open: impl Fn(&mut F, &mut Context) -> Result<(), FunctionError>) -> Result<(), Failure> {
+    /// Begins a turn over `places` distinct keys, or windows. `keys` are the keys that the context shows. Opens the function before its
+    /// first turn.
+    fn begin(&mut self, places: usize, keys: Column) -> Result<(), Failure> {
         self.out.buffer.discard();
+        self.context.begin(keys);
         if !self.opened {
-            open(&mut self.function, &mut self.context).map_err(|error| failure(&error, None))?;
+            // There is no key in `open`.
+            self.cursor.begin(0);
+            self.function.open(&mut self.context).map_err(|error| failure(&error, None))?;
             self.opened = true;
         }
+        self.cursor.begin(places);
         Ok(())
     }
 
-    /// The timestamp of what is handled, and of what is emitted for it.
+    /// Sets the timestamp of what is handled, and of what is emitted for it.
     #[inline]
     fn set_timestamp(&mut self, timestamp: i64) {
-        self.context.timestamp = timestamp;
+        self.cursor.timestamp.set(timestamp);
         self.out.buffer.timestamp = timestamp;
     }
 
-    /// A value that a codec could not write fails the record that it was emitted for.
+    /// Returns an error if a codec could not write a value. It fails the record for which the value was emitted.
     #[inline]
     fn emitted(&mut self) -> Result<(), FunctionError> {
-        if self.out.buffer.error.is_none() && !self.context.has_sides() {
+        if self.out.buffer.error.is_none() && !self.cursor.has_side_error() {
             return Ok(());
         }
         self.emit_error().map_or(Ok(()), Err)
@@ -136,17 +148,38 @@ impl<F: Function, C: Codec> Stage<F, C> {
     fn emit_error(&mut self) -> Option<FunctionError> {
         match self.out.buffer.error.take() {
             Some(error) => Some(format!("output: {error}").into()),
-            None => self.context.side_error(),
+            None => self.cursor.take_side_error(),
         }
     }
 
+    /// Hands what the turn changed to the host, in the order states, timers, metrics. Returns the outputs.
     fn finish(&mut self) -> Result<Vec<Output>, Failure> {
-        self.context.flush().map_err(|error| failure(&error, None))?;
-        Ok(self.out.buffer.take(0).into_iter().chain(self.context.take_sides()).collect())
+        let mut flushed = Ok(());
+        self.function.visit_fields(&mut |field| {
+            if flushed.is_ok() {
+                flushed = field.flush();
+            }
+        });
+        flushed.map_err(|error| failure(&error, None))?;
+        self.cursor.record.set(None);
+        self.context.flush();
+        let mut outputs: Vec<Output> = self.out.buffer.take(0).into_iter().collect();
+        self.function.visit_fields(&mut |field| outputs.extend(field.take_output()));
+        Ok(outputs)
     }
 }
 
-/// What the host is told: the error and all that it was caused by.
+/// Checks that all keys of a call are of the function's key type. `key_of` has the key of each record.
+fn check_keys<F: Function>(keys: &Column, key_of: &[u32]) -> Result<(), Failure> {
+    F::Key::check(keys).map_err(|(index, error)| {
+        let record = key_of.iter().position(|&key| key as usize == index);
+        let (key, name) = (key::shown(column::value(keys, index)), F::Key::type_name());
+        let message = format!("the key `{key}` is not a `{name}`, the key type of function `{}`: {error}", F::NAME);
+        failure(&message.into(), record.map(|record| record as u32))
+    })
+}
+
+/// Makes the failure that the host gets: the error and its causes.
 #[cold]
 fn failure(error: &FunctionError, record: Option<u32>) -> Failure {
     let mut message = error.to_string();

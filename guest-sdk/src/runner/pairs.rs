@@ -1,52 +1,53 @@
-//! Functions of pairs of records whose times lie close to each other.
+//! Functions of pairs of records whose timestamps are close to each other.
 
-use super::{Run, Stage, failure};
+use super::{Run, Stage, check_keys, failure};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::types::{Failure, Output};
 use crate::bindings::exports::cofferdam::function::function::FunctionKind;
 use crate::bindings::exports::cofferdam::function::join::{Pairs, Side};
 use crate::codec::Decode;
 use crate::column;
-use crate::context::JoinContext;
-use crate::function::{Function, IntervalJoinFunction, Kind};
+use crate::context::{JoinContext, some_timestamp};
+use crate::function::{IntervalJoinFunction, Kind};
 use crate::host::Host;
 use crate::panic::in_record;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-/// See the module. `K` is the kind of `F`.
+/// Runs a function of kind `K`.
 pub(crate) struct PairRunner<F: IntervalJoinFunction, K> {
-    stage: Stage<F, F::Out>,
+    stage: Stage<F>,
     kind: PhantomData<K>,
 }
 
-impl<F: Function + IntervalJoinFunction, K: Kind<F>> PairRunner<F, K> {
+impl<F: IntervalJoinFunction, K: Kind<F>> PairRunner<F, K> {
     pub(crate) fn new(host: Rc<dyn Host>) -> Self {
         PairRunner { stage: Stage::new(host), kind: PhantomData }
     }
 }
 
-impl<F: Function + IntervalJoinFunction, K: Kind<F>> Run for PairRunner<F, K> {
-    fn who(&self) -> (&'static str, FunctionKind) {
+impl<F: IntervalJoinFunction, K: Kind<F>> Run for PairRunner<F, K> {
+    fn name_and_kind(&self) -> (&'static str, FunctionKind) {
         (F::NAME, K::KIND)
     }
 
     fn join(&mut self, pairs: Pairs) -> Result<Vec<Output>, Failure> {
         let Pairs { keys, key_of, left, right } = pairs;
         let stage = &mut self.stage;
-        // A join has no state: there are no places for any.
-        stage.context.begin_places(0);
-        stage.begin(|function, ctx| function.open(ctx))?;
+        check_keys::<F>(&keys, &key_of)?;
+        // A join has no state, so there are no places for it.
+        stage.begin(0, column::empty())?;
         let (firsts, seconds) = (decode::<F::First>(&left, "input")?, decode::<F::Second>(&right, "second input")?);
         for (index, &key) in key_of.iter().enumerate() {
             let (first, second) = (left.value_of[index] as usize, right.value_of[index] as usize);
             let timestamps = [left.timestamps[first], right.timestamps[second]];
             let record = Some(index as u32);
             in_record(record);
-            stage.context.record = record;
+            stage.cursor.record.set(record);
             stage.set_timestamp(timestamps[0].max(timestamps[1]));
-            let ctx = &mut JoinContext::new(&mut stage.context, column::value(&keys, key as usize), timestamps);
-            let joined = stage.function.join(&firsts[first], &seconds[second], ctx, &mut stage.out);
+            let key = column::value(&keys, key as usize);
+            let mut ctx = JoinContext::new(&mut stage.context, key, timestamps.map(some_timestamp));
+            let joined = stage.function.join(&firsts[first], &seconds[second], &mut ctx, &mut stage.out);
             let joined = joined.and_then(|()| stage.emitted());
             in_record(None);
             joined.map_err(|error| failure(&error, record))?;
@@ -55,7 +56,7 @@ impl<F: Function + IntervalJoinFunction, K: Kind<F>> Run for PairRunner<F, K> {
     }
 }
 
-/// The values of a side. One that cannot be read fails the first pair that it is in.
+/// Reads the values of one side. A value that cannot be read fails the first pair that contains it.
 fn decode<'a, C: Decode>(side: &'a Side, input: &str) -> Result<Vec<C::Value<'a>>, Failure> {
     let value = |index| {
         C::decode(column::value(&side.values, index)).map_err(|error| {

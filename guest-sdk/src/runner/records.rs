@@ -1,26 +1,27 @@
 //! Functions that handle records one by one, and timers.
 
-use super::{Run, Stage, failure};
-use crate::FunctionError;
+use super::{Run, Stage, check_keys, failure};
 use crate::bindings::cofferdam::function::types::{Batch, Failure, Output, TimeDomain};
 use crate::bindings::exports::cofferdam::function::function::{DueTimers, FunctionKind};
 use crate::collector::Collector;
-use crate::column;
-use crate::context::Context;
+use crate::context::KeyedContext;
 use crate::function::{Function, Records};
 use crate::host::Host;
 use crate::panic::in_record;
 use crate::timers::Timer;
+use crate::{FunctionError, Timestamp, column};
+use std::marker::PhantomData;
 use std::rc::Rc;
 
-/// See the module. `K` is the kind of `F`.
-pub(crate) struct RecordRunner<F, K: Records<F>> {
-    stage: Stage<F, K::Out>,
+/// Runs a function of kind `K`.
+pub(crate) struct RecordRunner<F: Function, K> {
+    stage: Stage<F>,
+    kind: PhantomData<K>,
 }
 
 impl<F: Function, K: Records<F>> RecordRunner<F, K> {
     pub(crate) fn new(host: Rc<dyn Host>) -> Self {
-        RecordRunner { stage: Stage::new(host) }
+        RecordRunner { stage: Stage::new(host), kind: PhantomData }
     }
 
     /// Handles a batch of one input, each record by `handle`.
@@ -29,12 +30,14 @@ impl<F: Function, K: Records<F>> RecordRunner<F, K> {
         &mut self,
         batch: Batch,
         keyed: bool,
-        handle: impl Fn(&mut F, &[u8], &mut Context, &mut Collector<K::Out>) -> Result<(), FunctionError>,
+        handle: impl Fn(&mut F, &[u8], &mut KeyedContext<F::Key>, &mut Collector<F::Out>) -> Result<(), FunctionError>,
     ) -> Result<Vec<Output>, Failure> {
         let Batch { values, timestamps, keys, key_of } = batch;
         let stage = &mut self.stage;
-        stage.context.begin(keys);
-        stage.begin(K::open)?;
+        if keyed {
+            check_keys::<F>(&keys, &key_of)?;
+        }
+        stage.begin(column::len(&keys), keys)?;
         if keyed && key_of.len() != timestamps.len() {
             let message = format!("function `{}` needs keys: give its operator a `key` in the pipeline", F::NAME);
             return Err(failure(&message.into(), None));
@@ -43,8 +46,8 @@ impl<F: Function, K: Records<F>> RecordRunner<F, K> {
         for (index, &timestamp) in timestamps.iter().enumerate() {
             let record = index as u32;
             in_record(Some(record));
-            stage.context.record = Some(record);
-            stage.context.key = key_of.get(index).map_or(0, |&key| key as usize);
+            stage.cursor.record.set(Some(record));
+            stage.cursor.key.set(key_of.get(index).map_or(0, |&key| key as usize));
             stage.set_timestamp(timestamp);
             let handled =
                 handle(&mut stage.function, column::value(&values, index), &mut stage.context, &mut stage.out);
@@ -59,7 +62,7 @@ impl<F: Function, K: Records<F>> RecordRunner<F, K> {
 }
 
 impl<F: Function, K: Records<F>> Run for RecordRunner<F, K> {
-    fn who(&self) -> (&'static str, FunctionKind) {
+    fn name_and_kind(&self) -> (&'static str, FunctionKind) {
         (F::NAME, K::KIND)
     }
 
@@ -74,15 +77,15 @@ impl<F: Function, K: Records<F>> Run for RecordRunner<F, K> {
     fn on_timers(&mut self, timers: DueTimers) -> Result<Vec<Output>, Failure> {
         let DueTimers { domain, keys, key_of, times } = timers;
         let stage = &mut self.stage;
-        stage.context.begin(keys);
-        stage.begin(K::open)?;
-        let is_end = stage.context.watermark() == i64::MAX;
+        check_keys::<F>(&keys, &[])?;
+        stage.begin(column::len(&keys), keys)?;
+        let is_end = stage.context.watermark() == Timestamp::MAX;
         stage.context.timers.begin_firing(domain, &key_of, &times, is_end);
         while let Some((time, key)) = stage.context.timers.next_due() {
-            stage.context.key = key as usize;
+            stage.cursor.key.set(key as usize);
             stage.set_timestamp(if domain == TimeDomain::Event { time } else { i64::MIN });
-            let timer = Timer { time, domain };
-            let fired = K::timer(&mut stage.function, timer, &mut stage.context, &mut stage.out);
+            let timer = Timer { time: Timestamp::from_millis(time), domain };
+            let fired = stage.function.on_timer(timer, &mut stage.context, &mut stage.out);
             let fired = fired.and_then(|()| stage.emitted());
             fired.map_err(|error| failure(&format!("timer at {time}: {error}").into(), None))?;
         }

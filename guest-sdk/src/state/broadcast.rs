@@ -1,20 +1,27 @@
-//! Whose a map is: a key's, or everybody's. Broadcast state is read by the keyed side and written by the other.
+//! `BroadcastState`: a map that belongs to no key. The keyed input reads it, the broadcast input writes it.
 
-use super::map::{MapAccess, MapCells, Side};
+use super::map::{MapOwner, MapState};
+use super::map_key::{self, MapKey, OrderedKey};
 use super::scan::MapIter;
-use super::{MapKey, OrderedKey, Source, StateCodec};
+use super::turn_state::state_field;
+use super::{Source, StateCodec};
 use crate::bindings::cofferdam::function::state::{MapEntry, Values};
 use crate::bindings::cofferdam::function::types::Column;
+use crate::codec::Postcard;
+use crate::context::BroadcastContext;
+use crate::fields::Binder;
+use crate::shape::StateType;
 use std::borrow::Borrow;
 use std::ops::RangeBounds;
 
-/// Of maps that belong to a key.
-pub enum Keyed {}
+/// Marks a map that belongs to one key.
+pub enum OfOneKey {}
 
-/// Of maps that belong to no key, and that every subtask holds whole.
-pub enum Broadcast {}
+/// Marks a map that belongs to no key, and of which every subtask has a copy.
+pub enum OfAllSubtasks {}
 
-impl Side for Keyed {
+impl MapOwner for OfOneKey {
+    const IS_KEYED: bool = true;
     const KEPT_WHOLE: bool = false;
 
     fn get(source: &Source, key: u32, sub_key: &[u8]) -> Option<Vec<u8>> {
@@ -43,7 +50,8 @@ impl Side for Keyed {
     }
 }
 
-impl Side for Broadcast {
+impl MapOwner for OfAllSubtasks {
+    const IS_KEYED: bool = false;
     const KEPT_WHOLE: bool = true;
 
     fn get(source: &Source, _: u32, sub_key: &[u8]) -> Option<Vec<u8>> {
@@ -71,19 +79,26 @@ impl Side for Broadcast {
     }
 }
 
-/// A broadcast map as the keyed side sees it: it can be read, and not written. Obtained by `ctx.broadcast(HANDLE)`.
+/// A map that belongs to no key and of which every subtask has a copy, declared as a field of a
+/// [`BroadcastProcessFunction`](crate::BroadcastProcessFunction): `rules: BroadcastState<String, u64>`.
 ///
-/// Iterating it reads it whole once per turn, and costs no call after that.
-pub struct BroadcastView<'a, K, V, C> {
-    pub(super) map: MapAccess<'a, K, V, C, Broadcast>,
+/// Both inputs may read it. Only the broadcast input may write it, by [`BroadcastState::write`], because a change by the keyed input
+/// would reach one subtask only. The first iteration in a turn loads the whole map; further ones load nothing.
+pub struct BroadcastState<K, V, C = Postcard<V>> {
+    map: MapState<K, V, C, OfAllSubtasks>,
 }
 
-impl<'a, K: MapKey, V: 'static, C: StateCodec<V>> BroadcastView<'a, K, V, C> {
-    pub(super) fn new(cells: &'a mut MapCells<V, C, Broadcast>) -> Self {
-        BroadcastView { map: MapAccess { cells, key: 0, keys: std::marker::PhantomData } }
+impl<K: MapKey, V, C: StateCodec<V>> BroadcastState<K, V, C> {
+    fn bound(binder: &Binder, name: &'static str) -> Self {
+        BroadcastState { map: MapState::bound(binder, name) }
     }
 
-    /// See [`MapAccess::get`].
+    /// Returns the map for writing. The context is the one of `process_broadcast`.
+    pub fn write(&mut self, _: &BroadcastContext) -> &mut MapState<K, V, C, OfAllSubtasks> {
+        &mut self.map
+    }
+
+    /// See [`MapState::get`].
     #[inline]
     pub fn get<Q>(&mut self, key: &Q) -> Option<V>
     where
@@ -94,7 +109,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>> BroadcastView<'a, K, V, C> {
         self.map.get(key)
     }
 
-    /// See [`MapAccess::get_ref`].
+    /// See [`MapState::get_ref`].
     #[inline]
     pub fn get_ref<Q>(&mut self, key: &Q) -> Option<&V>
     where
@@ -104,7 +119,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>> BroadcastView<'a, K, V, C> {
         self.map.get_ref(key)
     }
 
-    /// See [`MapAccess::get_all`].
+    /// See [`MapState::get_all`].
     pub fn get_all<'q, Q>(&mut self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
     where
         K: Borrow<Q>,
@@ -114,7 +129,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>> BroadcastView<'a, K, V, C> {
         self.map.get_all(keys)
     }
 
-    /// See [`MapAccess::contains`].
+    /// See [`MapState::contains`].
     pub fn contains<Q>(&mut self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -123,7 +138,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>> BroadcastView<'a, K, V, C> {
         self.map.contains(key)
     }
 
-    /// See [`MapAccess::is_empty`].
+    /// See [`MapState::is_empty`].
     pub fn is_empty(&mut self) -> bool
     where
         V: Clone,
@@ -131,15 +146,15 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>> BroadcastView<'a, K, V, C> {
         self.map.is_empty()
     }
 
-    /// See [`MapAccess::iter`].
-    pub fn iter(&mut self) -> MapIter<'_, K, V, C, Broadcast>
+    /// See [`MapState::iter`].
+    pub fn iter(&mut self) -> MapIter<'_, K, V, C, OfAllSubtasks>
     where
         V: Clone,
     {
         self.map.iter()
     }
 
-    /// See [`MapAccess::keys`].
+    /// See [`MapState::keys`].
     pub fn keys(&mut self) -> impl Iterator<Item = K>
     where
         V: Clone,
@@ -147,7 +162,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>> BroadcastView<'a, K, V, C> {
         self.map.keys()
     }
 
-    /// See [`MapAccess::values`].
+    /// See [`MapState::values`].
     pub fn values(&mut self) -> impl Iterator<Item = V>
     where
         V: Clone,
@@ -155,8 +170,8 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>> BroadcastView<'a, K, V, C> {
         self.map.values()
     }
 
-    /// See [`MapAccess::range`].
-    pub fn range<Q>(&mut self, keys: impl RangeBounds<Q>) -> MapIter<'_, K, V, C, Broadcast>
+    /// See [`MapState::range`].
+    pub fn range<Q>(&mut self, keys: impl RangeBounds<Q>) -> MapIter<'_, K, V, C, OfAllSubtasks>
     where
         K: Borrow<Q>,
         Q: OrderedKey,
@@ -165,3 +180,8 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>> BroadcastView<'a, K, V, C> {
         self.map.range(keys)
     }
 }
+
+state_field!(
+    [K: MapKey, V: StateType, C: StateCodec<V>] BroadcastState<K, V, C>, map, Broadcast, V, C, false,
+    map_key::described::<K>()
+);

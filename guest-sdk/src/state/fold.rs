@@ -1,12 +1,16 @@
-//! States of which the accumulator is kept: reducing and aggregating. The host keeps it like a value.
+//! `ReducingState` and `AggregatingState`: the host stores an accumulator, in the same way as a value.
 
-use super::{StateCodec, ValueAccess};
+use super::turn_state::state_field;
+use super::{ExpiringState, StateCodec, ValueState};
+use crate::codec::Postcard;
+use crate::fields::Binder;
+use crate::shape::StateType;
 use std::marker::PhantomData;
 use std::ops::Add;
 
-/// How a [`ReducingState`](crate::ReducingState) makes one value of two.
+/// How a [`ReducingState`] combines two values.
 pub trait Reducer<T>: 'static {
-    /// The two as one. `accumulated` is what came before.
+    /// Combines what was accumulated so far with the next value.
     fn reduce(accumulated: T, value: T) -> T;
 }
 
@@ -40,33 +44,67 @@ impl<T: Ord> Reducer<T> for Max {
     }
 }
 
-/// How an [`AggregatingState`](crate::AggregatingState) folds what is added to it.
+/// How an [`AggregatingState`] folds values into an accumulator.
 pub trait Aggregator: 'static {
-    /// What is added.
+    /// The type of the values that are added.
     type Input;
-    /// What is kept.
+    /// The type that is stored.
     type Accumulator: 'static;
-    /// What is read.
+    /// The type of the result.
     type Output;
 
-    /// The accumulator of nothing.
+    /// Makes the accumulator of no values.
     fn create() -> Self::Accumulator;
 
-    /// Adds a value to it.
+    /// Adds a value to the accumulator.
     fn add(accumulator: &mut Self::Accumulator, value: Self::Input);
 
-    /// What it amounts to.
+    /// Computes the result.
     fn result(accumulator: &Self::Accumulator) -> Self::Output;
 }
 
-/// The reduced value of the current key. Obtained by `ctx.state(HANDLE)`.
-pub struct ReducingAccess<'a, T, R, C> {
-    pub(super) value: ValueAccess<'a, T, C>,
-    pub(super) reducer: PhantomData<R>,
+/// One value per key with which each added value is combined by `R`, declared as a field of the function:
+/// `largest: ReducingState<u64, Max>`. `R` is [`Sum`], [`Min`], [`Max`] or a [`Reducer`] of your own.
+///
+/// The value is stored as postcard, or as `C` says. See [`ValueState`] for where a state can be used.
+///
+/// ```
+/// # use cofferdam_sdk::prelude::*;
+/// #[derive(Function)]
+/// struct Largest {
+///     largest: ReducingState<u64, Max>,
+/// }
+///
+/// #[function]
+/// impl KeyedProcessFunction for Largest {
+///     type Key = String;
+///     type In = Json<u64>;
+///     type Out = Json<Option<u64>>;
+///
+///     fn process_element(&mut self, n: u64, _: &mut KeyedContext<String>, out: &mut Collector<Self::Out>) -> Result {
+///         self.largest.add(n);
+///         out.emit(self.largest.get());
+///         Ok(())
+///     }
+/// }
+///
+/// let mut harness = cofferdam_sdk::testing::Harness::<Largest>::new();
+/// harness.push_batch([("a", 3, 0), ("a", 7, 1), ("a", 5, 2)])?;
+/// assert_eq!(harness.take_output()?, [Some(3), Some(7), Some(7)]);
+/// assert_eq!(harness.read_state("a", |largest| largest.largest.get()), Some(7));
+/// # Ok::<(), FunctionError>(())
+/// ```
+pub struct ReducingState<T, R, C = Postcard<T>> {
+    value: ValueState<T, C>,
+    reducer: PhantomData<fn() -> R>,
 }
 
-impl<T, R: Reducer<T>, C: StateCodec<T>> ReducingAccess<'_, T, R, C> {
-    /// Adds a value: the first one as it is, every other one reduced with those before.
+impl<T, R: Reducer<T>, C: StateCodec<T>> ReducingState<T, R, C> {
+    fn bound(binder: &Binder, name: &'static str) -> Self {
+        ReducingState { value: ValueState::bound(binder, name), reducer: PhantomData }
+    }
+
+    /// Adds a value. The first one is kept as it is; every other one is combined with those before.
     #[inline]
     pub fn add(&mut self, value: T) {
         let reduced = match self.value.take() {
@@ -76,7 +114,7 @@ impl<T, R: Reducer<T>, C: StateCodec<T>> ReducingAccess<'_, T, R, C> {
         self.value.set(reduced);
     }
 
-    /// A copy of what all added values make, or `None` where there are none.
+    /// Returns a copy of the combined value, or `None` if no value was added.
     #[inline]
     pub fn get(&mut self) -> Option<T>
     where
@@ -85,43 +123,109 @@ impl<T, R: Reducer<T>, C: StateCodec<T>> ReducingAccess<'_, T, R, C> {
         self.value.get()
     }
 
-    /// Whether a value was added.
+    /// Returns whether a value was added.
     pub fn exists(&mut self) -> bool {
         self.value.exists()
     }
 
-    /// Forgets what was added. Reads nothing.
+    /// Clears the state. Reads nothing.
     pub fn clear(&mut self) {
         self.value.clear();
     }
 }
 
-/// The aggregate of the current key. Obtained by `ctx.state(HANDLE)`.
-pub struct AggregatingAccess<'a, A: Aggregator, C> {
-    pub(super) value: ValueAccess<'a, A::Accumulator, C>,
+state_field!(
+    [T: StateType, R: Reducer<T>, C: StateCodec<T>] ReducingState<T, R, C>, value, Reducing, T, C, true, String::new()
+);
+
+impl<T: StateType, R: Reducer<T>, C: StateCodec<T>> ExpiringState for ReducingState<T, R, C> {}
+
+/// One accumulator per key to which values are added by an [`Aggregator`], declared as a field of the function:
+/// `mean: AggregatingState<Mean>`.
+///
+/// The accumulator is stored as postcard, or as `C` says. See [`ValueState`] for where a state can be used.
+///
+/// ```
+/// # use cofferdam_sdk::prelude::*;
+/// struct Mean;
+///
+/// impl Aggregator for Mean {
+///     type Input = f64;
+///     type Accumulator = (f64, u32);
+///     type Output = f64;
+///
+///     fn create() -> (f64, u32) {
+///         (0.0, 0)
+///     }
+///
+///     fn add((sum, count): &mut (f64, u32), value: f64) {
+///         *sum += value;
+///         *count += 1;
+///     }
+///
+///     fn result((sum, count): &(f64, u32)) -> f64 {
+///         sum / f64::from(*count)
+///     }
+/// }
+///
+/// #[derive(Function)]
+/// struct Means {
+///     mean: AggregatingState<Mean>,
+/// }
+///
+/// #[function]
+/// impl KeyedProcessFunction for Means {
+///     type Key = String;
+///     type In = Json<f64>;
+///     type Out = Json<f64>;
+///
+///     fn process_element(&mut self, n: f64, _: &mut KeyedContext<String>, out: &mut Collector<Json<f64>>) -> Result {
+///         self.mean.add(n);
+///         out.emit(self.mean.get().unwrap_or_default());
+///         Ok(())
+///     }
+/// }
+///
+/// let mut harness = cofferdam_sdk::testing::Harness::<Means>::new();
+/// harness.push_batch([("a", 1.0, 0), ("a", 2.0, 1)])?;
+/// assert_eq!(harness.take_output()?, [1.0, 1.5]);
+/// # Ok::<(), FunctionError>(())
+/// ```
+pub struct AggregatingState<A: Aggregator, C = Postcard<<A as Aggregator>::Accumulator>> {
+    value: ValueState<A::Accumulator, C>,
 }
 
-impl<A: Aggregator, C: StateCodec<A::Accumulator>> AggregatingAccess<'_, A, C> {
+impl<A: Aggregator, C: StateCodec<A::Accumulator>> AggregatingState<A, C> {
+    fn bound(binder: &Binder, name: &'static str) -> Self {
+        AggregatingState { value: ValueState::bound(binder, name) }
+    }
+
     /// Adds a value.
     #[inline]
     pub fn add(&mut self, value: A::Input) {
         self.value.update_or(A::create, |accumulator| A::add(accumulator, value));
     }
 
-    /// What all added values amount to, or `None` where there are none.
+    /// Returns the result of all added values, or `None` if no value was added.
     #[inline]
     pub fn get(&mut self) -> Option<A::Output> {
-        let value = ValueAccess { cells: &mut *self.value.cells, key: self.value.key };
-        value.get_ref().map(A::result)
+        self.value.get_ref().map(A::result)
     }
 
-    /// Whether a value was added.
+    /// Returns whether a value was added.
     pub fn exists(&mut self) -> bool {
         self.value.exists()
     }
 
-    /// Forgets what was added. Reads nothing.
+    /// Clears the state. Reads nothing.
     pub fn clear(&mut self) {
         self.value.clear();
     }
 }
+
+state_field!(
+    [A: Aggregator<Accumulator: StateType>, C: StateCodec<A::Accumulator>] AggregatingState<A, C>, value, Aggregating,
+    A::Accumulator, C, true, String::new()
+);
+
+impl<A: Aggregator<Accumulator: StateType>, C: StateCodec<A::Accumulator>> ExpiringState for AggregatingState<A, C> {}

@@ -1,20 +1,24 @@
-//! A list state during a turn: one cell per distinct key.
+//! `ListState`: one cell per distinct key of the turn.
 //!
-//! Elements that are added without the list being read go to the host as they are, and nothing is read. The first read
-//! of any key loads the lists of all keys in one call. A list that was set or changed in place replaces the one before.
+//! Elements added to a list that was not read are appended in the host, and nothing is loaded. The first read of any key loads the
+//! lists of all keys in one call. A list that was set or changed in place replaces the stored one.
 
-use super::{Cells, Source, StateCodec};
+use super::turn_state::{Cells, TurnState, state_field};
+use super::{ExpiringState, Source, StateCodec};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::{state::Lists, types::Column};
+use crate::codec::Postcard;
 use crate::column;
+use crate::fields::Binder;
+use crate::shape::StateType;
 use std::marker::PhantomData;
 
 pub(crate) struct ListCells<T, C> {
     source: Source,
     cells: Vec<Cell<T>>,
-    /// What the host knows of all keys, once it was asked, what was added before that included.
+    /// The stored lists of all keys, once they are loaded. Elements added before are among them.
     loaded: Option<Lists>,
-    /// Elements to append: for each its key, and its bytes.
+    /// The key of each element to append.
     added_keys: Vec<u32>,
     added: Column,
     /// Scratch memory of `flush`.
@@ -27,13 +31,13 @@ pub(crate) struct ListCells<T, C> {
 
 struct Cell<T> {
     elements: Vec<T>,
-    /// Whether `elements` is the list of the key.
+    /// Whether `elements` is up to date.
     known: bool,
-    /// Whether it replaces the list that the host has.
+    /// Whether it replaces the stored list.
     replaces: bool,
 }
 
-impl<T: 'static, C: StateCodec<T>> Cells for ListCells<T, C> {
+impl<T, C: StateCodec<T>> Cells for ListCells<T, C> {
     fn new(source: Source) -> Self {
         ListCells {
             source,
@@ -49,7 +53,7 @@ impl<T: 'static, C: StateCodec<T>> Cells for ListCells<T, C> {
     }
 
     fn begin(&mut self, keys: usize) {
-        // The vectors of the cells keep their memory.
+        // The vectors of the cells keep their allocations.
         self.cells.truncate(keys);
         for cell in &mut self.cells {
             cell.elements.clear();
@@ -104,14 +108,14 @@ impl<T, C: StateCodec<T>> ListCells<T, C> {
         &mut self.cells[key]
     }
 
-    /// Reads the list of a key that was not looked at in this turn.
+    /// Decodes the list of a key that was not read in this turn yet.
     #[inline(never)]
     fn decode(&mut self, key: usize) {
         if self.source.returns_expired {
             return self.ask_for_one(key);
         }
         if self.loaded.is_none() {
-            // What was added has to be in what is loaded.
+            // The loaded lists must contain the added elements.
             self.append();
             self.loaded = Some(self.source.host.list_load(self.source.state));
         }
@@ -128,9 +132,9 @@ impl<T, C: StateCodec<T>> ListCells<T, C> {
         }
     }
 
-    /// Asks for one key. The list stays unknown, so that the next read asks again: what has expired is given once.
+    /// Asks the host for one key. The list stays unknown, so that the next read asks again: an expired element is returned once.
     fn ask_for_one(&mut self, key: usize) {
-        // What was added has to be in what is asked for.
+        // The returned list must contain the added elements.
         self.append();
         let elements = self.source.host.list_get(self.source.state, key as u32);
         let cell = &mut self.cells[key];
@@ -173,55 +177,69 @@ impl<T, C: StateCodec<T>> ListCells<T, C> {
     }
 }
 
-/// The list of the current key. Obtained by `ctx.state(HANDLE)`. A key without a list has an empty one.
-pub struct ListAccess<'a, T, C> {
-    pub(super) cells: &'a mut ListCells<T, C>,
-    pub(super) key: usize,
+/// One list per key, declared as a field of the function: `last: ListState<i32>`. A key without a list has an empty one.
+///
+/// The elements are stored as postcard, or as `C` says. See [`ValueState`](crate::ValueState) for where a state can be used.
+pub struct ListState<T, C = Postcard<T>> {
+    state: TurnState<ListCells<T, C>>,
 }
 
-impl<'a, T, C: StateCodec<T>> ListAccess<'a, T, C> {
-    /// The elements, oldest first.
-    pub fn get(self) -> &'a [T] {
-        &self.cells.read(self.key).elements
+impl<T, C: StateCodec<T>> ListState<T, C> {
+    fn bound(binder: &Binder, name: &'static str) -> Self {
+        ListState { state: TurnState::bind(binder, name) }
     }
 
-    /// How many elements the list has.
+    /// Returns the elements, oldest first.
+    pub fn get(&mut self) -> &[T] {
+        let (cells, key) = self.state.current();
+        &cells.read(key).elements
+    }
+
+    /// Returns the number of elements.
     pub fn len(&mut self) -> usize {
-        self.cells.read(self.key).elements.len()
+        self.get().len()
     }
 
-    /// Whether the list has no elements.
+    /// Returns whether the list has no elements.
     pub fn is_empty(&mut self) -> bool {
-        self.len() == 0
+        self.get().is_empty()
     }
 
     /// Appends an element. Reads nothing unless the list was read before.
     pub fn add(&mut self, element: T) {
-        self.cells.add(self.key, element);
+        let (cells, key) = self.state.current();
+        cells.add(key, element);
     }
 
     /// Appends elements in order. Reads nothing unless the list was read before.
     pub fn add_all(&mut self, elements: impl IntoIterator<Item = T>) {
         for element in elements {
-            self.cells.add(self.key, element);
+            self.add(element);
         }
     }
 
-    /// Replaces the list. Reads nothing. An empty one clears.
+    /// Replaces the list. Reads nothing. An empty list clears.
     pub fn set(&mut self, elements: impl IntoIterator<Item = T>) {
-        let list = self.cells.replace(self.key);
+        let (cells, key) = self.state.current();
+        let list = cells.replace(key);
         list.clear();
         list.extend(elements);
     }
 
     /// Changes the list in place and returns what the closure returns.
     pub fn update<R>(&mut self, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
-        self.cells.read(self.key);
-        change(self.cells.replace(self.key))
+        let (cells, key) = self.state.current();
+        cells.read(key);
+        change(cells.replace(key))
     }
 
     /// Clears the list. Reads nothing.
     pub fn clear(&mut self) {
-        self.cells.replace(self.key).clear();
+        let (cells, key) = self.state.current();
+        cells.replace(key).clear();
     }
 }
+
+state_field!([T: StateType, C: StateCodec<T>] ListState<T, C>, state, List, T, C, true, String::new());
+
+impl<T: StateType, C: StateCodec<T>> ExpiringState for ListState<T, C> {}

@@ -1,23 +1,30 @@
-//! A map during a turn: for each distinct key the entries that the function looked at, decoded.
+//! `MapState`: for each distinct key of the turn, the decoded entries that the function has read or written.
 //!
-//! An entry is asked for when it is first read, and written once at the end of the turn however often it was changed; all
-//! changes of all keys go to the host in one call. Iterating merges the host's entries with those of the turn, see `scan`.
+//! An entry is loaded when it is first read. It is written once, at the end of the turn, however often it was changed; all changes
+//! of all keys go to the host in one call. Iterating merges the stored entries with those of the turn: see `scan`.
 
 use super::gaps::{Gaps, Stretch};
+use super::map_key::{self, MapKey, OrderedKey};
 use super::scan::{MapIter, Range};
-use super::{Cells, MapKey, OrderedKey, Source, StateCodec};
+use super::turn_state::{Cells, TurnState, state_field};
+use super::{ExpiringState, OfOneKey, Source, StateCodec};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::state::{MapEntry, Values};
 use crate::bindings::cofferdam::function::types::Column;
+use crate::codec::Postcard;
 use crate::column;
+use crate::fields::Binder;
+use crate::shape::StateType;
 use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 
-/// Whose map it is: that of a key, or one that belongs to no key (broadcast). How the host is asked for it.
-pub trait Side: 'static {
+/// Whether a map belongs to a key, or to no key and all subtasks (broadcast state). Calls the host's functions for such a map.
+pub trait MapOwner: 'static {
+    #[doc(hidden)]
+    const IS_KEYED: bool;
     /// Whether iterating keeps all entries for the rest of the turn.
     #[doc(hidden)]
     const KEPT_WHOLE: bool;
@@ -37,7 +44,7 @@ pub trait Side: 'static {
 
 pub(crate) struct MapCells<V, C, S> {
     pub(super) source: Source,
-    pub(super) maps: Vec<Known<V>>,
+    pub(super) maps: Vec<KnownMap<V>>,
     /// The sub-key that is looked for.
     sub_key: Vec<u8>,
     /// Scratch memory of `flush`.
@@ -50,7 +57,7 @@ pub(crate) struct MapCells<V, C, S> {
 }
 
 /// What a turn knows of one map.
-pub(super) struct Known<V> {
+pub(super) struct KnownMap<V> {
     pub(super) entries: BTreeMap<Vec<u8>, Cell<V>>,
     /// Whether the map has no entries but those.
     pub(super) whole: bool,
@@ -59,9 +66,9 @@ pub(super) struct Known<V> {
     pub(super) gaps: Option<Box<Gaps>>,
 }
 
-impl<V> Known<V> {
+impl<V> KnownMap<V> {
     fn new(is_cleared: bool) -> Self {
-        Known { entries: BTreeMap::new(), whole: is_cleared, cleared: is_cleared, gaps: None }
+        KnownMap { entries: BTreeMap::new(), whole: is_cleared, cleared: is_cleared, gaps: None }
     }
 
     /// Where the gap ends that a sub-key is within, where it is in one.
@@ -101,7 +108,9 @@ impl Changes {
     }
 }
 
-impl<V: 'static, C: StateCodec<V>, S: Side> Cells for MapCells<V, C, S> {
+impl<V, C: StateCodec<V>, S: MapOwner> Cells for MapCells<V, C, S> {
+    const IS_KEYED: bool = S::IS_KEYED;
+
     fn new(source: Source) -> Self {
         MapCells {
             source,
@@ -117,7 +126,7 @@ impl<V: 'static, C: StateCodec<V>, S: Side> Cells for MapCells<V, C, S> {
 
     fn begin(&mut self, keys: usize) {
         self.maps.clear();
-        self.maps.resize_with(keys, || Known::new(false));
+        self.maps.resize_with(keys, || KnownMap::new(false));
         self.passed.take();
     }
 
@@ -157,7 +166,7 @@ impl<V: 'static, C: StateCodec<V>, S: Side> Cells for MapCells<V, C, S> {
     }
 }
 
-impl<V, C: StateCodec<V>, S: Side> MapCells<V, C, S> {
+impl<V, C: StateCodec<V>, S: MapOwner> MapCells<V, C, S> {
     fn look_for<Q: OrderedKey + ?Sized>(&mut self, sub_key: &Q) {
         self.sub_key.clear();
         sub_key.write(&mut self.sub_key);
@@ -206,7 +215,7 @@ impl<V, C: StateCodec<V>, S: Side> MapCells<V, C, S> {
     }
 
     fn write(&mut self, key: usize, value: Option<V>) {
-        let Known { entries, gaps, .. } = &mut self.maps[key];
+        let KnownMap { entries, gaps, .. } = &mut self.maps[key];
         if let Some(gaps) = gaps {
             gaps.removed.remove(&self.sub_key);
         }
@@ -217,14 +226,14 @@ impl<V, C: StateCodec<V>, S: Side> MapCells<V, C, S> {
     }
 
     fn clear(&mut self, key: usize) {
-        self.maps[key] = Known::new(true);
+        self.maps[key] = KnownMap::new(true);
         self.passed.take();
     }
 
     /// Makes a gap of what the last iteration passed over, so that the next one need not.
     fn bury_passed(&mut self) {
         let Some((key, (first, last))) = self.passed.take() else { return };
-        let Known { entries, gaps, .. } = &mut self.maps[key];
+        let KnownMap { entries, gaps, .. } = &mut self.maps[key];
         let gaps = gaps.get_or_insert_default();
         let is_removed = |(_, cell): &(&Vec<u8>, &Cell<V>)| cell.value.is_none();
         let within = entries.range(first.clone()..=last.clone()).filter(is_removed);
@@ -271,18 +280,55 @@ impl<V, C: StateCodec<V>, S: Side> MapCells<V, C, S> {
     }
 }
 
-/// The map of the current key, or a broadcast map in a [`BroadcastContext`](crate::BroadcastContext). Obtained by
-/// `ctx.state(HANDLE)` and `ctx.broadcast(HANDLE)`.
+/// One map per key, declared as a field of the function: `seen: MapState<String, u32>`. It is iterated in the order of its keys.
 ///
-/// Keys are given by reference, and as what they borrow as: `get("name")` where they are `String`s.
-pub struct MapAccess<'a, K, V, C, S = super::Keyed> {
-    pub(super) cells: &'a mut MapCells<V, C, S>,
-    pub(super) key: usize,
-    pub(super) keys: PhantomData<fn() -> K>,
+/// Keys are given by reference, as what they borrow as: `get("name")` if they are `String`s. The values are stored as postcard, or as
+/// `C` says. See [`ValueState`](crate::ValueState) for where a state can be used.
+///
+/// ```
+/// # use cofferdam_sdk::prelude::*;
+/// #[derive(Function)]
+/// struct Words {
+///     seen: MapState<String, u32>,
+/// }
+///
+/// #[function]
+/// impl KeyedProcessFunction for Words {
+///     type Key = String;
+///     type In = Text;
+///     type Out = Text;
+///
+///     fn process_element(&mut self, word: &str, _: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+///         self.seen.update(word, |count| *count += 1);
+///         for (word, count) in self.seen.iter() {
+///             out.emit(format!("{word} {count}"));
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let mut harness = cofferdam_sdk::testing::Harness::<Words>::new();
+/// harness.push_batch([("en", "tea", 0), ("en", "jam", 1)])?;
+/// assert_eq!(harness.take_output()?, ["tea 1", "jam 1", "tea 1"]);
+/// let seen: Vec<_> = harness.read_state("en", |words| words.seen.iter().collect());
+/// assert_eq!(seen, [("jam".to_owned(), 1), ("tea".to_owned(), 1)]);
+/// # Ok::<(), FunctionError>(())
+/// ```
+pub struct MapState<K, V, C = Postcard<V>, S = OfOneKey> {
+    state: TurnState<MapCells<V, C, S>>,
+    keys: PhantomData<fn() -> K>,
 }
 
-impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C, S> {
-    /// A copy of the value under a key, or `None` where there is none.
+impl<K: MapKey, V, C: StateCodec<V>, S: MapOwner> MapState<K, V, C, S> {
+    pub(super) fn bound(binder: &Binder, name: &'static str) -> Self {
+        MapState { state: TurnState::bind(binder, name), keys: PhantomData }
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), FunctionError> {
+        self.state.flush()
+    }
+
+    /// Returns a copy of the value under a key, or `None` if there is none.
     #[inline]
     pub fn get<Q>(&mut self, key: &Q) -> Option<V>
     where
@@ -293,7 +339,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
         self.get_ref(key).cloned()
     }
 
-    /// A copy of the value under a key, or the type's default where there is none. The default is not written.
+    /// Returns a copy of the value under a key, or the type's default if there is none. The default is not written.
     #[inline]
     pub fn get_or_default<Q>(&mut self, key: &Q) -> V
     where
@@ -304,18 +350,19 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
         self.get(key).unwrap_or_default()
     }
 
-    /// The value under a key itself, for types that are dear to copy.
+    /// Returns the value under a key itself, for types that are expensive to copy.
     #[inline]
     pub fn get_ref<Q>(&mut self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
         Q: OrderedKey + ?Sized,
     {
-        self.cells.look_for(key);
-        self.cells.read(self.key)
+        let (cells, map) = self.state.current();
+        cells.look_for(key);
+        cells.read(map)
     }
 
-    /// Copies of the values under several keys, which are asked for in one call: cheaper than one by one.
+    /// Returns copies of the values under several keys. They are loaded in one call, which is cheaper than one by one.
     pub fn get_all<'q, Q>(&mut self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
     where
         K: Borrow<Q>,
@@ -328,12 +375,13 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
             sub_key
         };
         let sub_keys: Vec<_> = keys.into_iter().map(written).collect();
-        self.cells.load(self.key, sub_keys.clone());
-        let entries = &self.cells.maps[self.key].entries;
+        let (cells, map) = self.state.current();
+        cells.load(map, sub_keys.clone());
+        let entries = &cells.maps[map].entries;
         sub_keys.iter().map(|sub_key| entries.get(sub_key)?.value.clone()).collect()
     }
 
-    /// Whether there is a value under a key.
+    /// Returns whether there is a value under a key.
     pub fn contains<Q>(&mut self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -349,24 +397,26 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
         K: Borrow<Q>,
         Q: OrderedKey + ?Sized,
     {
-        self.cells.look_for(key);
-        self.cells.write(self.key, Some(value));
+        let (cells, map) = self.state.current();
+        cells.look_for(key);
+        cells.write(map, Some(value));
     }
 
-    /// Changes the value under a key in place, beginning with the type's default where there is none, and returns what the
-    /// closure returns.
+    /// Changes the value under a key in place and returns what the closure returns. The value is the type's default if there is
+    /// none.
     pub fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> R
     where
         K: Borrow<Q>,
         Q: OrderedKey + ?Sized,
         V: Default,
     {
-        self.cells.look_for(key);
-        self.cells.ask(self.key);
-        let entries = &mut self.cells.maps[self.key].entries;
-        let mut value = entries.get_mut(&self.cells.sub_key).and_then(|cell| cell.value.take()).unwrap_or_default();
+        let (cells, map) = self.state.current();
+        cells.look_for(key);
+        cells.ask(map);
+        let entries = &mut cells.maps[map].entries;
+        let mut value = entries.get_mut(&cells.sub_key).and_then(|cell| cell.value.take()).unwrap_or_default();
         let returned = change(&mut value);
-        self.cells.write(self.key, Some(value));
+        cells.write(map, Some(value));
         returned
     }
 
@@ -376,16 +426,18 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
         K: Borrow<Q>,
         Q: OrderedKey + ?Sized,
     {
-        self.cells.look_for(key);
-        self.cells.write(self.key, None);
+        let (cells, map) = self.state.current();
+        cells.look_for(key);
+        cells.write(map, None);
     }
 
     /// Removes all values. Reads nothing.
     pub fn clear(&mut self) {
-        self.cells.clear(self.key);
+        let (cells, map) = self.state.current();
+        cells.clear(map);
     }
 
-    /// Whether the map has no entries.
+    /// Returns whether the map has no entries.
     pub fn is_empty(&mut self) -> bool
     where
         V: Clone,
@@ -393,7 +445,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
         self.scan(Range::all(), 1).next().is_none()
     }
 
-    /// Copies of all entries, in order of the keys.
+    /// Iterates over copies of all entries, in the order of the keys.
     pub fn iter(&mut self) -> MapIter<'_, K, V, C, S>
     where
         V: Clone,
@@ -401,7 +453,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
         self.scan(Range::all(), MapIter::<K, V, C, S>::FIRST_PAGE)
     }
 
-    /// All keys, in order.
+    /// Iterates over all keys, in order.
     pub fn keys(&mut self) -> impl Iterator<Item = K>
     where
         V: Clone,
@@ -409,7 +461,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
         self.iter().map(|(key, _)| key)
     }
 
-    /// Copies of all values, in order of their keys.
+    /// Iterates over copies of all values, in the order of their keys.
     pub fn values(&mut self) -> impl Iterator<Item = V>
     where
         V: Clone,
@@ -417,7 +469,7 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
         self.iter().map(|(_, value)| value)
     }
 
-    /// Copies of the entries whose keys are within a range, in order of the keys.
+    /// Iterates over copies of the entries whose keys are within a range, in the order of the keys.
     pub fn range<Q>(&mut self, keys: impl RangeBounds<Q>) -> MapIter<'_, K, V, C, S>
     where
         K: Borrow<Q>,
@@ -436,13 +488,20 @@ impl<'a, K: MapKey, V: 'static, C: StateCodec<V>, S: Side> MapAccess<'a, K, V, C
     }
 
     fn scan(&mut self, range: Range, first_page: u32) -> MapIter<'_, K, V, C, S> {
-        self.cells.bury_passed();
+        let (cells, map) = self.state.current();
+        cells.bury_passed();
         if S::KEPT_WHOLE {
-            self.cells.load_whole(self.key);
-        } else if self.cells.source.returns_expired {
-            // What was read may be gone.
-            self.cells.maps[self.key].entries.retain(|_, cell| cell.changed);
+            cells.load_whole(map);
+        } else if cells.source.returns_expired {
+            // The host has removed the expired entries that were read.
+            cells.maps[map].entries.retain(|_, cell| cell.changed);
         }
-        MapIter::new(&*self.cells, self.key, range, first_page)
+        MapIter::new(&*cells, map, range, first_page)
     }
 }
+
+state_field!(
+    [K: MapKey, V: StateType, C: StateCodec<V>] MapState<K, V, C>, state, Map, V, C, true, map_key::described::<K>()
+);
+
+impl<K: MapKey, V: StateType, C: StateCodec<V>> ExpiringState for MapState<K, V, C> {}

@@ -12,7 +12,7 @@
 //! | `Vec<u8>`, `[u8]` | `ordered:bytes` | as they are |
 //! | tuples | `ordered:(u64,string)` | their parts one behind the other; text and bytes within a tuple have each 0 written as 0 255 and end with 0 0 |
 
-use crate::FunctionError;
+use crate::{FunctionError, Timestamp};
 
 /// What can be looked up in a map: its keys, and what they borrow as (`str` for `String`).
 pub trait OrderedKey {
@@ -102,6 +102,23 @@ macro_rules! integers {
 }
 
 integers!(u8 i8, u16 i16, u32 i32, u64 i64, u128 i128);
+
+impl OrderedKey for Timestamp {
+    fn write(&self, to: &mut Vec<u8>) {
+        self.as_millis().write(to);
+    }
+}
+
+/// Written as the `i64` of its milliseconds.
+impl MapKey for Timestamp {
+    fn name(to: &mut String) {
+        i64::name(to);
+    }
+
+    fn read_part(bytes: &mut &[u8]) -> Result<Self, FunctionError> {
+        i64::read_part(bytes).map(Timestamp::from_millis)
+    }
+}
 
 impl OrderedKey for bool {
     fn write(&self, to: &mut Vec<u8>) {

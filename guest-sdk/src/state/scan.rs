@@ -2,7 +2,7 @@
 //!
 //! Invariant: what the turn knows of an entry counts more than what the host has, so that a turn sees its own writes.
 
-use super::map::{Cell, MapCells, Side};
+use super::map::{Cell, MapCells, MapOwner};
 use super::{MapKey, StateCodec};
 use crate::bindings::cofferdam::function::state::MapEntry;
 use std::cmp::Ordering;
@@ -51,7 +51,7 @@ impl Range {
     }
 }
 
-/// The entries of a map, in order of their keys. Obtained by [`MapAccess::iter`](crate::MapAccess::iter).
+/// Iterates over the entries of a map in the order of their keys: see [`MapState::iter`](crate::MapState::iter).
 pub struct MapIter<'a, K, V, C, S> {
     cells: &'a MapCells<V, C, S>,
     key: usize,
@@ -70,7 +70,7 @@ pub struct MapIter<'a, K, V, C, S> {
     keys: PhantomData<fn() -> K>,
 }
 
-impl<'a, K, V, C, S: Side> MapIter<'a, K, V, C, S> {
+impl<'a, K, V, C, S: MapOwner> MapIter<'a, K, V, C, S> {
     pub(super) const FIRST_PAGE: u32 = 64;
     const PAGE_MAX: u32 = 512;
 
@@ -166,7 +166,7 @@ impl<'a, K, V, C, S: Side> MapIter<'a, K, V, C, S> {
     }
 }
 
-impl<K: MapKey, V: Clone, C: StateCodec<V>, S: Side> Iterator for MapIter<'_, K, V, C, S> {
+impl<K: MapKey, V: Clone, C: StateCodec<V>, S: MapOwner> Iterator for MapIter<'_, K, V, C, S> {
     type Item = (K, V);
 
     fn next(&mut self) -> Option<(K, V)> {

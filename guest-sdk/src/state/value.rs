@@ -1,18 +1,22 @@
-//! A value state during a turn: one cell per distinct key, holding the decoded value.
+//! `ValueState`: one cell per distinct key of the turn, which holds the decoded value.
 //!
-//! The first read of any key loads the bytes of all keys in one call. A key is decoded when it is first read, and written
-//! once at the end of the turn however often it was set.
+//! The first read of any key loads the bytes of all keys in one call. A value is decoded when its key is first read. It is written
+//! once, at the end of the turn, however often it was set.
 
-use super::{Cells, Source, StateCodec};
+use super::turn_state::{Cells, TurnState, state_field};
+use super::{ExpiringState, Source, StateCodec};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::{state::Values, types::Column};
+use crate::codec::Postcard;
 use crate::column;
+use crate::fields::Binder;
+use crate::shape::StateType;
 use std::marker::PhantomData;
 
 pub(crate) struct ValueCells<T, C> {
     source: Source,
     cells: Vec<Cell<T>>,
-    /// What the host knows of all keys, once it was asked.
+    /// The stored values of all keys, once they are loaded.
     loaded: Option<Values>,
     /// Scratch memory of `flush`.
     stored_keys: Vec<u32>,
@@ -23,13 +27,13 @@ pub(crate) struct ValueCells<T, C> {
 
 struct Cell<T> {
     value: Option<T>,
-    /// Whether `value` is what the key has.
+    /// Whether `value` is up to date.
     known: bool,
-    /// Whether it differs from what the host has.
+    /// Whether it differs from the stored value.
     changed: bool,
 }
 
-impl<T: 'static, C: StateCodec<T>> Cells for ValueCells<T, C> {
+impl<T, C: StateCodec<T>> Cells for ValueCells<T, C> {
     fn new(source: Source) -> Self {
         ValueCells {
             source,
@@ -81,7 +85,7 @@ impl<T, C: StateCodec<T>> ValueCells<T, C> {
         &mut self.cells[key]
     }
 
-    /// Reads the value of a key that was not looked at in this turn.
+    /// Decodes the value of a key that was not read in this turn yet.
     #[inline(never)]
     fn decode(&mut self, key: usize) {
         if self.source.returns_expired {
@@ -97,10 +101,8 @@ impl<T, C: StateCodec<T>> ValueCells<T, C> {
             }
         }
     }
-}
 
-impl<T, C: StateCodec<T>> ValueCells<T, C> {
-    /// Asks for one key. The value stays unknown, so that the next read asks again: what has expired is given once.
+    /// Asks the host for one key. The value stays unknown, so that the next read asks again: an expired value is returned once.
     fn ask_for_one(&mut self, key: usize) {
         let value = self.source.host.value_get(self.source.state, key as u32);
         self.cells[key].value = value.map(|bytes| match C::read(&bytes) {
@@ -110,23 +112,36 @@ impl<T, C: StateCodec<T>> ValueCells<T, C> {
     }
 }
 
-/// The value of the current key. Obtained by `ctx.state(HANDLE)`.
-pub struct ValueAccess<'a, T, C> {
-    pub(super) cells: &'a mut ValueCells<T, C>,
-    pub(super) key: usize,
+/// One value per key, declared as a field of the function: `count: ValueState<u64>`.
+///
+/// The value is stored as postcard; `ValueState<T, Json<T>>` stores it as JSON. In a function that windows call, each window of
+/// each key has a value of its own.
+///
+/// The methods read and write the value of the record's key. They cannot be used in `open` or for the broadcast input, where there is
+/// no key: they panic there.
+pub struct ValueState<T, C = Postcard<T>> {
+    state: TurnState<ValueCells<T, C>>,
 }
 
-impl<'a, T, C: StateCodec<T>> ValueAccess<'a, T, C> {
-    /// A copy of the value, or `None` where the key has none.
+impl<T, C: StateCodec<T>> ValueState<T, C> {
+    pub(super) fn bound(binder: &Binder, name: &'static str) -> Self {
+        ValueState { state: TurnState::bind(binder, name) }
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), FunctionError> {
+        self.state.flush()
+    }
+
+    /// Returns a copy of the value, or `None` if the key has none.
     #[inline]
     pub fn get(&mut self) -> Option<T>
     where
         T: Clone,
     {
-        self.cells.read(self.key).value.clone()
+        self.get_ref().cloned()
     }
 
-    /// A copy of the value, or the type's default where the key has none. The default is not written.
+    /// Returns a copy of the value, or the type's default if the key has none. The default is not written.
     #[inline]
     pub fn get_or_default(&mut self) -> T
     where
@@ -135,19 +150,21 @@ impl<'a, T, C: StateCodec<T>> ValueAccess<'a, T, C> {
         self.get().unwrap_or_default()
     }
 
-    /// The value itself, for types that are dear to copy.
-    pub fn get_ref(self) -> Option<&'a T> {
-        self.cells.read(self.key).value.as_ref()
+    /// Returns the value itself, for types that are expensive to copy.
+    #[inline]
+    pub fn get_ref(&mut self) -> Option<&T> {
+        let (cells, key) = self.state.current();
+        cells.read(key).value.as_ref()
     }
 
     /// Sets the value. Reads nothing.
     #[inline]
     pub fn set(&mut self, value: T) {
-        self.cells.cells[self.key] = Cell { value: Some(value), known: true, changed: true };
+        let (cells, key) = self.state.current();
+        cells.cells[key] = Cell { value: Some(value), known: true, changed: true };
     }
 
-    /// Changes the value in place, beginning with the type's default where the key has none, and returns what the closure
-    /// returns.
+    /// Changes the value in place and returns what the closure returns. The value is the type's default if the key has none.
     #[inline]
     pub fn update<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R
     where
@@ -156,29 +173,36 @@ impl<'a, T, C: StateCodec<T>> ValueAccess<'a, T, C> {
         self.update_or(T::default, change)
     }
 
-    /// Changes the value in place, beginning with `first()` where the key has none, and returns what the closure returns.
+    /// Changes the value in place and returns what the closure returns. The value is `first()` if the key has none.
     #[inline]
     pub fn update_or<R>(&mut self, first: impl FnOnce() -> T, change: impl FnOnce(&mut T) -> R) -> R {
-        let cell = self.cells.read(self.key);
+        let (cells, key) = self.state.current();
+        let cell = cells.read(key);
         (cell.known, cell.changed) = (true, true);
         change(cell.value.get_or_insert_with(first))
     }
 
-    /// Takes the value out: the key has none after it.
+    /// Removes the value and returns it.
     pub fn take(&mut self) -> Option<T> {
-        let cell = self.cells.read(self.key);
+        let (cells, key) = self.state.current();
+        let cell = cells.read(key);
         (cell.known, cell.changed) = (true, true);
         cell.value.take()
     }
 
-    /// Whether the key has a value.
+    /// Returns whether the key has a value.
     pub fn exists(&mut self) -> bool {
-        self.cells.read(self.key).value.is_some()
+        self.get_ref().is_some()
     }
 
     /// Clears the value. Reads nothing.
     #[inline]
     pub fn clear(&mut self) {
-        self.cells.cells[self.key] = Cell { value: None, known: true, changed: true };
+        let (cells, key) = self.state.current();
+        cells.cells[key] = Cell { value: None, known: true, changed: true };
     }
 }
+
+state_field!([T: StateType, C: StateCodec<T>] ValueState<T, C>, state, Value, T, C, true, String::new());
+
+impl<T: StateType, C: StateCodec<T>> ExpiringState for ValueState<T, C> {}

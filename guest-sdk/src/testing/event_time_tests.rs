@@ -6,37 +6,38 @@ use crate::bindings::exports::cofferdam::function::function::{DueTimers, Functio
 use crate::bindings::exports::cofferdam::function::join::{Pairs, Side};
 use crate::prelude::*;
 
-const STEPS: MapState<i64, String> = MapState::new("steps");
+/// Takes `TIME: STEP; STEP`, the steps of the timer at that time. Timers emit themselves.
+#[derive(Function)]
+struct Planned {
+    steps: MapState<i64, String>,
+}
 
-/// Takes `TIME: STEP; STEP`: what the timer at that time does. Timers emit themselves.
-#[derive(Default)]
-struct Planned;
-
-#[function(states(STEPS), timers(event, processing))]
+#[function(timers(event, processing))]
 impl KeyedProcessFunction for Planned {
+    type Key = String;
     type In = Text;
     type Out = Text;
 
-    fn process_element(&mut self, plan: &str, ctx: &mut Context, _: &mut Collector<Text>) -> Result {
+    fn process_element(&mut self, plan: &str, _: &mut KeyedContext<String>, _: &mut Collector<Text>) -> Result {
         let (time, steps) = plan.split_once(": ").ok_or("no plan")?;
-        ctx.state(STEPS).insert(&time.parse()?, steps.to_owned());
+        self.steps.insert(&time.parse()?, steps.to_owned());
         Ok(())
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-        out.emit(format!("{}@{}", ctx.key_str()?, timer.time));
-        let steps = ctx.state(STEPS).get(&timer.time).unwrap_or_default();
+    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+        out.emit(format!("{}@{}", ctx.key(), timer.time));
+        let steps = self.steps.get(&timer.time.as_millis()).unwrap_or_default();
         for step in steps.split("; ").filter(|step| !step.is_empty()) {
             let (verb, time) = step.split_once(' ').ok_or("no step")?;
-            let time = time.parse()?;
+            let time = time.parse::<i64>()?.into();
             match verb {
-                "register" => ctx.register_event_timer(time),
+                "register" => ctx.register_event_time_timer(time),
                 "once" => {
-                    ctx.register_event_timer(time);
-                    ctx.state(STEPS).remove(&timer.time);
+                    ctx.register_event_time_timer(time);
+                    self.steps.remove(&timer.time.as_millis());
                 }
-                "delete" => ctx.delete_event_timer(time),
-                _ => ctx.register_processing_timer(time),
+                "delete" => ctx.delete_event_time_timer(time),
+                _ => ctx.register_processing_time_timer(time),
             }
         }
         Ok(())
@@ -107,39 +108,40 @@ fn timers_that_the_host_still_has_are_its_own_once() {
     assert_fires(&[("a", "10: register 40")], &due, &others, "a@10 b@20", "a@20 a@40");
 }
 
-const LAST: ValueState<String> = ValueState::new("last");
-const SEEN: SideOutput<Text> = SideOutput::new("seen");
+/// Emits each record with the last record of the key, from either input.
+#[derive(Function)]
+struct Together {
+    last: ValueState<String>,
+    seen: SideOutput<Text>,
+}
 
-/// Emits each record with the last one of the key, whichever input it came on.
-#[derive(Default)]
-struct Together;
-
-#[function(states(LAST), side_outputs(SEEN), timers(processing))]
+#[function(timers(processing))]
 impl CoProcessFunction for Together {
+    type Key = String;
     type First = Text;
     type Second = Json<u32>;
     type Out = Text;
 
-    fn process_first(&mut self, word: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+    fn process_first(&mut self, word: &str, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
         self.next(word.to_owned(), ctx, out)
     }
 
-    fn process_second(&mut self, number: u32, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-        ctx.register_processing_timer(number.into());
-        ctx.output(SEEN, number.to_string());
+    fn process_second(&mut self, number: u32, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+        ctx.register_processing_time_timer(i64::from(number).into());
+        self.seen.emit(number.to_string());
         self.next(number.to_string(), ctx, out)
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
         self.next(format!("timer {}", timer.time), ctx, out)
     }
 }
 
 impl Together {
-    fn next(&mut self, this: String, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-        let last = ctx.state(LAST).get().unwrap_or_default();
-        out.emit(format!("{}: {last} {this}", ctx.key_str()?));
-        ctx.state(LAST).set(this);
+    fn next(&mut self, this: String, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+        let last = self.last.get().unwrap_or_default();
+        out.emit(format!("{}: {last} {this}", ctx.key()));
+        self.last.set(this);
         Ok(())
     }
 }
@@ -157,7 +159,10 @@ fn two_inputs_share_state_and_timers() -> Result {
     let error = harness.push_input(1, [("k", "five", 0)]).expect_err("it is no number");
     assert!(error.to_string().starts_with("record 0: second input is not json"), "{error}");
     harness.push_second("l", 9, 0)?;
-    assert_eq!((harness.take_output()?, harness.take_side_output(SEEN)?), (vec!["l: jam 9".into()], vec!["9".into()]));
+    assert_eq!(
+        (harness.take_output()?, harness.take_side_output(|function| &function.seen)?),
+        (vec!["l: jam 9".into()], vec!["9".into()])
+    );
     let function = harness.description();
     assert_eq!(function.kind, FunctionKind::CoProcess);
     let inputs: Vec<_> = function.inputs.iter().map(|port| (port.name.as_str(), port.codec.as_str())).collect();
@@ -166,30 +171,32 @@ fn two_inputs_share_state_and_timers() -> Result {
 }
 
 /// Emits pairs with their times.
-#[derive(Default)]
+#[derive(Function)]
 struct Pair {
     mark: String,
+    seen: SideOutput<Text>,
 }
 
-#[function(name = "pair", side_outputs(SEEN))]
+#[function(name = "pair")]
 impl IntervalJoinFunction for Pair {
+    type Key = String;
     type First = Text;
     type Second = Json<u32>;
     type Out = Text;
 
-    fn open(&mut self, ctx: &mut BaseContext) -> Result {
+    fn open(&mut self, ctx: &mut Context) -> Result {
         self.mark = ctx.config("mark").unwrap_or("-").to_owned();
         Ok(())
     }
 
-    fn join(&mut self, first: &&str, second: &u32, ctx: &mut JoinContext, out: &mut Collector<Text>) -> Result {
+    fn join(&mut self, first: &&str, second: &u32, ctx: &mut JoinContext<String>, out: &mut Collector<Text>) -> Result {
         if *first == "bad" {
             return Err("a bad one".into());
         }
         ctx.count("pairs", 1);
-        ctx.output(SEEN, first);
-        let times = (ctx.first_timestamp().unwrap_or(-1), ctx.second_timestamp().unwrap_or(-1));
-        out.emit(format!("{}{}{first}{second} {times:?}", ctx.key_str()?, self.mark));
+        self.seen.emit(first);
+        let times = (ctx.first_timestamp().unwrap_or_default(), ctx.second_timestamp().unwrap_or_default());
+        out.emit(format!("{}{}{first}{second} {times:?}", ctx.key(), self.mark));
         Ok(())
     }
 }
@@ -202,9 +209,10 @@ fn an_interval_join_meets_what_lies_within_its_bounds() -> Result {
         harness.push_second("k", time as u32, time)?;
     }
     harness.push_second("other", 10, 10)?;
-    let emitted: Vec<_> = harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp)).collect();
+    let emitted: Vec<_> =
+        harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp.map(Timestamp::as_millis))).collect();
     assert_eq!(emitted, [("k+a8 (10, 8)".into(), Some(10)), ("k+a13 (10, 13)".into(), Some(13))]);
-    assert_eq!((harness.counter("pairs"), harness.take_side_output(SEEN)?.len()), (2, 2));
+    assert_eq!((harness.counter("pairs"), harness.take_side_output(|function| &function.seen)?.len()), (2, 2));
 
     let mut harness = IntervalJoinHarness::<Pair>::restore(&harness.snapshot())?;
     harness.push_first("k", "b", 9)?;

@@ -4,7 +4,8 @@ use super::{Emitted, Harness, column_of, decode, encode, timed};
 use crate::bindings::exports::cofferdam::function::join::{Pairs, Side};
 use crate::codec::{Codec, Encode};
 use crate::function::{Function, IntervalJoinFunction};
-use crate::{FunctionError, kinds};
+use crate::key::{EncodeKey, encoded};
+use crate::{FunctionError, Timestamp, kinds};
 use serde::{Deserialize, Serialize};
 use std::ops::{Deref, DerefMut};
 
@@ -73,28 +74,38 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
     ///
     /// # Errors
     /// Where the record has no timestamp, or the function fails a pair. Nothing of the record takes effect then.
-    pub fn push_first<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push_first<V>(
+        &mut self,
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), FunctionError>
     where
         F::First: Encode<V>,
     {
-        self.push(0, key.as_ref(), encode::<F::First, V>(value)?, timestamp)
+        self.push(0, &encoded(key), encode::<F::First, V>(value)?, timestamp.into().as_millis())
     }
 
     /// Pushes one record of the second input. It is joined with those of the first that are there already.
     ///
     /// # Errors
     /// As [`IntervalJoinHarness::push_first`].
-    pub fn push_second<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push_second<V>(
+        &mut self,
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), FunctionError>
     where
         F::Second: Encode<V>,
     {
-        self.push(1, key.as_ref(), encode::<F::Second, V>(value)?, timestamp)
+        self.push(1, &encoded(key), encode::<F::Second, V>(value)?, timestamp.into().as_millis())
     }
 
     fn push(&mut self, input: usize, key: &[u8], value: Vec<u8>, timestamp: i64) -> Result<(), FunctionError> {
         timed(timestamp)?;
         if timestamp < self.memory.with(|memory| memory.watermark) {
-            self.late[input].push(Emitted { value, timestamp: Some(timestamp), key: Some(key.to_vec()) });
+            self.late[input].push(Emitted { value, timestamp: Some(timestamp.into()), key: Some(key.to_vec()) });
             return Ok(());
         }
         let record = Kept { key: key.to_vec(), timestamp, value };
@@ -118,7 +129,8 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
     }
 
     /// Moves the watermark forward, and forgets the records that no other can meet any more.
-    pub fn advance_watermark(&mut self, watermark: i64) {
+    pub fn advance_watermark(&mut self, watermark: impl Into<Timestamp>) {
+        let watermark = watermark.into().as_millis();
         let watermark = self.memory.with(|memory| {
             memory.watermark = memory.watermark.max(watermark);
             memory.watermark

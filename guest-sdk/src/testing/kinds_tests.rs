@@ -26,34 +26,42 @@ impl Aggregator for Joined {
     }
 }
 
-const SEEN: MapState<String, u32> = MapState::new("seen");
-const BY_NUMBER: MapState<(i32, String), u32> = MapState::new("by-number").ttl(Ttl::seconds(10));
-const SUM: ReducingState<i64, Sum> = ReducingState::new("sum");
-const LEAST: ReducingState<i64, Min> = ReducingState::new("least").ttl(Ttl::milliseconds(10).refresh_on_read());
-const JOINED: AggregatingState<Joined> = AggregatingState::new("joined");
-const LAST: ListState<String> = ListState::new("last").ttl(Ttl::seconds(1));
-const HELD: ValueState<String> = ValueState::new("held").ttl(Ttl::seconds(1).return_expired());
-const RULES: BroadcastState<String, i64> = BroadcastState::new("rules");
+const SECOND: Duration = Duration::from_secs(1);
 
-/// Does what each record says, so that every test reads as a script.
-#[derive(Default)]
-struct Kinds;
+/// Executes the steps that each record names, so that every test reads as a script.
+#[derive(Function)]
+struct Kinds {
+    seen: MapState<String, u32>,
+    #[state(ttl = SECOND * 10)]
+    by_number: MapState<(i32, String), u32>,
+    sum: ReducingState<i64, Sum>,
+    #[state(ttl = Ttl::new(Duration::from_millis(10)).refresh_on_read())]
+    least: ReducingState<i64, Min>,
+    rules: BroadcastState<String, i64>,
+    joined: AggregatingState<Joined>,
+    #[state(ttl = SECOND)]
+    last: ListState<String>,
+    #[state(ttl = Ttl::new(SECOND).return_expired())]
+    held: ValueState<String>,
+    #[state(ttl = Ttl::new(SECOND).return_expired())]
+    shown: MapState<String, i64>,
+    #[state(ttl = Ttl::new(SECOND).return_expired())]
+    shown_last: ListState<String>,
+}
 
-const SHOWN: MapState<String, i64> = MapState::new("shown").ttl(Ttl::seconds(1).return_expired());
-const SHOWN_LAST: ListState<String> = ListState::new("shown-last").ttl(Ttl::seconds(1).return_expired());
-
-#[function(states(SEEN, BY_NUMBER, SUM, LEAST, JOINED, LAST, HELD, SHOWN, SHOWN_LAST), broadcast(RULES))]
+#[function]
 impl BroadcastProcessFunction for Kinds {
+    type Key = String;
     type In = Text;
     type Broadcast = Text;
     type Out = Text;
 
-    fn process_element(&mut self, line: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+    fn process_element(&mut self, line: &str, _: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
         for step in line.split("; ") {
             let mut words = step.split(' ');
             let (verb, first) = (words.next().unwrap_or_default(), words.next().unwrap_or("0"));
             let second: i64 = words.next().unwrap_or("0").parse()?;
-            let mut seen = ctx.state(SEEN);
+            let seen = &mut self.seen;
             match verb {
                 "get" => out.emit(format!("{:?}", seen.get(first))),
                 "get-all" => out.emit(format!("{:?}", seen.get_all(first.split(',')))),
@@ -81,33 +89,33 @@ impl BroadcastProcessFunction for Kinds {
                 }
                 "is-empty" => out.emit(seen.is_empty().to_string()),
                 "keys" => out.emit(seen.keys().collect::<Vec<_>>().join(",")),
-                "number" => ctx.state(BY_NUMBER).insert(&(second as i32, first.to_owned()), 1),
-                "numbers" => out.emit(format!("{:?}", ctx.state(BY_NUMBER).keys().collect::<Vec<_>>())),
-                "sum" => ctx.state(SUM).add(second),
-                "no-sum" => ctx.state(SUM).clear(),
-                "least" => ctx.state(LEAST).add(second),
-                "show-least" => out.emit(format!("{:?}", ctx.state(LEAST).get())),
-                "join" => ctx.state(JOINED).add(first.to_owned()),
-                "joined" => out.emit(ctx.state(JOINED).get().unwrap_or_default()),
-                "last" => ctx.state(LAST).add(first.to_owned()),
-                "show-last" => out.emit(ctx.state(LAST).get().join(",")),
+                "number" => self.by_number.insert(&(second as i32, first.to_owned()), 1),
+                "numbers" => out.emit(format!("{:?}", self.by_number.keys().collect::<Vec<_>>())),
+                "sum" => self.sum.add(second),
+                "no-sum" => self.sum.clear(),
+                "least" => self.least.add(second),
+                "show-least" => out.emit(format!("{:?}", self.least.get())),
+                "join" => self.joined.add(first.to_owned()),
+                "joined" => out.emit(self.joined.get().unwrap_or_default()),
+                "last" => self.last.add(first.to_owned()),
+                "show-last" => out.emit(self.last.get().join(",")),
                 "shown" => {
-                    let one = ctx.state(SHOWN).get(first);
-                    let others = ctx.state(SHOWN).keys().collect::<Vec<_>>();
+                    let one = self.shown.get(first);
+                    let others = self.shown.keys().collect::<Vec<_>>();
                     out.emit(format!("{one:?} {others:?}"));
                 }
-                "show" => ctx.state(SHOWN).insert(first, second),
-                "shown-last" => out.emit(ctx.state(SHOWN_LAST).get().join(",")),
-                "show-it-last" => ctx.state(SHOWN_LAST).add(first.to_owned()),
+                "show" => self.shown.insert(first, second),
+                "shown-last" => out.emit(self.shown_last.get().join(",")),
+                "show-it-last" => self.shown_last.add(first.to_owned()),
                 "held-and" => {
-                    let held = ctx.state(HELD).get();
-                    ctx.state(HELD).update(|held| held.push('+'));
-                    out.emit(format!("{held:?} {:?}", ctx.state(HELD).get()));
+                    let held = self.held.get();
+                    self.held.update(|held| held.push('+'));
+                    out.emit(format!("{held:?} {:?}", self.held.get()));
                 }
-                "hold" => ctx.state(HELD).set(first.to_owned()),
-                "held" => out.emit(ctx.state(HELD).get().unwrap_or_default()),
-                "rule" => out.emit(format!("{:?}", ctx.broadcast(RULES).get(first))),
-                "rules" => out.emit(format!("{:?}", ctx.broadcast(RULES).iter().collect::<Vec<_>>())),
+                "hold" => self.held.set(first.to_owned()),
+                "held" => out.emit(self.held.get().unwrap_or_default()),
+                "rule" => out.emit(format!("{:?}", self.rules.get(first))),
+                "rules" => out.emit(format!("{:?}", self.rules.iter().collect::<Vec<_>>())),
                 _ => return Err("no such step".into()),
             }
         }
@@ -116,14 +124,14 @@ impl BroadcastProcessFunction for Kinds {
 
     fn process_broadcast(&mut self, line: &str, ctx: &mut BroadcastContext, out: &mut Collector<Text>) -> Result {
         match line.split_once(' ') {
-            Some(("remove", name)) => ctx.broadcast(RULES).remove(name),
-            Some(("keyed", _)) => ctx.state(SUM).add(1),
+            Some(("remove", name)) => self.rules.write(ctx).remove(name),
+            Some(("keyed", _)) => self.sum.add(1),
             Some((name, limit)) => {
                 let limit = limit.parse()?;
-                ctx.broadcast(RULES).insert(name, limit);
+                self.rules.write(ctx).insert(name, limit);
                 out.emit(format!("{name} at {:?}", ctx.timestamp()));
             }
-            None => ctx.broadcast(RULES).clear(),
+            None => self.rules.write(ctx).clear(),
         }
         Ok(())
     }
@@ -135,6 +143,14 @@ fn entries(entries: impl Iterator<Item = (String, u32)>) -> String {
 
 fn kinds() -> Harness<Kinds> {
     Harness::new()
+}
+
+fn seen(harness: &Harness<Kinds>, key: &str) -> Vec<(String, u32)> {
+    harness.read_state(key, |kinds| kinds.seen.iter().collect())
+}
+
+fn rules(harness: &Harness<Kinds>) -> Vec<(String, i64)> {
+    harness.read_state("", |kinds| kinds.rules.iter().collect())
 }
 
 #[test]
@@ -163,10 +179,9 @@ fn a_map_sees_its_own_writes_in_order_of_keys() -> Result {
     );
     harness.push("a", "behind-until x,c; is-empty; clear; is-empty; get x; put q 1; all", 0)?;
     assert_eq!(harness.take_output()?, ["", "false", "true", "None", "q=1"]);
-    let map = |key| harness.map_of(SEEN, key).map_err(|error| error.to_string());
-    assert_eq!((map("a"), map("b")), (Ok(vec![("q".into(), 1)]), Ok(vec![("z".into(), 9)])));
+    assert_eq!((seen(&harness, "a"), seen(&harness, "b")), (vec![("q".into(), 1)], vec![("z".into(), 9)]));
     harness.push("a", "remove q; is-empty", 0)?;
-    assert_eq!((harness.take_output()?, harness.map_of(SEEN, "a")?), (vec!["true".to_owned()], vec![]));
+    assert_eq!((harness.take_output()?, seen(&harness, "a")), (vec!["true".to_owned()], vec![]));
     Ok(())
 }
 
@@ -212,7 +227,7 @@ fn taking_the_first_entry_again_and_again_asks_the_host_once_per_entry() -> Resu
     }
     let calls = harness.calls("map-scan") - before;
     assert!(calls <= 2500 + 10, "{calls} calls for 2500 entries");
-    assert_eq!(harness.map_of(SEEN, "a")?.len(), 500);
+    assert_eq!(seen(&harness, "a").len(), 500);
     Ok(())
 }
 
@@ -281,7 +296,7 @@ fn what_was_taken_out_of_a_map_is_gone_until_it_is_put_back() -> Result {
         }
         harness.push("a", steps.join("; "), 0)?;
         assert_eq!(harness.take_output()?, expected, "round {round}");
-        assert_eq!(harness.map_of(SEEN, "a")?, plain.into_iter().collect::<Vec<_>>(), "round {round}");
+        assert_eq!(seen(&harness, "a"), plain.into_iter().collect::<Vec<_>>(), "round {round}");
     }
     Ok(())
 }
@@ -305,10 +320,16 @@ fn accumulators_are_folded_and_kept() -> Result {
     harness.push_batch([("a", "sum - 5; join x", 0), ("b", "sum - 1", 0), ("a", "sum - -7; join y; joined", 0)])?;
     harness.push("a", "sum - 100; join z; joined", 0)?;
     assert_eq!(harness.take_output()?, ["2:xy", "3:xyz"]);
-    assert_eq!((harness.reduced_of(SUM, "a")?, harness.reduced_of(SUM, "b")?), (Some(98), Some(1)));
-    assert_eq!((harness.aggregate_of(JOINED, "a")?, harness.aggregate_of(JOINED, "b")?), (Some("3:xyz".into()), None));
+    assert_eq!(
+        (harness.read_state("a", |kinds| kinds.sum.get()), harness.read_state("b", |kinds| kinds.sum.get())),
+        (Some(98), Some(1))
+    );
+    assert_eq!(
+        (harness.read_state("a", |kinds| kinds.joined.get()), harness.read_state("b", |kinds| kinds.joined.get())),
+        (Some("3:xyz".into()), None)
+    );
     harness.push("a", "no-sum", 0)?;
-    assert_eq!(harness.reduced_of(SUM, "a")?, None);
+    assert_eq!(harness.read_state("a", |kinds| kinds.sum.get()), None);
     Ok(())
 }
 
@@ -334,7 +355,7 @@ fn what_has_expired_is_given_once_where_the_state_says_so() -> Result {
     );
     harness.push("b", "held-and; held-and", 0)?;
     assert_eq!(harness.take_output()?, ["Some(\"z\") Some(\"+\")", "Some(\"+\") Some(\"++\")"]);
-    assert_eq!(harness.value_of(HELD, "b")?.as_deref(), Some("++"));
+    assert_eq!(harness.read_state("b", |kinds| kinds.held.get()).as_deref(), Some("++"));
     Ok(())
 }
 
@@ -350,8 +371,11 @@ fn what_has_expired_is_not_read() -> Result {
     harness.advance_processing_time(10_000)?;
     harness.push("a", "numbers; show-last", 0)?;
     assert_eq!(harness.take_output()?, ["[(-5, \"n\")]", ""]);
-    assert_eq!(harness.map_of(BY_NUMBER, "a")?, [((-5, "n".to_owned()), 1)]);
-    assert!(harness.list_of(LAST, "a")?.is_empty());
+    assert_eq!(
+        harness.read_state("a", |kinds| kinds.by_number.iter().collect::<Vec<_>>()),
+        [((-5, "n".to_owned()), 1)]
+    );
+    assert!(harness.read_state("a", |kinds| kinds.last.is_empty()));
     Ok(())
 }
 
@@ -374,22 +398,22 @@ fn broadcast_state_is_written_by_its_input_and_read_by_the_other() -> Result {
     harness.push_broadcast("x 5", 7)?;
     harness.push_broadcast("y 6", i64::MIN)?;
     harness.push_batch([("a", "rule x; rules", 0), ("b", "rule x; rule z; rules", 0)])?;
-    let rules = "[(\"x\", 5), (\"y\", 6)]";
-    let seen = ["None", "[]", "x at Some(7)", "y at None", "Some(5)", rules, "Some(5)", "None", rules];
+    let both = "[(\"x\", 5), (\"y\", 6)]";
+    let seen = ["None", "[]", "x at Some(7)", "y at None", "Some(5)", both, "Some(5)", "None", both];
     assert_eq!(harness.take_output()?, seen);
     assert_eq!((harness.calls("broadcast-scan"), harness.calls("broadcast-get")), (2, 2), "once per turn");
     harness.push_broadcast("remove x", 0)?;
-    assert_eq!(harness.broadcast_of(RULES)?, [("y".to_owned(), 6)]);
+    assert_eq!(rules(&harness), [("y".to_owned(), 6)]);
     let restored = Harness::<Kinds>::restore(&harness.snapshot())?;
-    assert_eq!(restored.broadcast_of(RULES)?, [("y".to_owned(), 6)]);
+    assert_eq!(rules(&restored), [("y".to_owned(), 6)]);
     assert!(harness.push_broadcast("y six", 0).is_err());
     harness.push_broadcast("clear", 0)?;
-    assert!(harness.broadcast_of(RULES)?.is_empty());
+    assert!(rules(&harness).is_empty());
     Ok(())
 }
 
 #[test]
-#[should_panic(expected = "uses state `sum` where there is no key: `open` and the broadcast input have none")]
+#[should_panic(expected = "uses state `sum` where there is no key: `open` and the broadcast input have no key")]
 fn the_broadcast_input_has_no_key() {
     let _ = kinds().push_broadcast("keyed state", 0);
 }
@@ -443,29 +467,39 @@ mod forms {
     }
 
     macro_rules! keeps {
-        ($function:ident, $form:ident, $make:expr, $value:expr, $list:expr, $map:expr, $rules:expr) => {
+        ($function:ident, $form:ident, $make:expr, [$($older:tt)*]) => {
             pub mod $function {
                 use super::*;
 
-                pub const VALUE: ValueState<$form> = $value;
-                pub const LIST: ListState<$form> = $list;
-                pub const MAP: MapState<u8, $form> = $map;
-                pub const RULES: BroadcastState<u8, $form> = $rules;
+                #[derive(Function)]
+                pub struct Keeps {
+                    #[state(migrate_from($($older)*))]
+                    pub value: ValueState<$form>,
+                    #[state(migrate_from($($older)*))]
+                    pub list: ListState<$form>,
+                    #[state(migrate_from($($older)*))]
+                    pub map: MapState<u8, $form>,
+                    #[state(migrate_from($($older)*))]
+                    pub rules: BroadcastState<u8, $form>,
+                }
 
-                #[derive(Default)]
-                pub struct Keeps;
-
-                #[function(states(VALUE, LIST, MAP), broadcast(RULES))]
+                #[function]
                 impl BroadcastProcessFunction for Keeps {
+                    type Key = String;
                     type In = Json<u32>;
                     type Broadcast = Json<u32>;
                     type Out = Bytes;
 
-                    fn process_element(&mut self, n: u32, ctx: &mut Context, _: &mut Collector<Bytes>) -> Result {
+                    fn process_element(
+                        &mut self,
+                        n: u32,
+                        _: &mut KeyedContext<String>,
+                        _: &mut Collector<Bytes>,
+                    ) -> Result {
                         let make: fn(u32) -> $form = $make;
-                        ctx.state(VALUE).set(make(n));
-                        ctx.state(LIST).add_all([make(n), make(n + 1)]);
-                        ctx.state(MAP).insert(&7, make(n));
+                        self.value.set(make(n));
+                        self.list.add_all([make(n), make(n + 1)]);
+                        self.map.insert(&7, make(n));
                         Ok(())
                     }
 
@@ -476,7 +510,7 @@ mod forms {
                         _: &mut Collector<Bytes>,
                     ) -> Result {
                         let make: fn(u32) -> $form = $make;
-                        ctx.broadcast(RULES).insert(&1, make(n));
+                        self.rules.write(ctx).insert(&1, make(n));
                         Ok(())
                     }
                 }
@@ -484,24 +518,9 @@ mod forms {
         };
     }
 
-    macro_rules! plain {
-        ($function:ident, $form:ident, $make:expr) => {
-            keeps! {
-                $function, $form, $make,
-                ValueState::new("value"), ListState::new("list"), MapState::new("map"), BroadcastState::new("rules")
-            }
-        };
-    }
-
-    plain!(first, First, |n| First { count: n });
-    plain!(second, Second, |n| Second { count: n.into(), total: 10 });
-    keeps! {
-        third, Third, |n| Third { count: n.into(), mean: 1.0 },
-        ValueState::new("value").migrate_from::<First>().migrate_from::<Second>(),
-        ListState::new("list").migrate_from::<Second>().migrate_from::<First>(),
-        MapState::new("map").migrate_from::<First>().migrate_from_codec::<Second, Postcard<Second>>(),
-        BroadcastState::new("rules").migrate_from::<First>().migrate_from::<Second>()
-    }
+    keeps!(first, First, |n| First { count: n }, []);
+    keeps!(second, Second, |n| Second { count: n.into(), total: 10 }, []);
+    keeps!(third, Third, |n| Third { count: n.into(), mean: 1.0 }, [First, Second as Postcard<Second>]);
 }
 
 #[test]
@@ -515,10 +534,10 @@ fn older_forms_are_read() -> Result {
     for (snapshot, means) in [(first.snapshot(), [0.0, 0.0]), (second.snapshot(), [2.5, 2.0])] {
         let third = Harness::<forms::third::Keeps>::restore(&snapshot)?;
         let form = |count, mean| forms::Third { count, mean };
-        assert_eq!(third.value_of(forms::third::VALUE, "k")?, Some(form(4, means[0])));
-        assert_eq!(third.list_of(forms::third::LIST, "k")?, [form(4, means[0]), form(5, means[1])]);
-        assert_eq!(third.map_of(forms::third::MAP, "k")?, [(7, form(4, means[0]))]);
-        let rules = third.broadcast_of(forms::third::RULES)?;
+        assert_eq!(third.read_state("k", |keeps| keeps.value.get()), Some(form(4, means[0])));
+        assert_eq!(third.read_state("k", |keeps| keeps.list.get().to_vec()), [form(4, means[0]), form(5, means[1])]);
+        assert_eq!(third.read_state("k", |keeps| keeps.map.iter().collect::<Vec<_>>()), [(7, form(4, means[0]))]);
+        let rules = third.read_state("", |keeps| keeps.rules.iter().collect::<Vec<_>>());
         assert_eq!((rules[0].1.count, rules.len()), (if means[0] == 0.0 { 9 } else { 20 }, 1));
         assert_eq!(Harness::<forms::third::Keeps>::restore(&third.snapshot())?.snapshot(), third.snapshot());
     }
@@ -526,11 +545,12 @@ fn older_forms_are_read() -> Result {
 }
 
 #[test]
-fn a_form_that_nobody_reads_is_refused_with_what_to_do() {
+fn a_form_that_cannot_be_read_is_refused_with_what_to_do() {
     let mut harness = Harness::<forms::third::Keeps>::new();
     harness.push("k", 4, 0).unwrap();
     let error = Harness::<forms::first::Keeps>::restore(&harness.snapshot()).map(drop).unwrap_err().to_string();
-    for part in ["state `value`", "postcard:{count:u64,mean:f64,}", "postcard:{count:u32,}", "`.migrate_from::<Old>()`"]
+    for part in
+        ["state `value`", "postcard:{count:u64,mean:f64,}", "postcard:{count:u32,}", "`#[state(migrate_from(Old))]`"]
     {
         assert!(error.contains(part), "{error}");
     }
@@ -538,18 +558,26 @@ fn a_form_that_nobody_reads_is_refused_with_what_to_do() {
     assert!(states.iter().all(|state| state.previous.contains(&previous) && state.previous.len() == 2));
 }
 
-#[derive(Default)]
-struct Otherwise;
+/// Has the states of `Kinds`, but `sum` is of another kind.
+#[derive(Function)]
+struct Otherwise {
+    seen: MapState<String, u32>,
+    #[state(ttl = SECOND * 10)]
+    by_number: MapState<(i32, String), u32>,
+    sum: ValueState<i64>,
+}
 
-const SUM_AS_VALUE: ValueState<i64> = ValueState::new("sum");
-
-#[function(states(SEEN, BY_NUMBER, SUM_AS_VALUE, LEAST, JOINED, LAST, HELD, SHOWN, SHOWN_LAST), broadcast(RULES))]
+#[function]
 impl BroadcastProcessFunction for Otherwise {
+    type Key = String;
     type In = Text;
     type Broadcast = Text;
     type Out = Text;
 
-    fn process_element(&mut self, _: &str, _: &mut Context, _: &mut Collector<Text>) -> Result {
+    fn process_element(&mut self, _: &str, _: &mut KeyedContext<String>, _: &mut Collector<Text>) -> Result {
+        self.by_number.clear();
+        self.seen.clear();
+        self.sum.clear();
         Ok(())
     }
 

@@ -21,9 +21,9 @@
 //! Invariant: a call that fails leaves the harness as it was, but for the lines that it logged. Every call gets a fresh
 //! instance, so a function that remembers something in its fields fails its tests.
 
-mod inspect;
 mod interval_join;
 mod memory;
+mod read_state;
 mod snapshot;
 mod states;
 mod window_harness;
@@ -33,10 +33,14 @@ use crate::bindings::cofferdam::function::log::Level;
 use crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output, TimeDomain};
 use crate::bindings::exports::cofferdam::function::function::{DueTimers, FunctionDescription};
 use crate::codec::{Codec, Decode, Encode};
-use crate::context::{SideOutput, some_timestamp};
+use crate::context::some_timestamp;
+use crate::declaration::Declaration;
+use crate::fields::Binder;
 use crate::function::{Function, Kind, Records};
+use crate::key::{EncodeKey, encoded};
 use crate::runner::Run;
-use crate::{BroadcastProcessFunction, CoProcessFunction, FunctionError, column, declaration};
+use crate::side_output::SideOutput;
+use crate::{BroadcastProcessFunction, CoProcessFunction, FunctionError, Timestamp, column, declaration};
 use memory::SharedMemory;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -61,8 +65,8 @@ pub struct LogLine {
 pub struct Emitted<T> {
     /// Its value.
     pub value: T,
-    /// Its event timestamp in milliseconds since the Unix epoch, where it has one.
-    pub timestamp: Option<i64>,
+    /// Its event timestamp, if it has one.
+    pub timestamp: Option<Timestamp>,
     /// The key that the function chose, where its output has keys.
     pub key: Option<Vec<u8>>,
 }
@@ -108,9 +112,14 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// # Errors
     /// Where the function fails the record. Nothing of it takes effect then. A panic goes through to the test instead, which
     /// expects it with `#[should_panic]`; in the host it fails its record like an error.
-    pub fn push<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push<V>(
+        &mut self,
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), FunctionError>
     where
-        F::Input: Encode<V>,
+        F::In: Encode<V>,
     {
         self.push_batch([(key, value, timestamp)])
     }
@@ -119,14 +128,15 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     ///
     /// # Errors
     /// Where the function fails one of them. Nothing of any of them takes effect then.
-    pub fn push_batch<K, V>(&mut self, records: impl IntoIterator<Item = (K, V, i64)>) -> Result<(), FunctionError>
+    pub fn push_batch<K, V, T>(&mut self, records: impl IntoIterator<Item = (K, V, T)>) -> Result<(), FunctionError>
     where
-        K: AsRef<[u8]>,
-        F::Input: Encode<V>,
+        K: EncodeKey,
+        T: Into<Timestamp>,
+        F::In: Encode<V>,
     {
         let mut encoded = Vec::new();
         for (key, value, timestamp) in records {
-            encoded.push((key, encode::<F::Input, V>(value)?, timestamp));
+            encoded.push((key, encode::<F::In, V>(value)?, timestamp));
         }
         self.push_raw_batch(encoded)
     }
@@ -137,9 +147,9 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// As [`Harness::push`].
     pub fn push_raw(
         &mut self,
-        key: impl AsRef<[u8]>,
+        key: impl EncodeKey,
         value: impl AsRef<[u8]>,
-        timestamp: i64,
+        timestamp: impl Into<Timestamp>,
     ) -> Result<(), FunctionError> {
         self.push_raw_batch([(key, value, timestamp)])
     }
@@ -148,28 +158,28 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     ///
     /// # Errors
     /// As [`Harness::push_batch`].
-    pub fn push_raw_batch<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pub fn push_raw_batch<K: EncodeKey, V: AsRef<[u8]>, T: Into<Timestamp>>(
         &mut self,
-        records: impl IntoIterator<Item = (K, V, i64)>,
+        records: impl IntoIterator<Item = (K, V, T)>,
     ) -> Result<(), FunctionError> {
         self.push_input(0, records)
     }
 
-    fn push_input<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    fn push_input<K: EncodeKey, V: AsRef<[u8]>, T: Into<Timestamp>>(
         &mut self,
         input: u32,
-        records: impl IntoIterator<Item = (K, V, i64)>,
+        records: impl IntoIterator<Item = (K, V, T)>,
     ) -> Result<(), FunctionError> {
         let mut keys = KeyColumn::default();
         let mut values = column::empty();
         let mut timestamps = Vec::new();
         for (key, value, timestamp) in records {
             if F::Kind::KEYED[input as usize] {
-                keys.add(key.as_ref());
+                keys.add(encoded(key));
             }
             values.bytes.extend_from_slice(value.as_ref());
             column::end_value(&mut values);
-            timestamps.push(timestamp);
+            timestamps.push(timestamp.into().as_millis());
         }
         let KeyColumn { distinct, key_of } = keys;
         let batch = Batch { values, timestamps, keys: column_of(&distinct), key_of };
@@ -182,7 +192,12 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     ///
     /// # Errors
     /// As [`Harness::push`].
-    pub fn push_first<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push_first<V>(
+        &mut self,
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), FunctionError>
     where
         F: CoProcessFunction,
         F::First: Encode<V>,
@@ -194,7 +209,12 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     ///
     /// # Errors
     /// As [`Harness::push`].
-    pub fn push_second<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push_second<V>(
+        &mut self,
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), FunctionError>
     where
         F: CoProcessFunction,
         F::Second: Encode<V>,
@@ -206,7 +226,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     ///
     /// # Errors
     /// As [`Harness::push`].
-    pub fn push_broadcast<V>(&mut self, value: V, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push_broadcast<V>(&mut self, value: V, timestamp: impl Into<Timestamp>) -> Result<(), FunctionError>
     where
         F: BroadcastProcessFunction,
         F::Broadcast: Encode<V>,
@@ -218,11 +238,15 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     ///
     /// # Errors
     /// As [`Harness::push`].
-    pub fn push_raw_broadcast(&mut self, value: impl AsRef<[u8]>, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push_raw_broadcast(
+        &mut self,
+        value: impl AsRef<[u8]>,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), FunctionError>
     where
         F: BroadcastProcessFunction,
     {
-        self.push_input(1, [([], value, timestamp)])
+        self.push_input(1, [("", value, timestamp)])
     }
 
     /// Moves the watermark forward and fires the event-time timers that it reaches, in order of their times.
@@ -232,7 +256,8 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     ///
     /// # Errors
     /// Where a timer fails. It and those after it stay registered, and the watermark has moved.
-    pub fn advance_watermark(&mut self, watermark: i64) -> Result<(), FunctionError> {
+    pub fn advance_watermark(&mut self, watermark: impl Into<Timestamp>) -> Result<(), FunctionError> {
+        let watermark = watermark.into().as_millis();
         self.memory.with(|memory| memory.watermark = memory.watermark.max(watermark));
         self.fire(TimeDomain::Event, watermark)?;
         if watermark == i64::MAX { self.fire(TimeDomain::Processing, i64::MAX) } else { Ok(()) }
@@ -243,7 +268,8 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     ///
     /// # Errors
     /// As [`Harness::advance_watermark`].
-    pub fn advance_processing_time(&mut self, time: i64) -> Result<(), FunctionError> {
+    pub fn advance_processing_time(&mut self, time: impl Into<Timestamp>) -> Result<(), FunctionError> {
+        let time = time.into().as_millis();
         self.memory.with(|memory| memory.processing_time = memory.processing_time.max(time));
         self.fire(TimeDomain::Processing, time)
     }
@@ -335,9 +361,9 @@ impl<F: Function> Harness<F> {
     ///
     /// # Errors
     /// Where the codec cannot read what it wrote.
-    pub fn take_output(&mut self) -> Result<Vec<<F::Output as Codec>::Owned>, FunctionError>
+    pub fn take_output(&mut self) -> Result<Vec<<F::Out as Codec>::Owned>, FunctionError>
     where
-        F::Output: Decode,
+        F::Out: Decode,
     {
         Ok(self.take_emitted()?.into_iter().map(|emitted| emitted.value).collect())
     }
@@ -346,11 +372,11 @@ impl<F: Function> Harness<F> {
     ///
     /// # Errors
     /// Where the codec cannot read what it wrote.
-    pub fn take_emitted(&mut self) -> Result<Vec<Emitted<<F::Output as Codec>::Owned>>, FunctionError>
+    pub fn take_emitted(&mut self) -> Result<Vec<Emitted<<F::Out as Codec>::Owned>>, FunctionError>
     where
-        F::Output: Decode,
+        F::Out: Decode,
     {
-        decode::<F::Output>(std::mem::take(&mut self.outputs[0]))
+        decode::<F::Out>(std::mem::take(&mut self.outputs[0]))
     }
 
     /// Takes the values that were emitted to the main output as the text that they are written as.
@@ -362,14 +388,17 @@ impl<F: Function> Harness<F> {
         records.into_iter().map(|record| Ok(String::from_utf8(record.value)?)).collect()
     }
 
-    /// Takes the values that were emitted to a side output.
+    /// Takes the values that were emitted to a side output: `harness.take_side_output(|f| &f.late)`.
     ///
     /// # Errors
-    /// Where the function does not declare it, or the codec cannot read what it wrote.
-    pub fn take_side_output<C: Decode>(&mut self, side: SideOutput<C>) -> Result<Vec<C::Owned>, FunctionError> {
-        let index = self.description.outputs.iter().skip(1).position(|port| port.name == side.name());
-        let index = index.ok_or_else(|| format!("side output `{}` is not declared", side.name()))?;
-        let records = decode::<C>(std::mem::take(&mut self.outputs[index + 1]))?;
+    /// Returns an error if the codec cannot read what it wrote.
+    pub fn take_side_output<C: Decode>(
+        &mut self,
+        side: impl FnOnce(&F) -> &SideOutput<C>,
+    ) -> Result<Vec<C::Owned>, FunctionError> {
+        let binder = Binder::new(F::NAME, Declaration::of::<F>(), Rc::new(self.memory.clone()));
+        let index = side(&F::create(&binder)).index();
+        let records = decode::<C>(std::mem::take(&mut self.outputs[index]))?;
         Ok(records.into_iter().map(|emitted| emitted.value).collect())
     }
 
@@ -425,9 +454,9 @@ struct KeyColumn {
 }
 
 impl KeyColumn {
-    fn add(&mut self, key: &[u8]) {
-        let index = self.distinct.iter().position(|known| known == key).unwrap_or_else(|| {
-            self.distinct.push(key.to_vec());
+    fn add(&mut self, key: Vec<u8>) {
+        let index = self.distinct.iter().position(|known| *known == key).unwrap_or_else(|| {
+            self.distinct.push(key);
             self.distinct.len() - 1
         });
         self.key_of.push(index as u32);

@@ -1,41 +1,42 @@
 use super::Harness;
 use crate::prelude::*;
 
-const COUNT: ValueState<u64> = ValueState::new("count");
-const LAST: ListState<i32> = ListState::new("last");
-const LATE: SideOutput<Text> = SideOutput::new("late");
+/// Executes the steps that each record names, so that every test reads as a script.
+#[derive(Function)]
+struct Script {
+    count: ValueState<u64>,
+    last: ListState<i32>,
+    late: SideOutput<Text>,
+}
 
-/// Does what each record says, so that every test reads as a script.
-#[derive(Default)]
-struct Script;
-
-#[function(name = "script", states(COUNT, LAST), side_outputs(LATE), timers(event, processing))]
+#[function(name = "script", timers(event, processing))]
 impl KeyedProcessFunction for Script {
+    type Key = String;
     type In = Text;
     type Out = Text;
 
-    fn process_element(&mut self, line: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+    fn process_element(&mut self, line: &str, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
         for step in line.split("; ") {
             let (verb, argument) = step.split_once(' ').unwrap_or((step, "0"));
             match verb {
                 "count" => {
-                    let count = ctx.state(COUNT).update(|count| {
+                    let count = self.count.update(|count| {
                         *count += 1;
                         *count
                     });
-                    out.emit(format!("{}={count}", ctx.key_str()?));
+                    out.emit(format!("{}={count}", ctx.key()));
                 }
-                "set" => ctx.state(COUNT).set(argument.parse()?),
-                "unset" => ctx.state(COUNT).clear(),
-                "add" => ctx.state(LAST).add(argument.parse()?),
-                "list" => out.emit(format!("{:?}", ctx.state(LAST).get())),
-                "empty" => ctx.state(LAST).clear(),
-                "replace" => ctx.state(LAST).set([argument.parse()?]),
-                "drop-first" => drop(ctx.state(LAST).update(|list| list.remove(0))),
-                "late" => ctx.output(LATE, argument),
-                "event" => ctx.register_event_timer(argument.parse()?),
-                "no-event" => ctx.delete_event_timer(argument.parse()?),
-                "processing" => ctx.register_processing_timer(argument.parse()?),
+                "set" => self.count.set(argument.parse()?),
+                "unset" => self.count.clear(),
+                "add" => self.last.add(argument.parse()?),
+                "list" => out.emit(format!("{:?}", self.last.get())),
+                "empty" => self.last.clear(),
+                "replace" => self.last.set([argument.parse()?]),
+                "drop-first" => drop(self.last.update(|list| list.remove(0))),
+                "late" => self.late.emit(argument),
+                "event" => ctx.register_event_time_timer(argument.parse::<i64>()?.into()),
+                "no-event" => ctx.delete_event_time_timer(argument.parse::<i64>()?.into()),
+                "processing" => ctx.register_processing_time_timer(argument.parse::<i64>()?.into()),
                 "fail" => Err(format!("told to fail: {argument}"))?,
                 "panic" => panic!("told to panic"),
                 "log" => ctx.info(argument),
@@ -47,18 +48,18 @@ impl KeyedProcessFunction for Script {
                 "config" => out.emit(format!("{:?} {:?}", ctx.config(argument), ctx.config_as::<u8>("limit")?)),
                 "keyed" => out.emit_keyed(argument, argument),
                 "emit" => out.emit(argument),
-                "emit-at" => out.emit_with_timestamp(argument, argument.parse()?),
+                "emit-at" => out.emit_with_timestamp(argument, argument.parse::<i64>()?.into()),
                 _ => return Err("no such step".into()),
             }
         }
         Ok(())
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-        out.emit(format!("{}@{} {:?}", ctx.key_str()?, timer.time, ctx.timestamp()));
-        match timer.time {
-            10 => ctx.delete_event_timer(20),
-            11 => ctx.register_event_timer(12),
+    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+        out.emit(format!("{}@{} {:?}", ctx.key(), timer.time, ctx.timestamp()));
+        match timer.time.as_millis() {
+            10 => ctx.delete_event_time_timer(20.into()),
+            11 => ctx.register_event_time_timer(12.into()),
             13 => Err("unlucky")?,
             _ => {}
         }
@@ -70,15 +71,23 @@ fn script() -> Harness<Script> {
     Harness::new()
 }
 
+fn count(harness: &Harness<Script>, key: &str) -> Option<u64> {
+    harness.read_state(key, |script| script.count.get())
+}
+
+fn last(harness: &Harness<Script>, key: &str) -> Vec<i32> {
+    harness.read_state(key, |script| script.last.get().to_vec())
+}
+
 #[test]
 fn a_value_is_kept_per_key() -> Result {
     let mut harness = script();
     harness.push_batch([("a", "count", 0), ("b", "count", 0), ("a", "count", 0)])?;
     harness.push("a", "count; set 7; count; unset; count", 0)?;
     assert_eq!(harness.take_output()?, ["a=1", "b=1", "a=2", "a=3", "a=8", "a=1"]);
-    assert_eq!(harness.value_of(COUNT, "a")?, Some(1));
+    assert_eq!(count(&harness, "a"), Some(1));
     harness.push("a", "unset", 0)?;
-    assert_eq!((harness.value_of(COUNT, "a")?, harness.value_of(COUNT, "b")?), (None, Some(1)));
+    assert_eq!((count(&harness, "a"), count(&harness, "b")), (None, Some(1)));
     Ok(())
 }
 
@@ -108,9 +117,9 @@ fn a_list_is_kept_per_key() -> Result {
     assert_eq!(harness.take_output()?, ["[1, 2, 3]", "[9]", "[9]", "[2, 3, 4, 5]", "[9, 10]"]);
     harness.push_batch([("a", "add 6; replace 1; add 2; list", 0), ("b", "list; empty; list; add 3", 0)])?;
     assert_eq!(harness.take_output()?, ["[1, 2]", "[9, 10]", "[]"]);
-    assert_eq!((harness.list_of(LAST, "a")?, harness.list_of(LAST, "b")?), (vec![1, 2], vec![3]));
+    assert_eq!((last(&harness, "a"), last(&harness, "b")), (vec![1, 2], vec![3]));
     harness.push("a", "add 3; empty", 0)?;
-    assert!(harness.list_of(LAST, "a")?.is_empty());
+    assert!(last(&harness, "a").is_empty());
     Ok(())
 }
 
@@ -120,7 +129,7 @@ fn adding_reaches_a_list_that_was_loaded_for_another_key() -> Result {
     harness.push_batch([("a", "add 1", 0), ("b", "add 2", 0)])?;
     harness.push_batch([("a", "list", 0), ("b", "add 3", 0), ("b", "list", 0)])?;
     assert_eq!(harness.take_output()?, ["[1]", "[2, 3]"]);
-    assert_eq!(harness.list_of(LAST, "b")?, [2, 3]);
+    assert_eq!(last(&harness, "b"), [2, 3]);
     Ok(())
 }
 
@@ -133,8 +142,8 @@ fn a_failing_record_takes_its_batch_back() -> Result {
     let error = harness.push_batch(batch).expect_err("the second record fails");
     assert_eq!(error.to_string(), "record 1: told to fail: now");
     assert_eq!(harness.take_output()?, ["a=1"]);
-    assert!(harness.take_side_output(LATE)?.is_empty());
-    assert_eq!((harness.value_of(COUNT, "a")?, harness.list_of(LAST, "a")?), (Some(1), vec![1]));
+    assert!(harness.take_side_output(|script| &script.late)?.is_empty());
+    assert_eq!((count(&harness, "a"), last(&harness, "a")), (Some(1), vec![1]));
     assert_eq!((harness.timers(TimeDomain::Event), harness.counter("seen")), (0, 0));
     assert_eq!((harness.logs()[0].message.as_str(), harness.logs()[0].record), ("before", Some(1)));
     Ok(())
@@ -151,10 +160,11 @@ fn outputs_carry_timestamps_and_keys() -> Result {
     let mut harness = script();
     harness.push_batch([("a", "emit x; late y; emit-at 3", 7), ("a", "keyed k; emit z", 8)])?;
     let emitted = harness.take_emitted()?;
-    let seen: Vec<_> = emitted.iter().map(|e| (e.value.as_str(), e.timestamp, e.key.as_deref())).collect();
+    let seen: Vec<_> =
+        emitted.iter().map(|e| (e.value.as_str(), e.timestamp.map(Timestamp::as_millis), e.key.as_deref())).collect();
     let (none, key): (Option<&[u8]>, Option<&[u8]>) = (Some(b""), Some(b"k"));
     assert_eq!(seen, [("x", Some(7), none), ("3", Some(3), none), ("k", Some(8), key), ("z", Some(8), none)]);
-    assert_eq!(harness.take_side_output(LATE)?, ["y"]);
+    assert_eq!(harness.take_side_output(|script| &script.late)?, ["y"]);
     Ok(())
 }
 
@@ -223,25 +233,23 @@ fn a_snapshot_goes_on_where_it_was_taken() -> Result {
     Ok(())
 }
 
-#[derive(Default)]
-struct Other;
+#[derive(Function)]
+struct Other {
+    last: ListState<i32>,
+    count: ValueState<String>,
+}
 
-const COUNT_AS_TEXT: ValueState<String> = ValueState::new("count");
-
-#[function(states(LAST, COUNT_AS_TEXT))]
+#[function]
 impl KeyedProcessFunction for Other {
+    type Key = String;
     type In = Text;
     type Out = Bytes;
 
-    fn process_element(&mut self, line: &str, ctx: &mut Context, _: &mut Collector<Bytes>) -> Result {
-        match line {
-            "two types" => ctx.state(COUNT).set(1),
-            "undeclared" => ctx.state(ValueState::<u64>::new("sum")).set(1),
-            "undeclared side" => ctx.output(LATE, ""),
-            _ => ctx.register_event_timer(1),
-        }
-        ctx.state(COUNT_AS_TEXT).set(String::new());
-        ctx.state(COUNT).set(1);
+    fn process_element(&mut self, _: &str, ctx: &mut KeyedContext<String>, _: &mut Collector<Bytes>) -> Result {
+        // Two states are held at once.
+        let (count, last) = (&mut self.count, &mut self.last);
+        count.set(last.len().to_string());
+        ctx.register_event_time_timer(1.into());
         Ok(())
     }
 }
@@ -258,31 +266,9 @@ fn a_state_that_changed_its_type_is_not_restored() -> Result {
 }
 
 #[test]
-#[should_panic(
-    expected = "function `other` uses state `sum` without declaring it: name its const in `#[function(states(...))]`"
-)]
-fn an_undeclared_state_is_named() {
-    let _ = Harness::<Other>::new().push("a", "undeclared", 0);
-}
-
-#[test]
-#[should_panic(
-    expected = "side output `late` without declaring it: name its const in `#[function(side_outputs(...))]`"
-)]
-fn an_undeclared_side_output_is_named() {
-    let _ = Harness::<Other>::new().push("a", "undeclared side", 0);
-}
-
-#[test]
 #[should_panic(expected = "event-time timers without declaring them: write `#[function(timers(event))]`")]
 fn undeclared_timers_are_named() {
     let _ = Harness::<Other>::new().push("a", "timer", 0);
-}
-
-#[test]
-#[should_panic(expected = "state `count` is used with two types")]
-fn a_state_has_one_type() {
-    let _ = Harness::<Other>::new().push("a", "two types", 0);
 }
 
 #[test]
@@ -292,11 +278,11 @@ fn metrics_and_config_reach_the_function() -> Result {
     assert_eq!((harness.counter("seen"), harness.gauge("level")), (5, Some(3.0)));
     assert_eq!(harness.take_output()?, ["Some(\"x\") Some(7)", "None Some(7)"]);
     let error = script().with_config("limit", "many").push("a", "config x", 0).expect_err("many is no number");
-    assert_eq!(error.to_string(), "record 0: config `limit`: `many` is not what was expected");
+    assert_eq!(error.to_string(), "record 0: config `limit`: `many` is not a valid value");
     Ok(())
 }
 
-#[derive(Default)]
+#[derive(Function)]
 struct CountLetters;
 
 #[function]
@@ -315,7 +301,8 @@ crate::export!(Script, CountLetters, Other);
 fn a_map_keeps_the_timestamp() -> Result {
     let mut harness = Harness::<CountLetters>::new();
     harness.push_batch([("", ("tea".into(), 1), 4), ("", ("coffee".into(), 1), i64::MIN)])?;
-    let emitted: Vec<_> = harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp, e.key)).collect();
+    let emitted: Vec<_> =
+        harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp.map(Timestamp::as_millis), e.key)).collect();
     assert_eq!(emitted, [(3, Some(4), None), (6, None, None)]);
     Ok(())
 }
@@ -353,6 +340,7 @@ fn a_derived_shape_names_fields_and_variants() {
     #[derive(StateType)]
     struct Seen;
     assert_eq!(crate::Shape::fingerprint::<Vec<Seen>>("postcard"), "postcard:list<(),>");
+    assert_eq!(crate::Shape::fingerprint::<Timestamp>("postcard"), "postcard:i64");
     assert_eq!(
         crate::Shape::fingerprint::<Stats>("postcard"),
         "postcard:{count:u64,mode:enum<Off|On(u8,)|At{hour:i32,}|>,}"
@@ -399,4 +387,66 @@ fn a_keyed_function_refuses_records_without_keys() {
     let batch = Batch { values, timestamps: vec![0], keys: column(b"", vec![]), key_of: vec![] };
     let failure = runner.process(0, batch).expect_err("there is no key");
     assert_eq!(failure.message, "function `script` needs keys: give its operator a `key` in the pipeline");
+}
+
+/// Emits the kind of its key, and lets it be any number.
+#[derive(Function)]
+struct Numbered {
+    seen: MapState<Timestamp, u32>,
+}
+
+#[function]
+impl KeyedProcessFunction for Numbered {
+    type Key = i32;
+    type In = Bytes;
+    type Out = Text;
+
+    fn process_element(&mut self, _: &[u8], ctx: &mut KeyedContext<i32>, out: &mut Collector<Text>) -> Result {
+        self.seen.update(&ctx.require_timestamp()?, |seen| *seen += 1);
+        out.emit_keyed((ctx.key(), "x"), (ctx.key() + 1).to_string());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_key_has_the_type_that_the_function_declares() -> Result {
+    let mut harness = Harness::<Numbered>::new();
+    harness.push_batch([(-7, "", 5), (-7, "", 5), (41, "", 6)])?;
+    let emitted = harness.take_emitted()?;
+    assert_eq!(emitted.iter().map(|e| e.value.as_str()).collect::<Vec<_>>(), ["-6", "-6", "42"]);
+    assert_eq!(emitted[0].key.as_deref(), Some(&b"2:-71:x"[..]));
+    assert_eq!(harness.read_state(-7, |numbered| numbered.seen.get(&Timestamp::from(5))), Some(2));
+    assert_eq!(harness.description().states[0].map_key, "ordered:i64");
+    Ok(())
+}
+
+#[test]
+fn a_key_of_another_form_fails_the_first_record_that_has_it() -> Result {
+    let mut harness = Harness::<Numbered>::new();
+    let error = harness.push_batch([("1", "", 0), ("007", "", 0), ("007", "", 0)]).expect_err("007 is not canonical");
+    assert_eq!(
+        error.to_string(),
+        "record 1: the key `007` is not a `i32`, the key type of function `numbered`: a number has neither leading zeros nor a plus sign"
+    );
+    let error = script().push_batch([("a", "emit", 0), ("\u{fc}", "emit", 0)]);
+    assert!(error.is_ok(), "text need not be ASCII");
+    let error = script().push(b"\xff", "emit", 0).expect_err("the key is not UTF-8");
+    assert!(error.to_string().starts_with("record 0: the key `0xff` is not a `string`"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_timestamp_says_what_to_do() {
+    let error = Harness::<Numbered>::new().push(1, "", i64::MIN).expect_err("there is no timestamp");
+    assert!(error.to_string().ends_with("give its source a `timestamp` in the pipeline"), "{error}");
+}
+
+#[test]
+fn reading_state_changes_nothing() -> Result {
+    let mut harness = script();
+    harness.push("a", "count", 0)?;
+    let (before, calls) = (harness.snapshot(), harness.calls("value-load"));
+    harness.read_state("a", |script| script.count.set(9));
+    assert_eq!((count(&harness, "a"), harness.snapshot(), harness.calls("value-load")), (Some(1), before, calls));
+    Ok(())
 }

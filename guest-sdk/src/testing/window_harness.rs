@@ -9,7 +9,8 @@ use crate::bindings::exports::cofferdam::function::window::Elements;
 use crate::codec::{Codec, Decode, Encode};
 use crate::context::some_timestamp;
 use crate::function::Function;
-use crate::{FunctionError, TwoInputs, column, kinds};
+use crate::key::{EncodeKey, encoded};
+use crate::{FunctionError, Timestamp, TwoInputs, column, kinds};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
@@ -23,13 +24,14 @@ use std::ops::{Deref, DerefMut};
 /// ```
 /// # use cofferdam_sdk::prelude::*;
 /// use cofferdam_sdk::testing::{WindowHarness, Windows};
-/// # #[derive(Default)] struct Sum;
+/// # #[derive(Function)] struct Sum;
 /// # #[function] impl ReduceFunction for Sum {
 /// #     type In = Json<i64>;
 /// #     fn reduce(&mut self, sum: i64, value: i64) -> Result<i64> { Ok(sum + value) }
 /// # }
 ///
-/// let mut harness = WindowHarness::<Sum>::new(Windows::session(3_000).allowed_lateness(1_000));
+/// let second = Duration::from_secs(1);
+/// let mut harness = WindowHarness::<Sum>::new(Windows::session(3 * second).allowed_lateness(second));
 /// harness.push("a", 1, 0)?;
 /// harness.push("a", 2, 1_000)?;
 /// harness.advance_watermark(3_999)?;
@@ -111,8 +113,9 @@ impl Open {
 }
 
 /// The key under which a [`WindowHarness`] keeps the states of a window, for [`Harness::value_of`] and the like.
-pub fn window_key(key: impl AsRef<[u8]>, start_ms: i64, end_ms: i64) -> Vec<u8> {
-    [key.as_ref(), &start_ms.to_be_bytes(), &end_ms.to_be_bytes()].concat()
+pub fn window_key(key: impl EncodeKey, start: impl Into<Timestamp>, end: impl Into<Timestamp>) -> Vec<u8> {
+    let [start, end] = [start.into(), end.into()].map(|time| time.as_millis().to_be_bytes());
+    [encoded(key).as_slice(), &start, &end].concat()
 }
 
 impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
@@ -143,21 +146,31 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     /// # Errors
     /// Where the record has no timestamp and windows go by event time, or where the function fails the record or a window
     /// that fires for it. Nothing of it takes effect then.
-    pub fn push<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push<V>(
+        &mut self,
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), FunctionError>
     where
-        F::Input: Encode<V>,
+        F::In: Encode<V>,
     {
-        self.push_raw(0, key.as_ref(), encode::<F::Input, V>(value)?, timestamp)
+        self.push_raw(0, &encoded(key), encode::<F::In, V>(value)?, timestamp.into().as_millis())
     }
 
     /// Pushes one record of the first of two inputs: the same as [`WindowHarness::push`].
     ///
     /// # Errors
     /// As [`WindowHarness::push`].
-    pub fn push_first<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push_first<V>(
+        &mut self,
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), FunctionError>
     where
         F: TwoInputs,
-        F::Input: Encode<V>,
+        F::In: Encode<V>,
     {
         self.push(key, value, timestamp)
     }
@@ -166,12 +179,17 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     ///
     /// # Errors
     /// As [`WindowHarness::push`].
-    pub fn push_second<V>(&mut self, key: impl AsRef<[u8]>, value: V, timestamp: i64) -> Result<(), FunctionError>
+    pub fn push_second<V>(
+        &mut self,
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), FunctionError>
     where
         F: TwoInputs,
         F::Second: Encode<V>,
     {
-        self.push_raw(1, key.as_ref(), encode::<F::Second, V>(value)?, timestamp)
+        self.push_raw(1, &encoded(key), encode::<F::Second, V>(value)?, timestamp.into().as_millis())
     }
 
     fn push_raw(&mut self, input: usize, key: &[u8], value: Vec<u8>, timestamp: i64) -> Result<(), FunctionError> {
@@ -188,7 +206,8 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     ///
     /// # Errors
     /// Where a window fails. It and those after it wait for the next call, and the watermark has moved.
-    pub fn advance_watermark(&mut self, watermark: i64) -> Result<(), FunctionError> {
+    pub fn advance_watermark(&mut self, watermark: impl Into<Timestamp>) -> Result<(), FunctionError> {
+        let watermark = watermark.into().as_millis();
         self.memory.with(|memory| memory.watermark = memory.watermark.max(watermark));
         if self.windows.processing { Ok(()) } else { self.advance() }
     }
@@ -198,7 +217,8 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     ///
     /// # Errors
     /// As [`WindowHarness::advance_watermark`].
-    pub fn advance_processing_time(&mut self, time: i64) -> Result<(), FunctionError> {
+    pub fn advance_processing_time(&mut self, time: impl Into<Timestamp>) -> Result<(), FunctionError> {
+        let time = time.into().as_millis();
         self.memory.with(|memory| memory.processing_time = memory.processing_time.max(time));
         if self.windows.processing { self.advance() } else { Ok(()) }
     }
@@ -207,8 +227,8 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     ///
     /// # Errors
     /// Where the codec cannot read what it wrote.
-    pub fn take_late(&mut self) -> Result<Vec<Emitted<<F::Input as Codec>::Owned>>, FunctionError> {
-        decode::<F::Input>(std::mem::take(&mut self.late[0]))
+    pub fn take_late(&mut self) -> Result<Vec<Emitted<<F::In as Codec>::Owned>>, FunctionError> {
+        decode::<F::In>(std::mem::take(&mut self.late[0]))
     }
 
     /// Takes the records of the second input that came too late, with their timestamps and keys.

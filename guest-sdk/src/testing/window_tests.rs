@@ -11,18 +11,19 @@ use crate::{column, declaration};
 use std::rc::Rc;
 
 /// Joins the texts of a window in brackets, so that it shows what was added and what was merged.
-#[derive(Default)]
+#[derive(Function)]
 struct Brackets {
     open: String,
 }
 
 #[function(name = "brackets")]
 impl AggregateFunction for Brackets {
+    type Key = String;
     type In = Text;
     type Accumulator = String;
     type Out = Text;
 
-    fn open(&mut self, ctx: &mut BaseContext) -> Result {
+    fn open(&mut self, ctx: &mut Context) -> Result {
         self.open = ctx.config("open").unwrap_or("(").to_owned();
         Ok(())
     }
@@ -31,7 +32,7 @@ impl AggregateFunction for Brackets {
         self.open.clone()
     }
 
-    fn add(&mut self, text: &mut String, value: &str, ctx: &mut BaseContext) -> Result {
+    fn add(&mut self, text: &mut String, value: &str, ctx: &mut Context) -> Result {
         ctx.count("added", 1);
         if value == "bad" {
             return Err(format!("at {:?}", ctx.timestamp()).into());
@@ -48,12 +49,16 @@ impl AggregateFunction for Brackets {
         Ok(())
     }
 
-    fn result(&mut self, text: &String, window: &Window) -> Result<String> {
+    fn result(&mut self, text: &String, window: &Window<String>) -> Result<String> {
         if text.contains("sour") {
             return Err("no".into());
         }
-        Ok(format!("{} {text} {}", window.key_str()?, window.end_ms))
+        Ok(format!("{} {text} {}", window.key(), window.end))
     }
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
 }
 
 fn brackets(windows: Windows) -> WindowHarness<Brackets> {
@@ -64,7 +69,7 @@ fn brackets(windows: Windows) -> WindowHarness<Brackets> {
 fn push(harness: &mut WindowHarness<Brackets>, records: &str) -> Result {
     for record in records.split(' ') {
         let (text, time) = record.split_once('@').ok_or("no record")?;
-        harness.push("k", text, time.parse()?)?;
+        harness.push("k", text, time.parse::<i64>()?)?;
     }
     Ok(())
 }
@@ -84,7 +89,7 @@ fn an_aggregate_describes_its_accumulator() {
 
 #[test]
 fn windows_that_overlap_merge_what_they_share() -> Result {
-    let mut harness = brackets(Windows::sliding(20, 10)).with_config("open", "<");
+    let mut harness = brackets(Windows::sliding(ms(20), ms(10))).with_config("open", "<");
     push(&mut harness, "a@1 b@2 c@11 d@12")?;
     harness.advance_watermark(100)?;
     assert_eq!(harness.take_output()?, ["k <ab 10", "k <ab<cd 20", "k <cd 30"]);
@@ -94,7 +99,7 @@ fn windows_that_overlap_merge_what_they_share() -> Result {
 
 #[test]
 fn late_records_fire_again_until_the_lateness_is_over() -> Result {
-    let mut harness = brackets(Windows::tumbling(10).allowed_lateness(5));
+    let mut harness = brackets(Windows::tumbling(ms(10)).allowed_lateness(ms(5)));
     push(&mut harness, "a@1")?;
     harness.advance_watermark(8)?;
     assert!(harness.take_output()?.is_empty());
@@ -113,12 +118,12 @@ fn late_records_fire_again_until_the_lateness_is_over() -> Result {
 
 #[test]
 fn a_record_is_late_only_where_it_falls_in_no_window_that_is_kept() -> Result {
-    let mut harness = brackets(Windows::sliding(20, 10));
+    let mut harness = brackets(Windows::sliding(ms(20), ms(10)));
     harness.advance_watermark(9)?;
     push(&mut harness, "a@5")?;
     harness.advance_watermark(19)?;
     assert_eq!((harness.take_output()?, late(&mut harness)?.len()), (vec!["k (a 20".to_owned()], 0));
-    let mut harness = brackets(Windows::sliding(10, 30));
+    let mut harness = brackets(Windows::sliding(ms(10), ms(30)));
     push(&mut harness, "between@15")?;
     assert_eq!((late(&mut harness)?.len(), harness.open_windows()), (0, 0), "it falls in no window, and is not late");
     harness.advance_watermark(15)?;
@@ -129,7 +134,7 @@ fn a_record_is_late_only_where_it_falls_in_no_window_that_is_kept() -> Result {
 
 #[test]
 fn sessions_overlap_and_are_bridged_by_a_late_record() -> Result {
-    let windows = Windows::session(10).allowed_lateness(10);
+    let windows = Windows::session(ms(10)).allowed_lateness(ms(10));
     let mut harness = brackets(windows.clone());
     push(&mut harness, "a@0 b@9 c@25")?;
     assert_eq!(harness.open_windows(), 2, "[0, 19) and [25, 35)");
@@ -144,7 +149,7 @@ fn sessions_overlap_and_are_bridged_by_a_late_record() -> Result {
     push(&mut harness, "late@24 alone@26")?;
     assert_eq!(late(&mut harness)?, ["late"]);
     assert_eq!(harness.take_output()?, ["k (alone 36"], "its own window is not over yet");
-    let mut harness = brackets(Windows::session(10));
+    let mut harness = brackets(Windows::session(ms(10)));
     push(&mut harness, "a@0 b@10")?;
     assert_eq!(harness.open_windows(), 2, "[0, 10) ends where [10, 20) begins");
     Ok(())
@@ -162,7 +167,7 @@ fn a_count_fires_with_and_without_purging() -> Result {
     let mut harness = WindowHarness::<Brackets>::restore(Windows::global(2).purging(), &harness.snapshot())?;
     push(&mut harness, "d@9 e@9")?;
     assert_eq!(harness.take_output()?, [format!("k (cd {end}")]);
-    let mut harness = brackets(Windows::tumbling(10).count_trigger(2));
+    let mut harness = brackets(Windows::tumbling(ms(10)).count_trigger(2));
     push(&mut harness, "a@1 b@2 c@3")?;
     harness.advance_watermark(9)?;
     assert_eq!((harness.take_output()?, harness.open_windows()), (vec!["k (ab 10".to_owned()], 0));
@@ -171,7 +176,7 @@ fn a_count_fires_with_and_without_purging() -> Result {
 
 #[test]
 fn a_purged_window_fires_what_came_since() -> Result {
-    let mut harness = brackets(Windows::tumbling(10).allowed_lateness(10).purging());
+    let mut harness = brackets(Windows::tumbling(ms(10)).allowed_lateness(ms(10)).purging());
     push(&mut harness, "a@1 b@2")?;
     harness.advance_watermark(9)?;
     push(&mut harness, "c@3")?;
@@ -181,7 +186,7 @@ fn a_purged_window_fires_what_came_since() -> Result {
 
 #[test]
 fn windows_at_the_ends_of_time() -> Result {
-    let mut harness = brackets(Windows::tumbling(1000).allowed_lateness(50));
+    let mut harness = brackets(Windows::tumbling(ms(1000)).allowed_lateness(ms(50)));
     harness.push("k", "last", i64::MAX - 3)?;
     harness.push("k", "first", i64::MIN + 1)?;
     harness.advance_watermark(i64::MAX - 2)?;
@@ -193,13 +198,13 @@ fn windows_at_the_ends_of_time() -> Result {
 
 #[test]
 fn what_fails_leaves_no_trace() -> Result {
-    let mut harness = brackets(Windows::sliding(20, 10).count_trigger(2));
+    let mut harness = brackets(Windows::sliding(ms(20), ms(10)).count_trigger(2));
     push(&mut harness, "a@1")?;
     let before = harness.snapshot();
     assert_eq!(push(&mut harness, "bad@2").unwrap_err().to_string(), "record 0: at Some(2)");
     push(&mut harness, "sour@3").unwrap_err();
     assert_eq!(harness.take_output()?.len() + harness.counter("added") as usize, 2);
-    let mut harness = brackets(Windows::tumbling(10));
+    let mut harness = brackets(Windows::tumbling(ms(10)));
     push(&mut harness, "sour@3 b@13")?;
     let error = harness.advance_watermark(30).unwrap_err();
     assert_eq!(error.to_string(), "record 0: window [0, 10) of `k`: no");
@@ -229,16 +234,17 @@ mod forms {
 
     #[function(name = "sum")]
     impl AggregateFunction for New {
+        type Key = String;
         type In = Json<u32>;
         type Accumulator = i64;
         type Out = Json<i64>;
-        const ACCUMULATOR: AccumulatorState<i64> = AccumulatorState::new("accumulator").migrate_from::<u32>();
+        const ACCUMULATOR: AccumulatorState<i64> = AccumulatorState::new().migrate_from::<u32>();
 
         fn create(&mut self) -> i64 {
             0
         }
 
-        fn add(&mut self, sum: &mut i64, value: u32, _: &mut BaseContext) -> Result {
+        fn add(&mut self, sum: &mut i64, value: u32, _: &mut Context) -> Result {
             *sum += i64::from(value);
             Ok(())
         }
@@ -248,7 +254,7 @@ mod forms {
             Ok(())
         }
 
-        fn result(&mut self, sum: &i64, _: &Window) -> Result<i64> {
+        fn result(&mut self, sum: &i64, _: &Window<String>) -> Result<i64> {
             Ok(-sum)
         }
     }
@@ -256,43 +262,44 @@ mod forms {
 
 #[test]
 fn an_accumulator_of_an_older_form_is_migrated() -> Result {
-    let mut harness = WindowHarness::<forms::Old>::new(Windows::sliding(20, 10));
+    let mut harness = WindowHarness::<forms::Old>::new(Windows::sliding(ms(20), ms(10)));
     harness.push("k", 300, 5)?;
     harness.push("k", 40, 15)?;
-    let mut harness = WindowHarness::<forms::New>::restore(Windows::sliding(20, 10), &harness.snapshot())?;
+    let mut harness = WindowHarness::<forms::New>::restore(Windows::sliding(ms(20), ms(10)), &harness.snapshot())?;
     harness.push("k", 2, 16)?;
     harness.advance_watermark(19)?;
     assert_eq!(harness.take_output()?, [-300, -342]);
-    assert!(WindowHarness::<forms::Old>::restore(Windows::sliding(20, 10), &harness.snapshot()).is_err());
+    assert!(WindowHarness::<forms::Old>::restore(Windows::sliding(ms(20), ms(10)), &harness.snapshot()).is_err());
     Ok(())
 }
 
-const FIRED: ValueState<u32> = ValueState::new("fired");
-const LARGE: SideOutput<Text> = SideOutput::new("large");
-
 /// Emits the numbers of a window with how often it fired.
-#[derive(Default)]
-struct Numbers;
+#[derive(Function)]
+struct Numbers {
+    fired: ValueState<u32>,
+    large: SideOutput<Text>,
+}
 
-#[function(name = "numbers", states(FIRED), side_outputs(LARGE))]
+#[function(name = "numbers")]
 impl ProcessWindowFunction for Numbers {
+    type Key = String;
     type In = Json<u32>;
     type Out = Text;
 
     fn process(
         &mut self,
-        window: &Window,
+        window: &Window<String>,
         elements: Elements<Json<u32>>,
-        ctx: &mut WindowContext,
+        ctx: &mut Context,
         out: &mut Collector<Text>,
     ) -> Result {
-        let fired = ctx.state(FIRED).update(|fired| (*fired += 1, *fired).1);
+        let fired = self.fired.update(|fired| (*fired += 1, *fired).1);
         let listed = elements.as_slice().iter().map(|e| format!("{}@{:?}", e.value, e.timestamp));
         let listed: Vec<_> = listed.collect();
         assert_eq!((listed.len(), listed.is_empty()), (elements.len(), elements.is_empty()));
         out.emit(format!("{window} {fired} at {:?}: {}", ctx.timestamp(), listed.join(" ")));
         if elements.values().sum::<u32>() > 100 {
-            ctx.output(LARGE, window.key_str()?);
+            self.large.emit(window.key());
         }
         Ok(())
     }
@@ -300,30 +307,31 @@ impl ProcessWindowFunction for Numbers {
 
 #[test]
 fn a_window_has_a_state_of_its_own_until_it_is_over() -> Result {
-    let mut harness = WindowHarness::<Numbers>::new(Windows::tumbling(10).allowed_lateness(10));
+    let mut harness = WindowHarness::<Numbers>::new(Windows::tumbling(ms(10)).allowed_lateness(ms(10)));
     harness.push("a", 1, 0)?;
     harness.push("b", 200, 5)?;
     harness.advance_watermark(9)?;
     harness.push("a", 2, i64::MIN).expect_err("a record without a time has no place in event time");
     harness.push("a", 3, 6)?;
-    let emitted: Vec<_> = harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp)).collect();
+    let emitted: Vec<_> =
+        harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp.map(Timestamp::as_millis))).collect();
     let lines = [
         "window [0, 10) of `a` 1 at Some(9): 1@Some(0)",
         "window [0, 10) of `b` 1 at Some(9): 200@Some(5)",
         "window [0, 10) of `a` 2 at Some(9): 1@Some(0) 3@Some(6)",
     ];
     assert_eq!(emitted, lines.map(|line| (line.to_owned(), Some(9))));
-    assert_eq!(harness.take_side_output(LARGE)?, ["b"]);
-    assert_eq!(harness.value_of(FIRED, window_key("a", 0, 10))?, Some(2));
+    assert_eq!(harness.take_side_output(|function| &function.large)?, ["b"]);
+    assert_eq!(harness.read_state(window_key("a", 0, 10), |numbers| numbers.fired.get()), Some(2));
     harness.advance_watermark(19)?;
-    assert_eq!(harness.value_of(FIRED, window_key("a", 0, 10))?, None, "it is over");
+    assert_eq!(harness.read_state(window_key("a", 0, 10), |numbers| numbers.fired.get()), None, "it is over");
     assert!(harness.take_late()?.is_empty());
     Ok(())
 }
 
 #[test]
 fn an_element_without_a_time_is_seen_as_such() -> Result {
-    let mut harness = WindowHarness::<Numbers>::new(Windows::tumbling(10).processing_time());
+    let mut harness = WindowHarness::<Numbers>::new(Windows::tumbling(ms(10)).processing_time());
     harness.push("a", 7, i64::MIN)?;
     harness.advance_watermark(50)?;
     assert!(harness.take_output()?.is_empty());
@@ -335,7 +343,7 @@ fn an_element_without_a_time_is_seen_as_such() -> Result {
 #[test]
 #[should_panic(expected = "session windows grow together, and have no states of their own")]
 fn sessions_have_no_states() {
-    WindowHarness::<Numbers>::new(Windows::session(5));
+    WindowHarness::<Numbers>::new(Windows::session(ms(5)));
 }
 
 fn column(values: &[&str]) -> Column {
@@ -424,7 +432,7 @@ fn an_empty_text_is_reduced_like_any_other() -> Result {
         }
     }
 
-    let mut harness = WindowHarness::<Joined>::new(Windows::tumbling(10));
+    let mut harness = WindowHarness::<Joined>::new(Windows::tumbling(ms(10)));
     for text in ["", "", "x"] {
         harness.push("k", text, 0)?;
     }
@@ -433,38 +441,41 @@ fn an_empty_text_is_reduced_like_any_other() -> Result {
     Ok(())
 }
 
-#[derive(Default)]
-struct Pairs;
+#[derive(Function)]
+struct Pairs {
+    large: SideOutput<Text>,
+}
 
-#[function(side_outputs(LARGE))]
+#[function]
 impl JoinFunction for Pairs {
+    type Key = String;
     type First = Text;
     type Second = Json<u32>;
     type Out = Text;
 
-    fn join(&mut self, first: &&str, second: &u32, ctx: &mut JoinContext, out: &mut Collector<Text>) -> Result {
+    fn join(&mut self, first: &&str, second: &u32, ctx: &mut JoinContext<String>, out: &mut Collector<Text>) -> Result {
         if *second == 13 {
             return Err("unlucky".into());
         }
         let times = (ctx.first_timestamp(), ctx.second_timestamp());
-        out.emit(format!("{}: {first}{second} {times:?} {:?}", ctx.key_str()?, ctx.timestamp()));
-        ctx.output(LARGE, first);
+        out.emit(format!("{}: {first}{second} {times:?} {:?}", ctx.key(), ctx.timestamp()));
+        self.large.emit(first);
         Ok(())
     }
 }
 
 #[test]
 fn a_window_join_meets_every_pair_of_its_window() -> Result {
-    let mut harness = WindowHarness::<Pairs>::new(Windows::tumbling(10));
+    let mut harness = WindowHarness::<Pairs>::new(Windows::tumbling(ms(10)));
     harness.push_second("k", 1, 3)?;
     harness.push_first("k", "a", 2)?;
     harness.push_first("k", "b", 1)?;
     harness.push_first("l", "c", 1)?;
-    let mut harness = WindowHarness::<Pairs>::restore(Windows::tumbling(10), &harness.snapshot())?;
+    let mut harness = WindowHarness::<Pairs>::restore(Windows::tumbling(ms(10)), &harness.snapshot())?;
     harness.advance_watermark(9)?;
     let pairs = ["k: a1 (Some(2), Some(3)) Some(9)", "k: b1 (Some(1), Some(3)) Some(9)"];
     assert_eq!(
-        (harness.take_output()?, harness.take_side_output(LARGE)?.len()),
+        (harness.take_output()?, harness.take_side_output(|function| &function.large)?.len()),
         (pairs.map(str::to_owned).to_vec(), 2)
     );
     harness.push_first("k", "late", 1)?;

@@ -18,22 +18,22 @@ impl FlatMapFunction for Echo {
     }
 }
 
-/// 8 bytes in its stored form: postcard writes a float as it is.
-const TOTAL: ValueState<f64> = ValueState::new("total");
-
 /// Adds the length of every record to the total of its key, and emits nothing.
-#[derive(Default)]
-struct Total;
+#[derive(Function)]
+struct Total {
+    /// 8 bytes in its stored form: postcard writes a float as it is.
+    total: ValueState<f64>,
+}
 
-#[function(name = "total", states(TOTAL))]
+#[function(name = "total")]
 impl KeyedProcessFunction for Total {
+    type Key = Vec<u8>;
     type In = Bytes;
     type Out = Bytes;
 
-    fn process_element(&mut self, record: &[u8], ctx: &mut Context, _out: &mut Collector<Bytes>) -> Result {
-        let mut state = ctx.state(TOTAL);
-        let total = state.get_or_default();
-        state.set(total + record.len() as f64);
+    fn process_element(&mut self, record: &[u8], _: &mut KeyedContext<Vec<u8>>, _: &mut Collector<Bytes>) -> Result {
+        let total = self.total.get_or_default();
+        self.total.set(total + record.len() as f64);
         Ok(())
     }
 }

@@ -5,85 +5,88 @@
 
 use cofferdam_sdk::prelude::*;
 
-const HELD: ValueState<String> = ValueState::new("held");
-
 /// Where its key's state is empty it emits INPUT, sets the state and a timer at the watermark + 5; else it clears the state and
 /// deletes the timer at the watermark + 4. A timer emits STATE.
-#[derive(Default)]
-struct Conditional;
+#[derive(Function)]
+struct Conditional {
+    held: ValueState<String>,
+}
 
-#[function(name = "conditional", states(HELD), timers(event))]
+#[function(name = "conditional", timers(event))]
 impl KeyedProcessFunction for Conditional {
+    type Key = String;
     type In = Text;
     type Out = Text;
 
-    fn process_element(&mut self, record: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+    fn process_element(&mut self, record: &str, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
         let (key, _) = fields(record)?;
         let watermark = ctx.watermark();
-        if ctx.state(HELD).exists() {
-            ctx.state(HELD).clear();
-            ctx.delete_event_timer(watermark + 4);
+        if self.held.exists() {
+            self.held.clear();
+            ctx.delete_event_time_timer(watermark + Duration::from_millis(4));
         } else {
             out.emit(format!("INPUT:{key}"));
-            ctx.state(HELD).set(key.to_owned());
-            ctx.register_event_timer(watermark + 5);
+            self.held.set(key.to_owned());
+            ctx.register_event_time_timer(watermark + Duration::from_millis(5));
         }
         Ok(())
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-        let held = ctx.state(HELD).get().unwrap_or_default();
+    fn on_timer(&mut self, timer: Timer, _: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+        let held = self.held.get().unwrap_or_default();
         out.emit(format!("STATE:{held} at {}", timer.time));
         Ok(())
     }
 }
 
-/// What a timer does beside emitting itself: by its time.
-const DELETES: MapState<i64, i64> = MapState::new("deletes");
-/// Distance and end of timers that register their next one.
-const REPEATS: ValueState<(i64, i64)> = ValueState::new("repeats");
-
 /// Does what the value says: `event T`, `processing T`, `no-event T` and `no-processing T` register and delete a timer, `deletes
 /// T U` has the event timer at T delete that at U, `repeats D U` has each event timer register the next one after D, up to U.
 /// Timers emit themselves.
-#[derive(Default)]
-struct Timers;
+#[derive(Function)]
+struct Timers {
+    /// For a timer, by its time, the time of the timer that it deletes.
+    deletes: MapState<i64, i64>,
+    /// Distance and end of timers that register their next one.
+    repeats: ValueState<(i64, i64)>,
+}
 
-#[function(name = "timers", states(DELETES, REPEATS), timers(event, processing))]
+#[function(name = "timers", timers(event, processing))]
 impl KeyedProcessFunction for Timers {
+    type Key = String;
     type In = Text;
     type Out = Text;
 
-    fn process_element(&mut self, record: &str, ctx: &mut Context, _out: &mut Collector<Text>) -> Result {
+    fn process_element(&mut self, record: &str, ctx: &mut KeyedContext<String>, _out: &mut Collector<Text>) -> Result {
         let (_, order) = fields(record)?;
         let mut words = order.split(' ');
         let verb = words.next().unwrap_or_default();
         let times: Vec<i64> = words.map(str::parse).collect::<Result<_, _>>()?;
         match (verb, &times[..]) {
-            ("event", &[time]) => ctx.register_event_timer(time),
-            ("processing", &[time]) => ctx.register_processing_timer(time),
-            ("no-event", &[time]) => ctx.delete_event_timer(time),
-            ("no-processing", &[time]) => ctx.delete_processing_timer(time),
-            ("deletes", [time, other]) => ctx.state(DELETES).insert(time, *other),
-            ("repeats", &[distance, until]) => ctx.state(REPEATS).set((distance, until)),
+            ("event", &[time]) => ctx.register_event_time_timer(time.into()),
+            ("processing", &[time]) => ctx.register_processing_time_timer(time.into()),
+            ("no-event", &[time]) => ctx.delete_event_time_timer(time.into()),
+            ("no-processing", &[time]) => ctx.delete_processing_time_timer(time.into()),
+            ("deletes", [time, other]) => self.deletes.insert(time, *other),
+            ("repeats", &[distance, until]) => self.repeats.set((distance, until)),
             _ => return Err(format!("`{order}` says nothing that can be done").into()),
         }
         Ok(())
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-        let key = ctx.key_str()?.to_owned();
+    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+        let key = ctx.key().to_owned();
         if timer.domain == TimeDomain::Processing {
             out.emit(format!("{key},processing,{}", timer.time));
             return Ok(());
         }
-        out.emit(format!("{key},event,{}", timer.time));
-        if let Some(other) = ctx.state(DELETES).get(&timer.time) {
-            ctx.delete_event_timer(other);
+        let time = timer.time.as_millis();
+        out.emit(format!("{key},event,{time}"));
+        if let Some(other) = self.deletes.get(&time) {
+            ctx.delete_event_time_timer(other.into());
         }
-        match ctx.state(REPEATS).get() {
-            Some((distance, until)) if timer.time + distance <= until => {
-                ctx.register_event_timer(timer.time + distance);
+        match self.repeats.get() {
+            Some((distance, until)) if time + distance <= until => {
+                ctx.register_event_time_timer((time + distance).into());
             }
             _ => {}
         }
@@ -97,6 +100,7 @@ struct Sum;
 
 #[function(name = "sum")]
 impl AggregateFunction for Sum {
+    type Key = String;
     type In = Text;
     type Accumulator = i64;
     type Out = Text;
@@ -105,7 +109,7 @@ impl AggregateFunction for Sum {
         0
     }
 
-    fn add(&mut self, sum: &mut i64, record: &str, _ctx: &mut BaseContext) -> Result {
+    fn add(&mut self, sum: &mut i64, record: &str, _ctx: &mut Context) -> Result {
         *sum += fields(record)?.1.parse::<i64>()?;
         Ok(())
     }
@@ -115,8 +119,8 @@ impl AggregateFunction for Sum {
         Ok(())
     }
 
-    fn result(&mut self, sum: &i64, window: &Window) -> Result<String> {
-        Ok(format!("{},{sum}", bounds(window)?))
+    fn result(&mut self, sum: &i64, window: &Window<String>) -> Result<String> {
+        Ok(format!("{},{sum}", bounds(window)))
     }
 }
 
@@ -134,32 +138,33 @@ impl ReduceFunction for Largest {
     }
 }
 
-const FIRINGS: ValueState<u32> = ValueState::new("firings");
-const LARGE: SideOutput<Text> = SideOutput::new("large");
-
 /// The elements of a window and how often it has fired: `KEY,START,END,FIRINGS,VALUE@TIME VALUE@TIME`. One of more than three
 /// goes to the side output as well.
-#[derive(Default)]
-struct Elementwise;
+#[derive(Function)]
+struct Elementwise {
+    firings: ValueState<u32>,
+    large: SideOutput<Text>,
+}
 
-#[function(name = "elements", states(FIRINGS), side_outputs(LARGE))]
+#[function(name = "elements")]
 impl ProcessWindowFunction for Elementwise {
+    type Key = String;
     type In = Text;
     type Out = Text;
 
     fn process(
         &mut self,
-        window: &Window,
+        window: &Window<String>,
         elements: Elements<Text>,
-        ctx: &mut WindowContext,
+        _ctx: &mut Context,
         out: &mut Collector<Text>,
     ) -> Result {
-        let firings = ctx.state(FIRINGS).get_or_default() + 1;
-        ctx.state(FIRINGS).set(firings);
+        let firings = self.firings.get_or_default() + 1;
+        self.firings.set(firings);
         let count = elements.len();
-        let line = format!("{},{firings},{}", bounds(window)?, listed(elements)?);
+        let line = format!("{},{firings},{}", bounds(window), listed(elements)?);
         if count > 3 {
-            ctx.output(LARGE, &line);
+            self.large.emit(&line);
         }
         out.emit(line);
         Ok(())
@@ -172,62 +177,65 @@ struct Session;
 
 #[function(name = "session-elements")]
 impl ProcessWindowFunction for Session {
+    type Key = String;
     type In = Text;
     type Out = Text;
 
     fn process(
         &mut self,
-        window: &Window,
+        window: &Window<String>,
         elements: Elements<Text>,
-        _ctx: &mut WindowContext,
+        _ctx: &mut Context,
         out: &mut Collector<Text>,
     ) -> Result {
-        out.emit(format!("{},{}", bounds(window)?, listed(elements)?));
+        out.emit(format!("{},{}", bounds(window), listed(elements)?));
         Ok(())
     }
 }
 
-const SEEN: MapState<i64, (u32, u32)> = MapState::new("seen");
-
 /// Counts the records of both inputs in each second of event time, and emits them when it is over: `KEY,END,FIRST,SECOND`.
-#[derive(Default)]
-struct Both;
+#[derive(Function)]
+struct Both {
+    /// For the end of each second, the records of both inputs.
+    seen: MapState<Timestamp, (u32, u32)>,
+}
 
-#[function(name = "both", states(SEEN), timers(event))]
+#[function(name = "both", timers(event))]
 impl CoProcessFunction for Both {
+    type Key = String;
     type First = Text;
     type Second = Text;
     type Out = Text;
 
-    fn process_first(&mut self, record: &str, ctx: &mut Context, _out: &mut Collector<Text>) -> Result {
+    fn process_first(&mut self, record: &str, ctx: &mut KeyedContext<String>, _out: &mut Collector<Text>) -> Result {
         fields(record)?;
         let end = second_of(ctx)?;
-        ctx.state(SEEN).update(&end, |(first, _)| *first += 1);
-        ctx.register_event_timer(end - 1);
+        self.seen.update(&end, |(first, _)| *first += 1);
+        ctx.register_event_time_timer(end - Duration::from_millis(1));
         Ok(())
     }
 
-    fn process_second(&mut self, record: &str, ctx: &mut Context, _out: &mut Collector<Text>) -> Result {
+    fn process_second(&mut self, record: &str, ctx: &mut KeyedContext<String>, _out: &mut Collector<Text>) -> Result {
         fields(record)?;
         let end = second_of(ctx)?;
-        ctx.state(SEEN).update(&end, |(_, second)| *second += 1);
-        ctx.register_event_timer(end - 1);
+        self.seen.update(&end, |(_, second)| *second += 1);
+        ctx.register_event_time_timer(end - Duration::from_millis(1));
         Ok(())
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-        let end = timer.time + 1;
-        let (first, second) = ctx.state(SEEN).get(&end).unwrap_or_default();
-        ctx.state(SEEN).remove(&end);
-        out.emit(format!("{},{end},{first},{second}", ctx.key_str()?));
+    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+        let end = timer.time + Duration::from_millis(1);
+        let (first, second) = self.seen.get(&end).unwrap_or_default();
+        self.seen.remove(&end);
+        out.emit(format!("{},{end},{first},{second}", ctx.key()));
         Ok(())
     }
 }
 
-/// The first millisecond behind the second of a record.
-fn second_of(ctx: &Context) -> Result<i64> {
-    let time = ctx.timestamp().ok_or("a record has a time")?;
-    Ok(time - time.rem_euclid(1000) + 1000)
+/// The first millisecond after the second of a record.
+fn second_of(ctx: &Context) -> Result<Timestamp> {
+    const SECOND: Duration = Duration::from_secs(1);
+    Ok(ctx.require_timestamp()?.floor(SECOND) + SECOND)
 }
 
 /// The elements that both inputs brought to a window: `KEY,START,END,FIRST FIRST,SECOND SECOND`.
@@ -236,19 +244,20 @@ struct Grouped;
 
 #[function(name = "grouped")]
 impl CoGroupFunction for Grouped {
+    type Key = String;
     type First = Text;
     type Second = Text;
     type Out = Text;
 
     fn co_group(
         &mut self,
-        window: &Window,
+        window: &Window<String>,
         first: Elements<Text>,
         second: Elements<Text>,
-        _ctx: &mut WindowContext,
+        _ctx: &mut Context,
         out: &mut Collector<Text>,
     ) -> Result {
-        out.emit(format!("{},{},{}", bounds(window)?, listed(first)?, listed(second)?));
+        out.emit(format!("{},{},{}", bounds(window), listed(first)?, listed(second)?));
         Ok(())
     }
 }
@@ -259,11 +268,18 @@ struct Joined;
 
 #[function(name = "joined")]
 impl JoinFunction for Joined {
+    type Key = String;
     type First = Text;
     type Second = Text;
     type Out = Text;
 
-    fn join(&mut self, first: &&str, second: &&str, ctx: &mut JoinContext, out: &mut Collector<Text>) -> Result {
+    fn join(
+        &mut self,
+        first: &&str,
+        second: &&str,
+        ctx: &mut JoinContext<String>,
+        out: &mut Collector<Text>,
+    ) -> Result {
         out.emit(pair(first, second, ctx)?);
         Ok(())
     }
@@ -275,28 +291,35 @@ struct Near;
 
 #[function(name = "near")]
 impl IntervalJoinFunction for Near {
+    type Key = String;
     type First = Text;
     type Second = Text;
     type Out = Text;
 
-    fn join(&mut self, first: &&str, second: &&str, ctx: &mut JoinContext, out: &mut Collector<Text>) -> Result {
+    fn join(
+        &mut self,
+        first: &&str,
+        second: &&str,
+        ctx: &mut JoinContext<String>,
+        out: &mut Collector<Text>,
+    ) -> Result {
         out.emit(pair(first, second, ctx)?);
         Ok(())
     }
 }
 
-fn pair(first: &str, second: &str, ctx: &JoinContext) -> Result<String> {
-    let time = ctx.timestamp().unwrap_or(i64::MIN);
-    Ok(format!("{},{},{},{time}", ctx.key_str()?, fields(first)?.1, fields(second)?.1))
+fn pair(first: &str, second: &str, ctx: &JoinContext<String>) -> Result<String> {
+    let time = ctx.timestamp().unwrap_or(Timestamp::MIN);
+    Ok(format!("{},{},{},{time}", ctx.key(), fields(first)?.1, fields(second)?.1))
 }
 
-fn bounds(window: &Window) -> Result<String> {
-    Ok(format!("{},{},{}", window.key_str()?, window.start_ms, window.end_ms))
+fn bounds(window: &Window<String>) -> String {
+    format!("{},{},{}", window.key(), window.start, window.end)
 }
 
 fn listed(elements: Elements<Text>) -> Result<String> {
     let one = |element: Element<&str>| -> Result<String> {
-        Ok(format!("{}@{}", fields(element.value)?.1, element.timestamp.unwrap_or(i64::MIN)))
+        Ok(format!("{}@{}", fields(element.value)?.1, element.timestamp.unwrap_or(Timestamp::MIN)))
     };
     Ok(elements.map(one).collect::<Result<Vec<_>>>()?.join(" "))
 }

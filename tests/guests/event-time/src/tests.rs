@@ -15,6 +15,10 @@ const A: [(&str, i64, i64); 8] = [
     ("key2", 1, 1000),
 ];
 
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
 fn sums(windows: Windows) -> WindowHarness<Sum> {
     WindowHarness::new(windows)
 }
@@ -35,7 +39,7 @@ fn emitted(harness: &mut WindowHarness<Sum>) -> Result<String> {
     let mut sums = Vec::new();
     for emitted in harness.take_emitted()? {
         let (key, sum) = (emitted.value.split(',').next(), emitted.value.rsplit(',').next());
-        sums.push(format!("{}={}@{}", key.unwrap_or(""), sum.unwrap_or(""), emitted.timestamp.unwrap_or(-1)));
+        sums.push(format!("{}={}@{}", key.unwrap_or(""), sum.unwrap_or(""), emitted.timestamp.unwrap_or_default()));
     }
     sums.sort();
     Ok(sums.join(" "))
@@ -43,7 +47,7 @@ fn emitted(harness: &mut WindowHarness<Sum>) -> Result<String> {
 
 #[test]
 fn tumbling_windows() -> Result {
-    let windows = Windows::tumbling(3000);
+    let windows = Windows::tumbling(ms(3000));
     let mut harness = sums(windows.clone());
     push_all(&mut harness, &A)?;
     for (watermark, sums) in [
@@ -63,7 +67,7 @@ fn tumbling_windows() -> Result {
 
 #[test]
 fn sliding_windows() -> Result {
-    let windows = Windows::sliding(3000, 1000);
+    let windows = Windows::sliding(ms(3000), ms(1000));
     let mut harness = sums(windows.clone());
     push_all(&mut harness, &A)?;
     for (watermark, sums) in [
@@ -82,7 +86,7 @@ fn sliding_windows() -> Result {
 
 #[test]
 fn sessions() -> Result {
-    let windows = Windows::session(3000);
+    let windows = Windows::session(ms(3000));
     let mut harness = sums(windows.clone());
     push_all(
         &mut harness,
@@ -101,7 +105,7 @@ fn sessions() -> Result {
 
 #[test]
 fn processing_time() -> Result {
-    let mut harness = sums(Windows::tumbling(3000).processing_time());
+    let mut harness = sums(Windows::tumbling(ms(3000)).processing_time());
     harness.advance_processing_time(3)?;
     push_all(
         &mut harness,
@@ -129,7 +133,7 @@ fn conditional_timers() -> Result {
     harness.advance_watermark(6)?;
     harness.advance_watermark(7)?;
     let emitted: Vec<_> = harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp)).collect();
-    let line = |line: &str, time| (line.to_owned(), Some(time));
+    let line = |line: &str, time| (line.to_owned(), Some(Timestamp::from(time)));
     assert_eq!(emitted, [line("INPUT:42", 0), line("STATE:17 at 6", 6), line("STATE:42 at 7", 7)]);
     Ok(())
 }
@@ -163,7 +167,7 @@ fn timers_that_delete_and_register_others() -> Result {
 
 #[test]
 fn the_largest_record() -> Result {
-    let mut harness = WindowHarness::<Largest>::new(Windows::session(10));
+    let mut harness = WindowHarness::<Largest>::new(Windows::session(ms(10)));
     for (record, time) in [("k,3", 0), ("k,8", 12), ("k,5", 6), ("k,8,second", 7)] {
         harness.push("k", record, time)?;
     }
@@ -174,7 +178,7 @@ fn the_largest_record() -> Result {
 
 #[test]
 fn elements_with_a_state_of_the_window() -> Result {
-    let windows = Windows::tumbling(10).allowed_lateness(5);
+    let windows = Windows::tumbling(ms(10)).allowed_lateness(ms(5));
     let mut harness = WindowHarness::<Elementwise>::new(windows.clone());
     for (value, time) in [(1, 3), (2, 1), (3, 12)] {
         harness.push("k", format!("k,{value}"), time)?;
@@ -184,7 +188,7 @@ fn elements_with_a_state_of_the_window() -> Result {
     harness.push("k", "k,4", 9)?;
     harness.push("k", "k,5", 9)?;
     assert_eq!(harness.take_output()?, ["k,0,10,2,1@3 2@1 4@9", "k,0,10,3,1@3 2@1 4@9 5@9"]);
-    assert_eq!(harness.take_side_output(LARGE)?, ["k,0,10,3,1@3 2@1 4@9 5@9"]);
+    assert_eq!(harness.take_side_output(|function| &function.large)?, ["k,0,10,3,1@3 2@1 4@9 5@9"]);
     harness.advance_watermark(14)?;
     harness.push("k", "k,6", 9)?;
     assert_eq!(harness.take_late()?.iter().map(|late| late.value.as_str()).collect::<Vec<_>>(), ["k,6"]);
@@ -195,7 +199,7 @@ fn elements_with_a_state_of_the_window() -> Result {
 
 #[test]
 fn elements_of_a_session() -> Result {
-    let mut harness = WindowHarness::<Session>::new(Windows::session(10));
+    let mut harness = WindowHarness::<Session>::new(Windows::session(ms(10)));
     for (value, time) in [(1, 0), (2, 15), (3, 8)] {
         harness.push("k", format!("k,{value}"), time)?;
     }
@@ -214,8 +218,8 @@ fn two_inputs() -> Result {
     both.advance_watermark(1999)?;
     assert_eq!(both.take_output()?, ["k,1000,1,2", "k,2000,0,1"]);
 
-    let mut grouped = WindowHarness::<Grouped>::new(Windows::tumbling(10));
-    let mut joined = WindowHarness::<Joined>::new(Windows::tumbling(10));
+    let mut grouped = WindowHarness::<Grouped>::new(Windows::tumbling(ms(10)));
+    let mut joined = WindowHarness::<Joined>::new(Windows::tumbling(ms(10)));
     let mut near = IntervalJoinHarness::<Near>::new(-2, 1);
     for (input, key, value, time) in
         [(1, "k", "a", 1), (2, "k", "x", 3), (2, "k", "y", 2), (1, "k", "b", 4), (1, "l", "c", 5), (2, "k", "z", 12)]

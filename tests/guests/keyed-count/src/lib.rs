@@ -19,19 +19,25 @@ impl FlatMapFunction for Parse {
     }
 }
 
-const COUNT: ValueState<u64> = ValueState::new("count");
-
 /// Adds every record to the count of its key, and emits the count.
-#[derive(Default)]
-struct Count;
+#[derive(Function)]
+struct Count {
+    count: ValueState<u64>,
+}
 
-#[function(name = "count", states(COUNT))]
+#[function(name = "count")]
 impl KeyedProcessFunction for Count {
+    type Key = Vec<u8>;
     type In = Postcard<u64>;
     type Out = Postcard<u64>;
 
-    fn process_element(&mut self, records: u64, ctx: &mut Context, out: &mut Collector<Postcard<u64>>) -> Result {
-        let count = ctx.state(COUNT).update(|count| {
+    fn process_element(
+        &mut self,
+        records: u64,
+        _: &mut KeyedContext<Vec<u8>>,
+        out: &mut Collector<Postcard<u64>>,
+    ) -> Result {
+        let count = self.count.update(|count| {
             *count += records;
             *count
         });

@@ -4,14 +4,7 @@
 use cofferdam_sdk::prelude::*;
 
 /// Longer than the fixtures are kept.
-const LONG: Ttl = Ttl::days(36_500);
-
-const COUNT: ValueState<u64> = ValueState::new("count").ttl(LONG);
-const RECENT: ListState<u64> = ListState::new("recent").ttl(LONG);
-const WORDS: MapState<String, u64> = MapState::new("words");
-const FIRST: MapState<(i64, String), u64> = MapState::new("first").ttl(LONG.refresh_on_read());
-const LARGEST: ReducingState<u64, Max> = ReducingState::new("largest");
-const MEAN: AggregatingState<Mean> = AggregatingState::new("mean");
+const LONG: Duration = Duration::from_hours(24 * 36_500);
 
 struct Mean;
 
@@ -35,49 +28,59 @@ impl Aggregator for Mean {
 }
 
 /// Takes records `key,number,word`, and emits for each what every state of its key holds then.
-#[derive(Default)]
-struct Kinds;
+#[derive(Function)]
+struct Kinds {
+    #[state(ttl = LONG)]
+    count: ValueState<u64>,
+    #[state(ttl = LONG)]
+    recent: ListState<u64>,
+    words: MapState<String, u64>,
+    #[state(ttl = Ttl::new(LONG).refresh_on_read())]
+    first: MapState<(i64, String), u64>,
+    largest: ReducingState<u64, Max>,
+    mean: AggregatingState<Mean>,
+}
 
-#[function(name = "kinds", states(COUNT, RECENT, WORDS, FIRST, LARGEST, MEAN))]
+#[function(name = "kinds")]
 impl KeyedProcessFunction for Kinds {
+    type Key = String;
     type In = Text;
     type Out = Text;
 
-    fn process_element(&mut self, record: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+    fn process_element(&mut self, record: &str, _: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
         let mut fields = record.splitn(3, ',').skip(1);
         let number: u64 = fields.next().ok_or("no number")?.parse()?;
         let word = fields.next().ok_or("no word")?;
 
-        let count = ctx.state(COUNT).get_or_default() + 1;
-        ctx.state(COUNT).set(count);
-        ctx.state(RECENT).add(number);
+        let count = self.count.get_or_default() + 1;
+        self.count.set(count);
+        self.recent.add(number);
         if count.is_multiple_of(3) {
-            ctx.state(RECENT).update(|recent| recent.drain(..recent.len() - 2).count());
+            self.recent.update(|recent| recent.drain(..recent.len() - 2).count());
         }
         match number % 20 {
-            0 => ctx.state(WORDS).clear(),
-            1 | 2 => ctx.state(WORDS).remove(word),
-            _ => ctx.state(WORDS).update(word, |count| *count += 1),
+            0 => self.words.clear(),
+            1 | 2 => self.words.remove(word),
+            _ => self.words.update(word, |count| *count += 1),
         }
         // Sorts by the length of the word, longest first.
         let rank = (-(word.len() as i64), word.to_owned());
-        if !ctx.state(FIRST).contains(&rank) {
-            ctx.state(FIRST).insert(&rank, number);
+        if !self.first.contains(&rank) {
+            self.first.insert(&rank, number);
         }
-        ctx.state(LARGEST).add(number * 7 % 1000);
-        ctx.state(MEAN).add(number);
+        self.largest.add(number * 7 % 1000);
+        self.mean.add(number);
 
-        let recent: Vec<_> = ctx.state(RECENT).get().iter().map(u64::to_string).collect();
-        let words: Vec<_> = ctx.state(WORDS).iter().map(|(word, count)| format!("{word}{count}")).collect();
-        let long: Vec<_> =
-            ctx.state(FIRST).range(..(-3, String::new())).map(|(_, number)| number.to_string()).collect();
+        let recent: Vec<_> = self.recent.get().iter().map(u64::to_string).collect();
+        let words: Vec<_> = self.words.iter().map(|(word, count)| format!("{word}{count}")).collect();
+        let long: Vec<_> = self.first.range(..(-3, String::new())).map(|(_, number)| number.to_string()).collect();
         out.emit(format!(
             "{record}: {count} [{}] [{}] [{}] {} {}",
             recent.join(" "),
             words.join(" "),
             long.join(" "),
-            ctx.state(LARGEST).get().unwrap_or_default(),
-            ctx.state(MEAN).get().unwrap_or_default(),
+            self.largest.get().unwrap_or_default(),
+            self.mean.get().unwrap_or_default(),
         ));
         Ok(())
     }
@@ -101,23 +104,24 @@ impl FlatMapFunction for Spell {
     }
 }
 
-const RULES: BroadcastState<String, u64> = BroadcastState::new("rules");
-const SEEN: ValueState<u64> = ValueState::new("seen");
-
 /// Takes orders `key,number` and rules `name,limit`. Says of each rule in which subtask it is heard, and of each order how many
 /// rules are known, and the sum of their limits.
-#[derive(Default)]
-struct Rules;
+#[derive(Function)]
+struct Rules {
+    seen: ValueState<u64>,
+    rules: BroadcastState<String, u64>,
+}
 
-#[function(name = "rules", states(SEEN), broadcast(RULES))]
+#[function(name = "rules")]
 impl BroadcastProcessFunction for Rules {
+    type Key = String;
     type In = Text;
     type Broadcast = Text;
     type Out = Text;
 
-    fn process_element(&mut self, order: &str, ctx: &mut Context, out: &mut Collector<Text>) -> Result {
-        let seen = ctx.state(SEEN).update(|seen| (*seen += 1, *seen).1);
-        let limits: Vec<u64> = ctx.broadcast(RULES).values().collect();
+    fn process_element(&mut self, order: &str, _: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+        let seen = self.seen.update(|seen| (*seen += 1, *seen).1);
+        let limits: Vec<u64> = self.rules.values().collect();
         let (rules, sum) = (limits.len(), limits.iter().sum::<u64>());
         out.emit(format!("order {order}: {seen} {rules} {sum}"));
         Ok(())
@@ -125,7 +129,7 @@ impl BroadcastProcessFunction for Rules {
 
     fn process_broadcast(&mut self, rule: &str, ctx: &mut BroadcastContext, out: &mut Collector<Text>) -> Result {
         let (name, limit) = rule.split_once(',').ok_or("a rule is NAME,LIMIT")?;
-        ctx.broadcast(RULES).insert(name, limit.parse()?);
+        self.rules.write(ctx).insert(name, limit.parse()?);
         out.emit(format!("rule {name} in {}", ctx.turn().subtask));
         Ok(())
     }

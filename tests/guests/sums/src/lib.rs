@@ -22,23 +22,23 @@ impl FlatMapFunction for Spread {
     }
 }
 
-const SUM: ValueState<u64> = ValueState::new("sum");
-
 /// Adds each record to the sum of its key. Emits `key,sum,subtask`.
-#[derive(Default)]
-struct Sum;
+#[derive(Function)]
+struct Sum {
+    sum: ValueState<u64>,
+}
 
-#[function(name = "sum", states(SUM))]
+#[function(name = "sum")]
 impl KeyedProcessFunction for Sum {
+    type Key = String;
     type In = Bytes;
     type Out = Bytes;
 
-    fn process_element(&mut self, record: &[u8], ctx: &mut Context, out: &mut Collector<Bytes>) -> Result {
+    fn process_element(&mut self, record: &[u8], ctx: &mut KeyedContext<String>, out: &mut Collector<Bytes>) -> Result {
         let number = number(record)?;
-        let mut state = ctx.state(SUM);
-        let sum = state.get_or_default() + number;
-        state.set(sum);
-        let line = format!("{},{sum},{}", ctx.key_str()?, ctx.turn().subtask);
+        let sum = self.sum.get_or_default() + number;
+        self.sum.set(sum);
+        let line = format!("{},{sum},{}", ctx.key(), ctx.turn().subtask);
         out.emit(line.as_bytes());
         Ok(())
     }
@@ -46,35 +46,44 @@ impl KeyedProcessFunction for Sum {
 
 /// Two versions of the function that keeps a value, a list and a map of each key, and emits `key,total,latest,by_digit`.
 macro_rules! version {
-    ($module:ident, $function:literal, $number:ty, $total:expr, $latest:expr, $by_digit:expr) => {
+    ($module:ident, $function:literal, $number:ty, [$($older:ty)?]) => {
         mod $module {
             use super::*;
 
-            const TOTAL: ValueState<$number> = $total;
-            /// The last three records.
-            const LATEST: ListState<$number> = $latest;
-            /// The sum for each last digit.
-            const BY_DIGIT: MapState<u64, $number> = $by_digit;
+            #[derive(Function)]
+            pub struct Keeps {
+                #[state(migrate_from($($older)?))]
+                total: ValueState<$number>,
+                /// The last three records.
+                #[state(migrate_from($($older)?))]
+                latest: ListState<$number>,
+                /// The sum for each last digit.
+                #[state(name = "by_digit", migrate_from($($older)?))]
+                by_digit: MapState<u64, $number>,
+            }
 
-            #[derive(Default)]
-            pub struct Keeps;
-
-            #[function(name = $function, states(TOTAL, LATEST, BY_DIGIT))]
+            #[function(name = $function)]
             impl KeyedProcessFunction for Keeps {
+                type Key = String;
                 type In = Bytes;
                 type Out = Bytes;
 
-                fn process_element(&mut self, record: &[u8], ctx: &mut Context, out: &mut Collector<Bytes>) -> Result {
+                fn process_element(
+                    &mut self,
+                    record: &[u8],
+                    ctx: &mut KeyedContext<String>,
+                    out: &mut Collector<Bytes>,
+                ) -> Result {
                     let digit = number(record)? % 10;
                     let number = <$number>::try_from(number(record)?).map_err(|error| error.to_string())?;
-                    let total = ctx.state(TOTAL).get_or_default() + number;
-                    ctx.state(TOTAL).set(total);
-                    ctx.state(LATEST).add(number);
-                    ctx.state(LATEST).update(|latest| latest.drain(..latest.len().saturating_sub(3)).count());
-                    ctx.state(BY_DIGIT).update(&digit, |sum| *sum += number);
-                    let latest = format!("{:?}", ctx.state(LATEST).get());
-                    let by_digit: Vec<_> = ctx.state(BY_DIGIT).iter().collect();
-                    out.emit(format!("{},{total},{latest},{by_digit:?}", ctx.key_str()?).as_bytes());
+                    let total = self.total.get_or_default() + number;
+                    self.total.set(total);
+                    self.latest.add(number);
+                    self.latest.update(|latest| latest.drain(..latest.len().saturating_sub(3)).count());
+                    self.by_digit.update(&digit, |sum| *sum += number);
+                    let latest = format!("{:?}", self.latest.get());
+                    let by_digit: Vec<_> = self.by_digit.iter().collect();
+                    out.emit(format!("{},{total},{latest},{by_digit:?}", ctx.key()).as_bytes());
                     Ok(())
                 }
             }
@@ -82,16 +91,9 @@ macro_rules! version {
     };
 }
 
-version!(old, "keep_old", u32, ValueState::new("total"), ListState::new("latest"), MapState::new("by_digit"));
-// Signed numbers are other bytes: what is not migrated reads wrong.
-version!(
-    new,
-    "keep_new",
-    i64,
-    ValueState::new("total").migrate_from::<u32>(),
-    ListState::new("latest").migrate_from::<u32>(),
-    MapState::new("by_digit").migrate_from::<u32>()
-);
+version!(old, "keep_old", u32, []);
+// Signed numbers have other bytes: a value that is not migrated reads wrong.
+version!(new, "keep_new", i64, [u32]);
 
 fn number(record: &[u8]) -> Result<u64, FunctionError> {
     let text = std::str::from_utf8(record).map_err(|error| FunctionError::from(error.to_string()))?;
