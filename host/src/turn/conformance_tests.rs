@@ -1,23 +1,27 @@
-//! One suite for every kind of keyed state over every backend, as functions reach it: through turns, with times to live by a
-//! clock that the test holds, back and forth between images.
+//! One test suite for every kind of keyed state over every backend, as functions see it: through turns, with times to live
+//! under a manual clock, and across restores.
 
 mod generated;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::model::{Column, group_of_key, hash_key};
+use crate::model::{Column, Keys, group_of_key, hash_key};
 use crate::pipeline::StateBackendKind;
 use crate::state::testing::TestStore;
-use crate::state::{self, RestoreSource, SnapshotFormat, StateDescription, StateHandle, StateOptions, TtlUpdate};
+use crate::state::{
+    self, RestoreSource, SnapshotFormat, StateDescription, StateHandle, StateKind, StateLayout, StateOptions,
+    TimeToLive, TtlUpdate,
+};
 
 const GROUPS: u32 = 16;
 const LIFETIME_MS: i64 = 10;
 
-/// A state of each kind, by its index.
+/// Indexes of the states, one of each kind.
 const VALUE: u32 = 0;
 const LIST: u32 = 1;
 const MAP: u32 = 2;
@@ -50,8 +54,8 @@ fn keys(names: &[&str]) -> Arc<Keys> {
     })
 }
 
-/// A subtask: its turn, and what a test does around it.
-struct Subject {
+/// A subtask: its turn and its folder.
+struct TurnTest {
     kind: StateBackendKind,
     folder: tempfile::TempDir,
     store: TestStore,
@@ -60,11 +64,11 @@ struct Subject {
     turn: Turn,
 }
 
-impl Subject {
-    fn new(kind: StateBackendKind, ttl: Option<TimeToLive>) -> Subject {
+impl TurnTest {
+    fn new(kind: StateBackendKind, ttl: Option<TimeToLive>) -> TurnTest {
         let (folder, clock, layout) = (tempfile::tempdir().unwrap(), Arc::<ManualClock>::default(), layout(ttl));
         let turn = open(kind, folder.path(), &layout, &clock, Vec::new());
-        Subject { kind, folder, store: TestStore::default(), clock, layout, turn }
+        TurnTest { kind, folder, store: TestStore::default(), clock, layout, turn }
     }
 
     fn now_ms(&self) -> i64 {
@@ -77,30 +81,30 @@ impl Subject {
         &mut self.turn
     }
 
-    /// A whole turn.
+    /// Runs and commits a turn.
     fn turn<R>(&mut self, names: &[&str], run: impl FnOnce(&mut Turn) -> R) -> R {
         let result = run(self.begin(names));
         self.turn.commit().unwrap();
         result
     }
 
-    fn image(&mut self) -> StateHandle {
+    fn handle(&mut self) -> StateHandle {
         let format = SnapshotFormat::native_of(self.kind);
         self.turn.backend().unwrap().snapshot(format).unwrap().upload(&self.store, &[]).unwrap()
     }
 
-    fn restore(&mut self, image: &StateHandle) {
+    fn restore(&mut self, handle: &StateHandle) {
         self.turn = Turn::stateless(TurnContext::default());
-        let restore = vec![RestoreSource { handle: image, groups: 0..GROUPS, store: &self.store }];
+        let restore = vec![RestoreSource { handle: handle, groups: 0..GROUPS, store: &self.store }];
         self.turn = open(self.kind, self.folder.path(), &self.layout, &self.clock, restore);
     }
 
-    /// Entries that the backend holds.
+    /// Returns the number of entries that the backend holds.
     fn held(&mut self) -> usize {
-        let image = self.image();
-        let image = RestoreSource { handle: &image, groups: 0..GROUPS, store: &self.store };
+        let handle = self.handle();
+        let handle = RestoreSource { handle: &handle, groups: 0..GROUPS, store: &self.store };
         let mut held = 0;
-        state::read_snapshot(&image, 0..GROUPS, &self.folder.path().join("scratch"), &mut |_| {
+        state::read_snapshot(&handle, 0..GROUPS, &self.folder.path().join("scratch"), &mut |_| {
             held += 1;
             Ok(())
         })
@@ -129,7 +133,7 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// A value by the form for one key.
+/// Reads a value by the call for one key.
 fn value(turn: &mut Turn, state: u32, key: u32) -> Option<String> {
     turn.value_get(state, key).unwrap().map(text)
 }
@@ -138,7 +142,7 @@ fn some(values: &[&str]) -> Vec<Option<String>> {
     values.iter().map(|value| Some(value.to_string())).collect()
 }
 
-/// The values of all keys by the vectorised form.
+/// Reads the values of all keys by the vectorised call.
 fn values(turn: &mut Turn, state: u32) -> Vec<Option<String>> {
     let all = turn.value_load(state).unwrap();
     let values = all.values.iter().zip(&all.present);
@@ -158,26 +162,26 @@ fn pairs(entries: &[(&str, &str)]) -> Vec<(String, String)> {
     entries.iter().map(|(sub_key, value)| (sub_key.to_string(), value.to_string())).collect()
 }
 
-/// The same for a value and for an accumulator: the function folds.
-fn values_come_back_as_they_were(kind: StateBackendKind) {
+/// Covers values and accumulators: the host treats both alike, since the function folds.
+fn values_are_restored(kind: StateBackendKind) {
     for state in [VALUE, REDUCING, AGGREGATING] {
-        let mut subject = Subject::new(kind, FOREVER);
+        let mut subject = TurnTest::new(kind, FOREVER);
         let of = ["k1", "k2", "k3"];
         subject.turn(&of[..2], |turn| turn.value_store(state, &[0, 1], &column(&["1", "2"])).unwrap());
-        let first = subject.image();
+        let first = subject.handle();
         subject.turn(&of, |turn| turn.value_store(state, &[0, 1, 2], &column(&["u1", "u2", "u3"])).unwrap());
-        let second = subject.image();
+        let second = subject.handle();
 
         subject.restore(&first);
         subject.turn(&of, |turn| {
             assert_eq!(values(turn, state), [Some("1".into()), Some("2".into()), None]);
-            assert_eq!(value(turn, state, 2), None, "where it was never set a function sees its default");
+            assert_eq!(value(turn, state, 2), None, "the key was never set");
         });
         subject.restore(&second);
         subject.turn(&of, |turn| {
             assert_eq!(values(turn, state), some(&["u1", "u2", "u3"]));
             turn.value_clear(state, &[1]).unwrap();
-            assert_eq!(value(turn, state, 1), None, "and after clear, in the same turn");
+            assert_eq!(value(turn, state, 1), None, "cleared in the same turn");
         });
         subject.turn(&of, |turn| {
             assert_eq!(values(turn, state), [Some("u1".into()), None, Some("u3".into())]);
@@ -187,8 +191,8 @@ fn values_come_back_as_they_were(kind: StateBackendKind) {
     }
 }
 
-fn lists_grow_are_replaced_and_leave_nothing(kind: StateBackendKind) {
-    let mut subject = Subject::new(kind, FOREVER);
+fn lists_are_appended_to_replaced_and_removed(kind: StateBackendKind) {
+    let mut subject = TurnTest::new(kind, FOREVER);
     let of = ["key", "another"];
     subject.turn(&of, |turn| {
         assert_eq!(list(turn, 0), [""; 0]);
@@ -201,7 +205,7 @@ fn lists_grow_are_replaced_and_leave_nothing(kind: StateBackendKind) {
         turn.list_set(LIST, 0, &Column::new()).unwrap();
         assert_eq!(list(turn, 0), [""; 0]);
     });
-    assert_eq!(subject.held(), 0, "an empty list is none");
+    assert_eq!(subject.held(), 0, "an empty list has no entry");
     subject.turn(&of, |turn| {
         assert_eq!(list(turn, 0), [""; 0]);
         turn.list_set(LIST, 0, &column(&["10", "16"])).unwrap();
@@ -217,8 +221,8 @@ fn lists_grow_are_replaced_and_leave_nothing(kind: StateBackendKind) {
         turn.list_append(LIST, &[1, 1], &column(&["5", "6"])).unwrap();
         assert_eq!(list(turn, 1), ["3", "4", "5", "6"]);
     });
-    let image = subject.image();
-    subject.restore(&image);
+    let handle = subject.handle();
+    subject.restore(&handle);
     subject.turn(&of, |turn| {
         assert_eq!((list(turn, 0), list(turn, 1).join(" ")), (vec!["10".into(), "16".into()], "3 4 5 6".into()));
         turn.list_replace(LIST, &[0, 1], &Column::new(), &[0, 0]).unwrap();
@@ -226,8 +230,8 @@ fn lists_grow_are_replaced_and_leave_nothing(kind: StateBackendKind) {
     assert_eq!(subject.held(), 0);
 }
 
-fn maps_are_read_in_order_over_what_the_turn_wrote(kind: StateBackendKind) {
-    let mut subject = Subject::new(kind, FOREVER);
+fn maps_are_read_in_order_and_include_staged_writes(kind: StateBackendKind) {
+    let mut subject = TurnTest::new(kind, FOREVER);
     subject.turn(&["key", "another"], |turn| {
         turn.map_store(MAP, &[0, 0, 0, 1], &column(&["b", "d", "f", "b"]), &column(&["1", "2", "3", "9"])).unwrap();
     });
@@ -248,7 +252,11 @@ fn maps_are_read_in_order_over_what_the_turn_wrote(kind: StateBackendKind) {
     assert_eq!(subject.turn.map_get(MAP, 0, b"d").unwrap(), None);
     subject.turn.abort();
     subject.turn(&["key"], |turn| {
-        assert_eq!(scan(turn, None, 9), pairs(&[("b", "1"), ("d", "2"), ("f", "3")]), "nothing of it stayed");
+        assert_eq!(
+            scan(turn, None, 9),
+            pairs(&[("b", "1"), ("d", "2"), ("f", "3")]),
+            "an aborted turn leaves no trace"
+        );
         turn.map_clear(MAP, &[0]).unwrap();
         turn.map_put(MAP, 0, b"e", b"after").unwrap();
     });
@@ -258,11 +266,11 @@ fn maps_are_read_in_order_over_what_the_turn_wrote(kind: StateBackendKind) {
     assert_eq!(subject.held(), 0);
 }
 
-/// More entries than a scan reads of the backend at once, of which the turn removed many.
-fn a_scan_goes_on_until_it_has_what_was_asked_for(kind: StateBackendKind) {
+/// The map has more entries than a scan reads at once, and the turn has removed many of them.
+fn a_scan_continues_until_it_has_enough_entries(kind: StateBackendKind) {
     let names: Vec<String> = (0..1000).map(|number| format!("{number:04}")).collect();
     let sub_keys: Column = names.iter().collect();
-    let mut subject = Subject::new(kind, WRITTEN);
+    let mut subject = TurnTest::new(kind, WRITTEN);
     subject.turn(&["key"], |turn| {
         turn.map_store(MAP, &[0; 600], &sub_keys.slice(0..600), &sub_keys.slice(0..600)).unwrap()
     });
@@ -283,8 +291,8 @@ fn a_scan_goes_on_until_it_has_what_was_asked_for(kind: StateBackendKind) {
     });
 }
 
-fn what_has_expired_is_not_seen(kind: StateBackendKind) {
-    let mut subject = Subject::new(kind, WRITTEN);
+fn expired_entries_are_not_returned(kind: StateBackendKind) {
+    let mut subject = TurnTest::new(kind, WRITTEN);
     subject.turn(&["key"], |turn| {
         turn.value_set(VALUE, 0, b"v").unwrap();
         turn.list_add(LIST, 0, b"first").unwrap();
@@ -298,10 +306,10 @@ fn what_has_expired_is_not_seen(kind: StateBackendKind) {
         assert_eq!(list(turn, 0), ["first", "second"]);
     });
     subject.clock.set_ms(LIFETIME_MS);
-    let image = subject.image();
+    let handle = subject.handle();
     for restored in [false, true] {
         if restored {
-            subject.restore(&image);
+            subject.restore(&handle);
         }
         subject.turn(&["key"], |turn| {
             assert_eq!((value(turn, VALUE, 0), values(turn, VALUE)), (None, vec![None]));
@@ -318,10 +326,10 @@ fn what_has_expired_is_not_seen(kind: StateBackendKind) {
     subject.turn(&["key"], |turn| assert_eq!(values(turn, VALUE), some(&["again"])));
 }
 
-/// Reads at 6 ms intervals with a lifetime of 10: what is read lives on, if the turn that read it is committed.
-fn what_is_read_lives_on(kind: StateBackendKind) {
+/// Reads every 6 ms with a time to live of 10 ms. A read renews an entry only if its turn commits.
+fn reads_renew_entries_if_the_state_says_so(kind: StateBackendKind) {
     for vectorised in [false, true] {
-        let mut subject = Subject::new(kind, READ);
+        let mut subject = TurnTest::new(kind, READ);
         subject.turn(&["key"], |turn| {
             turn.value_set(VALUE, 0, b"v").unwrap();
             turn.list_append(LIST, &[0, 0], &column(&["1", "2"])).unwrap();
@@ -345,22 +353,26 @@ fn what_is_read_lives_on(kind: StateBackendKind) {
         assert_eq!(read(subject.begin(&["key"])), (true, 2, true));
         subject.turn.abort();
         subject.clock.set_ms(28);
-        assert_eq!(subject.turn(&["key"], read), (false, 0, false), "an aborted turn refreshes nothing");
+        assert_eq!(subject.turn(&["key"], read), (false, 0, false), "an aborted turn renews nothing");
     }
 }
 
-fn what_has_expired_is_shown_where_the_state_says_so(kind: StateBackendKind) {
-    let mut subject = Subject::new(kind, SHOWN);
+fn expired_entries_are_returned_once_if_the_state_says_so(kind: StateBackendKind) {
+    let mut subject = TurnTest::new(kind, SHOWN);
     subject.turn(&["key"], |turn| {
         turn.value_set(VALUE, 0, b"v").unwrap();
         turn.list_add(LIST, 0, b"1").unwrap();
         turn.map_put(MAP, 0, b"a", b"1").unwrap();
     });
     subject.clock.set_ms(LIFETIME_MS);
-    // Read before anything is committed: a commit may clean up.
+    // Reads before any commit, since a commit may clean up.
     let turn = subject.begin(&["key"]);
-    assert_eq!(values(turn, VALUE), some(&["v"]), "all keys at once, as often as it likes");
-    assert_eq!((value(turn, VALUE, 0), value(turn, VALUE, 0)), (Some("v".into()), None), "one key, once");
+    assert_eq!(values(turn, VALUE), some(&["v"]), "loading all keys returns it each time");
+    assert_eq!(
+        (value(turn, VALUE, 0), value(turn, VALUE, 0)),
+        (Some("v".into()), None),
+        "reading one key returns it once"
+    );
     assert_eq!(turn.list_load(LIST).unwrap().0.len(), 1);
     assert_eq!((list(turn, 0), list(turn, 0)), (vec!["1".to_owned()], vec![]));
     assert_eq!((scan(turn, None, 9), scan(turn, None, 9)), (pairs(&[("a", "1")]), vec![]));
@@ -400,11 +412,11 @@ macro_rules! conformance {
 }
 
 conformance! {
-    values_come_back_as_they_were
-    lists_grow_are_replaced_and_leave_nothing
-    maps_are_read_in_order_over_what_the_turn_wrote
-    a_scan_goes_on_until_it_has_what_was_asked_for
-    what_has_expired_is_not_seen
-    what_is_read_lives_on
-    what_has_expired_is_shown_where_the_state_says_so
+    values_are_restored
+    lists_are_appended_to_replaced_and_removed
+    maps_are_read_in_order_and_include_staged_writes
+    a_scan_continues_until_it_has_enough_entries
+    expired_entries_are_not_returned
+    reads_renew_entries_if_the_state_says_so
+    expired_entries_are_returned_once_if_the_state_says_so
 }

@@ -1,18 +1,18 @@
-//! Timers over both backends: their order, that they are one per key and time, and that they are part of an image.
+//! Tests of timers over both backends: their order, their uniqueness per key and time, and their place in snapshots.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::model::{group_of_key, hash_key};
+use crate::model::{DueTimers, KeyGroup, Keys, TimeDomain, group_of_key, hash_key};
 use crate::pipeline::StateBackendKind;
 use crate::state::testing::TestStore;
 use crate::state::{self, RestoreSource, SnapshotFormat, StateHandle, StateOptions};
-use crate::turn::TurnContext;
 
 const GROUPS: u32 = 5;
 const EVENT: TimeDomain = TimeDomain::Event;
@@ -20,7 +20,7 @@ const EVENT: TimeDomain = TimeDomain::Event;
 fn keys_of(names: &[u8]) -> Arc<Keys> {
     let mut keys = Keys::default();
     for name in names {
-        // The empty key is one as well.
+        // Number 0 gives the empty key.
         let key = if *name == 0 { Vec::new() } else { vec![*name; usize::from(*name)] };
         keys.groups.push(group_of_key(hash_key(&key), GROUPS));
         keys.distinct.push(&key);
@@ -40,7 +40,7 @@ fn names(due: &DueTimers) -> Vec<(i64, Vec<u8>)> {
     due.times.iter().copied().zip(due.keys.key_of.iter().map(key)).collect()
 }
 
-/// Takes everything that is due, `limit` at a time, and deletes it as an operator does.
+/// Takes all due timers, `limit` at a time, and deletes them as an operator does.
 fn fire(turn: &mut Turn, now: i64, limit: usize) -> Vec<(i64, Vec<u8>)> {
     let mut fired = Vec::new();
     loop {
@@ -57,32 +57,32 @@ fn fire(turn: &mut Turn, now: i64, limit: usize) -> Vec<(i64, Vec<u8>)> {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum TimerStep {
     Register(u8, i64),
     Delete(u8, i64),
-    /// What was asked for since the last commit never was.
+    /// Discards all changes since the last commit.
     Abort,
     Fire(i64, usize),
     Restore,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = TimerStep> {
     let time = prop_oneof![8 => -20i64..20, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
     prop_oneof![
-        10 => (0u8..4, time.clone()).prop_map(|(key, time)| Step::Register(key, time)),
-        3 => (0u8..4, time.clone()).prop_map(|(key, time)| Step::Delete(key, time)),
-        1 => Just(Step::Abort),
-        3 => (time, 1usize..40).prop_map(|(now, limit)| Step::Fire(now, limit)),
-        1 => Just(Step::Restore),
+        10 => (0u8..4, time.clone()).prop_map(|(key, time)| TimerStep::Register(key, time)),
+        3 => (0u8..4, time.clone()).prop_map(|(key, time)| TimerStep::Delete(key, time)),
+        1 => Just(TimerStep::Abort),
+        3 => (time, 1usize..40).prop_map(|(now, limit)| TimerStep::Fire(now, limit)),
+        1 => Just(TimerStep::Restore),
     ]
 }
 
-fn image(turn: &mut Turn, store: &TestStore) -> StateHandle {
+fn handle(turn: &mut Turn, store: &TestStore) -> StateHandle {
     let snapshot = turn.backend().unwrap().snapshot(SnapshotFormat::Canonical).unwrap();
     snapshot.upload(store, &[]).unwrap()
 }
 
-fn follow(backend: StateBackendKind, steps: &[Step]) {
+fn follow(backend: StateBackendKind, steps: &[TimerStep]) {
     let folder = tempfile::tempdir().unwrap();
     let store = TestStore::default();
     let mut places = 0..;
@@ -95,20 +95,20 @@ fn follow(backend: StateBackendKind, steps: &[Step]) {
     for step in steps {
         let key = |key: u8| keys.distinct.value(usize::from(key)).to_vec();
         match *step {
-            Step::Register(name, time) => {
+            TimerStep::Register(name, time) => {
                 turn.timer_register(EVENT, &[name.into()], &[time]).unwrap();
                 open_model.insert((time, key(name)));
             }
-            Step::Delete(name, time) => {
+            TimerStep::Delete(name, time) => {
                 turn.timer_delete(EVENT, &[name.into()], &[time]).unwrap();
                 open_model.remove(&(time, key(name)));
             }
-            Step::Abort => {
+            TimerStep::Abort => {
                 turn.abort();
                 turn.begin(Some(&keys), 0, 0);
                 open_model = model.clone();
             }
-            Step::Fire(now, limit) => {
+            TimerStep::Fire(now, limit) => {
                 turn.commit().unwrap();
                 assert_eq!(turn.next_timer(TimeDomain::Processing), None);
                 let fired = fire(&mut turn, now, limit);
@@ -123,12 +123,12 @@ fn follow(backend: StateBackendKind, steps: &[Step]) {
                 open_model = model.clone();
                 turn.begin(Some(&keys), 0, 0);
             }
-            Step::Restore => {
+            TimerStep::Restore => {
                 turn.commit().unwrap();
                 model = open_model.clone();
-                let image = image(&mut turn, &store);
+                let handle = handle(&mut turn, &store);
                 drop(turn);
-                let restored = RestoreSource { handle: &image, groups: 0..GROUPS, store: &store };
+                let restored = RestoreSource { handle: &handle, groups: 0..GROUPS, store: &store };
                 turn = open(backend, &place(), vec![restored], 0..GROUPS);
                 turn.begin(Some(&keys), 0, 0);
             }
@@ -141,7 +141,7 @@ fn follow(backend: StateBackendKind, steps: &[Step]) {
     assert_eq!(turn.next_timer(EVENT), None);
     for group in 0..GROUPS {
         let left = turn.backend().unwrap().scan_map(0, group as KeyGroup, &[], None, 1).unwrap();
-        assert!(left.is_empty(), "nothing stays behind");
+        assert!(left.is_empty(), "fired timers are deleted");
     }
 }
 
@@ -149,7 +149,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn timers_in_memory_are_a_set_in_order_of_time(steps in prop::collection::vec(step(), 1..60)) {
+    fn timers_in_memory_behave_like_an_ordered_set(steps in prop::collection::vec(step(), 1..60)) {
         follow(StateBackendKind::Memory, &steps);
     }
 }
@@ -158,13 +158,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn timers_in_rocksdb_are_a_set_in_order_of_time(steps in prop::collection::vec(step(), 1..60)) {
+    fn timers_in_rocksdb_behave_like_an_ordered_set(steps in prop::collection::vec(step(), 1..60)) {
         follow(StateBackendKind::RocksDb, &steps);
     }
 }
 
 #[test]
-fn a_timer_follows_its_key_group() {
+fn timers_move_with_their_key_group() {
     let folder = tempfile::tempdir().unwrap();
     let store = TestStore::default();
     let mut turn = open(StateBackendKind::Memory, folder.path(), Vec::new(), 0..GROUPS);
@@ -172,10 +172,10 @@ fn a_timer_follows_its_key_group() {
     turn.begin(Some(&keys), 0, 0);
     turn.timer_register(EVENT, &(0..10).collect::<Vec<_>>(), &[5; 10]).unwrap();
     turn.commit().unwrap();
-    let image = image(&mut turn, &store);
+    let handle = handle(&mut turn, &store);
     let mut fired = Vec::new();
     for groups in [0..2, 2..GROUPS] {
-        let restored = RestoreSource { handle: &image, groups: 0..GROUPS, store: &store };
+        let restored = RestoreSource { handle: &handle, groups: 0..GROUPS, store: &store };
         let place = folder.path().join(format!("{}", groups.start));
         let mut part = open(StateBackendKind::RocksDb, &place, vec![restored], groups.clone());
         assert_eq!(part.next_timer(EVENT), Some(5));
@@ -190,37 +190,43 @@ fn a_timer_follows_its_key_group() {
 }
 
 #[test]
-fn the_watermark_goes_on_from_the_smallest_of_its_groups() {
+fn a_subtask_restores_the_smallest_watermark_of_its_groups() {
     let (folder, store) = (tempfile::tempdir().unwrap(), TestStore::default());
-    let images = [(0..2, 7), (2..GROUPS, -3)].map(|(groups, watermark)| {
+    let handles = [(0..2, 7), (2..GROUPS, -3)].map(|(groups, watermark)| {
         let place = folder.path().join(format!("from-{}", groups.start));
         let mut turn = open(StateBackendKind::Memory, &place, Vec::new(), groups.clone());
-        assert_eq!(turn.context.watermark, i64::MIN, "there is none before the first");
+        assert_eq!(turn.context.watermark, i64::MIN, "no watermark before the first");
         turn.persist_watermark(watermark).unwrap();
-        (image(&mut turn, &store), groups)
+        (handle(&mut turn, &store), groups)
     });
     for (groups, expected) in [(0..2, 7), (1..4, -3), (3..GROUPS, -3)] {
-        let restored =
-            images.iter().map(|(image, groups)| RestoreSource { handle: image, groups: groups.clone(), store: &store });
+        let restored = handles.iter().map(|(handle, groups)| RestoreSource {
+            handle: handle,
+            groups: groups.clone(),
+            store: &store,
+        });
         let place = folder.path().join(format!("to-{}", groups.start));
         let turn = open(StateBackendKind::RocksDb, &place, restored.collect(), groups);
         assert_eq!(turn.context.watermark, expected);
     }
 }
 
-/// What a barrier overtook of a subtask that no watermark had reached would be late for one that another had.
+/// Otherwise, records that a barrier overtook before the first watermark would be late after the restore.
 #[test]
-fn a_group_without_a_watermark_has_its_subtask_begin_without_one() {
+fn a_subtask_starts_without_a_watermark_if_one_of_its_groups_has_none() {
     let (folder, store) = (tempfile::tempdir().unwrap(), TestStore::default());
-    let images = [(0..2, Some(7)), (2..GROUPS, None)].map(|(groups, watermark)| {
+    let handles = [(0..2, Some(7)), (2..GROUPS, None)].map(|(groups, watermark)| {
         let place = folder.path().join(format!("from-{}", groups.start));
         let mut turn = open(StateBackendKind::Memory, &place, Vec::new(), groups.clone());
         watermark.into_iter().for_each(|watermark| turn.persist_watermark(watermark).unwrap());
-        (image(&mut turn, &store), groups)
+        (handle(&mut turn, &store), groups)
     });
     for (groups, expected) in [(0..2, 7), (1..3, i64::MIN), (2..GROUPS, i64::MIN), (0..GROUPS, i64::MIN)] {
-        let restored =
-            images.iter().map(|(image, groups)| RestoreSource { handle: image, groups: groups.clone(), store: &store });
+        let restored = handles.iter().map(|(handle, groups)| RestoreSource {
+            handle: handle,
+            groups: groups.clone(),
+            store: &store,
+        });
         let place = folder.path().join(format!("to-{}-{}", groups.start, groups.end));
         let turn = open(StateBackendKind::RocksDb, &place, restored.collect(), groups);
         assert_eq!(turn.context.watermark, expected);
@@ -228,7 +234,7 @@ fn a_group_without_a_watermark_has_its_subtask_begin_without_one() {
 }
 
 #[test]
-fn what_was_taken_with_a_deleted_timer_is_looked_at_again() {
+fn still_registered_omits_timers_that_were_deleted_after_they_were_taken() {
     let folder = tempfile::tempdir().unwrap();
     let mut turn = open(StateBackendKind::RocksDb, folder.path(), Vec::new(), 0..GROUPS);
     let keys = keys_of(&[1, 2]);
@@ -243,7 +249,7 @@ fn what_was_taken_with_a_deleted_timer_is_looked_at_again() {
 }
 
 #[test]
-fn of_many_timers_of_one_time_each_is_taken_once_and_again_where_it_is_registered_again() {
+fn timers_of_one_time_are_taken_once_per_registration() {
     for backend in [StateBackendKind::Memory, StateBackendKind::RocksDb] {
         let folder = tempfile::tempdir().unwrap();
         let mut turn = open(backend, folder.path(), Vec::new(), 0..GROUPS);
@@ -264,11 +270,11 @@ fn of_many_timers_of_one_time_each_is_taken_once_and_again_where_it_is_registere
         for _ in 0..4 {
             fired.extend(take(&mut turn, 10));
         }
-        // Three that were fired are there again, with sub-keys in front of what was taken last.
+        // Registers three fired timers again. Their sub-keys precede the last taken one.
         turn.begin(Some(&keys), 0, 0);
         turn.timer_register(EVENT, &[0, 1, 2], &[5; 3]).unwrap();
         turn.commit().unwrap();
-        // What was taken and not handled comes again.
+        // Timers that were taken but not handled become due again.
         let due = turn.due_timers(EVENT, 5, 10).unwrap();
         turn.put_back_timers(EVENT, &due);
         loop {
@@ -287,7 +293,7 @@ fn of_many_timers_of_one_time_each_is_taken_once_and_again_where_it_is_registere
 }
 
 #[test]
-fn a_clock_that_was_not_declared_is_refused() {
+fn timers_of_an_undeclared_clock_are_refused() {
     let layout = timer_states(&[EVENT]);
     let folder = tempfile::tempdir().unwrap();
     let kind = StateBackendKind::Memory;
@@ -302,6 +308,6 @@ fn a_clock_that_was_not_declared_is_refused() {
     assert!(matches!(turn.timer_register(EVENT, &[1], &[1]), Err(HostCallError::InvalidCall(_))), "no such key");
     assert!(
         matches!(turn.check_declared(0), Err(HostCallError::InvalidCall(_))),
-        "the timers' state is the host's own"
+        "the state of the timers is internal"
     );
 }

@@ -1,4 +1,4 @@
-//! Turns of any operations, committed or aborted, with time passing, images and restores between them, against a plain model.
+//! Compares random turns, committed or aborted, with passing time, snapshots and restores, with a plain model.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +12,26 @@ pub(super) fn lifetimes() -> impl Strategy<Value = Option<TimeToLive>> {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Step {
-    Turn { operations: Vec<Operation>, commits: bool, passes_ms: i64 },
+pub(super) enum TurnStep {
+    Turn { operations: Vec<StateCall>, commits: bool, passes_ms: i64 },
     Image,
     Restore(usize),
 }
 
-/// What a function asks for: `what` is taken by the kind of the state, as [`run`] says, with as many of `at` as it needs.
+/// A call of a function. `what` selects the call for the kind of the state, see [`run`]. `at` has more arguments than most
+/// calls need.
 #[derive(Clone, Debug)]
-pub(super) struct Operation {
+pub(super) struct StateCall {
     state: u32,
     what: u8,
     at: Vec<(u32, usize, Vec<u8>)>,
     limit: u32,
 }
 
-pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<TurnStep>> {
     let value = proptest::collection::vec(any::<u8>(), 0..4);
     let at = proptest::collection::vec((0..KEYS.len() as u32, 0..SUB_KEYS.len(), value), 1..4);
-    let operation = (VALUE..=AGGREGATING, any::<u8>(), at, 0..5u32).prop_map(|(state, what, at, limit)| Operation {
+    let operation = (VALUE..=AGGREGATING, any::<u8>(), at, 0..5u32).prop_map(|(state, what, at, limit)| StateCall {
         state,
         what,
         at,
@@ -39,33 +40,34 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let operations = proptest::collection::vec(operation, 0..8);
     let step = prop_oneof![
         12 => (operations, proptest::bool::weighted(0.8), 0..LIFETIME_MS)
-            .prop_map(|(operations, commits, passes_ms)| Step::Turn { operations, commits, passes_ms }),
-        2 => Just(Step::Image),
-        1 => any::<usize>().prop_map(Step::Restore),
+            .prop_map(|(operations, commits, passes_ms)| TurnStep::Turn { operations, commits, passes_ms }),
+        2 => Just(TurnStep::Image),
+        1 => any::<usize>().prop_map(TurnStep::Restore),
     ];
     proptest::collection::vec(step, 0..40)
 }
 
-/// Something with a time of its own: the value, an element of the list, an entry of the map.
+/// Something with its own update time: a value, an element of a list, or an entry of a map.
 #[derive(Clone, Debug)]
-struct Item {
+struct TimedItem {
     sub_key: Vec<u8>,
     value: Vec<u8>,
     updated_ms: i64,
 }
 
-/// What there is of each state and key: elements in order, entries in order of their sub-keys.
+/// The items of each state and key: elements in order, entries ordered by sub-key.
 #[derive(Clone, Default)]
-struct Model {
-    items: BTreeMap<(u32, u32), Vec<Item>>,
+struct TtlModel {
+    items: BTreeMap<(u32, u32), Vec<TimedItem>>,
     ttl: Option<TimeToLive>,
     now_ms: i64,
 }
 
-type Seen = Vec<(Vec<u8>, Vec<u8>)>;
+/// Sub-keys and values that a read returned.
+type ReadItems = Vec<(Vec<u8>, Vec<u8>)>;
 
-impl Model {
-    fn of(&mut self, state: u32, key: u32) -> &mut Vec<Item> {
+impl TtlModel {
+    fn of(&mut self, state: u32, key: u32) -> &mut Vec<TimedItem> {
         self.items.entry((state, key)).or_default()
     }
 
@@ -76,7 +78,7 @@ impl Model {
     }
 
     fn append(&mut self, state: u32, key: u32, sub_key: &[u8], value: &[u8]) {
-        let item = Item { sub_key: sub_key.to_vec(), value: value.to_vec(), updated_ms: self.now_ms };
+        let item = TimedItem { sub_key: sub_key.to_vec(), value: value.to_vec(), updated_ms: self.now_ms };
         self.of(state, key).push(item);
     }
 
@@ -88,13 +90,20 @@ impl Model {
         self.items.remove(&(state, key));
     }
 
-    /// Checks what was seen of up to `limit` of the items that `wanted` says, and refreshes them. With `once`, what is seen
-    /// although it has expired is gone.
-    fn read(&mut self, (state, key): (u32, u32), seen: Seen, wanted: impl Fn(&[u8]) -> bool, limit: usize, once: bool) {
+    /// Checks the result of a read of up to `limit` items whose sub-key is `wanted`, and renews them. With `once`, expired items
+    /// that were returned are removed.
+    fn read(
+        &mut self,
+        (state, key): (u32, u32),
+        seen: ReadItems,
+        wanted: impl Fn(&[u8]) -> bool,
+        limit: usize,
+        once: bool,
+    ) {
         let (ttl, now_ms) = (self.ttl, self.now_ms);
-        let is_expired = |item: &Item| ttl.is_some_and(|ttl| ttl.is_expired(item.updated_ms, now_ms));
+        let is_expired = |item: &TimedItem| ttl.is_some_and(|ttl| ttl.is_expired(item.updated_ms, now_ms));
         let items = self.items.entry((state, key)).or_default();
-        let (mut count, mut refreshes) = (0, false);
+        let (mut count, mut renews) = (0, false);
         let mut given = Vec::new();
         let mut rest = seen.iter().peekable();
         for item in items.iter_mut().filter(|item| wanted(&item.sub_key)) {
@@ -102,7 +111,7 @@ impl Model {
                 break;
             }
             if is_expired(item) {
-                // Perhaps it is not cleaned up yet.
+                // The item may not have been cleaned up yet.
                 let may_be_seen = ttl.is_some_and(|ttl| ttl.return_expired);
                 if may_be_seen && rest.next_if(|seen| seen.0 == item.sub_key && seen.1 == item.value).is_some() {
                     count += 1;
@@ -115,11 +124,11 @@ impl Model {
             count += 1;
             if ttl.is_some_and(|ttl| ttl.update == TtlUpdate::ReadAndWrite) {
                 item.updated_ms = now_ms;
-                refreshes = true;
+                renews = true;
             }
         }
         assert_eq!(rest.next(), None, "of {seen:?} at {now_ms}");
-        if refreshes && state == LIST {
+        if renews && state == LIST {
             items.retain(|item| !is_expired(item));
         }
         if once {
@@ -128,14 +137,14 @@ impl Model {
     }
 }
 
-pub(super) fn behaves_like_the_model(kind: StateBackendKind, ttl: Option<TimeToLive>, steps: Vec<Step>) {
-    let mut subject = Subject::new(kind, ttl);
-    let mut model = Model { ttl, ..Model::default() };
-    let mut images: Vec<(StateHandle, Model)> = Vec::new();
+pub(super) fn behaves_like_the_model(kind: StateBackendKind, ttl: Option<TimeToLive>, steps: Vec<TurnStep>) {
+    let mut subject = TurnTest::new(kind, ttl);
+    let mut model = TtlModel { ttl, ..TtlModel::default() };
+    let mut handles: Vec<(StateHandle, TtlModel)> = Vec::new();
     let mut written = 0_u32;
     for step in steps {
         match step {
-            Step::Turn { operations, commits, passes_ms } => {
+            TurnStep::Turn { operations, commits, passes_ms } => {
                 model.now_ms += passes_ms;
                 subject.clock.set_ms(model.now_ms);
                 let before = model.clone();
@@ -148,23 +157,23 @@ pub(super) fn behaves_like_the_model(kind: StateBackendKind, ttl: Option<TimeToL
                     model = before;
                 }
             }
-            Step::Image => images.push((subject.image(), model.clone())),
-            Step::Restore(which) if !images.is_empty() => {
-                let (image, of) = &images[which % images.len()];
-                subject.restore(image);
-                model = Model { now_ms: model.now_ms, ..of.clone() };
+            TurnStep::Image => handles.push((subject.handle(), model.clone())),
+            TurnStep::Restore(which) if !handles.is_empty() => {
+                let (handle, of) = &handles[which % handles.len()];
+                subject.restore(handle);
+                model = TtlModel { now_ms: model.now_ms, ..of.clone() };
             }
-            Step::Restore(_) => {}
+            TurnStep::Restore(_) => {}
         }
     }
     read_all(&mut subject, &mut model);
-    for (image, of) in images {
-        subject.restore(&image);
-        read_all(&mut subject, &mut Model { now_ms: model.now_ms, ..of });
+    for (handle, of) in handles {
+        subject.restore(&handle);
+        read_all(&mut subject, &mut TtlModel { now_ms: model.now_ms, ..of });
     }
 }
 
-fn read_all(subject: &mut Subject, model: &mut Model) {
+fn read_all(subject: &mut TurnTest, model: &mut TtlModel) {
     let turn = subject.begin(&KEYS);
     for state in VALUE..=AGGREGATING {
         read_at_once(turn, model, state);
@@ -173,7 +182,7 @@ fn read_all(subject: &mut Subject, model: &mut Model) {
     turn.commit().unwrap();
 }
 
-fn run(turn: &mut Turn, model: &mut Model, operation: &Operation, written: &mut u32) {
+fn run(turn: &mut Turn, model: &mut TtlModel, operation: &StateCall, written: &mut u32) {
     match operation.state {
         LIST => run_list(turn, model, operation, written),
         MAP => run_map(turn, model, operation),
@@ -181,7 +190,7 @@ fn run(turn: &mut Turn, model: &mut Model, operation: &Operation, written: &mut 
     }
 }
 
-fn run_value(turn: &mut Turn, model: &mut Model, Operation { state, what, at, .. }: &Operation) {
+fn run_value(turn: &mut Turn, model: &mut TtlModel, StateCall { state, what, at, .. }: &StateCall) {
     let keys: Vec<u32> = at.iter().map(|(key, ..)| *key).collect();
     let (key, _, value) = &at[0];
     match what % 5 {
@@ -205,8 +214,8 @@ fn run_value(turn: &mut Turn, model: &mut Model, Operation { state, what, at, ..
     }
 }
 
-/// Elements are numbered, so that one that has expired is told from one that has not.
-fn run_list(turn: &mut Turn, model: &mut Model, Operation { what, at, .. }: &Operation, written: &mut u32) {
+/// Numbers the elements, so that expired elements can be told from others.
+fn run_list(turn: &mut Turn, model: &mut TtlModel, StateCall { what, at, .. }: &StateCall, written: &mut u32) {
     let keys: Vec<u32> = at.iter().map(|(key, ..)| *key).collect();
     let mut element = |value: &[u8]| {
         *written += 1;
@@ -226,7 +235,7 @@ fn run_list(turn: &mut Turn, model: &mut Model, Operation { what, at, .. }: &Ope
             keys.iter().zip(elements.iter()).for_each(|(&key, element)| model.append(LIST, key, b"", element));
         }
         4 => {
-            // The first list gets all elements but the last, the last gets it, those between are emptied.
+            // The first list gets all elements except the last, the last list gets that one, and the others become empty.
             let ends: Vec<u32> =
                 (1..=keys.len()).map(|at| (keys.len() - usize::from(at < keys.len())) as u32).collect();
             turn.list_replace(LIST, &keys, &elements, &ends).unwrap();
@@ -246,7 +255,7 @@ fn run_list(turn: &mut Turn, model: &mut Model, Operation { what, at, .. }: &Ope
     }
 }
 
-fn run_map(turn: &mut Turn, model: &mut Model, Operation { what, at, limit, .. }: &Operation) {
+fn run_map(turn: &mut Turn, model: &mut TtlModel, StateCall { what, at, limit, .. }: &StateCall) {
     let keys: Vec<u32> = at.iter().map(|(key, ..)| *key).collect();
     let sub_keys: Column = at.iter().map(|(_, sub_key, _)| SUB_KEYS[*sub_key]).collect();
     let (key, sub_key, value) = (at[0].0, SUB_KEYS[at[0].1], &at[0].2);
@@ -280,12 +289,12 @@ fn run_map(turn: &mut Turn, model: &mut Model, Operation { what, at, limit, .. }
     }
 }
 
-fn listed(elements: &Column) -> Seen {
+fn listed(elements: &Column) -> ReadItems {
     elements.iter().map(|element| (Vec::new(), element.to_vec())).collect()
 }
 
-/// All keys of a state, by the vectorised form.
-fn read_at_once(turn: &mut Turn, model: &mut Model, state: u32) {
+/// Reads all keys of a state by the vectorised call.
+fn read_at_once(turn: &mut Turn, model: &mut TtlModel, state: u32) {
     let all = |_: &[u8]| true;
     let keys = 0..KEYS.len() as u32;
     match state {
@@ -318,8 +327,8 @@ fn read_at_once(turn: &mut Turn, model: &mut Model, state: u32) {
     }
 }
 
-/// All keys of a state, by the form for one key.
-fn read_one_by_one(turn: &mut Turn, model: &mut Model, state: u32) {
+/// Reads all keys of a state by the calls for one key.
+fn read_one_by_one(turn: &mut Turn, model: &mut TtlModel, state: u32) {
     for key in 0..KEYS.len() as u32 {
         let seen = match state {
             LIST => listed(&turn.list_get(LIST, key).unwrap()),

@@ -1,16 +1,19 @@
-//! States of one value for each key, in a turn: values, and the accumulators of reducing and aggregating states, which the
-//! function folds. Also how any state that is no map is read: what is committed, overlaid with what the turn wrote.
+//! The host calls `state.value-*`, for states with one value per key: values, and the accumulators of reducing and
+//! aggregating states.
+//!
+//! Also reads the entries of any state that is not a map, as committed and overlaid with the staged writes.
 
-use super::staged::StagedChange;
-use super::{HostCallError, Turn, backend};
 use crate::model::{Column, Keys};
 use crate::state::ttl::TtlRead;
 use crate::state::{LoadedEntries, StateId, StateKind, TimeToLive};
+use crate::turn::error::HostCallError;
+use crate::turn::staged::writes::StagedChange;
+use crate::turn::transaction::{Turn, backend};
 
 const VALUES: &[StateKind] = &[StateKind::Value, StateKind::Reducing, StateKind::Aggregating];
 
 impl Turn {
-    /// The entries of all keys, as they are or will be stored.
+    /// Returns the stored bytes of all keys of the turn, as staged or committed.
     pub(super) fn load(&mut self, state: StateId) -> Result<LoadedEntries, HostCallError> {
         let entries = backend(&mut self.backend)?.load(state, &self.keys)?;
         let staged = &self.staged[usize::from(state)];
@@ -42,18 +45,18 @@ impl Turn {
         Ok(merged)
     }
 
-    /// The entry of one key, as it is or will be stored.
+    /// Returns the stored bytes of one key, as staged or committed.
     pub(super) fn load_one(&mut self, state: StateId, key: u32) -> Result<Option<Vec<u8>>, HostCallError> {
         self.check_key(key)?;
-        let at = key as usize;
-        let (change, staged) = self.staged[usize::from(state)].get(at);
+        let index = key as usize;
+        let (change, staged) = self.staged[usize::from(state)].get(index);
         match change {
             StagedChange::Put => return Ok(Some(staged.to_vec())),
             StagedChange::Delete => return Ok(None),
             StagedChange::None | StagedChange::Append => {}
         }
-        let mut one = Keys { groups: vec![self.keys.groups[at]], key_of: vec![0], ..Keys::default() };
-        one.distinct.push(self.keys.distinct.value(at));
+        let mut one = Keys { groups: vec![self.keys.groups[index]], key_of: vec![0], ..Keys::default() };
+        one.distinct.push(self.keys.distinct.value(index));
         let entries = backend(&mut self.backend)?.load(state, &one)?;
         if !entries.present.first().copied().unwrap_or(false) && change == StagedChange::None {
             return Ok(None);
@@ -70,9 +73,9 @@ impl Turn {
         let Some(ttl) = self.ttl(state) else { return Ok(entries) };
         let stamp = self.stamp(state);
         let staged = &mut self.staged[usize::from(state)];
-        seen(&entries, ttl, self.context.processing_time, |key, reading| {
-            // What has expired stays: nobody says that the function looks at this key.
-            if let Some(value) = reading.value.filter(|_| reading.restarts_ttl) {
+        read_with_ttl(&entries, ttl, self.context.processing_time, |key, read| {
+            // Expired values stay: the call loads all keys, so the function may never look at this one.
+            if let Some(value) = read.value.filter(|_| read.restarts_ttl) {
                 staged.put(key as u32, stamp.bytes(), value);
             }
             Ok(())
@@ -103,15 +106,15 @@ impl Turn {
         let state = self.check_state(state, VALUES)?;
         let Some(stored) = self.load_one(state, key)? else { return Ok(None) };
         let Some(ttl) = self.ttl(state) else { return Ok(Some(stored)) };
-        let reading = ttl.read(&stored, self.context.processing_time)?;
-        if let Some(value) = reading.value.filter(|_| reading.restarts_ttl) {
+        let read = ttl.read(&stored, self.context.processing_time)?;
+        if let Some(value) = read.value.filter(|_| read.restarts_ttl) {
             let stamp = self.stamp(state);
             self.staged[usize::from(state)].put(key, stamp.bytes(), value);
         }
-        if reading.is_expired_but_returned() {
+        if read.is_expired_but_returned() {
             self.staged[usize::from(state)].delete(key);
         }
-        Ok(reading.value.map(<[u8]>::to_vec))
+        Ok(read.value.map(<[u8]>::to_vec))
     }
 
     /// `state.value-set`.
@@ -125,22 +128,23 @@ impl Turn {
     }
 }
 
-/// What a reader sees of stored values with a time to live; `note` gets each reading, with its index.
-pub(super) fn seen(
+/// Reads stored values with a time to live, and returns those that the reader sees. Calls `on_read` with the index and the
+/// result of each read.
+pub(super) fn read_with_ttl(
     stored: &LoadedEntries,
     ttl: TimeToLive,
     now_ms: i64,
-    mut note: impl FnMut(usize, &TtlRead<'_>) -> Result<(), HostCallError>,
+    mut on_read: impl FnMut(usize, &TtlRead<'_>) -> Result<(), HostCallError>,
 ) -> Result<LoadedEntries, HostCallError> {
-    let mut seen = LoadedEntries::with_capacity(stored.present.len());
+    let mut visible = LoadedEntries::with_capacity(stored.present.len());
     for (index, (bytes, &is_present)) in stored.values.iter().zip(&stored.present).enumerate() {
         if !is_present {
-            seen.push(None)?;
+            visible.push(None)?;
             continue;
         }
-        let reading = ttl.read(bytes, now_ms)?;
-        note(index, &reading)?;
-        seen.push(reading.value)?;
+        let read = ttl.read(bytes, now_ms)?;
+        on_read(index, &read)?;
+        visible.push(read.value)?;
     }
-    Ok(seen)
+    Ok(visible)
 }

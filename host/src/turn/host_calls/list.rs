@@ -1,22 +1,23 @@
-//! List states in a turn. Of a list with a time to live each element has its own time.
+//! The host calls `state.list-*`. Each element of a list with a time to live has its own update time.
 
-use super::staged::Staged;
-use super::{HostCallError, Stamp, Turn, invalid};
 use crate::error::Error;
 use crate::model::Column;
 use crate::state::{StateId, StateKind, list, ttl};
+use crate::turn::error::{HostCallError, invalid};
+use crate::turn::staged::writes::StagedWrites;
+use crate::turn::transaction::{TtlStamp, Turn};
 
 const LISTS: &[StateKind] = &[StateKind::List];
 
 impl Turn {
-    /// `state.list-load`: all elements, and for each key the index behind its last one.
+    /// `state.list-load`. Returns the elements of all keys, and for each key the end of its elements.
     pub fn list_load(&mut self, state: u32) -> Result<(Column, Vec<u32>), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         let entries = self.load(state)?;
         let mut elements = Column::with_capacity(entries.values.len() * 2, entries.values.bytes().len());
         let mut ends = Vec::with_capacity(entries.values.len());
         for (key, stored) in entries.values.iter().enumerate() {
-            // What has expired stays: nobody says that the function looks at this key.
+            // Expired elements stay: the call loads all keys, so the function may never look at this one.
             self.read_list(state, key as u32, stored, &mut elements, false)?;
             ends.push(elements.len() as u32);
         }
@@ -47,7 +48,7 @@ impl Turn {
         let state = self.check_state(state, LISTS)?;
         self.check_keys(keys, ends.len())?;
         if !ends.is_sorted() || ends.last().copied().unwrap_or(0) as usize != elements.len() {
-            return Err(invalid("the ends of the lists do not fit their elements"));
+            return Err(invalid("the ends of the lists do not match their elements"));
         }
         self.charge(elements.bytes().len() + 4 * elements.len() + 16 * keys.len())?;
         let stamp = self.stamp(state);
@@ -90,31 +91,31 @@ impl Turn {
         Ok(())
     }
 
-    /// Appends to `elements` what a reader sees of the list that is stored for a key. With `removes`, elements that are seen
-    /// although they have expired are not seen again.
+    /// Appends the visible elements of a stored list to `elements`. With `removes_returned`, expired elements that are
+    /// returned are removed, so that they are returned only once.
     fn read_list(
         &mut self,
         state: StateId,
         key: u32,
         stored: &[u8],
         elements: &mut Column,
-        removes: bool,
+        removes_returned: bool,
     ) -> Result<(), Error> {
         let Some(lifetime) = self.ttl(state) else { return list::decode(stored, elements) };
         let now_ms = self.context.processing_time;
-        let (mut restarts_ttl, mut expired, mut given_once) = (false, 0, false);
+        let (mut restarts_ttl, mut expired_bytes, mut returns_expired) = (false, 0, false);
         list::decode_with(stored, elements, |element, elements| {
-            let reading = lifetime.read(element, now_ms)?;
-            restarts_ttl |= reading.restarts_ttl;
-            given_once |= reading.is_expired_but_returned();
-            expired += if reading.is_expired { element.len() } else { 0 };
-            reading.value.into_iter().for_each(|value| elements.push(value));
+            let read = lifetime.read(element, now_ms)?;
+            restarts_ttl |= read.restarts_ttl;
+            returns_expired |= read.is_expired_but_returned();
+            expired_bytes += if read.is_expired { element.len() } else { 0 };
+            read.value.into_iter().for_each(|value| elements.push(value));
             Ok(())
         })?;
-        // Without its expired elements: being read must not revive them, and a list that is in use must not grow by them.
-        // Those that may still be seen stay, unless they were seen now.
-        let is_large = 2 * expired > stored.len() && !lifetime.return_expired;
-        if restarts_ttl || is_large || (removes && given_once) {
+        // Rewrites the list without its expired elements if the read restarts the time to live, because it must not revive
+        // them, or if they make up most of the list. Elements that may still be returned stay until they were returned.
+        let is_mostly_expired = 2 * expired_bytes > stored.len() && !lifetime.return_expired;
+        if restarts_ttl || is_mostly_expired || (removes_returned && returns_expired) {
             let staged = &mut self.staged[usize::from(state)];
             staged.delete(key);
             list::decode_with(stored, &mut Column::new(), |element, _| {
@@ -131,7 +132,7 @@ impl Turn {
     }
 }
 
-fn replace_list<'a>(staged: &mut Staged, key: u32, stamp: &Stamp, elements: impl Iterator<Item = &'a [u8]>) {
+fn replace_list<'a>(staged: &mut StagedWrites, key: u32, stamp: &TtlStamp, elements: impl Iterator<Item = &'a [u8]>) {
     staged.delete(key);
     for element in elements {
         list::push_element(staged.append(key), stamp.bytes(), element);

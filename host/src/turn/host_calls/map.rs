@@ -1,22 +1,22 @@
-//! Map states in a turn: what is committed, overlaid entry by entry with what the turn wrote. Entries stand in order of their
-//! sub-keys' bytes.
+//! The host calls `state.map-*`. Entries are ordered by the bytes of their sub-keys.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::value::seen;
-use super::{HostCallError, Turn, backend, invalid};
+use super::value::read_with_ttl;
 use crate::model::Column;
 use crate::state::ttl::TtlRead;
 use crate::state::{LoadedEntries, MapEntry, StateId, StateKind};
+use crate::turn::error::{HostCallError, invalid};
+use crate::turn::transaction::{Turn, backend};
 
 const MAPS: &[StateKind] = &[StateKind::Map];
 
-/// Entries that a scan reads of the backend at once, at least and at most.
+/// Minimum and maximum number of entries that a scan reads from the backend at once.
 const PAGE_MIN: usize = 16;
 const PAGE_MAX: usize = 256;
 
-/// Bytes of keys and values that one scan may return.
+/// Maximum number of bytes of sub-keys and values that one scan returns.
 const SCAN_BYTES_MAX: usize = 64 << 20;
 
 impl Turn {
@@ -26,8 +26,8 @@ impl Turn {
         self.check_keys(keys, sub_keys.len())?;
         let stored = self.load_entries(state, keys, sub_keys)?;
         let Some(ttl) = self.ttl(state) else { return Ok(stored) };
-        seen(&stored, ttl, self.context.processing_time, |index, reading| {
-            self.note_reading(state, keys[index], sub_keys.value(index), reading)
+        read_with_ttl(&stored, ttl, self.context.processing_time, |index, read| {
+            self.stage_ttl_effect(state, keys[index], sub_keys.value(index), read)
         })
     }
 
@@ -86,7 +86,7 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.map-scan`. Fewer than `limit` entries are all that there are.
+    /// `state.map-scan`. Returns fewer than `limit` entries only if there are no more.
     pub fn map_scan(
         &mut self,
         state: u32,
@@ -109,15 +109,15 @@ impl Turn {
                 let value = match ttl {
                     None => stored,
                     Some(ttl) => {
-                        let reading = ttl.read(&stored, now_ms)?;
-                        let Some(value) = reading.value else { continue };
-                        self.note_reading(state, key, &sub_key, &reading)?;
+                        let read = ttl.read(&stored, now_ms)?;
+                        let Some(value) = read.value else { continue };
+                        self.stage_ttl_effect(state, key, &sub_key, &read)?;
                         value.to_vec()
                     }
                 };
                 bytes += sub_key.len() + value.len();
                 if bytes > SCAN_BYTES_MAX {
-                    return Err(invalid(format!("a scan of more than {SCAN_BYTES_MAX} bytes: ask for fewer entries")));
+                    return Err(invalid(format!("the scan exceeds {SCAN_BYTES_MAX} bytes: request fewer entries")));
                 }
                 found.push((sub_key, value));
             }
@@ -129,8 +129,10 @@ impl Turn {
         Ok(found)
     }
 
-    /// The next entries of a map behind `after`, as they are or will be stored, and behind which sub-key to go on: None
-    /// where that is all. There may be more than `wanted`, or none although there are more to come.
+    /// Returns the next entries of a map after the sub-key `after`, as staged or committed, and the sub-key after which the
+    /// next page starts. `None` instead of that sub-key means that there are no more entries.
+    ///
+    /// A page may have more than `wanted` entries. It may be empty although more entries follow.
     fn map_page(
         &mut self,
         state: StateId,
@@ -160,7 +162,7 @@ impl Turn {
         Ok((page.into_iter().collect(), next))
     }
 
-    /// The entries `sub_keys[i]` of the maps of `keys[i]`, as they are or will be stored.
+    /// Returns the stored bytes of the entry `sub_keys[i]` of key `keys[i]`, for each `i`, as staged or committed.
     fn load_entries(
         &mut self,
         state: StateId,
@@ -175,25 +177,29 @@ impl Turn {
         let mut merged = LoadedEntries::with_capacity(keys.len());
         for (index, (&key, sub_key)) in keys.iter().zip(sub_keys.iter()).enumerate() {
             let committed = entries.present[index].then(|| entries.values.value(index));
-            merged.push(staged.of(key).and_then(|map| map.get(sub_key)).unwrap_or(committed))?;
+            let entry = match staged.of(key) {
+                Some(map) => map.get(sub_key).or_committed(|| committed),
+                None => committed,
+            };
+            merged.push(entry)?;
         }
         Ok(merged)
     }
 
-    /// Writes an entry that was read once more where its time begins anew, and removes one that is seen although it has expired.
-    /// Both count like any write: a guest may read more than fits into a turn.
-    fn note_reading(
+    /// Stages the effect of a read with a time to live: writes the entry again if the read restarts its time to live, or
+    /// removes it if it has expired but is returned. Charges both like any write, since a guest may read any number of entries.
+    fn stage_ttl_effect(
         &mut self,
         state: StateId,
         key: u32,
         sub_key: &[u8],
-        reading: &TtlRead<'_>,
+        read: &TtlRead<'_>,
     ) -> Result<(), HostCallError> {
-        if let Some(value) = reading.value.filter(|_| reading.restarts_ttl) {
+        if let Some(value) = read.value.filter(|_| read.restarts_ttl) {
             self.charge(sub_key.len() + value.len())?;
             let stamp = self.stamp(state);
             self.staged_maps[usize::from(state)].put(key, sub_key, stamp.bytes(), value);
-        } else if reading.is_expired_but_returned() {
+        } else if read.is_expired_but_returned() {
             self.charge(sub_key.len())?;
             self.staged_maps[usize::from(state)].remove(key, sub_key);
         }

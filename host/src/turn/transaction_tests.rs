@@ -1,10 +1,13 @@
-//! Both forms of every state call see the same turn, over both backends; what is not committed leaves no trace.
+//! Tests of turns over both backends: reads, commit, abort, limits, and invalid calls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::model::{Column, group_of_key, hash_key};
+use crate::model::{Column, Keys, group_of_key, hash_key};
 use crate::pipeline::StateBackendKind;
-use crate::state::{self, StateDescription, StateOptions};
+use crate::state::{self, StateDescription, StateId, StateKind, StateLayout, StateOptions};
 
 const VALUE: u32 = 0;
 const LIST: u32 = 1;
@@ -37,7 +40,7 @@ fn column(values: &[&str]) -> Column {
     values.iter().collect()
 }
 
-/// Values by the form for one key and by the vectorised one, which must agree.
+/// Reads the values by the call for one key and by the vectorised call. Checks that both return the same.
 fn values(turn: &mut Turn, keys: u32) -> Vec<Option<String>> {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let one_by_one: Vec<_> = (0..keys).map(|key| turn.value_get(VALUE, key).unwrap().map(text)).collect();
@@ -64,7 +67,7 @@ fn lists(turn: &mut Turn, keys: u32) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_value_is_seen_in_its_turn_and_after_its_commit_only() {
+fn a_value_is_visible_in_its_turn_and_after_the_commit() {
     each_backend(|turn| {
         turn.begin(Some(&keys(&["a", "b"])), 0, 0);
         turn.value_set(VALUE, 0, b"one").unwrap();
@@ -74,7 +77,7 @@ fn a_value_is_seen_in_its_turn_and_after_its_commit_only() {
         assert_eq!(values(turn, 2), [None, None]);
         turn.value_store(VALUE, &[1, 0], &column(&["two", "one"])).unwrap();
         turn.commit().unwrap();
-        // The same index is another key now: nothing of the turn before may shine through.
+        // The same index now denotes another key, and must not expose what the previous turn wrote.
         turn.begin(Some(&keys(&["c", "a"])), 0, 0);
         assert_eq!(values(turn, 2), [None, Some("one".into())]);
         turn.value_clear(VALUE, &[1]).unwrap();
@@ -86,7 +89,7 @@ fn a_value_is_seen_in_its_turn_and_after_its_commit_only() {
 }
 
 #[test]
-fn a_list_grows_is_replaced_and_cleared() {
+fn lists_can_be_appended_to_replaced_and_cleared() {
     each_backend(|turn| {
         turn.begin(Some(&keys(&["a", "b"])), 0, 0);
         turn.list_add(LIST, 0, b"1").unwrap();
@@ -104,28 +107,28 @@ fn a_list_grows_is_replaced_and_cleared() {
         turn.begin(Some(&keys(&["a", "b"])), 0, 0);
         assert_eq!(lists(turn, 2), [vec![], vec!["new"]]);
         let present = turn.backend().unwrap().load(LIST as StateId, &keys(&["a", "b"])).unwrap().present;
-        assert_eq!(present, [false, true], "an empty list is no list");
+        assert_eq!(present, [false, true], "an empty list has no entry");
     });
 }
 
 #[test]
-fn calls_that_make_no_sense_are_refused() {
+fn invalid_calls_are_refused() {
     each_backend(|turn| {
         turn.limit_writes(1000);
         turn.begin(Some(&keys(&["a"])), 0, 0);
         let refused = |result: Result<(), HostCallError>| matches!(result, Err(HostCallError::InvalidCall(_)));
         assert!(refused(turn.value_set(VALUE, 1, b"x")), "no such key");
         assert!(refused(turn.value_set(3, 0, b"x")), "no such state");
-        assert!(refused(turn.value_set(LIST, 0, b"x")), "another kind");
-        assert!(refused(turn.value_set(MAP, 0, b"x")), "another kind");
-        assert!(refused(turn.map_put(VALUE, 0, b"", b"x")), "another kind");
+        assert!(refused(turn.value_set(LIST, 0, b"x")), "state of another kind");
+        assert!(refused(turn.value_set(MAP, 0, b"x")), "state of another kind");
+        assert!(refused(turn.map_put(VALUE, 0, b"", b"x")), "state of another kind");
         assert!(refused(turn.map_put(MAP, 1, b"", b"x")), "no such key");
         assert!(refused(turn.map_scan(MAP, 1, None, 1).map(drop)), "no such key");
         assert!(refused(turn.map_load(MAP, &[1], &column(&["x"])).map(drop)), "no such key");
         assert!(refused(turn.map_store(MAP, &[0], &column(&["x", "y"]), &column(&["x"]))), "more sub-keys than keys");
         assert!(refused(turn.map_store(MAP, &[0], &column(&["x"]), &Column::new())), "fewer values than keys");
         assert!(refused(turn.value_store(VALUE, &[0, 0], &column(&["x"]))), "fewer values than keys");
-        assert!(refused(turn.list_replace(LIST, &[0], &column(&["x"]), &[2])), "an end behind the elements");
+        assert!(refused(turn.list_replace(LIST, &[0], &column(&["x"]), &[2])), "an end after the last element");
         assert!(refused(turn.list_replace(LIST, &[0, 0], &column(&["x"]), &[1, 0])), "ends that decrease");
         let too_much = (0..100).map(|_| turn.list_add(LIST, 0, b"0123456789")).find(Result::is_err);
         assert!(matches!(too_much, Some(Err(HostCallError::WriteLimitExceeded { limit: 1000 }))));
@@ -134,7 +137,7 @@ fn calls_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn a_map_costs_what_it_holds_back_for_the_commit() {
+fn staged_map_writes_count_towards_the_write_limit() {
     each_backend(|turn| {
         turn.limit_writes(1000);
         let too_much = |refusal| matches!(refusal, Err(HostCallError::WriteLimitExceeded { limit: 1000 }));
@@ -150,7 +153,7 @@ fn a_map_costs_what_it_holds_back_for_the_commit() {
 }
 
 #[test]
-fn metrics_take_effect_with_the_turn_and_their_names_are_bounded() {
+fn metrics_take_effect_with_the_commit_and_their_number_is_limited() {
     let mut turn = Turn::stateless(TurnContext::default());
     turn.begin(None, 0, 0);
     turn.metric_add("seen".into(), 2).unwrap();
@@ -165,7 +168,7 @@ fn metrics_take_effect_with_the_turn_and_their_names_are_bounded() {
 }
 
 #[test]
-fn a_guest_s_text_and_numbers_can_be_kept_and_shown() {
+fn text_and_metrics_of_a_guest_are_sanitized() {
     assert_eq!(sanitize_text("a\u{1b}[31mb\n\u{7}".into()), "a\u{fffd}[31mb\n\u{fffd}");
     assert_eq!(sanitize_text("é".repeat(LOG_LINE_BYTES_MAX)).len(), LOG_LINE_BYTES_MAX + '…'.len_utf8());
     let mut turn = Turn::stateless(TurnContext::default());
@@ -173,7 +176,7 @@ fn a_guest_s_text_and_numbers_can_be_kept_and_shown() {
     for (name, value) in [("good", 1.5), ("nan", f64::NAN), ("infinite", f64::INFINITY)] {
         turn.metric_set(name.into(), value).unwrap();
     }
-    assert_eq!(turn.log_lines().len(), 2, "the author is told");
+    assert_eq!(turn.log_lines().len(), 2, "each ignored value is logged");
     turn.commit().unwrap();
     assert_eq!(turn.metrics(), &BTreeMap::from([("good".to_owned(), 1.5)]));
 }

@@ -1,0 +1,38 @@
+//! The host calls `metrics.*` and `log.*`.
+
+use crate::turn::error::HostCallError;
+use crate::turn::staged::telemetry::{LogLevel, MetricChange, sanitize_text};
+use crate::turn::transaction::Turn;
+
+impl Turn {
+    /// `metrics.add`.
+    pub fn metric_add(&mut self, name: String, value: u64) -> Result<(), HostCallError> {
+        self.stage_metric(name, MetricChange::Add(value))
+    }
+
+    /// `metrics.set`. A value that is not finite is ignored with a warning, since JSON cannot represent it.
+    pub fn metric_set(&mut self, name: String, value: f64) -> Result<(), HostCallError> {
+        if !value.is_finite() {
+            let message = format!("metric `{}` was not set: {value} is not a finite number", sanitize_text(name));
+            self.log(LogLevel::Warn, message, None);
+            return Ok(());
+        }
+        self.stage_metric(name, MetricChange::Set(value))
+    }
+
+    fn stage_metric(&mut self, name: String, change: MetricChange) -> Result<(), HostCallError> {
+        self.charge(name.len())?;
+        self.telemetry.stage_metric(name, change);
+        Ok(())
+    }
+
+    /// `log.write`.
+    pub fn log(&mut self, level: LogLevel, message: String, record: Option<u32>) {
+        self.telemetry.write_line(level, message, record);
+    }
+
+    /// `log.panic`.
+    pub fn record_panic(&mut self, message: String, record: Option<u32>) {
+        self.telemetry.record_panic(message, record);
+    }
+}

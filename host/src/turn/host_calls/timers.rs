@@ -1,0 +1,124 @@
+//! The host calls `timers.*`, and how operators take due timers.
+
+use std::ops::Range;
+
+use crate::error::Result;
+use crate::model::{Column, DueTimers, Keys, TimeDomain, time_bytes};
+use crate::turn::error::{HostCallError, invalid};
+use crate::turn::staged::timers::{TimerService, due_timers, timer_state_name};
+use crate::turn::transaction::{Turn, backend};
+
+/// Charged for each staged timer in addition to its key.
+const TIMER_OVERHEAD_BYTES: usize = 24;
+
+impl Turn {
+    /// Opens the timers whose internal states the layout contains, and restores the watermark into `context.watermark`.
+    /// `groups` are the key groups of the subtask.
+    pub fn with_timers(mut self, groups: Range<u32>) -> Result<Turn> {
+        self.restore_watermarks(groups.clone())?;
+        self.progress.groups = groups.clone();
+        for domain in [TimeDomain::Event, TimeDomain::Processing] {
+            let state = self.state_named(timer_state_name(domain));
+            if let (Some(state), Some(backend)) = (state, self.backend.as_deref_mut()) {
+                let timers = TimerService::open(state, backend, groups.clone())?;
+                self.timers[domain as usize] = Some(Box::new(timers));
+            }
+        }
+        Ok(self)
+    }
+
+    fn timers(&mut self, domain: TimeDomain) -> Result<&mut TimerService, HostCallError> {
+        self.timers[domain as usize]
+            .as_deref_mut()
+            .ok_or_else(|| invalid(format!("the function does not declare timers in {} time", domain.as_str())))
+    }
+
+    /// `timers.register`.
+    pub fn timer_register(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), HostCallError> {
+        self.stage_timers(domain, keys, times, true)
+    }
+
+    /// `timers.delete`.
+    pub fn timer_delete(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), HostCallError> {
+        self.stage_timers(domain, keys, times, false)
+    }
+
+    /// Deletes timers that fire. Does not use up the write limit, since the host deletes them and not the guest.
+    pub fn delete_fired_timers(
+        &mut self,
+        domain: TimeDomain,
+        keys: &[u32],
+        times: &[i64],
+    ) -> Result<(), HostCallError> {
+        let budget = std::mem::replace(&mut self.write_budget, usize::MAX);
+        let staged = self.stage_timers(domain, keys, times, false);
+        self.write_budget = budget;
+        staged
+    }
+
+    fn stage_timers(
+        &mut self,
+        domain: TimeDomain,
+        keys: &[u32],
+        times: &[i64],
+        is_registered: bool,
+    ) -> Result<(), HostCallError> {
+        self.check_keys(keys, times.len())?;
+        self.timers(domain)?;
+        let key_bytes = |&key: &u32| self.keys.distinct.value(key as usize).len();
+        self.charge(keys.iter().map(|key| key_bytes(key) + TIMER_OVERHEAD_BYTES).sum())?;
+        let (dictionary, timers) = (self.keys.clone(), self.timers(domain)?);
+        for (&key, &time) in keys.iter().zip(times) {
+            let key = key as usize;
+            timers.stage(dictionary.groups[key], time, dictionary.distinct.value(key), is_registered);
+        }
+        Ok(())
+    }
+
+    /// Takes up to `limit` timers with a time of at most `now`, in order of their times over all keys.
+    ///
+    /// Counts them as taken: the caller must delete each of them in a turn that commits, or stop. To fire everything that an
+    /// advance of time made due, call it until it returns no timers.
+    pub fn due_timers(&mut self, domain: TimeDomain, now: i64, limit: usize) -> Result<DueTimers> {
+        let (Some(timers), Some(backend)) = (self.timers[domain as usize].as_deref_mut(), self.backend.as_deref_mut())
+        else {
+            return Ok(DueTimers::default());
+        };
+        timers.take_due(backend, now, limit.max(1), |group| self.progress.is_selected(group))
+    }
+
+    /// Discards the timer registrations of this turn. Returns their number.
+    pub fn drop_registered_timers(&mut self) -> u64 {
+        self.timers.iter_mut().flatten().map(|timers| timers.drop_registered()).sum()
+    }
+
+    /// Returns a time before which no timer of this clock is due. Returns `None` if there are no timers.
+    pub fn next_timer(&self, domain: TimeDomain) -> Option<i64> {
+        self.timers[domain as usize].as_ref()?.lower_bound()
+    }
+
+    /// Returns those of `timers` that are still registered. A turn may have deleted others since they were taken.
+    pub fn still_registered(&mut self, domain: TimeDomain, timers: &DueTimers) -> Result<DueTimers, HostCallError> {
+        let state = self.timers(domain)?.state();
+        let of: Vec<u32> = timers.keys.key_of.clone();
+        let mut sub_keys = Column::with_capacity(of.len(), 0);
+        for (&key, &time) in of.iter().zip(&timers.times) {
+            sub_keys.push_with(|bytes| {
+                bytes.extend_from_slice(&time_bytes(time));
+                bytes.extend_from_slice(timers.keys.distinct.value(key as usize));
+            });
+        }
+        // All timers of a group are entries of one map, whose key is empty.
+        let groups = Keys {
+            distinct: timers.keys.groups.iter().map(|_| &[][..]).collect(),
+            groups: timers.keys.groups.clone(),
+            key_of: Vec::new(),
+        };
+        let entries = backend(&mut self.backend)?.load_map(state, &groups, &of, &sub_keys)?;
+        let registered = (0..of.len()).filter(|&index| entries.present[index]).map(|index| {
+            let key = of[index] as usize;
+            (timers.times[index], timers.keys.distinct.value(key).to_vec(), timers.keys.groups[key])
+        });
+        Ok(due_timers(registered.collect()))
+    }
+}

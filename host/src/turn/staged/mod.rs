@@ -1,0 +1,13 @@
+//! The staged effects of a turn: plain data structures without knowledge of guests.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `writes.rs` | writes to keyed state |
+//! | `broadcast.rs` | broadcast state and the writes to it |
+//! | `timers.rs` | the timers of one clock: staged changes, and the queue of committed timers |
+//! | `telemetry.rs` | metrics and log lines |
+
+pub(super) mod broadcast;
+pub(super) mod telemetry;
+pub(super) mod timers;
+pub(super) mod writes;

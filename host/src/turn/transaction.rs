@@ -1,0 +1,266 @@
+//! [`Turn`]: staged effects, and their commit or abort.
+//!
+//! A subtask uses one `Turn` for all its turns, so that buffers are reused. The `impl` blocks in `host_calls/`,
+//! `native_operator.rs` and `watermark.rs` add what guests and operators call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::error::{HostCallError, invalid};
+use super::group_watermarks::EventTimeProgress;
+use super::staged::broadcast::StagedBroadcast;
+use super::staged::telemetry::{LogLine, TurnTelemetry};
+use super::staged::timers::TimerService;
+use super::staged::writes::{StagedMaps, StagedWrites};
+use crate::error::Error;
+use crate::model::{Keys, NO_TIMESTAMP};
+use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
+
+/// Default limit of the bytes that one turn may write.
+const WRITE_BYTES_MAX: usize = 16 << 20;
+/// Charged for each write in addition to its bytes, so that the number of empty writes is limited, too.
+const WRITE_OVERHEAD_BYTES: usize = 16;
+
+/// Where and when a turn runs.
+#[derive(Clone, Debug)]
+pub struct TurnContext {
+    /// Id of the operator in the pipeline.
+    pub operator: String,
+    /// Index of the subtask.
+    pub subtask: u32,
+    /// Number of subtasks of the operator.
+    pub parallelism: u32,
+    /// Milliseconds since the Unix epoch; [`NO_TIMESTAMP`] before the first watermark.
+    pub watermark: i64,
+    /// Milliseconds since the Unix epoch, at the start of the turn.
+    pub processing_time: i64,
+    /// Seed of the guest's random numbers.
+    pub seed: u64,
+    /// Number of restarts after failures since the job was submitted.
+    pub restarts: u32,
+    /// Configuration of the operator in the pipeline file.
+    pub config: Arc<BTreeMap<String, String>>,
+}
+
+impl Default for TurnContext {
+    fn default() -> Self {
+        TurnContext {
+            operator: String::new(),
+            subtask: 0,
+            parallelism: 1,
+            watermark: NO_TIMESTAMP,
+            processing_time: 0,
+            seed: 0,
+            restarts: 0,
+            config: Arc::default(),
+        }
+    }
+}
+
+/// One call of a function and its staged effects. See the module documentation of `turn`.
+#[derive(Default)]
+pub struct Turn {
+    /// Where and when the current turn runs.
+    pub context: TurnContext,
+    pub(super) backend: Option<Box<dyn StateBackend>>,
+    pub(super) layout: StateLayout,
+    /// Number of states that the function declares. The internal states follow them in the layout.
+    pub(super) declared: usize,
+    /// Keys of the current turn.
+    pub(super) keys: Arc<Keys>,
+    /// Staged writes of each state that is not a map.
+    pub(super) staged: Vec<StagedWrites>,
+    /// Staged writes of each state that is a map.
+    pub(super) staged_maps: Vec<StagedMaps>,
+    pub(super) broadcast: Option<Box<StagedBroadcast>>,
+    /// Timers of each clock; the index is the [`crate::model::TimeDomain`].
+    pub(super) timers: [Option<Box<TimerService>>; 2],
+    /// Whether the timers are internal, so that the guest must not use them.
+    pub(super) timers_are_internal: bool,
+    pub(super) progress: EventTimeProgress,
+    pub(super) telemetry: TurnTelemetry,
+    /// Bytes that the current turn may still write.
+    pub(super) write_budget: usize,
+    pub(super) write_bytes_max: usize,
+}
+
+impl Turn {
+    /// Returns a turn of a function without keyed state.
+    pub fn stateless(context: TurnContext) -> Turn {
+        Turn { context, write_bytes_max: WRITE_BYTES_MAX, ..Turn::default() }
+    }
+
+    /// Returns a turn over a backend that was opened with `layout`.
+    pub fn stateful(context: TurnContext, layout: StateLayout, backend: Box<dyn StateBackend>) -> Turn {
+        Turn {
+            context,
+            backend: Some(backend),
+            staged: layout.iter().map(|_| StagedWrites::default()).collect(),
+            staged_maps: layout.iter().map(|_| StagedMaps::default()).collect(),
+            declared: layout.iter().take_while(|state| !state.is_internal()).count(),
+            layout,
+            write_bytes_max: WRITE_BYTES_MAX,
+            ..Turn::default()
+        }
+    }
+
+    /// Refuses a call on a state that the function does not declare.
+    pub fn check_declared(&self, state: u32) -> Result<(), HostCallError> {
+        if (state as usize) < self.declared {
+            return Ok(());
+        }
+        Err(invalid(format!("keyed state {state} does not exist: the function declares {}", self.declared)))
+    }
+
+    /// Refuses a call on timers if the function does not declare timers.
+    pub fn check_timers_declared(&self) -> Result<(), HostCallError> {
+        if self.timers_are_internal {
+            return Err(invalid("the function does not declare timers"));
+        }
+        Ok(())
+    }
+
+    /// Limits the bytes of state and metrics that each turn may write.
+    pub fn limit_writes(&mut self, bytes: usize) {
+        self.write_bytes_max = bytes;
+    }
+
+    /// Removes the write limit for the rest of the current turn. For native operators, whose writes no guest controls.
+    pub fn lift_write_limit(&mut self) {
+        self.write_budget = usize::MAX;
+    }
+
+    /// Subtracts a write from the budget of the turn.
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), HostCallError> {
+        match self.write_budget.checked_sub(bytes.saturating_add(WRITE_OVERHEAD_BYTES)) {
+            Some(left) => self.write_budget = left,
+            None => return Err(HostCallError::WriteLimitExceeded { limit: self.write_bytes_max }),
+        }
+        Ok(())
+    }
+
+    /// Begins a turn over a batch with these keys. Aborts the previous turn if it was not committed.
+    pub fn begin(&mut self, keys: Option<&Arc<Keys>>, watermark: i64, processing_time: i64) {
+        self.abort();
+        self.telemetry.clear_log();
+        self.write_budget = self.write_bytes_max;
+        self.keys = keys.cloned().unwrap_or_default();
+        self.context.watermark = watermark;
+        self.context.processing_time = processing_time;
+    }
+
+    /// Applies all staged effects.
+    ///
+    /// After an error, the backend may contain all writes or none. The subtask must not continue to use it.
+    pub fn commit(&mut self) -> Result<(), Error> {
+        if let Some(backend) = self.backend.as_mut() {
+            let keys = &*self.keys;
+            let entries =
+                self.staged.iter().enumerate().flat_map(|(state, staged)| staged.writes(state as StateId, keys));
+            let maps = self.staged_maps.iter().enumerate();
+            let maps = maps.flat_map(|(state, staged)| staged.writes(state as StateId, keys));
+            let timers = self.timers.iter().flatten().flat_map(|timers| timers.writes());
+            backend.apply(&mut entries.chain(maps).chain(timers))?;
+            self.timers.iter_mut().flatten().for_each(|timers| timers.finish_commit());
+        }
+        if let Some(broadcast) = self.broadcast.as_mut() {
+            broadcast.commit();
+        }
+        self.telemetry.commit_metrics();
+        self.reset_staged_state();
+        Ok(())
+    }
+
+    /// Discards all staged effects. Log lines stay until the next turn begins.
+    pub fn abort(&mut self) {
+        self.reset_staged_state();
+        self.telemetry.discard_staged();
+    }
+
+    fn reset_staged_state(&mut self) {
+        self.staged.iter_mut().for_each(StagedWrites::reset);
+        self.staged_maps.iter_mut().for_each(StagedMaps::reset);
+        if let Some(broadcast) = self.broadcast.as_mut() {
+            broadcast.reset();
+        }
+        self.timers.iter_mut().flatten().for_each(|timers| timers.reset());
+    }
+
+    /// Returns the backend, for snapshots. `None` if the function has no keyed state.
+    pub fn backend(&mut self) -> Option<&mut (dyn StateBackend + 'static)> {
+        self.backend.as_deref_mut()
+    }
+
+    /// Returns the states of the operator, including its internal states.
+    pub fn layout(&self) -> &StateLayout {
+        &self.layout
+    }
+
+    /// Returns the committed values of the function's metrics.
+    pub fn metrics(&self) -> &BTreeMap<String, f64> {
+        self.telemetry.metrics()
+    }
+
+    /// Returns the log lines of the current turn, also if it was aborted.
+    pub fn log_lines(&self) -> &[LogLine] {
+        self.telemetry.log_lines()
+    }
+
+    /// Returns the message of the guest's panic, if it panicked in the current turn.
+    pub fn take_panic(&mut self) -> Option<String> {
+        self.telemetry.take_panic()
+    }
+
+    /// Checks that the guest's state index denotes a state of one of these kinds.
+    pub(super) fn check_state(&self, state: u32, kinds: &[StateKind]) -> Result<StateId, HostCallError> {
+        match self.layout.get(state as usize) {
+            Some(description) if kinds.contains(&description.kind) => Ok(state as StateId),
+            Some(description) => {
+                let (name, kind) = (&description.name, description.kind.as_str());
+                Err(invalid(format!("state `{name}` is of kind {kind}, not {}", kinds[0].as_str())))
+            }
+            None => Err(invalid(format!("state {state} does not exist: the function declares {}", self.layout.len()))),
+        }
+    }
+
+    /// Returns the update time that precedes each value written to a state in this turn.
+    pub(super) fn stamp(&self, state: StateId) -> TtlStamp {
+        TtlStamp(self.ttl(state).map(|_| ttl::stamp(self.context.processing_time)))
+    }
+
+    pub(super) fn ttl(&self, state: StateId) -> Option<TimeToLive> {
+        self.layout[usize::from(state)].ttl
+    }
+
+    /// Checks that the turn has a key with this index.
+    pub(super) fn check_key(&self, key: u32) -> Result<(), HostCallError> {
+        if (key as usize) < self.keys.distinct.len() {
+            return Ok(());
+        }
+        Err(invalid(format!("key {key} does not exist: this turn has {}", self.keys.distinct.len())))
+    }
+
+    /// Checks that the turn has all these keys, and that there are as many of them as values.
+    pub(super) fn check_keys(&self, keys: &[u32], values: usize) -> Result<(), HostCallError> {
+        if keys.len() != values {
+            return Err(invalid(format!("the call has {} keys but {values} values", keys.len())));
+        }
+        keys.iter().try_for_each(|&key| self.check_key(key))
+    }
+}
+
+/// The update time that precedes a staged value. Empty if the state has no time to live.
+pub(super) struct TtlStamp(Option<[u8; ttl::TIME_BYTES]>);
+
+impl TtlStamp {
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |time| time)
+    }
+}
+
+/// Returns the backend, or refuses the call if the operator has no keyed state.
+pub(super) fn backend(
+    backend: &mut Option<Box<dyn StateBackend>>,
+) -> Result<&mut (dyn StateBackend + 'static), HostCallError> {
+    backend.as_deref_mut().ok_or_else(|| invalid("the operator has no keyed state"))
+}
