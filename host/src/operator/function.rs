@@ -1,80 +1,57 @@
-//! Runs a function: batches of its inputs, and the timers that it registered.
+//! Runs a function: processes batches of its inputs and fires the timers that it registered.
+//!
+//! Invariant: a record or a timer takes effect in exactly one committed turn, or reaches the fault policy.
 
-use super::OperatorFailure;
-use super::turns::{Bad, BadKind, DROPPED_AT_END, FunctionSettings, Turning, Turns, refused};
-use crate::model::{Batch, Counters, TimeDomain};
+use super::failure::OperatorFailure;
+use super::faults::fault_policy::{FailedItem, FailedItemKind};
+use super::turn_runner::runner::{DROPPED_AT_END, FunctionSettings, TurnRunner};
+use super::turn_runner::turn_driven::TurnDriven;
+use crate::model::{Batch, Counters, DueTimers, TimeDomain};
 use crate::turn::{Guest, OutputBatch, SECOND_INPUT, Turn};
 
-/// One function in one subtask. See the module.
+/// A function in one subtask.
 pub struct FunctionOperator {
-    turns: Turns,
+    runner: TurnRunner,
 }
 
 impl FunctionOperator {
+    /// `counters` are those of the restored snapshot.
     pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> FunctionOperator {
-        FunctionOperator { turns: Turns::new(guest, turn, settings, counters) }
+        FunctionOperator { runner: TurnRunner::new(guest, turn, settings, counters) }
     }
 
-    fn dropped_at_end(&self) -> f64 {
-        self.turns.turn.metrics().get(DROPPED_AT_END).copied().unwrap_or(0.0)
-    }
-}
-
-impl Turning for FunctionOperator {
-    fn turns(&self) -> &Turns {
-        &self.turns
+    fn timers_dropped_at_end(&self) -> f64 {
+        self.runner.turn.metrics().get(DROPPED_AT_END).copied().unwrap_or(0.0)
     }
 
-    fn turns_mut(&mut self) -> &mut Turns {
-        &mut self.turns
+    fn warn_of_dropped_timers(&self) {
+        let FunctionSettings { job, function, .. } = &self.runner.settings;
+        let operator = &self.runner.turn.context.operator;
+        tracing::warn!(target: "guest", %job, %operator, %function, "timers that are registered by timers at the end of the input are dropped");
     }
 
-    fn take(&mut self, input: u32, batch: Batch, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
-        let received = self.turns.counters.records_in;
-        self.turns.run(
-            batch.len(),
-            outputs,
-            |turns, range, outputs| {
-                let part;
-                let records = if range.len() == batch.len() {
-                    &batch
-                } else {
-                    part = batch.slice(range);
-                    &part
-                };
-                turns.attempt_outputs(records.keys.as_ref(), outputs, |guest, turn| {
-                    // Where there is broadcast state, the second input is the broadcast one.
-                    turn.allow_broadcast_writes(input == SECOND_INPUT);
-                    guest.process(turn, input, records)
-                })
-            },
-            |turns, at, fault, outputs| turns.dispose(Bad::record(&batch, at, received, fault), outputs),
-        )
-    }
-
-    fn fire(&mut self, domain: TimeDomain, now: i64, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
-        let limit = self.turns.settings.batch_records;
-        let due = self.turns.turn.due_timers(domain, now, limit).map_err(OperatorFailure::Error)?;
-        if due.is_empty() {
-            return Ok(false);
-        }
-        self.turns.count_fired_at_end(domain, now, due.len())?;
-        let dropped_before = self.dropped_at_end();
-        let every: Vec<u32> = due.keys.key_of.clone();
-        self.turns.run(
+    /// Runs turns over the due timers of a clock.
+    fn run_timers(
+        &mut self,
+        domain: TimeDomain,
+        now: i64,
+        due: &DueTimers,
+        outputs: &mut Vec<OutputBatch>,
+    ) -> Result<(), OperatorFailure> {
+        let key_of: Vec<u32> = due.keys.key_of.clone();
+        self.runner.run_items(
             due.len(),
             outputs,
-            |turns, range, outputs| {
-                let part;
+            |runner, range, outputs| {
+                let selected;
                 let timers = if range.len() == due.len() {
-                    &due
+                    due
                 } else {
-                    // A turn that went before may have deleted some of them.
-                    let taken = due.slice(range);
-                    part = turns.turn.still_registered(domain, &taken).map_err(|refusal| refused(refusal.into()))?;
-                    &part
+                    // An earlier turn may have deleted some of them.
+                    selected = runner.turn.still_registered(domain, &due.slice(range))?;
+                    &selected
                 };
-                turns.attempt_outputs(Some(&timers.keys), outputs, |guest, turn| {
+                runner.run_turn_and_emit(Some(&timers.keys), outputs, |guest, turn| {
                     turn.delete_fired_timers(domain, &timers.keys.key_of, &timers.times)?;
                     let outputs = if timers.is_empty() { Vec::new() } else { guest.on_timers(turn, domain, timers)? };
                     if now == i64::MAX {
@@ -87,26 +64,79 @@ impl Turning for FunctionOperator {
                     Ok(outputs)
                 })
             },
-            |turns, at, fault, outputs| {
-                let (time, key) = (due.times[at], due.keys.distinct.value(every[at] as usize));
-                let record = turns.counters.records_in;
-                let kind = BadKind::TimerOrWindow;
-                turns.dispose(Bad { value: &[], timestamp: time, key: Some(key), fault, record, kind }, outputs)?;
-                turns.write(&due.keys, |turn| Ok(turn.delete_fired_timers(domain, &every[at..=at], &[time])?))
+            |runner, index, fault, outputs| {
+                let (time, key) = (due.times[index], due.keys.distinct.value(key_of[index] as usize));
+                let record = runner.counters.records_in;
+                let kind = FailedItemKind::TimerOrWindow;
+                let item = FailedItem { value: &[], timestamp: time, key: Some(key), fault, record, kind };
+                runner.apply_fault_policy(item, outputs)?;
+                runner.run_host_turn(&due.keys, |turn| {
+                    Ok(turn.delete_fired_timers(domain, &key_of[index..=index], &[time])?)
+                })
             },
-        )?;
-        if dropped_before == 0.0 && self.dropped_at_end() > 0.0 {
-            let FunctionSettings { job, function, .. } = &self.turns.settings;
-            let operator = &self.turns.turn.context.operator;
-            tracing::warn!(target: "guest", %job, %operator, %function, "timers that are registered by timers at the end of the input are dropped");
+        )
+    }
+}
+
+impl TurnDriven for FunctionOperator {
+    fn runner(&self) -> &TurnRunner {
+        &self.runner
+    }
+
+    fn runner_mut(&mut self) -> &mut TurnRunner {
+        &mut self.runner
+    }
+
+    fn process_batch(
+        &mut self,
+        input: u32,
+        batch: Batch,
+        outputs: &mut Vec<OutputBatch>,
+    ) -> Result<(), OperatorFailure> {
+        let records_before = self.runner.counters.records_in;
+        self.runner.run_items(
+            batch.len(),
+            outputs,
+            |runner, range, outputs| {
+                let slice;
+                let records = if range.len() == batch.len() {
+                    &batch
+                } else {
+                    slice = batch.slice(range);
+                    &slice
+                };
+                runner.run_turn_and_emit(records.keys.as_ref(), outputs, |guest, turn| {
+                    // If the function has broadcast state, the second input is the broadcast one.
+                    turn.allow_broadcast_writes(input == SECOND_INPUT);
+                    guest.process(turn, input, records)
+                })
+            },
+            |runner, index, fault, outputs| {
+                runner.apply_fault_policy(FailedItem::record(&batch, index, records_before, fault), outputs)
+            },
+        )
+    }
+
+    fn fire_timers(
+        &mut self,
+        domain: TimeDomain,
+        now: i64,
+        outputs: &mut Vec<OutputBatch>,
+    ) -> Result<bool, OperatorFailure> {
+        let limit = self.runner.settings.batch_records;
+        let due = self.runner.turn.due_timers(domain, now, limit)?;
+        if due.is_empty() {
+            return Ok(false);
+        }
+        self.runner.count_fired_at_end(domain, now, due.len())?;
+        let dropped_before = self.timers_dropped_at_end();
+        self.run_timers(domain, now, &due, outputs)?;
+        if dropped_before == 0.0 && self.timers_dropped_at_end() > 0.0 {
+            self.warn_of_dropped_timers();
         }
         Ok(true)
     }
 }
-
-#[cfg(test)]
-#[path = "connected_tests.rs"]
-mod connected_tests;
 
 #[cfg(test)]
 mod tests {
@@ -116,18 +146,18 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::model::{Fault, FaultCode};
-    use crate::operator::Operator;
-    use crate::operator::testing::settings;
+    use crate::operator::interface::Operator;
+    use crate::operator::testing::function_settings;
     use crate::pipeline::FaultPolicy;
     use crate::turn::{FIRST_INPUT, OutputBatch, TurnContext, TurnFailure};
 
-    /// Fails on every record; cancels the job in its third turn.
-    struct Failing {
+    /// Fails on every record. Cancels the job in its third turn.
+    struct FailAndCancel {
         turns: u32,
         cancel: Arc<AtomicBool>,
     }
 
-    impl Guest for Failing {
+    impl Guest for FailAndCancel {
         fn process(&mut self, _: &mut Turn, _: u32, _: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
             self.turns += 1;
             assert!(self.turns <= 3, "a turn after the cancel");
@@ -139,9 +169,9 @@ mod tests {
     #[test]
     fn a_cancel_ends_the_search_for_bad_records() {
         let cancel = Arc::new(AtomicBool::new(false));
-        let settings = settings(FaultPolicy::Skip, 1, 1024, SystemClock::shared());
+        let settings = function_settings(FaultPolicy::Skip, 1, 1024, SystemClock::shared());
         let settings = FunctionSettings { cancel: cancel.clone(), ..settings };
-        let guest = Box::new(Failing { turns: 0, cancel });
+        let guest = Box::new(FailAndCancel { turns: 0, cancel });
         let turn = Turn::stateless(TurnContext::default());
         let mut operator = FunctionOperator::new(guest, turn, settings, Counters::default());
         let mut batch = Batch::default();

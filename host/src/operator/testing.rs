@@ -1,11 +1,13 @@
-//! Runs an operator in as many subtasks as a test wants, over either backend, with a clock that stands still, and restores
-//! it between any two steps: as the runtime would, without threads and channels.
+//! Runs an operator in several subtasks, over either backend, with a manual clock, and restores it between any two steps.
+//!
+//! The harness does what the runtime would do, without threads and channels.
 
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{FunctionSettings, Operator};
+use super::interface::Operator;
+use super::turn_runner::runner::FunctionSettings;
 use crate::clock::{ManualClock, SharedClock};
 use crate::model::{Batch, Keys, group_of_key, groups_of_subtask, hash_key, subtask_of_group};
 use crate::pipeline::{FaultPolicy, StateBackendKind};
@@ -16,47 +18,47 @@ use crate::turn::{OutputBatch, Turn, TurnContext};
 pub(crate) const GROUPS: u32 = 16;
 
 /// A record: its key, value and timestamp.
-pub(crate) type Record<'a> = (&'a str, &'a str, i64);
+pub(crate) type TestRecord<'a> = (&'a str, &'a str, i64);
 
-/// Makes the operator of one subtask.
-pub(crate) type MakeOperator = Arc<dyn Fn(Turn, SharedClock) -> Box<dyn Operator>>;
+/// Creates the operator of one subtask.
+pub(crate) type OperatorFactory = Arc<dyn Fn(Turn, SharedClock) -> Box<dyn Operator>>;
 
-/// What came out: the output's index, the value and the timestamp.
-pub(crate) type Emitted = (usize, String, i64);
+/// An emitted record: the output's index, the value and the timestamp.
+pub(crate) type EmittedRecord = (usize, String, i64);
 
-/// What a scenario does.
+/// A step of a scenario.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub(crate) enum OperatorStep {
     /// Records of an input, in one batch.
     Records(u32, Vec<(String, String, i64)>),
     Watermark(i64),
     Clock(i64),
-    /// Exactly this has come out since the last time, in any order over the keys.
-    Expect(Vec<Emitted>),
-    /// A snapshot is taken, and all goes on from it.
+    /// Exactly these records have been emitted since the last `Expect`, in any order.
+    Expect(Vec<EmittedRecord>),
+    /// A snapshot is taken, and the operators are restored from it.
     Restore,
 }
 
-pub(crate) fn records(records: &[Record<'_>]) -> Step {
-    of_input(0, records)
+pub(crate) fn records(records: &[TestRecord<'_>]) -> OperatorStep {
+    records_of_input(0, records)
 }
 
-pub(crate) fn of_input(input: u32, records: &[Record<'_>]) -> Step {
-    Step::Records(input, records.iter().map(|(key, value, at)| ((*key).into(), (*value).into(), *at)).collect())
+pub(crate) fn records_of_input(input: u32, records: &[TestRecord<'_>]) -> OperatorStep {
+    OperatorStep::Records(input, records.iter().map(|(key, value, at)| ((*key).into(), (*value).into(), *at)).collect())
 }
 
-/// Nothing but this on the main output.
-pub(crate) fn expect(expected: &[(&str, i64)]) -> Step {
-    Step::Expect(expected.iter().map(|(value, at)| (0, (*value).to_owned(), *at)).collect())
+/// Exactly these records have been emitted, on the main output.
+pub(crate) fn expect(expected: &[(&str, i64)]) -> OperatorStep {
+    OperatorStep::Expect(expected.iter().map(|(value, at)| (0, (*value).to_owned(), *at)).collect())
 }
 
-/// The watermark of each key group, by the watermarks that their subtasks were told.
+/// A model of the watermark of each key group, which follows the watermarks that the subtasks receive.
 #[derive(Clone)]
-pub(crate) struct Reached([i64; GROUPS as usize]);
+pub(crate) struct GroupWatermarkModel([i64; GROUPS as usize]);
 
-impl Reached {
-    pub(crate) fn new() -> Reached {
-        Reached([i64::MIN; GROUPS as usize])
+impl GroupWatermarkModel {
+    pub(crate) fn new() -> GroupWatermarkModel {
+        GroupWatermarkModel([i64::MIN; GROUPS as usize])
     }
 
     pub(crate) fn advance(&mut self, subtask: usize, parallelism: usize, watermark: i64) {
@@ -71,21 +73,21 @@ impl Reached {
     }
 }
 
-/// An operator under test. See the module.
-pub(crate) struct Harness {
+/// An operator under test.
+pub(crate) struct OperatorHarness {
     pub(crate) clock: Arc<ManualClock>,
-    make: MakeOperator,
+    make: OperatorFactory,
     layout: StateLayout,
     backend: StateBackendKind,
     subtasks: Vec<Box<dyn Operator>>,
-    emitted: Vec<Emitted>,
+    emitted: Vec<EmittedRecord>,
     store: TestStore,
     folder: TempDir,
     opened: usize,
 }
 
-/// Those of a function `f` of a job `job`, which nobody cancels.
-pub(crate) fn settings(
+/// The settings of a function `f` of a job `job` that is never cancelled.
+pub(crate) fn function_settings(
     on_fault: FaultPolicy,
     outputs: usize,
     batch_records: usize,
@@ -95,9 +97,14 @@ pub(crate) fn settings(
     FunctionSettings { job, function, on_fault, outputs, batch_records, clock, log, cancel }
 }
 
-impl Harness {
-    pub(crate) fn new(make: MakeOperator, layout: StateLayout, backend: StateBackendKind, parallelism: u32) -> Harness {
-        let mut harness = Harness {
+impl OperatorHarness {
+    pub(crate) fn new(
+        make: OperatorFactory,
+        layout: StateLayout,
+        backend: StateBackendKind,
+        parallelism: u32,
+    ) -> OperatorHarness {
+        let mut harness = OperatorHarness {
             clock: Arc::default(),
             make,
             layout,
@@ -112,14 +119,14 @@ impl Harness {
         harness
     }
 
-    /// Opens all subtasks, empty or with the images of those that there were.
-    fn open(&mut self, parallelism: u32, images: &[StateHandle]) {
+    /// Opens all subtasks, either empty or from the snapshots of the previous ones.
+    fn open(&mut self, parallelism: u32, snapshots: &[StateHandle]) {
         self.subtasks.clear();
         for subtask in 0..parallelism {
             let groups = groups_of_subtask(subtask, parallelism, GROUPS);
-            let held = |from: usize| groups_of_subtask(from as u32, images.len() as u32, GROUPS);
-            let image = |(from, image)| RestoreSource { handle: image, groups: held(from), store: &self.store as _ };
-            let restore = images.iter().enumerate().map(image).collect();
+            let groups_of = |from: usize| groups_of_subtask(from as u32, snapshots.len() as u32, GROUPS);
+            let source = |(from, handle)| RestoreSource { handle, groups: groups_of(from), store: &self.store as _ };
+            let restore = snapshots.iter().enumerate().map(source).collect();
             let working_dir = self.folder.path().join(format!("{}", self.opened));
             self.opened += 1;
             let clock: SharedClock = self.clock.clone();
@@ -131,14 +138,14 @@ impl Harness {
         }
     }
 
-    fn take_up(&mut self, outputs: Vec<OutputBatch>) {
+    fn record_outputs(&mut self, outputs: Vec<OutputBatch>) {
         for OutputBatch { index: output, batch } in outputs {
             let values = batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap());
             self.emitted.extend(values.zip(&batch.timestamps).map(|(value, &at)| (output, value, at)));
         }
     }
 
-    /// Hands records to the subtasks that own their keys, a batch to each.
+    /// Sends records to the subtasks that own their keys, in one batch per subtask.
     pub(crate) fn records(&mut self, input: u32, records: &[(String, String, i64)]) {
         let parallelism = self.subtasks.len() as u32;
         let mut batches = vec![(Batch::default(), Keys::default()); parallelism as usize];
@@ -147,18 +154,18 @@ impl Harness {
             let (batch, keys) = &mut batches[subtask_of_group(group, parallelism, GROUPS) as usize];
             batch.push(value.as_bytes(), *at);
             let known = keys.distinct.iter().position(|other| other == key.as_bytes());
-            let place = known.unwrap_or_else(|| {
+            let index = known.unwrap_or_else(|| {
                 keys.distinct.push(key.as_bytes());
                 keys.groups.push(group);
                 keys.groups.len() - 1
             });
-            keys.key_of.push(place as u32);
+            keys.key_of.push(index as u32);
         }
         for (subtask, (batch, keys)) in batches.into_iter().enumerate().filter(|(_, (batch, _))| !batch.is_empty()) {
             let mut outputs = Vec::new();
             let batch = Batch { keys: Some(Arc::new(keys)), ..batch };
             self.subtasks[subtask].process(input, batch, &mut outputs).unwrap();
-            self.take_up(outputs);
+            self.record_outputs(outputs);
         }
     }
 
@@ -170,7 +177,7 @@ impl Harness {
         loop {
             let mut outputs = Vec::new();
             let more = step(&mut *self.subtasks[subtask], &mut outputs);
-            self.take_up(outputs);
+            self.record_outputs(outputs);
             if !more {
                 break;
             }
@@ -181,7 +188,7 @@ impl Harness {
         self.advance(|operator, outputs| operator.advance_watermark(watermark, outputs).unwrap());
     }
 
-    /// Advances one subtask alone, as an unaligned barrier may find it.
+    /// Advances the watermark of one subtask alone, as it may be when an unaligned barrier arrives.
     pub(crate) fn watermark_at(&mut self, subtask: usize, watermark: i64) {
         self.advance_one(subtask, |operator, outputs| operator.advance_watermark(watermark, outputs).unwrap());
     }
@@ -199,108 +206,112 @@ impl Harness {
         &mut *self.subtasks[subtask]
     }
 
-    /// Takes a snapshot, and goes on from it with this backend and parallelism.
+    /// Takes a snapshot, and restores it with this backend and parallelism.
     pub(crate) fn restore(&mut self, backend: StateBackendKind, parallelism: u32) {
-        let mut images = Vec::new();
+        let mut snapshots = Vec::new();
         for operator in &mut self.subtasks {
             let watermark = operator.watermark();
             operator.turn().persist_watermark(watermark).unwrap();
             let format = SnapshotFormat::native_of(self.backend);
             let snapshot = operator.turn().backend().unwrap().snapshot(format).unwrap();
-            images.push(snapshot.upload(&self.store, &[]).unwrap());
+            snapshots.push(snapshot.upload(&self.store, &[]).unwrap());
         }
         self.backend = backend;
-        self.open(parallelism, &images);
+        self.open(parallelism, &snapshots);
     }
 
-    /// Has the next restore make operators in another way.
-    pub(crate) fn change(&mut self, (make, layout): (MakeOperator, StateLayout)) {
+    /// Makes the next restore create the operators with another factory and layout.
+    pub(crate) fn change(&mut self, (make, layout): (OperatorFactory, StateLayout)) {
         (self.make, self.layout) = (make, layout);
     }
 
-    /// What has come out since the last time, of each subtask in its order.
-    pub(crate) fn take_in_order(&mut self) -> Vec<Emitted> {
+    /// The records emitted since the last call. Those of one subtask are in order.
+    pub(crate) fn take_emitted_in_order(&mut self) -> Vec<EmittedRecord> {
         std::mem::take(&mut self.emitted)
     }
 
-    /// What has come out since the last time, sorted.
-    pub(crate) fn take(&mut self) -> Vec<Emitted> {
-        let mut emitted = self.take_in_order();
+    /// The records emitted since the last call, sorted.
+    pub(crate) fn take_emitted(&mut self) -> Vec<EmittedRecord> {
+        let mut emitted = self.take_emitted_in_order();
         emitted.sort();
         emitted
     }
 
-    /// Entries of state that the subtasks hold together.
+    /// Number of state entries of all subtasks together.
     pub(crate) fn entries(&mut self) -> u64 {
         self.subtasks.iter_mut().map(|operator| operator.turn().backend().unwrap().size().entries).sum()
     }
 
-    /// Faults of all subtasks.
+    /// Number of faults of all subtasks together.
     pub(crate) fn faults(&self) -> u64 {
         self.subtasks.iter().map(|operator| operator.counters().faults).sum()
     }
 
-    /// A metric of the host's own, over all subtasks.
+    /// A metric, summed over all subtasks.
     pub(crate) fn metric(&mut self, name: &str) -> f64 {
         self.subtasks.iter_mut().filter_map(|operator| operator.turn().metrics().get(name).copied()).sum()
     }
 }
 
-/// When [`play`] restores beside where the scenario says so.
+/// When [`play`] restores the operators.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Restores {
-    Marked,
-    /// Behind every step.
-    Always,
-    /// Behind every step, each time at another parallelism and mostly on the other backend.
-    Elsewhere,
+enum RestoreSchedule {
+    /// At the steps `Restore` of the scenario.
+    AsScripted,
+    /// After every step.
+    EveryStep,
+    /// After every step, each time at another parallelism and mostly on the other backend.
+    EveryStepRescaled,
 }
 
 const BACKENDS: [StateBackendKind; 2] = [StateBackendKind::Memory, StateBackendKind::RocksDb];
 
-/// Plays a scenario at parallelism 1 and 3 over both backends: with the restores that it names, with one behind every step, and
-/// with one behind every step that changes parallelism and backend.
-pub(crate) fn play(make: &MakeOperator, layout: &StateLayout, steps: &[Step]) {
+/// Plays a scenario at parallelism 1 and 3 over both backends, once with each schedule of restores.
+pub(crate) fn play(make: &OperatorFactory, layout: &StateLayout, steps: &[OperatorStep]) {
     for backend in BACKENDS {
         for parallelism in [1, 3] {
-            for restores in [Restores::Marked, Restores::Always, Restores::Elsewhere] {
+            for restores in
+                [RestoreSchedule::AsScripted, RestoreSchedule::EveryStep, RestoreSchedule::EveryStepRescaled]
+            {
                 play_one(make, layout, steps, (backend, parallelism, restores));
             }
         }
     }
 }
 
-/// Plays a scenario once, with a restore behind every step, in turn on both backends and at several parallelisms.
-pub(crate) fn play_everywhere(make: &MakeOperator, layout: &StateLayout, steps: &[Step]) {
-    play_one(make, layout, steps, (StateBackendKind::Memory, 3, Restores::Elsewhere));
+/// Plays a scenario once, with a restore after every step that changes the backend and the parallelism.
+pub(crate) fn play_rescaled(make: &OperatorFactory, layout: &StateLayout, steps: &[OperatorStep]) {
+    play_one(make, layout, steps, (StateBackendKind::Memory, 3, RestoreSchedule::EveryStepRescaled));
 }
 
 fn play_one(
-    make: &MakeOperator,
+    make: &OperatorFactory,
     layout: &StateLayout,
-    steps: &[Step],
-    (backend, parallelism, restores): (StateBackendKind, u32, Restores),
+    steps: &[OperatorStep],
+    (backend, parallelism, restores): (StateBackendKind, u32, RestoreSchedule),
 ) {
-    let mut harness = Harness::new(make.clone(), layout.clone(), backend, parallelism);
+    let mut harness = OperatorHarness::new(make.clone(), layout.clone(), backend, parallelism);
     for (index, step) in steps.iter().enumerate() {
         match step {
-            Step::Records(input, records) => harness.records(*input, records),
-            Step::Watermark(watermark) => harness.watermark(*watermark),
-            Step::Clock(ms) => harness.clock(*ms),
-            Step::Restore if restores == Restores::Marked => harness.restore(backend, parallelism),
-            Step::Restore => {}
-            Step::Expect(expected) => {
+            OperatorStep::Records(input, records) => harness.records(*input, records),
+            OperatorStep::Watermark(watermark) => harness.watermark(*watermark),
+            OperatorStep::Clock(ms) => harness.clock(*ms),
+            OperatorStep::Restore if restores == RestoreSchedule::AsScripted => harness.restore(backend, parallelism),
+            OperatorStep::Restore => {}
+            OperatorStep::Expect(expected) => {
                 let mut expected = expected.clone();
                 expected.sort();
-                let place = format!("step {index} of {backend:?} at {parallelism}, restores {restores:?}");
-                assert_eq!(harness.take(), expected, "{place}");
+                let context = format!("step {index} of {backend:?} at {parallelism}, restores {restores:?}");
+                assert_eq!(harness.take_emitted(), expected, "{context}");
             }
         }
-        // Nothing has happened where something was expected.
-        let has_changed = !matches!(step, Step::Expect(_));
+        // A step `Expect` changes nothing.
+        let has_changed = !matches!(step, OperatorStep::Expect(_));
         match restores {
-            Restores::Always if has_changed => harness.restore(backend, parallelism),
-            Restores::Elsewhere if has_changed => harness.restore(BACKENDS[index % 3 % 2], [1, 3, 2][index % 3]),
+            RestoreSchedule::EveryStep if has_changed => harness.restore(backend, parallelism),
+            RestoreSchedule::EveryStepRescaled if has_changed => {
+                harness.restore(BACKENDS[index % 3 % 2], [1, 3, 2][index % 3])
+            }
             _ => {}
         }
     }

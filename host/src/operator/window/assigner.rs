@@ -1,27 +1,27 @@
-//! Which windows a record falls into, and when it is late.
+//! Assigns records to windows: tumbling, sliding, session and global windows.
 
-use super::span::Window;
-use crate::model::TimeDomain;
-use crate::pipeline::{WindowAssigner, WindowSettings};
+use super::time_window::TimeWindow;
+use crate::pipeline::WindowAssigner;
 
-/// Flink's `getWindowStartWithOffset`, without its overflow: the start of the window of `size` that `timestamp` falls into.
-pub(super) fn window_start(timestamp: i64, offset: i64, size: i64) -> i128 {
-    // Where they suffice, 64 bits take a tenth of the time.
-    let into = match timestamp.checked_sub(offset) {
+/// The start of the window of `size` that contains `timestamp`. Flink's `getWindowStartWithOffset`, without its overflow.
+pub fn window_start(timestamp: i64, offset: i64, size: i64) -> i128 {
+    // 64 bits take a tenth of the time, so use them if they suffice.
+    let distance_from_start = match timestamp.checked_sub(offset) {
         Some(distance) => i128::from(distance.rem_euclid(size)),
         None => (i128::from(timestamp) - i128::from(offset)).rem_euclid(i128::from(size)),
     };
-    i128::from(timestamp) - into
+    i128::from(timestamp) - distance_from_start
 }
 
-/// A window whose ends may lie beyond the time that there is.
-pub(super) fn window_at(start: i128, size: i64) -> Window {
-    let within = |time: i128| time.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
-    Window { start: within(start), end: within(start + i128::from(size)) }
+/// The window of `size` from `start`. Bounds outside of the range of timestamps are clamped.
+pub fn window_at(start: i128, size: i64) -> TimeWindow {
+    let clamp = |time: i128| time.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
+    TimeWindow { start: clamp(start), end: clamp(start + i128::from(size)) }
 }
 
-/// Calls `visit` with every window that a record with this timestamp falls into: of sliding ones the latest first.
-pub(super) fn windows_of(assigner: WindowAssigner, timestamp: i64, mut visit: impl FnMut(Window)) {
+/// Calls `visit` with every window that a record with this timestamp belongs to. Sliding windows are visited from the latest to
+/// the earliest. A session window has not been merged yet.
+pub fn assign_windows(assigner: WindowAssigner, timestamp: i64, mut visit: impl FnMut(TimeWindow)) {
     match assigner {
         WindowAssigner::Tumbling { size_ms, offset_ms } => {
             visit(window_at(window_start(timestamp, offset_ms, size_ms), size_ms));
@@ -34,26 +34,8 @@ pub(super) fn windows_of(assigner: WindowAssigner, timestamp: i64, mut visit: im
             }
         }
         WindowAssigner::Session { gap_ms } => visit(window_at(i128::from(timestamp), gap_ms)),
-        WindowAssigner::Global => visit(Window::GLOBAL),
+        WindowAssigner::Global => visit(TimeWindow::GLOBAL),
     }
-}
-
-/// When all that is kept of a window goes.
-pub(super) fn cleanup_time(settings: &WindowSettings, window: Window) -> i64 {
-    match settings.time {
-        TimeDomain::Event => window.max_timestamp().saturating_add(settings.allowed_lateness_ms),
-        TimeDomain::Processing => window.max_timestamp(),
-    }
-}
-
-/// Whether nothing can come into a window any more.
-pub(super) fn is_window_late(settings: &WindowSettings, window: Window, watermark: i64) -> bool {
-    settings.time == TimeDomain::Event && cleanup_time(settings, window) <= watermark
-}
-
-/// Whether a record that fell into no window is late, and not just between two windows.
-pub(super) fn is_element_late(settings: &WindowSettings, timestamp: i64, watermark: i64) -> bool {
-    settings.time == TimeDomain::Event && timestamp.saturating_add(settings.allowed_lateness_ms) <= watermark
 }
 
 #[cfg(test)]
@@ -61,9 +43,9 @@ mod tests {
     use super::*;
 
     fn windows(assigner: WindowAssigner, timestamp: i64) -> Vec<(i64, i64)> {
-        let mut found = Vec::new();
-        windows_of(assigner, timestamp, |window| found.push((window.start, window.end)));
-        found
+        let mut windows = Vec::new();
+        assign_windows(assigner, timestamp, |window| windows.push((window.start, window.end)));
+        windows
     }
 
     fn tumbling(size_ms: i64, offset_ms: i64) -> WindowAssigner {
@@ -74,9 +56,9 @@ mod tests {
         WindowAssigner::Sliding { size_ms, slide_ms, offset_ms }
     }
 
-    /// By the definition: starts are the offset and multiples of the size before and behind it.
+    /// By definition, windows start at the offset plus multiples of the size.
     #[test]
-    fn tumbling_windows_lie_side_by_side_from_the_offset_on() {
+    fn tumbling_windows_are_adjacent_and_aligned_to_the_offset() {
         for (timestamp, offset, expected) in [
             (0, 0, (0, 3000)),
             (2999, 0, (0, 3000)),
@@ -94,24 +76,24 @@ mod tests {
     }
 
     #[test]
-    fn a_record_falls_into_every_sliding_window_that_contains_it() {
+    fn a_record_belongs_to_every_sliding_window_that_contains_it() {
         assert_eq!(windows(sliding(3000, 1000, 0), 2500), [(2000, 5000), (1000, 4000), (0, 3000)]);
         assert_eq!(windows(sliding(3000, 1000, 0), -1), [(-1000, 2000), (-2000, 1000), (-3000, 0)]);
         assert_eq!(windows(sliding(3000, 2000, 500), 2499), [(500, 3500)]);
         assert_eq!(windows(sliding(3000, 2000, 500), 2500), [(2500, 5500), (500, 3500)]);
-        // Where windows leave gaps, a record may fall into none.
+        // If windows leave gaps, a record may belong to none.
         assert_eq!(windows(sliding(1000, 3000, 0), 999), [(0, 1000)]);
         assert_eq!(windows(sliding(1000, 3000, 0), 1000), []);
     }
 
     #[test]
-    fn sessions_begin_with_their_record_and_a_global_window_holds_all() {
+    fn a_session_starts_at_its_record_and_a_global_window_contains_everything() {
         assert_eq!(windows(WindowAssigner::Session { gap_ms: 3000 }, -7), [(-7, 2993)]);
         assert_eq!(windows(WindowAssigner::Global, -7), [(i64::MIN, i64::MAX)]);
     }
 
     #[test]
-    fn windows_end_where_time_does() {
+    fn windows_are_clamped_to_the_range_of_timestamps() {
         let [near_max] = windows(tumbling(1000, 0), i64::MAX)[..] else { panic!("one window") };
         assert_eq!(near_max.1, i64::MAX);
         let [near_min] = windows(tumbling(1000, 0), i64::MIN + 1)[..] else { panic!("one window") };
@@ -119,19 +101,5 @@ mod tests {
         let all = windows(sliding(3000, 1000, 0), i64::MAX);
         assert!(all.len() == 3 && all.iter().all(|window| window.1 == i64::MAX));
         assert_eq!(windows(WindowAssigner::Session { gap_ms: 5 }, i64::MAX - 1), [(i64::MAX - 1, i64::MAX)]);
-    }
-
-    /// By the definition: a window is late when the watermark has reached its last millisecond and the lateness.
-    #[test]
-    fn lateness_counts_from_the_last_millisecond() {
-        let mut settings = WindowSettings::new(tumbling(1000, 0), TimeDomain::Event);
-        settings.allowed_lateness_ms = 500;
-        let window = Window { start: 0, end: 1000 };
-        assert!(!is_window_late(&settings, window, 1498) && is_window_late(&settings, window, 1499));
-        assert!(!is_element_late(&settings, 10, 509) && is_element_late(&settings, 10, 510));
-        assert_eq!(cleanup_time(&settings, Window::GLOBAL), i64::MAX);
-        settings.time = TimeDomain::Processing;
-        assert!(!is_window_late(&settings, window, i64::MAX) && !is_element_late(&settings, 10, i64::MAX));
-        assert_eq!(cleanup_time(&settings, window), 999);
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::model::{Batch, DueTimers, Keys, TimeDomain};
 use crate::operator::FunctionOperator;
-use crate::operator::testing::settings;
+use crate::operator::testing::function_settings;
 use crate::pipeline::{BatchSettings, CheckpointMode, FaultPolicy, StateBackendKind};
 use crate::runtime::channel::{LinkSender, link};
 use crate::runtime::output::result_partition::EdgeWriter;
@@ -86,7 +86,7 @@ impl Subject {
         let turn = Turn::stateful(TurnContext::default(), layout, state::open(options).unwrap());
         let (called, calls) = unbounded();
         let function = |guest: Box<dyn Guest>, turn| {
-            let settings = settings(FaultPolicy::Fail, 1, 1, clock.clone());
+            let settings = function_settings(FaultPolicy::Fail, 1, 1, clock.clone());
             MemberKind::Operator(Box::new(FunctionOperator::new(guest, turn, settings, Counters::default())))
         };
         let timing = function(Box::new(Timing { called }), turn.with_timers(0..1).unwrap());

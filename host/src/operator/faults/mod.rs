@@ -1,0 +1,5 @@
+//! What happens to a record, a timer or a window that a function fails on.
+
+pub mod dead_letter;
+pub mod failed_record;
+pub(super) mod fault_policy;

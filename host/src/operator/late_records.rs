@@ -1,0 +1,52 @@
+//! What happens to late records: they are emitted on the operator's output `late`, or counted if nothing reads that output.
+//!
+//! The count is a metric with Flink's name. It is staged in the turn that finds the records late, so that a fault or a restart
+//! does not count a record twice.
+
+use super::turn_runner::runner::TurnRunner;
+use crate::model::Batch;
+use crate::turn::{OutputBatch, Turn};
+
+/// Metric: number of late records that were dropped because nothing reads the output `late`.
+pub(super) const LATE_RECORDS_DROPPED: &str = "numLateRecordsDropped";
+
+/// How an operator handles late records.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LateRecordHandling {
+    /// Emits them on the output with this index.
+    Emit(usize),
+    /// Drops and counts them.
+    Count,
+}
+
+impl LateRecordHandling {
+    /// `outputs` is the number of the operator's outputs, of which the last is that for late records.
+    pub fn new(emits_late_records: bool, outputs: usize) -> LateRecordHandling {
+        match emits_late_records {
+            true => LateRecordHandling::Emit(outputs.saturating_sub(1)),
+            false => LateRecordHandling::Count,
+        }
+    }
+
+    /// Stages the metric of `count` late records in a turn, if they are counted.
+    pub fn stage_metric(self, turn: &mut Turn, count: usize) {
+        if matches!(self, LateRecordHandling::Count) && count > 0 {
+            turn.count(LATE_RECORDS_DROPPED, count as u64);
+        }
+    }
+
+    /// Emits or counts the records of `batch` whose indexes are in `late`, after their turn has committed.
+    pub fn after_commit(self, runner: &mut TurnRunner, batch: &Batch, late: &[u32], outputs: &mut Vec<OutputBatch>) {
+        match self {
+            LateRecordHandling::Count => runner.counters.records_late += late.len() as u64,
+            LateRecordHandling::Emit(index) if !late.is_empty() => {
+                let mut records = Batch::with_capacity(late.len(), 0);
+                for &record in late {
+                    records.push(batch.values.value(record as usize), batch.timestamps[record as usize]);
+                }
+                runner.emit(vec![OutputBatch { index, batch: records }], outputs);
+            }
+            LateRecordHandling::Emit(_) => {}
+        }
+    }
+}

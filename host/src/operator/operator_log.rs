@@ -1,0 +1,153 @@
+//! The log of one operator: failed records, failed batches, and the lines that its function writes.
+//!
+//! All subtasks of an operator share one log. Each kind of line has a rate limit, and suppressed lines are counted.
+//! Invariant: the number of suppressed lines is always logged, at the latest when the log is dropped.
+//! Must not escape text: the subscriber that writes the log escapes what records and guests put into a line.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::clock::{SharedClock, SystemClock};
+use crate::log_limit::LogLimit;
+use crate::model::Fault;
+use crate::pipeline::FaultPolicy;
+use crate::turn::{LogLevel, LogLine};
+
+/// Largest burst of lines that a function may log.
+const LINES_BURST: u64 = 1000;
+
+/// Lines that a function may log per second after a burst.
+const LINES_PER_SECOND: u64 = 100;
+
+/// Writes the log lines of one operator, within rate limits.
+pub struct OperatorLog {
+    job: String,
+    operator: String,
+    function: String,
+    clock: SharedClock,
+    /// For failed records.
+    faults: LogLimit,
+    /// For batches that failed and are searched for the failing record.
+    searches: LogLimit,
+    panics: LogLimit,
+    lines: LogLimit,
+    /// Whether lines were suppressed that have not been reported yet.
+    has_suppressed: AtomicBool,
+}
+
+impl OperatorLog {
+    /// `clock` measures the rate limits.
+    pub fn new(job: &str, operator: &str, function: &str, clock: SharedClock) -> OperatorLog {
+        let once_a_second = || LogLimit::new(1, 1);
+        OperatorLog {
+            job: job.to_owned(),
+            operator: operator.to_owned(),
+            function: function.to_owned(),
+            clock,
+            faults: once_a_second(),
+            searches: once_a_second(),
+            panics: once_a_second(),
+            lines: LogLimit::new(LINES_BURST, LINES_PER_SECOND),
+            has_suppressed: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns `None` if a line must be suppressed now. Otherwise returns the number of lines suppressed before it, if any.
+    fn admit(&self, limit: &LogLimit) -> Option<Option<u64>> {
+        let admitted = limit.admit(self.clock.monotonic_ns());
+        if admitted.is_none() {
+            self.has_suppressed.store(true, Ordering::Relaxed);
+        }
+        admitted.map(|suppressed| Some(suppressed).filter(|suppressed| *suppressed > 0))
+    }
+
+    /// Logs that a function failed on a record, a timer or a window.
+    pub(super) fn record_failed(&self, subtask: u32, record: u64, fault: &Fault, on_fault: FaultPolicy) {
+        let Some(suppressed) = self.admit(&self.faults) else { return };
+        let OperatorLog { job, operator, function, .. } = self;
+        let (code, message) = (fault.code.as_str(), fault.message.trim_end());
+        tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, code, ?on_fault, suppressed, "{message}");
+    }
+
+    /// Logs that a batch failed and is being searched. The search can take one deadline per halving, so the line explains the delay.
+    pub(super) fn search_started(&self, records: usize, fault: &Fault) {
+        let Some(suppressed) = self.admit(&self.searches) else { return };
+        let OperatorLog { job, operator, function, .. } = self;
+        let (code, message) = (fault.code.as_str(), fault.message.trim_end());
+        tracing::warn!(target: "guest", %job, %operator, %function, records, code, suppressed, "a batch failed; searching for the failing record: {message}");
+    }
+
+    /// Logs the lines that a guest wrote in one turn.
+    pub(super) fn guest_lines(&self, subtask: u32, lines: &[LogLine]) {
+        let OperatorLog { job, operator, function, .. } = self;
+        for LogLine { level, message, record } in lines {
+            let limit = if *level == LogLevel::Panic { &self.panics } else { &self.lines };
+            let Some(suppressed) = self.admit(limit) else { continue };
+            let message = message.trim_end();
+            match level {
+                LogLevel::Trace => {
+                    tracing::trace!(target: "guest", %job, %operator, %function, subtask, record, suppressed, "{message}")
+                }
+                LogLevel::Debug => {
+                    tracing::debug!(target: "guest", %job, %operator, %function, subtask, record, suppressed, "{message}")
+                }
+                LogLevel::Info => {
+                    tracing::info!(target: "guest", %job, %operator, %function, subtask, record, suppressed, "{message}")
+                }
+                LogLevel::Warn => {
+                    tracing::warn!(target: "guest", %job, %operator, %function, subtask, record, suppressed, "{message}")
+                }
+                LogLevel::Error | LogLevel::Panic => {
+                    tracing::error!(target: "guest", %job, %operator, %function, subtask, record, suppressed, "{message}")
+                }
+            }
+        }
+    }
+
+    /// Logs how many lines were suppressed, if no later line has reported it for a while. Called periodically.
+    pub(super) fn log_suppressed(&self) {
+        if !self.has_suppressed.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let now_ns = self.clock.monotonic_ns();
+        for (limit, what) in self.limits() {
+            if let Some(suppressed) = limit.overdue(now_ns) {
+                self.report_suppressed(what, suppressed);
+            }
+        }
+        if self.limits().iter().any(|(limit, _)| limit.is_suppressing()) {
+            self.has_suppressed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn limits(&self) -> [(&LogLimit, &'static str); 4] {
+        [
+            (&self.faults, "records failed"),
+            (&self.searches, "batches failed"),
+            (&self.panics, "panics of the function"),
+            (&self.lines, "lines of the function"),
+        ]
+    }
+
+    fn report_suppressed(&self, what: &str, suppressed: u64) {
+        let OperatorLog { job, operator, function, .. } = self;
+        tracing::warn!(target: "guest", %job, %operator, %function, suppressed, "{suppressed} more {what}, not logged individually");
+    }
+}
+
+impl Drop for OperatorLog {
+    fn drop(&mut self) {
+        for (limit, what) in self.limits() {
+            let suppressed = limit.rest();
+            if suppressed > 0 {
+                self.report_suppressed(what, suppressed);
+            }
+        }
+    }
+}
+
+/// A log for operators that run outside of a job.
+impl Default for OperatorLog {
+    fn default() -> OperatorLog {
+        OperatorLog::new("", "", "", SystemClock::shared())
+    }
+}

@@ -1,0 +1,13 @@
+//! Runs the turns of an operator.
+//!
+//! | file | content |
+//! |---|---|
+//! | `runner.rs` | [`runner::TurnRunner`]: runs one turn after another and searches for the item that a guest fails on. |
+//! | `turn_driven.rs` | The trait of operators driven by a `TurnRunner`. |
+//! | `group_watermarks.rs` | Runs such an operator once per watermark if its key groups have reached different ones. |
+//! | `operator_impl.rs` | Implements `Operator` for every operator driven by a `TurnRunner`. |
+
+mod group_watermarks;
+mod operator_impl;
+pub mod runner;
+pub(super) mod turn_driven;

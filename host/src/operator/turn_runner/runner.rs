@@ -1,0 +1,185 @@
+//! Runs turns one after another, and searches for the item that a guest fails on.
+//!
+//! A turn that fails leaves no trace. Its items (records, timers or windows) run again in halves until the failing item is alone.
+//! Invariant: good items commit in order, and each bad item reaches the operator's fault policy exactly once.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::clock::SharedClock;
+use crate::error;
+use crate::model::{Counters, Fault, Keys, TimeDomain};
+use crate::operator::failure::{OperatorFailure, TurnOutcome};
+use crate::operator::operator_log::OperatorLog;
+use crate::pipeline::FaultPolicy;
+use crate::state::StateBackend;
+use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
+
+/// How an operator runs its function.
+pub struct FunctionSettings {
+    pub job: String,
+    pub function: String,
+    pub on_fault: FaultPolicy,
+    /// Number of the function's outputs. Dead letters go to the output with this index.
+    pub outputs: usize,
+    /// Largest number of records in one guest call. Larger batches are split.
+    pub batch_records: usize,
+    pub clock: SharedClock,
+    pub log: Arc<OperatorLog>,
+    /// Checked between turns: isolating many bad records of one batch can take a deadline for each.
+    pub cancel: Arc<AtomicBool>,
+}
+
+/// Metric: number of processing-time timers that fired early because the input ended.
+pub(in crate::operator) const FIRED_AT_END: &str = "numProcessingTimersFiredAtEnd";
+
+/// Metric: number of timers that were dropped because a function registered them while its timers fired at the end of the input.
+pub(in crate::operator) const DROPPED_AT_END: &str = "numTimersDroppedAtEnd";
+
+/// A guest, its turn and its settings. See the module.
+pub(in crate::operator) struct TurnRunner {
+    pub guest: Box<dyn Guest>,
+    pub turn: Turn,
+    pub settings: FunctionSettings,
+    /// The watermark that the input has reached. Initially the one of the restored state.
+    pub watermark: i64,
+    pub counters: Counters,
+}
+
+impl TurnRunner {
+    pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> TurnRunner {
+        let watermark = turn.context.watermark;
+        TurnRunner { guest, turn, settings, watermark, counters }
+    }
+
+    /// Runs turns over the items `0..count`, in order, each over at most `settings.batch_records` items.
+    ///
+    /// `run` runs one turn over a range. `on_bad_item` handles an item that failed alone.
+    pub fn run_items(
+        &mut self,
+        count: usize,
+        outputs: &mut Vec<OutputBatch>,
+        mut run: impl FnMut(&mut TurnRunner, Range<usize>, &mut Vec<OutputBatch>) -> Result<TurnOutcome, OperatorFailure>,
+        on_bad_item: impl FnMut(&mut TurnRunner, usize, Fault, &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>,
+    ) -> Result<(), OperatorFailure> {
+        let run_whole = |runner: &mut TurnRunner, range: Range<usize>, outputs: &mut Vec<OutputBatch>| {
+            let end = range.end;
+            Ok(run(runner, range, outputs)?.map(|()| end))
+        };
+        self.run_item_prefixes(count, outputs, run_whole, on_bad_item)
+    }
+
+    /// Like [`TurnRunner::run_items`], but a turn may handle only the first items of its range, at least one. It returns the
+    /// index after the last item that it handled.
+    pub fn run_item_prefixes(
+        &mut self,
+        count: usize,
+        outputs: &mut Vec<OutputBatch>,
+        mut run: impl FnMut(
+            &mut TurnRunner,
+            Range<usize>,
+            &mut Vec<OutputBatch>,
+        ) -> Result<TurnOutcome<usize>, OperatorFailure>,
+        mut on_bad_item: impl FnMut(&mut TurnRunner, usize, Fault, &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>,
+    ) -> Result<(), OperatorFailure> {
+        let step = self.settings.batch_records.max(1);
+        let ranges = (0..count).step_by(step).map(|start| start..count.min(start + step));
+        let mut remaining: Vec<Range<usize>> = ranges.rev().collect();
+        while let Some(range) = remaining.pop() {
+            self.check_cancelled()?;
+            let fault = match run(self, range.clone(), outputs)? {
+                TurnOutcome::Committed(end) => {
+                    remaining.extend((end < range.end).then_some(end..range.end));
+                    continue;
+                }
+                TurnOutcome::RolledBack(fault) => fault,
+            };
+            self.counters.faults += 1;
+            if range.len() > 1 {
+                if range.len() == count.min(step) {
+                    self.settings.log.search_started(range.len(), &fault);
+                }
+                let middle = range.start + range.len() / 2;
+                remaining.extend([middle..range.end, range.start..middle]);
+            } else {
+                on_bad_item(self, range.start, fault, outputs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs one turn over these keys. What `call` stages takes effect if it succeeds; otherwise the turn is rolled back.
+    pub fn run_turn<T>(
+        &mut self,
+        keys: Option<&Arc<Keys>>,
+        call: impl FnOnce(&mut dyn Guest, &mut Turn) -> Result<T, TurnFailure>,
+    ) -> Result<TurnOutcome<T>, OperatorFailure> {
+        self.turn.begin(keys, self.watermark, self.settings.clock.wall_ms());
+        let result = call(&mut *self.guest, &mut self.turn);
+        self.settings.log.guest_lines(self.turn.context.subtask, self.turn.log_lines());
+        match result {
+            Ok(value) => {
+                self.turn.commit()?;
+                Ok(TurnOutcome::Committed(value))
+            }
+            Err(failure) => {
+                self.turn.abort();
+                TurnOutcome::of_failure(failure)
+            }
+        }
+    }
+
+    /// Runs one turn whose call produces records, and emits them after the commit.
+    pub fn run_turn_and_emit(
+        &mut self,
+        keys: Option<&Arc<Keys>>,
+        outputs: &mut Vec<OutputBatch>,
+        call: impl FnOnce(&mut dyn Guest, &mut Turn) -> Result<Vec<OutputBatch>, TurnFailure>,
+    ) -> Result<TurnOutcome, OperatorFailure> {
+        let outcome = self.run_turn(keys, call)?;
+        Ok(outcome.map(|produced| self.emit(produced, outputs)))
+    }
+
+    /// Runs a turn in which no guest takes part. Its writes are not limited, because no guest chooses them.
+    pub fn run_host_turn(
+        &mut self,
+        keys: &Arc<Keys>,
+        stage: impl FnOnce(&mut Turn) -> Result<(), TurnFailure>,
+    ) -> Result<(), OperatorFailure> {
+        let outcome = self.run_turn(Some(keys), |_, turn| {
+            turn.lift_write_limit();
+            stage(turn)
+        })?;
+        outcome.committed()
+    }
+
+    /// Appends the records that a committed turn produced to `outputs`.
+    pub fn emit(&mut self, produced: Vec<OutputBatch>, outputs: &mut Vec<OutputBatch>) {
+        for output in produced.into_iter().filter(|output| !output.batch.is_empty()) {
+            self.counters.records_out += output.batch.len() as u64;
+            outputs.push(output);
+        }
+    }
+
+    /// Counts processing-time timers that fire early because the input has ended. Does nothing for other timers.
+    pub fn count_fired_at_end(&mut self, domain: TimeDomain, now: i64, timers: usize) -> Result<(), OperatorFailure> {
+        if domain == TimeDomain::Event || now < i64::MAX {
+            return Ok(());
+        }
+        self.run_host_turn(&Arc::default(), |turn| {
+            turn.count(FIRED_AT_END, timers as u64);
+            Ok(())
+        })
+    }
+
+    /// The state backend of the operator. Error: `internal` if it has none.
+    pub fn backend(&mut self) -> Result<&mut (dyn StateBackend + 'static), OperatorFailure> {
+        self.turn.backend().ok_or_else(|| error::internal("the operator has no state backend").into())
+    }
+
+    /// Error: [`OperatorFailure::Cancelled`] if the job is being cancelled.
+    pub fn check_cancelled(&self) -> Result<(), OperatorFailure> {
+        if self.settings.cancel.load(Ordering::Relaxed) { Err(OperatorFailure::Cancelled) } else { Ok(()) }
+    }
+}
