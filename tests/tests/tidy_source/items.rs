@@ -28,8 +28,10 @@ pub fn function_lengths(text: &str) -> Vec<(usize, String, usize)> {
         let Some(name) = function_name(line) else { continue };
         let indent = line.len() - line.trim_start().len();
         let closes = |line: &&str| line.trim_end() == format!("{}}}", " ".repeat(indent));
-        let is_whole = line.trim_end().ends_with(['}', ';']);
-        let length = if is_whole { 1 } else { 1 + lines[start..].iter().position(closes).unwrap_or(0) };
+        let signature =
+            1 + lines[start..].iter().position(|line| line.trim_end().ends_with(['{', '}', ';'])).unwrap_or(0);
+        let has_body = lines[start + signature - 1].trim_end().ends_with('{');
+        let length = if has_body { 1 + lines[start..].iter().position(closes).unwrap_or(0) } else { signature };
         found.push((start + 1, name, length));
     }
     found
@@ -56,7 +58,10 @@ fn types_are_found_and_those_of_impls_are_not() {
 #[test]
 fn a_function_ends_at_the_brace_of_its_indentation() {
     let text = "fn a() {\n    b(|| {\n    });\n}\nimpl C {\n    pub(super) const fn d(\n        e: F,\n    ) -> G {\n    }\n    \
-                fn h() {}\n    fn i();\n}\n#[cfg(test)]\nmod tests {\n    fn j() {\n    }\n}\n";
+                fn h() {}\n    fn i();\n    fn k(\n        l: M,\n    );\n}\n#[cfg(test)]\nmod tests {\n    fn j() {\n    }\n}\n";
     let found = function_lengths(text);
-    assert_eq!(found, [(1, "a".into(), 4), (6, "d".into(), 4), (10, "h".into(), 1), (11, "i".into(), 1)]);
+    assert_eq!(
+        found,
+        [(1, "a".into(), 4), (6, "d".into(), 4), (10, "h".into(), 1), (11, "i".into(), 1), (12, "k".into(), 3)]
+    );
 }
