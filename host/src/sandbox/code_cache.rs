@@ -1,7 +1,7 @@
-//! Compiled code of components, one file for each, by the component's SHA-256.
+//! The compiled code of components, one file per component, named by the component's SHA-256.
 //!
-//! A file that is damaged, or that another version wrote, counts as missing. Compiled code is run as it is: whoever may write
-//! to the folder may do what the process may.
+//! A file that is damaged or written by another version counts as missing. Compiled code runs unchecked: write access to
+//! the folder grants all rights of the process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use wasmtime::component::Component;
 use crate::error::{self, Error, Result};
 
 const EXTENSION: &str = "cwasm";
-/// In front of the code: these bytes, then the checksum of what follows.
+/// First bytes of a file. They are followed by the checksum of the code, then the code.
 const MAGIC: &[u8; 8] = b"cofcode1";
 const HEADER_BYTES: usize = MAGIC.len() + 4;
 
-/// See the module.
+/// A folder of compiled code.
 pub(super) struct CodeCache {
     dir: Option<PathBuf>,
 }
 
 impl CodeCache {
-    /// A cache in a folder, which is made where it is missing; one that keeps nothing where there is none.
+    /// Opens a cache in a folder, and creates the folder if it is missing. Without a folder the cache keeps nothing.
     pub(super) fn open(dir: Option<PathBuf>) -> Result<CodeCache> {
         if let Some(dir) = &dir {
             fs::create_dir_all(dir).map_err(|cause| failed(dir, &cause))?;
@@ -30,14 +30,14 @@ impl CodeCache {
         Ok(CodeCache { dir })
     }
 
-    /// The code of a component, where it is there, whole, and of this engine.
+    /// Loads the code of a component, if the file exists, is undamaged and fits this engine.
     pub(super) fn load(&self, engine: &Engine, sha256: &str) -> Option<Component> {
         let bytes = fs::read(self.path(sha256)?).ok()?;
         let code = unframed(&bytes)?;
         load_code(engine, code).ok()
     }
 
-    /// A new file for compiled code, beside those that are kept. It is gone when it is dropped.
+    /// Creates a temporary file for compiled code, on the same file system as the cache.
     pub(super) fn new_file(&self) -> Result<tempfile::NamedTempFile> {
         let made = match &self.dir {
             Some(dir) => tempfile::NamedTempFile::new_in(dir),
@@ -46,7 +46,7 @@ impl CodeCache {
         made.map_err(|cause| failed(self.dir.as_deref().unwrap_or(Path::new("the temporary folder")), &cause))
     }
 
-    /// Keeps what [`write_code`] wrote to a file of this cache, and loads it.
+    /// Moves a file that [`write_code`] wrote into the cache, and loads its code.
     pub(super) fn keep(
         &self,
         engine: &Engine,
@@ -63,7 +63,7 @@ impl CodeCache {
         Ok(loaded)
     }
 
-    /// Removes everything that is not the code of one of these components.
+    /// Removes every file but the code of the components for which `known` returns true.
     pub(super) fn retain(&self, known: &dyn Fn(&str) -> bool) {
         let Some(dir) = &self.dir else { return };
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -79,6 +79,7 @@ impl CodeCache {
         }
     }
 
+    /// Removes the code of one component.
     pub(super) fn remove(&self, sha256: &str) {
         if let Some(path) = self.path(sha256) {
             let _ = fs::remove_file(path);
@@ -90,7 +91,7 @@ impl CodeCache {
     }
 }
 
-/// Compiles a component to `path`. The one place where code is made, in whichever process.
+/// Compiles a component to the file `path`. Both compile modes use it.
 pub(super) fn write_code(engine: &Engine, wasm: &[u8], path: &Path) -> Result<(), CompileFailure> {
     let code = engine.precompile_component(wasm).map_err(CompileFailure::Component)?;
     let mut framed = Vec::with_capacity(HEADER_BYTES + code.len());
@@ -100,10 +101,11 @@ pub(super) fn write_code(engine: &Engine, wasm: &[u8], path: &Path) -> Result<()
     fs::write(path, framed).map_err(CompileFailure::File)
 }
 
-/// Why there is no code.
+/// The reason why a compilation failed.
 pub(super) enum CompileFailure {
     /// The component does not compile.
     Component(wasmtime::Error),
+    /// The file cannot be written.
     File(std::io::Error),
 }
 
@@ -114,11 +116,11 @@ fn unframed(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn load_code(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `write_code` wrote these bytes, and the checksum shows that they are still the same. The engine refuses
-    // code of another version or of other settings. The folder is the server's own, see the module.
+    // SAFETY: `write_code` wrote these bytes, and the checksum shows that they are unchanged. The engine rejects code of
+    // another version or with other settings. Only the server may write to the folder, see the module.
     unsafe { Component::deserialize(engine, code) }
 }
 
 fn failed(path: &Path, cause: &std::io::Error) -> Error {
-    error::data_dir_failed(format!("compiled code in {}: {cause}", path.display()))
+    error::data_dir_failed(format!("the cache of compiled code failed in {}: {cause}", path.display()))
 }

@@ -1,30 +1,48 @@
-//! The child process that compiles one component: what its command line says, and what it does.
+//! The child process that compiles one component: its command line and its main function.
 //!
-//! It limits itself before it reads anything. The component comes by stdin, which stays open for as long as the parent lives:
-//! its end ends the child. Its exit code says how it went, and its stdout why.
+//! The child limits its own resources before it reads anything. It reads the component from stdin. The parent keeps stdin
+//! open while it lives, and the child exits when stdin is closed. The exit code reports the outcome, stdout the reason.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use bytesize::ByteSize;
 
 use super::code_cache::{CompileFailure, write_code};
-use super::compiler::CompileLimits;
 use super::engine::compiling_engine;
 
-/// The hidden command of the `cofferdam` binary.
+/// Name of the hidden command of the `cofferdam` binary.
 pub const COMPILE_COMMAND: &str = "compile-component";
 
-/// The component does not compile; stdout says why.
+/// Exit code: the component does not compile. Stdout contains the reason.
 pub(super) const EXIT_INVALID: i32 = 3;
-/// There was not enough memory.
+/// Exit code: the compiler ran out of memory.
 pub(super) const EXIT_MEMORY: i32 = 4;
-/// The code cannot be written; stdout says why.
+/// Exit code: the code cannot be written. Stdout contains the reason.
 pub(super) const EXIT_FILE: i32 = 5;
-/// The parent is gone.
+/// Exit code: the parent process is gone.
 const EXIT_ORPHANED: i32 = 6;
 
-/// The command line of a child that compiles to the file `to`.
+/// Limits of the compilation of one component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Processor time over all threads of the compiler.
+    pub cpu: Duration,
+    /// Memory of the child process, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl CompileLimits {
+    /// Default of [`CompileLimits::cpu`].
+    pub const CPU: Duration = Duration::from_secs(300);
+    /// Default of [`CompileLimits::memory_bytes`].
+    pub const MEMORY: ByteSize = ByteSize::gib(2);
+}
+
+/// Returns the command line of a child that compiles to the file `to`.
 pub(super) fn arguments(to: &Path, limits: &CompileLimits, nice: i32) -> Vec<OsString> {
     let cpu_seconds = limits.cpu.as_secs().max(1);
     let flag = |name: &str, value: String| [OsString::from(name), OsString::from(value)];
@@ -35,22 +53,22 @@ pub(super) fn arguments(to: &Path, limits: &CompileLimits, nice: i32) -> Vec<OsS
     arguments
 }
 
-/// Carries out the hidden command.
+/// Runs the hidden command: compiles the component on stdin to the file `to`, within these limits.
 pub fn compile_child(to: &Path, cpu_seconds: u64, memory_bytes: u64, nice: i32) -> ExitCode {
     let failed = |code: i32, why: String| {
         let _ = writeln!(io::stdout(), "{why}");
         exit_code(code)
     };
     if let Err(error) = limit(cpu_seconds, memory_bytes, nice) {
-        return failed(EXIT_FILE, format!("no limits: {error}"));
+        return failed(EXIT_FILE, format!("the limits cannot be set: {error}"));
     }
     let wasm = match read_component() {
         Ok(wasm) => wasm,
-        Err(error) => return failed(EXIT_FILE, format!("no component: {error}")),
+        Err(error) => return failed(EXIT_FILE, format!("the component cannot be read: {error}")),
     };
     let watching = std::thread::Builder::new().name("parent".into()).spawn(end_with_parent);
     if let Err(error) = watching {
-        return failed(EXIT_FILE, format!("no thread: {error}"));
+        return failed(EXIT_FILE, format!("the thread that watches the parent cannot be started: {error}"));
     }
     let written = match compiling_engine() {
         Ok(engine) => write_code(&engine, &wasm, to),
@@ -64,7 +82,7 @@ pub fn compile_child(to: &Path, cpu_seconds: u64, memory_bytes: u64, nice: i32) 
     }
 }
 
-/// Nothing more comes by stdin: the read returns when the other end is closed.
+/// Exits when the parent closes stdin. No more bytes come, so the read returns only then.
 fn end_with_parent() {
     let _ = io::stdin().read(&mut [0]);
     std::process::exit(EXIT_ORPHANED);
@@ -74,7 +92,7 @@ fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
-/// The component, behind its length.
+/// Reads the length of the component, then the component.
 fn read_component() -> io::Result<Vec<u8>> {
     let mut stdin = io::stdin().lock();
     let mut length = [0; 8];
@@ -90,15 +108,15 @@ fn is_out_of_memory(cause: &wasmtime::Error) -> bool {
     ["out of memory", "cannot allocate memory", "os error 12"].iter().any(|words| text.contains(words))
 }
 
-/// Limits this process: processor time, memory that can be written to, no core dump, and its priority.
+/// Limits the processor time and the writable memory of this process, disables core dumps, and lowers its priority.
 #[cfg(unix)]
 fn limit(cpu_seconds: u64, memory_bytes: u64, nice: i32) -> io::Result<()> {
     use rlimit::Resource;
     Resource::CORE.set(0, 0)?;
-    // The signal of the soft limit says what happened.
+    // The soft limit is the smaller one, because its signal identifies the cause.
     Resource::CPU.set(cpu_seconds, cpu_seconds.saturating_add(1))?;
     Resource::DATA.set(memory_bytes, memory_bytes)?;
-    // A compiler that is as important as everything else is no reason to refuse a component.
+    // A failure to lower the priority is no reason to reject a component.
     let _ = rustix::process::setpriority_process(None, nice);
     Ok(())
 }
@@ -108,7 +126,7 @@ fn limit(_: u64, _: u64, _: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a child was ended by its limit of processor time.
+/// Returns whether the limit of processor time ended a child.
 #[cfg(unix)]
 pub(super) fn ran_out_of_cpu(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;

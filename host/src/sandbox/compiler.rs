@@ -1,10 +1,10 @@
-//! Compiles components, in a child process within limits of time and memory.
+//! Compiles components in a child process with limits on time and memory.
 //!
-//! The child is this binary again, with a hidden command (`compile_child.rs`). It is killed when its result is not wanted any
-//! more, when the server stops, and when it takes too long; it ends by itself when this process dies. Small components have
-//! places of their own, so that they never wait behind large ones.
+//! The child runs this binary with a hidden command (`compile_child`). It is killed when its result is no longer needed,
+//! when the server stops, and when it takes too long. It exits by itself when this process dies. Small components have
+//! slots of their own, so they never wait for large ones.
 //!
-//! Must not know who uploads a component, nor what becomes of its code.
+//! Must not depend on the upload of components or on the use of their code.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -15,52 +15,42 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use wasmtime::Engine;
 
-use super::capacity::{HeldSlots, Slots};
 use super::code_cache::{CompileFailure, write_code};
-use super::compile_child::{self, EXIT_FILE, EXIT_INVALID, EXIT_MEMORY};
+use super::compile_child::{self, CompileLimits, EXIT_FILE, EXIT_INVALID, EXIT_MEMORY};
+use super::slots::{HeldSlots, Slots};
 use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
 
-/// A component of up to so many bytes is a small one.
+/// Maximum size of a small component, in bytes.
 const SMALL_BYTES_MAX: u64 = 4 << 20;
+/// Number of small components that are compiled at once.
 const SMALL_AT_ONCE: usize = 4;
+/// Number of large components that are compiled at once.
 const LARGE_AT_ONCE: usize = 2;
-/// What a small component has of the limits: one part of so many.
+/// Divisor of the limits for a small component.
 const SMALL_SHARE: u32 = 2;
-/// How much a large component gives way to jobs. A small one does not: beside many busy threads it would take minutes.
+/// Niceness of the compilation of a large component. A small one has normal priority, or it would take minutes beside many
+/// busy threads.
 const LARGE_NICE: i32 = 5;
-/// The child may take so many times its processor time, since it runs beside everything else and at a lower priority.
+/// Ratio of the time limit to the limit of processor time. The child shares the processors and may have a lower priority.
 const WALL_FACTOR: u32 = 4;
-/// How often the child is looked at.
-const LOOK: Duration = Duration::from_millis(5);
-/// Bytes of the child's words that are read.
-const WORDS_BYTES_MAX: u64 = 4096;
+/// Interval at which the child's status is checked.
+const CHILD_CHECK: Duration = Duration::from_millis(5);
+/// Maximum number of bytes that are read of the child's output.
+const OUTPUT_BYTES_MAX: u64 = 4096;
 
-/// Where components are compiled.
+/// The process in which components are compiled.
 #[derive(Clone, Debug)]
 pub enum CompileMode {
-    /// For tests and benchmarks: without limits, and never cut short.
+    /// This process, without limits and without cancellation. For tests and benchmarks.
     ThisProcess,
-    /// In a process of its own. Only for the `cofferdam` binary, which has the hidden command.
+    /// A child process. Only for the `cofferdam` binary, which has the hidden command.
     ChildProcess(CompileLimits),
 }
 
-/// What the compilation of one component may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompileLimits {
-    /// Processor time, over all of the compiler's threads.
-    pub cpu: Duration,
-    pub memory_bytes: u64,
-}
-
-impl CompileLimits {
-    pub const CPU: Duration = Duration::from_secs(300);
-    pub const MEMORY: ByteSize = ByteSize::gib(2);
-}
-
-/// See the module.
+/// Compiles components, a limited number at once.
 pub(super) struct Compiler {
-    place: CompileMode,
+    mode: CompileMode,
     clock: SharedClock,
     stopping: AtomicBool,
     small: Slots,
@@ -68,11 +58,12 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    pub(super) fn new(place: CompileMode, clock: SharedClock) -> Compiler {
+    pub(super) fn new(mode: CompileMode, clock: SharedClock) -> Compiler {
         let (small, large) = (Slots::new(SMALL_AT_ONCE), Slots::new(LARGE_AT_ONCE));
-        Compiler { place, clock, stopping: AtomicBool::new(false), small, large }
+        Compiler { mode, clock, stopping: AtomicBool::new(false), small, large }
     }
 
+    /// Ends all compilations, now and in the future, with `compile-stopped`.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
@@ -81,19 +72,19 @@ impl Compiler {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Waits for a place to compile in. Error: `compile-stopped` where `stopped` says so first.
-    pub(super) fn take_place(&self, wasm: &[u8], stopped: &dyn Fn() -> bool) -> Result<HeldSlots> {
-        let places = if is_small(wasm) { &self.small } else { &self.large };
-        places.take(&|| self.is_stopping() || stopped()).ok_or_else(compile_stopped)
+    /// Waits for a free slot. Error: `compile-stopped` if `stopped` returns true before.
+    pub(super) fn take_slot(&self, wasm: &[u8], stopped: &dyn Fn() -> bool) -> Result<HeldSlots> {
+        let slots = if is_small(wasm) { &self.small } else { &self.large };
+        slots.take(&|| self.is_stopping() || stopped()).ok_or_else(compile_stopped)
     }
 
-    /// Compiles a component to the file `to`; the caller holds a place. Errors: `component-invalid`, `component-too-complex`,
-    /// and `compile-stopped` where `stopped` says so.
+    /// Compiles a component to the file `to`. The caller must hold a slot. Errors: `component-invalid`,
+    /// `component-too-complex`, and `compile-stopped` once `stopped` returns true.
     pub(super) fn compile(&self, engine: &Engine, wasm: &[u8], to: &Path, stopped: &dyn Fn() -> bool) -> Result<()> {
-        match self.place {
+        match self.mode {
             CompileMode::ThisProcess => write_code(engine, wasm, to).map_err(|failure| match failure {
                 CompileFailure::Component(cause) => invalid(&format!("{cause:#}")),
-                CompileFailure::File(cause) => no_file(&cause.to_string()),
+                CompileFailure::File(cause) => code_unwritable(&cause.to_string()),
             }),
             CompileMode::ChildProcess(limits) => {
                 let share = if is_small(wasm) { SMALL_SHARE } else { 1 };
@@ -111,18 +102,19 @@ impl Compiler {
         to: &Path,
         stopped: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let unavailable =
-            |cause: std::io::Error| error::sandbox_unavailable(format!("no process to compile in: {cause}"));
+        let unavailable = |cause: std::io::Error| {
+            error::sandbox_unavailable(format!("the process that compiles components failed: {cause}"))
+        };
         let mut command = Command::new(own_binary().map_err(unavailable)?);
         let nice = if is_small(wasm) { 0 } else { LARGE_NICE };
         command.args(compile_child::arguments(to, limits, nice));
-        // It handles bytes that nobody trusts: it gets nothing that it does not need.
+        // The child handles untrusted bytes, so it gets no environment.
         command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = ChildGuard(command.spawn().map_err(unavailable)?);
-        // The child ends when this is closed, so it stays open until the child has ended.
+        // The child exits when stdin is closed, so stdin stays open until then.
         let mut stdin = child.0.stdin.take();
         if let Some(stdin) = &mut stdin {
-            // Where it fails the child is gone, and its status says why.
+            // If the write fails, the child has exited, and its status tells the reason.
             let _ = stdin.write_all(&(wasm.len() as u64).to_le_bytes()).and_then(|()| stdin.write_all(wasm));
         }
         let wall = limits.cpu.saturating_mul(WALL_FACTOR);
@@ -137,13 +129,13 @@ impl Compiler {
             if Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(begun_ns)) > wall {
                 return Err(too_complex(&format!("longer than {}", humantime::format_duration(wall))));
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(CHILD_CHECK);
         };
-        verdict(status, &words(child.0.stdout.take()), &words(child.0.stderr.take()), limits)
+        outcome(status, &output(child.0.stdout.take()), &output(child.0.stderr.take()), limits)
     }
 }
 
-/// Whether a component of so many bytes is compiled in the places of large ones.
+/// Returns whether a component of this size uses the slots of large components.
 pub fn is_large_component(bytes: u64) -> bool {
     bytes > SMALL_BYTES_MAX
 }
@@ -152,6 +144,7 @@ fn is_small(wasm: &[u8]) -> bool {
     !is_large_component(wasm.len() as u64)
 }
 
+/// Kills the child when it is dropped.
 struct ChildGuard(Child);
 
 impl Drop for ChildGuard {
@@ -161,34 +154,34 @@ impl Drop for ChildGuard {
     }
 }
 
-/// This process's own program, even where its file was replaced since it started.
+/// Returns the path of this process's program, even if its file has been replaced.
 fn own_binary() -> std::io::Result<PathBuf> {
     let own = PathBuf::from("/proc/self/exe");
     if own.exists() { Ok(own) } else { std::env::current_exe() }
 }
 
-/// What an ended child left in a pipe.
-fn words(pipe: Option<impl Read>) -> String {
+/// Reads the output of a child that has exited.
+fn output(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
-    let _ = pipe.map(|pipe| pipe.take(WORDS_BYTES_MAX).read_to_end(&mut bytes));
+    let _ = pipe.map(|pipe| pipe.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes));
     crate::turn::sanitize_text(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
-/// What the end of the child says of the component.
-fn verdict(status: ExitStatus, said: &str, complained: &str, limits: &CompileLimits) -> Result<()> {
+/// Converts the exit of the child to a result.
+fn outcome(status: ExitStatus, stdout: &str, stderr: &str, limits: &CompileLimits) -> Result<()> {
     let memory = || too_complex(&format!("more than {} of memory", ByteSize(limits.memory_bytes)));
     match status.code() {
         Some(0) => Ok(()),
-        Some(EXIT_INVALID) => Err(invalid(said)),
+        Some(EXIT_INVALID) => Err(invalid(stdout)),
         Some(EXIT_MEMORY) => Err(memory()),
-        Some(EXIT_FILE) => Err(no_file(said)),
+        Some(EXIT_FILE) => Err(code_unwritable(stdout)),
         _ if compile_child::ran_out_of_cpu(status) => {
             Err(too_complex(&format!("more than {} of processor time", humantime::format_duration(limits.cpu))))
         }
-        _ if complained.contains("memory allocation of") => Err(memory()),
+        _ if stderr.contains("memory allocation of") => Err(memory()),
         _ => {
-            let last = complained.lines().last().unwrap_or_default();
-            Err(too_complex(&format!("more than the compiler survives ({status}; {last})")))
+            let last = stderr.lines().last().unwrap_or_default();
+            Err(too_complex(&format!("more than the compiler can handle ({status}; {last})")))
         }
     }
 }
@@ -197,18 +190,20 @@ fn invalid(why: &str) -> Error {
     error::component_invalid(format!("it does not compile: {why}"))
 }
 
-fn no_file(why: &str) -> Error {
+fn code_unwritable(why: &str) -> Error {
     error::data_dir_failed(format!("the compiled code cannot be written: {why}"))
 }
 
 fn too_complex(what: &str) -> Error {
     error::component_too_complex(format!("compiling it takes {what}"))
-        .hint("divide it into smaller components, or raise --compile-time or --compile-memory")
+        .hint("divide the component into smaller ones, or raise --compile-time or --compile-memory")
 }
 
 pub(super) fn compile_stopped() -> Error {
-    error::compile_stopped("the component was still to be compiled when its client hung up, its job was cancelled, or the server was stopped")
-        .hint("push or submit it again")
+    error::compile_stopped(
+        "the compilation ended early because the client disconnected, the job was cancelled, or the server stopped",
+    )
+    .hint("push or submit the component again")
 }
 
 #[cfg(all(test, unix))]
@@ -217,17 +212,17 @@ mod tests {
 
     use super::*;
 
-    fn code(status: i32, complained: &str) -> (&'static str, String) {
+    fn code(status: i32, stderr: &str) -> (&'static str, String) {
         let limits = CompileLimits { cpu: Duration::from_secs(75), memory_bytes: 512 << 20 };
-        let error = verdict(ExitStatus::from_raw(status), "why", complained, &limits).unwrap_err();
+        let error = outcome(ExitStatus::from_raw(status), "why", stderr, &limits).unwrap_err();
         (error.code, error.message)
     }
 
     #[test]
-    fn every_end_of_the_compiler_says_what_is_wrong() {
+    fn every_exit_of_the_child_has_its_error() {
         let exit = |code: i32| code << 8;
         let limits = CompileLimits { cpu: Duration::from_secs(1), memory_bytes: 1 };
-        assert!(verdict(ExitStatus::from_raw(0), "", "", &limits).is_ok());
+        assert!(outcome(ExitStatus::from_raw(0), "", "", &limits).is_ok());
         assert_eq!(code(exit(EXIT_INVALID), ""), ("component-invalid", "it does not compile: why".into()));
         let too_complex = |what: &str| ("component-too-complex", format!("compiling it takes {what}"));
         assert_eq!(code(exit(EXIT_MEMORY), ""), too_complex("more than 512.0 MiB of memory"));

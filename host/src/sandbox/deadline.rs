@@ -1,28 +1,26 @@
-//! The deadline of a call, in processor time of the thread that makes it.
+//! The deadline of a call, in processor time of the calling thread.
 //!
-//! Wall-clock time would let one job make another's calls late. The thread's clock is a system call, so it is read only when
-//! a tick of the engine falls into a call: a call begins by arming the next tick and nothing else. Time counts from the first
-//! tick on. So a call has its deadline at least, and two ticks more at most.
+//! With wall-clock time, one job could make the calls of another exceed their deadline. Reading the thread's clock is a
+//! system call, so it is read only when a tick of the engine falls into a call. Starting a call only arms the next tick.
+//! Time counts from the first tick, so a call gets at least its deadline and at most two ticks more.
 //!
-//! A cancel is heard at a tick too, whatever the deadline is.
+//! Each tick also checks for a cancel, whatever the deadline is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::UpdateDeadline;
 
 use super::engine::TICK;
-use super::instance::StoreData;
-use crate::clock;
 
-/// Ticks after which a call is looked at again, at the latest: so long a cancel goes unheard.
-const LOOK_TICKS: u64 = 5;
+/// Maximum number of ticks between two checks of a call. Upper bound on how long a cancel goes unnoticed.
+const CHECK_TICKS: u64 = 5;
 
-/// See the module. Part of a store's data.
+/// The deadline of the current call. Part of a store's data.
 pub(super) struct Deadline {
     budget: Duration,
-    /// What the thread's clock showed at the first tick of the call.
+    /// The thread's processor time at the first tick of the call.
     counted_from: Option<Duration>,
     cancel: Arc<AtomicBool>,
     cancelled: bool,
@@ -33,26 +31,19 @@ impl Deadline {
         Deadline { budget: Duration::ZERO, counted_from: None, cancel, cancelled: false }
     }
 
-    /// Has the store ask its deadline at ticks. Once per store.
-    pub(super) fn install(store: &mut Store<StoreData>) {
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.tick(clock::thread_cpu_time())));
+    /// Sets the processor time of the next call.
+    pub(super) fn begin(&mut self, budget: Duration) {
+        self.budget = budget;
+        self.counted_from = None;
     }
 
-    /// The next call may take `budget`.
-    pub(super) fn begin(store: &mut Store<StoreData>, budget: Duration) {
-        let deadline = &mut store.data_mut().deadline;
-        deadline.budget = budget;
-        deadline.counted_from = None;
-        store.set_epoch_deadline(1);
-    }
-
-    /// Whether it was a cancel that ended the call.
+    /// Returns whether a cancel ended the call.
     pub(super) fn was_cancelled(&self) -> bool {
         self.cancelled
     }
 
-    /// A tick has come during the call; the thread's clock shows `now`.
-    fn tick(&mut self, now: Duration) -> UpdateDeadline {
+    /// Handles a tick during a call. `now` is the thread's processor time.
+    pub(super) fn tick(&mut self, now: Duration) -> UpdateDeadline {
         if self.cancel.load(Ordering::Relaxed) {
             self.cancelled = true;
             return UpdateDeadline::Interrupt;
@@ -62,9 +53,9 @@ impl Deadline {
         if left.is_zero() {
             return UpdateDeadline::Interrupt;
         }
-        // Processor time passes no faster than the ticks do.
+        // Processor time passes no faster than the ticks.
         let ticks = left.as_nanos().div_ceil(TICK.as_nanos());
-        UpdateDeadline::Continue(u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, LOOK_TICKS))
+        UpdateDeadline::Continue(u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, CHECK_TICKS))
     }
 }
 
@@ -84,11 +75,11 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_all_of_its_processor_time_however_long_that_takes() {
+    fn a_call_gets_all_of_its_processor_time_however_long_that_takes() {
         let mut deadline = deadline(9);
-        // The first tick may come at once: what the thread had used before is not the call's.
+        // The first tick may come at once. Processor time before it does not count.
         assert_eq!(ticks(&mut deadline, 5_000_000), Some(1));
-        // A thread that others keep from running uses nothing, tick after tick.
+        // A thread that does not get a core uses no processor time.
         for _ in 0..1000 {
             assert_eq!(ticks(&mut deadline, 5_000_100), Some(1));
         }
@@ -97,9 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_deadline_is_looked_at_often_enough_for_a_cancel() {
+    fn a_long_deadline_does_not_delay_a_cancel() {
         let mut deadline = deadline(u64::MAX / 4);
-        assert_eq!(ticks(&mut deadline, 0), Some(LOOK_TICKS));
+        assert_eq!(ticks(&mut deadline, 0), Some(CHECK_TICKS));
         deadline.cancel.store(true, Ordering::Relaxed);
         assert!(!deadline.was_cancelled());
         assert_eq!(ticks(&mut deadline, 1), None);

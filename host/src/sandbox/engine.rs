@@ -1,108 +1,33 @@
-//! The wasmtime engine with its settings, and the ticker that makes deadlines fire.
+//! The wasmtime engine: its settings, its limits, and the ticker that drives deadlines.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::bindings;
-use super::capacity::Slots;
-use super::code_cache::CodeCache;
-use super::compiler::{CompileMode, Compiler};
-use super::instance::StoreData;
-use crate::clock::{SharedClock, SystemClock};
 use crate::error::{self, Result};
 use crate::pipeline::MEMORY_BYTES_MAX;
 
-/// How often the engine looks at deadlines.
+/// Interval at which the engine checks deadlines.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// Instances beside those of operators. A component is described in one of them, so an upload never takes an operator's.
-const DESCRIBING_INSTANCES: u32 = 8;
+/// Number of instances beyond those of operators. Components are described in them, so an upload never takes the instance of
+/// an operator.
+pub(super) const DESCRIBING_INSTANCES: u32 = 8;
 
-/// Core modules that one component may instantiate. `wit-component` makes three of a Rust function.
+/// Maximum number of core modules that one component may instantiate. `wit-component` uses three for a Rust function.
 pub(super) const CORE_INSTANCES_MAX: u32 = 32;
 
-/// Tables of one component, over all of its core modules.
+/// Maximum number of tables of one component, over all of its core modules.
 pub(super) const TABLES_MAX: u32 = 4;
 
-/// Elements of one table.
+/// Maximum number of elements of one table.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 1 << 16;
 
-/// Linear memories of one component, over all of its core modules.
+/// Maximum number of linear memories of one component, over all of its core modules.
 pub(super) const MEMORIES_MAX: u32 = 1;
 
-/// What a sandbox is opened with.
-pub struct SandboxOptions {
-    /// Keeps compiled code between runs of the process. Without it, every load compiles.
-    pub cache_dir: Option<PathBuf>,
-    /// Instances that operators may have alive at once, over all jobs.
-    pub instances_max: u32,
-    pub compile_in: CompileMode,
-    pub clock: SharedClock,
-}
-
-impl SandboxOptions {
-    /// Compiles in this process and keeps no compiled code: for tests, benchmarks and commands about one's own components.
-    pub fn in_this_process(instances_max: u32) -> SandboxOptions {
-        SandboxOptions {
-            cache_dir: None,
-            instances_max,
-            compile_in: CompileMode::ThisProcess,
-            clock: SystemClock::shared(),
-        }
-    }
-}
-
-/// One per process: compiles components and makes instances of them.
-pub struct Sandbox {
-    pub(super) engine: Engine,
-    pub(super) linker: Linker<StoreData>,
-    pub(super) cache: CodeCache,
-    pub(super) compiler: Compiler,
-    /// Taken while a component is described.
-    pub(super) describing: Slots,
-    _ticker: Arc<()>,
-}
-
-impl Sandbox {
-    /// Fails with `sandbox-unavailable` where the machine cannot give what the engine needs (address space for the
-    /// pool, a cache folder): never falls back to a slower way in silence.
-    pub fn open(options: SandboxOptions) -> Result<Sandbox> {
-        let engine =
-            pooling_engine(options.instances_max).map_err(|cause| error::sandbox_unavailable(format!("{cause:#}")))?;
-        let linker = linker(&engine).map_err(|cause| error::internal(format!("linker: {cause:#}")))?;
-        let ticker = Arc::new(());
-        start_ticker(&engine, &ticker)?;
-        Ok(Sandbox {
-            engine,
-            linker,
-            cache: CodeCache::open(options.cache_dir)?,
-            compiler: Compiler::new(options.compile_in, options.clock),
-            describing: Slots::new(DESCRIBING_INSTANCES as usize),
-            _ticker: ticker,
-        })
-    }
-
-    /// Ends every compile that is in progress, and refuses further ones with `compile-stopped`: the process is to end.
-    pub fn stop_compiling(&self) {
-        self.compiler.stop();
-    }
-
-    /// Removes compiled code of components that are not among `known`, which are SHA-256 digests in hex.
-    pub fn keep_code_of(&self, known: &dyn Fn(&str) -> bool) {
-        self.cache.retain(known);
-    }
-
-    /// Removes the compiled code of one component.
-    pub fn forget_code_of(&self, sha256: &str) {
-        self.cache.remove(sha256);
-    }
-}
-
-/// The settings that decide what compiled code looks like. Code of one engine with them runs in every other one.
+/// Returns the settings that compiled code depends on. Code compiled by one engine with these settings runs in any other.
 fn settings() -> Config {
     let mut config = Config::new();
     config
@@ -112,10 +37,11 @@ fn settings() -> Config {
     config
 }
 
-fn pooling_engine(instances_max: u32) -> wasmtime::Result<Engine> {
+/// Creates the engine that runs components, with a pool for `instances_max` instances of operators.
+pub(super) fn pooling_engine(instances_max: u32) -> wasmtime::Result<Engine> {
     let components = instances_max.saturating_add(DESCRIBING_INSTANCES);
     let mut pool = PoolingAllocationConfig::new();
-    // Each total is that of as many components as there may be, so that none of them runs out before the instances do.
+    // Each total allows the maximum number of components, so that none of them runs out before the instances do.
     pool.total_component_instances(components)
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .total_core_instances(components.saturating_mul(CORE_INSTANCES_MAX))
@@ -132,20 +58,13 @@ fn pooling_engine(instances_max: u32) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// An engine that compiles and runs nothing: it reserves no address space.
+/// Creates an engine that only compiles. It reserves no address space.
 pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
     Engine::new(&settings())
 }
 
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<StoreData>> {
-    let mut linker = Linker::new(engine);
-    bindings::WindowingComponent::add_to_linker::<StoreData, super::import::ImportHost>(&mut linker, |state| state)?;
-    super::wasi::add_to_linker(&mut linker)?;
-    Ok(linker)
-}
-
-/// Ticks until the sandbox and every engine of it are gone.
-fn start_ticker(engine: &Engine, alive: &Arc<()>) -> Result<()> {
+/// Starts the thread that ticks until `alive` and all engines are dropped.
+pub(super) fn start_ticker(engine: &Engine, alive: &Arc<()>) -> Result<()> {
     let (engine, alive) = (engine.weak(), Arc::downgrade(alive));
     let tick = move || {
         while alive.strong_count() > 0 {
@@ -158,5 +77,5 @@ fn start_ticker(engine: &Engine, alive: &Arc<()>) -> Result<()> {
         .name("epoch".into())
         .spawn(tick)
         .map(drop)
-        .map_err(|cause| error::sandbox_unavailable(format!("no thread for deadlines: {cause}")))
+        .map_err(|cause| error::sandbox_unavailable(format!("the thread for deadlines cannot be started: {cause}")))
 }

@@ -1,14 +1,14 @@
-//! What a component exports: `function` always, and the interfaces of windows and joins where it has them.
+//! The exports of a component: always `function`, and optionally the interfaces of windows and joins.
 //!
-//! A component of the smaller world, or one that was built before an interface was there, loads all the same.
+//! A component without the optional interfaces, such as one built before they existed, still loads.
 
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use super::bindings::exports::cofferdam::function::{aggregate, function, join, window};
-use super::instance::StoreData;
+use super::store_data::StoreData;
 
-/// A component that is ready to be instantiated, and where its exports are.
+/// A component that is ready to be instantiated, with the indices of its exports.
 pub(super) struct LinkedComponent {
     pub(super) instance: InstancePre<StoreData>,
     function: function::GuestIndices,
@@ -18,7 +18,7 @@ pub(super) struct LinkedComponent {
 }
 
 impl LinkedComponent {
-    /// Finds the exports. An optional interface that is there, and not what it should be, is an error as well.
+    /// Finds the exports. An existing optional interface with the wrong type is an error as well.
     pub(super) fn new(instance: InstancePre<StoreData>) -> wasmtime::Result<LinkedComponent> {
         let has = |name: &str| {
             instance.component().get_export_index(None, format!("cofferdam:function/{name}@0.1.0")).is_some()
@@ -32,7 +32,7 @@ impl LinkedComponent {
         })
     }
 
-    /// The exports of an instance that was made of this.
+    /// Returns the exports of an instance of this component.
     pub(super) fn load(&self, store: &mut Store<StoreData>, instance: &Instance) -> wasmtime::Result<ComponentExports> {
         Ok(ComponentExports {
             function: self.function.load(&mut *store, instance)?,
@@ -42,7 +42,7 @@ impl LinkedComponent {
         })
     }
 
-    /// Whether the component can be called as these kinds of functions are.
+    /// Returns whether the component exports the interface `name`.
     pub(super) fn exports(&self, name: &str) -> bool {
         match name {
             "aggregate" => self.aggregate.is_some(),

@@ -1,36 +1,38 @@
-//! The sandbox: engine, component cache, instances, limits and the host side of the WIT contract.
+//! The sandbox: the engine, the compilation of components, instances, their limits, and the host side of the WIT contract.
 //!
-//! Invariant: a guest reaches the outside through a [`crate::turn::Turn`] only. Whatever it does, the host survives: its
-//! time, memory, stack and the bytes it hands over are bounded, and a trap ends the instance, never the process.
-//! It must not know state backends, connectors or jobs.
+//! `loader` validates (`validate`), compiles (`compiler`, `compile_child`, `code_cache`) and describes (`description`) a
+//! component. `instance` runs one for a subtask, within `memory_limit` and `deadline`. `imports` and `wasi` are all that
+//! a component can call.
+//!
+//! Invariant: a guest reaches the outside only through a [`crate::turn::Turn`]. No guest can crash the host: its time,
+//! memory, stack and output are limited, and a trap ends the instance, never the process. Must not depend on state
+//! backends, connectors or jobs.
 
-mod capacity;
+mod bindings;
+mod call_failure;
+mod call_parameters;
 mod code_cache;
 mod compile_child;
 mod compiler;
 mod component;
 mod deadline;
-mod describe;
+mod description;
 mod engine;
 mod exports;
-mod import;
-mod inspect;
+mod imports;
 mod instance;
+mod live_instance;
+mod loader;
+mod memory_limit;
+mod slots;
+mod store_data;
+mod validate;
 mod wasi;
 
-pub use capacity::{HeldSlots, Slots};
-pub use compile_child::{COMPILE_COMMAND, compile_child};
-pub use compiler::{CompileLimits, CompileMode, is_large_component};
+pub use compile_child::{COMPILE_COMMAND, CompileLimits, compile_child};
+pub use compiler::{CompileMode, is_large_component};
 pub use component::Component;
-pub use describe::{ComponentDescription, FunctionDescription, FunctionKind, PortDescription};
-pub use engine::{Sandbox, SandboxOptions};
+pub use description::{ComponentDescription, FunctionDescription, FunctionKind, PortDescription};
 pub use instance::Instance;
-
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "windowing-component",
-        ownership: Borrowing { duplicate_if_necessary: true },
-        imports: { default: trappable },
-    });
-}
+pub use loader::{Sandbox, SandboxOptions};
+pub use slots::{HeldSlots, Slots};

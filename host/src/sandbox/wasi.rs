@@ -1,8 +1,8 @@
-//! WASI for guests whose toolchain insists on it: empty and deterministic.
+//! WASI for guests whose toolchain requires it: empty and deterministic.
 //!
-//! No files, no environment, no arguments, no sockets. Clocks show the turn's processing time, randomness comes from the
-//! job's seed, what is written to stdout and stderr goes to the log of the turn. Time stands still during a turn, so a
-//! guest that waits for it would wait forever: waiting is the fault `invalid-call`.
+//! There are no files, environment variables, arguments or sockets. Clocks return the turn's processing time, random
+//! numbers come from the job's seed, and stdout and stderr go to the log of the turn. Time does not pass during a turn, so
+//! waiting would never end: it is the fault `invalid-call`.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,61 +13,61 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
 
-use super::instance::StoreData;
 use crate::turn::{HostCallError, LOG_LINE_BYTES_MAX};
 
-/// Interfaces that every component may import. Others reach outside, and need a grant that this version does not give.
+/// Interfaces that every component may import. Other interfaces need a grant, which this version does not support.
 pub(super) const ALLOWED: &[&str] = &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
 
-/// Bytes of stdout and stderr that are kept of one turn.
+/// Maximum number of bytes of stdout and stderr that are kept per turn.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes after which the guest's random sequence begins again.
+/// Length of the guest's random sequence, in bytes. It repeats after that.
 const RANDOM_BYTES: usize = 4096;
 
-/// Random bytes that a guest may ask for at once; the host has to hold them.
+/// Maximum number of random bytes per call. The host has to allocate them.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
-pub(super) fn add_to_linker(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
+/// Adds the WASI interfaces to a linker.
+pub(super) fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
     let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
     poll.func_wrap(
         "poll",
-        |_: StoreContextMut<'_, StoreData>, _: (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
+        |_: StoreContextMut<'_, T>, _: (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
             Err(waiting())
         },
     )?;
     poll.func_wrap(
         "[method]pollable.block",
-        |_: StoreContextMut<'_, StoreData>, _: (Resource<DynPollable>,)| -> wasmtime::Result<()> { Err(waiting()) },
+        |_: StoreContextMut<'_, T>, _: (Resource<DynPollable>,)| -> wasmtime::Result<()> { Err(waiting()) },
     )?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
 fn waiting() -> wasmtime::Error {
-    HostCallError::InvalidCall("a guest cannot wait: time stands still during a turn".into()).into()
+    HostCallError::InvalidCall("a guest cannot wait, because time does not pass during a turn".into()).into()
 }
 
-/// What the WASI of one instance is connected to.
+/// The clock and the output streams of one instance.
 #[derive(Clone, Default)]
 pub(super) struct WasiEnvironment {
     processing_time_ms: Arc<AtomicI64>,
     written: Arc<Mutex<GuestOutput>>,
 }
 
-/// What a guest wrote in one turn.
+/// The output of a guest in one turn.
 #[derive(Default)]
 struct GuestOutput {
-    /// To stdout and stderr, in order.
+    /// Bytes written to stdout and stderr, in order.
     output: Vec<u8>,
-    /// Bytes of it that were not kept.
+    /// Number of bytes that were not kept.
     dropped: usize,
-    /// To stderr alone, the last of it: a runtime that panics says so there.
-    complaint: Vec<u8>,
+    /// The last bytes written to stderr. A runtime that panics writes its message there.
+    stderr_tail: Vec<u8>,
 }
 
 impl GuestOutput {
@@ -76,36 +76,38 @@ impl GuestOutput {
         self.output.extend_from_slice(bytes.get(..room).unwrap_or_default());
         self.dropped = self.dropped.saturating_add(bytes.len() - room);
         if to == OutputTarget::Stderr {
-            self.complaint
+            self.stderr_tail
                 .extend_from_slice(bytes.get(bytes.len().saturating_sub(LOG_LINE_BYTES_MAX)..).unwrap_or_default());
-            let surplus = self.complaint.len().saturating_sub(LOG_LINE_BYTES_MAX);
-            self.complaint.drain(..surplus);
+            let surplus = self.stderr_tail.len().saturating_sub(LOG_LINE_BYTES_MAX);
+            self.stderr_tail.drain(..surplus);
         }
     }
 }
 
+/// The output stream that a guest writes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OutputTarget {
     Stdout,
     Stderr,
 }
 
-/// One of a guest's output streams.
+/// One of the two output streams of a guest.
 #[derive(Clone)]
 struct GuestOutputStream {
-    ambient: WasiEnvironment,
+    environment: WasiEnvironment,
     stream: OutputTarget,
 }
 
 impl WasiEnvironment {
+    /// Creates the WASI context of an instance.
     pub(super) fn context(&self, seed: u64) -> WasiCtx {
         let random = |stream: u64| {
             let block = |counter: u64| crate::model::hash_key(&[seed, stream, counter].map(u64::to_le_bytes).concat());
             Deterministic::new((0..RANDOM_BYTES as u64 / 8).flat_map(|counter| block(counter).to_le_bytes()).collect())
         };
         WasiCtx::builder()
-            .stdout(GuestOutputStream { ambient: self.clone(), stream: OutputTarget::Stdout })
-            .stderr(GuestOutputStream { ambient: self.clone(), stream: OutputTarget::Stderr })
+            .stdout(GuestOutputStream { environment: self.clone(), stream: OutputTarget::Stdout })
+            .stderr(GuestOutputStream { environment: self.clone(), stream: OutputTarget::Stderr })
             .wall_clock(self.clone())
             .monotonic_clock(self.clone())
             .secure_random(random(0))
@@ -115,11 +117,12 @@ impl WasiEnvironment {
             .build()
     }
 
+    /// Sets the time that the guest's clocks return.
     pub(super) fn set_time(&self, processing_time_ms: i64) {
         self.processing_time_ms.store(processing_time_ms, Ordering::Relaxed);
     }
 
-    /// What the turn wrote, as lines; the last of them says how much more there was.
+    /// Takes the output of the turn as lines. If bytes were dropped, a last line reports their number.
     pub(super) fn take_output(&self) -> Vec<String> {
         let mut written = self.written();
         if written.output.is_empty() {
@@ -134,9 +137,9 @@ impl WasiEnvironment {
         lines
     }
 
-    /// The last of what the turn wrote to stderr; none where it wrote nothing there.
-    pub(super) fn complaint(&self) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.written().complaint).trim().to_owned();
+    /// Returns the last output of the turn on stderr, or `None` if there was none.
+    pub(super) fn stderr_tail(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.written().stderr_tail).trim().to_owned();
         (!text.is_empty()).then_some(text)
     }
 
@@ -188,7 +191,7 @@ impl Pollable for GuestOutputStream {
 
 impl OutputStream for GuestOutputStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.ambient.written().write(&bytes, self.stream);
+        self.environment.written().write(&bytes, self.stream);
         Ok(())
     }
 
@@ -206,18 +209,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn output_becomes_lines_and_what_is_too_much_is_counted() {
-        let ambient = WasiEnvironment::default();
-        assert!(ambient.take_output().is_empty() && ambient.complaint().is_none());
-        ambient.written().write(b"one\ntwo\n", OutputTarget::Stdout);
-        ambient.written().write(b"thread 'main' panicked\n", OutputTarget::Stderr);
-        assert_eq!(ambient.complaint().as_deref(), Some("thread 'main' panicked"));
-        assert_eq!(ambient.take_output(), ["one", "two", "thread 'main' panicked"]);
-        assert!(ambient.complaint().is_none(), "a turn does not see what the one before it wrote");
+    fn output_becomes_lines_and_excess_bytes_are_counted() {
+        let environment = WasiEnvironment::default();
+        assert!(environment.take_output().is_empty() && environment.stderr_tail().is_none());
+        environment.written().write(b"one\ntwo\n", OutputTarget::Stdout);
+        environment.written().write(b"thread 'main' panicked\n", OutputTarget::Stderr);
+        assert_eq!(environment.stderr_tail().as_deref(), Some("thread 'main' panicked"));
+        assert_eq!(environment.take_output(), ["one", "two", "thread 'main' panicked"]);
+        assert!(environment.stderr_tail().is_none(), "the output of the previous turn is gone");
 
-        ambient.written().write(&[b'x'; OUTPUT_BYTES_MAX], OutputTarget::Stderr);
-        ambient.written().write(b"the last words", OutputTarget::Stderr);
-        assert!(ambient.complaint().unwrap().ends_with("xthe last words"));
-        assert!(ambient.take_output()[1].starts_with("14 more bytes"));
+        environment.written().write(&[b'x'; OUTPUT_BYTES_MAX], OutputTarget::Stderr);
+        environment.written().write(b"the last words", OutputTarget::Stderr);
+        assert!(environment.stderr_tail().unwrap().ends_with("xthe last words"));
+        assert!(environment.take_output()[1].starts_with("14 more bytes"));
     }
 }

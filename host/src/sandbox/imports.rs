@@ -1,16 +1,18 @@
-//! The host side of the imports: each call goes to the turn, and a refusal traps the guest.
+//! The host side of the imports of a component.
+//!
+//! Each call is passed to the turn. An invalid call traps the guest, which ends its turn with a fault.
 
 use wasmtime::Result;
 use wasmtime::component::HasData;
 
 use super::bindings::cofferdam::function as wit;
 use super::bindings::cofferdam::function::types::ColumnResult as WitColumn;
-use super::instance::StoreData;
+use super::store_data::StoreData;
 use crate::model::{Column, TimeDomain};
 use crate::state::LoadedEntries;
 use crate::turn::{HostCallError, LogLevel, Turn};
 
-/// Tells the generated code what the imports work on.
+/// Connects the generated bindings with the store's data.
 pub(super) struct ImportHost;
 
 impl HasData for ImportHost {
@@ -32,16 +34,16 @@ fn values(entries: LoadedEntries) -> wit::state::Values {
 }
 
 impl StoreData {
-    /// The turn; a refusal where there is none, as during `describe`.
+    /// Returns the current turn, or an error outside of a turn, as during `describe`.
     fn turn(&mut self) -> Result<&mut Turn, HostCallError> {
         if self.in_turn {
             Ok(&mut self.turn)
         } else {
-            Err(HostCallError::InvalidCall("imports cannot be called outside a turn".into()))
+            Err(HostCallError::InvalidCall("imports cannot be called outside of a turn".into()))
         }
     }
 
-    /// The turn, for a call about a state that the function has to have declared.
+    /// Returns the current turn for a call that uses `state`, which the function must have declared.
     fn keyed(&mut self, state: u32) -> Result<&mut Turn, HostCallError> {
         let turn = self.turn()?;
         turn.check_declared(state)?;
@@ -213,7 +215,7 @@ impl wit::log::Host for StoreData {
             wit::log::Level::Warn => LogLevel::Warn,
             wit::log::Level::Error => LogLevel::Error,
         };
-        // Also while it describes itself or migrates a value, outside of a turn.
+        // Logging also works outside of a turn: in `describe` and `migrate`.
         self.turn.log(level, message, record);
         Ok(())
     }

@@ -1,4 +1,6 @@
-//! What a component says of itself, checked: nothing that this version does not run gets past here.
+//! The description of a component: its functions, inputs, outputs and states.
+//!
+//! Invariant: a checked description contains only what this version can run.
 
 use super::bindings::cofferdam::function::types::TimeDomain as WitDomain;
 use super::bindings::exports::cofferdam::function::function as wit;
@@ -7,57 +9,70 @@ use crate::model::TimeDomain;
 use crate::state::{StateDescription, StateKind, StateLayout, TimeToLive, TtlUpdate};
 use crate::turn::{sanitize_text, timer_states};
 
-/// Functions, ports and states that one component may declare, each; and older forms that one state may have.
+/// Maximum number of functions, ports and states of one component, and of older forms of one state.
 const DECLARATIONS_MAX: usize = 256;
+/// Maximum length of a name, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Bytes of a schema's fingerprint, of a codec's name and of a map key's. They go into every checkpoint and every list of components.
+/// Maximum length of a schema's fingerprint and of the name of a codec or map key, in bytes. They are part of every
+/// checkpoint and every list of components.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// See the module.
+/// The checked description of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentDescription {
+    /// Name and version of the SDK that built the component.
     pub sdk: String,
+    /// The functions in the order of their indices.
     pub functions: Vec<FunctionDescription>,
 }
 
+/// The checked description of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionDescription {
+    /// The name, unique in the component.
     pub name: String,
+    /// The kind.
     pub kind: FunctionKind,
+    /// The only or first input.
     pub input: PortDescription,
-    /// Of a function that has two: its kind tells what it is.
+    /// The second input, if the kind has two. The kind determines its role.
     pub second_input: Option<PortDescription>,
     /// The main output, then the side outputs.
     pub outputs: Vec<PortDescription>,
-    /// Those of its keys.
+    /// The keyed states that the function declares.
     pub states: StateLayout,
-    /// Those that belong to no key. They stand behind the others.
+    /// The broadcast states that the function declares. Their indices follow those of the keyed states.
     pub broadcast_states: StateLayout,
-    /// The clocks on which it registers timers.
+    /// The time domains in which it registers timers.
     pub timers: Vec<TimeDomain>,
-    /// The host's own states of its keys: timers, what windows hold.
+    /// The keyed states of the host: timers and the contents of windows.
     pub internal: StateLayout,
 }
 
+/// The kind of a function, which determines the calls to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FunctionKind {
+    /// Processes records without keys.
     Process,
+    /// Processes records of a keyed stream, with state and timers.
     KeyedProcess,
-    /// Folds the records of a window.
+    /// Aggregates the records of a window incrementally.
     Aggregate,
-    /// Sees all elements of a window at once.
+    /// Processes all elements of a window at once.
     ProcessWindow,
-    /// Two keyed inputs that share state.
+    /// Processes two keyed inputs that share state.
     CoProcess,
+    /// Processes a keyed input and a broadcast input.
     BroadcastProcess,
-    /// As `ProcessWindow`, of two inputs.
+    /// Processes all elements of a window of two inputs at once.
     CoGroup,
-    /// Sees pairs of records of two inputs.
+    /// Processes pairs of records of two inputs.
     IntervalJoin,
 }
 
 impl FunctionKind {
+    /// Returns the name of the kind.
     pub const fn as_str(self) -> &'static str {
         match self {
             FunctionKind::Process => "process",
@@ -71,23 +86,24 @@ impl FunctionKind {
         }
     }
 
+    /// Returns whether functions of this kind have two inputs.
     pub fn has_two_inputs(self) -> bool {
         use FunctionKind::*;
         matches!(self, CoProcess | BroadcastProcess | CoGroup | IntervalJoin)
     }
 
-    /// Whether its operator decides by event time which records come too late, and has an output for them.
+    /// Returns whether its operator drops late records, and has an output for them.
     pub fn has_late_records(self) -> bool {
         use FunctionKind::*;
         matches!(self, Aggregate | ProcessWindow | CoGroup | IntervalJoin)
     }
 
-    /// Whether a function of this kind may register timers.
+    /// Returns whether functions of this kind may register timers.
     fn may_have_timers(self) -> bool {
         matches!(self, FunctionKind::KeyedProcess | FunctionKind::CoProcess | FunctionKind::BroadcastProcess)
     }
 
-    /// The interface beside `function` that the host calls it through, where there is one.
+    /// Returns the interface that the host calls in addition to `function`, if any.
     pub(super) fn interface(self) -> Option<&'static str> {
         match self {
             FunctionKind::Aggregate => Some("aggregate"),
@@ -98,35 +114,39 @@ impl FunctionKind {
     }
 }
 
+/// An input or output of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortDescription {
+    /// The name, unique among the outputs of a function.
     pub name: String,
+    /// The codec of its values.
     pub codec: String,
 }
 
 impl FunctionDescription {
-    /// All states: first those that it declares, in the order in which calls name them.
+    /// Returns all states. The declared ones come first, in the order of their indices in calls.
     pub fn all_states(&self) -> StateLayout {
         self.states.iter().chain(&self.broadcast_states).chain(&self.internal).cloned().collect()
     }
 
-    /// What a backend keeps.
+    /// Returns the states that a state backend stores.
     pub fn keyed_states(&self) -> StateLayout {
         self.states.iter().chain(&self.internal).cloned().collect()
     }
 }
 
 impl ComponentDescription {
-    /// A function and its index, by name.
+    /// Finds a function and its index by name.
     pub fn function(&self, name: &str) -> Option<(u32, &FunctionDescription)> {
         let index = self.functions.iter().position(|function| function.name == name)?;
         Some((index as u32, &self.functions[index]))
     }
 }
 
+/// Checks the description that a component returned. Error: `component-description`.
 pub(super) fn check(description: wit::ComponentDescription) -> Result<ComponentDescription> {
     if description.functions.is_empty() {
-        return Err(error::component_description("it describes no function"));
+        return Err(error::component_description("it describes no functions"));
     }
     check_names("function", description.functions.iter().map(|function| &function.name))?;
     let functions = description.functions.into_iter().map(check_function).collect::<Result<_>>()?;
@@ -153,14 +173,16 @@ fn check_function(function: wit::FunctionDescription) -> Result<FunctionDescript
         return Err(described("describes no main output".into()));
     }
     if matches!(kind, FunctionKind::Process | FunctionKind::IntervalJoin) && !function.states.is_empty() {
-        return Err(described(format!("declares state, and a function of kind {} has none", kind.as_str())));
+        return Err(described(format!("declares state, but a function of kind {} cannot have state", kind.as_str())));
     }
     if !kind.may_have_timers() && !function.timers.is_empty() {
-        return Err(described(format!("declares timers, and a function of kind {} has none", kind.as_str())));
+        return Err(described(format!("declares timers, but a function of kind {} cannot have timers", kind.as_str())));
     }
     let is_aggregate = matches!(&function.states[..], [state] if state.kind == wit::StateKind::Aggregating);
     if kind == FunctionKind::Aggregate && !is_aggregate {
-        return Err(described("is an aggregate: its one state, of kind aggregating, is the accumulator".into()));
+        return Err(described(
+            "is an aggregate and must declare exactly one state, its accumulator, of kind aggregating".into(),
+        ));
     }
     let inputs = || std::iter::once(&input).chain(&second_input);
     let ports = inputs().chain(&function.outputs);
@@ -174,7 +196,7 @@ fn check_function(function: wit::FunctionDescription) -> Result<FunctionDescript
     check_names("state", function.states.iter().map(|state| &state.name))?;
     let is_taken = |name: &str| name == "dead-letter" || (name == "late" && kind.has_late_records());
     if let Some(port) = function.outputs.iter().skip(1).find(|port| is_taken(&port.name)) {
-        return Err(described(format!("names a side output `{}`, which its operator has already", port.name)));
+        return Err(described(format!("describes a side output `{}`, a name that its operator uses", port.name)));
     }
     let mut states = Vec::with_capacity(function.states.len());
     for state in function.states {
@@ -183,11 +205,13 @@ fn check_function(function: wit::FunctionDescription) -> Result<FunctionDescript
     let keyed = states.iter().take_while(|state| state.kind != StateKind::Broadcast).count();
     let broadcast_states = states.split_off(keyed);
     if let Some(state) = broadcast_states.iter().find(|state| state.kind != StateKind::Broadcast) {
-        return Err(described(format!("names the state `{}` behind a broadcast state", state.name)));
+        return Err(described(format!("describes the state `{}` after a broadcast state", state.name)));
     }
     if let (Some(state), false) = (broadcast_states.first(), kind == FunctionKind::BroadcastProcess) {
         let name = &state.name;
-        return Err(described(format!("has the broadcast state `{name}`, but no broadcast input to write it")));
+        return Err(described(format!(
+            "describes the broadcast state `{name}`, but has no broadcast input to write it"
+        )));
     }
     let port = |port: wit::Port| PortDescription { name: port.name, codec: port.codec };
     let outputs = function.outputs.into_iter().map(port).collect();
@@ -199,7 +223,8 @@ fn check_function(function: wit::FunctionDescription) -> Result<FunctionDescript
     Ok(FunctionDescription { kind, input, second_input, outputs, states, broadcast_states, timers, internal, name })
 }
 
-/// The input of a function, and the second one where its kind has two. The error is what the function did.
+/// Returns the input of a function, and the second input if its kind has two. The error completes the sentence "function
+/// `name` ...".
 fn inputs(ports: Vec<wit::Port>, kind: FunctionKind) -> Result<(wit::Port, Option<wit::Port>), String> {
     let count = ports.len();
     let mut ports = ports.into_iter();
@@ -208,12 +233,12 @@ fn inputs(ports: Vec<wit::Port>, kind: FunctionKind) -> Result<(wit::Port, Optio
         (Some(input), Some(second), true) if count == 2 => Ok((input, Some(second))),
         (.., two) => {
             let needed = if two { "two" } else { "one" };
-            Err(format!("has {count} inputs, and a function of kind {} has {needed}", kind.as_str()))
+            Err(format!("describes {count} inputs, but a function of kind {} has {needed}", kind.as_str()))
         }
     }
 }
 
-/// What a state says of itself. The error is what the function did.
+/// Checks the description of a state. The error completes the sentence "function `name` ...".
 fn check_state(state: wit::StateDescription) -> Result<StateDescription, String> {
     let name = state.name;
     let kind = match state.kind {
@@ -226,15 +251,15 @@ fn check_state(state: wit::StateDescription) -> Result<StateDescription, String>
     };
     match kind {
         StateKind::Map | StateKind::Broadcast if state.map_key.is_empty() => {
-            return Err(format!("does not say how the keys of the map `{name}` are written"));
+            return Err(format!("does not describe the codec of the keys of the map `{name}`"));
         }
         StateKind::Map => {}
         StateKind::Broadcast if state.ttl.is_some() => {
-            return Err(format!("declares a time to live for the broadcast state `{name}`, which has none"));
+            return Err(format!("declares a time to live for the broadcast state `{name}`, which cannot have one"));
         }
         StateKind::Broadcast => {}
         _ if !state.map_key.is_empty() => {
-            return Err(format!("declares a map key for the state `{name}`, which is no map"));
+            return Err(format!("declares a map key for the state `{name}`, which is not a map"));
         }
         _ => {}
     }
@@ -243,7 +268,7 @@ fn check_state(state: wit::StateDescription) -> Result<StateDescription, String>
     }
     let ttl = match state.ttl {
         Some(wit::TimeToLive { milliseconds: 0, .. }) => {
-            return Err(format!("declares a time to live of nothing for the state `{name}`"));
+            return Err(format!("declares a time to live of zero for the state `{name}`"));
         }
         Some(ttl) => Some(TimeToLive {
             milliseconds: ttl.milliseconds,
@@ -259,20 +284,20 @@ fn check_state(state: wit::StateDescription) -> Result<StateDescription, String>
     Ok(StateDescription { map_key, ttl, previous, ..StateDescription::new(&name, kind, &state.codec, &state.schema) })
 }
 
-/// Codecs and schemas are short and printable.
+/// Checks that codecs and schemas are short and printable.
 fn check_texts<'a>(mut texts: impl Iterator<Item = &'a String>) -> Result<()> {
     match texts.find(|text| text.len() > TEXT_BYTES_MAX || text.contains(char::is_control)) {
         None => Ok(()),
         Some(text) => {
             let shown: String = text.chars().take(40).collect();
             Err(error::component_description(format!(
-                "the codec or schema {shown:?}: one has up to {TEXT_BYTES_MAX} printable bytes"
+                "the codec or schema {shown:?} must have at most {TEXT_BYTES_MAX} printable bytes"
             )))
         }
     }
 }
 
-/// Names are short, printable, without dots and blanks (a manifest writes `operator.output`), and each is there once.
+/// Checks that names are short, unique and without dots or blanks, because a pipeline file refers to `operator.output`.
 fn check_names<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     for name in names {
@@ -280,14 +305,16 @@ fn check_names<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Resul
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(plain) {
             let shown: String = name.chars().take(40).collect();
             return Err(error::component_description(format!(
-                "{what} {shown:?}: a name has 1 to {NAME_BYTES_MAX} letters, digits, - and _"
+                "the name of the {what} {shown:?} must consist of 1 to {NAME_BYTES_MAX} letters, digits, - and _"
             )));
         }
         if !seen.insert(name) {
             return Err(error::component_description(format!("the {what} `{name}` is described twice")));
         }
         if seen.len() > DECLARATIONS_MAX {
-            return Err(error::component_description(format!("more than {DECLARATIONS_MAX} of {what}")));
+            return Err(error::component_description(format!(
+                "it describes more than {DECLARATIONS_MAX} items of the kind {what}"
+            )));
         }
     }
     Ok(())
@@ -332,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn every_keyed_kind_of_state_is_taken_as_it_is_described() {
+    fn every_kind_of_keyed_state_is_accepted() {
         let [value, list, map] = [wit::StateKind::Value, wit::StateKind::List, wit::StateKind::Map];
         let [reducing, aggregating] = [wit::StateKind::Reducing, wit::StateKind::Aggregating];
         let old = wit::StateDescription { ttl: ttl(5), previous: vec!["u32".into()], ..state("m", map) };
@@ -361,12 +388,12 @@ mod tests {
         let with_ttl = wit::StateDescription { ttl: ttl(5), ..rules() };
         let keyed = wit::FunctionKind::KeyedProcess;
         for (refused, part) in [
-            (check_one(kind, 1, vec![]), "has 1 inputs, and a function of kind broadcast-process has two"),
-            (check_one(kind, 3, vec![]), "has 3 inputs"),
-            (check_one(keyed, 2, vec![]), "has 2 inputs, and a function of kind keyed-process has one"),
+            (check_one(kind, 1, vec![]), "describes 1 inputs, but a function of kind broadcast-process has two"),
+            (check_one(kind, 3, vec![]), "describes 3 inputs"),
+            (check_one(keyed, 2, vec![]), "describes 2 inputs, but a function of kind keyed-process has one"),
             (check_one(keyed, 1, vec![rules()]), "no broadcast input to write it"),
-            (check_one(kind, 2, vec![rules(), value()]), "names the state `v` behind a broadcast state"),
-            (check_one(kind, 2, vec![without_key]), "how the keys of the map `r`"),
+            (check_one(kind, 2, vec![rules(), value()]), "describes the state `v` after a broadcast state"),
+            (check_one(kind, 2, vec![without_key]), "the codec of the keys of the map `r`"),
             (check_one(kind, 2, vec![with_ttl]), "a time to live for the broadcast state `r`"),
         ] {
             let error = refused.unwrap_err();
@@ -376,14 +403,17 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_makes_no_sense_is_refused() {
+    fn an_impossible_state_is_an_error() {
         let (value, map) = (wit::StateKind::Value, wit::StateKind::Map);
         let many = vec!["old".to_owned(); DECLARATIONS_MAX + 1];
         for (defect, part) in [
-            (wit::StateDescription { map_key: String::new(), ..state("s", map) }, "how the keys of the map `s`"),
-            (wit::StateDescription { map_key: "ordered:u64".into(), ..state("s", value) }, "which is no map"),
+            (
+                wit::StateDescription { map_key: String::new(), ..state("s", map) },
+                "the codec of the keys of the map `s`",
+            ),
+            (wit::StateDescription { map_key: "ordered:u64".into(), ..state("s", value) }, "which is not a map"),
             (wit::StateDescription { map_key: "x".repeat(1100), ..state("s", map) }, "printable bytes"),
-            (wit::StateDescription { ttl: ttl(0), ..state("s", value) }, "a time to live of nothing"),
+            (wit::StateDescription { ttl: ttl(0), ..state("s", value) }, "a time to live of zero"),
             (wit::StateDescription { previous: many, ..state("s", value) }, "more than 256 older forms"),
             (wit::StateDescription { previous: vec!["\u{1b}".into()], ..state("s", value) }, "printable bytes"),
         ] {

@@ -1,4 +1,4 @@
-//! First look at uploaded bytes: what they are, and what they import, before anything is compiled.
+//! Validates uploaded bytes before anything is compiled: their kind, their imports and exports, and their resource needs.
 
 use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload, TableSectionReader};
 
@@ -7,17 +7,17 @@ use super::wasi;
 use crate::error::{self, Error, Result};
 use crate::turn::sanitize_text;
 
-/// The interfaces of the contract, as far as this version has them.
+/// Prefix of the interfaces of the contract.
 const CONTRACT: &str = "cofferdam:function/";
 const CONTRACT_VERSION: &str = "0.1";
 const EXPORT: &str = "cofferdam:function/function";
 
-/// Refuses bytes that are no component, one that imports what it is not granted, and one that does not export the
-/// contract. Reads only; nothing is compiled.
+/// Checks that the bytes are a component that imports only granted interfaces, exports the contract and fits an instance.
+/// It only parses the bytes and compiles nothing. Errors: the codes that begin with `component-`.
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let mut depth = 0usize;
     let mut exports = Vec::new();
-    let mut needs = CoreModuleTotals::default();
+    let mut totals = CoreModuleTotals::default();
     for (at, payload) in Parser::new(0).parse_all(bytes).enumerate() {
         let payload = match (at, payload) {
             (0, Err(_)) => return Err(not_wasm(bytes)),
@@ -27,13 +27,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
         match payload {
             Payload::Version { encoding: Encoding::Module, .. } if at == 0 => {
                 return Err(error::component_core_module("it is a core WebAssembly module, not a component")
-                    .hint("`cofferdam build` makes a component of a function project"));
+                    .hint("build a component from a function project with `cofferdam build`"));
             }
-            // Modules and components within have imports of their own, which the outer one satisfies.
+            // The outer component satisfies the imports of nested modules and components.
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::TableSection(section) => needs.add_tables(section)?,
-            Payload::MemorySection(section) => needs.add_memories(section.count())?,
+            Payload::TableSection(section) => totals.add_tables(section)?,
+            Payload::MemorySection(section) => totals.add_memories(section.count())?,
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
                     let import = import.map_err(|cause| error::component_invalid(cause.to_string()))?;
@@ -51,8 +51,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
     check_exports(&exports)
 }
 
-/// What the core modules of a component define, which one instance has to hold. What a component instantiates twice is
-/// counted by the engine when the component is loaded.
+/// The tables and memories that the core modules of a component define. The engine checks core modules that are
+/// instantiated twice when it loads the component.
 #[derive(Default)]
 struct CoreModuleTotals {
     tables: u32,
@@ -86,7 +86,7 @@ impl CoreModuleTotals {
 
 fn too_many(what: &str) -> Error {
     error::component_limits(format!("its core modules define {what}"))
-        .hint("an instance has one memory, up to 4 tables of up to 65,536 elements, and up to 32 core modules")
+        .hint("use at most one memory, 4 tables of 65,536 elements each, and 32 core modules")
 }
 
 fn not_wasm(bytes: &[u8]) -> Error {
@@ -100,14 +100,14 @@ fn check_import(name: &str, is_type: bool) -> Result<()> {
         Some(rest) => {
             matches!(rest.split('@').next(), Some("types" | "state" | "timers" | "context" | "log" | "metrics"))
         }
-        // A type reaches nothing.
+        // An imported type gives access to nothing.
         None => is_type || wasi::ALLOWED.iter().any(|prefix| name.starts_with(prefix)),
     };
     if known {
         return Ok(());
     }
     Err(error::component_import_denied(format!("it imports `{name}`, which is not granted")).hint(
-        "a function reaches the interfaces of cofferdam:function, and an empty WASI: cli, clocks, filesystem, io, random",
+        "import only cofferdam:function and these interfaces of WASI, which are empty: cli, clocks, filesystem, io, random",
     ))
 }
 
@@ -116,9 +116,9 @@ fn check_exports(exports: &[&str]) -> Result<()> {
         Some(name) if compatible(name) => Ok(()),
         Some(name) => Err(other_version(name)),
         None => {
-            let found = if exports.is_empty() { "nothing".to_owned() } else { sanitize_text(exports.join(", ")) };
+            let exported = if exports.is_empty() { "nothing".to_owned() } else { sanitize_text(exports.join(", ")) };
             Err(error::component_wrong_world(format!(
-                "it does not export `{EXPORT}@{CONTRACT_VERSION}.0`; it exports {found}"
+                "it does not export `{EXPORT}@{CONTRACT_VERSION}.0`; it exports {exported}"
             ))
             .hint("export functions with cofferdam_sdk::export!"))
         }
@@ -126,11 +126,11 @@ fn check_exports(exports: &[&str]) -> Result<()> {
 }
 
 fn other_version(name: &str) -> Error {
-    error::component_wrong_world(format!("it was built for `{name}`; this version has {CONTRACT_VERSION}"))
-        .hint("build it again with this version's SDK")
+    error::component_wrong_world(format!("it was built for `{name}`, but this version supports {CONTRACT_VERSION}"))
+        .hint("build the component again with the SDK of this version")
 }
 
-/// Before 1.0 a minor version is a contract of its own.
+/// Whether a version is compatible. Before 1.0, minor versions are incompatible with each other.
 fn compatible(name: &str) -> bool {
     let version = name.split('@').nth(1).unwrap_or_default();
     version.strip_prefix(CONTRACT_VERSION).is_some_and(|rest| rest.starts_with('.'))

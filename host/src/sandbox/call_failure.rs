@@ -1,0 +1,112 @@
+//! The outcome of a failed call into a component, and how wasmtime's error becomes a fault, an error or a cancel.
+
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
+
+use super::store_data::StoreData;
+use super::wasi::WasiEnvironment;
+use crate::error;
+use crate::model::{Fault, FaultCode};
+use crate::pipeline::GuestLimits;
+use crate::turn::{HostCallError, TurnFailure, sanitize_text};
+
+/// Maximum number of lines of a guest's call stack in a fault.
+const BACKTRACE_LINES_MAX: usize = 32;
+
+/// Maximum length of a function name in a backtrace, in characters. The component chooses the name.
+const FRAME_CHARS_MAX: usize = 256;
+
+/// The reason why a call into a component failed.
+#[derive(Debug)]
+pub(super) enum CallFailure {
+    /// The guest failed.
+    Fault(Fault),
+    /// The host failed.
+    Error(error::Error),
+    /// The job is cancelled.
+    Cancelled,
+}
+
+impl std::fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CallFailure::Fault(fault) => fault.fmt(f),
+            CallFailure::Error(error) => error.fmt(f),
+            CallFailure::Cancelled => f.write_str("the call was cancelled"),
+        }
+    }
+}
+
+impl From<CallFailure> for TurnFailure {
+    fn from(failed: CallFailure) -> TurnFailure {
+        match failed {
+            CallFailure::Fault(fault) => TurnFailure::Fault(fault),
+            CallFailure::Error(error) => TurnFailure::Error(error),
+            CallFailure::Cancelled => TurnFailure::Cancelled,
+        }
+    }
+}
+
+/// Returns the fault of a call that returned too many bytes.
+pub(super) fn output_exceeded(limits: &GuestLimits) -> Fault {
+    Fault::new(
+        FaultCode::OutputExceeded,
+        format!("the call returns more than limits.output, {} bytes", limits.output_bytes),
+    )
+}
+
+/// Converts an error of wasmtime to the failure of a call.
+pub(super) fn classify(cause: &wasmtime::Error, store: &mut Store<StoreData>, limits: &GuestLimits) -> CallFailure {
+    if let Some(full) = cause.downcast_ref::<PoolConcurrencyLimitError>() {
+        // The host lacks capacity. This must not count as a fault, or a record would be skipped because of it.
+        return CallFailure::Error(error::sandbox_unavailable(format!("the pool has no free instance: {full}")));
+    }
+    let data = store.data_mut();
+    let panic = data.turn.take_panic();
+    let memory_refused = data.memory.take_refused();
+    let mut fault = match (cause.downcast_ref::<HostCallError>(), cause.downcast_ref::<Trap>()) {
+        (Some(HostCallError::Error(error)), _) => return CallFailure::Error(error.clone()),
+        (Some(refusal @ HostCallError::InvalidCall(_)), _) => Fault::new(FaultCode::InvalidCall, refusal.to_string()),
+        (Some(refusal @ HostCallError::WriteLimitExceeded { .. }), _) => {
+            Fault::new(FaultCode::OutputExceeded, refusal.to_string())
+        }
+        (_, Some(Trap::Interrupt)) if data.deadline.was_cancelled() => return CallFailure::Cancelled,
+        (_, Some(Trap::Interrupt)) => {
+            let deadline = humantime::format_duration(limits.deadline);
+            Fault::new(
+                FaultCode::DeadlineExceeded,
+                format!("the call took more processor time than limits.deadline, {deadline}"),
+            )
+        }
+        (_, Some(Trap::StackOverflow)) => {
+            Fault::new(FaultCode::StackOverflow, "the call nested deeper than the stack allows")
+        }
+        _ if memory_refused => {
+            let message = format!("the component needs more memory than limits.memory, {} bytes", limits.memory_bytes);
+            Fault::new(FaultCode::MemoryExceeded, message)
+        }
+        _ if cause.root_cause().to_string().contains("fuel allocated for hostcalls") => output_exceeded(limits),
+        (_, trap) => match (panic.or_else(|| abort_message(trap, &data.environment)), trap) {
+            (Some(message), _) => Fault::new(FaultCode::GuestPanic, message),
+            (None, Some(trap)) => Fault::new(FaultCode::GuestTrap, trap.to_string()),
+            (None, None) => Fault::new(FaultCode::GuestTrap, format!("{:#}", cause.root_cause())),
+        },
+    };
+    if let Some(backtrace) = cause.downcast_ref::<WasmBacktrace>() {
+        let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+            Some(name) => sanitize_text(wasmtime_demangle(name)).chars().take(FRAME_CHARS_MAX).collect(),
+            None => format!("function {}", frame.func_index()),
+        };
+        fault.backtrace = backtrace.frames().iter().take(BACKTRACE_LINES_MAX).map(name).collect();
+    }
+    CallFailure::Fault(fault)
+}
+
+/// Returns the message that a language runtime wrote to stderr before it aborted.
+fn abort_message(trap: Option<&Trap>, environment: &WasiEnvironment) -> Option<String> {
+    let aborted = matches!(trap, Some(Trap::UnreachableCodeReached));
+    aborted.then(|| environment.stderr_tail()).flatten().map(sanitize_text)
+}
+
+fn wasmtime_demangle(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}

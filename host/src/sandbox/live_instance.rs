@@ -1,0 +1,45 @@
+//! An instantiated component: its store and its exports.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use wasmtime::Store;
+
+use super::bindings::exports::cofferdam::function::function as wit;
+use super::call_failure::{CallFailure, classify};
+use super::exports::{ComponentExports, LinkedComponent};
+use super::store_data::{StoreData, begin_call, log_lines_outside_turn, new_store};
+use crate::pipeline::GuestLimits;
+
+/// The store and the exports of an instantiated component.
+pub(super) struct LiveInstance {
+    pub(super) store: Store<StoreData>,
+    pub(super) exports: ComponentExports,
+}
+
+impl LiveInstance {
+    /// Instantiates a component. The error describes a failure of its start.
+    pub(super) fn start(
+        component: &LinkedComponent,
+        limits: GuestLimits,
+        seed: u64,
+        cancel: Arc<AtomicBool>,
+    ) -> Result<LiveInstance, CallFailure> {
+        let mut store = new_store(component.instance.component().engine(), &limits, seed, cancel);
+        begin_call(&mut store, limits.deadline);
+        let instantiated = component.instance.instantiate(&mut store);
+        match instantiated.and_then(|instance| component.load(&mut store, &instance)) {
+            Ok(exports) => Ok(LiveInstance { store, exports }),
+            Err(cause) => Err(classify(&cause, &mut store, &limits)),
+        }
+    }
+
+    /// Calls `describe` of the component.
+    pub(super) fn describe(&mut self) -> Result<wit::ComponentDescription, CallFailure> {
+        begin_call(&mut self.store, GuestLimits::default().deadline);
+        let described = self.exports.function.call_describe(&mut self.store);
+        let described = described.map_err(|cause| classify(&cause, &mut self.store, &GuestLimits::default()));
+        log_lines_outside_turn(&mut self.store);
+        described
+    }
+}

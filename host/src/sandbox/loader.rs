@@ -1,0 +1,159 @@
+//! Loads components: validates, compiles, links and describes them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::{self, Linker};
+
+use super::bindings::WindowingComponent;
+use super::call_failure::CallFailure;
+use super::code_cache::CodeCache;
+use super::compiler::{CompileMode, Compiler, compile_stopped};
+use super::component::Component;
+use super::description::{self, ComponentDescription};
+use super::engine::{DESCRIBING_INSTANCES, pooling_engine, start_ticker};
+use super::exports::LinkedComponent;
+use super::imports::ImportHost;
+use super::live_instance::LiveInstance;
+use super::slots::Slots;
+use super::store_data::StoreData;
+use super::{validate, wasi};
+use crate::clock::{SharedClock, SystemClock};
+use crate::error::{self, Result};
+use crate::pipeline::GuestLimits;
+
+/// The options of a sandbox.
+pub struct SandboxOptions {
+    /// Folder that keeps compiled code between runs of the process. Without it, every load compiles.
+    pub cache_dir: Option<PathBuf>,
+    /// Maximum number of live instances of operators, over all jobs.
+    pub instances_max: u32,
+    /// The process that compiles components.
+    pub compile_in: CompileMode,
+    /// The clock that limits the time of a compilation.
+    pub clock: SharedClock,
+}
+
+impl SandboxOptions {
+    /// Returns options that compile in this process and keep no compiled code. For tests, benchmarks and local commands.
+    pub fn in_this_process(instances_max: u32) -> SandboxOptions {
+        SandboxOptions {
+            cache_dir: None,
+            instances_max,
+            compile_in: CompileMode::ThisProcess,
+            clock: SystemClock::shared(),
+        }
+    }
+}
+
+/// Compiles components and instantiates them. There is one per process.
+pub struct Sandbox {
+    engine: Engine,
+    linker: Linker<StoreData>,
+    cache: CodeCache,
+    compiler: Compiler,
+    /// Limits how many components are described at once.
+    describing: Slots,
+    _ticker: Arc<()>,
+}
+
+impl Sandbox {
+    /// Opens the sandbox. Error: `sandbox-unavailable` if the machine lacks the address space for the instance pool or the
+    /// cache folder. It never silently falls back to a slower method.
+    pub fn open(options: SandboxOptions) -> Result<Sandbox> {
+        let engine =
+            pooling_engine(options.instances_max).map_err(|cause| error::sandbox_unavailable(format!("{cause:#}")))?;
+        let linker = linker(&engine).map_err(|cause| error::internal(format!("linker: {cause:#}")))?;
+        let ticker = Arc::new(());
+        start_ticker(&engine, &ticker)?;
+        Ok(Sandbox {
+            engine,
+            linker,
+            cache: CodeCache::open(options.cache_dir)?,
+            compiler: Compiler::new(options.compile_in, options.clock),
+            describing: Slots::new(DESCRIBING_INSTANCES as usize),
+            _ticker: ticker,
+        })
+    }
+
+    /// Ends all running compilations and refuses new ones with `compile-stopped`, because the process is shutting down.
+    pub fn stop_compiling(&self) {
+        self.compiler.stop();
+    }
+
+    /// Removes the compiled code of all components for which `known` returns false. It is called with SHA-256 digests in hex.
+    pub fn keep_code_of(&self, known: &dyn Fn(&str) -> bool) {
+        self.cache.retain(known);
+    }
+
+    /// Removes the compiled code of one component.
+    pub fn forget_code_of(&self, sha256: &str) {
+        self.cache.remove(sha256);
+    }
+}
+
+impl Sandbox {
+    /// Validates, compiles and describes a component. Errors have a code that begins with `component-`, and leave nothing
+    /// behind.
+    pub fn load(&self, bytes: &[u8]) -> Result<Component> {
+        self.load_unless(bytes, &|| false)
+    }
+
+    /// Works like [`Sandbox::load`], but ends with `compile-stopped` soon after `stopped` returns true. Uses compiled code
+    /// from the cache if it exists.
+    pub fn load_unless(&self, bytes: &[u8], stopped: &dyn Fn() -> bool) -> Result<Component> {
+        validate::check(bytes)?;
+        let component = self.compiled(bytes, stopped)?;
+        let wrong_world = |cause: wasmtime::Error| error::component_wrong_world(format!("{cause:#}"));
+        let linked = self.linker.instantiate_pre(&component).map_err(wrong_world)?;
+        let linked = LinkedComponent::new(linked).map_err(wrong_world)?;
+        let description = self.describe(&linked, stopped)?;
+        for function in &description.functions {
+            if let Some(interface) = function.kind.interface()
+                && !linked.exports(interface)
+            {
+                let (name, kind) = (&function.name, function.kind.as_str());
+                let message = format!("function `{name}` is of kind {kind}, which needs the export `{interface}`");
+                return Err(error::component_description(message));
+            }
+        }
+        Ok(Component::new(linked, description))
+    }
+
+    fn compiled(&self, bytes: &[u8], stopped: &dyn Fn() -> bool) -> Result<component::Component> {
+        let sha256 = hex::encode(Sha256::digest(bytes));
+        if let Some(component) = self.cache.load(&self.engine, &sha256) {
+            return Ok(component);
+        }
+        let _slot = self.compiler.take_slot(bytes, stopped)?;
+        // Another load of the same component may have compiled it while this one waited.
+        if let Some(component) = self.cache.load(&self.engine, &sha256) {
+            return Ok(component);
+        }
+        let file = self.cache.new_file()?;
+        self.compiler.compile(&self.engine, bytes, file.path(), stopped)?;
+        let loaded = self.cache.keep(&self.engine, &sha256, file)?;
+        loaded.map_err(|cause| error::component_limits(format!("it does not fit into an instance: {cause:#}")))
+    }
+
+    /// Calls `describe` of a component, in an instance beyond those of operators.
+    fn describe(&self, linked: &LinkedComponent, stopped: &dyn Fn() -> bool) -> Result<ComponentDescription> {
+        let _instance = self.describing.take(stopped).ok_or_else(compile_stopped)?;
+        let described =
+            LiveInstance::start(linked, GuestLimits::default(), 0, Arc::default()).and_then(|mut live| live.describe());
+        match described {
+            Ok(description) => description::check(description),
+            Err(CallFailure::Error(error)) => Err(error),
+            Err(failed) => Err(error::component_description(format!("its function `describe` failed: {failed}"))),
+        }
+    }
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<StoreData>> {
+    let mut linker = Linker::new(engine);
+    WindowingComponent::add_to_linker::<StoreData, ImportHost>(&mut linker, |data| data)?;
+    wasi::add_to_linker(&mut linker)?;
+    Ok(linker)
+}

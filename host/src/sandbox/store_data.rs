@@ -1,0 +1,79 @@
+//! The data of an instance's store: everything that the host functions of one instance work on.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::deadline::Deadline;
+use super::memory_limit::MemoryLimit;
+use super::wasi::WasiEnvironment;
+use crate::clock;
+use crate::pipeline::GuestLimits;
+use crate::turn::{LogLevel, Turn};
+
+/// Maximum number of WASI resources of one instance. Each takes memory of the host.
+const RESOURCES_MAX: usize = 1024;
+
+/// The data of one store.
+pub(super) struct StoreData {
+    pub(super) turn: Turn,
+    /// Whether a call is within a turn. Otherwise the imports that need a turn are refused.
+    pub(super) in_turn: bool,
+    pub(super) deadline: Deadline,
+    pub(super) memory: MemoryLimit,
+    pub(super) environment: WasiEnvironment,
+    wasi: WasiCtx,
+    resources: ResourceTable,
+}
+
+impl WasiView for StoreData {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+/// Creates a store with these limits. Calls end soon after `cancel` is set.
+pub(super) fn new_store(engine: &Engine, limits: &GuestLimits, seed: u64, cancel: Arc<AtomicBool>) -> Store<StoreData> {
+    let environment = WasiEnvironment::default();
+    let mut data = StoreData {
+        turn: Turn::default(),
+        in_turn: false,
+        deadline: Deadline::new(cancel),
+        memory: MemoryLimit::new(limits.memory_bytes),
+        wasi: environment.context(seed),
+        environment,
+        resources: ResourceTable::new(),
+    };
+    data.resources.set_max_capacity(RESOURCES_MAX);
+    let mut store = Store::new(engine, data);
+    store.limiter(|data| &mut data.memory);
+    store.set_hostcall_fuel(hostcall_fuel(limits));
+    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.tick(clock::thread_cpu_time())));
+    store
+}
+
+/// Starts the deadline of the next call, `budget` of processor time.
+pub(super) fn begin_call(store: &mut Store<StoreData>, budget: Duration) {
+    store.data_mut().deadline.begin(budget);
+    store.set_epoch_deadline(1);
+}
+
+/// Returns the number of bytes that a guest may pass to the host in one call: its output, and room for the lists around it.
+fn hostcall_fuel(limits: &GuestLimits) -> usize {
+    limits.output_bytes.saturating_mul(2).saturating_add(1 << 20)
+}
+
+/// Logs the output and the log lines of a call outside of a turn, which no operator logs.
+pub(super) fn log_lines_outside_turn(store: &mut Store<StoreData>) {
+    let data = store.data_mut();
+    for line in data.environment.take_output() {
+        data.turn.log(LogLevel::Info, line, None);
+    }
+    for line in data.turn.log_lines() {
+        tracing::info!(target: "guest", level = ?line.level, "{}", line.message.trim_end().replace('\n', "\\n"));
+    }
+}
