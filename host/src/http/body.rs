@@ -1,8 +1,8 @@
-//! Bodies of requests: none may dribble for ever, and a client that sends one gets to read why it was refused.
+//! The bodies of requests: their time limit, and what happens to the body of a refused request.
 //!
-//! A body comes in pieces of at least [`PIECE_BYTES`], each within a limited time; a stalled or dribbling one ends with
-//! `request-timeout`. Where a request is refused before its body was read, the rest is read and thrown away: a
-//! server that closes with unread bytes resets the connection, and the client sees a broken pipe instead of the answer.
+//! A body must arrive in pieces of at least [`PIECE_BYTES`], each within a time limit. A slower body ends with `request-timeout`. If a
+//! request is refused before its body was read, the rest is read and discarded. A server that closes a connection with unread bytes
+//! resets it, so that the client sees a broken pipe instead of the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,50 +17,52 @@ use tokio::sync::Mutex;
 
 use crate::error::{Error, Result, request_invalid, request_timeout, request_too_large};
 
-/// A client has to send at least this much within [`Times::piece`].
+/// Bytes that a client must send within [`BodyTimeouts::piece`], unless the body ends.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// How patient the server is with bodies.
+/// Time limits for bodies.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    /// For each piece of a body.
+pub(super) struct BodyTimeouts {
+    /// Time limit for each piece of a body.
     pub(super) piece: Duration,
-    /// For the rest of a body that nobody wants.
+    /// Time limit for the rest of a body that is discarded.
     pub(super) rest: Duration,
 }
 
-impl Default for Times {
-    fn default() -> Times {
-        Times { piece: Duration::from_secs(30), rest: Duration::from_secs(5) }
+impl Default for BodyTimeouts {
+    fn default() -> BodyTimeouts {
+        BodyTimeouts { piece: Duration::from_secs(30), rest: Duration::from_secs(5) }
     }
 }
 
 /// A body that is being read.
-struct Incoming {
+struct IncomingBody {
     stream: BodyDataStream,
+    /// Time limit for each piece.
     time: Duration,
+    /// Whether any of it was requested.
     begun: bool,
-    /// Nothing more will come, or nothing more is waited for.
+    /// Whether the body has ended, or has exceeded its time limit.
     ended: bool,
 }
 
-/// The client sent nothing, or too little, for too long.
+/// The error of a body of which too little arrived within the time limit.
 #[derive(Debug)]
-struct Stalled;
+struct BodyStalled;
 
-impl std::fmt::Display for Stalled {
+impl std::fmt::Display for BodyStalled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("the client stopped sending")
     }
 }
 
-impl std::error::Error for Stalled {}
+impl std::error::Error for BodyStalled {}
 
-/// Limits the time of a request's body, and reads the rest of one whose request was refused.
-pub(super) async fn pace(State(times): State<Times>, request: Request, next: Next) -> Response {
+/// Limits the time for a request's body, and discards the rest of the body of a refused request.
+pub(super) async fn limit_body_time(State(timeouts): State<BodyTimeouts>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let asks_first = parts.headers.contains_key(header::EXPECT);
-    let incoming = Incoming { stream: body.into_data_stream(), time: times.piece, begun: false, ended: false };
+    let expects_continue = parts.headers.contains_key(header::EXPECT);
+    let incoming = IncomingBody { stream: body.into_data_stream(), time: timeouts.piece, begun: false, ended: false };
     let incoming = Arc::new(Mutex::new(incoming));
     let pieces = stream::unfold(incoming.clone(), async |incoming| {
         let piece = incoming.lock().await.piece().await?;
@@ -68,16 +70,16 @@ pub(super) async fn pace(State(times): State<Times>, request: Request, next: Nex
     });
     let response = next.run(Request::from_parts(parts, Body::from_stream(pieces))).await;
     let mut incoming = incoming.lock().await;
-    // A client that waits to be asked for its body has sent nothing.
-    let unsent = asks_first && !incoming.begun;
-    if !response.status().is_success() && !incoming.ended && !unsent {
-        let _ = tokio::time::timeout(times.rest, incoming.discard()).await;
+    // A client that expects `100 Continue` sends no body before it.
+    let is_unsent = expects_continue && !incoming.begun;
+    if !response.status().is_success() && !incoming.ended && !is_unsent {
+        let _ = tokio::time::timeout(timeouts.rest, incoming.discard()).await;
     }
     response
 }
 
-impl Incoming {
-    /// The next piece. None behind the last.
+impl IncomingBody {
+    /// Returns the next piece, or `None` after the last one.
     async fn piece(&mut self) -> Option<Result<Bytes, axum::Error>> {
         if self.ended {
             return None;
@@ -86,7 +88,7 @@ impl Incoming {
         let piece = match tokio::time::timeout(self.time, gather(&mut self.stream)).await {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(axum::Error::new(Stalled)),
+            Err(_) => Err(axum::Error::new(BodyStalled)),
         };
         self.ended = piece.as_ref().map_or(true, |piece| piece.len() < PIECE_BYTES);
         match piece {
@@ -95,13 +97,14 @@ impl Incoming {
         }
     }
 
+    /// Reads and drops the rest of the body.
     async fn discard(&mut self) {
         while self.stream.next().await.is_some_and(|chunk| chunk.is_ok()) {}
         self.ended = true;
     }
 }
 
-/// At least [`PIECE_BYTES`], or all there is.
+/// Collects at least [`PIECE_BYTES`], or the rest of the body.
 async fn gather(stream: &mut BodyDataStream) -> Result<Bytes, axum::Error> {
     let mut piece = Vec::new();
     while piece.len() < PIECE_BYTES {
@@ -114,13 +117,13 @@ async fn gather(stream: &mut BodyDataStream) -> Result<Bytes, axum::Error> {
     Ok(piece.into())
 }
 
-/// The whole body, if it has `bytes_max` bytes or fewer.
+/// Returns the whole body. Errors: `request-too-large` if it has more than `bytes_max` bytes, `request-timeout`, `request-invalid`.
 pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Vec<u8>> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         let chunk =
-            chunk.map_err(|error| broken(&error, |error| request_invalid(format!("the body ended early: {error}"))))?;
+            chunk.map_err(|error| unreadable_body(&error, |error| request_invalid(format!("the body ended early: {error}"))))?;
         if bytes.len().saturating_add(chunk.len()) > bytes_max {
             return Err(request_too_large(format!("the body is larger than {bytes_max} bytes")));
         }
@@ -129,13 +132,13 @@ pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Why a body cannot be read: `request-timeout` where its client stopped sending, else what `otherwise` says.
-pub(super) fn broken(error: &axum::Error, otherwise: impl FnOnce(&axum::Error) -> Error) -> Error {
+/// Returns the error for a body that cannot be read: `request-timeout` if the client stopped sending, else the result of `otherwise`.
+pub(super) fn unreadable_body(error: &axum::Error, otherwise: impl FnOnce(&axum::Error) -> Error) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<Stalled>() {
-            return request_timeout("the body stopped coming: too little of it arrived in time")
-                .hint("check the connection and send it again");
+        if error.is::<BodyStalled>() {
+            return request_timeout("the body stalled: too little of it arrived in time")
+                .hint("check the connection and send the request again");
         }
         cause = error.source();
     }

@@ -1,6 +1,6 @@
-//! Components: upload, list, show, remove.
+//! Requests for components: upload, list, show, remove.
 //!
-//! An upload goes to a temporary file while it is hashed; whatever goes wrong on the way, dropping the file leaves nothing.
+//! An upload is hashed while it is written to a temporary file. The file is deleted if the upload fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +18,10 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use utoipa::IntoParams;
 
-use super::body::broken;
-use super::{Api, Problem, Work, blocking};
+use super::api::{ApiState, blocking, path_of, query_of};
+use super::body::unreadable_body;
+use super::lanes::WorkKind;
+use super::problem::Problem;
 use crate::error::{Error, Result, component_too_large, component_truncated, data_dir_failed, request_invalid};
 use crate::job::Host;
 use crate::job::view::ComponentView;
@@ -33,87 +35,83 @@ pub(super) struct PushQuery {
     name: Option<String>,
 }
 
-/// All components, with what they describe of themselves.
+/// Lists all components with their functions and states.
 #[utoipa::path(get, path = "/v1/components", tag = "components",
     responses((status = 200, body = Vec<ComponentView>), Problem))]
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ComponentView>>, Problem> {
-    Ok(Json(blocking(&api, Work::Quick, |host| Ok(host.components())).await?))
+pub(super) async fn list(State(api): State<ApiState>) -> Result<Json<Vec<ComponentView>>, Problem> {
+    Ok(Json(blocking(&api, WorkKind::Quick, |host| Ok(host.components())).await?))
 }
 
-/// Uploads a component. It is checked before it is stored; what is refused leaves nothing behind.
+/// Uploads a component. It is checked before it is stored; nothing of a refused component is stored.
 #[utoipa::path(post, path = "/v1/components", tag = "components", params(PushQuery,
-    ("x-content-sha256" = Option<String>, Header, description = "SHA-256 of the body in hex; compared with what arrives")),
+    ("x-content-sha256" = Option<String>, Header, description = "SHA-256 of the body in hex. It is compared with the received bytes.")),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses((status = 201, body = ComponentView), Problem))]
 pub(super) async fn push(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     query: Result<Query<PushQuery>, QueryRejection>,
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
-    let Query(query) = query.map_err(|rejection| request_invalid(rejection.body_text()))?;
+    let query = query_of(query)?;
     let (parts, body) = request.into_parts();
-    let wanted = wanted_digest(&parts.headers)?;
+    let announced = announced_digest(&parts.headers)?;
     let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > api.component_bytes_max) {
         return Err(too_large(api.component_bytes_max).into());
     }
-    let file = blocking(&api, Work::Quick, |host| host.new_upload()).await?;
+    let file = blocking(&api, WorkKind::Quick, |host| host.new_upload()).await?;
     let digest = receive(body, &file, api.component_bytes_max, length).await?;
-    if let Some(wanted) = wanted
-        && wanted != digest
+    if let Some(announced) = announced
+        && announced != digest
     {
-        let message = format!("what arrived has the SHA-256 {}, not the one that was announced", hex::encode(digest));
+        let message = format!("the received bytes have the SHA-256 {}, which differs from the announced one", hex::encode(digest));
         return Err(component_truncated(message).into());
     }
     let received = file.as_file().metadata().map_or(u64::MAX, |metadata| metadata.len());
-    let hang_up = HangUp::default();
-    let hung_up = hang_up.0.clone();
+    let disconnect = DisconnectFlag::default();
+    let is_disconnected = disconnect.0.clone();
     let add =
-        move |host: &Host| host.add_component(file, digest, query.name.as_deref(), &|| hung_up.load(Ordering::Relaxed));
-    let work = if is_large_component(received) { Work::LargeUpload } else { Work::Upload };
+        move |host: &Host| host.add_component(file, digest, query.name.as_deref(), &|| is_disconnected.load(Ordering::Relaxed));
+    let work = if is_large_component(received) { WorkKind::LargeUpload } else { WorkKind::Upload };
     let component = blocking(&api, work, add).await?;
     let location = format!("/v1/components/sha256:{}", component.sha256);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(component)))
 }
 
-/// One component, by `sha256:...`, `name@version`, or a name alone that has one version.
+/// Shows a component by `sha256:...`, `name@version`, or a name that has one version only.
 #[utoipa::path(get, path = "/v1/components/{reference}", tag = "components", params(("reference" = String, Path)),
     responses((status = 200, body = ComponentView), Problem))]
 pub(super) async fn show(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     reference: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ComponentView>, Problem> {
     let reference = path_of(reference)?;
-    Ok(Json(blocking(&api, Work::Quick, move |host| host.component(&reference)).await?))
+    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.component(&reference)).await?))
 }
 
-/// Removes a component that no job needs.
+/// Removes a component that no running job uses.
 #[utoipa::path(delete, path = "/v1/components/{reference}", tag = "components", params(("reference" = String, Path)),
     responses((status = 204), Problem))]
 pub(super) async fn remove(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     reference: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let reference = path_of(reference)?;
-    blocking(&api, Work::Storage, move |host| host.remove_component(&reference)).await?;
+    blocking(&api, WorkKind::Storage, move |host| host.remove_component(&reference)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Is set when it is dropped, which happens to a handler's variables when its client hangs up.
+/// A flag that is set when this is dropped. A handler's variables are dropped when its client disconnects.
 #[derive(Default)]
-struct HangUp(Arc<AtomicBool>);
+struct DisconnectFlag(Arc<AtomicBool>);
 
-impl Drop for HangUp {
+impl Drop for DisconnectFlag {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-pub(super) fn path_of<T>(path: Result<Path<T>, PathRejection>) -> Result<T> {
-    path.map(|Path(value)| value).map_err(|rejection| request_invalid(rejection.body_text()))
-}
-
-fn wanted_digest(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
+fn announced_digest(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
     let Some(value) = headers.get("x-content-sha256") else { return Ok(None) };
     let mut digest = [0; 32];
     hex::decode_to_slice(value.as_bytes(), &mut digest)
@@ -127,7 +125,8 @@ fn too_large(bytes_max: u64) -> Error {
     )
 }
 
-/// Writes a body to `file` and returns its SHA-256. Refuses more than `bytes_max` bytes, and fewer or more than `length`.
+/// Writes a body to `file` and returns its SHA-256. Errors: `component-too-large` if it has more than `bytes_max` bytes,
+/// `component-truncated` if it is empty or does not have `length` bytes.
 pub(super) async fn receive(body: Body, file: &NamedTempFile, bytes_max: u64, length: Option<u64>) -> Result<[u8; 32]> {
     let failed = |error: std::io::Error| data_dir_failed(format!("cannot store the upload: {error}"));
     let mut writer = tokio::fs::File::from_std(file.as_file().try_clone().map_err(failed)?);
@@ -136,7 +135,7 @@ pub(super) async fn receive(body: Body, file: &NamedTempFile, bytes_max: u64, le
     let mut received: u64 = 0;
     while let Some(chunk) = stream.next().await {
         let truncated = |error: &_| component_truncated(format!("the upload ended after {received} bytes: {error}"));
-        let chunk = chunk.map_err(|error| broken(&error, truncated))?;
+        let chunk = chunk.map_err(|error| unreadable_body(&error, truncated))?;
         received = received.saturating_add(chunk.len() as u64);
         if received > bytes_max {
             return Err(too_large(bytes_max));
@@ -147,10 +146,10 @@ pub(super) async fn receive(body: Body, file: &NamedTempFile, bytes_max: u64, le
     if let Some(length) = length
         && length != received
     {
-        return Err(component_truncated(format!("{received} bytes arrived of {length} that were announced")));
+        return Err(component_truncated(format!("received {received} of the announced {length} bytes")));
     }
     if received == 0 {
-        return Err(component_truncated("the upload has no bytes"));
+        return Err(component_truncated("the upload is empty"));
     }
     writer.flush().await.map_err(failed)?;
     Ok(digest.finalize().into())

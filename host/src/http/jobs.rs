@@ -1,4 +1,4 @@
-//! Jobs: submit, list, show, cancel, stop; savepoints, triggered and then polled; checkpoints.
+//! Requests for jobs: submit, list, show, cancel, stop and remove; requests for their savepoints and checkpoints.
 
 use std::path::PathBuf;
 
@@ -11,49 +11,51 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
 
-use super::components::path_of;
-use super::{Api, Problem, Work, blocking, read_body};
+use super::api::{ApiState, blocking, path_of, query_of};
+use super::body::read_body;
+use super::lanes::WorkKind;
+use super::problem::Problem;
 use crate::error::{Result, request_invalid, request_too_large};
 use crate::job::Submission;
 use crate::job::view::{
     CheckpointDetail, CheckpointSummary, JobDetail, JobSummary, SavepointFormat, SavepointView, StoredSavepoint,
 };
 
-/// Far more than any pipeline that a person writes.
-const MANIFEST_BYTES_MAX: usize = 1 << 20;
-const MANIFEST_TYPE: &str = "application/toml";
+/// Size limit of a pipeline file, in bytes.
+const PIPELINE_BYTES_MAX: usize = 1 << 20;
+/// Content type of a pipeline file.
+const PIPELINE_TYPE: &str = "application/toml";
 
-/// Of a body that says how something is to be done.
+/// Size limit of a JSON body with options, in bytes.
 const OPTIONS_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SubmitQuery {
-    /// What errors call the manifest.
+    /// Name of the pipeline file in error messages.
     #[serde(default = "default_file_name")]
     file_name: String,
-    /// The folder, on the server's machine, where the manifest's relative paths begin.
+    /// Absolute folder on the server's machine. Relative paths in the pipeline file are relative to it.
     #[param(value_type = Option<String>)]
     base_dir: Option<PathBuf>,
-    /// The folder of a savepoint or checkpoint to begin from: an absolute path on the server's machine, or
-    /// `s3://bucket/folder`.
+    /// Folder of a savepoint or checkpoint to start from: an absolute path on the server's machine, or `s3://bucket/folder`.
     #[serde(alias = "from_savepoint")]
     from: Option<String>,
-    /// The job then owns what it begins from: it may build on its files, and removes it when it needs it no more. Otherwise
-    /// that is left as it is.
+    /// The job owns `from`: it may build on its files, and removes it once it has a checkpoint of its own. Otherwise `from` is not
+    /// changed.
     #[serde(default)]
     claim: bool,
-    /// Drop what that holds of operators and states that the pipeline does not have, instead of refusing it.
+    /// Drop state in `from` of operators and states that the pipeline does not have, instead of refusing the submission.
     #[serde(default)]
     allow_unclaimed_state: bool,
-    /// Have operators forget the event time that they had reached in what it begins from: older records are not late.
+    /// Reset the watermarks in `from`, so that older records are not late.
     #[serde(default)]
     reset_watermarks: bool,
-    /// Take what that promised to publish of its sinks as published, without looking for it.
+    /// Assume that the sink output prepared for `from` is published, without a check.
     #[serde(default)]
     assume_published: bool,
-    /// Start without state where it is lost: where `from` is damaged, or the last job of this name lost its own.
+    /// Start without state if the state is lost: `from` is damaged, or the last job of this name lost its state.
     #[serde(default)]
     ignore_state: bool,
 }
@@ -62,7 +64,7 @@ pub(super) struct SubmitQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LocationQuery {
-    /// A savepoint's folder: an absolute path on the server's machine, or `s3://bucket/folder`.
+    /// Folder of the savepoint: an absolute path on the server's machine, or `s3://bucket/folder`.
     location: String,
 }
 
@@ -86,168 +88,171 @@ fn default_file_name() -> String {
     "pipeline.toml".to_string()
 }
 
-/// All jobs that the server knows.
+/// Lists all jobs.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", responses((status = 200, body = Vec<JobSummary>), Problem))]
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<JobSummary>>, Problem> {
-    Ok(Json(blocking(&api, Work::Quick, |host| Ok(host.jobs())).await?))
+pub(super) async fn list(State(api): State<ApiState>) -> Result<Json<Vec<JobSummary>>, Problem> {
+    Ok(Json(blocking(&api, WorkKind::Quick, |host| Ok(host.jobs())).await?))
 }
 
-/// Submits a manifest. It is checked whole, with its components, before the job exists.
+/// Submits a pipeline file. The pipeline and its components are checked before the job is created.
 #[utoipa::path(post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery),
     request_body(content = String, content_type = "application/toml"),
     responses((status = 201, body = JobDetail), Problem))]
 pub(super) async fn submit(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     query: Result<Query<SubmitQuery>, QueryRejection>,
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
-    let Query(query) = query.map_err(|rejection| request_invalid(rejection.body_text()))?;
+    let query = query_of(query)?;
     if query.base_dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
         return Err(request_invalid("base_dir must be an absolute path").into());
     }
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
     let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > MANIFEST_BYTES_MAX) {
-        return Err(request_too_large(format!("a manifest has at most {MANIFEST_BYTES_MAX} bytes")).into());
+    if announced.is_some_and(|length: usize| length > PIPELINE_BYTES_MAX) {
+        return Err(request_too_large(format!("the pipeline file is larger than {PIPELINE_BYTES_MAX} bytes")).into());
     }
-    let bytes = read_body(body, MANIFEST_BYTES_MAX).await?;
-    let manifest = String::from_utf8(bytes).map_err(|_| request_invalid("the manifest is not UTF-8"))?;
-    let submission = query.into_submission(manifest);
-    let job = blocking(&api, Work::Submit, move |host| host.submit(submission)).await?;
+    let bytes = read_body(body, PIPELINE_BYTES_MAX).await?;
+    let pipeline_text = String::from_utf8(bytes).map_err(|_| request_invalid("the pipeline file is not UTF-8"))?;
+    let submission = query.into_submission(pipeline_text);
+    let job = blocking(&api, WorkKind::Submit, move |host| host.submit(submission)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case(MANIFEST_TYPE) {
+    if essence.eq_ignore_ascii_case(PIPELINE_TYPE) {
         return Ok(());
     }
-    let error = request_invalid(format!("the body must be {MANIFEST_TYPE}, not `{given}`"))
-        .hint(format!("send the header content-type: {MANIFEST_TYPE}"));
+    let error = request_invalid(format!("the body must be {PIPELINE_TYPE}, not `{given}`"))
+        .hint(format!("send the header content-type: {PIPELINE_TYPE}"));
     Err(Problem::with_status(error, StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
-/// One job, by its id or its name.
+/// Shows a job by its id or name.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = JobDetail), Problem))]
 pub(super) async fn show(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<JobDetail>, Problem> {
     let id = path_of(id)?;
-    Ok(Json(blocking(&api, Work::Quick, move |host| host.job(&id)).await?))
+    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.job(&id)).await?))
 }
 
-/// Removes a job that has ended: its record and its checkpoints. Its savepoints stay.
+/// Removes an ended job: its record and its checkpoints. Its savepoints remain.
 #[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
     responses((status = 204), Problem))]
 pub(super) async fn remove(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let id = path_of(id)?;
-    blocking(&api, Work::Storage, move |host| host.remove_job(&id)).await?;
+    blocking(&api, WorkKind::Storage, move |host| host.remove_job(&id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Cancels a job. What it wrote since its last checkpoint is not published.
+/// Cancels a job. Output since its last checkpoint is not published.
 #[utoipa::path(post, path = "/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)),
     responses((status = 202, body = JobSummary), Problem))]
 pub(super) async fn cancel(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = path_of(id)?;
-    let job = blocking(&api, Work::Quick, move |host| host.cancel(&id)).await?;
+    let job = blocking(&api, WorkKind::Quick, move |host| host.cancel(&id)).await?;
     Ok((StatusCode::ACCEPTED, Json(job)))
 }
 
-/// Takes a savepoint and stops the job when it is complete. Poll the request-id below `savepoints`.
+/// Takes a savepoint and stops the job once it is complete. Poll the request id under `savepoints`.
 #[utoipa::path(post, path = "/v1/jobs/{id}/stop", tag = "jobs", params(("id" = String, Path)),
-    request_body(content = StopOptions, description = "may be left out"),
+    request_body(content = StopOptions, description = "optional"),
     responses((status = 202, body = SavepointView), Problem))]
 pub(super) async fn stop(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
     let (id, options) = (path_of(id)?, options::<StopOptions>(request).await?);
-    let savepoint = blocking(&api, Work::Quick, move |host| host.stop(&id, options.format, options.drain)).await?;
+    let savepoint = blocking(&api, WorkKind::Quick, move |host| host.stop(&id, options.format, options.drain)).await?;
     Ok((StatusCode::ACCEPTED, Json(savepoint)))
 }
 
-/// Triggers a savepoint; the job goes on. Poll the request-id.
+/// Triggers a savepoint while the job continues. Poll the request id.
 #[utoipa::path(post, path = "/v1/jobs/{id}/savepoints", tag = "jobs", params(("id" = String, Path)),
-    request_body(content = SavepointOptions, description = "may be left out"),
+    request_body(content = SavepointOptions, description = "optional"),
     responses((status = 202, body = SavepointView), Problem))]
 pub(super) async fn trigger_savepoint(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
     let (id, options) = (path_of(id)?, options::<SavepointOptions>(request).await?);
-    let savepoint = blocking(&api, Work::Quick, move |host| host.trigger_savepoint(&id, options.format)).await?;
+    let savepoint = blocking(&api, WorkKind::Quick, move |host| host.trigger_savepoint(&id, options.format)).await?;
     Ok((StatusCode::ACCEPTED, Json(savepoint)))
 }
 
-/// The savepoints of a job that are still where they were taken, oldest first.
+/// Lists the savepoints of a job that exist in its storage, oldest first.
 #[utoipa::path(get, path = "/v1/jobs/{id}/savepoints", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = Vec<StoredSavepoint>), Problem))]
 pub(super) async fn savepoints(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Vec<StoredSavepoint>>, Problem> {
     let id = path_of(id)?;
-    Ok(Json(blocking(&api, Work::Storage, move |host| host.savepoints(&id)).await?))
+    Ok(Json(blocking(&api, WorkKind::Storage, move |host| host.savepoints(&id)).await?))
 }
 
-/// Removes a savepoint, wherever it is: what its manifest names, and nothing else of its folder.
+/// Removes the savepoint in a folder: the files that its metadata lists, and no other files of the folder.
 #[utoipa::path(delete, path = "/v1/savepoints", tag = "jobs", params(LocationQuery), responses((status = 204), Problem))]
 pub(super) async fn remove_savepoint(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     query: Result<Query<LocationQuery>, QueryRejection>,
 ) -> Result<StatusCode, Problem> {
-    let Query(LocationQuery { location }) = query.map_err(|rejection| request_invalid(rejection.body_text()))?;
+    let LocationQuery { location } = query_of(query)?;
     if !location.contains("://") && !std::path::Path::new(&location).is_absolute() {
         return Err(request_invalid("location must be an absolute path, or s3://bucket/folder").into());
     }
-    blocking(&api, Work::Storage, move |host| host.remove_savepoint(&location)).await?;
+    blocking(&api, WorkKind::Storage, move |host| host.remove_savepoint(&location)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How a savepoint that was triggered stands.
+/// Shows the state of a savepoint request.
 #[utoipa::path(get, path = "/v1/jobs/{id}/savepoints/{request_id}", tag = "jobs",
     params(("id" = String, Path), ("request_id" = String, Path)),
     responses((status = 200, body = SavepointView), Problem))]
 pub(super) async fn show_savepoint(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<SavepointView>, Problem> {
     let (id, request_id) = path_of(path)?;
-    Ok(Json(blocking(&api, Work::Quick, move |host| host.savepoint(&id, &request_id)).await?))
+    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.savepoint(&id, &request_id)).await?))
 }
 
-/// How a savepoint is to be taken. A request without a body asks for what stands here as the default.
+/// How a savepoint is taken. A request without a body uses the defaults.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavepointOptions {
+    /// The format in which the savepoint stores state.
     #[serde(default)]
     format: SavepointFormat,
 }
 
-/// How a job is to be stopped. A request without a body asks for what stands here as the default.
+/// How a job is stopped. A request without a body uses the defaults.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StopOptions {
+    /// The format in which the savepoint stores state.
     #[serde(default)]
     format: SavepointFormat,
-    /// Let everything happen first that waits for event time: the job is not meant to go on.
+    /// Fire all windows and event-time timers before the savepoint, because the job will not be continued.
     #[serde(default)]
     drain: bool,
 }
 
+/// Returns the JSON body, or the defaults if the body is empty.
 async fn options<T: Default + DeserializeOwned>(request: Request) -> Result<T> {
     let body = read_body(request.into_body(), OPTIONS_BYTES_MAX).await?;
     if body.is_empty() {
@@ -256,48 +261,48 @@ async fn options<T: Default + DeserializeOwned>(request: Request) -> Result<T> {
     serde_json::from_slice(&body).map_err(|error| request_invalid(format!("the body: {error}")))
 }
 
-/// The checkpoints of a job, newest first.
+/// Lists the recent checkpoints of a job, newest first.
 #[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = Vec<CheckpointSummary>), Problem))]
 pub(super) async fn checkpoints(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Vec<CheckpointSummary>>, Problem> {
     let id = path_of(id)?;
-    Ok(Json(blocking(&api, Work::Quick, move |host| host.checkpoints(&id)).await?))
+    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.checkpoints(&id)).await?))
 }
 
-/// Triggers a checkpoint, as if it were due. Poll the request-id below `checkpoints`.
+/// Triggers a checkpoint. Poll the request id under `checkpoints`.
 #[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints", tag = "jobs", params(("id" = String, Path)),
     responses((status = 202, body = SavepointView), Problem))]
 pub(super) async fn trigger_checkpoint(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = path_of(id)?;
-    let checkpoint = blocking(&api, Work::Quick, move |host| host.trigger_checkpoint(&id)).await?;
+    let checkpoint = blocking(&api, WorkKind::Quick, move |host| host.trigger_checkpoint(&id)).await?;
     Ok((StatusCode::ACCEPTED, Json(checkpoint)))
 }
 
-/// How a checkpoint that was triggered stands.
+/// Shows the state of a checkpoint request.
 #[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints/{request_id}", tag = "jobs",
     params(("id" = String, Path), ("request_id" = String, Path)),
     responses((status = 200, body = SavepointView), Problem))]
 pub(super) async fn show_checkpoint_request(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<SavepointView>, Problem> {
     show_savepoint(State(api), path).await
 }
 
-/// What each operator and subtask did for a checkpoint: how long each part took, and how many bytes there were.
+/// Shows the contribution of each operator and subtask to a checkpoint, in times and bytes.
 #[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints/details/{checkpoint}", tag = "jobs",
     params(("id" = String, Path), ("checkpoint" = u64, Path)),
     responses((status = 200, body = CheckpointDetail), Problem))]
 pub(super) async fn show_checkpoint(
-    State(api): State<Api>,
+    State(api): State<ApiState>,
     path: Result<Path<(String, u64)>, PathRejection>,
 ) -> Result<Json<CheckpointDetail>, Problem> {
     let (id, checkpoint) = path_of(path)?;
-    Ok(Json(blocking(&api, Work::Quick, move |host| host.checkpoint(&id, checkpoint)).await?))
+    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.checkpoint(&id, checkpoint)).await?))
 }

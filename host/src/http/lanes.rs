@@ -1,8 +1,9 @@
-//! How much work for requests is done at once: a lane for each kind, with a short queue and then `server-busy`.
+//! The lanes that limit concurrent work for requests. Each kind of work has a lane with a short queue; further requests get
+//! `server-busy`.
 //!
-//! No kind takes the threads of another: readers of state do not hold up a cancel, and slow readers of dumps hold up each
-//! other alone. What a lane does runs on the HTTP runtime's blocking pool, which has more threads than all lanes together.
-//! Storage has a runtime of its own, so that no number of requests can starve a checkpoint.
+//! Invariant: no kind of work takes the threads of another. Readers of state do not delay a cancel, and slow readers of dumps delay only
+//! each other. The work runs on the blocking pool of the HTTP runtime, which has more threads than all lanes together. Checkpoint storage
+//! has a runtime of its own, so that requests cannot starve a checkpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,23 +12,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Result, server_busy};
 
-/// How long a request waits for its turn.
+/// Longest time that a request waits in a queue.
 const QUEUE_TIME: Duration = Duration::from_secs(10);
 
-/// What kind of work a request is.
+/// The kind of work that a request causes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Work {
-    /// Looks at what is in memory, or hands a command to a job.
+pub(super) enum WorkKind {
+    /// Reads memory, or sends a command to a job.
     Quick,
-    /// Reads or removes what is in a storage.
+    /// Reads or removes stored data.
     Storage,
     /// Checks a pipeline and starts its job.
     Submit,
     /// Checks and compiles a component.
     Upload,
-    /// The same for a large component, whose compile takes long.
+    /// Checks and compiles a large component, which takes long.
     LargeUpload,
-    /// Writes a whole state to a client, as slowly as that reads.
+    /// Writes whole states to a client, at the speed at which the client reads.
     Dump,
 }
 
@@ -41,13 +42,16 @@ pub(super) struct Lanes {
     dump: Lane,
 }
 
+/// A limit of concurrent work.
 struct Lane {
+    /// Free places for running work.
     running: Arc<Semaphore>,
+    /// Free places in the queue.
     waiting: Semaphore,
 }
 
-/// A place in a lane, held for as long as the work is done.
-pub(super) struct Place {
+/// Permission to work in a lane. It is held until the work is done.
+pub(super) struct LanePermit {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -63,15 +67,15 @@ impl Lanes {
         }
     }
 
-    /// Waits for a place, for a moment. Error: `server-busy` where too many wait already, or it takes too long.
-    pub(super) async fn enter(&self, work: Work) -> Result<Place> {
+    /// Waits for a permit. Error: `server-busy` if the queue is full, or if the wait takes too long.
+    pub(super) async fn enter(&self, work: WorkKind) -> Result<LanePermit> {
         let lane = match work {
-            Work::Quick => &self.quick,
-            Work::Storage => &self.storage,
-            Work::Submit => &self.submit,
-            Work::Upload => &self.upload,
-            Work::LargeUpload => &self.large_upload,
-            Work::Dump => &self.dump,
+            WorkKind::Quick => &self.quick,
+            WorkKind::Storage => &self.storage,
+            WorkKind::Submit => &self.submit,
+            WorkKind::Upload => &self.upload,
+            WorkKind::LargeUpload => &self.large_upload,
+            WorkKind::Dump => &self.dump,
         };
         lane.enter(QUEUE_TIME).await
     }
@@ -82,20 +86,20 @@ impl Lane {
         Lane { running: Arc::new(Semaphore::new(running)), waiting: Semaphore::new(waiting) }
     }
 
-    async fn enter(&self, queue_time: Duration) -> Result<Place> {
+    async fn enter(&self, queue_time: Duration) -> Result<LanePermit> {
         if let Ok(permit) = self.running.clone().try_acquire_owned() {
-            return Ok(Place { _permit: permit });
+            return Ok(LanePermit { _permit: permit });
         }
         let _waits = self.waiting.try_acquire().map_err(|_| busy())?;
         match tokio::time::timeout(queue_time, self.running.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Place { _permit: permit }),
+            Ok(Ok(permit)) => Ok(LanePermit { _permit: permit }),
             _ => Err(busy()),
         }
     }
 }
 
 fn busy() -> Error {
-    server_busy("too many requests of this kind are being worked on").hint("ask again in a moment")
+    server_busy("too many requests of this kind are in progress").hint("try again in a moment")
 }
 
 #[cfg(test)]
@@ -103,13 +107,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_full_lane_has_a_short_queue_and_then_refuses() {
+    async fn a_full_lane_queues_a_few_requests_and_refuses_further_ones() {
         let lane = Lane::new(2, 1);
         let first = lane.enter(QUEUE_TIME).await.unwrap();
         let _second = lane.enter(QUEUE_TIME).await.unwrap();
-        assert_eq!(lane.enter(Duration::ZERO).await.err().unwrap().code, "server-busy", "it waits in vain");
+        assert_eq!(lane.enter(Duration::ZERO).await.err().unwrap().code, "server-busy", "the wait takes too long");
         let mut third = std::pin::pin!(lane.enter(QUEUE_TIME));
-        // Polled once, so that it waits.
+        // Polled once, so that it enters the queue.
         assert!(tokio::time::timeout(Duration::ZERO, third.as_mut()).await.is_err());
         assert_eq!(lane.enter(QUEUE_TIME).await.err().unwrap().code, "server-busy", "the queue is full");
         drop(first);

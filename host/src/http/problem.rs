@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 problem documents.
+//! Errors as RFC 9457 problem documents. Each answer that is not a success is one.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -18,42 +18,48 @@ const REQUEST_TIMEOUT: &str = "request-timeout";
 const SERVER_BUSY: &str = "server-busy";
 const RETRY_AFTER_SECONDS: &str = "1";
 
-/// An answer that is not a success.
+/// An answer that is not a success: an error with its HTTP status.
 #[derive(Debug)]
 pub struct Problem {
     error: Error,
     status: StatusCode,
 }
 
-/// The document that a client reads.
+/// The problem document that a client receives.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProblemBody {
     /// Where the code is explained: `/docs/errors#CODE`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The code in words.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
     /// A stable code of docs/errors.md.
     pub code: String,
+    /// Describes the error.
     pub detail: String,
-    /// What would be right, or what to do next.
+    /// How to correct the request, or what to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The place in the pipeline file that the error is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<ProblemLocation>,
 }
 
-/// A place in the manifest: 1-based line and column.
+/// A place in the pipeline file.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProblemLocation {
+    /// Name of the pipeline file.
     pub file: String,
+    /// Line, starting at 1.
     pub line: usize,
+    /// Column, starting at 1.
     pub column: usize,
 }
 
 impl Problem {
-    /// An error under another status than that of its kind.
+    /// Creates a problem with a status that differs from the one of the error's kind.
     pub fn with_status(error: Error, status: StatusCode) -> Problem {
         Problem { error, status }
     }
@@ -98,7 +104,7 @@ impl IntoResponse for Problem {
         if is_busy {
             tracing::debug!(error = %self.error, "a request was refused");
         } else if status.is_server_error() {
-            tell(&self.error);
+            log_failure(&self.error);
         }
         let body = serde_json::to_vec(&self.body()).unwrap_or_default();
         let mut response = (status, body).into_response();
@@ -110,8 +116,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Logs a failure of the server, a limited number of them per second: whoever asks decides how many there are.
-fn tell(error: &Error) {
+/// Logs a failure of the server. Clients decide how many failures occur, so that the number of log lines per second is limited.
+fn log_failure(error: &Error) {
     static LIMIT: LazyLock<(LogLimit, SharedClock)> = LazyLock::new(|| (LogLimit::new(10, 10), SystemClock::shared()));
     let (limit, clock) = &*LIMIT;
     if let Some(suppressed) = limit.admit(clock.monotonic_ns()) {

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::checkpoint::CheckpointHistory;
 use super::lost_records::{self, LossLog};
-use super::message::{JobCommand, JobMessage};
+use super::message::{RunningJobCommand, JobMessage};
 use super::metrics;
 use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
@@ -129,15 +129,15 @@ impl JobHandle {
     }
 
     /// Sends a command to the job's thread. Returns `false` if no thread runs the job.
-    pub fn command(&self, command: JobCommand) -> bool {
-        if matches!(command, JobCommand::Cancel | JobCommand::Shutdown) {
+    pub fn command(&self, command: RunningJobCommand) -> bool {
+        if matches!(command, RunningJobCommand::Cancel | RunningJobCommand::Shutdown) {
             self.end_requested.store(true, Ordering::Relaxed);
         }
         self.sender.lock().as_ref().is_some_and(|sender| sender.send(JobMessage::Command(command)).is_ok())
     }
 
     /// Sends a command to the job's thread. Error: `job-state` if the job has ended.
-    pub fn command_running(&self, command: JobCommand) -> Result<()> {
+    pub fn command_running(&self, command: RunningJobCommand) -> Result<()> {
         let record = self.record();
         if record.status.is_final() || !self.command(command) {
             return Err(error::job_state(format!("job `{}` has ended: {:?}", record.name, record.status)));

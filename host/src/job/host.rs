@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::environment::JobEnvironment;
 use super::handle::JobHandle;
-use super::message::JobCommand;
+use super::message::RunningJobCommand;
 use super::registry::{self, JobRegistry, Submission};
 use super::savepoint::{request_stop, trigger_checkpoint};
 use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
@@ -186,7 +186,7 @@ impl Host {
     /// has ended.
     pub fn cancel(&self, id_or_name: &str) -> Result<JobSummary> {
         let job = self.find(id_or_name)?;
-        job.command_running(JobCommand::Cancel)?;
+        job.command_running(RunningJobCommand::Cancel)?;
         job.update(|record| {
             if !record.status.is_final() {
                 record.status = JobStatus::Cancelling;

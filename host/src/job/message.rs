@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::runtime::SubtaskEvent;
 
 /// A command for a running job.
-pub enum JobCommand {
+pub enum RunningJobCommand {
     /// End the job without a checkpoint.
     Cancel,
     /// Take a checkpoint or savepoint.
@@ -27,7 +27,7 @@ pub enum JobCommand {
 /// A message to a job's thread. Messages of an attempt carry its number, so that later attempts ignore them.
 pub enum JobMessage {
     /// A command of a user or of the host.
-    Command(JobCommand),
+    Command(RunningJobCommand),
     /// A subtask reported something.
     SubtaskEvent {
         /// The attempt that the subtask belongs to.
@@ -86,6 +86,6 @@ pub fn receive(receiver: &Receiver<JobMessage>, timeout: Duration) -> Option<Job
         Ok(message) => Some(message),
         Err(RecvTimeoutError::Timeout) => None,
         // The job's handle keeps a sender while the thread runs, so that a closed channel means the end of the process.
-        Err(RecvTimeoutError::Disconnected) => Some(JobMessage::Command(JobCommand::Shutdown)),
+        Err(RecvTimeoutError::Disconnected) => Some(JobMessage::Command(RunningJobCommand::Shutdown)),
     }
 }

@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use super::attempt_context::AttemptContext;
 use crate::job::checkpoint::{AfterCheckpoint, CheckpointCoordinator};
 use crate::job::lost_records::LossLog;
-use crate::job::message::{JobCommand, JobMessage, receive};
+use crate::job::message::{RunningJobCommand, JobMessage, receive};
 use crate::job::savepoint::{CheckpointRequest, StopRequest};
 use crate::job::view::{JobFailure, JobStatus};
 use crate::runtime::{Execution, SubtaskEvent};
@@ -137,10 +137,10 @@ impl Attempt {
     fn handle(&mut self, message: JobMessage) -> Result<ControlFlow<AttemptEnd>, JobFailure> {
         let attempt_number = self.context.sender.attempt();
         match message {
-            JobMessage::Command(JobCommand::Cancel) => return Ok(ControlFlow::Break(AttemptEnd::Cancelled)),
-            JobMessage::Command(JobCommand::Shutdown) => return Ok(ControlFlow::Break(AttemptEnd::Shutdown)),
-            JobMessage::Command(JobCommand::TakeCheckpoint(request)) => self.coordinator.request(request),
-            JobMessage::Command(JobCommand::Stop) => self.request_stop_of_record(),
+            JobMessage::Command(RunningJobCommand::Cancel) => return Ok(ControlFlow::Break(AttemptEnd::Cancelled)),
+            JobMessage::Command(RunningJobCommand::Shutdown) => return Ok(ControlFlow::Break(AttemptEnd::Shutdown)),
+            JobMessage::Command(RunningJobCommand::TakeCheckpoint(request)) => self.coordinator.request(request),
+            JobMessage::Command(RunningJobCommand::Stop) => self.request_stop_of_record(),
             JobMessage::SubtaskEvent { attempt, event } if attempt == attempt_number => self.handle_event(event)?,
             JobMessage::Uploaded { attempt, checkpoint, result } if attempt == attempt_number => {
                 return Ok(match self.coordinator.finish_upload(checkpoint, *result)? {

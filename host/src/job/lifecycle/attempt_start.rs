@@ -16,7 +16,7 @@ use crate::error::{self, Result};
 use crate::job::checkpoint::CheckpointCoordinator;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
-use crate::job::message::{AttemptSender, JobCommand, JobMessage, receive};
+use crate::job::message::{AttemptSender, RunningJobCommand, JobMessage, receive};
 use crate::job::planning;
 use crate::job::restore::{self, StartingPoint};
 use crate::job::savepoint::finish_restored_stop;
@@ -74,8 +74,8 @@ pub fn prepare_while_listening(
 /// Returns how a message ends the attempt, if it does.
 pub fn requested_end(message: &JobMessage) -> Option<AttemptEnd> {
     match message {
-        JobMessage::Command(JobCommand::Cancel) => Some(AttemptEnd::Cancelled),
-        JobMessage::Command(JobCommand::Shutdown) => Some(AttemptEnd::Shutdown),
+        JobMessage::Command(RunningJobCommand::Cancel) => Some(AttemptEnd::Cancelled),
+        JobMessage::Command(RunningJobCommand::Shutdown) => Some(AttemptEnd::Shutdown),
         _ => None,
     }
 }

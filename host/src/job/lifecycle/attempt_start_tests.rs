@@ -2,7 +2,7 @@
 
 use super::attempt::AttemptEnd;
 use super::attempt_start::{PreparedAttempt, prepare_while_listening, requested_end};
-use crate::job::message::{JobCommand, JobMessage};
+use crate::job::message::{RunningJobCommand, JobMessage};
 use crate::job::savepoint::CheckpointRequest;
 use crate::job::view::SavepointFormat;
 use crate::model::Interrupt;
@@ -17,7 +17,7 @@ fn wait_until(condition: impl Fn() -> bool) {
 #[test]
 fn a_cancel_and_a_shutdown_interrupt_a_restore() {
     for (command, expected) in
-        [(JobCommand::Cancel, AttemptEnd::Cancelled), (JobCommand::Shutdown, AttemptEnd::Shutdown)]
+        [(RunningJobCommand::Cancel, AttemptEnd::Cancelled), (RunningJobCommand::Shutdown, AttemptEnd::Shutdown)]
     {
         let (sender, receiver) = crossbeam_channel::unbounded();
         let interrupt = Interrupt::default();
@@ -38,14 +38,14 @@ fn requests_that_arrive_during_a_restore_are_kept_in_order() {
     let interrupt = Interrupt::default();
     let request = |id: &str| {
         let kind = BarrierKind::Savepoint;
-        JobMessage::Command(JobCommand::TakeCheckpoint(CheckpointRequest {
+        JobMessage::Command(RunningJobCommand::TakeCheckpoint(CheckpointRequest {
             request_id: id.into(),
             kind,
             format: SavepointFormat::Canonical,
         }))
     };
     sender.send(request("first")).unwrap();
-    sender.send(JobMessage::Command(JobCommand::Stop)).unwrap();
+    sender.send(JobMessage::Command(RunningJobCommand::Stop)).unwrap();
     sender.send(request("second")).unwrap();
     let prepare = || {
         wait_until(|| receiver.is_empty());
@@ -54,8 +54,8 @@ fn requests_that_arrive_during_a_restore_are_kept_in_order() {
     let (prepared, messages) = prepare_while_listening((&sender, &receiver), &interrupt, prepare);
     assert!(prepared.is_ok() && !interrupt.is_set());
     let kinds = messages.iter().map(|message| match message {
-        JobMessage::Command(JobCommand::TakeCheckpoint(request)) => &request.request_id[..],
-        JobMessage::Command(JobCommand::Stop) => "stop",
+        JobMessage::Command(RunningJobCommand::TakeCheckpoint(request)) => &request.request_id[..],
+        JobMessage::Command(RunningJobCommand::Stop) => "stop",
         _ => "",
     });
     assert_eq!(kinds.collect::<Vec<_>>(), ["first", "stop", "second"]);

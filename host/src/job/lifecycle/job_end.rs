@@ -10,7 +10,7 @@ use crossbeam_channel::Receiver;
 use super::attempt::AttemptEnd;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
-use crate::job::message::{JobCommand, JobMessage};
+use crate::job::message::{RunningJobCommand, JobMessage};
 use crate::job::store::{JobRecord, remove_checkpoints_of_ended};
 use crate::job::view::{JobFailure, JobStatus};
 use crate::pipeline::{CheckpointCleanup, PipelineSpec};
@@ -87,8 +87,8 @@ fn pause_unless_shutdown(job: &JobHandle, pause: Duration, receiver: &Receiver<J
     loop {
         crossbeam_channel::select! {
             recv(receiver) -> message => match message {
-                Ok(JobMessage::Command(JobCommand::Shutdown)) | Err(_) => return false,
-                Ok(JobMessage::Command(JobCommand::TakeCheckpoint(request))) => {
+                Ok(JobMessage::Command(RunningJobCommand::Shutdown)) | Err(_) => return false,
+                Ok(JobMessage::Command(RunningJobCommand::TakeCheckpoint(request))) => {
                     job.fail_savepoints(&[request.request_id], "the job has ended");
                 }
                 Ok(_) => {}

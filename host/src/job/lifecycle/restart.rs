@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::attempt::AttemptEnd;
 use crate::job::handle::JobHandle;
-use crate::job::message::{JobCommand, JobMessage};
+use crate::job::message::{RunningJobCommand, JobMessage};
 use crate::job::savepoint::CheckpointRequest;
 use crate::job::view::{JobFailure, JobStatus};
 use crate::pipeline::RestartStrategy;
@@ -63,11 +63,11 @@ pub fn wait(
     loop {
         crossbeam_channel::select! {
             recv(receiver) -> message => match message {
-                Ok(JobMessage::Command(JobCommand::Cancel)) => return ControlFlow::Break(AttemptEnd::Cancelled),
-                Ok(JobMessage::Command(JobCommand::Shutdown)) | Err(_) => return ControlFlow::Break(AttemptEnd::Shutdown),
-                Ok(JobMessage::Command(JobCommand::TakeCheckpoint(request))) => requests.push(request),
+                Ok(JobMessage::Command(RunningJobCommand::Cancel)) => return ControlFlow::Break(AttemptEnd::Cancelled),
+                Ok(JobMessage::Command(RunningJobCommand::Shutdown)) | Err(_) => return ControlFlow::Break(AttemptEnd::Shutdown),
+                Ok(JobMessage::Command(RunningJobCommand::TakeCheckpoint(request))) => requests.push(request),
                 // The next attempt finds the stop in the job's record.
-                Ok(JobMessage::Command(JobCommand::Stop)) => {}
+                Ok(JobMessage::Command(RunningJobCommand::Stop)) => {}
                 Ok(JobMessage::SubtaskEvent { .. } | JobMessage::Uploaded { .. } | JobMessage::Prepared) => {}
             },
             recv(deadline) -> _ => return ControlFlow::Continue(()),

@@ -13,7 +13,7 @@ use crate::error::{self, Result};
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::lifecycle::JobThread;
-use crate::job::message::JobCommand;
+use crate::job::message::RunningJobCommand;
 use crate::job::planning;
 use crate::job::store::{JobRecord, create_dir, list_dir, read_json};
 use crate::pipeline::PipelineSpec;
@@ -137,7 +137,7 @@ impl JobRegistry {
     /// Ends the threads of all jobs and waits for them. The jobs keep their status.
     pub fn shutdown(&self) {
         for job in self.jobs.lock().values() {
-            job.command(JobCommand::Shutdown);
+            job.command(RunningJobCommand::Shutdown);
         }
         for thread in std::mem::take(&mut *self.threads.lock()) {
             let _ = thread.join();

@@ -5,8 +5,10 @@
 mod job_registry;
 mod resume;
 mod submission;
+mod submit;
 mod submitted_origin;
 
 pub use job_registry::JobRegistry;
 pub use resume::{resume_all, resume_named};
-pub use submission::{Submission, submit};
+pub use submission::Submission;
+pub use submit::submit;

@@ -6,7 +6,7 @@ use super::job_registry::JobRegistry;
 use crate::error::{self, Error, Result};
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
-use crate::job::message::JobCommand;
+use crate::job::message::RunningJobCommand;
 use crate::job::savepoint::StopRequest;
 use crate::job::store::{JobRecord, remove_checkpoints_of_ended};
 use crate::job::view::{JobFailure, JobStatus};
@@ -73,7 +73,7 @@ fn resume(registry: &JobRegistry, environment: &JobEnvironment, job: &Arc<JobHan
     let started = PipelineSpec::parse(&record.pipeline_text, &record.file_name)
         .and_then(|pipeline| registry.start(job, pipeline));
     if status == JobStatus::Cancelling {
-        job.command(JobCommand::Cancel);
+        job.command(RunningJobCommand::Cancel);
     }
     if let Err(error) = started {
         fail_resumption(environment, job, record, &error);

@@ -8,7 +8,7 @@ use super::stop_request::StopRequest;
 use crate::checkpoint::{CheckpointMetadata, StorageLocation};
 use crate::error::{self, Result};
 use crate::job::handle::JobHandle;
-use crate::job::message::JobCommand;
+use crate::job::message::RunningJobCommand;
 use crate::job::view::{JobStatus, SavepointFormat, SavepointView};
 
 /// Number of attempts that may fail before the stop's savepoint is complete.
@@ -40,7 +40,7 @@ pub fn request_stop(job: &JobHandle, drain: bool, format: SavepointFormat) -> Re
         }
     })?;
     let is_stored = job.record().stop.is_some_and(|stop| stop.request_id == view.request_id);
-    if !is_stored || !job.command(JobCommand::Stop) {
+    if !is_stored || !job.command(RunningJobCommand::Stop) {
         return refuse(format!("has ended: {:?}", job.status()));
     }
     Ok(view)

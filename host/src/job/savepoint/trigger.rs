@@ -3,7 +3,7 @@
 use super::request::CheckpointRequest;
 use crate::error::Result;
 use crate::job::handle::JobHandle;
-use crate::job::message::JobCommand;
+use crate::job::message::RunningJobCommand;
 use crate::job::view::{SavepointFormat, SavepointView};
 use crate::runtime::BarrierKind;
 
@@ -14,7 +14,7 @@ pub fn trigger_checkpoint(job: &JobHandle, kind: BarrierKind, format: SavepointF
     // Shown before it is sent: the job's thread may answer at once.
     job.show_savepoint(view.clone());
     let request = CheckpointRequest { request_id, kind, format };
-    if let Err(error) = job.command_running(JobCommand::TakeCheckpoint(request)) {
+    if let Err(error) = job.command_running(RunningJobCommand::TakeCheckpoint(request)) {
         job.forget_savepoint(&view.request_id);
         return Err(error);
     }

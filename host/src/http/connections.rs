@@ -1,7 +1,7 @@
-//! The connections of the server: how many there are, and how long each may do nothing.
+//! The server's connections: their number, and how long one may be inactive.
 //!
-//! A connection ends that sends no header, or takes nothing of its answer, for too long. A body is the concern of
-//! [`super::body`].
+//! A connection is closed if its client sends no header, or reads nothing of an answer, for too long. [`super::body`] limits the time for
+//! bodies.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,34 +21,34 @@ use tokio::time::Sleep;
 
 use crate::error::{Result, server_unreachable};
 
-/// Connections at once; as many further ones wait to be accepted.
+/// Limit of open connections. The same number of further connections can wait to be accepted.
 const CONNECTIONS_MAX: u32 = 1024;
-/// How long a stopping server waits for requests that are under way.
+/// How long a stopping server blocked for requests in progress.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
-/// How long a client may take to send a request's header, and to begin its next request.
+/// How long a client may take to send a request's header or to start its next request.
 const HEADER_TIME: Duration = Duration::from_secs(30);
-/// How long a client may take nothing of an answer.
+/// How long a client may read nothing of an answer.
 const WRITE_TIME: Duration = Duration::from_secs(30);
-/// Where no connection can be accepted, such as without file descriptors.
+/// Pause after a connection could not be accepted, for example because no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Binds the address on which the server will listen. Connections that are not accepted yet wait, as many as there may be;
-/// with a shorter queue the system resets them when many come at once.
+/// Binds the address on which the server will listen. The queue of connections that wait to be accepted is as long as the limit of open
+/// connections: with a shorter one the system resets connections when many arrive at the same time. Error: `server-unreachable`.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
     let listen = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // As usual where there are Unix sockets: a server that was killed may start again at once.
+        // A server that was killed can bind its address again at once.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(CONNECTIONS_MAX)
     };
     listen().map_err(|error: io::Error| {
-        server_unreachable(format!("cannot listen on {address}: {error}")).hint("choose another --listen")
+        server_unreachable(format!("cannot listen on {address}: {error}")).hint("choose another address with --listen")
     })
 }
 
-/// Serves until `stop` resolves; then lets the requests that are under way end, for a few seconds.
+/// Serves until `stop` resolves. Then requests in progress have a few seconds to end.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
     let (stopping, stopped) = watch::channel(false);
@@ -58,11 +58,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             accepted = accept(&listener, &connections) => accepted,
             () = &mut stop => break,
         };
-        if let Some((stream, place)) = accepted {
+        if let Some((stream, permit)) = accepted {
             let served = connection(stream, router.clone(), stopped.clone(), HEADER_TIME);
             tokio::spawn(async move {
                 served.await;
-                drop(place);
+                drop(permit);
             });
         }
     }
@@ -72,11 +72,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
 }
 
 async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = connections.clone().acquire_owned().await.ok()?;
+    let permit = connections.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some((stream, permit)),
         Err(error) => {
-            tracing::debug!(%error, "a connection cannot be accepted");
+            tracing::debug!(%error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
@@ -103,31 +103,33 @@ async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Recei
     }
 }
 
-/// Fails a write that makes no progress for a while.
+/// A stream whose writes fail if they make no progress for a while.
 struct WriteTimeout<T> {
     stream: T,
+    /// Time limit for a write without progress.
     time: Duration,
-    /// Runs while a write waits.
-    waits: Option<Pin<Box<Sleep>>>,
+    /// Runs while a write is blocked.
+    blocked: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T: AsyncWrite + Unpin> WriteTimeout<T> {
     fn new(stream: T, time: Duration) -> WriteTimeout<T> {
-        WriteTimeout { stream, time, waits: None }
+        WriteTimeout { stream, time, blocked: None }
     }
 
+    /// Polls a write. Fails if writes have been blocked for the time limit.
     fn within_time<R>(
         &mut self,
         context: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
         if let Poll::Ready(written) = write(Pin::new(&mut self.stream), context) {
-            self.waits = None;
+            self.blocked = None;
             return Poll::Ready(written);
         }
         let time = self.time;
-        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
-        ready!(waits.as_mut().poll(context));
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        ready!(blocked.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -182,11 +184,11 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let (_stop, stopped) = watch::channel(false);
         let served = connection(stream, Router::new(), stopped, Duration::from_millis(20));
-        tokio::time::timeout(Duration::from_secs(60), served).await.expect("it is closed");
+        tokio::time::timeout(Duration::from_secs(60), served).await.expect("the connection is closed");
     }
 
     #[tokio::test]
-    async fn a_reader_that_takes_nothing_ends_the_write() {
+    async fn a_write_fails_if_its_reader_reads_nothing() {
         let (ours, mut theirs) = tokio::io::duplex(1000);
         let mut writer = WriteTimeout::new(ours, Duration::from_millis(20));
         writer.write_all(&[0; 1000]).await.unwrap();
@@ -194,6 +196,6 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut [0; 1000]).await.unwrap();
         writer.write_all(&[0; 1000]).await.unwrap();
-        assert!(writer.waits.is_none(), "the time begins anew with each write");
+        assert!(writer.blocked.is_none(), "each write has its own time limit");
     }
 }

@@ -1,4 +1,4 @@
-//! The shapes of answers, the limits, and who may ask; over a host without jobs.
+//! The form of answers, the limits of requests, and the checks of their origin, with a host that has no jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,24 +11,28 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::*;
+use super::allowed_hosts::AllowedHosts;
+use super::body::{BodyTimeouts, read_body};
+use super::components;
+use super::problem::Problem;
+use super::router::router_with;
 use crate::clock::ManualClock;
 use crate::job::{HostOptions, INSTANCES_MAX};
 use crate::sandbox::CompileMode;
 
 const COMPONENT_BYTES_MAX: u64 = 1000;
 
-struct Server {
+struct TestServer {
     router: Router,
     dir: TempDir,
 }
 
-impl Server {
-    fn new() -> Server {
-        Server::with_times(Times::default())
+impl TestServer {
+    fn new() -> TestServer {
+        TestServer::with_timeouts(BodyTimeouts::default())
     }
 
-    fn with_times(times: Times) -> Server {
+    fn with_timeouts(timeouts: BodyTimeouts) -> TestServer {
         let dir = TempDir::new().unwrap();
         let host = Host::open(HostOptions {
             data_dir: dir.path().to_path_buf(),
@@ -41,14 +45,14 @@ impl Server {
         })
         .unwrap();
         let allowed = AllowedHosts::new("127.0.0.1:7070".parse().unwrap(), Vec::new());
-        Server { router: router_with(host, COMPONENT_BYTES_MAX, allowed, times), dir }
+        TestServer { router: router_with(host, COMPONENT_BYTES_MAX, allowed, timeouts), dir }
     }
 
-    async fn ask(&self, request: Request<Body>) -> Response<Body> {
+    async fn send(&self, request: Request<Body>) -> Response<Body> {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    /// All files below the data folder.
+    /// Returns all files below the data folder.
     fn files(&self) -> Vec<std::path::PathBuf> {
         let (mut files, mut folders) = (Vec::new(), vec![self.dir.path().to_path_buf()]);
         while let Some(folder) = folders.pop() {
@@ -82,22 +86,22 @@ async fn problem(response: Response<Body>, status: u16, code: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_body_that_stops_coming_is_cut_off_and_leaves_nothing() {
+async fn a_body_that_stalls_ends_with_a_timeout_and_nothing_is_stored() {
     let short = Duration::from_millis(30);
-    let server = Server::with_times(Times { piece: short, rest: short });
+    let server = TestServer::with_timeouts(BodyTimeouts { piece: short, rest: short });
     let before = server.files();
     for (uri, content_type) in [("/v1/components", "application/wasm"), ("/v1/jobs", "application/toml")] {
         let begun = stream::iter([Ok::<_, std::io::Error>("name = ")]).chain(stream::pending());
         let request = request("POST", uri).header("content-type", content_type);
-        let response = server.ask(request.body(Body::from_stream(begun)).unwrap()).await;
+        let response = server.send(request.body(Body::from_stream(begun)).unwrap()).await;
         problem(response, 408, "request-timeout").await;
     }
     assert_eq!(server.files(), before);
 }
 
 #[tokio::test]
-async fn a_refused_request_has_its_body_read_unless_its_client_waits_to_be_asked() {
-    let server = Server::new();
+async fn the_body_of_a_refused_request_is_read_unless_the_client_expects_100_continue() {
+    let server = TestServer::new();
     for (expects, read) in [(false, true), (true, false)] {
         let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
         let body = stream::unfold(sender, async |sender| {
@@ -108,20 +112,20 @@ async fn a_refused_request_has_its_body_read_unless_its_client_waits_to_be_asked
         if expects {
             request = request.header("expect", "100-continue");
         }
-        let response = server.ask(request.body(Body::from_stream(body)).unwrap()).await;
+        let response = server.send(request.body(Body::from_stream(body)).unwrap()).await;
         problem(response, 415, "request-invalid").await;
         assert_eq!(receiver.recv().await.is_some(), read);
     }
 }
 
 #[tokio::test]
-async fn health_and_description() {
-    let server = Server::new();
-    let response = server.ask(request("GET", "/v1/health").body(Body::empty()).unwrap()).await;
+async fn the_server_returns_its_health_and_its_openapi_description() {
+    let server = TestServer::new();
+    let response = server.send(request("GET", "/v1/health").body(Body::empty()).unwrap()).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(json(response).await["status"], "ok");
 
-    let response = server.ask(request("GET", "/v1/openapi.json").body(Body::empty()).unwrap()).await;
+    let response = server.send(request("GET", "/v1/openapi.json").body(Body::empty()).unwrap()).await;
     let openapi = json(response).await;
     let paths = openapi["paths"].as_object().unwrap();
     let mut operations: Vec<String> = paths
@@ -164,81 +168,81 @@ async fn health_and_description() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_answers_in_the_same_form() {
-    let server = Server::new();
-    let ask = async |method: &str, uri: &str| server.ask(request(method, uri).body(Body::empty()).unwrap()).await;
-    problem(ask("GET", "/v1/nothing").await, 404, "request-not-found").await;
-    problem(ask("GET", "/").await, 404, "request-not-found").await;
-    let response = ask("PUT", "/v1/jobs").await;
+async fn unknown_resources_are_answered_with_a_problem_document() {
+    let server = TestServer::new();
+    let send = async |method: &str, uri: &str| server.send(request(method, uri).body(Body::empty()).unwrap()).await;
+    problem(send("GET", "/v1/nothing").await, 404, "request-not-found").await;
+    problem(send("GET", "/").await, 404, "request-not-found").await;
+    let response = send("PUT", "/v1/jobs").await;
     assert!(response.headers()["allow"].to_str().unwrap().contains("POST"));
     problem(response, 405, "request-not-found").await;
-    problem(ask("POST", "/v1/components?nme=x@1").await, 400, "request-invalid").await;
-    problem(ask("GET", "/v1/jobs/%FF").await, 400, "request-invalid").await;
-    problem(ask("GET", "/v1/jobs/unknown").await, 404, "job-not-found").await;
-    problem(ask("GET", "/v1/components/unknown").await, 404, "component-not-found").await;
+    problem(send("POST", "/v1/components?nme=x@1").await, 400, "request-invalid").await;
+    problem(send("GET", "/v1/jobs/%FF").await, 400, "request-invalid").await;
+    problem(send("GET", "/v1/jobs/unknown").await, 404, "job-not-found").await;
+    problem(send("GET", "/v1/components/unknown").await, 404, "component-not-found").await;
 }
 
 #[tokio::test]
-async fn only_this_machine_may_ask() {
-    let server = Server::new();
+async fn requests_of_other_hosts_and_origins_are_refused() {
+    let server = TestServer::new();
     let from = |host: &str| Request::builder().uri("/v1/health").header("host", host).body(Body::empty()).unwrap();
-    problem(server.ask(from("evil.example:7070")).await, 403, "request-invalid").await;
+    problem(server.send(from("evil.example:7070")).await, 403, "request-invalid").await;
     let none = Request::builder().uri("/v1/health").body(Body::empty()).unwrap();
-    problem(server.ask(none).await, 403, "request-invalid").await;
+    problem(server.send(none).await, 403, "request-invalid").await;
     let absolute = Request::builder().uri("http://evil.example/v1/health").header("host", "localhost");
-    problem(server.ask(absolute.body(Body::empty()).unwrap()).await, 403, "request-invalid").await;
+    problem(server.send(absolute.body(Body::empty()).unwrap()).await, 403, "request-invalid").await;
 
     for origin in ["http://evil.example", "null", "http://localhost:1"] {
         let cross = request("POST", "/v1/jobs/x/cancel").header("origin", origin).body(Body::empty()).unwrap();
-        problem(server.ask(cross).await, 403, "request-invalid").await;
+        problem(server.send(cross).await, 403, "request-invalid").await;
     }
     let same = request("POST", "/v1/jobs/x/cancel").header("origin", "http://localhost:7070").body(Body::empty());
-    problem(server.ask(same.unwrap()).await, 404, "job-not-found").await;
+    problem(server.send(same.unwrap()).await, 404, "job-not-found").await;
 }
 
 #[tokio::test]
-async fn a_manifest_is_bounded_text_of_its_type() {
-    let server = Server::new();
+async fn a_pipeline_file_has_a_size_limit_a_content_type_and_an_encoding() {
+    let server = TestServer::new();
     let submit = |content_type: &str, body: Body| {
         request("POST", "/v1/jobs").header("content-type", content_type).body(body).unwrap()
     };
-    problem(server.ask(submit("text/plain", "name = 1".into())).await, 415, "request-invalid").await;
-    problem(server.ask(submit("application/toml", vec![0xff, 0xfe].into())).await, 400, "request-invalid").await;
+    problem(server.send(submit("text/plain", "name = 1".into())).await, 415, "request-invalid").await;
+    problem(server.send(submit("application/toml", vec![0xff, 0xfe].into())).await, 400, "request-invalid").await;
     let chunks = stream::iter((0..3).map(|_| Ok::<_, std::io::Error>(vec![b'#'; 1 << 19])));
     let chunked = submit("application/toml; charset=utf-8", Body::from_stream(chunks));
-    problem(server.ask(chunked).await, 413, "request-too-large").await;
+    problem(server.send(chunked).await, 413, "request-too-large").await;
     let mut announced = submit("application/toml", Body::empty());
     announced.headers_mut().insert("content-length", "99999999".parse().unwrap());
-    problem(server.ask(announced).await, 413, "request-too-large").await;
+    problem(server.send(announced).await, 413, "request-too-large").await;
     let relative = request("POST", "/v1/jobs?base_dir=here").header("content-type", "application/toml");
-    problem(server.ask(relative.body(Body::empty()).unwrap()).await, 400, "request-invalid").await;
+    problem(server.send(relative.body(Body::empty()).unwrap()).await, 400, "request-invalid").await;
 }
 
 #[tokio::test]
-async fn a_refused_upload_leaves_nothing() {
-    let server = Server::new();
+async fn nothing_of_a_refused_upload_is_stored() {
+    let server = TestServer::new();
     let before = server.files();
     let upload = |body: Body| request("POST", "/v1/components").body(body).unwrap();
-    problem(server.ask(upload(vec![0; 1001].into())).await, 413, "component-too-large").await;
+    problem(server.send(upload(vec![0; 1001].into())).await, 413, "component-too-large").await;
     let chunks = stream::iter((0..11).map(|_| Ok::<_, std::io::Error>(vec![0; 100])));
-    problem(server.ask(upload(Body::from_stream(chunks))).await, 413, "component-too-large").await;
-    problem(server.ask(upload(Body::empty())).await, 400, "component-truncated").await;
+    problem(server.send(upload(Body::from_stream(chunks))).await, 413, "component-too-large").await;
+    problem(server.send(upload(Body::empty())).await, 400, "component-truncated").await;
     let broken = stream::iter([Ok(vec![0; 100]), Err(std::io::Error::other("connection reset"))]);
-    problem(server.ask(upload(Body::from_stream(broken))).await, 400, "component-truncated").await;
+    problem(server.send(upload(Body::from_stream(broken))).await, 400, "component-truncated").await;
     let mut short = upload(vec![0; 100].into());
     short.headers_mut().insert("content-length", "200".parse().unwrap());
-    problem(server.ask(short).await, 400, "component-truncated").await;
+    problem(server.send(short).await, 400, "component-truncated").await;
     let mut other = upload(vec![0; 100].into());
     other.headers_mut().insert("x-content-sha256", "00".repeat(32).parse().unwrap());
-    problem(server.ask(other).await, 400, "component-truncated").await;
+    problem(server.send(other).await, 400, "component-truncated").await;
     let mut odd = upload(vec![0; 100].into());
     odd.headers_mut().insert("x-content-sha256", "zz".parse().unwrap());
-    problem(server.ask(odd).await, 400, "request-invalid").await;
+    problem(server.send(odd).await, 400, "request-invalid").await;
     assert_eq!(server.files(), before);
 }
 
 #[tokio::test]
-async fn an_upload_arrives_whole() {
+async fn an_upload_is_received_completely() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let chunks = stream::iter([Ok::<_, std::io::Error>(b"ab".to_vec()), Ok(b"c".to_vec())]);
     let digest = components::receive(Body::from_stream(chunks), &file, 3, Some(3)).await.unwrap();
@@ -247,10 +251,10 @@ async fn an_upload_arrives_whole() {
 }
 
 #[tokio::test]
-async fn an_error_keeps_its_place_and_hint() {
-    let place = crate::error::TextLocation { file: "p.toml".into(), line: 3, column: 7 };
-    let error = crate::error::manifest_invalid("wrong").hint("do it so").at(place);
+async fn a_problem_document_has_the_location_and_the_hint_of_the_error() {
+    let location = crate::error::TextLocation { file: "p.toml".into(), line: 3, column: 7 };
+    let error = crate::error::manifest_invalid("wrong").hint("do it this way").at(location);
     let body = problem(Problem::from(error).into_response(), 400, "manifest-invalid").await;
-    assert_eq!(body["hint"], "do it so");
+    assert_eq!(body["hint"], "do it this way");
     assert_eq!(body["location"], serde_json::json!({ "file": "p.toml", "line": 3, "column": 7 }));
 }

@@ -1,7 +1,7 @@
-//! Browsers reach loopback, so a page of anyone's could: requests are refused unless they name this server as their host.
+//! The check of a request's host name. A request is refused unless it names this server.
 //!
-//! A name that an attacker points at 127.0.0.1 (DNS rebinding) is not among the allowed ones. Requests from pages of other
-//! origins are refused by tower-http's `CsrfLayer`.
+//! Any web page can make a browser send requests to 127.0.0.1. An attacker's name that resolves to 127.0.0.1 (DNS rebinding) is not an
+//! allowed name. tower-http's `CsrfLayer` refuses requests from pages of other origins.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Problem;
+use super::problem::Problem;
 use crate::error::request_invalid;
 
-/// The hosts by which this server may be called, whatever the port: loopback by its names, the address on which it
-/// listens, and names that were allowed on purpose.
+/// The host names that requests may use, with any port: the loopback names, the address on which the server listens, and names that
+/// were allowed explicitly.
 #[derive(Clone, Debug)]
 pub struct AllowedHosts {
     listen: IpAddr,
@@ -24,12 +24,12 @@ pub struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// `names` are allowed beside what `listen` makes allowed.
+    /// Allows loopback, the address `listen`, and `names`.
     pub fn new(listen: SocketAddr, names: Vec<String>) -> AllowedHosts {
         AllowedHosts { listen: listen.ip(), names }
     }
 
-    /// Whether a `Host` header (or the authority of the request's URI) may be served.
+    /// Returns whether a `Host` header, or the authority of the request's URI, is allowed.
     fn allows(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
         if host.contains('@') {
@@ -38,7 +38,7 @@ impl AllowedHosts {
         let host = authority.host();
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         match bare.parse::<IpAddr>() {
-            // No name, no rebinding: on all interfaces, any address may be this machine's.
+            // An address cannot be rebound. A server on all interfaces may have any address.
             Ok(address) => address.is_loopback() || address == self.listen || self.listen.is_unspecified(),
             Err(_) => {
                 host.eq_ignore_ascii_case("localhost") || self.names.iter().any(|name| host.eq_ignore_ascii_case(name))
@@ -47,7 +47,7 @@ impl AllowedHosts {
     }
 }
 
-/// Refuses a request under a host that is not allowed, or under none.
+/// Refuses a request that names no host, or a host that is not allowed.
 pub(super) async fn check_host(State(allowed): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
     let header = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     let authority = request.uri().authority().map(Authority::as_str);
@@ -56,8 +56,8 @@ pub(super) async fn check_host(State(allowed): State<Arc<AllowedHosts>>, request
     if given.peek().is_some() && given.all(|host| allowed.allows(host)) {
         return next.run(request).await;
     }
-    let error = request_invalid("the request names a host that this server does not answer for")
-        .hint("call it as localhost or by the address on which it listens, or start it with --allow-host NAME");
+    let error = request_invalid("the request's host name does not belong to this server")
+        .hint("use localhost or the address on which the server listens, or start the server with --allow-host NAME");
     Problem::with_status(error, StatusCode::FORBIDDEN).into_response()
 }
 
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_by_its_own_names() {
+    fn only_names_of_this_server_are_allowed() {
         let loopback = AllowedHosts::new("127.0.0.1:7070".parse().unwrap(), vec!["cofferdam.lan".into()]);
         for host in ["localhost", "LOCALHOST:7070", "127.0.0.1:7070", "127.0.0.1", "[::1]:9", "cofferdam.lan:1"] {
             assert!(loopback.allows(host), "{host}");

@@ -1,0 +1,59 @@
+//! What the handlers share: the host, the request lanes, and how a handler calls the host without blocking the async runtime.
+
+use std::sync::Arc;
+
+use axum::extract::Path;
+use axum::extract::Query;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+
+use super::lanes::{LanePermit, Lanes, WorkKind};
+use super::problem::Problem;
+use crate::error::{Result, internal, request_invalid};
+use crate::job::Host;
+
+/// The state of the router.
+#[derive(Clone)]
+pub(super) struct ApiState {
+    pub(super) host: Host,
+    /// Size limit of a component, in bytes.
+    pub(super) component_bytes_max: u64,
+    /// The OpenAPI description as JSON.
+    pub(super) openapi: Arc<str>,
+    pub(super) lanes: Arc<Lanes>,
+}
+
+/// Calls the host on a thread that may block, once the lane of this kind of work has room. Error: `server-busy`.
+pub(super) async fn blocking<T: Send + 'static>(
+    api: &ApiState,
+    work: WorkKind,
+    call: impl FnOnce(&Host) -> Result<T> + Send + 'static,
+) -> Result<T, Problem> {
+    let permit = api.lanes.enter(work).await?;
+    blocking_in(api, permit, call).await.map(|(result, _)| result)
+}
+
+/// Calls the host in a lane that was entered before. The permit is held until the call has ended, even if the client disconnects.
+pub(super) async fn blocking_in<T: Send + 'static>(
+    api: &ApiState,
+    permit: LanePermit,
+    call: impl FnOnce(&Host) -> Result<T> + Send + 'static,
+) -> Result<(T, LanePermit), Problem> {
+    let host = api.host.clone();
+    match tokio::task::spawn_blocking(move || (call(&host), permit)).await {
+        Ok((result, permit)) => Ok((result?, permit)),
+        Err(error) => {
+            tracing::error!(%error, "a request panicked");
+            Err(internal("the request failed inside the server; see the server's log").into())
+        }
+    }
+}
+
+/// Returns the path parameters. Error: `request-invalid`.
+pub(super) fn path_of<T>(path: Result<Path<T>, PathRejection>) -> Result<T> {
+    path.map(|Path(value)| value).map_err(|rejection| request_invalid(rejection.body_text()))
+}
+
+/// Returns the query parameters. Error: `request-invalid`.
+pub(super) fn query_of<T>(query: Result<Query<T>, QueryRejection>) -> Result<T> {
+    query.map(|Query(query)| query).map_err(|rejection| request_invalid(rejection.body_text()))
+}
