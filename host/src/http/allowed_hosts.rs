@@ -1,7 +1,7 @@
 //! The check of a request's host name. A request is refused unless it names this server.
 //!
-//! Any web page can make a browser send requests to 127.0.0.1. An attacker's name that resolves to 127.0.0.1 (DNS rebinding) is not an
-//! allowed name. tower-http's `CsrfLayer` refuses requests from pages of other origins.
+//! Any web page can make a browser send requests to 127.0.0.1. An attacker's name that resolves to 127.0.0.1 (DNS
+//! rebinding) is not an allowed name. tower-http's `CsrfLayer` refuses requests from pages of other origins.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use axum::response::{IntoResponse, Response};
 use super::problem::Problem;
 use crate::error::request_invalid;
 
-/// The host names that requests may use, with any port: the loopback names, the address on which the server listens, and names that
-/// were allowed explicitly.
+/// The host names that requests may use, with any port: the loopback names, the address on which the server listens,
+/// and names that were allowed explicitly.
 #[derive(Clone, Debug)]
 pub struct AllowedHosts {
     listen: IpAddr,

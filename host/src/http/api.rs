@@ -1,4 +1,4 @@
-//! What the handlers share: the host, the request lanes, and how a handler calls the host without blocking the async runtime.
+//! The state that the handlers share, and calls of the host that do not block the async runtime.
 
 use std::sync::Arc;
 
@@ -32,7 +32,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     blocking_in(api, permit, call).await.map(|(result, _)| result)
 }
 
-/// Calls the host in a lane that was entered before. The permit is held until the call has ended, even if the client disconnects.
+/// Calls the host in a lane that was entered before. The permit is held until the call has ended, even if the client
+/// disconnects.
 pub(super) async fn blocking_in<T: Send + 'static>(
     api: &ApiState,
     permit: LanePermit,

@@ -1,8 +1,8 @@
 //! The bodies of requests: their time limit, and what happens to the body of a refused request.
 //!
-//! A body must arrive in pieces of at least [`PIECE_BYTES`], each within a time limit. A slower body ends with `request-timeout`. If a
-//! request is refused before its body was read, the rest is read and discarded. A server that closes a connection with unread bytes
-//! resets it, so that the client sees a broken pipe instead of the answer.
+//! A body must arrive in pieces of at least [`PIECE_BYTES`], each within a time limit. A slower body ends with
+//! `request-timeout`. If a request is refused before its body was read, the rest is read and discarded. A server that
+//! closes a connection with unread bytes resets it, so that the client sees a broken pipe instead of the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ struct IncomingBody {
     /// Time limit for each piece.
     time: Duration,
     /// Whether any of it was requested.
-    begun: bool,
+    started: bool,
     /// Whether the body has ended, or has exceeded its time limit.
     ended: bool,
 }
@@ -62,7 +62,7 @@ impl std::error::Error for BodyStalled {}
 pub(super) async fn limit_body_time(State(timeouts): State<BodyTimeouts>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let expects_continue = parts.headers.contains_key(header::EXPECT);
-    let incoming = IncomingBody { stream: body.into_data_stream(), time: timeouts.piece, begun: false, ended: false };
+    let incoming = IncomingBody { stream: body.into_data_stream(), time: timeouts.piece, started: false, ended: false };
     let incoming = Arc::new(Mutex::new(incoming));
     let pieces = stream::unfold(incoming.clone(), async |incoming| {
         let piece = incoming.lock().await.piece().await?;
@@ -71,7 +71,7 @@ pub(super) async fn limit_body_time(State(timeouts): State<BodyTimeouts>, reques
     let response = next.run(Request::from_parts(parts, Body::from_stream(pieces))).await;
     let mut incoming = incoming.lock().await;
     // A client that expects `100 Continue` sends no body before it.
-    let is_unsent = expects_continue && !incoming.begun;
+    let is_unsent = expects_continue && !incoming.started;
     if !response.status().is_success() && !incoming.ended && !is_unsent {
         let _ = tokio::time::timeout(timeouts.rest, incoming.discard()).await;
     }
@@ -84,7 +84,7 @@ impl IncomingBody {
         if self.ended {
             return None;
         }
-        self.begun = true;
+        self.started = true;
         let piece = match tokio::time::timeout(self.time, gather(&mut self.stream)).await {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(error)) => Err(error),
@@ -117,13 +117,15 @@ async fn gather(stream: &mut BodyDataStream) -> Result<Bytes, axum::Error> {
     Ok(piece.into())
 }
 
-/// Returns the whole body. Errors: `request-too-large` if it has more than `bytes_max` bytes, `request-timeout`, `request-invalid`.
+/// Returns the whole body. Errors: `request-too-large` if it has more than `bytes_max` bytes, `request-timeout`,
+/// `request-invalid`.
 pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Vec<u8>> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
-        let chunk =
-            chunk.map_err(|error| unreadable_body(&error, |error| request_invalid(format!("the body ended early: {error}"))))?;
+        let chunk = chunk.map_err(|error| {
+            unreadable_body(&error, |error| request_invalid(format!("the body ended early: {error}")))
+        })?;
         if bytes.len().saturating_add(chunk.len()) > bytes_max {
             return Err(request_too_large(format!("the body is larger than {bytes_max} bytes")));
         }
@@ -132,7 +134,8 @@ pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Returns the error for a body that cannot be read: `request-timeout` if the client stopped sending, else the result of `otherwise`.
+/// Returns the error for a body that cannot be read: `request-timeout` if the client stopped sending, else the result
+/// of `otherwise`.
 pub(super) fn unreadable_body(error: &axum::Error, otherwise: impl FnOnce(&axum::Error) -> Error) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {

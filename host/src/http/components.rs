@@ -64,14 +64,18 @@ pub(super) async fn push(
     if let Some(announced) = announced
         && announced != digest
     {
-        let message = format!("the received bytes have the SHA-256 {}, which differs from the announced one", hex::encode(digest));
+        let message = format!(
+            "the received bytes have the SHA-256 {}, which differs from the announced one",
+            hex::encode(digest)
+        );
         return Err(component_truncated(message).into());
     }
     let received = file.as_file().metadata().map_or(u64::MAX, |metadata| metadata.len());
     let disconnect = DisconnectFlag::default();
     let is_disconnected = disconnect.0.clone();
-    let add =
-        move |host: &Host| host.add_component(file, digest, query.name.as_deref(), &|| is_disconnected.load(Ordering::Relaxed));
+    let add = move |host: &Host| {
+        host.add_component(file, digest, query.name.as_deref(), &|| is_disconnected.load(Ordering::Relaxed))
+    };
     let work = if is_large_component(received) { WorkKind::LargeUpload } else { WorkKind::Upload };
     let component = blocking(&api, work, add).await?;
     let location = format!("/v1/components/sha256:{}", component.sha256);
@@ -125,8 +129,8 @@ fn too_large(bytes_max: u64) -> Error {
     )
 }
 
-/// Writes a body to `file` and returns its SHA-256. Errors: `component-too-large` if it has more than `bytes_max` bytes,
-/// `component-truncated` if it is empty or does not have `length` bytes.
+/// Writes a body to `file` and returns its SHA-256. Errors: `component-too-large` if it has more than `bytes_max`
+/// bytes, `component-truncated` if it is empty or does not have `length` bytes.
 pub(super) async fn receive(body: Body, file: &NamedTempFile, bytes_max: u64, length: Option<u64>) -> Result<[u8; 32]> {
     let failed = |error: std::io::Error| data_dir_failed(format!("cannot store the upload: {error}"));
     let mut writer = tokio::fs::File::from_std(file.as_file().try_clone().map_err(failed)?);

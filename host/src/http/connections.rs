@@ -1,7 +1,7 @@
 //! The server's connections: their number, and how long one may be inactive.
 //!
-//! A connection is closed if its client sends no header, or reads nothing of an answer, for too long. [`super::body`] limits the time for
-//! bodies.
+//! A connection is closed if its client sends no header, or reads nothing of an answer, for too long. [`super::body`]
+//! limits the time for bodies.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,8 +32,10 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Pause after a connection could not be accepted, for example because no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Binds the address on which the server will listen. The queue of connections that wait to be accepted is as long as the limit of open
-/// connections: with a shorter one the system resets connections when many arrive at the same time. Error: `server-unreachable`.
+/// Binds the address on which the server will listen. Error: `server-unreachable`.
+///
+/// The queue of connections that wait to be accepted is as long as the limit of open connections. With a shorter queue
+/// the system resets connections when many arrive at the same time.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
     let listen = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

@@ -39,14 +39,16 @@ pub(super) struct SubmitQuery {
     /// Absolute folder on the server's machine. Relative paths in the pipeline file are relative to it.
     #[param(value_type = Option<String>)]
     base_dir: Option<PathBuf>,
-    /// Folder of a savepoint or checkpoint to start from: an absolute path on the server's machine, or `s3://bucket/folder`.
+    /// Folder of a savepoint or checkpoint to start from: an absolute path on the server's machine, or
+    /// `s3://bucket/folder`.
     #[serde(alias = "from_savepoint")]
     from: Option<String>,
-    /// The job owns `from`: it may build on its files, and removes it once it has a checkpoint of its own. Otherwise `from` is not
-    /// changed.
+    /// The job owns `from`: it may build on its files, and removes it once it has a checkpoint of its own. Otherwise
+    /// `from` is not changed.
     #[serde(default)]
     claim: bool,
-    /// Drop state in `from` of operators and states that the pipeline does not have, instead of refusing the submission.
+    /// Drop state in `from` of operators and states that the pipeline does not have, instead of refusing the
+    /// submission.
     #[serde(default)]
     allow_unclaimed_state: bool,
     /// Reset the watermarks in `from`, so that older records are not late.

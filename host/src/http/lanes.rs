@@ -1,9 +1,9 @@
-//! The lanes that limit concurrent work for requests. Each kind of work has a lane with a short queue; further requests get
-//! `server-busy`.
+//! The lanes that limit concurrent work for requests. Each kind of work has a lane with a short queue; further requests
+//! get `server-busy`.
 //!
-//! Invariant: no kind of work takes the threads of another. Readers of state do not delay a cancel, and slow readers of dumps delay only
-//! each other. The work runs on the blocking pool of the HTTP runtime, which has more threads than all lanes together. Checkpoint storage
-//! has a runtime of its own, so that requests cannot starve a checkpoint.
+//! Invariant: no kind of work takes the threads of another. Readers of state do not delay a cancel, and slow readers of
+//! dumps delay only each other. The work runs on the blocking pool of the HTTP runtime, which has more threads than all
+//! lanes together. Checkpoint storage has a runtime of its own, so that requests cannot starve a checkpoint.
 
 use std::sync::Arc;
 use std::time::Duration;

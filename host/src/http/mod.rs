@@ -1,8 +1,8 @@
 //! The HTTP API under `/v1`: its routes, its answers, and its OpenAPI description.
 //!
-//! Bodies and headers are untrusted: they are limited and checked before anything else happens. Every answer that is not a success is
-//! `application/problem+json` (see [`Problem`]). Handlers use jobs and components through [`crate::job::Host`] only, and call it on
-//! threads that may block.
+//! Bodies and headers are untrusted: they are limited and checked before anything else happens. Every answer that is
+//! not a success is `application/problem+json` (see [`Problem`]). Handlers use jobs and components through
+//! [`crate::job::Host`] only, and call it on threads that may block.
 
 mod allowed_hosts;
 mod api;

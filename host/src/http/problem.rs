@@ -73,10 +73,10 @@ impl Problem {
             code: error.code.to_string(),
             detail: error.message,
             hint: error.hint,
-            location: error.location.map(|place| ProblemLocation {
-                file: place.file,
-                line: place.line,
-                column: place.column,
+            location: error.location.map(|location| ProblemLocation {
+                file: location.file,
+                line: location.line,
+                column: location.column,
             }),
         }
     }
@@ -116,7 +116,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Logs a failure of the server. Clients decide how many failures occur, so that the number of log lines per second is limited.
+/// Logs a failure of the server. Clients decide how many failures occur, so that the number of log lines per second is
+/// limited.
 fn log_failure(error: &Error) {
     static LIMIT: LazyLock<(LogLimit, SharedClock)> = LazyLock::new(|| (LogLimit::new(10, 10), SystemClock::shared()));
     let (limit, clock) = &*LIMIT;

@@ -41,7 +41,12 @@ pub fn router(host: Host, component_bytes_max: u64, allowed: AllowedHosts) -> Ro
 }
 
 /// Returns the API with other timeouts than the default ones.
-pub(super) fn router_with(host: Host, component_bytes_max: u64, allowed: AllowedHosts, timeouts: BodyTimeouts) -> Router {
+pub(super) fn router_with(
+    host: Host,
+    component_bytes_max: u64,
+    allowed: AllowedHosts,
+    timeouts: BodyTimeouts,
+) -> Router {
     let (routes, openapi) = OpenApiRouter::with_openapi(OpenApiDescription::openapi())
         .routes(routes!(health))
         .routes(routes!(components::list, components::push))

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
+use axum::response::IntoResponse;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,7 +18,7 @@ use super::components;
 use super::problem::Problem;
 use super::router::router_with;
 use crate::clock::ManualClock;
-use crate::job::{HostOptions, INSTANCES_MAX};
+use crate::job::{Host, HostOptions, INSTANCES_MAX};
 use crate::sandbox::CompileMode;
 
 const COMPONENT_BYTES_MAX: u64 = 1000;
@@ -91,9 +92,9 @@ async fn a_body_that_stalls_ends_with_a_timeout_and_nothing_is_stored() {
     let server = TestServer::with_timeouts(BodyTimeouts { piece: short, rest: short });
     let before = server.files();
     for (uri, content_type) in [("/v1/components", "application/wasm"), ("/v1/jobs", "application/toml")] {
-        let begun = stream::iter([Ok::<_, std::io::Error>("name = ")]).chain(stream::pending());
+        let started = stream::iter([Ok::<_, std::io::Error>("name = ")]).chain(stream::pending());
         let request = request("POST", uri).header("content-type", content_type);
-        let response = server.send(request.body(Body::from_stream(begun)).unwrap()).await;
+        let response = server.send(request.body(Body::from_stream(started)).unwrap()).await;
         problem(response, 408, "request-timeout").await;
     }
     assert_eq!(server.files(), before);

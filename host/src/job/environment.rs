@@ -1,4 +1,5 @@
-//! What all jobs of a host share: the component store, the clock, the default checkpoint storage and the instance slots.
+//! The environment that all jobs of a host share: the component store, the clock, the default checkpoint storage and
+//! the instance slots.
 //!
 //! This module must not depend on a single job.
 
@@ -13,7 +14,7 @@ use crate::error::{self, Result};
 use crate::pipeline::PipelineSpec;
 use crate::sandbox::Slots;
 
-/// What a job's thread works with. One per host.
+/// The shared environment of all jobs. There is one for each host.
 pub struct JobEnvironment {
     /// The uploaded components.
     pub components: Arc<ComponentStore>,

@@ -37,8 +37,8 @@ impl From<SubtaskFailure> for JobFailure {
 }
 
 fn failed_record_view(record: &FailedRecord, origin: Option<&RecordOrigin>) -> FailedRecordView {
-    let place = match origin {
-        Some(RecordOrigin::Input(place) | RecordOrigin::FirstWithSameValue(place)) => Some(place),
+    let location = match origin {
+        Some(RecordOrigin::Input(location) | RecordOrigin::FirstWithSameValue(location)) => Some(location),
         Some(RecordOrigin::Number { .. }) | None => None,
     };
     FailedRecordView {
@@ -48,8 +48,8 @@ fn failed_record_view(record: &FailedRecord, origin: Option<&RecordOrigin>) -> F
         key: record.key.as_deref().map(shown),
         value: shown(&record.value),
         origin: origin.map(RecordOrigin::to_string),
-        file: place.map(|place| place.file.clone()),
-        line: place.and_then(|place| place.line),
+        file: location.map(|location| location.file.clone()),
+        line: location.and_then(|location| location.line),
         fingerprint: Some(record.fingerprint()),
     }
 }

@@ -1,8 +1,8 @@
 //! The handle of one job. The job's thread and all other callers share it.
 //!
-//! Owns the job's record, the recent checkpoints, the answers to savepoint requests, and the channel to the job's thread.
-//! Invariant: a change of the record is stored before it is shown, except through [`JobHandle::show`].
-//! This module must not depend on the code that runs the job.
+//! Owns the job's record, the recent checkpoints, the answers to savepoint requests, and the channel to the job's
+//! thread. Invariant: a change of the record is stored before it is shown, except through [`JobHandle::show`]. This
+//! module must not depend on the code that runs the job.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::checkpoint::CheckpointHistory;
 use super::lost_records::{self, LossLog};
-use super::message::{RunningJobCommand, JobMessage};
+use super::message::{JobMessage, RunningJobCommand};
 use super::metrics;
 use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
@@ -40,7 +40,7 @@ pub struct JobHandle {
     pub removal: Mutex<()>,
 }
 
-/// What callers see of the job.
+/// The state of the job that callers can read.
 struct ShownJob {
     record: JobRecord,
     checkpoints: CheckpointHistory,
@@ -90,7 +90,8 @@ impl JobHandle {
         Ok(())
     }
 
-    /// Stores a change of the record. If that fails, it is only shown. For changes that a restarted process can derive again.
+    /// Stores a change of the record. If that fails, it is only shown. For changes that a restarted process can derive
+    /// again.
     pub fn update_or_show(&self, change: impl Fn(&mut JobRecord)) {
         if let Err(error) = self.update(&change) {
             tracing::warn!(job = %self.record().name, "cannot store a change of the job's record: {error}");

@@ -1,6 +1,7 @@
 //! The host: the entrance of the CLI and the HTTP API to jobs and components.
 //!
-//! A host owns one data folder, the component store, and the jobs with their threads. Its methods find a job and delegate to it.
+//! A host owns one data folder, the component store, and the jobs with their threads. Its methods find a job and
+//! delegate to it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,15 +38,15 @@ pub struct HostOptions {
     pub clock: SharedClock,
     /// Size limit of a component, in bytes.
     pub component_bytes_max: u64,
-    /// Default storage for checkpoints: a path or `s3://bucket/folder`. `None` means a folder in the data folder. A pipeline file can
-    /// set another one.
+    /// Default storage for checkpoints: a path or `s3://bucket/folder`. `None` means a folder in the data folder. A
+    /// pipeline file can set another one.
     pub checkpoint_storage: Option<String>,
     /// Limit of function instances that exist at the same time, over all jobs.
     pub instances_max: u32,
     /// Where components are compiled.
     pub compile_in: CompileMode,
-    /// The runtime for calls to checkpoint storage, and for nothing else. Callers block while they wait for its threads. On a
-    /// runtime that also runs other blocking work, all threads could wait for each other.
+    /// The runtime for calls to checkpoint storage, and for nothing else. Callers block while they wait for its
+    /// threads. On a runtime that also runs other blocking work, all threads could wait for each other.
     pub runtime: tokio::runtime::Handle,
 }
 
@@ -63,8 +64,8 @@ struct SharedHost {
 }
 
 impl Host {
-    /// Opens the data folder. Starts no job. Errors: `data-dir-locked` if another process has the folder open, `data-dir-failed`,
-    /// `sandbox-unavailable`.
+    /// Opens the data folder. Starts no job. Errors: `data-dir-locked` if another process has the folder open,
+    /// `data-dir-failed`, `sandbox-unavailable`.
     pub fn open(options: HostOptions) -> Result<Host> {
         let data_dir = DataDir::open(&options.data_dir)?;
         let sandbox = Sandbox::open(SandboxOptions {
@@ -91,19 +92,20 @@ impl Host {
         Ok(Host { shared: Arc::new(SharedHost { data_dir, component_bytes_max, environment, registry }) })
     }
 
-    /// Checks that the data folder was not removed or replaced since it was opened. Error: `data-dir-failed`: the process must end.
+    /// Checks that the data folder was not removed or replaced since it was opened. Error: `data-dir-failed`: the
+    /// process must end.
     pub fn check_data_dir(&self) -> Result<()> {
         self.shared.data_dir.check_unchanged()
     }
 
-    /// Starts every job that had not ended when its process did, and jobs whose checkpoints were all damaged. Removes checkpoints of
-    /// ended jobs that are still to be removed. Returns the number of jobs that it started.
+    /// Starts every job that had not ended when its process did, and jobs whose checkpoints were all damaged. Removes
+    /// checkpoints of ended jobs that are still to be removed. Returns the number of jobs that it started.
     pub fn resume_jobs(&self) -> usize {
         registry::resume_all(&self.shared.registry, &self.shared.environment)
     }
 
-    /// Resumes the job of this name that had not ended when its process did. Returns `None` if there is none. Error: `job-name-taken`
-    /// if it was submitted with another pipeline file.
+    /// Resumes the job of this name that had not ended when its process did. Returns `None` if there is none. Error:
+    /// `job-name-taken` if it was submitted with another pipeline file.
     pub fn resume_job(&self, name: &str, pipeline_text: &str) -> Result<Option<JobDetail>> {
         let job = registry::resume_named(&self.shared.registry, &self.shared.environment, name, pipeline_text)?;
         Ok(job.map(|job| job.detail()))
@@ -115,7 +117,8 @@ impl Host {
         registry::submit(registry, environment, &data_dir.jobs(), submission)
     }
 
-    /// Ends all jobs' threads and waits for them. The jobs keep their status, and resume when the data folder is opened again.
+    /// Ends all jobs' threads and waits for them. The jobs keep their status, and resume when the data folder is opened
+    /// again.
     pub fn shutdown(&self) {
         self.stop_compiling();
         self.shared.registry.shutdown();
@@ -131,8 +134,8 @@ impl Host {
         self.shared.component_bytes_max
     }
 
-    /// Checks and stores an uploaded component, with a name if one is given. On error nothing is stored. `stopped` is polled while the
-    /// component is compiled. Errors: `compile-stopped` and the other `component-` errors.
+    /// Checks and stores an uploaded component, with a name if one is given. On error nothing is stored. `stopped` is
+    /// polled while the component is compiled. Errors: `compile-stopped` and the other `component-` errors.
     pub fn add_component(
         &self,
         file: NamedTempFile,
@@ -153,7 +156,8 @@ impl Host {
         self.components_store().list()
     }
 
-    /// Finds a component by `sha256:...`, by `name@version`, or by a name that has one version only. Error: `component-not-found`.
+    /// Finds a component by `sha256:...`, by `name@version`, or by a name that has one version only. Error:
+    /// `component-not-found`.
     pub fn component(&self, reference: &str) -> Result<ComponentView> {
         self.components_store().find(reference)
     }
@@ -182,8 +186,8 @@ impl Host {
         Ok(job.detail())
     }
 
-    /// Cancels a job: it ends without a checkpoint, and output that its sinks have not committed is removed. Error: `job-state` if it
-    /// has ended.
+    /// Cancels a job: it ends without a checkpoint, and output that its sinks have not committed is removed. Error:
+    /// `job-state` if it has ended.
     pub fn cancel(&self, id_or_name: &str) -> Result<JobSummary> {
         let job = self.find(id_or_name)?;
         job.command_running(RunningJobCommand::Cancel)?;
@@ -195,13 +199,15 @@ impl Host {
         Ok(job.summary())
     }
 
-    /// Takes a savepoint, then ends the job. With `drain`, all windows and event-time timers fire before the savepoint. Returns a
-    /// request to poll with [`Host::savepoint`]; a repeated call returns the same request. Error: `job-state`.
+    /// Takes a savepoint, then ends the job. With `drain`, all windows and event-time timers fire before the savepoint.
+    /// Returns a request to poll with [`Host::savepoint`]; a repeated call returns the same request. Error:
+    /// `job-state`.
     pub fn stop(&self, id_or_name: &str, format: SavepointFormat, drain: bool) -> Result<SavepointView> {
         request_stop(&*self.find(id_or_name)?, drain, format)
     }
 
-    /// Takes a savepoint while the job continues. Returns a request to poll with [`Host::savepoint`]. Error: `job-state`.
+    /// Takes a savepoint while the job continues. Returns a request to poll with [`Host::savepoint`]. Error:
+    /// `job-state`.
     pub fn trigger_savepoint(&self, id_or_name: &str, format: SavepointFormat) -> Result<SavepointView> {
         trigger_checkpoint(&*self.find(id_or_name)?, BarrierKind::Savepoint, format)
     }
@@ -230,7 +236,8 @@ impl Host {
         Ok(self.storage_of(&record)?.savepoints(&record.id)?.into_iter().map(view).collect())
     }
 
-    /// Removes the savepoint in a folder, which is a path or `s3://bucket/folder`. Error: `job-state` if a job starts from it.
+    /// Removes the savepoint in a folder, which is a path or `s3://bucket/folder`. Error: `job-state` if a job starts
+    /// from it.
     pub fn remove_savepoint(&self, location: &str) -> Result<()> {
         let parsed = StorageLocation::parse(location, Path::new(".")).map_err(error::request_invalid)?;
         store::remove_savepoint(&parsed.canonical(), &self.shared.environment)
@@ -247,8 +254,8 @@ impl Host {
         found.ok_or_else(|| error::checkpoint_not_found(format!("no checkpoint {id} of job `{id_or_name}` is known")))
     }
 
-    /// Opens the state in a job's newest checkpoint or savepoint. The job is not disturbed, and the checkpoint is not removed until the
-    /// returned value is dropped. Error: `state-unavailable` if there is no checkpoint.
+    /// Opens the state in a job's newest checkpoint or savepoint. The job is not disturbed, and the checkpoint is not
+    /// removed until the returned value is dropped. Error: `state-unavailable` if there is no checkpoint.
     pub fn state(&self, id_or_name: &str) -> Result<JobState> {
         let job = self.find(id_or_name)?;
         let record = job.record();
@@ -258,12 +265,13 @@ impl Host {
                 return Err(state_unavailable(&record));
             };
             let files = Arc::new(storage.files(&record.id, metadata.checkpoint_id, metadata.kind)?);
-            let images = StateReader::new(Arc::new(metadata), files, &self.shared.data_dir.reading())?;
-            Ok((images.checkpoint(), images))
+            let reader = StateReader::new(Arc::new(metadata), files, &self.shared.data_dir.reading())?;
+            Ok((reader.checkpoint(), reader))
         })
     }
 
-    /// Removes an ended job: its record and its checkpoints, but not its savepoints. Error: `job-state` if it has not ended.
+    /// Removes an ended job: its record and its checkpoints, but not its savepoints. Error: `job-state` if it has not
+    /// ended.
     pub fn remove_job(&self, id_or_name: &str) -> Result<()> {
         let job = self.find(id_or_name)?;
         store::remove_job(&job, &self.shared.environment)?;

@@ -1,5 +1,5 @@
-//! Warnings about records that a job does not process: late records, skipped records, dead letters, and records without a
-//! timestamp.
+//! Warnings about records that a job does not process: late records, skipped records, dead letters, and records without
+//! a timestamp.
 //!
 //! Warnings are computed from the counts that the job shows, so that a restore resets both.
 
@@ -10,7 +10,8 @@ use super::view::OperatorDetail;
 /// A loss is warned of if it is more than one record in this many.
 const WARNED_ONE_IN: u64 = 100;
 
-/// While a job runs, a loss is logged once it reaches this many records. A few of the first records are not representative.
+/// While a job runs, a loss is logged once it reaches this many records. A few of the first records are not
+/// representative.
 const LOGGED_WHILE_RUNNING: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! The metrics that a job shows: counts, event-time progress and user metrics of each node, and the totals of the job.
 //!
-//! The runtime sums counters and user metrics over the subtasks of a node ([`NodeStats`]). This module turns them into the
-//! views of the API. It must not change a job.
+//! The runtime sums counters and user metrics over the subtasks of a node ([`NodeStats`]). This module turns them into
+//! the views of the API. It must not change a job.
 
 use super::store::JobRecord;
 use super::view::{JobSummary, OperatorDetail, SubtaskWatermark};
@@ -9,7 +9,8 @@ use crate::model::NO_TIMESTAMP;
 use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{NodeStats, SubtaskEventTime};
 
-/// Stores the current metrics of all nodes in the job's record. `stats` has one entry for each node, in the pipeline's order.
+/// Stores the current metrics of all nodes in the job's record. `stats` has one entry for each node, in the pipeline's
+/// order.
 pub fn record_node_stats(record: &mut JobRecord, pipeline: &PipelineSpec, stats: &[NodeStats]) {
     record.operators = pipeline.nodes.iter().zip(stats).map(|(node, stats)| operator_detail(node, stats)).collect();
     record.state_bytes = stats.iter().map(|node| node.state.bytes).sum();

@@ -1,7 +1,8 @@
 //! Jobs: submission, execution, checkpoints, restarts, savepoints and removal.
 //!
-//! [`Host`] is the entrance for the CLI and the HTTP API. It finds a job in the registry and talks to it through its handle.
-//! Each running job has one thread (`lifecycle`), which runs attempts; an attempt has one checkpoint coordinator (`checkpoint`).
+//! [`Host`] is the entrance for the CLI and the HTTP API. It finds a job in the registry and talks to it through its
+//! handle. Each running job has one thread (`lifecycle`), which runs attempts; an attempt has one checkpoint
+//! coordinator (`checkpoint`).
 //!
 //! Invariant: what a restart of the process needs is stored in the job's record before it is shown or acted upon.
 //! This module must not depend on `http` or `cli`.

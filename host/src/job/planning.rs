@@ -27,7 +27,8 @@ pub(super) fn resolve(pipeline: &PipelineSpec, components: &ComponentStore) -> R
     Ok(resolved)
 }
 
-/// Reserves one instance for each subtask of each function. Error: `capacity-exceeded`, with the number of free instances.
+/// Reserves one instance for each subtask of each function. Error: `capacity-exceeded`, with the number of free
+/// instances.
 pub(super) fn reserve_instances(pipeline: &PipelineSpec, instances: &Slots) -> Result<HeldSlots> {
     let has_function = |kind: &NodeKind| matches!(kind, NodeKind::Operator(operator) if operator.function.is_some());
     let nodes = pipeline.nodes.iter().filter(|node| has_function(&node.kind));

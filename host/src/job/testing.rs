@@ -45,7 +45,8 @@ impl TestHost {
         self.folder.path().join("out")
     }
 
-    /// Submits an endless pipeline that writes numbers to files and takes no periodic checkpoints. Waits until it has read records.
+    /// Submits an endless pipeline that writes numbers to files and takes no periodic checkpoints. Waits until it has
+    /// read records.
     pub fn submit(&self, host: &Host, more: &str) -> String {
         self.submit_pipeline(
             host,

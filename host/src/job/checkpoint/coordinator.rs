@@ -1,8 +1,9 @@
-//! The checkpoint coordinator of one attempt: triggers checkpoints, collects the snapshots of the subtasks, starts uploads, completes
-//! checkpoints, and gives up those that take too long.
+//! The checkpoint coordinator of one attempt: triggers checkpoints, collects the snapshots of the subtasks, starts
+//! uploads, completes checkpoints, and gives up those that take too long.
 //!
-//! Invariant: a checkpoint is complete when its metadata is durable. Only then is the output of the sinks committed, and only then
-//! are requests answered as completed. A checkpoint that is given up does not delay its barrier's successors.
+//! Invariant: a checkpoint is complete when its metadata is durable. Only then is the output of the sinks committed,
+//! and only then are requests answered as completed. A checkpoint that is given up does not delay its barrier's
+//! successors.
 //!
 //! The coordinator runs on the job's thread. It must not depend on how an attempt is started or ended.
 
@@ -20,7 +21,7 @@ use crate::job::store::remove_claimed;
 use crate::job::view::{CheckpointStats, CheckpointSummary, JobFailure, SavepointView};
 use crate::runtime::{BarrierKind, Execution, SubtaskSnapshot};
 
-/// What follows when the upload of a checkpoint has ended.
+/// How an attempt proceeds after the upload of a checkpoint has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterCheckpoint {
     /// The attempt continues.
@@ -48,8 +49,8 @@ pub struct CheckpointCoordinator {
 }
 
 impl CheckpointCoordinator {
-    /// Creates the coordinator of an attempt. `base` is the checkpoint that the first one may build on. Removes savepoints that an
-    /// earlier attempt did not complete.
+    /// Creates the coordinator of an attempt. `base` is the checkpoint that the first one may build on. Removes
+    /// savepoints that an earlier attempt did not complete.
     pub fn new(
         context: AttemptContext,
         sinks: SinkCommitters,
@@ -228,7 +229,8 @@ impl CheckpointCoordinator {
         self.sinks.commit(metadata, &self.context.storage)
     }
 
-    /// Makes a complete checkpoint the base of later ones, unless a newer one is complete already, and removes old checkpoints.
+    /// Makes a complete checkpoint the base of later ones, unless a newer one is complete already, and removes old
+    /// checkpoints.
     fn build_on(&mut self, metadata: CheckpointMetadata) {
         let id = metadata.checkpoint_id;
         if self.base.as_ref().is_none_or(|base| base.checkpoint_id < id) {
@@ -239,7 +241,8 @@ impl CheckpointCoordinator {
         remove_claimed(&self.context.job, &self.context.environment);
     }
 
-    /// Removes old checkpoints, except those that are being read, that other jobs start from, or that pending ones build on.
+    /// Removes old checkpoints, except those that are being read, that other jobs start from, or that pending ones
+    /// build on.
     fn remove_old(&self) {
         let AttemptContext { job, environment, plan, storage, .. } = &self.context;
         let job_id = job.record().id;
@@ -261,7 +264,8 @@ impl CheckpointCoordinator {
         }
     }
 
-    /// Counts a failed checkpoint. Fails the attempt if too many failed in a row, or if the job was to end with this one.
+    /// Counts a failed checkpoint. Fails the attempt if too many failed in a row, or if the job was to end with this
+    /// one.
     fn fail(&mut self, pending: &PendingCheckpoint, error: &Error) -> Result<(), JobFailure> {
         self.consecutive_failures += 1;
         let (checkpoint, failures) = (pending.barrier.checkpoint, self.consecutive_failures);
@@ -280,7 +284,8 @@ impl CheckpointCoordinator {
         self.context.job.show_checkpoint(view);
     }
 
-    /// Fails the checkpoints that have exceeded the timeout. Their barriers are abandoned, and their uploads are given up.
+    /// Fails the checkpoints that have exceeded the timeout. Their barriers are abandoned, and their uploads are given
+    /// up.
     pub fn fail_expired(&mut self, execution: &Execution, now_ns: u64) -> Result<(), JobFailure> {
         let timeout = self.context.plan.pipeline.checkpoint.timeout;
         while let Some(pending) = self.pending.take_expired(now_ns, timeout) {
@@ -302,8 +307,8 @@ impl CheckpointCoordinator {
         self.uploads.end();
     }
 
-    /// Gives up everything that is in progress because the attempt has ended: shows pending checkpoints as failed, removes
-    /// incomplete savepoints, and answers requests that have no answer.
+    /// Gives up everything that is in progress because the attempt has ended: shows pending checkpoints as failed,
+    /// removes incomplete savepoints, and answers requests that have no answer.
     pub fn give_up_all(&mut self) {
         let pending: Vec<PendingCheckpoint> = self.pending.take_all().collect();
         pending.iter().for_each(|pending| self.show_failed(pending, "the job's attempt ended"));

@@ -1,7 +1,7 @@
 //! The schedule of checkpoints: when one is due, of which kind, and which ones may be in progress at the same time.
 //!
-//! Savepoints are taken one at a time and do not count against `max_concurrent`. If barriers may overtake records, all checkpoints
-//! and savepoints are taken one at a time, because a barrier could overtake another barrier.
+//! Savepoints are taken one at a time and do not count against `max_concurrent`. If barriers may overtake records, all
+//! checkpoints and savepoints are taken one at a time, because a barrier could overtake another barrier.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -79,8 +79,8 @@ impl CheckpointSchedule {
         self.last_end_ns = Some(now_ns);
     }
 
-    /// Returns the barrier to inject now and the requests that it answers. Returns `None` if none is due, or if the active ones do
-    /// not allow another.
+    /// Returns the barrier to inject now and the requests that it answers. Returns `None` if none is due, or if the
+    /// active ones do not allow another.
     pub fn next(&mut self, now_ns: u64, checkpoint: u64, active: ActiveCheckpoints) -> Option<(Barrier, Vec<String>)> {
         let requested = self.requests.iter().position(|request| self.may_begin(request.kind, active));
         let mut format = self.native;
@@ -130,7 +130,8 @@ impl CheckpointSchedule {
         self.last_end_ns.map_or(0, |end| end.saturating_add(nanoseconds(self.settings.min_pause)))
     }
 
-    /// Returns the nanoseconds until a checkpoint is due by time. Returns `None` if one is due now, or if none is due by time.
+    /// Returns the nanoseconds until a checkpoint is due by time. Returns `None` if one is due now, or if none is due
+    /// by time.
     pub fn wait_ns(&self, now_ns: u64) -> Option<u64> {
         let pause = self.pause_end_ns();
         let at = if self.is_due_by_progress { Some(pause) } else { self.interval_end_ns().map(|end| end.max(pause)) };

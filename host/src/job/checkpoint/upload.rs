@@ -1,8 +1,8 @@
-//! The uploads of an attempt's checkpoints. Each one runs on a thread of its own: it stores the snapshots of the subtasks and builds
-//! the checkpoint metadata.
+//! The uploads of an attempt's checkpoints. Each one runs on a thread of its own: it stores the snapshots of the
+//! subtasks and builds the checkpoint metadata.
 //!
-//! Invariant: no upload outlives its attempt. The job's thread writes the metadata, so that a checkpoint which was given up is never
-//! completed.
+//! Invariant: no upload outlives its attempt. The job's thread writes the metadata, so that a checkpoint which was
+//! given up is never completed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,8 +28,9 @@ pub struct CheckpointHeader {
     pub triggered_ns: u64,
 }
 
-/// The uploads of an attempt. An upload that is given up stores no further files. An upload that outlived its attempt would store
-/// files after the others were removed, and would write to the working folder that the next attempt empties.
+/// The uploads of an attempt. An upload that is given up stores no further files. An upload that outlived its attempt
+/// would store files after the others were removed, and would write to the working folder that the next attempt
+/// empties.
 #[derive(Default)]
 pub struct CheckpointUploads(Vec<UploadThread>);
 
@@ -77,7 +78,7 @@ impl CheckpointUploads {
 pub struct UploadedCheckpoint {
     /// The metadata, which is not stored yet.
     pub metadata: CheckpointMetadata,
-    /// What each operator contributed.
+    /// The contribution of each operator.
     pub operators: Vec<OperatorCheckpoint>,
 }
 
@@ -90,31 +91,30 @@ pub fn upload(
     base: Option<&CheckpointMetadata>,
     clock: &dyn Clock,
 ) -> Result<UploadedCheckpoint> {
-    let mut images: BTreeMap<(String, u32), (SubtaskMetadata, CheckpointStats)> = BTreeMap::new();
+    let mut uploaded: BTreeMap<(String, u32), (SubtaskMetadata, CheckpointStats)> = BTreeMap::new();
     for snapshot in snapshots {
-        let subtask = (snapshot.node.clone(), snapshot.subtask);
+        let key = (snapshot.node.clone(), snapshot.subtask);
         let (times, begun_ns, uploaded_before) = (snapshot.times, clock.monotonic_ns(), files.bytes_uploaded());
-        let image = upload_snapshot(snapshot, files, base)?;
+        let subtask = upload_snapshot(snapshot, files, base)?;
         let stats = CheckpointStats {
-            bytes: image.files().map(|file| file.bytes).sum(),
+            bytes: subtask.files().map(|file| file.bytes).sum(),
             bytes_uploaded: files.bytes_uploaded() - uploaded_before,
-            in_flight_bytes: image.in_flight.as_ref().map_or(0, |file| file.bytes),
+            in_flight_bytes: subtask.in_flight.as_ref().map_or(0, |file| file.bytes),
             ..durations(times, header.triggered_ns, begun_ns, clock.monotonic_ns())
         };
-        images.insert(subtask, (image, stats));
+        uploaded.insert(key, (subtask, stats));
     }
-    let (mut operators, mut shown) = (Vec::new(), Vec::new());
+    let (mut operators, mut views) = (Vec::new(), Vec::new());
     for node in &pipeline.nodes {
-        let image = |subtask| {
-            let image = images.remove(&(node.id.clone(), subtask));
-            image.ok_or_else(|| {
+        let take = |subtask| {
+            uploaded.remove(&(node.id.clone(), subtask)).ok_or_else(|| {
                 error::internal(format!("checkpoint {}: no snapshot of {}/{subtask}", header.checkpoint, node.id))
             })
         };
-        let both: Vec<_> = (0..node.parallelism).map(image).collect::<Result<_>>()?;
-        let (subtasks, stats): (Vec<_>, Vec<_>) = both.into_iter().unzip();
+        let all: Vec<_> = (0..node.parallelism).map(take).collect::<Result<_>>()?;
+        let (subtasks, stats): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         operators.push(OperatorMetadata { id: node.id.clone(), parallelism: node.parallelism, subtasks });
-        shown.push(OperatorCheckpoint { id: node.id.clone(), total: CheckpointStats::total(&stats), subtasks: stats });
+        views.push(OperatorCheckpoint { id: node.id.clone(), total: CheckpointStats::total(&stats), subtasks: stats });
     }
     let metadata = CheckpointMetadata {
         format: CheckpointMetadata::FORMAT,
@@ -127,9 +127,10 @@ pub fn upload(
         max_parallelism: pipeline.max_parallelism,
         operators,
     };
-    Ok(UploadedCheckpoint { metadata, operators: shown })
+    Ok(UploadedCheckpoint { metadata, operators: views })
 }
 
+/// Stores the files of one subtask's snapshot, except files that `base` has stored already.
 fn upload_snapshot(
     subtask: SubtaskSnapshot,
     files: &CheckpointFiles,
@@ -139,11 +140,11 @@ fn upload_snapshot(
     let before = base.and_then(|base| base.subtask(&subtask.node, subtask.subtask));
     let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateHandle>| {
         let Some(snapshot) = snapshot else { return Ok(None) };
-        let held: Vec<FileRef> = before.map(|image| files.reusable(&image.files)).transpose()?.unwrap_or_default();
+        let held: Vec<FileRef> = before.map(|handle| files.reusable(&handle.files)).transpose()?.unwrap_or_default();
         snapshot.upload(store, &held).map(Some)
     };
-    let state = upload(subtask.state, before.and_then(|image| image.state.as_ref()))?;
-    let broadcast = upload(subtask.broadcast, before.and_then(|image| image.broadcast.as_ref()))?;
+    let state = upload(subtask.state, before.and_then(|subtask| subtask.state.as_ref()))?;
+    let broadcast = upload(subtask.broadcast, before.and_then(|subtask| subtask.broadcast.as_ref()))?;
     let in_flight =
         subtask.in_flight.map(|in_flight| store.put("in-flight", in_flight.encode()?.into())).transpose()?;
     Ok(SubtaskMetadata {
@@ -184,13 +185,13 @@ mod tests {
         let root = StorageLocation::Folder(folder.path().to_owned());
         let storage = CheckpointStorage::open(&root, runtime.handle().clone()).unwrap();
         let (ended, waits) = crossbeam_channel::unbounded();
-        let (begun, has_begun) = crossbeam_channel::unbounded();
+        let (started, has_started) = crossbeam_channel::unbounded();
         let mut uploads = CheckpointUploads::default();
         for checkpoint in [7, 8] {
             let files = storage.files("job", checkpoint, CheckpointKind::Checkpoint).unwrap();
-            let (begun, ended) = (begun.clone(), ended.clone());
-            let begun = uploads.begin(checkpoint, files, move |files| {
-                begun.send(()).unwrap();
+            let (started, ended) = (started.clone(), ended.clone());
+            let started = uploads.begin(checkpoint, files, move |files| {
+                started.send(()).unwrap();
                 let error = loop {
                     if let Err(error) = files.put("file", "bytes".into()) {
                         break error;
@@ -198,8 +199,8 @@ mod tests {
                 };
                 ended.send((checkpoint, error.code)).unwrap();
             });
-            begun.unwrap();
-            has_begun.recv().unwrap();
+            started.unwrap();
+            has_started.recv().unwrap();
         }
         uploads.give_up(7);
         assert_eq!(waits.recv().unwrap(), (7, "storage-failed"));

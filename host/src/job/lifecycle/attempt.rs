@@ -1,7 +1,7 @@
 //! A running attempt of a job: handles the messages of its subtasks and users until it ends.
 //!
-//! Checkpoints are the business of the [`CheckpointCoordinator`]. An attempt that was not prepared completely never gets here; see
-//! `attempt_start`.
+//! Checkpoints are the business of the [`CheckpointCoordinator`]. An attempt that was not prepared completely never
+//! gets here; see `attempt_start`.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use super::attempt_context::AttemptContext;
 use crate::job::checkpoint::{AfterCheckpoint, CheckpointCoordinator};
 use crate::job::lost_records::LossLog;
-use crate::job::message::{RunningJobCommand, JobMessage, receive};
+use crate::job::message::{JobMessage, RunningJobCommand, receive};
 use crate::job::savepoint::{CheckpointRequest, StopRequest};
 use crate::job::view::{JobFailure, JobStatus};
 use crate::runtime::{Execution, SubtaskEvent};
@@ -32,7 +32,8 @@ pub enum AttemptEnd {
     Shutdown,
 }
 
-/// The failure of a source subtask. The attempt ends with it after a checkpoint has stored the records before the failure.
+/// The failure of a source subtask. The attempt ends with it after a checkpoint has stored the records before the
+/// failure.
 struct SourceFailure {
     failure: JobFailure,
     /// Id of the first checkpoint that contains all records before the failure.
@@ -63,8 +64,8 @@ impl Attempt {
         }
     }
 
-    /// Runs until the attempt ends. Handles `early_messages` first, which arrived during the preparation. All subtasks have ended
-    /// when it returns.
+    /// Runs until the attempt ends. Handles `early_messages` first, which arrived during the preparation. All subtasks
+    /// have ended when it returns.
     pub fn run(
         &mut self,
         early_messages: Vec<JobMessage>,
@@ -120,7 +121,8 @@ impl Attempt {
         }
     }
 
-    /// Fails the attempt if a source has failed, once the checkpoint of the records before the failure is complete or has failed.
+    /// Fails the attempt if a source has failed, once the checkpoint of the records before the failure is complete or
+    /// has failed.
     fn fail_after_source_failure(&self) -> Result<(), JobFailure> {
         match &self.source_failure {
             Some(source) if self.coordinator.is_settled(source.checkpoint) => Err(source.failure.clone()),

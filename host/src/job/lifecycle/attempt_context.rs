@@ -1,4 +1,4 @@
-//! What all parts of one attempt share.
+//! The context that all components of one attempt share.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::runtime::ExecutionPlan;
 pub struct AttemptContext {
     /// The job that the attempt belongs to.
     pub job: Arc<JobHandle>,
-    /// What all jobs share.
+    /// The environment that all jobs share.
     pub environment: Arc<JobEnvironment>,
     /// The plan that the attempt executes.
     pub plan: Arc<ExecutionPlan>,

@@ -1,8 +1,8 @@
-//! Prepares an attempt: finds the checkpoint to restore, checks that the pipeline is compatible with it, recovers the sinks, and starts
-//! the subtasks.
+//! Prepares an attempt: finds the checkpoint to restore, checks that the pipeline is compatible with it, recovers the
+//! sinks, and starts the subtasks.
 //!
-//! The preparation runs on a thread of its own while the job's thread listens for messages, so that a cancel or a shutdown can
-//! interrupt a long restore.
+//! The preparation runs on a thread of its own while the job's thread listens for messages, so that a cancel or a
+//! shutdown can interrupt a long restore.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::error::{self, Result};
 use crate::job::checkpoint::CheckpointCoordinator;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
-use crate::job::message::{AttemptSender, RunningJobCommand, JobMessage, receive};
+use crate::job::message::{AttemptSender, JobMessage, RunningJobCommand, receive};
 use crate::job::planning;
 use crate::job::restore::{self, StartingPoint};
 use crate::job::savepoint::finish_restored_stop;
@@ -37,8 +37,8 @@ pub enum PreparedAttempt {
     Started(Box<Attempt>),
 }
 
-/// Prepares an attempt on a thread of its own. Returns the result of `prepare` and the messages that arrived in the meantime, in order.
-/// A cancel or a shutdown sets `interrupt`.
+/// Prepares an attempt on a thread of its own. Returns the result of `prepare` and the messages that arrived in the
+/// meantime, in order. A cancel or a shutdown sets `interrupt`.
 pub fn prepare_while_listening(
     (sender, receiver): (&Sender<JobMessage>, &Receiver<JobMessage>),
     interrupt: &Interrupt,
@@ -80,8 +80,8 @@ pub fn requested_end(message: &JobMessage) -> Option<AttemptEnd> {
     }
 }
 
-/// Prepares an attempt and starts its subtasks. Errors: `interrupted`, `checkpoint-mismatch`, and errors of the storage, the sinks and
-/// the components.
+/// Prepares an attempt and starts its subtasks. Errors: `interrupted`, `checkpoint-mismatch`, and errors of the
+/// storage, the sinks and the components.
 pub fn prepare(
     job: &Arc<JobHandle>,
     environment: &Arc<JobEnvironment>,
@@ -119,7 +119,8 @@ pub fn prepare(
     Ok(PreparedAttempt::Started(Box::new(Attempt::new(context, execution, coordinator))))
 }
 
-/// Plans the pipeline for the starting point. Error: `checkpoint-mismatch` if it is not compatible with the restored checkpoint.
+/// Plans the pipeline for the starting point. Error: `checkpoint-mismatch` if it is not compatible with the restored
+/// checkpoint.
 fn compatible_plan(
     job: &JobHandle,
     environment: &JobEnvironment,

@@ -2,7 +2,7 @@
 
 use super::attempt::AttemptEnd;
 use super::attempt_start::{PreparedAttempt, prepare_while_listening, requested_end};
-use crate::job::message::{RunningJobCommand, JobMessage};
+use crate::job::message::{JobMessage, RunningJobCommand};
 use crate::job::savepoint::CheckpointRequest;
 use crate::job::view::SavepointFormat;
 use crate::model::Interrupt;

@@ -1,5 +1,5 @@
-//! Detects faults that repeat: an attempt that fails on the same record with the same code as an earlier one. Such a job is not
-//! restarted again.
+//! Detects faults that repeat: an attempt that fails on the same record with the same code as an earlier one. Such a
+//! job is not restarted again.
 
 use std::collections::VecDeque;
 
@@ -22,8 +22,8 @@ struct RecordedFault {
 }
 
 impl FaultHistory {
-    /// Remembers a failure. Returns whether an earlier attempt has failed in the same operator, on the same record, with the same code:
-    /// a restart would read that record again.
+    /// Remembers a failure. Returns whether an earlier attempt has failed in the same operator, on the same record,
+    /// with the same code: a restart would read that record again.
     pub fn is_repeated(&mut self, failure: &JobFailure) -> bool {
         let Some(record) = failure.record.as_ref().and_then(|record| record.fingerprint) else { return false };
         let fault = RecordedFault { operator: failure.operator.clone(), code: failure.code.clone(), record };

@@ -1,7 +1,7 @@
 //! The end of a job: stores the final status, then removes what the job no longer needs.
 //!
-//! Invariant: an end is shown only after it is stored. Otherwise another job could take the name, and the next start of the process
-//! would run the ended job again.
+//! Invariant: an end is shown only after it is stored. Otherwise another job could take the name, and the next start of
+//! the process would run the ended job again.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crossbeam_channel::Receiver;
 use super::attempt::AttemptEnd;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
-use crate::job::message::{RunningJobCommand, JobMessage};
+use crate::job::message::{JobMessage, RunningJobCommand};
 use crate::job::store::{JobRecord, remove_checkpoints_of_ended};
 use crate::job::view::{JobFailure, JobStatus};
 use crate::pipeline::{CheckpointCleanup, PipelineSpec};
@@ -20,8 +20,8 @@ const STORE_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between two tries to store a job's end.
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Stores and shows how a job ended, and removes its checkpoints if the pipeline file says so. After a shutdown the record stays as it
-/// is, so that the next start of the process resumes the job.
+/// Stores and shows how a job ended, and removes its checkpoints if the pipeline file says so. After a shutdown the
+/// record stays as it is, so that the next start of the process resumes the job.
 pub fn conclude(
     job: &JobHandle,
     environment: &JobEnvironment,
@@ -57,8 +57,8 @@ pub fn conclude(
     tracing::info!(job = %name, ?status, "job ended");
 }
 
-/// Stores how a job ended, and tries again until it succeeds. Returns `false` if the process ends first: its next start resumes the
-/// job.
+/// Stores how a job ended, and tries again until it succeeds. Returns `false` if the process ends first: its next start
+/// resumes the job.
 fn store_end(
     job: &JobHandle,
     status: JobStatus,

@@ -42,7 +42,8 @@ impl JobThread {
         JobThread { job, environment, pipeline, sender, receiver, requests: Vec::new() }
     }
 
-    /// Runs the job until it has ended or the process shuts down. `instances` are the slots that the job's functions use.
+    /// Runs the job until it has ended or the process shuts down. `instances` are the slots that the job's functions
+    /// use.
     pub fn run(mut self, instances: HeldSlots) {
         let attempts = AssertUnwindSafe(|| self.run_attempts());
         let end = std::panic::catch_unwind(attempts).unwrap_or_else(|_| {
@@ -80,7 +81,8 @@ impl JobThread {
         }
     }
 
-    /// Waits for the next attempt. Breaks if a command ends the job in the meantime. Returns the failure if no attempt follows.
+    /// Waits for the next attempt. Breaks if a command ends the job in the meantime. Returns the failure if no attempt
+    /// follows.
     fn wait_for_restart(
         &mut self,
         attempt: u32,

@@ -1,7 +1,7 @@
 //! The life of a job on its thread: attempts, restarts after failures, and the end.
 //!
-//! An attempt is prepared (`attempt_start`), runs (`attempt`), and ends with an [`AttemptEnd`] or a `JobFailure`. After a failure
-//! `restart` decides whether another attempt follows. `job_end` stores how the job ended.
+//! An attempt is prepared (`attempt_start`), runs (`attempt`), and ends with an [`AttemptEnd`] or a `JobFailure`. After
+//! a failure `restart` decides whether another attempt follows. `job_end` stores how the job ended.
 
 mod attempt;
 mod attempt_context;

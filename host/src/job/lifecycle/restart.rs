@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::attempt::AttemptEnd;
 use crate::job::handle::JobHandle;
-use crate::job::message::{RunningJobCommand, JobMessage};
+use crate::job::message::{JobMessage, RunningJobCommand};
 use crate::job::savepoint::CheckpointRequest;
 use crate::job::view::{JobFailure, JobStatus};
 use crate::pipeline::RestartStrategy;
@@ -15,8 +15,8 @@ use crate::pipeline::RestartStrategy;
 /// How long a job whose compilation was stopped waits for the command that stopped it.
 pub const COMPILE_STOPPED_WAIT: Duration = Duration::from_secs(60);
 
-/// Returns the delay before the next attempt, and shows the job as restarting. Returns the failure if no attempt follows: the
-/// strategy allows none, the attempts are exhausted, the failure is permanent, or it is repeated.
+/// Returns the delay before the next attempt, and shows the job as restarting. Returns the failure if no attempt
+/// follows: the strategy allows none, the attempts are exhausted, the failure is permanent, or it is repeated.
 pub fn restart_delay(
     job: &JobHandle,
     strategy: &RestartStrategy,
@@ -39,8 +39,8 @@ pub fn restart_delay(
     Ok(*delay)
 }
 
-/// Returns whether another attempt would fail in the same way: the checkpoint contradicts the pipeline, the input cannot be decoded,
-/// or stdout is closed.
+/// Returns whether another attempt would fail in the same way: the checkpoint contradicts the pipeline, the input
+/// cannot be decoded, or stdout is closed.
 fn is_permanent(failure: &JobFailure) -> bool {
     matches!(
         failure.code.as_str(),

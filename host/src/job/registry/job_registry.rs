@@ -49,7 +49,8 @@ impl JobRegistry {
         self.jobs.lock().get(id).map(|job| job.record())
     }
 
-    /// Finds a job by its id, or by its name: the one that runs, else the newest. Error: `job-not-found`.
+    /// Finds a job by its id or name. Of several jobs with the name, returns the running one, or else the newest.
+    /// Error: `job-not-found`.
     pub fn find(&self, id_or_name: &str) -> Result<Arc<JobHandle>> {
         let jobs = self.jobs.lock();
         if let Some(job) = jobs.get(id_or_name) {
@@ -85,7 +86,8 @@ impl JobRegistry {
     pub fn add(&self, job: &Arc<JobHandle>, pipeline: PipelineSpec, origin: Option<StorageLocation>) -> Result<()> {
         let record = job.record();
         let mut jobs = self.jobs.lock();
-        // Checked again under the lock: another submission may have taken the name, or a component may have been removed.
+        // Checked again under the lock: another submission may have taken the name, or a component may have been
+        // removed.
         check_name_free(&jobs, &record.name)?;
         record.components.values().try_for_each(|sha256| self.environment.components.find(sha256).map(drop))?;
         create_dir(&job.dir)?;

@@ -12,8 +12,9 @@ use crate::job::store::{JobRecord, remove_checkpoints_of_ended};
 use crate::job::view::{JobFailure, JobStatus};
 use crate::pipeline::PipelineSpec;
 
-/// Starts every job that had not ended, and jobs whose checkpoints were all damaged: their storage may have been repaired. Removes
-/// checkpoints of ended jobs that are still to be removed. Returns the number of jobs that it started.
+/// Starts every job that had not ended, and jobs whose checkpoints were all damaged: their storage may have been
+/// repaired. Removes checkpoints of ended jobs that are still to be removed. Returns the number of jobs that it
+/// started.
 pub fn resume_all(registry: &JobRegistry, environment: &JobEnvironment) -> usize {
     let (mut resumable, ended): (Vec<_>, Vec<_>) =
         registry.all().into_iter().partition(|job| is_resumable(registry, job));
@@ -24,8 +25,8 @@ pub fn resume_all(registry: &JobRegistry, environment: &JobEnvironment) -> usize
     resumable.len()
 }
 
-/// Resumes the job of this name that had not ended when its process did. Returns `None` if there is none. Error: `job-name-taken` if
-/// it was submitted with another pipeline file.
+/// Resumes the job of this name that had not ended when its process did. Returns `None` if there is none. Error:
+/// `job-name-taken` if it was submitted with another pipeline file.
 pub fn resume_named(
     registry: &JobRegistry,
     environment: &JobEnvironment,
@@ -44,8 +45,8 @@ pub fn resume_named(
     Ok(Some(job.clone()))
 }
 
-/// Returns whether a job should run and does not: its process was killed, or its checkpoints were all damaged and no later job of its
-/// name exists.
+/// Returns whether a job should run and does not: its process was killed, or its checkpoints were all damaged and no
+/// later job of its name exists.
 fn is_resumable(registry: &JobRegistry, job: &JobHandle) -> bool {
     let record = job.record();
     let is_newest = || registry.newest_named(&record.name).is_some_and(|newest| newest.id == record.id);
@@ -80,8 +81,8 @@ fn resume(registry: &JobRegistry, environment: &JobEnvironment, job: &Arc<JobHan
     }
 }
 
-/// Marks a job as failed that could not be resumed. A job that had failed before keeps its earlier failure, and the next start of the
-/// process tries again.
+/// Marks a job as failed that could not be resumed. A job that had failed before keeps its earlier failure, and the
+/// next start of the process tries again.
 fn fail_resumption(environment: &JobEnvironment, job: &JobHandle, record: JobRecord, error: &Error) {
     if record.status.is_final() {
         tracing::warn!(job = %record.name, id = %record.id, "cannot resume the job: {error}");

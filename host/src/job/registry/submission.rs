@@ -21,8 +21,8 @@ pub struct Submission {
     pub reset_watermarks: bool,
     /// Whether the sink output that was prepared for `from` is assumed to be published, without a check.
     pub assume_published: bool,
-    /// Whether to start without state if the state is lost: `from` is damaged, or no checkpoint of the last job of this name is
-    /// usable.
+    /// Whether to start without state if the state is lost: `from` is damaged, or no checkpoint of the last job of this
+    /// name is usable.
     pub ignore_state: bool,
 }
 

@@ -108,8 +108,8 @@ fn origin_of(
     }
 }
 
-/// Checks that the last job of this name has not lost its state. A new job in its place would start without state, which must be
-/// requested. Error: `checkpoint-none-usable`.
+/// Checks that the last job of this name has not lost its state. A new job in its place would start without state,
+/// which must be requested. Error: `checkpoint-none-usable`.
 fn check_no_lost_state(
     registry: &JobRegistry,
     name: &str,

@@ -26,8 +26,8 @@ pub struct SubmittedOrigin {
     pub warnings: Vec<String>,
 }
 
-/// Checks that a pipeline can start from the savepoint or checkpoint at `from`. Errors: `request-invalid`, `checkpoint-mismatch`,
-/// `sink-changed`, `job-state`, and errors of the storage.
+/// Checks that a pipeline can start from the savepoint or checkpoint at `from`. Errors: `request-invalid`,
+/// `checkpoint-mismatch`, `sink-changed`, `job-state`, and errors of the storage.
 pub fn check_origin(
     registry: &JobRegistry,
     environment: &JobEnvironment,

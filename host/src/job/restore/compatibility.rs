@@ -1,7 +1,8 @@
-//! Checks that a pipeline is compatible with the checkpoint that it is restored from: operators, states, schemas, windows and
-//! records in flight. Runs before any subtask starts.
+//! Checks that a pipeline is compatible with the checkpoint that it is restored from: operators, states, schemas,
+//! windows and records in flight. Runs before any subtask starts.
 //!
-//! `state::check_schema_compatibility` compares the schemas of the states of one operator. Errors: `checkpoint-mismatch` and the errors of state migration.
+//! `state::check_schema_compatibility` compares the schemas of the states of one operator. Errors:
+//! `checkpoint-mismatch` and the errors of state migration.
 
 use std::collections::BTreeSet;
 
@@ -14,9 +15,9 @@ use crate::runtime::ExecutionPlan;
 use crate::sandbox::FunctionKind;
 use crate::state;
 
-/// Returns the pipeline with the checkpoint's `max_parallelism`, if the pipeline file does not set one. Parallelism and backend may
-/// differ from the checkpoint. Error: `checkpoint-mismatch`, also if the pipeline lacks an operator that the checkpoint has state
-/// for, unless `allow_unclaimed` is set.
+/// Returns the pipeline with the checkpoint's `max_parallelism`, if the pipeline file does not set one. Parallelism and
+/// backend may differ from the checkpoint. Error: `checkpoint-mismatch`, also if the pipeline lacks an operator that
+/// the checkpoint has state for, unless `allow_unclaimed` is set.
 pub fn with_restored_max_parallelism(
     metadata: &CheckpointMetadata,
     pipeline: &PipelineSpec,
@@ -36,15 +37,16 @@ pub fn with_restored_max_parallelism(
         );
         return Err(mismatch(metadata, what).hint(format!("lower its parallelism to at most {max}")));
     }
-    let unclaimed = metadata.operators.iter().filter(|image| pipeline.nodes.iter().all(|node| node.id != image.id));
-    for image in unclaimed.filter(|_| !allow_unclaimed) {
-        refuse_unclaimed(metadata, image, "which the pipeline does not have")?;
+    let unclaimed =
+        metadata.operators.iter().filter(|operator| pipeline.nodes.iter().all(|node| node.id != operator.id));
+    for operator in unclaimed.filter(|_| !allow_unclaimed) {
+        refuse_unclaimed(metadata, operator, "which the pipeline does not have")?;
     }
     Ok(PipelineSpec { max_parallelism: max, ..pipeline.clone() })
 }
 
-/// Checks that the functions declare every state that the checkpoint contains, with the same schema or one that they migrate
-/// to. Error: `checkpoint-mismatch`.
+/// Checks that the functions declare every state that the checkpoint contains, with the same schema or one that they
+/// migrate to. Error: `checkpoint-mismatch`.
 pub fn check_states(metadata: &CheckpointMetadata, plan: &ExecutionPlan, allow_unclaimed: bool) -> Result<()> {
     for operator in &metadata.operators {
         let Some(function) = plan.functions.get(&operator.id) else {
@@ -54,8 +56,8 @@ pub fn check_states(metadata: &CheckpointMetadata, plan: &ExecutionPlan, allow_u
             continue;
         };
         let layout = function.description.all_states();
-        for image in operator.subtasks.iter().flat_map(SubtaskMetadata::states) {
-            state::check_schema_compatibility(&layout, image, allow_unclaimed)
+        for handle in operator.subtasks.iter().flat_map(SubtaskMetadata::states) {
+            state::check_schema_compatibility(&layout, handle, allow_unclaimed)
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
         check_windows(metadata, operator, plan, function.description.kind == FunctionKind::Aggregate)?;
@@ -63,20 +65,21 @@ pub fn check_states(metadata: &CheckpointMetadata, plan: &ExecutionPlan, allow_u
     Ok(())
 }
 
-/// Checks that windows which an earlier version stored one by one are not continued in panes: each would fire in two parts.
+/// Checks that windows which an earlier version stored one by one are not continued in panes: each would fire in two
+/// parts.
 fn check_windows(
     metadata: &CheckpointMetadata,
-    image: &OperatorMetadata,
+    operator: &OperatorMetadata,
     plan: &ExecutionPlan,
     is_aggregate: bool,
 ) -> Result<()> {
-    let node = plan.pipeline.nodes.iter().find(|node| node.id == image.id);
+    let node = plan.pipeline.nodes.iter().find(|node| node.id == operator.id);
     let Some(NodeKind::Operator(OperatorNode { windows: Some(windows), .. })) = node.map(|node| &node.kind) else {
         return Ok(());
     };
-    let mut states = image.subtasks.iter().flat_map(SubtaskMetadata::states);
+    let mut states = operator.subtasks.iter().flat_map(SubtaskMetadata::states);
     if states.any(|state| stores_windows_without_panes(windows, is_aggregate, &state.layout)) {
-        let what = format!("`{}` stored each of its windows separately, but they now share panes", image.id);
+        let what = format!("`{}` stored each of its windows separately, but they now share panes", operator.id);
         return Err(mismatch(metadata, what)
             .hint("give the operator another id, and drop its windows with --allow-unclaimed-state"));
     }
@@ -86,7 +89,7 @@ fn check_windows(
 /// Checks that every operator that records were in flight to still reads a channel. Error: `checkpoint-mismatch`.
 pub fn check_in_flight(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> Result<()> {
     for node in plan.pipeline.nodes.iter().filter(|node| !plan.has_channels(&node.id)) {
-        if metadata.subtasks(&node.id).iter().any(|image| image.in_flight.is_some()) {
+        if metadata.subtasks(&node.id).iter().any(|subtask| subtask.in_flight.is_some()) {
             let what = format!("it contains records in flight to `{}`, which no longer reads a channel", node.id);
             return Err(mismatch(metadata, what).hint(
                 "take a savepoint with the old pipeline and start from it: a savepoint contains no records in flight",
@@ -96,15 +99,16 @@ pub fn check_in_flight(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> R
     Ok(())
 }
 
-/// Returns warnings about operators whose restored watermark makes records late: the checkpoint was taken after a drain or at
-/// the end of the input, or a source has no position in it and is read from its start.
+/// Returns warnings about operators whose restored watermark makes records late. This happens after a drain, after the
+/// end of the input, and if a source has no position in the checkpoint and is read from its start.
 pub fn kept_watermark_warnings(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> Vec<String> {
     let mut warnings = Vec::new();
     let is_operator = |node: &&PipelineNode| matches!(node.kind, NodeKind::Operator(_));
     for (index, node) in plan.pipeline.nodes.iter().enumerate().filter(|(_, node)| is_operator(node)) {
-        let images = metadata.subtasks(&node.id);
-        // The smallest watermark applies to all subtasks. If a subtask has none, the operator starts without a watermark.
-        let kept = images.iter().map(|image| image.watermark).min().flatten();
+        let subtasks = metadata.subtasks(&node.id);
+        // The smallest watermark applies to all subtasks. If a subtask has none, the operator starts without a
+        // watermark.
+        let kept = subtasks.iter().map(|subtask| subtask.watermark).min().flatten();
         let Some(kept) = kept.filter(|kept| *kept != NO_TIMESTAMP) else { continue };
         let checkpoint = format!("checkpoint {} of job `{}`", metadata.checkpoint_id, metadata.job_name);
         let advice = "if this is not intended, submit with --reset-watermarks";
@@ -131,8 +135,8 @@ pub fn kept_watermark_warnings(metadata: &CheckpointMetadata, plan: &ExecutionPl
     warnings
 }
 
-fn has_position(images: &[SubtaskMetadata]) -> bool {
-    images.iter().any(|image| image.source_position.is_some())
+fn has_position(subtasks: &[SubtaskMetadata]) -> bool {
+    subtasks.iter().any(|subtask| subtask.source_position.is_some())
 }
 
 fn time_text(ms: i64) -> String {
@@ -144,9 +148,9 @@ fn mismatch(metadata: &CheckpointMetadata, what: String) -> Error {
 }
 
 /// Returns an error if the checkpoint contains anything of an operator that the pipeline would drop.
-fn refuse_unclaimed(metadata: &CheckpointMetadata, image: &OperatorMetadata, why: &str) -> Result<()> {
+fn refuse_unclaimed(metadata: &CheckpointMetadata, operator: &OperatorMetadata, why: &str) -> Result<()> {
     let mut held = BTreeSet::new();
-    for subtask in &image.subtasks {
+    for subtask in &operator.subtasks {
         held.extend(
             subtask.states().flat_map(|state| &state.layout).map(|state| format!("the state `{}`", state.name)),
         );
@@ -157,7 +161,7 @@ fn refuse_unclaimed(metadata: &CheckpointMetadata, image: &OperatorMetadata, why
         return Ok(());
     }
     let held: Vec<String> = held.into_iter().collect();
-    let what = format!("it contains {} of `{}`, {why}", held.join(", "), image.id);
+    let what = format!("it contains {} of `{}`, {why}", held.join(", "), operator.id);
     Err(mismatch(metadata, what).hint("restore the operator's id, or drop its state with --allow-unclaimed-state"))
 }
 

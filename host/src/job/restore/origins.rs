@@ -30,7 +30,8 @@ impl OriginRegistry {
         others.find(|(_, origin)| origin.below(location).is_some()).map(|(job, _)| job.clone())
     }
 
-    /// Returns the checkpoints in a job's folder from which other jobs start, in the form that the job's retention spares.
+    /// Returns the checkpoints in a job's folder from which other jobs start, in the form that the job's retention
+    /// spares.
     pub fn spared_in(&self, folder: &StorageLocation) -> Vec<UnfinishedCheckpoint> {
         let id = |origin: &StorageLocation| origin.below(folder)?.strip_prefix("chk-")?.parse().ok();
         self.0.lock().values().filter_map(id).map(|id| UnfinishedCheckpoint { id: 0, based_on: Some(id) }).collect()

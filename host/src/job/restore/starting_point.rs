@@ -1,4 +1,5 @@
-//! Finds the checkpoint that an attempt starts from: the newest one of the job, or the one that it was submitted with.
+//! Finds the checkpoint that an attempt starts from: the job's newest checkpoint, or the checkpoint that it was
+//! submitted with.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::model::Interrupt;
 use crate::pipeline::{PipelineSpec, StateBackendKind};
 use crate::state::SnapshotFormat;
 
-/// What an attempt starts from.
+/// The starting point of an attempt: a restored checkpoint, or no state.
 pub struct StartingPoint {
     /// The restored checkpoint. `None` if the job starts without state.
     pub metadata: Option<Arc<CheckpointMetadata>>,
@@ -25,8 +26,8 @@ pub struct StartingPoint {
     pub is_own: bool,
 }
 
-/// Finds and verifies the starting point of attempt number `attempt`. Does not check whether the pipeline is compatible with it.
-/// Errors: `checkpoint-none-usable`, `checkpoint-corrupt`, `interrupted`, and errors of the storage.
+/// Finds and verifies the starting point of attempt number `attempt`. Does not check whether the pipeline is compatible
+/// with it. Errors: `checkpoint-none-usable`, `checkpoint-corrupt`, `interrupted`, and errors of the storage.
 pub fn find_starting_point(
     job: &JobHandle,
     environment: &JobEnvironment,
@@ -91,8 +92,9 @@ impl StartingPoint {
         self.metadata.as_ref().filter(|_| !self.is_own)
     }
 
-    /// Returns the checkpoint whose files the job's first checkpoint may refer to instead of storing them again. Files of a
-    /// claimed checkpoint become the job's own first, if that moves no bytes. Files of other checkpoints are never shared.
+    /// Returns the checkpoint whose files the job's first checkpoint may refer to instead of storing them again. Files
+    /// of a claimed checkpoint become the job's own first, if that moves no bytes. Files of other checkpoints are never
+    /// shared.
     pub fn incremental_base(
         &self,
         record: &JobRecord,
@@ -120,12 +122,16 @@ fn adopt_claimed(
     storage: &CheckpointStorage,
     pipeline: &PipelineSpec,
 ) -> Result<Option<CheckpointMetadata>> {
-    // The files belong to checkpoint 0, which never exists: retention after the first complete checkpoint removes the unused ones.
+    // The files belong to checkpoint 0, which never exists: retention after the first complete checkpoint removes the
+    // unused ones.
     let files = storage.files(&record.id, 0, CheckpointKind::Checkpoint)?;
     let mut base = CheckpointMetadata { checkpoint_id: 0, ..claimed.clone() };
-    base.operators
-        .retain(|image| pipeline.nodes.iter().any(|node| node.id == image.id && node.parallelism == image.parallelism));
-    for state in base.operators.iter_mut().flat_map(|image| &mut image.subtasks).filter_map(|one| one.state.as_mut()) {
+    base.operators.retain(|operator| {
+        pipeline.nodes.iter().any(|node| node.id == operator.id && node.parallelism == operator.parallelism)
+    });
+    for state in
+        base.operators.iter_mut().flat_map(|operator| &mut operator.subtasks).filter_map(|one| one.state.as_mut())
+    {
         state.files = match state.format {
             SnapshotFormat::Canonical => Vec::new(),
             SnapshotFormat::RocksDb => match files.adopt(claimed_storage, &state.files)? {

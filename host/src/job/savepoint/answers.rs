@@ -1,6 +1,7 @@
 //! The answers to savepoint requests: where a request is answered as completed or failed, and where a client polls it.
 //!
-//! Invariant: a request that was accepted stays here until the process ends, so that a client can always poll its answer.
+//! Invariant: a request that was accepted stays here until the process ends, so that a client can always poll its
+//! answer.
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use crate::runtime::BarrierKind;
 pub struct CheckpointRequest {
     /// Identifies the request.
     pub request_id: String,
-    /// What to take.
+    /// Whether to take a checkpoint, a savepoint, or the savepoint of a stop.
     pub kind: BarrierKind,
     /// The format of a savepoint. Checkpoints are always native.
     pub format: SavepointFormat,

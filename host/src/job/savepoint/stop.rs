@@ -1,8 +1,8 @@
 //! Stops: a stop takes a savepoint and then ends the job.
 //!
-//! A stop is stored in the job's record before it is accepted. Each attempt that starts while the stop is open carries it out.
-//! Once the savepoint is complete, an attempt only has to commit the sinks' output. Before that, [`TRIES_MAX`] attempts may
-//! fail; then the stop has failed and the job continues.
+//! A stop is stored in the job's record before it is accepted. Each attempt that starts while the stop is open carries
+//! it out. Once the savepoint is complete, an attempt only has to commit the sinks' output. Before that, [`TRIES_MAX`]
+//! attempts may fail; then the stop has failed and the job continues.
 
 use super::stop_request::StopRequest;
 use crate::checkpoint::{CheckpointMetadata, StorageLocation};
@@ -14,8 +14,9 @@ use crate::job::view::{JobStatus, SavepointFormat, SavepointView};
 /// Number of attempts that may fail before the stop's savepoint is complete.
 const TRIES_MAX: u32 = 3;
 
-/// Requests a stop, or returns the stop that was requested before. For a stopped job, returns the answer with its savepoint.
-/// Error: `job-state` if the job has ended otherwise, is being cancelled, or is being stopped without the requested drain.
+/// Requests a stop, or returns the stop that was requested before. For a stopped job, returns the answer with its
+/// savepoint. Error: `job-state` if the job has ended otherwise, is being cancelled, or is being stopped without the
+/// requested drain.
 pub fn request_stop(job: &JobHandle, drain: bool, format: SavepointFormat) -> Result<SavepointView> {
     let record = job.record();
     let refuse = |why: String| Err(error::job_state(format!("job `{}` {why}", record.name)));
@@ -59,8 +60,8 @@ pub fn record_stop_savepoint(job: &JobHandle, location: &StorageLocation) {
     change_stop(job, |stop| stop.location = Some(location.to_string()));
 }
 
-/// Answers the stop if the restored checkpoint, whose output is committed, is the stop's savepoint. Returns whether it is: then
-/// the job has stopped.
+/// Answers the stop if the restored checkpoint, whose output is committed, is the stop's savepoint. Returns whether it
+/// is: then the job has stopped.
 pub fn finish_restored_stop(job: &JobHandle, metadata: &CheckpointMetadata, location: &StorageLocation) -> bool {
     let record = job.record();
     let Some(stop) = record.open_stop().filter(|stop| stop.is_answered_by(metadata)) else { return false };

@@ -50,8 +50,8 @@ impl SinkCommitters {
         Ok(())
     }
 
-    /// Brings the sinks into line with the starting point of an attempt: publishes what its checkpoint prepared, and removes what
-    /// the job prepared or published later. Adds warnings to the job.
+    /// Brings the sinks into line with the starting point of an attempt: publishes what its checkpoint prepared, and
+    /// removes what the job prepared or published later. Adds warnings to the job.
     pub fn recover(
         &self,
         job: &JobHandle,

@@ -26,7 +26,8 @@ fn obstacle(test: &TestHost, job: &str) -> PathBuf {
     test.out().join(format!("part-{job}-out-000-00000001.txt"))
 }
 
-/// Runs a job that fails after a complete checkpoint and before its publication. Returns its id and the checkpoint's folder.
+/// Runs a job that fails after a complete checkpoint and before its publication. Returns its id and the checkpoint's
+/// folder.
 fn failed_before_publication(test: &TestHost, host: &Host, checkpoint: UnpublishedCheckpoint) -> (String, String) {
     let id = test.submit_pipeline(host, PIPELINE.into());
     fs::create_dir(obstacle(test, &id)).unwrap();
@@ -39,13 +40,13 @@ fn failed_before_publication(test: &TestHost, host: &Host, checkpoint: Unpublish
     let job = wait(host, &id, |job| job.summary.status.is_final());
     assert_eq!(job.failure.unwrap().code, "sink-unwritable");
     assert_eq!(published(&test.out()).len(), 0);
-    let place = match checkpoint {
+    let folder = match checkpoint {
         UnpublishedCheckpoint::Checkpoint => {
             test.folder.path().join(format!("data/checkpoints/{id}/chk-1")).display().to_string()
         }
         _ => host.savepoints(&id).unwrap()[0].location.clone(),
     };
-    (id, place)
+    (id, folder)
 }
 
 fn submission(test: &TestHost, pipeline_text: &str, from: &str) -> Submission {
@@ -74,21 +75,21 @@ fn a_new_job_publishes_the_prepared_output_of_its_starting_checkpoint() {
         for another_data_folder in [false, true] {
             let test = TestHost::new();
             let host = test.open();
-            let (id, place) = failed_before_publication(&test, &host, checkpoint);
+            let (id, folder) = failed_before_publication(&test, &host, checkpoint);
             fs::remove_dir(obstacle(&test, &id)).unwrap();
             host.shutdown();
             drop(host);
             let data = test.folder.path().join("data");
-            let place = match another_data_folder {
-                false => place,
+            let folder = match another_data_folder {
+                false => folder,
                 true => {
                     let aside = test.folder.path().join("aside");
                     fs::rename(&data, &aside).unwrap();
-                    place.replace(&data.display().to_string(), &aside.display().to_string())
+                    folder.replace(&data.display().to_string(), &aside.display().to_string())
                 }
             };
             let host = test.open();
-            run_and_stop(&host, submission(&test, PIPELINE, &place));
+            run_and_stop(&host, submission(&test, PIPELINE, &folder));
             assert!(obstacle(&test, &id).is_file(), "{checkpoint:?}: under the prepared name");
             assert_none_is_missing(&test);
             host.shutdown();
@@ -100,9 +101,9 @@ fn a_new_job_publishes_the_prepared_output_of_its_starting_checkpoint() {
 fn prepared_output_is_published_once_even_if_a_reader_removes_it_later() {
     let test = TestHost::new();
     let host = test.open();
-    let (id, place) = failed_before_publication(&test, &host, UnpublishedCheckpoint::Savepoint);
+    let (id, folder) = failed_before_publication(&test, &host, UnpublishedCheckpoint::Savepoint);
     fs::remove_dir(obstacle(&test, &id)).unwrap();
-    let new = host.submit(submission(&test, PIPELINE, &place)).unwrap().summary.id;
+    let new = host.submit(submission(&test, PIPELINE, &folder)).unwrap().summary.id;
     wait(&host, &new, |job| job.summary.status == JobStatus::Running);
     fs::remove_file(obstacle(&test, &id)).unwrap();
     host.shutdown();
@@ -119,7 +120,7 @@ fn prepared_output_is_published_once_even_if_a_reader_removes_it_later() {
 fn a_changed_sink_is_refused_if_prepared_output_would_be_lost() {
     let test = TestHost::new();
     let host = test.open();
-    let (id, place) = failed_before_publication(&test, &host, UnpublishedCheckpoint::Savepoint);
+    let (id, folder) = failed_before_publication(&test, &host, UnpublishedCheckpoint::Savepoint);
     fs::remove_dir(obstacle(&test, &id)).unwrap();
     let renamed = PIPELINE.replace("sink.out", "sink.other");
     let elsewhere = PIPELINE.replace("path = \"out\"", "path = \"elsewhere\"");
@@ -127,7 +128,7 @@ fn a_changed_sink_is_refused_if_prepared_output_would_be_lost() {
     for changed in [&renamed, &elsewhere, &removed] {
         for allow_unclaimed_state in [false, true] {
             let error =
-                host.submit(Submission { allow_unclaimed_state, ..submission(&test, changed, &place) }).unwrap_err();
+                host.submit(Submission { allow_unclaimed_state, ..submission(&test, changed, &folder) }).unwrap_err();
             assert_eq!(error.code, "sink-changed");
             assert!(error.message.contains("out/.pending") && error.message.contains("`out`"), "{error}");
             assert!(error.hint.unwrap().contains("--assume-published"));
@@ -135,10 +136,10 @@ fn a_changed_sink_is_refused_if_prepared_output_would_be_lost() {
     }
     assert_eq!(host.jobs().len(), 1, "nothing was started");
     // After the publication the sink may change.
-    run_and_stop(&host, submission(&test, PIPELINE, &place));
+    run_and_stop(&host, submission(&test, PIPELINE, &folder));
     assert_none_is_missing(&test);
     for changed in [&elsewhere, &removed] {
-        run_and_stop(&host, submission(&test, changed, &place));
+        run_and_stop(&host, submission(&test, changed, &folder));
     }
     assert!(!published(&test.folder.path().join("elsewhere")).is_empty());
     host.shutdown();
@@ -148,13 +149,13 @@ fn a_changed_sink_is_refused_if_prepared_output_would_be_lost() {
 fn missing_prepared_output_is_refused_unless_it_is_assumed_to_be_published() {
     let test = TestHost::new();
     let host = test.open();
-    let (id, place) = failed_before_publication(&test, &host, UnpublishedCheckpoint::Savepoint);
+    let (id, folder) = failed_before_publication(&test, &host, UnpublishedCheckpoint::Savepoint);
     fs::remove_dir(obstacle(&test, &id)).unwrap();
     fs::remove_file(test.out().join(format!(".pending/part-{id}-out-000-00000001.txt"))).unwrap();
-    let error = host.submit(submission(&test, PIPELINE, &place)).unwrap_err();
+    let error = host.submit(submission(&test, PIPELINE, &folder)).unwrap_err();
     assert_eq!(error.code, "sink-changed");
     assert!(error.message.contains("neither pending nor published"), "{error}");
-    let assumed = Submission { assume_published: true, ..submission(&test, PIPELINE, &place) };
+    let assumed = Submission { assume_published: true, ..submission(&test, PIPELINE, &folder) };
     run_and_stop(&host, assumed);
     host.shutdown();
 }
@@ -165,10 +166,10 @@ fn a_job_starts_from_a_savepoint_whose_published_files_were_removed() {
     let host = test.open();
     let id = test.submit_pipeline(&host, PIPELINE.into());
     let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
-    let place = answer(&host, &id, &request).location.unwrap();
+    let folder = answer(&host, &id, &request).location.unwrap();
     wait(&host, &id, |job| job.summary.status == JobStatus::Stopped);
     fs::rename(test.out(), test.folder.path().join("taken")).unwrap();
-    let job = run_and_stop(&host, submission(&test, PIPELINE, &place));
+    let job = run_and_stop(&host, submission(&test, PIPELINE, &folder));
     let warning = job.warnings.iter().find(|warning| warning.contains("was prepared for"));
     assert_eq!(warning, None, "the publication is recorded in the storage");
     host.shutdown();
@@ -188,10 +189,10 @@ fn a_submission_warns_of_output_of_other_jobs_in_a_sinks_folder() {
     let id = test.submit_pipeline(&host, PIPELINE.into());
     let savepoint = || {
         let request = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
-        let place = answer(&host, &id, &request).location.unwrap();
+        let folder = answer(&host, &id, &request).location.unwrap();
         let read = host.job(&id).unwrap().summary.records_in;
         wait(&host, &id, |job| job.summary.records_in > read + 1000);
-        place
+        folder
     };
     let (first, second) = (savepoint(), savepoint());
     host.cancel(&id).unwrap();
@@ -200,16 +201,19 @@ fn a_submission_warns_of_output_of_other_jobs_in_a_sinks_folder() {
         let warning = warnings.iter().find(|warning| warning.contains("its folder"));
         warning.map(|warning| (warning.contains("of other jobs"), warning.contains("will be duplicated")))
     };
-    let anew = warnings(&test, &host, None);
-    assert_eq!(doubled(&anew), Some((true, false)), "{anew:?}");
-    assert!(anew.iter().any(|warning| warning.contains(&id) && warning.contains("`out`")), "{anew:?}");
-    let behind = warnings(&test, &host, Some(&first));
-    assert_eq!(doubled(&behind), Some((false, true)), "{behind:?}");
+    let without_origin = warnings(&test, &host, None);
+    assert_eq!(doubled(&without_origin), Some((true, false)), "{without_origin:?}");
+    assert!(
+        without_origin.iter().any(|warning| warning.contains(&id) && warning.contains("`out`")),
+        "{without_origin:?}"
+    );
+    let from_first = warnings(&test, &host, Some(&first));
+    assert_eq!(doubled(&from_first), Some((false, true)), "{from_first:?}");
     assert_eq!(doubled(&warnings(&test, &host, Some(&second))), None);
     // A job may continue a job that continued another one. It then continues the output of both.
     let third = run_and_stop(&host, submission(&test, PIPELINE, &second)).summary.id;
-    let place = host.savepoints(&third).unwrap()[0].location.clone();
-    assert_eq!(doubled(&warnings(&test, &host, Some(&place))), None);
+    let folder = host.savepoints(&third).unwrap()[0].location.clone();
+    assert_eq!(doubled(&warnings(&test, &host, Some(&folder))), None);
     host.shutdown();
 }
 
@@ -217,10 +221,11 @@ fn a_submission_warns_of_output_of_other_jobs_in_a_sinks_folder() {
 fn a_file_sink_without_checkpoints_warns_that_it_publishes_at_the_end() {
     let test = TestHost::new();
     let host = test.open();
-    let told = |warnings: &[String]| warnings.iter().any(|warning| warning.contains("a cancel removes"));
-    assert!(told(&warnings(&test, &host, None)));
+    let warns_of_publication =
+        |warnings: &[String]| warnings.iter().any(|warning| warning.contains("a cancel removes"));
+    assert!(warns_of_publication(&warnings(&test, &host, None)));
     let periodic = PIPELINE.replace("[restart]", "[checkpoint]\ninterval = \"1h\"\n[restart]");
     let job = host.submit(Submission { from: None, ..submission(&test, &periodic, "") }).unwrap();
-    assert!(!told(&job.warnings), "{:?}", job.warnings);
+    assert!(!warns_of_publication(&job.warnings), "{:?}", job.warnings);
     host.shutdown();
 }

@@ -8,8 +8,8 @@ use crate::pipeline::{NodeKind, PipelineSpec};
 /// Number of jobs that a warning names.
 const JOBS_NAMED: usize = 3;
 
-/// Returns warnings about output that the sinks' folders already contain. `history` has the jobs that this job continues, the
-/// latest first; `origin_checkpoint` is the checkpoint of the latest one from which this job starts.
+/// Returns warnings about output that the sinks' folders already contain. `history` has the jobs that this job
+/// continues, the latest first; `origin_checkpoint` is the checkpoint of the latest one from which this job starts.
 pub fn existing_output_warnings(
     pipeline: &PipelineSpec,
     base_dir: &Path,

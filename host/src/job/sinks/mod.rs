@@ -1,7 +1,8 @@
-//! The sinks of a job at its checkpoints: committing prepared output, recovering it after a restore, and checks at submission.
+//! The sinks of a job at its checkpoints: committing prepared output, recovering it after a restore, and checks at
+//! submission.
 //!
-//! Invariant: once a checkpoint is complete, its records are not read again. Whoever restores it publishes the output that its
-//! sinks prepared, or does not start. See docs/decisions/0010-publishing-restored-output.md.
+//! Invariant: once a checkpoint is complete, its records are not read again. A job that restores it publishes the
+//! output that its sinks prepared, or does not start. See docs/decisions/0010-publishing-restored-output.md.
 
 mod committers;
 mod existing_output;

@@ -10,15 +10,15 @@ use crate::pipeline::{NodeKind, PipelineSpec, SinkConfig};
 
 /// Returns the committables of each sink that prepared output for a checkpoint, one for each of its subtasks that did.
 pub fn committables(metadata: &CheckpointMetadata) -> BTreeMap<&str, Vec<Vec<u8>>> {
-    let of_sink = |image: &crate::checkpoint::OperatorMetadata| {
-        image.subtasks.iter().filter_map(|subtask| subtask.committable.clone()).collect::<Vec<_>>()
+    let of_sink = |operator: &crate::checkpoint::OperatorMetadata| {
+        operator.subtasks.iter().filter_map(|subtask| subtask.committable.clone()).collect::<Vec<_>>()
     };
-    let all = metadata.operators.iter().map(|image| (image.id.as_str(), of_sink(image)));
+    let all = metadata.operators.iter().map(|operator| (operator.id.as_str(), of_sink(operator)));
     all.filter(|(_, committables)| !committables.is_empty()).collect()
 }
 
-/// Checks that a pipeline can publish what another job prepared for a checkpoint. Changes nothing. Returns warnings. Error:
-/// `sink-changed` if prepared records would be lost.
+/// Checks that a pipeline can publish what another job prepared for a checkpoint. Changes nothing. Returns warnings.
+/// Error: `sink-changed` if prepared records would be lost.
 pub fn check_prepared_output(
     metadata: &CheckpointMetadata,
     pipeline: &PipelineSpec,

@@ -1,7 +1,7 @@
 //! The component store: uploaded components by their SHA-256, with their names.
 //!
-//! A component has two files: `<sha256>.wasm` and `<sha256>.json`, its description. It exists once the second file exists.
-//! Remains of interrupted uploads are removed when the store is opened.
+//! A component has two files: `<sha256>.wasm` and `<sha256>.json`, its description. It exists once the second file
+//! exists. Remains of interrupted uploads are removed when the store is opened.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -66,8 +66,8 @@ impl ComponentStore {
 
     /// Checks and stores an uploaded component. A component that exists only gets the name. On error nothing is stored.
     ///
-    /// `stopped` is polled while the component is compiled. Errors: `compile-stopped`, `component-name-taken`, and the other
-    /// `component-` errors.
+    /// `stopped` is polled while the component is compiled. Errors: `compile-stopped`, `component-name-taken`, and the
+    /// other `component-` errors.
     pub fn add(
         &self,
         file: NamedTempFile,
@@ -98,7 +98,8 @@ impl ComponentStore {
                 "the stored upload does not have the SHA-256 that was computed while it was received",
             ));
         }
-        // Checked before the component is compiled, and again afterwards because another upload may have taken the name.
+        // Checked before the component is compiled, and again afterwards because another upload may have taken the
+        // name.
         check_name_free(&self.known.lock(), sha256, name.as_deref())?;
         let component = self.sandbox.load_unless(&bytes, stopped)?;
         let mut known = self.known.lock();
@@ -177,8 +178,8 @@ impl ComponentStore {
         }
     }
 
-    /// Returns the compiled component. Errors: `component-not-found`, or another `component-` error if the stored bytes are
-    /// damaged; `compile-stopped` if it has to be compiled and `stopped` returns true.
+    /// Returns the compiled component. Errors: `component-not-found`, or another `component-` error if the stored bytes
+    /// are damaged; `compile-stopped` if it has to be compiled and `stopped` returns true.
     pub fn load(&self, sha256: &str, stopped: &dyn Fn() -> bool) -> Result<Component> {
         if let Some(component) = self.loaded.lock().get(sha256) {
             return Ok(component.clone());

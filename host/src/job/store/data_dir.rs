@@ -67,8 +67,8 @@ impl DataDir {
         Ok(cache)
     }
 
-    /// Checks that the folder was not removed or replaced since it was opened. Error: `data-dir-failed` if it was: another
-    /// process may have opened a new folder at the same path, so that this process must end.
+    /// Checks that the folder was not removed or replaced since it was opened. Error: `data-dir-failed` if it was:
+    /// another process may have opened a new folder at the same path, so that this process must end.
     pub fn check_unchanged(&self) -> Result<()> {
         let path = self.path.display();
         match self.is_locked_file() {
@@ -84,7 +84,7 @@ impl DataDir {
         }
     }
 
-    /// Returns whether the lock file at the folder's path is the one that this process holds.
+    /// Returns whether this process holds the lock file at the folder's path.
     fn is_locked_file(&self) -> io::Result<bool> {
         let (named, held) = (fs::metadata(self.path.join(LOCK_FILE))?, self.lock.metadata()?);
         Ok((named.dev(), named.ino()) == (held.dev(), held.ino()))

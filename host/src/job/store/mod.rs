@@ -1,4 +1,4 @@
-//! What a host stores: job records, components, and checkpoints until they are removed.
+//! The store of a host: the data folder, job records, components, and the removal of checkpoints.
 //!
 //! Invariant: files are replaced atomically; data that a job, a reader or another job still needs is not removed.
 

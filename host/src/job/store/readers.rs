@@ -12,7 +12,8 @@ use crate::state_reader::StateReader;
 #[derive(Default)]
 pub struct CheckpointReaders(Mutex<Vec<CheckpointSpan>>);
 
-/// A range of checkpoint ids that a reader needs: the checkpoint that it has opened, or all candidates while it chooses one.
+/// A range of checkpoint ids that a reader needs: the checkpoint that it has opened, or all candidates while it chooses
+/// one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct CheckpointSpan {
     first: u64,
@@ -21,7 +22,7 @@ struct CheckpointSpan {
 
 /// The state in a checkpoint of a job. The checkpoint is not removed until this is dropped.
 pub struct JobState {
-    images: StateReader,
+    state: StateReader,
     _guard: ReaderGuard,
 }
 
@@ -32,17 +33,17 @@ struct ReaderGuard {
 }
 
 impl CheckpointReaders {
-    /// Opens the checkpoint that `choose` returns with its id. `newest` is the id of the newest complete checkpoint before the
-    /// search; neither it nor a newer checkpoint is removed during the search.
+    /// Opens the checkpoint that `choose` returns with its id. `newest` is the id of the newest complete checkpoint
+    /// before the search; neither it nor a newer checkpoint is removed during the search.
     pub fn open(
         self: &Arc<Self>,
         newest: u64,
         choose: impl FnOnce() -> Result<(u64, StateReader)>,
     ) -> Result<JobState> {
         let mut guard = ReaderGuard::new(self, CheckpointSpan { first: newest, last: u64::MAX });
-        let (checkpoint, images) = choose()?;
+        let (checkpoint, state) = choose()?;
         guard.narrow(CheckpointSpan { first: checkpoint, last: checkpoint });
-        Ok(JobState { images, _guard: guard })
+        Ok(JobState { state, _guard: guard })
     }
 
     /// Returns the ids up to `newest` that must not be removed. `newest` itself is never removed.
@@ -71,7 +72,7 @@ impl Deref for JobState {
     type Target = StateReader;
 
     fn deref(&self) -> &StateReader {
-        &self.images
+        &self.state
     }
 }
 

@@ -12,8 +12,8 @@ use crate::job::handle::JobHandle;
 use crate::job::restore::OriginRegistry;
 use crate::pipeline::PipelineSpec;
 
-/// Removes the checkpoints of an ended job, if its record says so. If that fails, or another job needs one of them, the next start
-/// of the process tries again.
+/// Removes the checkpoints of an ended job, if its record says so. If that fails, or another job needs one of them, the
+/// next start of the process tries again.
 pub fn remove_checkpoints_of_ended(job: &JobHandle, environment: &JobEnvironment) {
     let _held = job.removal.lock();
     let record = job.record();
@@ -30,8 +30,8 @@ pub fn remove_checkpoints_of_ended(job: &JobHandle, environment: &JobEnvironment
     }
 }
 
-/// Removes an ended job: its checkpoints, then its record. Its savepoints remain. Error: `job-state` if the job has not ended, or
-/// if another job starts from one of its checkpoints.
+/// Removes an ended job: its checkpoints, then its record. Its savepoints remain. Error: `job-state` if the job has not
+/// ended, or if another job starts from one of its checkpoints.
 pub fn remove_job(job: &Arc<JobHandle>, environment: &JobEnvironment) -> Result<()> {
     let _held = job.removal.lock();
     let record = job.record();
@@ -58,8 +58,8 @@ pub fn remove_savepoint(location: &StorageLocation, environment: &JobEnvironment
     checkpoint::remove_savepoint(location, environment.runtime.clone())
 }
 
-/// Removes the checkpoint or savepoint that a job claimed, after the job has a checkpoint of its own. If another job starts from
-/// it, the next checkpoint tries again.
+/// Removes the checkpoint or savepoint that a job claimed, after the job has a checkpoint of its own. If another job
+/// starts from it, the next checkpoint tries again.
 pub fn remove_claimed(job: &JobHandle, environment: &JobEnvironment) {
     let record = job.record();
     let Some(from) = record.from.filter(|_| record.claim) else { return };

@@ -1,4 +1,4 @@
-//! What the API shows of checkpoints, savepoints and requests for them.
+//! The API's view of checkpoints, savepoints and requests for them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,8 +25,8 @@ pub struct CheckpointSummary {
     pub location: Option<String>,
 }
 
-/// Times and bytes that a checkpoint took, for one subtask or in total. A total has the longest times and the sum of the bytes.
-/// All values are zero until the checkpoint is complete.
+/// Times and bytes that a checkpoint took, for one subtask or in total. A total has the longest times and the sum of
+/// the bytes. All values are zero until the checkpoint is complete.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CheckpointStats {
     /// Milliseconds from the trigger until the subtask's files were stored.
@@ -131,7 +131,8 @@ impl SavepointView {
         SavepointView { status: "completed".to_owned(), location, ..SavepointView::in_progress(request_id) }
     }
 
-    /// The answer to a request that failed. `location` is set if the savepoint is complete but its output is not committed.
+    /// The answer to a request that failed. `location` is set if the savepoint is complete but its output is not
+    /// committed.
     pub(in crate::job) fn failed(request_id: &str, location: Option<String>, failure: String) -> SavepointView {
         let failure = Some(failure);
         SavepointView { status: "failed".to_owned(), location, failure, ..SavepointView::in_progress(request_id) }

@@ -1,4 +1,4 @@
-//! What the API shows of components, their functions and their states.
+//! The API's view of components, their functions and their states.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

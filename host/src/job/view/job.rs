@@ -1,4 +1,4 @@
-//! What the API shows of jobs and their operators.
+//! The API's view of jobs and their operators.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -132,8 +132,8 @@ pub struct FailedRecordView {
     pub timestamp_ms: Option<i64>,
     /// The key, shortened to one line. A key that is not text is shown as `hex:` and digits.
     pub key: Option<String>,
-    /// The value, shortened to one line, or as `hex:` and digits if it is not text. For a window it holds the bounds; for a
-    /// timer it is empty.
+    /// The value, shortened to one line, or as `hex:` and digits if it is not text. For a window it holds the bounds;
+    /// for a timer it is empty.
     pub value: String,
     /// Where the record came from, if known: a line of a file, or the number of a source's record.
     pub origin: Option<String>,
@@ -159,8 +159,8 @@ pub struct OperatorDetail {
     pub records_in: u64,
     /// Records emitted.
     pub records_out: u64,
-    /// For an operator, turns that were rolled back. One bad record causes several, because its batch is bisected until the
-    /// record is isolated. For a source, records whose timestamp could not be read.
+    /// For an operator, turns that were rolled back. One bad record causes several, because its batch is bisected until
+    /// the record is isolated. For a source, records whose timestamp could not be read.
     pub faults: u64,
     /// Records dropped under `on_fault = "skip"` or, for a source, under `on_undecodable = "skip"`.
     pub records_skipped: u64,
@@ -179,21 +179,22 @@ pub struct OperatorDetail {
 /// The last watermark that a subtask has sent or received. A restart resets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SubtaskWatermark {
-    /// Milliseconds since the Unix epoch: `None` before the first watermark, 9223372036854775807 once the inputs have ended.
+    /// Milliseconds since the Unix epoch: `None` before the first watermark, 9223372036854775807 once the inputs have
+    /// ended.
     pub watermark_ms: Option<i64>,
     /// Whether all inputs are idle, so that the subtask does not hold back event time.
     pub idle: bool,
 }
 
 impl OperatorDetail {
-    /// Returns the number of a source's records whose timestamp could not be read; 0 for any other node. It is stored as `faults`: see
-    /// [`Counters::records_without_timestamp`](crate::model::Counters::records_without_timestamp).
+    /// Returns the number of a source's records whose timestamp could not be read; 0 for any other node. It is stored
+    /// as `faults`: see [`Counters::records_without_timestamp`](crate::model::Counters::records_without_timestamp).
     pub fn records_without_timestamp(&self) -> u64 {
         if self.kind == "source" { self.faults } else { 0 }
     }
 
-    /// Returns the smallest watermark of the subtasks that are not idle. `None` if all are idle, or if one has no watermark
-    /// yet.
+    /// Returns the smallest watermark of the subtasks that are not idle. `None` if all are idle, or if one has no
+    /// watermark yet.
     pub fn watermark_ms(&self) -> Option<i64> {
         self.watermarks.iter().filter(|subtask| !subtask.idle).map(|subtask| subtask.watermark_ms).min().flatten()
     }
