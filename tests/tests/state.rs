@@ -315,11 +315,11 @@ fn a_bad_line_is_named_and_nothing_is_written() {
     };
     for (bad, code, why) in [
         ("{\"operator\":".to_owned(), "state-line-invalid", "EOF while parsing"),
-        (with("state", json!("stat")), "state-unknown", "these are in `track`: stats, last-delays"),
-        (with("operator", json!("delays")), "state-unknown", "these keep state: track"),
+        (with("state", json!("stat")), "state-unknown", "states of `track`: stats, last-delays"),
+        (with("operator", json!("delays")), "state-unknown", "operators with state: track"),
         (with("value", json!([1, "2"])), "state-line-invalid", "at `1`: expected an integer of 64 bits"),
         (with("kind", json!("list")), "state-line-invalid", "`kind` is \"list\", but the state is a value"),
-        (with("map_key", json!(1)), "state-line-invalid", "a value has none"),
+        (with("map_key", json!(1)), "state-line-invalid", "a value has no map keys"),
         (good.clone(), "state-line-invalid", "the first is in line 1"),
     ] {
         fs::write(scene.dir.join("bad.ndjson"), format!("{good}\n\n{bad}\n")).unwrap();

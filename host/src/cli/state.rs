@@ -168,7 +168,7 @@ fn load(client: &ApiClient, args: &StateLoadArgs, json: bool) -> Result<()> {
     let target = match (pipeline, held) {
         (Some(pipeline), Some(held)) => pipeline.with_base(held)?,
         (Some(pipeline), None) => pipeline,
-        (None, Some(held)) => LoadTarget::of_image(held),
+        (None, Some(held)) => LoadTarget::of_checkpoint(held),
         (None, None) => return Err(error::request_invalid("name the --pipeline, or a --base, or both")),
     };
     let (mut lines, name): (Box<dyn BufRead>, String) = match args.file.to_str() {
@@ -179,7 +179,7 @@ fn load(client: &ApiClient, args: &StateLoadArgs, json: bool) -> Result<()> {
             (Box::new(BufReader::new(file)), name)
         }
     };
-    let loaded = ParsedEntries::read(&mut lines, &name, &target, now_ms)?;
+    let loaded = ParsedEntries::parse(&mut lines, &name, &target, now_ms)?;
     let runtime = runtime()?;
     let savepoint = SavepointWriter::create(&location(&args.to)?, runtime.handle().clone())?;
     let written = loaded.write(&target, base.as_ref().map(|base| &base.images), savepoint.files());

@@ -1,9 +1,10 @@
-//! Entries of every kind: what is shown, that it is read to the same bytes, and what is refused.
+//! Entries of every kind: how they are shown, that they are read to the same bytes, and what is rejected.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::entry_codec::{EncodedEntry, EntryCodec, StateEntry, WINDOW_EXPECTED};
+use super::entry::{EncodedEntry, StateEntry};
+use super::entry_codec::{EntryCodec, WINDOW_EXPECTED};
 use crate::model::{group_of_key, hash_key, time_bytes};
 use crate::state::internal::{self, write_window_key};
 use crate::state::{StateDescription, StateKind, StateLayout, StoredEntry, TimeToLive, TtlUpdate, list};
@@ -16,7 +17,7 @@ fn state(kind: StateKind, codec: &str, schema: &str) -> StateDescription {
     StateDescription { map_key: map_key.into(), ..StateDescription::new("s", kind, codec, schema) }
 }
 
-/// The line that shows an entry.
+/// Returns the line of an entry.
 fn show(state: &StateDescription, key: &[u8], sub_key: &[u8], value: &[u8]) -> String {
     let entry = StoredEntry { group: 0, state: 0, key, sub_key, value };
     serde_json::to_string(&EntryCodec::new("op", &StateLayout::new(), state).show(entry).unwrap()).unwrap()
@@ -24,10 +25,10 @@ fn show(state: &StateDescription, key: &[u8], sub_key: &[u8], value: &[u8]) -> S
 
 fn read(state: &StateDescription, line: &str) -> Result<EncodedEntry, String> {
     let entry: StateEntry = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    EntryCodec::new("op", &StateLayout::new(), state).read(&entry, GROUPS, 7)
+    EntryCodec::new("op", &StateLayout::new(), state).encode(&entry, GROUPS, 7)
 }
 
-/// What is stored under a key of records.
+/// Returns the stored form of an entry that belongs to a key.
 fn stored(state: &StateDescription, key: &[u8], sub_key: &[u8], value: &[u8]) -> EncodedEntry {
     let group = match state.kind {
         StateKind::Broadcast => 0,
@@ -43,7 +44,7 @@ fn list(elements: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn each_kind_looks_like_itself_and_is_read_again() {
+fn entries_of_every_kind_are_shown_and_read_again() {
     let map = state(StateKind::Map, "json", "json:u8");
     let broadcast = state(StateKind::Broadcast, "raw", "raw:string");
     let ttl_list = StateDescription { ttl: Some(TTL), ..state(StateKind::List, "postcard", "postcard:bool") };
@@ -89,7 +90,7 @@ fn each_kind_looks_like_itself_and_is_read_again() {
 }
 
 #[test]
-fn an_entry_that_does_not_fit_its_state_is_refused() {
+fn an_entry_that_does_not_fit_its_state_is_rejected() {
     let value = state(StateKind::Value, "postcard", "postcard:u8");
     let list = state(StateKind::List, "postcard", "postcard:u8");
     let map = state(StateKind::Map, "postcard", "postcard:u8");
@@ -102,25 +103,25 @@ fn an_entry_that_does_not_fit_its_state_is_refused() {
     for (state, extra, why) in [
         (&value, json!({"kind": "list"}), "`kind` is \"list\", but the state is a value"),
         (&value, json!({"key": 5}), "`key`: expected a string or {\"hex\": ...}"),
-        (&value, json!({"key": null}), "it has no `key`"),
+        (&value, json!({"key": null}), "`key` is missing"),
         (&value, json!({"value": null}), "missing field `value`"),
         (&value, json!({"value": "1"}), "`value`: expected an unsigned integer of 8 bits"),
-        (&value, json!({"value": {"hex": "0"}}), "`value`: the digits in \"hex\": Odd number of digits"),
-        (&value, json!({"map_key": 1}), "it has a `map_key`, and a value has none"),
-        (&value, json!({"updated_at": 1}), "it has `updated_at`, and the state has no time to live"),
+        (&value, json!({"value": {"hex": "0"}}), "`value`: invalid digits in \"hex\": Odd number of digits"),
+        (&value, json!({"map_key": 1}), "unexpected `map_key`: a value has no map keys"),
+        (&value, json!({"updated_at": 1}), "unexpected `updated_at`: the state has no time to live"),
         (&value, json!({"valeu": 1}), "unknown field `valeu`"),
         (&list, json!({}), "`value`: expected a list of elements"),
-        (&list, json!({"value": []}), "an empty list, and that is no entry"),
+        (&list, json!({"value": []}), "an empty list, which is the same as no entry"),
         (&list, json!({"value": [1, true]}), "`value`, element 1: expected an unsigned integer of 8 bits"),
-        (&map, json!({}), "it has no `map_key`"),
+        (&map, json!({}), "`map_key` is missing"),
         (&map, json!({"map_key": 65536}), "`map_key`: expected an unsigned integer of 16 bits"),
     ] {
-        let refused = read(state, &line(extra).to_string()).unwrap_err();
-        assert!(refused.contains(why), "{refused}");
+        let error = read(state, &line(extra).to_string()).unwrap_err();
+        assert!(error.contains(why), "{error}");
     }
 }
 
-/// The states that a window operator with a component's aggregate has, and some that others have.
+/// Returns the states of a window operator whose aggregate is a component, and some states of other operators.
 fn window_layout() -> StateLayout {
     let state = |name: &str, kind, codec: &str, schema: &str| StateDescription::new(name, kind, codec, schema);
     let map = |name: &str| StateDescription { map_key: "raw".into(), ..state(name, StateKind::Map, "raw", "timer") };
@@ -134,24 +135,23 @@ fn window_layout() -> StateLayout {
     ]
 }
 
-/// Of each state that belongs to windows and clocks an entry as the operator writes it, and its line.
 #[test]
-fn an_entry_of_a_window_is_found_by_the_key_of_its_records() {
+fn entries_window_keys_and_timers_are_found_by_the_key_of_their_records() {
     let layout = window_layout();
     let key = b"a\0b";
     let group = group_of_key(hash_key(key), GROUPS);
-    let mut of_window = Vec::new();
-    write_window_key(&mut of_window, key, -1000, 2000);
+    let mut window_key = Vec::new();
+    write_window_key(&mut window_key, key, -1000, 2000);
     let window = json!({"start": -1000, "end": 2000});
     let element = [&[0][..], &5_i64.to_le_bytes(), b"v"].concat();
-    let timer = [&time_bytes(1999)[..], &of_window].concat();
+    let timer = [&time_bytes(1999)[..], &window_key].concat();
     let shown_key = json!({"hex": "610062"});
     for (at, group, key, sub_key, value, extra) in [
-        (0, group, &of_window[..], &[][..], vec![7], json!({"key": shown_key, "window": window, "value": -4})),
+        (0, group, &window_key[..], &[][..], vec![7], json!({"key": shown_key, "window": window, "value": -4})),
         (
             1,
             group,
-            &of_window,
+            &window_key,
             &[],
             3_i64.to_le_bytes().to_vec(),
             json!({"key": shown_key, "window": window, "value": 3}),
@@ -167,7 +167,7 @@ fn an_entry_of_a_window_is_found_by_the_key_of_its_records() {
         (
             3,
             group,
-            &of_window,
+            &window_key,
             &[],
             list(&[&element]),
             json!({"key": shown_key, "window": window, "value": [{"input": 0, "place": 0, "timestamp": 5, "value": "v"}]}),
@@ -181,48 +181,53 @@ fn an_entry_of_a_window_is_found_by_the_key_of_its_records() {
         let mut expected = json!({"operator": "op", "state": layout[at].name, "kind": layout[at].kind.as_str()});
         expected.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         assert_eq!(line, expected);
-        let read = form.read(&serde_json::from_value(line).unwrap(), GROUPS, 0);
+        let read = form.encode(&serde_json::from_value(line).unwrap(), GROUPS, 0);
         assert_eq!(read, Ok(EncodedEntry { group, key: key.into(), sub_key: sub_key.into(), value: value.clone() }));
-        assert!(form.is_of(&entry, b"a\0b", None).unwrap());
+        assert!(form.belongs_to(&entry, b"a\0b", None).unwrap());
         let time = time_bytes(1999);
-        assert_eq!(form.is_of(&entry, b"a\0b", Some(&time)).unwrap(), at == 4, "{}", layout[at].name);
-        assert_eq!(form.is_of(&entry, b"a", None).unwrap(), at == 5, "{}", layout[at].name);
+        assert_eq!(form.belongs_to(&entry, b"a\0b", Some(&time)).unwrap(), at == 4, "{}", layout[at].name);
+        assert_eq!(form.belongs_to(&entry, b"a", None).unwrap(), at == 5, "{}", layout[at].name);
     }
 }
 
 #[test]
-fn a_line_that_does_not_say_its_window_or_group_is_refused() {
+fn a_line_without_its_window_or_key_group_is_rejected() {
     let layout = window_layout();
     let read = |at: usize, extra: Value| {
         let mut line = json!({"operator": "op", "state": layout[at].name, "value": 1});
         line.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        EntryCodec::new("op", &layout, &layout[at]).read(&serde_json::from_value(line).unwrap(), GROUPS, 0).unwrap_err()
+        EntryCodec::new("op", &layout, &layout[at])
+            .encode(&serde_json::from_value(line).unwrap(), GROUPS, 0)
+            .unwrap_err()
     };
-    assert_eq!(read(0, json!({"key": "k"})), "it has no `window`");
+    assert_eq!(read(0, json!({"key": "k"})), "`window` is missing");
     assert_eq!(read(0, json!({"key": "k", "window": {"start": 1}})), WINDOW_EXPECTED);
-    assert_eq!(read(2, json!({"key": "k", "window": "global"})), "it has a `window`, and the state is of no window");
+    assert_eq!(
+        read(2, json!({"key": "k", "window": "global"})),
+        "unexpected `window`: the state does not belong to windows"
+    );
     assert_eq!(
         read(0, json!({"key": "k", "window": "global", "key_group": 1})),
-        "it has a `key_group`, and the state is of keys"
+        "unexpected `key_group`: the state belongs to keys"
     );
-    assert_eq!(read(5, json!({})), "it has no `key_group`");
-    assert_eq!(read(5, json!({"key_group": 128})), "`key_group` is 128, and max_parallelism 128");
-    assert_eq!(read(5, json!({"key_group": 1, "key": "k"})), "it has a `key`, and this state has none");
+    assert_eq!(read(5, json!({})), "`key_group` is missing");
+    assert_eq!(read(5, json!({"key_group": 128})), "`key_group` is 128, but max_parallelism is only 128");
+    assert_eq!(read(5, json!({"key_group": 1, "key": "k"})), "unexpected `key`: this state has no keys");
     let timer = json!({"key": "k", "window": "global", "map_key": {"hex": "00"}, "value": ""});
     assert_eq!(read(4, timer), "`map_key`: expected the time of the timer");
-    let of_no_window = StoredEntry { group: 0, state: 0, key: b"k", sub_key: &[], value: &[0] };
-    assert_eq!(EntryCodec::new("op", &layout, &layout[0]).show(of_no_window).unwrap_err().code, "checkpoint-corrupt");
+    let without_window = StoredEntry { group: 0, state: 0, key: b"k", sub_key: &[], value: &[0] };
+    assert_eq!(EntryCodec::new("op", &layout, &layout[0]).show(without_window).unwrap_err().code, "checkpoint-corrupt");
 }
 
 #[test]
-fn a_value_without_its_time_is_as_old_as_the_load() {
+fn a_value_without_an_update_time_gets_the_time_of_the_load() {
     let state = StateDescription { ttl: Some(TTL), ..state(StateKind::Value, "raw", "raw:string") };
     let stored = read(&state, r#"{"operator": "op", "state": "s", "key": "k", "value": "v"}"#).unwrap();
     assert_eq!(stored.value, [7, 0, 0, 0, 0, 0, 0, 0, b'v']);
 }
 
 #[test]
-fn a_sub_key_on_the_command_line_is_json_text_or_hex() {
+fn a_map_key_on_the_command_line_is_json_text_or_hex() {
     let of = |map_key: &str, argument: &str| {
         let state = StateDescription { map_key: map_key.into(), ..state(StateKind::Map, "json", "json:u8") };
         EntryCodec::new("op", &StateLayout::new(), &state).sub_key_of_argument(argument)
@@ -237,9 +242,9 @@ fn a_sub_key_on_the_command_line_is_json_text_or_hex() {
 }
 
 proptest! {
-    /// Whatever is stored, a dump of it loads to the same bytes.
+    /// A dump of any entry loads to the same bytes.
     #[test]
-    fn what_is_shown_is_read_to_the_same_bytes(
+    fn a_shown_entry_is_read_to_the_same_bytes(
         kind in prop_oneof![Just(StateKind::Value), Just(StateKind::Map)],
         codec in "(json|raw|csv|postcard|other)",
         shape in r"(u64|f64|string|option<option<u8,>,>|\{hex:string,\}|map<string,u8,>|enum<A\|B\(f32,\)\|>)",
@@ -253,8 +258,8 @@ proptest! {
         let line = serde_json::to_string(&shown.unwrap()).unwrap();
         prop_assert!(!line.contains('\n'));
         let entry: StateEntry = serde_json::from_str(&line).unwrap();
-        let read = EntryCodec::new("op", &StateLayout::new(), &state).read(&entry, GROUPS, 0).unwrap();
-        // JSON keeps what it says; the line ends in it become blanks.
+        let read = EntryCodec::new("op", &StateLayout::new(), &state).encode(&entry, GROUPS, 0).unwrap();
+        // JSON keeps its content; line ends in it become blanks.
         let value = if codec == "json" && !line.contains("hex") { value.iter().map(|&b| if b == b'\n' { b' ' } else { b }).collect() } else { value };
         prop_assert_eq!(read, stored(&state, &key, &sub_key, &value));
     }

@@ -1,22 +1,22 @@
-//! The values of the host's own states as JSON and back: what windows, triggers, sessions, panes, joins and watermarks keep.
+//! Values of internal states as JSON and back: those of windows, triggers, sessions, panes, joins and watermarks.
 //!
-//! The bytes are those that `operator/window/`, `operator/interval_join.rs` and `turn/watermark.rs` write. They are untrusted:
-//! what is not of its form, or would not come back to the same bytes, is left to the caller, who shows it in hex.
+//! `operator/window/`, `operator/interval_join.rs` and `turn/watermark.rs` write the bytes. Invariant: bytes are untrusted;
+//! a value that is malformed, or that does not encode to the same bytes again, is left to the caller, which shows it in hex.
 
 use serde_json::{Map, Number, Value, json};
 
 use super::bytes_json::{bytes_from, show_bytes};
 use crate::state::{StateDescription, internal};
 
-/// The largest time that every reader of JSON takes for the number that it is.
+/// The largest integer that every JSON parser reads exactly.
 const EXACT_MAX: i64 = 1 << 53;
 
-/// What the values of one of the host's states are.
+/// The format of the values of one internal state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InternalValueFormat {
-    /// A time or a number: what a trigger keeps.
+    /// A time or a number, which a trigger stores.
     Integer,
-    /// A time, and whether the timers that it makes due were being fired.
+    /// A time, and whether the timers due at that time were being fired.
     Watermark,
     /// The accumulator of `count`.
     Count,
@@ -24,13 +24,17 @@ pub(super) enum InternalValueFormat {
     Folded,
     /// An element of a window.
     Element,
+    /// The sessions of a key: their windows, and the windows under which their state is stored.
     Sessions,
+    /// The panes of a key, with the timer and the position of the next firing.
     Panes,
+    /// The number of the next record of a join, and the time of its clean-up timer.
     JoinKept,
 }
 
 impl InternalValueFormat {
-    /// None where the values are plain bytes, such as the records of a join, or none of the host's.
+    /// Returns the format for an internal state. `None` for a state of a function, and for plain bytes such as the records of
+    /// a join.
     pub fn of(state: &StateDescription) -> Option<InternalValueFormat> {
         match &state.name[..] {
             internal::WINDOW_TRIGGER => Some(InternalValueFormat::Integer),
@@ -45,7 +49,7 @@ impl InternalValueFormat {
         }
     }
 
-    /// None where the bytes are not of this form.
+    /// Returns the value as JSON. `None` if the bytes do not have this format.
     pub fn show(self, bytes: &[u8]) -> Option<Value> {
         let mut reader = InternalValueReader(bytes);
         let value = match self {
@@ -63,8 +67,8 @@ impl InternalValueFormat {
         reader.0.is_empty().then_some(value)
     }
 
-    /// The bytes of a value; the error says what was expected.
-    pub fn bytes(self, value: &Value) -> Result<Vec<u8>, String> {
+    /// Returns the bytes of a value. The error says what was expected.
+    pub fn encode(self, value: &Value) -> Result<Vec<u8>, String> {
         let written = match self {
             InternalValueFormat::Integer => time_from(value).map(|time| time.to_le_bytes().to_vec()),
             InternalValueFormat::Watermark => watermark_bytes(value),
@@ -94,7 +98,7 @@ impl InternalValueFormat {
     }
 }
 
-/// A time as a number; as text where a reader of JSON might round it.
+/// Returns a time as a number, or as text if a JSON parser might round it.
 pub(super) fn show_time(time: i64) -> Value {
     match (-EXACT_MAX..=EXACT_MAX).contains(&time) {
         true => time.into(),
@@ -109,7 +113,7 @@ pub(super) fn time_from(value: &Value) -> Option<i64> {
     }
 }
 
-/// The window that a global assigner has.
+/// The only window of a global assigner.
 const GLOBAL: (i64, i64) = (i64::MIN, i64::MAX);
 
 pub(super) fn show_window(start: i64, end: i64) -> Value {
@@ -119,7 +123,7 @@ pub(super) fn show_window(start: i64, end: i64) -> Value {
     }
 }
 
-/// The start and the end of a window.
+/// Returns start and end of a window.
 pub(super) fn window_from(value: &Value) -> Option<(i64, i64)> {
     if value.as_str() == Some("global") {
         return Some(GLOBAL);
@@ -128,7 +132,7 @@ pub(super) fn window_from(value: &Value) -> Option<(i64, i64)> {
     Some((time_from(window.get("start")?)?, time_from(window.get("end")?)?))
 }
 
-/// An object with so many fields.
+/// Returns an object that has exactly this number of fields.
 fn exactly(value: &Value, fields: usize) -> Option<&Map<String, Value>> {
     value.as_object().filter(|object| object.len() == fields)
 }
@@ -163,7 +167,7 @@ impl InternalValueReader<'_> {
         std::mem::take(&mut self.0)
     }
 
-    /// A number with its form in front of it: 0 for a whole one, 1 for a floating one.
+    /// Reads a number after its tag: 0 for an integer, 1 for a floating-point number.
     fn number(&mut self) -> Option<Value> {
         match self.chunk()? {
             [0] => self.signed().map(Value::from),
@@ -232,7 +236,7 @@ impl InternalValueReader<'_> {
     }
 }
 
-/// JSON has neither infinite numbers nor NaN: those are text.
+/// JSON has no infinite numbers and no NaN, so these are text.
 fn float(number: f64) -> Value {
     Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
 }
@@ -335,7 +339,7 @@ mod tests {
 
     use super::*;
 
-    const FORMS: [InternalValueFormat; 8] = [
+    const FORMATS: [InternalValueFormat; 8] = [
         InternalValueFormat::Integer,
         InternalValueFormat::Watermark,
         InternalValueFormat::Count,
@@ -351,10 +355,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operators_write_is_shown_by_name() {
+    fn values_that_operators_write_are_shown_with_field_names() {
         let whole = |number: i64| [&[0][..], &number.to_le_bytes()].concat();
         let top = [times(&[2]), whole(7), whole(7), vec![2, 0, 0, 0], b"7a".to_vec()].concat();
-        for (form, bytes, shown) in [
+        for (format, bytes, shown) in [
             (InternalValueFormat::Integer, times(&[-5]), json!(-5)),
             (InternalValueFormat::Integer, times(&[i64::MAX]), json!("9223372036854775807")),
             (InternalValueFormat::Watermark, times(&[7]), json!(7)),
@@ -393,17 +397,17 @@ mod tests {
             ),
             (InternalValueFormat::JoinKept, times(&[1, 8]), json!({"next": 1, "timer": 8})),
         ] {
-            assert_eq!(form.show(&bytes), Some(shown.clone()), "{form:?}");
-            assert_eq!(form.bytes(&shown), Ok(bytes), "{form:?}");
+            assert_eq!(format.show(&bytes), Some(shown.clone()), "{format:?}");
+            assert_eq!(format.encode(&shown), Ok(bytes), "{format:?}");
         }
     }
 
     #[test]
-    fn what_is_of_another_form_is_refused() {
-        for form in FORMS {
-            assert_eq!(form.show(&[1, 2, 3]), None, "{form:?}");
+    fn values_of_another_format_are_rejected() {
+        for format in FORMATS {
+            assert_eq!(format.show(&[1, 2, 3]), None, "{format:?}");
             for value in [json!({"more": 1}), json!(-1.5), json!("a")] {
-                assert!(form.bytes(&value).unwrap_err().starts_with("expected"), "{form:?} {value}");
+                assert!(format.encode(&value).unwrap_err().starts_with("expected"), "{format:?} {value}");
             }
         }
         assert_eq!(window_from(&json!({"start": 1})), None);
@@ -412,11 +416,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_shown_or_refused(bytes: Vec<u8>, times_in: Vec<i64>) {
-            for form in FORMS {
+        fn showing_never_panics(bytes: Vec<u8>, times_in: Vec<i64>) {
+            for format in FORMATS {
                 for bytes in [&bytes, &times(&times_in)] {
-                    if let Some(value) = form.show(bytes) {
-                        let _ = form.bytes(&value);
+                    if let Some(value) = format.show(bytes) {
+                        let _ = format.encode(&value);
                     }
                 }
             }

@@ -1,17 +1,17 @@
-//! Sub-keys of maps, which sort as the keys do, to JSON and back. The SDK says what they are: `ordered:(u64,string)`.
+//! Keys of maps as JSON and back. Their bytes sort like the keys; the SDK describes their type: `ordered:(u64,string)`.
 //!
-//! Integers are big endian, signed ones with the sign bit flipped; `bool` is 0 or 1, `char` a `u32`; text and bytes are as
-//! they are. The parts of a tuple stand one behind the other; text and bytes in it have each 0 written as 0 255 and end
-//! with 0 0. The names and the bytes are untrusted.
+//! Integers are big endian, signed ones with the sign bit flipped. `bool` is 0 or 1, `char` is a `u32`, and text and bytes are
+//! unchanged. A tuple is the concatenation of its elements; in text and bytes within a tuple each 0 is written as 0 255, and
+//! 0 0 marks their end. Invariant: descriptions and bytes are untrusted; what does not decode is shown in hex.
 
 use serde_json::Value;
 
 use super::bytes_json::{bytes_from, show_bytes, show_text};
 
-/// The SDK itself writes no deeper.
+/// Upper bound on nesting. The SDK writes nothing deeper.
 const DEPTH_MAX: u32 = 16;
 
-/// How the sub-keys of a map are written.
+/// The type of the keys of a map.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum MapKeyShape {
     Integer { signed: bool, bytes: usize },
@@ -23,14 +23,14 @@ pub(super) enum MapKeyShape {
 }
 
 impl MapKeyShape {
-    /// Reads what a state says of its map's keys. None where that is not understood: then they are bytes.
+    /// Parses a state's description of its map keys. Returns `None` if it is unknown; then the keys are opaque bytes.
     pub fn parse(map_key: &str) -> Option<MapKeyShape> {
         let mut rest = map_key.strip_prefix("ordered:")?;
         let shape = parse_part(&mut rest, DEPTH_MAX)?;
         rest.is_empty().then_some(shape)
     }
 
-    /// The key. None where the bytes are nothing that this shape writes.
+    /// Returns the key as JSON. `None` if the bytes are not a key of this type.
     pub fn decode(&self, bytes: &[u8]) -> Option<Value> {
         match self {
             MapKeyShape::String => show_text(bytes),
@@ -46,14 +46,14 @@ impl MapKeyShape {
     fn decode_part(&self, rest: &mut &[u8]) -> Option<Value> {
         match self {
             MapKeyShape::Integer { signed, bytes } => {
-                let (number, behind) = rest.split_at_checked(*bytes)?;
-                *rest = behind;
+                let (number, after) = rest.split_at_checked(*bytes)?;
+                *rest = after;
                 let number = number.iter().fold(0, |number, &byte| (number << 8) | u128::from(byte));
                 let bits = *bytes as u32 * 8;
                 Some(match signed {
                     false => u64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from),
                     true => {
-                        // With the sign bit flipped back, and drawn out to the left.
+                        // Flips the sign bit back and extends it to 128 bits.
                         let flipped = (number ^ (1 << (bits - 1))) << (128 - bits);
                         let number = flipped as i128 >> (128 - bits);
                         i64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
@@ -61,17 +61,17 @@ impl MapKeyShape {
                 })
             }
             MapKeyShape::Bool => {
-                let (&byte, behind) = rest.split_first()?;
-                *rest = behind;
+                let (&byte, after) = rest.split_first()?;
+                *rest = after;
                 (byte < 2).then_some(Value::Bool(byte == 1))
             }
             MapKeyShape::Char => {
-                let (code, behind) = rest.split_first_chunk::<4>()?;
-                *rest = behind;
+                let (code, after) = rest.split_first_chunk::<4>()?;
+                *rest = after;
                 Some(char::from_u32(u32::from_be_bytes(*code))?.to_string().into())
             }
-            MapKeyShape::String => show_text(&take_ended(rest)?),
-            MapKeyShape::Bytes => Some(show_bytes(&take_ended(rest)?)),
+            MapKeyShape::String => show_text(&take_until_end_mark(rest)?),
+            MapKeyShape::Bytes => Some(show_bytes(&take_until_end_mark(rest)?)),
             MapKeyShape::Tuple(parts) => {
                 let values = parts.iter().map(|part| part.decode_part(rest)).collect::<Option<Vec<_>>>()?;
                 Some(Value::Array(values))
@@ -79,7 +79,7 @@ impl MapKeyShape {
         }
     }
 
-    /// The bytes of a key; an error says what was expected.
+    /// Returns the bytes of a key. The error says what was expected.
     pub fn encode(&self, key: &Value) -> Result<Vec<u8>, String> {
         match self {
             MapKeyShape::String | MapKeyShape::Bytes => bytes_from(key).ok_or_else(|| self.expected()),
@@ -91,8 +91,8 @@ impl MapKeyShape {
         }
     }
 
-    fn encode_part(&self, key: &Value, to: &mut Vec<u8>) -> Result<(), String> {
-        let misfit = || self.expected();
+    fn encode_part(&self, key: &Value, out: &mut Vec<u8>) -> Result<(), String> {
+        let mismatch = || self.expected();
         match self {
             MapKeyShape::Integer { signed, bytes } => {
                 let bits = *bytes as u32 * 8;
@@ -100,36 +100,36 @@ impl MapKeyShape {
                 let text = match key {
                     Value::Number(number) => number.to_string(),
                     Value::String(text) if bits == 128 => text.clone(),
-                    _ => return Err(misfit()),
+                    _ => return Err(mismatch()),
                 };
                 let number = if *signed {
-                    let number: i128 = text.parse().map_err(|_| misfit())?;
+                    let number: i128 = text.parse().map_err(|_| mismatch())?;
                     let fits = (number << unused) >> unused == number;
                     fits.then_some(number as u128 ^ (1 << (bits - 1)))
                 } else {
-                    let number: u128 = text.parse().map_err(|_| misfit())?;
+                    let number: u128 = text.parse().map_err(|_| mismatch())?;
                     ((number << unused) >> unused == number).then_some(number)
                 };
-                to.extend((number.ok_or_else(misfit)? << unused).to_be_bytes().iter().take(*bytes));
+                out.extend((number.ok_or_else(mismatch)? << unused).to_be_bytes().iter().take(*bytes));
             }
-            MapKeyShape::Bool => to.push(key.as_bool().ok_or_else(misfit)?.into()),
+            MapKeyShape::Bool => out.push(key.as_bool().ok_or_else(mismatch)?.into()),
             MapKeyShape::Char => {
-                let mut chars = key.as_str().ok_or_else(misfit)?.chars();
-                let (Some(char), None) = (chars.next(), chars.next()) else { return Err(misfit()) };
-                to.extend_from_slice(&u32::from(char).to_be_bytes());
+                let mut chars = key.as_str().ok_or_else(mismatch)?.chars();
+                let (Some(char), None) = (chars.next(), chars.next()) else { return Err(mismatch()) };
+                out.extend_from_slice(&u32::from(char).to_be_bytes());
             }
             MapKeyShape::String | MapKeyShape::Bytes => {
-                for byte in bytes_from(key).ok_or_else(misfit)? {
-                    to.push(byte);
+                for byte in bytes_from(key).ok_or_else(mismatch)? {
+                    out.push(byte);
                     if byte == 0 {
-                        to.push(255);
+                        out.push(255);
                     }
                 }
-                to.extend_from_slice(&[0, 0]);
+                out.extend_from_slice(&[0, 0]);
             }
             MapKeyShape::Tuple(parts) => {
-                let values = key.as_array().filter(|values| values.len() == parts.len()).ok_or_else(misfit)?;
-                parts.iter().zip(values).try_for_each(|(part, value)| part.encode_part(value, to))?;
+                let values = key.as_array().filter(|values| values.len() == parts.len()).ok_or_else(mismatch)?;
+                parts.iter().zip(values).try_for_each(|(part, value)| part.encode_part(value, out))?;
             }
         }
         Ok(())
@@ -145,20 +145,20 @@ impl MapKeyShape {
             MapKeyShape::Char => "expected a string of one character".into(),
             MapKeyShape::String => "expected a string".into(),
             MapKeyShape::Bytes => "expected a string or {\"hex\": ...}".into(),
-            MapKeyShape::Tuple(parts) => format!("expected a list of {}", parts.len()),
+            MapKeyShape::Tuple(parts) => format!("expected a list of {} elements", parts.len()),
         }
     }
 }
 
-/// Text or bytes within a tuple, up to their end mark.
-fn take_ended(rest: &mut &[u8]) -> Option<Vec<u8>> {
+/// Takes text or bytes within a tuple, up to their end mark.
+fn take_until_end_mark(rest: &mut &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
-        let (&byte, behind) = rest.split_first()?;
-        *rest = behind;
+        let (&byte, after) = rest.split_first()?;
+        *rest = after;
         if byte == 0 {
-            let (&mark, behind) = rest.split_first()?;
-            *rest = behind;
+            let (&mark, after) = rest.split_first()?;
+            *rest = after;
             match mark {
                 0 => return Some(bytes),
                 255 => {}
@@ -171,8 +171,8 @@ fn take_ended(rest: &mut &[u8]) -> Option<Vec<u8>> {
 
 fn parse_part(rest: &mut &str, depth: u32) -> Option<MapKeyShape> {
     let depth = depth.checked_sub(1)?;
-    if let Some(behind) = rest.strip_prefix('(') {
-        *rest = behind;
+    if let Some(after) = rest.strip_prefix('(') {
+        *rest = after;
         let mut parts = Vec::new();
         loop {
             parts.push(parse_part(rest, depth)?);
@@ -186,8 +186,8 @@ fn parse_part(rest: &mut &str, depth: u32) -> Option<MapKeyShape> {
         }
     }
     let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
-    let (word, behind) = rest.split_at_checked(end)?;
-    *rest = behind;
+    let (word, after) = rest.split_at_checked(end)?;
+    *rest = after;
     let integer = |signed, bytes| Some(MapKeyShape::Integer { signed, bytes });
     match word {
         "u8" => integer(false, 1),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_written_as_the_sdk_writes_them() {
+    fn keys_are_encoded_as_the_sdk_encodes_them() {
         for (name, key, bytes) in [
             ("u32", json!(1), &[0, 0, 0, 1][..]),
             ("i16", json!(-1), &[127, 255]),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn values_of_another_type_are_rejected() {
         for (name, key) in
             [("u8", json!(256)), ("u8", json!(-1)), ("i8", json!(128)), ("u64", json!("1")), ("bool", json!(1))]
         {
@@ -257,7 +257,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_can_be_read_is_written_alike(name in "(u8|i32|u64|bool|char|\\(string,i16\\)|\\(u8,\\(bytes\\)\\))", bytes: Vec<u8>) {
+        fn a_decoded_key_encodes_to_the_same_bytes(name in "(u8|i32|u64|bool|char|\\(string,i16\\)|\\(u8,\\(bytes\\)\\))", bytes: Vec<u8>) {
             let shape = shape(&name);
             if let Some(key) = shape.decode(&bytes) {
                 prop_assert_eq!(shape.encode(&key), Ok(bytes));

@@ -1,27 +1,28 @@
-//! Postcard to JSON and back, for a value whose [`ValueShape`] is known. What serde would make of the type in JSON, with these
-//! exceptions: a map whose keys are no strings is a list of pairs, a tuple of one is its part, and a number that JSON
-//! cannot hold exactly is a string.
+//! Values in postcard as JSON and back, if their [`ValueShape`] is known.
 //!
-//! Bytes, shapes and JSON are all untrusted. A shape may ask for very much that costs no bytes (`[();1000000000]`), so the
-//! number of parts is bounded by the number of bytes.
+//! The JSON is what serde writes for the type, with three exceptions. A map whose keys are not strings is a list of pairs. A
+//! tuple of one element is that element. A number that JSON cannot represent exactly is a string.
+//!
+//! Invariant: bytes, shapes and JSON are untrusted. A shape may describe many values that take no bytes
+//! (`[();1000000000]`), so the number of values is bounded by the number of bytes.
 
 use serde_json::{Map, Number, Value};
 
 use super::value_shape::ValueShape;
 
-/// Parts that a value may have, beside a number of them for each of its bytes.
-const PARTS_FREE: usize = 4096;
-const PARTS_PER_BYTE: usize = 16;
+/// Upper bound on the values within a value: a fixed number, and a number for each byte.
+const VALUES_BASE: usize = 4096;
+const VALUES_PER_BYTE: usize = 16;
 
-/// The value. None where the bytes are not one of this shape, to the last byte.
+/// Returns the value as JSON. `None` if the bytes are not exactly one value of this shape.
 pub(super) fn decode(shape: &ValueShape, bytes: &[u8]) -> Option<Value> {
-    let parts_left = bytes.len().saturating_mul(PARTS_PER_BYTE).saturating_add(PARTS_FREE);
-    let mut reader = PostcardReader { rest: bytes, parts_left };
+    let values_left = bytes.len().saturating_mul(VALUES_PER_BYTE).saturating_add(VALUES_BASE);
+    let mut reader = PostcardReader { rest: bytes, values_left };
     let value = reader.value(shape)?;
     reader.rest.is_empty().then_some(value)
 }
 
-/// The bytes of a value; an error says where in the value what was expected.
+/// Returns the bytes of a value. The error says what was expected, and where in the value.
 pub(super) fn encode(shape: &ValueShape, value: &Value) -> Result<Vec<u8>, String> {
     let mut writer = PostcardWriter { bytes: Vec::new() };
     writer.value(shape, value).map_err(|ShapeMismatch { at, expected }| match at.is_empty() {
@@ -33,7 +34,7 @@ pub(super) fn encode(shape: &ValueShape, value: &Value) -> Result<Vec<u8>, Strin
 
 struct PostcardReader<'a> {
     rest: &'a [u8],
-    parts_left: usize,
+    values_left: usize,
 }
 
 impl<'a> PostcardReader<'a> {
@@ -49,7 +50,7 @@ impl<'a> PostcardReader<'a> {
         Some(*array)
     }
 
-    /// A number of up to `bits` bits: seven to a byte, the lowest first.
+    /// Reads a number of up to `bits` bits: seven in each byte, the lowest first.
     fn varint(&mut self, bits: u32) -> Option<u128> {
         let mut number = 0;
         for shift in (0..bits).step_by(7) {
@@ -78,7 +79,7 @@ impl<'a> PostcardReader<'a> {
     }
 
     fn value(&mut self, shape: &ValueShape) -> Option<Value> {
-        self.parts_left = self.parts_left.checked_sub(1)?;
+        self.values_left = self.values_left.checked_sub(1)?;
         Some(match shape {
             ValueShape::Bool => match self.byte()? {
                 0 => Value::Bool(false),
@@ -162,13 +163,13 @@ pub(super) fn unsigned(number: u128) -> Value {
     u64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
 }
 
-/// From zigzag: 0, -1, 1, -2, ...
+/// Decodes a zigzag number: 0, -1, 1, -2, ...
 pub(super) fn signed(zigzag: u128) -> Value {
     let number = (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128);
     i64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
 }
 
-/// As a number where a JSON reader of ours gets the same bits back, else as text, which Rust reads exactly.
+/// Returns a JSON number if parsing it gives the same bits again, otherwise text, which Rust parses exactly.
 pub(super) fn float64(number: f64) -> Value {
     let exact = Number::from_f64(number).filter(|json| {
         let read = serde_json::from_str::<f64>(&json.to_string());
@@ -177,7 +178,7 @@ pub(super) fn float64(number: f64) -> Value {
     exact.map_or_else(|| number.to_string().into(), Value::Number)
 }
 
-/// Its own shortest digits, not those of the nearest number of 64 bits.
+/// Uses the shortest digits of the `f32`, not those of the nearest `f64`.
 pub(super) fn float32(number: f32) -> Value {
     match number.to_string().parse::<f64>() {
         Ok(wide) if wide as f32 == number => float64(wide),
@@ -185,8 +186,9 @@ pub(super) fn float32(number: f32) -> Value {
     }
 }
 
-/// Where a value is not of its shape.
+/// A value does not have its shape.
 struct ShapeMismatch {
+    /// Path within the value.
     at: String,
     expected: String,
 }
@@ -270,27 +272,27 @@ impl PostcardWriter {
     }
 
     fn integer(&mut self, signed: bool, bits: u32, value: &Value) -> Result<(), ShapeMismatch> {
-        let misfit = || expected(format!("{} integer of {bits} bits", if signed { "an" } else { "an unsigned" }));
-        // Only numbers that JSON cannot hold are written as text.
+        let mismatch = || expected(format!("{} integer of {bits} bits", if signed { "an" } else { "an unsigned" }));
+        // Only integers that JSON readers may round are text.
         let text = match value {
             Value::Number(number) => number.to_string(),
             Value::String(text) if bits == 128 => text.clone(),
-            _ => return Err(misfit()),
+            _ => return Err(mismatch()),
         };
         let unused = 128 - bits;
         if signed {
-            let number: i128 = text.parse().map_err(|_| misfit())?;
+            let number: i128 = text.parse().map_err(|_| mismatch())?;
             if (number << unused) >> unused != number {
-                return Err(misfit());
+                return Err(mismatch());
             }
             match bits {
                 8 => self.bytes.push(number as u8),
                 _ => self.varint(((number << 1) ^ (number >> 127)) as u128),
             }
         } else {
-            let number: u128 = text.parse().map_err(|_| misfit())?;
+            let number: u128 = text.parse().map_err(|_| mismatch())?;
             if (number << unused) >> unused != number {
-                return Err(misfit());
+                return Err(mismatch());
             }
             match bits {
                 8 => self.bytes.push(number as u8),
@@ -304,7 +306,7 @@ impl PostcardWriter {
         let mut index = 0_usize;
         parts.try_for_each(|(shape, value)| {
             index += 1;
-            self.value(shape, value).map_err(|misfit| misfit.inside(index - 1))
+            self.value(shape, value).map_err(|mismatch| mismatch.inside(index - 1))
         })
     }
 
@@ -327,7 +329,7 @@ impl PostcardWriter {
             self.varint(entries.len() as u128);
             for (key, value) in entries {
                 self.text(key);
-                self.value(of, value).map_err(|misfit| misfit.inside(key))?;
+                self.value(of, value).map_err(|mismatch| mismatch.inside(key))?;
             }
             return Ok(());
         }
@@ -336,7 +338,7 @@ impl PostcardWriter {
         for (index, entry) in entries.iter().enumerate() {
             let pair = entry.as_array().filter(|pair| pair.len() == 2);
             let pair = pair.ok_or_else(|| expected("a pair").inside(index))?;
-            self.each([key, of].into_iter().zip(pair)).map_err(|misfit| misfit.inside(index))?;
+            self.each([key, of].into_iter().zip(pair)).map_err(|mismatch| mismatch.inside(index))?;
         }
         Ok(())
     }
@@ -344,11 +346,11 @@ impl PostcardWriter {
     fn fields(&mut self, fields: &[(String, ValueShape)], value: &Value) -> Result<(), ShapeMismatch> {
         let object = value.as_object().ok_or_else(|| expected("an object"))?;
         for (name, shape) in fields {
-            let value = object.get(name).ok_or_else(|| expected("a value, and there is none").inside(name))?;
-            self.value(shape, value).map_err(|misfit| misfit.inside(name))?;
+            let value = object.get(name).ok_or_else(|| expected("a value, but it is missing").inside(name))?;
+            self.value(shape, value).map_err(|mismatch| mismatch.inside(name))?;
         }
         match object.keys().find(|name| fields.iter().all(|(known, _)| known != *name)) {
-            Some(stray) => Err(expected("no such field").inside(stray)),
+            Some(stray) => Err(expected("no field of this name").inside(stray)),
             None => Ok(()),
         }
     }
@@ -370,9 +372,9 @@ impl PostcardWriter {
                 }
                 (Some(fields), Some(content)) => {
                     self.varint(index as u128);
-                    return self.value(fields, content).map_err(|misfit| misfit.inside(variant));
+                    return self.value(fields, content).map_err(|mismatch| mismatch.inside(variant));
                 }
-                (None, Some(_)) => return Err(expected(format!("\"{variant}\" alone"))),
+                (None, Some(_)) => return Err(expected(format!("\"{variant}\" without fields"))),
                 (Some(_), None) => return Err(expected(format!("{{\"{variant}\": ...}}"))),
             }
         }

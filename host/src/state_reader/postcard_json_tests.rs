@@ -1,4 +1,4 @@
-//! Postcard by its shape, against the real `postcard` and `serde_json`, and over generated shapes.
+//! Compares postcard values as JSON with what `postcard` and `serde_json` write, and checks generated shapes.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ fn aircraft() -> Aircraft {
 }
 
 #[test]
-fn a_value_of_every_kind_is_what_serde_makes_of_it() {
+fn a_value_of_every_type_is_what_serde_writes() {
     let shape = ValueShape::parse(AIRCRAFT).unwrap();
     let bytes = postcard::to_stdvec(&aircraft()).unwrap();
     let json = serde_json::to_value(aircraft()).unwrap();
@@ -72,7 +72,7 @@ fn a_value_of_every_kind_is_what_serde_makes_of_it() {
 }
 
 #[test]
-fn numbers_that_json_cannot_hold_are_text() {
+fn numbers_that_json_cannot_represent_are_text() {
     let of = |shape: &str, bytes: &[u8]| decode(&ValueShape::parse(shape).unwrap(), bytes).unwrap();
     assert_eq!(of("u128", &postcard::to_stdvec(&u128::MAX).unwrap()), json!(u128::MAX.to_string()));
     assert_eq!(of("i128", &postcard::to_stdvec(&i128::MIN).unwrap()), json!(i128::MIN.to_string()));
@@ -82,7 +82,7 @@ fn numbers_that_json_cannot_hold_are_text() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn the_error_says_where_a_value_does_not_fit() {
     let misfit = |shape: &str, value: Value| encode(&ValueShape::parse(shape).unwrap(), &value).unwrap_err();
     assert_eq!(misfit("u8", json!(256)), "expected an unsigned integer of 8 bits");
     assert_eq!(misfit("u64", json!("1")), "expected an unsigned integer of 64 bits");
@@ -99,7 +99,7 @@ fn what_does_not_fit_is_named() {
 }
 
 #[test]
-fn a_shape_that_asks_for_more_than_there_is_ends() {
+fn a_shape_with_more_values_than_bytes_is_rejected() {
     for (shape, bytes) in
         [("[();1000000000000]", &[][..]), ("list<(),>", &[255, 255, 255, 255, 255, 255, 255, 255, 127])]
     {
@@ -139,9 +139,8 @@ fn shapes() -> impl Strategy<Value = ValueShape> {
 }
 
 proptest! {
-    /// Bytes are a value of the shape only if they come back from it: what else they may be is shown as hex.
     #[test]
-    fn what_can_be_read_can_be_written(shape in shapes(), bytes: Vec<u8>) {
+    fn a_decoded_value_encodes_to_an_equal_value(shape in shapes(), bytes: Vec<u8>) {
         if let Some(value) = decode(&shape, &bytes) {
             let text = value.to_string();
             prop_assert_eq!(&serde_json::from_str::<Value>(&text).unwrap(), &value);
@@ -152,13 +151,13 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_comes_back((shape, value) in shapes().prop_flat_map(|shape| (Just(shape.clone()), values(&shape)))) {
+    fn an_encoded_value_decodes_to_an_equal_value((shape, value) in shapes().prop_flat_map(|shape| (Just(shape.clone()), values(&shape)))) {
         let bytes = encode(&shape, &value).unwrap();
         prop_assert_eq!(decode(&shape, &bytes), Some(value.clone()), "{:?}", shape);
     }
 
     #[test]
-    fn every_float_comes_back_to_the_bit(bits: u64, short: u32) {
+    fn floats_keep_every_bit(bits: u64, short: u32) {
         for (shape, bytes) in [(ValueShape::F64, bits.to_le_bytes().to_vec()), (ValueShape::F32, short.to_le_bytes().to_vec())] {
             let value = decode(&shape, &bytes).unwrap();
             if value != json!("NaN") {
@@ -169,7 +168,7 @@ proptest! {
     }
 }
 
-/// Values of a shape, as `decode` shows them. None within an option, since JSON has one `null` only.
+/// Generates values of a shape, as `decode` returns them. Options are never empty, since JSON has only one `null`.
 fn values(shape: &ValueShape) -> BoxedStrategy<Value> {
     match shape {
         ValueShape::Integer { signed: false, bits } => {

@@ -1,4 +1,4 @@
-//! Loading and reading over a real storage: every kind of state, both forms of image, a base, and what fails half-way.
+//! Loads and reads real savepoints: every kind of state, both snapshot formats, a base, and failures during the load.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::reader::{StateListing, StateReader};
-use super::savepoint_loader::{LoadTarget, ParsedEntries, loaded_metadata};
+use super::listing::StateListing;
+use super::load_target::LoadTarget;
+use super::parsed_entries::ParsedEntries;
+use super::reader::StateReader;
+use super::savepoint_loader::loaded_metadata;
 use crate::checkpoint::{
     CheckpointMetadata, OperatorMetadata, SavepointWriter, StorageLocation, StoredCheckpoint, SubtaskMetadata,
     Verification,
@@ -25,7 +28,7 @@ use crate::state::{
     StateLayout, StateOptions, StateWrite, TimeToLive, TtlUpdate,
 };
 
-const MANIFEST: &str = "name = \"p\"\nparallelism = 2\nmax_parallelism = 13\n\
+const PIPELINE: &str = "name = \"p\"\nparallelism = 2\nmax_parallelism = 13\n\
     [source.s]\nconnector = \"generator\"\nparallelism = 1\n\
     [operator.o]\ninput = \"s\"\nkey = \"value\"\ncomponent = \"c@1\"\nfunction = \"f\"\n\
     [sink.out]\ninput = \"o\"\nconnector = \"stdout\"\n";
@@ -44,11 +47,11 @@ fn layout() -> StateLayout {
 }
 
 fn target() -> LoadTarget {
-    let pipeline = PipelineSpec::parse(MANIFEST, "p.toml").unwrap();
+    let pipeline = PipelineSpec::parse(PIPELINE, "p.toml").unwrap();
     LoadTarget::of_pipeline(&pipeline, &BTreeMap::from([("o".to_owned(), layout())]))
 }
 
-/// Entries of every kind, of so many keys.
+/// Returns entries of every kind, for this number of keys.
 fn lines(keys: u32) -> Vec<Value> {
     let mut lines = Vec::new();
     let entry = |state: &str, kind: &str, extra: Value| {
@@ -91,7 +94,8 @@ impl LoadFixture {
 
     fn open(&self, folder: &Path) -> StateReader {
         let snapshot =
-            StoredCheckpoint::open(&place(folder), self.runtime.handle().clone(), Verification::Checksums).unwrap();
+            StoredCheckpoint::open(&storage_location(folder), self.runtime.handle().clone(), Verification::Checksums)
+                .unwrap();
         let CheckpointMetadata { job_id, checkpoint_id, kind, .. } = &snapshot.metadata;
         let files = snapshot.storage.files(job_id, *checkpoint_id, *kind).unwrap();
         StateReader::new(Arc::new(snapshot.metadata), Arc::new(files), self.folder.path()).unwrap()
@@ -99,19 +103,19 @@ impl LoadFixture {
 
     fn new_savepoint(&self, name: &str) -> (SavepointWriter, std::path::PathBuf) {
         let folder = self.folder.path().join("anywhere").join(name);
-        (SavepointWriter::create(&place(&folder), self.runtime.handle().clone()).unwrap(), folder)
+        (SavepointWriter::create(&storage_location(&folder), self.runtime.handle().clone()).unwrap(), folder)
     }
 
     fn load(&self, name: &str, lines: &str, target: &LoadTarget, base: Option<&StateReader>) -> StateReader {
-        let loaded = ParsedEntries::read(&mut lines.as_bytes(), "lines", target, 7).unwrap();
+        let loaded = ParsedEntries::parse(&mut lines.as_bytes(), "lines", target, 7).unwrap();
         let (savepoint, folder) = self.new_savepoint(name);
         let operators = loaded.write(target, base, savepoint.files()).unwrap();
-        let held = base.map(|base| &*base.manifest);
+        let held = base.map(|base| &*base.metadata);
         savepoint.complete(&loaded_metadata(target, held, operators, "loaded".into(), 7)).unwrap();
         self.open(&folder)
     }
 
-    /// A savepoint as a job takes it: its state in files of RocksDB, a source that is half-way.
+    /// Writes a savepoint like that of a job: with a source position and state in files of RocksDB.
     fn taken(&self, name: &str) -> StateReader {
         let (savepoint, folder) = self.new_savepoint(name);
         let mut operators = Vec::new();
@@ -132,7 +136,7 @@ impl LoadFixture {
         self.open(&folder)
     }
 
-    /// Every key has a sum of 1, and a list of one element.
+    /// Stores a sum of 1 and a list of one element for each key.
     fn rocksdb_image(&self, subtask: u32, store: &dyn FileStore) -> StateHandle {
         let groups = groups_of_subtask(subtask, 2, 13);
         let layout: StateLayout =
@@ -163,9 +167,9 @@ impl LoadFixture {
     }
 }
 
-fn dump(images: &StateReader, state: Option<&str>) -> Vec<Value> {
+fn dump(reader: &StateReader, state: Option<&str>) -> Vec<Value> {
     let mut lines = Vec::new();
-    images
+    reader
         .dump(state.map(|_| "o"), state, &mut |entry| {
             lines.push(serde_json::to_value(entry).unwrap());
             Ok(())
@@ -175,19 +179,19 @@ fn dump(images: &StateReader, state: Option<&str>) -> Vec<Value> {
 }
 
 #[test]
-fn what_was_loaded_is_what_a_dump_shows() {
+fn a_dump_shows_the_loaded_lines() {
     let subject = LoadFixture::new();
     let mut lines = lines(100);
     lines.reverse();
-    let images = subject.load("a-1", &text(&lines), &target(), None);
-    let dumped = dump(&images, None);
+    let reader = subject.load("a-1", &text(&lines), &target(), None);
+    let dumped = dump(&reader, None);
     assert_eq!(dumped.len(), lines.len());
     assert_eq!(set(&dumped), set(&lines));
-    assert_eq!(set(&dump(&images, Some("fold"))).len(), 100);
+    assert_eq!(set(&dump(&reader, Some("fold"))).len(), 100);
 
-    let again = subject.load("b-1", &text(&dumped), &LoadTarget::of_image(&images.manifest), None);
+    let again = subject.load("b-1", &text(&dumped), &LoadTarget::of_checkpoint(&reader.metadata), None);
     assert_eq!(dump(&again, None), dumped);
-    let StateListing { operators, .. } = images.list(true).unwrap();
+    let StateListing { operators, .. } = reader.list(true).unwrap();
     let counts: Vec<(&str, Option<u64>)> =
         operators[0].states.iter().map(|state| (&state.state[..], state.entries)).collect();
     let expected = [("sum", 100), ("last", 100), ("by-hour", 300), ("fold", 100), ("rules", 2)];
@@ -196,11 +200,11 @@ fn what_was_loaded_is_what_a_dump_shows() {
 }
 
 #[test]
-fn one_key_is_found_in_every_kind() {
+fn a_key_is_found_in_every_kind_of_state() {
     let subject = LoadFixture::new();
-    let images = subject.load("a-1", &text(&lines(40)), &target(), None);
+    let reader = subject.load("a-1", &text(&lines(40)), &target(), None);
     let get = |state: &str, key: &str, map_key: Option<&str>| {
-        let found = images.get("o", state, key, map_key).unwrap().entries;
+        let found = reader.get("o", state, key, map_key).unwrap().entries;
         found.iter().map(|entry| serde_json::to_value(entry).unwrap()["value"].clone()).collect::<Vec<_>>()
     };
     for number in [0, 7, 39] {
@@ -214,12 +218,12 @@ fn one_key_is_found_in_every_kind() {
     assert_eq!(get("sum", "hex:6b65792d31", None), [json!(-1)]);
     assert_eq!(get("rules", "night", None), [json!(true)]);
     assert_eq!(get("sum", "key-40", None), Vec::<Value>::new());
-    assert_eq!(images.get("o", "sums", "k", None).unwrap_err().code, "state-unknown");
-    assert_eq!(images.get("o", "sum", "k", Some("1")).unwrap_err().code, "request-invalid");
+    assert_eq!(reader.get("o", "sums", "k", None).unwrap_err().code, "state-unknown");
+    assert_eq!(reader.get("o", "sum", "k", Some("1")).unwrap_err().code, "request-invalid");
 }
 
 #[test]
-fn a_base_keeps_everything_that_the_lines_do_not_name() {
+fn states_of_the_base_that_the_lines_do_not_name_are_kept() {
     let subject = LoadFixture::new();
     let taken = subject.taken("taken-1");
     let before = dump(&taken, None);
@@ -227,68 +231,68 @@ fn a_base_keeps_everything_that_the_lines_do_not_name() {
     let line =
         |state: &str, key: &str, value: Value| json!({"operator": "o", "state": state, "key": key, "value": value});
     let lines = [line("sum", "key-1", json!(9)), line("fold", "key-2", json!(1)), line("sum", "new", json!(8))];
-    let target = target().with_base(&taken.manifest).unwrap();
-    let images = subject.load("a-2", &text(&lines), &target, Some(&taken));
+    let target = target().with_base(&taken.metadata).unwrap();
+    let reader = subject.load("a-2", &text(&lines), &target, Some(&taken));
 
     let mut sums: Vec<Value> =
-        dump(&images, Some("sum")).iter().map(|line| json!([line["key"], line["value"]])).collect();
+        dump(&reader, Some("sum")).iter().map(|line| json!([line["key"], line["value"]])).collect();
     sums.sort_by_key(Value::to_string);
     assert_eq!(sums, [json!(["key-1", 9]), json!(["new", 8])]);
-    assert_eq!(set(&dump(&images, Some("last"))), set(&dump(&taken, Some("last"))));
-    assert_eq!(dump(&images, Some("fold"))[0]["updated_at"], 7);
-    assert_eq!(images.manifest.subtask("s", 0).unwrap().source_position, Some(vec![1, 2, 3]));
-    assert_eq!(images.manifest.subtask("o", 1).unwrap().counters.records_in, 5);
+    assert_eq!(set(&dump(&reader, Some("last"))), set(&dump(&taken, Some("last"))));
+    assert_eq!(dump(&reader, Some("fold"))[0]["updated_at"], 7);
+    assert_eq!(reader.metadata.subtask("s", 0).unwrap().source_position, Some(vec![1, 2, 3]));
+    assert_eq!(reader.metadata.subtask("o", 1).unwrap().counters.records_in, 5);
 
-    // Without any line it is the base, in files of its own.
-    let copied = subject.load("a-3", "", &LoadTarget::of_image(&taken.manifest), Some(&taken));
+    // Without lines, the savepoint is a copy of the base with files of its own.
+    let copied = subject.load("a-3", "", &LoadTarget::of_checkpoint(&taken.metadata), Some(&taken));
     assert_eq!(dump(&copied, None), before);
-    let paths = |images: &StateReader| images.manifest.files().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
+    let paths = |reader: &StateReader| reader.metadata.files().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
     assert!(paths(&copied).is_disjoint(&paths(&taken)));
 }
 
 #[test]
-fn a_base_that_contradicts_the_pipeline_is_refused() {
+fn a_base_that_contradicts_the_pipeline_is_rejected() {
     let subject = LoadFixture::new();
     let taken = subject.taken("taken-1");
     let mut other = target();
     other.operators[1].states[0].schema = "postcard:u8".into();
-    assert_eq!(other.with_base(&taken.manifest).unwrap_err().code, "checkpoint-mismatch");
+    assert_eq!(other.with_base(&taken.metadata).unwrap_err().code, "checkpoint-mismatch");
     let mut other = target();
     other.max_parallelism = 12;
-    assert_eq!(other.with_base(&taken.manifest).unwrap_err().code, "checkpoint-mismatch");
-    // One that nobody named is the base's, as where a job begins; that may be too small for what the base does not know.
+    assert_eq!(other.with_base(&taken.metadata).unwrap_err().code, "checkpoint-mismatch");
+    // Without a setting in the pipeline file, the max_parallelism of the base is used. It may be too small for other operators.
     for (parallelism, max) in [(2, Ok(13)), (14, Err("checkpoint-mismatch"))] {
-        let manifest = MANIFEST.replace("max_parallelism = 13\n", "").replace("[sink.out]", "[sink.new]");
-        let manifest = manifest.replace("parallelism = 2", &format!("parallelism = {parallelism}"));
-        let target = LoadTarget::of_pipeline(&PipelineSpec::parse(&manifest, "p.toml").unwrap(), &BTreeMap::new());
-        let target = target.with_base(&taken.manifest);
+        let metadata = PIPELINE.replace("max_parallelism = 13\n", "").replace("[sink.out]", "[sink.new]");
+        let metadata = metadata.replace("parallelism = 2", &format!("parallelism = {parallelism}"));
+        let target = LoadTarget::of_pipeline(&PipelineSpec::parse(&metadata, "p.toml").unwrap(), &BTreeMap::new());
+        let target = target.with_base(&taken.metadata);
         assert_eq!(target.map(|target| target.max_parallelism).map_err(|error| error.code), max);
     }
 }
 
 #[test]
-fn a_bad_line_is_named() {
-    let refuse = |bad: &str| {
+fn the_error_names_the_invalid_line() {
+    let assert_rejected = |bad: &str| {
         let lines = format!("{}\n \n{bad}", text(&lines(1)[..1]).trim_end());
-        let error = ParsedEntries::read(&mut lines.as_bytes(), "lines.ndjson", &target(), 0).err().unwrap();
+        let error = ParsedEntries::parse(&mut lines.as_bytes(), "lines.ndjson", &target(), 0).err().unwrap();
         (error.code, error.location.map(|at| (at.file, at.line, at.column)), error.message)
     };
     let at = |line: usize, column| Some(("lines.ndjson".to_owned(), line, column));
     let sum = |extra: &str| format!(r#"{{"operator": "o", "state": "sum", "key": "key-0", {extra}}}"#);
-    let (code, place, message) = refuse(&sum("\"value\": 1, \"x\": 2"));
+    let (code, place, message) = assert_rejected(&sum("\"value\": 1, \"x\": 2"));
     assert_eq!((code, place), ("state-line-invalid", at(3, 65)), "{message}");
-    assert_eq!(refuse("{").1, at(3, 1));
-    let (code, place, message) = refuse(&sum("\"value\": true"));
+    assert_eq!(assert_rejected("{").1, at(3, 1));
+    let (code, place, message) = assert_rejected(&sum("\"value\": true"));
     assert_eq!((code, place), ("state-line-invalid", at(3, 1)));
     assert_eq!(message, "state `sum` of `o`: `value`: expected an integer of 64 bits");
-    assert_eq!(refuse(r#"{"operator": "s", "state": "sum", "key": "k", "value": 1}"#).0, "state-unknown");
-    assert_eq!(refuse(r#"{"operator": "o", "state": "sums", "key": "k", "value": 1}"#).0, "state-unknown");
-    let (code, place, message) = refuse(&sum("\"value\": 7"));
+    assert_eq!(assert_rejected(r#"{"operator": "s", "state": "sum", "key": "k", "value": 1}"#).0, "state-unknown");
+    assert_eq!(assert_rejected(r#"{"operator": "o", "state": "sums", "key": "k", "value": 1}"#).0, "state-unknown");
+    let (code, place, message) = assert_rejected(&sum("\"value\": 7"));
     assert_eq!((code, place), ("state-line-invalid", at(3, 1)));
     assert!(message.contains("the first is in line 1"), "{message}");
 }
 
-/// A storage that fails at a write of one's choice.
+/// A file store that fails at the write with this number.
 struct FailingFileStore<'a>(&'a dyn FileStore, AtomicU32);
 
 impl FileStore for FailingFileStore<'_> {
@@ -313,9 +317,9 @@ impl FileStore for FailingFileStore<'_> {
 }
 
 #[test]
-fn what_fails_half_way_leaves_nothing() {
+fn a_load_that_fails_leaves_no_files() {
     let subject = LoadFixture::new();
-    let loaded = ParsedEntries::read(&mut text(&lines(100)).as_bytes(), "lines", &target(), 0).unwrap();
+    let loaded = ParsedEntries::parse(&mut text(&lines(100)).as_bytes(), "lines", &target(), 0).unwrap();
     for writes in 0..3 {
         let (savepoint, folder) = subject.new_savepoint("a-1");
         let store = FailingFileStore(savepoint.files(), AtomicU32::new(writes));
@@ -325,6 +329,6 @@ fn what_fails_half_way_leaves_nothing() {
     }
 }
 
-fn place(folder: &Path) -> StorageLocation {
+fn storage_location(folder: &Path) -> StorageLocation {
     StorageLocation::Folder(folder.to_owned())
 }

@@ -1,12 +1,12 @@
-//! The shape of a type, as the SDK writes it behind the codec in a schema: `postcard:{count:u64,delays:list<i32,>,}`.
+//! The shape of a type, which the SDK writes after the codec in a schema: `postcard:{count:u64,delays:list<i32,>,}`.
 //!
-//! The text is untrusted: it is read whole or not at all, to a bounded depth. A shape that is only a hash (`#...`), or
-//! holds words that are nobody's here, is none.
+//! Invariant: the text is untrusted and is parsed completely or not at all, to a bounded depth. A hash (`#...`) or an unknown
+//! word is not a shape. Must not depend on how values are encoded.
 
-/// The SDK itself writes no deeper.
+/// Upper bound on nesting. The SDK writes nothing deeper.
 const DEPTH_MAX: u32 = 32;
 
-/// What a value is made of.
+/// The structure of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ValueShape {
     Integer {
@@ -22,15 +22,15 @@ pub(super) enum ValueShape {
     List(Box<ValueShape>),
     Map(Box<ValueShape>, Box<ValueShape>),
     Array(Box<ValueShape>, usize),
-    /// Tuples, tuple structs, and of no parts the unit.
+    /// A tuple or a tuple struct. Without elements it is the unit type.
     Tuple(Vec<ValueShape>),
     Struct(Vec<(String, ValueShape)>),
-    /// Variants in order; one without fields has none.
+    /// Variants in order, with the shape of their fields if they have any.
     Enum(Vec<(String, Option<ValueShape>)>),
 }
 
 impl ValueShape {
-    /// Reads a shape. None where the text is not one.
+    /// Parses a shape. Returns `None` if the text is not a shape.
     pub fn parse(text: &str) -> Option<ValueShape> {
         let mut parser = ShapeParser { rest: text };
         let shape = parser.shape(DEPTH_MAX)?;
@@ -49,11 +49,11 @@ impl<'a> ShapeParser<'a> {
         rest.is_some()
     }
 
-    fn need(&mut self, token: &str) -> Option<()> {
+    fn expect(&mut self, token: &str) -> Option<()> {
         self.eat(token).then_some(())
     }
 
-    /// Everything in front of the first of `ends`.
+    /// Takes the text before the first of `ends`.
     fn until(&mut self, ends: &[char]) -> Option<&'a str> {
         let (text, rest) = self.rest.split_at_checked(self.rest.find(ends)?)?;
         self.rest = rest;
@@ -63,24 +63,24 @@ impl<'a> ShapeParser<'a> {
     fn shape(&mut self, depth: u32) -> Option<ValueShape> {
         let depth = depth.checked_sub(1)?;
         if self.eat("list<") {
-            return Some(ValueShape::List(self.one_of_container(depth)?));
+            return Some(ValueShape::List(self.last_type_argument(depth)?));
         }
         if self.eat("option<") {
-            return Some(ValueShape::Option(self.one_of_container(depth)?));
+            return Some(ValueShape::Option(self.last_type_argument(depth)?));
         }
         if self.eat("map<") {
             let key = self.shape(depth)?;
-            self.need(",")?;
-            return Some(ValueShape::Map(key.into(), self.one_of_container(depth)?));
+            self.expect(",")?;
+            return Some(ValueShape::Map(key.into(), self.last_type_argument(depth)?));
         }
         if self.eat("enum<") {
             return self.variants(depth);
         }
         if self.eat("[") {
             let element = self.shape(depth)?;
-            self.need(";")?;
+            self.expect(";")?;
             let length = self.until(&[']'])?.parse().ok()?;
-            self.need("]")?;
+            self.expect("]")?;
             return Some(ValueShape::Array(element.into(), length));
         }
         match self.fields(depth)? {
@@ -89,9 +89,9 @@ impl<'a> ShapeParser<'a> {
         }
     }
 
-    fn one_of_container(&mut self, depth: u32) -> Option<Box<ValueShape>> {
+    fn last_type_argument(&mut self, depth: u32) -> Option<Box<ValueShape>> {
         let inner = self.shape(depth)?;
-        self.need(",>")?;
+        self.expect(",>")?;
         Some(inner.into())
     }
 
@@ -100,18 +100,18 @@ impl<'a> ShapeParser<'a> {
         while !self.eat(">") {
             let name = self.until(&['(', '{', '|'])?.to_owned();
             variants.push((name, self.fields(depth)?));
-            self.need("|")?;
+            self.expect("|")?;
         }
         Some(ValueShape::Enum(variants))
     }
 
-    /// `(A,B,)` or `{a:A,b:B,}`; nothing where something else follows.
+    /// Parses `(A,B,)` or `{a:A,b:B,}`. Returns `Some(None)` if something else follows.
     fn fields(&mut self, depth: u32) -> Option<Option<ValueShape>> {
         if self.eat("(") {
             let mut parts = Vec::new();
             while !self.eat(")") {
                 parts.push(self.shape(depth)?);
-                self.need(",")?;
+                self.expect(",")?;
             }
             return Some(Some(ValueShape::Tuple(parts)));
         }
@@ -119,12 +119,12 @@ impl<'a> ShapeParser<'a> {
             let mut fields: Vec<(String, ValueShape)> = Vec::new();
             while !self.eat("}") {
                 let name = self.until(&[':'])?.to_owned();
-                self.need(":")?;
+                self.expect(":")?;
                 if fields.iter().any(|(other, _)| *other == name) {
                     return None;
                 }
                 fields.push((name, self.shape(depth)?));
-                self.need(",")?;
+                self.expect(",")?;
             }
             return Some(Some(ValueShape::Struct(fields)));
         }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_sdk_writes_is_read() {
+    fn shapes_that_the_sdk_writes_are_parsed() {
         let text = "{a:list<option<string,>,>,b:map<u8,[i64;3],>,c:enum<On|At(u32,)|Of{x:f64,}|>,d:(),e:(bool,char,),}";
         let Some(ValueShape::Struct(fields)) = ValueShape::parse(text) else { panic!("{:?}", ValueShape::parse(text)) };
         let names: Vec<&str> = fields.iter().map(|(name, _)| &name[..]).collect();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_are_no_shape() {
+    fn unknown_words_and_malformed_text_are_rejected() {
         for text in ["", "#0123456789abcdef", "Uuid", "u64 ", "list<u8>", "(u8)", "{a:u8,a:u8,}", "[u8;x]", "^", "u7"] {
             assert_eq!(ValueShape::parse(text), None, "{text}");
         }
@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_reaches_a_panic(text in r"(list<|map<|enum<|option<|\(|\)|\{|\}|a:|u8|string|,|>|\||\[|;|]|9|ä){0,20}") {
+        fn parsing_never_panics(text in r"(list<|map<|enum<|option<|\(|\)|\{|\}|a:|u8|string|,|>|\||\[|;|]|9|ä){0,20}") {
             let _ = ValueShape::parse(&text);
         }
     }
