@@ -95,7 +95,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
         component_bytes_max,
         checkpoint_storage: args.checkpoint_storage.clone(),
         instances_max: args.instances,
-        compile_in: args.compile.place(),
+        compile_in: args.compile.compile_mode(),
         runtime: storage.handle().clone(),
     })?;
     let listener = requests.block_on(http::bind(args.listen))?;
@@ -113,7 +113,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
     let mut lost = Ok(());
     let stop = async {
         tokio::select! {
-            () = cli::stop_asked() => {}
+            () = cli::stop_signal() => {}
             error = data_dir_lost(&host) => lost = Err(error),
         }
         // An upload that is still to be compiled is answered now, and holds up nothing.
@@ -140,7 +140,7 @@ async fn data_dir_lost(host: &Host) -> Error {
 /// Ends the process when it is asked again, or when its jobs do not end: they resume from their checkpoints.
 async fn end_at_last() {
     let why = tokio::select! {
-        () = cli::stop_asked_again() => "it was asked to stop twice",
+        () = cli::second_stop_signal() => "it was asked to stop twice",
         () = tokio::time::sleep(SHUTDOWN_TIME) => "its jobs have not ended in time",
     };
     tracing::warn!("the server ends at once, because {why}; its jobs resume at the next start");

@@ -20,7 +20,7 @@ use crate::state::FileRef;
 pub struct UnusableCheckpoint {
     /// Its folder, below the storage's root.
     pub path: String,
-    /// What is damaged.
+    /// Description of the damage.
     pub reason: String,
 }
 

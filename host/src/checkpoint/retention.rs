@@ -4,7 +4,7 @@
 //! or an unfinished one may name; see [`SharedFileProtection`].
 //!
 //! [`CheckpointStorage::retire`] may be killed at any moment. It removes the metadata of retired checkpoints first, oldest
-//! first, and then files that no metadata names any more. What is left at any moment is complete checkpoints with all their
+//! first, and then files that no metadata names any more. An interruption leaves complete checkpoints with all their
 //! files, and perhaps unnamed files, which the next call removes. If a loss of power undoes a removal, at most metadata
 //! without files reappears, and it is older than all retained checkpoints. Must not touch savepoints.
 
@@ -24,7 +24,7 @@ pub struct UnfinishedCheckpoint {
     pub based_on: Option<u64>,
 }
 
-/// What [`CheckpointStorage::retire`] removed.
+/// The result of [`CheckpointStorage::retire`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetirementSummary {
     /// Ids of the retired checkpoints, oldest first.
@@ -35,7 +35,7 @@ pub struct RetirementSummary {
     pub bytes: u64,
 }
 
-/// What is removed, in the order of the fields.
+/// The files to remove, in the order of the fields.
 #[derive(Default)]
 struct RetirementPlan {
     /// Ids and metadata files of retired checkpoints.

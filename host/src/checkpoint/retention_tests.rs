@@ -1,4 +1,4 @@
-//! What retirement removes and what it spares: retained, damaged, unfinished and adopted files.
+//! Retirement removes old checkpoints and spares the files of retained, damaged and unfinished ones.
 
 use std::fs;
 

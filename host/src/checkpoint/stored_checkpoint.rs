@@ -1,7 +1,7 @@
 //! Opens or removes one checkpoint or savepoint by its location, in any storage.
 //!
-//! A savepoint is found wherever its folder was moved. A checkpoint is found where it was taken, or where the whole folder
-//! of its job was moved. Invariant: a removal removes only files that the metadata names, and no other file in the folder.
+//! A savepoint is found wherever its folder was moved. A checkpoint is found in its original place, or in the moved folder
+//! of its job. Invariant: a removal removes only files that the metadata names, and no other file in the folder.
 //! Must not depend on the job that uses the checkpoint.
 
 use std::fs;
@@ -60,8 +60,8 @@ impl StoredCheckpoint {
         Ok(StoredCheckpoint { metadata, storage })
     }
 
-    /// Removes a checkpoint or savepoint that a job claimed and no longer needs: all files of a savepoint; of a checkpoint
-    /// its metadata and the files that no other checkpoint of its job names.
+    /// Removes a checkpoint or savepoint that a job claimed and no longer needs. A savepoint is removed with all its files, a
+    /// checkpoint with the files that no other checkpoint of its job names.
     ///
     /// May be killed at any moment; the next call finishes the removal. A location without a checkpoint is not an error.
     pub fn remove(location: &StorageLocation, runtime: Handle) -> Result<()> {

@@ -1,4 +1,6 @@
-//! A client of the HTTP API. What a server answers is untrusted: it is decoded, or told as an error.
+//! A client of the HTTP API.
+//!
+//! Invariant: answers are untrusted; an answer that cannot be decoded is an error. Must not know what the commands print.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,18 +16,19 @@ use crate::error::{
     CODES, Error, ErrorKind, Result, TextLocation, component_not_found, internal, request_not_found, server_unreachable,
 };
 
+/// Limit on the size of an answer.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
-/// The server is asked before a text of more bytes is sent.
+/// A larger text is sent only after the server has accepted the request (`expect: 100-continue`).
 const EXPECT_BYTES: usize = 16 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One server.
+/// A client for one server.
 pub struct ApiClient {
     base: String,
     agent: Agent,
 }
 
-/// A problem document, as far as it is told.
+/// The fields of a problem document that become an error.
 #[derive(Deserialize)]
 struct ServerProblem {
     code: String,
@@ -42,7 +45,7 @@ struct ServerProblemLocation {
 }
 
 impl ApiClient {
-    /// Connects to nothing yet.
+    /// Creates a client without connecting to the server.
     pub fn new(base: &str) -> ApiClient {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -53,34 +56,38 @@ impl ApiClient {
         ApiClient { base: base.trim_end_matches('/').to_string(), agent: config.build().new_agent() }
     }
 
+    /// Sends a GET request.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.decode(self.agent.get(self.url(path)).call())
     }
 
-    /// Gets `path` with a query.
+    /// Sends a GET request with a query.
     pub fn query<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
         self.decode(self.agent.get(self.url(path)).query_pairs(query.iter().copied()).call())
     }
 
-    /// Copies what `path` answers to `to`, however much it is. A body that ends early is an error.
+    /// Sends a GET request and copies the answer to `to`, without a size limit. Errors: `server-unreachable` also for an answer
+    /// that ends early.
     pub fn copy(&self, path: &str, query: &[(&str, &str)], to: &mut impl Write) -> Result<()> {
         let answer = self.agent.get(self.url(path)).query_pairs(query.iter().copied()).call();
         let mut body = self.checked(answer)?.into_body().into_reader();
         std::io::copy(&mut body, to).map(drop).map_err(|error| {
-            server_unreachable(format!("the answer of {} ended early: {error}", self.base))
-                .hint("the server's log says why")
+            server_unreachable(format!("the answer from {} ended early: {error}", self.base))
+                .hint("see the log of the server")
         })
     }
 
-    /// A POST without a body.
+    /// Sends a POST request without a body.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.decode(self.agent.post(self.url(path)).send_empty())
     }
 
+    /// Sends a POST request with a JSON body.
     pub fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.decode(self.agent.post(self.url(path)).send_json(body))
     }
 
+    /// Sends a POST request with a text.
     pub fn post_text<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -90,13 +97,13 @@ impl ApiClient {
     ) -> Result<T> {
         let mut request = self.agent.post(self.url(path)).query_pairs(query.iter().copied());
         if body.len() > EXPECT_BYTES {
-            // A refusal then arrives before the bytes are sent, and not behind a broken pipe.
+            // The server can then reject the request before the text is sent, instead of closing the connection.
             request = request.header("expect", "100-continue");
         }
         self.decode(request.content_type(content_type).send(body))
     }
 
-    /// Sends a file. The server is asked before the bytes are sent, so that a refusal comes at once.
+    /// Sends a POST request with a file, after the server has accepted the request.
     pub fn post_file<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -110,6 +117,7 @@ impl ApiClient {
         self.decode(request.content_type("application/wasm").send(&body))
     }
 
+    /// Sends a DELETE request.
     pub fn delete(&self, path: &str) -> Result<()> {
         self.checked(self.agent.delete(self.url(path)).call()).map(|_| ())
     }
@@ -121,13 +129,13 @@ impl ApiClient {
     fn decode<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<T> {
         let mut answer = self.checked(answer)?;
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
-        body.read_json().map_err(|error| self.odd_answer(error))
+        body.read_json().map_err(|error| self.unexpected_answer(error))
     }
 
     fn checked(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>> {
         let mut answer = answer.map_err(|error| {
             server_unreachable(format!("no answer from {}: {error}", self.base))
-                .hint("start a server with `cofferdam serve`, or name one with --server or COFFERDAM_SERVER")
+                .hint("start a server with `cofferdam serve`, or set --server or COFFERDAM_SERVER")
         })?;
         if answer.status().is_success() {
             return Ok(answer);
@@ -136,12 +144,12 @@ impl ApiClient {
         let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().unwrap_or_default();
         Err(match serde_json::from_str::<ServerProblem>(&text) {
             Ok(problem) => problem.into(),
-            Err(_) => self.odd_answer(format_args!("HTTP status {status}")),
+            Err(_) => self.unexpected_answer(format_args!("HTTP status {status}")),
         })
     }
 
-    fn odd_answer(&self, what: impl std::fmt::Display) -> Error {
-        request_not_found(format!("{} does not answer like a Cofferdam server: {what}", self.base))
+    fn unexpected_answer(&self, what: impl std::fmt::Display) -> Error {
+        request_not_found(format!("{} is not a Cofferdam server: {what}", self.base))
             .hint("check --server or COFFERDAM_SERVER")
     }
 }
@@ -151,16 +159,15 @@ impl From<ServerProblem> for Error {
         let known = CODES.iter().find(|(code, _)| *code == problem.code);
         let (kind, code, message) = match known {
             Some((code, kind)) => (*kind, *code, problem.detail),
-            // A newer server may have codes that this version does not know.
+            // A newer server may use codes that this version does not have.
             None => (ErrorKind::Internal, internal("").code, format!("{} ({})", problem.detail, problem.code)),
         };
-        let location =
-            problem.location.map(|place| TextLocation { file: place.file, line: place.line, column: place.column });
+        let location = problem.location.map(|at| TextLocation { file: at.file, line: at.line, column: at.column });
         Error { kind, code, message, hint: problem.hint, location, details: Vec::new(), subject: None }
     }
 }
 
-/// A text as one segment of a path.
+/// Encodes a text as one segment of a path.
 pub fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -168,7 +175,7 @@ pub fn segment(text: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b':' | b'@' => {
                 encoded.push(char::from(byte))
             }
-            // A lone dot or two would be taken for a step in the path.
+            // A segment of dots only would be a step in the path.
             b'.' if !text.bytes().all(|byte| byte == b'.') => encoded.push('.'),
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
@@ -183,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request with `answer`, and gives what was asked.
+    /// Answers one request with `answer`. The thread returns the head of the request.
     fn server(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}/", listener.local_addr().unwrap());
@@ -202,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_told_as_the_error_it_was() {
+    fn a_problem_document_becomes_the_same_error() {
         let (base, thread) = server(
             "HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-type: application/problem+json\r\n\r\n\
              {\"code\":\"job-state\",\"detail\":\"it ended\",\"hint\":\"submit it again\",\
@@ -215,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn other_servers_and_none_are_told_apart() {
+    fn other_servers_and_unreachable_servers_have_different_errors() {
         let (base, thread) = server("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>");
         assert_eq!(ApiClient::new(&base).get::<Vec<u8>>("/v1/jobs").unwrap_err().code, "request-not-found");
         thread.join().unwrap();

@@ -1,4 +1,6 @@
-//! `cofferdam new`: a function project from the templates beside this file.
+//! `cofferdam new`: creates a function project from the templates in `template/`.
+//!
+//! Invariant: the project is created completely or not at all.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::print;
 use crate::error::{Result, data_dir_failed, project_exists, request_invalid};
 
-/// Where a file goes, and what it holds. `{{name}}` and `{{sdk}}` are filled in.
+/// Paths and contents of the files. `{{name}}` and `{{sdk}}` are replaced.
 const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("template/Cargo.toml.template")),
     ("src/lib.rs", include_str!("template/lib.rs.template")),
@@ -16,25 +18,24 @@ const FILES: &[(&str, &str)] = &[
     (".gitignore", "/target\n/cofferdam-data\n"),
 ];
 
-/// Makes the folder `name` with a project in it.
-pub fn new(name: &str) -> Result<()> {
-    create(Path::new(""), name)?;
+/// Creates a project in the new folder `name`. Errors: `project-exists`, `request-invalid`, `data-dir-failed`.
+pub fn create_project(name: &str) -> Result<()> {
+    create_in(Path::new(""), name)?;
     print::lines(format_args!(
-        "created {name}/: next\n  cd {name}\n  cargo test\n  cofferdam build\n  cofferdam run pipeline.toml"
+        "created {name}/. Next:\n  cd {name}\n  cargo test\n  cofferdam build\n  cofferdam run pipeline.toml"
     ));
     Ok(())
 }
 
-/// The project is there whole, or nothing of it is.
-fn create(parent: &Path, name: &str) -> Result<()> {
+fn create_in(parent: &Path, name: &str) -> Result<()> {
     check_name(name)?;
     let folder = parent.join(name);
     if folder.exists() {
-        return Err(project_exists(format!("{} is already there", folder.display())).hint("choose another name"));
+        return Err(project_exists(format!("{} already exists", folder.display())).hint("choose another name"));
     }
     let failed = |error: io::Error| data_dir_failed(format!("cannot write the project {}: {error}", folder.display()));
     write_files(&folder, name).map_err(|error| {
-        // It was not there before, so all of it is ours.
+        // The folder did not exist before, so nothing else is removed.
         let _ = std::fs::remove_dir_all(&folder);
         failed(error)
     })
@@ -52,21 +53,22 @@ fn write_files(folder: &Path, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A name that is one of a package as well as of a pipeline.
+/// Checks that the name is valid for a package and for a pipeline.
 fn check_name(name: &str) -> Result<()> {
     let letters = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if letters && name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_lowercase()) && !RESERVED.contains(&name) {
         return Ok(());
     }
-    Err(request_invalid(format!("`{name}` cannot be a project's name"))
-        .hint("take up to 64 characters of a-z, 0-9 and `-` that begin with a letter, such as `word-count`"))
+    Err(request_invalid(format!("`{name}` cannot be the name of a project"))
+        .hint("use up to 64 characters of a-z, 0-9 and `-`, beginning with a letter, such as `word-count`"))
 }
 
-/// Names that cargo refuses, or that are folders of a package.
+/// Names that cargo rejects, and names of folders in a package.
 const RESERVED: &[&str] =
     &["test", "core", "std", "alloc", "proc-macro", "proc_macro", "src", "target", "build", "deps"];
 
-/// The SDK of the checkout that this binary was built from, while it is there; otherwise the published one.
+/// Returns the dependency on the SDK: the checkout that this binary was built from if it still exists, otherwise the published
+/// version.
 fn sdk_dependency() -> String {
     let checkout = option_env!("CARGO_MANIFEST_DIR").map(|host| PathBuf::from(host).join("../guest-sdk"));
     let checkout =
@@ -83,9 +85,9 @@ mod tests {
     use crate::pipeline::PipelineSpec;
 
     #[test]
-    fn a_project_has_a_pipeline_that_is_well_formed() {
+    fn the_pipeline_file_of_a_new_project_is_valid() {
         let parent = tempfile::tempdir().unwrap();
-        create(parent.path(), "word-count").unwrap();
+        create_in(parent.path(), "word-count").unwrap();
         let read = |file: &str| std::fs::read_to_string(parent.path().join("word-count").join(file)).unwrap();
         let pipeline = PipelineSpec::parse(&read("pipeline.toml"), "pipeline.toml").unwrap();
         assert_eq!(pipeline.name, "word-count");
@@ -96,7 +98,7 @@ mod tests {
             assert!(!read(file).contains("{{"), "{file}");
         }
 
-        let error = create(parent.path(), "word-count").unwrap_err();
+        let error = create_in(parent.path(), "word-count").unwrap_err();
         assert_eq!(error.code, "project-exists");
         assert!(parent.path().join("word-count/Cargo.toml").exists());
     }
@@ -105,7 +107,7 @@ mod tests {
     fn names_are_checked_before_anything_is_written() {
         let parent = tempfile::tempdir().unwrap();
         for name in ["", "../x", "Word", "1st", "a b", "test", &"a".repeat(65)] {
-            assert_eq!(create(parent.path(), name).unwrap_err().code, "request-invalid", "{name}");
+            assert_eq!(create_in(parent.path(), name).unwrap_err().code, "request-invalid", "{name}");
         }
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }

@@ -1,4 +1,6 @@
-//! Components that a manifest gives by path: pushed first, then named by their digest.
+//! Reads a pipeline file, and pushes the components that it names by path.
+//!
+//! A pushed component is named by its digest in the text that is submitted. Must not know where components are pushed to.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,21 +13,22 @@ use crate::checkpoint::utf8_path;
 use crate::error::{Error, Result, component_not_found, data_dir_failed, manifest_syntax, source_missing};
 use crate::pipeline::PipelineSpec;
 
-/// A manifest as a person wrote it.
+/// A pipeline file as the user wrote it.
 pub struct PipelineFile {
     pub text: String,
-    /// What errors call it.
+    /// Its name in error messages.
     pub name: String,
-    /// Its folder, absolute.
+    /// Its folder, as an absolute path.
     pub base_dir: PathBuf,
     pub pipeline: PipelineSpec,
 }
 
-/// Reads a manifest and checks it, as far as that goes without its components.
+/// Reads a pipeline file and checks it as far as possible without its components. Errors: `source-missing`, and those of
+/// [`PipelineSpec::parse`].
 pub fn read_pipeline_file(path: &Path) -> Result<PipelineFile> {
     let failed = |error: io::Error| {
-        source_missing(format!("cannot read the manifest {}: {error}", path.display()))
-            .hint("name the pipeline's TOML file; `cofferdam new` writes one")
+        source_missing(format!("cannot read the pipeline file {}: {error}", path.display()))
+            .hint("name a pipeline file; `cofferdam new` creates one")
     };
     let bytes = std::fs::read(path).map_err(failed)?;
     let name = path.display().to_string();
@@ -37,19 +40,19 @@ pub fn read_pipeline_file(path: &Path) -> Result<PipelineFile> {
     Ok(PipelineFile { text, name, base_dir, pipeline })
 }
 
-/// The manifest's text with every component given by path replaced by `sha256:...`, as `push` names it. Lines stay where
-/// they are, so that errors about the new text hold for the old one.
-pub fn push_components(manifest: &PipelineFile, mut push: impl FnMut(&Path) -> Result<String>) -> Result<String> {
+/// Returns the text of the pipeline file with each component path replaced by `sha256:...`. `push` uploads a component and
+/// returns its digest. Line numbers do not change, so errors in the new text point into the file.
+pub fn push_components(file: &PipelineFile, mut push: impl FnMut(&Path) -> Result<String>) -> Result<String> {
     let mut document: DocumentMut =
-        manifest.text.parse().map_err(|error: toml_edit::TomlError| manifest_syntax(error.message()))?;
+        file.text.parse().map_err(|error: toml_edit::TomlError| manifest_syntax(error.message()))?;
     let Some(operators) = document.get_mut("operator").and_then(|item| item.as_table_like_mut()) else {
-        return Ok(manifest.text.clone());
+        return Ok(file.text.clone());
     };
     for (_, operator) in operators.iter_mut() {
         let component = operator.as_table_like_mut().and_then(|operator| operator.get_mut("component"));
         let Some(value) = component.and_then(|item| item.as_value_mut()) else { continue };
         let Some(path) = value.as_str().filter(|reference| is_path(reference)) else { continue };
-        let digest = push(&manifest.base_dir.join(path))?;
+        let digest = push(&file.base_dir.join(path))?;
         let decor = value.decor().clone();
         *value = Value::from(format!("sha256:{digest}"));
         *value.decor_mut() = decor;
@@ -57,12 +60,12 @@ pub fn push_components(manifest: &PipelineFile, mut push: impl FnMut(&Path) -> R
     Ok(document.to_string())
 }
 
-/// Whether a component's reference is a path, and not a name or a digest.
+/// Whether a reference to a component is a path rather than a name or a digest.
 pub fn is_path(reference: &str) -> bool {
     !reference.starts_with("sha256:") && (reference.ends_with(".wasm") || reference.contains(['/', '\\']))
 }
 
-/// Reads a component's file to `to`, and gives its SHA-256.
+/// Copies the file of a component to `to`, and returns its SHA-256.
 pub fn copy_component(path: &Path, to: &mut impl Write) -> Result<[u8; 32]> {
     let missing = |error: io::Error| missing_component(path, &error);
     let mut file = File::open(path).map_err(missing)?;
@@ -91,32 +94,31 @@ fn missing_component(path: &Path, error: &io::Error) -> Error {
 mod tests {
     use super::*;
 
-    const MANIFEST: &str = "name = \"p\" # first\n[source.s]\nconnector = \"generator\"\n\n[operator.a]\ninput = \"s\"\n\
+    const PIPELINE: &str = "name = \"p\" # first\n[source.s]\nconnector = \"generator\"\n\n[operator.a]\ninput = \"s\"\n\
         component = \"f/a.wasm\"   # by path\nfunction = \"f\"\n[operator.b]\ninput = \"a\"\ncomponent = \"named@1\"\n\
         function = \"f\"\n[sink.out]\ninput = \"b\"\nconnector = \"stdout\"\n";
 
     #[test]
-    fn only_paths_are_pushed_and_lines_stay() {
+    fn only_components_named_by_path_are_pushed_and_lines_stay() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("f")).unwrap();
         std::fs::write(folder.path().join("f/a.wasm"), "abc").unwrap();
-        std::fs::write(folder.path().join("p.toml"), MANIFEST).unwrap();
-        let manifest = read_pipeline_file(&folder.path().join("p.toml")).unwrap();
+        std::fs::write(folder.path().join("p.toml"), PIPELINE).unwrap();
+        let file = read_pipeline_file(&folder.path().join("p.toml")).unwrap();
         let mut pushed = Vec::new();
-        let text = push_components(&manifest, |path| Ok(hex::encode(copy_component(path, &mut pushed)?))).unwrap();
+        let text = push_components(&file, |path| Ok(hex::encode(copy_component(path, &mut pushed)?))).unwrap();
         assert_eq!(pushed, b"abc");
         let digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(text, MANIFEST.replace("f/a.wasm", digest));
+        assert_eq!(text, PIPELINE.replace("f/a.wasm", digest));
 
         std::fs::remove_file(folder.path().join("f/a.wasm")).unwrap();
-        let error =
-            push_components(&manifest, |path| Ok(hex::encode(copy_component(path, &mut Vec::new())?))).unwrap_err();
+        let error = push_components(&file, |path| Ok(hex::encode(copy_component(path, &mut Vec::new())?))).unwrap_err();
         assert_eq!(error.code, "component-not-found");
         assert!(error.hint.unwrap().contains("cofferdam build"));
     }
 
     #[test]
-    fn names_digests_and_paths() {
+    fn paths_are_told_from_names_and_digests() {
         for reference in ["a.wasm", "./a", "target/component/a.wasm"] {
             assert!(is_path(reference), "{reference}");
         }

@@ -1,4 +1,6 @@
-//! How things look on stdout. A reader that goes away (`| head`) is no error. Text of others is escaped.
+//! Prints results on stdout, for humans or as JSON.
+//!
+//! Invariant: untrusted text is escaped. A closed stdout (`| head`) is not an error. Must not request anything from a server.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -18,24 +20,24 @@ use crate::job::view::{
 };
 use crate::state_reader::{StateListing, StateSummary};
 
-/// A line on stdout, whatever the text holds.
+/// Prints one line; escapes the text.
 pub fn line(text: impl Display) {
     lines(escape::one_line(&text.to_string()));
 }
 
-/// Lines on stdout. What others may have written is escaped by the caller.
+/// Prints lines. The caller has escaped untrusted text.
 pub fn lines(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{}", escape::lines(&text.to_string()));
 }
 
-/// Any answer as JSON, indented.
+/// Prints a value as indented JSON.
 pub fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| internal(format!("cannot write JSON: {error}")))?;
     let _ = writeln!(std::io::stdout().lock(), "{}", escape::json(&text));
     Ok(())
 }
 
-/// Bytes for people.
+/// Returns a number of bytes with a unit.
 pub fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
@@ -57,6 +59,7 @@ fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_string(), |value| value.to_string())
 }
 
+/// Prints a table of jobs.
 pub fn jobs(jobs: &[JobSummary]) {
     let row = |job: &JobSummary| {
         [
@@ -89,7 +92,7 @@ pub fn jobs(jobs: &[JobSummary]) {
     table(header, jobs.iter().map(row));
 }
 
-/// The status in the words of the API: `RUNNING`.
+/// Returns the status of a job as in the HTTP API, such as `RUNNING`.
 pub fn status(job: &JobSummary) -> String {
     match serde_json::to_value(job.status) {
         Ok(serde_json::Value::String(word)) => word,
@@ -97,6 +100,7 @@ pub fn status(job: &JobSummary) -> String {
     }
 }
 
+/// Prints one job with its operators and metrics.
 pub fn job(job: &JobDetail) {
     let summary = &job.summary;
     line(format_args!("{} ({}): {}", summary.name, summary.id, status(summary)));
@@ -156,20 +160,21 @@ pub fn job(job: &JobDetail) {
     }
 }
 
-/// The smallest watermark of an operator's subtasks, and how far that is behind the clock.
+/// Returns the smallest watermark of an operator's subtasks, and its lag behind the clock.
 fn watermark(operator: &OperatorDetail, now_ms: i64) -> [String; 2] {
     match operator.watermark_ms() {
         Some(i64::MAX) => ["ended".into(), "-".into()],
         Some(watermark) => {
             let lag_ms = u64::try_from(now_ms.saturating_sub(watermark)).unwrap_or(0);
             let lag = humantime::format_duration(Duration::from_millis(lag_ms)).to_string();
-            // Nobody reads the seconds of a lag of years.
+            // The two largest units are enough.
             [time(watermark), lag.split(' ').take(2).collect::<Vec<_>>().join(" ")]
         }
         None => [if operator.is_idle() { "idle" } else { "-" }.into(), "-".into()],
     }
 }
 
+/// Prints a table of checkpoints.
 pub fn checkpoints(checkpoints: &[CheckpointSummary]) {
     let row = |checkpoint: &CheckpointSummary| {
         let total = &checkpoint.total;
@@ -205,7 +210,7 @@ pub fn checkpoints(checkpoints: &[CheckpointSummary]) {
     table(header, checkpoints.iter().map(row));
 }
 
-/// One checkpoint: a line for each operator, and below it one for each subtask where there are several.
+/// Prints one checkpoint: a line for each operator, followed by its subtasks if it has several.
 pub fn checkpoint(checkpoint: &CheckpointDetail) {
     checkpoints(std::slice::from_ref(&checkpoint.summary));
     line("");
@@ -232,11 +237,13 @@ pub fn checkpoint(checkpoint: &CheckpointDetail) {
     table(header, rows);
 }
 
+/// Prints the state of a requested savepoint or checkpoint.
 pub fn savepoint(savepoint: &SavepointView) {
     let rest = savepoint.location.as_ref().or(savepoint.failure.as_ref());
     line(format_args!("{}  {}  {}", savepoint.request_id, savepoint.status, or_dash(rest)));
 }
 
+/// Prints the states of each operator.
 pub fn states(listing: &StateListing) {
     let StateListing { job_name, job_id, checkpoint, taken_at_ms, max_parallelism, operators } = listing;
     line(format_args!(
@@ -264,12 +271,13 @@ pub fn states(listing: &StateListing) {
             ]
         };
         table(
-            ["STATE", "KIND", "SCHEMA", "SUB-KEYS", "TIME TO LIVE", "ENTRIES", "SIZE"],
+            ["STATE", "KIND", "SCHEMA", "MAP KEYS", "TIME TO LIVE", "ENTRIES", "SIZE"],
             operator.states.iter().map(row),
         );
     }
 }
 
+/// Prints a table of savepoints.
 pub fn savepoints(savepoints: &[StoredSavepoint]) {
     let row = |savepoint: &StoredSavepoint| {
         [
@@ -283,6 +291,7 @@ pub fn savepoints(savepoints: &[StoredSavepoint]) {
     table(["ID", "TAKEN", "SIZE", "LOCATION", "DAMAGE"], savepoints.iter().map(row));
 }
 
+/// Prints a table of components.
 pub fn components(components: &[ComponentView]) {
     let row = |component: &ComponentView| {
         let functions: Vec<_> = component.functions.iter().map(|function| function.name.as_str()).collect();
@@ -297,6 +306,7 @@ pub fn components(components: &[ComponentView]) {
     table(["COMPONENT", "NAMES", "SIZE", "FUNCTIONS", "UPLOADED"], components.iter().map(row));
 }
 
+/// Prints one component with its functions.
 pub fn component(component: &ComponentView) {
     line(format_args!("sha256:{}", component.sha256));
     line(format_args!("names     {}", component.names.join(", ")));
@@ -325,7 +335,7 @@ mod tests {
     use crate::job::view::SubtaskWatermark;
 
     #[test]
-    fn of_a_watermark_the_smallest_is_shown_with_its_lag() {
+    fn the_smallest_watermark_is_shown_with_its_lag() {
         let shown = |subtasks: &[(Option<i64>, bool)], now_ms| {
             let subtask = |&(watermark_ms, idle)| SubtaskWatermark { watermark_ms, idle };
             let watermarks = subtasks.iter().map(subtask).collect();

@@ -1,5 +1,7 @@
-//! Progress of one job on stderr: a line that moves on a terminal, about one line a second elsewhere. A stderr that is
-//! closed, or that nothing reads, does not hold up the job.
+//! Shows the progress and the warnings of one job on stderr.
+//!
+//! On a terminal one line is updated in place; elsewhere about one line per second is written. Invariant: a stderr that is
+//! closed or not read does not block the job. Must not write to stdout.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
@@ -20,70 +22,84 @@ use super::print::{size, status};
 const LINE_INTERVAL_NS: u64 = 1_000_000_000;
 
 enum ProgressDisplay {
-    Moving(ProgressBar),
+    /// One line, updated in place.
+    Updated(ProgressBar),
+    /// One line per second.
     Lines,
-    /// Records go to the same terminal: only the end is told.
-    Quiet,
+    /// Only the last line, because records are written to the same terminal.
+    LastLine,
 }
 
-/// See the module.
+/// Shows the progress of one job.
 pub struct JobProgress {
-    style: ProgressDisplay,
+    display: ProgressDisplay,
     clock: SharedClock,
     start_ns: u64,
     shown_ns: Option<u64>,
     shown_status: Option<JobStatus>,
-    /// When the rate was measured last, how many records there were, and the rate.
-    rate: (u64, u64, f64),
+    rate: RecordRate,
+}
+
+/// Records per second, measured about once a second.
+struct RecordRate {
+    measured_ns: u64,
+    records: u64,
+    per_second: f64,
+}
+
+impl RecordRate {
+    fn measure(&mut self, now_ns: u64, records: u64) {
+        let elapsed_ns = now_ns.saturating_sub(self.measured_ns);
+        if elapsed_ns >= LINE_INTERVAL_NS {
+            let per_second = records.saturating_sub(self.records) as f64 / (elapsed_ns as f64 / 1e9);
+            *self = RecordRate { measured_ns: now_ns, records, per_second };
+        }
+    }
 }
 
 impl JobProgress {
+    /// Starts to measure now. The display depends on the terminal and on the pipeline's sinks.
     pub fn new(pipeline: &PipelineSpec, clock: SharedClock) -> JobProgress {
         let to_stdout = pipeline.nodes.iter().any(|node| matches!(node.kind, NodeKind::Sink(SinkConfig::Stdout)));
-        let style = if !std::io::stderr().is_terminal() {
+        let display = if !std::io::stderr().is_terminal() {
             ProgressDisplay::Lines
         } else if to_stdout && std::io::stdout().is_terminal() {
-            ProgressDisplay::Quiet
+            ProgressDisplay::LastLine
         } else {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::new(StderrTerminal)));
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(100));
-            ProgressDisplay::Moving(bar)
+            ProgressDisplay::Updated(bar)
         };
         let start_ns = clock.monotonic_ns();
-        JobProgress { style, clock, start_ns, shown_ns: None, shown_status: None, rate: (start_ns, 0, 0.0) }
+        let rate = RecordRate { measured_ns: start_ns, records: 0, per_second: 0.0 };
+        JobProgress { display, clock, start_ns, shown_ns: None, shown_status: None, rate }
     }
 
-    /// Shows how the job stands, if it is time to.
+    /// Shows the current state of the job if a line is due or the status has changed.
     pub fn show(&mut self, job: &JobDetail) {
         let now = self.clock.monotonic_ns();
         let changed = self.shown_status != Some(job.summary.status);
         let due = self.shown_ns.is_none_or(|shown| now.saturating_sub(shown) >= LINE_INTERVAL_NS);
-        self.measure(now, job.summary.records_in);
-        match &self.style {
-            ProgressDisplay::Moving(bar) => bar.set_message(escape::one_line(&text(job, self.rate.2)).into_owned()),
+        self.rate.measure(now, job.summary.records_in);
+        match &self.display {
+            ProgressDisplay::Updated(bar) => {
+                bar.set_message(escape::one_line(&text(job, self.rate.per_second)).into_owned())
+            }
             ProgressDisplay::Lines if (due || changed) && !job.summary.status.is_final() => {
-                stdio::tell(text(job, self.rate.2));
+                stdio::tell(text(job, self.rate.per_second));
                 self.shown_ns = Some(now);
             }
-            ProgressDisplay::Lines | ProgressDisplay::Quiet => {}
+            ProgressDisplay::Lines | ProgressDisplay::LastLine => {}
         }
         self.shown_status = Some(job.summary.status);
     }
 
-    fn measure(&mut self, now: u64, records: u64) {
-        let (since, before, _) = self.rate;
-        let elapsed = now.saturating_sub(since);
-        if elapsed >= LINE_INTERVAL_NS {
-            self.rate = (now, records, records.saturating_sub(before) as f64 / (elapsed as f64 / 1e9));
-        }
-    }
-
-    /// Shows the last line, whose rate is that of the whole run.
+    /// Shows the last line, with the average rate of the whole run.
     pub fn finish(self, job: &JobDetail) {
-        if let ProgressDisplay::Moving(bar) = &self.style {
+        if let ProgressDisplay::Updated(bar) = &self.display {
             bar.finish_and_clear();
         }
         let seconds = self.clock.monotonic_ns().saturating_sub(self.start_ns) as f64 / 1e9;
@@ -115,39 +131,40 @@ fn text(job: &JobDetail, rate: f64) -> String {
     text
 }
 
-/// Prints each warning of a job to stderr once.
+/// Writes each warning of a job to stderr once.
 #[derive(Default)]
 pub struct WarningPrinter {
-    told: BTreeSet<String>,
+    printed: BTreeSet<String>,
 }
 
 impl WarningPrinter {
-    pub fn tell(&mut self, job: &JobDetail) {
+    /// Writes the warnings that were not written before.
+    pub fn print_new(&mut self, job: &JobDetail) {
         for warning in &job.warnings {
-            if self.told.insert(warning.clone()) {
+            if self.printed.insert(warning.clone()) {
                 stdio::tell(format_args!("warning: {warning}"));
             }
         }
     }
 }
 
-/// Why a job failed, as an error of the command line.
-pub fn failure(job: &JobDetail) -> Error {
+/// Returns the failure of a job as an error.
+pub fn job_error(job: &JobDetail) -> Error {
     let name = &job.summary.name;
     let Some(failure) = &job.failure else { return job_failed(format!("the job `{name}` failed")) };
-    let place = failure.operator.as_ref().map(|id| format!(" in `{id}`")).unwrap_or_default();
-    let mut error = job_failed(format!("the job `{name}` failed{place}: {} ({})", failure.message, failure.code));
+    let operator = failure.operator.as_ref().map(|id| format!(" in `{id}`")).unwrap_or_default();
+    let mut error = job_failed(format!("the job `{name}` failed{operator}: {} ({})", failure.message, failure.code));
     let frames = failure.fault.iter().flat_map(|fault| &fault.backtrace);
     error.details = frames.map(|frame| format!("at {frame}")).collect();
     error
 }
 
-/// The terminal behind stderr, for the line that moves.
+/// The terminal of stderr, for the line that is updated in place.
 #[derive(Debug)]
 struct StderrTerminal;
 
 impl StderrTerminal {
-    fn steer(&self, count: usize, direction: char) -> io::Result<()> {
+    fn move_cursor(&self, count: usize, direction: char) -> io::Result<()> {
         if count > 0 { self.write_str(&format!("\x1b[{count}{direction}")) } else { Ok(()) }
     }
 }
@@ -158,19 +175,19 @@ impl TermLike for StderrTerminal {
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.steer(n, 'A')
+        self.move_cursor(n, 'A')
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.steer(n, 'B')
+        self.move_cursor(n, 'B')
     }
 
     fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.steer(n, 'C')
+        self.move_cursor(n, 'C')
     }
 
     fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.steer(n, 'D')
+        self.move_cursor(n, 'D')
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {

@@ -1,4 +1,7 @@
-//! `cofferdam run`: a host, one job, and nothing left behind unless a data folder was named. There a job that was left goes on.
+//! `cofferdam run`: runs one job in this process.
+//!
+//! Invariant: without `--data-dir` nothing is left behind. With it, a job that an earlier run left in the folder is resumed.
+//! Must not use the HTTP API.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -6,27 +9,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::pipeline_file::{copy_component, push_components, read_pipeline_file};
-use super::progress::{JobProgress, WarningPrinter, failure};
+use tokio::runtime::Runtime;
+
+use super::arguments::RunArgs;
+use super::pipeline_file::{PipelineFile, copy_component, push_components, read_pipeline_file};
+use super::print;
+use super::progress::{JobProgress, WarningPrinter, job_error};
+use super::signal::{second_stop_signal, stop_signal};
 use super::stale_components::stale_components;
-use super::{RunArgs, print, stop_asked, stop_asked_again};
-use crate::clock::SystemClock;
+use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Result, data_dir_failed, internal};
 use crate::job::view::{JobDetail, JobStatus};
 use crate::job::{Host, HostOptions, INSTANCES_MAX, Submission};
 use crate::{state, stdio};
 
-/// Local files are not limited as uploads are.
+/// Limit on the size of a component. It is larger than that for uploads, since local files are trusted more.
 const COMPONENT_BYTES_MAX: u64 = 1 << 30;
-const POLL: Duration = Duration::from_millis(200);
-/// What a shell shows for a process that Ctrl-C ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// The exit code that shells report for a process ended by Ctrl-C.
 const EXIT_INTERRUPTED: u8 = 130;
 
+/// Runs the pipeline until it ends. The exit code is 0 if it finished and 130 if it was interrupted; a failed job is an error.
 pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     state::set_memory_limit(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
-    let manifest = read_pipeline_file(&args.pipeline)?;
-    let temporary = tempfile::tempdir().map_err(|error| data_dir_failed(format!("no temporary folder: {error}")))?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| internal(format!("no runtime: {error}")))?;
+    let file = read_pipeline_file(&args.pipeline)?;
+    let temporary =
+        tempfile::tempdir().map_err(|error| data_dir_failed(format!("cannot create a temporary folder: {error}")))?;
+    let runtime = Runtime::new().map_err(|error| internal(format!("cannot start the async runtime: {error}")))?;
     let clock = SystemClock::shared();
     let host = Host::open(HostOptions {
         data_dir: args.data_dir.clone().unwrap_or_else(|| temporary.path().to_path_buf()),
@@ -34,38 +43,58 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         component_bytes_max: COMPONENT_BYTES_MAX,
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
-        compile_in: args.compile.place(),
+        compile_in: args.compile.compile_mode(),
         runtime: runtime.handle().clone(),
     })?;
-    let interrupted = watch_interrupts(&runtime);
-    stale_components(&manifest).iter().for_each(|warning| stdio::tell(format_args!("warning: {warning}")));
-    let text = match push_components(&manifest, |path| push(&host, path, &interrupted)) {
+    let interrupted = watch_stop_signals(&runtime);
+    stale_components(&file).iter().for_each(|warning| stdio::tell(format_args!("warning: {warning}")));
+    let text = match push_components(&file, |path| push(&host, path, &interrupted)) {
         Err(_) if interrupted.load(Ordering::Relaxed) => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
         text => text?,
     };
-    // In a data folder of an earlier run there may be the job itself, which a kill or a second Ctrl-C left.
+    let job = run_job(&host, args, &file, &text, &interrupted, clock)?;
+    if json {
+        print::json(&job)?;
+    }
+    match job.summary.status {
+        JobStatus::Failed => Err(job_error(&job)),
+        JobStatus::Cancelled => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Resumes or submits the job, follows it to its end, and shuts the host down.
+fn run_job(
+    host: &Host,
+    args: &RunArgs,
+    file: &PipelineFile,
+    text: &str,
+    interrupted: &AtomicBool,
+    clock: SharedClock,
+) -> Result<JobDetail> {
+    // A kill or a second Ctrl-C may have left the job in the data folder of an earlier run.
     let from = args.origin.location()?;
     let left = match &from {
-        None => host.resume_job(&manifest.pipeline.name, &text)?,
+        None => host.resume_job(&file.pipeline.name, text)?,
         Some(_) => None,
     };
     let submit = || {
         host.submit(Submission {
-            base_dir: Some(manifest.base_dir.clone()),
+            base_dir: Some(file.base_dir.clone()),
             from: from.clone(),
             claim: args.origin.claim,
             allow_unclaimed_state: args.origin.allow_unclaimed_state,
             reset_watermarks: args.origin.reset_watermarks,
             assume_published: args.origin.assume_published,
             ignore_state: args.origin.ignore_state,
-            ..Submission::new(text.clone(), manifest.name.clone())
+            ..Submission::new(text.to_owned(), file.name.clone())
         })
     };
-    let mut progress = JobProgress::new(&manifest.pipeline, clock);
+    let mut progress = JobProgress::new(&file.pipeline, clock);
     let mut warnings = WarningPrinter::default();
     let mut follow = |job: JobDetail| {
-        warnings.tell(&job);
-        watch(&host, &job.summary.id, &interrupted, &mut progress)
+        warnings.print_new(&job);
+        wait_for_end(host, &job.summary.id, interrupted, &mut progress)
     };
     let job = match left {
         None => submit().and_then(&mut follow),
@@ -77,15 +106,8 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     host.shutdown();
     let job = job?;
     progress.finish(&job);
-    warnings.tell(&job);
-    if json {
-        print::json(&job)?;
-    }
-    match job.summary.status {
-        JobStatus::Failed => Err(failure(&job)),
-        JobStatus::Cancelled => Ok(ExitCode::from(EXIT_INTERRUPTED)),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    warnings.print_new(&job);
+    Ok(job)
 }
 
 fn has_lost_its_state(job: &JobDetail) -> bool {
@@ -100,11 +122,11 @@ fn push(host: &Host, path: &Path, interrupted: &AtomicBool) -> Result<String> {
     Ok(component.map_err(|error| error.context(path.display()))?.sha256)
 }
 
-/// Shows progress until the job has ended; an interrupt cancels it.
-fn watch(host: &Host, id: &str, interrupted: &AtomicBool, progress: &mut JobProgress) -> Result<JobDetail> {
+/// Shows progress until the job has ended. An interrupt cancels the job.
+fn wait_for_end(host: &Host, id: &str, interrupted: &AtomicBool, progress: &mut JobProgress) -> Result<JobDetail> {
     let mut cancelled = false;
     loop {
-        let job = host.await_end(id, POLL)?;
+        let job = host.await_end(id, POLL_INTERVAL)?;
         host.check_data_dir()?;
         progress.show(&job);
         if job.summary.status.is_final() {
@@ -112,20 +134,20 @@ fn watch(host: &Host, id: &str, interrupted: &AtomicBool, progress: &mut JobProg
         }
         if !cancelled && interrupted.load(Ordering::Relaxed) {
             cancelled = true;
-            // It may have ended just now, which the next round tells.
+            // An error means that the job has just ended, which the next iteration finds out.
             let _ = host.cancel(id);
         }
     }
 }
 
-/// Is set by the first Ctrl-C; the second one ends the process at once.
-fn watch_interrupts(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
+/// Returns a flag that the first stop signal sets. The second signal ends the process at once.
+fn watch_stop_signals(runtime: &Runtime) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
     runtime.spawn(async move {
-        stop_asked().await;
+        stop_signal().await;
         flag.store(true, Ordering::Relaxed);
-        stop_asked_again().await;
+        second_stop_signal().await;
         std::process::exit(i32::from(EXIT_INTERRUPTED));
     });
     interrupted

@@ -1,11 +1,14 @@
-//! Ctrl-C and the polite kill.
+//! Stop signals: SIGINT (Ctrl-C) and SIGTERM.
+//!
+//! Must not decide how the process stops.
 
 use std::time::Duration;
 
-const SAME_INTERRUPT: Duration = Duration::from_secs(1);
+/// Signals within this time count as one.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
-/// Resolves when the process is asked to stop: SIGINT, or SIGTERM where there is one.
-pub async fn stop_asked() {
+/// Resolves at SIGINT, or at SIGTERM on systems that have it.
+pub async fn stop_signal() {
     let interrupt = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
@@ -17,11 +20,11 @@ pub async fn stop_asked() {
     }
 }
 
-/// Resolves when the process is asked to stop once more. To be called after [`stop_asked`] has resolved.
-pub async fn stop_asked_again() {
-    // One Ctrl-C may arrive twice, from the terminal and from a program that passes it on.
-    tokio::time::sleep(SAME_INTERRUPT).await;
-    stop_asked().await;
+/// Resolves at the next stop signal. Call it after [`stop_signal`] has resolved.
+pub async fn second_stop_signal() {
+    // One Ctrl-C may arrive twice: from the terminal, and from a program that forwards it.
+    tokio::time::sleep(SAME_SIGNAL).await;
+    stop_signal().await;
 }
 
 #[cfg(unix)]

@@ -1,4 +1,6 @@
-//! Whether a component was built after its sources were edited: what runs is the component, not the sources beside it.
+//! Warns of components that are older than their sources, because the component runs and not the sources.
+//!
+//! Must not fail: what cannot be read gives no warning.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,27 +12,27 @@ use toml_edit::DocumentMut;
 use super::pipeline_file::{PipelineFile, is_path};
 use crate::pipeline::NodeKind;
 
-/// Source files that are looked at for one component.
+/// Upper bound on the source files that are checked for one component.
 const FILES_MAX: usize = 10_000;
 
-/// One warning for each component, given by its path, that is older than a source file of its package or of a package that
-/// this one depends on by path.
-pub fn stale_components(manifest: &PipelineFile) -> Vec<String> {
+/// Returns a warning for each component named by path that is older than a source file of its package, or of a package that
+/// it depends on by path.
+pub fn stale_components(file: &PipelineFile) -> Vec<String> {
     let reference = |kind: &NodeKind| match kind {
         NodeKind::Operator(operator) => operator.function.as_ref().map(|function| function.component.clone()),
         NodeKind::Source(_) | NodeKind::Sink(_) => None,
     };
     let references: BTreeSet<String> =
-        manifest.pipeline.nodes.iter().filter_map(|node| reference(&node.kind)).filter(|one| is_path(one)).collect();
-    references.iter().filter_map(|reference| stale(&manifest.base_dir.join(reference))).collect()
+        file.pipeline.nodes.iter().filter_map(|node| reference(&node.kind)).filter(|one| is_path(one)).collect();
+    references.iter().filter_map(|reference| stale_warning(&file.base_dir.join(reference))).collect()
 }
 
-fn stale(component: &Path) -> Option<String> {
+fn stale_warning(component: &Path) -> Option<String> {
     let built = modified(component)?;
     let package = package_of(component)?;
     let newest = NewestSource::of(&package).newest.filter(|(changed, _)| *changed > built)?;
     Some(format!(
-        "the component {} is older than {}, and runs as it was built: build it again with `cofferdam build {}`",
+        "the component {} is older than {} and does not contain its changes: build it again with `cofferdam build {}`",
         component.display(),
         newest.1.display(),
         package.display()
@@ -41,14 +43,14 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).ok()?.modified().ok()
 }
 
-/// The folder of the package around a component's file.
+/// Returns the folder of the package that contains a component's file.
 fn package_of(component: &Path) -> Option<PathBuf> {
     let around = component.ancestors().skip(1).find(|folder| folder.join("Cargo.toml").is_file())?;
-    // A workspace without a package of its own has no sources that a component is built from.
+    // The root of a workspace may have no sources of its own.
     around.join("src").is_dir().then(|| around.to_path_buf())
 }
 
-/// The newest source file, over a package and those that it depends on by path.
+/// The newest source file of a package and of the packages that it depends on by path.
 #[derive(Default)]
 struct NewestSource {
     newest: Option<(SystemTime, PathBuf)>,
@@ -63,29 +65,29 @@ impl NewestSource {
         while let Some(package) = open.pop() {
             let known = package.canonicalize().unwrap_or_else(|_| package.clone());
             if sources.packages.insert(known) {
-                ["Cargo.toml", "build.rs"].iter().for_each(|name| sources.look_at(package.join(name)));
-                sources.look_into(&package.join("src"));
+                ["Cargo.toml", "build.rs"].iter().for_each(|name| sources.add_file(package.join(name)));
+                sources.add_folder(&package.join("src"));
                 open.extend(path_dependencies(&package));
             }
         }
         sources
     }
 
-    fn look_into(&mut self, folder: &Path) {
+    fn add_folder(&mut self, folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries.flatten() {
             let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
             match entry.file_type() {
-                // Editors keep their own files beside the sources, under such names.
+                // Hidden files are often temporary files of editors.
                 _ if is_hidden => {}
-                Ok(kind) if kind.is_dir() && self.files < FILES_MAX => self.look_into(&entry.path()),
-                Ok(kind) if kind.is_file() => self.look_at(entry.path()),
+                Ok(kind) if kind.is_dir() && self.files < FILES_MAX => self.add_folder(&entry.path()),
+                Ok(kind) if kind.is_file() => self.add_file(entry.path()),
                 _ => {}
             }
         }
     }
 
-    fn look_at(&mut self, file: PathBuf) {
+    fn add_file(&mut self, file: PathBuf) {
         self.files += 1;
         let Some(changed) = modified(&file).filter(|_| self.files <= FILES_MAX) else { return };
         if self.newest.as_ref().is_none_or(|(newest, _)| changed > *newest) {
@@ -94,7 +96,7 @@ impl NewestSource {
     }
 }
 
-/// The folders of the packages that a package names by path.
+/// Returns the folders of the packages that a package depends on by path.
 fn path_dependencies(package: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string(package.join("Cargo.toml")).unwrap_or_default();
     let Ok(document) = text.parse::<DocumentMut>() else { return Vec::new() };
@@ -113,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    /// A package with a component, a source, and a package `shared` beside it that it depends on. All are of one time.
+    /// Creates a package with a component, which depends on a second package `shared`. All files have the same time.
     fn package() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let files = [
@@ -143,32 +145,32 @@ mod tests {
     }
 
     #[test]
-    fn a_component_that_is_as_new_as_its_sources_is_not_warned_of() {
+    fn a_component_that_is_as_new_as_its_sources_causes_no_warning() {
         let (folder, component) = package();
-        assert_eq!(stale(&component), None);
+        assert_eq!(stale_warning(&component), None);
         touch(&folder.path().join("f/notes.txt"), 2_000);
-        assert_eq!(stale(&component), None, "it is no source");
+        assert_eq!(stale_warning(&component), None, "notes.txt is not a source file");
     }
 
     #[test]
-    fn a_source_that_is_newer_is_named() {
+    fn the_warning_names_the_newer_source_file() {
         for changed in ["f/src/inner/deep.rs", "f/Cargo.toml", "shared/src/lib.rs"] {
             let (folder, component) = package();
             touch(&folder.path().join(changed), 2_000);
-            let warning = stale(&component).unwrap();
+            let warning = stale_warning(&component).unwrap();
             let name = Path::new(changed).file_name().unwrap().to_str().unwrap();
             assert!(warning.contains(name) && warning.contains("cofferdam build"), "{warning}");
             touch(&component, 3_000);
-            assert_eq!(stale(&component), None);
+            assert_eq!(stale_warning(&component), None);
         }
     }
 
     #[test]
-    fn a_component_without_a_package_is_not_warned_of() {
+    fn a_component_without_a_package_causes_no_warning() {
         let folder = tempfile::tempdir().unwrap();
         let component = folder.path().join("f.wasm");
         fs::write(&component, "built").unwrap();
-        assert_eq!(stale(&component), None);
-        assert_eq!(stale(&folder.path().join("missing.wasm")), None);
+        assert_eq!(stale_warning(&component), None);
+        assert_eq!(stale_warning(&folder.path().join("missing.wasm")), None);
     }
 }

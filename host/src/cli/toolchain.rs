@@ -1,4 +1,7 @@
-//! Finds a Rust that compiles for `wasm32-unknown-unknown`: rustup's, or a distribution's with the library's source.
+//! Finds a Rust toolchain that compiles for `wasm32-unknown-unknown`: that of rustup, or a distribution's compiler with the
+//! source of the standard library.
+//!
+//! Must not compile anything.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,16 +14,17 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 const DISTRIBUTION_CARGO: &str = "/usr/bin/cargo";
 const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
 
-/// How to compile.
+/// A toolchain that compiles for the target.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Toolchain {
-    /// The `cargo` of the path has the target.
+    /// The `cargo` in `PATH` has the target.
     Installed,
-    /// A distribution's compiler; the standard library is built along from its source.
+    /// A distribution's compiler. The standard library is built from source.
     Distribution { linker: PathBuf },
 }
 
-/// Looks in the order of [`Toolchain`], for a package in `dir`. May add the target with rustup.
+/// Finds a toolchain for the package in `dir`, in the order of [`Toolchain`]. May add the target with rustup. Errors:
+/// `toolchain-missing`.
 pub fn find(dir: &Path) -> Result<Toolchain> {
     if target_installed(dir) {
         return Ok(Toolchain::Installed);
@@ -37,22 +41,22 @@ pub fn find(dir: &Path) -> Result<Toolchain> {
 }
 
 fn missing() -> Error {
-    toolchain_missing(format!("no Rust compiler here can build for {TARGET}")).hint(format!(
-        "either rustup (https://rustup.rs), then `rustup target add {TARGET}`;\n        \
-         or, without rustup, a distribution's Rust with its library source and an LLVM linker for WebAssembly: on Debian \
+    toolchain_missing(format!("there is no Rust compiler that can build for {TARGET}")).hint(format!(
+        "install rustup (https://rustup.rs), then run `rustup target add {TARGET}`;\n        \
+         or install a distribution's Rust with the library source and an LLVM linker for WebAssembly: on Debian \
          `apt install rustc-web cargo-web rust-web-src lld-19`"
     ))
 }
 
 impl Toolchain {
-    /// A `cargo` that compiles for the target.
+    /// Returns a `cargo` command that compiles for the target.
     pub fn cargo(&self) -> Command {
         match self {
             Toolchain::Installed => Command::new("cargo"),
             Toolchain::Distribution { linker } => {
                 let mut cargo = Command::new(DISTRIBUTION_CARGO);
                 cargo.env("RUSTC", DISTRIBUTION_RUSTC);
-                // `-Zbuild-std` is for nightly compilers otherwise.
+                // Allows `-Zbuild-std`, which otherwise needs a nightly compiler.
                 cargo.env("RUSTC_BOOTSTRAP", "1");
                 cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
                 cargo
@@ -60,7 +64,7 @@ impl Toolchain {
         }
     }
 
-    /// What `cargo build` needs beside the target.
+    /// Returns additional arguments for `cargo build`.
     pub fn build_arguments(&self) -> &'static [&'static str] {
         match self {
             Toolchain::Installed => &[],
@@ -80,13 +84,13 @@ impl std::fmt::Display for Toolchain {
     }
 }
 
-/// What a program prints, if it is there and succeeds.
+/// Returns the standard output of a program. `None` if it does not exist or fails.
 fn output(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     if output.status.success() { String::from_utf8(output.stdout).ok() } else { None }
 }
 
-/// Whether the compiler of `dir` (a toolchain file may choose another one there) has the target's standard library.
+/// Whether the compiler has the standard library of the target. A toolchain file in `dir` may choose another compiler.
 fn target_installed(dir: &Path) -> bool {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(rustc);
@@ -108,7 +112,7 @@ fn distribution_has_source() -> bool {
     Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/std").is_dir()
 }
 
-/// `wasm-ld`, or the one with the highest version in its name.
+/// Returns `wasm-ld`, or the linker with the highest version in its name.
 fn linker(search: &OsStr) -> Option<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = Vec::new();
     for folder in std::env::split_paths(search).chain([PathBuf::from("/usr/bin")]) {
@@ -128,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_plain_or_newest_linker_is_taken() {
+    fn the_newest_linker_is_used() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["wasm-ld-900019", "wasm-ld-900020", "wasm-ld-odd", "wasm-ldx"] {
             std::fs::write(folder.path().join(name), "").unwrap();
@@ -137,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_out_are_told() {
+    fn the_hint_names_both_ways_to_install_a_toolchain() {
         let hint = missing().hint.unwrap();
         assert!(hint.contains("rustup target add wasm32-unknown-unknown") && hint.contains("rust-web-src"));
         let command = Toolchain::Distribution { linker: "/x/wasm-ld-19".into() }.cargo();

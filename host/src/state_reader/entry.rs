@@ -61,7 +61,7 @@ pub(super) struct EncodedEntry {
     pub value: Vec<u8>,
 }
 
-/// What an entry belongs to.
+/// The key and window that an entry belongs to.
 pub(super) struct EntryOwner<'e> {
     /// The key of the records; empty if the entry belongs to no key.
     pub key: Cow<'e, [u8]>,

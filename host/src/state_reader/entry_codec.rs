@@ -56,7 +56,7 @@ impl<'a> EntryCodec<'a> {
         self.has_key() && matches!(self.key, KeyForm::Window | KeyForm::Timer { of_window: true })
     }
 
-    /// Returns what an entry belongs to. Errors: `checkpoint-corrupt`.
+    /// Returns the key and window that an entry belongs to. Errors: `checkpoint-corrupt`.
     pub fn owner<'e>(&self, entry: &StoredEntry<'e>) -> Result<EntryOwner<'e>> {
         let owned_by_window = |key: &[u8], sub_key| {
             let (key, start, end) = read_window_key(key).ok_or_else(|| self.corrupt("has no window in its key"))?;

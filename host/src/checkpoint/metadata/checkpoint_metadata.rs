@@ -69,7 +69,7 @@ pub struct OperatorMetadata {
     pub subtasks: Vec<SubtaskMetadata>,
 }
 
-/// What one subtask stored.
+/// The stored state of one subtask of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubtaskMetadata {
     /// Position at which a source continues to read.
@@ -80,7 +80,7 @@ pub struct SubtaskMetadata {
     pub broadcast: Option<StateHandle>,
     /// In-flight data of an unaligned checkpoint: the records queued for the operator chain that begins with this node.
     pub in_flight: Option<FileRef>,
-    /// What the committer of a sink publishes once the checkpoint is complete.
+    /// Data that a sink's committer publishes once the checkpoint is complete.
     pub committable: Option<Vec<u8>>,
     /// Record counts, which a restore sets back.
     pub counters: Counters,

@@ -32,7 +32,7 @@ impl CheckpointStorage {
         Ok(self.root.join(folder))
     }
 
-    /// Returns the location that a checkpoint or savepoint has in this storage, whether it exists or not.
+    /// Returns the location that a checkpoint or savepoint has in this storage, even if it does not exist.
     pub fn location(&self, metadata: &CheckpointMetadata) -> Result<StorageLocation> {
         Ok(self.root.join(&checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind)?))
     }

@@ -1,0 +1,387 @@
+//! The command line: its commands, their arguments, and the help texts.
+//!
+//! Must not execute anything; `execute` does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+
+use crate::checkpoint::utf8_path;
+use crate::error::Result;
+use crate::job::INSTANCES_MAX;
+use crate::sandbox::{CompileLimits, CompileMode};
+use crate::state;
+
+/// Stateful stream processing with functions that run in a WebAssembly sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "cofferdam", version, propagate_version = true)]
+pub struct Cli {
+    /// Server for the commands about jobs and components.
+    #[arg(long, global = true, env = "COFFERDAM_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
+    pub server: String,
+    /// Print results as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: CliCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CliCommand {
+    /// Run a pipeline in this process until it ends. Progress goes to stderr.
+    Run(RunArgs),
+    /// Start a server with the HTTP API. Jobs that were running resume.
+    Serve(ServeArgs),
+    /// Compile a Rust package with functions to a component.
+    Build(BuildArgs),
+    /// Create a function project with code, a test and a pipeline.
+    New {
+        /// Name of the package and of its folder.
+        name: String,
+    },
+    /// Manage the components on the server.
+    #[command(subcommand)]
+    Component(ComponentCommand),
+    /// Submit a pipeline to the server.
+    Submit(SubmitArgs),
+    /// List the jobs on the server.
+    Jobs,
+    /// Show, stop, cancel or remove a job on the server.
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Take a savepoint of a running job, or remove a savepoint.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Savepoint {
+        /// Id or name of the job.
+        #[arg(required = true)]
+        job: Option<String>,
+        #[command(flatten)]
+        args: SavepointArgs,
+        #[command(subcommand)]
+        command: Option<SavepointCommand>,
+    },
+    /// List the savepoints of a job.
+    Savepoints {
+        /// Id or name of the job.
+        job: String,
+    },
+    /// Take a checkpoint of a job now.
+    Checkpoint {
+        /// Id or name of the job.
+        job: String,
+        /// Wait until the checkpoint is complete.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List the checkpoints of a job, or show one checkpoint.
+    Checkpoints {
+        /// Id or name of the job.
+        job: String,
+        /// Number of a checkpoint. Shows the times and sizes of each operator and subtask.
+        checkpoint: Option<u64>,
+    },
+    /// Read the state of a job or savepoint, or write a savepoint.
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Compile one component. Started by a server as a child process, see `sandbox/compile_child.rs`.
+    #[command(hide = true)]
+    CompileComponent {
+        #[arg(long)]
+        out: PathBuf,
+        #[arg(long)]
+        cpu_seconds: u64,
+        #[arg(long)]
+        memory_bytes: u64,
+        #[arg(long)]
+        nice: i32,
+    },
+}
+
+/// Limits for compiling a component.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// Limit on the CPU time for compiling one component. Components of up to 4 MiB get half of it.
+    #[arg(long, default_value_t = CompileLimits::CPU.into(), value_name = "DURATION")]
+    pub compile_time: humantime::Duration,
+    /// Limit on the memory for compiling one component. Components of up to 4 MiB get half of it.
+    #[arg(long, default_value_t = CompileLimits::MEMORY, value_name = "SIZE")]
+    pub compile_memory: ByteSize,
+}
+
+impl CompileArgs {
+    /// Returns the mode for compiling in a child process within these limits.
+    pub fn compile_mode(&self) -> CompileMode {
+        let (cpu, memory_bytes) = (self.compile_time.into(), self.compile_memory.as_u64());
+        CompileMode::ChildProcess(CompileLimits { cpu, memory_bytes })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// List the operators and their states.
+    List {
+        #[command(flatten)]
+        origin: StateOriginArgs,
+        /// Count the entries and bytes of each state, which reads the whole state.
+        #[arg(long)]
+        count: bool,
+    },
+    /// Print the entries of one key, as one JSON document per line.
+    Get {
+        #[command(flatten)]
+        origin: StateOriginArgs,
+        /// Id of the operator.
+        operator: String,
+        /// Name of the state.
+        state: String,
+        /// Key: text, or `hex:` and digits. For broadcast state, the map key.
+        key: String,
+        /// Key within a map: text for string keys, JSON for other types, or `hex:` and digits.
+        #[arg(long, value_name = "MAP-KEY")]
+        map_key: Option<String>,
+    },
+    /// Print all entries, as one JSON document per line.
+    Dump {
+        #[command(flatten)]
+        origin: StateOriginArgs,
+        /// Print only the state of this operator.
+        operator: Option<String>,
+        /// Print only this state of the operator.
+        state: Option<String>,
+    },
+    /// Write a savepoint from lines of JSON, such as those of a dump.
+    Load(StateLoadArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StateOriginArgs {
+    /// Id or name of a job, to read its newest checkpoint; or the folder of a savepoint or checkpoint, written with a `/`.
+    #[arg(value_name = "JOB|FOLDER")]
+    pub job_or_folder: String,
+}
+
+#[derive(Debug, Args)]
+pub struct StateLoadArgs {
+    /// File with the lines; `-` for stdin.
+    pub file: PathBuf,
+    /// Folder to create for the savepoint.
+    #[arg(long, value_name = "FOLDER")]
+    pub to: String,
+    /// Pipeline file for which the savepoint is written. Its functions declare the states.
+    #[arg(long, value_name = "FILE", required_unless_present = "base")]
+    pub pipeline: Option<PathBuf>,
+    /// Savepoint that provides everything that the lines do not replace: source positions and other states.
+    #[arg(long, value_name = "FOLDER")]
+    pub base: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The pipeline file.
+    pub pipeline: PathBuf,
+    /// Folder for state, checkpoints and compiled components. By default a temporary folder.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Limit on the memory of all RocksDB state backends together.
+    #[arg(long, default_value_t = ByteSize(state::DEFAULT_MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
+    #[command(flatten)]
+    pub compile: CompileArgs,
+    #[command(flatten)]
+    pub origin: OriginArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address to listen on. The server has no authentication: use a loopback address.
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Folder for jobs, components, state and checkpoints.
+    #[arg(long, default_value = "cofferdam-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Default location of checkpoints: a folder or s3://bucket/folder. Pipelines may set another one. By default they are in
+    /// the data folder.
+    #[arg(long, value_name = "LOCATION")]
+    pub checkpoint_storage: Option<String>,
+    /// Limit on the memory of all RocksDB state backends together.
+    #[arg(long, default_value_t = ByteSize(state::DEFAULT_MEMORY_BYTES as u64), value_name = "SIZE")]
+    pub state_memory: ByteSize,
+    /// Size limit for uploaded components.
+    #[arg(long, default_value = "64MiB", value_name = "SIZE")]
+    pub component_max: ByteSize,
+    #[command(flatten)]
+    pub compile: CompileArgs,
+    /// Limit on the function instances of all jobs together. A job has one instance for each subtask of a function.
+    #[arg(long, default_value_t = INSTANCES_MAX, value_name = "COUNT")]
+    pub instances: u32,
+    /// Additional host name that requests may use. Can be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Folder of the package.
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Output file. By default target/component/NAME.wasm in the package's folder.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ComponentCommand {
+    /// Upload a component.
+    Push {
+        /// Component file.
+        file: PathBuf,
+        /// Name for the component: `name@version`.
+        #[arg(long, value_name = "NAME@VERSION")]
+        name: Option<String>,
+    },
+    /// List the components on the server.
+    List,
+    /// Show the functions of a component with their outputs and states.
+    Show {
+        /// `sha256:...`, `name@version`, or a name that has only one version.
+        reference: String,
+    },
+    /// Remove a component that no job uses.
+    Rm {
+        /// `sha256:...`, `name@version`, or a name that has only one version.
+        reference: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The pipeline file.
+    pub pipeline: PathBuf,
+    /// Wait until the job has ended. Progress goes to stderr.
+    #[arg(long)]
+    pub wait: bool,
+    #[command(flatten)]
+    pub origin: OriginArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SavepointCommand {
+    /// Remove a savepoint permanently.
+    Remove {
+        /// Folder of the savepoint on the server's machine, or s3://bucket/folder.
+        location: String,
+    },
+}
+
+/// The state that a job restores at its start.
+#[derive(Debug, Args)]
+pub struct OriginArgs {
+    /// Restore a savepoint or retained checkpoint: its folder, or s3://bucket/folder.
+    #[arg(long, alias = "from-savepoint", value_name = "LOCATION")]
+    pub from: Option<String>,
+    /// Let the job own the restored savepoint or checkpoint: the job may reuse its files, and removes it when it is no longer
+    /// needed.
+    #[arg(long, requires = "from")]
+    pub claim: bool,
+    /// Discard restored state of operators and states that the pipeline does not have.
+    #[arg(long, requires = "from")]
+    pub allow_unclaimed_state: bool,
+    /// Reset the event time of operators, so that records older than the restored watermarks are not late.
+    #[arg(long, requires = "from")]
+    pub reset_watermarks: bool,
+    /// Assume that the sinks have published everything that the restored checkpoint promises, without checking.
+    #[arg(long, requires = "from")]
+    pub assume_published: bool,
+    /// Start without state if the state is lost because all checkpoints are damaged.
+    #[arg(long)]
+    pub ignore_state: bool,
+}
+
+impl OriginArgs {
+    /// Returns the location of `--from`, with an absolute path. Errors: `savepoint-not-found`.
+    pub fn location(&self) -> Result<Option<String>> {
+        let Some(from) = &self.from else { return Ok(None) };
+        if from.contains("://") {
+            return Ok(Some(from.clone()));
+        }
+        let folder = std::path::Path::new(from).canonicalize();
+        let folder = folder.map_err(|error| {
+            crate::error::savepoint_not_found(format!("--from {from}: cannot find the folder: {error}")).hint(
+                "name the folder of a savepoint or checkpoint, or s3://bucket/folder; list those of a job with \
+                 `cofferdam savepoints JOB` and `cofferdam checkpoints JOB`",
+            )
+        })?;
+        utf8_path(&folder).map(Some)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
+    /// Show a job.
+    Show {
+        /// Id or name of the job.
+        id: String,
+    },
+    /// Cancel a job.
+    Cancel {
+        /// Id or name of the job.
+        id: String,
+        /// Wait until the job has ended.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Remove a job that has ended, and its checkpoints. Savepoints are kept.
+    Remove {
+        /// Id or name of the job.
+        id: String,
+    },
+    /// Take a savepoint, then stop the job.
+    Stop {
+        /// Id or name of the job.
+        id: String,
+        #[command(flatten)]
+        args: SavepointArgs,
+        /// Advance event time to its end first, so that all windows and timers fire. The job is not meant to be resumed.
+        #[arg(long)]
+        drain: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SavepointArgs {
+    /// Wait until the savepoint is complete.
+    #[arg(long)]
+    pub wait: bool,
+    /// Write the state in the format of its backend, which is faster. By default the format can be read by every backend.
+    #[arg(long)]
+    pub native: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["cofferdam", "jobs", "--json", "--server", "http://h:1"]).unwrap();
+        assert!(cli.json && cli.server == "http://h:1");
+        let CliCommand::Serve(args) = Cli::try_parse_from(["cofferdam", "serve"]).unwrap().command else {
+            panic!("serve")
+        };
+        assert!(args.listen.ip().is_loopback() && args.component_max == ByteSize::mib(64));
+        assert_eq!(Cli::try_parse_from(["cofferdam", "job"]).unwrap_err().exit_code(), 2);
+        let savepoint = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from(["cofferdam", "savepoint"].iter().chain(arguments)).ok()?;
+            let CliCommand::Savepoint { job, command, .. } = cli.command else { return None };
+            Some((job, command.map(|SavepointCommand::Remove { location }| location)))
+        };
+        assert_eq!(savepoint(&["flights", "--wait"]), Some((Some("flights".into()), None)));
+        assert_eq!(savepoint(&["remove", "s3://b/x"]), Some((None, Some("s3://b/x".into()))));
+        assert_eq!(savepoint(&[]), None);
+    }
+}

@@ -1,0 +1,55 @@
+//! Executes the commands of the command line.
+//!
+//! Must not define arguments; `arguments` does.
+
+use std::process::ExitCode;
+
+use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
+use super::client::ApiClient;
+use super::{build, new, run, server_commands, state, state_load};
+use crate::error::{Result, internal};
+use crate::sandbox::compile_child;
+
+/// Executes every command except `serve`, which the binary executes. The caller prints the error.
+pub fn execute(cli: Cli) -> Result<ExitCode> {
+    let client = ApiClient::new(&cli.server);
+    let result = match cli.command {
+        CliCommand::Run(args) => return run::run(&args, cli.json),
+        CliCommand::Submit(args) => return server_commands::submit(&client, &args, cli.json),
+        CliCommand::Build(args) => build::build(&args, cli.json),
+        CliCommand::New { name } => new::create_project(&name),
+        CliCommand::Component(command) => server_commands::component(&client, &command, cli.json),
+        CliCommand::Jobs => server_commands::jobs(&client, cli.json),
+        CliCommand::Job(command) => server_commands::job(&client, &command, cli.json),
+        CliCommand::Savepoint { command: Some(SavepointCommand::Remove { location }), .. } => {
+            server_commands::remove_savepoint(&client, &location)
+        }
+        CliCommand::Savepoint { job, args, .. } => {
+            server_commands::savepoint(&client, &job.unwrap_or_default(), &args, cli.json)
+        }
+        CliCommand::Savepoints { job } => server_commands::savepoints(&client, &job, cli.json),
+        CliCommand::Checkpoint { job, wait } => server_commands::checkpoint(&client, &job, wait, cli.json),
+        CliCommand::Checkpoints { job, checkpoint } => {
+            server_commands::checkpoints(&client, &job, checkpoint, cli.json)
+        }
+        CliCommand::State(command) => execute_state(&client, &command, cli.json),
+        CliCommand::CompileComponent { out, cpu_seconds, memory_bytes, nice } => {
+            return Ok(compile_child(&out, cpu_seconds, memory_bytes, nice));
+        }
+        CliCommand::Serve(_) => Err(internal("`serve` is executed by the binary")),
+    };
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn execute_state(client: &ApiClient, command: &StateCommand, json: bool) -> Result<()> {
+    match command {
+        StateCommand::List { origin, count } => state::list(client, &origin.job_or_folder, *count, json),
+        StateCommand::Get { origin, operator, state, key, map_key } => {
+            state::get(client, &origin.job_or_folder, (operator, state), key, map_key.as_deref(), json)
+        }
+        StateCommand::Dump { origin, operator, state } => {
+            state::dump(client, &origin.job_or_folder, operator.as_deref(), state.as_deref())
+        }
+        StateCommand::Load(args) => state_load::load(client, args, json),
+    }
+}
