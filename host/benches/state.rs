@@ -29,8 +29,8 @@ use cofferdam::clock::SystemClock;
 use cofferdam::model::{Batch, Counters, Interrupt, group_of_key, hash_key};
 use cofferdam::pipeline::{PipelineSpec, StateBackendKind};
 use cofferdam::runtime::{
-    Barrier, BarrierKind, Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, SubtaskEvent,
-    SubtaskSnapshot,
+    Barrier, BarrierKind, Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, RestoredCheckpoint,
+    SubtaskEvent, SubtaskSnapshot,
 };
 use cofferdam::sandbox::{FunctionDescription, FunctionKind, PortDescription};
 use cofferdam::state::{
@@ -294,8 +294,8 @@ fn restore(
         allow_unclaimed_state: false,
         reset_watermarks: false,
         interrupt: Interrupt::default(),
-        restore: Some((Arc::new(manifest), Arc::new(files))),
-        notify: Arc::new(move |event| {
+        restore: Some(RestoredCheckpoint { metadata: Arc::new(manifest), files: Arc::new(files) }),
+        listener: Arc::new(move |event| {
             let _ = events.send(event);
         }),
     };

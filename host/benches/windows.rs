@@ -282,7 +282,7 @@ connector = "blackhole"
         interrupt: Interrupt::default(),
         restore: None,
         restarts: 0,
-        notify: Arc::new(|event| {
+        listener: Arc::new(|event| {
             if let SubtaskEvent::Failed(failure) = event {
                 panic!("{failure:?}");
             }

@@ -1,96 +1,100 @@
-//! The channel from one subtask to another: bounded for what carries records, and never full for a barrier.
+//! The channel from one subtask to another: bounded by credits for records, never full for a barrier.
 //!
-//! Each element needs a credit, which its receiver gives back when it takes the element up. A receiver may therefore look
-//! at everything that is on its way without letting more of it come. While a barrier overtakes records, a sender that has
-//! not passed it yet needs no credit: it ends its turn, however slow its receiver is, and then passes the barrier.
+//! Every element except a barrier needs a credit. The receiver returns the credit when it processes the element, not when
+//! it takes the element out of the channel. A receiver can therefore read ahead without admitting more elements. While a
+//! barrier overtakes records, a sender that has not passed the barrier needs no credit: it finishes its turn, however slow
+//! its receiver is, and then passes the barrier.
 
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
-use crate::runtime::signals::Signals;
-use crate::runtime::stream_element::Element;
+use crate::runtime::attempt_signals::{AttemptSignals, SubtaskCancelled};
+use crate::runtime::stream_element::StreamElement;
 
-/// The subtask must end: the job is being cancelled, or a neighbour is gone.
-#[derive(Debug)]
-pub(super) struct Cancelled;
+/// How often a sender that waits for a credit checks the signals.
+const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How often a sender that waits looks at the signals.
-const SIGNAL_CHECK: Duration = Duration::from_millis(10);
-
-/// An element on its way.
-pub(super) struct Sent {
-    pub(super) element: Element,
-    /// Whether its credit is to be given back.
-    pub(super) credit: bool,
+/// An element in a channel.
+pub(crate) struct SentElement {
+    pub(crate) element: StreamElement,
+    /// Whether the receiver must return a credit for it.
+    pub(crate) has_credit: bool,
 }
 
-pub(super) struct LinkSender {
-    elements: Sender<Sent>,
+/// The sending end of a channel.
+pub(crate) struct ChannelSender {
+    elements: Sender<SentElement>,
     credits: Receiver<()>,
 }
 
-pub(super) struct LinkReceiver {
-    pub(super) elements: Receiver<Sent>,
+/// The receiving end of a channel.
+pub(crate) struct ChannelReceiver {
+    pub(crate) elements: Receiver<SentElement>,
     credits: Sender<()>,
 }
 
-/// A channel with room for `capacity` elements that are no barriers.
-pub(super) fn link(capacity: usize) -> (LinkSender, LinkReceiver) {
+/// Creates a channel with `capacity` credits.
+pub(crate) fn channel(capacity: usize) -> (ChannelSender, ChannelReceiver) {
     let (elements, received) = crossbeam_channel::unbounded();
-    let (give_back, credits) = crossbeam_channel::bounded(capacity);
+    let (return_credit, credits) = crossbeam_channel::bounded(capacity);
     for _ in 0..capacity {
-        // There is room for exactly so many.
-        let _ = give_back.try_send(());
+        // Cannot fail: the channel of credits has exactly this capacity.
+        let _ = return_credit.try_send(());
     }
-    (LinkSender { elements, credits }, LinkReceiver { elements: received, credits: give_back })
+    (ChannelSender { elements, credits }, ChannelReceiver { elements: received, credits: return_credit })
 }
 
-impl LinkSender {
-    /// Sends an element, where there is no room once there is. `passed` is the newest barrier of this sender.
-    pub(super) fn send(&self, element: Element, signals: &Signals, passed: u64) -> Result<(), Cancelled> {
-        let credit = match &element {
-            Element::Barrier(_) => false,
-            _ => self.await_credit(signals, passed)?,
+impl ChannelSender {
+    /// Sends an element, and waits for a credit if it needs one. `passed` is the newest barrier that this sender has sent.
+    pub(crate) fn send(
+        &self,
+        element: StreamElement,
+        signals: &AttemptSignals,
+        passed: u64,
+    ) -> Result<(), SubtaskCancelled> {
+        let has_credit = match &element {
+            StreamElement::Barrier(_) => false,
+            _ => self.wait_for_credit(signals, passed)?,
         };
-        self.elements.send(Sent { element, credit }).map_err(|_| Cancelled)
+        self.elements.send(SentElement { element, has_credit }).map_err(|_| SubtaskCancelled)
     }
 
-    /// Takes a credit; false where it may go without one.
-    fn await_credit(&self, signals: &Signals, passed: u64) -> Result<bool, Cancelled> {
+    /// Takes a credit. Returns false if the element may be sent without one.
+    fn wait_for_credit(&self, signals: &AttemptSignals, passed: u64) -> Result<bool, SubtaskCancelled> {
         if self.credits.try_recv().is_ok() {
             return Ok(true);
         }
         loop {
             if signals.is_cancelled() {
-                return Err(Cancelled);
+                return Err(SubtaskCancelled);
             }
             if signals.is_overtaking(passed) {
                 return Ok(false);
             }
-            match self.credits.recv_timeout(SIGNAL_CHECK) {
+            match self.credits.recv_timeout(SIGNAL_CHECK_INTERVAL) {
                 Ok(()) => return Ok(true),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Cancelled),
+                Err(RecvTimeoutError::Disconnected) => return Err(SubtaskCancelled),
             }
         }
     }
 }
 
-impl LinkReceiver {
-    /// The next element, if one is there. Its credit stays taken.
-    pub(super) fn try_next(&self) -> Result<Option<Sent>, Cancelled> {
+impl ChannelReceiver {
+    /// Takes the next element out of the channel, if there is one. Its credit is not returned yet.
+    pub(crate) fn try_next(&self) -> Result<Option<SentElement>, SubtaskCancelled> {
         match self.elements.try_recv() {
             Ok(sent) => Ok(Some(sent)),
             Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => Err(Cancelled),
+            Err(TryRecvError::Disconnected) => Err(SubtaskCancelled),
         }
     }
 
-    /// The element is taken up now, so that another may come.
-    pub(super) fn take_up(&self, sent: Sent) -> Element {
-        if sent.credit {
-            // The sender may be gone.
+    /// Returns the credit of an element that is about to be processed.
+    pub(crate) fn accept(&self, sent: SentElement) -> StreamElement {
+        if sent.has_credit {
+            // Fails only if the sender is gone.
             let _ = self.credits.try_send(());
         }
         sent.element
@@ -100,39 +104,26 @@ impl LinkReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::stream_element::{Barrier, BarrierKind};
-    use crate::state::SnapshotFormat;
-
-    fn barrier(checkpoint: u64) -> Barrier {
-        Barrier { checkpoint, kind: BarrierKind::Checkpoint, format: SnapshotFormat::Canonical, triggered_ns: 0 }
-    }
+    use crate::runtime::testing::checkpoint_barrier;
 
     #[test]
-    fn a_barrier_needs_no_room_and_lets_its_sender_end_the_turn() {
-        let (sender, receiver) = link(1);
-        let signals = Signals::default();
-        sender.send(Element::Watermark(1), &signals, 0).unwrap();
-        sender.send(Element::Barrier(barrier(1)), &signals, 0).unwrap();
-        signals.overtake(barrier(2));
-        sender.send(Element::Watermark(2), &signals, 1).unwrap();
+    fn a_barrier_needs_no_credit_and_lets_its_sender_finish_the_turn() {
+        let (sender, receiver) = channel(1);
+        let signals = AttemptSignals::default();
+        sender.send(StreamElement::Watermark(1), &signals, 0).unwrap();
+        sender.send(StreamElement::Barrier(checkpoint_barrier(1)), &signals, 0).unwrap();
+        signals.overtake(checkpoint_barrier(2));
+        sender.send(StreamElement::Watermark(2), &signals, 1).unwrap();
 
-        // Having passed it, the sender waits again; here until the cancel.
+        // After the sender has passed the barrier it waits again; here until the cancel.
         signals.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(sender.send(Element::Watermark(3), &signals, 2).is_err());
+        assert!(sender.send(StreamElement::Watermark(3), &signals, 2).is_err());
         let first = receiver.try_next().unwrap().unwrap();
-        assert!(sender.send(Element::Watermark(3), &signals, 2).is_err(), "it is looked at, but not taken up");
-        receiver.take_up(first);
-        sender.send(Element::Watermark(3), &signals, 2).unwrap();
-        let rest: Vec<_> = std::iter::from_fn(|| receiver.try_next().unwrap()).map(|sent| sent.credit).collect();
+        let refused = sender.send(StreamElement::Watermark(3), &signals, 2);
+        assert!(refused.is_err(), "reading an element ahead returns no credit");
+        receiver.accept(first);
+        sender.send(StreamElement::Watermark(3), &signals, 2).unwrap();
+        let rest: Vec<_> = std::iter::from_fn(|| receiver.try_next().unwrap()).map(|sent| sent.has_credit).collect();
         assert_eq!(rest, [false, false, true]);
-    }
-
-    #[test]
-    fn an_abandoned_barrier_overtakes_nothing() {
-        let signals = Signals::default();
-        signals.overtake(barrier(2));
-        assert!(signals.is_overtaking(1) && !signals.is_overtaking(2));
-        signals.abandon(2);
-        assert!(!signals.is_overtaking(1));
     }
 }

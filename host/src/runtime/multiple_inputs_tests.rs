@@ -1,29 +1,28 @@
-//! Operators with more than one input, from files to the end of the job: unions, and two inputs that share their state.
+//! Operators with several inputs, from files to the end of the job: unions, and two inputs that share their state.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crossbeam_channel::unbounded;
 use parking_lot::Mutex;
 
-use super::*;
-use crate::clock::SystemClock;
+use super::testing::{function, run_to_end};
+use super::{ExecutionPlan, FunctionPlan, GuestFactory};
 use crate::error::Result;
 use crate::model::{Batch, Counters, JoinedPairs};
 use crate::pipeline::PipelineSpec;
-use crate::sandbox::{FunctionDescription, FunctionKind, PortDescription};
-use crate::state::{SnapshotFormat, StateDescription, StateKind};
+use crate::sandbox::{FunctionDescription, FunctionKind};
+use crate::state::{StateDescription, StateKind};
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
-/// For each key how many records of the first input and of the second there were, and in which subtask.
-type Totals = BTreeMap<String, (u64, u64, u32)>;
+/// For each key the number of records of the first and of the second input, and the subtask that processed them.
+type KeyTotals = BTreeMap<String, (u64, u64, u32)>;
 
-/// Counts in one state of the key, whichever input a record came from, and shows it.
-struct Counting(Arc<Mutex<Totals>>);
+/// Counts the records of both inputs in one state of their key.
+struct TwoInputCounter(Arc<Mutex<KeyTotals>>);
 
-impl Guest for Counting {
+impl Guest for TwoInputCounter {
     fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let keys = batch.keys.clone().unwrap();
         for &key in &keys.key_of {
@@ -34,12 +33,12 @@ impl Guest for Counting {
             let name = String::from_utf8(keys.distinct.value(key as usize).to_vec()).unwrap();
             let subtask = turn.context.subtask;
             let other = self.0.lock().insert(name, (first, second, subtask));
-            assert!(other.is_none_or(|(.., other)| other == subtask), "a key in two subtasks");
+            assert!(other.is_none_or(|(.., other)| other == subtask), "a key was processed by two subtasks");
         }
         Ok(Vec::new())
     }
 
-    /// Counts pairs as records of the first input.
+    /// Counts a pair as a record of the first input.
     fn join(&mut self, turn: &mut Turn, pairs: &JoinedPairs) -> Result<Vec<OutputBatch>, TurnFailure> {
         for &key in &pairs.keys.key_of {
             let name = String::from_utf8(pairs.keys.distinct.value(key as usize).to_vec()).unwrap();
@@ -49,73 +48,32 @@ impl Guest for Counting {
     }
 }
 
-fn function(kind: FunctionKind) -> FunctionDescription {
-    let port = PortDescription { name: "port".into(), codec: "json".into() };
+fn count_function(kind: FunctionKind) -> FunctionDescription {
     FunctionDescription {
-        name: "count".into(),
-        kind,
-        input: port.clone(),
-        second_input: kind.has_two_inputs().then(|| port.clone()),
-        timers: Vec::new(),
-        outputs: vec![port],
-        internal: Vec::new(),
         states: vec![StateDescription::new("counts", StateKind::Value, "postcard", "(u64, u64)")],
-        broadcast_states: Vec::new(),
+        ..function("count", kind, "json")
     }
 }
 
-fn plan(manifest: &str, kind: FunctionKind, dir: &Path, totals: &Arc<Mutex<Totals>>) -> Result<ExecutionPlan> {
+fn plan(pipeline_text: &str, kind: FunctionKind, dir: &Path, totals: &Arc<Mutex<KeyTotals>>) -> Result<ExecutionPlan> {
     let totals = totals.clone();
-    let make: GuestFactory = Arc::new(move |_| Box::new(Counting(totals.clone())));
-    let functions = BTreeMap::from([("count".to_owned(), FunctionPlan { description: function(kind), make })]);
-    ExecutionPlan::new(PipelineSpec::parse(manifest, "pipeline.toml")?, functions, dir)
+    let make: GuestFactory = Arc::new(move |_| Box::new(TwoInputCounter(totals.clone())));
+    let function = FunctionPlan { description: count_function(kind), make };
+    let functions = BTreeMap::from([("count".to_owned(), function)]);
+    ExecutionPlan::new(PipelineSpec::parse(pipeline_text, "pipeline.toml")?, functions, dir)
 }
 
-/// Runs a pipeline of `sources` source subtasks to its end. What the function saw, and what each node counted.
-fn run(manifest: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (Totals, BTreeMap<String, Counters>) {
-    let totals = Arc::<Mutex<Totals>>::default();
-    let plan = Arc::new(plan(manifest, kind, dir, &totals).unwrap());
-    let (sender, events) = unbounded();
-    let working = tempfile::tempdir().unwrap();
-    let options = ExecutionOptions {
-        job_id: "job".into(),
-        base_dir: dir.to_owned(),
-        working_dir: working.path().to_owned(),
-        seed: 7,
-        restarts: 0,
-        clock: SystemClock::shared(),
-        restore: None,
-        interrupt: crate::model::Interrupt::default(),
-        allow_unclaimed_state: false,
-        reset_watermarks: false,
-        notify: Arc::new(move |event| drop(sender.send(event))),
-    };
-    let mut execution = Execution::start(&plan, options).unwrap();
-    assert_eq!(execution.sources(), sources);
-    let mut ended = 0;
-    while ended < sources {
-        match events.recv().unwrap() {
-            SubtaskEvent::SourceEnded => ended += 1,
-            SubtaskEvent::Failed(failure) | SubtaskEvent::SourceFailed(failure) => panic!("{failure:?}"),
-            SubtaskEvent::Acknowledged { .. }
-            | SubtaskEvent::CheckpointDue
-            | SubtaskEvent::Warning(_)
-            | SubtaskEvent::Opened => {}
-        }
-    }
-    execution.inject(Barrier {
-        checkpoint: 1,
-        kind: BarrierKind::Final,
-        format: SnapshotFormat::Canonical,
-        triggered_ns: 0,
-    });
-    execution.join();
-    let counters = execution.stats().into_iter().map(|stats| (stats.node, stats.counters)).collect();
+/// Runs a pipeline with `sources` source subtasks to its end. Returns what the function saw, and the counters of each node.
+fn run(pipeline_text: &str, kind: FunctionKind, dir: &Path, sources: usize) -> (KeyTotals, BTreeMap<String, Counters>) {
+    let totals = Arc::<Mutex<KeyTotals>>::default();
+    let plan = Arc::new(plan(pipeline_text, kind, dir, &totals).unwrap());
+    let stats = run_to_end(&plan, dir, sources);
+    let counters = stats.into_iter().map(|stats| (stats.node, stats.counters)).collect();
     let totals = totals.lock().clone();
     (totals, counters)
 }
 
-/// `left.csv` names the key `id`, `more.ndjson` too, `right.ndjson` names it `who`, which one record lacks.
+/// Writes the input files. The key is `id` in `left.csv` and `more.ndjson`, and `who` in `right.ndjson`; one record has no `who`.
 fn files() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let rows = (0..900).map(|n| format!("{n},k{}\n", n % 7));
@@ -131,14 +89,14 @@ fn files() -> tempfile::TempDir {
 const SOURCES: &str = "[batch]\nrecords = 20\n\
     [source.left]\nconnector = \"file\"\npath = \"left.csv\"\nformat = \"csv\"\nparallelism = 2\n\
     [source.more]\nconnector = \"file\"\npath = \"more.ndjson\"\nformat = \"ndjson\"\n";
-/// Where records of `left` and `right` have their event time.
+/// The event time of `left` and `right`.
 const TIMESTAMP: &str = "timestamp = { field = \"n\", format = \"unix-ms\" }\n";
 const RIGHT: &str = "[source.right]\nconnector = \"file\"\npath = \"right.ndjson\"\nformat = \"ndjson\"\n";
 const REST: &str =
     "component = \"native\"\nfunction = \"count\"\n[sink.out]\ninput = \"count\"\nconnector = \"blackhole\"\n";
 
-/// Without the subtasks.
-fn counts(totals: &Totals) -> Vec<(&str, u64, u64)> {
+/// Returns the totals without the subtasks.
+fn counts(totals: &KeyTotals) -> Vec<(&str, u64, u64)> {
     totals.iter().map(|(key, (first, second, _))| (&**key, *first, *second)).collect()
 }
 
@@ -146,13 +104,13 @@ fn counts(totals: &Totals) -> Vec<(&str, u64, u64)> {
 fn two_keyed_inputs_share_the_state_of_their_keys() {
     let dir = files();
     for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
-        let manifest = format!(
+        let pipeline_text = format!(
             "name = \"two\"\n[state]\nbackend = \"{backend}\"\n{SOURCES}{RIGHT}\
              [operator.count]\ninputs = [\"left\", \"more\"]\nkey = {{ field = \"id\" }}\nsecond = \"right\"\n\
              second_key = {{ field = \"who\" }}\non_fault = \"skip\"\nparallelism = {parallelism}\n{REST}"
         );
-        let (totals, counters) = run(&manifest, FunctionKind::CoProcess, dir.path(), 4);
-        // 900 rows by 7 keys, of which the first 4 have one more; 300 by 3 keys; 500 of the second input by 10 keys.
+        let (totals, counters) = run(&pipeline_text, FunctionKind::CoProcess, dir.path(), 4);
+        // 900 rows over 7 keys, of which the first 4 have one more; 300 over 3 keys; 500 of the second input over 10 keys.
         let mut expected: Vec<_> =
             ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8", "k9"].iter().map(|key| (*key, 128, 50)).collect();
         for (at, expected) in expected.iter_mut().enumerate() {
@@ -171,16 +129,16 @@ fn two_keyed_inputs_share_the_state_of_their_keys() {
     }
 }
 
-/// Sources of two parallelisms and an operator of a third, with a key that each input has at a place of its own; and
-/// without one, where one input is forwarded and another one dealt out.
+/// The operator has another parallelism than its sources, and each input has its key in another place. The sink has no key: one
+/// input is forwarded and the others are rebalanced.
 #[test]
 fn a_union_mixes_parallelisms_and_formats() {
     let dir = files();
-    let manifest = format!(
+    let pipeline_text = format!(
         "name = \"union\"\n{SOURCES}[operator.count]\ninputs = [\"left\", \"more\"]\nkey = {{ field = \"id\" }}\n\
          parallelism = 3\n{REST}[sink.all]\ninputs = [\"left\", \"more\", \"count\"]\nconnector = \"blackhole\"\nparallelism = 2\n"
     );
-    let (totals, counters) = run(&manifest, FunctionKind::KeyedProcess, dir.path(), 3);
+    let (totals, counters) = run(&pipeline_text, FunctionKind::KeyedProcess, dir.path(), 3);
     let expected = [
         ("k0", 229, 0),
         ("k1", 229, 0),
@@ -192,10 +150,10 @@ fn a_union_mixes_parallelisms_and_formats() {
     ];
     assert_eq!(counts(&totals), expected);
     assert_eq!((counters["count"].records_in, counters["count"].faults), (1200, 0));
-    assert_eq!(counters["all"].records_in, 1200, "forwarded and dealt out");
+    assert_eq!(counters["all"].records_in, 1200, "forwarded and rebalanced records");
 }
 
-/// With timestamps in `left`.
+/// Returns the sources with timestamps in `left`.
 fn timed_sources() -> String {
     SOURCES.replace("[source.more]", &format!("{TIMESTAMP}[source.more]"))
 }
@@ -208,12 +166,12 @@ fn a_second_input_and_its_function_belong_together() {
             FunctionKind::CoGroup => "window = { type = \"tumbling\", size = \"1s\" }\n",
             _ => "",
         };
-        let manifest = format!(
+        let pipeline_text = format!(
             "name = \"two\"\n{}{RIGHT}{TIMESTAMP}[sink.rest]\ninputs = [\"right\", \"more\"]\nconnector = \"blackhole\"\n\
              [operator.count]\ninput = \"left\"\nkey = {{ field = \"id\" }}\n{window}{inputs}\n{REST}",
             timed_sources()
         );
-        let error = plan(&manifest, kind, dir.path(), &Arc::default()).err().map(|error| {
+        let error = plan(&pipeline_text, kind, dir.path(), &Arc::default()).err().map(|error| {
             let (_, key) = error.subject.clone().unwrap_or_default();
             (error.code, key, error.message)
         });
@@ -230,10 +188,10 @@ fn a_second_input_and_its_function_belong_together() {
         assert!(message.ends_with("which has a second input, so it needs a `second`"), "{message}");
         let (code, key, _) = refused("second = \"right\"\nsecond_key = { field = \"who\" }\nbroadcast = \"right\"");
         assert_eq!((code, key), ("manifest-invalid", "broadcast"));
-        // CSV has no field of this name.
+        // The CSV file has no field with this name.
         let (code, key, _) = refused("second = \"left\"\nsecond_key = { field = \"who\" }");
         assert_eq!((code, key), ("manifest-key", "second_key"));
-        assert_eq!(refused("second = \"right\"").0, "", "a key of the same name");
+        assert_eq!(refused("second = \"right\"").0, "", "both inputs have a key with the same name");
     }
     let (code, key, message) = refused(FunctionKind::IntervalJoin, "second = \"right\"");
     assert_eq!((code, key), ("manifest-invalid", "function"));
@@ -243,17 +201,17 @@ fn a_second_input_and_its_function_belong_together() {
     for kind in [FunctionKind::KeyedProcess, FunctionKind::BroadcastProcess] {
         let (code, key, message) = refused(kind, "second = \"right\"\nbroadcast = \"right\"");
         assert_eq!((code, key), ("manifest-invalid", "second"));
-        assert!(message.ends_with("has a `second`, and its function `count` no second input"), "{message}");
+        assert!(message.ends_with("has a `second`, but its function `count` has no second input"), "{message}");
     }
     assert_eq!(refused(FunctionKind::BroadcastProcess, "").1, "function");
 }
 
 #[test]
-fn an_interval_join_pairs_what_lies_close_and_has_outputs_of_its_own() {
+fn an_interval_join_pairs_records_within_its_interval() {
     let dir = files();
     fs::write(dir.path().join("timeless.ndjson"), "{\"n\":null,\"who\":\"k1\"}\n").unwrap();
     for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
-        let manifest = format!(
+        let pipeline_text = format!(
             "name = \"join\"\n[state]\nbackend = \"{backend}\"\n[batch]\nrecords = 20\n\
              [source.left]\nconnector = \"file\"\npath = \"left.csv\"\nformat = \"csv\"\n{TIMESTAMP}{RIGHT}{TIMESTAMP}\
              [source.timeless]\nconnector = \"file\"\npath = \"timeless.ndjson\"\nformat = \"ndjson\"\n{TIMESTAMP}\
@@ -263,7 +221,7 @@ fn an_interval_join_pairs_what_lies_close_and_has_outputs_of_its_own() {
              [sink.late]\ninput = \"count.late\"\nconnector = \"blackhole\"\n\
              [sink.bad]\ninput = \"count.dead-letter\"\nconnector = \"blackhole\"\n"
         );
-        let (totals, counters) = run(&manifest, FunctionKind::IntervalJoin, dir.path(), 3);
+        let (totals, counters) = run(&pipeline_text, FunctionKind::IntervalJoin, dir.path(), 3);
         let mut expected = BTreeMap::new();
         for (left, right) in (0..900i64).flat_map(|left| (0..500i64).map(move |right| (left, right))) {
             if left % 7 == right % 10 && (-5..7).contains(&(right - left)) {
@@ -272,14 +230,14 @@ fn an_interval_join_pairs_what_lies_close_and_has_outputs_of_its_own() {
         }
         let seen: BTreeMap<String, u64> = totals.into_iter().map(|(key, (pairs, ..))| (key, pairs)).collect();
         assert_eq!(seen, expected, "{backend}, {parallelism}");
-        // One has no time, and one no key.
+        // One record has no timestamp, and one has no key.
         assert_eq!((counters["bad"].records_in, counters["late"].records_in), (2, 0));
     }
 }
 
-/// A sink may read late records of an operator that has such, and of no other one; downstream they are what they were.
+/// Only an operator that has late records has an output for them.
 #[test]
-fn late_records_are_an_output_of_the_join() {
+fn late_records_are_an_output_of_an_interval_join() {
     let dir = files();
     let join = "[operator.count]\ninput = \"left\"\nkey = { field = \"id\" }\nsecond = \"left\"\n\
                 interval = { lower = \"0s\", upper = \"1s\" }\n";
@@ -287,8 +245,8 @@ fn late_records_are_an_output_of_the_join() {
         let sources = timed_sources();
         let (sources, _) = sources.split_once("[source.more]").unwrap();
         let join = if kind == FunctionKind::CoProcess { join.replace("interval", "config") } else { join.to_owned() };
-        let manifest = format!("name = \"late\"\n{sources}{join}{REST}{late}");
-        plan(&manifest, kind, dir.path(), &Arc::default()).err().map(|error| error.code)
+        let pipeline_text = format!("name = \"late\"\n{sources}{join}{REST}{late}");
+        plan(&pipeline_text, kind, dir.path(), &Arc::default()).err().map(|error| error.code)
     };
     let sink = "[sink.late]\ninput = \"count.late\"\nconnector = \"blackhole\"\n";
     assert_eq!(with(sink, FunctionKind::IntervalJoin), None);

@@ -1,4 +1,7 @@
-//! Why a subtask failed, with the record that it failed on and where that came from, as far as that is known.
+//! Why a subtask ended before its last barrier: cancelled, or failed on an error or a fault.
+//!
+//! This is the one place where an [`Error`], an [`OperatorFailure`] or a cancel becomes a [`SubtaskError`]. A failure also
+//! tells which record the function failed on and where that record came from, as far as this is known.
 
 use std::fmt;
 use std::path::Path;
@@ -7,42 +10,86 @@ use crate::connector::{self, RecordLocation};
 use crate::error::Error;
 use crate::escape::shown;
 use crate::model::{Fault, NO_TIMESTAMP};
-use crate::operator::FailedRecord;
-use crate::pipeline::{NodeInput, NodeKind, OutputPort};
-use crate::runtime::plan::execution_plan::ExecutionPlan;
+use crate::operator::{FailedRecord, OperatorFailure};
+use crate::pipeline::{NodeInput, NodeKind, OutputPort, PipelineSpec};
+use crate::runtime::attempt_signals::SubtaskCancelled;
 
-/// Why a subtask failed, and with it the job's attempt.
+/// Why a subtask ended before its last barrier.
+#[derive(Debug)]
+pub(crate) enum SubtaskError {
+    Cancelled,
+    Failed(Box<SubtaskFailure>),
+}
+
+impl SubtaskError {
+    /// Wraps an error of ours.
+    pub(crate) fn from_error(node: &str, subtask: u32, error: Error) -> SubtaskError {
+        SubtaskError::Failed(Box::new(SubtaskFailure::from_error(node, subtask, error)))
+    }
+
+    /// Wraps a fault of a function, with the record that caused it if that is known.
+    pub(crate) fn from_fault(
+        node: &str,
+        subtask: u32,
+        fault: Fault,
+        record: Option<Box<FailedRecord>>,
+    ) -> SubtaskError {
+        SubtaskError::Failed(Box::new(SubtaskFailure::from_fault(node, subtask, fault, record)))
+    }
+
+    /// Wraps the failure of an operator.
+    pub(crate) fn from_operator(node: &str, subtask: u32, failure: OperatorFailure) -> SubtaskError {
+        match failure {
+            OperatorFailure::Fault { fault, record } => SubtaskError::from_fault(node, subtask, fault, Some(record)),
+            OperatorFailure::Error(error) => SubtaskError::from_error(node, subtask, error),
+            OperatorFailure::Cancelled => SubtaskError::Cancelled,
+        }
+    }
+}
+
+impl From<SubtaskCancelled> for SubtaskError {
+    fn from(_: SubtaskCancelled) -> SubtaskError {
+        SubtaskError::Cancelled
+    }
+}
+
+/// Why a subtask failed. The attempt of the job fails with it.
 #[derive(Clone, Debug)]
 pub struct SubtaskFailure {
+    /// Id of the node.
     pub node: String,
+    /// Index of the subtask, from 0.
     pub subtask: u32,
+    /// Stable code of the error or of the fault.
     pub code: &'static str,
     pub message: String,
+    /// Set if the function failed, and not the host.
     pub fault: Option<Fault>,
-    /// What the function failed on.
+    /// The record, timer or window that the function failed on.
     pub record: Option<Box<FailedRecord>>,
+    /// Where the record came from.
     pub origin: Option<RecordOrigin>,
 }
 
 /// Where a record came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordOrigin {
+    /// The exact place in the input.
     Input(RecordLocation),
-    /// The first record of the input with the same value: an exchange lies between the source and the operator.
+    /// The first record of the input with the same value. The exact record is not known, because an exchange lies between
+    /// the source and the operator.
     FirstWithSameValue(RecordLocation),
-    /// Its number among the records of a source's subtask, from 1.
-    Number {
-        source: String,
-        subtask: u32,
-        number: u64,
-    },
+    /// The number of the record among those that a source subtask has read, from 1.
+    Number { source: String, subtask: u32, number: u64 },
 }
 
 impl fmt::Display for RecordOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RecordOrigin::Input(place) => write!(f, "{place}"),
-            RecordOrigin::FirstWithSameValue(place) => write!(f, "the first record with this value is {place}"),
+            RecordOrigin::Input(location) => write!(f, "{location}"),
+            RecordOrigin::FirstWithSameValue(location) => {
+                write!(f, "the first record with this value is {location}")
+            }
             RecordOrigin::Number { source, subtask, number } => {
                 write!(f, "record {number} of source `{source}`, subtask {subtask}")
             }
@@ -51,7 +98,8 @@ impl fmt::Display for RecordOrigin {
 }
 
 impl SubtaskFailure {
-    pub(super) fn error(node: &str, subtask: u32, error: Error) -> SubtaskFailure {
+    /// Creates the failure of an error of ours. The message ends with the hint of the error.
+    pub(crate) fn from_error(node: &str, subtask: u32, error: Error) -> SubtaskFailure {
         let message = match error.hint {
             Some(hint) => format!("{}; {hint}", error.message),
             None => error.message,
@@ -67,7 +115,7 @@ impl SubtaskFailure {
         }
     }
 
-    pub(super) fn fault(node: &str, subtask: u32, fault: Fault, record: Option<Box<FailedRecord>>) -> SubtaskFailure {
+    fn from_fault(node: &str, subtask: u32, fault: Fault, record: Option<Box<FailedRecord>>) -> SubtaskFailure {
         let mut failure = SubtaskFailure {
             node: node.to_owned(),
             subtask,
@@ -77,22 +125,22 @@ impl SubtaskFailure {
             record,
             origin: None,
         };
-        failure.describe();
+        failure.set_fault_message();
         failure
     }
 
-    /// Adds where the record came from.
-    pub(super) fn with_origin(mut self, origin: Option<RecordOrigin>) -> SubtaskFailure {
+    /// Adds the origin of the record.
+    pub(crate) fn with_origin(mut self, origin: Option<RecordOrigin>) -> SubtaskFailure {
         self.origin = origin;
-        self.describe();
+        self.set_fault_message();
         self
     }
 
-    /// Looks the record up in the inputs of the sources that the operator reads, where it knows no origin yet: what comes out of
-    /// a source's exchange is a record of its input as it was.
-    pub(super) fn looked_up(
+    /// Searches the inputs of the sources that the operator reads for the record, if its origin is not known yet. An exchange
+    /// does not change the value of a record.
+    pub(crate) fn with_origin_from_inputs(
         self,
-        plan: &ExecutionPlan,
+        pipeline: &PipelineSpec,
         base_dir: &Path,
         is_cancelled: &dyn Fn() -> bool,
     ) -> SubtaskFailure {
@@ -100,7 +148,7 @@ impl SubtaskFailure {
             (Some(record), None) if record.is_record => &record.value,
             _ => return self,
         };
-        let nodes = &plan.pipeline.nodes;
+        let nodes = &pipeline.nodes;
         let inputs = nodes.iter().find(|node| node.id == self.node).map_or(&[][..], |node| &node.inputs);
         let find = |input: &NodeInput| match (&nodes[input.node].kind, &input.port) {
             (NodeKind::Source(source), OutputPort::Main) => {
@@ -109,29 +157,26 @@ impl SubtaskFailure {
             _ => None,
         };
         match inputs.iter().find_map(find) {
-            Some(place) => self.with_origin(Some(RecordOrigin::FirstWithSameValue(place))),
+            Some(location) => self.with_origin(Some(RecordOrigin::FirstWithSameValue(location))),
             None => self,
         }
     }
 
-    /// Writes the message of a fault.
-    fn describe(&mut self) {
+    fn set_fault_message(&mut self) {
         let Some(fault) = &self.fault else { return };
         let mut message = format!("operator `{}`", self.node);
         if let Some(record) = &self.record {
-            message.push_str(&at(record, self.origin.as_ref()));
+            message.push_str(&describe_record(record, self.origin.as_ref()));
         }
         self.message = format!("{message}: {}", fault.message);
     }
 }
 
-/// Where the function failed and on what, in one line.
-fn at(record: &FailedRecord, origin: Option<&RecordOrigin>) -> String {
+/// Describes in one line what the function failed on and where.
+fn describe_record(record: &FailedRecord, origin: Option<&RecordOrigin>) -> String {
     let (number, subtask) = (record.position.record, record.position.subtask);
-    let mut text = match record.is_record {
-        true => format!(" at record {number} of subtask {subtask}"),
-        false => format!(" behind record {number} of subtask {subtask}"),
-    };
+    let preposition = if record.is_record { "at" } else { "after" };
+    let mut text = format!(" {preposition} record {number} of subtask {subtask}");
     if let Some(origin) = origin {
         text.push_str(&format!(" ({origin})"));
     }
@@ -165,17 +210,17 @@ mod tests {
 
     fn failure(record: FailedRecord) -> SubtaskFailure {
         let fault = Fault::new(FaultCode::GuestError, "no number");
-        SubtaskFailure::fault("parse", 1, fault, Some(Box::new(record)))
+        SubtaskFailure::from_fault("parse", 1, fault, Some(Box::new(record)))
     }
 
     #[test]
-    fn the_message_shows_the_record_in_one_line() {
+    fn the_message_shows_the_record_on_one_line() {
         let message = failure(record()).message;
         assert_eq!(message, "operator `parse` at record 20567 of subtask 1, key `N1\\n2`, value `N1,x\\ny`: no number");
     }
 
     #[test]
-    fn the_message_says_which_place_is_known() {
+    fn the_message_names_the_origin_of_the_record() {
         let place = RecordLocation { file: "in/a.csv".into(), byte: 77, line: Some(5) };
         let with = |origin| failure(record()).with_origin(Some(origin)).message;
         assert!(with(RecordOrigin::Input(place.clone())).contains("subtask 1 (line 5 of `in/a.csv`), key"));
@@ -187,12 +232,12 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_has_no_value() {
+    fn the_message_of_a_timer_has_a_time_and_no_value() {
         let timer = FailedRecord { is_record: false, index: None, timestamp: 60_000, value: Vec::new(), ..record() };
         let message = failure(timer).message;
         assert_eq!(
             message,
-            "operator `parse` behind record 20567 of subtask 1, key `N1\\n2`, timer at 60000: no number"
+            "operator `parse` after record 20567 of subtask 1, key `N1\\n2`, timer at 60000: no number"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! Checkpoints of a job whose operator does not keep up: sources are held up in front of full channels, and the operator
-//! takes one batch whenever the test lets it. No part of this waits for a time to pass.
+//! Unaligned checkpoints of a job whose operator is too slow: the sources wait in front of full channels, and the operator takes one
+//! batch whenever the test permits it. The test does not depend on timing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -9,41 +9,45 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 
-use super::*;
+use super::testing::{barrier, checkpoint_barrier, execution_options, function};
+use super::{
+    BarrierKind, Execution, ExecutionPlan, FunctionPlan, GuestFactory, RestoredCheckpoint, SubtaskEvent,
+    SubtaskSnapshot,
+};
 use crate::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
-use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::model::Batch;
 use crate::pipeline::PipelineSpec;
-use crate::sandbox::{FunctionDescription, FunctionKind, PortDescription};
-use crate::state::{FileRef, FileStore, SnapshotFormat};
+use crate::sandbox::FunctionKind;
+use crate::state::{FileRef, FileStore};
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
-/// Of each input.
+/// Number of records of each input.
 const RECORDS: u64 = 1_500;
 
 const SOURCES: [&str; 2] = ["numbers", "others"];
 
-/// Waits in each turn for a permit, and remembers what it has seen.
-struct Slow {
+/// Waits for a permit in each turn, and collects the numbers that it has seen.
+struct SlowGuest {
     entered: Sender<u32>,
-    /// For each subtask.
+    /// The permits of each subtask.
     permits: Vec<Receiver<()>>,
     seen: Arc<Mutex<Vec<(u32, u64)>>>,
 }
 
-impl Guest for Slow {
+impl Guest for SlowGuest {
     fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let subtask = turn.context.subtask;
         let _ = self.entered.send(subtask);
-        // When the test has dropped its end, nobody waits any more.
+        // Does not wait after the test has dropped the sender.
         let _ = self.permits[subtask as usize].recv();
         self.seen.lock().extend(numbers(input, batch).map(|number| (subtask, number)));
         Ok(Vec::new())
     }
 }
 
-/// Records are `number,key`, those of the second input `key,number`, where numbers go on.
+/// Returns the numbers of a batch. Records are `number,key` in the first input and `key,number` in the second one, whose numbers
+/// follow those of the first.
 fn numbers(input: u32, batch: &Batch) -> impl Iterator<Item = u64> {
     let number = |value: &[u8]| {
         let number = std::str::from_utf8(value).unwrap().split(',').nth(input as usize).unwrap();
@@ -52,11 +56,11 @@ fn numbers(input: u32, batch: &Batch) -> impl Iterator<Item = u64> {
     batch.values.iter().map(number).collect::<Vec<u64>>().into_iter()
 }
 
-/// The files of a checkpoint, in memory.
+/// Keeps the files of a checkpoint in memory.
 #[derive(Default)]
-struct Files(Mutex<HashMap<String, Bytes>>);
+struct MemoryFiles(Mutex<HashMap<String, Bytes>>);
 
-impl FileStore for Files {
+impl FileStore for MemoryFiles {
     fn put(&self, name: &str, bytes: Bytes) -> Result<FileRef> {
         let path = format!("{name}-{}", self.0.lock().len());
         let file = FileRef { name: name.into(), path: path.clone(), bytes: bytes.len() as u64, crc32c: 0 };
@@ -69,29 +73,29 @@ impl FileStore for Files {
     }
 
     fn put_file(&self, _: &str, _: &Path) -> Result<FileRef> {
-        Err(internal("no state is written here"))
+        Err(internal("the job has no state"))
     }
 
     fn get_file(&self, _: &FileRef, _: &Path) -> Result<()> {
-        Err(internal("no state is read here"))
+        Err(internal("the job has no state"))
     }
 }
 
-/// A job that runs, and the ends of its channels to the test.
-struct Job {
-    /// For each subtask of the operator; without them none waits. They go first when the job is dropped.
+/// A running job, with its channels to the test.
+struct TestJob {
+    /// The permits for each subtask of the operator. Dropped first, so that no subtask waits while the job is dropped.
     permits: Vec<Sender<()>>,
     execution: Execution,
     events: Receiver<SubtaskEvent>,
     entered: Receiver<u32>,
     seen: Arc<Mutex<Vec<(u32, u64)>>>,
-    parts: Vec<SubtaskSnapshot>,
+    snapshots: Vec<SubtaskSnapshot>,
     dir: tempfile::TempDir,
 }
 
-impl Job {
-    fn start(parallelism: u32, restore: Option<(Arc<CheckpointMetadata>, Arc<dyn FileStore>)>) -> Job {
-        let manifest = format!(
+impl TestJob {
+    fn start(parallelism: u32, restore: Option<RestoredCheckpoint>) -> TestJob {
+        let pipeline_text = format!(
             "name = \"pressed\"\nmax_parallelism = 128\n[batch]\nrecords = 10\nlinger = \"0s\"\n\
              [checkpoint]\nrecords = 160\n\
              [source.numbers]\nconnector = \"generator\"\nrecords = {RECORDS}\ntemplate = \"{{n}},{{key}}\"\n\
@@ -108,47 +112,23 @@ impl Job {
         let for_guests = seen.clone();
         let make: GuestFactory = Arc::new(move |_| {
             let (entered, permits, seen) = (entered_sender.clone(), permits.clone(), for_guests.clone());
-            Box::new(Slow { entered, permits, seen })
+            Box::new(SlowGuest { entered, permits, seen })
         });
-        let port = PortDescription { name: "out".into(), codec: "bytes".into() };
-        let description = FunctionDescription {
-            name: "slow".into(),
-            kind: FunctionKind::CoProcess,
-            input: port.clone(),
-            second_input: Some(port.clone()),
-            timers: Vec::new(),
-            internal: Vec::new(),
-            outputs: vec![port],
-            states: Vec::new(),
-            broadcast_states: Vec::new(),
-        };
+        let description = function("slow", FunctionKind::CoProcess, "bytes");
         let functions = BTreeMap::from([("slow".to_owned(), FunctionPlan { description, make })]);
-        let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml").unwrap();
+        let pipeline = PipelineSpec::parse(&pipeline_text, "pipeline.toml").unwrap();
         let plan = Arc::new(ExecutionPlan::new(pipeline, functions, Path::new("")).unwrap());
         let dir = tempfile::tempdir().unwrap();
-        let (sender, events) = unbounded();
-        let options = ExecutionOptions {
-            job_id: "job".into(),
-            base_dir: dir.path().to_owned(),
-            working_dir: dir.path().to_owned(),
-            seed: 7,
-            restarts: 0,
-            clock: SystemClock::shared(),
-            restore,
-            interrupt: crate::model::Interrupt::default(),
-            allow_unclaimed_state: false,
-            reset_watermarks: false,
-            notify: Arc::new(move |event| drop(sender.send(event))),
-        };
+        let (options, events) = execution_options(dir.path(), dir.path(), restore);
         let execution = Execution::start(&plan, options).unwrap();
-        Job { permits: give, execution, events, entered, seen, parts: Vec::new(), dir }
+        TestJob { permits: give, execution, events, entered, seen, snapshots: Vec::new(), dir }
     }
 
-    /// The next event. Parts of checkpoints are kept.
+    /// Returns the next event. Keeps its snapshots.
     fn event(&mut self) -> SubtaskEvent {
         let mut event = self.events.recv().unwrap();
-        if let SubtaskEvent::Acknowledged { snapshots: parts, .. } = &mut event {
-            self.parts.append(parts);
+        if let SubtaskEvent::Acknowledged { snapshots, .. } = &mut event {
+            self.snapshots.append(snapshots);
         }
         if let SubtaskEvent::Failed(failure) = &event {
             panic!("{failure:?}");
@@ -156,44 +136,40 @@ impl Job {
         event
     }
 
-    /// Takes events until so many subtasks of these nodes have answered.
-    fn await_parts(&mut self, nodes: &[&str], count: usize) {
-        while self.parts.iter().filter(|part| nodes.contains(&part.node.as_str())).count() < count {
+    /// Waits until `count` subtasks of these nodes have sent their snapshots.
+    fn await_snapshots(&mut self, nodes: &[&str], count: usize) {
+        while self.snapshots.iter().filter(|snapshot| nodes.contains(&snapshot.node.as_str())).count() < count {
             self.event();
         }
     }
 
-    /// Both subtasks of the operator end their turn and begin the next one.
+    /// Lets every subtask of the operator finish its turn and start the next one.
     fn one_turn(&self) {
         self.permits.iter().for_each(|permits| permits.send(()).unwrap());
         self.permits.iter().for_each(|_| assert!(self.entered.recv().is_ok()));
     }
 }
 
-fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {
-    Barrier { checkpoint, kind, format: SnapshotFormat::Canonical, triggered_ns: 0 }
-}
-
-/// The checkpoint's image, and its files.
-fn image(parts: Vec<SubtaskSnapshot>) -> (Arc<CheckpointMetadata>, Arc<dyn FileStore>) {
-    let files = Files::default();
+/// Stores the snapshots as a checkpoint.
+fn store_checkpoint(snapshots: Vec<SubtaskSnapshot>) -> RestoredCheckpoint {
+    let files = MemoryFiles::default();
     let mut operators = Vec::new();
     for id in ["numbers", "others", "slow", "out"] {
-        let mut own: Vec<&SubtaskSnapshot> = parts.iter().filter(|part| part.node == id).collect();
-        own.sort_by_key(|part| part.subtask);
-        let image = |part: &&SubtaskSnapshot| SubtaskMetadata {
-            source_position: part.source_position.clone(),
-            in_flight: part
+        let mut own: Vec<&SubtaskSnapshot> = snapshots.iter().filter(|snapshot| snapshot.node == id).collect();
+        own.sort_by_key(|snapshot| snapshot.subtask);
+        let to_metadata = |snapshot: &&SubtaskSnapshot| SubtaskMetadata {
+            source_position: snapshot.source_position.clone(),
+            in_flight: snapshot
                 .in_flight
                 .as_ref()
                 .map(|in_flight| files.put("in-flight", in_flight.encode().unwrap().into()).unwrap()),
-            counters: part.counters,
+            counters: snapshot.counters,
             ..SubtaskMetadata::default()
         };
-        let subtasks = own.iter().map(image).collect();
+        let subtasks = own.iter().map(to_metadata).collect();
         operators.push(OperatorMetadata { id: id.into(), parallelism: own.len() as u32, subtasks });
     }
-    let manifest = CheckpointMetadata {
+    let metadata = CheckpointMetadata {
         format: CheckpointMetadata::FORMAT,
         job_id: "job".into(),
         job_name: "pressed".into(),
@@ -204,51 +180,56 @@ fn image(parts: Vec<SubtaskSnapshot>) -> (Arc<CheckpointMetadata>, Arc<dyn FileS
         max_parallelism: 128,
         operators,
     };
-    (Arc::new(manifest), Arc::new(files))
+    RestoredCheckpoint { metadata: Arc::new(metadata), files: Arc::new(files) }
 }
 
 #[test]
-fn an_unaligned_checkpoint_is_complete_after_one_turn_where_an_aligned_one_is_not() {
-    let mut job = Job::start(2, None);
-    // So much has been read that at least five batches wait for each subtask of the operator, and one is in its turn.
+fn an_unaligned_checkpoint_completes_after_one_turn_while_an_aligned_one_does_not() {
+    let mut job = TestJob::start(2, None);
+    // Enough has been read that at least five batches wait for each subtask of the operator, and one is being processed.
     while !matches!(job.event(), SubtaskEvent::CheckpointDue) {}
     (0..2).for_each(|_| assert!(job.entered.recv().is_ok()));
 
-    job.execution.inject(barrier(1, BarrierKind::Checkpoint));
+    job.execution.inject(checkpoint_barrier(1));
     job.one_turn();
     job.one_turn();
     while !job.events.is_empty() {
         job.event();
     }
-    assert!(job.parts.iter().all(|part| SOURCES.contains(&&*part.node)), "the barrier stands behind what waits");
+    assert!(
+        job.snapshots.iter().all(|snapshot| SOURCES.contains(&&*snapshot.node)),
+        "the barrier waits behind the records"
+    );
 
-    // The sources are let through without any help of the operator, and it needs to end one turn.
-    job.execution.overtake(barrier(1, BarrierKind::Checkpoint));
-    job.await_parts(&SOURCES, 2);
+    // The sources pass the barrier although the operator is blocked. The operator needs to finish one turn.
+    job.execution.overtake(checkpoint_barrier(1));
+    job.await_snapshots(&SOURCES, 2);
     job.one_turn();
-    job.await_parts(&["slow", "out"], 4);
-    assert!(job.parts.iter().filter(|part| part.node == "slow").all(|part| part.in_flight.is_some()));
+    job.await_snapshots(&["slow", "out"], 4);
+    assert!(
+        job.snapshots.iter().filter(|snapshot| snapshot.node == "slow").all(|snapshot| snapshot.in_flight.is_some())
+    );
 
-    // What was processed when it was taken, what was in flight, and what comes after the position: each number once.
-    let parts = std::mem::take(&mut job.parts);
+    // Processed before the checkpoint, in flight, or read after the position: each number is seen once.
+    let snapshots = std::mem::take(&mut job.snapshots);
     let mut before = Vec::new();
     let seen = job.seen.lock().clone();
-    for part in parts.iter().filter(|part| part.node == "slow") {
-        let own = seen.iter().filter(|(subtask, _)| *subtask == part.subtask);
-        before.extend(own.map(|(_, number)| *number).take(part.counters.records_in as usize));
+    for snapshot in snapshots.iter().filter(|snapshot| snapshot.node == "slow") {
+        let own = seen.iter().filter(|(subtask, _)| *subtask == snapshot.subtask);
+        before.extend(own.map(|(_, number)| *number).take(snapshot.counters.records_in as usize));
     }
     drop(job);
-    let (manifest, files) = image(parts);
+    let checkpoint = store_checkpoint(snapshots);
     for parallelism in [2, 3] {
-        let mut again = Job::start(parallelism, Some((manifest.clone(), files.clone())));
+        let mut again = TestJob::start(parallelism, Some(checkpoint.clone()));
         again.permits.clear();
         for _ in 0..2 {
             while !matches!(again.event(), SubtaskEvent::SourceEnded) {}
         }
-        // Ended sources go on answering barriers.
-        again.execution.inject(barrier(2, BarrierKind::Checkpoint));
+        // Sources that have ended still answer barriers.
+        again.execution.inject(checkpoint_barrier(2));
         again.execution.inject(barrier(3, BarrierKind::Final));
-        again.await_parts(&["numbers", "others", "slow", "out"], 2 * (2 + 2 * parallelism as usize));
+        again.await_snapshots(&["numbers", "others", "slow", "out"], 2 * (2 + 2 * parallelism as usize));
         let after = again.seen.lock().iter().map(|(_, number)| *number).collect::<Vec<_>>();
         let mut all = [before.clone(), after].concat();
         all.sort_unstable();

@@ -1,26 +1,25 @@
-//! Windows in a pipeline, from files to the end of the job; and what is refused before anything starts.
+//! Window operators in a pipeline, from files to the end of the job; and the combinations that are refused.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crossbeam_channel::unbounded;
 use parking_lot::Mutex;
 
-use super::*;
-use crate::clock::SystemClock;
+use super::testing::{function, run_to_end};
+use super::{ExecutionPlan, FunctionPlan, GuestFactory};
 use crate::error::Result;
 use crate::model::Batch;
 use crate::pipeline::PipelineSpec;
-use crate::sandbox::{FunctionDescription, FunctionKind, PortDescription};
-use crate::state::{SnapshotFormat, StateDescription, StateKind, TimeToLive, TtlUpdate};
+use crate::sandbox::{FunctionDescription, FunctionKind};
+use crate::state::{StateDescription, StateKind, TimeToLive, TtlUpdate};
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
-/// Remembers the records that it sees.
-struct Collecting(Arc<Mutex<Vec<String>>>);
+/// Collects its records.
+struct RecordCollector(Arc<Mutex<Vec<String>>>);
 
-impl Guest for Collecting {
+impl Guest for RecordCollector {
     fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let values = batch.values.iter().zip(&batch.timestamps);
         let lines = values.map(|(value, at)| format!("{}@{at}", String::from_utf8_lossy(value)));
@@ -29,65 +28,19 @@ impl Guest for Collecting {
     }
 }
 
-fn function(name: &str, kind: FunctionKind) -> FunctionDescription {
-    let port = PortDescription { name: "port".into(), codec: "json".into() };
-    FunctionDescription {
-        name: name.into(),
-        kind,
-        input: port.clone(),
-        second_input: kind.has_two_inputs().then(|| port.clone()),
-        timers: Vec::new(),
-        outputs: vec![port],
-        internal: Vec::new(),
-        states: Vec::new(),
-        broadcast_states: Vec::new(),
-    }
-}
-
-/// Runs a pipeline with one source to its end. What reaches the operators `results` and `late`, sorted.
-fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
+/// Runs a pipeline with one source to its end. Returns the records that reach the operators `results` and `late`, sorted.
+fn run(pipeline_text: &str, dir: &Path) -> [Vec<String>; 2] {
     let seen: [Arc<Mutex<Vec<String>>>; 2] = Default::default();
-    let collecting = |name: &str, seen: &Arc<Mutex<Vec<String>>>| {
+    let collector = |name: &str, seen: &Arc<Mutex<Vec<String>>>| {
         let seen = seen.clone();
-        let make: GuestFactory = Arc::new(move |_| Box::new(Collecting(seen.clone())));
-        (name.to_owned(), FunctionPlan { description: function(name, FunctionKind::Process), make })
+        let make: GuestFactory = Arc::new(move |_| Box::new(RecordCollector(seen.clone())));
+        let description = function(name, FunctionKind::Process, "json");
+        (name.to_owned(), FunctionPlan { description, make })
     };
-    let functions = BTreeMap::from([collecting("results", &seen[0]), collecting("late", &seen[1])]);
-    let plan =
-        Arc::new(ExecutionPlan::new(PipelineSpec::parse(manifest, "pipeline.toml").unwrap(), functions, dir).unwrap());
-    let (sender, events) = unbounded();
-    let working = tempfile::tempdir().unwrap();
-    let options = ExecutionOptions {
-        job_id: "job".into(),
-        base_dir: dir.to_owned(),
-        working_dir: working.path().to_owned(),
-        seed: 7,
-        restarts: 0,
-        clock: SystemClock::shared(),
-        restore: None,
-        interrupt: crate::model::Interrupt::default(),
-        allow_unclaimed_state: false,
-        reset_watermarks: false,
-        notify: Arc::new(move |event| drop(sender.send(event))),
-    };
-    let mut execution = Execution::start(&plan, options).unwrap();
-    loop {
-        match events.recv().unwrap() {
-            SubtaskEvent::SourceEnded => break,
-            SubtaskEvent::Failed(failure) | SubtaskEvent::SourceFailed(failure) => panic!("{failure:?}"),
-            SubtaskEvent::Acknowledged { .. }
-            | SubtaskEvent::CheckpointDue
-            | SubtaskEvent::Warning(_)
-            | SubtaskEvent::Opened => {}
-        }
-    }
-    execution.inject(Barrier {
-        checkpoint: 1,
-        kind: BarrierKind::Final,
-        format: SnapshotFormat::Canonical,
-        triggered_ns: 0,
-    });
-    execution.join();
+    let functions = BTreeMap::from([collector("results", &seen[0]), collector("late", &seen[1])]);
+    let pipeline = PipelineSpec::parse(pipeline_text, "pipeline.toml").unwrap();
+    let plan = Arc::new(ExecutionPlan::new(pipeline, functions, dir).unwrap());
+    run_to_end(&plan, dir, 1);
     seen.map(|seen| {
         let mut seen = std::mem::take(&mut *seen.lock());
         seen.sort();
@@ -95,14 +48,14 @@ fn run(manifest: &str, dir: &Path) -> [Vec<String>; 2] {
     })
 }
 
-/// With records in order only, the record at 500 is late behind 3000: [0, 1000) has fired.
+/// The out-of-orderness is 0, so the record at 500 is late after the one at 3000: the window [0, 1000) has fired.
 #[test]
-fn a_native_aggregate_needs_no_component_and_late_records_are_an_output() {
+fn a_native_aggregate_needs_no_component_and_emits_late_records() {
     let dir = tempfile::tempdir().unwrap();
     let lines = "who,n,at\na,1,0\nb,2,10\na,4,999\na,8,1000\nb,16,3000\na,32,500\nb,64,3001\n";
     fs::write(dir.path().join("in.csv"), lines).unwrap();
     for (backend, parallelism) in [("memory", 1), ("memory", 3), ("rocksdb", 1), ("rocksdb", 3)] {
-        let manifest = format!(
+        let pipeline_text = format!(
             "name = \"windows\"\n[batch]\nrecords = 1\nlinger = \"0s\"\n[state]\nbackend = \"{backend}\"\n\
              [source.lines]\nconnector = \"file\"\npath = \"in.csv\"\nformat = \"csv\"\n\
              timestamp = {{ field = \"at\", format = \"unix-ms\" }}\nwatermark = {{ out_of_orderness = \"0s\" }}\n\
@@ -112,12 +65,12 @@ fn a_native_aggregate_needs_no_component_and_late_records_are_an_output() {
              [operator.late]\ninput = \"sums.late\"\ncomponent = \"native\"\nfunction = \"late\"\n\
              [sink.out]\ninputs = [\"results\", \"late\"]\nconnector = \"blackhole\"\n"
         );
-        let [results, late] = run(&manifest, dir.path());
+        let [results, late] = run(&pipeline_text, dir.path());
         let result = |key: &str, start: i64, sum: i64| {
             let end = start + 1000;
             format!("{{\"end\":{end},\"key\":\"{key}\",\"start\":{start},\"sum\":{sum}}}@{}", end - 1)
         };
-        // The watermark reaches the operator every now and then only, so the record may be in time: either way nothing is lost.
+        // Watermarks are sent at intervals, so the record may still be in time. Either way no record is lost.
         match &late[..] {
             [] => assert!(results.contains(&result("a", 0, 37)), "{results:?}"),
             late => {
@@ -133,32 +86,32 @@ fn a_native_aggregate_needs_no_component_and_late_records_are_an_output() {
 }
 
 #[test]
-fn windows_and_functions_that_do_not_fit_are_refused() {
+fn windows_that_do_not_suit_their_function_are_refused() {
     let check = |function: FunctionDescription, windows: &str| {
-        let make: GuestFactory = Arc::new(|_| Box::new(Collecting(Arc::default())));
-        let manifest = format!(
+        let make: GuestFactory = Arc::new(|_| Box::new(RecordCollector(Arc::default())));
+        let pipeline_text = format!(
             "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n\
              timestamp = {{ column = 0, format = \"unix-ms\" }}\n\
              [operator.op]\ninput = \"numbers\"\nkey = \"value\"\ncomponent = \"c\"\nfunction = \"f\"\n{windows}\n\
              [sink.out]\ninput = \"op\"\nconnector = \"blackhole\"\n"
         );
         let functions = BTreeMap::from([("op".to_owned(), FunctionPlan { description: function, make })]);
-        ExecutionPlan::new(PipelineSpec::parse(&manifest, "pipeline.toml")?, functions, Path::new("")).map(drop)
+        ExecutionPlan::new(PipelineSpec::parse(&pipeline_text, "pipeline.toml")?, functions, Path::new("")).map(drop)
     };
     let tumbling = "window = { type = \"tumbling\", size = \"1s\" }";
     let session = "window = { type = \"session\", gap = \"1s\" }";
     let ttl = Some(TimeToLive { milliseconds: 1, update: TtlUpdate::CreateAndWrite, return_expired: false });
     let state = StateDescription { ttl, ..StateDescription::new("s", StateKind::Aggregating, "raw", "s") };
-    let of = |kind| function("f", kind);
-    let with_state = |kind| FunctionDescription { states: vec![state.clone()], ..function("f", kind) };
-    assert!(check(of(FunctionKind::Aggregate), tumbling).is_ok());
-    assert!(check(of(FunctionKind::ProcessWindow), session).is_ok());
+    let of_kind = |kind| function("f", kind, "json");
+    let with_state = |kind| FunctionDescription { states: vec![state.clone()], ..of_kind(kind) };
+    assert!(check(of_kind(FunctionKind::Aggregate), tumbling).is_ok());
+    assert!(check(of_kind(FunctionKind::ProcessWindow), session).is_ok());
     for (function, windows, part) in [
-        (of(FunctionKind::Aggregate), "", "so it needs a `window`"),
-        (of(FunctionKind::ProcessWindow), "", "so it needs a `window`"),
-        (of(FunctionKind::KeyedProcess), tumbling, "of kind keyed-process, sees none"),
+        (of_kind(FunctionKind::Aggregate), "", "so it needs a `window`"),
+        (of_kind(FunctionKind::ProcessWindow), "", "so it needs a `window`"),
+        (of_kind(FunctionKind::KeyedProcess), tumbling, "of kind keyed-process, takes none"),
         (with_state(FunctionKind::Aggregate), tumbling, "has a time to live"),
-        (with_state(FunctionKind::ProcessWindow), session, "sessions merge"),
+        (with_state(FunctionKind::ProcessWindow), session, "because they merge"),
     ] {
         let error = check(function, windows).unwrap_err();
         assert_eq!(error.code, "manifest-invalid");

@@ -70,7 +70,7 @@ fn at_least_once_loses_nothing_and_is_shown_as_the_guarantee() {
     let test = TestHost::new();
     let host = test.open();
     let id = test.submit_pipeline(&host, fan_in("interval = \"5ms\"\nmode = \"at-least-once\""));
-    assert_eq!(host.job(&id).unwrap().guarantee, "at-least-once by the checkpoints' mode");
+    assert_eq!(host.job(&id).unwrap().guarantee, "at-least-once because of the checkpoint mode");
     wait_for_checkpoints(&host, &id, 5);
     interrupt_and_stop(&test, host, &id);
     let files = fs::read_dir(test.out()).unwrap().map(|entry| entry.unwrap().path());

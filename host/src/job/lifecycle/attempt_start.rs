@@ -25,7 +25,7 @@ use crate::job::store::create_dir;
 use crate::job::view::JobStatus;
 use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
-use crate::runtime::{Execution, ExecutionOptions, ExecutionPlan, PlanPurpose};
+use crate::runtime::{Execution, ExecutionOptions, ExecutionPlan, PlanPurpose, RestoredCheckpoint};
 
 /// A prepared attempt.
 pub enum PreparedAttempt {
@@ -168,7 +168,7 @@ fn execution_options(
         restore: match &start.metadata {
             Some(metadata) => {
                 let files = start.storage.files(&record.id, metadata.checkpoint_id, metadata.kind)?;
-                Some((metadata.clone(), Arc::new(files)))
+                Some(RestoredCheckpoint { metadata: metadata.clone(), files: Arc::new(files) })
             }
             None => None,
         },
@@ -176,7 +176,7 @@ fn execution_options(
         // The job's own checkpoints contain the watermarks that it has reached since it was submitted.
         reset_watermarks: record.reset_watermarks && !start.is_own,
         interrupt: interrupt.clone(),
-        notify: sender.event_callback(),
+        listener: sender.event_callback(),
     })
 }
 

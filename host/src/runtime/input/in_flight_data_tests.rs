@@ -1,9 +1,14 @@
-//! The file of records in flight: what is written is read, and no bytes of others are believed.
+//! In-flight data: its file format, damaged files, and redistribution.
 
-use super::*;
-use crate::model::FaultCode;
+use std::sync::Arc;
 
-/// Records a, b, c of two keys, with everything that a batch may have.
+use super::in_flight_data::InFlightData;
+use crate::model::{Batch, Column, Fault, FaultCode, Keys};
+use crate::operator::RejectedRecord;
+use crate::pipeline::InputRole;
+use crate::runtime::stream_element::StreamElement;
+
+/// Returns the records a, b, c of two keys in a batch with all optional columns.
 fn batch() -> Batch {
     let column = |values: &[&str]| values.iter().copied().collect::<Column>();
     let keys = Keys { distinct: column(&["x", "y"]), groups: vec![3, 90], key_of: vec![0, 1, 1] };
@@ -22,10 +27,10 @@ fn in_flight() -> InFlightData {
     let mut plain = Batch::default();
     plain.push(b"plain", 5);
     let mut in_flight = InFlightData::default();
-    in_flight.push(0, &Element::Batch(InputRole::First, batch()));
-    in_flight.push(300, &Element::Rejected(Box::new(rejected)));
-    in_flight.push(1, &Element::Watermark(-9));
-    in_flight.push(1, &Element::Batch(InputRole::First, plain));
+    in_flight.push(0, &StreamElement::Batch(InputRole::First, batch()));
+    in_flight.push(300, &StreamElement::Rejected(Box::new(rejected)));
+    in_flight.push(1, &StreamElement::Watermark(-9));
+    in_flight.push(1, &StreamElement::Batch(InputRole::First, plain));
     in_flight
 }
 
@@ -34,45 +39,46 @@ fn shown(in_flight: &InFlightData) -> String {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn decoding_returns_the_encoded_elements() {
     let file = in_flight().encode().unwrap();
     let read = InFlightData::decode("f", &file, 128).unwrap();
     assert_eq!(shown(&read), shown(&in_flight()));
 }
 
 #[test]
-fn the_durable_form_stays_what_it_is() {
+fn the_file_format_does_not_change() {
     let mut one = InFlightData::default();
-    one.push(2, &Element::Watermark(1));
+    one.push(2, &StreamElement::Watermark(1));
     assert_eq!(hex::encode(one.encode().unwrap()), "434f4646464c4f570200000001020202");
     let file = in_flight().encode().unwrap();
     assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "ad8b887b");
 }
 
-/// Version 1 knew no second input, and is the same else.
+/// Version 1 has no second input and is otherwise equal.
 #[test]
-fn what_an_earlier_version_wrote_is_read() {
+fn a_file_of_version_1_is_decoded() {
     let mut file = in_flight().encode().unwrap();
     file[8] = 1;
-    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "c0da489f", "the bytes of version 1 as it was");
+    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "c0da489f", "the bytes that version 1 wrote");
     assert_eq!(shown(&InFlightData::decode("f", &file, 128).unwrap()), shown(&in_flight()));
     file[8] = 3;
     assert!(InFlightData::decode("f", &file, 128).is_err_and(|error| error.message.contains("version 3")));
 }
 
 #[test]
-fn records_of_a_second_input_stay_records_of_it() {
+fn records_keep_their_input() {
     let mut in_flight = InFlightData::default();
-    in_flight.push(1, &Element::Batch(InputRole::Second, batch()));
-    in_flight.push(0, &Element::Batch(InputRole::First, batch()));
+    in_flight.push(1, &StreamElement::Batch(InputRole::Second, batch()));
+    in_flight.push(0, &StreamElement::Batch(InputRole::First, batch()));
     let file = in_flight.encode().unwrap();
     let read = || InFlightData::decode("f", &file, 128).unwrap();
     assert_eq!(shown(&read()), shown(&in_flight));
-    // With another parallelism too, where each goes to the owner of its key.
+    // Also after a change of parallelism, when each record goes to the owner of its key.
     for (to, groups, values) in [(0, 0..64, &["a"][..]), (1, 64..128, &["b", "c"])] {
-        let share = read().share(0, 1, to, 2, &groups);
+        let share = read().redistribute(0, 1, to, 2, &groups);
         let parts: Vec<_> = share.into_elements().collect();
-        let [(1, Element::Batch(InputRole::Second, second)), (0, Element::Batch(InputRole::First, first))] = &parts[..]
+        let [(1, StreamElement::Batch(InputRole::Second, second)), (0, StreamElement::Batch(InputRole::First, first))] =
+            &parts[..]
         else {
             panic!("{parts:?}")
         };
@@ -82,7 +88,7 @@ fn records_of_a_second_input_stay_records_of_it() {
 }
 
 #[test]
-fn damaged_bytes_are_refused_or_well_formed() {
+fn damaged_bytes_are_refused_or_decode_to_valid_elements() {
     let file = in_flight().encode().unwrap();
     let refused = |file: &[u8]| match InFlightData::decode("the-file", file, 128) {
         Err(error) => {
@@ -93,12 +99,12 @@ fn damaged_bytes_are_refused_or_well_formed() {
         Ok(_) => false,
     };
     for length in 0..file.len() {
-        assert!(refused(&file[..length]), "cut off at {length}");
+        assert!(refused(&file[..length]), "truncated to {length} bytes");
     }
     for at in 0..file.len() {
         let mut damaged = file.clone();
         damaged[at] ^= 0x41;
-        // The checksum is the storage's matter: here nothing may break, and the head must be right.
+        // The storage checks the checksum. Here nothing may panic, and a damaged header must be refused.
         assert!(refused(&damaged) || at >= 12, "byte {at}");
     }
     assert!(refused(&[file.as_slice(), b"more"].concat()));
@@ -110,18 +116,18 @@ fn refused_groups(file: &[u8]) -> bool {
 }
 
 #[test]
-fn with_another_parallelism_every_record_goes_to_the_owner_of_its_key() {
+fn after_a_change_of_parallelism_each_record_goes_to_the_owner_of_its_key() {
     let mut by_subtask = Vec::new();
     for (to, groups) in [(0, 0..64), (1, 64..128)] {
-        let share = in_flight().share(3, 4, to, 2, &groups);
-        let name = |element: &Element| match element {
-            Element::Batch(_, batch) => batch.values.iter().map(|value| String::from_utf8_lossy(value)).collect(),
-            Element::Rejected(_) => "rejected".to_owned(),
+        let share = in_flight().redistribute(3, 4, to, 2, &groups);
+        let name = |element: &StreamElement| match element {
+            StreamElement::Batch(_, batch) => batch.values.iter().map(|value| String::from_utf8_lossy(value)).collect(),
+            StreamElement::Rejected(_) => "rejected".to_owned(),
             other => format!("{other:?}"),
         };
         by_subtask.push(share.elements.iter().map(|(_, element)| name(element)).collect::<Vec<_>>());
         for (_, element) in &share.elements {
-            let Element::Batch(_, Batch { keys: Some(keys), .. }) = element else { continue };
+            let StreamElement::Batch(_, Batch { keys: Some(keys), .. }) = element else { continue };
             assert!(keys.groups.iter().all(|group| groups.contains(&u32::from(*group))));
         }
     }
@@ -129,15 +135,15 @@ fn with_another_parallelism_every_record_goes_to_the_owner_of_its_key() {
 }
 
 #[test]
-fn broadcast_records_go_where_the_state_goes_that_they_change() {
+fn broadcast_records_follow_the_broadcast_state() {
     let mut rules = Batch::default();
     rules.push(b"rule", 5);
     let mut in_flight = InFlightData::default();
-    in_flight.push(1, &Element::Batch(InputRole::Broadcast, rules));
+    in_flight.push(1, &StreamElement::Batch(InputRole::Broadcast, rules));
     let file = in_flight.encode().unwrap();
     let read = || InFlightData::decode("f", &file, 128).unwrap();
     assert_eq!(shown(&read()), shown(&in_flight));
-    // Of two old subtasks the second one's copy goes to subtasks 1 and 3 of five.
-    let takes = |to: &u32| !read().share(1, 2, *to, 5, &(0..128)).is_empty();
+    // Of two old subtasks, the copy of the second one goes to subtasks 1 and 3 of five.
+    let takes = |to: &u32| !read().redistribute(1, 2, *to, 5, &(0..128)).is_empty();
     assert_eq!((0..5).filter(takes).collect::<Vec<_>>(), [1, 3]);
 }

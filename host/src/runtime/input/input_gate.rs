@@ -1,14 +1,8 @@
-//! The receiving side: merges the channels of a subtask, aligns barriers and combines watermarks.
+//! Merges the input channels of a subtask and returns one event at a time.
 //!
-//! A channel that has delivered a barrier is not read until all have (aligned barrier snapshot), so that a checkpoint
-//! holds exactly the records in front of its barriers. Where the job says so, a barrier overtakes what waits in the
-//! channels instead: the subtask is fixed at once, and what was overtaken becomes part of the checkpoint. With
-//! at-least-once no channel waits.
-//!
-//! The watermark is the smallest of the channels that count: those that are active, and have caught up with what was put
-//! out already. So a channel that was idle and returns behind the others neither holds them up nor takes anything back. A
-//! channel that has ended does not count either: the watermark is at its end when all channels are, and not while one that is
-//! idle may return.
+//! Channels are read in turn, except those that [`BarrierAlignment`] blocks. A barrier that takes too long to align overtakes
+//! the elements in the channels: the gate passes it on at once, reads ahead up to the barrier in every channel, and records
+//! a copy of what it overtook. Elements that were read ahead keep their credits, so that no more of them are admitted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,357 +10,249 @@ use std::time::Duration;
 
 use crossbeam_channel::Select;
 
+use super::barrier_alignment::BarrierAlignment;
+use super::in_flight_data::InFlightData;
+use super::in_flight_recording::InFlightRecording;
+use super::watermark_valve::WatermarkValve;
 use crate::clock::SharedClock;
-use crate::model::{Batch, NO_TIMESTAMP};
+use crate::model::Batch;
 use crate::operator::RejectedRecord;
 use crate::pipeline::{CheckpointMode, InputRole};
-use crate::runtime::channel::{Cancelled, LinkReceiver, Sent};
-use crate::runtime::input::in_flight_data::InFlightData;
-use crate::runtime::signals::Signals;
-use crate::runtime::stream_element::{Barrier, BarrierKind, Element};
+use crate::runtime::attempt_signals::{AttemptSignals, SubtaskCancelled};
+use crate::runtime::barrier::Barrier;
+use crate::runtime::channel::{ChannelReceiver, SentElement};
+use crate::runtime::stream_element::StreamElement;
 
-pub(in crate::runtime) enum Arrival {
+/// What the gate returns.
+pub(crate) enum InputEvent {
     Batch(InputRole, Batch),
     Rejected(RejectedRecord),
-    /// The combined watermark has advanced to this.
+    /// The combined watermark has advanced to this value.
     Watermark(i64),
-    /// All channels are idle now, or not all are any more.
-    Status {
+    /// All channels have become idle, or one has become active again.
+    Idleness {
         idle: bool,
     },
-    /// Every channel has delivered it, the first one at `since_ns`.
-    Barrier {
+    /// Every channel has delivered the barrier. The first one did so at `since_ns`.
+    AlignedBarrier {
         barrier: Barrier,
         since_ns: u64,
     },
-    /// It has overtaken what is in the channels, before anything else comes. [`Arrival::InFlight`] follows, unless the
-    /// checkpoint is abandoned.
-    Overtaking {
+    /// The barrier has overtaken the elements in the channels. [`InputEvent::InFlight`] follows, unless the checkpoint is
+    /// abandoned.
+    OvertakingBarrier {
         barrier: Barrier,
         since_ns: u64,
     },
-    /// All that this checkpoint's barrier has overtaken.
+    /// Everything that the barrier of this checkpoint has overtaken.
     InFlight {
         checkpoint: u64,
         in_flight: InFlightData,
     },
-    /// Nothing came in time.
-    Idle,
+    /// Nothing arrived within the timeout.
+    Timeout,
 }
 
-struct Channel {
-    link: LinkReceiver,
-    /// Taken out of the link while a barrier overtook it, or restored: comes before what is in the link.
-    queue: VecDeque<Sent>,
-    /// The largest that it has said, but for that of its end.
-    watermark: i64,
-    idle: bool,
-    /// Whether its event time is at the end: nothing comes any more.
-    ended: bool,
-}
-
-/// A barrier that some channels have delivered.
-struct Passing {
-    barrier: Barrier,
-    arrived: Vec<bool>,
-    since_ns: u64,
-}
-
-/// A barrier that has overtaken the records of the channels which have not delivered it.
-struct Recording {
-    checkpoint: u64,
-    arrived: Vec<bool>,
-    in_flight: InFlightData,
+/// One input channel.
+struct InputChannel {
+    receiver: ChannelReceiver,
+    /// Elements that were read ahead or restored. They come before those that are still in the channel.
+    queue: VecDeque<SentElement>,
 }
 
 /// See the module.
-pub(in crate::runtime) struct Gate {
-    channels: Vec<Channel>,
-    /// The oldest first.
-    passing: Vec<Passing>,
-    recording: Option<Recording>,
-    /// The newest barrier that was handed on.
-    passed: u64,
-    watermark: i64,
-    /// What was handed on last.
+pub(crate) struct InputGate {
+    channels: Vec<InputChannel>,
+    alignment: BarrierAlignment,
+    valve: WatermarkValve,
+    /// Runs while a barrier is overtaking.
+    recording: Option<InFlightRecording>,
+    /// The idleness that was returned last.
     idle: bool,
-    next: usize,
-    mode: CheckpointMode,
-    signals: Arc<Signals>,
-    clock: SharedClock,
+    /// The channel to read next.
+    next_channel: usize,
+    signals: Arc<AttemptSignals>,
 }
 
-impl Gate {
-    pub(in crate::runtime) fn new(
-        links: Vec<LinkReceiver>,
+impl InputGate {
+    pub(crate) fn new(
+        receivers: Vec<ChannelReceiver>,
         mode: CheckpointMode,
-        signals: Arc<Signals>,
+        signals: Arc<AttemptSignals>,
         clock: SharedClock,
-    ) -> Gate {
-        let channel =
-            |link| Channel { link, queue: VecDeque::new(), watermark: NO_TIMESTAMP, idle: false, ended: false };
-        Gate {
-            channels: links.into_iter().map(channel).collect(),
-            passing: Vec::new(),
+    ) -> InputGate {
+        let channels = receivers.len();
+        InputGate {
+            channels: receivers.into_iter().map(|receiver| InputChannel { receiver, queue: VecDeque::new() }).collect(),
+            alignment: BarrierAlignment::new(channels, mode, clock),
+            valve: WatermarkValve::new(channels),
             recording: None,
-            passed: 0,
-            watermark: NO_TIMESTAMP,
             idle: false,
-            next: 0,
-            mode,
+            next_channel: 0,
             signals,
-            clock,
         }
     }
 
-    /// Puts what a checkpoint held in front of everything that comes. There may be another number of channels now, so that a
-    /// watermark may speak for records that it knows nothing of: those come anew.
-    pub(in crate::runtime) fn restore(&mut self, in_flight: InFlightData) {
+    /// Puts the in-flight data of a checkpoint in front of everything that arrives. Watermarks are left out: the number of
+    /// channels may have changed, and every sender sends its watermark again.
+    pub(crate) fn restore(&mut self, in_flight: InFlightData) {
         let channels = self.channels.len().max(1);
-        let records = in_flight.into_elements().filter(|(_, element)| !matches!(element, Element::Watermark(_)));
+        let records = in_flight.into_elements().filter(|(_, element)| !matches!(element, StreamElement::Watermark(_)));
         for (channel, element) in records {
             if let Some(channel) = self.channels.get_mut(channel % channels) {
-                channel.queue.push_back(Sent { element, credit: false });
+                channel.queue.push_back(SentElement { element, has_credit: false });
             }
         }
     }
 
-    /// The next thing that arrives. `Cancelled` when a sender is gone before its last barrier.
-    pub(in crate::runtime) fn next(&mut self, timeout: Duration) -> Result<Arrival, Cancelled> {
+    /// Returns the next event, after at most `timeout`. Fails if the attempt is cancelled or a sender is gone before its last
+    /// barrier.
+    pub(crate) fn next(&mut self, timeout: Duration) -> Result<InputEvent, SubtaskCancelled> {
         loop {
-            if let Some(arrival) = self.obey_signals()? {
-                return Ok(arrival);
+            if let Some(event) = self.follow_signals()? {
+                return Ok(event);
             }
-            let idle = self.is_idle();
+            let idle = self.valve.is_idle();
             if idle != self.idle {
                 self.idle = idle;
-                return Ok(Arrival::Status { idle });
+                return Ok(InputEvent::Idleness { idle });
             }
-            let Some((at, element)) = self.receive(timeout)? else { return Ok(Arrival::Idle) };
-            match element {
-                Element::Batch(role, batch) => return Ok(Arrival::Batch(role, batch)),
-                Element::Rejected(rejected) => return Ok(Arrival::Rejected(*rejected)),
-                Element::Watermark(watermark) => {
-                    let channel = &mut self.channels[at];
-                    let held_up = !channel.idle && channel.watermark == self.watermark;
-                    let counts = match watermark {
-                        i64::MAX => !std::mem::replace(&mut channel.ended, true) && (held_up || self.has_ended()),
-                        // One that goes back says nothing new.
-                        _ => {
-                            let before = channel.watermark;
-                            channel.watermark = before.max(watermark);
-                            before < watermark
-                        }
-                    };
-                    if counts && let Some(watermark) = self.combine() {
-                        return Ok(Arrival::Watermark(watermark));
-                    }
+            let Some((channel, element)) = self.receive(timeout)? else { return Ok(InputEvent::Timeout) };
+            let event = match element {
+                StreamElement::Batch(role, batch) => Some(InputEvent::Batch(role, batch)),
+                StreamElement::Rejected(rejected) => Some(InputEvent::Rejected(*rejected)),
+                StreamElement::Watermark(watermark) => {
+                    self.valve.take_watermark(channel, watermark).map(InputEvent::Watermark)
                 }
-                Element::Status { idle } => {
-                    let channel = &mut self.channels[at];
-                    let held_up = idle && !channel.ended && channel.watermark == self.watermark;
-                    channel.idle = idle;
-                    if held_up && let Some(watermark) = self.combine() {
-                        return Ok(Arrival::Watermark(watermark));
-                    }
-                }
-                Element::Barrier(barrier) => {
-                    if let Some(since_ns) = self.arrive(at, barrier) {
-                        return Ok(Arrival::Barrier { barrier, since_ns });
-                    }
-                }
+                StreamElement::Idleness { idle } => self.valve.take_idleness(channel, idle).map(InputEvent::Watermark),
+                StreamElement::Barrier(barrier) => self.deliver_barrier(channel, barrier),
+            };
+            if let Some(event) = event {
+                return Ok(event);
             }
         }
     }
 
-    /// The next barrier, or what a barrier that overtakes asks for, while the subtask cannot take anything else: event time is on its
-    /// way through it. Leaves everything else, and what is behind it, where it is; a barrier that follows the end of event
-    /// time, too. `Arrival::Idle` where there is none.
-    pub(in crate::runtime) fn next_barrier(&mut self) -> Result<Arrival, Cancelled> {
-        if let Some(arrival) = self.obey_signals()? {
-            return Ok(arrival);
+    /// Returns the next barrier, or what an overtaking barrier requires, while the subtask cannot process anything else: event
+    /// time is passing through its chain. Does not wait. Leaves all other elements, and everything behind them, in place, and
+    /// a barrier that follows the end of event time too.
+    pub(crate) fn next_barrier(&mut self) -> Result<InputEvent, SubtaskCancelled> {
+        if let Some(event) = self.follow_signals()? {
+            return Ok(event);
         }
-        for at in 0..self.channels.len() {
-            if self.is_blocked(at) {
+        for channel in 0..self.channels.len() {
+            if self.alignment.is_blocked(channel) {
                 continue;
             }
-            if self.channels[at].queue.is_empty()
-                && let Some(sent) = self.pull(at)?
+            if self.channels[channel].queue.is_empty()
+                && let Some(sent) = self.read_channel(channel)?
             {
-                self.channels[at].queue.push_back(sent);
+                self.channels[channel].queue.push_back(sent);
             }
-            let front = self.channels[at].queue.front().map(|sent| &sent.element);
-            let Some(&Element::Barrier(barrier)) = front else { continue };
-            if barrier.kind.follows_the_end() {
+            let front = self.channels[channel].queue.front().map(|sent| &sent.element);
+            let Some(&StreamElement::Barrier(barrier)) = front else { continue };
+            if barrier.kind.follows_end_of_event_time() {
                 continue;
             }
-            self.channels[at].queue.pop_front();
-            if let Some(since_ns) = self.arrive(at, barrier) {
-                return Ok(Arrival::Barrier { barrier, since_ns });
+            self.channels[channel].queue.pop_front();
+            if let Some(event) = self.deliver_barrier(channel, barrier) {
+                return Ok(event);
             }
         }
-        Ok(Arrival::Idle)
+        Ok(InputEvent::Timeout)
     }
 
-    fn has_ended(&self) -> bool {
-        self.channels.iter().all(|channel| channel.ended)
+    fn deliver_barrier(&mut self, channel: usize, barrier: Barrier) -> Option<InputEvent> {
+        let since_ns = self.alignment.deliver(channel, barrier, self.signals.abandoned())?;
+        Some(InputEvent::AlignedBarrier { barrier, since_ns })
     }
 
-    /// Whether no channel has anything to say for now, and one may still return.
-    fn is_idle(&self) -> bool {
-        !self.has_ended() && self.channels.iter().all(|channel| channel.idle || channel.ended)
-    }
-
-    /// The watermark, where it advances by what the channels say now. With all of them idle nothing that was said holds
-    /// it back any more. It is at its end when all channels are; one that has ended before counts as one that is idle.
-    fn combine(&mut self) -> Option<i64> {
-        let channels = self.channels.iter();
-        let combined = if self.has_ended() {
-            Some(i64::MAX)
-        } else if self.is_idle() {
-            channels.map(|channel| channel.watermark).max()
-        } else {
-            let counts = |channel: &&Channel| !channel.idle && !channel.ended && channel.watermark >= self.watermark;
-            channels.filter(counts).map(|channel| channel.watermark).min()
-        };
-        let advanced = combined.filter(|combined| *combined > self.watermark);
-        self.watermark = advanced.unwrap_or(self.watermark);
-        advanced
-    }
-
-    /// Lets go of what was abandoned, and lets a barrier overtake.
-    fn obey_signals(&mut self) -> Result<Option<Arrival>, Cancelled> {
+    /// Drops abandoned barriers, lets a barrier overtake, and returns a recording that is complete.
+    fn follow_signals(&mut self) -> Result<Option<InputEvent>, SubtaskCancelled> {
         let abandoned = self.signals.abandoned();
-        self.passing.retain(|passing| passing.barrier.checkpoint > abandoned);
+        self.alignment.abandon(abandoned);
         self.recording.take_if(|recording| recording.checkpoint <= abandoned);
-        if let Some(barrier) = self.signals.overtaking(self.passed) {
+        if let Some(barrier) = self.signals.overtaking(self.alignment.last_passed()) {
             return Ok(Some(self.overtake(barrier)));
         }
         if self.recording.is_some() {
-            self.look_ahead()?;
+            self.read_ahead()?;
         }
-        let complete = self.recording.take_if(|recording| recording.arrived.iter().all(|arrived| *arrived));
-        Ok(complete.map(|Recording { checkpoint, in_flight, .. }| Arrival::InFlight { checkpoint, in_flight }))
+        let complete = self.recording.take_if(|recording| recording.is_complete());
+        Ok(complete
+            .map(|InFlightRecording { checkpoint, in_flight, .. }| InputEvent::InFlight { checkpoint, in_flight }))
     }
 
-    /// From here on all channels are read; what comes out of them in front of the barrier is recorded.
-    fn overtake(&mut self, barrier: Barrier) -> Arrival {
-        // The older ones are over, or the job would not have let this one overtake.
-        let begun = self.passing.drain(..).find(|passing| passing.barrier.checkpoint == barrier.checkpoint);
-        let (mut arrived, since_ns) = match begun {
-            Some(passing) => (passing.arrived, passing.since_ns),
-            None => (vec![false; self.channels.len()], self.clock.monotonic_ns()),
-        };
-        let mut in_flight = InFlightData::default();
-        for (at, channel) in self.channels.iter().enumerate() {
-            let mut waiting = channel.queue.iter().map(|sent| &sent.element);
-            while !arrived[at]
-                && let Some(element) = waiting.next()
-            {
-                match element {
-                    // Taken out of the link while an abandoned one still overtook.
-                    Element::Barrier(before) => arrived[at] = before.checkpoint >= barrier.checkpoint,
-                    element => in_flight.push(at, element),
-                }
-            }
+    /// Passes a barrier on and starts to record the elements that it overtakes. All channels are read from now on.
+    fn overtake(&mut self, barrier: Barrier) -> InputEvent {
+        let overtaking = self.alignment.overtake(barrier);
+        let mut recording = InFlightRecording::new(barrier.checkpoint, overtaking.delivered);
+        // The queues may hold barriers that were read ahead while an abandoned barrier was overtaking.
+        for (index, channel) in self.channels.iter().enumerate() {
+            channel.queue.iter().for_each(|sent| recording.record(index, &sent.element));
         }
-        self.passed = barrier.checkpoint;
-        self.recording = Some(Recording { checkpoint: barrier.checkpoint, arrived, in_flight });
-        Arrival::Overtaking { barrier, since_ns }
+        self.recording = Some(recording);
+        InputEvent::OvertakingBarrier { barrier, since_ns: overtaking.since_ns }
     }
 
-    /// Takes everything out of its link up to the barrier that has overtaken it. How much that is the credits say.
-    fn look_ahead(&mut self) -> Result<(), Cancelled> {
-        for at in 0..self.channels.len() {
-            while self.recording.as_ref().is_some_and(|recording| !recording.arrived[at]) {
-                let Some(sent) = self.pull(at)? else { break };
-                self.channels[at].queue.push_back(sent);
+    /// Reads every channel up to the barrier that is overtaking. The credits bound how much that can be.
+    fn read_ahead(&mut self) -> Result<(), SubtaskCancelled> {
+        for channel in 0..self.channels.len() {
+            while self.recording.as_ref().is_some_and(|recording| recording.is_waiting_for(channel)) {
+                let Some(sent) = self.read_channel(channel)? else { break };
+                self.channels[channel].queue.push_back(sent);
             }
         }
         Ok(())
     }
 
-    /// Takes an element out of its link. What a barrier has overtaken is recorded here.
-    fn pull(&mut self, at: usize) -> Result<Option<Sent>, Cancelled> {
-        let Some(sent) = self.channels[at].link.try_next()? else { return Ok(None) };
-        if let Some(recording) = self.recording.as_mut().filter(|recording| !recording.arrived[at]) {
-            match &sent.element {
-                Element::Barrier(barrier) => recording.arrived[at] = barrier.checkpoint >= recording.checkpoint,
-                element => recording.in_flight.push(at, element),
-            }
+    /// Takes an element out of a channel, and records it if a barrier is overtaking it.
+    fn read_channel(&mut self, channel: usize) -> Result<Option<SentElement>, SubtaskCancelled> {
+        let Some(sent) = self.channels[channel].receiver.try_next()? else { return Ok(None) };
+        if let Some(recording) = &mut self.recording {
+            recording.record(channel, &sent.element);
         }
         Ok(Some(sent))
     }
 
-    /// A channel has delivered a barrier. When the first one did, where all have now.
-    fn arrive(&mut self, at: usize, barrier: Barrier) -> Option<u64> {
-        let checkpoint = barrier.checkpoint;
-        // A sender that has not sent an older one before this has abandoned it.
-        self.passing.retain(|passing| passing.barrier.checkpoint >= checkpoint || passing.arrived[at]);
-        let newest = self.passing.last().map_or(self.passed, |passing| passing.barrier.checkpoint);
-        if checkpoint > newest.max(self.signals.abandoned()) {
-            let arrived = vec![false; self.channels.len()];
-            self.passing.push(Passing { barrier, arrived, since_ns: self.clock.monotonic_ns() });
-        }
-        let place = self.passing.iter().position(|passing| passing.barrier.checkpoint == checkpoint)?;
-        self.passing[place].arrived[at] = true;
-        if self.passing[place].arrived.iter().any(|arrived| !arrived) {
-            return None;
-        }
-        self.passed = checkpoint;
-        Some(self.passing.remove(place).since_ns)
-    }
-
-    /// Whether a channel waits for others to deliver a barrier.
-    fn is_blocked(&self, at: usize) -> bool {
-        let waits = |kind| self.mode == CheckpointMode::ExactlyOnce || kind != BarrierKind::Checkpoint;
-        self.passing.iter().any(|passing| passing.arrived[at] && waits(passing.barrier.kind))
-    }
-
-    fn receive(&mut self, timeout: Duration) -> Result<Option<(usize, Element)>, Cancelled> {
+    /// Returns the next element of the channels that are not blocked, with the index of its channel.
+    fn receive(&mut self, timeout: Duration) -> Result<Option<(usize, StreamElement)>, SubtaskCancelled> {
         let channels = self.channels.len();
-        let turn = self.next;
-        let in_turn = (0..channels).map(move |step| (turn + step) % channels);
-        for at in in_turn.clone() {
-            if !self.channels[at].queue.is_empty() && !self.is_blocked(at) {
-                let sent = self.channels[at].queue.pop_front();
-                return Ok(sent.map(|sent| self.take_up(at, sent)));
+        let first = self.next_channel;
+        let round_robin = (0..channels).map(move |step| (first + step) % channels);
+        for channel in round_robin.clone() {
+            if !self.channels[channel].queue.is_empty() && !self.alignment.is_blocked(channel) {
+                let sent = self.channels[channel].queue.pop_front();
+                return Ok(sent.map(|sent| self.accept(channel, sent)));
             }
         }
-        for at in in_turn {
-            if !self.is_blocked(at)
-                && let Some(sent) = self.pull(at)?
+        for channel in round_robin {
+            if !self.alignment.is_blocked(channel)
+                && let Some(sent) = self.read_channel(channel)?
             {
-                return Ok(Some(self.take_up(at, sent)));
+                return Ok(Some(self.accept(channel, sent)));
             }
         }
         self.wait(timeout)
     }
 
-    fn take_up(&mut self, at: usize, sent: Sent) -> (usize, Element) {
-        self.next = at + 1;
-        (at, self.channels[at].link.take_up(sent))
+    fn accept(&mut self, channel: usize, sent: SentElement) -> (usize, StreamElement) {
+        self.next_channel = channel + 1;
+        (channel, self.channels[channel].receiver.accept(sent))
     }
 
-    fn wait(&mut self, timeout: Duration) -> Result<Option<(usize, Element)>, Cancelled> {
-        let open: Vec<usize> = (0..self.channels.len()).filter(|&at| !self.is_blocked(at)).collect();
+    fn wait(&mut self, timeout: Duration) -> Result<Option<(usize, StreamElement)>, SubtaskCancelled> {
+        let readable: Vec<usize> =
+            (0..self.channels.len()).filter(|&channel| !self.alignment.is_blocked(channel)).collect();
         let ready = {
             let mut select = Select::new();
-            for &at in &open {
-                select.recv(&self.channels[at].link.elements);
+            for &channel in &readable {
+                select.recv(&self.channels[channel].receiver.elements);
             }
             select.ready_timeout(timeout)
         };
         let Ok(ready) = ready else { return Ok(None) };
-        let at = open[ready];
-        Ok(self.pull(at)?.map(|sent| self.take_up(at, sent)))
+        let channel = readable[ready];
+        Ok(self.read_channel(channel)?.map(|sent| self.accept(channel, sent)))
     }
 }
-
-#[cfg(test)]
-#[path = "input_gate_tests.rs"]
-mod tests;
-
-#[cfg(test)]
-#[path = "watermark_valve_tests.rs"]
-mod watermark_tests;

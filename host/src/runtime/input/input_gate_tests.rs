@@ -1,82 +1,83 @@
-//! The gate against every way in which barriers come: aligned, not waiting, overtaking, several, abandoned.
+//! The input gate against every way in which barriers arrive: aligned, at-least-once, overtaking, several at once, abandoned.
 
-use super::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::in_flight_data::InFlightData;
+use super::input_gate::{InputEvent, InputGate};
 use crate::clock::ManualClock;
-use crate::runtime::channel::{LinkSender, link};
-use crate::state::SnapshotFormat;
+use crate::model::Batch;
+use crate::pipeline::{CheckpointMode, InputRole};
+use crate::runtime::attempt_signals::AttemptSignals;
+use crate::runtime::barrier::{Barrier, BarrierKind};
+use crate::runtime::channel::{ChannelSender, channel};
+use crate::runtime::stream_element::StreamElement;
+use crate::runtime::testing::{barrier, checkpoint_barrier};
 
-/// A gate of two channels, and the senders to it.
-struct Subject {
-    gate: Gate,
-    senders: Vec<LinkSender>,
-    signals: Arc<Signals>,
+/// An input gate with two channels, and their senders.
+struct GateHarness {
+    gate: InputGate,
+    senders: Vec<ChannelSender>,
+    signals: Arc<AttemptSignals>,
     clock: Arc<ManualClock>,
-    /// What the last barrier that overtook has recorded.
+    /// The in-flight data of the last barrier that overtook.
     recorded: Option<InFlightData>,
 }
 
-fn barrier_of(checkpoint: u64, kind: BarrierKind) -> Barrier {
-    Barrier { checkpoint, kind, format: SnapshotFormat::Canonical, triggered_ns: 0 }
-}
-
-fn barrier(checkpoint: u64) -> Barrier {
-    barrier_of(checkpoint, BarrierKind::Checkpoint)
-}
-
-fn batch(timestamp: i64) -> Element {
+fn batch(timestamp: i64) -> StreamElement {
     let mut batch = Batch::default();
     batch.push(b"x", timestamp);
-    Element::Batch(InputRole::First, batch)
+    StreamElement::Batch(InputRole::First, batch)
 }
 
-fn second(timestamp: i64) -> Element {
+fn second(timestamp: i64) -> StreamElement {
     match batch(timestamp) {
-        Element::Batch(_, batch) => Element::Batch(InputRole::Second, batch),
+        StreamElement::Batch(_, batch) => StreamElement::Batch(InputRole::Second, batch),
         other => other,
     }
 }
 
-impl Subject {
-    fn new(mode: CheckpointMode) -> Subject {
-        let (senders, receivers) = [(); 2].map(|()| link(4)).into_iter().unzip();
-        let (signals, clock) = (Arc::<Signals>::default(), Arc::<ManualClock>::default());
-        let gate = Gate::new(receivers, mode, signals.clone(), clock.clone());
-        Subject { gate, senders, signals, clock, recorded: None }
+impl GateHarness {
+    fn new(mode: CheckpointMode) -> GateHarness {
+        let (senders, receivers) = [(); 2].map(|()| channel(4)).into_iter().unzip();
+        let (signals, clock) = (Arc::<AttemptSignals>::default(), Arc::<ManualClock>::default());
+        let gate = InputGate::new(receivers, mode, signals.clone(), clock.clone());
+        GateHarness { gate, senders, signals, clock, recorded: None }
     }
 
-    fn send(&self, channel: usize, element: Element) {
+    fn send(&self, channel: usize, element: StreamElement) {
         self.senders[channel].send(element, &self.signals, 0).unwrap();
     }
 
     fn barrier(&self, channel: usize, barrier: Barrier) {
-        self.send(channel, Element::Barrier(barrier));
+        self.send(channel, StreamElement::Barrier(barrier));
     }
 
-    fn arrival(&mut self) -> Option<String> {
+    fn event(&mut self) -> Option<String> {
         Some(match self.gate.next(Duration::ZERO).unwrap() {
-            Arrival::Batch(InputRole::First, batch) => format!("batch {}", batch.timestamps[0]),
-            Arrival::Batch(role, batch) => format!("{role:?} {}", batch.timestamps[0]),
-            Arrival::Watermark(watermark) => format!("watermark {watermark}"),
-            Arrival::Status { idle } => if idle { "idle" } else { "active" }.into(),
-            Arrival::Barrier { barrier, .. } => format!("barrier {}", barrier.checkpoint),
-            Arrival::Overtaking { barrier, .. } => format!("overtaking {}", barrier.checkpoint),
-            Arrival::InFlight { checkpoint, in_flight } => {
+            InputEvent::Batch(InputRole::First, batch) => format!("batch {}", batch.timestamps[0]),
+            InputEvent::Batch(role, batch) => format!("{role:?} {}", batch.timestamps[0]),
+            InputEvent::Watermark(watermark) => format!("watermark {watermark}"),
+            InputEvent::Idleness { idle } => if idle { "idle" } else { "active" }.into(),
+            InputEvent::AlignedBarrier { barrier, .. } => format!("barrier {}", barrier.checkpoint),
+            InputEvent::OvertakingBarrier { barrier, .. } => format!("overtaking {}", barrier.checkpoint),
+            InputEvent::InFlight { checkpoint, in_flight } => {
                 self.recorded = Some(in_flight);
                 format!("in flight {checkpoint}")
             }
-            Arrival::Rejected(_) => "rejected".into(),
-            Arrival::Idle => return None,
+            InputEvent::Rejected(_) => "rejected".into(),
+            InputEvent::Timeout => return None,
         })
     }
 
-    fn arrivals(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.arrival()).collect()
+    fn events(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.event()).collect()
     }
 
-    /// Each recorded element, with its channel.
+    /// Returns the recorded elements, each with its channel.
     fn recorded(&mut self) -> Vec<String> {
         let name = |(channel, element)| match element {
-            Element::Batch(_, batch) => format!("{channel}: {}", batch.timestamps[0]),
+            StreamElement::Batch(_, batch) => format!("{channel}: {}", batch.timestamps[0]),
             element => format!("{channel}: {element:?}"),
         };
         self.recorded.take().map(|recorded| recorded.into_elements().map(name).collect()).unwrap_or_default()
@@ -85,214 +86,216 @@ impl Subject {
 
 #[test]
 fn records_behind_a_barrier_wait_until_every_channel_has_delivered_it() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    subject.barrier(0, barrier(1));
-    subject.send(0, batch(2));
-    subject.send(1, batch(1));
-    assert_eq!(subject.arrivals(), ["batch 1"]);
-    subject.clock.set_ms(7);
-    subject.barrier(1, barrier(1));
-    let Arrival::Barrier { since_ns, .. } = subject.gate.next(Duration::ZERO).unwrap() else { panic!("no barrier") };
-    assert_eq!(since_ns, 0, "the alignment began with the first one");
-    assert_eq!(subject.arrivals(), ["batch 2"]);
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
+    harness.barrier(0, checkpoint_barrier(1));
+    harness.send(0, batch(2));
+    harness.send(1, batch(1));
+    assert_eq!(harness.events(), ["batch 1"]);
+    harness.clock.set_ms(7);
+    harness.barrier(1, checkpoint_barrier(1));
+    let InputEvent::AlignedBarrier { since_ns, .. } = harness.gate.next(Duration::ZERO).unwrap() else {
+        panic!("no barrier")
+    };
+    assert_eq!(since_ns, 0, "alignment starts with the first barrier");
+    assert_eq!(harness.events(), ["batch 2"]);
 }
 
 #[test]
-fn with_at_least_once_nothing_waits_except_for_a_savepoint() {
-    let mut subject = Subject::new(CheckpointMode::AtLeastOnce);
-    subject.barrier(0, barrier(1));
-    subject.send(0, batch(2));
-    subject.barrier(0, barrier(2));
-    subject.send(0, batch(3));
-    subject.send(1, batch(1));
-    assert_eq!(subject.arrivals().len(), 3, "all records, and no barrier");
-    subject.barrier(1, barrier(1));
-    assert_eq!(subject.arrivals(), ["barrier 1"]);
-    subject.barrier(1, barrier(2));
-    assert_eq!(subject.arrivals(), ["barrier 2"]);
+fn with_at_least_once_only_a_savepoint_blocks_channels() {
+    let mut harness = GateHarness::new(CheckpointMode::AtLeastOnce);
+    harness.barrier(0, checkpoint_barrier(1));
+    harness.send(0, batch(2));
+    harness.barrier(0, checkpoint_barrier(2));
+    harness.send(0, batch(3));
+    harness.send(1, batch(1));
+    assert_eq!(harness.events().len(), 3, "all records, and no barrier");
+    harness.barrier(1, checkpoint_barrier(1));
+    assert_eq!(harness.events(), ["barrier 1"]);
+    harness.barrier(1, checkpoint_barrier(2));
+    assert_eq!(harness.events(), ["barrier 2"]);
 
-    subject.barrier(0, barrier_of(3, BarrierKind::Savepoint));
-    subject.send(0, batch(5));
-    subject.send(1, batch(4));
-    assert_eq!(subject.arrivals(), ["batch 4"]);
-    subject.barrier(1, barrier_of(3, BarrierKind::Savepoint));
-    assert_eq!(subject.arrivals(), ["barrier 3", "batch 5"]);
+    harness.barrier(0, barrier(3, BarrierKind::Savepoint));
+    harness.send(0, batch(5));
+    harness.send(1, batch(4));
+    assert_eq!(harness.events(), ["batch 4"]);
+    harness.barrier(1, barrier(3, BarrierKind::Savepoint));
+    assert_eq!(harness.events(), ["barrier 3", "batch 5"]);
 }
 
 #[test]
-fn several_barriers_come_one_after_the_other() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+fn several_barriers_are_passed_on_one_after_the_other() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
     for checkpoint in [1, 2, 3] {
-        subject.barrier(0, barrier(checkpoint));
-        subject.send(0, batch(checkpoint as i64));
+        harness.barrier(0, checkpoint_barrier(checkpoint));
+        harness.send(0, batch(checkpoint as i64));
     }
-    assert_eq!(subject.arrivals(), [""; 0]);
-    subject.barrier(1, barrier(1));
-    subject.send(1, batch(10));
-    subject.barrier(1, barrier(2));
-    let mut seen = subject.arrivals();
+    assert_eq!(harness.events(), [""; 0]);
+    harness.barrier(1, checkpoint_barrier(1));
+    harness.send(1, batch(10));
+    harness.barrier(1, checkpoint_barrier(2));
+    let mut seen = harness.events();
     let third = seen.pop().unwrap();
     assert_eq!((seen[0].as_str(), third.as_str()), ("barrier 1", "batch 2"));
     assert_eq!(seen[3], "barrier 2", "{seen:?}");
-    subject.barrier(1, barrier(3));
-    assert_eq!(subject.arrivals(), ["barrier 3", "batch 3"]);
+    harness.barrier(1, checkpoint_barrier(3));
+    assert_eq!(harness.events(), ["barrier 3", "batch 3"]);
 }
 
 #[test]
-fn an_abandoned_barrier_holds_nobody_up() {
-    // The job says so.
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    subject.barrier(0, barrier(1));
-    subject.send(0, batch(1));
-    assert_eq!(subject.arrivals(), [""; 0]);
-    subject.signals.abandon(1);
-    assert_eq!(subject.arrivals(), ["batch 1"]);
-    subject.barrier(1, barrier(1));
-    subject.send(1, batch(2));
-    assert_eq!(subject.arrivals(), ["batch 2"], "it does not begin again");
+fn an_abandoned_barrier_blocks_no_channel() {
+    // The job abandons it.
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
+    harness.barrier(0, checkpoint_barrier(1));
+    harness.send(0, batch(1));
+    assert_eq!(harness.events(), [""; 0]);
+    harness.signals.abandon(1);
+    assert_eq!(harness.events(), ["batch 1"]);
+    harness.barrier(1, checkpoint_barrier(1));
+    harness.send(1, batch(2));
+    assert_eq!(harness.events(), ["batch 2"], "alignment does not start again");
     for channel in [0, 1] {
-        subject.barrier(channel, barrier(2));
+        harness.barrier(channel, checkpoint_barrier(2));
     }
-    assert_eq!(subject.arrivals(), ["barrier 2"]);
+    assert_eq!(harness.events(), ["barrier 2"]);
 
-    // Or a sender shows it, by sending the next one without it; in whichever order the gate sees them.
+    // A sender that skips a barrier has abandoned it, in whichever order the gate sees the barriers.
     for (first, second) in [((0, 3), (1, 4)), ((1, 4), (0, 3))] {
-        let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+        let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
         for (channel, checkpoint) in [first, second] {
-            subject.barrier(channel, barrier(checkpoint));
-            subject.send(channel, batch(checkpoint as i64));
-            subject.arrivals();
+            harness.barrier(channel, checkpoint_barrier(checkpoint));
+            harness.send(channel, batch(checkpoint as i64));
+            harness.events();
         }
-        subject.barrier(0, barrier(4));
-        let seen = subject.arrivals();
+        harness.barrier(0, checkpoint_barrier(4));
+        let seen = harness.events();
         assert_eq!(seen, ["barrier 4", "batch 4"]);
     }
 }
 
 #[test]
-fn an_overtaking_barrier_takes_what_waits_in_every_channel_with_it() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+fn an_overtaking_barrier_records_the_elements_in_all_channels() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
     for timestamp in [1, 2] {
-        subject.send(0, batch(timestamp));
+        harness.send(0, batch(timestamp));
     }
-    subject.send(1, batch(11));
-    assert_eq!(subject.arrival().as_deref(), Some("batch 1"));
-    subject.signals.overtake(barrier(1));
-    assert_eq!(subject.arrival().as_deref(), Some("overtaking 1"), "before any other record");
-    assert_eq!(subject.arrival().as_deref(), Some("batch 11"), "and the subtask goes on");
-    subject.send(0, batch(3));
-    subject.send(0, Element::Watermark(5));
-    subject.barrier(0, barrier(1));
-    subject.send(0, batch(4));
-    let mut seen = subject.arrivals();
+    harness.send(1, batch(11));
+    assert_eq!(harness.event().as_deref(), Some("batch 1"));
+    harness.signals.overtake(checkpoint_barrier(1));
+    assert_eq!(harness.event().as_deref(), Some("overtaking 1"), "the barrier comes before any other record");
+    assert_eq!(harness.event().as_deref(), Some("batch 11"), "the subtask continues");
+    harness.send(0, batch(3));
+    harness.send(0, StreamElement::Watermark(5));
+    harness.barrier(0, checkpoint_barrier(1));
+    harness.send(0, batch(4));
+    let mut seen = harness.events();
     seen.sort();
     assert_eq!(seen, ["batch 2", "batch 3", "batch 4"]);
-    subject.send(1, batch(12));
-    subject.barrier(1, barrier(1));
-    subject.send(1, batch(13));
-    assert_eq!(subject.arrival().as_deref(), Some("in flight 1"));
-    assert_eq!(subject.arrivals(), ["batch 12", "batch 13"]);
-    let mut recorded = subject.recorded();
+    harness.send(1, batch(12));
+    harness.barrier(1, checkpoint_barrier(1));
+    harness.send(1, batch(13));
+    assert_eq!(harness.event().as_deref(), Some("in flight 1"));
+    assert_eq!(harness.events(), ["batch 12", "batch 13"]);
+    let mut recorded = harness.recorded();
     recorded.sort();
     assert_eq!(recorded, ["0: 2", "0: 3", "0: Watermark(5)", "1: 11", "1: 12"]);
 }
 
 #[test]
-fn an_alignment_that_takes_too_long_becomes_an_overtaking() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    subject.barrier(0, barrier(1));
-    subject.send(0, batch(2));
-    assert_eq!(subject.arrivals(), [""; 0]);
-    subject.send(1, batch(1));
-    subject.signals.overtake(barrier(1));
-    assert_eq!(subject.arrival().as_deref(), Some("overtaking 1"));
-    let mut seen = subject.arrivals();
+fn a_barrier_that_is_being_aligned_can_overtake() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
+    harness.barrier(0, checkpoint_barrier(1));
+    harness.send(0, batch(2));
+    assert_eq!(harness.events(), [""; 0]);
+    harness.send(1, batch(1));
+    harness.signals.overtake(checkpoint_barrier(1));
+    assert_eq!(harness.event().as_deref(), Some("overtaking 1"));
+    let mut seen = harness.events();
     seen.sort();
     assert_eq!(seen, ["batch 1", "batch 2"], "the blocked channel is read again");
-    subject.barrier(1, barrier(1));
-    assert_eq!(subject.arrivals(), ["in flight 1"]);
-    assert_eq!(subject.recorded(), ["1: 1"]);
+    harness.barrier(1, checkpoint_barrier(1));
+    assert_eq!(harness.events(), ["in flight 1"]);
+    assert_eq!(harness.recorded(), ["1: 1"]);
 }
 
 #[test]
-fn what_was_overtaken_and_not_processed_is_part_of_the_next_checkpoint_too() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+fn overtaken_elements_that_are_still_queued_belong_to_the_next_checkpoint_too() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
     for checkpoint in [1, 2] {
         let timestamp = checkpoint as i64;
-        subject.signals.overtake(barrier(checkpoint));
-        subject.send(0, batch(timestamp));
-        subject.barrier(0, barrier(checkpoint));
-        subject.barrier(1, barrier(checkpoint));
-        assert_eq!(subject.arrival(), Some(format!("overtaking {checkpoint}")));
-        assert_eq!(subject.arrival(), Some(format!("in flight {checkpoint}")));
+        harness.signals.overtake(checkpoint_barrier(checkpoint));
+        harness.send(0, batch(timestamp));
+        harness.barrier(0, checkpoint_barrier(checkpoint));
+        harness.barrier(1, checkpoint_barrier(checkpoint));
+        assert_eq!(harness.event(), Some(format!("overtaking {checkpoint}")));
+        assert_eq!(harness.event(), Some(format!("in flight {checkpoint}")));
     }
-    assert_eq!(subject.recorded(), ["0: 1", "0: 2"]);
-    // An aligned one comes behind all of it.
+    assert_eq!(harness.recorded(), ["0: 1", "0: 2"]);
+    // An aligned barrier comes after all of them.
     for channel in [0, 1] {
-        subject.barrier(channel, barrier_of(3, BarrierKind::Savepoint));
+        harness.barrier(channel, barrier(3, BarrierKind::Savepoint));
     }
-    assert_eq!(subject.arrivals(), ["batch 1", "batch 2", "barrier 3"]);
+    assert_eq!(harness.events(), ["batch 1", "batch 2", "barrier 3"]);
 }
 
 #[test]
-fn an_overtaking_barrier_may_be_abandoned() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    subject.send(0, batch(1));
-    subject.signals.overtake(barrier(1));
-    assert_eq!(subject.arrivals(), ["overtaking 1", "batch 1"]);
-    subject.signals.abandon(1);
-    subject.barrier(0, barrier(1));
-    subject.barrier(1, barrier(1));
-    assert_eq!(subject.arrivals(), [""; 0]);
+fn an_overtaking_barrier_can_be_abandoned() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
+    harness.send(0, batch(1));
+    harness.signals.overtake(checkpoint_barrier(1));
+    assert_eq!(harness.events(), ["overtaking 1", "batch 1"]);
+    harness.signals.abandon(1);
+    harness.barrier(0, checkpoint_barrier(1));
+    harness.barrier(1, checkpoint_barrier(1));
+    assert_eq!(harness.events(), [""; 0]);
     for channel in [0, 1] {
-        subject.barrier(channel, barrier(2));
+        harness.barrier(channel, checkpoint_barrier(2));
     }
-    assert_eq!(subject.arrivals(), ["barrier 2"]);
+    assert_eq!(harness.events(), ["barrier 2"]);
 }
 
 #[test]
-fn what_follows_a_barrier_that_came_while_an_abandoned_one_overtook_is_not_overtaken() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    subject.signals.overtake(barrier(1));
-    assert_eq!(subject.arrival().as_deref(), Some("overtaking 1"));
-    // Its senders have let go of the first one; this gate is about to hear of it.
-    subject.send(0, batch(1));
-    subject.send(0, batch(2));
-    subject.barrier(0, barrier(2));
-    assert_eq!(subject.arrival().as_deref(), Some("batch 1"));
-    subject.signals.abandon(1);
-    subject.signals.overtake(barrier(2));
-    assert_eq!(subject.arrival().as_deref(), Some("overtaking 2"));
-    subject.send(0, batch(3));
-    subject.barrier(1, barrier(2));
-    assert_eq!(subject.arrivals(), ["in flight 2", "batch 2", "batch 3"]);
-    assert_eq!(subject.recorded(), ["0: 2"]);
+fn elements_after_a_barrier_that_was_read_ahead_are_not_recorded() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
+    harness.signals.overtake(checkpoint_barrier(1));
+    assert_eq!(harness.event().as_deref(), Some("overtaking 1"));
+    // The senders have abandoned the first barrier already; the gate has not.
+    harness.send(0, batch(1));
+    harness.send(0, batch(2));
+    harness.barrier(0, checkpoint_barrier(2));
+    assert_eq!(harness.event().as_deref(), Some("batch 1"));
+    harness.signals.abandon(1);
+    harness.signals.overtake(checkpoint_barrier(2));
+    assert_eq!(harness.event().as_deref(), Some("overtaking 2"));
+    harness.send(0, batch(3));
+    harness.barrier(1, checkpoint_barrier(2));
+    assert_eq!(harness.events(), ["in flight 2", "batch 2", "batch 3"]);
+    assert_eq!(harness.recorded(), ["0: 2"]);
 }
 
 #[test]
-fn a_restored_watermark_does_not_speak_for_other_channels() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+fn restored_watermarks_are_ignored() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
     let mut in_flight = InFlightData::default();
     for (channel, watermark) in [(0, 50), (1, 50), (2, 1000), (3, 1000)] {
-        in_flight.push(channel, &Element::Watermark(watermark));
+        in_flight.push(channel, &StreamElement::Watermark(watermark));
     }
-    subject.gate.restore(in_flight);
-    assert_eq!(subject.arrivals(), [""; 0]);
-    (0..2).for_each(|channel| subject.send(channel, Element::Watermark(60)));
-    assert_eq!(subject.arrivals(), ["watermark 60"]);
+    harness.gate.restore(in_flight);
+    assert_eq!(harness.events(), [""; 0]);
+    (0..2).for_each(|channel| harness.send(channel, StreamElement::Watermark(60)));
+    assert_eq!(harness.events(), ["watermark 60"]);
 }
 
 #[test]
-fn what_was_restored_comes_before_everything_else() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+fn restored_records_come_before_all_others() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
     let mut in_flight = InFlightData::default();
     for (channel, timestamp) in [(0, 1), (1, 2), (1, 3), (2, 4)] {
         in_flight.push(channel, &batch(timestamp));
     }
-    subject.gate.restore(in_flight);
-    subject.send(0, batch(10));
-    subject.send(1, batch(11));
-    let mut seen = subject.arrivals();
+    harness.gate.restore(in_flight);
+    harness.send(0, batch(10));
+    harness.send(1, batch(11));
+    let mut seen = harness.events();
     let sent = seen.split_off(4);
     seen.sort();
     assert_eq!(seen, ["batch 1", "batch 2", "batch 3", "batch 4"]);
@@ -300,92 +303,100 @@ fn what_was_restored_comes_before_everything_else() {
 }
 
 #[test]
-fn the_watermark_is_that_of_the_slowest_channel() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    subject.send(0, Element::Watermark(10));
-    assert_eq!(subject.arrivals(), [""; 0]);
-    subject.send(1, Element::Watermark(4));
-    subject.send(1, Element::Watermark(20));
-    assert_eq!(subject.arrivals(), ["watermark 4", "watermark 10"]);
-    subject.senders.clear();
-    assert!(subject.gate.next(Duration::ZERO).is_err());
+fn the_slowest_channel_decides_the_watermark() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
+    harness.send(0, StreamElement::Watermark(10));
+    assert_eq!(harness.events(), [""; 0]);
+    harness.send(1, StreamElement::Watermark(4));
+    harness.send(1, StreamElement::Watermark(20));
+    assert_eq!(harness.events(), ["watermark 4", "watermark 10"]);
+    harness.senders.clear();
+    assert!(harness.gate.next(Duration::ZERO).is_err());
 }
 
 #[test]
 fn the_inputs_of_an_operator_share_its_watermark_and_its_barriers() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    subject.send(0, Element::Watermark(10));
-    subject.send(0, batch(11));
-    subject.send(1, second(3));
-    subject.send(1, Element::Watermark(4));
-    let mut seen = subject.arrivals();
-    assert_eq!(seen.pop().as_deref(), Some("watermark 4"), "that of the slower input, and not before it has one");
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
+    harness.send(0, StreamElement::Watermark(10));
+    harness.send(0, batch(11));
+    harness.send(1, second(3));
+    harness.send(1, StreamElement::Watermark(4));
+    let mut seen = harness.events();
+    assert_eq!(
+        seen.pop().as_deref(),
+        Some("watermark 4"),
+        "the slower input decides, and only once it has a watermark"
+    );
     seen.sort();
     assert_eq!(seen, ["Second 3", "batch 11"]);
 
-    subject.barrier(0, barrier(1));
-    subject.send(0, batch(12));
-    subject.send(1, second(5));
-    assert_eq!(subject.arrivals(), ["Second 5"], "one input waits for the other");
-    subject.barrier(1, barrier(1));
-    assert_eq!(subject.arrivals(), ["barrier 1", "batch 12"]);
+    harness.barrier(0, checkpoint_barrier(1));
+    harness.send(0, batch(12));
+    harness.send(1, second(5));
+    assert_eq!(harness.events(), ["Second 5"], "one input waits for the barrier of the other");
+    harness.barrier(1, checkpoint_barrier(1));
+    assert_eq!(harness.events(), ["barrier 1", "batch 12"]);
 
-    // What is overtaken keeps its input.
-    subject.send(1, second(6));
-    subject.signals.overtake(barrier(2));
-    (0..2).for_each(|channel| subject.barrier(channel, barrier(2)));
-    assert_eq!(subject.arrivals(), ["overtaking 2", "in flight 2", "Second 6"]);
-    let mut again = Subject::new(CheckpointMode::ExactlyOnce);
-    again.gate.restore(subject.recorded.take().unwrap());
-    assert_eq!(again.arrivals(), ["Second 6"]);
+    // Overtaken records keep their input.
+    harness.send(1, second(6));
+    harness.signals.overtake(checkpoint_barrier(2));
+    (0..2).for_each(|channel| harness.barrier(channel, checkpoint_barrier(2)));
+    assert_eq!(harness.events(), ["overtaking 2", "in flight 2", "Second 6"]);
+    let mut again = GateHarness::new(CheckpointMode::ExactlyOnce);
+    again.gate.restore(harness.recorded.take().unwrap());
+    assert_eq!(again.events(), ["Second 6"]);
 }
 
-/// What the gate hands out while event time is on its way through the subtask.
-fn barriers(subject: &mut Subject) -> Vec<u64> {
-    let next = || match subject.gate.next_barrier().unwrap() {
-        Arrival::Barrier { barrier, .. } => Some(barrier.checkpoint),
-        Arrival::Idle => None,
-        _ => panic!("only barriers"),
+/// Returns the barriers that the gate returns while event time is passing through the subtask.
+fn barriers(harness: &mut GateHarness) -> Vec<u64> {
+    let next = || match harness.gate.next_barrier().unwrap() {
+        InputEvent::AlignedBarrier { barrier, .. } => Some(barrier.checkpoint),
+        InputEvent::Timeout => None,
+        _ => panic!("not a barrier"),
     };
     std::iter::from_fn(next).collect()
 }
 
 #[test]
-fn while_event_time_advances_barriers_come_and_records_wait() {
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
-    subject.barrier(0, barrier(1));
-    assert_eq!(barriers(&mut subject), [0; 0], "it is aligned as ever");
-    subject.barrier(1, barrier(1));
-    assert_eq!(barriers(&mut subject), [1]);
-    subject.send(0, batch(1));
-    subject.send(0, Element::Watermark(5));
+fn while_event_time_advances_barriers_pass_and_records_wait() {
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
+    harness.barrier(0, checkpoint_barrier(1));
+    assert_eq!(barriers(&mut harness), [0; 0], "barriers are aligned as usual");
+    harness.barrier(1, checkpoint_barrier(1));
+    assert_eq!(barriers(&mut harness), [1]);
+    harness.send(0, batch(1));
+    harness.send(0, StreamElement::Watermark(5));
     for channel in [0, 1] {
-        subject.barrier(channel, barrier(2));
+        harness.barrier(channel, checkpoint_barrier(2));
     }
-    assert_eq!(barriers(&mut subject), [0; 0], "a record is in front of it");
-    subject.signals.overtake(barrier(2));
-    let Arrival::Overtaking { .. } = subject.gate.next_barrier().unwrap() else { panic!("it does not overtake") };
-    let Arrival::InFlight { in_flight, .. } = subject.gate.next_barrier().unwrap() else { panic!("not complete") };
-    subject.recorded = Some(in_flight);
-    assert_eq!(subject.recorded(), ["0: 1", "0: Watermark(5)"]);
-    assert_eq!(barriers(&mut subject), [0; 0]);
-    assert_eq!(subject.arrivals(), ["batch 1"], "it was left where it was");
+    assert_eq!(barriers(&mut harness), [0; 0], "a record is in front of the barrier");
+    harness.signals.overtake(checkpoint_barrier(2));
+    let InputEvent::OvertakingBarrier { .. } = harness.gate.next_barrier().unwrap() else {
+        panic!("the barrier does not overtake")
+    };
+    let InputEvent::InFlight { in_flight, .. } = harness.gate.next_barrier().unwrap() else {
+        panic!("the recording is not complete")
+    };
+    harness.recorded = Some(in_flight);
+    assert_eq!(harness.recorded(), ["0: 1", "0: Watermark(5)"]);
+    assert_eq!(barriers(&mut harness), [0; 0]);
+    assert_eq!(harness.events(), ["batch 1"], "the record stayed in place");
 }
 
 #[test]
-fn a_barrier_behind_the_end_of_event_time_waits_until_event_time_has_arrived() {
+fn a_barrier_after_the_end_of_event_time_waits_until_the_end_has_passed() {
     for kind in [BarrierKind::Final, BarrierKind::Drain] {
-        let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+        let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
         for channel in [0, 1] {
-            subject.barrier(channel, barrier(1));
-            subject.barrier(channel, barrier_of(2, kind));
+            harness.barrier(channel, checkpoint_barrier(1));
+            harness.barrier(channel, barrier(2, kind));
         }
-        assert_eq!(barriers(&mut subject), [1]);
-        assert_eq!(subject.arrivals(), ["barrier 2"]);
+        assert_eq!(barriers(&mut harness), [1]);
+        assert_eq!(harness.events(), ["barrier 2"]);
     }
-    let mut subject = Subject::new(CheckpointMode::ExactlyOnce);
+    let mut harness = GateHarness::new(CheckpointMode::ExactlyOnce);
     for channel in [0, 1] {
-        subject.barrier(channel, barrier_of(1, BarrierKind::Stop));
+        harness.barrier(channel, barrier(1, BarrierKind::Stop));
     }
-    assert_eq!(barriers(&mut subject), [1], "a stop goes on later with what was due");
+    assert_eq!(barriers(&mut harness), [1], "a stop does not wait: what is due stays in the state");
 }

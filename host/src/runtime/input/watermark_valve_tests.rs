@@ -1,51 +1,62 @@
-//! The gate's watermark: what it puts out was derived on paper from the rules of Flink's valve, and those rules are
-//! written down once more as a model.
+//! The watermarks of the input gate. The expected values were derived by hand from the rules of Flink's watermark valve; a model
+//! of these rules checks random inputs.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::in_flight_data::InFlightData;
+use super::input_gate::{InputEvent, InputGate};
 use crate::clock::ManualClock;
-use crate::runtime::channel::{LinkSender, link};
-use crate::runtime::stream_element::{Barrier, BarrierKind};
-use crate::state::SnapshotFormat;
+use crate::model::{Batch, NO_TIMESTAMP};
+use crate::pipeline::{CheckpointMode, InputRole};
+use crate::runtime::attempt_signals::AttemptSignals;
+use crate::runtime::channel::{ChannelSender, channel};
+use crate::runtime::stream_element::StreamElement;
+use crate::runtime::testing::checkpoint_barrier;
 
-struct Subject {
-    gate: Gate,
-    senders: Vec<LinkSender>,
-    signals: Arc<Signals>,
+struct ValveHarness {
+    gate: InputGate,
+    senders: Vec<ChannelSender>,
+    signals: Arc<AttemptSignals>,
 }
 
-impl Subject {
-    fn new(channels: usize) -> Subject {
-        let (senders, receivers) = (0..channels).map(|_| link(100)).unzip();
-        let signals = Arc::<Signals>::default();
+impl ValveHarness {
+    fn new(channels: usize) -> ValveHarness {
+        let (senders, receivers) = (0..channels).map(|_| channel(100)).unzip();
+        let signals = Arc::<AttemptSignals>::default();
         let clock = Arc::<ManualClock>::default();
-        Subject { gate: Gate::new(receivers, CheckpointMode::ExactlyOnce, signals.clone(), clock), senders, signals }
+        ValveHarness {
+            gate: InputGate::new(receivers, CheckpointMode::ExactlyOnce, signals.clone(), clock),
+            senders,
+            signals,
+        }
     }
 
-    fn send(&self, channel: usize, element: Element) {
+    fn send(&self, channel: usize, element: StreamElement) {
         self.senders[channel].send(element, &self.signals, 0).unwrap();
     }
 
     fn out(&mut self) -> Vec<String> {
         let next = || match self.gate.next(Duration::ZERO).unwrap() {
-            Arrival::Watermark(i64::MAX) => Some("end".into()),
-            Arrival::Watermark(watermark) => Some(watermark.to_string()),
-            Arrival::Status { idle } => Some(if idle { "idle" } else { "active" }.into()),
-            Arrival::Barrier { .. } => Some("barrier".into()),
-            Arrival::Batch(_, batch) => Some(format!("record {}", batch.timestamps[0])),
+            InputEvent::Watermark(i64::MAX) => Some("end".into()),
+            InputEvent::Watermark(watermark) => Some(watermark.to_string()),
+            InputEvent::Idleness { idle } => Some(if idle { "idle" } else { "active" }.into()),
+            InputEvent::AlignedBarrier { .. } => Some("barrier".into()),
+            InputEvent::Batch(_, batch) => Some(format!("record {}", batch.timestamps[0])),
             _ => None,
         };
         std::iter::from_fn(next).collect()
     }
 
     fn watermark(&mut self, channel: usize, watermark: i64) -> Vec<String> {
-        self.send(channel, Element::Watermark(watermark));
+        self.send(channel, StreamElement::Watermark(watermark));
         self.out()
     }
 
     fn status(&mut self, channel: usize, idle: bool) -> Vec<String> {
-        self.send(channel, Element::Status { idle });
+        self.send(channel, StreamElement::Idleness { idle });
         self.out()
     }
 }
@@ -53,179 +64,178 @@ impl Subject {
 const NOTHING: [&str; 0] = [];
 
 #[test]
-fn an_idle_channel_holds_nobody_up() {
-    let mut subject = Subject::new(3);
-    assert_eq!(subject.watermark(0, 10), NOTHING);
-    assert_eq!(subject.watermark(1, 7), NOTHING);
-    assert_eq!(subject.status(2, true), ["7"], "the one that never said anything");
-    assert_eq!(subject.watermark(1, 12), ["10"]);
-    assert_eq!(subject.status(0, true), ["12"], "the slowest one");
-    assert_eq!(subject.watermark(1, 15), ["15"], "who is alone left speaks for all");
+fn an_idle_channel_does_not_hold_up_the_others() {
+    let mut harness = ValveHarness::new(3);
+    assert_eq!(harness.watermark(0, 10), NOTHING);
+    assert_eq!(harness.watermark(1, 7), NOTHING);
+    assert_eq!(harness.status(2, true), ["7"], "the channel without a watermark became idle");
+    assert_eq!(harness.watermark(1, 12), ["10"]);
+    assert_eq!(harness.status(0, true), ["12"], "the slowest channel became idle");
+    assert_eq!(harness.watermark(1, 15), ["15"], "the only active channel decides");
 }
 
 #[test]
-fn with_all_idle_the_largest_goes_out_where_the_last_one_held_it_back() {
-    let mut subject = Subject::new(2);
-    subject.watermark(0, 20);
-    assert_eq!(subject.watermark(1, 10), ["10"]);
-    assert_eq!(subject.status(0, true), NOTHING);
-    assert_eq!(subject.status(1, true), ["20", "idle"]);
-    assert_eq!(subject.status(0, false), ["active"]);
-    assert_eq!(subject.status(1, false), NOTHING, "it is active already");
+fn when_all_channels_are_idle_the_largest_watermark_counts_if_the_last_one_held_it_back() {
+    let mut harness = ValveHarness::new(2);
+    harness.watermark(0, 20);
+    assert_eq!(harness.watermark(1, 10), ["10"]);
+    assert_eq!(harness.status(0, true), NOTHING);
+    assert_eq!(harness.status(1, true), ["20", "idle"]);
+    assert_eq!(harness.status(0, false), ["active"]);
+    assert_eq!(harness.status(1, false), NOTHING, "the gate is active already");
 
-    // Nobody has ever said anything.
-    let mut subject = Subject::new(2);
-    assert_eq!([subject.status(1, true), subject.status(0, true)].concat(), ["idle"]);
+    // No channel has sent a watermark.
+    let mut harness = ValveHarness::new(2);
+    assert_eq!([harness.status(1, true), harness.status(0, true)].concat(), ["idle"]);
 
-    // The last one, at 5, held nobody back: it had not caught up. So what the first said in vain, 30, stays unsaid.
-    let mut subject = Subject::new(3);
+    // The last channel, at 5, had not caught up and so held back no other. The watermark 30 of the first one is not sent.
+    let mut harness = ValveHarness::new(3);
     for (channel, watermark) in [(0, 30), (1, 10), (2, 5)] {
-        subject.watermark(channel, watermark);
+        harness.watermark(channel, watermark);
     }
-    assert_eq!(subject.status(2, true), ["10"]);
-    subject.status(2, false);
-    subject.status(0, true);
-    assert_eq!(subject.status(1, true), NOTHING);
-    assert_eq!(subject.status(2, true), ["idle"]);
+    assert_eq!(harness.status(2, true), ["10"]);
+    harness.status(2, false);
+    harness.status(0, true);
+    assert_eq!(harness.status(1, true), NOTHING);
+    assert_eq!(harness.status(2, true), ["idle"]);
 }
 
 #[test]
-fn a_channel_that_returns_behind_neither_holds_back_nor_takes_back() {
-    let mut subject = Subject::new(2);
-    subject.watermark(0, 10);
-    subject.watermark(1, 4);
-    assert_eq!(subject.status(1, true), ["10"]);
-    assert_eq!(subject.status(1, false), NOTHING);
-    assert_eq!(subject.watermark(1, 5), NOTHING);
-    assert_eq!(subject.watermark(0, 40), ["40"], "it does not count, at 5");
-    assert_eq!(subject.watermark(1, 39), NOTHING);
-    assert_eq!(subject.watermark(0, 50), ["50"]);
-    assert_eq!(subject.watermark(1, 50), NOTHING, "now it counts");
-    assert_eq!(subject.watermark(0, 60), NOTHING);
-    assert_eq!(subject.watermark(1, 55), ["55"]);
+fn a_channel_that_returns_behind_the_others_neither_holds_them_up_nor_turns_time_back() {
+    let mut harness = ValveHarness::new(2);
+    harness.watermark(0, 10);
+    harness.watermark(1, 4);
+    assert_eq!(harness.status(1, true), ["10"]);
+    assert_eq!(harness.status(1, false), NOTHING);
+    assert_eq!(harness.watermark(1, 5), NOTHING);
+    assert_eq!(harness.watermark(0, 40), ["40"], "the channel at 5 does not count");
+    assert_eq!(harness.watermark(1, 39), NOTHING);
+    assert_eq!(harness.watermark(0, 50), ["50"]);
+    assert_eq!(harness.watermark(1, 50), NOTHING, "the channel has caught up and counts");
+    assert_eq!(harness.watermark(0, 60), NOTHING);
+    assert_eq!(harness.watermark(1, 55), ["55"]);
 
-    // Ahead it counts at once.
-    subject.status(1, true);
-    assert_eq!(subject.watermark(0, 70), ["70"]);
-    subject.send(1, Element::Status { idle: false });
-    assert_eq!(subject.watermark(1, 75), NOTHING);
-    assert_eq!(subject.watermark(0, 80), ["75"]);
+    // A channel that returns ahead of the others counts at once.
+    harness.status(1, true);
+    assert_eq!(harness.watermark(0, 70), ["70"]);
+    harness.send(1, StreamElement::Idleness { idle: false });
+    assert_eq!(harness.watermark(1, 75), NOTHING);
+    assert_eq!(harness.watermark(0, 80), ["75"]);
 }
 
 #[test]
-fn a_record_of_a_channel_that_returns_comes_behind_its_return() {
-    let mut subject = Subject::new(1);
-    assert_eq!(subject.status(0, true), ["idle"]);
-    subject.send(0, Element::Status { idle: false });
+fn a_channel_is_active_again_before_its_record() {
+    let mut harness = ValveHarness::new(1);
+    assert_eq!(harness.status(0, true), ["idle"]);
+    harness.send(0, StreamElement::Idleness { idle: false });
     let mut batch = Batch::default();
     batch.push(b"x", 3);
-    subject.send(0, Element::Batch(InputRole::First, batch));
-    assert_eq!(subject.watermark(0, 2), ["active", "record 3", "2"]);
+    harness.send(0, StreamElement::Batch(InputRole::First, batch));
+    assert_eq!(harness.watermark(0, 2), ["active", "record 3", "2"]);
 }
 
 #[test]
-fn an_ended_channel_holds_nobody_up() {
-    let mut subject = Subject::new(2);
-    assert_eq!(subject.watermark(0, i64::MAX), NOTHING);
-    assert_eq!(subject.watermark(1, 10), ["10"]);
-    assert_eq!(subject.watermark(1, 20), ["20"]);
-    assert_eq!(subject.watermark(1, i64::MAX), ["end"]);
-    assert_eq!(subject.watermark(1, i64::MAX), NOTHING);
+fn an_ended_channel_does_not_hold_up_the_others() {
+    let mut harness = ValveHarness::new(2);
+    assert_eq!(harness.watermark(0, i64::MAX), NOTHING);
+    assert_eq!(harness.watermark(1, 10), ["10"]);
+    assert_eq!(harness.watermark(1, 20), ["20"]);
+    assert_eq!(harness.watermark(1, i64::MAX), ["end"]);
+    assert_eq!(harness.watermark(1, i64::MAX), NOTHING);
 
-    // The slowest one ends.
-    let mut subject = Subject::new(2);
-    subject.watermark(0, 5);
-    subject.watermark(1, 8);
-    assert_eq!(subject.watermark(0, i64::MAX), ["8"]);
+    // The slowest channel ends.
+    let mut harness = ValveHarness::new(2);
+    harness.watermark(0, 5);
+    harness.watermark(1, 8);
+    assert_eq!(harness.watermark(0, i64::MAX), ["8"]);
 }
 
-/// Ten rows of history that end, beside a socket that is quiet: what the socket brings is not late.
+/// Example: a file that ends beside a socket that is quiet. Later records of the socket are not late.
 #[test]
 fn an_ended_channel_does_not_end_event_time_while_an_idle_one_may_return() {
     for ends_first in [true, false] {
-        let mut subject = Subject::new(2);
-        assert_eq!(subject.watermark(0, 5), NOTHING);
+        let mut harness = ValveHarness::new(2);
+        assert_eq!(harness.watermark(0, 5), NOTHING);
         let seen = match ends_first {
-            true => [subject.watermark(0, i64::MAX), subject.status(1, true)],
-            false => [subject.status(1, true), subject.watermark(0, i64::MAX)],
+            true => [harness.watermark(0, i64::MAX), harness.status(1, true)],
+            false => [harness.status(1, true), harness.watermark(0, i64::MAX)],
         };
         assert_eq!(seen.concat(), ["5", "idle"], "ends first: {ends_first}");
-        assert_eq!(subject.status(1, false), ["active"]);
-        assert_eq!(subject.watermark(1, 3), NOTHING, "it has not caught up with what was put out");
-        assert_eq!(subject.watermark(1, 7), ["7"]);
-        assert_eq!(subject.status(1, true), ["idle"]);
-        assert_eq!(subject.watermark(1, i64::MAX), ["end", "active"], "an end counts, idle or not");
+        assert_eq!(harness.status(1, false), ["active"]);
+        assert_eq!(harness.watermark(1, 3), NOTHING, "the channel has not caught up");
+        assert_eq!(harness.watermark(1, 7), ["7"]);
+        assert_eq!(harness.status(1, true), ["idle"]);
+        assert_eq!(harness.watermark(1, i64::MAX), ["end", "active"], "an end counts even if the channel is idle");
     }
 
-    // One that is back and behind may go on.
-    let mut subject = Subject::new(3);
-    subject.watermark(0, 20);
-    subject.status(1, true);
-    assert_eq!(subject.status(2, true), ["20"]);
-    subject.status(2, false);
-    assert_eq!(subject.watermark(2, 10), NOTHING);
-    assert_eq!(subject.watermark(0, i64::MAX), NOTHING);
-    assert_eq!(subject.watermark(2, 21), ["21"]);
-    assert_eq!(subject.watermark(2, i64::MAX), ["idle"], "the other one is");
-    assert_eq!(subject.watermark(1, i64::MAX), ["end", "active"]);
+    // A channel that returned behind the others may still advance.
+    let mut harness = ValveHarness::new(3);
+    harness.watermark(0, 20);
+    harness.status(1, true);
+    assert_eq!(harness.status(2, true), ["20"]);
+    harness.status(2, false);
+    assert_eq!(harness.watermark(2, 10), NOTHING);
+    assert_eq!(harness.watermark(0, i64::MAX), NOTHING);
+    assert_eq!(harness.watermark(2, 21), ["21"]);
+    assert_eq!(harness.watermark(2, i64::MAX), ["idle"], "the other channel is idle");
+    assert_eq!(harness.watermark(1, i64::MAX), ["end", "active"]);
 }
 
 #[test]
-fn a_watermark_that_goes_back_says_nothing() {
-    let mut subject = Subject::new(2);
-    subject.watermark(0, 10);
-    assert_eq!(subject.watermark(0, 5), NOTHING);
-    assert_eq!(subject.watermark(1, 20), ["10"], "what was said stands");
-    assert_eq!(subject.watermark(0, i64::MAX), ["20"]);
-    assert_eq!(subject.watermark(0, 30), NOTHING, "so does an end");
-    assert_eq!(subject.watermark(1, 40), ["40"]);
+fn a_watermark_that_goes_back_is_ignored() {
+    let mut harness = ValveHarness::new(2);
+    harness.watermark(0, 10);
+    assert_eq!(harness.watermark(0, 5), NOTHING);
+    assert_eq!(harness.watermark(1, 20), ["10"], "the larger watermark stays");
+    assert_eq!(harness.watermark(0, i64::MAX), ["20"]);
+    assert_eq!(harness.watermark(0, 30), NOTHING, "an end stays too");
+    assert_eq!(harness.watermark(1, 40), ["40"]);
 }
 
 #[test]
-fn what_is_said_behind_a_barrier_counts_behind_it() {
-    let barrier =
-        Barrier { checkpoint: 1, kind: BarrierKind::Checkpoint, format: SnapshotFormat::Canonical, triggered_ns: 0 };
-    let mut subject = Subject::new(2);
-    subject.send(0, Element::Barrier(barrier));
-    subject.send(0, Element::Status { idle: true });
-    assert_eq!(subject.watermark(1, 10), NOTHING);
-    subject.send(1, Element::Barrier(barrier));
-    assert_eq!(subject.out(), ["barrier", "10"]);
+fn idleness_after_a_barrier_counts_after_it() {
+    let barrier = checkpoint_barrier(1);
+    let mut harness = ValveHarness::new(2);
+    harness.send(0, StreamElement::Barrier(barrier));
+    harness.send(0, StreamElement::Idleness { idle: true });
+    assert_eq!(harness.watermark(1, 10), NOTHING);
+    harness.send(1, StreamElement::Barrier(barrier));
+    assert_eq!(harness.out(), ["barrier", "10"]);
 }
 
 #[test]
 fn after_a_restore_all_channels_are_active() {
     let mut in_flight = InFlightData::default();
-    in_flight.push(0, &Element::Status { idle: true });
-    in_flight.push(1, &Element::Status { idle: true });
-    let mut subject = Subject::new(2);
-    subject.gate.restore(in_flight);
-    assert_eq!(subject.out(), NOTHING);
-    assert_eq!(subject.watermark(0, 10), NOTHING, "the other one may still say less");
+    in_flight.push(0, &StreamElement::Idleness { idle: true });
+    in_flight.push(1, &StreamElement::Idleness { idle: true });
+    let mut harness = ValveHarness::new(2);
+    harness.gate.restore(in_flight);
+    assert_eq!(harness.out(), NOTHING);
+    assert_eq!(harness.watermark(0, 10), NOTHING, "the other channel may still send a smaller watermark");
 }
 
-/// `StatusWatermarkValve`, step by step as Flink's documentation of it says, with a mark for each channel that is aligned. It
-/// differs in one thing: a channel that has ended counts as one that is idle, until all have. Flink keeps it active at the end of time,
-/// so that it speaks for those that are idle (FLINK-38477).
-struct Valve {
-    channels: Vec<ValveChannel>,
+/// A model of Flink's `StatusWatermarkValve`, written from its documentation. It differs in one point: a channel that has ended
+/// counts as idle until all have ended. Flink keeps it active at the end of time, so that it decides for idle channels
+/// (FLINK-38477).
+struct ValveModel {
+    channels: Vec<ModelChannel>,
     last: i64,
     active: bool,
     out: Vec<String>,
 }
 
 #[derive(Clone)]
-struct ValveChannel {
+struct ModelChannel {
     watermark: i64,
     active: bool,
     aligned: bool,
     ended: bool,
 }
 
-impl Valve {
-    fn new(channels: usize) -> Valve {
-        let channel = ValveChannel { watermark: NO_TIMESTAMP, active: true, aligned: true, ended: false };
-        Valve { channels: vec![channel; channels], last: NO_TIMESTAMP, active: true, out: Vec::new() }
+impl ValveModel {
+    fn new(channels: usize) -> ValveModel {
+        let channel = ModelChannel { watermark: NO_TIMESTAMP, active: true, aligned: true, ended: false };
+        ValveModel { channels: vec![channel; channels], last: NO_TIMESTAMP, active: true, out: Vec::new() }
     }
 
     fn output(&mut self, watermark: Option<i64>) {
@@ -288,45 +298,45 @@ impl Valve {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Said {
-    /// So much more, or less, than the last one.
+enum ValveStep {
+    /// The difference from the previous watermark.
     Watermark(i64),
-    Idles,
-    Ends,
+    BecomeIdleOrActive,
+    End,
 }
 
-fn said() -> impl Strategy<Value = Said> {
-    prop_oneof![12 => (-2i64..4).prop_map(Said::Watermark), 4 => Just(Said::Idles), 1 => Just(Said::Ends)]
+fn valve_step() -> impl Strategy<Value = ValveStep> {
+    prop_oneof![12 => (-2i64..4).prop_map(ValveStep::Watermark), 4 => Just(ValveStep::BecomeIdleOrActive), 1 => Just(ValveStep::End)]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
     #[test]
-    fn it_does_what_the_valve_does(steps in prop::collection::vec((0usize..3, said()), 1..100)) {
-        let mut subject = Subject::new(3);
-        let mut valve = Valve::new(3);
+    fn the_gate_agrees_with_the_model_of_the_valve(steps in prop::collection::vec((0usize..3, valve_step()), 1..100)) {
+        let mut harness = ValveHarness::new(3);
+        let mut valve = ValveModel::new(3);
         let mut reached = [0; 3];
         let mut idle = [false; 3];
         let mut ended = [false; 3];
         for (channel, step) in steps {
-            // As subtasks do: a watermark follows only while active, and nothing follows the end.
+            // Like a subtask: a watermark is sent only while active, and nothing is sent after the end.
             let seen = match step {
                 _ if ended[channel] => Vec::new(),
-                Said::Idles => {
+                ValveStep::BecomeIdleOrActive => {
                     idle[channel] = !idle[channel];
                     valve.status(channel, !idle[channel]);
-                    subject.status(channel, idle[channel])
+                    harness.status(channel, idle[channel])
                 }
-                Said::Ends => {
+                ValveStep::End => {
                     ended[channel] = true;
                     valve.end(channel);
-                    subject.watermark(channel, i64::MAX)
+                    harness.watermark(channel, i64::MAX)
                 }
-                Said::Watermark(_) if idle[channel] => Vec::new(),
-                Said::Watermark(more) => {
+                ValveStep::Watermark(_) if idle[channel] => Vec::new(),
+                ValveStep::Watermark(more) => {
                     valve.watermark(channel, reached[channel] + more);
-                    let seen = subject.watermark(channel, reached[channel] + more);
+                    let seen = harness.watermark(channel, reached[channel] + more);
                     reached[channel] = reached[channel].max(reached[channel] + more);
                     seen
                 }

@@ -1,4 +1,4 @@
-//! Checkpoints that are due by what the sources have read: so many records, or so much event time.
+//! Checkpoints that are due by what the sources have read: a number of records, or a step of event time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,28 +7,28 @@ use parking_lot::Mutex;
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::CheckpointSettings;
 
-/// Shared by all source subtasks of a job.
-pub(in crate::runtime) struct Triggers {
-    /// A checkpoint is due each time that so many records were read; none where 0.
+/// The triggers of a job, shared by all its source subtasks.
+pub(crate) struct CheckpointTriggers {
+    /// A checkpoint is due each time that this many records have been read. 0 turns the trigger off.
     every_records: u64,
     records: AtomicU64,
-    /// A checkpoint is due each time that the watermark passes a multiple of this, in milliseconds; none where 0.
+    /// A checkpoint is due each time that event time passes a multiple of this, in milliseconds. 0 turns the trigger off.
     step_ms: i64,
     event_time: Mutex<EventTimeSteps>,
 }
 
 struct EventTimeSteps {
-    /// Of each source subtask.
+    /// Watermark of each source subtask.
     watermarks: Vec<i64>,
-    /// The last step that the smallest of them has passed.
+    /// The last step that the smallest watermark has passed.
     passed: Option<i64>,
 }
 
-impl Triggers {
-    /// `sources` is the number of source subtasks.
-    pub(in crate::runtime) fn new(settings: &CheckpointSettings, sources: usize) -> Triggers {
+impl CheckpointTriggers {
+    /// Creates the triggers for `sources` source subtasks.
+    pub(crate) fn new(settings: &CheckpointSettings, sources: usize) -> CheckpointTriggers {
         let step_ms = settings.event_time.map_or(0, |step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX));
-        Triggers {
+        CheckpointTriggers {
             every_records: settings.records.unwrap_or(0),
             records: AtomicU64::new(0),
             step_ms,
@@ -36,8 +36,8 @@ impl Triggers {
         }
     }
 
-    /// Counts records; whether a checkpoint is due by them.
-    pub(in crate::runtime) fn read(&self, records: u64) -> bool {
+    /// Counts records that were read. Returns whether a checkpoint is due.
+    pub(crate) fn count_records(&self, records: u64) -> bool {
         if self.every_records == 0 {
             return false;
         }
@@ -45,9 +45,11 @@ impl Triggers {
         before / self.every_records != (before + records) / self.every_records
     }
 
-    /// The watermark of a source subtask has advanced; whether a checkpoint is due by it. The first watermark that all
-    /// together reach is where it begins; at the end of all sources the final checkpoint comes anyway.
-    pub(in crate::runtime) fn advance(&self, source: usize, watermark: i64) -> bool {
+    /// Takes the watermark of a source subtask. Returns whether a checkpoint is due.
+    ///
+    /// The steps are counted from the first watermark that all sources have reached. No checkpoint is due when all sources have
+    /// ended, because the final checkpoint follows anyway.
+    pub(crate) fn advance_watermark(&self, source: usize, watermark: i64) -> bool {
         if self.step_ms == 0 {
             return false;
         }
@@ -60,8 +62,8 @@ impl Triggers {
             return false;
         }
         let step = smallest.div_euclid(self.step_ms);
-        let before = passed.replace(passed.map_or(step, |before| before.max(step)));
-        before.is_some_and(|before| step > before)
+        let previous = passed.replace(passed.map_or(step, |passed| passed.max(step)));
+        previous.is_some_and(|previous| step > previous)
     }
 }
 
@@ -70,32 +72,32 @@ mod tests {
     use super::*;
     use crate::pipeline::PipelineSpec;
 
-    fn triggers(settings: &str) -> Triggers {
-        let manifest = format!(
+    fn triggers(settings: &str) -> CheckpointTriggers {
+        let pipeline_text = format!(
             "name = \"a\"\n[checkpoint]\n{settings}\n[source.a]\nconnector = \"generator\"\nwatermark = {{ out_of_orderness = \"0s\" }}\n\
              timestamp = {{ column = 0, format = \"unix-ms\" }}\n[sink.b]\ninput = \"a\"\nconnector = \"blackhole\""
         );
-        Triggers::new(&PipelineSpec::parse(&manifest, "pipeline.toml").unwrap().checkpoint, 2)
+        CheckpointTriggers::new(&PipelineSpec::parse(&pipeline_text, "pipeline.toml").unwrap().checkpoint, 2)
     }
 
     #[test]
-    fn the_slowest_source_says_when_event_time_passes_a_step() {
+    fn the_slowest_source_decides_when_event_time_passes_a_step() {
         let triggers = triggers("event_time = \"1s\"");
-        assert!(!triggers.advance(0, 5_500), "the other one has none yet");
-        assert!(!triggers.advance(1, 1_200), "here it begins");
-        assert!(!triggers.advance(1, 1_999));
-        assert!(triggers.advance(1, 2_000));
-        assert!(!triggers.advance(0, 9_000));
-        assert!(triggers.advance(1, 5_000), "several steps at once are one checkpoint");
-        assert!(triggers.advance(1, i64::MAX), "an ended source holds nobody up");
-        assert!(!triggers.advance(0, i64::MAX) && !triggers.read(1 << 40));
+        assert!(!triggers.advance_watermark(0, 5_500), "the other source has no watermark yet");
+        assert!(!triggers.advance_watermark(1, 1_200), "the steps start at the first common watermark");
+        assert!(!triggers.advance_watermark(1, 1_999));
+        assert!(triggers.advance_watermark(1, 2_000));
+        assert!(!triggers.advance_watermark(0, 9_000));
+        assert!(triggers.advance_watermark(1, 5_000), "several steps at once make one checkpoint due");
+        assert!(triggers.advance_watermark(1, i64::MAX), "an ended source does not hold up the others");
+        assert!(!triggers.advance_watermark(0, i64::MAX) && !triggers.count_records(1 << 40));
     }
 
     #[test]
-    fn a_number_of_records_makes_a_checkpoint_due() {
+    fn every_so_many_records_a_checkpoint_is_due() {
         let triggers = triggers("records = 100");
-        let due: Vec<bool> = [60, 39, 1, 99, 1, 250].map(|records| triggers.read(records)).to_vec();
+        let due: Vec<bool> = [60, 39, 1, 99, 1, 250].map(|records| triggers.count_records(records)).to_vec();
         assert_eq!(due, [false, false, true, false, true, true]);
-        assert!(!triggers.advance(0, 1) && !triggers.advance(1, 1 << 50));
+        assert!(!triggers.advance_watermark(0, 1) && !triggers.advance_watermark(1, 1 << 50));
     }
 }

@@ -1,7 +1,7 @@
-//! Sources that wait for each other: one that runs ahead of its group does not read until the others have caught up.
+//! Watermark alignment: a source that is too far ahead of its group stops reading until the others have caught up.
 //!
-//! A member says after each batch how far it is, whether that was sent already or not; so none of them is ever further
-//! ahead than its drift and one batch. Members that are idle or have ended hold nobody up.
+//! A source reports its watermark after each batch, whether it was sent or not. No source is therefore further ahead than its
+//! allowed drift and one batch. Sources that are idle or have ended hold up nobody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,76 +13,79 @@ use parking_lot::Mutex;
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::AlignmentSettings;
 
-/// All groups of a job.
+/// All alignment groups of a job, by name.
 #[derive(Default)]
-pub(in crate::runtime) struct Groups {
-    groups: BTreeMap<String, Arc<Mutex<Group>>>,
+pub(crate) struct AlignmentGroups {
+    groups: BTreeMap<String, Arc<Mutex<AlignmentGroup>>>,
 }
 
 #[derive(Default)]
-struct Group {
-    places: Vec<Place>,
-}
-
-struct Place {
-    /// The largest where the member counts for nobody.
-    watermark: i64,
-    max_drift_ms: i64,
-    waits: bool,
-    wake: Sender<()>,
-}
-
-impl Group {
-    /// Whether a member is too far ahead of the smallest watermark of all.
-    fn is_ahead(&self, place: &Place) -> bool {
-        let smallest = self.places.iter().map(|place| place.watermark).min().unwrap_or(i64::MAX);
-        place.watermark != i64::MAX && place.watermark.saturating_sub(smallest) > place.max_drift_ms
-    }
+struct AlignmentGroup {
+    sources: Vec<AlignedSource>,
 }
 
 /// One source subtask in its group.
-pub(in crate::runtime) struct Member {
-    group: Arc<Mutex<Group>>,
-    place: usize,
-    /// Says that a wait is over.
-    pub(in crate::runtime) woken: Receiver<()>,
+struct AlignedSource {
+    /// `i64::MAX` while the source does not count, because it is idle or has ended.
+    watermark: i64,
+    max_drift_ms: i64,
+    is_waiting: bool,
+    /// Wakes the source when it no longer has to wait.
+    wake: Sender<()>,
 }
 
-impl Groups {
-    /// Another member of a group. All must have joined before the first one advances.
-    pub(in crate::runtime) fn join(&mut self, settings: &AlignmentSettings) -> Member {
-        let group = self.groups.entry(settings.group.clone()).or_default().clone();
-        let (wake, woken) = crossbeam_channel::bounded(1);
-        let max_drift_ms = milliseconds(settings.max_drift);
-        let mut places = group.lock();
-        places.places.push(Place { watermark: NO_TIMESTAMP, max_drift_ms, waits: false, wake });
-        let place = places.places.len() - 1;
-        drop(places);
-        Member { group, place, woken }
+impl AlignmentGroup {
+    /// Returns whether a source is too far ahead of the smallest watermark of the group.
+    fn is_ahead(&self, source: &AlignedSource) -> bool {
+        let smallest = self.sources.iter().map(|source| source.watermark).min().unwrap_or(i64::MAX);
+        source.watermark != i64::MAX && source.watermark.saturating_sub(smallest) > source.max_drift_ms
     }
 }
 
-/// As many as there are, or the most that are counted.
-pub(in crate::runtime) fn milliseconds(duration: Duration) -> i64 {
+/// The membership of one source subtask in its group.
+pub(crate) struct AlignmentMembership {
+    group: Arc<Mutex<AlignmentGroup>>,
+    index: usize,
+    /// Receives a message when the source no longer has to wait.
+    pub(crate) woken: Receiver<()>,
+}
+
+impl AlignmentGroups {
+    /// Adds a source to a group. All sources must have joined before the first one advances.
+    pub(crate) fn join(&mut self, settings: &AlignmentSettings) -> AlignmentMembership {
+        let group = self.groups.entry(settings.group.clone()).or_default().clone();
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        let max_drift_ms = saturating_ms(settings.max_drift);
+        let mut locked = group.lock();
+        locked.sources.push(AlignedSource { watermark: NO_TIMESTAMP, max_drift_ms, is_waiting: false, wake });
+        let index = locked.sources.len() - 1;
+        drop(locked);
+        AlignmentMembership { group, index, woken }
+    }
+}
+
+/// Returns a duration in milliseconds, at most `i64::MAX`.
+pub(super) fn saturating_ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-impl Member {
-    /// How far this member is now; the largest where it is idle or has ended. Wakes those who need not wait any more.
-    pub(in crate::runtime) fn advance(&self, watermark: i64) {
+impl AlignmentMembership {
+    /// Reports the watermark of this source, or `i64::MAX` if it is idle or has ended. Wakes the sources that no longer have to
+    /// wait.
+    pub(super) fn advance(&self, watermark: i64) {
         let mut group = self.group.lock();
-        group.places[self.place].watermark = watermark;
-        for place in group.places.iter().filter(|place| place.waits && !group.is_ahead(place)) {
-            // One that was woken and has not looked yet will see this, too.
-            let _ = place.wake.try_send(());
+        group.sources[self.index].watermark = watermark;
+        for source in group.sources.iter().filter(|source| source.is_waiting && !group.is_ahead(source)) {
+            // Fails if the source was woken already; it has yet to look and will see this change too.
+            let _ = source.wake.try_send(());
         }
     }
 
-    /// Whether this member has to wait; if so, it is woken when it need not any more.
-    pub(in crate::runtime) fn is_ahead(&self) -> bool {
+    /// Returns whether this source has to wait. If so, `woken` receives a message when it no longer has to.
+    pub(super) fn is_ahead(&self) -> bool {
         let mut group = self.group.lock();
-        let ahead = group.is_ahead(&group.places[self.place]);
-        group.places[self.place].waits = ahead;
-        ahead
+        let is_ahead = group.is_ahead(&group.sources[self.index]);
+        group.sources[self.index].is_waiting = is_ahead;
+        is_ahead
     }
 }

@@ -1,35 +1,42 @@
-//! Timers in the loop of a subtask: what comes out of them goes in front of the watermark, and the clock alone is enough to
-//! have them fire. The clock is the test's.
+//! Timers in the loop of a subtask: their output precedes the watermark that fired them, and the clock alone fires them.
 
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::*;
+use super::chained_node::{ChainedNode, NodeTask};
+use super::input_loop::InputLoop;
+use super::operator_chain::OperatorChain;
+use super::subtask_core::{SubtaskCore, WAIT_MAX};
 use crate::clock::ManualClock;
-use crate::model::{Batch, DueTimers, Keys, TimeDomain};
+use crate::model::{Batch, Counters, DueTimers, Keys, TimeDomain};
 use crate::operator::FunctionOperator;
 use crate::operator::testing::function_settings;
-use crate::pipeline::{BatchSettings, CheckpointMode, FaultPolicy, StateBackendKind};
-use crate::runtime::channel::{LinkSender, link};
-use crate::runtime::output::result_partition::EdgeWriter;
-use crate::runtime::plan::execution_plan::Target;
-use crate::runtime::stream_element::Element;
-use crate::runtime::subtask::operator_chain::{Member, MemberKind};
-use crate::state::{self, SnapshotFormat, StateOptions};
-use crate::turn::{Guest, OutputBatch, Turn, TurnContext, TurnFailure, timer_states};
+use crate::pipeline::{BatchSettings, CheckpointMode, FaultPolicy, InputRole, StateBackendKind};
+use crate::runtime::attempt_signals::AttemptSignals;
+use crate::runtime::barrier::BarrierKind;
+use crate::runtime::channel::{ChannelSender, channel};
+use crate::runtime::input::input_gate::{InputEvent, InputGate};
+use crate::runtime::output::result_partition::ResultPartition;
+use crate::runtime::plan::chaining::RouteTarget;
+use crate::runtime::stream_element::StreamElement;
+use crate::runtime::testing::barrier;
+use crate::state::{self, StateOptions};
+use crate::turn::{FIRST_INPUT, Guest, OutputBatch, Turn, TurnContext, TurnFailure, timer_states};
 
-/// Far more than anything takes.
+/// Deadline of every wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Registers timers of both clocks at the time that each record says. A timer emits itself; one of event time registers the next
-/// one after 5, up to 20.
-struct Timing {
-    /// Told about each call, behind it.
+/// Registers timers in both time domains at the time in each record. A timer emits its time. An event-time timer registers the
+/// next one 5 ms later, up to 20.
+struct TimerGuest {
+    /// Receives a message after each call.
     called: Sender<()>,
 }
 
-impl Guest for Timing {
+impl Guest for TimerGuest {
     fn process(&mut self, turn: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         for (value, &key) in batch.values.iter().zip(&batch.keys.as_ref().unwrap().key_of) {
             let time = std::str::from_utf8(value).unwrap().parse().unwrap();
@@ -57,29 +64,28 @@ impl Guest for Timing {
     }
 }
 
-/// Hands on what it gets.
-struct Passing;
+/// Emits its input.
+struct ForwardGuest;
 
-impl Guest for Passing {
+impl Guest for ForwardGuest {
     fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         Ok(vec![OutputBatch { index: 0, batch: batch.clone() }])
     }
 }
 
-/// A subtask with timers and a function chained to it, and the receiver of what it sends.
-struct Subject {
-    subtask: Subtask,
-    input: LinkSender,
-    gate: Gate,
-    output: Gate,
-    signals: Arc<Signals>,
+/// A subtask with timers and a function chained to it, and the receiver of its output.
+struct TimerHarness {
+    subtask: InputLoop,
+    input: ChannelSender,
+    output: InputGate,
+    signals: Arc<AttemptSignals>,
     clock: Arc<ManualClock>,
     called: Receiver<()>,
     _folder: tempfile::TempDir,
 }
 
-impl Subject {
-    fn new(backend: StateBackendKind) -> Subject {
+impl TimerHarness {
+    fn new(backend: StateBackendKind) -> TimerHarness {
         let (clock, folder) = (Arc::<ManualClock>::default(), tempfile::tempdir().unwrap());
         let layout = timer_states(&[TimeDomain::Event, TimeDomain::Processing]);
         let options = StateOptions::empty(backend, folder.path().to_owned(), layout.clone(), 1, clock.clone());
@@ -87,22 +93,23 @@ impl Subject {
         let (called, calls) = unbounded();
         let function = |guest: Box<dyn Guest>, turn| {
             let settings = function_settings(FaultPolicy::Fail, 1, 1, clock.clone());
-            MemberKind::Operator(Box::new(FunctionOperator::new(guest, turn, settings, Counters::default())))
+            NodeTask::Operator(Box::new(FunctionOperator::new(guest, turn, settings, Counters::default())))
         };
-        let timing = function(Box::new(Timing { called }), turn.with_timers(0..1).unwrap());
-        let passing = function(Box::new(Passing), Turn::stateless(TurnContext::default()));
-        let member = |kind, target| Member { node: "timing".into(), kind, routes: vec![vec![target]] };
+        let timers = function(Box::new(TimerGuest { called }), turn.with_timers(0..1).unwrap());
+        let forward = function(Box::new(ForwardGuest), Turn::stateless(TurnContext::default()));
+        let node = |task, target| ChainedNode { id: "timers".into(), task, routes: vec![vec![target]] };
         let batch = BatchSettings { records: 1, bytes: 1 << 20, linger: Duration::from_secs(3600) };
-        let signals = Arc::<Signals>::default();
-        let ((sender, receiver), (input, from)) = (link(1000), link(1000));
-        let members = vec![member(timing, Target::Member(1)), member(passing, Target::Edge(0))];
-        let edges = [(0, EdgeWriter::forward(sender, batch, signals.clone()))].into();
-        let chain = Chain::new(0, members, edges, clock.clone());
-        let gate = |receiver| Gate::new(vec![receiver], CheckpointMode::ExactlyOnce, signals.clone(), clock.clone());
-        let notify: Notify = Arc::new(|_| {});
+        let signals = Arc::<AttemptSignals>::default();
+        let ((sender, receiver), (input, from)) = (channel(1000), channel(1000));
+        let nodes = vec![node(timers, RouteTarget::ChainedNode(1)), node(forward, RouteTarget::Edge(0))];
+        let partitions = [(0, ResultPartition::forward(sender, batch, signals.clone()))].into();
+        let chain = OperatorChain::new(0, nodes, partitions, clock.clone());
+        let gate =
+            |receiver| InputGate::new(vec![receiver], CheckpointMode::ExactlyOnce, signals.clone(), clock.clone());
         let (gate, output) = (gate(from), gate(receiver));
-        let subtask = Subtask { chain, signals: signals.clone(), notify, shown: Vec::new(), shown_ns: 0, fixed: None };
-        Subject { subtask, input, gate, output, signals, clock, called: calls, _folder: folder }
+        let core = SubtaskCore::new(chain, signals.clone(), Arc::new(|_| {}), Vec::new());
+        let subtask = InputLoop::new(core, gate);
+        TimerHarness { subtask, input, output, signals, clock, called: calls, _folder: folder }
     }
 
     fn records(times: &[&str]) -> Batch {
@@ -115,17 +122,17 @@ impl Subject {
         Batch { keys: Some(Arc::new(keys)), ..batch }
     }
 
-    /// What arrives next of all that counts.
-    fn next(output: &mut Gate) -> String {
+    /// Returns the next batch, watermark or barrier of the output.
+    fn next(output: &mut InputGate) -> String {
         loop {
             match output.next(TIMEOUT).unwrap() {
-                Arrival::Batch(_, batch) => {
+                InputEvent::Batch(_, batch) => {
                     let values = batch.values.iter().map(|value| String::from_utf8_lossy(value).into_owned());
                     return values.collect::<Vec<_>>().join(", ");
                 }
-                Arrival::Watermark(watermark) => return format!("watermark {watermark}"),
-                Arrival::Barrier { .. } => return "barrier".into(),
-                Arrival::Idle => panic!("nothing comes"),
+                InputEvent::Watermark(watermark) => return format!("watermark {watermark}"),
+                InputEvent::AlignedBarrier { .. } => return "barrier".into(),
+                InputEvent::Timeout => panic!("nothing arrived before the deadline"),
                 _ => {}
             }
         }
@@ -135,60 +142,60 @@ impl Subject {
 const BACKENDS: [StateBackendKind; 2] = [StateBackendKind::Memory, StateBackendKind::RocksDb];
 
 #[test]
-fn what_timers_emit_is_in_front_of_the_watermark_that_fired_them() {
+fn the_output_of_timers_precedes_the_watermark_that_fired_them() {
     for backend in BACKENDS {
-        let mut subject = Subject::new(backend);
-        let chain = &mut subject.subtask.chain;
-        chain.deliver(0, FIRST_INPUT, Subject::records(&["3", "30"])).unwrap();
-        chain.watermark(2).unwrap();
-        chain.watermark(29).unwrap();
-        chain.watermark(30).unwrap();
-        // That at 3 is followed by others that were registered on the way.
+        let mut harness = TimerHarness::new(backend);
+        let chain = &mut harness.subtask.core.chain;
+        chain.process(0, FIRST_INPUT, TimerHarness::records(&["3", "30"])).unwrap();
+        chain.advance_watermark(2).unwrap();
+        chain.advance_watermark(29).unwrap();
+        chain.advance_watermark(30).unwrap();
+        // The timer at 3 registers the next ones while event time advances.
         let expected =
             ["watermark 2", "event 3", "event 8", "event 13", "event 18", "watermark 29", "event 30", "watermark 30"];
-        assert_eq!(expected.map(|_| Subject::next(&mut subject.output)), expected);
+        assert_eq!(expected.map(|_| TimerHarness::next(&mut harness.output)), expected);
     }
 }
 
-/// A record may still come in the millisecond of a timer: it is over when the next one begins, in Flink as well.
+/// A timer is due when its millisecond is over, as in Flink, because a record of the same millisecond may still arrive.
 #[test]
-fn a_subtask_waits_for_its_next_timer_and_no_longer() {
+fn a_subtask_waits_until_its_next_timer_and_no_longer() {
     for backend in BACKENDS {
-        let mut subject = Subject::new(backend);
-        assert_eq!(subject.subtask.patience(), WAIT_MAX);
-        subject.subtask.chain.deliver(0, FIRST_INPUT, Subject::records(&["71", "70"])).unwrap();
-        for (now, patience) in [(0, 50), (40, 31), (70, 1)] {
-            subject.clock.set_ms(now);
-            subject.subtask.chain.advance_clock().unwrap();
-            assert_eq!(subject.subtask.patience(), Duration::from_millis(patience), "at {now}");
+        let mut harness = TimerHarness::new(backend);
+        assert_eq!(harness.subtask.core.max_wait(), WAIT_MAX);
+        harness.subtask.core.chain.process(0, FIRST_INPUT, TimerHarness::records(&["71", "70"])).unwrap();
+        for (now, wait) in [(0, 50), (40, 31), (70, 1)] {
+            harness.clock.set_ms(now);
+            harness.subtask.core.chain.fire_processing_time_timers().unwrap();
+            assert_eq!(harness.subtask.core.max_wait(), Duration::from_millis(wait), "at {now}");
         }
-        subject.clock.set_ms(71);
-        assert_eq!(subject.subtask.patience(), Duration::ZERO);
-        subject.subtask.chain.advance_clock().unwrap();
-        assert_eq!(subject.subtask.patience(), Duration::from_millis(1), "that at 71 waits");
-        subject.subtask.chain.watermark(0).unwrap();
-        subject.clock.set_ms(72);
-        subject.subtask.chain.advance_clock().unwrap();
+        harness.clock.set_ms(71);
+        assert_eq!(harness.subtask.core.max_wait(), Duration::ZERO);
+        harness.subtask.core.chain.fire_processing_time_timers().unwrap();
+        assert_eq!(harness.subtask.core.max_wait(), Duration::from_millis(1), "the timer at 71 is not due yet");
+        harness.subtask.core.chain.advance_watermark(0).unwrap();
+        harness.clock.set_ms(72);
+        harness.subtask.core.chain.fire_processing_time_timers().unwrap();
         let expected = ["processing 70", "watermark 0", "processing 71"];
-        assert_eq!(expected.map(|_| Subject::next(&mut subject.output)), expected);
-        assert_eq!(subject.subtask.patience(), WAIT_MAX);
+        assert_eq!(expected.map(|_| TimerHarness::next(&mut harness.output)), expected);
+        assert_eq!(harness.subtask.core.max_wait(), WAIT_MAX);
     }
 }
 
-/// The input stays silent: only the clock goes on.
+/// The input is silent; only the clock advances.
 #[test]
 fn the_clock_wakes_a_subtask_whose_timer_is_due() {
     for backend in BACKENDS {
-        let Subject { mut subtask, input, gate, mut output, signals, clock, called, _folder } = Subject::new(backend);
+        let TimerHarness { mut subtask, input, mut output, signals, clock, called, _folder } =
+            TimerHarness::new(backend);
         let send = |element| input.send(element, &signals, 0).unwrap();
-        send(Element::Batch(InputRole::First, Subject::records(&["1000"])));
-        let running = thread::spawn(move || subtask.run_gate(gate).is_ok());
+        send(StreamElement::Batch(InputRole::First, TimerHarness::records(&["1000"])));
+        let running = thread::spawn(move || subtask.run().is_ok());
         called.recv_timeout(TIMEOUT).unwrap();
         clock.set_ms(1001);
-        assert_eq!(Subject::next(&mut output), "processing 1000");
-        let (kind, format) = (BarrierKind::Stop, SnapshotFormat::Canonical);
-        send(Element::Barrier(Barrier { checkpoint: 1, kind, format, triggered_ns: 0 }));
-        assert_eq!(Subject::next(&mut output), "barrier");
+        assert_eq!(TimerHarness::next(&mut output), "processing 1000");
+        send(StreamElement::Barrier(barrier(1, BarrierKind::Stop)));
+        assert_eq!(TimerHarness::next(&mut output), "barrier");
         assert!(running.join().unwrap());
     }
 }

@@ -1,25 +1,33 @@
-//! How much a chain does at once.
+//! How much a chain does before its subtask looks at the input again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use super::*;
+use super::chained_node::{ChainedNode, NodeTask};
+use super::input_loop::InputLoop;
+use super::operator_chain::OperatorChain;
+use super::subtask_core::SubtaskCore;
 use crate::clock::ManualClock;
+use crate::model::{Batch, Counters, NO_TIMESTAMP};
+use crate::operator::{Operator, OperatorFailure, RejectedRecord};
 use crate::pipeline::{CheckpointMode, InputRole};
-use crate::runtime::channel::link;
-use crate::runtime::input::input_gate::Gate;
-use crate::runtime::signals::Signals;
-use crate::runtime::stream_element::{BarrierKind, Element};
-use crate::runtime::subtask::subtask_runner::{Notify, Subtask, SubtaskEvent};
-use crate::state::SnapshotFormat;
+use crate::runtime::attempt_signals::AttemptSignals;
+use crate::runtime::barrier::{Barrier, BarrierKind};
+use crate::runtime::channel::channel;
+use crate::runtime::input::input_gate::InputGate;
+use crate::runtime::stream_element::StreamElement;
+use crate::runtime::subtask_event::{SubtaskEvent, SubtaskEventListener};
+use crate::runtime::testing::{barrier, checkpoint_barrier};
 use crate::turn::{OutputBatch, Turn};
 
-/// Has always more to do by either clock, and counts how often it was asked.
+/// An operator that always has more to do in both time domains, and counts its calls.
 #[derive(Default)]
-struct Endless(Turn, Counters);
+struct EndlessOperator(Turn, Counters);
 
-impl Operator for Endless {
+impl Operator for EndlessOperator {
     fn process(&mut self, _: u32, _: Batch, _: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         Ok(())
     }
@@ -35,7 +43,7 @@ impl Operator for Endless {
 
     fn advance_clock(&mut self, _: i64, _: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
         self.1.records_in += 1;
-        assert!(self.1.records_in <= 1000, "the input is not looked at again");
+        assert!(self.1.records_in <= 1000, "the input is never read again");
         Ok(true)
     }
 
@@ -56,71 +64,69 @@ impl Operator for Endless {
     }
 }
 
-fn endless() -> Chain {
-    let kind = MemberKind::Operator(Box::<Endless>::default());
-    let member = Member { node: "op".into(), kind, routes: Vec::new() };
-    Chain::new(0, vec![member], BTreeMap::new(), Arc::<ManualClock>::default())
+fn endless_chain() -> OperatorChain {
+    let task = NodeTask::Operator(Box::<EndlessOperator>::default());
+    let node = ChainedNode { id: "op".into(), task, routes: Vec::new() };
+    OperatorChain::new(0, vec![node], BTreeMap::new(), Arc::<ManualClock>::default())
 }
 
 #[test]
 fn timers_that_are_always_due_leave_room_for_the_input() {
-    let mut chain = endless();
-    chain.advance_clock().unwrap();
+    let mut chain = endless_chain();
+    chain.fire_processing_time_timers().unwrap();
     assert!(chain.stats()[0].counters.records_in > 1);
-    assert!(chain.next_due_ms().is_some(), "and come again at once");
-    chain.watermark(1).unwrap();
+    assert!(chain.next_deadline_ms().is_some(), "the timers are due again at once");
+    chain.advance_watermark(1).unwrap();
     assert!(chain.stats()[0].counters.faults > 1);
-    assert!(chain.is_advancing(), "event time has not arrived");
+    assert!(chain.is_event_time_advancing(), "the watermark has not passed the node");
     assert_eq!(chain.event_time.watermark, NO_TIMESTAMP);
 }
 
-/// Runs a subtask with timers that are always due. Whether it ended well, the checkpoints that it has answered, and how many
-/// elements each of these holds in flight. Behind the first answer a barrier overtakes, behind so many the subtask is cancelled.
-fn run(elements: Vec<Element>, overtaking: Option<Barrier>, answers: usize) -> (bool, Vec<(u64, usize)>) {
-    let (signals, (sender, receiver)) = (Arc::<Signals>::default(), link(100));
-    elements.into_iter().for_each(|element| sender.send(element, &signals, 0).unwrap());
-    let answered = Arc::new(Mutex::new(Vec::new()));
-    let (told, raised) = (answered.clone(), signals.clone());
-    let notify: Notify = Arc::new(move |event| {
-        let SubtaskEvent::Acknowledged { checkpoint, snapshots: mut parts } = event else { panic!("no answer") };
-        let in_flight = parts[0].in_flight.take().map_or(0, |in_flight| in_flight.into_elements().count());
-        told.lock().push((checkpoint, in_flight));
-        overtaking.into_iter().for_each(|barrier| raised.overtake(barrier));
-        raised.cancel.store(told.lock().len() == answers, std::sync::atomic::Ordering::Relaxed);
-    });
-    let chain = endless();
-    let gate = Gate::new(vec![receiver], CheckpointMode::ExactlyOnce, signals.clone(), chain.clock.clone());
-    let mut subtask = Subtask { chain, signals, notify, shown: Vec::new(), shown_ns: 0, fixed: None };
-    let ended_well = subtask.run_gate(gate).is_ok();
-    let answered = answered.lock().clone();
-    (ended_well, answered)
-}
+/// The checkpoints that a subtask acknowledged, each with the number of its in-flight elements.
+type Acknowledged = Vec<(u64, usize)>;
 
-fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {
-    Barrier { checkpoint, kind, format: SnapshotFormat::Canonical, triggered_ns: 0 }
+/// Runs a subtask whose timers are always due. Returns whether it ended without an error, and what it acknowledged. After the
+/// first acknowledgement `overtaking` overtakes; after `cancel_after` of them the subtask is cancelled.
+fn run(elements: Vec<StreamElement>, overtaking: Option<Barrier>, cancel_after: usize) -> (bool, Acknowledged) {
+    let (signals, (sender, receiver)) = (Arc::<AttemptSignals>::default(), channel(100));
+    elements.into_iter().for_each(|element| sender.send(element, &signals, 0).unwrap());
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let (list, raised) = (acknowledged.clone(), signals.clone());
+    let listener: SubtaskEventListener = Arc::new(move |event| {
+        let SubtaskEvent::Acknowledged { checkpoint, mut snapshots } = event else { panic!("not acknowledged") };
+        let in_flight = snapshots[0].in_flight.take().map_or(0, |in_flight| in_flight.into_elements().count());
+        list.lock().push((checkpoint, in_flight));
+        overtaking.into_iter().for_each(|barrier| raised.overtake(barrier));
+        raised.cancel.store(list.lock().len() == cancel_after, Ordering::Relaxed);
+    });
+    let chain = endless_chain();
+    let gate = InputGate::new(vec![receiver], CheckpointMode::ExactlyOnce, signals.clone(), chain.clock.clone());
+    let core = SubtaskCore::new(chain, signals, listener, Vec::new());
+    let ended_well = InputLoop::new(core, gate).run().is_ok();
+    let acknowledged = acknowledged.lock().clone();
+    (ended_well, acknowledged)
 }
 
 #[test]
-fn barriers_and_cancels_get_through_while_event_time_advances() {
-    let checkpoint = |number| barrier(number, BarrierKind::Checkpoint);
+fn barriers_and_cancels_are_handled_while_event_time_advances() {
     let stop = barrier(3, BarrierKind::Stop);
     let elements = vec![
-        Element::Watermark(1),
-        Element::Barrier(checkpoint(1)),
-        Element::Barrier(checkpoint(2)),
-        Element::Barrier(stop),
+        StreamElement::Watermark(1),
+        StreamElement::Barrier(checkpoint_barrier(1)),
+        StreamElement::Barrier(checkpoint_barrier(2)),
+        StreamElement::Barrier(stop),
     ];
     assert_eq!(run(elements, None, 100), (true, vec![(1, 0), (2, 0), (3, 0)]));
 
     let mut records = Batch::default();
     records.push(b"x", 2);
-    let waiting = || Element::Batch(InputRole::First, records.clone());
+    let waiting = || StreamElement::Batch(InputRole::First, records.clone());
     let elements = vec![
-        Element::Watermark(1),
-        Element::Barrier(checkpoint(1)),
+        StreamElement::Watermark(1),
+        StreamElement::Barrier(checkpoint_barrier(1)),
         waiting(),
         waiting(),
-        Element::Barrier(checkpoint(2)),
+        StreamElement::Barrier(checkpoint_barrier(2)),
     ];
-    assert_eq!(run(elements, Some(checkpoint(2)), 2), (false, vec![(1, 0), (2, 2)]));
+    assert_eq!(run(elements, Some(checkpoint_barrier(2)), 2), (false, vec![(1, 0), (2, 2)]));
 }

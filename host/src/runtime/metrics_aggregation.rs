@@ -1,0 +1,70 @@
+//! Sums the counters, user metrics and state sizes of a node over its subtasks.
+//!
+//! Every subtask publishes its statistics in a slot from time to time; the job reads the slots.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::model::{Counters, NO_TIMESTAMP};
+use crate::state::StateSize;
+
+/// How far one subtask has come in event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubtaskEventTime {
+    /// In milliseconds: [`NO_TIMESTAMP`] before the first watermark, `i64::MAX` at the end of the input.
+    pub watermark: i64,
+    /// Whether the subtask is idle, so that its watermark does not count downstream.
+    pub idle: bool,
+}
+
+impl Default for SubtaskEventTime {
+    fn default() -> SubtaskEventTime {
+        SubtaskEventTime { watermark: NO_TIMESTAMP, idle: false }
+    }
+}
+
+/// Statistics of one node in one subtask.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SubtaskStats {
+    pub(crate) counters: Counters,
+    /// User metrics by name.
+    pub(crate) metrics: BTreeMap<String, f64>,
+    pub(crate) state: StateSize,
+    pub(crate) event_time: SubtaskEventTime,
+}
+
+/// Where a subtask publishes the statistics of one node.
+pub(crate) type SubtaskStatsSlot = Arc<Mutex<SubtaskStats>>;
+
+/// Statistics of a node, summed over its subtasks.
+#[derive(Clone, Debug, Default)]
+pub struct NodeStats {
+    /// Id of the node.
+    pub node: String,
+    pub counters: Counters,
+    /// User metrics by name.
+    pub metrics: BTreeMap<String, f64>,
+    pub state: StateSize,
+    /// Event time of each subtask, in the order of the subtasks.
+    pub event_times: Vec<SubtaskEventTime>,
+}
+
+impl NodeStats {
+    /// Sums what the subtasks of a node have published.
+    pub(crate) fn sum_over_subtasks(node: &str, subtasks: &[SubtaskStatsSlot]) -> NodeStats {
+        let mut sum = NodeStats { node: node.to_owned(), ..NodeStats::default() };
+        for subtask in subtasks {
+            let stats = subtask.lock();
+            sum.counters.add(&stats.counters);
+            sum.event_times.push(stats.event_time);
+            sum.state.entries += stats.state.entries;
+            sum.state.bytes += stats.state.bytes;
+            for (name, value) in &stats.metrics {
+                *sum.metrics.entry(name.clone()).or_insert(0.0) += value;
+            }
+        }
+        sum
+    }
+}

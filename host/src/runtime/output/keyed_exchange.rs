@@ -1,0 +1,151 @@
+//! Partitions records by key: a key's hash gives its key group, and the group gives the receiving subtask.
+//!
+//! Records gather in one open batch for each receiver, together with a dictionary of their keys, until the batch has enough
+//! records or bytes. Records keep their order from one sender to one receiver.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use super::output_channels::OutputChannels;
+use crate::connector::KeyExtractor;
+use crate::model::{Batch, Column, Fault, FaultCode, KeyGroup, Keys, group_of_key, hash_key, subtask_of_group};
+use crate::operator::RejectedRecord;
+use crate::pipeline::{BatchSettings, InputRole};
+use crate::runtime::attempt_signals::SubtaskCancelled;
+use crate::runtime::stream_element::StreamElement;
+
+/// Where the key of a record on this edge comes from.
+#[derive(Clone)]
+pub(crate) enum KeyOrigin {
+    /// A field of the record.
+    Extracted(Arc<KeyExtractor>),
+    /// The key that the upstream function emitted with the record.
+    Emitted,
+}
+
+/// See the module.
+pub(super) struct KeyedExchange {
+    /// The receiver's input.
+    role: InputRole,
+    origin: KeyOrigin,
+    /// The receiver of each key group.
+    receiver_of_group: Vec<u32>,
+    /// The open batch of each receiver.
+    open_batches: Vec<KeyedBatchBuilder>,
+    /// Buffer for extracted keys.
+    scratch: Vec<u8>,
+}
+
+impl KeyedExchange {
+    pub(super) fn new(role: InputRole, origin: KeyOrigin, receivers: usize, max_parallelism: u32) -> KeyedExchange {
+        let receiver = |group| subtask_of_group(group as KeyGroup, receivers as u32, max_parallelism);
+        KeyedExchange {
+            role,
+            origin,
+            receiver_of_group: (0..max_parallelism).map(receiver).collect(),
+            open_batches: (0..receivers).map(|_| KeyedBatchBuilder::default()).collect(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Adds records to the open batches, and sends the batches that are full. A record without a key is sent at once, as a
+    /// rejected record.
+    pub(super) fn write(
+        &mut self,
+        batch: &Batch,
+        settings: &BatchSettings,
+        channels: &OutputChannels,
+    ) -> Result<(), SubtaskCancelled> {
+        let max_parallelism = self.receiver_of_group.len() as u32;
+        for (index, (value, &timestamp)) in batch.values.iter().zip(&batch.timestamps).enumerate() {
+            let key = match &self.origin {
+                KeyOrigin::Extracted(extractor) => extractor.extract(value, &mut self.scratch),
+                KeyOrigin::Emitted => batch.chosen_keys.as_ref().map(|keys| keys.value(index)),
+            };
+            let Some(key) = key else {
+                let fault = Fault::new(
+                    FaultCode::KeyMissing,
+                    "the record has no key at the place that the operator's `key` names",
+                );
+                let rejected = RejectedRecord { value: value.to_vec(), timestamp, fault };
+                channels.send(0, StreamElement::Rejected(Box::new(rejected)))?;
+                continue;
+            };
+            let hash = hash_key(key);
+            let group = group_of_key(hash, max_parallelism);
+            let receiver = self.receiver_of_group[usize::from(group)] as usize;
+            let open = &mut self.open_batches[receiver];
+            open.push(key, hash, group, value, timestamp);
+            if open.batch.len() >= settings.records || open.batch.values.bytes().len() >= settings.bytes {
+                channels.send(receiver, StreamElement::Batch(self.role, open.take()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether an open batch holds records.
+    pub(super) fn has_open_records(&self) -> bool {
+        self.open_batches.iter().any(|open| !open.batch.is_empty())
+    }
+
+    /// Sends all open batches that hold records.
+    pub(super) fn flush(&mut self, channels: &OutputChannels) -> Result<(), SubtaskCancelled> {
+        for (receiver, open) in self.open_batches.iter_mut().enumerate() {
+            if !open.batch.is_empty() {
+                channels.send(receiver, StreamElement::Batch(self.role, open.take()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A batch that is being built, with the dictionary of its keys.
+#[derive(Default)]
+struct KeyedBatchBuilder {
+    batch: Batch,
+    keys: Keys,
+    /// Hash and dictionary index of each distinct key.
+    index: HashTable<(u64, u32)>,
+}
+
+/// Returns the hash that the index uses. The keys of one receiver share low bits of their hashes, because these bits select the
+/// key group. The index selects its buckets by the low bits too, so the high bits are mixed into them.
+#[inline]
+fn index_hash(hash: u64) -> u64 {
+    hash ^ (hash >> 32)
+}
+
+impl KeyedBatchBuilder {
+    fn push(&mut self, key: &[u8], hash: u64, group: u16, value: &[u8], timestamp: i64) {
+        let distinct = &mut self.keys.distinct;
+        let is_same = |&(other, index): &(u64, u32)| other == hash && distinct.value(index as usize) == key;
+        let key_index = match self.index.find(index_hash(hash), is_same) {
+            Some(&(_, index)) => index,
+            None => {
+                let new_index = distinct.len() as u32;
+                self.index.insert_unique(index_hash(hash), (hash, new_index), |&(hash, _)| index_hash(hash));
+                distinct.push(key);
+                self.keys.groups.push(group);
+                new_index
+            }
+        };
+        self.keys.key_of.push(key_index);
+        self.batch.push(value, timestamp);
+    }
+
+    /// Returns the batch and starts a new one with the same capacity.
+    fn take(&mut self) -> Batch {
+        let (records, bytes) = (self.batch.len(), self.batch.values.bytes().len());
+        let keys = &self.keys;
+        let next_keys = Keys {
+            distinct: Column::with_capacity(keys.distinct.len(), keys.distinct.bytes().len()),
+            groups: Vec::with_capacity(keys.groups.len()),
+            key_of: Vec::with_capacity(records),
+        };
+        self.index.clear();
+        let mut batch = std::mem::replace(&mut self.batch, Batch::with_capacity(records, bytes));
+        batch.keys = Some(Arc::new(std::mem::replace(&mut self.keys, next_keys)));
+        batch
+    }
+}

@@ -1,0 +1,89 @@
+//! The partitions of an edge: keyed and broadcast.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keyed_exchange::KeyOrigin;
+use super::result_partition::ResultPartition;
+use crate::connector::KeyExtractor;
+use crate::model::{Batch, FaultCode, group_of_key, hash_key, subtask_of_group};
+use crate::pipeline::{BatchSettings, InputRole, KeySelector, ValueFormat};
+use crate::runtime::channel::channel;
+use crate::runtime::stream_element::StreamElement;
+
+#[test]
+fn records_of_a_key_reach_the_owner_of_its_group_in_order() {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| channel(100)).unzip();
+    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10) };
+    let extractor = KeyExtractor::compile(&KeySelector::Column(0), &ValueFormat::Csv(None)).unwrap();
+    let origin = KeyOrigin::Extracted(Arc::new(extractor));
+    let mut partition = ResultPartition::keyed(InputRole::Second, senders, origin, 13, settings, Arc::default());
+    let mut batch = Batch::default();
+    for n in 0..100 {
+        batch.push(format!("k{},{n}", n % 7).as_bytes(), n);
+    }
+    partition.write(batch, 5).unwrap();
+    assert!(partition.has_open_records());
+    partition.flush_due(5 + 9_999_999).unwrap();
+    assert!(partition.has_open_records(), "the linger time has not passed");
+    partition.flush_due(5 + 10_000_000).unwrap();
+    assert!(!partition.has_open_records());
+
+    let mut seen = 0;
+    for (subtask, receiver) in receivers.iter().enumerate() {
+        let mut last = [-1i64; 7];
+        while let Ok(Some(sent)) = receiver.try_next() {
+            let StreamElement::Batch(InputRole::Second, batch) = sent.element else { panic!("{:?}", sent.element) };
+            let keys = batch.keys.as_ref().unwrap();
+            assert!(batch.len() <= 4);
+            for (record, &key) in keys.key_of.iter().enumerate() {
+                let name = keys.distinct.value(key as usize);
+                assert!(batch.values.value(record).starts_with(name));
+                let group = group_of_key(hash_key(name), 13);
+                assert_eq!(keys.groups[key as usize], group);
+                assert_eq!(subtask_of_group(group, 3, 13), subtask as u32);
+                let last = &mut last[(batch.timestamps[record] % 7) as usize];
+                assert!(*last < batch.timestamps[record], "the records of a key keep their order");
+                *last = batch.timestamps[record];
+                seen += 1;
+            }
+        }
+    }
+    assert_eq!(seen, 100);
+}
+
+#[test]
+fn a_broadcast_batch_reaches_every_subtask() {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| channel(1)).unzip();
+    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
+    let mut partition = ResultPartition::broadcast(senders, settings, Arc::default());
+    let mut batch = Batch::default();
+    batch.push(b"rule", 3);
+    partition.write(batch.clone(), 0).unwrap();
+    assert!(!partition.has_open_records());
+    for receiver in receivers {
+        let sent = receiver.try_next().unwrap().unwrap();
+        let StreamElement::Batch(InputRole::Broadcast, received) = sent.element else {
+            panic!("not a broadcast batch")
+        };
+        assert_eq!(received, batch);
+    }
+}
+
+#[test]
+fn a_record_without_a_key_is_sent_as_a_rejected_record() {
+    let (sender, receiver) = channel(1);
+    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
+    let extractor = KeyExtractor::compile(&KeySelector::Column(1), &ValueFormat::Csv(None)).unwrap();
+    let origin = KeyOrigin::Extracted(Arc::new(extractor));
+    let mut partition = ResultPartition::keyed(InputRole::Second, vec![sender], origin, 128, settings, Arc::default());
+    let mut batch = Batch::default();
+    batch.push(b"only", 3);
+    partition.write(batch, 0).unwrap();
+    let sent = receiver.try_next().unwrap().unwrap();
+    let StreamElement::Rejected(rejected) = sent.element else { panic!("not rejected") };
+    assert_eq!(
+        (rejected.value.as_slice(), rejected.timestamp, rejected.fault.code),
+        (&b"only"[..], 3, FaultCode::KeyMissing)
+    );
+}

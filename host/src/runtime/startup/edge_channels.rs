@@ -1,0 +1,88 @@
+//! The channels of all edges, and the partitions and receivers that each subtask takes from them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::runtime::attempt_signals::AttemptSignals;
+use crate::runtime::channel::{ChannelReceiver, ChannelSender, channel};
+use crate::runtime::output::result_partition::ResultPartition;
+use crate::runtime::plan::chaining::{EdgePartitioning, EdgePlan};
+use crate::runtime::plan::execution_plan::ExecutionPlan;
+
+/// Number of credits of a channel: the number of batches that a slow receiver lets pile up.
+const CHANNEL_CREDITS: usize = 8;
+
+/// The channels of one edge.
+struct EdgeChannels {
+    /// For each sending subtask, one sender for each of its receivers.
+    senders: Vec<Vec<ChannelSender>>,
+    /// For each receiving subtask, one receiver for each of its senders, in the order of the senders.
+    receivers: Vec<Vec<ChannelReceiver>>,
+}
+
+/// The channels that no subtask has taken yet, by the index of their edge in the plan.
+pub(crate) struct UnclaimedChannels {
+    edges: Vec<EdgeChannels>,
+}
+
+impl UnclaimedChannels {
+    /// Creates the channels of all edges.
+    pub(crate) fn new(plan: &ExecutionPlan) -> UnclaimedChannels {
+        UnclaimedChannels { edges: plan.graph.edges.iter().map(|edge| connect(plan, edge)).collect() }
+    }
+
+    /// Takes the receivers of a subtask, in the order of the chain's edges.
+    pub(crate) fn take_receivers(&mut self, plan: &ExecutionPlan, chain: usize, subtask: u32) -> Vec<ChannelReceiver> {
+        let inputs = plan.graph.chains[chain].inputs.iter();
+        inputs.flat_map(|&edge| std::mem::take(&mut self.edges[edge].receivers[subtask as usize])).collect()
+    }
+
+    /// Takes the senders of a subtask. Returns its partitions, by the index of their edge in the plan.
+    pub(crate) fn take_partitions(
+        &mut self,
+        plan: &ExecutionPlan,
+        chain: usize,
+        subtask: u32,
+        signals: &Arc<AttemptSignals>,
+    ) -> BTreeMap<usize, ResultPartition> {
+        let settings = plan.pipeline.batch;
+        let mut partitions = BTreeMap::new();
+        for (index, edge) in plan.graph.edges.iter().enumerate().filter(|(_, edge)| edge.from == chain) {
+            let mut senders = std::mem::take(&mut self.edges[index].senders[subtask as usize]);
+            let signals = signals.clone();
+            let partition = match &edge.partitioning {
+                EdgePartitioning::Forward => {
+                    senders.pop().map(|sender| ResultPartition::forward(sender, settings, signals))
+                }
+                EdgePartitioning::Rebalance => Some(ResultPartition::rebalance(senders, settings, signals)),
+                EdgePartitioning::Broadcast => Some(ResultPartition::broadcast(senders, settings, signals)),
+                EdgePartitioning::Keyed(origin) => {
+                    let max_parallelism = plan.pipeline.max_parallelism;
+                    let origin = origin.clone();
+                    Some(ResultPartition::keyed(edge.role, senders, origin, max_parallelism, settings, signals))
+                }
+            };
+            partitions.extend(partition.map(|partition| (index, partition)));
+        }
+        partitions
+    }
+}
+
+/// Creates the channels of one edge.
+fn connect(plan: &ExecutionPlan, edge: &EdgePlan) -> EdgeChannels {
+    let parallelism = |chain: usize| plan.graph.chains[chain].parallelism as usize;
+    let (from, to) = (parallelism(edge.from), parallelism(edge.to));
+    let mut channels = EdgeChannels { senders: Vec::new(), receivers: (0..to).map(|_| Vec::new()).collect() };
+    for sending in 0..from {
+        let is_forward = matches!(edge.partitioning, EdgePartitioning::Forward);
+        let receiving = if is_forward { sending..sending + 1 } else { 0..to };
+        let mut senders = Vec::new();
+        for receiving in receiving {
+            let (sender, receiver) = channel(CHANNEL_CREDITS);
+            senders.push(sender);
+            channels.receivers[receiving].push(receiver);
+        }
+        channels.senders.push(senders);
+    }
+    channels
+}

@@ -1,0 +1,42 @@
+//! The options of one attempt to run a plan.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::checkpoint::CheckpointMetadata;
+use crate::clock::SharedClock;
+use crate::model::Interrupt;
+use crate::runtime::subtask_event::SubtaskEventListener;
+use crate::state::FileStore;
+
+/// The options of one attempt to run a plan.
+pub struct ExecutionOptions {
+    pub job_id: String,
+    /// Folder against which the paths of connectors are resolved.
+    pub base_dir: PathBuf,
+    /// Folder for the running state. Its previous contents are deleted.
+    pub working_dir: PathBuf,
+    /// Seed of the guests' random numbers.
+    pub seed: u64,
+    /// How often the job has been restarted.
+    pub restarts: u32,
+    pub clock: SharedClock,
+    /// The checkpoint to restore, if any.
+    pub restore: Option<RestoredCheckpoint>,
+    /// Whether restored states that no function declares are dropped, instead of refused.
+    pub allow_unclaimed_state: bool,
+    /// Whether sources and operators forget the watermarks of the restored checkpoint.
+    pub reset_watermarks: bool,
+    /// Ends the attempt, also during a restore.
+    pub interrupt: Interrupt,
+    /// Receives the events of all subtasks.
+    pub listener: SubtaskEventListener,
+}
+
+/// A checkpoint that an attempt restores.
+#[derive(Clone)]
+pub struct RestoredCheckpoint {
+    pub metadata: Arc<CheckpointMetadata>,
+    /// Reads the files of the checkpoint.
+    pub files: Arc<dyn FileStore>,
+}

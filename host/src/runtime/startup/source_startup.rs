@@ -1,0 +1,46 @@
+//! Opens a source at its restored position.
+
+use super::subtask_context::SubtaskContext;
+use crate::connector;
+use crate::error::Result;
+use crate::model::NO_TIMESTAMP;
+use crate::pipeline::{PipelineNode, SourceNode};
+use crate::runtime::source::rate_limiter::RateLimiter;
+use crate::runtime::source::source_reader::SourceReader;
+use crate::runtime::source::timestamp_assigner::TimestampAssigner;
+use crate::runtime::source::watermark_alignment::AlignmentMembership;
+use crate::runtime::source::watermark_generator::WatermarkGenerator;
+
+/// Opens a source. `index` is its index among all source subtasks of the job.
+pub(super) fn open_source(
+    context: &SubtaskContext,
+    node: &PipelineNode,
+    config: &SourceNode,
+    index: usize,
+    alignment: Option<AlignmentMembership>,
+) -> Result<SourceReader> {
+    let restored = context.restored(node);
+    let positions = restored.source_positions()?;
+    let clock = context.options.clock.clone();
+    let source =
+        connector::open_source(&config.connector, config.on_undecodable, &context.connector_context(node), &positions)?;
+    let keeps_watermark = config.watermark.is_some() && !context.options.reset_watermarks;
+    let restored_watermark = restored.max_watermark().filter(|_| keeps_watermark).unwrap_or(NO_TIMESTAMP);
+    let extractor = context.plan.timestamps.get(&node.id).cloned();
+    let rate_limiter =
+        config.rate.map(|rate| RateLimiter::new(rate.div_ceil(u64::from(node.parallelism)), clock.monotonic_ns()));
+    Ok(SourceReader {
+        index,
+        source,
+        timestamps: extractor.map(|extractor| TimestampAssigner::new(&node.id, extractor, config.on_undecodable)),
+        watermarks: WatermarkGenerator::new(config.watermark.clone(), restored_watermark, clock.clone()),
+        alignment,
+        rate_limiter,
+        batch_records: context.plan.pipeline.batch.records,
+        clock,
+        counters: restored.counters(),
+        has_emitted: false,
+        pending_error: None,
+        has_failed: false,
+    })
+}

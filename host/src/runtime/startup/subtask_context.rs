@@ -1,0 +1,44 @@
+//! What opening a source, an operator or a sink of a subtask needs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::execution_options::ExecutionOptions;
+use super::restored_node::RestoredNode;
+use crate::connector::ConnectorContext;
+use crate::operator::OperatorLog;
+use crate::pipeline::PipelineNode;
+use crate::runtime::attempt_signals::AttemptSignals;
+use crate::runtime::plan::execution_plan::ExecutionPlan;
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct SubtaskContext {
+    pub(crate) plan: Arc<ExecutionPlan>,
+    pub(crate) options: Arc<ExecutionOptions>,
+    /// Index of the subtask, from 0.
+    pub(crate) subtask: u32,
+    pub(crate) signals: Arc<AttemptSignals>,
+    /// The log of each operator, by its id. All subtasks of an operator share it.
+    pub(crate) logs: Arc<BTreeMap<String, Arc<OperatorLog>>>,
+}
+
+impl SubtaskContext {
+    pub(super) fn connector_context(&self, node: &PipelineNode) -> ConnectorContext {
+        ConnectorContext {
+            job_id: self.options.job_id.clone(),
+            node: node.id.clone(),
+            subtask: self.subtask,
+            parallelism: node.parallelism,
+            clock: self.options.clock.clone(),
+            base_dir: self.options.base_dir.clone(),
+            seed: self.options.seed,
+            interrupt: self.options.interrupt.clone(),
+        }
+    }
+
+    /// Returns what the restored checkpoint holds for a node.
+    pub(super) fn restored(&self, node: &PipelineNode) -> RestoredNode<'_> {
+        RestoredNode::new(self.options.restore.as_ref(), node, self.subtask)
+    }
+}

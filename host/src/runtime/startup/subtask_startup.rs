@@ -1,0 +1,166 @@
+//! Opens the chain of a subtask and runs its loop. Reports a failure or a panic to the job.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use super::operator_startup::open_operator;
+use super::source_startup::open_source;
+use super::subtask_context::SubtaskContext;
+use crate::connector;
+use crate::error;
+use crate::pipeline::{NodeKind, PipelineNode};
+use crate::runtime::barrier::Barrier;
+use crate::runtime::input::input_gate::InputGate;
+use crate::runtime::metrics_aggregation::SubtaskStatsSlot;
+use crate::runtime::output::result_partition::ResultPartition;
+use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
+use crate::runtime::source::source_reader::SourceReader;
+use crate::runtime::source::watermark_alignment::AlignmentMembership;
+use crate::runtime::subtask::chained_node::{ChainedNode, NodeTask};
+use crate::runtime::subtask::input_loop::InputLoop;
+use crate::runtime::subtask::operator_chain::OperatorChain;
+use crate::runtime::subtask::source_loop::SourceLoop;
+use crate::runtime::subtask::subtask_core::SubtaskCore;
+use crate::runtime::subtask_event::SubtaskEvent;
+use crate::runtime::subtask_failure::{SubtaskError, SubtaskFailure};
+
+/// Code of an error that only says that the attempt is over.
+const INTERRUPTED: &str = "interrupted";
+
+/// The input of a subtask.
+pub(crate) enum SubtaskInput {
+    /// The chain starts with a source.
+    Source(SourceInput),
+    /// The chain reads from channels.
+    Gate(InputGate),
+}
+
+/// What a source subtask starts with.
+pub(crate) struct SourceInput {
+    /// Index among all source subtasks of the job.
+    pub(crate) index: usize,
+    /// Delivers the barriers.
+    pub(crate) control: Receiver<Barrier>,
+    pub(crate) triggers: Arc<CheckpointTriggers>,
+    pub(crate) alignment: Option<AlignmentMembership>,
+}
+
+/// Everything that the thread of a subtask starts with.
+pub(crate) struct SubtaskStartup {
+    pub(crate) context: SubtaskContext,
+    /// Index of the chain in the plan.
+    pub(crate) chain: usize,
+    /// The partitions of the edges that lead out of the chain, by the index of the edge in the plan.
+    pub(crate) partitions: BTreeMap<usize, ResultPartition>,
+    /// Where the statistics of the nodes are published, one slot for each node of the chain.
+    pub(crate) stats_slots: Vec<SubtaskStatsSlot>,
+}
+
+impl SubtaskStartup {
+    /// Opens the chain and runs it until it ends. Reports a failure to the job, unless the attempt is over anyway.
+    pub(crate) fn run(self, input: SubtaskInput) {
+        let context = self.context.clone();
+        let node = self.node(0).id.clone();
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.open_and_run(input)));
+        let failure = match result {
+            Ok(Ok(()) | Err(SubtaskError::Cancelled)) => return,
+            Ok(Err(SubtaskError::Failed(failure))) if failure.code == INTERRUPTED => return,
+            Ok(Err(SubtaskError::Failed(failure))) => {
+                failure.with_origin_from_inputs(&context.plan.pipeline, &context.options.base_dir, &|| {
+                    context.signals.is_cancelled()
+                })
+            }
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied());
+                let error = error::internal(format!("a subtask panicked: {}", text.unwrap_or("no message")));
+                SubtaskFailure::from_error(&node, context.subtask, error)
+            }
+        };
+        (context.options.listener)(SubtaskEvent::Failed(Box::new(failure)));
+    }
+
+    /// Returns a node of the chain, by its index in the chain.
+    fn node(&self, index: usize) -> &PipelineNode {
+        let plan = &self.context.plan;
+        &plan.pipeline.nodes[plan.graph.chains[self.chain].nodes[index].node]
+    }
+
+    fn open_and_run(mut self, input: SubtaskInput) -> Result<(), SubtaskError> {
+        match input {
+            SubtaskInput::Source(SourceInput { index, control, triggers, alignment }) => {
+                let reader = self.open_source(index, alignment)?;
+                let source = NodeTask::Source(reader.counters);
+                let core = self.open_chain(Some(source))?;
+                self.notify_opened();
+                SourceLoop::new(core, reader, triggers).run(&control)
+            }
+            SubtaskInput::Gate(mut gate) => {
+                let core = self.open_chain(None)?;
+                let first = self.node(0);
+                let in_flight = self.context.restored(first).in_flight();
+                gate.restore(in_flight.map_err(|error| self.error_in(first, error))?);
+                self.notify_opened();
+                InputLoop::new(core, gate).run()
+            }
+        }
+    }
+
+    fn notify_opened(&self) {
+        (self.context.options.listener)(SubtaskEvent::Opened);
+    }
+
+    fn error_in(&self, node: &PipelineNode, error: error::Error) -> SubtaskError {
+        SubtaskError::from_error(&node.id, self.context.subtask, error)
+    }
+
+    fn open_source(&self, index: usize, alignment: Option<AlignmentMembership>) -> Result<SourceReader, SubtaskError> {
+        let node = self.node(0);
+        let opened = match &node.kind {
+            NodeKind::Source(config) => open_source(&self.context, node, config, index, alignment),
+            NodeKind::Operator(_) | NodeKind::Sink(_) => {
+                Err(error::internal("a chain without inputs does not start with a source"))
+            }
+        };
+        opened.map_err(|error| self.error_in(node, error))
+    }
+
+    /// Opens the nodes of the chain. `source` is the first node of a chain that starts with a source.
+    fn open_chain(&mut self, source: Option<NodeTask>) -> Result<SubtaskCore, SubtaskError> {
+        let partitions = std::mem::take(&mut self.partitions);
+        let stats_slots = std::mem::take(&mut self.stats_slots);
+        let mut source = source;
+        let mut nodes = Vec::new();
+        for (index, planned) in self.context.plan.graph.chains[self.chain].nodes.iter().enumerate() {
+            let node = self.node(index);
+            let task = match source.take() {
+                Some(source) => source,
+                None => self.open_task(node).map_err(|error| self.error_in(node, error))?,
+            };
+            nodes.push(ChainedNode { id: node.id.clone(), task, routes: planned.routes.clone() });
+        }
+        let SubtaskContext { options, signals, subtask, .. } = &self.context;
+        let mut chain = OperatorChain::new(*subtask, nodes, partitions, options.clock.clone());
+        if options.restore.is_some() {
+            chain.fire_restored_timers()?;
+        }
+        Ok(SubtaskCore::new(chain, signals.clone(), options.listener.clone(), stats_slots))
+    }
+
+    /// Opens an operator or a sink.
+    fn open_task(&self, node: &PipelineNode) -> error::Result<NodeTask> {
+        Ok(match &node.kind {
+            NodeKind::Operator(operator) => NodeTask::Operator(open_operator(&self.context, node, operator)?),
+            NodeKind::Sink(config) => {
+                let sink = connector::open_sink(config, &self.context.connector_context(node))?;
+                NodeTask::Sink { sink, counters: self.context.restored(node).counters() }
+            }
+            NodeKind::Source(_) => return Err(error::internal("a source is not the first node of its chain")),
+        })
+    }
+}

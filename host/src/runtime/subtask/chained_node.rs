@@ -1,0 +1,80 @@
+//! One node of a chain: a source, an operator or a sink, with the targets of its outputs.
+
+use crate::clock::Clock;
+use crate::connector::Sink;
+use crate::error::Result;
+use crate::model::Counters;
+use crate::operator::Operator;
+use crate::runtime::barrier::Barrier;
+use crate::runtime::metrics_aggregation::SubtaskStats;
+use crate::runtime::plan::chaining::RouteTarget;
+use crate::runtime::subtask_snapshot::SubtaskSnapshot;
+use crate::state::BroadcastState;
+
+/// See the module.
+pub(crate) struct ChainedNode {
+    /// Id of the node.
+    pub(crate) id: String,
+    pub(crate) task: NodeTask,
+    /// The targets of each output.
+    pub(crate) routes: Vec<Vec<RouteTarget>>,
+}
+
+/// What a node does.
+pub(crate) enum NodeTask {
+    /// The source itself is read by the source loop. Its counters are kept here for the statistics.
+    Source(Counters),
+    Operator(Box<dyn Operator>),
+    Sink {
+        sink: Box<dyn Sink>,
+        counters: Counters,
+    },
+}
+
+impl ChainedNode {
+    /// Takes the snapshot of the node for a checkpoint.
+    pub(super) fn take_snapshot(
+        &mut self,
+        barrier: Barrier,
+        subtask: u32,
+        clock: &dyn Clock,
+    ) -> Result<SubtaskSnapshot> {
+        let started_ns = clock.monotonic_ns();
+        let mut snapshot = SubtaskSnapshot::new(&self.id, subtask);
+        match &mut self.task {
+            NodeTask::Source(counters) => snapshot.counters = *counters,
+            NodeTask::Operator(operator) => {
+                snapshot.counters = operator.counters();
+                let watermark = operator.watermark();
+                let turn = operator.turn();
+                snapshot.watermark = turn.has_watermark_state().then_some(watermark);
+                snapshot.broadcast = turn.broadcast().map(BroadcastState::snapshot);
+                turn.persist_watermark(watermark)?;
+                snapshot.state = turn.backend().map(|backend| backend.snapshot(barrier.format)).transpose()?;
+            }
+            NodeTask::Sink { sink, counters } => {
+                snapshot.counters = *counters;
+                snapshot.committable = sink.prepare(barrier.checkpoint)?;
+            }
+        }
+        snapshot.times.sync_ns = clock.monotonic_ns().saturating_sub(started_ns);
+        Ok(snapshot)
+    }
+
+    /// Returns the statistics of the node, without its event time.
+    pub(super) fn stats(&mut self) -> SubtaskStats {
+        match &mut self.task {
+            NodeTask::Source(counters) | NodeTask::Sink { counters, .. } => {
+                SubtaskStats { counters: *counters, ..SubtaskStats::default() }
+            }
+            NodeTask::Operator(operator) => {
+                operator.log_suppressed();
+                let counters = operator.counters();
+                let turn = operator.turn();
+                let keyed = turn.backend().map(|backend| backend.size()).unwrap_or_default();
+                let state = keyed + turn.broadcast().map(BroadcastState::size).unwrap_or_default();
+                SubtaskStats { counters, metrics: turn.metrics().clone(), state, ..SubtaskStats::default() }
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The loop of a subtask that reads a source, until its last barrier. Barriers come over a control channel.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, never, select};
+
+use super::subtask_core::SubtaskCore;
+use crate::connector::Poll;
+use crate::error::Error;
+use crate::model::Batch;
+use crate::runtime::attempt_signals::SubtaskCancelled;
+use crate::runtime::barrier::{Barrier, BarrierKind};
+use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
+use crate::runtime::source::source_reader::SourceReader;
+use crate::runtime::subtask_event::SubtaskEvent;
+use crate::runtime::subtask_failure::{RecordOrigin, SubtaskError, SubtaskFailure};
+
+/// A source that is not polled again for at least this long is quiet, and the sinks of its chain are flushed.
+const QUIET_WAIT: Duration = Duration::from_millis(10);
+
+/// See the module.
+pub(crate) struct SourceLoop {
+    pub(super) core: SubtaskCore,
+    pub(super) reader: SourceReader,
+    pub(super) triggers: Arc<CheckpointTriggers>,
+    /// Barriers that have not been answered, oldest first.
+    pending_barriers: VecDeque<Barrier>,
+    /// Whether a drain has ended event time.
+    is_draining: bool,
+    /// Whether the source has ended or failed, so that nothing more is read.
+    pub(super) has_ended: bool,
+    has_reported_end: bool,
+}
+
+impl SourceLoop {
+    pub(crate) fn new(core: SubtaskCore, reader: SourceReader, triggers: Arc<CheckpointTriggers>) -> SourceLoop {
+        SourceLoop {
+            core,
+            reader,
+            triggers,
+            pending_barriers: VecDeque::new(),
+            is_draining: false,
+            has_ended: false,
+            has_reported_end: false,
+        }
+    }
+
+    /// Runs until the last barrier has passed. Fails if the subtask fails or is cancelled.
+    pub(crate) fn run(&mut self, control: &Receiver<Barrier>) -> Result<(), SubtaskError> {
+        let mut wait = Duration::ZERO;
+        let woken = self.reader.alignment.as_ref().map_or_else(never, |alignment| alignment.woken.clone());
+        loop {
+            let barrier = select! {
+                recv(control) -> barrier => Some(barrier.map_err(|_| SubtaskCancelled)?),
+                recv(woken) -> _ => None,
+                default(wait) => None,
+            };
+            self.pending_barriers.extend(barrier);
+            if self.answer_barriers()? {
+                return Ok(());
+            }
+            self.core.check_cancelled()?;
+            self.core.chain.continue_event_time()?;
+            // Nothing is read between the end of event time and a barrier that follows it.
+            let is_blocked = self.core.chain.is_event_time_advancing() || !self.pending_barriers.is_empty();
+            wait = match (is_blocked, self.has_ended) {
+                (true, _) => Duration::ZERO,
+                (false, false) => self.read()?,
+                (false, true) => self.core.max_wait(),
+            };
+            self.report_end()?;
+            self.core.chain.fire_processing_time_timers()?;
+            self.core.chain.flush_due()?;
+            self.core.publish_stats_if_due();
+        }
+    }
+
+    /// Reports the end of the source once, after everything that is due at the end has fired.
+    fn report_end(&mut self) -> Result<(), SubtaskError> {
+        let is_over = self.has_ended && !self.reader.has_failed && !self.core.chain.is_event_time_advancing();
+        if is_over && !self.has_reported_end {
+            self.has_reported_end = true;
+            self.core.chain.flush_sinks()?;
+            self.core.publish_stats();
+            self.core.notify(SubtaskEvent::SourceEnded);
+        }
+        Ok(())
+    }
+
+    /// Answers the pending barriers in order. A barrier that follows the end of event time waits until the end has passed the
+    /// chain. Returns whether the last barrier has been answered.
+    fn answer_barriers(&mut self) -> Result<bool, SubtaskError> {
+        while let Some(&barrier) = self.pending_barriers.front() {
+            let is_abandoned = barrier.checkpoint <= self.core.signals.abandoned();
+            if barrier.kind == BarrierKind::Drain && !is_abandoned && !self.is_draining {
+                self.is_draining = true;
+                self.end_event_time()?;
+            }
+            let waits_for_end = barrier.kind.follows_end_of_event_time() && !is_abandoned;
+            if waits_for_end && self.core.chain.is_event_time_advancing() {
+                return Ok(false);
+            }
+            self.pending_barriers.pop_front();
+            if !is_abandoned {
+                self.answer(barrier)?;
+            }
+            if barrier.kind.is_last() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes the snapshots for a barrier and acknowledges it.
+    fn answer(&mut self, barrier: Barrier) -> Result<(), SubtaskError> {
+        let since_ns = self.core.chain.clock.monotonic_ns();
+        let mut snapshots = self.core.take_snapshots(barrier, since_ns)?;
+        if let Some(source) = snapshots.first_mut() {
+            let position = self.reader.source.position();
+            let position = position.map_err(|error| SubtaskError::from_error(&source.node, source.subtask, error))?;
+            source.source_position = Some(position);
+            source.counters = self.reader.counters;
+            source.watermark = self.reader.watermarks.checkpointed_watermark();
+        }
+        self.core.acknowledge(barrier, snapshots);
+        Ok(())
+    }
+
+    /// Reads once and emits the records. Returns how long the loop may wait before the next read.
+    pub(super) fn read(&mut self) -> Result<Duration, SubtaskError> {
+        if self.reader.must_wait_for_group() {
+            self.send_due_watermark()?;
+            self.core.chain.flush_sinks()?;
+            return Ok(self.core.max_wait());
+        }
+        let signals = &self.core.signals;
+        let read = self.reader.read(&|| signals.is_cancelled());
+        self.core.chain.set_source_counters(self.reader.counters);
+        for warning in self.reader.take_warnings() {
+            self.core.notify(SubtaskEvent::Warning(warning));
+        }
+        let (batch, poll) = match read {
+            Ok(read) => read,
+            Err(error) => return self.fail_source(error),
+        };
+        let is_empty = batch.is_empty();
+        if !is_empty {
+            self.emit(batch)?;
+        }
+        self.send_due_watermark()?;
+        if poll != Poll::End && !self.core.chain.event_time.idle && self.reader.watermarks.is_idle() {
+            self.core.chain.set_idle(true)?;
+            self.release_others();
+        }
+        match poll {
+            Poll::Records => Ok(Duration::ZERO),
+            Poll::Pending(wait) => {
+                if is_empty && wait >= QUIET_WAIT {
+                    self.core.chain.flush_sinks()?;
+                }
+                Ok(wait.min(self.core.max_wait()))
+            }
+            Poll::End => {
+                self.has_ended = true;
+                self.end_event_time()?;
+                self.release_others();
+                Ok(self.core.max_wait())
+            }
+        }
+    }
+
+    fn emit(&mut self, batch: Batch) -> Result<(), SubtaskError> {
+        let records = batch.len() as u64;
+        self.core.chain.set_idle(false)?;
+        let emitted = self.core.chain.emit_from_source(batch);
+        emitted.map_err(|error| self.with_origin(error, records))?;
+        self.notify_if_due(self.triggers.count_records(records));
+        Ok(())
+    }
+
+    /// Adds the origin of the record that an operator failed on, if it is one of the last `records` records. The origin is known
+    /// only for operators that read the source directly.
+    fn with_origin(&self, error: SubtaskError, records: u64) -> SubtaskError {
+        let failure = match error {
+            SubtaskError::Failed(failure) if self.core.chain.is_fed_by_source(&failure.node) => failure,
+            error => return error,
+        };
+        let Some(index) = failure.record.as_ref().and_then(|record| record.index) else {
+            return SubtaskError::Failed(failure);
+        };
+        let location = self.reader.source.locate(index, &|| self.core.signals.is_cancelled());
+        let origin = location.map_or_else(
+            || RecordOrigin::Number {
+                source: self.core.chain.nodes[0].id.clone(),
+                subtask: self.core.chain.subtask,
+                number: self.reader.counters.records_in.saturating_sub(records) + index as u64 + 1,
+            },
+            RecordOrigin::Input,
+        );
+        SubtaskError::Failed(Box::new(failure.with_origin(Some(origin))))
+    }
+
+    /// Ends the subtask if the source fails before it has emitted any records. Otherwise only ends the reading, so that a
+    /// checkpoint can hold the records.
+    fn fail_source(&mut self, error: Error) -> Result<Duration, SubtaskError> {
+        let failure = SubtaskFailure::from_error(&self.core.chain.nodes[0].id, self.core.chain.subtask, error);
+        if !self.reader.has_emitted {
+            return Err(SubtaskError::Failed(Box::new(failure)));
+        }
+        self.reader.has_failed = true;
+        self.has_ended = true;
+        self.core.chain.flush_sinks()?;
+        self.core.publish_stats();
+        self.core.notify(SubtaskEvent::SourceFailed(Box::new(failure)));
+        Ok(self.core.max_wait())
+    }
+
+    fn notify_if_due(&self, is_checkpoint_due: bool) {
+        if is_checkpoint_due {
+            self.core.notify(SubtaskEvent::CheckpointDue);
+        }
+    }
+
+    /// Sends the watermark of the source if it is due.
+    fn send_due_watermark(&mut self) -> Result<(), SubtaskError> {
+        if let Some(watermark) = self.reader.watermarks.due_watermark() {
+            self.core.chain.advance_watermark(watermark)?;
+            self.notify_if_due(self.triggers.advance_watermark(self.reader.index, watermark));
+        }
+        Ok(())
+    }
+
+    /// Tells the alignment group and the event-time trigger not to wait for this source.
+    fn release_others(&self) {
+        self.reader.release_group();
+        self.notify_if_due(self.triggers.advance_watermark(self.reader.index, i64::MAX));
+    }
+
+    /// Sends the watermark of the last record and then the largest one. The watermark of an idle channel does not count.
+    ///
+    /// While other inputs go on, event time is held at the first of the two and not at what was sent last.
+    fn end_event_time(&mut self) -> Result<(), SubtaskError> {
+        self.core.chain.set_idle(false)?;
+        if let Some(watermark) = self.reader.watermarks.last_watermark() {
+            self.core.chain.advance_watermark(watermark)?;
+        }
+        self.core.chain.advance_watermark(i64::MAX)
+    }
+}
