@@ -1,4 +1,4 @@
-//! What happens to late records: they are emitted on the operator's output `late`, or counted if nothing reads that output.
+//! Handles late records: emits them on the operator's output `late`, or counts them if nothing reads that output.
 //!
 //! The count is a metric with Flink's name. It is staged in the turn that finds the records late, so that a fault or a restart
 //! does not count a record twice.

@@ -24,9 +24,9 @@ pub struct OperatorLog {
     operator: String,
     function: String,
     clock: SharedClock,
-    /// For failed records.
+    /// Limits the lines about failed records.
     faults: LogLimit,
-    /// For batches that failed and are searched for the failing record.
+    /// Limits the lines about batches that are searched for the failing record.
     searches: LogLimit,
     panics: LogLimit,
     lines: LogLimit,

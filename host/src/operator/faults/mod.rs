@@ -1,4 +1,4 @@
-//! What happens to a record, a timer or a window that a function fails on.
+//! Handles the record, the timer or the window that a function fails on.
 
 pub mod dead_letter;
 pub mod failed_record;

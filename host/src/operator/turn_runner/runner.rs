@@ -109,7 +109,7 @@ impl TurnRunner {
         Ok(())
     }
 
-    /// Runs one turn over these keys. What `call` stages takes effect if it succeeds; otherwise the turn is rolled back.
+    /// Runs one turn over these keys. If `call` succeeds, the turn is committed; otherwise it is rolled back.
     pub fn run_turn<T>(
         &mut self,
         keys: Option<&Arc<Keys>>,

@@ -11,7 +11,7 @@
 //! 7. **Firing.** One more guest call computes the results of all windows that fire. `evictor.rs` removes elements before or after it.
 //! 8. **Commit.** Contents, trigger states, timers, sessions and panes are staged and committed together; then results are emitted.
 //! 9. **Allowed lateness.** A late record in an open window fires it again. A record that no window accepts goes to `late_records.rs`.
-//! 10. **Clean-up.** At its end plus the allowed lateness, a timer removes all state of the window (`firing.rs`).
+//! 10. **Clean-up.** At its end plus the allowed lateness, a timer removes all state of the window (`firing/due_windows.rs`).
 //!
 //! Invariant: the state of a window is stored under a key of its own (`time_window.rs`) and is removed with the window.
 //! Must not depend on the kind of guest: a native aggregate is a guest like any other.
@@ -21,7 +21,6 @@ mod contents;
 mod definition;
 mod evictor;
 mod firing;
-mod firing_limit;
 mod lateness;
 mod merging_window_set;
 mod native_aggregate;

@@ -10,7 +10,7 @@ use super::contents::element_lists::{ElementLists, aggregate_elements};
 use super::contents::fired_windows::{AddedRecords, fired_windows, select_keys, state_keys};
 use super::contents::window_accumulators::WindowAccumulators;
 use super::definition::{WindowDefinition, WindowFunction};
-use super::firing_limit::FiringLimit;
+use super::firing::firing_limit::FiringLimit;
 use super::lateness::cleanup_time;
 use super::plan::turn_plan::WindowTurnPlan;
 use crate::model::TimeDomain;

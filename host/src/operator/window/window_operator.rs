@@ -1,4 +1,4 @@
-//! The window operator of one subtask: adds records to windows. `firing.rs` fires them.
+//! The window operator of one subtask: adds records to windows. `firing/due_windows.rs` fires them.
 //!
 //! Invariant: a record takes effect in exactly one committed turn, is late, or reaches the fault policy.
 
@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use super::contents::fired_windows::AddedRecords;
 use super::definition::{WindowDefinition, WindowOptions};
-use super::firing::fire_due_windows;
-use super::firing_limit::FiringLimit;
+use super::firing::due_windows::fire_due_windows;
+use super::firing::firing_limit::FiringLimit;
 use super::plan::plan_loader::PlanLoader;
 use super::trigger::TurnClocks;
 use super::turn_execution::WindowTurn;

@@ -45,8 +45,8 @@ pub struct PaneLayout {
 }
 
 impl PaneLayout {
-    /// Returns `None` if the windows cannot share panes: if they are not sliding, if they have too many panes, or if their trigger,
-    /// purging or evictor looks at single records or changes a single window.
+    /// Returns `None` if the windows cannot share panes. They can if they are sliding, have few enough panes and fire only at their
+    /// end. A purging trigger or an evictor would change a single window, so neither is allowed.
     pub fn of(settings: &WindowSettings, is_aggregate: bool) -> Option<PaneLayout> {
         let WindowAssigner::Sliding { size_ms: size, slide_ms: slide, offset_ms: offset } = settings.assigner else {
             return None;

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use super::pane_planner::PanePlanner;
 use super::turn_plan::{PlannedPanes, PlannedSessions, WindowSlot, WindowTurnPlan};
-use super::window_planner::WindowPlanner;
+use super::window_planner::{PlannedTimer, WindowPlanner};
 use crate::error::{self, Result};
 use crate::model::{Batch, DueTimers, Keys, TimeDomain};
 use crate::operator::window::assigner::assign_windows;
@@ -97,7 +97,7 @@ impl PlanLoader<'_> {
         &mut self,
         (domain, due): (TimeDomain, &DueTimers),
         range: Range<usize>,
-    ) -> Result<(WindowTurnPlan, Vec<(u32, TimeDomain, i64)>)> {
+    ) -> Result<(WindowTurnPlan, Vec<PlannedTimer>)> {
         let mut keys = Keys::default();
         let mut key_indexes: HashMap<Vec<u8>, u32> = HashMap::new();
         let mut timers = Vec::with_capacity(range.len());

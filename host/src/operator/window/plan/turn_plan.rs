@@ -14,7 +14,7 @@ use crate::operator::window::panes::key_panes::KeyPanes;
 use crate::operator::window::time_window::TimeWindow;
 use crate::operator::window::trigger::{TimerChange, TriggerContext, TurnClocks};
 
-/// What a plan has already done to the contents of a window.
+/// How far a plan has come with the contents of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ContentsStage {
     Untouched,

@@ -18,6 +18,9 @@ pub(super) struct WindowPlanner<'a> {
 /// A record: its index in the batch, the index of its key, and its timestamp.
 pub(super) type PlannedRecord = (u32, u32, i64);
 
+/// A due timer: the slot of its window, its clock and its time.
+pub(super) type PlannedTimer = (u32, TimeDomain, i64);
+
 impl WindowPlanner<'_> {
     /// Plans a record. Returns false if it must wait for the next turn; the plan is unchanged then.
     pub fn add_record(&mut self, (index, key, timestamp): PlannedRecord) -> bool {
@@ -96,7 +99,7 @@ impl WindowPlanner<'_> {
 
     /// Plans a due timer of a window. Returns false if it must wait for the next turn; the plan is unchanged then. The trigger
     /// decides whether the window fires. `may_fire` is false if the firing has already failed.
-    pub fn add_timer(&mut self, (slot, domain, time): (u32, TimeDomain, i64), may_fire: bool) -> bool {
+    pub fn add_timer(&mut self, (slot, domain, time): PlannedTimer, may_fire: bool) -> bool {
         if *self.plan.stage(slot) == ContentsStage::Closed {
             return false;
         }

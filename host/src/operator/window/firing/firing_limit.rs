@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::definition::WindowDefinition;
+use crate::operator::window::definition::WindowDefinition;
 
 /// Windows that fire in the first turn.
 const INITIAL_WINDOWS: usize = 64;

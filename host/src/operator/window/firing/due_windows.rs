@@ -4,17 +4,17 @@
 
 use std::cell::Cell;
 
-use super::definition::WindowDefinition;
 use super::firing_limit::FiringLimit;
-use super::panes::pane_layout::PANE_TIMER;
-use super::plan::plan_loader::PlanLoader;
-use super::time_window::read_state_key;
-use super::trigger::TurnClocks;
-use super::turn_execution::WindowTurn;
 use crate::model::{DueTimers, Fault, TimeDomain};
 use crate::operator::failure::{OperatorFailure, TurnOutcome};
 use crate::operator::faults::fault_policy::{FailedItem, FailedItemKind};
 use crate::operator::turn_runner::runner::TurnRunner;
+use crate::operator::window::definition::WindowDefinition;
+use crate::operator::window::panes::pane_layout::PANE_TIMER;
+use crate::operator::window::plan::plan_loader::PlanLoader;
+use crate::operator::window::time_window::read_state_key;
+use crate::operator::window::trigger::TurnClocks;
+use crate::operator::window::turn_execution::WindowTurn;
 use crate::turn::OutputBatch;
 
 /// Fires the windows whose timers are due, at most as many as one turn handles. Returns whether more may be due.
