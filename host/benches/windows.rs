@@ -225,9 +225,8 @@ impl Guest for Alarm {
     }
 }
 
-/// In the process that was started for it: sets the timers, lets the end of the input fire them, prints what it took.
-fn run_timers(count: u64) {
-    state::set_memory_limit(STATE_MEMORY_BYTES);
+/// A plan whose one operator sets a timer for each of `count` records. The operator counts the timers set and fired.
+fn timers_plan(count: u64, set: &Arc<AtomicU64>, fired: &Arc<AtomicU64>) -> Arc<ExecutionPlan> {
     let text = format!(
         r#"
 name = "timers"
@@ -263,13 +262,19 @@ connector = "blackhole"
         internal: timer_states(&timers),
         timers,
     };
-    let (set, fired) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
     let counts = (set.clone(), fired.clone());
     let make = Arc::new(move |_: &GuestOptions| {
         Box::new(Alarm { set: counts.0.clone(), fired: counts.1.clone() }) as Box<dyn Guest>
     });
     let functions = BTreeMap::from([("alarm".to_string(), FunctionPlan { description, make })]);
-    let plan = Arc::new(ExecutionPlan::new(pipeline, functions, Path::new(".")).expect("the plan can be made"));
+    Arc::new(ExecutionPlan::new(pipeline, functions, Path::new(".")).expect("the plan can be made"))
+}
+
+/// Sets the timers, lets the end of the input fire them, and prints the cost. Runs in a process of its own.
+fn run_timers(count: u64) {
+    state::set_memory_limit(STATE_MEMORY_BYTES);
+    let (set, fired) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let plan = timers_plan(count, &set, &fired);
     let scratch = tempfile::tempdir().expect("a folder can be made");
     let options = ExecutionOptions {
         job_id: "bench".into(),

@@ -49,7 +49,7 @@ impl<'a> ShapeParser<'a> {
         rest.is_some()
     }
 
-    fn expect(&mut self, token: &str) -> Option<()> {
+    fn require(&mut self, token: &str) -> Option<()> {
         self.eat(token).then_some(())
     }
 
@@ -70,7 +70,7 @@ impl<'a> ShapeParser<'a> {
         }
         if self.eat("map<") {
             let key = self.shape(depth)?;
-            self.expect(",")?;
+            self.require(",")?;
             return Some(ValueShape::Map(key.into(), self.last_type_argument(depth)?));
         }
         if self.eat("enum<") {
@@ -78,9 +78,9 @@ impl<'a> ShapeParser<'a> {
         }
         if self.eat("[") {
             let element = self.shape(depth)?;
-            self.expect(";")?;
+            self.require(";")?;
             let length = self.until(&[']'])?.parse().ok()?;
-            self.expect("]")?;
+            self.require("]")?;
             return Some(ValueShape::Array(element.into(), length));
         }
         match self.fields(depth)? {
@@ -91,7 +91,7 @@ impl<'a> ShapeParser<'a> {
 
     fn last_type_argument(&mut self, depth: u32) -> Option<Box<ValueShape>> {
         let inner = self.shape(depth)?;
-        self.expect(",>")?;
+        self.require(",>")?;
         Some(inner.into())
     }
 
@@ -100,7 +100,7 @@ impl<'a> ShapeParser<'a> {
         while !self.eat(">") {
             let name = self.until(&['(', '{', '|'])?.to_owned();
             variants.push((name, self.fields(depth)?));
-            self.expect("|")?;
+            self.require("|")?;
         }
         Some(ValueShape::Enum(variants))
     }
@@ -111,7 +111,7 @@ impl<'a> ShapeParser<'a> {
             let mut parts = Vec::new();
             while !self.eat(")") {
                 parts.push(self.shape(depth)?);
-                self.expect(",")?;
+                self.require(",")?;
             }
             return Some(Some(ValueShape::Tuple(parts)));
         }
@@ -119,12 +119,12 @@ impl<'a> ShapeParser<'a> {
             let mut fields: Vec<(String, ValueShape)> = Vec::new();
             while !self.eat("}") {
                 let name = self.until(&[':'])?.to_owned();
-                self.expect(":")?;
+                self.require(":")?;
                 if fields.iter().any(|(other, _)| *other == name) {
                     return None;
                 }
                 fields.push((name, self.shape(depth)?));
-                self.expect(",")?;
+                self.require(",")?;
             }
             return Some(Some(ValueShape::Struct(fields)));
         }

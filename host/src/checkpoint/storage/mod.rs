@@ -11,6 +11,7 @@
 mod checkpoint_files;
 mod file_read;
 mod file_sync;
+mod folder_sync;
 mod metadata_file;
 pub(super) mod paths;
 mod store;

@@ -15,7 +15,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::runtime::Handle;
 
-use super::file_sync::{create_folder_synced, open_folder_synced};
+use super::folder_sync::{create_folder_synced, open_folder_synced};
 use super::paths::{SAVEPOINTS, checked_path};
 use crate::checkpoint::location::StorageLocation;
 use crate::error::{self, Error, Result};
