@@ -1,57 +1,61 @@
-//! Keys, key groups and who owns them.
+//! Computes the key group of a key, and the subtask that owns a key group.
 //!
-//! The hash and the two formulas are part of the durable format: a checkpoint's state is found again by them, so they
-//! never change. They are those of Flink (group → subtask) over XXH3-64 (key → group).
+//! The hash and the formulas are part of the durable format, because a restore finds state by them. They never change. A
+//! key's group is its XXH3-64 hash modulo `max_parallelism`. Groups are assigned to subtasks by Flink's formula.
 
 use super::Column;
 
-/// The unit in which keyed state is sharded and moved. Below the job's `max_parallelism`.
+/// The unit in which keyed state is sharded and moved between subtasks. Less than the job's `max_parallelism`.
 pub type KeyGroup = u16;
 
-/// The largest `max_parallelism`.
+/// Upper limit of `max_parallelism`.
 pub const MAX_PARALLELISM_LIMIT: u32 = 32_768;
 
-/// The distinct keys of a batch, each with its group, and for each record the index of its key.
+/// The keys of a batch, as a dictionary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
+    /// The distinct keys.
     pub distinct: Column,
+    /// The key group of each distinct key.
     pub groups: Vec<KeyGroup>,
+    /// For each record, the index of its key in `distinct`.
     pub key_of: Vec<u32>,
 }
 
-/// XXH3-64 of the key's bytes.
+/// Returns the XXH3-64 hash of a key.
 #[inline]
 pub fn hash_key(key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key)
 }
 
-/// The group of a key by its hash.
+/// Returns the key group of a key with this hash.
 #[inline]
 pub fn group_of_key(hash: u64, max_parallelism: u32) -> KeyGroup {
     let groups = u64::from(max_parallelism);
-    // The same, and several times as fast: this runs for every record.
+    // Equivalent to the modulo but several times faster. This runs for every record.
     let group = if groups.is_power_of_two() { hash & (groups - 1) } else { hash % groups };
     group as KeyGroup
 }
 
-/// The subtask that owns a group, by Flink's formula: contiguous ranges of groups.
+/// Returns the subtask that owns a group. As in Flink, each subtask owns a contiguous range of groups.
 #[inline]
 pub fn subtask_of_group(group: KeyGroup, parallelism: u32, max_parallelism: u32) -> u32 {
     u32::from(group) * parallelism / max_parallelism
 }
 
-/// The groups that a subtask owns: the inverse of [`subtask_of_group`].
+/// Returns the groups that a subtask owns. The inverse of [`subtask_of_group`].
 pub fn groups_of_subtask(subtask: u32, parallelism: u32, max_parallelism: u32) -> std::ops::Range<u32> {
     let start = |subtask: u32| (subtask * max_parallelism).div_ceil(parallelism);
     start(subtask)..start(subtask + 1)
 }
 
-/// The groups that two ranges of them have in common; an empty range where there are none.
+/// Returns the intersection of two ranges of groups. It may be empty.
 pub fn common_groups(a: &std::ops::Range<u32>, b: &std::ops::Range<u32>) -> std::ops::Range<u32> {
     a.start.max(b.start)..a.end.min(b.end)
 }
 
-/// Flink's default: the power of two at or above one and a half times the parallelism, within 128 and 32768.
+/// Returns Flink's default of `max_parallelism`: 1.5 times the parallelism, rounded up to a power of two, and at least 128
+/// and at most 32768.
 pub fn default_max_parallelism(parallelism: u32) -> u32 {
     (parallelism + parallelism / 2).next_power_of_two().clamp(128, MAX_PARALLELISM_LIMIT)
 }
@@ -61,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_group_has_the_owner_that_its_range_says() {
+    fn subtask_of_group_is_the_inverse_of_groups_of_subtask() {
         for (parallelism, max_parallelism) in [(1, 1), (1, 128), (2, 13), (3, 128), (4, 13), (7, 7), (100, 32_768)] {
             for subtask in 0..parallelism {
                 for group in groups_of_subtask(subtask, parallelism, max_parallelism) {
@@ -73,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_the_remainder_of_the_hash() {
+    fn the_group_of_a_key_is_its_hash_modulo_max_parallelism() {
         for max_parallelism in [1, 2, 13, 128, 1000, 32_768] {
             for hash in [0, 1, 12_345_678_901_234_567, u64::MAX] {
                 let group = group_of_key(hash, max_parallelism);

@@ -1,4 +1,4 @@
-//! What an operator declares about its states, and what a checkpoint records about them.
+//! Descriptions of states: declared by an operator, and recorded in checkpoints.
 //!
 //! Plain data. Knows nothing of backends and files.
 
@@ -61,7 +61,7 @@ pub struct TimeToLive {
     pub return_expired: bool,
 }
 
-/// What a checkpoint records about one state.
+/// The description of one state. Checkpoints record it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateDescription {
     /// Name that the function gives the state. A restore matches states by name.

@@ -8,11 +8,9 @@ use crate::pipeline::StateBackendKind;
 
 /// Opens a backend with the state that `options.restore` contains. Empties the working folder first.
 ///
-/// Errors:
-/// - `checkpoint-mismatch` if the stored states do not fit the layout;
-/// - `checkpoint-corrupt` if the stored files are damaged;
-/// - `state-migration-failed`, and the errors of [`super::StateMigrator::migrate`];
-/// - `storage-failed` and `state-failed` if files cannot be read or written.
+/// Returns `checkpoint-mismatch` if the stored states do not fit the layout, and `checkpoint-corrupt` if the stored files are
+/// damaged. Returns `state-migration-failed`, or the error of the function, if a migration fails. Returns `storage-failed` or
+/// `state-failed` if files cannot be read or written.
 pub fn open(options: StateOptions<'_>) -> Result<Box<dyn StateBackend>> {
     match options.backend {
         StateBackendKind::Memory => Ok(Box::new(MemoryBackend::open(options)?)),

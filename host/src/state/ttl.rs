@@ -1,7 +1,7 @@
 //! Time to live: the encoding of update times, and which entries have expired.
 //!
-//! Each value, list element and map entry of a state with a time to live begins with the time of its last update: i64
-//! milliseconds since the Unix epoch, little endian. Part of the durable format.
+//! In a state with a time to live, each value, list element and map entry begins with the time of its last update. The time is
+//! an i64 in milliseconds since the Unix epoch, little endian. Part of the durable format.
 //!
 //! `turn` decides what a function sees of an expired entry. This module decides what has expired; a backend may drop such
 //! entries at any time.
@@ -97,8 +97,8 @@ impl ExpiryRules {
 
     /// Returns the part of a stored entry that has not expired, or `None` if all of it has.
     ///
-    /// For a list, the part begins at the first unexpired element: elements are stored in the order of their times, unless
-    /// the clock was set back. Malformed bytes are kept.
+    /// For a list, the part begins at the first unexpired element. Elements are stored in the order of their times, unless the
+    /// clock was set back. Malformed bytes are kept.
     pub fn unexpired<'a>(&self, state: StateId, stored: &'a [u8], now_ms: i64) -> Option<&'a [u8]> {
         let Some(&(kind, Some(ttl))) = self.states.get(usize::from(state)) else { return Some(stored) };
         let is_expired = |stored| split(stored).is_some_and(|(updated_ms, _)| ttl.is_expired(updated_ms, now_ms));

@@ -1,5 +1,6 @@
-//! One test suite for every kind of keyed state over every backend, as functions see it: through turns, with times to live
-//! under a manual clock, and across restores.
+//! One test suite for every kind of keyed state over every backend, as functions see it.
+//!
+//! Accesses go through turns. A manual clock drives the times to live. Restores happen between turns.
 
 mod generated;
 

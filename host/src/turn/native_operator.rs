@@ -1,6 +1,6 @@
-//! What native operators, such as windows and joins, may do in a turn in addition to the host calls.
+//! Additional methods of a turn for native operators, such as windows and joins.
 //!
-//! They write the stored bytes of their internal states themselves. Their writes are not limited, since no guest controls
+//! Native operators write the stored bytes of their internal states themselves. Their writes are not limited, since no guest controls
 //! them.
 
 use std::sync::Arc;

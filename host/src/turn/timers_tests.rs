@@ -116,7 +116,7 @@ fn follow(backend: StateBackendKind, steps: &[TimerStep]) {
                 let expected: Vec<_> = open_model.iter().filter(|(time, _)| *time <= now).cloned().collect();
                 let mut in_order = fired.clone();
                 in_order.sort_by_key(|(time, _)| *time);
-                assert_eq!(fired, in_order, "in order of their time");
+                assert_eq!(fired, in_order, "timers fire in the order of their times");
                 in_order.sort();
                 assert_eq!(in_order, expected);
                 model = later;

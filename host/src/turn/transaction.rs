@@ -240,7 +240,7 @@ impl Turn {
         Err(invalid(format!("key {key} does not exist: this turn has {}", self.keys.distinct.len())))
     }
 
-    /// Checks that the turn has all these keys, and that there are as many of them as values.
+    /// Checks that the turn has all these keys, and that their number equals the number of values.
     pub(super) fn check_keys(&self, keys: &[u32], values: usize) -> Result<(), HostCallError> {
         if keys.len() != values {
             return Err(invalid(format!("the call has {} keys but {values} values", keys.len())));

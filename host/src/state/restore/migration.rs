@@ -16,7 +16,7 @@ pub(super) fn is_full(batch: &Column) -> bool {
 
 /// Returns the error `state-migration-failed`.
 pub(super) fn migration_failed(name: &str, schema: &str, reason: String) -> Error {
-    error::state_migration_failed(format!("state `{name}`, from schema `{schema}`: {reason}"))
+    error::state_migration_failed(format!("state `{name}` cannot be migrated from schema `{schema}`: {reason}"))
 }
 
 /// Migrates values of one state that were stored under `schema`. Returns one value for each of them, in order.

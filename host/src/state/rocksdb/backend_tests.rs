@@ -1,4 +1,4 @@
-//! Tests of the cache and the snapshot queue, with limits so small that every code path runs.
+//! Tests of the cache and the snapshot queue, with and without limits so small that every code path runs.
 
 use std::collections::BTreeMap;
 use std::fs;

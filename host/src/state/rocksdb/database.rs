@@ -81,13 +81,13 @@ fn unreadable(error: &rocksdb::Error) -> Error {
         ErrorKind::Corruption | ErrorKind::InvalidArgument => {
             error::checkpoint_corrupt(format!("RocksDB cannot read the files of a snapshot: {error}"))
         }
-        _ => error::state_failed(format!("reading the files of a snapshot: {error}")),
+        _ => error::state_failed(format!("the files of a snapshot cannot be read: {error}")),
     }
 }
 
 /// Returns `state-failed` for an error of the database in `folder`.
 pub(super) fn database_failed(folder: &Path, error: &rocksdb::Error) -> Error {
-    error::state_failed(format!("the state in {}: {error}", folder.display()))
+    error::state_failed(format!("the state database in {} failed: {error}", folder.display()))
 }
 
 /// Returns `state-failed` for an error of the file system.

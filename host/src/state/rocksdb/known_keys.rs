@@ -1,6 +1,6 @@
 //! Bloom filters of the keys that a database may contain. A key that they exclude needs no lookup in the database.
 //!
-//! A full filter is followed by a much larger one, so that there are few filters to query. Keys cannot be removed. An added
+//! A much larger filter follows each full one, so that a query tests only a few filters. Keys cannot be removed. An added
 //! key is never excluded; about one in twenty other keys is not excluded either.
 
 /// Size of the first filter, in blocks: 16 KiB.
@@ -15,7 +15,7 @@ const BLOCK_BITS: usize = size_of::<FilterBlock>() * 8;
 
 /// A set of keys without false negatives. Keys are given as 64-bit hashes with a secret seed.
 pub(super) struct KnownKeys {
-    /// Filters from the oldest to the one that is being filled.
+    /// The filters, oldest first. New keys go into the last one.
     filters: Vec<Vec<FilterBlock>>,
     keys_in_last: usize,
 }

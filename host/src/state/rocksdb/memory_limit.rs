@@ -1,8 +1,8 @@
 //! The memory that all RocksDB databases of the process share.
 //!
-//! Of the limit, one half is for write-back caches, divided equally among the open databases. The other half is a block
-//! cache shared by all databases. Memtables count as part of it, up to a quarter of the limit. So the limit holds however
-//! many subtasks run.
+//! Half of the limit is for write-back caches, divided equally among the open databases. The other half is a block cache that
+//! all databases share. Memtables count as part of the block cache, up to a quarter of the limit. So the limit holds for any
+//! number of subtasks.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -25,7 +25,7 @@ const LEVEL_MULTIPLIER: f64 = 4.0;
 /// A checkpoint adds one small file to level 0.
 const LEVEL_ZERO_FILES: i32 = 2;
 /// Limit of the compaction debt. Above it, writes and snapshots stall until compaction has caught up, since the debt takes
-/// space in every checkpoint. RocksDB counts all data that files on level 0 will move in the levels below, so two small
+/// space in every checkpoint. RocksDB also counts the data that files on level 0 will move in the levels below. So two small
 /// files count many times their size for a moment.
 const COMPACTION_DEBT_BYTES: usize = 512 << 20;
 /// Bloom filter of table files. With 10 bits per key, 1 % of the lookups of absent keys read a block in vain.

@@ -16,8 +16,8 @@ use crate::state::snapshot::{FileStore, RestoreSource, SnapshotFormat, StateHand
 
 /// Removes from `sources` the one whose files the new database takes over without rewriting them.
 ///
-/// That is a RocksDB snapshot with the declared states. If there are several, it is the one that contains most of the
-/// subtask's key groups. Returns `None` if no snapshot qualifies.
+/// Only a RocksDB snapshot with the declared states qualifies. If several qualify, chooses the one with most of the subtask's
+/// key groups. Returns `None` if none qualifies.
 pub(super) fn take_base<'a>(
     options: &StateOptions<'_>,
     sources: &mut Vec<RestoreSource<'a>>,

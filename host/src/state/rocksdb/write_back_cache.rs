@@ -39,11 +39,11 @@ const KNOWN_KEYS_DIVISOR: usize = 4;
 /// Number of partitions of the dirty entries, by key group. Normal processing flushes one partition at a time: adjacent keys
 /// are cheap to insert into the memtable.
 const DIRTY_PARTITIONS: usize = 16;
-/// Number of keys that are looked up together. Each step is done for all of them before the next step, so that the processor
-/// fetches many slots in parallel instead of waiting for each. Small enough for the slots to stay in its caches.
+/// Number of keys that are looked up together. Each step is done for all of them before the next step. So the processor
+/// fetches many slots in parallel instead of waiting for each. The slots are few enough to stay in the processor's caches.
 pub(super) const LOOKUP_BATCH_KEYS: usize = 512;
 
-/// What the cache knows of the content of an entry.
+/// The content of a slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SlotContent {
     /// The slot is free.
@@ -56,7 +56,7 @@ enum SlotContent {
     Unread,
 }
 
-/// Which bytes of a slot no batch contains yet.
+/// The bytes of a slot that no batch contains yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DirtyBytes {
     /// None: the entry is clean.
@@ -112,7 +112,7 @@ pub(super) struct CacheLookup {
     pub slot: Option<SlotIndex>,
 }
 
-/// What the cache can tell about an entry.
+/// The answer of the cache about one entry.
 pub(super) enum CachedEntry<'a> {
     /// The entry does not exist.
     Absent,
@@ -122,7 +122,7 @@ pub(super) enum CachedEntry<'a> {
     Unread { after_batch: u64 },
 }
 
-/// Which dirty entries [`WriteBackCache::flush`] flushes.
+/// The dirty entries that [`WriteBackCache::flush`] flushes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum FlushScope {
     /// All dirty entries.

@@ -1,4 +1,4 @@
-//! Compares random turns, committed or aborted, with passing time, snapshots and restores, with a plain model.
+//! Compares random sequences of turns, snapshots and restores with a plain model, while time passes.
 
 use std::collections::BTreeMap;
 

@@ -49,7 +49,7 @@ impl Turn {
         broadcast.staged.get_mut(map).ok_or_else(|| invalid("the broadcast state does not exist"))
     }
 
-    /// `state.broadcast-load`.
+    /// `state.broadcast-load`: returns the entries of these sub-keys.
     pub fn broadcast_load(&mut self, state: u32, sub_keys: &Column) -> Result<LoadedEntries, HostCallError> {
         let (broadcast, map) = self.broadcast_map(state)?;
         let mut entries = LoadedEntries::default();
@@ -59,7 +59,7 @@ impl Turn {
         Ok(entries)
     }
 
-    /// `state.broadcast-store`.
+    /// `state.broadcast-store`: sets the entries of these sub-keys.
     pub fn broadcast_store(&mut self, state: u32, sub_keys: &Column, values: &Column) -> Result<(), HostCallError> {
         if sub_keys.len() != values.len() {
             return Err(invalid(format!("the call has {} sub-keys but {} values", sub_keys.len(), values.len())));
@@ -71,7 +71,7 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.broadcast-remove`.
+    /// `state.broadcast-remove`: removes the entries of these sub-keys.
     pub fn broadcast_remove(&mut self, state: u32, sub_keys: &Column) -> Result<(), HostCallError> {
         self.charge(sub_keys.bytes().len() + 16 * sub_keys.len())?;
         let staged = self.broadcast_to_write(state)?;
@@ -79,26 +79,26 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.broadcast-clear`.
+    /// `state.broadcast-clear`: removes all entries.
     pub fn broadcast_clear(&mut self, state: u32) -> Result<(), HostCallError> {
         self.broadcast_to_write(state)?.clear();
         Ok(())
     }
 
-    /// `state.broadcast-get`.
+    /// `state.broadcast-get`: returns one entry.
     pub fn broadcast_get(&mut self, state: u32, sub_key: &[u8]) -> Result<Option<Vec<u8>>, HostCallError> {
         let (broadcast, map) = self.broadcast_map(state)?;
         Ok(broadcast.get(map, sub_key).map(<[u8]>::to_vec))
     }
 
-    /// `state.broadcast-put`.
+    /// `state.broadcast-put`: sets one entry.
     pub fn broadcast_put(&mut self, state: u32, sub_key: Vec<u8>, value: Vec<u8>) -> Result<(), HostCallError> {
         self.charge(sub_key.len() + value.len())?;
         self.broadcast_to_write(state)?.changes.insert(sub_key, Some(value));
         Ok(())
     }
 
-    /// `state.broadcast-scan`.
+    /// `state.broadcast-scan`: returns up to `limit` entries after the sub-key `after`, in order.
     pub fn broadcast_scan(
         &mut self,
         state: u32,

@@ -10,7 +10,7 @@ use crate::turn::transaction::{TtlStamp, Turn};
 const LISTS: &[StateKind] = &[StateKind::List];
 
 impl Turn {
-    /// `state.list-load`. Returns the elements of all keys, and for each key the end of its elements.
+    /// `state.list-load`: returns the elements of all keys of the turn, and for each key the end of its elements.
     pub fn list_load(&mut self, state: u32) -> Result<(Column, Vec<u32>), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         let entries = self.load(state)?;
@@ -24,7 +24,7 @@ impl Turn {
         Ok((elements, ends))
     }
 
-    /// `state.list-append`.
+    /// `state.list-append`: appends `elements[i]` to the list of `keys[i]`, for each `i`.
     pub fn list_append(&mut self, state: u32, keys: &[u32], elements: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_keys(keys, elements.len())?;
@@ -37,7 +37,7 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.list-replace`.
+    /// `state.list-replace`: replaces the list of each of `keys`. The new list of `keys[i]` ends before `elements[ends[i]]`.
     pub fn list_replace(
         &mut self,
         state: u32,
@@ -61,7 +61,7 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.list-get`.
+    /// `state.list-get`: returns the elements of one key.
     pub fn list_get(&mut self, state: u32, key: u32) -> Result<Column, HostCallError> {
         let state = self.check_state(state, LISTS)?;
         let mut elements = Column::new();
@@ -71,7 +71,7 @@ impl Turn {
         Ok(elements)
     }
 
-    /// `state.list-add`.
+    /// `state.list-add`: appends an element to the list of one key.
     pub fn list_add(&mut self, state: u32, key: u32, element: &[u8]) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_key(key)?;
@@ -81,7 +81,7 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.list-set`.
+    /// `state.list-set`: replaces the list of one key.
     pub fn list_set(&mut self, state: u32, key: u32, elements: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_key(key)?;
@@ -112,8 +112,8 @@ impl Turn {
             read.value.into_iter().for_each(|value| elements.push(value));
             Ok(())
         })?;
-        // Rewrites the list without its expired elements if the read restarts the time to live, because it must not revive
-        // them, or if they make up most of the list. Elements that may still be returned stay until they were returned.
+        // Rewrites the list without its expired elements in two cases: if the read restarts the time to live, because it must
+        // not revive them, and if they make up most of the list. Elements that may still be returned stay until then.
         let is_mostly_expired = 2 * expired_bytes > stored.len() && !lifetime.return_expired;
         if restarts_ttl || is_mostly_expired || (removes_returned && returns_expired) {
             let staged = &mut self.staged[usize::from(state)];

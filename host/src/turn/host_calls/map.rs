@@ -20,7 +20,7 @@ const PAGE_MAX: usize = 256;
 const SCAN_BYTES_MAX: usize = 64 << 20;
 
 impl Turn {
-    /// `state.map-load`.
+    /// `state.map-load`: returns the entry `sub_keys[i]` of `keys[i]`, for each `i`.
     pub fn map_load(&mut self, state: u32, keys: &[u32], sub_keys: &Column) -> Result<LoadedEntries, HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_keys(keys, sub_keys.len())?;
@@ -31,7 +31,7 @@ impl Turn {
         })
     }
 
-    /// `state.map-store`.
+    /// `state.map-store`: sets the entry `sub_keys[i]` of `keys[i]`, for each `i`.
     pub fn map_store(
         &mut self,
         state: u32,
@@ -51,7 +51,7 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.map-remove`.
+    /// `state.map-remove`: removes the entry `sub_keys[i]` of `keys[i]`, for each `i`.
     pub fn map_remove(&mut self, state: u32, keys: &[u32], sub_keys: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_keys(keys, sub_keys.len())?;
@@ -61,7 +61,7 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.map-clear`.
+    /// `state.map-clear`: removes all entries of `keys`.
     pub fn map_clear(&mut self, state: u32, keys: &[u32]) -> Result<(), HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_keys(keys, keys.len())?;
@@ -69,14 +69,14 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.map-get`.
+    /// `state.map-get`: returns one entry of one key.
     pub fn map_get(&mut self, state: u32, key: u32, sub_key: &[u8]) -> Result<Option<Vec<u8>>, HostCallError> {
         let entries = self.map_load(state, &[key], &[sub_key].into_iter().collect())?;
         let is_present = entries.present.first().copied().unwrap_or(false);
         Ok(is_present.then(|| entries.values.bytes().to_vec()))
     }
 
-    /// `state.map-put`.
+    /// `state.map-put`: sets one entry of one key.
     pub fn map_put(&mut self, state: u32, key: u32, sub_key: &[u8], value: &[u8]) -> Result<(), HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_key(key)?;
@@ -86,7 +86,8 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.map-scan`. Returns fewer than `limit` entries only if there are no more.
+    /// `state.map-scan`: returns up to `limit` entries of one key after the sub-key `after`, in order. Returns fewer only if no
+    /// more entries follow.
     pub fn map_scan(
         &mut self,
         state: u32,
@@ -130,7 +131,7 @@ impl Turn {
     }
 
     /// Returns the next entries of a map after the sub-key `after`, as staged or committed, and the sub-key after which the
-    /// next page starts. `None` instead of that sub-key means that there are no more entries.
+    /// next page starts. Returns `None` instead of that sub-key after the last page.
     ///
     /// A page may have more than `wanted` entries. It may be empty although more entries follow.
     fn map_page(
@@ -186,8 +187,9 @@ impl Turn {
         Ok(merged)
     }
 
-    /// Stages the effect of a read with a time to live: writes the entry again if the read restarts its time to live, or
-    /// removes it if it has expired but is returned. Charges both like any write, since a guest may read any number of entries.
+    /// Stages the effect of reading an entry with a time to live. If the read restarts its time to live, writes the entry
+    /// again. If the entry has expired but is returned, removes it. Charges both like any write, since a guest may read any
+    /// number of entries.
     fn stage_ttl_effect(
         &mut self,
         state: StateId,

@@ -5,12 +5,12 @@ use crate::turn::staged::telemetry::{LogLevel, MetricChange, sanitize_text};
 use crate::turn::transaction::Turn;
 
 impl Turn {
-    /// `metrics.add`.
+    /// `metrics.add`: adds to a counter.
     pub fn metric_add(&mut self, name: String, value: u64) -> Result<(), HostCallError> {
         self.stage_metric(name, MetricChange::Add(value))
     }
 
-    /// `metrics.set`. A value that is not finite is ignored with a warning, since JSON cannot represent it.
+    /// `metrics.set`: sets a metric. Ignores a value that is not finite, with a warning, since JSON cannot represent it.
     pub fn metric_set(&mut self, name: String, value: f64) -> Result<(), HostCallError> {
         if !value.is_finite() {
             let message = format!("metric `{}` was not set: {value} is not a finite number", sanitize_text(name));
@@ -26,12 +26,12 @@ impl Turn {
         Ok(())
     }
 
-    /// `log.write`.
+    /// `log.write`: writes a log line. `record` is the index of the record that it is about.
     pub fn log(&mut self, level: LogLevel, message: String, record: Option<u32>) {
         self.telemetry.write_line(level, message, record);
     }
 
-    /// `log.panic`.
+    /// `log.panic`: records the message of a panic. `record` is the index of the record that was being handled.
     pub fn record_panic(&mut self, message: String, record: Option<u32>) {
         self.telemetry.record_panic(message, record);
     }

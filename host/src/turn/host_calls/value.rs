@@ -66,7 +66,7 @@ impl Turn {
         Ok(Some(bytes))
     }
 
-    /// `state.value-load`.
+    /// `state.value-load`: returns the values of all keys of the turn.
     pub fn value_load(&mut self, state: u32) -> Result<LoadedEntries, HostCallError> {
         let state = self.check_state(state, VALUES)?;
         let entries = self.load(state)?;
@@ -82,7 +82,7 @@ impl Turn {
         })
     }
 
-    /// `state.value-store`.
+    /// `state.value-store`: sets the value of each of `keys`.
     pub fn value_store(&mut self, state: u32, keys: &[u32], values: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, VALUES)?;
         self.check_keys(keys, values.len())?;
@@ -93,7 +93,7 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.value-clear`.
+    /// `state.value-clear`: removes the values of `keys`.
     pub fn value_clear(&mut self, state: u32, keys: &[u32]) -> Result<(), HostCallError> {
         let state = self.check_state(state, VALUES)?;
         self.check_keys(keys, keys.len())?;
@@ -101,7 +101,7 @@ impl Turn {
         Ok(())
     }
 
-    /// `state.value-get`.
+    /// `state.value-get`: returns the value of one key.
     pub fn value_get(&mut self, state: u32, key: u32) -> Result<Option<Vec<u8>>, HostCallError> {
         let state = self.check_state(state, VALUES)?;
         let Some(stored) = self.load_one(state, key)? else { return Ok(None) };
@@ -117,7 +117,7 @@ impl Turn {
         Ok(read.value.map(<[u8]>::to_vec))
     }
 
-    /// `state.value-set`.
+    /// `state.value-set`: sets the value of one key.
     pub fn value_set(&mut self, state: u32, key: u32, value: &[u8]) -> Result<(), HostCallError> {
         let state = self.check_state(state, VALUES)?;
         self.check_key(key)?;

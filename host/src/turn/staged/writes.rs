@@ -130,7 +130,7 @@ pub(in crate::turn) struct StagedMap {
     pub changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
-/// What a turn has staged for one entry of a map.
+/// The staged change of one entry of a map.
 pub(in crate::turn) enum StagedMapEntry<'a> {
     /// Nothing: the committed entry counts.
     Unchanged,
