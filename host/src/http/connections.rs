@@ -23,7 +23,7 @@ use crate::error::{Result, server_unreachable};
 
 /// Limit of open connections. The same number of further connections can wait to be accepted.
 const CONNECTIONS_MAX: u32 = 1024;
-/// How long a stopping server blocked for requests in progress.
+/// How long a stopping server waits for requests in progress.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long a client may take to send a request's header or to start its next request.
 const HEADER_TIME: Duration = Duration::from_secs(30);

@@ -260,7 +260,7 @@ async fn options<T: Default + DeserializeOwned>(request: Request) -> Result<T> {
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&body).map_err(|error| request_invalid(format!("the body: {error}")))
+    serde_json::from_slice(&body).map_err(|error| request_invalid(format!("the body is not valid: {error}")))
 }
 
 /// Lists the recent checkpoints of a job, newest first.

@@ -106,10 +106,10 @@ async fn openapi_json(State(api): State<ApiState>) -> impl IntoResponse {
 
 async fn unknown_route(request: Request) -> Problem {
     let hint = "the API is described at /v1/openapi.json";
-    request_not_found(format!("there is nothing at {}", request.uri().path())).hint(hint).into()
+    request_not_found(format!("no resource exists at {}", request.uri().path())).hint(hint).into()
 }
 
 async fn wrong_method(request: Request) -> Problem {
-    let message = format!("{} does not answer to {}", request.uri().path(), request.method());
+    let message = format!("{} does not support the method {}", request.uri().path(), request.method());
     Problem::with_status(request_not_found(message), StatusCode::METHOD_NOT_ALLOWED)
 }

@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use super::checkpoint::CheckpointHistory;
 use super::lost_records::{self, LossLog};
 use super::message::{JobMessage, RunningJobCommand};
-use super::metrics;
+use super::metrics_view;
 use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
 use super::view::{CheckpointDetail, CheckpointSummary, JobDetail, JobStatus, JobSummary, SavepointView};
@@ -195,7 +195,7 @@ impl JobHandle {
 
     /// Shows the current metrics of the job's nodes.
     pub fn show_stats(&self, pipeline: &PipelineSpec, stats: &[NodeStats]) {
-        metrics::record_node_stats(&mut self.shown.lock().record, pipeline, stats);
+        metrics_view::record_node_stats(&mut self.shown.lock().record, pipeline, stats);
     }
 
     /// Logs losses of records that `log` has not logged yet.
@@ -206,7 +206,7 @@ impl JobHandle {
 
     /// Returns the job's line in the list of jobs.
     pub fn summary(&self) -> JobSummary {
-        metrics::job_summary(&self.shown.lock().record)
+        metrics_view::job_summary(&self.shown.lock().record)
     }
 
     /// Returns everything that the API shows of the job.
@@ -214,7 +214,7 @@ impl JobHandle {
         let record = &self.shown.lock().record;
         let loss_warnings = lost_records::warnings(&record.operators);
         JobDetail {
-            summary: metrics::job_summary(record),
+            summary: metrics_view::job_summary(record),
             failure: record.failure.clone(),
             guarantee: record.guarantee.clone(),
             warnings: record.warnings.iter().cloned().chain(loss_warnings).collect(),

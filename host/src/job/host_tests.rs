@@ -198,15 +198,15 @@ fn a_checkpoint_is_not_removed_while_it_is_read() {
     let read = host.state(&id).unwrap();
     let metadata =
         |checkpoint: u64| test.folder.path().join(format!("data/checkpoints/{id}/chk-{checkpoint}/manifest"));
-    let held = read.checkpoint();
-    wait(&host, &id, |job| job.summary.last_checkpoint > Some(held + 3));
-    assert!(metadata(held).exists());
+    let read_id = read.checkpoint();
+    wait(&host, &id, |job| job.summary.last_checkpoint > Some(read_id + 3));
+    assert!(metadata(read_id).exists());
     // The next checkpoint was removed: removal works.
-    wait(&host, &id, |_| !metadata(held + 1).exists());
-    assert!(metadata(held).exists());
-    assert_eq!(read.list(true).unwrap().checkpoint, held);
+    wait(&host, &id, |_| !metadata(read_id + 1).exists());
+    assert!(metadata(read_id).exists());
+    assert_eq!(read.list(true).unwrap().checkpoint, read_id);
     drop(read);
-    wait(&host, &id, |_| !metadata(held).exists());
+    wait(&host, &id, |_| !metadata(read_id).exists());
     host.shutdown();
 }
 

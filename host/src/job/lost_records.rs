@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::view::OperatorDetail;
 
-/// A loss is warned of if it is more than one record in this many.
+/// A loss causes a warning if it is more than one record in this many.
 const WARNED_ONE_IN: u64 = 100;
 
 /// While a job runs, a loss is logged once it reaches this many records. A few of the first records are not

@@ -15,7 +15,7 @@ mod host;
 mod lifecycle;
 mod lost_records;
 mod message;
-mod metrics;
+mod metrics_view;
 mod planning;
 mod registry;
 mod restore;
@@ -27,7 +27,7 @@ pub mod view;
 #[cfg(test)]
 mod host_tests;
 #[cfg(test)]
-mod metrics_tests;
+mod metrics_view_tests;
 #[cfg(test)]
 mod testing;
 

@@ -94,13 +94,14 @@ pub fn upload(
     let mut uploaded: BTreeMap<(String, u32), (SubtaskMetadata, CheckpointStats)> = BTreeMap::new();
     for snapshot in snapshots {
         let key = (snapshot.node.clone(), snapshot.subtask);
-        let (times, begun_ns, uploaded_before) = (snapshot.times, clock.monotonic_ns(), files.bytes_uploaded());
+        let (times, upload_started_ns, uploaded_before) =
+            (snapshot.times, clock.monotonic_ns(), files.bytes_uploaded());
         let subtask = upload_snapshot(snapshot, files, base)?;
         let stats = CheckpointStats {
             bytes: subtask.files().map(|file| file.bytes).sum(),
             bytes_uploaded: files.bytes_uploaded() - uploaded_before,
             in_flight_bytes: subtask.in_flight.as_ref().map_or(0, |file| file.bytes),
-            ..durations(times, header.triggered_ns, begun_ns, clock.monotonic_ns())
+            ..durations(times, header.triggered_ns, upload_started_ns, clock.monotonic_ns())
         };
         uploaded.insert(key, (subtask, stats));
     }
@@ -140,8 +141,9 @@ fn upload_snapshot(
     let before = base.and_then(|base| base.subtask(&subtask.node, subtask.subtask));
     let upload = |snapshot: Option<Box<dyn StateSnapshot>>, before: Option<&StateHandle>| {
         let Some(snapshot) = snapshot else { return Ok(None) };
-        let held: Vec<FileRef> = before.map(|handle| files.reusable(&handle.files)).transpose()?.unwrap_or_default();
-        snapshot.upload(store, &held).map(Some)
+        let reusable: Vec<FileRef> =
+            before.map(|handle| files.reusable(&handle.files)).transpose()?.unwrap_or_default();
+        snapshot.upload(store, &reusable).map(Some)
     };
     let state = upload(subtask.state, before.and_then(|subtask| subtask.state.as_ref()))?;
     let broadcast = upload(subtask.broadcast, before.and_then(|subtask| subtask.broadcast.as_ref()))?;
@@ -159,7 +161,7 @@ fn upload_snapshot(
 }
 
 /// Returns the times of one subtask, without bytes.
-fn durations(times: BarrierTimes, triggered_ns: u64, begun_ns: u64, now_ns: u64) -> CheckpointStats {
+fn durations(times: BarrierTimes, triggered_ns: u64, upload_started_ns: u64, now_ns: u64) -> CheckpointStats {
     // Rounded to microseconds.
     let ms = |ns: u64| (ns / 1_000) as f64 / 1_000.0;
     CheckpointStats {
@@ -167,7 +169,7 @@ fn durations(times: BarrierTimes, triggered_ns: u64, begun_ns: u64, now_ns: u64)
         start_delay_ms: ms(times.start_delay_ns),
         alignment_ms: ms(times.alignment_ns),
         sync_ms: ms(times.sync_ns),
-        async_ms: ms(now_ns.saturating_sub(begun_ns)),
+        async_ms: ms(now_ns.saturating_sub(upload_started_ns)),
         unaligned: times.unaligned,
         ..CheckpointStats::default()
     }

@@ -48,7 +48,7 @@ pub fn check_origin(
         false => check_prepared_output(&metadata, &plan.pipeline, base_dir)?,
     };
     if !submission.reset_watermarks {
-        warnings.extend(restore::kept_watermark_warnings(&metadata, plan));
+        warnings.extend(restore::restored_watermark_warnings(&metadata, plan));
     }
     if submission.claim {
         check_claim(registry, environment, &location, &metadata)?;

@@ -101,18 +101,18 @@ pub fn check_in_flight(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> R
 
 /// Returns warnings about operators whose restored watermark makes records late. This happens after a drain, after the
 /// end of the input, and if a source has no position in the checkpoint and is read from its start.
-pub fn kept_watermark_warnings(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> Vec<String> {
+pub fn restored_watermark_warnings(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> Vec<String> {
     let mut warnings = Vec::new();
     let is_operator = |node: &&PipelineNode| matches!(node.kind, NodeKind::Operator(_));
     for (index, node) in plan.pipeline.nodes.iter().enumerate().filter(|(_, node)| is_operator(node)) {
         let subtasks = metadata.subtasks(&node.id);
         // The smallest watermark applies to all subtasks. If a subtask has none, the operator starts without a
         // watermark.
-        let kept = subtasks.iter().map(|subtask| subtask.watermark).min().flatten();
-        let Some(kept) = kept.filter(|kept| *kept != NO_TIMESTAMP) else { continue };
+        let restored = subtasks.iter().map(|subtask| subtask.watermark).min().flatten();
+        let Some(restored) = restored.filter(|restored| *restored != NO_TIMESTAMP) else { continue };
         let checkpoint = format!("checkpoint {} of job `{}`", metadata.checkpoint_id, metadata.job_name);
         let advice = "if this is not intended, submit with --reset-watermarks";
-        if kept == i64::MAX {
+        if restored == i64::MAX {
             warnings.push(format!(
                 "operator `{}` starts at the end of event time, which {checkpoint} had reached by a drain or at the end of its \
                  input: every record is late; {advice}",
@@ -128,7 +128,7 @@ pub fn kept_watermark_warnings(metadata: &CheckpointMetadata, plan: &ExecutionPl
                 "operator `{}` continues from event time {}, which {checkpoint} had reached, but source {sources} is read from \
                  its start: older records are late; {advice}",
                 node.id,
-                time_text(kept)
+                time_text(restored)
             ));
         }
     }
@@ -149,19 +149,19 @@ fn mismatch(metadata: &CheckpointMetadata, what: String) -> Error {
 
 /// Returns an error if the checkpoint contains anything of an operator that the pipeline would drop.
 fn refuse_unclaimed(metadata: &CheckpointMetadata, operator: &OperatorMetadata, why: &str) -> Result<()> {
-    let mut held = BTreeSet::new();
+    let mut unclaimed = BTreeSet::new();
     for subtask in &operator.subtasks {
-        held.extend(
+        unclaimed.extend(
             subtask.states().flat_map(|state| &state.layout).map(|state| format!("the state `{}`", state.name)),
         );
-        held.extend(subtask.source_position.is_some().then(|| "the position of a source".to_owned()));
-        held.extend(subtask.in_flight.is_some().then(|| "records in flight".to_owned()));
+        unclaimed.extend(subtask.source_position.is_some().then(|| "the position of a source".to_owned()));
+        unclaimed.extend(subtask.in_flight.is_some().then(|| "records in flight".to_owned()));
     }
-    if held.is_empty() {
+    if unclaimed.is_empty() {
         return Ok(());
     }
-    let held: Vec<String> = held.into_iter().collect();
-    let what = format!("it contains {} of `{}`, {why}", held.join(", "), operator.id);
+    let unclaimed: Vec<String> = unclaimed.into_iter().collect();
+    let what = format!("it contains {} of `{}`, {why}", unclaimed.join(", "), operator.id);
     Err(mismatch(metadata, what).hint("restore the operator's id, or drop its state with --allow-unclaimed-state"))
 }
 

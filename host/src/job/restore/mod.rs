@@ -6,6 +6,6 @@ mod compatibility;
 mod origins;
 mod starting_point;
 
-pub use compatibility::{check_in_flight, check_states, kept_watermark_warnings, with_restored_max_parallelism};
+pub use compatibility::{check_in_flight, check_states, restored_watermark_warnings, with_restored_max_parallelism};
 pub use origins::OriginRegistry;
 pub use starting_point::{StartingPoint, find_starting_point};

@@ -14,7 +14,7 @@ fn pipeline_text(restart: &str) -> String {
     )
 }
 
-const OFTEN: &str = "delay = \"20ms\"\nattempts = 1000000";
+const FREQUENT_RESTARTS: &str = "delay = \"20ms\"\nattempts = 1000000";
 
 /// Creates a folder at the path of the first output file, so that no commit succeeds.
 fn obstacle(test: &TestHost, job: &str) -> PathBuf {
@@ -66,7 +66,7 @@ fn a_stop_during_the_restart_delay_is_carried_out_by_the_next_attempt() {
 fn a_stop_whose_commit_fails_is_completed_by_the_next_attempt() {
     let test = TestHost::new();
     let host = test.open();
-    let id = test.submit_pipeline(&host, pipeline_text(OFTEN));
+    let id = test.submit_pipeline(&host, pipeline_text(FREQUENT_RESTARTS));
     let obstacle = obstacle(&test, &id);
     let request = stop(&host, &id);
     wait(&host, &id, |job| job.summary.restarts > 1);
@@ -108,7 +108,7 @@ fn a_savepoint_whose_commit_fails_names_its_location() {
 fn a_stop_outlives_its_process_and_its_answer_can_be_polled_at_any_time() {
     let test = TestHost::new();
     let host = test.open();
-    let id = test.submit_pipeline(&host, pipeline_text(OFTEN));
+    let id = test.submit_pipeline(&host, pipeline_text(FREQUENT_RESTARTS));
     let obstacle = obstacle(&test, &id);
     let request = stop(&host, &id);
     wait(&host, &id, |job| job.summary.restarts > 0);
@@ -134,7 +134,7 @@ fn a_stop_outlives_its_process_and_its_answer_can_be_polled_at_any_time() {
 fn a_second_stop_joins_the_first_one_but_a_drain_is_refused() {
     let test = TestHost::new();
     let host = test.open();
-    let id = test.submit_pipeline(&host, pipeline_text(OFTEN));
+    let id = test.submit_pipeline(&host, pipeline_text(FREQUENT_RESTARTS));
     let obstacle = obstacle(&test, &id);
     let request = stop(&host, &id);
     assert_eq!(stop(&host, &id).request_id, request.request_id);
@@ -148,7 +148,7 @@ fn a_second_stop_joins_the_first_one_but_a_drain_is_refused() {
 fn a_stop_whose_savepoint_keeps_failing_is_given_up_and_the_job_continues() {
     let test = TestHost::new();
     let host = test.open();
-    let id = test.submit_pipeline(&host, pipeline_text(OFTEN));
+    let id = test.submit_pipeline(&host, pipeline_text(FREQUENT_RESTARTS));
     // A file at the path of the savepoint's folder.
     let savepoints = test.folder.path().join("data/checkpoints/savepoints");
     fs::create_dir_all(&savepoints).unwrap();

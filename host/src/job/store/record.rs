@@ -13,11 +13,17 @@ use crate::job::view::{JobFailure, JobStatus, OperatorDetail, SavepointView};
 /// Everything that a job needs to resume after a restart of the process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobRecord {
+    /// Identifies the job.
     pub id: String,
+    /// The pipeline's name.
     pub name: String,
+    /// The status at the last change of the record.
     pub status: JobStatus,
+    /// Milliseconds since the Unix epoch.
     pub submitted_at_ms: i64,
+    /// When the job reached its final status, in milliseconds since the Unix epoch.
     pub ended_at_ms: Option<i64>,
+    /// Number of restarts after a failure.
     pub restarts: u32,
     /// Text of the pipeline file.
     #[serde(rename = "manifest")]
@@ -26,6 +32,7 @@ pub struct JobRecord {
     pub file_name: String,
     /// Relative paths in the pipeline file are relative to this folder.
     pub base_dir: PathBuf,
+    /// Seed of the functions' random numbers.
     pub seed: u64,
     /// SHA-256 of each operator's component. A component name that is moved later does not affect the job.
     pub components: BTreeMap<String, String>,
@@ -50,13 +57,19 @@ pub struct JobRecord {
     /// Whether the sink output that `from` committed to is published: by this job, or assumed so on request.
     #[serde(default, rename = "promises_kept")]
     pub origin_published: bool,
+    /// The delivery guarantee, for each source and sink.
     pub guarantee: String,
+    /// Warnings that are shown with the job.
     pub warnings: Vec<String>,
+    /// Why the job failed, or why it was last restarted.
     pub failure: Option<JobFailure>,
     /// The metrics that were last shown; of use once the job has ended.
     pub operators: Vec<OperatorDetail>,
+    /// Size of the keyed state in bytes.
     pub state_bytes: u64,
+    /// Number of entries in the keyed state.
     pub state_entries: u64,
+    /// Id of the newest complete checkpoint.
     pub last_checkpoint: Option<u64>,
     /// Whether the job has ever completed a checkpoint or savepoint.
     #[serde(default, rename = "has_image")]
@@ -64,6 +77,7 @@ pub struct JobRecord {
     /// The requested stop, if any.
     #[serde(default)]
     pub stop: Option<StopRequest>,
+    /// Id of the checkpoint that the current attempt was restored from.
     #[serde(default)]
     pub restored_checkpoint: Option<u64>,
 }

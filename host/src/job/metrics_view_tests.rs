@@ -32,7 +32,7 @@ fn event_time_advances_beside_an_idle_source() {
     assert_eq!(node(&job, "numbers").watermarks.len(), 2);
     assert!(node(&job, "silent").is_idle() && !node(&job, "out").is_idle());
 
-    // A record without a timestamp from the formerly idle source does not hold back event time.
+    // After a record the source is active again. It does not hold back event time.
     server.write_all(b"a line\n").unwrap();
     let job = wait(&host, &id, |job| node(job, "silent").records_in == 1);
     let before = node(&job, "out").watermark_ms();
