@@ -2,8 +2,8 @@
 //! uploads, completes checkpoints, and gives up those that take too long.
 //!
 //! Invariant: a checkpoint is complete when its metadata is durable. Only then is the output of the sinks committed,
-//! and only then are requests answered as completed. A checkpoint that is given up does not delay its barrier's
-//! successors.
+//! and only then are requests answered as completed. A checkpoint that is given up does not delay later
+//! ones.
 //!
 //! The coordinator runs on the job's thread. It must not depend on how an attempt is started or ended.
 
