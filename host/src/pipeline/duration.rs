@@ -1,10 +1,10 @@
-//! Durations as a person writes them: `"200ms"`, `"1h 30min"`.
+//! Parses durations such as `"200ms"` and `"1h 30min"`.
 //!
-//! Units are those of the documentation and no others, in lower case: `"1M"` must not be taken for a month.
+//! Accepts only the documented units, in lower case, so that `"1M"` cannot be mistaken for a month.
 
 use std::time::Duration;
 
-/// Units, the longest first, in nanoseconds.
+/// The units with their lengths in nanoseconds, the longest first.
 const UNITS: [(&str, u64); 6] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
@@ -14,22 +14,22 @@ const UNITS: [(&str, u64); 6] = [
     ("us", 1_000),
 ];
 
-/// Whole numbers with their units, the longer unit first. The error says what is wrong with the text.
+/// Parses whole numbers with units, longer units first. The error explains what is wrong with the text.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let mut total = Duration::ZERO;
     let mut units = &UNITS[..];
     let mut rest = text;
     loop {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (number, behind) = rest.split_at(digits);
+        let (number, after) = rest.split_at(digits);
         let number: u64 = number.parse().map_err(|_| number_expected(text, number))?;
-        let letters = behind.find(|c: char| c == ' ' || c.is_ascii_digit()).unwrap_or(behind.len());
-        let (unit, behind) = behind.split_at(letters);
-        let place = units.iter().position(|(name, _)| *name == unit).ok_or_else(|| unit_expected(unit))?;
-        let part = times(units[place].1, number);
+        let letters = after.find(|c: char| c == ' ' || c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let index = units.iter().position(|(name, _)| *name == unit).ok_or_else(|| unit_expected(unit))?;
+        let part = times(units[index].1, number);
         total = part.and_then(|part| total.checked_add(part)).ok_or_else(|| format!("`{text}` is too long"))?;
-        units = &units[place + 1..];
-        rest = behind.trim_start_matches(' ');
+        units = &units[index + 1..];
+        rest = after.trim_start_matches(' ');
         if rest.is_empty() {
             return Ok(total);
         }
@@ -44,13 +44,13 @@ fn times(unit_nanos: u64, number: u64) -> Option<Duration> {
 
 fn number_expected(text: &str, number: &str) -> String {
     match number.is_empty() {
-        true => format!("`{text}` is not one: a whole number with a unit is expected"),
+        true => format!("`{text}` is not a whole number with a unit"),
         false => format!("`{number}` is too large"),
     }
 }
 
 fn unit_expected(unit: &str) -> String {
-    let all = "the units are `us`, `ms`, `s`, `min`, `h` and `d`, each once, the longest first";
+    let all = "the units are `us`, `ms`, `s`, `min`, `h` and `d`, each at most once, the longest first";
     let meant = match unit {
         "m" | "M" | "mins" | "minute" | "minutes" => Some("min"),
         "sec" | "secs" | "second" | "seconds" | "S" => Some("s"),
@@ -60,9 +60,9 @@ fn unit_expected(unit: &str) -> String {
         _ => None,
     };
     match (unit, meant) {
-        ("", _) => format!("its unit is missing: {all}"),
+        ("", _) => format!("the unit is missing: {all}"),
         (unit, Some(meant)) => format!("`{unit}` is not a unit; did you mean `{meant}`? {all}"),
-        (unit, None) => format!("`{unit}` is not a unit here: {all}"),
+        (unit, None) => format!("`{unit}` is not allowed here: {all}"),
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documented_units_are_read() {
+    fn documented_units_are_accepted() {
         for (text, ms) in [
             ("0s", 0),
             ("200ms", 200),
@@ -89,23 +89,23 @@ mod tests {
     }
 
     #[test]
-    fn other_units_are_refused_by_name() {
+    fn other_units_are_rejected_by_name() {
         for (text, why) in [
             ("1M", "`M` is not a unit; did you mean `min`?"),
             ("1m", "`m` is not a unit; did you mean `min`?"),
             ("1S", "did you mean `s`?"),
-            ("2 weeks", "its unit is missing"),
-            ("1s1s", "`s` is not a unit here"),
-            ("1w", "`w` is not a unit here"),
-            ("1y", "`y` is not a unit here"),
-            ("1month", "`month` is not a unit here"),
+            ("2 weeks", "the unit is missing"),
+            ("1s1s", "`s` is not allowed here"),
+            ("1w", "`w` is not allowed here"),
+            ("1y", "`y` is not allowed here"),
+            ("1month", "`month` is not allowed here"),
             ("5sec", "did you mean `s`?"),
             ("1MS", "did you mean `ms`?"),
-            ("1", "its unit is missing"),
-            ("", "`` is not one"),
-            ("-1s", "`-1s` is not one"),
-            ("1.5s", "`.` is not a unit here"),
-            ("5s 1h", "`h` is not a unit here: the units are `us`, `ms`, `s`, `min`, `h` and `d`, each once"),
+            ("1", "the unit is missing"),
+            ("", "`` is not a whole number"),
+            ("-1s", "`-1s` is not a whole number"),
+            ("1.5s", "`.` is not allowed here"),
+            ("5s 1h", "`h` is not allowed here: the units are `us`, `ms`, `s`, `min`, `h` and `d`, each at most once"),
             ("99999999999999999999s", "is too large"),
             ("18446744073709551615d", "is too long"),
         ] {

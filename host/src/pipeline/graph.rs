@@ -1,15 +1,17 @@
-//! Wires the nodes: names become indices, inputs stand before those who read them, nothing is read by nobody.
+//! Wires the nodes: resolves names to indices, sorts the nodes in topological order, and checks that every output is read.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::node::{RawInput, RawNode};
-use super::reader::{PipelineText, suggestion};
-use super::{FaultPolicy, FileFormat, InputRole, KeySelector, NodeInput, NodeKind, OutputPort, PipelineNode};
+use super::key_selector::KeySelector;
+use super::node::{UnwiredInput, UnwiredNode};
+use super::node_spec::{FaultPolicy, FileFormat, InputRole, NodeInput, NodeKind, OutputPort, PipelineNode};
+use super::toml_reader::{PipelineText, suggestion};
 use crate::error::{Error, Result, manifest_cycle, manifest_invalid, manifest_key, manifest_unknown_input};
 
-/// The nodes in topological order, otherwise as they were written.
-pub(super) fn wire(text: &PipelineText<'_>, nodes: Vec<RawNode<'_>>) -> Result<Vec<PipelineNode>> {
+/// Wires the nodes and returns them in topological order. Nodes that do not depend on each other stay in the order of the
+/// file.
+pub(super) fn wire(text: &PipelineText<'_>, nodes: Vec<UnwiredNode<'_>>) -> Result<Vec<PipelineNode>> {
     check_kinds(text, &nodes)?;
     let places: HashMap<&str, usize> = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
     let mut edges: Vec<Vec<usize>> = Vec::with_capacity(nodes.len());
@@ -35,7 +37,7 @@ pub(super) fn wire(text: &PipelineText<'_>, nodes: Vec<RawNode<'_>>) -> Result<V
     Ok(wired.into_iter().map(|(_, node)| node).collect())
 }
 
-fn finish(node: RawNode<'_>, inputs: impl Iterator<Item = usize>) -> PipelineNode {
+fn finish(node: UnwiredNode<'_>, inputs: impl Iterator<Item = usize>) -> PipelineNode {
     let inputs =
         inputs.zip(node.inputs).map(|(node, input)| NodeInput { node, port: input.port, role: input.role }).collect();
     PipelineNode {
@@ -48,7 +50,7 @@ fn finish(node: RawNode<'_>, inputs: impl Iterator<Item = usize>) -> PipelineNod
     }
 }
 
-fn check_kinds(text: &PipelineText<'_>, nodes: &[RawNode<'_>]) -> Result<()> {
+fn check_kinds(text: &PipelineText<'_>, nodes: &[UnwiredNode<'_>]) -> Result<()> {
     let missing = |what: &str, example: &str| {
         manifest_invalid(format!("the pipeline has no {what}"))
             .hint(format!("add a table like {example}"))
@@ -63,31 +65,31 @@ fn check_kinds(text: &PipelineText<'_>, nodes: &[RawNode<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// The place of the node that `input` names, if it has such an output.
+/// Returns the index of the node that `input` names, if it has such an output.
 fn resolve(
     text: &PipelineText<'_>,
-    nodes: &[RawNode<'_>],
+    nodes: &[UnwiredNode<'_>],
     places: &HashMap<&str, usize>,
-    reader: &RawNode<'_>,
-    input: &RawInput<'_>,
+    reader: &UnwiredNode<'_>,
+    input: &UnwiredInput<'_>,
 ) -> Result<usize> {
     let at = |error: Error| error.at(text.location(&input.span));
     let Some(&place) = places.get(input.node) else {
         let producers = nodes.iter().filter(|node| !matches!(node.kind, NodeKind::Sink(_))).map(|node| node.id);
-        let message = format!("`{}` reads `{}`, which is not there", reader.id, input.node);
-        return Err(at(manifest_unknown_input(message).hint(suggestion(input.node, producers, "there are"))));
+        let message = format!("`{}` reads `{}`, which does not exist", reader.id, input.node);
+        return Err(at(manifest_unknown_input(message).hint(suggestion(input.node, producers, "the nodes are"))));
     };
     match (&nodes[place].kind, &input.port) {
         (NodeKind::Sink(_), _) => {
             Err(at(manifest_unknown_input(format!("`{}` reads `{}`, but a sink has no output", reader.id, input.node))))
         }
         (NodeKind::Source(_), OutputPort::Side(_) | OutputPort::DeadLetter) => Err(at(manifest_unknown_input(
-            format!("`{}` reads a side output of `{}`, but a source has one output only", reader.id, input.node),
+            format!("`{}` reads a side output of `{}`, but a source has only one output", reader.id, input.node),
         )
         .hint(format!("write input = \"{}\"", input.node)))),
         (NodeKind::Operator(operator), OutputPort::DeadLetter) if operator.on_fault != FaultPolicy::DeadLetter => {
             Err(at(manifest_invalid(format!(
-                "`{}` reads `{}.dead-letter`, but nothing is ever sent there",
+                "`{}` reads `{}.dead-letter`, but that output is always empty",
                 reader.id, input.node
             ))
             .hint(format!("set on_fault = \"dead-letter\" in [operator.{}]", input.node))))
@@ -96,8 +98,13 @@ fn resolve(
     }
 }
 
-/// Refuses a key that the sources read by `node` cannot have. Of other operators only their components can tell.
-fn check_keys(text: &PipelineText<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>, inputs: &[usize]) -> Result<()> {
+/// Rejects a key that the sources of `node` cannot have. Keys of operators depend on their components and are checked later.
+fn check_keys(
+    text: &PipelineText<'_>,
+    nodes: &[UnwiredNode<'_>],
+    node: &UnwiredNode<'_>,
+    inputs: &[usize],
+) -> Result<()> {
     for (&place, input) in inputs.iter().zip(&node.inputs) {
         let (name, key) = match (input.role, &node.second_key) {
             (InputRole::Broadcast, _) => continue,
@@ -109,13 +116,13 @@ fn check_keys(text: &PipelineText<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>
         let why = match (key, source.connector.format()) {
             (KeySelector::Emitted, _) => format!("the source `{id}` emits no keys"),
             (KeySelector::Field(_) | KeySelector::Column(_), Some((FileFormat::Lines, _))) => {
-                format!("the source `{id}` gives whole lines, which have no fields: set its `format`")
+                format!("the source `{id}` reads lines, which have no fields; set its `format`")
             }
             (KeySelector::Column(_), Some((FileFormat::Ndjson, _))) => {
-                format!("the source `{id}` gives JSON, which has fields and no columns")
+                format!("the source `{id}` reads JSON, which has fields but no columns")
             }
             (KeySelector::Field(_), Some((FileFormat::Csv, false))) => {
-                format!("the source `{id}` has no header, so that its columns have no names: use `column`")
+                format!("the source `{id}` has no header, so its columns have no names; use `column`")
             }
             _ => continue,
         };
@@ -124,8 +131,8 @@ fn check_keys(text: &PipelineText<'_>, nodes: &[RawNode<'_>], node: &RawNode<'_>
     Ok(())
 }
 
-/// Kahn's algorithm; among nodes that are ready the one written first comes first.
-fn topological_order(text: &PipelineText<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>]) -> Result<Vec<usize>> {
+/// Sorts the nodes with Kahn's algorithm. Among nodes that are ready, the first one in the file comes first.
+fn topological_order(text: &PipelineText<'_>, nodes: &[UnwiredNode<'_>], edges: &[Vec<usize>]) -> Result<Vec<usize>> {
     let mut waits_for: Vec<usize> = edges.iter().map(Vec::len).collect();
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (reader, inputs) in edges.iter().enumerate() {
@@ -151,10 +158,10 @@ fn topological_order(text: &PipelineText<'_>, nodes: &[RawNode<'_>], edges: &[Ve
     }
 }
 
-/// Walks from a node that never became ready against the stream until a node comes twice.
+/// Finds a cycle: walks upstream from a node that never became ready, until a node occurs twice.
 fn cycle(
     text: &PipelineText<'_>,
-    nodes: &[RawNode<'_>],
+    nodes: &[UnwiredNode<'_>],
     edges: &[Vec<usize>],
     waits_for: &[usize],
     stuck: usize,
@@ -164,7 +171,7 @@ fn cycle(
     step_of[stuck] = Some(0);
     let mut place = stuck;
     let first = loop {
-        // A node that waits has an input that waits as well.
+        // A node that is not ready has an input that is not ready.
         let Some(&next) = edges[place].iter().find(|&&input| waits_for[input] > 0) else { break 0 };
         if let Some(step) = step_of[next] {
             break step;
@@ -174,7 +181,7 @@ fn cycle(
         place = next;
     };
     let around = &path[first..];
-    // Against the stream, so backwards is with it; it begins with the node that was written first.
+    // The walk went upstream, so its reverse goes downstream. The cycle begins with the first node in the file.
     let mut ids: Vec<usize> = around.iter().rev().copied().collect();
     let start = ids.iter().enumerate().min_by_key(|(_, place)| **place).map_or(0, |(start, _)| start);
     ids.rotate_left(start);
@@ -184,8 +191,8 @@ fn cycle(
     manifest_cycle(format!("the operators form a cycle: {}", names.join(" -> "))).at(text.location(&span))
 }
 
-/// Nothing may be lost silently: what is produced is read, dead letters too.
-fn check_readers(text: &PipelineText<'_>, nodes: &[RawNode<'_>], edges: &[Vec<usize>]) -> Result<()> {
+/// Checks that every output is read, dead letters included, so that no records are lost silently.
+fn check_readers(text: &PipelineText<'_>, nodes: &[UnwiredNode<'_>], edges: &[Vec<usize>]) -> Result<()> {
     let mut read = vec![false; nodes.len()];
     let mut dead_letters_read = vec![false; nodes.len()];
     for (node, inputs) in nodes.iter().zip(edges) {
@@ -201,13 +208,13 @@ fn check_readers(text: &PipelineText<'_>, nodes: &[RawNode<'_>], edges: &[Vec<us
             NodeKind::Operator(operator)
                 if operator.on_fault == FaultPolicy::DeadLetter && !dead_letters_read[place] =>
             {
-                return Err(at(manifest_invalid(format!("nobody reads the dead letters of `{id}`"))
+                return Err(at(manifest_invalid(format!("no node reads the dead letters of `{id}`"))
                     .hint(format!("add a sink with input = \"{id}.dead-letter\", or set on_fault = \"skip\""))));
             }
             NodeKind::Sink(_) => {}
             _ if !read[place] => {
-                return Err(at(manifest_invalid(format!("nobody reads `{id}`"))
-                    .hint(format!("add a sink with input = \"{id}\"; connector = \"blackhole\" drops records"))));
+                return Err(at(manifest_invalid(format!("no node reads `{id}`"))
+                    .hint(format!("add a sink with input = \"{id}\"; connector = \"blackhole\" drops the records"))));
             }
             _ => {}
         }

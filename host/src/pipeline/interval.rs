@@ -1,15 +1,19 @@
-//! `interval` of `[operator.ID]`: how close in event time the records lie to each other that an interval join makes pairs of.
+//! Reads `interval` of `[operator.ID]`: the distance in event time between the records that an interval join pairs.
 
-use super::reader::{TomlItem, TomlSection};
+use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::Result;
 
-/// A record of the second input joins one of the first whose time it is, plus `lower_ms` to `upper_ms`, both inclusive.
+/// The interval of an interval join. A record of the second input joins a record of the first one if its time is the
+/// first one's time plus `lower_ms` to `upper_ms`, both inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JoinInterval {
+    /// Lower bound in milliseconds, inclusive.
     pub lower_ms: i64,
+    /// Upper bound in milliseconds, inclusive.
     pub upper_ms: i64,
 }
 
+/// Reads an interval.
 pub(super) fn read(item: &TomlItem<'_>) -> Result<JoinInterval> {
     let section = item.section()?;
     section.check_keys(&["lower", "upper", "lower_exclusive", "upper_exclusive"])?;
@@ -18,12 +22,12 @@ pub(super) fn read(item: &TomlItem<'_>) -> Result<JoinInterval> {
     let lower_ms = bound(&section, "lower")?.saturating_add(i64::from(is_exclusive("lower_exclusive")?));
     let upper_ms = bound(&section, "upper")?.saturating_sub(i64::from(is_exclusive("upper_exclusive")?));
     if lower_ms > upper_ms {
-        return Err(item.invalid("has no time in it: `lower` is behind `upper`"));
+        return Err(item.invalid("is empty, because `lower` is greater than `upper`"));
     }
     Ok(JoinInterval { lower_ms, upper_ms })
 }
 
-/// A duration with or without a `-` in front of it.
+/// Reads a duration that may begin with `-`.
 fn bound(section: &TomlSection<'_>, key: &str) -> Result<i64> {
     section.need(key)?.signed_ms()
 }

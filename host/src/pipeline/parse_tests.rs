@@ -1,15 +1,15 @@
-//! Every mistake is answered with its code, its place and what would be right; no text whatever leads to a panic.
+//! Every mistake is reported with its code, its location and a hint. No text causes a panic.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::reader::LOOKED_UP;
+use super::toml_reader::LOCATIONS_COMPUTED;
 use super::*;
 use crate::error::Error;
 
-/// Uses every key but those of the other connectors, and those that contradict each other.
+/// Uses every setting, except those of other connectors and those that contradict each other.
 const FULL: &str = r#"name = "late-flights"
 parallelism = 2
 max_parallelism = 16
@@ -89,13 +89,13 @@ fn parse(text: &str) -> Result<PipelineSpec, Error> {
     PipelineSpec::parse(text, "p.toml")
 }
 
-/// Replaces `from`, which must be there once, in `text`; the result must be refused with `code` in `line`.
+/// Replaces the only `from` in `text`, and asserts that the result is rejected with `code` at `line`.
 #[track_caller]
 fn refused(text: &str, from: &str, to: &str, code: &str, line: usize) -> Error {
     assert_eq!(text.matches(from).count(), 1, "`{from}` must occur once");
-    let error = parse(&text.replacen(from, to, 1)).expect_err("it must be refused");
-    let place = error.location.clone().expect("it must name a place");
-    assert_eq!((error.code, place.line, place.file.as_str()), (code, line, "p.toml"), "{error}");
+    let error = parse(&text.replacen(from, to, 1)).expect_err("it must be rejected");
+    let location = error.location.clone().expect("it must have a location");
+    assert_eq!((error.code, location.line, location.file.as_str()), (code, line, "p.toml"), "{error}");
     error
 }
 
@@ -104,7 +104,7 @@ fn read(node: usize, port: OutputPort) -> NodeInput {
 }
 
 #[test]
-fn every_key_is_read() {
+fn every_setting_is_read() {
     let pipeline = parse(FULL).unwrap();
     assert_eq!((pipeline.name.as_str(), pipeline.parallelism, pipeline.max_parallelism), ("late-flights", 2, 16));
     assert_eq!(pipeline.seed, Some(7));
@@ -153,7 +153,7 @@ fn every_key_is_read() {
 }
 
 #[test]
-fn checkpoints_in_every_way() {
+fn every_setting_of_checkpoints_is_read() {
     let with = |settings: &str| FULL.replace("interval = \"1s\"\n", &format!("{settings}\n"));
     let read = |settings: &str| parse(&with(settings)).unwrap().checkpoint;
     let settings = read("event_time = \"1h\"\nmin_pause = \"2s\"\nunaligned_after = \"0s\"\non_cancel = \"keep\"");
@@ -181,7 +181,7 @@ fn checkpoints_in_every_way() {
 }
 
 #[test]
-fn watermarks_in_every_way() {
+fn every_form_of_watermark_is_read() {
     let written = "watermark = { out_of_orderness = \"5s\" }";
     let read = |watermark: &str| match parse(&FULL.replace(written, watermark)).unwrap().nodes.swap_remove(0).kind {
         NodeKind::Source(source) => source.watermark,
@@ -222,7 +222,7 @@ fn watermarks_in_every_way() {
 }
 
 #[test]
-fn defaults_are_those_of_the_manual() {
+fn defaults_equal_those_of_the_documentation() {
     let pipeline = parse(SMALL).unwrap();
     assert_eq!((pipeline.parallelism, pipeline.max_parallelism, pipeline.seed), (1, 128, None));
     assert_eq!(pipeline.batch, BatchSettings { records: 1024, bytes: 1 << 20, linger: Duration::from_millis(10) });
@@ -264,7 +264,7 @@ fn defaults_are_those_of_the_manual() {
 }
 
 #[test]
-fn syntax_and_unknown_keys() {
+fn syntax_errors_and_unknown_keys_are_reported() {
     refused(SMALL, "name = \"small\"", "name = ", "manifest-syntax", 1);
     refused(
         SMALL,
@@ -286,16 +286,16 @@ fn syntax_and_unknown_keys() {
     );
     refused(FULL, "backend =", "back =", "manifest-unknown-key", 25);
     refused(FULL, "memory =", "mem =", "manifest-unknown-key", 42);
-    // A key of another connector is named as such.
+    // A setting of another connector is reported as such.
     let error = refused(SMALL, "\"generator\"", "\"generator\"\npath = \"x\"", "manifest-unknown-key", 5);
     assert!(error.message.contains("connector = \"generator\""));
     refused(SMALL, "\"blackhole\"", "\"blackhole\"\npath = \"x\"", "manifest-unknown-key", 14);
-    // The misspelt key is named before the one that is missing because of it.
+    // The misspelled key is reported, not the key that is missing because of it.
     refused(SMALL, "connector = \"generator\"", "conector = \"generator\"", "manifest-unknown-key", 4);
 }
 
 #[test]
-fn values_out_of_bounds() {
+fn values_out_of_bounds_are_rejected() {
     for (from, to, line) in [
         ("records = 500", "records = 0", 7),
         ("\"256KiB\"", "0", 8),
@@ -342,7 +342,7 @@ fn values_out_of_bounds() {
 }
 
 #[test]
-fn parallelism_within_bounds() {
+fn parallelism_must_be_within_bounds() {
     refused(FULL, "parallelism = 2", "parallelism = 0", "manifest-parallelism", 2);
     refused(FULL, "parallelism = 2", "parallelism = 17", "manifest-parallelism", 2);
     refused(FULL, "parallelism = 4", "parallelism = 17", "manifest-parallelism", 44);
@@ -353,7 +353,7 @@ fn parallelism_within_bounds() {
 }
 
 #[test]
-fn keys_that_cannot_be() {
+fn impossible_keys_are_rejected() {
     let field = "{ field = \"tailnum\" }";
     for (from, to, line) in [
         (field, "\"everything\"", 38),
@@ -373,9 +373,9 @@ fn keys_that_cannot_be() {
 }
 
 #[test]
-fn wiring() {
+fn inputs_must_exist_and_form_no_cycle() {
     let error = refused(SMALL, "input = \"numbers\"", "input = \"number\"", "manifest-unknown-input", 7);
-    assert!(error.hint.unwrap().starts_with("did you mean `numbers`? there are `numbers`, `double`"));
+    assert!(error.hint.unwrap().starts_with("did you mean `numbers`? the nodes are `numbers`, `double`"));
     refused(SMALL, "input = \"numbers\"", "input = \"numbers.late\"", "manifest-unknown-input", 7);
     refused(SMALL, "input = \"numbers\"", "input = [\"numbers\", \"out\"]", "manifest-unknown-input", 7);
     refused(SMALL, "input = \"numbers\"", "input = \"numbers.\"", "manifest-invalid", 7);
@@ -443,8 +443,8 @@ fn a_second_input_has_the_key_of_the_first_or_one_of_its_own() {
     refused(&text, "second = [\"lines\", \"flights\"]\n", "", "manifest-invalid", 38);
     refused(&text, "second_key = \"value\"", "second_key = \"values\"", "manifest-key", 39);
     let error = refused(&text, "second_key = \"value\"", "second_key = { field = \"id\" }", "manifest-key", 39);
-    assert!(error.message.starts_with("`second_key` of `track`: the source `lines` gives whole lines"), "{error}");
-    // The default is looked at where it stands.
+    assert!(error.message.starts_with("`second_key` of `track`: the source `lines` reads lines"), "{error}");
+    // An error in the default is reported at the default.
     let error = refused(&text, "second_key = \"value\"\n", "", "manifest-key", 39);
     assert!(error.message.starts_with("`key` of `track`"), "{error}");
     let sink = "connector = \"blackhole\"\nsecond = \"numbers\"";
@@ -478,7 +478,7 @@ fn an_interval_is_bounded_on_both_sides() {
 }
 
 #[test]
-fn dead_letters_are_neither_lost_nor_awaited_in_vain() {
+fn dead_letters_are_read_if_and_only_if_they_exist() {
     let error = refused(FULL, "input = \"track.dead-letter\"", "input = \"track\"", "manifest-invalid", 36);
     assert!(error.message.contains("dead letters of `track`"));
     let error = refused(FULL, "on_fault = \"dead-letter\"", "on_fault = \"skip\"", "manifest-invalid", 47);
@@ -486,12 +486,12 @@ fn dead_letters_are_neither_lost_nor_awaited_in_vain() {
 }
 
 #[test]
-fn a_place_is_counted_in_characters() {
+fn columns_are_counted_in_characters() {
     let error = refused(SMALL, "name = \"small\"", "name = \"ä\\u00e4\"; x", "manifest-syntax", 1);
     assert_eq!(error.location.unwrap().column, 17);
 }
 
-/// One thing that happens to a text: a piece is cut out, repeated, or replaced by something that means something.
+/// Replaces a piece of a text with another piece.
 fn mutate(text: &str, from: usize, length: usize, piece: &str) -> String {
     let characters: Vec<char> = text.chars().collect();
     let from = from % (characters.len() + 1);
@@ -503,7 +503,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_leads_to_a_panic(
+    fn no_text_causes_a_panic(
         edits in proptest::collection::vec((any::<usize>(), 0_usize..30, r#"\PC{0,3}|[\[\]{}.=",'0-9a-z \n#+_-]{0,8}|99999999999999999999|"track"|"1s""#), 1..6),
         full in any::<bool>(),
     ) {
@@ -517,20 +517,20 @@ proptest! {
                 prop_assert!((1..=pipeline.max_parallelism).contains(&node.parallelism));
             },
             Err(error) => {
-                let place = error.location.expect("every error has a place");
+                let place = error.location.expect("every error has a location");
                 prop_assert!(place.line <= text.matches('\n').count() + 1 && place.line > 0 && place.column > 0);
             }
         }
     }
 
     #[test]
-    fn no_bytes_lead_to_a_panic(text in r"\PC{0,200}") {
+    fn arbitrary_text_causes_no_panic(text in r"\PC{0,200}") {
         let _ = parse(&text).is_ok();
     }
 }
 
 #[test]
-fn a_socket_is_one_subtask_whose_records_may_have_fields() {
+fn a_socket_has_one_subtask_and_its_records_may_have_fields() {
     let pipeline = |source: &str| {
         let text = format!(
             "name = \"p\"\nparallelism = 4\n[source.s]\nconnector = \"socket\"\naddress = \"localhost:1\"\n{source}\n\
@@ -547,12 +547,12 @@ fn a_socket_is_one_subtask_whose_records_may_have_fields() {
 }
 
 #[test]
-fn the_time_to_read_a_pipeline_does_not_grow_with_its_square() {
+fn parsing_a_valid_pipeline_computes_no_locations() {
     let sink = |n| format!("[sink.s{n}]\ninput = \"a\"\nconnector = \"blackhole\"\n");
     let sinks: String = (0..200).map(sink).collect();
-    let manifest = format!("name = \"wide\"\n[source.a]\nconnector = \"generator\"\n{sinks}");
-    let before = LOOKED_UP.get();
-    assert_eq!(PipelineSpec::parse(&manifest, "pipeline.toml").unwrap().nodes.len(), 201);
-    // Each look-up reads the text from its beginning.
-    assert_eq!(LOOKED_UP.get() - before, 0);
+    let text = format!("name = \"wide\"\n[source.a]\nconnector = \"generator\"\n{sinks}");
+    let before = LOCATIONS_COMPUTED.get();
+    assert_eq!(PipelineSpec::parse(&text, "pipeline.toml").unwrap().nodes.len(), 201);
+    // Each location takes time proportional to the text.
+    assert_eq!(LOCATIONS_COMPUTED.get() - before, 0);
 }

@@ -1,13 +1,14 @@
-//! What is wrong with a text that is no TOML, in words that say more than the parser's: a text without its quotes, a key or table
-//! that is there twice.
+//! Errors for text that is not valid TOML. Improves on the parser's messages for text without quotes and for duplicate keys
+//! and tables.
 
 use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::reader::PipelineText;
+use super::toml_reader::PipelineText;
 use crate::error::{Error, manifest_syntax};
 
+/// Converts an error of the TOML parser.
 pub(super) fn syntax_error(text: &PipelineText<'_>, error: &toml::de::Error) -> Error {
     let span = error.span().unwrap_or(0..0);
     let message = error.message().replace('\n', ", ");
@@ -17,14 +18,14 @@ pub(super) fn syntax_error(text: &PipelineText<'_>, error: &toml::de::Error) -> 
     }
     if let Some(value) = bare_text(text.text, span.start) {
         return located(
-            manifest_syntax(format!("`{value}` is no value of TOML ({message})"))
-                .hint(format!("text stands in quotes: \"{value}\"")),
+            manifest_syntax(format!("`{value}` is not a TOML value ({message})"))
+                .hint(format!("put text in quotes: \"{value}\"")),
         );
     }
     located(manifest_syntax(message))
 }
 
-/// Names what is there twice, and where it was first.
+/// Returns the error for a duplicate key or table. It contains the line of the first occurrence.
 fn duplicate(text: &PipelineText<'_>, span: &Range<usize>) -> Option<Error> {
     let line_start = text.text.get(..span.start)?.rfind('\n').map_or(0, |newline| newline + 1);
     let line = text.text.get(line_start..)?.lines().next()?;
@@ -36,13 +37,12 @@ fn duplicate(text: &PipelineText<'_>, span: &Range<usize>) -> Option<Error> {
     if let Some(table) = header(line) {
         let first = before.iter().position(|line| header(line).as_ref() == Some(&table));
         let hint = match first {
-            Some(first) => format!(
-                "the other one is in line {}: put the keys of both into one, or give one another name",
-                first + 1
-            ),
-            None => format!("`{table}` has a value already"),
+            Some(first) => {
+                format!("the first one is on line {}; merge the two tables, or rename one of them", first + 1)
+            }
+            None => format!("`{table}` already has a value; remove one of the two"),
         };
-        return Some(manifest_syntax(format!("the table [{table}] is there twice")).hint(hint));
+        return Some(manifest_syntax(format!("the table [{table}] occurs twice")).hint(hint));
     }
     let key = text.text.get(span.clone())?.trim();
     let section = before.iter().rposition(|line| header(line).is_some());
@@ -50,17 +50,17 @@ fn duplicate(text: &PipelineText<'_>, span: &Range<usize>) -> Option<Error> {
     let begin = section.map_or(0, |at| at + 1);
     let is_key = |line: &&str| line.split_once('=').is_some_and(|(name, _)| name.trim() == key);
     let first = before[begin..].iter().position(is_key);
-    let error = manifest_syntax(format!("the key `{key}` is there twice{of}"));
+    let error = manifest_syntax(format!("the key `{key}` occurs twice{of}"));
     Some(match first {
-        Some(first) => error.hint(format!("the other one is in line {}: remove one of them", begin + first + 1)),
+        Some(first) => error.hint(format!("the first one is on line {}; remove one of them", begin + first + 1)),
         None => error.hint("remove one of them"),
     })
 }
 
-/// The value around a place of the text, where it is a word that is no value of TOML: most often a text without quotes.
+/// Returns the word around a position, if it is not a TOML value: most often text without quotes.
 fn bare_text(text: &str, at: usize) -> Option<&str> {
     let before = text.get(..at)?;
-    // The error may be told at the sign in front of the value, or within it.
+    // The parser may report the error at the character before the value, or inside it.
     let begin = before.rfind(['=', ',', '[', '{', '\n']).map_or(0, |found| found + 1);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let is_value = text.get(line_start..begin)?.contains('=');
@@ -80,14 +80,14 @@ mod tests {
     const SMALL: &str = "name = \"small\"\n\n[source.numbers]\nconnector = \"generator\"\n\n[sink.out]\ninput = \"numbers\"\n\
                          connector = \"blackhole\"\n";
 
-    fn refused(manifest: &str) -> Error {
-        let error = PipelineSpec::parse(manifest, "p.toml").unwrap_err();
+    fn refused(text: &str) -> Error {
+        let error = PipelineSpec::parse(text, "p.toml").unwrap_err();
         assert_eq!(error.code, "manifest-syntax", "{error}");
         error
     }
 
     #[test]
-    fn a_text_without_quotes_is_shown_with_them() {
+    fn the_hint_for_text_without_quotes_shows_it_with_quotes() {
         for (right, wrong, value) in [
             ("name = \"small\"", "name = small", "small"),
             ("name = \"small\"", "name = small-one # it is", "small-one"),
@@ -99,29 +99,29 @@ mod tests {
             ("input = \"numbers\"", "inputs = [\"numbers\", other]", "other"),
             ("name = \"small\"", "name = \"small\"\ncheckpoint = { interval = 200ms, retained = 2 }", "200ms"),
         ] {
-            let manifest = SMALL.replace(right, wrong);
-            let error = refused(&manifest);
+            let text = SMALL.replace(right, wrong);
+            let error = refused(&text);
             assert!(error.message.contains(&format!("`{value}`")), "{wrong}: {error}");
-            assert_eq!(error.hint, Some(format!("text stands in quotes: \"{value}\"")), "{wrong}");
-            let line = manifest.lines().position(|line| line.contains(&format!(" {value}"))).unwrap() + 1;
+            assert_eq!(error.hint, Some(format!("put text in quotes: \"{value}\"")), "{wrong}");
+            let line = text.lines().position(|line| line.contains(&format!(" {value}"))).unwrap() + 1;
             assert_eq!(error.location.unwrap().line, line, "{wrong}");
         }
     }
 
     #[test]
-    fn other_mistakes_keep_the_parsers_words() {
+    fn other_mistakes_keep_the_message_of_the_parser() {
         for wrong in ["name = ", "name = \"small", "name \"small\"", "[source", "name = [1, 2"] {
             let error = refused(&SMALL.replace("name = \"small\"", wrong));
             assert_ne!(
                 error.hint.as_deref().unwrap_or_default().split(':').next(),
-                Some("text stands in quotes"),
+                Some("put text in quotes"),
                 "{error}"
             );
         }
     }
 
     #[test]
-    fn a_table_or_key_that_is_there_twice_is_named_with_the_first_place() {
+    fn a_duplicate_table_or_key_is_reported_with_the_first_line() {
         let error = refused(&format!("{SMALL}\n[ source . numbers ]\nrate = 10\n"));
         assert!(error.message.contains("[source.numbers]"), "{error}");
         assert!(error.hint.unwrap().contains("line 3"));

@@ -1,130 +1,30 @@
-//! What a window operator is told: how records get into windows, when these fire, what stays in them, what is computed.
+//! Reads `window`, `trigger`, `evictor` and `aggregate` of `[operator.ID]`, and rejects contradictions between them.
 //!
-//! Reads `window`, `trigger`, `evictor` and `aggregate` of `[operator.ID]` and refuses what contradicts itself. Times are in
-//! milliseconds. Whether the function fits is checked by the job's plan.
+//! The plan of the job checks later whether the function fits.
 
 use std::time::Duration;
 
-use super::node::place;
-use super::reader::{TomlItem, TomlSection};
-use super::{KeySelector, duration};
+use super::duration;
+use super::key_selector::field_or_column;
+use super::toml_reader::{TomlItem, TomlSection};
+use super::window_settings::{
+    Aggregate, Evictor, NumericAggregate, RetainedElements, WindowAssigner, WindowSettings, WindowTrigger,
+};
 use crate::error::{Result, manifest_invalid, manifest_key};
 use crate::model::TimeDomain;
 
-/// A checked definition of windows. The words and what they mean are Flink's.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WindowSettings {
-    pub assigner: WindowAssigner,
-    /// The clock by which records get into windows.
-    pub time: TimeDomain,
-    pub allowed_lateness_ms: i64,
-    pub trigger: WindowTrigger,
-    /// Whether a window that fires is emptied.
-    pub purge: bool,
-    pub evictor: Option<Evictor>,
-    /// In place of a function.
-    pub aggregate: Option<Aggregate>,
-}
+/// Maximum number of windows that one record may belong to.
+const WINDOWS_MAX: i64 = 100_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowAssigner {
-    Tumbling { size_ms: i64, offset_ms: i64 },
-    Sliding { size_ms: i64, slide_ms: i64, offset_ms: i64 },
-    Session { gap_ms: i64 },
-    Global,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowTrigger {
-    /// When the watermark passes the end.
-    EventTime,
-    /// When the clock passes the end.
-    ProcessingTime,
-    /// With every so many records.
-    Count { records: u64 },
-    /// At every multiple of the interval, and at the end; by the clock of the windows.
-    Continuous { interval_ms: i64 },
-}
-
-/// What is taken out of a window when it fires, before the function sees it or after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Evictor {
-    pub keeps: RetainedElements,
-    pub after: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetainedElements {
-    /// The last so many.
-    Count(u64),
-    /// Those less than this before the latest timestamp.
-    TimeMs(i64),
-}
-
-/// An aggregate that needs no function.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Aggregate {
-    Count,
-    /// Of a number in each record.
-    Numeric {
-        function: NumericAggregate,
-        field: KeySelector,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NumericAggregate {
-    Sum,
-    Min,
-    Max,
-    Average,
-    /// The records with the largest so many.
-    Top(u32),
-}
-
-impl WindowSettings {
-    /// Windows with their own trigger, without an evictor and without lateness.
-    pub fn new(assigner: WindowAssigner, time: TimeDomain) -> WindowSettings {
-        WindowSettings {
-            assigner,
-            time,
-            allowed_lateness_ms: 0,
-            trigger: match time {
-                TimeDomain::Event => WindowTrigger::EventTime,
-                TimeDomain::Processing => WindowTrigger::ProcessingTime,
-            },
-            purge: false,
-            evictor: None,
-            aggregate: None,
-        }
-    }
-}
-
-impl WindowSettings {
-    /// Whether a record gets into windows, or a trigger fires, by its event timestamp.
-    pub fn needs_timestamps(&self) -> bool {
-        // A continuous trigger counts its intervals from the record on.
-        let is_by_time =
-            self.assigner != WindowAssigner::Global || matches!(self.trigger, WindowTrigger::Continuous { .. });
-        self.time == TimeDomain::Event && is_by_time
-    }
-
-    /// Whether no window fires before the watermark moves.
-    pub fn waits_for_watermark(&self) -> bool {
-        let by_time = matches!(self.trigger, WindowTrigger::EventTime | WindowTrigger::Continuous { .. });
-        self.time == TimeDomain::Event && by_time
-    }
-}
-
-/// The keys of `[operator.ID]` that are read here.
+/// The settings of `[operator.ID]` that this file reads.
 pub(super) const KEYS: [&str; 4] = ["window", "trigger", "evictor", "aggregate"];
 
-/// The windows of an operator; None where it has none.
+/// Reads the windows of an operator. Returns `None` if it has none.
 pub(super) fn read(operator: &TomlSection<'_>) -> Result<Option<WindowSettings>> {
     let Some(item) = operator.get("window") else {
         let stray = KEYS[1..].iter().find_map(|key| operator.get(key));
         return match stray {
-            Some(item) => Err(item.invalid("means nothing without a `window`")),
+            Some(item) => Err(item.invalid("has no effect without a `window`")),
             None => Ok(None),
         };
     };
@@ -132,8 +32,10 @@ pub(super) fn read(operator: &TomlSection<'_>) -> Result<Option<WindowSettings>>
     match operator.get("trigger") {
         Some(item) => trigger(&item, &mut settings)?,
         None if settings.assigner == WindowAssigner::Global => {
-            let message = format!("{} is global, so that it never fires without a `trigger`", item.what);
-            return Err(item.error(manifest_invalid(message).hint("trigger = { type = \"count\", count = 100 }")));
+            let message = format!("{} is global, so it never fires without a `trigger`", item.what);
+            return Err(item.error(
+                manifest_invalid(message).hint("add a trigger, such as trigger = { type = \"count\", count = 100 }"),
+            ));
         }
         None => {}
     }
@@ -141,16 +43,17 @@ pub(super) fn read(operator: &TomlSection<'_>) -> Result<Option<WindowSettings>>
     settings.aggregate = operator.get("aggregate").map(|item| aggregate(&item)).transpose()?;
     let beside = ["component", "function"].iter().find_map(|key| operator.get(key));
     if let (Some(_), Some(beside)) = (&settings.aggregate, beside) {
-        return Err(beside.invalid("cannot stand beside `aggregate`, which needs no function"));
+        return Err(beside.invalid("cannot be combined with `aggregate`, which needs no function"));
     }
     if operator.get("key").is_none() {
-        let message = format!("{} needs a `key`: windows are of each key", operator.what);
-        let hint = "key = { field = \"name\" }, { column = 0 }, \"value\" or \"emitted\"";
+        let message = format!("{} needs a `key`, because each key has windows of its own", operator.what);
+        let hint = "add a key: key = { field = \"name\" }, { column = 0 }, \"value\" or \"emitted\"";
         return Err(operator.error(manifest_key(message).hint(hint)));
     }
     Ok(Some(settings))
 }
 
+/// Reads a duration in whole milliseconds.
 fn ms(item: &TomlItem<'_>, min_ms: u64) -> Result<i64> {
     let duration = item.duration(Duration::from_millis(min_ms))?;
     if duration.subsec_nanos() % 1_000_000 != 0 {
@@ -159,7 +62,7 @@ fn ms(item: &TomlItem<'_>, min_ms: u64) -> Result<i64> {
     i64::try_from(duration.as_millis()).map_err(|_| item.invalid("is too long"))
 }
 
-/// A duration with a sign.
+/// Reads a duration in whole milliseconds that may begin with `-`.
 fn signed_ms(item: &TomlItem<'_>) -> Result<i64> {
     match item.as_str().and_then(|text| text.strip_prefix('-')) {
         Some(text) => {
@@ -216,12 +119,14 @@ fn window(item: &TomlItem<'_>) -> Result<WindowSettings> {
         && offset_ms.unsigned_abs() >= every.unsigned_abs()
         && let Some(item) = section.get("offset")
     {
-        return Err(item.invalid("must be smaller than the time from one window to the next"));
+        return Err(item.invalid("must be smaller than the time between the starts of two windows"));
     }
     if let WindowAssigner::Sliding { size_ms, slide_ms, .. } = assigner
         && size_ms / slide_ms > WINDOWS_MAX
     {
-        return Err(section.need("slide")?.invalid(format_args!("puts a record into more than {WINDOWS_MAX} windows")));
+        return Err(section
+            .need("slide")?
+            .invalid(format_args!("assigns a record to more than {WINDOWS_MAX} windows")));
     }
     let times = [("event", TimeDomain::Event), ("processing", TimeDomain::Processing)];
     let time = section.get("time").map(|item| item.choose(&times)).transpose()?.unwrap_or(TimeDomain::Event);
@@ -229,14 +134,11 @@ fn window(item: &TomlItem<'_>) -> Result<WindowSettings> {
     if let Some(item) = section.get("allowed_lateness") {
         settings.allowed_lateness_ms = ms(&item, 0)?;
         if time == TimeDomain::Processing {
-            return Err(item.invalid("means nothing with time = \"processing\", where no record is late"));
+            return Err(item.invalid("has no effect with time = \"processing\", because no record is late"));
         }
     }
     Ok(settings)
 }
-
-/// Windows that one record may fall into.
-const WINDOWS_MAX: i64 = 100_000;
 
 fn trigger(item: &TomlItem<'_>, settings: &mut WindowSettings) -> Result<()> {
     #[derive(Clone, Copy, PartialEq)]
@@ -262,7 +164,7 @@ fn trigger(item: &TomlItem<'_>, settings: &mut WindowSettings) -> Result<()> {
     section.check_keys(&[&["type", "purge"], own].concat())?;
     settings.trigger = match chosen {
         TriggerType::EventTime if settings.time == TimeDomain::Processing => {
-            return Err(section.need("type")?.invalid("cannot be `event-time` for windows of processing time"));
+            return Err(section.need("type")?.invalid("cannot be `event-time` for windows in processing time"));
         }
         TriggerType::EventTime => WindowTrigger::EventTime,
         TriggerType::ProcessingTime => WindowTrigger::ProcessingTime,
@@ -313,7 +215,7 @@ fn aggregate(item: &TomlItem<'_>) -> Result<Aggregate> {
         _ => &["field", "column"],
     };
     section.check_keys(&[&["type"], own].concat())?;
-    let what = match chosen {
+    let function = match chosen {
         AggregateType::Count => return Ok(Aggregate::Count),
         AggregateType::Sum => NumericAggregate::Sum,
         AggregateType::Min => NumericAggregate::Min,
@@ -321,9 +223,5 @@ fn aggregate(item: &TomlItem<'_>) -> Result<Aggregate> {
         AggregateType::Average => NumericAggregate::Average,
         AggregateType::Top => NumericAggregate::Top(u32::try_from(section.need("n")?.count(1, 100_000)?).unwrap_or(1)),
     };
-    Ok(Aggregate::Numeric { function: what, field: place(item, &section)? })
+    Ok(Aggregate::Numeric { function, field: field_or_column(item, &section)? })
 }
-
-#[cfg(test)]
-#[path = "window_tests.rs"]
-mod tests;

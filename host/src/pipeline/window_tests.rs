@@ -1,16 +1,19 @@
-//! What `window`, `trigger`, `evictor` and `aggregate` mean, and the mistakes in them, each at its line.
+//! The meaning of `window`, `trigger`, `evictor` and `aggregate`, and the errors for mistakes in them.
 
-use super::*;
-use crate::error::Error;
-use crate::pipeline::{NodeKind, OperatorNode, PipelineSpec};
+use super::{
+    Aggregate, Evictor, KeySelector, NodeKind, NumericAggregate, OperatorNode, PipelineSpec, RetainedElements,
+    WindowAssigner, WindowSettings, WindowTrigger,
+};
+use crate::error::{Error, Result};
+use crate::model::TimeDomain;
 
-/// A pipeline whose operator has these lines from line 5 on.
+/// Parses a pipeline whose operator contains these lines, from line 5 on.
 fn operator(lines: &str) -> Result<OperatorNode> {
-    let manifest = format!(
+    let text = format!(
         "name = \"p\"\n[source.numbers]\nconnector = \"generator\"\n[operator.op]\n{lines}\ninput = \"numbers\"\n\
          [sink.out]\ninput = \"op\"\nconnector = \"blackhole\"\n"
     );
-    let pipeline = PipelineSpec::parse(&manifest, "pipeline.toml")?;
+    let pipeline = PipelineSpec::parse(&text, "pipeline.toml")?;
     let operator = pipeline.nodes.into_iter().find_map(|node| match node.kind {
         NodeKind::Operator(operator) => Some(operator),
         _ => None,
@@ -31,7 +34,7 @@ fn refused(lines: &str) -> Error {
 }
 
 #[test]
-fn every_type_of_window_is_read_with_its_defaults() {
+fn every_type_of_window_has_its_defaults() {
     let of = |assigner, time| WindowSettings::new(assigner, time);
     let tumbling = WindowAssigner::Tumbling { size_ms: 3000, offset_ms: 0 };
     assert_eq!(windows("window = { type = \"tumbling\", size = \"3s\" }"), of(tumbling, TimeDomain::Event));
@@ -64,7 +67,7 @@ fn triggers_and_evictors_are_read() {
 }
 
 #[test]
-fn an_aggregate_stands_in_place_of_a_function() {
+fn an_aggregate_replaces_a_function() {
     let aggregate = |text: &str| {
         let lines = format!("window = {{ type = \"tumbling\", size = \"1s\" }}\naggregate = {text}\nkey = \"value\"");
         let operator = operator(&lines).unwrap();
@@ -80,7 +83,7 @@ fn an_aggregate_stands_in_place_of_a_function() {
 }
 
 #[test]
-fn what_contradicts_itself_is_refused_where_it_stands() {
+fn a_contradiction_is_reported_at_its_line() {
     for (line, part) in [
         ("window = { type = \"global\" }", "never fires without a `trigger`"),
         ("window = { type = \"tumbling\" }", "needs the key `size`"),
@@ -94,10 +97,10 @@ fn what_contradicts_itself_is_refused_where_it_stands() {
         ("window = { type = \"sliding\", size = \"1000000s\", slide = \"1ms\" }", "more than 100000 windows"),
         (
             "window = { type = \"tumbling\", size = \"1s\", time = \"processing\", allowed_lateness = \"1s\" }",
-            "means nothing with time",
+            "has no effect with time",
         ),
-        ("trigger = { type = \"count\", count = 1 }", "means nothing without a `window`"),
-        ("aggregate = { type = \"count\" }", "means nothing without a `window`"),
+        ("trigger = { type = \"count\", count = 1 }", "has no effect without a `window`"),
+        ("aggregate = { type = \"count\" }", "has no effect without a `window`"),
         ("window = \"tumbling\"", "must be a table"),
         ("window = { type = \"hopping\" }", "cannot be `hopping`"),
     ] {
@@ -113,7 +116,7 @@ fn what_contradicts_itself_is_refused_where_it_stands() {
             "needs no function",
         ),
         ("trigger = { type = \"count\", count = 0 }", format!("{tumbling}{FUNCTION}"), "must be within 1 and"),
-        ("trigger = { type = \"event-time\" }", format!("{processing}{FUNCTION}"), "windows of processing time"),
+        ("trigger = { type = \"event-time\" }", format!("{processing}{FUNCTION}"), "windows in processing time"),
         ("trigger = { type = \"event-time\", count = 3 }", format!("{tumbling}{FUNCTION}"), "no key `count`"),
         ("evictor = { type = \"time\", keep = 3 }", format!("{tumbling}{FUNCTION}"), "must be a duration"),
         ("aggregate = { type = \"sum\" }", format!("{tumbling}key = \"value\""), "needs either `field` or `column`"),

@@ -1,7 +1,6 @@
-//! Reads the TOML tree with its spans, so that every mistake is answered with its line and with what would be right.
+//! Reads typed values from TOML with their spans, so that every error has a line and a hint.
 //!
-//! A [`TomlSection`] checks its keys when it is made: nothing that a person wrote is passed over. It knows what a duration
-//! or a size is, and nothing of pipelines.
+//! Every table has its keys checked, so that no setting is ignored. Knows durations and sizes, but nothing of pipelines.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,25 +11,26 @@ use toml::de::{DeTable, DeValue};
 use super::duration;
 use crate::error::{Error, Result, TextLocation, manifest_invalid, manifest_unknown_key};
 
-/// The manifest's text, for telling places in it.
+/// The text of a pipeline file, to compute locations in it.
 pub(super) struct PipelineText<'a> {
+    /// The file name for errors.
     pub file: &'a str,
     pub text: &'a str,
 }
 
 #[cfg(test)]
 std::thread_local! {
-    /// How many places this thread has looked up.
-    pub(super) static LOOKED_UP: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    /// Number of locations that this thread has computed.
+    pub(super) static LOCATIONS_COMPUTED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 impl PipelineText<'_> {
-    /// The place where a span begins. Columns count characters.
+    /// Returns the location of the start of a span. Columns count characters.
     ///
-    /// Reads the text up to there: for errors, and never for each part of a pipeline.
+    /// Reads the text up to the span, so call it only for errors.
     pub fn location(&self, span: &Range<usize>) -> TextLocation {
         #[cfg(test)]
-        LOOKED_UP.set(LOOKED_UP.get() + 1);
+        LOCATIONS_COMPUTED.set(LOCATIONS_COMPUTED.get() + 1);
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         TextLocation {
@@ -41,18 +41,18 @@ impl PipelineText<'_> {
     }
 }
 
-/// A table, with its keys checked.
+/// A table of settings.
 pub(super) struct TomlSection<'a> {
     text: &'a PipelineText<'a>,
-    /// What a message calls it: `[source.flights]`.
+    /// Its name in messages, such as `[source.flights]`.
     pub what: String,
-    /// The name that a person gave it, where errors about what is missing point to.
+    /// The span of its name. Errors about missing settings point to it.
     pub span: Range<usize>,
     table: &'a DeTable<'a>,
 }
 
 impl<'a> TomlSection<'a> {
-    /// A table whose keys are names that a person chose.
+    /// Creates a section for a table.
     pub fn open(
         text: &'a PipelineText<'a>,
         what: String,
@@ -62,22 +62,22 @@ impl<'a> TomlSection<'a> {
         TomlSection { text, what, span, table }
     }
 
-    /// The same table under the name that a person knows it by, which stands at `span`.
+    /// Returns the same table with another name, which is at `span`.
     pub fn called(self, what: String, span: Range<usize>) -> TomlSection<'a> {
         TomlSection { what, span, ..self }
     }
 
-    /// Refuses the first key that is not among `known`.
+    /// Rejects the first key that is not in `known`.
     pub fn check_keys(&self, known: &[&str]) -> Result<()> {
         let unknown = self.table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref()));
         let Some((key, _)) = unknown.min_by_key(|(key, _)| key.span().start) else { return Ok(()) };
         let name = key.get_ref();
         Err(manifest_unknown_key(format!("{} has no key `{name}`", self.what))
-            .hint(suggestion(name, known.iter().copied(), "its keys are"))
+            .hint(suggestion(name, known.iter().copied(), "the keys are"))
             .at(self.text.location(&key.span())))
     }
 
-    /// The value of a key, if it is there.
+    /// Returns the value of a key, if it exists.
     pub fn get(&self, key: &str) -> Option<TomlItem<'a>> {
         let value = self.table.get(key)?;
         Some(TomlItem {
@@ -88,12 +88,12 @@ impl<'a> TomlSection<'a> {
         })
     }
 
-    /// The value of a key that must be there.
+    /// Returns the value of a required key.
     pub fn need(&self, key: &str) -> Result<TomlItem<'a>> {
         self.get(key).ok_or_else(|| self.error(manifest_invalid(format!("{} needs the key `{key}`", self.what))))
     }
 
-    /// A table within, with its keys checked.
+    /// Returns a nested table after a check of its keys.
     pub fn section(&self, key: &str, known: &[&str]) -> Result<Option<TomlSection<'a>>> {
         let Some(item) = self.get(key) else { return Ok(None) };
         let span = item.span.clone();
@@ -102,7 +102,7 @@ impl<'a> TomlSection<'a> {
         Ok(Some(section))
     }
 
-    /// All keys with their spans and values, in the order in which they were written.
+    /// Returns all keys with their spans and values, in the order of the file.
     pub fn entries(&self) -> Vec<(&'a str, Range<usize>, TomlItem<'a>)> {
         let mut entries: Vec<_> =
             self.table.iter().map(|(key, value)| self.entry(key.get_ref(), key.span(), value)).collect();
@@ -120,28 +120,28 @@ impl<'a> TomlSection<'a> {
         (key, span, TomlItem { text: self.text, what, span: value.span(), value: value.get_ref() })
     }
 
-    /// Puts an error at the section's name.
+    /// Adds the location of the section's name to an error.
     pub fn error(&self, error: Error) -> Error {
         error.at(self.text.location(&self.span))
     }
 }
 
-/// A value, not yet of any type.
+/// A value whose type has not been checked.
 pub(super) struct TomlItem<'a> {
     pub text: &'a PipelineText<'a>,
-    /// What a message calls it: `` `path` of [source.flights] ``.
+    /// Its name in messages, such as `` `path` of [source.flights] ``.
     pub what: String,
     pub span: Range<usize>,
     value: &'a DeValue<'a>,
 }
 
 impl<'a> TomlItem<'a> {
-    /// An error at this value: `what` followed by `message`.
+    /// Returns an error at this value. Its message is `what` followed by `message`.
     pub fn invalid(&self, message: impl std::fmt::Display) -> Error {
         self.error(manifest_invalid(format!("{} {message}", self.what)))
     }
 
-    /// Puts an error at this value.
+    /// Adds the location of this value to an error.
     pub fn error(&self, error: Error) -> Error {
         error.at(self.text.location(&self.span))
     }
@@ -152,7 +152,7 @@ impl<'a> TomlItem<'a> {
         self.invalid(format_args!("must be {wanted}, not {article} {found}"))
     }
 
-    /// The text of a string, without any type error: for values that may also be something else.
+    /// Returns the text of a string, or `None` for other types.
     pub fn as_str(&self) -> Option<&'a str> {
         self.value.as_str()
     }
@@ -161,13 +161,13 @@ impl<'a> TomlItem<'a> {
         self.value.is_table()
     }
 
-    /// A table whose keys are not checked yet.
+    /// Returns a table whose keys have not been checked.
     pub fn section(&self) -> Result<TomlSection<'a>> {
         let table = self.value.as_table().ok_or_else(|| self.wrong_type("a table"))?;
         Ok(TomlSection::open(self.text, self.what.clone(), self.span.clone(), table))
     }
 
-    /// The elements of an array.
+    /// Returns the elements of an array.
     pub fn elements(&self) -> Option<Vec<TomlItem<'a>>> {
         let item = |value: &'a toml::Spanned<DeValue<'a>>| TomlItem {
             text: self.text,
@@ -178,7 +178,7 @@ impl<'a> TomlItem<'a> {
         Some(self.value.as_array()?.iter().map(item).collect())
     }
 
-    /// A string with at least one character.
+    /// Returns a string with at least one character.
     pub fn string(&self) -> Result<&'a str> {
         let text = self.value.as_str().ok_or_else(|| self.wrong_type("a string"))?;
         if text.is_empty() { Err(self.invalid("must not be empty")) } else { Ok(text) }
@@ -188,25 +188,25 @@ impl<'a> TomlItem<'a> {
         self.value.as_bool().ok_or_else(|| self.wrong_type("true or false"))
     }
 
-    /// Any integer; None where it is something else, or beyond 128 bits.
+    /// Returns an integer, or `None` for other types and integers beyond 128 bits.
     pub fn integer(&self) -> Option<i128> {
         let integer = self.value.as_integer()?;
         i128::from_str_radix(integer.as_str(), integer.radix()).ok()
     }
 
-    /// An integer within `min..=max`.
+    /// Returns an integer within `min..=max`.
     pub fn count(&self, min: u64, max: u64) -> Result<u64> {
         if !self.value.is_integer() {
             return Err(self.wrong_type("an integer"));
         }
         let value = self.integer().and_then(|value| u64::try_from(value).ok());
         value.filter(|value| (min..=max).contains(value)).ok_or_else(|| {
-            let range = if max == u64::MAX { format!("{min} or more") } else { format!("within {min} and {max}") };
+            let range = if max == u64::MAX { format!("{min} or more") } else { format!("between {min} and {max}") };
             self.invalid(format_args!("must be {range}"))
         })
     }
 
-    /// A duration like `"200ms"`, of `min` or more.
+    /// Returns a duration such as `"200ms"` that is at least `min`.
     pub fn duration(&self, min: Duration) -> Result<Duration> {
         let example = "a duration like \"200ms\", \"5s\" or \"2min\"";
         let text = self.value.as_str().ok_or_else(|| self.wrong_type(example))?;
@@ -218,7 +218,7 @@ impl<'a> TomlItem<'a> {
         Ok(duration)
     }
 
-    /// Milliseconds from a duration like `"5s"` or `"-5s"`.
+    /// Returns a duration such as `"5s"` or `"-5s"` in milliseconds.
     pub fn signed_ms(&self) -> Result<i64> {
         let example = "a duration like \"5s\" or \"-200ms\", in whole milliseconds";
         let text = self.value.as_str().ok_or_else(|| self.wrong_type(example))?;
@@ -228,7 +228,7 @@ impl<'a> TomlItem<'a> {
         ms.map(|ms| sign * ms).ok_or_else(|| self.invalid(format_args!("must be {example}; `{text}` is not one")))
     }
 
-    /// A number of bytes, as an integer or as text like `"64MiB"`, within `min..=max`.
+    /// Returns a number of bytes within `min..=max`, given as an integer or as text such as `"64MiB"`.
     pub fn bytes(&self, min: u64, max: u64) -> Result<usize> {
         let example = "a size like \"64MiB\"";
         let bytes = match self.value.as_str() {
@@ -241,24 +241,24 @@ impl<'a> TomlItem<'a> {
         };
         if !(min..=max).contains(&bytes) {
             let (min, max) = (ByteSize::b(min), ByteSize::b(max));
-            return Err(self.invalid(format_args!("must be within {min} and {max}")));
+            return Err(self.invalid(format_args!("must be between {min} and {max}")));
         }
-        usize::try_from(bytes).map_err(|_| self.invalid("does not fit this machine"))
+        usize::try_from(bytes).map_err(|_| self.invalid("is too large for this machine"))
     }
 
-    /// One of a few words.
+    /// Returns the choice that a string names.
     pub fn choose<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T> {
         let names = || choices.iter().map(|(name, _)| *name);
         let Some(text) = self.value.as_str() else {
-            return Err(self.wrong_type("a string").hint(list("it may be", names())));
+            return Err(self.wrong_type("a string").hint(list("the choices are", names())));
         };
         let found = choices.iter().find(|(name, _)| *name == text);
         found.map(|(_, value)| *value).ok_or_else(|| {
-            self.invalid(format_args!("cannot be `{text}`")).hint(suggestion(text, names(), "it may be"))
+            self.invalid(format_args!("cannot be `{text}`")).hint(suggestion(text, names(), "the choices are"))
         })
     }
 
-    /// A string, number or boolean, as text.
+    /// Returns a string, number or boolean as text.
     pub fn scalar_text(&self) -> Result<String> {
         match self.value {
             DeValue::String(text) => Ok(text.to_string()),
@@ -270,7 +270,7 @@ impl<'a> TomlItem<'a> {
     }
 }
 
-/// `did you mean ...?` where one of `known` is near, and all of them.
+/// Returns a hint that lists `known`. If one of them is similar to `name`, the hint begins with `did you mean`.
 pub(super) fn suggestion<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone, words: &str) -> String {
     let all = list(words, known.clone());
     match nearest(name, known) {
@@ -284,10 +284,10 @@ fn list<'n>(words: &str, names: impl Iterator<Item = &'n str>) -> String {
     let names: Vec<_> = names.collect();
     let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     let more = if names.len() > SHOWN { ", ..." } else { "" };
-    if shown.is_empty() { "there is none".to_string() } else { format!("{words} {}{more}", shown.join(", ")) }
+    if shown.is_empty() { "there are none".to_string() } else { format!("{words} {}{more}", shown.join(", ")) }
 }
 
-/// The name that a slip of the fingers would make `name`.
+/// Returns the known name that `name` is most likely a misspelling of.
 fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let name: String = name.chars().take(100).collect();
     let distance = |candidate: &&'n str| (strsim::damerau_levenshtein(&name, candidate), *candidate);

@@ -1,0 +1,155 @@
+//! Reads the settings of the whole job: `[batch]`, `[checkpoint]`, `[restart]`, `[state]` and `[sandbox]`.
+
+use std::time::Duration;
+
+use super::bounds::COLUMN_BYTES_MAX;
+use super::spec::{
+    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, RestartStrategy, SandboxSettings,
+    StateBackendKind, StateSettings,
+};
+use super::toml_reader::TomlSection;
+use crate::error::Result;
+
+/// Maximum number of records in a batch.
+const BATCH_RECORDS_MAX: u64 = 1 << 20;
+/// Maximum number of checkpoints in progress at once. Each holds a snapshot of all state.
+const CONCURRENT_MAX: u64 = 100;
+
+/// Reads `[batch]`.
+pub(super) fn batch(top: &TomlSection<'_>) -> Result<BatchSettings> {
+    let mut settings = BatchSettings { records: 1024, bytes: 1 << 20, linger: Duration::from_millis(10) };
+    let Some(section) = top.section("batch", &["records", "bytes", "linger"])? else { return Ok(settings) };
+    if let Some(item) = section.get("records") {
+        settings.records = usize::try_from(item.count(1, BATCH_RECORDS_MAX)?).unwrap_or(usize::MAX);
+    }
+    if let Some(item) = section.get("bytes") {
+        settings.bytes = item.bytes(1, COLUMN_BYTES_MAX)?;
+    }
+    if let Some(item) = section.get("linger") {
+        settings.linger = item.duration(Duration::ZERO)?;
+    }
+    Ok(settings)
+}
+
+/// The settings in `[checkpoint]`.
+pub(super) const CHECKPOINT_KEYS: &[&str] = &[
+    "interval",
+    "records",
+    "event_time",
+    "min_pause",
+    "max_concurrent",
+    "mode",
+    "unaligned_after",
+    "retained",
+    "on_cancel",
+    "tolerable_failures",
+    "timeout",
+    "storage",
+];
+
+/// Reads `[checkpoint]`.
+pub(super) fn checkpoint(top: &TomlSection<'_>) -> Result<CheckpointSettings> {
+    let mut settings = CheckpointSettings {
+        interval: None,
+        records: None,
+        event_time: None,
+        min_pause: Duration::ZERO,
+        max_concurrent: 1,
+        mode: CheckpointMode::ExactlyOnce,
+        unaligned_after: None,
+        on_cancel: CheckpointCleanup::Delete,
+        retained: 3,
+        tolerable_failures: 0,
+        timeout: Duration::from_mins(10),
+        storage: None,
+    };
+    let Some(section) = top.section("checkpoint", CHECKPOINT_KEYS)? else { return Ok(settings) };
+    let at_least = Duration::from_millis(1);
+    settings.interval = section.get("interval").map(|item| item.duration(at_least)).transpose()?;
+    settings.records = section.get("records").map(|item| item.count(1, u64::MAX)).transpose()?;
+    settings.event_time = section.get("event_time").map(|item| item.duration(at_least)).transpose()?;
+    concurrency(&section, &mut settings)?;
+    if let Some(item) = section.get("on_cancel") {
+        settings.on_cancel =
+            item.choose(&[("delete", CheckpointCleanup::Delete), ("keep", CheckpointCleanup::Keep)])?;
+    }
+    if let Some(item) = section.get("retained") {
+        settings.retained = usize::try_from(item.count(1, 1_000_000)?).unwrap_or(usize::MAX);
+    }
+    if let Some(item) = section.get("tolerable_failures") {
+        settings.tolerable_failures = u32::try_from(item.count(0, u64::from(u32::MAX))?).unwrap_or(u32::MAX);
+    }
+    if let Some(item) = section.get("timeout") {
+        settings.timeout = item.duration(at_least)?;
+    }
+    settings.storage = section.get("storage").map(|item| item.string().map(str::to_owned)).transpose()?;
+    Ok(settings)
+}
+
+/// Reads the settings about concurrent checkpoints, and about barriers that wait or overtake records.
+fn concurrency(section: &TomlSection<'_>, settings: &mut CheckpointSettings) -> Result<()> {
+    if let Some(item) = section.get("max_concurrent") {
+        settings.max_concurrent = usize::try_from(item.count(1, CONCURRENT_MAX)?).unwrap_or(1);
+    }
+    if let Some(item) = section.get("mode") {
+        let modes = [("exactly-once", CheckpointMode::ExactlyOnce), ("at-least-once", CheckpointMode::AtLeastOnce)];
+        settings.mode = item.choose(&modes)?;
+    }
+    if let Some(item) = section.get("min_pause") {
+        settings.min_pause = item.duration(Duration::ZERO)?;
+        if settings.max_concurrent > 1 && !settings.min_pause.is_zero() {
+            return Err(item.invalid("has no effect with a `max_concurrent` above 1"));
+        }
+    }
+    if let Some(item) = section.get("unaligned_after") {
+        settings.unaligned_after = Some(item.duration(Duration::ZERO)?);
+        if settings.mode == CheckpointMode::AtLeastOnce {
+            return Err(item.invalid("has no effect with mode = \"at-least-once\", because no input waits"));
+        }
+        if settings.max_concurrent > 1 {
+            return Err(item.invalid("needs a `max_concurrent` of 1"));
+        }
+    }
+    Ok(())
+}
+
+/// Reads `[restart]`.
+pub(super) fn restart(top: &TomlSection<'_>) -> Result<RestartStrategy> {
+    let (mut attempts, mut delay) = (3, Duration::from_secs(1));
+    let Some(section) = top.section("restart", &["strategy", "attempts", "delay"])? else {
+        return Ok(RestartStrategy::FixedDelay { attempts, delay });
+    };
+    let strategies = [("none", false), ("fixed-delay", true)];
+    let restarts = section.get("strategy").map(|item| item.choose(&strategies)).transpose()?.unwrap_or(true);
+    if !restarts {
+        return match section.get("attempts").or_else(|| section.get("delay")) {
+            Some(item) => Err(item.invalid("has no effect with strategy = \"none\"")),
+            None => Ok(RestartStrategy::None),
+        };
+    }
+    if let Some(item) = section.get("attempts") {
+        let count = item
+            .count(1, u64::from(u32::MAX))
+            .map_err(|error| error.hint("to never restart, set strategy = \"none\""))?;
+        attempts = u32::try_from(count).unwrap_or(u32::MAX);
+    }
+    if let Some(item) = section.get("delay") {
+        delay = item.duration(Duration::ZERO)?;
+    }
+    Ok(RestartStrategy::FixedDelay { attempts, delay })
+}
+
+/// Reads `[state]`.
+pub(super) fn state(top: &TomlSection<'_>) -> Result<StateSettings> {
+    let section = top.section("state", &["backend"])?;
+    let backends = [("memory", StateBackendKind::Memory), ("rocksdb", StateBackendKind::RocksDb)];
+    let backend = section.and_then(|section| section.get("backend")).map(|item| item.choose(&backends)).transpose()?;
+    Ok(StateSettings { backend: backend.unwrap_or(StateBackendKind::Memory) })
+}
+
+/// Reads `[sandbox]`.
+pub(super) fn sandbox(top: &TomlSection<'_>) -> Result<SandboxSettings> {
+    let section = top.section("sandbox", &["fresh_instance"])?;
+    let fresh = section.and_then(|section| section.get("fresh_instance")).map(|item| item.bool()).transpose()?;
+    Ok(SandboxSettings { fresh_instance: fresh.unwrap_or(false) })
+}

@@ -1,0 +1,48 @@
+//! Key selectors: the place in a record where its key, or another field, is found.
+
+use super::toml_reader::{TomlItem, TomlSection};
+use crate::error::{Result, manifest_key};
+
+/// The place in a record where its key is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySelector {
+    /// The whole value.
+    Value,
+    /// The key that the function upstream passed to `emit_keyed`.
+    Emitted,
+    /// A field by name: a CSV column of a source with a header, or a JSON field (`a.b` is field `b` of object `a`).
+    Field(String),
+    /// A CSV column by its index, counted from 0.
+    Column(usize),
+}
+
+const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" } or { column = 0 } (counted from 0)";
+
+/// Reads `field` or `column` of a table. Exactly one of them must be set.
+pub(super) fn field_or_column(item: &TomlItem<'_>, section: &TomlSection<'_>) -> Result<KeySelector> {
+    match (section.get("field"), section.get("column")) {
+        (Some(field), None) => Ok(KeySelector::Field(field.string()?.to_string())),
+        (None, Some(column)) => {
+            let index = column.integer().and_then(|index| u32::try_from(index).ok());
+            let index = index.and_then(|index| usize::try_from(index).ok());
+            index.map(KeySelector::Column).ok_or_else(|| {
+                column.error(manifest_key(format!("{} must be the index of a column, counted from 0", column.what)))
+            })
+        }
+        _ => Err(item.error(manifest_key(format!("{} needs either `field` or `column`", item.what)))),
+    }
+}
+
+/// Reads a key selector.
+pub(super) fn key(item: &TomlItem<'_>) -> Result<KeySelector> {
+    if item.is_table() {
+        let section = item.section()?;
+        section.check_keys(&["field", "column"])?;
+        return field_or_column(item, &section).map_err(|error| error.hint(KEY_HINT));
+    }
+    match item.as_str() {
+        Some("value") => Ok(KeySelector::Value),
+        Some("emitted") => Ok(KeySelector::Emitted),
+        _ => Err(item.error(manifest_key(format!("{} is not a key", item.what)).hint(KEY_HINT))),
+    }
+}

@@ -1,0 +1,307 @@
+//! The checked nodes of a pipeline: sources, operators and sinks, with their settings.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::interval::JoinInterval;
+use super::key_selector::KeySelector;
+use super::window_settings::WindowSettings;
+
+/// A node of a pipeline: a source, an operator or a sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineNode {
+    /// The id, unique in the pipeline.
+    pub id: String,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// The inputs; none for a source.
+    pub inputs: Vec<NodeInput>,
+    /// The key that partitions the inputs, except broadcast inputs. Without a key, inputs are forwarded if the parallelism is
+    /// equal, and otherwise rebalanced.
+    pub key: Option<KeySelector>,
+    /// The key of the second input, if it differs from `key`.
+    pub second_key: Option<KeySelector>,
+    /// The settings of its kind.
+    pub kind: NodeKind,
+}
+
+impl PipelineNode {
+    /// Returns the key that partitions an input of this role, and the name of its setting in the pipeline file.
+    pub fn key_of(&self, role: InputRole) -> Option<(&KeySelector, &'static str)> {
+        let second = self.second_key.as_ref().filter(|_| role == InputRole::Second).map(|key| (key, "second_key"));
+        match role {
+            InputRole::Broadcast => None,
+            InputRole::First | InputRole::Second => second.or_else(|| Some((self.key.as_ref()?, "key"))),
+        }
+    }
+
+    /// Returns whether the node has an input of this role.
+    pub fn has_input(&self, role: InputRole) -> bool {
+        self.inputs.iter().any(|input| input.role == role)
+    }
+}
+
+/// An edge of the graph, as its consumer refers to it: `track`, `track.late`, `track.dead-letter`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInput {
+    /// Index of the producer in [`super::PipelineSpec::nodes`].
+    pub node: usize,
+    /// The output of the producer.
+    pub port: OutputPort,
+    /// The role of the input for the consumer.
+    pub role: InputRole,
+}
+
+/// The role of an input for its operator. Inputs of one role form one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputRole {
+    /// `input` or `inputs`: the only input of most functions, and the first input of functions with two.
+    First,
+    /// `second`: the second input, which is also partitioned by key.
+    Second,
+    /// `broadcast`: the second input, of which every subtask gets all records.
+    Broadcast,
+}
+
+/// An output of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputPort {
+    /// The main output.
+    Main,
+    /// A side output, by its name in the function's description.
+    Side(String),
+    /// The dead letters of an operator.
+    DeadLetter,
+}
+
+/// The kind of a node, with its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NodeKind {
+    /// Reads records.
+    Source(SourceNode),
+    /// Processes records.
+    Operator(OperatorNode),
+    /// Writes records.
+    Sink(SinkConfig),
+}
+
+/// The settings of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceNode {
+    /// The connector.
+    pub connector: SourceConfig,
+    /// The event timestamp of a record, if records have one.
+    pub timestamp: Option<TimestampSelector>,
+    /// The watermark, if the source emits one.
+    pub watermark: Option<WatermarkSettings>,
+    /// Maximum number of records per second over all subtasks. `None` means unlimited.
+    pub rate: Option<u64>,
+    /// The policy for undecodable records.
+    pub on_undecodable: UndecodablePolicy,
+}
+
+/// What happens to a record that a source cannot decode, because it has no proper end or an unreadable timestamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UndecodablePolicy {
+    /// The job fails after it has processed the records in front of it.
+    #[default]
+    Fail,
+    /// The record is skipped and counted.
+    Skip,
+}
+
+/// The place of the event timestamp in a record, and its format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimestampSelector {
+    /// The field, as [`KeySelector::Field`] or [`KeySelector::Column`].
+    pub at: KeySelector,
+    /// The format.
+    pub format: TimestampFormat,
+    /// The time zone of times without an offset: `UTC`, an offset, or a name.
+    pub zone: Option<String>,
+}
+
+/// The format of an event timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimestampFormat {
+    /// A date and time as in RFC 3339.
+    Rfc3339,
+    /// Seconds since the Unix epoch.
+    UnixS,
+    /// Milliseconds since the Unix epoch.
+    UnixMs,
+    /// Microseconds since the Unix epoch.
+    UnixUs,
+}
+
+impl TimestampFormat {
+    /// Returns its name in a pipeline file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TimestampFormat::Rfc3339 => "rfc3339",
+            TimestampFormat::UnixS => "unix-s",
+            TimestampFormat::UnixMs => "unix-ms",
+            TimestampFormat::UnixUs => "unix-us",
+        }
+    }
+}
+
+/// The watermark of a source. The default suits ascending timestamps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WatermarkSettings {
+    /// Delay of the watermark behind the largest timestamp.
+    pub out_of_orderness: Duration,
+    /// Time without records after which a subtask is idle and no longer holds up the watermark.
+    pub idle_after: Option<Duration>,
+    /// Alignment with the watermarks of other sources.
+    pub alignment: Option<AlignmentSettings>,
+}
+
+/// The alignment of watermarks: sources of one group wait for each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlignmentSettings {
+    /// The name of the group.
+    pub group: String,
+    /// A subtask stops reading while its watermark is further than this ahead of the group's smallest watermark.
+    pub max_drift: Duration,
+}
+
+/// The settings of an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperatorNode {
+    /// The function, or `None` if `windows` has a built-in aggregate.
+    pub function: Option<FunctionReference>,
+    /// The windows of a window operator.
+    pub windows: Option<WindowSettings>,
+    /// Passed to the function unchanged.
+    pub config: BTreeMap<String, String>,
+    /// The interval of an interval join.
+    pub interval: Option<JoinInterval>,
+    /// The policy for records on which the function fails.
+    pub on_fault: FaultPolicy,
+    /// The limits of each call.
+    pub limits: GuestLimits,
+}
+
+/// A reference to a function of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionReference {
+    /// The component, as `name@version`, `sha256:...` or a path.
+    pub component: String,
+    /// The name of the function.
+    pub name: String,
+}
+
+/// What happens to a record on which a function fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultPolicy {
+    /// The job fails, and its restart strategy applies.
+    Fail,
+    /// The record is skipped and counted.
+    Skip,
+    /// The record and the fault are sent to the operator's output `dead-letter`.
+    DeadLetter,
+}
+
+/// The largest `limits.memory`, in bytes: the memory of one slot in the pool of instances.
+pub const MEMORY_BYTES_MAX: usize = 1 << 30;
+
+/// The limits of one call of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestLimits {
+    /// Memory of the instance, in bytes.
+    pub memory_bytes: usize,
+    /// Processor time of a call.
+    pub deadline: Duration,
+    /// Size of the outputs of a call, in bytes.
+    pub output_bytes: usize,
+}
+
+impl Default for GuestLimits {
+    fn default() -> Self {
+        GuestLimits { memory_bytes: 64 << 20, deadline: Duration::from_secs(1), output_bytes: 16 << 20 }
+    }
+}
+
+/// The format of a stream's values, as far as the host needs it to select keys and timestamps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueFormat {
+    /// Lines or other bytes without fields.
+    Raw,
+    /// A JSON object.
+    Json,
+    /// A CSV row, with the names of its columns if they are known.
+    Csv(Option<Vec<String>>),
+}
+
+/// The format of a source's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileFormat {
+    /// Each line is a record.
+    Lines,
+    /// Each CSV row is a record.
+    Csv,
+    /// Each line is a JSON document.
+    Ndjson,
+}
+
+/// The connector of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceConfig {
+    /// Reads a file, or every file of a folder in order of their names. Decompresses gzip.
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// The format of its records.
+        format: FileFormat,
+        /// Whether each file begins with the names of its columns.
+        header: bool,
+    },
+    /// Generates records from a template.
+    Generator {
+        /// Number of records, or `None` for an endless source.
+        records: Option<u64>,
+        /// The record, in which `{n}` is replaced by its number and `{key}` by a key.
+        template: String,
+        /// Number of distinct values of `{key}`.
+        keys: u64,
+    },
+    /// Reads records from a TCP server. Cannot be replayed.
+    Socket {
+        /// Host and port.
+        address: String,
+        /// The format of its records.
+        format: FileFormat,
+    },
+}
+
+impl SourceConfig {
+    /// Returns the format of the records, and whether there is a header. Returns `None` if a template determines the format.
+    pub fn format(&self) -> Option<(FileFormat, bool)> {
+        match self {
+            SourceConfig::File { format, header, .. } => Some((*format, *header)),
+            SourceConfig::Socket { format, .. } => Some((*format, false)),
+            SourceConfig::Generator { .. } => None,
+        }
+    }
+}
+
+/// The connector of a sink.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkConfig {
+    /// Writes one file per subtask and checkpoint, which the checkpoint publishes. Exactly-once.
+    File {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Writes to the standard output. At-least-once.
+    Stdout,
+    /// Drops all records.
+    Blackhole,
+}

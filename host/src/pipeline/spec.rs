@@ -1,0 +1,155 @@
+//! A checked pipeline: the settings of the whole job, and its nodes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::node_spec::{NodeKind, PipelineNode};
+
+/// A checked pipeline. See the module `pipeline` for its invariant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineSpec {
+    /// The name of the pipeline, and of its job.
+    pub name: String,
+    /// Default parallelism of the nodes.
+    pub parallelism: u32,
+    /// Number of key groups, the upper bound of any parallelism.
+    pub max_parallelism: u32,
+    /// Whether the pipeline file does not set `max_parallelism`, so that a restore takes it from the checkpoint.
+    pub max_parallelism_is_default: bool,
+    /// The job's seed, or `None` if it is chosen at submit.
+    pub seed: Option<u64>,
+    /// When batches are closed.
+    pub batch: BatchSettings,
+    /// When and where checkpoints are taken.
+    pub checkpoint: CheckpointSettings,
+    /// Whether the job restarts after a failure.
+    pub restart: RestartStrategy,
+    /// Where state is kept.
+    pub state: StateSettings,
+    /// How functions are run.
+    pub sandbox: SandboxSettings,
+    /// The nodes in topological order: the inputs of a node are in front of it.
+    pub nodes: Vec<PipelineNode>,
+}
+
+impl PipelineSpec {
+    /// Returns the indices of the sources whose records reach a node, directly or through operators.
+    pub fn sources_of(&self, node: usize) -> BTreeSet<usize> {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![node];
+        while let Some(index) = open.pop() {
+            if seen.insert(index) {
+                open.extend(self.nodes[index].inputs.iter().map(|input| input.node));
+            }
+        }
+        seen.retain(|index| matches!(self.nodes[*index].kind, NodeKind::Source(_)));
+        seen
+    }
+}
+
+/// The conditions that close a batch. The first one that is met counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchSettings {
+    /// Number of records.
+    pub records: usize,
+    /// Size in bytes.
+    pub bytes: usize,
+    /// Time since the first record.
+    pub linger: Duration,
+}
+
+/// The settings of checkpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointSettings {
+    /// Time between the starts of two checkpoints. Without `interval`, `records` and `event_time`, only the final checkpoint
+    /// is taken.
+    pub interval: Option<Duration>,
+    /// Number of records that the sources read between two checkpoints.
+    pub records: Option<u64>,
+    /// Interval of event time. A checkpoint is taken each time the watermark of the sources passes a multiple of it.
+    pub event_time: Option<Duration>,
+    /// Minimum time between the end of one checkpoint and the start of the next. Zero unless `max_concurrent` is 1.
+    pub min_pause: Duration,
+    /// Maximum number of checkpoints in progress at once, without savepoints.
+    pub max_concurrent: usize,
+    /// Which records a checkpoint contains.
+    pub mode: CheckpointMode,
+    /// Time after which a checkpoint's barriers overtake records. `None` means never. If it is set, `max_concurrent` is 1 and
+    /// the mode is exactly-once.
+    pub unaligned_after: Option<Duration>,
+    /// Whether the checkpoints of a cancelled or finished job are deleted.
+    pub on_cancel: CheckpointCleanup,
+    /// Number of completed checkpoints that are retained.
+    pub retained: usize,
+    /// Number of consecutive checkpoints that may fail before the job fails.
+    pub tolerable_failures: u32,
+    /// Time after which an incomplete checkpoint fails.
+    pub timeout: Duration,
+    /// Storage location, a path or `s3://bucket/folder`. `None` means the default location of the server.
+    pub storage: Option<String>,
+}
+
+impl CheckpointSettings {
+    /// Returns whether checkpoints are taken regularly while the sources run.
+    pub fn is_periodic(&self) -> bool {
+        self.interval.is_some() || self.records.is_some() || self.event_time.is_some()
+    }
+}
+
+/// The guarantee of a checkpoint for a subtask with several inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointMode {
+    /// The checkpoint contains exactly the records in front of the barriers.
+    ExactlyOnce,
+    /// The checkpoint may also contain records behind some barriers, which a restore repeats. Inputs never wait for each other.
+    AtLeastOnce,
+}
+
+/// What happens to the checkpoints of a job that is cancelled or finishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointCleanup {
+    /// They are deleted.
+    Delete,
+    /// They are kept.
+    Keep,
+}
+
+/// Whether a job restarts after a failure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RestartStrategy {
+    /// The job fails at once.
+    None,
+    /// The job restarts after a fixed delay.
+    FixedDelay {
+        /// Maximum number of restarts.
+        attempts: u32,
+        /// Time between a failure and the restart.
+        delay: Duration,
+    },
+}
+
+/// The kind of state backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateBackendKind {
+    /// State is kept in memory.
+    Memory,
+    /// State is kept in RocksDB.
+    RocksDb,
+}
+
+/// The settings of state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSettings {
+    /// The backend of all keyed state.
+    pub backend: StateBackendKind,
+}
+
+/// The settings of the sandbox.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SandboxSettings {
+    /// Whether the instance is dropped after every turn. This shows that a guest keeps no state of its own.
+    pub fresh_instance: bool,
+}
