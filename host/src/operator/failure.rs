@@ -2,12 +2,12 @@
 //!
 //! | from | becomes |
 //! |---|---|
-//! | [`TurnFailure`] of a turn | [`TurnOutcome::RolledBack`] for a fault, else an [`OperatorFailure`] (`TurnOutcome::of`) |
-//! | [`TurnOutcome::RolledBack`] | what the fault policy decides (`faults/fault_policy.rs`) |
+//! | [`TurnFailure`] of a turn | [`TurnOutcome::RolledBack`] for a fault, else an [`OperatorFailure`] (`TurnOutcome::of_failure`) |
+//! | [`TurnOutcome::RolledBack`] | the decision of the fault policy (`faults/fault_policy.rs`) |
 //! | [`TurnOutcome::RolledBack`] of a turn without a guest | `internal`: the host is at fault (`TurnOutcome::committed`) |
 //! | [`Error`], [`HostCallError`] outside of a turn | [`OperatorFailure::Error`] (`From`) |
 //!
-//! Invariant: a guest's fault never becomes an error of the host unless no guest took part.
+//! Invariant: a fault becomes an error of the host only if no guest took part in the turn.
 
 use super::faults::failed_record::FailedRecord;
 use crate::error::{self, Error};
@@ -60,22 +60,20 @@ impl<T> TurnOutcome<T> {
         }
     }
 
+    /// The outcome of a turn that failed before its commit.
+    pub(super) fn of_failure(failure: TurnFailure) -> Result<TurnOutcome<T>, OperatorFailure> {
+        match failure {
+            TurnFailure::Fault(fault) => Ok(TurnOutcome::RolledBack(fault)),
+            TurnFailure::Error(error) => Err(OperatorFailure::Error(error)),
+            TurnFailure::Cancelled => Err(OperatorFailure::Cancelled),
+        }
+    }
+
     /// Replaces the value of a committed turn.
     pub(super) fn map<U>(self, map: impl FnOnce(T) -> U) -> TurnOutcome<U> {
         match self {
             TurnOutcome::Committed(value) => TurnOutcome::Committed(map(value)),
             TurnOutcome::RolledBack(fault) => TurnOutcome::RolledBack(fault),
-        }
-    }
-}
-
-impl TurnOutcome<()> {
-    /// The outcome of a turn that failed before its commit.
-    pub(super) fn of_failure<T>(failure: TurnFailure) -> Result<TurnOutcome<T>, OperatorFailure> {
-        match failure {
-            TurnFailure::Fault(fault) => Ok(TurnOutcome::RolledBack(fault)),
-            TurnFailure::Error(error) => Err(OperatorFailure::Error(error)),
-            TurnFailure::Cancelled => Err(OperatorFailure::Cancelled),
         }
     }
 }

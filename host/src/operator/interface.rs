@@ -10,9 +10,11 @@ use crate::turn::{OutputBatch, Turn};
 /// A record that was rejected before it reached the function, for example because its key is missing.
 #[derive(Clone, Debug)]
 pub struct RejectedRecord {
+    /// The record as it was received.
     pub value: Vec<u8>,
     /// Event time in milliseconds, or [`NO_TIMESTAMP`](crate::model::NO_TIMESTAMP).
     pub timestamp: i64,
+    /// Why the record was rejected.
     pub fault: Fault,
 }
 

@@ -1,6 +1,6 @@
 //! Values of internal states as JSON and back: those of windows, triggers, sessions, panes, joins and watermarks.
 //!
-//! `operator/window/`, `operator/interval_join.rs` and `turn/watermark.rs` write the bytes. Invariant: bytes are untrusted;
+//! `operator/window/`, `operator/interval_join/join_state.rs` and `turn/watermark.rs` write the bytes. Invariant: bytes are untrusted;
 //! a value that is malformed, or that does not encode to the same bytes again, is left to the caller, which shows it in hex.
 
 use serde_json::{Map, Number, Value, json};

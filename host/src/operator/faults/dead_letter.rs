@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::{Fault, NO_TIMESTAMP};
 
-/// The position of a record at which a function failed.
+/// The position of a record that a function failed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordPosition {
     pub subtask: u32,

@@ -11,10 +11,10 @@
 //! The guest sees pairs only, never the stored records.
 
 mod expiry;
+#[cfg(test)]
+mod interval_join_tests;
 mod join_operator;
 mod join_state;
-#[cfg(test)]
-mod join_tests;
 mod matched_pairs;
 
 pub use join_operator::IntervalJoin;

@@ -19,7 +19,9 @@ use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 /// How an operator runs its function.
 pub struct FunctionSettings {
     pub job: String,
+    /// Name of the function, for log lines and dead letters.
     pub function: String,
+    /// What happens to a record, a timer or a window that the function fails on.
     pub on_fault: FaultPolicy,
     /// Number of the function's outputs. Dead letters go to the output with this index.
     pub outputs: usize,

@@ -40,6 +40,7 @@ impl WindowFunction {
 /// The options of a window operator.
 #[derive(Clone, Debug)]
 pub struct WindowOptions {
+    /// The windows as the pipeline file defines them.
     pub windows: WindowSettings,
     pub function: WindowFunction,
     /// Whether late records go to the last of the function's outputs. Otherwise they are counted.
