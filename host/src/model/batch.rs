@@ -1,4 +1,4 @@
-//! Records on their way: values with their event timestamps and, where the stream is keyed, their keys.
+//! Batches of records: values, their event timestamps and, in a keyed stream, their keys.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,19 +8,21 @@ use super::{Column, Keys};
 /// The timestamp of a record that has none.
 pub const NO_TIMESTAMP: i64 = i64::MIN;
 
-/// Records in order. `timestamps`, `chosen_keys` and `keys.key_of` have one entry per value.
+/// Records in order. `timestamps`, `chosen_keys` and `keys.key_of` have one entry per record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
+    /// The encoded records.
     pub values: Column,
     /// Event time in milliseconds since the Unix epoch, or [`NO_TIMESTAMP`].
     pub timestamps: Vec<i64>,
     /// The keys that a function chose for its outputs, for a partitioning by `key = "emitted"`.
     pub chosen_keys: Option<Column>,
-    /// Set by a keyed exchange. Shared with the turn that the batch becomes.
+    /// The keys of the records. A keyed exchange sets them, and the turn that handles the batch shares them.
     pub keys: Option<Arc<Keys>>,
 }
 
 impl Batch {
+    /// Returns an empty batch with room for this many records and bytes of values.
     pub fn with_capacity(records: usize, bytes: usize) -> Batch {
         Batch {
             values: Column::with_capacity(records, bytes),
@@ -37,16 +39,17 @@ impl Batch {
         self.timestamps.push(timestamp);
     }
 
-    /// Number of records.
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
+    /// Returns whether the batch has no records.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
-    /// Records `range` as a batch of their own; the dictionary of keys holds just those that occur.
+    /// Returns the records in `range` as a new batch. Its key dictionary contains only their keys.
     pub fn slice(&self, range: Range<usize>) -> Batch {
         Batch {
             values: self.values.slice(range.clone()),
@@ -56,7 +59,7 @@ impl Batch {
         }
     }
 
-    /// These records, in this order, as a batch of their own; the dictionary of keys holds just those that occur.
+    /// Returns the records with these indexes, in this order, as a new batch. Its key dictionary contains only their keys.
     pub fn select(&self, records: &[usize]) -> Batch {
         let of = |column: &Column| records.iter().map(|&record| column.value(record)).collect();
         Batch {
@@ -68,12 +71,12 @@ impl Batch {
     }
 }
 
-/// The keys of records `range`; the dictionary holds just those that occur.
+/// Returns the keys of the records in `range`. The dictionary contains only these keys.
 pub(super) fn slice_keys(keys: &Keys, range: Range<usize>) -> Keys {
     select_keys(keys, range)
 }
 
-/// The keys of these records; the dictionary holds just those that occur.
+/// Returns the keys of these records. The dictionary contains only these keys.
 fn select_keys(keys: &Keys, records: impl Iterator<Item = usize>) -> Keys {
     let mut slice = Keys::default();
     let mut moved = vec![u32::MAX; keys.distinct.len()];

@@ -1,31 +1,42 @@
-//! Values of variable size in two vectors, laid out as Arrow lays out variable-size binary.
+//! Columns: values of variable size in two vectors, with the layout of Arrow's variable-size binary arrays.
 //!
-//! Invariant: `offsets` has one entry more than there are values, begins with 0, never decreases and ends with
-//! `bytes.len()`. [`Column::from_parts`] checks it, so that bytes from a guest or a file cannot break it.
+//! Invariant: `offsets` has one more entry than the column has values. It begins with 0, never decreases, and ends with
+//! `bytes.len()`. [`Column::from_parts`] checks this, so that bytes from a guest or a file cannot break it.
 
 use std::fmt;
 use std::ops::Range;
 
-/// See the module.
+/// A sequence of byte strings.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Column {
     bytes: Vec<u8>,
     offsets: Vec<u32>,
 }
 
-/// Why two vectors are not a column.
+/// Why two vectors do not form a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnDefect {
+    /// The first offset is not 0.
     FirstOffset(u32),
-    Decreasing { index: usize },
-    LastOffset { last: u32, bytes: usize },
+    /// An offset is smaller than the previous one.
+    Decreasing {
+        /// Index of the smaller offset.
+        index: usize,
+    },
+    /// The last offset is not the number of bytes.
+    LastOffset {
+        /// The last offset.
+        last: u32,
+        /// The number of bytes.
+        bytes: usize,
+    },
 }
 
 impl fmt::Display for ColumnDefect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ColumnDefect::FirstOffset(first) => write!(f, "the first offset is {first}, not 0"),
-            ColumnDefect::Decreasing { index } => write!(f, "offset {index} is smaller than the one before it"),
+            ColumnDefect::Decreasing { index } => write!(f, "offset {index} is smaller than the previous offset"),
             ColumnDefect::LastOffset { last, bytes } => {
                 write!(f, "the last offset is {last}, but there are {bytes} bytes")
             }
@@ -40,17 +51,19 @@ impl Default for Column {
 }
 
 impl Column {
+    /// Returns a column without values.
     pub fn new() -> Column {
         Column { bytes: Vec::new(), offsets: vec![0] }
     }
 
+    /// Returns an empty column with room for this many values and bytes.
     pub fn with_capacity(values: usize, bytes: usize) -> Column {
         let mut offsets = Vec::with_capacity(values + 1);
         offsets.push(0);
         Column { bytes: Vec::with_capacity(bytes), offsets }
     }
 
-    /// Takes vectors that nobody has checked. No offsets at all with no bytes is a column of no values.
+    /// Builds a column from untrusted vectors. Two empty vectors give a column without values.
     pub fn from_parts(bytes: Vec<u8>, mut offsets: Vec<u32>) -> Result<Column, ColumnDefect> {
         if offsets.is_empty() {
             offsets.push(0);
@@ -69,20 +82,20 @@ impl Column {
         Ok(Column { bytes, offsets })
     }
 
-    /// Appends a value. A column holds less than 4 GiB: batches close far earlier (see the `batch` setting).
+    /// Appends a value. The bytes of a column must stay below 4 GiB: batches close far earlier (see the `batch` setting).
     #[inline]
     pub fn push(&mut self, value: &[u8]) {
         append(&mut self.bytes, value);
         self.offsets.push(self.bytes.len() as u32);
     }
 
-    /// Appends a value that `write` builds in place; what was in the buffer before must stay.
+    /// Appends a value that `write` appends to the buffer. `write` must not change the previous content of the buffer.
     pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);
         self.offsets.push(self.bytes.len() as u32);
     }
 
-    /// Appends values `range` of another column.
+    /// Appends the values in `range` of another column.
     pub fn extend_from(&mut self, other: &Column, range: Range<usize>) {
         let (start, end) = (other.offsets[range.start], other.offsets[range.end]);
         let base = self.bytes.len() as u32;
@@ -90,53 +103,58 @@ impl Column {
         self.offsets.extend(other.offsets[range.start + 1..=range.end].iter().map(|offset| offset - start + base));
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
     }
 
+    /// Returns whether the column has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Value `index`; panics where there is none, like a slice.
+    /// Returns the value at `index`. Panics if `index` is out of bounds, like a slice.
     #[inline]
     pub fn value(&self, index: usize) -> &[u8] {
         &self.bytes[self.offsets[index] as usize..self.offsets[index + 1] as usize]
     }
 
+    /// Returns the values in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
         self.offsets.windows(2).map(|pair| &self.bytes[pair[0] as usize..pair[1] as usize])
     }
 
+    /// Returns the bytes of all values, concatenated.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
+    /// Returns the start of each value in the bytes, and the end of the last one.
     pub fn offsets(&self) -> &[u32] {
         &self.offsets
     }
 
-    /// Values `range` as a column of their own.
+    /// Returns the values in `range` as a new column.
     pub fn slice(&self, range: Range<usize>) -> Column {
         let mut column = Column::with_capacity(range.len(), 0);
         column.extend_from(self, range);
         column
     }
 
-    /// The bytes and the offsets, as [`Column::from_parts`] takes them.
+    /// Returns the bytes and the offsets. The inverse of [`Column::from_parts`].
     pub fn into_parts(self) -> (Vec<u8>, Vec<u32>) {
         (self.bytes, self.offsets)
     }
 
-    /// Removes all values and keeps the memory.
+    /// Removes all values, and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.offsets.truncate(1);
     }
 }
 
-/// Up to here bytes are copied in words, which costs less than a call that finds out how many they are.
+/// Up to this length, values are copied word by word. That is cheaper than a call to `memcpy`, which first examines the
+/// length.
 const SHORT_BYTES_MAX: usize = 24;
 
 #[inline]
@@ -185,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn values_of_any_length_are_kept() {
+    fn values_of_any_length_are_stored_unchanged() {
         let values: Vec<Vec<u8>> = (0..64u8).map(|length| (0..length).collect()).collect();
         let column: Column = values.iter().collect();
         assert!(column.iter().eq(values.iter().map(Vec::as_slice)));
     }
 
     #[test]
-    fn a_slice_and_an_extension_keep_the_values() {
+    fn slice_and_extend_from_copy_the_values() {
         let column: Column = ["a", "", "ccc", "dd"].into_iter().collect();
         let mut middle = column.slice(1..3);
         assert_eq!(middle.iter().collect::<Vec<_>>(), [&b""[..], b"ccc"]);

@@ -1,4 +1,4 @@
-//! What event time adds to batches: due timers, windows with their elements, pairs of joined records.
+//! Data of timers, windows and joins: due timers, windows with their elements, and pairs of joined records.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,11 +9,14 @@ use super::{Column, Keys};
 /// The two clocks of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TimeDomain {
+    /// Event time, which the watermark drives.
     Event,
+    /// Processing time: the wall clock.
     Processing,
 }
 
 impl TimeDomain {
+    /// Returns the name that messages use.
     pub fn as_str(self) -> &'static str {
         match self {
             TimeDomain::Event => "event",
@@ -22,35 +25,37 @@ impl TimeDomain {
     }
 }
 
-/// A time in eight bytes that sort as times do. Part of the durable format.
+/// Encodes a time in eight bytes that sort like the times. Part of the durable format.
 pub fn time_bytes(time: i64) -> [u8; 8] {
     ((time as u64) ^ (1 << 63)).to_be_bytes()
 }
 
-/// The time that [`time_bytes`] wrote.
+/// Decodes a time. The inverse of [`time_bytes`].
 pub fn time_of_bytes(bytes: [u8; 8]) -> i64 {
     (u64::from_be_bytes(bytes) ^ (1 << 63)) as i64
 }
 
-/// Timers that are due, of one clock, in order of their time.
+/// Due timers of one clock, in order of their times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueTimers {
-    /// `key_of` has one entry per timer.
+    /// The keys of the timers. `key_of` has one entry per timer.
     pub keys: Arc<Keys>,
-    /// The times for which they were registered, in milliseconds.
+    /// The registered times of the timers, in milliseconds since the Unix epoch.
     pub times: Vec<i64>,
 }
 
 impl DueTimers {
+    /// Returns the number of timers.
     pub fn len(&self) -> usize {
         self.times.len()
     }
 
+    /// Returns whether no timers are due.
     pub fn is_empty(&self) -> bool {
         self.times.is_empty()
     }
 
-    /// Timers `range` as timers of their own.
+    /// Returns the timers in `range`.
     pub fn slice(&self, range: Range<usize>) -> DueTimers {
         DueTimers { keys: Arc::new(slice_keys(&self.keys, range.clone())), times: self.times[range].to_vec() }
     }
@@ -59,48 +64,55 @@ impl DueTimers {
 /// Windows of keys. `keys.key_of`, `starts` and `ends` have one entry per window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows {
+    /// The keys of the windows.
     pub keys: Keys,
-    /// The first millisecond; of a global window `i64::MIN`.
+    /// First millisecond of each window. `i64::MIN` for a global window.
     pub starts: Vec<i64>,
-    /// The first millisecond behind; of a global window `i64::MAX`.
+    /// First millisecond after each window. `i64::MAX` for a global window.
     pub ends: Vec<i64>,
 }
 
 impl Windows {
+    /// Returns the number of windows.
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
+    /// Returns whether there are no windows.
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 }
 
-/// The elements of several windows, one window behind the other.
+/// The elements of several windows, concatenated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WindowElements {
+    /// The elements.
     pub values: Column,
-    /// One per value.
+    /// The timestamp of each element.
     pub timestamps: Vec<i64>,
-    /// For each window the index behind its last element.
+    /// The end of each window's elements in `values`.
     pub ends: Vec<u32>,
 }
 
-/// One side of several pairs.
+/// One side of several joined pairs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PairSide {
-    /// Values that occur, each once.
+    /// The distinct records of this side.
     pub values: Column,
-    /// One per value.
+    /// The timestamp of each record.
     pub timestamps: Vec<i64>,
-    /// For each pair the index of its value.
+    /// The index in `values` of each pair's record.
     pub value_of: Vec<u32>,
 }
 
-/// Records of two inputs that belong together. `keys.key_of` has one entry per pair.
+/// Pairs of records from two inputs. `keys.key_of` has one entry per pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JoinedPairs {
+    /// The keys of the pairs.
     pub keys: Keys,
+    /// Records of the first input.
     pub left: PairSide,
+    /// Records of the second input.
     pub right: PairSide,
 }

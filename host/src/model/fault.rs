@@ -1,42 +1,45 @@
-//! Faults: how a guest fails. A fault is met by its operator's disposition; it is never an [`crate::error::Error`].
+//! Faults: failures of a guest. The fault policy of the operator decides what happens to the record.
+//!
+//! A fault is never an [`crate::error::Error`], which is a failure of the host.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of failure. Stable names, explained in `docs/errors.md`.
+/// Kind of a fault. The names are stable, and `docs/errors.md` explains them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultCode {
     /// The function returned an error.
     GuestError,
-    /// The function panicked, with its own last words.
+    /// The function panicked.
     GuestPanic,
     /// The component trapped: unreachable code, a bad memory access, a division by zero.
     GuestTrap,
     /// The call took more processor time than `limits.deadline`.
     DeadlineExceeded,
-    /// The component wanted more memory than `limits.memory`.
+    /// The component requested more memory than `limits.memory`.
     MemoryExceeded,
-    /// The call nested deeper than the stack allows.
+    /// The call exceeded the stack.
     StackOverflow,
     /// The call returned more bytes than `limits.output`.
     OutputExceeded,
-    /// The outputs are not well formed: offsets, lengths, an output that does not exist.
+    /// The outputs are malformed: wrong offsets or lengths, or an output that does not exist.
     InvalidOutput,
-    /// A host function was called with arguments that make no sense.
+    /// A host function was called with invalid arguments.
     InvalidCall,
-    /// The record has no key where the operator's `key` looks for one.
+    /// The record has no key at the position that the operator's `key` selects.
     KeyMissing,
-    /// The record has no event timestamp, and its operator goes by it.
+    /// The record has no event timestamp, but its operator needs one.
     TimestampMissing,
-    /// The record has no number where the operator's `aggregate` looks for one.
+    /// The record has no number at the position that the operator's `aggregate` selects.
     NumberMissing,
-    /// The result of the operator's `aggregate` is beyond the numbers that JSON and 64-bit floating point have.
+    /// The result of the operator's `aggregate` exceeds the range of JSON numbers or of 64-bit floating point.
     NumberOverflow,
 }
 
 impl FaultCode {
+    /// All fault codes.
     pub const ALL: &[FaultCode] = &[
         FaultCode::GuestError,
         FaultCode::GuestPanic,
@@ -53,6 +56,7 @@ impl FaultCode {
         FaultCode::NumberOverflow,
     ];
 
+    /// Returns the stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             FaultCode::GuestError => "guest-error",
@@ -75,13 +79,16 @@ impl FaultCode {
 /// One failure of a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
+    /// Kind of the fault.
     pub code: FaultCode,
+    /// Description of the fault.
     pub message: String,
-    /// The guest's call stack, innermost first, where there is one.
+    /// The guest's call stack, innermost call first. Empty if it is not known.
     pub backtrace: Vec<String>,
 }
 
 impl Fault {
+    /// Returns a fault without a call stack.
     pub fn new(code: FaultCode, message: impl Into<String>) -> Fault {
         Fault { code, message: message.into(), backtrace: Vec::new() }
     }

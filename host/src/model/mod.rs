@@ -1,4 +1,6 @@
-//! What flows: columns, batches, keys and key groups, faults. Plain data; knows nothing of sandbox, state or files.
+//! The data that flows through a job: columns, batches, keys and key groups, faults, counters.
+//!
+//! Plain data. Knows nothing of the sandbox, state or files.
 
 mod batch;
 mod column;
