@@ -1,11 +1,11 @@
-//! What the crossing into a component costs: `cargo xtask bench crossing`.
+//! Measures the cost of calling into a component: `cargo xtask bench crossing`.
 //!
-//! The loop of a subtask (`FunctionOperator::process`: begin the turn, call the function, commit, hand on the outputs) runs
-//! on one thread over prepared batches, with a component's function and with the same function as native code over the
-//! same turn. Both sides take turns in short slices, and a cost is the median of the slices' differences, so that a noisy
-//! machine changes both alike. Prints a table and writes `crossing.json` into `COFFERDAM_BENCH_DIR`.
+//! Runs the loop of a subtask, `FunctionOperator::process`, on one thread over prepared batches. It begins a turn, calls the
+//! function, commits and passes the outputs on. One side calls a function in a component, the other the same function as
+//! native code. The sides alternate in short slices. The cost is the median difference of the slices, so that noise of the
+//! machine affects both sides alike. Prints a table and writes `crossing.json` into `COFFERDAM_BENCH_DIR`.
 
-#![allow(clippy::disallowed_methods, reason = "it measures time, and runs outside of the engine")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time and runs outside the engine")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -25,11 +25,11 @@ use cofferdam::turn::{FIRST_INPUT, Guest, OutputBatch, Turn, TurnContext, TurnFa
 const RECORD_BYTES: usize = 100;
 const KEYS: usize = 100;
 const MAX_PARALLELISM: u32 = 128;
-/// Records of one slice: a millisecond or two, and little enough that the input stays in the cache.
+/// Number of records per slice. A slice takes one or two milliseconds, and its input fits into the processor's cache.
 const SLICE_RECORDS: usize = 16 * 1024;
 const SLICES: usize = 400;
 
-/// The functions of `tests/guests/crossing`, natively.
+/// The native version of the function `echo` of `tests/guests/crossing`.
 struct NativeEcho;
 
 impl Guest for NativeEcho {
@@ -42,6 +42,7 @@ impl Guest for NativeEcho {
     }
 }
 
+/// The native version of the function `total` of `tests/guests/crossing`.
 struct NativeTotal;
 
 impl Guest for NativeTotal {
@@ -60,7 +61,7 @@ impl Guest for NativeTotal {
     }
 }
 
-/// One function on both sides of the fence, and its input.
+/// One function, native and in a component, and its input.
 struct Case {
     name: &'static str,
     metric: &'static str,
@@ -69,7 +70,7 @@ struct Case {
     sandboxed: FunctionOperator,
 }
 
-/// Nanoseconds per record, as they were measured.
+/// Measured nanoseconds per record.
 #[derive(Default)]
 struct Slices {
     native: Vec<f64>,
@@ -99,7 +100,7 @@ impl Case {
         }
     }
 
-    /// Fails where the two sides do not do the same.
+    /// Panics unless both sides give the same outputs and state.
     fn check(&mut self) {
         let [native, sandboxed] = [&mut self.native, &mut self.sandboxed].map(|operator| {
             let mut outputs = Vec::new();
@@ -113,7 +114,7 @@ impl Case {
             });
             (outputs, state)
         });
-        assert!(native == sandboxed, "`{}` does not do the same natively", self.name);
+        assert!(native == sandboxed, "`{}` gives a different result natively", self.name);
     }
 
     fn measure(&mut self) -> Slices {
@@ -134,7 +135,7 @@ impl Case {
     }
 }
 
-/// Nanoseconds per record of one slice. The outputs are dropped within it, as a sink would.
+/// Returns the nanoseconds per record of one slice. Includes dropping the outputs, as a sink would.
 fn slice(operator: &mut FunctionOperator, batches: &[Batch]) -> f64 {
     let batches = batches.to_vec();
     let start = Instant::now();
@@ -146,7 +147,7 @@ fn slice(operator: &mut FunctionOperator, batches: &[Batch]) -> f64 {
     start.elapsed().as_nanos() as f64 / SLICE_RECORDS as f64
 }
 
-/// Records `first..first + records`, with keys as a keyed exchange gives them.
+/// Returns the records `first..first + records`, with keys as a keyed exchange sets them.
 fn batch(first: usize, records: usize, keyed: bool) -> Batch {
     let mut batch = Batch::with_capacity(records, records * RECORD_BYTES);
     let mut keys = Keys::default();
@@ -173,7 +174,7 @@ fn operator(guest: Box<dyn Guest>, function: &FunctionDescription) -> FunctionOp
         let clock = SystemClock::shared();
         let options =
             StateOptions::empty(StateBackendKind::Memory, PathBuf::new(), layout.clone(), MAX_PARALLELISM, clock);
-        Turn::stateful(TurnContext::default(), layout, state::open(options).expect("memory can be had"))
+        Turn::stateful(TurnContext::default(), layout, state::open(options).expect("a memory backend can be opened"))
     };
     let settings = FunctionSettings {
         job: "bench".to_string(),
@@ -188,7 +189,7 @@ fn operator(guest: Box<dyn Guest>, function: &FunctionDescription) -> FunctionOp
     FunctionOperator::new(guest, turn, settings, Counters::default())
 }
 
-/// The value below which a part of the sorted measurements lies.
+/// Returns a quantile of the measurements.
 fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -204,7 +205,7 @@ fn main() {
     let report = folder("COFFERDAM_BENCH_DIR").join("crossing.json");
     let component =
         std::fs::read(folder("COFFERDAM_TEST_COMPONENTS").join("crossing.wasm")).expect("the component can be read");
-    let sandbox = Sandbox::open(SandboxOptions::in_this_process(16)).expect("a sandbox can be had");
+    let sandbox = Sandbox::open(SandboxOptions::in_this_process(16)).expect("a sandbox can be opened");
     let component = sandbox.load(&component).expect("the component can be loaded");
 
     let cases = [

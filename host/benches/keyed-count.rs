@@ -1,12 +1,14 @@
-//! Records counted by key, beside Flink: `cargo xtask bench keyed-count [--peer flink]`.
+//! Counts records by key, optionally compared with Flink: `cargo xtask bench keyed-count [--peer flink]`.
 //!
-//! Both sides run the same job over the same files: read lines, parse them, partition by key, count in keyed state, drop
-//! the counts. Ours runs both functions sandboxed, out of `tests/guests/keyed-count`; the peer is `peer/flink/KeyedCount.java`.
-//! Each run is a process of its own, and no two run at once. Sides take turns; a figure is the median of the rounds. Time
-//! is that from the first record to the last, without the start of the process, and so is the processors' time, which says
-//! more where others use the machine too; memory is the most that the process had resident by then. Prints a table and writes `keyed-count.json` into `COFFERDAM_BENCH_DIR`.
+//! Both sides run the same job over the same files. It reads lines, parses them, partitions them by key, counts in keyed state
+//! and drops the counts. Cofferdam runs the functions of `tests/guests/keyed-count` in the sandbox. The Flink job is
+//! `peer/flink/KeyedCount.java`.
+//!
+//! Each run is a separate process. The sides alternate, and a figure is the median of the rounds. Wall time and processor time
+//! cover the first to the last record, without the start of the process. Processor time is more reliable on a shared
+//! machine. Memory is the peak resident memory. Prints a table and writes `keyed-count.json` into `COFFERDAM_BENCH_DIR`.
 
-#![allow(clippy::disallowed_methods, reason = "it measures time, and runs outside of the engine")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time and runs outside the engine")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,24 +26,24 @@ use sha2::{Digest, Sha256};
 
 const PARALLELISM: u32 = 2;
 const ROUNDS: usize = 3;
-/// The input of one case, so that the subtasks of a source share it.
+/// Number of input files of a case, which the subtasks of the source share.
 const FILES: u64 = 8;
-/// For what RocksDB and the caches around it hold, on either side, over all subtasks: less than the large state's bytes.
+/// Memory limit of RocksDB and its caches, on both sides and over all subtasks. Smaller than the large state.
 const STATE_MEMORY_BYTES: usize = 256 << 20;
-/// Of a batch of ours. Large, as the rate is what counts here; at millions of records per second it still fills faster
-/// than the default linger time.
+/// Maximum number of records per batch in Cofferdam. Large, because the benchmark measures throughput. At millions of records
+/// per second, a batch still fills before the default linger time ends.
 const BATCH_RECORDS: u32 = 16_384;
-/// Of Flink's heap: several times what it needs.
+/// Heap size of Flink, several times what it needs.
 const HEAP: &str = "-Xmx2g";
-/// A run that takes longer has failed.
+/// A run that takes longer fails.
 const RUN_MAX: Duration = Duration::from_secs(600);
 
-/// The environment by which a process is told to run our side: the folder of the run, and how many records there are.
+/// Environment variables that tell a process to run Cofferdam: the folder of the run, and the number of records.
 const RUN: &str = "COFFERDAM_KEYED_COUNT_RUN";
 const RECORDS: &str = "COFFERDAM_KEYED_COUNT_RECORDS";
-/// The component's name on our side.
+/// Name of the component in Cofferdam.
 const COMPONENT: &str = "keyed-count@0.1.0";
-/// Where xtask has put the peer, as Java's class path.
+/// Environment variable with the class path of the Flink job, which xtask sets.
 const FLINK: &str = "COFFERDAM_FLINK_CLASS_PATH";
 
 struct Case {
@@ -54,7 +56,7 @@ struct Case {
     records: u64,
 }
 
-/// Enough records for each that a run takes several seconds, and that what a JVM compiles at its start costs little.
+/// Each case has enough records for several seconds, so that the initial compilation of the JVM matters little.
 const CASES: &[Case] = &[
     Case {
         metric: "large_state_rocksdb",
@@ -85,12 +87,12 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// What one run came to; what it prints as JSON.
+/// Result of one run, which the process prints as JSON.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Run {
     records: u64,
     nanoseconds: u64,
-    /// Of all threads together.
+    /// Processor time of all threads.
     cpu_nanoseconds: u64,
     resident_bytes: u64,
 }
@@ -105,7 +107,7 @@ impl Run {
     }
 }
 
-/// `[CASE ...] [--rounds N]`; Cargo adds `--bench`.
+/// Arguments: `[CASE ...] [--rounds N]`. Cargo adds `--bench`.
 struct Arguments {
     cases: Vec<&'static Case>,
     rounds: usize,
@@ -181,7 +183,7 @@ fn empty(folder: &Path) {
     fs::create_dir_all(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
 }
 
-/// Prints the medians and takes them into `metrics`; gives the records per second.
+/// Prints the medians and adds them to `metrics`. Returns the records per second.
 fn report_side(metric: &str, side: &str, runs: &[Run], metrics: &mut BTreeMap<String, f64>) -> f64 {
     let sorted = |of: fn(&Run) -> f64| {
         let mut values: Vec<f64> = runs.iter().map(of).collect();
@@ -201,8 +203,8 @@ fn report_side(metric: &str, side: &str, runs: &[Run], metrics: &mut BTreeMap<St
     rate
 }
 
-/// Lines `KEY,PAYLOAD`: a key is 16 hex digits, so that a state of them does not compress. Every key occurs; with few
-/// records per key each occurs as often as the others, in another order each time.
+/// Writes lines `KEY,PAYLOAD`. A key has 16 hexadecimal digits, so that the state does not compress. Every key occurs about
+/// equally often, and each round has another order.
 fn write_input(case: &Case, folder: &Path) {
     empty(folder);
     let per_file = case.records / FILES;
@@ -211,7 +213,7 @@ fn write_input(case: &Case, folder: &Path) {
         let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("the input can be written"));
         for record in file * per_file..(file + 1) * per_file {
             let round = record / case.keys;
-            // Odd and no multiple of five, as `keys` has no other factors: the steps visit every key of a round.
+            // The step is coprime to `keys`, which has no other prime factors than 2 and 5. So a round visits every key.
             let step = [7_368_787, 3_481_331, 9_142_817][(round % 3) as usize];
             let key = scatter(record % case.keys * step % case.keys);
             writeln!(out, "{key:016x},{record:015}").expect("the input can be written");
@@ -220,7 +222,7 @@ fn write_input(case: &Case, folder: &Path) {
     }
 }
 
-/// SplitMix64: neighbours become strangers, and no two numbers the same.
+/// SplitMix64: a bijection that scatters adjacent numbers.
 fn scatter(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -270,7 +272,7 @@ fn start_flink(case: &Case, class_path: &str, input: &Path, scratch: &Path) -> R
     measure(case, &mut command)
 }
 
-/// Runs a side in a process of its own.
+/// Runs one side in a separate process.
 fn measure(case: &Case, command: &mut Command) -> Run {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("the process can be started");
     assert!(output.status.success(), "{command:?} ended with {}", output.status);
@@ -282,11 +284,11 @@ fn measure(case: &Case, command: &mut Command) -> Run {
     run
 }
 
-/// Our side, in the process that was started for it. The job ends with the process: its final checkpoint is no part of
-/// what is measured.
+/// Runs Cofferdam in the process that was started for it. The process exits before the final checkpoint of the job, which is
+/// not measured.
 fn run_ours(folder: &Path, records: u64) {
     state::set_memory_limit(STATE_MEMORY_BYTES);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be created");
     let options = HostOptions {
         data_dir: folder.join("data"),
         clock: SystemClock::shared(),
@@ -301,39 +303,39 @@ fn run_ours(folder: &Path, records: u64) {
     let component = fs::read(component()).expect("the component can be read");
     upload.write_all(&component).expect("the data folder can be written");
     host.add_component(upload, Sha256::digest(&component).into(), Some(COMPONENT), &|| false)
-        .expect("the component is sound");
+        .expect("the component is valid");
     let pipeline_text = fs::read_to_string(folder.join("pipeline.toml")).expect("the pipeline can be read");
     let submission = Submission::new(pipeline_text, "pipeline.toml");
     let job = host.submit(submission).unwrap_or_else(|error| panic!("{error}"));
-    // The component is compiled by now, and no record is read.
+    // The component is compiled, and no record has been read yet.
     let (start, cpu_start) = (Instant::now(), cpu_nanoseconds());
     loop {
         std::thread::sleep(Duration::from_millis(5));
         let now = host.job(&job.summary.id).expect("the job is known");
         let nanoseconds = start.elapsed().as_nanos() as u64;
-        assert!(start.elapsed() < RUN_MAX && now.failure.is_none(), "the job does not end: {:?}", now.failure);
+        assert!(start.elapsed() < RUN_MAX && now.failure.is_none(), "the job did not finish: {:?}", now.failure);
         if now.operators.iter().any(|node| node.kind == "sink" && node.records_in >= records) {
             let records = now.summary.records_in;
             let cpu_nanoseconds = cpu_nanoseconds() - cpu_start;
             let run = Run { records, nanoseconds, cpu_nanoseconds, resident_bytes: resident_bytes_max() };
-            println!("{}", serde_json::to_string(&run).expect("it is plain data"));
+            println!("{}", serde_json::to_string(&run).expect("plain data can be serialized"));
             std::process::exit(0);
         }
     }
 }
 
-/// The most memory that this process has had resident.
+/// Returns the peak resident memory of this process.
 fn resident_bytes_max() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let status = fs::read_to_string("/proc/self/status").expect("procfs is available");
     let kib =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    kib.map(|kib: u64| kib << 10).expect("Linux tells")
+    kib.map(|kib: u64| kib << 10).expect("procfs is available")
 }
 
-/// What this process has used of the processors. Linux counts it in hundredths of a second.
+/// Returns the processor time that this process has used. Linux reports it in hundredths of a second.
 fn cpu_nanoseconds() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").expect("Linux tells");
-    // Behind the name, which may hold blanks; user and system time are the 14th and 15th field of the line.
+    let stat = fs::read_to_string("/proc/self/stat").expect("procfs is available");
+    // User and system time are fields 14 and 15. Skips the name first, since it may contain blanks.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     fields.map(|ticks| ticks.parse::<u64>().expect("a number")).sum::<u64>() * 10_000_000
 }

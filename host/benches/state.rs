@@ -1,18 +1,18 @@
-//! What keeping state costs: `cargo xtask bench state`.
+//! Measures the cost of checkpoints and restores: `cargo xtask bench state`.
 //!
-//! One database of about 1 GB: `KEYS` keys whose values do not compress. In turn:
+//! The database has about 1 GB: `KEYS` keys with values that do not compress. The benchmark has three parts:
 //!
-//! - 200 checkpoints, with 1 % of the keys written between each two: how much of the state each uploads, how long its
-//!   synchronous part is, and what the storage holds at the end with three of them retained. They begin when RocksDB has
-//!   compacted what filling the database left behind, which is none of the 1 %;
-//! - a job's attempt restored from the last one, with a native function that counts records with random keys, in alternating
-//!   phases without checkpoints and with one each second, stored in a local folder: what they cost in throughput;
-//! - a process of its own that restores, checksums included, until it has processed a batch, in turn with a copy of the
-//!   same files.
+//! 1. Takes 200 checkpoints, and writes 1 % of the keys between two of them. Measures how much of the state each one uploads,
+//!    the duration of its synchronous part, and the size of the storage at the end, with three retained checkpoints. Starts
+//!    after RocksDB has compacted what filling the database left behind.
+//! 2. Restores an attempt from the last checkpoint. A native function counts records with random keys. Phases without
+//!    checkpoints alternate with phases with one checkpoint per second, stored in a local folder. Measures the loss of
+//!    throughput.
+//! 3. Starts a process that restores, including checksums, and processes one batch. Alternates with a copy of the same files.
 //!
-//! Prints a table and writes `state.json` into `COFFERDAM_BENCH_DIR`. `--keys`, `--checkpoints` and `--phases` make it smaller.
+//! Prints a table and writes `state.json` into `COFFERDAM_BENCH_DIR`. `--keys`, `--checkpoints` and `--phases` reduce the size.
 
-#![allow(clippy::disallowed_methods, reason = "it measures time, and runs outside of the engine")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time and runs outside the engine")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -45,17 +45,17 @@ const CHECKPOINTS: usize = 200;
 const RETAINED: usize = 3;
 const BATCH: usize = 1024;
 const MAX_PARALLELISM: u32 = 128;
-/// Pairs of phases, with checkpoints and without.
+/// Number of pairs of phases, one with checkpoints and one without.
 const PHASES: usize = 12;
-/// Long beside the seconds in which a write buffer fills: what one phase leaves in it the next one has to write and compact.
+/// Long compared with the seconds in which a memtable fills: each phase flushes and compacts what the previous one left.
 const PHASE: Duration = Duration::from_secs(8);
 const INTERVAL: Duration = Duration::from_secs(1);
 const RESTORES: usize = 5;
 const JOB: &str = "bench";
-/// Names the storage to a process that restores from it.
+/// Environment variable that tells a process which storage to restore from.
 const RESTORE_FROM: &str = "COFFERDAM_BENCH_RESTORE";
 
-/// Numbers that look random, the same ones each time.
+/// A pseudo-random sequence that is the same in each run.
 struct Random(u64);
 
 impl Random {
@@ -68,7 +68,7 @@ impl Random {
     }
 }
 
-/// Writes a value of each of the keys.
+/// Writes a random value for each of the keys.
 fn write_keys(backend: &mut dyn StateBackend, keys: &mut dyn Iterator<Item = u64>, random: &mut Random) {
     let mut entries = Vec::with_capacity(BATCH);
     loop {
@@ -96,14 +96,14 @@ fn layout() -> Vec<StateDescription> {
     vec![StateDescription::new("counted", StateKind::Value, "raw", "bytes")]
 }
 
-/// Makes checkpoints complete and retires older ones, as a job does.
+/// Completes checkpoints and retires older ones, as a job does.
 struct Checkpoints {
     storage: CheckpointStorage,
     id: u64,
     held: Vec<FileRef>,
 }
 
-struct Stored {
+struct CheckpointSize {
     uploaded: u64,
     bytes: u64,
 }
@@ -111,12 +111,12 @@ struct Stored {
 impl Checkpoints {
     fn files(&mut self) -> CheckpointFiles {
         self.id += 1;
-        self.storage.files(JOB, self.id, CheckpointKind::Checkpoint).expect("a checkpoint can be begun")
+        self.storage.files(JOB, self.id, CheckpointKind::Checkpoint).expect("a checkpoint can be started")
     }
 
-    fn complete(&mut self, files: &CheckpointFiles, image: StateHandle, position: Option<Vec<u8>>) -> Stored {
-        self.held = image.files.clone();
-        let bytes = image.files.iter().map(|file| file.bytes).sum();
+    fn complete(&mut self, files: &CheckpointFiles, handle: StateHandle, position: Option<Vec<u8>>) -> CheckpointSize {
+        self.held = handle.files.clone();
+        let bytes = handle.files.iter().map(|file| file.bytes).sum();
         let subtask = |state, source_position| SubtaskMetadata {
             source_position,
             state,
@@ -127,7 +127,7 @@ impl Checkpoints {
             watermark: None,
         };
         let operator = |id: &str, subtask| OperatorMetadata { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
-        let manifest = CheckpointMetadata {
+        let metadata = CheckpointMetadata {
             format: CheckpointMetadata::FORMAT,
             job_id: JOB.into(),
             job_name: JOB.into(),
@@ -138,36 +138,36 @@ impl Checkpoints {
             max_parallelism: MAX_PARALLELISM,
             operators: vec![
                 operator("numbers", subtask(None, position)),
-                operator("count", subtask(Some(image), None)),
+                operator("count", subtask(Some(handle), None)),
                 operator("out", subtask(None, None)),
             ],
         };
-        self.storage.write_metadata(&manifest).expect("a manifest can be written");
+        self.storage.write_metadata(&metadata).expect("a metadata can be written");
         self.storage.retire(JOB, RETAINED, &[]).expect("checkpoints can be retired");
-        Stored { uploaded: files.bytes_uploaded(), bytes }
+        CheckpointSize { uploaded: files.bytes_uploaded(), bytes }
     }
 
-    fn upload(&mut self, snapshot: Box<dyn StateSnapshot>) -> Stored {
+    fn upload(&mut self, snapshot: Box<dyn StateSnapshot>) -> CheckpointSize {
         let files = self.files();
         let held = files.reusable(&self.held).expect("the storage answers");
-        let image = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
-        self.complete(&files, image, None)
+        let handle = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
+        self.complete(&files, handle, None)
     }
 }
 
-/// What the series of checkpoints showed.
+/// Measurements of the series of checkpoints.
 #[derive(Default)]
 struct Series {
-    /// Of the image: what was uploaded.
+    /// Of the handle: what was uploaded.
     ratios: Vec<f64>,
     sync_ms: Vec<f64>,
-    /// The same without the time in which other threads had the core.
+    /// The same without the time in which other threads occupied the core.
     sync_alone_ms: Vec<f64>,
-    /// The bytes of the last image.
+    /// The bytes of the last handle.
     bytes: u64,
 }
 
-/// Fills a database, then takes checkpoints of it, each while the changes before the next one are written.
+/// Fills a database, then takes checkpoints of it. Each upload runs while the changes of the next checkpoint are written.
 fn series(folder: &Path, arguments: &Arguments, checkpoints: &mut Checkpoints) -> Series {
     let (kind, working_dir) = (StateBackendKind::RocksDb, folder.join("series"));
     let options = StateOptions::empty(kind, working_dir, layout(), MAX_PARALLELISM, SystemClock::shared());
@@ -186,7 +186,7 @@ fn series(folder: &Path, arguments: &Arguments, checkpoints: &mut Checkpoints) -
     std::thread::scope(|scope| {
         let (to_upload, snapshots) = mpsc::sync_channel::<Box<dyn StateSnapshot>>(0);
         let uploads = scope.spawn(move || {
-            let stored: Vec<Stored> = snapshots.iter().map(|snapshot| checkpoints.upload(snapshot)).collect();
+            let stored: Vec<CheckpointSize> = snapshots.iter().map(|snapshot| checkpoints.upload(snapshot)).collect();
             stored
         });
         for _ in 0..arguments.checkpoints {
@@ -197,10 +197,10 @@ fn series(folder: &Path, arguments: &Arguments, checkpoints: &mut Checkpoints) -
             let (sync_ms, waited) = (begun.elapsed().as_secs_f64() * 1e3, waited_for_a_core_ms() - waited);
             series.sync_ms.push(sync_ms);
             series.sync_alone_ms.push(sync_ms - waited);
-            to_upload.send(snapshot).expect("uploads go on");
+            to_upload.send(snapshot).expect("the upload thread is running");
         }
         drop(to_upload);
-        for stored in uploads.join().expect("uploads end") {
+        for stored in uploads.join().expect("the upload thread succeeds") {
             series.bytes = stored.bytes;
             series.ratios.push(stored.uploaded as f64 / stored.bytes as f64);
         }
@@ -273,7 +273,7 @@ fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<
     Arc::new(ExecutionPlan::new(pipeline, functions, Path::new(".")).expect("the plan can be made"))
 }
 
-/// Starts an attempt from the newest checkpoint, whose every byte is checked.
+/// Starts an attempt from the newest checkpoint, after checking all its checksums.
 fn restore(
     storage: &CheckpointStorage,
     plan: &Arc<ExecutionPlan>,
@@ -281,8 +281,9 @@ fn restore(
     events: mpsc::Sender<SubtaskEvent>,
 ) -> Execution {
     let newest = storage.newest_usable(JOB, Verification::Checksums).expect("the storage can be read");
-    let (manifest, _) = newest.expect("there is a checkpoint");
-    let files = storage.files(JOB, manifest.checkpoint_id, CheckpointKind::Checkpoint).expect("it has files");
+    let (metadata, _) = newest.expect("a checkpoint exists");
+    let files =
+        storage.files(JOB, metadata.checkpoint_id, CheckpointKind::Checkpoint).expect("the checkpoint has files");
     std::fs::create_dir_all(&working_dir).expect("a folder can be made");
     let options = ExecutionOptions {
         job_id: JOB.into(),
@@ -294,7 +295,7 @@ fn restore(
         allow_unclaimed_state: false,
         reset_watermarks: false,
         interrupt: Interrupt::default(),
-        restore: Some(RestoredCheckpoint { metadata: Arc::new(manifest), files: Arc::new(files) }),
+        restore: Some(RestoredCheckpoint { metadata: Arc::new(metadata), files: Arc::new(files) }),
         listener: Arc::new(move |event| {
             let _ = events.send(event);
         }),
@@ -302,7 +303,7 @@ fn restore(
     Execution::start(plan, options).expect("the attempt can be started")
 }
 
-/// A restored attempt, of which checkpoints are taken.
+/// A restored attempt and its checkpoints.
 struct Running {
     execution: Execution,
     events: mpsc::Receiver<SubtaskEvent>,
@@ -315,7 +316,8 @@ impl Running {
         self.execution.stats().iter().find(|node| node.node == "count").map_or(0, |node| node.counters.records_in)
     }
 
-    /// Records per second of a phase; with a checkpoint at each interval, where the one before is complete.
+    /// Runs a phase and returns its records per second. With an interval, takes checkpoints at that interval, but never two at
+    /// the same time.
     fn phase(&mut self, interval: Option<Duration>) -> f64 {
         let (begun, records) = (Instant::now(), self.records());
         let mut next = begun;
@@ -343,7 +345,7 @@ impl Running {
         });
         let mut parts: Vec<SubtaskSnapshot> = Vec::new();
         while parts.len() < 3 {
-            match self.events.recv().expect("the attempt goes on") {
+            match self.events.recv().expect("the attempt is running") {
                 SubtaskEvent::Acknowledged { snapshots: more, .. } => parts.extend(more),
                 SubtaskEvent::Failed(failure) | SubtaskEvent::SourceFailed(failure) => panic!("{failure:?}"),
                 SubtaskEvent::Opened
@@ -355,15 +357,16 @@ impl Running {
         let position = parts.iter_mut().find_map(|part| part.source_position.take());
         let snapshot = parts.into_iter().find_map(|part| part.state).expect("the function has state");
         let held = files.reusable(&self.checkpoints.held).expect("the storage answers");
-        let image = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
-        self.checkpoints.complete(&files, image, position);
+        let handle = snapshot.upload(&files, &held).expect("a snapshot can be uploaded");
+        self.checkpoints.complete(&files, handle, position);
         self.durations_ms.push(begun.elapsed().as_secs_f64() * 1e3);
     }
 }
 
 struct Throughput {
-    /// Records per second without checkpoints, and what part of it was lost with them.
+    /// Records per second without checkpoints.
     plain: Vec<f64>,
+    /// Part of that which checkpoints cost.
     loss: Vec<f64>,
     durations_ms: Vec<f64>,
 }
@@ -373,7 +376,7 @@ fn throughput(folder: &Path, arguments: &Arguments, checkpoints: Checkpoints) ->
     let plan = plan(arguments.keys, || {});
     let execution = restore(&checkpoints.storage, &plan, folder.join("throughput"), events);
     let mut running = Running { execution, events: receiver, checkpoints, durations_ms: Vec::new() };
-    // Until the caches are warm and compaction has found its pace.
+    // Warms up the caches, and lets compactions reach a steady state.
     running.phase(None);
     running.phase(Some(INTERVAL));
     let (mut plain, mut loss) = (Vec::new(), Vec::new());
@@ -393,7 +396,7 @@ fn throughput(folder: &Path, arguments: &Arguments, checkpoints: Checkpoints) ->
     Throughput { plain, loss, durations_ms: running.durations_ms }
 }
 
-/// What the process does that a restore is measured with: says so when it has processed its first batch.
+/// Restores in this process, and prints a line once the first batch is processed. The third part starts such processes.
 fn restore_in_this_process(root: &Path, keys: u64) -> ! {
     let runtime = runtime();
     let storage = CheckpointStorage::open(&StorageLocation::Folder(root.to_owned()), runtime.handle().clone())
@@ -415,11 +418,11 @@ fn restore_in_this_process(root: &Path, keys: u64) -> ! {
     std::process::exit(0);
 }
 
-/// Seconds from the start of a process to its first batch, and those that a copy of the same files takes: medians.
+/// Returns the median seconds from the start of a process to its first batch, and the median seconds of a copy of the files.
 fn restores(folder: &Path, root: &Path, storage: &CheckpointStorage, keys: u64) -> (f64, f64) {
     let newest = storage.newest_usable(JOB, Verification::Lengths).expect("the storage can be read");
-    let (manifest, _) = newest.expect("there is a checkpoint");
-    let files: Vec<PathBuf> = manifest.files().map(|file| root.join(&file.path)).collect();
+    let (metadata, _) = newest.expect("a checkpoint exists");
+    let files: Vec<PathBuf> = metadata.files().map(|file| root.join(&file.path)).collect();
     let (mut restores, mut copies) = (Vec::new(), Vec::new());
     for _ in 0..RESTORES {
         let copy = folder.join("copy");
@@ -432,22 +435,24 @@ fn restores(folder: &Path, root: &Path, storage: &CheckpointStorage, keys: u64) 
         std::fs::remove_dir_all(&copy).expect("a folder can be removed");
 
         let begun = Instant::now();
-        let mut process = Command::new(std::env::current_exe().expect("this is a program"));
+        let mut process = Command::new(std::env::current_exe().expect("this program has a path"));
         let process = process.args(["--keys", &keys.to_string()]).env(RESTORE_FROM, root);
         let process = process.stdout(Stdio::piped());
         let mut process = process.spawn().expect("the program can be started");
         let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("it is piped")).read_line(&mut line).expect("it can be read");
+        BufReader::new(process.stdout.take().expect("stdout is piped"))
+            .read_line(&mut line)
+            .expect("the output can be read");
         restores.push(begun.elapsed().as_secs_f64());
         assert_eq!(line.trim(), "processed");
-        process.wait().expect("it ends");
+        process.wait().expect("the process ends");
         std::fs::remove_dir_all(folder.join("restored")).expect("a folder can be removed");
     }
     (quantile(&restores, 0.5), quantile(&copies, 0.5))
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Runtime::new().expect("a runtime can be had")
+    tokio::runtime::Runtime::new().expect("a runtime can be created")
 }
 
 struct Arguments {
@@ -466,13 +471,13 @@ fn arguments() -> Arguments {
             "--keys" => arguments.keys = value,
             "--checkpoints" => arguments.checkpoints = value as usize,
             "--phases" => arguments.phases = value as usize,
-            _ => panic!("there is no argument {name}"),
+            _ => panic!("unknown argument {name}"),
         }
     }
     arguments
 }
 
-/// The value below which a part of the measurements lies.
+/// Returns a quantile of the measurements.
 fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -483,7 +488,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// How long this thread has been ready to run while others ran.
+/// Returns how long this thread has waited for a core.
 fn waited_for_a_core_ms() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     stat.split_whitespace().nth(1).and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e6
@@ -496,9 +501,10 @@ fn resident_peak_mb() -> f64 {
 }
 
 fn bytes_below(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).expect("a folder can be read").map(|entry| entry.expect("it can be read"));
+    let entries =
+        std::fs::read_dir(folder).expect("a folder can be read").map(|entry| entry.expect("a folder can be read"));
     entries
-        .map(|entry| match entry.metadata().expect("it can be read") {
+        .map(|entry| match entry.metadata().expect("metadata can be read") {
             meta if meta.is_dir() => bytes_below(&entry.path()),
             meta => meta.len(),
         })
@@ -513,7 +519,7 @@ fn main() {
     let report =
         std::env::var_os("COFFERDAM_BENCH_DIR").expect("COFFERDAM_BENCH_DIR is set by `cargo xtask bench state`");
     let report = PathBuf::from(report);
-    // Beside the report: a folder in memory would not show what files cost.
+    // Beside the report, because a temporary folder may be in memory and would hide the cost of files.
     let folder = tempfile::tempdir_in(&report).expect("a folder can be made");
     let runtime = runtime();
     let root = folder.path().join("storage");
@@ -529,31 +535,43 @@ fn main() {
     let series = series(folder.path(), &arguments, &mut checkpoints);
     let state_bytes = arguments.keys * (VALUE_BYTES as u64 + 12);
     let over = series.ratios.iter().filter(|ratio| **ratio >= 0.1).count() as f64 / series.ratios.len() as f64;
-    show("incremental_upload_median_ratio", "uploaded, of the whole: median", quantile(&series.ratios, 0.5));
-    show("incremental_upload_mean_ratio", "uploaded, of the whole: mean", mean(&series.ratios));
-    show("incremental_upload_max_ratio", "uploaded, of the whole: largest", quantile(&series.ratios, 1.0));
-    show("incremental_upload_over_limit", "checkpoints that upload a tenth or more", over);
+    show("incremental_upload_median_ratio", "uploaded part of a checkpoint: median", quantile(&series.ratios, 0.5));
+    show("incremental_upload_mean_ratio", "uploaded part of a checkpoint: mean", mean(&series.ratios));
+    show("incremental_upload_max_ratio", "uploaded part of a checkpoint: maximum", quantile(&series.ratios, 1.0));
+    show("incremental_upload_over_limit", "part of checkpoints that upload a tenth or more", over);
     show("checkpoint_sync_p50_ms", "synchronous part, ms: median", quantile(&series.sync_ms, 0.5));
     show("checkpoint_sync_p99_ms", "synchronous part, ms: 99th percentile", quantile(&series.sync_ms, 0.99));
     show("checkpoint_sync_alone_p99_ms", "  without waiting for a core", quantile(&series.sync_alone_ms, 0.99));
-    show("image_ratio", "last image, of the state", series.bytes as f64 / state_bytes as f64);
+    show("image_ratio", "last handle, of the state", series.bytes as f64 / state_bytes as f64);
     let stored = bytes_below(&root) as f64 / state_bytes as f64;
     show(
         &format!("storage_ratio_after_{}_checkpoints", arguments.checkpoints),
-        "storage with 3 retained, of the state",
+        "size of the storage with 3 retained / size of the state",
         stored,
     );
 
     let throughput = throughput(folder.path(), &arguments, checkpoints);
-    show("resident_peak_mb", "memory of the process until here, MB: peak", resident_peak_mb());
+    show("resident_peak_mb", "peak memory of the process so far, MB", resident_peak_mb());
     show("records_per_s", "records per second without checkpoints: median", quantile(&throughput.plain, 0.5));
-    show("checkpoint_throughput_loss", "lost with a checkpoint each second: median", quantile(&throughput.loss, 0.5));
-    show("checkpoint_throughput_loss_mean", "lost with a checkpoint each second: mean", mean(&throughput.loss));
-    show("checkpoint_duration_p50_ms", "such a checkpoint, whole, ms: median", quantile(&throughput.durations_ms, 0.5));
+    show(
+        "checkpoint_throughput_loss",
+        "throughput lost with a checkpoint per second: median",
+        quantile(&throughput.loss, 0.5),
+    );
+    show(
+        "checkpoint_throughput_loss_mean",
+        "throughput lost with a checkpoint per second: mean",
+        mean(&throughput.loss),
+    );
+    show(
+        "checkpoint_duration_p50_ms",
+        "duration of such a checkpoint, ms: median",
+        quantile(&throughput.durations_ms, 0.5),
+    );
 
     let (restored, copied) = restores(folder.path(), &root, &storage, arguments.keys);
     show("restore_1gb_s", "from process start to the first batch, s", restored);
-    show("plain_copy_1gb_s", "a copy of the same files, s", copied);
+    show("plain_copy_1gb_s", "copy of the same files, s", copied);
     let json = serde_json::json!({ "name": "state", "metrics": metrics });
     std::fs::write(report.join("state.json"), format!("{json:#}\n")).expect("the report can be written");
 }

@@ -1,14 +1,15 @@
-//! What windows and timers cost: `cargo xtask bench windows`.
+//! Measures the cost of windows and timers: `cargo xtask bench windows`.
 //!
-//! - The same input, 100 records per key and second, summed in windows of 60 s that follow each other and in windows of 60 s that
-//!   begin each second, by a component's aggregate and by a built-in one: processors' time per record, and the ratio of both.
-//!   Runs take turns in one process.
-//! - A million timers that live at once, on RocksDB with a bound for its memory: what a process of its own has resident with
-//!   them, beside the same process with a thousand, and what setting and firing one costs.
+//! - Windows: sums 100 records per key and second in tumbling windows of 60 s, and in sliding windows of 60 s that start every
+//!   second. Uses an aggregate of a component and a built-in one. Measures the processor time per record, and the ratio of
+//!   sliding to tumbling windows. Runs alternate in one process.
+//! - Timers: sets a million timers on RocksDB with a memory limit. Measures the resident memory of the process, compared with
+//!   the same process with a thousand timers, and the processor time to set and to fire a timer.
 //!
-//! Prints a table and writes `windows.json` into `COFFERDAM_BENCH_DIR`. `--rounds N`, `--seconds N` and `--timers N` make it smaller.
+//! Prints a table and writes `windows.json` into `COFFERDAM_BENCH_DIR`. `--rounds N`, `--seconds N` and `--timers N` reduce the
+//! size.
 
-#![allow(clippy::disallowed_methods, reason = "it measures time, and runs outside of the engine")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time and runs outside the engine")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -32,17 +33,17 @@ use sha2::{Digest, Sha256};
 
 const KEYS: u64 = 100;
 const RECORDS_PER_KEY_AND_SECOND: u64 = 100;
-/// Of event time.
+/// Event time that the input covers.
 const SECONDS: u64 = 300;
 const ROUNDS: usize = 5;
 const TIMERS: u64 = 1_000_000;
-/// For RocksDB and the caches around it, in the process of the timers.
+/// Memory limit of RocksDB and its caches in the process with the timers.
 const STATE_MEMORY_BYTES: usize = 64 << 20;
-/// A run that takes longer has failed.
+/// A run that takes longer fails.
 const RUN_MAX: Duration = Duration::from_secs(600);
-/// The component's name.
+/// Name of the component.
 const COMPONENT: &str = "event-time@0.1.0";
-/// Tells a process of its own how many timers to set.
+/// Environment variable that tells a process how many timers to set.
 const TIMERS_OF: &str = "COFFERDAM_WINDOWS_TIMERS";
 
 const WINDOWS: &[(&str, &str)] = &[
@@ -63,7 +64,8 @@ fn main() {
     windows(number("--rounds").map_or(ROUNDS, |n| n as usize), number("--seconds").unwrap_or(SECONDS), &mut metrics);
     timers(number("--timers").unwrap_or(TIMERS), &mut metrics);
     let json = serde_json::json!({ "name": "windows", "metrics": metrics });
-    fs::write(folder("COFFERDAM_BENCH_DIR").join("windows.json"), format!("{json:#}\n")).expect("a report");
+    fs::write(folder("COFFERDAM_BENCH_DIR").join("windows.json"), format!("{json:#}\n"))
+        .expect("the report can be written");
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -75,7 +77,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
     let scratch = tempfile::tempdir().expect("a folder can be made");
     let input = scratch.path().join("input.csv");
     let records = write_input(&input, seconds);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be created");
     let host = Host::open(HostOptions {
         data_dir: scratch.path().join("data"),
         clock: SystemClock::shared(),
@@ -91,7 +93,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
     let mut upload = host.new_upload().expect("the data folder can be written");
     upload.write_all(&component).expect("the data folder can be written");
     host.add_component(upload, Sha256::digest(&component).into(), Some(COMPONENT), &|| false)
-        .expect("the component is sound");
+        .expect("the component is valid");
     println!(
         "{KEYS} keys, {RECORDS_PER_KEY_AND_SECOND} records per key and second, {records} records; medians of {rounds}"
     );
@@ -120,7 +122,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
     host.shutdown();
 }
 
-/// Lines `key,time,value` in order of time; the keys of a second come mixed.
+/// Writes lines `key,time,value` in order of time, with the keys of each second mixed. Returns the number of records.
 fn write_input(path: &Path, seconds: u64) -> u64 {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("the input can be written"));
     writeln!(out, "key,time,value").expect("the input can be written");
@@ -134,10 +136,10 @@ fn write_input(path: &Path, seconds: u64) -> u64 {
     seconds * per_second
 }
 
-/// The processors' time per record of one job from its start to its end.
+/// Runs one job, and returns its processor time per record in nanoseconds.
 fn run_windows(host: &Host, input: &Path, window: &str, definition: &str, aggregate: &str, records: u64) -> f64 {
     let input = input.display();
-    let manifest = format!(
+    let pipeline = format!(
         r#"
 name = "{window}"
 [source.lines]
@@ -156,7 +158,7 @@ input = "sums"
 connector = "blackhole"
 "#
     );
-    let submission = Submission::new(manifest, "pipeline.toml");
+    let submission = Submission::new(pipeline, "pipeline.toml");
     let cpu_start = cpu_nanoseconds();
     let job = host.submit(submission).unwrap_or_else(|error| panic!("{error}"));
     let ended = host.await_end(&job.summary.id, RUN_MAX).expect("the job is known");
@@ -171,7 +173,7 @@ connector = "blackhole"
     cpu as f64 / records as f64
 }
 
-/// What a process with so many timers came to; what it prints as JSON.
+/// Result of a process with timers, which it prints as JSON.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct TimersRun {
     resident_bytes: u64,
@@ -182,15 +184,19 @@ struct TimersRun {
 fn timers(count: u64, metrics: &mut BTreeMap<String, f64>) {
     let run = |count: u64| {
         let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-        let output = command.env(TIMERS_OF, count.to_string()).stderr(Stdio::inherit()).output().expect("it starts");
-        assert!(output.status.success(), "it ended with {}", output.status);
-        serde_json::from_slice::<TimersRun>(&output.stdout).expect("it prints what it came to")
+        let output = command
+            .env(TIMERS_OF, count.to_string())
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("the process can be started");
+        assert!(output.status.success(), "the process ended with {}", output.status);
+        serde_json::from_slice::<TimersRun>(&output.stdout).expect("the process prints its result")
     };
     let (few, many) = (run(1000), run(count));
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let per_timer = |nanoseconds: u64| nanoseconds as f64 / count as f64;
     println!(
-        "{count} live timers on RocksDB, {} MiB for it: {:.0} MiB resident ({:.0} with 1000); {:.0} ns to set, {:.0} ns to fire",
+        "{count} timers on RocksDB with {} MiB: {:.0} MiB resident ({:.0} with 1000 timers); {:.0} ns to set, {:.0} ns to fire",
         STATE_MEMORY_BYTES >> 20,
         mib(many.resident_bytes),
         mib(few.resident_bytes),
@@ -204,7 +210,7 @@ fn timers(count: u64, metrics: &mut BTreeMap<String, f64>) {
     metrics.insert("timer_fire_cpu_ns".into(), per_timer(many.fire_cpu_ns).round());
 }
 
-/// Sets a timer for each record, far ahead of the watermark; counts those that fire.
+/// Sets a timer far after the watermark for each record. Counts the timers set and fired.
 struct Alarm {
     set: Arc<AtomicU64>,
     fired: Arc<AtomicU64>,
@@ -296,7 +302,7 @@ fn run_timers(count: u64) {
     let begun = (Instant::now(), cpu_nanoseconds());
     let await_count = |counter: &AtomicU64| {
         while counter.load(Ordering::Relaxed) < count {
-            assert!(begun.0.elapsed() < RUN_MAX, "only {} of {count}", counter.load(Ordering::Relaxed));
+            assert!(begun.0.elapsed() < RUN_MAX, "only {} of {count} timers", counter.load(Ordering::Relaxed));
             std::thread::sleep(Duration::from_millis(1));
         }
         cpu_nanoseconds()
@@ -310,21 +316,21 @@ fn run_timers(count: u64) {
         set_cpu_ns: all_set - begun.1,
         fire_cpu_ns: all_fired - all_set,
     };
-    println!("{}", serde_json::to_string(&run).expect("it is plain data"));
+    println!("{}", serde_json::to_string(&run).expect("plain data can be serialized"));
 }
 
-/// The most memory that this process has had resident.
+/// Returns the peak resident memory of this process.
 fn resident_bytes_max() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let status = fs::read_to_string("/proc/self/status").expect("procfs is available");
     let kib =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    kib.map(|kib: u64| kib << 10).expect("Linux tells")
+    kib.map(|kib: u64| kib << 10).expect("procfs is available")
 }
 
-/// What this process has used of the processors. Linux counts it in hundredths of a second.
+/// Returns the processor time that this process has used. Linux reports it in hundredths of a second.
 fn cpu_nanoseconds() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").expect("Linux tells");
-    // Behind the name, which may hold blanks; user and system time are the 14th and 15th field of the line.
+    let stat = fs::read_to_string("/proc/self/stat").expect("procfs is available");
+    // User and system time are fields 14 and 15. Skips the name first, since it may contain blanks.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     fields.map(|ticks| ticks.parse::<u64>().expect("a number")).sum::<u64>() * 10_000_000
 }

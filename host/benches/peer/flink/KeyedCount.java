@@ -1,5 +1,6 @@
-// The peer of `cargo xtask bench keyed-count --peer flink`: the same job as host/benches/keyed-count.rs, in Apache Flink
-// within one process, as a cluster of one task manager with a slot for each subtask. Prints one line of JSON.
+// The Flink job of `cargo xtask bench keyed-count --peer flink`. It equals the job of host/benches/keyed-count.rs.
+//
+// Runs in one process, as a cluster of one task manager with one slot per subtask. Prints one line of JSON.
 //
 // Usage: KeyedCount BACKEND INPUT_FOLDER PARALLELISM MANAGED_BYTES STATE_FOLDER
 
