@@ -103,6 +103,7 @@ struct Checkpoints {
     held: Vec<FileRef>,
 }
 
+/// Size of a completed checkpoint.
 struct CheckpointSize {
     uploaded: u64,
     bytes: u64,
@@ -142,7 +143,7 @@ impl Checkpoints {
                 operator("out", subtask(None, None)),
             ],
         };
-        self.storage.write_metadata(&metadata).expect("a metadata can be written");
+        self.storage.write_metadata(&metadata).expect("the metadata can be written");
         self.storage.retire(JOB, RETAINED, &[]).expect("checkpoints can be retired");
         CheckpointSize { uploaded: files.bytes_uploaded(), bytes }
     }
@@ -158,12 +159,12 @@ impl Checkpoints {
 /// Measurements of the series of checkpoints.
 #[derive(Default)]
 struct Series {
-    /// Of the handle: what was uploaded.
+    /// Uploaded part of each checkpoint.
     ratios: Vec<f64>,
     sync_ms: Vec<f64>,
     /// The same without the time in which other threads occupied the core.
     sync_alone_ms: Vec<f64>,
-    /// The bytes of the last handle.
+    /// Size of the last checkpoint.
     bytes: u64,
 }
 
@@ -542,7 +543,7 @@ fn main() {
     show("checkpoint_sync_p50_ms", "synchronous part, ms: median", quantile(&series.sync_ms, 0.5));
     show("checkpoint_sync_p99_ms", "synchronous part, ms: 99th percentile", quantile(&series.sync_ms, 0.99));
     show("checkpoint_sync_alone_p99_ms", "  without waiting for a core", quantile(&series.sync_alone_ms, 0.99));
-    show("image_ratio", "last handle, of the state", series.bytes as f64 / state_bytes as f64);
+    show("image_ratio", "size of the last checkpoint / size of the state", series.bytes as f64 / state_bytes as f64);
     let stored = bytes_below(&root) as f64 / state_bytes as f64;
     show(
         &format!("storage_ratio_after_{}_checkpoints", arguments.checkpoints),

@@ -57,7 +57,7 @@ public final class KeyedCount {
         settings.set(TaskManagerOptions.NUM_TASK_SLOTS, parallelism);
         settings.set(TaskManagerOptions.MANAGED_MEMORY_SIZE, new MemorySize(Long.parseLong(arguments[3])));
         settings.set(RocksDBOptions.LOCAL_DIRECTORIES, arguments[4]);
-        // Without these two, a state larger than its memory reads whole indexes and filters for a key.
+        // Without these two options, a state that exceeds the memory reads whole indexes and filters for each key.
         settings.set(RocksDBConfigurableOptions.USE_BLOOM_FILTER, true);
         settings.set(RocksDBOptions.USE_PARTITIONED_INDEX_FILTERS, true);
         settings.set(PipelineOptions.OBJECT_REUSE, true);
