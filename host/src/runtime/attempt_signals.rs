@@ -36,7 +36,7 @@ impl AttemptSignals {
         self.cancel.load(Ordering::Relaxed)
     }
 
-    /// Lets `barrier` overtake all records that are in front of it.
+    /// Lets `barrier` overtake all records before it.
     pub(crate) fn overtake(&self, barrier: Barrier) {
         *self.overtaking_barrier.lock() = Some(barrier);
         self.overtaking_checkpoint.store(barrier.checkpoint, Ordering::Release);

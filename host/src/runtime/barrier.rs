@@ -46,6 +46,7 @@ impl BarrierKind {
 pub struct Barrier {
     /// Id of the checkpoint. Ids of later checkpoints are larger.
     pub checkpoint: u64,
+    /// Why the barrier was injected.
     pub kind: BarrierKind,
     /// Format of the state snapshots.
     pub format: SnapshotFormat,

@@ -38,13 +38,13 @@ pub struct Execution {
     stats: Vec<PublishedStats>,
 }
 
-/// What the subtasks of a node publish.
+/// The published statistics of the subtasks of a node.
 struct PublishedStats {
     node: String,
     subtasks: Vec<SubtaskStatsSlot>,
 }
 
-/// What all source subtasks share.
+/// The shared parts of all source subtasks.
 struct SourceStartup {
     triggers: Arc<CheckpointTriggers>,
     /// The alignment of each source subtask that has not started yet.
@@ -134,7 +134,7 @@ impl Execution {
         }
     }
 
-    /// Lets a barrier that was injected overtake all records that are still in front of it.
+    /// Lets an injected barrier overtake all records that it has not passed yet.
     pub fn overtake(&self, barrier: Barrier) {
         self.signals.overtake(barrier);
     }

@@ -43,9 +43,11 @@ pub(crate) type SubtaskStatsSlot = Arc<Mutex<SubtaskStats>>;
 pub struct NodeStats {
     /// Id of the node.
     pub node: String,
+    /// Sum of the counters.
     pub counters: Counters,
-    /// User metrics by name.
+    /// Sum of each user metric, by name.
     pub metrics: BTreeMap<String, f64>,
+    /// Total size of the state, keyed and broadcast.
     pub state: StateSize,
     /// Event time of each subtask, in the order of the subtasks.
     pub event_times: Vec<SubtaskEventTime>,

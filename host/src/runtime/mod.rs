@@ -1,14 +1,13 @@
-//! From a checked pipeline to running subtasks.
+//! Runs a checked pipeline as subtasks.
 //!
-//! | folder or file | owns |
-//! |---|---|
-//! | `plan/` | the plan: chains, edges and the checks that need the functions |
-//! | `startup/` | opening what a subtask runs with: channels, state, sources, operators |
-//! | `execution` | the threads of one attempt: start, barriers, cancel |
-//! | `source/` | reading a source: timestamps, watermarks, rate, watermark alignment |
-//! | `subtask/` | the loop of a subtask and its operator chain |
-//! | `input/` | the receiving side: barrier alignment, watermarks, in-flight data |
-//! | `output/` | the sending side: partitioning by key, batches |
+//! - `plan/` makes the execution plan: chains, edges, and the checks that need the functions.
+//! - `execution` runs one attempt: it starts the threads, injects barriers and cancels.
+//! - `startup/` opens the channels, the state, the source and the operators of a subtask.
+//! - `subtask/` holds the loop of a subtask and its operator chain.
+//! - `source/` reads a source: timestamps, watermarks, rate limit, watermark alignment.
+//! - `input/` is the receiving side: barrier alignment, combined watermarks, in-flight data.
+//! - `output/` is the sending side: it partitions records by key and batches them.
+//! - `channel` connects two subtasks; `stream_element` and `barrier` are what flows through it.
 //!
 //! A subtask is one OS thread with a synchronous loop. Batches, watermarks and barriers flow between subtasks over bounded
 //! channels; operators joined by a forward edge run in one chain. The runtime must not depend on the job store or on HTTP.

@@ -129,7 +129,7 @@ fn two_keyed_inputs_share_the_state_of_their_keys() {
     }
 }
 
-/// The operator has another parallelism than its sources, and each input has its key in another place. The sink has no key: one
+/// The parallelism of the operator differs from that of its sources, and each input has its key in another place. The sink has no key: one
 /// input is forwarded and the others are rebalanced.
 #[test]
 fn a_union_mixes_parallelisms_and_formats() {

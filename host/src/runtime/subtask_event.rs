@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::runtime::subtask_failure::SubtaskFailure;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
 
-/// What a subtask reports to the job.
+/// An event that a subtask reports to the job.
 pub enum SubtaskEvent {
     /// The subtask has taken its snapshots for a checkpoint, one for each node of its chain.
     Acknowledged { checkpoint: u64, snapshots: Vec<SubtaskSnapshot> },

@@ -62,6 +62,7 @@ pub struct SubtaskFailure {
     pub subtask: u32,
     /// Stable code of the error or of the fault.
     pub code: &'static str,
+    /// Describes the failure for the user, with the failed record if it is known.
     pub message: String,
     /// Set if the function failed, and not the host.
     pub fault: Option<Fault>,

@@ -1,4 +1,4 @@
-//! What a subtask took for a checkpoint, one snapshot for each node of its chain.
+//! The snapshots of a subtask for a checkpoint, one for each node of its chain.
 //!
 //! Taking a snapshot is cheap; the job uploads the state handles on another thread.
 
@@ -6,7 +6,7 @@ use crate::model::Counters;
 use crate::runtime::input::in_flight_data::InFlightData;
 use crate::state::StateSnapshot;
 
-/// What one subtask of one node took for a checkpoint.
+/// The snapshot of one node in one subtask.
 pub struct SubtaskSnapshot {
     /// Id of the node.
     pub node: String,
@@ -18,13 +18,15 @@ pub struct SubtaskSnapshot {
     pub state: Option<Box<dyn StateSnapshot>>,
     /// Snapshot of the broadcast state of an operator.
     pub broadcast: Option<Box<dyn StateSnapshot>>,
-    /// What the committer of a sink publishes when the checkpoint is complete.
+    /// The output of a sink that its committer publishes when the checkpoint is complete.
     pub committable: Option<Vec<u8>>,
     /// The elements that the barrier overtook. Set for the first node of a chain only.
     pub in_flight: Option<InFlightData>,
+    /// What the node has counted in this subtask, including before a restart.
     pub counters: Counters,
     /// The watermark in milliseconds that a source, or an operator that waits for event time, had reached.
     pub watermark: Option<i64>,
+    /// How long the barrier took to pass the subtask.
     pub times: BarrierTimes,
 }
 

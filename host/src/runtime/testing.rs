@@ -1,4 +1,4 @@
-//! What the tests of the runtime share: barriers, function descriptions, and running a plan to its end.
+//! Test support of the runtime: barriers, function descriptions, and running a plan to its end.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -24,7 +24,7 @@ pub(super) struct OvertakingBarrier {
     pub(super) since_ns: u64,
 }
 
-/// See the module.
+/// The barriers that are being aligned.
 pub(super) struct BarrierAlignment {
     channels: usize,
     mode: CheckpointMode,
@@ -50,8 +50,8 @@ impl BarrierAlignment {
         self.pending.retain(|pending| pending.barrier.checkpoint > checkpoint);
     }
 
-    /// Records that a channel has delivered a barrier. If all channels have now, passes the barrier on and returns when the
-    /// first channel delivered it. `abandoned` is the newest abandoned checkpoint.
+    /// Marks a barrier as delivered by a channel. If all channels have delivered it, passes it on and returns when the first
+    /// one did, in monotonic nanoseconds. `abandoned` is the newest abandoned checkpoint.
     pub(super) fn deliver(&mut self, channel: usize, barrier: Barrier, abandoned: u64) -> Option<u64> {
         let checkpoint = barrier.checkpoint;
         // A sender that skips an older barrier has abandoned it.

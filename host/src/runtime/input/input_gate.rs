@@ -1,8 +1,9 @@
 //! Merges the input channels of a subtask and returns one event at a time.
 //!
 //! Channels are read in turn, except those that [`BarrierAlignment`] blocks. A barrier that takes too long to align overtakes
-//! the elements in the channels: the gate passes it on at once, reads ahead up to the barrier in every channel, and records
-//! a copy of what it overtook. Elements that were read ahead keep their credits, so that no more of them are admitted.
+//! the elements in the channels. The gate then passes it on at once, reads ahead up to the barrier in every channel, and
+//! records a copy of the overtaken elements. It returns their credits only when they are processed, so that reading ahead
+//! admits no further elements.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::runtime::barrier::Barrier;
 use crate::runtime::channel::{ChannelReceiver, SentElement};
 use crate::runtime::stream_element::StreamElement;
 
-/// What the gate returns.
+/// An event that the gate returns.
 pub(crate) enum InputEvent {
     Batch(InputRole, Batch),
     Rejected(RejectedRecord),
@@ -60,7 +61,7 @@ struct InputChannel {
     queue: VecDeque<SentElement>,
 }
 
-/// See the module.
+/// The input gate of one subtask.
 pub(crate) struct InputGate {
     channels: Vec<InputChannel>,
     alignment: BarrierAlignment,

@@ -1,13 +1,13 @@
 //! The receiving side of a subtask.
 //!
-//! | file | owns |
-//! |---|---|
-//! | `input_gate` | merges the channels of a subtask and returns one event at a time |
-//! | `barrier_alignment` | which channels have delivered which barrier, and which are blocked |
-//! | `watermark_valve` | combines the watermarks and the idleness of the channels |
-//! | `in_flight_recording` | records the elements that an unaligned barrier overtakes |
-//! | `in_flight_data` | the recorded elements, and their redistribution at a restore |
-//! | `in_flight_format` | their file format |
+//! - `input_gate` merges the channels of a subtask and returns one event at a time.
+//! - `barrier_alignment` tracks which channels have delivered which barrier, and which channels are blocked.
+//! - `watermark_valve` combines the watermarks and the idleness of the channels.
+//! - `in_flight_recording` records the elements that an unaligned barrier overtakes.
+//! - `in_flight_data` holds the recorded elements, and redistributes them after a change of parallelism.
+//! - `in_flight_format` encodes and decodes their file.
+//!
+//! Must not depend on operators or on the subtask loop.
 
 pub(super) mod barrier_alignment;
 pub(super) mod in_flight_data;

@@ -17,7 +17,7 @@ struct ChannelWatermark {
     ended: bool,
 }
 
-/// See the module.
+/// The event time of all channels, and the watermark combined from it.
 pub(super) struct WatermarkValve {
     channels: Vec<ChannelWatermark>,
     /// The combined watermark.

@@ -24,7 +24,7 @@ pub(crate) enum KeyOrigin {
     Emitted,
 }
 
-/// See the module.
+/// Sends each record to the subtask that owns its key.
 pub(super) struct KeyedExchange {
     /// The receiver's input.
     role: InputRole,

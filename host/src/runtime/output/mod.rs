@@ -1,10 +1,10 @@
 //! The sending side of a subtask.
 //!
-//! | file | owns |
-//! |---|---|
-//! | `result_partition` | writes to one edge: forward, rebalance, broadcast or keyed |
-//! | `keyed_exchange` | the partitioning of records by key, with one open batch for each receiver |
-//! | `output_channels` | the channels of one edge |
+//! - `result_partition` writes to one edge: forward, rebalance, broadcast or keyed.
+//! - `keyed_exchange` partitions records by key, and keeps one open batch for each receiver.
+//! - `output_channels` holds the channels of one edge.
+//!
+//! Must not depend on operators or on the subtask loop.
 
 pub(super) mod keyed_exchange;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::runtime::barrier::Barrier;
 use crate::runtime::channel::ChannelSender;
 use crate::runtime::stream_element::StreamElement;
 
-/// See the module.
+/// The channels of one edge.
 pub(super) struct OutputChannels {
     senders: Vec<ChannelSender>,
     signals: Arc<AttemptSignals>,

@@ -26,7 +26,7 @@ enum Partitioner {
     Keyed(KeyedExchange),
 }
 
-/// See the module.
+/// A subtask's side of one edge.
 pub(crate) struct ResultPartition {
     channels: OutputChannels,
     partitioner: Partitioner,

@@ -1,4 +1,4 @@
-//! The execution plan of a job: its chains and edges, its functions, and what the user should know of it.
+//! The execution plan of a job, and how it is built from a pipeline and its functions.
 //!
 //! Building a plan checks everything that needs the functions, the inputs and the sinks. Nothing is started.
 
@@ -22,9 +22,11 @@ use crate::operator::join_states;
 use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec, ValueFormat};
 use crate::sandbox::FunctionKind;
 
-/// What a job runs.
+/// The plan of a job: its chains, edges and functions.
 pub struct ExecutionPlan {
+    /// The checked pipeline.
     pub pipeline: PipelineSpec,
+    /// The functions of the operators, with the hidden states that the host adds.
     pub functions: FunctionPlans,
     /// Warnings for the user, such as a source that cannot be replayed.
     pub warnings: Vec<String>,

@@ -1,4 +1,4 @@
-//! What a plan refuses and what it warns of.
+//! The errors and the warnings of a plan.
 
 use std::collections::BTreeMap;
 use std::path::Path;

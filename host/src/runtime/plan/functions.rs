@@ -11,6 +11,7 @@ use crate::turn::Guest;
 
 /// The options of one subtask's guest.
 pub struct GuestOptions {
+    /// Limits of memory, time and output.
     pub limits: GuestLimits,
     /// Seed of the guest's random numbers.
     pub seed: u64,
@@ -26,7 +27,9 @@ pub type GuestFactory = Arc<dyn Fn(&GuestOptions) -> Box<dyn Guest> + Send + Syn
 /// The function of one operator: from a component, or native in aggregates and benchmarks.
 #[derive(Clone)]
 pub struct FunctionPlan {
+    /// The ports, states and timers of the function.
     pub description: FunctionDescription,
+    /// Creates the guest of each subtask.
     pub make: GuestFactory,
 }
 

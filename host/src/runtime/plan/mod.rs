@@ -1,16 +1,15 @@
 //! The execution plan of a job, and the checks of a pipeline that need its functions and its connectors.
 //!
-//! | file | owns |
-//! |---|---|
-//! | `execution_plan` | the plan, and how it is built |
-//! | `chaining` | which nodes run in one chain, and the edges between chains |
-//! | `functions` | the functions of the operators |
-//! | `output_ports` | the outputs of an operator and their formats |
-//! | `source_checks`, `function_checks`, `event_time_check` | what is refused before a job starts |
-//! | `window_functions` | what the host adds to window functions, and native aggregates |
-//! | `delivery_guarantee` | exactly-once, or what weakens it |
+//! - `execution_plan` builds the plan.
+//! - `chaining` decides which nodes run in one chain, and creates the edges between chains.
+//! - `functions` holds the functions of the operators.
+//! - `output_ports` finds the outputs of an operator and their formats.
+//! - `source_checks`, `function_checks` and `event_time_check` refuse pipelines that cannot work.
+//! - `window_functions` adds hidden states to window functions, and creates native aggregates.
+//! - `delivery_guarantee` describes the guarantee: exactly-once, or why it is weaker.
+//! - `error_context` adds the node and the key to an error.
 //!
-//! Nothing is started here.
+//! Making a plan starts nothing.
 
 pub(super) mod chaining;
 mod delivery_guarantee;

@@ -11,7 +11,7 @@ use crate::model::Interrupt;
 use crate::pipeline::{PipelineNode, SourceNode, ValueFormat};
 use crate::runtime::source::timestamp_assigner;
 
-/// What the check of a source found.
+/// The result of checking a source.
 pub(super) struct CheckedSource {
     /// The format of its records.
     pub(super) format: ValueFormat,

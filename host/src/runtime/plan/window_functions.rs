@@ -1,4 +1,4 @@
-//! What the host adds to the functions of window operators: hidden states, and native aggregates.
+//! Completes the functions of window operators: adds hidden states, and creates native aggregates.
 
 use std::sync::Arc;
 

@@ -1,13 +1,11 @@
 //! Reading a source.
 //!
-//! | file | owns |
-//! |---|---|
-//! | `source_reader` | polls the source and prepares its batches |
-//! | `rate_limiter` | the limit of records per second |
-//! | `timestamp_assigner` | the event timestamps of the records |
-//! | `watermark_generator` | the out-of-orderness watermark and idleness |
-//! | `watermark_alignment` | sources that wait for the slowest of their group |
-//! | `checkpoint_triggers` | checkpoints that are due by records or by event time |
+//! - `source_reader` polls the source and prepares its batches.
+//! - `rate_limiter` limits the records per second.
+//! - `timestamp_assigner` sets the event timestamps of the records.
+//! - `watermark_generator` computes the out-of-orderness watermark, and decides when a source is idle.
+//! - `watermark_alignment` makes sources wait for the slowest one of their group.
+//! - `checkpoint_triggers` decides when a checkpoint is due by records or by event time.
 //!
 //! Must not depend on operators or channels.
 

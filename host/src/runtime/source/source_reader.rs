@@ -16,7 +16,7 @@ use crate::model::{Batch, Counters};
 /// How long to wait if the rate limit allows no record now.
 const RATE_LIMIT_WAIT: Duration = Duration::from_millis(2);
 
-/// See the module.
+/// Reads one source subtask.
 pub(crate) struct SourceReader {
     /// Index among all source subtasks of the job.
     pub(crate) index: usize,
@@ -40,7 +40,7 @@ pub(crate) struct SourceReader {
 }
 
 impl SourceReader {
-    /// Reads the next records and sets their timestamps. Stops to search for the location of a bad record when `is_cancelled`
+    /// Reads the next records and sets their timestamps. Stops searching for the location of a bad record when `is_cancelled`
     /// returns true.
     pub(crate) fn read(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<(Batch, Poll)> {
         if let Some(error) = self.pending_error.take() {
@@ -96,7 +96,7 @@ impl SourceReader {
         }
     }
 
-    /// Sets the timestamps. A record whose timestamp cannot be read fails the source, after the records in front of it.
+    /// Sets the timestamps. A record whose timestamp cannot be read fails the source, after the records before it.
     fn assign_timestamps(&mut self, batch: &mut Batch, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         let Some(timestamps) = &mut self.timestamps else { return Ok(()) };
         let assigned = timestamps.assign(batch);

@@ -24,7 +24,7 @@ pub(crate) struct TimestampAssigner {
     warnings: Vec<String>,
 }
 
-/// What [`TimestampAssigner::assign`] found in a batch.
+/// The result of [`TimestampAssigner::assign`].
 pub(super) struct AssignedTimestamps {
     /// The largest timestamp of the batch, or [`NO_TIMESTAMP`].
     pub(super) max_timestamp: i64,

@@ -1,7 +1,7 @@
 //! Watermark alignment: a source that is too far ahead of its group stops reading until the others have caught up.
 //!
 //! A source reports its watermark after each batch, whether it was sent or not. No source is therefore further ahead than its
-//! allowed drift and one batch. Sources that are idle or have ended hold up nobody.
+//! allowed drift and one batch. Sources that are idle or have ended do not count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -7,10 +7,10 @@ use crate::model::NO_TIMESTAMP;
 use crate::pipeline::WatermarkSettings;
 use crate::runtime::source::watermark_alignment::saturating_ms;
 
-/// Smallest interval between two watermarks, in nanoseconds. Each watermark closes the batches in front of it.
+/// Smallest interval between two watermarks, in nanoseconds. Every watermark closes open batches, so frequent watermarks make batches small.
 const WATERMARK_INTERVAL_NS: u64 = 100_000_000;
 
-/// See the module.
+/// Generates the watermarks of one source subtask.
 pub(crate) struct WatermarkGenerator {
     /// `None` if the source has no watermarks.
     settings: Option<WatermarkSettings>,

@@ -11,6 +11,7 @@ use crate::state::FileStore;
 
 /// The options of one attempt to run a plan.
 pub struct ExecutionOptions {
+    /// Id of the job, for the names of files that sinks write.
     pub job_id: String,
     /// Folder against which the paths of connectors are resolved.
     pub base_dir: PathBuf,
@@ -20,6 +21,7 @@ pub struct ExecutionOptions {
     pub seed: u64,
     /// How often the job has been restarted.
     pub restarts: u32,
+    /// Source of wall-clock and monotonic time.
     pub clock: SharedClock,
     /// The checkpoint to restore, if any.
     pub restore: Option<RestoredCheckpoint>,
@@ -36,6 +38,7 @@ pub struct ExecutionOptions {
 /// A checkpoint that an attempt restores.
 #[derive(Clone)]
 pub struct RestoredCheckpoint {
+    /// Describes the state of all nodes.
     pub metadata: Arc<CheckpointMetadata>,
     /// Reads the files of the checkpoint.
     pub files: Arc<dyn FileStore>,

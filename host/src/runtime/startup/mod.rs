@@ -1,13 +1,11 @@
-//! Opens everything that a subtask runs with, on the subtask's own thread.
+//! Opens everything that a subtask runs with, on the thread of the subtask.
 //!
-//! | file | owns |
-//! |---|---|
-//! | `execution_options` | the options of an attempt |
-//! | `edge_channels` | the channels between subtasks, and the partitions that write to them |
-//! | `subtask_startup` | opens the chain of a subtask and runs its loop |
-//! | `source_startup`, `operator_startup` | open a source or an operator |
-//! | `restored_node` | what a checkpoint holds for one subtask of a node |
-//! | `guest_migration` | state migration by the function itself |
+//! - `execution_options` holds the options of an attempt.
+//! - `edge_channels` creates the channels between subtasks, and the partitions that write to them.
+//! - `subtask_startup` opens the chain of a subtask, runs its loop and reports its failure.
+//! - `source_startup` and `operator_startup` open a source or an operator.
+//! - `restored_node` selects what a subtask takes over from a checkpoint.
+//! - `guest_migration` lets a function migrate its own state.
 
 pub(super) mod edge_channels;
 pub(super) mod execution_options;

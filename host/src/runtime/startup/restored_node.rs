@@ -1,4 +1,4 @@
-//! What the restored checkpoint holds for one subtask of a node, at the same or another parallelism.
+//! Selects from the restored checkpoint the share of one subtask of a node, at the same or another parallelism.
 //!
 //! All methods return nothing if no checkpoint is restored, or if it does not know the node.
 
@@ -12,11 +12,11 @@ use crate::pipeline::PipelineNode;
 use crate::runtime::input::in_flight_data::InFlightData;
 use crate::state::{FileStore, RestoreSource};
 
-/// See the module.
+/// The restored share of one subtask of a node.
 pub(super) struct RestoredNode<'a> {
     checkpoint: Option<&'a RestoredCheckpoint>,
     id: String,
-    /// What each old subtask of the node stored.
+    /// The metadata of the old subtasks of the node.
     old_subtasks: &'a [SubtaskMetadata],
     /// Index of the new subtask.
     subtask: u32,

@@ -1,4 +1,4 @@
-//! What opening a source, an operator or a sink of a subtask needs.
+//! The context in which the nodes of a subtask are opened: plan, options, signals and logs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::pipeline::PipelineNode;
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::plan::execution_plan::ExecutionPlan;
 
-/// See the module.
+/// The context of one subtask.
 #[derive(Clone)]
 pub(crate) struct SubtaskContext {
     pub(crate) plan: Arc<ExecutionPlan>,

@@ -38,7 +38,7 @@ pub(crate) enum SubtaskInput {
     Gate(InputGate),
 }
 
-/// What a source subtask starts with.
+/// The input of a source subtask.
 pub(crate) struct SourceInput {
     /// Index among all source subtasks of the job.
     pub(crate) index: usize,

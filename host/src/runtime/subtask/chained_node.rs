@@ -11,7 +11,7 @@ use crate::runtime::plan::chaining::RouteTarget;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
 use crate::state::BroadcastState;
 
-/// See the module.
+/// A node with the targets of its outputs.
 pub(crate) struct ChainedNode {
     /// Id of the node.
     pub(crate) id: String,
@@ -20,7 +20,7 @@ pub(crate) struct ChainedNode {
     pub(crate) routes: Vec<Vec<RouteTarget>>,
 }
 
-/// What a node does.
+/// The task of a node.
 pub(crate) enum NodeTask {
     /// The source itself is read by the source loop. Its counters are kept here for the statistics.
     Source(Counters),

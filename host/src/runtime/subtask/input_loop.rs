@@ -16,7 +16,7 @@ struct UnalignedSnapshots {
     snapshots: Vec<SubtaskSnapshot>,
 }
 
-/// See the module.
+/// A subtask that reads from an input gate.
 pub(crate) struct InputLoop {
     pub(super) core: SubtaskCore,
     gate: InputGate,
@@ -39,7 +39,7 @@ impl InputLoop {
             }
             let is_advancing = self.core.chain.is_event_time_advancing();
             let event = if is_advancing {
-                // Timers that are due precede the records that wait. Barriers may overtake them.
+                // Due timers precede waiting records; barriers need not wait for either.
                 self.gate.next_barrier()?
             } else {
                 self.gate.next(self.core.max_wait())?

@@ -1,13 +1,11 @@
 //! The loop of a subtask, which runs on a thread of its own.
 //!
-//! | file | owns |
-//! |---|---|
-//! | `input_loop` | the loop of a chain that starts at an input gate |
-//! | `source_loop` | the loop of a chain that starts with a source |
-//! | `subtask_core` | what both loops share: snapshots, statistics, waiting |
-//! | `operator_chain` | how batches, watermarks and barriers pass through the nodes of a chain |
-//! | `chained_node` | one node of a chain |
-//! | `step_budget` | how much work a chain does before it looks at its input again |
+//! - `input_loop` runs a chain that starts at an input gate.
+//! - `source_loop` runs a chain that starts with a source.
+//! - `subtask_core` is the common part of both loops: snapshots, statistics, waiting.
+//! - `operator_chain` passes batches, watermarks and barriers through the nodes of a chain.
+//! - `chained_node` is one node of a chain.
+//! - `step_budget` limits how much a chain does before it looks at its input again.
 
 pub(super) mod chained_node;
 pub(super) mod input_loop;

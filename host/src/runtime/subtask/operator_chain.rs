@@ -26,14 +26,14 @@ enum EventTimeChange {
     Idleness(bool),
 }
 
-/// See the module.
+/// The nodes of one subtask, with the event time that passes through them.
 pub(crate) struct OperatorChain {
     pub(crate) subtask: u32,
     pub(crate) nodes: Vec<ChainedNode>,
     /// The partitions of the edges that lead out of the chain, by the index of the edge in the plan.
     partitions: BTreeMap<usize, ResultPartition>,
     pub(crate) clock: SharedClock,
-    /// What was sent downstream last.
+    /// The event time that was sent downstream last.
     pub(crate) event_time: SubtaskEventTime,
     /// Changes of event time that have not passed all nodes yet, oldest first.
     pending_changes: VecDeque<EventTimeChange>,

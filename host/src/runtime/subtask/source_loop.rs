@@ -20,7 +20,7 @@ use crate::runtime::subtask_failure::{RecordOrigin, SubtaskError, SubtaskFailure
 /// A source that is not polled again for at least this long is quiet, and the sinks of its chain are flushed.
 const QUIET_WAIT: Duration = Duration::from_millis(10);
 
-/// See the module.
+/// A subtask that reads a source.
 pub(crate) struct SourceLoop {
     pub(super) core: SubtaskCore,
     pub(super) reader: SourceReader,

@@ -1,4 +1,4 @@
-//! What the loops of all subtasks share: cancellation, waiting, snapshots, events and statistics.
+//! The common part of all subtask loops: cancellation, waiting, snapshots, events and statistics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) const WAIT_MAX: Duration = Duration::from_millis(50);
 /// How often statistics are published, in nanoseconds.
 const STATS_INTERVAL_NS: u64 = 50_000_000;
 
-/// See the module.
+/// The common part of the loops of a subtask.
 pub(crate) struct SubtaskCore {
     pub(crate) chain: OperatorChain,
     pub(super) signals: Arc<AttemptSignals>,
