@@ -124,7 +124,7 @@ fn options<'a>(
     restore: Option<(&'a StateHandle, &'a dyn FileStore)>,
 ) -> StateOptions<'a> {
     let restore =
-        restore.into_iter().map(|(handle, store)| RestoreSource { handle: handle, groups: 0..GROUPS, store }).collect();
+        restore.into_iter().map(|(handle, store)| RestoreSource { handle, groups: 0..GROUPS, store }).collect();
     StateOptions { restore, ..StateOptions::empty(backend, working_dir, layout, GROUPS, SystemClock::shared()) }
 }
 

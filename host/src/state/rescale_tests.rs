@@ -126,7 +126,7 @@ impl OperatorSnapshots {
         let parallelism = self.of_subtasks.len() as u32;
         let restored = |(subtask, handle)| {
             let groups = groups_of_subtask(subtask, parallelism, max_parallelism);
-            RestoreSource { handle: handle, groups, store: &self.store as &dyn FileStore }
+            RestoreSource { handle, groups, store: &self.store as &dyn FileStore }
         };
         (0..parallelism).zip(&self.of_subtasks).map(restored).collect()
     }

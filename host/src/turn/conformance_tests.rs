@@ -96,7 +96,7 @@ impl TurnTest {
 
     fn restore(&mut self, handle: &StateHandle) {
         self.turn = Turn::stateless(TurnContext::default());
-        let restore = vec![RestoreSource { handle: handle, groups: 0..GROUPS, store: &self.store }];
+        let restore = vec![RestoreSource { handle, groups: 0..GROUPS, store: &self.store }];
         self.turn = open(self.kind, self.folder.path(), &self.layout, &self.clock, restore);
     }
 

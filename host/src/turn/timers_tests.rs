@@ -201,7 +201,7 @@ fn a_subtask_restores_the_smallest_watermark_of_its_groups() {
     });
     for (groups, expected) in [(0..2, 7), (1..4, -3), (3..GROUPS, -3)] {
         let restored = handles.iter().map(|(handle, groups)| RestoreSource {
-            handle: handle,
+            handle,
             groups: groups.clone(),
             store: &store,
         });
@@ -223,7 +223,7 @@ fn a_subtask_starts_without_a_watermark_if_one_of_its_groups_has_none() {
     });
     for (groups, expected) in [(0..2, 7), (1..3, i64::MIN), (2..GROUPS, i64::MIN), (0..GROUPS, i64::MIN)] {
         let restored = handles.iter().map(|(handle, groups)| RestoreSource {
-            handle: handle,
+            handle,
             groups: groups.clone(),
             store: &store,
         });

@@ -194,7 +194,7 @@ fn check_entries(state: &BackendTest, handle: &StateHandle, model: &BackendModel
     expected.sort();
     let mut expected = expected.into_iter();
     let folder = tempfile::tempdir().unwrap();
-    let handle = RestoreSource { handle: handle, groups: 0..GROUPS, store: &state.store };
+    let handle = RestoreSource { handle, groups: 0..GROUPS, store: &state.store };
     read_snapshot(&handle, 0..GROUPS, &folder.path().join("scratch"), &mut |entry| {
         let (group, state, key, sub_key, value) = expected.next().unwrap();
         assert_eq!(entry, StoredEntry { group, state, key, sub_key, value });
