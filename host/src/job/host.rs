@@ -30,7 +30,7 @@ use crate::state_reader::StateReader;
 /// Default limit of function instances that exist at the same time, over all jobs.
 pub const INSTANCES_MAX: u32 = 1000;
 
-/// How a host is opened.
+/// The options of a host.
 pub struct HostOptions {
     /// The folder for everything that outlives the process. One process at a time can open it.
     pub data_dir: PathBuf,

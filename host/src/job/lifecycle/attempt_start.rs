@@ -1,8 +1,8 @@
 //! Prepares an attempt: finds the checkpoint to restore, checks that the pipeline is compatible with it, recovers the
 //! sinks, and starts the subtasks.
 //!
-//! The preparation runs on a thread of its own while the job's thread listens for messages, so that a cancel or a
-//! shutdown can interrupt a long restore.
+//! The preparation runs on a thread of its own, while the job's thread listens for messages. A cancel or a shutdown can
+//! therefore interrupt a long restore.
 
 use std::path::PathBuf;
 use std::sync::Arc;

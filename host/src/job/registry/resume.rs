@@ -45,8 +45,8 @@ pub fn resume_named(
     Ok(Some(job.clone()))
 }
 
-/// Returns whether a job should run and does not: its process was killed, or its checkpoints were all damaged and no
-/// later job of its name exists.
+/// Returns whether a job should run and does not. Either its process was killed, or its checkpoints were all damaged
+/// and no later job of its name exists.
 fn is_resumable(registry: &JobRegistry, job: &JobHandle) -> bool {
     let record = job.record();
     let is_newest = || registry.newest_named(&record.name).is_some_and(|newest| newest.id == record.id);

@@ -25,7 +25,7 @@ pub fn with_restored_max_parallelism(
 ) -> Result<PipelineSpec> {
     let max = metadata.max_parallelism;
     if !pipeline.max_parallelism_is_default && pipeline.max_parallelism != max {
-        let what = format!("its max_parallelism is {max}, but that of the pipeline is {}", pipeline.max_parallelism);
+        let what = format!("it has max_parallelism {max}, but the pipeline has {}", pipeline.max_parallelism);
         return Err(mismatch(metadata, what).hint(format!(
             "`max_parallelism` is the number of key groups of keyed state: set it to {max}, or remove it to keep {max}"
         )));
@@ -99,8 +99,8 @@ pub fn check_in_flight(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> R
     Ok(())
 }
 
-/// Returns warnings about operators whose restored watermark makes records late. This happens after a drain, after the
-/// end of the input, and if a source has no position in the checkpoint and is read from its start.
+/// Returns warnings about operators whose restored watermark makes records late. This happens after a drain and after
+/// the end of the input. It also happens if a source has no position in the checkpoint and is read from its start.
 pub fn restored_watermark_warnings(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> Vec<String> {
     let mut warnings = Vec::new();
     let is_operator = |node: &&PipelineNode| matches!(node.kind, NodeKind::Operator(_));
