@@ -1,5 +1,7 @@
-//! Time and randomness, injected. No other module reads either (clippy `disallowed-methods`), so that a test can hold
-//! the clock and a failure replays from its seed.
+//! The clock and randomness, which other modules get injected.
+//!
+//! Invariant: no other module reads time or randomness (clippy `disallowed-methods`). So a test can control the clock, and a
+//! failure can be replayed from its seed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,20 +9,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A source of wall-clock and monotonic time.
 pub trait Clock: Send + Sync {
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     fn wall_ms(&self) -> i64;
-    /// Nanoseconds since some fixed moment of this process; never goes back.
+    /// Returns the nanoseconds since a fixed moment of this process. Never decreases.
     fn monotonic_ns(&self) -> u64;
 }
 
+/// A clock that several threads share.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The machine's clock.
+/// The clock of the machine.
 pub struct SystemClock {
     start: Instant,
 }
 
 impl SystemClock {
+    /// Creates a clock.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn shared() -> SharedClock {
         Arc::new(SystemClock { start: Instant::now() })
@@ -39,14 +43,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// The processor time that the calling thread has used. A system call: not for every record.
+/// Returns the processor time of the calling thread. This is a system call, so do not make it for every record.
 #[cfg(unix)]
 pub fn thread_cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Where a thread has no clock of its own: time since its first call.
+/// Returns the time since the thread's first call, on systems without thread clocks.
 #[cfg(not(unix))]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
 pub fn thread_cpu_time() -> Duration {
@@ -54,7 +58,7 @@ pub fn thread_cpu_time() -> Duration {
     START.with(Instant::elapsed)
 }
 
-/// A clock that a test moves by hand; both of its times are the same.
+/// A clock that a test sets. Both of its times are equal.
 #[derive(Default)]
 pub struct ManualClock {
     ms: AtomicI64,
@@ -77,7 +81,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// A fresh random number, for ids and for the seed of a job that names none.
+/// Returns a random number, for ids and for the seed of a job that does not set one.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads randomness")]
 pub fn random_u64() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};

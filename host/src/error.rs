@@ -1,67 +1,70 @@
-//! Errors of the host: environment, input, or a bug. A guest's failure is a [`crate::model::Fault`], never an error.
+//! Errors of the host. The failure of a guest is a [`crate::model::Fault`], never an error.
 //!
-//! Every error carries a stable code. [`CODES`] lists them all, `docs/errors.md` explains each, and a test holds the
-//! two together. Text may change between versions, codes may not.
-
-#[cfg(test)]
-#[path = "error_tests.rs"]
-mod error_tests;
+//! Every error has a stable code. [`CODES`] lists all codes, `docs/errors.md` explains each, and a test compares the two.
+//! Messages and hints may change between versions; codes may not.
 
 use std::fmt;
 
 use crate::escape::one_line;
 
-/// What the caller can do about it; decides the HTTP status and the exit code.
+/// The kind of an error. It determines the HTTP status and the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The input is wrong; the same input will be refused again.
+    /// The input is invalid, and will be rejected again.
     Invalid,
     /// The input is larger than a limit allows.
     TooLarge,
-    /// What was named does not exist.
+    /// A named object does not exist.
     NotFound,
-    /// It contradicts what is already there.
+    /// The request conflicts with existing objects or settings.
     Conflict,
-    /// Files, sockets or storage failed; it may work later.
+    /// Files, sockets or storage failed. The same request may succeed later.
     Environment,
-    /// Stored bytes are not what was written.
+    /// Stored bytes are damaged.
     Corrupt,
-    /// A bug of ours.
+    /// The host has a bug.
     Internal,
 }
 
-/// A place in a text that a person wrote: 1-based line and column.
+/// A location in a text file that a user wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextLocation {
+    /// The name of the file.
     pub file: String,
+    /// Line number, from 1.
     pub line: usize,
+    /// Column number in characters, from 1.
     pub column: usize,
 }
 
-/// An error of the host. See [`ErrorKind`] for who can do what about it.
+/// An error of the host.
 #[derive(Clone, Debug)]
 pub struct Error {
+    /// The kind.
     pub kind: ErrorKind,
-    /// One of [`CODES`].
+    /// The stable code, one of [`CODES`].
     pub code: &'static str,
+    /// A sentence that says what is wrong.
     pub message: String,
-    /// What would be right, or what to do next.
+    /// A sentence that says what to do.
     pub hint: Option<String>,
+    /// The location of the mistake in a text file.
     pub location: Option<TextLocation>,
-    /// Lines to show below it, such as a backtrace.
+    /// Lines to show below the message, such as a backtrace.
     pub details: Vec<String>,
-    /// The part of a pipeline that it is about: a node's id and a key of it, for finding its place in the manifest.
+    /// The part of the pipeline that the error concerns: a node's id and a setting, to find its location in the pipeline file.
     pub subject: Option<(String, &'static str)>,
 }
 
+/// The result of an operation of the host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! codes {
     ($($name:ident = $code:literal, $kind:ident;)*) => {
-        /// Every code with its kind.
+        /// All codes with their kinds.
         pub const CODES: &[(&str, ErrorKind)] = &[$(($code, ErrorKind::$kind)),*];
         $(
-            #[doc = concat!("An error with the code `", $code, "`.")]
+            #[doc = concat!("Creates an error with the code `", $code, "`.")]
             pub fn $name(message: impl Into<String>) -> Error {
                 Error { kind: ErrorKind::$kind, code: $code, message: message.into(), hint: None, location: None, details: Vec::new(), subject: None }
             }
@@ -136,32 +139,32 @@ codes! {
 }
 
 impl Error {
-    /// Adds what would be right, or what to do next.
+    /// Adds a hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds the place in the text that a person wrote.
+    /// Adds a location in a text file.
     pub fn at(mut self, location: TextLocation) -> Error {
         self.location = Some(location);
         self
     }
 
-    /// Names the part of a pipeline that it is about, where no part is named yet.
+    /// Sets the part of the pipeline that the error concerns, unless it is already set.
     pub fn about(mut self, node: &str, key: &'static str) -> Error {
         self.subject.get_or_insert_with(|| (node.to_owned(), key));
         self
     }
 
-    /// Puts `what: ` in front of the message.
+    /// Prefixes the message with `what: `.
     pub fn context(mut self, what: impl fmt::Display) -> Error {
         self.message = format!("{what}: {}", self.message);
         self
     }
 }
 
-/// For a terminal or a log: names, keys and messages of others in it are escaped.
+/// Formats the error for a terminal or a log. Escapes untrusted text.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(TextLocation { file, line, column }) = &self.location {

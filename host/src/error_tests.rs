@@ -1,12 +1,12 @@
-//! docs/errors.md explains every code, and no others.
+//! `docs/errors.md` explains every code, and no others.
 
 use std::collections::BTreeSet;
 
-use super::CODES;
+use crate::error::CODES;
 use crate::model::FaultCode;
 
 #[test]
-fn every_code_is_explained() {
+fn the_documentation_explains_every_code() {
     let page = include_str!("../../docs/errors.md");
     let mut explained = BTreeSet::new();
     for section in page.split("\n### ").skip(1) {

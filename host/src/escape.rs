@@ -1,22 +1,22 @@
-//! Untrusted text on a terminal or in a log: one line, without anything that steers what shows it.
+//! Escapes untrusted text for a terminal or a log.
 //!
-//! A guest's messages, column names, keys, paths and what a server answers may hold line breaks, escape sequences and
-//! characters that change the direction of text. [`one_line`] makes all of them visible. It is the only such function.
+//! Messages of guests, column names, keys, paths and responses of servers may contain line breaks, escape sequences and
+//! characters that change the direction of text. [`one_line`] makes all of them visible. All other code uses it.
 
 use std::borrow::Cow;
 
-/// The text with every character escaped that breaks a line, steers a terminal, or hides or reorders other characters:
-/// `\n`, `\t`, `\r`, otherwise `\u{202e}`. Escaping twice changes nothing.
+/// Escapes every character that breaks a line, controls a terminal, or hides or reorders other characters. The escapes are
+/// `\n`, `\t`, `\r`, and otherwise like `\u{202e}`. Escaping twice has no further effect.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escaped(text, is_unsafe)
 }
 
-/// Like [`one_line`], but keeps line breaks. For text that the caller composed of lines which were escaped one by one.
+/// Works like [`one_line`], but keeps line breaks. For text whose lines the caller has escaped individually.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_unsafe(c))
 }
 
-/// JSON with the same characters escaped as JSON does it, so that it stays the same document.
+/// Escapes the same characters in JSON with JSON escapes, so that the document stays the same.
 pub fn json(text: &str) -> Cow<'_, str> {
     let is_unsafe = |c| c != '\n' && is_unsafe(c);
     if !text.contains(is_unsafe) {
@@ -52,7 +52,7 @@ fn escaped(text: &str, is_unsafe: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Whether a character must not reach a terminal or a log as it is.
+/// Returns whether a character must be escaped for a terminal or a log.
 pub fn is_unsafe(c: char) -> bool {
     match c {
         ' '..='~' => false,
@@ -60,25 +60,25 @@ pub fn is_unsafe(c: char) -> bool {
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
         // Line and paragraph separators.
         '\u{2028}' | '\u{2029}' => true,
-        // Invisible: zero width space, word joiner and its like, byte order mark, annotations, tags.
+        // Invisible characters: zero width space, word joiner and similar, byte order mark, annotations, tags.
         '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
         c => c.is_control(),
     }
 }
 
-/// Characters of a text that are shown; the rest is cut off.
+/// Maximum number of characters of a text that [`shown`] returns.
 const SHOWN_CHARS_MAX: usize = 200;
 
-/// Bytes that are shown in hex where they are no text.
+/// Maximum number of bytes that [`shown`] returns in hex.
 const SHOWN_HEX_BYTES_MAX: usize = 64;
 
-/// A key or a value within one line. Text where the bytes are UTF-8, else `hex:` and digits.
+/// Formats a key or a value on one line: as text if the bytes are UTF-8, otherwise as `hex:` and digits.
 pub fn shown(bytes: &[u8]) -> String {
-    // A character has four bytes at most: what is behind is cut off in any case.
+    // A character has at most four bytes, so later bytes are cut off in any case.
     let start = &bytes[..bytes.len().min(4 * (SHOWN_CHARS_MAX + 1))];
     let text = match std::str::from_utf8(start) {
         Ok(text) => text,
-        // A character that the cut has split is no reason to show hex.
+        // The cut has split a character of valid text.
         Err(error) if start.len() < bytes.len() && error.error_len().is_none() => {
             std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
         }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_a_terminal_or_breaks_a_line_is_made_visible() {
+    fn control_characters_and_line_breaks_are_made_visible() {
         let cases = [
             ("plain text, naïve, 日本語, 👩‍👩‍👧", "plain text, naïve, 日本語, 👩‍👩‍👧"),
             ("one\ntwo\r\n", "one\\ntwo\\r\\n"),
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_escaped_so_that_it_stays_one_line() {
+    fn a_shown_key_stays_on_one_line() {
         assert_eq!(shown(b"a,\"b\nc\"\t\x1b[2J"), "a,\"b\\nc\"\\t\\u{1b}[2J");
         assert_eq!(shown("Zürich".as_bytes()), "Zürich");
         assert_eq!(shown(b""), "");
     }
 
     #[test]
-    fn what_is_long_is_cut_even_within_a_character() {
+    fn long_text_is_cut_between_characters() {
         let text = "ü".repeat(10_000);
         assert_eq!(shown(text.as_bytes()), format!("{}…", "ü".repeat(SHOWN_CHARS_MAX)));
         let text = format!("x{}", "😀".repeat(10_000));
@@ -144,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_shown_in_hex() {
+    fn bytes_that_are_not_text_are_shown_in_hex() {
         assert_eq!(shown(&[0xff, 0xfe]), "hex:fffe");
         assert_eq!(shown(&[0xff; 1000]), format!("hex:{}…", "ff".repeat(SHOWN_HEX_BYTES_MAX)));
     }
 
     proptest! {
         #[test]
-        fn the_result_is_one_line_and_stays_what_it_is(text in any::<String>()) {
+        fn escaping_returns_one_line_and_is_idempotent(text in any::<String>()) {
             let once = one_line(&text).into_owned();
             prop_assert!(!once.chars().any(is_unsafe));
             prop_assert_eq!(one_line(&once), &once[..]);

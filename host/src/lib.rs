@@ -1,6 +1,6 @@
 //! Cofferdam: a stateful stream processor that runs user functions as WebAssembly components.
 //!
-//! Modules have ranks (see ARCHITECTURE.md); one uses lower ranks only, never its siblings. The test `tidy` checks it.
+//! Modules have ranks (see ARCHITECTURE.md). A module uses only modules of lower ranks; the test `tidy` checks this.
 
 pub mod checkpoint;
 pub mod cli;
@@ -20,3 +20,6 @@ pub mod state;
 pub mod state_reader;
 pub mod stdio;
 pub mod turn;
+
+#[cfg(test)]
+mod error_tests;

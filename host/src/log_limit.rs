@@ -1,37 +1,41 @@
-//! A limit for log lines that data can cause: a token bucket that counts what it keeps out.
+//! Limits the rate of log lines that data can cause, with a token bucket that counts the suppressed lines.
 //!
-//! One bad record costs one record; a million of them must not cost a million lines. Whoever logs asks
-//! [`LogLimit::admit`] first, and [`LogLimit::overdue`] from time to time, so that the count is told in any case.
+//! A million bad records must not cause a million lines. Code that logs calls [`LogLimit::admit`] before each line, and
+//! [`LogLimit::overdue`] regularly, so that the number of suppressed lines is always reported.
 
 use parking_lot::Mutex;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Lines that may be written at once, and per second. Shared by all who write lines of one kind.
+/// The rate limit of one kind of log line.
 pub struct LogLimit {
+    /// Number of lines that may be written at once.
     burst: u64,
     /// Nanoseconds after which one more line may be written.
     interval_ns: u64,
     state: Mutex<TokenBucket>,
 }
 
+/// The current fill level, and the suppressed lines.
 #[derive(Default)]
 struct TokenBucket {
-    /// When all lines of the burst may be written again.
+    /// Time at which the whole burst is available again.
     full_at_ns: u64,
+    /// Number of suppressed lines that have not been reported.
     suppressed: u64,
-    /// When the first line that is not told yet was suppressed.
+    /// Time at which the first unreported line was suppressed.
     since_ns: u64,
 }
 
 impl LogLimit {
-    /// `burst` lines at once, and `per_second` lines each second. Both are at least 1.
+    /// Creates a limit of `burst` lines at once and `per_second` lines per second. Both are at least 1.
     pub fn new(burst: u64, per_second: u64) -> LogLimit {
         let interval_ns = SECOND_NS / per_second.max(1);
         LogLimit { burst: burst.max(1), interval_ns, state: Mutex::default() }
     }
 
-    /// Whether a line may be written now, and how many were suppressed before it: the line is to say so.
+    /// Returns `None` if a line must not be written now. Otherwise returns the number of lines suppressed before it, which the
+    /// line must report.
     pub fn admit(&self, now_ns: u64) -> Option<u64> {
         let mut state = self.state.lock();
         if self.take(&mut state, now_ns) {
@@ -44,7 +48,7 @@ impl LogLimit {
         None
     }
 
-    /// How many lines were suppressed, where the first of them waits for more than a second and a line may be written.
+    /// Returns the number of suppressed lines if the first of them is older than a second and a line may be written now.
     pub fn overdue(&self, now_ns: u64) -> Option<u64> {
         let mut state = self.state.lock();
         let waits = state.suppressed > 0 && now_ns.saturating_sub(state.since_ns) >= SECOND_NS;
@@ -53,7 +57,7 @@ impl LogLimit {
 
     fn take(&self, state: &mut TokenBucket, now_ns: u64) -> bool {
         let full_at = state.full_at_ns.max(now_ns);
-        // The last line of a burst leaves no room: all but one interval are used.
+        // The last line of a burst uses up the bucket, so it needs one free interval.
         if full_at - now_ns > self.interval_ns.saturating_mul(self.burst - 1) {
             return false;
         }
@@ -61,12 +65,12 @@ impl LogLimit {
         true
     }
 
-    /// Whether lines were suppressed that are not told yet.
+    /// Returns whether suppressed lines have not been reported.
     pub fn is_suppressing(&self) -> bool {
         self.state.lock().suppressed > 0
     }
 
-    /// What was suppressed and not told yet. For the end, when nobody will ask again.
+    /// Returns the number of unreported suppressed lines. Called when no more lines will follow.
     pub fn rest(&self) -> u64 {
         std::mem::take(&mut self.state.lock().suppressed)
     }
@@ -77,10 +81,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_per_second_and_none_is_uncounted() {
+    fn one_line_per_second_is_admitted_and_all_are_counted() {
         let limit = LogLimit::new(1, 1);
         let (mut lines, mut counted) = (0, 0);
-        // A record each millisecond, for ten seconds.
+        // Simulates one record per millisecond for ten seconds.
         for ms in 0..10_000 {
             if let Some(suppressed) = limit.admit(ms * 1_000_000) {
                 lines += 1;
@@ -93,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_let_through_and_fills_up_again() {
+    fn a_burst_is_admitted_and_refills() {
         let limit = LogLimit::new(5, 2);
         let admitted = |now_ns| (0..20).filter(|_| limit.admit(now_ns).is_some()).count();
         assert_eq!(admitted(0), 5);
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_suppressed_is_told_without_another_line() {
+    fn suppressed_lines_are_reported_even_without_another_line() {
         let limit = LogLimit::new(1, 1);
         assert_eq!(limit.admit(0), Some(0));
         assert_eq!(limit.overdue(5 * SECOND_NS), None);

@@ -1,4 +1,4 @@
-//! The `cofferdam` binary: reads the command line, carries out `serve`, and leaves the rest to [`cofferdam::cli`].
+//! The `cofferdam` binary: parses the command line and runs `serve`. [`cofferdam::cli`] runs the other commands.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
@@ -17,17 +17,17 @@ use cofferdam::{escape, state};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
-/// How often it is looked whether the data folder is still there.
+/// Interval at which the server checks that its data folder still exists.
 const DATA_DIR_CHECK: Duration = Duration::from_millis(500);
-/// How long a server that was asked to stop waits for its jobs. They resume from their checkpoints in any case.
+/// Time that a stopping server waits for its jobs. They resume from their checkpoints in any case.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(60);
-/// How long it then waits for requests that are still being worked on.
+/// Time that a stopping server then waits for requests in progress.
 const REQUESTS_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    std::panic::set_hook(Box::new(tell_panic));
-    // Databases and connections keep files open, and what a process gets unasked is meant for one that hardly does.
+    std::panic::set_hook(Box::new(report_panic));
+    // The default limit on open files is too low for RocksDB and many connections.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let done = match &cli.command {
         CliCommand::Serve(args) => {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             serve(args).map(|()| ExitCode::SUCCESS)
         }
         _ => {
-            // What a function prints is what its author runs it for.
+            // The output of functions is shown, because their author runs the command to see it.
             init_log("warn,guest=info");
             cli::execute(cli)
         }
@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     code
 }
 
-/// Tells a panic as the standard library does, but never waits for whoever reads stderr.
-fn tell_panic(panic: &PanicHookInfo<'_>) {
+/// Reports a panic like the standard library, but never waits for the reader of stderr.
+fn report_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let (name, panic) = (thread.name().unwrap_or("unnamed"), panic.to_string());
     let mut text = format!("thread `{}` {}", escape::one_line(name), escape::one_line(&panic));
@@ -60,34 +60,39 @@ fn tell_panic(panic: &PanicHookInfo<'_>) {
     stdio::tell_lines(text);
 }
 
-/// Logs to stderr what `COFFERDAM_LOG` selects, such as `info,cofferdam::http=debug`.
+/// Starts logging to stderr. `COFFERDAM_LOG` selects the events, such as `info,cofferdam::http=debug`.
 fn init_log(default: &str) {
     let filter = match std::env::var("COFFERDAM_LOG") {
         Ok(directives) => EnvFilter::try_new(&directives).unwrap_or_else(|error| {
-            stdio::tell(format_args!("warning: COFFERDAM_LOG is not understood ({error}); logging `{default}`"));
+            stdio::tell(format_args!("warning: COFFERDAM_LOG is invalid ({error}); logging `{default}`"));
             EnvFilter::new(default)
         }),
         Err(_) => EnvFilter::new(default),
     };
     let writer = LogWriter::new();
-    let ansi = writer.has_colours();
+    let ansi = writer.has_colors();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(Arc::new(writer)).init();
 }
 
+/// Creates a Tokio runtime.
 fn runtime(name: &str) -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().thread_name(name).build().map_err(|error| internal(format!("no runtime `{name}`: {error}")))
+    builder
+        .enable_all()
+        .thread_name(name)
+        .build()
+        .map_err(|error| internal(format!("the runtime `{name}` cannot be started: {error}")))
 }
 
-/// Serves until SIGINT or SIGTERM. Jobs keep their status: they go on at the next start.
+/// Serves until SIGINT or SIGTERM. Jobs keep their status and resume when the server starts again.
 fn serve(args: &ServeArgs) -> Result<()> {
     state::set_memory_limit(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
-    // Two, so that no number of requests can take the threads that checkpoints are stored with.
+    // Storage has its own runtime, so that requests cannot occupy the threads that store checkpoints.
     let (requests, storage) = (runtime("http")?, runtime("storage")?);
-    // Absolute, so that the places of savepoints mean the same to everyone who is told them.
+    // The path is absolute, so that locations of savepoints are valid in any working directory.
     let data_dir = std::fs::create_dir_all(&args.data_dir)
         .and_then(|()| args.data_dir.canonicalize())
-        .map_err(|error| data_dir_failed(format!("cannot make {}: {error}", args.data_dir.display())))?;
+        .map_err(|error| data_dir_failed(format!("cannot create {}: {error}", args.data_dir.display())))?;
     let component_bytes_max = args.component_max.as_u64();
     let host = Host::open(HostOptions {
         data_dir: data_dir.clone(),
@@ -99,16 +104,19 @@ fn serve(args: &ServeArgs) -> Result<()> {
         runtime: storage.handle().clone(),
     })?;
     let listener = requests.block_on(http::bind(args.listen))?;
-    let address = listener.local_addr().map_err(|error| internal(format!("no address: {error}")))?;
+    let address =
+        listener.local_addr().map_err(|error| internal(format!("the address of the listener is unknown: {error}")))?;
     if !address.ip().is_loopback() {
-        stdio::tell(format_args!("warning: {address} can be reached from outside, and there is no authentication yet"));
+        stdio::tell(format_args!(
+            "warning: {address} can be reached from other machines, but there is no authentication yet"
+        ));
     }
     let resumed = host.resume_jobs();
     let router = http::router(host.clone(), component_bytes_max, AllowedHosts::new(address, args.allow_host.clone()));
     let folder = data_dir.display().to_string();
     let ready =
         format!("data folder {}, jobs resumed: {resumed}\nlistening on http://{address}\n", escape::one_line(&folder));
-    // A stdout that nobody reads must not hold the server up.
+    // The server must not wait for a reader of stdout.
     stdio::stdout().offer(ready.as_bytes());
     let mut lost = Ok(());
     let stop = async {
@@ -116,18 +124,18 @@ fn serve(args: &ServeArgs) -> Result<()> {
             () = cli::stop_signal() => {}
             error = data_dir_lost(&host) => lost = Err(error),
         }
-        // An upload that is still to be compiled is answered now, and holds up nothing.
+        // Uploads that are still being compiled are answered now, so that they do not delay the shutdown.
         host.stop_compiling();
     };
     requests.block_on(http::serve(listener, router, stop));
-    requests.spawn(end_at_last());
+    requests.spawn(exit_if_stuck());
     host.shutdown();
     requests.shutdown_timeout(REQUESTS_TIME);
     storage.shutdown_timeout(REQUESTS_TIME);
     lost
 }
 
-/// Resolves when the data folder is gone.
+/// Waits until the data folder is gone, and returns the error.
 async fn data_dir_lost(host: &Host) -> Error {
     loop {
         tokio::time::sleep(DATA_DIR_CHECK).await;
@@ -137,13 +145,13 @@ async fn data_dir_lost(host: &Host) -> Error {
     }
 }
 
-/// Ends the process when it is asked again, or when its jobs do not end: they resume from their checkpoints.
-async fn end_at_last() {
+/// Exits the process on a second signal, or if its jobs do not end in time. They resume from their checkpoints.
+async fn exit_if_stuck() {
     let why = tokio::select! {
-        () = cli::second_stop_signal() => "it was asked to stop twice",
-        () = tokio::time::sleep(SHUTDOWN_TIME) => "its jobs have not ended in time",
+        () = cli::second_stop_signal() => "it received a second signal to stop",
+        () = tokio::time::sleep(SHUTDOWN_TIME) => "its jobs did not end in time",
     };
-    tracing::warn!("the server ends at once, because {why}; its jobs resume at the next start");
+    tracing::warn!("the server exits now because {why}; its jobs resume when it starts again");
     stdio::flush();
     std::process::exit(1);
 }

@@ -1,9 +1,10 @@
-//! The standard output and the standard error of this process, each written by a thread of its own.
+//! The standard output and the standard error of this process, each written by its own thread.
 //!
-//! Whoever hands text over never waits for the reader of a pipe or a terminal, and never fails because it is gone. The
-//! standard error is lossy: text that does not fit into [`BUFFER_BYTES`] is dropped and counted, and the count is written
-//! as soon as there is room. The standard output is exact: [`StandardStream::offer`] refuses what does not fit, and the caller
-//! waits, and looks for a cancellation between two waits.
+//! Invariant: a caller never waits for the reader of a pipe or a terminal, and never fails because the reader is gone.
+//!
+//! The standard error is lossy: text beyond [`BUFFER_BYTES`] is dropped and counted, and the count is written when there
+//! is room. The standard output loses nothing: [`StandardStream::offer`] rejects text that does not fit, and the caller
+//! waits and checks for a cancel between two waits.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -15,14 +16,14 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::escape;
 
-/// Bytes that wait for their reader. A stream takes no more text while it has that many.
+/// Size of a buffer, in bytes. A stream accepts no text while its buffer is full.
 const BUFFER_BYTES: usize = 1 << 20;
-/// How long a process that ends waits for a reader that takes nothing.
+/// Time that [`flush`] waits for a reader that reads nothing.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
-/// How long the writing thread waits where the reader made the file non-blocking.
+/// Time between two attempts to write to a full non-blocking file.
 const RETRY_WAIT: Duration = Duration::from_millis(5);
 
-/// One standard stream. See the module.
+/// A standard stream with its buffer.
 pub struct StandardStream {
     buffer: Mutex<StreamBuffer>,
     changed: Condvar,
@@ -31,51 +32,54 @@ pub struct StandardStream {
     name: &'static str,
 }
 
+/// The text that waits for its reader.
 struct StreamBuffer {
     bytes: Vec<u8>,
-    /// Bytes that were taken so far.
+    /// Total number of accepted bytes.
     taken: u64,
-    /// Bytes of those that were written, or lost by an error.
+    /// Number of accepted bytes that were written, or lost because of an error.
     settled: u64,
-    /// Lines that were dropped and are not told yet.
+    /// Number of dropped lines that have not been reported.
     dropped: u64,
+    /// Number of failed writes.
     failures: u64,
+    /// The kind of the last failure.
     failure: Option<ErrorKind>,
 }
 
-/// What became of text that was offered.
+/// The outcome of [`StandardStream::offer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfferOutcome {
-    /// It will be written. [`StandardStream::is_settled`] tells when, by this number.
+    /// The text was accepted and ends at this stream offset. [`StandardStream::is_settled`] returns whether it was written.
     Taken(u64),
-    /// There is no room: the reader is behind.
+    /// The buffer is full, because the reader is slow.
     Full,
 }
 
 static STDOUT: StandardStream = StandardStream::new("stdout", || Box::new(io::stdout()));
 static STDERR: StandardStream = StandardStream::new("stderr", || Box::new(io::stderr()));
 
-/// The standard output.
+/// Returns the standard output.
 pub fn stdout() -> &'static StandardStream {
     &STDOUT
 }
 
-/// Writes one line to the standard error, whatever the text holds. Never waits, never fails.
+/// Writes a text as one line of the standard error, and escapes it. Never waits and never fails.
 pub fn tell(text: impl Display) {
     tell_lines(escape::one_line(&text.to_string()));
 }
 
-/// Writes lines to the standard error. The caller has escaped what it put into a line.
+/// Writes lines to the standard error. The caller must have escaped the content of each line.
 pub fn tell_lines(text: impl Display) {
     STDERR.write_or_drop(format!("{}\n", escape::lines(&text.to_string())).as_bytes());
 }
 
-/// Writes to the terminal behind the standard error what draws and moves, as it is.
+/// Writes text with control sequences to the terminal on the standard error.
 pub fn draw(text: &str) {
     STDERR.write_or_drop(text.as_bytes());
 }
 
-/// Gives the readers of both streams a moment to take what still waits. To be called before the process ends.
+/// Waits briefly until the readers of both streams have read the buffered text. Call it before the process exits.
 pub fn flush() {
     STDERR.flush();
     STDOUT.flush();
@@ -87,7 +91,7 @@ impl StandardStream {
         StandardStream { buffer: Mutex::new(buffer), changed: Condvar::new(), writer: OnceLock::new(), open, name }
     }
 
-    /// Takes the text whole, where less than [`BUFFER_BYTES`] wait.
+    /// Accepts the whole text, unless the buffer is full.
     pub fn offer(&'static self, text: &[u8]) -> OfferOutcome {
         self.start();
         let mut buffer = self.buffer.lock();
@@ -100,12 +104,12 @@ impl StandardStream {
         OfferOutcome::Taken(buffer.taken)
     }
 
-    /// Whether everything up to this number was written, or lost by a failure.
-    pub fn is_settled(&self, number: u64) -> bool {
-        self.buffer.lock().settled >= number
+    /// Returns whether all text up to this stream offset was written, or lost because of a failure.
+    pub fn is_settled(&self, offset: u64) -> bool {
+        self.buffer.lock().settled >= offset
     }
 
-    /// Waits until something was written, for `timeout` at most.
+    /// Waits until text is written, for at most `timeout`.
     pub fn wait(&self, timeout: Duration) {
         let mut buffer = self.buffer.lock();
         if buffer.taken > buffer.settled {
@@ -113,7 +117,7 @@ impl StandardStream {
         }
     }
 
-    /// How many writes have failed so far, and how the last one did. What they should have written is lost.
+    /// Returns the number of failed writes and the kind of the last failure. The text of a failed write is lost.
     pub fn failures(&self) -> (u64, Option<ErrorKind>) {
         let buffer = self.buffer.lock();
         (buffer.failures, buffer.failure)
@@ -141,7 +145,7 @@ impl StandardStream {
         });
     }
 
-    /// Waits for text and swaps it into `bytes`, which is empty. Returns how many lines were dropped since the last call.
+    /// Waits for text and moves it to `bytes`, which must be empty. Returns the number of lines dropped since the last call.
     fn take(&self, bytes: &mut Vec<u8>) -> u64 {
         let mut buffer = self.buffer.lock();
         while buffer.bytes.is_empty() {
@@ -151,15 +155,14 @@ impl StandardStream {
         mem::take(&mut buffer.dropped)
     }
 
-    /// Writes what is taken, for as long as the process lives.
+    /// Writes accepted text until the process exits.
     fn write_all(&self, mut to: Box<dyn Write>) {
         let mut bytes = Vec::new();
         loop {
             let dropped = self.take(&mut bytes);
             let length = bytes.len() as u64;
             if dropped > 0 {
-                let notice =
-                    format!("warning: {dropped} lines were dropped here, because nothing read {}\n", self.name);
+                let notice = format!("warning: {dropped} lines were dropped here because {} was not read\n", self.name);
                 bytes.extend_from_slice(notice.as_bytes());
             }
             let written = write_retrying(&mut *to, &bytes);
@@ -175,7 +178,7 @@ impl StandardStream {
     }
 }
 
-/// Like `write_all` and `flush`, also where another process has made the file non-blocking.
+/// Works like `write_all` and `flush`, even if another process has made the file non-blocking.
 fn write_retrying(to: &mut dyn Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.write(bytes) {
@@ -194,18 +197,19 @@ fn write_retrying(to: &mut dyn Write, mut bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Writes each event of the log as one line of the standard error. For `tracing_subscriber`.
+/// Writes each log event as one line of the standard error. Used by `tracing_subscriber`.
 pub struct LogWriter {
     ansi: bool,
 }
 
 impl LogWriter {
-    /// With colours where the standard error is a terminal.
+    /// Creates a writer. It uses colors if the standard error is a terminal.
     pub fn new() -> LogWriter {
         LogWriter { ansi: io::stderr().is_terminal() }
     }
 
-    pub fn has_colours(&self) -> bool {
+    /// Returns whether the writer uses colors.
+    pub fn has_colors(&self) -> bool {
         self.ansi
     }
 }
@@ -217,7 +221,7 @@ impl Default for LogWriter {
 }
 
 impl Write for &LogWriter {
-    /// Takes one event with its line break. What the event's text holds cannot make a second line.
+    /// Writes one event with its line break. Line breaks in the event's text are escaped.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         STDERR.write_or_drop(log_line(&String::from_utf8_lossy(event), self.ansi).as_bytes());
         Ok(event.len())
@@ -228,18 +232,18 @@ impl Write for &LogWriter {
     }
 }
 
-/// An event as one line. Colours that the log's formatter chose stay; it escapes those in the text itself.
+/// Formats an event as one line. Keeps the colors of the log formatter; the formatter itself escapes those in the text.
 fn log_line(event: &str, ansi: bool) -> String {
     let event = event.strip_suffix('\n').unwrap_or(event);
     let mut line = String::with_capacity(event.len() + 1);
     let mut parts = event.split('\x1b');
     line.push_str(&escape::one_line(parts.next().unwrap_or_default()));
     for part in parts {
-        let colour = part.strip_prefix('[').and_then(|rest| {
+        let color = part.strip_prefix('[').and_then(|rest| {
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != ';')?;
             rest[end..].starts_with('m').then_some(end + 2)
         });
-        match colour.filter(|_| ansi) {
+        match color.filter(|_| ansi) {
             Some(end) => {
                 line.push('\x1b');
                 line.push_str(&part[..end]);
@@ -264,7 +268,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// Tells when it is written to, and then waits until the test lets it go on.
+    /// Reports each write to the test, and then waits for the test's result.
     struct BlockedWriter {
         begun: Sender<()>,
         go_on: Arc<Mutex<Receiver<io::Result<()>>>>,
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn who_writes_never_waits_for_a_reader_and_what_is_dropped_is_counted() {
+    fn a_writer_never_waits_for_a_reader_and_dropped_lines_are_counted() {
         let StreamFixture { stream, begun, go_on, written } = setup();
         stream.write_or_drop(b"first\n");
         begun.recv_timeout(LONG).unwrap();
@@ -322,11 +326,11 @@ mod tests {
         }
         let written = String::from_utf8(written.lock().clone()).unwrap();
         assert!(written.starts_with("first\nxxx") && written.len() < BUFFER_BYTES + 200);
-        assert!(written.ends_with("xwarning: 2 lines were dropped here, because nothing read test\n"), "{written:.20}");
+        assert!(written.ends_with("xwarning: 2 lines were dropped here because test was not read\n"), "{written:.20}");
     }
 
     #[test]
-    fn a_failed_write_is_counted_and_the_stream_goes_on() {
+    fn a_failed_write_is_counted_and_the_stream_continues() {
         let StreamFixture { stream, begun, go_on, written } = setup();
         let OfferOutcome::Taken(lost) = stream.offer(b"lost\n") else { panic!("full") };
         go_on.send(Err(ErrorKind::BrokenPipe.into())).unwrap();
@@ -336,7 +340,7 @@ mod tests {
         }
         assert_eq!(stream.failures(), (1, Some(ErrorKind::BrokenPipe)));
         let OfferOutcome::Taken(end) = stream.offer(b"there\n") else { panic!("full") };
-        // A non-blocking file that is full is tried again, and is no failure.
+        // A full non-blocking file is retried and is not a failure.
         go_on.send(Err(ErrorKind::WouldBlock.into())).unwrap();
         go_on.send(Ok(())).unwrap();
         while !stream.is_settled(end) {
@@ -346,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_the_log_is_one_line() {
+    fn a_log_event_is_one_line() {
         let event = "\x1b[2m2026\x1b[0m \x1b[33m WARN\x1b[0m a\nb\u{202e}c \x1b]0;title\x07\n";
         let coloured = "\x1b[2m2026\x1b[0m \x1b[33m WARN\x1b[0m a\\nb\\u{202e}c \\u{1b}]0;title\\u{7}\n";
         assert_eq!(log_line(event, true), coloured);

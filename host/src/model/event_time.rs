@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::batch::slice_keys;
-use super::{Column, Keys};
+use super::column::Column;
+use super::key_group::Keys;
 
 /// The two clocks of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

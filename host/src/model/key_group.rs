@@ -3,7 +3,7 @@
 //! The hash and the formulas are part of the durable format, because a restore finds state by them. They never change. A
 //! key's group is its XXH3-64 hash modulo `max_parallelism`. Groups are assigned to subtasks by Flink's formula.
 
-use super::Column;
+use super::column::Column;
 
 /// The unit in which keyed state is sharded and moved between subtasks. Less than the job's `max_parallelism`.
 pub type KeyGroup = u16;
