@@ -169,7 +169,7 @@ impl StateSnapshot for BroadcastSnapshot {
         }
         let (files, size) = writer.finish()?;
         let handle = StateHandle { format: SnapshotFormat::Canonical, layout, files, size };
-        *uploaded.lock() = Some(UploadedMaps { maps, handle.clone() });
+        *uploaded.lock() = Some(UploadedMaps { maps, handle: handle.clone() });
         Ok(handle)
     }
 }
