@@ -200,11 +200,8 @@ fn a_subtask_restores_the_smallest_watermark_of_its_groups() {
         (handle(&mut turn, &store), groups)
     });
     for (groups, expected) in [(0..2, 7), (1..4, -3), (3..GROUPS, -3)] {
-        let restored = handles.iter().map(|(handle, groups)| RestoreSource {
-            handle,
-            groups: groups.clone(),
-            store: &store,
-        });
+        let restored =
+            handles.iter().map(|(handle, groups)| RestoreSource { handle, groups: groups.clone(), store: &store });
         let place = folder.path().join(format!("to-{}", groups.start));
         let turn = open(StateBackendKind::RocksDb, &place, restored.collect(), groups);
         assert_eq!(turn.context.watermark, expected);
@@ -222,11 +219,8 @@ fn a_subtask_starts_without_a_watermark_if_one_of_its_groups_has_none() {
         (handle(&mut turn, &store), groups)
     });
     for (groups, expected) in [(0..2, 7), (1..3, i64::MIN), (2..GROUPS, i64::MIN), (0..GROUPS, i64::MIN)] {
-        let restored = handles.iter().map(|(handle, groups)| RestoreSource {
-            handle,
-            groups: groups.clone(),
-            store: &store,
-        });
+        let restored =
+            handles.iter().map(|(handle, groups)| RestoreSource { handle, groups: groups.clone(), store: &store });
         let place = folder.path().join(format!("to-{}-{}", groups.start, groups.end));
         let turn = open(StateBackendKind::RocksDb, &place, restored.collect(), groups);
         assert_eq!(turn.context.watermark, expected);
