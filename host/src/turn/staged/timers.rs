@@ -71,6 +71,7 @@ struct TimerQueue {
 
 impl TimerQueue {
     /// Sets the lower bound of a group. `None` means that the group has no timers.
+    #[inline]
     fn set_lower_bound(&mut self, group: KeyGroup, time: Option<i64>) {
         let index = usize::from(group);
         if self.lower_bounds.len() <= index {
@@ -83,6 +84,7 @@ impl TimerQueue {
     }
 
     /// Notes a registered timer.
+    #[inline]
     fn add(&mut self, group: KeyGroup, time: i64) {
         if self.taken.get(&group).is_some_and(|taken| taken[..] >= time_bytes(time)[..]) {
             self.taken.remove(&group);
@@ -92,6 +94,7 @@ impl TimerQueue {
 
     /// Returns the sub-key after which to read the timers of a group. `None` means from the start. `lower_bound` is that of
     /// the group.
+    #[inline]
     fn resume_after(&self, group: KeyGroup, lower_bound: i64) -> Option<Vec<u8>> {
         match self.taken.get(&group) {
             Some(taken) if taken.starts_with(&time_bytes(lower_bound)) => Some(taken.clone()),
@@ -100,6 +103,7 @@ impl TimerQueue {
     }
 
     /// Lowers the lower bound of a group to `time`, if it is higher.
+    #[inline]
     fn lower(&mut self, group: KeyGroup, time: i64) {
         let lower_bound = self.lower_bounds.get(usize::from(group)).copied().flatten();
         if lower_bound.is_none_or(|lower_bound| time < lower_bound) {
@@ -109,6 +113,7 @@ impl TimerQueue {
 }
 
 /// Returns the time and the key of a timer.
+#[inline]
 fn read_sub_key(sub_key: &[u8]) -> Result<(i64, &[u8])> {
     let (time, key) = sub_key.split_first_chunk().ok_or_else(|| error::state_failed("a stored timer has no time"))?;
     Ok((time_of_bytes(*time), key))
