@@ -19,9 +19,9 @@ pub trait StateBackend: Send {
     /// Reads the entries of all of `keys.distinct` from one state, in order. Not for maps.
     fn load(&mut self, state: StateId, keys: &Keys) -> Result<LoadedEntries>;
 
-    /// Reads entries of a map: for each `i`, the entry with sub-key `sub_keys[i]` of the key `keys.distinct[of[i]]`. Every
-    /// index in `of` must be within the keys.
-    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<LoadedEntries>;
+    /// Reads entries of a map: for each `i`, the entry with sub-key `sub_keys[i]` of the key `keys.distinct[key_of[i]]`. Every
+    /// index in `key_of` must be within the keys.
+    fn load_map(&mut self, state: StateId, keys: &Keys, key_of: &[u32], sub_keys: &Column) -> Result<LoadedEntries>;
 
     /// Reads up to `limit` entries of the map of one key, ascending by sub-key, starting after the sub-key `after`.
     fn scan_map(

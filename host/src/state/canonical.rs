@@ -5,11 +5,11 @@
 //! entry:  group u16 | state u16 | key length u32 | sub-key length u32 | value length u32 | key | sub-key | value
 //! ```
 //!
-//! All numbers are little endian. A snapshot is a sequence of files of about [`FILE_BYTES`] each, in ascending order. Equal
+//! All numbers are little endian. A snapshot is a sequence of files of about 64 MiB each, in ascending order. Equal
 //! states give equal bytes.
 //!
 //! Reading checks every byte: lengths, order, and that each state and key group belongs to the snapshot. The storage checks
-//! file lengths and checksums. Version 1 can still be read: see [`read_version_1`].
+//! file lengths and checksums. Version 1 can still be read: see `read_version_1`.
 
 use std::ops::Range;
 

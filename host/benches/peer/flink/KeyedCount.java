@@ -1,4 +1,4 @@
-// The Flink job of `cargo xtask bench keyed-count --peer flink`. It equals the job of host/benches/keyed-count.rs.
+// The Flink job of `cargo xtask bench keyed-count --peer flink`. It runs the same job as host/benches/keyed-count.rs.
 //
 // Runs in one process, as a cluster of one task manager with one slot per subtask. Prints one line of JSON.
 //

@@ -82,13 +82,13 @@ impl StateBackend for MemoryBackend {
         Ok(entries)
     }
 
-    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<LoadedEntries> {
+    fn load_map(&mut self, state: StateId, keys: &Keys, key_of: &[u32], sub_keys: &Column) -> Result<LoadedEntries> {
         let state = self.layout.stored_id(state)?;
         let mut entries = LoadedEntries::with_capacity(sub_keys.len());
-        for (&of, sub_key) in of.iter().zip(sub_keys.iter()) {
-            let group = keys.groups[of as usize];
+        for (&key, sub_key) in key_of.iter().zip(sub_keys.iter()) {
+            let group = keys.groups[key as usize];
             let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
-            let map = group.map(self.seed, state, keys.distinct.value(of as usize));
+            let map = group.map(self.seed, state, keys.distinct.value(key as usize));
             entries.push(map.and_then(|map| map.entries.get(sub_key)).map(|value| &value[..]))?;
         }
         Ok(entries)

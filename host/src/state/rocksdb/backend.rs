@@ -320,12 +320,12 @@ impl StateBackend for RocksDbBackend {
         self.load_keys(kind == StateKind::Map)
     }
 
-    fn load_map(&mut self, state: StateId, keys: &Keys, of: &[u32], sub_keys: &Column) -> Result<LoadedEntries> {
+    fn load_map(&mut self, state: StateId, keys: &Keys, key_of: &[u32], sub_keys: &Column) -> Result<LoadedEntries> {
         let state = self.layout.stored_id(state)?;
         self.keys.clear();
         self.ends.clear();
-        for (&of, sub_key) in of.iter().zip(sub_keys.iter()) {
-            let (group, key) = (keys.groups[of as usize], keys.distinct.value(of as usize));
+        for (&key, sub_key) in key_of.iter().zip(sub_keys.iter()) {
+            let (group, key) = (keys.groups[key as usize], keys.distinct.value(key as usize));
             write_entry_key(&mut self.keys, StateKind::Map, group, state, key, sub_key);
             self.ends.push(self.keys.len());
         }

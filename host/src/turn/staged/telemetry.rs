@@ -31,7 +31,7 @@ pub enum LogLevel {
 pub struct LogLine {
     /// Severity.
     pub level: LogLevel,
-    /// The sanitized text; see [`sanitize_text`].
+    /// The sanitized text; see `sanitize_text`.
     pub message: String,
     /// Index in the batch of the record that the line is about.
     pub record: Option<u32>,
