@@ -1,7 +1,7 @@
-//! The bindings that `wit-bindgen` makes of `wit/`: the types of the contract, its imports and the raw export macro.
+//! The bindings that `wit-bindgen` generates from `wit/`: the types of the contract, its imports and the raw export macro.
 //!
-//! Nothing is written here by hand. On other targets than wasm the types are the same and the imports cannot be called:
-//! everything that calls one goes through `host::Host`.
+//! On other targets than Wasm the types are the same, but the imports cannot be called. All code that calls one goes through
+//! `host::Host`.
 
 #![allow(missing_docs, clippy::all)]
 

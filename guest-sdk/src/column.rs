@@ -1,39 +1,39 @@
-//! Columns as the contract lays them out: bytes, and one offset more than there are values.
+//! Columns in the layout of the contract: bytes, and one offset more than there are values.
 
 use crate::bindings::cofferdam::function::types::Column;
 
-/// A column without values, ready to be pushed to.
+/// Makes a column without values.
 pub(crate) fn empty() -> Column {
     Column { bytes: Vec::new(), offsets: vec![0] }
 }
 
-/// Takes all values out and keeps the memory.
+/// Removes all values and keeps the allocations.
 pub(crate) fn clear(column: &mut Column) {
     column.bytes.clear();
     column.offsets.clear();
     column.offsets.push(0);
 }
 
-/// How many values a column holds.
+/// Returns the number of values.
 pub(crate) fn len(column: &Column) -> usize {
     column.offsets.len().saturating_sub(1)
 }
 
-/// Appends bytes that are likely few, as keys are. A loop or a `memory.copy`, which is a call out of the guest, would cost
-/// more than these copies of fixed length.
-#[inline(always)] // A call costs more in wasm than what is done here.
+/// Appends a few bytes, such as a key. Copies of fixed length cost less than a loop, and less than a `memory.copy`, which is a call
+/// out of the guest.
+#[inline(always)] // A call in Wasm costs more than this function.
 pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
     match bytes.len() {
         33.. => to.extend_from_slice(bytes),
         16.. => append_ends::<16>(to, bytes),
         8.. => append_ends::<8>(to, bytes),
         4.. => append_ends::<4>(to, bytes),
-        // Numbers of few bytes come here that were written one by one just now: a wider read would wait for them.
+        // The bytes may have been written one by one just before. A wider read would have to wait for these writes.
         _ => bytes.iter().for_each(|&byte| to.push(byte)),
     }
 }
 
-/// Appends between `N` and twice `N` bytes: the first `N`, and the last `N` in their place, whether they overlap or not.
+/// Appends between `N` and 2 `N` bytes: the first `N`, then the last `N` at their position. The two may overlap.
 #[inline]
 fn append_ends<const N: usize>(to: &mut Vec<u8>, bytes: &[u8]) {
     if let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) {
@@ -45,13 +45,13 @@ fn append_ends<const N: usize>(to: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Ends the value whose bytes were appended to `bytes`.
+/// Ends a value. Its bytes have been appended to `bytes`.
 #[inline(always)]
 pub(crate) fn end_value(column: &mut Column) {
     column.offsets.push(column.bytes.len() as u32);
 }
 
-/// Value `index`.
+/// Returns value `index`.
 #[inline]
 pub(crate) fn value(column: &Column, index: usize) -> &[u8] {
     &column.bytes[column.offsets[index] as usize..column.offsets[index + 1] as usize]
@@ -62,7 +62,7 @@ mod tests {
     use super::append;
 
     #[test]
-    fn bytes_of_any_length_are_appended_whole() {
+    fn all_bytes_are_appended_at_any_length() {
         for length in 0..80u8 {
             let bytes: Vec<u8> = (0..length).collect();
             let mut to = vec![7];

@@ -1,4 +1,4 @@
-//! What a function declares: its states, side outputs and timers.
+//! The declaration of a function: its states and side outputs.
 //!
 //! Invariant: the order of states and side outputs in a declaration is the order of their indices in every call.
 

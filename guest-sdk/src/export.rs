@@ -1,6 +1,6 @@
-//! `export!`: what makes a crate's functions the functions of a component.
+//! `export!`: makes the functions of a crate the functions of a component.
 //!
-//! Invariant: `describe` and the calls count functions in the same order, which is that of the `export!` line.
+//! Invariant: `describe` and the calls count functions in the same order, the order of the `export!` line.
 
 use crate::bindings::exports::cofferdam::function::function::{ComponentDescription, FunctionDescription};
 use crate::declaration;
@@ -14,8 +14,8 @@ use crate::{
 
 /// Exports functions as a component: `cofferdam_sdk::export!(Parse, Track);`, once per crate.
 ///
-/// The crate is built as a `cdylib` for wasm. On other targets the line only checks that the types are functions and
-/// their names distinct, so that the crate's tests run natively.
+/// The crate is built as a `cdylib` for Wasm. On other targets, where the crate's tests run, the line only checks that the types are
+/// functions with distinct names.
 #[macro_export]
 macro_rules! export {
     ($($function:ty),+ $(,)?) => {
@@ -121,7 +121,7 @@ impl Exported {
     }
 }
 
-/// What the component says of itself.
+/// Describes the component.
 #[doc(hidden)]
 pub fn describe(functions: &[Exported]) -> ComponentDescription {
     #[cfg(target_family = "wasm")]
@@ -129,7 +129,7 @@ pub fn describe(functions: &[Exported]) -> ComponentDescription {
     declaration::describe_component(functions.iter().map(|exported| (exported.describe)()).collect())
 }
 
-/// Fails the build where two functions have the same name.
+/// Fails the build if two functions have the same name.
 #[doc(hidden)]
 pub const fn assert_distinct(names: &[&str]) {
     let mut i = 0;
@@ -163,11 +163,11 @@ mod calls {
     use std::cell::RefCell;
 
     thread_local! {
-        /// The functions of this instance that were called.
+        /// The functions that were called in this instance.
         static RUNNERS: RefCell<Vec<Option<Box<dyn Run>>>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Calls function `index`, which is made first where that was not done yet.
+    /// Calls function `index`. Makes it before its first call.
     #[doc(hidden)]
     pub fn call<T>(
         functions: &[Exported],

@@ -62,9 +62,9 @@ pub trait FieldType: sealed::Sealed + Field + Sized {
     fn bind(binder: &Binder, name: &'static str) -> Self;
 }
 
-/// What the end of a turn asks of a field.
+/// The end of a turn, for a field of any type.
 pub trait Field {
-    /// Hands what the turn changed in a state to the host.
+    /// Hands the turn's changes of a state to the host.
     ///
     /// # Errors
     /// Returns an error if a codec cannot write a value.
@@ -72,7 +72,7 @@ pub trait Field {
         Ok(())
     }
 
-    /// Takes what the turn emitted to a side output.
+    /// Takes the records that the turn emitted to a side output.
     fn take_output(&mut self) -> Option<Output> {
         None
     }

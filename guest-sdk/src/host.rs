@@ -1,6 +1,6 @@
-//! The seam to the host. On wasm it is the component's imports; in tests it is the memory of a harness.
+//! The interface to the host: the component's imports on Wasm, the memory of a harness in tests.
 //!
-//! Everything here is called a few times per turn, never per record, so a virtual call costs nothing that matters.
+//! Its functions are called a few times per turn and never per record, so the cost of a virtual call does not matter.
 
 use crate::bindings::cofferdam::function::{
     context::TurnContext,
@@ -9,7 +9,7 @@ use crate::bindings::cofferdam::function::{
     types::{Column, TimeDomain},
 };
 
-/// What a turn may ask of its host: the imports of the contract, one to one.
+/// The imports of the contract, one method for each.
 pub trait Host {
     fn value_load(&self, state: u32) -> Values;
     fn value_get(&self, state: u32, key: u32) -> Option<Vec<u8>>;

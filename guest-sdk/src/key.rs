@@ -18,7 +18,7 @@ use crate::bindings::cofferdam::function::types::Column;
 use crate::column;
 use std::str::from_utf8;
 
-/// A value that can be written as a key: a [`Key`], what it borrows as (`str`, `[u8]`), or a reference to one.
+/// A value that can be written as a key: a [`Key`], the type that it borrows as (`str`, `[u8]`), or a reference to one.
 ///
 /// [`Collector::emit_keyed`](crate::Collector::emit_keyed) and the test harnesses take one.
 #[diagnostic::on_unimplemented(
@@ -77,7 +77,8 @@ pub trait EncodeKey {
     note = "keys are `String`, `Vec<u8>`, integers, `bool`, `Timestamp`, and tuples of these"
 )]
 pub trait Key: EncodeKey + 'static {
-    /// What [`KeyedContext::key`](crate::KeyedContext::key) returns: `&str` for `String`, `&[u8]` for `Vec<u8>`, a copy for the others.
+    /// The type that [`KeyedContext::key`](crate::KeyedContext::key) returns: `&str` for `String`, `&[u8]` for `Vec<u8>`, a copy for the
+    /// others.
     type Ref<'a>;
 
     /// Returns the name of the type, such as `(string,u32)`.
@@ -86,7 +87,7 @@ pub trait Key: EncodeKey + 'static {
     /// Reads a key without copying it.
     ///
     /// # Errors
-    /// Returns what the bytes should have been, if [`EncodeKey::encode_key`] does not write them.
+    /// Returns an error if [`EncodeKey::encode_key`] does not write such bytes.
     fn decode(bytes: &[u8]) -> Result<Self::Ref<'_>, KeyError>;
 
     /// Reads every key of a column. Returns the index of the first one that cannot be read.

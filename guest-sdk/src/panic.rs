@@ -1,12 +1,13 @@
-//! The last words of a function that panics: message, place, and the record that it was handling.
+//! Reports the panic of a function to the host: its message, its position, and the record that was being handled.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const NO_RECORD: u32 = u32::MAX;
 
+/// The record that is being handled.
 static RECORD: AtomicU32 = AtomicU32::new(NO_RECORD);
 
-/// What stands behind the words of panics of the standard library that are about what a component does not have.
+/// Panics of the standard library about something that a component does not have: a part of the message, and what to do instead.
 const CONTEXT: &[(&str, &str)] = &[
     (
         "time not implemented on this platform",
@@ -16,7 +17,7 @@ const CONTEXT: &[(&str, &str)] = &[
     ("failed to spawn thread", "a function has no threads"),
 ];
 
-/// The words of a panic, and what to use instead where they are about something that a component does not have.
+/// Returns the message of a panic. Adds what to do instead if it is about something that a component does not have.
 #[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
 fn explained(message: &str) -> String {
     match CONTEXT.iter().find(|(words, _)| message.contains(words)) {
@@ -25,19 +26,19 @@ fn explained(message: &str) -> String {
     }
 }
 
-/// The record that is being handled.
+/// Returns the record that is being handled.
 #[cfg(target_family = "wasm")]
 pub(crate) fn current_record() -> Option<u32> {
     Some(RECORD.load(Ordering::Relaxed)).filter(|&record| record != NO_RECORD)
 }
 
-/// Notes which record is being handled.
+/// Sets the record that is being handled.
 #[inline]
 pub(crate) fn in_record(record: Option<u32>) {
     RECORD.store(record.unwrap_or(NO_RECORD), Ordering::Relaxed);
 }
 
-/// Sends the words of every panic to the host before the trap.
+/// Sends the message of every panic to the host before the trap.
 #[cfg(target_family = "wasm")]
 pub(crate) fn install_hook() {
     use crate::bindings::cofferdam::function::log;

@@ -1,20 +1,20 @@
-//! `println!` and its kin for functions. Those of the standard library write to nothing in a component.
+//! `println!` and similar macros for functions. The macros of the standard library write nowhere in a component.
 //!
-//! `#[function]` brings these into the methods of its `impl`; other code imports them: `use cofferdam_sdk::println;`. In tests,
-//! which run natively, they do what the standard library's do.
+//! `#[function]` imports these macros into the methods of its `impl`; other code imports them itself: `use cofferdam_sdk::println;`. In
+//! tests, which run natively, they do the same as the macros of the standard library.
 
 use std::fmt;
 
 use crate::Level;
 
-/// Writes one line to the function's log, as `std::println!` writes it to stdout.
+/// Writes one line to the function's log, in the same way as `std::println!` writes it to stdout.
 #[macro_export]
 macro_rules! println {
     () => { $crate::print_line($crate::Level::Info, ::std::format_args!("")) };
     ($($text:tt)*) => { $crate::print_line($crate::Level::Info, ::std::format_args!($($text)*)) };
 }
 
-/// Writes one line to the function's log, since a log has no parts of lines.
+/// Writes one line to the function's log. A log has whole lines only.
 #[macro_export]
 macro_rules! print {
     ($($text:tt)*) => { $crate::print_line($crate::Level::Info, ::std::format_args!($($text)*)) };
@@ -33,7 +33,7 @@ macro_rules! eprint {
     ($($text:tt)*) => { $crate::print_line($crate::Level::Warn, ::std::format_args!($($text)*)) };
 }
 
-/// Writes a value to the function's log and returns it, as `std::dbg!` does.
+/// Writes a value to the function's log and returns it, like `std::dbg!`.
 #[macro_export]
 macro_rules! dbg {
     () => { $crate::eprintln!("[{}:{}:{}]", ::std::file!(), ::std::line!(), ::std::column!()) };
@@ -51,14 +51,14 @@ macro_rules! dbg {
     ($($value:expr),+ $(,)?) => { ($($crate::dbg!($value)),+,) };
 }
 
-/// What the macros call.
+/// Writes a line. The macros call it.
 #[doc(hidden)]
 #[cfg(target_family = "wasm")]
 pub fn print_line(level: Level, text: fmt::Arguments<'_>) {
     crate::bindings::cofferdam::function::log::write(level, &text.to_string(), crate::panic::current_record());
 }
 
-/// What the macros call.
+/// Writes a line. The macros call it.
 #[doc(hidden)]
 #[cfg(not(target_family = "wasm"))]
 pub fn print_line(level: Level, text: fmt::Arguments<'_>) {
@@ -71,7 +71,7 @@ pub fn print_line(level: Level, text: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_macros_take_what_those_of_the_standard_library_take() {
+    fn the_macros_take_the_same_arguments_as_those_of_the_standard_library() {
         let name = "a";
         crate::println!();
         crate::println!("{name} {} {n:>3}", 1, n = 2);

@@ -1,36 +1,36 @@
 //! The fingerprint of a state's type, which a restore compares with the one in the checkpoint.
 //!
-//! Invariant: the shape of a type is made of its own words (primitive names, field names, structure) and never of what a
-//! compiler says about it, so the same source gives the same fingerprint with every compiler and on every target.
+//! Invariant: a shape consists of names of primitive types, names of fields and structure. It contains nothing that a compiler
+//! chooses, so the same source gives the same fingerprint with every compiler and on every target.
 //!
-//! The fingerprint is `codec:shape`, such as `postcard:u64` or `postcard:{count:u64,total:i64}`. A shape longer than 1000
-//! bytes is replaced by the 64-bit FNV-1a hash of it, `postcard:#0123456789abcdef`. The name of a struct is not part of its
-//! shape, so it may be renamed; field names are, since a field that changed its name has usually changed its meaning.
-//! `cofferdam state` reads values by it, so what is written here can be told apart: see `host/src/inspect/shape.rs`.
+//! The fingerprint is `codec:shape`, such as `postcard:u64` or `postcard:{count:u64,total:i64}`. A shape longer than 1000 bytes is
+//! replaced by its 64-bit FNV-1a hash, `postcard:#0123456789abcdef`. The name of a struct is not part of its shape, so the struct may be
+//! renamed. Names of fields are part of it, because a field with another name usually has another meaning. The host parses shapes to
+//! show state as JSON, so a shape must be unambiguous.
 
 use std::fmt::Write;
 
-/// A shape longer than this is replaced by its hash. The host takes schemas of 1024 bytes.
+/// A longer shape is replaced by its hash. The host accepts schemas of up to 1024 bytes.
 const READABLE_BYTES: usize = 1000;
-/// A type that contains itself is cut off at this depth.
+/// The depth at which a type that contains itself is cut off.
 const DEPTH_MAX: usize = 24;
-/// A shape that grew to this length is cut off.
+/// The length at which a shape is cut off.
 const BYTES_MAX: usize = 1 << 16;
 
-/// A type that keyed state may hold. Derive it for structs and enums: `#[derive(StateType)]`.
+/// A type that can be kept in state. Derive it for structs and enums: `#[derive(StateType)]`.
 ///
-/// The derive sees names and types of fields, and no `#[serde(...)]` attributes: a type that changes its form by one of
-/// those alone keeps its fingerprint. A type with parameters, or of another crate, implements it by hand.
+/// The derive reads the names and types of fields, but no `#[serde(...)]` attributes: a type keeps its fingerprint if only such an attribute
+/// changes. Implement it by hand for a type with parameters or of another crate.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept in state",
     note = "derive it: `#[derive(Clone, serde::Serialize, serde::Deserialize, cofferdam_sdk::StateType)]`"
 )]
 pub trait StateType: 'static {
-    /// Writes down what the type is made of.
+    /// Appends the shape of the type to `shape`.
     fn shape(shape: &mut Shape);
 }
 
-/// A shape that is being written down.
+/// The shape of a type, while it is being written.
 #[derive(Debug, Default)]
 pub struct Shape {
     text: String,
@@ -38,7 +38,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The fingerprint of `T` written by the codec of that name.
+    /// Returns the fingerprint of `T` if it is written by the codec with this name.
     pub(crate) fn fingerprint<T: StateType>(codec: &str) -> String {
         let mut shape = Shape::default();
         shape.inner::<T>();
@@ -52,12 +52,12 @@ impl Shape {
         format!("{codec}:#{hash:016x}")
     }
 
-    /// Adds words of the type's own.
+    /// Appends a word, such as the name of a primitive type.
     pub fn word(&mut self, word: &str) {
         self.text.push_str(word);
     }
 
-    /// Adds the shape of a type that this one contains.
+    /// Appends the shape of a type that this one contains.
     pub fn inner<T: StateType>(&mut self) {
         if self.depth == DEPTH_MAX || self.text.len() > BYTES_MAX {
             self.text.push('^');
@@ -68,7 +68,7 @@ impl Shape {
         self.depth -= 1;
     }
 
-    /// Adds a named field and the shape of its type.
+    /// Appends the name of a field and the shape of its type.
     pub fn field<T: StateType>(&mut self, name: &str) {
         // Writing to a String cannot fail.
         let _ = write!(self.text, "{name}:");
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_are_the_words_of_the_type() {
+    fn a_shape_names_the_types_and_their_structure() {
         assert_eq!(Shape::fingerprint::<u64>("postcard"), "postcard:u64");
         assert_eq!(Shape::fingerprint::<(u64, i64)>("postcard"), "postcard:(u64,i64,)");
         assert_eq!(Shape::fingerprint::<Vec<Option<String>>>("json"), "json:list<option<string,>,>");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_contains_itself_ends() {
+    fn the_shape_of_a_type_that_contains_itself_is_finite() {
         struct Tree(#[allow(dead_code)] Vec<(Tree, Tree)>);
         impl StateType for Tree {
             fn shape(shape: &mut Shape) {

@@ -1,16 +1,15 @@
-//! Timers: those that a turn registers and deletes, kept in order until its end, and those that a call hands over.
+//! Timers: the changes of a turn, in order, and the due timers of a call.
 //!
-//! Invariant: timers of a call fire in order of time, also those that are registered while it lasts. The host has removed what
-//! it handed over, and applies what the turn changed after that; a timer that fired is not there any more when it has. A call
-//! fires a bounded number of timers that were registered while it lasts: then it gives the others back to the host. At the end of event
-//! time it fires none of them: the host drops them.
+//! Invariant: the timers of a call fire in the order of their times, also those that are registered during the call. The host has removed
+//! the due timers before the call and applies the changes after it. A call fires a bounded number of timers that were registered during the
+//! call, and returns the others to the host. At the end of event time it fires none of them; the host drops them.
 
 use crate::Timestamp;
 use crate::bindings::cofferdam::function::types::TimeDomain;
 use crate::host::Host;
 use std::collections::BTreeSet;
 
-/// Timers that one call fires beside those that the host has handed over.
+/// Number of timers that one call fires in addition to the due ones.
 const ADDED_MAX: usize = 1024;
 
 /// A timer that is due.
@@ -36,7 +35,7 @@ struct Domain {
     times: Vec<i64>,
 }
 
-/// The changes of a turn, and the timers that it fires.
+/// The changes of a turn, and the timers that are firing.
 #[derive(Default)]
 pub(crate) struct TimerChanges {
     event: Domain,
@@ -44,18 +43,18 @@ pub(crate) struct TimerChanges {
     firing: Option<Firing>,
 }
 
-/// The timers of a call. Each is a time and the index of its key.
+/// The timers of a call. A timer is a time and the index of its key.
 struct Firing {
     domain: TimeDomain,
-    /// What the host handed over, in order of time, the next one last.
+    /// The due timers that have not fired yet, latest first.
     due: Vec<(i64, u32)>,
-    /// The time of the last of them, up to which timers that are registered fire in the same call.
+    /// The time of the last due timer. Timers that are registered for a time up to it fire in the same call.
     last: Option<i64>,
-    /// Registered since the call began, for times up to `last`. The host does not hear of them.
+    /// Timers registered since the call began, for times up to `last`. The host does not know of them.
     added: BTreeSet<(i64, u32)>,
-    /// Deleted since the call began.
+    /// Timers deleted since the call began.
     deleted: BTreeSet<(i64, u32)>,
-    /// How many of those that were registered since the call began may still fire.
+    /// Number of timers in `added` that may still fire in this call.
     left: usize,
 }
 
@@ -67,7 +66,7 @@ impl TimerChanges {
         }
     }
 
-    /// The timers of the call where they are of this clock and a timer at `time` would come among them.
+    /// Returns the timers of the call if a timer of this clock at `time` fires in the same call.
     fn firing_at(&mut self, domain: TimeDomain, time: i64) -> Option<&mut Firing> {
         self.firing.as_mut().filter(|firing| firing.domain == domain && Some(time) <= firing.last)
     }
@@ -87,16 +86,16 @@ impl TimerChanges {
         self.domain(domain).push(Change::Delete, key, time);
     }
 
-    /// Begins a call with these timers, which are in order of time. `is_end` says whether event time is at its end.
+    /// Begins a call with these timers, which are in the order of their times. `is_end` says whether event time has ended.
     pub(crate) fn begin_firing(&mut self, domain: TimeDomain, key_of: &[u32], times: &[i64], is_end: bool) {
         let due: Vec<_> = times.iter().copied().zip(key_of.iter().copied()).rev().collect();
-        // No timer comes among those of the end.
+        // At the end of event time no timer joins the due ones.
         let last = due.first().filter(|_| !is_end).map(|&(time, _)| time);
         let (added, deleted) = (BTreeSet::new(), BTreeSet::new());
         self.firing = Some(Firing { domain, due, last, added, deleted, left: ADDED_MAX });
     }
 
-    /// Gives back to the host what the call would still fire.
+    /// Returns the timers that have not fired to the host.
     fn give_back(&mut self) {
         let Some(Firing { domain, due, added, deleted, .. }) = self.firing.take() else { return };
         for (time, key) in due.into_iter().filter(|timer| !deleted.contains(timer)).chain(added) {
@@ -104,7 +103,7 @@ impl TimerChanges {
         }
     }
 
-    /// The timer that fires next: its time, and the index of its key.
+    /// Returns the time and the index of the key of the timer that fires next.
     pub(crate) fn next_due(&mut self) -> Option<(i64, u32)> {
         let firing = self.firing.as_mut()?;
         loop {
@@ -114,7 +113,7 @@ impl TimerChanges {
                 (Some(_), _) => {
                     let due = firing.due.pop()?;
                     if !firing.deleted.contains(&due) {
-                        // One that was registered again is the same.
+                        // A timer that was registered again is the same timer.
                         firing.added.remove(&due);
                         return Some(due);
                     }
@@ -133,7 +132,7 @@ impl TimerChanges {
         firing.left -= 1;
         let (time, key) = firing.added.pop_first()?;
         let domain = firing.domain;
-        // The host may have the same one, too late in its order to be of this call.
+        // The host may have the same timer, but not among the due ones.
         self.domain(domain).push(Change::Delete, key, time);
         Some((time, key))
     }
@@ -144,7 +143,7 @@ impl TimerChanges {
         self.firing = None;
     }
 
-    /// Hands the changes to the host, in order, with one call for each run of the same change.
+    /// Hands the changes to the host in order, with one call for each run of equal changes.
     pub(crate) fn flush(&mut self, host: &dyn Host) {
         for domain in [TimeDomain::Event, TimeDomain::Processing] {
             let changes = self.domain(domain);
@@ -181,7 +180,7 @@ impl Domain {
 mod tests {
     use super::*;
 
-    /// Fires all timers of a call; each of key 0 registers the next one, 10 ms later. The times that fire.
+    /// Fires all timers of a call and returns their times. Each timer of key 0 registers another one 10 ms later.
     fn fire(times: &[i64], key_of: &[u32], is_end: bool) -> (Vec<i64>, TimerChanges) {
         let mut changes = TimerChanges::default();
         changes.begin_firing(TimeDomain::Event, key_of, times, is_end);
@@ -196,7 +195,7 @@ mod tests {
         (fired, changes)
     }
 
-    /// What the host keeps of a call's changes: of several for one timer the last one counts.
+    /// Returns the timers that the host has after the call's changes. The last change of a timer counts.
     fn registered(changes: &TimerChanges) -> BTreeSet<(i64, u32)> {
         let mut timers = BTreeSet::new();
         let Domain { changes, keys, times } = &changes.event;
@@ -210,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn timers_that_are_registered_in_a_call_fire_among_the_others() {
+    fn timers_registered_in_a_call_fire_in_order_with_the_others() {
         let (fired, changes) = fire(&[10, 35], &[0, 1], false);
         assert_eq!(fired, [10, 20, 30, 35]);
         assert_eq!(registered(&changes), BTreeSet::from([(40, 0)]));
     }
 
     #[test]
-    fn a_call_gives_back_what_would_take_too_long() {
+    fn a_call_returns_the_timers_beyond_its_limit_to_the_host() {
         let (fired, changes) = fire(&[10, 1_700_000_000_000], &[0, 1], false);
         let added = ADDED_MAX as i64;
         assert_eq!((fired.len(), fired[fired.len() - 1]), (ADDED_MAX + 1, 10 + 10 * added));
@@ -225,9 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_of_event_time_no_timer_fires_that_is_registered_in_the_call() {
+    fn at_the_end_of_event_time_a_timer_registered_in_the_call_does_not_fire() {
         let (fired, changes) = fire(&[10, 1_700_000_000_000], &[0, 1], true);
         assert_eq!(fired, [10, 1_700_000_000_000]);
-        assert_eq!(registered(&changes), BTreeSet::from([(20, 0)]), "the host drops it, and counts");
+        assert_eq!(registered(&changes), BTreeSet::from([(20, 0)]), "the host drops and counts it");
     }
 }

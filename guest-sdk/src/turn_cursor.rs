@@ -39,7 +39,7 @@ impl TurnCursor {
         })
     }
 
-    /// Begins a turn with so many distinct keys or windows. What states and side outputs hold of the last turn no longer counts.
+    /// Begins a turn with so many distinct keys or windows. States and side outputs forget the last turn when they are used next.
     pub(crate) fn begin(&self, key_count: usize) {
         self.turn.set(self.turn.get() + 1);
         self.key_count.set(key_count);

@@ -88,7 +88,7 @@ fn socket_numbers_fails_for_good_at_the_fourth_bad_text() {
     let outcome = outcome("socket-numbers", run);
     let job = &outcome.job;
     assert_eq!((job["status"].as_str(), job["restarts"].as_u64()), (Some("FAILED"), Some(3)), "{job}");
-    assert!(job["failure"]["message"].as_str().unwrap().contains("`3.5` is no number"), "{job}");
+    assert!(job["failure"]["message"].as_str().unwrap().contains("`3.5` is not a number"), "{job}");
     assert!(outcome.lines.iter().all(|(_, lines)| lines.is_empty()), "a failed attempt commits nothing: {outcome:?}");
 }
 

@@ -1,4 +1,4 @@
-//! The function of the count-to-ten example: counts to ten within a minute, clears by a timer, and fails once.
+//! The function of the count-to-ten example. It counts to ten within a minute, clears the count by a timer, and fails once.
 
 use cofferdam_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -14,13 +14,13 @@ struct Order {
     drink: String,
 }
 
-/// Emits one row `drink,end of the minute in seconds,count` per drink and minute: as soon as the count is ten, or else at
-/// the end of the minute.
+/// Emits one row `drink,end of the minute in seconds,count` per drink and minute: when the count reaches ten, or otherwise at the end of the
+/// minute.
 #[derive(Function)]
 struct CountToTen {
-    /// For the end of a minute, the orders in it so far; no more than enough.
+    /// For the end of each minute, the number of orders in it, up to ten.
     orders: MapState<Timestamp, u64>,
-    /// The time of the order at which it fails.
+    /// The time of the order that fails.
     fails_at: Option<u64>,
 }
 
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_are_told_at_once_and_only_once() -> Result {
+    fn the_tenth_order_emits_a_line_at_once() -> Result {
         let mut harness = Harness::<CountToTen>::new();
         (0..9).try_for_each(|time| push(&mut harness, time))?;
         assert!(harness.take_text()?.is_empty());
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_are_told_by_the_timer_which_clears() -> Result {
+    fn the_timer_emits_a_smaller_count_and_clears_it() -> Result {
         let mut harness = Harness::<CountToTen>::new();
         [1, 59, 60].into_iter().try_for_each(|time| push(&mut harness, time))?;
         assert_eq!(harness.timers(TimeDomain::Event), 2);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_timers_outlive_a_restart() -> Result {
+    fn counts_and_timers_survive_a_restart() -> Result {
         let mut harness = Harness::<CountToTen>::new();
         [1, 2].into_iter().try_for_each(|time| push(&mut harness, time))?;
         let mut restored = Harness::<CountToTen>::restore(&harness.snapshot())?;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn it_fails_where_it_is_told_to_until_the_job_was_restarted() -> Result {
+    fn it_fails_at_the_configured_order_until_the_job_is_restarted() -> Result {
         let mut harness = Harness::<CountToTen>::new().with_config("fails_at", "7");
         push(&mut harness, 6)?;
         assert!(push(&mut harness, 7).expect_err("it fails").to_string().contains("kettle"));

@@ -1,12 +1,12 @@
-//! The function of the fraud-detection example, after Flink's walkthrough: thieves try a stolen card with a small charge
-//! before they make a large one.
+//! The function of the fraud-detection example, after Flink's walkthrough: thieves test a stolen card with a small charge before a
+//! large one.
 
 use cofferdam_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// In cents. A charge below it is small.
+/// A charge below this amount is small, in cents.
 const SMALL: u64 = 100;
-/// In cents. A charge above it is large.
+/// A charge above this amount is large, in cents.
 const LARGE: u64 = 50_000;
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -19,7 +19,7 @@ struct Charge {
     cents: u64,
 }
 
-/// A large charge behind a small one.
+/// A large charge that follows a small one.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Alert {
     account: String,
@@ -29,7 +29,7 @@ struct Alert {
     seconds_after_small: u64,
 }
 
-/// Emits an alert for a large charge whose account was charged a small amount just before, within a minute.
+/// Emits an alert for a large charge that directly follows a small charge of the same account within a minute.
 #[derive(Function)]
 struct Detect {
     /// When the last charge was made, if it was small.
@@ -52,7 +52,7 @@ impl KeyedProcessFunction for Detect {
         if let Some(small_at) = self.small_at.take() {
             ctx.delete_event_time_timer(small_at + MINUTE);
             let after = now - small_at;
-            // The time is compared although the timer clears: the watermark, and with it the timer, comes later.
+            // The timer may not have fired yet, because the watermark is later than the records.
             if charge.cents > LARGE && after <= MINUTE {
                 let Charge { account, cents, time } = charge;
                 out.emit(Alert { account, cents, time, seconds_after_small: after.as_secs() });
@@ -66,7 +66,7 @@ impl KeyedProcessFunction for Detect {
         Ok(())
     }
 
-    /// The minute is over: the small charge was harmless, and nothing needs to be kept of it.
+    /// The minute is over, so the small charge was harmless.
     fn on_timer(&mut self, _: Timer, _: &mut KeyedContext<String>, _: &mut Collector<Self::Out>) -> Result {
         self.small_at.clear();
         Ok(())
@@ -88,7 +88,7 @@ mod tests {
         harness.read_state("ada", |detect| detect.small_at.get()).map(Timestamp::as_secs)
     }
 
-    /// The times at which there were alerts.
+    /// Returns the times of the alerts.
     fn alerts(charges: &[(i64, u64)]) -> Result<Vec<i64>> {
         let mut harness = Harness::new();
         charges.iter().try_for_each(|&(time, cents)| charge(&mut harness, time, cents))?;
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn small_and_then_large_within_a_minute() -> Result {
+    fn a_large_charge_within_a_minute_of_a_small_one_is_reported() -> Result {
         assert_eq!(alerts(&[(0, 99), (60, 50_001)])?, [60]);
         assert!(alerts(&[(0, 99), (61, 50_001)])?.is_empty(), "too late");
         assert!(alerts(&[(0, 100), (60, 50_001)])?.is_empty(), "not small");
@@ -105,15 +105,15 @@ mod tests {
     }
 
     #[test]
-    fn one_directly_behind_the_other() -> Result {
+    fn only_the_charge_directly_before_counts() -> Result {
         assert!(alerts(&[(0, 99), (10, 2_000), (20, 50_001)])?.is_empty());
-        assert_eq!(alerts(&[(0, 99), (50, 10), (100, 50_001)])?, [100], "the second small one counts");
+        assert_eq!(alerts(&[(0, 99), (50, 10), (100, 50_001)])?, [100], "the second small charge counts");
         assert_eq!(alerts(&[(0, 99), (10, 60_000), (20, 60_000)])?, [10]);
         Ok(())
     }
 
     #[test]
-    fn after_a_minute_nothing_is_kept() -> Result {
+    fn the_state_is_cleared_after_a_minute() -> Result {
         let mut harness = Harness::new();
         charge(&mut harness, 0, 99)?;
         harness.advance_watermark(59_999)?;
@@ -125,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn a_charge_takes_the_timer_away() -> Result {
+    fn a_charge_deletes_the_timer() -> Result {
         let mut harness = Harness::new();
         charge(&mut harness, 0, 99)?;
         charge(&mut harness, 30, 50)?;
         assert_eq!(harness.timers(TimeDomain::Event), 1);
         harness.advance_watermark(60_000)?;
-        assert_eq!(small_at(&harness), Some(30), "the second one's minute goes on");
+        assert_eq!(small_at(&harness), Some(30), "the minute of the second charge is not over");
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! The function of the last-events example: the last few events of each user, after every event.
+//! The function of the last-events example. It emits the last few events of a user after every event.
 
 use cofferdam_sdk::prelude::*;
 
-/// Takes rows `user,event` and emits `user,events` with the last ones, as many as the config's `keep` says.
+/// Takes rows `user,event` and emits `user,events` with the last events. The config's `keep` says how many.
 #[derive(Function)]
 struct Remember {
     /// The newest events of a user, oldest first.
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_event_makes_room() -> Result {
+    fn the_oldest_event_is_dropped() -> Result {
         let mut harness = Harness::<Remember>::new();
         push(&mut harness, "ada", &["open", "search", "view", "buy"])?;
         push(&mut harness, "bob", &["open"])?;
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn how_many_are_kept_is_configured() -> Result {
+    fn the_number_of_events_is_configurable() -> Result {
         let mut harness = Harness::<Remember>::new().with_config("keep", "1");
         push(&mut harness, "ada", &["open", "search"])?;
         assert_eq!(harness.take_text()?, ["ada,open", "ada,search"]);

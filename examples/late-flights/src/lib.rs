@@ -1,11 +1,11 @@
-//! The functions of the late-flights example: `parse` turns rows of the flights file into departures, and `track` keeps
-//! running delay statistics of each aircraft.
+//! The functions of the late-flights example. `parse` turns rows of the flights file into departures, and `track` computes running
+//! delay statistics of each aircraft.
 
 use cofferdam_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// A row of the file. Numbers stay text here: `NA` stands for one that is missing.
+/// A row of the file. Numbers stay text here, because `NA` stands for a missing one.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "a row is read by the order of its columns, so those that are not needed are named too")]
 struct FlightRow {
@@ -31,7 +31,7 @@ struct Departure {
     time: String,
 }
 
-/// Reads the rows of the file, and passes over flights that were cancelled or whose aircraft is not known.
+/// Reads the rows of the file, and skips flights that were cancelled or whose aircraft is not known.
 #[derive(Default)]
 struct Parse;
 
@@ -59,10 +59,10 @@ impl FlatMapFunction for Parse {
 
 const LAST_DELAYS_KEPT: usize = 10;
 
-/// Keeps statistics of each aircraft and emits `tailnum,count,total_delay,last_ten` for every departure.
+/// Updates the statistics of an aircraft and emits `tailnum,count,total_delay,last_ten` for every departure.
 #[derive(Function)]
 struct Track {
-    /// How many flights, and the sum of their delays in minutes.
+    /// The number of flights, and the sum of their delays in minutes.
     stats: ValueState<(u64, i64)>,
     /// The delays of the last flights in minutes, oldest first.
     last_delays: ListState<i32>,
@@ -97,7 +97,7 @@ impl KeyedProcessFunction for Track {
     }
 }
 
-/// The delays with `;` between them.
+/// Joins the delays with `;`.
 fn joined(delays: &[i32]) -> String {
     let mut text = String::new();
     for delay in delays {

@@ -18,7 +18,7 @@ fn a_row_becomes_a_departure() -> Result {
 }
 
 #[test]
-fn a_flight_without_departure_or_aircraft_is_passed_over() -> Result {
+fn a_flight_without_departure_or_aircraft_is_skipped() -> Result {
     assert!(parse("NA,NA,UA,1545,N14228,EWR,IAH,2013-01-01T10:00:00Z")?.is_empty());
     assert!(parse("2,11,UA,1545,NA,EWR,IAH,2013-01-01T10:00:00Z")?.is_empty());
     assert_eq!(parse("2,NA,UA,1545,N14228,EWR,IAH,2013-01-01T10:00:00Z")?.len(), 1);

@@ -1,4 +1,4 @@
-//! The function of the message-fan-out example: a copy of each message for everybody who follows its topic.
+//! The function of the message-fan-out example. It emits a copy of each message for every reader who follows its topic.
 
 use std::collections::BTreeSet;
 
@@ -26,13 +26,13 @@ struct Rule {
 
 /// Emits `reader,time,topic,text` for each message and each of its readers, by the rules of the message's time.
 ///
-/// Messages and rules come in any order. A timer at the message's time fires when both inputs have come so far: then all
-/// rules up to that time are there, and those behind it are not looked at.
+/// Messages and rules arrive in any order. A timer at the message's time fires when both inputs have reached it. Then all rules up to
+/// that time are known, and later ones are ignored.
 #[derive(Function)]
 struct FanOut {
-    /// By time, the texts of a topic that wait until the rules of that time are known.
+    /// The texts of a topic that wait for the rules of their time, by that time.
     waiting: MapState<Timestamp, Vec<String>>,
-    /// By topic, time and reader: whether the reader follows the topic from then on.
+    /// Whether a reader follows a topic from a time on, by topic, time and reader.
     rules: BroadcastState<(String, Timestamp, String), bool>,
     /// Messages without a reader.
     unread: SideOutput<Csv<(i64, String, String)>>,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rules_of_its_time_count_whatever_comes_first() -> Result {
+    fn the_rules_of_its_time_count_in_any_order() -> Result {
         let mut harness = Harness::new();
         message(&mut harness, 5, "news", "hello")?;
         rule(&mut harness, 6, "news", "bob", true)?;
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_follows_is_put_aside() -> Result {
+    fn a_message_without_readers_goes_to_the_side_output() -> Result {
         let mut harness = Harness::new();
         rule(&mut harness, 9, "news", "ada", true)?;
         message(&mut harness, 5, "news", "hello")?;

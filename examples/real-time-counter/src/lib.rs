@@ -1,11 +1,11 @@
-//! The function of the real-time-counter example: adds up the views of each page.
+//! The function of the real-time-counter example. It adds up the views of each page.
 
 use cofferdam_sdk::prelude::*;
 
-/// Takes rows `page,views` and emits for each the page with all its views so far.
+/// Takes rows `page,views` and emits the page with its total views.
 #[derive(Function)]
 struct Count {
-    /// All views of a page so far.
+    /// The total views of a page.
     views: ReducingState<u64, Sum>,
 }
 
@@ -36,7 +36,7 @@ mod tests {
     use cofferdam_sdk::testing::Harness;
 
     #[test]
-    fn each_page_has_a_sum_of_its_own() -> Result {
+    fn each_page_has_its_own_sum() -> Result {
         let mut harness = Harness::<Count>::new();
         for (page, views) in [("/home", 3), ("/docs", 5), ("/home", 4)] {
             harness.push(page, (page.to_owned(), views), 0)?;
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sums_go_on_after_a_restore() -> Result {
+    fn the_sums_continue_after_a_restore() -> Result {
         let mut harness = Harness::<Count>::new();
         harness.push("/home", ("/home".to_owned(), 3), 0)?;
         let mut restored = Harness::<Count>::restore(&harness.snapshot())?;

@@ -1,5 +1,4 @@
-//! The function of the recommendations example: what a user may want to look at next, by what the user looked at in one
-//! visit.
+//! The function of the recommendations example. It recommends products by those that the user looked at in one visit.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +16,7 @@ const CATALOGUE: &[(&str, &str)] = &[
     ("rope", "camping"),
     ("atlas", "books"),
 ];
-/// How many products are recommended at most.
+/// The largest number of recommended products.
 const RECOMMENDED: usize = 2;
 
 /// A row of the file.
@@ -29,19 +28,19 @@ struct Look {
     product: String,
 }
 
-/// What came of a visit.
+/// The result of a visit.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Visit {
     user: String,
-    /// The first look, in seconds.
+    /// The time of the first look, in seconds.
     from: i64,
     looks: usize,
-    /// What most looks were at.
+    /// The category with the most looks.
     category: String,
     recommended: Vec<String>,
 }
 
-/// Emits for each visit the best products of the category that was looked at most, but those that were looked at already.
+/// Emits for each visit the best products of the category with the most looks, without the products that were seen.
 #[derive(Default)]
 struct Recommend;
 
@@ -67,7 +66,7 @@ impl ProcessWindowFunction for Recommend {
         for category in products.iter().filter_map(|product| category(product)) {
             *categories.entry(category).or_default() += 1;
         }
-        // Of several the last in the alphabet.
+        // Among equals the last in the alphabet wins.
         let Some((favourite, _)) = categories.into_iter().max_by_key(|(_, looks)| *looks) else { return Ok(()) };
         let new = |(name, category): &&(&str, &str)| {
             *category == favourite && !products.iter().any(|product| product == name)
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
     use cofferdam_sdk::testing::{WindowHarness, Windows};
 
-    /// What comes of ada's looks, with a visit that ends ten minutes after its last one.
+    /// Returns the visits of ada's looks. A visit ends ten minutes after its last look.
     fn visits(looks: &[(i64, &str)]) -> Result<Vec<Visit>> {
         let mut harness = WindowHarness::<Recommend>::new(Windows::session(Duration::from_mins(10)));
         for &(time, product) in looks {
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_of_the_favourite_category_that_are_new() -> Result {
+    fn the_best_unseen_products_of_the_category_are_recommended() -> Result {
         let visits = visits(&[(5, "kettle"), (60, "tent"), (90, "kettle")])?;
         assert_eq!(visits.len(), 1);
         assert_eq!((visits[0].from, visits[0].looks, visits[0].category.as_str()), (5, 3, "kitchen"));
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_catalogue_says_nothing() -> Result {
+    fn a_product_that_is_not_in_the_catalogue_is_ignored() -> Result {
         assert!(visits(&[(0, "unicorn")])?.is_empty());
         assert_eq!(visits(&[(0, "unicorn"), (1, "novel"), (2, "atlas")])?[0].recommended, [""; 0]);
         Ok(())

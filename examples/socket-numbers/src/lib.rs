@@ -1,9 +1,9 @@
-//! The function of the socket-numbers example: lines of text as numbers. A line that is none is an error, and by the
-//! pipeline's `on_fault` the end of the attempt.
+//! The function of the socket-numbers example. It parses lines of text as numbers. Another line is an error, which ends the attempt
+//! because of the pipeline's `on_fault`.
 
 use cofferdam_sdk::prelude::*;
 
-/// Emits the number of a line, and its square.
+/// Emits the number of a line and its square.
 #[derive(Default)]
 struct Parse;
 
@@ -13,7 +13,7 @@ impl MapFunction for Parse {
     type Out = Csv<(i64, i64)>;
 
     fn map(&mut self, line: &str, _ctx: &mut Context) -> Result<(i64, i64)> {
-        let number: i64 = line.trim().parse().map_err(|error| format!("`{line}` is no number: {error}"))?;
+        let number: i64 = line.trim().parse().map_err(|error| format!("`{line}` is not a number: {error}"))?;
         let square = number.checked_mul(number).ok_or_else(|| format!("the square of {number} is too large"))?;
         Ok((number, square))
     }
@@ -27,7 +27,7 @@ mod tests {
     use cofferdam_sdk::testing::Harness;
 
     #[test]
-    fn a_line_is_a_number() -> Result {
+    fn a_line_becomes_a_number_and_its_square() -> Result {
         let mut harness = Harness::<Parse>::new();
         harness.push_raw_batch([("", "12", 0), ("", " -3 ", 0), ("", "+007", 0)])?;
         assert_eq!(harness.take_text()?, ["12,144", "-3,9", "7,49"]);
@@ -35,10 +35,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_named() {
+    fn a_line_that_is_not_a_number_is_named() {
         let error = |line: &str| Harness::<Parse>::new().push("", line, 0).expect_err("it is none").to_string();
-        assert!(error("twelve").contains("`twelve` is no number"));
-        assert!(error("").contains("`` is no number"));
+        assert!(error("twelve").contains("`twelve` is not a number"));
+        assert!(error("").contains("`` is not a number"));
         assert!(error("9223372036854775807").contains("too large"));
     }
 }

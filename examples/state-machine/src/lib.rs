@@ -1,10 +1,10 @@
-//! The function of the state-machine example: follows each device through its states, and reports an event that cannot
-//! happen in the state that the device is in.
+//! The function of the state-machine example. It follows each device through its states, and reports an event that is impossible in
+//! the device's state.
 
 use cofferdam_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// What a device may be doing. One that nothing is known of is off.
+/// The states of a device. An unknown device is off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, StateType)]
 #[serde(rename_all = "lowercase")]
 enum Device {
@@ -27,7 +27,7 @@ enum Event {
 }
 
 impl Device {
-    /// The state behind the event, or none where it cannot happen in this one.
+    /// Returns the state after the event, or `None` if the event is impossible in this state.
     fn after(self, event: Event) -> Option<Device> {
         match (self, event) {
             (Device::Off, Event::PowerOn) | (Device::Running, Event::Stop) => Some(Device::Idle),
@@ -47,7 +47,7 @@ struct Reported {
     event: Event,
 }
 
-/// A device did what it cannot do.
+/// An impossible event of a device.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Alert {
     time: u64,
@@ -56,7 +56,7 @@ struct Alert {
     event: Event,
 }
 
-/// Emits an alert for each event that is not possible; the device then stays in its state.
+/// Emits an alert for each impossible event. The device keeps its state then.
 #[derive(Function)]
 struct Watch {
     /// The state of each device. A device that is off has no entry.
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_life_gives_no_alert_and_leaves_no_state() -> Result {
+    fn possible_events_give_no_alert_and_leave_no_state() -> Result {
         let mut harness = Harness::<Watch>::new();
         let life = ["1,m,power-on", "2,m,start", "3,m,stop", "4,m,start", "5,m,fail"];
         assert!(alerts(&mut harness, &life)?.is_empty());
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_told_apart() -> Result {
+    fn each_device_has_its_own_state() -> Result {
         let alert = r#"{"time":2,"device":"n","state":"off","event":"start"}"#;
         assert_eq!(alerts(&mut Harness::new(), &["1,m,power-on", "2,n,start", "3,m,start"])?, [alert]);
         Ok(())

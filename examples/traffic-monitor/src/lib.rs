@@ -1,12 +1,12 @@
-//! The functions of the traffic-monitor example: `speed` folds the cars of a window into their mean speed, and `watch` says
-//! when a road gets slow and when it is free again.
+//! The functions of the traffic-monitor example. `speed` folds the cars of a window into their mean speed, and `watch` reports when a
+//! road becomes slow and when it is free again.
 
 use cofferdam_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// With fewer cars in a window nothing can be said of the road.
+/// A window with fewer cars is ignored.
 const CARS_MIN: u64 = 3;
-/// A road is slow below it, in km/h.
+/// A road is slow below this speed, in km/h.
 const SLOW: u64 = 30;
 
 /// A row of the file: a car that passed.
@@ -63,7 +63,7 @@ impl AggregateFunction for Speed {
     }
 }
 
-/// Emits `road,time,slow or free,mean speed` where a road changes.
+/// Emits `road,time,slow or free,mean speed` when a road changes.
 #[derive(Function)]
 struct Watch {
     /// Whether the road was slow in the last window with enough cars.
@@ -100,7 +100,7 @@ mod tests {
     use cofferdam_sdk::testing::{Harness, WindowHarness, Windows};
 
     #[test]
-    fn every_window_that_a_car_falls_in_has_its_speed() -> Result {
+    fn a_car_counts_in_every_window_that_contains_it() -> Result {
         let mut harness =
             WindowHarness::<Speed>::new(Windows::sliding(Duration::from_mins(1), Duration::from_secs(20)));
         for (time, speed) in [(605, 50), (630, 21)] {
@@ -125,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn only_changes_are_told() -> Result {
+    fn only_changes_are_emitted() -> Result {
         let told = jams(&[(3, 80), (3, 29), (9, 10), (3, 30), (5, 50)])?;
         assert_eq!(told, ["A4,2,slow,29", "A4,4,free,30"]);
         Ok(())
     }
 
     #[test]
-    fn few_cars_say_nothing() -> Result {
+    fn a_window_with_few_cars_is_ignored() -> Result {
         assert!(jams(&[(2, 5)])?.is_empty());
         assert_eq!(jams(&[(3, 5), (2, 90)])?, ["A4,1,slow,5"]);
         Ok(())

@@ -1,4 +1,4 @@
-//! One CSV row (RFC 4180, comma and double quote, no header), as a struct by the order of its columns or as plain fields.
+//! One CSV row (RFC 4180, with commas and double quotes, without a header), as a struct or as plain fields.
 
 use super::csv_read::{Fields, RowReader};
 use super::csv_write::RowWriter;
@@ -7,8 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
-/// A CSV row as a struct or tuple, by the order of its columns; names do not matter. The row must have as many columns
-/// as `T` has fields. An empty column is `None` for an `Option`. A line end behind the row is passed over.
+/// A CSV row as a struct or tuple, by the order of its columns; names do not matter. The row must have as many columns as `T` has
+/// fields. An empty column is `None` for an `Option`. A line end after the row is ignored.
 pub struct Csv<T>(PhantomData<T>);
 
 impl<T: 'static> Codec for Csv<T> {
@@ -45,8 +45,8 @@ impl<T: Serialize + 'static> Encode<T> for Csv<T> {
     }
 }
 
-/// A CSV row as plain fields: the function sees a [`Row`], and emits anything that can be walked and yields `AsRef<str>`,
-/// such as `[carrier, origin]` or a `Vec<String>`.
+/// A CSV row as plain fields. The function reads a [`Row`], and emits anything that iterates over `AsRef<str>`, such as
+/// `[carrier, origin]` or a `Vec<String>`.
 pub enum CsvRow {}
 
 impl Codec for CsvRow {
@@ -81,29 +81,29 @@ where
     }
 }
 
-/// The fields of one CSV row, unquoted. They borrow from the record wherever they can.
+/// The fields of one CSV row, without quotes. They borrow from the record if possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row<'a> {
     fields: Vec<Cow<'a, str>>,
 }
 
 impl Row<'_> {
-    /// The column of that number, counted from 0, or `None` behind the last one.
+    /// Returns a column, counted from 0, or `None` after the last one.
     pub fn get(&self, column: usize) -> Option<&str> {
         self.fields.get(column).map(AsRef::as_ref)
     }
 
-    /// How many columns the row has.
+    /// Returns the number of columns.
     pub fn len(&self) -> usize {
         self.fields.len()
     }
 
-    /// Never true of a row that was read: an empty line is a row of one empty column.
+    /// Returns whether there are no columns. A row that was read has at least one: an empty line is a row with one empty column.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// The columns in order.
+    /// Iterates over the columns in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(AsRef::as_ref)
     }

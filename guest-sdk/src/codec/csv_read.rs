@@ -1,6 +1,6 @@
-//! Reads a CSV row: the fields, and a serde deserializer that hands them out in column order.
+//! Reads a CSV row: its fields, and a serde deserializer that returns them in column order.
 //!
-//! A field without quotes is borrowed. Every error names its column, counted from 1 as people count them.
+//! A field without quotes is borrowed. Every error names its column, counted from 1.
 
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 use std::borrow::Cow;
@@ -9,7 +9,7 @@ use std::fmt;
 /// Why a row could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReadError {
-    /// Counted from 1; 0 where the row as a whole is meant.
+    /// Counted from 1; 0 for the row as a whole.
     column: usize,
     message: String,
 }
@@ -33,9 +33,9 @@ impl de::Error for ReadError {
 
 /// Splits a row into its fields.
 pub(super) struct Fields<'a> {
-    /// What follows the last field, without the comma before it. `None` behind the last field.
+    /// The text after the last field that was read, without the comma. `None` after the last field of the row.
     rest: Option<&'a [u8]>,
-    /// The number of the field read last.
+    /// The number of the field that was read last.
     column: usize,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(field).map_err(|error| self.fail(format!("not UTF-8 at its byte {}", error.valid_up_to())))
     }
 
-    /// Reads a field that begins with a quote; `rest` starts behind that quote.
+    /// Reads a field that begins with a quote; `rest` starts after that quote.
     fn quoted(&mut self, mut rest: &'a [u8]) -> Result<Cow<'a, str>, ReadError> {
         let mut unquoted: Option<String> = None;
         loop {
@@ -112,7 +112,7 @@ impl<'a> RowReader<'a> {
         RowReader { fields: Fields::new(row) }
     }
 
-    /// How many columns were not read. Those that are not well formed count as one and end the count.
+    /// Returns the number of columns that were not read. A malformed column counts as one and ends the count.
     pub(super) fn columns_left(&mut self) -> usize {
         self.fields.by_ref().count()
     }

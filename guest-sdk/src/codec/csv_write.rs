@@ -1,10 +1,10 @@
-//! Writes a CSV row. A field is quoted where it must be; tuples and sequences inside a row are laid out as more columns.
+//! Writes a CSV row. A field is quoted if it must be. Tuples and sequences inside a row become further columns.
 
 use serde::ser::{self, Serialize};
 use std::fmt;
 use std::io::Write;
 
-/// Why a value is not a row.
+/// Why a value cannot be written as a row.
 #[derive(Debug)]
 pub(super) struct WriteError(String);
 
@@ -57,7 +57,7 @@ impl<'a> RowWriter<'a> {
         self.to.push(b'"');
     }
 
-    /// Writes a field whose text has nothing to quote.
+    /// Writes a field whose text needs no quotes.
     fn plain(&mut self, value: impl fmt::Display) -> Result<(), WriteError> {
         self.next_column();
         write!(self.to, "{value}").map_err(|error| WriteError(error.to_string()))

@@ -1,7 +1,7 @@
-//! How values become bytes and back. A codec is a type that is never constructed: `Json<Flight>` in the place of an
-//! input says that records are JSON and that the function sees a `Flight`.
+//! How values are written as bytes and read back. A codec is a type that is never constructed: `type In = Json<Flight>` says that
+//! records are JSON and that the function gets a `Flight`.
 //!
-//! Invariant: a codec is pure. What it reads depends on the bytes alone, and it never panics on bytes from outside.
+//! Invariant: a codec is pure. Its result depends on the bytes only, and it does not panic on any bytes.
 
 mod csv;
 mod csv_read;
@@ -17,39 +17,39 @@ pub use serde_formats::{Json, Postcard};
 
 /// A way of writing values as bytes.
 pub trait Codec: 'static {
-    /// The name that `describe` reports: `postcard`, `json`, `csv` or `raw`.
+    /// The name of the codec in the function's description: `postcard`, `json`, `csv` or `raw`.
     const NAME: &'static str;
 
-    /// A value that owns its memory.
+    /// The type of a value that owns its memory.
     type Owned: 'static;
 }
 
-/// A codec that reads: what a function may have as its input.
+/// A codec that reads. The input of a function has one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a codec that can be read",
     note = "an input is one of `Bytes`, `Text`, `Json<T>`, `Postcard<T>`, `Csv<T>`, `CsvRow`, and its `T` derives `serde::Deserialize`"
 )]
 pub trait Decode: Codec {
-    /// What the function sees. It may borrow from the record.
+    /// The type that the function gets. It may borrow from the record.
     type Value<'a>;
 
     /// Reads a value.
     ///
     /// # Errors
-    /// Where the bytes are not a value, with the codec's name and the position.
+    /// Returns an error with the codec's name and the position if the bytes are not a value.
     fn decode(bytes: &[u8]) -> Result<Self::Value<'_>, CodecError>;
 
     /// Reads a value that outlives the bytes.
     ///
     /// # Errors
-    /// As [`Decode::decode`].
+    /// The same as of [`Decode::decode`].
     fn decode_owned(bytes: &[u8]) -> Result<Self::Owned, CodecError>;
 }
 
-/// A codec that there is for any type, such as `Json<T>`.
+/// A codec for values of any type, such as `Json<T>`.
 #[diagnostic::on_unimplemented(
-    message = "the codec `{Self}` is not one of `Json<T>` and `Postcard<T>`",
-    note = "say by which codec the older form was written: `migrate_from_codec::<Old, OldCodec>()`"
+    message = "the codec `{Self}` is neither `Json<T>` nor `Postcard<T>`",
+    note = "name the codec of the older form: `#[state(migrate_from(Old as OldCodec))]`"
 )]
 pub trait CodecFamily: Codec {
     /// The same codec for another type.
@@ -66,11 +66,11 @@ pub trait Encode<V>: Codec {
     /// Appends the value to `to`.
     ///
     /// # Errors
-    /// Where the format has no form for the value. What was appended by then is for the caller to take off.
+    /// Returns an error if the format cannot represent the value. The caller removes the bytes appended so far.
     fn encode(value: V, to: &mut Vec<u8>) -> Result<(), CodecError>;
 }
 
-/// Bytes that are not a value, or a value that has no bytes.
+/// The error of bytes that cannot be read, or of a value that cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodecError {
     codec: &'static str,
@@ -78,7 +78,7 @@ pub struct CodecError {
 }
 
 impl CodecError {
-    /// An error of the codec of that name; the message says where in the bytes.
+    /// Makes an error of the codec with this name. The message says where in the bytes it is.
     pub fn new(codec: &'static str, message: impl Into<String>) -> Self {
         CodecError { codec, message: message.into() }
     }

@@ -1,12 +1,12 @@
-//! Bytes and text as they are: nothing is copied on the way in.
+//! Bytes and text without a format. Reading copies nothing.
 
 use super::{Codec, CodecError, Decode, Encode};
 use crate::column;
 
-/// Raw bytes: the function sees a `&[u8]` and emits anything that is `AsRef<[u8]>`.
+/// Raw bytes. The function gets a `&[u8]` and emits anything that is `AsRef<[u8]>`.
 pub enum Bytes {}
 
-/// UTF-8 text: the function sees a `&str` and emits anything that is `AsRef<str>`.
+/// UTF-8 text. The function gets a `&str` and emits anything that is `AsRef<str>`.
 pub enum Text {}
 
 impl Codec for Bytes {

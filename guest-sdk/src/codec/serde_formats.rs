@@ -1,16 +1,15 @@
-//! JSON and postcard, for any type that serde knows.
+//! JSON and postcard, for any type that serde can read and write.
 
 use super::{Codec, CodecError, CodecFamily, Decode, Encode};
 use crate::column;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
 
-/// JSON: the function sees a `T`, and emits a `T` or a `&T`. Of a name that occurs twice the last one counts. JSON has neither NaN
-/// nor infinite numbers: they are written as `null`.
+/// JSON. The function gets a `T`, and emits a `T` or a `&T`. If a name occurs twice, the last one counts. NaN and infinite numbers
+/// are written as `null`, because JSON does not have them.
 pub struct Json<T>(PhantomData<T>);
 
-/// [postcard](https://postcard.jamesmunns.com/wire-format), a compact binary form: what keyed state is written in
-/// unless it says otherwise.
+/// [postcard](https://postcard.jamesmunns.com/wire-format), a compact binary format. It is the default codec of state.
 pub struct Postcard<T>(PhantomData<T>);
 
 impl<T: 'static> Codec for Json<T> {
@@ -34,8 +33,8 @@ impl<T: DeserializeOwned + 'static> Decode for Json<T> {
     }
 }
 
-/// Reads JSON in which a name occurs twice. A derived struct refuses it, where the host and all other readers take the last one:
-/// so it gets the last one, too.
+/// Reads JSON in which a name occurs twice. A derived struct refuses such JSON, but the host and other readers take the last value.
+/// This function does the same.
 #[cold]
 fn with_last_names<T: DeserializeOwned>(bytes: &[u8], error: serde_json::Error) -> Result<T, CodecError> {
     let failed = |error: serde_json::Error| CodecError::new("json", error.to_string());
@@ -73,7 +72,7 @@ impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
 
     #[inline]
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
-        // As `postcard::take_from_bytes` does, which is not compiled into its caller.
+        // The same as `postcard::take_from_bytes`, which is not inlined.
         let mut deserializer = postcard::Deserializer::from_bytes(bytes);
         match T::deserialize(&mut deserializer).and_then(|value| Ok((value, deserializer.finalize()?))) {
             Ok((value, [])) => Ok(value),
@@ -91,7 +90,7 @@ impl<T: DeserializeOwned + 'static> Decode for Postcard<T> {
 impl<T: Serialize + 'static> Encode<&T> for Postcard<T> {
     #[inline]
     fn encode(value: &T, to: &mut Vec<u8>) -> Result<(), CodecError> {
-        // As `postcard::serialize_with_flavor` does, which is not compiled into its caller.
+        // The same as `postcard::serialize_with_flavor`, which is not inlined.
         value.serialize(&mut postcard::Serializer { output: Appender(to) }).map_err(|error| unwritable(&error))
     }
 }
@@ -118,7 +117,7 @@ fn unwritable(error: &postcard::Error) -> CodecError {
     CodecError::new("postcard", error.to_string())
 }
 
-/// Writes behind what a buffer holds already, without a buffer in between.
+/// Appends to a buffer, without a buffer in between.
 struct Appender<'a>(&'a mut Vec<u8>);
 
 impl postcard::ser_flavors::Flavor for Appender<'_> {

@@ -52,7 +52,7 @@ fn a_row_is_written_as_rfc_4180_says() {
 }
 
 #[test]
-fn a_row_is_seen_as_fields() {
+fn a_row_is_read_as_fields() {
     let row = CsvRow::decode(br#"UA,"a ""b""",,"c,d""#).expect("a good row");
     assert_eq!(row.iter().collect::<Vec<_>>(), ["UA", "a \"b\"", "", "c,d"]);
     assert_eq!((row.len(), row.get(0), row.get(4)), (4, Some("UA"), None));
@@ -75,7 +75,7 @@ fn an_error_names_codec_and_position() {
 }
 
 #[test]
-fn a_value_without_a_form_is_an_error() {
+fn a_value_that_csv_cannot_represent_is_an_error() {
     let mut bytes = Vec::new();
     let map = std::collections::BTreeMap::from([(1, 2)]);
     let error = Csv::encode((1, map), &mut bytes).expect_err("a map is no column");
@@ -83,7 +83,7 @@ fn a_value_without_a_form_is_an_error() {
 }
 
 #[test]
-fn of_a_json_name_that_occurs_twice_the_last_one_counts() {
+fn the_last_of_two_equal_json_names_counts() {
     let twice = br#"{"carrier":"AA","number":1,"delay":null,"status":"Landed","carrier":"UA","number":2}"#;
     let read = Json::<Flight>::decode(twice).expect("the last names make a flight");
     assert_eq!((read.carrier.as_str(), read.number), ("UA", 2));

@@ -1,4 +1,4 @@
-//! What a function can reach while it handles a record, a timer, a window or a pair.
+//! The contexts of a function, which it gets with each record, timer, window or pair.
 //!
 //! [`Context`] has the clocks, the config, the log and metrics. The other contexts add what their functions may use; a context has
 //! no method for anything else. Invariant: metrics and timers stay here until `flush`, so a turn that fails changes nothing. Log lines go
@@ -34,9 +34,8 @@ impl Context {
         Context { cursor, turn: OnceCell::new(), config: OnceCell::new(), counters: Vec::new(), gauges: Vec::new() }
     }
 
-    /// Returns the event timestamp of what is being handled: of the record; the time of an event-time timer; the last
-    /// millisecond of a window; the later timestamp of a pair. Returns `None` for a record without a timestamp and for a
-    /// processing-time timer.
+    /// Returns the event timestamp of the record, the time of the event-time timer, the last millisecond of the window, or the later
+    /// timestamp of the pair. Returns `None` for a record without a timestamp and for a processing-time timer.
     pub fn timestamp(&self) -> Option<Timestamp> {
         some_timestamp(self.cursor.timestamp.get())
     }
@@ -144,7 +143,7 @@ impl Context {
     }
 }
 
-/// Converts a timestamp of the contract, in which the smallest number means that there is none.
+/// Converts a timestamp of the contract, in which the smallest number stands for none.
 #[inline]
 pub(crate) fn some_timestamp(timestamp: i64) -> Option<Timestamp> {
     (timestamp != i64::MIN).then_some(Timestamp::from_millis(timestamp))

@@ -7,7 +7,7 @@ use crate::context::{Context, JoinContext};
 use crate::window::{Elements, Stored, Window};
 use crate::{FunctionError, Result};
 
-/// Handles a window of a key that fires, with the elements of both inputs. One of the inputs may have none. What it emits has the
+/// Handles a window of a key that fires, with the elements of both inputs. One of the inputs may have none. Emitted records have the
 /// timestamp of the window's last millisecond. See [`Function`] for `Key`, `Out` and `open`.
 ///
 /// A pipeline names the second input as the operator's `second`.
@@ -68,7 +68,7 @@ pub trait CoGroupFunction: Function {
     ) -> Result;
 }
 
-/// Handles each pair of records of two inputs that have the same key and are in the same window. What it emits has the timestamp
+/// Handles each pair of records of two inputs that have the same key and are in the same window. Emitted records have the timestamp
 /// of the window's last millisecond. See [`Function`] for `Key`, `Out` and `open`.
 ///
 /// A pipeline names the second input as the operator's `second`. A record without a partner in the other input is not

@@ -7,7 +7,7 @@ use crate::collector::Collector;
 use crate::context::JoinContext;
 
 /// Handles each pair of records of two inputs that have the same key, if the timestamp of the second lies in an interval around
-/// that of the first. What it emits has the later timestamp of the two. See [`Function`] for `Key`, `Out` and `open`.
+/// that of the first. Emitted records have the later timestamp of the two. See [`Function`] for `Key`, `Out` and `open`.
 ///
 /// A pipeline names the second input as the operator's `second`, and the interval as its `interval`.
 ///

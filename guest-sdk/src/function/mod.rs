@@ -37,10 +37,10 @@ pub use keyed::KeyedProcessFunction;
 pub use map::{FlatMapFunction, MapFunction};
 pub use window::ProcessWindowFunction;
 
-/// What all functions have in common: the types of their records and keys, `open`, and `on_timer`.
+/// The base trait of all functions: the types of their records and keys, `open`, and `on_timer`.
 ///
-/// Nobody writes `impl Function`: the items of this trait stand in the `impl` of the function's own trait, such as
-/// [`KeyedProcessFunction`], and [`macro@crate::function`] moves them here.
+/// Write its items in the `impl` of the function's own trait, such as [`KeyedProcessFunction`]; [`macro@crate::function`] moves them into
+/// an `impl` of this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a Cofferdam function",
     note = "put `#[function]` on its `impl` of one of the traits `MapFunction`, `FlatMapFunction`, `KeyedProcessFunction`, `CoProcessFunction`, `BroadcastProcessFunction`, `AggregateFunction`, `ReduceFunction`, `ProcessWindowFunction`, `CoGroupFunction`, `JoinFunction`, `IntervalJoinFunction`"

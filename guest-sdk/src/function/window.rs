@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::window::{Elements, Stored, Window};
 use crate::{FunctionError, Result};
 
-/// Handles a window of a key that fires, with all of its elements. What it emits has the timestamp of the window's last
+/// Handles a window of a key that fires, with all of its elements. Emitted records have the timestamp of the window's last
 /// millisecond. See [`Function`] for `Key`, `In`, `Out` and `open`.
 ///
 /// The host keeps all elements until the window is cleaned up. An [`AggregateFunction`](crate::AggregateFunction) costs less, if the

@@ -60,7 +60,7 @@ impl<F: Function, K: Folds<F>> AggregateRunner<F, K> {
     }
 }
 
-/// Reads an accumulator. Empty bytes mean that there is none yet. A type whose only value has no bytes loses nothing by that.
+/// Reads an accumulator. Empty bytes stand for none. This is right even for a type whose only value has no bytes.
 fn read<T>(accumulators: &Column, index: usize) -> Result<Option<T>, FunctionError>
 where
     Postcard<T>: StateCodec<T>,

@@ -1,6 +1,6 @@
 //! Runs one function over the batches that the host hands over. Each family of functions has a runner in its own file.
 //!
-//! Invariant: what a call wrote goes to the host only after its last record succeeded. A runner keeps buffers from call to call, but
+//! Invariant: the changes of a call go to the host only after its last record succeeded. A runner keeps buffers from call to call, but
 //! nothing that changes a result: a fresh runner gives the same results.
 
 mod aggregate;
@@ -128,7 +128,7 @@ impl<F: Function> Stage<F> {
         Ok(())
     }
 
-    /// Sets the timestamp of what is handled, and of what is emitted for it.
+    /// Sets the timestamp of the record, timer or window, and of the records emitted for it.
     #[inline]
     fn set_timestamp(&mut self, timestamp: i64) {
         self.cursor.timestamp.set(timestamp);
@@ -152,7 +152,7 @@ impl<F: Function> Stage<F> {
         }
     }
 
-    /// Hands what the turn changed to the host, in the order states, timers, metrics. Returns the outputs.
+    /// Hands the turn's changes to the host, in the order states, timers, metrics. Returns the outputs.
     fn finish(&mut self) -> Result<Vec<Output>, Failure> {
         let mut flushed = Ok(());
         self.function.visit_fields(&mut |field| {

@@ -1,32 +1,32 @@
-//! Stretches of a map in which a turn has removed all that the host has.
+//! Gaps: ranges of a map in which a turn has removed all stored entries.
 //!
-//! Without them, taking the first entry out of a map again and again would pass over all that was taken before each time.
-//! Invariant: within a gap the host has nothing that counts; what the turn has written there is among its entries.
+//! Without gaps, a function that repeatedly removes the first entry of a map would skip all removed entries each time. Invariant: no
+//! stored entry within a gap counts. Entries that the turn has written there are among its own entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-/// Sub-keys from the first to the last, both of them within.
-pub(super) type Stretch = (Vec<u8>, Vec<u8>);
+/// The first and the last sub-key of a range, both inclusive.
+pub(super) type SubKeyRange = (Vec<u8>, Vec<u8>);
 
-/// The gaps of one map, which do not overlap, and the removed sub-keys within them.
+/// The gaps of one map, which do not overlap.
 #[derive(Default)]
 pub(super) struct Gaps {
     /// The last sub-key of each gap, by its first.
     ends: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What the host is still to be told of.
+    /// Sub-keys within the gaps that the host has to remove.
     pub(super) removed: BTreeSet<Vec<u8>>,
 }
 
 impl Gaps {
-    /// The last sub-key of the gap that a sub-key is within.
+    /// Returns the last sub-key of the gap that contains a sub-key.
     pub(super) fn end_of(&self, sub_key: &[u8]) -> Option<&[u8]> {
         let (_, end) = self.ends.range::<[u8], _>((Bound::Unbounded, Bound::Included(sub_key))).next_back()?;
         (end.as_slice() >= sub_key).then_some(end.as_slice())
     }
 
-    /// Adds a stretch, together with the gaps that it touches.
-    pub(super) fn add(&mut self, (mut first, mut last): Stretch) {
+    /// Adds a range, and unites it with the gaps that it touches.
+    pub(super) fn add(&mut self, (mut first, mut last): SubKeyRange) {
         let up_to = (Bound::Unbounded, Bound::Included(first.as_slice()));
         let before = self.ends.range::<[u8], _>(up_to).next_back();
         if let Some((start, end)) = before.filter(|(_, end)| **end >= first) {
@@ -46,15 +46,15 @@ impl Gaps {
 mod tests {
     use super::*;
 
-    fn stretch(first: &str, last: &str) -> Stretch {
+    fn range(first: &str, last: &str) -> SubKeyRange {
         (first.into(), last.into())
     }
 
     #[test]
-    fn stretches_that_touch_become_one_gap() {
+    fn ranges_that_touch_become_one_gap() {
         let mut gaps = Gaps::default();
         for (first, last) in [("b", "d"), ("x", "z"), ("f", "g"), ("d", "e")] {
-            gaps.add(stretch(first, last));
+            gaps.add(range(first, last));
         }
         let end_of =
             |gaps: &Gaps, key: &str| gaps.end_of(key.as_bytes()).map(|end| String::from_utf8(end.to_vec()).unwrap());
@@ -63,9 +63,9 @@ mod tests {
         {
             assert_eq!(end_of(&gaps, key).as_deref(), end, "{key}");
         }
-        gaps.add(stretch("", "m"));
+        gaps.add(range("", "m"));
         assert_eq!((gaps.ends.len(), end_of(&gaps, "c").as_deref()), (2, Some("m")));
-        gaps.add(stretch("c", "d"));
+        gaps.add(range("c", "d"));
         assert_eq!((gaps.ends.len(), end_of(&gaps, "").as_deref()), (2, Some("m")));
     }
 }

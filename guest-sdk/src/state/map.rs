@@ -3,7 +3,7 @@
 //! An entry is loaded when it is first read. It is written once, at the end of the turn, however often it was changed; all changes
 //! of all keys go to the host in one call. Iterating merges the stored entries with those of the turn: see `scan`.
 
-use super::gaps::{Gaps, Stretch};
+use super::gaps::{Gaps, SubKeyRange};
 use super::map_key::{self, MapKey, OrderedKey};
 use super::scan::{MapIter, Range};
 use super::turn_state::{Cells, TurnState, state_field};
@@ -21,11 +21,11 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 
-/// Whether a map belongs to a key, or to no key and all subtasks (broadcast state). Calls the host's functions for such a map.
+/// The owner of a map: one key, or all subtasks (broadcast state). It chooses the functions of the host to call.
 pub trait MapOwner: 'static {
     #[doc(hidden)]
     const IS_KEYED: bool;
-    /// Whether iterating keeps all entries for the rest of the turn.
+    /// Whether the first iteration loads all entries for the rest of the turn.
     #[doc(hidden)]
     const KEPT_WHOLE: bool;
     #[doc(hidden)]
@@ -45,23 +45,23 @@ pub trait MapOwner: 'static {
 pub(crate) struct MapCells<V, C, S> {
     pub(super) source: Source,
     pub(super) maps: Vec<KnownMap<V>>,
-    /// The sub-key that is looked for.
+    /// The bytes of the sub-key of the current operation.
     sub_key: Vec<u8>,
     /// Scratch memory of `flush`.
     stored: Changes,
     removed: Changes,
     cleared: Vec<u32>,
-    /// Of which key the last iteration passed over a stretch before its first entry.
-    pub(super) passed: RefCell<Option<(usize, Stretch)>>,
+    /// The removed range that the last iteration skipped before its first entry, and the index of its map.
+    pub(super) passed: RefCell<Option<(usize, SubKeyRange)>>,
     types: PhantomData<fn() -> (C, S)>,
 }
 
-/// What a turn knows of one map.
+/// The entries of one map that the turn has read or written.
 pub(super) struct KnownMap<V> {
     pub(super) entries: BTreeMap<Vec<u8>, Cell<V>>,
-    /// Whether the map has no entries but those.
+    /// Whether the map has no other entries.
     pub(super) whole: bool,
-    /// Whether the host has entries that are cleared.
+    /// Whether the stored map is cleared.
     cleared: bool,
     pub(super) gaps: Option<Box<Gaps>>,
 }
@@ -71,7 +71,7 @@ impl<V> KnownMap<V> {
         KnownMap { entries: BTreeMap::new(), whole: is_cleared, cleared: is_cleared, gaps: None }
     }
 
-    /// Where the gap ends that a sub-key is within, where it is in one.
+    /// Returns the last sub-key of the gap that contains a sub-key, if there is one.
     pub(super) fn gap_end(&self, sub_key: &[u8]) -> Option<&[u8]> {
         self.gaps.as_ref()?.end_of(sub_key)
     }
@@ -79,11 +79,11 @@ impl<V> KnownMap<V> {
 
 pub(super) struct Cell<V> {
     pub(super) value: Option<V>,
-    /// Whether it differs from what the host has.
+    /// Whether it differs from the stored value.
     changed: bool,
 }
 
-/// Entries to write, of all keys.
+/// Changed entries of all keys.
 struct Changes {
     keys: Vec<u32>,
     sub_keys: Column,
@@ -145,7 +145,7 @@ impl<V, C: StateCodec<V>, S: MapOwner> Cells for MapCells<V, C, S> {
                         C::write(value, &mut self.stored.values.bytes)?;
                         column::end_value(&mut self.stored.values);
                     }
-                    // What is cleared need not be removed.
+                    // The map is cleared, so there is nothing to remove.
                     None if map.cleared => {}
                     None => self.removed.add(key, sub_key),
                 }
@@ -179,7 +179,7 @@ impl<V, C: StateCodec<V>, S: MapOwner> MapCells<V, C, S> {
         }
     }
 
-    /// Notes what the host has under a sub-key.
+    /// Adds a stored entry, unless the turn knows a newer one.
     fn learn(&mut self, key: usize, sub_key: Vec<u8>, bytes: Option<&[u8]>) {
         let value = bytes.map(|bytes| self.decode(bytes));
         if !self.holds(key, &sub_key) {
@@ -187,19 +187,19 @@ impl<V, C: StateCodec<V>, S: MapOwner> MapCells<V, C, S> {
         }
     }
 
-    /// Whether the host need not be asked for an entry. What was given although it has expired is not given again.
+    /// Whether the entry is known without asking the host. An expired entry that was returned is not known: it is returned once.
     fn knows(&self, key: usize, sub_key: &[u8]) -> bool {
         self.maps[key].whole || self.holds(key, sub_key)
     }
 
-    /// Whether what the host has of an entry does not count any more.
+    /// Whether the turn knows the entry better than the host.
     fn holds(&self, key: usize, sub_key: &[u8]) -> bool {
         let map = &self.maps[key];
         let is_known = |cell: &Cell<V>| cell.changed || !self.source.returns_expired;
         map.entries.get(sub_key).is_some_and(is_known) || map.gap_end(sub_key).is_some()
     }
 
-    /// Asks the host for the entry that is looked for, where the turn does not know it.
+    /// Loads the entry of the current sub-key, if it is not known.
     fn ask(&mut self, key: usize) {
         if self.knows(key, &self.sub_key) {
             return;
@@ -230,7 +230,7 @@ impl<V, C: StateCodec<V>, S: MapOwner> MapCells<V, C, S> {
         self.passed.take();
     }
 
-    /// Makes a gap of what the last iteration passed over, so that the next one need not.
+    /// Makes a gap of the range that the last iteration skipped, so that the next one does not skip it entry by entry.
     fn bury_passed(&mut self) {
         let Some((key, (first, last))) = self.passed.take() else { return };
         let KnownMap { entries, gaps, .. } = &mut self.maps[key];
@@ -239,7 +239,7 @@ impl<V, C: StateCodec<V>, S: MapOwner> MapCells<V, C, S> {
         let within = entries.range(first.clone()..=last.clone()).filter(is_removed);
         let removed: Vec<Vec<u8>> = within.map(|(sub_key, _)| sub_key.clone()).collect();
         for sub_key in removed {
-            // What is known to be missing need not be removed.
+            // An unchanged entry without a value is not stored, so there is nothing to remove.
             if entries.remove(&sub_key).is_some_and(|cell| cell.changed) {
                 gaps.removed.insert(sub_key);
             }
@@ -247,7 +247,7 @@ impl<V, C: StateCodec<V>, S: MapOwner> MapCells<V, C, S> {
         gaps.add((first, last));
     }
 
-    /// Asks the host for several entries in one call.
+    /// Loads several entries in one call.
     fn load(&mut self, key: usize, sub_keys: Vec<Vec<u8>>) {
         let unknown: Vec<_> = sub_keys.into_iter().filter(|sub_key| !self.knows(key, sub_key)).collect();
         if unknown.is_empty() {
@@ -265,7 +265,7 @@ impl<V, C: StateCodec<V>, S: MapOwner> MapCells<V, C, S> {
         }
     }
 
-    /// Asks the host for all entries, and keeps them.
+    /// Loads all entries.
     fn load_whole(&mut self, key: usize) {
         const PAGE: u32 = 1024;
         let mut after: Option<Vec<u8>> = None;

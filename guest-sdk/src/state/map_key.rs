@@ -1,6 +1,6 @@
-//! Keys of maps as bytes that sort as the keys do.
+//! Keys of maps, written as bytes that sort in the order of the keys.
 //!
-//! What is written is part of the state, so it never changes. It has a name, which the component describes:
+//! The bytes are part of the stored state, so they never change. Each form has a name, which the component describes:
 //!
 //! | key | name | bytes |
 //! |---|---|---|
@@ -10,49 +10,50 @@
 //! | `char` | `ordered:char` | its code point as a `u32` |
 //! | `String`, `str` | `ordered:string` | UTF-8 |
 //! | `Vec<u8>`, `[u8]` | `ordered:bytes` | as they are |
-//! | tuples | `ordered:(u64,string)` | their parts one behind the other; text and bytes within a tuple have each 0 written as 0 255 and end with 0 0 |
+//! | [`Timestamp`] | `ordered:i64` | as the `i64` of its milliseconds |
+//! | tuples | `ordered:(u64,string)` | their parts, one after the other; in text and bytes within a tuple each 0 is written as 0 255, and 0 0 ends them |
 
 use crate::{FunctionError, Timestamp};
 
-/// What can be looked up in a map: its keys, and what they borrow as (`str` for `String`).
+/// A value by which a map can be searched: a key, or what a key borrows as (`str` for `String`).
 pub trait OrderedKey {
-    /// Appends the key as a whole.
+    /// Appends the bytes of the whole key.
     fn write(&self, to: &mut Vec<u8>);
 
-    /// Appends the key as a part of a tuple: it can be told where it ends, and what follows does not change the order.
+    /// Appends the bytes of the key as a part of a tuple. A reader can find their end, and the bytes after them do not change the order.
     fn write_part(&self, to: &mut Vec<u8>) {
         self.write(to);
     }
 }
 
-/// A key of a [`MapState`](crate::MapState) or a [`BroadcastState`](crate::BroadcastState): integers, `bool`, `char`,
-/// `String`, `Vec<u8>`, and tuples of them. A map is iterated in their order.
+/// A key of a [`MapState`](crate::MapState) or a [`BroadcastState`](crate::BroadcastState): an integer, `bool`, `char`, `String`, `Vec<u8>`,
+/// [`Timestamp`], or a tuple of these. A map is iterated in the order of its keys.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of a map in state",
-    note = "keys are integers, `bool`, `char`, `String`, `Vec<u8>`, and tuples of them"
+    note = "keys are integers, `bool`, `char`, `String`, `Vec<u8>`, `Timestamp`, and tuples of these"
 )]
 pub trait MapKey: OrderedKey + Sized + 'static {
-    /// Appends the name of the form in which the key is written, such as `u64`.
+    /// Appends the name of the form in which keys are written, such as `u64`.
     fn name(to: &mut String);
 
-    /// Reads what [`OrderedKey::write`] wrote.
+    /// Reads the bytes of [`OrderedKey::write`].
     ///
     /// # Errors
-    /// Where the bytes are nothing that it writes.
+    /// Returns an error if it does not write such bytes.
     fn read(bytes: &[u8]) -> Result<Self, FunctionError> {
         let mut rest = bytes;
         let key = Self::read_part(&mut rest)?;
-        if rest.is_empty() { Ok(key) } else { Err(format!("{} bytes behind a map's key", rest.len()).into()) }
+        if rest.is_empty() { Ok(key) } else { Err(format!("{} bytes after a map's key", rest.len()).into()) }
     }
 
-    /// Reads what [`OrderedKey::write_part`] wrote, and leaves what follows.
+    /// Reads the bytes of [`OrderedKey::write_part`], and leaves the bytes after them.
     ///
     /// # Errors
-    /// As [`MapKey::read`].
+    /// The same as of [`MapKey::read`].
     fn read_part(bytes: &mut &[u8]) -> Result<Self, FunctionError>;
 }
 
-/// The name that `describe` reports.
+/// Returns the name of the form for the function's description.
 pub(super) fn described<K: MapKey>() -> String {
     let mut name = "ordered:".to_owned();
     K::name(&mut name);
@@ -135,7 +136,7 @@ impl MapKey for bool {
         match take(bytes)? {
             [0] => Ok(false),
             [1] => Ok(true),
-            [other] => Err(format!("{other} is no bool").into()),
+            [other] => Err(format!("{other} is not a bool").into()),
         }
     }
 }
@@ -280,7 +281,7 @@ mod tests {
         bytes
     }
 
-    /// Of keys in ascending order: they come back, and their bytes ascend.
+    /// Checks that keys in ascending order are read back, and that their bytes ascend.
     fn ascend<K: MapKey + PartialEq + Debug>(name: &str, keys: &[K]) {
         assert_eq!(described::<K>(), format!("ordered:{name}"));
         for key in keys {
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_stay_what_they_are() {
+    fn the_bytes_of_map_keys_do_not_change() {
         assert_eq!(bytes(&1_u32), [0, 0, 0, 1]);
         assert_eq!(bytes(&-1_i16), [127, 255]);
         assert_eq!(bytes("a\0"), [97, 0]);
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_key_are_refused() {
+    fn bytes_that_are_not_a_key_are_refused() {
         assert!(u32::read(&[0, 0, 0]).is_err());
         assert!(bool::read(&[2]).is_err());
         assert!(char::read(&[0, 0, 0xd8, 0]).is_err());

@@ -1,4 +1,4 @@
-//! What a field's `#[state(...)]` attribute says of a state.
+//! The options of a state: its name, its time to live, and older forms of its values.
 
 use super::older::Migration;
 use super::{OlderForm, StateCodec, Ttl};

@@ -1,6 +1,6 @@
-//! Iterating a map: the host's entries, page by page, merged with those that the turn knows.
+//! Iterates over a map: the stored entries, page by page, merged with the entries that the turn knows.
 //!
-//! Invariant: what the turn knows of an entry counts more than what the host has, so that a turn sees its own writes.
+//! Invariant: an entry that the turn knows hides the stored one, so that a turn reads its own writes.
 
 use super::map::{Cell, MapCells, MapOwner};
 use super::{MapKey, StateCodec};
@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::vec;
 
-/// Sub-keys from here to there, as bytes.
+/// A range of sub-keys, as bytes.
 pub(super) struct Range {
     pub(super) start: Bound<Vec<u8>>,
     pub(super) end: Bound<Vec<u8>>,
@@ -33,7 +33,7 @@ impl Range {
         }
     }
 
-    /// The first sub-key that may be within.
+    /// Returns the smallest sub-key that the range can contain.
     fn first(&self) -> Vec<u8> {
         match &self.start {
             Bound::Included(start) => start.clone(),
@@ -56,17 +56,17 @@ pub struct MapIter<'a, K, V, C, S> {
     cells: &'a MapCells<V, C, S>,
     key: usize,
     range: Range,
-    /// What the host gave and was not looked at yet.
+    /// The loaded entries that are left.
     page: Peekable<vec::IntoIter<MapEntry>>,
     page_size: u32,
-    /// Where the next page begins.
+    /// The next page begins after this sub-key.
     after: Option<Vec<u8>>,
-    /// Whether the host has no more.
+    /// Whether the host has no further entries.
     ended: bool,
     known: Peekable<btree_map::Range<'a, Vec<u8>, Cell<V>>>,
-    /// Before the first entry, the last sub-key that was passed over.
+    /// The last sub-key that was skipped before the first entry was returned.
     passed: Option<Vec<u8>>,
-    has_given: bool,
+    has_returned: bool,
     keys: PhantomData<fn() -> K>,
 }
 
@@ -77,7 +77,7 @@ impl<'a, K, V, C, S: MapOwner> MapIter<'a, K, V, C, S> {
     pub(super) fn new(cells: &'a MapCells<V, C, S>, key: usize, mut range: Range, first_page: u32) -> Self {
         let map = &cells.maps[key];
         if range.is_empty() {
-            // No such range of a `BTreeMap` may be asked for.
+            // `BTreeMap::range` panics for such a range.
             range = Range { start: Bound::Included(Vec::new()), end: Bound::Excluded(Vec::new()) };
         }
         let known = map
@@ -92,7 +92,7 @@ impl<'a, K, V, C, S: MapOwner> MapIter<'a, K, V, C, S> {
             ended: map.whole || range.is_empty(),
             known: known.peekable(),
             passed: None,
-            has_given: false,
+            has_returned: false,
             keys: PhantomData,
             range,
         };
@@ -100,7 +100,7 @@ impl<'a, K, V, C, S: MapOwner> MapIter<'a, K, V, C, S> {
         iter
     }
 
-    /// The host scans behind a sub-key: the first one of a range that includes it is asked for by itself.
+    /// Loads the first entry of a range that includes its start. A scan of the host begins after a sub-key.
     fn begin(&mut self) {
         if self.ended {
             return;
@@ -121,7 +121,7 @@ impl<'a, K, V, C, S: MapOwner> MapIter<'a, K, V, C, S> {
         };
     }
 
-    /// Goes on behind the gap that the host's next entry is in, where it is in one.
+    /// Continues after the gap that contains the next stored entry. Returns whether there is such a gap.
     fn leave_gap(&mut self) -> bool {
         let Some(next) = self.page.peek() else { return false };
         let Some(end) = self.cells.maps[self.key].gap_end(&next.key) else { return false };
@@ -133,23 +133,23 @@ impl<'a, K, V, C, S: MapOwner> MapIter<'a, K, V, C, S> {
         true
     }
 
-    /// Notes that nothing is given up to a sub-key.
+    /// Notes that no entry up to a sub-key is returned.
     fn pass(&mut self, sub_key: &[u8]) {
-        if !self.has_given && self.passed.as_deref().is_none_or(|passed| passed < sub_key) {
+        if !self.has_returned && self.passed.as_deref().is_none_or(|passed| passed < sub_key) {
             self.passed = Some(sub_key.to_vec());
         }
     }
 
-    /// Leaves what was passed over before the first entry to the next iteration.
-    fn give(&mut self) {
-        if !std::mem::replace(&mut self.has_given, true)
+    /// Before the first entry is returned, keeps the skipped range for the next iteration.
+    fn note_skipped(&mut self) {
+        if !std::mem::replace(&mut self.has_returned, true)
             && let Some(last) = self.passed.take()
         {
             *self.cells.passed.borrow_mut() = Some((self.key, (self.range.first(), last)));
         }
     }
 
-    /// The host's next entry.
+    /// Returns the next stored entry.
     fn stored(&mut self) -> Option<&MapEntry> {
         if self.page.peek().is_none() && !self.ended {
             let page = S::scan(&self.cells.source, self.key as u32, self.after.as_deref(), self.page_size);
@@ -174,7 +174,7 @@ impl<K: MapKey, V: Clone, C: StateCodec<V>, S: MapOwner> Iterator for MapIter<'_
             let known = self.known.peek().map(|(sub_key, _)| *sub_key);
             let order = match (self.stored(), known) {
                 (None, None) => {
-                    self.give();
+                    self.note_skipped();
                     return None;
                 }
                 (Some(_), None) => Ordering::Less,
@@ -199,7 +199,7 @@ impl<K: MapKey, V: Clone, C: StateCodec<V>, S: MapOwner> Iterator for MapIter<'_
                     }
                 },
             };
-            self.give();
+            self.note_skipped();
             match (sub_key, value) {
                 (Ok(sub_key), Ok(value)) => return Some((sub_key, value)),
                 (Err(error), _) | (_, Err(error)) => self.cells.source.unreadable(&error),

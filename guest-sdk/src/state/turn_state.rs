@@ -28,7 +28,7 @@ impl Source {
     }
 }
 
-/// What a turn knows of one state: a cell for each distinct key.
+/// The values of one state during a turn: a cell for each distinct key.
 pub(super) trait Cells {
     /// Whether the state belongs to keys. A broadcast state has one cell.
     const IS_KEYED: bool = true;
@@ -39,7 +39,7 @@ pub(super) trait Cells {
     /// Forgets the last turn and makes a cell for each of `keys` keys.
     fn begin(&mut self, keys: usize);
 
-    /// Hands what changed to the host.
+    /// Hands the changes to the host.
     fn flush(&mut self) -> Result<(), FunctionError>;
 }
 
@@ -75,7 +75,7 @@ impl<S: Cells> TurnState<S> {
         self.turn = self.cursor.turn();
     }
 
-    /// Hands what the turn changed to the host.
+    /// Hands the turn's changes to the host.
     pub(super) fn flush(&mut self) -> Result<(), FunctionError> {
         if self.turn != self.cursor.turn() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Timers within a call, two inputs, and calls of a function that is of another kind.
+//! Tests of timers within a call, of two inputs, and of calls that a function's kind does not have.
 
 use super::{Harness, IntervalJoinHarness, column_of};
 use crate::bindings::cofferdam::function::types::{Batch, Column, Windows};
@@ -44,7 +44,8 @@ impl KeyedProcessFunction for Planned {
     }
 }
 
-/// Hands these timers over in one call, as a host does that has others as well: what fires, and what the host then has.
+/// Hands the due timers over in one call, while the host has other timers as well. Returns the timers that fire, and those that the
+/// host has afterwards.
 fn one_call(plans: &[(&str, &str)], due: &[(i64, &str)], others: &[(i64, &str)]) -> Result<(String, String)> {
     let mut harness = Harness::<Planned>::new();
     harness.push_batch(plans.iter().map(|(key, plan)| (key, plan, 0)))?;
@@ -74,7 +75,7 @@ fn assert_fires(plans: &[(&str, &str)], due: &[(i64, &str)], others: &[(i64, &st
 }
 
 #[test]
-fn a_timer_that_is_registered_in_a_call_fires_in_its_order() {
+fn a_timer_registered_in_a_call_fires_in_the_order_of_times() {
     let due = [(10, "a"), (20, "b"), (30, "a")];
     assert_fires(&[("a", "10: register 15")], &due, &[], "a@10 a@15 b@20 a@30", "");
     assert_fires(&[("a", "10: register 30")], &due, &[], "a@10 b@20 a@30", "");
@@ -88,7 +89,7 @@ fn a_timer_that_is_registered_in_a_call_fires_in_its_order() {
 }
 
 #[test]
-fn a_timer_that_is_deleted_in_a_call_does_not_fire() {
+fn a_timer_deleted_in_a_call_does_not_fire() {
     let due = [(10, "a"), (20, "b"), (30, "a")];
     assert_fires(&[("a", "10: delete 30")], &due, &[], "a@10 b@20", "");
     assert_fires(&[("b", "20: delete 30")], &due, &[], "a@10 b@20 a@30", "");
@@ -99,7 +100,7 @@ fn a_timer_that_is_deleted_in_a_call_does_not_fire() {
 }
 
 #[test]
-fn timers_that_the_host_still_has_are_its_own_once() {
+fn a_timer_that_the_host_has_is_not_registered_twice() {
     let due = [(10, "a"), (20, "b")];
     let others = [(20, "a"), (40, "a")];
     assert_fires(&[], &due, &others, "a@10 b@20", "a@20 a@40");
@@ -156,7 +157,7 @@ fn two_inputs_share_state_and_timers() -> Result {
     harness.push_first("k", "bread", 0)?;
     harness.advance_processing_time(5)?;
     assert_eq!(harness.take_output()?, ["k: 5 bread", "k: bread timer 5"]);
-    let error = harness.push_input(1, [("k", "five", 0)]).expect_err("it is no number");
+    let error = harness.push_input(1, [("k", "five", 0)]).expect_err("it is not a number");
     assert!(error.to_string().starts_with("record 0: second input is not json"), "{error}");
     harness.push_second("l", 9, 0)?;
     assert_eq!(
@@ -202,7 +203,7 @@ impl IntervalJoinFunction for Pair {
 }
 
 #[test]
-fn an_interval_join_meets_what_lies_within_its_bounds() -> Result {
+fn an_interval_join_emits_the_pairs_within_its_bounds() -> Result {
     let mut harness = IntervalJoinHarness::<Pair>::new(-2, 3).with_config("mark", "+");
     harness.push_first("k", "a", 10)?;
     for time in [7, 8, 13, 14] {
@@ -223,7 +224,7 @@ fn an_interval_join_meets_what_lies_within_its_bounds() -> Result {
 }
 
 #[test]
-fn an_interval_join_forgets_what_can_meet_nothing() -> Result {
+fn an_interval_join_drops_records_that_cannot_be_joined() -> Result {
     let mut harness = IntervalJoinHarness::<Pair>::new(-2, 3).lower_exclusive().upper_exclusive();
     harness.push_first("k", "a", 10)?;
     for time in [8, 9, 12, 13] {
@@ -267,7 +268,7 @@ fn the_first_pair_with_an_unreadable_value_is_named() {
 }
 
 #[test]
-fn a_call_of_another_kind_says_so() {
+fn a_call_that_the_kind_does_not_have_is_an_error() {
     let (planned, pair) = (Harness::<Planned>::new(), Harness::<Pair>::bare());
     let batch = || Batch { values: column(&[]), timestamps: vec![], keys: column(&[]), key_of: vec![] };
     let windows = || Windows { keys: column(&[]), key_of: vec![], starts: vec![], ends: vec![] };

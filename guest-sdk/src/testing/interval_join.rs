@@ -1,4 +1,4 @@
-//! Runs an interval join: a model of the host's operator, by definition.
+//! Runs an interval join: a simple model of the host's operator.
 
 use super::{Emitted, Harness, column_of, decode, encode, timed};
 use crate::bindings::exports::cofferdam::function::join::{Pairs, Side};
@@ -9,14 +9,14 @@ use crate::{FunctionError, Timestamp, kinds};
 use serde::{Deserialize, Serialize};
 use std::ops::{Deref, DerefMut};
 
-/// Runs an [`IntervalJoinFunction`] over what a test pushes. What it has done is asked as of a [`Harness`].
+/// Runs an [`IntervalJoinFunction`] over the records that a test pushes. Results are read with the methods of [`Harness`].
 pub struct IntervalJoinHarness<F> {
     harness: Harness<F>,
-    /// The first and the last distance from the first record to the second, in milliseconds.
+    /// The smallest and the largest distance from the first record to the second, in milliseconds.
     interval: (i64, i64),
-    /// The records of each input that may still find others, in order of their times.
+    /// The records of each input that can still be joined, in the order of their times.
     kept: [Vec<Kept>; 2],
-    /// Of each input the records that came too late.
+    /// The late records of each input.
     late: [Vec<Emitted<Vec<u8>>>; 2],
 }
 
@@ -28,11 +28,11 @@ struct Kept {
 }
 
 impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoinHarness<F> {
-    /// Joins records where the timestamp of the second lies between that of the first `+ lower_ms` and `+ upper_ms`, both
-    /// included.
+    /// Joins a pair if the timestamp of the second record is at least the first `+ lower_ms` and at most the first `+ upper_ms`. Both
+    /// may be negative.
     ///
     /// # Panics
-    /// Where the interval is empty.
+    /// Panics if the interval is empty.
     pub fn new(lower_ms: i64, upper_ms: i64) -> Self {
         Self::over(Harness::bare(), (lower_ms, upper_ms))
     }
@@ -42,20 +42,20 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
         IntervalJoinHarness { harness, interval, kept: Default::default(), late: Default::default() }
     }
 
-    /// Leaves the lower bound out of the interval.
+    /// Excludes the lower bound from the interval.
     ///
     /// # Panics
-    /// Where nothing of the interval is left.
+    /// Panics if the interval becomes empty.
     #[must_use]
     pub fn lower_exclusive(self) -> Self {
         let (lower, upper) = self.interval;
         Self::over(self.harness, (lower + 1, upper))
     }
 
-    /// Leaves the upper bound out of the interval.
+    /// Excludes the upper bound from the interval.
     ///
     /// # Panics
-    /// Where nothing of the interval is left.
+    /// Panics if the interval becomes empty.
     #[must_use]
     pub fn upper_exclusive(self) -> Self {
         let (lower, upper) = self.interval;
@@ -69,11 +69,11 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
         self
     }
 
-    /// Pushes one record of the first input: its key, its value, and its event timestamp in milliseconds. It is joined with
-    /// those of the second that are there already.
+    /// Pushes one record of the first input: its key, its value, and its event timestamp. It is joined with the records of the second
+    /// input that were pushed before.
     ///
     /// # Errors
-    /// Where the record has no timestamp, or the function fails a pair. Nothing of the record takes effect then.
+    /// Returns an error if the record has no timestamp or the function fails a pair. The record changes nothing then.
     pub fn push_first<V>(
         &mut self,
         key: impl EncodeKey,
@@ -86,10 +86,10 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
         self.push(0, &encoded(key), encode::<F::First, V>(value)?, timestamp.into().as_millis())
     }
 
-    /// Pushes one record of the second input. It is joined with those of the first that are there already.
+    /// Pushes one record of the second input. It is joined with the records of the first input that were pushed before.
     ///
     /// # Errors
-    /// As [`IntervalJoinHarness::push_first`].
+    /// The same as of [`IntervalJoinHarness::push_first`].
     pub fn push_second<V>(
         &mut self,
         key: impl EncodeKey,
@@ -128,7 +128,7 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
         Ok(())
     }
 
-    /// Moves the watermark forward, and forgets the records that no other can meet any more.
+    /// Advances the watermark, and drops the records that cannot be joined any more.
     pub fn advance_watermark(&mut self, watermark: impl Into<Timestamp>) {
         let watermark = watermark.into().as_millis();
         let watermark = self.memory.with(|memory| {
@@ -141,47 +141,47 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
         }
     }
 
-    /// Takes the records of the first input that came behind the watermark, with their timestamps and keys. They are joined
-    /// with nothing.
+    /// Takes the late records of the first input, with their timestamps and keys. A late record is before the watermark, and is not
+    /// joined.
     ///
     /// # Errors
-    /// Where the codec cannot read what it wrote.
+    /// Returns an error if the codec cannot read what it wrote.
     pub fn take_late(&mut self) -> Result<Vec<Emitted<<F::First as Codec>::Owned>>, FunctionError> {
         decode::<F::First>(std::mem::take(&mut self.late[0]))
     }
 
-    /// Takes the records of the second input that came behind the watermark, with their timestamps and keys.
+    /// Takes the late records of the second input, with their timestamps and keys.
     ///
     /// # Errors
-    /// Where the codec cannot read what it wrote.
+    /// Returns an error if the codec cannot read what it wrote.
     pub fn take_late_second(&mut self) -> Result<Vec<Emitted<<F::Second as Codec>::Owned>>, FunctionError> {
         decode::<F::Second>(std::mem::take(&mut self.late[1]))
     }
 
-    /// How many records are kept, of both inputs.
+    /// Returns the number of records that are kept, of both inputs.
     pub fn kept(&self) -> usize {
         self.kept.iter().map(Vec::len).sum()
     }
 
-    /// All that the function's next call could depend on, as bytes.
+    /// Returns everything that the next call can depend on, as bytes.
     ///
     /// # Panics
-    /// Never: a snapshot has no value that postcard cannot write.
+    /// Never: postcard can write every snapshot.
     pub fn snapshot(&self) -> Vec<u8> {
         postcard::to_stdvec(&(self.save(), self.interval, &self.kept)).expect("a snapshot can be written")
     }
 
-    /// A harness that goes on from a snapshot, with the same interval; also of another function type, as after an update.
+    /// Makes a harness from a snapshot, with the same interval. The function may be of another type, such as a newer version.
     ///
     /// # Errors
-    /// Where the bytes are no snapshot of an interval join.
+    /// Returns an error if the bytes are not a snapshot of an interval join.
     pub fn restore(bytes: &[u8]) -> Result<Self, FunctionError> {
         let (saved, interval, kept): (Vec<u8>, (i64, i64), [Vec<Kept>; 2]) = postcard::from_bytes(bytes)?;
         Ok(IntervalJoinHarness { kept, ..Self::over(Harness::load(&saved)?, interval) })
     }
 }
 
-/// Each record as the value of one pair.
+/// Makes one side of pairs: each record is the value of one pair.
 fn side(records: &[Kept]) -> Side {
     let values: Vec<_> = records.iter().map(|record| record.value.clone()).collect();
     let timestamps = records.iter().map(|record| record.timestamp).collect();

@@ -1,10 +1,10 @@
-//! Maps, reducing, aggregating and broadcast state, times to live, and forms that change, in a harness.
+//! Tests of maps, reducing, aggregating and broadcast state, times to live, and types that change.
 
 use super::Harness;
 use crate::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Keeps the texts that were added, with how many they are.
+/// Concatenates the added texts and counts them.
 struct Joined;
 
 impl Aggregator for Joined {
@@ -185,7 +185,7 @@ fn a_map_sees_its_own_writes_in_order_of_keys() -> Result {
     Ok(())
 }
 
-/// Against a plain map, over more entries than one page has.
+/// Compares with a plain map, over more entries than one page has.
 #[test]
 fn iterating_merges_pages_with_the_turns_writes() -> Result {
     let mut harness = kinds();
@@ -211,9 +211,9 @@ fn iterating_merges_pages_with_the_turns_writes() -> Result {
     Ok(())
 }
 
-/// Before each entry that is taken the host would have to pass over all that were taken before.
+/// Without gaps, each removal would skip all entries removed before.
 #[test]
-fn taking_the_first_entry_again_and_again_asks_the_host_once_per_entry() -> Result {
+fn removing_the_first_entry_repeatedly_calls_the_host_once_per_entry() -> Result {
     const ENTRIES: u64 = 3000;
     let mut harness = kinds();
     let puts: Vec<_> = (0..ENTRIES).map(|n| format!("put k{n:04} {n}")).collect();
@@ -231,9 +231,9 @@ fn taking_the_first_entry_again_and_again_asks_the_host_once_per_entry() -> Resu
     Ok(())
 }
 
-/// Against a plain map: whatever is taken, put back and looked at in one turn.
+/// Compares with a plain map: entries are removed, put back and read in one turn.
 #[test]
-fn what_was_taken_out_of_a_map_is_gone_until_it_is_put_back() -> Result {
+fn an_entry_removed_from_a_map_is_gone_until_it_is_put_back() -> Result {
     let mut random = 1_u64;
     let mut next = |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -302,7 +302,7 @@ fn what_was_taken_out_of_a_map_is_gone_until_it_is_put_back() -> Result {
 }
 
 #[test]
-fn a_map_is_written_once_and_asked_once_per_entry() -> Result {
+fn a_map_is_written_once_and_each_entry_is_loaded_once() -> Result {
     let mut harness = kinds();
     harness.push_batch((0..1000).map(|n| (format!("k{}", n % 10), format!("count x{}; remove gone", n % 4), 0)))?;
     let calls = |import| harness.calls(import);
@@ -315,7 +315,7 @@ fn a_map_is_written_once_and_asked_once_per_entry() -> Result {
 }
 
 #[test]
-fn accumulators_are_folded_and_kept() -> Result {
+fn accumulators_are_folded_and_stored() -> Result {
     let mut harness = kinds();
     harness.push_batch([("a", "sum - 5; join x", 0), ("b", "sum - 1", 0), ("a", "sum - -7; join y; joined", 0)])?;
     harness.push("a", "sum - 100; join z; joined", 0)?;
@@ -334,12 +334,12 @@ fn accumulators_are_folded_and_kept() -> Result {
 }
 
 #[test]
-fn what_has_expired_is_given_once_where_the_state_says_so() -> Result {
+fn an_expired_entry_is_returned_once_if_the_state_says_so() -> Result {
     let mut harness = kinds();
     harness.push("a", "hold y; show m 1; show n 2; show-it-last x", 0)?;
     harness.push("b", "hold z", 0)?;
     harness.advance_processing_time(1000)?;
-    // `b` is in the batch, and does not look at its state.
+    // `b` is in the batch, but does not read its state.
     harness.push_batch([
         ("b", "sum - 1", 0),
         ("a", "held; held; shown m; shown m", 0),
@@ -348,11 +348,7 @@ fn what_has_expired_is_given_once_where_the_state_says_so() -> Result {
     let given = ["y", "", "Some(1) [\"n\"]", "None []", "x", "", ""];
     assert_eq!(harness.take_output()?, given);
     harness.push("a", "held; shown n; shown-last; show-it-last w; shown-last; shown-last", 0)?;
-    assert_eq!(
-        harness.take_output()?,
-        ["", "None []", "", "w", "w"],
-        "what lives is given as often as it is asked for"
-    );
+    assert_eq!(harness.take_output()?, ["", "None []", "", "w", "w"], "a live entry is returned every time");
     harness.push("b", "held-and; held-and", 0)?;
     assert_eq!(harness.take_output()?, ["Some(\"z\") Some(\"+\")", "Some(\"+\") Some(\"++\")"]);
     assert_eq!(harness.read_state("b", |kinds| kinds.held.get()).as_deref(), Some("++"));
@@ -360,7 +356,7 @@ fn what_has_expired_is_given_once_where_the_state_says_so() -> Result {
 }
 
 #[test]
-fn what_has_expired_is_not_read() -> Result {
+fn an_expired_entry_is_not_read() -> Result {
     let mut harness = kinds();
     harness.push("a", "last x; hold y; number n 5", 0)?;
     harness.advance_processing_time(500)?;
@@ -380,7 +376,7 @@ fn what_has_expired_is_not_read() -> Result {
 }
 
 #[test]
-fn reading_refreshes_where_the_state_says_so() -> Result {
+fn reading_refreshes_an_entry_if_the_state_says_so() -> Result {
     let mut harness = kinds();
     harness.push("a", "least - 5", 0)?;
     for time in [9, 18, 27, 37] {
@@ -433,7 +429,7 @@ fn all_kinds_are_described() {
     assert_eq!(function.inputs.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["main", "broadcast"]);
 }
 
-/// Three forms of one type, and the functions that keep them.
+/// Three forms of one type, and functions with states of them.
 mod forms {
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The host of a harness: state, timers, metrics and log lines in memory.
 //!
-//! Invariant: `committed` is what a snapshot holds; a turn works on it in place and is rolled back to the copy that was
-//! made before it.
+//! Invariant: `committed` is the content of a snapshot. A turn changes it in place; a turn that fails is rolled back to a copy from
+//! before it.
 
 use super::LogLine;
 use super::states::{Place, States};
@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// What turns change together.
+/// Everything that a turn changes as a whole.
 #[derive(Clone, Default)]
 pub(super) struct Committed {
     pub(super) states: States,
@@ -63,14 +63,14 @@ impl Memory {
         self.committed = before;
     }
 
-    /// Drops the timers that there were not before.
-    pub(super) fn drop_timers_beside(&mut self, before: &Committed) {
+    /// Drops the timers that did not exist before.
+    pub(super) fn drop_timers_not_in(&mut self, before: &Committed) {
         for domain in [TimeDomain::Event, TimeDomain::Processing] {
             self.committed.timers_mut(domain).retain(|timer| before.timers_of(domain).contains(timer));
         }
     }
 
-    /// The earliest time up to `until` for which there are timers, and their keys in order.
+    /// Returns the earliest time up to `until` that has timers, and their keys in order.
     pub(super) fn earliest_timers(&self, domain: TimeDomain, until: i64) -> Option<(i64, Vec<Vec<u8>>)> {
         let timers = self.committed.timers_of(domain);
         let time = timers.first().map(|(time, _)| *time).filter(|&time| time <= until)?;
@@ -90,12 +90,12 @@ impl Memory {
         self.keys.iter().map(|key| (state, key.clone())).collect()
     }
 
-    /// What is read once where it has expired.
+    /// Reads entries of one key. Removes an expired entry that is returned.
     fn read(&mut self, place: Place, wanted: impl FnMut(&[u8]) -> bool) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.committed.states.read(place, self.processing_time, wanted, true)
     }
 
-    /// What is read with that of all other keys.
+    /// Reads the entries of one key together with those of all other keys. Removes nothing.
     fn read_with_others(&mut self, place: Place) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.committed.states.read(place, self.processing_time, |_| true, false)
     }
@@ -112,7 +112,7 @@ impl Memory {
         self.committed.states.clear(place);
     }
 
-    /// One entry of a map.
+    /// Reads one entry of a map.
     fn entry(&mut self, place: Place, sub_key: &[u8]) -> Option<Vec<u8>> {
         self.read(place, |other| other == sub_key).pop().map(|(_, bytes)| bytes)
     }
@@ -151,12 +151,12 @@ fn push_value(values: &mut Values, value: Option<&[u8]>) {
     column::end_value(&mut values.values);
 }
 
-/// Where broadcast state is.
-fn everywhere(state: u32) -> Place {
+/// The place of a broadcast state.
+fn broadcast_place(state: u32) -> Place {
     (state, Vec::new())
 }
 
-/// The memory, as the harness and the function's context both hold it.
+/// The memory, shared by the harness and the function's context.
 #[derive(Clone)]
 pub(super) struct SharedMemory(Rc<RefCell<Memory>>);
 
@@ -300,14 +300,14 @@ impl Host for SharedMemory {
 
     fn broadcast_load(&self, state: u32, sub_keys: &Column) -> Values {
         self.call("broadcast-load", |memory| {
-            memory.entries(std::iter::repeat_n(everywhere(state), column::len(sub_keys)), sub_keys)
+            memory.entries(std::iter::repeat_n(broadcast_place(state), column::len(sub_keys)), sub_keys)
         })
     }
 
     fn broadcast_store(&self, state: u32, sub_keys: &Column, values: &Column) {
         self.call("broadcast-store", |memory| {
             for index in 0..column::len(sub_keys) {
-                memory.put(everywhere(state), column::value(sub_keys, index), column::value(values, index));
+                memory.put(broadcast_place(state), column::value(sub_keys, index), column::value(values, index));
             }
         });
     }
@@ -315,21 +315,21 @@ impl Host for SharedMemory {
     fn broadcast_remove(&self, state: u32, sub_keys: &Column) {
         self.call("broadcast-remove", |memory| {
             for index in 0..column::len(sub_keys) {
-                memory.committed.states.remove(&everywhere(state), column::value(sub_keys, index));
+                memory.committed.states.remove(&broadcast_place(state), column::value(sub_keys, index));
             }
         });
     }
 
     fn broadcast_clear(&self, state: u32) {
-        self.call("broadcast-clear", |memory| memory.clear(&everywhere(state)));
+        self.call("broadcast-clear", |memory| memory.clear(&broadcast_place(state)));
     }
 
     fn broadcast_get(&self, state: u32, sub_key: &[u8]) -> Option<Vec<u8>> {
-        self.call("broadcast-get", |memory| memory.entry(everywhere(state), sub_key))
+        self.call("broadcast-get", |memory| memory.entry(broadcast_place(state), sub_key))
     }
 
     fn broadcast_scan(&self, state: u32, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry> {
-        self.call("broadcast-scan", |memory| memory.scan(everywhere(state), after, limit))
+        self.call("broadcast-scan", |memory| memory.scan(broadcast_place(state), after, limit))
     }
 
     fn timer_register(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {

@@ -1,4 +1,4 @@
-//! Runs a function natively, without a host: what Flink's test harnesses are for its functions.
+//! Runs a function natively, without a host, like Flink's test harnesses.
 //!
 //! ```
 //! # use cofferdam_sdk::prelude::*;
@@ -18,8 +18,8 @@
 //! [`WindowHarness`] does the same for functions that windows call, over [`Windows`] that the test chooses, and
 //! [`IntervalJoinHarness`] for interval joins.
 //!
-//! Invariant: a call that fails leaves the harness as it was, but for the lines that it logged. Every call gets a fresh
-//! instance, so a function that remembers something in its fields fails its tests.
+//! Invariant: a call that fails changes nothing in the harness except that log lines stay. Every call gets a new instance, so a function
+//! that relies on its plain fields fails its tests.
 
 mod interval_join;
 mod memory;
@@ -52,11 +52,11 @@ pub use windows::Windows;
 /// A line that a function logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// How much it matters.
+    /// The level of the line.
     pub level: Level,
-    /// What it says.
+    /// The text of the line.
     pub message: String,
-    /// The index in its batch of the record that it is about.
+    /// The index in its batch of the record that was being handled.
     pub record: Option<u32>,
 }
 
@@ -67,12 +67,12 @@ pub struct Emitted<T> {
     pub value: T,
     /// Its event timestamp, if it has one.
     pub timestamp: Option<Timestamp>,
-    /// The key that the function chose, where its output has keys.
+    /// The key that the function chose, if its output has keys.
     pub key: Option<Vec<u8>>,
 }
 
-/// Runs a function of type `F` over what a test pushes. Functions that windows call have a [`WindowHarness`], interval joins an
-/// [`IntervalJoinHarness`]; what a function has done is asked in the same way of all three.
+/// Runs a function of type `F` over the records that a test pushes. Functions that windows call have a [`WindowHarness`], interval joins
+/// an [`IntervalJoinHarness`]; both have the methods of this type that return results.
 pub struct Harness<F> {
     memory: SharedMemory,
     outputs: Vec<Vec<Emitted<Vec<u8>>>>,
@@ -87,7 +87,7 @@ impl<F: Function<Kind: Records<F>>> Default for Harness<F> {
 }
 
 impl<F: Function<Kind: Records<F>>> Harness<F> {
-    /// A harness without state, with the watermark before all time and the wall clock at 0.
+    /// A harness without state. The watermark is [`Timestamp::MIN`], and the wall clock is at 0.
     pub fn new() -> Self {
         Harness::bare()
     }
@@ -106,12 +106,12 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
         self
     }
 
-    /// Pushes one record: its key (empty for a function that is not keyed), its value, and its event timestamp in
-    /// milliseconds.
+    /// Pushes one record: its key (ignored if the function is not keyed), its value, and its event timestamp. A number is taken as
+    /// milliseconds; `i64::MIN` stands for no timestamp.
     ///
     /// # Errors
-    /// Where the function fails the record. Nothing of it takes effect then. A panic goes through to the test instead, which
-    /// expects it with `#[should_panic]`; in the host it fails its record like an error.
+    /// Returns the error if the function fails the record. The record changes nothing then. A panic reaches the test, which can expect it
+    /// with `#[should_panic]`; in the host it fails its record like an error.
     pub fn push<V>(
         &mut self,
         key: impl EncodeKey,
@@ -127,7 +127,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// Pushes several records as one batch, which is one turn.
     ///
     /// # Errors
-    /// Where the function fails one of them. Nothing of any of them takes effect then.
+    /// Returns the error if the function fails one of the records. None of them changes anything then.
     pub fn push_batch<K, V, T>(&mut self, records: impl IntoIterator<Item = (K, V, T)>) -> Result<(), FunctionError>
     where
         K: EncodeKey,
@@ -144,7 +144,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// Pushes one record whose value is these bytes.
     ///
     /// # Errors
-    /// As [`Harness::push`].
+    /// The same as of [`Harness::push`].
     pub fn push_raw(
         &mut self,
         key: impl EncodeKey,
@@ -157,7 +157,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// Pushes several records whose values are these bytes as one batch, which is one turn.
     ///
     /// # Errors
-    /// As [`Harness::push_batch`].
+    /// The same as of [`Harness::push_batch`].
     pub fn push_raw_batch<K: EncodeKey, V: AsRef<[u8]>, T: Into<Timestamp>>(
         &mut self,
         records: impl IntoIterator<Item = (K, V, T)>,
@@ -191,7 +191,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// Pushes one record of the first of two inputs that share state: the same as [`Harness::push`].
     ///
     /// # Errors
-    /// As [`Harness::push`].
+    /// The same as of [`Harness::push`].
     pub fn push_first<V>(
         &mut self,
         key: impl EncodeKey,
@@ -208,7 +208,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// Pushes one record of the second of two inputs that share state.
     ///
     /// # Errors
-    /// As [`Harness::push`].
+    /// The same as of [`Harness::push`].
     pub fn push_second<V>(
         &mut self,
         key: impl EncodeKey,
@@ -225,7 +225,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// Pushes one record of the broadcast input, which is a turn of its own.
     ///
     /// # Errors
-    /// As [`Harness::push`].
+    /// The same as of [`Harness::push`].
     pub fn push_broadcast<V>(&mut self, value: V, timestamp: impl Into<Timestamp>) -> Result<(), FunctionError>
     where
         F: BroadcastProcessFunction,
@@ -237,7 +237,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     /// Pushes one record of the broadcast input whose value is these bytes.
     ///
     /// # Errors
-    /// As [`Harness::push`].
+    /// The same as of [`Harness::push`].
     pub fn push_raw_broadcast(
         &mut self,
         value: impl AsRef<[u8]>,
@@ -249,13 +249,13 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
         self.push_input(1, [("", value, timestamp)])
     }
 
-    /// Moves the watermark forward and fires the event-time timers that it reaches, in order of their times.
+    /// Advances the watermark and fires the event-time timers that it reaches, in the order of their times.
     ///
-    /// A timer that an earlier one deletes does not fire, and one that it registers fires in its place. `i64::MAX` is the end of
-    /// the input: timers of processing time fire as well, and those that a timer registers are dropped.
+    /// A timer that an earlier one deletes does not fire, and a timer that an earlier one registers fires at its time.
+    /// [`Timestamp::MAX`] is the end of the input: timers of processing time fire as well, and timers that a timer registers are dropped.
     ///
     /// # Errors
-    /// Where a timer fails. It and those after it stay registered, and the watermark has moved.
+    /// Returns the error if a timer fails. That timer and those after it stay registered, and the watermark has advanced.
     pub fn advance_watermark(&mut self, watermark: impl Into<Timestamp>) -> Result<(), FunctionError> {
         let watermark = watermark.into().as_millis();
         self.memory.with(|memory| memory.watermark = memory.watermark.max(watermark));
@@ -263,11 +263,10 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
         if watermark == i64::MAX { self.fire(TimeDomain::Processing, i64::MAX) } else { Ok(()) }
     }
 
-    /// Moves the wall clock forward, to milliseconds since the Unix epoch, and fires the processing-time timers that it
-    /// reaches, in order of their times.
+    /// Advances the wall clock and fires the processing-time timers that it reaches, in the order of their times.
     ///
     /// # Errors
-    /// As [`Harness::advance_watermark`].
+    /// The same as of [`Harness::advance_watermark`].
     pub fn advance_processing_time(&mut self, time: impl Into<Timestamp>) -> Result<(), FunctionError> {
         let time = time.into().as_millis();
         self.memory.with(|memory| memory.processing_time = memory.processing_time.max(time));
@@ -275,7 +274,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     }
 
     fn fire(&mut self, domain: TimeDomain, until: i64) -> Result<(), FunctionError> {
-        // One turn per time: what a timer registers or deletes at a later time is seen before that time comes.
+        // One turn per time, so that a timer can register or delete timers for later times.
         while let Some((time, keys)) = self.memory.with(|memory| memory.earliest_timers(domain, until)) {
             let due = DueTimers {
                 domain,
@@ -289,7 +288,7 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
             let result = self.turn(keys, |runner| runner.on_timers(due));
             match &result {
                 Err(_) => self.memory.with(|memory| memory.roll_back(taken)),
-                Ok(_) if until == i64::MAX => self.memory.with(|memory| memory.drop_timers_beside(&taken)),
+                Ok(_) if until == i64::MAX => self.memory.with(|memory| memory.drop_timers_not_in(&taken)),
                 Ok(_) => {}
             }
             self.gather(result?);
@@ -313,7 +312,7 @@ impl<F: Function> Harness<F> {
         self.memory.with(|memory| memory.config.push((name.to_owned(), value.to_owned())));
     }
 
-    /// What the function says of itself in `describe`.
+    /// Returns the description of the function.
     pub fn description(&self) -> &FunctionDescription {
         &self.description
     }
@@ -322,7 +321,7 @@ impl<F: Function> Harness<F> {
         F::Kind::run(Rc::new(self.memory.clone()))
     }
 
-    /// Runs a turn on a fresh instance: all of it takes effect, or nothing.
+    /// Runs a turn on a new instance. All of it takes effect, or nothing.
     fn turn<T>(
         &mut self,
         keys: Vec<Vec<u8>>,
@@ -357,10 +356,10 @@ impl<F: Function> Harness<F> {
         }
     }
 
-    /// Takes the values that were emitted to the main output since they were taken last.
+    /// Takes the values that were emitted to the main output since the last call.
     ///
     /// # Errors
-    /// Where the codec cannot read what it wrote.
+    /// Returns an error if the codec cannot read what it wrote.
     pub fn take_output(&mut self) -> Result<Vec<<F::Out as Codec>::Owned>, FunctionError>
     where
         F::Out: Decode,
@@ -371,7 +370,7 @@ impl<F: Function> Harness<F> {
     /// Takes the records that were emitted to the main output, with their timestamps and keys.
     ///
     /// # Errors
-    /// Where the codec cannot read what it wrote.
+    /// Returns an error if the codec cannot read what it wrote.
     pub fn take_emitted(&mut self) -> Result<Vec<Emitted<<F::Out as Codec>::Owned>>, FunctionError>
     where
         F::Out: Decode,
@@ -379,10 +378,10 @@ impl<F: Function> Harness<F> {
         decode::<F::Out>(std::mem::take(&mut self.outputs[0]))
     }
 
-    /// Takes the values that were emitted to the main output as the text that they are written as.
+    /// Takes the values that were emitted to the main output, as the text that the codec wrote.
     ///
     /// # Errors
-    /// Where they are not UTF-8.
+    /// Returns an error if they are not UTF-8.
     pub fn take_text(&mut self) -> Result<Vec<String>, FunctionError> {
         let records = std::mem::take(&mut self.outputs[0]);
         records.into_iter().map(|record| Ok(String::from_utf8(record.value)?)).collect()
@@ -402,27 +401,27 @@ impl<F: Function> Harness<F> {
         Ok(records.into_iter().map(|emitted| emitted.value).collect())
     }
 
-    /// The lines that were logged so far, those of failed turns included.
+    /// Returns all logged lines, including those of failed turns.
     pub fn logs(&self) -> Vec<LogLine> {
         self.memory.with(|memory| memory.logs.clone())
     }
 
-    /// What a counter of the function's has reached.
+    /// Returns the value of a counter of the function.
     pub fn counter(&self, metric: &str) -> u64 {
         self.memory.with(|memory| memory.committed.counters.get(metric).copied().unwrap_or(0))
     }
 
-    /// What a gauge of the function's was set to last.
+    /// Returns the last value of a gauge of the function.
     pub fn gauge(&self, metric: &str) -> Option<f64> {
         self.memory.with(|memory| memory.committed.gauges.get(metric).copied())
     }
 
-    /// How many timers are registered on a clock.
+    /// Returns the number of timers that are registered on a clock.
     pub fn timers(&self, domain: TimeDomain) -> usize {
         self.memory.with(|memory| memory.committed.timers_of(domain).len())
     }
 
-    /// How often a host import was called, by its name in the contract, such as `value-load`.
+    /// Returns how often a host import was called. Imports have their names of the contract, such as `value-load`.
     pub fn calls(&self, import: &str) -> u64 {
         self.memory.with(|memory| memory.calls.get(import).copied().unwrap_or(0))
     }
@@ -434,7 +433,7 @@ fn encode<C: Encode<V>, V>(value: V) -> Result<Vec<u8>, FunctionError> {
     Ok(bytes)
 }
 
-/// Refuses a record without a timestamp where event time decides what becomes of it, as a host does.
+/// Refuses a record without a timestamp, like a host that assigns records by event time.
 fn timed(timestamp: i64) -> Result<(), FunctionError> {
     some_timestamp(timestamp).map(drop).ok_or_else(|| "the record has no timestamp".into())
 }
@@ -446,7 +445,7 @@ fn decode<C: Decode>(records: Vec<Emitted<Vec<u8>>>) -> Result<Vec<Emitted<C::Ow
         .collect()
 }
 
-/// The distinct keys of a batch, and which record has which.
+/// The distinct keys of a batch, and the key of each record.
 #[derive(Default)]
 struct KeyColumn {
     distinct: Vec<Vec<u8>>,

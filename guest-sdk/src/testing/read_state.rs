@@ -8,8 +8,8 @@ use crate::key::{EncodeKey, encoded};
 use std::rc::Rc;
 
 impl<F: Function> Harness<F> {
-    /// Calls `read` with a fresh instance of the function, whose states are those of `key`, and returns what it returns. Nothing that it
-    /// changes is kept, and an expired entry is not used up.
+    /// Calls `read` with a new instance of the function that has the states of `key`, and returns the result. Changes are not kept, and
+    /// an expired entry is not used up.
     ///
     /// ```
     /// # use cofferdam_sdk::prelude::*;
@@ -28,7 +28,7 @@ impl<F: Function> Harness<F> {
     /// # Ok::<(), FunctionError>(())
     /// ```
     ///
-    /// Any key will do to read broadcast state. The states of a window have the key [`window_key`](super::window_key).
+    /// Broadcast state can be read with any key. The states of a window have the key [`window_key`](super::window_key).
     pub fn read_state<R>(&self, key: impl EncodeKey, read: impl FnOnce(&mut F) -> R) -> R {
         let (committed, calls) = self.memory.with(|memory| {
             memory.keys = vec![encoded(key)];

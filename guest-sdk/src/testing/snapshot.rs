@@ -1,4 +1,4 @@
-//! What a harness remembers, as bytes: states by name, timers, and how far time had come.
+//! Snapshots of a harness: states by name, timers, and both clocks.
 
 use super::Harness;
 use super::states::{Held, Stamped};
@@ -9,7 +9,7 @@ use crate::declaration::{self, unknown_form};
 use crate::function::{Function, Records};
 use serde::{Deserialize, Serialize};
 
-/// Written as postcard. States are named, so that a function whose line names them in another order finds them again.
+/// Written as postcard. States are stored by name, so that a function finds them if it declares them in another order.
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
     states: Vec<Saved>,
@@ -19,7 +19,7 @@ struct Snapshot {
     processing_time: i64,
 }
 
-/// One state, and what each key has of it.
+/// One state, with the entries of each key.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     name: String,
@@ -28,7 +28,7 @@ struct Saved {
     keys: Vec<(Vec<u8>, Held)>,
 }
 
-/// What stays as it is for as long as the state lives.
+/// The properties of a state that must not change.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 struct Form {
     kind: String,
@@ -50,20 +50,20 @@ impl Form {
 }
 
 impl<F: Function<Kind: Records<F>>> Harness<F> {
-    /// All that the function's next call could depend on, as bytes.
+    /// Returns everything that the next call can depend on, as bytes.
     ///
     /// # Panics
-    /// Never: a snapshot has no value that postcard cannot write.
+    /// Never: postcard can write every snapshot.
     pub fn snapshot(&self) -> Vec<u8> {
         self.save()
     }
 
-    /// A harness that goes on from a snapshot, also of another function type, as after an update. Values that are stored
-    /// under an older schema are migrated.
+    /// Makes a harness from a snapshot. The function may be of another type, such as a newer version. Values that are stored under an older
+    /// schema are migrated.
     ///
     /// # Errors
-    /// Where the bytes are no snapshot, or it has a state that this function does not declare, or declares with another
-    /// kind, or with another schema and no way to read the one of the snapshot.
+    /// Returns an error if the bytes are not a snapshot, or if the function cannot take over a state of the snapshot: it does not
+    /// declare it, declares another kind, or cannot read the stored schema.
     pub fn restore(bytes: &[u8]) -> Result<Self, FunctionError> {
         Harness::load(bytes)
     }
@@ -131,7 +131,7 @@ impl<F: Function> Harness<F> {
     }
 }
 
-/// As a host does it: by the export `migrate`.
+/// Migrates values by the export `migrate`, like a host.
 fn migrate<F: Function>(state: u32, schema: &str, held: &mut Held) -> Result<(), FunctionError> {
     let mut values = column::empty();
     for (_, Stamped { bytes, .. }) in held.iter() {

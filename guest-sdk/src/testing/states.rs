@@ -1,31 +1,31 @@
-//! What the states of a harness hold, with the times of their last updates.
+//! The states of a harness, with the time of each entry's last update.
 //!
-//! Invariant: an entry whose time to live is over stays, as in a host that has not cleaned up yet, and is not read; or once, where
-//! its state says so.
+//! Invariant: an expired entry stays, as in a host that has not cleaned up yet. It cannot be read, or once if its state returns expired
+//! entries.
 
 use crate::bindings::exports::cofferdam::function::function::{StateDescription, TimeToLive, TtlUpdate};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// State index and key. Broadcast state has the empty key.
+/// The index of a state, and a key. Broadcast state has the empty key.
 pub(super) type Place = (u32, Vec<u8>);
 
-/// Bytes, and the processing time at which they were last updated.
+/// Bytes, and the processing time of their last update.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Stamped {
     pub(super) bytes: Vec<u8>,
     updated: i64,
 }
 
-/// What one key has of one state, in order: one value, the elements of a list, or the entries of a map by their sub-keys.
-/// What is not of a map has empty sub-keys.
+/// The entries of one key in one state, in order: one value, the elements of a list, or the entries of a map by their sub-keys. Values
+/// and elements have empty sub-keys.
 pub(super) type Held = Vec<(Vec<u8>, Stamped)>;
 
-/// All states, as turns change them.
+/// All states.
 #[derive(Clone, Default)]
 pub(super) struct States {
     pub(super) held: BTreeMap<Place, Held>,
-    /// For each state its time to live.
+    /// The time to live of each state.
     ttl: Vec<Option<TimeToLive>>,
 }
 
@@ -42,7 +42,7 @@ impl States {
         self.ttl.get(state as usize).copied().flatten()
     }
 
-    /// What can be read of a key, without touching it.
+    /// Returns the readable entries of a key, without changing them.
     pub(super) fn peek(&self, state: u32, key: &[u8], now: i64) -> impl Iterator<Item = (&[u8], &[u8])> {
         let ttl = self.ttl(state);
         let held = self.held.get(&(state, key.to_vec())).map_or(&[][..], Vec::as_slice);
@@ -50,8 +50,7 @@ impl States {
         readable.map(|(sub_key, stamped)| (sub_key.as_slice(), stamped.bytes.as_slice()))
     }
 
-    /// What a turn reads of the entries that `wanted` names by sub-key: those that live on are refreshed where the state says so,
-    /// those that have expired are removed where `once`.
+    /// Reads the entries whose sub-keys are `wanted`. Refreshes live entries if the state says so. Removes expired entries if `once`.
     pub(super) fn read(
         &mut self,
         (state, key): Place,
@@ -99,7 +98,7 @@ impl States {
         }
     }
 
-    /// Removes all that a key has.
+    /// Removes all entries of a key.
     pub(super) fn clear(&mut self, place: &Place) {
         self.held.remove(place);
     }

@@ -37,8 +37,8 @@ impl KeyedProcessFunction for Script {
                 "event" => ctx.register_event_time_timer(argument.parse::<i64>()?.into()),
                 "no-event" => ctx.delete_event_time_timer(argument.parse::<i64>()?.into()),
                 "processing" => ctx.register_processing_time_timer(argument.parse::<i64>()?.into()),
-                "fail" => Err(format!("told to fail: {argument}"))?,
-                "panic" => panic!("told to panic"),
+                "fail" => Err(format!("failed on request: {argument}"))?,
+                "panic" => panic!("panicked on request"),
                 "log" => ctx.info(argument),
                 "metric" => {
                     ctx.count("seen", argument.parse()?);
@@ -100,7 +100,11 @@ fn a_batch_loads_and_stores_each_state_once() -> Result {
     assert_eq!((harness.calls("value-load"), harness.calls("value-store")), (1, 2), "set reads nothing");
     assert_eq!((harness.calls("list-load"), harness.calls("list-append")), (0, 1), "add reads nothing");
     harness.push_batch((0..1000).map(|i| (format!("k{}", i % 10), "emit", 0)))?;
-    assert_eq!(harness.calls("value-store") + harness.calls("list-append"), 3, "what is not touched costs nothing");
+    assert_eq!(
+        harness.calls("value-store") + harness.calls("list-append"),
+        3,
+        "a state that is not used costs nothing"
+    );
     Ok(())
 }
 
@@ -124,7 +128,7 @@ fn a_list_is_kept_per_key() -> Result {
 }
 
 #[test]
-fn adding_reaches_a_list_that_was_loaded_for_another_key() -> Result {
+fn an_element_is_added_to_a_list_that_was_loaded_for_another_key() -> Result {
     let mut harness = script();
     harness.push_batch([("a", "add 1", 0), ("b", "add 2", 0)])?;
     harness.push_batch([("a", "list", 0), ("b", "add 3", 0), ("b", "list", 0)])?;
@@ -134,13 +138,13 @@ fn adding_reaches_a_list_that_was_loaded_for_another_key() -> Result {
 }
 
 #[test]
-fn a_failing_record_takes_its_batch_back() -> Result {
+fn a_failing_record_rolls_its_batch_back() -> Result {
     let mut harness = script();
     harness.push("a", "count; add 1", 0)?;
     let batch =
         [("a", "count; add 2; late x; event 5; metric 1", 0), ("b", "log before; fail now", 0), ("c", "count", 0)];
     let error = harness.push_batch(batch).expect_err("the second record fails");
-    assert_eq!(error.to_string(), "record 1: told to fail: now");
+    assert_eq!(error.to_string(), "record 1: failed on request: now");
     assert_eq!(harness.take_output()?, ["a=1"]);
     assert!(harness.take_side_output(|script| &script.late)?.is_empty());
     assert_eq!((count(&harness, "a"), last(&harness, "a")), (Some(1), vec![1]));
@@ -193,7 +197,7 @@ fn a_timer_may_delete_and_register_others() -> Result {
 }
 
 #[test]
-fn a_failing_timer_stays() -> Result {
+fn a_failing_timer_stays_registered() -> Result {
     let mut harness = script();
     harness.push("a", "event 13; event 4", 0)?;
     let error = harness.advance_watermark(20).expect_err("13 fails");
@@ -204,7 +208,7 @@ fn a_failing_timer_stays() -> Result {
 }
 
 #[test]
-fn a_host_may_hand_over_several_times_at_once() {
+fn one_call_may_have_timers_of_several_times() {
     use crate::bindings::cofferdam::function::types::Column;
     use crate::bindings::exports::cofferdam::function::function::DueTimers;
     let harness = script();
@@ -217,7 +221,7 @@ fn a_host_may_hand_over_several_times_at_once() {
 }
 
 #[test]
-fn a_snapshot_goes_on_where_it_was_taken() -> Result {
+fn a_restored_harness_continues_from_the_snapshot() -> Result {
     let mut harness = script();
     harness.push_batch([("a", "count; add 1; event 50", 0), ("b", "count; processing 60", 0)])?;
     harness.advance_watermark(3)?;
@@ -368,7 +372,7 @@ impl FlatMapFunction for Remembers {
 }
 
 #[test]
-fn every_call_gets_a_fresh_instance() -> Result {
+fn every_call_gets_a_new_instance() -> Result {
     let mut harness = Harness::<Remembers>::new().with_config("start", "5");
     harness.push_batch([("", b"a", 0), ("", b"b", 0)])?;
     harness.push("", b"c", 0)?;
@@ -389,7 +393,7 @@ fn a_keyed_function_refuses_records_without_keys() {
     assert_eq!(failure.message, "function `script` needs keys: give its operator a `key` in the pipeline");
 }
 
-/// Emits the kind of its key, and lets it be any number.
+/// Emits the number after its key.
 #[derive(Function)]
 struct Numbered {
     seen: MapState<Timestamp, u32>,

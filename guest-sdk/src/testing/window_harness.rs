@@ -1,6 +1,6 @@
-//! Runs a function that windows call: a model of the host's window operator, by definition and without its shortcuts.
+//! Runs a function that windows call: a simple model of the host's window operator.
 //!
-//! Invariant: every window holds all of its records, or an accumulator for each of its parts. A record that fails leaves no trace.
+//! Invariant: every window has all of its records, or an accumulator for each of its panes. A record that fails changes nothing.
 
 use super::{Emitted, Harness, Windows, column_of, decode, encode, timed};
 use crate::bindings::cofferdam::function::types::{Column, Output, Windows as WindowColumns};
@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
-/// Runs a function that windows call over what a test pushes: an [`AggregateFunction`](crate::AggregateFunction) or
+/// Runs a function that windows call over the records that a test pushes: an [`AggregateFunction`](crate::AggregateFunction) or
 /// [`ReduceFunction`](crate::ReduceFunction), a [`ProcessWindowFunction`](crate::ProcessWindowFunction), a
 /// [`CoGroupFunction`](crate::CoGroupFunction) or a [`JoinFunction`](crate::JoinFunction).
 ///
-/// What the function has done is asked as of a [`Harness`]. The states of a window have the key [`window_key`].
+/// Results are read with the methods of [`Harness`]. The states of a window have the key [`window_key`].
 ///
 /// ```
 /// # use cofferdam_sdk::prelude::*;
@@ -47,39 +47,39 @@ pub struct WindowHarness<F> {
     harness: Harness<F>,
     windows: Windows,
     open: Vec<Open>,
-    /// Records that have arrived.
+    /// Number of records that have arrived.
     arrived: u64,
-    /// Of each input the records that came too late.
+    /// The late records of each input.
     late: [Vec<Emitted<Vec<u8>>>; 2],
 }
 
 /// A kind of functions that windows call.
-pub trait OfWindows {}
+pub trait WindowKind {}
 
-impl OfWindows for kinds::Aggregate {}
-impl OfWindows for kinds::Reduce {}
-impl OfWindows for kinds::ProcessWindow {}
-impl OfWindows for kinds::CoGroup {}
-impl OfWindows for kinds::Join {}
+impl WindowKind for kinds::Aggregate {}
+impl WindowKind for kinds::Reduce {}
+impl WindowKind for kinds::ProcessWindow {}
+impl WindowKind for kinds::CoGroup {}
+impl WindowKind for kinds::Join {}
 
-/// A window of a key that is kept.
+/// A window of a key that is not cleaned up yet.
 #[derive(Clone, Serialize, Deserialize)]
 struct Open {
     key: Vec<u8>,
     start: i64,
     end: i64,
     elements: Vec<Arrived>,
-    /// The parts for which there is an accumulator.
-    parts: BTreeSet<i64>,
-    /// Records since the trigger fired that counts them.
+    /// The panes that have an accumulator.
+    panes: BTreeSet<i64>,
+    /// Number of records since the count trigger last fired.
     count: u64,
-    /// Whether it fires when its time comes.
+    /// Whether it fires at its end.
     waits: bool,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Arrived {
-    /// How many came before it.
+    /// Number of records that arrived before it.
     order: u64,
     input: usize,
     timestamp: i64,
@@ -88,48 +88,48 @@ struct Arrived {
 
 impl Open {
     fn new(key: &[u8], (start, end): (i64, i64)) -> Open {
-        Open { key: key.to_vec(), start, end, elements: Vec::new(), parts: BTreeSet::new(), count: 0, waits: false }
+        Open { key: key.to_vec(), start, end, elements: Vec::new(), panes: BTreeSet::new(), count: 0, waits: false }
     }
 
     fn is_empty(&self) -> bool {
-        self.elements.is_empty() && self.parts.is_empty()
+        self.elements.is_empty() && self.panes.is_empty()
     }
 
-    /// The key under which the states of the window stand.
+    /// Returns the key of the window's states.
     fn place(&self) -> Vec<u8> {
         window_key(&self.key, self.start, self.end)
     }
 
-    /// The key under which the accumulator of a part stands.
-    fn place_of(&self, part: i64) -> Vec<u8> {
-        [self.place(), part.to_be_bytes().to_vec()].concat()
+    /// Returns the key of a pane's accumulator.
+    fn pane_place(&self, pane: i64) -> Vec<u8> {
+        [self.place(), pane.to_be_bytes().to_vec()].concat()
     }
 
-    /// As the contract has it.
+    /// Returns the window in the form of the contract.
     fn column(&self) -> WindowColumns {
         let keys = column_of(std::slice::from_ref(&self.key));
         WindowColumns { keys, key_of: vec![0], starts: vec![self.start], ends: vec![self.end] }
     }
 }
 
-/// The key under which a [`WindowHarness`] keeps the states of a window, for [`Harness::value_of`] and the like.
+/// Returns the key under which a [`WindowHarness`] stores the states of a window, for [`Harness::read_state`].
 pub fn window_key(key: impl EncodeKey, start: impl Into<Timestamp>, end: impl Into<Timestamp>) -> Vec<u8> {
     let [start, end] = [start.into(), end.into()].map(|time| time.as_millis().to_be_bytes());
     [encoded(key).as_slice(), &start, &end].concat()
 }
 
-impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
-    /// A harness without windows, with the watermark before all time and the wall clock at 0.
+impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
+    /// A harness without records. The watermark is [`Timestamp::MIN`], and the wall clock is at 0.
     ///
     /// # Panics
-    /// Where a function with states is given windows that grow together: such windows have none.
+    /// Panics for session windows if the function has states: windows that are merged cannot have states.
     pub fn new(windows: Windows) -> Self {
         WindowHarness::over(Harness::bare(), windows)
     }
 
     fn over(harness: Harness<F>, windows: Windows) -> Self {
         let has_states = !harness.description.states.is_empty() && !folds(&harness);
-        assert!(!(has_states && windows.merge()), "session windows grow together, and have no states of their own");
+        assert!(!(has_states && windows.merge()), "session windows are merged, so they cannot have states");
         WindowHarness { harness, windows, open: Vec::new(), arrived: 0, late: Default::default() }
     }
 
@@ -140,12 +140,11 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
         self
     }
 
-    /// Pushes one record, of the first input where there are two: its key, its value, and its event timestamp in
-    /// milliseconds.
+    /// Pushes one record, of the first input if there are two: its key, its value, and its event timestamp.
     ///
     /// # Errors
-    /// Where the record has no timestamp and windows go by event time, or where the function fails the record or a window
-    /// that fires for it. Nothing of it takes effect then.
+    /// Returns an error if the record has no timestamp and the windows are in event time, or if the function fails the record or a window
+    /// that fires for it. The record changes nothing then.
     pub fn push<V>(
         &mut self,
         key: impl EncodeKey,
@@ -161,7 +160,7 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     /// Pushes one record of the first of two inputs: the same as [`WindowHarness::push`].
     ///
     /// # Errors
-    /// As [`WindowHarness::push`].
+    /// The same as of [`WindowHarness::push`].
     pub fn push_first<V>(
         &mut self,
         key: impl EncodeKey,
@@ -178,7 +177,7 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     /// Pushes one record of the second input.
     ///
     /// # Errors
-    /// As [`WindowHarness::push`].
+    /// The same as of [`WindowHarness::push`].
     pub fn push_second<V>(
         &mut self,
         key: impl EncodeKey,
@@ -201,40 +200,39 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
         self.all_or_nothing(|harness| harness.arrive(key, arrived))
     }
 
-    /// Moves the watermark forward and fires the windows whose time it reaches, in order of their ends; then forgets those
-    /// that are over.
+    /// Advances the watermark and fires the windows whose end it reaches, in the order of their ends. Then drops the windows that are
+    /// over.
     ///
     /// # Errors
-    /// Where a window fails. It and those after it wait for the next call, and the watermark has moved.
+    /// Returns the error if a window fails. That window and those after it fire with the next call, and the watermark has advanced.
     pub fn advance_watermark(&mut self, watermark: impl Into<Timestamp>) -> Result<(), FunctionError> {
         let watermark = watermark.into().as_millis();
         self.memory.with(|memory| memory.watermark = memory.watermark.max(watermark));
         if self.windows.processing { Ok(()) } else { self.advance() }
     }
 
-    /// Moves the wall clock forward, to milliseconds since the Unix epoch, and fires windows of processing time as
-    /// [`WindowHarness::advance_watermark`] does those of event time.
+    /// Advances the wall clock and fires windows of processing time, like [`WindowHarness::advance_watermark`] for event time.
     ///
     /// # Errors
-    /// As [`WindowHarness::advance_watermark`].
+    /// The same as of [`WindowHarness::advance_watermark`].
     pub fn advance_processing_time(&mut self, time: impl Into<Timestamp>) -> Result<(), FunctionError> {
         let time = time.into().as_millis();
         self.memory.with(|memory| memory.processing_time = memory.processing_time.max(time));
         if self.windows.processing { self.advance() } else { Ok(()) }
     }
 
-    /// Takes the records that came too late, with their timestamps and keys; of the first input where there are two.
+    /// Takes the late records, with their timestamps and keys; of the first input if there are two.
     ///
     /// # Errors
-    /// Where the codec cannot read what it wrote.
+    /// Returns an error if the codec cannot read what it wrote.
     pub fn take_late(&mut self) -> Result<Vec<Emitted<<F::In as Codec>::Owned>>, FunctionError> {
         decode::<F::In>(std::mem::take(&mut self.late[0]))
     }
 
-    /// Takes the records of the second input that came too late, with their timestamps and keys.
+    /// Takes the late records of the second input, with their timestamps and keys.
     ///
     /// # Errors
-    /// Where the codec cannot read what it wrote.
+    /// Returns an error if the codec cannot read what it wrote.
     pub fn take_late_second(&mut self) -> Result<Vec<Emitted<<F::Second as Codec>::Owned>>, FunctionError>
     where
         F: TwoInputs,
@@ -243,30 +241,29 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
         decode::<F::Second>(std::mem::take(&mut self.late[1]))
     }
 
-    /// How many windows are kept, of all keys.
+    /// Returns the number of windows that are not cleaned up, of all keys.
     pub fn open_windows(&self) -> usize {
         self.open.len()
     }
 
-    /// All that the function's next call could depend on, as bytes.
+    /// Returns everything that the next call can depend on, as bytes.
     ///
     /// # Panics
-    /// Never: a snapshot has no value that postcard cannot write.
+    /// Never: postcard can write every snapshot.
     pub fn snapshot(&self) -> Vec<u8> {
         postcard::to_stdvec(&(self.save(), &self.open, self.arrived)).expect("a snapshot can be written")
     }
 
-    /// A harness that goes on from a snapshot, also of another function type, as after an update: see
-    /// [`Harness::restore`]. The windows have to be those of before.
+    /// Makes a harness from a snapshot, with the same windows. The function may be of another type: see [`Harness::restore`].
     ///
     /// # Errors
-    /// As [`Harness::restore`].
+    /// The same as of [`Harness::restore`].
     pub fn restore(windows: Windows, bytes: &[u8]) -> Result<Self, FunctionError> {
         let (saved, open, arrived): (Vec<u8>, Vec<Open>, u64) = postcard::from_bytes(bytes)?;
         Ok(WindowHarness { open, arrived, ..WindowHarness::over(Harness::load(&saved)?, windows) })
     }
 
-    /// The clock of the windows.
+    /// Returns the time of the windows' clock.
     fn now(&self) -> i64 {
         self.memory.with(|memory| if self.windows.processing { memory.processing_time } else { memory.watermark })
     }
@@ -293,7 +290,7 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
         for window in self.windows.assign(time) {
             let Some(at) = self.open_window(key, window)? else { continue };
             in_none = false;
-            self.put(at, &arrived, self.windows.part(time))?;
+            self.put(at, &arrived, self.windows.pane(time))?;
             self.trigger(at)?;
         }
         if in_none && self.windows.is_late(time, now) {
@@ -329,7 +326,7 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
         Ok(Some(self.open.len() - 1))
     }
 
-    /// A window that takes over what others hold.
+    /// Merges windows into a larger one.
     fn grow(&mut self, mut grown: Open, joined: &[Open]) -> Result<Open, FunctionError> {
         let mut accumulator: Option<Column> = None;
         for open in joined {
@@ -351,35 +348,35 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
         Ok(grown)
     }
 
-    fn put(&mut self, at: usize, arrived: &Arrived, part: i64) -> Result<(), FunctionError> {
+    fn put(&mut self, at: usize, arrived: &Arrived, pane: i64) -> Result<(), FunctionError> {
         if !folds(&self.harness) {
             self.open[at].elements.push(arrived.clone());
             return Ok(());
         }
-        let place = self.open[at].place_of(part);
+        let place = self.open[at].pane_place(pane);
         let held =
             self.memory.with(|memory| memory.committed.states.peek(0, &place, 0).next().map(|(_, b)| b.to_vec()));
         let (held, value) = (column_of(&[held.unwrap_or_default()]), column_of(std::slice::from_ref(&arrived.value)));
         let added = self.turn(Vec::new(), |runner| runner.add(held, vec![0], value, vec![arrived.timestamp]))?;
         let mut open = self.open[at].clone();
-        self.keep_accumulator(&mut open, part, &added);
+        self.keep_accumulator(&mut open, pane, &added);
         self.open[at] = open;
         Ok(())
     }
 
-    fn keep_accumulator(&mut self, open: &mut Open, part: i64, accumulator: &Column) {
-        open.parts.insert(part);
-        let place = (0, open.place_of(part));
+    fn keep_accumulator(&mut self, open: &mut Open, pane: i64, accumulator: &Column) {
+        open.panes.insert(pane);
+        let place = (0, open.pane_place(pane));
         self.memory.with(|memory| memory.committed.states.put(place, &[], column::value(accumulator, 0), 0));
     }
 
-    /// What the parts of a window amount to.
+    /// Merges the accumulators of a window's panes.
     fn accumulator(&mut self, open: &Open) -> Result<Option<Column>, FunctionError> {
         let mut accumulator: Option<Column> = None;
-        for &part in &open.parts {
+        for &pane in &open.panes {
             let held = self.memory.with(|memory| {
                 let states = &memory.committed.states;
-                states.peek(0, &open.place_of(part), 0).map(|(_, bytes)| bytes.to_vec()).collect::<Vec<_>>()
+                states.peek(0, &open.pane_place(pane), 0).map(|(_, bytes)| bytes.to_vec()).collect::<Vec<_>>()
             });
             let held = column_of(&held);
             accumulator = Some(match accumulator {
@@ -390,7 +387,7 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
         Ok(accumulator)
     }
 
-    /// A record was put into a window.
+    /// Calls the trigger after a record was added to a window.
     fn trigger(&mut self, at: usize) -> Result<(), FunctionError> {
         let now = self.now();
         let open = &mut self.open[at];
@@ -430,7 +427,7 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
         Ok(())
     }
 
-    /// Has the function handle a window. One without records has nothing to fire.
+    /// Calls the function for a window. A window without records does not fire.
     fn fire(&mut self, at: usize) -> Result<(), FunctionError> {
         let open = self.open[at].clone();
         if open.is_empty() {
@@ -450,17 +447,17 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
         if self.windows.purge {
             self.forget_accumulators(&open);
             self.open[at].elements.clear();
-            self.open[at].parts.clear();
+            self.open[at].panes.clear();
         }
         Ok(())
     }
 
     fn forget_accumulators(&mut self, open: &Open) {
-        let places = open.parts.iter().map(|&part| (0, open.place_of(part)));
+        let places = open.panes.iter().map(|&pane| (0, open.pane_place(pane)));
         self.memory.with(|memory| places.for_each(|place| memory.committed.states.clear(&place)));
     }
 
-    /// Removes all that a window has in the states.
+    /// Removes all states of a window.
     fn forget(&mut self, open: &Open) {
         self.forget_accumulators(open);
         let states = 0..self.description.states.len() as u32;
@@ -468,7 +465,7 @@ impl<F: Function<Kind: OfWindows>> WindowHarness<F> {
     }
 }
 
-/// What an input has brought to a window.
+/// Returns the elements of one input in a window.
 fn elements(open: &Open, input: usize) -> Elements {
     let elements = || open.elements.iter().filter(|element| element.input == input);
     let values: Vec<_> = elements().map(|element| element.value.clone()).collect();

@@ -1,4 +1,4 @@
-//! Functions that windows call, in a harness; and called as a host does it, with several windows at once.
+//! Tests of functions that windows call: in a harness, and called like a host does, with several windows at once.
 
 use super::{Harness, WindowHarness, Windows, column_of, window_key};
 use crate::bindings::cofferdam::function::types::{Column, Failure, Windows as WindowColumns};
@@ -10,7 +10,7 @@ use crate::runner::Run;
 use crate::{column, declaration};
 use std::rc::Rc;
 
-/// Joins the texts of a window in brackets, so that it shows what was added and what was merged.
+/// Concatenates the texts of a window. A bracket marks the beginning of each accumulator, so that merges are visible.
 #[derive(Function)]
 struct Brackets {
     open: String,
@@ -88,7 +88,7 @@ fn an_aggregate_describes_its_accumulator() {
 }
 
 #[test]
-fn windows_that_overlap_merge_what_they_share() -> Result {
+fn overlapping_windows_share_panes() -> Result {
     let mut harness = brackets(Windows::sliding(ms(20), ms(10))).with_config("open", "<");
     push(&mut harness, "a@1 b@2 c@11 d@12")?;
     harness.advance_watermark(100)?;
@@ -117,7 +117,7 @@ fn late_records_fire_again_until_the_lateness_is_over() -> Result {
 }
 
 #[test]
-fn a_record_is_late_only_where_it_falls_in_no_window_that_is_kept() -> Result {
+fn a_record_is_late_only_if_all_its_windows_are_cleaned_up() -> Result {
     let mut harness = brackets(Windows::sliding(ms(20), ms(10)));
     harness.advance_watermark(9)?;
     push(&mut harness, "a@5")?;
@@ -125,7 +125,7 @@ fn a_record_is_late_only_where_it_falls_in_no_window_that_is_kept() -> Result {
     assert_eq!((harness.take_output()?, late(&mut harness)?.len()), (vec!["k (a 20".to_owned()], 0));
     let mut harness = brackets(Windows::sliding(ms(10), ms(30)));
     push(&mut harness, "between@15")?;
-    assert_eq!((late(&mut harness)?.len(), harness.open_windows()), (0, 0), "it falls in no window, and is not late");
+    assert_eq!((late(&mut harness)?.len(), harness.open_windows()), (0, 0), "it is in no window, and is not late");
     harness.advance_watermark(15)?;
     push(&mut harness, "between@15")?;
     assert_eq!(late(&mut harness)?.len(), 1);
@@ -133,7 +133,7 @@ fn a_record_is_late_only_where_it_falls_in_no_window_that_is_kept() -> Result {
 }
 
 #[test]
-fn sessions_overlap_and_are_bridged_by_a_late_record() -> Result {
+fn a_late_record_merges_two_sessions() -> Result {
     let windows = Windows::session(ms(10)).allowed_lateness(ms(10));
     let mut harness = brackets(windows.clone());
     push(&mut harness, "a@0 b@9 c@25")?;
@@ -175,7 +175,7 @@ fn a_count_fires_with_and_without_purging() -> Result {
 }
 
 #[test]
-fn a_purged_window_fires_what_came_since() -> Result {
+fn a_purged_window_fires_only_newer_records() -> Result {
     let mut harness = brackets(Windows::tumbling(ms(10)).allowed_lateness(ms(10)).purging());
     push(&mut harness, "a@1 b@2")?;
     harness.advance_watermark(9)?;
@@ -185,7 +185,7 @@ fn a_purged_window_fires_what_came_since() -> Result {
 }
 
 #[test]
-fn windows_at_the_ends_of_time() -> Result {
+fn windows_work_at_both_ends_of_time() -> Result {
     let mut harness = brackets(Windows::tumbling(ms(1000)).allowed_lateness(ms(50)));
     harness.push("k", "last", i64::MAX - 3)?;
     harness.push("k", "first", i64::MIN + 1)?;
@@ -197,7 +197,7 @@ fn windows_at_the_ends_of_time() -> Result {
 }
 
 #[test]
-fn what_fails_leaves_no_trace() -> Result {
+fn a_failing_record_changes_nothing() -> Result {
     let mut harness = brackets(Windows::sliding(ms(20), ms(10)).count_trigger(2));
     push(&mut harness, "a@1")?;
     let before = harness.snapshot();
@@ -213,7 +213,7 @@ fn what_fails_leaves_no_trace() -> Result {
     Ok(())
 }
 
-/// An older form of an accumulator, and the function of today.
+/// Functions with an older and the current form of an accumulator.
 mod forms {
     use super::*;
 
@@ -273,7 +273,7 @@ fn an_accumulator_of_an_older_form_is_migrated() -> Result {
     Ok(())
 }
 
-/// Emits the numbers of a window with how often it fired.
+/// Emits the numbers of a window, and how often it has fired.
 #[derive(Function)]
 struct Numbers {
     fired: ValueState<u32>,
@@ -306,12 +306,12 @@ impl ProcessWindowFunction for Numbers {
 }
 
 #[test]
-fn a_window_has_a_state_of_its_own_until_it_is_over() -> Result {
+fn a_window_has_its_own_state_until_it_is_cleaned_up() -> Result {
     let mut harness = WindowHarness::<Numbers>::new(Windows::tumbling(ms(10)).allowed_lateness(ms(10)));
     harness.push("a", 1, 0)?;
     harness.push("b", 200, 5)?;
     harness.advance_watermark(9)?;
-    harness.push("a", 2, i64::MIN).expect_err("a record without a time has no place in event time");
+    harness.push("a", 2, i64::MIN).expect_err("a record without a timestamp is not in a window of event time");
     harness.push("a", 3, 6)?;
     let emitted: Vec<_> =
         harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp.map(Timestamp::as_millis))).collect();
@@ -330,7 +330,7 @@ fn a_window_has_a_state_of_its_own_until_it_is_over() -> Result {
 }
 
 #[test]
-fn an_element_without_a_time_is_seen_as_such() -> Result {
+fn an_element_without_a_timestamp_has_none() -> Result {
     let mut harness = WindowHarness::<Numbers>::new(Windows::tumbling(ms(10)).processing_time());
     harness.push("a", 7, i64::MIN)?;
     harness.advance_watermark(50)?;
@@ -341,7 +341,7 @@ fn an_element_without_a_time_is_seen_as_such() -> Result {
 }
 
 #[test]
-#[should_panic(expected = "session windows grow together, and have no states of their own")]
+#[should_panic(expected = "session windows are merged")]
 fn sessions_have_no_states() {
     WindowHarness::<Numbers>::new(Windows::session(ms(5)));
 }
@@ -401,7 +401,7 @@ fn accumulators_of_a_call_are_folded_side_by_side() {
     };
     let mut runner = run(&harness);
     let added = runner.add(held(&["old", "", ""]), vec![1, 0, 1], column(&["a", "b", "c"]), vec![0; 3]).unwrap();
-    assert_eq!(texts(&added), ["oldb", "(ac", ""], "what no record goes to stays as it is");
+    assert_eq!(texts(&added), ["oldb", "(ac", ""], "an accumulator without a new record stays the same");
     assert_eq!(harness.counter("added"), 3);
     let failure = runner.add(held(&[""]), vec![0, 0], column(&["a", "bad"]), vec![0, 7]).unwrap_err();
     assert_eq!((failure.record, failure.message.as_str()), (Some(1), "at Some(7)"));
@@ -465,7 +465,7 @@ impl JoinFunction for Pairs {
 }
 
 #[test]
-fn a_window_join_meets_every_pair_of_its_window() -> Result {
+fn a_window_join_emits_every_pair_of_its_window() -> Result {
     let mut harness = WindowHarness::<Pairs>::new(Windows::tumbling(ms(10)));
     harness.push_second("k", 1, 3)?;
     harness.push_first("k", "a", 2)?;

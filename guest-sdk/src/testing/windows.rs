@@ -124,7 +124,7 @@ impl Windows {
     }
 
     /// Returns the pane of a record. All windows contain a pane whole or not at all.
-    pub(super) fn part(&self, time: i64) -> i64 {
+    pub(super) fn pane(&self, time: i64) -> i64 {
         match self.assigner {
             Assigner::Sliding { slide, .. } => within(start_of(time.into(), slide.into(), self.offset.into())),
             _ => 0,

@@ -1,7 +1,7 @@
-//! What the example `late-flights` must put out, computed without Cofferdam: one pass over the file, one map.
+//! Computes the expected output of the example `late-flights` without Cofferdam, in one pass over the file with one map.
 //!
 //! `late-flights-expected data/flights.csv.gz` writes the lines of the sink `delays` to stdout, sorted by their bytes.
-//! It shares no code with the host, the SDK or the example's function, so that it can tell when they are wrong.
+//! It shares no code with the host, the SDK or the example's functions, so that it detects their errors.
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Read, Write};
 
 use flate2::read::GzDecoder;
 
-/// How many delays of an aircraft the output remembers.
+/// Number of delays of an aircraft in the output.
 const LAST: usize = 10;
 
 #[derive(Default)]
@@ -20,7 +20,7 @@ struct Aircraft {
     last_delays: VecDeque<i64>,
 }
 
-/// The output's lines in the order of the input. A flight without a departure delay or a tail number is not counted.
+/// Returns the lines of the output in the order of the input. A flight without a departure delay or a tail number is not counted.
 fn expected_lines(flights: impl Read) -> Result<Vec<String>, Box<dyn Error>> {
     let mut reader = csv::Reader::from_reader(flights);
     let headers = reader.headers()?.clone();

@@ -86,7 +86,7 @@ fn check_state(old: &StateDescription, new: &StateDescription) -> Result<()> {
              drop the old state with --allow-unclaimed-state"
         }
         false => {
-            "declare the older type with `.migrate_from::<Old>()`; or give the state another name, and drop the old one with \
+            "declare the older type with `#[state(migrate_from(Old))]`; or give the state another name, and drop the old one with \
              --allow-unclaimed-state"
         }
     }))

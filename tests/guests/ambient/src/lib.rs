@@ -1,5 +1,5 @@
-//! A test guest: looks through WASI at what is around it, and puts out what it sees. A record `wait` waits for an hour. A record `panic` does what
-//! a Rust program for WASI does when it panics.
+//! A test guest that reads clocks, randomness, arguments and environment through WASI, and emits what it reads. A record `wait` waits for an
+//! hour. A record `panic` behaves like a panic of a Rust program for WASI.
 
 wit_bindgen::generate!({
     path: ["wit/io.wit", "wit/clocks.wit", "wit/random.wit", "wit/cli.wit", "wit/filesystem.wit", "../../../wit"],
@@ -70,7 +70,7 @@ impl Guest for Ambient {
     }
 
     fn migrate(_: u32, _: u32, _: String, _: Column) -> Result<Column, Failure> {
-        unreachable!("it has no older forms")
+        unreachable!("it has no states")
     }
 
     fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {

@@ -1,9 +1,9 @@
-//! The guest of `cargo xtask bench crossing`: functions that do next to nothing, so that what is measured is the
-//! crossing. `host/benches/crossing.rs` has the same functions natively; one is not changed without the other.
+//! The guest of `cargo xtask bench crossing`. Its functions do almost nothing, so that the benchmark measures the crossing.
+//! `host/benches/crossing.rs` has the same functions natively. Change both together.
 
 use cofferdam_sdk::prelude::*;
 
-/// Emits every record as it is.
+/// Emits every record unchanged.
 #[derive(Default)]
 struct Echo;
 
@@ -21,7 +21,7 @@ impl FlatMapFunction for Echo {
 /// Adds the length of every record to the total of its key, and emits nothing.
 #[derive(Function)]
 struct Total {
-    /// 8 bytes in its stored form: postcard writes a float as it is.
+    /// A stored value has 8 bytes, because postcard writes a float with a fixed length.
     total: ValueState<f64>,
 }
 

@@ -1,11 +1,10 @@
 //! The guest of the tests of event time: functions with timers, functions that windows call, and functions of two inputs.
 //!
-//! Records are `KEY,VALUE`; what follows another comma is not looked at. A value that is `bad` fails its record, or the window
-//! or pair that it is in.
+//! Records are `KEY,VALUE`; the text after another comma is ignored. The value `bad` fails its record, or its window or pair.
 
 use cofferdam_sdk::prelude::*;
 
-/// Where its key's state is empty it emits INPUT, sets the state and a timer at the watermark + 5; else it clears the state and
+/// If the state of the key is empty, emits INPUT, sets the state and registers a timer at the watermark + 5. Otherwise clears the state and
 /// deletes the timer at the watermark + 4. A timer emits STATE.
 #[derive(Function)]
 struct Conditional {
@@ -39,9 +38,9 @@ impl KeyedProcessFunction for Conditional {
     }
 }
 
-/// Does what the value says: `event T`, `processing T`, `no-event T` and `no-processing T` register and delete a timer, `deletes
-/// T U` has the event timer at T delete that at U, `repeats D U` has each event timer register the next one after D, up to U.
-/// Timers emit themselves.
+/// Executes the command in the value. `event T` and `processing T` register a timer, `no-event T` and `no-processing T` delete one.
+/// `deletes T U` makes the event timer at T delete the one at U. `repeats D U` makes each event timer register the next one after D, up
+/// to U. Timers emit themselves.
 #[derive(Function)]
 struct Timers {
     /// For a timer, by its time, the time of the timer that it deletes.
@@ -68,7 +67,7 @@ impl KeyedProcessFunction for Timers {
             ("no-processing", &[time]) => ctx.delete_processing_time_timer(time.into()),
             ("deletes", [time, other]) => self.deletes.insert(time, *other),
             ("repeats", &[distance, until]) => self.repeats.set((distance, until)),
-            _ => return Err(format!("`{order}` says nothing that can be done").into()),
+            _ => return Err(format!("`{order}` is not a command").into()),
         }
         Ok(())
     }
@@ -94,7 +93,7 @@ impl KeyedProcessFunction for Timers {
     }
 }
 
-/// The sum of a window: `KEY,START,END,SUM`.
+/// Emits the sum of a window: `KEY,START,END,SUM`.
 #[derive(Default)]
 struct Sum;
 
@@ -124,7 +123,7 @@ impl AggregateFunction for Sum {
     }
 }
 
-/// The record of a window with the largest value, and of several the first.
+/// Emits the record of a window with the largest value; the first one among equals.
 #[derive(Default)]
 struct Largest;
 
@@ -138,8 +137,8 @@ impl ReduceFunction for Largest {
     }
 }
 
-/// The elements of a window and how often it has fired: `KEY,START,END,FIRINGS,VALUE@TIME VALUE@TIME`. One of more than three
-/// goes to the side output as well.
+/// Emits the elements of a window and how often it has fired: `KEY,START,END,FIRINGS,VALUE@TIME VALUE@TIME`. A window with more than three
+/// elements goes to the side output as well.
 #[derive(Function)]
 struct Elementwise {
     firings: ValueState<u32>,
@@ -171,7 +170,7 @@ impl ProcessWindowFunction for Elementwise {
     }
 }
 
-/// The elements of a window without a state: `KEY,START,END,VALUE@TIME VALUE@TIME`. For windows that grow together.
+/// Emits the elements of a window, without a state, for session windows: `KEY,START,END,VALUE@TIME VALUE@TIME`.
 #[derive(Default)]
 struct Session;
 
@@ -196,7 +195,7 @@ impl ProcessWindowFunction for Session {
 /// Counts the records of both inputs in each second of event time, and emits them when it is over: `KEY,END,FIRST,SECOND`.
 #[derive(Function)]
 struct Both {
-    /// For the end of each second, the records of both inputs.
+    /// The number of records of both inputs in each second, by the end of the second.
     seen: MapState<Timestamp, (u32, u32)>,
 }
 
@@ -232,13 +231,13 @@ impl CoProcessFunction for Both {
     }
 }
 
-/// The first millisecond after the second of a record.
+/// Returns the first millisecond after the second of a record.
 fn second_of(ctx: &Context) -> Result<Timestamp> {
     const SECOND: Duration = Duration::from_secs(1);
     Ok(ctx.require_timestamp()?.floor(SECOND) + SECOND)
 }
 
-/// The elements that both inputs brought to a window: `KEY,START,END,FIRST FIRST,SECOND SECOND`.
+/// Emits the elements of both inputs in a window: `KEY,START,END,FIRST FIRST,SECOND SECOND`.
 #[derive(Default)]
 struct Grouped;
 
@@ -262,7 +261,7 @@ impl CoGroupFunction for Grouped {
     }
 }
 
-/// The pairs of a window: `KEY,FIRST,SECOND,TIME`.
+/// Emits the pairs of a window: `KEY,FIRST,SECOND,TIME`.
 #[derive(Default)]
 struct Joined;
 
@@ -285,7 +284,7 @@ impl JoinFunction for Joined {
     }
 }
 
-/// The pairs of an interval: `KEY,FIRST,SECOND,TIME`.
+/// Emits the pairs of an interval: `KEY,FIRST,SECOND,TIME`.
 #[derive(Default)]
 struct Near;
 
@@ -324,7 +323,7 @@ fn listed(elements: Elements<Text>) -> Result<String> {
     Ok(elements.map(one).collect::<Result<Vec<_>>>()?.join(" "))
 }
 
-/// Key and value of a record.
+/// Returns the key and the value of a record.
 fn fields(record: &str) -> Result<(&str, &str)> {
     let mut fields = record.split(',');
     match (fields.next(), fields.next()) {

@@ -1,9 +1,9 @@
-//! The scenarios of the guest's functions in the harness, with what they give worked out by hand.
+//! Runs the scenarios of the guest's functions in the harness. The expected results were computed by hand.
 
 use super::*;
 use cofferdam_sdk::testing::{Harness, IntervalJoinHarness, WindowHarness, Windows};
 
-/// Key, value and time of records; the first input of the scenarios with tumbling and sliding windows.
+/// The key, value and time of the records for the tests of tumbling and sliding windows.
 const A: [(&str, i64, i64); 8] = [
     ("key2", 1, 3999),
     ("key2", 1, 3000),
@@ -27,7 +27,7 @@ fn push_all(harness: &mut WindowHarness<Sum>, records: &[(&str, i64, i64)]) -> R
     records.iter().try_for_each(|(key, value, time)| harness.push(key, format!("{key},{value}"), *time))
 }
 
-/// What is emitted up to a watermark, as `KEY=SUM@TIMESTAMP`, and the harness from its own snapshot.
+/// Returns the results up to a watermark as `KEY=SUM@TIMESTAMP`, and restores the harness from its snapshot.
 fn up_to(harness: &mut WindowHarness<Sum>, windows: &Windows, watermark: i64) -> Result<String> {
     harness.advance_watermark(watermark)?;
     let sums = emitted(harness)?;
@@ -46,7 +46,7 @@ fn emitted(harness: &mut WindowHarness<Sum>) -> Result<String> {
 }
 
 #[test]
-fn tumbling_windows() -> Result {
+fn tumbling_windows_fire_at_their_end() -> Result {
     let windows = Windows::tumbling(ms(3000));
     let mut harness = sums(windows.clone());
     push_all(&mut harness, &A)?;
@@ -66,7 +66,7 @@ fn tumbling_windows() -> Result {
 }
 
 #[test]
-fn sliding_windows() -> Result {
+fn sliding_windows_count_a_record_in_each_window() -> Result {
     let windows = Windows::sliding(ms(3000), ms(1000));
     let mut harness = sums(windows.clone());
     push_all(&mut harness, &A)?;
@@ -85,7 +85,7 @@ fn sliding_windows() -> Result {
 }
 
 #[test]
-fn sessions() -> Result {
+fn sessions_merge_and_end_after_the_gap() -> Result {
     let windows = Windows::session(ms(3000));
     let mut harness = sums(windows.clone());
     push_all(
@@ -104,7 +104,7 @@ fn sessions() -> Result {
 }
 
 #[test]
-fn processing_time() -> Result {
+fn windows_of_processing_time_use_the_wall_clock() -> Result {
     let mut harness = sums(Windows::tumbling(ms(3000)).processing_time());
     harness.advance_processing_time(3)?;
     push_all(
@@ -120,7 +120,7 @@ fn processing_time() -> Result {
 }
 
 #[test]
-fn conditional_timers() -> Result {
+fn a_timer_can_be_deleted_before_it_fires() -> Result {
     let mut harness = Harness::<Conditional>::new();
     harness.advance_watermark(1)?;
     harness.push("17", "17,", 0)?;
@@ -139,7 +139,7 @@ fn conditional_timers() -> Result {
 }
 
 #[test]
-fn timers_of_both_clocks() -> Result {
+fn timers_of_both_clocks_fire() -> Result {
     let mut harness = Harness::<Timers>::new();
     for order in ["processing 3", "processing 5", "event 4", "event 6", "no-processing 3", "no-event 4"] {
         harness.push("k", format!("k,{order}"), 0)?;
@@ -153,7 +153,7 @@ fn timers_of_both_clocks() -> Result {
 }
 
 #[test]
-fn timers_that_delete_and_register_others() -> Result {
+fn a_timer_can_delete_and_register_others() -> Result {
     let mut harness = Harness::<Timers>::new();
     for (key, order) in
         [("a", "event 10"), ("a", "event 25"), ("a", "deletes 10 25"), ("b", "event 5"), ("b", "repeats 6 23")]
@@ -166,7 +166,7 @@ fn timers_that_delete_and_register_others() -> Result {
 }
 
 #[test]
-fn the_largest_record() -> Result {
+fn the_largest_record_of_a_session_is_emitted() -> Result {
     let mut harness = WindowHarness::<Largest>::new(Windows::session(ms(10)));
     for (record, time) in [("k,3", 0), ("k,8", 12), ("k,5", 6), ("k,8,second", 7)] {
         harness.push("k", record, time)?;
@@ -177,7 +177,7 @@ fn the_largest_record() -> Result {
 }
 
 #[test]
-fn elements_with_a_state_of_the_window() -> Result {
+fn a_window_has_its_own_state() -> Result {
     let windows = Windows::tumbling(ms(10)).allowed_lateness(ms(5));
     let mut harness = WindowHarness::<Elementwise>::new(windows.clone());
     for (value, time) in [(1, 3), (2, 1), (3, 12)] {
@@ -193,12 +193,12 @@ fn elements_with_a_state_of_the_window() -> Result {
     harness.push("k", "k,6", 9)?;
     assert_eq!(harness.take_late()?.iter().map(|late| late.value.as_str()).collect::<Vec<_>>(), ["k,6"]);
     harness.advance_watermark(19)?;
-    assert_eq!(harness.take_output()?, ["k,10,20,1,3@12"], "each window has a state of its own");
+    assert_eq!(harness.take_output()?, ["k,10,20,1,3@12"], "each window has its own state");
     Ok(())
 }
 
 #[test]
-fn elements_of_a_session() -> Result {
+fn a_session_has_its_elements_in_order_of_arrival() -> Result {
     let mut harness = WindowHarness::<Session>::new(Windows::session(ms(10)));
     for (value, time) in [(1, 0), (2, 15), (3, 8)] {
         harness.push("k", format!("k,{value}"), time)?;
@@ -209,7 +209,7 @@ fn elements_of_a_session() -> Result {
 }
 
 #[test]
-fn two_inputs() -> Result {
+fn functions_of_two_inputs_get_the_records_of_both() -> Result {
     let mut both = Harness::<Both>::new();
     both.push_first("k", "k,a", 10)?;
     both.push_second("k", "k,b", 20)?;

@@ -1,9 +1,9 @@
 //! The guest of `cargo xtask bench keyed-count`: `parse` finds the key of a line, `count` counts the records of each key.
-//! `host/benches/peer/flink/KeyedCount.java` is the same job in Flink; one is not changed without the other.
+//! `host/benches/peer/flink/KeyedCount.java` is the same job in Flink. Change both together.
 
 use cofferdam_sdk::prelude::*;
 
-/// `KEY,PAYLOAD` becomes 1, by that key.
+/// Turns `KEY,PAYLOAD` into 1 with that key.
 #[derive(Default)]
 struct Parse;
 

@@ -1,9 +1,9 @@
-//! The guest of `tests/tests/kinds.rs` and `fixtures.rs`: a function that uses every kind of keyed state, and one with a
-//! broadcast input. `tests/src/kinds.rs` computes the first one's result plainly; one is not changed without the other.
+//! The guest of `tests/tests/kinds.rs` and `fixtures.rs`: a function with every kind of keyed state, and a function with a broadcast input.
+//! `tests/src/kinds.rs` computes the result of the first one without state. Change both together.
 
 use cofferdam_sdk::prelude::*;
 
-/// Longer than the fixtures are kept.
+/// Longer than the lifetime of the fixtures.
 const LONG: Duration = Duration::from_hours(24 * 36_500);
 
 struct Mean;
@@ -27,7 +27,7 @@ impl Aggregator for Mean {
     }
 }
 
-/// Takes records `key,number,word`, and emits for each what every state of its key holds then.
+/// Takes records `key,number,word`, and emits for each the content of every state of its key.
 #[derive(Function)]
 struct Kinds {
     #[state(ttl = LONG)]
@@ -86,7 +86,7 @@ impl KeyedProcessFunction for Kinds {
     }
 }
 
-/// Makes records `key,number,word` of numbers, the same as `tests/src/kinds.rs` does, and gives them their keys.
+/// Makes records `key,number,word` of numbers, in the same way as `tests/src/kinds.rs`, and emits them with their keys.
 #[derive(Default)]
 struct Spell;
 
@@ -104,8 +104,8 @@ impl FlatMapFunction for Spell {
     }
 }
 
-/// Takes orders `key,number` and rules `name,limit`. Says of each rule in which subtask it is heard, and of each order how many
-/// rules are known, and the sum of their limits.
+/// Takes orders `key,number` and rules `name,limit`. Emits for each rule the subtask that received it, and for each order the number of known
+/// rules and the sum of their limits.
 #[derive(Function)]
 struct Rules {
     seen: ValueState<u64>,

@@ -1,6 +1,6 @@
-//! A test guest: functions that break every rule a sandbox has. Written on the bare contract, as the SDK would not let us.
+//! A test guest whose functions break every rule of the sandbox. It uses the contract without the SDK, because the SDK does not allow this.
 //!
-//! Each function echoes its records, and misbehaves on those that begin with `!`. What it does is its name.
+//! Each function echoes its records, and misbehaves on records that begin with `!`. Its name says what it does.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -17,10 +17,10 @@ use exports::cofferdam::function::function::{
 struct Misbehaving;
 export!(Misbehaving);
 
-/// What a function does to the outputs of a batch that has a marked record, where it comes back at all.
+/// What a function does to the outputs of a batch that has a marked record. It may not return.
 type Misdeed = fn(Vec<Output>) -> Result<Vec<Output>, Failure>;
 
-/// The functions by name. `count-then-trap` counts, see [`count`]; `write-broadcast` writes broadcast state for every record.
+/// The functions by name. `count-then-trap` calls [`count`]; `write-broadcast` writes broadcast state for every record.
 const FUNCTIONS: &[(&str, Misdeed)] = &[
     ("echo", Ok),
     ("error", |_| Err(Failure { message: "this record is refused".to_string(), record: None })),
@@ -78,7 +78,7 @@ const FUNCTIONS: &[(&str, Misdeed)] = &[
     ("count-then-trap", |_| unreachable_instruction()),
 ];
 
-/// Functions that read or write keyed state; their state 0 is a count.
+/// The functions that read or write keyed state. Their state 0 is a count.
 const KEYED: &[&str] = &["no-such-state", "no-such-key", "count-then-trap"];
 
 impl Guest for Misbehaving {
@@ -119,7 +119,7 @@ impl Guest for Misbehaving {
     }
 
     fn migrate(_: u32, _: u32, _: String, _: Column) -> Result<Column, Failure> {
-        unreachable!("it has no older forms")
+        unreachable!("its states have no older forms")
     }
 
     fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {
@@ -139,8 +139,8 @@ fn state_description(name: &str, kind: StateKind, map_key: &str) -> StateDescrip
     }
 }
 
-/// Counts per key, the marked records too, and puts the count behind each value. The state of a turn that traps must not
-/// count, or the records after it show it.
+/// Counts the records of each key, also marked ones, and appends the count to each value. Later records show whether the state of a turn
+/// that trapped was kept.
 fn count(batch: &Batch, values: &mut [Vec<u8>]) {
     for (value, &key) in values.iter_mut().zip(&batch.key_of) {
         let before = state::value_get(0, key).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
@@ -149,7 +149,7 @@ fn count(batch: &Batch, values: &mut [Vec<u8>]) {
     }
 }
 
-/// Takes memory, and uses it, until there is none.
+/// Allocates and uses memory until none is left.
 fn memory_bomb() -> ! {
     let mut taken = Vec::new();
     loop {
@@ -157,26 +157,26 @@ fn memory_bomb() -> ! {
     }
 }
 
-/// Keeps next to nothing in linear memory, so that it is the engine's stack that ends, not the guest's own.
+/// Uses almost no linear memory, so that the engine's stack overflows and not the guest's.
 fn recurse(depth: u64) -> u64 {
     if black_box(depth) == 0 { 0 } else { recurse(depth - 1).rotate_left(3) ^ depth }
 }
 
-/// A gibibyte of output out of 8 MiB of memory: all outputs share their bytes.
+/// Returns a gibibyte of output from 8 MiB of memory: all outputs share their bytes.
 fn gigabyte() -> Vec<Output> {
     let mut bytes = vec![b'x'; 8 << 20].into_boxed_slice();
     let (start, length) = (bytes.as_mut_ptr(), bytes.len());
     std::mem::forget(bytes);
     let shared = || Column {
-        // SAFETY: not sound if any of them were freed. None is: the host reads them, and either refuses the outputs and
-        // drops the instance, or has let a gibibyte pass, which fails the test.
+        // SAFETY: this is unsound if one of them is freed. None is: the host either refuses the outputs and drops the instance, or
+        // accepts a gibibyte, which fails the test.
         bytes: unsafe { Vec::from_raw_parts(start, length, length) },
         offsets: vec![0, length as u32],
     };
     (0..128).map(|_| Output { index: 0, values: shared(), timestamps: vec![0], keys: None }).collect()
 }
 
-/// Values without bytes, so that only their offsets and timestamps are large.
+/// Returns values without bytes, so that only their offsets and timestamps are large.
 fn nothings(count: usize) -> Output {
     let values = Column { bytes: Vec::new(), offsets: vec![0; count + 1] };
     Output { index: 0, values, timestamps: vec![0; count], keys: None }
@@ -204,7 +204,7 @@ fn values(column: &Column) -> impl Iterator<Item = &[u8]> {
     column.offsets.windows(2).map(|ends| &column.bytes[ends[0] as usize..ends[1] as usize])
 }
 
-/// The instruction `unreachable`; an abort elsewhere, where this crate is only checked.
+/// Executes the instruction `unreachable`. Aborts on other targets, on which this crate is only checked.
 fn unreachable_instruction() -> ! {
     #[cfg(target_arch = "wasm32")]
     std::arch::wasm32::unreachable();

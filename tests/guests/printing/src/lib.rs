@@ -1,10 +1,10 @@
-//! The guest of `tests/tests/sandbox.rs`: prints, asks for the time, panics while it migrates, and computes for a while.
+//! The guest of `tests/tests/sandbox.rs`: it prints, reads the system's clock, and computes for a while.
 
 use std::hint::black_box;
 
 use cofferdam_sdk::prelude::*;
 
-/// Echoes each record and prints it, by every macro that prints.
+/// Echoes each record and prints it with every macro that prints.
 #[derive(Default)]
 struct Print;
 
@@ -29,7 +29,7 @@ fn helper(record: &str) {
     println!("a helper saw {record}");
 }
 
-/// Asks the operating system for the time, which there is not.
+/// Reads the system's clock, which a component does not have.
 #[derive(Default)]
 struct Clock;
 
@@ -45,7 +45,7 @@ impl FlatMapFunction for Clock {
     }
 }
 
-/// Echoes each record after as many steps of work as it says.
+/// Echoes each record after the number of steps of work in it.
 #[derive(Default)]
 struct Work;
 

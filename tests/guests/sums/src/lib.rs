@@ -1,9 +1,9 @@
-//! The guest of `tests/tests/rescaling.rs`: sums per key, and the subtask that holds each. And of `migration.rs`: two
-//! versions of a function, whose states have the same names and other types.
+//! The guest of `tests/tests/rescaling.rs`: sums per key, with the subtask of each. It is also the guest of `migration.rs`: two versions of
+//! a function whose states have the same names and different types.
 
 use cofferdam_sdk::prelude::*;
 
-/// Records are numbers. A number goes to the key that is its remainder by this, and becomes the key's value.
+/// The number of keys. Records are numbers, and the key of a number is its remainder.
 const KEYS: u64 = 42;
 
 /// Turns a number into a record whose key and value are its remainder.
@@ -44,7 +44,7 @@ impl KeyedProcessFunction for Sum {
     }
 }
 
-/// Two versions of the function that keeps a value, a list and a map of each key, and emits `key,total,latest,by_digit`.
+/// Makes a version of the function that has a value, a list and a map for each key, and emits `key,total,latest,by_digit`.
 macro_rules! version {
     ($module:ident, $function:literal, $number:ty, [$($older:ty)?]) => {
         mod $module {
@@ -92,7 +92,7 @@ macro_rules! version {
 }
 
 version!(old, "keep_old", u32, []);
-// Signed numbers have other bytes: a value that is not migrated reads wrong.
+// Signed numbers have other bytes, so a value that is not migrated is read wrongly.
 version!(new, "keep_new", i64, [u32]);
 
 fn number(record: &[u8]) -> Result<u64, FunctionError> {

@@ -1,4 +1,4 @@
-//! A test guest: well made, but it needs an import that nobody granted.
+//! A test guest that needs an import that the pipeline does not grant.
 
 wit_bindgen::generate!({
     path: "../../../wit",
@@ -45,7 +45,7 @@ impl Guest for Ungranted {
     }
 
     fn migrate(_: u32, _: u32, _: String, _: Column) -> Result<Column, Failure> {
-        unreachable!("it has no older forms")
+        unreachable!("it has no states")
     }
 
     fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {
