@@ -90,8 +90,8 @@ impl JobHandle {
         Ok(())
     }
 
-    /// Stores a change of the record. If that fails, it is only shown. For changes that a restarted process can derive
-    /// again.
+    /// Stores a change of the record. If that fails, it is only shown. Use this for changes that a restarted process can
+    /// derive again.
     pub fn update_or_show(&self, change: impl Fn(&mut JobRecord)) {
         if let Err(error) = self.update(&change) {
             tracing::warn!(job = %self.record().name, "cannot store a change of the job's record: {error}");

@@ -45,7 +45,7 @@ pub struct CheckpointStats {
     pub bytes_uploaded: u64,
     /// Bytes of records that the barrier overtook. They are included in `bytes`.
     pub in_flight_bytes: u64,
-    /// Whether the barrier was unaligned: it overtook all records in front of it, if there were any.
+    /// Whether the barrier was unaligned: it overtook all records that had not been processed.
     pub unaligned: bool,
 }
 
