@@ -1,4 +1,4 @@
-//! Why a subtask ended before its last barrier: cancelled, or failed on an error or a fault.
+//! Describes why a subtask ended before its last barrier: it was cancelled, or it failed on an error or a fault.
 //!
 //! This is the one place where an [`Error`], an [`OperatorFailure`] or a cancel becomes a [`SubtaskError`]. A failure also
 //! tells which record the function failed on and where that record came from, as far as this is known.

@@ -1,4 +1,4 @@
-//! Whether an operator gives its function the key, the inputs, the interval and the window that the function needs.
+//! Checks that an operator gives its function the key, the inputs, the interval and the window that the function needs.
 //!
 //! Errors have the code `manifest-invalid`, or `manifest-key` for a missing key.
 

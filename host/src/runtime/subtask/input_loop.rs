@@ -30,7 +30,7 @@ impl InputLoop {
 
     /// Runs until the last barrier has passed. Fails if the subtask fails or is cancelled.
     pub(crate) fn run(&mut self) -> Result<(), SubtaskError> {
-        // Whether the sinks have been flushed since the last input.
+        // Set when the sinks have been flushed, and reset when records wait in open batches.
         let mut is_quiet = false;
         loop {
             self.core.check_cancelled()?;

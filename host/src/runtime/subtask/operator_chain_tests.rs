@@ -1,4 +1,4 @@
-//! How much a chain does before its subtask looks at the input again.
+//! A chain does a bounded amount of work before its subtask looks at the input again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How many steps a node may take before the subtask looks at its input again, so that barriers and cancels get through.
+//! Limits the steps that a node takes before the subtask looks at its input again, so that barriers and cancels are handled.
 //!
 //! A step is at most one turn over a full batch of timers.
 
