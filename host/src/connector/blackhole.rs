@@ -1,4 +1,4 @@
-//! A sink that drops every record. Use it to measure the operators in front of it.
+//! A sink that drops every record. Used to measure the other operators of a pipeline.
 
 use super::sink::Sink;
 use crate::error::Result;

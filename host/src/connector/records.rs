@@ -77,7 +77,7 @@ impl Defect {
 
 /// Splits a stream into records.
 ///
-/// CSV rows follow the crate `csv`: a quote counts only at the start of a field, a quoted field may contain line ends,
+/// CSV rows follow the crate `csv`. A quote counts only at the start of a field, and a quoted field may contain line ends.
 /// `\n`, `\r` and `\r\n` end a row, and blank lines are skipped. Unlike in that crate, a quoted field that contains line
 /// ends must be followed by a comma or by the end of its row.
 pub(super) struct RecordSplitter<R> {

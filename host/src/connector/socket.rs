@@ -59,7 +59,10 @@ impl SocketSource {
 }
 
 fn connect(address: &str) -> Result<TcpStream> {
-    let failed = |error| source_failed(format!("cannot connect to `{address}`: {error}"));
+    let failed = |error| {
+        source_failed(format!("cannot connect to `{address}`: {error}"))
+            .hint("start the server, or correct `address` of the source")
+    };
     let mut last = std::io::Error::other("the host name has no address");
     for candidate in address.to_socket_addrs().map_err(failed)? {
         match TcpStream::connect_timeout(&candidate, CONNECT_TIMEOUT) {

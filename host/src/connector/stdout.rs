@@ -50,7 +50,7 @@ impl StdoutSink {
 
 fn failed(kind: ErrorKind) -> Error {
     if kind == ErrorKind::BrokenPipe {
-        return stdout_closed("the standard output is closed: the program that read it has ended");
+        return stdout_closed("the standard output is closed, because the program that read it has exited");
     }
     sink_unwritable(format!("the standard output cannot be written: {kind}"))
 }

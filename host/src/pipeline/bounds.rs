@@ -15,7 +15,7 @@ pub(super) const COLUMN_BYTES_MAX: u64 = 1 << 30;
 pub(super) fn parallelism(item: &TomlItem<'_>) -> Result<u32> {
     let value = item.integer().and_then(|value| u32::try_from(value).ok());
     value.filter(|value| (1..=MAX_PARALLELISM_LIMIT).contains(value)).ok_or_else(|| {
-        let message = format!("{} must be an integer within 1 and {MAX_PARALLELISM_LIMIT}", item.what);
+        let message = format!("{} must be an integer between 1 and {MAX_PARALLELISM_LIMIT}", item.what);
         item.error(manifest_parallelism(message))
     })
 }

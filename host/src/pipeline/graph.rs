@@ -188,7 +188,9 @@ fn cycle(
     ids.extend(ids.first().copied());
     let names: Vec<&str> = ids.iter().map(|&place| nodes[place].id).collect();
     let span = ids.first().map_or(0..0, |&place| nodes[place].span.clone());
-    manifest_cycle(format!("the operators form a cycle: {}", names.join(" -> "))).at(text.location(&span))
+    manifest_cycle(format!("the operators form a cycle: {}", names.join(" -> ")))
+        .hint("remove one of these inputs")
+        .at(text.location(&span))
 }
 
 /// Checks that every output is read, dead letters included, so that no records are lost silently.

@@ -78,7 +78,7 @@ pub(super) fn read_all<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) ->
         if let Some(other) = seen.insert(node.id, &node.span) {
             let line = text.location(other).line;
             let message = format!("two nodes have the id `{}`; the other one is on line {line}", node.id);
-            return Err(manifest_invalid(message).at(text.location(&node.span)));
+            return Err(manifest_invalid(message).hint("rename one of them").at(text.location(&node.span)));
         }
     }
     Ok(nodes)

@@ -103,10 +103,10 @@ pub struct SourceNode {
     pub on_undecodable: UndecodablePolicy,
 }
 
-/// What happens to a record that a source cannot decode, because it has no proper end or an unreadable timestamp.
+/// The policy for a record that a source cannot decode, because it has no proper end or an unreadable timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UndecodablePolicy {
-    /// The job fails after it has processed the records in front of it.
+    /// The job fails after it has processed all records before this one.
     #[default]
     Fail,
     /// The record is skipped and counted.
@@ -196,7 +196,7 @@ pub struct FunctionReference {
     pub name: String,
 }
 
-/// What happens to a record on which a function fails.
+/// The policy for a record on which a function fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultPolicy {

@@ -30,7 +30,7 @@ pub struct PipelineSpec {
     pub state: StateSettings,
     /// How functions are run.
     pub sandbox: SandboxSettings,
-    /// The nodes in topological order: the inputs of a node are in front of it.
+    /// The nodes in topological order: each node comes after its inputs.
     pub nodes: Vec<PipelineNode>,
 }
 
@@ -107,7 +107,7 @@ pub enum CheckpointMode {
     AtLeastOnce,
 }
 
-/// What happens to the checkpoints of a job that is cancelled or finishes.
+/// The policy for the checkpoints of a job that is cancelled or finishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointCleanup {
     /// They are deleted.

@@ -115,7 +115,7 @@ fn a_contradiction_is_reported_at_its_line() {
             format!("{tumbling}key = \"value\"\naggregate = {{ type = \"count\" }}"),
             "needs no function",
         ),
-        ("trigger = { type = \"count\", count = 0 }", format!("{tumbling}{FUNCTION}"), "must be within 1 and"),
+        ("trigger = { type = \"count\", count = 0 }", format!("{tumbling}{FUNCTION}"), "must be between 1 and"),
         ("trigger = { type = \"event-time\" }", format!("{processing}{FUNCTION}"), "windows in processing time"),
         ("trigger = { type = \"event-time\", count = 3 }", format!("{tumbling}{FUNCTION}"), "no key `count`"),
         ("evictor = { type = \"time\", keep = 3 }", format!("{tumbling}{FUNCTION}"), "must be a duration"),

@@ -42,7 +42,7 @@ const OUTPUT_BYTES_MAX: u64 = 4096;
 /// The process in which components are compiled.
 #[derive(Clone, Debug)]
 pub enum CompileMode {
-    /// This process, without limits and without cancellation. For tests and benchmarks.
+    /// This process, without limits and without cancellation. Only tests, benchmarks and local commands use it.
     ThisProcess,
     /// A child process. Only for the `cofferdam` binary, which has the hidden command.
     ChildProcess(CompileLimits),
@@ -195,7 +195,7 @@ fn code_unwritable(why: &str) -> Error {
 }
 
 fn too_complex(what: &str) -> Error {
-    error::component_too_complex(format!("compiling it takes {what}"))
+    error::component_too_complex(format!("its compilation takes {what}"))
         .hint("divide the component into smaller ones, or raise --compile-time or --compile-memory")
 }
 
@@ -224,7 +224,7 @@ mod tests {
         let limits = CompileLimits { cpu: Duration::from_secs(1), memory_bytes: 1 };
         assert!(outcome(ExitStatus::from_raw(0), "", "", &limits).is_ok());
         assert_eq!(code(exit(EXIT_INVALID), ""), ("component-invalid", "it does not compile: why".into()));
-        let too_complex = |what: &str| ("component-too-complex", format!("compiling it takes {what}"));
+        let too_complex = |what: &str| ("component-too-complex", format!("its compilation takes {what}"));
         assert_eq!(code(exit(EXIT_MEMORY), ""), too_complex("more than 512.0 MiB of memory"));
         let abort = rustix::process::Signal::ABORT.as_raw();
         assert_eq!(code(abort, "memory allocation of 9 bytes failed\n"), too_complex("more than 512.0 MiB of memory"));

@@ -92,6 +92,7 @@ fn too_many(what: &str) -> Error {
 fn not_wasm(bytes: &[u8]) -> Error {
     let first = bytes.get(..8).unwrap_or(bytes);
     error::component_not_wasm(format!("it is not WebAssembly: its first bytes are {first:02x?}"))
+        .hint("upload a component that `cofferdam build` produced")
 }
 
 fn check_import(name: &str, is_type: bool) -> Result<()> {

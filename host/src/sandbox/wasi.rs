@@ -132,7 +132,9 @@ impl WasiEnvironment {
         let text = String::from_utf8_lossy(&output);
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if dropped > 0 {
-            lines.push(format!("{dropped} more bytes of output were dropped: a turn keeps {OUTPUT_BYTES_MAX}"));
+            lines.push(format!(
+                "{dropped} more bytes of output were dropped, because a turn keeps only {OUTPUT_BYTES_MAX}"
+            ));
         }
         lines
     }

@@ -76,7 +76,7 @@ fn probe(path: &Path) -> Result<()> {
 fn check_all(path: &Path, format: FileFormat, header: bool, unusable: UnusableEntries) -> Result<ValueFormat> {
     let files = list(path, unusable)?;
     if files.is_empty() {
-        return Err(source_missing(format!("the input folder `{}` holds no files", path.display()))
+        return Err(source_missing(format!("the input folder `{}` contains no files", path.display()))
             .hint("add input files: nested folders and names that begin with `.` or `_` are skipped"));
     }
     let mut first: Option<(&Path, Vec<String>)> = None;

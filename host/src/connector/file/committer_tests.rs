@@ -155,7 +155,7 @@ fn a_removed_part_fails_a_commit_but_not_a_restore() {
     let committer = setup.committer();
     committer.commit(&one).unwrap();
     fs::remove_file(setup.out().join("part-0123456789abcdef-delays-000-00000001.txt")).unwrap();
-    committer.commit(&one).expect("it was published, and a reader took it");
+    committer.commit(&one).expect("the part was published and then removed by a reader");
     let error = setup.committer().commit(&one).unwrap_err();
     assert_eq!(error.code, "sink-unwritable");
     assert!(error.message.contains("part-0123456789abcdef-delays-000-00000001.txt"), "{error}");

@@ -100,7 +100,7 @@ fn pack(names: &[String]) -> Result<Vec<u8>> {
 pub(super) fn unpack(packed: &PackedNames<'_>) -> Result<Vec<String>, String> {
     let mut bytes = Vec::new();
     let mut decoder = DeflateDecoder::new(packed.bytes).take(UNPACKED_BYTES_MAX + 1);
-    decoder.read_to_end(&mut bytes).map_err(|error| format!("its names cannot be unpacked: {error}"))?;
+    decoder.read_to_end(&mut bytes).map_err(|error| format!("its file names cannot be unpacked: {error}"))?;
     if bytes.len() as u64 > UNPACKED_BYTES_MAX {
         return Err("it contains too many names".to_owned());
     }

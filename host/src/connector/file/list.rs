@@ -31,7 +31,8 @@ pub(super) fn list(path: &Path, unusable: UnusableEntries) -> Result<Vec<InputFi
     let kind = fs::metadata(path).map_err(failed)?;
     if !kind.is_dir() && !kind.is_file() {
         // Opening a pipe or a device may block forever, and neither can be read again from a position.
-        return Err(source_missing(format!("the input `{}` is neither a file nor a folder", path.display())));
+        return Err(source_missing(format!("the input `{}` is neither a file nor a folder", path.display()))
+            .hint("set `path` of the source to a file or a folder"));
     }
     if !kind.is_dir() {
         return Ok(vec![InputFile { name: file_name(path)?, path: path.to_owned() }]);
@@ -70,7 +71,8 @@ fn input_file(path: PathBuf) -> Result<Option<InputFile>> {
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::NotFound => source_missing(format!("the input `{}` does not exist", path.display())),
+        io::ErrorKind::NotFound => source_missing(format!("the input `{}` does not exist", path.display()))
+            .hint("create it, or correct `path` of the source"),
         _ => source_failed(format!("the input `{}` cannot be read: {error}", path.display())),
     }
 }

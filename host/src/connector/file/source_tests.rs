@@ -205,7 +205,7 @@ fn a_check_at_submit_reports_missing_files_and_reads_the_header() {
 }
 
 #[test]
-fn a_poll_ends_by_bytes_too() {
+fn a_poll_ends_after_enough_bytes() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("in"), format!("{}\n", "x".repeat(600 << 10)).repeat(5)).unwrap();
     let mut source = open(folder.path(), "in", FileFormat::Lines, None).unwrap();
@@ -293,7 +293,7 @@ fn a_position_of_version_1_can_be_restored() {
     }
     let mut source = open(folder.path(), "", FileFormat::Csv, Some(&old)).unwrap();
     let new = source.position().unwrap();
-    assert_eq!(new[0], 2, "it is written in version 2");
+    assert_eq!(new[0], 2, "positions are written in version 2");
     assert_eq!(drain(&mut source), FLIGHTS[2..4]);
     assert_eq!(source.remaining.progress.done, FinishedFiles { files: 3, records: 7 });
     assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, Some(&new)).unwrap()), FLIGHTS[2..4]);
