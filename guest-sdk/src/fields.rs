@@ -12,6 +12,10 @@ use crate::turn_cursor::TurnCursor;
 use std::rc::Rc;
 
 /// A struct with states and side outputs. `#[derive(Function)]` implements it; a struct that implements `Default` has none.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the struct of a function",
+    note = "derive `Function` for it: `#[derive(Function)]`"
+)]
 pub trait FunctionFields: Sized + 'static {
     /// Whether there are states of keys.
     const HAS_STATES: bool = false;
@@ -30,6 +34,7 @@ pub trait FunctionFields: Sized + 'static {
     fn visit_fields(&mut self, visit: &mut dyn FnMut(&mut dyn Field));
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Default + 'static> FunctionFields for T {
     fn declare_fields(_: &mut Declaration) {}
 

@@ -89,7 +89,7 @@
 //! A state is a field of a struct with `#[derive(Function)]`, and there is no other way to get one. A function therefore cannot use
 //! a state that it does not declare:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0609
 //! # use cofferdam_sdk::prelude::*;
 //! #[derive(Function)]
 //! struct Counter {

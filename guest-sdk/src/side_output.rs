@@ -1,4 +1,4 @@
-//! Side outputs: a second, third, ... output of a function.
+//! Side outputs: the outputs of a function beside its main output.
 
 use crate::FunctionError;
 use crate::Timestamp;

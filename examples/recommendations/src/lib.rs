@@ -66,7 +66,7 @@ impl ProcessWindowFunction for Recommend {
         for category in products.iter().filter_map(|product| category(product)) {
             *categories.entry(category).or_default() += 1;
         }
-        // Among equals the last in the alphabet wins.
+        // If several categories have the most looks, the last in the alphabet wins.
         let Some((favourite, _)) = categories.into_iter().max_by_key(|(_, looks)| *looks) else { return Ok(()) };
         let new = |(name, category): &&(&str, &str)| {
             *category == favourite && !products.iter().any(|product| product == name)

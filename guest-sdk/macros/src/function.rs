@@ -78,7 +78,7 @@ pub fn list<T: syn::parse::Parse>(meta: &syn::meta::ParseNestedMeta<'_>) -> Resu
     Ok(Punctuated::<T, Token![,]>::parse_terminated(&content)?.into_iter().collect())
 }
 
-/// The functions of one trait: what they have, and what they may have.
+/// The properties of the functions of one trait.
 struct Family {
     /// The name of the trait.
     function: &'static str,
@@ -92,7 +92,7 @@ struct Family {
     second: Option<&'static str>,
     /// Whether the function writes what it reads.
     writes_in: bool,
-    /// What the function may have, of `states`, `broadcast states`, `side outputs` and `timers`.
+    /// Which of `states`, `broadcast states`, `side outputs` and `timers` the function may have.
     may_have: &'static [&'static str],
     /// Whether windows store an accumulator for it.
     folds: bool,

@@ -12,11 +12,11 @@ mod state_type;
 
 use proc_macro::TokenStream;
 
-/// Makes a struct a function, or more exactly the part of a function that the host knows by name: its states and side outputs.
+/// Makes a struct the struct of a function, and declares its states and side outputs.
 ///
-/// Each field that is a state or a side output is declared by being there. Its name in kebab-case is its name in the
-/// pipeline, in checkpoints and in `cofferdam state`. All other fields get their `Default`, and are caches: the host may drop an
-/// instance between any two calls. A struct without states and side outputs may derive `Default` instead.
+/// Each field that is a state or a side output is declared. Its name in kebab-case is its name in the pipeline, in checkpoints and in
+/// `cofferdam state`. All other fields get their `Default`. They are caches, because the host may drop an instance between any two
+/// calls. A struct without states and side outputs may derive `Default` instead; a struct cannot derive both.
 ///
 /// ```text
 /// #[derive(Function)]

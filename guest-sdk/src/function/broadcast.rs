@@ -62,7 +62,7 @@ use crate::{FunctionError, Result};
 ///
 /// The keyed input cannot write broadcast state, because the change would reach one subtask only:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// # use cofferdam_sdk::prelude::*;
 /// fn in_process_element(limits: &mut BroadcastState<String, u64>, ctx: &mut KeyedContext<String>) {
 ///     limits.write(ctx).insert("tea", 5);

@@ -7,6 +7,49 @@ use crate::context::{Context, KeyedContext};
 use crate::{FunctionError, Result};
 
 /// Turns each record into exactly one record. See [`Function`] for `In`, `Out` and `open`.
+///
+/// ```
+/// use cofferdam_sdk::prelude::*;
+///
+/// #[derive(Function)]
+/// struct Length {
+///     long: SideOutput<Text>,
+/// }
+///
+/// #[function]
+/// impl MapFunction for Length {
+///     type In = Text;
+///     type Out = Json<usize>;
+///
+///     fn map(&mut self, text: &str, _ctx: &mut Context) -> Result<usize> {
+///         if text.len() > 80 {
+///             self.long.emit(text);
+///         }
+///         Ok(text.len())
+///     }
+/// }
+/// ```
+///
+/// Its records have no key, so it cannot have states:
+///
+/// ```compile_fail,E0080
+/// use cofferdam_sdk::prelude::*;
+///
+/// #[derive(Function)]
+/// struct Length {
+///     long: ValueState<String>,
+/// }
+///
+/// #[function]
+/// impl MapFunction for Length {
+///     type In = Text;
+///     type Out = Json<usize>;
+///
+///     fn map(&mut self, text: &str, _ctx: &mut Context) -> Result<usize> {
+///         Ok(text.len())
+///     }
+/// }
+/// ```
 pub trait MapFunction: Function {
     /// Turns one record into another, which keeps the timestamp.
     ///

@@ -474,8 +474,8 @@ fn column_of(values: &[Vec<u8>]) -> Column {
 #[cfg(test)]
 mod event_time_tests;
 #[cfg(test)]
-mod kinds_tests;
+mod harness_tests;
 #[cfg(test)]
-mod tests;
+mod kinds_tests;
 #[cfg(test)]
 mod window_tests;

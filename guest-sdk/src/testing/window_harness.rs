@@ -300,7 +300,7 @@ impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
         Ok(())
     }
 
-    /// Where in `open` the window is that a record goes to. `None` where it is over already.
+    /// Returns the position in `open` of the window that a record goes to, or `None` if that window is over.
     fn open_window(&mut self, key: &[u8], (start, end): (i64, i64)) -> Result<Option<usize>, FunctionError> {
         // The last millisecond; of one that ends with time itself, the last of all.
         let last = |end: i64| if end == i64::MAX { end } else { end - 1 };

@@ -1,4 +1,4 @@
-//! Assigns records to windows, as the documentation defines it.
+//! Assigns records to windows by the definitions in the documentation.
 
 use crate::time::millis;
 use std::time::Duration;

@@ -17,7 +17,7 @@ use exports::cofferdam::function::function::{
 struct Misbehaving;
 export!(Misbehaving);
 
-/// What a function does to the outputs of a batch that has a marked record. It may not return.
+/// Changes the outputs of a batch that has a marked record. It may not return.
 type Misdeed = fn(Vec<Output>) -> Result<Vec<Output>, Failure>;
 
 /// The functions by name. `count-then-trap` calls [`count`]; `write-broadcast` writes broadcast state for every record.

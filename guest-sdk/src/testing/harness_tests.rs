@@ -1,3 +1,5 @@
+//! Tests of functions that handle records one by one: state, timers, outputs, keys, and what a harness reports.
+
 use super::Harness;
 use crate::prelude::*;
 
