@@ -2,7 +2,7 @@
 //!
 //! Invariant: a caller never waits for the reader of a pipe or a terminal, and never fails because the reader is gone.
 //!
-//! The standard error is lossy: text beyond [`BUFFER_BYTES`] is dropped and counted, and the count is written when there
+//! The standard error is lossy: text beyond the size of its buffer is dropped and counted. The count is written when there
 //! is room. The standard output loses nothing: [`StandardStream::offer`] rejects text that does not fit, and the caller
 //! waits and checks for a cancel between two waits.
 

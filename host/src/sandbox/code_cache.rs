@@ -46,21 +46,18 @@ impl CodeCache {
         made.map_err(|cause| failed(self.dir.as_deref().unwrap_or(Path::new("the temporary folder")), &cause))
     }
 
-    /// Moves a file that [`write_code`] wrote into the cache, and loads its code.
-    pub(super) fn keep(
-        &self,
-        engine: &Engine,
-        sha256: &str,
-        file: tempfile::NamedTempFile,
-    ) -> Result<wasmtime::Result<Component>> {
+    /// Moves a file that [`write_code`] wrote into the cache, and loads its code. Error: `component-limits` if the code does
+    /// not fit into an instance.
+    pub(super) fn keep(&self, engine: &Engine, sha256: &str, file: tempfile::NamedTempFile) -> Result<Component> {
         let bytes = fs::read(file.path()).map_err(|cause| failed(file.path(), &cause))?;
         let code = unframed(&bytes)
             .ok_or_else(|| error::sandbox_unavailable("the compiled code was damaged before it was loaded"))?;
-        let loaded = load_code(engine, code);
-        if let (Some(path), Ok(_)) = (self.path(sha256), &loaded) {
+        let component = load_code(engine, code)
+            .map_err(|cause| error::component_limits(format!("it does not fit into an instance: {cause:#}")))?;
+        if let Some(path) = self.path(sha256) {
             file.persist(&path).map_err(|failure| failed(&path, &failure.error))?;
         }
-        Ok(loaded)
+        Ok(component)
     }
 
     /// Removes every file but the code of the components for which `known` returns true.

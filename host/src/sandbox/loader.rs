@@ -134,8 +134,7 @@ impl Sandbox {
         }
         let file = self.cache.new_file()?;
         self.compiler.compile(&self.engine, bytes, file.path(), stopped)?;
-        let loaded = self.cache.keep(&self.engine, &sha256, file)?;
-        loaded.map_err(|cause| error::component_limits(format!("it does not fit into an instance: {cause:#}")))
+        self.cache.keep(&self.engine, &sha256, file)
     }
 
     /// Calls `describe` of a component, in an instance beyond those of operators.

@@ -1,6 +1,6 @@
 //! The limit on a guest's memory: `limits.memory` of the operator.
 //!
-//! wasmtime asks it before a linear memory or a table grows.
+//! wasmtime calls it before a linear memory or a table grows.
 
 use wasmtime::ResourceLimiter;
 

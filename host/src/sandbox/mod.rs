@@ -29,6 +29,9 @@ mod store_data;
 mod validate;
 mod wasi;
 
+#[cfg(test)]
+mod description_tests;
+
 pub use compile_child::{COMPILE_COMMAND, CompileLimits, compile_child};
 pub use compiler::{CompileMode, is_large_component};
 pub use component::Component;
