@@ -91,8 +91,8 @@ fn the_error_says_where_a_value_does_not_fit() {
         misfit("{a:list<(bool,u8,),>,}", json!({"a": [[true, 1], [1, 1]]})),
         "at `a.1.0`: expected true or false"
     );
-    assert_eq!(misfit("{a:u8,}", json!({})), "at `a`: expected a value, and there is none");
-    assert_eq!(misfit("{a:u8,}", json!({"a": 1, "b": 2})), "at `b`: expected no such field");
+    assert_eq!(misfit("{a:u8,}", json!({})), "at `a`: expected a value, but it is missing");
+    assert_eq!(misfit("{a:u8,}", json!({"a": 1, "b": 2})), "at `b`: expected no field of this name");
     assert_eq!(misfit("enum<On|Off|>", json!("Of")), "expected one of On, Off");
     assert_eq!(misfit("enum<On|At(u8,)|>", json!("At")), "expected {\"At\": ...}");
     assert_eq!(misfit("[u8;2]", json!([1])), "expected a list of 2 elements");
