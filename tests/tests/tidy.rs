@@ -302,39 +302,33 @@ fn no_file_is_too_long() {
 }
 
 #[test]
-#[ignore = "names and imports are being mended"]
 fn no_function_is_too_long() {
     check(production_files(&root()), |_, text| function_defects(text));
 }
 
 #[test]
-#[ignore = "names and imports are being mended"]
 fn type_names_say_what_the_type_is() {
     check(files(&root().join("host/src"), &["rs"]), |_, text| name_defects(text));
 }
 
 #[test]
-#[ignore = "names and imports are being mended"]
 fn a_type_name_occurs_once() {
     let defects = duplicate_type_defects(borrowed(&host_sources(files)));
     assert!(defects.is_empty(), "{} defects:\n{}", defects.len(), defects.join("\n"));
 }
 
 #[test]
-#[ignore = "names and imports are being mended"]
 fn files_do_not_import_each_other() {
     let defects = cycle_defects(borrowed(&host_sources(|folder, _| production_files(folder))));
     assert!(defects.is_empty(), "{} defects:\n{}", defects.len(), defects.join("\n"));
 }
 
 #[test]
-#[ignore = "names and imports are being mended"]
 fn no_module_is_outside_of_its_place() {
     check(files(&root(), &["rs"]), |_, text| path_attribute_defects(text));
 }
 
 #[test]
-#[ignore = "names and imports are being mended"]
 fn the_architecture_fits_on_a_few_pages() {
     check(vec![root().join("ARCHITECTURE.md")], |_, text| architecture_defects(text));
 }

@@ -59,7 +59,10 @@ impl InputLoop {
                         return Ok(());
                     }
                 }
-                event => self.process(event)?,
+                event => {
+                    is_quiet = false;
+                    self.process(event)?;
+                }
             }
             self.core.chain.fire_processing_time_timers()?;
             is_quiet &= !self.core.chain.has_open_records();
