@@ -28,6 +28,7 @@ pub struct Cli {
     pub command: CliCommand,
 }
 
+/// A command of `cofferdam`.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
     /// Run a pipeline in this process until it ends. Progress goes to stderr.
@@ -118,6 +119,7 @@ impl CompileArgs {
     }
 }
 
+/// The commands of `cofferdam state`.
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
     /// List the operators and their states.
@@ -155,6 +157,7 @@ pub enum StateCommand {
     Load(StateLoadArgs),
 }
 
+/// Where a command reads state.
 #[derive(Debug, Args)]
 pub struct StateOriginArgs {
     /// Id or name of a job, to read its newest checkpoint; or the folder of a savepoint or checkpoint, written with a `/`.
@@ -162,6 +165,7 @@ pub struct StateOriginArgs {
     pub job_or_folder: String,
 }
 
+/// The arguments of `cofferdam state load`.
 #[derive(Debug, Args)]
 pub struct StateLoadArgs {
     /// File with the lines; `-` for stdin.
@@ -177,6 +181,7 @@ pub struct StateLoadArgs {
     pub base: Option<String>,
 }
 
+/// The arguments of `cofferdam run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The pipeline file.
@@ -193,6 +198,7 @@ pub struct RunArgs {
     pub origin: OriginArgs,
 }
 
+/// The arguments of `cofferdam serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// Address to listen on. The server has no authentication: use a loopback address.
@@ -221,6 +227,7 @@ pub struct ServeArgs {
     pub allow_host: Vec<String>,
 }
 
+/// The arguments of `cofferdam build`.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
     /// Folder of the package.
@@ -231,6 +238,7 @@ pub struct BuildArgs {
     pub out: Option<PathBuf>,
 }
 
+/// The commands of `cofferdam component`.
 #[derive(Debug, Subcommand)]
 pub enum ComponentCommand {
     /// Upload a component.
@@ -255,6 +263,7 @@ pub enum ComponentCommand {
     },
 }
 
+/// The arguments of `cofferdam submit`.
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
     /// The pipeline file.
@@ -266,6 +275,7 @@ pub struct SubmitArgs {
     pub origin: OriginArgs,
 }
 
+/// The commands of `cofferdam savepoint`.
 #[derive(Debug, Subcommand)]
 pub enum SavepointCommand {
     /// Remove a savepoint permanently.
@@ -317,6 +327,7 @@ impl OriginArgs {
     }
 }
 
+/// The commands of `cofferdam job`.
 #[derive(Debug, Subcommand)]
 pub enum JobCommand {
     /// Show a job.
@@ -349,6 +360,7 @@ pub enum JobCommand {
     },
 }
 
+/// The arguments for taking a savepoint.
 #[derive(Debug, Args)]
 pub struct SavepointArgs {
     /// Wait until the savepoint is complete.
@@ -364,6 +376,24 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn commands_show_their_own_help_text() {
+        let cli = Cli::command();
+        let about = |path: &[&str]| {
+            let command = path.iter().fold(&cli, |command, name| command.find_subcommand(name).unwrap());
+            command.get_about().unwrap().to_string()
+        };
+        assert!(about(&[]).starts_with("Stateful stream processing"));
+        assert!(about(&["run"]).starts_with("Run a pipeline"));
+        assert!(about(&["serve"]).starts_with("Start a server"));
+        assert!(about(&["submit"]).starts_with("Submit a pipeline"));
+        assert!(about(&["build"]).starts_with("Compile a Rust package"));
+        assert!(about(&["savepoint"]).starts_with("Take a savepoint"));
+        assert!(about(&["job", "stop"]).starts_with("Take a savepoint, then stop"));
+        assert!(about(&["state", "list"]).starts_with("List the operators"));
+        assert!(about(&["state", "load"]).starts_with("Write a savepoint"));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

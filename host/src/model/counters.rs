@@ -1,7 +1,7 @@
 //! Record counts of one subtask, which a checkpoint stores and a restore sets back.
 //!
 //! The fields are part of the checkpoint metadata: a field is never changed or moved, and a new one needs a new format
-//! (see `checkpoint/metadata.rs`). Plain data; depends on no other module.
+//! (see `checkpoint/metadata/`). Plain data; depends on no other module.
 
 use serde::{Deserialize, Serialize};
 
