@@ -136,7 +136,7 @@ fn window_layout() -> StateLayout {
 }
 
 #[test]
-fn entries_window_keys_and_timers_are_found_by_the_key_of_their_records() {
+fn entries_of_windows_and_timers_are_found_by_the_key_of_their_records() {
     let layout = window_layout();
     let key = b"a\0b";
     let group = group_of_key(hash_key(key), GROUPS);
