@@ -195,7 +195,7 @@ impl StateReader {
         let scratch = scratch_folder(self.scratch.path())?;
         let undescribed =
             || error::checkpoint_corrupt("an entry belongs to a state that the checkpoint does not describe");
-        state::read_snapshot(&source, groups, &scratch.path().join("image"), &mut |entry| {
+        state::read_snapshot(&source, groups, &scratch.path().join("snapshot"), &mut |entry| {
             visit(handle.layout.get(usize::from(entry.state)).ok_or_else(undescribed)?, entry)
         })
     }

@@ -125,9 +125,9 @@ impl LoadFixture {
                 subtasks[0].source_position = Some(vec![1, 2, 3]);
             }
             if id == "o" {
-                for (subtask, image) in (0..).zip(&mut subtasks) {
-                    image.state = Some(self.rocksdb_image(subtask, savepoint.files()));
-                    image.counters.records_in = 5;
+                for (subtask, metadata) in (0..).zip(&mut subtasks) {
+                    metadata.state = Some(self.store_in_rocksdb(subtask, savepoint.files()));
+                    metadata.counters.records_in = 5;
                 }
             }
             operators.push(OperatorMetadata { id: id.into(), parallelism, subtasks });
@@ -137,7 +137,7 @@ impl LoadFixture {
     }
 
     /// Stores a sum of 1 and a list of one element for each key.
-    fn rocksdb_image(&self, subtask: u32, store: &dyn FileStore) -> StateHandle {
+    fn store_in_rocksdb(&self, subtask: u32, store: &dyn FileStore) -> StateHandle {
         let groups = groups_of_subtask(subtask, 2, 13);
         let layout: StateLayout =
             layout().into_iter().rev().filter(|state| state.kind != StateKind::Broadcast).collect();
