@@ -86,7 +86,7 @@ pub enum CliCommand {
     /// Read the state of a job or savepoint, or write a savepoint.
     #[command(subcommand)]
     State(StateCommand),
-    /// Compile one component. Started by a server as a child process, see `sandbox/compile_child.rs`.
+    /// Compile one component. Started by a server as a child process, see `sandbox/compile/compile_child.rs`.
     #[command(hide = true)]
     CompileComponent {
         #[arg(long)]

@@ -6,7 +6,7 @@ use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use super::bindings::exports::cofferdam::function::{aggregate, function, join, window};
-use super::store_data::StoreData;
+use super::instance::StoreData;
 
 /// A component that is ready to be instantiated, with the indices of its exports.
 pub(super) struct LinkedComponent {

@@ -7,7 +7,7 @@ use wasmtime::component::HasData;
 
 use super::bindings::cofferdam::function as wit;
 use super::bindings::cofferdam::function::types::ColumnResult as WitColumn;
-use super::store_data::StoreData;
+use super::instance::StoreData;
 use crate::model::{Column, TimeDomain};
 use crate::state::LoadedEntries;
 use crate::turn::{HostCallError, LogLevel, Turn};

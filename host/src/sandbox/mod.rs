@@ -1,39 +1,29 @@
 //! The sandbox: the engine, the compilation of components, instances, their limits, and the host side of the WIT contract.
 //!
-//! `loader` validates (`validate`), compiles (`compiler`, `compile_child`, `code_cache`) and describes (`description`) a
-//! component. `instance` runs one for a subtask, within `memory_limit` and `deadline`. `imports` and `wasi` are all that
-//! a component can call.
+//! `loader` validates (`validate`), compiles (`compile`) and describes (`description`) a component. `instance` runs one for a
+//! subtask, within limits on memory and time. `imports` and `wasi` are all that a component can call.
 //!
 //! Invariant: a guest reaches the outside only through a [`crate::turn::Turn`]. No guest can crash the host: its time,
 //! memory, stack and output are limited, and a trap ends the instance, never the process. Must not depend on state
 //! backends, connectors or jobs.
 
 mod bindings;
-mod call_failure;
-mod call_parameters;
-mod code_cache;
-mod compile_child;
-mod compiler;
+mod compile;
 mod component;
-mod deadline;
 mod description;
 mod engine;
 mod exports;
 mod imports;
 mod instance;
-mod live_instance;
 mod loader;
-mod memory_limit;
 mod slots;
-mod store_data;
 mod validate;
 mod wasi;
 
 #[cfg(test)]
 mod description_tests;
 
-pub use compile_child::{COMPILE_COMMAND, CompileLimits, compile_child};
-pub use compiler::{CompileMode, is_large_component};
+pub use compile::{COMPILE_COMMAND, CompileLimits, CompileMode, compile_child, is_large_component};
 pub use component::Component;
 pub use description::{ComponentDescription, FunctionDescription, FunctionKind, PortDescription};
 pub use instance::Instance;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::committable::{self, check_promise};
 use super::committer::FileCommitter;
-use super::sink::FileSink;
+use super::file_sink::FileSink;
 use super::sink_part::SinkPart;
 use crate::connector::context::ConnectorContext;
 use crate::connector::sink::{Committer, Sink};

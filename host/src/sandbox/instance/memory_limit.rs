@@ -4,10 +4,10 @@
 
 use wasmtime::ResourceLimiter;
 
-use super::engine::TABLE_ELEMENTS_MAX;
+use crate::sandbox::engine::TABLE_ELEMENTS_MAX;
 
 /// Limits the memory and the tables of one instance.
-pub(super) struct MemoryLimit {
+pub(in crate::sandbox) struct MemoryLimit {
     bytes_max: usize,
     /// Whether memory was refused since the last [`MemoryLimit::take_refused`].
     refused: bool,
@@ -15,12 +15,12 @@ pub(super) struct MemoryLimit {
 
 impl MemoryLimit {
     /// Creates a limit of `bytes_max` bytes.
-    pub(super) fn new(bytes_max: usize) -> MemoryLimit {
+    pub(in crate::sandbox) fn new(bytes_max: usize) -> MemoryLimit {
         MemoryLimit { bytes_max, refused: false }
     }
 
     /// Returns whether memory was refused since the last call.
-    pub(super) fn take_refused(&mut self) -> bool {
+    pub(in crate::sandbox) fn take_refused(&mut self) -> bool {
         std::mem::take(&mut self.refused)
     }
 }

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use wasmtime::UpdateDeadline;
 
-use super::engine::TICK;
+use crate::sandbox::engine::TICK;
 
 /// Maximum number of ticks between two checks of a call. Upper bound on how long a cancel goes unnoticed.
 const CHECK_TICKS: u64 = 5;
 
 /// The deadline of the current call. Part of a store's data.
-pub(super) struct Deadline {
+pub(in crate::sandbox) struct Deadline {
     budget: Duration,
     /// The thread's processor time at the first tick of the call.
     counted_from: Option<Duration>,
@@ -27,23 +27,23 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    pub(super) fn new(cancel: Arc<AtomicBool>) -> Deadline {
+    pub(in crate::sandbox) fn new(cancel: Arc<AtomicBool>) -> Deadline {
         Deadline { budget: Duration::ZERO, counted_from: None, cancel, cancelled: false }
     }
 
     /// Sets the processor time of the next call.
-    pub(super) fn begin(&mut self, budget: Duration) {
+    pub(in crate::sandbox) fn begin(&mut self, budget: Duration) {
         self.budget = budget;
         self.counted_from = None;
     }
 
     /// Returns whether a cancel ended the call.
-    pub(super) fn was_cancelled(&self) -> bool {
+    pub(in crate::sandbox) fn was_cancelled(&self) -> bool {
         self.cancelled
     }
 
     /// Handles a tick during a call. `now` is the thread's processor time.
-    pub(super) fn tick(&mut self, now: Duration) -> UpdateDeadline {
+    pub(in crate::sandbox) fn tick(&mut self, now: Duration) -> UpdateDeadline {
         if self.cancel.load(Ordering::Relaxed) {
             self.cancelled = true;
             return UpdateDeadline::Interrupt;

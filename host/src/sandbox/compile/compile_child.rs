@@ -12,17 +12,17 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::code_cache::{CompileFailure, write_code};
-use super::engine::compiling_engine;
+use crate::sandbox::engine::compiling_engine;
 
 /// Name of the hidden command of the `cofferdam` binary.
 pub const COMPILE_COMMAND: &str = "compile-component";
 
 /// Exit code: the component does not compile. Stdout contains the reason.
-pub(super) const EXIT_INVALID: i32 = 3;
+pub(in crate::sandbox) const EXIT_INVALID: i32 = 3;
 /// Exit code: the compiler ran out of memory.
-pub(super) const EXIT_MEMORY: i32 = 4;
+pub(in crate::sandbox) const EXIT_MEMORY: i32 = 4;
 /// Exit code: the code cannot be written. Stdout contains the reason.
-pub(super) const EXIT_FILE: i32 = 5;
+pub(in crate::sandbox) const EXIT_FILE: i32 = 5;
 /// Exit code: the parent process is gone.
 const EXIT_ORPHANED: i32 = 6;
 
@@ -43,7 +43,7 @@ impl CompileLimits {
 }
 
 /// Returns the command line of a child that compiles to the file `to`.
-pub(super) fn arguments(to: &Path, limits: &CompileLimits, nice: i32) -> Vec<OsString> {
+pub(in crate::sandbox) fn arguments(to: &Path, limits: &CompileLimits, nice: i32) -> Vec<OsString> {
     let cpu_seconds = limits.cpu.as_secs().max(1);
     let flag = |name: &str, value: String| [OsString::from(name), OsString::from(value)];
     let mut arguments = vec![OsString::from(COMPILE_COMMAND), "--out".into(), to.into()];
@@ -128,12 +128,12 @@ fn limit(_: u64, _: u64, _: i32) -> io::Result<()> {
 
 /// Returns whether the limit of processor time ended a child.
 #[cfg(unix)]
-pub(super) fn ran_out_of_cpu(status: ExitStatus) -> bool {
+pub(in crate::sandbox) fn ran_out_of_cpu(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;
     status.signal() == Some(rustix::process::Signal::XCPU.as_raw())
 }
 
 #[cfg(not(unix))]
-pub(super) fn ran_out_of_cpu(_: ExitStatus) -> bool {
+pub(in crate::sandbox) fn ran_out_of_cpu(_: ExitStatus) -> bool {
     false
 }

@@ -8,12 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use wasmtime::Store;
 
-use super::bindings::cofferdam::function::types;
-use super::bindings::exports::cofferdam::function::{function as wit, join as wit_join};
 use super::call_failure::{CallFailure, classify, output_exceeded};
 use super::call_parameters::{batch_param, column_param, elements_param, side_param, windows_param};
-use super::component::Component;
-use super::exports::ComponentExports;
 use super::live_instance::LiveInstance;
 use super::store_data::{StoreData, begin_call, log_lines_outside_turn};
 use crate::error;
@@ -21,6 +17,10 @@ use crate::model::{
     Batch, Column, DueTimers, Fault, FaultCode, JoinedPairs, Keys, TimeDomain, WindowElements, Windows,
 };
 use crate::pipeline::GuestLimits;
+use crate::sandbox::bindings::cofferdam::function::types;
+use crate::sandbox::bindings::exports::cofferdam::function::{function as wit, join as wit_join};
+use crate::sandbox::component::Component;
+use crate::sandbox::exports::ComponentExports;
 use crate::turn::{Guest, LogLevel, OutputBatch, Turn, TurnFailure, sanitize_text};
 
 /// The guest of one subtask. Its instance is reused until a call fails.

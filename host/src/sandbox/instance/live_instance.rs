@@ -5,21 +5,21 @@ use std::sync::atomic::AtomicBool;
 
 use wasmtime::Store;
 
-use super::bindings::exports::cofferdam::function::function as wit;
 use super::call_failure::{CallFailure, classify};
-use super::exports::{ComponentExports, LinkedComponent};
 use super::store_data::{StoreData, begin_call, log_lines_outside_turn, new_store};
 use crate::pipeline::GuestLimits;
+use crate::sandbox::bindings::exports::cofferdam::function::function as wit;
+use crate::sandbox::exports::{ComponentExports, LinkedComponent};
 
 /// The store and the exports of an instantiated component.
-pub(super) struct LiveInstance {
-    pub(super) store: Store<StoreData>,
-    pub(super) exports: ComponentExports,
+pub(in crate::sandbox) struct LiveInstance {
+    pub(in crate::sandbox) store: Store<StoreData>,
+    pub(in crate::sandbox) exports: ComponentExports,
 }
 
 impl LiveInstance {
     /// Instantiates a component. The error describes a failure of its start.
-    pub(super) fn start(
+    pub(in crate::sandbox) fn start(
         component: &LinkedComponent,
         limits: GuestLimits,
         seed: u64,
@@ -35,7 +35,7 @@ impl LiveInstance {
     }
 
     /// Calls `describe` of the component.
-    pub(super) fn describe(&mut self) -> Result<wit::ComponentDescription, CallFailure> {
+    pub(in crate::sandbox) fn describe(&mut self) -> Result<wit::ComponentDescription, CallFailure> {
         begin_call(&mut self.store, GuestLimits::default().deadline);
         let described = self.exports.function.call_describe(&mut self.store);
         let described = described.map_err(|cause| classify(&cause, &mut self.store, &GuestLimits::default()));

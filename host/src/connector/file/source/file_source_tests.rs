@@ -9,9 +9,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::check::check;
+use super::file_source::FileSource;
 use super::input_path::FileSettings;
 use super::remaining_files::FinishedFiles;
-use super::source::FileSource;
 use crate::connector::source::{Poll, Source, SourceCheck};
 use crate::connector::testing::{context, drain, subtask_of};
 use crate::error::{Error, Result};

@@ -3,10 +3,10 @@
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::store_data::StoreData;
-use super::wasi::WasiEnvironment;
 use crate::error;
 use crate::model::{Fault, FaultCode};
 use crate::pipeline::GuestLimits;
+use crate::sandbox::wasi::WasiEnvironment;
 use crate::turn::{HostCallError, TurnFailure, sanitize_text};
 
 /// Maximum number of lines of a guest's call stack in a fault.
@@ -17,7 +17,7 @@ const FRAME_CHARS_MAX: usize = 256;
 
 /// The reason why a call into a component failed.
 #[derive(Debug)]
-pub(super) enum CallFailure {
+pub(in crate::sandbox) enum CallFailure {
     /// The guest failed.
     Fault(Fault),
     /// The host failed.
@@ -47,7 +47,7 @@ impl From<CallFailure> for TurnFailure {
 }
 
 /// Returns the fault of a call that returned too many bytes.
-pub(super) fn output_exceeded(limits: &GuestLimits) -> Fault {
+pub(in crate::sandbox) fn output_exceeded(limits: &GuestLimits) -> Fault {
     Fault::new(
         FaultCode::OutputExceeded,
         format!("the call returns more than limits.output, {} bytes", limits.output_bytes),
@@ -55,7 +55,11 @@ pub(super) fn output_exceeded(limits: &GuestLimits) -> Fault {
 }
 
 /// Converts an error of wasmtime to the failure of a call.
-pub(super) fn classify(cause: &wasmtime::Error, store: &mut Store<StoreData>, limits: &GuestLimits) -> CallFailure {
+pub(in crate::sandbox) fn classify(
+    cause: &wasmtime::Error,
+    store: &mut Store<StoreData>,
+    limits: &GuestLimits,
+) -> CallFailure {
     if let Some(full) = cause.downcast_ref::<PoolConcurrencyLimitError>() {
         // The host lacks capacity. This must not count as a fault, or a record would be skipped because of it.
         return CallFailure::Error(error::sandbox_unavailable(format!("the pool has no free instance: {full}")));

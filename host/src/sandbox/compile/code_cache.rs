@@ -17,13 +17,13 @@ const MAGIC: &[u8; 8] = b"cofcode1";
 const HEADER_BYTES: usize = MAGIC.len() + 4;
 
 /// A folder of compiled code.
-pub(super) struct CodeCache {
+pub(in crate::sandbox) struct CodeCache {
     dir: Option<PathBuf>,
 }
 
 impl CodeCache {
     /// Opens a cache in a folder, and creates the folder if it is missing. Without a folder the cache keeps nothing.
-    pub(super) fn open(dir: Option<PathBuf>) -> Result<CodeCache> {
+    pub(in crate::sandbox) fn open(dir: Option<PathBuf>) -> Result<CodeCache> {
         if let Some(dir) = &dir {
             fs::create_dir_all(dir).map_err(|cause| failed(dir, &cause))?;
         }
@@ -31,14 +31,14 @@ impl CodeCache {
     }
 
     /// Loads the code of a component, if the file exists, is undamaged and fits this engine.
-    pub(super) fn load(&self, engine: &Engine, sha256: &str) -> Option<Component> {
+    pub(in crate::sandbox) fn load(&self, engine: &Engine, sha256: &str) -> Option<Component> {
         let bytes = fs::read(self.path(sha256)?).ok()?;
         let code = unframed(&bytes)?;
         load_code(engine, code).ok()
     }
 
     /// Creates a temporary file for compiled code, on the same file system as the cache.
-    pub(super) fn new_file(&self) -> Result<tempfile::NamedTempFile> {
+    pub(in crate::sandbox) fn new_file(&self) -> Result<tempfile::NamedTempFile> {
         let made = match &self.dir {
             Some(dir) => tempfile::NamedTempFile::new_in(dir),
             None => tempfile::NamedTempFile::new(),
@@ -48,7 +48,12 @@ impl CodeCache {
 
     /// Moves a file that [`write_code`] wrote into the cache, and loads its code. Error: `component-limits` if the code does
     /// not fit into an instance.
-    pub(super) fn keep(&self, engine: &Engine, sha256: &str, file: tempfile::NamedTempFile) -> Result<Component> {
+    pub(in crate::sandbox) fn keep(
+        &self,
+        engine: &Engine,
+        sha256: &str,
+        file: tempfile::NamedTempFile,
+    ) -> Result<Component> {
         let bytes = fs::read(file.path()).map_err(|cause| failed(file.path(), &cause))?;
         let code = unframed(&bytes)
             .ok_or_else(|| error::sandbox_unavailable("the compiled code was damaged before it was loaded"))?;
@@ -61,7 +66,7 @@ impl CodeCache {
     }
 
     /// Removes every file but the code of the components for which `known` returns true.
-    pub(super) fn retain(&self, known: &dyn Fn(&str) -> bool) {
+    pub(in crate::sandbox) fn retain(&self, known: &dyn Fn(&str) -> bool) {
         let Some(dir) = &self.dir else { return };
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -77,7 +82,7 @@ impl CodeCache {
     }
 
     /// Removes the code of one component.
-    pub(super) fn remove(&self, sha256: &str) {
+    pub(in crate::sandbox) fn remove(&self, sha256: &str) {
         if let Some(path) = self.path(sha256) {
             let _ = fs::remove_file(path);
         }
@@ -89,7 +94,7 @@ impl CodeCache {
 }
 
 /// Compiles a component to the file `path`. Both compile modes use it.
-pub(super) fn write_code(engine: &Engine, wasm: &[u8], path: &Path) -> Result<(), CompileFailure> {
+pub(in crate::sandbox) fn write_code(engine: &Engine, wasm: &[u8], path: &Path) -> Result<(), CompileFailure> {
     let code = engine.precompile_component(wasm).map_err(CompileFailure::Component)?;
     let mut framed = Vec::with_capacity(HEADER_BYTES + code.len());
     framed.extend_from_slice(MAGIC);
@@ -99,7 +104,7 @@ pub(super) fn write_code(engine: &Engine, wasm: &[u8], path: &Path) -> Result<()
 }
 
 /// The reason why a compilation failed.
-pub(super) enum CompileFailure {
+pub(in crate::sandbox) enum CompileFailure {
     /// The component does not compile.
     Component(wasmtime::Error),
     /// The file cannot be written.

@@ -17,9 +17,9 @@ use wasmtime::Engine;
 
 use super::code_cache::{CompileFailure, write_code};
 use super::compile_child::{self, CompileLimits, EXIT_FILE, EXIT_INVALID, EXIT_MEMORY};
-use super::slots::{HeldSlots, Slots};
 use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
+use crate::sandbox::slots::{HeldSlots, Slots};
 
 /// Maximum size of a small component, in bytes.
 const SMALL_BYTES_MAX: u64 = 4 << 20;
@@ -49,7 +49,7 @@ pub enum CompileMode {
 }
 
 /// Compiles components, a limited number at once.
-pub(super) struct Compiler {
+pub(in crate::sandbox) struct Compiler {
     mode: CompileMode,
     clock: SharedClock,
     stopping: AtomicBool,
@@ -58,13 +58,13 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    pub(super) fn new(mode: CompileMode, clock: SharedClock) -> Compiler {
+    pub(in crate::sandbox) fn new(mode: CompileMode, clock: SharedClock) -> Compiler {
         let (small, large) = (Slots::new(SMALL_AT_ONCE), Slots::new(LARGE_AT_ONCE));
         Compiler { mode, clock, stopping: AtomicBool::new(false), small, large }
     }
 
     /// Ends all compilations, now and in the future, with `compile-stopped`.
-    pub(super) fn stop(&self) {
+    pub(in crate::sandbox) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
@@ -73,14 +73,20 @@ impl Compiler {
     }
 
     /// Waits for a free slot. Error: `compile-stopped` if `stopped` returns true before.
-    pub(super) fn take_slot(&self, wasm: &[u8], stopped: &dyn Fn() -> bool) -> Result<HeldSlots> {
+    pub(in crate::sandbox) fn take_slot(&self, wasm: &[u8], stopped: &dyn Fn() -> bool) -> Result<HeldSlots> {
         let slots = if is_small(wasm) { &self.small } else { &self.large };
         slots.take(&|| self.is_stopping() || stopped()).ok_or_else(compile_stopped)
     }
 
     /// Compiles a component to the file `to`. The caller must hold a slot. Errors: `component-invalid`,
     /// `component-too-complex`, and `compile-stopped` once `stopped` returns true.
-    pub(super) fn compile(&self, engine: &Engine, wasm: &[u8], to: &Path, stopped: &dyn Fn() -> bool) -> Result<()> {
+    pub(in crate::sandbox) fn compile(
+        &self,
+        engine: &Engine,
+        wasm: &[u8],
+        to: &Path,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<()> {
         match self.mode {
             CompileMode::ThisProcess => write_code(engine, wasm, to).map_err(|failure| match failure {
                 CompileFailure::Component(cause) => invalid(&format!("{cause:#}")),
@@ -199,7 +205,7 @@ fn too_complex(what: &str) -> Error {
         .hint("divide the component into smaller ones, or raise --compile-time or --compile-memory")
 }
 
-pub(super) fn compile_stopped() -> Error {
+pub(in crate::sandbox) fn compile_stopped() -> Error {
     error::compile_stopped(
         "the compilation ended early because the client disconnected, the job was cancelled, or the server stopped",
     )

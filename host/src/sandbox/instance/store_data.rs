@@ -10,22 +10,22 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::deadline::Deadline;
 use super::memory_limit::MemoryLimit;
-use super::wasi::WasiEnvironment;
 use crate::clock;
 use crate::pipeline::GuestLimits;
+use crate::sandbox::wasi::WasiEnvironment;
 use crate::turn::{LogLevel, Turn};
 
 /// Maximum number of WASI resources of one instance. Each takes memory of the host.
 const RESOURCES_MAX: usize = 1024;
 
 /// The data of one store.
-pub(super) struct StoreData {
-    pub(super) turn: Turn,
+pub(in crate::sandbox) struct StoreData {
+    pub(in crate::sandbox) turn: Turn,
     /// Whether a call is within a turn. Otherwise the imports that need a turn are refused.
-    pub(super) in_turn: bool,
-    pub(super) deadline: Deadline,
-    pub(super) memory: MemoryLimit,
-    pub(super) environment: WasiEnvironment,
+    pub(in crate::sandbox) in_turn: bool,
+    pub(in crate::sandbox) deadline: Deadline,
+    pub(in crate::sandbox) memory: MemoryLimit,
+    pub(in crate::sandbox) environment: WasiEnvironment,
     wasi: WasiCtx,
     resources: ResourceTable,
 }
@@ -37,7 +37,12 @@ impl WasiView for StoreData {
 }
 
 /// Creates a store with these limits. Calls end soon after `cancel` is set.
-pub(super) fn new_store(engine: &Engine, limits: &GuestLimits, seed: u64, cancel: Arc<AtomicBool>) -> Store<StoreData> {
+pub(in crate::sandbox) fn new_store(
+    engine: &Engine,
+    limits: &GuestLimits,
+    seed: u64,
+    cancel: Arc<AtomicBool>,
+) -> Store<StoreData> {
     let environment = WasiEnvironment::default();
     let mut data = StoreData {
         turn: Turn::default(),
@@ -57,7 +62,7 @@ pub(super) fn new_store(engine: &Engine, limits: &GuestLimits, seed: u64, cancel
 }
 
 /// Starts the deadline of the next call, `budget` of processor time.
-pub(super) fn begin_call(store: &mut Store<StoreData>, budget: Duration) {
+pub(in crate::sandbox) fn begin_call(store: &mut Store<StoreData>, budget: Duration) {
     store.data_mut().deadline.begin(budget);
     store.set_epoch_deadline(1);
 }
@@ -68,7 +73,7 @@ fn hostcall_fuel(limits: &GuestLimits) -> usize {
 }
 
 /// Logs the output and the log lines of a call outside of a turn, which no operator logs.
-pub(super) fn log_lines_outside_turn(store: &mut Store<StoreData>) {
+pub(in crate::sandbox) fn log_lines_outside_turn(store: &mut Store<StoreData>) {
     let data = store.data_mut();
     for line in data.environment.take_output() {
         data.turn.log(LogLevel::Info, line, None);

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::committable;
-use super::sink::{BUFFER_BYTES, FileSink, check};
+use super::file_sink::{BUFFER_BYTES, FileSink, check};
 use super::sink_part::SinkPart;
 use crate::connector::sink::Sink;
 use crate::connector::testing::{context, subtask_of};

@@ -1,0 +1,19 @@
+//! The file sink: `file_sink` writes parts, `committer` publishes them, and `committable` describes them in a checkpoint.
+//!
+//! `sink_part` names the files of parts. `other_jobs` finds parts of other jobs in the same folder.
+
+mod committable;
+mod committer;
+mod file_sink;
+mod other_jobs;
+mod sink_part;
+
+#[cfg(test)]
+mod committer_tests;
+#[cfg(test)]
+mod file_sink_tests;
+
+pub(in crate::connector) use committable::check_promise;
+pub(in crate::connector) use committer::FileCommitter;
+pub(in crate::connector) use file_sink::{FileSink, check as check_sink};
+pub(in crate::connector) use other_jobs::output_of_other_jobs;

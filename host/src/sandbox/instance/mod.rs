@@ -1,0 +1,17 @@
+//! Instances of components: `guest` calls one for a subtask, within `memory_limit` and `deadline`.
+//!
+//! `live_instance` starts an instance, `store_data` is what its imports work on, `call_parameters` and `call_failure` convert
+//! the parameters and the failures of calls.
+
+mod call_failure;
+mod call_parameters;
+mod deadline;
+mod guest;
+mod live_instance;
+mod memory_limit;
+mod store_data;
+
+pub(super) use call_failure::CallFailure;
+pub use guest::Instance;
+pub(super) use live_instance::LiveInstance;
+pub(super) use store_data::StoreData;
