@@ -199,6 +199,20 @@ fn architecture_defects(text: &str) -> Vec<String> {
     (lines > ARCHITECTURE_LINES_MAX).then(defect).into_iter().collect()
 }
 
+/// Files named in backticks that do not exist below any of `folders`.
+fn missing_file_defects(text: &str, folders: &[PathBuf]) -> Vec<String> {
+    let mut defects = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for name in line.split('`').skip(1).step_by(2) {
+            let is_file = name.ends_with(".rs") && name.chars().all(|c| c.is_alphanumeric() || "_-./".contains(c));
+            if is_file && !folders.iter().any(|folder| folder.join(name).exists()) {
+                defects.push(format!("line {}: there is no file `{name}`", index + 1));
+            }
+        }
+    }
+    defects
+}
+
 fn head_defects(text: &str) -> Vec<String> {
     let missing = !text.starts_with("//!");
     missing
@@ -334,6 +348,12 @@ fn the_architecture_fits_on_a_few_pages() {
 }
 
 #[test]
+fn the_files_that_the_architecture_names_exist() {
+    let folders = ["", "host", "host/src", "tests/tests", "guest-sdk/src"].map(|folder| root().join(folder));
+    check(vec![root().join("ARCHITECTURE.md")], |_, text| missing_file_defects(text, &folders));
+}
+
+#[test]
 fn every_module_says_what_it_owns() {
     check(production_files(&root()), |_, text| head_defects(text));
 }
@@ -413,6 +433,13 @@ mod the_checks_find_what_they_are_for {
         let text = format!("#[cfg(test)]\n{}= \"x.rs\"]\nmod tests;", concat!("#[", "path "));
         assert_eq!(path_attribute_defects(&text).len(), 1);
         assert!(path_attribute_defects("// Without a path.\nmod tests;").is_empty());
+    }
+
+    #[test]
+    fn a_file_that_does_not_exist() {
+        let folders = [root(), root().join("host/src")];
+        let text = "See `error.rs`, `xtask/src/main.rs` and `a::b.rs()`.\nNot `nowhere.rs`.";
+        assert_eq!(missing_file_defects(text, &folders), ["line 2: there is no file `nowhere.rs`"]);
     }
 
     #[test]
