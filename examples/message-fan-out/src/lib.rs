@@ -30,9 +30,9 @@ struct Rule {
 /// that time are known, and later ones are ignored.
 #[derive(Function)]
 struct FanOut {
-    /// The texts of a topic that wait for the rules of their time, by that time.
+    /// The waiting texts of a topic, by the time of their message.
     waiting: MapState<Timestamp, Vec<String>>,
-    /// Whether a reader follows a topic from a time on, by topic, time and reader.
+    /// By topic, time and reader: whether the reader follows the topic from that time on.
     rules: BroadcastState<(String, Timestamp, String), bool>,
     /// Messages without a reader.
     unread: SideOutput<Csv<(i64, String, String)>>,

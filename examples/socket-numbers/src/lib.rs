@@ -1,5 +1,5 @@
-//! The function of the socket-numbers example. It parses lines of text as numbers. Another line is an error, which ends the attempt
-//! because of the pipeline's `on_fault`.
+//! The function of the socket-numbers example. It parses lines of text as numbers. A line that is not a number is an error, which ends
+//! the attempt because of the pipeline's `on_fault`.
 
 use cofferdam_sdk::prelude::*;
 

@@ -12,7 +12,7 @@ pub(super) type SubKeyRange = (Vec<u8>, Vec<u8>);
 /// The gaps of one map, which do not overlap.
 #[derive(Default)]
 pub(super) struct Gaps {
-    /// The last sub-key of each gap, by its first.
+    /// Maps the first sub-key of each gap to its last one.
     ends: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Sub-keys within the gaps that the host has to remove.
     pub(super) removed: BTreeSet<Vec<u8>>,

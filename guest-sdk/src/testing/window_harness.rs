@@ -302,7 +302,7 @@ impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
 
     /// Returns the position in `open` of the window that a record goes to, or `None` if that window is over.
     fn open_window(&mut self, key: &[u8], (start, end): (i64, i64)) -> Result<Option<usize>, FunctionError> {
-        // The last millisecond; of one that ends with time itself, the last of all.
+        // The last millisecond of a window. A window that ends at `i64::MAX` contains that millisecond.
         let last = |end: i64| if end == i64::MAX { end } else { end - 1 };
         let joins = |open: &Open| match self.windows.merge() {
             true => open.start <= last(end) && start <= last(open.end),
