@@ -43,14 +43,22 @@ impl<F: Function, K: Records<F>> RecordRunner<F, K> {
             return Err(failure(&message.into(), None));
         }
         stage.out.buffer.reserve(timestamps.len(), values.bytes.len());
+        // A pointer of its own: it stays in a register, which a field of the stage does not.
+        let cursor = stage.cursor.clone();
         for (index, &timestamp) in timestamps.iter().enumerate() {
             let record = index as u32;
             in_record(Some(record));
-            stage.cursor.record.set(Some(record));
-            stage.cursor.key.set(key_of.get(index).map_or(0, |&key| key as usize));
-            stage.set_timestamp(timestamp);
+            cursor.record.set(Some(record));
+            if keyed {
+                cursor.key.set(key_of.get(index).map_or(0, |&key| key as usize));
+            }
+            cursor.timestamp.set(timestamp);
+            stage.out.buffer.timestamp = timestamp;
             let handled =
                 handle(&mut stage.function, column::value(&values, index), &mut stage.context, &mut stage.out);
+            if handled.is_ok() && stage.out.buffer.error.is_none() && !cursor.has_side_error() {
+                continue;
+            }
             if let Err(error) = handled.and_then(|()| stage.emitted()) {
                 in_record(None);
                 return Err(failure(&error, Some(record)));
