@@ -22,6 +22,7 @@ struct SourceFile {
 /// The production code of one crate, by module.
 pub struct ImportGraph {
     files: BTreeMap<ModulePath, SourceFile>,
+    modules: BTreeSet<ModulePath>,
 }
 
 impl ImportGraph {
@@ -46,7 +47,7 @@ impl ImportGraph {
                 }
             }
         }
-        ImportGraph { files }
+        ImportGraph { files, modules }
     }
 
     /// Files that use each other, directly or through others; each group once, in order of its paths.
@@ -71,16 +72,15 @@ impl ImportGraph {
 
     fn used_by(&self, module: &ModulePath) -> BTreeSet<&ModulePath> {
         let file = &self.files[module];
-        let modules: BTreeSet<ModulePath> = self.files.keys().cloned().collect();
         let inline = inline_paths(&file.code).into_iter().filter_map(|path| {
             let imported = file.imports.iter().find(|(name, _)| *name == path[0]);
             match imported {
                 Some((_, import)) => Some(import.iter().chain(&path[1..]).cloned().collect()),
-                None => absolute(&path, module, &modules),
+                None => absolute(&path, module, &self.modules),
             }
         });
         // An imported module is used by what follows its name.
-        let imported = file.imports.iter().map(|(_, path)| path.clone()).filter(|path| !modules.contains(path));
+        let imported = file.imports.iter().map(|(_, path)| path.clone()).filter(|path| !self.modules.contains(path));
         let paths: Vec<ModulePath> = imported.chain(inline).collect();
         let used = paths.iter().filter_map(|path| self.defining_module(path, 0));
         used.filter(|used| *used != module).collect()
