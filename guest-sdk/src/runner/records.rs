@@ -43,7 +43,8 @@ impl<F: Function, K: Records<F>> RecordRunner<F, K> {
             return Err(failure(&message.into(), None));
         }
         stage.out.buffer.reserve(timestamps.len(), values.bytes.len());
-        // A pointer of its own: it stays in a register, which a field of the stage does not.
+        // A local pointer stays in a register; a field of the stage is reloaded for each record. `Stage::set_timestamp` and
+        // `Stage::emitted` are therefore repeated below for the records that succeed: 1 ns of each.
         let cursor = stage.cursor.clone();
         for (index, &timestamp) in timestamps.iter().enumerate() {
             let record = index as u32;
