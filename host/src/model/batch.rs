@@ -9,7 +9,10 @@ use super::key_group::Keys;
 /// The timestamp of a record that has none.
 pub const NO_TIMESTAMP: i64 = i64::MIN;
 
-/// Records in order. `timestamps`, `chosen_keys` and `keys.key_of` have one entry per record.
+/// The attributes of a record that has none: their number, 0.
+pub const NO_ATTRIBUTES: &[u8] = &[0];
+
+/// Records in order. `timestamps`, `chosen_keys`, `attributes` and `keys.key_of` have one entry per record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// The encoded records.
@@ -20,6 +23,8 @@ pub struct Batch {
     pub chosen_keys: Option<Column>,
     /// The keys of the records. A keyed exchange sets them, and the turn that handles the batch shares them.
     pub keys: Option<Arc<Keys>>,
+    /// The attributes of the records, such as the headers of a message, in the encoding of the contract (`wit/types.wit`).
+    pub attributes: Option<Column>,
 }
 
 impl Batch {
@@ -30,10 +35,11 @@ impl Batch {
             timestamps: Vec::with_capacity(records),
             chosen_keys: None,
             keys: None,
+            attributes: None,
         }
     }
 
-    /// Appends a record to a batch without keys.
+    /// Appends a record to a batch without keys and attributes.
     #[inline]
     pub fn push(&mut self, value: &[u8], timestamp: i64) {
         self.values.push(value);
@@ -56,6 +62,7 @@ impl Batch {
             values: self.values.slice(range.clone()),
             timestamps: self.timestamps[range.clone()].to_vec(),
             chosen_keys: self.chosen_keys.as_ref().map(|keys| keys.slice(range.clone())),
+            attributes: self.attributes.as_ref().map(|attributes| attributes.slice(range.clone())),
             keys: self.keys.as_ref().map(|keys| Arc::new(slice_keys(keys, range))),
         }
     }
@@ -68,6 +75,7 @@ impl Batch {
             timestamps: records.iter().map(|&record| self.timestamps[record]).collect(),
             chosen_keys: self.chosen_keys.as_ref().map(of),
             keys: self.keys.as_ref().map(|keys| Arc::new(select_keys(keys, records.iter().copied()))),
+            attributes: self.attributes.as_ref().map(of),
         }
     }
 }

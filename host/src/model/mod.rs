@@ -10,7 +10,7 @@ mod fault;
 mod interrupt;
 mod key_group;
 
-pub use batch::{Batch, NO_TIMESTAMP};
+pub use batch::{Batch, NO_ATTRIBUTES, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
 pub use counters::Counters;
 pub use event_time::{

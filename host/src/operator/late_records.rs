@@ -40,10 +40,8 @@ impl LateRecordHandling {
         match self {
             LateRecordHandling::Count => runner.counters.records_late += late.len() as u64,
             LateRecordHandling::Emit(index) if !late.is_empty() => {
-                let mut records = Batch::with_capacity(late.len(), 0);
-                for &record in late {
-                    records.push(batch.values.value(record as usize), batch.timestamps[record as usize]);
-                }
+                let late: Vec<usize> = late.iter().map(|&record| record as usize).collect();
+                let records = Batch { chosen_keys: None, keys: None, ..batch.select(&late) };
                 runner.emit(vec![OutputBatch { index, batch: records }], outputs);
             }
             LateRecordHandling::Emit(_) => {}

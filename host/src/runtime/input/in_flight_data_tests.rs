@@ -17,6 +17,7 @@ fn batch() -> Batch {
         timestamps: vec![-1, 2, 3],
         chosen_keys: Some(column(&["k", "", "l"])),
         keys: Some(Arc::new(keys)),
+        attributes: None,
     }
 }
 

@@ -166,7 +166,7 @@ impl StoredBatch {
         if timestamps.len() != records || chosen_keys.as_ref().is_some_and(|keys| keys.len() != records) {
             return Err(format!("a batch of {records} records has columns of different lengths"));
         }
-        Ok(Batch { values, timestamps, chosen_keys, keys })
+        Ok(Batch { values, timestamps, chosen_keys, keys, attributes: None })
     }
 }
 

@@ -9,7 +9,9 @@ use hashbrown::HashTable;
 
 use super::output_channels::OutputChannels;
 use crate::connector::KeyExtractor;
-use crate::model::{Batch, Column, Fault, FaultCode, KeyGroup, Keys, group_of_key, hash_key, subtask_of_group};
+use crate::model::{
+    Batch, Column, Fault, FaultCode, KeyGroup, Keys, NO_ATTRIBUTES, group_of_key, hash_key, subtask_of_group,
+};
 use crate::operator::RejectedRecord;
 use crate::pipeline::{BatchSettings, InputRole};
 use crate::runtime::attempt_signals::SubtaskCancelled;
@@ -58,6 +60,10 @@ impl KeyedExchange {
         channels: &OutputChannels,
     ) -> Result<(), SubtaskCancelled> {
         let max_parallelism = self.receiver_of_group.len() as u32;
+        let attributes = batch.attributes.as_ref();
+        if attributes.is_some() {
+            self.open_batches.iter_mut().for_each(KeyedBatchBuilder::add_attributes);
+        }
         for (index, (value, &timestamp)) in batch.values.iter().zip(&batch.timestamps).enumerate() {
             let key = match &self.origin {
                 KeyOrigin::Extracted(extractor) => extractor.extract(value, &mut self.scratch),
@@ -77,6 +83,9 @@ impl KeyedExchange {
             let receiver = self.receiver_of_group[usize::from(group)] as usize;
             let open = &mut self.open_batches[receiver];
             open.push(key, hash, group, value, timestamp);
+            if let Some(open_attributes) = &mut open.batch.attributes {
+                open_attributes.push(attributes.map_or(NO_ATTRIBUTES, |attributes| attributes.value(index)));
+            }
             if open.batch.len() >= settings.records || open.batch.values.bytes().len() >= settings.bytes {
                 channels.send(receiver, StreamElement::Batch(self.role, open.take()))?;
             }
@@ -117,6 +126,12 @@ fn index_hash(hash: u64) -> u64 {
 }
 
 impl KeyedBatchBuilder {
+    /// Makes room for the attributes of the next records. Earlier records of the batch have none.
+    fn add_attributes(&mut self) {
+        let none = || std::iter::repeat_n(NO_ATTRIBUTES, self.batch.values.len()).collect();
+        self.batch.attributes.get_or_insert_with(none);
+    }
+
     fn push(&mut self, key: &[u8], hash: u64, group: u16, value: &[u8], timestamp: i64) {
         let distinct = &mut self.keys.distinct;
         let is_same = |&(other, index): &(u64, u32)| other == hash && distinct.value(index as usize) == key;

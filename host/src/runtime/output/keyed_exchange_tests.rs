@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::keyed_exchange::KeyOrigin;
 use super::result_partition::ResultPartition;
 use crate::connector::KeyExtractor;
-use crate::model::{Batch, FaultCode, group_of_key, hash_key, subtask_of_group};
+use crate::model::{Batch, FaultCode, NO_ATTRIBUTES, group_of_key, hash_key, subtask_of_group};
 use crate::pipeline::{BatchSettings, InputRole, KeySelector, ValueFormat};
 use crate::runtime::channel::channel;
 use crate::runtime::stream_element::StreamElement;
@@ -86,4 +86,40 @@ fn a_record_without_a_key_is_sent_as_a_rejected_record() {
         (rejected.value.as_slice(), rejected.timestamp, rejected.fault.code),
         (&b"only"[..], 3, FaultCode::KeyMissing)
     );
+}
+
+#[test]
+fn attributes_follow_their_records() {
+    let (sender, receiver) = channel(100);
+    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
+    let extractor = KeyExtractor::compile(&KeySelector::Column(0), &ValueFormat::Csv(None)).unwrap();
+    let origin = KeyOrigin::Extracted(Arc::new(extractor));
+    let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default());
+    let plain: Vec<&[u8]> = vec![b"a", b"b"];
+    let with_attributes: Vec<&[u8]> = vec![b"c", b"d"];
+    let batch = |values: &[&[u8]], attributes: Option<&[&[u8]]>| Batch {
+        values: values.iter().collect(),
+        timestamps: vec![0; values.len()],
+        attributes: attributes.map(|attributes| attributes.iter().collect()),
+        ..Batch::default()
+    };
+    partition.write(batch(&plain, None), 0).unwrap();
+    partition.write(batch(&with_attributes, Some(&[b"\x01\x01k\x01v", b"\x01\x01k\x01w"])), 0).unwrap();
+    partition.write(batch(&plain, None), 0).unwrap();
+    partition.flush_due(0).unwrap();
+    let mut seen = Vec::new();
+    while let Ok(Some(sent)) = receiver.try_next() {
+        let StreamElement::Batch(_, batch) = sent.element else { panic!("not a batch") };
+        for (index, value) in batch.values.iter().enumerate() {
+            let attributes = batch.attributes.as_ref().map_or(NO_ATTRIBUTES, |all| all.value(index));
+            seen.push((value.to_vec(), attributes.to_vec()));
+        }
+    }
+    let attributes: [&[u8]; 6] = [b"\0", b"\0", b"\x01\x01k\x01v", b"\x01\x01k\x01w", b"\0", b"\0"];
+    let expected: Vec<_> = [b"a", b"b", b"c", b"d", b"a", b"b"]
+        .iter()
+        .zip(attributes)
+        .map(|(value, attributes)| (value.to_vec(), attributes.to_vec()))
+        .collect();
+    assert_eq!(seen, expected);
 }

@@ -151,7 +151,7 @@ impl Instance {
             }
             checked.push(OutputBatch {
                 index: index as usize,
-                batch: Batch { values, timestamps: output.timestamps, chosen_keys, keys: None },
+                batch: Batch { values, timestamps: output.timestamps, chosen_keys, ..Batch::default() },
             });
         }
         if bytes > self.limits.output_bytes {
