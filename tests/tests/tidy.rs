@@ -91,8 +91,14 @@ const RANKS: &[(&str, u8)] = &[
 ];
 
 /// The only permitted uses between modules of one rank.
-const SIBLINGS: &[(&str, &str)] =
-    &[("pipeline", "error"), ("pipeline", "model"), ("model", "error"), ("error", "escape"), ("stdio", "escape")];
+const SIBLINGS: &[(&str, &str)] = &[
+    ("pipeline", "error"),
+    ("pipeline", "model"),
+    ("model", "error"),
+    ("model", "escape"),
+    ("error", "escape"),
+    ("stdio", "escape"),
+];
 
 /// Forbidden in host/src outside of tests, because untrusted bytes could reach it.
 const PANICS: &[&str] = &[

@@ -9,6 +9,7 @@ mod event_time;
 mod fault;
 mod interrupt;
 mod key_group;
+pub mod row;
 
 pub use batch::{Batch, NO_ATTRIBUTES, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
