@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::column::Column;
 use super::key_group::Keys;
+use super::row::RowSchema;
 
 /// The timestamp of a record that has none.
 pub const NO_TIMESTAMP: i64 = i64::MIN;
@@ -25,6 +26,8 @@ pub struct Batch {
     pub keys: Option<Arc<Keys>>,
     /// The attributes of the records, such as the headers of a message, in the encoding of the contract (`wit/types.wit`).
     pub attributes: Option<Column>,
+    /// The schema of the values if they are rows. `None` for raw bytes and JSON text.
+    pub schema: Option<Arc<RowSchema>>,
 }
 
 impl Batch {
@@ -36,6 +39,7 @@ impl Batch {
             chosen_keys: None,
             keys: None,
             attributes: None,
+            schema: None,
         }
     }
 
@@ -44,6 +48,15 @@ impl Batch {
     pub fn push(&mut self, value: &[u8], timestamp: i64) {
         self.values.push(value);
         self.timestamps.push(timestamp);
+    }
+
+    /// Returns whether the values of both batches are written alike, so that records may move from one to the other.
+    pub fn has_schema_of(&self, other: &Batch) -> bool {
+        match (&self.schema, &other.schema) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other) || own == other,
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// Returns the number of records.
@@ -63,6 +76,7 @@ impl Batch {
             timestamps: self.timestamps[range.clone()].to_vec(),
             chosen_keys: self.chosen_keys.as_ref().map(|keys| keys.slice(range.clone())),
             attributes: self.attributes.as_ref().map(|attributes| attributes.slice(range.clone())),
+            schema: self.schema.clone(),
             keys: self.keys.as_ref().map(|keys| Arc::new(slice_keys(keys, range))),
         }
     }
@@ -76,6 +90,7 @@ impl Batch {
             chosen_keys: self.chosen_keys.as_ref().map(of),
             keys: self.keys.as_ref().map(|keys| Arc::new(select_keys(keys, records.iter().copied()))),
             attributes: self.attributes.as_ref().map(of),
+            schema: self.schema.clone(),
         }
     }
 }

@@ -23,7 +23,7 @@ impl<T: TurnDriven> Operator for T {
     }
 
     fn reject(&mut self, rejected: RejectedRecord, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
-        let RejectedRecord { value, timestamp, fault } = rejected;
+        let RejectedRecord { value, timestamp, fault, .. } = rejected;
         let runner = self.runner_mut();
         let record = runner.counters.records_in;
         runner.counters.records_in += 1;

@@ -17,14 +17,15 @@ fn batch() -> Batch {
         timestamps: vec![-1, 2, 3],
         chosen_keys: Some(column(&["k", "", "l"])),
         keys: Some(Arc::new(keys)),
-        attributes: None,
+        attributes: Some(column(&["\x01\x01n\x01v", "\0", "\0"])),
+        schema: Some(Arc::new("{a:string}".parse().unwrap())),
     }
 }
 
 fn in_flight() -> InFlightData {
     let mut fault = Fault::new(FaultCode::KeyMissing, "no key");
     fault.backtrace.push("frame".to_owned());
-    let rejected = RejectedRecord { value: b"r".to_vec(), timestamp: 7, fault };
+    let rejected = RejectedRecord { value: b"r".to_vec(), schema: batch().schema, timestamp: 7, fault };
     let mut plain = Batch::default();
     plain.push(b"plain", 5);
     let mut in_flight = InFlightData::default();
@@ -50,20 +51,28 @@ fn decoding_returns_the_encoded_elements() {
 fn the_file_format_does_not_change() {
     let mut one = InFlightData::default();
     one.push(2, &StreamElement::Watermark(1));
-    assert_eq!(hex::encode(one.encode().unwrap()), "434f4646464c4f570200000001020202");
+    assert_eq!(hex::encode(one.encode().unwrap()), "434f4646464c4f57030000000001020202");
     let file = in_flight().encode().unwrap();
-    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "ad8b887b");
+    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "33600684");
 }
 
-/// Version 1 has no second input and is otherwise equal.
+/// Version 1 has no second input and is otherwise equal to version 2.
 #[test]
-fn a_file_of_version_1_is_decoded() {
-    let mut file = in_flight().encode().unwrap();
+fn files_of_versions_1_and_2_are_decoded() {
+    let mut expected = in_flight();
+    for (_, element) in &mut expected.elements {
+        match element {
+            StreamElement::Batch(_, batch) => (batch.attributes, batch.schema) = (None, None),
+            StreamElement::Rejected(rejected) => rejected.schema = None,
+            _ => {}
+        }
+    }
+    let mut file = include_bytes!("../../../fixtures/in-flight-v2.bin").to_vec();
+    assert_eq!(shown(&InFlightData::decode("f", &file, 128).unwrap()), shown(&expected));
     file[8] = 1;
-    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "c0da489f", "the bytes that version 1 wrote");
-    assert_eq!(shown(&InFlightData::decode("f", &file, 128).unwrap()), shown(&in_flight()));
-    file[8] = 3;
-    assert!(InFlightData::decode("f", &file, 128).is_err_and(|error| error.message.contains("version 3")));
+    assert_eq!(shown(&InFlightData::decode("f", &file, 128).unwrap()), shown(&expected));
+    file[8] = 4;
+    assert!(InFlightData::decode("f", &file, 128).is_err_and(|error| error.message.contains("version 4")));
 }
 
 #[test]

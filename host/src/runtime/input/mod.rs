@@ -5,7 +5,7 @@
 //! - `watermark_valve` combines the watermarks and the idleness of the channels.
 //! - `in_flight_recording` records the elements that an unaligned barrier overtakes.
 //! - `in_flight_data` holds the recorded elements, and redistributes them after a change of parallelism.
-//! - `in_flight_format` encodes and decodes their file.
+//! - `in_flight_format` encodes and decodes their file, whose payload is in `stored_in_flight`; `in_flight_format_2` decodes files of older versions.
 //!
 //! Must not depend on operators or on the subtask loop.
 
@@ -14,10 +14,12 @@ pub(super) mod in_flight_data;
 #[cfg(test)]
 mod in_flight_data_tests;
 pub(super) mod in_flight_format;
+mod in_flight_format_2;
 pub(super) mod in_flight_recording;
 pub(super) mod input_gate;
 #[cfg(test)]
 mod input_gate_tests;
+mod stored_in_flight;
 pub(super) mod watermark_valve;
 #[cfg(test)]
 mod watermark_valve_tests;

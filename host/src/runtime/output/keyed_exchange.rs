@@ -61,9 +61,7 @@ impl KeyedExchange {
     ) -> Result<(), SubtaskCancelled> {
         let max_parallelism = self.receiver_of_group.len() as u32;
         let attributes = batch.attributes.as_ref();
-        if attributes.is_some() {
-            self.open_batches.iter_mut().for_each(KeyedBatchBuilder::add_attributes);
-        }
+        self.prepare_open_batches(batch, channels)?;
         for (index, (value, &timestamp)) in batch.values.iter().zip(&batch.timestamps).enumerate() {
             let key = match &self.origin {
                 KeyOrigin::Extracted(extractor) => extractor.extract(value, &mut self.scratch),
@@ -74,7 +72,8 @@ impl KeyedExchange {
                     FaultCode::KeyMissing,
                     "the record has no key at the place that the operator's `key` names",
                 );
-                let rejected = RejectedRecord { value: value.to_vec(), timestamp, fault };
+                let schema = batch.schema.clone();
+                let rejected = RejectedRecord { value: value.to_vec(), schema, timestamp, fault };
                 channels.send(0, StreamElement::Rejected(Box::new(rejected)))?;
                 continue;
             };
@@ -89,6 +88,17 @@ impl KeyedExchange {
             if open.batch.len() >= settings.records || open.batch.values.bytes().len() >= settings.bytes {
                 channels.send(receiver, StreamElement::Batch(self.role, open.take()))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Prepares the open batches for the records of `batch`. Sends those that hold records of another schema.
+    fn prepare_open_batches(&mut self, batch: &Batch, channels: &OutputChannels) -> Result<(), SubtaskCancelled> {
+        for (receiver, open) in self.open_batches.iter_mut().enumerate() {
+            if !open.batch.is_empty() && !open.batch.has_schema_of(batch) {
+                channels.send(receiver, StreamElement::Batch(self.role, open.take()))?;
+            }
+            open.prepare(batch);
         }
         Ok(())
     }
@@ -126,10 +136,16 @@ fn index_hash(hash: u64) -> u64 {
 }
 
 impl KeyedBatchBuilder {
-    /// Makes room for the attributes of the next records. Earlier records of the batch have none.
-    fn add_attributes(&mut self) {
-        let none = || std::iter::repeat_n(NO_ATTRIBUTES, self.batch.values.len()).collect();
-        self.batch.attributes.get_or_insert_with(none);
+    /// Takes over the schema of the next records, and makes room for their attributes. Earlier records of the batch have the same
+    /// schema; they have no attributes unless an earlier batch had some.
+    fn prepare(&mut self, next: &Batch) {
+        if self.batch.is_empty() {
+            self.batch.schema.clone_from(&next.schema);
+            self.batch.attributes = next.attributes.is_some().then(Column::new);
+        } else if next.attributes.is_some() {
+            let none = || std::iter::repeat_n(NO_ATTRIBUTES, self.batch.values.len()).collect();
+            self.batch.attributes.get_or_insert_with(none);
+        }
     }
 
     fn push(&mut self, key: &[u8], hash: u64, group: u16, value: &[u8], timestamp: i64) {
@@ -159,7 +175,12 @@ impl KeyedBatchBuilder {
             key_of: Vec::with_capacity(records),
         };
         self.index.clear();
-        let mut batch = std::mem::replace(&mut self.batch, Batch::with_capacity(records, bytes));
+        let next = Batch {
+            attributes: self.batch.attributes.is_some().then(Column::new),
+            schema: self.batch.schema.clone(),
+            ..Batch::with_capacity(records, bytes)
+        };
+        let mut batch = std::mem::replace(&mut self.batch, next);
         batch.keys = Some(Arc::new(std::mem::replace(&mut self.keys, next_keys)));
         batch
     }

@@ -91,7 +91,7 @@ fn a_record_without_a_key_is_sent_as_a_rejected_record() {
 #[test]
 fn attributes_follow_their_records() {
     let (sender, receiver) = channel(100);
-    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
+    let settings = BatchSettings { records: 3, bytes: 1 << 20, linger: Duration::ZERO };
     let extractor = KeyExtractor::compile(&KeySelector::Column(0), &ValueFormat::Csv(None)).unwrap();
     let origin = KeyOrigin::Extracted(Arc::new(extractor));
     let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default());
@@ -100,6 +100,7 @@ fn attributes_follow_their_records() {
     let batch = |values: &[&[u8]], attributes: Option<&[&[u8]]>| Batch {
         values: values.iter().collect(),
         timestamps: vec![0; values.len()],
+        schema: None,
         attributes: attributes.map(|attributes| attributes.iter().collect()),
         ..Batch::default()
     };
@@ -122,4 +123,27 @@ fn attributes_follow_their_records() {
         .map(|(value, attributes)| (value.to_vec(), attributes.to_vec()))
         .collect();
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_batch_holds_rows_of_one_schema() {
+    let (sender, receiver) = channel(100);
+    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::ZERO };
+    let extractor = KeyExtractor::compile(&KeySelector::Column(0), &ValueFormat::Csv(None)).unwrap();
+    let origin = KeyOrigin::Extracted(Arc::new(extractor));
+    let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default());
+    let texts = [Some("{a:string}"), Some("{a:string}"), Some("{b:string}"), None, None, Some("{a:string}")];
+    for text in texts {
+        let mut batch = Batch { schema: text.map(|text| Arc::new(text.parse().unwrap())), ..Batch::default() };
+        batch.push(b"x", 0);
+        partition.write(batch, 0).unwrap();
+    }
+    partition.flush_due(0).unwrap();
+    let mut seen = Vec::new();
+    while let Ok(Some(sent)) = receiver.try_next() {
+        let StreamElement::Batch(_, batch) = sent.element else { panic!("not a batch") };
+        seen.push((batch.schema.map(|schema| schema.to_string()), batch.values.len()));
+    }
+    let of = |text: &str, records| (Some(text.to_owned()), records);
+    assert_eq!(seen, [of("{a:string}", 2), of("{b:string}", 1), (None, 2), of("{a:string}", 1)]);
 }
