@@ -14,7 +14,7 @@ use crate::clock::SharedClock;
 use crate::error::{Error, job_failed};
 use crate::escape;
 use crate::job::view::{JobDetail, JobStatus};
-use crate::pipeline::{NodeKind, PipelineSpec, SinkConfig};
+use crate::pipeline::{NodeKind, PipelineSpec, SinkConfig, SinkNode};
 use crate::stdio;
 
 use super::print::{size, status};
@@ -60,7 +60,10 @@ impl RecordRate {
 impl JobProgress {
     /// Starts to measure now. The display depends on the terminal and on the pipeline's sinks.
     pub fn new(pipeline: &PipelineSpec, clock: SharedClock) -> JobProgress {
-        let to_stdout = pipeline.nodes.iter().any(|node| matches!(node.kind, NodeKind::Sink(SinkConfig::Stdout)));
+        let to_stdout = pipeline
+            .nodes
+            .iter()
+            .any(|node| matches!(node.kind, NodeKind::Sink(SinkNode { connector: SinkConfig::Stdout, .. })));
         let display = if !std::io::stderr().is_terminal() {
             ProgressDisplay::Lines
         } else if to_stdout && std::io::stdout().is_terminal() {

@@ -13,7 +13,6 @@ use super::source::{POLL_BYTES_MAX, Poll, Source};
 use super::versioned_bytes;
 use crate::error::{Result, checkpoint_corrupt};
 use crate::model::{Batch, NO_TIMESTAMP};
-use crate::pipeline::ValueFormat;
 
 /// A literal or a placeholder of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,16 +104,6 @@ fn decode(position: &[u8], parallelism: usize, context: &ConnectorContext) -> Re
     match progressions.iter().any(|progression| progression.step == 0) {
         true => Err(checkpoint_corrupt(format!("{what} has a step of 0"))),
         false => Ok(progressions),
-    }
-}
-
-/// Returns the format of a template's records: JSON if a sample is a JSON object, else CSV.
-pub(super) fn format(template: &str) -> ValueFormat {
-    let mut sample = Vec::new();
-    render(&split(template), 0, 1, 0, &mut sample);
-    match serde_json::from_slice::<serde::de::IgnoredAny>(&sample) {
-        Ok(_) if sample.trim_ascii_start().starts_with(b"{") => ValueFormat::Json,
-        _ => ValueFormat::Csv(None),
     }
 }
 
@@ -265,9 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_follows_from_the_template() {
-        assert_eq!(format(r#"{"n":{n},"k":"{key}"}"#), ValueFormat::Json);
-        assert_eq!(format("{n},{key}"), ValueFormat::Csv(None));
+    fn placeholders_are_found_in_a_template() {
         assert_eq!(
             split("{n}{key}{m}"),
             [TemplatePiece::Number, TemplatePiece::Key, TemplatePiece::Text(b"{m}".to_vec())]

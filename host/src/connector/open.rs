@@ -28,7 +28,7 @@ pub fn open_source(
             let settings = file_settings(path, *format, *header, on_undecodable);
             Box::new(FileSource::open(settings, context, positions)?)
         }
-        SourceConfig::Generator { records, template, keys } => {
+        SourceConfig::Generator { records, template, keys, .. } => {
             Box::new(generator::Generator::open(*records, template, *keys, context, positions)?)
         }
         SourceConfig::Socket { address, format } => {
@@ -72,9 +72,8 @@ pub fn check_source(config: &SourceConfig, base_dir: &Path, check: SourceCheck<'
         SourceConfig::File { path, format, header } => {
             file::check_source(&file_settings(path, *format, *header, UndecodablePolicy::Fail), base_dir, check)
         }
-        SourceConfig::Generator { template, .. } => Ok(generator::format(template)),
-        SourceConfig::Socket { format, .. } => Ok(match format {
-            FileFormat::Lines => ValueFormat::Raw,
+        SourceConfig::Generator { format, .. } | SourceConfig::Socket { format, .. } => Ok(match format {
+            FileFormat::Lines | FileFormat::Raw => ValueFormat::Raw,
             FileFormat::Csv => ValueFormat::Csv(None),
             FileFormat::Ndjson => ValueFormat::Json,
         }),

@@ -166,7 +166,7 @@ impl<R: RecordInput> RecordSplitter<R> {
     #[inline]
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         let range = match self.format {
-            FileFormat::Lines | FileFormat::Ndjson => self.next_line(),
+            FileFormat::Lines | FileFormat::Ndjson | FileFormat::Raw => self.next_line(),
             FileFormat::Csv => self.next_row(),
         };
         range.map(|range| &self.buffer[range])
@@ -179,7 +179,7 @@ impl<R: RecordInput> RecordSplitter<R> {
             let carriage = newline > start && self.buffer[newline - 1] == b'\r';
             let end = newline - usize::from(carriage);
             self.advance(newline + 1);
-            if end > start || self.format == FileFormat::Lines {
+            if end > start || matches!(self.format, FileFormat::Lines | FileFormat::Raw) {
                 return Some(start..end);
             }
         }
@@ -365,7 +365,7 @@ impl<R: RecordInput> RecordSplitter<R> {
         let ahead = &self.buffer[from..self.end];
         let found = match self.format {
             FileFormat::Csv => memchr2(b'\n', b'\r', ahead),
-            FileFormat::Lines | FileFormat::Ndjson => memchr(b'\n', ahead),
+            FileFormat::Lines | FileFormat::Ndjson | FileFormat::Raw => memchr(b'\n', ahead),
         };
         let to = match found {
             Some(found) => from + found + 1,

@@ -25,6 +25,7 @@ impl KeyExtractor {
         let location = match (selector, format) {
             (KeySelector::Value, _) => KeyLocation::Value,
             (KeySelector::Emitted, _) => KeyLocation::Emitted,
+            (KeySelector::Fields(_), _) => return Err(manifest_key("several fields are no place in a record")),
             (KeySelector::Field(name), ValueFormat::Json) => {
                 KeyLocation::Json(name.split('.').map(str::to_owned).collect())
             }

@@ -61,11 +61,12 @@ impl TimestampExtractor {
         if text.is_empty() {
             return EventTimestamp::Missing;
         }
-        let ms = match self.selector.format {
+        let ms = match &self.selector.format {
             TimestampFormat::Rfc3339 => rfc3339(text, self.zone.as_ref()),
             TimestampFormat::UnixS => decimal(text, 3),
             TimestampFormat::UnixMs => decimal(text, 0),
             TimestampFormat::UnixUs => decimal(text, -3),
+            TimestampFormat::Pattern(pattern) => by_pattern(pattern, text, self.zone.as_ref()),
         };
         match ms {
             Some(ms) if ms != NO_TIMESTAMP => EventTimestamp::At(ms),
@@ -78,7 +79,7 @@ impl TimestampExtractor {
         let field = match &self.selector.at {
             KeySelector::Field(name) => format!("field `{}`", shown(name.as_bytes())),
             KeySelector::Column(index) => format!("column {index}"),
-            KeySelector::Value | KeySelector::Emitted => "the value".to_owned(),
+            KeySelector::Value | KeySelector::Emitted | KeySelector::Fields(_) => "the value".to_owned(),
         };
         format!("{field} (format `{}`)", self.selector.format.as_str())
     }
@@ -93,7 +94,8 @@ impl TimestampExtractor {
     pub fn why_unreadable(&self, value: &[u8]) -> String {
         let mut scratch = Vec::new();
         let text = self.at.extract(value, &mut scratch).unwrap_or_default().trim_ascii();
-        let why = match self.selector.format {
+        let why = match &self.selector.format {
+            TimestampFormat::Pattern(pattern) => return format!("it does not have the form `{pattern}`"),
             TimestampFormat::Rfc3339 if text.iter().all(u8::is_ascii_digit) => {
                 "it is a number, so the format may be `unix-s`, `unix-ms` or `unix-us`"
             }
@@ -151,6 +153,18 @@ fn zone(name: &str) -> Result<TimeZone> {
         (None, Err(_)) => Err(manifest_invalid(format!("timestamp: `{name}` is not a time zone"))
             .hint("a time zone is \"UTC\", an offset like \"+02:00\", or a name like \"Europe/Berlin\"")),
     }
+}
+
+/// Reads a time in a pattern of `strptime`. Without an offset it is a time of `zone`, or of UTC.
+fn by_pattern(pattern: &str, text: &[u8], zone: Option<&TimeZone>) -> Option<i64> {
+    let read = jiff::fmt::strtime::parse(pattern, text).ok()?;
+    if read.offset().is_some() || read.timestamp().is_some() {
+        return Some(read.to_timestamp().ok()?.as_millisecond());
+    }
+    let time = read.to_time().unwrap_or_default();
+    let local = read.to_date().ok()?.to_datetime(time);
+    let timestamp = zone.unwrap_or(&TimeZone::UTC).to_ambiguous_timestamp(local).compatible().ok()?;
+    Some(timestamp.as_millisecond())
 }
 
 /// A date with an optional time and offset, as written in a value.

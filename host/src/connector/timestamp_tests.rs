@@ -78,7 +78,7 @@ fn timestamps_are_read_as_milliseconds() {
         (Rfc3339, "  ", Missing),
     ];
     for (format, text, expected) in cases {
-        assert_eq!(read(format, None, text), expected, "{format:?} {text}");
+        assert_eq!(read(format.clone(), None, text), expected, "{format:?} {text}");
     }
     assert_eq!(extractor(UnixS, None).unwrap().extract(b"only one column"), Missing);
     for (document, expected) in

@@ -5,7 +5,8 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::key_selector::KeySelector;
 use super::node::{UnwiredInput, UnwiredNode};
-use super::node_spec::{FaultPolicy, FileFormat, InputRole, NodeInput, NodeKind, OutputPort, PipelineNode};
+use super::node_spec::{FaultPolicy, InputRole, NodeInput, NodeKind, OutputPort, PipelineNode, UndecodablePolicy};
+use super::source::why_missing;
 use super::toml_reader::{PipelineText, suggestion};
 use crate::error::{Error, Result, manifest_cycle, manifest_invalid, manifest_key, manifest_unknown_input};
 
@@ -83,10 +84,20 @@ fn resolve(
         (NodeKind::Sink(_), _) => {
             Err(at(manifest_unknown_input(format!("`{}` reads `{}`, but a sink has no output", reader.id, input.node))))
         }
-        (NodeKind::Source(_), OutputPort::Side(_) | OutputPort::DeadLetter) => Err(at(manifest_unknown_input(
-            format!("`{}` reads a side output of `{}`, but a source has only one output", reader.id, input.node),
-        )
+        (NodeKind::Source(_), OutputPort::Side(_)) => Err(at(manifest_unknown_input(format!(
+            "`{}` reads a side output of `{}`, but a source has none",
+            reader.id, input.node
+        ))
         .hint(format!("write input = \"{}\"", input.node)))),
+        (NodeKind::Source(source), OutputPort::DeadLetter)
+            if source.on_undecodable != UndecodablePolicy::DeadLetter =>
+        {
+            Err(at(manifest_invalid(format!(
+                "`{}` reads `{}.dead-letter`, but that output is always empty",
+                reader.id, input.node
+            ))
+            .hint(format!("set on_undecodable = \"dead-letter\" in [source.{}]", input.node))))
+        }
         (NodeKind::Operator(operator), OutputPort::DeadLetter) if operator.on_fault != FaultPolicy::DeadLetter => {
             Err(at(manifest_invalid(format!(
                 "`{}` reads `{}.dead-letter`, but that output is always empty",
@@ -113,18 +124,10 @@ fn check_keys(
         };
         let (Some((key, span)), NodeKind::Source(source)) = (key, &nodes[place].kind) else { continue };
         let id = nodes[place].id;
-        let why = match (key, source.connector.format()) {
+        let why = match (key, why_missing(&source.connector, &source.decoding, key)) {
             (KeySelector::Emitted, _) => format!("the source `{id}` emits no keys"),
-            (KeySelector::Field(_) | KeySelector::Column(_), Some((FileFormat::Lines, _))) => {
-                format!("the source `{id}` reads lines, which have no fields; set its `format`")
-            }
-            (KeySelector::Column(_), Some((FileFormat::Ndjson, _))) => {
-                format!("the source `{id}` reads JSON, which has fields but no columns")
-            }
-            (KeySelector::Field(_), Some((FileFormat::Csv, false))) => {
-                format!("the source `{id}` has no header, so its columns have no names; use `column`")
-            }
-            _ => continue,
+            (_, Some(why)) => format!("the source `{id}` has no such field: {why}"),
+            (_, None) => continue,
         };
         return Err(manifest_key(format!("`{name}` of `{}`: {why}", node.id)).at(text.location(span)));
     }
@@ -199,26 +202,29 @@ fn check_readers(text: &PipelineText<'_>, nodes: &[UnwiredNode<'_>], edges: &[Ve
     let mut dead_letters_read = vec![false; nodes.len()];
     for (node, inputs) in nodes.iter().zip(edges) {
         for (input, &place) in node.inputs.iter().zip(inputs) {
-            read[place] = true;
-            dead_letters_read[place] |= input.port == OutputPort::DeadLetter;
+            let is_dead_letter = input.port == OutputPort::DeadLetter;
+            dead_letters_read[place] |= is_dead_letter;
+            // Only the main output of a source counts: otherwise nothing reads its records.
+            read[place] |= !is_dead_letter || matches!(nodes[place].kind, NodeKind::Operator(_));
         }
     }
     for (place, node) in nodes.iter().enumerate() {
         let at = |error: Error| error.at(text.location(&node.span));
         let id = node.id;
-        match &node.kind {
-            NodeKind::Operator(operator)
-                if operator.on_fault == FaultPolicy::DeadLetter && !dead_letters_read[place] =>
-            {
-                return Err(at(manifest_invalid(format!("no node reads the dead letters of `{id}`"))
-                    .hint(format!("add a sink with input = \"{id}.dead-letter\", or set on_fault = \"skip\""))));
+        let dead_letter_setting = match &node.kind {
+            NodeKind::Operator(operator) if operator.on_fault == FaultPolicy::DeadLetter => Some("on_fault"),
+            NodeKind::Source(source) if source.on_undecodable == UndecodablePolicy::DeadLetter => {
+                Some("on_undecodable")
             }
-            NodeKind::Sink(_) => {}
-            _ if !read[place] => {
-                return Err(at(manifest_invalid(format!("no node reads `{id}`"))
-                    .hint(format!("add a sink with input = \"{id}\"; connector = \"blackhole\" drops the records"))));
-            }
-            _ => {}
+            _ => None,
+        };
+        if let Some(setting) = dead_letter_setting.filter(|_| !dead_letters_read[place]) {
+            return Err(at(manifest_invalid(format!("no node reads the dead letters of `{id}`"))
+                .hint(format!("add a sink with input = \"{id}.dead-letter\", or set {setting} = \"skip\""))));
+        }
+        if !read[place] && !matches!(node.kind, NodeKind::Sink(_)) {
+            return Err(at(manifest_invalid(format!("no node reads `{id}`"))
+                .hint(format!("add a sink with input = \"{id}\"; connector = \"blackhole\" drops the records"))));
         }
     }
     Ok(())

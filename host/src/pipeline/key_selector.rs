@@ -1,5 +1,6 @@
 //! Key selectors: the place in a record where its key, or another field, is found.
 
+use super::record_format::names;
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::{Result, manifest_key};
 
@@ -10,13 +11,15 @@ pub enum KeySelector {
     Value,
     /// The key that the function upstream passed to `emit_keyed`.
     Emitted,
-    /// A field by name: a CSV column of a source with a header, or a JSON field (`a.b` is field `b` of object `a`).
+    /// A field by name (`a.b` is field `b` of the nested record `a`).
     Field(String),
     /// A CSV column by its index, counted from 0.
     Column(usize),
+    /// Several fields by their names, which form one key.
+    Fields(Vec<String>),
 }
 
-const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" } or { column = 0 } (counted from 0)";
+const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" }, { fields = [\"a\", \"b\"] } or { column = 0 } (counted from 0)";
 
 /// Reads `field` or `column` of a table. Exactly one of them must be set.
 pub(super) fn field_or_column(item: &TomlItem<'_>, section: &TomlSection<'_>) -> Result<KeySelector> {
@@ -37,7 +40,14 @@ pub(super) fn field_or_column(item: &TomlItem<'_>, section: &TomlSection<'_>) ->
 pub(super) fn key(item: &TomlItem<'_>) -> Result<KeySelector> {
     if item.is_table() {
         let section = item.section()?;
-        section.check_keys(&["field", "column"])?;
+        section.check_keys(&["field", "column", "fields"])?;
+        if let Some(fields) = section.get("fields") {
+            if let Some(other) = ["field", "column"].iter().find_map(|key| section.get(key)) {
+                let message = format!("{} cannot be combined with `fields`", other.what);
+                return Err(other.error(manifest_key(message).hint(KEY_HINT)));
+            }
+            return names(&fields).map(KeySelector::Fields);
+        }
         return field_or_column(item, &section).map_err(|error| error.hint(KEY_HINT));
     }
     match item.as_str() {

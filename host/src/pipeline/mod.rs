@@ -8,6 +8,7 @@
 
 mod bounds;
 mod duration;
+mod filter;
 mod graph;
 mod interval;
 mod job_settings;
@@ -15,9 +16,12 @@ mod key_selector;
 mod node;
 mod node_spec;
 mod parse;
+mod record_format;
+mod row_operator;
 mod source;
 mod spec;
 mod syntax;
+mod timestamp_format;
 mod toml_reader;
 mod window;
 mod window_settings;
@@ -25,16 +29,21 @@ mod window_settings;
 #[cfg(test)]
 mod parse_tests;
 #[cfg(test)]
+mod rows_tests;
+#[cfg(test)]
 mod window_tests;
 
+pub use filter::{Comparison, FilterExpression, FilterOperand, FilterTerm};
 pub use interval::JoinInterval;
 pub use key_selector::KeySelector;
 pub use node_spec::{
-    AlignmentSettings, FaultPolicy, FileFormat, FunctionReference, GuestLimits, InputRole, MEMORY_BYTES_MAX, NodeInput,
-    NodeKind, OperatorNode, OutputPort, PipelineNode, SinkConfig, SourceConfig, SourceNode, TimestampFormat,
+    AlignmentSettings, FaultPolicy, FunctionReference, GuestLimits, InputRole, MEMORY_BYTES_MAX, NodeInput, NodeKind,
+    OperatorNode, OutputPort, PipelineNode, SinkConfig, SinkNode, SourceConfig, SourceNode, TimestampFormat,
     TimestampSelector, UndecodablePolicy, ValueFormat, WatermarkSettings,
 };
 pub use parse::locate;
+pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat};
+pub use row_operator::{FieldRename, FieldSelection, RowOperator};
 pub use spec::{
     BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, PipelineSpec, RestartStrategy,
     SandboxSettings, StateBackendKind, StateSettings,

@@ -9,11 +9,11 @@ use super::bounds::{COLUMN_BYTES_MAX, check_connector_keys, check_id, parallelis
 use super::key_selector::{KeySelector, key};
 use super::node_spec::{
     FaultPolicy, FunctionReference, GuestLimits, InputRole, MEMORY_BYTES_MAX, NodeKind, OperatorNode, OutputPort,
-    SinkConfig, SourceConfig, SourceNode,
+    SinkConfig, SinkNode, SourceConfig, SourceNode,
 };
 use super::source::source;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
-use super::{interval, window};
+use super::{interval, record_format, row_operator, window};
 use crate::error::{Result, manifest_invalid};
 
 /// A node whose inputs are still names.
@@ -123,12 +123,14 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         "limits",
         "parallelism",
     ];
-    section.check_keys(&[&own[..], &window::KEYS].concat())?;
+    section.check_keys(&[&own[..], &window::KEYS, &row_operator::KEYS].concat())?;
     let policies = [("fail", FaultPolicy::Fail), ("skip", FaultPolicy::Skip), ("dead-letter", FaultPolicy::DeadLetter)];
     let on_fault = section.get("on_fault").map(|item| item.choose(&policies)).transpose()?;
+    let rows = row_operator::read(section)?;
     let windows = window::read(section)?;
     let function = match windows.as_ref().and_then(|windows| windows.aggregate.as_ref()) {
         Some(_) => None,
+        None if rows.is_some() => None,
         None => Some(FunctionReference {
             component: section.need("component")?.string()?.to_string(),
             name: section.need("function")?.string()?.to_string(),
@@ -136,6 +138,7 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
     };
     Ok(OperatorNode {
         function,
+        rows,
         windows,
         config: section.get("config").map(|item| config(&item)).transpose()?.unwrap_or_default(),
         interval: section.get("interval").map(|item| interval::read(&item)).transpose()?,
@@ -173,19 +176,22 @@ enum SinkKind {
     Blackhole,
 }
 
-fn sink(section: &TomlSection<'_>) -> Result<SinkConfig> {
+fn sink(section: &TomlSection<'_>) -> Result<SinkNode> {
     const COMMON: &[&str] = &["input", "inputs", "connector", "parallelism"];
+    const ENCODING: &[&str] = &record_format::ENCODING_KEYS;
     const FILE: &[&str] = &["path"];
-    section.check_keys(&[COMMON, FILE].concat())?;
+    section.check_keys(&[COMMON, ENCODING, FILE].concat())?;
     let connectors = [("file", SinkKind::File), ("stdout", SinkKind::Stdout), ("blackhole", SinkKind::Blackhole)];
     let item = section.need("connector")?;
-    let (sink, own) = match item.choose(&connectors)? {
-        SinkKind::File => (SinkConfig::File { path: PathBuf::from(section.need("path")?.string()?) }, FILE),
-        SinkKind::Stdout => (SinkConfig::Stdout, &[][..]),
-        SinkKind::Blackhole => (SinkConfig::Blackhole, &[][..]),
+    let (connector, own): (_, &[&[&str]]) = match item.choose(&connectors)? {
+        SinkKind::File => {
+            (SinkConfig::File { path: PathBuf::from(section.need("path")?.string()?) }, &[COMMON, ENCODING, FILE])
+        }
+        SinkKind::Stdout => (SinkConfig::Stdout, &[COMMON, ENCODING]),
+        SinkKind::Blackhole => (SinkConfig::Blackhole, &[COMMON]),
     };
-    check_connector_keys(section, &item, &[COMMON, own].concat())?;
-    Ok(sink)
+    check_connector_keys(section, &item, &own.concat())?;
+    Ok(SinkNode { connector, encoding: record_format::encoding(section)? })
 }
 
 /// Reads `input` or `inputs`, then `second` and `broadcast`.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::interval::JoinInterval;
 use super::key_selector::KeySelector;
+use super::record_format::{DecodingSettings, EncodingSettings, FileFormat};
+use super::row_operator::RowOperator;
 use super::window_settings::WindowSettings;
 
 /// A node of a pipeline: a source, an operator or a sink.
@@ -73,7 +75,7 @@ pub enum OutputPort {
     Main,
     /// A side output, by its name in the function's description.
     Side(String),
-    /// The dead letters of an operator.
+    /// The dead letters of an operator or a source.
     DeadLetter,
 }
 
@@ -85,7 +87,16 @@ pub enum NodeKind {
     /// Processes records.
     Operator(OperatorNode),
     /// Writes records.
-    Sink(SinkConfig),
+    Sink(SinkNode),
+}
+
+/// The settings of a sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkNode {
+    /// The connector.
+    pub connector: SinkConfig,
+    /// The format in which it writes records.
+    pub encoding: EncodingSettings,
 }
 
 /// The settings of a source.
@@ -93,6 +104,8 @@ pub enum NodeKind {
 pub struct SourceNode {
     /// The connector.
     pub connector: SourceConfig,
+    /// How the fields of its records are read.
+    pub decoding: DecodingSettings,
     /// The event timestamp of a record, if records have one.
     pub timestamp: Option<TimestampSelector>,
     /// The watermark, if the source emits one.
@@ -111,6 +124,8 @@ pub enum UndecodablePolicy {
     Fail,
     /// The record is skipped and counted.
     Skip,
+    /// The record is counted and sent to the source's output `dead-letter`.
+    DeadLetter,
 }
 
 /// The place of the event timestamp in a record, and its format.
@@ -125,8 +140,7 @@ pub struct TimestampSelector {
 }
 
 /// The format of an event timestamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimestampFormat {
     /// A date and time as in RFC 3339.
     Rfc3339,
@@ -136,16 +150,19 @@ pub enum TimestampFormat {
     UnixMs,
     /// Microseconds since the Unix epoch.
     UnixUs,
+    /// A pattern of `strptime`, such as `%d.%m.%Y %H:%M`.
+    Pattern(String),
 }
 
 impl TimestampFormat {
     /// Returns its name in a pipeline file.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             TimestampFormat::Rfc3339 => "rfc3339",
             TimestampFormat::UnixS => "unix-s",
             TimestampFormat::UnixMs => "unix-ms",
             TimestampFormat::UnixUs => "unix-us",
+            TimestampFormat::Pattern(pattern) => pattern,
         }
     }
 }
@@ -173,8 +190,10 @@ pub struct AlignmentSettings {
 /// The settings of an operator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperatorNode {
-    /// The function, or `None` if `windows` has a built-in aggregate.
+    /// The function, or `None` if `windows` has a built-in aggregate or `rows` is set.
     pub function: Option<FunctionReference>,
+    /// The filter and the selection of an operator without a component.
+    pub rows: Option<RowOperator>,
     /// The windows of a window operator.
     pub windows: Option<WindowSettings>,
     /// Passed to the function unchanged.
@@ -239,18 +258,6 @@ pub enum ValueFormat {
     Csv(Option<Vec<String>>),
 }
 
-/// The format of a source's records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FileFormat {
-    /// Each line is a record.
-    Lines,
-    /// Each CSV row is a record.
-    Csv,
-    /// Each line is a JSON document.
-    Ndjson,
-}
-
 /// The connector of a source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceConfig {
@@ -271,6 +278,8 @@ pub enum SourceConfig {
         template: String,
         /// Number of distinct values of `{key}`.
         keys: u64,
+        /// The format of its records.
+        format: FileFormat,
     },
     /// Reads records from a TCP server. Cannot be replayed.
     Socket {
@@ -282,12 +291,11 @@ pub enum SourceConfig {
 }
 
 impl SourceConfig {
-    /// Returns the format of the records, and whether there is a header. Returns `None` if a template determines the format.
-    pub fn format(&self) -> Option<(FileFormat, bool)> {
+    /// Returns the format of the records, and whether there is a header.
+    pub fn format(&self) -> (FileFormat, bool) {
         match self {
-            SourceConfig::File { format, header, .. } => Some((*format, *header)),
-            SourceConfig::Socket { format, .. } => Some((*format, false)),
-            SourceConfig::Generator { .. } => None,
+            SourceConfig::File { format, header, .. } => (*format, *header),
+            SourceConfig::Socket { format, .. } | SourceConfig::Generator { format, .. } => (*format, false),
         }
     }
 }

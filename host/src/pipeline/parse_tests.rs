@@ -247,7 +247,10 @@ fn defaults_equal_those_of_the_documentation() {
     assert_eq!(pipeline.state.backend, StateBackendKind::Memory);
     assert!(!pipeline.sandbox.fresh_instance);
     let NodeKind::Source(source) = &pipeline.nodes[0].kind else { panic!("not a source") };
-    assert_eq!(source.connector, SourceConfig::Generator { records: None, template: "{n}".into(), keys: 100 });
+    assert_eq!(
+        source.connector,
+        SourceConfig::Generator { records: None, template: "{n}".into(), keys: 100, format: FileFormat::Csv }
+    );
     let NodeKind::Operator(operator) = &pipeline.nodes[1].kind else { panic!("not an operator") };
     assert_eq!((operator.on_fault, operator.limits), (FaultPolicy::Fail, GuestLimits::default()));
     let none =
@@ -257,8 +260,11 @@ fn defaults_equal_those_of_the_documentation() {
         ("\"value\"", KeySelector::Value),
         ("{ column = 0 }", KeySelector::Column(0)),
         ("{ field = \"a.b\" }", KeySelector::Field("a.b".into())),
+        ("{ fields = [\"a\", \"b.c\"] }", KeySelector::Fields(vec!["a".into(), "b.c".into()])),
     ] {
-        let keyed = parse(&SMALL.replace("function =", &format!("key = {key}\nfunction ="))).unwrap();
+        let text = SMALL.replace("\"generator\"", "\"generator\"\nformat = \"ndjson\"");
+        let text = if key.contains("column") { SMALL } else { &text };
+        let keyed = parse(&text.replace("function =", &format!("key = {key}\nfunction ="))).unwrap();
         assert_eq!(keyed.nodes[1].key, Some(selector));
     }
 }
@@ -323,6 +329,9 @@ fn values_out_of_bounds_are_rejected() {
         ("header = true", "header = \"yes\"", 54),
         ("\"csv\"", "\"avro\"", 53),
         ("\"rfc3339\"", "\"iso\"", 55),
+        ("\"rfc3339\"", "\"%Q\"", 55),
+        ("\"rfc3339\"", "\"%H:%M\"", 55),
+        ("\"rfc3339\"", "\"unix-ms\", zone = \"UTC\"", 55),
         ("seed = 7", "seed = -7", 4),
         ("\"late-flights\"", "\"Late Flights\"", 1),
         ("\"late-flights\"", "\"\"", 1),
@@ -360,10 +369,12 @@ fn impossible_keys_are_rejected() {
         (field, "{}", 38),
         (field, "{ field = \"a\", column = 1 }", 38),
         (field, "{ column = -1 }", 38),
+        (field, "{ fields = [\"a\"], field = \"a\" }", 38),
         (field, "\"emitted\"", 38),
         ("{ field = \"time_hour\",", "{", 55),
         ("header = true", "header = false", 55),
         ("format = \"csv\"\nheader = true", "format = \"lines\"", 54),
+        ("format = \"csv\"\nheader = true", "format = \"raw\"", 54),
     ] {
         refused(FULL, from, to, "manifest-key", line);
     }
@@ -443,7 +454,7 @@ fn a_second_input_has_the_key_of_the_first_or_one_of_its_own() {
     refused(&text, "second = [\"lines\", \"flights\"]\n", "", "manifest-invalid", 38);
     refused(&text, "second_key = \"value\"", "second_key = \"values\"", "manifest-key", 39);
     let error = refused(&text, "second_key = \"value\"", "second_key = { field = \"id\" }", "manifest-key", 39);
-    assert!(error.message.starts_with("`second_key` of `track`: the source `lines` reads lines"), "{error}");
+    assert!(error.message.starts_with("`second_key` of `track`: the source `lines` has no such field"), "{error}");
     // An error in the default is reported at the default.
     let error = refused(&text, "second_key = \"value\"\n", "", "manifest-key", 39);
     assert!(error.message.starts_with("`key` of `track`"), "{error}");

@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::bounds::{check_connector_keys, parallelism};
 use super::key_selector::{KeySelector, field_or_column};
 use super::node_spec::{
-    AlignmentSettings, FileFormat, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, UndecodablePolicy,
+    AlignmentSettings, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, UndecodablePolicy,
     WatermarkSettings,
 };
+use super::record_format::{self, DECODING_KEYS, DecodingSettings, FileFormat};
+use super::timestamp_format;
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::{Result, manifest_key, manifest_parallelism};
 
@@ -21,11 +23,11 @@ enum SourceKind {
 
 /// Reads `[source.ID]`.
 pub(super) fn source(section: &TomlSection<'_>) -> Result<SourceNode> {
-    const COMMON: &[&str] = &["connector", "timestamp", "watermark", "rate", "on_undecodable", "parallelism"];
-    const FILE: &[&str] = &["path", "format", "header"];
+    const COMMON: &[&str] = &["connector", "format", "timestamp", "watermark", "rate", "on_undecodable", "parallelism"];
+    const FILE: &[&str] = &["path", "header"];
     const GENERATOR: &[&str] = &["records", "template", "keys"];
-    const SOCKET: &[&str] = &["address", "format"];
-    section.check_keys(&[COMMON, FILE, GENERATOR, SOCKET].concat())?;
+    const SOCKET: &[&str] = &["address"];
+    section.check_keys(&[COMMON, &DECODING_KEYS, FILE, GENERATOR, SOCKET].concat())?;
     let connectors = [("file", SourceKind::File), ("generator", SourceKind::Generator), ("socket", SourceKind::Socket)];
     let item = section.need("connector")?;
     let (connector, own) = match item.choose(&connectors)? {
@@ -33,16 +35,22 @@ pub(super) fn source(section: &TomlSection<'_>) -> Result<SourceNode> {
         SourceKind::Generator => (generator(section)?, GENERATOR),
         SourceKind::Socket => (socket(section)?, SOCKET),
     };
-    check_connector_keys(section, &item, &[COMMON, own].concat())?;
-    let timestamp = section.get("timestamp").map(|item| timestamp(&item, &connector)).transpose()?;
+    check_connector_keys(section, &item, &[COMMON, &DECODING_KEYS, own].concat())?;
+    let decoding = record_format::decoding(section, connector.format().0)?;
+    let timestamp = section.get("timestamp").map(|item| timestamp(&item, &connector, &decoding)).transpose()?;
     let watermark = match section.get("watermark") {
         Some(item) => watermark(&item, timestamp.is_some())?,
         None => None,
     };
     let rate = section.get("rate").map(|item| item.count(1, u64::MAX)).transpose()?;
-    let choices = [("fail", UndecodablePolicy::Fail), ("skip", UndecodablePolicy::Skip)];
+    let choices = [
+        ("fail", UndecodablePolicy::Fail),
+        ("skip", UndecodablePolicy::Skip),
+        ("dead-letter", UndecodablePolicy::DeadLetter),
+    ];
     let on_undecodable = section.get("on_undecodable").map(|item| item.choose(&choices)).transpose()?;
-    Ok(SourceNode { connector, timestamp, watermark, rate, on_undecodable: on_undecodable.unwrap_or_default() })
+    let on_undecodable = on_undecodable.unwrap_or_default();
+    Ok(SourceNode { connector, decoding, timestamp, watermark, rate, on_undecodable })
 }
 
 fn socket(section: &TomlSection<'_>) -> Result<SourceConfig> {
@@ -57,8 +65,7 @@ fn socket(section: &TomlSection<'_>) -> Result<SourceConfig> {
 }
 
 fn format(section: &TomlSection<'_>) -> Result<FileFormat> {
-    let formats = [("lines", FileFormat::Lines), ("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
-    Ok(section.get("format").map(|item| item.choose(&formats)).transpose()?.unwrap_or(FileFormat::Lines))
+    Ok(record_format::format(section)?.unwrap_or(FileFormat::Lines))
 }
 
 fn file_source(section: &TomlSection<'_>) -> Result<SourceConfig> {
@@ -76,7 +83,17 @@ fn generator(section: &TomlSection<'_>) -> Result<SourceConfig> {
     let records = section.get("records").map(|item| item.count(0, u64::MAX)).transpose()?;
     let template = section.get("template").map(|item| item.string()).transpose()?.unwrap_or("{n}").to_string();
     let keys = section.get("keys").map(|item| item.count(1, u64::MAX)).transpose()?.unwrap_or(100);
-    Ok(SourceConfig::Generator { records, template, keys })
+    let format = record_format::format(section)?.unwrap_or_else(|| format_of_template(&template));
+    Ok(SourceConfig::Generator { records, template, keys, format })
+}
+
+/// Returns the format of a template without `format`: NDJSON if a sample is a JSON object, else CSV.
+fn format_of_template(template: &str) -> FileFormat {
+    let sample = template.replace("{n}", "0").replace("{key}", "k0");
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&sample) {
+        Ok(_) => FileFormat::Ndjson,
+        Err(_) => FileFormat::Csv,
+    }
 }
 
 fn address(item: &TomlItem<'_>) -> Result<String> {
@@ -87,29 +104,46 @@ fn address(item: &TomlItem<'_>) -> Result<String> {
     }
 }
 
-fn timestamp(item: &TomlItem<'_>, connector: &SourceConfig) -> Result<TimestampSelector> {
+fn timestamp(item: &TomlItem<'_>, connector: &SourceConfig, decoding: &DecodingSettings) -> Result<TimestampSelector> {
     let section = item.section()?;
     section.check_keys(&["field", "column", "format", "zone"])?;
     let at = field_or_column(item, &section)?;
-    use TimestampFormat::{Rfc3339, UnixMs, UnixS, UnixUs};
-    let format =
-        section.need("format")?.choose(&[Rfc3339, UnixMs, UnixS, UnixUs].map(|format| (format.as_str(), format)))?;
+    let format = timestamp_format::read(&section.need("format")?)?;
     let zone = match section.get("zone") {
-        Some(item) if format != Rfc3339 => return Err(item.invalid("has no effect without format = \"rfc3339\"")),
+        Some(item) if matches!(format, TimestampFormat::UnixS | TimestampFormat::UnixMs | TimestampFormat::UnixUs) => {
+            return Err(item.invalid("has no effect on a number of seconds since 1970, which is in UTC"));
+        }
         Some(item) => Some(item.string()?.to_owned()),
         None => None,
     };
-    let misplaced = match (connector.format(), &at) {
-        (Some((FileFormat::Lines, _)), _) => Some("format = \"lines\" has no fields"),
-        (Some((FileFormat::Ndjson, _)), KeySelector::Column(_)) => Some("JSON has fields, not columns"),
-        (Some((FileFormat::Csv, false)), KeySelector::Field(_)) => {
-            Some("without a header columns have no names, so use `column`, counted from 0")
-        }
-        _ => None,
-    };
-    match misplaced {
+    match why_missing(connector, decoding, &at) {
         Some(why) => Err(item.error(manifest_key(format!("{}: {why}", item.what)))),
         None => Ok(TimestampSelector { at, format, zone }),
+    }
+}
+
+/// Returns why records of a source cannot have a field, or `None` if they may have it.
+pub(super) fn why_missing(
+    connector: &SourceConfig,
+    decoding: &DecodingSettings,
+    at: &KeySelector,
+) -> Option<&'static str> {
+    let names: &[String] = match at {
+        KeySelector::Field(name) => std::slice::from_ref(name),
+        KeySelector::Fields(names) => names,
+        KeySelector::Column(_) => &[],
+        KeySelector::Value | KeySelector::Emitted => return None,
+    };
+    match connector.format() {
+        (FileFormat::Raw, _) => Some("format = \"raw\" has no fields"),
+        (FileFormat::Lines, _) if names.iter().any(|name| name != "line") || names.is_empty() => {
+            Some("format = \"lines\" has only the field `line`")
+        }
+        (FileFormat::Ndjson, _) if names.is_empty() => Some("JSON has fields, but no columns"),
+        (FileFormat::Csv, false) if decoding.columns.is_none() && !names.is_empty() => {
+            Some("without a header columns have no names; set `columns`, or use `column`, counted from 0")
+        }
+        _ => None,
     }
 }
 

@@ -146,6 +146,16 @@ impl<'a> TomlItem<'a> {
         error.at(self.text.location(&self.span))
     }
 
+    /// Returns the span of byte `at` of the string `text`, which is this value. Returns the span of the whole value if the string is
+    /// written with escapes.
+    pub fn span_within(&self, text: &str, at: usize) -> Range<usize> {
+        let written = self.text.text.get(self.span.clone()).unwrap_or_default();
+        match written.find(text) {
+            Some(start) => self.span.start + start + at..self.span.end,
+            None => self.span.clone(),
+        }
+    }
+
     fn wrong_type(&self, wanted: &str) -> Error {
         let found = self.value.type_str();
         let article = if matches!(found, "array" | "integer") { "an" } else { "a" };

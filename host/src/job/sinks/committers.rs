@@ -12,7 +12,7 @@ use crate::job::handle::JobHandle;
 use crate::job::restore::StartingPoint;
 use crate::job::store::JobRecord;
 use crate::model::Interrupt;
-use crate::pipeline::{NodeKind, PipelineSpec};
+use crate::pipeline::{NodeKind, PipelineSpec, SinkNode};
 
 /// The committers of a job's sinks, by node id.
 pub struct SinkCommitters(BTreeMap<String, Box<dyn Committer>>);
@@ -22,7 +22,7 @@ impl SinkCommitters {
     pub fn open(pipeline: &PipelineSpec, record: &JobRecord, clock: &SharedClock) -> SinkCommitters {
         let mut committers = BTreeMap::new();
         for node in &pipeline.nodes {
-            if let NodeKind::Sink(config) = &node.kind {
+            if let NodeKind::Sink(SinkNode { connector: config, .. }) = &node.kind {
                 let context = ConnectorContext {
                     job_id: record.id.clone(),
                     node: node.id.clone(),

@@ -17,7 +17,7 @@ pub fn existing_output_warnings(
     origin_checkpoint: Option<u64>,
 ) -> Vec<String> {
     let sinks = pipeline.nodes.iter().filter_map(|node| match &node.kind {
-        NodeKind::Sink(config) => Some((&node.id, config)),
+        NodeKind::Sink(sink) => Some((&node.id, &sink.connector)),
         _ => None,
     });
     let mut warnings = Vec::new();

@@ -48,7 +48,7 @@ pub fn missing_output(sink: &str, name: &str) -> String {
 
 fn sink_config<'a>(pipeline: &'a PipelineSpec, id: &str) -> Option<&'a SinkConfig> {
     pipeline.nodes.iter().filter(|node| node.id == id).find_map(|node| match &node.kind {
-        NodeKind::Sink(config) => Some(config),
+        NodeKind::Sink(sink) => Some(&sink.connector),
         _ => None,
     })
 }

@@ -1,7 +1,7 @@
 //! The delivery guarantee of a pipeline: exactly-once, or what weakens it and why.
 
 use crate::connector::{self, Replay};
-use crate::pipeline::{CheckpointMode, NodeKind, PipelineSpec, SinkConfig};
+use crate::pipeline::{CheckpointMode, NodeKind, PipelineSpec, SinkConfig, SinkNode};
 
 /// Returns the guarantee as a text for the user. Adds warnings about a pipeline without periodic checkpoints.
 pub(super) fn delivery_guarantee(pipeline: &PipelineSpec, warnings: &mut Vec<String>) -> String {
@@ -11,7 +11,7 @@ pub(super) fn delivery_guarantee(pipeline: &PipelineSpec, warnings: &mut Vec<Str
             NodeKind::Source(source) if connector::replay(&source.connector) == Replay::No => {
                 weaknesses.push(format!("at-most-once from source `{}`, which cannot be replayed", node.id));
             }
-            NodeKind::Sink(SinkConfig::Stdout) => {
+            NodeKind::Sink(SinkNode { connector: SinkConfig::Stdout, .. }) => {
                 weaknesses.push(format!("at-least-once to sink `{}`, which cannot take back its output", node.id));
             }
             _ => {}
@@ -29,7 +29,7 @@ pub(super) fn delivery_guarantee(pipeline: &PipelineSpec, warnings: &mut Vec<Str
 fn warn_of_missing_checkpoints(pipeline: &PipelineSpec, warnings: &mut Vec<String>) {
     warnings.push("[checkpoint] has no interval or records: the job restarts from the beginning".to_owned());
     for node in &pipeline.nodes {
-        if matches!(node.kind, NodeKind::Sink(SinkConfig::File { .. })) {
+        if matches!(node.kind, NodeKind::Sink(SinkNode { connector: SinkConfig::File { .. }, .. })) {
             warnings.push(format!(
                 "sink `{}` publishes its files only when the job ends or a savepoint is taken, because [checkpoint] has no \
                  interval or records; a cancel removes unpublished files",

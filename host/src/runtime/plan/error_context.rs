@@ -11,7 +11,7 @@ pub(super) fn in_node(kind: &str, node: &PipelineNode, key: &'static str, error:
 /// Explains an error about an unknown column if the reason is that the CSV input of the source is empty and so has no header.
 pub(super) fn explain_empty_input(source: &PipelineNode, format: &ValueFormat, error: Error) -> Error {
     let NodeKind::Source(SourceNode { connector, .. }) = &source.kind else { return error };
-    if *format != ValueFormat::Csv(None) || connector.format() != Some((FileFormat::Csv, true)) {
+    if *format != ValueFormat::Csv(None) || connector.format() != (FileFormat::Csv, true) {
         return error;
     }
     let message = format!("{}: the input of source `{}` is empty and has no header row", error.message, source.id);

@@ -114,7 +114,8 @@ impl ExecutionPlan {
                 Ok(ValueFormat::Raw)
             }
             NodeKind::Sink(sink) => {
-                connector::check_sink(sink, base_dir).map_err(|error| in_node("sink", node, "path", error))?;
+                connector::check_sink(&sink.connector, base_dir)
+                    .map_err(|error| in_node("sink", node, "path", error))?;
                 Ok(ValueFormat::Raw)
             }
         }

@@ -185,7 +185,9 @@ pub(crate) fn check_first_timestamps(
             let error = unreadable_error(node, extractor, value, "");
             match on_undecodable {
                 UndecodablePolicy::Fail => Err(error),
-                UndecodablePolicy::Skip => Ok(Some(format!("{}; all of the first records are skipped", error.message))),
+                UndecodablePolicy::Skip | UndecodablePolicy::DeadLetter => {
+                    Ok(Some(format!("{}; all of the first records are skipped", error.message)))
+                }
             }
         }
         (None, None) => Ok((!records.is_empty()).then(|| missing_warning(node, extractor))),

@@ -156,8 +156,8 @@ impl SubtaskStartup {
     fn open_task(&self, node: &PipelineNode) -> error::Result<NodeTask> {
         Ok(match &node.kind {
             NodeKind::Operator(operator) => NodeTask::Operator(open_operator(&self.context, node, operator)?),
-            NodeKind::Sink(config) => {
-                let sink = connector::open_sink(config, &self.context.connector_context(node))?;
+            NodeKind::Sink(sink) => {
+                let sink = connector::open_sink(&sink.connector, &self.context.connector_context(node))?;
                 NodeTask::Sink { sink, counters: self.context.restored(node).counters() }
             }
             NodeKind::Source(_) => return Err(error::internal("a source is not the first node of its chain")),

@@ -104,7 +104,7 @@ fn other_header(path: &Path, other: &Path) -> Error {
 /// Returns the value format of a file format.
 fn described(format: FileFormat, columns: Option<Vec<String>>) -> ValueFormat {
     match format {
-        FileFormat::Lines => ValueFormat::Raw,
+        FileFormat::Lines | FileFormat::Raw => ValueFormat::Raw,
         FileFormat::Ndjson => ValueFormat::Json,
         FileFormat::Csv => ValueFormat::Csv(columns),
     }

@@ -31,7 +31,7 @@ pub(super) fn record_location(
     byte: u64,
     is_cancelled: &dyn Fn() -> bool,
 ) -> RecordLocation {
-    let found = skip_blank_lines(path, byte, format != FileFormat::Lines, is_cancelled);
+    let found = skip_blank_lines(path, byte, !matches!(format, FileFormat::Lines | FileFormat::Raw), is_cancelled);
     let (line, byte) = found.map_or((None, byte), |(line, byte)| (Some(line), byte));
     RecordLocation { file: path.display().to_string(), byte, line }
 }
