@@ -14,6 +14,7 @@ const COMPONENTS: &[(&str, &str)] = &[
     ("crossing", "tests/guests/crossing"),
     ("event-time", "tests/guests/event-time"),
     ("keyed-count", "tests/guests/keyed-count"),
+    ("relay", "tests/guests/relay"),
 ];
 
 #[derive(clap::Args)]

@@ -35,6 +35,8 @@ const GUEST_CRATES: &[&str] = &[
     "-p",
     "keyed-count",
     "-p",
+    "relay",
+    "-p",
     "kinds",
     "-p",
     "event-time",
