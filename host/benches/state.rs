@@ -127,7 +127,7 @@ impl Checkpoints {
             counters: Counters::default(),
             watermark: None,
         };
-        let operator = |id: &str, subtask| OperatorMetadata { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
+        let operator = |id: &str, subtask| OperatorMetadata::new(id, vec![subtask]);
         let metadata = CheckpointMetadata {
             format: CheckpointMetadata::FORMAT,
             job_id: JOB.into(),
@@ -137,6 +137,7 @@ impl Checkpoints {
             taken_at_ms: 0,
             seed: None,
             max_parallelism: MAX_PARALLELISM,
+            schemas: Vec::new(),
             operators: vec![
                 operator("numbers", subtask(None, position)),
                 operator("count", subtask(Some(handle), None)),

@@ -49,7 +49,7 @@ mod testing;
 
 pub use catalog::{ListedSavepoint, UnusableCheckpoint, Verification};
 pub use location::{StorageLocation, utf8_path};
-pub use metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
+pub use metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, OperatorVersion, SubtaskMetadata};
 pub use retention::{RetirementSummary, UnfinishedCheckpoint};
 pub use savepoint_writer::SavepointWriter;
 pub use storage::{CheckpointFiles, CheckpointStorage, METADATA_FILE_NAME};

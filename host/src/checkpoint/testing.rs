@@ -135,7 +135,7 @@ pub(super) fn metadata(id: u64, kind: CheckpointKind, files: &[FileRef]) -> Chec
         files: files.to_vec(),
         size: StateSize { entries: 12, bytes: 240 },
     };
-    let operator = |id: &str, subtask| OperatorMetadata { id: id.into(), parallelism: 1, subtasks: vec![subtask] };
+    let operator = |id: &str, subtask| OperatorMetadata::new(id, vec![subtask]);
     let counters = |records_in, records_out| Counters { records_in, records_out, ..Counters::default() };
     CheckpointMetadata {
         format: CheckpointMetadata::FORMAT,
@@ -146,6 +146,7 @@ pub(super) fn metadata(id: u64, kind: CheckpointKind, files: &[FileRef]) -> Chec
         taken_at_ms: 1_700_000_000_000,
         seed: None,
         max_parallelism: 128,
+        schemas: Vec::new(),
         operators: vec![
             operator(
                 "flights",

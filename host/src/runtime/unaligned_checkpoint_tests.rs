@@ -167,7 +167,7 @@ fn store_checkpoint(snapshots: Vec<SubtaskSnapshot>) -> RestoredCheckpoint {
             ..SubtaskMetadata::default()
         };
         let subtasks = own.iter().map(to_metadata).collect();
-        operators.push(OperatorMetadata { id: id.into(), parallelism: own.len() as u32, subtasks });
+        operators.push(OperatorMetadata::new(id, subtasks));
     }
     let metadata = CheckpointMetadata {
         format: CheckpointMetadata::FORMAT,
@@ -178,6 +178,7 @@ fn store_checkpoint(snapshots: Vec<SubtaskSnapshot>) -> RestoredCheckpoint {
         taken_at_ms: 0,
         seed: None,
         max_parallelism: 128,
+        schemas: Vec::new(),
         operators,
     };
     RestoredCheckpoint { metadata: Arc::new(metadata), files: Arc::new(files) }

@@ -76,6 +76,8 @@ pub struct StateDescription {
     pub map_key: String,
     /// Time to live of the entries, if they expire.
     pub ttl: Option<TimeToLive>,
+    /// Generation of the operator that first stored the values in this form.
+    pub generation: u32,
     /// Fingerprints of older schemas that the function can migrate from. A property of the function, so not stored.
     #[serde(skip)]
     pub previous: Vec<String>,
@@ -91,6 +93,7 @@ impl StateDescription {
             schema: schema.into(),
             map_key: String::new(),
             ttl: None,
+            generation: 1,
             previous: Vec::new(),
         }
     }

@@ -60,7 +60,8 @@ impl ParsedEntries {
             metadata.in_flight = metadata.in_flight.map(|file| writer.copy(&file)).transpose()?;
             subtasks.push(metadata);
         }
-        Ok(OperatorMetadata { id: operator.id.clone(), parallelism: operator.parallelism, subtasks })
+        let versions = base.map(|(_, stored)| stored.versions.clone()).unwrap_or_default();
+        Ok(OperatorMetadata { versions, ..OperatorMetadata::new(&operator.id, subtasks) })
     }
 }
 
@@ -163,6 +164,7 @@ pub fn loaded_metadata(
         taken_at_ms: now_ms,
         seed: base.and_then(|base| base.seed),
         max_parallelism: target.max_parallelism,
+        schemas: base.map(|base| base.schemas.clone()).unwrap_or_default(),
         operators,
     }
 }

@@ -130,7 +130,7 @@ impl LoadFixture {
                     metadata.counters.records_in = 5;
                 }
             }
-            operators.push(OperatorMetadata { id: id.into(), parallelism, subtasks });
+            operators.push(OperatorMetadata { parallelism, ..OperatorMetadata::new(id, subtasks) });
         }
         savepoint.complete(&loaded_metadata(&target(), None, operators, "taken".into(), 7)).unwrap();
         self.open(&folder)

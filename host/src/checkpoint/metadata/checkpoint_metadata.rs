@@ -6,6 +6,9 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::operator_version::OperatorVersion;
+use crate::escape::shown;
+use crate::model::row::RowSchema;
 use crate::model::{Counters, MAX_PARALLELISM_LIMIT};
 use crate::state::{FileRef, StateHandle};
 
@@ -54,6 +57,8 @@ pub struct CheckpointMetadata {
     pub seed: Option<u64>,
     /// Number of key groups.
     pub max_parallelism: u32,
+    /// The schemas of rows that the operators refer to, as text, each once.
+    pub schemas: Vec<String>,
     /// All nodes of the pipeline.
     pub operators: Vec<OperatorMetadata>,
 }
@@ -65,6 +70,9 @@ pub struct OperatorMetadata {
     pub id: String,
     /// Number of subtasks.
     pub parallelism: u32,
+    /// The version of an operator. Two while a newer version takes over. Empty for sources and sinks, and if the checkpoint has an
+    /// older format or was written without a job.
+    pub versions: Vec<OperatorVersion>,
     /// The subtasks in order of their numbers.
     pub subtasks: Vec<SubtaskMetadata>,
 }
@@ -89,6 +97,18 @@ pub struct SubtaskMetadata {
     pub watermark: Option<i64>,
 }
 
+impl OperatorMetadata {
+    /// Returns the metadata of a node without a version.
+    pub fn new(id: &str, subtasks: Vec<SubtaskMetadata>) -> OperatorMetadata {
+        OperatorMetadata { id: id.to_owned(), parallelism: subtasks.len() as u32, versions: Vec::new(), subtasks }
+    }
+
+    /// Returns the newest version.
+    pub fn version(&self) -> Option<&OperatorVersion> {
+        self.versions.last()
+    }
+}
+
 impl SubtaskMetadata {
     /// Returns the keyed state and the broadcast state, if any.
     pub fn states(&self) -> impl Iterator<Item = &StateHandle> {
@@ -108,7 +128,7 @@ impl SubtaskMetadata {
 
 impl CheckpointMetadata {
     /// The format that this build writes.
-    pub const FORMAT: u32 = 3;
+    pub const FORMAT: u32 = 4;
 
     /// Returns all files that the checkpoint names.
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {
@@ -126,7 +146,18 @@ impl CheckpointMetadata {
 
     /// Returns the subtasks of one node in order; empty if the checkpoint does not contain the node.
     pub fn subtasks(&self, node: &str) -> &[SubtaskMetadata] {
-        self.operators.iter().find(|operator| operator.id == node).map_or(&[], |operator| &operator.subtasks)
+        self.operator(node).map_or(&[], |operator| &operator.subtasks)
+    }
+
+    /// Returns one node, if the checkpoint contains it.
+    pub fn operator(&self, node: &str) -> Option<&OperatorMetadata> {
+        self.operators.iter().find(|operator| operator.id == node)
+    }
+
+    /// Returns the text of the rows that each input of a version reads. `None` for other inputs.
+    pub fn input_schemas<'a>(&'a self, version: &'a OperatorVersion) -> impl Iterator<Item = Option<&'a str>> + 'a {
+        let text = |index: &Option<u32>| Some(self.schemas.get(index.as_ref().copied()? as usize)?.as_str());
+        version.inputs.iter().map(text)
     }
 
     /// Returns one subtask of one node.
@@ -143,14 +174,21 @@ impl CheckpointMetadata {
         if !(1..=MAX_PARALLELISM_LIMIT).contains(&groups) {
             return Some(format!("has an invalid max_parallelism: {groups}"));
         }
+        if let Some(text) = self.schemas.iter().find(|text| text.parse::<RowSchema>().is_err()) {
+            return Some(format!("has an invalid schema: {}", shown(text.as_bytes())));
+        }
         let mut ids = HashSet::new();
-        for OperatorMetadata { id, parallelism, subtasks } in &self.operators {
+        for OperatorMetadata { id, parallelism, versions, subtasks } in &self.operators {
             if !ids.insert(id) {
                 return Some(format!("describes `{id}` twice"));
             }
             if *parallelism == 0 || *parallelism > groups || *parallelism as usize != subtasks.len() {
                 let count = subtasks.len();
                 return Some(format!("describes {count} subtasks of `{id}`, whose parallelism is {parallelism}"));
+            }
+            let mut inputs = versions.iter().flat_map(|version| &version.inputs).flatten();
+            if let Some(index) = inputs.find(|index| **index as usize >= self.schemas.len()) {
+                return Some(format!("has no schema {index}, which `{id}` reads"));
             }
         }
         None

@@ -6,7 +6,7 @@
 //! "COFFCKPT" | format u32 | crc32c of the payload u32 | length of the payload u64 | payload
 //! ```
 //!
-//! Formats 1 and 2 are still read: format 1 becomes format 2, which becomes the current format. A fixture of each is kept.
+//! Formats 1 to 3 are still read: each becomes the next one, up to the current format. A fixture of each is kept.
 //! Every byte is untrusted until [`CheckpointMetadata::decode`] has returned. Must not depend on where files are stored.
 
 use serde::de::DeserializeOwned;
@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::checkpoint_metadata::CheckpointMetadata;
 use super::format_1::MetadataV1;
 use super::format_2::MetadataV2;
+use super::format_3::MetadataV3;
 use crate::error::{Result, checkpoint_corrupt, internal};
 
 const MAGIC: [u8; 8] = *b"COFFCKPT";
@@ -70,10 +71,15 @@ fn decode_file(file: &[u8]) -> Result<CheckpointMetadata, String> {
     }
     match format {
         CheckpointMetadata::FORMAT => decode_payload(payload),
-        1 => decode_payload::<MetadataV1>(payload).map(MetadataV2::from).map(CheckpointMetadata::from),
-        2 => decode_payload::<MetadataV2>(payload).map(CheckpointMetadata::from),
+        1 => decode_payload(payload).map(|metadata: MetadataV1| from_format_2(metadata.into())),
+        2 => decode_payload(payload).map(from_format_2),
+        3 => decode_payload::<MetadataV3>(payload).map(CheckpointMetadata::from),
         _ => Err(format!("the format {format} does not exist")),
     }
+}
+
+fn from_format_2(metadata: MetadataV2) -> CheckpointMetadata {
+    MetadataV3::from(metadata).into()
 }
 
 fn decode_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {

@@ -1,8 +1,9 @@
 //! Metadata files of every format, and damaged ones.
 
 use super::checkpoint_metadata::{CheckpointKind, CheckpointMetadata};
+use super::operator_version::OperatorVersion;
 use crate::checkpoint::testing::metadata;
-use crate::state::FileRef;
+use crate::state::{FileRef, StateKind, TimeToLive, TtlUpdate};
 
 /// Returns the fixture of format 1 and the metadata that both fixtures contain. The fixtures were written byte by byte from
 /// the descriptions of the formats.
@@ -31,12 +32,48 @@ fn metadata_of_format_2_still_loads() {
     assert_eq!(CheckpointMetadata::decode("m", bytes).unwrap(), expected);
 }
 
-#[test]
-fn late_records_and_watermarks_survive_encoding() {
+/// Returns the metadata that the fixture of format 3 contains.
+fn metadata_of_format_3() -> CheckpointMetadata {
     let (_, mut metadata) = fixture();
+    metadata.seed = Some(300);
     let track = &mut metadata.operators[1].subtasks[0];
     (track.counters.records_late, track.watermark) = (70_000, Some(-5));
-    assert_eq!(CheckpointMetadata::decode("m", &metadata.encode().unwrap()).unwrap(), metadata);
+    let ttl = TimeToLive { milliseconds: 5000, update: TtlUpdate::ReadAndWrite, return_expired: true };
+    let count = &mut track.state.as_mut().unwrap().layout[0];
+    (count.kind, count.map_key, count.ttl) = (StateKind::Map, "ordered:u64".into(), Some(ttl));
+    metadata
+}
+
+#[test]
+fn metadata_of_format_3_still_loads() {
+    let bytes = include_bytes!("../../../fixtures/checkpoint-manifest-v3.bin");
+    assert_eq!(CheckpointMetadata::decode("m", bytes).unwrap(), metadata_of_format_3());
+}
+
+fn current() -> CheckpointMetadata {
+    let mut metadata = metadata_of_format_3();
+    metadata.schemas = vec!["{a:string}".into(), "{b:i64?}".into()];
+    metadata.operators[1].versions.push(OperatorVersion {
+        component: Some("ab".repeat(32)),
+        function: "track".into(),
+        settings_hash: u64::MAX,
+        generation: 3,
+        key_groups: vec![0..100, 110..128],
+        key_type: "(string, i64)".into(),
+        inputs: vec![Some(1), None],
+    });
+    metadata.operators[1].subtasks[0].state.as_mut().unwrap().layout[0].generation = 2;
+    metadata
+}
+
+#[test]
+fn all_of_the_metadata_survives_encoding() {
+    let metadata = current();
+    let file = metadata.encode().unwrap();
+    assert_eq!(CheckpointMetadata::decode("m", &file).unwrap(), metadata);
+    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "1fbaea49", "the bytes of format 4");
+    let version = metadata.operators[1].version().unwrap();
+    assert_eq!(metadata.input_schemas(version).collect::<Vec<_>>(), [Some("{b:i64?}"), None]);
 }
 
 #[test]
@@ -56,13 +93,13 @@ fn the_error_for_damaged_metadata_names_its_file() {
     }
     rejected(&[bytes, b"x"].concat());
     let mut newer = bytes.to_vec();
-    newer[8] = 4;
+    newer[8] = 5;
     assert!(rejected(&newer).contains("a newer version of Cofferdam"));
 }
 
 #[test]
 fn malformed_metadata_with_a_valid_checksum_is_rejected() {
-    let (_, good) = fixture();
+    let good = current();
     let encode_unchecked = |metadata: &CheckpointMetadata| {
         let payload = postcard::to_stdvec(metadata).unwrap();
         let header =
@@ -71,12 +108,14 @@ fn malformed_metadata_with_a_valid_checksum_is_rejected() {
         [&header[..], &(payload.len() as u64).to_le_bytes(), &payload].concat()
     };
     assert!(CheckpointMetadata::decode("m", &encode_unchecked(&good)).is_ok());
-    let changes: [fn(&mut CheckpointMetadata); 5] = [
+    let changes: [fn(&mut CheckpointMetadata); 7] = [
         |metadata| metadata.max_parallelism = 0,
         |metadata| metadata.max_parallelism = u32::MAX,
         |metadata| metadata.operators[1].parallelism = 2,
         |metadata| metadata.operators[1].id = "flights".into(),
         |metadata| metadata.format = 1,
+        |metadata| metadata.schemas[0] = "{a:strings}".into(),
+        |metadata| metadata.schemas.truncate(1),
     ];
     for make_malformed in changes {
         let mut metadata = good.clone();

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::checkpoint_metadata::CheckpointKind;
 use super::format_2::{CountersV2, MetadataV2, OperatorV2, SubtaskV2};
-use crate::state::{FileRef, SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize};
+use super::format_3::{StateDescriptionV3, StateHandleV3};
+use crate::state::{FileRef, SnapshotFormat, StateKind, StateSize};
 
 #[derive(Deserialize)]
 pub(super) struct MetadataV1 {
@@ -81,7 +82,7 @@ impl From<SubtaskV1> for SubtaskV2 {
     fn from(subtask: SubtaskV1) -> SubtaskV2 {
         SubtaskV2 {
             source_position: subtask.source_position,
-            state: subtask.state.map(StateHandle::from),
+            state: subtask.state.map(StateHandleV3::from),
             broadcast: None,
             in_flight: None,
             committable: subtask.committable,
@@ -90,10 +91,16 @@ impl From<SubtaskV1> for SubtaskV2 {
     }
 }
 
-impl From<StateHandleV1> for StateHandle {
-    fn from(state: StateHandleV1) -> StateHandle {
+impl From<StateHandleV1> for StateHandleV3 {
+    fn from(state: StateHandleV1) -> StateHandleV3 {
         let StateHandleV1 { format, layout, files, size } = state;
-        let describe = |old: &StateDescriptionV1| StateDescription::new(&old.name, old.kind, &old.codec, &old.schema);
-        StateHandle { format, layout: layout.iter().map(describe).collect(), files, size }
+        StateHandleV3 { format, layout: layout.into_iter().map(StateDescriptionV3::from).collect(), files, size }
+    }
+}
+
+impl From<StateDescriptionV1> for StateDescriptionV3 {
+    fn from(state: StateDescriptionV1) -> StateDescriptionV3 {
+        let StateDescriptionV1 { name, kind, codec, schema } = state;
+        StateDescriptionV3 { name, kind, codec, schema, map_key: String::new(), ttl: None }
     }
 }

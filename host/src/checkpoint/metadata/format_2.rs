@@ -1,12 +1,14 @@
 //! The metadata's payload in format 2, which is read but no longer written.
 //!
-//! Format 2 does not count late records, and its subtasks have no watermark. Converts to the current format.
+//! Format 2 does not count late records, and its subtasks have no watermark. Converts to format 3; must not depend on the current
+//! format.
 
 use serde::Deserialize;
 
-use super::checkpoint_metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
+use super::checkpoint_metadata::CheckpointKind;
+use super::format_3::{MetadataV3, OperatorV3, StateHandleV3, SubtaskV3};
 use crate::model::Counters;
-use crate::state::{FileRef, StateHandle};
+use crate::state::FileRef;
 
 #[derive(Deserialize)]
 pub(super) struct MetadataV2 {
@@ -31,8 +33,8 @@ pub(super) struct OperatorV2 {
 #[derive(Deserialize)]
 pub(super) struct SubtaskV2 {
     pub source_position: Option<Vec<u8>>,
-    pub state: Option<StateHandle>,
-    pub broadcast: Option<StateHandle>,
+    pub state: Option<StateHandleV3>,
+    pub broadcast: Option<StateHandleV3>,
     pub in_flight: Option<FileRef>,
     pub committable: Option<Vec<u8>>,
     pub counters: CountersV2,
@@ -48,11 +50,11 @@ pub(super) struct CountersV2 {
     records_dead_lettered: u64,
 }
 
-impl From<MetadataV2> for CheckpointMetadata {
-    fn from(metadata: MetadataV2) -> CheckpointMetadata {
-        CheckpointMetadata {
+impl From<MetadataV2> for MetadataV3 {
+    fn from(metadata: MetadataV2) -> MetadataV3 {
+        MetadataV3 {
             // Format 0 does not exist: a payload whose format differs from that of the header stays invalid.
-            format: if metadata.format == 2 { CheckpointMetadata::FORMAT } else { 0 },
+            format: if metadata.format == 2 { 3 } else { 0 },
             job_id: metadata.job_id,
             job_name: metadata.job_name,
             checkpoint_id: metadata.checkpoint_id,
@@ -60,21 +62,21 @@ impl From<MetadataV2> for CheckpointMetadata {
             taken_at_ms: metadata.taken_at_ms,
             seed: metadata.seed,
             max_parallelism: metadata.max_parallelism,
-            operators: metadata.operators.into_iter().map(OperatorMetadata::from).collect(),
+            operators: metadata.operators.into_iter().map(OperatorV3::from).collect(),
         }
     }
 }
 
-impl From<OperatorV2> for OperatorMetadata {
-    fn from(operator: OperatorV2) -> OperatorMetadata {
+impl From<OperatorV2> for OperatorV3 {
+    fn from(operator: OperatorV2) -> OperatorV3 {
         let OperatorV2 { id, parallelism, subtasks } = operator;
-        OperatorMetadata { id, parallelism, subtasks: subtasks.into_iter().map(SubtaskMetadata::from).collect() }
+        OperatorV3 { id, parallelism, subtasks: subtasks.into_iter().map(SubtaskV3::from).collect() }
     }
 }
 
-impl From<SubtaskV2> for SubtaskMetadata {
-    fn from(subtask: SubtaskV2) -> SubtaskMetadata {
-        SubtaskMetadata {
+impl From<SubtaskV2> for SubtaskV3 {
+    fn from(subtask: SubtaskV2) -> SubtaskV3 {
+        SubtaskV3 {
             source_position: subtask.source_position,
             state: subtask.state,
             broadcast: subtask.broadcast,

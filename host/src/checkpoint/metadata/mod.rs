@@ -7,8 +7,11 @@ mod checkpoint_metadata;
 mod codec;
 mod format_1;
 mod format_2;
+mod format_3;
+mod operator_version;
 
 #[cfg(test)]
 mod codec_tests;
 
 pub use checkpoint_metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
+pub use operator_version::OperatorVersion;

@@ -144,6 +144,7 @@ impl CheckpointCoordinator {
             taken_at_ms: pending.triggered_at_ms,
             seed: record.seed,
             triggered_ns: pending.barrier.triggered_ns,
+            versions: self.context.versions.clone(),
         };
         let files = self.context.storage.files(&record.id, checkpoint, kind)?;
         let (plan, base) = (self.context.plan.clone(), self.base.clone());

@@ -4,6 +4,7 @@
 
 mod coordinator;
 mod history;
+mod operator_versions;
 mod pending;
 mod schedule;
 mod upload;
@@ -13,4 +14,5 @@ mod coordinator_tests;
 
 pub use coordinator::{AfterCheckpoint, CheckpointCoordinator};
 pub use history::CheckpointHistory;
+pub use operator_versions::OperatorVersions;
 pub use upload::UploadedCheckpoint;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
+use super::operator_versions::OperatorVersions;
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::clock::Clock;
 use crate::error::{self, Result};
@@ -26,6 +27,7 @@ pub struct CheckpointHeader {
     pub taken_at_ms: i64,
     pub seed: u64,
     pub triggered_ns: u64,
+    pub versions: Arc<OperatorVersions>,
 }
 
 /// The uploads of an attempt. An upload that is given up stores no further files. An upload that outlived its attempt
@@ -114,8 +116,15 @@ pub fn upload(
         };
         let all: Vec<_> = (0..node.parallelism).map(take).collect::<Result<_>>()?;
         let (subtasks, stats): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-        operators.push(OperatorMetadata { id: node.id.clone(), parallelism: node.parallelism, subtasks });
-        views.push(OperatorCheckpoint { id: node.id.clone(), total: CheckpointStats::total(&stats), subtasks: stats });
+        let version = header.versions.of(&node.id);
+        views.push(OperatorCheckpoint {
+            id: node.id.clone(),
+            version: version.map(|version| header.versions.view(version)),
+            total: CheckpointStats::total(&stats),
+            subtasks: stats,
+        });
+        let versions = version.cloned().into_iter().collect();
+        operators.push(OperatorMetadata { versions, ..OperatorMetadata::new(&node.id, subtasks) });
     }
     let metadata = CheckpointMetadata {
         format: CheckpointMetadata::FORMAT,
@@ -126,6 +135,7 @@ pub fn upload(
         taken_at_ms: header.taken_at_ms,
         seed: Some(header.seed),
         max_parallelism: pipeline.max_parallelism,
+        schemas: header.versions.schemas.clone(),
         operators,
     };
     Ok(UploadedCheckpoint { metadata, operators: views })

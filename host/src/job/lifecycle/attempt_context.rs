@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::checkpoint::CheckpointStorage;
+use crate::job::checkpoint::OperatorVersions;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::AttemptSender;
@@ -17,6 +18,8 @@ pub struct AttemptContext {
     pub environment: Arc<JobEnvironment>,
     /// The plan that the attempt executes.
     pub plan: Arc<ExecutionPlan>,
+    /// The versions of the operators, which checkpoints record.
+    pub versions: Arc<OperatorVersions>,
     /// The storage for the job's checkpoints.
     pub storage: CheckpointStorage,
     /// Sends messages of this attempt.

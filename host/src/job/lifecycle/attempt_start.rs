@@ -13,7 +13,7 @@ use super::attempt::{Attempt, AttemptEnd, TICK};
 use super::attempt_context::AttemptContext;
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::error::{self, Result};
-use crate::job::checkpoint::CheckpointCoordinator;
+use crate::job::checkpoint::{CheckpointCoordinator, OperatorVersions};
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::{AttemptSender, JobMessage, RunningJobCommand, receive};
@@ -95,7 +95,10 @@ pub fn prepare(
     }
     let storage = environment.storage(pipeline, &record.base_dir)?;
     let start = restore::find_starting_point(job, environment, &storage, sender.attempt(), interrupt)?;
-    let plan = Arc::new(compatible_plan(job, environment, pipeline, &start)?);
+    let mut plan = compatible_plan(job, environment, pipeline, &start)?;
+    let versions = OperatorVersions::new(&plan, &record, start.metadata.as_deref());
+    versions.set_generations(&mut plan, start.metadata.as_deref());
+    let (plan, versions) = (Arc::new(plan), Arc::new(versions));
     let sinks = SinkCommitters::open(&plan.pipeline, &record, &environment.clock);
     sinks.recover(job, &plan.pipeline, &start, &storage)?;
     job.show(|record| {
@@ -112,7 +115,8 @@ pub fn prepare(
     }
     let base = start.incremental_base(&record, &storage, &plan.pipeline)?;
     let options = execution_options(job, environment, &start, &sender, interrupt)?;
-    let context = AttemptContext { job: job.clone(), environment: environment.clone(), plan, storage, sender };
+    let context =
+        AttemptContext { job: job.clone(), environment: environment.clone(), plan, versions, storage, sender };
     let coordinator = CheckpointCoordinator::new(context.clone(), sinks, base)?;
     interrupt.check()?;
     let execution = Execution::start(&context.plan, options)?;

@@ -182,11 +182,7 @@ mod tests {
     /// A checkpoint of the source and of nodes that the pipeline does not have.
     fn checkpoint(others: Vec<(&str, SubtaskMetadata)>) -> CheckpointMetadata {
         let source = SubtaskMetadata { source_position: Some(Vec::new()), ..SubtaskMetadata::default() };
-        let operator = |(id, subtask): (&str, SubtaskMetadata)| OperatorMetadata {
-            id: id.into(),
-            parallelism: 1,
-            subtasks: vec![subtask],
-        };
+        let operator = |(id, subtask): (&str, SubtaskMetadata)| OperatorMetadata::new(id, vec![subtask]);
         CheckpointMetadata {
             format: CheckpointMetadata::FORMAT,
             job_id: "1".into(),
@@ -196,6 +192,7 @@ mod tests {
             taken_at_ms: 0,
             seed: None,
             max_parallelism: 13,
+            schemas: Vec::new(),
             operators: [("numbers", source)].into_iter().chain(others).map(operator).collect(),
         }
     }

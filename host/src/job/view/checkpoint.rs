@@ -81,11 +81,33 @@ pub struct CheckpointDetail {
 pub struct OperatorCheckpoint {
     /// The node's id in the pipeline.
     pub id: String,
+    /// The version of an operator that the checkpoint records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<OperatorVersionView>,
     /// Totals over the node's subtasks.
     #[serde(flatten)]
     pub total: CheckpointStats,
     /// One entry for each subtask, in order.
     pub subtasks: Vec<CheckpointStats>,
+}
+
+/// The version of an operator: its code, its settings, and the types of its keys and inputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OperatorVersionView {
+    /// `sha256:` and the hash of the component. Not set if the function is part of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// Name of the function.
+    pub function: String,
+    /// Hash of the operator's settings in the pipeline file.
+    pub settings_hash: String,
+    /// Number of the version: 1 for the first one. A restore with another component, function or settings begins the next one.
+    pub generation: u32,
+    /// The type of the keys, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_type: Option<String>,
+    /// The schema of the rows that each input reads. `null` for an input that reads raw bytes or JSON.
+    pub inputs: Vec<Option<String>>,
 }
 
 /// The format in which a savepoint stores state.

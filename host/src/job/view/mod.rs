@@ -7,8 +7,8 @@ mod component;
 mod job;
 
 pub use checkpoint::{
-    CheckpointDetail, CheckpointStats, CheckpointSummary, OperatorCheckpoint, SavepointFormat, SavepointView,
-    StoredSavepoint,
+    CheckpointDetail, CheckpointStats, CheckpointSummary, OperatorCheckpoint, OperatorVersionView, SavepointFormat,
+    SavepointView, StoredSavepoint,
 };
 pub use component::{ComponentView, FunctionView, PortView, StateView};
 pub use job::{FailedRecordView, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SubtaskWatermark};
