@@ -1,8 +1,9 @@
 //! Timestamps in every format, and the explanations for values that are not timestamps.
 
 use super::timestamp::EventTimestamp::{At, Missing, Unreadable};
-use super::timestamp::{EventTimestamp, TimestampExtractor, rfc3339};
+use super::timestamp::{EventTimestamp, TimestampExtractor};
 use crate::error::Result;
+use crate::model::row::time_text::rfc3339;
 use crate::pipeline::{KeySelector, TimestampFormat, TimestampSelector, ValueFormat};
 
 fn extractor(format: TimestampFormat, zone: Option<&str>) -> Result<TimestampExtractor> {
