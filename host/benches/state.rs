@@ -26,7 +26,7 @@ use cofferdam::checkpoint::{
     SubtaskMetadata, Verification,
 };
 use cofferdam::clock::SystemClock;
-use cofferdam::model::{Batch, Counters, Interrupt, group_of_key, hash_key};
+use cofferdam::model::{Batch, Interrupt, group_of_key, hash_key};
 use cofferdam::pipeline::{PipelineSpec, StateBackendKind};
 use cofferdam::runtime::{
     Barrier, BarrierKind, Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, RestoredCheckpoint,
@@ -118,15 +118,7 @@ impl Checkpoints {
     fn complete(&mut self, files: &CheckpointFiles, handle: StateHandle, position: Option<Vec<u8>>) -> CheckpointSize {
         self.held = handle.files.clone();
         let bytes = handle.files.iter().map(|file| file.bytes).sum();
-        let subtask = |state, source_position| SubtaskMetadata {
-            source_position,
-            state,
-            broadcast: None,
-            in_flight: None,
-            committable: None,
-            counters: Counters::default(),
-            watermark: None,
-        };
+        let subtask = |state, source_position| SubtaskMetadata { source_position, state, ..SubtaskMetadata::default() };
         let operator = |id: &str, subtask| OperatorMetadata::new(id, vec![subtask]);
         let metadata = CheckpointMetadata {
             format: CheckpointMetadata::FORMAT,
@@ -257,7 +249,7 @@ fn plan(keys: u64, processed: impl Fn() + Clone + Send + Sync + 'static) -> Arc<
         "#
     );
     let pipeline = PipelineSpec::parse(&text, "bench").expect("the pipeline is well formed");
-    let port = |name: &str| PortDescription { name: name.into(), codec: "raw".into() };
+    let port = |name: &str| PortDescription::new(name, "raw");
     let description = FunctionDescription {
         name: "count".into(),
         kind: FunctionKind::KeyedProcess,
@@ -292,7 +284,6 @@ fn restore(
         base_dir: PathBuf::new(),
         working_dir,
         seed: 7,
-        restarts: 0,
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
         reset_watermarks: false,

@@ -255,7 +255,7 @@ connector = "blackhole"
 "#
     );
     let pipeline = PipelineSpec::parse(&text, "bench").expect("the pipeline is well formed");
-    let port = |name: &str| PortDescription { name: name.into(), codec: "raw".into() };
+    let port = |name: &str| PortDescription::new(name, "raw");
     let timers = vec![TimeDomain::Event];
     let description = FunctionDescription {
         name: "alarm".into(),
@@ -292,7 +292,6 @@ fn run_timers(count: u64) {
         reset_watermarks: false,
         interrupt: Interrupt::default(),
         restore: None,
-        restarts: 0,
         listener: Arc::new(|event| {
             if let SubtaskEvent::Failed(failure) = event {
                 panic!("{failure:?}");

@@ -84,6 +84,7 @@ codes! {
     component_core_module = "component-core-module", Invalid;
     component_invalid = "component-invalid", Invalid;
     component_wrong_world = "component-wrong-world", Invalid;
+    component_contract_version = "component-contract-version", Invalid;
     component_import_denied = "component-import-denied", Invalid;
     component_description = "component-description", Invalid;
     component_limits = "component-limits", Invalid;

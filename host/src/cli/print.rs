@@ -15,8 +15,8 @@ use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::escape;
 use crate::job::view::{
-    CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, JobDetail, JobSummary, OperatorDetail,
-    PortView, SavepointView, StoredSavepoint,
+    CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, HistogramView, JobDetail, JobSummary,
+    OperatorDetail, PortView, SavepointView, StoredSavepoint,
 };
 use crate::state_reader::{StateListing, StateSummary};
 
@@ -156,6 +156,12 @@ pub fn job(job: &JobDetail) {
     for operator in &job.operators {
         for (name, value) in &operator.metrics {
             line(format_args!("{}.{name} = {value}", operator.id));
+        }
+        for (name, histogram) in &operator.histograms {
+            let HistogramView { count, sum, .. } = histogram;
+            let quantile = |q| histogram.quantile(q).map_or_else(|| "-".to_owned(), |bound| format!("{bound:.3}"));
+            let (median, p99) = (quantile(0.5), quantile(0.99));
+            line(format_args!("{}.{name} = count {count}, sum {sum}, p50 {median}, p99 {p99}", operator.id));
         }
     }
 }

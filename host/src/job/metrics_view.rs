@@ -4,8 +4,8 @@
 //! the views of the API. It must not change a job.
 
 use super::store::JobRecord;
-use super::view::{JobSummary, OperatorDetail, SubtaskWatermark};
-use crate::model::NO_TIMESTAMP;
+use super::view::{HistogramBucket, HistogramView, JobSummary, OperatorDetail, SubtaskWatermark};
+use crate::model::{Histogram, NO_TIMESTAMP, UserMetrics};
 use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{NodeStats, SubtaskEventTime};
 
@@ -44,8 +44,10 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
         NodeKind::Operator(_) => "operator",
         NodeKind::Sink(_) => "sink",
     };
+    let UserMetrics { counters, gauges, histograms } = &stats.metrics;
     // JSON cannot represent infinity and NaN: a stored record with such a number could not be read back.
-    let metrics = stats.metrics.iter().filter(|(_, value)| value.is_finite());
+    let gauges = gauges.iter().filter(|(_, value)| value.is_finite()).map(|(name, value)| (name.clone(), *value));
+    let counters = counters.iter().map(|(name, count)| (name.clone(), *count as f64));
     OperatorDetail {
         id: node.id.clone(),
         kind: kind.into(),
@@ -56,9 +58,16 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
         records_skipped: stats.counters.records_skipped,
         records_dead_lettered: stats.counters.records_dead_lettered,
         records_late: stats.counters.records_late,
-        metrics: metrics.map(|(name, value)| (name.clone(), *value)).collect(),
+        metrics: counters.chain(gauges.clone()).collect(),
+        gauges: gauges.map(|(name, _)| name).collect(),
+        histograms: histograms.iter().map(|(name, histogram)| (name.clone(), histogram_view(histogram))).collect(),
         watermarks: stats.event_times.iter().map(subtask_watermark).collect(),
     }
+}
+
+fn histogram_view(histogram: &Histogram) -> HistogramView {
+    let buckets = histogram.buckets().map(|(up_to, count)| HistogramBucket { up_to, count });
+    HistogramView { count: histogram.count, sum: histogram.sum, buckets: buckets.collect() }
 }
 
 fn subtask_watermark(event_time: &SubtaskEventTime) -> SubtaskWatermark {

@@ -79,6 +79,18 @@ impl Windows {
         self.starts.len()
     }
 
+    /// Returns whether the windows are global. All windows of one operator are, or none.
+    pub fn are_global(&self) -> bool {
+        self.starts.first() == Some(&i64::MIN) && self.ends.first() == Some(&i64::MAX)
+    }
+
+    /// Returns the last millisecond of a window.
+    pub fn last_ms(&self, window: usize) -> i64 {
+        let end = self.ends[window];
+        // A window that ends at the end of time includes it.
+        if end == i64::MAX { i64::MAX } else { end.saturating_sub(1) }
+    }
+
     /// Returns whether there are no windows.
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()

@@ -92,6 +92,11 @@ impl Fault {
     pub fn new(code: FaultCode, message: impl Into<String>) -> Fault {
         Fault { code, message: message.into(), backtrace: Vec::new() }
     }
+
+    /// Returns the fault with a call stack, innermost call first.
+    pub fn with_backtrace(self, backtrace: Vec<String>) -> Fault {
+        Fault { backtrace, ..self }
+    }
 }
 
 impl fmt::Display for Fault {

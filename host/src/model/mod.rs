@@ -10,6 +10,8 @@ mod fault;
 mod interrupt;
 mod key_group;
 pub mod row;
+mod turn_positions;
+mod user_metrics;
 
 pub use batch::{Batch, NO_ATTRIBUTES, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
@@ -23,3 +25,5 @@ pub use key_group::{
     KeyGroup, Keys, MAX_PARALLELISM_LIMIT, common_groups, default_max_parallelism, group_of_key, groups_of_subtask,
     hash_key, subtask_of_group,
 };
+pub use turn_positions::TurnPositions;
+pub use user_metrics::{Histogram, MetricKind, UserMetrics};

@@ -21,7 +21,7 @@ impl FunctionOperator {
     }
 
     fn timers_dropped_at_end(&self) -> f64 {
-        self.runner.turn.metrics().get(DROPPED_AT_END).copied().unwrap_or(0.0)
+        self.runner.turn.metrics().value(DROPPED_AT_END).unwrap_or(0.0)
     }
 
     fn warn_of_dropped_timers(&self) {
@@ -39,10 +39,12 @@ impl FunctionOperator {
         outputs: &mut Vec<OutputBatch>,
     ) -> Result<(), OperatorFailure> {
         let key_of: Vec<u32> = due.keys.key_of.clone();
+        let position = self.runner.turn.positions.events;
         self.runner.run_items(
             due.len(),
             outputs,
             |runner, range, outputs| {
+                runner.turn.context.position = position + range.start as u64;
                 let selected;
                 let timers = if range.len() == due.len() {
                     due
@@ -94,10 +96,12 @@ impl TurnDriven for FunctionOperator {
         outputs: &mut Vec<OutputBatch>,
     ) -> Result<(), OperatorFailure> {
         let records_before = self.runner.counters.records_in;
+        let position = self.runner.turn.positions.records_of(input);
         self.runner.run_items(
             batch.len(),
             outputs,
             |runner, range, outputs| {
+                runner.turn.context.position = position + range.start as u64;
                 let slice;
                 let records = if range.len() == batch.len() {
                     &batch
@@ -131,6 +135,7 @@ impl TurnDriven for FunctionOperator {
         self.runner.count_fired_at_end(domain, now, due.len())?;
         let dropped_before = self.timers_dropped_at_end();
         self.run_timers(domain, now, &due, outputs)?;
+        self.runner.turn.positions.events += due.len() as u64;
         if dropped_before == 0.0 && self.timers_dropped_at_end() > 0.0 {
             self.warn_of_dropped_timers();
         }

@@ -132,7 +132,7 @@ impl OperatorHarness {
             let clock: SharedClock = self.clock.clone();
             let options = StateOptions::empty(self.backend, working_dir, self.layout.clone(), GROUPS, clock.clone());
             let backend = state::open(StateOptions { groups: groups.clone(), restore, ..options }).unwrap();
-            let context = TurnContext { operator: "op".into(), subtask, parallelism, ..TurnContext::default() };
+            let context = TurnContext { operator: "op".into(), subtask, ..TurnContext::default() };
             let turn = Turn::stateful(context, self.layout.clone(), backend).with_timers(groups).unwrap();
             self.subtasks.push((self.make)(turn, clock));
         }
@@ -249,7 +249,7 @@ impl OperatorHarness {
 
     /// A metric, summed over all subtasks.
     pub(crate) fn metric(&mut self, name: &str) -> f64 {
-        self.subtasks.iter_mut().filter_map(|operator| operator.turn().metrics().get(name).copied()).sum()
+        self.subtasks.iter_mut().filter_map(|operator| operator.turn().metrics().value(name)).sum()
     }
 }
 

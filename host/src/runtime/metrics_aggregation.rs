@@ -2,12 +2,11 @@
 //!
 //! Every subtask publishes its statistics in a slot from time to time; the job reads the slots.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::model::{Counters, NO_TIMESTAMP};
+use crate::model::{Counters, NO_TIMESTAMP, UserMetrics};
 use crate::state::StateSize;
 
 /// How far one subtask has come in event time.
@@ -29,8 +28,7 @@ impl Default for SubtaskEventTime {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SubtaskStats {
     pub(crate) counters: Counters,
-    /// User metrics by name.
-    pub(crate) metrics: BTreeMap<String, f64>,
+    pub(crate) metrics: UserMetrics,
     pub(crate) state: StateSize,
     pub(crate) event_time: SubtaskEventTime,
 }
@@ -45,8 +43,8 @@ pub struct NodeStats {
     pub node: String,
     /// Sum of the counters.
     pub counters: Counters,
-    /// Sum of each user metric, by name.
-    pub metrics: BTreeMap<String, f64>,
+    /// Sum of each user metric.
+    pub metrics: UserMetrics,
     /// Total size of the state, keyed and broadcast.
     pub state: StateSize,
     /// Event time of each subtask, in the order of the subtasks.
@@ -63,9 +61,7 @@ impl NodeStats {
             sum.event_times.push(stats.event_time);
             sum.state.entries += stats.state.entries;
             sum.state.bytes += stats.state.bytes;
-            for (name, value) in &stats.metrics {
-                *sum.metrics.entry(name.clone()).or_insert(0.0) += value;
-            }
+            sum.metrics.add(&stats.metrics);
         }
         sum
     }

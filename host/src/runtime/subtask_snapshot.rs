@@ -2,7 +2,7 @@
 //!
 //! Taking a snapshot is cheap; the job uploads the state handles on another thread.
 
-use crate::model::Counters;
+use crate::model::{Counters, TurnPositions};
 use crate::runtime::input::in_flight_data::InFlightData;
 use crate::state::StateSnapshot;
 
@@ -24,6 +24,8 @@ pub struct SubtaskSnapshot {
     pub in_flight: Option<InFlightData>,
     /// What the node has counted in this subtask, including before a restart.
     pub counters: Counters,
+    /// Items that the function of an operator has handled, including before a restart.
+    pub positions: TurnPositions,
     /// The watermark in milliseconds that a source, or an operator that waits for event time, had reached.
     pub watermark: Option<i64>,
     /// How long the barrier took to pass the subtask.
@@ -55,6 +57,7 @@ impl SubtaskSnapshot {
             committable: None,
             in_flight: None,
             counters: Counters::default(),
+            positions: TurnPositions::default(),
             watermark: None,
             times: BarrierTimes::default(),
         }

@@ -24,7 +24,7 @@ pub(super) fn checkpoint_barrier(checkpoint: u64) -> Barrier {
 
 /// Returns the description of a function without states, whose ports all have `codec`.
 pub(super) fn function(name: &str, kind: FunctionKind, codec: &str) -> FunctionDescription {
-    let port = PortDescription { name: "port".into(), codec: codec.into() };
+    let port = PortDescription::new("port", codec);
     FunctionDescription {
         name: name.into(),
         kind,
@@ -50,7 +50,6 @@ pub(super) fn execution_options(
         base_dir: base_dir.to_owned(),
         working_dir: working_dir.to_owned(),
         seed: 7,
-        restarts: 0,
         clock: SystemClock::shared(),
         restore,
         interrupt: crate::model::Interrupt::default(),

@@ -2,7 +2,7 @@
 
 wasmtime::component::bindgen!({
     path: "../wit",
-    world: "windowing-component",
+    world: "full-component",
     ownership: Borrowing { duplicate_if_necessary: true },
     imports: { default: trappable },
 });

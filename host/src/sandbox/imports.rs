@@ -8,7 +8,7 @@ use wasmtime::component::HasData;
 use super::bindings::cofferdam::function as wit;
 use super::bindings::cofferdam::function::types::ColumnResult as WitColumn;
 use super::instance::StoreData;
-use crate::model::{Column, TimeDomain};
+use crate::model::{Column, NO_TIMESTAMP, TimeDomain};
 use crate::state::LoadedEntries;
 use crate::turn::{HostCallError, LogLevel, Turn};
 
@@ -174,13 +174,13 @@ fn clock(domain: wit::types::TimeDomain) -> TimeDomain {
 }
 
 impl wit::timers::Host for StoreData {
-    fn register(&mut self, domain: wit::types::TimeDomain, keys: Vec<u32>, times: Vec<i64>) -> Result<()> {
+    fn add(&mut self, domain: wit::types::TimeDomain, keys: Vec<u32>, times: Vec<i64>) -> Result<()> {
         let turn = self.turn()?;
         turn.check_timers_declared()?;
         Ok(turn.timer_register(clock(domain), &keys, &times)?)
     }
 
-    fn delete(&mut self, domain: wit::types::TimeDomain, keys: Vec<u32>, times: Vec<i64>) -> Result<()> {
+    fn remove(&mut self, domain: wit::types::TimeDomain, keys: Vec<u32>, times: Vec<i64>) -> Result<()> {
         let turn = self.turn()?;
         turn.check_timers_declared()?;
         Ok(turn.timer_delete(clock(domain), &keys, &times)?)
@@ -191,13 +191,12 @@ impl wit::context::Host for StoreData {
     fn current(&mut self) -> Result<wit::context::TurnContext> {
         let context = &self.turn()?.context;
         Ok(wit::context::TurnContext {
-            operator: context.operator.clone(),
-            subtask: context.subtask,
-            parallelism: context.parallelism,
-            watermark: context.watermark,
+            operator_id: context.operator.clone(),
+            watermark: Some(context.watermark).filter(|watermark| *watermark != NO_TIMESTAMP),
             processing_time: context.processing_time,
-            seed: context.seed,
-            restarts: context.restarts,
+            seed_high: (context.seed >> 32) as u32,
+            seed_low: context.seed as u32,
+            position: context.position,
         })
     }
 
@@ -207,6 +206,18 @@ impl wit::context::Host for StoreData {
 }
 
 impl wit::log::Host for StoreData {
+    /// Asks the log itself, so that lines are made only if they can appear.
+    fn enabled(&mut self, level: wit::log::Level) -> Result<bool> {
+        use tracing::Level;
+        Ok(match level {
+            wit::log::Level::Trace => tracing::enabled!(target: "guest", Level::TRACE),
+            wit::log::Level::Debug => tracing::enabled!(target: "guest", Level::DEBUG),
+            wit::log::Level::Info => tracing::enabled!(target: "guest", Level::INFO),
+            wit::log::Level::Warn => tracing::enabled!(target: "guest", Level::WARN),
+            wit::log::Level::Error => tracing::enabled!(target: "guest", Level::ERROR),
+        })
+    }
+
     fn write(&mut self, level: wit::log::Level, message: String, record: Option<u32>) -> Result<()> {
         let level = match level {
             wit::log::Level::Trace => LogLevel::Trace,
@@ -220,8 +231,8 @@ impl wit::log::Host for StoreData {
         Ok(())
     }
 
-    fn panic(&mut self, message: String, record: Option<u32>) -> Result<()> {
-        self.turn.record_panic(message, record);
+    fn panic(&mut self, message: String, record: Option<u32>, backtrace: Vec<String>) -> Result<()> {
+        self.turn.record_panic(message, record, backtrace);
         Ok(())
     }
 }
@@ -233,5 +244,9 @@ impl wit::metrics::Host for StoreData {
 
     fn set(&mut self, name: String, value: f64) -> Result<()> {
         Ok(self.turn()?.metric_set(name, value)?)
+    }
+
+    fn observe(&mut self, name: String, value: f64) -> Result<()> {
+        Ok(self.turn()?.metric_observe(name, value)?)
     }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{self, Linker};
 
-use super::bindings::WindowingComponent;
+use super::bindings::FullComponent;
 use super::compile::{CodeCache, CompileMode, Compiler, compile_stopped};
 use super::component::Component;
 use super::description::{self, ComponentDescription};
@@ -16,7 +16,8 @@ use super::exports::LinkedComponent;
 use super::imports::ImportHost;
 use super::instance::{CallFailure, LiveInstance, StoreData};
 use super::slots::Slots;
-use super::{validate, wasi};
+use super::validate::{self, CONTRACT};
+use super::wasi;
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{self, Result};
 use crate::pipeline::GuestLimits;
@@ -108,12 +109,13 @@ impl Sandbox {
         let linked = LinkedComponent::new(linked).map_err(wrong_world)?;
         let description = self.describe(&linked, stopped)?;
         for function in &description.functions {
-            if let Some(interface) = function.kind.interface()
-                && !linked.exports(interface)
-            {
-                let (name, kind) = (&function.name, function.kind.as_str());
-                let message = format!("function `{name}` is of kind {kind}, which needs the export `{interface}`");
-                return Err(error::component_description(message));
+            for (interface, why) in function.interfaces() {
+                if !linked.exports(interface) {
+                    let message =
+                        format!("function `{}` {why}, which needs the export `{CONTRACT}{interface}`", function.name);
+                    return Err(error::component_description(message)
+                        .hint("export the interface, or build the component with an SDK, which does"));
+                }
             }
         }
         Ok(Component::new(linked, description))
@@ -149,7 +151,7 @@ impl Sandbox {
 
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<StoreData>> {
     let mut linker = Linker::new(engine);
-    WindowingComponent::add_to_linker::<StoreData, ImportHost>(&mut linker, |data| data)?;
+    FullComponent::add_to_linker::<StoreData, ImportHost>(&mut linker, |data| data)?;
     wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -20,9 +20,6 @@ mod slots;
 mod validate;
 mod wasi;
 
-#[cfg(test)]
-mod description_tests;
-
 pub use compile::{COMPILE_COMMAND, CompileLimits, CompileMode, compile_child, is_large_component};
 pub use component::Component;
 pub use description::{ComponentDescription, FunctionDescription, FunctionKind, PortDescription};

@@ -8,9 +8,9 @@ use crate::error::{self, Error, Result};
 use crate::turn::sanitize_text;
 
 /// Prefix of the interfaces of the contract.
-const CONTRACT: &str = "cofferdam:function/";
-const CONTRACT_VERSION: &str = "0.1";
-const EXPORT: &str = "cofferdam:function/function";
+pub(super) const CONTRACT: &str = "cofferdam:function/";
+const CONTRACT_VERSION: &str = "0.2";
+const EXPORT: &str = "cofferdam:function/guest";
 
 /// Checks that the bytes are a component that imports only granted interfaces, exports the contract and fits an instance.
 /// It only parses the bytes and compiles nothing. Errors: the codes that begin with `component-`.
@@ -113,22 +113,29 @@ fn check_import(name: &str, is_type: bool) -> Result<()> {
 }
 
 fn check_exports(exports: &[&str]) -> Result<()> {
-    match exports.iter().find(|name| name.split('@').next() == Some(EXPORT)) {
-        Some(name) if compatible(name) => Ok(()),
-        Some(name) => Err(other_version(name)),
-        None => {
+    if let Some(name) = exports.iter().find(|name| name.starts_with(CONTRACT) && !compatible(name)) {
+        return Err(other_version(name));
+    }
+    match exports.iter().any(|name| name.split('@').next() == Some(EXPORT)) {
+        true => Ok(()),
+        false => {
             let exported = if exports.is_empty() { "nothing".to_owned() } else { sanitize_text(exports.join(", ")) };
             Err(error::component_wrong_world(format!(
                 "it does not export `{EXPORT}@{CONTRACT_VERSION}.0`; it exports {exported}"
             ))
-            .hint("export functions with cofferdam_sdk::export!"))
+            .hint(
+                "export the interface `guest` of the contract; the SDK does so (in Rust with cofferdam_sdk::export!)",
+            ))
         }
     }
 }
 
 fn other_version(name: &str) -> Error {
-    error::component_wrong_world(format!("it was built for `{name}`, but this version supports {CONTRACT_VERSION}"))
-        .hint("build the component again with the SDK of this version")
+    let name = sanitize_text(name.to_owned());
+    error::component_contract_version(format!(
+        "it was built for `{name}`, but this version supports version {CONTRACT_VERSION} of the contract"
+    ))
+    .hint("rebuild the component with the current SDK")
 }
 
 /// Whether a version is compatible. Before 1.0, minor versions are incompatible with each other.

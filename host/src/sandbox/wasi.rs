@@ -1,20 +1,29 @@
 //! WASI for guests whose toolchain requires it: empty and deterministic.
 //!
-//! There are no files, environment variables, arguments or sockets. Clocks return the turn's processing time, random
-//! numbers come from the job's seed, and stdout and stderr go to the log of the turn. Time does not pass during a turn, so
-//! waiting would never end: it is the fault `invalid-call`.
+//! There are no files, environment variables, arguments or sockets. Clocks return the turn's processing time, and stdout and
+//! stderr go to the log of the turn. Time does not pass during a turn, so waiting would never end: it is the fault
+//! `invalid-call`.
+//!
+//! Random numbers derive from the job's seed, the operator, and the place of the turn: its input, its position, and its first
+//! key group or else its subtask. So a turn that runs again over the same records draws the same numbers, whatever the
+//! instance did before. The host does not know which record a guest is handling, so the numbers also depend on where a batch
+//! was cut. A guest that needs numbers which do not can derive them from `seed` and `position` of `context`, and the index of
+//! the record.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand_core::TryRng;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
 
+use crate::model::hash_key;
 use crate::turn::{HostCallError, LOG_LINE_BYTES_MAX};
 
 /// Interfaces that every component may import. Other interfaces need a grant, which this version does not support.
@@ -22,9 +31,6 @@ pub(super) const ALLOWED: &[&str] = &["wasi:cli/", "wasi:clocks/", "wasi:filesys
 
 /// Maximum number of bytes of stdout and stderr that are kept per turn.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
-
-/// Length of the guest's random sequence, in bytes. It repeats after that.
-const RANDOM_BYTES: usize = 4096;
 
 /// Maximum number of random bytes per call. The host has to allocate them.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
@@ -52,11 +58,20 @@ fn waiting() -> wasmtime::Error {
     HostCallError::InvalidCall("a guest cannot wait, because time does not pass during a turn".into()).into()
 }
 
-/// The clock and the output streams of one instance.
+/// The clock, the random numbers and the output streams of one instance.
 #[derive(Clone, Default)]
 pub(super) struct WasiEnvironment {
-    processing_time_ms: Arc<AtomicI64>,
-    written: Arc<Mutex<GuestOutput>>,
+    shared: Arc<SharedEnvironment>,
+}
+
+#[derive(Default)]
+struct SharedEnvironment {
+    processing_time_ms: AtomicI64,
+    /// Seed of the turn's random numbers.
+    seed: AtomicU64,
+    /// How many random numbers the turn has drawn.
+    drawn: AtomicU64,
+    written: Mutex<GuestOutput>,
 }
 
 /// The output of a guest in one turn.
@@ -101,10 +116,8 @@ struct GuestOutputStream {
 impl WasiEnvironment {
     /// Creates the WASI context of an instance.
     pub(super) fn context(&self, seed: u64) -> WasiCtx {
-        let random = |stream: u64| {
-            let block = |counter: u64| crate::model::hash_key(&[seed, stream, counter].map(u64::to_le_bytes).concat());
-            Deterministic::new((0..RANDOM_BYTES as u64 / 8).flat_map(|counter| block(counter).to_le_bytes()).collect())
-        };
+        let random = |stream| GuestRandom { environment: self.clone(), stream };
+        self.shared.seed.store(seed, Ordering::Relaxed);
         WasiCtx::builder()
             .stdout(GuestOutputStream { environment: self.clone(), stream: OutputTarget::Stdout })
             .stderr(GuestOutputStream { environment: self.clone(), stream: OutputTarget::Stderr })
@@ -117,9 +130,15 @@ impl WasiEnvironment {
             .build()
     }
 
-    /// Sets the time that the guest's clocks return.
-    pub(super) fn set_time(&self, processing_time_ms: i64) {
-        self.processing_time_ms.store(processing_time_ms, Ordering::Relaxed);
+    /// Sets the time that the guest's clocks return, and the seed of its random numbers.
+    pub(super) fn begin_turn(&self, processing_time_ms: i64, seed: u64) {
+        self.shared.processing_time_ms.store(processing_time_ms, Ordering::Relaxed);
+        self.shared.seed.store(seed, Ordering::Relaxed);
+        self.shared.drawn.store(0, Ordering::Relaxed);
+    }
+
+    fn processing_time_ms(&self) -> u64 {
+        u64::try_from(self.shared.processing_time_ms.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Takes the output of the turn as lines. If bytes were dropped, a last line reports their number.
@@ -146,7 +165,7 @@ impl WasiEnvironment {
     }
 
     fn written(&self) -> std::sync::MutexGuard<'_, GuestOutput> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,7 +175,7 @@ impl HostWallClock for WasiEnvironment {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.processing_time_ms.load(Ordering::Relaxed)).unwrap_or(0))
+        Duration::from_millis(self.processing_time_ms())
     }
 }
 
@@ -166,7 +185,35 @@ impl HostMonotonicClock for WasiEnvironment {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.processing_time_ms.load(Ordering::Relaxed)).unwrap_or(0).saturating_mul(1_000_000)
+        self.processing_time_ms().saturating_mul(1_000_000)
+    }
+}
+
+/// One of the two sequences of random numbers of a guest.
+struct GuestRandom {
+    environment: WasiEnvironment,
+    stream: u64,
+}
+
+impl TryRng for GuestRandom {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.try_next_u64().map(|number| number as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let SharedEnvironment { seed, drawn, .. } = &*self.environment.shared;
+        let number = [seed.load(Ordering::Relaxed), self.stream, drawn.fetch_add(1, Ordering::Relaxed)];
+        Ok(hash_key(number.map(u64::to_le_bytes).as_flattened()))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in bytes.chunks_mut(8) {
+            let number = self.try_next_u64()?.to_le_bytes();
+            chunk.copy_from_slice(&number[..chunk.len()]);
+        }
+        Ok(())
     }
 }
 
@@ -209,6 +256,25 @@ impl OutputStream for GuestOutputStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn random_numbers_depend_on_the_turn_and_not_on_what_was_drawn_before() {
+        let environment = WasiEnvironment::default();
+        let mut random = [0, 1].map(|stream| GuestRandom { environment: environment.clone(), stream });
+        let mut draw = |seed, before: usize| {
+            environment.begin_turn(0, 9);
+            random[0].try_fill_bytes(&mut vec![0; before]).unwrap();
+            environment.begin_turn(0, seed);
+            let mut bytes = [0; 13];
+            random[0].try_fill_bytes(&mut bytes).unwrap();
+            (bytes, random[1].try_next_u64().unwrap())
+        };
+        assert_eq!(draw(7, 0), draw(7, 100));
+        assert_ne!(draw(7, 0), draw(8, 0));
+        let (secure, insecure) = draw(7, 0);
+        assert_ne!(secure[..8], insecure.to_le_bytes());
+        assert_ne!(secure[..5], secure[8..]);
+    }
 
     #[test]
     fn output_becomes_lines_and_excess_bytes_are_counted() {

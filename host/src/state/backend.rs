@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::description::{StateId, StateLayout};
+use super::description::{StateForm, StateId, StateLayout};
 use super::entry::{LoadedEntries, MapEntry, StateSize, StateWrite};
 use super::snapshot::{RestoreSource, SnapshotFormat, StateSnapshot};
 use crate::clock::SharedClock;
@@ -61,7 +61,7 @@ pub struct StateOptions<'a> {
     pub restore: Vec<RestoreSource<'a>>,
     /// Drop stored states that `layout` does not contain, instead of refusing them.
     pub allow_unclaimed: bool,
-    /// Rewrites values of older schemas; see [`super::StateDescription::previous`].
+    /// Rewrites values of older forms; see [`super::StateDescription::reads`].
     pub migrate: Option<&'a mut dyn StateMigrator>,
     /// Clock for the cleanup of expired entries.
     pub clock: SharedClock,
@@ -94,9 +94,20 @@ impl<'a> StateOptions<'a> {
     }
 }
 
-/// Rewrites values that were stored under an older schema. The function implements it.
+/// Stored values of one state, for a migration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredValues {
+    /// The key of each value, if the older form asks for keys. Empty keys for a broadcast state.
+    pub keys: Option<Column>,
+    /// The sub-key of each value, if the older form asks for sub-keys. Empty unless the state is a map.
+    pub sub_keys: Option<Column>,
+    /// Single values, elements of lists, values of maps or accumulators.
+    pub values: Column,
+}
+
+/// Rewrites values that were stored in an older form. The function implements it.
 pub trait StateMigrator {
-    /// Rewrites `values` of the state at index `state` of the operator's layout, which were stored under `schema`. The values
-    /// are single values, elements of lists, values of maps or accumulators. Returns one new value for each of them.
-    fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column>;
+    /// Rewrites values of the state at index `state` of the operator's layout, which were stored in the form `stored`, in the
+    /// form that the layout declares. Returns one new value for each of them.
+    fn migrate(&mut self, state: StateId, stored: &StateForm, values: &StoredValues) -> Result<Column>;
 }

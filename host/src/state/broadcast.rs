@@ -13,7 +13,7 @@ use super::backend::StateMigrator;
 use super::canonical::{self, CanonicalWriter};
 use super::description::{StateDescription, StateId, StateLayout};
 use super::entry::{StateSize, StoredEntry};
-use super::restore::migration::migrate_values;
+use super::restore::migration::{StoredValue, migrate_values};
 use super::restore::schema_compatibility::{check_schema_compatibility, has_same_schema, index_of_state};
 use super::snapshot::{FileRef, FileStore, RestoreSource, SnapshotFormat, StateHandle, StateSnapshot};
 use crate::error::Result;
@@ -38,7 +38,7 @@ struct UploadedMaps {
 }
 
 impl BroadcastState {
-    /// Opens the states of `layout`, empty or restored. `migrate` rewrites values of older schemas; it gets the index of the
+    /// Opens the states of `layout`, empty or restored. `migrate` rewrites values of older forms; it gets the index of the
     /// state in `layout`.
     ///
     /// Errors: `checkpoint-mismatch` if the stored states do not fit the layout, `checkpoint-corrupt` if the stored files are
@@ -128,7 +128,7 @@ fn size_of(map: &BroadcastMap) -> StateSize {
     StateSize { entries: map.len() as u64, bytes }
 }
 
-/// Migrates the maps that were stored under an older schema.
+/// Migrates the maps that were stored in an older form.
 fn migrate_maps(
     layout: &StateLayout,
     stored: &StateLayout,
@@ -138,8 +138,9 @@ fn migrate_maps(
     for (index, (state, map)) in layout.iter().zip(maps).enumerate() {
         let older = |old: &&StateDescription| old.name == state.name && !has_same_schema(old, state);
         let Some(old) = stored.iter().find(older).filter(|_| !map.is_empty()) else { continue };
-        let values = map.values().map(Vec::as_slice);
-        let migrated = migrate_values(migrate, index as StateId, &state.name, &old.schema, values)?;
+        let Some(older) = state.readable_form_of(old) else { continue };
+        let stored = map.iter().map(|(sub_key, value)| StoredValue { key: &[], sub_key, value });
+        let migrated = migrate_values(migrate, index as StateId, &state.name, older, stored)?;
         map.values_mut().zip(migrated.iter()).for_each(|(value, new)| *value = new.to_vec());
     }
     Ok(())

@@ -26,9 +26,11 @@ fn put(state: &mut BroadcastState, map: usize, key: &str, value: &str) {
 struct DoublingMigrator;
 
 impl StateMigrator for DoublingMigrator {
-    fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
-        assert_eq!((state, schema), (1, "u32"));
-        Ok(values.iter().map(|value| value.repeat(2)).collect())
+    fn migrate(&mut self, state: StateId, stored: &StateForm, values: &StoredValues) -> Result<Column> {
+        assert_eq!((state, &stored.schema[..]), (1, "u32"));
+        assert_eq!(values.keys, None);
+        assert_eq!(values.sub_keys, Some(["x", "y"].iter().collect()));
+        Ok(values.values.iter().map(|value| value.repeat(2)).collect())
     }
 }
 
@@ -91,7 +93,7 @@ fn values_of_an_older_schema_are_migrated() {
     put(&mut state, 1, "x", "3");
     let handle = state.snapshot().upload(&store, &[]).unwrap();
     let mut newer = layout(&[("a", "u64"), ("b", "u64")]);
-    newer[1].previous = vec!["u32".into()];
+    newer[1].reads = vec![ReadableForm { with_sub_keys: true, ..ReadableForm::new("postcard", "u32") }];
     let again = open(newer, Some((&handle, &store))).unwrap();
     assert_eq!(entries(&again, 0), [("x", "3")]);
     assert_eq!(entries(&again, 1), [("x", "11"), ("y", "22")]);

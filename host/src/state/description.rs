@@ -2,6 +2,8 @@
 //!
 //! Plain data. Knows nothing of backends and files.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Index of a state in the operator's [`StateLayout`].
@@ -61,6 +63,40 @@ pub struct TimeToLive {
     pub return_expired: bool,
 }
 
+/// How the values of a state are written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StateForm {
+    /// Codec of the values, such as `postcard`.
+    pub codec: String,
+    /// Fingerprint of the type of the values.
+    pub schema: String,
+}
+
+impl fmt::Display for StateForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` in codec `{}`", self.schema, self.codec)
+    }
+}
+
+/// An older form that a function can migrate from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadableForm {
+    /// The form.
+    pub form: StateForm,
+    /// Whether the migration needs the key of each value.
+    pub with_keys: bool,
+    /// Whether the migration needs the sub-key of each value of a map.
+    pub with_sub_keys: bool,
+}
+
+impl ReadableForm {
+    /// Returns a form that is migrated without keys.
+    pub fn new(codec: &str, schema: &str) -> ReadableForm {
+        let form = StateForm { codec: codec.to_owned(), schema: schema.to_owned() };
+        ReadableForm { form, with_keys: false, with_sub_keys: false }
+    }
+}
+
 /// The description of one state. Checkpoints record it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateDescription {
@@ -78,13 +114,16 @@ pub struct StateDescription {
     pub ttl: Option<TimeToLive>,
     /// Generation of the operator that first stored the values in this form.
     pub generation: u32,
-    /// Fingerprints of older schemas that the function can migrate from. A property of the function, so not stored.
+    /// Older forms that the function can migrate from. A property of the function, so not stored.
     #[serde(skip)]
-    pub previous: Vec<String>,
+    pub reads: Vec<ReadableForm>,
+    /// Older forms that the function can migrate to, so that an earlier version of it can continue. Not stored either.
+    #[serde(skip)]
+    pub writes: Vec<StateForm>,
 }
 
 impl StateDescription {
-    /// Returns the description of a state without a time to live and without older schemas.
+    /// Returns the description of a state without a time to live and without older forms.
     pub fn new(name: &str, kind: StateKind, codec: &str, schema: &str) -> StateDescription {
         StateDescription {
             name: name.into(),
@@ -94,8 +133,19 @@ impl StateDescription {
             map_key: String::new(),
             ttl: None,
             generation: 1,
-            previous: Vec::new(),
+            reads: Vec::new(),
+            writes: Vec::new(),
         }
+    }
+
+    /// Returns the form of the values.
+    pub fn form(&self) -> StateForm {
+        StateForm { codec: self.codec.clone(), schema: self.schema.clone() }
+    }
+
+    /// Returns the older form in which the state `old` holds its values, if the function can migrate from it.
+    pub fn readable_form_of(&self, old: &StateDescription) -> Option<&ReadableForm> {
+        self.reads.iter().find(|reads| reads.form.codec == old.codec && reads.form.schema == old.schema)
     }
 
     /// Returns whether the state belongs to the host, such as timers and window contents. Functions cannot declare such

@@ -39,9 +39,11 @@ mod rescale_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use backend::{StateBackend, StateMigrator, StateOptions};
+pub use backend::{StateBackend, StateMigrator, StateOptions, StoredValues};
 pub use broadcast::{BroadcastMap, BroadcastState};
-pub use description::{StateDescription, StateId, StateKind, StateLayout, TimeToLive, TtlUpdate};
+pub use description::{
+    ReadableForm, StateDescription, StateForm, StateId, StateKind, StateLayout, TimeToLive, TtlUpdate,
+};
 pub use entry::{LoadedEntries, MapEntry, StateChange, StateSize, StateWrite, StoredEntry};
 pub use open::open;
 pub use ordered_key::{read_ordered, write_ordered};

@@ -172,11 +172,19 @@ proptest! {
 #[derive(Default)]
 struct TenfoldMigrator {
     asked: Vec<(StateId, String, usize)>,
+    /// The keys and sub-keys of the values, where the form asks for them.
+    located: Vec<(StateId, Vec<u8>, Vec<u8>)>,
 }
 
 impl StateMigrator for TenfoldMigrator {
-    fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
-        self.asked.push((state, schema.to_owned(), values.len()));
+    fn migrate(&mut self, state: StateId, stored: &StateForm, stored_values: &StoredValues) -> Result<Column> {
+        let StoredValues { keys, sub_keys, values } = stored_values;
+        self.asked.push((state, stored.schema.clone(), values.len()));
+        if let (Some(keys), Some(sub_keys)) = (keys, sub_keys) {
+            assert_eq!((keys.len(), sub_keys.len()), (values.len(), values.len()));
+            let located = keys.iter().zip(sub_keys.iter());
+            self.located.extend(located.map(|(key, sub_key)| (state, key.to_vec(), sub_key.to_vec())));
+        }
         Ok(values.iter().map(|value| [value, b"0"].concat()).collect::<Vec<_>>().iter().collect())
     }
 }
@@ -253,11 +261,18 @@ fn migrated_values_keep_their_update_time() {
         let time_ms = ttl.map(|_| 5);
         let old = one_state_per_kind("old", ttl);
         let mut new = one_state_per_kind("new", ttl);
-        new.iter_mut().for_each(|state| state.previous = vec!["older".into(), "old".into()]);
+        let located = ReadableForm { with_keys: true, with_sub_keys: true, ..ReadableForm::new("raw", "old") };
+        let reads = [ReadableForm::new("raw", "older"), ReadableForm::new("json", "old"), located];
+        new.iter_mut().for_each(|state| state.reads = reads.to_vec());
         for_all_backends(&old, &one_entry_per_kind(&[b"1", b"", b"3"], time_ms), &new, |contents, tenfold| {
             assert_eq!(contents.unwrap(), one_entry_per_kind(&[b"10", b"0", b"30"], time_ms));
             let asked = |state| (state, "old".to_owned(), if state == 3 { 3 } else { 1 });
             assert_eq!(tenfold.asked, (0..5).map(asked).collect::<Vec<_>>());
+            let located = |state: StateId| {
+                let sub_key = if state == 4 { b"sub".to_vec() } else { Vec::new() };
+                vec![(state, b"key".to_vec(), sub_key); if state == 3 { 3 } else { 1 }]
+            };
+            assert_eq!(tenfold.located, (0..5).flat_map(located).collect::<Vec<_>>(), "an element has its list's key");
         });
     }
 }
@@ -278,7 +293,8 @@ fn a_time_to_live_can_be_added_and_removed() {
 #[test]
 fn an_unknown_schema_is_refused_before_anything_is_migrated() {
     let mut new = one_state_per_kind("new", None);
-    new[1].previous = vec!["old".into()];
+    new[0].reads = vec![ReadableForm::new("json", "old")];
+    new[1].reads = vec![ReadableForm::new("raw", "old")];
     for_all_backends(
         &one_state_per_kind("old", None),
         &one_entry_per_kind(&[b"1"], None),
@@ -310,7 +326,7 @@ fn undeclared_states_are_dropped_if_allowed() {
 struct LosingMigrator;
 
 impl StateMigrator for LosingMigrator {
-    fn migrate(&mut self, _state: StateId, _schema: &str, _values: &Column) -> Result<Column> {
+    fn migrate(&mut self, _state: StateId, _stored: &StateForm, _values: &StoredValues) -> Result<Column> {
         Ok(Column::new())
     }
 }
@@ -324,7 +340,7 @@ fn a_migration_that_loses_values_is_refused() {
     let handle =
         StateHandle { format: SnapshotFormat::Canonical, layout: one_state_per_kind("old", None), files, size };
     let mut new = one_state_per_kind("new", None);
-    new.iter_mut().for_each(|state| state.previous = vec!["old".into()]);
+    new.iter_mut().for_each(|state| state.reads = vec![ReadableForm::new("raw", "old")]);
     let folder = tempfile::tempdir().unwrap();
     let open = |migrate| {
         let options =

@@ -3,14 +3,14 @@
 use super::*;
 use crate::error::Result;
 use crate::model::Column;
-use crate::state::{BroadcastState, StateDescription, StateId, StateKind, StateMigrator};
+use crate::state::{BroadcastState, StateDescription, StateForm, StateId, StateKind, StateMigrator, StoredValues};
 
-/// A function without older schemas.
+/// A function without older forms.
 struct NoMigration;
 
 impl StateMigrator for NoMigration {
-    fn migrate(&mut self, _: StateId, _: &str, values: &Column) -> Result<Column> {
-        Ok(values.clone())
+    fn migrate(&mut self, _: StateId, _: &StateForm, stored: &StoredValues) -> Result<Column> {
+        Ok(stored.values.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::error::TurnFailure;
 use super::transaction::Turn;
 use crate::model::{Batch, Column, DueTimers, Fault, FaultCode, JoinedPairs, TimeDomain, WindowElements, Windows};
+use crate::state::{StateForm, StoredValues};
 
 /// The only input of most functions, and the first input of a function with two.
 pub const FIRST_INPUT: u32 = 0;
@@ -65,12 +66,18 @@ pub trait Guest: Send {
         Err(not_implemented("join"))
     }
 
-    /// Rewrites values that were stored under the older `schema`, and returns one value for each. `state` is the index of the
-    /// state in the function's description.
+    /// Rewrites values that are stored in the form `stored` in the form `wanted`, and returns one value for each. `state` is
+    /// the index of the state in the function's description.
     ///
     /// Called during a restore, before any record and outside of turns.
-    fn migrate(&mut self, _state: u32, schema: &str, _values: &Column) -> Result<Column, TurnFailure> {
-        Err(Fault::new(FaultCode::GuestError, format!("the function cannot migrate from schema `{schema}`")).into())
+    fn migrate(
+        &mut self,
+        _state: u32,
+        stored: &StateForm,
+        _wanted: &StateForm,
+        _values: &StoredValues,
+    ) -> Result<Column, TurnFailure> {
+        Err(Fault::new(FaultCode::GuestError, format!("the function cannot migrate from {stored}")).into())
     }
 }
 

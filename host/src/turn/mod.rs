@@ -45,7 +45,10 @@ mod watermark_tests;
 pub use error::{HostCallError, TurnFailure};
 pub use group_watermarks::{GroupWatermarks, SelectedGroups};
 pub use guest::{FIRST_INPUT, Guest, OutputBatch, SECOND_INPUT};
-pub(crate) use staged::telemetry::sanitize_text;
-pub use staged::telemetry::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine, METRIC_NAMES_MAX};
+pub use staged::telemetry::{
+    BACKTRACE_FRAMES_MAX, FRAME_CHARS_MAX, GuestPanic, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine,
+    METRIC_NAMES_MAX,
+};
+pub(crate) use staged::telemetry::{sanitize_backtrace, sanitize_text};
 pub use staged::timers::timer_states;
 pub use transaction::{Turn, TurnContext};

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::error::{HostCallError, invalid};
 use super::group_watermarks::EventTimeProgress;
 use super::staged::broadcast::StagedBroadcast;
-use super::staged::telemetry::{LogLine, TurnTelemetry};
+use super::staged::telemetry::{GuestPanic, LogLine, TurnTelemetry};
 use super::staged::timers::TimerService;
 use super::staged::writes::{StagedMaps, StagedWrites};
 use crate::error::Error;
-use crate::model::{Keys, NO_TIMESTAMP};
+use crate::model::{KeyGroup, Keys, NO_TIMESTAMP, TurnPositions, UserMetrics};
 use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
 
 /// Default limit of the bytes that one turn may write.
@@ -26,18 +26,16 @@ const WRITE_OVERHEAD_BYTES: usize = 16;
 pub struct TurnContext {
     /// Id of the operator in the pipeline.
     pub operator: String,
-    /// Index of the subtask.
+    /// Index of the subtask. Guests do not see it, because their results must not depend on it.
     pub subtask: u32,
-    /// Number of subtasks of the operator.
-    pub parallelism: u32,
     /// Milliseconds since the Unix epoch; [`NO_TIMESTAMP`] before the first watermark.
     pub watermark: i64,
     /// Milliseconds since the Unix epoch, at the start of the turn.
     pub processing_time: i64,
     /// Seed of the guest's random numbers.
     pub seed: u64,
-    /// Number of restarts after failures since the job was submitted.
-    pub restarts: u32,
+    /// Records of this input, or timers, windows or pairs, that the subtask has handled before this turn.
+    pub position: u64,
     /// Configuration of the operator in the pipeline file.
     pub config: Arc<BTreeMap<String, String>>,
 }
@@ -47,11 +45,10 @@ impl Default for TurnContext {
         TurnContext {
             operator: String::new(),
             subtask: 0,
-            parallelism: 1,
             watermark: NO_TIMESTAMP,
             processing_time: 0,
             seed: 0,
-            restarts: 0,
+            position: 0,
             config: Arc::default(),
         }
     }
@@ -62,6 +59,8 @@ impl Default for TurnContext {
 pub struct Turn {
     /// Where and when the current turn runs.
     pub context: TurnContext,
+    /// Items that the subtask has handled. Checkpoints keep it. The operator advances it.
+    pub positions: TurnPositions,
     pub(super) backend: Option<Box<dyn StateBackend>>,
     pub(super) layout: StateLayout,
     /// Number of states that the function declares. The internal states follow them in the layout.
@@ -191,13 +190,18 @@ impl Turn {
         self.backend.as_deref_mut()
     }
 
+    /// Returns the key group of the turn's first key, if the turn has keys.
+    pub fn first_group(&self) -> Option<KeyGroup> {
+        self.keys.groups.first().copied()
+    }
+
     /// Returns the states of the operator, including its internal states.
     pub fn layout(&self) -> &StateLayout {
         &self.layout
     }
 
     /// Returns the committed values of the function's metrics.
-    pub fn metrics(&self) -> &BTreeMap<String, f64> {
+    pub fn metrics(&self) -> &UserMetrics {
         self.telemetry.metrics()
     }
 
@@ -206,8 +210,8 @@ impl Turn {
         self.telemetry.log_lines()
     }
 
-    /// Returns the message of the guest's panic, if it panicked in the current turn.
-    pub fn take_panic(&mut self) -> Option<String> {
+    /// Returns the panic that the guest reported in the current turn, if any.
+    pub fn take_panic(&mut self) -> Option<GuestPanic> {
         self.telemetry.take_panic()
     }
 

@@ -163,7 +163,7 @@ fn metrics_take_effect_with_the_commit_and_their_number_is_limited() {
     turn.metric_add("seen".into(), 3).unwrap();
     (0..100).for_each(|n| turn.metric_set(format!("name-{n}"), 1.0).unwrap());
     turn.commit().unwrap();
-    assert_eq!(turn.metrics()["seen"], 5.0);
+    assert_eq!(turn.metrics().counters["seen"], 5);
     assert_eq!(turn.metrics().len(), METRIC_NAMES_MAX);
 }
 
@@ -178,5 +178,51 @@ fn text_and_metrics_of_a_guest_are_sanitized() {
     }
     assert_eq!(turn.log_lines().len(), 2, "each ignored value is logged");
     turn.commit().unwrap();
-    assert_eq!(turn.metrics(), &BTreeMap::from([("good".to_owned(), 1.5)]));
+    assert_eq!(turn.metrics().gauges, BTreeMap::from([("good".to_owned(), 1.5)]));
+    assert_eq!(turn.metrics().len(), 1);
+}
+
+#[test]
+fn observations_take_effect_with_the_commit() {
+    let mut turn = Turn::stateless(TurnContext::default());
+    for commits in [false, true] {
+        turn.begin(None, 0, 0);
+        [1.0, 1.5, 1000.0, f64::NAN].into_iter().for_each(|value| turn.metric_observe("size".into(), value).unwrap());
+        if commits {
+            turn.commit().unwrap()
+        } else {
+            turn.abort()
+        }
+        assert_eq!(turn.log_lines().len(), 1, "NaN is not observed");
+    }
+    let histogram = &turn.metrics().histograms["size"];
+    assert_eq!((histogram.count, histogram.sum), (3, 1002.5));
+}
+
+#[test]
+fn a_metric_keeps_the_kind_of_its_first_call() {
+    let mut turn = Turn::stateless(TurnContext::default());
+    turn.begin(None, 0, 0);
+    turn.metric_add("n".into(), 2).unwrap();
+    turn.metric_set("n".into(), 7.0).unwrap();
+    turn.commit().unwrap();
+    turn.begin(None, 0, 0);
+    turn.metric_observe("n".into(), 7.0).unwrap();
+    assert_eq!(turn.log_lines()[0].message, "metric `n` was not changed: it is a counter, not a histogram");
+    turn.metric_add("n".into(), 1).unwrap();
+    turn.commit().unwrap();
+    assert_eq!((turn.metrics().value("n"), turn.metrics().len()), (Some(3.0), 1));
+}
+
+#[test]
+fn a_backtrace_of_a_guest_is_bounded_and_sanitized() {
+    let mut turn = Turn::stateless(TurnContext::default());
+    turn.begin(None, 0, 0);
+    let frames = (0..100).map(|n| format!("frame {n}\n\u{1b}[2J{}", "x".repeat(10_000))).collect();
+    turn.record_panic("why".into(), Some(3), frames);
+    let panic = turn.take_panic().unwrap();
+    assert_eq!((&panic.message[..], panic.backtrace.len()), ("why", BACKTRACE_FRAMES_MAX));
+    assert!(panic.backtrace[1].starts_with("frame 1 \u{fffd}[2Jxxx"), "{}", panic.backtrace[1]);
+    assert!(panic.backtrace.iter().all(|frame| frame.chars().count() == FRAME_CHARS_MAX));
+    assert_eq!(turn.take_panic(), None);
 }

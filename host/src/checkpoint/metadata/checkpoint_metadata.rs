@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::operator_version::OperatorVersion;
 use crate::escape::shown;
 use crate::model::row::RowSchema;
-use crate::model::{Counters, MAX_PARALLELISM_LIMIT};
+use crate::model::{Counters, MAX_PARALLELISM_LIMIT, TurnPositions};
 use crate::state::{FileRef, StateHandle};
 
 /// How a checkpoint came about, which decides how long it is kept.
@@ -92,6 +92,8 @@ pub struct SubtaskMetadata {
     pub committable: Option<Vec<u8>>,
     /// Record counts, which a restore sets back.
     pub counters: Counters,
+    /// Items that the function of an operator has handled. A turn sees the number before it.
+    pub positions: TurnPositions,
     /// Event time that a time-dependent operator had reached, in milliseconds since the Unix epoch. A restore reads it from
     /// the state; the copy here lets a submit check it without reading the state.
     pub watermark: Option<i64>,

@@ -3,6 +3,7 @@
 use super::checkpoint_metadata::{CheckpointKind, CheckpointMetadata};
 use super::operator_version::OperatorVersion;
 use crate::checkpoint::testing::metadata;
+use crate::model::TurnPositions;
 use crate::state::{FileRef, StateKind, TimeToLive, TtlUpdate};
 
 /// Returns the fixture of format 1 and the metadata that both fixtures contain. The fixtures were written byte by byte from
@@ -52,6 +53,7 @@ fn metadata_of_format_3_still_loads() {
 
 fn current() -> CheckpointMetadata {
     let mut metadata = metadata_of_format_3();
+    metadata.operators[1].subtasks[0].positions = TurnPositions { records: [998, 300], events: 7 };
     metadata.schemas = vec!["{a:string}".into(), "{b:i64?}".into()];
     metadata.operators[1].versions.push(OperatorVersion {
         component: Some("ab".repeat(32)),
@@ -71,7 +73,7 @@ fn all_of_the_metadata_survives_encoding() {
     let metadata = current();
     let file = metadata.encode().unwrap();
     assert_eq!(CheckpointMetadata::decode("m", &file).unwrap(), metadata);
-    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "1fbaea49", "the bytes of format 4");
+    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "03b1231b", "the bytes of format 4");
     let version = metadata.operators[1].version().unwrap();
     assert_eq!(metadata.input_schemas(version).collect::<Vec<_>>(), [Some("{b:i64?}"), None]);
 }

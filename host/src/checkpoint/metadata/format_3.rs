@@ -5,7 +5,7 @@
 use serde::Deserialize;
 
 use super::checkpoint_metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
-use crate::model::Counters;
+use crate::model::{Counters, TurnPositions};
 use crate::state::{FileRef, SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize, TimeToLive};
 
 #[derive(Deserialize)]
@@ -92,6 +92,7 @@ impl From<SubtaskV3> for SubtaskMetadata {
             in_flight: subtask.in_flight,
             committable: subtask.committable,
             counters: subtask.counters,
+            positions: TurnPositions::default(),
             watermark: subtask.watermark,
         }
     }

@@ -166,6 +166,7 @@ fn upload_snapshot(
         in_flight,
         committable: subtask.committable,
         counters: subtask.counters,
+        positions: subtask.positions,
         watermark: subtask.watermark,
     })
 }

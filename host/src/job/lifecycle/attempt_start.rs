@@ -167,7 +167,6 @@ fn execution_options(
         base_dir: record.base_dir,
         working_dir: empty_working_dir(job, sender.attempt())?,
         seed: record.seed,
-        restarts: record.restarts,
         clock: environment.clock.clone(),
         restore: match &start.metadata {
             Some(metadata) => {

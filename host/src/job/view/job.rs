@@ -1,5 +1,7 @@
 //! The API's view of jobs and their operators.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -170,10 +172,49 @@ pub struct OperatorDetail {
     #[serde(default)]
     pub records_late: u64,
     /// The function's own counters and gauges, summed over the subtasks.
-    pub metrics: std::collections::BTreeMap<String, f64>,
+    pub metrics: BTreeMap<String, f64>,
+    /// The names in `metrics` that are gauges. The others are counters.
+    #[serde(default)]
+    pub gauges: BTreeSet<String>,
+    /// The function's own histograms, summed over the subtasks.
+    #[serde(default)]
+    pub histograms: BTreeMap<String, HistogramView>,
     /// The event-time progress of each subtask, in order.
     #[serde(default)]
     pub watermarks: Vec<SubtaskWatermark>,
+}
+
+/// The distribution of a function's observations.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HistogramView {
+    /// Number of observations.
+    pub count: u64,
+    /// Sum of the observations.
+    pub sum: f64,
+    /// The buckets that hold observations, ascending. Bounds grow by the fourth root of two.
+    pub buckets: Vec<HistogramBucket>,
+}
+
+/// One bucket of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HistogramBucket {
+    /// Inclusive upper bound. `None` for the bucket of all larger observations.
+    pub up_to: Option<f64>,
+    /// Number of observations above the previous bound and up to this one.
+    pub count: u64,
+}
+
+impl HistogramView {
+    /// Returns an upper bound of the quantile `q`, at most 19 % above it, or `None` if it is in the last bucket.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let rank = (q.clamp(0.0, 1.0) * self.count as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let bucket = self.buckets.iter().find(|bucket| {
+            seen += bucket.count;
+            seen >= rank
+        });
+        bucket.and_then(|bucket| bucket.up_to)
+    }
 }
 
 /// The last watermark that a subtask has sent or received. A restart resets it.
@@ -208,6 +249,16 @@ impl OperatorDetail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quantile_is_the_bound_of_its_bucket() {
+        let bucket = |up_to, count| HistogramBucket { up_to, count };
+        let buckets = vec![bucket(Some(1.0), 50), bucket(Some(2.0), 49), bucket(None, 1)];
+        let histogram = HistogramView { count: 100, sum: 0.0, buckets };
+        let quantiles = [0.0, 0.5, 0.51, 0.99, 1.0].map(|q| histogram.quantile(q));
+        assert_eq!(quantiles, [Some(1.0), Some(1.0), Some(2.0), Some(2.0), None]);
+        assert_eq!(HistogramView::default().quantile(0.5), None);
+    }
 
     #[test]
     fn a_starting_attempt_does_not_hide_a_requested_stop_or_cancel() {

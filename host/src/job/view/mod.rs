@@ -11,4 +11,7 @@ pub use checkpoint::{
     SavepointView, StoredSavepoint,
 };
 pub use component::{ComponentView, FunctionView, PortView, StateView};
-pub use job::{FailedRecordView, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail, SubtaskWatermark};
+pub use job::{
+    FailedRecordView, HistogramBucket, HistogramView, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail,
+    SubtaskWatermark,
+};

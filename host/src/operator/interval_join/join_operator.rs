@@ -188,10 +188,12 @@ impl IntervalJoin {
         outputs: &mut Vec<OutputBatch>,
     ) -> Result<(), OperatorFailure> {
         let records_before = self.runner.counters.records_in;
+        let position = self.runner.turn.positions.events;
         self.runner.run_items(
             pairs.len(),
             outputs,
             |runner, range, outputs| {
+                runner.turn.context.position = position + range.start as u64;
                 let columns = pairs.columns(range, batch, keys, input == FIRST_INPUT);
                 runner.run_turn_and_emit(None, outputs, |guest, turn| guest.join(turn, &columns))
             },
@@ -199,7 +201,9 @@ impl IntervalJoin {
                 let item = FailedItem::record(batch, pairs.arriving(pair), records_before, fault);
                 runner.apply_fault_policy(item, outputs)
             },
-        )
+        )?;
+        self.runner.turn.positions.events += pairs.len() as u64;
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn process_batch<T: TurnDriven>(
         }
         let selected = batch.select(&records);
         at_watermark(operator, watermark, |operator| operator.process_batch(input, selected, outputs))?;
-        operator.runner_mut().counters.records_in += records.len() as u64;
+        operator.runner_mut().note_handled(input, records.len());
     }
     Ok(())
 }

@@ -16,9 +16,9 @@ impl<T: TurnDriven> Operator for T {
         if !self.runner_mut().turn.group_watermarks().is_empty() {
             return group_watermarks::process_batch(self, input, &batch, outputs);
         }
-        let records = batch.len() as u64;
+        let records = batch.len();
         self.process_batch(input, batch, outputs)?;
-        self.runner_mut().counters.records_in += records;
+        self.runner_mut().note_handled(input, records);
         Ok(())
     }
 

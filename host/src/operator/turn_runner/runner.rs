@@ -156,6 +156,12 @@ impl TurnRunner {
         outcome.committed()
     }
 
+    /// Counts records of an input that were handled.
+    pub fn note_handled(&mut self, input: u32, records: usize) {
+        self.counters.records_in += records as u64;
+        self.turn.positions.advance(input, records);
+    }
+
     /// Appends the records that a committed turn produced to `outputs`.
     pub fn emit(&mut self, produced: Vec<OutputBatch>, outputs: &mut Vec<OutputBatch>) {
         for output in produced.into_iter().filter(|output| !output.batch.is_empty()) {

@@ -83,12 +83,14 @@ impl TurnDriven for WindowOperator {
             return Err(error::internal("a window operator received records without keys").into());
         };
         let records_before = runner.counters.records_in;
+        let position = runner.turn.positions.records_of(input);
         // If a record had to wait for the next turn, the next one of its key is probably close. Planning far ahead would be wasted.
         let lookahead = Cell::new(usize::MAX);
         runner.run_item_prefixes(
             batch.len(),
             outputs,
             |runner, range, outputs| {
+                runner.turn.context.position = position + range.start as u64;
                 let range = range.start..range.end.min(range.start.saturating_add(lookahead.get()));
                 if let Some(fault) = missing_timestamp(windows, &batch, range.clone()) {
                     return Ok(TurnOutcome::RolledBack(fault));

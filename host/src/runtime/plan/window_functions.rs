@@ -73,13 +73,12 @@ fn native_function(
         let extractor = extractor.clone();
         native_aggregate(&aggregate, Arc::new(move |value, scratch| extractor.extract(value, scratch)))
     });
-    let port = |name: &str, codec: &str| PortDescription { name: name.into(), codec: codec.into() };
     let description = FunctionDescription {
         name: name.into(),
         kind: FunctionKind::Aggregate,
-        input: port("in", "raw"),
+        input: PortDescription::new("in", "raw"),
         second_input: None,
-        outputs: vec![port("out", "json")],
+        outputs: vec![PortDescription::new("out", "json")],
         states: Vec::new(),
         broadcast_states: Vec::new(),
         timers: Vec::new(),

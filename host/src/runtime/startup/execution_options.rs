@@ -19,8 +19,6 @@ pub struct ExecutionOptions {
     pub working_dir: PathBuf,
     /// Seed of the guests' random numbers.
     pub seed: u64,
-    /// How often the job has been restarted.
-    pub restarts: u32,
     /// Source of wall-clock and monotonic time.
     pub clock: SharedClock,
     /// The checkpoint to restore, if any.

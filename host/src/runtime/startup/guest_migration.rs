@@ -1,8 +1,8 @@
-//! State migration by the function itself: a guest rewrites values that were stored under an older schema.
+//! State migration by the function itself: a guest rewrites values that were stored in an older form.
 
 use crate::error::{self, Result};
 use crate::model::Column;
-use crate::state::{StateId, StateLayout, StateMigrator};
+use crate::state::{StateForm, StateId, StateLayout, StateMigrator, StoredValues};
 use crate::turn::{Guest, TurnFailure};
 
 /// Migrates the states of one layout by calling the guest.
@@ -14,14 +14,16 @@ pub(super) struct GuestStateMigrator<'a> {
 }
 
 impl StateMigrator for GuestStateMigrator<'_> {
-    fn migrate(&mut self, state: StateId, schema: &str, values: &Column) -> Result<Column> {
+    fn migrate(&mut self, state: StateId, stored: &StateForm, values: &StoredValues) -> Result<Column> {
         let index = self.first_state as u32 + u32::from(state);
-        self.guest.migrate(index, schema, values).map_err(|failure| match failure {
+        let declared = self.layout.get(usize::from(state));
+        let declared =
+            declared.ok_or_else(|| error::internal(format!("state {state} is to be migrated, but not declared")))?;
+        self.guest.migrate(index, stored, &declared.form(), values).map_err(|failure| match failure {
             TurnFailure::Error(error) => error,
             TurnFailure::Cancelled => error::state_migration_failed("the job was cancelled during the migration"),
             TurnFailure::Fault(fault) => {
-                let name = self.layout.get(usize::from(state)).map_or("", |state| &state.name[..]);
-                error::state_migration_failed(format!("state `{name}`, from schema `{schema}`: {fault}"))
+                error::state_migration_failed(format!("state `{}`, from {stored}: {fault}", declared.name))
                     .hint("correct the function and submit the job again; no records were processed")
             }
         })

@@ -29,6 +29,7 @@ pub(super) fn open_operator(
         cancel: context.signals.cancel.clone(),
     });
     let mut turn = open_keyed_state(context, node, operator, description, &mut *guest)?;
+    turn.positions = context.restored(node).positions();
     if !description.broadcast_states.is_empty() {
         turn = turn.with_broadcast(open_broadcast_state(context, node, description, &mut *guest)?);
     }
@@ -60,9 +61,7 @@ fn open_keyed_state(
     let turn_context = TurnContext {
         operator: node.id.clone(),
         subtask: context.subtask,
-        parallelism: node.parallelism,
         seed: options.seed,
-        restarts: options.restarts,
         config: Arc::new(operator.config.clone()),
         ..TurnContext::default()
     };

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::execution_options::RestoredCheckpoint;
 use crate::checkpoint::SubtaskMetadata;
 use crate::error::{self, Result};
-use crate::model::{Counters, common_groups, groups_of_subtask};
+use crate::model::{Counters, TurnPositions, common_groups, groups_of_subtask};
 use crate::pipeline::PipelineNode;
 use crate::runtime::input::in_flight_data::InFlightData;
 use crate::state::{FileStore, RestoreSource};
@@ -37,9 +37,20 @@ impl<'a> RestoredNode<'a> {
     /// Returns the counters to continue from: the old subtasks are dealt out to the new ones.
     pub(super) fn counters(&self) -> Counters {
         let mut counters = Counters::default();
-        let share = self.old_subtasks.iter().skip(self.subtask as usize).step_by(self.parallelism as usize);
-        share.for_each(|old| counters.add(&old.counters));
+        self.share().for_each(|old| counters.add(&old.counters));
         counters
+    }
+
+    /// Returns the items that the function has handled, dealt out like the counters.
+    pub(super) fn positions(&self) -> TurnPositions {
+        let mut positions = TurnPositions::default();
+        self.share().for_each(|old| positions.add(&old.positions));
+        positions
+    }
+
+    /// Returns the old subtasks whose counts this subtask continues.
+    fn share(&self) -> impl Iterator<Item = &'a SubtaskMetadata> {
+        self.old_subtasks.iter().skip(self.subtask as usize).step_by(self.parallelism as usize)
     }
 
     /// Returns the positions of a source. Fails with `checkpoint-corrupt` if some subtasks have a position and others do not.

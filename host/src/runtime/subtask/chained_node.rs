@@ -47,6 +47,7 @@ impl ChainedNode {
                 snapshot.counters = operator.counters();
                 let watermark = operator.watermark();
                 let turn = operator.turn();
+                snapshot.positions = turn.positions;
                 snapshot.watermark = turn.has_watermark_state().then_some(watermark);
                 snapshot.broadcast = turn.broadcast().map(BroadcastState::snapshot);
                 turn.persist_watermark(watermark)?;

@@ -7,13 +7,7 @@ use crate::error;
 use crate::model::{Fault, FaultCode};
 use crate::pipeline::GuestLimits;
 use crate::sandbox::wasi::WasiEnvironment;
-use crate::turn::{HostCallError, TurnFailure, sanitize_text};
-
-/// Maximum number of lines of a guest's call stack in a fault.
-const BACKTRACE_LINES_MAX: usize = 32;
-
-/// Maximum length of a function name in a backtrace, in characters. The component chooses the name.
-const FRAME_CHARS_MAX: usize = 256;
+use crate::turn::{GuestPanic, HostCallError, TurnFailure, sanitize_backtrace, sanitize_text};
 
 /// The reason why a call into a component failed.
 #[derive(Debug)]
@@ -33,6 +27,12 @@ impl std::fmt::Display for CallFailure {
             CallFailure::Error(error) => error.fmt(f),
             CallFailure::Cancelled => f.write_str("the call was cancelled"),
         }
+    }
+}
+
+impl From<Fault> for CallFailure {
+    fn from(fault: Fault) -> CallFailure {
+        CallFailure::Fault(fault)
     }
 }
 
@@ -89,20 +89,27 @@ pub(in crate::sandbox) fn classify(
             Fault::new(FaultCode::MemoryExceeded, message)
         }
         _ if cause.root_cause().to_string().contains("fuel allocated for hostcalls") => output_exceeded(limits),
-        (_, trap) => match (panic.or_else(|| abort_message(trap, &data.environment)), trap) {
-            (Some(message), _) => Fault::new(FaultCode::GuestPanic, message),
-            (None, Some(trap)) => Fault::new(FaultCode::GuestTrap, trap.to_string()),
-            (None, None) => Fault::new(FaultCode::GuestTrap, format!("{:#}", cause.root_cause())),
+        (_, trap) => match (panic, abort_message(trap, &data.environment), trap) {
+            (Some(GuestPanic { message, backtrace }), ..) => {
+                Fault::new(FaultCode::GuestPanic, message).with_backtrace(backtrace)
+            }
+            (None, Some(message), _) => Fault::new(FaultCode::GuestPanic, message),
+            (None, None, Some(trap)) => Fault::new(FaultCode::GuestTrap, trap.to_string()),
+            (None, None, None) => Fault::new(FaultCode::GuestTrap, format!("{:#}", cause.root_cause())),
         },
     };
-    if let Some(backtrace) = cause.downcast_ref::<WasmBacktrace>() {
-        let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
-            Some(name) => sanitize_text(wasmtime_demangle(name)).chars().take(FRAME_CHARS_MAX).collect(),
-            None => format!("function {}", frame.func_index()),
-        };
-        fault.backtrace = backtrace.frames().iter().take(BACKTRACE_LINES_MAX).map(name).collect();
+    // The guest's own backtrace says more than the names of its WebAssembly functions.
+    if let (true, Some(backtrace)) = (fault.backtrace.is_empty(), cause.downcast_ref::<WasmBacktrace>()) {
+        fault.backtrace = sanitize_backtrace(backtrace.frames().iter().map(frame_text));
     }
     CallFailure::Fault(fault)
+}
+
+fn frame_text(frame: &wasmtime::FrameInfo) -> String {
+    match frame.func_name() {
+        Some(name) => wasmtime_demangle(name),
+        None => format!("function {}", frame.func_index()),
+    }
 }
 
 /// Returns the message that a language runtime wrote to stderr before it aborted.

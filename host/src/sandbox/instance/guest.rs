@@ -8,26 +8,34 @@ use std::sync::atomic::AtomicBool;
 
 use wasmtime::Store;
 
-use super::call_failure::{CallFailure, classify, output_exceeded};
-use super::call_parameters::{batch_param, column_param, elements_param, side_param, windows_param};
+use super::call_failure::{CallFailure, classify};
+use super::call_parameters::{
+    CallTimestamps, batch_param, column_param, elements_param, side_param, values_param, windows_param,
+};
+use super::call_results::{CallItems, check_column, check_count, check_outputs, check_values};
 use super::live_instance::LiveInstance;
 use super::store_data::{StoreData, begin_call, log_lines_outside_turn};
+use super::turn_seed::{TurnCall, turn_seed};
 use crate::error;
 use crate::model::{
     Batch, Column, DueTimers, Fault, FaultCode, JoinedPairs, Keys, TimeDomain, WindowElements, Windows,
 };
 use crate::pipeline::GuestLimits;
 use crate::sandbox::bindings::cofferdam::function::types;
-use crate::sandbox::bindings::exports::cofferdam::function::{function as wit, join as wit_join};
+use crate::sandbox::bindings::exports::cofferdam::function::{
+    guest as wit, join as wit_join, migration as wit_migration, timer_handler as wit_timers,
+};
 use crate::sandbox::component::Component;
+use crate::sandbox::description::PortDescription;
 use crate::sandbox::exports::ComponentExports;
-use crate::turn::{Guest, LogLevel, OutputBatch, Turn, TurnFailure, sanitize_text};
+use crate::state::{StateForm, StoredValues};
+use crate::turn::{Guest, LogLevel, OutputBatch, Turn, TurnFailure, sanitize_backtrace, sanitize_text};
 
 /// The guest of one subtask. Its instance is reused until a call fails.
 pub struct Instance {
     component: Component,
     function: u32,
-    outputs: usize,
+    outputs: Vec<PortDescription>,
     limits: GuestLimits,
     seed: u64,
     /// Whether the instance is dropped after every turn.
@@ -43,8 +51,8 @@ impl Instance {
     ///
     /// With `fresh`, the instance is dropped after every turn.
     pub fn new(component: Component, function: u32, limits: GuestLimits, seed: u64, fresh: bool) -> Instance {
-        let outputs =
-            component.description().functions.get(function as usize).map_or(1, |function| function.outputs.len());
+        let description = component.description().functions.get(function as usize);
+        let outputs = description.map_or_else(Vec::new, |function| function.outputs.clone());
         Instance { component, function, outputs, limits, seed, fresh, cancel: Arc::default(), live: None }
     }
 
@@ -63,13 +71,14 @@ impl Instance {
     fn within<T>(
         &mut self,
         turn: &mut Turn,
+        kind: TurnCall,
         call: impl FnOnce(&Instance, &mut Store<StoreData>, &ComponentExports) -> Result<T, CallFailure>,
     ) -> Result<T, TurnFailure> {
         let mut live = match self.live.take() {
             Some(live) => live,
             None => self.start_own()?,
         };
-        live.store.data().environment.set_time(turn.context.processing_time);
+        live.store.data().environment.begin_turn(turn.context.processing_time, turn_seed(turn, kind));
         std::mem::swap(&mut live.store.data_mut().turn, turn);
         live.store.data_mut().in_turn = true;
         let LiveInstance { store, exports } = &mut live;
@@ -97,73 +106,44 @@ impl Instance {
     ) -> Result<T, CallFailure> {
         match returned {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(types::Failure { message, record })) => {
+            Ok(Err(types::Failure { message, record, backtrace })) => {
                 let message = match record {
                     Some(record) if items > 1 => format!("{message} (record {record} of the batch)"),
                     _ => message,
                 };
-                Err(CallFailure::Fault(Fault::new(FaultCode::GuestError, sanitize_text(message))))
+                let fault = Fault::new(FaultCode::GuestError, sanitize_text(message));
+                Err(CallFailure::Fault(fault.with_backtrace(sanitize_backtrace(backtrace))))
             }
             Err(cause) => Err(classify(&cause, store, &self.limits)),
         }
     }
 
-    /// Checks a column that a call returned. It must have `len` values.
-    fn check_column(&self, column: types::ColumnResult, len: usize) -> Result<Column, CallFailure> {
-        let column = checked_column(column)?;
-        if column.len() != len {
-            let message = format!("the call returned {} values instead of {len}", column.len());
-            return Err(CallFailure::Fault(Fault::new(FaultCode::InvalidOutput, message)));
-        }
-        if column.bytes().len() + column.offsets().len() * 4 > self.limits.output_bytes {
-            return Err(CallFailure::Fault(output_exceeded(&self.limits)));
-        }
-        Ok(column)
+    /// Converts the outputs of a call that handled `items`.
+    fn returned_outputs(
+        &self,
+        store: &mut Store<StoreData>,
+        returned: wasmtime::Result<Result<Vec<types::Output>, types::Failure>>,
+        items: CallItems<'_>,
+    ) -> Result<Vec<OutputBatch>, CallFailure> {
+        let outputs = self.returned(store, returned, items.len())?;
+        check_outputs(outputs, items, &self.outputs, &self.limits).map_err(CallFailure::Fault)
     }
 
-    /// Converts the outputs of a call to batches. The fault describes a defect in them.
-    fn check_outputs(&self, outputs: Vec<types::Output>) -> Result<Vec<OutputBatch>, Fault> {
-        let invalid =
-            |index: u32, what: String| Fault::new(FaultCode::InvalidOutput, format!("output {index}: {what}"));
-        let mut bytes = 0usize;
-        let mut checked = Vec::with_capacity(outputs.len());
-        for output in outputs {
-            let index = output.index;
-            if index as usize >= self.outputs {
-                return Err(invalid(index, format!("the function has {} outputs", self.outputs)));
-            }
-            let column = |column: types::ColumnResult| {
-                Column::from_parts(column.bytes, column.offsets).map_err(|defect| invalid(index, defect.to_string()))
-            };
-            let values = column(output.values)?;
-            let chosen_keys = output.keys.map(column).transpose()?;
-            let of_keys = chosen_keys.as_ref().map_or(0, |keys| keys.bytes().len() + keys.offsets().len() * 4);
-            let of_values = values.bytes().len() + values.offsets().len() * 4 + output.timestamps.len() * 8;
-            bytes = bytes.saturating_add(of_values + of_keys);
-            if values.len() != output.timestamps.len() {
-                return Err(invalid(
-                    index,
-                    format!("{} values with {} timestamps", values.len(), output.timestamps.len()),
-                ));
-            }
-            if let Some(keys) = chosen_keys.as_ref().filter(|keys| keys.len() != values.len()) {
-                return Err(invalid(index, format!("{} values with {} keys", values.len(), keys.len())));
-            }
-            checked.push(OutputBatch {
-                index: index as usize,
-                batch: Batch { values, timestamps: output.timestamps, chosen_keys, ..Batch::default() },
-            });
-        }
-        if bytes > self.limits.output_bytes {
-            return Err(output_exceeded(&self.limits));
-        }
-        Ok(checked)
+    /// Converts the accumulators that a call returned. There must be `len` of them.
+    fn returned_accumulators(
+        &self,
+        store: &mut Store<StoreData>,
+        returned: wasmtime::Result<Result<types::ColumnResult, types::Failure>>,
+        (items, len): (usize, usize),
+    ) -> Result<Column, CallFailure> {
+        let column = check_column(self.returned(store, returned, items)?)?;
+        Ok(check_count(column, len, &self.limits)?)
     }
 }
 
 impl Guest for Instance {
     fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
-        self.within(turn, |this, store, exports| {
+        self.within(turn, TurnCall::Records(input), |this, store, exports| {
             let none;
             let keys = match &batch.keys {
                 Some(keys) => &**keys,
@@ -172,10 +152,10 @@ impl Guest for Instance {
                     &none
                 }
             };
-            let batch_param = batch_param(batch, keys);
-            let returned = exports.function.call_process(&mut *store, this.function, input, batch_param);
-            let outputs = this.returned(store, returned, batch.len())?;
-            this.check_outputs(outputs).map_err(CallFailure::Fault)
+            let timestamps = CallTimestamps::new(&batch.timestamps);
+            let batch_param = batch_param(batch, keys, &timestamps);
+            let returned = exports.guest.call_process(&mut *store, this.function, input, batch_param);
+            this.returned_outputs(store, returned, CallItems::Times(&batch.timestamps))
         })
     }
 
@@ -185,16 +165,16 @@ impl Guest for Instance {
         domain: TimeDomain,
         timers: &DueTimers,
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
-        self.within(turn, |this, store, exports| {
+        self.within(turn, TurnCall::Timers(domain), |this, store, exports| {
+            let handler = exported(&exports.timer_handler)?;
             let domain = match domain {
                 TimeDomain::Event => types::TimeDomain::Event,
                 TimeDomain::Processing => types::TimeDomain::Processing,
             };
             let (keys, key_of) = (column_param(&timers.keys.distinct), &timers.keys.key_of[..]);
-            let due = wit::DueTimers { domain, keys, key_of, times: &timers.times };
-            let returned = exports.function.call_on_timers(&mut *store, this.function, due);
-            let outputs = this.returned(store, returned, timers.len())?;
-            this.check_outputs(outputs).map_err(CallFailure::Fault)
+            let due = wit_timers::DueTimers { domain, keys, key_of, times: &timers.times };
+            let returned = handler.call_on_timers(&mut *store, this.function, due);
+            this.returned_outputs(store, returned, CallItems::Times(&timers.times))
         })
     }
 
@@ -206,33 +186,32 @@ impl Guest for Instance {
         values: &Column,
         timestamps: &[i64],
     ) -> Result<Column, TurnFailure> {
-        self.within(turn, |this, store, exports| {
+        self.within(turn, TurnCall::Add, |this, store, exports| {
             let aggregate = exported(&exports.aggregate)?;
-            let (held, values_param) = (column_param(accumulators), column_param(values));
-            let function = this.function;
-            let returned = aggregate.call_add(&mut *store, function, held, accumulator_of, values_param, timestamps);
-            let column = this.returned(store, returned, values.len())?;
-            this.check_column(column, accumulators.len())
+            let (held, values_param) = (column_param(accumulators), values_param(values));
+            let timestamps = CallTimestamps::new(timestamps);
+            let (function, times) = (this.function, timestamps.param());
+            let returned = aggregate.call_add(&mut *store, function, held, accumulator_of, values_param, times);
+            this.returned_accumulators(store, returned, (values.len(), accumulators.len()))
         })
     }
 
     fn merge(&mut self, turn: &mut Turn, left: &Column, right: &Column) -> Result<Column, TurnFailure> {
-        self.within(turn, |this, store, exports| {
+        self.within(turn, TurnCall::Merge, |this, store, exports| {
             let aggregate = exported(&exports.aggregate)?;
             let (left_param, right_param) = (column_param(left), column_param(right));
             let returned = aggregate.call_merge(&mut *store, this.function, left_param, right_param);
-            let column = this.returned(store, returned, left.len())?;
-            this.check_column(column, left.len())
+            this.returned_accumulators(store, returned, (left.len(), left.len()))
         })
     }
 
     fn finish(&mut self, turn: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, TurnFailure> {
-        self.within(turn, |this, store, exports| {
+        self.within(turn, TurnCall::Finish, |this, store, exports| {
             let aggregate = exported(&exports.aggregate)?;
             let held = column_param(accumulators);
             let returned = aggregate.call_finish(&mut *store, this.function, held, windows_param(windows));
-            let column = this.returned(store, returned, accumulators.len())?;
-            this.check_column(column, accumulators.len())
+            let results = check_values(this.returned(store, returned, accumulators.len())?)?;
+            Ok(check_count(results, accumulators.len(), &this.limits)?)
         })
     }
 
@@ -242,39 +221,53 @@ impl Guest for Instance {
         windows: &Windows,
         inputs: &[WindowElements],
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
-        self.within(turn, |this, store, exports| {
+        self.within(turn, TurnCall::Windows, |this, store, exports| {
             let window = exported(&exports.window)?;
-            let params: Vec<_> = inputs.iter().map(elements_param).collect();
+            let timestamps: Vec<_> = inputs.iter().map(|input| CallTimestamps::new(&input.timestamps)).collect();
+            let params: Vec<_> =
+                inputs.iter().zip(&timestamps).map(|(input, times)| elements_param(input, times)).collect();
             let returned = window.call_process(&mut *store, this.function, windows_param(windows), &params);
-            let outputs = this.returned(store, returned, windows.len())?;
-            this.check_outputs(outputs).map_err(CallFailure::Fault)
+            this.returned_outputs(store, returned, CallItems::Windows(windows))
         })
     }
 
     fn join(&mut self, turn: &mut Turn, pairs: &JoinedPairs) -> Result<Vec<OutputBatch>, TurnFailure> {
-        self.within(turn, |this, store, exports| {
+        self.within(turn, TurnCall::Pairs, |this, store, exports| {
             let join = exported(&exports.join)?;
-            let count = pairs.keys.key_of.len();
+            let [left_times, right_times] =
+                [&pairs.left, &pairs.right].map(|side| CallTimestamps::new(&side.timestamps));
             let param = wit_join::Pairs {
                 keys: column_param(&pairs.keys.distinct),
                 key_of: &pairs.keys.key_of,
-                left: side_param(&pairs.left),
-                right: side_param(&pairs.right),
+                left: side_param(&pairs.left, &left_times),
+                right: side_param(&pairs.right, &right_times),
             };
             let returned = join.call_process(&mut *store, this.function, param);
-            let outputs = this.returned(store, returned, count)?;
-            this.check_outputs(outputs).map_err(CallFailure::Fault)
+            this.returned_outputs(store, returned, CallItems::Pairs(pairs))
         })
     }
 
     /// Uses a new instance and drops it. Imports are refused, because there is no turn.
-    fn migrate(&mut self, state: u32, schema: &str, values: &Column) -> Result<Column, TurnFailure> {
+    fn migrate(
+        &mut self,
+        state: u32,
+        stored: &StateForm,
+        wanted: &StateForm,
+        values: &StoredValues,
+    ) -> Result<Column, TurnFailure> {
         let LiveInstance { mut store, exports } = self.start_own()?;
+        let migration = exported(&exports.migration)?;
         begin_call(&mut store, self.limits.deadline);
-        let returned = exports.function.call_migrate(&mut store, self.function, state, schema, column_param(values));
+        let param = wit_migration::StoredValues {
+            keys: values.keys.as_ref().map(column_param),
+            sub_keys: values.sub_keys.as_ref().map(column_param),
+            values: column_param(&values.values),
+        };
+        let [stored, wanted] = [stored, wanted].map(|form| wit::FormParam { codec: &form.codec, schema: &form.schema });
+        let returned = migration.call_migrate(&mut store, self.function, state, stored, wanted, param);
         let returned = self.returned(&mut store, returned, 0);
         log_lines_outside_turn(&mut store);
-        Ok(checked_column(returned?)?)
+        Ok(check_column(returned?)?)
     }
 }
 
@@ -283,9 +276,4 @@ fn exported<T>(interface: &Option<T>) -> Result<&T, CallFailure> {
     interface.as_ref().ok_or_else(|| {
         CallFailure::Error(error::internal("the component does not export an interface that its functions need"))
     })
-}
-
-fn checked_column(column: types::ColumnResult) -> Result<Column, CallFailure> {
-    Column::from_parts(column.bytes, column.offsets)
-        .map_err(|defect| CallFailure::Fault(Fault::new(FaultCode::InvalidOutput, defect.to_string())))
 }

@@ -8,7 +8,7 @@ use wasmtime::Store;
 use super::call_failure::{CallFailure, classify};
 use super::store_data::{StoreData, begin_call, log_lines_outside_turn, new_store};
 use crate::pipeline::GuestLimits;
-use crate::sandbox::bindings::exports::cofferdam::function::function as wit;
+use crate::sandbox::bindings::exports::cofferdam::function::guest as wit;
 use crate::sandbox::exports::{ComponentExports, LinkedComponent};
 
 /// The store and the exports of an instantiated component.
@@ -37,7 +37,7 @@ impl LiveInstance {
     /// Calls `describe` of the component.
     pub(in crate::sandbox) fn describe(&mut self) -> Result<wit::ComponentDescription, CallFailure> {
         begin_call(&mut self.store, GuestLimits::default().deadline);
-        let described = self.exports.function.call_describe(&mut self.store);
+        let described = self.exports.guest.call_describe(&mut self.store);
         let described = described.map_err(|cause| classify(&cause, &mut self.store, &GuestLimits::default()));
         log_lines_outside_turn(&mut self.store);
         described

@@ -1,17 +1,17 @@
 //! Reads the entries of a subtask from stored snapshots, and converts them to what the operator declares now.
 //!
 //! The snapshots may come from other subtasks, the other backend or an older version of the function. The conversion
-//! translates state ids, migrates values of older schemas, and adds or removes update times when a time to live was added
+//! translates state ids, migrates values of older forms, and adds or removes update times when a time to live was added
 //! or removed. Entries of states that are not declared are skipped.
 
-use super::migration::{is_full, migrate_values, migration_failed};
+use super::migration::{StoredValue, is_full, migrate_values, migration_failed};
 use super::read_snapshot::read_snapshot;
 use super::schema_compatibility::{check_schema_compatibility, has_same_schema, index_of_state};
 use super::stored_layout::StoredLayout;
 use crate::error::{self, Result};
 use crate::model::{Column, KeyGroup, common_groups};
 use crate::state::backend::{StateMigrator, StateOptions};
-use crate::state::description::{StateDescription, StateId, StateKind};
+use crate::state::description::{ReadableForm, StateDescription, StateId, StateKind};
 use crate::state::entry::StoredEntry;
 use crate::state::snapshot::{RestoreSource, StateHandle};
 use crate::state::{list, ttl};
@@ -65,7 +65,7 @@ fn conversions(
             state,
             name: old.name.clone(),
             kind: new.kind,
-            older_schema: (!has_same_schema(old, new)).then(|| old.schema.clone()),
+            older: new.readable_form_of(old).filter(|_| !has_same_schema(old, new)).cloned(),
             had_ttl: old.ttl.is_some(),
             has_ttl: new.ttl.is_some(),
             entries: Vec::new(),
@@ -84,8 +84,8 @@ struct StateConversion {
     state: StateId,
     name: String,
     kind: StateKind,
-    /// Schema of the stored values, if it is not the declared one.
-    older_schema: Option<String>,
+    /// Form of the stored values, if it is not the declared one.
+    older: Option<ReadableForm>,
     had_ttl: bool,
     has_ttl: bool,
     /// The buffered entries.
@@ -108,7 +108,7 @@ struct BufferedEntry {
 impl StateConversion {
     /// Returns whether stored values differ from what the operator would store now.
     fn rewrites_values(&self) -> bool {
-        self.older_schema.is_some() || self.had_ttl != self.has_ttl
+        self.older.is_some() || self.had_ttl != self.has_ttl
     }
 
     /// Adds an entry to the buffer: the elements of a list, or the single value, each with its update time.
@@ -165,13 +165,18 @@ impl StateConversion {
         Ok(())
     }
 
-    /// Takes the buffered values, in the declared schema.
+    /// Takes the buffered values, in the declared form.
     fn take_migrated_values(&mut self, migrate: &mut Option<&mut dyn StateMigrator>) -> Result<Column> {
         let values = std::mem::take(&mut self.values);
-        let Some(schema) = self.older_schema.as_deref().filter(|_| !values.is_empty()) else { return Ok(values) };
-        match migrate {
-            Some(migrate) => migrate_values(*migrate, self.state, &self.name, schema, values.iter()),
-            None => Err(migration_failed(&self.name, schema, "no function that could migrate it is available".into())),
-        }
+        let Some(older) = self.older.as_ref().filter(|_| !values.is_empty()) else { return Ok(values) };
+        let Some(migrate) = migrate else {
+            let reason = "no function that could migrate it is available";
+            return Err(migration_failed(&self.name, &older.form, reason.into()));
+        };
+        let starts = std::iter::once(0).chain(self.entries.iter().map(|entry| entry.end));
+        let stored = self.entries.iter().zip(starts).flat_map(|(BufferedEntry { key, sub_key, end, .. }, start)| {
+            (start..*end).map(|index| StoredValue { key, sub_key, value: values.value(index) })
+        });
+        migrate_values(*migrate, self.state, &self.name, older, stored)
     }
 }

@@ -72,12 +72,12 @@ fn check_state(old: &StateDescription, new: &StateDescription) -> Result<()> {
         ))
         .hint("give the new state another name, and drop the old one with --allow-unclaimed-state"));
     }
-    if has_same_schema(old, new) || new.previous.contains(&old.schema) {
+    if has_same_schema(old, new) || new.readable_form_of(old).is_some() {
         return Ok(());
     }
     Err(error::checkpoint_mismatch(format!(
         "the values of state `{name}` have the schema `{}` in codec `{}` in the checkpoint, but `{}` in codec `{}` in the \
-         function, and the function declares no migration from the older schema",
+         function, and the function declares no migration from the older form",
         old.schema, old.codec, new.schema, new.codec
     ))
     .hint(match new.is_internal() {
@@ -86,7 +86,7 @@ fn check_state(old: &StateDescription, new: &StateDescription) -> Result<()> {
              drop the old state with --allow-unclaimed-state"
         }
         false => {
-            "declare the older type with `#[state(migrate_from(Old))]`; or give the state another name, and drop the old one with \
+            "declare the older form of the state and how it is migrated (in Rust `#[state(migrate_from(Old))]`); or give the state another name, and drop the old one with \
              --allow-unclaimed-state"
         }
     }))

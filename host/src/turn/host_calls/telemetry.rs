@@ -7,23 +7,36 @@ use crate::turn::transaction::Turn;
 impl Turn {
     /// `metrics.add`: adds to a counter.
     pub fn metric_add(&mut self, name: String, value: u64) -> Result<(), HostCallError> {
-        self.stage_metric(name, MetricChange::Add(value))
+        self.charge(name.len())?;
+        self.telemetry.stage_metric(name, MetricChange::Add(value));
+        Ok(())
     }
 
-    /// `metrics.set`: sets a metric. Ignores a value that is not finite, with a warning, since JSON cannot represent it.
+    /// `metrics.set`: sets a gauge. Ignores a value that is not finite, with a warning, since JSON cannot represent it.
     pub fn metric_set(&mut self, name: String, value: f64) -> Result<(), HostCallError> {
         if !value.is_finite() {
-            let message = format!("metric `{}` was not set: {value} is not a finite number", sanitize_text(name));
-            self.log(LogLevel::Warn, message, None);
+            self.warn_of_ignored_value("set", name, value);
             return Ok(());
         }
-        self.stage_metric(name, MetricChange::Set(value))
+        self.charge(name.len())?;
+        self.telemetry.stage_metric(name, MetricChange::Set(value));
+        Ok(())
     }
 
-    fn stage_metric(&mut self, name: String, change: MetricChange) -> Result<(), HostCallError> {
+    /// `metrics.observe`: adds an observation to a histogram. Ignores a value that is not finite, with a warning.
+    pub fn metric_observe(&mut self, name: String, value: f64) -> Result<(), HostCallError> {
+        if !value.is_finite() {
+            self.warn_of_ignored_value("observed", name, value);
+            return Ok(());
+        }
         self.charge(name.len())?;
-        self.telemetry.stage_metric(name, change);
+        self.telemetry.stage_observation(name, value);
         Ok(())
+    }
+
+    fn warn_of_ignored_value(&mut self, done: &str, name: String, value: f64) {
+        let message = format!("metric `{}` was not {done}: {value} is not a finite number", sanitize_text(name));
+        self.log(LogLevel::Warn, message, None);
     }
 
     /// `log.write`: writes a log line. `record` is the index of the record that it is about.
@@ -31,8 +44,8 @@ impl Turn {
         self.telemetry.write_line(level, message, record);
     }
 
-    /// `log.panic`: records the message of a panic. `record` is the index of the record that was being handled.
-    pub fn record_panic(&mut self, message: String, record: Option<u32>) {
-        self.telemetry.record_panic(message, record);
+    /// `log.panic`: records a panic. `record` is the index of the record that was being handled.
+    pub fn record_panic(&mut self, message: String, record: Option<u32>, backtrace: Vec<String>) {
+        self.telemetry.record_panic(message, record, backtrace);
     }
 }

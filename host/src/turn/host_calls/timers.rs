@@ -33,12 +33,12 @@ impl Turn {
             .ok_or_else(|| invalid(format!("the function does not declare timers in {} time", domain.as_str())))
     }
 
-    /// `timers.register`: registers a timer for `keys[i]` at `times[i]`, for each `i`.
+    /// `timers.add`: registers a timer for `keys[i]` at `times[i]`, for each `i`.
     pub fn timer_register(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), HostCallError> {
         self.stage_timers(domain, keys, times, true)
     }
 
-    /// `timers.delete`: deletes the timer of `keys[i]` at `times[i]`, for each `i`.
+    /// `timers.remove`: deletes the timer of `keys[i]` at `times[i]`, for each `i`.
     pub fn timer_delete(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), HostCallError> {
         self.stage_timers(domain, keys, times, false)
     }

@@ -1,6 +1,6 @@
 //! Metrics and log lines of a function. Metrics take effect with the commit of the turn; log lines always do.
 
-use std::collections::BTreeMap;
+use crate::model::{Histogram, MetricKind, UserMetrics};
 
 /// Maximum number of metric names per operator.
 pub const METRIC_NAMES_MAX: usize = 64;
@@ -8,6 +8,10 @@ pub const METRIC_NAMES_MAX: usize = 64;
 pub const LOG_LINES_MAX: usize = 1024;
 /// Maximum length of a log line or panic message. The rest is cut off.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Maximum number of frames of a guest's backtrace.
+pub const BACKTRACE_FRAMES_MAX: usize = 32;
+/// Maximum length of one frame of a guest's backtrace, in characters. The component chooses the text.
+pub const FRAME_CHARS_MAX: usize = 256;
 
 /// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,40 +41,83 @@ pub struct LogLine {
     pub record: Option<u32>,
 }
 
+/// A panic that a guest reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestPanic {
+    /// The sanitized message.
+    pub message: String,
+    /// The guest's own backtrace, sanitized and cut off. Empty if it reported none.
+    pub backtrace: Vec<String>,
+}
+
 /// A staged change of a metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(in crate::turn) enum MetricChange {
     Add(u64),
     Set(f64),
+    Observe(Histogram),
+}
+
+impl MetricChange {
+    fn kind(&self) -> MetricKind {
+        match self {
+            MetricChange::Add(_) => MetricKind::Counter,
+            MetricChange::Set(_) => MetricKind::Gauge,
+            MetricChange::Observe(_) => MetricKind::Histogram,
+        }
+    }
+
+    /// Adds a later change of the same kind.
+    fn merge(&mut self, later: MetricChange) {
+        match (self, later) {
+            (MetricChange::Add(sum), MetricChange::Add(more)) => *sum = sum.saturating_add(more),
+            (MetricChange::Observe(histogram), MetricChange::Observe(more)) => histogram.add(&more),
+            (earlier, later) => *earlier = later,
+        }
+    }
 }
 
 /// Metrics and log lines, staged and committed.
 #[derive(Default)]
 pub(in crate::turn) struct TurnTelemetry {
     staged_metrics: Vec<(String, MetricChange)>,
-    metrics: BTreeMap<String, f64>,
+    metrics: UserMetrics,
     log: Vec<LogLine>,
-    panic: Option<String>,
+    panic: Option<GuestPanic>,
 }
 
 impl TurnTelemetry {
-    /// Stages a change of a metric, merged with earlier changes of the turn. If there are too many names, logs a warning
-    /// instead.
+    /// Stages a change of a metric, merged with earlier changes of the turn. Logs a warning instead if there are too many
+    /// names, or if the name belongs to a metric of another kind.
     pub fn stage_metric(&mut self, name: String, change: MetricChange) {
         let name = sanitize_text(name);
-        let staged = &mut self.staged_metrics;
-        if let Some(index) = staged.iter().position(|(other, _)| *other == name) {
-            staged[index].1 = match (staged[index].1, change) {
-                (MetricChange::Add(before), MetricChange::Add(more)) => MetricChange::Add(before.saturating_add(more)),
-                (MetricChange::Set(before), MetricChange::Add(more)) => MetricChange::Set(before + more as f64),
-                (_, MetricChange::Set(value)) => MetricChange::Set(value),
-            };
-        } else if self.metrics.contains_key(&name) || self.metrics.len() + staged.len() < METRIC_NAMES_MAX {
-            staged.push((name, change));
-        } else {
-            let message = format!("metric `{name}` dropped: an operator can have {METRIC_NAMES_MAX} metrics");
-            self.write_line(LogLevel::Warn, message, None);
+        let names = self.metrics.len() + self.staged_metrics.len();
+        let staged = self.staged_metrics.iter_mut().find(|(other, _)| *other == name);
+        let known = staged.as_ref().map(|(_, change)| change.kind()).or_else(|| self.metrics.kind_of(&name));
+        match (known, staged) {
+            (Some(known), _) if known != change.kind() => {
+                let (known, kind) = (known.as_str(), change.kind().as_str());
+                let message = format!("metric `{name}` was not changed: it is a {known}, not a {kind}");
+                self.write_line(LogLevel::Warn, message, None);
+            }
+            (_, Some((_, earlier))) => earlier.merge(change),
+            (None, None) if names >= METRIC_NAMES_MAX => {
+                let message = format!("metric `{name}` dropped: an operator can have {METRIC_NAMES_MAX} metrics");
+                self.write_line(LogLevel::Warn, message, None);
+            }
+            (_, None) => self.staged_metrics.push((name, change)),
         }
+    }
+
+    /// Stages an observation. Merges it in place if the turn has observed the metric before.
+    pub fn stage_observation(&mut self, name: String, value: f64) {
+        let staged = self.staged_metrics.iter_mut().find(|(other, _)| *other == name);
+        if let Some((_, MetricChange::Observe(histogram))) = staged {
+            return histogram.observe(value);
+        }
+        let mut histogram = Histogram::default();
+        histogram.observe(value);
+        self.stage_metric(name, MetricChange::Observe(histogram));
     }
 
     /// Stages an addition to a counter of the host, which has no limits.
@@ -81,10 +128,13 @@ impl TurnTelemetry {
     /// Applies the staged changes of metrics.
     pub fn commit_metrics(&mut self) {
         for (name, change) in std::mem::take(&mut self.staged_metrics) {
-            let metric = self.metrics.entry(name).or_insert(0.0);
             match change {
-                MetricChange::Add(value) => *metric += value as f64,
-                MetricChange::Set(value) => *metric = value,
+                MetricChange::Add(more) => {
+                    let counter = self.metrics.counters.entry(name).or_default();
+                    *counter = counter.saturating_add(more);
+                }
+                MetricChange::Set(value) => drop(self.metrics.gauges.insert(name, value)),
+                MetricChange::Observe(histogram) => self.metrics.histograms.entry(name).or_default().add(&histogram),
             }
         }
     }
@@ -102,11 +152,11 @@ impl TurnTelemetry {
         }
     }
 
-    /// Stores the message of a panic, and logs it.
-    pub fn record_panic(&mut self, message: String, record: Option<u32>) {
+    /// Stores a panic, and logs its message.
+    pub fn record_panic(&mut self, message: String, record: Option<u32>, backtrace: Vec<String>) {
         let message = sanitize_text(message);
         self.write_line(LogLevel::Panic, message.clone(), record);
-        self.panic = Some(message);
+        self.panic = Some(GuestPanic { message, backtrace: sanitize_backtrace(backtrace) });
     }
 
     /// Removes all log lines.
@@ -118,11 +168,11 @@ impl TurnTelemetry {
         &self.log
     }
 
-    pub fn metrics(&self) -> &BTreeMap<String, f64> {
+    pub fn metrics(&self) -> &UserMetrics {
         &self.metrics
     }
 
-    pub fn take_panic(&mut self) -> Option<String> {
+    pub fn take_panic(&mut self) -> Option<GuestPanic> {
         self.panic.take()
     }
 }
@@ -139,4 +189,14 @@ pub(crate) fn sanitize_text(mut text: String) -> String {
         text = text.replace(is_terminal_control, "\u{fffd}");
     }
     text
+}
+
+/// Returns a guest's backtrace as the host stores and shows it: at most [`BACKTRACE_FRAMES_MAX`] frames of one line and
+/// [`FRAME_CHARS_MAX`] characters.
+pub(crate) fn sanitize_backtrace(frames: impl IntoIterator<Item = String>) -> Vec<String> {
+    let sanitize = |frame: String| {
+        let cut: String = frame.chars().take(FRAME_CHARS_MAX).collect();
+        sanitize_text(cut).replace(['\n', '\t'], " ")
+    };
+    frames.into_iter().take(BACKTRACE_FRAMES_MAX).map(sanitize).collect()
 }

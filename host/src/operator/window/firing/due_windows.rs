@@ -40,10 +40,12 @@ pub fn fire_due_windows(
     // been deleted.
     let (handled, ended_early) = (Cell::new(0), Cell::new(false));
     let turn_limit: &FiringLimit = firing_limit;
+    let position = runner.turn.positions.events;
     runner.run_item_prefixes(
         due.len(),
         outputs,
         |runner, range, outputs| {
+            runner.turn.context.position = position + range.start as u64;
             if ended_early.get() {
                 return Ok(TurnOutcome::Committed(range.end));
             }
@@ -69,6 +71,7 @@ pub fn fire_due_windows(
             Ok(())
         },
     )?;
+    runner.turn.positions.events += handled.get() as u64;
     runner.turn.put_back_timers(domain, &due.slice(handled.get()..due.len()));
     firing_limit.adapt(limit);
     Ok(true)
