@@ -25,7 +25,7 @@ pub struct Comparison<'a> {
     pub pairs: usize,
     /// Passed to both sides.
     pub arguments: &'a [String],
-    pub environment: Option<(&'static str, OsString)>,
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 /// Result of one run: the value of each metric.

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::baseline::Comparison;
 use crate::peer::Peer;
+use crate::pypi;
 use crate::workspace::{self, Workspace, step};
 
 /// Components that benchmarks load: crate and folder.
@@ -46,7 +47,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure!(source.exists(), "there is no benchmark `{name}`: {} does not exist", source.display());
     let folder = workspace.checkout.target.join("bench");
     std::fs::create_dir_all(&folder)?;
-    let peer = arguments.peer.map(|peer| peer.prepare(workspace, name)).transpose()?;
+    let mut environment = Vec::from_iter(arguments.peer.map(|peer| peer.prepare(workspace, name)).transpose()?);
+    if name == "rows" {
+        environment.push(("COFFERDAM_FLIGHTS", pypi::flights(workspace)?.into_os_string()));
+    }
     workspace.build(COMPONENTS)?;
     let report = folder.join(format!("{name}.json"));
     if let Some(baseline) = &arguments.baseline {
@@ -56,7 +60,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             baseline,
             pairs: arguments.pairs as usize,
             arguments: &arguments.arguments,
-            environment: peer,
+            environment,
         };
         comparison.run(&report)?;
         println!("{}", report.display());
@@ -64,7 +68,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     }
     step(&format!("bench {name}"), || {
         let mut command = workspace.cargo(&["bench", "-p", "cofferdam", "--bench", name, "--"]);
-        command.args(&arguments.arguments).env("COFFERDAM_BENCH_DIR", &folder).envs(peer);
+        command.args(&arguments.arguments).env("COFFERDAM_BENCH_DIR", &folder).envs(environment);
         workspace::run(command.env("COFFERDAM_TEST_COMPONENTS", workspace.checkout.components()))
     })?;
     ensure!(report.exists(), "the benchmark wrote no {}", report.display());

@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod example;
 mod peer;
+mod pypi;
 mod setup;
 mod workspace;
 

@@ -3,10 +3,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
 
+use crate::pypi;
 use crate::workspace::{Workspace, find_program, run, step};
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -22,14 +22,15 @@ const FLINK_JAR: &str = "flink-dist-2.2.1.jar";
 impl Peer {
     /// Prepares the peer's side of the benchmark `bench`. Returns the environment variable that the benchmark reads.
     pub fn prepare(self, workspace: &Workspace, bench: &str) -> Result<(&'static str, OsString)> {
-        ensure!(bench == "keyed-count", "the benchmark `{bench}` does not support --peer. Leave it out");
+        let supported = ["keyed-count", "rows"].contains(&bench);
+        ensure!(supported, "the benchmark `{bench}` does not support --peer. Leave it out");
         match self {
             Peer::Flink => Ok(("COFFERDAM_FLINK_CLASS_PATH", flink(workspace)?)),
         }
     }
 }
 
-/// Returns the class path of Flink and of the compared job.
+/// Returns the class path of Flink and of the compared jobs.
 fn flink(workspace: &Workspace) -> Result<OsString> {
     if let Some(missing) = ["java", "javac"].into_iter().find(|name| find_program(name).is_none()) {
         bail!("Flink needs `{missing}`, which is not installed. Install a JDK 17 (Debian: openjdk-17-jdk-headless)");
@@ -37,22 +38,15 @@ fn flink(workspace: &Workspace) -> Result<OsString> {
     let folder = workspace.checkout.target.join("setup/flink");
     let jars = folder.join("pyflink/lib");
     if !jars.join(FLINK_JAR).is_file() {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"]).arg(&folder);
-        let fetched = step(&format!("install {FLINK_PACKAGE} from PyPI into {} (230 MB)", folder.display()), || {
-            run(pip.arg(FLINK_PACKAGE))
-        });
-        if let Err(error) = fetched {
-            bail!("{error:#}. Install Python 3 with pip, and give it access to a package index");
-        }
+        pypi::install(&format!("{FLINK_PACKAGE} (230 MB)"), FLINK_PACKAGE, &folder)?;
     }
     ensure!(jars.join(FLINK_JAR).is_file(), "{FLINK_PACKAGE} has no {FLINK_JAR}: remove {}", folder.display());
     let classes = workspace.checkout.target.join("bench/flink");
     fs::create_dir_all(&classes)?;
-    step("compile the peer's job", || {
+    step("compile the peer's jobs", || {
         let mut javac = workspace.command("javac");
-        javac.arg("-cp").arg(jars.join("*")).arg("-d").arg(&classes).arg("host/benches/peer/flink/KeyedCount.java");
-        run(&mut javac)
+        javac.arg("-cp").arg(jars.join("*")).arg("-d").arg(&classes);
+        run(javac.args(["KeyedCount", "FlightCount"].map(|name| format!("host/benches/peer/flink/{name}.java"))))
     })?;
     Ok(std::env::join_paths([classes, jars.join("*")])?)
 }
