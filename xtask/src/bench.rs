@@ -20,7 +20,7 @@ const COMPONENTS: &[(&str, &str)] = &[
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A file of host/benches, such as `crossing`
+    /// A file of host/benches, such as `crossing`, or `encodings`
     name: String,
     /// Runs another system on the same input
     #[arg(long)]
@@ -43,6 +43,9 @@ pub struct Arguments {
 
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let name = arguments.name.as_str();
+    if name == "encodings" {
+        return encodings(workspace);
+    }
     let source = workspace.checkout.root.join("host/benches").join(format!("{name}.rs"));
     ensure!(source.exists(), "there is no benchmark `{name}`: {} does not exist", source.display());
     let folder = workspace.checkout.target.join("bench");
@@ -72,6 +75,21 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         workspace::run(command.env("COFFERDAM_TEST_COMPONENTS", workspace.checkout.components()))
     })?;
     ensure!(report.exists(), "the benchmark wrote no {}", report.display());
+    println!("{}", report.display());
+    Ok(())
+}
+
+/// Compares encodings of rows and parsers, without the host. The compared crates are dependencies of `tests/comparisons` alone.
+fn encodings(workspace: &Workspace) -> Result<()> {
+    let table = pypi::flights(workspace)?;
+    let folder = workspace.checkout.target.join("bench");
+    std::fs::create_dir_all(&folder)?;
+    let report = folder.join("encodings.json");
+    step("bench encodings", || {
+        let mut command =
+            workspace.cargo(&["run", "--release", "--manifest-path", "tests/comparisons/Cargo.toml", "--"]);
+        workspace::run(command.arg(table).arg(&report))
+    })?;
     println!("{}", report.display());
     Ok(())
 }
