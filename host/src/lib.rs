@@ -8,6 +8,7 @@ pub mod clock;
 pub mod connector;
 pub mod error;
 pub mod escape;
+pub mod format;
 pub mod http;
 pub mod job;
 pub mod log_limit;

@@ -81,6 +81,7 @@ const RANKS: &[(&str, u8)] = &[
     ("checkpoint", 3),
     ("turn", 2),
     ("state", 1),
+    ("format", 1),
     ("model", 0),
     ("pipeline", 0),
     ("clock", 0),

@@ -1,7 +1,7 @@
 //! Sources and sinks: where records come from and where they go.
 //!
 //! The traits are in `source` and `sink`; `open` creates the connector that a pipeline file names. `file` is a folder of
-//! its own. `records`, `csv_row`, `json_field`, `select` and `timestamp` take records and their fields out of bytes.
+//! its own. `csv_row`, `json_field`, `select` and `timestamp` take fields out of bytes.
 //!
 //! Invariant: a source's position and a sink's committables are part of the checkpoint. Connectors run on their
 //! subtask's thread and never block for long (see [`Source::poll`]), so barriers and cancellation are not held up.
@@ -14,19 +14,15 @@ mod file;
 mod generator;
 mod json_field;
 mod open;
-mod records;
 mod select;
 mod sink;
 mod socket;
 mod source;
 mod stdout;
-mod text_start;
 mod timestamp;
 mod undecodable;
 mod versioned_bytes;
 
-#[cfg(test)]
-mod records_tests;
 #[cfg(test)]
 mod select_tests;
 #[cfg(test)]

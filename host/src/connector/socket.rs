@@ -9,11 +9,11 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::context::ConnectorContext;
-use super::records::{Fill, RecordSplitter};
 use super::source::{POLL_BYTES_MAX, Poll, Source};
-use super::text_start;
 use super::undecodable::{self, SkipLog};
 use crate::error::{Result, source_encoding, source_failed};
+use crate::format::records::{Fill, RecordSplitter};
+use crate::format::text_start;
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::pipeline::{FileFormat, UndecodablePolicy};
 

@@ -2,8 +2,8 @@
 //!
 //! Knows nothing of files: the caller supplies the line of a byte offset.
 
-use super::records::{Defect, RECORD_BYTES_MAX};
 use crate::error::{Error, record_undecodable};
+use crate::format::records::{Defect, RECORD_BYTES_MAX};
 
 /// Number of skipped records that one source subtask logs individually. After that it logs the 16th, the 32nd and so on.
 const NAMED_MAX: u64 = 8;

@@ -95,6 +95,30 @@ impl Column {
         self.offsets.push(self.bytes.len() as u32);
     }
 
+    /// Appends a value that `write` appends to the buffer, or nothing if it fails.
+    #[inline]
+    pub fn try_push_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let before = self.bytes.len();
+        match write(&mut self.bytes) {
+            Ok(()) => {
+                self.offsets.push(self.bytes.len() as u32);
+                Ok(())
+            }
+            Err(error) => {
+                self.bytes.truncate(before);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes the values behind the first `values`.
+    pub fn truncate(&mut self, values: usize) {
+        if values < self.len() {
+            self.offsets.truncate(values + 1);
+            self.bytes.truncate(self.offsets[values] as usize);
+        }
+    }
+
     /// Appends the values in `range` of another column.
     pub fn extend_from(&mut self, other: &Column, range: Range<usize>) {
         let (start, end) = (other.offsets[range.start], other.offsets[range.end]);

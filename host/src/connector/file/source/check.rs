@@ -8,10 +8,10 @@ use super::input_path::{FileSettings, InputPath};
 use super::list::{InputFile, UnusableEntries, list};
 use super::open::{foreign, open, read_error};
 use super::remaining_files::{PositionSummary, summarize};
-use crate::connector::records::RecordInput;
 use crate::connector::source::SourceCheck;
-use crate::connector::text_start::{self, TextStart};
 use crate::error::{Error, Result, source_failed, source_missing};
+use crate::format::records::RecordInput;
+use crate::format::text_start::{self, TextStart};
 use crate::model::Interrupt;
 use crate::pipeline::{FileFormat, ValueFormat};
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
-use crate::connector::records::RecordInput;
+use crate::format::records::RecordInput;
 use crate::model::Interrupt;
 
 const GZIP_MAGIC: &[u8] = b"\x1f\x8b";

@@ -12,10 +12,10 @@ use super::locate;
 use super::open::{self, FileRecords, undecodable_record};
 use super::remaining_files::{ReadProgress, RemainingFiles};
 use crate::connector::context::ConnectorContext;
-use crate::connector::records::{CHUNK_BYTES, Defect, Fill};
 use crate::connector::source::{POLL_BYTES_MAX, Poll, RecordLocation, Source};
 use crate::connector::undecodable::SkipLog;
 use crate::error::{Error, Result, source_failed};
+use crate::format::records::{CHUNK_BYTES, Defect, Fill};
 use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
 use crate::pipeline::UndecodablePolicy;
 

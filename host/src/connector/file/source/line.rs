@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::decompress::FileInput;
-use crate::connector::records::{RecordInput, line_ends};
 use crate::connector::source::RecordLocation;
+use crate::format::records::{RecordInput, line_ends};
 use crate::model::Interrupt;
 use crate::pipeline::FileFormat;
 

@@ -8,8 +8,8 @@ use std::path::Path;
 use super::line::{SEARCHED_BYTES_MAX, record_location};
 use super::list::{InputFile, UnusableEntries, list};
 use super::open::{FileRecords, open};
-use crate::connector::records::Fill;
 use crate::connector::source::RecordLocation;
+use crate::format::records::Fill;
 use crate::model::Interrupt;
 use crate::pipeline::FileFormat;
 

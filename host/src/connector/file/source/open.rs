@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::decompress::FileInput;
 use super::line::{line_of_byte, record_location};
-use crate::connector::records::{Defect, Fill, RecordSplitter};
-use crate::connector::{csv_row, text_start, undecodable};
+use crate::connector::{csv_row, undecodable};
 use crate::error::{Error, Result, source_encoding, source_failed};
+use crate::format::records::{Defect, Fill, RecordSplitter};
+use crate::format::text_start;
 use crate::model::Interrupt;
 use crate::pipeline::FileFormat;
 

@@ -13,13 +13,13 @@ use super::text_start::{TextStart, classify};
 use crate::pipeline::FileFormat;
 
 /// Size of the longest allowed record with its line end, in bytes.
-pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
+pub const RECORD_BYTES_MAX: usize = 16 << 20;
 
 /// Size of one read, in bytes.
-pub(super) const CHUNK_BYTES: usize = 256 << 10;
+pub const CHUNK_BYTES: usize = 256 << 10;
 
 /// The input of a [`RecordSplitter`].
-pub(super) trait RecordInput {
+pub trait RecordInput {
     /// Reads like [`Read::read`].
     fn read_into(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
@@ -37,7 +37,7 @@ impl<R: Read> RecordInput for R {
 
 /// The outcome of [`RecordSplitter::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fill {
+pub enum Fill {
     /// More bytes were read. They may complete a record.
     More,
     /// The input has ended, and all its records have been returned.
@@ -52,7 +52,7 @@ pub(super) enum Fill {
 
 /// The reason why the next record cannot be decoded. Offsets are byte offsets in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Defect {
+pub enum Defect {
     /// A quoted CSV field is still open at the end of the input.
     UnclosedQuote { quote: u64 },
     /// A quoted CSV field is still open after [`RECORD_BYTES_MAX`].
@@ -65,7 +65,7 @@ pub(super) enum Defect {
 
 impl Defect {
     /// Returns the offset at which to look for the mistake.
-    pub(super) fn offset(self) -> u64 {
+    pub fn offset(self) -> u64 {
         match self {
             Defect::UnclosedQuote { quote }
             | Defect::EndlessQuote { quote }
@@ -80,7 +80,7 @@ impl Defect {
 /// CSV rows follow the crate `csv`. A quote counts only at the start of a field, and a quoted field may contain line ends.
 /// `\n`, `\r` and `\r\n` end a row, and blank lines are skipped. Unlike in that crate, a quoted field that contains line
 /// ends must be followed by a comma or by the end of its row.
-pub(super) struct RecordSplitter<R> {
+pub struct RecordSplitter<R> {
     input: R,
     format: FileFormat,
     buffer: Vec<u8>,
@@ -112,7 +112,7 @@ pub(super) struct RecordSplitter<R> {
 
 impl<R: RecordInput> RecordSplitter<R> {
     /// Continues at `offset`, to which `input` must already be positioned. A text begins at offset 0.
-    pub(super) fn new(input: R, format: FileFormat, offset: u64) -> RecordSplitter<R> {
+    pub fn new(input: R, format: FileFormat, offset: u64) -> RecordSplitter<R> {
         RecordSplitter {
             input,
             format,
@@ -135,12 +135,12 @@ impl<R: RecordInput> RecordSplitter<R> {
     }
 
     /// Also counts lines, for an input that cannot be read again to find them.
-    pub(super) fn counting_lines(self) -> RecordSplitter<R> {
+    pub fn counting_lines(self) -> RecordSplitter<R> {
         RecordSplitter { lines: Some(0), ..self }
     }
 
     /// Returns the line, from 1, of an offset within the next record. Returns `None` if lines are not counted.
-    pub(super) fn line_of(&self, offset: u64) -> Option<u64> {
+    pub fn line_of(&self, offset: u64) -> Option<u64> {
         let behind = offset.saturating_sub(self.offset + self.skipped_bytes);
         let index = self.start.saturating_add(usize::try_from(behind).ok()?).min(self.end);
         Some(self.lines? + line_ends(&self.buffer[..index]) + 1)
@@ -153,18 +153,18 @@ impl<R: RecordInput> RecordSplitter<R> {
     }
 
     /// Returns the offset behind the last record that was returned or skipped, in bytes of the decompressed stream.
-    pub(super) fn offset(&self) -> u64 {
+    pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// Returns the number of records skipped since the last call.
-    pub(super) fn take_skipped(&mut self) -> u64 {
+    pub fn take_skipped(&mut self) -> u64 {
         std::mem::take(&mut self.skipped)
     }
 
     /// Returns the next complete record in the buffer, without its line end. On `None`, call [`RecordSplitter::fill`].
     #[inline]
-    pub(super) fn next(&mut self) -> Option<&[u8]> {
+    pub fn next(&mut self) -> Option<&[u8]> {
         let range = match self.format {
             FileFormat::Lines | FileFormat::Ndjson | FileFormat::Raw => self.next_line(),
             FileFormat::Csv => self.next_row(),
@@ -272,7 +272,7 @@ impl<R: RecordInput> RecordSplitter<R> {
     }
 
     /// Reads more bytes into the buffer. Call it when [`RecordSplitter::next`] has returned `None`.
-    pub(super) fn fill(&mut self) -> io::Result<Fill> {
+    pub fn fill(&mut self) -> io::Result<Fill> {
         if let Some(foreign) = self.foreign {
             return Ok(Fill::Foreign(foreign));
         }
@@ -350,7 +350,7 @@ impl<R: RecordInput> RecordSplitter<R> {
 
     /// Skips the record whose defect [`RecordSplitter::fill`] reported, up to the end of the defect's line. Reading
     /// continues with the next line.
-    pub(super) fn skip(&mut self) {
+    pub fn skip(&mut self) {
         let Some(defect) = self.defect.take() else { return };
         self.skipping = Some(match defect {
             Defect::TooLong { .. } => self.scanned,
@@ -386,6 +386,6 @@ impl<R: RecordInput> RecordSplitter<R> {
 }
 
 /// Returns the number of line ends in `bytes`.
-pub(super) fn line_ends(bytes: &[u8]) -> u64 {
+pub fn line_ends(bytes: &[u8]) -> u64 {
     memchr_iter(b'\n', bytes).count() as u64
 }

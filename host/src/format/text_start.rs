@@ -2,7 +2,7 @@
 
 /// The meaning of the first bytes of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TextStart {
+pub enum TextStart {
     /// More bytes are needed.
     Undecided,
     /// UTF-8 or a compatible encoding, after a byte order mark of this length.
@@ -43,7 +43,7 @@ const PATTERNS: &[(&[BytePattern], TextStart)] = &[
 ];
 
 /// Classifies a text by its first `bytes`. `is_all` means that no more bytes follow.
-pub(super) fn classify(bytes: &[u8], is_all: bool) -> TextStart {
+pub fn classify(bytes: &[u8], is_all: bool) -> TextStart {
     let mut undecided = false;
     for (pattern, meaning) in PATTERNS {
         if pattern.iter().zip(bytes).all(|(expected, byte)| matches(*expected, *byte)) {
@@ -65,7 +65,7 @@ fn matches(expected: BytePattern, byte: u8) -> bool {
 }
 
 /// Returns the hint for an unsupported encoding or compression.
-pub(super) fn hint(foreign: &str) -> String {
+pub fn hint(foreign: &str) -> String {
     match foreign {
         "UTF-16" | "UTF-32" => format!("convert it to UTF-8 first: `iconv -f {foreign} -t UTF-8`"),
         "gzip" => "decompress it first: a source reads gzip from files only, and only one layer of it".to_owned(),

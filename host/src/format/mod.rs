@@ -1,0 +1,27 @@
+//! Formats: how bytes become records, records become rows, and rows become bytes.
+//!
+//! - `records` finds the boundaries of records in a stream of bytes; `text_start` recognizes encodings that are not supported.
+//! - [`RecordDecoder`] reads the fields of records as rows. It is compiled for the fields that are needed ([`SourceDecoding`]).
+//! - [`RecordEncoder`] writes rows as NDJSON or CSV.
+//!
+//! Invariant: memory is bounded by the length of a record, and nothing recurses deeper than a schema. Must not depend on
+//! connectors: they supply bytes and take bytes.
+
+mod csv;
+mod decoder;
+mod decoding;
+mod ndjson;
+pub mod records;
+pub mod text_start;
+mod text_value;
+mod time_parser;
+
+#[cfg(test)]
+mod decoder_tests;
+#[cfg(test)]
+mod records_tests;
+
+pub use csv::column_names;
+pub use decoder::{DecodeDefect, EventTime, RecordDecoder};
+pub use decoding::SourceDecoding;
+pub use time_parser::TimeParser;
