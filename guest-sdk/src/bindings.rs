@@ -7,7 +7,7 @@
 
 wit_bindgen::generate!({
     path: "../wit",
-    world: "windowing-component",
+    world: "full-component",
     pub_export_macro: true,
     default_bindings_module: "cofferdam_sdk::bindings",
 });

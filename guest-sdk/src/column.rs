@@ -1,10 +1,21 @@
 //! Columns in the layout of the contract: bytes, and one offset more than there are values.
 
-use crate::bindings::cofferdam::function::types::Column;
+use crate::bindings::cofferdam::function::types::{Column, Failure, RecordValues};
+use crate::times::malformed;
 
 /// Makes a column without values.
 pub(crate) fn empty() -> Column {
     Column { bytes: Vec::new(), offsets: vec![0] }
+}
+
+/// Returns the column of packed values, the layout that the SDK declares.
+pub(crate) fn packed(values: RecordValues) -> Result<Column, Failure> {
+    match values {
+        RecordValues::Packed(values) => Ok(values),
+        RecordValues::Fields(_) => {
+            Err(malformed("values came in the layout `fields`, which is not declared".to_owned()))
+        }
+    }
 }
 
 /// Removes all values and keeps the allocations.

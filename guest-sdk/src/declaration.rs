@@ -3,14 +3,16 @@
 //! Invariant: the order of states and side outputs in a declaration is the order of their indices in every call.
 
 use crate::bindings::cofferdam::function::types::{Column, Failure};
-use crate::bindings::exports::cofferdam::function::function::{
-    ComponentDescription, FunctionDescription, Port, StateDescription, StateKind,
+use crate::bindings::exports::cofferdam::function::guest::{
+    ComponentDescription, Form, FunctionDescription, Port, StateDescription, StateKind,
 };
 use crate::codec::Codec;
 use crate::fields::FunctionFields;
-use crate::function::{Function, Kind};
+use crate::function::{Function, Kind, port};
+use crate::key::NoKey;
 use crate::side_output::SideOutput;
-use crate::state::{AccumulatorState, OlderForm, StateField, StateOptions};
+use crate::state::{AccumulatorState, Rewriting, StateCodec, StateField, StateOptions};
+use crate::times::malformed;
 use crate::{FunctionError, StateType, column};
 
 /// The states and side outputs of a function. `#[derive(Function)]` fills it.
@@ -22,7 +24,8 @@ pub struct Declaration {
 
 struct DeclaredState {
     description: StateDescription,
-    older: Vec<&'static OlderForm>,
+    /// From older forms to today's, and from today's form to older ones.
+    rewritings: Vec<&'static Rewriting>,
 }
 
 impl Declaration {
@@ -31,21 +34,19 @@ impl Declaration {
     /// # Panics
     /// Panics if another state has the same name.
     pub fn state<S: StateField>(&mut self, options: StateOptions<S>) {
-        self.add(options.describe(), options.older);
+        let description = options.describe();
+        self.add(description, options.reads.into_iter().chain(options.writes).collect());
     }
 
     /// Declares the accumulator of a function that folds the records of a window.
     ///
     /// # Panics
     /// Panics if another state has the same name.
-    pub fn accumulator<T: StateType>(&mut self, accumulator: AccumulatorState<T>)
-    where
-        crate::codec::Postcard<T>: crate::StateCodec<T>,
-    {
+    pub fn accumulator<T: StateType<Codec: StateCodec<T>>>(&mut self, accumulator: AccumulatorState<T>) {
         self.add(accumulator.describe(), accumulator.older_forms().collect());
     }
 
-    fn add(&mut self, description: StateDescription, older: Vec<&'static OlderForm>) {
+    fn add(&mut self, description: StateDescription, rewritings: Vec<&'static Rewriting>) {
         let name = &description.name;
         assert!(self.states.iter().all(|state| state.description.name != *name), "two states have the name `{name}`");
         // The contract wants broadcast states behind all others.
@@ -55,7 +56,7 @@ impl Declaration {
         } else {
             self.states.partition_point(|state| !is_broadcast(state))
         };
-        self.states.insert(end, DeclaredState { description, older });
+        self.states.insert(end, DeclaredState { description, rewritings });
     }
 
     /// Declares a side output.
@@ -64,7 +65,7 @@ impl Declaration {
     /// Panics if another side output has the same name.
     pub fn side_output<S: SideOutputCodec>(&mut self, name: &'static str) {
         assert!(self.side_outputs.iter().all(|port| port.name != name), "two side outputs have the name `{name}`");
-        self.side_outputs.push(Port { name: name.to_owned(), codec: S::Codec::NAME.to_owned() });
+        self.side_outputs.push(port::<S::Codec, NoKey>(name));
     }
 
     pub(crate) fn of<F: Function>() -> Self {
@@ -87,19 +88,22 @@ impl Declaration {
         index.unwrap_or_else(|| panic!("side output `{name}` is not declared")) as u32 + 1
     }
 
-    /// Rewrites values of a state that are stored under an older schema.
-    fn migrate(&self, state: u32, schema: &str, values: &Column) -> Result<Column, FunctionError> {
-        let Some(DeclaredState { description, older }) = self.states.get(state as usize) else {
+    /// Rewrites values of a state from one form to another.
+    fn migrate(&self, state: u32, stored: &Form, wanted: &Form, values: &Column) -> Result<Column, FunctionError> {
+        let Some(DeclaredState { description, rewritings }) = self.states.get(state as usize) else {
             return Err(format!("there is no state {state}").into());
         };
         let name = &description.name;
-        let Some(form) = older.iter().find(|form| (form.fingerprint)() == schema) else {
-            return Err(unknown_form(description, schema).into());
+        let is_wanted = |rewriting: &&&Rewriting| same((rewriting.from)(), stored) && same((rewriting.to)(), wanted);
+        let Some(rewriting) = rewritings.iter().find(is_wanted) else {
+            let stored = if stored.schema == description.form.schema { wanted } else { stored };
+            return Err(unknown_form(description, stored).into());
         };
         let mut rewritten = column::empty();
         for index in 0..column::len(values) {
-            (form.rewrite)(column::value(values, index), &mut rewritten.bytes)
-                .map_err(|error| format!("state `{name}`: a value stored as `{schema}` cannot be read: {error}"))?;
+            (rewriting.rewrite)(column::value(values, index), &mut rewritten.bytes).map_err(|error| {
+                format!("state `{name}`: a value stored as `{}` cannot be rewritten: {error}", stored.schema)
+            })?;
             column::end_value(&mut rewritten);
         }
         Ok(rewritten)
@@ -116,32 +120,42 @@ impl<C: Codec> SideOutputCodec for SideOutput<C> {
     type Codec = C;
 }
 
-/// Says why values stored under a schema cannot be read, and what to do.
-pub(crate) fn unknown_form(state: &StateDescription, schema: &str) -> String {
-    let StateDescription { name, schema: today, previous, .. } = state;
-    let known = if previous.is_empty() { String::new() } else { format!(" or `{}`", previous.join("`, `")) };
+fn same(form: Form, other: &Form) -> bool {
+    (&form.codec, &form.schema) == (&other.codec, &other.schema)
+}
+
+/// Says why values stored in a form cannot be read, and what to do.
+pub(crate) fn unknown_form(state: &StateDescription, stored: &Form) -> String {
+    let StateDescription { name, form, reads, .. } = state;
+    let (today, stored) = (&form.schema, &stored.schema);
+    let older: Vec<&str> = reads.iter().map(|older| older.form.schema.as_str()).collect();
+    let known = if older.is_empty() { String::new() } else { format!(" or `{}`", older.join("`, `")) };
     format!(
-        "state `{name}` is stored as `{schema}`, and the function reads `{today}`{known}: keep the older type beside \
+        "state `{name}` is stored as `{stored}`, and the function reads `{today}`{known}: keep the older type beside \
          the new one and name it on the state's field, `#[state(migrate_from(Old))]`"
     )
 }
 
 /// Implements the export `migrate` for one function.
-pub(crate) fn migrate<F: Function>(state: u32, schema: &str, values: &Column) -> Result<Column, Failure> {
-    let migrated = Declaration::of::<F>().migrate(state, schema, values);
-    migrated.map_err(|error| Failure { message: format!("function `{}`: {error}", F::NAME), record: None })
+pub(crate) fn migrate<F: Function>(
+    state: u32,
+    stored: &Form,
+    wanted: &Form,
+    values: &Column,
+) -> Result<Column, Failure> {
+    let migrated = Declaration::of::<F>().migrate(state, stored, wanted, values);
+    migrated.map_err(|error| malformed(format!("function `{}`: {error}", F::NAME)))
 }
 
 /// Describes one function.
 pub(crate) fn describe<F: Function>() -> FunctionDescription {
     let declaration = Declaration::of::<F>();
-    let mut outputs = vec![Port { name: "main".to_owned(), codec: F::Out::NAME.to_owned() }];
+    let mut outputs = vec![port::<F::Out, F::OutKey>("main")];
     outputs.extend(declaration.side_outputs);
-    let port = |&(name, codec): &(&str, &str)| Port { name: name.to_owned(), codec: codec.to_owned() };
     FunctionDescription {
         name: F::NAME.to_owned(),
         kind: F::Kind::KIND,
-        inputs: F::Kind::INPUTS.iter().map(port).collect(),
+        inputs: F::Kind::inputs(),
         outputs,
         states: declaration.states.into_iter().map(|state| state.description).collect(),
         timers: F::TIMERS.to_vec(),

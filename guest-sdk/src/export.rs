@@ -2,12 +2,13 @@
 //!
 //! Invariant: `describe` and the calls count functions in the same order, the order of the `export!` line.
 
-use crate::bindings::exports::cofferdam::function::function::{ComponentDescription, FunctionDescription};
+use crate::bindings::exports::cofferdam::function::guest::{ComponentDescription, FunctionDescription};
 use crate::declaration;
 use crate::function::Function;
 #[cfg(target_family = "wasm")]
 use crate::{
     bindings::cofferdam::function::types::{Column, Failure},
+    bindings::exports::cofferdam::function::guest::Form,
     function::Kind,
     runner::Run,
 };
@@ -26,33 +27,42 @@ macro_rules! export {
 
         #[cfg(target_family = "wasm")]
         const _: () = {
-            use $crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output, Windows};
-            use $crate::bindings::exports::cofferdam::function::{aggregate, function, join, window};
+            use $crate::bindings::cofferdam::function::types::{
+                Batch, Column, Failure, Output, RecordValues, Timestamps, Windows,
+            };
+            use $crate::bindings::exports::cofferdam::function::{
+                aggregate, guest, join, migration, timer_handler, window,
+            };
 
             type Returned<T> = ::core::result::Result<T, Failure>;
 
             struct Component;
 
-            impl function::Guest for Component {
-                fn describe() -> function::ComponentDescription {
+            impl guest::Guest for Component {
+                fn describe() -> guest::ComponentDescription {
                     $crate::describe(COFFERDAM_FUNCTIONS)
                 }
 
                 fn process(function: u32, input: u32, batch: Batch) -> Returned<::std::vec::Vec<Output>> {
                     $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.process(input, batch))
                 }
+            }
 
+            impl timer_handler::Guest for Component {
+                fn on_timers(function: u32, timers: timer_handler::DueTimers) -> Returned<::std::vec::Vec<Output>> {
+                    $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.on_timers(timers))
+                }
+            }
+
+            impl migration::Guest for Component {
                 fn migrate(
                     function: u32,
                     state: u32,
-                    schema: ::std::string::String,
-                    values: Column,
+                    stored: guest::Form,
+                    wanted: guest::Form,
+                    values: migration::StoredValues,
                 ) -> Returned<Column> {
-                    $crate::migrate(COFFERDAM_FUNCTIONS, function, state, &schema, &values)
-                }
-
-                fn on_timers(function: u32, timers: function::DueTimers) -> Returned<::std::vec::Vec<Output>> {
-                    $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.on_timers(timers))
+                    $crate::migrate(COFFERDAM_FUNCTIONS, function, state, [&stored, &wanted], &values.values)
                 }
             }
 
@@ -61,8 +71,8 @@ macro_rules! export {
                     function: u32,
                     accumulators: Column,
                     accumulator_of: ::std::vec::Vec<u32>,
-                    values: Column,
-                    timestamps: ::std::vec::Vec<i64>,
+                    values: RecordValues,
+                    timestamps: Timestamps,
                 ) -> Returned<Column> {
                     $crate::call(COFFERDAM_FUNCTIONS, function, |function| {
                         function.add(accumulators, accumulator_of, values, timestamps)
@@ -73,7 +83,7 @@ macro_rules! export {
                     $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.merge(left, right))
                 }
 
-                fn finish(function: u32, accumulators: Column, windows: Windows) -> Returned<Column> {
+                fn finish(function: u32, accumulators: Column, windows: Windows) -> Returned<RecordValues> {
                     $crate::call(COFFERDAM_FUNCTIONS, function, |function| function.finish(accumulators, windows))
                 }
             }
@@ -104,7 +114,7 @@ macro_rules! export {
 pub struct Exported {
     describe: fn() -> FunctionDescription,
     #[cfg(target_family = "wasm")]
-    migrate: fn(u32, &str, &Column) -> Result<Column, Failure>,
+    migrate: fn(u32, &Form, &Form, &Column) -> Result<Column, Failure>,
     #[cfg(target_family = "wasm")]
     run: fn() -> Box<dyn Run>,
 }
@@ -186,7 +196,7 @@ mod calls {
     }
 
     fn no_function(index: usize) -> Failure {
-        Failure { message: format!("the component has no function {index}"), record: None }
+        crate::times::malformed(format!("the component has no function {index}"))
     }
 
     #[doc(hidden)]
@@ -194,12 +204,12 @@ mod calls {
         functions: &[Exported],
         index: u32,
         state: u32,
-        schema: &str,
+        [stored, wanted]: [&Form; 2],
         values: &Column,
     ) -> Result<Column, Failure> {
         crate::panic::install_hook();
         let exported = functions.get(index as usize).ok_or_else(|| no_function(index as usize))?;
-        (exported.migrate)(state, schema, values)
+        (exported.migrate)(state, stored, wanted, values)
     }
 }
 

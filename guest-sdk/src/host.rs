@@ -31,13 +31,15 @@ pub trait Host {
     fn broadcast_clear(&self, state: u32);
     fn broadcast_get(&self, state: u32, sub_key: &[u8]) -> Option<Vec<u8>>;
     fn broadcast_scan(&self, state: u32, after: Option<&[u8]>, limit: u32) -> Vec<MapEntry>;
-    fn timer_register(&self, domain: TimeDomain, keys: &[u32], times: &[i64]);
-    fn timer_delete(&self, domain: TimeDomain, keys: &[u32], times: &[i64]);
+    fn timer_add(&self, domain: TimeDomain, keys: &[u32], times: &[i64]);
+    fn timer_remove(&self, domain: TimeDomain, keys: &[u32], times: &[i64]);
     fn turn(&self) -> TurnContext;
     fn config(&self) -> Vec<(String, String)>;
+    fn log_enabled(&self, level: Level) -> bool;
     fn log(&self, level: Level, message: &str, record: Option<u32>);
     fn metric_add(&self, name: &str, value: u64);
     fn metric_set(&self, name: &str, value: f64);
+    fn metric_observe(&self, name: &str, value: f64);
 }
 
 /// The component's imports.
@@ -130,12 +132,12 @@ mod imports {
             state::broadcast_scan(index, after, limit)
         }
 
-        fn timer_register(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
-            timers::register(domain, keys, times);
+        fn timer_add(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
+            timers::add(domain, keys, times);
         }
 
-        fn timer_delete(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
-            timers::delete(domain, keys, times);
+        fn timer_remove(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
+            timers::remove(domain, keys, times);
         }
 
         fn turn(&self) -> TurnContext {
@@ -144,6 +146,10 @@ mod imports {
 
         fn config(&self) -> Vec<(String, String)> {
             context::config()
+        }
+
+        fn log_enabled(&self, level: Level) -> bool {
+            log::enabled(level)
         }
 
         fn log(&self, level: Level, message: &str, record: Option<u32>) {
@@ -156,6 +162,10 @@ mod imports {
 
         fn metric_set(&self, name: &str, value: f64) {
             metrics::set(name, value);
+        }
+
+        fn metric_observe(&self, name: &str, value: f64) {
+            metrics::observe(name, value);
         }
     }
 }

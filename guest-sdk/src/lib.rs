@@ -1,53 +1,139 @@
 //! Write functions for Cofferdam, a stateful stream processor that runs them as WebAssembly components.
 //!
-//! This is a whole function. It counts the records of each key, and the count survives failures and restarts:
+//! This is a whole function. It counts the flights of each aircraft and adds up their delays, and both survive failures and restarts:
 //!
 //! ```
 //! use cofferdam_sdk::prelude::*;
 //!
+//! #[derive(Record)]
+//! struct Flight { tailnum: String, dep_delay: Option<i32> }
+//! #[derive(Debug, Clone, Default, PartialEq, Record)]
+//! struct Delays { flights: u64, minutes: i64 }
+//!
 //! #[derive(Function)]
-//! struct Counter { count: ValueState<u64> }
+//! struct Track { delays: ValueState<Delays> }
 //! #[function]
-//! impl KeyedProcessFunction for Counter {
+//! impl KeyedProcessFunction for Track {
 //!     type Key = String;
-//!     type In = Text;
-//!     type Out = Text;
-//!     fn process_element(&mut self, _: &str, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
-//!         let count = self.count.update(|count| { *count += 1; *count });
-//!         out.emit(format!("{},{count}", ctx.key()));
-//!         Ok(())
+//!     type In = Flight;
+//!     type Out = Delays;
+//!     fn process_element(&mut self, flight: Flight, _: &mut KeyedContext<String>, out: &mut Collector<Delays>) -> Result {
+//!         let minutes = i64::from(flight.dep_delay.unwrap_or_default());
+//!         self.delays.update(|delays| { delays.flights += 1; delays.minutes += minutes });
+//!         Ok(self.delays.get().into_iter().for_each(|delays| out.emit(delays)))
 //!     }
 //! }
-//! # let mut harness = cofferdam_sdk::testing::Harness::<Counter>::new();
-//! # harness.push("tea", "", 0)?;
-//! # harness.push("tea", "", 0)?;
-//! # assert_eq!(harness.take_output()?, ["tea,1", "tea,2"]);
+//! # let mut harness = cofferdam_sdk::testing::Harness::<Track>::new();
+//! # harness.push("N14228", Flight { tailnum: "N14228".to_owned(), dep_delay: Some(2) }, 0)?;
+//! # assert_eq!(harness.take_output()?, [Delays { flights: 1, minutes: 2 }]);
 //! # Ok::<(), cofferdam_sdk::FunctionError>(())
 //! ```
 //!
-//! A crate names its functions once, `cofferdam_sdk::export!(Counter);`, and `cofferdam build` makes a component of it. Tests run
-//! natively, without a host:
+//! A crate names its functions once, `cofferdam_sdk::export!(Track);`, and `cofferdam build` makes a component of it. Tests run
+//! natively, without a host. They push and take records as values:
 //!
 //! ```
 //! # use cofferdam_sdk::prelude::*;
+//! # #[derive(Record)]
+//! # struct Flight { tailnum: String, dep_delay: Option<i32> }
+//! # #[derive(Debug, Clone, Default, PartialEq, Record)]
+//! # struct Delays { flights: u64, minutes: i64 }
 //! # #[derive(Function)]
-//! # struct Counter { count: ValueState<u64> }
+//! # struct Track { delays: ValueState<Delays> }
 //! # #[function]
-//! # impl KeyedProcessFunction for Counter {
+//! # impl KeyedProcessFunction for Track {
 //! #     type Key = String;
-//! #     type In = Text;
-//! #     type Out = Text;
-//! #     fn process_element(&mut self, _: &str, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
-//! #         let count = self.count.update(|count| { *count += 1; *count });
-//! #         out.emit(format!("{},{count}", ctx.key()));
-//! #         Ok(())
+//! #     type In = Flight;
+//! #     type Out = Delays;
+//! #     fn process_element(&mut self, flight: Flight, _: &mut KeyedContext<String>, out: &mut Collector<Delays>) -> Result {
+//! #         let minutes = i64::from(flight.dep_delay.unwrap_or_default());
+//! #         self.delays.update(|delays| { delays.flights += 1; delays.minutes += minutes });
+//! #         Ok(self.delays.get().into_iter().for_each(|delays| out.emit(delays)))
 //! #     }
 //! # }
-//! let mut harness = cofferdam_sdk::testing::Harness::<Counter>::new();
-//! harness.push("tea", "a record", 0)?;
-//! harness.push("tea", "another", 1)?;
-//! assert_eq!(harness.take_output()?, ["tea,1", "tea,2"]);
+//! let mut harness = cofferdam_sdk::testing::Harness::<Track>::new();
+//! for dep_delay in [Some(2), None, Some(-3)] {
+//!     harness.push("N14228", Flight { tailnum: "N14228".to_owned(), dep_delay }, 0)?;
+//! }
+//! assert_eq!(harness.take_output()?.last(), Some(&Delays { flights: 3, minutes: -1 }));
 //! # Ok::<(), cofferdam_sdk::FunctionError>(())
+//! ```
+//!
+//! # Records
+//!
+//! A **record** is a struct with [`derive(Record)`](derive@Record). Between functions it is a **row**: typed fields with names. A function
+//! declares the fields that it reads and those that it emits. The host decodes CSV or JSON once, and hands over only these fields, so the same
+//! component runs over CSV, JSON and the output of another function. Sinks write rows as JSON or CSV.
+//!
+//! | `type In`, `type Out` | the function gets | the function emits |
+//! |---|---|---|
+//! | a record | the record | the record, or a reference to it |
+//! | a record that borrows, `Flight<'static>` | a `Flight<'_>`, read without allocations | a `Flight<'_>` or its owned twin `OwnedFlight` |
+//! | [`Json<T>`](codec::Json) | a `T` | a `T` or a `&T` |
+//! | [`Text`](codec::Text), [`Bytes`](codec::Bytes) | the record as it is, a `&str` or `&[u8]` | text or bytes |
+//!
+//! A type that is no record does not compile as one:
+//!
+//! ```compile_fail,E0277
+//! # use cofferdam_sdk::prelude::*;
+//! struct Flight {
+//!     tailnum: String,
+//! }
+//!
+//! #[derive(Default)]
+//! struct Names;
+//!
+//! #[function]
+//! impl MapFunction for Names {
+//!     type In = Flight; // error: `Flight` cannot be the input of a function; an input is a struct with `#[derive(Record)]`
+//!     type Out = Text;
+//!
+//!     fn map(&mut self, flight: Flight, _: &mut Context) -> Result<String> {
+//!         Ok(flight.tailnum)
+//!     }
+//! }
+//! ```
+//!
+//! ```
+//! # use cofferdam_sdk::prelude::*;
+//! #[derive(Record)]
+//! struct Flight<'a> {
+//!     tailnum: &'a str,
+//! }
+//!
+//! #[derive(Default)]
+//! struct Names;
+//!
+//! #[function]
+//! impl MapFunction for Names {
+//!     type In = Flight<'static>;
+//!     type Out = Text;
+//!
+//!     fn map(&mut self, flight: Flight, _: &mut Context) -> Result<String> {
+//!         Ok(flight.tailnum.to_lowercase())
+//!     }
+//! }
+//! # let mut harness = cofferdam_sdk::testing::Harness::<Names>::new();
+//! # harness.push("", Flight { tailnum: "N1" }, 0)?;
+//! # assert_eq!(harness.take_output()?, ["n1"]);
+//! # Ok::<(), FunctionError>(())
+//! ```
+//!
+//! So does a field of a type that rows do not have, `Option<Option<T>>`, and a state or an `Out` of another type.
+//!
+//! ```compile_fail,E0277
+//! # use cofferdam_sdk::prelude::*;
+//! #[derive(Record)]
+//! struct Flight {
+//!     seat: (u32, char), // error: `(u32, char)` cannot be a field of a record
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use cofferdam_sdk::prelude::*;
+//! fn emit(out: &mut Collector<Text>) {
+//!     out.emit(5); // error: the codec `Text` does not write a `{integer}`
+//! }
 //! ```
 //!
 //! # What to know
@@ -57,7 +143,7 @@
 //! - **A call is a turn.** The host passes a batch of records. Outputs, state and timers take effect together. If a record fails,
 //!   none of them takes effect; the host then finds the bad record and runs the others again.
 //! - **The context is the only clock.** A batch that runs again gives the same results. `SystemTime::now()` and `Instant::now()` panic;
-//!   the time of the turn is [`Context::processing_time`]. There is no randomness.
+//!   the time of the turn is [`Context::processing_time`]. [`Context::random`] is the only randomness.
 //! - **`println!` goes to the job's log** in an `impl` with [`macro@function`], and so do `print!`, `eprintln!`, `eprint!` and `dbg!`. Other
 //!   code imports them: `use cofferdam_sdk::println;`. The macros of the standard library write nowhere.
 //! - **An error fails one record.** Functions return [`Result`]; `?` works on any error and on strings. A panic also fails the record, and
@@ -126,18 +212,20 @@
 //! The name of the field in kebab-case is the name of the state. `#[state(...)]` gives a state another name, a [time to live](Ttl), or
 //! older forms of its values.
 //!
+//! A state holds records, numbers, text, lists, tuples and maps of these. Another struct or an enum derives
+//! [`StateType`](derive@StateType) and serde's traits.
+//!
 //! **A type that changes.** A restore finds a state by its name and compares a fingerprint of the type. Keep the older type, define how
 //! it becomes the new one, and name it at the field:
 //!
 //! ```
 //! # use cofferdam_sdk::prelude::*;
-//! # use serde::{Deserialize, Serialize};
-//! #[derive(Clone, Serialize, Deserialize, StateType)]
+//! #[derive(Clone, Record)]
 //! struct StatsV1 {
 //!     count: u32,
 //! }
 //!
-//! #[derive(Clone, Serialize, Deserialize, StateType)]
+//! #[derive(Clone, Record)]
 //! struct Stats {
 //!     count: u64,
 //!     total: i64,
@@ -168,7 +256,8 @@
 //! # Ok::<(), FunctionError>(())
 //! ```
 //!
-//! [`Harness::restore`](testing::Harness::restore) shows in a test that it works, from a snapshot of the earlier function.
+//! [`Harness::restore`](testing::Harness::restore) shows in a test that it works, from a snapshot of the earlier function. If the older type
+//! also has a `From` of the new one, `migrate_to(StatsV1)` lets the earlier version of the function continue.
 //!
 //! # Event time
 //!
@@ -223,7 +312,7 @@
 //!
 //! # A crate with functions
 //!
-//! It has one [`export!`] line, and this in its `Cargo.toml` (`serde` for types that derive its traits):
+//! It has one [`export!`] line, and this in its `Cargo.toml`. Types that derive serde's traits, for `Json<T>` and some states, need `serde`:
 //!
 //! ```toml
 //! [lib]
@@ -238,6 +327,7 @@
 
 extern crate self as cofferdam_sdk;
 
+mod attributes;
 #[doc(hidden)]
 pub mod bindings;
 pub mod codec;
@@ -252,6 +342,8 @@ mod host;
 mod key;
 mod panic;
 mod print;
+#[doc(hidden)]
+pub mod record;
 mod runner;
 mod shape;
 mod side_output;
@@ -260,14 +352,16 @@ mod state;
 pub mod testing;
 mod time;
 mod timers;
+mod times;
 mod turn_cursor;
 mod window;
 
+pub use attributes::Attributes;
 pub use bindings::cofferdam::function::context::TurnContext;
 pub use bindings::cofferdam::function::log::Level;
 pub use bindings::cofferdam::function::types::TimeDomain;
-pub use cofferdam_sdk_macros::{Function, StateType, function};
-pub use collector::Collector;
+pub use cofferdam_sdk_macros::{Function, Record, StateType, function};
+pub use collector::{Collector, EmittedRecord};
 pub use context::{BroadcastContext, Context, JoinContext, KeyedContext};
 #[doc(hidden)]
 pub use declaration::{Declaration, SideOutputCodec};
@@ -287,9 +381,10 @@ pub use function::{
 };
 #[doc(hidden)]
 pub use key::NoKey;
-pub use key::{EncodeKey, Key, KeyError};
+pub use key::{ChosenKey, EncodeKey, Key, KeyError, KeyPart};
 #[doc(hidden)]
 pub use print::print_line;
+pub use record::{Date, JsonText, RecordField};
 pub use shape::{Shape, StateType};
 pub use side_output::SideOutput;
 pub use state::{
@@ -310,14 +405,14 @@ pub type Result<T = (), E = FunctionError> = std::result::Result<T, E>;
 
 /// Everything that a function needs: `use cofferdam_sdk::prelude::*;`.
 pub mod prelude {
-    pub use crate::codec::{Bytes, Csv, CsvRow, Json, Postcard, Row, Text};
+    pub use crate::codec::{Bytes, Json, Postcard, Text};
     pub use crate::{
         AccumulatorState, AggregateFunction, AggregatingState, Aggregator, BroadcastContext, BroadcastProcessFunction,
-        BroadcastState, CoGroupFunction, CoProcessFunction, Collector, Context, Element, Elements, FlatMapFunction,
-        Function, FunctionError, IntervalJoinFunction, JoinContext, JoinFunction, Key, KeyedContext,
-        KeyedProcessFunction, Level, ListState, MapFunction, MapState, Max, Min, ProcessWindowFunction, ReduceFunction,
-        Reducer, ReducingState, Result, SideOutput, StateType, Sum, TimeDomain, Timer, Timestamp, Ttl, ValueState,
-        Window, function,
+        BroadcastState, CoGroupFunction, CoProcessFunction, Collector, Context, Date, Element, Elements,
+        FlatMapFunction, Function, FunctionError, IntervalJoinFunction, JoinContext, JoinFunction, JsonText, Key,
+        KeyedContext, KeyedProcessFunction, Level, ListState, MapFunction, MapState, Max, Min, ProcessWindowFunction,
+        Record, ReduceFunction, Reducer, ReducingState, Result, SideOutput, StateType, Sum, TimeDomain, Timer,
+        Timestamp, Ttl, ValueState, Window, function,
     };
     pub use std::time::Duration;
 }

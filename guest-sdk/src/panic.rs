@@ -48,10 +48,8 @@ pub(crate) fn install_hook() {
         std::panic::set_hook(Box::new(|info| {
             let record = current_record();
             let message = explained(info.payload_as_str().unwrap_or("a panic without a message"));
-            match info.location() {
-                Some(place) => log::panic(&format!("{message}, at {}:{}", place.file(), place.line()), record),
-                None => log::panic(&message, record),
-            }
+            let place = info.location().map(|at| format!("{}:{}:{}", at.file(), at.line(), at.column()));
+            log::panic(&message, record, place.as_slice());
         }));
     });
 }

@@ -55,7 +55,11 @@ macro_rules! dbg {
 #[doc(hidden)]
 #[cfg(target_family = "wasm")]
 pub fn print_line(level: Level, text: fmt::Arguments<'_>) {
-    crate::bindings::cofferdam::function::log::write(level, &text.to_string(), crate::panic::current_record());
+    use crate::bindings::cofferdam::function::log;
+
+    if log::enabled(level) {
+        log::write(level, &text.to_string(), crate::panic::current_record());
+    }
 }
 
 /// Writes a line. The macros call it.

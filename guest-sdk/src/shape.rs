@@ -6,8 +6,11 @@
 //! The fingerprint is `codec:shape`, such as `postcard:u64` or `postcard:{count:u64,total:i64}`. A shape longer than 1000 bytes is
 //! replaced by its 64-bit FNV-1a hash, `postcard:#0123456789abcdef`. The name of a struct is not part of its shape, so the struct may be
 //! renamed. Names of fields are part of it, because a field with another name usually has another meaning. The host parses shapes to
-//! show state as JSON, so a shape must be unambiguous.
+//! show state as JSON, so a shape must be unambiguous. The fingerprint of a record that is stored as a row is the text of its fields, without a
+//! codec in front: `{count:u64,total:i64?}`.
 
+use crate::codec::Postcard;
+use crate::record::RecordField;
 use std::fmt::Write;
 
 /// A longer shape is replaced by its hash. The host accepts schemas of up to 1024 bytes.
@@ -17,15 +20,19 @@ const DEPTH_MAX: usize = 24;
 /// The length at which a shape is cut off.
 const BYTES_MAX: usize = 1 << 16;
 
-/// A type that can be kept in state. Derive it for structs and enums: `#[derive(StateType)]`.
+/// A type that can be kept in state. [`derive(Record)`](derive@crate::Record) implements it. Derive it for other structs and for enums:
+/// `#[derive(StateType)]`.
 ///
 /// The derive reads the names and types of fields, but no `#[serde(...)]` attributes: a type keeps its fingerprint if only such an attribute
 /// changes. Implement it by hand for a type with parameters or of another crate.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept in state",
-    note = "derive it: `#[derive(Clone, serde::Serialize, serde::Deserialize, cofferdam_sdk::StateType)]`"
+    note = "derive `#[derive(Clone, Record)]` for a struct, or `#[derive(Clone, serde::Serialize, serde::Deserialize, cofferdam_sdk::StateType)]`"
 )]
-pub trait StateType: 'static {
+pub trait StateType: Sized + 'static {
+    /// How values are written if the state does not say otherwise: [`Postcard<Self>`](crate::codec::Postcard), or `Self` for a record.
+    type Codec;
+
     /// Appends the shape of the type to `shape`.
     fn shape(shape: &mut Shape);
 }
@@ -42,14 +49,18 @@ impl Shape {
     pub(crate) fn fingerprint<T: StateType>(codec: &str) -> String {
         let mut shape = Shape::default();
         shape.inner::<T>();
-        if shape.text.len() <= READABLE_BYTES {
-            return format!("{codec}:{}", shape.text);
+        format!("{codec}:{}", Shape::readable(shape.text))
+    }
+
+    /// Replaces a long text by its hash.
+    pub(crate) fn readable(text: String) -> String {
+        if text.len() <= READABLE_BYTES {
+            return text;
         }
-        let hash = shape
-            .text
+        let hash = text
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-        format!("{codec}:#{hash:016x}")
+        format!("#{hash:016x}")
     }
 
     /// Appends a word, such as the name of a primitive type.
@@ -68,6 +79,12 @@ impl Shape {
         self.depth -= 1;
     }
 
+    /// Appends the shape of a record.
+    #[doc(hidden)]
+    pub fn record<T: RecordField<'static>>(&mut self) {
+        self.word(&T::row_type(0).shape());
+    }
+
     /// Appends the name of a field and the shape of its type.
     pub fn field<T: StateType>(&mut self, name: &str) {
         // Writing to a String cannot fail.
@@ -80,6 +97,8 @@ impl Shape {
 macro_rules! primitives {
     ($($type:ty),*) => {$(
         impl StateType for $type {
+            type Codec = Postcard<Self>;
+
             fn shape(shape: &mut Shape) {
                 shape.word(stringify!($type));
             }
@@ -92,6 +111,8 @@ primitives!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32,
 macro_rules! containers {
     ($($word:literal => [$($parameter:ident),*] $type:ty;)*) => {$(
         impl<$($parameter: StateType),*> StateType for $type {
+            type Codec = Postcard<Self>;
+
             fn shape(shape: &mut Shape) {
                 shape.word(concat!($word, "<"));
                 $(shape.inner::<$parameter>(); shape.word(",");)*
@@ -110,25 +131,51 @@ containers! {
 }
 
 impl<T: StateType> StateType for Box<T> {
+    type Codec = Postcard<Self>;
+
     fn shape(shape: &mut Shape) {
         shape.inner::<T>();
     }
 }
 
+/// A date is stored in the same form as the `i32` of its days.
+impl StateType for crate::Date {
+    type Codec = Postcard<Self>;
+
+    fn shape(shape: &mut Shape) {
+        shape.inner::<i32>();
+    }
+}
+
+/// JSON is stored in the same form as its text.
+impl StateType for crate::JsonText {
+    type Codec = Postcard<Self>;
+
+    fn shape(shape: &mut Shape) {
+        shape.inner::<String>();
+    }
+}
+
 /// A timestamp is stored in the same form as the `i64` of its milliseconds.
 impl StateType for crate::Timestamp {
+    type Codec = Postcard<Self>;
+
     fn shape(shape: &mut Shape) {
         shape.inner::<i64>();
     }
 }
 
 impl StateType for String {
+    type Codec = Postcard<Self>;
+
     fn shape(shape: &mut Shape) {
         shape.word("string");
     }
 }
 
 impl<T: StateType, const N: usize> StateType for [T; N] {
+    type Codec = Postcard<Self>;
+
     fn shape(shape: &mut Shape) {
         shape.word("[");
         shape.inner::<T>();
@@ -139,6 +186,8 @@ impl<T: StateType, const N: usize> StateType for [T; N] {
 macro_rules! tuples {
     ($(($($part:ident),*))*) => {$(
         impl<$($part: StateType),*> StateType for ($($part,)*) {
+            type Codec = Postcard<Self>;
+
             fn shape(shape: &mut Shape) {
                 shape.word("(");
                 $(shape.inner::<$part>(); shape.word(",");)*
@@ -174,6 +223,8 @@ mod tests {
     fn the_shape_of_a_type_that_contains_itself_is_finite() {
         struct Tree(#[allow(dead_code)] Vec<(Tree, Tree)>);
         impl StateType for Tree {
+            type Codec = Postcard<Self>;
+
             fn shape(shape: &mut Shape) {
                 shape.inner::<Vec<(Tree, Tree)>>();
             }

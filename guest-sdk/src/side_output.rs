@@ -4,7 +4,7 @@ use crate::FunctionError;
 use crate::Timestamp;
 use crate::bindings::cofferdam::function::types::Output;
 use crate::codec::{Codec, Encode};
-use crate::collector::OutputBuffer;
+use crate::collector::{EmittedRecord, OutputBuffer};
 use crate::fields::{Binder, Field, FieldType, sealed};
 use crate::turn_cursor::TurnCursor;
 use std::marker::PhantomData;
@@ -61,8 +61,7 @@ impl<C: Codec> SideOutput<C> {
     where
         C: Encode<V>,
     {
-        let timestamp = self.cursor.timestamp.get();
-        self.push(value, timestamp);
+        self.push(value);
     }
 
     /// Emits a record with a timestamp of its own.
@@ -70,10 +69,19 @@ impl<C: Codec> SideOutput<C> {
     where
         C: Encode<V>,
     {
-        self.push(value, timestamp.as_millis());
+        self.emit_with(value).timestamp(timestamp);
     }
 
-    fn push<V>(&mut self, value: V, timestamp: i64)
+    /// Emits a record, and returns it for further settings: a timestamp, headers. See [`Collector::emit_with`](crate::Collector::emit_with).
+    pub fn emit_with<V>(&mut self, value: V) -> EmittedRecord<'_>
+    where
+        C: Encode<V>,
+    {
+        let position = self.push(value);
+        EmittedRecord::new(&mut self.buffer, position)
+    }
+
+    fn push<V>(&mut self, value: V) -> Option<usize>
     where
         C: Encode<V>,
     {
@@ -81,11 +89,13 @@ impl<C: Codec> SideOutput<C> {
             self.buffer.discard();
             self.turn = self.cursor.turn();
         }
-        self.buffer.push::<C, V>(value, timestamp);
+        self.buffer.origin = self.cursor.item.get();
+        let position = self.buffer.push::<C, V>(value);
         if let Some(error) = self.buffer.error.take() {
             let error: FunctionError = format!("side output `{}`: {error}", self.name).into();
             self.cursor.side_failed(error);
         }
+        position
     }
 
     #[cfg(not(target_family = "wasm"))]
@@ -113,6 +123,9 @@ impl<C: Codec> FieldType for SideOutput<C> {
 
 impl<C: Codec> Field for SideOutput<C> {
     fn take_output(&mut self) -> Option<Output> {
-        if self.turn == self.cursor.turn() { self.buffer.take(self.index) } else { None }
+        if self.turn != self.cursor.turn() {
+            return None;
+        }
+        self.buffer.take(self.index, &self.cursor.times.borrow())
     }
 }

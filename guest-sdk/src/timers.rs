@@ -43,11 +43,23 @@ pub(crate) struct TimerChanges {
     firing: Option<Firing>,
 }
 
+/// A timer that fires in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) time: i64,
+    /// The index of its key.
+    pub(crate) key: u32,
+    /// Its index in the call, or `None` if it was registered during the call.
+    pub(crate) item: Option<u32>,
+}
+
 /// The timers of a call. A timer is a time and the index of its key.
 struct Firing {
     domain: TimeDomain,
     /// The due timers that have not fired yet, latest first.
     due: Vec<(i64, u32)>,
+    /// The number of due timers at the beginning of the call.
+    due_count: usize,
     /// The time of the last due timer. Timers that are registered for a time up to it fire in the same call.
     last: Option<i64>,
     /// Timers registered since the call began, for times up to `last`. The host does not know of them.
@@ -92,7 +104,7 @@ impl TimerChanges {
         // At the end of event time no timer joins the due ones.
         let last = due.first().filter(|_| !is_end).map(|&(time, _)| time);
         let (added, deleted) = (BTreeSet::new(), BTreeSet::new());
-        self.firing = Some(Firing { domain, due, last, added, deleted, left: ADDED_MAX });
+        self.firing = Some(Firing { domain, due_count: due.len(), due, last, added, deleted, left: ADDED_MAX });
     }
 
     /// Returns the timers that have not fired to the host.
@@ -103,8 +115,8 @@ impl TimerChanges {
         }
     }
 
-    /// Returns the time and the index of the key of the timer that fires next.
-    pub(crate) fn next_due(&mut self) -> Option<(i64, u32)> {
+    /// Returns the timer that fires next.
+    pub(crate) fn next_due(&mut self) -> Option<Due> {
         let firing = self.firing.as_mut()?;
         loop {
             let added = firing.added.first().copied();
@@ -115,7 +127,8 @@ impl TimerChanges {
                     if !firing.deleted.contains(&due) {
                         // A timer that was registered again is the same timer.
                         firing.added.remove(&due);
-                        return Some(due);
+                        let item = firing.due_count - firing.due.len() - 1;
+                        return Some(Due { time: due.0, key: due.1, item: Some(item as u32) });
                     }
                 }
                 (None, Some(_)) => break,
@@ -134,7 +147,7 @@ impl TimerChanges {
         let domain = firing.domain;
         // The host may have the same timer, but not among the due ones.
         self.domain(domain).push(Change::Delete, key, time);
-        Some((time, key))
+        Some(Due { time, key, item: None })
     }
 
     pub(crate) fn discard(&mut self) {
@@ -152,8 +165,8 @@ impl TimerChanges {
                 let end = start + run.len();
                 let (keys, times) = (&changes.keys[start..end], &changes.times[start..end]);
                 match run[0] {
-                    Change::Register => host.timer_register(domain, keys, times),
-                    Change::Delete => host.timer_delete(domain, keys, times),
+                    Change::Register => host.timer_add(domain, keys, times),
+                    Change::Delete => host.timer_remove(domain, keys, times),
                 }
                 start = end;
             }
@@ -185,7 +198,7 @@ mod tests {
         let mut changes = TimerChanges::default();
         changes.begin_firing(TimeDomain::Event, key_of, times, is_end);
         let mut fired = Vec::new();
-        while let Some((time, key)) = changes.next_due() {
+        while let Some(Due { time, key, .. }) = changes.next_due() {
             assert!(fired.len() < 10_000, "the call does not end");
             fired.push(time);
             if key == 0 {

@@ -1,12 +1,26 @@
-//! Where a turn stands: the key, record and timestamp that a function is handling now.
+//! Where a turn stands: the key and the item that a function is handling now. An item is a record, a timer, a window or a pair.
 //!
 //! A function's context, states and side outputs share one cursor. Invariant: the number of the turn grows with each turn, so
 //! that a state can tell whether its cells belong to this one.
 
 use crate::FunctionError;
 use crate::host::Host;
+use crate::times::{ItemTimes, NO_TIMESTAMP};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+/// The index of no item.
+pub(crate) const NO_ITEM: u32 = u32::MAX;
+
+/// The streams of items that a function handles. Each counts its own items: see [`TurnContext`](crate::TurnContext).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ItemStream {
+    FirstInput,
+    SecondInput,
+    EventTimers,
+    ProcessingTimers,
+    Windows,
+}
 
 pub(crate) struct TurnCursor {
     pub(crate) host: Rc<dyn Host>,
@@ -16,10 +30,10 @@ pub(crate) struct TurnCursor {
     key_count: Cell<usize>,
     /// Index of the current key, or of the current window.
     pub(crate) key: Cell<usize>,
-    /// Index of the current record, if a record is being handled.
-    pub(crate) record: Cell<Option<u32>>,
-    /// The current timestamp, or `i64::MIN` if there is none.
-    pub(crate) timestamp: Cell<i64>,
+    /// Index of the current item in the call, or [`NO_ITEM`].
+    pub(crate) item: Cell<u32>,
+    pub(crate) stream: Cell<ItemStream>,
+    pub(crate) times: RefCell<ItemTimes>,
     has_side_error: Cell<bool>,
     side_error: RefCell<Option<FunctionError>>,
 }
@@ -32,8 +46,9 @@ impl TurnCursor {
             turn: Cell::new(0),
             key_count: Cell::new(0),
             key: Cell::new(0),
-            record: Cell::new(None),
-            timestamp: Cell::new(i64::MIN),
+            item: Cell::new(NO_ITEM),
+            stream: Cell::new(ItemStream::FirstInput),
+            times: RefCell::default(),
             has_side_error: Cell::new(false),
             side_error: RefCell::new(None),
         })
@@ -44,9 +59,15 @@ impl TurnCursor {
         self.turn.set(self.turn.get() + 1);
         self.key_count.set(key_count);
         self.key.set(0);
-        self.record.set(None);
-        self.timestamp.set(i64::MIN);
+        self.item.set(NO_ITEM);
+        self.times.take();
         self.take_side_error();
+    }
+
+    /// Sets the stream and the timestamps of the turn's items.
+    pub(crate) fn set_items(&self, stream: ItemStream, times: ItemTimes) {
+        self.stream.set(stream);
+        self.times.replace(times);
     }
 
     /// The number of the turn.
@@ -58,6 +79,17 @@ impl TurnCursor {
     /// The number of distinct keys or windows of the turn.
     pub(crate) fn key_count(&self) -> usize {
         self.key_count.get()
+    }
+
+    /// The index of the current record, window or pair in messages. Timers have none.
+    pub(crate) fn record(&self) -> Option<u32> {
+        let is_timer = matches!(self.stream.get(), ItemStream::EventTimers | ItemStream::ProcessingTimers);
+        Some(self.item.get()).filter(|&item| item != NO_ITEM && !is_timer)
+    }
+
+    /// The timestamp of the current item, or [`NO_TIMESTAMP`].
+    pub(crate) fn timestamp(&self) -> i64 {
+        self.times.borrow().get(self.item.get()).unwrap_or(NO_TIMESTAMP)
     }
 
     /// Whether a value could not be written to a side output.

@@ -2,11 +2,11 @@
 //!
 //! Invariant: a function always sees all elements of a window. An element that cannot be read fails the window before the call.
 
-use crate::bindings::cofferdam::function::types::Column;
+use crate::bindings::cofferdam::function::types::{Column, Failure, RecordValues, Timestamps, WindowBounds};
 use crate::codec::Decode;
 use crate::context::some_timestamp;
 use crate::key::{self, Key, checked};
-use crate::{FunctionError, Timestamp, column};
+use crate::{FunctionError, Timestamp, column, times};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -23,8 +23,9 @@ pub struct Window<'a, K> {
 }
 
 impl<'a, K: Key> Window<'a, K> {
-    /// The key has been checked.
-    pub(crate) fn new(key: &'a [u8], start: i64, end: i64) -> Self {
+    /// Window `index` of a call. The key has been checked.
+    pub(crate) fn new(key: &'a [u8], bounds: Option<&WindowBounds>, index: usize) -> Self {
+        let (start, end) = bounds.map_or((i64::MIN, i64::MAX), |bounds| (bounds.starts[index], bounds.ends[index]));
         let [start, end] = [start, end].map(Timestamp::from_millis);
         Window { key, start, end, types: PhantomData }
     }
@@ -107,13 +108,42 @@ impl<'a, C: Decode> Iterator for Elements<'a, C> {
 
 impl<C: Decode> ExactSizeIterator for Elements<'_, C> {}
 
+/// The elements of several windows that came from one input.
+pub(crate) struct StoredInput {
+    values: Column,
+    timestamps: Vec<i64>,
+    ends: Vec<u32>,
+    /// The name of the input in errors.
+    name: &'static str,
+}
+
+impl StoredInput {
+    pub(crate) fn new(
+        values: RecordValues,
+        timestamps: Timestamps,
+        ends: Vec<u32>,
+        name: &'static str,
+    ) -> Result<Self, Failure> {
+        let values = column::packed(values)?;
+        let timestamps = times::of_input(timestamps, column::len(&values))?;
+        Ok(StoredInput { values, timestamps, ends, name })
+    }
+
+    /// Returns the elements of window `index`.
+    pub(crate) fn of_window(&self, index: usize) -> Stored<'_> {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        let range = start..self.ends[index] as usize;
+        Stored { values: &self.values, timestamps: &self.timestamps, range, input: self.name }
+    }
+}
+
 /// The elements that one input contributed to a window, as bytes.
 pub struct Stored<'a> {
-    pub(crate) values: &'a Column,
-    pub(crate) timestamps: &'a [i64],
-    pub(crate) range: Range<usize>,
+    values: &'a Column,
+    timestamps: &'a [i64],
+    range: Range<usize>,
     /// The name of the input in errors.
-    pub(crate) input: &'static str,
+    input: &'static str,
 }
 
 impl<'a> Stored<'a> {

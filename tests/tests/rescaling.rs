@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use cofferdam_tests::{Api, Checkout, Server, committed_lines, wait_until};
+use cofferdam_tests::{Api, Checkout, Server, wait_until};
 use xxhash_rust::xxh3::xxh3_64;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -67,18 +67,34 @@ impl Scene {
 
     /// The output committed to a folder. Asserts that each key came from the subtask that owns its key group.
     fn sums(&self, out: &str, parallelism: u64, max_parallelism: u64) -> (usize, Sums) {
-        let lines = committed_lines(&self.dir.join(out)).unwrap();
+        let lines = lines_by_subtask(&self.dir.join(out));
         let mut sums = Sums::new();
-        for line in &lines {
+        for (subtask, line) in &lines {
             let numbers: Vec<u64> = line.split(',').map(|number| number.parse().unwrap()).collect();
-            let [key, sum, subtask] = numbers[..] else { panic!("{line}") };
+            let [key, sum] = numbers[..] else { panic!("{line}") };
             let group = xxh3_64(key.to_string().as_bytes()) % max_parallelism;
-            assert_eq!(subtask, group * parallelism / max_parallelism, "key {key} of group {group}");
+            assert_eq!(*subtask, group * parallelism / max_parallelism, "key {key} of group {group}");
             let last = sums.entry(key).or_default();
-            *last = (*last).max((sum, subtask));
+            *last = (*last).max((sum, *subtask));
         }
         (lines.len(), sums)
     }
+}
+
+/// Returns the committed lines, each with the subtask that wrote it: `part-JOB-SINK-SUBTASK-CHECKPOINT.txt`. The sink is chained to the
+/// operator.
+fn lines_by_subtask(folder: &Path) -> Vec<(u64, String)> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with(['.', '_']) {
+            continue;
+        }
+        let subtask = name.rsplit('-').nth(1).unwrap().parse().unwrap_or_else(|_| panic!("{name}"));
+        lines.extend(fs::read_to_string(&path).unwrap().lines().map(|line| (subtask, line.to_owned())));
+    }
+    lines
 }
 
 /// Accepts one connection and sends the lines of `send`. The connection ends with `send`.

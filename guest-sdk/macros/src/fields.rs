@@ -19,7 +19,14 @@ enum FunctionField {
 struct StateAttribute {
     name: LitStr,
     ttl: Option<Expr>,
-    older: Vec<OlderForm>,
+    /// Older forms that a restore reads, and that it can go back to.
+    older: Vec<(Direction, OlderForm)>,
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    From,
+    To,
 }
 
 /// `Old`, or `Old as Codec`.
@@ -114,9 +121,15 @@ impl FunctionField {
                     } else if meta.path.is_ident("ttl") {
                         ttl = Some(meta.value()?.parse()?);
                     } else if meta.path.is_ident("migrate_from") {
-                        older.extend(crate::function::list::<OlderForm>(&meta)?);
+                        let forms = crate::function::list::<OlderForm>(&meta)?;
+                        older.extend(forms.into_iter().map(|form| (Direction::From, form)));
+                    } else if meta.path.is_ident("migrate_to") {
+                        let forms = crate::function::list::<OlderForm>(&meta)?;
+                        older.extend(forms.into_iter().map(|form| (Direction::To, form)));
                     } else {
-                        return Err(meta.error("expected `name = \"...\"`, `ttl = ...` or `migrate_from(...)`"));
+                        let expected =
+                            "expected `name = \"...\"`, `ttl = ...`, `migrate_from(...)` or `migrate_to(...)`";
+                        return Err(meta.error(expected));
                     }
                     Ok(())
                 })?;
@@ -148,9 +161,11 @@ impl StateAttribute {
     fn declaration(&self, ty: &Type) -> TokenStream {
         let name = &self.name;
         let ttl = self.ttl.as_ref().map(|ttl| quote! { .ttl(#ttl) });
-        let older = self.older.iter().map(|OlderForm { ty, codec }| match codec {
-            Some(codec) => quote! { .migrate_from_codec::<#ty, #codec>() },
-            None => quote! { .migrate_from::<#ty>() },
+        let older = self.older.iter().map(|(direction, OlderForm { ty, codec })| match (direction, codec) {
+            (Direction::From, Some(codec)) => quote! { .migrate_from_codec::<#ty, #codec>() },
+            (Direction::From, None) => quote! { .migrate_from::<#ty>() },
+            (Direction::To, Some(codec)) => quote! { .migrate_to_codec::<#ty, #codec>() },
+            (Direction::To, None) => quote! { .migrate_to::<#ty>() },
         });
         quote! {
             declaration.state(::cofferdam_sdk::StateOptions::<#ty>::new(#name) #ttl #(#older)*);

@@ -181,6 +181,7 @@ struct CommonItems {
     key: Option<ImplItem>,
     input: Option<ImplItem>,
     output: Option<ImplItem>,
+    output_key: Option<ImplItem>,
     open: Option<ImplItem>,
     on_timer: Option<ImplItem>,
 }
@@ -199,6 +200,7 @@ impl CommonItems {
                 "Key" => &mut common.key,
                 "In" => &mut common.input,
                 "Out" => &mut common.output,
+                "OutKey" => &mut common.output_key,
                 "open" => &mut common.open,
                 "on_timer" => &mut common.on_timer,
                 _ => {
@@ -288,7 +290,7 @@ fn check_timers(family: &Family, arguments: &Arguments, common: &CommonItems, pa
     }
 }
 
-/// The types `Key`, `In` and `Out` of `Function`.
+/// The types `Key`, `In`, `Out` and `OutKey` of `Function`.
 fn common_types(family: &Family, common: &CommonItems, path: &Path) -> Result<TokenStream> {
     let missing = |ty: &str, example: &str| {
         let message = format!("`{}` needs `type {ty} = ...;`, such as `type {ty} = {example};`", family.function);
@@ -317,7 +319,12 @@ fn common_types(family: &Family, common: &CommonItems, path: &Path) -> Result<To
         (Some(output), true) => return needless(output, "Out"),
         (None, true) => quote! { type Out = <Self as ::cofferdam_sdk::Function>::In; },
     };
-    Ok(quote! { #key #input #output })
+    let output_key = match (&common.output_key, family.folds) {
+        (Some(output_key), false) => quote! { #output_key },
+        (Some(output_key), true) => return needless(output_key, "OutKey"),
+        (None, _) => quote! { type OutKey = ::cofferdam_sdk::NoKey; },
+    };
+    Ok(quote! { #key #input #output #output_key })
 }
 
 fn type_name(ty: &Type) -> Result<String> {

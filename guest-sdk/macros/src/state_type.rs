@@ -33,6 +33,8 @@ pub fn expand(item: TokenStream) -> Result<TokenStream> {
     let name = &item.ident;
     Ok(quote! {
         impl ::cofferdam_sdk::StateType for #name {
+            type Codec = ::cofferdam_sdk::codec::Postcard<Self>;
+
             fn shape(shape: &mut ::cofferdam_sdk::Shape) {
                 #body
             }

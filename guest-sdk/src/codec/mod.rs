@@ -1,33 +1,45 @@
-//! How values are written as bytes and read back. A codec is a type that is never constructed: `type In = Json<Flight>` says that
-//! records are JSON and that the function gets a `Flight`.
+//! How records cross the boundary. A type with [`derive(Record)`](derive@crate::Record) is its own codec: `type In = Flight` says that
+//! records are rows, and that the function gets a `Flight`. The other codecs are types that are never constructed.
 //!
 //! Invariant: a codec is pure. Its result depends on the bytes only, and it does not panic on any bytes.
 
-mod csv;
-mod csv_read;
-mod csv_write;
+mod json;
+mod postcard;
 mod raw;
-mod serde_formats;
 
+use crate::record::RowType;
 use std::fmt;
 
-pub use csv::{Csv, CsvRow, Row};
+pub use json::Json;
+pub use postcard::Postcard;
 pub use raw::{Bytes, Text};
-pub use serde_formats::{Json, Postcard};
 
-/// A way of writing values as bytes.
+/// A way of writing records as bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a type of records",
+    label = "neither a record nor a codec",
+    note = "records are structs with `#[derive(Record)]`, or one of the codecs `Bytes`, `Text`, `Json<T>`",
+    note = "`Postcard<T>` is a codec of states only"
+)]
 pub trait Codec: 'static {
-    /// The name of the codec in the function's description: `postcard`, `json`, `csv` or `raw`.
+    /// The name of the codec in the function's description: `row`, `json` or `raw`.
     const NAME: &'static str;
 
     /// The type of a value that owns its memory.
     type Owned: 'static;
+
+    /// Describes the fields of rows.
+    #[doc(hidden)]
+    fn row() -> Option<RowType> {
+        None
+    }
 }
 
 /// A codec that reads. The input of a function has one.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a codec that can be read",
-    note = "an input is one of `Bytes`, `Text`, `Json<T>`, `Postcard<T>`, `Csv<T>`, `CsvRow`, and its `T` derives `serde::Deserialize`"
+    message = "`{Self}` cannot be the input of a function",
+    note = "an input is a struct with `#[derive(Record)]`, or one of `Bytes`, `Text`, and `Json<T>` if `T` derives `serde::Deserialize`",
+    note = "a record that borrows, such as `Flight<'a>`, is named with `'static`: `type In = Flight<'static>;`"
 )]
 pub trait Decode: Codec {
     /// The type that the function gets. It may borrow from the record.
@@ -46,20 +58,21 @@ pub trait Decode: Codec {
     fn decode_owned(bytes: &[u8]) -> Result<Self::Owned, CodecError>;
 }
 
-/// A codec for values of any type, such as `Json<T>`.
+/// A codec for values of any type, such as `Json<T>`. A record has its own codec.
 #[diagnostic::on_unimplemented(
-    message = "the codec `{Self}` is neither `Json<T>` nor `Postcard<T>`",
+    message = "the codec `{Self}` is neither `Json<T>` nor `Postcard<T>` nor a record",
     note = "name the codec of the older form: `#[state(migrate_from(Old as OldCodec))]`"
 )]
-pub trait CodecFamily: Codec {
+pub trait CodecFamily {
     /// The same codec for another type.
-    type Of<U: 'static>: Codec<Owned = U>;
+    type Of<U: 'static>;
 }
 
 /// A codec that writes values of type `V`.
 #[diagnostic::on_unimplemented(
     message = "the codec `{Self}` does not write a `{V}`",
-    note = "`Json<T>`, `Postcard<T>` and `Csv<T>` write a `T` or a `&T`, and `T` derives `serde::Serialize`",
+    note = "a struct with `#[derive(Record)]` writes itself and references to it",
+    note = "`Json<T>` writes a `T` or a `&T`, and `T` derives `serde::Serialize`",
     note = "`Bytes` writes anything that is `AsRef<[u8]>`, `Text` anything that is `AsRef<str>`"
 )]
 pub trait Encode<V>: Codec {

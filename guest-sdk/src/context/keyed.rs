@@ -1,11 +1,11 @@
 //! The context of a record or timer that has a key.
 
 use super::Context;
+use crate::Timestamp;
 use crate::bindings::cofferdam::function::types::{Column, TimeDomain};
 use crate::key::{Key, checked};
 use crate::timers::TimerChanges;
 use crate::turn_cursor::TurnCursor;
-use crate::{Timestamp, column};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -15,22 +15,19 @@ pub struct KeyedContext<K> {
     context: Context,
     /// The clocks on which the function may register timers.
     timer_domains: &'static [TimeDomain],
-    /// The distinct keys of the turn.
-    keys: Column,
     pub(crate) timers: TimerChanges,
     key: PhantomData<fn() -> K>,
 }
 
 impl<K: Key> KeyedContext<K> {
     pub(crate) fn new(cursor: Rc<TurnCursor>, timer_domains: &'static [TimeDomain]) -> Self {
-        let (keys, timers) = (column::empty(), TimerChanges::default());
-        KeyedContext { context: Context::new(cursor), timer_domains, keys, timers, key: PhantomData }
+        KeyedContext { context: Context::new(cursor), timer_domains, timers: TimerChanges::default(), key: PhantomData }
     }
 
     /// Returns the key of the record or timer, without copying it: a `&str` if the key is a `String`.
     #[inline]
     pub fn key(&self) -> K::Ref<'_> {
-        checked::<K>(column::value(&self.keys, self.cursor.key.get()))
+        checked::<K>(self.context.key_bytes())
     }
 
     /// Registers a timer of the current key in event time. It fires when the watermark reaches `time`. A key has at most one
@@ -79,8 +76,7 @@ impl<K: Key> KeyedContext<K> {
 
     /// Forgets the last turn.
     pub(crate) fn begin(&mut self, keys: Column) {
-        self.context.begin();
-        self.keys = keys;
+        self.context.begin(keys);
         self.timers.discard();
     }
 

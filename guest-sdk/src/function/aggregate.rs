@@ -4,10 +4,9 @@ use super::{Folds, Function, decode, kinds};
 use crate::codec::{Codec, Decode, Encode};
 use crate::context::Context;
 use crate::shape::StateType;
-use crate::state::AccumulatorState;
+use crate::state::{AccumulatorState, StateCodec};
 use crate::window::Window;
 use crate::{FunctionError, Result};
-use serde::{Serialize, de::DeserializeOwned};
 
 /// Folds the records of each window of a key into an accumulator, and makes the window's result of it. See [`Function`] for `Key`,
 /// `In`, `Out` and `open`.
@@ -61,7 +60,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// ```
 pub trait AggregateFunction: Function {
     /// The type of the accumulator, which is stored for each window.
-    type Accumulator: StateType + Serialize + DeserializeOwned;
+    type Accumulator: StateType<Codec: StateCodec<Self::Accumulator>>;
 
     /// How the accumulator is stored. A function names it if the type of its accumulator has older forms:
     /// `AccumulatorState::new().migrate_from::<Old>()`.
@@ -184,7 +183,7 @@ where
 impl<F: ReduceFunction> Folds<F> for kinds::Reduce
 where
     F::In: Encode<<F::In as Codec>::Owned>,
-    <F::In as Codec>::Owned: StateType + Serialize + DeserializeOwned,
+    <F::In as Codec>::Owned: StateType<Codec: StateCodec<<F::In as Codec>::Owned>>,
 {
     type Accumulator = <F::In as Codec>::Owned;
 

@@ -87,7 +87,7 @@ pub trait BroadcastProcessFunction: Function {
         &mut self,
         value: <Self::In as Decode>::Value<'_>,
         ctx: &mut KeyedContext<Self::Key>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 
     /// Handles one record of the broadcast input, in every subtask. It can write broadcast state.
@@ -98,7 +98,7 @@ pub trait BroadcastProcessFunction: Function {
         &mut self,
         value: <Self::Broadcast as Decode>::Value<'_>,
         ctx: &mut BroadcastContext<'_>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 }
 
@@ -110,7 +110,7 @@ impl<F: BroadcastProcessFunction> Records<F> for kinds::BroadcastProcess {
         function: &mut F,
         record: &[u8],
         ctx: &mut KeyedContext<F::Key>,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         function.process_element(decode::<F::In>(record)?, ctx, out)
     }
@@ -119,7 +119,7 @@ impl<F: BroadcastProcessFunction> Records<F> for kinds::BroadcastProcess {
         function: &mut F,
         record: &[u8],
         ctx: &mut KeyedContext<F::Key>,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         let rule = F::Broadcast::decode(record).map_err(|error| format!("broadcast input is not {error}"))?;
         function.process_broadcast(rule, &mut BroadcastContext::new(ctx), out)

@@ -64,7 +64,7 @@ pub trait CoGroupFunction: Function {
         first: Elements<'_, Self::First>,
         second: Elements<'_, Self::Second>,
         ctx: &mut Context,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 }
 
@@ -119,29 +119,33 @@ pub trait JoinFunction: Function {
         first: &<Self::First as Decode>::Value<'_>,
         second: &<Self::Second as Decode>::Value<'_>,
         ctx: &mut JoinContext<'_, Self::Key>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 }
 
 impl<F: CoGroupFunction> Windowed<F> for kinds::CoGroup {
+    const INPUT_COUNT: usize = 2;
+
     fn window(
         function: &mut F,
         window: &Window<'_, F::Key>,
         inputs: &[Stored<'_>],
         ctx: &mut Context,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         function.co_group(window, inputs[0].elements()?, inputs[1].elements()?, ctx, out)
     }
 }
 
 impl<F: JoinFunction> Windowed<F> for kinds::Join {
+    const INPUT_COUNT: usize = 2;
+
     fn window(
         function: &mut F,
         window: &Window<'_, F::Key>,
         inputs: &[Stored<'_>],
         ctx: &mut Context,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         let seconds = inputs[1].elements::<F::Second>()?;
         for first in inputs[0].elements::<F::First>()? {

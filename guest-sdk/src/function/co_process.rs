@@ -77,7 +77,7 @@ pub trait CoProcessFunction: Function {
         &mut self,
         value: <Self::First as Decode>::Value<'_>,
         ctx: &mut KeyedContext<Self::Key>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 
     /// Handles one record of the second input.
@@ -88,7 +88,7 @@ pub trait CoProcessFunction: Function {
         &mut self,
         value: <Self::Second as Decode>::Value<'_>,
         ctx: &mut KeyedContext<Self::Key>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 }
 
@@ -100,7 +100,7 @@ impl<F: CoProcessFunction> Records<F> for kinds::CoProcess {
         function: &mut F,
         record: &[u8],
         ctx: &mut KeyedContext<F::Key>,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         function.process_first(decode::<F::First>(record)?, ctx, out)
     }
@@ -110,7 +110,7 @@ impl<F: CoProcessFunction> Records<F> for kinds::CoProcess {
         function: &mut F,
         record: &[u8],
         ctx: &mut KeyedContext<F::Key>,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         function.process_second(decode_second::<F::Second>(record)?, ctx, out)
     }

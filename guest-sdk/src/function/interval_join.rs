@@ -54,6 +54,6 @@ pub trait IntervalJoinFunction: Function {
         first: &<Self::First as Decode>::Value<'_>,
         second: &<Self::Second as Decode>::Value<'_>,
         ctx: &mut JoinContext<'_, Self::Key>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 }

@@ -47,7 +47,7 @@ pub trait KeyedProcessFunction: Function {
         &mut self,
         value: <Self::In as Decode>::Value<'_>,
         ctx: &mut KeyedContext<Self::Key>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 }
 
@@ -59,7 +59,7 @@ impl<F: KeyedProcessFunction> Records<F> for kinds::KeyedProcess {
         function: &mut F,
         record: &[u8],
         ctx: &mut KeyedContext<F::Key>,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         function.process_element(decode::<F::In>(record)?, ctx, out)
     }

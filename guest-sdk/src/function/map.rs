@@ -69,7 +69,7 @@ pub trait FlatMapFunction: Function {
         &mut self,
         value: <Self::In as Decode>::Value<'_>,
         ctx: &mut Context,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 }
 
@@ -84,7 +84,7 @@ where
         function: &mut F,
         record: &[u8],
         ctx: &mut KeyedContext<F::Key>,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         out.emit(function.map(decode::<F::In>(record)?, ctx)?);
         Ok(())
@@ -99,7 +99,7 @@ impl<F: FlatMapFunction> Records<F> for kinds::FlatMap {
         function: &mut F,
         record: &[u8],
         ctx: &mut KeyedContext<F::Key>,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         function.flat_map(decode::<F::In>(record)?, ctx, out)
     }

@@ -13,19 +13,19 @@ mod map;
 mod window;
 
 use crate::bindings::cofferdam::function::types::TimeDomain;
-use crate::bindings::exports::cofferdam::function::function::FunctionKind;
+use crate::bindings::exports::cofferdam::function::guest::{FunctionKind, Port, PortLayout};
 use crate::codec::{Codec, Decode, Encode};
 use crate::collector::Collector;
 use crate::context::{Context, KeyedContext};
 use crate::declaration::Declaration;
 use crate::fields::FunctionFields;
 use crate::host::Host;
-use crate::key::Key;
+use crate::key::{Key, NoKey};
 use crate::runner::{AggregateRunner, PairRunner, RecordRunner, Run, WindowRunner};
+use crate::state::StateCodec;
 use crate::timers::Timer;
 use crate::window::{Stored, Window};
 use crate::{FunctionError, Result, StateType};
-use serde::{Serialize, de::DeserializeOwned};
 use std::rc::Rc;
 
 pub use aggregate::{AggregateFunction, ReduceFunction};
@@ -48,10 +48,14 @@ pub use window::ProcessWindowFunction;
 pub trait Function: FunctionFields {
     /// The type of the keys, such as `String`. Functions without a keyed input do not name it.
     type Key: Key;
-    /// How records are read. Functions of two inputs name `First` and `Second` (or `Broadcast`) instead.
+    /// The records that the function reads: a struct with `#[derive(Record)]`, or a codec. Functions of two inputs name `First` and `Second`
+    /// (or `Broadcast`) instead.
     type In: Decode;
-    /// How records are written. A [`ReduceFunction`] does not name it: it writes what it reads.
+    /// The records that the function emits: a struct with `#[derive(Record)]`, or a codec. A [`ReduceFunction`] does not name it: it writes
+    /// what it reads.
     type Out: Codec;
+    /// The type of the keys that the function chooses by [`Collector::emit_keyed`]. A function that chooses none does not name it.
+    type OutKey: Key;
     /// How the host calls the function.
     #[doc(hidden)]
     type Kind: Kind<Self>;
@@ -83,7 +87,12 @@ pub trait Function: FunctionFields {
     ///
     /// # Errors
     /// An error fails the turn: it changes nothing.
-    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<Self::Key>, out: &mut Collector<Self::Out>) -> Result {
+    fn on_timer(
+        &mut self,
+        timer: Timer,
+        ctx: &mut KeyedContext<Self::Key>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
+    ) -> Result {
         let _ = (timer, ctx, out);
         Ok(())
     }
@@ -99,16 +108,27 @@ pub trait TwoInputs: Function {
 #[doc(hidden)]
 pub trait Kind<F>: 'static {
     const KIND: FunctionKind;
-    /// Names and codecs of the inputs.
-    const INPUTS: &'static [(&'static str, &'static str)];
+
+    /// Describes the inputs.
+    fn inputs() -> Vec<Port>;
 
     fn run(host: Rc<dyn Host>) -> Box<dyn Run>;
+}
+
+/// The type of an input's keys.
+macro_rules! keys {
+    ($F:ident Key) => {
+        <$F as Function>::Key
+    };
+    ($F:ident NoKey) => {
+        NoKey
+    };
 }
 
 /// Defines the kinds: for each the trait of its functions, their inputs, and their runner.
 macro_rules! kinds {
     ($F:ident; $(
-        $kind:ident: $function:ident, $wit:ident, [$($input:literal: $codec:ident),+], $runner:ident
+        $kind:ident: $function:ident, $wit:ident, [$($input:literal: $codec:ident $keys:ident),+], $runner:ident
         $(where $($bound_type:ty: [$($bound:tt)+]),+)?;
     )*) => {
         /// Each kind of function. `#[function]` names one for each function.
@@ -122,7 +142,10 @@ macro_rules! kinds {
             $($($bound_type: $($bound)+),+)?
         {
             const KIND: FunctionKind = FunctionKind::$wit;
-            const INPUTS: &'static [(&'static str, &'static str)] = &[$(($input, <$F::$codec as Codec>::NAME)),+];
+
+            fn inputs() -> Vec<Port> {
+                vec![$(port::<$F::$codec, keys!($F $keys)>($input)),+]
+            }
 
             fn run(host: Rc<dyn Host>) -> Box<dyn Run> {
                 Box::new($runner::<$F, Self>::new(host))
@@ -131,21 +154,35 @@ macro_rules! kinds {
     };
 }
 
+/// Describes an input or output whose records have keys of type `K`.
+pub(crate) fn port<C: Codec, K: Key>(name: &str) -> Port {
+    let row = C::row();
+    Port {
+        name: name.to_owned(),
+        codec: C::NAME.to_owned(),
+        schema: row.iter().flat_map(|row| row.fields()).map(|field| field.describe()).collect(),
+        layout: PortLayout::Packed,
+        key_type: K::type_name(),
+    }
+}
+
 kinds! {
     F;
-    Map: MapFunction, Process, ["main": In], RecordRunner where F::Out: [Encode<<F::Out as Codec>::Owned>];
-    FlatMap: FlatMapFunction, Process, ["main": In], RecordRunner;
-    KeyedProcess: KeyedProcessFunction, KeyedProcess, ["main": In], RecordRunner;
-    CoProcess: CoProcessFunction, CoProcess, ["first": First, "second": Second], RecordRunner;
-    BroadcastProcess: BroadcastProcessFunction, BroadcastProcess, ["main": In, "broadcast": Broadcast], RecordRunner;
-    Aggregate: AggregateFunction, Aggregate, ["main": In], AggregateRunner
-        where F::Out: [Encode<<F::Out as Codec>::Owned>];
-    Reduce: ReduceFunction, Aggregate, ["main": In], AggregateRunner
-        where F::In: [Encode<<F::In as Codec>::Owned>], <F::In as Codec>::Owned: [StateType + Serialize + DeserializeOwned];
-    ProcessWindow: ProcessWindowFunction, ProcessWindow, ["main": In], WindowRunner;
-    CoGroup: CoGroupFunction, CoGroup, ["first": First, "second": Second], WindowRunner;
-    Join: JoinFunction, CoGroup, ["first": First, "second": Second], WindowRunner;
-    IntervalJoin: IntervalJoinFunction, IntervalJoin, ["first": First, "second": Second], PairRunner;
+    Map: MapFunction, Process, ["main": In Key], RecordRunner where F::Out: [Encode<<F::Out as Codec>::Owned>];
+    FlatMap: FlatMapFunction, Process, ["main": In Key], RecordRunner;
+    KeyedProcess: KeyedProcessFunction, KeyedProcess, ["main": In Key], RecordRunner;
+    CoProcess: CoProcessFunction, CoProcess, ["first": First Key, "second": Second Key], RecordRunner;
+    BroadcastProcess: BroadcastProcessFunction, BroadcastProcess, ["main": In Key, "broadcast": Broadcast NoKey],
+        RecordRunner;
+    Aggregate: AggregateFunction, Aggregate, ["main": In Key], AggregateRunner
+        where F::Out: [Encode<<F::Out as Codec>::Owned>], F::Accumulator: [StateType<Codec: StateCodec<F::Accumulator>>];
+    Reduce: ReduceFunction, Aggregate, ["main": In Key], AggregateRunner
+        where F::In: [Encode<<F::In as Codec>::Owned>],
+            <F::In as Codec>::Owned: [StateType<Codec: StateCodec<<F::In as Codec>::Owned>>];
+    ProcessWindow: ProcessWindowFunction, ProcessWindow, ["main": In Key], WindowRunner;
+    CoGroup: CoGroupFunction, CoGroup, ["first": First Key, "second": Second Key], WindowRunner;
+    Join: JoinFunction, CoGroup, ["first": First Key, "second": Second Key], WindowRunner;
+    IntervalJoin: IntervalJoinFunction, IntervalJoin, ["first": First Key, "second": Second Key], PairRunner;
 }
 
 /// A kind of functions that handle records one by one.
@@ -159,7 +196,7 @@ pub trait Records<F: Function>: Kind<F> {
         function: &mut F,
         record: &[u8],
         ctx: &mut KeyedContext<F::Key>,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError>;
 
     /// Handles a record of the second input. Called only if `KEYED` has two entries.
@@ -167,17 +204,17 @@ pub trait Records<F: Function>: Kind<F> {
         function: &mut F,
         record: &[u8],
         ctx: &mut KeyedContext<F::Key>,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         let _ = (function, record, ctx, out);
         Ok(())
     }
 }
 
-/// A kind of functions that fold the records of a window. The accumulator is stored as postcard.
+/// A kind of functions that fold the records of a window.
 #[doc(hidden)]
 pub trait Folds<F: Function>: Kind<F> {
-    type Accumulator: Serialize + DeserializeOwned;
+    type Accumulator: StateType<Codec: StateCodec<Self::Accumulator>>;
 
     /// Adds a record to the accumulator. There is no accumulator before the first record.
     fn add(
@@ -205,13 +242,15 @@ pub trait Folds<F: Function>: Kind<F> {
 /// A kind of functions that see all elements of a window at once.
 #[doc(hidden)]
 pub trait Windowed<F: Function>: Kind<F> {
+    const INPUT_COUNT: usize;
+
     /// Handles a window that fires. `inputs` has one entry per input of the kind.
     fn window(
         function: &mut F,
         window: &Window<'_, F::Key>,
         inputs: &[Stored<'_>],
         ctx: &mut Context,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError>;
 }
 

@@ -64,17 +64,19 @@ pub trait ProcessWindowFunction: Function {
         window: &Window<'_, Self::Key>,
         elements: Elements<'_, Self::In>,
         ctx: &mut Context,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Self::Out, Self::OutKey>,
     ) -> Result;
 }
 
 impl<F: ProcessWindowFunction> Windowed<F> for kinds::ProcessWindow {
+    const INPUT_COUNT: usize = 1;
+
     fn window(
         function: &mut F,
         window: &Window<'_, F::Key>,
         inputs: &[Stored<'_>],
         ctx: &mut Context,
-        out: &mut Collector<F::Out>,
+        out: &mut Collector<F::Out, F::OutKey>,
     ) -> Result<(), FunctionError> {
         function.process(window, inputs[0].elements()?, ctx, out)
     }

@@ -9,9 +9,10 @@ mod records;
 mod windows;
 
 use crate::FunctionError;
-use crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output, Windows};
-use crate::bindings::exports::cofferdam::function::function::{DueTimers, FunctionKind};
+use crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output, RecordValues, Timestamps, Windows};
+use crate::bindings::exports::cofferdam::function::guest::FunctionKind;
 use crate::bindings::exports::cofferdam::function::join::Pairs;
+use crate::bindings::exports::cofferdam::function::timer_handler::DueTimers;
 use crate::bindings::exports::cofferdam::function::window::Elements;
 use crate::collector::Collector;
 use crate::column;
@@ -21,7 +22,8 @@ use crate::fields::Binder;
 use crate::function::Function;
 use crate::host::Host;
 use crate::key::{self, Key};
-use crate::turn_cursor::TurnCursor;
+use crate::times::malformed;
+use crate::turn_cursor::{NO_ITEM, TurnCursor};
 use std::rc::Rc;
 
 pub(crate) use aggregate::AggregateRunner;
@@ -48,8 +50,8 @@ pub trait Run {
         &mut self,
         accumulators: Column,
         accumulator_of: Vec<u32>,
-        values: Column,
-        timestamps: Vec<i64>,
+        values: RecordValues,
+        timestamps: Timestamps,
     ) -> Result<Column, Failure> {
         let _ = (accumulators, accumulator_of, values, timestamps);
         Err(wrong_kind(self.name_and_kind(), "records to fold"))
@@ -60,7 +62,7 @@ pub trait Run {
         Err(wrong_kind(self.name_and_kind(), "accumulators"))
     }
 
-    fn finish(&mut self, accumulators: Column, windows: Windows) -> Result<Column, Failure> {
+    fn finish(&mut self, accumulators: Column, windows: Windows) -> Result<RecordValues, Failure> {
         let _ = (accumulators, windows);
         Err(wrong_kind(self.name_and_kind(), "accumulators"))
     }
@@ -88,7 +90,7 @@ fn wrong_kind((name, kind): (&str, FunctionKind), what: &str) -> Failure {
         FunctionKind::CoGroup => "co-group",
         FunctionKind::IntervalJoin => "interval-join",
     };
-    Failure { message: format!("function `{name}` is of kind {kind}, which does not handle {what}"), record: None }
+    malformed(format!("function `{name}` is of kind {kind}, which does not handle {what}"))
 }
 
 /// One instance of a function, with its context and its main output.
@@ -97,7 +99,7 @@ struct Stage<F: Function> {
     opened: bool,
     cursor: Rc<TurnCursor>,
     context: KeyedContext<F::Key>,
-    out: Collector<F::Out>,
+    out: Collector<F::Out, F::OutKey>,
 }
 
 impl<F: Function> Stage<F> {
@@ -128,11 +130,11 @@ impl<F: Function> Stage<F> {
         Ok(())
     }
 
-    /// Sets the timestamp of the record, timer or window, and of the records emitted for it.
+    /// Sets the record, timer, window or pair that is handled, and to which emitted records belong.
     #[inline]
-    fn set_timestamp(&mut self, timestamp: i64) {
-        self.cursor.timestamp.set(timestamp);
-        self.out.buffer.timestamp = timestamp;
+    fn set_item(&mut self, item: u32) {
+        self.cursor.item.set(item);
+        self.out.buffer.origin = item;
     }
 
     /// Returns an error if a codec could not write a value. It fails the record for which the value was emitted.
@@ -161,9 +163,9 @@ impl<F: Function> Stage<F> {
             }
         });
         flushed.map_err(|error| failure(&error, None))?;
-        self.cursor.record.set(None);
+        self.cursor.item.set(NO_ITEM);
         self.context.flush();
-        let mut outputs: Vec<Output> = self.out.buffer.take(0).into_iter().collect();
+        let mut outputs: Vec<Output> = self.out.buffer.take(0, &self.cursor.times.borrow()).into_iter().collect();
         self.function.visit_fields(&mut |field| outputs.extend(field.take_output()));
         Ok(outputs)
     }
@@ -179,15 +181,18 @@ fn check_keys<F: Function>(keys: &Column, key_of: &[u32]) -> Result<(), Failure>
     })
 }
 
-/// Makes the failure that the host gets: the error and its causes.
+/// Makes the failure that the host gets: the error with its causes. The backtrace has one line for each cause, the first one first.
 #[cold]
 fn failure(error: &FunctionError, record: Option<u32>) -> Failure {
     let mut message = error.to_string();
+    let mut backtrace = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
+        let words = error.to_string();
         message.push_str(": ");
-        message.push_str(&error.to_string());
+        message.push_str(&words);
+        backtrace.push(format!("caused by: {words}"));
         cause = error.source();
     }
-    Failure { message, record }
+    Failure { message, record, backtrace }
 }

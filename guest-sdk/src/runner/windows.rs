@@ -2,13 +2,15 @@
 
 use super::{Run, Stage, check_keys, failure};
 use crate::bindings::cofferdam::function::types::{Failure, Output, Windows};
-use crate::bindings::exports::cofferdam::function::function::FunctionKind;
+use crate::bindings::exports::cofferdam::function::guest::FunctionKind;
 use crate::bindings::exports::cofferdam::function::window::Elements;
 use crate::column;
 use crate::function::{Function, Windowed};
 use crate::host::Host;
 use crate::panic::in_record;
-use crate::window::{Stored, Window};
+use crate::times::ItemTimes;
+use crate::turn_cursor::ItemStream;
+use crate::window::{StoredInput, Window};
 use std::marker::PhantomData;
 use std::rc::Rc;
 
@@ -35,32 +37,31 @@ impl<F: Function, K: Windowed<F>> Run for WindowRunner<F, K> {
     fn process_windows(&mut self, windows: Windows, inputs: Vec<Elements>) -> Result<Vec<Output>, Failure> {
         let stage = &mut self.stage;
         check_keys::<F>(&windows.keys, &windows.key_of)?;
-        stage.begin(windows.starts.len(), column::empty())?;
-        if inputs.len() != K::INPUTS.len() {
-            let message = format!("function `{}` has {} inputs, not {}", F::NAME, K::INPUTS.len(), inputs.len());
+        let bounds = windows.bounds.as_ref();
+        stage.begin(windows.key_of.len(), column::empty())?;
+        if inputs.len() != K::INPUT_COUNT {
+            let message = format!("function `{}` has {} inputs, not {}", F::NAME, K::INPUT_COUNT, inputs.len());
             return Err(failure(&message.into(), None));
         }
-        for (index, &key) in windows.key_of.iter().enumerate() {
-            let key = column::value(&windows.keys, key as usize);
-            let window = Window::new(key, windows.starts[index], windows.ends[index]);
+        let input = |(Elements { values, timestamps, ends }, name)| StoredInput::new(values, timestamps, ends, name);
+        let inputs: Vec<_> = inputs.into_iter().zip(INPUTS).map(input).collect::<Result<_, _>>()?;
+        let window = |(index, &key): (usize, &u32)| {
+            Window::<F::Key>::new(column::value(&windows.keys, key as usize), bounds, index)
+        };
+        let windows: Vec<_> = windows.key_of.iter().enumerate().map(window).collect();
+        let times = windows.iter().map(|window| window.last().as_millis()).collect();
+        stage.cursor.set_items(ItemStream::Windows, ItemTimes::inheritable(times));
+        for (index, window) in windows.iter().enumerate() {
             let record = Some(index as u32);
             in_record(record);
-            stage.cursor.record.set(record);
             stage.cursor.key.set(index);
-            stage.set_timestamp(window.last().as_millis());
-            let inputs = INPUTS.into_iter().zip(&inputs);
-            let stored: Vec<_> = inputs.map(|(name, input)| stored(input, index, name)).collect();
-            let fired = K::window(&mut stage.function, &window, &stored, &mut stage.context, &mut stage.out);
+            stage.set_item(index as u32);
+            let stored: Vec<_> = inputs.iter().map(|input| input.of_window(index)).collect();
+            let fired = K::window(&mut stage.function, window, &stored, &mut stage.context, &mut stage.out);
             let fired = fired.and_then(|()| stage.emitted());
             in_record(None);
             fired.map_err(|error| failure(&format!("{window}: {error}").into(), record))?;
         }
         stage.finish()
     }
-}
-
-/// Returns the elements of window `index` in one input.
-fn stored<'a>(Elements { values, timestamps, ends }: &'a Elements, index: usize, input: &'static str) -> Stored<'a> {
-    let start = index.checked_sub(1).map_or(0, |before| ends[before] as usize);
-    Stored { values, timestamps, range: start..ends[index] as usize, input }
 }

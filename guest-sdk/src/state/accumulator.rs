@@ -1,10 +1,10 @@
 //! The accumulator of a window.
 
 use super::older::Migration;
-use super::{OlderForm, StateCodec};
-use crate::bindings::exports::cofferdam::function::function::{StateDescription, StateKind};
-use crate::codec::{Codec, Postcard};
-use crate::shape::{Shape, StateType};
+use super::{Rewriting, StateCodec};
+use crate::bindings::exports::cofferdam::function::guest::{StateDescription, StateKind};
+use crate::codec::CodecFamily;
+use crate::shape::StateType;
 use std::marker::PhantomData;
 
 /// Older forms that an accumulator may name.
@@ -14,7 +14,7 @@ const FORMS_MAX: usize = 8;
 /// stored. A function names it only if the type of its accumulator has older forms:
 /// see [`AggregateFunction::ACCUMULATOR`](crate::AggregateFunction::ACCUMULATOR).
 pub struct AccumulatorState<T> {
-    older: [Option<&'static OlderForm>; FORMS_MAX],
+    older: [Option<&'static Rewriting>; FORMS_MAX],
     accumulator: PhantomData<fn() -> T>,
 }
 
@@ -37,34 +37,33 @@ impl<T> AccumulatorState<T> {
     pub const fn migrate_from<Old>(mut self) -> Self
     where
         Old: StateType,
-        T: From<Old>,
-        Postcard<Old>: StateCodec<Old>,
-        Postcard<T>: StateCodec<T>,
+        T: StateType<Codec: StateCodec<T> + CodecFamily> + From<Old>,
+        <T::Codec as CodecFamily>::Of<Old>: StateCodec<Old>,
     {
         let mut place = 0;
         while self.older[place].is_some() {
             place += 1;
             assert!(place < FORMS_MAX, "an accumulator names more than 8 older forms");
         }
-        self.older[place] = Some(Migration::<Old, Postcard<Old>, T, Postcard<T>>::FORM);
+        self.older[place] = Some(Migration::<Old, <T::Codec as CodecFamily>::Of<Old>, T, T::Codec>::REWRITING);
         self
     }
 
-    pub(crate) fn older_forms(&self) -> impl Iterator<Item = &'static OlderForm> {
+    pub(crate) fn older_forms(&self) -> impl Iterator<Item = &'static Rewriting> {
         self.older.into_iter().flatten()
     }
 }
 
-impl<T: StateType> AccumulatorState<T> {
+impl<T: StateType<Codec: StateCodec<T>>> AccumulatorState<T> {
     pub(crate) fn describe(&self) -> StateDescription {
         StateDescription {
             name: Self::NAME.to_owned(),
             kind: StateKind::Aggregating,
-            codec: Postcard::<T>::NAME.to_owned(),
-            schema: Shape::fingerprint::<T>(Postcard::<T>::NAME),
+            form: T::Codec::form(),
             map_key: String::new(),
             ttl: None,
-            previous: self.older_forms().map(|form| (form.fingerprint)()).collect(),
+            reads: self.older_forms().map(Rewriting::readable).collect(),
+            writes: Vec::new(),
         }
     }
 }

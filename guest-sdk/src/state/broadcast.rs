@@ -7,7 +7,6 @@ use super::turn_state::state_field;
 use super::{Source, StateCodec};
 use crate::bindings::cofferdam::function::state::{MapEntry, Values};
 use crate::bindings::cofferdam::function::types::Column;
-use crate::codec::Postcard;
 use crate::context::BroadcastContext;
 use crate::fields::Binder;
 use crate::shape::StateType;
@@ -84,11 +83,11 @@ impl MapOwner for OfAllSubtasks {
 ///
 /// Both inputs may read it. Only the broadcast input may write it, by [`BroadcastState::write`], because a change by the keyed input
 /// would reach one subtask only. The first iteration in a turn loads the whole map; further ones load nothing.
-pub struct BroadcastState<K, V, C = Postcard<V>> {
+pub struct BroadcastState<K, V: StateType, C = <V as StateType>::Codec> {
     map: MapState<K, V, C, OfAllSubtasks>,
 }
 
-impl<K: MapKey, V, C: StateCodec<V>> BroadcastState<K, V, C> {
+impl<K: MapKey, V: StateType, C: StateCodec<V>> BroadcastState<K, V, C> {
     fn bound(binder: &Binder, name: &'static str) -> Self {
         BroadcastState { map: MapState::bound(binder, name) }
     }

@@ -2,7 +2,6 @@
 
 use super::turn_state::state_field;
 use super::{ExpiringState, StateCodec, ValueState};
-use crate::codec::Postcard;
 use crate::fields::Binder;
 use crate::shape::StateType;
 use std::marker::PhantomData;
@@ -49,7 +48,7 @@ pub trait Aggregator: 'static {
     /// The type of the values that are added.
     type Input;
     /// The type that is stored.
-    type Accumulator: 'static;
+    type Accumulator: StateType;
     /// The type of the result.
     type Output;
 
@@ -66,7 +65,7 @@ pub trait Aggregator: 'static {
 /// One value per key with which each added value is combined by `R`, declared as a field of the function:
 /// `largest: ReducingState<u64, Max>`. `R` is [`Sum`], [`Min`], [`Max`] or a [`Reducer`] of your own.
 ///
-/// The value is stored as postcard, or as `C` says. See [`ValueState`] for where a state can be used.
+/// The value is stored like that of a [`ValueState`]. See [`ValueState`] for where a state can be used.
 ///
 /// ```
 /// # use cofferdam_sdk::prelude::*;
@@ -94,12 +93,12 @@ pub trait Aggregator: 'static {
 /// assert_eq!(harness.read_state("a", |largest| largest.largest.get()), Some(7));
 /// # Ok::<(), FunctionError>(())
 /// ```
-pub struct ReducingState<T, R, C = Postcard<T>> {
+pub struct ReducingState<T: StateType, R, C = <T as StateType>::Codec> {
     value: ValueState<T, C>,
     reducer: PhantomData<fn() -> R>,
 }
 
-impl<T, R: Reducer<T>, C: StateCodec<T>> ReducingState<T, R, C> {
+impl<T: StateType, R: Reducer<T>, C: StateCodec<T>> ReducingState<T, R, C> {
     fn bound(binder: &Binder, name: &'static str) -> Self {
         ReducingState { value: ValueState::bound(binder, name), reducer: PhantomData }
     }
@@ -143,7 +142,7 @@ impl<T: StateType, R: Reducer<T>, C: StateCodec<T>> ExpiringState for ReducingSt
 /// One accumulator per key to which values are added by an [`Aggregator`], declared as a field of the function:
 /// `mean: AggregatingState<Mean>`.
 ///
-/// The accumulator is stored as postcard, or as `C` says. See [`ValueState`] for where a state can be used.
+/// The accumulator is stored like the value of a [`ValueState`]. See [`ValueState`] for where a state can be used.
 ///
 /// ```
 /// # use cofferdam_sdk::prelude::*;
@@ -191,7 +190,7 @@ impl<T: StateType, R: Reducer<T>, C: StateCodec<T>> ExpiringState for ReducingSt
 /// assert_eq!(harness.take_output()?, [1.0, 1.5]);
 /// # Ok::<(), FunctionError>(())
 /// ```
-pub struct AggregatingState<A: Aggregator, C = Postcard<<A as Aggregator>::Accumulator>> {
+pub struct AggregatingState<A: Aggregator, C = <<A as Aggregator>::Accumulator as StateType>::Codec> {
     value: ValueState<A::Accumulator, C>,
 }
 
@@ -224,8 +223,8 @@ impl<A: Aggregator, C: StateCodec<A::Accumulator>> AggregatingState<A, C> {
 }
 
 state_field!(
-    [A: Aggregator<Accumulator: StateType>, C: StateCodec<A::Accumulator>] AggregatingState<A, C>, value, Aggregating,
+    [A: Aggregator, C: StateCodec<A::Accumulator>] AggregatingState<A, C>, value, Aggregating,
     A::Accumulator, C, true, String::new()
 );
 
-impl<A: Aggregator<Accumulator: StateType>, C: StateCodec<A::Accumulator>> ExpiringState for AggregatingState<A, C> {}
+impl<A: Aggregator, C: StateCodec<A::Accumulator>> ExpiringState for AggregatingState<A, C> {}

@@ -7,7 +7,6 @@ use super::turn_state::{Cells, TurnState, state_field};
 use super::{ExpiringState, Source, StateCodec};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::{state::Lists, types::Column};
-use crate::codec::Postcard;
 use crate::column;
 use crate::fields::Binder;
 use crate::shape::StateType;
@@ -179,12 +178,12 @@ impl<T, C: StateCodec<T>> ListCells<T, C> {
 
 /// One list per key, declared as a field of the function: `last: ListState<i32>`. A key without a list has an empty one.
 ///
-/// The elements are stored as postcard, or as `C` says. See [`ValueState`](crate::ValueState) for where a state can be used.
-pub struct ListState<T, C = Postcard<T>> {
+/// The elements are stored like the value of a [`ValueState`](crate::ValueState). See [`ValueState`](crate::ValueState) for where a state can be used.
+pub struct ListState<T: StateType, C = <T as StateType>::Codec> {
     state: TurnState<ListCells<T, C>>,
 }
 
-impl<T, C: StateCodec<T>> ListState<T, C> {
+impl<T: StateType, C: StateCodec<T>> ListState<T, C> {
     fn bound(binder: &Binder, name: &'static str) -> Self {
         ListState { state: TurnState::bind(binder, name) }
     }

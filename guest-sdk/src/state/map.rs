@@ -11,7 +11,6 @@ use super::{ExpiringState, OfOneKey, Source, StateCodec};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::state::{MapEntry, Values};
 use crate::bindings::cofferdam::function::types::Column;
-use crate::codec::Postcard;
 use crate::column;
 use crate::fields::Binder;
 use crate::shape::StateType;
@@ -282,7 +281,7 @@ impl<V, C: StateCodec<V>, S: MapOwner> MapCells<V, C, S> {
 
 /// One map per key, declared as a field of the function: `seen: MapState<String, u32>`. It is iterated in the order of its keys.
 ///
-/// Keys are given by reference, as what they borrow as: `get("name")` if they are `String`s. The values are stored as postcard, or as
+/// Keys are given by reference, as what they borrow as: `get("name")` if they are `String`s. The values are stored like that of a [`ValueState`](crate::ValueState), or as
 /// `C` says. See [`ValueState`](crate::ValueState) for where a state can be used.
 ///
 /// ```
@@ -314,12 +313,12 @@ impl<V, C: StateCodec<V>, S: MapOwner> MapCells<V, C, S> {
 /// assert_eq!(seen, [("jam".to_owned(), 1), ("tea".to_owned(), 1)]);
 /// # Ok::<(), FunctionError>(())
 /// ```
-pub struct MapState<K, V, C = Postcard<V>, S = OfOneKey> {
+pub struct MapState<K, V: StateType, C = <V as StateType>::Codec, S = OfOneKey> {
     state: TurnState<MapCells<V, C, S>>,
     keys: PhantomData<fn() -> K>,
 }
 
-impl<K: MapKey, V, C: StateCodec<V>, S: MapOwner> MapState<K, V, C, S> {
+impl<K: MapKey, V: StateType, C: StateCodec<V>, S: MapOwner> MapState<K, V, C, S> {
     pub(super) fn bound(binder: &Binder, name: &'static str) -> Self {
         MapState { state: TurnState::bind(binder, name), keys: PhantomData }
     }

@@ -17,7 +17,9 @@ mod turn_state;
 mod value;
 
 use crate::FunctionError;
+use crate::bindings::exports::cofferdam::function::guest::Form;
 use crate::codec::{Codec, Decode, Encode};
+use crate::shape::{Shape, StateType};
 
 pub use accumulator::AccumulatorState;
 pub use broadcast::{BroadcastState, OfAllSubtasks, OfOneKey};
@@ -25,25 +27,47 @@ pub use fold::{AggregatingState, Aggregator, Max, Min, Reducer, ReducingState, S
 pub use list::ListState;
 pub use map::MapState;
 pub use map_key::{MapKey, OrderedKey};
-pub(crate) use older::OlderForm;
+pub(crate) use older::Rewriting;
 pub use options::{ExpiringState, StateField, StateOptions};
 pub use scan::MapIter;
 pub use ttl::Ttl;
 pub(crate) use turn_state::Source;
 pub use value::ValueState;
 
-/// A codec that can keep a `T` in state. Every codec whose values own their memory is one.
-pub trait StateCodec<T>: Codec {
+/// A codec that can keep a `T` in state: [`Postcard<T>`](crate::codec::Postcard), [`Json<T>`](crate::codec::Json), or `T` itself if it is a
+/// record.
+#[diagnostic::on_unimplemented(
+    message = "the codec `{Self}` cannot keep a `{T}` in state",
+    note = "`Postcard<T>` and `Json<T>` keep a `T` that derives `serde::Serialize` and `serde::Deserialize`",
+    note = "a struct with `#[derive(Record)]` keeps itself: `ValueState<Flight>`; within another type, such as `Vec<Flight>`, it derives serde's traits too"
+)]
+pub trait StateCodec<T>: 'static {
+    #[doc(hidden)]
+    fn form() -> Form
+    where
+        T: StateType;
     #[doc(hidden)]
     fn write(value: &T, to: &mut Vec<u8>) -> Result<(), FunctionError>;
     #[doc(hidden)]
     fn read(bytes: &[u8]) -> Result<T, FunctionError>;
 }
 
+/// Every codec whose values own their memory.
 impl<T, C> StateCodec<T> for C
 where
     C: Decode + Codec<Owned = T> + for<'a> Encode<&'a T>,
 {
+    fn form() -> Form
+    where
+        T: StateType,
+    {
+        let schema = match C::row() {
+            Some(row) => Shape::readable(row.text()),
+            None => Shape::fingerprint::<T>(C::NAME),
+        };
+        Form { codec: C::NAME.to_owned(), schema }
+    }
+
     #[inline]
     fn write(value: &T, to: &mut Vec<u8>) -> Result<(), FunctionError> {
         Ok(C::encode(value, to)?)

@@ -1,11 +1,11 @@
 //! The options of a state: its name, its time to live, and older forms of its values.
 
 use super::older::Migration;
-use super::{OlderForm, StateCodec, Ttl};
-use crate::bindings::exports::cofferdam::function::function::{StateDescription, StateKind};
-use crate::codec::{Codec, CodecFamily};
+use super::{Rewriting, StateCodec, Ttl};
+use crate::bindings::exports::cofferdam::function::guest::{StateDescription, StateKind};
+use crate::codec::CodecFamily;
 use crate::fields::FieldType;
-use crate::shape::{Shape, StateType};
+use crate::shape::StateType;
 use std::marker::PhantomData;
 
 /// A state that a function can have as a field.
@@ -31,14 +31,17 @@ pub trait ExpiringState: StateField {}
 pub struct StateOptions<S> {
     name: &'static str,
     ttl: Option<Ttl>,
-    pub(crate) older: Vec<&'static OlderForm>,
+    /// From older forms to today's.
+    pub(crate) reads: Vec<&'static Rewriting>,
+    /// From today's form to older ones.
+    pub(crate) writes: Vec<&'static Rewriting>,
     state: PhantomData<fn() -> S>,
 }
 
 impl<S: StateField> StateOptions<S> {
     /// Options of a state without a time to live and without older forms.
     pub fn new(name: &'static str) -> Self {
-        StateOptions { name, ttl: None, older: Vec::new(), state: PhantomData }
+        StateOptions { name, ttl: None, reads: Vec::new(), writes: Vec::new(), state: PhantomData }
     }
 
     /// Gives the entries of the state a time to live.
@@ -71,7 +74,29 @@ impl<S: StateField> StateOptions<S> {
         OldC: StateCodec<Old>,
         S::Value: From<Old>,
     {
-        self.older.push(Migration::<Old, OldC, S::Value, S::Codec>::FORM);
+        self.reads.push(Migration::<Old, OldC, S::Value, S::Codec>::REWRITING);
+        self
+    }
+
+    /// Lets a restore rewrite values as an `Old`, by the same codec, so that an earlier version of the function can continue.
+    #[must_use]
+    pub fn migrate_to<Old>(self) -> Self
+    where
+        Old: StateType + From<S::Value>,
+        S::Codec: CodecFamily,
+        <S::Codec as CodecFamily>::Of<Old>: StateCodec<Old>,
+    {
+        self.migrate_to_codec::<Old, <S::Codec as CodecFamily>::Of<Old>>()
+    }
+
+    /// Lets a restore rewrite values as an `Old`, by the codec `OldC`.
+    #[must_use]
+    pub fn migrate_to_codec<Old, OldC>(mut self) -> Self
+    where
+        Old: StateType + From<S::Value>,
+        OldC: StateCodec<Old>,
+    {
+        self.writes.push(Migration::<S::Value, S::Codec, Old, OldC>::REWRITING);
         self
     }
 
@@ -79,11 +104,11 @@ impl<S: StateField> StateOptions<S> {
         StateDescription {
             name: self.name.to_owned(),
             kind: S::KIND,
-            codec: S::Codec::NAME.to_owned(),
-            schema: Shape::fingerprint::<S::Value>(S::Codec::NAME),
+            form: S::Codec::form(),
             map_key: S::map_key(),
             ttl: self.ttl.map(Ttl::describe),
-            previous: self.older.iter().map(|form| (form.fingerprint)()).collect(),
+            reads: self.reads.iter().map(|older| older.readable()).collect(),
+            writes: self.writes.iter().map(|older| (older.to)()).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How long an entry of a state lives.
 
-use crate::bindings::exports::cofferdam::function::function::{TimeToLive, TtlUpdate};
+use crate::bindings::exports::cofferdam::function::guest::{TimeToLive, TtlUpdate};
 use std::time::Duration;
 
 /// A time to live, in processing time: `#[state(ttl = Duration::from_hours(1))]`.

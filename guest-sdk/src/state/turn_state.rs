@@ -114,8 +114,8 @@ macro_rules! state_field {
         impl<$($generics)*> super::StateField for $state {
             type Value = $value;
             type Codec = $codec;
-            const KIND: crate::bindings::exports::cofferdam::function::function::StateKind =
-                crate::bindings::exports::cofferdam::function::function::StateKind::$kind;
+            const KIND: crate::bindings::exports::cofferdam::function::guest::StateKind =
+                crate::bindings::exports::cofferdam::function::guest::StateKind::$kind;
 
             fn map_key() -> String {
                 $map_key

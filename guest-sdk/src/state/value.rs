@@ -7,7 +7,6 @@ use super::turn_state::{Cells, TurnState, state_field};
 use super::{ExpiringState, Source, StateCodec};
 use crate::FunctionError;
 use crate::bindings::cofferdam::function::{state::Values, types::Column};
-use crate::codec::Postcard;
 use crate::column;
 use crate::fields::Binder;
 use crate::shape::StateType;
@@ -114,16 +113,16 @@ impl<T, C: StateCodec<T>> ValueCells<T, C> {
 
 /// One value per key, declared as a field of the function: `count: ValueState<u64>`.
 ///
-/// The value is stored as postcard; `ValueState<T, Json<T>>` stores it as JSON. In a function that windows call, each window of
+/// A record is stored as a row, and any other value as postcard; `ValueState<T, Json<T>>` stores it as JSON. In a function that windows call, each window of
 /// each key has a value of its own.
 ///
 /// The methods read and write the value of the record's key. They cannot be used in `open` or for the broadcast input, where there is
 /// no key: they panic there.
-pub struct ValueState<T, C = Postcard<T>> {
+pub struct ValueState<T: StateType, C = <T as StateType>::Codec> {
     state: TurnState<ValueCells<T, C>>,
 }
 
-impl<T, C: StateCodec<T>> ValueState<T, C> {
+impl<T: StateType, C: StateCodec<T>> ValueState<T, C> {
     pub(super) fn bound(binder: &Binder, name: &'static str) -> Self {
         ValueState { state: TurnState::bind(binder, name) }
     }

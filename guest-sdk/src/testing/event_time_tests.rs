@@ -1,10 +1,13 @@
 //! Tests of timers within a call, of two inputs, and of calls that a function's kind does not have.
 
-use super::{Harness, IntervalJoinHarness, column_of};
-use crate::bindings::cofferdam::function::types::{Batch, Column, Windows};
-use crate::bindings::exports::cofferdam::function::function::{DueTimers, FunctionKind};
+use super::{Harness, IntervalJoinHarness, Items, Pushed, column_of};
+use crate::bindings::cofferdam::function::types::{Batch, Column, RecordValues, Timestamps, Windows};
+use crate::bindings::exports::cofferdam::function::guest::FunctionKind;
 use crate::bindings::exports::cofferdam::function::join::{Pairs, Side};
+use crate::bindings::exports::cofferdam::function::timer_handler::DueTimers;
+use crate::column::packed;
 use crate::prelude::*;
+use crate::turn_cursor::ItemStream;
 
 /// Takes `TIME: STEP; STEP`, the steps of the timer at that time. Timers emit themselves.
 #[derive(Function)]
@@ -60,8 +63,8 @@ fn one_call(plans: &[(&str, &str)], due: &[(i64, &str)], others: &[(i64, &str)])
         key_of: key_of.collect(),
         times: due.iter().map(|(time, _)| *time).collect(),
     };
-    let outputs = harness.turn(keys, |runner| runner.on_timers(due))?;
-    harness.gather(outputs);
+    let items = Items { keys, stream: ItemStream::EventTimers, times: due.times.clone() };
+    harness.emitting_turn(items, |runner| runner.on_timers(due))?;
     let left = harness.memory.with(|memory| {
         let timers = memory.committed.event_timers.iter();
         timers.map(|(time, key)| format!("{}@{time}", String::from_utf8_lossy(key))).collect::<Vec<_>>()
@@ -157,7 +160,8 @@ fn two_inputs_share_state_and_timers() -> Result {
     harness.push_first("k", "bread", 0)?;
     harness.advance_processing_time(5)?;
     assert_eq!(harness.take_output()?, ["k: 5 bread", "k: bread timer 5"]);
-    let error = harness.push_input(1, [("k", "five", 0)]).expect_err("it is not a number");
+    let five = Pushed::new::<Text, _>("k", "five", 0)?;
+    let error = harness.push_input(1, vec![five]).expect_err("it is not a number");
     assert!(error.to_string().starts_with("record 0: second input is not json"), "{error}");
     harness.push_second("l", 9, 0)?;
     assert_eq!(
@@ -251,7 +255,11 @@ fn column(values: &[&str]) -> Column {
 #[test]
 fn the_first_pair_with_an_unreadable_value_is_named() {
     let harness = Harness::<Pair>::bare();
-    let side = |values: &[&str], value_of| Side { values: column(values), timestamps: vec![0; values.len()], value_of };
+    let side = |values: &[&str], value_of| Side {
+        values: RecordValues::Packed(column(values)),
+        timestamps: Timestamps::Every(vec![0; values.len()]),
+        value_of,
+    };
     let pairs = |left: &[&str], right: &[&str]| Pairs {
         keys: column(&["k"]),
         key_of: vec![0; 3],
@@ -264,21 +272,24 @@ fn the_first_pair_with_an_unreadable_value_is_named() {
     let failure = harness.instance().join(pairs(&["a", "bad"], &["1", "2"])).unwrap_err();
     assert_eq!((failure.record, failure.message.as_str()), (Some(1), "a bad one"));
     let outputs = harness.instance().join(pairs(&["a", "b"], &["1", "2"])).unwrap();
-    assert_eq!(outputs[0].values.bytes, b"k-a1 (0, 0)k-b1 (0, 0)k-b2 (0, 0)");
+    let values = outputs.into_iter().map(|output| packed(output.values).unwrap().bytes).collect::<Vec<_>>();
+    assert_eq!(values[0], b"k-a1 (0, 0)k-b1 (0, 0)k-b2 (0, 0)");
 }
 
 #[test]
 fn a_call_that_the_kind_does_not_have_is_an_error() {
     let (planned, pair) = (Harness::<Planned>::new(), Harness::<Pair>::bare());
-    let batch = || Batch { values: column(&[]), timestamps: vec![], keys: column(&[]), key_of: vec![] };
-    let windows = || Windows { keys: column(&[]), key_of: vec![], starts: vec![], ends: vec![] };
-    let side = || Side { values: column(&[]), timestamps: vec![], value_of: vec![] };
+    let (values, none) = (|| RecordValues::Packed(column(&[])), || Timestamps::None);
+    let keys = || column(&[]);
+    let batch = || Batch { values: values(), timestamps: none(), keys: keys(), key_of: vec![], attributes: None };
+    let windows = || Windows { keys: keys(), key_of: vec![], bounds: None };
+    let side = || Side { values: values(), timestamps: none(), value_of: vec![] };
     let of_pair = pair.instance().process(0, batch()).unwrap_err();
     assert_eq!(of_pair.message, "function `pair` is of kind interval-join, which does not handle records");
     let due = DueTimers { domain: TimeDomain::Event, keys: column(&[]), key_of: vec![], times: vec![] };
     let failures = [
         pair.instance().on_timers(due).unwrap_err(),
-        planned.instance().add(column(&[]), vec![], column(&[]), vec![]).unwrap_err(),
+        planned.instance().add(column(&[]), vec![], values(), none()).unwrap_err(),
         planned.instance().merge(column(&[]), column(&[])).unwrap_err(),
         planned.instance().finish(column(&[]), windows()).unwrap_err(),
         planned.instance().process_windows(windows(), vec![]).unwrap_err(),

@@ -16,8 +16,14 @@ impl KeyedProcessFunction for Script {
     type Key = String;
     type In = Text;
     type Out = Text;
+    type OutKey = String;
 
-    fn process_element(&mut self, line: &str, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+    fn process_element(
+        &mut self,
+        line: &str,
+        ctx: &mut KeyedContext<String>,
+        out: &mut Collector<Text, String>,
+    ) -> Result {
         for step in line.split("; ") {
             let (verb, argument) = step.split_once(' ').unwrap_or((step, "0"));
             match verb {
@@ -57,7 +63,7 @@ impl KeyedProcessFunction for Script {
         Ok(())
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<String>, out: &mut Collector<Text>) -> Result {
+    fn on_timer(&mut self, timer: Timer, ctx: &mut KeyedContext<String>, out: &mut Collector<Text, String>) -> Result {
         out.emit(format!("{}@{} {:?}", ctx.key(), timer.time, ctx.timestamp()));
         match timer.time.as_millis() {
             10 => ctx.delete_event_time_timer(20.into()),
@@ -157,8 +163,8 @@ fn a_failing_record_rolls_its_batch_back() -> Result {
 
 #[test]
 fn a_record_that_is_not_of_the_codec_is_named() {
-    let error = script().push_raw_batch([("a", &b"count"[..], 0), ("a", b"\xff", 0)]).expect_err("it is not UTF-8");
-    assert_eq!(error.to_string(), "record 1: input is not text: not UTF-8 at byte 0");
+    let error = script().push_bytes("a", b"\xff", 0).expect_err("it is not UTF-8");
+    assert_eq!(error.to_string(), "record 0: input is not text: not UTF-8 at byte 0");
 }
 
 #[test]
@@ -212,14 +218,15 @@ fn a_failing_timer_stays_registered() -> Result {
 #[test]
 fn one_call_may_have_timers_of_several_times() {
     use crate::bindings::cofferdam::function::types::Column;
-    use crate::bindings::exports::cofferdam::function::function::DueTimers;
+    use crate::bindings::exports::cofferdam::function::timer_handler::DueTimers;
     let harness = script();
     harness.memory.with(|memory| memory.keys = vec![b"a".to_vec()]);
     let mut runner = harness.instance();
     let keys = Column { bytes: b"a".to_vec(), offsets: vec![0, 1] };
     let due = DueTimers { domain: TimeDomain::Event, keys, key_of: vec![0; 3], times: vec![10, 20, 21] };
     let outputs = runner.on_timers(due).expect("no timer fails");
-    assert_eq!(outputs[0].values.bytes, b"a@10 Some(10)a@21 Some(21)", "10 deletes 20");
+    let values = crate::column::packed(outputs.into_iter().next().unwrap().values).unwrap();
+    assert_eq!(values.bytes, b"a@10 Some(10)a@21 Some(21)", "10 deletes 20");
 }
 
 #[test]
@@ -288,16 +295,21 @@ fn metrics_and_config_reach_the_function() -> Result {
     Ok(())
 }
 
+#[derive(Record)]
+struct Length {
+    letters: u32,
+}
+
 #[derive(Function)]
 struct CountLetters;
 
 #[function]
 impl MapFunction for CountLetters {
-    type In = Csv<(String, u8)>;
-    type Out = Postcard<usize>;
+    type In = Json<(String, u8)>;
+    type Out = Length;
 
-    fn map(&mut self, (word, _): (String, u8), _ctx: &mut Context) -> Result<usize> {
-        Ok(word.len())
+    fn map(&mut self, (word, _): (String, u8), _ctx: &mut Context) -> Result<Length> {
+        Ok(Length { letters: word.len() as u32 })
     }
 }
 
@@ -307,8 +319,11 @@ crate::export!(Script, CountLetters, Other);
 fn a_map_keeps_the_timestamp() -> Result {
     let mut harness = Harness::<CountLetters>::new();
     harness.push_batch([("", ("tea".into(), 1), 4), ("", ("coffee".into(), 1), i64::MIN)])?;
-    let emitted: Vec<_> =
-        harness.take_emitted()?.into_iter().map(|e| (e.value, e.timestamp.map(Timestamp::as_millis), e.key)).collect();
+    let emitted: Vec<_> = harness
+        .take_emitted()?
+        .into_iter()
+        .map(|e| (e.value.letters, e.timestamp.map(Timestamp::as_millis), e.key))
+        .collect();
     assert_eq!(emitted, [(3, Some(4), None), (6, None, None)]);
     Ok(())
 }
@@ -319,12 +334,18 @@ fn a_component_describes_its_functions() {
     assert!(component.sdk.starts_with("cofferdam-sdk "));
     let [script, letters, other] = &component.functions[..] else { panic!("three functions") };
     assert_eq!([&script.name, &letters.name, &other.name], ["script", "count-letters", "other"]);
-    let states: Vec<_> = script.states.iter().map(|s| (s.name.as_str(), s.codec.as_str(), s.schema.as_str())).collect();
+    let states: Vec<_> =
+        script.states.iter().map(|s| (s.name.as_str(), s.form.codec.as_str(), s.form.schema.as_str())).collect();
     assert_eq!(states, [("count", "postcard", "postcard:u64"), ("last", "postcard", "postcard:i32")]);
     let outputs: Vec<_> = script.outputs.iter().map(|port| (port.name.as_str(), port.codec.as_str())).collect();
     assert_eq!(outputs, [("main", "raw"), ("late", "raw")]);
     assert_eq!(script.timers, [TimeDomain::Event, TimeDomain::Processing]);
-    assert_eq!((letters.inputs[0].codec.as_str(), letters.outputs[0].codec.as_str()), ("csv", "postcard"));
+    assert_eq!((letters.inputs[0].codec.as_str(), letters.outputs[0].codec.as_str()), ("json", "row"));
+    assert!(letters.inputs[0].schema.is_empty());
+    let field = &letters.outputs[0].schema[0];
+    assert_eq!((field.name.as_str(), field.field_type.as_str(), field.nullable), ("letters", "u32", false));
+    let key_types = [&script.inputs[0], &script.outputs[0], &script.outputs[1], &letters.inputs[0], &other.outputs[0]];
+    assert_eq!(key_types.map(|port| port.key_type.as_str()), ["string", "string", "", "", ""]);
     assert!(other.timers.is_empty() && letters.states.is_empty());
 }
 
@@ -386,11 +407,13 @@ fn every_call_gets_a_new_instance() -> Result {
 
 #[test]
 fn a_keyed_function_refuses_records_without_keys() {
-    use crate::bindings::cofferdam::function::types::{Batch, Column};
+    use crate::bindings::cofferdam::function::types::{Batch, Column, RecordValues, Timestamps};
     let mut runner = script().instance();
     let column = |bytes: &[u8], offsets| Column { bytes: bytes.to_vec(), offsets };
     let values = column(b"emit", vec![0, 4]);
-    let batch = Batch { values, timestamps: vec![0], keys: column(b"", vec![]), key_of: vec![] };
+    let values = RecordValues::Packed(values);
+    let keys = column(b"", vec![]);
+    let batch = Batch { values, timestamps: Timestamps::None, keys, key_of: vec![], attributes: None };
     let failure = runner.process(0, batch).expect_err("there is no key");
     assert_eq!(failure.message, "function `script` needs keys: give its operator a `key` in the pipeline");
 }
@@ -406,8 +429,14 @@ impl KeyedProcessFunction for Numbered {
     type Key = i32;
     type In = Bytes;
     type Out = Text;
+    type OutKey = (i32, String);
 
-    fn process_element(&mut self, _: &[u8], ctx: &mut KeyedContext<i32>, out: &mut Collector<Text>) -> Result {
+    fn process_element(
+        &mut self,
+        _: &[u8],
+        ctx: &mut KeyedContext<i32>,
+        out: &mut Collector<Text, (i32, String)>,
+    ) -> Result {
         self.seen.update(&ctx.require_timestamp()?, |seen| *seen += 1);
         out.emit_keyed((ctx.key(), "x"), (ctx.key() + 1).to_string());
         Ok(())

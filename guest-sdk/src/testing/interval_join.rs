@@ -1,10 +1,12 @@
 //! Runs an interval join: a simple model of the host's operator.
 
-use super::{Emitted, Harness, column_of, decode, encode, timed};
+use super::{Emitted, Harness, Items, Pushed, column_of, decode, timed};
+use crate::bindings::cofferdam::function::types::{RecordValues, Timestamps};
 use crate::bindings::exports::cofferdam::function::join::{Pairs, Side};
 use crate::codec::{Codec, Encode};
 use crate::function::{Function, IntervalJoinFunction};
-use crate::key::{EncodeKey, encoded};
+use crate::key::EncodeKey;
+use crate::turn_cursor::ItemStream;
 use crate::{FunctionError, Timestamp, kinds};
 use serde::{Deserialize, Serialize};
 use std::ops::{Deref, DerefMut};
@@ -83,7 +85,7 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
     where
         F::First: Encode<V>,
     {
-        self.push(0, &encoded(key), encode::<F::First, V>(value)?, timestamp.into().as_millis())
+        self.push(0, Pushed::new::<F::First, V>(key, value, timestamp)?)
     }
 
     /// Pushes one record of the second input. It is joined with the records of the first input that were pushed before.
@@ -99,16 +101,18 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
     where
         F::Second: Encode<V>,
     {
-        self.push(1, &encoded(key), encode::<F::Second, V>(value)?, timestamp.into().as_millis())
+        self.push(1, Pushed::new::<F::Second, V>(key, value, timestamp)?)
     }
 
-    fn push(&mut self, input: usize, key: &[u8], value: Vec<u8>, timestamp: i64) -> Result<(), FunctionError> {
+    fn push(&mut self, input: usize, pushed: Pushed) -> Result<(), FunctionError> {
+        let Pushed { key, value, timestamp, .. } = pushed;
         timed(timestamp)?;
         if timestamp < self.memory.with(|memory| memory.watermark) {
-            self.late[input].push(Emitted { value, timestamp: Some(timestamp.into()), key: Some(key.to_vec()) });
+            let timestamp = Some(timestamp.into());
+            self.late[input].push(Emitted { value, timestamp, key: Some(key), headers: Vec::new() });
             return Ok(());
         }
-        let record = Kept { key: key.to_vec(), timestamp, value };
+        let record = Kept { key: key.clone(), timestamp, value };
         let (lower, upper) = self.interval;
         let meets = |other: &&Kept| {
             let (first, second) = if input == 0 { (timestamp, other.timestamp) } else { (other.timestamp, timestamp) };
@@ -119,9 +123,9 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
         if !others.is_empty() {
             let of_record = Side { value_of: vec![0; others.len()], ..side(std::slice::from_ref(&record)) };
             let (left, right) = if input == 0 { (of_record, side(&others)) } else { (side(&others), of_record) };
-            let pairs = Pairs { keys: column_of(&[key.to_vec()]), key_of: vec![0; others.len()], left, right };
-            let outputs = self.turn(Vec::new(), |runner| runner.join(pairs))?;
-            self.gather(outputs);
+            let times = others.iter().map(|other| other.timestamp.max(timestamp)).collect();
+            let pairs = Pairs { keys: column_of(&[key]), key_of: vec![0; others.len()], left, right };
+            self.emitting_turn(Items::keyless(ItemStream::Windows, times), |runner| runner.join(pairs))?;
         }
         let kept = &mut self.kept[input];
         kept.insert(kept.partition_point(|other| other.timestamp <= timestamp), record);
@@ -184,8 +188,8 @@ impl<F: Function<Kind = kinds::IntervalJoin> + IntervalJoinFunction> IntervalJoi
 /// Makes one side of pairs: each record is the value of one pair.
 fn side(records: &[Kept]) -> Side {
     let values: Vec<_> = records.iter().map(|record| record.value.clone()).collect();
-    let timestamps = records.iter().map(|record| record.timestamp).collect();
-    Side { values: column_of(&values), timestamps, value_of: (0..records.len() as u32).collect() }
+    let timestamps = Timestamps::Every(records.iter().map(|record| record.timestamp).collect());
+    Side { values: RecordValues::Packed(column_of(&values)), timestamps, value_of: (0..records.len() as u32).collect() }
 }
 
 impl<F> Deref for IntervalJoinHarness<F> {

@@ -9,9 +9,10 @@ use crate::bindings::cofferdam::function::context::TurnContext;
 use crate::bindings::cofferdam::function::log::Level;
 use crate::bindings::cofferdam::function::state::{Lists, MapEntry, Values};
 use crate::bindings::cofferdam::function::types::{Column, TimeDomain};
-use crate::bindings::exports::cofferdam::function::function::StateDescription;
+use crate::bindings::exports::cofferdam::function::guest::StateDescription;
 use crate::column;
 use crate::host::Host;
+use crate::turn_cursor::ItemStream;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -24,6 +25,9 @@ pub(super) struct Committed {
     pub(super) processing_timers: BTreeSet<(i64, Vec<u8>)>,
     pub(super) counters: BTreeMap<String, u64>,
     pub(super) gauges: BTreeMap<String, f64>,
+    pub(super) observations: BTreeMap<String, Vec<f64>>,
+    /// The number of items of each stream that were handled.
+    pub(super) positions: [u64; 5],
 }
 
 impl Committed {
@@ -49,7 +53,8 @@ pub(super) struct Memory {
     pub(super) watermark: i64,
     pub(super) processing_time: i64,
     pub(super) config: Vec<(String, String)>,
-    pub(super) restarts: u32,
+    /// The stream of the turn's items.
+    pub(super) stream: ItemStream,
     pub(super) logs: Vec<LogLine>,
     pub(super) calls: BTreeMap<&'static str, u64>,
 }
@@ -57,6 +62,11 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn before_turn(&self) -> Committed {
         self.committed.clone()
+    }
+
+    /// Counts the items of a turn.
+    pub(super) fn advance(&mut self, items: u64) {
+        self.committed.positions[self.stream as usize] += items;
     }
 
     pub(super) fn roll_back(&mut self, before: Committed) {
@@ -168,7 +178,7 @@ impl SharedMemory {
             watermark: i64::MIN,
             processing_time: 0,
             config: Vec::new(),
-            restarts: 0,
+            stream: ItemStream::FirstInput,
             logs: Vec::new(),
             calls: BTreeMap::new(),
         })))
@@ -332,8 +342,8 @@ impl Host for SharedMemory {
         self.call("broadcast-scan", |memory| memory.scan(broadcast_place(state), after, limit))
     }
 
-    fn timer_register(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
-        self.call("register", |memory| {
+    fn timer_add(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
+        self.call("add", |memory| {
             for (&key, &time) in keys.iter().zip(times) {
                 let key = memory.keys[key as usize].clone();
                 memory.committed.timers_mut(domain).insert((time, key));
@@ -341,8 +351,8 @@ impl Host for SharedMemory {
         });
     }
 
-    fn timer_delete(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
-        self.call("delete", |memory| {
+    fn timer_remove(&self, domain: TimeDomain, keys: &[u32], times: &[i64]) {
+        self.call("remove", |memory| {
             for (&key, &time) in keys.iter().zip(times) {
                 let key = memory.keys[key as usize].clone();
                 memory.delete_timer(domain, time, &key);
@@ -352,18 +362,21 @@ impl Host for SharedMemory {
 
     fn turn(&self) -> TurnContext {
         self.call("current", |memory| TurnContext {
-            operator: "harness".to_owned(),
-            subtask: 0,
-            parallelism: 1,
-            watermark: memory.watermark,
+            operator_id: "harness".to_owned(),
+            watermark: (memory.watermark != i64::MIN).then_some(memory.watermark),
             processing_time: memory.processing_time,
-            seed: 0,
-            restarts: memory.restarts,
+            seed_high: 0,
+            seed_low: 0,
+            position: memory.committed.positions[memory.stream as usize],
         })
     }
 
     fn config(&self) -> Vec<(String, String)> {
         self.call("config", |memory| memory.config.clone())
+    }
+
+    fn log_enabled(&self, _: Level) -> bool {
+        true
     }
 
     fn log(&self, level: Level, message: &str, record: Option<u32>) {
@@ -378,5 +391,9 @@ impl Host for SharedMemory {
         self.with(|memory| {
             memory.committed.gauges.insert(name.to_owned(), value);
         });
+    }
+
+    fn metric_observe(&self, name: &str, value: f64) {
+        self.with(|memory| memory.committed.observations.entry(name.to_owned()).or_default().push(value));
     }
 }

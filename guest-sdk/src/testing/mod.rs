@@ -3,15 +3,24 @@
 //! ```
 //! # use cofferdam_sdk::prelude::*;
 //! use cofferdam_sdk::testing::Harness;
-//! # #[derive(Default)] struct Shout;
-//! # #[function] impl MapFunction for Shout {
-//! #     type In = Text; type Out = Text;
-//! #     fn map(&mut self, value: &str, _: &mut Context) -> Result<String> { Ok(value.to_uppercase()) }
-//! # }
+//! #[derive(Record)]
+//! struct Flight { carrier: String, delay: Option<i32> }
 //!
-//! let mut harness = Harness::<Shout>::new();
-//! harness.push("", "hello", 0)?;
-//! assert_eq!(harness.take_output()?, ["HELLO"]);
+//! #[derive(Debug, PartialEq, Record)]
+//! struct Late { carrier: String }
+//!
+//! # #[derive(Default)] struct LateFlights;
+//! # #[function] impl FlatMapFunction for LateFlights {
+//! #     type In = Flight; type Out = Late;
+//! #     fn flat_map(&mut self, flight: Flight, _: &mut Context, out: &mut Collector<Late>) -> Result {
+//! #         if flight.delay > Some(15) { out.emit(Late { carrier: flight.carrier }); }
+//! #         Ok(())
+//! #     }
+//! # }
+//! let mut harness = Harness::<LateFlights>::new();
+//! harness.push("", Flight { carrier: "UA".to_owned(), delay: Some(16) }, 0)?;
+//! harness.push("", Flight { carrier: "AA".to_owned(), delay: None }, 0)?;
+//! assert_eq!(harness.take_output()?, [Late { carrier: "UA".to_owned() }]);
 //! # Ok::<(), FunctionError>(())
 //! ```
 //!
@@ -29,10 +38,14 @@ mod states;
 mod window_harness;
 mod windows;
 
+use crate::attributes::{self, Attributes};
 use crate::bindings::cofferdam::function::log::Level;
-use crate::bindings::cofferdam::function::types::{Batch, Column, Failure, Output, TimeDomain};
-use crate::bindings::exports::cofferdam::function::function::{DueTimers, FunctionDescription};
-use crate::codec::{Codec, Decode, Encode};
+use crate::bindings::cofferdam::function::types::{
+    Batch, Column, Failure, Output, RecordValues, TimeDomain, Timestamps,
+};
+use crate::bindings::exports::cofferdam::function::guest::FunctionDescription;
+use crate::bindings::exports::cofferdam::function::timer_handler::DueTimers;
+use crate::codec::{Bytes, Codec, Decode, Encode};
 use crate::context::some_timestamp;
 use crate::declaration::Declaration;
 use crate::fields::Binder;
@@ -40,7 +53,9 @@ use crate::function::{Function, Kind, Records};
 use crate::key::{EncodeKey, encoded};
 use crate::runner::Run;
 use crate::side_output::SideOutput;
-use crate::{BroadcastProcessFunction, CoProcessFunction, FunctionError, Timestamp, column, declaration};
+use crate::times::{self, ItemTimes, NO_TIMESTAMP};
+use crate::turn_cursor::ItemStream;
+use crate::{BroadcastProcessFunction, CoProcessFunction, FunctionError, Timestamp, TwoInputs, column, declaration};
 use memory::SharedMemory;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -69,6 +84,42 @@ pub struct Emitted<T> {
     pub timestamp: Option<Timestamp>,
     /// The key that the function chose, if its output has keys.
     pub key: Option<Vec<u8>>,
+    /// The names and values of its headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// A record as a harness pushes it.
+struct Pushed {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    timestamp: i64,
+    attributes: Option<Vec<u8>>,
+}
+
+impl Pushed {
+    fn new<C: Encode<V>, V>(
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<Self, FunctionError> {
+        let timestamp = timestamp.into().as_millis();
+        Ok(Pushed { key: encoded(key), value: encode::<C, V>(value)?, timestamp, attributes: None })
+    }
+}
+
+/// The keys and items of a turn.
+struct Items {
+    keys: Vec<Vec<u8>>,
+    stream: ItemStream,
+    /// The timestamps of the items.
+    times: Vec<i64>,
+}
+
+impl Items {
+    /// Items without keys.
+    fn keyless(stream: ItemStream, times: Vec<i64>) -> Self {
+        Items { keys: Vec::new(), stream, times }
+    }
 }
 
 /// Runs a function of type `F` over the records that a test pushes. Functions that windows call have a [`WindowHarness`], interval joins
@@ -96,13 +147,6 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     #[must_use]
     pub fn with_config(self, name: &str, value: &str) -> Self {
         self.configure(name, value);
-        self
-    }
-
-    /// Sets how often the job was restarted after a failure: see [`TurnContext`](crate::TurnContext).
-    #[must_use]
-    pub fn with_restarts(self, restarts: u32) -> Self {
-        self.memory.with(|memory| memory.restarts = restarts);
         self
     }
 
@@ -134,61 +178,30 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
         T: Into<Timestamp>,
         F::In: Encode<V>,
     {
-        let mut encoded = Vec::new();
-        for (key, value, timestamp) in records {
-            encoded.push((key, encode::<F::In, V>(value)?, timestamp));
-        }
-        self.push_raw_batch(encoded)
-    }
-
-    /// Pushes one record whose value is these bytes.
-    ///
-    /// # Errors
-    /// The same as of [`Harness::push`].
-    pub fn push_raw(
-        &mut self,
-        key: impl EncodeKey,
-        value: impl AsRef<[u8]>,
-        timestamp: impl Into<Timestamp>,
-    ) -> Result<(), FunctionError> {
-        self.push_raw_batch([(key, value, timestamp)])
-    }
-
-    /// Pushes several records whose values are these bytes as one batch, which is one turn.
-    ///
-    /// # Errors
-    /// The same as of [`Harness::push_batch`].
-    pub fn push_raw_batch<K: EncodeKey, V: AsRef<[u8]>, T: Into<Timestamp>>(
-        &mut self,
-        records: impl IntoIterator<Item = (K, V, T)>,
-    ) -> Result<(), FunctionError> {
+        let record = |(key, value, timestamp): (K, V, T)| Pushed::new::<F::In, V>(key, value, timestamp);
+        let records = records.into_iter().map(record).collect::<Result<_, _>>()?;
         self.push_input(0, records)
     }
 
-    fn push_input<K: EncodeKey, V: AsRef<[u8]>, T: Into<Timestamp>>(
+    /// Pushes one record with attributes, such as the headers of a message, or `:topic`, `:partition` and `:offset`.
+    ///
+    /// # Errors
+    /// The same as of [`Harness::push`].
+    pub fn push_with_attributes<V>(
         &mut self,
-        input: u32,
-        records: impl IntoIterator<Item = (K, V, T)>,
-    ) -> Result<(), FunctionError> {
-        let mut keys = KeyColumn::default();
-        let mut values = column::empty();
-        let mut timestamps = Vec::new();
-        for (key, value, timestamp) in records {
-            if F::Kind::KEYED[input as usize] {
-                keys.add(encoded(key));
-            }
-            values.bytes.extend_from_slice(value.as_ref());
-            column::end_value(&mut values);
-            timestamps.push(timestamp.into().as_millis());
-        }
-        let KeyColumn { distinct, key_of } = keys;
-        let batch = Batch { values, timestamps, keys: column_of(&distinct), key_of };
-        let outputs = self.turn(distinct, |runner| runner.process(input, batch))?;
-        self.gather(outputs);
-        Ok(())
+        key: impl EncodeKey,
+        value: V,
+        timestamp: impl Into<Timestamp>,
+        attributes: &[(&str, &[u8])],
+    ) -> Result<(), FunctionError>
+    where
+        F::In: Encode<V>,
+    {
+        let record = Pushed::new::<F::In, V>(key, value, timestamp)?;
+        self.push_input(0, vec![Pushed { attributes: Some(attributes::written(attributes)), ..record }])
     }
 
-    /// Pushes one record of the first of two inputs that share state: the same as [`Harness::push`].
+    /// Pushes one record of the first of two inputs: the same as [`Harness::push`].
     ///
     /// # Errors
     /// The same as of [`Harness::push`].
@@ -200,12 +213,12 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
     ) -> Result<(), FunctionError>
     where
         F: CoProcessFunction,
-        F::First: Encode<V>,
+        F::In: Encode<V>,
     {
-        self.push_raw(key, encode::<F::First, V>(value)?, timestamp)
+        self.push(key, value, timestamp)
     }
 
-    /// Pushes one record of the second of two inputs that share state.
+    /// Pushes one record of the second of two inputs.
     ///
     /// # Errors
     /// The same as of [`Harness::push`].
@@ -216,10 +229,10 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
         timestamp: impl Into<Timestamp>,
     ) -> Result<(), FunctionError>
     where
-        F: CoProcessFunction,
-        F::Second: Encode<V>,
+        F: CoProcessFunction + TwoInputs,
+        <F as TwoInputs>::Second: Encode<V>,
     {
-        self.push_input(1, [(key, encode::<F::Second, V>(value)?, timestamp)])
+        self.push_input(1, vec![Pushed::new::<<F as TwoInputs>::Second, V>(key, value, timestamp)?])
     }
 
     /// Pushes one record of the broadcast input, which is a turn of its own.
@@ -231,22 +244,49 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
         F: BroadcastProcessFunction,
         F::Broadcast: Encode<V>,
     {
-        self.push_raw_broadcast(encode::<F::Broadcast, V>(value)?, timestamp)
+        self.push_input(1, vec![Pushed::new::<F::Broadcast, V>("", value, timestamp)?])
     }
 
-    /// Pushes one record of the broadcast input whose value is these bytes.
+    /// Pushes one record whose value is these bytes, to show what the function does with bytes that its input cannot read.
     ///
     /// # Errors
     /// The same as of [`Harness::push`].
-    pub fn push_raw_broadcast(
+    pub fn push_bytes(
         &mut self,
-        value: impl AsRef<[u8]>,
+        key: impl EncodeKey,
+        value: &[u8],
         timestamp: impl Into<Timestamp>,
-    ) -> Result<(), FunctionError>
-    where
-        F: BroadcastProcessFunction,
-    {
-        self.push_input(1, [("", value, timestamp)])
+    ) -> Result<(), FunctionError> {
+        self.push_input(0, vec![Pushed::new::<Bytes, _>(key, value, timestamp)?])
+    }
+
+    fn push_input(&mut self, input: u32, records: Vec<Pushed>) -> Result<(), FunctionError> {
+        let mut keys = KeyColumn::default();
+        let mut values = column::empty();
+        let has_attributes = records.iter().any(|record| record.attributes.is_some());
+        let mut attributes = column::empty();
+        let mut timestamps = Vec::new();
+        for record in records {
+            if F::Kind::KEYED[input as usize] {
+                keys.add(record.key);
+            }
+            values.bytes.extend_from_slice(&record.value);
+            column::end_value(&mut values);
+            attributes.bytes.extend_from_slice(record.attributes.as_deref().unwrap_or(&[0]));
+            column::end_value(&mut attributes);
+            timestamps.push(record.timestamp);
+        }
+        let stream = if input == 0 { ItemStream::FirstInput } else { ItemStream::SecondInput };
+        let KeyColumn { distinct, key_of } = keys;
+        let items = Items { keys: distinct, stream, times: timestamps };
+        let batch = Batch {
+            values: RecordValues::Packed(values),
+            timestamps: times::to_contract(items.times.clone()),
+            keys: column_of(&items.keys),
+            key_of,
+            attributes: has_attributes.then_some(attributes),
+        };
+        self.emitting_turn(items, |runner| runner.process(input, batch))
     }
 
     /// Advances the watermark and fires the event-time timers that it reaches, in the order of their times.
@@ -283,15 +323,20 @@ impl<F: Function<Kind: Records<F>>> Harness<F> {
                 times: vec![time; keys.len()],
             };
             let fired = keys.clone();
+            let (stream, time_of_records) = match domain {
+                TimeDomain::Event => (ItemStream::EventTimers, time),
+                TimeDomain::Processing => (ItemStream::ProcessingTimers, NO_TIMESTAMP),
+            };
+            let items = Items { stream, times: vec![time_of_records; keys.len()], keys };
             let taken = self.memory.with(|memory| memory.before_turn());
             self.memory.with(|memory| fired.iter().for_each(|key| memory.delete_timer(domain, time, key)));
-            let result = self.turn(keys, |runner| runner.on_timers(due));
+            let result = self.emitting_turn(items, |runner| runner.on_timers(due));
             match &result {
                 Err(_) => self.memory.with(|memory| memory.roll_back(taken)),
                 Ok(_) if until == i64::MAX => self.memory.with(|memory| memory.drop_timers_not_in(&taken)),
                 Ok(_) => {}
             }
-            self.gather(result?);
+            result?;
         }
         Ok(())
     }
@@ -324,16 +369,20 @@ impl<F: Function> Harness<F> {
     /// Runs a turn on a new instance. All of it takes effect, or nothing.
     fn turn<T>(
         &mut self,
-        keys: Vec<Vec<u8>>,
+        items: &Items,
         call: impl FnOnce(&mut dyn Run) -> Result<T, Failure>,
     ) -> Result<T, FunctionError> {
         let before = self.memory.with(|memory| {
-            memory.keys = keys;
+            memory.keys.clone_from(&items.keys);
+            memory.stream = items.stream;
             memory.before_turn()
         });
         match call(&mut *self.instance()) {
-            Ok(returned) => Ok(returned),
-            Err(Failure { message, record }) => {
+            Ok(returned) => {
+                self.memory.with(|memory| memory.advance(items.times.len() as u64));
+                Ok(returned)
+            }
+            Err(Failure { message, record, .. }) => {
                 self.memory.with(|memory| memory.roll_back(before));
                 Err(match record {
                     Some(record) => format!("record {record}: {message}").into(),
@@ -343,17 +392,34 @@ impl<F: Function> Harness<F> {
         }
     }
 
-    fn gather(&mut self, outputs: Vec<Output>) {
+    /// Runs a turn whose outputs are kept.
+    fn emitting_turn(
+        &mut self,
+        items: Items,
+        call: impl FnOnce(&mut dyn Run) -> Result<Vec<Output>, Failure>,
+    ) -> Result<(), FunctionError> {
+        let outputs = self.turn(&items, call)?;
+        let times = ItemTimes::inheritable(items.times);
         for output in outputs {
-            let records = &mut self.outputs[output.index as usize];
-            for (index, timestamp) in output.timestamps.iter().enumerate() {
-                records.push(Emitted {
-                    value: column::value(&output.values, index).to_vec(),
-                    timestamp: some_timestamp(*timestamp),
-                    key: output.keys.as_ref().map(|keys| column::value(keys, index).to_vec()),
+            let values = column::packed(output.values).map_err(|failure| failure.message)?;
+            let timestamps = match output.timestamps {
+                Timestamps::Inherited => output.origins.iter().filter_map(|&origin| times.get(origin)).collect(),
+                timestamps => times::of_input(timestamps, column::len(&values)).map_err(|failure| failure.message)?,
+            };
+            let part =
+                |column: &Option<Column>, index| column.as_ref().map(|column| column::value(column, index).to_vec());
+            for (index, timestamp) in timestamps.into_iter().enumerate() {
+                let attributes = part(&output.attributes, index).unwrap_or_default();
+                let attributes = Attributes::new(&attributes);
+                self.outputs[output.index as usize].push(Emitted {
+                    value: column::value(&values, index).to_vec(),
+                    timestamp: some_timestamp(timestamp),
+                    key: part(&output.keys, index),
+                    headers: attributes.headers().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
                 });
             }
         }
+        Ok(())
     }
 
     /// Takes the values that were emitted to the main output since the last call.
@@ -416,6 +482,11 @@ impl<F: Function> Harness<F> {
         self.memory.with(|memory| memory.committed.gauges.get(metric).copied())
     }
 
+    /// Returns the observations of a histogram of the function, in their order.
+    pub fn observations(&self, metric: &str) -> Vec<f64> {
+        self.memory.with(|memory| memory.committed.observations.get(metric).cloned().unwrap_or_default())
+    }
+
     /// Returns the number of timers that are registered on a clock.
     pub fn timers(&self, domain: TimeDomain) -> usize {
         self.memory.with(|memory| memory.committed.timers_of(domain).len())
@@ -441,7 +512,9 @@ fn timed(timestamp: i64) -> Result<(), FunctionError> {
 fn decode<C: Decode>(records: Vec<Emitted<Vec<u8>>>) -> Result<Vec<Emitted<C::Owned>>, FunctionError> {
     records
         .into_iter()
-        .map(|Emitted { value, timestamp, key }| Ok(Emitted { value: C::decode_owned(&value)?, timestamp, key }))
+        .map(|Emitted { value, timestamp, key, headers }| {
+            Ok(Emitted { value: C::decode_owned(&value)?, timestamp, key, headers })
+        })
         .collect()
 }
 
@@ -477,5 +550,7 @@ mod event_time_tests;
 mod harness_tests;
 #[cfg(test)]
 mod kinds_tests;
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 mod window_tests;

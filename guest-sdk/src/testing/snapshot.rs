@@ -3,7 +3,7 @@
 use super::Harness;
 use super::states::{Held, Stamped};
 use crate::FunctionError;
-use crate::bindings::exports::cofferdam::function::function::StateDescription;
+use crate::bindings::exports::cofferdam::function::guest::{Form, StateDescription};
 use crate::column;
 use crate::declaration::{self, unknown_form};
 use crate::function::{Function, Records};
@@ -17,29 +17,31 @@ struct Snapshot {
     processing_timers: Vec<(i64, Vec<u8>)>,
     watermark: i64,
     processing_time: i64,
+    positions: [u64; 5],
 }
 
 /// One state, with the entries of each key.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     name: String,
-    form: Form,
+    layout: Layout,
+    codec: String,
     schema: String,
     keys: Vec<(Vec<u8>, Held)>,
 }
 
 /// The properties of a state that must not change.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
-struct Form {
+struct Layout {
     kind: String,
     map_key: String,
     has_ttl: bool,
 }
 
-impl Form {
-    fn of(state: &StateDescription) -> Form {
+impl Layout {
+    fn of(state: &StateDescription) -> Layout {
         let kind = format!("{:?}", state.kind).to_lowercase().replace("statekind::", "");
-        Form { kind, map_key: state.map_key.clone(), has_ttl: state.ttl.is_some() }
+        Layout { kind, map_key: state.map_key.clone(), has_ttl: state.ttl.is_some() }
     }
 
     fn words(&self) -> String {
@@ -79,8 +81,9 @@ impl<F: Function> Harness<F> {
             };
             let saved = |(state, index): (&StateDescription, u32)| Saved {
                 name: state.name.clone(),
-                form: Form::of(state),
-                schema: state.schema.clone(),
+                layout: Layout::of(state),
+                codec: state.form.codec.clone(),
+                schema: state.form.schema.clone(),
                 keys: keys(index),
             };
             Snapshot {
@@ -89,6 +92,7 @@ impl<F: Function> Harness<F> {
                 processing_timers: committed.processing_timers.iter().cloned().collect(),
                 watermark: memory.watermark,
                 processing_time: memory.processing_time,
+                positions: committed.positions,
             }
         });
         postcard::to_stdvec(&snapshot).expect("a snapshot can be written")
@@ -105,6 +109,7 @@ impl<F: Function> Harness<F> {
             memory.committed.processing_timers.extend(snapshot.processing_timers);
             memory.watermark = snapshot.watermark;
             memory.processing_time = snapshot.processing_time;
+            memory.committed.positions = snapshot.positions;
         });
         Ok(harness)
     }
@@ -112,18 +117,20 @@ impl<F: Function> Harness<F> {
     fn restore_state(&self, saved: Saved) -> Result<(), FunctionError> {
         let index = self.state_index(&saved.name)?;
         let declared = &self.description.states[index as usize];
-        let form = Form::of(declared);
-        if form != saved.form {
-            let (name, stored) = (&saved.name, saved.form.words());
-            return Err(format!("state `{name}` is stored as {stored}, and declared as {}", form.words()).into());
+        let layout = Layout::of(declared);
+        if layout != saved.layout {
+            let (name, stored) = (&saved.name, saved.layout.words());
+            return Err(format!("state `{name}` is stored as {stored}, and declared as {}", layout.words()).into());
         }
-        let migrates = saved.schema != declared.schema;
-        if migrates && !declared.previous.contains(&saved.schema) {
-            return Err(unknown_form(declared, &saved.schema).into());
+        let stored = Form { codec: saved.codec, schema: saved.schema };
+        let is_same = |form: &Form| (&form.codec, &form.schema) == (&stored.codec, &stored.schema);
+        let migrates = !is_same(&declared.form);
+        if migrates && !declared.reads.iter().any(|older| is_same(&older.form)) {
+            return Err(unknown_form(declared, &stored).into());
         }
         for (key, mut held) in saved.keys {
             if migrates {
-                migrate::<F>(index, &saved.schema, &mut held)?;
+                migrate::<F>(index, [&stored, &declared.form], &mut held)?;
             }
             self.memory.with(|memory| memory.committed.states.held.insert((index, key), held));
         }
@@ -132,13 +139,13 @@ impl<F: Function> Harness<F> {
 }
 
 /// Migrates values by the export `migrate`, like a host.
-fn migrate<F: Function>(state: u32, schema: &str, held: &mut Held) -> Result<(), FunctionError> {
+fn migrate<F: Function>(state: u32, [stored, wanted]: [&Form; 2], held: &mut Held) -> Result<(), FunctionError> {
     let mut values = column::empty();
     for (_, Stamped { bytes, .. }) in held.iter() {
         values.bytes.extend_from_slice(bytes);
         column::end_value(&mut values);
     }
-    let migrated = declaration::migrate::<F>(state, schema, &values).map_err(|failure| failure.message)?;
+    let migrated = declaration::migrate::<F>(state, stored, wanted, &values).map_err(|failure| failure.message)?;
     for (index, (_, stamped)) in held.iter_mut().enumerate() {
         stamped.bytes = column::value(&migrated, index).to_vec();
     }

@@ -3,7 +3,7 @@
 //! Invariant: an expired entry stays, as in a host that has not cleaned up yet. It cannot be read, or once if its state returns expired
 //! entries.
 
-use crate::bindings::exports::cofferdam::function::function::{StateDescription, TimeToLive, TtlUpdate};
+use crate::bindings::exports::cofferdam::function::guest::{StateDescription, TimeToLive, TtlUpdate};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -2,15 +2,18 @@
 //!
 //! Invariant: every window has all of its records, or an accumulator for each of its panes. A record that fails changes nothing.
 
-use super::{Emitted, Harness, Windows, column_of, decode, encode, timed};
-use crate::bindings::cofferdam::function::types::{Column, Output, Windows as WindowColumns};
-use crate::bindings::exports::cofferdam::function::function::FunctionKind;
+use super::{Emitted, Harness, Items, Pushed, Windows, column_of, decode, timed};
+use crate::bindings::cofferdam::function::types::{
+    Column, Output, RecordValues, Timestamps, WindowBounds, Windows as WindowColumns,
+};
+use crate::bindings::exports::cofferdam::function::guest::FunctionKind;
 use crate::bindings::exports::cofferdam::function::window::Elements;
 use crate::codec::{Codec, Decode, Encode};
 use crate::context::some_timestamp;
 use crate::function::Function;
 use crate::key::{EncodeKey, encoded};
-use crate::{FunctionError, Timestamp, TwoInputs, column, kinds};
+use crate::turn_cursor::ItemStream;
+use crate::{FunctionError, Timestamp, TwoInputs, column, kinds, times};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
@@ -100,6 +103,11 @@ impl Open {
         window_key(&self.key, self.start, self.end)
     }
 
+    /// Returns the timestamp of the window's results.
+    fn last(&self) -> i64 {
+        if self.end == i64::MAX { i64::MAX } else { self.end - 1 }
+    }
+
     /// Returns the key of a pane's accumulator.
     fn pane_place(&self, pane: i64) -> Vec<u8> {
         [self.place(), pane.to_be_bytes().to_vec()].concat()
@@ -108,7 +116,10 @@ impl Open {
     /// Returns the window in the form of the contract.
     fn column(&self) -> WindowColumns {
         let keys = column_of(std::slice::from_ref(&self.key));
-        WindowColumns { keys, key_of: vec![0], starts: vec![self.start], ends: vec![self.end] }
+        // A global window has no bounds.
+        let is_global = (self.start, self.end) == (i64::MIN, i64::MAX);
+        let bounds = WindowBounds { starts: vec![self.start], ends: vec![self.end] };
+        WindowColumns { keys, key_of: vec![0], bounds: (!is_global).then_some(bounds) }
     }
 }
 
@@ -154,7 +165,7 @@ impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
     where
         F::In: Encode<V>,
     {
-        self.push_raw(0, &encoded(key), encode::<F::In, V>(value)?, timestamp.into().as_millis())
+        self.push_input(0, Pushed::new::<F::In, V>(key, value, timestamp)?)
     }
 
     /// Pushes one record of the first of two inputs: the same as [`WindowHarness::push`].
@@ -188,16 +199,17 @@ impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
         F: TwoInputs,
         F::Second: Encode<V>,
     {
-        self.push_raw(1, &encoded(key), encode::<F::Second, V>(value)?, timestamp.into().as_millis())
+        self.push_input(1, Pushed::new::<F::Second, V>(key, value, timestamp)?)
     }
 
-    fn push_raw(&mut self, input: usize, key: &[u8], value: Vec<u8>, timestamp: i64) -> Result<(), FunctionError> {
+    fn push_input(&mut self, input: usize, pushed: Pushed) -> Result<(), FunctionError> {
+        let Pushed { key, value, timestamp, .. } = pushed;
         if !self.windows.processing {
             timed(timestamp)?;
         }
         let arrived = Arrived { order: self.arrived, input, timestamp, value };
         self.arrived += 1;
-        self.all_or_nothing(|harness| harness.arrive(key, arrived))
+        self.all_or_nothing(|harness| harness.arrive(&key, arrived))
     }
 
     /// Advances the watermark and fires the windows whose end it reaches, in the order of their ends. Then drops the windows that are
@@ -295,7 +307,8 @@ impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
         }
         if in_none && self.windows.is_late(time, now) {
             let Arrived { input, timestamp, value, .. } = arrived;
-            self.late[input].push(Emitted { value, timestamp: some_timestamp(timestamp), key: Some(key.to_vec()) });
+            let timestamp = some_timestamp(timestamp);
+            self.late[input].push(Emitted { value, timestamp, key: Some(key.to_vec()), headers: Vec::new() });
         }
         Ok(())
     }
@@ -334,7 +347,7 @@ impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
             grown.count += open.count;
             if let Some(other) = self.accumulator(open)? {
                 accumulator = Some(match accumulator {
-                    Some(accumulator) => self.turn(Vec::new(), |runner| runner.merge(accumulator, other))?,
+                    Some(accumulator) => self.turn(&no_items(), |runner| runner.merge(accumulator, other))?,
                     None => other,
                 });
             }
@@ -357,7 +370,9 @@ impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
         let held =
             self.memory.with(|memory| memory.committed.states.peek(0, &place, 0).next().map(|(_, b)| b.to_vec()));
         let (held, value) = (column_of(&[held.unwrap_or_default()]), column_of(std::slice::from_ref(&arrived.value)));
-        let added = self.turn(Vec::new(), |runner| runner.add(held, vec![0], value, vec![arrived.timestamp]))?;
+        let items = Items::keyless(ItemStream::FirstInput, vec![arrived.timestamp]);
+        let (value, timestamps) = (RecordValues::Packed(value), times::to_contract(items.times.clone()));
+        let added = self.turn(&items, |runner| runner.add(held, vec![0], value, timestamps))?;
         let mut open = self.open[at].clone();
         self.keep_accumulator(&mut open, pane, &added);
         self.open[at] = open;
@@ -380,7 +395,7 @@ impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
             });
             let held = column_of(&held);
             accumulator = Some(match accumulator {
-                Some(accumulator) => self.turn(Vec::new(), |runner| runner.merge(accumulator, held))?,
+                Some(accumulator) => self.turn(&no_items(), |runner| runner.merge(accumulator, held))?,
                 None => held,
             });
         }
@@ -433,17 +448,19 @@ impl<F: Function<Kind: WindowKind>> WindowHarness<F> {
         if open.is_empty() {
             return Ok(());
         }
-        let outputs = match self.accumulator(&open)? {
-            Some(accumulator) => {
-                let values = self.turn(Vec::new(), |runner| runner.finish(accumulator, open.column()))?;
-                vec![Output { index: 0, values, timestamps: vec![open.end - 1], keys: None }]
-            }
+        let accumulator = self.accumulator(&open)?;
+        let items = Items { keys: vec![open.place()], stream: ItemStream::Windows, times: vec![open.last()] };
+        match accumulator {
+            Some(accumulator) => self.emitting_turn(items, |runner| {
+                let values = runner.finish(accumulator, open.column())?;
+                let (timestamps, origins) = (Timestamps::Inherited, vec![0]);
+                Ok(vec![Output { index: 0, values, timestamps, origins, keys: None, attributes: None }])
+            })?,
             None => {
                 let inputs = (0..self.description.inputs.len()).map(|input| elements(&open, input)).collect();
-                self.turn(vec![open.place()], |runner| runner.process_windows(open.column(), inputs))?
+                self.emitting_turn(items, |runner| runner.process_windows(open.column(), inputs))?;
             }
-        };
-        self.gather(outputs);
+        }
         if self.windows.purge {
             self.forget_accumulators(&open);
             self.open[at].elements.clear();
@@ -470,7 +487,13 @@ fn elements(open: &Open, input: usize) -> Elements {
     let elements = || open.elements.iter().filter(|element| element.input == input);
     let values: Vec<_> = elements().map(|element| element.value.clone()).collect();
     let timestamps: Vec<_> = elements().map(|element| element.timestamp).collect();
-    Elements { values: column_of(&values), ends: vec![timestamps.len() as u32], timestamps }
+    let ends = vec![timestamps.len() as u32];
+    Elements { values: RecordValues::Packed(column_of(&values)), ends, timestamps: times::to_contract(timestamps) }
+}
+
+/// The items of a turn that only merges.
+fn no_items() -> Items {
+    Items::keyless(ItemStream::Windows, Vec::new())
 }
 
 fn folds<F>(harness: &Harness<F>) -> bool {

@@ -1,8 +1,10 @@
 //! Tests of functions that windows call: in a harness, and called like a host does, with several windows at once.
 
 use super::{Harness, WindowHarness, Windows, column_of, window_key};
-use crate::bindings::cofferdam::function::types::{Column, Failure, Windows as WindowColumns};
-use crate::bindings::exports::cofferdam::function::function::{FunctionKind, StateKind};
+use crate::bindings::cofferdam::function::types::{
+    Column, Failure, RecordValues, Timestamps, WindowBounds, Windows as WindowColumns,
+};
+use crate::bindings::exports::cofferdam::function::guest::{FunctionKind, StateKind};
 use crate::bindings::exports::cofferdam::function::window::Elements as ElementColumns;
 use crate::function::{Function, Kind};
 use crate::prelude::*;
@@ -84,7 +86,7 @@ fn an_aggregate_describes_its_accumulator() {
     assert_eq!((function.kind, function.inputs.len()), (FunctionKind::Aggregate, 1));
     let [accumulator] = &function.states[..] else { panic!("one state") };
     assert_eq!((accumulator.name.as_str(), accumulator.kind), ("accumulator", StateKind::Aggregating));
-    assert_eq!((accumulator.codec.as_str(), accumulator.schema.as_str()), ("postcard", "postcard:string"));
+    assert_eq!((accumulator.form.codec.as_str(), accumulator.form.schema.as_str()), ("postcard", "postcard:string"));
 }
 
 #[test]
@@ -346,6 +348,10 @@ fn sessions_have_no_states() {
     WindowHarness::<Numbers>::new(Windows::session(ms(5)));
 }
 
+fn packed(values: &[&str]) -> RecordValues {
+    RecordValues::Packed(column(values))
+}
+
 fn column(values: &[&str]) -> Column {
     column_of(&values.iter().map(|value| value.as_bytes().to_vec()).collect::<Vec<_>>())
 }
@@ -354,7 +360,8 @@ fn column(values: &[&str]) -> Column {
 fn windows_of(keys: &[&str]) -> WindowColumns {
     let starts: Vec<i64> = (0..keys.len() as i64).map(|n| n * 10).collect();
     let ends = starts.iter().map(|start| start + 10).collect();
-    WindowColumns { keys: column(keys), key_of: (0..keys.len() as u32).collect(), starts, ends }
+    let bounds = Some(WindowBounds { starts, ends });
+    WindowColumns { keys: column(keys), key_of: (0..keys.len() as u32).collect(), bounds }
 }
 
 fn run<F: Function>(harness: &Harness<F>) -> Box<dyn Run> {
@@ -366,11 +373,14 @@ fn several_windows_of_a_call_keep_their_states_apart() -> Result {
     let harness = Harness::<Numbers>::bare();
     let fire = |values: &[&str], ends: Vec<u32>| -> Result<Vec<String>, Failure> {
         harness.memory.with(|memory| memory.keys = vec![b"x".to_vec(), b"y".to_vec(), b"z".to_vec()]);
-        let elements = ElementColumns { values: column(values), timestamps: (0..values.len() as i64).collect(), ends };
+        let timestamps = Timestamps::Every((0..values.len() as i64).collect());
+        let elements = ElementColumns { values: packed(values), timestamps, ends };
         let outputs = run(&harness).process_windows(windows_of(&["a", "b", "a"]), vec![elements])?;
         let main = &outputs[0];
-        assert_eq!(main.timestamps, [9, 19, 29]);
-        Ok((0..3).map(|n| String::from_utf8_lossy(column::value(&main.values, n)).into_owned()).collect())
+        assert!(matches!(main.timestamps, Timestamps::Inherited));
+        assert_eq!(main.origins, [0, 1, 2]);
+        let RecordValues::Packed(values) = &main.values else { panic!("another layout") };
+        Ok((0..3).map(|n| String::from_utf8_lossy(column::value(values, n)).into_owned()).collect())
     };
     let lines = fire(&["1", "2", "3"], vec![1, 1, 3]).unwrap();
     assert_eq!(lines[0], "window [0, 10) of `a` 1 at Some(9): 1@Some(0)");
@@ -400,19 +410,20 @@ fn accumulators_of_a_call_are_folded_side_by_side() {
         (0..column::len(column)).map(text).collect()
     };
     let mut runner = run(&harness);
-    let added = runner.add(held(&["old", "", ""]), vec![1, 0, 1], column(&["a", "b", "c"]), vec![0; 3]).unwrap();
+    let every = Timestamps::Every;
+    let added = runner.add(held(&["old", "", ""]), vec![1, 0, 1], packed(&["a", "b", "c"]), every(vec![0; 3])).unwrap();
     assert_eq!(texts(&added), ["oldb", "(ac", ""], "an accumulator without a new record stays the same");
     assert_eq!(harness.counter("added"), 3);
-    let failure = runner.add(held(&[""]), vec![0, 0], column(&["a", "bad"]), vec![0, 7]).unwrap_err();
+    let failure = runner.add(held(&[""]), vec![0, 0], packed(&["a", "bad"]), every(vec![0, 7])).unwrap_err();
     assert_eq!((failure.record, failure.message.as_str()), (Some(1), "at Some(7)"));
-    let failure = runner.add(column(&["\u{5}x"]), vec![], column(&[]), vec![]).unwrap_err();
+    let failure = runner.add(column(&["\u{5}x"]), vec![], packed(&[]), Timestamps::None).unwrap_err();
     assert!(failure.message.starts_with("the accumulator is not postcard: "), "{}", failure.message);
 
     let merged = runner.merge(held(&["a", "", "c", ""]), held(&["x", "y", "", ""])).unwrap();
     assert_eq!(texts(&merged), ["ax", "y", "c", ""]);
     assert_eq!(runner.merge(held(&["a", "b"]), held(&["x", "rotten"])).unwrap_err().record, Some(1));
 
-    let results = runner.finish(held(&["a", ""]), windows_of(&["k", "l"])).unwrap();
+    let results = column::packed(runner.finish(held(&["a", ""]), windows_of(&["k", "l"])).unwrap()).unwrap();
     assert_eq!([column::value(&results, 0), column::value(&results, 1)], [&b"k a 10"[..], b"l ( 20"]);
     let failure = runner.finish(held(&["a", "sour"]), windows_of(&["k", "l"])).unwrap_err();
     assert_eq!((failure.record, failure.message.as_str()), (Some(1), "window [10, 20) of `l`: no"));

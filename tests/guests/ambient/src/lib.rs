@@ -7,7 +7,7 @@ wit_bindgen::generate!({
         package acme:test;
 
         world ambient {
-            include cofferdam:function/component@0.1.0;
+            include cofferdam:function/component@0.2.0;
             import wasi:clocks/wall-clock@0.2.0;
             import wasi:clocks/monotonic-clock@0.2.0;
             import wasi:random/random@0.2.0;
@@ -20,9 +20,9 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use cofferdam::function::types::{Batch, Column, Failure, Output};
-use exports::cofferdam::function::function::{
-    ComponentDescription, DueTimers, FunctionDescription, FunctionKind, Guest, Port,
+use cofferdam::function::types::{Batch, Column, Failure, Output, RecordValues, Timestamps};
+use exports::cofferdam::function::guest::{
+    ComponentDescription, FunctionDescription, FunctionKind, Guest, Port, PortLayout,
 };
 use wasi::cli::environment;
 use wasi::cli::stderr::get_stderr;
@@ -35,7 +35,13 @@ export!(Ambient);
 
 impl Guest for Ambient {
     fn describe() -> ComponentDescription {
-        let port = |name: &str| Port { name: name.to_string(), codec: "raw".to_string() };
+        let port = |name: &str| Port {
+            name: name.to_string(),
+            codec: "raw".to_string(),
+            schema: Vec::new(),
+            layout: PortLayout::Packed,
+            key_type: String::new(),
+        };
         let function = FunctionDescription {
             name: "look".to_string(),
             kind: FunctionKind::Process,
@@ -48,10 +54,14 @@ impl Guest for Ambient {
     }
 
     fn process(_function: u32, _input: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
-        if batch.values.bytes.starts_with(b"wait") {
+        let record = match batch.values {
+            RecordValues::Packed(values) => values.bytes,
+            RecordValues::Fields(_) => Vec::new(),
+        };
+        if record.starts_with(b"wait") {
             monotonic_clock::subscribe_duration(3_600_000_000_000).block();
         }
-        if batch.values.bytes.starts_with(b"panic") {
+        if record.starts_with(b"panic") {
             let _ =
                 get_stderr().blocking_write_and_flush(b"thread 'main' panicked at src/lib.rs:7:9:\nthe last words\n");
             std::process::abort();
@@ -66,14 +76,13 @@ impl Guest for Ambient {
             random::get_random_u64()
         );
         let values = Column { offsets: vec![0, seen.len() as u32], bytes: seen.into_bytes() };
-        Ok(vec![Output { index: 0, values, timestamps: vec![0], keys: None }])
-    }
-
-    fn migrate(_: u32, _: u32, _: String, _: Column) -> Result<Column, Failure> {
-        unreachable!("it has no states")
-    }
-
-    fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {
-        Ok(Vec::new())
+        Ok(vec![Output {
+            index: 0,
+            values: RecordValues::Packed(values),
+            timestamps: Timestamps::Every(vec![0]),
+            origins: Vec::new(),
+            keys: None,
+            attributes: None,
+        }])
     }
 }

@@ -18,6 +18,28 @@ impl FlatMapFunction for Echo {
     }
 }
 
+/// A row of two fields.
+#[derive(Record)]
+struct Pair<'a> {
+    name: &'a str,
+    number: Option<i32>,
+}
+
+/// Reads every row, and emits it again.
+#[derive(Default)]
+struct RowCrossing;
+
+#[function(name = "row-crossing")]
+impl FlatMapFunction for RowCrossing {
+    type In = Pair<'static>;
+    type Out = Pair<'static>;
+
+    fn flat_map(&mut self, row: Pair, _ctx: &mut Context, out: &mut Collector<Pair<'static>>) -> Result {
+        out.emit(row);
+        Ok(())
+    }
+}
+
 /// Adds the length of every record to the total of its key, and emits nothing.
 #[derive(Function)]
 struct Total {
@@ -38,4 +60,4 @@ impl KeyedProcessFunction for Total {
     }
 }
 
-cofferdam_sdk::export!(Echo, Total);
+cofferdam_sdk::export!(Echo, Total, RowCrossing);

@@ -3,6 +3,12 @@
 
 use cofferdam_sdk::prelude::*;
 
+/// A number of records.
+#[derive(Record)]
+struct Records {
+    count: u64,
+}
+
 /// Turns `KEY,PAYLOAD` into 1 with that key.
 #[derive(Default)]
 struct Parse;
@@ -10,11 +16,12 @@ struct Parse;
 #[function(name = "parse")]
 impl FlatMapFunction for Parse {
     type In = Bytes;
-    type Out = Postcard<u64>;
+    type Out = Records;
+    type OutKey = Vec<u8>;
 
-    fn flat_map(&mut self, line: &[u8], _ctx: &mut Context, out: &mut Collector<Postcard<u64>>) -> Result {
+    fn flat_map(&mut self, line: &[u8], _ctx: &mut Context, out: &mut Collector<Records, Vec<u8>>) -> Result {
         let key = memchr::memchr(b',', line).map_or(line, |comma| &line[..comma]);
-        out.emit_keyed(key, 1);
+        out.emit_keyed(key, Records { count: 1 });
         Ok(())
     }
 }
@@ -28,20 +35,20 @@ struct Count {
 #[function(name = "count")]
 impl KeyedProcessFunction for Count {
     type Key = Vec<u8>;
-    type In = Postcard<u64>;
-    type Out = Postcard<u64>;
+    type In = Records;
+    type Out = Records;
 
     fn process_element(
         &mut self,
-        records: u64,
+        records: Records,
         _: &mut KeyedContext<Vec<u8>>,
-        out: &mut Collector<Postcard<u64>>,
+        out: &mut Collector<Records>,
     ) -> Result {
         let count = self.count.update(|count| {
-            *count += records;
+            *count += records.count;
             *count
         });
-        out.emit(count);
+        out.emit(Records { count });
         Ok(())
     }
 }

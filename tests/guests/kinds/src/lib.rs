@@ -94,8 +94,9 @@ struct Spell;
 impl FlatMapFunction for Spell {
     type In = Text;
     type Out = Text;
+    type OutKey = String;
 
-    fn flat_map(&mut self, n: &str, _ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+    fn flat_map(&mut self, n: &str, _ctx: &mut Context, out: &mut Collector<Text, String>) -> Result {
         const WORDS: [&str; 9] = ["tea", "jam", "bread", "", "honey", "ginger", "egg", "oat", "rye bread"];
         let n: u64 = n.parse()?;
         let key = format!("k{}", n * n % 23);
@@ -104,8 +105,8 @@ impl FlatMapFunction for Spell {
     }
 }
 
-/// Takes orders `key,number` and rules `name,limit`. Emits for each rule the subtask that received it, and for each order the number of known
-/// rules and the sum of their limits.
+/// Takes orders `key,number` and rules `name,limit`. Emits each rule once per subtask, and for each order the number of known rules and the
+/// sum of their limits.
 #[derive(Function)]
 struct Rules {
     seen: ValueState<u64>,
@@ -130,7 +131,7 @@ impl BroadcastProcessFunction for Rules {
     fn process_broadcast(&mut self, rule: &str, ctx: &mut BroadcastContext, out: &mut Collector<Text>) -> Result {
         let (name, limit) = rule.split_once(',').ok_or("a rule is NAME,LIMIT")?;
         self.rules.write(ctx).insert(name, limit.parse()?);
-        out.emit(format!("rule {name} in {}", ctx.turn().subtask));
+        out.emit(format!("rule {name}"));
         Ok(())
     }
 }

@@ -8,10 +8,10 @@ use std::hint::black_box;
 
 wit_bindgen::generate!({ path: "../../../wit", world: "component" });
 
-use cofferdam::function::types::{Batch, Column, Failure, Output};
+use cofferdam::function::types::{Batch, Column, Failure, Output, RecordValues, Timestamps};
 use cofferdam::function::{context, log, state};
-use exports::cofferdam::function::function::{
-    ComponentDescription, DueTimers, FunctionDescription, FunctionKind, Guest, Port, StateDescription, StateKind,
+use exports::cofferdam::function::guest::{
+    ComponentDescription, Form, FunctionDescription, FunctionKind, Guest, Port, PortLayout, StateDescription, StateKind,
 };
 
 struct Misbehaving;
@@ -23,9 +23,9 @@ type Misdeed = fn(Vec<Output>) -> Result<Vec<Output>, Failure>;
 /// The functions by name. `count-then-trap` calls [`count`]; `write-broadcast` writes broadcast state for every record.
 const FUNCTIONS: &[(&str, Misdeed)] = &[
     ("echo", Ok),
-    ("error", |_| Err(Failure { message: "this record is refused".to_string(), record: None })),
+    ("error", |_| Err(failure("this record is refused"))),
     ("panic", |_| {
-        log::panic("the guest's last words", None);
+        log::panic("the guest's last words", None, &["the guest's own frame".to_string()]);
         unreachable_instruction()
     }),
     ("trap", |_| unreachable_instruction()),
@@ -47,7 +47,7 @@ const FUNCTIONS: &[(&str, Misdeed)] = &[
     ("offsets-start", |outputs| offsets(outputs, |column| column.offsets[0] = 1)),
     ("offsets-short", |outputs| offsets(outputs, |column| column.bytes.push(b'x'))),
     ("timestamps-missing", |mut outputs| {
-        outputs[0].timestamps.pop();
+        outputs[0].timestamps = Timestamps::Every(Vec::new());
         Ok(outputs)
     }),
     ("keys-missing", |mut outputs| {
@@ -83,7 +83,13 @@ const KEYED: &[&str] = &["no-such-state", "no-such-key", "count-then-trap"];
 
 impl Guest for Misbehaving {
     fn describe() -> ComponentDescription {
-        let port = |name: &str| Port { name: name.to_string(), codec: "raw".to_string() };
+        let port = |name: &str| Port {
+            name: name.to_string(),
+            codec: "raw".to_string(),
+            schema: Vec::new(),
+            layout: PortLayout::Packed,
+            key_type: String::new(),
+        };
         let functions = FUNCTIONS.iter().map(|(name, _)| {
             let keyed = KEYED.contains(name);
             let (kind, inputs, states) = match *name {
@@ -108,7 +114,8 @@ impl Guest for Misbehaving {
     fn process(function: u32, _input: u32, batch: Batch) -> Result<Vec<Output>, Failure> {
         black_box(context::current());
         let (name, misdeed) = FUNCTIONS[function as usize];
-        let mut values: Vec<Vec<u8>> = values(&batch.values).map(<[u8]>::to_vec).collect();
+        let RecordValues::Packed(packed) = &batch.values else { return Err(failure("another layout")) };
+        let mut values: Vec<Vec<u8>> = values(packed).map(<[u8]>::to_vec).collect();
         let writes = name == "write-broadcast";
         let marked = writes || values.iter().any(|value| value.starts_with(b"!"));
         if name == "count-then-trap" {
@@ -117,26 +124,22 @@ impl Guest for Misbehaving {
         let outputs = vec![Output { timestamps: batch.timestamps, ..output(0, values) }];
         if marked { misdeed(outputs) } else { Ok(outputs) }
     }
-
-    fn migrate(_: u32, _: u32, _: String, _: Column) -> Result<Column, Failure> {
-        unreachable!("its states have no older forms")
-    }
-
-    fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {
-        Ok(Vec::new())
-    }
 }
 
 fn state_description(name: &str, kind: StateKind, map_key: &str) -> StateDescription {
     StateDescription {
         name: name.to_string(),
         kind,
-        codec: "raw".to_string(),
-        schema: "u64-le".to_string(),
+        form: Form { codec: "raw".to_string(), schema: "u64-le".to_string() },
         map_key: map_key.to_string(),
         ttl: None,
-        previous: Vec::new(),
+        reads: Vec::new(),
+        writes: Vec::new(),
     }
+}
+
+fn failure(message: &str) -> Failure {
+    Failure { message: message.to_string(), record: None, backtrace: Vec::new() }
 }
 
 /// Counts the records of each key, also marked ones, and appends the count to each value. Later records show whether the state of a turn
@@ -173,22 +176,29 @@ fn gigabyte() -> Vec<Output> {
         bytes: unsafe { Vec::from_raw_parts(start, length, length) },
         offsets: vec![0, length as u32],
     };
-    (0..128).map(|_| Output { index: 0, values: shared(), timestamps: vec![0], keys: None }).collect()
+    (0..128).map(|_| packed_output(0, shared(), 1)).collect()
 }
 
 /// Returns values without bytes, so that only their offsets and timestamps are large.
 fn nothings(count: usize) -> Output {
     let values = Column { bytes: Vec::new(), offsets: vec![0; count + 1] };
-    Output { index: 0, values, timestamps: vec![0; count], keys: None }
+    packed_output(0, values, count)
 }
 
 fn offsets(mut outputs: Vec<Output>, spoil: impl Fn(&mut Column)) -> Result<Vec<Output>, Failure> {
-    spoil(&mut outputs[0].values);
+    if let RecordValues::Packed(values) = &mut outputs[0].values {
+        spoil(values);
+    }
     Ok(outputs)
 }
 
 fn output(index: u32, values: Vec<Vec<u8>>) -> Output {
-    Output { index, timestamps: vec![0; values.len()], values: column(&values), keys: None }
+    packed_output(index, column(&values), values.len())
+}
+
+fn packed_output(index: u32, values: Column, records: usize) -> Output {
+    let (values, timestamps) = (RecordValues::Packed(values), Timestamps::Every(vec![0; records]));
+    Output { index, values, timestamps, origins: Vec::new(), keys: None, attributes: None }
 }
 
 fn column(values: &[Vec<u8>]) -> Column {

@@ -11,8 +11,9 @@ struct Forward;
 impl FlatMapFunction for Forward {
     type In = Text;
     type Out = Text;
+    type OutKey = String;
 
-    fn flat_map(&mut self, line: &str, _ctx: &mut Context, out: &mut Collector<Text>) -> Result {
+    fn flat_map(&mut self, line: &str, _ctx: &mut Context, out: &mut Collector<Text, String>) -> Result {
         let key = line.split_once(',').map_or(line, |(key, _)| key);
         out.emit_keyed(key, line);
         Ok(())

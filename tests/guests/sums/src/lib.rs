@@ -1,4 +1,4 @@
-//! The guest of `tests/tests/rescaling.rs`: sums per key, with the subtask of each. It is also the guest of `migration.rs`: two versions of
+//! The guest of `tests/tests/rescaling.rs`: sums per key. It is also the guest of `migration.rs`: two versions of
 //! a function whose states have the same names and different types.
 
 use cofferdam_sdk::prelude::*;
@@ -14,15 +14,16 @@ struct Spread;
 impl FlatMapFunction for Spread {
     type In = Bytes;
     type Out = Bytes;
+    type OutKey = String;
 
-    fn flat_map(&mut self, record: &[u8], _ctx: &mut Context, out: &mut Collector<Bytes>) -> Result {
+    fn flat_map(&mut self, record: &[u8], _ctx: &mut Context, out: &mut Collector<Bytes, String>) -> Result {
         let key = (number(record)? % KEYS).to_string();
         out.emit_keyed(&key, key.as_bytes());
         Ok(())
     }
 }
 
-/// Adds each record to the sum of its key. Emits `key,sum,subtask`.
+/// Adds each record to the sum of its key. Emits `key,sum`.
 #[derive(Function)]
 struct Sum {
     sum: ValueState<u64>,
@@ -38,7 +39,7 @@ impl KeyedProcessFunction for Sum {
         let number = number(record)?;
         let sum = self.sum.get_or_default() + number;
         self.sum.set(sum);
-        let line = format!("{},{sum},{}", ctx.key(), ctx.turn().subtask);
+        let line = format!("{},{sum}", ctx.key());
         out.emit(line.as_bytes());
         Ok(())
     }

@@ -10,7 +10,7 @@ wit_bindgen::generate!({
         }
 
         world ungranted {
-            include cofferdam:function/component@0.1.0;
+            include cofferdam:function/component@0.2.0;
             import vault;
         }
     ",
@@ -18,9 +18,9 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use cofferdam::function::types::{Batch, Column, Failure, Output};
-use exports::cofferdam::function::function::{
-    ComponentDescription, DueTimers, FunctionDescription, FunctionKind, Guest, Port,
+use cofferdam::function::types::{Batch, Failure, Output};
+use exports::cofferdam::function::guest::{
+    ComponentDescription, FunctionDescription, FunctionKind, Guest, Port, PortLayout,
 };
 
 struct Ungranted;
@@ -28,7 +28,13 @@ export!(Ungranted);
 
 impl Guest for Ungranted {
     fn describe() -> ComponentDescription {
-        let port = |name: &str| Port { name: name.to_string(), codec: "raw".to_string() };
+        let port = |name: &str| Port {
+            name: name.to_string(),
+            codec: "raw".to_string(),
+            schema: Vec::new(),
+            layout: PortLayout::Packed,
+            key_type: String::new(),
+        };
         let function = FunctionDescription {
             name: "open".to_string(),
             kind: FunctionKind::Process,
@@ -41,14 +47,6 @@ impl Guest for Ungranted {
     }
 
     fn process(_function: u32, _input: u32, _batch: Batch) -> Result<Vec<Output>, Failure> {
-        Err(Failure { message: acme::test::vault::open(), record: None })
-    }
-
-    fn migrate(_: u32, _: u32, _: String, _: Column) -> Result<Column, Failure> {
-        unreachable!("it has no states")
-    }
-
-    fn on_timers(_function: u32, _timers: DueTimers) -> Result<Vec<Output>, Failure> {
-        Ok(Vec::new())
+        Err(Failure { message: acme::test::vault::open(), record: None, backtrace: Vec::new() })
     }
 }
