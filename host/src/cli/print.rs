@@ -327,7 +327,7 @@ pub fn component(component: &ComponentView) {
             line(format_args!("  broadcast  {codec}"));
         }
         let outputs: Vec<_> =
-            function.outputs.iter().map(|PortView { name, codec }| format!("{name} ({codec})")).collect();
+            function.outputs.iter().map(|PortView { name, codec, .. }| format!("{name} ({codec})")).collect();
         line(format_args!("  outputs {}", outputs.join(", ")));
         for state in &function.states {
             line(format_args!("  state   {} ({}, {}, {})", state.name, state.kind, state.codec, state.schema));

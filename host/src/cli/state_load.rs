@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::arguments::StateLoadArgs;
 use super::client::{ApiClient, segment};
@@ -16,6 +17,7 @@ use crate::checkpoint::SavepointWriter;
 use crate::clock::{SystemClock, random_u64};
 use crate::error::{self, Result};
 use crate::job::view::ComponentView;
+use crate::model::row::RowSchema;
 use crate::operator::window_states;
 use crate::pipeline::NodeKind;
 use crate::sandbox::{FunctionKind, Sandbox, SandboxOptions};
@@ -76,17 +78,17 @@ fn pipeline_target(client: &ApiClient, path: &Path) -> Result<LoadTarget> {
     let mut layouts: BTreeMap<String, StateLayout> = BTreeMap::new();
     for node in &file.pipeline.nodes {
         let (id, NodeKind::Operator(operator)) = (&node.id, &node.kind) else { continue };
-        let states_of_windows = |is_aggregate| match &operator.windows {
-            Some(windows) => window_states(windows, is_aggregate),
+        let states_of_windows = |is_aggregate, inputs: &[_]| match &operator.windows {
+            Some(windows) => window_states(windows, is_aggregate, inputs),
             None => StateLayout::new(),
         };
         let layout = match &operator.function {
-            None => states_of_windows(true),
+            None => states_of_windows(true, &[]),
             Some(function) => {
-                let (mut states, is_aggregate) =
+                let (mut states, inputs, is_aggregate) =
                     declared_states(client, &sandbox, &file, &function.component, &function.name)
                         .map_err(|error| error.context(format!("operator `{id}`")))?;
-                states.extend(states_of_windows(is_aggregate));
+                states.extend(states_of_windows(is_aggregate, &inputs));
                 states
             }
         };
@@ -95,25 +97,25 @@ fn pipeline_target(client: &ApiClient, path: &Path) -> Result<LoadTarget> {
     Ok(LoadTarget::of_pipeline(&file.pipeline, &layouts))
 }
 
-/// Returns the states that a function declares, and whether it is an aggregate function.
+/// Returns the states that a function declares, the rows that its inputs read, and whether it is an aggregate function.
 fn declared_states(
     client: &ApiClient,
     sandbox: &Sandbox,
     file: &PipelineFile,
     component: &str,
     function: &str,
-) -> Result<(StateLayout, bool)> {
+) -> Result<(StateLayout, Vec<Option<Arc<RowSchema>>>, bool)> {
     let found = if is_path(component) {
         let path = file.base_dir.join(component);
         let bytes =
             std::fs::read(&path).map_err(|error| error::component_not_found(format!("{}: {error}", path.display())))?;
         let component = sandbox.load(&bytes)?;
         let found = component.description().function(function);
-        found.map(|(_, found)| (found.all_states(), found.kind.as_str() == AGGREGATE))
+        found.map(|(_, found)| (found.all_states(), found.input_rows(), found.kind.as_str() == AGGREGATE))
     } else {
         let view: ComponentView = client.get(&format!("/v1/components/{}", segment(component)))?;
         let found = view.functions.iter().find(|view| view.name == function);
-        found.and_then(|view| Some((view.layout()?, view.kind == AGGREGATE)))
+        found.and_then(|view| Some((view.layout()?, view.input_rows()?, view.kind == AGGREGATE)))
     };
     found.ok_or_else(|| error::function_not_found(format!("there is no function `{function}` in `{component}`")))
 }

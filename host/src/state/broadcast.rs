@@ -15,6 +15,7 @@ use super::description::{StateDescription, StateId, StateLayout};
 use super::entry::{StateSize, StoredEntry};
 use super::restore::migration::{StoredValue, migrate_values};
 use super::restore::schema_compatibility::{check_schema_compatibility, has_same_schema, index_of_state};
+use super::row_values::RowConversion;
 use super::snapshot::{FileRef, FileStore, RestoreSource, SnapshotFormat, StateHandle, StateSnapshot};
 use crate::error::Result;
 
@@ -138,9 +139,12 @@ fn migrate_maps(
     for (index, (state, map)) in layout.iter().zip(maps).enumerate() {
         let older = |old: &&StateDescription| old.name == state.name && !has_same_schema(old, state);
         let Some(old) = stored.iter().find(older).filter(|_| !map.is_empty()) else { continue };
-        let Some(older) = state.readable_form_of(old) else { continue };
         let stored = map.iter().map(|(sub_key, value)| StoredValue { key: &[], sub_key, value });
-        let migrated = migrate_values(migrate, index as StateId, &state.name, older, stored)?;
+        let migrated = match (state.readable_form_of(old), RowConversion::between(old, state)) {
+            (Some(older), _) => migrate_values(migrate, index as StateId, &state.name, older, stored)?,
+            (None, Ok(Some(rows))) => rows.convert_all(&state.name, stored.map(|stored| stored.value))?,
+            (None, _) => continue,
+        };
         map.values_mut().zip(migrated.iter()).for_each(|(value, new)| *value = new.to_vec());
     }
     Ok(())

@@ -3,8 +3,11 @@
 //! Plain data. Knows nothing of backends and files.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::row::RowSchema;
 
 /// Index of a state in the operator's [`StateLayout`].
 pub type StateId = u16;
@@ -120,6 +123,10 @@ pub struct StateDescription {
     /// Older forms that the function can migrate to, so that an earlier version of it can continue. Not stored either.
     #[serde(skip)]
     pub writes: Vec<StateForm>,
+    /// The rows that the values of a state of the host hold, by input, with their aliases and defaults. Not stored: the schema names
+    /// them.
+    #[serde(skip)]
+    pub rows: Vec<Option<Arc<RowSchema>>>,
 }
 
 impl StateDescription {
@@ -135,6 +142,7 @@ impl StateDescription {
             generation: 1,
             reads: Vec::new(),
             writes: Vec::new(),
+            rows: Vec::new(),
         }
     }
 
@@ -148,11 +156,26 @@ impl StateDescription {
         self.reads.iter().find(|reads| reads.form.codec == old.codec && reads.form.schema == old.schema)
     }
 
+    /// Returns the state of the host with values that hold rows of these schemas, one for each input.
+    pub fn with_rows(self, rows: Vec<Option<Arc<RowSchema>>>) -> StateDescription {
+        StateDescription { schema: schema_with_rows(&self.schema, &rows), rows, ..self }
+    }
+
     /// Returns whether the state belongs to the host, such as timers and window contents. Functions cannot declare such
     /// names.
     pub fn is_internal(&self) -> bool {
         self.name.starts_with('@')
     }
+}
+
+/// Returns the schema of a state whose values hold rows of these schemas. Without rows it is the word.
+fn schema_with_rows(word: &str, rows: &[Option<Arc<RowSchema>>]) -> String {
+    if rows.iter().all(Option::is_none) {
+        return word.to_owned();
+    }
+    let texts: Vec<_> = rows.iter().map(|rows| rows.as_ref().map(ToString::to_string)).collect();
+    // A list of texts always has a JSON form.
+    format!("{word}{}", serde_json::to_string(&texts).unwrap_or_default())
 }
 
 /// The states of an operator. A [`StateId`] is an index into it.

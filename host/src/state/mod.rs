@@ -25,6 +25,7 @@ mod open;
 mod ordered_key;
 mod restore;
 mod rocksdb;
+mod row_values;
 mod snapshot;
 pub mod ttl;
 
@@ -49,4 +50,5 @@ pub use open::open;
 pub use ordered_key::{read_ordered, write_ordered};
 pub use restore::{check_schema_compatibility, read_snapshot};
 pub use rocksdb::{DEFAULT_MEMORY_BYTES, set_memory_limit};
+pub use row_values::ValueRows;
 pub use snapshot::{FileRef, FileStore, RestoreSource, SnapshotFormat, StateHandle, StateSnapshot};

@@ -13,6 +13,8 @@ use crate::error::Result;
 use crate::model::{Column, group_of_key, groups_of_subtask, hash_key};
 use crate::pipeline::StateBackendKind;
 
+mod rows;
+
 /// Name of the state, key and sub-key.
 type EntryAddress = (String, Vec<u8>, Vec<u8>);
 /// The expected entries.

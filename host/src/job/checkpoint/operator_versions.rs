@@ -11,7 +11,7 @@ use crate::job::store::JobRecord;
 use crate::job::view::OperatorVersionView;
 use crate::model::row::RowSchema;
 use crate::pipeline::NodeKind;
-use crate::runtime::{ExecutionPlan, FunctionPlan};
+use crate::runtime::ExecutionPlan;
 use crate::state::StateDescription;
 
 /// The settings of an operator that do not make a new version.
@@ -38,8 +38,13 @@ impl OperatorVersions {
                 settings_hash: settings_hash(&settings, &node.id),
                 generation: 1,
                 key_groups: vec![0..plan.pipeline.max_parallelism],
-                key_type: key_type(function),
-                inputs: input_schemas(function).map(|schema| versions.index_of(schema)).collect(),
+                key_type: function.description.input.key_type.clone(),
+                inputs: function
+                    .description
+                    .input_rows()
+                    .iter()
+                    .map(|rows| versions.index_of(rows.as_deref()))
+                    .collect(),
             };
             let before = restored.and_then(|metadata| metadata.operator(&node.id)?.version());
             if let Some(before) = before {
@@ -107,17 +112,6 @@ fn settings_hash(settings: &toml::Table, operator: &str) -> u64 {
         own.into_iter().flatten().filter(|(name, _)| !SETTINGS_OF_THE_DEPLOYMENT.contains(&name.as_str())).collect();
     // Values of TOML always have a JSON form.
     xxh3_64(&serde_json::to_vec(&relevant).unwrap_or_default())
-}
-
-/// Returns the type of the keys of a function's inputs. Empty if it is not known.
-fn key_type(_function: &FunctionPlan) -> String {
-    String::new()
-}
-
-/// Returns the schemas of the rows that a function's inputs read.
-fn input_schemas(function: &FunctionPlan) -> impl Iterator<Item = Option<&RowSchema>> {
-    let description = &function.description;
-    std::iter::once(&description.input).chain(&description.second_input).map(|_| None)
 }
 
 #[cfg(test)]

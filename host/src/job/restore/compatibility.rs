@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use crate::checkpoint::{CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::error::{self, Error, Result};
 use crate::model::NO_TIMESTAMP;
+use crate::model::row::{CopyPlan, RowSchema};
 use crate::operator::stores_windows_without_panes;
 use crate::pipeline::{NodeKind, OperatorNode, PipelineNode, PipelineSpec};
 use crate::runtime::ExecutionPlan;
-use crate::sandbox::FunctionKind;
+use crate::sandbox::{FunctionDescription, FunctionKind};
 use crate::state;
 
 /// Returns the pipeline with the checkpoint's `max_parallelism`, if the pipeline file does not set one. Parallelism and
@@ -61,8 +62,26 @@ pub fn check_states(metadata: &CheckpointMetadata, plan: &ExecutionPlan, allow_u
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
         check_windows(metadata, operator, plan, function.description.kind == FunctionKind::Aggregate)?;
+        check_key_type(metadata, operator, &function.description)?;
     }
     Ok(())
+}
+
+/// Checks that an operator still has keys of the type under which its state is stored. Keys of another type may have other bytes.
+fn check_key_type(
+    metadata: &CheckpointMetadata,
+    operator: &OperatorMetadata,
+    function: &FunctionDescription,
+) -> Result<()> {
+    let stored = operator.version().map_or("", |version| &version.key_type);
+    let declared = &function.input.key_type;
+    if stored.is_empty() || declared.is_empty() || stored == declared {
+        return Ok(());
+    }
+    let what = format!("the keys of `{}` have the type `{stored}`, but now `{declared}`", operator.id);
+    Err(mismatch(metadata, what).hint(
+        "restore the type of the key; or give the operator another id, and drop its state with --allow-unclaimed-state",
+    ))
 }
 
 /// Checks that windows which an earlier version stored one by one are not continued in panes: each would fire in two
@@ -86,7 +105,8 @@ fn check_windows(
     Ok(())
 }
 
-/// Checks that every operator that records were in flight to still reads a channel. Error: `checkpoint-mismatch`.
+/// Checks that every operator that records were in flight to still reads a channel, and can read the rows among them. Error:
+/// `checkpoint-mismatch`.
 pub fn check_in_flight(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> Result<()> {
     for node in plan.pipeline.nodes.iter().filter(|node| !plan.has_channels(&node.id)) {
         if metadata.subtasks(&node.id).iter().any(|subtask| subtask.in_flight.is_some()) {
@@ -95,6 +115,42 @@ pub fn check_in_flight(metadata: &CheckpointMetadata, plan: &ExecutionPlan) -> R
                 "take a savepoint with the old pipeline and start from it: a savepoint contains no records in flight",
             ));
         }
+    }
+    for operator in &metadata.operators {
+        if operator.subtasks.iter().any(|subtask| subtask.in_flight.is_some())
+            && let Some(function) = plan.functions.get(&operator.id)
+        {
+            check_rows_in_flight(metadata, operator, &function.description)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the rows in flight to an operator can be converted to those that its function reads now.
+fn check_rows_in_flight(
+    metadata: &CheckpointMetadata,
+    operator: &OperatorMetadata,
+    function: &FunctionDescription,
+) -> Result<()> {
+    let Some(version) = operator.version() else { return Ok(()) };
+    for (stored, declared) in metadata.input_schemas(version).zip(function.input_rows()) {
+        let stored = stored.and_then(|text| text.parse::<RowSchema>().ok());
+        let why = match (stored, declared) {
+            (Some(stored), Some(declared)) => match CopyPlan::compile(&stored, &declared) {
+                Ok(_) => continue,
+                Err(why) => {
+                    format!("{}: they are {}, the function reads {}", why.reason, why.from, why.to)
+                }
+            },
+            (None, None) => continue,
+            (Some(stored), None) => format!("they are {stored}, the function reads no rows"),
+            (None, Some(declared)) => format!("they are no rows, the function reads {declared}"),
+        };
+        let what = format!("the records in flight to `{}` cannot be converted: {why}", operator.id);
+        return Err(mismatch(metadata, what).hint(
+            "fields can be reordered, removed and added if they are optional or have a default; undo the other changes, or take a \
+             savepoint with the old pipeline and start from it",
+        ));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::json_file::{create_dir, list_dir, read_json, write_json};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::job::view::{ComponentView, FunctionView, PortView, StateView};
-use crate::sandbox::{Component, FunctionDescription, PortDescription, Sandbox};
+use crate::sandbox::{Component, FunctionDescription, Sandbox};
 
 /// Length limit of a component's name, in bytes.
 const NAME_BYTES_MAX: usize = 128;
@@ -232,12 +232,12 @@ fn check_name(name: &str) -> Result<String> {
 }
 
 fn function_view(function: &FunctionDescription) -> FunctionView {
-    let port = |port: &PortDescription| PortView { name: port.name.clone(), codec: port.codec.clone() };
     FunctionView {
         name: function.name.clone(),
         kind: function.kind.as_str().into(),
         input_codec: function.input.codec.clone(),
-        outputs: function.outputs.iter().map(port).collect(),
+        inputs: std::iter::once(&function.input).chain(&function.second_input).map(PortView::new).collect(),
+        outputs: function.outputs.iter().map(PortView::new).collect(),
         broadcast_codec: function.second_input.as_ref().map(|port| port.codec.clone()),
         states: function.all_states().iter().map(StateView::new).collect(),
     }

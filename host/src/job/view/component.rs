@@ -1,8 +1,12 @@
 //! The API's view of components, their functions and their states.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::model::row::RowSchema;
+use crate::sandbox::PortDescription;
 use crate::state::{StateDescription, StateLayout, TimeToLive};
 
 /// An uploaded component.
@@ -34,19 +38,40 @@ pub struct FunctionView {
     /// Codec of the broadcast input, if the function has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broadcast_codec: Option<String>,
+    /// The inputs: two for functions that read two. Empty in descriptions of earlier versions.
+    #[serde(default)]
+    pub inputs: Vec<PortView>,
     /// The main output, then the side outputs.
     pub outputs: Vec<PortView>,
     /// The states that it declares.
     pub states: Vec<StateView>,
 }
 
-/// An output of a function.
+/// An input or output of a function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PortView {
-    /// The output's name.
+    /// The name of the input or output.
     pub name: String,
-    /// Codec of the records that the function emits there.
+    /// Codec of the records.
     pub codec: String,
+    /// The fields of rows, such as `{tailnum:string,dep_delay:i32?}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// The type of the keys of an input, or of the keys that the function chooses for an output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_type: Option<String>,
+}
+
+impl PortView {
+    /// Describes an input or output.
+    pub fn new(port: &PortDescription) -> PortView {
+        PortView {
+            name: port.name.clone(),
+            codec: port.codec.clone(),
+            schema: port.schema.as_ref().map(ToString::to_string),
+            key_type: Some(port.key_type.clone()).filter(|key_type| !key_type.is_empty()),
+        }
+    }
 }
 
 /// A state that a function declares.
@@ -84,6 +109,12 @@ impl StateView {
 }
 
 impl FunctionView {
+    /// Returns the rows that each input reads, or `None` if a schema cannot be read.
+    pub fn input_rows(&self) -> Option<Vec<Option<Arc<RowSchema>>>> {
+        let rows = |port: &PortView| port.schema.as_ref().map(|text| text.parse().map(Arc::new)).transpose().ok();
+        self.inputs.iter().map(rows).collect()
+    }
+
     /// Returns the layout of the function's states, or `None` if this version does not know the kind of one of them.
     pub fn layout(&self) -> Option<StateLayout> {
         let describe = |state: &StateView| {

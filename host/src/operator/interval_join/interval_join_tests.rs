@@ -68,7 +68,7 @@ fn shared_interval(lower_ms: i64, upper_ms: i64) -> Arc<Mutex<JoinInterval>> {
 }
 
 fn harness(interval: &Arc<Mutex<JoinInterval>>, backend: StateBackendKind, parallelism: u32) -> OperatorHarness {
-    OperatorHarness::new(make(interval, true), join_states(), backend, parallelism)
+    OperatorHarness::new(make(interval, true), join_states(&[]), backend, parallelism)
 }
 
 /// Number of stored records, timers and keys, once there was a watermark.
@@ -260,7 +260,7 @@ fn the_example_of_flinks_documentation_gives_the_expected_pairs() {
         records_of_input(SECOND_INPUT, &[("k", "7", 7), ("k", "6", 6)]),
         expect(&[("k 7 7", 7), ("k 5 6", 6), ("k 7 6", 7)]),
     ];
-    testing::play(&make(&shared_interval(-2, 1), true), &join_states(), &steps);
+    testing::play(&make(&shared_interval(-2, 1), true), &join_states(&[]), &steps);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_bad_pair_costs_one_pair_and_a_record_without_a_timestamp_costs_one_record()
 #[test]
 fn late_records_of_a_join_are_counted_if_nothing_reads_them() {
     let mut harness =
-        OperatorHarness::new(make(&shared_interval(-1, 1), false), join_states(), StateBackendKind::Memory, 1);
+        OperatorHarness::new(make(&shared_interval(-1, 1), false), join_states(&[]), StateBackendKind::Memory, 1);
     harness.watermark(10);
     send(&mut harness, 0, &[("k", "late", 9), ("k", "in-time", 10), ("k", "late", 0)]);
     send(&mut harness, 1, &[("k", "late", 9), ("k", "x", 10)]);

@@ -2,20 +2,24 @@
 //!
 //! Everything here is part of the durable format.
 
+use std::sync::Arc;
+
 use crate::error::{self, Result};
+use crate::model::row::RowSchema;
 use crate::model::{Column, TimeDomain, time_bytes, time_of_bytes};
 use crate::state::internal::{JOIN_KEPT as KEY_STATE, JOIN_SIDES as SIDES};
 use crate::state::{StateDescription, StateId, StateKind, StateLayout};
 use crate::turn::timer_states;
 
-/// The internal states of an interval join.
-pub fn join_states() -> StateLayout {
-    let side = |name: &&str| {
+/// The internal states of an interval join. `inputs` are the rows that each input reads.
+pub fn join_states(inputs: &[Option<Arc<RowSchema>>]) -> StateLayout {
+    let side = |(index, name): (usize, &&str)| {
         let state = StateDescription::new(name, StateKind::Map, "raw", "record");
-        StateDescription { map_key: "raw".into(), ..state }
+        let rows = inputs.get(index).cloned().flatten();
+        StateDescription { map_key: "raw".into(), ..state.with_rows(vec![rows]) }
     };
     let key_state = StateDescription::new(KEY_STATE, StateKind::Value, "raw", "kept");
-    SIDES.iter().map(side).chain([key_state]).chain(timer_states(&[TimeDomain::Event])).collect()
+    SIDES.iter().enumerate().map(side).chain([key_state]).chain(timer_states(&[TimeDomain::Event])).collect()
 }
 
 /// The sub-key of a stored record: sorts by time, then by number.

@@ -2,11 +2,14 @@
 //!
 //! The names and schemas of the internal states are part of the durable format.
 
+use std::sync::Arc;
+
 use super::native_aggregate::accumulator_schema;
 use super::panes::pane_layout::PaneLayout;
 use super::trigger::Trigger;
 use crate::error::Result;
 use crate::model::TimeDomain;
+use crate::model::row::RowSchema;
 use crate::operator::late_records::LateRecordHandling;
 use crate::pipeline::{WindowAssigner, WindowSettings};
 use crate::state::internal::{
@@ -45,14 +48,17 @@ pub struct WindowOptions {
     pub function: WindowFunction,
     /// Whether late records go to the last of the function's outputs. Otherwise they are counted.
     pub emits_late_records: bool,
+    /// The schema of the results of an aggregate if they are rows.
+    pub results: Option<Arc<RowSchema>>,
 }
 
 /// The internal states of a window operator. The accumulator of a component's aggregate is not among them, because the function
-/// declares it.
-pub fn window_states(windows: &WindowSettings, is_aggregate: bool) -> StateLayout {
+/// declares it. `inputs` are the rows that each input reads.
+pub fn window_states(windows: &WindowSettings, is_aggregate: bool, inputs: &[Option<Arc<RowSchema>>]) -> StateLayout {
     let contents = match &windows.aggregate {
         _ if !is_aggregate || windows.evictor.is_some() => {
-            Some(StateDescription::new(ELEMENTS, StateKind::List, "raw", "element"))
+            let elements = StateDescription::new(ELEMENTS, StateKind::List, "raw", "element");
+            Some(elements.with_rows(inputs.to_vec()))
         }
         Some(native) => {
             Some(StateDescription::new(CONTENTS, StateKind::Aggregating, "raw", accumulator_schema(native)))
@@ -106,12 +112,14 @@ pub struct WindowDefinition {
     /// Set if windows share panes.
     pub panes: Option<PaneLayout>,
     pub late_records: LateRecordHandling,
+    /// The schema of the results of an aggregate if they are rows.
+    pub results: Option<Arc<RowSchema>>,
 }
 
 impl WindowDefinition {
     /// `outputs` is the number of the function's outputs. Error: `internal` if the layout of `turn` lacks a state.
     pub fn new(turn: &Turn, options: WindowOptions, outputs: usize) -> Result<WindowDefinition> {
-        let WindowOptions { windows: settings, function, emits_late_records } = options;
+        let WindowOptions { windows: settings, function, emits_late_records, results } = options;
         let is_aggregate = function == WindowFunction::Aggregate;
         let stores_elements = !is_aggregate || settings.evictor.is_some();
         let declares_state = turn.layout().first().is_some_and(|state| !state.is_internal());
@@ -132,6 +140,7 @@ impl WindowDefinition {
             pane_state: if panes.is_some() { turn.internal_state(PANES)? } else { 0 },
             panes,
             late_records: LateRecordHandling::new(emits_late_records, outputs),
+            results,
             settings,
         })
     }

@@ -40,12 +40,12 @@ fn follow(windows: &WindowSettings, lists: bool, shares: bool, all: &[PaneTestSt
         false => (WindowFunction::Aggregate, vec![accumulator_state()]),
     };
     let mut layout = declared;
-    layout.extend(window_states(windows, !lists));
+    layout.extend(window_states(windows, !lists, &[]));
     let windows = windows.clone();
     let make = move |turn, clock| {
         let guest: Box<dyn Guest> = if lists { Box::new(ListFunction) } else { sum_guest(SumVariant::Aggregate) };
         let settings = function_settings(FaultPolicy::Fail, 2, 7, clock);
-        let options = WindowOptions { windows: windows.clone(), function, emits_late_records: true };
+        let options = WindowOptions { windows: windows.clone(), function, emits_late_records: true, results: None };
         let operator = WindowOperator::new(guest, turn, settings, options, Counters::default()).unwrap();
         assert!(operator.shares_panes());
         Box::new(if shares { operator } else { operator.without_panes() }) as Box<dyn Operator>

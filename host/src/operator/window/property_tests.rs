@@ -330,8 +330,8 @@ impl WindowCase {
         let windows = WindowSettings { aggregate: self.function.aggregate(), ..self.windows.clone() };
         let mut layout: StateLayout =
             (self.function == TestedFunction::Sum).then_some(accumulator_state()).into_iter().collect();
-        layout.extend(window_states(&windows, function == WindowFunction::Aggregate));
-        let options = WindowOptions { windows, function, emits_late_records: true };
+        layout.extend(window_states(&windows, function == WindowFunction::Aggregate, &[]));
+        let options = WindowOptions { windows, function, emits_late_records: true, results: None };
         let (function, batch_records) = (self.function, self.batch_records);
         let make = move |turn, clock| {
             let settings = function_settings(FaultPolicy::Fail, 2, batch_records, clock);

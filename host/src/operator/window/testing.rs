@@ -175,8 +175,8 @@ pub(super) fn window_operator_with(
     guest: impl Fn() -> Box<dyn Guest> + 'static,
     (on_fault, emits_late_records): (FaultPolicy, bool),
 ) -> (OperatorFactory, StateLayout) {
-    layout.extend(window_states(windows, function == WindowFunction::Aggregate));
-    let options = WindowOptions { windows: windows.clone(), function, emits_late_records };
+    layout.extend(window_states(windows, function == WindowFunction::Aggregate, &[]));
+    let options = WindowOptions { windows: windows.clone(), function, emits_late_records, results: None };
     let make: OperatorFactory = Arc::new(move |turn, clock| {
         let settings = function_settings(on_fault, 2, 1024, clock);
         Box::new(WindowOperator::new(guest(), turn, settings, options.clone(), Counters::default()).unwrap())

@@ -59,7 +59,7 @@ impl WindowTurn<'_> {
         let mut contents = WindowAccumulators::load(plan, windows.contents_state, runner.backend()?)?;
         let firings = contents.nonempty_firings(plan);
         runner.run_turn(None, |guest, turn| {
-            let produced = contents.compute(plan, records, &firings, guest, turn)?;
+            let produced = contents.compute(plan, records, (&firings, windows.results.as_ref()), guest, turn)?;
             let has_timers = if windows.is_merging() { &[][..] } else { &contents.existed };
             let index_of = self.stage(turn, &[], contents.written_slots(), has_timers)?;
             contents.stage(plan, turn, &index_of);
@@ -83,7 +83,9 @@ impl WindowTurn<'_> {
             let produced = match &elements[..] {
                 _ if firings.is_empty() => Vec::new(),
                 inputs if sees_windows => guest.process_windows(turn, &fired_windows(plan, &firings), inputs)?,
-                [elements, ..] => aggregate_elements(plan, &firings, elements, guest, turn)?,
+                [elements, ..] => {
+                    aggregate_elements(plan, (&firings, windows.results.as_ref()), elements, guest, turn)?
+                }
                 [] => Vec::new(),
             };
             let index_of = self.stage(turn, &fired, contents.written_slots(), &[])?;

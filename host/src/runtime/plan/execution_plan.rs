@@ -71,7 +71,7 @@ impl ExecutionPlan {
             pipeline,
         };
         for function in plan.functions.values_mut().filter(|plan| plan.description.kind == FunctionKind::IntervalJoin) {
-            function.description.internal = join_states();
+            function.description.internal = join_states(&function.description.input_rows());
         }
         plan.add_nodes(purpose, base_dir)?;
         plan.warnings.extend(check_event_time(&plan.pipeline, &plan.functions)?);

@@ -40,7 +40,7 @@ pub(super) fn complete_window_function(
     }
     let Some(function) = functions.get_mut(&node.id) else { return Ok(()) };
     let is_aggregate = function.description.kind == FunctionKind::Aggregate;
-    function.description.internal = window_states(windows, is_aggregate);
+    function.description.internal = window_states(windows, is_aggregate, &function.description.input_rows());
     check_windows_per_record(node, windows, &function.description)
 }
 

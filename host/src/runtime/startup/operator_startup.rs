@@ -39,7 +39,12 @@ pub(super) fn open_operator(
     let emits_late_records = is_late_output_read(&context.plan.pipeline.nodes, node);
     Ok(match (&operator.windows, window_function(description.kind), operator.interval) {
         (Some(windows), Some(function), _) => {
-            let options = WindowOptions { windows: windows.clone(), function, emits_late_records };
+            let options = WindowOptions {
+                windows: windows.clone(),
+                function,
+                emits_late_records,
+                results: description.outputs.first().and_then(|port| port.schema.clone()),
+            };
             Box::new(WindowOperator::new(guest, turn, settings, options, counters)?)
         }
         (_, _, Some(interval)) => {

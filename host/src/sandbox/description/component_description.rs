@@ -144,6 +144,11 @@ impl FunctionDescription {
         needed
     }
 
+    /// Returns the rows that each input reads. `None` for an input that reads raw bytes or JSON.
+    pub fn input_rows(&self) -> Vec<Option<Arc<RowSchema>>> {
+        std::iter::once(&self.input).chain(&self.second_input).map(|port| port.schema.clone()).collect()
+    }
+
     /// Returns the states that a state backend stores.
     pub fn keyed_states(&self) -> StateLayout {
         self.states.iter().chain(&self.internal).cloned().collect()

@@ -13,6 +13,7 @@ use crate::model::{Column, KeyGroup, common_groups};
 use crate::state::backend::{StateMigrator, StateOptions};
 use crate::state::description::{ReadableForm, StateDescription, StateId, StateKind};
 use crate::state::entry::StoredEntry;
+use crate::state::row_values::RowConversion;
 use crate::state::snapshot::{RestoreSource, StateHandle};
 use crate::state::{list, ttl};
 
@@ -65,7 +66,7 @@ fn conversions(
             state,
             name: old.name.clone(),
             kind: new.kind,
-            older: new.readable_form_of(old).filter(|_| !has_same_schema(old, new)).cloned(),
+            conversion: ValueConversion::between(old, new),
             had_ttl: old.ttl.is_some(),
             has_ttl: new.ttl.is_some(),
             entries: Vec::new(),
@@ -76,6 +77,29 @@ fn conversions(
     handle.layout.iter().map(convert).collect()
 }
 
+/// How the values of a stored state become values of the declared one.
+enum ValueConversion {
+    None,
+    /// The host copies the fields of rows.
+    Rows(RowConversion),
+    /// The function migrates values of this form.
+    Function(ReadableForm),
+}
+
+impl ValueConversion {
+    /// Returns the conversion between two states that are compatible. A migration by the function takes precedence.
+    fn between(old: &StateDescription, new: &StateDescription) -> ValueConversion {
+        if has_same_schema(old, new) {
+            return ValueConversion::None;
+        }
+        match (new.readable_form_of(old), RowConversion::between(old, new)) {
+            (Some(older), _) => ValueConversion::Function(older.clone()),
+            (None, Ok(Some(rows))) => ValueConversion::Rows(rows),
+            (None, _) => ValueConversion::None,
+        }
+    }
+}
+
 /// Converts the entries of one stored state. Buffers entries so that their values are migrated in batches.
 struct StateConversion {
     /// Stored id of the state from now on.
@@ -84,8 +108,7 @@ struct StateConversion {
     state: StateId,
     name: String,
     kind: StateKind,
-    /// Form of the stored values, if it is not the declared one.
-    older: Option<ReadableForm>,
+    conversion: ValueConversion,
     had_ttl: bool,
     has_ttl: bool,
     /// The buffered entries.
@@ -108,7 +131,7 @@ struct BufferedEntry {
 impl StateConversion {
     /// Returns whether stored values differ from what the operator would store now.
     fn rewrites_values(&self) -> bool {
-        self.older.is_some() || self.had_ttl != self.has_ttl
+        !matches!(self.conversion, ValueConversion::None) || self.had_ttl != self.has_ttl
     }
 
     /// Adds an entry to the buffer: the elements of a list, or the single value, each with its update time.
@@ -168,7 +191,12 @@ impl StateConversion {
     /// Takes the buffered values, in the declared form.
     fn take_migrated_values(&mut self, migrate: &mut Option<&mut dyn StateMigrator>) -> Result<Column> {
         let values = std::mem::take(&mut self.values);
-        let Some(older) = self.older.as_ref().filter(|_| !values.is_empty()) else { return Ok(values) };
+        let older = match &self.conversion {
+            _ if values.is_empty() => return Ok(values),
+            ValueConversion::None => return Ok(values),
+            ValueConversion::Rows(rows) => return rows.convert_all(&self.name, values.iter()),
+            ValueConversion::Function(older) => older,
+        };
         let Some(migrate) = migrate else {
             let reason = "no function that could migrate it is available";
             return Err(migration_failed(&self.name, &older.form, reason.into()));

@@ -4,6 +4,7 @@
 
 use crate::error::{self, Result};
 use crate::state::description::{StateDescription, StateLayout};
+use crate::state::row_values::RowConversion;
 use crate::state::snapshot::StateHandle;
 
 /// Returns the position of the state called `name`.
@@ -75,6 +76,11 @@ fn check_state(old: &StateDescription, new: &StateDescription) -> Result<()> {
     if has_same_schema(old, new) || new.readable_form_of(old).is_some() {
         return Ok(());
     }
+    match RowConversion::between(old, new) {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(why) => return Err(unconvertible_rows(new, &why)),
+    }
     Err(error::checkpoint_mismatch(format!(
         "the values of state `{name}` have the schema `{}` in codec `{}` in the checkpoint, but `{}` in codec `{}` in the \
          function, and the function declares no migration from the older form",
@@ -90,6 +96,20 @@ fn check_state(old: &StateDescription, new: &StateDescription) -> Result<()> {
              --allow-unclaimed-state"
         }
     }))
+}
+
+fn unconvertible_rows(state: &StateDescription, why: &str) -> error::Error {
+    let hint = match state.is_internal() {
+        true => {
+            "fields can be reordered, removed and added if they are optional or have a default; undo the other changes, or give the \
+             operator another id and drop its records with --allow-unclaimed-state"
+        }
+        false => {
+            "fields can be reordered, removed and added if they are optional; for other changes declare the older form of the state \
+             and how it is migrated (in Rust `#[state(migrate_from(Old))]`)"
+        }
+    };
+    error::checkpoint_mismatch(format!("the rows in state `{}` cannot be converted: {why}", state.name)).hint(hint)
 }
 
 fn describe_kind(state: &StateDescription) -> String {

@@ -2,12 +2,15 @@
 //!
 //! Most windows are only appended to, without loading their lists. Windows that merge or fire are loaded.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use super::fired_windows::{AddedRecords, fired_windows, result_records, state_keys};
 use super::load_order::LoadOrder;
 use super::stored_window_element::{ElementsByInput, StoredWindowElement};
 use crate::error::Result;
+use crate::model::row::RowSchema;
 use crate::model::{Column, WindowElements};
 use crate::operator::window::evictor::retained;
 use crate::operator::window::plan::turn_plan::{PlannedFiring, WindowTurnPlan};
@@ -152,10 +155,10 @@ impl ElementLists {
     }
 }
 
-/// The results of an aggregate over whole lists. A list that an evictor left empty has no result.
+/// The results of an aggregate over whole lists, with the schema `results`. A list that an evictor left empty has no result.
 pub fn aggregate_elements(
     plan: &WindowTurnPlan,
-    firings: &[PlannedFiring],
+    (firings, results): (&[PlannedFiring], Option<&Arc<RowSchema>>),
     elements: &WindowElements,
     guest: &mut dyn Guest,
     turn: &mut Turn,
@@ -172,5 +175,5 @@ pub fn aggregate_elements(
     let empty: Column = nonempty.iter().map(|_| &[][..]).collect();
     let accumulators = guest.add(turn, &empty, &accumulator_of, &elements.values, &elements.timestamps)?;
     let values = guest.finish(turn, &accumulators, &fired_windows(plan, &nonempty))?;
-    Ok(result_records(plan, &nonempty, values))
+    Ok(result_records(plan, &nonempty, values, results))
 }

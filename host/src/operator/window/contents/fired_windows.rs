@@ -1,5 +1,8 @@
 //! Keys and windows of a plan, in the forms that the state backend and the guest take.
 
+use std::sync::Arc;
+
+use crate::model::row::RowSchema;
 use crate::model::{Batch, Column, Keys, Windows};
 use crate::operator::window::plan::turn_plan::{PlannedFiring, WindowTurnPlan};
 use crate::operator::window::time_window::write_state_key;
@@ -54,10 +57,15 @@ pub fn fired_windows(plan: &WindowTurnPlan, firings: &[PlannedFiring]) -> Window
     windows
 }
 
-/// The results of firings, one each, as records of the main output. Their timestamps are the last milliseconds of the windows.
-pub fn result_records(plan: &WindowTurnPlan, firings: &[PlannedFiring], values: Column) -> Vec<OutputBatch> {
+/// The results of firings, one each, as records of the main output with this schema. Their timestamps are the last milliseconds of the windows.
+pub fn result_records(
+    plan: &WindowTurnPlan,
+    firings: &[PlannedFiring],
+    values: Column,
+    schema: Option<&Arc<RowSchema>>,
+) -> Vec<OutputBatch> {
     debug_assert_eq!(firings.len(), values.len());
     let last = |firing: &PlannedFiring| plan.slots[firing.slot as usize].window.max_timestamp();
     let timestamps = firings.iter().map(last).collect();
-    vec![OutputBatch { index: 0, batch: Batch { values, timestamps, ..Batch::default() } }]
+    vec![OutputBatch { index: 0, batch: Batch { values, timestamps, schema: schema.cloned(), ..Batch::default() } }]
 }

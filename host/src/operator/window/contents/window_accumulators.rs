@@ -2,11 +2,14 @@
 //!
 //! Invariant: the guest sees an accumulator without bytes only if it does not exist yet.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use super::fired_windows::{AddedRecords, fired_windows, result_records, state_keys};
 use super::load_order::LoadOrder;
 use crate::error::{self, Result};
+use crate::model::row::RowSchema;
 use crate::model::{Batch, Column};
 use crate::operator::window::plan::turn_plan::{PlannedFiring, WindowTurnPlan};
 use crate::state::{LoadedEntries, StateBackend, StateId};
@@ -58,12 +61,12 @@ impl WindowAccumulators {
         plan.firings.iter().filter(has_contents).cloned().collect()
     }
 
-    /// Makes all guest calls of the turn. Returns the results of `firings`.
+    /// Makes all guest calls of the turn. Returns the results of `firings`, which have the schema `results`.
     pub fn compute(
         &mut self,
         plan: &WindowTurnPlan,
         records: Option<AddedRecords<'_>>,
-        firings: &[PlannedFiring],
+        (firings, results): (&[PlannedFiring], Option<&Arc<RowSchema>>),
         guest: &mut dyn Guest,
         turn: &mut Turn,
     ) -> Result<Vec<OutputBatch>, TurnFailure> {
@@ -82,7 +85,7 @@ impl WindowAccumulators {
             return Err(error::state_failed("a window that fires has panes without accumulators").into());
         }
         let values = guest.finish(turn, &fired, &fired_windows(plan, firings))?;
-        Ok(result_records(plan, firings, values))
+        Ok(result_records(plan, firings, values, results))
     }
 
     /// The accumulator at an index of the load order, if it exists.
