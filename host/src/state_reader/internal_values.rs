@@ -287,16 +287,22 @@ fn folded_bytes(value: &Value) -> Option<Vec<u8>> {
 
 fn element_bytes(value: &Value) -> Option<Vec<u8>> {
     let element = exactly(value, 4)?;
-    let input = element.get("input")?.as_u64().filter(|input| *input < 2)?;
-    let place = element.get("place")?.as_u64().filter(|place| *place < 1 << 62)?;
+    let mut bytes = element_head(element.get("input")?, element.get("place")?, element.get("timestamp")?)?;
+    bytes.extend_from_slice(&bytes_from(element.get("value")?)?);
+    Some(bytes)
+}
+
+/// Returns the bytes of an element in front of its value.
+pub(super) fn element_head(input: &Value, place: &Value, timestamp: &Value) -> Option<Vec<u8>> {
+    let input = input.as_u64().filter(|input| *input < 2)?;
+    let place = place.as_u64().filter(|place| *place < 1 << 62)?;
     let (mut number, mut bytes) = (place << 1 | input, Vec::new());
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;
     }
     bytes.push(number as u8);
-    bytes.extend_from_slice(&time_from(element.get("timestamp")?)?.to_le_bytes());
-    bytes.extend_from_slice(&bytes_from(element.get("value")?)?);
+    bytes.extend_from_slice(&time_from(timestamp)?.to_le_bytes());
     Some(bytes)
 }
 

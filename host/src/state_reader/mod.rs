@@ -10,6 +10,7 @@
 //! | `entry`, `entry_codec` | one entry as a line of JSON |
 //! | `value_codec` | chooses the representation of a value by the state's codec and schema |
 //! | `postcard_json`, `value_shape` | values in postcard, whose type the schema describes |
+//! | `row_json` | values that hold rows, whose schema the state's schema contains |
 //! | `map_key` | map keys, which are encoded so that their bytes sort like the keys |
 //! | `internal_values` | values that windows, joins and watermarks store for themselves |
 //! | `bytes_json` | bytes as text, or as hex if they are not text |
@@ -25,6 +26,7 @@ mod map_key;
 mod parsed_entries;
 mod postcard_json;
 mod reader;
+mod row_json;
 mod savepoint_loader;
 mod value_codec;
 mod value_shape;
@@ -33,6 +35,8 @@ mod value_shape;
 mod entry_codec_tests;
 #[cfg(test)]
 mod postcard_json_tests;
+#[cfg(test)]
+mod row_json_tests;
 #[cfg(test)]
 mod savepoint_loader_tests;
 

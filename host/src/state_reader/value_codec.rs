@@ -10,6 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::bytes_json::{bytes_from, hex_from, show_bytes, show_hex};
 use super::internal_values::InternalValueFormat;
 use super::postcard_json;
+use super::row_json::RowCodec;
 use super::value_shape::ValueShape;
 use crate::error::{self, Result};
 use crate::state::StateDescription;
@@ -20,6 +21,8 @@ pub(super) enum ValueCodec {
     Postcard(ValueShape),
     Text,
     Internal(InternalValueFormat),
+    /// Values that hold rows.
+    Rows(RowCodec),
     /// The schema does not say the type: values are shown in hex.
     Unknown,
 }
@@ -27,6 +30,9 @@ pub(super) enum ValueCodec {
 impl ValueCodec {
     pub fn of(state: &StateDescription) -> ValueCodec {
         let shape = || state.schema.strip_prefix("postcard:").and_then(ValueShape::parse);
+        if let Some(rows) = RowCodec::of(state) {
+            return ValueCodec::Rows(rows);
+        }
         match (InternalValueFormat::of(state), &state.codec[..]) {
             (Some(format), _) => ValueCodec::Internal(format),
             (None, "json") => ValueCodec::Json,
@@ -40,6 +46,9 @@ impl ValueCodec {
         if let ValueCodec::Json = self {
             return json_text(bytes).map_or_else(|| raw_json(&show_hex(bytes)), Ok);
         }
+        if let ValueCodec::Rows(rows) = self {
+            return rows.show(bytes).map_or_else(|| raw_json(&show_hex(bytes)), Ok);
+        }
         let value = match self {
             ValueCodec::Text => Some(show_bytes(bytes)),
             ValueCodec::Internal(format) => {
@@ -49,7 +58,7 @@ impl ValueCodec {
             ValueCodec::Postcard(shape) => postcard_json::decode(shape, bytes)
                 .filter(|value| hex_from(value).is_none())
                 .filter(|value| postcard_json::encode(shape, value).is_ok_and(|again| again == bytes)),
-            ValueCodec::Json | ValueCodec::Unknown => None,
+            ValueCodec::Json | ValueCodec::Rows(_) | ValueCodec::Unknown => None,
         };
         raw_json(&value.unwrap_or_else(|| show_hex(bytes)))
     }
@@ -64,6 +73,7 @@ impl ValueCodec {
             ValueCodec::Json => Ok(value.get().as_bytes().to_vec()),
             ValueCodec::Postcard(shape) => postcard_json::encode(shape, &parsed),
             ValueCodec::Internal(format) => format.encode(&parsed),
+            ValueCodec::Rows(rows) => rows.encode(value),
             ValueCodec::Text => bytes_from(&parsed).ok_or_else(|| "expected a string or {\"hex\": ...}".into()),
             ValueCodec::Unknown => {
                 Err("expected {\"hex\": ...}, because the state's schema does not describe its type".into())

@@ -3,7 +3,9 @@
 //! The field names are part of the product: consumers of a dead-letter output read them.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
+use crate::model::row::{RowSchema, write_json};
 use crate::model::{Fault, NO_TIMESTAMP};
 
 /// The position of a record that a function failed on.
@@ -24,6 +26,8 @@ pub(in crate::operator) struct DeadLetter<'a> {
     pub timestamp: i64,
     pub key: Option<&'a [u8]>,
     pub value: &'a [u8],
+    /// The schema of the value if it is a row.
+    pub schema: Option<&'a RowSchema>,
 }
 
 /// The JSON form of a [`DeadLetter`].
@@ -36,36 +40,42 @@ struct DeadLetterJson<'a> {
     backtrace: &'a [String],
     position: RecordPosition,
     timestamp: Option<i64>,
-    #[serde(flatten)]
-    key: Option<KeyJson<'a>>,
-    #[serde(flatten)]
-    value: ValueJson<'a>,
+    /// The key if it is UTF-8, else `key_hex`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_hex: Option<String>,
+    /// An object for a row, a string for other records that are UTF-8, else `value_hex`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<ValueJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_hex: Option<String>,
 }
 
-/// `value` if the bytes are UTF-8, else `value_hex`.
 #[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 enum ValueJson<'a> {
-    Value(&'a str),
-    ValueHex(String),
+    Row(Box<RawValue>),
+    Text(&'a str),
 }
 
-/// `key` if the bytes are UTF-8, else `key_hex`.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum KeyJson<'a> {
-    Key(&'a str),
-    KeyHex(String),
+/// Returns a row as JSON. `None` if the bytes are not a row of the schema.
+pub(super) fn row_json(schema: &RowSchema, row: &[u8]) -> Option<Vec<u8>> {
+    let mut json = Vec::new();
+    write_json(schema, row, &mut json).ok().map(|()| json)
 }
 
 impl DeadLetter<'_> {
     /// Encodes the dead letter as JSON.
     pub(in crate::operator) fn encode(&self) -> Vec<u8> {
-        let key = self
-            .key
-            .map(|key| std::str::from_utf8(key).map_or_else(|_| KeyJson::KeyHex(hex::encode(key)), KeyJson::Key));
-        let value = std::str::from_utf8(self.value)
-            .map_or_else(|_| ValueJson::ValueHex(hex::encode(self.value)), ValueJson::Value);
+        let key = self.key.map(std::str::from_utf8);
+        let value = match self.schema {
+            Some(schema) => {
+                let json = row_json(schema, self.value).and_then(|json| String::from_utf8(json).ok());
+                json.and_then(|json| RawValue::from_string(json).ok()).map(ValueJson::Row)
+            }
+            None => std::str::from_utf8(self.value).ok().map(ValueJson::Text),
+        };
         let json = DeadLetterJson {
             operator: self.operator,
             function: self.function,
@@ -74,7 +84,9 @@ impl DeadLetter<'_> {
             backtrace: &self.fault.backtrace,
             position: self.position,
             timestamp: Some(self.timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP),
-            key,
+            key: key.and_then(Result::ok),
+            key_hex: self.key.filter(|_| key.is_some_and(|key| key.is_err())).map(hex::encode),
+            value_hex: value.is_none().then(|| hex::encode(self.value)),
             value,
         };
         // Strings, numbers and lists of them always have a JSON form.
@@ -100,6 +112,7 @@ mod tests {
                 timestamp: 5,
                 key: Some(key),
                 value: &[0xff, 1],
+                schema: None,
             };
             let letter: serde_json::Value = serde_json::from_slice(&letter.encode()).unwrap();
             let expected = serde_json::json!({
@@ -109,5 +122,31 @@ mod tests {
             });
             assert_eq!(letter, expected);
         }
+    }
+
+    #[test]
+    fn a_dead_letter_shows_a_row_as_an_object() {
+        let fault = Fault::new(FaultCode::GuestError, "no");
+        let schema: RowSchema = "{tail:string,delay:i64?}".parse().unwrap();
+        let encoded = |value: &[u8]| -> serde_json::Value {
+            let position = RecordPosition { subtask: 0, record: 1 };
+            let (operator, function, schema) = ("parse", "f", Some(&schema));
+            let letter = DeadLetter {
+                operator,
+                function,
+                fault: &fault,
+                position,
+                timestamp: NO_TIMESTAMP,
+                key: None,
+                value,
+                schema,
+            };
+            serde_json::from_slice(&letter.encode()).unwrap()
+        };
+        let row = encoded(b"\x02N1\x01\x09");
+        assert_eq!(row["value"], serde_json::json!({"tail": "N1", "delay": -5}));
+        assert_eq!((row.get("key"), row.get("value_hex")), (None, None));
+        let damaged = encoded(b"\x09N1");
+        assert_eq!((damaged.get("value"), &damaged["value_hex"]), (None, &"094e31".into()));
     }
 }

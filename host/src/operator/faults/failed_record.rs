@@ -17,7 +17,7 @@ pub struct FailedRecord {
     /// Event time in milliseconds, or [`crate::model::NO_TIMESTAMP`].
     pub timestamp: i64,
     pub key: Option<Vec<u8>>,
-    /// Empty for a timer. For a window, a JSON object with its bounds.
+    /// Empty for a timer. For a window, a JSON object with its bounds. A row is shown as JSON.
     pub value: Vec<u8>,
 }
 

@@ -3,8 +3,9 @@
 //! Invariant: one failed item costs one item. The policy `fail` returns it in the error, `skip` counts it, and `dead-letter`
 //! emits a dead letter on the output after the function's own.
 
-use super::dead_letter::{DeadLetter, RecordPosition};
+use super::dead_letter::{DeadLetter, RecordPosition, row_json};
 use super::failed_record::FailedRecord;
+use crate::model::row::RowSchema;
 use crate::model::{Batch, Fault};
 use crate::operator::failure::OperatorFailure;
 use crate::operator::turn_runner::runner::{FunctionSettings, TurnRunner};
@@ -14,6 +15,8 @@ use crate::turn::OutputBatch;
 /// An item that a guest failed on, or that could not be handed to it.
 pub(in crate::operator) struct FailedItem<'a> {
     pub value: &'a [u8],
+    /// The schema of the value if it is a row.
+    pub schema: Option<&'a RowSchema>,
     pub timestamp: i64,
     pub key: Option<&'a [u8]>,
     pub fault: Fault,
@@ -35,6 +38,7 @@ impl<'a> FailedItem<'a> {
         let key = batch.keys.as_ref().map(|keys| keys.distinct.value(keys.key_of[index] as usize));
         FailedItem {
             value: batch.values.value(index),
+            schema: batch.schema.as_deref(),
             timestamp: batch.timestamps[index],
             key,
             fault,
@@ -51,7 +55,7 @@ impl TurnRunner {
         item: FailedItem<'_>,
         outputs: &mut Vec<OutputBatch>,
     ) -> Result<(), OperatorFailure> {
-        let FailedItem { value, timestamp, key, fault, record, kind } = item;
+        let FailedItem { value, schema, timestamp, key, fault, record, kind } = item;
         let position = RecordPosition { subtask: self.turn.context.subtask, record };
         let FunctionSettings { function, on_fault, log, .. } = &self.settings;
         let operator = &self.turn.context.operator;
@@ -62,14 +66,15 @@ impl TurnRunner {
                     FailedItemKind::Record(index) => (true, index),
                     FailedItemKind::TimerOrWindow => (false, None),
                 };
-                let (key, value) = (key.map(<[u8]>::to_vec), value.to_vec());
+                let row = schema.and_then(|schema| row_json(schema, value));
+                let (key, value) = (key.map(<[u8]>::to_vec), row.unwrap_or_else(|| value.to_vec()));
                 let record = Box::new(FailedRecord { position, is_record, index, timestamp, key, value });
                 return Err(OperatorFailure::Fault { fault, record });
             }
             FaultPolicy::Skip => self.counters.records_skipped += 1,
             FaultPolicy::DeadLetter => {
                 self.counters.records_dead_lettered += 1;
-                let letter = DeadLetter { operator, function, fault: &fault, position, timestamp, key, value };
+                let letter = DeadLetter { operator, function, fault: &fault, position, timestamp, key, value, schema };
                 let mut batch = Batch::default();
                 batch.push(&letter.encode(), timestamp);
                 outputs.push(OutputBatch { index: self.settings.outputs, batch });

@@ -23,13 +23,16 @@ impl<T: TurnDriven> Operator for T {
     }
 
     fn reject(&mut self, rejected: RejectedRecord, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
-        let RejectedRecord { value, timestamp, fault, .. } = rejected;
+        let RejectedRecord { value, schema, timestamp, fault } = rejected;
         let runner = self.runner_mut();
         let record = runner.counters.records_in;
         runner.counters.records_in += 1;
         runner.counters.faults += 1;
         let kind = FailedItemKind::Record(None);
-        runner.apply_fault_policy(FailedItem { value: &value, timestamp, key: None, fault, record, kind }, outputs)
+        runner.apply_fault_policy(
+            FailedItem { value: &value, schema: schema.as_deref(), timestamp, key: None, fault, record, kind },
+            outputs,
+        )
     }
 
     fn advance_watermark(&mut self, watermark: i64, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {
