@@ -102,7 +102,13 @@ fn a_component_of_another_world() {
             (func $run (canon lift (core func $i "run")))
             (export "run" (func $run)))"#,
     );
-    refuse_component("other-world", &other.unwrap(), 400, "component-wrong-world", "cofferdam:function/function");
+    refuse_component("other-world", &other.unwrap(), 400, "component-wrong-world", "cofferdam:function/guest");
+}
+
+#[test]
+fn a_component_of_an_earlier_contract() {
+    let old = wat::parse_str(r#"(component (instance $i) (export "cofferdam:function/function@0.1.0" (instance $i)))"#);
+    refuse_component("earlier-contract", &old.unwrap(), 400, "component-contract-version", "rebuild the component");
 }
 
 #[test]

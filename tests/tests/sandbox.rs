@@ -80,7 +80,7 @@ fn large_component(functions: usize) -> Vec<u8> {
     let mut component = b"\0asm\x0d\0\x01\0".to_vec();
     section(1, &module, &mut component);
     section(5, &[1, 1, 0], &mut component); // An instance without exports.
-    let name = b"cofferdam:function/function@0.1.0";
+    let name = b"cofferdam:function/guest@0.2.0";
     let export = [&[1, 0, name.len() as u8][..], name, &[5, 0, 0]].concat();
     section(11, &export, &mut component);
     component
@@ -400,7 +400,7 @@ fn a_function_that_asks_for_the_time_is_told_where_to_find_it() {
 fn around(module: &str) -> Vec<u8> {
     let text = format!(
         "(component (core module $m {module}) (core instance (instantiate $m)) (instance $i)
-         (export \"cofferdam:function/function@0.1.0\" (instance $i)))"
+         (export \"cofferdam:function/guest@0.2.0\" (instance $i)))"
     );
     wat::parse_str(text).unwrap()
 }
@@ -410,7 +410,7 @@ fn a_component_beyond_the_limits_of_an_instance_is_told_the_limit() {
     let (server, _dir) = start("limits", &[]);
     let tables = "(table 1 funcref)".repeat(5);
     for (module, says) in [
-        ("(memory 1) (memory 1)", "2 linear memories, more than 1"),
+        ("(memory 1) (memory 1) (memory 1) (memory 1) (memory 1)", "5 linear memories, more than 4"),
         (&*tables, "more than 4 tables"),
         ("(table 65537 funcref)", "a table of 65537 elements, more than 65536"),
     ] {

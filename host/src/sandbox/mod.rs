@@ -20,6 +20,11 @@ mod slots;
 mod validate;
 mod wasi;
 
+#[cfg(test)]
+mod foreign_guest_tests;
+#[cfg(test)]
+mod testing;
+
 pub use compile::{COMPILE_COMMAND, CompileLimits, CompileMode, compile_child, is_large_component};
 pub use component::Component;
 pub use description::{ComponentDescription, FunctionDescription, FunctionKind, PortDescription};

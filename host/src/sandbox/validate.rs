@@ -86,7 +86,7 @@ impl CoreModuleTotals {
 
 fn too_many(what: &str) -> Error {
     error::component_limits(format!("its core modules define {what}"))
-        .hint("use at most one memory, 4 tables of 65,536 elements each, and 32 core modules")
+        .hint("use at most 4 memories, 4 tables of 65,536 elements each, and 64 core modules")
 }
 
 fn not_wasm(bytes: &[u8]) -> Error {
@@ -108,7 +108,7 @@ fn check_import(name: &str, is_type: bool) -> Result<()> {
         return Ok(());
     }
     Err(error::component_import_denied(format!("it imports `{name}`, which is not granted")).hint(
-        "import only cofferdam:function and these interfaces of WASI, which are empty: cli, clocks, filesystem, io, random",
+        "import only cofferdam:function and these interfaces of WASI, which are empty: cli, clocks, filesystem, io, random, sockets",
     ))
 }
 

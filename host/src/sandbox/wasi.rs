@@ -1,8 +1,10 @@
 //! WASI for guests whose toolchain requires it: empty and deterministic.
 //!
-//! There are no files, environment variables, arguments or sockets. Clocks return the turn's processing time, and stdout and
-//! stderr go to the log of the turn. Time does not pass during a turn, so waiting would never end: it is the fault
-//! `invalid-call`.
+//! There are no files, environment variables and arguments, and no socket can be created. Clocks return the turn's processing
+//! time, and stdout and stderr go to the log of the turn.
+//!
+//! Time does not pass during a turn. A guest that waits continues at once, as if what it waits for were ready: runtimes sleep
+//! before they abort, and yield while they start. A guest that waits in a loop uses up its deadline.
 //!
 //! Random numbers derive from the job's seed, the operator, and the place of the turn: its input, its position, and its first
 //! key group or else its subtask. So a turn that runs again over the same records draws the same numbers, whatever the
@@ -27,7 +29,9 @@ use crate::model::hash_key;
 use crate::turn::{HostCallError, LOG_LINE_BYTES_MAX};
 
 /// Interfaces that every component may import. Other interfaces need a grant, which this version does not support.
-pub(super) const ALLOWED: &[&str] = &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
+/// The standard libraries of some languages import sockets without using them.
+pub(super) const ALLOWED: &[&str] =
+    &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
 /// Maximum number of bytes of stdout and stderr that are kept per turn.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -42,20 +46,23 @@ pub(super) fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> wa
     let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
     poll.func_wrap(
         "poll",
-        |_: StoreContextMut<'_, T>, _: (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
-            Err(waiting())
+        |_: StoreContextMut<'_, T>, (polled,): (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
+            if polled.is_empty() {
+                return Err(HostCallError::InvalidCall("`poll` needs at least one pollable".into()).into());
+            }
+            Ok(((0..polled.len() as u32).collect(),))
         },
     )?;
     poll.func_wrap(
         "[method]pollable.block",
-        |_: StoreContextMut<'_, T>, _: (Resource<DynPollable>,)| -> wasmtime::Result<()> { Err(waiting()) },
+        |_: StoreContextMut<'_, T>, _: (Resource<DynPollable>,)| -> wasmtime::Result<()> { Ok(()) },
+    )?;
+    poll.func_wrap(
+        "[method]pollable.ready",
+        |_: StoreContextMut<'_, T>, _: (Resource<DynPollable>,)| -> wasmtime::Result<(bool,)> { Ok((true,)) },
     )?;
     linker.allow_shadowing(false);
     Ok(())
-}
-
-fn waiting() -> wasmtime::Error {
-    HostCallError::InvalidCall("a guest cannot wait, because time does not pass during a turn".into()).into()
 }
 
 /// The clock, the random numbers and the output streams of one instance.
@@ -127,6 +134,10 @@ impl WasiEnvironment {
             .insecure_random(random(1))
             .insecure_random_seed(u128::from(seed))
             .max_random_size(RANDOM_BYTES_MAX)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .socket_addr_check(|_, _| Box::pin(async { false }))
             .build()
     }
 
@@ -184,8 +195,9 @@ impl HostMonotonicClock for WasiEnvironment {
         1_000_000
     }
 
+    /// Never 0, as it would be in `describe`: Go's runtime takes 0 for a broken clock.
     fn now(&self) -> u64 {
-        self.processing_time_ms().saturating_mul(1_000_000)
+        self.processing_time_ms().saturating_mul(1_000_000).max(1)
     }
 }
 

@@ -1,12 +1,12 @@
 //! The outcome of a failed call into a component, and how wasmtime's error becomes a fault, an error or a cancel.
 
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 use super::store_data::StoreData;
 use crate::error;
 use crate::model::{Fault, FaultCode};
 use crate::pipeline::GuestLimits;
-use crate::sandbox::wasi::WasiEnvironment;
 use crate::turn::{GuestPanic, HostCallError, TurnFailure, sanitize_backtrace, sanitize_text};
 
 /// The reason why a call into a component failed.
@@ -89,13 +89,11 @@ pub(in crate::sandbox) fn classify(
             Fault::new(FaultCode::MemoryExceeded, message)
         }
         _ if cause.root_cause().to_string().contains("fuel allocated for hostcalls") => output_exceeded(limits),
-        (_, trap) => match (panic, abort_message(trap, &data.environment), trap) {
-            (Some(GuestPanic { message, backtrace }), ..) => {
+        (_, trap) => match panic {
+            Some(GuestPanic { message, backtrace }) => {
                 Fault::new(FaultCode::GuestPanic, message).with_backtrace(backtrace)
             }
-            (None, Some(message), _) => Fault::new(FaultCode::GuestPanic, message),
-            (None, None, Some(trap)) => Fault::new(FaultCode::GuestTrap, trap.to_string()),
-            (None, None, None) => Fault::new(FaultCode::GuestTrap, format!("{:#}", cause.root_cause())),
+            None => trap_fault(cause, trap, data.environment.stderr_tail().map(sanitize_text)),
         },
     };
     // The guest's own backtrace says more than the names of its WebAssembly functions.
@@ -112,10 +110,23 @@ fn frame_text(frame: &wasmtime::FrameInfo) -> String {
     }
 }
 
-/// Returns the message that a language runtime wrote to stderr before it aborted.
-fn abort_message(trap: Option<&Trap>, environment: &WasiEnvironment) -> Option<String> {
-    let aborted = matches!(trap, Some(Trap::UnreachableCodeReached));
-    aborted.then(|| environment.stderr_tail()).flatten().map(sanitize_text)
+/// Returns the fault of a trap that the guest did not explain with `log.panic`. `stderr` is what it wrote there last.
+///
+/// A runtime that aborts or exits has written its reason to stderr. Other traps surprise the runtime, too, so what it wrote before
+/// only accompanies their own reason.
+fn trap_fault(cause: &wasmtime::Error, trap: Option<&Trap>, stderr: Option<String>) -> Fault {
+    let exited = cause.downcast_ref::<I32Exit>();
+    let has_aborted = exited.is_some() || matches!(trap, Some(Trap::UnreachableCodeReached));
+    let reason = match (exited, trap) {
+        (Some(I32Exit(status)), _) => format!("the component exited with status {status}"),
+        (_, Some(trap)) => trap.to_string(),
+        (_, None) => format!("{:#}", cause.root_cause()),
+    };
+    match stderr {
+        Some(stderr) if has_aborted => Fault::new(FaultCode::GuestPanic, stderr),
+        Some(stderr) => Fault::new(FaultCode::GuestTrap, format!("{reason}; its last output on stderr: {stderr}")),
+        None => Fault::new(FaultCode::GuestTrap, reason),
+    }
 }
 
 fn wasmtime_demangle(name: &str) -> String {
