@@ -2,7 +2,6 @@
 //! large one.
 
 use cofferdam_sdk::prelude::*;
-use serde::{Deserialize, Serialize};
 
 /// A charge below this amount is small, in cents.
 const SMALL: u64 = 100;
@@ -10,8 +9,8 @@ const SMALL: u64 = 100;
 const LARGE: u64 = 50_000;
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// A row of the file.
-#[derive(Debug, Serialize, Deserialize)]
+/// A charge on an account.
+#[derive(Record)]
 struct Charge {
     /// In seconds.
     time: i64,
@@ -20,7 +19,7 @@ struct Charge {
 }
 
 /// A large charge that follows a small one.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Record)]
 struct Alert {
     account: String,
     cents: u64,
@@ -39,14 +38,14 @@ struct Detect {
 #[function(timers(event))]
 impl KeyedProcessFunction for Detect {
     type Key = String;
-    type In = Csv<Charge>;
-    type Out = Json<Alert>;
+    type In = Charge;
+    type Out = Alert;
 
     fn process_element(
         &mut self,
         charge: Charge,
         ctx: &mut KeyedContext<String>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Alert>,
     ) -> Result {
         let now = ctx.require_timestamp()?;
         if let Some(small_at) = self.small_at.take() {
@@ -67,7 +66,7 @@ impl KeyedProcessFunction for Detect {
     }
 
     /// The minute is over, so the small charge was harmless.
-    fn on_timer(&mut self, _: Timer, _: &mut KeyedContext<String>, _: &mut Collector<Self::Out>) -> Result {
+    fn on_timer(&mut self, _: Timer, _: &mut KeyedContext<String>, _: &mut Collector<Alert>) -> Result {
         self.small_at.clear();
         Ok(())
     }

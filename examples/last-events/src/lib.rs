@@ -2,7 +2,22 @@
 
 use cofferdam_sdk::prelude::*;
 
-/// Takes rows `user,event` and emits `user,events` with the last events. The config's `keep` says how many.
+/// An event of a user.
+#[derive(Record)]
+struct Event {
+    user: String,
+    event: String,
+}
+
+/// The last events of a user.
+#[derive(Debug, PartialEq, Record)]
+struct LastEvents {
+    user: String,
+    /// Oldest first, separated by ` > `.
+    events: String,
+}
+
+/// Emits the last events of a user. The config's `keep` says how many.
 #[derive(Function)]
 struct Remember {
     /// The newest events of a user, oldest first.
@@ -13,8 +28,8 @@ struct Remember {
 #[function]
 impl KeyedProcessFunction for Remember {
     type Key = String;
-    type In = Csv<(String, String)>;
-    type Out = Csv<(String, String)>;
+    type In = Event;
+    type Out = LastEvents;
 
     fn open(&mut self, ctx: &mut Context) -> Result {
         self.keep = ctx.config_as("keep")?.unwrap_or(3);
@@ -23,16 +38,16 @@ impl KeyedProcessFunction for Remember {
 
     fn process_element(
         &mut self,
-        (user, event): (String, String),
+        Event { user, event }: Event,
         _ctx: &mut KeyedContext<String>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<LastEvents>,
     ) -> Result {
         let events = self.last.update(|last| {
             last.push(event);
             last.drain(..last.len().saturating_sub(self.keep));
             last.join(" > ")
         });
-        out.emit((user, events));
+        out.emit(LastEvents { user, events });
         Ok(())
     }
 }
@@ -45,7 +60,12 @@ mod tests {
     use cofferdam_sdk::testing::Harness;
 
     fn push(harness: &mut Harness<Remember>, user: &str, events: &[&str]) -> Result {
-        events.iter().try_for_each(|event| harness.push(user, (user.to_owned(), (*event).to_owned()), 0))
+        let event = |event: &&str| Event { user: user.to_owned(), event: (*event).to_owned() };
+        events.iter().map(event).try_for_each(|event| harness.push(user, event, 0))
+    }
+
+    fn last(user: &str, events: &str) -> LastEvents {
+        LastEvents { user: user.to_owned(), events: events.to_owned() }
     }
 
     #[test]
@@ -53,9 +73,10 @@ mod tests {
         let mut harness = Harness::<Remember>::new();
         push(&mut harness, "ada", &["open", "search", "view", "buy"])?;
         push(&mut harness, "bob", &["open"])?;
-        let lines =
-            ["ada,open", "ada,open > search", "ada,open > search > view", "ada,search > view > buy", "bob,open"];
-        assert_eq!(harness.take_text()?, lines);
+        let of_ada = ["open", "open > search", "open > search > view", "search > view > buy"];
+        let emitted = harness.take_output()?;
+        assert_eq!(emitted[..4], of_ada.map(|events| last("ada", events)));
+        assert_eq!(emitted[4..], [last("bob", "open")]);
         assert_eq!(harness.read_state("ada", |remember| remember.last.get().to_vec()), ["search", "view", "buy"]);
         Ok(())
     }
@@ -64,7 +85,7 @@ mod tests {
     fn the_number_of_events_is_configurable() -> Result {
         let mut harness = Harness::<Remember>::new().with_config("keep", "1");
         push(&mut harness, "ada", &["open", "search"])?;
-        assert_eq!(harness.take_text()?, ["ada,open", "ada,search"]);
+        assert_eq!(harness.take_output()?, [last("ada", "open"), last("ada", "search")]);
         let mut harness = Harness::<Remember>::new().with_config("keep", "few");
         assert!(push(&mut harness, "ada", &["open"]).is_err());
         Ok(())

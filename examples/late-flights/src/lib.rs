@@ -1,65 +1,62 @@
-//! The functions of the late-flights example. `parse` turns rows of the flights file into departures, and `track` computes running
-//! delay statistics of each aircraft.
+//! The functions of the late-flights example. `parse` turns flights into departures, and `track` computes running delay statistics of
+//! each aircraft.
 
 use cofferdam_sdk::prelude::*;
-use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// A row of the file. Numbers stay text here, because `NA` stands for a missing one.
-#[derive(Deserialize)]
-#[allow(dead_code, reason = "a row is read by the order of its columns, so those that are not needed are named too")]
-struct FlightRow {
-    dep_delay: String,
-    arr_delay: String,
-    carrier: String,
+/// A flight of the file: four of its columns. `NA` stands for a missing delay or aircraft.
+#[derive(Record)]
+struct Flight<'a> {
+    tailnum: &'a str,
+    carrier: &'a str,
     flight: u32,
-    tailnum: String,
-    origin: String,
-    dest: String,
-    time_hour: String,
+    dep_delay: &'a str,
 }
 
 /// A flight that departed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Departure {
-    tailnum: String,
-    carrier: String,
+#[derive(Record)]
+struct Departure<'a> {
+    tailnum: &'a str,
+    carrier: &'a str,
     flight: u32,
-    origin: String,
     /// Minutes behind schedule; negative when early.
     delay: i32,
-    time: String,
 }
 
-/// Reads the rows of the file, and skips flights that were cancelled or whose aircraft is not known.
+/// The flights of an aircraft so far.
+#[derive(Record)]
+struct Delays<'a> {
+    tailnum: &'a str,
+    flights: u64,
+    /// In minutes.
+    total_delay: i64,
+    /// The last ten delays, oldest first, separated by `;`.
+    last_delays: &'a str,
+}
+
+/// Skips flights that were cancelled or whose aircraft is not known.
 #[derive(Default)]
 struct Parse;
 
 #[function]
 impl FlatMapFunction for Parse {
-    type In = Csv<FlightRow>;
-    type Out = Json<Departure>;
+    type In = Flight<'static>;
+    type Out = Departure<'static>;
 
-    fn flat_map(&mut self, row: FlightRow, _ctx: &mut Context, out: &mut Collector<Json<Departure>>) -> Result {
-        if row.dep_delay == "NA" || row.tailnum == "NA" {
+    fn flat_map(&mut self, flight: Flight, _ctx: &mut Context, out: &mut Collector<Departure<'static>>) -> Result {
+        let Flight { tailnum, carrier, flight, dep_delay } = flight;
+        if dep_delay == "NA" || tailnum == "NA" {
             return Ok(());
         }
-        let delay = row.dep_delay.parse().map_err(|error| format!("dep_delay `{}`: {error}", row.dep_delay))?;
-        out.emit(Departure {
-            tailnum: row.tailnum,
-            carrier: row.carrier,
-            flight: row.flight,
-            origin: row.origin,
-            delay,
-            time: row.time_hour,
-        });
+        let delay = dep_delay.parse().map_err(|error| format!("dep_delay `{dep_delay}`: {error}"))?;
+        out.emit(Departure { tailnum, carrier, flight, delay });
         Ok(())
     }
 }
 
 const LAST_DELAYS_KEPT: usize = 10;
 
-/// Updates the statistics of an aircraft and emits `tailnum,count,total_delay,last_ten` for every departure.
+/// Updates the statistics of an aircraft and emits them for every departure.
 #[derive(Function)]
 struct Track {
     /// The number of flights, and the sum of their delays in minutes.
@@ -71,28 +68,28 @@ struct Track {
 #[function]
 impl KeyedProcessFunction for Track {
     type Key = String;
-    type In = Json<Departure>;
-    type Out = Csv<(String, u64, i64, String)>;
+    type In = Departure<'static>;
+    type Out = Delays<'static>;
 
     fn process_element(
         &mut self,
         flight: Departure,
         ctx: &mut KeyedContext<String>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Delays<'static>>,
     ) -> Result {
-        let (count, total) = self.stats.update(|(count, total)| {
+        let (flights, total_delay) = self.stats.update(|(count, total)| {
             *count += 1;
             *total += i64::from(flight.delay);
             (*count, *total)
         });
-        let last_ten = self.last_delays.update(|delays| {
+        let last_delays = self.last_delays.update(|delays| {
             delays.push(flight.delay);
             if delays.len() > LAST_DELAYS_KEPT {
                 delays.remove(0);
             }
             joined(delays)
         });
-        out.emit((ctx.key().to_owned(), count, total, last_ten));
+        out.emit(Delays { tailnum: ctx.key(), flights, total_delay, last_delays: &last_delays });
         Ok(())
     }
 }

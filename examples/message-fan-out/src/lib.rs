@@ -3,28 +3,41 @@
 use std::collections::BTreeSet;
 
 use cofferdam_sdk::prelude::*;
-use serde::{Deserialize, Serialize};
 
-/// A row of the messages.
-#[derive(Debug, Serialize, Deserialize)]
+/// A message about a topic, which is its key.
+#[derive(Record)]
 struct Message {
+    text: String,
+}
+
+/// Whether a reader follows a topic from now on.
+#[derive(Record)]
+struct Rule {
+    topic: String,
+    reader: String,
+    follows: bool,
+}
+
+/// The copy of a message for a reader.
+#[derive(Debug, PartialEq, Record)]
+struct Delivered {
+    reader: String,
     /// In seconds.
     time: i64,
     topic: String,
     text: String,
 }
 
-/// A row of the rules.
-#[derive(Debug, Serialize, Deserialize)]
-struct Rule {
+/// A message without a reader.
+#[derive(Debug, PartialEq, Record)]
+struct Unread {
     /// In seconds.
     time: i64,
     topic: String,
-    reader: String,
-    follows: bool,
+    text: String,
 }
 
-/// Emits `reader,time,topic,text` for each message and each of its readers, by the rules of the message's time.
+/// Emits a copy of each message for each of its readers, by the rules of the message's time.
 ///
 /// Messages and rules arrive in any order. A timer at the message's time fires when both inputs have reached it. Then all rules up to
 /// that time are known, and later ones are ignored.
@@ -34,16 +47,15 @@ struct FanOut {
     waiting: MapState<Timestamp, Vec<String>>,
     /// By topic, time and reader: whether the reader follows the topic from that time on.
     rules: BroadcastState<(String, Timestamp, String), bool>,
-    /// Messages without a reader.
-    unread: SideOutput<Csv<(i64, String, String)>>,
+    unread: SideOutput<Unread>,
 }
 
 #[function(name = "fan-out", timers(event))]
 impl BroadcastProcessFunction for FanOut {
     type Key = String;
-    type In = Csv<Message>;
-    type Broadcast = Csv<Rule>;
-    type Out = Csv<(String, i64, String, String)>;
+    type In = Message;
+    type Broadcast = Rule;
+    type Out = Delivered;
 
     fn process_element(
         &mut self,
@@ -81,10 +93,11 @@ impl BroadcastProcessFunction for FanOut {
         let time = timer.time.as_secs();
         for text in texts {
             for reader in &readers {
-                out.emit((reader.clone(), time, topic.clone(), text.clone()));
+                let (reader, topic, text) = (reader.clone(), topic.clone(), text.clone());
+                out.emit(Delivered { reader, time, topic, text });
             }
             if readers.is_empty() {
-                self.unread.emit((time, topic.clone(), text));
+                self.unread.emit(Unread { time, topic: topic.clone(), text });
             }
         }
         Ok(())
@@ -99,12 +112,18 @@ mod tests {
     use cofferdam_sdk::testing::Harness;
 
     fn rule(harness: &mut Harness<FanOut>, time: i64, topic: &str, reader: &str, follows: bool) -> Result {
-        let rule = Rule { time, topic: topic.into(), reader: reader.into(), follows };
+        let rule = Rule { topic: topic.into(), reader: reader.into(), follows };
         harness.push_broadcast(rule, time * 1000)
     }
 
     fn message(harness: &mut Harness<FanOut>, time: i64, topic: &str, text: &str) -> Result {
-        harness.push(topic, Message { time, topic: topic.into(), text: text.into() }, time * 1000)
+        harness.push(topic, Message { text: text.into() }, time * 1000)
+    }
+
+    /// Returns the copies as `reader,time,topic,text`.
+    fn delivered(harness: &mut Harness<FanOut>) -> Result<Vec<String>> {
+        let line = |Delivered { reader, time, topic, text }| format!("{reader},{time},{topic},{text}");
+        Ok(harness.take_output()?.into_iter().map(line).collect())
     }
 
     #[test]
@@ -114,9 +133,9 @@ mod tests {
         rule(&mut harness, 0, "news", "ada", true)?;
         rule(&mut harness, 0, "sport", "cleo", true)?;
         message(&mut harness, 5, "news", "hello")?;
-        assert!(harness.take_text()?.is_empty(), "it waits");
+        assert!(delivered(&mut harness)?.is_empty(), "it waits");
         harness.advance_watermark(5_000)?;
-        assert_eq!(harness.take_text()?, ["ada,5,news,hello", "bob,5,news,hello"]);
+        assert_eq!(delivered(&mut harness)?, ["ada,5,news,hello", "bob,5,news,hello"]);
         assert!(harness.read_state("news", |fan_out| fan_out.waiting.is_empty()));
         Ok(())
     }
@@ -131,7 +150,7 @@ mod tests {
         message(&mut harness, 6, "news", "again")?;
         let mut restored = Harness::<FanOut>::restore(&harness.snapshot())?;
         restored.advance_watermark(6_000)?;
-        assert_eq!(restored.take_text()?, ["ada,5,news,hello", "bob,6,news,again"]);
+        assert_eq!(delivered(&mut restored)?, ["ada,5,news,hello", "bob,6,news,again"]);
         Ok(())
     }
 
@@ -141,8 +160,9 @@ mod tests {
         rule(&mut harness, 9, "news", "ada", true)?;
         message(&mut harness, 5, "news", "hello")?;
         harness.advance_watermark(9_000)?;
-        assert!(harness.take_text()?.is_empty());
-        assert_eq!(harness.take_side_output(|fan_out| &fan_out.unread)?, [(5, "news".to_owned(), "hello".to_owned())]);
+        assert!(delivered(&mut harness)?.is_empty());
+        let unread = Unread { time: 5, topic: "news".into(), text: "hello".into() };
+        assert_eq!(harness.take_side_output(|fan_out| &fan_out.unread)?, [unread]);
         Ok(())
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use cofferdam_sdk::prelude::*;
-use serde::{Deserialize, Serialize};
 
 /// The shop's products, the best first, with their categories.
 const CATALOGUE: &[(&str, &str)] = &[
@@ -19,22 +18,19 @@ const CATALOGUE: &[(&str, &str)] = &[
 /// The largest number of recommended products.
 const RECOMMENDED: usize = 2;
 
-/// A row of the file.
-#[derive(Debug, Serialize, Deserialize)]
-struct Look {
-    /// In seconds.
-    time: i64,
-    user: String,
-    product: String,
+/// A user, who is the key, looks at a product.
+#[derive(Record)]
+struct Look<'a> {
+    product: &'a str,
 }
 
 /// The result of a visit.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Record)]
 struct Visit {
     user: String,
     /// The time of the first look, in seconds.
     from: i64,
-    looks: usize,
+    looks: u64,
     /// The category with the most looks.
     category: String,
     recommended: Vec<String>,
@@ -51,17 +47,17 @@ fn category(product: &str) -> Option<&'static str> {
 #[function]
 impl ProcessWindowFunction for Recommend {
     type Key = String;
-    type In = Csv<Look>;
-    type Out = Json<Visit>;
+    type In = Look<'static>;
+    type Out = Visit;
 
     fn process(
         &mut self,
         window: &Window<String>,
-        looks: Elements<Csv<Look>>,
+        looks: Elements<Look<'static>>,
         _ctx: &mut Context,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Visit>,
     ) -> Result {
-        let products: Vec<String> = looks.values().map(|look| look.product).collect();
+        let products: Vec<&str> = looks.values().map(|look| look.product).collect();
         let mut categories: BTreeMap<&str, usize> = BTreeMap::new();
         for category in products.iter().filter_map(|product| category(product)) {
             *categories.entry(category).or_default() += 1;
@@ -74,7 +70,7 @@ impl ProcessWindowFunction for Recommend {
         out.emit(Visit {
             user: window.key().to_owned(),
             from: window.start.as_secs(),
-            looks: products.len(),
+            looks: products.len() as u64,
             category: favourite.to_owned(),
             recommended: CATALOGUE.iter().filter(new).take(RECOMMENDED).map(|(name, _)| (*name).to_owned()).collect(),
         });
@@ -93,7 +89,7 @@ mod tests {
     fn visits(looks: &[(i64, &str)]) -> Result<Vec<Visit>> {
         let mut harness = WindowHarness::<Recommend>::new(Windows::session(Duration::from_mins(10)));
         for &(time, product) in looks {
-            harness.push("ada", Look { time, user: "ada".into(), product: product.into() }, time * 1000)?;
+            harness.push("ada", Look { product }, time * 1000)?;
         }
         harness.advance_watermark(Timestamp::MAX)?;
         harness.take_output()

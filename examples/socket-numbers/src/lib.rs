@@ -3,6 +3,13 @@
 
 use cofferdam_sdk::prelude::*;
 
+/// A number and its square.
+#[derive(Debug, PartialEq, Record)]
+struct Square {
+    number: i64,
+    square: i64,
+}
+
 /// Emits the number of a line and its square.
 #[derive(Default)]
 struct Parse;
@@ -10,12 +17,12 @@ struct Parse;
 #[function]
 impl MapFunction for Parse {
     type In = Text;
-    type Out = Csv<(i64, i64)>;
+    type Out = Square;
 
-    fn map(&mut self, line: &str, _ctx: &mut Context) -> Result<(i64, i64)> {
+    fn map(&mut self, line: &str, _ctx: &mut Context) -> Result<Square> {
         let number: i64 = line.trim().parse().map_err(|error| format!("`{line}` is not a number: {error}"))?;
         let square = number.checked_mul(number).ok_or_else(|| format!("the square of {number} is too large"))?;
-        Ok((number, square))
+        Ok(Square { number, square })
     }
 }
 
@@ -29,8 +36,9 @@ mod tests {
     #[test]
     fn a_line_becomes_a_number_and_its_square() -> Result {
         let mut harness = Harness::<Parse>::new();
-        harness.push_raw_batch([("", "12", 0), ("", " -3 ", 0), ("", "+007", 0)])?;
-        assert_eq!(harness.take_text()?, ["12,144", "-3,9", "7,49"]);
+        harness.push_batch([("", "12", 0), ("", " -3 ", 0), ("", "+007", 0)])?;
+        let squares = [(12, 144), (-3, 9), (7, 49)].map(|(number, square)| Square { number, square });
+        assert_eq!(harness.take_output()?, squares);
         Ok(())
     }
 

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 /// The states of a device. An unknown device is off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, StateType)]
-#[serde(rename_all = "lowercase")]
 enum Device {
     #[default]
     Off,
@@ -15,45 +14,43 @@ enum Device {
     Broken,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Event {
-    PowerOn,
-    PowerOff,
-    Start,
-    Stop,
-    Fail,
-    Repair,
-}
-
 impl Device {
     /// Returns the state after the event, or `None` if the event is impossible in this state.
-    fn after(self, event: Event) -> Option<Device> {
+    fn after(self, event: &str) -> Option<Device> {
         match (self, event) {
-            (Device::Off, Event::PowerOn) | (Device::Running, Event::Stop) => Some(Device::Idle),
-            (Device::Idle, Event::Start) => Some(Device::Running),
-            (Device::Running, Event::Fail) => Some(Device::Broken),
-            (Device::Idle, Event::PowerOff) | (Device::Broken, Event::Repair) => Some(Device::Off),
+            (Device::Off, "power-on") | (Device::Running, "stop") => Some(Device::Idle),
+            (Device::Idle, "start") => Some(Device::Running),
+            (Device::Running, "fail") => Some(Device::Broken),
+            (Device::Idle, "power-off") | (Device::Broken, "repair") => Some(Device::Off),
             _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Device::Off => "off",
+            Device::Idle => "idle",
+            Device::Running => "running",
+            Device::Broken => "broken",
         }
     }
 }
 
-/// A row of the file.
-#[derive(Debug, Serialize, Deserialize)]
-struct Reported {
+/// An event of a device.
+#[derive(Record)]
+struct Reported<'a> {
     time: u64,
-    device: String,
-    event: Event,
+    device: &'a str,
+    event: &'a str,
 }
 
 /// An impossible event of a device.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Alert {
+#[derive(Record)]
+struct Alert<'a> {
     time: u64,
-    device: String,
-    state: Device,
-    event: Event,
+    device: &'a str,
+    state: &'a str,
+    event: &'a str,
 }
 
 /// Emits an alert for each impossible event. The device keeps its state then.
@@ -66,19 +63,19 @@ struct Watch {
 #[function]
 impl KeyedProcessFunction for Watch {
     type Key = String;
-    type In = Csv<Reported>;
-    type Out = Json<Alert>;
+    type In = Reported<'static>;
+    type Out = Alert<'static>;
 
     fn process_element(
         &mut self,
         reported: Reported,
         _: &mut KeyedContext<String>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Alert<'static>>,
     ) -> Result {
         let Reported { time, device, event } = reported;
         let state = self.state.get_or_default();
         match state.after(event) {
-            None => out.emit(Alert { time, device, state, event }),
+            None => out.emit(Alert { time, device, state: state.name(), event }),
             Some(Device::Off) => self.state.clear(),
             Some(next) => self.state.set(next),
         }
@@ -93,21 +90,25 @@ mod tests {
     use super::*;
     use cofferdam_sdk::testing::Harness;
 
-    fn alerts(harness: &mut Harness<Watch>, rows: &[&str]) -> Result<Vec<String>> {
-        for row in rows {
-            let device = row.split(',').nth(1).ok_or("no device")?;
-            harness.push_raw(device, row, 0)?;
+    fn alerts(harness: &mut Harness<Watch>, events: &[(u64, &str, &str)]) -> Result<Vec<OwnedAlert>> {
+        for &(time, device, event) in events {
+            harness.push(device, Reported { time, device, event }, 0)?;
         }
-        harness.take_text()
+        harness.take_output()
+    }
+
+    fn alert(time: u64, device: &str, state: &str, event: &str) -> OwnedAlert {
+        Alert { time, device, state, event }.into()
     }
 
     #[test]
     fn possible_events_give_no_alert_and_leave_no_state() -> Result {
         let mut harness = Harness::<Watch>::new();
-        let life = ["1,m,power-on", "2,m,start", "3,m,stop", "4,m,start", "5,m,fail"];
+        let life = [(1, "m", "power-on"), (2, "m", "start"), (3, "m", "stop"), (4, "m", "start"), (5, "m", "fail")];
         assert!(alerts(&mut harness, &life)?.is_empty());
         assert_eq!(harness.read_state("m", |watch| watch.state.get()), Some(Device::Broken));
-        assert!(alerts(&mut harness, &["6,m,repair", "7,m,power-on", "8,m,power-off"])?.is_empty());
+        let end = [(6, "m", "repair"), (7, "m", "power-on"), (8, "m", "power-off")];
+        assert!(alerts(&mut harness, &end)?.is_empty());
         assert_eq!(harness.read_state("m", |watch| watch.state.get()), None);
         Ok(())
     }
@@ -115,16 +116,16 @@ mod tests {
     #[test]
     fn an_impossible_event_is_reported_and_changes_nothing() -> Result {
         let mut harness = Harness::<Watch>::new();
-        let alert = r#"{"time":2,"device":"m","state":"idle","event":"stop"}"#;
-        assert_eq!(alerts(&mut harness, &["1,m,power-on", "2,m,stop", "3,m,start"])?, [alert]);
+        let events = [(1, "m", "power-on"), (2, "m", "stop"), (3, "m", "start")];
+        assert_eq!(alerts(&mut harness, &events)?, [alert(2, "m", "idle", "stop")]);
         assert_eq!(harness.read_state("m", |watch| watch.state.get()), Some(Device::Running));
         Ok(())
     }
 
     #[test]
     fn each_device_has_its_own_state() -> Result {
-        let alert = r#"{"time":2,"device":"n","state":"off","event":"start"}"#;
-        assert_eq!(alerts(&mut Harness::new(), &["1,m,power-on", "2,n,start", "3,m,start"])?, [alert]);
+        let events = [(1, "m", "power-on"), (2, "n", "start"), (3, "m", "start")];
+        assert_eq!(alerts(&mut Harness::new(), &events)?, [alert(2, "n", "off", "start")]);
         Ok(())
     }
 }

@@ -2,31 +2,39 @@
 //! road becomes slow and when it is free again.
 
 use cofferdam_sdk::prelude::*;
-use serde::{Deserialize, Serialize};
 
 /// A window with fewer cars is ignored.
 const CARS_MIN: u64 = 3;
 /// A road is slow below this speed, in km/h.
 const SLOW: u64 = 30;
 
-/// A row of the file: a car that passed.
-#[derive(Debug, Serialize, Deserialize)]
+/// A car that passed on a road, which is its key.
+#[derive(Record)]
 struct Car {
-    /// In seconds.
-    time: i64,
-    road: String,
     /// In km/h.
     speed: u64,
 }
 
 /// The cars of a road in a window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Record)]
 struct Traffic {
     road: String,
     /// The window's end in seconds.
     until: i64,
     cars: u64,
     /// In km/h, rounded down.
+    mean_speed: u64,
+}
+
+/// A road becomes slow, or is free again.
+#[derive(Debug, PartialEq, Record)]
+struct Change<'a> {
+    road: &'a str,
+    /// In seconds.
+    time: i64,
+    /// `slow` or `free`.
+    what: &'a str,
+    /// In km/h.
     mean_speed: u64,
 }
 
@@ -37,9 +45,9 @@ struct Speed;
 #[function]
 impl AggregateFunction for Speed {
     type Key = String;
-    type In = Csv<Car>;
+    type In = Car;
     type Accumulator = (u64, u64);
-    type Out = Json<Traffic>;
+    type Out = Traffic;
 
     fn create(&mut self) -> (u64, u64) {
         (0, 0)
@@ -63,7 +71,7 @@ impl AggregateFunction for Speed {
     }
 }
 
-/// Emits `road,time,slow or free,mean speed` when a road changes.
+/// Emits a change of a road.
 #[derive(Function)]
 struct Watch {
     /// Whether the road was slow in the last window with enough cars.
@@ -73,20 +81,21 @@ struct Watch {
 #[function]
 impl KeyedProcessFunction for Watch {
     type Key = String;
-    type In = Json<Traffic>;
-    type Out = Csv<(String, i64, &'static str, u64)>;
+    type In = Traffic;
+    type Out = Change<'static>;
 
     fn process_element(
         &mut self,
         traffic: Traffic,
         _: &mut KeyedContext<String>,
-        out: &mut Collector<Self::Out>,
+        out: &mut Collector<Change<'static>>,
     ) -> Result {
         let slow = traffic.mean_speed < SLOW;
         if traffic.cars >= CARS_MIN && slow != self.slow_now.get_or_default() {
             self.slow_now.set(slow);
             let what = if slow { "slow" } else { "free" };
-            out.emit((traffic.road, traffic.until, what, traffic.mean_speed));
+            let Traffic { road, until: time, mean_speed, .. } = &traffic;
+            out.emit(Change { road, time: *time, what, mean_speed: *mean_speed });
         }
         Ok(())
     }
@@ -104,7 +113,7 @@ mod tests {
         let mut harness =
             WindowHarness::<Speed>::new(Windows::sliding(Duration::from_mins(1), Duration::from_secs(20)));
         for (time, speed) in [(605, 50), (630, 21)] {
-            harness.push("A4", Car { time, road: "A4".into(), speed }, time * 1000)?;
+            harness.push("A4", Car { speed }, time * 1000)?;
         }
         harness.advance_watermark(680_000)?;
         let windows: Vec<_> = harness
@@ -116,12 +125,17 @@ mod tests {
         Ok(())
     }
 
+    /// Returns the changes as `road,time,what,mean speed`.
     fn jams(windows: &[(u64, u64)]) -> Result<Vec<String>> {
         let mut harness = Harness::<Watch>::new();
         for (&(cars, mean_speed), until) in windows.iter().zip(1..) {
             harness.push("A4", Traffic { road: "A4".into(), until, cars, mean_speed }, until)?;
         }
-        harness.take_text()
+        let line = |change: OwnedChange| {
+            let OwnedChange { road, time, what, mean_speed } = change;
+            format!("{road},{time},{what},{mean_speed}")
+        };
+        Ok(harness.take_output()?.into_iter().map(line).collect())
     }
 
     #[test]
