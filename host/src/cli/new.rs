@@ -13,7 +13,7 @@ const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("template/Cargo.toml.template")),
     ("src/lib.rs", include_str!("template/lib.rs.template")),
     ("pipeline.toml", include_str!("template/pipeline.toml.template")),
-    ("words.txt", include_str!("template/words.txt")),
+    ("sales.csv", include_str!("template/sales.csv")),
     ("README.md", include_str!("template/README.md.template")),
     (".gitignore", "/target\n/cofferdam-data\n"),
 ];
