@@ -119,6 +119,7 @@ codes! {
     source_failed = "source-failed", Environment;
     source_encoding = "source-encoding", Invalid;
     record_undecodable = "record-undecodable", Invalid;
+    record_invalid = "record-invalid", Invalid;
     sink_unwritable = "sink-unwritable", Environment;
     sink_changed = "sink-changed", Conflict;
     capacity_exceeded = "capacity-exceeded", Environment;

@@ -37,6 +37,6 @@ pub use open::{
 };
 pub use select::KeyExtractor;
 pub use sink::{Committer, OtherJobOutput, Sink};
-pub use source::{FIRST_RECORDS, Poll, RecordLocation, Replay, Source, SourceCheck};
+pub use source::{FIRST_RECORDS, HeaderRun, Poll, RecordLocation, Replay, Source, SourceCheck, UndecodableRecord};
 pub use timestamp::{EventTimestamp, TimestampExtractor, is_implausible};
 pub use undecodable::SkipLog;

@@ -6,9 +6,10 @@ use std::path::Path;
 use super::context::ConnectorContext;
 use super::file::{self, FileCommitter, FileSettings, FileSink, FileSource};
 use super::sink::{Committer, OtherJobOutput, Sink};
-use super::source::{FIRST_RECORDS, RecordLocation, Replay, Source, SourceCheck};
+use super::source::{FIRST_RECORDS, HeaderRun, RecordLocation, Replay, Source, SourceCheck};
 use super::{blackhole, generator, socket, stdout};
 use crate::error::Result;
+use crate::format::SourceDecoding;
 use crate::model::Batch;
 use crate::pipeline::{FileFormat, SinkConfig, SourceConfig, UndecodablePolicy, ValueFormat};
 
@@ -19,13 +20,16 @@ use crate::pipeline::{FileFormat, SinkConfig, SourceConfig, UndecodablePolicy, V
 /// Errors: `source-missing` and `source-failed` about the input, `checkpoint-corrupt` about the positions.
 pub fn open_source(
     config: &SourceConfig,
-    on_undecodable: UndecodablePolicy,
+    decoding: &SourceDecoding,
     context: &ConnectorContext,
     positions: &[&[u8]],
 ) -> Result<Box<dyn Source>> {
+    let on_undecodable = decoding.on_undecodable;
     Ok(match config {
         SourceConfig::File { path, format, header } => {
-            let settings = file_settings(path, *format, *header, on_undecodable);
+            // A record as it is does not name its columns, so all files must have the same.
+            let one_header = decoding.wants_raw && decoding.settings.columns.is_none();
+            let settings = FileSettings { one_header, ..file_settings(path, *format, *header, on_undecodable) };
             Box::new(FileSource::open(settings, context, positions)?)
         }
         SourceConfig::Generator { records, template, keys, .. } => {
@@ -54,7 +58,7 @@ pub fn find_record(
 }
 
 fn file_settings(path: &Path, format: FileFormat, header: bool, on_undecodable: UndecodablePolicy) -> FileSettings {
-    FileSettings { path: path.to_owned(), format, header, on_undecodable }
+    FileSettings { path: path.to_owned(), format, header, on_undecodable, one_header: true }
 }
 
 /// Returns whether a source can read its records again.
@@ -81,15 +85,20 @@ pub fn check_source(config: &SourceConfig, base_dir: &Path, check: SourceCheck<'
 }
 
 /// Reads the first records of a source that can be replayed, as far as one poll returns them. Used at submit.
-pub fn first_records(config: &SourceConfig, context: &ConnectorContext) -> Batch {
-    let mut batch = Batch::default();
+pub fn first_records(
+    config: &SourceConfig,
+    decoding: &SourceDecoding,
+    context: &ConnectorContext,
+) -> (Batch, Vec<HeaderRun>) {
+    let (mut batch, mut headers) = (Batch::default(), Vec::new());
     if replay(config) == Replay::Yes
-        && let Ok(mut source) = open_source(config, UndecodablePolicy::Fail, context, &[])
+        && let Ok(mut source) = open_source(config, decoding, context, &[])
     {
         // The job reports an error in these records when it reads them.
         let _ = source.poll(&mut batch, FIRST_RECORDS);
+        headers = source.headers().to_vec();
     }
-    batch
+    (batch, headers)
 }
 
 /// Opens one subtask's share of a sink. Error: `sink-unwritable`.

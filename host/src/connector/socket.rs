@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::context::ConnectorContext;
-use super::source::{POLL_BYTES_MAX, Poll, Source};
+use super::source::{POLL_BYTES_MAX, Poll, RecordLocation, Source, UNDECODABLE_BYTES_MAX, UndecodableRecord};
 use super::undecodable::{self, SkipLog};
 use crate::error::{Result, source_encoding, source_failed};
 use crate::format::records::{Fill, RecordSplitter};
@@ -39,6 +39,7 @@ pub(super) struct SocketSource {
     /// The connection; `None` in all subtasks but the first.
     records: Option<RecordSplitter<TcpStream>>,
     skip_log: SkipLog,
+    undecodable: Vec<UndecodableRecord>,
 }
 
 impl SocketSource {
@@ -54,7 +55,7 @@ impl SocketSource {
             _ => None,
         };
         let (node, address, skip_log) = (context.node.clone(), address.to_owned(), SkipLog::default());
-        Ok(SocketSource { node, address, on_undecodable, records, skip_log })
+        Ok(SocketSource { node, address, on_undecodable, records, skip_log, undecodable: Vec::new() })
     }
 }
 
@@ -115,6 +116,13 @@ impl Source for SocketSource {
                 if self.on_undecodable == UndecodablePolicy::Fail {
                     return Err(error());
                 }
+                if self.on_undecodable == UndecodablePolicy::DeadLetter {
+                    let byte = defect.offset();
+                    let location = RecordLocation { file: address.clone(), byte, line: reader.line_of(byte) };
+                    let value = reader.defective(UNDECODABLE_BYTES_MAX).to_vec();
+                    let message = undecodable::reason(defect, &|offset| reader.line_of(offset));
+                    self.undecodable.push(UndecodableRecord { value, location: Some(location), message });
+                }
                 self.skip_log.skip(&self.node, error);
                 reader.skip();
             }
@@ -133,6 +141,10 @@ impl Source for SocketSource {
     /// Returns no bytes: a connection cannot be read again.
     fn position(&self) -> Result<Vec<u8>> {
         Ok(Vec::new())
+    }
+
+    fn take_undecodable(&mut self) -> Vec<UndecodableRecord> {
+        std::mem::take(&mut self.undecodable)
     }
 
     fn take_skipped(&mut self) -> u64 {

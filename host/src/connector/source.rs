@@ -1,6 +1,7 @@
 //! The trait of a source, and what its callers pass to it and get from it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -55,12 +56,53 @@ pub trait Source: Send {
         Ok(())
     }
 
+    /// Returns the headers of the inputs that the records of the last poll come from. Empty if inputs have no headers.
+    fn headers(&self) -> &[HeaderRun] {
+        &[]
+    }
+
+    /// Returns the parts of the input that are no records, since the last call. Only with `on_undecodable = "dead-letter"`.
+    fn take_undecodable(&mut self) -> Vec<UndecodableRecord> {
+        Vec::new()
+    }
+
+    /// Returns the locations of records of the last `poll`, in ascending order of their indexes. Reads the input at most once more.
+    /// See [`Source::locate`].
+    fn locate_all(&mut self, indexes: &[usize], is_cancelled: &dyn Fn() -> bool) -> Vec<Option<RecordLocation>> {
+        indexes.iter().map(|&index| self.locate(index, is_cancelled)).collect()
+    }
+
     /// Returns the location in the input of record `index` of the last `poll`, or `None` if it is unknown. It may read
     /// the input again, so call it only for a record that failed. Gives up once `is_cancelled` returns true.
     fn locate(&self, _index: usize, _is_cancelled: &dyn Fn() -> bool) -> Option<RecordLocation> {
         None
     }
 }
+
+/// The names of the columns of consecutive records of one poll.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderRun {
+    /// Index of the first record within the poll.
+    pub first: usize,
+    /// The names in the header of their input.
+    pub columns: Arc<[String]>,
+    /// The path of the input.
+    pub input: Arc<str>,
+}
+
+/// Part of an input that is no record: a CSV quote is not closed, or the record is too long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndecodableRecord {
+    /// Its first bytes, at most 64 KiB.
+    pub value: Vec<u8>,
+    /// Where it begins, if that is known.
+    pub location: Option<RecordLocation>,
+    /// Why it is no record.
+    pub message: String,
+}
+
+/// Maximum number of bytes of [`UndecodableRecord::value`].
+pub(super) const UNDECODABLE_BYTES_MAX: usize = 64 << 10;
 
 /// The place in an input file where a record begins.
 #[derive(Clone, Debug, PartialEq, Eq)]

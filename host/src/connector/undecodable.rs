@@ -12,8 +12,13 @@ const SKIP_HINT: &str = "correct the input, or set `on_undecodable = \"skip\"` a
 
 /// Returns the error `record-undecodable` for a defect at `location`. `line` returns the line of a byte offset.
 pub(super) fn error(location: &str, defect: Defect, line: impl Fn(u64) -> Option<u64>) -> Error {
+    record_undecodable(format!("{location}: {}", reason(defect, &line))).hint(SKIP_HINT)
+}
+
+/// Returns why a part of an input is no record. `line` returns the line of a byte offset.
+pub(super) fn reason(defect: Defect, line: &dyn Fn(u64) -> Option<u64>) -> String {
     let limit = RECORD_BYTES_MAX >> 20;
-    let what = match defect {
+    match defect {
         Defect::UnclosedQuote { .. } => "the quote that opens here is never closed".to_owned(),
         Defect::EndlessQuote { .. } => format!("the quote that opens here is not closed within {limit} MiB"),
         Defect::TooLong { .. } => format!("the record that begins here is longer than {limit} MiB"),
@@ -21,8 +26,7 @@ pub(super) fn error(location: &str, defect: Defect, line: impl Fn(u64) -> Option
             let closed = line(closing).map_or_else(|| format!("byte {closing}"), |line| format!("line {line}"));
             format!("the quote that opens here is not closed before {closed}, where text follows the next quote")
         }
-    };
-    record_undecodable(format!("{location}: {what}")).hint(SKIP_HINT)
+    }
 }
 
 /// Returns the error `record-undecodable` for a defect in a stream that cannot be read again.

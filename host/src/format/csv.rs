@@ -119,15 +119,9 @@ impl CsvDecoder {
         timestamp: Option<&TimestampReader>,
         rows: &mut [Column],
     ) -> Result<EventTime, DecodeDefect> {
-        self.spans.clear();
-        let text = if memchr(b'"', record).is_none() {
-            find_columns(record, &self.needed, &mut self.spans);
-            record
-        } else {
-            self.unescaped.read(record);
-            let spans = self.needed.iter().map_while(|&column| self.unescaped.range(column));
-            self.spans.extend(spans);
-            &self.unescaped.text
+        let text = match find_spans(record, &self.needed, &mut self.spans, &mut self.unescaped) {
+            RowText::Plain => record,
+            RowText::Unescaped => &self.unescaped.text,
         };
         if self.spans.len() < self.needed.len() {
             return Err(DecodeDefect::Field(self.too_short(record)));
@@ -154,6 +148,16 @@ impl CsvDecoder {
         }
     }
 
+    /// Returns the text of the timestamp, or nothing.
+    pub(super) fn timestamp_text(&mut self, record: &[u8]) -> Vec<u8> {
+        let text = match find_spans(record, &self.needed, &mut self.spans, &mut self.unescaped) {
+            RowText::Plain => record,
+            RowText::Unescaped => &self.unescaped.text,
+        };
+        let span = self.timestamp.and_then(|place| self.spans.get(place));
+        span.map_or_else(Vec::new, |span| text[span.clone()].to_vec())
+    }
+
     #[cold]
     fn too_short(&self, record: &[u8]) -> Box<FieldDefect> {
         let column = self.needed[self.spans.len()];
@@ -165,6 +169,25 @@ impl CsvDecoder {
         let message = format!("is column {column}, counted from 0, but the row has only {count}");
         FieldDefect::of_value(message).within(&name.unwrap_or_else(|| default_name(column)))
     }
+}
+
+/// The text that the positions of columns refer to.
+enum RowText {
+    Plain,
+    Unescaped,
+}
+
+/// Notes the position of each needed column, up to the first that the row lacks.
+#[inline]
+fn find_spans(row: &[u8], needed: &[usize], spans: &mut Vec<Range<usize>>, unescaped: &mut UnescapedRow) -> RowText {
+    spans.clear();
+    if memchr(b'"', row).is_none() {
+        find_columns(row, needed, spans);
+        return RowText::Plain;
+    }
+    unescaped.read(row);
+    spans.extend(needed.iter().map_while(|&column| unescaped.range(column)));
+    RowText::Unescaped
 }
 
 /// Notes the position of each needed column of a row without quotes, up to the first that it lacks.

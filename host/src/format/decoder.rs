@@ -1,5 +1,6 @@
 //! Decodes the records of a source as rows, and reads their timestamps.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::csv::CsvDecoder;
@@ -29,6 +30,31 @@ pub enum DecodeDefect {
     Timestamp(Box<FieldDefect>),
 }
 
+impl DecodeDefect {
+    /// Returns the stable code: that of a fault or of an error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            DecodeDefect::Field(_) => "record-invalid",
+            DecodeDefect::Timestamp(_) => "record-undecodable",
+        }
+    }
+
+    /// Returns the path of the field. Empty if the record as a whole is malformed.
+    pub fn field(&self) -> &str {
+        let (DecodeDefect::Field(defect) | DecodeDefect::Timestamp(defect)) = self;
+        &defect.field
+    }
+}
+
+impl fmt::Display for DecodeDefect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DecodeDefect::Field(defect) => defect.fmt(f),
+            DecodeDefect::Timestamp(defect) => f.write_str(&defect.message),
+        }
+    }
+}
+
 /// Where the timestamp of a record is, and how it is read.
 #[derive(Clone, Debug)]
 pub(super) struct TimestampReader {
@@ -41,8 +67,18 @@ impl TimestampReader {
         match &self.at {
             KeySelector::Field(name) => name.clone(),
             KeySelector::Column(index) => format!("column{index}"),
-            KeySelector::Fields(_) | KeySelector::Value | KeySelector::Emitted => "the value".to_owned(),
+            KeySelector::Fields(_) | KeySelector::Value | KeySelector::Emitted => String::new(),
         }
+    }
+
+    /// Describes the field and the format, for a message.
+    fn described(&self) -> String {
+        let field = match &self.at {
+            KeySelector::Field(name) => format!("field `{}`", cut(name.as_bytes())),
+            KeySelector::Column(index) => format!("column {index}"),
+            KeySelector::Fields(_) | KeySelector::Value | KeySelector::Emitted => "the value".to_owned(),
+        };
+        format!("{field} (format `{}`)", self.parser.described())
     }
 
     #[inline]
@@ -59,8 +95,8 @@ impl TimestampReader {
     #[cold]
     fn unreadable(&self, text: &[u8]) -> Box<FieldDefect> {
         let (shown, why) = (cut(text), self.parser.why_unreadable(text));
-        let message = format!("(format `{}`) is `{shown}`, which is not a timestamp: {why}", self.parser.described());
-        FieldDefect::of_value(message).within(&self.name())
+        let message = format!("`{shown}` in {} is not a timestamp: {why}", self.described());
+        Box::new(FieldDefect { field: self.name(), message })
     }
 }
 
@@ -156,9 +192,18 @@ impl RecordDecoder {
 
     /// Describes the field and the format of timestamps, for a message.
     pub fn described_timestamp(&self) -> String {
-        self.timestamp.as_ref().map_or_else(String::new, |timestamp| {
-            format!("field `{}` (format `{}`)", timestamp.name(), timestamp.parser.described())
-        })
+        self.timestamp.as_ref().map_or_else(String::new, TimestampReader::described)
+    }
+
+    /// Returns the text of a record's timestamp for a message: cut and on one line.
+    pub fn shown_timestamp(&mut self, record: &[u8]) -> String {
+        let text = match &mut self.fields {
+            FieldDecoder::Csv(csv) => csv.timestamp_text(record),
+            FieldDecoder::Ndjson(ndjson) => ndjson.timestamp_text(record),
+            FieldDecoder::Lines(_) => record.to_vec(),
+            FieldDecoder::Raw | FieldDecoder::Unknown => Vec::new(),
+        };
+        cut(text.trim_ascii())
     }
 
     /// Returns a remark on a time that was read but probably has another format.

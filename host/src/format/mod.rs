@@ -24,4 +24,4 @@ mod records_tests;
 pub use csv::column_names;
 pub use decoder::{DecodeDefect, EventTime, RecordDecoder};
 pub use decoding::SourceDecoding;
-pub use time_parser::TimeParser;
+pub use time_parser::{TimeParser, is_implausible};

@@ -94,6 +94,15 @@ impl NdjsonDecoder {
         }
     }
 
+    /// Returns the text of the timestamp, or nothing.
+    pub(super) fn timestamp_text(&mut self, record: &[u8]) -> Vec<u8> {
+        if self.find_values(record).is_err() {
+            return Vec::new();
+        }
+        let value = self.timestamp.as_ref().map(|(place, path)| below(&record[self.values[*place].clone()], path));
+        value.and_then(scalar_text).map_or_else(Vec::new, Cow::into_owned)
+    }
+
     /// Notes the positions of the needed values. The last of repeated names counts.
     #[inline]
     fn find_values(&mut self, record: &[u8]) -> Result<(), JsonDefect> {

@@ -348,6 +348,19 @@ impl<R: RecordInput> RecordSplitter<R> {
         }
     }
 
+    /// Returns the first bytes of the record whose defect [`RecordSplitter::fill`] reported: up to the end of the defect's line, and at
+    /// most `max` bytes.
+    pub fn defective(&self, max: usize) -> &[u8] {
+        let from = match self.defect {
+            None => return &[],
+            Some(Defect::TooLong { .. }) => self.scanned,
+            Some(_) => self.quote,
+        };
+        let line_end = memchr2(b'\n', b'\r', &self.buffer[from.min(self.end)..self.end]);
+        let end = line_end.map_or(self.end, |found| from + found);
+        &self.buffer[self.start..end.min(self.start.saturating_add(max)).max(self.start)]
+    }
+
     /// Skips the record whose defect [`RecordSplitter::fill`] reported, up to the end of the defect's line. Reading
     /// continues with the next line.
     pub fn skip(&mut self) {

@@ -30,6 +30,8 @@ pub enum FaultCode {
     InvalidCall,
     /// The record has no key at the position that the operator's `key` selects.
     KeyMissing,
+    /// The record cannot be read as a row, or not as a row of its consumer.
+    RecordInvalid,
     /// The record has no event timestamp, but its operator needs one.
     TimestampMissing,
     /// The record has no number at the position that the operator's `aggregate` selects.
@@ -51,6 +53,7 @@ impl FaultCode {
         FaultCode::InvalidOutput,
         FaultCode::InvalidCall,
         FaultCode::KeyMissing,
+        FaultCode::RecordInvalid,
         FaultCode::TimestampMissing,
         FaultCode::NumberMissing,
         FaultCode::NumberOverflow,
@@ -69,6 +72,7 @@ impl FaultCode {
             FaultCode::InvalidOutput => "invalid-output",
             FaultCode::InvalidCall => "invalid-call",
             FaultCode::KeyMissing => "key-missing",
+            FaultCode::RecordInvalid => "record-invalid",
             FaultCode::TimestampMissing => "timestamp-missing",
             FaultCode::NumberMissing => "number-missing",
             FaultCode::NumberOverflow => "number-overflow",

@@ -49,6 +49,7 @@ fn is_permanent(failure: &JobFailure) -> bool {
             | "state-migration-failed"
             | "stdout-closed"
             | "record-undecodable"
+            | "record-invalid"
             | "source-encoding"
     )
 }

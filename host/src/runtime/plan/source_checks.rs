@@ -7,9 +7,10 @@ use super::error_context::{explain_empty_input, in_node};
 use crate::clock::SystemClock;
 use crate::connector::{self, ConnectorContext, Replay, SourceCheck, TimestampExtractor};
 use crate::error::Result;
+use crate::format::SourceDecoding;
 use crate::model::Interrupt;
 use crate::pipeline::{PipelineNode, SourceNode, ValueFormat};
-use crate::runtime::source::timestamp_assigner;
+use crate::runtime::source::source_decoder;
 
 /// The result of checking a source.
 pub(super) struct CheckedSource {
@@ -35,7 +36,7 @@ pub(super) fn check_source(
         let extractor = TimestampExtractor::compile(selector, &format)
             .map_err(|error| in_node("source", node, "timestamp", explain_empty_input(node, &format, error)))?;
         if is_submit {
-            warnings.extend(check_first_timestamps(node, source, &extractor, base_dir)?);
+            warnings.extend(check_first_timestamps(node, source, base_dir)?);
         }
         timestamps = Some(Arc::new(extractor));
     }
@@ -49,12 +50,7 @@ pub(super) fn check_source(
 }
 
 /// Checks the timestamps of the first records, which show whether field and format are right.
-fn check_first_timestamps(
-    node: &PipelineNode,
-    source: &SourceNode,
-    extractor: &TimestampExtractor,
-    base_dir: &Path,
-) -> Result<Option<String>> {
+fn check_first_timestamps(node: &PipelineNode, source: &SourceNode, base_dir: &Path) -> Result<Option<String>> {
     let context = ConnectorContext {
         job_id: String::new(),
         node: node.id.clone(),
@@ -65,7 +61,9 @@ fn check_first_timestamps(
         seed: 0,
         interrupt: Interrupt::default(),
     };
-    let first = connector::first_records(&source.connector, &context);
-    timestamp_assigner::check_first_timestamps(&node.id, extractor, source.on_undecodable, &first)
+    let (format, has_header) = source.connector.format();
+    let decoding = SourceDecoding::raw(format, source.decoding.clone(), source.timestamp.clone());
+    let first = connector::first_records(&source.connector, &decoding, &context);
+    source_decoder::check_first_records(&node.id, &decoding, has_header, source.on_undecodable, first)
         .map_err(|error| error.about(&node.id, "timestamp"))
 }

@@ -2,7 +2,7 @@
 //!
 //! - `source_reader` polls the source and prepares its batches.
 //! - `rate_limiter` limits the records per second.
-//! - `timestamp_assigner` sets the event timestamps of the records.
+//! - `source_decoder` decodes the records as rows and sets their event timestamps; `timestamp_warnings` warns about odd ones.
 //! - `watermark_generator` computes the out-of-orderness watermark, and decides when a source is idle.
 //! - `watermark_alignment` makes sources wait for the slowest one of their group.
 //! - `checkpoint_triggers` decides when a checkpoint is due by records or by event time.
@@ -11,7 +11,8 @@
 
 pub(super) mod checkpoint_triggers;
 pub(super) mod rate_limiter;
+pub(super) mod source_decoder;
 pub(super) mod source_reader;
-pub(super) mod timestamp_assigner;
+mod timestamp_warnings;
 pub(super) mod watermark_alignment;
 pub(super) mod watermark_generator;

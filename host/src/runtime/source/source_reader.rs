@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use super::rate_limiter::RateLimiter;
-use super::timestamp_assigner::TimestampAssigner;
+use super::source_decoder::{DecodeFailure, DecodedRecords, SourceDeadLetter, SourceDecoder, UndecodedRecord};
 use super::watermark_alignment::AlignmentMembership;
 use super::watermark_generator::WatermarkGenerator;
 use crate::clock::SharedClock;
-use crate::connector::{Poll, Source};
+use crate::connector::{Poll, RecordLocation, Source, UndecodableRecord};
 use crate::error::{Error, Result};
-use crate::model::{Batch, Counters};
+use crate::model::{Batch, Counters, NO_TIMESTAMP};
+use crate::turn::OutputBatch;
 
 /// How long to wait if the rate limit allows no record now.
 const RATE_LIMIT_WAIT: Duration = Duration::from_millis(2);
@@ -21,8 +22,7 @@ pub(crate) struct SourceReader {
     /// Index among all source subtasks of the job.
     pub(crate) index: usize,
     pub(crate) source: Box<dyn Source>,
-    /// `None` if the source has no timestamps.
-    pub(crate) timestamps: Option<TimestampAssigner>,
+    pub(crate) decoder: SourceDecoder,
     pub(crate) watermarks: WatermarkGenerator,
     /// `None` if the source is in no alignment group.
     pub(crate) alignment: Option<AlignmentMembership>,
@@ -37,32 +37,40 @@ pub(crate) struct SourceReader {
     pub(crate) pending_error: Option<Error>,
     /// Whether the source has failed and reads no more. Its input has not ended then.
     pub(crate) has_failed: bool,
+    /// The indexes within the last poll of the records of the last batch, if some were left out.
+    pub(crate) kept: Option<Vec<usize>>,
+}
+
+/// What a source has read.
+pub(crate) struct SourceBatch {
+    /// The batches of the source's outputs. None is empty.
+    pub(crate) outputs: Vec<OutputBatch>,
+    /// Number of records, each of which is on all outputs but that of dead letters.
+    pub(crate) records: usize,
 }
 
 impl SourceReader {
-    /// Reads the next records and sets their timestamps. Stops searching for the location of a bad record when `is_cancelled`
-    /// returns true.
-    pub(crate) fn read(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<(Batch, Poll)> {
+    /// Reads the next records and decodes them for each output. Stops searching for the location of a bad record when
+    /// `is_cancelled` returns true.
+    pub(crate) fn read(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<(SourceBatch, Poll)> {
         if let Some(error) = self.pending_error.take() {
             return Err(error);
         }
-        let (mut batch, mut poll) = self.poll()?;
-        let was_empty = batch.is_empty();
-        self.assign_timestamps(&mut batch, is_cancelled)?;
-        if poll == Poll::End
-            && let Some(timestamps) = &mut self.timestamps
-        {
-            timestamps.end();
+        let (polled, mut poll) = self.poll()?;
+        let was_empty = polled.is_empty();
+        let batch = self.decode(polled, is_cancelled)?;
+        if poll == Poll::End {
+            self.decoder.end();
         }
-        self.counters.records_in += batch.len() as u64;
+        self.counters.records_in += batch.records as u64;
         self.counters.records_out = self.counters.records_in;
-        self.has_emitted |= !batch.is_empty();
+        self.has_emitted |= batch.records > 0;
         if was_empty {
             self.watermarks.note_empty_poll();
         } else {
             self.watermarks.reset_quiet_time();
             self.report_to_group(self.watermarks.current());
-            if batch.is_empty() {
+            if batch.records == 0 {
                 poll = Poll::Pending(Duration::ZERO);
             }
         }
@@ -82,7 +90,8 @@ impl SourceReader {
         }
         let mut batch = Batch::with_capacity(records, records * 64);
         let polled = self.source.poll(&mut batch, records);
-        self.counters.records_skipped += self.source.take_skipped();
+        let skipped = self.source.take_skipped();
+        self.count_undecodable(skipped);
         if let Some(limiter) = &mut self.rate_limiter {
             limiter.count(batch.len());
         }
@@ -96,31 +105,96 @@ impl SourceReader {
         }
     }
 
-    /// Sets the timestamps. A record whose timestamp cannot be read fails the source, after the records before it.
-    fn assign_timestamps(&mut self, batch: &mut Batch, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
-        let Some(timestamps) = &mut self.timestamps else { return Ok(()) };
-        let assigned = timestamps.assign(batch);
-        self.watermarks.observe(assigned.max_timestamp);
-        self.counters.records_skipped += assigned.skipped;
-        self.counters.add_records_without_timestamp(assigned.missing);
-        let Some(unreadable) = assigned.first_unreadable else { return Ok(()) };
-        let location = match self.source.locate(unreadable, is_cancelled) {
-            Some(location) => location.with_byte(),
-            None => format!("record {}", self.counters.records_in + unreadable as u64 + 1),
-        };
-        self.source.give_back(batch.len() - unreadable)?;
-        let error = timestamps.unreadable_error(batch.values.value(unreadable), &location);
-        *batch = batch.slice(0..unreadable);
-        if unreadable == 0 {
-            return Err(error);
+    fn count_undecodable(&mut self, records: u64) {
+        match self.decoder.dead_letter_output() {
+            Some(_) => self.counters.records_dead_lettered += records,
+            None => self.counters.records_skipped += records,
         }
-        self.pending_error = Some(error);
-        Ok(())
+    }
+
+    /// Decodes records. One that cannot be decoded fails the source after the records before it, or is left out.
+    fn decode(&mut self, polled: Batch, is_cancelled: &dyn Fn() -> bool) -> Result<SourceBatch> {
+        let count = polled.len();
+        let DecodedRecords { mut outputs, records, max_timestamp, missing, undecodable, kept, failed } =
+            self.decoder.decode(polled, self.source.headers());
+        self.watermarks.observe(max_timestamp);
+        self.counters.add_records_without_timestamp(missing);
+        self.count_undecodable(undecodable.len() as u64);
+        undecodable.iter().for_each(|record| self.decoder.log_undecodable(&record.defect));
+        self.kept = kept;
+        if let Some(index) = self.decoder.dead_letter_output() {
+            let letters = self.dead_letters(&undecodable, is_cancelled);
+            outputs.push(OutputBatch { index, batch: letters });
+        }
+        outputs.retain(|output| !output.batch.is_empty());
+        let batch = SourceBatch { outputs, records };
+        if let Some((index, failure)) = failed {
+            let error = self.failure(index, failure, is_cancelled);
+            self.source.give_back(count - index)?;
+            if batch.outputs.is_empty() {
+                return Err(error);
+            }
+            self.pending_error = Some(error);
+        }
+        Ok(batch)
+    }
+
+    /// Returns the error for the record that fails the source.
+    fn failure(&self, index: usize, failure: DecodeFailure, is_cancelled: &dyn Fn() -> bool) -> Error {
+        let defect = match failure {
+            DecodeFailure::Header(error) => return error,
+            DecodeFailure::Record(defect) => defect,
+        };
+        let place = match self.source.locate(index, is_cancelled) {
+            Some(location) => location.with_byte(),
+            None => format!("record {}", self.counters.records_in + index as u64 + 1),
+        };
+        self.decoder.error(&defect, &place)
+    }
+
+    /// Returns the dead letters of the last poll: of parts of the input that are no records, and of records that were left out.
+    fn dead_letters(&mut self, undecodable: &[UndecodedRecord], is_cancelled: &dyn Fn() -> bool) -> Batch {
+        let mut letters = Batch::default();
+        for UndecodableRecord { value, location, message } in self.source.take_undecodable() {
+            let letter = SourceDeadLetter {
+                code: "record-undecodable",
+                field: "",
+                message: &message,
+                location: location.as_ref(),
+                value: &value,
+            };
+            letters.push(&self.decoder.dead_letter(&letter), NO_TIMESTAMP);
+        }
+        if undecodable.is_empty() {
+            return letters;
+        }
+        let indexes: Vec<usize> = undecodable.iter().map(|record| record.index).collect();
+        let locations = self.source.locate_all(&indexes, is_cancelled);
+        for (UndecodedRecord { defect, value, .. }, location) in undecodable.iter().zip(&locations) {
+            let letter = SourceDeadLetter {
+                code: defect.code(),
+                field: defect.field(),
+                message: &defect.to_string(),
+                location: location.as_ref(),
+                value,
+            };
+            letters.push(&self.decoder.dead_letter(&letter), NO_TIMESTAMP);
+        }
+        letters
+    }
+
+    /// Returns the location in the input of record `index` of the last batch. See [`Source::locate`].
+    pub(crate) fn locate(&self, index: usize, is_cancelled: &dyn Fn() -> bool) -> Option<RecordLocation> {
+        let index = match &self.kept {
+            Some(kept) => *kept.get(index)?,
+            None => index,
+        };
+        self.source.locate(index, is_cancelled)
     }
 
     /// Returns the warnings about the records read since the last call.
     pub(crate) fn take_warnings(&mut self) -> Vec<String> {
-        self.timestamps.as_mut().map(TimestampAssigner::take_warnings).unwrap_or_default()
+        self.decoder.take_warnings()
     }
 
     /// Returns whether the source must wait for others of its alignment group. The wait is not a time without records.

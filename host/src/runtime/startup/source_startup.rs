@@ -1,13 +1,16 @@
 //! Opens a source at its restored position.
 
+use std::sync::Arc;
+
 use super::subtask_context::SubtaskContext;
 use crate::connector;
 use crate::error::Result;
+use crate::format::SourceDecoding;
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::{PipelineNode, SourceNode};
 use crate::runtime::source::rate_limiter::RateLimiter;
+use crate::runtime::source::source_decoder::SourceDecoder;
 use crate::runtime::source::source_reader::SourceReader;
-use crate::runtime::source::timestamp_assigner::TimestampAssigner;
 use crate::runtime::source::watermark_alignment::AlignmentMembership;
 use crate::runtime::source::watermark_generator::WatermarkGenerator;
 
@@ -22,17 +25,18 @@ pub(super) fn open_source(
     let restored = context.restored(node);
     let positions = restored.source_positions()?;
     let clock = context.options.clock.clone();
-    let source =
-        connector::open_source(&config.connector, config.on_undecodable, &context.connector_context(node), &positions)?;
+    let (format, has_header) = config.connector.format();
+    let decoding = SourceDecoding::raw(format, config.decoding.clone(), config.timestamp.clone());
+    let decoding = Arc::new(SourceDecoding { on_undecodable: config.on_undecodable, ..decoding });
+    let source = connector::open_source(&config.connector, &decoding, &context.connector_context(node), &positions)?;
     let keeps_watermark = config.watermark.is_some() && !context.options.reset_watermarks;
     let restored_watermark = restored.max_watermark().filter(|_| keeps_watermark).unwrap_or(NO_TIMESTAMP);
-    let extractor = context.plan.timestamps.get(&node.id).cloned();
     let rate_limiter =
         config.rate.map(|rate| RateLimiter::new(rate.div_ceil(u64::from(node.parallelism)), clock.monotonic_ns()));
     Ok(SourceReader {
         index,
         source,
-        timestamps: extractor.map(|extractor| TimestampAssigner::new(&node.id, extractor, config.on_undecodable)),
+        decoder: SourceDecoder::new(&node.id, decoding, has_header)?,
         watermarks: WatermarkGenerator::new(config.watermark.clone(), restored_watermark, clock.clone()),
         alignment,
         rate_limiter,
@@ -42,5 +46,6 @@ pub(super) fn open_source(
         has_emitted: false,
         pending_error: None,
         has_failed: false,
+        kept: None,
     })
 }

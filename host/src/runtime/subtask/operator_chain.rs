@@ -75,9 +75,9 @@ impl OperatorChain {
         routes.iter().flatten().any(leads_to_node)
     }
 
-    /// Emits records that the chain's source has read.
-    pub(super) fn emit_from_source(&mut self, batch: Batch) -> Result<(), SubtaskError> {
-        self.route(0, OutputBatch { index: 0, batch })
+    /// Emits records that the chain's source has read on one of its outputs.
+    pub(super) fn emit_from_source(&mut self, output: OutputBatch) -> Result<(), SubtaskError> {
+        self.route(0, output)
     }
 
     /// Takes over the counters of the chain's source.

@@ -9,11 +9,10 @@ use crossbeam_channel::{Receiver, never, select};
 use super::subtask_core::SubtaskCore;
 use crate::connector::Poll;
 use crate::error::Error;
-use crate::model::Batch;
 use crate::runtime::attempt_signals::SubtaskCancelled;
 use crate::runtime::barrier::{Barrier, BarrierKind};
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
-use crate::runtime::source::source_reader::SourceReader;
+use crate::runtime::source::source_reader::{SourceBatch, SourceReader};
 use crate::runtime::subtask_event::SubtaskEvent;
 use crate::runtime::subtask_failure::{RecordOrigin, SubtaskError, SubtaskFailure};
 
@@ -145,7 +144,7 @@ impl SourceLoop {
             Ok(read) => read,
             Err(error) => return self.fail_source(error),
         };
-        let is_empty = batch.is_empty();
+        let is_empty = batch.outputs.is_empty();
         if !is_empty {
             self.emit(batch)?;
         }
@@ -171,11 +170,13 @@ impl SourceLoop {
         }
     }
 
-    fn emit(&mut self, batch: Batch) -> Result<(), SubtaskError> {
-        let records = batch.len() as u64;
+    fn emit(&mut self, batch: SourceBatch) -> Result<(), SubtaskError> {
+        let records = batch.records as u64;
         self.core.chain.set_idle(false)?;
-        let emitted = self.core.chain.emit_from_source(batch);
-        emitted.map_err(|error| self.with_origin(error, records))?;
+        for output in batch.outputs {
+            let emitted = self.core.chain.emit_from_source(output);
+            emitted.map_err(|error| self.with_origin(error, records))?;
+        }
         self.notify_if_due(self.triggers.count_records(records));
         Ok(())
     }
@@ -190,7 +191,7 @@ impl SourceLoop {
         let Some(index) = failure.record.as_ref().and_then(|record| record.index) else {
             return SubtaskError::Failed(failure);
         };
-        let location = self.reader.source.locate(index, &|| self.core.signals.is_cancelled());
+        let location = self.reader.locate(index, &|| self.core.signals.is_cancelled());
         let origin = location.map_or_else(
             || RecordOrigin::Number {
                 source: self.core.chain.nodes[0].id.clone(),

@@ -12,11 +12,12 @@ use super::operator_chain::OperatorChain;
 use super::source_loop::SourceLoop;
 use super::subtask_core::SubtaskCore;
 use crate::clock::ManualClock;
-use crate::connector::{Poll, Source, TimestampExtractor};
+use crate::connector::{Poll, Source};
+use crate::format::SourceDecoding;
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
 use crate::pipeline::{
-    AlignmentSettings, BatchSettings, CheckpointMode, KeySelector, PipelineSpec, TimestampFormat, TimestampSelector,
-    UndecodablePolicy, ValueFormat, WatermarkSettings,
+    AlignmentSettings, BatchSettings, CheckpointMode, DecodingSettings, FileFormat, KeySelector, PipelineSpec,
+    TimestampFormat, TimestampSelector, WatermarkSettings,
 };
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::barrier::{Barrier, BarrierKind};
@@ -26,8 +27,8 @@ use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::RouteTarget;
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::source::rate_limiter::RateLimiter;
+use crate::runtime::source::source_decoder::SourceDecoder;
 use crate::runtime::source::source_reader::SourceReader;
-use crate::runtime::source::timestamp_assigner::TimestampAssigner;
 use crate::runtime::source::watermark_alignment::AlignmentGroups;
 use crate::runtime::source::watermark_generator::WatermarkGenerator;
 use crate::runtime::subtask_event::SubtaskEvent;
@@ -78,11 +79,11 @@ impl SourceHarness {
         let listener = Arc::new(move |event| drop(sender.send(event)));
         let core = SubtaskCore::new(chain, signals.clone(), listener, Vec::new());
         let selector = TimestampSelector { at: KeySelector::Column(0), format: TimestampFormat::UnixMs, zone: None };
-        let extractor = TimestampExtractor::compile(&selector, &ValueFormat::Csv(None)).unwrap();
+        let decoding = SourceDecoding::raw(FileFormat::Csv, DecodingSettings::default(), Some(selector));
         let reader = SourceReader {
             index: 0,
             source: Box::new(ScriptedSource(script.into_iter().collect())),
-            timestamps: Some(TimestampAssigner::new("source", Arc::new(extractor), UndecodablePolicy::Fail)),
+            decoder: SourceDecoder::new("source", Arc::new(decoding), false).unwrap(),
             alignment: watermarks.alignment.as_ref().map(|settings| groups.join(settings)),
             watermarks: WatermarkGenerator::new(Some(watermarks), NO_TIMESTAMP, clock.clone()),
             rate_limiter: None,
@@ -92,6 +93,7 @@ impl SourceHarness {
             has_emitted: false,
             pending_error: None,
             has_failed: false,
+            kept: None,
         };
         let pipeline_text = "name = \"a\"\n[checkpoint]\nevent_time = \"1s\"\n[source.a]\nconnector = \"generator\"\n\
                              watermark = \"ascending\"\n[sink.b]\ninput = \"a\"\nconnector = \"stdout\"";

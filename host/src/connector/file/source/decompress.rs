@@ -46,6 +46,13 @@ impl FileInput {
     }
 }
 
+impl FileInput {
+    /// Returns whether the file is not compressed, so that it can be read from its middle.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, FileInput::Plain(_))
+    }
+}
+
 impl RecordInput for FileInput {
     fn read_into(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {

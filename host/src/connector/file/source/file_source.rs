@@ -4,20 +4,24 @@
 //! subtasks read the listed files and no newer ones. At another parallelism the unfinished files are dealt out again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::input_path::{FileSettings, InputPath};
+use super::line::LineCursor;
 use super::list::{UnusableEntries, list};
 use super::locate;
 use super::open::{self, FileRecords, undecodable_record};
 use super::remaining_files::{ReadProgress, RemainingFiles};
 use crate::connector::context::ConnectorContext;
-use crate::connector::source::{POLL_BYTES_MAX, Poll, RecordLocation, Source};
-use crate::connector::undecodable::SkipLog;
+use crate::connector::source::{
+    HeaderRun, POLL_BYTES_MAX, Poll, RecordLocation, Source, UNDECODABLE_BYTES_MAX, UndecodableRecord,
+};
+use crate::connector::undecodable::{self, SkipLog};
 use crate::error::{Error, Result, source_failed};
 use crate::format::records::{CHUNK_BYTES, Defect, Fill};
 use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
-use crate::pipeline::UndecodablePolicy;
+use crate::pipeline::{FileFormat, UndecodablePolicy};
 
 /// Maximum number of reads and file opens in one poll. The subtask handles barriers and cancellation between polls.
 const POLL_STEPS_MAX: usize = (8 << 20) / CHUNK_BYTES;
@@ -37,6 +41,12 @@ pub(in crate::connector) struct FileSource {
     last_poll: (ReadProgress, usize),
     /// The origins of the records of the last poll.
     polled: Vec<PolledRun>,
+    /// The header of the open file.
+    header: Option<(Arc<[String]>, Arc<str>)>,
+    /// The headers of the records of the last poll.
+    headers: Vec<HeaderRun>,
+    undecodable: Vec<UndecodableRecord>,
+    lines: LineCursor,
 }
 
 /// Consecutive records of one poll that come from one file.
@@ -80,6 +90,10 @@ impl FileSource {
             skipped: 0,
             last_poll: (ReadProgress::default(), 0),
             polled: Vec::new(),
+            header: None,
+            headers: Vec::new(),
+            undecodable: Vec::new(),
+            lines: LineCursor::default(),
         };
         if !positions.is_empty() {
             source.check_restored()?;
@@ -110,8 +124,13 @@ impl FileSource {
         let Some(file) = self.remaining.current() else { return Ok(false) };
         let path = self.input.file(&file.name);
         let (reader, columns) = open::open(&path, *format, *header, file.offset, &self.interrupt)?;
+        let columns = match columns {
+            None if *header && file.offset > 0 => open::open(&path, *format, true, 0, &self.interrupt)?.1,
+            columns => columns,
+        };
+        self.header = columns.as_ref().map(|columns| (columns.as_slice().into(), path.display().to_string().into()));
         match (&self.remaining.columns, columns) {
-            (Some(known), Some(columns)) if *known != columns => {
+            (Some(known), Some(columns)) if *known != columns && self.settings.one_header => {
                 return Err(source_failed(format!(
                     "the header of `{}` differs from the header of the files before it",
                     path.display()
@@ -136,24 +155,37 @@ impl FileSource {
         }
         let is_full = batch.len() >= records || batch.values.bytes().len() >= bytes;
         let filled = if is_full { Ok(Fill::More) } else { reader.fill() };
+        let is_failing = self.settings.on_undecodable == UndecodablePolicy::Fail;
         if let Ok(Fill::Broken(defect)) = filled
-            && self.settings.on_undecodable == UndecodablePolicy::Skip
+            && !is_failing
         {
+            let value = reader.defective(UNDECODABLE_BYTES_MAX).to_vec();
             reader.skip();
             let path = self.input.file(self.remaining.current().map_or("", |file| &file.name));
-            self.skip_log.skip(&self.node, || undecodable_record(&path, defect, &|| self.interrupt.is_set()));
+            let is_cancelled = || self.interrupt.is_set();
+            self.skip_log.skip(&self.node, || undecodable_record(&path, defect, &is_cancelled));
+            if self.settings.on_undecodable == UndecodablePolicy::DeadLetter {
+                let location = self.lines.location(&path, FileFormat::Lines, defect.offset(), &is_cancelled);
+                let message = undecodable::reason(defect, &|_| None);
+                self.undecodable.push(UndecodableRecord { value, location: Some(location), message });
+            }
         }
         let offset = reader.offset();
         self.skipped += reader.take_skipped();
         let Some(file) = self.remaining.current() else { return Ok(ReadStep::Done) };
         if batch.len() > before {
             self.polled.push(PolledRun { first: before, path: self.input.file(&file.name), offset: file.offset });
+            if let Some((columns, input)) = &self.header
+                && self.headers.last().is_none_or(|run| !Arc::ptr_eq(&run.input, input))
+            {
+                self.headers.push(HeaderRun { first: before, columns: columns.clone(), input: input.clone() });
+            }
         }
         file.offset = offset;
         file.records += (batch.len() - before) as u64;
         match filled {
             Ok(Fill::More | Fill::Nothing) => Ok(ReadStep::Open),
-            Ok(Fill::Broken(_)) if self.settings.on_undecodable == UndecodablePolicy::Skip => Ok(ReadStep::Open),
+            Ok(Fill::Broken(_)) if !is_failing => Ok(ReadStep::Open),
             Ok(Fill::End) => Ok(ReadStep::Done),
             Ok(Fill::Broken(defect)) => Err(self.failed(offset, ReadFailure::Broken(defect))),
             Ok(Fill::Foreign(name)) => Err(self.failed(offset, ReadFailure::Foreign(name))),
@@ -196,6 +228,7 @@ impl Source for FileSource {
         let before = batch.len();
         self.last_poll = (self.remaining.mark()?, 0);
         self.polled.clear();
+        self.headers.clear();
         let (records, bytes) = (before.saturating_add(records), batch.values.bytes().len() + POLL_BYTES_MAX);
         let mut steps = 0;
         let mut ended = false;
@@ -230,12 +263,41 @@ impl Source for FileSource {
         locate::location_behind(&part.path, written, part.offset, nth, &self.interrupt, is_cancelled)
     }
 
+    fn headers(&self) -> &[HeaderRun] {
+        &self.headers
+    }
+
+    fn take_undecodable(&mut self) -> Vec<UndecodableRecord> {
+        std::mem::take(&mut self.undecodable)
+    }
+
+    fn locate_all(&mut self, indexes: &[usize], is_cancelled: &dyn Fn() -> bool) -> Vec<Option<RecordLocation>> {
+        let mut locations = Vec::with_capacity(indexes.len());
+        let mut indexes = indexes.iter().copied().peekable();
+        for (number, run) in self.polled.iter().enumerate() {
+            let end = self.polled.get(number + 1).map_or(usize::MAX, |next| next.first);
+            let mut wanted = Vec::new();
+            while let Some(index) = indexes.next_if(|index| *index < end) {
+                wanted.push(index.saturating_sub(run.first));
+            }
+            let written = (self.settings.format, self.settings.header);
+            let offsets = locate::offsets_behind(&run.path, written, run.offset, &wanted, &self.interrupt);
+            locations.extend(wanted.iter().enumerate().map(|(place, _)| {
+                let byte = *offsets.get(place)?;
+                Some(self.lines.location(&run.path, self.settings.format, byte, is_cancelled))
+            }));
+        }
+        locations.extend(indexes.map(|_| None));
+        locations
+    }
+
     fn take_skipped(&mut self) -> u64 {
         std::mem::take(&mut self.skipped)
     }
 
     fn give_back(&mut self, records: usize) -> Result<()> {
         let (mark, given) = std::mem::take(&mut self.last_poll);
+        let (skipped, undecodable) = (self.skipped, std::mem::take(&mut self.undecodable));
         self.remaining.go_back(mark);
         self.open = None;
         let mut kept = Batch::default();
@@ -246,6 +308,8 @@ impl Source for FileSource {
                 break;
             }
         }
+        // What is read again was counted before.
+        (self.skipped, self.undecodable) = (skipped, undecodable);
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use crate::model::Batch;
 use crate::pipeline::{FileFormat, UndecodablePolicy, ValueFormat};
 
 fn settings(path: &str, format: FileFormat, on_undecodable: UndecodablePolicy) -> FileSettings {
-    FileSettings { path: path.into(), format, header: format == FileFormat::Csv, on_undecodable }
+    FileSettings { path: path.into(), format, header: format == FileFormat::Csv, on_undecodable, one_header: true }
 }
 
 fn open(folder: &Path, path: &str, format: FileFormat, position: Option<&[u8]>) -> Result<FileSource> {

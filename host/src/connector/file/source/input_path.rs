@@ -12,6 +12,8 @@ pub(in crate::connector) struct FileSettings {
     pub(in crate::connector) format: FileFormat,
     pub(in crate::connector) header: bool,
     pub(in crate::connector) on_undecodable: UndecodablePolicy,
+    /// Whether all files must have the same header.
+    pub(in crate::connector) one_header: bool,
 }
 
 /// The input of a source: a file, or a folder of files.

@@ -3,7 +3,7 @@
 //! Used only for error messages, so that normal reading does not count lines.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::decompress::FileInput;
 use crate::connector::source::RecordLocation;
@@ -36,14 +36,57 @@ pub(super) fn record_location(
     RecordLocation { file: path.display().to_string(), byte, line }
 }
 
+/// A byte of a file with its line, from which lines are counted further.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LineCursor {
+    path: PathBuf,
+    byte: u64,
+    line: u64,
+}
+
+impl LineCursor {
+    /// Works like [`record_location`] for ascending positions, without reading a file from its start each time. Compressed files
+    /// cannot be read from the middle, so they have no lines.
+    pub(super) fn location(
+        &mut self,
+        path: &Path,
+        format: FileFormat,
+        byte: u64,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> RecordLocation {
+        if self.path != path || self.byte > byte {
+            *self = LineCursor { path: path.to_owned(), byte: 0, line: 1 };
+        }
+        let skips_blank = !matches!(format, FileFormat::Lines | FileFormat::Raw);
+        let is_plain = FileInput::open(path, 0, &Interrupt::default()).is_ok_and(|input| input.is_plain());
+        let near = is_plain && byte - self.byte <= SEARCHED_BYTES_MAX;
+        let found = near.then(|| lines_from((self.byte, self.line), path, byte, skips_blank, is_cancelled)).flatten();
+        if let Some((line, byte)) = found {
+            (self.byte, self.line) = (byte, line);
+        }
+        let byte = found.map_or(byte, |(_, byte)| byte);
+        RecordLocation { file: path.display().to_string(), byte, line: found.map(|(line, _)| line) }
+    }
+}
+
 /// Returns the line of `byte` and `byte` itself. If `skips_blank`, first advances over line ends at `byte`.
 fn skip_blank_lines(path: &Path, byte: u64, skips_blank: bool, is_cancelled: &dyn Fn() -> bool) -> Option<(u64, u64)> {
     if byte > SEARCHED_BYTES_MAX {
         return None;
     }
-    let mut input = FileInput::open(path, 0, &Interrupt::default()).ok()?;
+    lines_from((0, 1), path, byte, skips_blank, is_cancelled)
+}
+
+/// Counts lines from an offset with its line.
+fn lines_from(
+    (mut offset, mut line): (u64, u64),
+    path: &Path,
+    byte: u64,
+    skips_blank: bool,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Option<(u64, u64)> {
+    let mut input = FileInput::open(path, offset, &Interrupt::default()).ok()?;
     let mut chunk = vec![0; CHUNK_BYTES];
-    let (mut offset, mut line) = (0, 1);
     while offset < byte || skips_blank {
         if is_cancelled() {
             return None;

@@ -33,6 +33,30 @@ pub(super) fn location_behind(
     next(&mut reader, |_| Some(record_location(path, format, begin, is_cancelled)))?
 }
 
+/// Returns the offset at which each of these records begins. `nths` are their numbers behind `offset`, from 0, in ascending order. The
+/// result is shorter if the file cannot be read again.
+pub(super) fn offsets_behind(
+    path: &Path,
+    (format, header): (FileFormat, bool),
+    offset: u64,
+    nths: &[usize],
+    interrupt: &Interrupt,
+) -> Vec<u64> {
+    let mut offsets = Vec::with_capacity(nths.len());
+    let Ok((mut reader, _)) = open(path, format, header, offset, interrupt) else { return offsets };
+    let mut number = 0;
+    for &nth in nths {
+        while number < nth {
+            if next(&mut reader, |_| ()).is_none() {
+                return offsets;
+            }
+            number += 1;
+        }
+        offsets.push(reader.offset());
+    }
+    offsets
+}
+
 /// Returns the location of the first record that equals `value` in `input`, a file or folder.
 pub(in crate::connector) fn find_record(
     input: &Path,
