@@ -184,7 +184,7 @@ fn bad_columns_are_refused_with_field_value_and_type() {
         let defect = csv(schema, header, record).unwrap_err();
         assert!(defect.contains(expected), "{record}: {defect}");
     }
-    let row = csv(schema, header, "+07, 1970-01-01T00:00:01Z ,TRUE, [ 1, -2 ] , 2013-01-31").unwrap();
+    let row = csv(schema, header, "+07, 1970-01-01T00:00:01Z ,TRUE,\" [ 1, -2 ] \", 2013-01-31").unwrap();
     assert_eq!(row, json!({"id": 7, "at": "1970-01-01T00:00:01Z", "flag": true, "list": [1, -2], "day": "2013-01-31"}));
     let mut decoder = RecordDecoder::compile(&decoding(FileFormat::Csv, "{column0:string}"), false).unwrap();
     assert!(decoded(&mut decoder, b"\xff,1").unwrap_err().contains("the field `column0` is `hex:ff`"));

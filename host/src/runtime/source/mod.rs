@@ -16,3 +16,6 @@ pub(super) mod source_reader;
 mod timestamp_warnings;
 pub(super) mod watermark_alignment;
 pub(super) mod watermark_generator;
+
+#[cfg(test)]
+mod source_reader_tests;
