@@ -80,6 +80,7 @@ codes! {
     manifest_cycle = "manifest-cycle", Invalid;
     manifest_parallelism = "manifest-parallelism", Invalid;
     manifest_key = "manifest-key", Invalid;
+    schema_mismatch = "schema-mismatch", Invalid;
     component_not_wasm = "component-not-wasm", Invalid;
     component_core_module = "component-core-module", Invalid;
     component_invalid = "component-invalid", Invalid;

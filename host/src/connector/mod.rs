@@ -1,7 +1,7 @@
 //! Sources and sinks: where records come from and where they go.
 //!
 //! The traits are in `source` and `sink`; `open` creates the connector that a pipeline file names. `file` is a folder of
-//! its own. `csv_row`, `json_field`, `select` and `timestamp` take fields out of bytes.
+//! its own.
 //!
 //! Invariant: a source's position and a sink's committables are part of the checkpoint. Connectors run on their
 //! subtask's thread and never block for long (see [`Source::poll`]), so barriers and cancellation are not held up.
@@ -9,34 +9,24 @@
 
 mod blackhole;
 mod context;
-mod csv_row;
 mod file;
 mod generator;
-mod json_field;
 mod open;
-mod select;
 mod sink;
 mod socket;
 mod source;
 mod stdout;
-mod timestamp;
 mod undecodable;
 mod versioned_bytes;
 
 #[cfg(test)]
-mod select_tests;
-#[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod timestamp_tests;
 
 pub use context::ConnectorContext;
 pub use open::{
     check_promise, check_sink, check_source, committer, find_record, first_records, open_sink, open_source,
     published_by_other_jobs, replay,
 };
-pub use select::KeyExtractor;
 pub use sink::{Committer, OtherJobOutput, Sink};
 pub use source::{FIRST_RECORDS, HeaderRun, Poll, RecordLocation, Replay, Source, SourceCheck, UndecodableRecord};
-pub use timestamp::{EventTimestamp, TimestampExtractor, is_implausible};
 pub use undecodable::SkipLog;

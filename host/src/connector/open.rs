@@ -11,7 +11,7 @@ use super::{blackhole, generator, socket, stdout};
 use crate::error::Result;
 use crate::format::SourceDecoding;
 use crate::model::Batch;
-use crate::pipeline::{FileFormat, SinkConfig, SourceConfig, UndecodablePolicy, ValueFormat};
+use crate::pipeline::{FileFormat, SinkConfig, SourceConfig, UndecodablePolicy};
 
 /// Opens one subtask's share of a source.
 ///
@@ -69,18 +69,14 @@ pub fn replay(config: &SourceConfig) -> Replay {
     }
 }
 
-/// Checks that the input exists (`source-missing`) and can be opened (`source-failed`, `source-encoding`). Returns the
-/// format of its records, with the column names of a CSV header. Does not connect to a socket.
-pub fn check_source(config: &SourceConfig, base_dir: &Path, check: SourceCheck<'_>) -> Result<ValueFormat> {
+/// Checks that the input exists (`source-missing`) and can be opened (`source-failed`, `source-encoding`). Returns the names of
+/// the columns, if the input is CSV with a header. Does not connect to a socket.
+pub fn check_source(config: &SourceConfig, base_dir: &Path, check: SourceCheck<'_>) -> Result<Option<Vec<String>>> {
     match config {
         SourceConfig::File { path, format, header } => {
             file::check_source(&file_settings(path, *format, *header, UndecodablePolicy::Fail), base_dir, check)
         }
-        SourceConfig::Generator { format, .. } | SourceConfig::Socket { format, .. } => Ok(match format {
-            FileFormat::Lines | FileFormat::Raw => ValueFormat::Raw,
-            FileFormat::Csv => ValueFormat::Csv(None),
-            FileFormat::Ndjson => ValueFormat::Json,
-        }),
+        SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => Ok(None),
     }
 }
 

@@ -15,6 +15,8 @@ pub mod records;
 pub mod text_start;
 mod text_value;
 mod time_parser;
+#[cfg(test)]
+mod time_parser_tests;
 
 #[cfg(test)]
 mod decoder_tests;

@@ -6,6 +6,7 @@
 //! | `function.rs` | [`FunctionOperator`]: a function with one or two inputs, and its timers. |
 //! | `window/` | [`WindowOperator`]: window assigners, triggers, evictors and window functions. |
 //! | `interval_join/` | [`IntervalJoin`]: pairs of records that lie close to each other in event time. |
+//! | `row_operator/` | [`RowGuest`]: filters and selects the fields of rows, without a component. |
 //! | `turn_runner/` | Runs turns one after another and isolates the item that a guest fails on. |
 //! | `faults/` | Applies the fault policy: fails the job, skips the record or builds a dead letter. |
 //! | `late_records.rs` | Emits or counts late records. |
@@ -24,6 +25,7 @@ mod interface;
 mod interval_join;
 mod late_records;
 mod operator_log;
+mod row_operator;
 mod turn_runner;
 #[cfg(test)]
 mod two_input_function_tests;
@@ -39,8 +41,9 @@ pub use function::FunctionOperator;
 pub use interface::{Operator, RejectedRecord};
 pub use interval_join::{IntervalJoin, join_states};
 pub use operator_log::OperatorLog;
+pub use row_operator::{FilteredFormat, RowGuest, RowPredicate, RowProgram, RowSelection};
 pub use turn_runner::runner::FunctionSettings;
 pub use window::{
-    FieldExtractor, WINDOWS_PER_RECORD_MAX, WindowFunction, WindowOperator, WindowOptions, native_aggregate,
-    stores_windows_without_panes, too_many_windows, window_states,
+    AggregateKey, FieldExtractor, NativeAggregate, WINDOWS_PER_RECORD_MAX, WindowFunction, WindowOperator,
+    WindowOptions, stores_windows_without_panes, too_many_windows, window_states,
 };

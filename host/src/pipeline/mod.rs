@@ -39,7 +39,7 @@ pub use key_selector::KeySelector;
 pub use node_spec::{
     AlignmentSettings, FaultPolicy, FunctionReference, GuestLimits, InputRole, MEMORY_BYTES_MAX, NodeInput, NodeKind,
     OperatorNode, OutputPort, PipelineNode, SinkConfig, SinkNode, SourceConfig, SourceNode, TimestampFormat,
-    TimestampSelector, UndecodablePolicy, ValueFormat, WatermarkSettings,
+    TimestampSelector, UndecodablePolicy, WatermarkSettings,
 };
 pub use parse::locate;
 pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat};

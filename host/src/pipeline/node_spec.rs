@@ -247,17 +247,6 @@ impl Default for GuestLimits {
     }
 }
 
-/// The format of a stream's values, as far as the host needs it to select keys and timestamps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ValueFormat {
-    /// Lines or other bytes without fields.
-    Raw,
-    /// A JSON object.
-    Json,
-    /// A CSV row, with the names of its columns if they are known.
-    Csv(Option<Vec<String>>),
-}
-
 /// The connector of a source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceConfig {

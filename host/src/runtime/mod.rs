@@ -6,6 +6,7 @@
 //! - `subtask/` holds the loop of a subtask and its operator chain.
 //! - `source/` reads a source: timestamps, watermarks, rate limit, watermark alignment.
 //! - `input/` is the receiving side: barrier alignment, combined watermarks, in-flight data.
+//! - `records/` rewrites records for their consumers, and computes their keys.
 //! - `output/` is the sending side: it partitions records by key and batches them.
 //! - `channel` connects two subtasks; `stream_element` and `barrier` are what flows through it.
 //!
@@ -20,6 +21,7 @@ mod input;
 mod metrics_aggregation;
 mod output;
 mod plan;
+mod records;
 mod source;
 mod startup;
 mod stream_element;

@@ -67,14 +67,16 @@ fn a_native_aggregate_needs_no_component_and_emits_late_records() {
         );
         let [results, late] = run(&pipeline_text, dir.path());
         let result = |key: &str, start: i64, sum: i64| {
-            let end = start + 1000;
-            format!("{{\"end\":{end},\"key\":\"{key}\",\"start\":{start},\"sum\":{sum}}}@{}", end - 1)
+            let (start, end) = (start / 1000, start / 1000 + 1);
+            let [first, last] = [start, end].map(|second| format!("1970-01-01T00:00:0{second}Z"));
+            let at = end * 1000 - 1;
+            format!("{{\"who\":\"{key}\",\"start\":\"{first}\",\"end\":\"{last}\",\"sum\":{sum}}}@{at}")
         };
         // Watermarks are sent at intervals, so the record may still be in time. Either way no record is lost.
         match &late[..] {
             [] => assert!(results.contains(&result("a", 0, 37)), "{results:?}"),
             late => {
-                assert_eq!(late, ["a,32,500@500"]);
+                assert_eq!(late, [r#"{"who":"a","n":"32","at":"500"}@500"#]);
                 assert!(results.contains(&result("a", 0, 5)), "{results:?}");
             }
         }
@@ -102,7 +104,7 @@ fn windows_that_do_not_suit_their_function_are_refused() {
     let session = "window = { type = \"session\", gap = \"1s\" }";
     let ttl = Some(TimeToLive { milliseconds: 1, update: TtlUpdate::CreateAndWrite, return_expired: false });
     let state = StateDescription { ttl, ..StateDescription::new("s", StateKind::Aggregating, "raw", "s") };
-    let of_kind = |kind| function("f", kind, "json");
+    let of_kind = |kind| function("f", kind, "raw");
     let with_state = |kind| FunctionDescription { states: vec![state.clone()], ..of_kind(kind) };
     assert!(check(of_kind(FunctionKind::Aggregate), tumbling).is_ok());
     assert!(check(of_kind(FunctionKind::ProcessWindow), session).is_ok());

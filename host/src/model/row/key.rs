@@ -6,6 +6,7 @@
 
 use super::encoding::{RowBytes, RowDefect};
 use super::field_type::FieldType;
+use super::json_scan::string_of;
 use super::locator::{FieldLocator, RowValue};
 use super::schema::RowSchema;
 use super::type_text::SchemaDefect;
@@ -26,7 +27,7 @@ impl RowKey {
         let parts =
             paths.iter().map(|path| FieldLocator::compile(schema, path.as_ref())).collect::<Result<Vec<_>, _>>()?;
         for (path, part) in paths.iter().zip(&parts) {
-            if !part.field_type().is_key() {
+            if !part.field_type().is_key() && *part.field_type() != FieldType::Json {
                 let (path, value) = (shown(path.as_ref().as_bytes()), part.field_type());
                 return Err(SchemaDefect(format!(
                     "the field `{path}` is `{value}`, but keys are strings, bytes, booleans, integers and timestamps"
@@ -39,9 +40,9 @@ impl RowKey {
     /// Returns the type of the keys, such as `i64` or `(string,i64)`.
     pub fn key_type(&self) -> String {
         match self.parts.as_slice() {
-            [part] => part.field_type().to_string(),
+            [part] => part_type(part),
             parts => {
-                let types: Vec<String> = parts.iter().map(|part| part.field_type().to_string()).collect();
+                let types: Vec<String> = parts.iter().map(part_type).collect();
                 format!("({})", types.join(","))
             }
         }
@@ -66,6 +67,28 @@ impl RowKey {
     }
 }
 
+/// Returns the type of a part. JSON gives keys of text.
+fn part_type(part: &FieldLocator) -> String {
+    match part.field_type() {
+        FieldType::Json => FieldType::String.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Appends the text of a JSON string, a number or a boolean. Returns false for null, objects and arrays.
+fn write_json_scalar(text: &str, to: &mut Vec<u8>) -> bool {
+    let text = text.trim_ascii();
+    match text.as_bytes().first() {
+        Some(b'"') => match string_of(text.as_bytes()) {
+            Some(unescaped) => to.extend_from_slice(unescaped.as_bytes()),
+            None => return false,
+        },
+        Some(b'-' | b'0'..=b'9' | b't' | b'f') => to.extend_from_slice(text.as_bytes()),
+        _ => return false,
+    }
+    true
+}
+
 #[inline]
 fn write_part(part: &FieldLocator, row: &[u8], to: &mut Vec<u8>) -> Result<bool, RowDefect> {
     if let FieldType::String = part.field_type() {
@@ -84,7 +107,8 @@ fn write_part(part: &FieldLocator, row: &[u8], to: &mut Vec<u8>) -> Result<bool,
         RowValue::Text(text) => to.extend_from_slice(text.as_bytes()),
         RowValue::Bytes(bytes) => to.extend_from_slice(bytes),
         // `compile` refuses other types.
-        RowValue::F32(_) | RowValue::F64(_) | RowValue::Date(_) | RowValue::Json(_) | RowValue::Nested(_) => {}
+        RowValue::Json(text) => return Ok(write_json_scalar(text, to)),
+        RowValue::F32(_) | RowValue::F64(_) | RowValue::Date(_) | RowValue::Nested(_) => {}
     }
     Ok(true)
 }

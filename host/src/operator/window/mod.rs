@@ -50,5 +50,5 @@ pub use definition::{
     WINDOWS_PER_RECORD_MAX, WindowFunction, WindowOptions, stores_windows_without_panes, too_many_windows,
     window_states,
 };
-pub use native_aggregate::{FieldExtractor, native_aggregate};
+pub use native_aggregate::{AggregateKey, FieldExtractor, NativeAggregate};
 pub use window_operator::WindowOperator;

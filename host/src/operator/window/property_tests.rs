@@ -10,8 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::definition::{WindowFunction, WindowOptions, window_states};
-use super::native_aggregate::native_aggregate;
-use super::testing::{EVENT, ListFunction, SumVariant, accumulator_state, sum_guest};
+use super::testing::{EVENT, JsonResults, ListFunction, SumVariant, accumulator_state, sum_guest};
 use super::window_operator::WindowOperator;
 use crate::model::{Counters, TimeDomain};
 use crate::operator::interface::Operator;
@@ -176,7 +175,7 @@ impl TestedFunction {
 
     fn guest(self) -> Box<dyn Guest> {
         match (self, self.aggregate()) {
-            (_, Some(aggregate)) => native_aggregate(&aggregate, Arc::new(|value, _| Some(value))),
+            (_, Some(aggregate)) => JsonResults::of_values(&aggregate),
             (TestedFunction::List, None) => Box::new(ListFunction),
             _ => sum_guest(SumVariant::Aggregate),
         }

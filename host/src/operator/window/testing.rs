@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::definition::{WindowFunction, WindowOptions, window_states};
-use super::native_aggregate::native_aggregate;
+use super::native_aggregate::{AggregateKey, FieldExtractor, NativeAggregate};
 use super::time_window::TimeWindow;
 use super::window_operator::WindowOperator;
+use crate::model::row::{RowSchema, write_json};
 use crate::model::{Batch, Column, Counters, Fault, FaultCode, TimeDomain, WindowElements, Windows};
 use crate::operator::testing::{OperatorFactory, OperatorStep, function_settings, play, play_rescaled};
 use crate::pipeline::{Aggregate, FaultPolicy, KeySelector, NumericAggregate, WindowAssigner, WindowSettings};
@@ -81,6 +82,61 @@ impl Guest for SumFunction {
     }
 }
 
+/// A native aggregate, whose results are JSON with the bounds of windows in milliseconds.
+pub(super) struct JsonResults {
+    guest: Box<dyn Guest>,
+    schema: RowSchema,
+}
+
+impl JsonResults {
+    pub(super) fn new(aggregate: &NativeAggregate) -> JsonResults {
+        JsonResults { guest: aggregate.guest(), schema: aggregate.result_schema().unwrap() }
+    }
+
+    /// An aggregate of records that are a number each.
+    pub(super) fn of_values(aggregate: &Aggregate) -> Box<dyn Guest> {
+        let extract: FieldExtractor = Arc::new(|value, _| Some(value));
+        Box::new(JsonResults::new(&NativeAggregate::of_text(aggregate, extract, AggregateKey::Untyped, true)))
+    }
+
+    fn json(&self, row: &[u8]) -> serde_json::Value {
+        let mut json = Vec::new();
+        write_json(&self.schema, row, &mut json).unwrap();
+        let mut result: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        for bound in ["start", "end"] {
+            if let Some(text) = result.get(bound).and_then(serde_json::Value::as_str) {
+                result[bound] = text.parse::<jiff::Timestamp>().unwrap().as_millisecond().into();
+            }
+        }
+        if result.get("start") == Some(&i64::MIN.into()) {
+            result.as_object_mut().unwrap().retain(|name, _| name != "start" && name != "end");
+        }
+        result
+    }
+}
+
+impl Guest for JsonResults {
+    fn add(
+        &mut self,
+        turn: &mut Turn,
+        accumulators: &Column,
+        accumulator_of: &[u32],
+        values: &Column,
+        timestamps: &[i64],
+    ) -> Result<Column, TurnFailure> {
+        self.guest.add(turn, accumulators, accumulator_of, values, timestamps)
+    }
+
+    fn merge(&mut self, turn: &mut Turn, left: &Column, right: &Column) -> Result<Column, TurnFailure> {
+        self.guest.merge(turn, left, right)
+    }
+
+    fn finish(&mut self, turn: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, TurnFailure> {
+        let results = self.guest.finish(turn, accumulators, windows)?;
+        Ok(results.iter().map(|row| self.json(row).to_string()).collect())
+    }
+}
+
 /// A native sum, whose results have the same form as those of [`SumFunction`].
 struct NativeSum(Box<dyn Guest>);
 
@@ -148,7 +204,7 @@ fn sum_of_value() -> Aggregate {
 
 pub(super) fn sum_guest(variant: SumVariant) -> Box<dyn Guest> {
     match variant {
-        SumVariant::Native => Box::new(NativeSum(native_aggregate(&sum_of_value(), Arc::new(|value, _| Some(value))))),
+        SumVariant::Native => Box::new(NativeSum(JsonResults::of_values(&sum_of_value()))),
         SumVariant::Aggregate | SumVariant::AllElements => Box::new(SumFunction),
     }
 }

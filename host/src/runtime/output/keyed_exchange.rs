@@ -8,23 +8,15 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::output_channels::OutputChannels;
-use crate::connector::KeyExtractor;
-use crate::model::{
-    Batch, Column, Fault, FaultCode, KeyGroup, Keys, NO_ATTRIBUTES, group_of_key, hash_key, subtask_of_group,
-};
+use super::partition_error::PartitionError;
+use crate::model::row::RowSchema;
+use crate::model::{Batch, Column, Fault, KeyGroup, Keys, NO_ATTRIBUTES, group_of_key, hash_key, subtask_of_group};
 use crate::operator::RejectedRecord;
 use crate::pipeline::{BatchSettings, InputRole};
 use crate::runtime::attempt_signals::SubtaskCancelled;
+use crate::runtime::records::record_converter::{RecordConversion, RecordConverter};
+use crate::runtime::records::record_key::{KeyBuffers, KeyOrigin};
 use crate::runtime::stream_element::StreamElement;
-
-/// Where the key of a record on this edge comes from.
-#[derive(Clone)]
-pub(crate) enum KeyOrigin {
-    /// A field of the record.
-    Extracted(Arc<KeyExtractor>),
-    /// The key that the upstream function emitted with the record.
-    Emitted,
-}
 
 /// Sends each record to the subtask that owns its key.
 pub(super) struct KeyedExchange {
@@ -35,8 +27,7 @@ pub(super) struct KeyedExchange {
     receiver_of_group: Vec<u32>,
     /// The open batch of each receiver.
     open_batches: Vec<KeyedBatchBuilder>,
-    /// Buffer for extracted keys.
-    scratch: Vec<u8>,
+    buffers: KeyBuffers,
 }
 
 impl KeyedExchange {
@@ -47,41 +38,53 @@ impl KeyedExchange {
             origin,
             receiver_of_group: (0..max_parallelism).map(receiver).collect(),
             open_batches: (0..receivers).map(|_| KeyedBatchBuilder::default()).collect(),
-            scratch: Vec::new(),
+            buffers: KeyBuffers::default(),
         }
     }
 
-    /// Adds records to the open batches, and sends the batches that are full. A record without a key is sent at once, as a
-    /// rejected record.
+    /// Adds records to the open batches, and sends the batches that are full. The key is that of the record as the producer wrote it;
+    /// `converter` then rewrites the record for the consumer. A record without a key, or one that cannot be rewritten, is sent at once,
+    /// as a rejected record.
     pub(super) fn write(
         &mut self,
         batch: &Batch,
+        converter: Option<&mut RecordConverter>,
         settings: &BatchSettings,
         channels: &OutputChannels,
-    ) -> Result<(), SubtaskCancelled> {
+    ) -> Result<(), PartitionError> {
         let max_parallelism = self.receiver_of_group.len() as u32;
         let attributes = batch.attributes.as_ref();
-        self.prepare_open_batches(batch, channels)?;
+        let (schema, conversion) = match converter {
+            Some(converter) => {
+                let schema = converter.target_schema().cloned();
+                (schema, converter.conversion(batch.schema.as_ref())?)
+            }
+            None => (batch.schema.clone(), &RecordConversion::Same),
+        };
+        self.prepare_open_batches(schema.as_ref(), attributes.is_some(), channels)?;
+        let keys = self.origin.of_batch(batch)?;
         for (index, (value, &timestamp)) in batch.values.iter().zip(&batch.timestamps).enumerate() {
-            let key = match &self.origin {
-                KeyOrigin::Extracted(extractor) => extractor.extract(value, &mut self.scratch),
-                KeyOrigin::Emitted => batch.chosen_keys.as_ref().map(|keys| keys.value(index)),
-            };
-            let Some(key) = key else {
-                let fault = Fault::new(
-                    FaultCode::KeyMissing,
-                    "the record has no key at the place that the operator's `key` names",
-                );
+            let reject = |fault: Fault| {
                 let schema = batch.schema.clone();
                 let rejected = RejectedRecord { value: value.to_vec(), schema, timestamp, fault };
-                channels.send(0, StreamElement::Rejected(Box::new(rejected)))?;
-                continue;
+                channels.send(0, StreamElement::Rejected(Box::new(rejected)))
+            };
+            let key = match keys.key(index, value, &mut self.buffers) {
+                Ok(key) => key,
+                Err(fault) => {
+                    reject(fault)?;
+                    continue;
+                }
             };
             let hash = hash_key(key);
             let group = group_of_key(hash, max_parallelism);
             let receiver = self.receiver_of_group[usize::from(group)] as usize;
             let open = &mut self.open_batches[receiver];
-            open.push(key, hash, group, value, timestamp);
+            if let Err(fault) = open.push_value(conversion, value) {
+                reject(fault)?;
+                continue;
+            }
+            open.push_key(key, hash, group, timestamp);
             if let Some(open_attributes) = &mut open.batch.attributes {
                 open_attributes.push(attributes.map_or(NO_ATTRIBUTES, |attributes| attributes.value(index)));
             }
@@ -92,13 +95,18 @@ impl KeyedExchange {
         Ok(())
     }
 
-    /// Prepares the open batches for the records of `batch`. Sends those that hold records of another schema.
-    fn prepare_open_batches(&mut self, batch: &Batch, channels: &OutputChannels) -> Result<(), SubtaskCancelled> {
+    /// Prepares the open batches for records of this schema. Sends those that hold records of another one.
+    fn prepare_open_batches(
+        &mut self,
+        schema: Option<&Arc<RowSchema>>,
+        has_attributes: bool,
+        channels: &OutputChannels,
+    ) -> Result<(), SubtaskCancelled> {
         for (receiver, open) in self.open_batches.iter_mut().enumerate() {
-            if !open.batch.is_empty() && !open.batch.has_schema_of(batch) {
+            if !open.batch.is_empty() && !open.batch.has_schema(schema) {
                 channels.send(receiver, StreamElement::Batch(self.role, open.take()))?;
             }
-            open.prepare(batch);
+            open.prepare(schema, has_attributes);
         }
         Ok(())
     }
@@ -138,17 +146,28 @@ fn index_hash(hash: u64) -> u64 {
 impl KeyedBatchBuilder {
     /// Takes over the schema of the next records, and makes room for their attributes. Earlier records of the batch have the same
     /// schema; they have no attributes unless an earlier batch had some.
-    fn prepare(&mut self, next: &Batch) {
+    fn prepare(&mut self, schema: Option<&Arc<RowSchema>>, has_attributes: bool) {
         if self.batch.is_empty() {
-            self.batch.schema.clone_from(&next.schema);
-            self.batch.attributes = next.attributes.is_some().then(Column::new);
-        } else if next.attributes.is_some() {
+            self.batch.schema = schema.cloned();
+            self.batch.attributes = has_attributes.then(Column::new);
+        } else if has_attributes {
             let none = || std::iter::repeat_n(NO_ATTRIBUTES, self.batch.values.len()).collect();
             self.batch.attributes.get_or_insert_with(none);
         }
     }
 
-    fn push(&mut self, key: &[u8], hash: u64, group: u16, value: &[u8], timestamp: i64) {
+    /// Appends a converted value. [`KeyedBatchBuilder::push_key`] must follow.
+    #[inline]
+    fn push_value(&mut self, conversion: &RecordConversion, value: &[u8]) -> Result<(), Fault> {
+        if let RecordConversion::Same = conversion {
+            self.batch.values.push(value);
+            return Ok(());
+        }
+        self.batch.values.try_push_with(|bytes| conversion.write(value, bytes))
+    }
+
+    /// Appends the key and the timestamp of the value that was pushed last.
+    fn push_key(&mut self, key: &[u8], hash: u64, group: u16, timestamp: i64) {
         let distinct = &mut self.keys.distinct;
         let is_same = |&(other, index): &(u64, u32)| other == hash && distinct.value(index as usize) == key;
         let key_index = match self.index.find(index_hash(hash), is_same) {
@@ -162,7 +181,7 @@ impl KeyedBatchBuilder {
             }
         };
         self.keys.key_of.push(key_index);
-        self.batch.push(value, timestamp);
+        self.batch.timestamps.push(timestamp);
     }
 
     /// Returns the batch and starts a new one with the same capacity.

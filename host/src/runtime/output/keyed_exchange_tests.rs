@@ -3,20 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keyed_exchange::KeyOrigin;
 use super::result_partition::ResultPartition;
-use crate::connector::KeyExtractor;
+use crate::format::SourceDecoding;
+use crate::model::row::{RowKey, RowSchema, read_json, write_json};
 use crate::model::{Batch, FaultCode, NO_ATTRIBUTES, group_of_key, hash_key, subtask_of_group};
-use crate::pipeline::{BatchSettings, InputRole, KeySelector, ValueFormat};
+use crate::pipeline::{BatchSettings, DecodingSettings, FileFormat, InputRole};
 use crate::runtime::channel::channel;
+use crate::runtime::records::record_converter::RecordConverter;
+use crate::runtime::records::record_format::RecordFormat;
+use crate::runtime::records::record_key::{FieldKey, KeyOrigin, TextKey};
 use crate::runtime::stream_element::StreamElement;
+
+/// The key of CSV rows: the text of this column.
+fn csv_key(column: usize) -> KeyOrigin {
+    let path = format!("column{column}");
+    let schema: RowSchema = format!("{{{path}:string?}}").parse().unwrap();
+    let key = RowKey::compile(&schema, &[&path]).unwrap();
+    let decoding = SourceDecoding::raw(FileFormat::Csv, DecodingSettings::default(), None);
+    let decoding = SourceDecoding { rows: vec![Arc::new(schema)], wants_raw: false, ..decoding };
+    KeyOrigin::Fields(Arc::new(FieldKey { paths: vec![path], rows: Vec::new(), text: Some(TextKey { decoding, key }) }))
+}
 
 #[test]
 fn records_of_a_key_reach_the_owner_of_its_group_in_order() {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| channel(100)).unzip();
     let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10) };
-    let extractor = KeyExtractor::compile(&KeySelector::Column(0), &ValueFormat::Csv(None)).unwrap();
-    let origin = KeyOrigin::Extracted(Arc::new(extractor));
+    let origin = csv_key(0);
     let mut partition = ResultPartition::keyed(InputRole::Second, senders, origin, 13, settings, Arc::default());
     let mut batch = Batch::default();
     for n in 0..100 {
@@ -74,8 +86,7 @@ fn a_broadcast_batch_reaches_every_subtask() {
 fn a_record_without_a_key_is_sent_as_a_rejected_record() {
     let (sender, receiver) = channel(1);
     let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
-    let extractor = KeyExtractor::compile(&KeySelector::Column(1), &ValueFormat::Csv(None)).unwrap();
-    let origin = KeyOrigin::Extracted(Arc::new(extractor));
+    let origin = csv_key(1);
     let mut partition = ResultPartition::keyed(InputRole::Second, vec![sender], origin, 128, settings, Arc::default());
     let mut batch = Batch::default();
     batch.push(b"only", 3);
@@ -92,8 +103,7 @@ fn a_record_without_a_key_is_sent_as_a_rejected_record() {
 fn attributes_follow_their_records() {
     let (sender, receiver) = channel(100);
     let settings = BatchSettings { records: 3, bytes: 1 << 20, linger: Duration::ZERO };
-    let extractor = KeyExtractor::compile(&KeySelector::Column(0), &ValueFormat::Csv(None)).unwrap();
-    let origin = KeyOrigin::Extracted(Arc::new(extractor));
+    let origin = csv_key(0);
     let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default());
     let plain: Vec<&[u8]> = vec![b"a", b"b"];
     let with_attributes: Vec<&[u8]> = vec![b"c", b"d"];
@@ -129,8 +139,7 @@ fn attributes_follow_their_records() {
 fn a_batch_holds_rows_of_one_schema() {
     let (sender, receiver) = channel(100);
     let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::ZERO };
-    let extractor = KeyExtractor::compile(&KeySelector::Column(0), &ValueFormat::Csv(None)).unwrap();
-    let origin = KeyOrigin::Extracted(Arc::new(extractor));
+    let origin = KeyOrigin::Value;
     let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default());
     let texts = [Some("{a:string}"), Some("{a:string}"), Some("{b:string}"), None, None, Some("{a:string}")];
     for text in texts {
@@ -146,4 +155,51 @@ fn a_batch_holds_rows_of_one_schema() {
     }
     let of = |text: &str, records| (Some(text.to_owned()), records);
     assert_eq!(seen, [of("{a:string}", 2), of("{b:string}", 1), (None, 2), of("{a:string}", 1)]);
+}
+
+#[test]
+fn the_key_is_that_of_the_producers_row_and_the_record_that_of_the_consumer() {
+    let (sender, receiver) = channel(100);
+    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::ZERO };
+    let [from, to] =
+        ["{id:i64?,name:string,n:i32?}", "{n:i32?,name:string}"].map(|text| Arc::new(text.parse().unwrap()));
+    let rows = vec![(Arc::clone(&from), RowKey::compile(&from, &["id"]).unwrap())];
+    let origin = KeyOrigin::Fields(Arc::new(FieldKey { paths: vec!["id".into()], rows, text: None }));
+    let converter = RecordConverter::new(RecordFormat::Row(Arc::clone(&to)));
+    let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default())
+        .converted_by(Some(converter));
+    let mut batch = Batch { schema: Some(Arc::clone(&from)), ..Batch::default() };
+    for (at, record) in (0..).zip([r#"{"id":-7,"name":"a","n":1}"#, r#"{"name":"b"}"#, r#"{"id":8,"name":"c"}"#]) {
+        let mut row = Vec::new();
+        read_json(&from, record.as_bytes(), &mut row).unwrap();
+        batch.push(&row, at);
+    }
+    batch.push(b"\x01", 3);
+    partition.write(batch, 0).unwrap();
+    partition.flush_due(0).unwrap();
+    let (mut rejected, mut seen) = (Vec::new(), Vec::new());
+    while let Ok(Some(sent)) = receiver.try_next() {
+        match sent.element {
+            StreamElement::Rejected(record) => {
+                assert!(record.schema.is_some_and(|schema| Arc::ptr_eq(&schema, &from)));
+                rejected.push((record.timestamp, record.fault.message));
+            }
+            StreamElement::Batch(_, batch) => {
+                assert!(batch.schema.as_ref().is_some_and(|schema| Arc::ptr_eq(schema, &to)));
+                let keys = batch.keys.as_ref().unwrap();
+                for (value, &key) in batch.values.iter().zip(&keys.key_of) {
+                    let mut json = Vec::new();
+                    write_json(&to, value, &mut json).unwrap();
+                    let key = String::from_utf8(keys.distinct.value(key as usize).to_vec()).unwrap();
+                    seen.push((key, String::from_utf8(json).unwrap()));
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let expected = [("-7", r#"{"n":1,"name":"a"}"#), ("8", r#"{"n":null,"name":"c"}"#)];
+    assert_eq!(seen, expected.map(|(key, json)| (key.to_owned(), json.to_owned())));
+    assert_eq!(rejected.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(rejected[0].1, "the record has no key: `id` is null or missing");
+    assert!(rejected[1].1.starts_with("the record has no key in `id`: "), "{}", rejected[1].1);
 }

@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
-use super::keyed_exchange::{KeyOrigin, KeyedExchange};
+use super::keyed_exchange::KeyedExchange;
 use super::output_channels::OutputChannels;
+use super::partition_error::PartitionError;
 use crate::model::Batch;
 use crate::pipeline::{BatchSettings, InputRole};
 use crate::runtime::attempt_signals::{AttemptSignals, SubtaskCancelled};
 use crate::runtime::barrier::Barrier;
 use crate::runtime::channel::ChannelSender;
+use crate::runtime::records::record_converter::RecordConverter;
+use crate::runtime::records::record_key::KeyOrigin;
 use crate::runtime::stream_element::StreamElement;
 
 /// Chooses the receiver of a record.
@@ -31,6 +34,8 @@ pub(crate) struct ResultPartition {
     channels: OutputChannels,
     partitioner: Partitioner,
     settings: BatchSettings,
+    /// Rewrites records for the consumer. `None` if it takes records of all formats.
+    converter: Option<RecordConverter>,
     /// When the oldest record of the open batches was written, in monotonic nanoseconds.
     oldest_ns: Option<u64>,
 }
@@ -42,7 +47,8 @@ impl ResultPartition {
         settings: BatchSettings,
         signals: Arc<AttemptSignals>,
     ) -> ResultPartition {
-        ResultPartition { channels: OutputChannels::new(senders, signals), partitioner, settings, oldest_ns: None }
+        let channels = OutputChannels::new(senders, signals);
+        ResultPartition { channels, partitioner, settings, converter: None, oldest_ns: None }
     }
 
     /// Creates a partition that sends to the one subtask with the same index.
@@ -85,25 +91,45 @@ impl ResultPartition {
         ResultPartition::new(senders, Partitioner::Keyed(exchange), settings, signals)
     }
 
-    /// Sends a batch, or adds its records to the open batches of a keyed partition.
-    pub(crate) fn write(&mut self, batch: Batch, now_ns: u64) -> Result<(), SubtaskCancelled> {
+    /// Rewrites the records of all batches for the consumer.
+    pub(crate) fn converted_by(self, converter: Option<RecordConverter>) -> ResultPartition {
+        ResultPartition { converter, ..self }
+    }
+
+    /// Sends a batch, or adds its records to the open batches of a keyed partition. Records that cannot be rewritten for the consumer
+    /// are sent as rejected records.
+    pub(crate) fn write(&mut self, batch: Batch, now_ns: u64) -> Result<(), PartitionError> {
+        if let Partitioner::Keyed(exchange) = &mut self.partitioner {
+            exchange.write(&batch, self.converter.as_mut(), &self.settings, &self.channels)?;
+            if self.oldest_ns.is_none() && exchange.has_open_records() {
+                self.oldest_ns = Some(now_ns);
+            }
+            return Ok(());
+        }
+        let batch = self.convert(batch)?;
         match &mut self.partitioner {
-            Partitioner::Forward => self.channels.send(0, StreamElement::Batch(InputRole::First, batch)),
+            Partitioner::Forward => self.channels.send(0, StreamElement::Batch(InputRole::First, batch))?,
             Partitioner::Rebalance { previous } => {
                 *previous = (*previous + 1) % self.channels.len();
-                self.channels.send(*previous, StreamElement::Batch(InputRole::First, batch))
+                self.channels.send(*previous, StreamElement::Batch(InputRole::First, batch))?;
             }
             Partitioner::Broadcast => {
-                self.channels.send_to_all(|| StreamElement::Batch(InputRole::Broadcast, batch.clone()))
+                self.channels.send_to_all(|| StreamElement::Batch(InputRole::Broadcast, batch.clone()))?;
             }
-            Partitioner::Keyed(exchange) => {
-                exchange.write(&batch, &self.settings, &self.channels)?;
-                if self.oldest_ns.is_none() && exchange.has_open_records() {
-                    self.oldest_ns = Some(now_ns);
-                }
-                Ok(())
-            }
+            Partitioner::Keyed(_) => {}
         }
+        Ok(())
+    }
+
+    /// Rewrites a batch for the consumer, and sends the records for which this fails as rejected records.
+    fn convert(&mut self, batch: Batch) -> Result<Batch, PartitionError> {
+        let Some(converter) = &mut self.converter else { return Ok(batch) };
+        let mut rejected = Vec::new();
+        let batch = converter.convert(batch, &mut rejected)?;
+        for record in rejected {
+            self.channels.send(0, StreamElement::Rejected(Box::new(record)))?;
+        }
+        Ok(batch)
     }
 
     /// Sends the open batches if their oldest record has waited for the linger time.

@@ -3,15 +3,11 @@
 //! A node with one input, no key and the parallelism of its upstream node is chained to that node: both run in one subtask and
 //! pass batches by a call. Every other input is an edge, which is a set of channels.
 
-use std::sync::Arc;
-
-use super::error_context::{explain_empty_input, in_node};
-use super::functions::FunctionPlans;
-use super::output_ports::{output_count, output_of_input};
-use crate::connector::KeyExtractor;
+use super::records::formats::{NodeRecords, RecordPlan};
 use crate::error::{self, Result};
-use crate::pipeline::{InputRole, KeySelector, NodeInput, NodeKind, PipelineNode, ValueFormat};
-use crate::runtime::output::keyed_exchange::KeyOrigin;
+use crate::pipeline::{InputRole, NodeInput, PipelineNode};
+use crate::runtime::records::record_format::RecordFormat;
+use crate::runtime::records::record_key::KeyOrigin;
 
 /// Largest number of subtasks of one job. Each subtask is a thread.
 const SUBTASKS_MAX: u64 = 1024;
@@ -51,6 +47,8 @@ pub(crate) struct EdgePlan {
     /// The input of the receiving node.
     pub(crate) role: InputRole,
     pub(crate) partitioning: EdgePartitioning,
+    /// The format into which the records are rewritten. `None` if they stay as they come.
+    pub(crate) format: Option<RecordFormat>,
 }
 
 /// How the records of an edge are distributed over the receiving subtasks.
@@ -75,30 +73,18 @@ pub(crate) struct ChainGraph {
 }
 
 impl ChainGraph {
-    /// Adds the next node of the pipeline, after all nodes that it reads. `formats` are the main formats of the nodes.
-    pub(super) fn add_node(
-        &mut self,
-        functions: &FunctionPlans,
-        nodes: &[PipelineNode],
-        formats: &[ValueFormat],
-    ) -> Result<()> {
+    /// Adds the next node of the pipeline, after all nodes that it reads.
+    pub(super) fn add_node(&mut self, nodes: &[PipelineNode], records: &RecordPlan) {
         let index = self.positions.len();
-        let node = &nodes[index];
-        let outputs = match &node.kind {
-            NodeKind::Source(_) => 1,
-            NodeKind::Operator(_) => output_count(functions, node)? + 1,
-            NodeKind::Sink(_) => 0,
-        };
-        let chained = ChainedNodePlan { node: index, routes: vec![Vec::new(); outputs] };
+        let (node, own) = (&nodes[index], &records.nodes[index]);
+        let chained = ChainedNodePlan { node: index, routes: vec![Vec::new(); own.output_count()] };
         let position = match (&node.inputs[..], &node.key) {
             ([input], None) if nodes[input.node].parallelism == node.parallelism => {
-                let (port, _) = output_of_input(functions, &nodes[input.node], input, formats)?;
-                self.append_to_chain(input, port, chained)
+                self.append_to_chain(input, own.ports[0], chained)
             }
-            _ => self.start_chain(functions, nodes, formats, chained)?,
+            _ => self.start_chain(nodes, own, chained),
         };
         self.positions.push(position);
-        Ok(())
     }
 
     /// Adds a node to the chain of its input.
@@ -114,26 +100,24 @@ impl ChainGraph {
     /// Starts a chain with a node, and adds the edges that lead to it.
     fn start_chain(
         &mut self,
-        functions: &FunctionPlans,
         nodes: &[PipelineNode],
-        formats: &[ValueFormat],
+        records: &NodeRecords,
         chained: ChainedNodePlan,
-    ) -> Result<ChainPosition> {
+    ) -> ChainPosition {
         let node = &nodes[chained.node];
         let to = self.chains.len();
         let mut inputs = Vec::new();
-        for input in &node.inputs {
-            let upstream = &nodes[input.node];
-            let (port, format) = output_of_input(functions, upstream, input, formats)?;
-            let partitioning = partitioning(node, upstream, input, &format)?;
+        for (at, input) in node.inputs.iter().enumerate() {
+            let partitioning = partitioning(node, &nodes[input.node], input, records.keys[at].clone());
             let (from, from_node) = self.positions[input.node];
             let edge = self.edges.len();
-            self.edges.push(EdgePlan { from, to, role: input.role, partitioning });
-            self.chains[from].nodes[from_node].routes[port].push(RouteTarget::Edge(edge));
+            let format = records.input(input.role).cloned();
+            self.edges.push(EdgePlan { from, to, role: input.role, partitioning, format });
+            self.chains[from].nodes[from_node].routes[records.ports[at]].push(RouteTarget::Edge(edge));
             inputs.push(edge);
         }
         self.chains.push(ChainPlan { parallelism: node.parallelism, inputs, nodes: vec![chained] });
-        Ok((to, 0))
+        (to, 0)
     }
 
     /// Checks that a job does not ask for too many threads and channels. Fails with `manifest-parallelism`.
@@ -157,22 +141,17 @@ impl ChainGraph {
     }
 }
 
-/// Returns how the records of an input are distributed. Fails with `manifest-key` if the key cannot be extracted.
+/// Returns how the records of an input are distributed.
 fn partitioning(
     node: &PipelineNode,
     upstream: &PipelineNode,
     input: &NodeInput,
-    format: &ValueFormat,
-) -> Result<EdgePartitioning> {
-    Ok(match node.key_of(input.role) {
+    key: Option<KeyOrigin>,
+) -> EdgePartitioning {
+    match key {
         _ if input.role == InputRole::Broadcast => EdgePartitioning::Broadcast,
-        Some((KeySelector::Emitted, _)) => EdgePartitioning::Keyed(KeyOrigin::Emitted),
-        Some((selector, key)) => {
-            let extractor = KeyExtractor::compile(selector, format)
-                .map_err(|error| in_node("operator", node, key, explain_empty_input(upstream, format, error)))?;
-            EdgePartitioning::Keyed(KeyOrigin::Extracted(Arc::new(extractor)))
-        }
+        Some(origin) => EdgePartitioning::Keyed(origin),
         None if upstream.parallelism == node.parallelism => EdgePartitioning::Forward,
         None => EdgePartitioning::Rebalance,
-    })
+    }
 }

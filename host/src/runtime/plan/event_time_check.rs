@@ -66,7 +66,9 @@ fn source_without_timestamps<'a>(
         let upstream = &pipeline.nodes[input.node];
         match (&upstream.kind, &input.port) {
             (NodeKind::Source(SourceNode { timestamp: None, .. }), _) => Some(&upstream.id[..]),
-            (NodeKind::Operator(_), OutputPort::DeadLetter) => source_without_timestamps(pipeline, functions, upstream),
+            (NodeKind::Operator(operator), port) if *port == OutputPort::DeadLetter || operator.rows.is_some() => {
+                source_without_timestamps(pipeline, functions, upstream)
+            }
             (NodeKind::Operator(_), port) if reads_late_records(functions, upstream, port) => {
                 source_without_timestamps(pipeline, functions, upstream)
             }

@@ -2,9 +2,7 @@
 //!
 //! Building a plan checks everything that needs the functions, the inputs and the sinks. Nothing is started.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::chaining::ChainGraph;
 use super::delivery_guarantee::delivery_guarantee;
@@ -12,14 +10,13 @@ use super::error_context::in_node;
 use super::event_time_check::check_event_time;
 use super::function_checks::check_function;
 use super::functions::{FunctionPlans, function_of};
-use super::output_ports::{common_input_format, has_late_output};
-use super::source_checks::check_source;
-use super::window_functions::complete_window_function;
+use super::records::formats::{RecordPlan, plan_records};
+use super::source_checks::{check_first_timestamps, check_source};
 use crate::checkpoint::CheckpointMetadata;
-use crate::connector::{self, SourceCheck, TimestampExtractor};
+use crate::connector::{self, SourceCheck};
 use crate::error::Result;
 use crate::operator::join_states;
-use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec, ValueFormat};
+use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
 use crate::sandbox::FunctionKind;
 
 /// The plan of a job: its chains, edges and functions.
@@ -33,8 +30,8 @@ pub struct ExecutionPlan {
     /// `exactly-once`, or what weakens it and why.
     pub guarantee: String,
     pub(crate) graph: ChainGraph,
-    /// The timestamps of the sources that have some, by the id of the source.
-    pub(crate) timestamps: BTreeMap<String, Arc<TimestampExtractor>>,
+    /// The fields, formats and keys of all records.
+    pub(crate) records: RecordPlan,
 }
 
 /// Why a plan is made.
@@ -67,7 +64,7 @@ impl ExecutionPlan {
             warnings: Vec::new(),
             guarantee: String::new(),
             graph: ChainGraph::default(),
-            timestamps: BTreeMap::new(),
+            records: RecordPlan::default(),
             pipeline,
         };
         for function in plan.functions.values_mut().filter(|plan| plan.description.kind == FunctionKind::IntervalJoin) {
@@ -80,24 +77,43 @@ impl ExecutionPlan {
         Ok(plan)
     }
 
-    /// Checks the nodes and adds them to the graph. The nodes are in topological order.
+    /// Checks the nodes, plans their records and adds them to the graph. The nodes are in topological order.
     fn add_nodes(&mut self, purpose: PlanPurpose<'_>, base_dir: &Path) -> Result<()> {
         let nodes = self.pipeline.nodes.clone();
-        let mut formats: Vec<ValueFormat> = Vec::new();
-        for (index, node) in nodes.iter().enumerate() {
-            complete_window_function(&mut self.functions, &nodes, node, &formats)?;
-            formats.push(self.check_node(purpose, node, base_dir)?);
-            self.graph.add_node(&self.functions, &nodes, &formats)?;
-            if has_late_output(&self.functions, node) {
-                // Late records leave as they came.
-                formats[index] = common_input_format(&self.functions, &nodes, node, &formats)?;
+        let mut columns = Vec::new();
+        for node in &nodes {
+            columns.push(self.check_node(purpose, node, base_dir)?);
+        }
+        self.records = plan_records(&nodes, &columns, &mut self.functions)?;
+        if let PlanPurpose::Submit = purpose {
+            self.check_first_records(base_dir)?;
+        }
+        for _ in &nodes {
+            self.graph.add_node(&nodes, &self.records);
+        }
+        Ok(())
+    }
+
+    /// Checks the timestamps of the first records of all sources.
+    fn check_first_records(&mut self, base_dir: &Path) -> Result<()> {
+        for node in &self.pipeline.nodes {
+            if let NodeKind::Source(source) = &node.kind
+                && source.timestamp.is_some()
+            {
+                self.warnings.extend(check_first_timestamps(node, source, base_dir)?);
             }
         }
         Ok(())
     }
 
-    /// Checks one node. Returns the format of a source's records.
-    fn check_node(&mut self, purpose: PlanPurpose<'_>, node: &PipelineNode, base_dir: &Path) -> Result<ValueFormat> {
+    /// Checks a source, a sink, or an operator whose function is from a component. Returns the names of the columns of a source of CSV,
+    /// if they are known.
+    fn check_node(
+        &mut self,
+        purpose: PlanPurpose<'_>,
+        node: &PipelineNode,
+        base_dir: &Path,
+    ) -> Result<Option<Vec<String>>> {
         match &node.kind {
             NodeKind::Source(source) => {
                 let positions = restored_positions(purpose, node);
@@ -105,18 +121,18 @@ impl ExecutionPlan {
                     PlanPurpose::Submit => SourceCheck::Submit,
                     PlanPurpose::Attempt(_) => SourceCheck::Attempt { positions: &positions },
                 };
-                let checked = check_source(node, source, check, base_dir, &mut self.warnings)?;
-                self.timestamps.extend(checked.timestamps.map(|timestamps| (node.id.clone(), timestamps)));
-                Ok(checked.format)
+                check_source(node, source, check, base_dir, &mut self.warnings)
             }
             NodeKind::Operator(operator) => {
-                check_function(node, operator, &function_of(&self.functions, node)?.description)?;
-                Ok(ValueFormat::Raw)
+                if operator.function.is_some() {
+                    check_function(node, operator, &function_of(&self.functions, node)?.description)?;
+                }
+                Ok(None)
             }
             NodeKind::Sink(sink) => {
                 connector::check_sink(&sink.connector, base_dir)
                     .map_err(|error| in_node("sink", node, "path", error))?;
-                Ok(ValueFormat::Raw)
+                Ok(None)
             }
         }
     }

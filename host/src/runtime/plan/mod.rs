@@ -3,7 +3,8 @@
 //! - `execution_plan` builds the plan.
 //! - `chaining` decides which nodes run in one chain, and creates the edges between chains.
 //! - `functions` holds the functions of the operators.
-//! - `output_ports` finds the outputs of an operator and their formats.
+//! - `output_ports` finds the outputs of an operator.
+//! - `records/` plans the fields and formats of all records, and their keys.
 //! - `source_checks`, `function_checks` and `event_time_check` refuse pipelines that cannot work.
 //! - `window_functions` adds hidden states to window functions, and creates native aggregates.
 //! - `delivery_guarantee` describes the guarantee: exactly-once, or why it is weaker.
@@ -21,5 +22,6 @@ mod execution_plan_tests;
 mod function_checks;
 pub(super) mod functions;
 pub(super) mod output_ports;
+pub(super) mod records;
 mod source_checks;
 pub(super) mod window_functions;

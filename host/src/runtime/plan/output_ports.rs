@@ -4,7 +4,7 @@
 
 use super::functions::{FunctionPlans, function_of};
 use crate::error::{self, Result};
-use crate::pipeline::{NodeInput, NodeKind, OutputPort, PipelineNode, ValueFormat};
+use crate::pipeline::{NodeInput, OutputPort, PipelineNode};
 use crate::sandbox::FunctionDescription;
 
 /// Name of the side output for late records.
@@ -23,7 +23,12 @@ pub(super) fn has_late_output(functions: &FunctionPlans, node: &PipelineNode) ->
 
 /// Returns whether an input reads the late records of its upstream node.
 pub(super) fn reads_late_records(functions: &FunctionPlans, upstream: &PipelineNode, port: &OutputPort) -> bool {
-    matches!(port, OutputPort::Side(name) if name == LATE_PORT) && has_late_output(functions, upstream)
+    matches!(port, OutputPort::Side(name) if is_late_port(name)) && has_late_output(functions, upstream)
+}
+
+/// Returns whether a side output has the name of the one for late records.
+pub(super) fn is_late_port(name: &str) -> bool {
+    name == LATE_PORT
 }
 
 /// Returns whether any node reads the late records of an operator.
@@ -33,31 +38,17 @@ pub(crate) fn is_late_output_read(nodes: &[PipelineNode], operator: &PipelineNod
     inputs.filter(|input| input.port == late).any(|input| nodes[input.node].id == operator.id)
 }
 
-/// Returns the index and the format of the output that an input reads. `formats` are the main formats of the nodes.
+/// Returns the index of the output of an operator that an input reads.
 ///
 /// Fails with `manifest-unknown-input` if the function has no such side output.
-pub(super) fn output_of_input(
-    functions: &FunctionPlans,
-    upstream: &PipelineNode,
-    input: &NodeInput,
-    formats: &[ValueFormat],
-) -> Result<(usize, ValueFormat)> {
-    let NodeKind::Operator(_) = &upstream.kind else { return Ok((0, formats[input.node].clone())) };
+pub(super) fn output_of_input(functions: &FunctionPlans, upstream: &PipelineNode, input: &NodeInput) -> Result<usize> {
     let function = &function_of(functions, upstream)?.description;
-    let index = match &input.port {
-        OutputPort::Main => 0,
-        OutputPort::DeadLetter => return Ok((output_count(functions, upstream)?, ValueFormat::Json)),
-        port if reads_late_records(functions, upstream, port) => {
-            return Ok((function.outputs.len(), formats[input.node].clone()));
-        }
-        OutputPort::Side(name) => side_output(function, upstream, name)?,
-    };
-    let format = match function.outputs[index].codec.as_str() {
-        "json" => ValueFormat::Json,
-        "csv" => ValueFormat::Csv(None),
-        _ => ValueFormat::Raw,
-    };
-    Ok((index, format))
+    match &input.port {
+        OutputPort::Main => Ok(0),
+        OutputPort::DeadLetter => output_count(functions, upstream),
+        port if reads_late_records(functions, upstream, port) => Ok(function.outputs.len()),
+        OutputPort::Side(name) => side_output(function, upstream, name),
+    }
 }
 
 fn side_output(function: &FunctionDescription, operator: &PipelineNode, name: &str) -> Result<usize> {
@@ -72,21 +63,4 @@ fn side_output(function: &FunctionDescription, operator: &PipelineNode, name: &s
     };
     let message = format!("function `{}` of operator `{}` has no side output `{name}`", function.name, operator.id);
     Err(error::manifest_unknown_input(message).hint(hint))
-}
-
-/// Returns the format of the records that a node reads, or `Raw` if its inputs have different formats.
-pub(super) fn common_input_format(
-    functions: &FunctionPlans,
-    nodes: &[PipelineNode],
-    node: &PipelineNode,
-    formats: &[ValueFormat],
-) -> Result<ValueFormat> {
-    let mut common = None;
-    for input in &node.inputs {
-        let (_, format) = output_of_input(functions, &nodes[input.node], input, formats)?;
-        if *common.get_or_insert_with(|| format.clone()) != format {
-            return Ok(ValueFormat::Raw);
-        }
-    }
-    Ok(common.unwrap_or(ValueFormat::Raw))
 }

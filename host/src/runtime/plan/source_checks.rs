@@ -1,56 +1,41 @@
 //! Checks a source: its connector, its timestamps, and whether it can be replayed.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::error_context::{explain_empty_input, in_node};
+use super::error_context::in_node;
 use crate::clock::SystemClock;
-use crate::connector::{self, ConnectorContext, Replay, SourceCheck, TimestampExtractor};
+use crate::connector::{self, ConnectorContext, Replay, SourceCheck};
 use crate::error::Result;
 use crate::format::SourceDecoding;
 use crate::model::Interrupt;
-use crate::pipeline::{PipelineNode, SourceNode, ValueFormat};
+use crate::pipeline::{PipelineNode, SourceNode};
 use crate::runtime::source::source_decoder;
 
-/// The result of checking a source.
-pub(super) struct CheckedSource {
-    /// The format of its records.
-    pub(super) format: ValueFormat,
-    /// `None` if the source has no timestamps.
-    pub(super) timestamps: Option<Arc<TimestampExtractor>>,
-}
-
-/// Checks a source. With `SourceCheck::Submit` its first records are checked too.
+/// Checks a source. Returns the names of the columns of CSV, if they are known.
 pub(super) fn check_source(
     node: &PipelineNode,
     source: &SourceNode,
     check: SourceCheck<'_>,
     base_dir: &Path,
     warnings: &mut Vec<String>,
-) -> Result<CheckedSource> {
-    let is_submit = matches!(check, SourceCheck::Submit);
-    let format = connector::check_source(&source.connector, base_dir, check)
+) -> Result<Option<Vec<String>>> {
+    let in_header = connector::check_source(&source.connector, base_dir, check)
         .map_err(|error| in_node("source", node, "path", error))?;
-    let mut timestamps = None;
-    if let Some(selector) = &source.timestamp {
-        let extractor = TimestampExtractor::compile(selector, &format)
-            .map_err(|error| in_node("source", node, "timestamp", explain_empty_input(node, &format, error)))?;
-        if is_submit {
-            warnings.extend(check_first_timestamps(node, source, base_dir)?);
-        }
-        timestamps = Some(Arc::new(extractor));
-    }
     if connector::replay(&source.connector) == Replay::No {
         warnings.push(format!(
             "source `{}` cannot be replayed: a restart of the job loses the records that were read after the last checkpoint",
             node.id
         ));
     }
-    Ok(CheckedSource { format, timestamps })
+    Ok(source.decoding.columns.clone().or(in_header))
 }
 
-/// Checks the timestamps of the first records, which show whether field and format are right.
-fn check_first_timestamps(node: &PipelineNode, source: &SourceNode, base_dir: &Path) -> Result<Option<String>> {
+/// Checks the timestamps of the first records, which show whether field and format are right. Returns a warning for the user, if any.
+pub(super) fn check_first_timestamps(
+    node: &PipelineNode,
+    source: &SourceNode,
+    base_dir: &Path,
+) -> Result<Option<String>> {
     let context = ConnectorContext {
         job_id: String::new(),
         node: node.id.clone(),

@@ -8,6 +8,7 @@ use crate::runtime::channel::{ChannelReceiver, ChannelSender, channel};
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::{EdgePartitioning, EdgePlan};
 use crate::runtime::plan::execution_plan::ExecutionPlan;
+use crate::runtime::records::record_converter::RecordConverter;
 
 /// Number of credits of a channel: the number of batches that a slow receiver lets pile up.
 const CHANNEL_CREDITS: usize = 8;
@@ -62,7 +63,8 @@ impl UnclaimedChannels {
                     Some(ResultPartition::keyed(edge.role, senders, origin, max_parallelism, settings, signals))
                 }
             };
-            partitions.extend(partition.map(|partition| (index, partition)));
+            let converter = edge.format.clone().map(RecordConverter::new);
+            partitions.extend(partition.map(|partition| (index, partition.converted_by(converter))));
         }
         partitions
     }

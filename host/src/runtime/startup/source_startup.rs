@@ -1,11 +1,8 @@
 //! Opens a source at its restored position.
 
-use std::sync::Arc;
-
 use super::subtask_context::SubtaskContext;
 use crate::connector;
-use crate::error::Result;
-use crate::format::SourceDecoding;
+use crate::error::{self, Result};
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::{PipelineNode, SourceNode};
 use crate::runtime::source::rate_limiter::RateLimiter;
@@ -25,9 +22,9 @@ pub(super) fn open_source(
     let restored = context.restored(node);
     let positions = restored.source_positions()?;
     let clock = context.options.clock.clone();
-    let (format, has_header) = config.connector.format();
-    let decoding = SourceDecoding::raw(format, config.decoding.clone(), config.timestamp.clone());
-    let decoding = Arc::new(SourceDecoding { on_undecodable: config.on_undecodable, ..decoding });
+    let (_, has_header) = config.connector.format();
+    let planned = context.plan.records.decodings.get(&node.id).cloned();
+    let decoding = planned.ok_or_else(|| error::internal(format!("source `{}` has no plan", node.id)))?;
     let source = connector::open_source(&config.connector, &decoding, &context.connector_context(node), &positions)?;
     let keeps_watermark = config.watermark.is_some() && !context.options.reset_watermarks;
     let restored_watermark = restored.max_watermark().filter(|_| keeps_watermark).unwrap_or(NO_TIMESTAMP);

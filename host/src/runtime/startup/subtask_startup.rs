@@ -16,6 +16,7 @@ use crate::runtime::barrier::Barrier;
 use crate::runtime::input::input_gate::InputGate;
 use crate::runtime::metrics_aggregation::SubtaskStatsSlot;
 use crate::runtime::output::result_partition::ResultPartition;
+use crate::runtime::records::record_converter::RecordConverter;
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::source::source_reader::SourceReader;
 use crate::runtime::source::watermark_alignment::AlignmentMembership;
@@ -142,7 +143,12 @@ impl SubtaskStartup {
                 Some(source) => source,
                 None => self.open_task(node).map_err(|error| self.error_in(node, error))?,
             };
-            nodes.push(ChainedNode { id: node.id.clone(), task, routes: planned.routes.clone() });
+            let records = &self.context.plan.records.nodes[planned.node];
+            nodes.push(ChainedNode {
+                converters: records.inputs().iter().cloned().map(|format| format.map(RecordConverter::new)).collect(),
+                output_schemas: records.output_schemas(),
+                ..ChainedNode::new(&node.id, task, planned.routes.clone())
+            });
         }
         let SubtaskContext { options, signals, subtask, .. } = &self.context;
         let mut chain = OperatorChain::new(*subtask, nodes, partitions, options.clock.clone());

@@ -1,13 +1,17 @@
 //! One node of a chain: a source, an operator or a sink, with the targets of its outputs.
 
+use std::sync::Arc;
+
 use crate::clock::Clock;
 use crate::connector::Sink;
 use crate::error::Result;
-use crate::model::Counters;
-use crate::operator::Operator;
+use crate::model::row::RowSchema;
+use crate::model::{Batch, Counters};
+use crate::operator::{Operator, RejectedRecord};
 use crate::runtime::barrier::Barrier;
 use crate::runtime::metrics_aggregation::SubtaskStats;
 use crate::runtime::plan::chaining::RouteTarget;
+use crate::runtime::records::record_converter::RecordConverter;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
 use crate::state::BroadcastState;
 
@@ -18,6 +22,10 @@ pub(crate) struct ChainedNode {
     pub(crate) task: NodeTask,
     /// The targets of each output.
     pub(crate) routes: Vec<Vec<RouteTarget>>,
+    /// Rewrites the records of each input. `None` for an input that takes records of all formats.
+    pub(crate) converters: Vec<Option<RecordConverter>>,
+    /// The schema of the rows of each output, for batches that do not name it.
+    pub(crate) output_schemas: Vec<Option<Arc<RowSchema>>>,
 }
 
 /// The task of a node.
@@ -32,6 +40,19 @@ pub(crate) enum NodeTask {
 }
 
 impl ChainedNode {
+    /// Creates a node whose records stay as they are.
+    pub(crate) fn new(id: impl Into<String>, task: NodeTask, routes: Vec<Vec<RouteTarget>>) -> ChainedNode {
+        ChainedNode { id: id.into(), task, routes, converters: Vec::new(), output_schemas: Vec::new() }
+    }
+
+    /// Rewrites a batch of an input in the format that the node takes. Records for which this fails are appended to `rejected`.
+    pub(super) fn convert(&mut self, input: u32, batch: Batch, rejected: &mut Vec<RejectedRecord>) -> Result<Batch> {
+        match self.converters.get_mut(input as usize) {
+            Some(Some(converter)) => converter.convert(batch, rejected),
+            _ => Ok(batch),
+        }
+    }
+
     /// Takes the snapshot of the node for a checkpoint.
     pub(super) fn take_snapshot(
         &mut self,

@@ -78,7 +78,7 @@ impl InputLoop {
         match event {
             InputEvent::Batch(InputRole::First, batch) => chain.process(0, FIRST_INPUT, batch),
             InputEvent::Batch(InputRole::Second | InputRole::Broadcast, batch) => chain.process(0, SECOND_INPUT, batch),
-            InputEvent::Rejected(rejected) => chain.reject(rejected),
+            InputEvent::Rejected(rejected) => chain.reject(0, rejected),
             InputEvent::Watermark(watermark) => chain.advance_watermark(watermark),
             InputEvent::Idleness { idle } => chain.set_idle(idle),
             InputEvent::OvertakingBarrier { barrier, since_ns } => {

@@ -97,7 +97,7 @@ impl TimerHarness {
         };
         let timers = function(Box::new(TimerGuest { called }), turn.with_timers(0..1).unwrap());
         let forward = function(Box::new(ForwardGuest), Turn::stateless(TurnContext::default()));
-        let node = |task, target| ChainedNode { id: "timers".into(), task, routes: vec![vec![target]] };
+        let node = |task, target| ChainedNode::new("timers", task, vec![vec![target]]);
         let batch = BatchSettings { records: 1, bytes: 1 << 20, linger: Duration::from_secs(3600) };
         let signals = Arc::<AttemptSignals>::default();
         let ((sender, receiver), (input, from)) = (channel(1000), channel(1000));

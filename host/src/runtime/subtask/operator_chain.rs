@@ -13,6 +13,7 @@ use crate::model::{Batch, Counters, NO_TIMESTAMP};
 use crate::operator::{Operator, OperatorFailure, RejectedRecord};
 use crate::runtime::barrier::Barrier;
 use crate::runtime::metrics_aggregation::{SubtaskEventTime, SubtaskStats};
+use crate::runtime::output::partition_error::PartitionError;
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::RouteTarget;
 use crate::runtime::subtask_failure::SubtaskError;
@@ -87,8 +88,20 @@ impl OperatorChain {
         }
     }
 
-    /// Processes a batch of an input of a node, and everything that comes out of it.
+    /// Processes a batch of an input of a node, and everything that comes out of it. The records are first rewritten in the format
+    /// that the node takes.
     pub(super) fn process(&mut self, node: usize, input: u32, batch: Batch) -> Result<(), SubtaskError> {
+        let mut rejected = Vec::new();
+        let batch = match self.nodes[node].convert(input, batch, &mut rejected) {
+            Ok(batch) => batch,
+            Err(error) => return Err(self.error_in(node, error)),
+        };
+        for record in rejected {
+            self.reject(node, record)?;
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
         let mut outputs = Vec::new();
         match &mut self.nodes[node].task {
             NodeTask::Source(_) => outputs.push(OutputBatch { index: 0, batch }),
@@ -107,26 +120,29 @@ impl OperatorChain {
         outputs.into_iter().try_for_each(|output| self.route(node, output))
     }
 
-    /// Applies the fault policy of the first node to a record without a key.
-    pub(super) fn reject(&mut self, rejected: RejectedRecord) -> Result<(), SubtaskError> {
+    /// Applies the fault policy of a node to a record without a key, or to one that cannot be rewritten for it.
+    pub(super) fn reject(&mut self, node: usize, rejected: RejectedRecord) -> Result<(), SubtaskError> {
         let mut outputs = Vec::new();
-        let first = &mut self.nodes[0];
-        match &mut first.task {
+        let receiver = &mut self.nodes[node];
+        match &mut receiver.task {
             NodeTask::Operator(operator) => {
                 if let Err(failure) = operator.reject(rejected, &mut outputs) {
-                    return Err(self.operator_error_in(0, failure));
+                    return Err(self.operator_error_in(node, failure));
                 }
             }
             NodeTask::Source(_) | NodeTask::Sink { .. } => {
-                return Err(SubtaskError::from_fault(&first.id, self.subtask, rejected.fault, None));
+                return Err(SubtaskError::from_fault(&receiver.id, self.subtask, rejected.fault, None));
             }
         }
-        outputs.into_iter().try_for_each(|output| self.route(0, output))
+        outputs.into_iter().try_for_each(|output| self.route(node, output))
     }
 
     /// Sends an output of a node to its targets.
     fn route(&mut self, node: usize, output: OutputBatch) -> Result<(), SubtaskError> {
         let OutputBatch { index, mut batch } = output;
+        if batch.schema.is_none() {
+            batch.schema = self.nodes[node].output_schemas.get(index).cloned().flatten();
+        }
         let now_ns = self.clock.monotonic_ns();
         let targets = self.nodes[node].routes.get(index).map_or(0, Vec::len);
         for target in 0..targets {
@@ -134,8 +150,11 @@ impl OperatorChain {
             match self.nodes[node].routes[index][target] {
                 RouteTarget::ChainedNode(next) => self.process(next, FIRST_INPUT, records)?,
                 RouteTarget::Edge(edge) => {
-                    if let Some(partition) = self.partitions.get_mut(&edge) {
-                        partition.write(records, now_ns)?;
+                    let Some(partition) = self.partitions.get_mut(&edge) else { continue };
+                    match partition.write(records, now_ns) {
+                        Ok(()) => {}
+                        Err(PartitionError::Cancelled(cancelled)) => return Err(cancelled.into()),
+                        Err(PartitionError::Failed(error)) => return Err(self.error_in(node, *error)),
                     }
                 }
             }

@@ -66,7 +66,7 @@ impl Operator for EndlessOperator {
 
 fn endless_chain() -> OperatorChain {
     let task = NodeTask::Operator(Box::<EndlessOperator>::default());
-    let node = ChainedNode { id: "op".into(), task, routes: Vec::new() };
+    let node = ChainedNode::new("op", task, Vec::new());
     OperatorChain::new(0, vec![node], BTreeMap::new(), Arc::<ManualClock>::default())
 }
 

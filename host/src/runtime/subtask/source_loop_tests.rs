@@ -69,11 +69,7 @@ impl SourceHarness {
         let (signals, (sender, receiver)) = (Arc::<AttemptSignals>::default(), channel(1000));
         let batch = BatchSettings { records: 1, bytes: 1, linger: Duration::ZERO };
         let partition = ResultPartition::forward(sender, batch, signals.clone());
-        let node = ChainedNode {
-            id: "source".into(),
-            task: NodeTask::Source(Counters::default()),
-            routes: vec![vec![RouteTarget::Edge(0)]],
-        };
+        let node = ChainedNode::new("source", NodeTask::Source(Counters::default()), vec![vec![RouteTarget::Edge(0)]]);
         let chain = OperatorChain::new(0, vec![node], [(0, partition)].into(), clock.clone());
         let (sender, events) = unbounded();
         let listener = Arc::new(move |event| drop(sender.send(event)));

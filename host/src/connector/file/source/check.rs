@@ -1,4 +1,4 @@
-//! Checks the input of a file source before a job starts, and determines the format of its records.
+//! Checks the input of a file source before a job starts, and reads the names of its columns.
 
 use std::io;
 use std::path::Path;
@@ -13,12 +13,12 @@ use crate::error::{Error, Result, source_failed, source_missing};
 use crate::format::records::RecordInput;
 use crate::format::text_start::{self, TextStart};
 use crate::model::Interrupt;
-use crate::pipeline::{FileFormat, ValueFormat};
+use crate::pipeline::FileFormat;
 
 /// Number of bytes that identify the encoding of a file.
 const PROBED_BYTES: usize = 16;
 
-/// Returns the format of the records, with the column names of a CSV header.
+/// Returns the names of the columns, if the files are CSV with a header.
 ///
 /// At submit it checks every file. For an attempt that continues from positions it opens one remaining file, and only if
 /// the positions do not contain the columns.
@@ -26,7 +26,7 @@ pub(in crate::connector) fn check(
     settings: &FileSettings,
     base_dir: &Path,
     check: SourceCheck<'_>,
-) -> Result<ValueFormat> {
+) -> Result<Option<Vec<String>>> {
     let FileSettings { path, format, header, .. } = settings;
     let path = base_dir.join(path);
     let positions = match check {
@@ -38,7 +38,7 @@ pub(in crate::connector) fn check(
     };
     let PositionSummary { columns, first } = summarize(positions)?;
     if columns.is_some() || !header {
-        return Ok(described(*format, columns));
+        return Ok(columns);
     }
     // If no file remains, any file has the columns, and it is no error if all files are gone.
     let first = match first {
@@ -49,7 +49,7 @@ pub(in crate::connector) fn check(
         .map(|path| open(&path, *format, true, 0, &Interrupt::default()))
         .transpose()?
         .and_then(|(_, columns)| columns);
-    Ok(described(*format, columns))
+    Ok(columns)
 }
 
 /// Reads the first bytes of a file, to detect one that cannot be opened or has an unsupported encoding.
@@ -71,9 +71,9 @@ fn probe(path: &Path) -> Result<()> {
     }
 }
 
-/// Checks that the input exists and can be opened, and returns the format of its records. If there are headers, all files
+/// Checks that the input exists and can be opened, and returns the names of its columns. If there are headers, all files
 /// must have the same one, because a record does not name its file.
-fn check_all(path: &Path, format: FileFormat, header: bool, unusable: UnusableEntries) -> Result<ValueFormat> {
+fn check_all(path: &Path, format: FileFormat, header: bool, unusable: UnusableEntries) -> Result<Option<Vec<String>>> {
     let files = list(path, unusable)?;
     if files.is_empty() {
         return Err(source_missing(format!("the input folder `{}` contains no files", path.display()))
@@ -92,20 +92,11 @@ fn check_all(path: &Path, format: FileFormat, header: bool, unusable: UnusableEn
             Some((other, _)) => return Err(other_header(path, other)),
         }
     }
-    Ok(described(format, first.map(|(_, columns)| columns)))
+    Ok(first.map(|(_, columns)| columns))
 }
 
 fn other_header(path: &Path, other: &Path) -> Error {
     let (path, other) = (path.display(), other.display());
     source_failed(format!("the header of `{path}` differs from the header of `{other}`"))
         .hint("use a separate folder and source for each kind of file")
-}
-
-/// Returns the value format of a file format.
-fn described(format: FileFormat, columns: Option<Vec<String>>) -> ValueFormat {
-    match format {
-        FileFormat::Lines | FileFormat::Raw => ValueFormat::Raw,
-        FileFormat::Ndjson => ValueFormat::Json,
-        FileFormat::Csv => ValueFormat::Csv(columns),
-    }
 }

@@ -16,7 +16,7 @@ use crate::connector::source::{Poll, Source, SourceCheck};
 use crate::connector::testing::{context, drain, subtask_of};
 use crate::error::{Error, Result};
 use crate::model::Batch;
-use crate::pipeline::{FileFormat, UndecodablePolicy, ValueFormat};
+use crate::pipeline::{FileFormat, UndecodablePolicy};
 
 fn settings(path: &str, format: FileFormat, on_undecodable: UndecodablePolicy) -> FileSettings {
     FileSettings { path: path.into(), format, header: format == FileFormat::Csv, on_undecodable, one_header: true }
@@ -189,10 +189,10 @@ fn a_check_at_submit_reports_missing_files_and_reads_the_header() {
         check(&settings, folder.path(), SourceCheck::Submit)
     };
     let names = vec!["id".to_owned(), "note".to_owned()];
-    assert_eq!(check("", FileFormat::Csv, true).unwrap(), ValueFormat::Csv(Some(names)));
-    assert_eq!(check("a.csv", FileFormat::Csv, false).unwrap(), ValueFormat::Csv(None));
-    assert_eq!(check("a.csv", FileFormat::Ndjson, false).unwrap(), ValueFormat::Json);
-    assert_eq!(check("a.csv", FileFormat::Lines, false).unwrap(), ValueFormat::Raw);
+    assert_eq!(check("", FileFormat::Csv, true).unwrap(), Some(names));
+    assert_eq!(check("a.csv", FileFormat::Csv, false).unwrap(), None);
+    assert_eq!(check("a.csv", FileFormat::Ndjson, false).unwrap(), None);
+    assert_eq!(check("a.csv", FileFormat::Lines, false).unwrap(), None);
     let missing = check("d.csv", FileFormat::Lines, false).unwrap_err();
     assert_eq!(missing.code, "source-missing");
     assert!(missing.message.contains("d.csv"));
@@ -450,7 +450,7 @@ fn an_attempt_skips_unusable_entries_and_a_submit_reports_them() {
         let refused = check(&fresh, folder.path(), SourceCheck::Submit).unwrap_err();
         assert!(refused.message.contains(words), "{refused}");
         for positions in [&[][..], &[&position[..]]] {
-            let columns = ValueFormat::Csv(Some(vec!["id".to_owned(), "note".to_owned()]));
+            let columns = Some(vec!["id".to_owned(), "note".to_owned()]);
             assert_eq!(check(&fresh, folder.path(), SourceCheck::Attempt { positions }).unwrap(), columns);
             let mut source = FileSource::open(fresh.clone(), &context(folder.path()), positions).unwrap();
             assert_eq!(drain(&mut source), FLIGHTS[if positions.is_empty() { 0 } else { 3 }..]);
@@ -469,7 +469,7 @@ fn a_restored_attempt_checks_only_the_files_that_it_reads() {
     fs::write(folder.path().join("bb.csv"), b"\xff\xfek\0").unwrap();
     fs::remove_file(folder.path().join("a.csv")).unwrap();
     let settings = settings("", FileFormat::Csv, UndecodablePolicy::Fail);
-    let columns = ValueFormat::Csv(Some(vec!["id".to_owned(), "note".to_owned()]));
+    let columns = Some(vec!["id".to_owned(), "note".to_owned()]);
     assert_eq!(check(&settings, folder.path(), SourceCheck::Attempt { positions: &[&position] }).unwrap(), columns);
     assert_eq!(drain(&mut source), FLIGHTS[6..]);
     let end = source.position().unwrap();

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::decompress::FileInput;
 use super::line::{line_of_byte, record_location};
-use crate::connector::{csv_row, undecodable};
+use crate::connector::undecodable;
 use crate::error::{Error, Result, source_encoding, source_failed};
+use crate::format::column_names;
 use crate::format::records::{Defect, Fill, RecordSplitter};
 use crate::format::text_start;
 use crate::model::Interrupt;
@@ -30,14 +31,10 @@ pub(super) fn open(
     interrupt.check()?;
     let mut reader = RecordSplitter::new(input.map_err(|error| read_error(path, offset, &error))?, format, offset);
     let columns = match header && offset == 0 {
-        true => next_record(&mut reader, path, interrupt)?.map(|row| columns(&row)),
+        true => next_record(&mut reader, path, interrupt)?.map(|row| column_names(&row)),
         false => None,
     };
     Ok((reader, columns))
-}
-
-fn columns(row: &[u8]) -> Vec<String> {
-    csv_row::columns(row).iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
 /// Returns the error `source-failed` for a failed read at `offset`.

@@ -1,11 +1,14 @@
 //! Counts the records of a window. The accumulator is the count, in 8 bytes, little-endian.
 
-use super::json_result::{damaged_accumulator, result_json};
+use super::aggregate_result::{AggregateResult, damaged_accumulator};
+use crate::model::row::write_unsigned;
 use crate::model::{Column, Windows};
 use crate::turn::{Guest, Turn, TurnFailure};
 
 /// The guest of the aggregate `count`.
-pub struct CountGuest;
+pub struct CountGuest {
+    pub result: AggregateResult,
+}
 
 fn decode_count(accumulator: &[u8]) -> Result<u64, TurnFailure> {
     match accumulator {
@@ -36,7 +39,13 @@ impl Guest for CountGuest {
     }
 
     fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, TurnFailure> {
-        let result = |(index, accumulator)| result_json(windows, index, "count", &decode_count(accumulator)?);
-        accumulators.iter().enumerate().map(result).collect()
+        let (mut results, mut row) = (Column::with_capacity(windows.len(), 0), Vec::new());
+        for (index, accumulator) in accumulators.iter().enumerate() {
+            row.clear();
+            self.result.write_window(windows, index, &mut row)?;
+            write_unsigned(&mut row, decode_count(accumulator)?);
+            results.push(&row);
+        }
+        Ok(results)
     }
 }

@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::native_guest::native_aggregate;
+use super::aggregate_result::AggregateKey;
+use super::native_definition::NativeAggregate;
+use super::number_field::FieldExtractor;
+use crate::model::row::{FieldType, RowSchema, read_json, write_json};
 use crate::model::{Column, FaultCode, Keys, Windows};
+use crate::operator::window::testing::JsonResults;
 use crate::pipeline::{Aggregate, KeySelector, NumericAggregate};
 use crate::turn::{Guest, Turn, TurnContext, TurnFailure};
 
+fn numeric(function: NumericAggregate) -> Aggregate {
+    Aggregate::Numeric { function, field: KeySelector::Value }
+}
+
 fn guest(what: NumericAggregate) -> Box<dyn Guest> {
-    native_aggregate(
-        &Aggregate::Numeric { function: what, field: KeySelector::Value },
-        Arc::new(|value, _| Some(value)),
-    )
+    JsonResults::of_values(&numeric(what))
 }
 
 fn fold(guest: &mut dyn Guest, accumulators: Column, of: &[u32], values: &[&str]) -> Result<Column, TurnFailure> {
@@ -115,8 +120,8 @@ fn a_sum_that_overflows_is_a_fault_and_never_null() {
 
 /// An aggregate of the top records that finds the number 1 in every record.
 fn top_of_ones() -> Box<dyn Guest> {
-    let what = Aggregate::Numeric { function: NumericAggregate::Top(9), field: KeySelector::Value };
-    native_aggregate(&what, Arc::new(|_, _| Some(&b"1"[..])))
+    let (what, extract): (_, FieldExtractor) = (numeric(NumericAggregate::Top(9)), Arc::new(|_, _| Some(&b"1"[..])));
+    Box::new(JsonResults::new(&NativeAggregate::of_text(&what, extract, AggregateKey::Untyped, true)))
 }
 
 #[test]
@@ -134,7 +139,7 @@ fn bytes_and_text_of_their_hex_digits_have_different_json_forms() {
         starts: vec![0, 0],
         ends: vec![10, 10],
     };
-    let mut count = native_aggregate(&Aggregate::Count, Arc::new(|_, _| None));
+    let mut count = JsonResults::of_values(&Aggregate::Count);
     let counts: Column = [1_u64.to_le_bytes(), 1_u64.to_le_bytes()].into_iter().collect();
     let results = count.finish(&mut turn, &counts, &windows).unwrap();
     let keys: Vec<Value> =
@@ -146,16 +151,104 @@ fn bytes_and_text_of_their_hex_digits_have_different_json_forms() {
 fn a_json_record_keeps_the_digits_of_its_numbers() {
     let record = r#"{"id": 123456789012345678901, "x":1.10, "y":1e400}"#;
     let values: Column = [record].into_iter().collect();
-    let mut top = top_of_ones();
-    let mut turn = Turn::stateless(TurnContext::default());
+    let (what, extract): (_, FieldExtractor) = (numeric(NumericAggregate::Top(9)), Arc::new(|_, _| Some(&b"1"[..])));
+    let aggregate = NativeAggregate::of_text(&what, extract, AggregateKey::Untyped, true);
+    let (mut top, mut turn) = (aggregate.guest(), Turn::stateless(TurnContext::default()));
     let folded = top.add(&mut turn, &[""].into_iter().collect(), &[0], &values, &[0]).unwrap();
-    assert!(finish(&mut *top, &folded)[0].contains(record));
+    let keys = Keys { distinct: ["k"].into_iter().collect(), groups: vec![0], key_of: vec![0] };
+    let results = top.finish(&mut turn, &folded, &Windows { keys, starts: vec![0], ends: vec![10] }).unwrap();
+    let mut json = Vec::new();
+    write_json(&aggregate.result_schema().unwrap(), results.value(0), &mut json).unwrap();
+    let json = String::from_utf8(json).unwrap();
+    assert!(json.contains(record), "{json}");
 }
 
 #[test]
 fn a_count_counts_the_records_of_each_window() {
-    let mut guest = native_aggregate(&Aggregate::Count, Arc::new(|_, _| None));
+    let mut guest = JsonResults::of_values(&Aggregate::Count);
     let folded = fold(&mut *guest, ["", "", ""].into_iter().collect(), &[0, 2, 0], &["", "", ""]).unwrap();
     let results = finish(&mut *guest, &folded);
     assert!(results.iter().zip([2, 0, 1]).all(|(result, count)| result.contains(&format!(r#""count":{count}"#))));
+}
+
+/// The results of an aggregate of the field `n` of rows that are given as JSON, for the key `3:ann1:7`, as JSON.
+fn result_of_rows(what: NumericAggregate, schema: &str, rows: &[Value]) -> Result<(String, String), TurnFailure> {
+    let schema: RowSchema = schema.parse().unwrap();
+    let key = vec![("name".to_owned(), FieldType::String), ("id".to_owned(), FieldType::I32)];
+    let aggregate = NativeAggregate::of_rows(&numeric(what), &schema, "n", AggregateKey::Fields(key), true).unwrap();
+    let mut values = Column::new();
+    for row in rows {
+        values.push_with(|bytes| read_json(&schema, row.to_string().as_bytes(), bytes).unwrap());
+    }
+    let (mut guest, mut turn) = (aggregate.guest(), Turn::stateless(TurnContext::default()));
+    let none: Column = [""].into_iter().collect();
+    let of = vec![0; values.len()];
+    let folded = guest.add(&mut turn, &none, &of, &values, &vec![0; values.len()])?;
+    let keys = Keys { distinct: ["3:ann1:7"].into_iter().collect(), groups: vec![0], key_of: vec![0] };
+    let results = guest.finish(&mut turn, &folded, &Windows { keys, starts: vec![0], ends: vec![1500] })?;
+    let (schema, mut json) = (aggregate.result_schema().unwrap(), Vec::new());
+    write_json(&schema, results.value(0), &mut json).unwrap();
+    Ok((schema.to_string(), String::from_utf8(json).unwrap()))
+}
+
+#[test]
+fn a_result_is_a_row_of_the_key_the_window_and_the_aggregate() {
+    use NumericAggregate::{Average, Max, Min, Sum, Top};
+    let rows = [json!({"n": 3, "s": "a"}), json!({"n": 200, "s": "b"})];
+    let window = r#"{"name":"ann","id":7,"start":"1970-01-01T00:00:00Z","end":"1970-01-01T00:00:01.500Z","#;
+    for (what, field, type_, value) in [
+        (Sum, "u8", "sum:u64", "\"sum\":203"),
+        (Sum, "i16", "sum:i64", "\"sum\":203"),
+        (Sum, "f32", "sum:f64", "\"sum\":203.0"),
+        (Sum, "json", "sum:json", "\"sum\":203"),
+        (Min, "u8", "min:u8", "\"min\":3"),
+        (Max, "u64", "max:u64", "\"max\":200"),
+        (Max, "f32", "max:f32", "\"max\":200.0"),
+        (Average, "i64", "average:f64", "\"average\":101.5"),
+        (Top(1), "i64", "top:list<json>", "\"top\":[{\"n\":200,\"s\":\"b\"}]"),
+    ] {
+        let (schema, json) = result_of_rows(what, &format!("{{n:{field},s:string}}"), &rows).unwrap();
+        assert_eq!(schema, format!("{{name:string,id:i32,start:timestamp,end:timestamp,{type_}}}"));
+        assert_eq!(json, format!("{window}{value}}}"), "{what:?} of {field}");
+    }
+    let text = [json!({"n": "3"}), json!({"n": "0.5"})];
+    assert!(result_of_rows(Sum, "{n:string}", &text).unwrap().1.ends_with("\"sum\":3.5}"));
+    let dates = [json!({"n": "2013-01-02"}), json!({"n": "2013-01-01"})];
+    assert!(result_of_rows(Min, "{n:date}", &dates).unwrap().1.ends_with("\"min\":\"2013-01-01\"}"));
+}
+
+#[test]
+fn sums_of_whole_numbers_are_exact_or_a_fault() {
+    let sum = |type_: &str, numbers: &[Value]| {
+        let rows: Vec<Value> = numbers.iter().map(|number| json!({"n": number})).collect();
+        result_of_rows(NumericAggregate::Sum, &format!("{{n:{type_}}}"), &rows)
+    };
+    let exact = sum("i64", &[json!(i64::MAX), json!(i64::MIN)]).unwrap().1;
+    assert!(exact.ends_with("\"sum\":-1}"), "{exact}");
+    let large = sum("u64", &[json!(u64::MAX - 1), json!(1)]).unwrap().1;
+    assert!(large.ends_with("\"sum\":18446744073709551615}"), "{large}");
+    for (type_, numbers) in [("i64", [json!(i64::MAX), json!(1)]), ("u64", [json!(u64::MAX), json!(1)])] {
+        let failed = sum(type_, &numbers);
+        assert!(
+            matches!(&failed, Err(TurnFailure::Fault(fault)) if fault.code == FaultCode::NumberOverflow),
+            "{type_}: {failed:?}"
+        );
+    }
+    let missing = sum("i64?", &[json!(1), json!(null)]);
+    assert!(matches!(missing, Err(TurnFailure::Fault(fault)) if fault.code == FaultCode::NumberMissing));
+}
+
+#[test]
+fn fields_that_are_no_numbers_are_refused() {
+    let refused = |schema: &str, function| {
+        let schema: RowSchema = schema.parse().unwrap();
+        NativeAggregate::of_rows(&numeric(function), &schema, "n", AggregateKey::Untyped, true).err().unwrap()
+    };
+    assert!(refused("{n:bool}", NumericAggregate::Max).contains("`n` is `bool`"));
+    assert!(refused("{n:timestamp}", NumericAggregate::Sum).contains("`n` is `timestamp`"));
+    assert!(refused("{m:i64}", NumericAggregate::Sum).contains("there is no field `n`"));
+    let schema: RowSchema = "{n:i64}".parse().unwrap();
+    let key = AggregateKey::Fields(vec![("sum".to_owned(), FieldType::String)]);
+    let aggregate = NativeAggregate::of_rows(&numeric(NumericAggregate::Sum), &schema, "n", key, true).unwrap();
+    assert!(aggregate.result_schema().is_err(), "two fields `sum`");
 }

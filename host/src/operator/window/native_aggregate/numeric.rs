@@ -1,15 +1,13 @@
 //! Sum, min, max, average and top records by a number in each record.
 
-use std::sync::Arc;
-
-use super::json_result::{damaged_accumulator, record_json, result_json};
-use super::numeric_value::NumericValue;
+use super::aggregate_result::{AggregateResult, damaged_accumulator, write_whole};
+use super::number_field::NumberField;
+use super::numeric_value::{NumberKind, NumericValue};
+use super::result_json::{record_json, to_json};
+use crate::model::row::{ElementType, FieldType, write_bytes, write_unsigned};
 use crate::model::{Column, Fault, FaultCode, Windows};
 use crate::pipeline::NumericAggregate;
 use crate::turn::{Guest, Turn, TurnFailure};
-
-/// Finds a field of a record, as text. The second argument is a buffer for text that must be unescaped.
-pub type FieldExtractor = Arc<dyn for<'a> Fn(&'a [u8], &'a mut Vec<u8>) -> Option<&'a [u8]> + Send + Sync>;
 
 /// The accumulator of a numeric aggregate.
 #[derive(Clone, Debug, Default)]
@@ -55,51 +53,47 @@ impl NumericAccumulator {
 /// The guest of a numeric aggregate.
 pub struct NumericGuest {
     pub function: NumericAggregate,
-    pub extract: FieldExtractor,
+    pub field: NumberField,
+    pub result: AggregateResult,
 }
 
 impl NumericGuest {
-    /// Adds a record. Error: `number-overflow` if it makes a sum overflow.
-    fn add_record(
-        &self,
-        accumulator: &mut NumericAccumulator,
-        number: NumericValue,
-        value: &[u8],
-    ) -> Result<(), Fault> {
-        let was_finite = accumulator.number.is_none_or(NumericValue::is_finite);
-        self.combine(accumulator, number, 1, Some(value));
-        match accumulator.number.is_none_or(NumericValue::is_finite) || !was_finite {
-            true => Ok(()),
-            false => Err(overflow()),
-        }
-    }
-
-    /// Combines the number of a record, or of another accumulator over `count` records, with an accumulator.
-    fn combine(&self, accumulator: &mut NumericAccumulator, number: NumericValue, count: u64, record: Option<&[u8]>) {
+    /// Combines the number of a record, or of another accumulator over `count` records, with an accumulator. Error:
+    /// `number-overflow` if a sum overflows.
+    fn combine(&self, accumulator: &mut NumericAccumulator, number: NumericValue, count: u64) -> Result<(), Fault> {
         let current = accumulator.number;
         accumulator.count = accumulator.count.saturating_add(count);
         accumulator.number = Some(match (current, self.function) {
             (None, _) => number,
-            (Some(current), NumericAggregate::Sum | NumericAggregate::Average) => current.plus(number),
+            // A merged sum has overflowed.
+            (Some(current), _) if !current.is_finite() => current,
+            (Some(current), NumericAggregate::Sum) => current.plus(number, self.field.kind()).ok_or_else(overflow)?,
+            (Some(current), NumericAggregate::Average) => {
+                current.plus(number, NumberKind::Untyped).ok_or_else(overflow)?
+            }
             (Some(current), NumericAggregate::Min) if number.compare(current).is_lt() => number,
             (Some(current), NumericAggregate::Max | NumericAggregate::Top(_)) if number.compare(current).is_gt() => {
                 number
             }
             (Some(current), _) => current,
         });
-        if let (NumericAggregate::Top(_), Some(record)) = (self.function, record) {
-            self.rank(accumulator, number, record);
-        }
+        Ok(())
     }
 
     /// Inserts a record into the top records. Among records with equal numbers, the earlier one comes first.
-    fn rank(&self, accumulator: &mut NumericAccumulator, number: NumericValue, record: &[u8]) {
-        let NumericAggregate::Top(limit) = self.function else { return };
+    fn rank(
+        &self,
+        accumulator: &mut NumericAccumulator,
+        number: NumericValue,
+        record: impl FnOnce() -> Result<Vec<u8>, TurnFailure>,
+    ) -> Result<(), TurnFailure> {
+        let NumericAggregate::Top(limit) = self.function else { return Ok(()) };
         let rank = accumulator.top.partition_point(|(other, _)| other.compare(number).is_ge());
         if rank < limit as usize {
-            accumulator.top.insert(rank, (number, record.to_vec()));
+            accumulator.top.insert(rank, (number, record()?));
             accumulator.top.truncate(limit as usize);
         }
+        Ok(())
     }
 
     fn decode_all(accumulators: &Column) -> Result<Vec<NumericAccumulator>, TurnFailure> {
@@ -113,26 +107,47 @@ impl NumericGuest {
         column
     }
 
-    /// The result of window `index`.
-    fn result(
-        &self,
-        windows: &Windows,
-        index: usize,
-        accumulator: &NumericAccumulator,
-    ) -> Result<Vec<u8>, TurnFailure> {
-        let name = aggregate_name(self.function);
-        match (self.function, accumulator.number) {
-            (NumericAggregate::Top(_), _) => {
-                let records = accumulator.top.iter().map(|(_, value)| record_json(value));
-                result_json(windows, index, name, &records.collect::<Result<Vec<_>, TurnFailure>>()?)
+    /// Appends the aggregate to a result.
+    fn write_aggregate(&self, accumulator: &NumericAccumulator, row: &mut Vec<u8>) -> Result<(), TurnFailure> {
+        if let NumericAggregate::Top(_) = self.function {
+            write_unsigned(row, accumulator.top.len() as u64);
+            for (_, record) in &accumulator.top {
+                write_bytes(row, record_json(record)?.get().as_bytes());
             }
-            (_, None) => result_json(windows, index, name, &()),
-            (NumericAggregate::Average, Some(sum)) => {
-                result_json(windows, index, name, &(sum.to_float() / accumulator.count as f64))
-            }
-            (_, Some(NumericValue::Whole(whole))) => result_json(windows, index, name, &whole),
-            (_, Some(NumericValue::Float(float))) => result_json(windows, index, name, &float),
+            return Ok(());
         }
+        let number = accumulator.number.ok_or_else(damaged_accumulator)?;
+        // Finite sums can overflow when they are merged.
+        if !number.is_finite() {
+            return Err(overflow().into());
+        }
+        let number = match self.function {
+            NumericAggregate::Average => NumericValue::Float(number.to_float() / accumulator.count as f64),
+            _ => number,
+        };
+        match result_type(self.function, &self.field) {
+            FieldType::Json => match number {
+                NumericValue::Whole(whole) => write_bytes(row, to_json(&whole)?.get().as_bytes()),
+                NumericValue::Float(float) => write_bytes(row, to_json(&float)?.get().as_bytes()),
+            },
+            FieldType::F32 => row.extend_from_slice(&(number.to_float() as f32).to_le_bytes()),
+            FieldType::F64 => row.extend_from_slice(&number.to_float().to_le_bytes()),
+            whole => number.to_whole().and_then(|number| write_whole(&whole, number, row)).ok_or_else(overflow)?,
+        }
+        Ok(())
+    }
+}
+
+/// The type of an aggregate's value.
+pub fn result_type(function: NumericAggregate, field: &NumberField) -> FieldType {
+    match (function, field.kind()) {
+        (NumericAggregate::Top(_), _) => {
+            FieldType::List(Box::new(ElementType { value: FieldType::Json, nullable: false }))
+        }
+        (NumericAggregate::Average, _) | (NumericAggregate::Sum, NumberKind::Float) => FieldType::F64,
+        (NumericAggregate::Sum, NumberKind::Signed) => FieldType::I64,
+        (NumericAggregate::Sum, NumberKind::Unsigned) => FieldType::U64,
+        (NumericAggregate::Sum | NumericAggregate::Min | NumericAggregate::Max, _) => field.value_type(),
     }
 }
 
@@ -148,11 +163,10 @@ impl Guest for NumericGuest {
         let mut accumulators = NumericGuest::decode_all(accumulators)?;
         let mut scratch = Vec::new();
         for (value, &accumulator) in values.iter().zip(accumulator_of) {
-            scratch.clear();
-            let number = (self.extract)(value, &mut scratch).and_then(NumericValue::parse).ok_or_else(|| {
-                Fault::new(FaultCode::NumberMissing, "the record has no number in the field that `aggregate` names")
-            })?;
-            self.add_record(&mut accumulators[accumulator as usize], number, value)?;
+            let number = self.field.number(value, &mut scratch)?;
+            let accumulator = &mut accumulators[accumulator as usize];
+            self.combine(accumulator, number, 1)?;
+            self.rank(accumulator, number, || self.field.kept_record(value))?;
         }
         Ok(NumericGuest::encode_all(&accumulators))
     }
@@ -160,38 +174,29 @@ impl Guest for NumericGuest {
     fn merge(&mut self, _: &mut Turn, left: &Column, right: &Column) -> Result<Column, TurnFailure> {
         let mut merged = NumericGuest::decode_all(left)?;
         for (left, right) in merged.iter_mut().zip(NumericGuest::decode_all(right)?) {
-            if let Some(number) = right.number {
-                self.combine(left, number, right.count, None);
+            if let Some(number) = right.number
+                && self.combine(left, number, right.count).is_err()
+            {
+                // No record is at fault. The window is, when it fires.
+                left.number = Some(NumericValue::Float(f64::INFINITY));
             }
-            right.top.iter().for_each(|(number, value)| self.rank(left, *number, value));
+            right.top.into_iter().try_for_each(|(number, value)| self.rank(left, number, || Ok(value)))?;
         }
         Ok(NumericGuest::encode_all(&merged))
     }
 
     fn finish(&mut self, _: &mut Turn, accumulators: &Column, windows: &Windows) -> Result<Column, TurnFailure> {
-        let mut results = Column::with_capacity(windows.len(), 0);
+        let (mut results, mut row) = (Column::with_capacity(windows.len(), 0), Vec::new());
         for (index, accumulator) in NumericGuest::decode_all(accumulators)?.iter().enumerate() {
-            // Finite sums can overflow when they are merged.
-            if !accumulator.number.is_none_or(NumericValue::is_finite) {
-                return Err(overflow().into());
-            }
-            results.push(&self.result(windows, index, accumulator)?);
+            row.clear();
+            self.result.write_window(windows, index, &mut row)?;
+            self.write_aggregate(accumulator, &mut row)?;
+            results.push(&row);
         }
         Ok(results)
     }
 }
 
 fn overflow() -> Fault {
-    Fault::new(FaultCode::NumberOverflow, "the sum is too large for a floating-point number")
-}
-
-/// The name of an aggregate: the field of its result, and the schema of its accumulators.
-pub fn aggregate_name(function: NumericAggregate) -> &'static str {
-    match function {
-        NumericAggregate::Sum => "sum",
-        NumericAggregate::Min => "min",
-        NumericAggregate::Max => "max",
-        NumericAggregate::Average => "average",
-        NumericAggregate::Top(_) => "top",
-    }
+    Fault::new(FaultCode::NumberOverflow, "the sum is too large for its type")
 }

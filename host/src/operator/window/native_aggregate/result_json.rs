@@ -1,40 +1,16 @@
-//! The results of native aggregates as JSON objects: `{"key": ..., "start": ..., "end": ..., "sum": ...}`.
+//! JSON forms of bytes and records in the results of native aggregates.
 //!
-//! Invariant: a result is a single line, and different bytes never have the same JSON form.
-
-use std::collections::BTreeMap;
+//! Invariant: a form is a single line, and different bytes never have the same form.
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::error;
-use crate::model::Windows;
 use crate::turn::TurnFailure;
 
 /// The only field of an object that stands for bytes that are not text.
 const HEX: &str = "hex";
-
-/// The error of an accumulator that cannot be decoded.
-pub fn damaged_accumulator() -> TurnFailure {
-    error::state_failed("the accumulator of a window cannot be decoded").into()
-}
-
-/// The result of window `index`, in a field of this name. The result of a global window has no `start` and no `end`.
-pub fn result_json(
-    windows: &Windows,
-    index: usize,
-    name: &str,
-    value: &impl Serialize,
-) -> Result<Vec<u8>, TurnFailure> {
-    let mut result = BTreeMap::from([(name, to_json(value)?)]);
-    result.insert("key", to_json(&bytes_json(windows.keys.distinct.value(windows.keys.key_of[index] as usize)))?);
-    if (windows.starts[index], windows.ends[index]) != (i64::MIN, i64::MAX) {
-        result.insert("start", to_json(&windows.starts[index])?);
-        result.insert("end", to_json(&windows.ends[index])?);
-    }
-    serde_json::to_vec(&result).map_err(|cause| error::internal(format!("a result cannot be encoded: {cause}")).into())
-}
 
 /// A record in a result. A JSON object stays as it is, other records become text or hex.
 pub fn record_json(record: &[u8]) -> Result<Box<RawValue>, TurnFailure> {
@@ -54,7 +30,7 @@ pub fn record_json(record: &[u8]) -> Result<Box<RawValue>, TurnFailure> {
 }
 
 /// Text if the bytes are UTF-8, else `{"hex": "..."}`.
-fn bytes_json(bytes: &[u8]) -> Value {
+pub fn bytes_json(bytes: &[u8]) -> Value {
     std::str::from_utf8(bytes).map_or_else(|_| hex_json(bytes), Value::from)
 }
 
@@ -62,6 +38,6 @@ fn hex_json(bytes: &[u8]) -> Value {
     json!({ HEX: hex::encode(bytes) })
 }
 
-fn to_json(value: &impl Serialize) -> Result<Box<RawValue>, TurnFailure> {
+pub fn to_json(value: &impl Serialize) -> Result<Box<RawValue>, TurnFailure> {
     to_raw_value(value).map_err(|cause| error::internal(format!("a result cannot be encoded as JSON: {cause}")).into())
 }
