@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::guest_migration::GuestStateMigrator;
 use super::subtask_context::SubtaskContext;
 use crate::error::Result;
-use crate::model::groups_of_subtask;
+use crate::model::{groups_of_subtask, hash_key};
 use crate::operator::{FunctionOperator, FunctionSettings, IntervalJoin, Operator, WindowOperator, WindowOptions};
 use crate::pipeline::{OperatorNode, PipelineNode};
 use crate::runtime::plan::functions::{FunctionPlan, GuestOptions, function_of};
 use crate::runtime::plan::output_ports::{is_late_output_read, output_count};
 use crate::runtime::plan::window_functions::window_function;
-use crate::sandbox::FunctionDescription;
+use crate::sandbox::{FunctionDescription, FunctionKind};
 use crate::state::{self, BroadcastState, StateOptions};
 use crate::turn::{Guest, Turn, TurnContext};
 
@@ -66,7 +66,7 @@ fn open_keyed_state(
     let turn_context = TurnContext {
         operator: node.id.clone(),
         subtask: context.subtask,
-        seed: options.seed,
+        seed: turn_seed(options.seed, description.kind, context.subtask),
         config: Arc::new(operator.config.clone()),
         ..TurnContext::default()
     };
@@ -92,6 +92,14 @@ fn open_keyed_state(
         turn.reset_watermark()?;
     }
     Ok(turn)
+}
+
+/// Returns the seed that turns see. Keys make the numbers of subtasks differ; without keys, the seed does.
+fn turn_seed(seed: u64, kind: FunctionKind, subtask: u32) -> u64 {
+    match (kind, subtask) {
+        (FunctionKind::Process, 1..) => hash_key([seed, u64::from(subtask)].map(u64::to_le_bytes).as_flattened()),
+        _ => seed,
+    }
 }
 
 /// Opens the broadcast state of an operator.
@@ -124,4 +132,18 @@ fn function_settings(
         log: context.logs.get(&node.id).cloned().unwrap_or_default(),
         cancel: context.signals.cancel.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_subtasks_without_keys_have_seeds_of_their_own() {
+        let seeds = |kind| [0, 1, 2].map(|subtask| turn_seed(7, kind, subtask));
+        assert_eq!(seeds(FunctionKind::KeyedProcess), [7; 3]);
+        let [first, second, third] = seeds(FunctionKind::Process);
+        assert_eq!((first, turn_seed(7, FunctionKind::Process, 1)), (7, second));
+        assert!(second != first && third != first && third != second);
+    }
 }
