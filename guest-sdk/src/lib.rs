@@ -170,6 +170,38 @@
 //! A pipeline's `key` says which part of a record is its key. The function says which type the key has: `type Key = String`, a number,
 //! bytes or a tuple. [`KeyedContext::key`] returns it without a copy. [`Key`] lists the types and their bytes.
 //!
+//! A function can also choose the key of each record that it emits, for a pipeline with `key = "emitted"`. It names their type, so that the
+//! pipeline is checked before it runs:
+//!
+//! ```
+//! # use cofferdam_sdk::prelude::*;
+//! #[derive(Default)]
+//! struct ByLength;
+//!
+//! #[function]
+//! impl FlatMapFunction for ByLength {
+//!     type In = Text;
+//!     type Out = Text;
+//!     type OutKey = u64;
+//!
+//!     fn flat_map(&mut self, text: &str, _: &mut Context, out: &mut Collector<Text, u64>) -> Result {
+//!         out.emit_keyed(text.len() as u64, text);
+//!         Ok(())
+//!     }
+//! }
+//! # let mut harness = cofferdam_sdk::testing::Harness::<ByLength>::new();
+//! # harness.push("", "tea", 0)?;
+//! # assert_eq!(harness.take_emitted()?[0].key.as_deref(), Some(&b"3"[..]));
+//! # Ok::<(), FunctionError>(())
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use cofferdam_sdk::prelude::*;
+//! fn flat_map(text: &str, out: &mut Collector<Text>) {
+//!     out.emit_keyed((), text); // error: the function does not say which type the keys have that it chooses
+//! }
+//! ```
+//!
 //! # State
 //!
 //! A state is a field of a struct with `#[derive(Function)]`, and there is no other way to get one. A function therefore cannot use

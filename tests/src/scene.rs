@@ -83,7 +83,8 @@ impl Scene {
              function = \"parse\"\n\
              [operator.track]\ninput = \"parse\"\nkey = {{ field = \"tailnum\" }}\ncomponent = \"late-flights@1\"\n\
              function = \"track\"\n\
-             [sink.delays]\ninput = \"track\"\nconnector = \"file\"\npath = \"{}\"\n",
+             [sink.delays]\ninput = \"track\"\nconnector = \"file\"\npath = \"{}\"\n\
+             format = \"csv\"\nheader = false\n",
             self.dir.join("flights.csv.gz").display(),
             self.out().display(),
         )

@@ -61,6 +61,8 @@ impl Scene {
             input = "track"
             connector = "file"
             path = "{}"
+            format = "csv"
+            header = false
             "#,
             data.display(),
             self.out().display(),
@@ -203,11 +205,11 @@ fn attempts_run_out() {
 fn a_fault_that_comes_again_on_the_same_record_ends_the_attempts() {
     let scene = scene("repeated-fault");
     let settings = "[restart]\nstrategy = \"fixed-delay\"\nattempts = 50\ndelay = \"10ms\"";
-    // The function `track` expects JSON and receives CSV rows. With two subtasks either could fail first, so the job has
-    // one.
-    let pipeline = scene.pipeline("memory", 150_000, settings).replace("parallelism = 2", "parallelism = 1");
-    let pipeline = pipeline.replace("function = \"parse\"", "function = \"track\"");
-    let pipeline = pipeline.replace("key = { field = \"tailnum\" }\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink", "key = \"value\"\n            component = \"late-flights@1\"\n            function = \"track\"\n            [sink");
+    let flights = scene.dir.join("flights.csv");
+    fs::write(&flights, "tailnum,carrier,flight,dep_delay\nN1,UA,1,2\nN1,UA,2,soon\n").unwrap();
+    let all = Checkout::current().late_flights().join("data/flights.csv.gz");
+    let pipeline = scene.pipeline("memory", 150_000, settings);
+    let pipeline = pipeline.replace(&all.display().to_string(), &flights.display().to_string());
     let job = scene.api().submit_ok(&pipeline).unwrap();
     let job = scene.api().wait_for(&job, "FAILED").unwrap();
     assert_eq!(job["restarts"], 1, "{job}");

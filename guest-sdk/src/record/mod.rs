@@ -1,7 +1,7 @@
 //! Records: structs that cross the boundary as rows.
 //!
 //! A row is the values of its fields, one after the other, as postcard writes a struct of them. `#[derive(Record)]` reads and writes them
-//! without serde. Invariant: reading never panics, and a list never gets memory for more elements than there are bytes.
+//! without serde. Invariant: reading never panics, and memory is allocated for elements that are there.
 //!
 //! | file | content |
 //! |---|---|
@@ -74,7 +74,8 @@ pub trait RecordField<'row>: Sized {
     #[inline]
     fn read_list(reader: &mut RowReader<'row>) -> Result<Vec<Self>, RowDefect> {
         let len = reader.count()?;
-        let mut list = Vec::with_capacity(len);
+        // The bytes may claim more elements than they hold.
+        let mut list = Vec::with_capacity(len.min(256));
         for _ in 0..len {
             list.push(Self::read(reader)?);
         }
