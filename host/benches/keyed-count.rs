@@ -296,6 +296,7 @@ fn run_ours(folder: &Path, records: u64) {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         compile_in: CompileMode::ThisProcess,
+        code_cache: None,
         runtime: runtime.handle().clone(),
     };
     let host = Host::open(options).expect("the host starts");

@@ -306,7 +306,12 @@ struct Running {
 
 impl Running {
     fn records(&self) -> u64 {
-        self.execution.stats().iter().find(|node| node.node == "count").map_or(0, |node| node.counters.records_in)
+        self.execution
+            .stats_reader()
+            .read()
+            .iter()
+            .find(|node| node.node == "count")
+            .map_or(0, |node| node.counters.records_in)
     }
 
     /// Runs a phase and returns its records per second. With an interval, takes checkpoints at that interval, but never two at
@@ -344,6 +349,7 @@ impl Running {
                 SubtaskEvent::Opened
                 | SubtaskEvent::SourceEnded
                 | SubtaskEvent::CheckpointDue
+                | SubtaskEvent::RecordsLost
                 | SubtaskEvent::Warning(_) => {}
             }
         }

@@ -85,6 +85,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         compile_in: CompileMode::ThisProcess,
+        code_cache: None,
         runtime: runtime.handle().clone(),
     });
     let host = host.expect("the host starts");

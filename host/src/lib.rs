@@ -21,6 +21,7 @@ pub mod state;
 pub mod state_reader;
 pub mod stdio;
 pub mod turn;
+pub mod wakeup;
 
 #[cfg(test)]
 mod error_tests;

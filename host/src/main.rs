@@ -101,6 +101,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
         checkpoint_storage: args.checkpoint_storage.clone(),
         instances_max: args.instances,
         compile_in: args.compile.compile_mode(),
+        code_cache: None,
         runtime: storage.handle().clone(),
     })?;
     let listener = requests.block_on(http::bind(args.listen))?;

@@ -4,7 +4,7 @@
 //!
 //! The standard error is lossy: text beyond the size of its buffer is dropped and counted. The count is written when there
 //! is room. The standard output loses nothing: [`StandardStream::offer`] rejects text that does not fit, and the caller
-//! waits and checks for a cancel between two waits.
+//! waits until text was written or until it is cancelled.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -15,6 +15,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::escape;
+use crate::wakeup::Wakeup;
 
 /// Size of a buffer, in bytes. A stream accepts no text while its buffer is full.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -45,6 +46,8 @@ struct StreamBuffer {
     failures: u64,
     /// The kind of the last failure.
     failure: Option<ErrorKind>,
+    /// Threads to wake after the next write.
+    waiting: Vec<Wakeup>,
 }
 
 /// The outcome of [`StandardStream::offer`].
@@ -87,7 +90,15 @@ pub fn flush() {
 
 impl StandardStream {
     const fn new(name: &'static str, open: fn() -> Box<dyn Write>) -> StandardStream {
-        let buffer = StreamBuffer { bytes: Vec::new(), taken: 0, settled: 0, dropped: 0, failures: 0, failure: None };
+        let buffer = StreamBuffer {
+            bytes: Vec::new(),
+            taken: 0,
+            settled: 0,
+            dropped: 0,
+            failures: 0,
+            failure: None,
+            waiting: Vec::new(),
+        };
         StandardStream { buffer: Mutex::new(buffer), changed: Condvar::new(), writer: OnceLock::new(), open, name }
     }
 
@@ -109,12 +120,15 @@ impl StandardStream {
         self.buffer.lock().settled >= offset
     }
 
-    /// Waits until text is written, for at most `timeout`.
-    pub fn wait(&self, timeout: Duration) {
+    /// Wakes a thread once after the write that is in progress. Returns false if all text has been written, so that it must not
+    /// wait.
+    pub fn wake_when_written(&self, wakeup: &Wakeup) -> bool {
         let mut buffer = self.buffer.lock();
-        if buffer.taken > buffer.settled {
-            self.changed.wait_for(&mut buffer, timeout);
+        let is_writing = buffer.taken > buffer.settled;
+        if is_writing {
+            buffer.waiting.push(wakeup.clone());
         }
+        is_writing
     }
 
     /// Returns the number of failed writes and the kind of the last failure. The text of a failed write is lost.
@@ -173,6 +187,7 @@ impl StandardStream {
                 buffer.failures += 1;
                 buffer.failure = Some(error.kind());
             }
+            buffer.waiting.drain(..).for_each(|waiting| waiting.wake());
             self.changed.notify_all();
         }
     }
@@ -297,6 +312,16 @@ mod tests {
         written: Arc<Mutex<Vec<u8>>>,
     }
 
+    /// Waits until all text up to this offset was written, as the sink does.
+    fn wait_until_settled(stream: &StandardStream, offset: u64) {
+        let wakeup = Wakeup::default();
+        while !stream.is_settled(offset) {
+            if stream.wake_when_written(&wakeup) {
+                wakeup.wait(LONG);
+            }
+        }
+    }
+
     fn setup() -> StreamFixture {
         let stream: &'static StandardStream = Box::leak(Box::new(StandardStream::new("test", || Box::new(io::sink()))));
         let ((begun_sender, begun), (go_on, waits)) = (channel(), channel());
@@ -321,9 +346,7 @@ mod tests {
         go_on.send(Ok(())).unwrap();
         begun.recv_timeout(LONG).unwrap();
         let total = (BUFFER_BYTES + 6) as u64;
-        while !stream.is_settled(total) {
-            stream.wait(LONG);
-        }
+        wait_until_settled(stream, total);
         let written = String::from_utf8(written.lock().clone()).unwrap();
         assert!(written.starts_with("first\nxxx") && written.len() < BUFFER_BYTES + 200);
         assert!(written.ends_with("xwarning: 2 lines were dropped here because test was not read\n"), "{written:.20}");
@@ -335,17 +358,13 @@ mod tests {
         let OfferOutcome::Taken(lost) = stream.offer(b"lost\n") else { panic!("full") };
         go_on.send(Err(ErrorKind::BrokenPipe.into())).unwrap();
         begun.recv_timeout(LONG).unwrap();
-        while !stream.is_settled(lost) {
-            stream.wait(LONG);
-        }
+        wait_until_settled(stream, lost);
         assert_eq!(stream.failures(), (1, Some(ErrorKind::BrokenPipe)));
         let OfferOutcome::Taken(end) = stream.offer(b"there\n") else { panic!("full") };
         // A full non-blocking file is retried and is not a failure.
         go_on.send(Err(ErrorKind::WouldBlock.into())).unwrap();
         go_on.send(Ok(())).unwrap();
-        while !stream.is_settled(end) {
-            stream.wait(LONG);
-        }
+        wait_until_settled(stream, end);
         assert_eq!((stream.failures().0, &written.lock()[..]), (1, &b"there\n"[..]));
     }
 

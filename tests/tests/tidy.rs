@@ -88,6 +88,7 @@ const RANKS: &[(&str, u8)] = &[
     ("error", 0),
     ("escape", 0),
     ("log_limit", 0),
+    ("wakeup", 0),
     ("stdio", 0),
 ];
 

@@ -192,6 +192,10 @@ pub struct RunArgs {
     /// Limit on the memory of all RocksDB state backends together.
     #[arg(long, default_value_t = ByteSize(state::DEFAULT_MEMORY_BYTES as u64), value_name = "SIZE")]
     pub state_memory: ByteSize,
+    /// Compile all components anew, and keep no compiled code. By default it is kept in `cofferdam/code` of the user's cache
+    /// folder (`$XDG_CACHE_HOME`, or `~/.cache`), at most 512 MiB.
+    #[arg(long)]
+    pub no_cache: bool,
     #[command(flatten)]
     pub compile: CompileArgs,
     #[command(flatten)]

@@ -1,9 +1,10 @@
 //! `cofferdam run`: runs one job in this process.
 //!
-//! Invariant: without `--data-dir` nothing is left behind. With it, a job that an earlier run left in the folder is resumed.
+//! Invariant: without `--data-dir` nothing but compiled code is left behind, in the cache folder of the user. With it, a job that an earlier run left in the folder is resumed.
 //! Must not use the HTTP API.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Result, data_dir_failed, internal};
 use crate::job::view::{JobDetail, JobStatus};
 use crate::job::{Host, HostOptions, INSTANCES_MAX, Submission};
+use crate::sandbox::CodeCacheFolder;
 use crate::{state, stdio};
 
 /// Limit on the size of a component. It is larger than that for uploads, since local files are trusted more.
@@ -44,6 +46,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         compile_in: args.compile.compile_mode(),
+        code_cache: code_cache(args),
         runtime: runtime.handle().clone(),
     })?;
     let interrupted = watch_stop_signals(&runtime);
@@ -61,6 +64,24 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         JobStatus::Cancelled => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Returns where compiled code is kept: in the data folder if there is one, else in the cache folder of the user.
+fn code_cache(args: &RunArgs) -> Option<CodeCacheFolder> {
+    if args.no_cache {
+        return Some(CodeCacheFolder::None);
+    }
+    if args.data_dir.is_some() {
+        return None;
+    }
+    let folder = user_cache_folder(&|name| std::env::var_os(name));
+    Some(folder.map_or(CodeCacheFolder::None, |folder| CodeCacheFolder::OfUser(folder.join("cofferdam/code"))))
+}
+
+/// Returns the folder for cached files of the user, as the XDG base directory specification defines it.
+fn user_cache_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
 }
 
 /// Resumes or submits the job, follows it to its end, and shuts the host down.
@@ -151,4 +172,19 @@ fn watch_stop_signals(runtime: &Runtime) -> Arc<AtomicBool> {
         std::process::exit(i32::from(EXIT_INTERRUPTED));
     });
     interrupted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_folder_is_that_of_the_user() {
+        let folder = |cache: Option<&str>, home: Option<&str>| {
+            user_cache_folder(&|name| if name == "HOME" { home } else { cache }.map(OsString::from))
+        };
+        assert_eq!(folder(Some("/c"), Some("/h")), Some(PathBuf::from("/c")));
+        assert_eq!(folder(Some("relative"), Some("/h")), Some(PathBuf::from("/h/.cache")), "only absolute paths count");
+        assert_eq!(folder(None, Some("")), None);
+    }
 }

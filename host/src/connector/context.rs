@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::clock::SharedClock;
 use crate::model::Interrupt;
+use crate::wakeup::Wakeup;
 
 /// The job, node and subtask that a connector is opened for.
 pub struct ConnectorContext {
@@ -23,4 +24,6 @@ pub struct ConnectorContext {
     pub seed: u64,
     /// Ends long work before the first record, such as seeking to a restored position, with the error `interrupted`.
     pub interrupt: Interrupt,
+    /// Wakes the subtask. A source with threads of its own wakes it when records have arrived.
+    pub wakeup: Wakeup,
 }

@@ -101,7 +101,7 @@ pub fn first_records(
 pub fn open_sink(config: &SinkConfig, context: &ConnectorContext) -> Result<Box<dyn Sink>> {
     Ok(match config {
         SinkConfig::File { path } => Box::new(FileSink::open(path, context)?),
-        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(context.interrupt.clone())),
+        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(context)),
         SinkConfig::Blackhole => Box::new(blackhole::BlackholeSink),
     })
 }

@@ -16,11 +16,9 @@ use crate::format::records::{Fill, RecordSplitter};
 use crate::format::text_start;
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::pipeline::{FileFormat, UndecodablePolicy};
+use crate::wakeup::Wakeup;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Upper bound on the wait of one read; see [`Source::poll`].
-const READ_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Silence after which the peer is probed.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
@@ -68,7 +66,7 @@ fn connect(address: &str) -> Result<TcpStream> {
     for candidate in address.to_socket_addrs().map_err(failed)? {
         match TcpStream::connect_timeout(&candidate, CONNECT_TIMEOUT) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(READ_TIMEOUT)).map_err(failed)?;
+                stream.set_nonblocking(true).map_err(failed)?;
                 probe_when_silent(&stream).map_err(failed)?;
                 return Ok(stream);
             }
@@ -108,8 +106,11 @@ impl Source for SocketSource {
             return Ok(Poll::Records);
         }
         let address = &self.address;
+        // Without a complete record, more bytes may be there already.
+        let mut pending = Duration::ZERO;
         match reader.fill() {
-            Ok(Fill::More | Fill::Nothing) => {}
+            Ok(Fill::More) => {}
+            Ok(Fill::Nothing) => pending = Duration::MAX,
             Ok(Fill::End) => return Ok(Poll::End),
             Ok(Fill::Broken(defect)) => {
                 let error = || undecodable::in_stream(&format!("`{address}`"), defect, |offset| reader.line_of(offset));
@@ -134,8 +135,15 @@ impl Source for SocketSource {
         }
         Ok(match take(reader, batch, records) {
             true => Poll::Records,
-            false => Poll::Pending(Duration::ZERO),
+            false => Poll::Pending(pending),
         })
+    }
+
+    fn wait(&self, wakeup: &Wakeup, timeout: Duration) {
+        match &self.records {
+            Some(reader) => wakeup.wait_or_readable(reader.input(), timeout),
+            None => wakeup.wait(timeout),
+        }
     }
 
     /// Returns no bytes: a connection cannot be read again.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::model::Batch;
+use crate::wakeup::Wakeup;
 
 /// Bytes after which a source ends a poll, however many records were requested: the size of a column is limited.
 pub(super) const POLL_BYTES_MAX: usize = 1 << 20;
@@ -18,7 +19,8 @@ pub const FIRST_RECORDS: usize = 100;
 pub enum Poll {
     /// At least one record was appended.
     Records,
-    /// No record is available now. Poll again after this time at the latest.
+    /// No record is available now. Poll again after this time at the latest, or after [`Source::wait`] if that returns before.
+    /// `Duration::MAX` means that records always end that wait.
     Pending(Duration),
     /// The input has ended. No record will follow.
     End,
@@ -36,11 +38,22 @@ pub enum Replay {
 /// One subtask's share of a source.
 pub trait Source: Send {
     /// Appends up to `records` records to `batch`. Appends fewer if fewer are available at once, or if they exceed about
-    /// 1 MiB. With `records` = 0 the result is `Pending`. Blocks for at most 50 ms.
+    /// 1 MiB. With `records` = 0 the result is `Pending`. Does not wait for records.
     ///
     /// After an error, the records that the same call appended count, and the position is behind them. Another call
     /// fails again.
     fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll>;
+
+    /// Waits after a `Pending`: until records may be available, until `wakeup` is woken, or until `timeout` has passed. May
+    /// return earlier.
+    ///
+    /// A client with threads of its own need not implement this. It wakes [`ConnectorContext::wakeup`] after each record that
+    /// it has received, and the default ends.
+    ///
+    /// [`ConnectorContext::wakeup`]: super::ConnectorContext::wakeup
+    fn wait(&self, wakeup: &Wakeup, timeout: Duration) {
+        wakeup.wait(timeout);
+    }
 
     /// Returns the position behind the last record that `poll` returned. [`super::open_source`] continues from it.
     fn position(&self) -> Result<Vec<u8>>;

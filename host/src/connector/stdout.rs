@@ -7,13 +7,12 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use super::context::ConnectorContext;
 use super::sink::Sink;
 use crate::error::{Error, Result, sink_unwritable, stdout_closed};
 use crate::model::{Batch, Interrupt};
 use crate::stdio::{self, OfferOutcome, StandardStream};
-
-/// Upper bound on how long a cancel goes unnoticed.
-const CANCEL_CHECK: Duration = Duration::from_millis(50);
+use crate::wakeup::Wakeup;
 
 /// Writes each batch at once, so that the lines of several subtasks do not mix.
 pub(super) struct StdoutSink {
@@ -25,15 +24,21 @@ pub(super) struct StdoutSink {
     /// Number of the stream's failed writes when the sink was opened.
     failures: u64,
     interrupt: Interrupt,
+    /// Wakes the subtask, also when it is interrupted.
+    wakeup: Wakeup,
 }
 
 impl StdoutSink {
-    pub(super) fn open(interrupt: Interrupt) -> StdoutSink {
-        StdoutSink::over(stdio::stdout(), interrupt)
+    pub(super) fn open(context: &ConnectorContext) -> StdoutSink {
+        let (stream, interrupt, wakeup) = (stdio::stdout(), context.interrupt.clone(), context.wakeup.clone());
+        StdoutSink { lines: Vec::new(), stream, written: 0, failures: stream.failures().0, interrupt, wakeup }
     }
 
-    fn over(stream: &'static StandardStream, interrupt: Interrupt) -> StdoutSink {
-        StdoutSink { lines: Vec::new(), stream, written: 0, failures: stream.failures().0, interrupt }
+    /// Waits until the thread of the stream has written something, or until the subtask is interrupted.
+    fn wait_for_writer(&self) {
+        if self.stream.wake_when_written(&self.wakeup) {
+            self.wakeup.wait(Duration::MAX);
+        }
     }
 
     /// Fails if a write has failed since the sink was opened, or if the attempt has been interrupted.
@@ -69,7 +74,7 @@ impl Sink for StdoutSink {
                     self.written = number;
                     return Ok(());
                 }
-                OfferOutcome::Full => self.stream.wait(CANCEL_CHECK),
+                OfferOutcome::Full => self.wait_for_writer(),
             }
         }
     }
@@ -78,7 +83,7 @@ impl Sink for StdoutSink {
     fn prepare(&mut self, _checkpoint: u64) -> Result<Option<Vec<u8>>> {
         while !self.stream.is_settled(self.written) {
             self.check()?;
-            self.stream.wait(CANCEL_CHECK);
+            self.wait_for_writer();
         }
         self.check().map(|()| None)
     }

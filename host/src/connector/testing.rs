@@ -7,6 +7,7 @@ use super::context::ConnectorContext;
 use super::source::{Poll, Source};
 use crate::clock::ManualClock;
 use crate::model::{Batch, Interrupt};
+use crate::wakeup::Wakeup;
 
 /// Returns the context of the only subtask of node `delays` of job `0123456789abcdef`.
 pub(super) fn context(base_dir: &Path) -> ConnectorContext {
@@ -19,6 +20,7 @@ pub(super) fn context(base_dir: &Path) -> ConnectorContext {
         base_dir: base_dir.to_owned(),
         seed: 1,
         interrupt: Interrupt::default(),
+        wakeup: Wakeup::default(),
     }
 }
 

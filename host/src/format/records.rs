@@ -134,6 +134,11 @@ impl<R: RecordInput> RecordSplitter<R> {
         }
     }
 
+    /// Returns the input.
+    pub fn input(&self) -> &R {
+        &self.input
+    }
+
     /// Also counts lines, for an input that cannot be read again to find them.
     pub fn counting_lines(self) -> RecordSplitter<R> {
         RecordSplitter { lines: Some(0), ..self }

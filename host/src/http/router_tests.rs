@@ -42,6 +42,7 @@ impl TestServer {
             checkpoint_storage: None,
             instances_max: INSTANCES_MAX,
             compile_in: CompileMode::ThisProcess,
+            code_cache: None,
             runtime: tokio::runtime::Handle::current(),
         })
         .unwrap();

@@ -20,8 +20,7 @@ use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
 use super::view::{CheckpointDetail, CheckpointSummary, JobDetail, JobStatus, JobSummary, SavepointView};
 use crate::error::{self, Result};
-use crate::pipeline::PipelineSpec;
-use crate::runtime::NodeStats;
+use crate::runtime::{ExecutionPlan, StatsReader};
 
 /// One job, running or ended.
 pub struct JobHandle {
@@ -45,13 +44,24 @@ struct ShownJob {
     record: JobRecord,
     checkpoints: CheckpointHistory,
     answers: SavepointAnswers,
+    /// The statistics of the running attempt. They are read when the job is shown or stored.
+    live_stats: Option<(Arc<ExecutionPlan>, StatsReader)>,
+}
+
+impl ShownJob {
+    /// Takes over the statistics of the running attempt.
+    fn refresh(&mut self) {
+        if let Some((plan, stats)) = &self.live_stats {
+            metrics_view::record_node_stats(&mut self.record, &plan.pipeline, &stats.read());
+        }
+    }
 }
 
 impl JobHandle {
     /// Creates the handle of a job that no thread runs yet.
     pub fn new(dir: PathBuf, record: JobRecord) -> JobHandle {
-        let shown =
-            ShownJob { record, checkpoints: CheckpointHistory::default(), answers: SavepointAnswers::default() };
+        let (checkpoints, answers) = (CheckpointHistory::default(), SavepointAnswers::default());
+        let shown = ShownJob { record, checkpoints, answers, live_stats: None };
         JobHandle {
             dir,
             readers: Arc::default(),
@@ -81,6 +91,7 @@ impl JobHandle {
     /// Does the same as [`JobHandle::update`], and calls `stored` after the change is stored and before it is shown.
     pub fn update_then(&self, change: impl FnOnce(&mut JobRecord), stored: impl FnOnce()) -> Result<()> {
         let mut shown = self.shown.lock();
+        shown.refresh();
         let mut record = shown.record.clone();
         change(&mut record);
         write_json(&self.dir.join("job.json"), &record)?;
@@ -193,25 +204,38 @@ impl JobHandle {
         self.shown.lock().answers.fail_all_unanswered(why);
     }
 
-    /// Shows the current metrics of the job's nodes.
-    pub fn show_stats(&self, pipeline: &PipelineSpec, stats: &[NodeStats]) {
-        metrics_view::record_node_stats(&mut self.shown.lock().record, pipeline, stats);
+    /// Shows the metrics of the job's nodes as its subtasks publish them.
+    pub fn show_live_stats(&self, plan: Arc<ExecutionPlan>, stats: StatsReader) {
+        self.shown.lock().live_stats = Some((plan, stats));
+    }
+
+    /// Keeps the metrics that the subtasks have published last, because the attempt has ended.
+    pub fn end_live_stats(&self) {
+        let mut shown = self.shown.lock();
+        shown.refresh();
+        shown.live_stats = None;
     }
 
     /// Logs losses of records that `log` has not logged yet.
     pub fn log_losses(&self, log: &mut LossLog, has_ended: bool) {
-        let record = &self.shown.lock().record;
+        let mut shown = self.shown.lock();
+        shown.refresh();
+        let record = &shown.record;
         log.write(&record.name, &record.operators, has_ended);
     }
 
     /// Returns the job's line in the list of jobs.
     pub fn summary(&self) -> JobSummary {
-        metrics_view::job_summary(&self.shown.lock().record)
+        let mut shown = self.shown.lock();
+        shown.refresh();
+        metrics_view::job_summary(&shown.record)
     }
 
     /// Returns everything that the API shows of the job.
     pub fn detail(&self) -> JobDetail {
-        let record = &self.shown.lock().record;
+        let mut shown = self.shown.lock();
+        shown.refresh();
+        let record = &shown.record;
         let loss_warnings = lost_records::warnings(&record.operators);
         JobDetail {
             summary: metrics_view::job_summary(record),

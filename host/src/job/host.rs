@@ -24,7 +24,7 @@ use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
 use crate::pipeline::PipelineSpec;
 use crate::runtime::BarrierKind;
-use crate::sandbox::{CompileMode, Sandbox, SandboxOptions, Slots};
+use crate::sandbox::{CodeCacheFolder, CompileMode, Sandbox, SandboxOptions, Slots};
 use crate::state_reader::StateReader;
 
 /// Default limit of function instances that exist at the same time, over all jobs.
@@ -45,6 +45,8 @@ pub struct HostOptions {
     pub instances_max: u32,
     /// Where components are compiled.
     pub compile_in: CompileMode,
+    /// Where compiled code is kept. `None` means in the data folder.
+    pub code_cache: Option<CodeCacheFolder>,
     /// The runtime for calls to checkpoint storage, and for nothing else. Callers block while they wait for its
     /// threads. On a runtime that also runs other blocking work, all threads could wait for each other.
     pub runtime: tokio::runtime::Handle,
@@ -68,8 +70,12 @@ impl Host {
     /// `data-dir-failed`, `sandbox-unavailable`.
     pub fn open(options: HostOptions) -> Result<Host> {
         let data_dir = DataDir::open(&options.data_dir)?;
+        let code_cache = match options.code_cache {
+            Some(folder) => folder,
+            None => CodeCacheFolder::OfProcess(data_dir.compiled_code()?),
+        };
         let sandbox = Sandbox::open(SandboxOptions {
-            cache_dir: Some(data_dir.compiled_code()?),
+            code_cache,
             instances_max: options.instances_max,
             compile_in: options.compile_in,
             clock: options.clock.clone(),

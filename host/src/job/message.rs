@@ -80,9 +80,13 @@ impl AttemptSender {
     }
 }
 
-/// Waits for the next message. Returns `None` after `timeout`.
-pub fn receive(receiver: &Receiver<JobMessage>, timeout: Duration) -> Option<JobMessage> {
-    match receiver.recv_timeout(timeout) {
+/// Waits for the next message. Returns `None` after `timeout`, if there is one.
+pub fn receive(receiver: &Receiver<JobMessage>, timeout: Option<Duration>) -> Option<JobMessage> {
+    let received = match timeout {
+        Some(timeout) => receiver.recv_timeout(timeout),
+        None => receiver.recv().map_err(RecvTimeoutError::from),
+    };
+    match received {
         Ok(message) => Some(message),
         Err(RecvTimeoutError::Timeout) => None,
         // The job's handle keeps a sender while the thread runs, so that a closed channel means the end of the process.

@@ -35,6 +35,7 @@ impl TestHost {
             checkpoint_storage: None,
             instances_max: INSTANCES_MAX,
             compile_in: CompileMode::ThisProcess,
+            code_cache: None,
             runtime: self.runtime.handle().clone(),
         };
         Host::open(options).unwrap()

@@ -58,4 +58,9 @@ pub trait Operator: Send {
 
     /// Logs how many lines were suppressed by a rate limit, if no line has reported it for a while. Called periodically.
     fn log_suppressed(&self) {}
+
+    /// Returns whether lines were suppressed whose number has not been logged.
+    fn has_suppressed_lines(&self) -> bool {
+        false
+    }
 }

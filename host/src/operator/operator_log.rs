@@ -103,6 +103,11 @@ impl OperatorLog {
         }
     }
 
+    /// Returns whether lines were suppressed whose number has not been logged.
+    pub(super) fn has_suppressed_lines(&self) -> bool {
+        self.has_suppressed.load(Ordering::Relaxed)
+    }
+
     /// Logs how many lines were suppressed, if no later line has reported it for a while. Called periodically.
     pub(super) fn log_suppressed(&self) {
         if !self.has_suppressed.swap(false, Ordering::Relaxed) {

@@ -4,16 +4,20 @@
 //! it takes the element out of the channel. A receiver can therefore read ahead without admitting more elements. While a
 //! barrier overtakes records, a sender that has not passed the barrier needs no credit: it finishes its turn, however slow
 //! its receiver is, and then passes the barrier.
+//!
+//! All channels of a receiving subtask share an [`Inbox`]. It counts the elements that wait for the receiver. While none does,
+//! a sender sends its records at once. While some do, the sender lets its batch grow; it says so, and the receiver wakes it
+//! when it has caught up.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use crate::runtime::attempt_signals::{AttemptSignals, SubtaskCancelled};
 use crate::runtime::stream_element::StreamElement;
-
-/// How often a sender that waits for a credit checks the signals.
-const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+use crate::wakeup::{WakeOnDrop, Wakeup};
 
 /// An element in a channel.
 pub(crate) struct SentElement {
@@ -22,27 +26,67 @@ pub(crate) struct SentElement {
     pub(crate) has_credit: bool,
 }
 
+/// What the senders of a subtask share with it.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    /// Wakes the subtask.
+    pub(crate) wakeup: Wakeup,
+    /// Number of elements with a credit that the subtask has not begun to process, over all its channels.
+    waiting: AtomicUsize,
+}
+
+/// What both ends of a channel share.
+#[derive(Default)]
+struct ChannelState {
+    /// Whether the sender holds records back because the receiver is busy.
+    holds_records: AtomicBool,
+    /// Whether the sender waits for a credit.
+    waits_for_credit: AtomicBool,
+}
+
 /// The sending end of a channel.
 pub(crate) struct ChannelSender {
     elements: Sender<SentElement>,
     credits: Receiver<()>,
+    inbox: Arc<Inbox>,
+    state: Arc<ChannelState>,
+    /// Wakes the sending subtask.
+    wakeup: Wakeup,
+    /// Lets the receiver notice that no more elements come. Dropped after `elements`.
+    _closed: WakeOnDrop,
 }
 
 /// The receiving end of a channel.
 pub(crate) struct ChannelReceiver {
-    pub(crate) elements: Receiver<SentElement>,
+    elements: Receiver<SentElement>,
     credits: Sender<()>,
+    inbox: Arc<Inbox>,
+    state: Arc<ChannelState>,
+    /// Wakes the sending subtask.
+    sender: Wakeup,
+    /// Lets a sender that waits for a credit notice that the receiver is gone. Dropped after `credits`.
+    _closed: WakeOnDrop,
 }
 
-/// Creates a channel with `capacity` credits.
-pub(crate) fn channel(capacity: usize) -> (ChannelSender, ChannelReceiver) {
+/// Creates a channel with `capacity` credits, from the subtask that `sender` wakes to the subtask with this inbox.
+pub(crate) fn channel(capacity: usize, sender: &Wakeup, inbox: &Arc<Inbox>) -> (ChannelSender, ChannelReceiver) {
     let (elements, received) = crossbeam_channel::unbounded();
     let (return_credit, credits) = crossbeam_channel::bounded(capacity);
     for _ in 0..capacity {
         // Cannot fail: the channel of credits has exactly this capacity.
         let _ = return_credit.try_send(());
     }
-    (ChannelSender { elements, credits }, ChannelReceiver { elements: received, credits: return_credit })
+    let (state, inbox, wakeup) = (Arc::<ChannelState>::default(), inbox.clone(), sender.clone());
+    let receiver = ChannelReceiver {
+        elements: received,
+        credits: return_credit,
+        inbox: inbox.clone(),
+        state: state.clone(),
+        sender: wakeup.clone(),
+        _closed: WakeOnDrop(wakeup.clone()),
+    };
+    let _closed = WakeOnDrop(inbox.wakeup.clone());
+    (ChannelSender { elements, credits, inbox, state, wakeup, _closed }, receiver)
 }
 
 impl ChannelSender {
@@ -57,7 +101,27 @@ impl ChannelSender {
             StreamElement::Barrier(_) => false,
             _ => self.wait_for_credit(signals, passed)?,
         };
-        self.elements.send(SentElement { element, has_credit }).map_err(|_| SubtaskCancelled)
+        if has_credit {
+            self.inbox.waiting.fetch_add(1, Ordering::SeqCst);
+        }
+        self.elements.send(SentElement { element, has_credit }).map_err(|_| SubtaskCancelled)?;
+        self.inbox.wakeup.wake();
+        Ok(())
+    }
+
+    /// Returns whether nothing waits for the receiver, so that records should be sent at once. If it returns false, the receiver
+    /// wakes the sender when it has caught up.
+    pub(crate) fn is_receiver_free(&self) -> bool {
+        let is_free = || self.inbox.waiting.load(Ordering::SeqCst) == 0;
+        if is_free() {
+            return true;
+        }
+        if !self.state.holds_records.load(Ordering::Relaxed) {
+            self.state.holds_records.store(true, Ordering::SeqCst);
+            // The receiver may have caught up before it could see the flag.
+            return is_free();
+        }
+        false
     }
 
     /// Takes a credit. Returns false if the element may be sent without one.
@@ -66,17 +130,19 @@ impl ChannelSender {
             return Ok(true);
         }
         loop {
+            self.state.waits_for_credit.store(true, Ordering::SeqCst);
+            match self.credits.try_recv() {
+                Ok(()) => return Ok(true),
+                Err(TryRecvError::Disconnected) => return Err(SubtaskCancelled),
+                Err(TryRecvError::Empty) => {}
+            }
             if signals.is_cancelled() {
                 return Err(SubtaskCancelled);
             }
             if signals.is_overtaking(passed) {
                 return Ok(false);
             }
-            match self.credits.recv_timeout(SIGNAL_CHECK_INTERVAL) {
-                Ok(()) => return Ok(true),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(SubtaskCancelled),
-            }
+            self.wakeup.wait(Duration::MAX);
         }
     }
 }
@@ -91,13 +157,26 @@ impl ChannelReceiver {
         }
     }
 
-    /// Returns the credit of an element that is about to be processed.
+    /// Returns the credit of an element that is about to be processed, and wakes the sender if it may wait for that.
     pub(crate) fn accept(&self, sent: SentElement) -> StreamElement {
         if sent.has_credit {
+            self.inbox.waiting.fetch_sub(1, Ordering::SeqCst);
             // Fails only if the sender is gone.
             let _ = self.credits.try_send(());
+            if self.state.waits_for_credit.swap(false, Ordering::SeqCst) {
+                self.sender.wake();
+            }
         }
         sent.element
+    }
+
+    /// Wakes the sender if it holds records back and nothing waits for the receiver any more.
+    pub(crate) fn request_held_records(&self) {
+        let is_asked =
+            self.inbox.waiting.load(Ordering::SeqCst) == 0 && self.state.holds_records.load(Ordering::SeqCst);
+        if is_asked && self.state.holds_records.swap(false, Ordering::SeqCst) {
+            self.sender.wake();
+        }
     }
 }
 
@@ -106,9 +185,15 @@ mod tests {
     use super::*;
     use crate::runtime::testing::checkpoint_barrier;
 
+    fn unwatched(capacity: usize) -> (ChannelSender, ChannelReceiver, Wakeup) {
+        let wakeup = Wakeup::default();
+        let (sender, receiver) = channel(capacity, &wakeup, &Arc::default());
+        (sender, receiver, wakeup)
+    }
+
     #[test]
     fn a_barrier_needs_no_credit_and_lets_its_sender_finish_the_turn() {
-        let (sender, receiver) = channel(1);
+        let (sender, receiver, _) = unwatched(1);
         let signals = AttemptSignals::default();
         sender.send(StreamElement::Watermark(1), &signals, 0).unwrap();
         sender.send(StreamElement::Barrier(checkpoint_barrier(1)), &signals, 0).unwrap();
@@ -116,7 +201,7 @@ mod tests {
         sender.send(StreamElement::Watermark(2), &signals, 1).unwrap();
 
         // After the sender has passed the barrier it waits again; here until the cancel.
-        signals.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+        signals.cancel();
         assert!(sender.send(StreamElement::Watermark(3), &signals, 2).is_err());
         let first = receiver.try_next().unwrap().unwrap();
         let refused = sender.send(StreamElement::Watermark(3), &signals, 2);
@@ -125,5 +210,56 @@ mod tests {
         sender.send(StreamElement::Watermark(3), &signals, 2).unwrap();
         let rest: Vec<_> = std::iter::from_fn(|| receiver.try_next().unwrap()).map(|sent| sent.has_credit).collect();
         assert_eq!(rest, [false, false, true]);
+    }
+
+    #[test]
+    fn a_sender_without_a_credit_wakes_for_a_credit_a_cancel_and_the_end_of_its_receiver() {
+        let signals = Arc::new(AttemptSignals::default());
+        let accept = |receiver: ChannelReceiver| {
+            receiver.accept(receiver.try_next().unwrap().unwrap());
+            Some(receiver)
+        };
+        let cancel = |receiver: ChannelReceiver| {
+            signals.cancel();
+            Some(receiver)
+        };
+        let ends: [(&dyn Fn(ChannelReceiver) -> Option<ChannelReceiver>, bool); 3] =
+            [(&accept, true), (&|_| None, false), (&cancel, false)];
+        for (end, is_sent) in ends {
+            let (sender, receiver, wakeup) = unwatched(1);
+            signals.subscribe(&wakeup);
+            sender.send(StreamElement::Watermark(1), &signals, 0).unwrap();
+            let signals = &signals;
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(move || sender.send(StreamElement::Watermark(2), signals, 0).is_ok());
+                let _receiver = end(receiver);
+                assert_eq!(waiting.join().unwrap(), is_sent);
+            });
+        }
+    }
+
+    #[test]
+    fn the_receiver_asks_for_held_records_when_it_has_caught_up() {
+        let (inbox, signals) = (Arc::<Inbox>::default(), AttemptSignals::default());
+        let (one, other) = (Wakeup::default(), Wakeup::default());
+        let (first, first_receiver) = channel(8, &one, &inbox);
+        let (second, second_receiver) = channel(8, &other, &inbox);
+        assert!(first.is_receiver_free() && second.is_receiver_free());
+        first.send(StreamElement::Watermark(1), &signals, 0).unwrap();
+        second.send(StreamElement::Watermark(1), &signals, 0).unwrap();
+        assert!(!second.is_receiver_free(), "elements of other senders count, too");
+        second_receiver.accept(second_receiver.try_next().unwrap().unwrap());
+        second_receiver.request_held_records();
+        assert!(!second.is_receiver_free());
+        first_receiver.accept(first_receiver.try_next().unwrap().unwrap());
+        assert!(second.is_receiver_free(), "the receiver is processing its last element");
+        assert!(!other.is_woken(), "the receiver has not asked yet");
+        second_receiver.request_held_records();
+        assert!(other.is_woken() && !one.is_woken());
+        let (inbox_wakeup, forgotten) = (inbox.wakeup.clone(), second_receiver);
+        inbox_wakeup.wait(Duration::MAX);
+        drop(second);
+        inbox_wakeup.wait(Duration::MAX);
+        assert!(forgotten.try_next().is_err(), "the sender is gone, and the receiver was woken");
     }
 }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
@@ -16,6 +15,7 @@ use super::metrics_aggregation::{NodeStats, SubtaskStatsSlot};
 use super::plan::execution_plan::ExecutionPlan;
 use super::plan::functions::FunctionPlan;
 use super::source::checkpoint_triggers::CheckpointTriggers;
+use super::source::rate_limiter::{RateLimiter, RateShare};
 use super::source::watermark_alignment::{AlignmentGroups, AlignmentMembership};
 use super::startup::edge_channels::UnclaimedChannels;
 use super::startup::execution_options::ExecutionOptions;
@@ -25,20 +25,32 @@ use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::operator::OperatorLog;
 use crate::pipeline::NodeKind;
+use crate::wakeup::Wakeup;
 
 /// Stack of a subtask's thread, in bytes: the guest's stack, and room for the host above it.
 const STACK_BYTES: usize = 4 << 20;
 
 /// A running attempt.
 pub struct Execution {
-    /// Delivers barriers to the source subtasks.
-    controls: Vec<Sender<Barrier>>,
+    /// Deliver barriers to the source subtasks, and wake them.
+    controls: Vec<(Sender<Barrier>, Wakeup)>,
     threads: Vec<JoinHandle<()>>,
     signals: Arc<AttemptSignals>,
     stats: Vec<PublishedStats>,
 }
 
+/// Reads the statistics that the subtasks of an attempt publish, also after the attempt has ended.
+pub struct StatsReader(Vec<PublishedStats>);
+
+impl StatsReader {
+    /// Returns the statistics of each node, in the order of the pipeline.
+    pub fn read(&self) -> Vec<NodeStats> {
+        self.0.iter().map(|stats| NodeStats::sum_over_subtasks(&stats.node, &stats.subtasks)).collect()
+    }
+}
+
 /// The published statistics of the subtasks of a node.
+#[derive(Clone)]
 struct PublishedStats {
     node: String,
     subtasks: Vec<SubtaskStatsSlot>,
@@ -47,8 +59,15 @@ struct PublishedStats {
 /// The shared parts of all source subtasks.
 struct SourceStartup {
     triggers: Arc<CheckpointTriggers>,
-    /// The alignment of each source subtask that has not started yet.
-    alignments: std::vec::IntoIter<Option<AlignmentMembership>>,
+    /// The memberships of each source subtask that has not started yet.
+    memberships: std::vec::IntoIter<SourceMemberships>,
+}
+
+/// What a source subtask shares with others.
+#[derive(Default)]
+struct SourceMemberships {
+    alignment: Option<AlignmentMembership>,
+    rate: Option<RateShare>,
 }
 
 impl Execution {
@@ -61,15 +80,16 @@ impl Execution {
         let mut execution = Execution {
             controls: Vec::new(),
             threads: Vec::new(),
-            signals: Arc::new(AttemptSignals::new(options.interrupt.flag())),
+            signals: Arc::new(AttemptSignals::new(options.interrupt.clone())),
             stats: nodes.map(|node| PublishedStats { node: node.id.clone(), subtasks: Vec::new() }).collect(),
         };
         let mut channels = UnclaimedChannels::new(plan);
-        let mut sources = SourceStartup::new(plan);
+        let mut sources = SourceStartup::new(plan, &channels);
         let logs = Arc::new(operator_logs(plan, &options.clock));
         for (chain_index, chain) in plan.graph.chains.iter().enumerate() {
             for subtask in 0..chain.parallelism {
-                let signals = execution.signals.clone();
+                let (signals, inbox) = (execution.signals.clone(), channels.inbox(chain_index, subtask));
+                signals.subscribe(&inbox.wakeup);
                 let startup = SubtaskStartup {
                     chain: chain_index,
                     partitions: channels.take_partitions(plan, chain_index, subtask, &signals),
@@ -79,15 +99,16 @@ impl Execution {
                         options: options.clone(),
                         subtask,
                         signals,
+                        wakeup: inbox.wakeup.clone(),
                         logs: logs.clone(),
                     },
                 };
                 let input = match chain.inputs.is_empty() {
-                    true => execution.source_input(&mut sources),
+                    true => execution.source_input(&mut sources, &inbox.wakeup),
                     false => {
                         let receivers = channels.take_receivers(plan, chain_index, subtask);
                         let (mode, signals) = (plan.pipeline.checkpoint.mode, execution.signals.clone());
-                        SubtaskInput::Gate(InputGate::new(receivers, mode, signals, options.clock.clone()))
+                        SubtaskInput::Gate(InputGate::new(receivers, inbox, mode, signals, options.clock.clone()))
                     }
                 };
                 let node = &plan.pipeline.nodes[chain.nodes[0].node].id;
@@ -103,15 +124,12 @@ impl Execution {
         slot
     }
 
-    fn source_input(&mut self, sources: &mut SourceStartup) -> SubtaskInput {
+    fn source_input(&mut self, sources: &mut SourceStartup, wakeup: &Wakeup) -> SubtaskInput {
         let (sender, control) = crossbeam_channel::unbounded();
-        self.controls.push(sender);
-        SubtaskInput::Source(SourceInput {
-            index: self.controls.len() - 1,
-            control,
-            triggers: sources.triggers.clone(),
-            alignment: sources.alignments.next().flatten(),
-        })
+        self.controls.push((sender, wakeup.clone()));
+        let SourceMemberships { alignment, rate } = sources.memberships.next().unwrap_or_default();
+        let (index, triggers) = (self.controls.len() - 1, sources.triggers.clone());
+        SubtaskInput::Source(SourceInput { index, control, triggers, alignment, rate })
     }
 
     fn spawn(&mut self, node: &str, subtask: u32, startup: SubtaskStartup, input: SubtaskInput) -> Result<()> {
@@ -128,9 +146,10 @@ impl Execution {
 
     /// Injects a barrier into every source.
     pub fn inject(&self, barrier: Barrier) {
-        for control in &self.controls {
+        for (control, wakeup) in &self.controls {
             // Fails only if the source has ended, and then it has reported why.
             let _ = control.send(barrier);
+            wakeup.wake();
         }
     }
 
@@ -146,7 +165,7 @@ impl Execution {
 
     /// Asks all subtasks to end. [`Execution::join`] waits until they have.
     pub fn cancel(&self) {
-        self.signals.cancel.store(true, Ordering::Relaxed);
+        self.signals.cancel();
     }
 
     /// Waits until all subtasks have ended.
@@ -167,9 +186,9 @@ impl Execution {
         self.controls.len()
     }
 
-    /// Returns the statistics of each node, in the order of the pipeline.
-    pub fn stats(&self) -> Vec<NodeStats> {
-        self.stats.iter().map(|stats| NodeStats::sum_over_subtasks(&stats.node, &stats.subtasks)).collect()
+    /// Returns a reader of the statistics of all subtasks.
+    pub fn stats_reader(&self) -> StatsReader {
+        StatsReader(self.stats.clone())
     }
 }
 
@@ -181,26 +200,34 @@ impl Drop for Execution {
 }
 
 impl SourceStartup {
-    fn new(plan: &ExecutionPlan) -> SourceStartup {
-        let alignments = source_alignments(plan);
-        let triggers = Arc::new(CheckpointTriggers::new(&plan.pipeline.checkpoint, alignments.len()));
-        SourceStartup { triggers, alignments: alignments.into_iter() }
+    fn new(plan: &ExecutionPlan, channels: &UnclaimedChannels) -> SourceStartup {
+        let memberships = source_memberships(plan, channels);
+        let triggers = Arc::new(CheckpointTriggers::new(&plan.pipeline.checkpoint, memberships.len()));
+        SourceStartup { triggers, memberships: memberships.into_iter() }
     }
 }
 
-/// Returns the alignment of each source subtask, or `None` for those in no group. All sources join before any of them reads.
-fn source_alignments(plan: &ExecutionPlan) -> Vec<Option<AlignmentMembership>> {
+/// Returns the alignment group and the share of the rate limit of each source subtask. All sources join before any of them
+/// reads.
+fn source_memberships(plan: &ExecutionPlan, channels: &UnclaimedChannels) -> Vec<SourceMemberships> {
     let mut groups = AlignmentGroups::default();
-    let mut alignments = Vec::new();
-    for chain in plan.graph.chains.iter().filter(|chain| chain.inputs.is_empty()) {
-        let watermark = match &plan.pipeline.nodes[chain.nodes[0].node].kind {
-            NodeKind::Source(source) => source.watermark.as_ref(),
-            NodeKind::Operator(_) | NodeKind::Sink(_) => None,
+    let mut memberships = Vec::new();
+    for (index, chain) in plan.graph.chains.iter().enumerate().filter(|(_, chain)| chain.inputs.is_empty()) {
+        let (watermark, rate) = match &plan.pipeline.nodes[chain.nodes[0].node].kind {
+            NodeKind::Source(source) => (source.watermark.as_ref(), source.rate),
+            NodeKind::Operator(_) | NodeKind::Sink(_) => (None, None),
         };
-        let settings = watermark.and_then(|watermark| watermark.alignment.as_ref());
-        alignments.extend((0..chain.parallelism).map(|_| settings.map(|settings| groups.join(settings))));
+        let alignment = watermark.and_then(|watermark| watermark.alignment.as_ref());
+        let limiter = rate.map(RateLimiter::new);
+        for subtask in 0..chain.parallelism {
+            let wakeup = &channels.inbox(index, subtask).wakeup;
+            memberships.push(SourceMemberships {
+                alignment: alignment.map(|settings| groups.join(settings, wakeup)),
+                rate: limiter.as_ref().map(|limiter| limiter.join(wakeup)),
+            });
+        }
     }
-    alignments
+    memberships
 }
 
 /// Creates the log of each operator, which all its subtasks share.

@@ -31,7 +31,7 @@ mod subtask_failure;
 mod subtask_snapshot;
 
 pub use barrier::{Barrier, BarrierKind};
-pub use execution::Execution;
+pub use execution::{Execution, StatsReader};
 pub use input::in_flight_data::InFlightData;
 pub use metrics_aggregation::{NodeStats, SubtaskEventTime};
 pub use plan::execution_plan::{ExecutionPlan, PlanPurpose};

@@ -15,6 +15,9 @@ pub enum SubtaskEvent {
     SourceEnded,
     /// A record-count or event-time trigger fired: a checkpoint is due.
     CheckpointDue,
+    /// Records were lost since the subtask published its statistics before: they were late, skipped, undecodable or without
+    /// a timestamp.
+    RecordsLost,
     /// The subtask has failed and ended.
     Failed(Box<SubtaskFailure>),
     /// A source failed after it had emitted records. It reads no more, but still answers barriers, so that a checkpoint can

@@ -9,8 +9,10 @@ use super::{
     Barrier, BarrierKind, Execution, ExecutionOptions, ExecutionPlan, NodeStats, RestoredCheckpoint, SubtaskEvent,
 };
 use crate::clock::SystemClock;
+use crate::runtime::channel::{ChannelReceiver, ChannelSender, channel};
 use crate::sandbox::{FunctionDescription, FunctionKind, PortDescription};
 use crate::state::SnapshotFormat;
+use crate::wakeup::Wakeup;
 
 /// Returns a barrier that was triggered at time 0.
 pub(super) fn barrier(checkpoint: u64, kind: BarrierKind) -> Barrier {
@@ -36,6 +38,11 @@ pub(super) fn function(name: &str, kind: FunctionKind, codec: &str) -> FunctionD
         states: Vec::new(),
         broadcast_states: Vec::new(),
     }
+}
+
+/// Returns a channel between two threads that nothing wakes.
+pub(super) fn unwatched_channel(capacity: usize) -> (ChannelSender, ChannelReceiver) {
+    channel(capacity, &Wakeup::default(), &Arc::default())
 }
 
 /// Returns the options of an attempt that sends its events to the returned receiver.
@@ -74,11 +81,12 @@ pub(super) fn run_to_end(plan: &Arc<ExecutionPlan>, base_dir: &Path, sources: us
             SubtaskEvent::Failed(failure) | SubtaskEvent::SourceFailed(failure) => panic!("{failure:?}"),
             SubtaskEvent::Acknowledged { .. }
             | SubtaskEvent::CheckpointDue
+            | SubtaskEvent::RecordsLost
             | SubtaskEvent::Warning(_)
             | SubtaskEvent::Opened => {}
         }
     }
     execution.inject(barrier(1, BarrierKind::Final));
     execution.join();
-    execution.stats()
+    execution.stats_reader().read()
 }

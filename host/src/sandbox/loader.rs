@@ -1,6 +1,5 @@
 //! Loads components: validates, compiles, links and describes them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -8,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::{self, Linker};
 
 use super::bindings::FullComponent;
-use super::compile::{CodeCache, CompileMode, Compiler, compile_stopped};
+use super::compile::{CodeCache, CodeCacheFolder, CompileMode, Compiler, compile_stopped};
 use super::component::Component;
 use super::description::{self, ComponentDescription};
 use super::engine::{DESCRIBING_INSTANCES, pooling_engine, start_ticker};
@@ -24,8 +23,8 @@ use crate::pipeline::GuestLimits;
 
 /// The options of a sandbox.
 pub struct SandboxOptions {
-    /// Folder that keeps compiled code between runs of the process. Without it, every load compiles.
-    pub cache_dir: Option<PathBuf>,
+    /// Where compiled code is kept between runs of the process.
+    pub code_cache: CodeCacheFolder,
     /// Maximum number of live instances of operators, over all jobs.
     pub instances_max: u32,
     /// The process that compiles components.
@@ -38,7 +37,7 @@ impl SandboxOptions {
     /// Returns options that compile in this process and keep no compiled code. For tests, benchmarks and local commands.
     pub fn in_this_process(instances_max: u32) -> SandboxOptions {
         SandboxOptions {
-            cache_dir: None,
+            code_cache: CodeCacheFolder::None,
             instances_max,
             compile_in: CompileMode::ThisProcess,
             clock: SystemClock::shared(),
@@ -52,6 +51,7 @@ pub struct Sandbox {
     linker: Linker<StoreData>,
     cache: CodeCache,
     compiler: Compiler,
+    clock: SharedClock,
     /// Limits how many components are described at once.
     describing: Slots,
     _ticker: Arc<()>,
@@ -69,8 +69,9 @@ impl Sandbox {
         Ok(Sandbox {
             engine,
             linker,
-            cache: CodeCache::open(options.cache_dir)?,
-            compiler: Compiler::new(options.compile_in, options.clock),
+            cache: CodeCache::open(options.code_cache)?,
+            compiler: Compiler::new(options.compile_in, options.clock.clone()),
+            clock: options.clock,
             describing: Slots::new(DESCRIBING_INSTANCES as usize),
             _ticker: ticker,
         })
@@ -88,7 +89,7 @@ impl Sandbox {
 
     /// Removes the compiled code of one component.
     pub fn forget_code_of(&self, sha256: &str) {
-        self.cache.remove(sha256);
+        self.cache.remove(&self.engine, sha256);
     }
 }
 
@@ -123,16 +124,18 @@ impl Sandbox {
 
     fn compiled(&self, bytes: &[u8], stopped: &dyn Fn() -> bool) -> Result<component::Component> {
         let sha256 = hex::encode(Sha256::digest(bytes));
-        if let Some(component) = self.cache.load(&self.engine, &sha256) {
+        if let Some(component) = self.cache.load(&self.engine, &sha256, &*self.clock) {
             return Ok(component);
         }
         let _slot = self.compiler.take_slot(bytes, stopped)?;
         // Another load of the same component may have compiled it while this one waited.
-        if let Some(component) = self.cache.load(&self.engine, &sha256) {
+        if let Some(component) = self.cache.load(&self.engine, &sha256, &*self.clock) {
             return Ok(component);
         }
-        let file = self.cache.new_file()?;
+        let (file, begun_ns) = (self.cache.new_file()?, self.clock.monotonic_ns());
         self.compiler.compile(&self.engine, bytes, file.path(), stopped)?;
+        let ms = self.clock.monotonic_ns().saturating_sub(begun_ns) / 1_000_000;
+        tracing::debug!(sha256, ms, "component compiled");
         self.cache.keep(&self.engine, &sha256, file)
     }
 

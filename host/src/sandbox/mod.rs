@@ -25,7 +25,7 @@ mod foreign_guest_tests;
 #[cfg(test)]
 mod testing;
 
-pub use compile::{COMPILE_COMMAND, CompileLimits, CompileMode, compile_child, is_large_component};
+pub use compile::{COMPILE_COMMAND, CodeCacheFolder, CompileLimits, CompileMode, compile_child, is_large_component};
 pub use component::Component;
 pub use description::{ComponentDescription, FunctionDescription, FunctionKind, PortDescription};
 pub use instance::Instance;

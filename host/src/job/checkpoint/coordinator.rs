@@ -124,9 +124,11 @@ impl CheckpointCoordinator {
         }
     }
 
-    /// Returns the nanoseconds until a checkpoint is due or a barrier may overtake records.
+    /// Returns the nanoseconds until a checkpoint is due, a barrier may overtake records, or a checkpoint exceeds its timeout.
     pub fn wait_ns(&self, now_ns: u64) -> Option<u64> {
-        self.pending.overtakes_in_ns(now_ns).into_iter().chain(self.schedule.wait_ns(now_ns)).min()
+        let timeout = self.context.plan.pipeline.checkpoint.timeout;
+        let expires = self.pending.expires_in_ns(now_ns, timeout);
+        self.pending.overtakes_in_ns(now_ns).into_iter().chain(self.schedule.wait_ns(now_ns)).chain(expires).min()
     }
 
     /// Adds the snapshots of a subtask to a checkpoint. If they were the last ones, the upload begins.

@@ -112,6 +112,12 @@ impl PendingCheckpoints {
         (age_ns >= nanoseconds(timeout)).then(|| oldest.remove())
     }
 
+    /// Returns the nanoseconds until [`PendingCheckpoints::take_expired`] returns a checkpoint.
+    pub fn expires_in_ns(&self, now_ns: u64, timeout: Duration) -> Option<u64> {
+        let (_, oldest) = self.0.first_key_value()?;
+        Some(oldest.barrier.triggered_ns.saturating_add(nanoseconds(timeout)).saturating_sub(now_ns))
+    }
+
     /// Returns how many checkpoints of which kind are in progress.
     pub fn active(&self) -> ActiveCheckpoints {
         let kinds = || self.0.values().map(|pending| pending.barrier.kind);

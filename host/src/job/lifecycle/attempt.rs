@@ -16,9 +16,6 @@ use crate::job::savepoint::{CheckpointRequest, StopRequest};
 use crate::job::view::{JobFailure, JobStatus};
 use crate::runtime::{Execution, SubtaskEvent};
 
-/// How often the shown metrics are refreshed.
-pub const TICK: Duration = Duration::from_millis(50);
-
 /// How an attempt ends without a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptEnd {
@@ -54,6 +51,7 @@ pub struct Attempt {
 impl Attempt {
     /// Creates an attempt from a started execution.
     pub fn new(context: AttemptContext, execution: Execution, coordinator: CheckpointCoordinator) -> Attempt {
+        context.job.show_live_stats(context.plan.clone(), execution.stats_reader());
         Attempt {
             context,
             opening_subtasks: execution.subtasks(),
@@ -75,7 +73,8 @@ impl Attempt {
         self.execution.cancel();
         self.execution.join();
         self.coordinator.end_uploads();
-        self.show_stats(true);
+        self.context.job.end_live_stats();
+        self.context.job.log_losses(&mut self.losses, true);
         self.coordinator.give_up_all();
         if matches!(end, Ok(AttemptEnd::Cancelled)) {
             self.coordinator.discard_prepared_output();
@@ -96,7 +95,6 @@ impl Attempt {
             }
         }
         let clock = self.context.environment.clock.clone();
-        let mut stats_shown_ns = 0;
         loop {
             let now_ns = clock.monotonic_ns();
             // A barrier would have to wait for subtasks that are still being restored.
@@ -105,8 +103,7 @@ impl Attempt {
                 self.coordinator.trigger_due(&self.execution, now_ns);
                 due_ns = self.coordinator.wait_ns(now_ns);
             }
-            let timeout = due_ns.map_or(TICK, |ns| TICK.min(Duration::from_nanos(ns)));
-            if let Some(message) = receive(receiver, timeout)
+            if let Some(message) = receive(receiver, due_ns.map(Duration::from_nanos))
                 && let ControlFlow::Break(end) = self.handle(message)?
             {
                 return Ok(end);
@@ -114,10 +111,6 @@ impl Attempt {
             let now_ns = clock.monotonic_ns();
             self.coordinator.fail_expired(&self.execution, now_ns)?;
             self.fail_after_source_failure()?;
-            if now_ns.saturating_sub(stats_shown_ns) >= TICK.as_nanos() as u64 {
-                stats_shown_ns = now_ns;
-                self.show_stats(false);
-            }
         }
     }
 
@@ -128,11 +121,6 @@ impl Attempt {
             Some(source) if self.coordinator.is_settled(source.checkpoint) => Err(source.failure.clone()),
             _ => Ok(()),
         }
-    }
-
-    fn show_stats(&mut self, has_ended: bool) {
-        self.context.job.show_stats(&self.context.plan.pipeline, &self.execution.stats());
-        self.context.job.log_losses(&mut self.losses, has_ended);
     }
 
     /// Handles a message. Breaks with the attempt's end.
@@ -164,6 +152,7 @@ impl Attempt {
             SubtaskEvent::Opened => self.subtask_opened(),
             SubtaskEvent::SourceEnded => self.coordinator.source_ended(),
             SubtaskEvent::CheckpointDue => self.coordinator.checkpoint_due(),
+            SubtaskEvent::RecordsLost => self.context.job.log_losses(&mut self.losses, false),
             SubtaskEvent::Failed(failure) => return Err((*failure).into()),
             SubtaskEvent::SourceFailed(failure) => {
                 let source_failure =

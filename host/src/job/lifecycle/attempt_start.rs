@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::attempt::{Attempt, AttemptEnd, TICK};
+use super::attempt::{Attempt, AttemptEnd};
 use super::attempt_context::AttemptContext;
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::error::{self, Result};
@@ -47,15 +47,11 @@ pub fn prepare_while_listening(
     let mut messages = Vec::new();
     let prepared = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let prepared = prepare();
-            // The loop below receives this message and ends.
-            let _ = sender.send(JobMessage::Prepared);
-            prepared
+            let _announcement = PreparedAnnouncement(sender);
+            prepare()
         });
         loop {
-            match receive(receiver, TICK) {
-                // The thread panicked, so that it sent no message.
-                None if thread.is_finished() => break,
+            match receive(receiver, None) {
                 Some(JobMessage::Prepared) => break,
                 None => {}
                 Some(message) => {
@@ -69,6 +65,15 @@ pub fn prepare_while_listening(
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     (prepared, messages)
+}
+
+/// Sends [`JobMessage::Prepared`] when it is dropped, also if the preparation panics.
+struct PreparedAnnouncement<'a>(&'a Sender<JobMessage>);
+
+impl Drop for PreparedAnnouncement<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.send(JobMessage::Prepared);
+    }
 }
 
 /// Returns how a message ends the attempt, if it does.

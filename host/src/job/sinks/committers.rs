@@ -13,6 +13,7 @@ use crate::job::restore::StartingPoint;
 use crate::job::store::JobRecord;
 use crate::model::Interrupt;
 use crate::pipeline::{NodeKind, PipelineSpec, SinkNode};
+use crate::wakeup::Wakeup;
 
 /// The committers of a job's sinks, by node id.
 pub struct SinkCommitters(BTreeMap<String, Box<dyn Committer>>);
@@ -32,6 +33,7 @@ impl SinkCommitters {
                     base_dir: record.base_dir.clone(),
                     seed: record.seed,
                     interrupt: Interrupt::default(),
+                    wakeup: Wakeup::default(),
                 };
                 committers.insert(node.id.clone(), connector::committer(config, &context));
             }

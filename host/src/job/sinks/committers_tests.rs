@@ -111,7 +111,8 @@ fn prepared_output_is_published_once_even_if_a_reader_removes_it_later() {
 
     let host = test.open();
     host.resume_jobs();
-    let job = wait(&host, &new, |job| job.summary.records_in > 0 || job.summary.status.is_final());
+    let runs = |job: &JobDetail| job.summary.records_in > 0 && job.summary.status == JobStatus::Running;
+    let job = wait(&host, &new, |job| runs(job) || job.summary.status.is_final());
     assert_eq!(job.summary.status, JobStatus::Running, "{:?}", job.failure);
     host.shutdown();
 }

@@ -78,4 +78,8 @@ impl<T: TurnDriven> Operator for T {
     fn log_suppressed(&self) {
         self.runner().settings.log.log_suppressed();
     }
+
+    fn has_suppressed_lines(&self) -> bool {
+        self.runner().settings.log.has_suppressed_lines()
+    }
 }

@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Select;
-
 use super::barrier_alignment::BarrierAlignment;
 use super::in_flight_data::InFlightData;
 use super::in_flight_recording::InFlightRecording;
@@ -21,7 +19,7 @@ use crate::operator::RejectedRecord;
 use crate::pipeline::{CheckpointMode, InputRole};
 use crate::runtime::attempt_signals::{AttemptSignals, SubtaskCancelled};
 use crate::runtime::barrier::Barrier;
-use crate::runtime::channel::{ChannelReceiver, SentElement};
+use crate::runtime::channel::{ChannelReceiver, Inbox, SentElement};
 use crate::runtime::stream_element::StreamElement;
 
 /// An event that the gate returns.
@@ -50,7 +48,7 @@ pub(crate) enum InputEvent {
         checkpoint: u64,
         in_flight: InFlightData,
     },
-    /// Nothing arrived within the timeout.
+    /// Nothing arrived within the timeout, or the subtask was woken by something else.
     Timeout,
 }
 
@@ -73,11 +71,14 @@ pub(crate) struct InputGate {
     /// The channel to read next.
     next_channel: usize,
     signals: Arc<AttemptSignals>,
+    inbox: Arc<Inbox>,
 }
 
 impl InputGate {
+    /// Creates the gate of a subtask. All of its channels have this inbox.
     pub(crate) fn new(
         receivers: Vec<ChannelReceiver>,
+        inbox: Arc<Inbox>,
         mode: CheckpointMode,
         signals: Arc<AttemptSignals>,
         clock: SharedClock,
@@ -91,6 +92,7 @@ impl InputGate {
             idle: false,
             next_channel: 0,
             signals,
+            inbox,
         }
     }
 
@@ -106,9 +108,10 @@ impl InputGate {
         }
     }
 
-    /// Returns the next event, after at most `timeout`. Fails if the attempt is cancelled or a sender is gone before its last
-    /// barrier.
+    /// Returns the next event. Waits for one for at most `timeout`, and until the subtask is woken. Fails if a sender is gone
+    /// before its last barrier.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<InputEvent, SubtaskCancelled> {
+        let mut has_waited = false;
         loop {
             if let Some(event) = self.follow_signals()? {
                 return Ok(event);
@@ -118,7 +121,14 @@ impl InputGate {
                 self.idle = idle;
                 return Ok(InputEvent::Idleness { idle });
             }
-            let Some((channel, element)) = self.receive(timeout)? else { return Ok(InputEvent::Timeout) };
+            let Some((channel, element)) = self.receive()? else {
+                if has_waited {
+                    return Ok(InputEvent::Timeout);
+                }
+                self.inbox.wakeup.wait(timeout);
+                has_waited = true;
+                continue;
+            };
             let event = match element {
                 StreamElement::Batch(role, batch) => Some(InputEvent::Batch(role, batch)),
                 StreamElement::Rejected(rejected) => Some(InputEvent::Rejected(*rejected)),
@@ -216,8 +226,8 @@ impl InputGate {
         Ok(Some(sent))
     }
 
-    /// Returns the next element of the channels that are not blocked, with the index of its channel.
-    fn receive(&mut self, timeout: Duration) -> Result<Option<(usize, StreamElement)>, SubtaskCancelled> {
+    /// Returns the next element of the channels that are not blocked, with the index of its channel. Does not wait.
+    fn receive(&mut self) -> Result<Option<(usize, StreamElement)>, SubtaskCancelled> {
         let channels = self.channels.len();
         let first = self.next_channel;
         let round_robin = (0..channels).map(move |step| (first + step) % channels);
@@ -234,26 +244,13 @@ impl InputGate {
                 return Ok(Some(self.accept(channel, sent)));
             }
         }
-        self.wait(timeout)
+        Ok(None)
     }
 
     fn accept(&mut self, channel: usize, sent: SentElement) -> (usize, StreamElement) {
         self.next_channel = channel + 1;
-        (channel, self.channels[channel].receiver.accept(sent))
-    }
-
-    fn wait(&mut self, timeout: Duration) -> Result<Option<(usize, StreamElement)>, SubtaskCancelled> {
-        let readable: Vec<usize> =
-            (0..self.channels.len()).filter(|&channel| !self.alignment.is_blocked(channel)).collect();
-        let ready = {
-            let mut select = Select::new();
-            for &channel in &readable {
-                select.recv(&self.channels[channel].receiver.elements);
-            }
-            select.ready_timeout(timeout)
-        };
-        let Ok(ready) = ready else { return Ok(None) };
-        let channel = readable[ready];
-        Ok(self.read_channel(channel)?.map(|sent| self.accept(channel, sent)))
+        let element = self.channels[channel].receiver.accept(sent);
+        self.channels.iter().for_each(|channel| channel.receiver.request_held_records());
+        (channel, element)
     }
 }

@@ -10,9 +10,9 @@ use crate::model::Batch;
 use crate::pipeline::{CheckpointMode, InputRole};
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::barrier::{Barrier, BarrierKind};
-use crate::runtime::channel::{ChannelSender, channel};
+use crate::runtime::channel::ChannelSender;
 use crate::runtime::stream_element::StreamElement;
-use crate::runtime::testing::{barrier, checkpoint_barrier};
+use crate::runtime::testing::{barrier, checkpoint_barrier, unwatched_channel};
 
 /// An input gate with two channels, and their senders.
 struct GateHarness {
@@ -39,9 +39,9 @@ fn second(timestamp: i64) -> StreamElement {
 
 impl GateHarness {
     fn new(mode: CheckpointMode) -> GateHarness {
-        let (senders, receivers) = [(); 2].map(|()| channel(4)).into_iter().unzip();
+        let (senders, receivers) = [(); 2].map(|()| unwatched_channel(4)).into_iter().unzip();
         let (signals, clock) = (Arc::<AttemptSignals>::default(), Arc::<ManualClock>::default());
-        let gate = InputGate::new(receivers, mode, signals.clone(), clock.clone());
+        let gate = InputGate::new(receivers, Arc::default(), mode, signals.clone(), clock.clone());
         GateHarness { gate, senders, signals, clock, recorded: None }
     }
 

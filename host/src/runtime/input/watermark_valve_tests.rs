@@ -12,9 +12,9 @@ use crate::clock::ManualClock;
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::pipeline::{CheckpointMode, InputRole};
 use crate::runtime::attempt_signals::AttemptSignals;
-use crate::runtime::channel::{ChannelSender, channel};
+use crate::runtime::channel::ChannelSender;
 use crate::runtime::stream_element::StreamElement;
-use crate::runtime::testing::checkpoint_barrier;
+use crate::runtime::testing::{checkpoint_barrier, unwatched_channel};
 
 struct ValveHarness {
     gate: InputGate,
@@ -24,11 +24,11 @@ struct ValveHarness {
 
 impl ValveHarness {
     fn new(channels: usize) -> ValveHarness {
-        let (senders, receivers) = (0..channels).map(|_| channel(100)).unzip();
+        let (senders, receivers) = (0..channels).map(|_| unwatched_channel(100)).unzip();
         let signals = Arc::<AttemptSignals>::default();
         let clock = Arc::<ManualClock>::default();
         ValveHarness {
-            gate: InputGate::new(receivers, CheckpointMode::ExactlyOnce, signals.clone(), clock),
+            gate: InputGate::new(receivers, Arc::default(), CheckpointMode::ExactlyOnce, signals.clone(), clock),
             senders,
             signals,
         }

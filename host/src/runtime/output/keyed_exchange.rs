@@ -1,7 +1,7 @@
 //! Partitions records by key: a key's hash gives its key group, and the group gives the receiving subtask.
 //!
 //! Records gather in one open batch for each receiver, together with a dictionary of their keys, until the batch has enough
-//! records or bytes. Records keep their order from one sender to one receiver.
+//! records or bytes, or until the receiver has nothing to do. Records keep their order from one sender to one receiver.
 
 use std::sync::Arc;
 
@@ -118,8 +118,17 @@ impl KeyedExchange {
 
     /// Sends all open batches that hold records.
     pub(super) fn flush(&mut self, channels: &OutputChannels) -> Result<(), SubtaskCancelled> {
+        self.flush_if(channels, |_| true)
+    }
+
+    /// Sends the open batches whose receivers have nothing to do.
+    pub(super) fn flush_to_free_receivers(&mut self, channels: &OutputChannels) -> Result<(), SubtaskCancelled> {
+        self.flush_if(channels, |receiver| channels.is_receiver_free(receiver))
+    }
+
+    fn flush_if(&mut self, channels: &OutputChannels, is_due: impl Fn(usize) -> bool) -> Result<(), SubtaskCancelled> {
         for (receiver, open) in self.open_batches.iter_mut().enumerate() {
-            if !open.batch.is_empty() {
+            if !open.batch.is_empty() && is_due(receiver) {
                 channels.send(receiver, StreamElement::Batch(self.role, open.take()))?;
             }
         }

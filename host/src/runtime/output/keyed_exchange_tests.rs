@@ -8,11 +8,13 @@ use crate::format::SourceDecoding;
 use crate::model::row::{RowKey, RowSchema, read_json, write_json};
 use crate::model::{Batch, FaultCode, NO_ATTRIBUTES, group_of_key, hash_key, subtask_of_group};
 use crate::pipeline::{BatchSettings, DecodingSettings, FileFormat, InputRole};
-use crate::runtime::channel::channel;
+use crate::runtime::channel::{Inbox, channel};
 use crate::runtime::records::record_converter::RecordConverter;
 use crate::runtime::records::record_format::RecordFormat;
 use crate::runtime::records::record_key::{FieldKey, KeyOrigin, TextKey};
 use crate::runtime::stream_element::StreamElement;
+use crate::runtime::testing::unwatched_channel;
+use crate::wakeup::Wakeup;
 
 /// The key of CSV rows: the text of this column.
 fn csv_key(column: usize) -> KeyOrigin {
@@ -26,7 +28,7 @@ fn csv_key(column: usize) -> KeyOrigin {
 
 #[test]
 fn records_of_a_key_reach_the_owner_of_its_group_in_order() {
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| channel(100)).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| unwatched_channel(100)).unzip();
     let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10) };
     let origin = csv_key(0);
     let mut partition = ResultPartition::keyed(InputRole::Second, senders, origin, 13, settings, Arc::default());
@@ -65,8 +67,47 @@ fn records_of_a_key_reach_the_owner_of_its_group_in_order() {
 }
 
 #[test]
+fn a_batch_goes_at_once_to_a_receiver_that_has_nothing_to_do_and_grows_while_it_is_busy() {
+    let (sending, inboxes) = (Wakeup::default(), [(); 2].map(|()| Arc::<Inbox>::default()));
+    let (senders, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|inbox| channel(8, &sending, inbox)).unzip();
+    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::from_secs(1) };
+    let mut partition =
+        ResultPartition::keyed(InputRole::First, senders, KeyOrigin::Emitted, 2, settings, Arc::default());
+    let key_of = |receiver: u32| {
+        let mut keys = (0u32..).map(|number| number.to_string());
+        keys.find(|key| subtask_of_group(group_of_key(hash_key(key.as_bytes()), 2), 2, 2) == receiver).unwrap()
+    };
+    let keys = [key_of(0), key_of(1)];
+    let write = |partition: &mut ResultPartition, receiver: usize| {
+        let mut batch = Batch::default();
+        batch.push(b"value", 0);
+        batch.chosen_keys = Some([keys[receiver].as_bytes()].into_iter().collect());
+        partition.write(batch, 0).unwrap();
+        partition.flush_due(1).unwrap();
+    };
+    let take = |receiver: usize| {
+        let element = receivers[receiver].try_next().unwrap().map(|sent| receivers[receiver].accept(sent));
+        element.map(|element| match element {
+            StreamElement::Batch(_, batch) => batch.len(),
+            other => panic!("{other:?}"),
+        })
+    };
+    write(&mut partition, 0);
+    assert!(!partition.has_open_records(), "the receiver had nothing to do");
+    write(&mut partition, 0);
+    write(&mut partition, 0);
+    write(&mut partition, 1);
+    assert!(partition.has_open_records(), "the first receiver is busy, the second is not");
+    assert_eq!((take(0), take(0), take(1), take(1)), (Some(1), None, Some(1), None));
+    receivers[0].request_held_records();
+    assert!(sending.is_woken(), "the receiver asks for what was held back");
+    partition.flush_due(2).unwrap();
+    assert_eq!((take(0), partition.has_open_records()), (Some(2), false));
+}
+
+#[test]
 fn a_broadcast_batch_reaches_every_subtask() {
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| channel(1)).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| unwatched_channel(1)).unzip();
     let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
     let mut partition = ResultPartition::broadcast(senders, settings, Arc::default());
     let mut batch = Batch::default();
@@ -84,7 +125,7 @@ fn a_broadcast_batch_reaches_every_subtask() {
 
 #[test]
 fn a_record_without_a_key_is_sent_as_a_rejected_record() {
-    let (sender, receiver) = channel(1);
+    let (sender, receiver) = unwatched_channel(1);
     let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
     let origin = csv_key(1);
     let mut partition = ResultPartition::keyed(InputRole::Second, vec![sender], origin, 128, settings, Arc::default());
@@ -101,7 +142,7 @@ fn a_record_without_a_key_is_sent_as_a_rejected_record() {
 
 #[test]
 fn attributes_follow_their_records() {
-    let (sender, receiver) = channel(100);
+    let (sender, receiver) = unwatched_channel(100);
     let settings = BatchSettings { records: 3, bytes: 1 << 20, linger: Duration::ZERO };
     let origin = csv_key(0);
     let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default());
@@ -137,7 +178,7 @@ fn attributes_follow_their_records() {
 
 #[test]
 fn a_batch_holds_rows_of_one_schema() {
-    let (sender, receiver) = channel(100);
+    let (sender, receiver) = unwatched_channel(100);
     let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::ZERO };
     let origin = KeyOrigin::Value;
     let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default());
@@ -159,7 +200,7 @@ fn a_batch_holds_rows_of_one_schema() {
 
 #[test]
 fn the_key_is_that_of_the_producers_row_and_the_record_that_of_the_consumer() {
-    let (sender, receiver) = channel(100);
+    let (sender, receiver) = unwatched_channel(100);
     let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::ZERO };
     let [from, to] =
         ["{id:i64?,name:string,n:i32?}", "{n:i32?,name:string}"].map(|text| Arc::new(text.parse().unwrap()));

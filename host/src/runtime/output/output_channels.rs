@@ -29,6 +29,11 @@ impl OutputChannels {
         self.senders[receiver].send(element, &self.signals, self.last_passed)
     }
 
+    /// Returns whether a receiver has nothing to do. If not, it wakes this subtask when it has caught up.
+    pub(super) fn is_receiver_free(&self, receiver: usize) -> bool {
+        self.senders[receiver].is_receiver_free()
+    }
+
     /// Sends an element to every receiver.
     pub(super) fn send_to_all(&self, element: impl Fn() -> StreamElement) -> Result<(), SubtaskCancelled> {
         (0..self.senders.len()).try_for_each(|receiver| self.send(receiver, element()))

@@ -1,5 +1,8 @@
 //! Writes the records of a subtask to one edge, and waits where a channel is full.
 //!
+//! Batches adapt to the load. Records are sent as soon as their receiver has nothing to do. While it is busy, the open batch
+//! grows, up to the size and the linger time of the pipeline file.
+//!
 //! Records keep their order from one sender to one receiver. Watermarks, idleness and barriers are sent after all records that
 //! were written before them.
 
@@ -132,12 +135,26 @@ impl ResultPartition {
         Ok(batch)
     }
 
-    /// Sends the open batches if their oldest record has waited for the linger time.
+    /// Sends the open batches whose receivers have nothing to do, and all open batches if their oldest record has waited for
+    /// the linger time.
     pub(crate) fn flush_due(&mut self, now_ns: u64) -> Result<(), SubtaskCancelled> {
-        match self.oldest_ns {
-            Some(oldest) if now_ns.saturating_sub(oldest) >= self.settings.linger.as_nanos() as u64 => self.flush(),
-            _ => Ok(()),
+        let Some(deadline_ns) = self.linger_deadline_ns() else { return Ok(()) };
+        if now_ns >= deadline_ns {
+            return self.flush();
         }
+        if let Partitioner::Keyed(exchange) = &mut self.partitioner {
+            exchange.flush_to_free_receivers(&self.channels)?;
+            if !exchange.has_open_records() {
+                self.oldest_ns = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when the linger time of the open batches ends, in monotonic nanoseconds, or `None` if no records wait in them.
+    pub(crate) fn linger_deadline_ns(&self) -> Option<u64> {
+        let linger_ns = u64::try_from(self.settings.linger.as_nanos()).unwrap_or(u64::MAX);
+        self.oldest_ns.map(|oldest| oldest.saturating_add(linger_ns))
     }
 
     /// Returns whether records wait in open batches.

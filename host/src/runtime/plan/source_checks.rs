@@ -10,6 +10,7 @@ use crate::format::SourceDecoding;
 use crate::model::Interrupt;
 use crate::pipeline::{PipelineNode, SourceNode};
 use crate::runtime::source::source_decoder;
+use crate::wakeup::Wakeup;
 
 /// Checks a source. Returns the names of the columns of CSV, if they are known.
 pub(super) fn check_source(
@@ -45,6 +46,7 @@ pub(super) fn check_first_timestamps(
         base_dir: base_dir.to_owned(),
         seed: 0,
         interrupt: Interrupt::default(),
+        wakeup: Wakeup::default(),
     };
     let (format, has_header) = source.connector.format();
     let decoding = SourceDecoding::raw(format, source.decoding.clone(), source.timestamp.clone());

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::rate_limiter::RateLimiter;
+use super::rate_limiter::{Allowance, RateShare};
 use super::source_decoder::{DecodeFailure, DecodedRecords, SourceDeadLetter, SourceDecoder, UndecodedRecord};
 use super::watermark_alignment::AlignmentMembership;
 use super::watermark_generator::WatermarkGenerator;
@@ -13,9 +13,7 @@ use crate::connector::{Poll, RecordLocation, Source, UndecodableRecord};
 use crate::error::{Error, Result};
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
 use crate::turn::OutputBatch;
-
-/// How long to wait if the rate limit allows no record now.
-const RATE_LIMIT_WAIT: Duration = Duration::from_millis(2);
+use crate::wakeup::Wakeup;
 
 /// Reads one source subtask.
 pub(crate) struct SourceReader {
@@ -26,15 +24,20 @@ pub(crate) struct SourceReader {
     pub(crate) watermarks: WatermarkGenerator,
     /// `None` if the source is in no alignment group.
     pub(crate) alignment: Option<AlignmentMembership>,
-    pub(crate) rate_limiter: Option<RateLimiter>,
+    /// `None` if the source has no rate limit.
+    pub(crate) rate: Option<RateShare>,
     pub(crate) batch_records: usize,
     pub(crate) clock: SharedClock,
     /// Counts what was read.
     pub(crate) counters: Counters,
     /// Whether the source has emitted any records in this attempt.
     pub(crate) has_emitted: bool,
+    /// Records and bytes of the last poll: the next one is likely to return as many.
+    pub(crate) last_read: (usize, usize),
     /// An error that follows the records that were read last.
     pub(crate) pending_error: Option<Error>,
+    /// Whether the source was asked last and had no records.
+    pub(crate) awaits_input: bool,
     /// Whether the source has failed and reads no more. Its input has not ended then.
     pub(crate) has_failed: bool,
     /// The indexes within the last poll of the records of the last batch, if some were left out.
@@ -77,23 +80,38 @@ impl SourceReader {
         Ok((batch, poll))
     }
 
-    fn poll(&mut self) -> Result<(Batch, Poll)> {
-        let mut records = self.batch_records;
-        if let Some(limiter) = &self.rate_limiter {
-            let allowed = limiter.allowed(self.clock.monotonic_ns());
-            if allowed == 0 {
-                // The source is not polled, so it may have records.
-                self.watermarks.reset_quiet_time();
-                return Ok((Batch::default(), Poll::Pending(RATE_LIMIT_WAIT)));
-            }
-            records = records.min(usize::try_from(allowed).unwrap_or(usize::MAX));
+    /// Waits until the source may have records, until the subtask is woken, or until `timeout` has passed.
+    pub(crate) fn wait(&self, wakeup: &Wakeup, timeout: Duration) {
+        match self.awaits_input {
+            true => self.source.wait(wakeup, timeout),
+            false => wakeup.wait(timeout),
         }
-        let mut batch = Batch::with_capacity(records, records * 64);
+    }
+
+    fn poll(&mut self) -> Result<(Batch, Poll)> {
+        self.awaits_input = false;
+        let mut records = self.batch_records;
+        if let Some(rate) = &self.rate {
+            match rate.allowance(self.clock.monotonic_ns()) {
+                Allowance::Records(allowed) => records = records.min(usize::try_from(allowed).unwrap_or(usize::MAX)),
+                Allowance::Wait(wait) => {
+                    // The source is not polled, so it may have records.
+                    self.watermarks.reset_quiet_time();
+                    return Ok((Batch::default(), Poll::Pending(wait)));
+                }
+            }
+        }
+        let mut batch = Batch::with_capacity(self.last_read.0.min(records), self.last_read.1);
         let polled = self.source.poll(&mut batch, records);
+        self.last_read = (batch.len(), batch.values.bytes().len());
         let skipped = self.source.take_skipped();
         self.count_undecodable(skipped);
-        if let Some(limiter) = &mut self.rate_limiter {
-            limiter.count(batch.len());
+        self.awaits_input = matches!(polled, Ok(Poll::Pending(_)));
+        if let Some(rate) = &self.rate {
+            rate.use_up(batch.len());
+            if batch.is_empty() && (self.awaits_input || matches!(polled, Ok(Poll::End))) {
+                rate.give_up();
+            }
         }
         match polled {
             Ok(poll) => Ok((batch, poll)),

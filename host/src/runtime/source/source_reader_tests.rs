@@ -50,6 +50,7 @@ impl ReaderHarness {
             base_dir: path.to_owned(),
             seed: 0,
             interrupt: Interrupt::default(),
+            wakeup: Default::default(),
         };
         let decoding = Arc::new(decoding);
         let reader = SourceReader {
@@ -58,7 +59,9 @@ impl ReaderHarness {
             decoder: SourceDecoder::new("in", decoding.clone(), header)?,
             watermarks: WatermarkGenerator::new(None, NO_TIMESTAMP, clock.clone()),
             alignment: None,
-            rate_limiter: None,
+            rate: None,
+            last_read: (0, 0),
+            awaits_input: false,
             batch_records: 3,
             clock,
             counters: Counters::default(),

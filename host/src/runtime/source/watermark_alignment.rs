@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::AlignmentSettings;
+use crate::wakeup::Wakeup;
 
 /// All alignment groups of a job, by name.
 #[derive(Default)]
@@ -31,7 +31,7 @@ struct AlignedSource {
     max_drift_ms: i64,
     is_waiting: bool,
     /// Wakes the source when it no longer has to wait.
-    wake: Sender<()>,
+    wakeup: Wakeup,
 }
 
 impl AlignmentGroup {
@@ -46,21 +46,18 @@ impl AlignmentGroup {
 pub(crate) struct AlignmentMembership {
     group: Arc<Mutex<AlignmentGroup>>,
     index: usize,
-    /// Receives a message when the source no longer has to wait.
-    pub(crate) woken: Receiver<()>,
 }
 
 impl AlignmentGroups {
-    /// Adds a source to a group. All sources must have joined before the first one advances.
-    pub(crate) fn join(&mut self, settings: &AlignmentSettings) -> AlignmentMembership {
-        let group = self.groups.entry(settings.group.clone()).or_default().clone();
-        let (wake, woken) = crossbeam_channel::bounded(1);
+    /// Adds a source to a group. `wakeup` wakes its subtask. All sources must have joined before the first one advances.
+    pub(crate) fn join(&mut self, settings: &AlignmentSettings, wakeup: &Wakeup) -> AlignmentMembership {
+        let (group, wakeup) = (self.groups.entry(settings.group.clone()).or_default().clone(), wakeup.clone());
         let max_drift_ms = saturating_ms(settings.max_drift);
         let mut locked = group.lock();
-        locked.sources.push(AlignedSource { watermark: NO_TIMESTAMP, max_drift_ms, is_waiting: false, wake });
+        locked.sources.push(AlignedSource { watermark: NO_TIMESTAMP, max_drift_ms, is_waiting: false, wakeup });
         let index = locked.sources.len() - 1;
         drop(locked);
-        AlignmentMembership { group, index, woken }
+        AlignmentMembership { group, index }
     }
 }
 
@@ -76,12 +73,11 @@ impl AlignmentMembership {
         let mut group = self.group.lock();
         group.sources[self.index].watermark = watermark;
         for source in group.sources.iter().filter(|source| source.is_waiting && !group.is_ahead(source)) {
-            // Fails if the source was woken already; it has yet to look and will see this change too.
-            let _ = source.wake.try_send(());
+            source.wakeup.wake();
         }
     }
 
-    /// Returns whether this source has to wait. If so, `woken` receives a message when it no longer has to.
+    /// Returns whether this source has to wait. If so, its subtask is woken when it no longer has to.
     pub(super) fn is_ahead(&self) -> bool {
         let mut group = self.group.lock();
         let is_ahead = group.is_ahead(&group.sources[self.index]);

@@ -2,6 +2,8 @@
 //!
 //! Also decides when a source is idle: nothing to read for `idle_after`.
 
+use std::time::Duration;
+
 use crate::clock::SharedClock;
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::WatermarkSettings;
@@ -70,6 +72,20 @@ impl WatermarkGenerator {
         self.sent_watermark = watermark;
         self.sent_ns = now_ns;
         Some(watermark)
+    }
+
+    /// Returns how long a source without records may wait until a watermark is due or it is idle. `Duration::MAX` means until
+    /// it has records.
+    pub(crate) fn max_wait(&self) -> Duration {
+        let now_ns = self.clock.monotonic_ns();
+        let unsent = self.current() > self.sent_watermark;
+        let watermark_ns = unsent.then(|| self.sent_ns.saturating_add(WATERMARK_INTERVAL_NS));
+        let idle_after = self.settings.as_ref().and_then(|settings| settings.idle_after);
+        let idle_ns = idle_after.zip(self.quiet_since_ns).filter(|_| !self.is_idle()).map(|(idle_after, since_ns)| {
+            since_ns.saturating_add(u64::try_from(idle_after.as_nanos()).unwrap_or(u64::MAX))
+        });
+        let next_ns = watermark_ns.into_iter().chain(idle_ns).min();
+        next_ns.map_or(Duration::MAX, |next| Duration::from_nanos(next.saturating_sub(now_ns)))
     }
 
     /// Returns the watermark to send after the last record and before the end of event time, if it has advanced.

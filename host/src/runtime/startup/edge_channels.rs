@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::runtime::attempt_signals::AttemptSignals;
-use crate::runtime::channel::{ChannelReceiver, ChannelSender, channel};
+use crate::runtime::channel::{ChannelReceiver, ChannelSender, Inbox, channel};
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::{EdgePartitioning, EdgePlan};
 use crate::runtime::plan::execution_plan::ExecutionPlan;
@@ -21,15 +21,25 @@ struct EdgeChannels {
     receivers: Vec<Vec<ChannelReceiver>>,
 }
 
-/// The channels that no subtask has taken yet, by the index of their edge in the plan.
+/// The channels that no subtask has taken yet, by the index of their edge in the plan, and the inboxes of all subtasks.
 pub(crate) struct UnclaimedChannels {
     edges: Vec<EdgeChannels>,
+    /// For each chain of the plan, the inbox of each subtask.
+    inboxes: Vec<Vec<Arc<Inbox>>>,
 }
 
 impl UnclaimedChannels {
     /// Creates the channels of all edges.
     pub(crate) fn new(plan: &ExecutionPlan) -> UnclaimedChannels {
-        UnclaimedChannels { edges: plan.graph.edges.iter().map(|edge| connect(plan, edge)).collect() }
+        let inboxes = |parallelism: u32| (0..parallelism).map(|_| Arc::<Inbox>::default()).collect();
+        let inboxes: Vec<Vec<Arc<Inbox>>> = plan.graph.chains.iter().map(|chain| inboxes(chain.parallelism)).collect();
+        let edges = plan.graph.edges.iter().map(|edge| connect(edge, &inboxes[edge.from], &inboxes[edge.to]));
+        UnclaimedChannels { edges: edges.collect(), inboxes }
+    }
+
+    /// Returns the inbox of a subtask.
+    pub(crate) fn inbox(&self, chain: usize, subtask: u32) -> Arc<Inbox> {
+        self.inboxes[chain][subtask as usize].clone()
     }
 
     /// Takes the receivers of a subtask, in the order of the chain's edges.
@@ -70,17 +80,15 @@ impl UnclaimedChannels {
     }
 }
 
-/// Creates the channels of one edge.
-fn connect(plan: &ExecutionPlan, edge: &EdgePlan) -> EdgeChannels {
-    let parallelism = |chain: usize| plan.graph.chains[chain].parallelism as usize;
-    let (from, to) = (parallelism(edge.from), parallelism(edge.to));
-    let mut channels = EdgeChannels { senders: Vec::new(), receivers: (0..to).map(|_| Vec::new()).collect() };
-    for sending in 0..from {
+/// Creates the channels of one edge, between subtasks with these inboxes.
+fn connect(edge: &EdgePlan, from: &[Arc<Inbox>], to: &[Arc<Inbox>]) -> EdgeChannels {
+    let mut channels = EdgeChannels { senders: Vec::new(), receivers: to.iter().map(|_| Vec::new()).collect() };
+    for (sending, sending_inbox) in from.iter().enumerate() {
         let is_forward = matches!(edge.partitioning, EdgePartitioning::Forward);
-        let receiving = if is_forward { sending..sending + 1 } else { 0..to };
+        let receiving = if is_forward { sending..sending + 1 } else { 0..to.len() };
         let mut senders = Vec::new();
         for receiving in receiving {
-            let (sender, receiver) = channel(CHANNEL_CREDITS);
+            let (sender, receiver) = channel(CHANNEL_CREDITS, &sending_inbox.wakeup, &to[receiving]);
             senders.push(sender);
             channels.receivers[receiving].push(receiver);
         }

@@ -26,7 +26,7 @@ pub(super) fn open_operator(
         limits: operator.limits,
         seed: context.options.seed,
         fresh: context.plan.pipeline.sandbox.fresh_instance,
-        cancel: context.signals.cancel.clone(),
+        cancel: context.options.interrupt.flag(),
     });
     let mut turn = open_keyed_state(context, node, operator, description, &mut *guest)?;
     turn.positions = context.restored(node).positions();
@@ -130,7 +130,7 @@ fn function_settings(
         batch_records: pipeline.batch.records,
         clock: context.options.clock.clone(),
         log: context.logs.get(&node.id).cloned().unwrap_or_default(),
-        cancel: context.signals.cancel.clone(),
+        cancel: context.options.interrupt.flag(),
     })
 }
 

@@ -5,7 +5,7 @@ use crate::connector;
 use crate::error::{self, Result};
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::{PipelineNode, SourceNode};
-use crate::runtime::source::rate_limiter::RateLimiter;
+use crate::runtime::source::rate_limiter::RateShare;
 use crate::runtime::source::source_decoder::SourceDecoder;
 use crate::runtime::source::source_reader::SourceReader;
 use crate::runtime::source::watermark_alignment::AlignmentMembership;
@@ -18,6 +18,7 @@ pub(super) fn open_source(
     config: &SourceNode,
     index: usize,
     alignment: Option<AlignmentMembership>,
+    rate: Option<RateShare>,
 ) -> Result<SourceReader> {
     let restored = context.restored(node);
     let positions = restored.source_positions()?;
@@ -28,19 +29,19 @@ pub(super) fn open_source(
     let source = connector::open_source(&config.connector, &decoding, &context.connector_context(node), &positions)?;
     let keeps_watermark = config.watermark.is_some() && !context.options.reset_watermarks;
     let restored_watermark = restored.max_watermark().filter(|_| keeps_watermark).unwrap_or(NO_TIMESTAMP);
-    let rate_limiter =
-        config.rate.map(|rate| RateLimiter::new(rate.div_ceil(u64::from(node.parallelism)), clock.monotonic_ns()));
     Ok(SourceReader {
         index,
         source,
         decoder: SourceDecoder::new(&node.id, decoding, has_header)?,
         watermarks: WatermarkGenerator::new(config.watermark.clone(), restored_watermark, clock.clone()),
         alignment,
-        rate_limiter,
+        rate,
         batch_records: context.plan.pipeline.batch.records,
         clock,
         counters: restored.counters(),
         has_emitted: false,
+        last_read: (0, 0),
+        awaits_input: false,
         pending_error: None,
         has_failed: false,
         kept: None,

@@ -10,6 +10,7 @@ use crate::operator::OperatorLog;
 use crate::pipeline::PipelineNode;
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::plan::execution_plan::ExecutionPlan;
+use crate::wakeup::Wakeup;
 
 /// The context of one subtask.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub(crate) struct SubtaskContext {
     /// Index of the subtask, from 0.
     pub(crate) subtask: u32,
     pub(crate) signals: Arc<AttemptSignals>,
+    /// Wakes the subtask.
+    pub(crate) wakeup: Wakeup,
     /// The log of each operator, by its id. All subtasks of an operator share it.
     pub(crate) logs: Arc<BTreeMap<String, Arc<OperatorLog>>>,
 }
@@ -34,6 +37,7 @@ impl SubtaskContext {
             base_dir: self.options.base_dir.clone(),
             seed: self.options.seed,
             interrupt: self.options.interrupt.clone(),
+            wakeup: self.wakeup.clone(),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::runtime::metrics_aggregation::SubtaskStatsSlot;
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::records::record_converter::RecordConverter;
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
+use crate::runtime::source::rate_limiter::RateShare;
 use crate::runtime::source::source_reader::SourceReader;
 use crate::runtime::source::watermark_alignment::AlignmentMembership;
 use crate::runtime::subtask::chained_node::{ChainedNode, NodeTask};
@@ -47,6 +48,8 @@ pub(crate) struct SourceInput {
     pub(crate) control: Receiver<Barrier>,
     pub(crate) triggers: Arc<CheckpointTriggers>,
     pub(crate) alignment: Option<AlignmentMembership>,
+    /// The share of the source's rate limit, if it has one.
+    pub(crate) rate: Option<RateShare>,
 }
 
 /// Everything that the thread of a subtask starts with.
@@ -94,8 +97,8 @@ impl SubtaskStartup {
 
     fn open_and_run(mut self, input: SubtaskInput) -> Result<(), SubtaskError> {
         match input {
-            SubtaskInput::Source(SourceInput { index, control, triggers, alignment }) => {
-                let reader = self.open_source(index, alignment)?;
+            SubtaskInput::Source(SourceInput { index, control, triggers, alignment, rate }) => {
+                let reader = self.open_source(index, alignment, rate)?;
                 let source = NodeTask::Source(reader.counters);
                 let core = self.open_chain(Some(source))?;
                 self.notify_opened();
@@ -120,10 +123,15 @@ impl SubtaskStartup {
         SubtaskError::from_error(&node.id, self.context.subtask, error)
     }
 
-    fn open_source(&self, index: usize, alignment: Option<AlignmentMembership>) -> Result<SourceReader, SubtaskError> {
+    fn open_source(
+        &self,
+        index: usize,
+        alignment: Option<AlignmentMembership>,
+        rate: Option<RateShare>,
+    ) -> Result<SourceReader, SubtaskError> {
         let node = self.node(0);
         let opened = match &node.kind {
-            NodeKind::Source(config) => open_source(&self.context, node, config, index, alignment),
+            NodeKind::Source(config) => open_source(&self.context, node, config, index, alignment, rate),
             NodeKind::Operator(_) | NodeKind::Sink(_) => {
                 Err(error::internal("a chain without inputs does not start with a source"))
             }
@@ -150,12 +158,12 @@ impl SubtaskStartup {
                 ..ChainedNode::new(&node.id, task, planned.routes.clone())
             });
         }
-        let SubtaskContext { options, signals, subtask, .. } = &self.context;
+        let SubtaskContext { options, signals, wakeup, subtask, .. } = &self.context;
         let mut chain = OperatorChain::new(*subtask, nodes, partitions, options.clock.clone());
         if options.restore.is_some() {
             chain.fire_restored_timers()?;
         }
-        Ok(SubtaskCore::new(chain, signals.clone(), options.listener.clone(), stats_slots))
+        Ok(SubtaskCore::new(chain, signals.clone(), wakeup.clone(), options.listener.clone(), stats_slots))
     }
 
     /// Opens an operator or a sink.

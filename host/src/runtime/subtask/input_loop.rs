@@ -1,5 +1,7 @@
 //! The loop of a subtask that reads from an input gate, until its last barrier.
 
+use std::time::Duration;
+
 use super::subtask_core::SubtaskCore;
 use crate::pipeline::InputRole;
 use crate::runtime::barrier::Barrier;
@@ -30,28 +32,9 @@ impl InputLoop {
 
     /// Runs until the last barrier has passed. Fails if the subtask fails or is cancelled.
     pub(crate) fn run(&mut self) -> Result<(), SubtaskError> {
-        // Set when the sinks have been flushed, and reset when records wait in open batches.
-        let mut is_quiet = false;
         loop {
             self.core.check_cancelled()?;
-            if self.core.chain.is_event_time_advancing() {
-                self.core.chain.continue_event_time()?;
-            }
-            let is_advancing = self.core.chain.is_event_time_advancing();
-            let event = if is_advancing {
-                // Due timers precede waiting records; barriers need not wait for either.
-                self.gate.next_barrier()?
-            } else {
-                self.gate.next(self.core.max_wait())?
-            };
-            match event {
-                InputEvent::Timeout if is_advancing || is_quiet => {}
-                InputEvent::Timeout => {
-                    self.core.chain.flush_sinks()?;
-                    self.core.publish_stats();
-                    is_quiet = true;
-                    continue;
-                }
+            match self.next_event()? {
                 InputEvent::AlignedBarrier { barrier, since_ns } => {
                     let snapshots = self.core.take_snapshots(barrier, since_ns)?;
                     self.core.acknowledge(barrier, snapshots);
@@ -59,16 +42,23 @@ impl InputLoop {
                         return Ok(());
                     }
                 }
-                event => {
-                    is_quiet = false;
-                    self.process(event)?;
-                }
+                event => self.process(event)?,
             }
-            self.core.chain.fire_processing_time_timers()?;
-            is_quiet &= !self.core.chain.has_open_records();
-            self.core.chain.flush_due()?;
-            self.core.publish_stats_if_due();
+            self.core.finish_step()?;
             self.drop_abandoned_snapshots();
+        }
+    }
+
+    /// Returns the next event, and waits for it if nothing else is left to do.
+    fn next_event(&mut self) -> Result<InputEvent, SubtaskError> {
+        self.core.chain.continue_event_time()?;
+        if self.core.chain.is_event_time_advancing() {
+            // Due timers precede waiting records; barriers need not wait for either.
+            return Ok(self.gate.next_barrier()?);
+        }
+        match self.gate.next(Duration::ZERO)? {
+            InputEvent::Timeout => Ok(self.gate.next(self.core.prepare_wait()?)?),
+            event => Ok(event),
         }
     }
 

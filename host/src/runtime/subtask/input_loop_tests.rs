@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::chained_node::{ChainedNode, NodeTask};
 use super::input_loop::InputLoop;
 use super::operator_chain::OperatorChain;
-use super::subtask_core::{SubtaskCore, WAIT_MAX};
+use super::subtask_core::SubtaskCore;
 use crate::clock::ManualClock;
 use crate::model::{Batch, Counters, DueTimers, Keys, TimeDomain};
 use crate::operator::FunctionOperator;
@@ -17,7 +17,7 @@ use crate::operator::testing::function_settings;
 use crate::pipeline::{BatchSettings, CheckpointMode, FaultPolicy, InputRole, StateBackendKind};
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::barrier::BarrierKind;
-use crate::runtime::channel::{ChannelSender, channel};
+use crate::runtime::channel::{ChannelSender, Inbox, channel};
 use crate::runtime::input::input_gate::{InputEvent, InputGate};
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::RouteTarget;
@@ -25,6 +25,7 @@ use crate::runtime::stream_element::StreamElement;
 use crate::runtime::testing::barrier;
 use crate::state::{self, StateOptions};
 use crate::turn::{FIRST_INPUT, Guest, OutputBatch, Turn, TurnContext, TurnFailure, timer_states};
+use crate::wakeup::Wakeup;
 
 /// Deadline of every wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -100,16 +101,25 @@ impl TimerHarness {
         let node = |task, target| ChainedNode::new("timers", task, vec![vec![target]]);
         let batch = BatchSettings { records: 1, bytes: 1 << 20, linger: Duration::from_secs(3600) };
         let signals = Arc::<AttemptSignals>::default();
-        let ((sender, receiver), (input, from)) = (channel(1000), channel(1000));
+        let (inbox, output_inbox) = (Arc::<Inbox>::default(), Arc::<Inbox>::default());
+        let (sender, receiver) = channel(1000, &inbox.wakeup, &output_inbox);
+        let (input, from) = channel(1000, &Wakeup::default(), &inbox);
         let nodes = vec![node(timers, RouteTarget::ChainedNode(1)), node(forward, RouteTarget::Edge(0))];
         let partitions = [(0, ResultPartition::forward(sender, batch, signals.clone()))].into();
         let chain = OperatorChain::new(0, nodes, partitions, clock.clone());
-        let gate =
-            |receiver| InputGate::new(vec![receiver], CheckpointMode::ExactlyOnce, signals.clone(), clock.clone());
-        let (gate, output) = (gate(from), gate(receiver));
-        let core = SubtaskCore::new(chain, signals.clone(), Arc::new(|_| {}), Vec::new());
+        let mode = CheckpointMode::ExactlyOnce;
+        let gate = |receiver, inbox| InputGate::new(vec![receiver], inbox, mode, signals.clone(), clock.clone());
+        let wakeup = inbox.wakeup.clone();
+        let (gate, output) = (gate(from, inbox), gate(receiver, output_inbox));
+        let core = SubtaskCore::new(chain, signals.clone(), wakeup.clone(), Arc::new(|_| {}), Vec::new());
         let subtask = InputLoop::new(core, gate);
         TimerHarness { subtask, input, output, signals, clock, called: calls, _folder: folder }
+    }
+
+    /// Returns how long the subtask would wait, apart from the statistics that it has yet to publish.
+    fn wait(&mut self) -> Duration {
+        self.subtask.core.publish_stats();
+        self.subtask.core.prepare_wait().unwrap()
     }
 
     fn records(times: &[&str]) -> Batch {
@@ -162,23 +172,23 @@ fn the_output_of_timers_precedes_the_watermark_that_fired_them() {
 fn a_subtask_waits_until_its_next_timer_and_no_longer() {
     for backend in BACKENDS {
         let mut harness = TimerHarness::new(backend);
-        assert_eq!(harness.subtask.core.max_wait(), WAIT_MAX);
+        assert_eq!(harness.wait(), Duration::MAX);
         harness.subtask.core.chain.process(0, FIRST_INPUT, TimerHarness::records(&["71", "70"])).unwrap();
-        for (now, wait) in [(0, 50), (40, 31), (70, 1)] {
+        for (now, wait) in [(0, 71), (40, 31), (70, 1)] {
             harness.clock.set_ms(now);
             harness.subtask.core.chain.fire_processing_time_timers().unwrap();
-            assert_eq!(harness.subtask.core.max_wait(), Duration::from_millis(wait), "at {now}");
+            assert_eq!(harness.wait(), Duration::from_millis(wait), "at {now}");
         }
         harness.clock.set_ms(71);
-        assert_eq!(harness.subtask.core.max_wait(), Duration::ZERO);
+        assert_eq!(harness.wait(), Duration::ZERO);
         harness.subtask.core.chain.fire_processing_time_timers().unwrap();
-        assert_eq!(harness.subtask.core.max_wait(), Duration::from_millis(1), "the timer at 71 is not due yet");
+        assert_eq!(harness.wait(), Duration::from_millis(1), "the timer at 71 is not due yet");
         harness.subtask.core.chain.advance_watermark(0).unwrap();
         harness.clock.set_ms(72);
         harness.subtask.core.chain.fire_processing_time_timers().unwrap();
         let expected = ["processing 70", "watermark 0", "processing 71"];
         assert_eq!(expected.map(|_| TimerHarness::next(&mut harness.output)), expected);
-        assert_eq!(harness.subtask.core.max_wait(), WAIT_MAX);
+        assert_eq!(harness.wait(), Duration::MAX);
     }
 }
 
@@ -189,11 +199,11 @@ fn the_clock_wakes_a_subtask_whose_timer_is_due() {
         let TimerHarness { mut subtask, input, mut output, signals, clock, called, _folder } =
             TimerHarness::new(backend);
         let send = |element| input.send(element, &signals, 0).unwrap();
-        send(StreamElement::Batch(InputRole::First, TimerHarness::records(&["1000"])));
+        send(StreamElement::Batch(InputRole::First, TimerHarness::records(&["20"])));
         let running = thread::spawn(move || subtask.run().is_ok());
         called.recv_timeout(TIMEOUT).unwrap();
-        clock.set_ms(1001);
-        assert_eq!(TimerHarness::next(&mut output), "processing 1000");
+        clock.set_ms(21);
+        assert_eq!(TimerHarness::next(&mut output), "processing 20");
         send(StreamElement::Barrier(barrier(1, BarrierKind::Stop)));
         assert_eq!(TimerHarness::next(&mut output), "barrier");
         assert!(running.join().unwrap());

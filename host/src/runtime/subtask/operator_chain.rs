@@ -40,6 +40,10 @@ pub(crate) struct OperatorChain {
     pending_changes: VecDeque<EventTimeChange>,
     /// Index of the node that the first pending change has reached.
     reached: usize,
+    /// Whether anything was processed that the published statistics do not contain.
+    pub(super) has_unpublished_stats: bool,
+    /// Whether a sink may hold values in its buffer.
+    pub(super) has_unflushed_sinks: bool,
 }
 
 impl OperatorChain {
@@ -57,6 +61,8 @@ impl OperatorChain {
             event_time: SubtaskEventTime::default(),
             pending_changes: VecDeque::new(),
             reached: 0,
+            has_unpublished_stats: true,
+            has_unflushed_sinks: false,
         }
     }
 
@@ -84,6 +90,7 @@ impl OperatorChain {
     /// Takes over the counters of the chain's source.
     pub(super) fn set_source_counters(&mut self, counters: Counters) {
         if let Some(ChainedNode { task: NodeTask::Source(own), .. }) = self.nodes.first_mut() {
+            self.has_unpublished_stats |= *own != counters;
             *own = counters;
         }
     }
@@ -103,6 +110,7 @@ impl OperatorChain {
             return Ok(());
         }
         let mut outputs = Vec::new();
+        self.has_unpublished_stats = true;
         match &mut self.nodes[node].task {
             NodeTask::Source(_) => outputs.push(OutputBatch { index: 0, batch }),
             NodeTask::Operator(operator) => {
@@ -112,6 +120,7 @@ impl OperatorChain {
             }
             NodeTask::Sink { sink, counters } => {
                 counters.records_in += batch.len() as u64;
+                self.has_unflushed_sinks = true;
                 if let Err(error) = sink.write(&batch) {
                     return Err(self.error_in(node, error));
                 }
@@ -200,6 +209,7 @@ impl OperatorChain {
                 }
                 EventTimeChange::Idleness(idle) if idle != self.event_time.idle => {
                     self.event_time.idle = idle;
+                    self.has_unpublished_stats = true;
                     self.partitions.values_mut().try_for_each(|partition| partition.send_idleness(idle))?;
                 }
                 EventTimeChange::Idleness(_) => {}
@@ -224,6 +234,7 @@ impl OperatorChain {
         self.reached = 0;
         if watermark > self.event_time.watermark {
             self.event_time.watermark = watermark;
+            self.has_unpublished_stats = true;
             self.partitions.values_mut().try_for_each(|partition| partition.send_watermark(watermark))?;
         }
         Ok(true)
@@ -264,6 +275,7 @@ impl OperatorChain {
     ) -> Result<bool, SubtaskError> {
         let NodeTask::Operator(operator) = &mut self.nodes[node].task else { return Ok(false) };
         let mut outputs = Vec::new();
+        self.has_unpublished_stats = true;
         let has_more = match step(&mut **operator, &mut outputs) {
             Ok(has_more) => has_more,
             Err(failure) => return Err(self.operator_error_in(node, failure)),
@@ -272,7 +284,7 @@ impl OperatorChain {
         Ok(has_more)
     }
 
-    /// Sends the open batches whose linger time has passed.
+    /// Sends the open batches whose receivers have nothing to do, and those whose linger time has passed.
     pub(super) fn flush_due(&mut self) -> Result<(), SubtaskError> {
         if self.has_open_records() {
             let now_ns = self.clock.monotonic_ns();
@@ -282,12 +294,25 @@ impl OperatorChain {
     }
 
     /// Returns whether records wait in open batches.
-    pub(super) fn has_open_records(&self) -> bool {
+    fn has_open_records(&self) -> bool {
         self.partitions.values().any(ResultPartition::has_open_records)
     }
 
-    /// Flushes the buffers of the sinks, because nothing has arrived for a moment.
+    /// Returns when the first linger time of an open batch ends, in monotonic nanoseconds, or `None` if no records wait.
+    pub(super) fn linger_deadline_ns(&self) -> Option<u64> {
+        self.partitions.values().filter_map(ResultPartition::linger_deadline_ns).min()
+    }
+
+    /// Returns whether log lines were suppressed whose number has not been logged.
+    pub(super) fn has_suppressed_lines(&self) -> bool {
+        self.nodes
+            .iter()
+            .any(|node| matches!(&node.task, NodeTask::Operator(operator) if operator.has_suppressed_lines()))
+    }
+
+    /// Flushes the buffers of the sinks, because nothing is left to do.
     pub(super) fn flush_sinks(&mut self) -> Result<(), SubtaskError> {
+        self.has_unflushed_sinks = false;
         for node in 0..self.nodes.len() {
             if let NodeTask::Sink { sink, .. } = &mut self.nodes[node].task
                 && let Err(error) = sink.flush()
@@ -311,6 +336,7 @@ impl OperatorChain {
 
     /// Returns the statistics of all nodes.
     pub(super) fn stats(&mut self) -> Vec<SubtaskStats> {
+        self.has_unpublished_stats = false;
         let event_time = self.event_time;
         self.nodes.iter_mut().map(|node| SubtaskStats { event_time, ..node.stats() }).collect()
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -16,12 +15,13 @@ use crate::operator::{Operator, OperatorFailure, RejectedRecord};
 use crate::pipeline::{CheckpointMode, InputRole};
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::barrier::{Barrier, BarrierKind};
-use crate::runtime::channel::channel;
 use crate::runtime::input::input_gate::InputGate;
 use crate::runtime::stream_element::StreamElement;
 use crate::runtime::subtask_event::{SubtaskEvent, SubtaskEventListener};
+use crate::runtime::testing::unwatched_channel;
 use crate::runtime::testing::{barrier, checkpoint_barrier};
 use crate::turn::{OutputBatch, Turn};
+use crate::wakeup::Wakeup;
 
 /// An operator that always has more to do in both time domains, and counts its calls.
 #[derive(Default)]
@@ -88,7 +88,7 @@ type Acknowledged = Vec<(u64, usize)>;
 /// Runs a subtask whose timers are always due. Returns whether it ended without an error, and what it acknowledged. After the
 /// first acknowledgement `overtaking` overtakes; after `cancel_after` of them the subtask is cancelled.
 fn run(elements: Vec<StreamElement>, overtaking: Option<Barrier>, cancel_after: usize) -> (bool, Acknowledged) {
-    let (signals, (sender, receiver)) = (Arc::<AttemptSignals>::default(), channel(100));
+    let (signals, (sender, receiver)) = (Arc::<AttemptSignals>::default(), unwatched_channel(100));
     elements.into_iter().for_each(|element| sender.send(element, &signals, 0).unwrap());
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     let (list, raised) = (acknowledged.clone(), signals.clone());
@@ -97,11 +97,19 @@ fn run(elements: Vec<StreamElement>, overtaking: Option<Barrier>, cancel_after: 
         let in_flight = snapshots[0].in_flight.take().map_or(0, |in_flight| in_flight.into_elements().count());
         list.lock().push((checkpoint, in_flight));
         overtaking.into_iter().for_each(|barrier| raised.overtake(barrier));
-        raised.cancel.store(list.lock().len() == cancel_after, Ordering::Relaxed);
+        if list.lock().len() == cancel_after {
+            raised.cancel();
+        }
     });
     let chain = endless_chain();
-    let gate = InputGate::new(vec![receiver], CheckpointMode::ExactlyOnce, signals.clone(), chain.clock.clone());
-    let core = SubtaskCore::new(chain, signals, listener, Vec::new());
+    let gate = InputGate::new(
+        vec![receiver],
+        Arc::default(),
+        CheckpointMode::ExactlyOnce,
+        signals.clone(),
+        chain.clock.clone(),
+    );
+    let core = SubtaskCore::new(chain, signals, Wakeup::default(), listener, Vec::new());
     let ended_well = InputLoop::new(core, gate).run().is_ok();
     let acknowledged = acknowledged.lock().clone();
     (ended_well, acknowledged)

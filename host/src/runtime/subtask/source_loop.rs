@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, never, select};
+use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::subtask_core::SubtaskCore;
 use crate::connector::Poll;
@@ -15,9 +15,6 @@ use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::source::source_reader::{SourceBatch, SourceReader};
 use crate::runtime::subtask_event::SubtaskEvent;
 use crate::runtime::subtask_failure::{RecordOrigin, SubtaskError, SubtaskFailure};
-
-/// A source that is not polled again for at least this long is quiet, and the sinks of its chain are flushed.
-const QUIET_WAIT: Duration = Duration::from_millis(10);
 
 /// A subtask that reads a source.
 pub(crate) struct SourceLoop {
@@ -48,15 +45,8 @@ impl SourceLoop {
 
     /// Runs until the last barrier has passed. Fails if the subtask fails or is cancelled.
     pub(crate) fn run(&mut self, control: &Receiver<Barrier>) -> Result<(), SubtaskError> {
-        let mut wait = Duration::ZERO;
-        let woken = self.reader.alignment.as_ref().map_or_else(never, |alignment| alignment.woken.clone());
         loop {
-            let barrier = select! {
-                recv(control) -> barrier => Some(barrier.map_err(|_| SubtaskCancelled)?),
-                recv(woken) -> _ => None,
-                default(wait) => None,
-            };
-            self.pending_barriers.extend(barrier);
+            self.take_barriers(control)?;
             if self.answer_barriers()? {
                 return Ok(());
             }
@@ -64,15 +54,27 @@ impl SourceLoop {
             self.core.chain.continue_event_time()?;
             // Nothing is read between the end of event time and a barrier that follows it.
             let is_blocked = self.core.chain.is_event_time_advancing() || !self.pending_barriers.is_empty();
-            wait = match (is_blocked, self.has_ended) {
+            let wait = match (is_blocked, self.has_ended) {
                 (true, _) => Duration::ZERO,
                 (false, false) => self.read()?,
-                (false, true) => self.core.max_wait(),
+                (false, true) => Duration::MAX,
             };
             self.report_end()?;
-            self.core.chain.fire_processing_time_timers()?;
-            self.core.chain.flush_due()?;
-            self.core.publish_stats_if_due();
+            self.core.finish_step()?;
+            if !wait.is_zero() {
+                let wait = wait.min(self.core.prepare_wait()?);
+                self.reader.wait(&self.core.wakeup, wait);
+            }
+        }
+    }
+
+    fn take_barriers(&mut self, control: &Receiver<Barrier>) -> Result<(), SubtaskCancelled> {
+        loop {
+            match control.try_recv() {
+                Ok(barrier) => self.pending_barriers.push_back(barrier),
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(SubtaskCancelled),
+            }
         }
     }
 
@@ -127,12 +129,12 @@ impl SourceLoop {
         Ok(())
     }
 
-    /// Reads once and emits the records. Returns how long the loop may wait before the next read.
+    /// Reads once and emits the records. Returns how long the loop may wait before the next read, `Duration::MAX` if only a
+    /// wake-up brings something to read.
     pub(super) fn read(&mut self) -> Result<Duration, SubtaskError> {
         if self.reader.must_wait_for_group() {
             self.send_due_watermark()?;
-            self.core.chain.flush_sinks()?;
-            return Ok(self.core.max_wait());
+            return Ok(self.reader.watermarks.max_wait());
         }
         let signals = &self.core.signals;
         let read = self.reader.read(&|| signals.is_cancelled());
@@ -144,8 +146,7 @@ impl SourceLoop {
             Ok(read) => read,
             Err(error) => return self.fail_source(error),
         };
-        let is_empty = batch.outputs.is_empty();
-        if !is_empty {
+        if !batch.outputs.is_empty() {
             self.emit(batch)?;
         }
         self.send_due_watermark()?;
@@ -155,17 +156,12 @@ impl SourceLoop {
         }
         match poll {
             Poll::Records => Ok(Duration::ZERO),
-            Poll::Pending(wait) => {
-                if is_empty && wait >= QUIET_WAIT {
-                    self.core.chain.flush_sinks()?;
-                }
-                Ok(wait.min(self.core.max_wait()))
-            }
+            Poll::Pending(wait) => Ok(wait.min(self.reader.watermarks.max_wait())),
             Poll::End => {
                 self.has_ended = true;
                 self.end_event_time()?;
                 self.release_others();
-                Ok(self.core.max_wait())
+                Ok(Duration::MAX)
             }
         }
     }
@@ -215,7 +211,7 @@ impl SourceLoop {
         self.core.chain.flush_sinks()?;
         self.core.publish_stats();
         self.core.notify(SubtaskEvent::SourceFailed(Box::new(failure)));
-        Ok(self.core.max_wait())
+        Ok(Duration::MAX)
     }
 
     fn notify_if_due(&self, is_checkpoint_due: bool) {

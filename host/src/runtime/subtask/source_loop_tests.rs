@@ -21,7 +21,6 @@ use crate::pipeline::{
 };
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::barrier::{Barrier, BarrierKind};
-use crate::runtime::channel::channel;
 use crate::runtime::input::input_gate::{InputEvent, InputGate};
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::RouteTarget;
@@ -32,7 +31,8 @@ use crate::runtime::source::source_reader::SourceReader;
 use crate::runtime::source::watermark_alignment::AlignmentGroups;
 use crate::runtime::source::watermark_generator::WatermarkGenerator;
 use crate::runtime::subtask_event::SubtaskEvent;
-use crate::runtime::testing::barrier;
+use crate::runtime::testing::{barrier, unwatched_channel};
+use crate::wakeup::Wakeup;
 
 /// A source that returns records with these timestamps for each poll, and then ends.
 struct ScriptedSource(VecDeque<Vec<i64>>);
@@ -65,28 +65,30 @@ impl SourceHarness {
         watermarks: WatermarkSettings,
         groups: &mut AlignmentGroups,
     ) -> SourceHarness {
-        let clock = Arc::<ManualClock>::default();
-        let (signals, (sender, receiver)) = (Arc::<AttemptSignals>::default(), channel(1000));
+        let (clock, wakeup) = (Arc::<ManualClock>::default(), Wakeup::default());
+        let (signals, (sender, receiver)) = (Arc::<AttemptSignals>::default(), unwatched_channel(1000));
         let batch = BatchSettings { records: 1, bytes: 1, linger: Duration::ZERO };
         let partition = ResultPartition::forward(sender, batch, signals.clone());
         let node = ChainedNode::new("source", NodeTask::Source(Counters::default()), vec![vec![RouteTarget::Edge(0)]]);
         let chain = OperatorChain::new(0, vec![node], [(0, partition)].into(), clock.clone());
         let (sender, events) = unbounded();
         let listener = Arc::new(move |event| drop(sender.send(event)));
-        let core = SubtaskCore::new(chain, signals.clone(), listener, Vec::new());
+        let core = SubtaskCore::new(chain, signals.clone(), wakeup.clone(), listener, Vec::new());
         let selector = TimestampSelector { at: KeySelector::Column(0), format: TimestampFormat::UnixMs, zone: None };
         let decoding = SourceDecoding::raw(FileFormat::Csv, DecodingSettings::default(), Some(selector));
         let reader = SourceReader {
             index: 0,
             source: Box::new(ScriptedSource(script.into_iter().collect())),
             decoder: SourceDecoder::new("source", Arc::new(decoding), false).unwrap(),
-            alignment: watermarks.alignment.as_ref().map(|settings| groups.join(settings)),
+            alignment: watermarks.alignment.as_ref().map(|settings| groups.join(settings, &wakeup)),
             watermarks: WatermarkGenerator::new(Some(watermarks), NO_TIMESTAMP, clock.clone()),
-            rate_limiter: None,
+            rate: None,
             batch_records: 100,
             clock: clock.clone(),
             counters: Counters::default(),
             has_emitted: false,
+            last_read: (0, 0),
+            awaits_input: false,
             pending_error: None,
             has_failed: false,
             kept: None,
@@ -98,7 +100,7 @@ impl SourceHarness {
         let (control, received) = unbounded();
         SourceHarness {
             subtask: SourceLoop::new(core, reader, triggers),
-            gate: InputGate::new(vec![receiver], CheckpointMode::ExactlyOnce, signals, clock.clone()),
+            gate: InputGate::new(vec![receiver], Arc::default(), CheckpointMode::ExactlyOnce, signals, clock.clone()),
             control,
             received,
             events,
@@ -233,7 +235,8 @@ fn a_source_that_waits_for_its_rate_is_not_idle() {
     let settings = WatermarkSettings { idle_after: Some(Duration::from_millis(100)), ..WatermarkSettings::default() };
     let mut harness =
         SourceHarness::new([vec![1000], vec![2000], vec![], vec![]], settings, &mut AlignmentGroups::default());
-    harness.subtask.reader.rate_limiter = Some(RateLimiter::new(1, 0));
+    harness.subtask.reader.rate = Some(RateLimiter::new(1).join(&Wakeup::default()));
+    assert_eq!(harness.read_at(0), [""; 0]);
     assert_eq!(harness.read_at(1000), ["records", "999"]);
     assert_eq!([1100, 1300, 1900].map(|at| harness.read_at(at)).concat(), [""; 0]);
     assert_eq!(harness.read_at(2000), ["records", "1999"]);
@@ -310,11 +313,12 @@ fn a_source_that_waits_for_its_group_is_woken_answers_barriers_and_is_not_idle()
     assert_eq!(fast.records_read(), 6, "the source waits");
     assert_eq!(fast.read_at(500_000), ["5999"], "the watermark of what was read is sent");
     assert!(!fast.subtask.core.chain.event_time.idle, "a source that waits is not idle");
-    let woken = fast.subtask.reader.alignment.as_ref().unwrap().woken.clone();
+    let wakeup = fast.subtask.core.wakeup.clone();
+    wakeup.wait(Duration::ZERO);
     slow.read_at(0);
-    assert!(woken.is_empty(), "2000 against 6000");
+    assert!(!wakeup.is_woken(), "2000 against 6000");
     slow.read_at(0);
-    assert_eq!(woken.len(), 1, "3000 against 6000");
+    assert!(wakeup.is_woken(), "3000 against 6000");
     fast.read_at(0);
     assert_eq!(fast.records_read(), 8);
     fast.output();
