@@ -199,12 +199,93 @@ fn flight_sum(flight: &Flight<'_>) -> u64 {
     sum(flight.tailnum, flight.dep_delay) ^ flight.time as u64 ^ sum(flight.dest, Some(flight.flight))
 }
 
+/// The same records in both encodings, with two fields and with eight.
+struct Encoded<'a> {
+    flights: &'a [Flight<'a>],
+    two: Rows,
+    two_fixed: Rows,
+    eight: Rows,
+    eight_fixed: Rows,
+}
+
+impl<'a> Encoded<'a> {
+    fn new(flights: &'a [Flight<'a>]) -> Encoded<'a> {
+        let delays: Vec<Delay<'_>> =
+            flights.iter().map(|flight| Delay { tailnum: flight.tailnum, dep_delay: flight.dep_delay }).collect();
+        let encoded = Encoded {
+            flights,
+            two: Rows::of(&delays, postcard_into),
+            two_fixed: Rows::of(&delays, fixed::write_delay),
+            eight: Rows::of(flights, postcard_into),
+            eight_fixed: Rows::of(flights, fixed::write_flight),
+        };
+        assert!(Rows::of(flights, write_by_hand).bytes == encoded.eight.bytes, "both write postcard");
+        encoded
+    }
+
+    fn print_sizes(&self) {
+        for (name, rows, fixed) in [("two", &self.two, &self.two_fixed), ("eight", &self.eight, &self.eight_fixed)] {
+            let [postcard, fixed] = [rows, fixed].map(|rows| rows.bytes.len() as f64 / rows.ends.len() as f64);
+            println!("{name} fields, bytes per row: {postcard:.1} as postcard, {fixed:.1} with fixed offsets");
+        }
+    }
+
+    fn encode(&self) -> Vec<Candidate<'_>> {
+        let encode = |write: fn(&Flight<'_>, &mut Vec<u8>)| move || Rows::of(self.flights, write).ends.len() as u64;
+        vec![
+            Candidate::new("postcard", encode(|flight, row| postcard_into(flight, row))),
+            Candidate::new("postcard, without serde", encode(write_by_hand)),
+            Candidate::new("fixed offsets", encode(fixed::write_flight)),
+        ]
+    }
+
+    fn decode_eight(&self) -> Vec<Candidate<'_>> {
+        let decoded = |flight: Option<Flight<'_>>| flight.map_or(0, |flight| flight_sum(&flight));
+        vec![
+            Candidate::new("postcard", move || total(&self.eight, |row| decoded(postcard::from_bytes(row).ok()))),
+            Candidate::new("fixed offsets", move || total(&self.eight_fixed, |row| decoded(fixed::read_flight(row)))),
+        ]
+    }
+
+    fn decode_two(&self) -> Vec<Candidate<'_>> {
+        let decoded = |delay: Option<Delay<'_>>| delay.map_or(0, |delay| sum(delay.tailnum, delay.dep_delay));
+        vec![
+            Candidate::new("postcard", move || total(&self.two, |row| decoded(postcard::from_bytes(row).ok()))),
+            Candidate::new("fixed offsets", move || total(&self.two_fixed, |row| decoded(fixed::read_delay(row)))),
+        ]
+    }
+
+    fn find(&self) -> Vec<Candidate<'_>> {
+        let in_postcard = |row: &[u8]| Some(skip_to_tailnum(row).and_then(read_text)?.0.len() - 1);
+        let in_fixed = |row: &[u8]| fixed::read_text(row, 17).map(str::len);
+        vec![
+            Candidate::new("postcard", move || total(&self.eight, |row| in_postcard(row).unwrap_or(0) as u64)),
+            Candidate::new("fixed offsets", move || total(&self.eight_fixed, |row| in_fixed(row).unwrap_or(0) as u64)),
+        ]
+    }
+
+    fn project(&self) -> Vec<Candidate<'_>> {
+        let project = |rows: &Rows, copy: fn(&[u8], &mut Vec<u8>) -> Option<()>| {
+            let mut out = Vec::with_capacity(rows.bytes.len());
+            rows.iter().filter_map(|row| copy(row, &mut out)).count() as u64
+        };
+        vec![
+            Candidate::new("postcard", move || project(&self.eight, project_postcard)),
+            Candidate::new("fixed offsets", move || project(&self.eight_fixed, project_fixed)),
+        ]
+    }
+}
+
+/// Adds up a checksum of each row.
+fn total(rows: &Rows, of: impl Fn(&[u8]) -> u64) -> u64 {
+    rows.iter().map(of).fold(0, u64::wrapping_add)
+}
+
 pub fn compare_all(table: &[u8], metrics: &mut BTreeMap<String, f64>) -> Result<(), Box<dyn Error>> {
     let mut reader = csv::Reader::from_reader(table);
     let rows: Vec<csv::StringRecord> = reader.records().take(100_000).collect::<Result<_, _>>()?;
-    let flights: Vec<Flight<'_>> = rows
-        .iter()
-        .map(|row| Flight {
+    fn flight(row: &csv::StringRecord) -> Flight<'_> {
+        Flight {
             dep_delay: row[5].parse().ok(),
             arr_delay: row[8].parse().ok(),
             carrier: &row[9],
@@ -213,92 +294,19 @@ pub fn compare_all(table: &[u8], metrics: &mut BTreeMap<String, f64>) -> Result<
             origin: &row[12],
             dest: &row[13],
             time: 1_357_000_000_000 + row[10].parse::<i64>().unwrap_or(0) * 60_000,
-        })
-        .collect();
-    let delays: Vec<Delay<'_>> =
-        flights.iter().map(|flight| Delay { tailnum: flight.tailnum, dep_delay: flight.dep_delay }).collect();
-    let (two, two_fixed) = (Rows::of(&delays, postcard_into), Rows::of(&delays, fixed::write_delay));
-    let (eight, eight_fixed) = (Rows::of(&flights, postcard_into), Rows::of(&flights, fixed::write_flight));
-    let count = flights.len();
-    assert!(Rows::of(&flights, write_by_hand).bytes == eight.bytes, "both write postcard");
-    println!(
-        "bytes per row: two fields {:.1} (postcard), {:.1} (fixed offsets); eight fields {:.1}, {:.1}",
-        two.bytes.len() as f64 / count as f64,
-        two_fixed.bytes.len() as f64 / count as f64,
-        eight.bytes.len() as f64 / count as f64,
-        eight_fixed.bytes.len() as f64 / count as f64
-    );
-    let encode = |write: fn(&Flight<'_>, &mut Vec<u8>)| {
-        let flights = &flights;
-        move || Rows::of(flights, write).ends.len() as u64
-    };
-    compare(
-        "encode eight fields",
-        count,
-        &[
-            Candidate::new("postcard", encode(|flight, row| postcard_into(flight, row))),
-            Candidate::new("postcard, without serde", encode(write_by_hand)),
-            Candidate::new("fixed offsets", encode(fixed::write_flight)),
-        ],
-        metrics,
-    );
-    let decoded = |flight: Option<Flight<'_>>| flight.map_or(0, |flight| flight_sum(&flight));
-    compare(
-        "decode eight fields",
-        count,
-        &[
-            Candidate::new("postcard", || {
-                eight.iter().map(|row| decoded(postcard::from_bytes(row).ok())).fold(0, u64::wrapping_add)
-            }),
-            Candidate::new("fixed offsets", || {
-                eight_fixed.iter().map(|row| decoded(fixed::read_flight(row))).fold(0, u64::wrapping_add)
-            }),
-        ],
-        metrics,
-    );
-    let decoded = |delay: Option<Delay<'_>>| delay.map_or(0, |delay| sum(delay.tailnum, delay.dep_delay));
-    compare(
-        "decode two fields",
-        count,
-        &[
-            Candidate::new("postcard", || {
-                two.iter().map(|row| decoded(postcard::from_bytes(row).ok())).fold(0, u64::wrapping_add)
-            }),
-            Candidate::new("fixed offsets", || {
-                two_fixed.iter().map(|row| decoded(fixed::read_delay(row))).fold(0, u64::wrapping_add)
-            }),
-        ],
-        metrics,
-    );
-    let located = |length: Option<usize>| length.unwrap_or(0) as u64;
-    compare(
-        "find the fifth of eight fields",
-        count,
-        &[
-            Candidate::new("postcard", || {
-                eight
-                    .iter()
-                    .map(|row| located(skip_to_tailnum(row).and_then(read_text).map(|(text, _)| text.len() - 1)))
-                    .sum()
-            }),
-            Candidate::new("fixed offsets", || {
-                eight_fixed.iter().map(|row| located(fixed::read_text(row, 17).map(str::len))).sum()
-            }),
-        ],
-        metrics,
-    );
-    let project = |rows: &Rows, copy: fn(&[u8], &mut Vec<u8>) -> Option<()>| {
-        let mut out = Vec::with_capacity(rows.bytes.len());
-        rows.iter().filter_map(|row| copy(row, &mut out)).count() as u64
-    };
-    compare(
-        "project three of eight fields",
-        count,
-        &[
-            Candidate::new("postcard", || project(&eight, project_postcard)),
-            Candidate::new("fixed offsets", || project(&eight_fixed, project_fixed)),
-        ],
-        metrics,
-    );
+        }
+    }
+    let flights: Vec<Flight<'_>> = rows.iter().map(flight).collect();
+    let encoded = Encoded::new(&flights);
+    encoded.print_sizes();
+    for (what, candidates) in [
+        ("encode eight fields", encoded.encode()),
+        ("decode eight fields", encoded.decode_eight()),
+        ("decode two fields", encoded.decode_two()),
+        ("find the fifth of eight fields", encoded.find()),
+        ("project three of eight fields", encoded.project()),
+    ] {
+        compare(what, flights.len(), &candidates, metrics);
+    }
     Ok(())
 }
