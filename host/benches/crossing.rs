@@ -7,24 +7,18 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time and runs outside the engine")]
 
-use std::collections::BTreeMap;
-use std::hint::black_box;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
+mod support;
 
-use cofferdam::clock::SystemClock;
-use cofferdam::model::Counters;
+use std::sync::Arc;
+
 use cofferdam::model::{Batch, Keys, group_of_key, hash_key};
-use cofferdam::operator::{FunctionOperator, FunctionSettings, Operator};
-use cofferdam::pipeline::{FaultPolicy, GuestLimits, StateBackendKind};
-use cofferdam::sandbox::{Component, FunctionDescription, Instance, Sandbox, SandboxOptions};
-use cofferdam::state::{self, StateOptions};
-use cofferdam::turn::{FIRST_INPUT, Guest, OutputBatch, Turn, TurnContext, TurnFailure};
+use cofferdam::sandbox::{Component, Sandbox, SandboxOptions};
+use cofferdam::turn::{Guest, OutputBatch, Turn, TurnFailure};
+use support::operator::{Crossing, MAX_PARALLELISM, Slices};
+use support::{Metrics, component, quantile_of, rounded, write_report};
 
 const RECORD_BYTES: usize = 100;
 const KEYS: usize = 100;
-const MAX_PARALLELISM: u32 = 128;
 /// Number of records per slice. A slice takes one or two milliseconds, and its input fits into the processor's cache.
 const SLICE_RECORDS: usize = 16 * 1024;
 const SLICES: usize = 400;
@@ -61,92 +55,6 @@ impl Guest for NativeTotal {
     }
 }
 
-/// One function, native and in a component, and its input.
-struct Case {
-    name: &'static str,
-    metric: &'static str,
-    batches: Vec<Batch>,
-    native: FunctionOperator,
-    sandboxed: FunctionOperator,
-}
-
-/// Measured nanoseconds per record.
-#[derive(Default)]
-struct Slices {
-    native: Vec<f64>,
-    sandboxed: Vec<f64>,
-    difference: Vec<f64>,
-}
-
-impl Case {
-    fn new(
-        (name, metric): (&'static str, &'static str),
-        component: &Component,
-        function: &str,
-        native: Box<dyn Guest>,
-        batch_records: usize,
-    ) -> Case {
-        let (index, description) = component.description().function(function).expect("the component has the function");
-        let guest = Box::new(Instance::new(component.clone(), index, GuestLimits::default(), 0, false));
-        let keyed = !description.states.is_empty();
-        Case {
-            name,
-            metric,
-            batches: (0..SLICE_RECORDS / batch_records)
-                .map(|at| batch(at * batch_records, batch_records, keyed))
-                .collect(),
-            native: operator(native, description),
-            sandboxed: operator(guest, description),
-        }
-    }
-
-    /// Panics unless both sides give the same outputs and state.
-    fn check(&mut self) {
-        let [native, sandboxed] = [&mut self.native, &mut self.sandboxed].map(|operator| {
-            let mut outputs = Vec::new();
-            self.batches
-                .iter()
-                .for_each(|batch| operator.process(FIRST_INPUT, batch.clone(), &mut outputs).expect("no fault"));
-            let turn = operator.turn();
-            let state = (!turn.layout().is_empty()).then(|| {
-                turn.begin(self.batches[0].keys.as_ref(), 0, 0);
-                turn.value_load(0).expect("the state is declared")
-            });
-            (outputs, state)
-        });
-        assert!(native == sandboxed, "`{}` gives a different result natively", self.name);
-    }
-
-    fn measure(&mut self) -> Slices {
-        let mut slices = Slices::default();
-        for round in 0..SLICES {
-            let [native, sandboxed] = if round % 2 == 0 {
-                let native = slice(&mut self.native, &self.batches);
-                [native, slice(&mut self.sandboxed, &self.batches)]
-            } else {
-                let sandboxed = slice(&mut self.sandboxed, &self.batches);
-                [slice(&mut self.native, &self.batches), sandboxed]
-            };
-            slices.native.push(native);
-            slices.sandboxed.push(sandboxed);
-            slices.difference.push(sandboxed - native);
-        }
-        slices
-    }
-}
-
-/// Returns the nanoseconds per record of one slice. Includes dropping the outputs, as a sink would.
-fn slice(operator: &mut FunctionOperator, batches: &[Batch]) -> f64 {
-    let batches = batches.to_vec();
-    let start = Instant::now();
-    for batch in batches {
-        let mut outputs = Vec::new();
-        operator.process(FIRST_INPUT, batch, &mut outputs).expect("no fault");
-        black_box(&outputs);
-    }
-    start.elapsed().as_nanos() as f64 / SLICE_RECORDS as f64
-}
-
 /// Returns the records `first..first + records`, with keys as a keyed exchange sets them.
 fn batch(first: usize, records: usize, keyed: bool) -> Batch {
     let mut batch = Batch::with_capacity(records, records * RECORD_BYTES);
@@ -166,48 +74,33 @@ fn batch(first: usize, records: usize, keyed: bool) -> Batch {
     batch
 }
 
-fn operator(guest: Box<dyn Guest>, function: &FunctionDescription) -> FunctionOperator {
-    let layout = function.states.clone();
-    let turn = if layout.is_empty() {
-        Turn::stateless(TurnContext::default())
-    } else {
-        let clock = SystemClock::shared();
-        let options =
-            StateOptions::empty(StateBackendKind::Memory, PathBuf::new(), layout.clone(), MAX_PARALLELISM, clock);
-        Turn::stateful(TurnContext::default(), layout, state::open(options).expect("a memory backend can be opened"))
-    };
-    let settings = FunctionSettings {
-        job: "bench".to_string(),
-        function: function.name.clone(),
-        on_fault: FaultPolicy::Fail,
-        outputs: function.outputs.len(),
-        batch_records: 1024,
-        clock: SystemClock::shared(),
-        log: Arc::default(),
-        cancel: Arc::default(),
-    };
-    FunctionOperator::new(guest, turn, settings, Counters::default())
+/// One function, with the beginning of its metrics' names and the size of its batches.
+struct Case {
+    name: &'static str,
+    metric: &'static str,
+    crossing: Crossing,
 }
 
-/// Returns a quantile of the measurements.
-fn quantile(values: &[f64], part: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[((sorted.len() - 1) as f64 * part) as usize]
+impl Case {
+    fn new(
+        (name, metric): (&'static str, &'static str),
+        component: &Component,
+        function: &str,
+        native: Box<dyn Guest>,
+        batch_records: usize,
+    ) -> Case {
+        let (_, description) = component.description().function(function).expect("the component has the function");
+        let keyed = !description.states.is_empty();
+        let count = SLICE_RECORDS / batch_records;
+        let batches = (0..count).map(|at| batch(at * batch_records, batch_records, keyed)).collect();
+        Case { name, metric, crossing: Crossing::new(component, function, native, batches) }
+    }
 }
 
 fn main() {
-    let folder = |name: &str| {
-        PathBuf::from(
-            std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: use `cargo xtask bench crossing`")),
-        )
-    };
-    let report = folder("COFFERDAM_BENCH_DIR").join("crossing.json");
-    let component =
-        std::fs::read(folder("COFFERDAM_TEST_COMPONENTS").join("crossing.wasm")).expect("the component can be read");
+    let bytes = std::fs::read(component("crossing")).expect("the component can be read");
     let sandbox = Sandbox::open(SandboxOptions::in_this_process(16)).expect("a sandbox can be opened");
-    let component = sandbox.load(&component).expect("the component can be loaded");
-
+    let component = sandbox.load(&bytes).expect("the component can be loaded");
     let cases = [
         Case::new(("echo, batches of 1024", "echo"), &component, "echo", Box::new(NativeEcho), 1024),
         Case::new(("echo, batches of 64", "echo_64"), &component, "echo", Box::new(NativeEcho), 64),
@@ -219,19 +112,18 @@ fn main() {
             1024,
         ),
     ];
-    let mut metrics = BTreeMap::new();
+    let mut metrics = Metrics::new();
     println!("ns per record of {RECORD_BYTES} bytes, medians of {SLICES} slices of {SLICE_RECORDS} records:\n");
     println!("{:<40} {:>8} {:>10} {:>10}   p10..p90", "function", "native", "component", "crossing");
-    for mut case in cases {
-        case.check();
-        let Slices { native, sandboxed, difference } = case.measure();
-        let [native, sandboxed] = [native, sandboxed].map(|values| quantile(&values, 0.5));
-        let [low, crossing, high] = [0.1, 0.5, 0.9].map(|part| quantile(&difference, part));
-        println!("{:<40} {native:>8.1} {sandboxed:>10.1} {crossing:>10.1}   {low:.1}..{high:.1}", case.name);
+    for Case { name, metric, mut crossing } in cases {
+        crossing.check();
+        let Slices { native, sandboxed, difference } = crossing.measure(SLICES);
+        let [native, sandboxed] = [native, sandboxed].map(|values| quantile_of(&values, 0.5));
+        let [low, crossing, high] = [0.1, 0.5, 0.9].map(|part| quantile_of(&difference, part));
+        println!("{name:<40} {native:>8.1} {sandboxed:>10.1} {crossing:>10.1}   {low:.1}..{high:.1}");
         for (what, value) in [("native_ns", native), ("component_ns", sandboxed), ("over_native_ns", crossing)] {
-            metrics.insert(format!("{}_{what}", case.metric), (value * 100.0).round() / 100.0);
+            metrics.insert(format!("{metric}_{what}"), rounded(value, 2));
         }
     }
-    let json = serde_json::json!({ "name": "crossing", "metrics": metrics });
-    std::fs::write(&report, format!("{json:#}\n")).expect("the report can be written");
+    write_report("crossing", &metrics);
 }

@@ -22,13 +22,10 @@ use std::hint::black_box;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
-use cofferdam::model::Column;
-use cofferdam::model::row::{CopyPlan, RowSchema, read_json};
 use serde::{Deserialize, Serialize};
 use support::process::{Side, alternate, folder_bytes, print_head, run};
-use support::{COFFERDAM, Metrics, Options, component, empty, folder, median, rounded, write_report};
+use support::{COFFERDAM, Metrics, Options, component, empty, folder, rounded, row_parts, write_report};
 
 /// Records in one copy of the table.
 const FLIGHTS: u64 = 336_776;
@@ -82,7 +79,8 @@ fn main() {
         let _ = fs::remove_dir_all(&folders.scratch);
     }
     if wanted("host") {
-        host_parts(&mut metrics);
+        let table = with_empty_nulls(&fs::read(folder(TABLE)).expect("the table can be read"));
+        row_parts::measure(&table, &to_ndjson(&table), &mut metrics);
     }
     write_report("rows", &metrics);
 }
@@ -393,59 +391,4 @@ fn for_each_line(mut file: impl Read, mut handle: impl FnMut(&[u8])) {
         buffer.copy_within(start..filled, 0);
         filled -= start;
     }
-}
-
-/// Measures parts of the host on one thread, without a job.
-fn host_parts(metrics: &mut Metrics) {
-    println!("\nparts of the host, one thread:\n");
-    let projection = projection_ns();
-    println!("{:<44} {projection:>8.1}", "projection_ns, three of eight fields");
-    metrics.insert("projection_ns".to_owned(), rounded(projection, 1));
-}
-
-/// Number of measurements of a part of the host.
-const SLICES: usize = 200;
-/// Number of rows in a batch.
-const BATCH: usize = 1024;
-
-/// Returns the median nanoseconds per record.
-fn per_record(records: usize, mut work: impl FnMut()) -> f64 {
-    let measure = |_| {
-        let start = Instant::now();
-        work();
-        start.elapsed().as_nanos() as f64 / records as f64
-    };
-    median(&(0..SLICES).map(measure).collect::<Vec<_>>())
-}
-
-/// Returns the cost of copying three of eight fields of a row, in another order, into the column of a new batch.
-fn projection_ns() -> f64 {
-    let schema = |text: &str| text.parse::<RowSchema>().expect("a schema");
-    let from = schema(
-        "{dep_delay:i32?,arr_delay:i32?,carrier:string,flight:i32,tailnum:string,origin:string,dest:string,time:timestamp}",
-    );
-    let to = schema("{tailnum:string,carrier:string,dep_delay:i32?}");
-    let plan = CopyPlan::compile(&from, &to).expect("all fields exist").expect("the schemas differ");
-    let mut row = Vec::new();
-    let rows: Column = (0..BATCH as u64)
-        .map(|number| {
-            row.clear();
-            let json = format!(
-                r#"{{"dep_delay":{},"arr_delay":null,"carrier":"UA","flight":{},"tailnum":"N{:05}","origin":"EWR","dest":"IAH","time":1357034400000}}"#,
-                number % 90,
-                1000 + number,
-                number * 37 % 100_000,
-            );
-            read_json(&from, json.as_bytes(), &mut row).expect("a valid row");
-            row.clone()
-        })
-        .collect();
-    per_record(BATCH, || {
-        let (mut bytes, mut ends) = (Vec::with_capacity(rows.bytes().len()), Vec::with_capacity(BATCH));
-        for row in rows.iter() {
-            plan.copy(row, &mut bytes).expect("a valid row");
-            ends.push(bytes.len() as u32);
-        }
-        black_box((bytes, ends));
-    })
 }

@@ -33,6 +33,8 @@ const GUEST_CRATES: &[&str] = &[
     "-p",
     "crossing",
     "-p",
+    "flights",
+    "-p",
     "keyed-count",
     "-p",
     "relay",

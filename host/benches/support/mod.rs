@@ -1,8 +1,10 @@
-//! Shared by benchmarks that measure the `cofferdam` binary from outside: its processes, quantiles, and the report.
+//! Shared by benchmarks: processes, functions without a job, quantiles, and the report.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+pub mod operator;
 pub mod process;
+pub mod row_parts;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,6 +56,13 @@ pub fn rounded(value: f64, digits: i32) -> f64 {
 pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     let rank = (sorted.len() as f64 * part).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+/// Like [`quantile`], of values in any order.
+pub fn quantile_of(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, part)
 }
 
 pub fn median(values: &[f64]) -> f64 {
