@@ -110,6 +110,7 @@ codes! {
     checkpoint_mismatch = "checkpoint-mismatch", Conflict;
     state_migration_failed = "state-migration-failed", Conflict;
     checkpoint_timeout = "checkpoint-timeout", Environment;
+    fault_injected = "fault-injected", Environment;
     storage_failed = "storage-failed", Environment;
     state_failed = "state-failed", Environment;
     state_unknown = "state-unknown", NotFound;

@@ -1,4 +1,4 @@
-//! Reads the settings of the whole job: `[batch]`, `[checkpoint]`, `[restart]`, `[state]` and `[sandbox]`.
+//! Reads the settings of the whole job: `[batch]`, `[checkpoint]`, `[restart]`, `[fault_injection]`, `[state]` and `[sandbox]`.
 
 use std::time::Duration;
 
@@ -137,6 +137,12 @@ pub(super) fn restart(top: &TomlSection<'_>) -> Result<RestartStrategy> {
         delay = item.duration(Duration::ZERO)?;
     }
     Ok(RestartStrategy::FixedDelay { attempts, delay })
+}
+
+/// Reads `[fault_injection]`: the number of checkpoints after which the first attempt fails.
+pub(super) fn fault_injection(top: &TomlSection<'_>) -> Result<Option<u64>> {
+    let Some(section) = top.section("fault_injection", &["after_checkpoints"])? else { return Ok(None) };
+    section.need("after_checkpoints")?.count(1, u64::MAX).map(Some)
 }
 
 /// Reads `[state]`.

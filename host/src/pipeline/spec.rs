@@ -26,6 +26,8 @@ pub struct PipelineSpec {
     pub checkpoint: CheckpointSettings,
     /// Whether the job restarts after a failure.
     pub restart: RestartStrategy,
+    /// The number of checkpoints after which the first attempt fails on purpose.
+    pub fail_after_checkpoints: Option<u64>,
     /// Where state is kept.
     pub state: StateSettings,
     /// How functions are run.

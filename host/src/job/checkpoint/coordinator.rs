@@ -44,6 +44,8 @@ pub struct CheckpointCoordinator {
     next_id: u64,
     /// Checkpoints that have failed since the last complete one.
     consecutive_failures: u32,
+    /// Complete checkpoints of this attempt, without savepoints.
+    completed: u64,
     /// Ids of all requests that this attempt has received.
     request_ids: Vec<String>,
 }
@@ -69,6 +71,7 @@ impl CheckpointCoordinator {
             base,
             next_id,
             consecutive_failures: 0,
+            completed: 0,
             request_ids: Vec::new(),
         })
     }
@@ -202,8 +205,24 @@ impl CheckpointCoordinator {
         Ok(match kind {
             BarrierKind::Final => AfterCheckpoint::Finished,
             BarrierKind::Stop | BarrierKind::Drain => AfterCheckpoint::Stopped,
-            BarrierKind::Checkpoint | BarrierKind::Savepoint => AfterCheckpoint::Continue,
+            BarrierKind::Checkpoint => {
+                self.completed += 1;
+                self.inject_fault()?;
+                AfterCheckpoint::Continue
+            }
+            BarrierKind::Savepoint => AfterCheckpoint::Continue,
         })
+    }
+
+    /// Fails the first attempt of the job if the pipeline file asks for it.
+    fn inject_fault(&self) -> Result<()> {
+        let is_first = self.context.job.record().restarts == 0;
+        match self.context.plan.pipeline.fail_after_checkpoints {
+            Some(count) if is_first && count == self.completed => {
+                Err(error::fault_injected(format!("`[fault_injection]` fails the job after {count} checkpoints")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn show_completed(&self, pending: &PendingCheckpoint, uploaded: &UploadedCheckpoint, location: &StorageLocation) {
