@@ -38,7 +38,7 @@ impl OperatorVersions {
                 settings_hash: settings_hash(&settings, &node.id),
                 generation: 1,
                 key_groups: vec![0..plan.pipeline.max_parallelism],
-                key_type: function.description.input.key_type.clone(),
+                key_type: plan.key_type(&node.id).to_owned(),
                 inputs: function
                     .description
                     .input_rows()

@@ -62,23 +62,19 @@ pub fn check_states(metadata: &CheckpointMetadata, plan: &ExecutionPlan, allow_u
                 .map_err(|error| error.context(format!("operator `{}`", operator.id)))?;
         }
         check_windows(metadata, operator, plan, function.description.kind == FunctionKind::Aggregate)?;
-        check_key_type(metadata, operator, &function.description)?;
+        check_key_type(metadata, operator, plan)?;
     }
     Ok(())
 }
 
 /// Checks that an operator still has keys of the type under which its state is stored. Keys of another type may have other bytes.
-fn check_key_type(
-    metadata: &CheckpointMetadata,
-    operator: &OperatorMetadata,
-    function: &FunctionDescription,
-) -> Result<()> {
+fn check_key_type(metadata: &CheckpointMetadata, operator: &OperatorMetadata, plan: &ExecutionPlan) -> Result<()> {
     let stored = operator.version().map_or("", |version| &version.key_type);
-    let declared = &function.input.key_type;
-    if stored.is_empty() || declared.is_empty() || stored == declared {
+    let planned = plan.key_type(&operator.id);
+    if stored.is_empty() || planned.is_empty() || stored == planned {
         return Ok(());
     }
-    let what = format!("the keys of `{}` have the type `{stored}`, but now `{declared}`", operator.id);
+    let what = format!("the keys of `{}` have the type `{stored}`, but now `{planned}`", operator.id);
     Err(mismatch(metadata, what).hint(
         "restore the type of the key; or give the operator another id, and drop its state with --allow-unclaimed-state",
     ))

@@ -3,7 +3,7 @@
 //! A node with one input, no key and the parallelism of its upstream node is chained to that node: both run in one subtask and
 //! pass batches by a call. Every other input is an edge, which is a set of channels.
 
-use super::records::formats::{NodeRecords, RecordPlan};
+use super::records::formats::{NodeRecords, PlannedRecords};
 use crate::error::{self, Result};
 use crate::pipeline::{InputRole, NodeInput, PipelineNode};
 use crate::runtime::records::record_format::RecordFormat;
@@ -74,7 +74,7 @@ pub(crate) struct ChainGraph {
 
 impl ChainGraph {
     /// Adds the next node of the pipeline, after all nodes that it reads.
-    pub(super) fn add_node(&mut self, nodes: &[PipelineNode], records: &RecordPlan) {
+    pub(super) fn add_node(&mut self, nodes: &[PipelineNode], records: &PlannedRecords) {
         let index = self.positions.len();
         let (node, own) = (&nodes[index], &records.nodes[index]);
         let chained = ChainedNodePlan { node: index, routes: vec![Vec::new(); own.output_count()] };

@@ -10,7 +10,7 @@ use super::error_context::in_node;
 use super::event_time_check::check_event_time;
 use super::function_checks::check_function;
 use super::functions::{FunctionPlans, function_of};
-use super::records::formats::{RecordPlan, plan_records};
+use super::records::formats::{PlannedRecords, plan_records};
 use super::source_checks::{check_first_timestamps, check_source};
 use crate::checkpoint::CheckpointMetadata;
 use crate::connector::{self, SourceCheck};
@@ -31,7 +31,7 @@ pub struct ExecutionPlan {
     pub guarantee: String,
     pub(crate) graph: ChainGraph,
     /// The fields, formats and keys of all records.
-    pub(crate) records: RecordPlan,
+    pub(crate) records: PlannedRecords,
 }
 
 /// Why a plan is made.
@@ -64,7 +64,7 @@ impl ExecutionPlan {
             warnings: Vec::new(),
             guarantee: String::new(),
             graph: ChainGraph::default(),
-            records: RecordPlan::default(),
+            records: PlannedRecords::default(),
             pipeline,
         };
         for function in plan.functions.values_mut().filter(|plan| plan.description.kind == FunctionKind::IntervalJoin) {
@@ -135,6 +135,12 @@ impl ExecutionPlan {
                 Ok(None)
             }
         }
+    }
+
+    /// Returns the type of the keys of an operator, such as `i64` or `(string, i64)`. Empty if it has no keys or their type is not
+    /// known.
+    pub fn key_type(&self, id: &str) -> &str {
+        self.records.key_types.get(id).map_or("", String::as_str)
     }
 
     /// Returns whether a node reads from channels: it starts a chain and is not a source.

@@ -72,6 +72,12 @@ pub(in crate::runtime::plan) fn is_same_key_type(one: &str, other: &str) -> bool
     key_types(one) == key_types(other)
 }
 
+/// Returns the text of a type of keys as metadata has it.
+pub(super) fn canonical_key_type(text: &str) -> String {
+    let types: Vec<String> = key_types(text).iter().map(FieldType::to_string).collect();
+    if types.len() == 1 { types.concat() } else { format!("({})", types.join(", ")) }
+}
+
 fn check_type(plan: PlannedNodes<'_>, keyed: &KeyedInput<'_>, planned: &EdgeKey, key: &'static str) -> Result<()> {
     let Some(found) = &planned.key_type else { return Ok(()) };
     if keyed.declared.is_empty() || is_same_key_type(found, keyed.declared) {

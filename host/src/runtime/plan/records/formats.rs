@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::edge_keys::{EdgeKey, KeyedInput, edge_key, is_same_key_type};
+use super::edge_keys::{EdgeKey, KeyedInput, canonical_key_type, edge_key, is_same_key_type};
 use super::input_need::InputNeed;
 use super::mismatch::{input_key, mismatch};
 use super::needs::{PlannedNodes, input_needs, port_of_role};
@@ -25,7 +25,7 @@ use crate::sandbox::PortDescription;
 
 /// The records of a pipeline.
 #[derive(Default)]
-pub(crate) struct RecordPlan {
+pub(crate) struct PlannedRecords {
     /// For each node, the records of its inputs and outputs.
     pub(crate) nodes: Vec<NodeRecords>,
     /// What each source decodes, by its id.
@@ -86,10 +86,16 @@ pub(in crate::runtime::plan) fn plan_records(
     nodes: &[PipelineNode],
     columns: &[Option<Vec<String>>],
     functions: &mut FunctionPlans,
-) -> Result<RecordPlan> {
+) -> Result<PlannedRecords> {
     let needs = input_needs(PlannedNodes { nodes, functions, columns })?;
-    let mut planner =
-        RecordPlanner { nodes, columns, functions, needs, plan: RecordPlan::default(), source_ports: BTreeMap::new() };
+    let mut planner = RecordPlanner {
+        nodes,
+        columns,
+        functions,
+        needs,
+        plan: PlannedRecords::default(),
+        source_ports: BTreeMap::new(),
+    };
     for index in 0..nodes.len() {
         let records = planner.node(index)?;
         planner.plan.nodes.push(records);
@@ -102,7 +108,7 @@ struct RecordPlanner<'a> {
     columns: &'a [Option<Vec<String>>],
     functions: &'a mut FunctionPlans,
     needs: Vec<Vec<InputNeed>>,
-    plan: RecordPlan,
+    plan: PlannedRecords,
     /// The output of a source that an edge reads, by the consumer and the index of the edge among its inputs.
     source_ports: BTreeMap<(usize, usize), usize>,
 }
@@ -283,7 +289,7 @@ impl<'a> RecordPlanner<'a> {
             }
         }
         if let (Some(key_type), NodeKind::Operator(_), Some(_)) = (known, &node.kind, &node.key) {
-            self.plan.key_types.insert(node.id.clone(), key_type);
+            self.plan.key_types.insert(node.id.clone(), canonical_key_type(&key_type));
         }
         Ok(())
     }
