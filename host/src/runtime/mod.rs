@@ -44,6 +44,8 @@ pub use subtask_snapshot::{BarrierTimes, SubtaskSnapshot};
 #[cfg(test)]
 mod multiple_inputs_tests;
 #[cfg(test)]
+mod row_evolution_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod unaligned_checkpoint_tests;

@@ -71,7 +71,8 @@ pub fn check_states(metadata: &CheckpointMetadata, plan: &ExecutionPlan, allow_u
 fn check_key_type(metadata: &CheckpointMetadata, operator: &OperatorMetadata, plan: &ExecutionPlan) -> Result<()> {
     let stored = operator.version().map_or("", |version| &version.key_type);
     let planned = plan.key_type(&operator.id);
-    if stored.is_empty() || planned.is_empty() || stored == planned {
+    let without_spaces = |text: &str| text.replace(' ', "");
+    if stored.is_empty() || planned.is_empty() || without_spaces(stored) == without_spaces(planned) {
         return Ok(());
     }
     let what = format!("the keys of `{}` have the type `{stored}`, but now `{planned}`", operator.id);
@@ -220,8 +221,8 @@ fn refuse_unclaimed(metadata: &CheckpointMetadata, operator: &OperatorMetadata, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::CheckpointKind;
-    use crate::state::{SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize};
+    use crate::checkpoint::{CheckpointKind, OperatorVersion};
+    use crate::state::{FileRef, SnapshotFormat, StateDescription, StateHandle, StateKind, StateSize};
 
     fn pipeline(settings: &str) -> PipelineSpec {
         let pipeline_text = format!(
@@ -317,5 +318,57 @@ mod tests {
         assert_eq!(check("1min", &["@window", "@trigger"]), Err("checkpoint-mismatch"));
         assert_eq!(check("1min", &["@window", "@trigger", "@panes"]), Ok(()));
         assert_eq!(check("1h", &["@window", "@trigger"]), Ok(()), "these windows had shared panes before");
+    }
+
+    /// A plan that counts rows with these fields by the field `k`.
+    fn counting_plan(fields: &str) -> ExecutionPlan {
+        let pipeline_text = format!(
+            "name = \"p\"\n[source.rows]\nconnector = \"socket\"\naddress = \"localhost:1\"\nformat = \"ndjson\"\n\
+             fields = {{ {fields} }}\n[operator.counts]\ninput = \"rows\"\nkey = {{ field = \"k\" }}\n\
+             window = {{ type = \"tumbling\", size = \"1d\", time = \"processing\" }}\naggregate = {{ type = \"count\" }}\n\
+             [sink.out]\ninput = \"counts\"\nconnector = \"blackhole\""
+        );
+        let pipeline = PipelineSpec::parse(&pipeline_text, "pipeline.toml").unwrap();
+        ExecutionPlan::new(pipeline, Default::default(), std::path::Path::new(".")).unwrap()
+    }
+
+    /// A checkpoint of `counts` with records in flight.
+    fn counting_checkpoint(key_type: &str, rows: Option<&str>) -> CheckpointMetadata {
+        let file = FileRef { name: "in-flight".into(), path: "p".into(), bytes: 1, crc32c: 1 };
+        let in_flight = SubtaskMetadata { in_flight: Some(file), ..SubtaskMetadata::default() };
+        let mut metadata = checkpoint(vec![("counts", in_flight)]);
+        metadata.schemas.extend(rows.map(str::to_owned));
+        let inputs = vec![rows.map(|_| 0)];
+        let version = OperatorVersion { key_type: key_type.into(), inputs, ..OperatorVersion::default() };
+        metadata.operators[1].versions.push(version);
+        metadata
+    }
+
+    #[test]
+    fn keys_of_another_type_are_refused() {
+        let plan = counting_plan("k = \"i64\"");
+        let check = |key_type| check_states(&counting_checkpoint(key_type, None), &plan, false);
+        assert!(check("i64").is_ok());
+        assert!(check("").is_ok(), "a checkpoint of an older format does not say the type");
+        let error = check("string").unwrap_err();
+        assert_eq!(error.code, "checkpoint-mismatch");
+        assert!(error.message.contains("`counts` have the type `string`, but now `i64`"), "{error}");
+    }
+
+    #[test]
+    fn rows_in_flight_that_cannot_be_converted_are_refused_with_both_schemas() {
+        let plan = counting_plan("k = \"i64\", n = \"i32?\"");
+        let schema = plan.functions["counts"].description.input_rows()[0].clone().unwrap();
+        let check = |rows| check_in_flight(&counting_checkpoint("i64", rows), &plan);
+        let same = schema.to_string();
+        for rows in [&same, "{n:i32?,k:i64}", "{k:i64,more:string}"] {
+            assert!(check(Some(rows)).is_ok(), "{rows} as {schema}");
+        }
+        for (rows, field) in [(Some("{k:string}"), "`k`"), (Some("{n:i32?}"), "`k`"), (None, "no rows")] {
+            let error = check(rows).unwrap_err();
+            assert_eq!(error.code, "checkpoint-mismatch");
+            let parts = [field, "`counts`", rows.unwrap_or_default(), &schema.to_string()];
+            assert!(parts.iter().all(|part| error.message.contains(part)), "{error}");
+        }
     }
 }
