@@ -9,9 +9,9 @@ use super::sink::{Committer, OtherJobOutput, Sink};
 use super::source::{FIRST_RECORDS, HeaderRun, RecordLocation, Replay, Source, SourceCheck};
 use super::{blackhole, generator, socket, stdout};
 use crate::error::Result;
-use crate::format::SourceDecoding;
+use crate::format::{RecordEncoder, SourceDecoding};
 use crate::model::Batch;
-use crate::pipeline::{FileFormat, SinkConfig, SourceConfig, UndecodablePolicy};
+use crate::pipeline::{EncodingSettings, FileFormat, SinkConfig, SourceConfig, UndecodablePolicy};
 
 /// Opens one subtask's share of a source.
 ///
@@ -98,10 +98,15 @@ pub fn first_records(
 }
 
 /// Opens one subtask's share of a sink. Error: `sink-unwritable`.
-pub fn open_sink(config: &SinkConfig, context: &ConnectorContext) -> Result<Box<dyn Sink>> {
+pub fn open_sink(
+    config: &SinkConfig,
+    encoding: &EncodingSettings,
+    context: &ConnectorContext,
+) -> Result<Box<dyn Sink>> {
+    let encoder = RecordEncoder::new(encoding.clone());
     Ok(match config {
-        SinkConfig::File { path } => Box::new(FileSink::open(path, context)?),
-        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(context)),
+        SinkConfig::File { path } => Box::new(FileSink::open(path, encoder, context)?),
+        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(encoder, context)),
         SinkConfig::Blackhole => Box::new(blackhole::BlackholeSink),
     })
 }

@@ -1,6 +1,7 @@
 //! The traits of a sink and of its committer.
 
-use crate::error::Result;
+use crate::error::{Error, Result, record_invalid};
+use crate::format::EncodeDefect;
 use crate::model::Batch;
 
 /// One subtask's share of a sink.
@@ -14,6 +15,19 @@ pub trait Sink: Send {
 
     /// Writes out buffered values where readers can see them before a checkpoint. Called when the sink is idle.
     fn flush(&mut self) -> Result<()>;
+}
+
+/// Returns the error for a record that a sink cannot write in its format.
+pub(super) fn unwritable_record(node: &str, defect: &EncodeDefect) -> Error {
+    let hint = match defect {
+        EncodeDefect::LineEnd(_) => "write rows, whose texts are escaped, or remove the line ends",
+        EncodeDefect::NoFields => "let the function emit rows, or choose `format = \"raw\"`",
+        EncodeDefect::OtherColumns { .. } => "name the columns of the sink: `columns = [..]`",
+        EncodeDefect::Row(_) => {
+            "the function that emits the record has a bug: its output is not of the type that it describes"
+        }
+    };
+    record_invalid(format!("sink `{node}`: {defect}")).hint(hint)
 }
 
 /// Publishes the output that a sink prepared. Belongs to the job, not to a subtask.

@@ -4,12 +4,16 @@
 //! ([`crate::stdio`]). A slow reader holds up the sink and the job's records, but neither a cancel nor the end of the
 //! process.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::context::ConnectorContext;
-use super::sink::Sink;
+use super::sink::{Sink, unwritable_record};
 use crate::error::{Error, Result, sink_unwritable, stdout_closed};
+use crate::format::RecordEncoder;
 use crate::model::{Batch, Interrupt};
 use crate::stdio::{self, OfferOutcome, StandardStream};
 use crate::wakeup::Wakeup;
@@ -26,18 +30,73 @@ pub(super) struct StdoutSink {
     interrupt: Interrupt,
     /// Wakes the subtask, also when it is interrupted.
     wakeup: Wakeup,
+    encoder: RecordEncoder,
+    node: String,
+    job_id: String,
 }
 
+/// Upper bound on how long a cancel goes unnoticed while another subtask writes the header.
+const HEADER_WAIT: Duration = Duration::from_millis(50);
+
+/// The sinks whose header is written, by job and node. It is written once, although a sink has several subtasks and attempts.
+static WRITTEN_HEADERS: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
+
 impl StdoutSink {
-    pub(super) fn open(context: &ConnectorContext) -> StdoutSink {
-        let (stream, interrupt, wakeup) = (stdio::stdout(), context.interrupt.clone(), context.wakeup.clone());
-        StdoutSink { lines: Vec::new(), stream, written: 0, failures: stream.failures().0, interrupt, wakeup }
+    pub(super) fn open(encoder: RecordEncoder, context: &ConnectorContext) -> StdoutSink {
+        let stream = stdio::stdout();
+        StdoutSink {
+            lines: Vec::new(),
+            stream,
+            written: 0,
+            failures: stream.failures().0,
+            interrupt: context.interrupt.clone(),
+            wakeup: context.wakeup.clone(),
+            encoder,
+            node: context.node.clone(),
+            job_id: context.job_id.clone(),
+        }
     }
 
     /// Waits until the thread of the stream has written something, or until the subtask is interrupted.
     fn wait_for_writer(&self) {
         if self.stream.wake_when_written(&self.wakeup) {
             self.wakeup.wait(Duration::MAX);
+        }
+    }
+
+    /// Encodes a batch, without a header if another subtask has written it.
+    fn encode(&mut self, batch: &Batch) -> Result<()> {
+        self.lines.clear();
+        self.encoder.encode(batch, &mut self.lines).map_err(|defect| unwritable_record(&self.node, &defect))
+    }
+
+    /// Offers the encoded lines until the stream takes them.
+    fn offer(&mut self) -> Result<()> {
+        loop {
+            self.check()?;
+            match self.stream.offer(&self.lines) {
+                OfferOutcome::Taken(number) => {
+                    self.written = number;
+                    return Ok(());
+                }
+                OfferOutcome::Full => self.wait_for_writer(),
+            }
+        }
+    }
+
+    /// Writes the first batch of a sink with a header. Other subtasks of the sink wait, so that the header is the first line.
+    fn write_first(&mut self, batch: &Batch) -> Result<()> {
+        let own = (self.job_id.clone(), self.node.clone());
+        loop {
+            self.check()?;
+            let Some(mut written) = WRITTEN_HEADERS.try_lock_for(HEADER_WAIT) else { continue };
+            if written.contains(&own) {
+                self.encoder.omit_header();
+            }
+            self.encode(batch)?;
+            self.offer()?;
+            written.insert(own);
+            return Ok(());
         }
     }
 
@@ -62,21 +121,11 @@ fn failed(kind: ErrorKind) -> Error {
 
 impl Sink for StdoutSink {
     fn write(&mut self, batch: &Batch) -> Result<()> {
-        self.lines.clear();
-        for value in batch.values.iter() {
-            self.lines.extend_from_slice(value);
-            self.lines.push(b'\n');
+        if self.encoder.needs_header() && batch.schema.is_some() {
+            return self.write_first(batch);
         }
-        loop {
-            self.check()?;
-            match self.stream.offer(&self.lines) {
-                OfferOutcome::Taken(number) => {
-                    self.written = number;
-                    return Ok(());
-                }
-                OfferOutcome::Full => self.wait_for_writer(),
-            }
-        }
+        self.encode(batch)?;
+        self.offer()
     }
 
     /// Waits until the lines in front of the barrier are written, so that a complete checkpoint implies their output.

@@ -8,8 +8,10 @@
 //! connectors: they supply bytes and take bytes.
 
 mod csv;
+mod csv_row;
 mod decoder;
 mod decoding;
+mod encoder;
 mod ndjson;
 pub mod records;
 pub mod text_start;
@@ -21,9 +23,12 @@ mod time_parser_tests;
 #[cfg(test)]
 mod decoder_tests;
 #[cfg(test)]
+mod encoder_tests;
+#[cfg(test)]
 mod records_tests;
 
 pub use csv::column_names;
 pub use decoder::{DecodeDefect, EventTime, RecordDecoder};
 pub use decoding::SourceDecoding;
+pub use encoder::{EncodeDefect, RecordEncoder};
 pub use time_parser::{TimeParser, is_implausible};

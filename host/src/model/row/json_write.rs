@@ -26,6 +26,13 @@ pub fn write_json(schema: &RowSchema, row: &[u8], to: &mut Vec<u8>) -> Result<()
     row.end()
 }
 
+/// Appends an encoded value, without the flag of a nullable one, as JSON.
+pub fn write_json_value(value: &FieldType, encoded: &[u8], to: &mut Vec<u8>) -> Result<(), RowDefect> {
+    let mut row = RowBytes::new(encoded);
+    write_value(value, false, &mut row, to)?;
+    row.end()
+}
+
 fn write_record(fields: &[Field], row: &mut RowBytes<'_>, to: &mut Vec<u8>) -> Result<(), RowDefect> {
     to.push(b'{');
     for (index, field) in fields.iter().enumerate() {

@@ -102,26 +102,7 @@ impl FieldLocator {
     #[inline]
     pub fn value<'a>(&self, row: &'a [u8]) -> Result<Option<RowValue<'a>>, RowDefect> {
         let Some(mut row) = self.start(row)? else { return Ok(None) };
-        let value = match &self.value {
-            FieldType::Bool => RowValue::Bool(row.flag()?),
-            FieldType::I8 => RowValue::Signed(i64::from(row.byte()? as i8)),
-            FieldType::U8 => RowValue::Unsigned(u64::from(row.byte()?)),
-            number @ (FieldType::I16 | FieldType::I32 | FieldType::I64) => {
-                RowValue::Signed(row.signed(largest_varint(number))?)
-            }
-            number @ (FieldType::U16 | FieldType::U32 | FieldType::U64) => {
-                RowValue::Unsigned(row.unsigned(largest_varint(number))?)
-            }
-            FieldType::F32 => RowValue::F32(f32::from_le_bytes(row.array()?)),
-            FieldType::F64 => RowValue::F64(f64::from_le_bytes(row.array()?)),
-            FieldType::String => RowValue::Text(row.text()?),
-            FieldType::Bytes => RowValue::Bytes(row.bytes()?),
-            FieldType::Timestamp => RowValue::Timestamp(row.signed(u64::MAX)?),
-            FieldType::Date => RowValue::Date(row.signed(u64::from(u32::MAX))? as i32),
-            FieldType::Json => RowValue::Json(row.text()?),
-            FieldType::List(_) | FieldType::Map(_) | FieldType::Record(_) => RowValue::Nested(row.value(&self.layout)?),
-        };
-        Ok(Some(value))
+        typed_value(&self.value, &self.layout, &mut row).map(Some)
     }
 
     #[inline]
@@ -134,6 +115,59 @@ impl FieldLocator {
             }
         }
         Ok(Some(row))
+    }
+}
+
+/// Reads a value that is not null. `layout` is that of its type.
+#[inline]
+fn typed_value<'a>(value: &FieldType, layout: &ValueLayout, row: &mut RowBytes<'a>) -> Result<RowValue<'a>, RowDefect> {
+    Ok(match value {
+        FieldType::Bool => RowValue::Bool(row.flag()?),
+        FieldType::I8 => RowValue::Signed(i64::from(row.byte()? as i8)),
+        FieldType::U8 => RowValue::Unsigned(u64::from(row.byte()?)),
+        number @ (FieldType::I16 | FieldType::I32 | FieldType::I64) => {
+            RowValue::Signed(row.signed(largest_varint(number))?)
+        }
+        number @ (FieldType::U16 | FieldType::U32 | FieldType::U64) => {
+            RowValue::Unsigned(row.unsigned(largest_varint(number))?)
+        }
+        FieldType::F32 => RowValue::F32(f32::from_le_bytes(row.array()?)),
+        FieldType::F64 => RowValue::F64(f64::from_le_bytes(row.array()?)),
+        FieldType::String => RowValue::Text(row.text()?),
+        FieldType::Bytes => RowValue::Bytes(row.bytes()?),
+        FieldType::Timestamp => RowValue::Timestamp(row.signed(u64::MAX)?),
+        FieldType::Date => RowValue::Date(row.signed(u64::from(u32::MAX))? as i32),
+        FieldType::Json => RowValue::Json(row.text()?),
+        FieldType::List(_) | FieldType::Map(_) | FieldType::Record(_) => RowValue::Nested(row.value(layout)?),
+    })
+}
+
+/// Reads all values of rows of a schema.
+#[derive(Clone, Debug)]
+pub struct RowValues {
+    fields: Vec<(Field, ValueLayout)>,
+}
+
+impl RowValues {
+    /// Compiles the reader for rows of a schema.
+    pub fn new(schema: &RowSchema) -> RowValues {
+        let fields = schema.fields().iter();
+        RowValues { fields: fields.map(|field| (field.clone(), ValueLayout::new(&field.value, false))).collect() }
+    }
+
+    /// Calls `visit` with each field and its value, which is `None` if it is null.
+    pub fn visit<'a, E: From<RowDefect>>(
+        &self,
+        row: &'a [u8],
+        mut visit: impl FnMut(&Field, Option<RowValue<'a>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut row = RowBytes::new(row);
+        for (field, layout) in &self.fields {
+            let is_null = field.nullable && !row.flag()?;
+            let value = if is_null { None } else { Some(typed_value(&field.value, layout, &mut row)?) };
+            visit(field, value)?;
+        }
+        Ok(row.end()?)
     }
 }
 

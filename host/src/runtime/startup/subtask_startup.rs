@@ -171,7 +171,8 @@ impl SubtaskStartup {
         Ok(match &node.kind {
             NodeKind::Operator(operator) => NodeTask::Operator(open_operator(&self.context, node, operator)?),
             NodeKind::Sink(sink) => {
-                let sink = connector::open_sink(&sink.connector, &self.context.connector_context(node))?;
+                let sink =
+                    connector::open_sink(&sink.connector, &sink.encoding, &self.context.connector_context(node))?;
                 NodeTask::Sink { sink, counters: self.context.restored(node).counters() }
             }
             NodeKind::Source(_) => return Err(error::internal("a source is not the first node of its chain")),

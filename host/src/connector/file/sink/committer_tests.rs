@@ -11,7 +11,9 @@ use crate::connector::context::ConnectorContext;
 use crate::connector::sink::{Committer, Sink};
 use crate::connector::testing::{context, subtask_of};
 use crate::connector::versioned_bytes;
+use crate::format::RecordEncoder;
 use crate::model::{Batch, NO_TIMESTAMP};
+use crate::pipeline::EncodingSettings;
 
 struct SinkFixture {
     folder: tempfile::TempDir,
@@ -31,7 +33,7 @@ impl SinkFixture {
     }
 
     fn sink(&self) -> FileSink {
-        FileSink::open(Path::new("out"), &self.context()).unwrap()
+        FileSink::open(Path::new("out"), RecordEncoder::new(EncodingSettings::default()), &self.context()).unwrap()
     }
 
     /// Creates a committer without memory, as after a restart.
@@ -128,7 +130,8 @@ fn recovery_never_touches_the_files_of_others() {
         [("0123456789ffffff", "delays"), ("0123456789abcdef", "late"), ("0123456789abcdef", "delays-000")]
     {
         let context = others(job, node);
-        let mut sink = FileSink::open(Path::new("out"), &context).unwrap();
+        let mut sink =
+            FileSink::open(Path::new("out"), RecordEncoder::new(EncodingSettings::default()), &context).unwrap();
         let committable = prepare(&mut sink, 7, "theirs");
         FileCommitter::new(Path::new("out"), &context).commit(&committable).unwrap();
         prepare(&mut sink, 8, "theirs");
@@ -204,7 +207,7 @@ fn a_missing_folder_needs_no_recovery() {
 fn special_characters_in_ids_cannot_leave_the_folder() {
     let setup = SinkFixture::new();
     let context = ConnectorContext { job_id: "../a-b".to_owned(), node: "x/é".to_owned(), ..setup.context() };
-    let mut sink = FileSink::open(Path::new("out"), &context).unwrap();
+    let mut sink = FileSink::open(Path::new("out"), RecordEncoder::new(EncodingSettings::default()), &context).unwrap();
     let committable = prepare(&mut sink, 1, "one");
     FileCommitter::new(Path::new("out"), &context).commit(&committable).unwrap();
     assert!(setup.out().join("part-%2E%2E%2Fa%2Db-x%2F%C3%A9-000-00000001.txt").is_file());

@@ -11,8 +11,9 @@ use super::committable;
 use super::sink_part::{PartNaming, SinkPart, sync_folder, unwritable};
 use crate::clock::random_u64;
 use crate::connector::context::ConnectorContext;
-use crate::connector::sink::Sink;
+use crate::connector::sink::{Sink, unwritable_record};
 use crate::error::{Result, sink_unwritable};
+use crate::format::RecordEncoder;
 use crate::model::Batch;
 
 /// Size of the write buffer, in bytes.
@@ -27,6 +28,10 @@ pub(in crate::connector) struct FileSink {
     /// Path of the open part. The name is unique to this sink, so a leftover from before a restart does not collide.
     pub(super) open_path: PathBuf,
     open: Option<OpenPart>,
+    encoder: RecordEncoder,
+    /// The records of one batch, kept for their allocation.
+    encoded: Vec<u8>,
+    node: String,
     /// Parts that were prepared and are not known to be published. If a checkpoint fails, the next one lists its parts again.
     outstanding: Vec<SinkPart>,
 }
@@ -39,17 +44,36 @@ struct OpenPart {
 
 impl FileSink {
     /// Opens the sink and creates its folders if they do not exist.
-    pub(in crate::connector) fn open(path: &Path, context: &ConnectorContext) -> Result<FileSink> {
-        FileSink::open_as(path, context, random_u64())
+    pub(in crate::connector) fn open(
+        path: &Path,
+        encoder: RecordEncoder,
+        context: &ConnectorContext,
+    ) -> Result<FileSink> {
+        FileSink::open_as(path, encoder, context, random_u64())
     }
 
-    pub(super) fn open_as(path: &Path, context: &ConnectorContext, token: u64) -> Result<FileSink> {
+    pub(super) fn open_as(
+        path: &Path,
+        encoder: RecordEncoder,
+        context: &ConnectorContext,
+        token: u64,
+    ) -> Result<FileSink> {
         let parts = PartNaming::new(path, context);
         fs::create_dir_all(&parts.pending).map_err(|error| unwritable(&parts.pending, &error))?;
         sync_folder(&parts.folder).map_err(|error| unwritable(&parts.folder, &error))?;
         let folder = fs::canonicalize(&parts.folder).map_err(|error| unwritable(&parts.folder, &error))?;
         let open_path = parts.open_path(context.subtask, token);
-        Ok(FileSink { parts, folder, subtask: context.subtask, open_path, open: None, outstanding: Vec::new() })
+        Ok(FileSink {
+            parts,
+            folder,
+            subtask: context.subtask,
+            open_path,
+            open: None,
+            encoder,
+            encoded: Vec::new(),
+            node: context.node.clone(),
+            outstanding: Vec::new(),
+        })
     }
 
     fn open_part(&mut self) -> Result<&mut OpenPart> {
@@ -57,6 +81,7 @@ impl FileSink {
             Some(open) => open,
             None => {
                 let file = File::create(&self.open_path).map_err(|error| unwritable(&self.open_path, &error))?;
+                self.encoder.begin_file();
                 OpenPart { file: BufWriter::with_capacity(BUFFER_BYTES, file), bytes: 0 }
             }
         };
@@ -86,12 +111,14 @@ impl Sink for FileSink {
         if batch.is_empty() {
             return Ok(());
         }
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        self.open_part()?;
+        self.encoder.encode(batch, &mut encoded).map_err(|defect| unwritable_record(&self.node, &defect))?;
         let open = self.open_part()?;
-        let written = batch.values.iter().try_for_each(|value| {
-            open.file.write_all(value)?;
-            open.file.write_all(b"\n")
-        });
-        open.bytes += (batch.values.bytes().len() + batch.len()) as u64;
+        let written = open.file.write_all(&encoded);
+        open.bytes += encoded.len() as u64;
+        self.encoded = encoded;
         written.map_err(|error| unwritable(&self.open_path, &error))
     }
 

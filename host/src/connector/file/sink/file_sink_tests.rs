@@ -9,7 +9,9 @@ use super::file_sink::{BUFFER_BYTES, FileSink, check};
 use super::sink_part::SinkPart;
 use crate::connector::sink::Sink;
 use crate::connector::testing::{context, subtask_of};
+use crate::format::RecordEncoder;
 use crate::model::{Batch, NO_TIMESTAMP};
+use crate::pipeline::EncodingSettings;
 
 fn batch(values: &[&str]) -> Batch {
     let mut batch = Batch::default();
@@ -27,7 +29,12 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn a_prepared_part_is_complete_and_unpublished() {
     let folder = tempfile::tempdir().unwrap();
-    let mut sink = FileSink::open(Path::new("out"), &subtask_of(context(folder.path()), 4, 5)).unwrap();
+    let mut sink = FileSink::open(
+        Path::new("out"),
+        RecordEncoder::new(EncodingSettings::default()),
+        &subtask_of(context(folder.path()), 4, 5),
+    )
+    .unwrap();
     let out = folder.path().join("out");
     assert_eq!(sink.prepare(1).unwrap(), None, "nothing was written");
     sink.write(&batch(&["a", ""])).unwrap();
@@ -45,7 +52,9 @@ fn a_prepared_part_is_complete_and_unpublished() {
 #[test]
 fn a_part_of_a_failed_checkpoint_is_listed_again_until_it_is_published() {
     let folder = tempfile::tempdir().unwrap();
-    let mut sink = FileSink::open(Path::new(""), &context(folder.path())).unwrap();
+    let mut sink =
+        FileSink::open(Path::new(""), RecordEncoder::new(EncodingSettings::default()), &context(folder.path()))
+            .unwrap();
     sink.write(&batch(&["a"])).unwrap();
     let first = sink.prepare(1).unwrap().unwrap();
     assert_eq!(sink.prepare(2).unwrap().unwrap(), first);
@@ -61,7 +70,9 @@ fn a_part_of_a_failed_checkpoint_is_listed_again_until_it_is_published() {
 #[test]
 fn dropping_the_sink_removes_the_open_part() {
     let folder = tempfile::tempdir().unwrap();
-    let mut sink = FileSink::open(Path::new(""), &context(folder.path())).unwrap();
+    let mut sink =
+        FileSink::open(Path::new(""), RecordEncoder::new(EncodingSettings::default()), &context(folder.path()))
+            .unwrap();
     sink.write(&batch(&["a"])).unwrap();
     sink.flush().unwrap();
     assert_eq!(names(&folder.path().join(".pending")).len(), 1);
@@ -72,7 +83,9 @@ fn dropping_the_sink_removes_the_open_part() {
 #[test]
 fn a_full_disk_is_reported_with_path_and_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let mut sink = FileSink::open_as(Path::new(""), &context(folder.path()), 7).unwrap();
+    let mut sink =
+        FileSink::open_as(Path::new(""), RecordEncoder::new(EncodingSettings::default()), &context(folder.path()), 7)
+            .unwrap();
     symlink("/dev/full", &sink.open_path).unwrap();
     sink.write(&batch(&["a"])).unwrap();
     for error in [sink.flush().unwrap_err(), sink.prepare(1).unwrap_err()] {
@@ -92,7 +105,9 @@ fn an_impossible_folder_is_an_error_at_submit_and_at_start() {
     for path in [file.join("out"), file.clone(), folder.path().join(&long), folder.path().join("a/nul\0")] {
         let error = check(&path).unwrap_err();
         assert_eq!(error.code, "sink-unwritable");
-        let error = FileSink::open(&path, &context(folder.path())).err().expect("an error");
+        let error = FileSink::open(&path, RecordEncoder::new(EncodingSettings::default()), &context(folder.path()))
+            .err()
+            .expect("an error");
         assert_eq!(error.code, "sink-unwritable");
         // Removes the folder that `open` created before it failed.
         let _ = fs::remove_dir(folder.path().join("a"));
