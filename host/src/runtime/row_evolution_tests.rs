@@ -198,7 +198,7 @@ impl TestJob {
     fn await_records(&self, node: &str, records: u64) {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let stats = self.execution.stats();
+            let stats = self.execution.stats_reader().read();
             let received = stats.iter().find(|stats| stats.node == node).unwrap().counters.records_in;
             if received == records {
                 return;
