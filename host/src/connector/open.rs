@@ -41,17 +41,18 @@ pub fn open_source(
     })
 }
 
-/// Returns the location of the first record of a source that equals `value`. Returns `None` if there is none, if the
-/// input cannot be read again, or if the record is too far from the beginning. Reads the input again.
+/// Returns the location of the first record of a source for which `is_match` returns true; it gets each record with the columns of its
+/// file. Returns `None` if there is none, if the input cannot be read again, or if the record is too far from the beginning. Reads the
+/// input again.
 pub fn find_record(
     config: &SourceConfig,
     base_dir: &Path,
-    value: &[u8],
+    is_match: &mut dyn FnMut(&[u8], &[String]) -> bool,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordLocation> {
     match config {
         SourceConfig::File { path, format, header } => {
-            file::find_record(&base_dir.join(path), *format, *header, value, is_cancelled)
+            file::find_record(&base_dir.join(path), *format, *header, is_match, is_cancelled)
         }
         SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => None,
     }

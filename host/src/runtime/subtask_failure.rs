@@ -4,14 +4,12 @@
 //! tells which record the function failed on and where that record came from, as far as this is known.
 
 use std::fmt;
-use std::path::Path;
 
-use crate::connector::{self, RecordLocation};
+use crate::connector::RecordLocation;
 use crate::error::Error;
 use crate::escape::shown;
 use crate::model::{Fault, NO_TIMESTAMP};
 use crate::operator::{FailedRecord, OperatorFailure};
-use crate::pipeline::{NodeInput, NodeKind, OutputPort, PipelineSpec};
 use crate::runtime::attempt_signals::SubtaskCancelled;
 
 /// Why a subtask ended before its last barrier.
@@ -135,32 +133,6 @@ impl SubtaskFailure {
         self.origin = origin;
         self.set_fault_message();
         self
-    }
-
-    /// Searches the inputs of the sources that the operator reads for the record, if its origin is not known yet. An exchange
-    /// does not change the value of a record.
-    pub(crate) fn with_origin_from_inputs(
-        self,
-        pipeline: &PipelineSpec,
-        base_dir: &Path,
-        is_cancelled: &dyn Fn() -> bool,
-    ) -> SubtaskFailure {
-        let value = match (&self.record, &self.origin) {
-            (Some(record), None) if record.is_record => &record.value,
-            _ => return self,
-        };
-        let nodes = &pipeline.nodes;
-        let inputs = nodes.iter().find(|node| node.id == self.node).map_or(&[][..], |node| &node.inputs);
-        let find = |input: &NodeInput| match (&nodes[input.node].kind, &input.port) {
-            (NodeKind::Source(source), OutputPort::Main) => {
-                connector::find_record(&source.connector, base_dir, value, is_cancelled)
-            }
-            _ => None,
-        };
-        match inputs.iter().find_map(find) {
-            Some(location) => self.with_origin(Some(RecordOrigin::FirstWithSameValue(location))),
-            None => self,
-        }
     }
 
     fn set_fault_message(&mut self) {

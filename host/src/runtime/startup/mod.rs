@@ -4,6 +4,7 @@
 //! - `edge_channels` creates the channels between subtasks, and the partitions that write to them.
 //! - `subtask_startup` opens the chain of a subtask, runs its loop and reports its failure.
 //! - `source_startup` and `operator_startup` open a source or an operator.
+//! - `record_origin` finds the record that a function failed on.
 //! - `restored_node` selects what a subtask takes over from a checkpoint.
 //! - `guest_migration` lets a function migrate its own state.
 
@@ -11,6 +12,7 @@ pub(super) mod edge_channels;
 pub(super) mod execution_options;
 mod guest_migration;
 mod operator_startup;
+mod record_origin;
 mod restored_node;
 mod source_startup;
 pub(super) mod subtask_context;

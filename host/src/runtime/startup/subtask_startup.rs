@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::operator_startup::open_operator;
+use super::record_origin::record_origin;
 use super::source_startup::open_source;
 use super::subtask_context::SubtaskContext;
 use crate::connector;
@@ -73,9 +74,9 @@ impl SubtaskStartup {
             Ok(Ok(()) | Err(SubtaskError::Cancelled)) => return,
             Ok(Err(SubtaskError::Failed(failure))) if failure.code == INTERRUPTED => return,
             Ok(Err(SubtaskError::Failed(failure))) => {
-                failure.with_origin_from_inputs(&context.plan.pipeline, &context.options.base_dir, &|| {
-                    context.signals.is_cancelled()
-                })
+                let is_cancelled = || context.signals.is_cancelled();
+                let origin = record_origin(&failure, &context.plan, &context.options.base_dir, &is_cancelled);
+                if origin.is_some() { Box::new(failure.with_origin(origin)) } else { failure }
             }
             Err(panic) => {
                 let text = panic
@@ -83,10 +84,10 @@ impl SubtaskStartup {
                     .map(String::as_str)
                     .or_else(|| panic.downcast_ref::<&str>().copied());
                 let error = error::internal(format!("a subtask panicked: {}", text.unwrap_or("no message")));
-                SubtaskFailure::from_error(&node, context.subtask, error)
+                Box::new(SubtaskFailure::from_error(&node, context.subtask, error))
             }
         };
-        (context.options.listener)(SubtaskEvent::Failed(Box::new(failure)));
+        (context.options.listener)(SubtaskEvent::Failed(failure));
     }
 
     /// Returns a node of the chain, by its index in the chain.

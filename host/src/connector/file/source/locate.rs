@@ -57,21 +57,23 @@ pub(super) fn offsets_behind(
     offsets
 }
 
-/// Returns the location of the first record that equals `value` in `input`, a file or folder.
+/// Returns the location of the first record in `input`, a file or folder, for which `is_match` returns true. It gets each record with
+/// the columns of its file.
 pub(in crate::connector) fn find_record(
     input: &Path,
     format: FileFormat,
     header: bool,
-    value: &[u8],
+    is_match: &mut dyn FnMut(&[u8], &[String]) -> bool,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordLocation> {
     let mut bytes_left = SEARCHED_BYTES_MAX;
     for InputFile { path, .. } in list(input, UnusableEntries::Skip).ok()? {
-        let (mut reader, _) = open(&path, format, header, 0, &Interrupt::default()).ok()?;
+        let (mut reader, columns) = open(&path, format, header, 0, &Interrupt::default()).ok()?;
+        let columns = columns.unwrap_or_default();
         let mut records = 0_u64;
         loop {
             let begin = reader.offset();
-            let Some(is_found) = next(&mut reader, |record| record == value) else { break };
+            let Some(is_found) = next(&mut reader, |record| is_match(record, &columns)) else { break };
             if is_found {
                 return Some(record_location(&path, format, begin, is_cancelled));
             }
@@ -86,7 +88,7 @@ pub(in crate::connector) fn find_record(
 }
 
 /// Applies `see` to the next record. Returns `None` at the end of the input, and if the record cannot be read.
-fn next<T>(reader: &mut FileRecords, see: impl Fn(&[u8]) -> T) -> Option<T> {
+fn next<T>(reader: &mut FileRecords, mut see: impl FnMut(&[u8]) -> T) -> Option<T> {
     loop {
         if let Some(record) = reader.next() {
             return Some(see(record));
@@ -131,7 +133,10 @@ mod tests {
     fn a_record_is_found_by_its_value_in_a_folder_of_files() {
         let (folder, _) = write("a.ndjson", "{}\n\n{\"n\":1}\n");
         std::fs::write(folder.path().join("b.ndjson"), "\n{\"n\":2}\n").unwrap();
-        let find = |value: &str| find_record(folder.path(), FileFormat::Ndjson, false, value.as_bytes(), &|| false);
+        let find = |value: &str| {
+            let mut is_match = |record: &[u8], _: &[String]| record == value.as_bytes();
+            find_record(folder.path(), FileFormat::Ndjson, false, &mut is_match, &|| false)
+        };
         let line = |value| find(value).map(|location| (location.file.ends_with("b.ndjson"), location.line));
         assert_eq!(line("{\"n\":1}"), Some((false, Some(3))));
         assert_eq!(line("{\"n\":2}"), Some((true, Some(2))));
@@ -150,7 +155,7 @@ mod tests {
     #[test]
     fn a_cancel_ends_the_search() {
         let (_folder, path) = write("a.txt", &"x\n".repeat(3 * CANCEL_CHECK_RECORDS as usize));
-        assert_eq!(find_record(&path, FileFormat::Lines, false, b"y", &|| true), None);
+        assert_eq!(find_record(&path, FileFormat::Lines, false, &mut |record, _| record == b"y", &|| true), None);
         let location = location_behind(
             &path,
             (FileFormat::Lines, false),
