@@ -110,7 +110,7 @@ pub struct SourceNode {
     pub timestamp: Option<TimestampSelector>,
     /// The watermark, if the source emits one.
     pub watermark: Option<WatermarkSettings>,
-    /// Maximum number of records per second over all subtasks. `None` means unlimited.
+    /// Maximum rate over all subtasks, in records per 1000 seconds. `None` means unlimited.
     pub rate: Option<u64>,
     /// The policy for undecodable records.
     pub on_undecodable: UndecodablePolicy,

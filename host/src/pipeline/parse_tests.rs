@@ -134,7 +134,7 @@ fn every_setting_is_read() {
     assert_eq!(source.timestamp, Some(TimestampSelector { at, format: TimestampFormat::Rfc3339, zone: None }));
     let out_of_orderness = Duration::from_secs(5);
     assert_eq!(source.watermark, Some(WatermarkSettings { out_of_orderness, ..WatermarkSettings::default() }));
-    assert_eq!(source.rate, Some(1000));
+    assert_eq!(source.rate, Some(1_000_000), "in records per 1000 seconds");
 
     let track = &pipeline.nodes[1];
     assert_eq!(track.inputs, [read(0, OutputPort::Main)]);

@@ -42,7 +42,7 @@ pub(super) fn source(section: &TomlSection<'_>) -> Result<SourceNode> {
         Some(item) => watermark(&item, timestamp.is_some())?,
         None => None,
     };
-    let rate = section.get("rate").map(|item| item.count(1, u64::MAX)).transpose()?;
+    let rate = section.get("rate").map(|item| item.thousandths()).transpose()?;
     let choices = [
         ("fail", UndecodablePolicy::Fail),
         ("skip", UndecodablePolicy::Skip),

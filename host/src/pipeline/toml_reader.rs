@@ -11,6 +11,9 @@ use toml::de::{DeTable, DeValue};
 use super::duration;
 use crate::error::{Error, Result, TextLocation, manifest_invalid, manifest_unknown_key};
 
+/// Largest number of [`TomlItem::thousandths`]: larger ones are not exact.
+const THOUSANDTHS_MAX: f64 = 1e18;
+
 /// The text of a pipeline file, to compute locations in it.
 pub(super) struct PipelineText<'a> {
     /// The file name for errors.
@@ -214,6 +217,18 @@ impl<'a> TomlItem<'a> {
             let range = if max == u64::MAX { format!("{min} or more") } else { format!("between {min} and {max}") };
             self.invalid(format_args!("must be {range}"))
         })
+    }
+
+    /// Returns a positive number such as `1000` or `0.1` in thousandths, rounded.
+    pub fn thousandths(&self) -> Result<u64> {
+        let number = match self.value {
+            DeValue::Float(value) => value.as_str().parse().ok(),
+            DeValue::Integer(_) => self.integer().map(|value| value as f64),
+            _ => return Err(self.wrong_type("a number")),
+        };
+        let thousandths = number.map(|number: f64| (number * 1000.0).round());
+        let valid = thousandths.filter(|thousandths| (1.0..=THOUSANDTHS_MAX).contains(thousandths));
+        valid.map(|thousandths| thousandths as u64).ok_or_else(|| self.invalid("must be between 0.001 and 1e15"))
     }
 
     /// Returns a duration such as `"200ms"` that is at least `min`.

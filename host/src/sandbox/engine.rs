@@ -1,12 +1,14 @@
 //! The wasmtime engine: its settings, its limits, and the ticker that drives deadlines.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::error::{self, Result};
 use crate::pipeline::MEMORY_BYTES_MAX;
+use crate::wakeup::Wakeup;
 
 /// Interval at which the engine checks deadlines.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -59,8 +61,12 @@ pub(super) fn pooling_engine(instances_max: u32) -> wasmtime::Result<Engine> {
         .max_tables_per_module(TABLES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .total_tables(components.saturating_mul(TABLES_MAX))
-        .max_memory_size(MEMORY_BYTES_MAX)
-        .linear_memory_keep_resident(1 << 20);
+        .max_memory_size(MEMORY_BYTES_MAX);
+    // Without a scan for the pages that were written, an instance that ends would make all of this resident. Most of it is a
+    // stack that was never used.
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(1 << 20);
+    }
     let mut config = settings();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
@@ -77,11 +83,57 @@ pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
     Engine::new(&settings())
 }
 
-/// Starts the thread that ticks until `alive` and all engines are dropped.
-pub(super) fn start_ticker(engine: &Engine, alive: &Arc<()>) -> Result<()> {
-    let (engine, alive) = (engine.weak(), Arc::downgrade(alive));
+/// The calls of guests that are in progress. Deadlines are ticked only while there are some.
+#[derive(Default)]
+pub(super) struct RunningCalls {
+    count: AtomicUsize,
+    /// Wakes the ticker.
+    ticker: Wakeup,
+}
+
+impl RunningCalls {
+    /// Counts a call until the returned value is dropped.
+    pub(super) fn begin(&self) -> RunningCall<'_> {
+        if self.count.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.ticker.wake();
+        }
+        RunningCall(self)
+    }
+}
+
+/// A call in progress.
+pub(super) struct RunningCall<'a>(&'a RunningCalls);
+
+impl Drop for RunningCall<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The thread that ticks. It ends soon after this is dropped.
+pub(super) struct Ticker {
+    calls: Arc<RunningCalls>,
+    /// `None` while it is being dropped.
+    alive: Option<Arc<()>>,
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.alive = None;
+        self.calls.ticker.wake();
+    }
+}
+
+/// Starts the thread that ticks while `calls` are in progress.
+pub(super) fn start_ticker(engine: &Engine, calls: &Arc<RunningCalls>) -> Result<Ticker> {
+    let alive = Arc::new(());
+    let (engine, lives, running) = (engine.weak(), Arc::downgrade(&alive), calls.clone());
     let tick = move || {
-        while alive.strong_count() > 0 {
+        while lives.strong_count() > 0 {
+            if running.count.load(Ordering::SeqCst) == 0 {
+                running.ticker.wait(Duration::MAX);
+                continue;
+            }
             std::thread::sleep(TICK);
             let Some(engine) = engine.upgrade() else { return };
             engine.increment_epoch();
@@ -90,7 +142,7 @@ pub(super) fn start_ticker(engine: &Engine, alive: &Arc<()>) -> Result<()> {
     std::thread::Builder::new()
         .name("epoch".into())
         .spawn(tick)
-        .map(drop)
+        .map(|_| Ticker { calls: calls.clone(), alive: Some(alive) })
         .map_err(|cause| error::sandbox_unavailable(format!("the thread for deadlines cannot be started: {cause}")))
 }
 

@@ -1,9 +1,12 @@
 //! The exports of a component: always `guest`, and optionally the interfaces of timers, migrations, windows and joins.
 
+use std::sync::Arc;
+
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use super::bindings::exports::cofferdam::function::{aggregate, guest, join, migration, timer_handler, window};
+use super::engine::RunningCalls;
 use super::instance::StoreData;
 
 /// A component that is ready to be instantiated, with the indices of its exports.
@@ -15,11 +18,13 @@ pub(super) struct LinkedComponent {
     aggregate: Option<aggregate::GuestIndices>,
     window: Option<window::GuestIndices>,
     join: Option<join::GuestIndices>,
+    /// Counts the calls of all components of the engine.
+    pub(super) calls: Arc<RunningCalls>,
 }
 
 impl LinkedComponent {
     /// Finds the exports. An existing optional interface with the wrong type is an error as well.
-    pub(super) fn new(instance: InstancePre<StoreData>) -> wasmtime::Result<LinkedComponent> {
+    pub(super) fn new(instance: InstancePre<StoreData>, calls: Arc<RunningCalls>) -> wasmtime::Result<LinkedComponent> {
         let has = |name: &str| {
             instance.component().get_export_index(None, format!("cofferdam:function/{name}@0.2.0")).is_some()
         };
@@ -31,6 +36,7 @@ impl LinkedComponent {
             window: has("window").then(|| window::GuestIndices::new(&instance)).transpose()?,
             join: has("join").then(|| join::GuestIndices::new(&instance)).transpose()?,
             instance,
+            calls,
         })
     }
 

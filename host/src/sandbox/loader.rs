@@ -10,7 +10,7 @@ use super::bindings::FullComponent;
 use super::compile::{CodeCache, CodeCacheFolder, CompileMode, Compiler, compile_stopped};
 use super::component::Component;
 use super::description::{self, ComponentDescription};
-use super::engine::{DESCRIBING_INSTANCES, pooling_engine, start_ticker};
+use super::engine::{DESCRIBING_INSTANCES, RunningCalls, Ticker, pooling_engine, start_ticker};
 use super::exports::LinkedComponent;
 use super::imports::ImportHost;
 use super::instance::{CallFailure, LiveInstance, StoreData};
@@ -54,7 +54,8 @@ pub struct Sandbox {
     clock: SharedClock,
     /// Limits how many components are described at once.
     describing: Slots,
-    _ticker: Arc<()>,
+    calls: Arc<RunningCalls>,
+    _ticker: Ticker,
 }
 
 impl Sandbox {
@@ -64,8 +65,8 @@ impl Sandbox {
         let engine =
             pooling_engine(options.instances_max).map_err(|cause| error::sandbox_unavailable(format!("{cause:#}")))?;
         let linker = linker(&engine).map_err(|cause| error::internal(format!("linker: {cause:#}")))?;
-        let ticker = Arc::new(());
-        start_ticker(&engine, &ticker)?;
+        let calls = Arc::<RunningCalls>::default();
+        let ticker = start_ticker(&engine, &calls)?;
         Ok(Sandbox {
             engine,
             linker,
@@ -73,6 +74,7 @@ impl Sandbox {
             compiler: Compiler::new(options.compile_in, options.clock.clone()),
             clock: options.clock,
             describing: Slots::new(DESCRIBING_INSTANCES as usize),
+            calls,
             _ticker: ticker,
         })
     }
@@ -107,7 +109,7 @@ impl Sandbox {
         let component = self.compiled(bytes, stopped)?;
         let wrong_world = |cause: wasmtime::Error| error::component_wrong_world(format!("{cause:#}"));
         let linked = self.linker.instantiate_pre(&component).map_err(wrong_world)?;
-        let linked = LinkedComponent::new(linked).map_err(wrong_world)?;
+        let linked = LinkedComponent::new(linked, self.calls.clone()).map_err(wrong_world)?;
         let description = self.describe(&linked, stopped)?;
         for function in &description.functions {
             for (interface, why) in function.interfaces() {
@@ -142,6 +144,7 @@ impl Sandbox {
     /// Calls `describe` of a component, in an instance beyond those of operators.
     fn describe(&self, linked: &LinkedComponent, stopped: &dyn Fn() -> bool) -> Result<ComponentDescription> {
         let _instance = self.describing.take(stopped).ok_or_else(compile_stopped)?;
+        let _call = self.calls.begin();
         let described =
             LiveInstance::start(linked, GuestLimits::default(), 0, Arc::default()).and_then(|mut live| live.describe());
         match described {

@@ -101,7 +101,12 @@ impl ComponentStore {
         // Checked before the component is compiled, and again afterwards because another upload may have taken the
         // name.
         check_name_free(&self.known.lock(), sha256, name.as_deref())?;
-        let component = self.sandbox.load_unless(&bytes, stopped)?;
+        // Jobs that submit the same component share its code.
+        let loaded = self.loaded.lock().get(sha256).cloned();
+        let component = match loaded {
+            Some(component) => component,
+            None => self.sandbox.load_unless(&bytes, stopped)?,
+        };
         let mut known = self.known.lock();
         check_name_free(&known, sha256, name.as_deref())?;
         let mut view = match known.get(sha256) {
@@ -120,7 +125,7 @@ impl ComponentStore {
             return Err(error);
         }
         known.insert(sha256.to_owned(), view.clone());
-        self.loaded.lock().insert(sha256.to_owned(), component);
+        self.loaded.lock().entry(sha256.to_owned()).or_insert(component);
         Ok(view)
     }
 

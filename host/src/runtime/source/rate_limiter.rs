@@ -10,14 +10,16 @@ use parking_lot::Mutex;
 
 use crate::wakeup::Wakeup;
 
-const SECOND_NS: u128 = 1_000_000_000;
+/// The time for which a rate is given, in nanoseconds: 1000 seconds, so that a rate may be below one record per second.
+const RATE_NS: u128 = 1_000_000_000_000;
 
 /// Shortest wait for tokens. At a high rate several tokens become due in it.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// The limit of one source.
 pub(crate) struct RateLimiter {
-    records_per_s: u64,
+    /// Records per 1000 seconds.
+    rate: u64,
     dealt: Mutex<DealtTokens>,
 }
 
@@ -57,9 +59,9 @@ pub(crate) struct RateShare {
 }
 
 impl RateLimiter {
-    /// Creates a limiter. The limit is at least 1.
-    pub(crate) fn new(records_per_s: u64) -> Arc<RateLimiter> {
-        Arc::new(RateLimiter { records_per_s: records_per_s.max(1), dealt: Mutex::default() })
+    /// Creates a limiter of `rate` records per 1000 seconds. The limit is at least 1.
+    pub(crate) fn new(rate: u64) -> Arc<RateLimiter> {
+        Arc::new(RateLimiter { rate: rate.max(1), dealt: Mutex::default() })
     }
 
     /// Adds a subtask, which `wakeup` wakes.
@@ -71,13 +73,13 @@ impl RateLimiter {
 
     /// Returns the number of tokens that are due after this time.
     fn due_after(&self, elapsed_ns: u64) -> u64 {
-        let due = u128::from(elapsed_ns) * u128::from(self.records_per_s) / SECOND_NS;
+        let due = u128::from(elapsed_ns) * u128::from(self.rate) / RATE_NS;
         u64::try_from(due).unwrap_or(u64::MAX)
     }
 
     /// Returns the time after which token number `number` is due, counted from 1, in nanoseconds.
     fn due_ns(&self, number: u64) -> u64 {
-        let after = (u128::from(number) * SECOND_NS).div_ceil(u128::from(self.records_per_s));
+        let after = (u128::from(number) * RATE_NS).div_ceil(u128::from(self.rate));
         u64::try_from(after).unwrap_or(u64::MAX)
     }
 }
@@ -163,7 +165,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn shares(records_per_s: u64, subtasks: usize) -> Vec<RateShare> {
-        let limiter = RateLimiter::new(records_per_s);
+        let limiter = RateLimiter::new(records_per_s * 1000);
         let shares: Vec<RateShare> = (0..subtasks).map(|_| limiter.join(&Wakeup::default())).collect();
         assert!(matches!(shares[0].allowance(0), Allowance::Wait(_)), "the time starts with the first request");
         shares
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_subtask_without_input_leaves_the_whole_rate_to_the_others() {
-        let limiter = RateLimiter::new(1000);
+        let limiter = RateLimiter::new(1_000_000);
         let wakeup = Wakeup::default();
         let (reading, ended) = (limiter.join(&wakeup), limiter.join(&Wakeup::default()));
         assert_eq!((read(&reading, 0), read(&reading, 500 * MS)), (0, 250));
@@ -211,6 +213,13 @@ mod tests {
         assert_eq!(read(&shares[0], 1000), 1);
         assert_eq!(shares[0].allowance(1000), Allowance::Wait(WAIT_MIN));
         assert_eq!(read(&shares[0], 1000 + MS), 1000);
+    }
+
+    #[test]
+    fn a_rate_may_be_less_than_one_record_per_second() {
+        let share = RateLimiter::new(100).join(&Wakeup::default());
+        assert_eq!(share.allowance(0), Allowance::Wait(Duration::from_secs(10)));
+        assert_eq!((read(&share, 9_999 * MS), read(&share, 10_000 * MS), read(&share, 35_000 * MS)), (0, 1, 2));
     }
 
     proptest! {

@@ -235,7 +235,7 @@ fn a_source_that_waits_for_its_rate_is_not_idle() {
     let settings = WatermarkSettings { idle_after: Some(Duration::from_millis(100)), ..WatermarkSettings::default() };
     let mut harness =
         SourceHarness::new([vec![1000], vec![2000], vec![], vec![]], settings, &mut AlignmentGroups::default());
-    harness.subtask.reader.rate = Some(RateLimiter::new(1).join(&Wakeup::default()));
+    harness.subtask.reader.rate = Some(RateLimiter::new(1000).join(&Wakeup::default()));
     assert_eq!(harness.read_at(0), [""; 0]);
     assert_eq!(harness.read_at(1000), ["records", "999"]);
     assert_eq!([1100, 1300, 1900].map(|at| harness.read_at(at)).concat(), [""; 0]);

@@ -74,6 +74,7 @@ impl Instance {
         kind: TurnCall,
         call: impl FnOnce(&Instance, &mut Store<StoreData>, &ComponentExports) -> Result<T, CallFailure>,
     ) -> Result<T, TurnFailure> {
+        let _call = self.component.linked().calls.begin();
         let mut live = match self.live.take() {
             Some(live) => live,
             None => self.start_own()?,
@@ -255,6 +256,7 @@ impl Guest for Instance {
         wanted: &StateForm,
         values: &StoredValues,
     ) -> Result<Column, TurnFailure> {
+        let _call = self.component.linked().calls.begin();
         let LiveInstance { mut store, exports } = self.start_own()?;
         let migration = exported(&exports.migration)?;
         begin_call(&mut store, self.limits.deadline);
