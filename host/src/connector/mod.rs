@@ -24,8 +24,8 @@ mod testing;
 
 pub use context::ConnectorContext;
 pub use open::{
-    check_promise, check_sink, check_source, committer, find_record, first_records, open_sink, open_source,
-    published_by_other_jobs, replay,
+    check_headers, check_promise, check_sink, check_source, committer, find_record, first_records, open_sink,
+    open_source, published_by_other_jobs, replay,
 };
 pub use sink::{Committer, OtherJobOutput, Sink};
 pub use source::{FIRST_RECORDS, HeaderRun, Poll, RecordLocation, Replay, Source, SourceCheck, UndecodableRecord};

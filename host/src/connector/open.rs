@@ -98,6 +98,17 @@ pub fn first_records(
     (batch, headers)
 }
 
+/// Checks at submit that all inputs of a source have the columns that its consumers need.
+pub fn check_headers(config: &SourceConfig, base_dir: &Path, decoding: &SourceDecoding) -> Result<()> {
+    match config {
+        SourceConfig::File { path, format, header } => {
+            let settings = file_settings(path, *format, *header, decoding.on_undecodable);
+            file::check_headers(&settings, base_dir, decoding)
+        }
+        SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => Ok(()),
+    }
+}
+
 /// Opens one subtask's share of a sink. Error: `sink-unwritable`.
 pub fn open_sink(
     config: &SinkConfig,

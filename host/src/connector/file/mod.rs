@@ -4,4 +4,4 @@ mod sink;
 mod source;
 
 pub(super) use sink::{FileCommitter, FileSink, check_promise, check_sink, output_of_other_jobs};
-pub(super) use source::{FileSettings, FileSource, check_source, find_record};
+pub(super) use source::{FileSettings, FileSource, check_headers, check_source, find_record};

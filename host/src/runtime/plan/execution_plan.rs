@@ -97,9 +97,12 @@ impl ExecutionPlan {
     /// Checks the timestamps of the first records of all sources.
     fn check_first_records(&mut self, base_dir: &Path) -> Result<()> {
         for node in &self.pipeline.nodes {
-            if let NodeKind::Source(source) = &node.kind
-                && source.timestamp.is_some()
-            {
+            let NodeKind::Source(source) = &node.kind else { continue };
+            if let Some(decoding) = self.records.decodings.get(&node.id) {
+                connector::check_headers(&source.connector, base_dir, decoding)
+                    .map_err(|error| in_node("source", node, "path", error))?;
+            }
+            if source.timestamp.is_some() {
                 self.warnings.extend(check_first_timestamps(node, source, base_dir)?);
             }
         }

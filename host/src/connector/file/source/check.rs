@@ -12,6 +12,7 @@ use crate::connector::source::SourceCheck;
 use crate::error::{Error, Result, source_failed, source_missing};
 use crate::format::records::RecordInput;
 use crate::format::text_start::{self, TextStart};
+use crate::format::{RecordDecoder, SourceDecoding};
 use crate::model::Interrupt;
 use crate::pipeline::FileFormat;
 
@@ -71,28 +72,53 @@ fn probe(path: &Path) -> Result<()> {
     }
 }
 
-/// Checks that the input exists and can be opened, and returns the names of its columns. If there are headers, all files
-/// must have the same one, because a record does not name its file.
+/// Checks that the input exists and can be opened, and returns the columns in the first header.
 fn check_all(path: &Path, format: FileFormat, header: bool, unusable: UnusableEntries) -> Result<Option<Vec<String>>> {
     let files = list(path, unusable)?;
     if files.is_empty() {
         return Err(source_missing(format!("the input folder `{}` contains no files", path.display()))
             .hint("add input files: nested folders and names that begin with `.` or `_` are skipped"));
     }
-    let mut first: Option<(&Path, Vec<String>)> = None;
+    let mut first = None;
     for InputFile { path, .. } in &files {
         if format != FileFormat::Csv || !header {
             probe(path)?;
             continue;
         }
-        let (_, Some(columns)) = open(path, format, true, 0, &Interrupt::default())? else { continue };
-        match &first {
-            None => first = Some((path, columns)),
-            Some((_, names)) if *names == columns => {}
-            Some((other, _)) => return Err(other_header(path, other)),
-        }
+        let (_, columns) = open(path, format, true, 0, &Interrupt::default())?;
+        first = first.or(columns);
     }
-    Ok(first.map(|(_, columns)| columns))
+    Ok(first)
+}
+
+/// Checks at submit that the header of each file has the needed columns, and that all headers are the same if the source passes on
+/// records as they are, which do not name their columns. Errors: `source-failed`, `source-encoding`, `record-undecodable`.
+pub(in crate::connector) fn check_headers(
+    settings: &FileSettings,
+    base_dir: &Path,
+    decoding: &SourceDecoding,
+) -> Result<()> {
+    if settings.format != FileFormat::Csv || !settings.header || decoding.settings.columns.is_some() {
+        return Ok(());
+    }
+    let files = list(&base_dir.join(&settings.path), UnusableEntries::Skip)?;
+    let failed = |path: &Path, why: String| source_failed(format!("the file `{}`: {why}", path.display()));
+    let mut first: Option<(&Path, Vec<String>)> = None;
+    for InputFile { path, .. } in &files {
+        let (_, Some(columns)) = open(path, settings.format, true, 0, &Interrupt::default())? else { continue };
+        match &first {
+            Some((_, known)) if *known == columns => continue,
+            Some((other, _)) if decoding.wants_raw => return Err(other_header(path, other)),
+            _ => {}
+        }
+        let compiled = RecordDecoder::compile(decoding, true).and_then(|mut decoder| decoder.set_columns(&columns));
+        compiled.map_err(|why| {
+            failed(path, why)
+                .hint("correct the header, or let the functions that read the source declare the field as optional")
+        })?;
+        first = first.or(Some((path, columns)));
+    }
+    Ok(())
 }
 
 fn other_header(path: &Path, other: &Path) -> Error {

@@ -4,19 +4,21 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::check::check;
+use super::check::{check, check_headers};
 use super::file_source::FileSource;
 use super::input_path::FileSettings;
 use super::remaining_files::FinishedFiles;
 use crate::connector::source::{Poll, Source, SourceCheck};
 use crate::connector::testing::{context, drain, subtask_of};
 use crate::error::{Error, Result};
+use crate::format::SourceDecoding;
 use crate::model::Batch;
-use crate::pipeline::{FileFormat, UndecodablePolicy};
+use crate::pipeline::{DecodingSettings, FileFormat, UndecodablePolicy};
 
 fn settings(path: &str, format: FileFormat, on_undecodable: UndecodablePolicy) -> FileSettings {
     FileSettings { path: path.into(), format, header: format == FileFormat::Csv, on_undecodable, one_header: true }
@@ -200,8 +202,19 @@ fn a_check_at_submit_reports_missing_files_and_reads_the_header() {
     // A device or a pipe may block forever and cannot be read again.
     assert_eq!(check("/dev/null", FileFormat::Lines, false).unwrap_err().code, "source-missing");
     fs::write(folder.path().join("d.csv"), "note,id\n").unwrap();
-    let mixed = check("", FileFormat::Csv, true).unwrap_err();
+    assert!(check("", FileFormat::Csv, true).is_ok());
+    let headers = |wants_raw, fields: &str| {
+        let raw = SourceDecoding::raw(FileFormat::Csv, DecodingSettings::default(), None);
+        let decoding = SourceDecoding { wants_raw, rows: vec![Arc::new(fields.parse().unwrap())], ..raw };
+        check_headers(&settings("", FileFormat::Csv, UndecodablePolicy::Fail), folder.path(), &decoding)
+    };
+    let mixed = headers(true, "{id:string}").unwrap_err();
     assert!(mixed.message.contains("d.csv") && mixed.message.contains("a.csv"), "{mixed}");
+    headers(false, "{id:string}").unwrap();
+    fs::write(folder.path().join("d.csv"), "note,idd\n").unwrap();
+    headers(false, "{id:string?}").unwrap();
+    let missing = headers(false, "{id:string}").unwrap_err();
+    assert!(missing.message.contains("d.csv`: there is no column `id`; did you mean `idd`?"), "{missing}");
 }
 
 #[test]

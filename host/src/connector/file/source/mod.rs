@@ -17,7 +17,7 @@ mod remaining_files;
 #[cfg(test)]
 mod file_source_tests;
 
-pub(in crate::connector) use check::check as check_source;
+pub(in crate::connector) use check::{check as check_source, check_headers};
 pub(in crate::connector) use file_source::FileSource;
 pub(in crate::connector) use input_path::FileSettings;
 pub(in crate::connector) use locate::find_record;
