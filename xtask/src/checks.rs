@@ -15,6 +15,7 @@ const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("event-time", "tests/guests/event-time"),
     ("ambient", "tests/guests/ambient"),
     ("printing", "tests/guests/printing"),
+    ("rows", "tests/guests/rows"),
     ("sums", "tests/guests/sums"),
     ("ungranted", "tests/guests/ungranted"),
 ];
@@ -42,6 +43,8 @@ const GUEST_CRATES: &[&str] = &[
     "kinds",
     "-p",
     "event-time",
+    "-p",
+    "rows",
 ];
 
 #[derive(clap::Args)]
