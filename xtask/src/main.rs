@@ -11,6 +11,7 @@ mod checks;
 mod crash;
 mod demo;
 mod example;
+mod languages;
 mod peer;
 mod pypi;
 mod setup;
@@ -42,6 +43,8 @@ enum Command {
     Test(checks::TestArguments),
     /// Runs a benchmark, prints a table and writes bench/NAME.json in the target folder.
     Bench(bench::Arguments),
+    /// Builds functions in C, TypeScript and Python, and runs them through a kill and with fresh instances.
+    Languages(languages::Arguments),
     /// Runs the checks that are not tests: rustfmt, clippy, tidy, and cargo-deny if it is installed.
     Lint,
     /// Installs missing build requirements: libclang, a C++ compiler, Rust's wasm target.
@@ -66,6 +69,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Crash(arguments) => crash::run(&workspace, &arguments),
         Command::Test(arguments) => checks::test(&workspace, &arguments),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
+        Command::Languages(arguments) => languages::run_all(&workspace, &arguments),
         Command::Lint => checks::lint(&workspace),
         Command::Setup => {
             println!("all build requirements are installed");
