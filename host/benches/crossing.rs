@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use cofferdam::model::{Batch, Keys, group_of_key, hash_key};
 use cofferdam::sandbox::{Component, Sandbox, SandboxOptions};
-use cofferdam::turn::{Guest, OutputBatch, Turn, TurnFailure};
+use cofferdam::turn::{Guest, OutputBatch, OutputId, Turn, TurnFailure};
 use support::operator::{Crossing, MAX_PARALLELISM, Slices};
 use support::{Metrics, component, quantile_of, rounded, write_report};
 
@@ -32,7 +32,7 @@ impl Guest for NativeEcho {
         for (value, &timestamp) in batch.values.iter().zip(&batch.timestamps) {
             out.push(value, timestamp);
         }
-        Ok(vec![OutputBatch { index: 0, batch: out }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch: out }])
     }
 }
 

@@ -108,7 +108,6 @@ fn operator(guest: Box<dyn Guest>, function: &FunctionDescription) -> FunctionOp
         job: "bench".to_string(),
         function: function.name.clone(),
         on_fault: FaultPolicy::Fail,
-        outputs: function.outputs.len(),
         batch_records: 1024,
         clock: SystemClock::shared(),
         log: Arc::default(),

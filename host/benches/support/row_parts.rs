@@ -11,7 +11,7 @@ use cofferdam::model::row::{CopyPlan, RowSchema, read_json, write_bytes, write_s
 use cofferdam::model::{Batch, Column};
 use cofferdam::pipeline::{DecodingSettings, FileFormat};
 use cofferdam::sandbox::{Sandbox, SandboxOptions};
-use cofferdam::turn::{Guest, OutputBatch, Turn, TurnFailure};
+use cofferdam::turn::{Guest, OutputBatch, OutputId, Turn, TurnFailure};
 
 use super::operator::Crossing;
 use super::{Metrics, component, median, quantile_of, rounded};
@@ -162,7 +162,7 @@ impl Guest for NativeRowCrossing {
             out.timestamps.push(timestamp);
         }
         out.schema.clone_from(&batch.schema);
-        Ok(vec![OutputBatch { index: 0, batch: out }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch: out }])
     }
 }
 

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_cancel_ends_the_search_for_bad_records() {
         let cancel = Arc::new(AtomicBool::new(false));
-        let settings = function_settings(FaultPolicy::Skip, 1, 1024, SystemClock::shared());
+        let settings = function_settings(FaultPolicy::Skip, 1024, SystemClock::shared());
         let settings = FunctionSettings { cancel: cancel.clone(), ..settings };
         let guest = Box::new(FailAndCancel { turns: 0, cancel });
         let turn = Turn::stateless(TurnContext::default());

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use super::failure::OperatorFailure;
 use super::function::FunctionOperator;
-use super::testing::{self, OperatorFactory, OperatorHarness, OperatorStep, expect, function_settings, play, records};
+use super::testing::{
+    self, DEAD_LETTER, OperatorFactory, OperatorHarness, OperatorStep, expect, function_settings, play, records,
+};
 use crate::model::{
     Batch, Counters, DueTimers, Fault, FaultCode, TimeDomain, group_of_key, hash_key, subtask_of_group,
 };
 use crate::pipeline::{FaultPolicy, StateBackendKind};
 use crate::state::{StateDescription, StateKind, StateLayout};
-use crate::turn::{Guest, OutputBatch, Turn, TurnFailure, timer_states};
+use crate::turn::{Guest, OutputBatch, OutputId, Turn, TurnFailure, timer_states};
 
 const EVENT: TimeDomain = TimeDomain::Event;
 const PROCESSING: TimeDomain = TimeDomain::Processing;
@@ -25,7 +27,7 @@ fn operator<G: Guest + 'static>(
     let mut layout = vec![StateDescription::new("held", StateKind::Value, "raw", "text")];
     layout.extend(timer_states(&[EVENT, PROCESSING]));
     let make: OperatorFactory = Arc::new(move |turn, clock| {
-        let settings = function_settings(on_fault, 1, batch_records, clock);
+        let settings = function_settings(on_fault, batch_records, clock);
         Box::new(FunctionOperator::new(Box::new(guest()), turn, settings, Counters::default()))
     });
     (make, layout)
@@ -36,7 +38,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn main_output(batch: Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
-    Ok(vec![OutputBatch { index: 0, batch }])
+    Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
 }
 
 /// For each record: if the key's state is empty, emits INPUT, sets the state, and registers a timer at the watermark + 5. Otherwise
@@ -255,7 +257,7 @@ fn a_timer_that_fails_costs_one_timer() {
                 assert_eq!((letters.len(), counters.records_skipped), (0, 1));
             } else {
                 assert_eq!(counters.records_dead_lettered, 1);
-                let [(1, letter, 5)] = &letters[..] else { panic!("{letters:?}") };
+                let [(DEAD_LETTER, letter, 5)] = &letters[..] else { panic!("{letters:?}") };
                 let letter: serde_json::Value = serde_json::from_str(letter).unwrap();
                 let fields = ["key", "timestamp", "code", "message"].map(|field| letter[field].to_string());
                 assert_eq!(fields, ["\"k\"", "5", "\"guest-error\"", "\"a bad timer\""]);

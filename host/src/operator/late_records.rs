@@ -5,7 +5,7 @@
 
 use super::turn_runner::runner::TurnRunner;
 use crate::model::Batch;
-use crate::turn::{OutputBatch, Turn};
+use crate::turn::{OutputBatch, OutputId, Turn};
 
 /// Metric: number of late records that were dropped because nothing reads the output `late`.
 pub(super) const LATE_RECORDS_DROPPED: &str = "numLateRecordsDropped";
@@ -13,17 +13,16 @@ pub(super) const LATE_RECORDS_DROPPED: &str = "numLateRecordsDropped";
 /// How an operator handles late records.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum LateRecordHandling {
-    /// Emits them on the output with this index.
-    Emit(usize),
+    /// Emits them on the output for late records.
+    Emit,
     /// Drops and counts them.
     Count,
 }
 
 impl LateRecordHandling {
-    /// `outputs` is the number of the operator's outputs, of which the last is that for late records.
-    pub fn new(emits_late_records: bool, outputs: usize) -> LateRecordHandling {
+    pub fn new(emits_late_records: bool) -> LateRecordHandling {
         match emits_late_records {
-            true => LateRecordHandling::Emit(outputs.saturating_sub(1)),
+            true => LateRecordHandling::Emit,
             false => LateRecordHandling::Count,
         }
     }
@@ -39,12 +38,12 @@ impl LateRecordHandling {
     pub fn after_commit(self, runner: &mut TurnRunner, batch: &Batch, late: &[u32], outputs: &mut Vec<OutputBatch>) {
         match self {
             LateRecordHandling::Count => runner.counters.records_late += late.len() as u64,
-            LateRecordHandling::Emit(index) if !late.is_empty() => {
+            LateRecordHandling::Emit if !late.is_empty() => {
                 let late: Vec<usize> = late.iter().map(|&record| record as usize).collect();
                 let records = Batch { chosen_keys: None, keys: None, ..batch.select(&late) };
-                runner.emit(vec![OutputBatch { index, batch: records }], outputs);
+                runner.emit(vec![OutputBatch { output: OutputId::Late, batch: records }], outputs);
             }
-            LateRecordHandling::Emit(_) => {}
+            LateRecordHandling::Emit => {}
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::model::{Batch, Keys, group_of_key, groups_of_subtask, hash_key, subta
 use crate::pipeline::{FaultPolicy, StateBackendKind};
 use crate::state::testing::TestStore;
 use crate::state::{self, RestoreSource, SnapshotFormat, StateHandle, StateLayout, StateOptions};
-use crate::turn::{OutputBatch, Turn, TurnContext};
+use crate::turn::{OutputBatch, OutputId, Turn, TurnContext};
 
 pub(crate) const GROUPS: u32 = 16;
 
@@ -25,6 +25,10 @@ pub(crate) type OperatorFactory = Arc<dyn Fn(Turn, SharedClock) -> Box<dyn Opera
 
 /// An emitted record: the output's index, the value and the timestamp.
 pub(crate) type EmittedRecord = (usize, String, i64);
+
+/// Numbers of the outputs for late records and dead letters.
+pub(crate) const LATE: usize = 1;
+pub(crate) const DEAD_LETTER: usize = 2;
 
 /// A step of a scenario.
 #[derive(Clone, Debug)]
@@ -87,14 +91,18 @@ pub(crate) struct OperatorHarness {
 }
 
 /// The settings of a function `f` of a job `job` that is never cancelled.
-pub(crate) fn function_settings(
-    on_fault: FaultPolicy,
-    outputs: usize,
-    batch_records: usize,
-    clock: SharedClock,
-) -> FunctionSettings {
+pub(crate) fn function_settings(on_fault: FaultPolicy, batch_records: usize, clock: SharedClock) -> FunctionSettings {
     let (job, function, log, cancel) = ("job".into(), "f".into(), Arc::default(), Arc::default());
-    FunctionSettings { job, function, on_fault, outputs, batch_records, clock, log, cancel }
+    FunctionSettings { job, function, on_fault, batch_records, clock, log, cancel }
+}
+
+/// Returns the number by which tests name an output of a function with one output.
+fn output_number(output: OutputId) -> usize {
+    match output {
+        OutputId::Declared(index) => index,
+        OutputId::Late => LATE,
+        OutputId::DeadLetter => DEAD_LETTER,
+    }
 }
 
 impl OperatorHarness {
@@ -139,7 +147,8 @@ impl OperatorHarness {
     }
 
     fn record_outputs(&mut self, outputs: Vec<OutputBatch>) {
-        for OutputBatch { index: output, batch } in outputs {
+        for OutputBatch { output, batch } in outputs {
+            let output = output_number(output);
             let values = batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap());
             self.emitted.extend(values.zip(&batch.timestamps).map(|(value, &at)| (output, value, at)));
         }

@@ -9,7 +9,7 @@ use super::testing::{
 use crate::model::{Batch, Counters, DueTimers, Keys, TimeDomain};
 use crate::pipeline::{FaultPolicy, StateBackendKind};
 use crate::state::{StateDescription, StateKind, StateLayout};
-use crate::turn::{FIRST_INPUT, Guest, OutputBatch, SECOND_INPUT, Turn, TurnFailure, timer_states};
+use crate::turn::{FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT, Turn, TurnFailure, timer_states};
 
 /// The first input sets the word of its key, the second asks for it. The answer is emitted at once, and again 10 ms of event time
 /// later. The question `forget` clears the word.
@@ -45,7 +45,7 @@ impl Guest for WordLookup {
                 }
             }
         }
-        Ok(vec![OutputBatch { index: 0, batch }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
     }
 
     fn on_timers(
@@ -58,7 +58,7 @@ impl Guest for WordLookup {
         for (&key, &time) in timers.keys.key_of.iter().zip(&timers.times) {
             WordLookup::answer(turn, &timers.keys, key, &mut batch, "then", time)?;
         }
-        Ok(vec![OutputBatch { index: 0, batch }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
     }
 }
 
@@ -67,7 +67,7 @@ fn two_inputs_share_state_and_timers() {
     let mut layout: StateLayout = vec![StateDescription::new("word", StateKind::Value, "raw", "word")];
     layout.extend(timer_states(&[TimeDomain::Event]));
     let make: OperatorFactory = Arc::new(|turn, clock| {
-        let settings = function_settings(FaultPolicy::Fail, 1, 2, clock);
+        let settings = function_settings(FaultPolicy::Fail, 2, clock);
         Box::new(FunctionOperator::new(Box::new(WordLookup), turn, settings, Counters::default()))
     });
     let steps = [
@@ -96,7 +96,7 @@ fn the_write_limit_of_a_function_excludes_deletions_of_fired_timers() {
     let make: OperatorFactory = Arc::new(|mut turn, clock| {
         // The limit is enough for three timers.
         turn.limit_writes(200);
-        let settings = function_settings(FaultPolicy::Fail, 1, 100, clock);
+        let settings = function_settings(FaultPolicy::Fail, 100, clock);
         Box::new(FunctionOperator::new(Box::new(WordLookup), turn, settings, Counters::default()))
     });
     let mut harness = OperatorHarness::new(make, layout, kind, 1);

@@ -85,11 +85,30 @@ fn not_implemented(what: &str) -> TurnFailure {
     crate::error::internal(format!("the function does not handle `{what}`")).into()
 }
 
-/// Records for one output of a function.
+/// An output of a node.
+///
+/// Late records and dead letters are no positions after the function's own outputs. So a function that gains an output moves
+/// neither of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OutputId {
+    /// An output that a function describes, by its index in the description; or one of a source.
+    Declared(usize),
+    /// The late records of an operator with windows or an interval join.
+    Late,
+    /// The dead letters of an operator.
+    DeadLetter,
+}
+
+impl OutputId {
+    /// The main output.
+    pub const MAIN: OutputId = OutputId::Declared(0);
+}
+
+/// Records for one output of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputBatch {
-    /// 0 for the main output; side outputs follow.
-    pub index: usize,
+    /// The output.
+    pub output: OutputId,
     /// The records.
     pub batch: Batch,
 }

@@ -1,7 +1,7 @@
 //! Applies an operator's fault policy (the setting `on_fault`) to the item that a guest failed on.
 //!
 //! Invariant: one failed item costs one item. The policy `fail` returns it in the error, `skip` counts it, and `dead-letter`
-//! emits a dead letter on the output after the function's own.
+//! emits a dead letter.
 
 use super::dead_letter::{DeadLetter, RecordPosition, row_json};
 use super::failed_record::FailedRecord;
@@ -10,7 +10,7 @@ use crate::model::{Batch, Fault};
 use crate::operator::failure::OperatorFailure;
 use crate::operator::turn_runner::runner::{FunctionSettings, TurnRunner};
 use crate::pipeline::FaultPolicy;
-use crate::turn::OutputBatch;
+use crate::turn::{OutputBatch, OutputId};
 
 /// An item that a guest failed on, or that could not be handed to it.
 pub(in crate::operator) struct FailedItem<'a> {
@@ -77,7 +77,7 @@ impl TurnRunner {
                 let letter = DeadLetter { operator, function, fault: &fault, position, timestamp, key, value, schema };
                 let mut batch = Batch::default();
                 batch.push(&letter.encode(), timestamp);
-                outputs.push(OutputBatch { index: self.settings.outputs, batch });
+                outputs.push(OutputBatch { output: OutputId::DeadLetter, batch });
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::operator::testing::{
     records_of_input,
 };
 use crate::pipeline::{FaultPolicy, JoinInterval, NodeKind, PipelineSpec, StateBackendKind};
-use crate::turn::{FIRST_INPUT, Guest, OutputBatch, SECOND_INPUT, Turn, TurnFailure};
+use crate::turn::{FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT, Turn, TurnFailure};
 
 /// Largest number of pairs in one guest call.
 const CALL_PAIRS: usize = 3;
@@ -45,7 +45,7 @@ impl Guest for PairFormatter {
             let key = String::from_utf8_lossy(pairs.keys.distinct.value(key as usize));
             batch.push(format!("{key} {left} {right}").as_bytes(), at_left.max(at_right));
         }
-        Ok(vec![OutputBatch { index: 0, batch }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
     }
 }
 
@@ -55,7 +55,7 @@ fn make(interval: &Arc<Mutex<JoinInterval>>, emits_late_records: bool) -> Operat
     Arc::new(move |mut turn, clock| {
         // The write limit of a function does not apply to stored records.
         turn.limit_writes(1);
-        let settings = function_settings(FaultPolicy::DeadLetter, 2, CALL_PAIRS, clock);
+        let settings = function_settings(FaultPolicy::DeadLetter, CALL_PAIRS, clock);
         let (interval, counters) = (*interval.lock(), Counters::default());
         Box::new(
             IntervalJoin::new(Box::new(PairFormatter), turn, settings, interval, emits_late_records, counters).unwrap(),

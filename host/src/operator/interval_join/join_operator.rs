@@ -40,7 +40,7 @@ struct PairSearchCursor {
 
 impl IntervalJoin {
     /// `turn` is stateful and has timers; its layout contains [`join_states`](super::join_states). If `emits_late_records`, late
-    /// records go to the last of the function's outputs, otherwise they are counted. Error: `internal` if a state is missing.
+    /// records go to the output for late records, otherwise they are counted. Error: `internal` if a state is missing.
     pub fn new(
         guest: Box<dyn Guest>,
         turn: Turn,
@@ -54,7 +54,7 @@ impl IntervalJoin {
         let (from_ms, to_ms) = (upper_ms.saturating_neg(), lower_ms.saturating_neg());
         let right = JoinSide { state: turn.internal_state(SIDES[1])?, lower_ms: from_ms, upper_ms: to_ms };
         let key_state = turn.internal_state(KEY_STATE)?;
-        let late_records = LateRecordHandling::new(emits_late_records, settings.outputs);
+        let late_records = LateRecordHandling::new(emits_late_records);
         let runner = TurnRunner::new(guest, turn.with_internal_timers(), settings, counters);
         Ok(IntervalJoin { runner, sides: [left, right], key_state, late_records })
     }

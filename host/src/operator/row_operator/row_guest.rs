@@ -6,7 +6,7 @@ use super::predicate::RowPredicate;
 use super::selection::RowSelection;
 use crate::model::row::{RowSchema, read_json};
 use crate::model::{Batch, Column, Fault, FaultCode};
-use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
+use crate::turn::{Guest, OutputBatch, OutputId, Turn, TurnFailure};
 
 /// Metric: number of records that a filter has left out.
 const FILTERED: &str = "numRecordsFiltered";
@@ -91,7 +91,7 @@ impl Guest for RowGuest {
             output.values = values;
             output.schema = Some(select.output().clone());
         }
-        Ok(vec![OutputBatch { index: 0, batch: output }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch: output }])
     }
 }
 

@@ -10,7 +10,7 @@ use super::selection::RowSelection;
 use crate::model::row::{RowSchema, read_json, write_json};
 use crate::model::{Batch, FaultCode};
 use crate::pipeline::{Comparison, FieldRename, FieldSelection, FilterExpression, FilterOperand, FilterTerm};
-use crate::turn::{Guest, Turn, TurnContext, TurnFailure};
+use crate::turn::{Guest, OutputId, Turn, TurnContext, TurnFailure};
 
 const SCHEMA: &str = "{a:i32,b:string?,c:bool,d:{x:i64}}";
 
@@ -79,7 +79,7 @@ fn run(program: RowProgram, batch: &Batch) -> Result<(Batch, Turn), TurnFailure>
     turn.begin(None, 0, 0);
     let mut outputs = RowGuest::new(Arc::new(program)).process(&mut turn, 0, batch)?;
     turn.commit().unwrap();
-    assert_eq!((outputs.len(), outputs[0].index), (1, 0));
+    assert_eq!((outputs.len(), outputs[0].output), (1, OutputId::MAIN));
     Ok((outputs.remove(0).batch, turn))
 }
 

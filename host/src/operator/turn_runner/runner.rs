@@ -23,8 +23,6 @@ pub struct FunctionSettings {
     pub function: String,
     /// What happens to a record, a timer or a window that the function fails on.
     pub on_fault: FaultPolicy,
-    /// Number of the function's outputs. Dead letters go to the output with this index.
-    pub outputs: usize,
     /// Largest number of records in one guest call. Larger batches are split.
     pub batch_records: usize,
     pub clock: SharedClock,

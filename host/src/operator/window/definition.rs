@@ -46,7 +46,7 @@ pub struct WindowOptions {
     /// The windows as the pipeline file defines them.
     pub windows: WindowSettings,
     pub function: WindowFunction,
-    /// Whether late records go to the last of the function's outputs. Otherwise they are counted.
+    /// Whether late records go to their output. Otherwise they are counted.
     pub emits_late_records: bool,
     /// The schema of the results of an aggregate if they are rows.
     pub results: Option<Arc<RowSchema>>,
@@ -117,8 +117,8 @@ pub struct WindowDefinition {
 }
 
 impl WindowDefinition {
-    /// `outputs` is the number of the function's outputs. Error: `internal` if the layout of `turn` lacks a state.
-    pub fn new(turn: &Turn, options: WindowOptions, outputs: usize) -> Result<WindowDefinition> {
+    /// Error: `internal` if the layout of `turn` lacks a state.
+    pub fn new(turn: &Turn, options: WindowOptions) -> Result<WindowDefinition> {
         let WindowOptions { windows: settings, function, emits_late_records, results } = options;
         let is_aggregate = function == WindowFunction::Aggregate;
         let stores_elements = !is_aggregate || settings.evictor.is_some();
@@ -139,7 +139,7 @@ impl WindowDefinition {
             session_state: if is_merging { turn.internal_state(SESSIONS)? } else { 0 },
             pane_state: if panes.is_some() { turn.internal_state(PANES)? } else { 0 },
             panes,
-            late_records: LateRecordHandling::new(emits_late_records, outputs),
+            late_records: LateRecordHandling::new(emits_late_records),
             results,
             settings,
         })

@@ -44,7 +44,7 @@ fn follow(windows: &WindowSettings, lists: bool, shares: bool, all: &[PaneTestSt
     let windows = windows.clone();
     let make = move |turn, clock| {
         let guest: Box<dyn Guest> = if lists { Box::new(ListFunction) } else { sum_guest(SumVariant::Aggregate) };
-        let settings = function_settings(FaultPolicy::Fail, 2, 7, clock);
+        let settings = function_settings(FaultPolicy::Fail, 7, clock);
         let options = WindowOptions { windows: windows.clone(), function, emits_late_records: true, results: None };
         let operator = WindowOperator::new(guest, turn, settings, options, Counters::default()).unwrap();
         assert!(operator.shares_panes());

@@ -333,7 +333,7 @@ impl WindowCase {
         let options = WindowOptions { windows, function, emits_late_records: true, results: None };
         let (function, batch_records) = (self.function, self.batch_records);
         let make = move |turn, clock| {
-            let settings = function_settings(FaultPolicy::Fail, 2, batch_records, clock);
+            let settings = function_settings(FaultPolicy::Fail, batch_records, clock);
             let operator = WindowOperator::new(function.guest(), turn, settings, options.clone(), Counters::default());
             Box::new(operator.unwrap()) as Box<dyn Operator>
         };

@@ -11,7 +11,7 @@ use crate::model::{Batch, Column, Counters, Fault, FaultCode, TimeDomain, Window
 use crate::operator::testing::{OperatorFactory, OperatorStep, function_settings, play, play_rescaled};
 use crate::pipeline::{Aggregate, FaultPolicy, KeySelector, NumericAggregate, WindowAssigner, WindowSettings};
 use crate::state::{StateDescription, StateKind, StateLayout};
-use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
+use crate::turn::{Guest, OutputBatch, OutputId, Turn, TurnFailure};
 
 pub(super) const EVENT: TimeDomain = TimeDomain::Event;
 
@@ -78,7 +78,7 @@ impl Guest for SumFunction {
             batch.push(result_text(windows, index, sum).as_bytes(), max_timestamp(windows, index));
             start = end;
         }
-        Ok(vec![OutputBatch { index: 0, batch }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
     }
 }
 
@@ -181,7 +181,7 @@ impl Guest for ListFunction {
             batch.push(result_text(windows, index, all).as_bytes(), max_timestamp(windows, index));
             start = end;
         }
-        Ok(vec![OutputBatch { index: 0, batch }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
     }
 }
 
@@ -234,7 +234,7 @@ pub(super) fn window_operator_with(
     layout.extend(window_states(windows, function == WindowFunction::Aggregate, &[]));
     let options = WindowOptions { windows: windows.clone(), function, emits_late_records, results: None };
     let make: OperatorFactory = Arc::new(move |turn, clock| {
-        let settings = function_settings(on_fault, 2, 1024, clock);
+        let settings = function_settings(on_fault, 1024, clock);
         Box::new(WindowOperator::new(guest(), turn, settings, options.clone(), Counters::default()).unwrap())
     });
     (make, layout)

@@ -12,7 +12,7 @@ use crate::model::{Batch, Column, NO_TIMESTAMP, WindowElements, Windows};
 use crate::operator::testing::{OperatorHarness, OperatorStep, expect, play, records, records_of_input};
 use crate::pipeline::{FaultPolicy, StateBackendKind, WindowAssigner, WindowSettings, WindowTrigger};
 use crate::state::{StateDescription, StateKind};
-use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
+use crate::turn::{Guest, OutputBatch, OutputId, Turn, TurnFailure};
 
 /// Lists the elements of each input, separated by a bar.
 struct CoGroupFunction;
@@ -34,7 +34,7 @@ impl Guest for CoGroupFunction {
             let sides = format!("{}|{}", of(&inputs[0]), of(&inputs[1]));
             batch.push(result_text(windows, index, sides).as_bytes(), max_timestamp(windows, index));
         }
-        Ok(vec![OutputBatch { index: 0, batch }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
     }
 }
 
@@ -75,7 +75,7 @@ impl Guest for FiringCounter {
             turn.map_put(1, key, b"entry", b"")?;
             batch.push(result_text(windows, index, count).as_bytes(), max_timestamp(windows, index));
         }
-        Ok(vec![OutputBatch { index: 0, batch }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
     }
 }
 
@@ -233,7 +233,7 @@ impl Guest for CallSizeRecorder {
         self.note(1, all[0].values.bytes().len());
         let mut batch = Batch::default();
         (0..windows.len()).for_each(|_| batch.push(b"", 0));
-        Ok(vec![OutputBatch { index: 0, batch }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
     }
 }
 

@@ -28,8 +28,7 @@ pub struct WindowOperator {
 }
 
 impl WindowOperator {
-    /// `turn` is stateful and has timers; its layout ends with [`window_states`](super::definition::window_states). The last of
-    /// `settings.outputs` is that for late records. Error: `internal` if the layout lacks a state.
+    /// `turn` is stateful and has timers; its layout ends with [`window_states`](super::definition::window_states). Error: `internal` if the layout lacks a state.
     pub fn new(
         guest: Box<dyn Guest>,
         turn: Turn,
@@ -37,7 +36,7 @@ impl WindowOperator {
         options: WindowOptions,
         counters: Counters,
     ) -> Result<WindowOperator> {
-        let windows = WindowDefinition::new(&turn, options, settings.outputs)?;
+        let windows = WindowDefinition::new(&turn, options)?;
         let runner = TurnRunner::new(guest, turn.with_internal_timers(), settings, counters);
         Ok(WindowOperator { runner, windows, firing_limit: FiringLimit::default() })
     }

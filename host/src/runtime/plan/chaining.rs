@@ -3,11 +3,14 @@
 //! A node with one input, no key and the parallelism of its upstream node is chained to that node: both run in one subtask and
 //! pass batches by a call. Every other input is an edge, which is a set of channels.
 
+use std::collections::BTreeMap;
+
 use super::records::formats::{NodeRecords, PlannedRecords};
 use crate::error::{self, Result};
 use crate::pipeline::{InputRole, NodeInput, PipelineNode};
 use crate::runtime::records::record_format::RecordFormat;
 use crate::runtime::records::record_key::KeyOrigin;
+use crate::turn::OutputId;
 
 /// Largest number of subtasks of one job. Each subtask is a thread.
 const SUBTASKS_MAX: u64 = 1024;
@@ -27,8 +30,8 @@ pub(crate) struct ChainPlan {
 pub(crate) struct ChainedNodePlan {
     /// Index into the nodes of the pipeline.
     pub(crate) node: usize,
-    /// The targets of each output. The last output of an operator is the one for dead letters.
-    pub(crate) routes: Vec<Vec<RouteTarget>>,
+    /// The targets of each output.
+    pub(crate) routes: OutputRoutes,
 }
 
 /// Where the records of an output go.
@@ -39,6 +42,9 @@ pub(crate) enum RouteTarget {
     /// To an edge, by its index in the plan.
     Edge(usize),
 }
+
+/// The targets of each output that any node reads.
+pub(crate) type OutputRoutes = BTreeMap<OutputId, Vec<RouteTarget>>;
 
 /// An edge between two chains.
 pub(crate) struct EdgePlan {
@@ -77,7 +83,7 @@ impl ChainGraph {
     pub(super) fn add_node(&mut self, nodes: &[PipelineNode], records: &PlannedRecords) {
         let index = self.positions.len();
         let (node, own) = (&nodes[index], &records.nodes[index]);
-        let chained = ChainedNodePlan { node: index, routes: vec![Vec::new(); own.output_count()] };
+        let chained = ChainedNodePlan { node: index, routes: OutputRoutes::new() };
         let position = match (&node.inputs[..], &node.key) {
             ([input], None) if nodes[input.node].parallelism == node.parallelism => {
                 self.append_to_chain(input, own.ports[0], chained)
@@ -88,12 +94,12 @@ impl ChainGraph {
     }
 
     /// Adds a node to the chain of its input.
-    fn append_to_chain(&mut self, input: &NodeInput, port: usize, node: ChainedNodePlan) -> ChainPosition {
+    fn append_to_chain(&mut self, input: &NodeInput, port: OutputId, node: ChainedNodePlan) -> ChainPosition {
         let (chain_index, from) = self.positions[input.node];
         let chain = &mut self.chains[chain_index];
         let position = chain.nodes.len();
         chain.nodes.push(node);
-        chain.nodes[from].routes[port].push(RouteTarget::ChainedNode(position));
+        chain.nodes[from].routes.entry(port).or_default().push(RouteTarget::ChainedNode(position));
         (chain_index, position)
     }
 
@@ -113,7 +119,8 @@ impl ChainGraph {
             let edge = self.edges.len();
             let format = records.input(input.role).cloned();
             self.edges.push(EdgePlan { from, to, role: input.role, partitioning, format });
-            self.chains[from].nodes[from_node].routes[records.ports[at]].push(RouteTarget::Edge(edge));
+            let routes = &mut self.chains[from].nodes[from_node].routes;
+            routes.entry(records.ports[at]).or_default().push(RouteTarget::Edge(edge));
             inputs.push(edge);
         }
         self.chains.push(ChainPlan { parallelism: node.parallelism, inputs, nodes: vec![chained] });

@@ -1,20 +1,16 @@
 //! The outputs of an operator: the main one, side outputs, late records, dead letters.
 //!
-//! Outputs have indexes in this order. The output for late records exists only for functions that can have some.
+//! A pipeline file names an output by its name, and [`OutputId`] identifies it while a job runs. The output for late records exists
+//! only for functions that can have some.
 
 use super::functions::{FunctionPlans, function_of};
 use crate::error::{self, Result};
 use crate::pipeline::{NodeInput, OutputPort, PipelineNode};
 use crate::sandbox::FunctionDescription;
+use crate::turn::OutputId;
 
 /// Name of the side output for late records.
 const LATE_PORT: &str = "late";
-
-/// Returns the number of an operator's outputs, without the one for dead letters. This is also the index of that one.
-pub(crate) fn output_count(functions: &FunctionPlans, node: &PipelineNode) -> Result<usize> {
-    let function = function_of(functions, node)?;
-    Ok(function.description.outputs.len() + usize::from(has_late_output(functions, node)))
-}
 
 /// Returns whether an operator has an output for late records.
 pub(super) fn has_late_output(functions: &FunctionPlans, node: &PipelineNode) -> bool {
@@ -38,23 +34,27 @@ pub(crate) fn is_late_output_read(nodes: &[PipelineNode], operator: &PipelineNod
     inputs.filter(|input| input.port == late).any(|input| nodes[input.node].id == operator.id)
 }
 
-/// Returns the index of the output of an operator that an input reads.
+/// Returns the output of an operator that an input reads.
 ///
 /// Fails with `manifest-unknown-input` if the function has no such side output.
-pub(super) fn output_of_input(functions: &FunctionPlans, upstream: &PipelineNode, input: &NodeInput) -> Result<usize> {
+pub(super) fn output_of_input(
+    functions: &FunctionPlans,
+    upstream: &PipelineNode,
+    input: &NodeInput,
+) -> Result<OutputId> {
     let function = &function_of(functions, upstream)?.description;
     match &input.port {
-        OutputPort::Main => Ok(0),
-        OutputPort::DeadLetter => output_count(functions, upstream),
-        port if reads_late_records(functions, upstream, port) => Ok(function.outputs.len()),
+        OutputPort::Main => Ok(OutputId::MAIN),
+        OutputPort::DeadLetter => Ok(OutputId::DeadLetter),
+        port if reads_late_records(functions, upstream, port) => Ok(OutputId::Late),
         OutputPort::Side(name) => side_output(function, upstream, name),
     }
 }
 
-fn side_output(function: &FunctionDescription, operator: &PipelineNode, name: &str) -> Result<usize> {
+fn side_output(function: &FunctionDescription, operator: &PipelineNode, name: &str) -> Result<OutputId> {
     let side_outputs = || function.outputs.iter().enumerate().skip(1);
     if let Some((index, _)) = side_outputs().find(|(_, port)| port.name == name) {
-        return Ok(index);
+        return Ok(OutputId::Declared(index));
     }
     let known: Vec<&str> = side_outputs().map(|(_, port)| &port.name[..]).collect();
     let hint = match known.is_empty() {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result, manifest_key, record_invalid, record_undecodab
 use crate::format::{DecodeDefect, EventTime, RecordDecoder, SourceDecoding};
 use crate::model::{Batch, Column, NO_TIMESTAMP};
 use crate::pipeline::UndecodablePolicy;
-use crate::turn::OutputBatch;
+use crate::turn::{OutputBatch, OutputId};
 
 /// Decodes the records of one source subtask.
 pub(crate) struct SourceDecoder {
@@ -147,14 +147,14 @@ impl SourceDecoder {
         for (index, (values, schema)) in rows.into_iter().zip(&self.decoding.rows).enumerate() {
             let mut rows = Batch { values, timestamps: timestamps.clone(), ..Batch::default() };
             rows.schema = Some(schema.clone());
-            decoded.outputs.push(OutputBatch { index, batch: rows });
+            decoded.outputs.push(OutputBatch { output: OutputId::Declared(index), batch: rows });
         }
         self.add_raw_output(decoded, batch);
     }
 
     fn add_raw_output(&self, decoded: &mut DecodedRecords, batch: Batch) {
         if let Some(index) = self.decoding.raw_output() {
-            decoded.outputs.push(OutputBatch { index, batch });
+            decoded.outputs.push(OutputBatch { output: OutputId::Declared(index), batch });
         }
     }
 

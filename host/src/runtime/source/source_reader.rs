@@ -12,7 +12,7 @@ use crate::clock::SharedClock;
 use crate::connector::{Poll, RecordLocation, Source, UndecodableRecord};
 use crate::error::{Error, Result};
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
-use crate::turn::OutputBatch;
+use crate::turn::{OutputBatch, OutputId};
 use crate::wakeup::Wakeup;
 
 /// Reads one source subtask.
@@ -142,7 +142,7 @@ impl SourceReader {
         self.kept = kept;
         if let Some(index) = self.decoder.dead_letter_output() {
             let letters = self.dead_letters(&undecodable, is_cancelled);
-            outputs.push(OutputBatch { index, batch: letters });
+            outputs.push(OutputBatch { output: OutputId::Declared(index), batch: letters });
         }
         outputs.retain(|output| !output.batch.is_empty());
         let batch = SourceBatch { outputs, records };

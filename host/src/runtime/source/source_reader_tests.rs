@@ -18,6 +18,7 @@ use crate::model::{Counters, Interrupt, NO_TIMESTAMP};
 use crate::pipeline::{
     DecodingSettings, FileFormat, KeySelector, SourceConfig, TimestampFormat, TimestampSelector, UndecodablePolicy,
 };
+use crate::turn::OutputId;
 
 /// A reader of a file or folder, in polls of three records.
 struct ReaderHarness {
@@ -83,13 +84,13 @@ impl ReaderHarness {
                 let values = &output.batch.values;
                 assert_eq!(values.len(), output.batch.timestamps.len());
                 let text = || values.iter().map(|value| String::from_utf8_lossy(value).into_owned());
-                if self.decoding.dead_letter_output() == Some(output.index) {
+                if self.decoding.dead_letter_output().map(OutputId::Declared) == Some(output.output) {
                     self.letters.extend(text().map(|letter| serde_json::from_str::<Value>(&letter).unwrap()));
                     continue;
                 }
                 counts.push(values.len());
                 match output.batch.schema.as_ref() {
-                    Some(schema) if output.index == 0 => {
+                    Some(schema) if output.output == OutputId::MAIN => {
                         for row in values.iter() {
                             let mut json = Vec::new();
                             write_json(schema, row, &mut json).unwrap();

@@ -9,7 +9,7 @@ use crate::model::{groups_of_subtask, hash_key};
 use crate::operator::{FunctionOperator, FunctionSettings, IntervalJoin, Operator, WindowOperator, WindowOptions};
 use crate::pipeline::{OperatorNode, PipelineNode};
 use crate::runtime::plan::functions::{FunctionPlan, GuestOptions, function_of};
-use crate::runtime::plan::output_ports::{is_late_output_read, output_count};
+use crate::runtime::plan::output_ports::is_late_output_read;
 use crate::runtime::plan::window_functions::window_function;
 use crate::sandbox::{FunctionDescription, FunctionKind};
 use crate::state::{self, BroadcastState, StateOptions};
@@ -126,7 +126,6 @@ fn function_settings(
         job: pipeline.name.clone(),
         function: description.name.clone(),
         on_fault: operator.on_fault,
-        outputs: output_count(&context.plan.functions, node)?,
         batch_records: pipeline.batch.records,
         clock: context.options.clock.clone(),
         log: context.logs.get(&node.id).cloned().unwrap_or_default(),

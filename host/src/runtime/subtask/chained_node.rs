@@ -1,5 +1,6 @@
 //! One node of a chain: a source, an operator or a sink, with the targets of its outputs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -10,10 +11,11 @@ use crate::model::{Batch, Counters};
 use crate::operator::{Operator, RejectedRecord};
 use crate::runtime::barrier::Barrier;
 use crate::runtime::metrics_aggregation::SubtaskStats;
-use crate::runtime::plan::chaining::RouteTarget;
+use crate::runtime::plan::chaining::OutputRoutes;
 use crate::runtime::records::record_converter::RecordConverter;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
 use crate::state::BroadcastState;
+use crate::turn::OutputId;
 
 /// A node with the targets of its outputs.
 pub(crate) struct ChainedNode {
@@ -21,11 +23,11 @@ pub(crate) struct ChainedNode {
     pub(crate) id: String,
     pub(crate) task: NodeTask,
     /// The targets of each output.
-    pub(crate) routes: Vec<Vec<RouteTarget>>,
+    pub(crate) routes: OutputRoutes,
     /// Rewrites the records of each input. `None` for an input that takes records of all formats.
     pub(crate) converters: Vec<Option<RecordConverter>>,
     /// The schema of the rows of each output, for batches that do not name it.
-    pub(crate) output_schemas: Vec<Option<Arc<RowSchema>>>,
+    pub(crate) output_schemas: BTreeMap<OutputId, Arc<RowSchema>>,
 }
 
 /// The task of a node.
@@ -41,8 +43,8 @@ pub(crate) enum NodeTask {
 
 impl ChainedNode {
     /// Creates a node whose records stay as they are.
-    pub(crate) fn new(id: impl Into<String>, task: NodeTask, routes: Vec<Vec<RouteTarget>>) -> ChainedNode {
-        ChainedNode { id: id.into(), task, routes, converters: Vec::new(), output_schemas: Vec::new() }
+    pub(crate) fn new(id: impl Into<String>, task: NodeTask, routes: OutputRoutes) -> ChainedNode {
+        ChainedNode { id: id.into(), task, routes, converters: Vec::new(), output_schemas: BTreeMap::new() }
     }
 
     /// Rewrites a batch of an input in the format that the node takes. Records for which this fails are appended to `rejected`.

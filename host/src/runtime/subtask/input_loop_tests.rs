@@ -24,7 +24,7 @@ use crate::runtime::plan::chaining::RouteTarget;
 use crate::runtime::stream_element::StreamElement;
 use crate::runtime::testing::barrier;
 use crate::state::{self, StateOptions};
-use crate::turn::{FIRST_INPUT, Guest, OutputBatch, Turn, TurnContext, TurnFailure, timer_states};
+use crate::turn::{FIRST_INPUT, Guest, OutputBatch, OutputId, Turn, TurnContext, TurnFailure, timer_states};
 use crate::wakeup::Wakeup;
 
 /// Deadline of every wait.
@@ -61,7 +61,7 @@ impl Guest for TimerGuest {
                 turn.timer_register(domain, &[key], &[time + 5])?;
             }
         }
-        Ok(vec![OutputBatch { index: 0, batch }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch }])
     }
 }
 
@@ -70,7 +70,7 @@ struct ForwardGuest;
 
 impl Guest for ForwardGuest {
     fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
-        Ok(vec![OutputBatch { index: 0, batch: batch.clone() }])
+        Ok(vec![OutputBatch { output: OutputId::MAIN, batch: batch.clone() }])
     }
 }
 
@@ -93,12 +93,12 @@ impl TimerHarness {
         let turn = Turn::stateful(TurnContext::default(), layout, state::open(options).unwrap());
         let (called, calls) = unbounded();
         let function = |guest: Box<dyn Guest>, turn| {
-            let settings = function_settings(FaultPolicy::Fail, 1, 1, clock.clone());
+            let settings = function_settings(FaultPolicy::Fail, 1, clock.clone());
             NodeTask::Operator(Box::new(FunctionOperator::new(guest, turn, settings, Counters::default())))
         };
         let timers = function(Box::new(TimerGuest { called }), turn.with_timers(0..1).unwrap());
         let forward = function(Box::new(ForwardGuest), Turn::stateless(TurnContext::default()));
-        let node = |task, target| ChainedNode::new("timers", task, vec![vec![target]]);
+        let node = |task, target| ChainedNode::new("timers", task, [(OutputId::MAIN, vec![target])].into());
         let batch = BatchSettings { records: 1, bytes: 1 << 20, linger: Duration::from_secs(3600) };
         let signals = Arc::<AttemptSignals>::default();
         let (inbox, output_inbox) = (Arc::<Inbox>::default(), Arc::<Inbox>::default());

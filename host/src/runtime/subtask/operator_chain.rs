@@ -18,7 +18,7 @@ use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::RouteTarget;
 use crate::runtime::subtask_failure::SubtaskError;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
-use crate::turn::{FIRST_INPUT, OutputBatch};
+use crate::turn::{FIRST_INPUT, OutputBatch, OutputId};
 
 /// A change of event time that passes through the nodes of a chain.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ impl OperatorChain {
         let Some(ChainedNode { task: NodeTask::Source(_), routes, .. }) = self.nodes.first() else { return false };
         let leads_to_node =
             |target: &RouteTarget| matches!(target, RouteTarget::ChainedNode(at) if self.nodes[*at].id == id);
-        routes.iter().flatten().any(leads_to_node)
+        routes.values().flatten().any(leads_to_node)
     }
 
     /// Emits records that the chain's source has read on one of its outputs.
@@ -112,7 +112,7 @@ impl OperatorChain {
         let mut outputs = Vec::new();
         self.has_unpublished_stats = true;
         match &mut self.nodes[node].task {
-            NodeTask::Source(_) => outputs.push(OutputBatch { index: 0, batch }),
+            NodeTask::Source(_) => outputs.push(OutputBatch { output: OutputId::MAIN, batch }),
             NodeTask::Operator(operator) => {
                 if let Err(failure) = operator.process(input, batch, &mut outputs) {
                     return Err(self.operator_error_in(node, failure));
@@ -148,16 +148,19 @@ impl OperatorChain {
 
     /// Sends an output of a node to its targets.
     fn route(&mut self, node: usize, output: OutputBatch) -> Result<(), SubtaskError> {
-        let OutputBatch { index, mut batch } = output;
+        let OutputBatch { output, mut batch } = output;
         if batch.schema.is_none() {
-            batch.schema = self.nodes[node].output_schemas.get(index).cloned().flatten();
+            batch.schema = self.nodes[node].output_schemas.get(&output).cloned();
         }
         let now_ns = self.clock.monotonic_ns();
-        let targets = self.nodes[node].routes.get(index).map_or(0, Vec::len);
-        for target in 0..targets {
-            let records = if target + 1 == targets { std::mem::take(&mut batch) } else { batch.clone() };
-            match self.nodes[node].routes[index][target] {
-                RouteTarget::ChainedNode(next) => self.process(next, FIRST_INPUT, records)?,
+        let mut next = 0;
+        while let Some((&target, rest)) =
+            self.nodes[node].routes.get(&output).and_then(|routes| routes[next..].split_first())
+        {
+            next += 1;
+            let records = if rest.is_empty() { std::mem::take(&mut batch) } else { batch.clone() };
+            match target {
+                RouteTarget::ChainedNode(to) => self.process(to, FIRST_INPUT, records)?,
                 RouteTarget::Edge(edge) => {
                     let Some(partition) = self.partitions.get_mut(&edge) else { continue };
                     match partition.write(records, now_ns) {

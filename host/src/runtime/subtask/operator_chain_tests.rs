@@ -16,6 +16,7 @@ use crate::pipeline::{CheckpointMode, InputRole};
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::barrier::{Barrier, BarrierKind};
 use crate::runtime::input::input_gate::InputGate;
+use crate::runtime::plan::chaining::OutputRoutes;
 use crate::runtime::stream_element::StreamElement;
 use crate::runtime::subtask_event::{SubtaskEvent, SubtaskEventListener};
 use crate::runtime::testing::unwatched_channel;
@@ -66,7 +67,7 @@ impl Operator for EndlessOperator {
 
 fn endless_chain() -> OperatorChain {
     let task = NodeTask::Operator(Box::<EndlessOperator>::default());
-    let node = ChainedNode::new("op", task, Vec::new());
+    let node = ChainedNode::new("op", task, OutputRoutes::new());
     OperatorChain::new(0, vec![node], BTreeMap::new(), Arc::<ManualClock>::default())
 }
 

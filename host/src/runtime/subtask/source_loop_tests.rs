@@ -32,6 +32,7 @@ use crate::runtime::source::watermark_alignment::AlignmentGroups;
 use crate::runtime::source::watermark_generator::WatermarkGenerator;
 use crate::runtime::subtask_event::SubtaskEvent;
 use crate::runtime::testing::{barrier, unwatched_channel};
+use crate::turn::OutputId;
 use crate::wakeup::Wakeup;
 
 /// A source that returns records with these timestamps for each poll, and then ends.
@@ -69,7 +70,8 @@ impl SourceHarness {
         let (signals, (sender, receiver)) = (Arc::<AttemptSignals>::default(), unwatched_channel(1000));
         let batch = BatchSettings { records: 1, bytes: 1, linger: Duration::ZERO };
         let partition = ResultPartition::forward(sender, batch, signals.clone());
-        let node = ChainedNode::new("source", NodeTask::Source(Counters::default()), vec![vec![RouteTarget::Edge(0)]]);
+        let routes = [(OutputId::MAIN, vec![RouteTarget::Edge(0)])].into();
+        let node = ChainedNode::new("source", NodeTask::Source(Counters::default()), routes);
         let chain = OperatorChain::new(0, vec![node], [(0, partition)].into(), clock.clone());
         let (sender, events) = unbounded();
         let listener = Arc::new(move |event| drop(sender.send(event)));

@@ -7,7 +7,7 @@ use crate::model::{Batch, Column, Fault, FaultCode, JoinedPairs, NO_TIMESTAMP, P
 use crate::pipeline::GuestLimits;
 use crate::sandbox::bindings::cofferdam::function::types;
 use crate::sandbox::description::PortDescription;
-use crate::turn::OutputBatch;
+use crate::turn::{OutputBatch, OutputId};
 
 /// The items of a call, which its outputs name as their origins.
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ pub(super) fn check_outputs(
         let index = output.index as usize;
         let batch = check_output(output, items, declared, &mut bytes);
         let batch = batch.map_err(|why| invalid_output(format!("output {index}: {why}")))?;
-        checked.push(OutputBatch { index, batch });
+        checked.push(OutputBatch { output: OutputId::Declared(index), batch });
     }
     if bytes > limits.output_bytes {
         return Err(output_exceeded(limits));

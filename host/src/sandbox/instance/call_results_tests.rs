@@ -11,6 +11,7 @@ use crate::sandbox::bindings::cofferdam::function::types::{
     ColumnResult, FieldColumnResult, FieldDataResult, Output, RecordValuesResult, TimestampsResult,
 };
 use crate::sandbox::description::PortDescription;
+use crate::turn::OutputId;
 
 fn column(values: &[&str]) -> ColumnResult {
     let (bytes, offsets) = values.iter().collect::<Column>().into_parts();
@@ -198,7 +199,7 @@ proptest! {
                 prop_assert_eq!(checked.len(), count);
                 for output in checked {
                     let records = output.batch.values.len();
-                    prop_assert!(output.index < ports.len());
+                    prop_assert!(output.output < OutputId::Declared(ports.len()));
                     prop_assert_eq!(output.batch.timestamps.len(), records);
                     let columns = output.batch.chosen_keys.iter().chain(&output.batch.attributes);
                     columns.for_each(|column| assert_eq!(column.len(), records));

@@ -6,7 +6,7 @@ use crate::model::row::RowSchema;
 use crate::model::{Batch, Column, Keys, Windows};
 use crate::operator::window::plan::turn_plan::{PlannedFiring, WindowTurnPlan};
 use crate::operator::window::time_window::write_state_key;
-use crate::turn::OutputBatch;
+use crate::turn::{OutputBatch, OutputId};
 
 /// The records that a turn adds to windows.
 #[derive(Clone, Copy)]
@@ -67,5 +67,8 @@ pub fn result_records(
     debug_assert_eq!(firings.len(), values.len());
     let last = |firing: &PlannedFiring| plan.slots[firing.slot as usize].window.max_timestamp();
     let timestamps = firings.iter().map(last).collect();
-    vec![OutputBatch { index: 0, batch: Batch { values, timestamps, schema: schema.cloned(), ..Batch::default() } }]
+    vec![OutputBatch {
+        output: OutputId::MAIN,
+        batch: Batch { values, timestamps, schema: schema.cloned(), ..Batch::default() },
+    }]
 }

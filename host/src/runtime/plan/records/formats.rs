@@ -22,6 +22,7 @@ use crate::runtime::records::record_converter::{NoConversion, RecordConversion};
 use crate::runtime::records::record_format::RecordFormat;
 use crate::runtime::records::record_key::KeyOrigin;
 use crate::sandbox::PortDescription;
+use crate::turn::OutputId;
 
 /// The records of a pipeline.
 #[derive(Default)]
@@ -38,12 +39,12 @@ pub(crate) struct PlannedRecords {
 #[derive(Default)]
 pub(crate) struct NodeRecords {
     /// The formats of each output. An output for late records may have those of two inputs.
-    outputs: Vec<Vec<RecordFormat>>,
+    outputs: BTreeMap<OutputId, Vec<RecordFormat>>,
     /// The format into which the records of each input are rewritten: the first input, and the second or broadcast one. `None` if they
     /// stay as they come.
     inputs: [Option<RecordFormat>; 2],
-    /// For each edge to the node, the index of the output that it reads.
-    pub(crate) ports: Vec<usize>,
+    /// For each edge to the node, the output that it reads.
+    pub(crate) ports: Vec<OutputId>,
     /// For each edge to the node, its key.
     pub(crate) keys: Vec<Option<KeyOrigin>>,
 }
@@ -59,18 +60,13 @@ impl NodeRecords {
         &self.inputs
     }
 
-    /// Returns the number of outputs.
-    pub(crate) fn output_count(&self) -> usize {
-        self.outputs.len()
-    }
-
     /// Returns the schema of each output whose rows all have the same.
-    pub(crate) fn output_schemas(&self) -> Vec<Option<Arc<RowSchema>>> {
-        let schema = |formats: &Vec<RecordFormat>| match &formats[..] {
-            [format] => format.schema().cloned(),
+    pub(crate) fn output_schemas(&self) -> BTreeMap<OutputId, Arc<RowSchema>> {
+        let schema = |(output, formats): (&OutputId, &Vec<RecordFormat>)| match &formats[..] {
+            [format] => Some((*output, format.schema()?.clone())),
             _ => None,
         };
-        self.outputs.iter().map(schema).collect()
+        self.outputs.iter().filter_map(schema).collect()
     }
 }
 
@@ -116,7 +112,7 @@ struct RecordPlanner<'a> {
 /// An edge to the node that is being planned.
 struct InputEdge<'a> {
     input: &'a NodeInput,
-    port: usize,
+    port: OutputId,
     formats: Vec<RecordFormat>,
 }
 
@@ -194,7 +190,8 @@ impl<'a> RecordPlanner<'a> {
         let count = decoding
             .dead_letter_output()
             .map_or_else(|| decoding.rows.len() + usize::from(decoding.wants_raw), |last| last + 1);
-        let outputs = (0..count).map(|port| vec![source_format(&decoding, port, false)]).collect();
+        let output = |port| (OutputId::Declared(port), vec![source_format(&decoding, port, false)]);
+        let outputs = (0..count).map(output).collect();
         self.plan.decodings.insert(self.nodes[index].id.clone(), Arc::new(decoding));
         Ok(NodeRecords { outputs, ..NodeRecords::default() })
     }
@@ -205,19 +202,16 @@ impl<'a> RecordPlanner<'a> {
         let edge = |(at, input): (usize, &'a NodeInput)| {
             let producer = &self.nodes[input.node];
             let decoding = self.plan.decodings.get(&producer.id);
-            let port = match (decoding, self.source_ports.get(&(index, at))) {
-                (Some(_), Some(port)) => *port,
-                (Some(decoding), None) => decoding.dead_letter_output().unwrap_or_default(),
-                (None, _) => output_of_input(self.functions, producer, input)?,
+            let Some(decoding) = decoding else {
+                let port = output_of_input(self.functions, producer, input)?;
+                let formats = self.plan.nodes[input.node].outputs.get(&port).cloned().unwrap_or_default();
+                return Ok(InputEdge { input, port, formats });
             };
-            let formats = match decoding {
-                Some(decoding) => {
-                    let wants_bytes = self.needs[index][at] == InputNeed::Raw;
-                    vec![source_format(decoding, port, wants_bytes)]
-                }
-                None => self.plan.nodes[input.node].outputs[port].clone(),
-            };
-            Ok(InputEdge { input, port, formats })
+            let port = self.source_ports.get(&(index, at)).copied();
+            let port = port.or(decoding.dead_letter_output()).unwrap_or_default();
+            let wants_bytes = self.needs[index][at] == InputNeed::Raw;
+            let formats = vec![source_format(decoding, port, wants_bytes)];
+            Ok(InputEdge { input, port: OutputId::Declared(port), formats })
         };
         node.inputs.iter().enumerate().map(edge).collect()
     }
@@ -264,7 +258,10 @@ impl<'a> RecordPlanner<'a> {
     fn key(&self, node: &PipelineNode, edge: &InputEdge<'_>, declared: &str) -> Result<Option<EdgeKey>> {
         let Some((selector, key)) = node.key_of(edge.input.role) else { return Ok(None) };
         let upstream = self.functions.get(&self.nodes[edge.input.node].id);
-        let output = upstream.and_then(|plan| plan.description.outputs.get(edge.port));
+        let output = upstream.and_then(|plan| match edge.port {
+            OutputId::Declared(index) => plan.description.outputs.get(index),
+            OutputId::Late | OutputId::DeadLetter => None,
+        });
         let emitted = output.map_or("", |port| &port.key_type);
         let keyed = KeyedInput { node, input: edge.input, formats: &edge.formats, emitted, declared };
         edge_key(self.view(), &keyed, selector, key).map(Some)
@@ -295,16 +292,21 @@ impl<'a> RecordPlanner<'a> {
     }
 
     /// Returns the formats of the outputs of an operator: those of its function, late records, dead letters.
-    fn outputs(&self, node: &PipelineNode, inputs: &[Option<RecordFormat>; 2]) -> Vec<Vec<RecordFormat>> {
-        let Some(function) = self.functions.get(&node.id) else { return Vec::new() };
-        let mut outputs: Vec<Vec<RecordFormat>> =
-            function.description.outputs.iter().map(|port| vec![port_format(port)]).collect();
+    fn outputs(
+        &self,
+        node: &PipelineNode,
+        inputs: &[Option<RecordFormat>; 2],
+    ) -> BTreeMap<OutputId, Vec<RecordFormat>> {
+        let Some(function) = self.functions.get(&node.id) else { return BTreeMap::new() };
+        let declared = function.description.outputs.iter().enumerate();
+        let mut outputs: BTreeMap<OutputId, Vec<RecordFormat>> =
+            declared.map(|(index, port)| (OutputId::Declared(index), vec![port_format(port)])).collect();
         if has_late_output(self.functions, node) {
             let mut late: Vec<RecordFormat> = inputs.iter().flatten().cloned().collect();
             late.dedup();
-            outputs.push(late);
+            outputs.insert(OutputId::Late, late);
         }
-        outputs.push(vec![RecordFormat::Json]);
+        outputs.insert(OutputId::DeadLetter, vec![RecordFormat::Json]);
         outputs
     }
 }

@@ -11,6 +11,7 @@ use crate::runtime::plan::functions::FunctionPlan;
 use crate::runtime::records::record_format::RecordFormat;
 use crate::runtime::testing::function;
 use crate::sandbox::{FunctionKind, PortDescription};
+use crate::turn::OutputId;
 
 /// A folder with `flights.csv` and `flights.ndjson`.
 fn folder() -> tempfile::TempDir {
@@ -135,7 +136,7 @@ fn a_field_with_two_types_is_decoded_for_each_of_them() {
     let plan_ = plan(&text, &different).unwrap();
     assert_eq!(decoded(&plan_), ["{dep_delay:i32}", "{dep_delay:string}"]);
     let ports = |id| plan_.records.nodes[index_of(&plan_, id)].ports.clone();
-    assert_eq!((ports("track"), ports("other")), (vec![0], vec![1]));
+    assert_eq!((ports("track"), ports("other")), (vec![OutputId::MAIN], vec![OutputId::Declared(1)]));
     let and_raw = [("track", process("{dep_delay:i32}", "raw")), ("other", process("raw", "raw"))];
     let plan_ = plan(&text, &and_raw).unwrap();
     assert_eq!(decoded(&plan_), ["{dep_delay:i32}", "raw"]);
@@ -173,8 +174,7 @@ fn a_source_with_dead_letters_has_an_output_for_them() {
     );
     let plan = plan(&text, &[("track", process("{dep_delay:i32}", "raw"))]).unwrap();
     assert_eq!(plan.records.decodings["flights"].dead_letter_output(), Some(1));
-    assert_eq!(plan.records.nodes[index_of(&plan, "bad")].ports, [1]);
-    assert_eq!(plan.records.nodes[index_of(&plan, "flights")].output_count(), 2);
+    assert_eq!(plan.records.nodes[index_of(&plan, "bad")].ports, [OutputId::Declared(1)]);
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_native_aggregate_reads_its_fields_and_emits_rows() {
     };
     let plan_ = plan(&windows("{ type = \"sum\", field = \"dep_delay\" }", ""), &[]).unwrap();
     assert_eq!(decoded(&plan_), ["{carrier:string?,dep_delay:string?}"]);
-    let output = plan_.records.nodes[index_of(&plan_, "track")].output_schemas()[0].clone().unwrap();
+    let output = plan_.records.nodes[index_of(&plan_, "track")].output_schemas()[&OutputId::MAIN].clone();
     assert_eq!(output.to_string(), "{carrier:string,start:timestamp,end:timestamp,sum:json}");
     assert_eq!(decoded(&plan(&windows("{ type = \"count\" }", ""), &[]).unwrap()), ["{carrier:string?}"]);
     let all = ["{carrier:string?,tailnum:string?,dep_delay:string?,origin:string?}"];
@@ -357,7 +357,7 @@ fn needs_pass_through_filter_and_select() {
     let select = "select = { keep = [\"dep_delay\"], rename = { delay = \"dep_delay\" } }";
     let plan_ = plan(&text(&format!("filter = \"carrier = 'UA' and dep_delay > 3\"\n{select}")), &functions).unwrap();
     assert_eq!(decoded(&plan_), ["{dep_delay:i32,carrier:string?}"]);
-    let output = plan_.records.nodes[index_of(&plan_, "some")].output_schemas()[0].clone().unwrap();
+    let output = plan_.records.nodes[index_of(&plan_, "some")].output_schemas()[&OutputId::MAIN].clone();
     assert_eq!((output.to_string(), input_of(&plan_, "track")), ("{delay:i32}".into(), "{delay:i32}".into()));
     let drop = plan(&text("select = { rename = { delay = \"dep_delay\" }, drop = [\"origin\"] }"), &functions).unwrap();
     assert_eq!(decoded(&drop), ["{dep_delay:i32}"]);
@@ -432,4 +432,25 @@ fn a_repeated_name_in_a_header_is_refused_only_where_all_columns_are_read() {
     let some = format!("{CSV}{}{SINK}", operator("track", "flights", ""));
     let functions = BTreeMap::from([("track".to_owned(), process("{b:string}", "raw"))]);
     assert!(plan(&some, functions, folder.path()).is_ok());
+}
+
+#[test]
+fn an_added_side_output_moves_neither_late_records_nor_dead_letters_nor_another_output() {
+    let window = "key = { field = \"carrier\" }\nwindow = { type = \"tumbling\", size = \"1min\", time = \"processing\" }\n\
+                  on_fault = \"dead-letter\"";
+    let sink = |id: &str, input: &str| format!("[sink.{id}]\ninput = \"track.{input}\"\nconnector = \"blackhole\"\n");
+    let sinks = [sink("late", "late"), sink("bad", "dead-letter"), sink("side", "side")].concat();
+    let text = format!("{CSV}{}{SINK}{sinks}", operator("track", "flights", window));
+    let with_outputs = |names: &[&str]| {
+        let mut track = with_ports(FunctionKind::ProcessWindow, port("{carrier:string}", ""), port("raw", ""));
+        track.description.outputs = names.iter().map(|name| PortDescription::new(name, "raw")).collect();
+        let plan = plan(&text, &[("track", track)]).unwrap();
+        ["out", "late", "bad", "side"].map(|id| plan.records.nodes[index_of(&plan, id)].ports[0])
+    };
+    let before = with_outputs(&["out", "side"]);
+    assert_eq!(before, [OutputId::MAIN, OutputId::Late, OutputId::DeadLetter, OutputId::Declared(1)]);
+    assert_eq!(with_outputs(&["out", "side", "added"]), before);
+    // A pipeline finds a side output by its name wherever it is, and the others stay.
+    let moved = with_outputs(&["out", "added", "side"]);
+    assert_eq!((&moved[..3], moved[3]), (&before[..3], OutputId::Declared(2)));
 }
