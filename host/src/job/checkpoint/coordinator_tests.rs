@@ -126,6 +126,21 @@ fn a_checkpoint_that_exceeds_its_timeout_fails_and_the_job_continues() {
 }
 
 #[test]
+fn an_injected_fault_fails_the_first_attempt_once() {
+    let test = TestHost::new();
+    let host = test.open();
+    let settings = "interval = \"5ms\"\n[restart]\ndelay = \"1ms\"\n[fault_injection]\nafter_checkpoints = 2";
+    let id = test.submit_pipeline(&host, fan_in(settings));
+    wait(&host, &id, |job| job.summary.restarts == 1 && job.summary.status == JobStatus::Running);
+    let job = host.job(&id).unwrap();
+    assert_eq!(job.failure.as_ref().map(|failure| failure.code.as_str()), Some("fault-injected"));
+    assert!(job.summary.restored_checkpoint >= Some(2));
+    wait_for_checkpoints(&host, &id, 6);
+    assert_eq!(host.job(&id).unwrap().summary.restarts, 1);
+    host.shutdown();
+}
+
+#[test]
 fn event_time_progress_triggers_a_checkpoint() {
     let test = TestHost::new();
     let host = test.open();
