@@ -98,8 +98,10 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("pipeline", "model"),
     ("model", "error"),
     ("model", "escape"),
+    ("model", "wakeup"),
     ("error", "escape"),
     ("stdio", "escape"),
+    ("stdio", "wakeup"),
 ];
 
 /// Forbidden in host/src outside of tests, because untrusted bytes could reach it.

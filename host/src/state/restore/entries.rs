@@ -66,7 +66,7 @@ fn conversions(
             state,
             name: old.name.clone(),
             kind: new.kind,
-            conversion: ValueConversion::between(old, new),
+            conversion: EntryConversion::between(old, new),
             had_ttl: old.ttl.is_some(),
             has_ttl: new.ttl.is_some(),
             entries: Vec::new(),
@@ -78,7 +78,7 @@ fn conversions(
 }
 
 /// How the values of a stored state become values of the declared one.
-enum ValueConversion {
+enum EntryConversion {
     None,
     /// The host copies the fields of rows.
     Rows(RowConversion),
@@ -86,16 +86,16 @@ enum ValueConversion {
     Function(ReadableForm),
 }
 
-impl ValueConversion {
+impl EntryConversion {
     /// Returns the conversion between two states that are compatible. A migration by the function takes precedence.
-    fn between(old: &StateDescription, new: &StateDescription) -> ValueConversion {
+    fn between(old: &StateDescription, new: &StateDescription) -> EntryConversion {
         if has_same_schema(old, new) {
-            return ValueConversion::None;
+            return EntryConversion::None;
         }
         match (new.readable_form_of(old), RowConversion::between(old, new)) {
-            (Some(older), _) => ValueConversion::Function(older.clone()),
-            (None, Ok(Some(rows))) => ValueConversion::Rows(rows),
-            (None, _) => ValueConversion::None,
+            (Some(older), _) => EntryConversion::Function(older.clone()),
+            (None, Ok(Some(rows))) => EntryConversion::Rows(rows),
+            (None, _) => EntryConversion::None,
         }
     }
 }
@@ -108,7 +108,7 @@ struct StateConversion {
     state: StateId,
     name: String,
     kind: StateKind,
-    conversion: ValueConversion,
+    conversion: EntryConversion,
     had_ttl: bool,
     has_ttl: bool,
     /// The buffered entries.
@@ -131,7 +131,7 @@ struct BufferedEntry {
 impl StateConversion {
     /// Returns whether stored values differ from what the operator would store now.
     fn rewrites_values(&self) -> bool {
-        !matches!(self.conversion, ValueConversion::None) || self.had_ttl != self.has_ttl
+        !matches!(self.conversion, EntryConversion::None) || self.had_ttl != self.has_ttl
     }
 
     /// Adds an entry to the buffer: the elements of a list, or the single value, each with its update time.
@@ -193,9 +193,9 @@ impl StateConversion {
         let values = std::mem::take(&mut self.values);
         let older = match &self.conversion {
             _ if values.is_empty() => return Ok(values),
-            ValueConversion::None => return Ok(values),
-            ValueConversion::Rows(rows) => return rows.convert_all(&self.name, values.iter()),
-            ValueConversion::Function(older) => older,
+            EntryConversion::None => return Ok(values),
+            EntryConversion::Rows(rows) => return rows.convert_all(&self.name, values.iter()),
+            EntryConversion::Function(older) => older,
         };
         let Some(migrate) = migrate else {
             let reason = "no function that could migrate it is available";
