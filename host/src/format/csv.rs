@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
 
-use super::decoder::{DecodeDefect, EventTime, TimestampReader};
 use super::text_value::TextReader;
 use super::time_parser::TimeParser;
+use super::timestamp_reader::{DecodeDefect, EventTime, TimestampReader};
 use crate::model::Column;
 use crate::model::row::{Field, FieldDefect, RowSchema, did_you_mean, read_json_value};
 use crate::pipeline::KeySelector;

@@ -19,6 +19,7 @@ mod text_value;
 mod time_parser;
 #[cfg(test)]
 mod time_parser_tests;
+mod timestamp_reader;
 
 #[cfg(test)]
 mod decoder_tests;
@@ -28,7 +29,8 @@ mod encoder_tests;
 mod records_tests;
 
 pub use csv::column_names;
-pub use decoder::{DecodeDefect, EventTime, RecordDecoder};
+pub use decoder::RecordDecoder;
 pub use decoding::SourceDecoding;
 pub use encoder::{EncodeDefect, RecordEncoder};
 pub use time_parser::{TimeParser, is_implausible};
+pub use timestamp_reader::{DecodeDefect, EventTime};

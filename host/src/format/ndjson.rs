@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::decoder::{DecodeDefect, EventTime, TimestampReader};
 use super::time_parser::TimeParser;
+use super::timestamp_reader::{DecodeDefect, EventTime, TimestampReader};
 use crate::model::Column;
 use crate::model::row::{
     Field, FieldDefect, FieldType, JsonDefect, RowSchema, cut, members, read_field, skip_space, skip_value, string_of,

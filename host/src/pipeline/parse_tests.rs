@@ -345,7 +345,10 @@ fn values_out_of_bounds_are_rejected() {
     refused(SMALL, "name = \"small\"\n", "", "manifest-invalid", 1);
     let name = "name = \"small\"\n";
     let injected = |count: &str| format!("{name}[fault_injection]\n{count}\n");
-    assert_eq!(parse(&SMALL.replace(name, &injected("after_checkpoints = 2"))).unwrap().fail_after_checkpoints, Some(2));
+    assert_eq!(
+        parse(&SMALL.replace(name, &injected("after_checkpoints = 2"))).unwrap().fail_after_checkpoints,
+        Some(2)
+    );
     refused(SMALL, name, &injected("after_checkpoints = 0"), "manifest-invalid", 3);
     refused(SMALL, name, &injected("after_records = 1"), "manifest-unknown-key", 3);
     refused(SMALL, "connector = \"generator\"", "", "manifest-invalid", 3);
