@@ -11,8 +11,8 @@ use super::time_parser::TimeParser;
 use super::timestamp_reader::{DecodeDefect, EventTime, TimestampReader};
 use crate::model::Column;
 use crate::model::row::{
-    Field, FieldDefect, FieldType, JsonDefect, RowSchema, cut, members, read_field, skip_space, skip_value, string_of,
-    write_signed,
+    Field, FieldDefect, FieldType, JsonDefect, MemberName, RowSchema, cut, members, read_field, skip_space, skip_value,
+    string_of, write_signed,
 };
 use crate::pipeline::KeySelector;
 
@@ -111,10 +111,10 @@ impl NdjsonDecoder {
         let (names, lengths, values) = (&self.names, self.lengths, &mut self.values);
         let end = members::<JsonDefect>(record, start, |name, at| {
             let behind = skip_value(record, at)?;
-            if lengths & length_bit(name.len()) != 0 || record[name.clone()].contains(&b'\\') {
-                if let Some(place) = place_of(names, record, name) {
-                    values[place] = at..behind;
-                }
+            if (lengths & length_bit(name.range.len()) != 0 || name.is_escaped)
+                && let Some(place) = place_of(names, record, name)
+            {
+                values[place] = at..behind;
             }
             Ok(behind)
         })?;
@@ -129,20 +129,19 @@ fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
 }
 
-/// Returns where a name is in the sorted `names`. The range is that between the quotes.
+/// Returns where a name is in the sorted `names`.
 #[inline]
-fn place_of(names: &[String], record: &[u8], range: Range<usize>) -> Option<usize> {
-    let raw = &record[range.clone()];
+fn place_of(names: &[String], record: &[u8], name: MemberName) -> Option<usize> {
     let search = |name: &[u8]| {
         if names.len() <= COMPARED_NAMES_MAX {
             return names.iter().position(|other| other.as_bytes() == name);
         }
         names.binary_search_by(|other| other.as_bytes().cmp(name)).ok()
     };
-    if raw.contains(&b'\\') {
-        return search(string_of(&record[range.start - 1..range.end + 1])?.as_bytes());
+    if name.is_escaped {
+        return search(string_of(name.quoted(record))?.as_bytes());
     }
-    search(raw)
+    search(&record[name.range])
 }
 
 impl NdjsonField {
@@ -177,9 +176,9 @@ fn below<'a>(value: &'a [u8], path: &[String]) -> &'a [u8] {
     let mut value = value;
     for name in path {
         let mut found = 0..0;
-        let walked = members::<JsonDefect>(value, 0, |range, at| {
+        let walked = members::<JsonDefect>(value, 0, |member, at| {
             let behind = skip_value(value, at)?;
-            if string_of(&value[range.start - 1..range.end + 1]).is_some_and(|other| other == name.as_str()) {
+            if string_of(member.quoted(value)).is_some_and(|other| other == name.as_str()) {
                 found = at..behind;
             }
             Ok(behind)

@@ -52,7 +52,7 @@ fn read_record(fields: &[Field], json: &[u8], start: usize, to: &mut Vec<u8>) ->
     let mut values: SmallVec<[Range<usize>; 16]> = SmallVec::from_elem(0..0, fields.len());
     let end = members::<JsonDefect>(json, start, |name, at| {
         let behind = skip_value(json, at)?;
-        if let Some(index) = field_named(fields, &json[name.start - 1..name.end + 1]) {
+        if let Some(index) = field_named(fields, name.quoted(json)) {
             values[index] = at..behind;
         }
         Ok(behind)
@@ -169,7 +169,7 @@ fn read_map(element: &ElementType, json: &[u8], to: &mut Vec<u8>) -> ReadResult 
     let mut index_of = std::collections::BTreeMap::new();
     members(json, 0, |name, at| {
         let end = skip_value(json, at)?;
-        let quoted = &json[name.start - 1..name.end + 1];
+        let quoted = name.quoted(json);
         let Some(name) = string_of(quoted) else {
             return Err(FieldDefect::of_value(format!(
                 "has the name {}, which is not text",

@@ -30,7 +30,7 @@ pub use encoding::{RowCheck, RowDefect, write_bytes, write_signed, write_unsigne
 pub use field_defect::{FieldDefect, cut};
 pub use field_type::{ElementType, Field, FieldType};
 pub use json_read::{digits_value, is_json, json_integer, read_field, read_json, read_json_value, read_value};
-pub use json_scan::{JSON_DEPTH_MAX, JsonDefect, members, skip_space, skip_value, string_of};
+pub use json_scan::{JSON_DEPTH_MAX, JsonDefect, MemberName, members, skip_space, skip_value, string_of};
 pub use json_write::{write_json, write_json_string, write_json_text, write_json_value};
 pub use key::RowKey;
 pub use locator::{FieldLocator, RowValue, RowValues};
