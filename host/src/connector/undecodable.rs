@@ -47,7 +47,7 @@ impl SkipLog {
     pub fn skip(&mut self, source: &str, why: impl FnOnce() -> Error) {
         self.skipped += 1;
         if self.skipped <= NAMED_MAX || self.skipped.is_power_of_two() {
-            tracing::warn!(source, skipped = self.skipped, "record skipped: {}", why().message);
+            tracing::warn!(source, undecodable = self.skipped, "record not decoded: {}", why().message);
         }
     }
 }

@@ -69,8 +69,10 @@ fn losses(operators: &[OperatorDetail]) -> Vec<RecordLoss> {
             (LossKind::DeadLettered, node.records_dead_lettered),
             (LossKind::WithoutTimestamp, node.records_without_timestamp()),
         ];
-        let loss =
-            |(kind, records)| RecordLoss { node: node.id.clone(), kind, records, of: node.records_in.max(records) };
+        // A source does not count records that it could not decode as records in.
+        let undecoded = if node.kind == "source" { node.records_skipped + node.records_dead_lettered } else { 0 };
+        let of = node.records_in + undecoded;
+        let loss = |(kind, records)| RecordLoss { node: node.id.clone(), kind, records, of: of.max(records) };
         counts.map(loss).into_iter().filter(|loss| loss.records.saturating_mul(WARNED_ONE_IN) > loss.of)
     };
     operators.iter().flat_map(of_node).filter(|loss| loss.records > 0).collect()
