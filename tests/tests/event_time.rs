@@ -73,11 +73,25 @@ fn sorted(windows: Windows<'_>, line: impl Fn(&str, i64, i64, (i64, u64)) -> Str
     lines
 }
 
+/// A time within a day of the epoch, as RFC 3339.
+fn time(ms: i64) -> String {
+    let (date, seconds) = match ms.div_euclid(1000) {
+        seconds @ 0.. => ("1970-01-01", seconds),
+        seconds => ("1969-12-31", 86_400 + seconds),
+    };
+    let fraction = match ms.rem_euclid(1000) {
+        0 => String::new(),
+        fraction => format!(".{fraction:03}"),
+    };
+    format!("{date}T{:02}:{:02}:{:02}{fraction}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
 /// The expected content of each sink, sorted.
 fn expected(records: &[Record]) -> [(&'static str, Vec<String>); 5] {
     let sum = |key: &str, start, end, (sum, _)| format!("{key},{start},{end},{sum}");
     let count = |key: &str, start, end, (_, count)| {
-        format!("{{\"count\":{count},\"end\":{end},\"key\":\"{key}\",\"start\":{start}}}")
+        let (start, end) = (time(start), time(end));
+        format!("{{\"column0\":\"{key}\",\"start\":\"{start}\",\"end\":\"{end}\",\"count\":{count}}}")
     };
     [
         ("tumbling", sorted(windows(records, 3000, 3000, 1000), sum)),

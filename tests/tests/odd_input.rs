@@ -57,8 +57,8 @@ fn of_a_json_name_that_occurs_twice_the_last_one_is_key_and_timestamp() {
     let input = "{\"k\":\"a\",\"ts\":10,\"k\":\"b\",\"ts\":2000}\n{\"k\":\"c\",\"ts\":3000}\n";
     let (_, results) = scene.run(&scene.pipeline(input, "ndjson", COUNT, "fail"), "FINISHED");
     let expected = [
-        json!({"key": "b", "start": 2000, "end": 3000, "count": 1}),
-        json!({"key": "c", "start": 3000, "end": 4000, "count": 1}),
+        json!({"k": "b", "start": "1970-01-01T00:00:02Z", "end": "1970-01-01T00:00:03Z", "count": 1}),
+        json!({"k": "c", "start": "1970-01-01T00:00:03Z", "end": "1970-01-01T00:00:04Z", "count": 1}),
     ];
     assert_eq!(results, expected);
 }
@@ -70,9 +70,11 @@ fn a_csv_column_that_the_header_has_twice_is_refused_as_a_key() {
     let refused = scene.server.api.post("/v1/jobs", "application/toml", pipeline.as_bytes()).unwrap();
     assert_eq!((refused.status, refused.code()), (400, "manifest-key"), "{}", refused.body);
     assert!(refused.body.to_string().contains("column `k` twice"), "{}", refused.body);
-    let by_place = pipeline.replace("key = { field = \"k\" }", "key = { column = 2 }");
-    let (_, results) = scene.run(&by_place, "FINISHED");
-    assert_eq!(results[0]["key"], "b");
+    let named = pipeline
+        .replace("format = \"csv\"", "format = \"csv\"\ncolumns = [\"j\", \"ts\", \"k\"]")
+        .replace("key = { field = \"k\" }", "key = { column = 2 }");
+    let (_, results) = scene.run(&named, "FINISHED");
+    assert_eq!(results[0]["k"], "b");
 }
 
 #[test]
@@ -83,16 +85,24 @@ fn a_sum_that_floating_numbers_do_not_hold_is_a_fault() {
     let (job, results) = scene.run(&scene.pipeline(input, "ndjson", SUM, "fail"), "FAILED");
     assert_eq!((job["failure"]["code"].as_str(), results.len()), (Some("number-overflow"), 0), "{job}");
     let (job, results) = scene.run(&scene.pipeline(input, "ndjson", SUM, "skip"), "FINISHED");
-    assert_eq!(results, [json!({"key": "a", "start": 0, "end": 1000, "sum": 1e308})]);
+    assert_eq!(
+        results,
+        [json!({"k": "a", "start": "1970-01-01T00:00:00Z", "end": "1970-01-01T00:00:01Z", "sum": 1e308})]
+    );
     assert_eq!(job["operators"][1]["records_skipped"], 1, "{job}");
     // In sliding windows only the sum of two panes overflows, so only windows with both panes are affected.
     let sliding = scene
         .pipeline(input, "ndjson", SUM, "skip")
         .replace("{ type = \"tumbling\", size = \"1s\" }", "{ type = \"sliding\", size = \"2ms\", slide = \"1ms\" }");
     let (job, results) = scene.run(&sliding, "FINISHED");
-    let sums: Vec<_> = results.iter().map(|result| (result["start"].as_i64(), result["sum"].clone())).collect();
-    let of = |start: i64, sum: f64| (Some(start), json!(sum));
-    assert_eq!(sums, [of(0, 1e308), of(2, 1e308), (Some(3), json!(5))], "{job}");
+    let sums: Vec<_> = results.iter().map(|result| (result["start"].clone(), result["sum"].clone())).collect();
+    let start =
+        |ms: i64| if ms == 0 { json!("1970-01-01T00:00:00Z") } else { json!(format!("1970-01-01T00:00:00.00{ms}Z")) };
+    let of = |ms: i64, sum: f64| (start(ms), json!(sum));
+    assert!(
+        sums.len() == 3 && [of(0, 1e308), of(2, 1e308), (start(3), json!(5))].iter().all(|sum| sums.contains(sum)),
+        "{sums:?} {job}"
+    );
     assert_eq!(job["operators"][1]["records_skipped"], 1, "{job}");
 }
 
@@ -101,8 +111,10 @@ fn a_key_that_is_not_text_is_told_from_the_text_of_its_digits() {
     let scene = Scene::new("keys");
     let pipeline = scene.pipeline("", "csv", COUNT, "fail");
     fs::write(scene.dir.join("in"), b"k,ts\n\xff\xfe,1\nfffe,2\n").unwrap();
-    let (_, results) = scene.run(&pipeline, "FINISHED");
-    let mut keys: Vec<String> = results.iter().map(|result| result["key"].to_string()).collect();
-    keys.sort();
-    assert_eq!(keys, ["\"fffe\"", "{\"hex\":\"fffe\"}"]);
+    let (job, _) = scene.run(&pipeline, "FAILED");
+    assert_eq!(job["failure"]["code"], "record-invalid", "{job}");
+    let of_bytes = pipeline.replace("format = \"csv\"", "format = \"csv\"\nfields = { k = \"bytes\" }");
+    let (_, results) = scene.run(&of_bytes, "FINISHED");
+    let keys: Vec<&Value> = results.iter().map(|result| &result["k"]).collect();
+    assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
 }

@@ -45,7 +45,7 @@ fn run(dir: &Path, tables: &str, source: &str) -> Ran {
 
 fn pipeline(tables: &str, source: &str) -> String {
     format!(
-        "name = \"input\"\n{tables}\n[source.in]\n{source}\n[sink.out]\ninput = \"in\"\nconnector = \"file\"\npath = \"out\"\n"
+        "name = \"input\"\n{tables}\n[source.in]\n{source}\n[sink.out]\ninput = \"in\"\nconnector = \"file\"\npath = \"out\"\nformat = \"raw\"\n"
     )
 }
 

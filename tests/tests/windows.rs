@@ -134,9 +134,8 @@ fn an_aggregate_of_the_host_needs_no_component() {
     let scene = Scene::new("native");
     let check = |name: &str, aggregate: &str, [a, b, c, d]: [&str; 4]| {
         let line = |key: &str, start: i64, (name, result): (&str, &str)| {
-            let end = start + 3000;
-            let text = format!("{{\"key\":\"{key}\",\"start\":{start},\"end\":{end},\"{name}\":{result}}}");
-            serde_json::from_str::<serde_json::Value>(&text).unwrap().to_string()
+            let [start, end] = [start, start + 3000].map(|ms| format!("1970-01-01T00:00:0{}Z", ms / 1000));
+            format!("{{\"id\":\"{key}\",\"start\":\"{start}\",\"end\":\"{end}\",\"{name}\":{result}}}")
         };
         let [a, b, c, d] = [a, b, c, d].map(|result| (name, result));
         let mut lines = [line("a", 0, a), line("a", 3000, b), line("a", 6000, c), line("b", 3000, d)];
@@ -146,6 +145,12 @@ fn an_aggregate_of_the_host_needs_no_component() {
     };
     check("max", "{ type = \"max\", field = \"value\" }", ["4", "3", "7", "9"]);
     check("count", "{ type = \"count\" }", ["3", "1", "1", "2"]);
-    let top = ["[\"a,4,500\",\"a,2,2000\"]", "[\"a,3,3000\"]", "[\"a,7,7000\"]", "[\"b,9,5500\",\"b,5,5000\"]"];
-    check("top", "{ type = \"top\", field = \"value\", n = 2 }", top);
+    let row = |id: &str, value: u32, time: u32| format!(r#"{{"id":"{id}","value":"{value}","time":"{time}"}}"#);
+    let top = [
+        format!("[{},{}]", row("a", 4, 500), row("a", 2, 2000)),
+        format!("[{}]", row("a", 3, 3000)),
+        format!("[{}]", row("a", 7, 7000)),
+        format!("[{},{}]", row("b", 9, 5500), row("b", 5, 5000)),
+    ];
+    check("top", "{ type = \"top\", field = \"value\", n = 2 }", top.each_ref().map(|rows| &rows[..]));
 }

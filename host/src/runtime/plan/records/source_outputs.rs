@@ -247,7 +247,13 @@ impl DescribedSource<'_> {
 
     #[cold]
     fn undecodable(&self, key: &'static str, why: &str) -> Error {
-        error::manifest_key(format!("source `{}`: {why}", self.node.id)).about(&self.node.id, key)
+        let error = error::manifest_key(format!("source `{}`: {why}", self.node.id)).about(&self.node.id, key);
+        match self.source.connector.format().0 {
+            FileFormat::Csv => {
+                error.hint("name the columns: `columns = [\"a\", \"b\"]`; they replace the names in a header")
+            }
+            _ => error,
+        }
     }
 
     #[cold]
