@@ -13,6 +13,7 @@ const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("misbehaving", "tests/guests/misbehaving"),
     ("kinds", "tests/guests/kinds"),
     ("event-time", "tests/guests/event-time"),
+    ("evolving", "tests/guests/evolving"),
     ("ambient", "tests/guests/ambient"),
     ("printing", "tests/guests/printing"),
     ("rows", "tests/guests/rows"),
@@ -45,6 +46,8 @@ const GUEST_CRATES: &[&str] = &[
     "event-time",
     "-p",
     "rows",
+    "-p",
+    "evolving",
 ];
 
 #[derive(clap::Args)]

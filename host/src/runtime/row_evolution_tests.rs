@@ -115,7 +115,7 @@ impl Guest for RowReader {
 }
 
 /// A running job with its sources.
-struct TestJob {
+struct EvolvingJob {
     /// Dropped first, so that the function `slow` waits no longer.
     permits: Option<Sender<()>>,
     execution: Execution,
@@ -169,8 +169,8 @@ fn pipeline(addresses: [String; 2], schema: &RowSchema, parallelism: u32, backen
     PipelineSpec::parse(&text, "pipeline.toml").unwrap()
 }
 
-impl TestJob {
-    fn start(schema: &str, parallelism: u32, backend: &str, restore: Option<RestoredCheckpoint>) -> TestJob {
+impl EvolvingJob {
+    fn start(schema: &str, parallelism: u32, backend: &str, restore: Option<RestoredCheckpoint>) -> EvolvingJob {
         let schema: Arc<RowSchema> = Arc::new(schema.parse().unwrap());
         let lines = CollectedLines::default();
         let (permits, wait) = unbounded();
@@ -191,7 +191,7 @@ impl TestJob {
         let (options, events) = execution_options(dir.path(), dir.path(), restore);
         let execution = Execution::start(&plan, options).unwrap();
         let [left, right] = listeners.map(|listener| listener.accept().unwrap().0);
-        TestJob { permits: Some(permits), execution, events, left, right, lines, _dir: dir }
+        EvolvingJob { permits: Some(permits), execution, events, left, right, lines, _dir: dir }
     }
 
     /// Waits until a node has received this number of records.
@@ -285,7 +285,7 @@ fn store(snapshots: Vec<SubtaskSnapshot>) -> RestoredCheckpoint {
 
 /// Runs the old functions until all of [`LEFT_BEFORE`] is in windows, joins and in flight, and takes a checkpoint.
 fn checkpoint(parallelism: u32, backend: &str) -> RestoredCheckpoint {
-    let job = TestJob::start(BEFORE, parallelism, backend, None);
+    let job = EvolvingJob::start(BEFORE, parallelism, backend, None);
     send(&job.left, &LEFT_BEFORE);
     ["windows", "groups", "joins"].iter().for_each(|node| job.await_records(node, LEFT_BEFORE.len() as u64));
     job.execution.inject(checkpoint_barrier(1));
@@ -304,7 +304,7 @@ fn checkpoint(parallelism: u32, backend: &str) -> RestoredCheckpoint {
 #[test]
 fn rows_in_windows_joins_and_flight_are_read_by_a_function_with_other_fields() {
     let all: Vec<&str> = LEFT_BEFORE.into_iter().chain(LEFT_AFTER).collect();
-    let expected = TestJob::start(AFTER, 1, "memory", None).finish(&all, &RIGHT_AFTER);
+    let expected = EvolvingJob::start(AFTER, 1, "memory", None).finish(&all, &RIGHT_AFTER);
     let of = |name: &str, lines: &[(String, String)]| {
         lines.iter().filter(|line| line.0 == name).map(|line| line.1.clone()).collect::<Vec<_>>()
     };
@@ -314,7 +314,7 @@ fn rows_in_windows_joins_and_flight_are_read_by_a_function_with_other_fields() {
     {
         let checkpoint = checkpoint(before.1, before.0);
         let handled: u64 = checkpoint.metadata.subtasks("slow").iter().map(|slow| slow.counters.records_in).sum();
-        let lines = TestJob::start(AFTER, after.1, after.0, Some(checkpoint)).finish(&LEFT_AFTER, &RIGHT_AFTER);
+        let lines = EvolvingJob::start(AFTER, after.1, after.0, Some(checkpoint)).finish(&LEFT_AFTER, &RIGHT_AFTER);
         for name in ["windows", "groups", "joins"] {
             assert_eq!(of(name, &lines), of(name, &expected), "{name} after {before:?} and {after:?}");
         }
@@ -329,7 +329,7 @@ fn rows_in_windows_joins_and_flight_are_read_by_a_function_with_other_fields() {
 fn rows_that_cannot_be_read_fail_the_start() {
     let checkpoint = checkpoint(1, "rocksdb");
     for schema in ["{n:i32,s:string}", "{n:i64,s:string,at:i64}"] {
-        let job = TestJob::start(schema, 1, "rocksdb", Some(checkpoint.clone()));
+        let job = EvolvingJob::start(schema, 1, "rocksdb", Some(checkpoint.clone()));
         let failure = loop {
             match job.events.recv_timeout(DEADLINE).unwrap() {
                 SubtaskEvent::Failed(failure) => break failure,
