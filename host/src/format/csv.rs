@@ -191,31 +191,86 @@ fn find_spans(row: &[u8], needed: &[usize], spans: &mut Vec<Range<usize>>, unesc
 }
 
 /// Notes the position of each needed column of a row without quotes, up to the first that it lacks.
+///
+/// Looks at eight bytes at once, and only counts the commas in front of the next one that bounds a needed column.
 #[inline]
 fn find_columns(row: &[u8], needed: &[usize], spans: &mut Vec<Range<usize>>) {
-    let mut commas = memchr_iter(b',', row);
-    let (mut column, mut start) = (0, 0);
-    for &wanted in needed {
-        while column < wanted {
-            let Some(comma) = commas.next() else { return };
-            start = comma + 1;
-            column += 1;
+    let mut bounds = match ColumnBounds::new(needed) {
+        Some(bounds) => bounds,
+        None => return,
+    };
+    let (words, rest) = row.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let mut commas = comma_bits(u64::from_le_bytes(*word));
+        let count = commas.count_ones() as usize;
+        if bounds.seen + count < bounds.next {
+            bounds.seen += count;
+            continue;
         }
-        match commas.next() {
-            Some(comma) => {
-                spans.push(start..comma);
-                start = comma + 1;
-                column += 1;
+        while commas != 0 {
+            if bounds.pass_comma(index * 8 + commas.trailing_zeros() as usize / 8, spans) {
+                return;
             }
-            None => {
-                spans.push(start..row.len());
-                // A later column does not exist.
-                column = usize::MAX;
-                if needed.last() != Some(&wanted) {
-                    return;
-                }
-            }
+            commas &= commas - 1;
         }
+    }
+    let start = words.len() * 8;
+    for (index, _) in rest.iter().enumerate().filter(|(_, byte)| **byte == b',') {
+        if bounds.pass_comma(start + index, spans) {
+            return;
+        }
+    }
+    if let Some(start) = bounds.start {
+        spans.push(start..row.len());
+    }
+}
+
+/// Returns the highest bit of each byte that is a comma.
+#[inline]
+fn comma_bits(word: u64) -> u64 {
+    const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let zero_if_comma = word ^ 0x2c2c_2c2c_2c2c_2c2c;
+    !(((zero_if_comma & LOW_BITS) + LOW_BITS) | zero_if_comma | LOW_BITS)
+}
+
+/// The progress of a search for the needed columns of a row.
+struct ColumnBounds<'a> {
+    /// The needed columns from the one that is searched for.
+    needed: &'a [usize],
+    /// Number of commas passed.
+    seen: usize,
+    /// The number of the next comma, from 1, that bounds a needed column.
+    next: usize,
+    /// The start of the column that is searched for, once it is known.
+    start: Option<usize>,
+}
+
+impl ColumnBounds<'_> {
+    fn new(needed: &[usize]) -> Option<ColumnBounds<'_>> {
+        let first = *needed.first()?;
+        Some(ColumnBounds { needed, seen: 0, next: first.max(1), start: (first == 0).then_some(0) })
+    }
+
+    /// Passes the comma at `position`. Returns true when the last needed column ends there.
+    #[inline]
+    fn pass_comma(&mut self, position: usize, spans: &mut Vec<Range<usize>>) -> bool {
+        self.seen += 1;
+        if self.seen < self.next {
+            return false;
+        }
+        if let Some(start) = self.start.take() {
+            spans.push(start..position);
+            self.needed = &self.needed[1..];
+        }
+        match self.needed.first() {
+            None => return true,
+            Some(&column) if column == self.seen => {
+                self.start = Some(position + 1);
+                self.next = column + 1;
+            }
+            Some(&column) => self.next = column,
+        }
+        false
     }
 }
 

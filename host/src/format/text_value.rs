@@ -113,6 +113,9 @@ impl TextReader {
 /// Parses an integer with an optional sign and leading zeros.
 #[inline]
 fn text_integer<T: TryFrom<i128>>(text: &[u8]) -> Option<T> {
+    if let Some(number) = short_integer(text) {
+        return T::try_from(number.into()).ok();
+    }
     let text = text.trim_ascii();
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -128,6 +131,27 @@ fn text_integer<T: TryFrom<i128>>(text: &[u8]) -> Option<T> {
         digits => digits_value(digits)?,
     };
     T::try_from(if negative { -number } else { number }).ok()
+}
+
+/// Parses an integer of a few digits, which most are. `None` means that it has another form.
+#[inline]
+fn short_integer(text: &[u8]) -> Option<i32> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > 9 {
+        return None;
+    }
+    let mut number = 0_i32;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + i32::from(digit);
+    }
+    Some(if negative { -number } else { number })
 }
 
 fn text_float<T: std::str::FromStr>(text: &[u8]) -> Option<T> {

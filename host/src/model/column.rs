@@ -182,7 +182,7 @@ impl Column {
 const SHORT_BYTES_MAX: usize = 24;
 
 #[inline]
-fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.len() > SHORT_BYTES_MAX {
         to.extend_from_slice(bytes);
         return;

@@ -5,14 +5,16 @@
 
 use std::fmt;
 
-use smallvec::SmallVec;
-
 use super::encoding::{RowBytes, RowDefect, ValueLayout, write_unsigned};
 use super::field_type::{ElementType, Field, FieldType};
 use super::json_read::read_json_value;
 use super::nearest::did_you_mean;
 use super::schema::RowSchema;
 use crate::escape::shown;
+use crate::model::column::append;
+
+/// Number of bounds of fields for which a copy needs no memory of its own.
+const BOUNDS_MAX: usize = 16;
 
 /// Why rows of a producer cannot be rewritten as rows of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,19 +155,32 @@ impl RecordPlan {
     /// Returns the length of the producer's record.
     #[inline]
     fn copy(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
+        if self.bounds <= BOUNDS_MAX {
+            self.copy_with(row, &mut [0; BOUNDS_MAX], to)
+        } else {
+            self.copy_with(row, &mut vec![0; self.bounds], to)
+        }
+    }
+
+    #[inline]
+    fn copy_with(&self, row: &[u8], bounds: &mut [usize], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
         let mut bytes = RowBytes::new(row);
-        let mut bounds = SmallVec::<[usize; 16]>::with_capacity(self.bounds);
+        let mut free = bounds.iter_mut();
         for step in &self.walk {
             match step {
                 WalkStep::Skip(layout) => layout.skip(&mut bytes)?,
-                WalkStep::Note => bounds.push(row.len() - bytes.rest.len()),
+                WalkStep::Note => {
+                    if let Some(bound) = free.next() {
+                        *bound = row.len() - bytes.rest.len();
+                    }
+                }
             }
         }
         self.tail.iter().try_for_each(|layout| layout.skip(&mut bytes))?;
         for step in &self.writes {
             match step {
-                WriteStep::Run { from, to: end } => to.extend_from_slice(&row[bounds[*from]..bounds[*end]]),
-                WriteStep::Constant(bytes) => to.extend_from_slice(bytes),
+                WriteStep::Run { from, to: end } => append(to, &row[bounds[*from]..bounds[*end]]),
+                WriteStep::Constant(bytes) => append(to, bytes),
                 WriteStep::Convert { from, to: end, conversion } => {
                     conversion.convert(&mut RowBytes::new(&row[bounds[*from]..bounds[*end]]), to)?;
                 }

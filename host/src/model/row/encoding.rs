@@ -3,6 +3,7 @@
 //! Reading checks everything that it reads, as rows come from guests.
 
 use super::field_type::{Field, FieldType};
+use crate::model::column::append;
 
 /// Why bytes are not a row of their schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +48,7 @@ pub fn write_signed(to: &mut Vec<u8>, value: i64) {
 #[inline]
 pub fn write_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
     write_unsigned(to, bytes.len() as u64);
-    to.extend_from_slice(bytes);
+    append(to, bytes);
 }
 
 /// The unread bytes of a row.
