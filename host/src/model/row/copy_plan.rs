@@ -1,7 +1,7 @@
 //! Copy plans: rows of one schema rewritten as rows of another.
 //!
 //! A plan is compiled once per edge or restore. To copy a row, it walks over the producer's fields up to the last one that is
-//! needed, notes the bounds of the needed runs of fields, and then copies runs in the consumer's order.
+//! needed, notes where each begins, and then copies runs of fields in the consumer's order.
 
 use std::fmt;
 
@@ -10,11 +10,12 @@ use super::field_type::{ElementType, Field, FieldType};
 use super::json_read::read_json_value;
 use super::nearest::did_you_mean;
 use super::schema::RowSchema;
+use super::skip_step::SkipStep;
 use crate::escape::shown;
 use crate::model::column::append;
 
-/// Number of bounds of fields for which a copy needs no memory of its own.
-const BOUNDS_MAX: usize = 16;
+/// Number of positions of fields for which a copy needs no memory of its own.
+const STARTS_MAX: usize = 32;
 
 /// Why rows of a producer cannot be rewritten as rows of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,32 +45,22 @@ pub struct CopyPlan {
 /// The plan of a record or of a nested record.
 #[derive(Clone, Debug)]
 struct RecordPlan {
-    /// How to walk over the producer's fields.
-    walk: Vec<WalkStep>,
+    /// The producer's fields up to the last that is needed.
+    walk: Box<[SkipStep]>,
     /// What to write, in the consumer's order.
     writes: Vec<WriteStep>,
-    /// Layouts of the producer's fields behind the last needed one.
-    tail: Box<[ValueLayout]>,
-    /// Number of bounds that the walk notes.
-    bounds: usize,
-}
-
-#[derive(Clone, Debug)]
-enum WalkStep {
-    /// Skips a value.
-    Skip(ValueLayout),
-    /// Notes the position as the next bound.
-    Note,
+    /// The producer's fields behind the last that is needed.
+    tail: Box<[SkipStep]>,
 }
 
 #[derive(Clone, Debug)]
 enum WriteStep {
-    /// Copies the bytes between two bounds.
+    /// Copies fields, from one up to another.
     Run { from: usize, to: usize },
     /// Writes these bytes: the flag of a value, null, or a default.
     Constant(Box<[u8]>),
-    /// Rewrites the value between two bounds.
-    Convert { from: usize, to: usize, conversion: ValueConversion },
+    /// Rewrites the value of a field.
+    Convert { field: usize, conversion: ValueConversion },
 }
 
 /// How a value with nested records is rewritten.
@@ -100,10 +91,12 @@ impl CopyPlan {
     }
 
     /// Appends the row in the consumer's schema to `to`. If it fails, `to` may have got a part of it.
+    ///
+    /// Does not read the fields behind the last that the consumer needs.
     #[inline]
     pub fn copy(&self, row: &[u8], to: &mut Vec<u8>) -> Result<(), RowDefect> {
         let rest = self.record.copy(row, to)?;
-        if rest == row.len() { Ok(()) } else { Err(RowDefect::TrailingBytes) }
+        if rest == row.len() || !self.record.tail.is_empty() { Ok(()) } else { Err(RowDefect::TrailingBytes) }
     }
 }
 
@@ -112,89 +105,72 @@ impl RecordPlan {
         // For each of the consumer's fields: the producer's field and how to rewrite it, or constant bytes.
         let sources =
             to.iter().map(|field| FieldSource::compile(from, field, path)).collect::<Result<Vec<_>, String>>()?;
-        let mut edges = vec![false; from.len() + 1];
         let mut needed = 0;
-        let runs = runs(&sources);
-        for run in &runs {
-            if let FieldRun::Fields { first, last, .. } = run {
-                edges[*first] = true;
-                edges[*last + 1] = true;
-                needed = needed.max(*last + 1);
-            }
-        }
-        let mut walk = Vec::new();
-        let mut bound_of = vec![0; from.len() + 1];
-        let mut bounds = 0;
-        for index in 0..=needed {
-            if edges[index] {
-                bound_of[index] = bounds;
-                bounds += 1;
-                walk.push(WalkStep::Note);
-            }
-            if index < needed {
-                push_skip(&mut walk, ValueLayout::of_field(&from[index]));
-            }
-        }
-        let writes = runs
-            .into_iter()
-            .map(|run| match run {
+        let mut writes = Vec::new();
+        for run in runs(&sources) {
+            writes.push(match run {
                 FieldRun::Constant(bytes) => WriteStep::Constant(bytes),
                 FieldRun::Fields { first, last, conversion } => {
-                    let (from, to) = (bound_of[first], bound_of[last + 1]);
+                    needed = needed.max(last + 1);
                     match conversion {
-                        None => WriteStep::Run { from, to },
-                        Some(conversion) => WriteStep::Convert { from, to, conversion },
+                        None => WriteStep::Run { from: first, to: last + 1 },
+                        Some(conversion) => WriteStep::Convert { field: first, conversion },
                     }
                 }
-            })
-            .collect();
-        let tail = from[needed..].iter().map(ValueLayout::of_field).collect();
-        Ok(RecordPlan { walk, writes, tail, bounds })
+            });
+        }
+        let steps = |fields: &[Field]| fields.iter().map(SkipStep::of_field).collect();
+        Ok(RecordPlan { walk: steps(&from[..needed]), writes, tail: steps(&from[needed..]) })
+    }
+
+    /// Returns the length of the producer's fields up to the last that is needed.
+    #[inline]
+    fn copy(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
+        if self.walk.len() < STARTS_MAX {
+            self.copy_with(row, &mut [0; STARTS_MAX], to)
+        } else {
+            self.copy_with(row, &mut vec![0; self.walk.len() + 1], to)
+        }
+    }
+
+    /// `starts` gets the start of each field, and the end of the last. It must have room for them.
+    #[inline]
+    fn copy_with(&self, row: &[u8], starts: &mut [usize], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
+        let mut position = 0;
+        for (step, start) in self.walk.iter().zip(starts.iter_mut()) {
+            *start = position;
+            position = step.skip(row, position)?;
+        }
+        starts[self.walk.len()] = position;
+        for step in &self.writes {
+            match step {
+                WriteStep::Run { from, to: end } => append_part(to, row, starts[*from], starts[*end]),
+                WriteStep::Constant(bytes) => append(to, bytes),
+                WriteStep::Convert { field, conversion } => {
+                    conversion.convert(&mut RowBytes::new(&row[starts[*field]..starts[*field + 1]]), to)?;
+                }
+            }
+        }
+        Ok(position)
     }
 
     /// Returns the length of the producer's record.
-    #[inline]
-    fn copy(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
-        if self.bounds <= BOUNDS_MAX {
-            self.copy_with(row, &mut [0; BOUNDS_MAX], to)
-        } else {
-            self.copy_with(row, &mut vec![0; self.bounds], to)
-        }
-    }
-
-    #[inline]
-    fn copy_with(&self, row: &[u8], bounds: &mut [usize], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
-        let mut bytes = RowBytes::new(row);
-        let mut free = bounds.iter_mut();
-        for step in &self.walk {
-            match step {
-                WalkStep::Skip(layout) => layout.skip(&mut bytes)?,
-                WalkStep::Note => {
-                    if let Some(bound) = free.next() {
-                        *bound = row.len() - bytes.rest.len();
-                    }
-                }
-            }
-        }
-        self.tail.iter().try_for_each(|layout| layout.skip(&mut bytes))?;
-        for step in &self.writes {
-            match step {
-                WriteStep::Run { from, to: end } => append(to, &row[bounds[*from]..bounds[*end]]),
-                WriteStep::Constant(bytes) => append(to, bytes),
-                WriteStep::Convert { from, to: end, conversion } => {
-                    conversion.convert(&mut RowBytes::new(&row[bounds[*from]..bounds[*end]]), to)?;
-                }
-            }
-        }
-        Ok(row.len() - bytes.rest.len())
+    fn copy_whole(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
+        let position = self.copy(row, to)?;
+        self.tail.iter().try_fold(position, |position, step| step.skip(row, position))
     }
 }
 
-/// Adjacent values of fixed size are skipped at once.
-fn push_skip(walk: &mut Vec<WalkStep>, layout: ValueLayout) {
-    match (walk.last_mut(), layout) {
-        (Some(WalkStep::Skip(ValueLayout::Fixed(count))), ValueLayout::Fixed(more)) => *count += more,
-        (_, layout) => walk.push(WalkStep::Skip(layout)),
+/// Appends `row[start..end]`. A short part is copied as 16 bytes, which is cheaper than a copy of a variable length.
+#[inline]
+fn append_part(to: &mut Vec<u8>, row: &[u8], start: usize, end: usize) {
+    match row.get(start..).and_then(|rest| rest.first_chunk::<16>()) {
+        Some(bytes) if end - start <= bytes.len() => {
+            let length = to.len() + end - start;
+            to.extend_from_slice(bytes);
+            to.truncate(length);
+        }
+        _ => to.extend_from_slice(&row[start..end]),
     }
 }
 
@@ -303,7 +279,7 @@ impl ValueConversion {
         match self {
             ValueConversion::Same(layout) => to.extend_from_slice(row.value(layout)?),
             ValueConversion::Record(plan) => {
-                let length = plan.copy(row.rest, to)?;
+                let length = plan.copy_whole(row.rest, to)?;
                 row.take(length)?;
             }
             ValueConversion::Nullable(value) => match row.flag()? {

@@ -15,6 +15,7 @@ mod key;
 mod locator;
 mod nearest;
 mod schema;
+mod skip_step;
 pub mod time_text;
 mod type_text;
 
