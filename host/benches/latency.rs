@@ -86,7 +86,7 @@ fn main() {
 /// Prints the medians and adds them to `metrics`.
 fn report(rate: u64, runs: &[Run], metrics: &mut Metrics) {
     let of_runs = |part: f64| -> Vec<f64> { runs.iter().map(|run| quantile(&run.latencies, part)).collect() };
-    let label = if rate % 1000 == 0 { format!("{}k", rate / 1000) } else { rate.to_string() };
+    let label = if rate.is_multiple_of(1000) { format!("{}k", rate / 1000) } else { rate.to_string() };
     for (name, part) in PERCENTILES {
         let value = rounded(median(&of_runs(*part)), 3);
         metrics.insert(format!("{name}_{label}"), value);

@@ -197,8 +197,10 @@ fn a_drained_savepoint_is_warned_of_and_its_watermark_can_be_reset() {
     let about = about_reset(&kept);
     assert_eq!(about.len(), 1, "{kept}");
     assert!(about[0].contains("`count`") && about[0].contains("end of event time"), "{about:?}");
-    let log = fs::read_to_string(dir.join("server.log")).unwrap();
-    assert!(log.contains("--reset-watermarks"), "{log}");
+    wait_until("the warning is in the log", TIMEOUT, || {
+        Ok(fs::read_to_string(dir.join("server.log"))?.contains("--reset-watermarks").then_some(()))
+    })
+    .unwrap();
     wait_until("records are late", TIMEOUT, || {
         let job = server.api.job(&id(&kept))?;
         Ok((job["records_late"].as_u64() > Some(0)).then_some(()))

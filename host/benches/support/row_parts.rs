@@ -73,7 +73,7 @@ fn decode_once(table: &[u8], decoding: &SourceDecoding) -> usize {
     let mut splitter = RecordSplitter::new(table, decoding.format, 0);
     let (mut rows, mut count, mut header) = ([Column::with_capacity(BATCH, 16 * BATCH)], 0, csv);
     loop {
-        while let Some(record) = splitter.next() {
+        while let Some(record) = splitter.next_record() {
             if std::mem::take(&mut header) {
                 let names = column_names(record);
                 decoder.set_columns(&names).expect("the table has the columns");

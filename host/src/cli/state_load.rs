@@ -97,14 +97,17 @@ fn pipeline_target(client: &ApiClient, path: &Path) -> Result<LoadTarget> {
     Ok(LoadTarget::of_pipeline(&file.pipeline, &layouts))
 }
 
-/// Returns the states that a function declares, the rows that its inputs read, and whether it is an aggregate function.
+/// The states that a function declares, the rows that its inputs read, and whether it is an aggregate function.
+type DeclaredStates = (StateLayout, Vec<Option<Arc<RowSchema>>>, bool);
+
+/// Returns what a function declares.
 fn declared_states(
     client: &ApiClient,
     sandbox: &Sandbox,
     file: &PipelineFile,
     component: &str,
     function: &str,
-) -> Result<(StateLayout, Vec<Option<Arc<RowSchema>>>, bool)> {
+) -> Result<DeclaredStates> {
     let found = if is_path(component) {
         let path = file.base_dir.join(component);
         let bytes =

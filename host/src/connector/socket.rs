@@ -86,7 +86,7 @@ fn take(reader: &mut RecordSplitter<TcpStream>, batch: &mut Batch, records: usiz
     let before = batch.len();
     let (records, bytes) = (before.saturating_add(records), batch.values.bytes().len() + POLL_BYTES_MAX);
     while batch.len() < records && batch.values.bytes().len() < bytes {
-        let Some(line) = reader.next() else {
+        let Some(line) = reader.next_record() else {
             break;
         };
         batch.push(line, NO_TIMESTAMP);

@@ -169,7 +169,7 @@ impl<R: RecordInput> RecordSplitter<R> {
 
     /// Returns the next complete record in the buffer, without its line end. On `None`, call [`RecordSplitter::fill`].
     #[inline]
-    pub fn next(&mut self) -> Option<&[u8]> {
+    pub fn next_record(&mut self) -> Option<&[u8]> {
         let range = match self.format {
             FileFormat::Lines | FileFormat::Ndjson | FileFormat::Raw => self.next_line(),
             FileFormat::Csv => self.next_row(),
@@ -276,7 +276,7 @@ impl<R: RecordInput> RecordSplitter<R> {
         self.quoted = false;
     }
 
-    /// Reads more bytes into the buffer. Call it when [`RecordSplitter::next`] has returned `None`.
+    /// Reads more bytes into the buffer. Call it when [`RecordSplitter::next_record`] has returned `None`.
     pub fn fill(&mut self) -> io::Result<Fill> {
         if let Some(foreign) = self.foreign {
             return Ok(Fill::Foreign(foreign));

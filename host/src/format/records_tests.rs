@@ -28,7 +28,7 @@ fn split_until(bytes: &[u8], format: FileFormat, step: usize) -> (Vec<(Vec<u8>, 
     let mut records = RecordSplitter::new(ChunkedInput { bytes, step }, format, 0);
     let mut all = Vec::new();
     loop {
-        while let Some(record) = records.next() {
+        while let Some(record) = records.next_record() {
             let record = record.to_vec();
             all.push((record, records.offset()));
         }
@@ -36,7 +36,7 @@ fn split_until(bytes: &[u8], format: FileFormat, step: usize) -> (Vec<(Vec<u8>, 
             Fill::More => {}
             Fill::End => return (all, None),
             other => {
-                assert_eq!(records.next(), None);
+                assert_eq!(records.next_record(), None);
                 assert_eq!(records.fill().unwrap(), other, "the result stays the same");
                 return (all, Some(other));
             }
@@ -56,7 +56,7 @@ fn split_skipping(input: impl RecordInput, format: FileFormat) -> (Vec<(Vec<u8>,
     let mut records = RecordSplitter::new(input, format, 0);
     let (mut all, mut skipped) = (Vec::new(), 0);
     loop {
-        while let Some(record) = records.next() {
+        while let Some(record) = records.next_record() {
             let record = record.to_vec();
             all.push((record, records.offset()));
         }
@@ -145,7 +145,7 @@ fn a_skipped_line_moves_the_offset_at_its_end() {
         .counting_lines();
     let mut offsets = Vec::new();
     loop {
-        while records.next().is_some() {}
+        while records.next_record().is_some() {}
         match records.fill().unwrap() {
             Fill::Broken(defect) => {
                 assert_eq!(records.line_of(defect.offset()), Some(2));

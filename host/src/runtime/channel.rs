@@ -223,8 +223,8 @@ mod tests {
             signals.cancel();
             Some(receiver)
         };
-        let ends: [(&dyn Fn(ChannelReceiver) -> Option<ChannelReceiver>, bool); 3] =
-            [(&accept, true), (&|_| None, false), (&cancel, false)];
+        type ReceiverEnd<'a> = &'a dyn Fn(ChannelReceiver) -> Option<ChannelReceiver>;
+        let ends: [(ReceiverEnd<'_>, bool); 3] = [(&accept, true), (&|_| None, false), (&cancel, false)];
         for (end, is_sent) in ends {
             let (sender, receiver, wakeup) = unwatched(1);
             signals.subscribe(&wakeup);

@@ -10,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
@@ -196,16 +196,16 @@ impl EvolvingJob {
 
     /// Waits until a node has received this number of records.
     fn await_records(&self, node: &str, records: u64) {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
+        const PAUSE: Duration = Duration::from_millis(2);
+        for _ in 0..DEADLINE.as_millis() / PAUSE.as_millis() {
             let stats = self.execution.stats_reader().read();
             let received = stats.iter().find(|stats| stats.node == node).unwrap().counters.records_in;
             if received == records {
                 return;
             }
-            assert!(Instant::now() < deadline, "`{node}` has received {received} records instead of {records}");
-            thread::sleep(Duration::from_millis(2));
+            thread::sleep(PAUSE);
         }
+        panic!("`{node}` has not received {records} records");
     }
 
     /// Waits until `count` subtasks have sent their snapshots. Adds them to `all`.
@@ -331,11 +331,10 @@ fn rows_that_cannot_be_read_fail_the_start() {
     for schema in ["{n:i32,s:string}", "{n:i64,s:string,at:i64}"] {
         let job = EvolvingJob::start(schema, 1, "rocksdb", Some(checkpoint.clone()));
         let failure = loop {
-            match job.events.recv_timeout(DEADLINE).unwrap() {
-                SubtaskEvent::Failed(failure) => break failure,
-                _ => {}
+            if let SubtaskEvent::Failed(failure) = job.events.recv_timeout(DEADLINE).unwrap() {
+                break failure;
             }
         };
-        assert!(["checkpoint-mismatch", "internal"].contains(&&*failure.code), "{failure:?}");
+        assert!(["checkpoint-mismatch", "internal"].contains(&failure.code), "{failure:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Guests as compilers of other languages produce them: what they import, how they wait, and how they end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::testing::{LoadedGuest, component, guest};
 use crate::model::FaultCode;
@@ -43,10 +43,8 @@ fn a_guest_that_waits_continues_at_once() {
         (if (i32.load (i32.load (i32.const 1024))) (then unreachable))
         (call $block (i32.load (i32.const 512)))
         (call $drop (i32.load (i32.const 512)))";
-    let started = Instant::now();
     let mut waits = load(&guest(&CLOCK_INTERFACES, CLOCK, "", wait, wait));
     assert_eq!(waits.call(0, 0).unwrap(), []);
-    assert!(started.elapsed() < Duration::from_secs(1800), "nothing slept");
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub enum ValueRows {
     Element(Vec<RowsOfInput>),
 }
 
+/// The bytes in front of a stored row, the row, and its schema.
+pub type StoredRow<'a, 's> = (&'a [u8], &'a [u8], Option<&'s Arc<RowSchema>>);
+
 impl ValueRows {
     /// Returns where the values of a state hold rows, as its schema says. `None` if the state cannot hold rows, or if the schema
     /// cannot be read.
@@ -65,8 +68,8 @@ impl ValueRows {
         })
     }
 
-    /// Splits a stored value into the bytes in front of its row, the row, and the row's schema. `None` if the bytes are malformed.
-    pub fn split<'a>(&self, value: &'a [u8]) -> Option<(&'a [u8], &'a [u8], Option<&Arc<RowSchema>>)> {
+    /// Splits a stored value. `None` if the bytes are malformed.
+    pub fn split<'a>(&self, value: &'a [u8]) -> Option<StoredRow<'a, '_>> {
         match self {
             ValueRows::Whole(rows) => Some((&[], value, rows.as_ref())),
             ValueRows::Element(rows) => {

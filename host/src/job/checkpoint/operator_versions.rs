@@ -37,7 +37,7 @@ impl OperatorVersions {
                 function: function.description.name.clone(),
                 settings_hash: settings_hash(&settings, &node.id),
                 generation: 1,
-                key_groups: vec![0..plan.pipeline.max_parallelism],
+                key_groups: std::iter::once(0..plan.pipeline.max_parallelism).collect(),
                 key_type: plan.key_type(&node.id).to_owned(),
                 inputs: function
                     .description

@@ -91,7 +91,7 @@ pub fn any_json(value: &FieldType, nullable: bool) -> BoxedStrategy<Value> {
 fn exact_number(number: impl serde::Serialize) -> Option<Value> {
     let text = serde_json::to_string(&number).ok()?;
     let value: Value = serde_json::from_str(&text).ok()?;
-    (!value.is_null() && value.to_string() == text).then_some(value)
+    (!value.is_null() && serde_json::to_string(&value).ok()? == text).then_some(value)
 }
 
 fn any_object(fields: &[Field]) -> BoxedStrategy<Value> {

@@ -29,7 +29,7 @@ enum Partitioner {
     /// Every receiver.
     Broadcast,
     /// The owner of the record's key.
-    Keyed(KeyedExchange),
+    Keyed(Box<KeyedExchange>),
 }
 
 /// A subtask's side of one edge.
@@ -91,7 +91,7 @@ impl ResultPartition {
         signals: Arc<AttemptSignals>,
     ) -> ResultPartition {
         let exchange = KeyedExchange::new(role, origin, senders.len(), max_parallelism);
-        ResultPartition::new(senders, Partitioner::Keyed(exchange), settings, signals)
+        ResultPartition::new(senders, Partitioner::Keyed(Box::new(exchange)), settings, signals)
     }
 
     /// Rewrites the records of all batches for the consumer.

@@ -150,7 +150,7 @@ impl FileSource {
         let Some(reader) = &mut self.open else { return Ok(ReadStep::Done) };
         let before = batch.len();
         while batch.len() < records && batch.values.bytes().len() < bytes {
-            let Some(record) = reader.next() else { break };
+            let Some(record) = reader.next_record() else { break };
             batch.push(record, NO_TIMESTAMP);
         }
         let is_full = batch.len() >= records || batch.values.bytes().len() >= bytes;

@@ -90,7 +90,7 @@ pub(in crate::connector) fn find_record(
 /// Applies `see` to the next record. Returns `None` at the end of the input, and if the record cannot be read.
 fn next<T>(reader: &mut FileRecords, mut see: impl FnMut(&[u8]) -> T) -> Option<T> {
     loop {
-        if let Some(record) = reader.next() {
+        if let Some(record) = reader.next_record() {
             return Some(see(record));
         }
         match reader.fill().ok()? {

@@ -57,7 +57,7 @@ pub(super) fn undecodable_record(path: &Path, defect: Defect, is_cancelled: &dyn
 /// Returns the next record, after as many reads as it takes. A defect in a header is always an error.
 fn next_record(reader: &mut FileRecords, path: &Path, interrupt: &Interrupt) -> Result<Option<Vec<u8>>> {
     loop {
-        if let Some(record) = reader.next() {
+        if let Some(record) = reader.next_record() {
             return Ok(Some(record.to_vec()));
         }
         let offset = reader.offset();
