@@ -73,9 +73,15 @@ pub(super) fn session_elements(input: &Input) -> Vec<String> {
     sessions(&input.second, 1501).into_iter().map(line).collect()
 }
 
+/// Returns a time in milliseconds as the host writes it in JSON.
+fn time(milliseconds: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(milliseconds).expect("a small number");
+    if milliseconds % 1000 == 0 { time.to_string() } else { format!("{time:.3}") }
+}
+
 pub(super) fn native_counts(input: &Input) -> Vec<String> {
     let line = |((key, start, end), records): (Pane<'_>, Vec<&Record>)| {
-        json!({ "key": key, "start": start, "end": end, "count": records.len() }).to_string()
+        json!({ "column0": key, "start": time(start), "end": time(end), "count": records.len() }).to_string()
     };
     windows(&input.first, 4000, 500, 0).into_iter().map(line).collect()
 }
@@ -83,7 +89,7 @@ pub(super) fn native_counts(input: &Input) -> Vec<String> {
 pub(super) fn native_maxima(input: &Input) -> Vec<String> {
     let line = |((key, start, end), records): (Pane<'_>, Vec<&Record>)| {
         let largest = records.iter().map(|record| record.value).max();
-        json!({ "key": key, "start": start, "end": end, "max": largest }).to_string()
+        json!({ "column0": key, "start": time(start), "end": time(end), "max": largest }).to_string()
     };
     windows(&input.second, 2000, 2000, 0).into_iter().map(line).collect()
 }
