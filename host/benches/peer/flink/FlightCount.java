@@ -90,7 +90,7 @@ public final class FlightCount {
                 return;
             }
             flight.f0 = fields[TAILNUM];
-            flight.f1 = fields[DEP_DELAY].equals("NA") ? 0 : Integer.parseInt(fields[DEP_DELAY]);
+            flight.f1 = fields[DEP_DELAY].isEmpty() ? 0 : Integer.parseInt(fields[DEP_DELAY]);
             out.collect(flight);
         }
     }
