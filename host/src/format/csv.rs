@@ -195,10 +195,7 @@ fn find_spans(row: &[u8], needed: &[usize], spans: &mut Vec<Range<usize>>, unesc
 /// Looks at eight bytes at once, and only counts the commas in front of the next one that bounds a needed column.
 #[inline]
 fn find_columns(row: &[u8], needed: &[usize], spans: &mut Vec<Range<usize>>) {
-    let mut bounds = match ColumnBounds::new(needed) {
-        Some(bounds) => bounds,
-        None => return,
-    };
+    let Some(mut bounds) = ColumnBounds::new(needed) else { return };
     let (words, rest) = row.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let mut commas = comma_bits(u64::from_le_bytes(*word));

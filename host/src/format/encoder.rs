@@ -84,7 +84,7 @@ impl RecordEncoder {
     }
 
     fn encode_rows(&mut self, schema: &Arc<RowSchema>, batch: &Batch, to: &mut Vec<u8>) -> Result<(), EncodeDefect> {
-        let is_known = self.writer.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, schema) || known == schema);
+        let is_known = self.writer.as_ref().is_some_and(|(known, _)| known == schema);
         if !is_known {
             self.writer = None;
         }

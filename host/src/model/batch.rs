@@ -50,20 +50,6 @@ impl Batch {
         self.timestamps.push(timestamp);
     }
 
-    /// Returns whether the values of both batches are written alike, so that records may move from one to the other.
-    pub fn has_schema_of(&self, other: &Batch) -> bool {
-        self.has_schema(other.schema.as_ref())
-    }
-
-    /// Returns whether the values have this schema.
-    pub fn has_schema(&self, schema: Option<&Arc<RowSchema>>) -> bool {
-        match (&self.schema, schema) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other) || own == other,
-            (None, None) => true,
-            _ => false,
-        }
-    }
-
     /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.values.len()

@@ -243,24 +243,3 @@ impl ValueLayout {
         }
     }
 }
-
-/// Checks that bytes are rows of a schema. It does not check that texts are UTF-8: their readers do.
-#[derive(Clone, Debug)]
-pub struct RowCheck {
-    layouts: Box<[ValueLayout]>,
-}
-
-impl RowCheck {
-    /// Compiles the check for rows with these fields.
-    pub fn new(fields: &[Field]) -> RowCheck {
-        RowCheck { layouts: fields.iter().map(ValueLayout::of_field).collect() }
-    }
-
-    /// Fails if the bytes are not one row.
-    #[inline]
-    pub fn check(&self, row: &[u8]) -> Result<(), RowDefect> {
-        let mut row = RowBytes::new(row);
-        self.layouts.iter().try_for_each(|layout| layout.skip(&mut row))?;
-        row.end()
-    }
-}

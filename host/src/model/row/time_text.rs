@@ -81,11 +81,6 @@ pub fn date(text: &[u8]) -> Option<i32> {
     }
 }
 
-/// Returns the days since 1970-01-01 of a civil date.
-pub fn days_of(date: civil::Date) -> i64 {
-    days_since_epoch(i64::from(date.year()), i64::from(date.month()), i64::from(date.day()))
-}
-
 /// Returns a time zone by its name in the time zone database, `UTC`, or an offset like `+02:00`.
 pub fn zone(name: &str) -> Option<TimeZone> {
     let offset = || {

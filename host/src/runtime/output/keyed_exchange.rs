@@ -103,7 +103,7 @@ impl KeyedExchange {
         channels: &OutputChannels,
     ) -> Result<(), SubtaskCancelled> {
         for (receiver, open) in self.open_batches.iter_mut().enumerate() {
-            if !open.batch.is_empty() && !open.batch.has_schema(schema) {
+            if !open.batch.is_empty() && open.batch.schema.as_ref() != schema {
                 channels.send(receiver, StreamElement::Batch(self.role, open.take()))?;
             }
             open.prepare(schema, has_attributes);

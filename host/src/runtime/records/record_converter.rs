@@ -90,12 +90,7 @@ impl RecordConverter {
     /// Returns the conversion of batches with this schema. Error: `internal`, because the plan and the restore refuse what cannot be
     /// converted.
     pub(crate) fn conversion(&mut self, schema: Option<&Arc<RowSchema>>) -> Result<&RecordConversion, Error> {
-        let is_same = |known: &Option<Arc<RowSchema>>| match (known, schema) {
-            (Some(known), Some(schema)) => Arc::ptr_eq(known, schema) || known == schema,
-            (None, None) => true,
-            _ => false,
-        };
-        let index = match self.compiled.iter().position(|(known, _)| is_same(known)) {
+        let index = match self.compiled.iter().position(|(known, _)| known.as_ref() == schema) {
             Some(index) => index,
             None => {
                 let compiled = self.compile(schema)?;
@@ -122,11 +117,6 @@ impl RecordConverter {
 
     /// Converts the records of a batch. Records that cannot be converted are left out and appended to `rejected`.
     pub(crate) fn convert(&mut self, mut batch: Batch, rejected: &mut Vec<RejectedRecord>) -> Result<Batch, Error> {
-        if let (Some(schema), Some(target)) = (&batch.schema, self.target.schema())
-            && Arc::ptr_eq(schema, target)
-        {
-            return Ok(batch);
-        }
         let target = self.target.schema().cloned();
         let conversion = self.conversion(batch.schema.as_ref())?;
         if matches!(conversion, RecordConversion::Same) {

@@ -66,8 +66,7 @@ impl KeyOrigin {
         };
         let found = match &batch.schema {
             Some(schema) => {
-                let mut rows = fields.rows.iter();
-                let found = rows.find(|(known, _)| Arc::ptr_eq(known, schema) || known == schema);
+                let found = fields.rows.iter().find(|(known, _)| known == schema);
                 found.map(|(_, key)| BatchKeys::Rows(fields, key))
             }
             None => fields.text.as_ref().map(|text| BatchKeys::Text(fields, text)),

@@ -138,14 +138,14 @@ impl SourceDecoder {
                 batch
             }
         };
-        batch.timestamps.clone_from(&timestamps);
+        batch.timestamps = timestamps;
         if self.decoder.has_timestamps() {
             self.warnings.check(&batch, decoded.max_timestamp, decoded.missing, &mut self.decoder);
         } else {
             decoded.missing = 0;
         }
         for (index, (values, schema)) in rows.into_iter().zip(&self.decoding.rows).enumerate() {
-            let mut rows = Batch { values, timestamps: timestamps.clone(), ..Batch::default() };
+            let mut rows = Batch { values, timestamps: batch.timestamps.clone(), ..Batch::default() };
             rows.schema = Some(schema.clone());
             decoded.outputs.push(OutputBatch { output: OutputId::Declared(index), batch: rows });
         }
