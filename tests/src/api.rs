@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Response;
@@ -99,6 +99,17 @@ impl Api {
 
     pub fn jobs(&self) -> Result<Value> {
         self.get("/v1/jobs")?.ok()
+    }
+
+    /// Posts to `savepoints` or `stop` of a job, waits until the savepoint is complete, and returns its folder.
+    pub fn savepoint(&self, id: &str, trigger: &str, body: &str) -> Result<String> {
+        let view = self.post(&format!("/v1/jobs/{id}/{trigger}"), "application/json", body.as_bytes())?.ok()?;
+        let request = view["request_id"].as_str().with_context(|| format!("no request_id in {view}"))?.to_owned();
+        wait_until("the savepoint is complete", JOB_TIMEOUT, || {
+            let view = self.get(&format!("/v1/jobs/{id}/savepoints/{request}"))?.ok()?;
+            ensure!(view["status"] != "failed", "{view}");
+            Ok(view["location"].as_str().map(str::to_owned))
+        })
     }
 
     /// Waits until a job has the status `status`, and returns the job. Fails as soon as the job ends with another

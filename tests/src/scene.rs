@@ -122,13 +122,7 @@ impl Scene {
 
     /// Triggers `savepoints` or `stop`, waits for the savepoint, and returns its folder.
     pub fn savepoint(&self, job: &str, trigger: &str) -> Result<String> {
-        let view = self.api().post(&format!("/v1/jobs/{job}/{trigger}"), "application/json", b"")?.ok()?;
-        let request = view["request_id"].as_str().context("no request_id")?.to_owned();
-        wait_until("the savepoint is complete", TIMEOUT, || {
-            let view = self.api().get(&format!("/v1/jobs/{job}/savepoints/{request}"))?.ok()?;
-            ensure!(view["status"] != "failed", "{view}");
-            Ok(view["location"].as_str().map(str::to_owned))
-        })
+        self.api().savepoint(job, trigger, "")
     }
 
     /// Compares the committed lines with those that an independent program computed.

@@ -82,15 +82,7 @@ impl Scene {
 
     /// Triggers a savepoint or a stop and waits for it. Returns the savepoint's folder.
     fn savepoint(&self, job: &str, trigger: &str) -> String {
-        let path = format!("/v1/jobs/{job}/{trigger}");
-        let view = self.api().post(&path, "application/json", b"").unwrap().ok().unwrap();
-        let request = view["request_id"].as_str().unwrap().to_owned();
-        wait_until("the savepoint is complete", TIMEOUT, || {
-            let view = self.api().get(&format!("/v1/jobs/{job}/savepoints/{request}"))?.ok()?;
-            assert_ne!(view["status"], "failed", "{view}");
-            Ok(view["location"].as_str().map(str::to_owned))
-        })
-        .unwrap()
+        self.api().savepoint(job, trigger, "").unwrap()
     }
 
     fn assert_exact(&self) {

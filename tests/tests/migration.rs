@@ -71,13 +71,9 @@ impl Scene {
             Ok((job["records_in"].as_u64() >= Some(RECORDS / 4)).then_some(()))
         })
         .unwrap();
-        let body = format!("{{\"format\":\"{format}\"}}");
-        let path = format!("/v1/jobs/{job}/stop");
-        let view = api.post(&path, "application/json", body.as_bytes()).unwrap().ok().unwrap();
-        let request = view["request_id"].as_str().unwrap();
+        let location = api.savepoint(&job, "stop", &format!("{{\"format\":\"{format}\"}}")).unwrap();
         api.wait_for(&job, "STOPPED").unwrap();
-        let view = api.get(&format!("/v1/jobs/{job}/savepoints/{request}")).unwrap().ok().unwrap();
-        view["location"].as_str().unwrap().to_owned()
+        location
     }
 }
 

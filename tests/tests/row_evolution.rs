@@ -87,17 +87,9 @@ impl Scene {
             Ok((job["records_in"].as_u64() >= Some(2 * ROWS_BEFORE)).then_some(()))
         })
         .unwrap();
-        let body = format!("{{\"format\": \"{format}\"}}");
-        let stop =
-            api.post(&format!("/v1/jobs/{job}/stop"), "application/json", body.as_bytes()).unwrap().ok().unwrap();
-        let request = stop["request_id"].as_str().unwrap().to_owned();
-        let location = wait_until("the savepoint is complete", TIMEOUT, || {
-            let view = api.get(&format!("/v1/jobs/{job}/savepoints/{request}"))?.ok()?;
-            assert_ne!(view["status"], "failed", "{view}");
-            Ok(view["location"].as_str().map(str::to_owned))
-        });
+        let location = api.savepoint(&job, "stop", &format!("{{\"format\": \"{format}\"}}")).unwrap();
         api.wait_for(&job, "STOPPED").unwrap();
-        location.unwrap()
+        location
     }
 
     /// The output for the rest of the input, with another version, parallelism and backend.

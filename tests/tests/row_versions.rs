@@ -90,11 +90,9 @@ impl Scene {
 
     /// Stops a job and returns its savepoint.
     fn stop(&self, job: &str) -> String {
-        let stop = self.api().post(&format!("/v1/jobs/{job}/stop"), "application/json", b"").unwrap().ok().unwrap();
+        let location = self.api().savepoint(job, "stop", "").unwrap();
         self.api().wait_for(job, "STOPPED").unwrap();
-        let request = stop["request_id"].as_str().unwrap();
-        let view = self.api().get(&format!("/v1/jobs/{job}/savepoints/{request}")).unwrap().ok().unwrap();
-        view["location"].as_str().unwrap().to_owned()
+        location
     }
 }
 

@@ -165,16 +165,7 @@ fn stop(server: &Server, job: &str, records: u64, drain: bool) -> String {
         Ok((server.api.job(job)?["records_in"].as_u64() > Some(records)).then_some(()))
     })
     .unwrap();
-    let body = format!("{{\"drain\":{drain}}}");
-    let path = format!("/v1/jobs/{job}/stop");
-    let view = server.api.post(&path, "application/json", body.as_bytes()).unwrap().ok().unwrap();
-    let request = view["request_id"].as_str().unwrap().to_owned();
-    wait_until("the savepoint is complete", TIMEOUT, || {
-        let view = server.api.get(&format!("/v1/jobs/{job}/savepoints/{request}"))?.ok()?;
-        assert_ne!(view["status"], "failed", "{view}");
-        Ok(view["location"].as_str().map(str::to_owned))
-    })
-    .unwrap()
+    server.api.savepoint(job, "stop", &format!("{{\"drain\":{drain}}}")).unwrap()
 }
 
 fn cancel(server: &Server, job: &str) {
