@@ -27,6 +27,8 @@ const UTF_16: TextStart = TextStart::Foreign("UTF-16");
 /// The first matching pattern decides. An ordinary text matches none.
 const PATTERNS: &[(&[BytePattern], TextStart)] = &[
     (&[Is(0xef), Is(0xbb), Is(0xbf)], TextStart::Text { mark: 3 }),
+    // Before UTF-16, whose mark is its beginning.
+    (&[Is(0xff), Is(0xfe), Is(0), Is(0)], TextStart::Foreign("UTF-32")),
     (&[Is(0xff), Is(0xfe)], UTF_16),
     (&[Is(0xfe), Is(0xff)], UTF_16),
     (&[Text, Is(0), Text, Is(0)], UTF_16),
@@ -79,8 +81,9 @@ mod tests {
 
     #[test]
     fn a_text_is_classified_once_enough_bytes_are_known() {
-        let cases: [(&[u8], &str); 10] = [
+        let cases: [(&[u8], &str); 11] = [
             (b"\xff\xfek\0", "UTF-16"),
+            (b"\xff\xfe\0\0", "UTF-32"),
             (b"\xfe\xff\0k", "UTF-16"),
             (b"k\0,\0t\0", "UTF-16"),
             (b"\0k\0,\0t", "UTF-16"),
