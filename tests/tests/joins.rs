@@ -106,6 +106,7 @@ fn an_interval_join_pairs_what_lies_close() {
              interval = {{ lower = \"-2s\", upper = \"1s\"{exclusive} }}\nfunction = \"near\""
         )
     };
+    // The letter of a pair holds the record that arrived second, and the other one in `joined_with`.
     let bad = ["\"value\":\"a,bad,6500\"", "a,r9,"];
     let pairs = [
         "a,l0,r0,0",

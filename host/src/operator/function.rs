@@ -70,8 +70,16 @@ impl FunctionOperator {
                 let (time, key) = (due.times[index], due.keys.distinct.value(key_of[index] as usize));
                 let record = runner.counters.records_in;
                 let kind = FailedItemKind::TimerOrWindow;
-                let item =
-                    FailedItem { value: &[], schema: None, timestamp: time, key: Some(key), fault, record, kind };
+                let item = FailedItem {
+                    value: &[],
+                    schema: None,
+                    timestamp: time,
+                    key: Some(key),
+                    fault,
+                    record,
+                    kind,
+                    joined_with: None,
+                };
                 runner.apply_fault_policy(item, outputs)?;
                 runner.run_host_turn(&due.keys, |turn| {
                     Ok(turn.delete_fired_timers(domain, &key_of[index..=index], &[time])?)

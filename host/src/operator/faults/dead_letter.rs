@@ -28,6 +28,17 @@ pub(in crate::operator) struct DeadLetter<'a> {
     pub value: &'a [u8],
     /// The schema of the value if it is a row.
     pub schema: Option<&'a RowSchema>,
+    /// The other record of a pair that an interval join failed on.
+    pub joined_with: Option<PairedRecord<'a>>,
+}
+
+/// The other record of a pair. Which record of a pair is the failed one and which the other depends on their order of arrival.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::operator) struct PairedRecord<'a> {
+    pub timestamp: i64,
+    pub value: &'a [u8],
+    /// The schema of the value if it is a row. Not known until the join has received a batch of its side.
+    pub schema: Option<&'a RowSchema>,
 }
 
 /// The JSON form of a [`DeadLetter`].
@@ -45,6 +56,22 @@ struct DeadLetterJson<'a> {
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_hex: Option<String>,
+    #[serde(flatten)]
+    value: RecordJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joined_with: Option<PairedRecordJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct PairedRecordJson<'a> {
+    timestamp: Option<i64>,
+    #[serde(flatten)]
+    value: RecordJson<'a>,
+}
+
+/// The content of a record.
+#[derive(Serialize)]
+struct RecordJson<'a> {
     /// An object for a row, a string for other records that are UTF-8, else `value_hex`.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<ValueJson<'a>>,
@@ -52,11 +79,28 @@ struct DeadLetterJson<'a> {
     value_hex: Option<String>,
 }
 
+impl<'a> RecordJson<'a> {
+    fn new(value: &'a [u8], schema: Option<&RowSchema>) -> RecordJson<'a> {
+        let json = match schema {
+            Some(schema) => {
+                let json = row_json(schema, value).and_then(|json| String::from_utf8(json).ok());
+                json.and_then(|json| RawValue::from_string(json).ok()).map(ValueJson::Row)
+            }
+            None => std::str::from_utf8(value).ok().map(ValueJson::Text),
+        };
+        RecordJson { value_hex: json.is_none().then(|| hex::encode(value)), value: json }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ValueJson<'a> {
     Row(Box<RawValue>),
     Text(&'a str),
+}
+
+fn shown_timestamp(timestamp: i64) -> Option<i64> {
+    Some(timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP)
 }
 
 /// Returns a row as JSON. `None` if the bytes are not a row of the schema.
@@ -69,13 +113,6 @@ impl DeadLetter<'_> {
     /// Encodes the dead letter as JSON.
     pub(in crate::operator) fn encode(&self) -> Vec<u8> {
         let key = self.key.map(std::str::from_utf8);
-        let value = match self.schema {
-            Some(schema) => {
-                let json = row_json(schema, self.value).and_then(|json| String::from_utf8(json).ok());
-                json.and_then(|json| RawValue::from_string(json).ok()).map(ValueJson::Row)
-            }
-            None => std::str::from_utf8(self.value).ok().map(ValueJson::Text),
-        };
         let json = DeadLetterJson {
             operator: self.operator,
             function: self.function,
@@ -83,11 +120,14 @@ impl DeadLetter<'_> {
             message: &self.fault.message,
             backtrace: &self.fault.backtrace,
             position: self.position,
-            timestamp: Some(self.timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP),
+            timestamp: shown_timestamp(self.timestamp),
             key: key.and_then(Result::ok),
             key_hex: self.key.filter(|_| key.is_some_and(|key| key.is_err())).map(hex::encode),
-            value_hex: value.is_none().then(|| hex::encode(self.value)),
-            value,
+            value: RecordJson::new(self.value, self.schema),
+            joined_with: self.joined_with.map(|other| PairedRecordJson {
+                timestamp: shown_timestamp(other.timestamp),
+                value: RecordJson::new(other.value, other.schema),
+            }),
         };
         // Strings, numbers and lists of them always have a JSON form.
         serde_json::to_vec(&json).unwrap_or_default()
@@ -113,6 +153,7 @@ mod tests {
                 key: Some(key),
                 value: &[0xff, 1],
                 schema: None,
+                joined_with: None,
             };
             let letter: serde_json::Value = serde_json::from_slice(&letter.encode()).unwrap();
             let expected = serde_json::json!({
@@ -140,6 +181,7 @@ mod tests {
                 key: None,
                 value,
                 schema,
+                joined_with: None,
             };
             serde_json::from_slice(&letter.encode()).unwrap()
         };

@@ -3,7 +3,7 @@
 //! Invariant: one failed item costs one item. The policy `fail` returns it in the error, `skip` counts it, and `dead-letter`
 //! emits a dead letter.
 
-use super::dead_letter::{DeadLetter, RecordPosition, row_json};
+use super::dead_letter::{DeadLetter, PairedRecord, RecordPosition, row_json};
 use super::failed_record::FailedRecord;
 use crate::model::row::RowSchema;
 use crate::model::{Batch, Fault};
@@ -23,6 +23,8 @@ pub(in crate::operator) struct FailedItem<'a> {
     /// Number of records that the subtask received before it.
     pub record: u64,
     pub kind: FailedItemKind,
+    /// The other record of a pair that an interval join failed on.
+    pub joined_with: Option<PairedRecord<'a>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,7 @@ impl<'a> FailedItem<'a> {
             fault,
             record: records_before + index as u64,
             kind: FailedItemKind::Record(Some(index)),
+            joined_with: None,
         }
     }
 }
@@ -55,7 +58,7 @@ impl TurnRunner {
         item: FailedItem<'_>,
         outputs: &mut Vec<OutputBatch>,
     ) -> Result<(), OperatorFailure> {
-        let FailedItem { value, schema, timestamp, key, fault, record, kind } = item;
+        let FailedItem { value, schema, timestamp, key, fault, record, kind, joined_with } = item;
         let position = RecordPosition { subtask: self.turn.context.subtask, record };
         let FunctionSettings { function, on_fault, log, .. } = &self.settings;
         let operator = &self.turn.context.operator;
@@ -74,7 +77,17 @@ impl TurnRunner {
             FaultPolicy::Skip => self.counters.records_skipped += 1,
             FaultPolicy::DeadLetter => {
                 self.counters.records_dead_lettered += 1;
-                let letter = DeadLetter { operator, function, fault: &fault, position, timestamp, key, value, schema };
+                let letter = DeadLetter {
+                    operator,
+                    function,
+                    fault: &fault,
+                    position,
+                    timestamp,
+                    key,
+                    value,
+                    schema,
+                    joined_with,
+                };
                 let mut batch = Batch::default();
                 batch.push(&letter.encode(), timestamp);
                 outputs.push(OutputBatch { output: OutputId::DeadLetter, batch });

@@ -275,10 +275,14 @@ fn a_bad_pair_costs_one_pair_and_a_record_without_a_timestamp_costs_one_record()
     let reported = letters.iter().map(|(_, letter, _)| {
         let letter: serde_json::Value = serde_json::from_str(letter).unwrap();
         let text = |name: &str| letter[name].as_str().unwrap().to_owned();
-        (text("code"), text("value"), letter["position"]["record"].as_u64().unwrap())
+        let other = &letter["joined_with"];
+        let other = other["value"].as_str().map(|value| (value.to_owned(), other["timestamp"].as_i64().unwrap()));
+        (text("code"), text("value"), letter["position"]["record"].as_u64().unwrap(), other)
     });
-    let expected = [("timestamp-missing", "none", 5), ("guest-error", "x", 6), ("guest-error", "y", 7)];
-    let expected = expected.map(|(code, value, record)| (code.to_owned(), value.to_owned(), record));
+    let bad = Some(("bad".to_owned(), 2));
+    let expected =
+        [("timestamp-missing", "none", 5, None), ("guest-error", "x", 6, bad.clone()), ("guest-error", "y", 7, bad)];
+    let expected = expected.map(|(code, value, record, other)| (code.to_owned(), value.to_owned(), record, other));
     assert_eq!(reported.collect::<Vec<_>>(), expected);
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::join_state::{JoinKeyState, JoinSide, record_sub_key, record_time};
 use super::matched_pairs::MatchedPairs;
 use crate::error::{self, Result};
+use crate::model::row::RowSchema;
 use crate::model::{Batch, Column, Counters, Fault, FaultCode, Keys, NO_TIMESTAMP, TimeDomain};
 use crate::operator::failure::OperatorFailure;
+use crate::operator::faults::dead_letter::PairedRecord;
 use crate::operator::faults::fault_policy::FailedItem;
 use crate::operator::late_records::LateRecordHandling;
 use crate::operator::turn_runner::runner::{FunctionSettings, TurnRunner};
@@ -27,6 +29,8 @@ pub struct IntervalJoin {
     /// The state with one entry per key.
     pub(super) key_state: StateId,
     late_records: LateRecordHandling,
+    /// The schemas of the last batches of the left and the right side, for dead letters.
+    schemas: [Option<Arc<RowSchema>>; 2],
 }
 
 /// How far the search for pairs has come.
@@ -56,7 +60,7 @@ impl IntervalJoin {
         let key_state = turn.internal_state(KEY_STATE)?;
         let late_records = LateRecordHandling::new(emits_late_records);
         let runner = TurnRunner::new(guest, turn.with_internal_timers(), settings, counters);
-        Ok(IntervalJoin { runner, sides: [left, right], key_state, late_records })
+        Ok(IntervalJoin { runner, sides: [left, right], key_state, late_records, schemas: [None, None] })
     }
 
     /// Returns the records that take part in the join. Handles late records and those without a timestamp.
@@ -178,7 +182,8 @@ impl IntervalJoin {
         Ok(pairs)
     }
 
-    /// Hands pairs to the guest. A pair that it fails on reaches the fault policy as its arriving record.
+    /// Hands pairs to the guest. A pair that it fails on reaches the fault policy as its arriving record,
+    /// with the stored one beside it.
     fn join_pairs(
         &mut self,
         input: u32,
@@ -189,6 +194,7 @@ impl IntervalJoin {
     ) -> Result<(), OperatorFailure> {
         let records_before = self.runner.counters.records_in;
         let position = self.runner.turn.positions.events;
+        let other_schema = self.schemas[usize::from(input == FIRST_INPUT)].as_deref();
         self.runner.run_items(
             pairs.len(),
             outputs,
@@ -198,7 +204,10 @@ impl IntervalJoin {
                 runner.run_turn_and_emit(None, outputs, |guest, turn| guest.join(turn, &columns))
             },
             |runner, pair, fault, outputs| {
-                let item = FailedItem::record(batch, pairs.arriving(pair), records_before, fault);
+                let (value, timestamp) = pairs.stored(pair);
+                let joined_with = Some(PairedRecord { timestamp, value, schema: other_schema });
+                let record = FailedItem::record(batch, pairs.arriving(pair), records_before, fault);
+                let item = FailedItem { joined_with, ..record };
                 runner.apply_fault_policy(item, outputs)
             },
         )?;
@@ -227,6 +236,7 @@ impl TurnDriven for IntervalJoin {
         };
         let [left, right] = self.sides;
         let (own, other) = if input == FIRST_INPUT { (left, right) } else { (right, left) };
+        self.schemas[usize::from(input != FIRST_INPUT)].clone_from(&batch.schema);
         let records = self.split_off_late(&batch, outputs)?;
         self.store(own, &batch, &keys, &records)?;
         let mut cursor = PairSearchCursor::default();

@@ -48,6 +48,12 @@ impl MatchedPairs {
         self.pairs[pair].0 as usize
     }
 
+    /// The content and the timestamp of the stored record of a pair.
+    pub(super) fn stored(&self, pair: usize) -> (&[u8], i64) {
+        let stored = self.pairs[pair].1 as usize;
+        (self.values.value(stored), self.timestamps[stored])
+    }
+
     /// The pairs of a range, as columns. `is_left` says whether the batch is the left side.
     pub(super) fn columns(&self, range: Range<usize>, batch: &Batch, keys: &Keys, is_left: bool) -> JoinedPairs {
         let (mut key_indexes, mut pair_keys) = (FirstOccurrences::default(), Keys::default());

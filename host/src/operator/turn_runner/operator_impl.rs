@@ -30,7 +30,16 @@ impl<T: TurnDriven> Operator for T {
         runner.counters.faults += 1;
         let kind = FailedItemKind::Record(None);
         runner.apply_fault_policy(
-            FailedItem { value: &value, schema: schema.as_deref(), timestamp, key: None, fault, record, kind },
+            FailedItem {
+                value: &value,
+                schema: schema.as_deref(),
+                timestamp,
+                key: None,
+                fault,
+                record,
+                kind,
+                joined_with: None,
+            },
             outputs,
         )
     }

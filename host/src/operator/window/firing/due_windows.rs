@@ -94,7 +94,16 @@ fn apply_fault_policy(
     let (timestamp, record) = (window.max_timestamp(), runner.counters.records_in);
     let kind = FailedItemKind::TimerOrWindow;
     runner.apply_fault_policy(
-        FailedItem { value: value.as_bytes(), schema: None, timestamp, key: Some(&key), fault, record, kind },
+        FailedItem {
+            value: value.as_bytes(),
+            schema: None,
+            timestamp,
+            key: Some(&key),
+            fault,
+            record,
+            kind,
+            joined_with: None,
+        },
         outputs,
     )
 }
