@@ -1,7 +1,8 @@
 //! A job whose function is replaced by a version that reads and stores other fields: it continues from a savepoint with the rows that
-//! windows, co-groups, interval joins and states hold. The output is that of the version before, over the same savepoint.
+//! windows, co-groups, interval joins and states hold, or from an unaligned checkpoint with rows in flight. The output is that of the
+//! version before.
 //!
-//! The guest is tests/guests/evolving; the test generates the input. `host/src/runtime/row_evolution_tests.rs` tests records in flight.
+//! The guest is tests/guests/evolving; the test generates the input.
 
 use std::fmt::Write;
 use std::fs;
@@ -9,12 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use cofferdam_tests::{Checkout, Server, committed_lines, wait_until};
+use cofferdam_tests::{Checkout, Server, committed_lines, difference, wait_until};
+use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 const ROWS: u64 = 6000;
 /// Minimum number of rows that the first run reads before it is stopped.
 const ROWS_BEFORE: u64 = 2000;
+
+/// Settings of a job whose turns are slower than its sources, so that rows wait in its channels.
+const SLOW_TURNS: &str = "[batch]\nrecords = 4\n[sandbox]\nfresh_instance = true\n";
+/// Most runs until a checkpoint with rows in flight is found. One is enough unless the machine is very fast.
+const ATTEMPTS: usize = 20;
 
 const WINDOW: &str = "window = { type = \"tumbling\", size = \"3s\" }";
 const SECOND: &str = "second = \"more\"\nsecond_key = { field = \"id\" }";
@@ -105,12 +112,131 @@ impl Scene {
         lines
     }
 
+    /// The output of an undisturbed run with the old version.
+    fn undisturbed(&self, (name, operator): (&str, &str)) -> Vec<String> {
+        let out = self.dir.join(name).join("undisturbed");
+        let job = self.server.api.submit_ok(&self.pipeline((operator, &format!("{name}-old")), &out, "|")).unwrap();
+        self.server.api.wait_for(&job, "FINISHED").unwrap();
+        committed_lines(&out).unwrap()
+    }
+
+    /// Runs the old version until an unaligned checkpoint has stored rows in flight to the operator, and cancels it.
+    fn checkpoint_with_rows_in_flight(&self, named: (&str, &str), backend: &str) -> UnalignedCheckpoint {
+        let attempt = |attempt| self.attempt_rows_in_flight(named, backend, attempt);
+        (0..ATTEMPTS).find_map(attempt).expect("every run was over before a checkpoint with rows in flight")
+    }
+
+    /// Returns `None` if the job ends before such a checkpoint.
+    fn attempt_rows_in_flight(
+        &self,
+        (name, operator): (&str, &str),
+        backend: &str,
+        attempt: usize,
+    ) -> Option<UnalignedCheckpoint> {
+        let out = self.dir.join(name).join(format!("before-{attempt}"));
+        let api = &self.server.api;
+        let run = format!(
+            "parallelism = 2\nstate = {{ backend = \"{backend}\" }}\n\
+             checkpoint = {{ interval = \"10ms\", unaligned_after = \"0s\", retained = 1000, on_cancel = \"keep\" }}\n{SLOW_TURNS}|"
+        );
+        let job = api.submit_ok(&self.pipeline((operator, &format!("{name}-old")), &out, &run)).unwrap();
+        let checkpoint = wait_until("a checkpoint with rows in flight", TIMEOUT, || {
+            let is_over = api.job(&job)?["status"] == "FINISHED";
+            let checkpoints = api.get(&format!("/v1/jobs/{job}/checkpoints"))?.ok()?;
+            for checkpoint in checkpoints.as_array().into_iter().flatten() {
+                let completed = checkpoint["status"] == "completed" && checkpoint["kind"] == "checkpoint";
+                if completed && checkpoint["in_flight_bytes"].as_u64() > Some(0) {
+                    let detail = api.get(&format!("/v1/jobs/{job}/checkpoints/details/{}", checkpoint["id"]))?.ok()?;
+                    if let Some(location) = location_with_rows_in_flight(&detail) {
+                        return Ok(Some(Some((location, checkpoint["id"].as_u64().unwrap()))));
+                    }
+                }
+            }
+            Ok(is_over.then_some(None))
+        });
+        let (location, id) = checkpoint.unwrap()?;
+        // The job may finish meanwhile, which is refused and keeps the checkpoint as well.
+        api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap();
+        wait_until("the job ends", TIMEOUT, || {
+            Ok(["CANCELLED", "CANCELED", "FINISHED"]
+                .iter()
+                .any(|end| api.job(&job).unwrap()["status"] == *end)
+                .then_some(()))
+        })
+        .unwrap();
+        Some(UnalignedCheckpoint { location, committed: committed_until(&out, id) })
+    }
+
     /// The error of a submit that starts from a savepoint.
     fn refused(&self, operator: &str, function: &str, savepoint: &str) -> String {
         let pipeline = self.pipeline((operator, function), &self.dir.join("refused"), "|");
         let path = format!("/v1/jobs?from={savepoint}");
         let answer = self.server.api.post(&path, "application/toml", pipeline.as_bytes()).unwrap();
         answer.ok().unwrap_err().to_string()
+    }
+}
+
+/// An unaligned checkpoint that holds rows in flight to the operator.
+struct UnalignedCheckpoint {
+    location: String,
+    /// The lines that were committed with the checkpoint and those before it.
+    committed: Vec<String>,
+}
+
+/// Returns the folder of a checkpoint if it stored rows in flight to the operator, with the fields of the old version.
+fn location_with_rows_in_flight(detail: &Value) -> Option<String> {
+    let operator = detail["operators"].as_array()?.iter().find(|operator| operator["id"] == "op")?;
+    if operator["in_flight_bytes"].as_u64()? == 0 || detail["unaligned"] != true {
+        return None;
+    }
+    let schema = operator["version"]["inputs"][0].as_str().expect("the operator reads rows");
+    assert!(schema.contains("id") && schema.contains("note"), "{schema}");
+    let location = detail["location"].as_str()?;
+    let files = fs::read_dir(Path::new(location).with_file_name("shared")).unwrap();
+    let has_rows = files.map(|file| file.unwrap()).any(|file| {
+        let name = file.file_name().into_string().unwrap();
+        let is_in_flight = name.starts_with(&format!("{}-", detail["id"])) && name.ends_with("-in-flight");
+        let bytes = if is_in_flight { fs::read(file.path()).unwrap() } else { Vec::new() };
+        let has = |part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
+        // The notes of rows are `n 0`, `n 1` and so on.
+        bytes.starts_with(b"COFFFLOW") && has(schema) && has("n ")
+    });
+    has_rows.then(|| location.to_owned())
+}
+
+/// The lines of the parts that were published for the checkpoint `id` and those before it.
+fn committed_until(out: &Path, id: u64) -> Vec<String> {
+    let mut lines = Vec::new();
+    for part in fs::read_dir(out).into_iter().flatten() {
+        let part = part.unwrap();
+        let name = part.file_name().into_string().unwrap();
+        let checkpoint = name.strip_suffix(".txt").and_then(|name| name.rsplit('-').next()?.parse::<u64>().ok());
+        if checkpoint.is_some_and(|checkpoint| checkpoint <= id) {
+            lines.extend(fs::read_to_string(part.path()).unwrap().lines().map(str::to_owned));
+        }
+    }
+    lines
+}
+
+/// Restores an unaligned checkpoint with rows in flight into the same and into another version of each function.
+fn check_rows_in_flight(backend: &str, other: &str) {
+    let scene = Scene::new(&format!("in-flight-{backend}"));
+    for (name, operator) in &operators() {
+        let named = (*name, &operator[..]);
+        let expected = scene.undisturbed(named);
+        let UnalignedCheckpoint { location, committed } = scene.checkpoint_with_rows_in_flight(named, backend);
+        let same = format!("parallelism = 2\nstate = {{ backend = \"{backend}\" }}\n");
+        let moved = format!("parallelism = 3\nstate = {{ backend = \"{other}\" }}\n");
+        for (version, run) in [("old", &same), ("new", &same), ("new", &moved)] {
+            let mut lines = scene.rest(named, version, run, &location);
+            lines.extend_from_slice(&committed);
+            lines.sort();
+            if let Some(difference) = difference(&expected, &lines) {
+                panic!("{name}-{version} from {location}, {run}: {difference}");
+            }
+        }
+        let error = scene.refused(operator, &format!("{name}-narrow"), &location);
+        assert!(error.contains("checkpoint-mismatch"), "{name}: {error}");
     }
 }
 
@@ -161,4 +287,14 @@ fn a_function_with_other_fields_continues_from_a_canonical_savepoint_in_memory()
 #[test]
 fn a_function_with_other_fields_continues_from_a_native_savepoint_on_rocksdb() {
     check("rocksdb", "memory", "native");
+}
+
+#[test]
+fn rows_in_flight_on_the_memory_backend_are_read_by_a_function_with_other_fields() {
+    check_rows_in_flight("memory", "rocksdb");
+}
+
+#[test]
+fn rows_in_flight_on_rocksdb_are_read_by_a_function_with_other_fields() {
+    check_rows_in_flight("rocksdb", "memory");
 }
