@@ -295,6 +295,7 @@ fn run_ours(folder: &Path, records: u64) {
         component_bytes_max: 1 << 30,
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
+        limit_ceilings: Default::default(),
         compile_in: CompileMode::ThisProcess,
         code_cache: None,
         runtime: runtime.handle().clone(),

@@ -84,6 +84,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
         component_bytes_max: 1 << 30,
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
+        limit_ceilings: Default::default(),
         compile_in: CompileMode::ThisProcess,
         code_cache: None,
         runtime: runtime.handle().clone(),

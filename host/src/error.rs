@@ -125,6 +125,12 @@ codes! {
     sink_unwritable = "sink-unwritable", Environment;
     sink_changed = "sink-changed", Conflict;
     capacity_exceeded = "capacity-exceeded", Environment;
+    state_exceeded = "state-exceeded", Environment;
+    too_many_faults = "too-many-faults", Environment;
+    limit_refused = "limit-refused", Invalid;
+    path_denied = "path-denied", Invalid;
+    address_denied = "address-denied", Invalid;
+    grant_missing = "grant-missing", Invalid;
     stdout_closed = "stdout-closed", Environment;
     sandbox_unavailable = "sandbox-unavailable", Environment;
     data_dir_locked = "data-dir-locked", Conflict;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use clap::Parser;
 use cofferdam::cli::{self, Cli, CliCommand, ServeArgs};
 use cofferdam::clock::SystemClock;
-use cofferdam::error::{Error, Result, data_dir_failed, internal};
+use cofferdam::error::{Error, Result, data_dir_failed, internal, request_invalid};
 use cofferdam::http::{self, AllowedHosts};
 use cofferdam::job::{Host, HostOptions};
+use cofferdam::pipeline::LimitCeilings;
 use cofferdam::stdio::{self, LogWriter};
 use cofferdam::{escape, state};
 use tokio::runtime::Runtime;
@@ -94,12 +95,15 @@ fn serve(args: &ServeArgs) -> Result<()> {
         .and_then(|()| args.data_dir.canonicalize())
         .map_err(|error| data_dir_failed(format!("cannot create {}: {error}", args.data_dir.display())))?;
     let component_bytes_max = args.component_max.as_u64();
+    let limit_ceilings =
+        LimitCeilings::parse(&args.max_limit).map_err(|why| request_invalid(format!("--max-limit: {why}")))?;
     let host = Host::open(HostOptions {
         data_dir: data_dir.clone(),
         clock: SystemClock::shared(),
         component_bytes_max,
         checkpoint_storage: args.checkpoint_storage.clone(),
         instances_max: args.instances,
+        limit_ceilings,
         compile_in: args.compile.compile_mode(),
         code_cache: None,
         runtime: storage.handle().clone(),

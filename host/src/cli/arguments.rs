@@ -226,6 +226,10 @@ pub struct ServeArgs {
     /// Limit on the function instances of all jobs together. A job has one instance for each subtask of a function.
     #[arg(long, default_value_t = INSTANCES_MAX, value_name = "COUNT")]
     pub instances: u32,
+    /// Largest limit that a pipeline may set, such as memory=256MiB. The keys are those of `limits` in the pipeline file.
+    /// Can be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub max_limit: Vec<String>,
     /// Additional host name that requests may use. Can be given several times.
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,

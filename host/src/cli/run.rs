@@ -45,6 +45,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         component_bytes_max: COMPONENT_BYTES_MAX,
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
+        limit_ceilings: Default::default(),
         compile_in: args.compile.compile_mode(),
         code_cache: code_cache(args),
         runtime: runtime.handle().clone(),

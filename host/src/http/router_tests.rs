@@ -41,6 +41,7 @@ impl TestServer {
             component_bytes_max: COMPONENT_BYTES_MAX,
             checkpoint_storage: None,
             instances_max: INSTANCES_MAX,
+            limit_ceilings: Default::default(),
             compile_in: CompileMode::ThisProcess,
             code_cache: None,
             runtime: tokio::runtime::Handle::current(),

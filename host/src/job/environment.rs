@@ -11,7 +11,7 @@ use super::store::ComponentStore;
 use crate::checkpoint::{CheckpointStorage, StorageLocation};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
-use crate::pipeline::PipelineSpec;
+use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::sandbox::Slots;
 
 /// The shared environment of all jobs. There is one for each host.
@@ -26,6 +26,8 @@ pub struct JobEnvironment {
     pub default_storage: StorageLocation,
     /// The checkpoints from which jobs without an own checkpoint start.
     pub origins: OriginRegistry,
+    /// The largest limits that a pipeline may set.
+    pub limit_ceilings: LimitCeilings,
     /// Slots for the function instances of all jobs.
     pub instances: Slots,
 }

@@ -22,7 +22,7 @@ use super::view::{
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};
 use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
-use crate::pipeline::PipelineSpec;
+use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::runtime::BarrierKind;
 use crate::sandbox::{CodeCacheFolder, CompileMode, Sandbox, SandboxOptions, Slots};
 use crate::state_reader::StateReader;
@@ -43,6 +43,8 @@ pub struct HostOptions {
     pub checkpoint_storage: Option<String>,
     /// Limit of function instances that exist at the same time, over all jobs.
     pub instances_max: u32,
+    /// The largest limits that a pipeline may set.
+    pub limit_ceilings: LimitCeilings,
     /// Where components are compiled.
     pub compile_in: CompileMode,
     /// Where compiled code is kept. `None` means in the data folder.
@@ -91,6 +93,7 @@ impl Host {
             runtime: options.runtime,
             default_storage,
             origins: Default::default(),
+            limit_ceilings: options.limit_ceilings,
             instances: Slots::new(options.instances_max as usize),
         });
         let registry = JobRegistry::open(&data_dir.jobs(), environment.clone())?;

@@ -34,6 +34,7 @@ impl TestHost {
             component_bytes_max: 1 << 20,
             checkpoint_storage: None,
             instances_max: INSTANCES_MAX,
+            limit_ceilings: Default::default(),
             compile_in: CompileMode::ThisProcess,
             code_cache: None,
             runtime: self.runtime.handle().clone(),

@@ -24,6 +24,11 @@ pub enum FaultCode {
     StackOverflow,
     /// The call returned more bytes than `limits.output`.
     OutputExceeded,
+    /// The turn writes more state than `limits.state_per_turn`, or the state of a key exceeds `limits.state_per_key` or
+    /// `limits.list_elements`.
+    StateExceeded,
+    /// The turn registers more timers than `limits.timers_per_turn`, or a key has more than `limits.timers_per_key`.
+    TimersExceeded,
     /// The outputs are malformed: wrong offsets or lengths, or an output that does not exist.
     InvalidOutput,
     /// A host function was called with invalid arguments.
@@ -50,6 +55,8 @@ impl FaultCode {
         FaultCode::MemoryExceeded,
         FaultCode::StackOverflow,
         FaultCode::OutputExceeded,
+        FaultCode::StateExceeded,
+        FaultCode::TimersExceeded,
         FaultCode::InvalidOutput,
         FaultCode::InvalidCall,
         FaultCode::KeyMissing,
@@ -69,6 +76,8 @@ impl FaultCode {
             FaultCode::MemoryExceeded => "memory-exceeded",
             FaultCode::StackOverflow => "stack-overflow",
             FaultCode::OutputExceeded => "output-exceeded",
+            FaultCode::StateExceeded => "state-exceeded",
+            FaultCode::TimersExceeded => "timers-exceeded",
             FaultCode::InvalidOutput => "invalid-output",
             FaultCode::InvalidCall => "invalid-call",
             FaultCode::KeyMissing => "key-missing",

@@ -9,7 +9,9 @@ use super::testing::{
 use crate::model::{Batch, Counters, DueTimers, Keys, TimeDomain};
 use crate::pipeline::{FaultPolicy, StateBackendKind};
 use crate::state::{StateDescription, StateKind, StateLayout};
-use crate::turn::{FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT, Turn, TurnFailure, timer_states};
+use crate::turn::{
+    FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT, Turn, TurnFailure, TurnLimits, timer_states,
+};
 
 /// The first input sets the word of its key, the second asks for it. The answer is emitted at once, and again 10 ms of event time
 /// later. The question `forget` clears the word.
@@ -95,7 +97,7 @@ fn the_write_limit_of_a_function_excludes_deletions_of_fired_timers() {
     layout.extend(timer_states(&[TimeDomain::Event]));
     let make: OperatorFactory = Arc::new(|mut turn, clock| {
         // The limit is enough for three timers.
-        turn.limit_writes(200);
+        turn.set_limits(TurnLimits { state_per_turn: 200, ..TurnLimits::default() });
         let settings = function_settings(FaultPolicy::Fail, 100, clock);
         Box::new(FunctionOperator::new(Box::new(WordLookup), turn, settings, Counters::default()))
     });

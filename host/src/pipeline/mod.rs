@@ -1,6 +1,6 @@
 //! The pipeline file: its TOML text, and the checked [`PipelineSpec`] that the rest of the host runs.
 //!
-//! `spec`, `node_spec` and `window_settings` define the result. `parse` reads the text with `toml_reader`: the settings of
+//! `spec`, `node_spec`, `limits` and `window_settings` define the result. `parse` reads the text with `toml_reader`: the settings of
 //! the job in `job_settings`, each node in `node`, `source` and `window`. Finally `graph` wires the nodes.
 //!
 //! Invariant: a `PipelineSpec` is well formed. Its nodes are in topological order, ids are unique, inputs exist, and
@@ -13,6 +13,7 @@ mod graph;
 mod interval;
 mod job_settings;
 mod key_selector;
+mod limits;
 mod node;
 mod node_spec;
 mod parse;
@@ -27,6 +28,8 @@ mod window;
 mod window_settings;
 
 #[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
 mod parse_tests;
 #[cfg(test)]
 mod rows_tests;
@@ -36,10 +39,11 @@ mod window_tests;
 pub use filter::{Comparison, FilterExpression, FilterOperand, FilterTerm};
 pub use interval::JoinInterval;
 pub use key_selector::KeySelector;
+pub use limits::{FaultShareLimit, LimitCeilings, LimitKey, MEMORY_BYTES_MAX, OperatorLimits};
 pub use node_spec::{
-    AlignmentSettings, FaultPolicy, FunctionReference, GuestLimits, InputRole, MEMORY_BYTES_MAX, NodeInput, NodeKind,
-    OperatorNode, OutputPort, PipelineNode, SinkConfig, SinkNode, SourceConfig, SourceNode, TimestampFormat,
-    TimestampSelector, UndecodablePolicy, WatermarkSettings,
+    AlignmentSettings, FaultPolicy, FunctionReference, GuestLimits, InputRole, NodeInput, NodeKind, OperatorNode,
+    OutputPort, PipelineNode, SinkConfig, SinkNode, SourceConfig, SourceNode, TimestampFormat, TimestampSelector,
+    UndecodablePolicy, WatermarkSettings,
 };
 pub use parse::locate;
 pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat};

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use super::bounds::{COLUMN_BYTES_MAX, check_connector_keys, check_id, parallelism};
+use super::bounds::{check_connector_keys, check_id, parallelism};
 use super::key_selector::{KeySelector, key};
 use super::node_spec::{
-    FaultPolicy, FunctionReference, GuestLimits, InputRole, MEMORY_BYTES_MAX, NodeKind, OperatorNode, OutputPort,
-    SinkConfig, SinkNode, SourceConfig, SourceNode,
+    FaultPolicy, FunctionReference, InputRole, NodeKind, OperatorNode, OutputPort, SinkConfig, SinkNode, SourceConfig,
+    SourceNode,
 };
 use super::source::source;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
-use super::{interval, record_format, row_operator, window};
+use super::{interval, limits, record_format, row_operator, window};
 use crate::error::{Result, manifest_invalid};
 
 /// A node whose inputs are still names.
@@ -143,30 +142,13 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         config: section.get("config").map(|item| config(&item)).transpose()?.unwrap_or_default(),
         interval: section.get("interval").map(|item| interval::read(&item)).transpose()?,
         on_fault: on_fault.unwrap_or(FaultPolicy::Fail),
-        limits: section.get("limits").map(|item| limits(&item)).transpose()?.unwrap_or_default(),
+        limits: section.get("limits").map(|item| limits::read(&item)).transpose()?.unwrap_or_default(),
     })
 }
 
 fn config(item: &TomlItem<'_>) -> Result<BTreeMap<String, String>> {
     let entries = item.section()?.entries();
     entries.into_iter().map(|(key, _, item)| Ok((key.to_string(), item.scalar_text()?))).collect()
-}
-
-fn limits(item: &TomlItem<'_>) -> Result<GuestLimits> {
-    let section = item.section()?;
-    section.check_keys(&["memory", "deadline", "output"])?;
-    let mut limits = GuestLimits::default();
-    if let Some(item) = section.get("memory") {
-        // At least one page of WebAssembly, at most the memory of one slot in the pool.
-        limits.memory_bytes = item.bytes(64 << 10, MEMORY_BYTES_MAX as u64)?;
-    }
-    if let Some(item) = section.get("deadline") {
-        limits.deadline = item.duration(Duration::from_millis(1))?;
-    }
-    if let Some(item) = section.get("output") {
-        limits.output_bytes = item.bytes(1, COLUMN_BYTES_MAX)?;
-    }
-    Ok(limits)
 }
 
 #[derive(Clone, Copy)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interval::JoinInterval;
 use super::key_selector::KeySelector;
+use super::limits::OperatorLimits;
 use super::record_format::{DecodingSettings, EncodingSettings, FileFormat};
 use super::row_operator::RowOperator;
 use super::window_settings::WindowSettings;
@@ -202,8 +203,8 @@ pub struct OperatorNode {
     pub interval: Option<JoinInterval>,
     /// The policy for records on which the function fails.
     pub on_fault: FaultPolicy,
-    /// The limits of each call.
-    pub limits: GuestLimits,
+    /// The limits of the operator.
+    pub limits: OperatorLimits,
 }
 
 /// A reference to a function of a component.
@@ -227,10 +228,7 @@ pub enum FaultPolicy {
     DeadLetter,
 }
 
-/// The largest `limits.memory`, in bytes: the memory of one slot in the pool of instances.
-pub const MEMORY_BYTES_MAX: usize = 1 << 30;
-
-/// The limits of one call of a function.
+/// The limits of one call of a function, as the sandbox enforces them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestLimits {
     /// Memory of the instance, in bytes.
@@ -243,7 +241,7 @@ pub struct GuestLimits {
 
 impl Default for GuestLimits {
     fn default() -> Self {
-        GuestLimits { memory_bytes: 64 << 20, deadline: Duration::from_secs(1), output_bytes: 16 << 20 }
+        OperatorLimits::default().guest()
     }
 }
 

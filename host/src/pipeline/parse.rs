@@ -61,7 +61,7 @@ fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Pip
         node.parallelism_or(parallelism);
     }
     let max_parallelism = max_parallelism(text, top, &nodes)?;
-    let pipeline = PipelineSpec {
+    let mut pipeline = PipelineSpec {
         name,
         parallelism,
         max_parallelism,
@@ -75,6 +75,11 @@ fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Pip
         sandbox: job_settings::sandbox(top)?,
         nodes: graph::wire(text, nodes)?,
     };
+    for node in &mut pipeline.nodes {
+        if let NodeKind::Operator(operator) = &mut node.kind {
+            operator.limits.default_for(pipeline.state.backend);
+        }
+    }
     check_event_time(top, &pipeline)?;
     Ok(pipeline)
 }

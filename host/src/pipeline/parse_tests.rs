@@ -144,7 +144,7 @@ fn every_setting_is_read() {
     assert_eq!((function.component.as_str(), function.name.as_str()), ("delay-tracker@1", "track"));
     assert_eq!(operator.on_fault, FaultPolicy::DeadLetter);
     let limits = GuestLimits { memory_bytes: 32 << 20, deadline: Duration::from_millis(200), output_bytes: 1 << 20 };
-    assert_eq!(operator.limits, limits);
+    assert_eq!(operator.limits.guest(), limits);
     let config: Vec<_> = operator.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(config, [("loud", "true"), ("ratio", "0.5"), ("threshold", "31"), ("word", "x")]);
     let side = OutputPort::Side("late".into());
@@ -252,7 +252,7 @@ fn defaults_equal_those_of_the_documentation() {
         SourceConfig::Generator { records: None, template: "{n}".into(), keys: 100, format: FileFormat::Csv }
     );
     let NodeKind::Operator(operator) = &pipeline.nodes[1].kind else { panic!("not an operator") };
-    assert_eq!((operator.on_fault, operator.limits), (FaultPolicy::Fail, GuestLimits::default()));
+    assert_eq!((operator.on_fault, operator.limits.guest()), (FaultPolicy::Fail, GuestLimits::default()));
     let none =
         parse(&SMALL.replace("\n[source", "restart = { strategy = \"none\" }\nparallelism = 200\n[source")).unwrap();
     assert_eq!((none.restart, none.max_parallelism), (RestartStrategy::None, 512));

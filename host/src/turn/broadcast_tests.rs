@@ -101,8 +101,8 @@ fn turns_of_other_inputs_cannot_write() {
     assert!(turn.broadcast_get(1, b"").is_err());
     begin(&mut turn, true);
     assert!(turn.broadcast_store(0, &column(&["a"]), &column(&[])).is_err());
-    turn.limit_writes(40);
+    turn.set_limits(TurnLimits { state_per_turn: 40, ..TurnLimits::default() });
     begin(&mut turn, true);
     let refusal = turn.broadcast_put(0, vec![0; 20], vec![0; 20]).unwrap_err();
-    assert!(matches!(refusal, HostCallError::WriteLimitExceeded { .. }));
+    assert!(matches!(refusal, HostCallError::LimitExceeded(_)));
 }

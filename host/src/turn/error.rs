@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! HostCallError  a host function refuses a call of the guest
-//!     -> Fault   if the guest is to blame: the sandbox turns it into `invalid-call` or `output-exceeded`
+//!     -> Fault   if the guest is to blame: `invalid-call`, or the fault of the limit that it exceeds
 //!     -> Error   if the state backend failed
 //! TurnFailure    the turn did not succeed: a fault, an error or a cancellation
 //! ```
@@ -10,7 +10,7 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::model::{Fault, FaultCode};
+use crate::model::Fault;
 
 /// Why a turn did not succeed.
 #[derive(Debug)]
@@ -40,11 +40,8 @@ impl From<Fault> for TurnFailure {
 pub enum HostCallError {
     /// The arguments are invalid. Becomes the fault `invalid-call`.
     InvalidCall(String),
-    /// The turn writes more than its limit. Becomes the fault `output-exceeded`.
-    WriteLimitExceeded {
-        /// The limit in bytes.
-        limit: usize,
-    },
+    /// The call exceeds a limit.
+    LimitExceeded(Fault),
     /// The state backend failed.
     Error(Error),
 }
@@ -53,9 +50,7 @@ impl fmt::Display for HostCallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HostCallError::InvalidCall(message) => f.write_str(message),
-            HostCallError::WriteLimitExceeded { limit } => {
-                write!(f, "the turn writes more than {limit} bytes of state and metrics")
-            }
+            HostCallError::LimitExceeded(fault) => f.write_str(&fault.message),
             HostCallError::Error(error) => error.fmt(f),
         }
     }
@@ -68,7 +63,7 @@ impl From<HostCallError> for TurnFailure {
     fn from(error: HostCallError) -> TurnFailure {
         match error {
             HostCallError::Error(error) => TurnFailure::Error(error),
-            HostCallError::WriteLimitExceeded { .. } => Fault::new(FaultCode::OutputExceeded, error.to_string()).into(),
+            HostCallError::LimitExceeded(fault) => fault.into(),
             HostCallError::InvalidCall(message) => crate::error::internal(message).into(),
         }
     }

@@ -13,7 +13,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `transaction.rs` | [`Turn`]: begin, commit, abort, limits |
+//! | `transaction.rs` | [`Turn`]: begin, commit, abort |
+//! | `limits.rs` | the limits of a turn, and what it has used of them |
 //! | `guest.rs`, `error.rs` | the interface of a function, and why a turn or a host call fails |
 //! | `staged/` | the staged effects: writes, broadcast writes, timers, metrics and log lines |
 //! | `host_calls/` | the host functions that guests call: value, list, map, broadcast, timers, telemetry |
@@ -24,6 +25,7 @@ mod error;
 mod group_watermarks;
 mod guest;
 mod host_calls;
+mod limits;
 mod native_operator;
 mod staged;
 mod transaction;
@@ -45,6 +47,7 @@ mod watermark_tests;
 pub use error::{HostCallError, TurnFailure};
 pub use group_watermarks::{GroupWatermarks, SelectedGroups};
 pub use guest::{FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT};
+pub use limits::TurnLimits;
 pub use staged::telemetry::{
     BACKTRACE_FRAMES_MAX, FRAME_CHARS_MAX, GuestPanic, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine,
     METRIC_NAMES_MAX,

@@ -29,7 +29,7 @@ impl Turn {
     /// Adds keys to the turn and lifts its write limit, after the guest's part of the turn has ended. Returns the index of the
     /// first added key. The turn must not have any of the keys yet.
     pub fn add_keys(&mut self, keys: &Keys) -> u32 {
-        self.write_budget = usize::MAX;
+        self.lift_write_limit();
         let first = self.keys.distinct.len() as u32;
         if first == 0 {
             self.keys = Arc::new(keys.clone());

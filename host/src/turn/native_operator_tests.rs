@@ -26,7 +26,7 @@ fn turn() -> Turn {
 #[test]
 fn adding_keys_keeps_the_writes_that_the_guest_has_staged() {
     let mut turn = turn();
-    turn.limit_writes(100);
+    turn.set_limits(TurnLimits { state_per_turn: 100, ..TurnLimits::default() });
     turn.begin(Some(&keys(&["a"])), 0, 0);
     turn.value_set(0, 0, b"of a").unwrap();
     turn.map_put(1, 0, b"sub", b"").unwrap();

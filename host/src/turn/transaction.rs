@@ -8,18 +8,14 @@ use std::sync::Arc;
 
 use super::error::{HostCallError, invalid};
 use super::group_watermarks::EventTimeProgress;
+use super::limits::{TurnBudget, TurnLimits};
 use super::staged::broadcast::StagedBroadcast;
 use super::staged::telemetry::{GuestPanic, LogLine, TurnTelemetry};
 use super::staged::timers::TimerService;
 use super::staged::writes::{StagedMaps, StagedWrites};
 use crate::error::Error;
-use crate::model::{KeyGroup, Keys, NO_TIMESTAMP, TurnPositions, UserMetrics};
+use crate::model::{Fault, KeyGroup, Keys, NO_TIMESTAMP, TurnPositions, UserMetrics};
 use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
-
-/// Default limit of the bytes that one turn may write.
-const WRITE_BYTES_MAX: usize = 16 << 20;
-/// Charged for each write in addition to its bytes, so that the number of empty writes is limited, too.
-const WRITE_OVERHEAD_BYTES: usize = 16;
 
 /// Where and when a turn runs.
 #[derive(Clone, Debug)]
@@ -78,15 +74,14 @@ pub struct Turn {
     pub(super) timers_are_internal: bool,
     pub(super) progress: EventTimeProgress,
     pub(super) telemetry: TurnTelemetry,
-    /// Bytes that the current turn may still write.
-    pub(super) write_budget: usize,
-    pub(super) write_bytes_max: usize,
+    pub(super) limits: TurnLimits,
+    pub(super) budget: TurnBudget,
 }
 
 impl Turn {
     /// Returns a turn of a function without keyed state.
     pub fn stateless(context: TurnContext) -> Turn {
-        Turn { context, write_bytes_max: WRITE_BYTES_MAX, ..Turn::default() }
+        Turn { context, ..Turn::default() }
     }
 
     /// Returns a turn over a backend that was opened with `layout`.
@@ -98,7 +93,6 @@ impl Turn {
             staged_maps: layout.iter().map(|_| StagedMaps::default()).collect(),
             declared: layout.iter().take_while(|state| !state.is_internal()).count(),
             layout,
-            write_bytes_max: WRITE_BYTES_MAX,
             ..Turn::default()
         }
     }
@@ -119,30 +113,43 @@ impl Turn {
         Ok(())
     }
 
-    /// Limits the bytes of state and metrics that each turn may write.
-    pub fn limit_writes(&mut self, bytes: usize) {
-        self.write_bytes_max = bytes;
+    /// Sets the limits of the following turns.
+    pub fn set_limits(&mut self, limits: TurnLimits) {
+        self.limits = limits;
     }
 
-    /// Removes the write limit for the rest of the current turn. For native operators, whose writes no guest controls.
+    /// Sets whether the following turns handle several items, which can be divided if the turn is too large.
+    pub fn set_divisible(&mut self, is_divisible: bool) {
+        self.budget.is_divisible = is_divisible;
+    }
+
+    /// Returns the fault of the current turn if it exceeds a limit per turn. It must not be committed. If it has several items,
+    /// it is to be divided, and the fault does not count.
+    pub fn too_large(&self) -> Option<&Fault> {
+        self.budget.too_large()
+    }
+
+    /// Removes the limits per turn for the rest of the current turn. For native operators, whose writes no guest controls.
     pub fn lift_write_limit(&mut self) {
-        self.write_budget = usize::MAX;
+        self.budget.lift();
     }
 
-    /// Subtracts a write from the budget of the turn.
-    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), HostCallError> {
-        match self.write_budget.checked_sub(bytes.saturating_add(WRITE_OVERHEAD_BYTES)) {
-            Some(left) => self.write_budget = left,
-            None => return Err(HostCallError::WriteLimitExceeded { limit: self.write_bytes_max }),
-        }
-        Ok(())
+    /// Charges a write to the turn. Returns whether to stage it: the writes of a turn that is too large are dropped.
+    #[inline]
+    pub(super) fn admit_write(&mut self, bytes: usize) -> Result<bool, HostCallError> {
+        self.budget.admit_write(bytes, &self.limits)
+    }
+
+    /// Charges timers to the turn, which take `bytes` of state. Returns whether to stage them.
+    pub(super) fn admit_timers(&mut self, timers: usize, bytes: usize) -> Result<bool, HostCallError> {
+        self.budget.admit_timers(timers, bytes, &self.limits)
     }
 
     /// Begins a turn over a batch with these keys. Aborts the previous turn if it was not committed.
     pub fn begin(&mut self, keys: Option<&Arc<Keys>>, watermark: i64, processing_time: i64) {
         self.abort();
         self.telemetry.clear_log();
-        self.write_budget = self.write_bytes_max;
+        self.budget.begin(&self.limits);
         self.keys = keys.cloned().unwrap_or_default();
         self.context.watermark = watermark;
         self.context.processing_time = processing_time;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::model::{Column, Keys, group_of_key, hash_key};
+use crate::model::{Column, FaultCode, Keys, group_of_key, hash_key};
 use crate::pipeline::StateBackendKind;
 use crate::state::{self, StateDescription, StateId, StateKind, StateLayout, StateOptions};
 
@@ -114,7 +114,7 @@ fn lists_can_be_appended_to_replaced_and_cleared() {
 #[test]
 fn invalid_calls_are_refused() {
     each_backend(|turn| {
-        turn.limit_writes(1000);
+        turn.set_limits(TurnLimits { state_per_turn: 1000, ..TurnLimits::default() });
         turn.begin(Some(&keys(&["a"])), 0, 0);
         let refused = |result: Result<(), HostCallError>| matches!(result, Err(HostCallError::InvalidCall(_)));
         assert!(refused(turn.value_set(VALUE, 1, b"x")), "no such key");
@@ -131,7 +131,9 @@ fn invalid_calls_are_refused() {
         assert!(refused(turn.list_replace(LIST, &[0], &column(&["x"]), &[2])), "an end after the last element");
         assert!(refused(turn.list_replace(LIST, &[0, 0], &column(&["x"]), &[1, 0])), "ends that decrease");
         let too_much = (0..100).map(|_| turn.list_add(LIST, 0, b"0123456789")).find(Result::is_err);
-        assert!(matches!(too_much, Some(Err(HostCallError::WriteLimitExceeded { limit: 1000 }))));
+        assert!(
+            matches!(too_much, Some(Err(HostCallError::LimitExceeded(fault))) if fault.code == FaultCode::StateExceeded)
+        );
         turn.commit().unwrap();
     });
 }
@@ -139,8 +141,8 @@ fn invalid_calls_are_refused() {
 #[test]
 fn staged_map_writes_count_towards_the_write_limit() {
     each_backend(|turn| {
-        turn.limit_writes(1000);
-        let too_much = |refusal| matches!(refusal, Err(HostCallError::WriteLimitExceeded { limit: 1000 }));
+        turn.set_limits(TurnLimits { state_per_turn: 1000, ..TurnLimits::default() });
+        let too_much = |refusal| matches!(refusal, Err(HostCallError::LimitExceeded(_)));
         for write in [
             |turn: &mut Turn, n| turn.map_put(MAP, 0, &[n; 10], b""),
             |turn: &mut Turn, n| turn.map_remove(MAP, &[0], &[[n; 10]].iter().collect()),

@@ -71,8 +71,10 @@ fn resume(registry: &JobRegistry, environment: &JobEnvironment, job: &Arc<JobHan
             _ => {}
         }
     });
-    let started = PipelineSpec::parse(&record.pipeline_text, &record.file_name)
-        .and_then(|pipeline| registry.start(job, pipeline));
+    let started = PipelineSpec::parse(&record.pipeline_text, &record.file_name).and_then(|mut pipeline| {
+        environment.limit_ceilings.cut(&mut pipeline);
+        registry.start(job, pipeline)
+    });
     if status == JobStatus::Cancelling {
         job.command(RunningJobCommand::Cancel);
     }

@@ -64,12 +64,13 @@ fn check_pipeline(
     environment: &JobEnvironment,
     submission: &Submission,
 ) -> Result<CheckedPipeline> {
-    let spec = PipelineSpec::parse(&submission.pipeline_text, &submission.file_name)?;
+    let mut spec = PipelineSpec::parse(&submission.pipeline_text, &submission.file_name)?;
     let base_dir = submission.base_dir.clone().unwrap_or_else(|| ".".into());
     let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
     utf8_path(&base_dir)?;
     registry.check_name_free(&spec.name)?;
     let located = |error| planning::locate(error, &submission.pipeline_text, &submission.file_name);
+    environment.limit_ceilings.apply(&mut spec).map_err(located)?;
     let store = &environment.components;
     let components = planning::resolve(&spec, store).map_err(located)?;
     let plan =

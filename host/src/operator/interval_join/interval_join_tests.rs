@@ -17,7 +17,7 @@ use crate::operator::testing::{
     records_of_input,
 };
 use crate::pipeline::{FaultPolicy, JoinInterval, NodeKind, PipelineSpec, StateBackendKind};
-use crate::turn::{FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT, Turn, TurnFailure};
+use crate::turn::{FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT, Turn, TurnFailure, TurnLimits};
 
 /// Largest number of pairs in one guest call.
 const CALL_PAIRS: usize = 3;
@@ -54,7 +54,7 @@ fn make(interval: &Arc<Mutex<JoinInterval>>, emits_late_records: bool) -> Operat
     let interval = interval.clone();
     Arc::new(move |mut turn, clock| {
         // The write limit of a function does not apply to stored records.
-        turn.limit_writes(1);
+        turn.set_limits(TurnLimits { state_per_turn: 1, ..TurnLimits::default() });
         let settings = function_settings(FaultPolicy::DeadLetter, CALL_PAIRS, clock);
         let (interval, counters) = (*interval.lock(), Counters::default());
         Box::new(

@@ -1,6 +1,7 @@
 //! Runs turns one after another, and searches for the item that a guest fails on.
 //!
 //! A turn that fails leaves no trace. Its items (records, timers or windows) run again in halves until the failing item is alone.
+//! A turn of several items that exceeds a limit per turn is divided, too, but without a fault.
 //! Invariant: good items commit in order, and each bad item reaches the operator's fault policy exactly once.
 
 use std::ops::Range;
@@ -88,6 +89,7 @@ impl TurnRunner {
         let mut remaining: Vec<Range<usize>> = ranges.rev().collect();
         while let Some(range) = remaining.pop() {
             self.check_cancelled()?;
+            self.turn.set_divisible(range.len() > 1);
             let fault = match run(self, range.clone(), outputs)? {
                 TurnOutcome::Committed(end) => {
                     remaining.extend((end < range.end).then_some(end..range.end));
@@ -95,9 +97,10 @@ impl TurnRunner {
                 }
                 TurnOutcome::RolledBack(fault) => fault,
             };
-            self.counters.faults += 1;
+            let is_too_large = range.len() > 1 && self.turn.too_large().is_some();
+            self.counters.faults += u64::from(!is_too_large);
             if range.len() > 1 {
-                if range.len() == count.min(step) {
+                if !is_too_large && range.len() == count.min(step) {
                     self.settings.log.search_started(range.len(), &fault);
                 }
                 let middle = range.start + range.len() / 2;
@@ -118,12 +121,17 @@ impl TurnRunner {
         self.turn.begin(keys, self.watermark, self.settings.clock.wall_ms());
         let result = call(&mut *self.guest, &mut self.turn);
         self.settings.log.guest_lines(self.turn.context.subtask, self.turn.log_lines());
-        match result {
-            Ok(value) => {
+        match (result, self.turn.too_large()) {
+            (Ok(_) | Err(TurnFailure::Fault(_)), Some(fault)) => {
+                let fault = fault.clone();
+                self.turn.abort();
+                Ok(TurnOutcome::RolledBack(fault))
+            }
+            (Ok(value), None) => {
                 self.turn.commit()?;
                 Ok(TurnOutcome::Committed(value))
             }
-            Err(failure) => {
+            (Err(failure), _) => {
                 self.turn.abort();
                 TurnOutcome::of_failure(failure)
             }

@@ -13,7 +13,7 @@ use crate::runtime::plan::output_ports::is_late_output_read;
 use crate::runtime::plan::window_functions::window_function;
 use crate::sandbox::{FunctionDescription, FunctionKind};
 use crate::state::{self, BroadcastState, StateOptions};
-use crate::turn::{Guest, Turn, TurnContext};
+use crate::turn::{Guest, Turn, TurnContext, TurnLimits};
 
 /// Opens an operator with its restored state.
 pub(super) fn open_operator(
@@ -23,7 +23,7 @@ pub(super) fn open_operator(
 ) -> Result<Box<dyn Operator>> {
     let FunctionPlan { description, make } = function_of(&context.plan.functions, node)?;
     let mut guest = make(&GuestOptions {
-        limits: operator.limits,
+        limits: operator.limits.guest(),
         seed: context.options.seed,
         fresh: context.plan.pipeline.sandbox.fresh_instance,
         cancel: context.options.interrupt.flag(),
@@ -33,7 +33,7 @@ pub(super) fn open_operator(
     if !description.broadcast_states.is_empty() {
         turn = turn.with_broadcast(open_broadcast_state(context, node, description, &mut *guest)?);
     }
-    turn.limit_writes(operator.limits.output_bytes);
+    turn.set_limits(TurnLimits::new(&operator.limits));
     let settings = function_settings(context, node, operator, description)?;
     let counters = context.restored(node).counters();
     let emits_late_records = is_late_output_read(&context.plan.pipeline.nodes, node);

@@ -70,9 +70,7 @@ pub(in crate::sandbox) fn classify(
     let mut fault = match (cause.downcast_ref::<HostCallError>(), cause.downcast_ref::<Trap>()) {
         (Some(HostCallError::Error(error)), _) => return CallFailure::Error(error.clone()),
         (Some(refusal @ HostCallError::InvalidCall(_)), _) => Fault::new(FaultCode::InvalidCall, refusal.to_string()),
-        (Some(refusal @ HostCallError::WriteLimitExceeded { .. }), _) => {
-            Fault::new(FaultCode::OutputExceeded, refusal.to_string())
-        }
+        (Some(HostCallError::LimitExceeded(fault)), _) => fault.clone(),
         (_, Some(Trap::Interrupt)) if data.deadline.was_cancelled() => return CallFailure::Cancelled,
         (_, Some(Trap::Interrupt)) => {
             let deadline = humantime::format_duration(limits.deadline);

@@ -64,7 +64,9 @@ impl Turn {
         if sub_keys.len() != values.len() {
             return Err(invalid(format!("the call has {} sub-keys but {} values", sub_keys.len(), values.len())));
         }
-        self.charge(sub_keys.bytes().len() + values.bytes().len() + 16 * values.len())?;
+        if !self.admit_write(sub_keys.bytes().len() + values.bytes().len() + 16 * values.len())? {
+            return Ok(());
+        }
         let staged = self.broadcast_to_write(state)?;
         let put = |(sub_key, value): (&[u8], &[u8])| (sub_key.to_vec(), Some(value.to_vec()));
         staged.changes.extend(sub_keys.iter().zip(values.iter()).map(put));
@@ -73,7 +75,9 @@ impl Turn {
 
     /// `state.broadcast-remove`: removes the entries of these sub-keys.
     pub fn broadcast_remove(&mut self, state: u32, sub_keys: &Column) -> Result<(), HostCallError> {
-        self.charge(sub_keys.bytes().len() + 16 * sub_keys.len())?;
+        if !self.admit_write(sub_keys.bytes().len() + 16 * sub_keys.len())? {
+            return Ok(());
+        }
         let staged = self.broadcast_to_write(state)?;
         staged.changes.extend(sub_keys.iter().map(|sub_key| (sub_key.to_vec(), None)));
         Ok(())
@@ -93,7 +97,9 @@ impl Turn {
 
     /// `state.broadcast-put`: sets one entry.
     pub fn broadcast_put(&mut self, state: u32, sub_key: Vec<u8>, value: Vec<u8>) -> Result<(), HostCallError> {
-        self.charge(sub_key.len() + value.len())?;
+        if !self.admit_write(sub_key.len() + value.len())? {
+            return Ok(());
+        }
         self.broadcast_to_write(state)?.changes.insert(sub_key, Some(value));
         Ok(())
     }

@@ -28,7 +28,9 @@ impl Turn {
     pub fn list_append(&mut self, state: u32, keys: &[u32], elements: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_keys(keys, elements.len())?;
-        self.charge(elements.bytes().len() + 16 * keys.len())?;
+        if !self.admit_write(elements.bytes().len() + 16 * keys.len())? {
+            return Ok(());
+        }
         let stamp = self.stamp(state);
         let staged = &mut self.staged[usize::from(state)];
         for (&key, element) in keys.iter().zip(elements.iter()) {
@@ -50,7 +52,9 @@ impl Turn {
         if !ends.is_sorted() || ends.last().copied().unwrap_or(0) as usize != elements.len() {
             return Err(invalid("the ends of the lists do not match their elements"));
         }
-        self.charge(elements.bytes().len() + 4 * elements.len() + 16 * keys.len())?;
+        if !self.admit_write(elements.bytes().len() + 4 * elements.len() + 16 * keys.len())? {
+            return Ok(());
+        }
         let stamp = self.stamp(state);
         let staged = &mut self.staged[usize::from(state)];
         let mut start = 0;
@@ -75,7 +79,9 @@ impl Turn {
     pub fn list_add(&mut self, state: u32, key: u32, element: &[u8]) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_key(key)?;
-        self.charge(element.len())?;
+        if !self.admit_write(element.len())? {
+            return Ok(());
+        }
         let stamp = self.stamp(state);
         list::push_element(self.staged[usize::from(state)].append(key), stamp.bytes(), element);
         Ok(())
@@ -85,7 +91,9 @@ impl Turn {
     pub fn list_set(&mut self, state: u32, key: u32, elements: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, LISTS)?;
         self.check_key(key)?;
-        self.charge(elements.bytes().len() + 4 * elements.len())?;
+        if !self.admit_write(elements.bytes().len() + 4 * elements.len())? {
+            return Ok(());
+        }
         let stamp = self.stamp(state);
         replace_list(&mut self.staged[usize::from(state)], key, &stamp, elements.iter());
         Ok(())

@@ -42,7 +42,9 @@ impl Turn {
         let state = self.check_state(state, MAPS)?;
         self.check_keys(keys, sub_keys.len())?;
         self.check_keys(keys, values.len())?;
-        self.charge(sub_keys.bytes().len() + values.bytes().len() + 16 * keys.len())?;
+        if !self.admit_write(sub_keys.bytes().len() + values.bytes().len() + 16 * keys.len())? {
+            return Ok(());
+        }
         let stamp = self.stamp(state);
         let staged = &mut self.staged_maps[usize::from(state)];
         for ((&key, sub_key), value) in keys.iter().zip(sub_keys.iter()).zip(values.iter()) {
@@ -55,7 +57,9 @@ impl Turn {
     pub fn map_remove(&mut self, state: u32, keys: &[u32], sub_keys: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_keys(keys, sub_keys.len())?;
-        self.charge(sub_keys.bytes().len() + 16 * keys.len())?;
+        if !self.admit_write(sub_keys.bytes().len() + 16 * keys.len())? {
+            return Ok(());
+        }
         let staged = &mut self.staged_maps[usize::from(state)];
         keys.iter().zip(sub_keys.iter()).for_each(|(&key, sub_key)| staged.remove(key, sub_key));
         Ok(())
@@ -80,7 +84,9 @@ impl Turn {
     pub fn map_put(&mut self, state: u32, key: u32, sub_key: &[u8], value: &[u8]) -> Result<(), HostCallError> {
         let state = self.check_state(state, MAPS)?;
         self.check_key(key)?;
-        self.charge(sub_key.len() + value.len())?;
+        if !self.admit_write(sub_key.len() + value.len())? {
+            return Ok(());
+        }
         let stamp = self.stamp(state);
         self.staged_maps[usize::from(state)].put(key, sub_key, stamp.bytes(), value);
         Ok(())
@@ -198,11 +204,15 @@ impl Turn {
         read: &TtlRead<'_>,
     ) -> Result<(), HostCallError> {
         if let Some(value) = read.value.filter(|_| read.restarts_ttl) {
-            self.charge(sub_key.len() + value.len())?;
+            if !self.admit_write(sub_key.len() + value.len())? {
+                return Ok(());
+            }
             let stamp = self.stamp(state);
             self.staged_maps[usize::from(state)].put(key, sub_key, stamp.bytes(), value);
         } else if read.is_expired_but_returned() {
-            self.charge(sub_key.len())?;
+            if !self.admit_write(sub_key.len())? {
+                return Ok(());
+            }
             self.staged_maps[usize::from(state)].remove(key, sub_key);
         }
         Ok(())

@@ -7,7 +7,9 @@ use crate::turn::transaction::Turn;
 impl Turn {
     /// `metrics.add`: adds to a counter.
     pub fn metric_add(&mut self, name: String, value: u64) -> Result<(), HostCallError> {
-        self.charge(name.len())?;
+        if !self.admit_write(name.len())? {
+            return Ok(());
+        }
         self.telemetry.stage_metric(name, MetricChange::Add(value));
         Ok(())
     }
@@ -18,7 +20,9 @@ impl Turn {
             self.warn_of_ignored_value("set", name, value);
             return Ok(());
         }
-        self.charge(name.len())?;
+        if !self.admit_write(name.len())? {
+            return Ok(());
+        }
         self.telemetry.stage_metric(name, MetricChange::Set(value));
         Ok(())
     }
@@ -29,7 +33,9 @@ impl Turn {
             self.warn_of_ignored_value("observed", name, value);
             return Ok(());
         }
-        self.charge(name.len())?;
+        if !self.admit_write(name.len())? {
+            return Ok(());
+        }
         self.telemetry.stage_observation(name, value);
         Ok(())
     }

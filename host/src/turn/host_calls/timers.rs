@@ -50,10 +50,9 @@ impl Turn {
         keys: &[u32],
         times: &[i64],
     ) -> Result<(), HostCallError> {
-        let budget = std::mem::replace(&mut self.write_budget, usize::MAX);
-        let staged = self.stage_timers(domain, keys, times, false);
-        self.write_budget = budget;
-        staged
+        self.check_keys(keys, times.len())?;
+        self.timers(domain)?;
+        self.stage_admitted_timers(domain, keys, times, false)
     }
 
     fn stage_timers(
@@ -66,7 +65,21 @@ impl Turn {
         self.check_keys(keys, times.len())?;
         self.timers(domain)?;
         let key_bytes = |&key: &u32| self.keys.distinct.value(key as usize).len();
-        self.charge(keys.iter().map(|key| key_bytes(key) + TIMER_OVERHEAD_BYTES).sum())?;
+        let bytes = keys.iter().map(|key| key_bytes(key) + TIMER_OVERHEAD_BYTES).sum();
+        let is_admitted = match is_registered {
+            true => self.admit_timers(keys.len(), bytes)?,
+            false => self.admit_write(bytes)?,
+        };
+        if is_admitted { self.stage_admitted_timers(domain, keys, times, is_registered) } else { Ok(()) }
+    }
+
+    fn stage_admitted_timers(
+        &mut self,
+        domain: TimeDomain,
+        keys: &[u32],
+        times: &[i64],
+        is_registered: bool,
+    ) -> Result<(), HostCallError> {
         let (dictionary, timers) = (self.keys.clone(), self.timers(domain)?);
         for (&key, &time) in keys.iter().zip(times) {
             let key = key as usize;

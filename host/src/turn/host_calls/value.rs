@@ -86,7 +86,9 @@ impl Turn {
     pub fn value_store(&mut self, state: u32, keys: &[u32], values: &Column) -> Result<(), HostCallError> {
         let state = self.check_state(state, VALUES)?;
         self.check_keys(keys, values.len())?;
-        self.charge(values.bytes().len() + 16 * keys.len())?;
+        if !self.admit_write(values.bytes().len() + 16 * keys.len())? {
+            return Ok(());
+        }
         let stamp = self.stamp(state);
         let staged = &mut self.staged[usize::from(state)];
         keys.iter().zip(values.iter()).for_each(|(&key, value)| staged.put(key, stamp.bytes(), value));
@@ -121,7 +123,9 @@ impl Turn {
     pub fn value_set(&mut self, state: u32, key: u32, value: &[u8]) -> Result<(), HostCallError> {
         let state = self.check_state(state, VALUES)?;
         self.check_key(key)?;
-        self.charge(value.len())?;
+        if !self.admit_write(value.len())? {
+            return Ok(());
+        }
         let stamp = self.stamp(state);
         self.staged[usize::from(state)].put(key, stamp.bytes(), value);
         Ok(())

@@ -1,0 +1,327 @@
+//! The `limits` of an operator, and the ceilings that a server sets for them.
+//!
+//! ```text
+//! limits = { memory = "64MiB", state_per_turn = "16MiB" }    pipeline file: one table per operator
+//! cofferdam serve --max-limit memory=256MiB                  server: a ceiling for all operators
+//! ```
+//!
+//! [`LimitKey`] lists all limits with their range and default. Every limit has a value: the one of the pipeline file, or the
+//! default cut to the ceiling. The setting `faults` is no amount, so it has no ceiling.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::duration;
+use super::node_spec::{GuestLimits, NodeKind};
+use super::spec::{PipelineSpec, StateBackendKind};
+use super::toml_reader::{TomlItem, TomlSection};
+use crate::error::{Result, limit_refused};
+
+/// The largest `limits.memory`, in bytes: the memory of one slot in the pool of instances.
+pub const MEMORY_BYTES_MAX: usize = 1 << 30;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// Nanoseconds per millisecond.
+const MS: u64 = 1_000_000;
+
+/// Default of `limits.state` with the memory backend.
+const MEMORY_STATE_BYTES: u64 = GIB;
+/// Default of `limits.state` with the RocksDB backend.
+const ROCKSDB_STATE_BYTES: u64 = 100 * GIB;
+
+/// Number of limits.
+const LIMITS: usize = LimitKey::ALL.len();
+
+/// A limit of an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LimitKey {
+    /// Memory of an instance.
+    Memory,
+    /// Processor time of a call.
+    Deadline,
+    /// Bytes that a call returns.
+    Output,
+    /// Bytes of state that a turn writes.
+    StatePerTurn,
+    /// Bytes of one state of one key.
+    StatePerKey,
+    /// Elements of one list of one key.
+    ListElements,
+    /// Registered timers of one key.
+    TimersPerKey,
+    /// Timers that a turn registers.
+    TimersPerTurn,
+    /// Bytes of all state of the operator.
+    State,
+    /// Log lines per second.
+    LogLines,
+    /// Bytes of log lines per second.
+    LogBytes,
+}
+
+/// How the amount of a limit is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LimitUnit {
+    Bytes,
+    /// In nanoseconds.
+    Duration,
+    Count,
+}
+
+/// Range and default of a limit.
+struct LimitRule {
+    name: &'static str,
+    unit: LimitUnit,
+    min: u64,
+    max: u64,
+    default: u64,
+}
+
+const fn rule(name: &'static str, unit: LimitUnit, (min, max): (u64, u64), default: u64) -> LimitRule {
+    LimitRule { name, unit, min, max, default }
+}
+
+impl LimitKey {
+    /// All limits.
+    pub const ALL: [LimitKey; 11] = [
+        LimitKey::Memory,
+        LimitKey::Deadline,
+        LimitKey::Output,
+        LimitKey::StatePerTurn,
+        LimitKey::StatePerKey,
+        LimitKey::ListElements,
+        LimitKey::TimersPerKey,
+        LimitKey::TimersPerTurn,
+        LimitKey::State,
+        LimitKey::LogLines,
+        LimitKey::LogBytes,
+    ];
+
+    const fn rule(self) -> LimitRule {
+        use LimitUnit::{Bytes, Count, Duration};
+        match self {
+            // At least one page of WebAssembly.
+            LimitKey::Memory => rule("memory", Bytes, (64 * KIB, MEMORY_BYTES_MAX as u64), 64 * MIB),
+            LimitKey::Deadline => rule("deadline", Duration, (MS, 3_600_000 * MS), 1000 * MS),
+            // A column has offsets of 32 bits, so its size must stay far below 4 GiB.
+            LimitKey::Output => rule("output", Bytes, (1, GIB), 16 * MIB),
+            LimitKey::StatePerTurn => rule("state_per_turn", Bytes, (1, GIB), 16 * MIB),
+            LimitKey::StatePerKey => rule("state_per_key", Bytes, (1, GIB), 64 * MIB),
+            LimitKey::ListElements => rule("list_elements", Count, (1, u32::MAX as u64), 1_000_000),
+            LimitKey::TimersPerKey => rule("timers_per_key", Count, (1, u32::MAX as u64), 100_000),
+            LimitKey::TimersPerTurn => rule("timers_per_turn", Count, (1, u32::MAX as u64), 100_000),
+            LimitKey::State => rule("state", Bytes, (1, 1 << 60), MEMORY_STATE_BYTES),
+            LimitKey::LogLines => rule("log_lines", Count, (1, 1_000_000), 100),
+            LimitKey::LogBytes => rule("log_bytes", Bytes, (1, GIB), 256 * KIB),
+        }
+    }
+
+    /// Returns its key in the pipeline file, which metrics and messages also use.
+    pub const fn as_str(self) -> &'static str {
+        self.rule().name
+    }
+
+    /// Formats an amount of this limit.
+    pub fn format(self, amount: u64) -> String {
+        match self.rule().unit {
+            LimitUnit::Bytes => ByteSize::b(amount).to_string(),
+            LimitUnit::Duration => humantime::format_duration(Duration::from_nanos(amount)).to_string(),
+            LimitUnit::Count => amount.to_string(),
+        }
+    }
+}
+
+/// The limits of one operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperatorLimits {
+    amounts: [u64; LIMITS],
+    /// Whether the pipeline file sets the limit.
+    is_set: [bool; LIMITS],
+    /// The share of bad records above which the job fails, if it is limited.
+    pub faults: Option<FaultShareLimit>,
+}
+
+/// The setting `limits.faults`: the largest share of bad records within a window of processing time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FaultShareLimit {
+    /// Largest share of bad records, in thousandths.
+    pub share_thousandths: u32,
+    /// Length of the window.
+    pub window: Duration,
+    /// Number of records in the window below which the limit does not apply.
+    pub records_min: u64,
+}
+
+impl Default for OperatorLimits {
+    /// Returns the limits of an operator with the memory backend.
+    fn default() -> OperatorLimits {
+        let amounts = LimitKey::ALL.map(|key| key.rule().default);
+        OperatorLimits { amounts, is_set: [false; LIMITS], faults: None }
+    }
+}
+
+impl OperatorLimits {
+    /// Returns the amount of a limit. Durations are in nanoseconds.
+    pub fn get(&self, key: LimitKey) -> u64 {
+        self.amounts[key as usize]
+    }
+
+    /// Returns the amount of a limit as a size in memory.
+    pub fn size(&self, key: LimitKey) -> usize {
+        usize::try_from(self.get(key)).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the limits with another amount of one of them.
+    pub fn with(mut self, key: LimitKey, amount: u64) -> OperatorLimits {
+        self.amounts[key as usize] = amount;
+        self.is_set[key as usize] = true;
+        self
+    }
+
+    /// Returns the limits that the sandbox enforces.
+    pub fn guest(&self) -> GuestLimits {
+        GuestLimits {
+            memory_bytes: self.size(LimitKey::Memory),
+            deadline: Duration::from_nanos(self.get(LimitKey::Deadline)),
+            output_bytes: self.size(LimitKey::Output),
+        }
+    }
+
+    /// Sets the default of `limits.state`, which depends on the backend.
+    pub(super) fn default_for(&mut self, backend: StateBackendKind) {
+        if !self.is_set[LimitKey::State as usize] {
+            self.amounts[LimitKey::State as usize] = match backend {
+                StateBackendKind::Memory => MEMORY_STATE_BYTES,
+                StateBackendKind::RocksDb => ROCKSDB_STATE_BYTES,
+            };
+        }
+    }
+}
+
+/// Reads the table `limits` of an operator.
+pub(super) fn read(item: &TomlItem<'_>) -> Result<OperatorLimits> {
+    let section = item.section()?;
+    let keys: Vec<&str> = LimitKey::ALL.iter().map(|key| key.as_str()).chain(["faults"]).collect();
+    section.check_keys(&keys)?;
+    let mut limits = OperatorLimits::default();
+    for key in LimitKey::ALL {
+        if let Some(item) = section.get(key.as_str()) {
+            limits = limits.with(key, read_amount(&item, &key.rule())?);
+        }
+    }
+    limits.faults = section.get("faults").map(|item| fault_share(&item.section()?)).transpose()?;
+    Ok(limits)
+}
+
+fn read_amount(item: &TomlItem<'_>, rule: &LimitRule) -> Result<u64> {
+    match rule.unit {
+        LimitUnit::Bytes => Ok(item.bytes(rule.min, rule.max)? as u64),
+        LimitUnit::Count => item.count(rule.min, rule.max),
+        LimitUnit::Duration => {
+            let nanos = item.duration(Duration::from_nanos(rule.min))?.as_nanos();
+            u64::try_from(nanos).ok().filter(|nanos| *nanos <= rule.max).ok_or_else(|| {
+                let max = humantime::format_duration(Duration::from_nanos(rule.max));
+                item.invalid(format_args!("must be {max} or less"))
+            })
+        }
+    }
+}
+
+fn fault_share(section: &TomlSection<'_>) -> Result<FaultShareLimit> {
+    section.check_keys(&["share", "window", "records"])?;
+    let share = section.need("share")?;
+    let thousandths = share.thousandths()?;
+    if thousandths >= 1000 {
+        return Err(share.invalid("must be less than 1"));
+    }
+    let window = section.get("window").map(|item| item.duration(Duration::from_secs(1))).transpose()?;
+    let records_min = section.get("records").map(|item| item.count(1, u64::MAX)).transpose()?;
+    Ok(FaultShareLimit {
+        share_thousandths: thousandths as u32,
+        window: window.unwrap_or(Duration::from_secs(60)),
+        records_min: records_min.unwrap_or(100),
+    })
+}
+
+/// The ceilings of a server: the largest amount that a pipeline may set for each limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitCeilings {
+    amounts: [Option<u64>; LIMITS],
+}
+
+impl LimitCeilings {
+    /// Parses settings such as `memory=256MiB`. The error says what is wrong with one of them.
+    pub fn parse(settings: &[String]) -> Result<LimitCeilings, String> {
+        let mut ceilings = LimitCeilings::default();
+        for setting in settings {
+            let (name, amount) = setting.split_once('=').ok_or_else(|| format!("`{setting}` is not KEY=VALUE"))?;
+            let key = LimitKey::ALL.into_iter().find(|key| key.as_str() == name).ok_or_else(|| {
+                let known: Vec<&str> = LimitKey::ALL.iter().map(|key| key.as_str()).collect();
+                format!("`{name}` is not a limit; the limits are {}", known.join(", "))
+            })?;
+            let rule = key.rule();
+            let amount = match rule.unit {
+                LimitUnit::Bytes => amount.parse::<ByteSize>().ok().map(|size| size.as_u64()),
+                LimitUnit::Count => amount.parse().ok(),
+                LimitUnit::Duration => {
+                    duration::parse(amount).ok().and_then(|time| u64::try_from(time.as_nanos()).ok())
+                }
+            };
+            let in_range = amount.filter(|amount| (rule.min..=rule.max).contains(amount));
+            ceilings.amounts[key as usize] = Some(in_range.ok_or_else(|| {
+                let (min, max) = (key.format(rule.min), key.format(rule.max));
+                format!("`{setting}`: the value must be between {min} and {max}")
+            })?);
+        }
+        Ok(ceilings)
+    }
+
+    /// Cuts the defaults of a pipeline to the ceilings. Error: `limit-refused` if the pipeline file sets a larger amount.
+    pub fn apply(&self, pipeline: &mut PipelineSpec) -> Result<()> {
+        for node in &mut pipeline.nodes {
+            let NodeKind::Operator(operator) = &mut node.kind else { continue };
+            for key in self.exceeded_by(&operator.limits) {
+                if operator.limits.is_set[key as usize] {
+                    let (asked, ceiling) = (key.format(operator.limits.get(key)), key.format(self.of(key)));
+                    let (id, name) = (&node.id, key.as_str());
+                    return Err(limit_refused(format!(
+                        "operator `{id}` asks for limits.{name} = {asked}; this server allows at most {ceiling}"
+                    ))
+                    .hint(format!("lower it, or start the server with --max-limit {name}=..."))
+                    .about(id, "limits"));
+                }
+            }
+        }
+        self.cut(pipeline);
+        Ok(())
+    }
+
+    /// Cuts all limits of a pipeline to the ceilings, also those that the pipeline file sets. For jobs that were submitted
+    /// before the ceilings were lowered.
+    pub fn cut(&self, pipeline: &mut PipelineSpec) {
+        for node in &mut pipeline.nodes {
+            let NodeKind::Operator(operator) = &mut node.kind else { continue };
+            for key in self.exceeded_by(&operator.limits) {
+                operator.limits.amounts[key as usize] = self.of(key);
+            }
+        }
+    }
+
+    fn of(&self, key: LimitKey) -> u64 {
+        self.amounts[key as usize].unwrap_or(u64::MAX)
+    }
+
+    fn exceeded_by(&self, limits: &OperatorLimits) -> Vec<LimitKey> {
+        LimitKey::ALL.into_iter().filter(|key| limits.get(*key) > self.of(*key)).collect()
+    }
+}
+
+impl fmt::Display for LimitKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limits.{}", self.as_str())
+    }
+}
