@@ -119,7 +119,7 @@ impl Api {
             let job = self.job(id)?;
             match job["status"].as_str() {
                 Some(now) if now == status => Ok(Some(job)),
-                Some(now @ ("FINISHED" | "STOPPED" | "CANCELLED" | "FAILED")) => {
+                Some(now @ ("FINISHED" | "CANCELED" | "FAILED")) => {
                     bail!("job {id} should be {status} but is {now}: {}", job["failure"])
                 }
                 _ => Ok(None),

@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
             }
             match job["status"].as_str() {
                 Some("FINISHED") => bail!("the run ended too early; slow it down with `rate`"),
-                Some(status @ ("FAILED" | "CANCELLED" | "STOPPED")) => bail!("the job is {status}: {}", job["failure"]),
+                Some(status @ ("FAILED" | "CANCELED")) => bail!("the job is {status}: {}", job["failure"]),
                 _ => Ok(None),
             }
         })

@@ -106,7 +106,7 @@ impl Scene {
                 return Ok(Some(job));
             }
             match job["status"].as_str() {
-                Some("CREATED" | "RESTORING" | "RUNNING" | "RESTARTING") => Ok(None),
+                Some("CREATED" | "RUNNING" | "FAILING" | "RESTARTING") => Ok(None),
                 _ => bail!("the job ended too early: {job}"),
             }
         })
@@ -116,7 +116,7 @@ impl Scene {
     pub fn wait_until_up(&self, job: &str) -> Result<Value> {
         wait_until("the job is resumed", TIMEOUT, || {
             let job = self.api().job(job)?;
-            Ok((job["status"] != "CREATED" && job["status"] != "RESTORING").then_some(job))
+            Ok((job["status"] != "CREATED" && job["status"] != "SUSPENDED").then_some(job))
         })
     }
 

@@ -133,7 +133,7 @@ fn slow_readers_of_dumps_stop_nothing() {
     assert!(answer.ok().is_ok());
     checkpoints_complete(&server.api, &job, 0);
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    server.api.wait_for(&job, "CANCELLED").unwrap();
+    server.api.wait_for(&job, "CANCELED").unwrap();
     drop(readers);
     terminate(server);
 }
@@ -211,7 +211,7 @@ fn a_stdout_that_nothing_reads_holds_up_neither_a_cancel_nor_the_end() {
     let mut server = Piped::start("hearing-unread", Stdio::null());
     let job = server.fill_stdout();
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    server.api.wait_for(&job, "CANCELLED").unwrap();
+    server.api.wait_for(&job, "CANCELED").unwrap();
     // Also without a cancel. A server that is started on the same pipe starts and ends as well.
     server.fill_stdout();
     signal(server.child.id(), "TERM");

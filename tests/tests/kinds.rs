@@ -232,7 +232,7 @@ fn broadcast_rules_are_there_at_another_parallelism() {
     let job = scene.api().submit_ok(&pipeline("rules", 2)).unwrap();
     wait_for_rules(&scene, &job, 2);
     let stop = scene.api().post(&format!("/v1/jobs/{job}/stop"), "application/json", b"").unwrap().ok().unwrap();
-    scene.api().wait_for(&job, "STOPPED").unwrap();
+    scene.api().wait_for(&job, "FINISHED").unwrap();
     let request = stop["request_id"].as_str().unwrap();
     let answer = scene.api().get(&format!("/v1/jobs/{job}/savepoints/{request}")).unwrap().ok().unwrap();
     let savepoint = answer["location"].as_str().unwrap();

@@ -113,7 +113,7 @@ fn a_savepoint_under_load_does_not_disturb_and_a_stopped_job_goes_on_from_its_ow
 
         scene.wait_for_records(&job, 120_000);
         let savepoint = scene.savepoint(&job, "stop");
-        let stopped = scene.api().wait_for(&job, "STOPPED").unwrap();
+        let stopped = scene.api().wait_for(&job, "FINISHED").unwrap();
         let before = stopped["records_in"].as_u64().unwrap();
 
         let path = format!("/v1/jobs?from_savepoint={savepoint}");
@@ -133,7 +133,7 @@ fn a_savepoint_of_another_shape_is_refused() {
     let job = scene.api().submit_ok(&pipeline).unwrap();
     scene.wait_for_records(&job, 20_000);
     let savepoint = scene.savepoint(&job, "stop");
-    scene.api().wait_for(&job, "STOPPED").unwrap();
+    scene.api().wait_for(&job, "FINISHED").unwrap();
     let submit = |pipeline: &str, savepoint: &str| {
         let path = format!("/v1/jobs?from_savepoint={savepoint}");
         scene.api().post(&path, "application/toml", pipeline.as_bytes()).unwrap()
@@ -215,7 +215,7 @@ fn a_cancelled_job_leaves_what_it_committed_and_nothing_else() {
     let job = scene.api().submit_ok(&scene.pipeline("rocksdb", 100_000, INTERVAL)).unwrap();
     scene.wait_for_records(&job, 60_000);
     scene.api().post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    scene.api().wait_for(&job, "CANCELLED").unwrap();
+    scene.api().wait_for(&job, "CANCELED").unwrap();
     assert!(!committed_lines(&scene.out()).unwrap().is_empty());
     let pending: Vec<_> =
         fs::read_dir(scene.out().join(".pending")).map(|dir| dir.flatten().collect()).unwrap_or_default();

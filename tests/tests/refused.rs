@@ -245,7 +245,7 @@ fn a_name_that_runs() {
 
     // The name is free again as soon as the job has ended.
     server.api.post(&format!("/v1/jobs/{id}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    server.api.wait_for(id, "CANCELLED").unwrap();
+    server.api.wait_for(id, "CANCELED").unwrap();
     submit(&server.api, &slow, &dir).ok().unwrap();
 }
 

@@ -46,7 +46,7 @@ impl Scene {
     fn wait_for_records(&self, job: &str, records: u64) {
         wait_until("the job has seen the records", TIMEOUT, || {
             let job = self.api().job(job)?;
-            assert!(matches!(job["status"].as_str(), Some("CREATED" | "RESTORING" | "RUNNING")), "{job}");
+            assert!(matches!(job["status"].as_str(), Some("CREATED" | "RUNNING")), "{job}");
             let operators = job["operators"].as_array().cloned().unwrap_or_default();
             let sum = operators.iter().find(|operator| operator["id"] == "sum");
             Ok((sum.and_then(|sum| sum["records_in"].as_u64()) >= Some(records)).then_some(()))
@@ -60,7 +60,7 @@ impl Scene {
         let path = format!("/v1/jobs/{job}/stop");
         let view = self.api().post(&path, "application/json", body.as_bytes()).unwrap().ok().unwrap();
         let request = view["request_id"].as_str().unwrap();
-        let stopped = self.api().wait_for(job, "STOPPED").unwrap();
+        let stopped = self.api().wait_for(job, "FINISHED").unwrap();
         let view = self.api().get(&format!("/v1/jobs/{job}/savepoints/{request}")).unwrap().ok().unwrap();
         view["location"].as_str().unwrap_or_else(|| panic!("{view} of {stopped}")).to_owned()
     }

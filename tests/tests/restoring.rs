@@ -48,6 +48,17 @@ fn wait_for(api: &Api, job: &str, status: &str, never: &[&str]) -> Value {
     .unwrap()
 }
 
+/// Waits until the job is being restored. Fails if it runs or ends first.
+fn wait_until_restoring(api: &Api, job: &str) {
+    wait_until("the job is restoring", TIMEOUT, || {
+        let job = api.job(job)?;
+        let status = job["status"].as_str().unwrap_or_default();
+        assert!(!["RUNNING", "FINISHED", "FAILED"].contains(&status), "{job}");
+        Ok((status == "CREATED" && job["restoring"] == true).then_some(()))
+    })
+    .unwrap();
+}
+
 fn submit(api: &Api, pipeline: &str, from: &str) -> String {
     let job = api.post(&format!("/v1/jobs?from={from}"), "application/toml", pipeline.as_bytes()).unwrap();
     job.ok().unwrap()["id"].as_str().unwrap().to_owned()
@@ -70,7 +81,7 @@ fn scene(name: &str) -> (Server, PathBuf, String) {
     })
     .unwrap();
     let request = stop(&server.api, &job);
-    wait_for(&server.api, &job, "STOPPED", &["FAILED"]);
+    wait_for(&server.api, &job, "FINISHED", &["FAILED"]);
     let view = server.api.get(&format!("/v1/jobs/{job}/savepoints/{request}")).unwrap().ok().unwrap();
     (server, dir, view["location"].as_str().unwrap().to_owned())
 }
@@ -82,30 +93,31 @@ fn a_restore_is_shown_and_hears_cancel_stop_and_signals() {
 
     // A cancel ends the job before its source has found its position: it never runs.
     let job = submit(&server.api, &pipeline, &savepoint);
-    wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
+    wait_until_restoring(&server.api, &job);
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    wait_for(&server.api, &job, "CANCELLED", &["RUNNING", "FINISHED", "FAILED"]);
+    wait_for(&server.api, &job, "CANCELED", &["RUNNING", "FINISHED", "FAILED"]);
 
     // A stop is visible, and the job stops at or shortly after the position from which it was restored.
     let job = submit(&server.api, &pipeline, &savepoint);
-    wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
+    wait_until_restoring(&server.api, &job);
     let request = stop(&server.api, &job);
-    wait_for(&server.api, &job, "STOPPING", &["RUNNING", "FINISHED", "FAILED"]);
-    wait_for(&server.api, &job, "STOPPED", &["RUNNING", "FINISHED", "FAILED"]);
+    assert_eq!(server.api.job(&job).unwrap()["stop"]["status"], "in-progress");
+    let stopped = wait_for(&server.api, &job, "FINISHED", &["FAILED"]);
+    assert_eq!(stopped["stop"]["status"], "completed", "{stopped}");
     let view = server.api.get(&format!("/v1/jobs/{job}/savepoints/{request}")).unwrap().ok().unwrap();
     assert_eq!(view["status"], "completed", "{view}");
 
     // A signal ends the server. The next server restores the job again.
     let job = submit(&server.api, &pipeline, &savepoint);
-    wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
+    wait_until_restoring(&server.api, &job);
     let mut server = server;
     let killed = Command::new("kill").arg("-TERM").arg(server.process_id().to_string()).status().unwrap();
     assert!(killed.success());
     wait_until("the server has ended", TIMEOUT, || Ok((!server.is_up()?).then_some(()))).unwrap();
     let checkout = cofferdam_tests::Checkout::current();
     let server = Server::start(&checkout.cofferdam(), &dir, &[]).unwrap();
-    wait_for(&server.api, &job, "RESTORING", &["RUNNING", "FINISHED", "FAILED"]);
+    wait_until_restoring(&server.api, &job);
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    wait_for(&server.api, &job, "CANCELLED", &["RUNNING", "FINISHED", "FAILED"]);
+    wait_for(&server.api, &job, "CANCELED", &["RUNNING", "FINISHED", "FAILED"]);
     fs::remove_file(dir.join("lines.gz")).unwrap();
 }

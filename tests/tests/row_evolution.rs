@@ -95,7 +95,7 @@ impl Scene {
         })
         .unwrap();
         let location = api.savepoint(&job, "stop", &format!("{{\"format\": \"{format}\"}}")).unwrap();
-        api.wait_for(&job, "STOPPED").unwrap();
+        api.wait_for(&job, "FINISHED").unwrap();
         location
     }
 

@@ -91,7 +91,7 @@ impl Scene {
     /// Stops a job and returns its savepoint.
     fn stop(&self, job: &str) -> String {
         let location = self.api().savepoint(job, "stop", "").unwrap();
-        self.api().wait_for(job, "STOPPED").unwrap();
+        self.api().wait_for(job, "FINISHED").unwrap();
         location
     }
 }

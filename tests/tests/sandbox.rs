@@ -294,7 +294,7 @@ fn jobs_that_loop_cost_no_other_job_a_record() {
     assert_eq!(count(&job, "records_skipped"), 0, "{job}");
     assert_eq!(count(&job, "faults"), 0, "{job}");
     server.api.post(&format!("/v1/jobs/{loops}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    server.api.wait_for(&loops, "CANCELLED").unwrap();
+    server.api.wait_for(&loops, "CANCELED").unwrap();
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn a_cancel_ends_a_call_whatever_its_deadline_is() {
     })
     .unwrap();
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    let ended = server.api.wait_for(&job, "CANCELLED").unwrap();
+    let ended = server.api.wait_for(&job, "CANCELED").unwrap();
     assert!(ended["failure"].is_null(), "a cancel is no fault: {ended}");
 }
 
@@ -357,7 +357,7 @@ fn instances_are_reserved_and_a_job_beyond_them_is_refused_at_submit() {
     }
     refused(api.submit(&instances("one", 1)).unwrap(), "0 of 10 are free");
     api.post(&format!("/v1/jobs/{healthy}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    api.wait_for(&healthy, "CANCELLED").unwrap();
+    api.wait_for(&healthy, "CANCELED").unwrap();
     // The instances are free as soon as the end is visible.
     let again = api.submit_ok(&instances("healthy", 8)).unwrap();
     api.wait_for(&again, "RUNNING").unwrap();

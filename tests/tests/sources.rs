@@ -166,7 +166,7 @@ fn a_job_whose_input_is_repaired_goes_on_with_nothing_lost_and_nothing_twice() {
     let (front, back) = good.split_at(15_000);
     let front = gzip(&format!("{}\n", front.join("\n")));
     fs::write(dir.join("in.gz"), [&front[..], b"garbage"].concat()).unwrap();
-    let tables = "[restart]\nattempts = 100000\ndelay = \"20ms\"";
+    let tables = "[restart]\nattempts = 10000\ndelay = \"20ms\"";
     let source = format!("connector = \"file\"\npath = \"{}\"", dir.join("in.gz").display());
     let pipeline = pipeline(tables, &source).replace("\"out\"\n", &format!("\"{}\"\n", dir.join("out").display()));
     let job = server.api.post("/v1/jobs", "application/toml", pipeline.as_bytes()).unwrap().ok().unwrap();

@@ -255,7 +255,7 @@ fn a_loaded_savepoint_goes_on_exactly() {
         let job = scene.api().submit_ok(&pipeline).unwrap();
         scene.wait_for_records(&job, 60_000);
         let stopped = scene.savepoint(&job, "stop");
-        scene.api().wait_for(&job, "STOPPED").unwrap();
+        scene.api().wait_for(&job, "FINISHED").unwrap();
         let dump = scene.state_ok(&["dump", &stopped]);
         // In any order. One of the two states stays as it is in the base.
         let mut lines: Vec<&str> = dump.lines().filter(|line| line.contains("\"stats\"")).collect();

@@ -107,7 +107,7 @@ impl Scene {
         })
         .unwrap();
         let location = api.savepoint(&job, "stop", "").unwrap();
-        api.wait_for(&job, "STOPPED").unwrap();
+        api.wait_for(&job, "FINISHED").unwrap();
         location
     }
 

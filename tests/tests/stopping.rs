@@ -14,8 +14,8 @@ fn a_cancel_waits_for_the_end() {
     let job = scene.submit(&scene.pipeline("rocksdb", 20_000, "interval = \"100ms\""), "").unwrap();
     scene.wait_for(&job, 2_000, 1).unwrap();
     let told = json(&scene.cofferdam(&["job", "cancel", "flights", "--wait", "--json"]).unwrap());
-    assert_eq!((told["id"].as_str(), told["status"].as_str()), (Some(job.as_str()), Some("CANCELLED")));
-    assert_eq!(scene.api().job(&job).unwrap()["status"], "CANCELLED");
+    assert_eq!((told["id"].as_str(), told["status"].as_str()), (Some(job.as_str()), Some("CANCELED")));
+    assert_eq!(scene.api().job(&job).unwrap()["status"], "CANCELED");
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn a_stop_that_is_asked_for_again_names_its_savepoint_after_a_restart_of_the_ser
     let stop = |scene: &Scene| json(&scene.cofferdam(&["job", "stop", &job, "--wait", "--json"]).unwrap());
     let first = stop(&scene);
     assert!(first["location"].is_string() && first["status"] == "completed", "{first}");
-    scene.api().wait_for(&job, "STOPPED").unwrap();
+    scene.api().wait_for(&job, "FINISHED").unwrap();
     assert_eq!(stop(&scene), first);
     scene.kill().unwrap();
     scene.start().unwrap();

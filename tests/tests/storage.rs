@@ -54,7 +54,7 @@ fn newest_checkpoint(scene: &Scene, job: &str) -> String {
 
 fn cancel(scene: &Scene, job: &str) {
     scene.api().post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    scene.api().wait_for(job, "CANCELLED").unwrap();
+    scene.api().wait_for(job, "CANCELED").unwrap();
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_savepoint_goes_on_from_wherever_it_was_moved() {
     let job = scene.submit(&scene.pipeline("rocksdb", 30_000, "interval = \"100ms\""), "").unwrap();
     scene.wait_for(&job, 10_000, 1).unwrap();
     let savepoint = scene.savepoint(&job, "stop").unwrap();
-    scene.api().wait_for(&job, "STOPPED").unwrap();
+    scene.api().wait_for(&job, "FINISHED").unwrap();
     let moved = scene.dir.join("moved");
     fs::rename(savepoint, &moved).unwrap();
     let before = files(&moved);
@@ -117,7 +117,7 @@ fn a_savepoint_goes_on_from_wherever_it_was_moved() {
     scene.wait_for(&job, 25_000, 1).unwrap();
     let savepoint = scene.savepoint(&job, "stop").unwrap();
     assert!(savepoint.starts_with(&format!("s3://{BUCKET}/moved/savepoints/")), "{savepoint}");
-    scene.api().wait_for(&job, "STOPPED").unwrap();
+    scene.api().wait_for(&job, "FINISHED").unwrap();
     assert_eq!(files(&moved), before, "without a claim nothing of it is touched");
 
     let objects_before = objects(s3, "moved/savepoints");
@@ -279,7 +279,7 @@ fn kills_while_checkpoints_are_retired_lose_nothing() {
             // The rest of the input is read by another job, which claims the checkpoint where this one stopped.
             scene.wait_for(&job, kill * 3_500, 1).unwrap();
             let savepoint = scene.savepoint(&job, "stop").unwrap();
-            scene.api().wait_for(&job, "STOPPED").unwrap();
+            scene.api().wait_for(&job, "FINISHED").unwrap();
             let pipeline = scene.pipeline("rocksdb", 20_000, settings);
             job = scene.submit(&pipeline, &format!("from={savepoint}&claim=true")).unwrap();
         }

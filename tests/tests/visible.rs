@@ -170,7 +170,7 @@ fn stop(server: &Server, job: &str, records: u64, drain: bool) -> String {
 
 fn cancel(server: &Server, job: &str) {
     server.api.post(&format!("/v1/jobs/{job}/cancel"), "application/json", b"").unwrap().ok().unwrap();
-    server.api.wait_for(job, "CANCELLED").unwrap();
+    server.api.wait_for(job, "CANCELED").unwrap();
 }
 
 fn about_reset(job: &Value) -> Vec<String> {

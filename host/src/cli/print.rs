@@ -15,8 +15,8 @@ use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::escape;
 use crate::job::view::{
-    CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, HistogramView, JobDetail, JobSummary,
-    OperatorDetail, PortView, SavepointView, StoredSavepoint,
+    CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, HistogramView, JobDetail, JobStatus,
+    JobSummary, OperatorDetail, PastFailure, PortView, SavepointView, StoredSavepoint,
 };
 use crate::state_reader::{StateListing, StateSummary};
 
@@ -92,11 +92,19 @@ pub fn jobs(jobs: &[JobSummary]) {
     table(header, jobs.iter().map(row));
 }
 
-/// Returns the status of a job as in the HTTP API, such as `RUNNING`.
+/// Returns the status of a job as in the HTTP API, such as `RUNNING`, with what the job does meanwhile.
 pub fn status(job: &JobSummary) -> String {
-    match serde_json::to_value(job.status) {
+    let word = match serde_json::to_value(job.status) {
         Ok(serde_json::Value::String(word)) => word,
         _ => format!("{:?}", job.status),
+    };
+    let is_stopped = job.stop.as_ref().is_some_and(|stop| stop.status == "completed");
+    match job.status {
+        JobStatus::Finished if is_stopped => format!("{word} (stopped)"),
+        status if status.is_final() || status == JobStatus::Cancelling => word,
+        _ if job.restoring => format!("{word} (restoring)"),
+        _ if job.stop.is_some() => format!("{word} (stopping)"),
+        _ => word,
     }
 }
 
@@ -119,6 +127,7 @@ pub fn job(job: &JobDetail) {
         let operator = failure.operator.as_ref().map(|id| format!("in `{id}`: ")).unwrap_or_default();
         line(format_args!("failure     {operator}{} [{}]", failure.message, failure.code));
     }
+    failures(&job.failures);
     line("");
     let header = [
         "OPERATOR",
@@ -164,6 +173,26 @@ pub fn job(job: &JobDetail) {
             line(format_args!("{}.{name} = count {count}, sum {sum}, p50 {median}, p99 {p99}", operator.id));
         }
     }
+}
+
+/// Prints the history of a job's failures, if there are any.
+fn failures(failures: &[PastFailure]) {
+    if failures.is_empty() {
+        return;
+    }
+    line("");
+    let row = |failure: &PastFailure| {
+        let subtask = failure.subtask.map(|subtask| format!("/{subtask}")).unwrap_or_default();
+        [
+            time(failure.at_ms),
+            failure.attempt.to_string(),
+            or_dash(failure.operator.as_ref().map(|operator| format!("{operator}{subtask}"))),
+            failure.code.clone(),
+            failure.outcome.as_str().to_owned(),
+            failure.message.clone(),
+        ]
+    };
+    table(["FAILED AT", "ATTEMPT", "SUBTASK", "CODE", "OUTCOME", "MESSAGE"], failures.iter().map(row));
 }
 
 /// Returns the smallest watermark of an operator's subtasks, and its lag behind the clock.

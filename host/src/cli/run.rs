@@ -62,7 +62,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     }
     match job.summary.status {
         JobStatus::Failed => Err(job_error(&job)),
-        JobStatus::Cancelled => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        JobStatus::Canceled => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -106,7 +106,7 @@ pub fn submit(client: &ApiClient, args: &SubmitArgs, json: bool) -> Result<ExitC
     print_answer(&job, json, |job| print::line(&job.summary.id))?;
     match job.summary.status {
         JobStatus::Failed => Err(job_error(&job)),
-        JobStatus::Finished | JobStatus::Stopped => Ok(ExitCode::SUCCESS),
+        JobStatus::Finished => Ok(ExitCode::SUCCESS),
         _ => Ok(ExitCode::FAILURE),
     }
 }

@@ -15,6 +15,7 @@ impl From<&Error> for JobFailure {
             code: error.code.into(),
             message: error.message.clone(),
             operator: None,
+            subtask: None,
             fault: None,
             record: None,
         }
@@ -32,7 +33,14 @@ impl From<SubtaskFailure> for JobFailure {
         let SubtaskFailure { node, subtask, code, message, fault, record, origin } = failure;
         tracing::debug!(%node, subtask, code, "subtask failed");
         let record = record.map(|record| Box::new(failed_record_view(&record, origin.as_ref())));
-        JobFailure { code: code.into(), message, operator: Some(node), fault: fault.map(Box::new), record }
+        JobFailure {
+            code: code.into(),
+            message,
+            operator: Some(node),
+            subtask: Some(subtask),
+            fault: fault.map(Box::new),
+            record,
+        }
     }
 }
 

@@ -151,10 +151,13 @@ impl JobHandle {
     /// Sends a command to the job's thread. Error: `job-state` if the job has ended.
     pub fn command_running(&self, command: RunningJobCommand) -> Result<()> {
         let record = self.record();
-        if record.status.is_final() || !self.command(command) {
+        if record.status.is_final() {
             return Err(error::job_state(format!("job `{}` has ended: {:?}", record.name, record.status)));
         }
-        Ok(())
+        match self.command(command) {
+            true => Ok(()),
+            false => Err(error::job_state(format!("job `{}` is not running: its server shuts down", record.name))),
+        }
     }
 
     /// Returns whether a cancel or a shutdown was requested.
@@ -240,6 +243,7 @@ impl JobHandle {
         JobDetail {
             summary: metrics_view::job_summary(record),
             failure: record.failure.clone(),
+            failures: record.failures.iter().cloned().collect(),
             guarantee: record.guarantee.clone(),
             warnings: record.warnings.iter().cloned().chain(loss_warnings).collect(),
             operators: record.operators.clone(),

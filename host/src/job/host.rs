@@ -312,9 +312,9 @@ fn state_unavailable(record: &JobRecord) -> Error {
         return error::state_unavailable(message).hint(hint);
     }
     let how = match record.status {
-        JobStatus::Cancelled => "was cancelled",
+        JobStatus::Canceled => "was cancelled",
+        _ if record.was_stopped() => "was stopped",
         JobStatus::Finished => "has finished",
-        JobStatus::Stopped => "was stopped",
         _ => "has failed",
     };
     if record.has_checkpoint {

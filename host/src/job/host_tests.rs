@@ -4,6 +4,8 @@ use std::fs;
 
 use super::host::Host;
 use super::registry::Submission;
+use super::savepoint::StopRequest;
+use super::store::JobRecord;
 use super::testing::{TestHost, answer, prepared_files, published, wait};
 use super::view::{JobDetail, JobStatus, SavepointFormat};
 
@@ -17,7 +19,7 @@ fn output_that_a_savepoint_published_remains_after_a_cancel() {
     let at_savepoint = published(&test.out());
     assert!(!at_savepoint.is_empty());
     host.cancel(&id).unwrap();
-    assert_eq!(wait(&host, &id, |job| job.summary.status.is_final()).summary.status, JobStatus::Cancelled);
+    assert_eq!(wait(&host, &id, |job| job.summary.status.is_final()).summary.status, JobStatus::Canceled);
     assert_eq!(
         published(&test.out()),
         at_savepoint,
@@ -41,7 +43,7 @@ fn a_resumed_job_continues_from_its_newest_savepoint() {
     host.resume_jobs();
     let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
     assert_eq!(answer(&host, &id, &request).status, "completed");
-    let job = wait(&host, &id, |job| job.summary.status == JobStatus::Stopped);
+    let job = wait(&host, &id, |job| job.summary.status == JobStatus::Finished);
     assert_eq!(job.summary.last_checkpoint, Some(1), "it was restored from its savepoint");
     assert!(published(&test.out()).is_superset(&at_savepoint));
     let all = published(&test.out());
@@ -52,7 +54,7 @@ fn a_resumed_job_continues_from_its_newest_savepoint() {
 fn a_savepoint_that_fails_with_its_attempt_is_answered_and_the_job_continues() {
     let test = TestHost::new();
     let host = test.open();
-    let id = test.submit(&host, "[restart]\ndelay = \"1ms\"\nattempts = 1000000");
+    let id = test.submit(&host, "[restart]\ndelay = \"1ms\"\nattempts = 10000");
     // The sink cannot sync its file. The next attempt creates the folder again.
     fs::remove_dir_all(test.out().join(".pending")).unwrap();
     let request = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
@@ -79,7 +81,7 @@ fn a_cancel_between_two_attempts_removes_prepared_output() {
     fs::remove_file(&storage).unwrap();
     assert_eq!(prepared_files(&test.out()), 1);
     host.cancel(&id).unwrap();
-    wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
+    wait(&host, &id, |job| job.summary.status == JobStatus::Canceled);
     assert_eq!(prepared_files(&test.out()), 0);
 }
 
@@ -104,12 +106,12 @@ fn a_damaged_record_does_not_prevent_other_jobs_from_running() {
     host.shutdown();
 }
 
-/// Resumes a job whose process was killed while it had this status, and waits until it has ended.
-fn resume_killed(test: &TestHost, status: JobStatus) -> (Host, JobDetail) {
+/// Resumes a job whose process was killed after this change of its record, and waits until it has ended.
+fn resume_killed(test: &TestHost, change: impl FnOnce(&mut JobRecord)) -> (Host, JobDetail) {
     let host = test.open();
     let id = test.submit(&host, "");
     host.shutdown();
-    host.find(&id).unwrap().update(|record| record.status = status).unwrap();
+    host.find(&id).unwrap().update(change).unwrap();
     drop(host);
 
     let host = test.open();
@@ -121,16 +123,17 @@ fn resume_killed(test: &TestHost, status: JobStatus) -> (Host, JobDetail) {
 #[test]
 fn a_cancel_interrupted_by_a_kill_is_completed_at_the_next_start() {
     let test = TestHost::new();
-    let (_host, job) = resume_killed(&test, JobStatus::Cancelling);
-    assert_eq!(job.summary.status, JobStatus::Cancelled);
+    let (_host, job) = resume_killed(&test, |record| record.status = JobStatus::Cancelling);
+    assert_eq!(job.summary.status, JobStatus::Canceled);
     assert_eq!(prepared_files(&test.out()), 0);
 }
 
 #[test]
 fn a_stop_interrupted_by_a_kill_is_completed_at_the_next_start() {
     let test = TestHost::new();
-    let (host, job) = resume_killed(&test, JobStatus::Stopping);
-    assert_eq!(job.summary.status, JobStatus::Stopped);
+    let (host, job) =
+        resume_killed(&test, |record| record.stop = Some(StopRequest::new(false, SavepointFormat::Canonical)));
+    assert_eq!(job.summary.status, JobStatus::Finished);
     let taken = host.checkpoints(&job.summary.id).unwrap();
     assert!(taken.iter().any(|taken| taken.kind == "savepoint" && taken.status == "completed"), "{taken:?}");
 }
@@ -185,7 +188,7 @@ fn a_killed_job_is_resumed_by_its_name_and_pipeline_file() {
     assert_eq!(host.resume_job("numbers", "another").unwrap_err().code, "job-name-taken");
     assert_eq!(host.resume_job("numbers", &pipeline_text).unwrap().unwrap().summary.id, id);
     host.cancel(&id).unwrap();
-    wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
+    wait(&host, &id, |job| job.summary.status == JobStatus::Canceled);
     assert!(host.resume_job("numbers", &pipeline_text).unwrap().is_none(), "it has ended");
 }
 

@@ -61,7 +61,7 @@ impl AttemptSender {
         AttemptSender { attempt, sender }
     }
 
-    /// Returns the attempt's number, which starts at 1 in each process.
+    /// Returns the attempt's number, which starts at 1 and is unique in the process.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

@@ -25,6 +25,8 @@ pub fn job_summary(record: &JobRecord) -> JobSummary {
         id: record.id.clone(),
         name: record.name.clone(),
         status: record.status,
+        restoring: record.restoring && !record.status.is_final(),
+        stop: record.stop.as_ref().and_then(|stop| record.stop_view(&stop.request_id)),
         submitted_at_ms: record.submitted_at_ms,
         ended_at_ms: record.ended_at_ms,
         restarts: record.restarts,

@@ -38,5 +38,5 @@ fn event_time_advances_beside_an_idle_source() {
     let before = node(&job, "out").watermark_ms();
     wait(&host, &id, |job| node(job, "out").watermark_ms() > before.map(|ms| ms + 1000));
     host.cancel(&id).unwrap();
-    wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
+    wait(&host, &id, |job| job.summary.status == JobStatus::Canceled);
 }

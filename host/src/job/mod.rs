@@ -18,6 +18,7 @@ mod message;
 mod metrics_view;
 mod planning;
 mod registry;
+mod restart_policy;
 mod restore;
 mod savepoint;
 mod sinks;
@@ -28,6 +29,8 @@ pub mod view;
 mod host_tests;
 #[cfg(test)]
 mod metrics_view_tests;
+#[cfg(test)]
+mod restart_policy_tests;
 #[cfg(test)]
 mod testing;
 

@@ -1,11 +1,11 @@
-//! Reads the settings of the whole job: `[batch]`, `[checkpoint]`, `[restart]`, `[fault_injection]`, `[state]` and `[sandbox]`.
+//! Reads the settings of the whole job: `[batch]`, `[checkpoint]`, `[fault_injection]`, `[state]` and `[sandbox]`.
 
 use std::time::Duration;
 
 use super::bounds::COLUMN_BYTES_MAX;
 use super::spec::{
-    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, RestartStrategy, SandboxSettings,
-    StateBackendKind, StateSettings,
+    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, SandboxSettings, StateBackendKind,
+    StateSettings,
 };
 use super::toml_reader::TomlSection;
 use crate::error::Result;
@@ -111,32 +111,6 @@ fn concurrency(section: &TomlSection<'_>, settings: &mut CheckpointSettings) -> 
         }
     }
     Ok(())
-}
-
-/// Reads `[restart]`.
-pub(super) fn restart(top: &TomlSection<'_>) -> Result<RestartStrategy> {
-    let (mut attempts, mut delay) = (3, Duration::from_secs(1));
-    let Some(section) = top.section("restart", &["strategy", "attempts", "delay"])? else {
-        return Ok(RestartStrategy::FixedDelay { attempts, delay });
-    };
-    let strategies = [("none", false), ("fixed-delay", true)];
-    let restarts = section.get("strategy").map(|item| item.choose(&strategies)).transpose()?.unwrap_or(true);
-    if !restarts {
-        return match section.get("attempts").or_else(|| section.get("delay")) {
-            Some(item) => Err(item.invalid("has no effect with strategy = \"none\"")),
-            None => Ok(RestartStrategy::None),
-        };
-    }
-    if let Some(item) = section.get("attempts") {
-        let count = item
-            .count(1, u64::from(u32::MAX))
-            .map_err(|error| error.hint("to never restart, set strategy = \"none\""))?;
-        attempts = u32::try_from(count).unwrap_or(u32::MAX);
-    }
-    if let Some(item) = section.get("delay") {
-        delay = item.duration(Duration::ZERO)?;
-    }
-    Ok(RestartStrategy::FixedDelay { attempts, delay })
 }
 
 /// Reads `[fault_injection]`: the number of checkpoints after which the first attempt fails.

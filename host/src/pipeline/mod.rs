@@ -18,6 +18,7 @@ mod node;
 mod node_spec;
 mod parse;
 mod record_format;
+mod restart;
 mod row_operator;
 mod source;
 mod spec;
@@ -49,8 +50,8 @@ pub use parse::locate;
 pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat};
 pub use row_operator::{FieldRename, FieldSelection, RowOperator};
 pub use spec::{
-    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, PipelineSpec, RestartStrategy,
-    SandboxSettings, StateBackendKind, StateSettings,
+    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, ExponentialDelay, FailureLimit, PipelineSpec,
+    RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
 };
 pub use window_settings::{
     Aggregate, Evictor, NumericAggregate, RetainedElements, WindowAssigner, WindowSettings, WindowTrigger,

@@ -7,6 +7,7 @@ use super::graph;
 use super::job_settings::{self, CHECKPOINT_KEYS};
 use super::node::{self, UnwiredNode};
 use super::node_spec::{NodeKind, PipelineNode};
+use super::restart::restart;
 use super::spec::PipelineSpec;
 use super::syntax::syntax_error;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
@@ -61,6 +62,7 @@ fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Pip
         node.parallelism_or(parallelism);
     }
     let max_parallelism = max_parallelism(text, top, &nodes)?;
+    let checkpoint = job_settings::checkpoint(top)?;
     let mut pipeline = PipelineSpec {
         name,
         parallelism,
@@ -68,8 +70,8 @@ fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Pip
         max_parallelism_is_default: top.get("max_parallelism").is_none(),
         seed: top.get("seed").map(|item| item.count(0, u64::MAX)).transpose()?,
         batch: job_settings::batch(top)?,
-        checkpoint: job_settings::checkpoint(top)?,
-        restart: job_settings::restart(top)?,
+        restart: restart(top, &checkpoint)?,
+        checkpoint,
         fail_after_checkpoints: job_settings::fault_injection(top)?,
         state: job_settings::state(top)?,
         sandbox: job_settings::sandbox(top)?,

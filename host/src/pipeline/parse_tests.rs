@@ -121,7 +121,8 @@ fn every_setting_is_read() {
             ..parse(SMALL).unwrap().checkpoint
         }
     );
-    assert_eq!(pipeline.restart, RestartStrategy::FixedDelay { attempts: 5, delay: Duration::from_millis(200) });
+    let limit = FailureLimit { failures: 5, interval: Duration::from_secs(3601) };
+    assert_eq!(pipeline.restart, RestartStrategy::FixedDelay { limit, delay: Duration::from_millis(200) });
     assert_eq!(pipeline.state.backend, StateBackendKind::RocksDb);
     assert!(pipeline.sandbox.fresh_instance);
 
@@ -243,7 +244,8 @@ fn defaults_equal_those_of_the_documentation() {
             storage: None,
         }
     );
-    assert_eq!(pipeline.restart, RestartStrategy::FixedDelay { attempts: 3, delay: Duration::from_secs(1) });
+    let limit = FailureLimit { failures: 3, interval: Duration::from_secs(3603) };
+    assert_eq!(pipeline.restart, RestartStrategy::FixedDelay { limit, delay: Duration::from_secs(1) });
     assert_eq!(pipeline.state.backend, StateBackendKind::Memory);
     assert!(!pipeline.sandbox.fresh_instance);
     let NodeKind::Source(source) = &pipeline.nodes[0].kind else { panic!("not a source") };
@@ -318,6 +320,10 @@ fn values_out_of_bounds_are_rejected() {
         ("fixed-delay", "exponential", 20),
         ("fixed-delay", "none", 21),
         ("attempts = 5", "attempts = 0", 21),
+        ("attempts = 5", "attempts = 10001", 21),
+        ("attempts = 5", "failures = 5", 21),
+        ("attempts = 5", "interval = \"600ms\"", 21),
+        ("delay = \"200ms\"", "delay = \"0s\"", 22),
         ("\"rocksdb\"", "\"redis\"", 25),
         ("fresh_instance = true", "fresh_instance = 1", 28),
         ("deadline = \"200ms\"", "deadline = \"0s\"", 42),
@@ -344,6 +350,17 @@ fn values_out_of_bounds_are_rejected() {
     refused(SMALL, "\"generator\"", "\"socket\"", "manifest-invalid", 3);
     refused(SMALL, "name = \"small\"\n", "", "manifest-invalid", 1);
     let name = "name = \"small\"\n";
+    for (settings, line) in [
+        ("strategy = \"failure-rate\"\nfailures = 100", 4),
+        ("strategy = \"failure-rate\"\ninitial = \"1s\"", 4),
+        ("strategy = \"exponential-delay\"\nmultiplier = 0.9", 4),
+        ("strategy = \"exponential-delay\"\njitter = 1.5", 4),
+        ("strategy = \"exponential-delay\"\ndelay = \"1s\"", 4),
+        ("strategy = \"exponential-delay\"\nmaximum = \"1ms\"", 4),
+        ("strategy = \"exponential-delay\"\ninitial = \"1us\"", 4),
+    ] {
+        refused(SMALL, name, &format!("{name}[restart]\n{settings}\n"), "manifest-invalid", line);
+    }
     let injected = |count: &str| format!("{name}[fault_injection]\n{count}\n");
     assert_eq!(
         parse(&SMALL.replace(name, &injected("after_checkpoints = 2"))).unwrap().fail_after_checkpoints,

@@ -24,7 +24,7 @@ pub struct PipelineSpec {
     pub batch: BatchSettings,
     /// When and where checkpoints are taken.
     pub checkpoint: CheckpointSettings,
-    /// Whether the job restarts after a failure.
+    /// Whether the job restarts after a failure, and when.
     pub restart: RestartStrategy,
     /// The number of checkpoints after which the first attempt fails on purpose.
     pub fail_after_checkpoints: Option<u64>,
@@ -118,18 +118,66 @@ pub enum CheckpointCleanup {
     Keep,
 }
 
-/// Whether a job restarts after a failure.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Whether a job restarts after a failure, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartStrategy {
     /// The job fails at once.
     None,
-    /// The job restarts after a fixed delay.
+    /// The job restarts after a fixed delay. `limit` counts its restarts.
     FixedDelay {
-        /// Maximum number of restarts.
-        attempts: u32,
+        /// Maximum number of restarts within an interval.
+        limit: FailureLimit,
         /// Time between a failure and the restart.
         delay: Duration,
     },
+    /// The job restarts after a fixed delay while it fails rarely enough.
+    FailureRate {
+        /// Maximum number of failures within an interval.
+        limit: FailureLimit,
+        /// Time between a failure and the restart.
+        delay: Duration,
+    },
+    /// The job restarts after a delay that grows with each failure.
+    ExponentialDelay(ExponentialDelay),
+}
+
+/// The number of failures within an interval that are followed by a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureLimit {
+    /// Number of failures.
+    pub failures: u32,
+    /// The interval. It ends with the failure that is being judged.
+    pub interval: Duration,
+}
+
+/// The settings of an exponential restart delay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExponentialDelay {
+    /// Delay after the first failure. No delay is shorter.
+    pub initial: Duration,
+    /// No delay is longer.
+    pub maximum: Duration,
+    /// Factor between two delays, in thousandths. At least 1000.
+    pub multiplier_thousandths: u64,
+    /// Largest share of a delay that is added or subtracted, in thousandths.
+    pub jitter_thousandths: u64,
+    /// Time without a failure after a restart that makes the next delay `initial` again.
+    pub reset_after: Duration,
+    /// Maximum number of restarts since the last reset. `None` means no limit.
+    pub attempts: Option<u32>,
+}
+
+impl Default for ExponentialDelay {
+    fn default() -> ExponentialDelay {
+        ExponentialDelay {
+            initial: Duration::from_secs(1),
+            maximum: Duration::from_secs(60),
+            multiplier_thousandths: 1_500,
+            jitter_thousandths: 100,
+            reset_after: Duration::from_secs(3_600),
+            attempts: None,
+        }
+    }
 }
 
 /// The kind of state backend.

@@ -12,7 +12,7 @@ use super::duration;
 use crate::error::{Error, Result, TextLocation, manifest_invalid, manifest_unknown_key};
 
 /// Largest number of [`TomlItem::thousandths`]: larger ones are not exact.
-const THOUSANDTHS_MAX: f64 = 1e18;
+const THOUSANDTHS_MAX: u64 = 1_000_000_000_000_000_000;
 
 /// The text of a pipeline file, to compute locations in it.
 pub(super) struct PipelineText<'a> {
@@ -221,14 +221,21 @@ impl<'a> TomlItem<'a> {
 
     /// Returns a positive number such as `1000` or `0.1` in thousandths, rounded.
     pub fn thousandths(&self) -> Result<u64> {
-        let number = match self.value {
+        self.thousandths_within(1, THOUSANDTHS_MAX)
+    }
+
+    /// Returns a number in thousandths, rounded, that is within `min..=max` thousandths.
+    pub fn thousandths_within(&self, min: u64, max: u64) -> Result<u64> {
+        let number: Option<f64> = match self.value {
             DeValue::Float(value) => value.as_str().parse().ok(),
             DeValue::Integer(_) => self.integer().map(|value| value as f64),
             _ => return Err(self.wrong_type("a number")),
         };
-        let thousandths = number.map(|number: f64| (number * 1000.0).round());
-        let valid = thousandths.filter(|thousandths| (1.0..=THOUSANDTHS_MAX).contains(thousandths));
-        valid.map(|thousandths| thousandths as u64).ok_or_else(|| self.invalid("must be between 0.001 and 1e15"))
+        let thousandths = number.map(|number| (number * 1000.0).round());
+        let valid = thousandths.filter(|thousandths| (min as f64..=max as f64).contains(thousandths));
+        let (min, max) = (min as f64 / 1000.0, max as f64 / 1000.0);
+        let range = || self.invalid(format_args!("must be between {min} and {max}"));
+        valid.map(|thousandths| thousandths as u64).ok_or_else(range)
     }
 
     /// Returns a duration such as `"200ms"` that is at least `min`.

@@ -89,7 +89,7 @@ impl Site {
             let job = self.job(id)?;
             match job["status"].as_str() {
                 Some("FINISHED") => Ok(Some(Progress::Ended)),
-                Some("FAILED" | "CANCELLED" | "STOPPED") => bail!("the job is {}: {}", job["status"], job["failure"]),
+                Some("FAILED" | "CANCELED") => bail!("the job is {}: {}", job["status"], job["failure"]),
                 _ => Ok((job["records_in"].as_u64() >= Some(records)).then_some(Progress::Reached)),
             }
         })
@@ -101,7 +101,7 @@ impl Site {
             let job = self.job(id)?;
             match job["status"].as_str() {
                 Some("FINISHED") => return Ok(Some(Progress::Ended)),
-                Some("FAILED" | "CANCELLED" | "STOPPED") => bail!("the job is {}: {}", job["status"], job["failure"]),
+                Some("FAILED" | "CANCELED") => bail!("the job is {}: {}", job["status"], job["failure"]),
                 _ => {}
             }
             Ok((!self.complete(id).is_empty()).then_some(Progress::Reached))
@@ -113,7 +113,7 @@ impl Site {
         wait_until(&format!("job {id} is resumed"), TIMEOUT, || {
             let job = self.job(id)?;
             ensure!(job["status"] != "FAILED", "the job failed: {}", job["failure"]);
-            Ok((job["status"] != "CREATED" && job["status"] != "RESTORING").then_some(job))
+            Ok((job["status"] != "CREATED" && job["status"] != "SUSPENDED").then_some(job))
         })
     }
 
@@ -122,7 +122,7 @@ impl Site {
         wait_until(&format!("job {id} ends"), TIMEOUT, || {
             let job = self.job(id)?;
             match job["status"].as_str() {
-                Some(status @ ("FINISHED" | "STOPPED" | "CANCELLED")) => Ok(Some(status.to_owned())),
+                Some(status @ ("FINISHED" | "CANCELED")) => Ok(Some(status.to_owned())),
                 Some("FAILED") => bail!("the job failed: {}", job["failure"]),
                 _ => Ok(None),
             }

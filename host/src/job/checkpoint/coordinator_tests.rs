@@ -122,7 +122,7 @@ fn a_checkpoint_that_exceeds_its_timeout_fails_and_the_job_continues() {
     assert_eq!((before.summary.status, before.summary.restarts), (JobStatus::Running, 0));
     wait(&host, &id, |job| job.summary.records_in > before.summary.records_in);
     host.cancel(&id).unwrap();
-    wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
+    wait(&host, &id, |job| job.summary.status == JobStatus::Canceled);
 }
 
 #[test]

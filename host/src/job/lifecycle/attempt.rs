@@ -9,25 +9,13 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use super::attempt_context::AttemptContext;
+use super::attempt_end::AttemptEnd;
 use crate::job::checkpoint::{AfterCheckpoint, CheckpointCoordinator};
 use crate::job::lost_records::LossLog;
 use crate::job::message::{JobMessage, RunningJobCommand, receive};
 use crate::job::savepoint::{CheckpointRequest, StopRequest};
 use crate::job::view::{JobFailure, JobStatus};
 use crate::runtime::{Execution, SubtaskEvent};
-
-/// How an attempt ends without a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptEnd {
-    /// All sources ended, and the final checkpoint is committed.
-    Finished,
-    /// The savepoint of a stop is complete and committed.
-    Stopped,
-    /// The job was cancelled.
-    Cancelled,
-    /// The process ends. The job resumes when it starts again.
-    Shutdown,
-}
 
 /// The failure of a source subtask. The attempt ends with it after a checkpoint has stored the records before the
 /// failure.
@@ -70,6 +58,9 @@ impl Attempt {
         receiver: &Receiver<JobMessage>,
     ) -> Result<AttemptEnd, JobFailure> {
         let end = self.run_until_end(early_messages, receiver);
+        if end.is_err() {
+            self.context.job.show(|record| record.status.advance(JobStatus::Failing));
+        }
         self.execution.cancel();
         self.execution.join();
         self.coordinator.end_uploads();
@@ -175,8 +166,8 @@ impl Attempt {
             return;
         }
         self.context.job.update_or_show(|record| {
-            let is_stopping = record.open_stop().is_some();
-            record.status.advance(if is_stopping { JobStatus::Stopping } else { JobStatus::Running });
+            record.restoring = false;
+            record.status.advance(JobStatus::Running);
         });
     }
 

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::attempt::{Attempt, AttemptEnd};
+use super::attempt::Attempt;
 use super::attempt_context::AttemptContext;
+use super::attempt_end::AttemptEnd;
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::error::{self, Result};
 use crate::job::checkpoint::{CheckpointCoordinator, OperatorVersions};
@@ -22,7 +23,6 @@ use crate::job::restore::{self, StartingPoint};
 use crate::job::savepoint::finish_restored_stop;
 use crate::job::sinks::SinkCommitters;
 use crate::job::store::create_dir;
-use crate::job::view::JobStatus;
 use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
 use crate::runtime::{Execution, ExecutionOptions, ExecutionPlan, PlanPurpose, RestoredCheckpoint};
@@ -85,21 +85,20 @@ pub fn requested_end(message: &JobMessage) -> Option<AttemptEnd> {
     }
 }
 
-/// Prepares an attempt and starts its subtasks. Errors: `interrupted`, `checkpoint-mismatch`, and errors of the
+/// Prepares an attempt and starts its subtasks. `is_first` is set for the first attempt of the process. Errors: `interrupted`, `checkpoint-mismatch`, and errors of the
 /// storage, the sinks and the components.
 pub fn prepare(
     job: &Arc<JobHandle>,
     environment: &Arc<JobEnvironment>,
     pipeline: &PipelineSpec,
     sender: AttemptSender,
+    is_first: bool,
     interrupt: &Interrupt,
 ) -> Result<PreparedAttempt> {
     let record = job.record();
-    if record.has_checkpoint || record.from.is_some() {
-        job.show(|record| record.status.advance(JobStatus::Restoring));
-    }
+    job.show(|record| record.restoring = record.has_checkpoint || record.from.is_some());
     let storage = environment.storage(pipeline, &record.base_dir)?;
-    let start = restore::find_starting_point(job, environment, &storage, sender.attempt(), interrupt)?;
+    let start = restore::find_starting_point(job, environment, &storage, is_first, interrupt)?;
     let mut plan = compatible_plan(job, environment, pipeline, &start)?;
     let versions = OperatorVersions::new(&plan, &record, start.metadata.as_deref());
     versions.set_generations(&mut plan, start.metadata.as_deref());
@@ -212,6 +211,6 @@ fn recover_sinks(job: &JobHandle, environment: &JobEnvironment, pipeline: &Pipel
     let record = job.record();
     let storage: CheckpointStorage = environment.storage(pipeline, &record.base_dir)?;
     // Checksums were verified by the first attempt.
-    let start = restore::find_starting_point(job, environment, &storage, 2, &Interrupt::default())?;
+    let start = restore::find_starting_point(job, environment, &storage, false, &Interrupt::default())?;
     SinkCommitters::open(pipeline, &record, &environment.clock).recover(job, pipeline, &start, &storage)
 }

@@ -1,6 +1,6 @@
 //! Messages that arrive while an attempt is being prepared. A test hangs if its message is not handled.
 
-use super::attempt::AttemptEnd;
+use super::attempt_end::AttemptEnd;
 use super::attempt_start::{PreparedAttempt, prepare_while_listening, requested_end};
 use crate::job::message::{JobMessage, RunningJobCommand};
 use crate::job::savepoint::CheckpointRequest;

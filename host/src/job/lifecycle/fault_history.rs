@@ -56,7 +56,14 @@ mod tests {
             fingerprint: Some(fingerprint),
         };
         let (code, operator) = (code.into(), Some(operator.into()));
-        JobFailure { code, message: "it failed".into(), operator, fault: None, record: Some(Box::new(record)) }
+        JobFailure {
+            code,
+            message: "it failed".into(),
+            operator,
+            subtask: Some(0),
+            fault: None,
+            record: Some(Box::new(record)),
+        }
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::attempt::AttemptEnd;
+use super::attempt_end::AttemptEnd;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::{JobMessage, RunningJobCommand};
 use crate::job::store::{JobRecord, remove_checkpoints_of_ended};
-use crate::job::view::{JobFailure, JobStatus};
+use crate::job::view::{FailureOutcome, JobFailure, JobStatus};
 use crate::pipeline::{CheckpointCleanup, PipelineSpec};
 
 /// Pause after the first failed try to store a job's end. It doubles with each further try.
@@ -21,7 +21,7 @@ const STORE_PAUSE_MIN: Duration = Duration::from_millis(50);
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Stores and shows how a job ended, and removes its checkpoints if the pipeline file says so. After a shutdown the
-/// record stays as it is, so that the next start of the process resumes the job.
+/// job is suspended, and the next start of the process resumes it.
 pub fn conclude(
     job: &JobHandle,
     environment: &JobEnvironment,
@@ -30,10 +30,9 @@ pub fn conclude(
     end: Result<AttemptEnd, JobFailure>,
 ) {
     let (status, failure) = match end {
-        Ok(AttemptEnd::Shutdown) => return,
-        Ok(AttemptEnd::Finished) => (JobStatus::Finished, None),
-        Ok(AttemptEnd::Stopped) => (JobStatus::Stopped, None),
-        Ok(AttemptEnd::Cancelled) => (JobStatus::Cancelled, None),
+        Ok(AttemptEnd::Shutdown) => return job.update_or_show(|record| record.status.advance(JobStatus::Suspended)),
+        Ok(AttemptEnd::Finished | AttemptEnd::Stopped) => (JobStatus::Finished, None),
+        Ok(AttemptEnd::Cancelled) => (JobStatus::Canceled, None),
         Err(failure) => (JobStatus::Failed, Some(failure)),
     };
     let ended_at_ms = environment.clock.wall_ms();
@@ -43,8 +42,8 @@ pub fn conclude(
         record.ended_at_ms = Some(ended_at_ms);
         // Checkpoints are removed after this is stored: a job that is resumed needs them.
         record.checkpoints_to_remove = deletes;
-        if failure.is_some() {
-            record.failure = failure.clone();
+        if let Some(failure) = &failure {
+            record.note_failure(failure, record.attempts, ended_at_ms, FailureOutcome::Failed);
         }
     };
     let JobRecord { id, name, .. } = job.record();

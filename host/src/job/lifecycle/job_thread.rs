@@ -8,17 +8,16 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::attempt::AttemptEnd;
+use super::attempt_end::AttemptEnd;
 use super::attempt_start::{PreparedAttempt, discard_prepared_output, prepare, prepare_while_listening, requested_end};
-use super::fault_history::FaultHistory;
 use super::job_end;
-use super::restart;
+use super::restart::{self, Restarts};
 use crate::error;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::{AttemptSender, JobMessage};
-use crate::job::savepoint::{CheckpointRequest, give_up_failing_stop};
-use crate::job::view::JobFailure;
+use crate::job::savepoint::CheckpointRequest;
+use crate::job::view::{FailureOutcome, JobFailure};
 use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
 use crate::sandbox::HeldSlots;
@@ -59,20 +58,18 @@ impl JobThread {
 
     /// Runs attempts until one ends without a failure, or until a failure is not followed by a restart.
     fn run_attempts(&mut self) -> Result<AttemptEnd, JobFailure> {
-        let mut faults = FaultHistory::default();
-        let mut attempt = 0;
+        let clock = self.environment.clock.clone();
+        let mut restarts = Restarts::new(self.job.clone(), clock, self.pipeline.restart);
+        let mut is_first = true;
         loop {
-            attempt += 1;
-            let mut failure = match self.run_attempt(attempt) {
+            self.job.show(|record| record.attempts += 1);
+            let attempt = self.job.record().attempts;
+            let failure = match self.run_attempt(attempt, is_first) {
                 Ok(end) => return Ok(end),
                 Err(failure) => failure,
             };
-            let is_repeated = faults.is_repeated(&failure);
-            if is_repeated {
-                failure.message.push_str(" (an earlier attempt failed on the same record with the same code)");
-            }
-            give_up_failing_stop(&self.job, &failure.message);
-            if let ControlFlow::Break(end) = self.wait_for_restart(attempt, failure, is_repeated)? {
+            is_first = false;
+            if let ControlFlow::Break(end) = self.wait_for_restart(&mut restarts, attempt, failure)? {
                 if end == AttemptEnd::Cancelled {
                     discard_prepared_output(&self.job, &self.environment, &self.pipeline);
                 }
@@ -85,9 +82,9 @@ impl JobThread {
     /// follows.
     fn wait_for_restart(
         &mut self,
+        restarts: &mut Restarts,
         attempt: u32,
         failure: JobFailure,
-        is_repeated: bool,
     ) -> Result<ControlFlow<AttemptEnd>, JobFailure> {
         if failure.code == "compile-stopped" {
             let end = restart::wait(restart::COMPILE_STOPPED_WAIT, &self.receiver, &mut self.requests);
@@ -95,15 +92,15 @@ impl JobThread {
                 return Ok(end);
             }
         }
-        let delay = restart::restart_delay(&self.job, &self.pipeline.restart, attempt, failure, is_repeated)?;
+        let delay = restarts.delay_after(attempt, failure, FailureOutcome::Restart)?;
         Ok(restart::wait(delay, &self.receiver, &mut self.requests))
     }
 
     /// Prepares and runs one attempt. All its subtasks have ended when it returns.
-    fn run_attempt(&mut self, number: u32) -> Result<AttemptEnd, JobFailure> {
+    fn run_attempt(&mut self, number: u32, is_first: bool) -> Result<AttemptEnd, JobFailure> {
         let interrupt = Interrupt::default();
         let sender = AttemptSender::new(number, self.sender.clone());
-        let prepare = || prepare(&self.job, &self.environment, &self.pipeline, sender, &interrupt);
+        let prepare = || prepare(&self.job, &self.environment, &self.pipeline, sender, is_first, &interrupt);
         let channel = (&self.sender, &self.receiver);
         let (prepared, messages) = prepare_while_listening(channel, &interrupt, prepare);
         match prepared {

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod attempt_context;
+mod attempt_end;
 mod attempt_start;
 mod fault_history;
 mod job_end;

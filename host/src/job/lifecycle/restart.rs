@@ -1,42 +1,72 @@
-//! Restarts after failures: whether another attempt follows, and the restart delay before it.
+//! Restarts after failures: whether another attempt follows, and the wait before it.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::attempt::AttemptEnd;
+use super::attempt_end::AttemptEnd;
+use super::fault_history::FaultHistory;
+use crate::clock::SharedClock;
 use crate::job::handle::JobHandle;
 use crate::job::message::{JobMessage, RunningJobCommand};
-use crate::job::savepoint::CheckpointRequest;
-use crate::job::view::{JobFailure, JobStatus};
+use crate::job::restart_policy::RestartDecision;
+use crate::job::savepoint::{CheckpointRequest, give_up_failing_stop};
+use crate::job::view::{FailureOutcome, JobFailure, JobStatus};
 use crate::pipeline::RestartStrategy;
 
 /// How long a job whose compilation was stopped waits for the command that stopped it.
 pub const COMPILE_STOPPED_WAIT: Duration = Duration::from_secs(60);
 
-/// Returns the delay before the next attempt, and shows the job as restarting. Returns the failure if no attempt
-/// follows: the strategy allows none, the attempts are exhausted, the failure is permanent, or it is repeated.
-pub fn restart_delay(
-    job: &JobHandle,
-    strategy: &RestartStrategy,
-    attempt: u32,
-    failure: JobFailure,
-    is_repeated: bool,
-) -> Result<Duration, JobFailure> {
-    let name = job.record().name;
-    tracing::error!(job = %name, attempt, code = failure.code, "{}", failure.message);
-    let RestartStrategy::FixedDelay { attempts, delay } = strategy else { return Err(failure) };
-    if attempt > *attempts || is_repeated || is_permanent(&failure) {
-        return Err(failure);
+/// Decides about the restarts of one job, and records its failures.
+pub struct Restarts {
+    job: Arc<JobHandle>,
+    clock: SharedClock,
+    strategy: RestartStrategy,
+    faults: FaultHistory,
+}
+
+impl Restarts {
+    /// Creates the decisions of a job whose thread starts.
+    pub fn new(job: Arc<JobHandle>, clock: SharedClock, strategy: RestartStrategy) -> Restarts {
+        Restarts { job, clock, strategy, faults: FaultHistory::default() }
     }
-    job.update_or_show(|record| {
-        record.status = JobStatus::Restarting;
-        record.restarts += 1;
-        record.failure = Some(failure.clone());
-    });
-    tracing::info!(job = %name, "restart {attempt} of {attempts} in {}", humantime::format_duration(*delay));
-    Ok(*delay)
+
+    /// Returns the delay before the restart that follows the failure of an attempt, stores the failure, and shows the
+    /// job as restarting. Returns the failure if no restart follows: the strategy allows none, the failure is
+    /// permanent, or it is repeated.
+    pub fn delay_after(
+        &mut self,
+        attempt: u32,
+        mut failure: JobFailure,
+        outcome: FailureOutcome,
+    ) -> Result<Duration, JobFailure> {
+        let is_repeated = self.faults.is_repeated(&failure);
+        if is_repeated {
+            failure.message.push_str(" (an earlier attempt failed on the same record with the same code)");
+        }
+        give_up_failing_stop(&self.job, &failure.message);
+        let record = self.job.record();
+        tracing::error!(job = %record.name, attempt, code = failure.code, "{}", failure.message);
+        if is_repeated || is_permanent(&failure) {
+            return Err(failure);
+        }
+        let now_ms = self.clock.wall_ms();
+        let mut history = record.restart_history;
+        let RestartDecision::After(delay) = history.decide(&self.strategy, now_ms, record.seed) else {
+            return Err(failure);
+        };
+        self.job.update_or_show(|record| {
+            record.status.advance(JobStatus::Restarting);
+            record.restarts += 1;
+            record.restart_history = history.clone();
+            record.note_failure(&failure, attempt, now_ms, outcome);
+        });
+        let restarts = record.restarts + 1;
+        tracing::info!(job = %record.name, restarts, "restart in {}", humantime::format_duration(delay));
+        Ok(delay)
+    }
 }
 
 /// Returns whether another attempt would fail in the same way: the checkpoint contradicts the pipeline, the input

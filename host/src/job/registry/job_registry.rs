@@ -16,6 +16,7 @@ use crate::job::lifecycle::JobThread;
 use crate::job::message::RunningJobCommand;
 use crate::job::planning;
 use crate::job::store::{JobRecord, create_dir, list_dir, read_json};
+use crate::job::view::JobStatus;
 use crate::pipeline::PipelineSpec;
 
 /// The jobs of a host, running and ended, by id.
@@ -147,7 +148,7 @@ impl JobRegistry {
     }
 }
 
-/// Reads the records of a data folder. A damaged record is logged and skipped, so that the other jobs run.
+/// Reads the records of a data folder. Jobs that have not ended are suspended until they are resumed. A damaged record is logged and skipped, so that the other jobs run.
 fn read_jobs(jobs_dir: &Path) -> Result<BTreeMap<String, Arc<JobHandle>>> {
     let mut jobs = BTreeMap::new();
     for dir in list_dir(jobs_dir)? {
@@ -158,7 +159,10 @@ fn read_jobs(jobs_dir: &Path) -> Result<BTreeMap<String, Arc<JobHandle>>> {
             continue;
         }
         match read_json::<JobRecord>(&path) {
-            Ok(record) => drop(jobs.insert(record.id.clone(), Arc::new(JobHandle::new(dir, record)))),
+            Ok(mut record) => {
+                record.status.advance(JobStatus::Suspended);
+                jobs.insert(record.id.clone(), Arc::new(JobHandle::new(dir, record)));
+            }
             Err(error) => tracing::error!("skipping a job whose record cannot be read: {error}"),
         }
     }

@@ -7,9 +7,8 @@ use crate::error::{self, Error, Result};
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::RunningJobCommand;
-use crate::job::savepoint::StopRequest;
 use crate::job::store::{JobRecord, remove_checkpoints_of_ended};
-use crate::job::view::{JobFailure, JobStatus};
+use crate::job::view::{FailureOutcome, JobFailure, JobStatus};
 use crate::pipeline::PipelineSpec;
 
 /// Starts every job that had not ended, and jobs whose checkpoints were all damaged: their storage may have been
@@ -62,13 +61,9 @@ fn resume(registry: &JobRegistry, environment: &JobEnvironment, job: &Arc<JobHan
         record.ended_at_ms = None;
         record.failure = None;
         record.restored_checkpoint = None;
-        // A requested cancel or stop that a kill interrupted is carried out now.
-        match status {
-            JobStatus::Cancelling => record.stop = None,
-            JobStatus::Stopping if record.stop.is_none() => {
-                record.stop = Some(StopRequest::new(false, <_>::default()));
-            }
-            _ => {}
+        // A requested cancel that a kill interrupted is carried out now. An attempt carries out a requested stop.
+        if status == JobStatus::Cancelling {
+            record.stop = None;
         }
     });
     let started = PipelineSpec::parse(&record.pipeline_text, &record.file_name).and_then(|mut pipeline| {
@@ -94,7 +89,7 @@ fn fail_resumption(environment: &JobEnvironment, job: &JobHandle, record: JobRec
     let stored = job.update(|record| {
         record.status = JobStatus::Failed;
         record.ended_at_ms = Some(ended_at_ms);
-        record.failure = Some(JobFailure::from(error));
+        record.note_failure(&JobFailure::from(error), record.attempts, ended_at_ms, FailureOutcome::Failed);
     });
     if let Err(store_error) = stored {
         // The job keeps its name, and the next start of the process tries again.

@@ -26,20 +26,20 @@ pub struct StartingPoint {
     pub is_own: bool,
 }
 
-/// Finds and verifies the starting point of attempt number `attempt`. Does not check whether the pipeline is compatible
+/// Finds and verifies the starting point of an attempt. `is_first` is set for the first one of the process. Does not check whether the pipeline is compatible
 /// with it. Errors: `checkpoint-none-usable`, `checkpoint-corrupt`, `interrupted`, and errors of the storage.
 pub fn find_starting_point(
     job: &JobHandle,
     environment: &JobEnvironment,
     storage: &CheckpointStorage,
-    attempt: u32,
+    is_first: bool,
     interrupt: &Interrupt,
 ) -> Result<StartingPoint> {
     let record = job.record();
     // Files were verified when the process started. Verification them again only if the last failure points at damage.
     let failure = record.failure.as_ref().map(|failure| failure.code.as_str());
     let may_be_damaged = matches!(failure, Some("checkpoint-corrupt" | "state-failed"));
-    let verify = if attempt == 1 || may_be_damaged { Verification::Checksums } else { Verification::Lengths };
+    let verify = if is_first || may_be_damaged { Verification::Checksums } else { Verification::Lengths };
     let storage = &storage.clone().interruptible(interrupt);
     match storage.newest_usable(&record.id, verify)? {
         Some((metadata, skipped)) => {

@@ -21,7 +21,7 @@ pub fn request_stop(job: &JobHandle, drain: bool, format: SavepointFormat) -> Re
     let record = job.record();
     let refuse = |why: String| Err(error::job_state(format!("job `{}` {why}", record.name)));
     match (record.status, &record.stop) {
-        (JobStatus::Stopped, Some(stop)) => return Ok(stop.completed()),
+        (JobStatus::Finished, Some(stop)) if stop.location.is_some() => return Ok(stop.completed()),
         (JobStatus::Cancelling, _) => return refuse("is being cancelled".into()),
         (status, Some(StopRequest { location: Some(location), .. })) if status.is_final() => {
             return refuse(format!("has ended: {status:?}; the savepoint of its stop is at {location}"));
@@ -36,7 +36,6 @@ pub fn request_stop(job: &JobHandle, drain: bool, format: SavepointFormat) -> Re
     // Stored before it is accepted: a kill must not lose it.
     job.update(|record| {
         if !record.status.is_final() && record.status != JobStatus::Cancelling {
-            record.status = JobStatus::Stopping;
             record.stop = Some(stop);
         }
     })?;

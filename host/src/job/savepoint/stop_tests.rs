@@ -14,7 +14,7 @@ fn pipeline_text(restart: &str) -> String {
     )
 }
 
-const FREQUENT_RESTARTS: &str = "delay = \"20ms\"\nattempts = 1000000";
+const FREQUENT_RESTARTS: &str = "delay = \"20ms\"\nattempts = 10000";
 
 /// Creates a folder at the path of the first output file, so that no commit succeeds.
 fn obstacle(test: &TestHost, job: &str) -> PathBuf {
@@ -31,7 +31,7 @@ fn stop(host: &Host, id: &str) -> SavepointView {
 fn assert_stopped(test: &TestHost, host: &Host, id: &str, request: &SavepointView) -> String {
     let view = answer(host, id, request);
     assert_eq!((view.status.as_str(), &view.failure), ("completed", &None));
-    wait(host, id, |job| job.summary.status == JobStatus::Stopped);
+    wait(host, id, |job| job.summary.status == JobStatus::Finished);
     let taken = host.savepoints(id).unwrap();
     assert_eq!(taken.len(), 1, "{taken:?}");
     assert_eq!(view.location.as_ref(), Some(&taken[0].location));
@@ -44,7 +44,7 @@ fn assert_stopped(test: &TestHost, host: &Host, id: &str, request: &SavepointVie
 fn a_stop_during_the_restart_delay_is_carried_out_by_the_next_attempt() {
     let test = TestHost::new();
     let host = test.open();
-    let id = test.submit_pipeline(&host, pipeline_text("delay = \"1s\"\nattempts = 1000000"));
+    let id = test.submit_pipeline(&host, pipeline_text("delay = \"1s\"\nattempts = 10000"));
     fs::remove_dir_all(test.out().join(".pending")).unwrap();
     let failed = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
     assert_eq!(answer(&host, &id, &failed).status, "failed");
@@ -59,7 +59,7 @@ fn a_stop_during_the_restart_delay_is_carried_out_by_the_next_attempt() {
     let request = stop(&host, &id);
     let view = answer(&host, &id, &request);
     assert_eq!((view.status.as_str(), view.failure), ("completed", None));
-    assert_eq!(wait(&host, &id, |job| job.summary.status.is_final()).summary.status, JobStatus::Stopped);
+    assert_eq!(wait(&host, &id, |job| job.summary.status.is_final()).summary.status, JobStatus::Finished);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_cancel_ends_a_stop() {
     let request = stop(&host, &id);
     wait(&host, &id, |job| job.summary.status == JobStatus::Restarting);
     host.cancel(&id).unwrap();
-    wait(&host, &id, |job| job.summary.status == JobStatus::Cancelled);
+    wait(&host, &id, |job| job.summary.status == JobStatus::Canceled);
     let view = answer(&host, &id, &request);
     assert_eq!((view.status.as_str(), view.location.is_some()), ("failed", true));
 }

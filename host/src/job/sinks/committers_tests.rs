@@ -60,7 +60,7 @@ fn run_and_stop(host: &Host, submission: Submission) -> JobDetail {
     wait(host, &id, |job| job.summary.records_in > records_before + 1000);
     let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
     assert_eq!(answer(host, &id, &request).status, "completed");
-    wait(host, &id, |job| job.summary.status == JobStatus::Stopped)
+    wait(host, &id, |job| job.summary.status == JobStatus::Finished)
 }
 
 fn assert_none_is_missing(test: &TestHost) {
@@ -168,7 +168,7 @@ fn a_job_starts_from_a_savepoint_whose_published_files_were_removed() {
     let id = test.submit_pipeline(&host, PIPELINE.into());
     let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
     let folder = answer(&host, &id, &request).location.unwrap();
-    wait(&host, &id, |job| job.summary.status == JobStatus::Stopped);
+    wait(&host, &id, |job| job.summary.status == JobStatus::Finished);
     fs::rename(test.out(), test.folder.path().join("taken")).unwrap();
     let job = run_and_stop(&host, submission(&test, PIPELINE, &folder));
     let warning = job.warnings.iter().find(|warning| warning.contains("was prepared for"));

@@ -2,13 +2,19 @@
 //!
 //! New fields are optional (`serde(default)`), so that records of earlier versions load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::restart_policy::RestartHistory;
 use crate::job::savepoint::StopRequest;
-use crate::job::view::{JobFailure, JobStatus, OperatorDetail, SavepointView};
+use crate::job::view::{FailureOutcome, JobFailure, JobStatus, OperatorDetail, PastFailure, SavepointView};
+
+/// Number of failures that a record keeps.
+const FAILURES_KEPT: usize = 32;
+/// Length of a failure's message in the history, in characters.
+const MESSAGE_CHARS_MAX: usize = 1_000;
 
 /// Everything that a job needs to resume after a restart of the process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +31,18 @@ pub struct JobRecord {
     pub ended_at_ms: Option<i64>,
     /// Number of restarts after a failure.
     pub restarts: u32,
+    /// Number of the last attempt, from 1.
+    #[serde(default)]
+    pub attempts: u32,
+    /// The last failures, oldest first.
+    #[serde(default)]
+    pub failures: VecDeque<PastFailure>,
+    /// The failures that the restart strategy takes into account.
+    #[serde(default)]
+    pub restart_history: RestartHistory,
+    /// Whether the current attempt reads state and repositions sources.
+    #[serde(skip)]
+    pub restoring: bool,
     /// Text of the pipeline file.
     #[serde(rename = "manifest")]
     pub pipeline_text: String,
@@ -94,6 +112,26 @@ impl JobRecord {
         self.status == JobStatus::Failed && code == Some("checkpoint-none-usable")
     }
 
+    /// Sets the failure of the job and adds it to the history.
+    pub fn note_failure(&mut self, failure: &JobFailure, attempt: u32, at_ms: i64, outcome: FailureOutcome) {
+        if self.failures.len() >= FAILURES_KEPT {
+            self.failures.pop_front();
+        }
+        let mut message = failure.message.clone();
+        if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
+            message.truncate(end);
+            message.push_str("...");
+        }
+        let JobFailure { code, operator, subtask, .. } = failure.clone();
+        self.failures.push_back(PastFailure { at_ms, attempt, outcome, code, message, operator, subtask });
+        self.failure = Some(failure.clone());
+    }
+
+    /// Returns whether the job ended with the savepoint of a stop.
+    pub fn was_stopped(&self) -> bool {
+        self.status == JobStatus::Finished && self.stop.as_ref().is_some_and(|stop| stop.location.is_some())
+    }
+
     /// Returns the stop that an attempt has to carry out.
     pub fn open_stop(&self) -> Option<&StopRequest> {
         self.stop.as_ref().filter(|_| !self.status.is_final() && self.status != JobStatus::Cancelling)
@@ -103,7 +141,7 @@ impl JobRecord {
     pub fn stop_view(&self, request_id: &str) -> Option<SavepointView> {
         let stop = self.stop.as_ref().filter(|stop| stop.request_id == request_id)?;
         Some(match self.status {
-            JobStatus::Stopped => stop.completed(),
+            JobStatus::Finished if stop.location.is_some() => stop.completed(),
             status if status.is_final() => {
                 let why = self.failure.as_ref().map_or("the job has ended", |failure| &failure.message);
                 stop.failed(match stop.location {
@@ -125,6 +163,21 @@ mod tests {
 
     use super::*;
     use crate::job::store::read_json;
+
+    #[test]
+    fn the_history_of_failures_keeps_the_last_ones_within_bounds() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/job-v1.json");
+        let mut record: JobRecord = read_json(&path).unwrap();
+        for attempt in 1..=100 {
+            let failure = JobFailure::from(crate::error::internal("\u{e9}".repeat(5_000)));
+            record.note_failure(&failure, attempt, i64::from(attempt), FailureOutcome::Restart);
+        }
+        let stored = serde_json::to_string(&record).unwrap();
+        let stored: JobRecord = serde_json::from_str(&stored).unwrap();
+        let attempts: Vec<u32> = stored.failures.iter().map(|failure| failure.attempt).collect();
+        assert_eq!(attempts, (69..=100).collect::<Vec<_>>());
+        assert!(stored.failures.iter().all(|failure| failure.message.chars().count() == MESSAGE_CHARS_MAX + 3));
+    }
 
     #[test]
     fn a_job_record_of_version_0_1_loads() {

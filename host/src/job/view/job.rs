@@ -5,47 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::model::Fault;
-
-/// The status of a job. The names are Flink's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum JobStatus {
-    /// Submitted, or resumed when the server started. Its subtasks are not running yet.
-    Created,
-    /// Reads state from a checkpoint or savepoint, and repositions the sources.
-    Restoring,
-    /// All subtasks process records.
-    Running,
-    /// A subtask failed, and the restart delay has not elapsed.
-    Restarting,
-    /// A stop was requested, and its savepoint is being taken.
-    Stopping,
-    /// A cancel was requested.
-    Cancelling,
-    /// The sources ended, and all output is committed.
-    Finished,
-    /// Stopped with a savepoint.
-    Stopped,
-    /// Ended by a cancel, without a savepoint.
-    Cancelled,
-    /// Failed, and not restarted.
-    Failed,
-}
-
-impl JobStatus {
-    /// Moves to a status of a starting attempt, unless a stop or cancel was requested in the meantime.
-    pub fn advance(&mut self, to: JobStatus) {
-        if matches!(self, JobStatus::Created | JobStatus::Restoring | JobStatus::Running | JobStatus::Restarting) {
-            *self = to;
-        }
-    }
-
-    /// Returns whether the job will never run again.
-    pub fn is_final(self) -> bool {
-        matches!(self, JobStatus::Finished | JobStatus::Stopped | JobStatus::Cancelled | JobStatus::Failed)
-    }
-}
+use super::checkpoint::SavepointView;
+use super::failure::{JobFailure, PastFailure};
+use super::status::JobStatus;
 
 /// A job in the list of jobs.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -56,6 +18,12 @@ pub struct JobSummary {
     pub name: String,
     /// The current status.
     pub status: JobStatus,
+    /// Whether the job reads state from a checkpoint or savepoint, and repositions its sources.
+    #[serde(default)]
+    pub restoring: bool,
+    /// The requested stop, if any, with the savepoint that it has taken.
+    #[serde(default)]
+    pub stop: Option<SavepointView>,
     /// Milliseconds since the Unix epoch.
     pub submitted_at_ms: i64,
     /// When the job reached its final status, in milliseconds since the Unix epoch.
@@ -91,6 +59,9 @@ pub struct JobDetail {
     pub summary: JobSummary,
     /// Why the job failed, or why it was last restarted.
     pub failure: Option<JobFailure>,
+    /// The last failures, oldest first.
+    #[serde(default)]
+    pub failures: Vec<PastFailure>,
     /// The delivery guarantee: `exactly-once`, or why it is less, for each source and sink.
     pub guarantee: String,
     /// Warnings about the pipeline, found at submission, and about lost records, computed from the current counts.
@@ -104,48 +75,6 @@ pub struct JobDetail {
     /// Text of the pipeline file as it was submitted.
     #[serde(rename = "manifest")]
     pub pipeline_text: String,
-}
-
-/// Why a job or an attempt failed. `job/failure.rs` has the conversions.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct JobFailure {
-    /// An error code or a fault code of docs/errors.md.
-    pub code: String,
-    /// Describes the failure.
-    pub message: String,
-    /// Id of the node that failed, if a subtask did.
-    pub operator: Option<String>,
-    /// The function's own fault, if one caused the failure.
-    #[schema(value_type = Option<Object>)]
-    pub fault: Option<Box<Fault>>,
-    /// The record on which the function failed.
-    #[serde(default)]
-    pub record: Option<Box<FailedRecordView>>,
-}
-
-/// The record, timer or window on which a function failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FailedRecordView {
-    /// Index of the subtask.
-    pub subtask: u32,
-    /// Number of records that the subtask had received before it.
-    pub record: u64,
-    /// Event time in milliseconds since the Unix epoch.
-    pub timestamp_ms: Option<i64>,
-    /// The key, shortened to one line. A key that is not text is shown as `hex:` and digits.
-    pub key: Option<String>,
-    /// The value, shortened to one line, or as `hex:` and digits if it is not text. For a window it holds the bounds;
-    /// for a timer it is empty.
-    pub value: String,
-    /// Where the record came from, if known: a line of a file, or the number of a source's record.
-    pub origin: Option<String>,
-    /// Path of the input file, if known.
-    pub file: Option<String>,
-    /// Line within `file`, if known.
-    pub line: Option<u64>,
-    /// Hash that identifies the record across attempts.
-    #[serde(skip)]
-    pub(in crate::job) fingerprint: Option<u64>,
 }
 
 /// One node of the pipeline, with counts summed over its subtasks. Counts are part of the state: a restore resets them.
@@ -258,21 +187,5 @@ mod tests {
         let quantiles = [0.0, 0.5, 0.51, 0.99, 1.0].map(|q| histogram.quantile(q));
         assert_eq!(quantiles, [Some(1.0), Some(1.0), Some(2.0), Some(2.0), None]);
         assert_eq!(HistogramView::default().quantile(0.5), None);
-    }
-
-    #[test]
-    fn a_starting_attempt_does_not_hide_a_requested_stop_or_cancel() {
-        for (before, after) in [
-            (JobStatus::Created, JobStatus::Running),
-            (JobStatus::Restarting, JobStatus::Running),
-            (JobStatus::Restoring, JobStatus::Running),
-            (JobStatus::Stopping, JobStatus::Stopping),
-            (JobStatus::Cancelling, JobStatus::Cancelling),
-            (JobStatus::Cancelled, JobStatus::Cancelled),
-        ] {
-            let mut status = before;
-            status.advance(JobStatus::Running);
-            assert_eq!(status, after, "from {before:?}");
-        }
     }
 }

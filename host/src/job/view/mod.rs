@@ -4,14 +4,15 @@
 
 mod checkpoint;
 mod component;
+mod failure;
 mod job;
+mod status;
 
 pub use checkpoint::{
     CheckpointDetail, CheckpointStats, CheckpointSummary, OperatorCheckpoint, OperatorVersionView, SavepointFormat,
     SavepointView, StoredSavepoint,
 };
 pub use component::{ComponentView, FunctionView, PortView, StateView};
-pub use job::{
-    FailedRecordView, HistogramBucket, HistogramView, JobDetail, JobFailure, JobStatus, JobSummary, OperatorDetail,
-    SubtaskWatermark,
-};
+pub use failure::{FailedRecordView, FailureOutcome, JobFailure, PastFailure};
+pub use job::{HistogramBucket, HistogramView, JobDetail, JobSummary, OperatorDetail, SubtaskWatermark};
+pub use status::JobStatus;
