@@ -9,13 +9,16 @@ use super::encoding::{RowBytes, RowDefect, ValueLayout, write_unsigned};
 use super::field_type::{ElementType, Field, FieldType};
 use super::json_read::read_json_value;
 use super::nearest::did_you_mean;
-use super::schema::RowSchema;
+use super::schema::{FIELDS_MAX, RowSchema};
 use super::skip_step::SkipStep;
 use crate::escape::shown;
 use crate::model::column::append;
 
 /// Number of positions of fields for which a copy needs no memory of its own.
-const STARTS_MAX: usize = 32;
+const STARTS_MAX: usize = 16;
+
+/// Where the fields of a row start, and where the last one ends.
+type FieldStarts = [u32; STARTS_MAX];
 
 /// Why rows of a producer cannot be rewritten as rows of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +59,13 @@ struct RecordPlan {
 #[derive(Clone, Debug)]
 enum WriteStep {
     /// Copies fields, from one up to another.
-    Run { from: usize, to: usize },
+    Run { from: u16, to: u16 },
+    /// Anything else.
+    Other(Box<RareWrite>),
+}
+
+#[derive(Clone, Debug)]
+enum RareWrite {
     /// Writes these bytes: the flag of a value, null, or a default.
     Constant(Box<[u8]>),
     /// Rewrites the value of a field.
@@ -90,13 +99,34 @@ impl CopyPlan {
         Ok(Some(CopyPlan { record }))
     }
 
+    /// Returns a copier, for many rows.
+    pub fn copier(&self) -> RowCopier<'_> {
+        RowCopier { record: &self.record, starts: FieldStarts::default() }
+    }
+
     /// Appends the row in the consumer's schema to `to`. If it fails, `to` may have got a part of it.
     ///
     /// Does not read the fields behind the last that the consumer needs.
-    #[inline]
     pub fn copy(&self, row: &[u8], to: &mut Vec<u8>) -> Result<(), RowDefect> {
-        let rest = self.record.copy(row, to)?;
-        if rest == row.len() || !self.record.tail.is_empty() { Ok(()) } else { Err(RowDefect::TrailingBytes) }
+        self.copier().copy(row, to)
+    }
+}
+
+/// Copies rows by a plan.
+pub struct RowCopier<'a> {
+    record: &'a RecordPlan,
+    starts: FieldStarts,
+}
+
+impl RowCopier<'_> {
+    /// Does what [`CopyPlan::copy`] does.
+    #[inline(always)]
+    pub fn copy(&mut self, row: &[u8], to: &mut Vec<u8>) -> Result<(), RowDefect> {
+        let end = self.record.copy(row, &mut self.starts, to)?;
+        if end < row.len() && self.record.tail.is_empty() {
+            return Err(RowDefect::TrailingBytes);
+        }
+        Ok(())
     }
 }
 
@@ -109,12 +139,12 @@ impl RecordPlan {
         let mut writes = Vec::new();
         for run in runs(&sources) {
             writes.push(match run {
-                FieldRun::Constant(bytes) => WriteStep::Constant(bytes),
+                FieldRun::Constant(bytes) => WriteStep::Other(Box::new(RareWrite::Constant(bytes))),
                 FieldRun::Fields { first, last, conversion } => {
                     needed = needed.max(last + 1);
                     match conversion {
-                        None => WriteStep::Run { from: first, to: last + 1 },
-                        Some(conversion) => WriteStep::Convert { field: first, conversion },
+                        None => WriteStep::Run { from: field_index(first), to: field_index(last + 1) },
+                        Some(conversion) => WriteStep::Other(Box::new(RareWrite::Convert { field: first, conversion })),
                     }
                 }
             });
@@ -124,54 +154,105 @@ impl RecordPlan {
     }
 
     /// Returns the length of the producer's fields up to the last that is needed.
-    #[inline]
-    fn copy(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
-        if self.walk.len() < STARTS_MAX {
-            self.copy_with(row, &mut [0; STARTS_MAX], to)
-        } else {
-            self.copy_with(row, &mut vec![0; self.walk.len() + 1], to)
+    #[inline(always)]
+    fn copy(&self, row: &[u8], starts: &mut FieldStarts, to: &mut Vec<u8>) -> Result<usize, RowDefect> {
+        if self.walk.len() >= STARTS_MAX {
+            return self.copy_many_fields(row, to);
         }
-    }
-
-    /// `starts` gets the start of each field, and the end of the last. It must have room for them.
-    #[inline]
-    fn copy_with(&self, row: &[u8], starts: &mut [usize], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
-        let mut position = 0;
-        for (step, start) in self.walk.iter().zip(starts.iter_mut()) {
-            *start = position;
-            position = step.skip(row, position)?;
-        }
-        starts[self.walk.len()] = position;
+        let end = self.walk(row, starts)?;
         for step in &self.writes {
             match step {
-                WriteStep::Run { from, to: end } => append_part(to, row, starts[*from], starts[*end]),
-                WriteStep::Constant(bytes) => append(to, bytes),
-                WriteStep::Convert { field, conversion } => {
-                    conversion.convert(&mut RowBytes::new(&row[starts[*field]..starts[*field + 1]]), to)?;
+                WriteStep::Run { from, to: end } => {
+                    let (start, end) = (usize::from(*from) % STARTS_MAX, usize::from(*end) % STARTS_MAX);
+                    append_part(to, row, starts[start], starts[end]);
                 }
+                WriteStep::Other(write) => write.append(row, starts, to)?,
             }
+        }
+        Ok(end)
+    }
+
+    /// Copies a record of so many fields that their positions need memory of their own.
+    #[inline(never)]
+    fn copy_many_fields(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
+        let mut starts = vec![0; self.walk.len() + 1];
+        let end = self.walk(row, &mut starts)?;
+        for step in &self.writes {
+            match step {
+                WriteStep::Run { from, to: end } => {
+                    append(to, &row[starts[usize::from(*from)] as usize..starts[usize::from(*end)] as usize]);
+                }
+                WriteStep::Other(write) => write.append(row, &starts, to)?,
+            }
+        }
+        Ok(end)
+    }
+
+    /// Writes the start of each field to `starts`, and behind them the end of the last, which is returned. The first is 0.
+    #[inline(always)]
+    fn walk(&self, row: &[u8], starts: &mut [u32]) -> Result<usize, RowDefect> {
+        let mut position = 0;
+        for (step, start) in self.walk.iter().zip(&mut starts[1..]) {
+            let end = step.skip(row, position);
+            if end > row.len() {
+                return Err(step.defect(row, position));
+            }
+            position = end;
+            *start = end as u32;
         }
         Ok(position)
     }
 
     /// Returns the length of the producer's record.
     fn copy_whole(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
-        let position = self.copy(row, to)?;
-        self.tail.iter().try_fold(position, |position, step| step.skip(row, position))
+        let end = self.copy(row, &mut FieldStarts::default(), to)?;
+        self.tail.iter().try_fold(end, |position, step| {
+            let end = step.skip(row, position);
+            if end <= row.len() { Ok(end) } else { Err(step.defect(row, position)) }
+        })
     }
 }
 
+impl RareWrite {
+    #[inline(never)]
+    fn append(&self, row: &[u8], starts: &[u32], to: &mut Vec<u8>) -> Result<(), RowDefect> {
+        match self {
+            RareWrite::Constant(bytes) => append(to, bytes),
+            RareWrite::Convert { field, conversion } => {
+                let value = &row[starts[*field] as usize..starts[*field + 1] as usize];
+                conversion.convert(&mut RowBytes::new(value), to)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An index of a field, or the number of fields.
+fn field_index(index: usize) -> u16 {
+    const { assert!(FIELDS_MAX <= u16::MAX as usize) };
+    index as u16
+}
+
+/// Length of a short part of a row, in bytes.
+const SHORT_PART_BYTES: usize = 16;
+
 /// Appends `row[start..end]`. A short part is copied as 16 bytes, which is cheaper than a copy of a variable length.
-#[inline]
-fn append_part(to: &mut Vec<u8>, row: &[u8], start: usize, end: usize) {
-    match row.get(start..).and_then(|rest| rest.first_chunk::<16>()) {
-        Some(bytes) if end - start <= bytes.len() => {
+#[inline(always)]
+fn append_part(to: &mut Vec<u8>, row: &[u8], start: u32, end: u32) {
+    let (start, end) = (start as usize, end as usize);
+    match row.get(start..start + SHORT_PART_BYTES) {
+        Some(bytes) if end - start <= SHORT_PART_BYTES => {
             let length = to.len() + end - start;
             to.extend_from_slice(bytes);
             to.truncate(length);
         }
-        _ => to.extend_from_slice(&row[start..end]),
+        _ => append_long_part(to, &row[start..end]),
     }
+}
+
+#[inline(never)]
+fn append_long_part(to: &mut Vec<u8>, part: &[u8]) {
+    to.extend_from_slice(part);
 }
 
 /// Where a consumer's field comes from.

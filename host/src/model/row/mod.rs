@@ -26,7 +26,7 @@ mod schema_tests;
 #[cfg(test)]
 pub mod testing;
 
-pub use copy_plan::{CopyPlan, SchemaMismatch};
+pub use copy_plan::{CopyPlan, RowCopier, SchemaMismatch};
 pub use encoding::{RowDefect, write_bytes, write_signed, write_unsigned};
 pub use field_defect::{FieldDefect, cut};
 pub use field_type::{ElementType, Field, FieldType};

@@ -62,6 +62,7 @@ impl KeyedExchange {
             None => (batch.schema.clone(), &RecordConversion::Same),
         };
         self.prepare_open_batches(schema.as_ref(), attributes.is_some(), channels)?;
+        let mut writer = conversion.writer();
         let keys = self.origin.of_batch(batch)?;
         for (index, (value, &timestamp)) in batch.values.iter().zip(&batch.timestamps).enumerate() {
             let reject = |fault: Fault| {
@@ -80,7 +81,7 @@ impl KeyedExchange {
             let group = group_of_key(hash, max_parallelism);
             let receiver = self.receiver_of_group[usize::from(group)] as usize;
             let open = &mut self.open_batches[receiver];
-            if let Err(fault) = open.push_value(conversion, value) {
+            if let Err(fault) = writer.push(value, &mut open.batch.values) {
                 reject(fault)?;
                 continue;
             }
@@ -163,16 +164,6 @@ impl KeyedBatchBuilder {
             let none = || std::iter::repeat_n(NO_ATTRIBUTES, self.batch.values.len()).collect();
             self.batch.attributes.get_or_insert_with(none);
         }
-    }
-
-    /// Appends a converted value. [`KeyedBatchBuilder::push_key`] must follow.
-    #[inline]
-    fn push_value(&mut self, conversion: &RecordConversion, value: &[u8]) -> Result<(), Fault> {
-        if let RecordConversion::Same = conversion {
-            self.batch.values.push(value);
-            return Ok(());
-        }
-        self.batch.values.try_push_with(|bytes| conversion.write(value, bytes))
     }
 
     /// Appends the key and the timestamp of the value that was pushed last.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::record_format::RecordFormat;
 use crate::error::{Error, internal};
-use crate::model::row::{CopyPlan, RowSchema, SchemaMismatch, read_json, write_json};
+use crate::model::row::{CopyPlan, RowCopier, RowSchema, SchemaMismatch, read_json, write_json};
 use crate::model::{Batch, Column, Fault, FaultCode};
 use crate::operator::RejectedRecord;
 
@@ -51,16 +51,42 @@ impl RecordConversion {
         }
     }
 
-    /// Appends the converted record to `to`. If it fails, `to` may have got a part of it.
-    #[inline]
-    pub(crate) fn write(&self, record: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
+    /// Returns a writer, for the records of a batch.
+    pub(crate) fn writer(&self) -> RecordWriter<'_> {
         match self {
-            RecordConversion::Same => to.extend_from_slice(record),
-            RecordConversion::Copy(plan) => plan.copy(record, to).map_err(invalid)?,
-            RecordConversion::FromJson(schema) => read_json(schema, record, to).map_err(invalid)?,
-            RecordConversion::ToJson(schema) => write_json(schema, record, to).map_err(invalid)?,
+            RecordConversion::Same => RecordWriter::Same,
+            RecordConversion::Copy(plan) => RecordWriter::Copy(plan.copier()),
+            RecordConversion::FromJson(schema) => RecordWriter::FromJson(schema),
+            RecordConversion::ToJson(schema) => RecordWriter::ToJson(schema),
         }
-        Ok(())
+    }
+}
+
+/// Converts records one after another.
+pub(crate) enum RecordWriter<'a> {
+    Same,
+    Copy(RowCopier<'a>),
+    FromJson(&'a RowSchema),
+    ToJson(&'a RowSchema),
+}
+
+impl RecordWriter<'_> {
+    /// Appends the converted record to the column, or nothing if it fails.
+    #[inline]
+    pub(crate) fn push(&mut self, record: &[u8], to: &mut Column) -> Result<(), Fault> {
+        match self {
+            RecordWriter::Same => {
+                to.push(record);
+                Ok(())
+            }
+            RecordWriter::Copy(copier) => to.try_push_with(|bytes| copier.copy(record, bytes)).map_err(invalid),
+            RecordWriter::FromJson(schema) => {
+                to.try_push_with(|bytes| read_json(schema, record, bytes)).map_err(invalid)
+            }
+            RecordWriter::ToJson(schema) => {
+                to.try_push_with(|bytes| write_json(schema, record, bytes)).map_err(invalid)
+            }
+        }
     }
 }
 
@@ -123,11 +149,12 @@ impl RecordConverter {
             batch.schema = target;
             return Ok(batch);
         }
+        let mut writer = conversion.writer();
         let mut values = Column::with_capacity(batch.len(), batch.values.bytes().len());
         let mut kept = Vec::new();
         let first_rejected = rejected.len();
         for (index, value) in batch.values.iter().enumerate() {
-            match values.try_push_with(|bytes| conversion.write(value, bytes)) {
+            match writer.push(value, &mut values) {
                 Ok(()) => kept.extend((rejected.len() > first_rejected).then_some(index)),
                 Err(fault) => {
                     if rejected.len() == first_rejected {
