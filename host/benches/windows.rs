@@ -292,6 +292,8 @@ fn run_timers(count: u64) {
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
         reset_watermarks: false,
+        region: None,
+        triggers: None,
         interrupt: Interrupt::default(),
         restore: None,
         listener: Arc::new(|event| {

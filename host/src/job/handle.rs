@@ -45,14 +45,22 @@ struct ShownJob {
     checkpoints: CheckpointHistory,
     answers: SavepointAnswers,
     /// The statistics of the running attempt. They are read when the job is shown or stored.
-    live_stats: Option<(Arc<ExecutionPlan>, StatsReader)>,
+    live_stats: Option<LiveStats>,
+}
+
+/// The statistics of a running attempt.
+struct LiveStats {
+    plan: Arc<ExecutionPlan>,
+    stats: StatsReader,
+    /// Number of the attempt that each node runs in.
+    attempts: Vec<u32>,
 }
 
 impl ShownJob {
     /// Takes over the statistics of the running attempt.
     fn refresh(&mut self) {
-        if let Some((plan, stats)) = &self.live_stats {
-            metrics_view::record_node_stats(&mut self.record, &plan.pipeline, &stats.read());
+        if let Some(LiveStats { plan, stats, attempts }) = &self.live_stats {
+            metrics_view::record_node_stats(&mut self.record, &plan.pipeline, &stats.read(), attempts);
         }
     }
 }
@@ -207,9 +215,16 @@ impl JobHandle {
         self.shown.lock().answers.fail_all_unanswered(why);
     }
 
-    /// Shows the metrics of the job's nodes as its subtasks publish them.
-    pub fn show_live_stats(&self, plan: Arc<ExecutionPlan>, stats: StatsReader) {
-        self.shown.lock().live_stats = Some((plan, stats));
+    /// Begins another attempt of the job or of a region. Returns its number.
+    pub fn begin_attempt(&self) -> u32 {
+        let record = &mut self.shown.lock().record;
+        record.attempts += 1;
+        record.attempts
+    }
+
+    /// Shows the metrics of the job's nodes as its subtasks publish them, and the number of the attempt that each runs in.
+    pub fn show_live_stats(&self, plan: Arc<ExecutionPlan>, stats: StatsReader, attempts: Vec<u32>) {
+        self.shown.lock().live_stats = Some(LiveStats { plan, stats, attempts });
     }
 
     /// Keeps the metrics that the subtasks have published last, because the attempt has ended.

@@ -32,6 +32,8 @@ pub enum JobMessage {
     SubtaskEvent {
         /// The attempt that the subtask belongs to.
         attempt: u32,
+        /// Index of the region that the subtask belongs to.
+        region: usize,
         /// The report.
         event: SubtaskEvent,
     },
@@ -43,6 +45,13 @@ pub enum JobMessage {
         checkpoint: u64,
         /// The checkpoint's metadata, or why the upload failed.
         result: Box<Result<UploadedCheckpoint>>,
+    },
+    /// The preparation of a region's restart has ended, with or without success.
+    RegionPrepared {
+        /// The attempt of the region.
+        attempt: u32,
+        /// Index of the region.
+        region: usize,
     },
     /// The preparation of an attempt has ended, with or without success.
     Prepared,
@@ -66,17 +75,40 @@ impl AttemptSender {
         self.attempt
     }
 
-    /// Returns a callback that forwards events of subtasks.
-    pub fn event_callback(&self) -> Arc<dyn Fn(SubtaskEvent) + Send + Sync> {
+    /// Returns the sender of another attempt of the job.
+    pub fn for_attempt(&self, attempt: u32) -> AttemptSender {
+        AttemptSender { attempt, sender: self.sender.clone() }
+    }
+
+    /// Returns a callback that forwards events of the subtasks of a region.
+    pub fn event_callback(&self, region: usize) -> Arc<dyn Fn(SubtaskEvent) + Send + Sync> {
         let AttemptSender { attempt, sender } = self.clone();
         // The job's thread outlives its subtasks, so that the channel is open.
-        Arc::new(move |event| drop(sender.send(JobMessage::SubtaskEvent { attempt, event })))
+        Arc::new(move |event| drop(sender.send(JobMessage::SubtaskEvent { attempt, region, event })))
+    }
+
+    /// Reports that the preparation of a region's restart has ended, when the returned value is dropped.
+    pub fn announce_prepared(&self, region: usize) -> impl Sized + use<> {
+        RegionAnnouncement { sender: self.clone(), region }
     }
 
     /// Reports that the upload of a checkpoint has ended.
     pub fn uploaded(&self, checkpoint: u64, result: Result<UploadedCheckpoint>) {
         let message = JobMessage::Uploaded { attempt: self.attempt, checkpoint, result: Box::new(result) };
         let _ = self.sender.send(message);
+    }
+}
+
+/// Sends [`JobMessage::RegionPrepared`] when it is dropped, also if the preparation panics.
+struct RegionAnnouncement {
+    sender: AttemptSender,
+    region: usize,
+}
+
+impl Drop for RegionAnnouncement {
+    fn drop(&mut self) {
+        let message = JobMessage::RegionPrepared { attempt: self.sender.attempt, region: self.region };
+        let _ = self.sender.sender.send(message);
     }
 }
 

@@ -9,10 +9,15 @@ use crate::model::{Histogram, NO_TIMESTAMP, UserMetrics};
 use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{NodeStats, SubtaskEventTime};
 
-/// Stores the current metrics of all nodes in the job's record. `stats` has one entry for each node, in the pipeline's
-/// order.
-pub fn record_node_stats(record: &mut JobRecord, pipeline: &PipelineSpec, stats: &[NodeStats]) {
-    record.operators = pipeline.nodes.iter().zip(stats).map(|(node, stats)| operator_detail(node, stats)).collect();
+/// Stores the current metrics of all nodes in the job's record. `stats` and `attempts` have one entry for each node, in the
+/// pipeline's order.
+pub fn record_node_stats(record: &mut JobRecord, pipeline: &PipelineSpec, stats: &[NodeStats], attempts: &[u32]) {
+    let nodes = pipeline.nodes.iter().zip(stats).zip(attempts);
+    let detail = |((node, stats), attempt): ((&PipelineNode, &NodeStats), &u32)| OperatorDetail {
+        attempt: *attempt,
+        ..operator_detail(node, stats)
+    };
+    record.operators = nodes.map(detail).collect();
     record.state_bytes = stats.iter().map(|node| node.state.bytes).sum();
     record.state_entries = stats.iter().map(|node| node.state.entries).sum();
 }
@@ -64,6 +69,7 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
         gauges: gauges.map(|(name, _)| name).collect(),
         histograms: histograms.iter().map(|(name, histogram)| (name.clone(), histogram_view(histogram))).collect(),
         watermarks: stats.event_times.iter().map(subtask_watermark).collect(),
+        attempt: 0,
     }
 }
 

@@ -40,9 +40,26 @@ pub struct Execution {
 }
 
 /// Reads the statistics that the subtasks of an attempt publish, also after the attempt has ended.
+#[derive(Clone)]
 pub struct StatsReader(Vec<PublishedStats>);
 
 impl StatsReader {
+    /// Combines the statistics of executions that run different nodes of one plan.
+    pub fn combined<'a>(readers: impl Iterator<Item = &'a StatsReader>) -> StatsReader {
+        let mut combined: Vec<PublishedStats> = Vec::new();
+        for reader in readers {
+            if combined.is_empty() {
+                combined.clone_from(&reader.0);
+            }
+            for (all, own) in combined.iter_mut().zip(&reader.0) {
+                if !own.subtasks.is_empty() {
+                    all.clone_from(own);
+                }
+            }
+        }
+        StatsReader(combined)
+    }
+
     /// Returns the statistics of each node, in the order of the pipeline.
     pub fn read(&self) -> Vec<NodeStats> {
         self.0.iter().map(|stats| NodeStats::sum_over_subtasks(&stats.node, &stats.subtasks)).collect()
@@ -59,13 +76,15 @@ struct PublishedStats {
 /// The shared parts of all source subtasks.
 struct SourceStartup {
     triggers: Arc<CheckpointTriggers>,
-    /// The memberships of each source subtask that has not started yet.
+    /// The memberships of each source subtask of the execution that has not started yet.
     memberships: std::vec::IntoIter<SourceMemberships>,
 }
 
 /// What a source subtask shares with others.
 #[derive(Default)]
 struct SourceMemberships {
+    /// Index among all source subtasks of the job.
+    index: usize,
     alignment: Option<AlignmentMembership>,
     rate: Option<RateShare>,
 }
@@ -83,10 +102,11 @@ impl Execution {
             signals: Arc::new(AttemptSignals::new(options.interrupt.clone())),
             stats: nodes.map(|node| PublishedStats { node: node.id.clone(), subtasks: Vec::new() }).collect(),
         };
-        let mut channels = UnclaimedChannels::new(plan);
-        let mut sources = SourceStartup::new(plan, &channels);
+        let mut channels = UnclaimedChannels::new(plan, &|chain| options.runs_chain(chain));
+        let mut sources = SourceStartup::new(plan, &options, &channels);
         let logs = Arc::new(operator_logs(plan, &options.clock));
-        for (chain_index, chain) in plan.graph.chains.iter().enumerate() {
+        let chains = plan.graph.chains.iter().enumerate();
+        for (chain_index, chain) in chains.filter(|(chain, _)| options.runs_chain(*chain)) {
             for subtask in 0..chain.parallelism {
                 let (signals, inbox) = (execution.signals.clone(), channels.inbox(chain_index, subtask));
                 signals.subscribe(&inbox.wakeup);
@@ -127,8 +147,9 @@ impl Execution {
     fn source_input(&mut self, sources: &mut SourceStartup, wakeup: &Wakeup) -> SubtaskInput {
         let (sender, control) = crossbeam_channel::unbounded();
         self.controls.push((sender, wakeup.clone()));
-        let SourceMemberships { alignment, rate } = sources.memberships.next().unwrap_or_default();
-        let (index, triggers) = (self.controls.len() - 1, sources.triggers.clone());
+        let SourceMemberships { index, alignment, rate } = sources.memberships.next().unwrap_or_default();
+        let triggers = sources.triggers.clone();
+        triggers.source_started(index);
         SubtaskInput::Source(SourceInput { index, control, triggers, alignment, rate })
     }
 
@@ -200,19 +221,30 @@ impl Drop for Execution {
 }
 
 impl SourceStartup {
-    fn new(plan: &ExecutionPlan, channels: &UnclaimedChannels) -> SourceStartup {
-        let memberships = source_memberships(plan, channels);
-        let triggers = Arc::new(CheckpointTriggers::new(&plan.pipeline.checkpoint, memberships.len()));
+    fn new(plan: &ExecutionPlan, options: &ExecutionOptions, channels: &UnclaimedChannels) -> SourceStartup {
+        let memberships = source_memberships(plan, options, channels);
+        let new_triggers = || Arc::new(CheckpointTriggers::of_job(&plan.pipeline));
+        let triggers = options.triggers.clone().unwrap_or_else(new_triggers);
         SourceStartup { triggers, memberships: memberships.into_iter() }
     }
 }
 
-/// Returns the alignment group and the share of the rate limit of each source subtask. All sources join before any of them
-/// reads.
-fn source_memberships(plan: &ExecutionPlan, channels: &UnclaimedChannels) -> Vec<SourceMemberships> {
+/// Returns the index, the alignment group and the share of the rate limit of each source subtask of an execution. All sources
+/// join before any of them reads.
+fn source_memberships(
+    plan: &ExecutionPlan,
+    options: &ExecutionOptions,
+    channels: &UnclaimedChannels,
+) -> Vec<SourceMemberships> {
     let mut groups = AlignmentGroups::default();
     let mut memberships = Vec::new();
+    let mut next_index = 0;
     for (index, chain) in plan.graph.chains.iter().enumerate().filter(|(_, chain)| chain.inputs.is_empty()) {
+        let first_index = next_index;
+        next_index += chain.parallelism as usize;
+        if !options.runs_chain(index) {
+            continue;
+        }
         let (watermark, rate) = match &plan.pipeline.nodes[chain.nodes[0].node].kind {
             NodeKind::Source(source) => (source.watermark.as_ref(), source.rate),
             NodeKind::Operator(_) | NodeKind::Sink(_) => (None, None),
@@ -222,6 +254,7 @@ fn source_memberships(plan: &ExecutionPlan, channels: &UnclaimedChannels) -> Vec
         for subtask in 0..chain.parallelism {
             let wakeup = &channels.inbox(index, subtask).wakeup;
             memberships.push(SourceMemberships {
+                index: first_index + subtask as usize,
                 alignment: alignment.map(|settings| groups.join(settings, wakeup)),
                 rate: limiter.as_ref().map(|limiter| limiter.join(wakeup)),
             });

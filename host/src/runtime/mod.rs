@@ -36,6 +36,8 @@ pub use input::in_flight_data::InFlightData;
 pub use metrics_aggregation::{NodeStats, SubtaskEventTime};
 pub use plan::execution_plan::{ExecutionPlan, PlanPurpose};
 pub use plan::functions::{FunctionPlan, GuestFactory, GuestOptions};
+pub use plan::regions::Region;
+pub use source::checkpoint_triggers::CheckpointTriggers;
 pub use startup::execution_options::{ExecutionOptions, RestoredCheckpoint};
 pub use subtask_event::SubtaskEvent;
 pub use subtask_failure::{RecordOrigin, SubtaskFailure};

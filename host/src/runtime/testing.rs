@@ -62,6 +62,8 @@ pub(super) fn execution_options(
         interrupt: crate::model::Interrupt::default(),
         allow_unclaimed_state: false,
         reset_watermarks: false,
+        region: None,
+        triggers: None,
         listener: Arc::new(move |event| drop(sender.send(event))),
     };
     (options, events)

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::barrier_target::BarrierTarget;
 use super::pending::{PendingCheckpoint, PendingCheckpoints};
 use super::schedule::CheckpointSchedule;
 use super::upload::{self, CheckpointHeader, CheckpointUploads, UploadedCheckpoint};
@@ -19,7 +20,7 @@ use crate::job::savepoint::{CheckpointRequest, record_stop_savepoint, record_sto
 use crate::job::sinks::SinkCommitters;
 use crate::job::store::remove_claimed;
 use crate::job::view::{CheckpointStats, CheckpointSummary, JobFailure, SavepointView};
-use crate::runtime::{BarrierKind, Execution, SubtaskSnapshot};
+use crate::runtime::{BarrierKind, SubtaskSnapshot};
 
 /// How an attempt proceeds after the upload of a checkpoint has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct CheckpointCoordinator {
     uploads: CheckpointUploads,
     /// The newest complete checkpoint, whose files the next one may refer to.
     base: Option<Arc<CheckpointMetadata>>,
+    /// The newest complete checkpoint or savepoint of the job.
+    newest: Option<Arc<CheckpointMetadata>>,
     next_id: u64,
     /// Checkpoints that have failed since the last complete one.
     consecutive_failures: u32,
@@ -51,12 +54,13 @@ pub struct CheckpointCoordinator {
 }
 
 impl CheckpointCoordinator {
-    /// Creates the coordinator of an attempt. `base` is the checkpoint that the first one may build on. Removes
-    /// savepoints that an earlier attempt did not complete.
+    /// Creates the coordinator of an attempt. `base` is the checkpoint that the first one may build on, and `restored` the
+    /// job's own checkpoint or savepoint that the attempt restores. Removes savepoints that an earlier attempt did not complete.
     pub fn new(
         context: AttemptContext,
         sinks: SinkCommitters,
         base: Option<Arc<CheckpointMetadata>>,
+        restored: Option<Arc<CheckpointMetadata>>,
     ) -> Result<CheckpointCoordinator> {
         let job_id = context.job.record().id;
         let next_id = context.storage.highest_id(&job_id)?.map_or(1, |id| id + 1);
@@ -69,6 +73,7 @@ impl CheckpointCoordinator {
             pending: PendingCheckpoints::default(),
             uploads: CheckpointUploads::default(),
             base,
+            newest: restored,
             next_id,
             consecutive_failures: 0,
             completed: 0,
@@ -109,8 +114,30 @@ impl CheckpointCoordinator {
         self.schedule.source_ended();
     }
 
+    /// Records that source subtasks that had ended read again, because their region restarts.
+    pub fn sources_restarted(&mut self, sources: usize) {
+        self.schedule.sources_restarted(sources);
+    }
+
+    /// Returns the id of the newest complete checkpoint or savepoint of the job.
+    pub fn newest(&self) -> Option<u64> {
+        self.newest.as_ref().map(|newest| newest.checkpoint_id)
+    }
+
+    /// Lets later checkpoints build on the newest complete one, because a region has restored it.
+    pub fn build_on_newest(&mut self) {
+        if self.newest.is_some() {
+            self.base = self.newest.clone();
+        }
+    }
+
+    /// Returns whether a checkpoint is in progress after which the subtasks end.
+    pub fn is_ending(&self) -> bool {
+        self.pending.active().last
+    }
+
     /// Injects the barriers that are due, and lets barriers overtake records whose alignment timeout has elapsed.
-    pub fn trigger_due(&mut self, execution: &Execution, now_ns: u64) {
+    pub fn trigger_due(&mut self, target: &dyn BarrierTarget, now_ns: u64) {
         while let Some((barrier, requests)) = self.schedule.next(now_ns, self.next_id, self.pending.active()) {
             self.next_id += 1;
             if barrier.kind.is_stop() {
@@ -120,10 +147,10 @@ impl CheckpointCoordinator {
             let pending = PendingCheckpoint::new(barrier, &self.context.plan.pipeline, now_ms, requests);
             self.context.job.show_checkpoint(pending.view("in-progress"));
             self.pending.insert(pending);
-            execution.inject(barrier);
+            target.inject(barrier);
         }
         for barrier in self.pending.take_overtaking(now_ns) {
-            execution.overtake(barrier);
+            target.overtake(barrier);
         }
     }
 
@@ -186,6 +213,9 @@ impl CheckpointCoordinator {
         location: &StorageLocation,
     ) -> Result<AfterCheckpoint, JobFailure> {
         self.consecutive_failures = 0;
+        let metadata = Arc::new(uploaded.metadata.clone());
+        self.newest =
+            self.newest.take().filter(|newest| newest.checkpoint_id > metadata.checkpoint_id).or(Some(metadata));
         self.show_completed(pending, &uploaded, location);
         let kind = pending.barrier.kind;
         if kind.is_stop() {
@@ -308,11 +338,11 @@ impl CheckpointCoordinator {
 
     /// Fails the checkpoints that have exceeded the timeout. Their barriers are abandoned, and their uploads are given
     /// up.
-    pub fn fail_expired(&mut self, execution: &Execution, now_ns: u64) -> Result<(), JobFailure> {
+    pub fn fail_expired(&mut self, target: &dyn BarrierTarget, now_ns: u64) -> Result<(), JobFailure> {
         let timeout = self.context.plan.pipeline.checkpoint.timeout;
         while let Some(pending) = self.pending.take_expired(now_ns, timeout) {
             let checkpoint = pending.barrier.checkpoint;
-            execution.abandon(checkpoint);
+            target.abandon(checkpoint);
             self.uploads.give_up(checkpoint);
             self.schedule.ended(now_ns);
             let error = error::checkpoint_timeout(format!(
@@ -322,6 +352,19 @@ impl CheckpointCoordinator {
             self.fail(&pending, &error)?;
         }
         Ok(())
+    }
+
+    /// Aborts all checkpoints in progress. They do not count as failed. Requests that they answer have failed.
+    pub fn abort_all(&mut self, target: &dyn BarrierTarget, now_ns: u64, why: &str) {
+        let pending: Vec<PendingCheckpoint> = self.pending.take_all().collect();
+        for pending in &pending {
+            let checkpoint = pending.barrier.checkpoint;
+            target.abandon(checkpoint);
+            self.uploads.give_up(checkpoint);
+            self.schedule.ended(now_ns);
+            self.show_failed(pending, why);
+            self.answer_failed(pending, None, why);
+        }
     }
 
     /// Ends all uploads and waits for them. Call this after the subtasks have ended.

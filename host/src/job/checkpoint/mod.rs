@@ -2,6 +2,7 @@
 //!
 //! [`CheckpointCoordinator`] owns all of it. The storage and the format of checkpoints belong to `crate::checkpoint`.
 
+mod barrier_target;
 mod coordinator;
 mod history;
 mod operator_versions;
@@ -12,6 +13,7 @@ mod upload;
 #[cfg(test)]
 mod coordinator_tests;
 
+pub use barrier_target::BarrierTarget;
 pub use coordinator::{AfterCheckpoint, CheckpointCoordinator};
 pub use history::CheckpointHistory;
 pub use operator_versions::OperatorVersions;

@@ -74,6 +74,11 @@ impl CheckpointSchedule {
         self.sources_running = self.sources_running.saturating_sub(1);
     }
 
+    /// Records that source subtasks that had ended read again.
+    pub fn sources_restarted(&mut self, sources: usize) {
+        self.sources_running += sources;
+    }
+
     /// Records that a checkpoint or savepoint has completed or failed. The minimum pause starts now.
     pub fn ended(&mut self, now_ns: u64) {
         self.last_end_ns = Some(now_ns);

@@ -1,53 +1,48 @@
 //! A running attempt of a job: handles the messages of its subtasks and users until it ends.
 //!
-//! Checkpoints are the business of the [`CheckpointCoordinator`]. An attempt that was not prepared completely never
-//! gets here; see `attempt_start`.
+//! Checkpoints are the business of the [`CheckpointCoordinator`]. If a subtask fails and the job has several regions, only
+//! its region ends and restarts within the attempt. An attempt that was not prepared completely never gets here; see
+//! `attempt_start`.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
 use super::attempt_context::AttemptContext;
 use super::attempt_end::AttemptEnd;
+use super::attempt_failure::AttemptFailure;
+use super::region_start::RegionRestart;
+use super::regions::{Regions, SourceFailure};
+use super::restart::Restarts;
 use crate::job::checkpoint::{AfterCheckpoint, CheckpointCoordinator};
 use crate::job::lost_records::LossLog;
 use crate::job::message::{JobMessage, RunningJobCommand, receive};
 use crate::job::savepoint::{CheckpointRequest, StopRequest};
-use crate::job::view::{JobFailure, JobStatus};
-use crate::runtime::{Execution, SubtaskEvent};
-
-/// The failure of a source subtask. The attempt ends with it after a checkpoint has stored the records before the
-/// failure.
-struct SourceFailure {
-    failure: JobFailure,
-    /// Id of the first checkpoint that contains all records before the failure.
-    checkpoint: u64,
-}
+use crate::job::view::{FailureOutcome, JobFailure, JobStatus};
+use crate::runtime::{CheckpointTriggers, SubtaskEvent};
 
 /// An attempt whose subtasks have been started.
 pub struct Attempt {
     context: AttemptContext,
-    execution: Execution,
+    regions: Regions,
+    triggers: Arc<CheckpointTriggers>,
     coordinator: CheckpointCoordinator,
-    /// Subtasks that are still being opened and restored.
-    opening_subtasks: usize,
-    source_failure: Option<SourceFailure>,
     losses: LossLog,
 }
 
 impl Attempt {
-    /// Creates an attempt from a started execution.
-    pub fn new(context: AttemptContext, execution: Execution, coordinator: CheckpointCoordinator) -> Attempt {
-        context.job.show_live_stats(context.plan.clone(), execution.stats_reader());
-        Attempt {
-            context,
-            opening_subtasks: execution.subtasks(),
-            execution,
-            coordinator,
-            source_failure: None,
-            losses: LossLog::default(),
-        }
+    /// Creates an attempt from started regions.
+    pub fn new(
+        context: AttemptContext,
+        regions: Regions,
+        triggers: Arc<CheckpointTriggers>,
+        coordinator: CheckpointCoordinator,
+    ) -> Attempt {
+        let attempt = Attempt { context, regions, triggers, coordinator, losses: LossLog::default() };
+        attempt.show_stats();
+        attempt
     }
 
     /// Runs until the attempt ends. Handles `early_messages` first, which arrived during the preparation. All subtasks
@@ -56,13 +51,13 @@ impl Attempt {
         &mut self,
         early_messages: Vec<JobMessage>,
         receiver: &Receiver<JobMessage>,
-    ) -> Result<AttemptEnd, JobFailure> {
-        let end = self.run_until_end(early_messages, receiver);
+        restarts: &mut Restarts,
+    ) -> Result<AttemptEnd, AttemptFailure> {
+        let end = self.run_until_end(early_messages, receiver, restarts);
         if end.is_err() {
             self.context.job.show(|record| record.status.advance(JobStatus::Failing));
         }
-        self.execution.cancel();
-        self.execution.join();
+        self.regions.end();
         self.coordinator.end_uploads();
         self.context.job.end_live_stats();
         self.context.job.log_losses(&mut self.losses, true);
@@ -70,59 +65,79 @@ impl Attempt {
         if matches!(end, Ok(AttemptEnd::Cancelled)) {
             self.coordinator.discard_prepared_output();
         }
-        // If a source failed first, its failure is the cause, whatever followed.
-        end.map_err(|failure| self.source_failure.take().map_or(failure, |source| source.failure))
+        end.map_err(|failure| match failure {
+            // If a source failed first, its failure is the cause, whatever followed.
+            AttemptFailure::Undecided(failure) => {
+                AttemptFailure::Undecided(self.regions.take_any_source_failure().unwrap_or(failure))
+            }
+            AttemptFailure::Final(_) => failure,
+        })
     }
 
     fn run_until_end(
         &mut self,
         early_messages: Vec<JobMessage>,
         receiver: &Receiver<JobMessage>,
-    ) -> Result<AttemptEnd, JobFailure> {
+        restarts: &mut Restarts,
+    ) -> Result<AttemptEnd, AttemptFailure> {
         self.request_stop_of_record();
         for message in early_messages {
-            if let ControlFlow::Break(end) = self.handle(message)? {
+            if let ControlFlow::Break(end) = self.handle(message, restarts)? {
                 return Ok(end);
             }
         }
         let clock = self.context.environment.clock.clone();
         loop {
             let now_ns = clock.monotonic_ns();
+            let mut due_ns = self.regions.restart_wait_ns(now_ns);
             // A barrier would have to wait for subtasks that are still being restored.
-            let mut due_ns = None;
-            if self.opening_subtasks == 0 {
-                self.coordinator.trigger_due(&self.execution, now_ns);
-                due_ns = self.coordinator.wait_ns(now_ns);
+            if self.regions.are_running() {
+                self.coordinator.trigger_due(&self.regions, now_ns);
+                due_ns = due_ns.into_iter().chain(self.coordinator.wait_ns(now_ns)).min();
             }
             if let Some(message) = receive(receiver, due_ns.map(Duration::from_nanos))
-                && let ControlFlow::Break(end) = self.handle(message)?
+                && let ControlFlow::Break(end) = self.handle(message, restarts)?
             {
                 return Ok(end);
             }
             let now_ns = clock.monotonic_ns();
-            self.coordinator.fail_expired(&self.execution, now_ns)?;
-            self.fail_after_source_failure()?;
+            self.coordinator.fail_expired(&self.regions, now_ns)?;
+            self.fail_after_source_failure(restarts)?;
+            while let Some(region) = self.regions.due_restart(now_ns) {
+                self.restart_region(region)?;
+            }
         }
     }
 
-    /// Fails the attempt if a source has failed, once the checkpoint of the records before the failure is complete or
-    /// has failed.
-    fn fail_after_source_failure(&self) -> Result<(), JobFailure> {
-        match &self.source_failure {
-            Some(source) if self.coordinator.is_settled(source.checkpoint) => Err(source.failure.clone()),
-            _ => Ok(()),
+    /// Fails a region if one of its sources has failed, once the checkpoint of the records before the failure is
+    /// complete or has failed.
+    fn fail_after_source_failure(&mut self, restarts: &mut Restarts) -> Result<(), AttemptFailure> {
+        let settled = |checkpoint| self.coordinator.is_settled(checkpoint);
+        let Some(region) = self.regions.settled_source_failure(settled) else { return Ok(()) };
+        match self.regions.take_source_failure(region) {
+            Some(failure) => self.fail_region(region, failure, restarts),
+            None => Ok(()),
         }
     }
 
     /// Handles a message. Breaks with the attempt's end.
-    fn handle(&mut self, message: JobMessage) -> Result<ControlFlow<AttemptEnd>, JobFailure> {
+    fn handle(
+        &mut self,
+        message: JobMessage,
+        restarts: &mut Restarts,
+    ) -> Result<ControlFlow<AttemptEnd>, AttemptFailure> {
         let attempt_number = self.context.sender.attempt();
         match message {
             JobMessage::Command(RunningJobCommand::Cancel) => return Ok(ControlFlow::Break(AttemptEnd::Cancelled)),
             JobMessage::Command(RunningJobCommand::Shutdown) => return Ok(ControlFlow::Break(AttemptEnd::Shutdown)),
             JobMessage::Command(RunningJobCommand::TakeCheckpoint(request)) => self.coordinator.request(request),
             JobMessage::Command(RunningJobCommand::Stop) => self.request_stop_of_record(),
-            JobMessage::SubtaskEvent { attempt, event } if attempt == attempt_number => self.handle_event(event)?,
+            JobMessage::SubtaskEvent { attempt, region, event } if self.regions.is_current(region, attempt) => {
+                self.handle_event(region, event, restarts)?;
+            }
+            JobMessage::RegionPrepared { attempt, region } if self.regions.is_current(region, attempt) => {
+                self.finish_restart(region, restarts)?;
+            }
             JobMessage::Uploaded { attempt, checkpoint, result } if attempt == attempt_number => {
                 return Ok(match self.coordinator.finish_upload(checkpoint, *result)? {
                     AfterCheckpoint::Continue => ControlFlow::Continue(()),
@@ -130,25 +145,39 @@ impl Attempt {
                     AfterCheckpoint::Stopped => ControlFlow::Break(AttemptEnd::Stopped),
                 });
             }
-            JobMessage::SubtaskEvent { .. } | JobMessage::Uploaded { .. } | JobMessage::Prepared => {}
+            JobMessage::SubtaskEvent { .. }
+            | JobMessage::RegionPrepared { .. }
+            | JobMessage::Uploaded { .. }
+            | JobMessage::Prepared => {}
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    fn handle_event(&mut self, event: SubtaskEvent) -> Result<(), JobFailure> {
+    fn handle_event(
+        &mut self,
+        region: usize,
+        event: SubtaskEvent,
+        restarts: &mut Restarts,
+    ) -> Result<(), AttemptFailure> {
         match event {
             SubtaskEvent::Acknowledged { checkpoint, snapshots } => {
                 self.coordinator.acknowledge(checkpoint, snapshots)?
             }
-            SubtaskEvent::Opened => self.subtask_opened(),
-            SubtaskEvent::SourceEnded => self.coordinator.source_ended(),
+            SubtaskEvent::Opened => {
+                if self.regions.subtask_opened(region) {
+                    self.show_running();
+                }
+            }
+            SubtaskEvent::SourceEnded => {
+                self.regions.source_ended(region);
+                self.coordinator.source_ended();
+            }
             SubtaskEvent::CheckpointDue => self.coordinator.checkpoint_due(),
             SubtaskEvent::RecordsLost => self.context.job.log_losses(&mut self.losses, false),
-            SubtaskEvent::Failed(failure) => return Err((*failure).into()),
+            SubtaskEvent::Failed(failure) => self.fail_region(region, (*failure).into(), restarts)?,
             SubtaskEvent::SourceFailed(failure) => {
-                let source_failure =
-                    SourceFailure { failure: (*failure).into(), checkpoint: self.coordinator.next_id() };
-                self.source_failure.get_or_insert(source_failure);
+                let (failure, checkpoint) = ((*failure).into(), self.coordinator.next_id());
+                self.regions.source_failed(region, SourceFailure { failure, checkpoint });
                 self.coordinator.checkpoint_now();
             }
             SubtaskEvent::Warning(warning) => {
@@ -159,12 +188,73 @@ impl Attempt {
         Ok(())
     }
 
-    /// Counts an opened subtask. Once all are open, the job is running.
-    fn subtask_opened(&mut self) {
-        self.opening_subtasks = self.opening_subtasks.saturating_sub(1);
-        if self.opening_subtasks > 0 {
-            return;
+    /// Ends a region after a failure of one of its subtasks, and schedules its restart. Checkpoints in progress are
+    /// aborted. Returns the failure if the region cannot restart alone, or if no restart follows.
+    fn fail_region(
+        &mut self,
+        region: usize,
+        failure: JobFailure,
+        restarts: &mut Restarts,
+    ) -> Result<(), AttemptFailure> {
+        let failure = self.regions.take_source_failure(region).unwrap_or(failure);
+        // After the barrier of a last checkpoint the subtasks of the other regions end.
+        if self.regions.count() == 1 || self.coordinator.is_ending() {
+            return Err(failure.into());
         }
+        let attempt = self.regions.attempt(region);
+        let delay = restarts.delay_after(attempt, failure, FailureOutcome::RegionRestart);
+        let delay = delay.map_err(AttemptFailure::Final)?;
+        let now_ns = self.context.environment.clock.monotonic_ns();
+        let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        let ended_sources = self.regions.fail(region, now_ns.saturating_add(delay_ns));
+        self.coordinator.sources_restarted(ended_sources);
+        self.coordinator.abort_all(&self.regions, now_ns, "a region of the job failed and restarts");
+        if self.regions.defer_source_failures(self.coordinator.next_id()) {
+            self.coordinator.checkpoint_now();
+        }
+        Ok(())
+    }
+
+    /// Begins the preparation of a region's restart.
+    fn restart_region(&mut self, index: usize) -> Result<(), AttemptFailure> {
+        let attempt = self.context.job.begin_attempt();
+        let restart = RegionRestart {
+            context: self.context.clone(),
+            triggers: self.triggers.clone(),
+            region: self.regions.region(index),
+            index,
+            newest: self.coordinator.newest(),
+            sender: self.context.sender.for_attempt(attempt),
+        };
+        Ok(self.regions.begin_restart(index, attempt, |failed| restart.spawn(failed))?)
+    }
+
+    /// Takes over a region whose restart has been prepared, or handles the failure of the preparation.
+    fn finish_restart(&mut self, region: usize, restarts: &mut Restarts) -> Result<(), AttemptFailure> {
+        match self.regions.finish_restart(region) {
+            Ok(()) => {}
+            // The whole job restarts, or handles the command that stopped the compilation.
+            Err(error) if matches!(error.code, "storage-failed" | "compile-stopped" | "checkpoint-none-usable") => {
+                return Err(error.into());
+            }
+            Err(error) => return self.fail_region(region, error.into(), restarts),
+        }
+        self.coordinator.build_on_newest();
+        self.show_stats();
+        if self.regions.are_running() {
+            self.show_running();
+        }
+        Ok(())
+    }
+
+    /// Shows the statistics of all regions.
+    fn show_stats(&self) {
+        let (stats, attempts) = self.regions.stats(self.context.plan.pipeline.nodes.len());
+        self.context.job.show_live_stats(self.context.plan.clone(), stats, attempts);
+    }
+
+    /// Shows the job as running, because all subtasks are open.
+    fn show_running(&self) {
         self.context.job.update_or_show(|record| {
             record.restoring = false;
             record.status.advance(JobStatus::Running);

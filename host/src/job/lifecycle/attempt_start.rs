@@ -4,7 +4,6 @@
 //! The preparation runs on a thread of its own, while the job's thread listens for messages. A cancel or a shutdown can
 //! therefore interrupt a long restore.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -12,20 +11,21 @@ use crossbeam_channel::{Receiver, Sender};
 use super::attempt::Attempt;
 use super::attempt_context::AttemptContext;
 use super::attempt_end::AttemptEnd;
+use super::attempt_plan::plan_from;
+use super::region_start::{RegionStart, remove_working_dir};
+use super::regions::Regions;
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
-use crate::error::{self, Result};
-use crate::job::checkpoint::{CheckpointCoordinator, OperatorVersions};
+use crate::error::Result;
+use crate::job::checkpoint::CheckpointCoordinator;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::{AttemptSender, JobMessage, RunningJobCommand, receive};
-use crate::job::planning;
 use crate::job::restore::{self, StartingPoint};
 use crate::job::savepoint::finish_restored_stop;
 use crate::job::sinks::SinkCommitters;
-use crate::job::store::create_dir;
 use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
-use crate::runtime::{Execution, ExecutionOptions, ExecutionPlan, PlanPurpose, RestoredCheckpoint};
+use crate::runtime::{CheckpointTriggers, Region};
 
 /// A prepared attempt.
 pub enum PreparedAttempt {
@@ -85,8 +85,8 @@ pub fn requested_end(message: &JobMessage) -> Option<AttemptEnd> {
     }
 }
 
-/// Prepares an attempt and starts its subtasks. `is_first` is set for the first attempt of the process. Errors: `interrupted`, `checkpoint-mismatch`, and errors of the
-/// storage, the sinks and the components.
+/// Prepares an attempt and starts its subtasks. `is_first` is set for the first attempt of the process. Errors:
+/// `interrupted`, `checkpoint-mismatch`, and errors of the storage, the sinks and the components.
 pub fn prepare(
     job: &Arc<JobHandle>,
     environment: &Arc<JobEnvironment>,
@@ -99,10 +99,7 @@ pub fn prepare(
     job.show(|record| record.restoring = record.has_checkpoint || record.from.is_some());
     let storage = environment.storage(pipeline, &record.base_dir)?;
     let start = restore::find_starting_point(job, environment, &storage, is_first, interrupt)?;
-    let mut plan = compatible_plan(job, environment, pipeline, &start)?;
-    let versions = OperatorVersions::new(&plan, &record, start.metadata.as_deref());
-    versions.set_generations(&mut plan, start.metadata.as_deref());
-    let (plan, versions) = (Arc::new(plan), Arc::new(versions));
+    let (plan, versions) = plan_from(job, environment, pipeline, &start)?;
     let sinks = SinkCommitters::open(&plan.pipeline, &record, &environment.clock);
     sinks.recover(job, &plan.pipeline, &start, &storage)?;
     job.show(|record| {
@@ -118,86 +115,35 @@ pub fn prepare(
         }
     }
     let base = start.incremental_base(&record, &storage, &plan.pipeline)?;
-    let options = execution_options(job, environment, &start, &sender, interrupt)?;
     let context =
         AttemptContext { job: job.clone(), environment: environment.clone(), plan, versions, storage, sender };
-    let coordinator = CheckpointCoordinator::new(context.clone(), sinks, base)?;
+    let coordinator = CheckpointCoordinator::new(context.clone(), sinks, base, start.own().cloned())?;
     interrupt.check()?;
-    let execution = Execution::start(&context.plan, options)?;
-    Ok(PreparedAttempt::Started(Box::new(Attempt::new(context, execution, coordinator))))
+    let triggers = Arc::new(CheckpointTriggers::of_job(&context.plan.pipeline));
+    let regions = start_regions(&context, &start, &triggers, interrupt)?;
+    Ok(PreparedAttempt::Started(Box::new(Attempt::new(context, regions, triggers, coordinator))))
 }
 
-/// Plans the pipeline for the starting point. Error: `checkpoint-mismatch` if it is not compatible with the restored
-/// checkpoint.
-fn compatible_plan(
-    job: &JobHandle,
-    environment: &JobEnvironment,
-    pipeline: &PipelineSpec,
+/// Starts the subtasks of all regions.
+fn start_regions(
+    context: &AttemptContext,
     start: &StartingPoint,
-) -> Result<ExecutionPlan> {
-    let record = job.record();
-    let allow_unclaimed = record.allow_unclaimed_state;
-    let restored = start.metadata.as_deref();
-    let pipeline = match restored {
-        Some(metadata) => restore::with_restored_max_parallelism(metadata, pipeline, allow_unclaimed)?,
-        None => pipeline.clone(),
-    };
-    let is_end_requested = || job.is_end_requested();
-    let plan = planning::plan(
-        PlanPurpose::Attempt(restored),
-        pipeline,
-        &record.components,
-        &environment.components,
-        &record.base_dir,
-        &is_end_requested,
-    )?;
-    if let Some(metadata) = restored {
-        restore::check_states(metadata, &plan, allow_unclaimed)?;
-        restore::check_in_flight(metadata, &plan)?;
-    }
-    Ok(plan)
-}
-
-fn execution_options(
-    job: &JobHandle,
-    environment: &JobEnvironment,
-    start: &StartingPoint,
-    sender: &AttemptSender,
+    triggers: &Arc<CheckpointTriggers>,
     interrupt: &Interrupt,
-) -> Result<ExecutionOptions> {
-    let record = job.record();
-    Ok(ExecutionOptions {
-        job_id: record.id.clone(),
-        base_dir: record.base_dir,
-        working_dir: empty_working_dir(job, sender.attempt())?,
-        seed: record.seed,
-        clock: environment.clock.clone(),
-        restore: match &start.metadata {
-            Some(metadata) => {
-                let files = start.storage.files(&record.id, metadata.checkpoint_id, metadata.kind)?;
-                Some(RestoredCheckpoint { metadata: metadata.clone(), files: Arc::new(files) })
-            }
-            None => None,
-        },
-        allow_unclaimed_state: record.allow_unclaimed_state,
-        // The job's own checkpoints contain the watermarks that it has reached since it was submitted.
-        reset_watermarks: record.reset_watermarks && !start.is_own,
-        interrupt: interrupt.clone(),
-        listener: sender.event_callback(),
-    })
-}
-
-/// Creates an empty folder for the running state of an attempt, and removes the folders of earlier attempts.
-fn empty_working_dir(job: &JobHandle, attempt: u32) -> Result<PathBuf> {
-    let working = job.dir.join("working");
-    if let Err(cause) = std::fs::remove_dir_all(&working)
-        && cause.kind() != std::io::ErrorKind::NotFound
-    {
-        return Err(error::state_failed(format!("{}: {cause}", working.display())));
+) -> Result<Regions> {
+    let AttemptContext { job, environment, plan, sender, .. } = context;
+    remove_working_dir(&job.dir.join("working"))?;
+    let regions: Vec<Arc<Region>> = plan.regions().into_iter().map(Arc::new).collect();
+    let is_only = regions.len() == 1;
+    let mut started = Vec::new();
+    for (index, region) in regions.into_iter().enumerate() {
+        // The failure of one of several regions must not end the others.
+        let interrupt = if is_only { interrupt.clone() } else { Interrupt::default() };
+        let region_start = RegionStart { job, environment, plan, start, triggers, sender };
+        let execution = region_start.execute(index, &region, &interrupt)?;
+        started.push((region, execution));
     }
-    let dir = working.join(attempt.to_string());
-    create_dir(&dir)?;
-    Ok(dir)
+    Ok(Regions::new(sender.attempt(), started))
 }
 
 /// After a cancel between two attempts: recovers the sinks as the next attempt would, and removes prepared output.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::attempt_end::AttemptEnd;
+use super::attempt_failure::AttemptFailure;
 use super::attempt_start::{PreparedAttempt, discard_prepared_output, prepare, prepare_while_listening, requested_end};
 use super::job_end;
 use super::restart::{self, Restarts};
@@ -62,14 +63,13 @@ impl JobThread {
         let mut restarts = Restarts::new(self.job.clone(), clock, self.pipeline.restart);
         let mut is_first = true;
         loop {
-            self.job.show(|record| record.attempts += 1);
-            let attempt = self.job.record().attempts;
-            let failure = match self.run_attempt(attempt, is_first) {
+            let failure = match self.run_attempt(is_first, &mut restarts) {
                 Ok(end) => return Ok(end),
-                Err(failure) => failure,
+                Err(AttemptFailure::Final(failure)) => return Err(failure),
+                Err(AttemptFailure::Undecided(failure)) => failure,
             };
             is_first = false;
-            if let ControlFlow::Break(end) = self.wait_for_restart(&mut restarts, attempt, failure)? {
+            if let ControlFlow::Break(end) = self.wait_for_restart(&mut restarts, failure)? {
                 if end == AttemptEnd::Cancelled {
                     discard_prepared_output(&self.job, &self.environment, &self.pipeline);
                 }
@@ -83,7 +83,6 @@ impl JobThread {
     fn wait_for_restart(
         &mut self,
         restarts: &mut Restarts,
-        attempt: u32,
         failure: JobFailure,
     ) -> Result<ControlFlow<AttemptEnd>, JobFailure> {
         if failure.code == "compile-stopped" {
@@ -92,14 +91,15 @@ impl JobThread {
                 return Ok(end);
             }
         }
+        let attempt = self.job.record().attempts;
         let delay = restarts.delay_after(attempt, failure, FailureOutcome::Restart)?;
         Ok(restart::wait(delay, &self.receiver, &mut self.requests))
     }
 
     /// Prepares and runs one attempt. All its subtasks have ended when it returns.
-    fn run_attempt(&mut self, number: u32, is_first: bool) -> Result<AttemptEnd, JobFailure> {
+    fn run_attempt(&mut self, is_first: bool, restarts: &mut Restarts) -> Result<AttemptEnd, AttemptFailure> {
         let interrupt = Interrupt::default();
-        let sender = AttemptSender::new(number, self.sender.clone());
+        let sender = AttemptSender::new(self.job.begin_attempt(), self.sender.clone());
         let prepare = || prepare(&self.job, &self.environment, &self.pipeline, sender, is_first, &interrupt);
         let channel = (&self.sender, &self.receiver);
         let (prepared, messages) = prepare_while_listening(channel, &interrupt, prepare);
@@ -108,7 +108,7 @@ impl JobThread {
             Ok(PreparedAttempt::AlreadyStopped) => Ok(AttemptEnd::Stopped),
             Ok(PreparedAttempt::Started(mut attempt)) => {
                 self.requests.drain(..).for_each(|request| attempt.request(request));
-                attempt.run(messages, &self.receiver)
+                attempt.run(messages, &self.receiver, restarts)
             }
             Err(error) => match messages.iter().find_map(requested_end).filter(|_| interrupt.is_set()) {
                 Some(end) => {

@@ -99,7 +99,12 @@ pub fn wait(
                 Ok(JobMessage::Command(RunningJobCommand::TakeCheckpoint(request))) => requests.push(request),
                 // The next attempt finds the stop in the job's record.
                 Ok(JobMessage::Command(RunningJobCommand::Stop)) => {}
-                Ok(JobMessage::SubtaskEvent { .. } | JobMessage::Uploaded { .. } | JobMessage::Prepared) => {}
+                Ok(
+                    JobMessage::SubtaskEvent { .. }
+                    | JobMessage::RegionPrepared { .. }
+                    | JobMessage::Uploaded { .. }
+                    | JobMessage::Prepared,
+                ) => {}
             },
             recv(deadline) -> _ => return ControlFlow::Continue(()),
         }

@@ -1,6 +1,6 @@
 //! Publishes the output that sinks prepared, when its checkpoint is complete and after a restore.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::prepared_output::{check_prepared_output, committables, missing_output, of_checkpoint};
@@ -39,6 +39,12 @@ impl SinkCommitters {
             }
         }
         SinkCommitters(committers)
+    }
+
+    /// Keeps only the committers of these nodes.
+    pub fn only(mut self, nodes: &BTreeSet<&str>) -> SinkCommitters {
+        self.0.retain(|sink, _| nodes.contains(sink.as_str()));
+        self
     }
 
     /// Publishes what the sinks prepared for a complete checkpoint. After an error it is published by the next attempt.

@@ -86,6 +86,9 @@ pub struct OperatorDetail {
     pub kind: String,
     /// Number of subtasks.
     pub parallelism: u32,
+    /// Number of the attempt that the node runs in. Nodes differ after a region of the job has restarted.
+    #[serde(default)]
+    pub attempt: u32,
     /// Records received.
     pub records_in: u64,
     /// Records emitted.

@@ -23,5 +23,8 @@ mod function_checks;
 pub(super) mod functions;
 pub(super) mod output_ports;
 pub(super) mod records;
+pub(super) mod regions;
+#[cfg(test)]
+mod regions_tests;
 mod source_checks;
 pub(super) mod window_functions;

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::model::NO_TIMESTAMP;
-use crate::pipeline::CheckpointSettings;
+use crate::pipeline::{CheckpointSettings, NodeKind, PipelineSpec};
 
 /// The triggers of a job, shared by all its source subtasks.
-pub(crate) struct CheckpointTriggers {
+pub struct CheckpointTriggers {
     /// A checkpoint is due each time that this many records have been read. 0 turns the trigger off.
     every_records: u64,
     records: AtomicU64,
@@ -25,6 +25,20 @@ struct EventTimeSteps {
 }
 
 impl CheckpointTriggers {
+    /// Creates the triggers of a job.
+    pub fn of_job(pipeline: &PipelineSpec) -> CheckpointTriggers {
+        let sources = pipeline.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Source(_)));
+        let subtasks = sources.map(|source| source.parallelism as usize).sum();
+        CheckpointTriggers::new(&pipeline.checkpoint, subtasks)
+    }
+
+    /// Forgets the watermark of a source subtask, because it starts.
+    pub(crate) fn source_started(&self, source: usize) {
+        if let Some(own) = self.event_time.lock().watermarks.get_mut(source) {
+            *own = NO_TIMESTAMP;
+        }
+    }
+
     /// Creates the triggers for `sources` source subtasks.
     pub(crate) fn new(settings: &CheckpointSettings, sources: usize) -> CheckpointTriggers {
         let step_ms = settings.event_time.map_or(0, |step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX));
@@ -70,7 +84,6 @@ impl CheckpointTriggers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::PipelineSpec;
 
     fn triggers(settings: &str) -> CheckpointTriggers {
         let pipeline_text = format!(

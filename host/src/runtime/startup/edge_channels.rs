@@ -29,11 +29,14 @@ pub(crate) struct UnclaimedChannels {
 }
 
 impl UnclaimedChannels {
-    /// Creates the channels of all edges.
-    pub(crate) fn new(plan: &ExecutionPlan) -> UnclaimedChannels {
+    /// Creates the channels of all edges between chains that run.
+    pub(crate) fn new(plan: &ExecutionPlan, runs_chain: &dyn Fn(usize) -> bool) -> UnclaimedChannels {
         let inboxes = |parallelism: u32| (0..parallelism).map(|_| Arc::<Inbox>::default()).collect();
         let inboxes: Vec<Vec<Arc<Inbox>>> = plan.graph.chains.iter().map(|chain| inboxes(chain.parallelism)).collect();
-        let edges = plan.graph.edges.iter().map(|edge| connect(edge, &inboxes[edge.from], &inboxes[edge.to]));
+        let edges = plan.graph.edges.iter().map(|edge| match runs_chain(edge.from) {
+            true => connect(edge, &inboxes[edge.from], &inboxes[edge.to]),
+            false => EdgeChannels { senders: Vec::new(), receivers: Vec::new() },
+        });
         UnclaimedChannels { edges: edges.collect(), inboxes }
     }
 

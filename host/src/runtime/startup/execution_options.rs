@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
 use crate::model::Interrupt;
+use crate::runtime::plan::regions::Region;
+use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::subtask_event::SubtaskEventListener;
 use crate::state::FileStore;
 
@@ -29,8 +31,19 @@ pub struct ExecutionOptions {
     pub reset_watermarks: bool,
     /// Ends the attempt, also during a restore.
     pub interrupt: Interrupt,
+    /// The part of the graph to run. `None` means all of it.
+    pub region: Option<Arc<Region>>,
+    /// The triggers of checkpoints that the sources of all regions share. `None` means new ones.
+    pub triggers: Option<Arc<CheckpointTriggers>>,
     /// Receives the events of all subtasks.
     pub listener: SubtaskEventListener,
+}
+
+impl ExecutionOptions {
+    /// Returns whether a chain of the plan runs.
+    pub(crate) fn runs_chain(&self, chain: usize) -> bool {
+        self.region.as_ref().is_none_or(|region| region.has_chain(chain))
+    }
 }
 
 /// A checkpoint that an attempt restores.
