@@ -287,6 +287,8 @@ fn restore(
         clock: SystemClock::shared(),
         allow_unclaimed_state: false,
         reset_watermarks: false,
+        region: None,
+        triggers: None,
         interrupt: Interrupt::default(),
         restore: Some(RestoredCheckpoint { metadata: Arc::new(metadata), files: Arc::new(files) }),
         listener: Arc::new(move |event| {

@@ -10,7 +10,7 @@ use crate::job::view::{FailureOutcome, JobDetail, JobStatus, OperatorDetail, Sav
 
 /// Records of the source in each region.
 const FAILING: u64 = 20_000;
-const HEALTHY: u64 = 60_000;
+const HEALTHY: u64 = 30_000;
 
 /// A job of two regions. Each reads numbers and writes them to a folder.
 struct TwoRegions {
