@@ -190,6 +190,34 @@ fn nested_records_are_copied_by_name() {
     assert_eq!(json_of(&to, &copy), expected);
 }
 
+/// Short records are copied with positions on the stack, long ones with positions of their own.
+#[test]
+fn records_of_any_number_of_fields_are_copied() {
+    for count in [1, 2, 14, 15, 16, 17, 31, 32, 33, 40, 300] {
+        let fields = (0..count).map(|number| {
+            let value = if number % 3 == 0 { FieldType::String } else { FieldType::I64 };
+            Field::new(format!("f{number}"), value, number % 2 == 0)
+        });
+        let from = RowSchema::new(fields.collect()).unwrap();
+        let value = |number: usize| if number % 3 == 0 { json!("x".repeat(number)) } else { json!(number * 99) };
+        let record = (0..count).map(|number| (format!("f{number}"), value(number))).collect();
+        let wanted = |number: &usize| count < 3 || number % 7 != 3;
+        let kept = (0..count).rev().filter(wanted).map(|number| from.fields()[number].clone()).collect();
+        let to = RowSchema::new([kept, vec![Field::new("added", FieldType::Bool, true)]].concat()).unwrap();
+        let plan = CopyPlan::compile(&from, &to).unwrap().unwrap();
+        let mut copy = Vec::new();
+        let (row, mut copier) = (row(&from, &Value::Object(record)), plan.copier());
+        copier.copy(&row, &mut Vec::new()).unwrap();
+        copier.copy(&row, &mut copy).unwrap();
+        let mut expected: serde_json::Map<_, _> =
+            (0..count).filter(wanted).map(|number| (format!("f{number}"), value(number))).collect();
+        expected.insert("added".into(), Value::Null);
+        assert_eq!(json_of(&to, &copy), Value::Object(expected));
+        let needed = row.len().min(copy.len()) / 2;
+        assert!(plan.copy(&row[..needed.saturating_sub(1)], &mut Vec::new()).is_err(), "{count} fields");
+    }
+}
+
 #[test]
 fn a_field_is_found_by_its_alias() {
     let from = schema("{new:i64,old:i64}");
