@@ -291,6 +291,7 @@ fn restore(
         triggers: None,
         interrupt: Interrupt::default(),
         restore: Some(RestoredCheckpoint { metadata: Arc::new(metadata), files: Arc::new(files) }),
+        letters: Default::default(),
         listener: Arc::new(move |event| {
             let _ = events.send(event);
         }),

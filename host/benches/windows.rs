@@ -296,6 +296,7 @@ fn run_timers(count: u64) {
         triggers: None,
         interrupt: Interrupt::default(),
         restore: None,
+        letters: Default::default(),
         listener: Arc::new(|event| {
             if let SubtaskEvent::Failed(failure) = event {
                 panic!("{failure:?}");

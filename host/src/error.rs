@@ -124,6 +124,8 @@ codes! {
     record_invalid = "record-invalid", Invalid;
     sink_unwritable = "sink-unwritable", Environment;
     sink_changed = "sink-changed", Conflict;
+    dead_letters_full = "dead-letters-full", Conflict;
+    dead_letter_not_found = "dead-letter-not-found", NotFound;
     capacity_exceeded = "capacity-exceeded", Environment;
     state_exceeded = "state-exceeded", Environment;
     too_many_faults = "too-many-faults", Environment;

@@ -17,6 +17,7 @@ const COMPONENTS: &[(&str, &str)] = &[
     ("flights", "tests/guests/flights"),
     ("keyed-count", "tests/guests/keyed-count"),
     ("relay", "tests/guests/relay"),
+    ("repairable", "tests/guests/repairable"),
 ];
 
 #[derive(clap::Args)]

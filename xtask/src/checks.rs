@@ -16,6 +16,7 @@ const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("evolving", "tests/guests/evolving"),
     ("ambient", "tests/guests/ambient"),
     ("printing", "tests/guests/printing"),
+    ("repairable", "tests/guests/repairable"),
     ("rows", "tests/guests/rows"),
     ("sums", "tests/guests/sums"),
     ("ungranted", "tests/guests/ungranted"),

@@ -86,6 +86,9 @@ pub enum CliCommand {
     /// Read the state of a job or savepoint, or write a savepoint.
     #[command(subcommand)]
     State(StateCommand),
+    /// List, show, try, replay or discard the dead letters of a job that no sink reads.
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
     /// Compile one component. Started by a server as a child process, see `sandbox/compile/compile_child.rs`.
     #[command(hide = true)]
     CompileComponent {
@@ -117,6 +120,67 @@ impl CompileArgs {
         let (cpu, memory_bytes) = (self.compile_time.into(), self.compile_memory.as_u64());
         CompileMode::ChildProcess(CompileLimits { cpu, memory_bytes })
     }
+}
+
+/// The commands of `cofferdam dead-letter`.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterCommand {
+    /// List the letters, oldest first, and the replays.
+    List {
+        /// Id or name of the job.
+        job: String,
+        /// Only letters of this operator or source.
+        #[arg(long)]
+        operator: Option<String>,
+        /// Continue behind this letter.
+        #[arg(long, value_name = "LETTER")]
+        after: Option<String>,
+        /// Largest number of letters, up to 1000.
+        #[arg(long)]
+        limit: Option<usize>,
+    },
+    /// Show a letter completely: record, key, position, fault, backtrace, component and attempt.
+    Show {
+        /// Id or name of the job.
+        job: String,
+        /// Id of the letter.
+        letter: String,
+    },
+    /// Run letters against a version of their component, with the state of the newest checkpoint. Nothing takes effect.
+    Try {
+        /// Id or name of the job.
+        job: String,
+        /// Ids of letters of one operator. Without any, the oldest letters are tried.
+        letters: Vec<String>,
+        /// The operator whose oldest letters are tried.
+        #[arg(long)]
+        operator: Option<String>,
+        /// Number of letters, up to 100.
+        #[arg(long)]
+        limit: Option<usize>,
+        /// The component, as a pipeline file names it. By default that of the job.
+        #[arg(long, value_name = "NAME@VERSION")]
+        component: Option<String>,
+    },
+    /// Hand all letters to their operators again, exactly once. Those that fail again become letters again.
+    Replay {
+        /// Id or name of the job, which must be running.
+        job: String,
+        /// Only letters of this operator.
+        #[arg(long)]
+        operator: Option<String>,
+        /// Wait until a checkpoint contains the effects.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Remove letters for good.
+    Discard {
+        /// Id or name of the job.
+        job: String,
+        /// Only letters of this operator or source.
+        #[arg(long)]
+        operator: Option<String>,
+    },
 }
 
 /// The commands of `cofferdam state`.

@@ -117,6 +117,11 @@ impl ApiClient {
         self.decode(request.content_type("application/wasm").send(&body))
     }
 
+    /// Sends a DELETE request with a query, and decodes the answer.
+    pub fn delete_query<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
+        self.decode(self.agent.delete(self.url(path)).query_pairs(query.iter().copied()).call())
+    }
+
     /// Sends a DELETE request.
     pub fn delete(&self, path: &str) -> Result<()> {
         self.checked(self.agent.delete(self.url(path)).call()).map(|_| ())

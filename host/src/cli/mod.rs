@@ -10,12 +10,14 @@
 //! | `run` | runs a pipeline in this process |
 //! | `server_commands`, `client` | commands for a server, and the HTTP client |
 //! | `state`, `state_load`, `offline_state` | reads stored state, and writes a savepoint from lines of JSON |
+//! | `dead_letters` | lists, tries and replays dead letters |
 //! | `pipeline_file`, `stale_components` | reads the pipeline file and its components |
 //! | `print`, `progress`, `signal` | output on the terminal, and stop signals |
 
 mod arguments;
 mod build;
 mod client;
+mod dead_letters;
 mod execute;
 mod new;
 mod offline_state;

@@ -15,8 +15,8 @@ use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::escape;
 use crate::job::view::{
-    CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, HistogramView, JobDetail, JobStatus,
-    JobSummary, OperatorDetail, PastFailure, PortView, SavepointView, StoredSavepoint,
+    CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, DeadLetterSummary, HistogramView, JobDetail,
+    JobStatus, JobSummary, OperatorDetail, PastFailure, PortView, SavepointView, StoredSavepoint,
 };
 use crate::state_reader::{StateListing, StateSummary};
 
@@ -28,6 +28,15 @@ pub fn line(text: impl Display) {
 /// Prints lines. The caller has escaped untrusted text.
 pub fn lines(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{}", escape::lines(&text.to_string()));
+}
+
+/// Prints a table of dead letters.
+pub fn dead_letters(letters: &[DeadLetterSummary]) {
+    let row = |letter: &DeadLetterSummary| {
+        let DeadLetterSummary { id, node, code, message, attempt, key, value, .. } = letter.clone();
+        [id, node, code, attempt.to_string(), or_dash(key), value, message]
+    };
+    table(["LETTER", "NODE", "CODE", "ATTEMPT", "KEY", "RECORD", "MESSAGE"], letters.iter().map(row));
 }
 
 /// Prints a value as indented JSON.

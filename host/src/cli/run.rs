@@ -57,6 +57,9 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         text => text?,
     };
     let job = run_job(&host, args, &file, &text, &interrupted, clock)?;
+    if args.data_dir.is_none() {
+        warn_of_lost_letters(&host, &job.summary.id);
+    }
     if json {
         print::json(&job)?;
     }
@@ -65,6 +68,18 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         JobStatus::Canceled => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Warns about dead letters that nothing reads and that end with the temporary data folder.
+fn warn_of_lost_letters(host: &Host, job: &str) {
+    let Ok(page) = host.dead_letters(job, None, None, 1) else { return };
+    let Some(first) = page.letters.first() else { return };
+    let (total, node) = (page.total, &first.node);
+    stdio::tell(format_args!(
+        "warning: {total} dead letters are removed with the temporary data folder; the first is of `{node}`: {} [{}], record {}; \
+         keep them with --data-dir, or add a sink with input = \"{node}.dead-letter\"",
+        first.message, first.code, first.value
+    ));
 }
 
 /// Returns where compiled code is kept: in the data folder if there is one, else in the cache folder of the user.

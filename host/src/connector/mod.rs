@@ -9,6 +9,7 @@
 
 mod blackhole;
 mod context;
+mod dead_letters;
 mod file;
 mod generator;
 mod open;
@@ -23,6 +24,10 @@ mod versioned_bytes;
 mod testing;
 
 pub use context::ConnectorContext;
+pub use dead_letters::{
+    LetterFile, LetterLine, LetterLines, LetterQuota, LetterStore, StoredLetter, is_letter_committable,
+    letter_committer, open_letter_sink,
+};
 pub use open::{
     check_headers, check_promise, check_sink, check_source, committer, find_record, first_records, open_sink,
     open_source, published_by_other_jobs, replay,

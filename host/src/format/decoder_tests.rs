@@ -21,6 +21,7 @@ fn decoding(format: FileFormat, schema: &str) -> SourceDecoding {
         wants_raw: false,
         timestamp: None,
         on_undecodable: UndecodablePolicy::Fail,
+        keep_raw: false,
     }
 }
 

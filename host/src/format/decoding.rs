@@ -23,13 +23,23 @@ pub struct SourceDecoding {
     pub timestamp: Option<TimestampSelector>,
     /// What happens to a record of which a field or the timestamp cannot be read.
     pub on_undecodable: UndecodablePolicy,
+    /// Whether records carry their original bytes and their position as attributes.
+    pub keep_raw: bool,
 }
 
 impl SourceDecoding {
     /// Returns the decoding of a source whose consumers all take the records as they are.
     pub fn raw(format: FileFormat, settings: DecodingSettings, timestamp: Option<TimestampSelector>) -> SourceDecoding {
         let on_undecodable = UndecodablePolicy::default();
-        SourceDecoding { format, settings, rows: Vec::new(), wants_raw: true, timestamp, on_undecodable }
+        SourceDecoding {
+            format,
+            settings,
+            rows: Vec::new(),
+            wants_raw: true,
+            timestamp,
+            on_undecodable,
+            keep_raw: false,
+        }
     }
 
     /// Returns the index of the output of records as they are.

@@ -255,7 +255,7 @@ pub(super) struct StopOptions {
 }
 
 /// Returns the JSON body, or the defaults if the body is empty.
-async fn options<T: Default + DeserializeOwned>(request: Request) -> Result<T> {
+pub(super) async fn options<T: Default + DeserializeOwned>(request: Request) -> Result<T> {
     let body = read_body(request.into_body(), OPTIONS_BYTES_MAX).await?;
     if body.is_empty() {
         return Ok(T::default());

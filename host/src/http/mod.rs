@@ -9,6 +9,7 @@ mod api;
 mod body;
 mod components;
 mod connections;
+mod dead_letters;
 mod jobs;
 mod lanes;
 mod problem;

@@ -20,7 +20,7 @@ use super::api::ApiState;
 use super::body::{self, BodyTimeouts};
 use super::lanes::Lanes;
 use super::problem::{self, Problem, ProblemBody};
-use super::{components, jobs, state};
+use super::{components, dead_letters, jobs, state};
 use crate::error::{request_invalid, request_not_found};
 use crate::job::Host;
 
@@ -61,6 +61,10 @@ pub(super) fn router_with(
         .routes(routes!(jobs::checkpoints, jobs::trigger_checkpoint))
         .routes(routes!(jobs::show_checkpoint_request))
         .routes(routes!(jobs::show_checkpoint))
+        .routes(routes!(dead_letters::list, dead_letters::discard))
+        .routes(routes!(dead_letters::try_letters))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(dead_letters::show))
         .routes(routes!(state::list))
         .routes(routes!(state::dump))
         .routes(routes!(state::get))

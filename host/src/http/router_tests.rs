@@ -141,6 +141,7 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
         [
             "delete /v1/components/{reference}",
             "delete /v1/jobs/{id}",
+            "delete /v1/jobs/{id}/dead-letters",
             "delete /v1/savepoints",
             "get /v1/components",
             "get /v1/components/{reference}",
@@ -150,6 +151,8 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
             "get /v1/jobs/{id}/checkpoints",
             "get /v1/jobs/{id}/checkpoints/details/{checkpoint}",
             "get /v1/jobs/{id}/checkpoints/{request_id}",
+            "get /v1/jobs/{id}/dead-letters",
+            "get /v1/jobs/{id}/dead-letters/{letter}",
             "get /v1/jobs/{id}/savepoints",
             "get /v1/jobs/{id}/savepoints/{request_id}",
             "get /v1/jobs/{id}/state",
@@ -159,6 +162,8 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
             "post /v1/jobs",
             "post /v1/jobs/{id}/cancel",
             "post /v1/jobs/{id}/checkpoints",
+            "post /v1/jobs/{id}/dead-letters/replay",
+            "post /v1/jobs/{id}/dead-letters/try",
             "post /v1/jobs/{id}/savepoints",
             "post /v1/jobs/{id}/stop",
         ]

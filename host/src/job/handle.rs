@@ -19,6 +19,7 @@ use super::metrics_view;
 use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
 use super::view::{CheckpointDetail, CheckpointSummary, JobDetail, JobStatus, JobSummary, SavepointView};
+use crate::connector::LetterStore;
 use crate::error::{self, Result};
 use crate::runtime::{ExecutionPlan, StatsReader};
 
@@ -84,6 +85,11 @@ impl JobHandle {
     /// Returns a copy of the record.
     pub fn record(&self) -> JobRecord {
         self.shown.lock().record.clone()
+    }
+
+    /// Returns the dead letters that the host keeps for the job.
+    pub fn letters(&self) -> LetterStore {
+        LetterStore::new(self.dir.join("letters"))
     }
 
     /// Returns the current status.

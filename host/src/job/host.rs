@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
+use super::dead_letters::{self, TrialRequest};
 use super::environment::JobEnvironment;
 use super::handle::JobHandle;
 use super::message::RunningJobCommand;
@@ -16,8 +17,8 @@ use super::registry::{self, JobRegistry, Submission};
 use super::savepoint::{request_stop, trigger_checkpoint};
 use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
 use super::view::{
-    CheckpointDetail, CheckpointSummary, ComponentView, JobDetail, JobStatus, JobSummary, SavepointFormat,
-    SavepointView, StoredSavepoint,
+    CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, JobDetail, JobStatus,
+    JobSummary, ReplaysStarted, SavepointFormat, SavepointView, StoredSavepoint, TrialView,
 };
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};
 use crate::clock::SharedClock;
@@ -277,6 +278,42 @@ impl Host {
             let reader = StateReader::new(Arc::new(metadata), files, &self.shared.data_dir.reading())?;
             Ok((reader.checkpoint(), reader))
         })
+    }
+
+    /// Returns dead letters that the host keeps for a job: those of an operator or source, or all. At most `limit`, behind the
+    /// letter `after`. Error: `dead-letter-not-found` if that is gone.
+    pub fn dead_letters(
+        &self,
+        id_or_name: &str,
+        node: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<DeadLetterPage> {
+        dead_letters::list_letters(&*self.find(id_or_name)?, node, after, limit)
+    }
+
+    /// Returns a dead letter completely. Error: `dead-letter-not-found`.
+    pub fn dead_letter(&self, id_or_name: &str, letter: &str) -> Result<DeadLetterDetail> {
+        dead_letters::show_letter(&*self.find(id_or_name)?, &self.shared.environment, letter)
+    }
+
+    /// Runs dead letters against a version of their component, with the state of the newest checkpoint. Throws the effects away.
+    pub fn try_dead_letters(&self, id_or_name: &str, request: &TrialRequest) -> Result<TrialView> {
+        let SharedHost { data_dir, environment, .. } = &*self.shared;
+        // A job without a checkpoint has no state that matters.
+        let held = self.state(id_or_name).ok();
+        dead_letters::try_letters(&*self.find(id_or_name)?, environment, request, held.as_ref(), &data_dir.reading())
+    }
+
+    /// Replays the dead letters of a job, or of one operator. Errors: `job-state`, `dead-letter-not-found`.
+    pub fn replay_dead_letters(&self, id_or_name: &str, operator: Option<&str>) -> Result<ReplaysStarted> {
+        let now_ms = self.shared.environment.clock.wall_ms();
+        dead_letters::request_replay(&*self.find(id_or_name)?, operator, now_ms)
+    }
+
+    /// Removes the dead letters of a job, or of one operator or source, that are not being replayed. Returns how many.
+    pub fn discard_dead_letters(&self, id_or_name: &str, node: Option<&str>) -> Result<u64> {
+        dead_letters::discard_letters(&*self.find(id_or_name)?, node)
     }
 
     /// Removes an ended job: its record and its checkpoints, but not its savepoints. Error: `job-state` if it has not

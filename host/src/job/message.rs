@@ -18,6 +18,11 @@ pub enum RunningJobCommand {
     Cancel,
     /// Take a checkpoint or savepoint.
     TakeCheckpoint(CheckpointRequest),
+    /// Replay the dead letters that the job's record names, and count letters of this size as removed.
+    UpdateLetters {
+        /// Size of the letters that were removed, in bytes.
+        removed_bytes: u64,
+    },
     /// Carry out the stop that the job's record holds.
     Stop,
     /// End the job's thread because the process ends. The job resumes when the process starts again.

@@ -8,6 +8,7 @@
 //! This module must not depend on `http` or `cli`.
 
 mod checkpoint;
+mod dead_letters;
 mod environment;
 mod failure;
 mod handle;
@@ -34,6 +35,7 @@ mod restart_policy_tests;
 #[cfg(test)]
 mod testing;
 
+pub use dead_letters::TrialRequest;
 pub use host::{Host, HostOptions, INSTANCES_MAX};
 pub use registry::Submission;
 pub use store::JobState;

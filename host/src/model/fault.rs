@@ -6,7 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Kind of a fault. The names are stable, and `docs/errors.md` explains them.
+/// Kind of a fault. The names are stable, and `docs/errors.md` explains them. The order is durable: records in flight hold the index
+/// of a code, so new ones come last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultCode {
@@ -24,11 +25,6 @@ pub enum FaultCode {
     StackOverflow,
     /// The call returned more bytes than `limits.output`.
     OutputExceeded,
-    /// The turn writes more state than `limits.state_per_turn`, or the state of a key exceeds `limits.state_per_key` or
-    /// `limits.list_elements`.
-    StateExceeded,
-    /// The turn registers more timers than `limits.timers_per_turn`, or a key has more than `limits.timers_per_key`.
-    TimersExceeded,
     /// The outputs are malformed: wrong offsets or lengths, or an output that does not exist.
     InvalidOutput,
     /// A host function was called with invalid arguments.
@@ -43,6 +39,11 @@ pub enum FaultCode {
     NumberMissing,
     /// The result of the operator's `aggregate` exceeds the range of JSON numbers or of 64-bit floating point.
     NumberOverflow,
+    /// The turn writes more state than `limits.state_per_turn`, or the state of a key exceeds `limits.state_per_key` or
+    /// `limits.list_elements`.
+    StateExceeded,
+    /// The turn registers more timers than `limits.timers_per_turn`, or a key has more than `limits.timers_per_key`.
+    TimersExceeded,
 }
 
 impl FaultCode {

@@ -5,6 +5,7 @@
 mod batch;
 mod column;
 mod counters;
+mod dead_letter;
 mod event_time;
 mod fault;
 mod interrupt;
@@ -16,6 +17,7 @@ mod user_metrics;
 pub use batch::{Batch, NO_ATTRIBUTES, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
 pub use counters::Counters;
+pub use dead_letter::LetterReplay;
 pub use event_time::{
     DueTimers, JoinedPairs, PairSide, TimeDomain, WindowElements, Windows, time_bytes, time_of_bytes,
 };

@@ -79,6 +79,7 @@ impl FunctionOperator {
                     record,
                     kind,
                     joined_with: None,
+                    attributes: None,
                 };
                 runner.apply_fault_policy(item, outputs)?;
                 runner.run_host_turn(&due.keys, |turn| {
@@ -125,7 +126,7 @@ impl TurnDriven for FunctionOperator {
                 })
             },
             |runner, index, fault, outputs| {
-                runner.apply_fault_policy(FailedItem::record(&batch, index, records_before, fault), outputs)
+                runner.apply_fault_policy(FailedItem::record(input, &batch, index, records_before, fault), outputs)
             },
         )
     }

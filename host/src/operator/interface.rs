@@ -56,6 +56,9 @@ pub trait Operator: Send {
     /// The record counters of the operator.
     fn counters(&self) -> Counters;
 
+    /// Sets how often the records of the next batches have failed before. Above 0 only while dead letters are replayed.
+    fn set_failed_before(&mut self, _times: u32) {}
+
     /// Logs how many lines were suppressed by a rate limit, if no line has reported it for a while. Called periodically.
     fn log_suppressed(&self) {}
 

@@ -37,6 +37,7 @@ pub(crate) mod testing;
 pub use failure::OperatorFailure;
 pub use faults::dead_letter::RecordPosition;
 pub use faults::failed_record::FailedRecord;
+pub use faults::retry::RetryPolicy;
 pub use function::FunctionOperator;
 pub use interface::{Operator, RejectedRecord};
 pub use interval_join::{IntervalJoin, join_states};

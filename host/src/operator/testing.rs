@@ -93,7 +93,18 @@ pub(crate) struct OperatorHarness {
 /// The settings of a function `f` of a job `job` that is never cancelled.
 pub(crate) fn function_settings(on_fault: FaultPolicy, batch_records: usize, clock: SharedClock) -> FunctionSettings {
     let (job, function, log, cancel) = ("job".into(), "f".into(), Arc::default(), Arc::default());
-    FunctionSettings { job, function, on_fault, batch_records, clock, log, cancel }
+    FunctionSettings {
+        job,
+        function,
+        on_fault,
+        retry: None,
+        component: None,
+        keeps_letters: false,
+        batch_records,
+        clock,
+        log,
+        cancel,
+    }
 }
 
 /// Returns the number by which tests name an output of a function with one output.

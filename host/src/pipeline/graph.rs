@@ -196,14 +196,12 @@ fn cycle(
         .at(text.location(&span))
 }
 
-/// Checks that every output is read, dead letters included, so that no records are lost silently.
+/// Checks that every output is read, so that no records are lost silently. The host keeps dead letters that no node reads.
 fn check_readers(text: &PipelineText<'_>, nodes: &[UnwiredNode<'_>], edges: &[Vec<usize>]) -> Result<()> {
     let mut read = vec![false; nodes.len()];
-    let mut dead_letters_read = vec![false; nodes.len()];
     for (node, inputs) in nodes.iter().zip(edges) {
         for (input, &place) in node.inputs.iter().zip(inputs) {
             let is_dead_letter = input.port == OutputPort::DeadLetter;
-            dead_letters_read[place] |= is_dead_letter;
             // Only the main output of a source counts: otherwise nothing reads its records.
             read[place] |= !is_dead_letter || matches!(nodes[place].kind, NodeKind::Operator(_));
         }
@@ -211,17 +209,6 @@ fn check_readers(text: &PipelineText<'_>, nodes: &[UnwiredNode<'_>], edges: &[Ve
     for (place, node) in nodes.iter().enumerate() {
         let at = |error: Error| error.at(text.location(&node.span));
         let id = node.id;
-        let dead_letter_setting = match &node.kind {
-            NodeKind::Operator(operator) if operator.on_fault == FaultPolicy::DeadLetter => Some("on_fault"),
-            NodeKind::Source(source) if source.on_undecodable == UndecodablePolicy::DeadLetter => {
-                Some("on_undecodable")
-            }
-            _ => None,
-        };
-        if let Some(setting) = dead_letter_setting.filter(|_| !dead_letters_read[place]) {
-            return Err(at(manifest_invalid(format!("no node reads the dead letters of `{id}`"))
-                .hint(format!("add a sink with input = \"{id}.dead-letter\", or set {setting} = \"skip\""))));
-        }
         if !read[place] && !matches!(node.kind, NodeKind::Sink(_)) {
             return Err(at(manifest_invalid(format!("no node reads `{id}`"))
                 .hint(format!("add a sink with input = \"{id}\"; connector = \"blackhole\" drops the records"))));

@@ -8,6 +8,7 @@
 
 mod bounds;
 mod duration;
+mod fault_settings;
 mod filter;
 mod graph;
 mod interval;
@@ -43,15 +44,15 @@ pub use key_selector::KeySelector;
 pub use limits::{FaultShareLimit, LimitCeilings, LimitKey, MEMORY_BYTES_MAX, OperatorLimits};
 pub use node_spec::{
     AlignmentSettings, FaultPolicy, FunctionReference, GuestLimits, InputRole, NodeInput, NodeKind, OperatorNode,
-    OutputPort, PipelineNode, SinkConfig, SinkNode, SourceConfig, SourceNode, TimestampFormat, TimestampSelector,
-    UndecodablePolicy, WatermarkSettings,
+    OutputPort, PipelineNode, RetrySettings, SinkConfig, SinkNode, SourceConfig, SourceNode, TimestampFormat,
+    TimestampSelector, UndecodablePolicy, WatermarkSettings,
 };
 pub use parse::locate;
 pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat};
 pub use row_operator::{FieldRename, FieldSelection, RowOperator};
 pub use spec::{
-    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, ExponentialDelay, FailureLimit, PipelineSpec,
-    RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
+    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, DeadLetterSettings, ExponentialDelay,
+    FailureLimit, PipelineSpec, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
 };
 pub use window_settings::{
     Aggregate, Evictor, NumericAggregate, RetainedElements, WindowAssigner, WindowSettings, WindowTrigger,

@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use super::bounds::{check_connector_keys, check_id, parallelism};
 use super::key_selector::{KeySelector, key};
 use super::node_spec::{
-    FaultPolicy, FunctionReference, InputRole, NodeKind, OperatorNode, OutputPort, SinkConfig, SinkNode, SourceConfig,
-    SourceNode,
+    FunctionReference, InputRole, NodeKind, OperatorNode, OutputPort, SinkConfig, SinkNode, SourceConfig, SourceNode,
 };
 use super::source::source;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
-use super::{interval, limits, record_format, row_operator, window};
+use super::{fault_settings, interval, limits, record_format, row_operator, window};
 use crate::error::{Result, manifest_invalid};
 
 /// A node whose inputs are still names.
@@ -119,12 +118,12 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         "config",
         "interval",
         "on_fault",
+        "retry",
         "limits",
         "parallelism",
     ];
     section.check_keys(&[&own[..], &window::KEYS, &row_operator::KEYS].concat())?;
-    let policies = [("fail", FaultPolicy::Fail), ("skip", FaultPolicy::Skip), ("dead-letter", FaultPolicy::DeadLetter)];
-    let on_fault = section.get("on_fault").map(|item| item.choose(&policies)).transpose()?;
+    let (on_fault, retry) = fault_settings::read(section)?;
     let rows = row_operator::read(section)?;
     let windows = window::read(section)?;
     let function = match windows.as_ref().and_then(|windows| windows.aggregate.as_ref()) {
@@ -141,7 +140,8 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         windows,
         config: section.get("config").map(|item| config(&item)).transpose()?.unwrap_or_default(),
         interval: section.get("interval").map(|item| interval::read(&item)).transpose()?,
-        on_fault: on_fault.unwrap_or(FaultPolicy::Fail),
+        on_fault,
+        retry,
         limits: section.get("limits").map(|item| limits::read(&item)).transpose()?.unwrap_or_default(),
     })
 }

@@ -115,6 +115,8 @@ pub struct SourceNode {
     pub rate: Option<u64>,
     /// The policy for undecodable records.
     pub on_undecodable: UndecodablePolicy,
+    /// Whether records carry their original bytes and their position as attributes, for dead letters.
+    pub keep_raw: bool,
 }
 
 /// The policy for a record that a source cannot decode, because it has no proper end or an unreadable timestamp.
@@ -125,7 +127,7 @@ pub enum UndecodablePolicy {
     Fail,
     /// The record is skipped and counted.
     Skip,
-    /// The record is counted and sent to the source's output `dead-letter`.
+    /// The record is counted and sent to the source's output `dead-letter`, or kept by the host if nothing reads it.
     DeadLetter,
 }
 
@@ -201,8 +203,10 @@ pub struct OperatorNode {
     pub config: BTreeMap<String, String>,
     /// The interval of an interval join.
     pub interval: Option<JoinInterval>,
-    /// The policy for records on which the function fails.
+    /// The policy for records on which the function fails, after the last retry if there are any.
     pub on_fault: FaultPolicy,
+    /// Whether a record on which the function fails is tried again first.
+    pub retry: Option<RetrySettings>,
     /// The limits of the operator.
     pub limits: OperatorLimits,
 }
@@ -224,8 +228,25 @@ pub enum FaultPolicy {
     Fail,
     /// The record is skipped and counted.
     Skip,
-    /// The record and the fault are sent to the operator's output `dead-letter`.
+    /// The record and the fault are sent to the operator's output `dead-letter`, or kept by the host if nothing reads it.
     DeadLetter,
+}
+
+/// How a record on which the function fails is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// Number of retries.
+    pub attempts: u32,
+    /// Time before the first retry. It doubles with each further one.
+    pub backoff: Duration,
+}
+
+impl RetrySettings {
+    /// Returns the time before retry number `attempt`, counted from 1.
+    pub fn wait_before(&self, attempt: u32) -> Duration {
+        let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.backoff.saturating_mul(factor)
+    }
 }
 
 /// The limits of one call of a function, as the sandbox enforces them.

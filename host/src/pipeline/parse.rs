@@ -3,6 +3,7 @@
 use toml::de::DeTable;
 
 use super::bounds::{NAME_CHARS_MAX, parallelism};
+use super::fault_settings;
 use super::graph;
 use super::job_settings::{self, CHECKPOINT_KEYS};
 use super::node::{self, UnwiredNode};
@@ -25,6 +26,7 @@ const TOP_KEYS: &[&str] = &[
     "fault_injection",
     "state",
     "sandbox",
+    "dead_letters",
     "source",
     "operator",
     "sink",
@@ -75,6 +77,7 @@ fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Pip
         fail_after_checkpoints: job_settings::fault_injection(top)?,
         state: job_settings::state(top)?,
         sandbox: job_settings::sandbox(top)?,
+        dead_letters: fault_settings::dead_letters(top)?,
         nodes: graph::wire(text, nodes)?,
     };
     for node in &mut pipeline.nodes {

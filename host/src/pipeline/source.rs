@@ -23,7 +23,8 @@ enum SourceKind {
 
 /// Reads `[source.ID]`.
 pub(super) fn source(section: &TomlSection<'_>) -> Result<SourceNode> {
-    const COMMON: &[&str] = &["connector", "format", "timestamp", "watermark", "rate", "on_undecodable", "parallelism"];
+    const COMMON: &[&str] =
+        &["connector", "format", "timestamp", "watermark", "rate", "on_undecodable", "keep_raw", "parallelism"];
     const FILE: &[&str] = &["path", "header"];
     const GENERATOR: &[&str] = &["records", "template", "keys"];
     const SOCKET: &[&str] = &["address"];
@@ -50,7 +51,8 @@ pub(super) fn source(section: &TomlSection<'_>) -> Result<SourceNode> {
     ];
     let on_undecodable = section.get("on_undecodable").map(|item| item.choose(&choices)).transpose()?;
     let on_undecodable = on_undecodable.unwrap_or_default();
-    Ok(SourceNode { connector, decoding, timestamp, watermark, rate, on_undecodable })
+    let keep_raw = section.get("keep_raw").map(|item| item.bool()).transpose()?.unwrap_or(false);
+    Ok(SourceNode { connector, decoding, timestamp, watermark, rate, on_undecodable, keep_raw })
 }
 
 fn socket(section: &TomlSection<'_>) -> Result<SourceConfig> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::node_spec::{NodeKind, PipelineNode};
+use super::node_spec::{FaultPolicy, NodeKind, OutputPort, PipelineNode, UndecodablePolicy};
 
 /// A checked pipeline. See the module `pipeline` for its invariant.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,8 @@ pub struct PipelineSpec {
     pub state: StateSettings,
     /// How functions are run.
     pub sandbox: SandboxSettings,
+    /// How many dead letters the host keeps.
+    pub dead_letters: DeadLetterSettings,
     /// The nodes in topological order: each node comes after its inputs.
     pub nodes: Vec<PipelineNode>,
 }
@@ -48,6 +50,22 @@ impl PipelineSpec {
         }
         seen.retain(|index| matches!(self.nodes[*index].kind, NodeKind::Source(_)));
         seen
+    }
+
+    /// Returns whether the host keeps the dead letters of a node: it has some, and no node reads them.
+    pub fn keeps_letters(&self, node: usize) -> bool {
+        let has_letters = match &self.nodes[node].kind {
+            NodeKind::Operator(operator) => operator.on_fault == FaultPolicy::DeadLetter,
+            NodeKind::Source(source) => source.on_undecodable == UndecodablePolicy::DeadLetter,
+            NodeKind::Sink(_) => false,
+        };
+        let mut inputs = self.nodes.iter().flat_map(|node| &node.inputs);
+        has_letters && !inputs.any(|input| input.node == node && input.port == OutputPort::DeadLetter)
+    }
+
+    /// Returns the index of a node.
+    pub fn index_of(&self, id: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| node.id == id)
     }
 }
 
@@ -188,6 +206,19 @@ pub enum StateBackendKind {
     Memory,
     /// State is kept in RocksDB.
     RocksDb,
+}
+
+/// The limit of the dead letters that the host keeps for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadLetterSettings {
+    /// Size of all kept letters, in bytes. The job fails rather than exceed it.
+    pub limit_bytes: u64,
+}
+
+impl Default for DeadLetterSettings {
+    fn default() -> Self {
+        DeadLetterSettings { limit_bytes: 1 << 30 }
+    }
 }
 
 /// The settings of state.

@@ -44,6 +44,11 @@ impl AttemptSignals {
         self.interrupt.set();
     }
 
+    /// Wakes all subtasks without a signal.
+    pub(crate) fn wake_all(&self) {
+        self.interrupt.wake_subscribers();
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.interrupt.is_set()
     }

@@ -184,6 +184,11 @@ impl Execution {
         self.signals.abandon(checkpoint);
     }
 
+    /// Wakes all subtasks, because a replay was added.
+    pub fn wake_all(&self) {
+        self.signals.wake_all();
+    }
+
     /// Asks all subtasks to end. [`Execution::join`] waits until they have.
     pub fn cancel(&self) {
         self.signals.cancel();

@@ -7,6 +7,7 @@
 //! - `source/` reads a source: timestamps, watermarks, rate limit, watermark alignment.
 //! - `input/` is the receiving side: barrier alignment, combined watermarks, in-flight data.
 //! - `records/` rewrites records for their consumers, and computes their keys.
+//! - `replay/` reads kept dead letters for the subtasks that replay them.
 //! - `output/` is the sending side: it partitions records by key and batches them.
 //! - `channel` connects two subtasks; `stream_element` and `barrier` are what flows through it.
 //!
@@ -22,6 +23,7 @@ mod metrics_aggregation;
 mod output;
 mod plan;
 mod records;
+mod replay;
 mod source;
 mod startup;
 mod stream_element;
@@ -37,8 +39,12 @@ pub use metrics_aggregation::{NodeStats, SubtaskEventTime};
 pub use plan::execution_plan::{ExecutionPlan, PlanPurpose};
 pub use plan::functions::{FunctionPlan, GuestFactory, GuestOptions};
 pub use plan::regions::Region;
+pub use replay::replay_board::{ReplayBoard, ReplayOrder};
+pub use replay::replay_position::ReplayPosition;
 pub use source::checkpoint_triggers::CheckpointTriggers;
-pub use startup::execution_options::{ExecutionOptions, RestoredCheckpoint};
+pub use startup::execution_options::{ExecutionOptions, LetterOptions, RestoredCheckpoint};
+pub use startup::operator_trial::OperatorTrial;
+pub use startup::record_origin::first_with_value;
 pub use subtask_event::SubtaskEvent;
 pub use subtask_failure::{RecordOrigin, SubtaskFailure};
 pub use subtask_snapshot::{BarrierTimes, SubtaskSnapshot};

@@ -65,6 +65,7 @@ pub(super) fn execution_options(
         region: None,
         triggers: None,
         listener: Arc::new(move |event| drop(sender.send(event))),
+        letters: Default::default(),
     };
     (options, events)
 }

@@ -3,5 +3,5 @@
 mod sink;
 mod source;
 
-pub(super) use sink::{FileCommitter, FileSink, check_promise, check_sink, output_of_other_jobs};
+pub(super) use sink::{FileCommitter, FileSink, check_promise, check_sink, output_of_other_jobs, part_name};
 pub(super) use source::{FileSettings, FileSource, check_headers, check_source, find_record};

@@ -15,6 +15,7 @@ use super::schedule::CheckpointSchedule;
 use super::upload::{self, CheckpointHeader, CheckpointUploads, UploadedCheckpoint};
 use crate::checkpoint::{CheckpointMetadata, StorageLocation, UnfinishedCheckpoint};
 use crate::error::{self, Error, Result};
+use crate::job::dead_letters;
 use crate::job::lifecycle::AttemptContext;
 use crate::job::savepoint::{CheckpointRequest, record_stop_savepoint, record_stop_trigger};
 use crate::job::sinks::SinkCommitters;
@@ -226,6 +227,8 @@ impl CheckpointCoordinator {
             self.answer_failed(pending, Some(location), &why);
             return Err(error.into());
         }
+        let retained = Some(self.context.plan.pipeline.checkpoint.retained).filter(|_| !kind.is_savepoint());
+        dead_letters::settle_replays(&self.context.job, &self.context.letters.quota, &uploaded.metadata, retained);
         for request_id in &pending.requests {
             self.context.job.show_savepoint(SavepointView::completed(request_id, Some(location.to_string())));
         }

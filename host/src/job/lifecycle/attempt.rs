@@ -17,6 +17,7 @@ use super::region_start::RegionRestart;
 use super::regions::{Regions, SourceFailure};
 use super::restart::Restarts;
 use crate::job::checkpoint::{AfterCheckpoint, CheckpointCoordinator};
+use crate::job::dead_letters;
 use crate::job::lost_records::LossLog;
 use crate::job::message::{JobMessage, RunningJobCommand, receive};
 use crate::job::savepoint::{CheckpointRequest, StopRequest};
@@ -131,6 +132,11 @@ impl Attempt {
             JobMessage::Command(RunningJobCommand::Cancel) => return Ok(ControlFlow::Break(AttemptEnd::Cancelled)),
             JobMessage::Command(RunningJobCommand::Shutdown) => return Ok(ControlFlow::Break(AttemptEnd::Shutdown)),
             JobMessage::Command(RunningJobCommand::TakeCheckpoint(request)) => self.coordinator.request(request),
+            JobMessage::Command(RunningJobCommand::UpdateLetters { removed_bytes }) => {
+                self.context.letters.quota.free(removed_bytes);
+                dead_letters::add_replays(&self.context.job, &self.context.letters.replays);
+                self.regions.wake_all();
+            }
             JobMessage::Command(RunningJobCommand::Stop) => self.request_stop_of_record(),
             JobMessage::SubtaskEvent { attempt, region, event } if self.regions.is_current(region, attempt) => {
                 self.handle_event(region, event, restarts)?;

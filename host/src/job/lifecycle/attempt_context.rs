@@ -7,7 +7,7 @@ use crate::job::checkpoint::OperatorVersions;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::AttemptSender;
-use crate::runtime::ExecutionPlan;
+use crate::runtime::{ExecutionPlan, LetterOptions};
 
 /// The job, its environment, its plan, and the channel to the job's thread.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct AttemptContext {
     pub versions: Arc<OperatorVersions>,
     /// The storage for the job's checkpoints.
     pub storage: CheckpointStorage,
+    /// The dead letters that the host keeps.
+    pub letters: LetterOptions,
     /// Sends messages of this attempt.
     pub sender: AttemptSender,
 }

@@ -17,6 +17,7 @@ use super::regions::Regions;
 use crate::checkpoint::{CheckpointKind, CheckpointStorage};
 use crate::error::Result;
 use crate::job::checkpoint::CheckpointCoordinator;
+use crate::job::dead_letters;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::{AttemptSender, JobMessage, RunningJobCommand, receive};
@@ -100,8 +101,9 @@ pub fn prepare(
     let storage = environment.storage(pipeline, &record.base_dir)?;
     let start = restore::find_starting_point(job, environment, &storage, is_first, interrupt)?;
     let (plan, versions) = plan_from(job, environment, pipeline, &start)?;
-    let sinks = SinkCommitters::open(&plan.pipeline, &record, &environment.clock);
+    let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock);
     sinks.recover(job, &plan.pipeline, &start, &storage)?;
+    dead_letters::recover(job, &plan.pipeline, &start)?;
     job.show(|record| {
         record.last_checkpoint = start.own().map(|metadata| metadata.checkpoint_id);
         record.restored_checkpoint = start.metadata.as_ref().map(|metadata| metadata.checkpoint_id);
@@ -115,8 +117,9 @@ pub fn prepare(
         }
     }
     let base = start.incremental_base(&record, &storage, &plan.pipeline)?;
-    let context =
-        AttemptContext { job: job.clone(), environment: environment.clone(), plan, versions, storage, sender };
+    let letters = dead_letters::letter_options(job, &plan.pipeline)?;
+    let (job, environment) = (job.clone(), environment.clone());
+    let context = AttemptContext { job, environment, plan, versions, storage, letters, sender };
     let coordinator = CheckpointCoordinator::new(context.clone(), sinks, base, start.own().cloned())?;
     interrupt.check()?;
     let triggers = Arc::new(CheckpointTriggers::of_job(&context.plan.pipeline));
@@ -131,7 +134,7 @@ fn start_regions(
     triggers: &Arc<CheckpointTriggers>,
     interrupt: &Interrupt,
 ) -> Result<Regions> {
-    let AttemptContext { job, environment, plan, sender, .. } = context;
+    let AttemptContext { job, environment, plan, letters, sender, .. } = context;
     remove_working_dir(&job.dir.join("working"))?;
     let regions: Vec<Arc<Region>> = plan.regions().into_iter().map(Arc::new).collect();
     let is_only = regions.len() == 1;
@@ -139,7 +142,7 @@ fn start_regions(
     for (index, region) in regions.into_iter().enumerate() {
         // The failure of one of several regions must not end the others.
         let interrupt = if is_only { interrupt.clone() } else { Interrupt::default() };
-        let region_start = RegionStart { job, environment, plan, start, triggers, sender };
+        let region_start = RegionStart { job, environment, plan, start, triggers, letters, sender };
         let execution = region_start.execute(index, &region, &interrupt)?;
         started.push((region, execution));
     }
@@ -158,5 +161,5 @@ fn recover_sinks(job: &JobHandle, environment: &JobEnvironment, pipeline: &Pipel
     let storage: CheckpointStorage = environment.storage(pipeline, &record.base_dir)?;
     // Checksums were verified by the first attempt.
     let start = restore::find_starting_point(job, environment, &storage, false, &Interrupt::default())?;
-    SinkCommitters::open(pipeline, &record, &environment.clock).recover(job, pipeline, &start, &storage)
+    SinkCommitters::open(pipeline, job, &environment.clock).recover(job, pipeline, &start, &storage)
 }

@@ -18,7 +18,9 @@ use crate::job::restore::{self, StartingPoint};
 use crate::job::sinks::SinkCommitters;
 use crate::job::store::create_dir;
 use crate::model::Interrupt;
-use crate::runtime::{CheckpointTriggers, Execution, ExecutionOptions, ExecutionPlan, Region, RestoredCheckpoint};
+use crate::runtime::{
+    CheckpointTriggers, Execution, ExecutionOptions, ExecutionPlan, LetterOptions, Region, RestoredCheckpoint,
+};
 
 /// What the subtasks of a region start with.
 pub struct RegionStart<'a> {
@@ -32,6 +34,8 @@ pub struct RegionStart<'a> {
     pub start: &'a StartingPoint,
     /// The triggers that the sources of all regions share.
     pub triggers: &'a Arc<CheckpointTriggers>,
+    /// The dead letters that the host keeps.
+    pub letters: &'a LetterOptions,
     /// Sends the events of the region's attempt.
     pub sender: &'a AttemptSender,
 }
@@ -60,6 +64,7 @@ impl RegionStart<'_> {
             listener: self.sender.event_callback(index),
             region: Some(region.clone()),
             triggers: Some(self.triggers.clone()),
+            letters: self.letters.clone(),
         };
         Execution::start(self.plan, options)
     }
@@ -113,14 +118,14 @@ impl RegionRestart {
         job.show(|record| record.restoring = start.metadata.is_some());
         let (plan, _) = plan_from(job, environment, &self.context.plan.pipeline, &start)?;
         let ids: BTreeSet<&str> = self.region.nodes.iter().map(|node| plan.pipeline.nodes[*node].id.as_str()).collect();
-        let sinks = SinkCommitters::open(&plan.pipeline, &job.record(), &environment.clock).only(&ids);
+        let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock).only(&ids);
         sinks.recover(job, &plan.pipeline, &start, storage)?;
         interrupt.check()?;
         job.show(|record| {
             record.restored_checkpoint = start.metadata.as_ref().map(|metadata| metadata.checkpoint_id);
         });
-        let (triggers, sender) = (&self.triggers, &self.sender);
-        let region = RegionStart { job, environment, plan: &plan, start: &start, triggers, sender };
+        let (triggers, letters, sender) = (&self.triggers, &self.context.letters, &self.sender);
+        let region = RegionStart { job, environment, plan: &plan, start: &start, triggers, letters, sender };
         region.execute(self.index, &self.region, interrupt)
     }
 }

@@ -216,6 +216,11 @@ impl Regions {
         (StatsReader::combined(self.0.iter().map(|region| &region.stats)), attempts)
     }
 
+    /// Wakes all subtasks, because a replay of dead letters was added.
+    pub fn wake_all(&self) {
+        self.0.iter().filter_map(AttemptRegion::live_execution).for_each(Execution::wake_all);
+    }
+
     /// Ends all subtasks of all regions and waits until they have ended.
     pub fn end(&mut self) {
         for region in &self.0 {

@@ -81,6 +81,7 @@ fn is_permanent(failure: &JobFailure) -> bool {
             | "record-undecodable"
             | "record-invalid"
             | "source-encoding"
+            | "dead-letters-full"
     )
 }
 
@@ -97,8 +98,8 @@ pub fn wait(
                 Ok(JobMessage::Command(RunningJobCommand::Cancel)) => return ControlFlow::Break(AttemptEnd::Cancelled),
                 Ok(JobMessage::Command(RunningJobCommand::Shutdown)) | Err(_) => return ControlFlow::Break(AttemptEnd::Shutdown),
                 Ok(JobMessage::Command(RunningJobCommand::TakeCheckpoint(request))) => requests.push(request),
-                // The next attempt finds the stop in the job's record.
-                Ok(JobMessage::Command(RunningJobCommand::Stop)) => {}
+                // The next attempt finds these in the job's record.
+                Ok(JobMessage::Command(RunningJobCommand::Stop | RunningJobCommand::UpdateLetters { .. })) => {}
                 Ok(
                     JobMessage::SubtaskEvent { .. }
                     | JobMessage::RegionPrepared { .. }

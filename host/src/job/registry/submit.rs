@@ -176,6 +176,7 @@ fn new_record(
         last_checkpoint: None,
         has_checkpoint: false,
         stop: None,
+        replays: Vec::new(),
         restored_checkpoint: None,
     }
 }

@@ -8,9 +8,9 @@ use crate::checkpoint::{CheckpointMetadata, CheckpointStorage};
 use crate::clock::SharedClock;
 use crate::connector::{self, Committer, ConnectorContext};
 use crate::error::Result;
+use crate::job::dead_letters::letters_folder;
 use crate::job::handle::JobHandle;
 use crate::job::restore::StartingPoint;
-use crate::job::store::JobRecord;
 use crate::model::Interrupt;
 use crate::pipeline::{NodeKind, PipelineSpec, SinkNode};
 use crate::wakeup::Wakeup;
@@ -19,24 +19,28 @@ use crate::wakeup::Wakeup;
 pub struct SinkCommitters(BTreeMap<String, Box<dyn Committer>>);
 
 impl SinkCommitters {
-    /// Creates the committers of all sinks of a pipeline.
-    pub fn open(pipeline: &PipelineSpec, record: &JobRecord, clock: &SharedClock) -> SinkCommitters {
+    /// Creates the committers of all sinks of a pipeline, and of the dead letters that the host keeps.
+    pub fn open(pipeline: &PipelineSpec, job: &JobHandle, clock: &SharedClock) -> SinkCommitters {
+        let record = job.record();
         let mut committers = BTreeMap::new();
-        for node in &pipeline.nodes {
-            if let NodeKind::Sink(SinkNode { connector: config, .. }) = &node.kind {
-                let context = ConnectorContext {
-                    job_id: record.id.clone(),
-                    node: node.id.clone(),
-                    subtask: 0,
-                    parallelism: node.parallelism,
-                    clock: clock.clone(),
-                    base_dir: record.base_dir.clone(),
-                    seed: record.seed,
-                    interrupt: Interrupt::default(),
-                    wakeup: Wakeup::default(),
-                };
-                committers.insert(node.id.clone(), connector::committer(config, &context));
-            }
+        for (index, node) in pipeline.nodes.iter().enumerate() {
+            let context = ConnectorContext {
+                job_id: record.id.clone(),
+                node: node.id.clone(),
+                subtask: 0,
+                parallelism: node.parallelism,
+                clock: clock.clone(),
+                base_dir: record.base_dir.clone(),
+                seed: record.seed,
+                interrupt: Interrupt::default(),
+                wakeup: Wakeup::default(),
+            };
+            let committer = match &node.kind {
+                NodeKind::Sink(SinkNode { connector: config, .. }) => connector::committer(config, &context),
+                _ if pipeline.keeps_letters(index) => connector::letter_committer(letters_folder(job), &context),
+                _ => continue,
+            };
+            committers.insert(node.id.clone(), committer);
         }
         SinkCommitters(committers)
     }

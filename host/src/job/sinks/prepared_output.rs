@@ -25,7 +25,12 @@ pub fn check_prepared_output(
     base_dir: &Path,
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
-    for (node, committables) in committables(metadata) {
+    for (node, mut committables) in committables(metadata) {
+        // A job that starts from the checkpoint takes its letters over.
+        committables.retain(|committable| !connector::is_letter_committable(committable));
+        if committables.is_empty() {
+            continue;
+        }
         let missing = connector::check_promise(&committables, sink_config(pipeline, node), base_dir, node)
             .map_err(|error| of_checkpoint(metadata, error))?;
         warnings.extend(missing.iter().map(|name| missing_output(node, name)));

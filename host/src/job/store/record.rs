@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::dead_letters::ReplayRecord;
 use crate::job::restart_policy::RestartHistory;
 use crate::job::savepoint::StopRequest;
 use crate::job::view::{FailureOutcome, JobFailure, JobStatus, OperatorDetail, PastFailure, SavepointView};
@@ -95,6 +96,9 @@ pub struct JobRecord {
     /// The requested stop, if any.
     #[serde(default)]
     pub stop: Option<StopRequest>,
+    /// The replays of dead letters that were requested, oldest first.
+    #[serde(default)]
+    pub replays: Vec<ReplayRecord>,
     /// Id of the checkpoint that the current attempt was restored from.
     #[serde(default)]
     pub restored_checkpoint: Option<u64>,

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod component;
+mod dead_letter;
 mod failure;
 mod job;
 mod status;
@@ -13,6 +14,10 @@ pub use checkpoint::{
     SavepointView, StoredSavepoint,
 };
 pub use component::{ComponentView, FunctionView, PortView, StateView};
+pub use dead_letter::{
+    DeadLetterDetail, DeadLetterPage, DeadLetterSummary, DiscardedLetters, RecordPlace, ReplayView, ReplaysStarted,
+    TrialOutput, TrialView, TriedLetter,
+};
 pub use failure::{FailedRecordView, FailureOutcome, JobFailure, PastFailure};
 pub use job::{HistogramBucket, HistogramView, JobDetail, JobSummary, OperatorDetail, SubtaskWatermark};
 pub use status::JobStatus;

@@ -5,8 +5,9 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::carried_attributes::CarriedAttributes;
 use crate::model::row::{RowSchema, write_json};
-use crate::model::{Fault, NO_TIMESTAMP};
+use crate::model::{Fault, LetterReplay, NO_TIMESTAMP};
 
 /// The position of a record that a function failed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -20,7 +21,11 @@ pub struct RecordPosition {
 pub(in crate::operator) struct DeadLetter<'a> {
     pub operator: &'a str,
     pub function: &'a str,
+    /// SHA-256 of the component. `None` for operators without a component.
+    pub component: Option<&'a str>,
     pub fault: &'a Fault,
+    /// How often the record has failed its operator, from 1. A letter that is replayed and fails again has the next number.
+    pub attempt: u32,
     pub position: RecordPosition,
     /// Event time in milliseconds, or [`NO_TIMESTAMP`].
     pub timestamp: i64,
@@ -30,6 +35,10 @@ pub(in crate::operator) struct DeadLetter<'a> {
     pub schema: Option<&'a RowSchema>,
     /// The other record of a pair that an interval join failed on.
     pub joined_with: Option<PairedRecord<'a>>,
+    /// The attributes of the record, in the encoding of the contract.
+    pub attributes: Option<&'a [u8]>,
+    /// What a replay needs. `None` if letters go to a reader, and for timers and windows.
+    pub replay: Option<LetterReplay>,
 }
 
 /// The other record of a pair. Which record of a pair is the failed one and which the other depends on their order of arrival.
@@ -46,6 +55,9 @@ pub(in crate::operator) struct PairedRecord<'a> {
 struct DeadLetterJson<'a> {
     operator: &'a str,
     function: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<&'a str>,
+    attempt: u32,
     code: &'static str,
     message: &'a str,
     backtrace: &'a [String],
@@ -60,6 +72,10 @@ struct DeadLetterJson<'a> {
     value: RecordJson<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     joined_with: Option<PairedRecordJson<'a>>,
+    #[serde(flatten)]
+    carried: CarriedAttributes<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<LetterReplay>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +132,8 @@ impl DeadLetter<'_> {
         let json = DeadLetterJson {
             operator: self.operator,
             function: self.function,
+            component: self.component,
+            attempt: self.attempt,
             code: self.fault.code.as_str(),
             message: &self.fault.message,
             backtrace: &self.fault.backtrace,
@@ -128,6 +146,8 @@ impl DeadLetter<'_> {
                 timestamp: shown_timestamp(other.timestamp),
                 value: RecordJson::new(other.value, other.schema),
             }),
+            carried: CarriedAttributes::new(self.attributes.unwrap_or_default()),
+            replay: self.replay.clone(),
         };
         // Strings, numbers and lists of them always have a JSON form.
         serde_json::to_vec(&json).unwrap_or_default()
@@ -147,6 +167,8 @@ mod tests {
             let letter = DeadLetter {
                 operator: "parse",
                 function: "f",
+                component: Some("ab12"),
+                attempt: 2,
                 fault: &fault,
                 position,
                 timestamp: 5,
@@ -154,11 +176,13 @@ mod tests {
                 value: &[0xff, 1],
                 schema: None,
                 joined_with: None,
+                attributes: Some(b"\x02\x05:line\x0212\x04:raw\x03a,b"),
+                replay: None,
             };
             let letter: serde_json::Value = serde_json::from_slice(&letter.encode()).unwrap();
             let expected = serde_json::json!({
-                "operator": "parse", "function": "f", "code": "guest-error", "message": "not \"a\" number",
-                "backtrace": [], "position": { "subtask": 1, "record": 7 }, "timestamp": 5, name: text,
+                "operator": "parse", "function": "f", "component": "ab12", "attempt": 2, "code": "guest-error",
+                "message": "not \"a\" number", "backtrace": [], "source": {"line": "12"}, "raw": "a,b", "position": { "subtask": 1, "record": 7 }, "timestamp": 5, name: text,
                 "value_hex": "ff01"
             });
             assert_eq!(letter, expected);
@@ -175,6 +199,8 @@ mod tests {
             let letter = DeadLetter {
                 operator,
                 function,
+                component: None,
+                attempt: 1,
                 fault: &fault,
                 position,
                 timestamp: NO_TIMESTAMP,
@@ -182,6 +208,8 @@ mod tests {
                 value,
                 schema,
                 joined_with: None,
+                attributes: None,
+                replay: None,
             };
             serde_json::from_slice(&letter.encode()).unwrap()
         };

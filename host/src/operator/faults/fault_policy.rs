@@ -6,11 +6,11 @@
 use super::dead_letter::{DeadLetter, PairedRecord, RecordPosition, row_json};
 use super::failed_record::FailedRecord;
 use crate::model::row::RowSchema;
-use crate::model::{Batch, Fault};
+use crate::model::{Batch, Fault, LetterReplay, NO_ATTRIBUTES};
 use crate::operator::failure::OperatorFailure;
 use crate::operator::turn_runner::runner::{FunctionSettings, TurnRunner};
 use crate::pipeline::FaultPolicy;
-use crate::turn::{OutputBatch, OutputId};
+use crate::turn::{FIRST_INPUT, OutputBatch, OutputId};
 
 /// An item that a guest failed on, or that could not be handed to it.
 pub(in crate::operator) struct FailedItem<'a> {
@@ -25,18 +25,25 @@ pub(in crate::operator) struct FailedItem<'a> {
     pub kind: FailedItemKind,
     /// The other record of a pair that an interval join failed on.
     pub joined_with: Option<PairedRecord<'a>>,
+    /// The attributes of the record, in the encoding of the contract.
+    pub attributes: Option<&'a [u8]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::operator) enum FailedItemKind {
-    /// A record, with its index in the batch if it was part of one.
-    Record(Option<usize>),
+    /// A record of an input, with its index in the batch.
+    Record {
+        input: u32,
+        index: usize,
+    },
+    /// A record that was rejected before it reached the operator.
+    Rejected,
     TimerOrWindow,
 }
 
 impl<'a> FailedItem<'a> {
-    /// Record `index` of a batch. The subtask received `records_before` records before this batch.
-    pub fn record(batch: &'a Batch, index: usize, records_before: u64, fault: Fault) -> FailedItem<'a> {
+    /// Record `index` of a batch of an input. The subtask received `records_before` records before this batch.
+    pub fn record(input: u32, batch: &'a Batch, index: usize, records_before: u64, fault: Fault) -> FailedItem<'a> {
         let key = batch.keys.as_ref().map(|keys| keys.distinct.value(keys.key_of[index] as usize));
         FailedItem {
             value: batch.values.value(index),
@@ -45,9 +52,28 @@ impl<'a> FailedItem<'a> {
             key,
             fault,
             record: records_before + index as u64,
-            kind: FailedItemKind::Record(Some(index)),
+            kind: FailedItemKind::Record { input, index },
             joined_with: None,
+            attributes: batch.attributes.as_ref().map(|attributes| attributes.value(index)),
         }
+    }
+
+    /// Returns what a replay of the dead letter needs. `None` for timers and windows, which have no record, and for pairs, whose
+    /// record has been stored and joined with others.
+    fn replay(&self) -> Option<LetterReplay> {
+        let (input, rejected) = match self.kind {
+            FailedItemKind::Record { .. } if self.joined_with.is_some() => return None,
+            FailedItemKind::Record { input, .. } => (input, false),
+            FailedItemKind::Rejected => (FIRST_INPUT, true),
+            FailedItemKind::TimerOrWindow => return None,
+        };
+        Some(LetterReplay {
+            input,
+            schema: self.schema.map(RowSchema::to_string),
+            row: self.schema.map(|_| hex::encode(self.value)),
+            attributes: self.attributes.filter(|attributes| *attributes != NO_ATTRIBUTES).map(hex::encode),
+            rejected,
+        })
     }
 }
 
@@ -58,41 +84,60 @@ impl TurnRunner {
         item: FailedItem<'_>,
         outputs: &mut Vec<OutputBatch>,
     ) -> Result<(), OperatorFailure> {
-        let FailedItem { value, schema, timestamp, key, fault, record, kind, joined_with } = item;
-        let position = RecordPosition { subtask: self.turn.context.subtask, record };
-        let FunctionSettings { function, on_fault, log, .. } = &self.settings;
-        let operator = &self.turn.context.operator;
-        log.record_failed(position.subtask, record, &fault, *on_fault);
+        let position = RecordPosition { subtask: self.turn.context.subtask, record: item.record };
+        let on_fault = self.settings.on_fault;
+        self.settings.log.record_failed(position.subtask, item.record, &item.fault, on_fault);
         match on_fault {
-            FaultPolicy::Fail => {
-                let (is_record, index) = match kind {
-                    FailedItemKind::Record(index) => (true, index),
-                    FailedItemKind::TimerOrWindow => (false, None),
-                };
-                let row = schema.and_then(|schema| row_json(schema, value));
-                let (key, value) = (key.map(<[u8]>::to_vec), row.unwrap_or_else(|| value.to_vec()));
-                let record = Box::new(FailedRecord { position, is_record, index, timestamp, key, value });
-                return Err(OperatorFailure::Fault { fault, record });
-            }
+            FaultPolicy::Fail => return Err(failure(item, position)),
             FaultPolicy::Skip => self.counters.records_skipped += 1,
             FaultPolicy::DeadLetter => {
                 self.counters.records_dead_lettered += 1;
-                let letter = DeadLetter {
-                    operator,
-                    function,
-                    fault: &fault,
-                    position,
-                    timestamp,
-                    key,
-                    value,
-                    schema,
-                    joined_with,
-                };
                 let mut batch = Batch::default();
-                batch.push(&letter.encode(), timestamp);
+                batch.push(&self.dead_letter(&item, position).encode(), item.timestamp);
+                if let FailedItemKind::Record { index, .. } = item.kind {
+                    // The chain finds the record in the source by its index, and removes it.
+                    batch.attributes = Some([(index as u64).to_le_bytes()].iter().collect());
+                }
                 outputs.push(OutputBatch { output: OutputId::DeadLetter, batch });
             }
         }
         Ok(())
     }
+
+    fn dead_letter<'a>(&'a self, item: &'a FailedItem<'_>, position: RecordPosition) -> DeadLetter<'a> {
+        let FunctionSettings { function, component, keeps_letters, .. } = &self.settings;
+        DeadLetter {
+            operator: &self.turn.context.operator,
+            function,
+            component: component.as_deref(),
+            fault: &item.fault,
+            attempt: self.failed_before.saturating_add(1),
+            position,
+            timestamp: item.timestamp,
+            key: item.key,
+            value: item.value,
+            schema: item.schema,
+            joined_with: item.joined_with,
+            attributes: item.attributes,
+            replay: item.replay().filter(|_| *keeps_letters),
+        }
+    }
+}
+
+/// Returns the failure of the attempt under the policy `fail`.
+fn failure(item: FailedItem<'_>, position: RecordPosition) -> OperatorFailure {
+    let index = match item.kind {
+        FailedItemKind::Record { index, .. } => Some(index),
+        FailedItemKind::Rejected | FailedItemKind::TimerOrWindow => None,
+    };
+    let row = item.schema.and_then(|schema| row_json(schema, item.value));
+    let record = FailedRecord {
+        position,
+        is_record: item.kind != FailedItemKind::TimerOrWindow,
+        index,
+        timestamp: item.timestamp,
+        key: item.key.map(<[u8]>::to_vec),
+        value: row.unwrap_or_else(|| item.value.to_vec()),
+    };
+    OperatorFailure::Fault { fault: item.fault, record: Box::new(record) }
 }

@@ -64,7 +64,12 @@ impl IntervalJoin {
     }
 
     /// Returns the records that take part in the join. Handles late records and those without a timestamp.
-    fn split_off_late(&mut self, batch: &Batch, outputs: &mut Vec<OutputBatch>) -> Result<Vec<usize>, OperatorFailure> {
+    fn split_off_late(
+        &mut self,
+        input: u32,
+        batch: &Batch,
+        outputs: &mut Vec<OutputBatch>,
+    ) -> Result<Vec<usize>, OperatorFailure> {
         let mut joined = Vec::with_capacity(batch.len());
         let mut late = Vec::new();
         for (index, &timestamp) in batch.timestamps.iter().enumerate() {
@@ -72,7 +77,7 @@ impl IntervalJoin {
                 let message = "the record has no event timestamp; an interval join needs one";
                 let fault = Fault::new(FaultCode::TimestampMissing, message);
                 self.runner.counters.faults += 1;
-                let item = FailedItem::record(batch, index, self.runner.counters.records_in, fault);
+                let item = FailedItem::record(input, batch, index, self.runner.counters.records_in, fault);
                 self.runner.apply_fault_policy(item, outputs)?;
             } else if timestamp < self.runner.watermark {
                 late.push(index as u32);
@@ -206,7 +211,7 @@ impl IntervalJoin {
             |runner, pair, fault, outputs| {
                 let (value, timestamp) = pairs.stored(pair);
                 let joined_with = Some(PairedRecord { timestamp, value, schema: other_schema });
-                let record = FailedItem::record(batch, pairs.arriving(pair), records_before, fault);
+                let record = FailedItem::record(input, batch, pairs.arriving(pair), records_before, fault);
                 let item = FailedItem { joined_with, ..record };
                 runner.apply_fault_policy(item, outputs)
             },
@@ -237,7 +242,7 @@ impl TurnDriven for IntervalJoin {
         let [left, right] = self.sides;
         let (own, other) = if input == FIRST_INPUT { (left, right) } else { (right, left) };
         self.schemas[usize::from(input != FIRST_INPUT)].clone_from(&batch.schema);
-        let records = self.split_off_late(&batch, outputs)?;
+        let records = self.split_off_late(input, &batch, outputs)?;
         self.store(own, &batch, &keys, &records)?;
         let mut cursor = PairSearchCursor::default();
         while cursor.record < records.len() {

@@ -28,7 +28,7 @@ impl<T: TurnDriven> Operator for T {
         let record = runner.counters.records_in;
         runner.counters.records_in += 1;
         runner.counters.faults += 1;
-        let kind = FailedItemKind::Record(None);
+        let kind = FailedItemKind::Rejected;
         runner.apply_fault_policy(
             FailedItem {
                 value: &value,
@@ -39,6 +39,7 @@ impl<T: TurnDriven> Operator for T {
                 record,
                 kind,
                 joined_with: None,
+                attributes: None,
             },
             outputs,
         )
@@ -82,6 +83,10 @@ impl<T: TurnDriven> Operator for T {
     fn counters(&self) -> Counters {
         let TurnRunner { counters, .. } = self.runner();
         *counters
+    }
+
+    fn set_failed_before(&mut self, times: u32) {
+        self.runner_mut().failed_before = times;
     }
 
     fn log_suppressed(&self) {

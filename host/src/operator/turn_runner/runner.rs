@@ -12,6 +12,7 @@ use crate::clock::SharedClock;
 use crate::error;
 use crate::model::{Counters, Fault, Keys, TimeDomain};
 use crate::operator::failure::{OperatorFailure, TurnOutcome};
+use crate::operator::faults::retry::RetryPolicy;
 use crate::operator::operator_log::OperatorLog;
 use crate::pipeline::FaultPolicy;
 use crate::state::StateBackend;
@@ -24,6 +25,12 @@ pub struct FunctionSettings {
     pub function: String,
     /// What happens to a record, a timer or a window that the function fails on.
     pub on_fault: FaultPolicy,
+    /// Whether a failed item is tried again before `on_fault` applies.
+    pub retry: Option<RetryPolicy>,
+    /// SHA-256 of the component, for dead letters.
+    pub component: Option<String>,
+    /// Whether the host keeps the dead letters, so that they must contain what a replay needs.
+    pub keeps_letters: bool,
     /// Largest number of records in one guest call. Larger batches are split.
     pub batch_records: usize,
     pub clock: SharedClock,
@@ -46,12 +53,14 @@ pub(in crate::operator) struct TurnRunner {
     /// The watermark that the input has reached. Initially the one of the restored state.
     pub watermark: i64,
     pub counters: Counters,
+    /// How often the records that are processed now have failed before. Above 0 only while dead letters are replayed.
+    pub failed_before: u32,
 }
 
 impl TurnRunner {
     pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> TurnRunner {
         let watermark = turn.context.watermark;
-        TurnRunner { guest, turn, settings, watermark, counters }
+        TurnRunner { guest, turn, settings, watermark, counters, failed_before: 0 }
     }
 
     /// Runs turns over the items `0..count`, in order, each over at most `settings.batch_records` items.
@@ -106,7 +115,10 @@ impl TurnRunner {
                 let middle = range.start + range.len() / 2;
                 remaining.extend([middle..range.end, range.start..middle]);
             } else {
-                on_bad_item(self, range.start, fault, outputs)?;
+                let retried = self.retry_item(fault, |runner| run(runner, range.clone(), outputs))?;
+                if let TurnOutcome::RolledBack(fault) = retried {
+                    on_bad_item(self, range.start, fault, outputs)?;
+                }
             }
         }
         Ok(())

@@ -106,7 +106,7 @@ impl TurnDriven for WindowOperator {
                 Ok(outcome.map(|()| end))
             },
             |runner, index, fault, outputs| {
-                runner.apply_fault_policy(FailedItem::record(&batch, index, records_before, fault), outputs)
+                runner.apply_fault_policy(FailedItem::record(input, &batch, index, records_before, fault), outputs)
             },
         )
     }

@@ -79,6 +79,16 @@ impl SourceDecoder {
         self.decoding.dead_letter_output()
     }
 
+    /// Returns whether records carry their original bytes.
+    pub(super) fn keeps_raw(&self) -> bool {
+        self.decoding.keep_raw
+    }
+
+    /// Returns the id of the source.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
     /// Decodes a batch of records. `headers` are those of the poll that returned it.
     pub(super) fn decode(&mut self, batch: Batch, headers: &[HeaderRun]) -> DecodedRecords {
         let mut decoded = DecodedRecords { max_timestamp: NO_TIMESTAMP, ..DecodedRecords::default() };

@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use super::rate_limiter::{Allowance, RateShare};
+use super::raw_attributes::raw_attributes;
 use super::source_decoder::{DecodeFailure, DecodedRecords, SourceDeadLetter, SourceDecoder, UndecodedRecord};
 use super::watermark_alignment::AlignmentMembership;
 use super::watermark_generator::WatermarkGenerator;
 use crate::clock::SharedClock;
 use crate::connector::{Poll, RecordLocation, Source, UndecodableRecord};
 use crate::error::{Error, Result};
-use crate::model::{Batch, Counters, NO_TIMESTAMP};
+use crate::model::{Batch, Column, Counters, NO_TIMESTAMP};
 use crate::turn::{OutputBatch, OutputId};
 use crate::wakeup::Wakeup;
 
@@ -42,6 +43,8 @@ pub(crate) struct SourceReader {
     pub(crate) has_failed: bool,
     /// The indexes within the last poll of the records of the last batch, if some were left out.
     pub(crate) kept: Option<Vec<usize>>,
+    /// Whether dead letters of the chain get the positions of their records, because no attribute holds these.
+    pub(crate) locates_letters: bool,
 }
 
 /// What a source has read.
@@ -133,6 +136,7 @@ impl SourceReader {
     /// Decodes records. One that cannot be decoded fails the source after the records before it, or is left out.
     fn decode(&mut self, polled: Batch, is_cancelled: &dyn Fn() -> bool) -> Result<SourceBatch> {
         let count = polled.len();
+        let originals = self.decoder.keeps_raw().then(|| polled.values.clone());
         let DecodedRecords { mut outputs, records, max_timestamp, missing, undecodable, kept, failed } =
             self.decoder.decode(polled, self.source.headers());
         self.watermarks.observe(max_timestamp);
@@ -140,6 +144,9 @@ impl SourceReader {
         self.count_undecodable(undecodable.len() as u64);
         undecodable.iter().for_each(|record| self.decoder.log_undecodable(&record.defect));
         self.kept = kept;
+        if let Some(originals) = originals {
+            self.keep_originals(&originals, records, &mut outputs, is_cancelled);
+        }
         if let Some(index) = self.decoder.dead_letter_output() {
             let letters = self.dead_letters(&undecodable, is_cancelled);
             outputs.push(OutputBatch { output: OutputId::Declared(index), batch: letters });
@@ -155,6 +162,23 @@ impl SourceReader {
             self.pending_error = Some(error);
         }
         Ok(batch)
+    }
+
+    /// Adds the original bytes and the positions of records to all outputs.
+    fn keep_originals(
+        &mut self,
+        originals: &Column,
+        records: usize,
+        outputs: &mut [OutputBatch],
+        is_cancelled: &dyn Fn() -> bool,
+    ) {
+        let indexes: Vec<usize> = self.kept.clone().unwrap_or_else(|| (0..records).collect());
+        let locations = self.source.locate_all(&indexes, is_cancelled);
+        let records = indexes.iter().map(|&index| originals.value(index));
+        let attributes = raw_attributes(self.decoder.node(), records, &locations);
+        for output in outputs {
+            output.batch.attributes = Some(attributes.clone());
+        }
     }
 
     /// Returns the error for the record that fails the source.
@@ -208,6 +232,17 @@ impl SourceReader {
             None => index,
         };
         self.source.locate(index, is_cancelled)
+    }
+
+    /// Returns the locations of records of the last batch, in ascending order of their indexes.
+    pub(crate) fn locate_all(
+        &mut self,
+        indexes: &[usize],
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Vec<Option<RecordLocation>> {
+        let polled = |index: &usize| self.kept.as_ref().map_or(Some(*index), |kept| kept.get(*index).copied());
+        let polled: Vec<usize> = indexes.iter().filter_map(polled).collect();
+        self.source.locate_all(&polled, is_cancelled)
     }
 
     /// Returns the warnings about the records read since the last call.

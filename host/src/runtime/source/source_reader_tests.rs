@@ -70,6 +70,7 @@ impl ReaderHarness {
             pending_error: None,
             has_failed: false,
             kept: None,
+            locates_letters: false,
         };
         let (rows, raw, letters, timestamps) = Default::default();
         Ok(ReaderHarness { reader, decoding, rows, raw, letters, timestamps })

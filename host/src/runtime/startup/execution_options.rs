@@ -1,12 +1,15 @@
 //! The options of one attempt to run a plan.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
+use crate::connector::LetterQuota;
 use crate::model::Interrupt;
 use crate::runtime::plan::regions::Region;
+use crate::runtime::replay::replay_board::ReplayBoard;
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::subtask_event::SubtaskEventListener;
 use crate::state::FileStore;
@@ -37,6 +40,21 @@ pub struct ExecutionOptions {
     pub triggers: Option<Arc<CheckpointTriggers>>,
     /// Receives the events of all subtasks.
     pub listener: SubtaskEventListener,
+    /// Where dead letters are kept and replayed from.
+    pub letters: LetterOptions,
+}
+
+/// How the host keeps the dead letters of a job that no node reads.
+#[derive(Clone, Default)]
+pub struct LetterOptions {
+    /// The folder of the letters. `None` drops them.
+    pub folder: Option<PathBuf>,
+    /// The limit of all letters.
+    pub quota: LetterQuota,
+    /// The replays of letters.
+    pub replays: ReplayBoard,
+    /// SHA-256 of the component of each operator, for the letters.
+    pub components: BTreeMap<String, String>,
 }
 
 impl ExecutionOptions {

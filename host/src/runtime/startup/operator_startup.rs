@@ -6,7 +6,9 @@ use super::guest_migration::GuestStateMigrator;
 use super::subtask_context::SubtaskContext;
 use crate::error::Result;
 use crate::model::{groups_of_subtask, hash_key};
-use crate::operator::{FunctionOperator, FunctionSettings, IntervalJoin, Operator, WindowOperator, WindowOptions};
+use crate::operator::{
+    FunctionOperator, FunctionSettings, IntervalJoin, Operator, RetryPolicy, WindowOperator, WindowOptions,
+};
 use crate::pipeline::{OperatorNode, PipelineNode};
 use crate::runtime::plan::functions::{FunctionPlan, GuestOptions, function_of};
 use crate::runtime::plan::output_ports::is_late_output_read;
@@ -14,6 +16,7 @@ use crate::runtime::plan::window_functions::window_function;
 use crate::sandbox::{FunctionDescription, FunctionKind};
 use crate::state::{self, BroadcastState, StateOptions};
 use crate::turn::{Guest, Turn, TurnContext, TurnLimits};
+use crate::wakeup::Wakeup;
 
 /// Opens an operator with its restored state.
 pub(super) fn open_operator(
@@ -126,6 +129,13 @@ fn function_settings(
         job: pipeline.name.clone(),
         function: description.name.clone(),
         on_fault: operator.on_fault,
+        retry: operator.retry.map(|retry| {
+            let wakeup = Wakeup::default();
+            context.options.interrupt.subscribe(&wakeup);
+            RetryPolicy { retry, wakeup }
+        }),
+        component: context.options.letters.components.get(&node.id).cloned(),
+        keeps_letters: pipeline.index_of(&node.id).is_some_and(|index| pipeline.keeps_letters(index)),
         batch_records: pipeline.batch.records,
         clock: context.options.clock.clone(),
         log: context.logs.get(&node.id).cloned().unwrap_or_default(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::connector;
+use crate::connector::{self, RecordLocation};
 use crate::format::{RecordDecoder, SourceDecoding};
 use crate::model::Column;
 use crate::model::row::{RowSchema, write_json};
@@ -20,8 +20,20 @@ pub(super) fn record_origin(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordOrigin> {
     let record = failure.record.as_ref().filter(|record| record.is_record && failure.origin.is_none())?;
+    first_with_value(plan, &failure.node, &record.value, base_dir, is_cancelled).map(RecordOrigin::FirstWithSameValue)
+}
+
+/// Returns the place of the first record with this content in the inputs of the sources that an operator reads. A row is given as
+/// JSON. `None` if there is none, or if it is too far from the beginning.
+pub fn first_with_value(
+    plan: &ExecutionPlan,
+    operator: &str,
+    value: &[u8],
+    base_dir: &Path,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Option<RecordLocation> {
     let nodes = &plan.pipeline.nodes;
-    let index = nodes.iter().position(|node| node.id == failure.node)?;
+    let index = plan.pipeline.index_of(operator)?;
     let find = |input: &NodeInput| {
         let producer = &nodes[input.node];
         let (NodeKind::Source(source), OutputPort::Main) = (&producer.kind, &input.port) else { return None };
@@ -34,13 +46,13 @@ pub(super) fn record_origin(
             None => None,
         };
         let mut is_match = |text: &[u8], columns: &[String]| match (&mut finder, rows) {
-            (Some(finder), _) => finder.json(text, columns).is_some_and(|json| json == record.value),
+            (Some(finder), _) => finder.json(text, columns).is_some_and(|json| json == value),
             (None, Some(_)) => false,
-            (None, None) => text == record.value,
+            (None, None) => text == value,
         };
         connector::find_record(&source.connector, base_dir, &mut is_match, is_cancelled)
     };
-    nodes[index].inputs.iter().find_map(find).map(RecordOrigin::FirstWithSameValue)
+    nodes[index].inputs.iter().find_map(find)
 }
 
 /// Decodes the records of a source as rows of a consumer.

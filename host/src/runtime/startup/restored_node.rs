@@ -10,6 +10,7 @@ use crate::error::{self, Result};
 use crate::model::{Counters, TurnPositions, common_groups, groups_of_subtask};
 use crate::pipeline::PipelineNode;
 use crate::runtime::input::in_flight_data::InFlightData;
+use crate::runtime::replay::replay_position::ReplayPosition;
 use crate::state::{FileStore, RestoreSource};
 
 /// The restored share of one subtask of a node.
@@ -61,6 +62,16 @@ impl<'a> RestoredNode<'a> {
             return Err(error::checkpoint_corrupt(message));
         }
         Ok(positions)
+    }
+
+    /// Returns how far the subtask has come with the replays of dead letters.
+    pub(super) fn replay_position(&self) -> Result<ReplayPosition> {
+        if self.old_subtasks.is_empty() {
+            return Ok(ReplayPosition::default());
+        }
+        let old: Vec<Option<&[u8]>> = self.old_subtasks.iter().map(|old| old.source_position.as_deref()).collect();
+        ReplayPosition::restored(&old, self.subtask, self.parallelism)
+            .map_err(|error| error.context(format!("operator `{}`", self.id)))
     }
 
     /// Returns the largest watermark that any subtask had reached.

@@ -45,5 +45,6 @@ pub(super) fn open_source(
         pending_error: None,
         has_failed: false,
         kept: None,
+        locates_letters: !config.keep_raw,
     })
 }

@@ -18,17 +18,19 @@ use crate::runtime::input::input_gate::InputGate;
 use crate::runtime::metrics_aggregation::SubtaskStatsSlot;
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::records::record_converter::RecordConverter;
+use crate::runtime::replay::replay_feed::{FedOperator, ReplayFeed};
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::source::rate_limiter::RateShare;
 use crate::runtime::source::source_reader::SourceReader;
 use crate::runtime::source::watermark_alignment::AlignmentMembership;
-use crate::runtime::subtask::chained_node::{ChainedNode, NodeTask};
+use crate::runtime::subtask::chained_node::{ChainedNode, KeptLetters, NodeTask};
 use crate::runtime::subtask::input_loop::InputLoop;
 use crate::runtime::subtask::operator_chain::OperatorChain;
 use crate::runtime::subtask::source_loop::SourceLoop;
 use crate::runtime::subtask::subtask_core::SubtaskCore;
 use crate::runtime::subtask_event::SubtaskEvent;
 use crate::runtime::subtask_failure::{SubtaskError, SubtaskFailure};
+use crate::turn::OutputId;
 
 /// Code of an error that only says that the attempt is over.
 const INTERRUPTED: &str = "interrupted";
@@ -156,6 +158,7 @@ impl SubtaskStartup {
             nodes.push(ChainedNode {
                 converters: records.inputs().iter().cloned().map(|format| format.map(RecordConverter::new)).collect(),
                 output_schemas: records.output_schemas(),
+                letters: self.open_letters(planned.node).map_err(|error| self.error_in(node, error))?,
                 ..ChainedNode::new(&node.id, task, planned.routes.clone())
             });
         }
@@ -165,6 +168,38 @@ impl SubtaskStartup {
             chain.fire_restored_timers()?;
         }
         Ok(SubtaskCore::new(chain, signals.clone(), wakeup.clone(), options.listener.clone(), stats_slots))
+    }
+
+    /// Opens the store of the dead letters of a node, if the host keeps them. `index` is that of the node in the pipeline.
+    fn open_letters(&self, index: usize) -> error::Result<Option<Box<KeptLetters>>> {
+        let SubtaskContext { plan, options, subtask, .. } = &self.context;
+        let node = &plan.pipeline.nodes[index];
+        let Some(folder) = options.letters.folder.as_ref().filter(|_| plan.pipeline.keeps_letters(index)) else {
+            return Ok(None);
+        };
+        let source_output = plan.records.decodings.get(&node.id).and_then(|decoding| decoding.dead_letter_output());
+        let is_source = matches!(node.kind, NodeKind::Source(_));
+        let replay = match is_source {
+            true => None,
+            false => {
+                let fed = FedOperator {
+                    id: node.id.clone(),
+                    subtask: *subtask,
+                    parallelism: node.parallelism,
+                    max_parallelism: plan.pipeline.max_parallelism,
+                    is_keyed: node.key.is_some(),
+                };
+                let position = self.context.restored(node).replay_position()?;
+                Some(ReplayFeed::new(options.letters.replays.clone(), fed, position))
+            }
+        };
+        let sink =
+            connector::open_letter_sink(folder, options.letters.quota.clone(), &self.context.connector_context(node))?;
+        Ok(Some(Box::new(KeptLetters {
+            output: source_output.map_or(OutputId::DeadLetter, OutputId::Declared),
+            sink,
+            replay,
+        })))
     }
 
     /// Opens an operator or a sink.

@@ -13,6 +13,7 @@ use crate::runtime::barrier::Barrier;
 use crate::runtime::metrics_aggregation::SubtaskStats;
 use crate::runtime::plan::chaining::OutputRoutes;
 use crate::runtime::records::record_converter::RecordConverter;
+use crate::runtime::replay::replay_feed::ReplayFeed;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
 use crate::state::BroadcastState;
 use crate::turn::OutputId;
@@ -28,6 +29,17 @@ pub(crate) struct ChainedNode {
     pub(crate) converters: Vec<Option<RecordConverter>>,
     /// The schema of the rows of each output, for batches that do not name it.
     pub(crate) output_schemas: BTreeMap<OutputId, Arc<RowSchema>>,
+    /// The dead letters of the node, if the host keeps them.
+    pub(crate) letters: Option<Box<KeptLetters>>,
+}
+
+/// Where the dead letters of a node are kept, and from where they are replayed.
+pub(crate) struct KeptLetters {
+    /// The output for dead letters.
+    pub(crate) output: OutputId,
+    pub(crate) sink: Box<dyn Sink>,
+    /// `None` for a source.
+    pub(crate) replay: Option<ReplayFeed>,
 }
 
 /// The task of a node.
@@ -44,11 +56,18 @@ pub(crate) enum NodeTask {
 impl ChainedNode {
     /// Creates a node whose records stay as they are.
     pub(crate) fn new(id: impl Into<String>, task: NodeTask, routes: OutputRoutes) -> ChainedNode {
-        ChainedNode { id: id.into(), task, routes, converters: Vec::new(), output_schemas: BTreeMap::new() }
+        ChainedNode {
+            id: id.into(),
+            task,
+            routes,
+            converters: Vec::new(),
+            output_schemas: BTreeMap::new(),
+            letters: None,
+        }
     }
 
     /// Rewrites a batch of an input in the format that the node takes. Records for which this fails are appended to `rejected`.
-    pub(super) fn convert(&mut self, input: u32, batch: Batch, rejected: &mut Vec<RejectedRecord>) -> Result<Batch> {
+    pub(crate) fn convert(&mut self, input: u32, batch: Batch, rejected: &mut Vec<RejectedRecord>) -> Result<Batch> {
         match self.converters.get_mut(input as usize) {
             Some(Some(converter)) => converter.convert(batch, rejected),
             _ => Ok(batch),
@@ -80,6 +99,10 @@ impl ChainedNode {
                 snapshot.counters = *counters;
                 snapshot.committable = sink.prepare(barrier.checkpoint)?;
             }
+        }
+        if let Some(letters) = &mut self.letters {
+            snapshot.committable = letters.sink.prepare(barrier.checkpoint)?;
+            snapshot.source_position = letters.replay.as_ref().map(ReplayFeed::position).transpose()?.flatten();
         }
         snapshot.times.sync_ns = clock.monotonic_ns().saturating_sub(started_ns);
         Ok(snapshot)

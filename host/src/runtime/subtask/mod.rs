@@ -5,12 +5,15 @@
 //! - `subtask_core` is the common part of both loops: snapshots, statistics, waiting.
 //! - `operator_chain` passes batches, watermarks and barriers through the nodes of a chain.
 //! - `chained_node` is one node of a chain.
+//! - `kept_letters` writes and replays the dead letters that the host keeps.
+//! - `unlocated_letters` are dead letters whose records are still to be found in the input.
 //! - `step_budget` limits how much a chain does before it looks at its input again.
 
 pub(super) mod chained_node;
 pub(super) mod input_loop;
 #[cfg(test)]
 mod input_loop_tests;
+mod kept_letters;
 pub(super) mod operator_chain;
 #[cfg(test)]
 mod operator_chain_tests;
@@ -19,3 +22,4 @@ pub(super) mod source_loop;
 mod source_loop_tests;
 mod step_budget;
 pub(super) mod subtask_core;
+mod unlocated_letters;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::chained_node::{ChainedNode, NodeTask};
 use super::step_budget::StepBudget;
+use super::unlocated_letters::UnlocatedLetters;
 use crate::clock::SharedClock;
 use crate::error::Error;
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
@@ -44,6 +45,8 @@ pub(crate) struct OperatorChain {
     pub(super) has_unpublished_stats: bool,
     /// Whether a sink may hold values in its buffer.
     pub(super) has_unflushed_sinks: bool,
+    /// Dead letters that wait until the source loop has added the positions of their records. `None` if they need not wait.
+    pub(super) unlocated: Option<UnlocatedLetters>,
 }
 
 impl OperatorChain {
@@ -63,10 +66,11 @@ impl OperatorChain {
             reached: 0,
             has_unpublished_stats: true,
             has_unflushed_sinks: false,
+            unlocated: None,
         }
     }
 
-    fn error_in(&self, node: usize, error: Error) -> SubtaskError {
+    pub(super) fn error_in(&self, node: usize, error: Error) -> SubtaskError {
         SubtaskError::from_error(&self.nodes[node].id, self.subtask, error)
     }
 
@@ -80,6 +84,12 @@ impl OperatorChain {
         let leads_to_node =
             |target: &RouteTarget| matches!(target, RouteTarget::ChainedNode(at) if self.nodes[*at].id == id);
         routes.values().flatten().any(leads_to_node)
+    }
+
+    /// Returns whether a node, by its index, receives the batches of the chain's source unchanged.
+    pub(super) fn is_fed_by_source_at(&self, node: usize) -> bool {
+        let Some(ChainedNode { task: NodeTask::Source(_), routes, .. }) = self.nodes.first() else { return false };
+        routes.values().flatten().any(|target| *target == RouteTarget::ChainedNode(node))
     }
 
     /// Emits records that the chain's source has read on one of its outputs.
@@ -103,6 +113,9 @@ impl OperatorChain {
             Ok(batch) => batch,
             Err(error) => return Err(self.error_in(node, error)),
         };
+        if let Some(unlocated) = self.unlocated.as_mut().filter(|_| !rejected.is_empty()) {
+            unlocated.are_indexes_known = false;
+        }
         for record in rejected {
             self.reject(node, record)?;
         }
@@ -147,8 +160,8 @@ impl OperatorChain {
     }
 
     /// Sends an output of a node to its targets.
-    fn route(&mut self, node: usize, output: OutputBatch) -> Result<(), SubtaskError> {
-        let OutputBatch { output, mut batch } = output;
+    pub(super) fn route(&mut self, node: usize, output: OutputBatch) -> Result<(), SubtaskError> {
+        let Some(OutputBatch { output, mut batch }) = self.hold_or_keep_letters(node, output)? else { return Ok(()) };
         if batch.schema.is_none() {
             batch.schema = self.nodes[node].output_schemas.get(&output).cloned();
         }
@@ -205,6 +218,14 @@ impl OperatorChain {
         let mut budget = StepBudget::new(&*self.clock);
         while let Some(&change) = self.pending_changes.front() {
             match change {
+                // Letters are replayed before the input ends, because timers and windows end with it.
+                EventTimeChange::Watermark(i64::MAX) if self.has_letters_to_replay() => {
+                    self.replay_letters()?;
+                    if !budget.use_step(&*self.clock) {
+                        return Ok(());
+                    }
+                    continue;
+                }
                 EventTimeChange::Watermark(watermark) => {
                     if !self.pass_watermark(watermark, &mut budget)? {
                         return Ok(());

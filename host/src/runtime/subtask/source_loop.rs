@@ -170,8 +170,13 @@ impl SourceLoop {
         let records = batch.records as u64;
         self.core.chain.set_idle(false)?;
         for output in batch.outputs {
+            if self.reader.locates_letters {
+                self.core.chain.hold_letters();
+            }
             let emitted = self.core.chain.emit_from_source(output);
             emitted.map_err(|error| self.with_origin(error, records))?;
+            let (reader, signals) = (&mut self.reader, &self.core.signals);
+            self.core.chain.release_letters(|indexes| reader.locate_all(indexes, &|| signals.is_cancelled()))?;
         }
         self.notify_if_due(self.triggers.count_records(records));
         Ok(())

@@ -94,6 +94,7 @@ impl SourceHarness {
             pending_error: None,
             has_failed: false,
             kept: None,
+            locates_letters: false,
         };
         let pipeline_text = "name = \"a\"\n[checkpoint]\nevent_time = \"1s\"\n[source.a]\nconnector = \"generator\"\n\
                              watermark = \"ascending\"\n[sink.b]\ninput = \"a\"\nconnector = \"stdout\"";

@@ -101,6 +101,9 @@ impl SubtaskCore {
     /// Does what is due after each step of a loop: fires processing-time timers, sends open batches and publishes statistics.
     pub(super) fn finish_step(&mut self) -> Result<(), SubtaskError> {
         self.chain.fire_processing_time_timers()?;
+        if !self.chain.is_event_time_advancing() && self.chain.has_letters_to_replay() {
+            self.chain.replay_letters()?;
+        }
         self.chain.flush_due()?;
         if self.stats_deadline_ns().is_some_and(|deadline| self.chain.clock.monotonic_ns() >= deadline) {
             self.publish_stats();
@@ -111,6 +114,9 @@ impl SubtaskCore {
     /// Prepares a wait of a subtask that has nothing to do: flushes its sinks. Returns how long it may wait, `Duration::MAX` if
     /// only a wake-up brings something to do.
     pub(super) fn prepare_wait(&mut self) -> Result<Duration, SubtaskError> {
+        if self.chain.has_letters_to_replay() {
+            return Ok(Duration::ZERO);
+        }
         let now_ns = self.chain.clock.monotonic_ns();
         let mut deadlines_ns = [self.chain.linger_deadline_ns(), self.stats_deadline_ns(), None];
         if self.chain.has_unflushed_sinks {

@@ -17,3 +17,4 @@ pub(in crate::connector) use committable::check_promise;
 pub(in crate::connector) use committer::FileCommitter;
 pub(in crate::connector) use file_sink::{FileSink, check as check_sink};
 pub(in crate::connector) use other_jobs::output_of_other_jobs;
+pub(in crate::connector) use sink_part::part_name;

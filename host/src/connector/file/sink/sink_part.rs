@@ -94,6 +94,24 @@ impl PartNaming {
     }
 }
 
+/// The name of a part, in its pieces. Ids are in their escaped form, which equals an id of letters, digits, `-` and `_`.
+pub(in crate::connector) struct PartName<'a> {
+    /// The name without its ending.
+    pub(in crate::connector) stem: &'a str,
+    pub(in crate::connector) job: &'a str,
+    pub(in crate::connector) node: &'a str,
+    pub(in crate::connector) checkpoint: u64,
+}
+
+/// Takes the name of a published part apart. `None` for any other name.
+pub(in crate::connector) fn part_name(name: &str) -> Option<PartName<'_>> {
+    let (_, checkpoint) = job_and_checkpoint(name)?;
+    let stem = name.strip_suffix(".txt")?;
+    let (job, rest) = stem.strip_prefix("part-")?.split_once('-')?;
+    let node = rest.rsplitn(3, '-').nth(2)?;
+    Some(PartName { stem, job, node, checkpoint })
+}
+
 /// Returns the job and the checkpoint in the name of a part of any job. The job's id is returned in its escaped form.
 pub(super) fn job_and_checkpoint(name: &str) -> Option<(&str, u64)> {
     let (job, rest) = name.strip_prefix("part-")?.strip_suffix(".txt")?.split_once('-')?;

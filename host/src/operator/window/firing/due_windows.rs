@@ -103,6 +103,7 @@ fn apply_fault_policy(
             record,
             kind,
             joined_with: None,
+            attributes: None,
         },
         outputs,
     )

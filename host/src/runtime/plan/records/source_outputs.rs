@@ -66,7 +66,7 @@ pub(super) fn plan_source(
     };
     let (raw, wants_raw) = (rows.len(), row_of.iter().any(Option::is_none));
     let rows = rows.into_iter().map(schema).collect::<Result<Vec<_>>>()?;
-    let SourceNode { connector, decoding, timestamp, on_undecodable, .. } = source.source;
+    let SourceNode { connector, decoding, timestamp, on_undecodable, keep_raw, .. } = source.source;
     let decoding = SourceDecoding {
         format: connector.format().0,
         settings: decoding.clone(),
@@ -74,6 +74,7 @@ pub(super) fn plan_source(
         wants_raw,
         timestamp: timestamp.clone(),
         on_undecodable: *on_undecodable,
+        keep_raw: *keep_raw,
     };
     Ok((decoding, row_of.into_iter().map(|row| row.unwrap_or(raw)).collect()))
 }

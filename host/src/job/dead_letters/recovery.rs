@@ -1,0 +1,93 @@
+//! Prepares the dead letters before an attempt of their job starts.
+
+use std::path::PathBuf;
+
+use super::replay_record::ReplayRecord;
+use super::replays::{add_replays, note_completed};
+use crate::connector::{LetterQuota, LetterStore};
+use crate::error::Result;
+use crate::job::handle::JobHandle;
+use crate::job::restore::StartingPoint;
+use crate::job::store::{JobRecord, read_json};
+use crate::pipeline::PipelineSpec;
+use crate::runtime::LetterOptions;
+
+/// Returns the folder of a job's letters.
+pub fn letters_folder(job: &JobHandle) -> PathBuf {
+    job.dir.join("letters")
+}
+
+/// Brings the letters and the replays of a job into line with the checkpoint that an attempt starts from. The sinks must have been
+/// recovered.
+pub fn recover(job: &JobHandle, pipeline: &PipelineSpec, start: &StartingPoint) -> Result<()> {
+    if let Some(submitted) = start.submitted() {
+        take_over(job, pipeline, &submitted.job_id, submitted.checkpoint_id)?;
+    }
+    let record = job.record();
+    if record.replays.is_empty() {
+        return Ok(());
+    }
+    let restored = start.own().map(|own| own.checkpoint_id);
+    let mut replays = record.replays.clone();
+    for replay in &mut replays {
+        // After a return to an older checkpoint, its effects are gone.
+        if start.submitted().is_none() && replay.completed_in.is_some_and(|completed| Some(completed) > restored) {
+            if replay.is_removed {
+                job.warn(format!(
+                    "replay {} of dead letters is lost: the checkpoint with its effects is damaged",
+                    replay.id
+                ));
+                continue;
+            }
+            (replay.completed_in, replay.later_checkpoints) = (None, 0);
+        }
+    }
+    if let Some(metadata) = start.own() {
+        note_completed(&mut replays, metadata);
+    }
+    if replays != record.replays {
+        job.update(|record| record.replays = replays.clone())?;
+    }
+    Ok(())
+}
+
+/// Takes over the letters that belong to another job's checkpoint. May be repeated.
+fn take_over(job: &JobHandle, pipeline: &PipelineSpec, from: &str, checkpoint: u64) -> Result<()> {
+    // The id comes from a checkpoint, which may be a stranger's.
+    let is_id = !from.is_empty() && from.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let Some(jobs) = job.dir.parent().filter(|_| is_id) else { return Ok(()) };
+    let folder = jobs.join(from);
+    if folder == job.dir || !folder.join("letters").is_dir() {
+        return Ok(());
+    }
+    let (theirs, ours) = (LetterStore::new(folder.join("letters")), job.letters());
+    let record: Option<JobRecord> = read_json(&folder.join("job.json")).ok();
+    let replays = record.map(|record| record.replays).unwrap_or_default();
+    let is_completed = |replay: &&ReplayRecord| replay.completed_in.is_some_and(|completed| completed <= checkpoint);
+    for part in theirs.parts()? {
+        let keeps = pipeline.index_of(&part.node).is_some_and(|index| pipeline.keeps_letters(index));
+        let is_replayed = replays.iter().filter(is_completed).any(|replay| replay.covers(&part.name));
+        let is_taken_over_by_them = part.job != from;
+        if keeps && !is_replayed && (part.checkpoint <= checkpoint || is_taken_over_by_them) {
+            ours.copy_from(&theirs, &part.name)?;
+        }
+    }
+    let open: Vec<ReplayRecord> = replays.into_iter().filter(|replay| !is_completed(&replay)).collect();
+    if job.record().replays.is_empty() && !open.is_empty() {
+        job.update(|record| record.replays = open.clone())?;
+    }
+    Ok(())
+}
+
+/// Returns where the subtasks of an attempt keep letters, with the replays that are open.
+pub fn letter_options(job: &JobHandle, pipeline: &PipelineSpec) -> Result<LetterOptions> {
+    let used = job.letters().parts()?.iter().map(|part| part.bytes).sum();
+    let letters = LetterOptions {
+        folder: Some(letters_folder(job)),
+        quota: LetterQuota::new(pipeline.dead_letters.limit_bytes, used),
+        components: job.record().components,
+        ..LetterOptions::default()
+    };
+    add_replays(job, &letters.replays);
+    Ok(letters)
+}
