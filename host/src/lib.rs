@@ -2,6 +2,10 @@
 //!
 //! Modules have ranks (see ARCHITECTURE.md). A module uses only modules of lower ranks; the test `tidy` checks this.
 
+// First, because its macro is used by all other modules.
+#[macro_use]
+mod fail_point;
+
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;
@@ -25,3 +29,7 @@ pub mod wakeup;
 
 #[cfg(test)]
 mod error_tests;
+#[cfg(test)]
+mod fuzz_targets;
+#[cfg(test)]
+mod fuzz_targets_tests;

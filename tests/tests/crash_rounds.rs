@@ -20,6 +20,8 @@ fn rounds(mode: Mode) {
         backend: None,
         operators: Vec::new(),
         binary: None,
+        has_fail_points: false,
+        aims: Vec::new(),
     };
     // Bypasses the test harness, which shows the output of failed tests only.
     let mut tell = |line: &str| _ = writeln!(std::io::stderr(), "{line}");

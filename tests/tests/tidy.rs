@@ -87,6 +87,7 @@ const RANKS: &[(&str, u8)] = &[
     ("clock", 0),
     ("error", 0),
     ("escape", 0),
+    ("fail_point", 0),
     ("log_limit", 0),
     ("wakeup", 0),
     ("stdio", 0),

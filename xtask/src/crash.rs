@@ -1,11 +1,12 @@
-//! `cargo xtask crash`: rounds of generated pipelines in a server that is killed at random, compared with a plain
-//! model.
+//! `cargo xtask crash`: rounds of generated pipelines in a server that is killed at random and at its fail points, compared
+//! with a plain model.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use cofferdam_tests::crash::{self, BACKENDS, Mode, Options};
+use cofferdam_tests::crash::{self, Aim, BACKENDS, Mode, Options};
 
+use crate::fail_points;
 use crate::workspace::{Workspace, step};
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -33,13 +34,26 @@ pub struct Arguments {
     /// Operators of each round, such as `sliding,broadcast`. Without it they change from round to round
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(crash::operator_names()))]
     operators: Vec<String>,
-    /// Uses this `cofferdam` binary instead of this checkout's
+    /// Uses this `cofferdam` binary instead of this checkout's, without fail points
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+    /// Uses the released binary, which has no fail points
+    #[arg(long)]
+    plain: bool,
+    /// Aims every round at this fail point, such as `sink.publish=kill@2`: at its second pass the process is killed. May be
+    /// repeated. Without it rounds aim at points that were not hit yet
+    #[arg(long = "aim", value_name = "POINT=ACTION@PASS", conflicts_with = "plain")]
+    aims: Vec<Aim>,
 }
 
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     workspace.build(&[("kinds", "tests/guests/kinds"), ("event-time", "tests/guests/event-time")])?;
+    let has_fail_points =
+        !arguments.plain && arguments.binary.is_none() && matches!(arguments.pipeline, Pipeline::Operators);
+    let binary = match has_fail_points {
+        true => Some(fail_points::build(workspace)?),
+        false => arguments.binary.clone(),
+    };
     let options = Options {
         mode: match arguments.pipeline {
             Pipeline::Operators => Mode::Operators,
@@ -49,7 +63,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         seed: arguments.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
         backend: arguments.backend.clone(),
         operators: arguments.operators.clone(),
-        binary: arguments.binary.clone(),
+        binary,
+        has_fail_points,
+        aims: arguments.aims.clone(),
     };
     let tally = step(&format!("{} crash rounds, seed {}", options.rounds, options.seed), || {
         crash::run(&workspace.checkout, &options, &mut |line| eprintln!("    {line}"))

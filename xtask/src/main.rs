@@ -11,6 +11,8 @@ mod checks;
 mod crash;
 mod demo;
 mod example;
+mod fail_points;
+mod fuzz;
 mod languages;
 mod peer;
 mod pypi;
@@ -37,8 +39,10 @@ enum Command {
     /// Builds and runs an example and compares its result with the expected one. Lists the examples if no name is
     /// given.
     Example(example::Arguments),
-    /// Kills a server at random in many rounds and compares the committed output with a plain model.
+    /// Kills a server at random and at its fail points in many rounds, and compares the committed output with a plain model.
     Crash(crash::Arguments),
+    /// Runs the fuzz targets: parsers of untrusted bytes.
+    Fuzz(fuzz::Arguments),
     /// Runs everything that CI runs: formatting, lints, all tests.
     Test(checks::TestArguments),
     /// Runs a benchmark, prints a table and writes bench/NAME.json in the target folder.
@@ -67,6 +71,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(arguments) => demo::run(&workspace, &arguments),
         Command::Example(arguments) => example::run(&workspace, &arguments),
         Command::Crash(arguments) => crash::run(&workspace, &arguments),
+        Command::Fuzz(arguments) => fuzz::run_targets(&workspace, &arguments),
         Command::Test(arguments) => checks::test(&workspace, &arguments),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Languages(arguments) => languages::run_all(&workspace, &arguments),

@@ -20,6 +20,7 @@ impl CheckpointStorage {
         for folder in self.list_job_files(job)?.checkpoints.values() {
             self.remove_file(&format!("{folder}/{METADATA_FILE_NAME}"))?;
         }
+        fail_point!("job-files.files", error::storage_failed);
         for (path, _) in self.list_files(job_folder(job)?)? {
             self.remove_file(&path)?;
         }

@@ -81,11 +81,14 @@ impl CheckpointStorage {
         let plan = self.plan_retirement(job, keep, unfinished)?;
         let mut summary = RetirementSummary::default();
         for (id, metadata) in &plan.metadata_files {
+            fail_point!("retention.metadata", crate::error::storage_failed);
             self.remove_file(metadata)?;
             summary.checkpoints.push(*id);
         }
+        fail_point!("retention.markers", crate::error::storage_failed);
         plan.published_markers.iter().try_for_each(|marker| self.remove_file(marker))?;
         for (path, bytes) in &plan.shared_files {
+            fail_point!("retention.shared-file", crate::error::storage_failed);
             self.remove_file(path)?;
             summary.files += 1;
             summary.bytes += bytes;

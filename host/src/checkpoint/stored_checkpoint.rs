@@ -65,6 +65,7 @@ impl StoredCheckpoint {
     ///
     /// May be killed at any moment; the next call finishes the removal. A location without a checkpoint is not an error.
     pub fn remove(location: &StorageLocation, runtime: Handle) -> Result<()> {
+        fail_point!("claimed.remove", error::storage_failed);
         if let Some((storage, folder)) = find_metadata(location, runtime.clone())? {
             let metadata = storage.read_moved_metadata(&folder)?;
             if metadata.kind == CheckpointKind::Savepoint {
@@ -110,7 +111,9 @@ fn remove_savepoint_files(storage: &CheckpointStorage, folder: &str, metadata: &
     for file in metadata.files() {
         storage.remove_file(&file.path)?;
     }
+    fail_point!("savepoint.remove-marker", error::storage_failed);
     storage.remove_file(&within(folder, PUBLISHED_MARKER_NAME))?;
+    fail_point!("savepoint.remove-metadata", error::storage_failed);
     storage.remove_file(&within(folder, METADATA_FILE_NAME))
 }
 

@@ -73,8 +73,12 @@ impl TestStorage {
     }
 
     pub(super) fn put(&self, id: u64, name: &str, bytes: &str) -> FileRef {
-        let files = self.storage.files(JOB, id, CheckpointKind::Checkpoint).unwrap();
-        files.put(name, Bytes::copy_from_slice(bytes.as_bytes())).unwrap()
+        self.try_put(id, name, bytes).unwrap()
+    }
+
+    pub(super) fn try_put(&self, id: u64, name: &str, bytes: &str) -> Result<FileRef> {
+        let files = self.storage.files(JOB, id, CheckpointKind::Checkpoint)?;
+        files.put(name, Bytes::copy_from_slice(bytes.as_bytes()))
     }
 
     /// Replaces the content of a file.
@@ -89,9 +93,13 @@ impl TestStorage {
     /// Completes a checkpoint that names `files`.
     pub(super) fn complete(&self, id: u64, files: &[FileRef]) -> CheckpointMetadata {
         let metadata = metadata(id, CheckpointKind::Checkpoint, files);
-        let location = self.storage.write_metadata(&metadata).unwrap();
+        let location = self.try_complete(id, files).unwrap();
         assert_eq!(location, self.storage.root().join(&format!("{JOB}/chk-{id}")));
         metadata
+    }
+
+    pub(super) fn try_complete(&self, id: u64, files: &[FileRef]) -> Result<StorageLocation> {
+        self.storage.write_metadata(&metadata(id, CheckpointKind::Checkpoint, files))
     }
 
     /// Completes a savepoint with a file of each name, whose content is the name.

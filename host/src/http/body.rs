@@ -119,7 +119,7 @@ async fn gather(stream: &mut BodyDataStream) -> Result<Bytes, axum::Error> {
 
 /// Returns the whole body. Errors: `request-too-large` if it has more than `bytes_max` bytes, `request-timeout`,
 /// `request-invalid`.
-pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Vec<u8>> {
+pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Vec<u8>> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {

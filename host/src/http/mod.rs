@@ -6,7 +6,7 @@
 
 mod allowed_hosts;
 mod api;
-mod body;
+pub(crate) mod body;
 mod components;
 mod connections;
 mod dead_letters;

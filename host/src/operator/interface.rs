@@ -3,25 +3,10 @@
 //! Invariant: every method adds outputs in the order in which their turns committed. The interface names neither channels nor
 //! barriers, so that an operator cannot depend on them.
 
-use std::sync::Arc;
-
 use super::failure::OperatorFailure;
-use crate::model::row::RowSchema;
-use crate::model::{Batch, Counters, Fault};
+use super::rejected_record::RejectedRecord;
+use crate::model::{Batch, Counters};
 use crate::turn::{OutputBatch, Turn};
-
-/// A record that was rejected before it reached the function, for example because its key is missing.
-#[derive(Clone, Debug)]
-pub struct RejectedRecord {
-    /// The record as it was received.
-    pub value: Vec<u8>,
-    /// The schema of the record if it is a row.
-    pub schema: Option<Arc<RowSchema>>,
-    /// Event time in milliseconds, or [`NO_TIMESTAMP`](crate::model::NO_TIMESTAMP).
-    pub timestamp: i64,
-    /// Why the record was rejected.
-    pub fault: Fault,
-}
 
 /// An operator of a chain: it processes records and timers, and appends what it produces to `outputs`.
 pub trait Operator: Send {

@@ -3,6 +3,7 @@
 //! | file or folder | content |
 //! |---|---|
 //! | `interface.rs` | The [`Operator`] trait, which the subtask calls. |
+//! | `rejected_record.rs` | A record that never reaches the function. |
 //! | `function.rs` | [`FunctionOperator`]: a function with one or two inputs, and its timers. |
 //! | `window/` | [`WindowOperator`]: window assigners, triggers, evictors and window functions. |
 //! | `interval_join/` | [`IntervalJoin`]: pairs of records that lie close to each other in event time. |
@@ -25,6 +26,7 @@ mod interface;
 mod interval_join;
 mod late_records;
 mod operator_log;
+mod rejected_record;
 mod row_operator;
 mod turn_runner;
 #[cfg(test)]
@@ -39,9 +41,10 @@ pub use faults::dead_letter::RecordPosition;
 pub use faults::failed_record::FailedRecord;
 pub use faults::retry::RetryPolicy;
 pub use function::FunctionOperator;
-pub use interface::{Operator, RejectedRecord};
+pub use interface::Operator;
 pub use interval_join::{IntervalJoin, join_states};
 pub use operator_log::OperatorLog;
+pub use rejected_record::RejectedRecord;
 pub use row_operator::{FilteredFormat, RowGuest, RowPredicate, RowProgram, RowSelection};
 pub use turn_runner::runner::FunctionSettings;
 pub use window::{

@@ -4,6 +4,7 @@
 //! - [`Mode::Operators`] (`operators.rs`): one data folder. A job is killed, stopped with a savepoint, or cancelled.
 //!   The next job continues from its savepoint or newest checkpoint, at another parallelism and sometimes on another
 //!   backend.
+//!   If the binary has fail points (`fail_points.rs`), the server also dies and fails at places that the round aims at.
 //! - [`Mode::Savepoint`] (`savepoint.rs`): a server is killed around a savepoint, and its data folder is set aside. A
 //!   new job in another data folder continues, and both together must have published the exact output.
 //!
@@ -12,6 +13,7 @@
 //! counts what was exercised.
 
 mod branches;
+mod fail_points;
 mod input;
 mod model;
 mod operators;
@@ -28,6 +30,7 @@ use anyhow::{Context, Result, anyhow};
 use fastrand::Rng;
 
 pub use branches::names as operator_names;
+pub use fail_points::{Aim, FailPointHits, fail_points_below};
 pub use pipeline::BACKENDS;
 use story::Story;
 pub use tally::Tally;
@@ -54,6 +57,10 @@ pub struct Options {
     pub operators: Vec<String>,
     /// The `cofferdam` binary to run, if not that of this checkout.
     pub binary: Option<PathBuf>,
+    /// Whether the binary was built with fail points.
+    pub has_fail_points: bool,
+    /// What each round aims at. If empty, rounds aim at points that were not hit yet.
+    pub aims: Vec<Aim>,
 }
 
 /// One round: its inputs, and its steps.
@@ -64,6 +71,8 @@ struct Round<'a> {
     operators: &'a [String],
     seed: u64,
     rng: Rng,
+    has_fail_points: bool,
+    aims: Vec<Aim>,
     /// An empty folder.
     dir: PathBuf,
     tally: &'a mut Tally,
@@ -92,8 +101,16 @@ impl Mode {
 /// and the folder that was kept.
 pub fn run(checkout: &Checkout, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Tally> {
     let mut tally = Tally::default();
+    let has_fail_points = options.has_fail_points && options.mode == Mode::Operators;
+    if has_fail_points {
+        tally.fail_points = FailPointHits::of_source(&checkout.root.join("host/src"))?;
+    }
     for number in 0..options.rounds {
         let seed = options.seed.wrapping_add(number);
+        let aims = match options.aims.is_empty() {
+            true => tally.fail_points.choose(&mut Rng::with_seed(seed)),
+            false => options.aims.clone(),
+        };
         let mut round = Round {
             checkout,
             binary: options.binary.clone().unwrap_or_else(|| checkout.cofferdam()),
@@ -101,6 +118,8 @@ pub fn run(checkout: &Checkout, options: &Options, tell: &mut dyn FnMut(&str)) -
             operators: &options.operators,
             seed,
             rng: Rng::with_seed(seed),
+            has_fail_points,
+            aims,
             dir: checkout.fresh_dir(&format!("crash/{}-{seed}", options.mode.name()))?,
             tally: &mut tally,
             story: Story::new(),
@@ -109,7 +128,7 @@ pub fn run(checkout: &Checkout, options: &Options, tell: &mut dyn FnMut(&str)) -
             Mode::Operators => operators::run(&mut round),
             Mode::Savepoint => savepoint::run(&mut round),
         };
-        let (dir, story) = (round.dir.clone(), round.story);
+        let (dir, story, aims) = (round.dir.clone(), round.story, round.aims);
         tally.rounds += 1;
         match result {
             Ok(line) => {
@@ -121,14 +140,20 @@ pub fn run(checkout: &Checkout, options: &Options, tell: &mut dyn FnMut(&str)) -
                 ));
                 fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
             }
-            Err(error) => return Err(failure(options, seed, &dir, &story, &error)),
+            Err(error) => return Err(failure(options, (seed, &aims), &dir, &story, &error)),
         }
     }
     tally.check(options.mode.kills(), options.backend.is_some())?;
     Ok(tally)
 }
 
-fn failure(options: &Options, seed: u64, dir: &Path, story: &Story, error: &anyhow::Error) -> anyhow::Error {
+fn failure(
+    options: &Options,
+    (seed, aims): (u64, &[Aim]),
+    dir: &Path,
+    story: &Story,
+    error: &anyhow::Error,
+) -> anyhow::Error {
     let text = format!("{error:#}\n\n{story}");
     // If the file cannot be written, the message still contains the steps.
     let _ = fs::write(dir.join("story.txt"), &text);
@@ -139,7 +164,10 @@ fn failure(options: &Options, seed: u64, dir: &Path, story: &Story, error: &anyh
     if !options.operators.is_empty() {
         again.push_str(&format!(" --operators {}", options.operators.join(",")));
     }
-    if let Some(binary) = &options.binary {
+    for aim in aims {
+        again.push_str(&format!(" --aim {aim}"));
+    }
+    if let Some(binary) = options.binary.as_ref().filter(|_| !options.has_fail_points) {
         again.push_str(&format!(" --binary {}", binary.display()));
     }
     anyhow!("the round with seed {seed} failed: {text}\nWorking folder: {}\nRepeat with: {again}", dir.display())

@@ -19,7 +19,7 @@ const PACED_RUN_MS: u64 = 2_500;
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) parallelism: u32,
-    source_parallelism: u32,
+    pub(super) source_parallelism: u32,
     pub(super) backend: String,
     checkpoint_interval_ms: u32,
     unaligned_after: Option<&'static str>,
@@ -76,6 +76,8 @@ pub(super) struct Topology {
     pub(super) pace: Pace,
     /// Number of sinks that read a source directly, each with its own folder.
     pub(super) copies: u32,
+    /// Whether a failed job is restarted. Without injected errors no job fails.
+    pub(super) restarts: bool,
 }
 
 impl Topology {
@@ -139,9 +141,13 @@ impl Topology {
     fn head(&self, settings: &Settings) -> String {
         let Settings { parallelism, backend, checkpoint_interval_ms, retained, batch_records, .. } = settings;
         let unaligned = settings.unaligned_after.map(|after| format!("unaligned_after = \"{after}\"\n"));
+        let restart = match self.restarts {
+            true => "strategy = \"fixed-delay\"\nattempts = 10000\ndelay = \"20ms\"",
+            false => "strategy = \"none\"",
+        };
         format!(
             "name = \"crash\"\nparallelism = {parallelism}\n[checkpoint]\ninterval = \"{checkpoint_interval_ms}ms\"\n\
-             retained = {retained}\non_cancel = \"keep\"\n{}[restart]\nstrategy = \"none\"\n[state]\nbackend = \"{backend}\"\n\
+             retained = {retained}\non_cancel = \"keep\"\n{}[restart]\n{restart}\n[state]\nbackend = \"{backend}\"\n\
              [batch]\nrecords = {batch_records}\n[sandbox]\nfresh_instance = {}\n",
             unaligned.unwrap_or_default(),
             self.pace == Pace::Operators

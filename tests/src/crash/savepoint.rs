@@ -16,7 +16,7 @@ use super::input::Input;
 use super::model;
 use super::operators::check_output;
 use super::pipeline::{Pace, Settings, Topology, copy_sink};
-use super::site::{Progress, Site, sleep_up_to};
+use super::site::{JobEnd, Progress, Site, sleep_up_to};
 use crate::{committed_lines, difference, wait_until};
 
 const AFTER_THE_METADATA: &str = "after the metadata";
@@ -50,7 +50,7 @@ pub(super) fn run(round: &mut Round<'_>) -> Result<String> {
     for branch in &branches {
         *round.tally.operators.entry(branch.name).or_default() += 1;
     }
-    let topology = Topology { branches, pace: Pace::Sources, copies: COPIES };
+    let topology = Topology { branches, pace: Pace::Sources, copies: COPIES, restarts: false };
     let settings = Settings::random(&mut round.rng, round.backend, topology.pace);
     input.write(&round.dir)?;
     let out = round.dir.join("out");
@@ -168,8 +168,8 @@ impl Run<'_, '_> {
                 line.push_str(" †");
             }
         }
-        let status = site.wait_for_end(&job)?;
-        ensure!(status == "FINISHED", "the job is {status}");
+        let end = site.wait_for_end(&job)?;
+        ensure!(end == JobEnd::Finished, "the job has ended: {end:?}");
         self.count_checkpoints(&site, &job)?;
         merge(&moved, &self.out)?;
         self.compare()?;

@@ -1,13 +1,16 @@
 //! A server with its own data folder, which rounds kill and start again, and the job that runs in it.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::fail_points::{self, Aim, AimAction};
 use super::story::Story;
 use crate::{Api, Checkout, Server, wait_until};
 
@@ -25,28 +28,92 @@ pub(super) enum Progress {
     Ended,
 }
 
+/// Most lives of a server that die before they listen.
+const STARTS_MAX: usize = 20;
+
+/// How a job has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JobEnd {
+    /// Its sources have ended.
+    Finished,
+    Canceled,
+    /// By a stop, whose savepoint is complete.
+    Stopped,
+}
+
+impl JobEnd {
+    /// Returns `None` if the job runs or has failed.
+    pub(super) fn of(job: &Value) -> Option<JobEnd> {
+        match job["status"].as_str() {
+            Some("FINISHED") if job["stop"]["location"].is_string() => Some(JobEnd::Stopped),
+            Some("FINISHED") => Some(JobEnd::Finished),
+            Some("CANCELED") => Some(JobEnd::Canceled),
+            _ => None,
+        }
+    }
+}
+
 /// A server that may be down, and its folder.
 pub(super) struct Site {
     binary: PathBuf,
     pub(super) dir: PathBuf,
     server: Option<Server>,
+    faults: Option<PlannedFaults>,
+}
+
+/// What happens at the fail points of the server.
+pub(super) struct PlannedFaults {
+    /// Aims that were not hit. A process gets all errors, and the first kill.
+    aims: VecDeque<Aim>,
+    /// The rest of the script of every process.
+    script: String,
+    /// Kills that the log has shown so far.
+    kills_seen: usize,
+}
+
+impl PlannedFaults {
+    pub(super) fn new(aims: &[Aim], script: String) -> PlannedFaults {
+        PlannedFaults { aims: aims.iter().cloned().collect(), script, kills_seen: 0 }
+    }
+
+    fn script(&self, log: &Path) -> String {
+        let errors = self.aims.iter().filter(|aim| aim.action == AimAction::Error);
+        let kill = self.aims.iter().find(|aim| aim.action == AimAction::Kill);
+        let aims: Vec<String> = errors.chain(kill).map(Aim::to_string).collect();
+        format!("{};{};log={}", aims.join(";"), self.script, log.display())
+    }
 }
 
 impl Site {
     /// Uses the folder `dir` and the compiled components of earlier rounds.
     pub(super) fn new(checkout: &Checkout, binary: &Path, dir: PathBuf) -> Result<Site> {
-        let cache = dir.join("data/cache");
+        let site = Site::without_compiled_components(binary, dir)?;
         let compiled = compiled_components(checkout);
         if compiled.is_dir() {
-            copy_missing(&compiled, &cache)?;
+            copy_missing(&compiled, &site.dir.join("data/cache"))?;
         }
+        Ok(site)
+    }
+
+    /// Uses the folder `dir`. The server compiles the components.
+    pub(super) fn without_compiled_components(binary: &Path, dir: PathBuf) -> Result<Site> {
         fs::create_dir_all(&dir)?;
-        Ok(Site { binary: binary.to_owned(), dir, server: None })
+        Ok(Site { binary: binary.to_owned(), dir, server: None, faults: None })
+    }
+
+    /// Plans faults for all later processes of the server, which must have been built with fail points.
+    pub(super) fn plan_faults(&mut self, faults: PlannedFaults) {
+        self.faults = Some(faults);
     }
 
     /// Starts the server for the first time and uploads the components.
     pub(super) fn open(&mut self, checkout: &Checkout) -> Result<()> {
         self.start()?;
+        self.push_components(checkout)
+    }
+
+    /// Uploads the components. Those that exist are not changed.
+    pub(super) fn push_components(&mut self, checkout: &Checkout) -> Result<()> {
         for name in COMPONENTS {
             let bytes = fs::read(checkout.component(name)?)?;
             self.api()?.push(&bytes, Some(&format!("{name}@1")))?.ok()?;
@@ -59,14 +126,66 @@ impl Site {
         Ok(())
     }
 
+    /// Starts the server. It may die at fail points before it listens.
     pub(super) fn start(&mut self) -> Result<()> {
-        self.server = Some(Server::start(&self.binary, &self.dir, &[])?);
-        Ok(())
+        let log = self.fault_log();
+        for _ in 0..STARTS_MAX {
+            let mut command = Command::new(&self.binary);
+            if let Some(faults) = &self.faults {
+                command.env(fail_points::VARIABLE, faults.script(&log));
+            }
+            match Server::start_by(command, &self.dir, &[]) {
+                Ok(server) => {
+                    self.server = Some(server);
+                    return Ok(());
+                }
+                Err(error) if !self.has_new_kill() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        bail!("the server died {STARTS_MAX} times before it listened")
     }
 
-    /// Kills the server with SIGKILL.
+    /// The file to which the server appends what happens at fail points.
+    pub(super) fn fault_log(&self) -> PathBuf {
+        self.dir.join("fail-points.log")
+    }
+
+    /// Returns whether the server has killed itself at a fail point since the last call. Then it is down.
+    pub(super) fn has_died_at_a_fail_point(&mut self) -> Result<bool> {
+        if !self.has_new_kill() {
+            return Ok(false);
+        }
+        if let Some(mut server) = self.server.take() {
+            wait_until("the server is dead after it has killed itself", TIMEOUT, || {
+                Ok((!server.is_up()?).then_some(()))
+            })?;
+        }
+        Ok(true)
+    }
+
+    /// Reads the log: forgets the aims that were hit, and returns whether the server has killed itself since the last call.
+    fn has_new_kill(&mut self) -> bool {
+        let log = fs::read_to_string(self.fault_log()).unwrap_or_default();
+        let Some(faults) = &mut self.faults else { return false };
+        faults.aims.retain(|aim| !aim.is_hit(&log));
+        let kills = log.lines().filter(|line| line.starts_with("kill ")).count();
+        std::mem::replace(&mut faults.kills_seen, kills) < kills
+    }
+
+    /// Kills the server with SIGKILL, unless it is dead already. The next process aims at another point.
     pub(super) fn kill(&mut self) -> Result<()> {
-        self.server.take().context("no server is up")?.kill()
+        if let Some(server) = self.server.take() {
+            server.kill()?;
+        } else {
+            ensure!(self.faults.is_some(), "no server is up");
+        }
+        self.has_new_kill();
+        if let Some(faults) = &mut self.faults {
+            let first = faults.aims.pop_front();
+            faults.aims.extend(first);
+        }
+        Ok(())
     }
 
     pub(super) fn api(&self) -> Result<&Api> {
@@ -79,7 +198,12 @@ impl Site {
 
     /// Submits a pipeline file, optionally from a checkpoint or savepoint.
     pub(super) fn submit(&self, pipeline: &str, from: Option<&Path>) -> Result<crate::Answer> {
-        let query = from.map(|from| format!("?from={}", from.display())).unwrap_or_default();
+        self.submit_claiming(pipeline, from, false)
+    }
+
+    /// Like [`Site::submit`]. The job may own what it starts from.
+    pub(super) fn submit_claiming(&self, pipeline: &str, from: Option<&Path>, claim: bool) -> Result<crate::Answer> {
+        let query = from.map(|from| format!("?from={}&claim={claim}", from.display())).unwrap_or_default();
         self.api()?.post(&format!("/v1/jobs{query}"), "application/toml", pipeline.as_bytes())
     }
 
@@ -117,15 +241,12 @@ impl Site {
         })
     }
 
-    /// Waits for the job's end and returns its last status. Fails if the job fails.
-    pub(super) fn wait_for_end(&self, id: &str) -> Result<String> {
+    /// Waits for the job's end. Fails if the job fails.
+    pub(super) fn wait_for_end(&self, id: &str) -> Result<JobEnd> {
         wait_until(&format!("job {id} ends"), TIMEOUT, || {
             let job = self.job(id)?;
-            match job["status"].as_str() {
-                Some(status @ ("FINISHED" | "CANCELED")) => Ok(Some(status.to_owned())),
-                Some("FAILED") => bail!("the job failed: {}", job["failure"]),
-                _ => Ok(None),
-            }
+            ensure!(job["status"] != "FAILED", "the job failed: {}", job["failure"]);
+            Ok(JobEnd::of(&job))
         })
     }
 
@@ -164,6 +285,18 @@ impl Site {
         }
         None
     }
+}
+
+/// Returns the files below a folder.
+pub(super) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files_below(&path)),
+            path => found.push(path),
+        }
+    }
+    found
 }
 
 fn savepoints_in(root: &Path, job: &str) -> Vec<(u64, PathBuf)> {

@@ -6,8 +6,12 @@ use std::fmt;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
+use super::fail_points::FailPointHits;
+
 /// With fewer rounds, chance may leave out some cases.
 const ROUNDS_FOR_ALL: u64 = 50;
+/// With fewer rounds, some fail points may not be hit.
+const ROUNDS_FOR_ALL_FAIL_POINTS: u64 = 200;
 
 /// Counts over all rounds.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +41,8 @@ pub struct Tally {
     pub operators: BTreeMap<&'static str, u64>,
     /// Jobs on each backend.
     pub backends: BTreeMap<String, u64>,
+    /// Hits of the host's fail points, if its binary has them.
+    pub fail_points: FailPointHits,
 }
 
 impl Tally {
@@ -77,6 +83,9 @@ impl Tally {
         for (what, count) in exercised {
             ensure!(count > 0, "{} rounds did not have {what}", self.rounds);
         }
+        if self.rounds >= ROUNDS_FOR_ALL_FAIL_POINTS {
+            self.fail_points.check()?;
+        }
         Ok(())
     }
 }
@@ -107,7 +116,8 @@ impl fmt::Display for Tally {
             "checkpoints                 {}, {held} of them with records in flight ({kib} KiB)",
             self.checkpoints
         )?;
-        writeln!(f, "rounds of each operator     {}", list(&self.operators))
+        writeln!(f, "rounds of each operator     {}", list(&self.operators))?;
+        write!(f, "{}", self.fail_points)
     }
 }
 

@@ -24,8 +24,8 @@ use super::paths::checked_path;
 use super::store::CheckpointStorage;
 use crate::error::{self, Error, Result};
 
-/// Files up to this size are uploaded at once, larger ones in parts of this size.
-const PART_BYTES: usize = 8 << 20;
+/// Files up to this size are uploaded at once, larger ones in parts of this size. Crash tests have small files only.
+const PART_BYTES: usize = if cfg!(feature = "fail-points") { 2 << 10 } else { 8 << 20 };
 /// Size of the chunks in which a linked file is read for its checksum.
 const CHECKSUM_CHUNK_BYTES: usize = 256 << 10;
 
@@ -40,7 +40,9 @@ impl CheckpointStorage {
     pub(in crate::checkpoint) fn write_synced(&self, path: &str, bytes: Bytes) -> Result<()> {
         let location = checked_path(path)?;
         self.before_change()?;
+        fail_point!("storage.put", error::storage_failed);
         self.block_on(self.store.put(&location, bytes.into())).map_err(|e| self.failed(path, &e))?;
+        fail_point!("storage.put-done", error::storage_failed);
         Ok(())
     }
 
@@ -64,12 +66,14 @@ impl CheckpointStorage {
         let mut upload = upload.map_err(|e| self.failed(path, &e))?;
         let mut send_parts = || -> Result<()> {
             while !part.is_empty() {
+                fail_point!("storage.put-part", error::storage_failed);
                 let sent = upload.put_part(Bytes::from(std::mem::take(&mut part)).into());
                 self.block_on(sent).map_err(|e| self.failed(path, &e))?;
                 part = next_part()?;
                 written.bytes += part.len() as u64;
                 written.crc32c = crc32c::crc32c_append(written.crc32c, &part);
             }
+            fail_point!("storage.complete-parts", error::storage_failed);
             self.block_on(upload.complete()).map_err(|e| self.failed(path, &e))?;
             Ok(())
         };
@@ -89,10 +93,13 @@ impl CheckpointStorage {
         let Some((to, folder)) = to.folder().and_then(|to| Some((to, to.parent()?))) else { return Ok(None) };
         self.before_change()?;
         let mut file = File::open(local).map_err(failed)?;
+        fail_point!("storage.sync-linked", error::storage_failed);
         file.sync_all().map_err(failed)?;
+        fail_point!("storage.link", error::storage_failed);
         if fs::hard_link(local, to).is_err() {
             return Ok(None);
         }
+        fail_point!("storage.sync-link", error::storage_failed);
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
         let (mut chunk, mut written) = (vec![0; CHECKSUM_CHUNK_BYTES], WrittenFile { bytes: 0, crc32c: 0 });
         loop {
@@ -109,6 +116,7 @@ impl CheckpointStorage {
 
     /// Creates the marker file of a published checkpoint. In a folder the marker is not synced.
     pub(super) fn write_marker(&self, path: &str) -> Result<()> {
+        fail_point!("storage.mark", error::storage_failed);
         match self.root.join(path).folder() {
             Some(local) => fs::write(local, "").map_err(|e| local_failed(local, &e)),
             None => self.write_synced(path, Bytes::new()),

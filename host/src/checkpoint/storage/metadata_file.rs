@@ -17,7 +17,9 @@ impl CheckpointStorage {
         if metadata.kind == CheckpointKind::Savepoint {
             return self.write_savepoint_metadata(&folder, metadata);
         }
+        fail_point!("checkpoint.metadata", error::storage_failed);
         self.write_synced(&within(&folder, METADATA_FILE_NAME), metadata.encode()?.into())?;
+        fail_point!("checkpoint.metadata-done", error::storage_failed);
         Ok(self.root.join(&folder))
     }
 
@@ -28,7 +30,9 @@ impl CheckpointStorage {
         metadata: &CheckpointMetadata,
     ) -> Result<StorageLocation> {
         let bytes = relative_to(folder, metadata)?.encode()?;
+        fail_point!("savepoint.metadata", error::storage_failed);
         self.write_synced(&within(folder, METADATA_FILE_NAME), bytes.into())?;
+        fail_point!("savepoint.metadata-done", error::storage_failed);
         Ok(self.root.join(folder))
     }
 

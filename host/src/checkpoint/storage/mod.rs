@@ -9,6 +9,8 @@
 //! its content is not what was written.
 
 mod checkpoint_files;
+#[cfg(any(test, feature = "fail-points"))]
+mod faulty_store;
 mod file_read;
 mod file_sync;
 mod folder_sync;
@@ -18,6 +20,8 @@ mod store;
 
 #[cfg(test)]
 mod checkpoint_files_tests;
+#[cfg(test)]
+mod faulty_store_tests;
 
 pub use checkpoint_files::CheckpointFiles;
 pub use paths::METADATA_FILE_NAME;

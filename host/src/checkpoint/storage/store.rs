@@ -27,7 +27,7 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The checkpoints and savepoints of all jobs at one location. Cheap to clone.
 #[derive(Clone)]
 pub struct CheckpointStorage {
-    pub(super) store: Arc<dyn ObjectStore>,
+    pub(in crate::checkpoint) store: Arc<dyn ObjectStore>,
     runtime: Handle,
     pub(super) root: StorageLocation,
     /// Ends the reading of files.
@@ -75,6 +75,8 @@ impl CheckpointStorage {
         root: StorageLocation,
         runtime: Handle,
     ) -> CheckpointStorage {
+        #[cfg(feature = "fail-points")]
+        let store = super::faulty_store::with_faults_of_process(store);
         CheckpointStorage {
             store,
             runtime,
@@ -140,12 +142,14 @@ impl CheckpointStorage {
     pub(super) fn copy_file(&self, from: &str, to: &str) -> Result<()> {
         let (source, target) = (checked_path(from)?, checked_path(to)?);
         self.before_change()?;
+        fail_point!("storage.copy", error::storage_failed);
         self.block_on(self.store.copy(&source, &target)).map_err(|e| self.read_failed(from, &e))
     }
 
     /// Removes a file. A file that does not exist is not an error.
     pub(in crate::checkpoint) fn remove_file(&self, path: &str) -> Result<()> {
         self.before_change()?;
+        fail_point!("storage.remove", error::storage_failed);
         match self.block_on(self.store.delete(&checked_path(path)?)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(self.failed(path, &e)),

@@ -140,6 +140,7 @@ impl CheckpointCoordinator {
     /// Injects the barriers that are due, and lets barriers overtake records whose alignment timeout has elapsed.
     pub fn trigger_due(&mut self, target: &dyn BarrierTarget, now_ns: u64) {
         while let Some((barrier, requests)) = self.schedule.next(now_ns, self.next_id, self.pending.active()) {
+            fail_point!("checkpoint.trigger");
             self.next_id += 1;
             if barrier.kind.is_stop() {
                 record_stop_trigger(&self.context.job, barrier.checkpoint);
@@ -166,6 +167,7 @@ impl CheckpointCoordinator {
     pub fn acknowledge(&mut self, checkpoint: u64, snapshots: Vec<SubtaskSnapshot>) -> Result<()> {
         let Some(pending) = self.pending.get_mut(checkpoint) else { return Ok(()) };
         let Some(snapshots) = pending.add(snapshots) else { return Ok(()) };
+        fail_point!("checkpoint.acknowledged", error::storage_failed);
         pending.begin_upload(self.base.as_ref().map(|base| base.checkpoint_id));
         let record = self.context.job.record();
         let kind = pending.kind();
@@ -222,6 +224,7 @@ impl CheckpointCoordinator {
         if kind.is_stop() {
             record_stop_savepoint(&self.context.job, location);
         }
+        fail_point!("checkpoint.publish", |why| JobFailure::from(error::storage_failed(why)));
         if let Err(error) = self.publish(&uploaded.metadata) {
             let why = format!("the savepoint is complete, but its output is not published yet: {}", error.message);
             self.answer_failed(pending, Some(location), &why);
@@ -229,6 +232,7 @@ impl CheckpointCoordinator {
         }
         let retained = Some(self.context.plan.pipeline.checkpoint.retained).filter(|_| !kind.is_savepoint());
         dead_letters::settle_replays(&self.context.job, &self.context.letters.quota, &uploaded.metadata, retained);
+        fail_point!("checkpoint.published", |why| JobFailure::from(error::storage_failed(why)));
         for request_id in &pending.requests {
             self.context.job.show_savepoint(SavepointView::completed(request_id, Some(location.to_string())));
         }

@@ -107,6 +107,7 @@ pub fn upload(
         };
         uploaded.insert(key, (subtask, stats));
     }
+    fail_point!("upload.done", error::storage_failed);
     let (mut operators, mut views) = (Vec::new(), Vec::new());
     for node in &pipeline.nodes {
         let take = |subtask| {
@@ -155,8 +156,10 @@ fn upload_snapshot(
             before.map(|handle| files.reusable(&handle.files)).transpose()?.unwrap_or_default();
         snapshot.upload(store, &reusable).map(Some)
     };
+    fail_point!("upload.state", error::storage_failed);
     let state = upload(subtask.state, before.and_then(|subtask| subtask.state.as_ref()))?;
     let broadcast = upload(subtask.broadcast, before.and_then(|subtask| subtask.broadcast.as_ref()))?;
+    fail_point!("upload.in-flight", error::storage_failed);
     let in_flight =
         subtask.in_flight.map(|in_flight| store.put("in-flight", in_flight.encode()?.into())).transpose()?;
     Ok(SubtaskMetadata {

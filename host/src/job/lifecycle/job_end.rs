@@ -46,13 +46,16 @@ pub fn conclude(
             record.note_failure(failure, record.attempts, ended_at_ms, FailureOutcome::Failed);
         }
     };
+    fail_point!("job-end.store");
     let JobRecord { id, name, .. } = job.record();
     // A client that sees the end may remove the job's origin, so that the origin is released before the end is shown.
     if !store_end(job, status, change, || environment.origins.forget(&id), receiver) {
         return;
     }
+    fail_point!("job-end.remove");
     remove_checkpoints_of_ended(job, environment);
     let _ = std::fs::remove_dir_all(job.dir.join("working"));
+    fail_point!("job-end.done");
     tracing::info!(job = %name, ?status, "job ended");
 }
 

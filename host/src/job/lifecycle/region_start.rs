@@ -120,6 +120,7 @@ impl RegionRestart {
         let ids: BTreeSet<&str> = self.region.nodes.iter().map(|node| plan.pipeline.nodes[*node].id.as_str()).collect();
         let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock).only(&ids);
         sinks.recover(job, &plan.pipeline, &start, storage)?;
+        fail_point!("region.recovered", error::storage_failed);
         interrupt.check()?;
         job.show(|record| {
             record.restored_checkpoint = start.metadata.as_ref().map(|metadata| metadata.checkpoint_id);
@@ -134,6 +135,7 @@ impl RegionRestart {
 fn empty_working_dir(job: &JobHandle, attempt: u32, region: usize) -> Result<PathBuf> {
     let working = job.dir.join("working").join(region.to_string());
     remove_working_dir(&working)?;
+    fail_point!("restore.working-dir", error::state_failed);
     let dir = working.join(attempt.to_string());
     create_dir(&dir)?;
     Ok(dir)

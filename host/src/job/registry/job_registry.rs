@@ -91,6 +91,7 @@ impl JobRegistry {
         // removed.
         check_name_free(&jobs, &record.name)?;
         record.components.values().try_for_each(|sha256| self.environment.components.find(sha256).map(drop))?;
+        fail_point!("job.create", error::data_dir_failed);
         create_dir(&job.dir)?;
         if let Some(origin) = origin {
             self.environment.origins.add(&record.id, origin);

@@ -33,6 +33,7 @@ pub fn request_stop(job: &JobHandle, drain: bool, format: SavepointFormat) -> Re
     }
     let stop = StopRequest::new(drain, format);
     let view = stop.in_progress();
+    fail_point!("stop.store", error::data_dir_failed);
     // Stored before it is accepted: a kill must not lose it.
     job.update(|record| {
         if !record.status.is_final() && record.status != JobStatus::Cancelling {
@@ -40,6 +41,7 @@ pub fn request_stop(job: &JobHandle, drain: bool, format: SavepointFormat) -> Re
         }
     })?;
     let is_stored = job.record().stop.is_some_and(|stop| stop.request_id == view.request_id);
+    fail_point!("stop.accept");
     if !is_stored || !job.command(RunningJobCommand::Stop) {
         return refuse(format!("has ended: {:?}", job.status()));
     }
@@ -48,6 +50,7 @@ pub fn request_stop(job: &JobHandle, drain: bool, format: SavepointFormat) -> Re
 
 /// Records that the barrier of the stop's savepoint is about to be injected.
 pub fn record_stop_trigger(job: &JobHandle, checkpoint: u64) {
+    fail_point!("stop.trigger");
     change_stop(job, |stop| {
         stop.checkpoint = Some(checkpoint);
         stop.tries += 1;
@@ -56,6 +59,7 @@ pub fn record_stop_trigger(job: &JobHandle, checkpoint: u64) {
 
 /// Records that the savepoint of the stop is complete.
 pub fn record_stop_savepoint(job: &JobHandle, location: &StorageLocation) {
+    fail_point!("stop.savepoint");
     change_stop(job, |stop| stop.location = Some(location.to_string()));
 }
 

@@ -112,8 +112,11 @@ impl ComponentStore {
         let mut view = match known.get(sha256) {
             Some(view) => view.clone(),
             None => {
+                fail_point!("component.sync", error::data_dir_failed);
                 file.as_file().sync_all().map_err(failed)?;
+                fail_point!("component.rename", error::data_dir_failed);
                 file.persist(self.path(sha256, "wasm")).map_err(|failure| failed(failure.error))?;
+                fail_point!("component.describe", error::data_dir_failed);
                 self.describe(sha256, bytes.len() as u64, &component)
             }
         };
@@ -205,10 +208,12 @@ impl ComponentStore {
         let mut known = self.known.lock();
         let failed = |cause: std::io::Error| error::data_dir_failed(format!("component {sha256}: {cause}"));
         // The description goes first: without it the component does not exist.
+        fail_point!("component.remove", error::data_dir_failed);
         fs::remove_file(self.path(sha256, "json")).map_err(failed)?;
         known.remove(sha256);
         self.loaded.lock().remove(sha256);
         self.sandbox.forget_code_of(sha256);
+        fail_point!("component.remove-code", error::data_dir_failed);
         fs::remove_file(self.path(sha256, "wasm")).map_err(failed)
     }
 }

@@ -22,10 +22,13 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let dir = path.parent().ok_or_else(|| failed(path, "the path has no folder"))?;
     let json = serde_json::to_vec_pretty(value).map_err(|cause| failed(path, cause))?;
     let write = || -> std::io::Result<()> {
+        fail_point!("json.write", std::io::Error::other);
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&json)?;
         file.as_file().sync_all()?;
+        fail_point!("json.rename", std::io::Error::other);
         file.persist(path).map_err(|failure| failure.error)?;
+        fail_point!("json.sync", std::io::Error::other);
         File::open(dir)?.sync_all()
     };
     write().map_err(|cause| failed(path, cause))

@@ -44,11 +44,13 @@ pub fn remove_job(job: &Arc<JobHandle>, environment: &JobEnvironment) -> Result<
     storage.remove_job(&record.id)?;
     job.show(|record| record.checkpoints_to_remove = false);
     let failed = |cause: std::io::Error| error::data_dir_failed(format!("{}: {cause}", job.dir.display()));
+    fail_point!("job.remove-record", error::data_dir_failed);
     // The record goes first: the next start of the process removes a job's folder that has no record.
     match fs::remove_file(job.dir.join("job.json")) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(failed(cause)),
         _ => {}
     }
+    fail_point!("job.remove-folder", error::data_dir_failed);
     fs::remove_dir_all(&job.dir).map_err(failed)
 }
 

@@ -8,7 +8,8 @@ use super::turn_driven::TurnDriven;
 use crate::model::{Batch, Counters, NO_TIMESTAMP, TimeDomain};
 use crate::operator::failure::OperatorFailure;
 use crate::operator::faults::fault_policy::{FailedItem, FailedItemKind};
-use crate::operator::interface::{Operator, RejectedRecord};
+use crate::operator::interface::Operator;
+use crate::operator::rejected_record::RejectedRecord;
 use crate::turn::{OutputBatch, Turn};
 
 impl<T: TurnDriven> Operator for T {

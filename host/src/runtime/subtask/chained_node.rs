@@ -82,6 +82,7 @@ impl ChainedNode {
         clock: &dyn Clock,
     ) -> Result<SubtaskSnapshot> {
         let started_ns = clock.monotonic_ns();
+        fail_point!("snapshot.take", crate::error::state_failed);
         let mut snapshot = SubtaskSnapshot::new(&self.id, subtask);
         match &mut self.task {
             NodeTask::Source(counters) => snapshot.counters = *counters,
@@ -98,6 +99,7 @@ impl ChainedNode {
             NodeTask::Sink { sink, counters } => {
                 snapshot.counters = *counters;
                 snapshot.committable = sink.prepare(barrier.checkpoint)?;
+                fail_point!("snapshot.sink-prepared", crate::error::sink_unwritable);
             }
         }
         if let Some(letters) = &mut self.letters {

@@ -88,6 +88,7 @@ impl InputLoop {
     fn complete_unaligned(&mut self, checkpoint: u64, in_flight: InFlightData) {
         let matching = self.unaligned.take_if(|unaligned| unaligned.barrier.checkpoint == checkpoint);
         let Some(UnalignedSnapshots { barrier, since_ns, mut snapshots }) = matching else { return };
+        fail_point!("snapshot.in-flight");
         let now_ns = self.core.chain.clock.monotonic_ns();
         for snapshot in &mut snapshots {
             snapshot.times.alignment_ns = now_ns.saturating_sub(since_ns);

@@ -109,6 +109,7 @@ impl CodeCache {
         let component = load_code(engine, code)
             .map_err(|cause| error::component_limits(format!("it does not fit into an instance: {cause:#}")))?;
         if let Some(path) = self.path(engine, sha256) {
+            fail_point!("code-cache.store", error::sandbox_unavailable);
             file.persist(&path).map_err(|failure| failed(&path, &failure.error))?;
             if let CodeCacheFolder::OfUser(dir) = &self.folder {
                 remove_oldest(dir, USER_BYTES_MAX, &path);

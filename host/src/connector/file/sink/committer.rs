@@ -41,6 +41,7 @@ impl FileCommitter {
                 unexpected.push((part.clone(), found));
             }
         }
+        fail_point!("sink.published", sink_unwritable);
         if !parts.is_empty() {
             self.sync()?;
         }
@@ -54,6 +55,7 @@ impl FileCommitter {
         if found != PartStatus::Pending {
             return Ok(found);
         }
+        fail_point!("sink.publish", sink_unwritable);
         let target = self.parts.folder.join(&part.name);
         match fs::rename(self.parts.pending.join(&part.name), &target) {
             Ok(()) => Ok(PartStatus::Published),
@@ -101,6 +103,7 @@ impl FileCommitter {
         for entry in entries {
             let entry = entry.map_err(|error| unwritable(folder, &error))?;
             if entry.file_name().to_str().is_some_and(&is_ours) {
+                fail_point!("sink.remove-part", sink_unwritable);
                 match fs::remove_file(entry.path()) {
                     Err(error) if !is_absent(&error) => return Err(unwritable(&entry.path(), &error)),
                     _ => {}
@@ -128,7 +131,9 @@ impl Committer for FileCommitter {
     /// its reader removed it.
     fn recover(&self, restored: Option<u64>, committables: &[Vec<u8>]) -> Result<Vec<String>> {
         let unexpected = self.publish_all(self.decode(committables)?)?;
+        fail_point!("sink.discard", sink_unwritable);
         self.remove(&self.parts.pending, |name| self.parts.is_pending_of_ours(name))?;
+        fail_point!("sink.withdraw", sink_unwritable);
         self.remove(&self.parts.folder, |name| {
             self.parts
                 .checkpoint_of(name)

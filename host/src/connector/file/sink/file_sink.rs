@@ -80,6 +80,7 @@ impl FileSink {
         let file = match self.open.take() {
             Some(open) => open,
             None => {
+                fail_point!("sink.create", sink_unwritable);
                 let file = File::create(&self.open_path).map_err(|error| unwritable(&self.open_path, &error))?;
                 self.encoder.begin_file();
                 OpenPart { file: BufWriter::with_capacity(BUFFER_BYTES, file), bytes: 0 }
@@ -94,12 +95,15 @@ impl FileSink {
             return Ok(());
         };
         let bytes = open.bytes;
+        fail_point!("sink.sync", sink_unwritable);
         let synced = open.file.flush().and_then(|()| open.file.get_ref().sync_all());
         synced.map_err(|error| unwritable(&self.open_path, &error))?;
         let name = self.parts.name(self.subtask, checkpoint);
         let pending = self.parts.pending.join(&name);
+        fail_point!("sink.rename", sink_unwritable);
         fs::rename(&self.open_path, &pending).map_err(|error| unwritable(&pending, &error))?;
         self.open = None;
+        fail_point!("sink.sync-pending", sink_unwritable);
         sync_folder(&self.parts.pending).map_err(|error| unwritable(&self.parts.pending, &error))?;
         self.outstanding.push(SinkPart { name, bytes });
         Ok(())
@@ -116,6 +120,7 @@ impl Sink for FileSink {
         self.open_part()?;
         self.encoder.encode(batch, &mut encoded).map_err(|defect| unwritable_record(&self.node, &defect))?;
         let open = self.open_part()?;
+        fail_point!("sink.write", sink_unwritable);
         let written = open.file.write_all(&encoded);
         open.bytes += encoded.len() as u64;
         self.encoded = encoded;

@@ -1,0 +1,1 @@
+../../../host/src/operator/rejected_record.rs

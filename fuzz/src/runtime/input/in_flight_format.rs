@@ -1,0 +1,1 @@
+../../../../host/src/runtime/input/in_flight_format.rs

@@ -1,0 +1,1 @@
+../../../../host/src/runtime/input/stored_in_flight.rs

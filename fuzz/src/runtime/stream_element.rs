@@ -1,0 +1,1 @@
+../../../host/src/runtime/stream_element.rs

@@ -1,0 +1,1 @@
+../../../host/src/state/row_values.rs

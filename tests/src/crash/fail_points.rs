@@ -1,0 +1,270 @@
+//! The fail points of the host, what rounds aim at, and how often each point was hit.
+//!
+//! The names are read from the source of the host, so that no list of them has to be kept. A server built with the feature
+//! `fail-points` gets a script for each life of its process, and appends what it reached and did to a log
+//! (`host/src/fail_point/script.rs`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
+
+/// The environment variable with the script.
+pub(super) const VARIABLE: &str = "COFFERDAM_FAIL_POINTS";
+
+/// Part of the message of an error that a script injects.
+const INJECTED: [&str; 2] = ["the fail point `", "a faulty write: "];
+
+/// Number of aims of a round.
+const AIMS: usize = 3;
+
+/// What happens when an aim is hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum AimAction {
+    Kill,
+    Error,
+}
+
+/// A point that a round tries to hit: at the `pass`-th pass of a process the action happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aim {
+    pub(super) point: String,
+    pub(super) action: AimAction,
+    pass: u64,
+}
+
+/// Settings without which a point is never reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AimNeeds {
+    pub(super) rocksdb: bool,
+    /// A job that claims the native savepoint of another one.
+    pub(super) claim: bool,
+    /// No compiled component from an earlier round.
+    pub(super) fresh_code: bool,
+}
+
+/// The fail points of the host and their hits in all rounds.
+#[derive(Clone, Debug, Default)]
+pub struct FailPointHits {
+    points: BTreeMap<String, PointHits>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct PointHits {
+    can_fail: bool,
+    /// Processes that passed the point.
+    reached: u64,
+    kills: u64,
+    errors: u64,
+    /// How often a round aimed at the point, by action.
+    aimed: [u64; 2],
+}
+
+impl FailPointHits {
+    /// Finds all points in the sources below `folder`.
+    pub(super) fn of_source(folder: &Path) -> Result<FailPointHits> {
+        let mut hits = FailPointHits::default();
+        for (name, can_fail) in fail_points_below(folder)? {
+            ensure!(
+                hits.points.insert(name.clone(), PointHits { can_fail, ..PointHits::default() }).is_none(),
+                "the fail point `{name}` occurs twice"
+            );
+        }
+        ensure!(!hits.points.is_empty(), "{} has no fail points", folder.display());
+        Ok(hits)
+    }
+
+    /// Chooses the aims of a round: points that were not hit yet and that the fewest rounds aimed at.
+    pub(super) fn choose(&mut self, rng: &mut Rng) -> Vec<Aim> {
+        let mut candidates: Vec<(u64, u64, u32, &String, AimAction)> = Vec::new();
+        for (name, hits) in &self.points {
+            let actions = [(AimAction::Kill, hits.kills), (AimAction::Error, hits.errors)];
+            let actions = actions.into_iter().filter(|(action, _)| *action == AimAction::Kill || hits.can_fail);
+            candidates.extend(
+                actions.map(|(action, done)| (done.min(1), hits.aimed[action as usize], rng.u32(..), name, action)),
+            );
+        }
+        candidates.sort_unstable();
+        let chosen: Vec<Aim> = candidates
+            .into_iter()
+            .take(AIMS)
+            .map(|(_, aimed, _, name, action)| {
+                // The first try may miss because it waits for a late pass.
+                let pass = if aimed == 0 { rng.u64(1..=3) } else { 1 };
+                Aim { point: name.clone(), action, pass }
+            })
+            .collect();
+        for aim in &chosen {
+            if let Some(hits) = self.points.get_mut(&aim.point) {
+                hits.aimed[aim.action as usize] += 1;
+            }
+        }
+        chosen
+    }
+
+    /// Adds the lines of a round's log.
+    pub(super) fn add_log(&mut self, log: &str) -> Result<()> {
+        for line in log.lines() {
+            let (what, name) = line.split_once(' ').with_context(|| format!("the log has the line `{line}`"))?;
+            let hits = self.points.get_mut(name).with_context(|| format!("the source has no fail point `{name}`"))?;
+            match what {
+                "reached" => hits.reached += 1,
+                "kill" => hits.kills += 1,
+                "error" => hits.errors += 1,
+                _ => bail!("the log has the line `{line}`"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if a point was never hit: killed at, and failed at if it can fail.
+    pub(super) fn check(&self) -> Result<()> {
+        let missed = |what: &str, is_hit: fn(&PointHits) -> bool| {
+            let names: Vec<&str> =
+                self.points.iter().filter(|(_, hits)| !is_hit(hits)).map(|(name, _)| name.as_str()).collect();
+            ensure!(names.is_empty(), "{} fail points were never {what}: {}", names.len(), names.join(", "));
+            Ok(())
+        };
+        missed("reached", |hits| hits.reached > 0)?;
+        missed("the place of a kill", |hits| hits.kills > 0)?;
+        missed("the place of an error", |hits| !hits.can_fail || hits.errors > 0)
+    }
+}
+
+impl fmt::Display for FailPointHits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.points.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\n{:<28} {:>8} {:>6} {:>6}", "fail point", "reached", "kills", "errors")?;
+        for (name, hits) in &self.points {
+            let errors = if hits.can_fail { hits.errors.to_string() } else { "-".to_owned() };
+            writeln!(f, "{name:<28} {:>8} {:>6} {errors:>6}", hits.reached, hits.kills)?;
+        }
+        Ok(())
+    }
+}
+
+impl Aim {
+    /// Returns the settings that a round needs to reach the point.
+    pub(super) fn needs(&self) -> AimNeeds {
+        let is_in = |prefixes: &[&str]| prefixes.iter().any(|prefix| self.point.starts_with(prefix));
+        let claim = is_in(&["storage.copy", "claimed."]);
+        let stores_files = ["rocksdb.", "storage.put-part", "storage.complete", "storage.link", "storage.sync-link"];
+        AimNeeds { rocksdb: claim || is_in(&stores_files), claim, fresh_code: is_in(&["code-cache."]) }
+    }
+
+    /// Returns whether the log shows that the aim was hit after the first `skipped` bytes.
+    pub(super) fn is_hit(&self, log: &str) -> bool {
+        let what = if self.action == AimAction::Kill { "kill" } else { "error" };
+        log.lines().any(|line| line.split_once(' ') == Some((what, &self.point)))
+    }
+}
+
+impl fmt::Display for Aim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = if self.action == AimAction::Kill { "kill" } else { "error" };
+        write!(f, "{}={action}@{}", self.point, self.pass)
+    }
+}
+
+impl FromStr for Aim {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Aim> {
+        let parsed = text.split_once('=').and_then(|(point, rest)| {
+            let (action, pass) = rest.split_once('@')?;
+            let action = match action {
+                "kill" => AimAction::Kill,
+                "error" => AimAction::Error,
+                _ => return None,
+            };
+            Some(Aim { point: point.to_owned(), action, pass: pass.parse().ok()? })
+        });
+        parsed.with_context(|| format!("`{text}` is not an aim such as sink.publish=kill@2"))
+    }
+}
+
+/// Returns whether an error is the answer of a server to an injected error.
+pub(super) fn is_injected(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    INJECTED.iter().any(|part| text.contains(part))
+}
+
+/// Returns the names of all fail points in the sources below `folder`, and whether each can return an error.
+pub fn fail_points_below(folder: &Path) -> Result<Vec<(String, bool)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        // The module itself shows the macro with example names.
+        if path.is_dir() && !path.ends_with("fail_point") {
+            found.extend(fail_points_below(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.extend(fail_points_in(&fs::read_to_string(&path)?));
+        }
+    }
+    Ok(found)
+}
+
+fn fail_points_in(text: &str) -> Vec<(String, bool)> {
+    let uses = text.split("fail_point!(").skip(1);
+    let parsed = uses.filter_map(|rest| {
+        let (name, rest) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
+        Some((name.to_owned(), rest.trim_start().starts_with(',')))
+    });
+    parsed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hits() -> FailPointHits {
+        let text = "fail_point!(\"a.b\"); fail_point!(\n    \"a.c\",\n    error);";
+        let points = fail_points_in(text).into_iter().map(|(name, can_fail)| {
+            let hits = PointHits { can_fail, ..PointHits::default() };
+            (name, hits)
+        });
+        FailPointHits { points: points.collect() }
+    }
+
+    #[test]
+    fn a_point_without_a_kill_or_an_error_is_found() {
+        let mut hits = hits();
+        assert!(hits.check().unwrap_err().to_string().contains("never reached: a.b, a.c"));
+        hits.add_log("reached a.b\nkill a.b\nreached a.c\nkill a.c\n").unwrap();
+        assert!(hits.check().unwrap_err().to_string().contains("place of an error: a.c"));
+        hits.add_log("error a.c\n").unwrap();
+        hits.check().unwrap();
+        assert!(hits.add_log("kill x.y\n").is_err() && hits.add_log("died a.b\n").is_err());
+    }
+
+    #[test]
+    fn rounds_aim_at_points_that_were_not_hit() {
+        let (mut hits, mut rng) = (hits(), Rng::with_seed(1));
+        let first = hits.choose(&mut rng);
+        assert_eq!(first.len(), 3, "two kills and one error");
+        hits.add_log("reached a.b\nkill a.b\nreached a.c\nkill a.c\n").unwrap();
+        let next = hits.choose(&mut rng);
+        assert_eq!((&next[0].point[..], next[0].action, next[0].pass), ("a.c", AimAction::Error, 1));
+        assert_eq!(next[0].to_string().parse::<Aim>().unwrap(), next[0]);
+        assert!(next[0].is_hit("reached a.c\nerror a.c\n") && !next[0].is_hit("kill a.c\n"));
+    }
+
+    #[test]
+    fn the_host_has_fail_points_with_an_area_and_a_step() {
+        let names = fail_points_below(&crate::Checkout::current().root.join("host/src")).unwrap();
+        assert!(names.len() > 50, "{}", names.len());
+        for (name, _) in &names {
+            let parts: Vec<&str> = name.split('.').collect();
+            let is_plain =
+                |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase());
+            assert!(parts.len() == 2 && parts.iter().all(is_plain), "`{name}` is not area.step");
+        }
+        FailPointHits::of_source(&crate::Checkout::current().root.join("host/src")).unwrap();
+    }
+}
