@@ -1,4 +1,4 @@
-//! WASI as guests built by other toolchains import it: present, empty and deterministic.
+//! WASI as guests built by other toolchains import it: granted by name, empty and deterministic unless more is granted.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,14 @@ fn look(api: &Api, dir: &Path, name: &str, seed: u64) -> Seen {
     (now.parse().unwrap(), random.parse().unwrap(), given.parse().unwrap())
 }
 
+/// Allows what the guest imports, and nothing more.
+const EMPTY: &str = "wasi = [\"cli\", \"clocks\", \"filesystem\"], random = true";
+
 fn pipeline(dir: &Path, name: &str, seed: u64, input: &str) -> String {
+    granted(dir, name, seed, input, &format!("grants = {{ {EMPTY} }}"))
+}
+
+fn granted(dir: &Path, name: &str, seed: u64, input: &str, grants: &str) -> String {
     let dir = dir.display();
     format!(
         r#"
@@ -32,6 +39,7 @@ fn pipeline(dir: &Path, name: &str, seed: u64, input: &str) -> String {
         component = "ambient@1"
         function = "look"
         on_fault = "dead-letter"
+        {grants}
         [sink.out]
         input = ["look", "look.dead-letter"]
         connector = "file"
@@ -80,4 +88,91 @@ fn what_a_component_without_the_sdk_wrote_before_it_aborted_is_in_its_fault() {
     assert!(letter.contains("guest-panic") && letter.contains("the last words"), "{letter}");
     let log = fs::read_to_string(dir.join("server.log")).unwrap();
     assert!(log.contains("thread 'main' panicked at src/lib.rs:7:9:"), "the lines are in the log:\n{log}");
+}
+
+/// Starts a server with the guest and returns its folder.
+fn with_guest(name: &str) -> (Server, std::path::PathBuf) {
+    let checkout = Checkout::current();
+    let (server, dir) = Server::start_fresh(name).unwrap();
+    let bytes = fs::read(checkout.component("ambient").unwrap()).unwrap();
+    server.api.push(&bytes, Some("ambient@1")).unwrap().ok().unwrap();
+    (server, dir)
+}
+
+#[test]
+fn a_component_that_needs_more_than_is_granted_is_refused_with_the_missing_grants() {
+    let (server, dir) = with_guest("ambient-grants");
+    fs::write(dir.join("in.txt"), "look\n").unwrap();
+    for (grants, missing) in [
+        ("", "wasi = [\"cli\", \"clocks\", \"filesystem\"], random = true"),
+        ("grants = { wasi = [\"cli\", \"clocks\", \"filesystem\"] }", "are missing: random = true"),
+        ("grants = { env = { A = \"1\" }, clock = true, random = true }", "are missing: wasi = [\"filesystem\"]"),
+    ] {
+        let answer = server.api.submit(&granted(&dir, "refused", 7, "in.txt", grants)).unwrap();
+        assert_eq!((answer.status, answer.code()), (400, "grant-missing"), "{}", answer.body);
+        assert!(answer.body["detail"].as_str().unwrap().contains(missing), "{}", answer.body);
+        assert!(answer.body["hint"].as_str().unwrap().contains("[operator.look]"), "{}", answer.body);
+    }
+    assert_eq!(server.api.jobs().unwrap().as_array().unwrap().len(), 0);
+    // The message says what to add.
+    let job = server.api.submit_ok(&pipeline(&dir, "accepted", 7, "in.txt")).unwrap();
+    let job = server.api.wait_for(&job, "FINISHED").unwrap();
+    let operator = &job["operators"][1];
+    assert_eq!(
+        operator["grants"],
+        serde_json::json!(["wasi.cli", "wasi.clocks", "wasi.filesystem", "random"]),
+        "{job}"
+    );
+    assert_eq!(operator["non_deterministic"], serde_json::json!(["random"]), "{job}");
+    // A folder of the kernel is never granted.
+    for folder in ["/proc", "/sys/kernel", "/dev", "/"] {
+        let grants = format!("grants = {{ {EMPTY}, folder = {{ path = \"{folder}\" }} }}");
+        let answer = server.api.submit(&granted(&dir, "kernel", 7, "in.txt", &grants)).unwrap();
+        assert_eq!(answer.code(), "path-denied", "{folder}: {}", answer.body);
+    }
+}
+
+#[test]
+fn variables_and_a_folder_are_what_was_granted_and_the_folder_cannot_be_changed() {
+    let (server, dir) = with_guest("ambient-granted");
+    let tables = dir.join("tables");
+    fs::create_dir(&tables).unwrap();
+    fs::write(tables.join("rates.csv"), "EUR,1\n").unwrap();
+    fs::write(dir.join("secret"), "secret\n").unwrap();
+    std::os::unix::fs::symlink(dir.join("secret"), tables.join("link")).unwrap();
+    let grants = format!(
+        "grants = {{ wasi = [\"clocks\"], random = true, env = {{ REGION = \"eu\", EMPTY = \"\" }}, \
+         folder = {{ path = \"{}\", at = \"/tables\" }} }}",
+        tables.display()
+    );
+    let ask = |name: &str, record: &str| {
+        fs::write(dir.join(format!("{name}.txt")), format!("{record}\n")).unwrap();
+        let job = server.api.submit_ok(&granted(&dir, name, 7, &format!("{name}.txt"), &grants)).unwrap();
+        server.api.wait_for(&job, "FINISHED").unwrap();
+        committed_lines(&dir.join(name)).unwrap()
+    };
+    assert_eq!(ask("env", "env"), ["EMPTY= REGION=eu"]);
+    assert_eq!(ask("read", "read rates.csv"), ["EUR,1"]);
+    assert_eq!(ask("above", "read ../secret"), ["failed: ErrorCode::NotPermitted"]);
+    assert_eq!(ask("linked", "read link"), ["failed: ErrorCode::NotPermitted"]);
+    let [refused] = ask("create", "create new").try_into().unwrap();
+    assert!(refused.starts_with("failed: "), "{refused}");
+    assert!(!tables.join("new").exists());
+}
+
+#[test]
+fn the_real_clock_passes_within_a_turn_only_if_it_is_granted() {
+    let (server, dir) = with_guest("ambient-clock");
+    fs::write(dir.join("in.txt"), "spin\n").unwrap();
+    let limits = "limits = { deadline = \"200ms\" }";
+    // Without the grant the guest waits until its deadline, and the record becomes a dead letter.
+    let still = format!("grants = {{ {EMPTY} }}\n{limits}");
+    let job = server.api.submit_ok(&granted(&dir, "still", 7, "in.txt", &still)).unwrap();
+    let job = server.api.wait_for(&job, "FINISHED").unwrap();
+    assert_eq!(job["operators"][1]["records_dead_lettered"], 1, "{job}");
+    let real = format!("grants = {{ {EMPTY}, clock = true }}\n{limits}");
+    let job = server.api.submit_ok(&granted(&dir, "real", 7, "in.txt", &real)).unwrap();
+    let job = server.api.wait_for(&job, "FINISHED").unwrap();
+    assert_eq!(job["operators"][1]["records_dead_lettered"], 0, "{job}");
+    assert_eq!(job["operators"][1]["non_deterministic"], serde_json::json!(["clock", "random"]), "{job}");
 }

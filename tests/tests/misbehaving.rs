@@ -239,3 +239,28 @@ fn a_state_that_does_not_exist() {
 fn a_key_that_does_not_exist() {
     run(&misdeed("no-such-key", "invalid-call"));
 }
+
+#[test]
+fn a_million_bad_records_in_a_row_cost_little_log_and_no_instance() {
+    const BAD_RECORDS: u64 = 1_000_000;
+    let checkout = Checkout::current();
+    let (server, dir) = Server::start_fresh("misbehaving-million").unwrap();
+    let component = fs::read(checkout.component("misbehaving").unwrap()).unwrap();
+    server.api.push(&component, Some("misbehaving@1")).unwrap().ok().unwrap();
+    let pipeline = format!(
+        "name = \"bad\"\n[source.in]\nconnector = \"generator\"\ntemplate = \"!{{n}}\"\nrecords = {BAD_RECORDS}\n\
+         [operator.act]\ninput = \"in\"\ncomponent = \"misbehaving@1\"\nfunction = \"error\"\non_fault = \"skip\"\n\
+         [sink.out]\ninput = \"act\"\nconnector = \"blackhole\"\n"
+    );
+    let job = server.api.submit_ok(&pipeline).unwrap();
+    let job = server.api.wait_for(&job, "FINISHED").unwrap();
+    let act = operator(&job, "act");
+    assert_eq!((&act["records_skipped"], &act["records_out"]), (&BAD_RECORDS.into(), &0.into()), "{job}");
+    // The search adds a few faults for each batch.
+    let faults = act["faults"].as_u64().unwrap();
+    assert!((BAD_RECORDS..BAD_RECORDS * 11 / 10).contains(&faults), "{faults} faults");
+    let log = fs::metadata(dir.join("server.log")).unwrap().len();
+    assert!(log < 1 << 20, "{log} bytes of log");
+    let ms = job["ended_at_ms"].as_i64().unwrap() - job["submitted_at_ms"].as_i64().unwrap();
+    println!("{} bad records per second", BAD_RECORDS * 1000 / ms.max(1) as u64);
+}

@@ -302,7 +302,7 @@ fn a_cancel_ends_a_call_whatever_its_deadline_is() {
     let (server, dir) = start("cancel", &[]);
     server.api.push(&component("misbehaving"), Some("misbehaving@1")).unwrap().ok().unwrap();
     fs::write(dir.join("in.txt"), "!\n").unwrap();
-    let limits = "limits = { deadline = \"100000h\" }";
+    let limits = "limits = { deadline = \"1h\" }";
     let job = server.api.submit_ok(&pipeline(&dir, "stuck", "misbehaving@1", "loop", "in.txt", limits)).unwrap();
     let before = processor_ticks(server.process_id());
     wait_until("the call loops", TIMEOUT, || {

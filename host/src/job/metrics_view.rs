@@ -6,7 +6,7 @@
 use super::store::JobRecord;
 use super::view::{HistogramBucket, HistogramView, JobSummary, OperatorDetail, SubtaskWatermark};
 use crate::model::{Histogram, NO_TIMESTAMP, UserMetrics};
-use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
+use crate::pipeline::{Grants, NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{NodeStats, SubtaskEventTime};
 
 /// Stores the current metrics of all nodes in the job's record. `stats` and `attempts` have one entry for each node, in the
@@ -55,9 +55,16 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
     // JSON cannot represent infinity and NaN: a stored record with such a number could not be read back.
     let gauges = gauges.iter().filter(|(_, value)| value.is_finite()).map(|(name, value)| (name.clone(), *value));
     let counters = counters.iter().map(|(name, count)| (name.clone(), *count as f64));
+    let grants = match &node.kind {
+        NodeKind::Operator(operator) => Some(&operator.grants),
+        _ => None,
+    };
+    let non_deterministic = grants.map(Grants::without_repeatable_results).unwrap_or_default();
     OperatorDetail {
         id: node.id.clone(),
         kind: kind.into(),
+        grants: grants.map(Grants::names).unwrap_or_default(),
+        non_deterministic: non_deterministic.into_iter().map(str::to_owned).collect(),
         parallelism: node.parallelism,
         records_in: stats.counters.records_in,
         records_out: stats.counters.records_out,

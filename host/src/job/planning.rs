@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::store::ComponentStore;
 use crate::error::{self, Error, Result};
-use crate::pipeline::{self, NodeKind, PipelineSpec};
+use crate::pipeline::{self, FunctionReference, Grants, NodeKind, OperatorNode, PipelineNode, PipelineSpec};
 use crate::runtime::{ExecutionPlan, FunctionPlan, GuestOptions, PlanPurpose};
-use crate::sandbox::{HeldSlots, Instance, Slots};
+use crate::sandbox::{Component, HeldSlots, Instance, Slots};
 
 /// Returns the SHA-256 of each operator's component, as the references in the pipeline file resolve now. Error:
 /// `component-not-found`.
@@ -73,13 +73,62 @@ pub(super) fn plan(
                 .about(&node.id, "function"));
         };
         let description = description.clone();
+        check_grants(node, operator, reference, &component)?;
+        let grants = Arc::new(with_folder_below(&operator.grants, base_dir));
+        if matches!(purpose, PlanPurpose::Submit) {
+            check_folder(node, &grants)?;
+        }
         let make = Arc::new(move |options: &GuestOptions| {
             let instance = Instance::new(component.clone(), index, options.limits, options.seed, options.fresh);
-            Box::new(instance.cancelled_by(options.cancel.clone())) as Box<dyn crate::turn::Guest>
+            let instance = instance.cancelled_by(options.cancel.clone()).granted(grants.clone());
+            Box::new(instance) as Box<dyn crate::turn::Guest>
         });
         functions.insert(node.id.clone(), FunctionPlan { description, make });
     }
     ExecutionPlan::new_for(purpose, pipeline, functions, base_dir)
+}
+
+/// Checks that the operator is granted what its component imports. Error: `grant-missing`.
+fn check_grants(
+    node: &PipelineNode,
+    operator: &OperatorNode,
+    reference: &FunctionReference,
+    component: &Component,
+) -> Result<()> {
+    let Some(missing) = operator.grants.missing_for(component.wasi_parts().iter().copied()) else { return Ok(()) };
+    let parts: Vec<&str> = component.wasi_parts().iter().map(|part| part.as_str()).collect();
+    let (id, parts) = (&node.id, parts.join(", "));
+    Err(error::grant_missing(format!(
+        "operator `{id}`: component `{}` imports WASI ({parts}), but these grants are missing: {missing}",
+        reference.component
+    ))
+    .hint(format!("if the function may use them, add to [operator.{id}]: grants = {{ {missing} }}"))
+    .about(id, "component"))
+}
+
+fn with_folder_below(grants: &Grants, base_dir: &Path) -> Grants {
+    let mut grants = grants.clone();
+    if let Some(folder) = &mut grants.folder {
+        folder.path = base_dir.join(&folder.path);
+    }
+    grants
+}
+
+/// Checks that the granted folder can be listed and is not one of the kernel's. Errors: `path-denied`, `manifest-invalid`.
+fn check_folder(node: &PipelineNode, grants: &Grants) -> Result<()> {
+    let Some(folder) = &grants.folder else { return Ok(()) };
+    let shown = folder.path.display();
+    let real = folder.path.canonicalize().and_then(|real| std::fs::read_dir(&real).map(|_| real));
+    let real = real.map_err(|cause| {
+        error::manifest_invalid(format!("operator `{}`: the granted folder {shown} cannot be read: {cause}", node.id))
+            .about(&node.id, "grants")
+    })?;
+    if ["/proc", "/sys", "/dev"].iter().any(|refused| real.starts_with(refused)) || real.parent().is_none() {
+        return Err(error::path_denied(format!("operator `{}`: the folder {shown} cannot be granted", node.id))
+            .hint("grant a folder that contains only what the function needs")
+            .about(&node.id, "grants"));
+    }
+    Ok(())
 }
 
 /// Adds to an error the line of the pipeline file that it is about, if known.

@@ -10,6 +10,7 @@ mod bounds;
 mod duration;
 mod fault_settings;
 mod filter;
+mod grants;
 mod graph;
 mod interval;
 mod job_settings;
@@ -39,6 +40,7 @@ mod rows_tests;
 mod window_tests;
 
 pub use filter::{Comparison, FilterExpression, FilterOperand, FilterTerm};
+pub use grants::{GrantedFolder, Grants, WasiPart};
 pub use interval::JoinInterval;
 pub use key_selector::KeySelector;
 pub use limits::{FaultShareLimit, LimitCeilings, LimitKey, MEMORY_BYTES_MAX, OperatorLimits};

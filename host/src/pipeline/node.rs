@@ -11,7 +11,7 @@ use super::node_spec::{
 };
 use super::source::source;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
-use super::{fault_settings, interval, limits, record_format, row_operator, window};
+use super::{fault_settings, grants, interval, limits, record_format, row_operator, window};
 use crate::error::{Result, manifest_invalid};
 
 /// A node whose inputs are still names.
@@ -120,6 +120,7 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         "on_fault",
         "retry",
         "limits",
+        "grants",
         "parallelism",
     ];
     section.check_keys(&[&own[..], &window::KEYS, &row_operator::KEYS].concat())?;
@@ -134,6 +135,9 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
             name: section.need("function")?.string()?.to_string(),
         }),
     };
+    if let (Some(item), None) = (section.get("grants"), &function) {
+        return Err(item.invalid("has no effect without a function"));
+    }
     Ok(OperatorNode {
         function,
         rows,
@@ -143,6 +147,7 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         on_fault,
         retry,
         limits: section.get("limits").map(|item| limits::read(&item)).transpose()?.unwrap_or_default(),
+        grants: section.get("grants").map(|item| grants::read(&item)).transpose()?.unwrap_or_default(),
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::grants::Grants;
 use super::interval::JoinInterval;
 use super::key_selector::KeySelector;
 use super::limits::OperatorLimits;
@@ -209,6 +210,8 @@ pub struct OperatorNode {
     pub retry: Option<RetrySettings>,
     /// The limits of the operator.
     pub limits: OperatorLimits,
+    /// What the function may use besides its turn.
+    pub grants: Grants,
 }
 
 /// A reference to a function of a component.

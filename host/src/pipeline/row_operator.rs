@@ -38,7 +38,7 @@ pub struct FieldRename {
 pub(super) const KEYS: [&str; 2] = ["select", "filter"];
 
 /// The settings that need a function.
-const FUNCTION_KEYS: [&str; 12] = [
+const FUNCTION_KEYS: [&str; 13] = [
     "component",
     "function",
     "window",
@@ -51,6 +51,7 @@ const FUNCTION_KEYS: [&str; 12] = [
     "key",
     "config",
     "limits",
+    "grants",
 ];
 
 /// Reads an operator without a component. Returns `None` if it has neither `select` nor `filter`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
 use crate::error::{self, Result};
 use crate::pipeline::MEMORY_BYTES_MAX;
@@ -35,13 +35,43 @@ pub(super) const MEMORIES_MAX: u32 = 4;
 /// 4 GiB, so these are half of the address space of a process.
 const MEMORIES_TOTAL: u32 = 1 << 14;
 
+/// Proposals that functions do not need. A component that uses one is refused.
+///
+/// Threads, shared memory and asynchronous calls would make results depend on timing. 64-bit memories and custom page sizes would
+/// change what an instance reserves. The others are not needed by any toolchain for functions.
+const REFUSED_PROPOSALS: WasmFeatures = WasmFeatures::THREADS
+    .union(WasmFeatures::SHARED_EVERYTHING_THREADS)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES)
+    .union(WasmFeatures::GC)
+    .union(WasmFeatures::FUNCTION_REFERENCES)
+    .union(WasmFeatures::EXCEPTIONS)
+    .union(WasmFeatures::LEGACY_EXCEPTIONS)
+    .union(WasmFeatures::STACK_SWITCHING)
+    .union(WasmFeatures::WIDE_ARITHMETIC)
+    .union(WasmFeatures::CM_ASYNC)
+    .union(WasmFeatures::CM_ASYNC_STACKFUL)
+    .union(WasmFeatures::CM_MORE_ASYNC_BUILTINS)
+    .union(WasmFeatures::CM_THREADING)
+    .union(WasmFeatures::CM_ERROR_CONTEXT)
+    .union(WasmFeatures::CM_GC)
+    .union(WasmFeatures::CM_MAP)
+    .union(WasmFeatures::CM64)
+    .union(WasmFeatures::CM_FIXED_LENGTH_LISTS)
+    .union(WasmFeatures::CM_IMPLEMENTS);
+
 /// Returns the settings that compiled code depends on. Code compiled by one engine with these settings runs in any other.
+///
+/// The last two make results independent of the processor: see docs/decisions/0078-determinism.md.
 fn settings() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
+        .wasm_features(REFUSED_PROPOSALS, false)
         .epoch_interruption(true)
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32))
+        .relaxed_simd_deterministic(true)
+        .cranelift_nan_canonicalization(true);
     config
 }
 
@@ -167,5 +197,141 @@ mod tests {
             linker.instantiate(store, &component).unwrap();
         }
         assert!(linker.instantiate(Store::new(&engine, ()), &component).is_err(), "the pool is full");
+    }
+
+    fn compiles(text: &str) -> Result<(), String> {
+        let wasm = wat::parse_str(text).unwrap();
+        compiling_engine().unwrap().precompile_component(&wasm).map(drop).map_err(|cause| format!("{cause:#}"))
+    }
+
+    fn compiles_module(module: &str) -> Result<(), String> {
+        compiles(&format!("(component (core module {module}))"))
+    }
+
+    #[test]
+    fn unneeded_proposals_are_refused() {
+        let modules = [
+            ("threads", "(memory 1 1 shared)"),
+            ("atomics", "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))"),
+            ("memory64", "(memory i64 1)"),
+            ("64-bit tables", "(table i64 1 funcref)"),
+            ("custom page sizes", "(memory 1 (pagesize 1))"),
+            ("GC", "(type (struct (field i32)))"),
+            ("function references", "(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))"),
+            ("exceptions", "(tag $t) (func (throw $t))"),
+            ("catching", "(func (try_table (catch_all 0)))"),
+            (
+                "stack switching",
+                "(type $f (func)) (type $c (cont $f)) (func (param (ref $c)) (resume $c (local.get 0)))",
+            ),
+            ("wide arithmetic", "(func (param i64 i64) (result i64 i64) (i64.mul_wide_u (local.get 0) (local.get 1)))"),
+        ];
+        for (proposal, module) in modules {
+            let refused = compiles_module(module).expect_err(proposal);
+            assert!(!refused.is_empty(), "{proposal}");
+        }
+        let components = [
+            ("asynchronous functions", "(component (type (func async)))"),
+            ("streams", "(component (type (stream u8)))"),
+            ("futures", "(component (type (future u8)))"),
+            ("tasks", "(component (core func (canon task.cancel)))"),
+            ("error contexts", "(component (core func (canon error-context.drop)))"),
+            ("maps", "(component (type (map string u8)))"),
+            ("lists of fixed length", "(component (type (list u8 4)))"),
+        ];
+        for (proposal, text) in components {
+            compiles(text).expect_err(proposal);
+        }
+        // What toolchains emit by default is accepted.
+        for (proposal, module) in [
+            ("SIMD", "(func (drop (i8x16.splat (i32.const 1))))"),
+            ("relaxed SIMD", "(func (drop (i8x16.relaxed_swizzle (v128.const i64x2 1 2) (v128.const i64x2 3 4))))"),
+            ("bulk memory", "(memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 1)))"),
+            ("multiple values", "(func (result i32 i32) (i32.const 1) (i32.const 2))"),
+            ("tail calls", "(func $f (return_call $f))"),
+            ("references to functions", "(table 1 funcref) (func (drop (ref.null func)))"),
+        ] {
+            compiles_module(module).unwrap_or_else(|cause| panic!("{proposal}: {cause}"));
+        }
+    }
+
+    /// Runs `run`, which returns the bits of a number.
+    fn run(module: &str) -> u64 {
+        let text = format!(
+            "(component (core module $m {module}) (core instance $i (instantiate $m))
+             (func (export \"run\") (result u64) (canon lift (core func $i \"run\"))))"
+        );
+        let engine = compiling_engine().unwrap();
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(1);
+        let instance = Linker::<()>::new(&engine).instantiate(&mut store, &component).unwrap();
+        let run = instance.get_typed_func::<(), (u64,)>(&mut store, "run").unwrap();
+        run.call(&mut store, ()).unwrap().0
+    }
+
+    #[test]
+    fn a_number_that_is_no_number_has_the_same_bits_on_every_processor() {
+        const NAN: u64 = 0x7ff8_0000_0000_0000;
+        // The bits of 0/0 are negative on x86-64 and positive on AArch64; an operand's payload would be kept.
+        for number in ["(f64.div (f64.const 0) (f64.const 0))", "(f64.add (f64.const nan:0x4) (f64.const 1))"] {
+            let body = format!("(func (export \"run\") (result i64) (i64.reinterpret_f64 {number}))");
+            assert_eq!(run(&body), NAN, "{number}");
+        }
+        let single = "(func (export \"run\") (result i64)
+            (i64.extend_i32_u (i32.reinterpret_f32 (f32.sqrt (f32.const -1)))))";
+        assert_eq!(run(single), 0x7fc0_0000);
+    }
+
+    #[test]
+    #[ignore = "a measurement"]
+    #[expect(clippy::disallowed_methods)]
+    fn measure_nans() {
+        for (name, step) in [
+            (
+                "chain",
+                "(local.set $x (f64.mul (f64.mul (f64.const 3.9) (local.get $x)) (f64.sub (f64.const 1) (local.get $x))))",
+            ),
+            (
+                "sum",
+                "(local.set $x (f64.add (local.get $x) (f64.load (i32.and (i32.shl (local.get $i) (i32.const 3)) (i32.const 0xfff8)))))",
+            ),
+        ] {
+            for canonical in [false, true, false, true] {
+                let text = format!(
+                    "(component (core module $m (memory 1) (func (export \"run\") (result i64) (local $i i32) (local $x f64)
+                     (local.set $x (f64.const 0.3))
+                     (loop $l {step} (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                       (br_if $l (i32.lt_u (local.get $i) (i32.const 50000000))))
+                     (i64.reinterpret_f64 (local.get $x)))) (core instance $i (instantiate $m))
+                     (func (export \"run\") (result u64) (canon lift (core func $i \"run\"))))"
+                );
+                let mut config = settings();
+                config.cranelift_nan_canonicalization(canonical);
+                let engine = Engine::new(&config).unwrap();
+                let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+                let mut store = Store::new(&engine, ());
+                store.set_epoch_deadline(1);
+                let instance = Linker::<()>::new(&engine).instantiate(&mut store, &component).unwrap();
+                let run = instance.get_typed_func::<(), (u64,)>(&mut store, "run").unwrap();
+                let before = crate::clock::thread_cpu_time();
+                run.call(&mut store, ()).unwrap();
+                println!("{name} canonical={canonical}: {:?}", (crate::clock::thread_cpu_time() - before) / 50_000_000);
+            }
+        }
+    }
+
+    #[test]
+    fn relaxed_simd_gives_the_same_bits_on_every_processor() {
+        // A lane index of 0x80 selects nothing, also where the processor would take its lowest bits. Indices above 15 do so as well.
+        let swizzle = "(func (export \"run\") (result i64) (i64x2.extract_lane 0 (i8x16.relaxed_swizzle
+            (v128.const i8x16 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+            (v128.const i8x16 0 16 31 0x80 1 1 1 1 0 0 0 0 0 0 0 0))))";
+        assert_eq!(run(swizzle), u64::from_le_bytes([1, 0, 0, 0, 2, 2, 2, 2]));
+        // A product and a sum that are rounded once: (1 + 2^-52)^2 - (1 + 2^-51) is 2^-104, and 0 if rounded twice.
+        let fused = "(func (export \"run\") (result i64) (i64x2.extract_lane 0 (f64x2.relaxed_madd
+            (v128.const f64x2 0x1.0000000000001p0 0) (v128.const f64x2 0x1.0000000000001p0 0)
+            (v128.const f64x2 -0x1.0000000000002p0 0))))";
+        assert_eq!(f64::from_bits(run(fused)), 2f64.powi(-104));
     }
 }

@@ -10,6 +10,7 @@ const CLOCK: &str = r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $
     (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $sleep (param i64) (result i32)))
     (import "wasi:io/poll@0.2.0" "poll" (func $poll (param i32 i32 i32)))
     (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+    (import "wasi:io/poll@0.2.0" "[method]pollable.ready" (func $ready (param i32) (result i32)))
     (import "wasi:io/poll@0.2.0" "[resource-drop]pollable" (func $drop (param i32)))"#;
 const CLOCK_INTERFACES: [&str; 2] = ["wasi:io/poll@0.2.0", "wasi:clocks/monotonic-clock@0.2.0"];
 
@@ -36,8 +37,10 @@ fn the_monotonic_clock_is_never_0_and_stands_still_within_a_turn() {
 
 #[test]
 fn a_guest_that_waits_continues_at_once() {
-    // An hour, once with `poll` and once with `block`. `poll` must return the index of the only pollable.
+    // An hour, once with `poll` and once with `block`. `poll` must return the index of the only pollable. `ready` is true from the
+    // start: if it became true after the hour, a guest could measure time.
     let wait = "(i32.store (i32.const 512) (call $sleep (i64.const 3600000000000)))
+        (if (i32.eqz (call $ready (i32.load (i32.const 512)))) (then unreachable))
         (call $poll (i32.const 512) (i32.const 1) (i32.const 1024))
         (if (i32.ne (i32.load (i32.const 1028)) (i32.const 1)) (then unreachable))
         (if (i32.load (i32.load (i32.const 1024))) (then unreachable))
@@ -131,6 +134,26 @@ fn random_numbers_are_the_same_when_a_turn_runs_again() {
     let [first, second, again] = [number(0), number(1), number(0)];
     assert_eq!(first, again);
     assert_ne!(first, second);
+}
+
+#[test]
+fn an_instance_survives_a_returned_error_but_not_a_trap() {
+    // Counts its calls, and fails with the count as a message. The third call of an instance traps.
+    let count = "(i32.store (i32.const 600) (i32.add (i32.load (i32.const 600)) (i32.const 1)))
+        (if (i32.eq (i32.load (i32.const 600)) (i32.const 3)) (then unreachable))
+        (i32.store8 (i32.const 512) (i32.add (i32.load (i32.const 600)) (i32.const 48)))
+        (i32.store8 (i32.const 2048) (i32.const 1))
+        (i32.store (i32.const 2052) (i32.const 512))
+        (i32.store (i32.const 2056) (i32.const 1))";
+    let mut guest = load(&guest(&[], "", "", "", count));
+    let mut fault = |position| {
+        let fault = guest.call(0, position).unwrap_err();
+        (fault.code, fault.message)
+    };
+    assert_eq!(fault(0), (FaultCode::GuestError, "1".into()));
+    assert_eq!(fault(1), (FaultCode::GuestError, "2".into()));
+    assert_eq!(fault(2).0, FaultCode::GuestTrap);
+    assert_eq!(fault(3), (FaultCode::GuestError, "1".into()));
 }
 
 #[test]

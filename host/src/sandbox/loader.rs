@@ -12,14 +12,14 @@ use super::component::Component;
 use super::description::{self, ComponentDescription};
 use super::engine::{DESCRIBING_INSTANCES, RunningCalls, Ticker, pooling_engine, start_ticker};
 use super::exports::LinkedComponent;
+use super::function_sizes;
 use super::imports::ImportHost;
-use super::instance::{CallFailure, LiveInstance, StoreData};
+use super::instance::{CallFailure, InstanceOptions, LiveInstance, StoreData};
 use super::slots::Slots;
 use super::validate::{self, CONTRACT};
 use super::wasi;
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{self, Result};
-use crate::pipeline::GuestLimits;
 
 /// The options of a sandbox.
 pub struct SandboxOptions {
@@ -105,7 +105,7 @@ impl Sandbox {
     /// Works like [`Sandbox::load`], but ends with `compile-stopped` soon after `stopped` returns true. Uses compiled code
     /// from the cache if it exists.
     pub fn load_unless(&self, bytes: &[u8], stopped: &dyn Fn() -> bool) -> Result<Component> {
-        validate::check(bytes)?;
+        let wasi_parts = validate::check(bytes)?;
         let component = self.compiled(bytes, stopped)?;
         let wrong_world = |cause: wasmtime::Error| error::component_wrong_world(format!("{cause:#}"));
         let linked = self.linker.instantiate_pre(&component).map_err(wrong_world)?;
@@ -121,7 +121,7 @@ impl Sandbox {
                 }
             }
         }
-        Ok(Component::new(linked, description))
+        Ok(Component::new(linked, wasi_parts, description))
     }
 
     fn compiled(&self, bytes: &[u8], stopped: &dyn Fn() -> bool) -> Result<component::Component> {
@@ -129,6 +129,7 @@ impl Sandbox {
         if let Some(component) = self.cache.load(&self.engine, &sha256, &*self.clock) {
             return Ok(component);
         }
+        function_sizes::check(bytes)?;
         let _slot = self.compiler.take_slot(bytes, stopped)?;
         // Another load of the same component may have compiled it while this one waited.
         if let Some(component) = self.cache.load(&self.engine, &sha256, &*self.clock) {
@@ -145,8 +146,7 @@ impl Sandbox {
     fn describe(&self, linked: &LinkedComponent, stopped: &dyn Fn() -> bool) -> Result<ComponentDescription> {
         let _instance = self.describing.take(stopped).ok_or_else(compile_stopped)?;
         let _call = self.calls.begin();
-        let described =
-            LiveInstance::start(linked, GuestLimits::default(), 0, Arc::default()).and_then(|mut live| live.describe());
+        let described = LiveInstance::start(linked, &InstanceOptions::default()).and_then(|mut live| live.describe());
         match described {
             Ok(description) => description::check(description),
             Err(CallFailure::Error(error)) => Err(error),

@@ -1,6 +1,6 @@
 //! The sandbox: the engine, the compilation of components, instances, their limits, and the host side of the WIT contract.
 //!
-//! `loader` validates (`validate`), compiles (`compile`) and describes (`description`) a component. `instance` runs one for a
+//! `loader` validates (`validate`, `function_sizes`), compiles (`compile`) and describes (`description`) a component. `instance` runs one for a
 //! subtask, within limits on memory and time. `imports` and `wasi` are all that a component can call.
 //!
 //! Invariant: a guest reaches the outside only through a [`crate::turn::Turn`]. No guest can crash the host: its time,
@@ -13,6 +13,7 @@ mod component;
 mod description;
 mod engine;
 mod exports;
+mod function_sizes;
 mod imports;
 mod instance;
 mod loader;
@@ -23,10 +24,10 @@ mod wasi;
 #[cfg(test)]
 mod foreign_guest_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use compile::{COMPILE_COMMAND, CodeCacheFolder, CompileLimits, CompileMode, compile_child, is_large_component};
-pub use component::Component;
+pub use component::{Component, UnusedComponent};
 pub use description::{ComponentDescription, FunctionDescription, FunctionKind, PortDescription};
 pub use instance::Instance;
 pub use loader::{Sandbox, SandboxOptions};

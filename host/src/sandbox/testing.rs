@@ -89,6 +89,11 @@ pub(super) fn guest(interfaces: &[&str], imports: &str, data: &str, describe: &s
     component(&module, &format!("{imported} export cofferdam:function/guest@0.2.0;"))
 }
 
+/// Returns a component whose function returns no outputs.
+pub(crate) fn small_component() -> Vec<u8> {
+    guest(&[], "", "", "", "")
+}
+
 fn guest_module(imports: &str, data: &str, describe: &str, process: &str) -> String {
     let description: String = description().iter().map(|byte| format!("\\{byte:02x}")).collect();
     format!(

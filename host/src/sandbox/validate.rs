@@ -1,10 +1,12 @@
 //! Validates uploaded bytes before anything is compiled: their kind, their imports and exports, and their resource needs.
 
+use std::collections::BTreeSet;
+
 use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload, TableSectionReader};
 
 use super::engine::{MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
-use super::wasi;
 use crate::error::{self, Error, Result};
+use crate::pipeline::WasiPart;
 use crate::turn::sanitize_text;
 
 /// Prefix of the interfaces of the contract.
@@ -12,9 +14,11 @@ pub(super) const CONTRACT: &str = "cofferdam:function/";
 const CONTRACT_VERSION: &str = "0.2";
 const EXPORT: &str = "cofferdam:function/guest";
 
-/// Checks that the bytes are a component that imports only granted interfaces, exports the contract and fits an instance.
-/// It only parses the bytes and compiles nothing. Errors: the codes that begin with `component-`.
-pub(super) fn check(bytes: &[u8]) -> Result<()> {
+/// Checks that the bytes are a component that imports only interfaces that exist, exports the contract and fits an instance.
+/// Returns the parts of WASI that it imports, which its operator must be granted. It only parses the bytes and compiles nothing.
+/// Errors: the codes that begin with `component-`.
+pub(super) fn check(bytes: &[u8]) -> Result<BTreeSet<WasiPart>> {
+    let mut parts = BTreeSet::new();
     let mut depth = 0usize;
     let mut exports = Vec::new();
     let mut totals = CoreModuleTotals::default();
@@ -37,7 +41,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
                     let import = import.map_err(|cause| error::component_invalid(cause.to_string()))?;
-                    check_import(import.name.name, matches!(import.ty, ComponentTypeRef::Type(_)))?;
+                    parts.extend(check_import(import.name.name, matches!(import.ty, ComponentTypeRef::Type(_)))?);
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
@@ -48,7 +52,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
             _ => {}
         }
     }
-    check_exports(&exports)
+    check_exports(&exports)?;
+    Ok(parts)
 }
 
 /// The tables and memories that the core modules of a component define. The engine checks core modules that are
@@ -95,20 +100,30 @@ fn not_wasm(bytes: &[u8]) -> Error {
         .hint("upload a component that `cofferdam build` produced")
 }
 
-fn check_import(name: &str, is_type: bool) -> Result<()> {
-    let known = match name.strip_prefix(CONTRACT) {
+/// Returns the part of WASI that an import needs. `None` if it needs no grant.
+fn check_import(name: &str, is_type: bool) -> Result<Option<WasiPart>> {
+    match name.strip_prefix(CONTRACT) {
         Some(_) if !compatible(name) => return Err(other_version(name)),
         Some(rest) => {
-            matches!(rest.split('@').next(), Some("types" | "state" | "timers" | "context" | "log" | "metrics"))
+            if matches!(rest.split('@').next(), Some("types" | "state" | "timers" | "context" | "log" | "metrics")) {
+                return Ok(None);
+            }
         }
-        // An imported type gives access to nothing.
-        None => is_type || wasi::ALLOWED.iter().any(|prefix| name.starts_with(prefix)),
-    };
-    if known {
-        return Ok(());
+        // An imported type gives access to nothing. So does `wasi:io`, whose streams come from other interfaces.
+        None if is_type || name.starts_with("wasi:io/") => return Ok(None),
+        None => {
+            let is_of = |part: &WasiPart| {
+                let rest = name.strip_prefix("wasi:").and_then(|rest| rest.strip_prefix(part.as_str()));
+                rest.is_some_and(|rest| rest.starts_with('/'))
+            };
+            if let Some(part) = WasiPart::ALL.into_iter().find(is_of) {
+                return Ok(Some(part));
+            }
+        }
     }
-    Err(error::component_import_denied(format!("it imports `{name}`, which is not granted")).hint(
-        "import only cofferdam:function and these interfaces of WASI, which are empty: cli, clocks, filesystem, io, random, sockets",
+    let name = sanitize_text(name.to_owned());
+    Err(error::component_import_denied(format!("it imports `{name}`, which this version cannot grant")).hint(
+        "import only cofferdam:function and these interfaces of WASI: cli, clocks, filesystem, io, random, sockets",
     ))
 }
 

@@ -1,7 +1,8 @@
 //! WASI for guests whose toolchain requires it: empty and deterministic.
 //!
-//! There are no files, environment variables and arguments, and no socket can be created. Clocks return the turn's processing
-//! time, and stdout and stderr go to the log of the turn.
+//! Without grants there are no files, environment variables and arguments. No socket can be created. Clocks return the turn's
+//! processing time, and stdout and stderr go to the log of the turn. A grant adds environment variables, a folder that can be read,
+//! or clocks that show the real time.
 //!
 //! Time does not pass during a turn. A guest that waits continues at once, as if what it waits for were ready: runtimes sleep
 //! before they abort, and yield while they start. A guest that waits in a loop uses up its deadline.
@@ -23,15 +24,13 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
+use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
 
+use crate::clock::{SharedClock, SystemClock};
+use crate::error::{self, Result as HostResult};
 use crate::model::hash_key;
+use crate::pipeline::{GrantedFolder, Grants};
 use crate::turn::{HostCallError, LOG_LINE_BYTES_MAX};
-
-/// Interfaces that every component may import. Other interfaces need a grant, which this version does not support.
-/// The standard libraries of some languages import sockets without using them.
-pub(super) const ALLOWED: &[&str] =
-    &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
 /// Maximum number of bytes of stdout and stderr that are kept per turn.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -73,6 +72,8 @@ pub(super) struct WasiEnvironment {
 
 #[derive(Default)]
 struct SharedEnvironment {
+    /// The real clock, if it is granted.
+    real: Option<SharedClock>,
     processing_time_ms: AtomicI64,
     /// Seed of the turn's random numbers.
     seed: AtomicU64,
@@ -121,11 +122,18 @@ struct GuestOutputStream {
 }
 
 impl WasiEnvironment {
-    /// Creates the WASI context of an instance.
-    pub(super) fn context(&self, seed: u64) -> WasiCtx {
+    /// Creates the environment of an instance with these grants.
+    pub(super) fn new(grants: &Grants) -> WasiEnvironment {
+        let real = grants.clock.then(SystemClock::shared);
+        WasiEnvironment { shared: Arc::new(SharedEnvironment { real, ..SharedEnvironment::default() }) }
+    }
+
+    /// Creates the WASI context of an instance. Error: `sandbox-unavailable` if the granted folder cannot be opened.
+    pub(super) fn context(&self, seed: u64, grants: &Grants) -> HostResult<WasiCtx> {
         let random = |stream| GuestRandom { environment: self.clone(), stream };
         self.shared.seed.store(seed, Ordering::Relaxed);
-        WasiCtx::builder()
+        let mut builder = WasiCtx::builder();
+        builder
             .stdout(GuestOutputStream { environment: self.clone(), stream: OutputTarget::Stdout })
             .stderr(GuestOutputStream { environment: self.clone(), stream: OutputTarget::Stderr })
             .wall_clock(self.clone())
@@ -137,8 +145,18 @@ impl WasiEnvironment {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
-            .socket_addr_check(|_, _| Box::pin(async { false }))
-            .build()
+            .socket_addr_check(|_, _| Box::pin(async { false }));
+        for (name, value) in &grants.env {
+            builder.env(name, value);
+        }
+        if let Some(GrantedFolder { path, at }) = &grants.folder {
+            // Calls read files on the subtask's own thread.
+            builder.allow_blocking_current_thread(true);
+            builder.preopened_dir(path, at, FsPerms::ReadOnly).map_err(|cause| {
+                error::sandbox_unavailable(format!("the granted folder {} cannot be opened: {cause:#}", path.display()))
+            })?;
+        }
+        Ok(builder.build())
     }
 
     /// Sets the time that the guest's clocks return, and the seed of its random numbers.
@@ -186,18 +204,22 @@ impl HostWallClock for WasiEnvironment {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_millis(self.processing_time_ms())
+        let real = self.shared.real.as_ref().map(|clock| u64::try_from(clock.wall_ms()).unwrap_or(0));
+        Duration::from_millis(real.unwrap_or_else(|| self.processing_time_ms()))
     }
 }
 
 impl HostMonotonicClock for WasiEnvironment {
     fn resolution(&self) -> u64 {
-        1_000_000
+        if self.shared.real.is_some() { 1 } else { 1_000_000 }
     }
 
     /// Never 0, as it would be in `describe`: Go's runtime takes 0 for a broken clock.
     fn now(&self) -> u64 {
-        self.processing_time_ms().saturating_mul(1_000_000).max(1)
+        match &self.shared.real {
+            Some(clock) => clock.monotonic_ns().max(1),
+            None => self.processing_time_ms().saturating_mul(1_000_000).max(1),
+        }
     }
 }
 

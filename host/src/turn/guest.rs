@@ -10,12 +10,29 @@ pub const FIRST_INPUT: u32 = 0;
 /// The second input of a function with two. For broadcast functions it is the broadcast input.
 pub const SECOND_INPUT: u32 = 1;
 
+/// The part of its items that a call handles, while the host searches for the one that exceeds the deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallShare {
+    /// Number of items of the call.
+    pub items: usize,
+    /// Number of items of the call that exceeded its deadline.
+    pub of: usize,
+}
+
+impl CallShare {
+    /// A call that gets its whole deadline.
+    pub const WHOLE: CallShare = CallShare { items: 1, of: 1 };
+}
+
 /// A function: a guest in the sandbox, or a native function in tests and benchmarks.
 ///
-/// Each method runs within a turn. If it succeeds, the caller commits the turn. If it fails, the caller aborts the turn, and
-/// the next call runs in a guest without memory of earlier calls. The defaults fail with `internal`: the host calls only what
+/// The methods that handle items run within a turn. If it succeeds, the caller commits the turn. If it fails, the caller aborts the turn. A guest
+/// that did not return, for instance because it trapped, is replaced by one without memory of earlier calls. The defaults fail with `internal`: the host calls only what
 /// the function's description declares.
 pub trait Guest: Send {
+    /// Gives the following calls a share of their deadline. A guest without a deadline ignores it.
+    fn limit_to_share(&mut self, _share: CallShare) {}
+
     /// Handles a batch of one input.
     fn process(&mut self, _turn: &mut Turn, _input: u32, _batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         Err(not_implemented("process"))

@@ -46,7 +46,7 @@ mod watermark_tests;
 
 pub use error::{HostCallError, TurnFailure};
 pub use group_watermarks::{GroupWatermarks, SelectedGroups};
-pub use guest::{FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT};
+pub use guest::{CallShare, FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT};
 pub use limits::TurnLimits;
 pub use staged::telemetry::{
     BACKTRACE_FRAMES_MAX, FRAME_CHARS_MAX, GuestPanic, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine,

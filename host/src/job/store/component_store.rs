@@ -3,7 +3,7 @@
 //! A component has two files: `<sha256>.wasm` and `<sha256>.json`, its description. It exists once the second file
 //! exists. Remains of interrupted uploads are removed when the store is opened.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::json_file::{create_dir, list_dir, read_json, write_json};
+use super::loaded_components::LoadedComponents;
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::job::view::{ComponentView, FunctionView, PortView, StateView};
@@ -29,8 +30,7 @@ pub struct ComponentStore {
     clock: SharedClock,
     /// Descriptions of all components, by SHA-256.
     known: Mutex<BTreeMap<String, ComponentView>>,
-    /// Compiled components, by SHA-256.
-    loaded: Mutex<HashMap<String, Component>>,
+    loaded: Mutex<LoadedComponents>,
 }
 
 impl ComponentStore {
@@ -102,7 +102,7 @@ impl ComponentStore {
         // name.
         check_name_free(&self.known.lock(), sha256, name.as_deref())?;
         // Jobs that submit the same component share its code.
-        let loaded = self.loaded.lock().get(sha256).cloned();
+        let loaded = self.loaded.lock().get(sha256);
         let component = match loaded {
             Some(component) => component,
             None => self.sandbox.load_unless(&bytes, stopped)?,
@@ -128,7 +128,7 @@ impl ComponentStore {
             return Err(error);
         }
         known.insert(sha256.to_owned(), view.clone());
-        self.loaded.lock().entry(sha256.to_owned()).or_insert(component);
+        self.loaded.lock().insert(sha256, component, view.bytes);
         Ok(view)
     }
 
@@ -190,7 +190,7 @@ impl ComponentStore {
     /// are damaged; `compile-stopped` if it has to be compiled and `stopped` returns true.
     pub fn load(&self, sha256: &str, stopped: &dyn Fn() -> bool) -> Result<Component> {
         if let Some(component) = self.loaded.lock().get(sha256) {
-            return Ok(component.clone());
+            return Ok(component);
         }
         let path = self.path(sha256, "wasm");
         let bytes = fs::read(&path)
@@ -199,7 +199,7 @@ impl ComponentStore {
             return Err(error::component_invalid(format!("the stored bytes of component sha256:{sha256} are damaged")));
         }
         let component = self.sandbox.load_unless(&bytes, stopped)?;
-        self.loaded.lock().insert(sha256.to_owned(), component.clone());
+        self.loaded.lock().insert(sha256, component.clone(), bytes.len() as u64);
         Ok(component)
     }
 
@@ -231,8 +231,10 @@ fn check_name_free(known: &BTreeMap<String, ComponentView>, sha256: &str, name: 
 }
 
 fn check_name(name: &str) -> Result<String> {
+    // Dots only between other characters, so that no part is a path like `..`.
     let plain = |part: &str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        part.split('.').all(|word| !word.is_empty() && word.chars().all(is_word))
     };
     match name.split_once('@') {
         Some((base, version)) if plain(base) && plain(version) && name.len() <= NAME_BYTES_MAX => Ok(name.to_owned()),
@@ -250,5 +252,23 @@ fn function_view(function: &FunctionDescription) -> FunctionView {
         outputs: function.outputs.iter().map(PortView::new).collect(),
         broadcast_codec: function.second_input.as_ref().map(|port| port.codec.clone()),
         states: function.all_states().iter().map(StateView::new).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_words_with_dots_between_them() {
+        for name in ["delay-tracker@1", "a@1.2.0", "a.b_c@2026-01"] {
+            assert_eq!(check_name(name).unwrap(), name);
+        }
+        let long = format!("{}@1", "a".repeat(NAME_BYTES_MAX));
+        for name in
+            ["..@..", ".@1", "a@.", "a..b@1", "a@1.", ".a@1", "a", "a@", "@1", "a@b@c", "a/b@1", "\u{202e}a@1", &long]
+        {
+            assert_eq!(check_name(name).unwrap_err().code, "component-name", "{name}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod component_store;
 mod data_dir;
 mod json_file;
+mod loaded_components;
 mod readers;
 mod record;
 mod removal;

@@ -103,6 +103,12 @@ pub struct OperatorDetail {
     /// Late records that were dropped, because no node reads the late output.
     #[serde(default)]
     pub records_late: u64,
+    /// The grants of the operator, such as `wasi.cli`, `env.REGION`, `folder`, `clock` and `random`.
+    #[serde(default)]
+    pub grants: Vec<String>,
+    /// The grants with which the function may give other results when it runs again over the same records.
+    #[serde(default)]
+    pub non_deterministic: Vec<String>,
     /// The function's own counters and gauges, summed over the subtasks.
     pub metrics: BTreeMap<String, f64>,
     /// The names in `metrics` that are gauges. The others are counters.

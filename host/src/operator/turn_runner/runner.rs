@@ -1,13 +1,14 @@
 //! Runs turns one after another, and searches for the item that a guest fails on.
 //!
-//! A turn that fails leaves no trace. Its items (records, timers or windows) run again in halves until the failing item is alone.
-//! A turn of several items that exceeds a limit per turn is divided, too, but without a fault.
+//! A turn that fails leaves no trace. Its items (records, timers or windows) run again in parts until the failing item is alone: see
+//! `bad_item_search.rs`. A turn of several items that exceeds a limit per turn is divided, too, but without a fault.
 //! Invariant: good items commit in order, and each bad item reaches the operator's fault policy exactly once.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::bad_item_search::{BadItemSearch, SearchStep};
 use crate::clock::SharedClock;
 use crate::error;
 use crate::model::{Counters, Fault, Keys, TimeDomain};
@@ -16,7 +17,7 @@ use crate::operator::faults::retry::RetryPolicy;
 use crate::operator::operator_log::OperatorLog;
 use crate::pipeline::FaultPolicy;
 use crate::state::StateBackend;
-use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
+use crate::turn::{CallShare, Guest, OutputBatch, Turn, TurnFailure};
 
 /// How an operator runs its function.
 pub struct FunctionSettings {
@@ -93,35 +94,50 @@ impl TurnRunner {
         ) -> Result<TurnOutcome<usize>, OperatorFailure>,
         mut on_bad_item: impl FnMut(&mut TurnRunner, usize, Fault, &mut Vec<OutputBatch>) -> Result<(), OperatorFailure>,
     ) -> Result<(), OperatorFailure> {
-        let step = self.settings.batch_records.max(1);
-        let ranges = (0..count).step_by(step).map(|start| start..count.min(start + step));
-        let mut remaining: Vec<Range<usize>> = ranges.rev().collect();
-        while let Some(range) = remaining.pop() {
+        let mut search = BadItemSearch::new(count, self.settings.batch_records);
+        while let Some(items) = search.next() {
             self.check_cancelled()?;
-            self.turn.set_divisible(range.len() > 1);
-            let fault = match run(self, range.clone(), outputs)? {
+            self.turn.set_divisible(items.range.len() > 1);
+            let fault = match self.run_share(items.share, |runner| run(runner, items.range.clone(), outputs))? {
                 TurnOutcome::Committed(end) => {
-                    remaining.extend((end < range.end).then_some(end..range.end));
+                    search.handled_until(items, end);
                     continue;
                 }
                 TurnOutcome::RolledBack(fault) => fault,
             };
-            let is_too_large = range.len() > 1 && self.turn.too_large().is_some();
-            self.counters.faults += u64::from(!is_too_large);
-            if range.len() > 1 {
-                if !is_too_large && range.len() == count.min(step) {
-                    self.settings.log.search_started(range.len(), &fault);
-                }
-                let middle = range.start + range.len() / 2;
-                remaining.extend([middle..range.end, range.start..middle]);
-            } else {
-                let retried = self.retry_item(fault, |runner| run(runner, range.clone(), outputs))?;
-                if let TurnOutcome::RolledBack(fault) = retried {
-                    on_bad_item(self, range.start, fault, outputs)?;
+            let records = items.range.len();
+            if records > 1 && self.turn.too_large().is_some() {
+                search.divide(items);
+                continue;
+            }
+            self.counters.faults += 1;
+            match search.failed(items, fault.code) {
+                SearchStep::Divided { is_first: true } => self.settings.log.search_started(records, &fault),
+                SearchStep::Divided { is_first: false } => {}
+                SearchStep::BadItem(item) => {
+                    let retried = self.retry_item(fault, |runner| run(runner, item..item + 1, outputs))?;
+                    if let TurnOutcome::RolledBack(fault) = retried {
+                        on_bad_item(self, item, fault, outputs)?;
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Runs a turn whose calls get a share of their deadline.
+    fn run_share<T>(
+        &mut self,
+        share: CallShare,
+        run: impl FnOnce(&mut TurnRunner) -> Result<TurnOutcome<T>, OperatorFailure>,
+    ) -> Result<TurnOutcome<T>, OperatorFailure> {
+        if share == CallShare::WHOLE {
+            return run(self);
+        }
+        self.guest.limit_to_share(share);
+        let outcome = run(self);
+        self.guest.limit_to_share(CallShare::WHOLE);
+        outcome
     }
 
     /// Runs one turn over these keys. If `call` succeeds, the turn is committed; otherwise it is rolled back.

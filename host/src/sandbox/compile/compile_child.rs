@@ -26,6 +26,17 @@ pub(in crate::sandbox) const EXIT_FILE: i32 = 5;
 /// Exit code: the parent process is gone.
 const EXIT_ORPHANED: i32 = 6;
 
+/// Stack of the main thread of the child, in bytes. Without a limit, it could grow beyond the limit of its memory.
+#[cfg(unix)]
+const STACK_BYTES: u64 = 8 << 20;
+
+/// Maximum number of open files of the child. It needs its pipes, the code, and what its threads open.
+#[cfg(unix)]
+const FILES_MAX: u64 = 64;
+
+/// Maximum length of the reason on stdout, in characters.
+const REASON_CHARS_MAX: usize = 1000;
+
 /// Limits of the compilation of one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
@@ -56,6 +67,8 @@ pub(in crate::sandbox) fn arguments(to: &Path, limits: &CompileLimits, nice: i32
 /// Runs the hidden command: compiles the component on stdin to the file `to`, within these limits.
 pub fn compile_child(to: &Path, cpu_seconds: u64, memory_bytes: u64, nice: i32) -> ExitCode {
     let failed = |code: i32, why: String| {
+        // The parent reads the pipe when the child has ended, so the reason must fit into the pipe.
+        let why: String = why.chars().take(REASON_CHARS_MAX).collect();
         let _ = writeln!(io::stdout(), "{why}");
         exit_code(code)
     };
@@ -108,14 +121,23 @@ fn is_out_of_memory(cause: &wasmtime::Error) -> bool {
     ["out of memory", "cannot allocate memory", "os error 12"].iter().any(|words| text.contains(words))
 }
 
-/// Limits the processor time and the writable memory of this process, disables core dumps, and lowers its priority.
+/// Limits the processor time, the writable memory and the files of this process, disables core dumps, and lowers its priority.
 #[cfg(unix)]
 fn limit(cpu_seconds: u64, memory_bytes: u64, nice: i32) -> io::Result<()> {
     use rlimit::Resource;
-    Resource::CORE.set(0, 0)?;
+    // A process may lower a hard limit, never raise it.
+    let lower = |resource: Resource, soft: u64, hard: u64| {
+        let (_, highest) = resource.get()?;
+        resource.set(soft.min(highest), hard.min(highest))
+    };
+    lower(Resource::CORE, 0, 0)?;
     // The soft limit is the smaller one, because its signal identifies the cause.
-    Resource::CPU.set(cpu_seconds, cpu_seconds.saturating_add(1))?;
-    Resource::DATA.set(memory_bytes, memory_bytes)?;
+    lower(Resource::CPU, cpu_seconds, cpu_seconds.saturating_add(1))?;
+    lower(Resource::DATA, memory_bytes, memory_bytes)?;
+    lower(Resource::STACK, STACK_BYTES, STACK_BYTES)?;
+    // The code fits into the memory of the process. A larger file would be a defect of the compiler.
+    lower(Resource::FSIZE, memory_bytes, memory_bytes)?;
+    lower(Resource::NOFILE, FILES_MAX, FILES_MAX)?;
     // A failure to lower the priority is no reason to reject a component.
     let _ = rustix::process::setpriority_process(None, nice);
     Ok(())

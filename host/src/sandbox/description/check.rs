@@ -3,7 +3,7 @@
 use super::component_description::{ComponentDescription, FunctionDescription, FunctionKind};
 use super::port_check::check_port;
 use super::state_check::{check_state, texts_of_state};
-use super::text_limits::{NAME_BYTES_MAX, check_names, check_texts};
+use super::text_limits::{NAME_BYTES_MAX, check_names, check_texts, check_total};
 use crate::error::{self, Result};
 use crate::model::TimeDomain;
 use crate::sandbox::bindings::cofferdam::function::types::TimeDomain as WitDomain;
@@ -16,6 +16,7 @@ pub(in crate::sandbox) fn check(description: wit::ComponentDescription) -> Resul
     if description.functions.is_empty() {
         return Err(error::component_description("it describes no functions"));
     }
+    check_total(&description)?;
     check_names("function", description.functions.iter().map(|function| &function.name))?;
     let functions = description.functions.into_iter().map(check_function).collect::<Result<_>>()?;
     let mut sdk = sanitize_text(description.sdk);

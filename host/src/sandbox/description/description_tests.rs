@@ -1,6 +1,6 @@
 //! Valid and invalid descriptions of components.
 
-use super::text_limits::DECLARATIONS_MAX;
+use super::text_limits::{DECLARATIONS_MAX, TOTAL_BYTES_MAX};
 use super::{FunctionDescription, check};
 use crate::error::Result;
 use crate::sandbox::bindings::exports::cofferdam::function::guest as wit;
@@ -188,4 +188,48 @@ fn an_impossible_port_is_an_error() {
         assert!(error.message.contains(part), "{}", error.message);
         assert!(error.message.len() < 40_000);
     }
+}
+
+#[test]
+fn a_description_is_limited_in_sum() {
+    let schema = "x".repeat(1000);
+    let states = |functions: usize| {
+        let state = |at: usize| wit::StateDescription {
+            form: form(&schema),
+            ..state(&format!("s{at}"), wit::StateKind::Value)
+        };
+        let functions = (0..functions).map(|at| wit::FunctionDescription {
+            name: format!("f{at}"),
+            kind: wit::FunctionKind::KeyedProcess,
+            inputs: vec![raw_port()],
+            outputs: vec![raw_port()],
+            states: (0..100).map(state).collect(),
+            timers: vec![],
+        });
+        check(wit::ComponentDescription { sdk: "by hand".into(), functions: functions.collect() })
+    };
+    assert!(states(15).is_ok());
+    let error = states(25).unwrap_err();
+    assert_eq!(error.code, "component-description");
+    assert!(error.message.contains(&TOTAL_BYTES_MAX.to_string()), "{error}");
+
+    let alias = "a".repeat(16 << 10);
+    let field = wit::Field {
+        name: "n".into(),
+        field_type: "i64".into(),
+        nullable: false,
+        aliases: vec![alias; 130],
+        default_value: None,
+    };
+    let port = wit::Port { codec: "row".into(), schema: vec![field], ..raw_port() };
+    let (kind, outputs) = (wit::FunctionKind::Process, vec![raw_port()]);
+    let error = check_described(wit::FunctionDescription {
+        name: "f".into(),
+        kind,
+        inputs: vec![port],
+        outputs,
+        states: vec![],
+        timers: vec![],
+    });
+    assert!(error.unwrap_err().message.contains("its description has"));
 }

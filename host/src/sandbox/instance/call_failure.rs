@@ -54,12 +54,13 @@ pub(in crate::sandbox) fn output_exceeded(limits: &GuestLimits) -> Fault {
     )
 }
 
-/// Converts an error of wasmtime to the failure of a call.
+/// Converts an error of wasmtime to the failure of a call. The instance is lost.
 pub(in crate::sandbox) fn classify(
     cause: &wasmtime::Error,
     store: &mut Store<StoreData>,
     limits: &GuestLimits,
 ) -> CallFailure {
+    store.data_mut().is_lost = true;
     if let Some(full) = cause.downcast_ref::<PoolConcurrencyLimitError>() {
         // The host lacks capacity. This must not count as a fault, or a record would be skipped because of it.
         return CallFailure::Error(error::sandbox_unavailable(format!("the pool has no free instance: {full}")));

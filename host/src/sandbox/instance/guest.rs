@@ -1,10 +1,11 @@
 //! The guest of one subtask: a component's function, called within its limits.
 //!
-//! Invariant: an instance that had a fault is dropped, and the next turn gets a new one. So no state of a failed call
-//! survives in a guest.
+//! Invariant: an instance whose call did not return is dropped, and the next turn gets a new one. A trap, a deadline and a refused
+//! memory end an instance. An error that the function returned does not: it is a result like any other.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use wasmtime::Store;
 
@@ -14,13 +15,13 @@ use super::call_parameters::{
 };
 use super::call_results::{CallItems, check_column, check_count, check_outputs, check_values};
 use super::live_instance::LiveInstance;
-use super::store_data::{StoreData, begin_call, log_lines_outside_turn};
+use super::store_data::{InstanceOptions, StoreData, begin_call, log_lines_outside_turn};
 use super::turn_seed::{TurnCall, turn_seed};
 use crate::error;
 use crate::model::{
     Batch, Column, DueTimers, Fault, FaultCode, JoinedPairs, Keys, TimeDomain, WindowElements, Windows,
 };
-use crate::pipeline::GuestLimits;
+use crate::pipeline::{Grants, GuestLimits};
 use crate::sandbox::bindings::cofferdam::function::types;
 use crate::sandbox::bindings::exports::cofferdam::function::{
     guest as wit, join as wit_join, migration as wit_migration, timer_handler as wit_timers,
@@ -29,19 +30,18 @@ use crate::sandbox::component::Component;
 use crate::sandbox::description::PortDescription;
 use crate::sandbox::exports::ComponentExports;
 use crate::state::{StateForm, StoredValues};
-use crate::turn::{Guest, LogLevel, OutputBatch, Turn, TurnFailure, sanitize_backtrace, sanitize_text};
+use crate::turn::{CallShare, Guest, LogLevel, OutputBatch, Turn, TurnFailure, sanitize_backtrace, sanitize_text};
 
 /// The guest of one subtask. Its instance is reused until a call fails.
 pub struct Instance {
     component: Component,
     function: u32,
     outputs: Vec<PortDescription>,
-    limits: GuestLimits,
-    seed: u64,
+    options: InstanceOptions,
     /// Whether the instance is dropped after every turn.
     fresh: bool,
-    /// Set when the job is cancelled, which ends a call.
-    cancel: Arc<AtomicBool>,
+    /// The share of the deadline that calls get.
+    share: CallShare,
     /// The current instance, or `None` before the first turn and after a fault.
     live: Option<LiveInstance>,
 }
@@ -53,21 +53,35 @@ impl Instance {
     pub fn new(component: Component, function: u32, limits: GuestLimits, seed: u64, fresh: bool) -> Instance {
         let description = component.description().functions.get(function as usize);
         let outputs = description.map_or_else(Vec::new, |function| function.outputs.clone());
-        Instance { component, function, outputs, limits, seed, fresh, cancel: Arc::default(), live: None }
+        Instance {
+            component,
+            function,
+            outputs,
+            options: InstanceOptions { limits, seed, ..InstanceOptions::default() },
+            fresh,
+            share: CallShare::WHOLE,
+            live: None,
+        }
     }
 
     /// Ends a call soon after `cancel` is set.
     pub fn cancelled_by(mut self, cancel: Arc<AtomicBool>) -> Instance {
-        self.cancel = cancel;
+        self.options.cancel = cancel;
+        self
+    }
+
+    /// Gives the guest what its operator is granted.
+    pub fn granted(mut self, grants: Arc<Grants>) -> Instance {
+        self.options.grants = grants;
         self
     }
 
     fn start_own(&self) -> Result<LiveInstance, CallFailure> {
-        LiveInstance::start(self.component.linked(), self.limits, self.seed, self.cancel.clone())
+        LiveInstance::start(self.component.linked(), &self.options)
     }
 
     /// Makes one call within `turn`. Instantiates the component if necessary, and gives its imports access to the turn. If
-    /// the call fails, the instance is dropped.
+    /// the call does not return, the instance is dropped.
     fn within<T>(
         &mut self,
         turn: &mut Turn,
@@ -83,7 +97,7 @@ impl Instance {
         std::mem::swap(&mut live.store.data_mut().turn, turn);
         live.store.data_mut().in_turn = true;
         let LiveInstance { store, exports } = &mut live;
-        begin_call(store, self.limits.deadline);
+        begin_call(store, shared(self.options.limits.deadline, self.share));
         // Clears a refusal that an earlier call survived.
         store.data_mut().memory.take_refused();
         let result = call(self, store, exports);
@@ -92,7 +106,7 @@ impl Instance {
         for line in live.store.data().environment.take_output() {
             turn.log(LogLevel::Info, line, None);
         }
-        if result.is_ok() && !self.fresh {
+        if !self.fresh && !live.store.data().is_lost {
             self.live = Some(live);
         }
         Ok(result?)
@@ -115,7 +129,7 @@ impl Instance {
                 let fault = Fault::new(FaultCode::GuestError, sanitize_text(message));
                 Err(CallFailure::Fault(fault.with_backtrace(sanitize_backtrace(backtrace))))
             }
-            Err(cause) => Err(classify(&cause, store, &self.limits)),
+            Err(cause) => Err(classify(&cause, store, &self.options.limits)),
         }
     }
 
@@ -127,7 +141,7 @@ impl Instance {
         items: CallItems<'_>,
     ) -> Result<Vec<OutputBatch>, CallFailure> {
         let outputs = self.returned(store, returned, items.len())?;
-        check_outputs(outputs, items, &self.outputs, &self.limits).map_err(CallFailure::Fault)
+        check_outputs(outputs, items, &self.outputs, &self.options.limits).map_err(CallFailure::Fault)
     }
 
     /// Converts the accumulators that a call returned. There must be `len` of them.
@@ -138,11 +152,15 @@ impl Instance {
         (items, len): (usize, usize),
     ) -> Result<Column, CallFailure> {
         let column = check_column(self.returned(store, returned, items)?)?;
-        Ok(check_count(column, len, &self.limits)?)
+        Ok(check_count(column, len, &self.options.limits)?)
     }
 }
 
 impl Guest for Instance {
+    fn limit_to_share(&mut self, share: CallShare) {
+        self.share = share;
+    }
+
     fn process(&mut self, turn: &mut Turn, input: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         self.within(turn, TurnCall::Records(input), |this, store, exports| {
             let none;
@@ -212,7 +230,7 @@ impl Guest for Instance {
             let held = column_param(accumulators);
             let returned = aggregate.call_finish(&mut *store, this.function, held, windows_param(windows));
             let results = check_values(this.returned(store, returned, accumulators.len())?)?;
-            Ok(check_count(results, accumulators.len(), &this.limits)?)
+            Ok(check_count(results, accumulators.len(), &this.options.limits)?)
         })
     }
 
@@ -259,7 +277,7 @@ impl Guest for Instance {
         let _call = self.component.linked().calls.begin();
         let LiveInstance { mut store, exports } = self.start_own()?;
         let migration = exported(&exports.migration)?;
-        begin_call(&mut store, self.limits.deadline);
+        begin_call(&mut store, self.options.limits.deadline);
         let param = wit_migration::StoredValues {
             keys: values.keys.as_ref().map(column_param),
             sub_keys: values.sub_keys.as_ref().map(column_param),
@@ -273,9 +291,34 @@ impl Guest for Instance {
     }
 }
 
+/// Returns the share of a deadline, rounded up.
+fn shared(deadline: Duration, share: CallShare) -> Duration {
+    if share == CallShare::WHOLE {
+        return deadline;
+    }
+    let (items, of) = (share.items as u128, share.of.max(1) as u128);
+    let nanos = deadline.as_nanos().saturating_mul(items).div_ceil(of);
+    u64::try_from(nanos).map_or(deadline, Duration::from_nanos).min(deadline)
+}
+
 /// Returns an optional interface. `loader` has checked that the component exports it.
 fn exported<T>(interface: &Option<T>) -> Result<&T, CallFailure> {
     interface.as_ref().ok_or_else(|| {
         CallFailure::Error(error::internal("the component does not export an interface that its functions need"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_a_deadline_is_rounded_up_and_never_longer() {
+        let of = |ns, items, of| shared(Duration::from_nanos(ns), CallShare { items, of }).as_nanos();
+        assert_eq!(of(1000, 1, 4), 250);
+        assert_eq!(of(10, 1, 3), 4);
+        assert_eq!(of(10, 5, 3), 10);
+        assert_eq!(of(u64::MAX, 1023, 1024), u128::from(u64::MAX) * 1023 / 1024 + 1);
+        assert_eq!(of(7, 1, 1), 7);
+    }
 }

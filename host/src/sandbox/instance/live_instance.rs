@@ -1,12 +1,9 @@
 //! An instantiated component: its store and its exports.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use wasmtime::Store;
 
 use super::call_failure::{CallFailure, classify};
-use super::store_data::{StoreData, begin_call, log_lines_outside_turn, new_store};
+use super::store_data::{InstanceOptions, StoreData, begin_call, log_lines_outside_turn, new_store};
 use crate::pipeline::GuestLimits;
 use crate::sandbox::bindings::exports::cofferdam::function::guest as wit;
 use crate::sandbox::exports::{ComponentExports, LinkedComponent};
@@ -21,16 +18,14 @@ impl LiveInstance {
     /// Instantiates a component. The error describes a failure of its start.
     pub(in crate::sandbox) fn start(
         component: &LinkedComponent,
-        limits: GuestLimits,
-        seed: u64,
-        cancel: Arc<AtomicBool>,
+        options: &InstanceOptions,
     ) -> Result<LiveInstance, CallFailure> {
-        let mut store = new_store(component.instance.component().engine(), &limits, seed, cancel);
-        begin_call(&mut store, limits.deadline);
+        let mut store = new_store(component.instance.component().engine(), options).map_err(CallFailure::Error)?;
+        begin_call(&mut store, options.limits.deadline);
         let instantiated = component.instance.instantiate(&mut store);
         match instantiated.and_then(|instance| component.load(&mut store, &instance)) {
             Ok(exports) => Ok(LiveInstance { store, exports }),
-            Err(cause) => Err(classify(&cause, &mut store, &limits)),
+            Err(cause) => Err(classify(&cause, &mut store, &options.limits)),
         }
     }
 

@@ -19,4 +19,4 @@ mod call_results_tests;
 pub(super) use call_failure::CallFailure;
 pub use guest::Instance;
 pub(super) use live_instance::LiveInstance;
-pub(super) use store_data::StoreData;
+pub(super) use store_data::{InstanceOptions, StoreData};

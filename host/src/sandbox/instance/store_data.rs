@@ -11,7 +11,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::deadline::Deadline;
 use super::memory_limit::MemoryLimit;
 use crate::clock;
-use crate::pipeline::GuestLimits;
+use crate::error::Result;
+use crate::pipeline::{Grants, GuestLimits};
 use crate::sandbox::wasi::WasiEnvironment;
 use crate::turn::{LogLevel, Turn};
 
@@ -23,6 +24,8 @@ pub(in crate::sandbox) struct StoreData {
     pub(in crate::sandbox) turn: Turn,
     /// Whether a call is within a turn. Otherwise the imports that need a turn are refused.
     pub(in crate::sandbox) in_turn: bool,
+    /// Whether a call did not return, so that the instance must not be used again.
+    pub(in crate::sandbox) is_lost: bool,
     pub(in crate::sandbox) deadline: Deadline,
     pub(in crate::sandbox) memory: MemoryLimit,
     pub(in crate::sandbox) environment: WasiEnvironment,
@@ -36,20 +39,28 @@ impl WasiView for StoreData {
     }
 }
 
-/// Creates a store with these limits. Calls end soon after `cancel` is set.
-pub(in crate::sandbox) fn new_store(
-    engine: &Engine,
-    limits: &GuestLimits,
-    seed: u64,
-    cancel: Arc<AtomicBool>,
-) -> Store<StoreData> {
-    let environment = WasiEnvironment::default();
+/// What an instance may use.
+#[derive(Clone, Default)]
+pub(in crate::sandbox) struct InstanceOptions {
+    pub(in crate::sandbox) limits: GuestLimits,
+    /// Seed of its random numbers outside of turns.
+    pub(in crate::sandbox) seed: u64,
+    /// Calls end soon after this is set.
+    pub(in crate::sandbox) cancel: Arc<AtomicBool>,
+    pub(in crate::sandbox) grants: Arc<Grants>,
+}
+
+/// Creates a store with these options. Error: `sandbox-unavailable` if a granted folder cannot be opened.
+pub(in crate::sandbox) fn new_store(engine: &Engine, options: &InstanceOptions) -> Result<Store<StoreData>> {
+    let InstanceOptions { limits, seed, cancel, grants } = options;
+    let environment = WasiEnvironment::new(grants);
     let mut data = StoreData {
         turn: Turn::default(),
         in_turn: false,
-        deadline: Deadline::new(cancel),
+        is_lost: false,
+        deadline: Deadline::new(cancel.clone()),
         memory: MemoryLimit::new(limits.memory_bytes),
-        wasi: environment.context(seed),
+        wasi: environment.context(*seed, grants)?,
         environment,
         resources: ResourceTable::new(),
     };
@@ -58,7 +69,7 @@ pub(in crate::sandbox) fn new_store(
     store.limiter(|data| &mut data.memory);
     store.set_hostcall_fuel(hostcall_fuel(limits));
     store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.tick(clock::thread_cpu_time())));
-    store
+    Ok(store)
 }
 
 /// Starts the deadline of the next call, `budget` of processor time.
