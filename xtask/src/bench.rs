@@ -14,6 +14,7 @@ use crate::workspace::{self, Workspace, step};
 const COMPONENTS: &[(&str, &str)] = &[
     ("crossing", "tests/guests/crossing"),
     ("event-time", "tests/guests/event-time"),
+    ("evil", "tests/guests/evil"),
     ("flights", "tests/guests/flights"),
     ("keyed-count", "tests/guests/keyed-count"),
     ("relay", "tests/guests/relay"),

@@ -13,6 +13,7 @@ const TEST_COMPONENTS: &[(&str, &str)] = &[
     ("misbehaving", "tests/guests/misbehaving"),
     ("kinds", "tests/guests/kinds"),
     ("event-time", "tests/guests/event-time"),
+    ("evil", "tests/guests/evil"),
     ("evolving", "tests/guests/evolving"),
     ("ambient", "tests/guests/ambient"),
     ("printing", "tests/guests/printing"),

@@ -6,13 +6,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::capacity::ServerCapacity;
 use super::restore::OriginRegistry;
 use super::store::ComponentStore;
 use crate::checkpoint::{CheckpointStorage, StorageLocation};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::pipeline::{LimitCeilings, PipelineSpec};
-use crate::sandbox::Slots;
 
 /// The shared environment of all jobs. There is one for each host.
 pub struct JobEnvironment {
@@ -28,8 +28,8 @@ pub struct JobEnvironment {
     pub origins: OriginRegistry,
     /// The largest limits that a pipeline may set.
     pub limit_ceilings: LimitCeilings,
-    /// Slots for the function instances of all jobs.
-    pub instances: Slots,
+    /// What all jobs share: instances and subtasks.
+    pub capacity: ServerCapacity,
 }
 
 impl JobEnvironment {

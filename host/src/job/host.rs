@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
+use super::capacity::{SUBTASKS_MAX, ServerCapacity};
 use super::dead_letters::{self, TrialRequest};
 use super::environment::JobEnvironment;
 use super::handle::JobHandle;
@@ -25,7 +26,7 @@ use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
 use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::runtime::BarrierKind;
-use crate::sandbox::{CodeCacheFolder, CompileMode, Sandbox, SandboxOptions, Slots};
+use crate::sandbox::{CodeCacheFolder, CompileMode, Sandbox, SandboxOptions};
 use crate::state_reader::StateReader;
 
 /// Default limit of function instances that exist at the same time, over all jobs.
@@ -95,7 +96,7 @@ impl Host {
             default_storage,
             origins: Default::default(),
             limit_ceilings: options.limit_ceilings,
-            instances: Slots::new(options.instances_max as usize),
+            capacity: ServerCapacity::new(options.instances_max as usize, SUBTASKS_MAX),
         });
         let registry = JobRegistry::open(&data_dir.jobs(), environment.clone())?;
         let component_bytes_max = options.component_bytes_max;

@@ -7,6 +7,7 @@
 //! Invariant: what a restart of the process needs is stored in the job's record before it is shown or acted upon.
 //! This module must not depend on `http` or `cli`.
 
+mod capacity;
 mod checkpoint;
 mod dead_letters;
 mod environment;

@@ -1,4 +1,4 @@
-//! Plans a pipeline: resolves its components, loads their functions, and reserves instances. Starts nothing.
+//! Plans a pipeline: resolves its components and loads their functions. Starts nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::store::ComponentStore;
 use crate::error::{self, Error, Result};
 use crate::pipeline::{self, FunctionReference, Grants, NodeKind, OperatorNode, PipelineNode, PipelineSpec};
 use crate::runtime::{ExecutionPlan, FunctionPlan, GuestOptions, PlanPurpose};
-use crate::sandbox::{Component, HeldSlots, Instance, Slots};
+use crate::sandbox::{Component, Instance};
 
 /// Returns the SHA-256 of each operator's component, as the references in the pipeline file resolve now. Error:
 /// `component-not-found`.
@@ -25,21 +25,6 @@ pub(super) fn resolve(pipeline: &PipelineSpec, components: &ComponentStore) -> R
         }
     }
     Ok(resolved)
-}
-
-/// Reserves one instance for each subtask of each function. Error: `capacity-exceeded`, with the number of free
-/// instances.
-pub(super) fn reserve_instances(pipeline: &PipelineSpec, instances: &Slots) -> Result<HeldSlots> {
-    let has_function = |kind: &NodeKind| matches!(kind, NodeKind::Operator(operator) if operator.function.is_some());
-    let nodes = pipeline.nodes.iter().filter(|node| has_function(&node.kind));
-    let needed = nodes.map(|node| node.parallelism as usize).sum();
-    instances.try_take(needed).map_err(|free| {
-        let total = instances.total();
-        error::capacity_exceeded(format!(
-            "the job needs {needed} instances, one for each subtask of a function; {free} of {total} are free"
-        ))
-        .hint("lower its parallelism, stop another job, or start the server with more --instances")
-    })
 }
 
 /// Plans a pipeline whose components are `resolved`. `stopped` is polled while components are compiled. Errors:

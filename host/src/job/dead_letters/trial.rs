@@ -53,9 +53,7 @@ pub fn try_letters(
 ) -> Result<TrialView> {
     let record = job.record();
     let (operator, letters) = chosen_letters(job, &record, request)?;
-    let _slot = environment.instances.try_take(1).map_err(|_| {
-        error::capacity_exceeded("a trial needs an instance, and none is free").hint("try again, or stop another job")
-    })?;
+    let _instance = environment.capacity.reserve_trial()?;
     let pipeline = PipelineSpec::parse(&record.pipeline_text, &record.file_name)?;
     let storage = environment.storage(&pipeline, &record.base_dir)?;
     let found = held.map(|_| storage.newest_usable(&record.id, Verification::Lengths)).transpose()?.flatten();

@@ -14,6 +14,7 @@ use super::attempt_start::{PreparedAttempt, discard_prepared_output, prepare, pr
 use super::job_end;
 use super::restart::{self, Restarts};
 use crate::error;
+use crate::job::capacity::ReservedCapacity;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::{AttemptSender, JobMessage};
@@ -21,7 +22,6 @@ use crate::job::savepoint::CheckpointRequest;
 use crate::job::view::{FailureOutcome, JobFailure};
 use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
-use crate::sandbox::HeldSlots;
 
 /// A job's thread: what it works with, and the requests that wait for the next attempt.
 pub struct JobThread {
@@ -42,15 +42,14 @@ impl JobThread {
         JobThread { job, environment, pipeline, sender, receiver, requests: Vec::new() }
     }
 
-    /// Runs the job until it has ended or the process shuts down. `instances` are the slots that the job's functions
-    /// use.
-    pub fn run(mut self, instances: HeldSlots) {
+    /// Runs the job until it has ended or the process shuts down. `capacity` is what the job has reserved.
+    pub fn run(mut self, capacity: ReservedCapacity) {
         let attempts = AssertUnwindSafe(|| self.run_attempts());
         let end = std::panic::catch_unwind(attempts).unwrap_or_else(|_| {
             Err(error::internal("the job's thread panicked; the log has the location of the panic").into())
         });
-        // Released before the end is shown, so that the next job can use the slots.
-        drop(instances);
+        // Released before the end is shown, so that the next job can use it.
+        drop(capacity);
         job_end::conclude(&self.job, &self.environment, &self.pipeline, &self.receiver, end);
         self.job.detach();
         // No further request is accepted from here on, so that every accepted request gets an answer.

@@ -14,10 +14,14 @@ use crate::job::message::{JobMessage, RunningJobCommand};
 use crate::job::restart_policy::RestartDecision;
 use crate::job::savepoint::{CheckpointRequest, give_up_failing_stop};
 use crate::job::view::{FailureOutcome, JobFailure, JobStatus};
+use crate::log_limit::LogLimit;
 use crate::pipeline::RestartStrategy;
 
 /// How long a job whose compilation was stopped waits for the command that stopped it.
 pub const COMPILE_STOPPED_WAIT: Duration = Duration::from_secs(60);
+
+/// Number of failures of one job that are logged at once. Then one per second is logged.
+const RESTARTS_BURST: u64 = 10;
 
 /// Decides about the restarts of one job, and records its failures.
 pub struct Restarts {
@@ -25,12 +29,14 @@ pub struct Restarts {
     clock: SharedClock,
     strategy: RestartStrategy,
     faults: FaultHistory,
+    /// Limits the lines about failures that are followed by a restart.
+    log: LogLimit,
 }
 
 impl Restarts {
     /// Creates the decisions of a job whose thread starts.
     pub fn new(job: Arc<JobHandle>, clock: SharedClock, strategy: RestartStrategy) -> Restarts {
-        Restarts { job, clock, strategy, faults: FaultHistory::default() }
+        Restarts { job, clock, strategy, faults: FaultHistory::default(), log: LogLimit::new(RESTARTS_BURST, 1) }
     }
 
     /// Returns the delay before the restart that follows the failure of an attempt, stores the failure, and shows the
@@ -48,15 +54,24 @@ impl Restarts {
         }
         give_up_failing_stop(&self.job, &failure.message);
         let record = self.job.record();
-        tracing::error!(job = %record.name, attempt, code = failure.code, "{}", failure.message);
+        let log = |failure: &JobFailure, suppressed: u64| {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            tracing::error!(job = %record.name, attempt, code = failure.code, suppressed, "{}", failure.message);
+        };
         if is_repeated || is_permanent(&failure) {
+            log(&failure, self.log.rest());
             return Err(failure);
         }
         let now_ms = self.clock.wall_ms();
         let mut history = record.restart_history;
         let RestartDecision::After(delay) = history.decide(&self.strategy, now_ms, record.seed) else {
+            log(&failure, self.log.rest());
             return Err(failure);
         };
+        let admitted = self.log.admit(self.clock.monotonic_ns());
+        if let Some(suppressed) = admitted {
+            log(&failure, suppressed);
+        }
         self.job.update_or_show(|record| {
             record.status.advance(JobStatus::Restarting);
             record.restarts += 1;
@@ -64,7 +79,9 @@ impl Restarts {
             record.note_failure(&failure, attempt, now_ms, outcome);
         });
         let restarts = record.restarts + 1;
-        tracing::info!(job = %record.name, restarts, "restart in {}", humantime::format_duration(delay));
+        if admitted.is_some() {
+            tracing::info!(job = %record.name, restarts, "restart in {}", humantime::format_duration(delay));
+        }
         Ok(delay)
     }
 }

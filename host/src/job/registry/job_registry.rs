@@ -14,7 +14,6 @@ use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::lifecycle::JobThread;
 use crate::job::message::RunningJobCommand;
-use crate::job::planning;
 use crate::job::store::{JobRecord, create_dir, list_dir, read_json};
 use crate::job::view::JobStatus;
 use crate::pipeline::PipelineSpec;
@@ -106,12 +105,12 @@ impl JobRegistry {
         Ok(())
     }
 
-    /// Starts a job's thread with the instances that its functions need. Error: `capacity-exceeded`.
+    /// Starts a job's thread with the capacity that it needs. Error: `capacity-exceeded`.
     pub fn start(&self, job: &Arc<JobHandle>, pipeline: PipelineSpec) -> Result<()> {
-        let instances = planning::reserve_instances(&pipeline, &self.environment.instances)?;
+        let capacity = self.environment.capacity.reserve(&pipeline)?;
         let name = format!("job {}", pipeline.name);
         let job_thread = JobThread::new(job.clone(), self.environment.clone(), pipeline);
-        let thread = std::thread::Builder::new().name(name).spawn(move || job_thread.run(instances));
+        let thread = std::thread::Builder::new().name(name).spawn(move || job_thread.run(capacity));
         let thread = thread.map_err(|cause| error::internal(format!("cannot start a thread for the job: {cause}")))?;
         let mut threads = self.threads.lock();
         threads.retain(|thread| !thread.is_finished());
