@@ -55,13 +55,23 @@ impl LogLimit {
         (waits && self.take(&mut state, now_ns)).then(|| std::mem::take(&mut state.suppressed))
     }
 
+    /// Takes `tokens` lines or bytes from the bucket, and returns true, if it holds that many. Does not count suppressed ones.
+    pub fn take_tokens(&self, tokens: u64, now_ns: u64) -> bool {
+        self.take_from(&mut self.state.lock(), tokens, now_ns)
+    }
+
     fn take(&self, state: &mut TokenBucket, now_ns: u64) -> bool {
+        self.take_from(state, 1, now_ns)
+    }
+
+    fn take_from(&self, state: &mut TokenBucket, tokens: u64, now_ns: u64) -> bool {
         let full_at = state.full_at_ns.max(now_ns);
-        // The last line of a burst uses up the bucket, so it needs one free interval.
-        if full_at - now_ns > self.interval_ns.saturating_mul(self.burst - 1) {
+        // What is taken last uses up the bucket, so it needs as much free time.
+        let Some(other_tokens) = self.burst.checked_sub(tokens) else { return false };
+        if full_at - now_ns > self.interval_ns.saturating_mul(other_tokens) {
             return false;
         }
-        state.full_at_ns = full_at.saturating_add(self.interval_ns);
+        state.full_at_ns = full_at.saturating_add(self.interval_ns.saturating_mul(tokens));
         true
     }
 

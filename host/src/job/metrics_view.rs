@@ -75,6 +75,11 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
         metrics: counters.chain(gauges.clone()).collect(),
         gauges: gauges.map(|(name, _)| name).collect(),
         histograms: histograms.iter().map(|(name, histogram)| (name.clone(), histogram_view(histogram))).collect(),
+        state_bytes: stats.state.bytes,
+        faults_by_code: stats.limits.faults.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
+        batches_divided: stats.limits.batches_divided,
+        log_lines_dropped: stats.limits.log_lines_dropped,
+        metrics_dropped: stats.limits.metrics_dropped,
         watermarks: stats.event_times.iter().map(subtask_watermark).collect(),
         attempt: 0,
     }

@@ -4,19 +4,14 @@
 //! Invariant: the number of suppressed lines is always logged, at the latest when the log is dropped.
 //! Must not escape text: the subscriber that writes the log escapes what records and guests put into a line.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::log_limit::LogLimit;
 use crate::model::Fault;
 use crate::pipeline::FaultPolicy;
-use crate::turn::{LogLevel, LogLine};
-
-/// Largest burst of lines that a function may log.
-const LINES_BURST: u64 = 1000;
-
-/// Lines that a function may log per second after a burst.
-const LINES_PER_SECOND: u64 = 100;
+use crate::turn::{LogLevel, LogLine, SharedLimits};
 
 /// Writes the log lines of one operator, within rate limits.
 pub struct OperatorLog {
@@ -29,14 +24,23 @@ pub struct OperatorLog {
     /// Limits the lines about batches that are searched for the failing record.
     searches: LogLimit,
     panics: LogLimit,
-    lines: LogLimit,
+    /// Limits the lines about dropped lines of the function.
+    drops: LogLimit,
+    /// Limits the lines of the function, which count as dropped there.
+    limits: Arc<SharedLimits>,
     /// Whether lines were suppressed that have not been reported yet.
     has_suppressed: AtomicBool,
 }
 
 impl OperatorLog {
     /// `clock` measures the rate limits.
-    pub fn new(job: &str, operator: &str, function: &str, clock: SharedClock) -> OperatorLog {
+    pub fn new(
+        job: &str,
+        operator: &str,
+        function: &str,
+        limits: Arc<SharedLimits>,
+        clock: SharedClock,
+    ) -> OperatorLog {
         let once_a_second = || LogLimit::new(1, 1);
         OperatorLog {
             job: job.to_owned(),
@@ -46,7 +50,8 @@ impl OperatorLog {
             faults: once_a_second(),
             searches: once_a_second(),
             panics: once_a_second(),
-            lines: LogLimit::new(LINES_BURST, LINES_PER_SECOND),
+            drops: once_a_second(),
+            limits,
             has_suppressed: AtomicBool::new(false),
         }
     }
@@ -76,12 +81,20 @@ impl OperatorLog {
         tracing::warn!(target: "guest", %job, %operator, %function, records, code, suppressed, "a batch failed; searching for the failing record: {message}");
     }
 
+    /// The limits that the subtasks of the operator share.
+    pub fn limits(&self) -> &Arc<SharedLimits> {
+        &self.limits
+    }
+
     /// Logs the lines that a guest wrote in one turn.
     pub(super) fn guest_lines(&self, subtask: u32, lines: &[LogLine]) {
         let OperatorLog { job, operator, function, .. } = self;
-        for LogLine { level, message, record } in lines {
-            let limit = if *level == LogLevel::Panic { &self.panics } else { &self.lines };
-            let Some(suppressed) = self.admit(limit) else { continue };
+        for LogLine { level, message, record, dropped_before } in lines {
+            let mut suppressed = Some(*dropped_before).filter(|dropped| *dropped > 0);
+            if *level == LogLevel::Panic {
+                let Some(panics) = self.admit(&self.panics) else { continue };
+                suppressed = panics.or(suppressed);
+            }
             let message = message.trim_end();
             match level {
                 LogLevel::Trace => {
@@ -105,32 +118,37 @@ impl OperatorLog {
 
     /// Returns whether lines were suppressed whose number has not been logged.
     pub(super) fn has_suppressed_lines(&self) -> bool {
-        self.has_suppressed.load(Ordering::Relaxed)
+        self.has_suppressed.load(Ordering::Relaxed) || self.limits.has_dropped_lines()
     }
 
     /// Logs how many lines were suppressed, if no later line has reported it for a while. Called periodically.
     pub(super) fn log_suppressed(&self) {
+        if self.limits.has_dropped_lines() && self.drops.take_tokens(1, self.clock.monotonic_ns()) {
+            self.report_dropped_lines();
+        }
         if !self.has_suppressed.swap(false, Ordering::Relaxed) {
             return;
         }
         let now_ns = self.clock.monotonic_ns();
-        for (limit, what) in self.limits() {
+        for (limit, what) in self.rates() {
             if let Some(suppressed) = limit.overdue(now_ns) {
                 self.report_suppressed(what, suppressed);
             }
         }
-        if self.limits().iter().any(|(limit, _)| limit.is_suppressing()) {
+        if self.rates().iter().any(|(limit, _)| limit.is_suppressing()) {
             self.has_suppressed.store(true, Ordering::Relaxed);
         }
     }
 
-    fn limits(&self) -> [(&LogLimit, &'static str); 4] {
-        [
-            (&self.faults, "records failed"),
-            (&self.searches, "batches failed"),
-            (&self.panics, "panics of the function"),
-            (&self.lines, "lines of the function"),
-        ]
+    fn rates(&self) -> [(&LogLimit, &'static str); 3] {
+        [(&self.faults, "records failed"), (&self.searches, "batches failed"), (&self.panics, "panics of the function")]
+    }
+
+    fn report_dropped_lines(&self) {
+        match self.limits.take_dropped_lines() {
+            0 => {}
+            dropped => self.report_suppressed("lines of the function", dropped),
+        }
     }
 
     fn report_suppressed(&self, what: &str, suppressed: u64) {
@@ -141,7 +159,8 @@ impl OperatorLog {
 
 impl Drop for OperatorLog {
     fn drop(&mut self) {
-        for (limit, what) in self.limits() {
+        self.report_dropped_lines();
+        for (limit, what) in self.rates() {
             let suppressed = limit.rest();
             if suppressed > 0 {
                 self.report_suppressed(what, suppressed);
@@ -153,6 +172,6 @@ impl Drop for OperatorLog {
 /// A log for operators that run outside of a job.
 impl Default for OperatorLog {
     fn default() -> OperatorLog {
-        OperatorLog::new("", "", "", SystemClock::shared())
+        OperatorLog::new("", "", "", Arc::default(), SystemClock::shared())
     }
 }

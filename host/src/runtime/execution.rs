@@ -13,7 +13,6 @@ use super::barrier::Barrier;
 use super::input::input_gate::InputGate;
 use super::metrics_aggregation::{NodeStats, SubtaskStatsSlot};
 use super::plan::execution_plan::ExecutionPlan;
-use super::plan::functions::FunctionPlan;
 use super::source::checkpoint_triggers::CheckpointTriggers;
 use super::source::rate_limiter::{RateLimiter, RateShare};
 use super::source::watermark_alignment::{AlignmentGroups, AlignmentMembership};
@@ -25,6 +24,7 @@ use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::operator::OperatorLog;
 use crate::pipeline::NodeKind;
+use crate::turn::SharedLimits;
 use crate::wakeup::Wakeup;
 
 /// Stack of a subtask's thread, in bytes: the guest's stack, and room for the host above it.
@@ -62,7 +62,11 @@ impl StatsReader {
 
     /// Returns the statistics of each node, in the order of the pipeline.
     pub fn read(&self) -> Vec<NodeStats> {
-        self.0.iter().map(|stats| NodeStats::sum_over_subtasks(&stats.node, &stats.subtasks)).collect()
+        let stats = self.0.iter().map(|stats| NodeStats {
+            limits: stats.limits.as_ref().map(|limits| limits.counts()).unwrap_or_default(),
+            ..NodeStats::sum_over_subtasks(&stats.node, &stats.subtasks)
+        });
+        stats.collect()
     }
 }
 
@@ -71,6 +75,8 @@ impl StatsReader {
 struct PublishedStats {
     node: String,
     subtasks: Vec<SubtaskStatsSlot>,
+    /// The limits that the subtasks share, if the node is an operator.
+    limits: Option<Arc<SharedLimits>>,
 }
 
 /// The shared parts of all source subtasks.
@@ -100,11 +106,16 @@ impl Execution {
             controls: Vec::new(),
             threads: Vec::new(),
             signals: Arc::new(AttemptSignals::new(options.interrupt.clone())),
-            stats: nodes.map(|node| PublishedStats { node: node.id.clone(), subtasks: Vec::new() }).collect(),
+            stats: nodes
+                .map(|node| PublishedStats { node: node.id.clone(), subtasks: Vec::new(), limits: None })
+                .collect(),
         };
         let mut channels = UnclaimedChannels::new(plan, &|chain| options.runs_chain(chain));
         let mut sources = SourceStartup::new(plan, &options, &channels);
         let logs = Arc::new(operator_logs(plan, &options.clock));
+        for stats in &mut execution.stats {
+            stats.limits = logs.get(&stats.node).map(|log| log.limits().clone());
+        }
         let chains = plan.graph.chains.iter().enumerate();
         for (chain_index, chain) in chains.filter(|(chain, _)| options.runs_chain(*chain)) {
             for subtask in 0..chain.parallelism {
@@ -268,11 +279,15 @@ fn source_memberships(
     memberships
 }
 
-/// Creates the log of each operator, which all its subtasks share.
+/// Creates the log of each operator, and the limits that all its subtasks share.
 fn operator_logs(plan: &ExecutionPlan, clock: &SharedClock) -> BTreeMap<String, Arc<OperatorLog>> {
-    let log = |(id, function): (&String, &FunctionPlan)| {
-        let log = OperatorLog::new(&plan.pipeline.name, id, &function.description.name, clock.clone());
-        (id.clone(), Arc::new(log))
-    };
-    plan.functions.iter().map(log).collect()
+    let mut logs = BTreeMap::new();
+    for node in &plan.pipeline.nodes {
+        let NodeKind::Operator(operator) = &node.kind else { continue };
+        let function = plan.functions.get(&node.id).map_or("", |function| &function.description.name);
+        let limits = Arc::new(SharedLimits::new(&node.id, &operator.limits, clock.clone()));
+        let log = OperatorLog::new(&plan.pipeline.name, &node.id, function, limits, clock.clone());
+        logs.insert(node.id.clone(), Arc::new(log));
+    }
+    logs
 }

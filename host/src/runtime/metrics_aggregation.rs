@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::model::{Counters, NO_TIMESTAMP, UserMetrics};
 use crate::state::StateSize;
+use crate::turn::LimitCounts;
 
 /// How far one subtask has come in event time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct NodeStats {
     pub state: StateSize,
     /// Event time of each subtask, in the order of the subtasks.
     pub event_times: Vec<SubtaskEventTime>,
+    /// What the operator has exceeded.
+    pub limits: LimitCounts,
 }
 
 impl NodeStats {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::description::{StateForm, StateId, StateLayout};
-use super::entry::{LoadedEntries, MapEntry, StateSize, StateWrite};
+use super::entry::{LOADED_BYTES_MAX, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateSize, StateWrite};
 use super::snapshot::{RestoreSource, SnapshotFormat, StateSnapshot};
 use crate::clock::SharedClock;
 use crate::error::Result;
@@ -16,14 +16,41 @@ use crate::pipeline::StateBackendKind;
 
 /// The keyed state of a running subtask.
 pub trait StateBackend: Send {
-    /// Reads the entries of all of `keys.distinct` from one state, in order. Not for maps.
-    fn load(&mut self, state: StateId, keys: &Keys) -> Result<LoadedEntries>;
+    /// Reads the entries of all of `keys.distinct` from one state, in order. Not for maps. Fails if the values together have
+    /// more than `bytes_max` bytes, and then does not allocate much more than that.
+    fn load_within(&mut self, state: StateId, keys: &Keys, bytes_max: usize) -> Result<LoadedEntries, LoadFailure>;
 
     /// Reads entries of a map: for each `i`, the entry with sub-key `sub_keys[i]` of the key `keys.distinct[key_of[i]]`. Every
-    /// index in `key_of` must be within the keys.
-    fn load_map(&mut self, state: StateId, keys: &Keys, key_of: &[u32], sub_keys: &Column) -> Result<LoadedEntries>;
+    /// index in `key_of` must be within the keys. Limited like [`StateBackend::load_within`].
+    fn load_map_within(
+        &mut self,
+        state: StateId,
+        keys: &Keys,
+        of: (&[u32], &Column),
+        bytes_max: usize,
+    ) -> Result<LoadedEntries, LoadFailure>;
 
-    /// Reads up to `limit` entries of the map of one key, ascending by sub-key, starting after the sub-key `after`.
+    /// Reads up to `limit` entries of the map of one key, ascending by sub-key, starting after the sub-key `after`. Fails if
+    /// they exceed `budget`.
+    fn scan_map_within(
+        &mut self,
+        of: (StateId, KeyGroup, &[u8]),
+        after: Option<&[u8]>,
+        limit: usize,
+        budget: ScanBudget,
+    ) -> Result<Vec<MapEntry>, LoadFailure>;
+
+    /// Like [`StateBackend::load_within`], without a limit.
+    fn load(&mut self, state: StateId, keys: &Keys) -> Result<LoadedEntries> {
+        Ok(self.load_within(state, keys, LOADED_BYTES_MAX)?)
+    }
+
+    /// Like [`StateBackend::load_map_within`], without a limit.
+    fn load_map(&mut self, state: StateId, keys: &Keys, key_of: &[u32], sub_keys: &Column) -> Result<LoadedEntries> {
+        Ok(self.load_map_within(state, keys, (key_of, sub_keys), LOADED_BYTES_MAX)?)
+    }
+
+    /// Like [`StateBackend::scan_map_within`], without a limit.
     fn scan_map(
         &mut self,
         state: StateId,
@@ -31,7 +58,9 @@ pub trait StateBackend: Send {
         key: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<MapEntry>>;
+    ) -> Result<Vec<MapEntry>> {
+        Ok(self.scan_map_within((state, group, key), after, limit, ScanBudget::new(usize::MAX))?)
+    }
 
     /// Applies all writes of one turn, or none of them.
     fn apply(&mut self, writes: &mut dyn Iterator<Item = StateWrite<'_>>) -> Result<()>;
@@ -43,6 +72,9 @@ pub trait StateBackend: Send {
 
     /// Returns the size of the state.
     fn size(&self) -> StateSize;
+
+    /// Returns the bytes that the state takes, of memory or of disk. It is called after each turn, so an estimate is enough.
+    fn charged_bytes(&mut self) -> u64;
 }
 
 /// Parameters for opening a backend.

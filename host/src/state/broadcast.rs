@@ -118,6 +118,11 @@ impl BroadcastState {
         Box::new(BroadcastSnapshot { layout, maps, uploaded })
     }
 
+    /// Returns the bytes of memory that all maps take.
+    pub fn charged_bytes(&self) -> u64 {
+        self.size.memory_bytes()
+    }
+
     /// Returns the size of all maps.
     pub fn size(&self) -> StateSize {
         self.size

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::description::StateId;
-use crate::error::{self, Result};
+use crate::error::{self, Error};
 use crate::model::{Column, KeyGroup};
 
 /// How a committed turn changes one entry.
@@ -64,20 +64,103 @@ pub struct LoadedEntries {
     pub values: Column,
 }
 
-impl LoadedEntries {
-    /// Returns an empty result with room for this many keys.
-    pub fn with_capacity(keys: usize) -> LoadedEntries {
-        LoadedEntries { present: Vec::with_capacity(keys), values: Column::with_capacity(keys, 0) }
+/// The result of a read is larger than its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Why a read with a limit failed.
+#[derive(Debug)]
+pub enum LoadFailure {
+    /// The result is larger than the limit.
+    TooLarge,
+    /// The backend failed.
+    Error(Error),
+}
+
+impl From<Error> for LoadFailure {
+    fn from(error: Error) -> LoadFailure {
+        LoadFailure::Error(error)
+    }
+}
+
+impl From<TooLarge> for LoadFailure {
+    fn from(_: TooLarge) -> LoadFailure {
+        LoadFailure::TooLarge
+    }
+}
+
+/// For reads by the host, which have no other limit.
+impl From<LoadFailure> for Error {
+    fn from(failure: LoadFailure) -> Error {
+        match failure {
+            LoadFailure::TooLarge => error::state_failed("the state of the keys of one batch is larger than 4 GiB"),
+            LoadFailure::Error(error) => error,
+        }
+    }
+}
+
+/// The number of bytes that a read without another limit may return: the 4 GiB that a column can hold.
+pub const LOADED_BYTES_MAX: usize = u32::MAX as usize;
+
+/// Charged for each entry that a scan returns in addition to its bytes.
+const SCANNED_ENTRY_BYTES: usize = 64;
+
+/// Collects entries up to a limit of bytes. It never allocates much more than the limit.
+#[derive(Debug)]
+pub struct EntryCollector {
+    entries: LoadedEntries,
+    bytes_left: usize,
+}
+
+impl EntryCollector {
+    /// Returns a collector for this many keys. The limit is at most [`LOADED_BYTES_MAX`].
+    pub fn new(keys: usize, bytes_max: usize) -> EntryCollector {
+        let keys = keys.min(bytes_max);
+        let entries = LoadedEntries { present: Vec::with_capacity(keys), values: Column::with_capacity(keys, 0) };
+        EntryCollector { entries, bytes_left: bytes_max.min(LOADED_BYTES_MAX) }
     }
 
-    /// Appends the entry of the next key. Returns `state-failed` if the values would exceed the 4 GiB that a column can hold.
-    pub fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
+    /// Appends the entry of the next key.
+    #[inline]
+    pub fn push(&mut self, value: Option<&[u8]>) -> Result<(), TooLarge> {
         let value_or_nothing = value.unwrap_or_default();
-        if self.values.bytes().len() + value_or_nothing.len() > u32::MAX as usize {
-            return Err(error::state_failed("the state of the keys of one batch is larger than 4 GiB"));
-        }
-        self.present.push(value.is_some());
-        self.values.push(value_or_nothing);
+        self.bytes_left = self.bytes_left.checked_sub(value_or_nothing.len()).ok_or(TooLarge)?;
+        self.entries.present.push(value.is_some());
+        self.entries.values.push(value_or_nothing);
+        Ok(())
+    }
+
+    /// Appends the entry of the next key, which consists of two parts.
+    pub fn push_joined(&mut self, first: &[u8], second: &[u8]) -> Result<(), TooLarge> {
+        self.bytes_left = self.bytes_left.checked_sub(first.len() + second.len()).ok_or(TooLarge)?;
+        self.entries.present.push(true);
+        self.entries.values.push_with(|buffer| {
+            buffer.extend_from_slice(first);
+            buffer.extend_from_slice(second);
+        });
+        Ok(())
+    }
+
+    /// Returns the collected entries.
+    pub fn into_entries(self) -> LoadedEntries {
+        self.entries
+    }
+}
+
+/// The bytes that a scan may still return.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanBudget(usize);
+
+impl ScanBudget {
+    /// Returns a budget of `bytes_max` bytes.
+    pub fn new(bytes_max: usize) -> ScanBudget {
+        ScanBudget(bytes_max)
+    }
+
+    /// Charges an entry.
+    #[inline]
+    pub fn admit(&mut self, sub_key: &[u8], value: &[u8]) -> Result<(), TooLarge> {
+        self.0 = self.0.checked_sub(sub_key.len() + value.len() + SCANNED_ENTRY_BYTES).ok_or(TooLarge)?;
         Ok(())
     }
 }
@@ -89,6 +172,16 @@ pub struct StateSize {
     pub entries: u64,
     /// Bytes of keys, sub-keys and values.
     pub bytes: u64,
+}
+
+/// Memory that an entry takes in addition to its bytes, charged to the limit of an operator's state.
+const ENTRY_OVERHEAD_BYTES: u64 = 96;
+
+impl StateSize {
+    /// Returns the memory that entries of this size take.
+    pub fn memory_bytes(self) -> u64 {
+        self.bytes.saturating_add(self.entries.saturating_mul(ENTRY_OVERHEAD_BYTES))
+    }
 }
 
 impl std::ops::Add for StateSize {

@@ -45,7 +45,10 @@ pub use broadcast::{BroadcastMap, BroadcastState};
 pub use description::{
     ReadableForm, StateDescription, StateForm, StateId, StateKind, StateLayout, TimeToLive, TtlUpdate,
 };
-pub use entry::{LoadedEntries, MapEntry, StateChange, StateSize, StateWrite, StoredEntry};
+pub use entry::{
+    EntryCollector, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateChange, StateSize, StateWrite, StoredEntry,
+    TooLarge,
+};
 pub use open::open;
 pub use ordered_key::{read_ordered, write_ordered};
 pub use restore::{check_schema_compatibility, read_snapshot};

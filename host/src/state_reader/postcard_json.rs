@@ -4,19 +4,23 @@
 //! tuple of one element is that element. A number that JSON cannot represent exactly is a string.
 //!
 //! Invariant: bytes, shapes and JSON are untrusted. A shape may describe many values that take no bytes
-//! (`[();1000000000]`), so the number of values is bounded by the number of bytes.
+//! (`[();1000000000]`), so the number of values is bounded by the number of bytes, and absolutely. A larger value is shown in
+//! hex.
 
 use serde_json::{Map, Number, Value};
 
 use super::value_shape::ValueShape;
 
-/// Upper bound on the values within a value: a fixed number, and a number for each byte.
+/// Upper bound on the values within a value that take no bytes of their own, such as structs: one for each byte, and a few
+/// more.
 const VALUES_BASE: usize = 4096;
-const VALUES_PER_BYTE: usize = 16;
+
+/// Upper bound on the values within a value. JSON takes up to 700 bytes of memory for each.
+const VALUES_MAX: usize = 1 << 17;
 
 /// Returns the value as JSON. `None` if the bytes are not exactly one value of this shape.
 pub(super) fn decode(shape: &ValueShape, bytes: &[u8]) -> Option<Value> {
-    let values_left = bytes.len().saturating_mul(VALUES_PER_BYTE).saturating_add(VALUES_BASE);
+    let values_left = bytes.len().saturating_add(VALUES_BASE).min(VALUES_MAX);
     let mut reader = PostcardReader { rest: bytes, values_left };
     let value = reader.value(shape)?;
     reader.rest.is_empty().then_some(value)

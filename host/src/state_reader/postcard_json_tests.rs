@@ -107,6 +107,21 @@ fn a_shape_with_more_values_than_bytes_is_rejected() {
     }
 }
 
+#[test]
+fn a_value_that_would_take_many_times_its_bytes_as_json_is_rejected() {
+    let units = ValueShape::parse("list<list<(),>,>").unwrap();
+    // 3 MiB: lists of 15 units each, which take one byte together.
+    let mut bytes = vec![0x80, 0x80, 0xc0, 0x01];
+    bytes.resize(4 + (3 << 20), 15);
+    assert_eq!(decode(&units, &bytes), None);
+    let numbers = ValueShape::parse("list<u8,>").unwrap();
+    for (count, is_shown) in [(100_000_u32, true), (1 << 20, false)] {
+        let mut bytes = postcard::to_stdvec(&count).unwrap();
+        bytes.resize(bytes.len() + count as usize, 7);
+        assert_eq!(decode(&numbers, &bytes).is_some(), is_shown, "{count} numbers");
+    }
+}
+
 fn shapes() -> impl Strategy<Value = ValueShape> {
     let leaf = prop_oneof![
         (any::<bool>(), prop_oneof![Just(8_u32), Just(16), Just(32), Just(64), Just(128)])

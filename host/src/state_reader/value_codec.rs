@@ -3,7 +3,10 @@
 //! Invariant: a value is only shown in a readable form if that form encodes to the same bytes again; otherwise it is shown
 //! as `{"hex": "..."}`. Must not depend on the entry around the value.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -82,11 +85,38 @@ impl ValueCodec {
     }
 }
 
+/// Whether an object would be read as bytes in hex: all of its keys are `hex`. A repeated key counts once.
+struct IsHexObject(bool);
+
+impl<'de> Deserialize<'de> for IsHexObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<IsHexObject, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = IsHexObject;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<IsHexObject, A::Error> {
+                let (mut keys, mut is_hex) = (0, true);
+                while let Some((key, _)) = object.next_entry::<String, IgnoredAny>()? {
+                    keys += 1;
+                    is_hex &= key == "hex";
+                }
+                Ok(IsHexObject(is_hex && keys > 0))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
 /// Returns JSON unchanged except for line ends. `None` if the bytes are not JSON, or would be read as bytes in hex.
 fn json_text(bytes: &[u8]) -> Option<Box<RawValue>> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let parsed: Value = serde_json::from_str(text).ok()?;
-    if hex_from(&parsed).is_some() || text.trim_ascii().len() != text.len() {
+    // Parses without building the value, which would take many times the memory of its text.
+    let _valid: IgnoredAny = serde_json::from_str(text).ok()?;
+    if serde_json::from_str::<IsHexObject>(text).is_ok_and(|object| object.0) || text.trim_ascii().len() != text.len() {
         return None;
     }
     // Line ends occur between tokens only: JSON escapes them within strings.

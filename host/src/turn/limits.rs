@@ -8,9 +8,13 @@ use crate::model::{Fault, FaultCode};
 use crate::pipeline::{LimitKey, OperatorLimits};
 
 use super::error::HostCallError;
+use crate::state::LoadFailure;
 
 /// Charged for each write in addition to its bytes, so that the number of empty writes is limited, too.
 const WRITE_OVERHEAD_BYTES: usize = 16;
+
+/// Charged for each entry that a call reads, whether it exists or not: the memory that the host needs meanwhile.
+const READ_ENTRY_BYTES: usize = 128;
 
 /// A guest whose turn is too large is interrupted after it has written this many times the limit. Otherwise an endless guest
 /// would use up its deadline for each part of a batch.
@@ -23,6 +27,8 @@ pub struct TurnLimits {
     pub state_per_turn: usize,
     /// Timers that a turn registers.
     pub timers_per_turn: usize,
+    /// Bytes that a read returns: the memory of the guest, which would not hold more.
+    pub memory: usize,
 }
 
 impl TurnLimits {
@@ -31,6 +37,23 @@ impl TurnLimits {
         TurnLimits {
             state_per_turn: limits.size(LimitKey::StatePerTurn),
             timers_per_turn: limits.size(LimitKey::TimersPerTurn),
+            memory: limits.size(LimitKey::Memory),
+        }
+    }
+}
+
+impl TurnLimits {
+    /// Returns the bytes that a read of this many entries may return. Error: the number of entries alone is too large.
+    pub(super) fn read_bytes(&self, entries: usize) -> Result<usize, HostCallError> {
+        let left = self.memory.checked_sub(entries.saturating_mul(READ_ENTRY_BYTES));
+        left.ok_or_else(|| HostCallError::LimitExceeded(memory_exceeded(self)))
+    }
+
+    /// Converts the failure of a read with a limit.
+    pub(super) fn read_failed(&self, failure: LoadFailure) -> HostCallError {
+        match failure {
+            LoadFailure::TooLarge => HostCallError::LimitExceeded(memory_exceeded(self)),
+            LoadFailure::Error(error) => HostCallError::Error(error),
         }
     }
 }
@@ -97,6 +120,12 @@ impl TurnBudget {
         let fault = self.too_large.get_or_insert_with(fault);
         if left.is_some() { Ok(()) } else { Err(HostCallError::LimitExceeded(fault.clone())) }
     }
+}
+
+fn memory_exceeded(limits: &TurnLimits) -> Fault {
+    let key = LimitKey::Memory;
+    let amount = key.format(limits.memory as u64);
+    Fault::new(FaultCode::MemoryExceeded, format!("the call reads more state at once than {key}, {amount}"))
 }
 
 fn state_per_turn_exceeded(limits: &TurnLimits) -> Fault {

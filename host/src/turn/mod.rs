@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `transaction.rs` | [`Turn`]: begin, commit, abort |
 //! | `limits.rs` | the limits of a turn, and what it has used of them |
+//! | `shared_limits.rs` | the limits that all subtasks of an operator share |
 //! | `guest.rs`, `error.rs` | the interface of a function, and why a turn or a host call fails |
 //! | `staged/` | the staged effects: writes, broadcast writes, timers, metrics and log lines |
 //! | `host_calls/` | the host functions that guests call: value, list, map, broadcast, timers, telemetry |
@@ -27,6 +28,7 @@ mod guest;
 mod host_calls;
 mod limits;
 mod native_operator;
+mod shared_limits;
 mod staged;
 mod transaction;
 mod watermark;
@@ -35,6 +37,8 @@ mod watermark;
 mod broadcast_tests;
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod native_operator_tests;
 #[cfg(test)]
@@ -48,9 +52,9 @@ pub use error::{HostCallError, TurnFailure};
 pub use group_watermarks::{GroupWatermarks, SelectedGroups};
 pub use guest::{CallShare, FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INPUT};
 pub use limits::TurnLimits;
+pub use shared_limits::{LimitCounts, METRIC_NAMES_MAX, SharedLimits};
 pub use staged::telemetry::{
     BACKTRACE_FRAMES_MAX, FRAME_CHARS_MAX, GuestPanic, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine,
-    METRIC_NAMES_MAX,
 };
 pub(crate) use staged::telemetry::{sanitize_backtrace, sanitize_text};
 pub use staged::timers::timer_states;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::error::{HostCallError, invalid};
 use super::group_watermarks::EventTimeProgress;
 use super::limits::{TurnBudget, TurnLimits};
+use super::shared_limits::SharedLimits;
 use super::staged::broadcast::StagedBroadcast;
 use super::staged::telemetry::{GuestPanic, LogLine, TurnTelemetry};
 use super::staged::timers::TimerService;
@@ -76,6 +77,9 @@ pub struct Turn {
     pub(super) telemetry: TurnTelemetry,
     pub(super) limits: TurnLimits,
     pub(super) budget: TurnBudget,
+    pub(super) shared: Arc<SharedLimits>,
+    /// Bytes of state of this subtask that are charged to the operator.
+    pub(super) charged_bytes: u64,
 }
 
 impl Turn {
@@ -118,6 +122,16 @@ impl Turn {
         self.limits = limits;
     }
 
+    /// Shares limits with the other subtasks of the operator.
+    pub fn share_limits(&mut self, shared: Arc<SharedLimits>) {
+        self.shared = shared;
+    }
+
+    /// Returns the limits that the subtasks of the operator share.
+    pub fn shared_limits(&self) -> &Arc<SharedLimits> {
+        &self.shared
+    }
+
     /// Sets whether the following turns handle several items, which can be divided if the turn is too large.
     pub fn set_divisible(&mut self, is_divisible: bool) {
         self.budget.is_divisible = is_divisible;
@@ -157,7 +171,8 @@ impl Turn {
 
     /// Applies all staged effects.
     ///
-    /// After an error, the backend may contain all writes or none. The subtask must not continue to use it.
+    /// After an error, the backend may contain all writes or none. Error: `state-exceeded` if the state of the operator is too
+    /// large. The subtask must not continue to use it.
     pub fn commit(&mut self) -> Result<(), Error> {
         if let Some(backend) = self.backend.as_mut() {
             let keys = &*self.keys;
@@ -174,7 +189,19 @@ impl Turn {
         }
         self.telemetry.commit_metrics();
         self.reset_staged_state();
-        Ok(())
+        self.charge_state()
+    }
+
+    /// Charges the size of the state to the operator, if it has changed much. Error: `state-exceeded`.
+    fn charge_state(&mut self) -> Result<(), Error> {
+        let keyed = self.backend.as_mut().map_or(0, |backend| backend.charged_bytes());
+        let broadcast = self.broadcast.as_ref().map_or(0, |broadcast| broadcast.state.charged_bytes());
+        let (before, after) = (self.charged_bytes, keyed + broadcast);
+        if after.abs_diff(before) <= self.shared.state_step_bytes() {
+            return Ok(());
+        }
+        self.charged_bytes = after;
+        self.shared.change_state(before, after)
     }
 
     /// Discards all staged effects. Log lines stay until the next turn begins.

@@ -99,6 +99,8 @@ fn is_permanent(failure: &JobFailure) -> bool {
             | "record-invalid"
             | "source-encoding"
             | "dead-letters-full"
+            | "state-exceeded"
+            | "too-many-faults"
     )
 }
 

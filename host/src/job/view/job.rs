@@ -117,6 +117,21 @@ pub struct OperatorDetail {
     /// The function's own histograms, summed over the subtasks.
     #[serde(default)]
     pub histograms: BTreeMap<String, HistogramView>,
+    /// Bytes of the operator's state. RocksDB estimates them.
+    #[serde(default)]
+    pub state_bytes: u64,
+    /// Number of faults by their code, since the attempt began.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults_by_code: BTreeMap<String, u64>,
+    /// Batches that were divided without a fault because they wrote too much, since the attempt began.
+    #[serde(default)]
+    pub batches_divided: u64,
+    /// Log lines of the function that were dropped, since the attempt began.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
+    /// Changes of user metrics that were dropped because of their names, since the attempt began.
+    #[serde(default)]
+    pub metrics_dropped: u64,
     /// The event-time progress of each subtask, in order.
     #[serde(default)]
     pub watermarks: Vec<SubtaskWatermark>,

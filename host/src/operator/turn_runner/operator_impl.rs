@@ -14,13 +14,14 @@ use crate::turn::{OutputBatch, Turn};
 
 impl<T: TurnDriven> Operator for T {
     fn process(&mut self, input: u32, batch: Batch, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
-        if !self.runner_mut().turn.group_watermarks().is_empty() {
-            return group_watermarks::process_batch(self, input, &batch, outputs);
+        let (records, bad_before) = (batch.len(), self.runner().bad_records());
+        if self.runner_mut().turn.group_watermarks().is_empty() {
+            self.process_batch(input, batch, outputs)?;
+            self.runner_mut().note_handled(input, records);
+        } else {
+            group_watermarks::process_batch(self, input, &batch, outputs)?;
         }
-        let records = batch.len();
-        self.process_batch(input, batch, outputs)?;
-        self.runner_mut().note_handled(input, records);
-        Ok(())
+        self.runner().note_share(records, bad_before)
     }
 
     fn reject(&mut self, rejected: RejectedRecord, outputs: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
@@ -28,7 +29,8 @@ impl<T: TurnDriven> Operator for T {
         let runner = self.runner_mut();
         let record = runner.counters.records_in;
         runner.counters.records_in += 1;
-        runner.counters.faults += 1;
+        runner.note_fault(&fault);
+        let bad_before = runner.bad_records();
         let kind = FailedItemKind::Rejected;
         runner.apply_fault_policy(
             FailedItem {
@@ -43,7 +45,8 @@ impl<T: TurnDriven> Operator for T {
                 attributes: None,
             },
             outputs,
-        )
+        )?;
+        runner.note_share(1, bad_before)
     }
 
     fn advance_watermark(&mut self, watermark: i64, outputs: &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure> {

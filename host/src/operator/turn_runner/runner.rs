@@ -107,10 +107,11 @@ impl TurnRunner {
             };
             let records = items.range.len();
             if records > 1 && self.turn.too_large().is_some() {
+                self.turn.shared_limits().note_divided();
                 search.divide(items);
                 continue;
             }
-            self.counters.faults += 1;
+            self.note_fault(&fault);
             match search.failed(items, fault.code) {
                 SearchStep::Divided { is_first: true } => self.settings.log.search_started(records, &fault),
                 SearchStep::Divided { is_first: false } => {}
@@ -188,6 +189,23 @@ impl TurnRunner {
             stage(turn)
         })?;
         outcome.committed()
+    }
+
+    /// Counts a fault.
+    pub fn note_fault(&mut self, fault: &Fault) {
+        self.counters.faults += 1;
+        self.turn.shared_limits().note_fault(fault.code);
+    }
+
+    /// Returns the number of records that were skipped or sent to the dead letters.
+    pub fn bad_records(&self) -> u64 {
+        self.counters.records_skipped + self.counters.records_dead_lettered
+    }
+
+    /// Notes the records of a batch for the limit on the share of bad records. `bad_before` is the number of bad records before
+    /// the batch. Error: `too-many-faults`.
+    pub fn note_share(&self, records: usize, bad_before: u64) -> Result<(), OperatorFailure> {
+        Ok(self.turn.shared_limits().note_records(records as u64, self.bad_records() - bad_before)?)
     }
 
     /// Counts records of an input that were handled.

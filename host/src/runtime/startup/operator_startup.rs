@@ -37,6 +37,9 @@ pub(super) fn open_operator(
         turn = turn.with_broadcast(open_broadcast_state(context, node, description, &mut *guest)?);
     }
     turn.set_limits(TurnLimits::new(&operator.limits));
+    if let Some(log) = context.logs.get(&node.id) {
+        turn.share_limits(log.limits().clone());
+    }
     let settings = function_settings(context, node, operator, description)?;
     let counters = context.restored(node).counters();
     let emits_late_records = is_late_output_read(&context.plan.pipeline.nodes, node);

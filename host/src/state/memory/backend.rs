@@ -15,7 +15,9 @@ use crate::model::{Column, KeyGroup, Keys};
 use crate::state::backend::{StateBackend, StateOptions};
 use crate::state::canonical::CanonicalWriter;
 use crate::state::description::{StateId, StateKind};
-use crate::state::entry::{LoadedEntries, MapEntry, StateChange, StateSize, StateWrite, StoredEntry};
+use crate::state::entry::{
+    EntryCollector, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateChange, StateSize, StateWrite, StoredEntry,
+};
 use crate::state::restore::entries::read_entries;
 use crate::state::restore::stored_layout::StoredLayout;
 use crate::state::snapshot::{FileRef, FileStore, SnapshotFormat, StateHandle, StateSnapshot};
@@ -72,42 +74,51 @@ fn no_such_group(group: KeyGroup) -> error::Error {
 }
 
 impl StateBackend for MemoryBackend {
-    fn load(&mut self, state: StateId, keys: &Keys) -> Result<LoadedEntries> {
+    fn load_within(&mut self, state: StateId, keys: &Keys, bytes_max: usize) -> Result<LoadedEntries, LoadFailure> {
         let state = self.layout.stored_id(state)?;
-        let mut entries = LoadedEntries::with_capacity(keys.distinct.len());
+        let mut entries = EntryCollector::new(keys.distinct.len(), bytes_max);
         for (key, &group) in keys.distinct.iter().zip(&keys.groups) {
             let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
             entries.push(group.single(self.seed, state, key).map(|single| &single.value[..]))?;
         }
-        Ok(entries)
+        Ok(entries.into_entries())
     }
 
-    fn load_map(&mut self, state: StateId, keys: &Keys, key_of: &[u32], sub_keys: &Column) -> Result<LoadedEntries> {
+    fn load_map_within(
+        &mut self,
+        state: StateId,
+        keys: &Keys,
+        (key_of, sub_keys): (&[u32], &Column),
+        bytes_max: usize,
+    ) -> Result<LoadedEntries, LoadFailure> {
         let state = self.layout.stored_id(state)?;
-        let mut entries = LoadedEntries::with_capacity(sub_keys.len());
+        let mut entries = EntryCollector::new(sub_keys.len(), bytes_max);
         for (&key, sub_key) in key_of.iter().zip(sub_keys.iter()) {
             let group = keys.groups[key as usize];
             let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
             let map = group.map(self.seed, state, keys.distinct.value(key as usize));
             entries.push(map.and_then(|map| map.entries.get(sub_key)).map(|value| &value[..]))?;
         }
-        Ok(entries)
+        Ok(entries.into_entries())
     }
 
-    fn scan_map(
+    fn scan_map_within(
         &mut self,
-        state: StateId,
-        group: KeyGroup,
-        key: &[u8],
+        (state, group, key): (StateId, KeyGroup, &[u8]),
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<MapEntry>> {
+        mut budget: ScanBudget,
+    ) -> Result<Vec<MapEntry>, LoadFailure> {
         let state = self.layout.stored_id(state)?;
         let group = self.groups.get(usize::from(group)).ok_or_else(|| no_such_group(group))?;
         let Some(map) = group.map(self.seed, state, key) else { return Ok(Vec::new()) };
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let entries = map.entries.range::<[u8], _>((start, Bound::Unbounded)).take(limit);
-        Ok(entries.map(|(sub_key, value)| (sub_key.to_vec(), value.clone())).collect())
+        let entries = entries.map(|(sub_key, value)| {
+            budget.admit(sub_key, value)?;
+            Ok((sub_key.to_vec(), value.clone()))
+        });
+        entries.collect()
     }
 
     fn apply(&mut self, writes: &mut dyn Iterator<Item = StateWrite<'_>>) -> Result<()> {
@@ -136,6 +147,10 @@ impl StateBackend for MemoryBackend {
 
     fn size(&self) -> StateSize {
         self.size
+    }
+
+    fn charged_bytes(&mut self) -> u64 {
+        self.size.memory_bytes()
     }
 }
 

@@ -24,7 +24,9 @@ use crate::error::{self, Error, Result};
 use crate::model::{Column, KeyGroup, Keys};
 use crate::state::backend::{StateBackend, StateOptions};
 use crate::state::description::{StateId, StateKind};
-use crate::state::entry::{LoadedEntries, MapEntry, StateChange, StateSize, StateWrite};
+use crate::state::entry::{
+    EntryCollector, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateChange, StateSize, StateWrite,
+};
 use crate::state::restore::entries::read_entries;
 use crate::state::restore::stored_layout::StoredLayout;
 use crate::state::snapshot::{RestoreSource, SnapshotFormat, StateSnapshot};
@@ -32,6 +34,12 @@ use crate::state::ttl::ExpiryRules;
 
 /// Number of backlogged batches that a turn may write in addition to its own.
 const BACKLOG_BATCHES_PER_TURN: usize = 4;
+/// Number of keys that are read from the database at once: what RocksDB reads in parallel.
+const READ_BATCH_KEYS: usize = 32;
+/// Bytes that are read from the database at once, as far as the size of the values is known.
+const READ_BATCH_BYTES: usize = 8 << 20;
+/// Bytes that are written before the database estimates its size again.
+const SIZE_STEP_BYTES: u64 = 16 << 20;
 /// Size of the batches in which restored entries are written.
 const RESTORE_BATCH_BYTES: usize = 1 << 20;
 
@@ -74,6 +82,12 @@ pub(in crate::state) struct RocksDbBackend {
     missing: Vec<usize>,
     /// Buffer of `load`: indexes of the keys that the database cannot contain.
     absent: Vec<usize>,
+    /// Size of the largest value that was read or written.
+    largest_value: usize,
+    /// The size of the state in bytes, as last estimated by the database.
+    size_bytes: u64,
+    /// Bytes that were written since. Some of them may have replaced others.
+    written_bytes: u64,
 }
 
 impl RocksDbBackend {
@@ -110,6 +124,9 @@ impl RocksDbBackend {
             lookups: Vec::new(),
             missing: Vec::new(),
             absent: Vec::new(),
+            largest_value: 0,
+            size_bytes: 0,
+            written_bytes: SIZE_STEP_BYTES,
         };
         if base.is_some_and(|base| base.groups != options.groups) {
             backend.delete_other_groups(&options.groups)?;
@@ -182,8 +199,14 @@ impl RocksDbBackend {
         database_failed(self.snapshots.db.path(), error)
     }
 
-    /// Reads the entries of the keys in `self.keys`.
-    fn load_keys(&mut self, in_map: bool) -> Result<LoadedEntries> {
+    /// Reads the entries of the keys in `self.keys`, at most `bytes_max` bytes.
+    fn load_keys(&mut self, in_map: bool, bytes_max: usize) -> Result<LoadedEntries, LoadFailure> {
+        let loaded = self.load_keys_unevicted(in_map, bytes_max);
+        self.cache.evict(self.cache_limit_bytes(), self.snapshots.written());
+        loaded
+    }
+
+    fn load_keys_unevicted(&mut self, in_map: bool, bytes_max: usize) -> Result<LoadedEntries, LoadFailure> {
         self.lookups.clear();
         self.missing.clear();
         let mut after_batch = 0;
@@ -216,27 +239,39 @@ impl RocksDbBackend {
         if !self.missing.is_empty() {
             self.snapshots.write_up_to(after_batch)?;
             self.write_pending_up_to(after_batch)?;
-            self.load_missing(in_map)?;
+            self.load_missing(in_map, bytes_max)?;
         }
-        let mut entries = LoadedEntries::with_capacity(self.ends.len());
+        let mut entries = EntryCollector::new(self.ends.len(), bytes_max);
         for lookup in &self.lookups {
             let entry = lookup.slot.map_or(CachedEntry::Absent, |slot| self.cache.get(slot));
             entries.push(if let CachedEntry::Value(value) = entry { Some(value) } else { None })?;
         }
-        self.cache.evict(self.cache_limit_bytes(), self.snapshots.written());
-        Ok(entries)
+        Ok(entries.into_entries())
     }
 
-    /// Reads the keys in `self.missing` from the database into the cache.
-    fn load_missing(&mut self, in_map: bool) -> Result<()> {
-        let keys = self.missing.iter().map(|&at| &self.keys[key_range(&self.ends, at)]);
+    /// Reads the keys in `self.missing` from the database into the cache. Reads a few large values or many small ones at once,
+    /// so that not much more than `bytes_max` is in memory.
+    fn load_missing(&mut self, in_map: bool, bytes_max: usize) -> Result<(), LoadFailure> {
         let options = point_read_options();
-        let values = self.snapshots.db.batched_multi_get_cf_opt(self.column_family()?, keys, false, &options);
-        for (&at, value) in self.missing.iter().zip(values) {
-            let value = value.map_err(|e| database_failed(self.snapshots.db.path(), &e))?;
-            let key = &self.keys[key_range(&self.ends, at)];
-            let slot = self.cache.fill(key, self.lookups[at], in_map, value.as_deref());
-            self.lookups[at].slot = Some(slot);
+        let (mut start, mut bytes) = (0, 0);
+        while start < self.missing.len() {
+            let count = (READ_BATCH_BYTES / self.largest_value.max(1)).clamp(1, READ_BATCH_KEYS);
+            let batch = &self.missing[start..self.missing.len().min(start + count)];
+            let keys = batch.iter().map(|&at| &self.keys[key_range(&self.ends, at)]);
+            let values = self.snapshots.db.batched_multi_get_cf_opt(self.column_family()?, keys, false, &options);
+            for (&at, value) in batch.iter().zip(values) {
+                let value = value.map_err(|e| database_failed(self.snapshots.db.path(), &e))?;
+                let length = value.as_ref().map_or(0, |value| value.len());
+                self.largest_value = self.largest_value.max(length);
+                bytes += length;
+                let key = &self.keys[key_range(&self.ends, at)];
+                let slot = self.cache.fill(key, self.lookups[at], in_map, value.as_deref());
+                self.lookups[at].slot = Some(slot);
+            }
+            start += batch.len();
+            if bytes > bytes_max {
+                return Err(LoadFailure::TooLarge);
+            }
         }
         Ok(())
     }
@@ -308,7 +343,7 @@ fn key_range(ends: &[usize], at: usize) -> Range<usize> {
 }
 
 impl StateBackend for RocksDbBackend {
-    fn load(&mut self, state: StateId, keys: &Keys) -> Result<LoadedEntries> {
+    fn load_within(&mut self, state: StateId, keys: &Keys, bytes_max: usize) -> Result<LoadedEntries, LoadFailure> {
         let state = self.layout.stored_id(state)?;
         let kind = self.layout.kind(state);
         self.keys.clear();
@@ -317,10 +352,16 @@ impl StateBackend for RocksDbBackend {
             write_entry_key(&mut self.keys, kind, group, state, key, &[]);
             self.ends.push(self.keys.len());
         }
-        self.load_keys(kind == StateKind::Map)
+        self.load_keys(kind == StateKind::Map, bytes_max)
     }
 
-    fn load_map(&mut self, state: StateId, keys: &Keys, key_of: &[u32], sub_keys: &Column) -> Result<LoadedEntries> {
+    fn load_map_within(
+        &mut self,
+        state: StateId,
+        keys: &Keys,
+        (key_of, sub_keys): (&[u32], &Column),
+        bytes_max: usize,
+    ) -> Result<LoadedEntries, LoadFailure> {
         let state = self.layout.stored_id(state)?;
         self.keys.clear();
         self.ends.clear();
@@ -329,17 +370,16 @@ impl StateBackend for RocksDbBackend {
             write_entry_key(&mut self.keys, StateKind::Map, group, state, key, sub_key);
             self.ends.push(self.keys.len());
         }
-        self.load_keys(true)
+        self.load_keys(true, bytes_max)
     }
 
-    fn scan_map(
+    fn scan_map_within(
         &mut self,
-        state: StateId,
-        group: KeyGroup,
-        key: &[u8],
+        (state, group, key): (StateId, KeyGroup, &[u8]),
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<MapEntry>> {
+        budget: ScanBudget,
+    ) -> Result<Vec<MapEntry>, LoadFailure> {
         let state = self.layout.stored_id(state)?;
         let mut prefix = Vec::new();
         write_entry_key(&mut prefix, StateKind::Map, group, state, key, &[]);
@@ -349,14 +389,14 @@ impl StateBackend for RocksDbBackend {
         let mut entries = Vec::new();
         if self.cache.is_cleared(&prefix) {
             // The database may still contain entries of the map, but they are deleted.
-            merge_map(prefix.len(), limit, cached, std::iter::empty(), &mut entries)?;
+            merge_map(prefix.len(), (limit, budget), cached, std::iter::empty(), &mut entries)?;
             return Ok(entries);
         }
         let stored = self.snapshots.db.iterator(IteratorMode::From(&from, Direction::Forward));
         let stored = stored.map(|entry| entry.map_err(|e| self.failed(&e)));
         let stored = stored.take_while(|entry| !entry.as_ref().is_ok_and(|(key, _)| !key.starts_with(&prefix)));
         let stored = stored.filter(|entry| !entry.as_ref().is_ok_and(|(key, _)| !is_after(key)));
-        merge_map(prefix.len(), limit, cached, stored, &mut entries)?;
+        merge_map(prefix.len(), (limit, budget), cached, stored, &mut entries)?;
         Ok(entries)
     }
 
@@ -377,6 +417,10 @@ impl StateBackend for RocksDbBackend {
             write_entry_key(&mut key, kind, write.group, state, write.key, write.sub_key);
             let is_match = |(at, _): &(usize, &CacheLookup)| self.keys[key_range(&self.ends, *at)] == key;
             let lookup = loaded.find(is_match).map_or_else(|| self.cache.unresolved(&key), |(_, &lookup)| lookup);
+            if let StateChange::Put(value) | StateChange::Append(value) = write.change {
+                self.largest_value = self.largest_value.max(value.len());
+                self.written_bytes += (key.len() + value.len()) as u64;
+            }
             match write.change {
                 StateChange::Put(value) => self.cache.put(&key, lookup, in_map, value),
                 StateChange::Append(value) if in_map => self.cache.put(&key, lookup, in_map, value),
@@ -414,17 +458,25 @@ impl StateBackend for RocksDbBackend {
         size.bytes += bytes as u64;
         size
     }
+
+    fn charged_bytes(&mut self) -> u64 {
+        if self.written_bytes >= SIZE_STEP_BYTES {
+            (self.size_bytes, self.written_bytes) = (self.size().bytes, 0);
+        }
+        self.size_bytes + self.written_bytes
+    }
 }
 
-/// Merges the cached and the stored entries of a map, both ascending by key, and appends up to `limit` of them to `entries`.
+/// Merges the cached and the stored entries of a map, both ascending by key, and appends up to `limit` of them to `entries`, which
+/// must not exceed the budget.
 /// If both contain a key, the cache wins. A cached entry without a value is deleted.
 fn merge_map<'a>(
     prefix_length: usize,
-    limit: usize,
+    (limit, mut budget): (usize, ScanBudget),
     cached: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     stored: impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>)>>,
     entries: &mut Vec<MapEntry>,
-) -> Result<()> {
+) -> Result<(), LoadFailure> {
     let (mut cached, mut stored) = (cached.peekable(), stored.peekable());
     while entries.len() < limit {
         if let (Some((cached_key, _)), Some(Ok((stored_key, _)))) = (cached.peek(), stored.peek())
@@ -441,10 +493,12 @@ fn merge_map<'a>(
         };
         if is_cached_next {
             if let Some((key, Some(value))) = cached.next() {
+                budget.admit(&key[prefix_length..], value)?;
                 entries.push((key[prefix_length..].to_vec(), value.to_vec()));
             }
         } else if let Some(entry) = stored.next() {
             let (key, value) = entry?;
+            budget.admit(&key[prefix_length..], &value)?;
             entries.push((key[prefix_length..].to_vec(), value.into_vec()));
         }
     }

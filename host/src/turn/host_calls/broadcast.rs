@@ -1,7 +1,7 @@
 //! The host calls `state.broadcast-*`. Only turns of the broadcast input may write.
 
 use crate::model::Column;
-use crate::state::{BroadcastState, LoadedEntries, MapEntry};
+use crate::state::{BroadcastState, EntryCollector, LoadedEntries, MapEntry, ScanBudget};
 use crate::turn::error::{HostCallError, invalid};
 use crate::turn::staged::broadcast::StagedBroadcast;
 use crate::turn::staged::writes::StagedMap;
@@ -51,12 +51,13 @@ impl Turn {
 
     /// `state.broadcast-load`: returns the entries of these sub-keys.
     pub fn broadcast_load(&mut self, state: u32, sub_keys: &Column) -> Result<LoadedEntries, HostCallError> {
+        let limits = self.limits;
+        let mut entries = EntryCollector::new(sub_keys.len(), limits.read_bytes(sub_keys.len())?);
         let (broadcast, map) = self.broadcast_map(state)?;
-        let mut entries = LoadedEntries::default();
         for sub_key in sub_keys.iter() {
-            entries.push(broadcast.get(map, sub_key))?;
+            entries.push(broadcast.get(map, sub_key)).map_err(|failure| limits.read_failed(failure.into()))?;
         }
-        Ok(entries)
+        Ok(entries.into_entries())
     }
 
     /// `state.broadcast-store`: sets the entries of these sub-keys.
@@ -111,7 +112,9 @@ impl Turn {
         after: Option<&[u8]>,
         limit: u32,
     ) -> Result<Vec<MapEntry>, HostCallError> {
+        let limits = self.limits;
         let (broadcast, map) = self.broadcast_map(state)?;
-        Ok(broadcast.scan(map, after, limit as usize))
+        let entries = broadcast.scan(map, after, limit as usize, ScanBudget::new(limits.memory));
+        entries.map_err(|failure| limits.read_failed(failure.into()))
     }
 }

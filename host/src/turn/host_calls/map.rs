@@ -6,8 +6,8 @@ use std::ops::Bound;
 use super::value::read_with_ttl;
 use crate::model::Column;
 use crate::state::ttl::TtlRead;
-use crate::state::{LoadedEntries, MapEntry, StateId, StateKind};
-use crate::turn::error::{HostCallError, invalid};
+use crate::state::{EntryCollector, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateId, StateKind};
+use crate::turn::error::HostCallError;
 use crate::turn::transaction::{Turn, backend};
 
 const MAPS: &[StateKind] = &[StateKind::Map];
@@ -15,9 +15,6 @@ const MAPS: &[StateKind] = &[StateKind::Map];
 /// Minimum and maximum number of entries that a scan reads from the backend at once.
 const PAGE_MIN: usize = 16;
 const PAGE_MAX: usize = 256;
-
-/// Maximum number of bytes of sub-keys and values that one scan returns.
-const SCAN_BYTES_MAX: usize = 64 << 20;
 
 impl Turn {
     /// `state.map-load`: returns the entry `sub_keys[i]` of `keys[i]`, for each `i`.
@@ -105,10 +102,11 @@ impl Turn {
         self.check_key(key)?;
         let (limit, ttl, now_ms) = (limit as usize, self.ttl(state), self.context.processing_time);
         let mut found = Vec::new();
-        let mut bytes = 0;
+        let limits = self.limits;
+        let mut budget = ScanBudget::new(limits.memory);
         let mut after = after.map(<[u8]>::to_vec);
         while found.len() < limit {
-            let (page, next) = self.map_page(state, key, after.as_deref(), limit - found.len())?;
+            let (page, next) = self.map_page(state, key, after.as_deref(), limit - found.len(), budget)?;
             for (sub_key, stored) in page {
                 if found.len() == limit {
                     break;
@@ -122,10 +120,7 @@ impl Turn {
                         value.to_vec()
                     }
                 };
-                bytes += sub_key.len() + value.len();
-                if bytes > SCAN_BYTES_MAX {
-                    return Err(invalid(format!("the scan exceeds {SCAN_BYTES_MAX} bytes: request fewer entries")));
-                }
+                budget.admit(&sub_key, &value).map_err(|failure| limits.read_failed(failure.into()))?;
                 found.push((sub_key, value));
             }
             match next {
@@ -139,21 +134,33 @@ impl Turn {
     /// Returns the next entries of a map after the sub-key `after`, as staged or committed, and the sub-key after which the
     /// next page starts. Returns `None` instead of that sub-key after the last page.
     ///
-    /// A page may have more than `wanted` entries. It may be empty although more entries follow.
+    /// A page may have more than `wanted` entries. It may be empty although more entries follow. Fails if its first
+    /// entry exceeds `budget`.
     fn map_page(
         &mut self,
         state: StateId,
         key: u32,
         after: Option<&[u8]>,
         wanted: usize,
+        budget: ScanBudget,
     ) -> Result<(Vec<MapEntry>, Option<Vec<u8>>), HostCallError> {
+        let limits = self.limits;
         let staged = self.staged_maps[usize::from(state)].of(key);
-        let wanted = wanted.clamp(PAGE_MIN, PAGE_MAX);
+        let mut wanted = wanted.clamp(PAGE_MIN, PAGE_MAX);
         let committed = if staged.is_some_and(|staged| staged.is_cleared) {
             Vec::new()
         } else {
             let (group, name) = (self.keys.groups[key as usize], self.keys.distinct.value(key as usize));
-            backend(&mut self.backend)?.scan_map(state, group, name, after, wanted)?
+            let (backend, of) = (backend(&mut self.backend)?, (state, group, name));
+            let page = match backend.scan_map_within(of, after, wanted, budget) {
+                // The page may be larger than what the guest wants. The next entry alone is not.
+                Err(LoadFailure::TooLarge) => {
+                    wanted = 1;
+                    backend.scan_map_within(of, after, wanted, budget)
+                }
+                page => page,
+            };
+            page.map_err(|failure| limits.read_failed(failure))?
         };
         let next = if committed.len() < wanted { None } else { committed.last().map(|(sub_key, _)| sub_key.clone()) };
         let Some(staged) = staged else { return Ok((committed, next)) };
@@ -176,21 +183,24 @@ impl Turn {
         keys: &[u32],
         sub_keys: &Column,
     ) -> Result<LoadedEntries, HostCallError> {
-        let entries = backend(&mut self.backend)?.load_map(state, &self.keys, keys, sub_keys)?;
+        let limits = self.limits;
+        let bytes_max = limits.read_bytes(keys.len())?;
+        let entries = backend(&mut self.backend)?.load_map_within(state, &self.keys, (keys, sub_keys), bytes_max);
+        let entries = entries.map_err(|failure| limits.read_failed(failure))?;
         let staged = &self.staged_maps[usize::from(state)];
         if staged.is_empty() {
             return Ok(entries);
         }
-        let mut merged = LoadedEntries::with_capacity(keys.len());
+        let mut merged = EntryCollector::new(keys.len(), bytes_max);
         for (index, (&key, sub_key)) in keys.iter().zip(sub_keys.iter()).enumerate() {
             let committed = entries.present[index].then(|| entries.values.value(index));
             let entry = match staged.of(key) {
                 Some(map) => map.get(sub_key).or_committed(|| committed),
                 None => committed,
             };
-            merged.push(entry)?;
+            merged.push(entry).map_err(|failure| limits.read_failed(failure.into()))?;
         }
-        Ok(merged)
+        Ok(merged.into_entries())
     }
 
     /// Stages the effect of reading an entry with a time to live. If the read restarts its time to live, writes the entry

@@ -10,7 +10,7 @@ impl Turn {
         if !self.admit_write(name.len())? {
             return Ok(());
         }
-        self.telemetry.stage_metric(name, MetricChange::Add(value));
+        self.telemetry.stage_metric(name, MetricChange::Add(value), &self.shared);
         Ok(())
     }
 
@@ -23,7 +23,7 @@ impl Turn {
         if !self.admit_write(name.len())? {
             return Ok(());
         }
-        self.telemetry.stage_metric(name, MetricChange::Set(value));
+        self.telemetry.stage_metric(name, MetricChange::Set(value), &self.shared);
         Ok(())
     }
 
@@ -36,7 +36,7 @@ impl Turn {
         if !self.admit_write(name.len())? {
             return Ok(());
         }
-        self.telemetry.stage_observation(name, value);
+        self.telemetry.stage_observation(name, value, &self.shared);
         Ok(())
     }
 
@@ -47,11 +47,11 @@ impl Turn {
 
     /// `log.write`: writes a log line. `record` is the index of the record that it is about.
     pub fn log(&mut self, level: LogLevel, message: String, record: Option<u32>) {
-        self.telemetry.write_line(level, message, record);
+        self.telemetry.write_line(level, message, record, &self.shared);
     }
 
     /// `log.panic`: records a panic. `record` is the index of the record that was being handled.
     pub fn record_panic(&mut self, message: String, record: Option<u32>, backtrace: Vec<String>) {
-        self.telemetry.record_panic(message, record, backtrace);
+        self.telemetry.record_panic(message, record, backtrace, &self.shared);
     }
 }

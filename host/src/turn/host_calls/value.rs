@@ -5,9 +5,9 @@
 
 use crate::model::{Column, Keys};
 use crate::state::ttl::TtlRead;
-use crate::state::{LoadedEntries, StateId, StateKind, TimeToLive};
-use crate::turn::error::HostCallError;
-use crate::turn::staged::writes::StagedChange;
+use crate::state::{EntryCollector, LoadedEntries, StateId, StateKind, TimeToLive, TooLarge};
+use crate::turn::error::{HostCallError, invalid};
+use crate::turn::staged::writes::{StagedChange, StagedWrites};
 use crate::turn::transaction::{Turn, backend};
 
 const VALUES: &[StateKind] = &[StateKind::Value, StateKind::Reducing, StateKind::Aggregating];
@@ -15,34 +15,15 @@ const VALUES: &[StateKind] = &[StateKind::Value, StateKind::Reducing, StateKind:
 impl Turn {
     /// Returns the stored bytes of all keys of the turn, as staged or committed.
     pub(super) fn load(&mut self, state: StateId) -> Result<LoadedEntries, HostCallError> {
-        let entries = backend(&mut self.backend)?.load(state, &self.keys)?;
+        let limits = self.limits;
+        let bytes_max = limits.read_bytes(self.keys.distinct.len())?;
+        let entries = backend(&mut self.backend)?.load_within(state, &self.keys, bytes_max);
+        let entries = entries.map_err(|failure| limits.read_failed(failure))?;
         let staged = &self.staged[usize::from(state)];
         if staged.is_empty() {
             return Ok(entries);
         }
-        let mut merged =
-            LoadedEntries { present: entries.present.clone(), values: Column::with_capacity(entries.values.len(), 0) };
-        for (key, value) in entries.values.iter().enumerate() {
-            match staged.get(key) {
-                (StagedChange::None, _) => merged.values.push(value),
-                (StagedChange::Put, bytes) => {
-                    merged.values.push(bytes);
-                    merged.present[key] = true;
-                }
-                (StagedChange::Append, bytes) => {
-                    merged.values.push_with(|buffer| {
-                        buffer.extend_from_slice(value);
-                        buffer.extend_from_slice(bytes);
-                    });
-                    merged.present[key] = true;
-                }
-                (StagedChange::Delete, _) => {
-                    merged.values.push(&[]);
-                    merged.present[key] = false;
-                }
-            }
-        }
-        Ok(merged)
+        merge_staged(&entries, staged, bytes_max).map_err(|failure| limits.read_failed(failure.into()))
     }
 
     /// Returns the stored bytes of one key, as staged or committed.
@@ -57,7 +38,9 @@ impl Turn {
         }
         let mut one = Keys { groups: vec![self.keys.groups[index]], key_of: vec![0], ..Keys::default() };
         one.distinct.push(self.keys.distinct.value(index));
-        let entries = backend(&mut self.backend)?.load(state, &one)?;
+        let limits = self.limits;
+        let entries = backend(&mut self.backend)?.load_within(state, &one, limits.memory);
+        let entries = entries.map_err(|failure| limits.read_failed(failure))?;
         if !entries.present.first().copied().unwrap_or(false) && change == StagedChange::None {
             return Ok(None);
         }
@@ -132,6 +115,20 @@ impl Turn {
     }
 }
 
+/// Returns the entries overlaid with the staged writes.
+fn merge_staged(entries: &LoadedEntries, staged: &StagedWrites, bytes_max: usize) -> Result<LoadedEntries, TooLarge> {
+    let mut merged = EntryCollector::new(entries.present.len(), bytes_max);
+    for (key, (value, &is_present)) in entries.values.iter().zip(&entries.present).enumerate() {
+        match staged.get(key) {
+            (StagedChange::None, _) => merged.push(is_present.then_some(value))?,
+            (StagedChange::Put, bytes) => merged.push(Some(bytes))?,
+            (StagedChange::Append, bytes) => merged.push_joined(value, bytes)?,
+            (StagedChange::Delete, _) => merged.push(None)?,
+        }
+    }
+    Ok(merged.into_entries())
+}
+
 /// Reads stored values with a time to live, and returns those that the reader sees. Calls `on_read` with the index and the
 /// result of each read.
 pub(super) fn read_with_ttl(
@@ -140,15 +137,17 @@ pub(super) fn read_with_ttl(
     now_ms: i64,
     mut on_read: impl FnMut(usize, &TtlRead<'_>) -> Result<(), HostCallError>,
 ) -> Result<LoadedEntries, HostCallError> {
-    let mut visible = LoadedEntries::with_capacity(stored.present.len());
+    // What is visible is not larger than what is stored.
+    let mut visible = EntryCollector::new(stored.present.len(), usize::MAX);
+    let too_large = |_: TooLarge| invalid("the values exceed 4 GiB");
     for (index, (bytes, &is_present)) in stored.values.iter().zip(&stored.present).enumerate() {
         if !is_present {
-            visible.push(None)?;
+            visible.push(None).map_err(too_large)?;
             continue;
         }
         let read = ttl.read(bytes, now_ms)?;
         on_read(index, &read)?;
-        visible.push(read.value)?;
+        visible.push(read.value).map_err(too_large)?;
     }
-    Ok(visible)
+    Ok(visible.into_entries())
 }

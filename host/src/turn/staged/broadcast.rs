@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::writes::StagedMap;
-use crate::state::{BroadcastState, MapEntry};
+use crate::state::{BroadcastState, MapEntry, ScanBudget, TooLarge};
 
 /// Committed broadcast states and staged writes.
 pub(in crate::turn) struct StagedBroadcast {
@@ -28,19 +28,29 @@ impl StagedBroadcast {
         self.staged.get(map)?.get(sub_key).or_committed(|| self.state.get(map, sub_key))
     }
 
-    /// Returns up to `limit` entries after the sub-key `after`, as staged or committed.
-    pub fn scan(&self, map: usize, after: Option<&[u8]>, limit: usize) -> Vec<MapEntry> {
-        let Some(staged) = self.staged.get(map) else { return Vec::new() };
+    /// Returns up to `limit` entries after the sub-key `after`, as staged or committed. They must not exceed the budget.
+    pub fn scan(
+        &self,
+        map: usize,
+        after: Option<&[u8]>,
+        limit: usize,
+        mut budget: ScanBudget,
+    ) -> Result<Vec<MapEntry>, TooLarge> {
+        let Some(staged) = self.staged.get(map) else { return Ok(Vec::new()) };
+        let mut copied = |(sub_key, value): (&[u8], &[u8])| {
+            budget.admit(sub_key, value)?;
+            Ok((sub_key.to_vec(), value.to_vec()))
+        };
         let committed = self.state.range(map, after).filter(|_| !staged.is_cleared);
         if staged.changes.is_empty() {
-            return committed.take(limit).map(|(sub_key, value)| (sub_key.to_vec(), value.to_vec())).collect();
+            return committed.take(limit).map(&mut copied).collect();
         }
         // Merges the whole map. Turns rarely scan a map that they write, and broadcast state is small.
         let mut merged: BTreeMap<&[u8], Option<&[u8]>> = committed.map(|(key, value)| (key, Some(value))).collect();
         let changes = staged.changes.iter().map(|(sub_key, change)| (sub_key.as_slice(), change.as_deref()));
         merged.extend(changes.filter(|(sub_key, _)| after.is_none_or(|after| *sub_key > after)));
-        let entries = merged.into_iter().filter_map(|(sub_key, value)| Some((sub_key.to_vec(), value?.to_vec())));
-        entries.take(limit).collect()
+        let entries = merged.into_iter().filter_map(|(sub_key, value)| Some((sub_key, value?)));
+        entries.take(limit).map(copied).collect()
     }
 
     /// Applies the staged writes.

@@ -1,11 +1,14 @@
 //! Metrics and log lines of a function. Metrics take effect with the commit of the turn; log lines always do.
 
 use crate::model::{Histogram, MetricKind, UserMetrics};
+use crate::turn::shared_limits::{METRIC_NAMES_MAX, SharedLimits};
 
-/// Maximum number of metric names per operator.
-pub const METRIC_NAMES_MAX: usize = 64;
+/// Maximum length of the name of a metric, in bytes.
+const METRIC_NAME_BYTES_MAX: usize = 128;
 /// Maximum number of log lines per turn. Further lines are dropped.
 pub const LOG_LINES_MAX: usize = 1024;
+/// Number of log lines for which memory is kept between turns.
+const LOG_LINES_KEPT: usize = 16;
 /// Maximum length of a log line or panic message. The rest is cut off.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 /// Maximum number of frames of a guest's backtrace.
@@ -39,6 +42,8 @@ pub struct LogLine {
     pub message: String,
     /// Index in the batch of the record that the line is about.
     pub record: Option<u32>,
+    /// Number of lines that were dropped before this one.
+    pub dropped_before: u64,
 }
 
 /// A panic that a guest reported.
@@ -87,37 +92,43 @@ pub(in crate::turn) struct TurnTelemetry {
 }
 
 impl TurnTelemetry {
-    /// Stages a change of a metric, merged with earlier changes of the turn. Logs a warning instead if there are too many
-    /// names, or if the name belongs to a metric of another kind.
-    pub fn stage_metric(&mut self, name: String, change: MetricChange) {
+    /// Stages a change of a metric, merged with earlier changes of the turn. Logs a warning instead if the name is too long, if
+    /// the operator has too many names, or if the name belongs to a metric of another kind.
+    pub fn stage_metric(&mut self, name: String, change: MetricChange, shared: &SharedLimits) {
+        if name.len() > METRIC_NAME_BYTES_MAX {
+            shared.note_dropped_metric();
+            let start = &name[..name.floor_char_boundary(METRIC_NAME_BYTES_MAX)];
+            let message = format!("metric `{start}…` dropped: a name has at most {METRIC_NAME_BYTES_MAX} bytes");
+            return self.write_line(LogLevel::Warn, message, None, shared);
+        }
         let name = sanitize_text(name);
-        let names = self.metrics.len() + self.staged_metrics.len();
         let staged = self.staged_metrics.iter_mut().find(|(other, _)| *other == name);
         let known = staged.as_ref().map(|(_, change)| change.kind()).or_else(|| self.metrics.kind_of(&name));
         match (known, staged) {
             (Some(known), _) if known != change.kind() => {
                 let (known, kind) = (known.as_str(), change.kind().as_str());
                 let message = format!("metric `{name}` was not changed: it is a {known}, not a {kind}");
-                self.write_line(LogLevel::Warn, message, None);
+                self.write_line(LogLevel::Warn, message, None, shared);
             }
             (_, Some((_, earlier))) => earlier.merge(change),
-            (None, None) if names >= METRIC_NAMES_MAX => {
+            (None, None) if !shared.admit_metric(&name) => {
+                shared.note_dropped_metric();
                 let message = format!("metric `{name}` dropped: an operator can have {METRIC_NAMES_MAX} metrics");
-                self.write_line(LogLevel::Warn, message, None);
+                self.write_line(LogLevel::Warn, message, None, shared);
             }
             (_, None) => self.staged_metrics.push((name, change)),
         }
     }
 
     /// Stages an observation. Merges it in place if the turn has observed the metric before.
-    pub fn stage_observation(&mut self, name: String, value: f64) {
+    pub fn stage_observation(&mut self, name: String, value: f64, shared: &SharedLimits) {
         let staged = self.staged_metrics.iter_mut().find(|(other, _)| *other == name);
         if let Some((_, MetricChange::Observe(histogram))) = staged {
             return histogram.observe(value);
         }
         let mut histogram = Histogram::default();
         histogram.observe(value);
-        self.stage_metric(name, MetricChange::Observe(histogram));
+        self.stage_metric(name, MetricChange::Observe(histogram), shared);
     }
 
     /// Stages an addition to a counter of the host, which has no limits.
@@ -145,23 +156,39 @@ impl TurnTelemetry {
         self.panic = None;
     }
 
-    /// Appends a log line, unless there are too many.
-    pub fn write_line(&mut self, level: LogLevel, message: String, record: Option<u32>) {
-        if self.log.len() < LOG_LINES_MAX {
-            self.log.push(LogLine { level, message: sanitize_text(message), record });
+    /// Appends a log line. Drops it if the turn has too many lines, or the operator writes too many of them.
+    pub fn write_line(&mut self, level: LogLevel, message: String, record: Option<u32>, shared: &SharedLimits) {
+        if self.log.len() < LOG_LINES_MAX && shared.admit_line(message.len().min(LOG_LINE_BYTES_MAX)) {
+            self.push_line(level, sanitize_text(message), record, shared);
         }
     }
 
-    /// Stores a panic, and logs its message.
-    pub fn record_panic(&mut self, message: String, record: Option<u32>, backtrace: Vec<String>) {
+    fn push_line(&mut self, level: LogLevel, message: String, record: Option<u32>, shared: &SharedLimits) {
+        let dropped_before = if shared.has_dropped_lines() { shared.take_dropped_lines() } else { 0 };
+        self.log.push(LogLine { level, message, record, dropped_before });
+    }
+
+    /// Stores a panic, and logs its message. A turn has at most one.
+    pub fn record_panic(
+        &mut self,
+        message: String,
+        record: Option<u32>,
+        backtrace: Vec<String>,
+        shared: &SharedLimits,
+    ) {
         let message = sanitize_text(message);
-        self.write_line(LogLevel::Panic, message.clone(), record);
+        if self.panic.is_none() {
+            self.push_line(LogLevel::Panic, message.clone(), record, shared);
+        }
         self.panic = Some(GuestPanic { message, backtrace: sanitize_backtrace(backtrace) });
     }
 
     /// Removes all log lines.
     pub fn clear_log(&mut self) {
         self.log.clear();
+        if self.log.capacity() > LOG_LINES_KEPT {
+            self.log.shrink_to(LOG_LINES_KEPT);
+        }
     }
 
     pub fn log_lines(&self) -> &[LogLine] {

@@ -8,11 +8,11 @@ use hashbrown::HashMap;
 
 use super::fired_windows::{AddedRecords, fired_windows, result_records, state_keys};
 use super::load_order::LoadOrder;
-use crate::error::{self, Result};
+use crate::error::{self, Error, Result};
 use crate::model::row::RowSchema;
 use crate::model::{Batch, Column};
 use crate::operator::window::plan::turn_plan::{PlannedFiring, WindowTurnPlan};
-use crate::state::{LoadedEntries, StateBackend, StateId};
+use crate::state::{EntryCollector, LoadFailure, LoadedEntries, StateBackend, StateId};
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
 /// The accumulators of the slots that a plan adds to, merges, derives or fires.
@@ -191,10 +191,11 @@ impl WindowAccumulators {
                 targets.iter().zip(merged.iter()).for_each(|(&into, value)| values[into] = Some(value.to_vec()));
             }
         }
-        self.loaded = LoadedEntries::with_capacity(values.len());
+        let mut loaded = EntryCollector::new(values.len(), usize::MAX);
         for value in &values {
-            self.loaded.push(value.as_deref())?;
+            loaded.push(value.as_deref()).map_err(|too_large| Error::from(LoadFailure::from(too_large)))?;
         }
+        self.loaded = loaded.into_entries();
         Ok(())
     }
 
