@@ -24,6 +24,16 @@ pub fn split_element(list: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
+/// Returns the elements of an encoded list, up to its end or a defect.
+pub fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        let (element, after_element) = split_element(rest)?;
+        rest = after_element;
+        Some(element)
+    })
+}
+
 /// Appends the elements of an encoded list to `elements`, in order.
 ///
 /// Errors: `checkpoint-corrupt` if the bytes are malformed, after appending the elements before the defect; `state-failed`

@@ -4,6 +4,7 @@
 //! guest is not interrupted: the rest of its writes is dropped, it returns, and the operator divides the items. Nothing else is
 //! lost. The guest of a turn over one item is interrupted, and the item gets the fault.
 
+use crate::escape::shown;
 use crate::model::{Fault, FaultCode};
 use crate::pipeline::{LimitKey, OperatorLimits};
 
@@ -27,6 +28,12 @@ pub struct TurnLimits {
     pub state_per_turn: usize,
     /// Timers that a turn registers.
     pub timers_per_turn: usize,
+    /// Bytes of one state of one key.
+    pub state_per_key: usize,
+    /// Elements of a list.
+    pub list_elements: usize,
+    /// Registered timers of one key, for each clock.
+    pub timers_per_key: usize,
     /// Bytes that a read returns: the memory of the guest, which would not hold more.
     pub memory: usize,
 }
@@ -37,6 +44,9 @@ impl TurnLimits {
         TurnLimits {
             state_per_turn: limits.size(LimitKey::StatePerTurn),
             timers_per_turn: limits.size(LimitKey::TimersPerTurn),
+            state_per_key: limits.size(LimitKey::StatePerKey),
+            list_elements: limits.size(LimitKey::ListElements),
+            timers_per_key: limits.size(LimitKey::TimersPerKey),
             memory: limits.size(LimitKey::Memory),
         }
     }
@@ -132,6 +142,12 @@ fn state_per_turn_exceeded(limits: &TurnLimits) -> Fault {
     let key = LimitKey::StatePerTurn;
     let amount = key.format(limits.state_per_turn as u64);
     Fault::new(FaultCode::StateExceeded, format!("the turn writes more state than {key}, {amount}"))
+}
+
+pub(super) fn timers_per_key_exceeded(limits: &TurnLimits, key: &[u8]) -> HostCallError {
+    let (limit, key) = (LimitKey::TimersPerKey, shown(key));
+    let message = format!("key `{key}` would have more timers than {limit}, {}", limits.timers_per_key);
+    HostCallError::LimitExceeded(Fault::new(FaultCode::TimersExceeded, message))
 }
 
 fn timers_per_turn_exceeded(limits: &TurnLimits) -> Fault {

@@ -157,3 +157,98 @@ fn the_timers_of_a_turn_are_limited() {
         assert_eq!(turn.next_timer(TimeDomain::Event), None);
     });
 }
+
+/// Runs one turn over the key `a`. Returns the fault of a call that was refused, and then aborts the turn.
+fn in_turn(turn: &mut Turn, calls: impl FnOnce(&mut Turn) -> Result<(), HostCallError>) -> Option<crate::model::Fault> {
+    begin(turn, &["a"]);
+    match calls(turn) {
+        Ok(()) => {
+            turn.commit().unwrap();
+            None
+        }
+        Err(HostCallError::LimitExceeded(fault)) => {
+            turn.abort();
+            Some(fault)
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Returns the number of turns that were committed before the first fault, which must be `state-exceeded` and name the state.
+fn turns_before_fault(
+    turn: &mut Turn,
+    state: &str,
+    mut calls: impl FnMut(&mut Turn, u32) -> Result<(), HostCallError>,
+) -> u32 {
+    for number in 0..1000 {
+        if let Some(fault) = in_turn(turn, |turn| calls(turn, number)) {
+            assert_eq!(fault.code, FaultCode::StateExceeded);
+            assert!(fault.message.contains(&format!("state `{state}` of key `a`")), "{}", fault.message);
+            return number;
+        }
+    }
+    panic!("no fault")
+}
+
+#[test]
+fn the_bytes_of_one_state_of_one_key_are_limited() {
+    each_backend(TurnLimits { state_per_key: 10_000, ..TurnLimits::default() }, |turn| {
+        assert!(in_turn(turn, |turn| turn.value_set(VALUE, 0, &[0; 10_000])).is_none());
+        let fault = in_turn(turn, |turn| turn.value_set(VALUE, 0, &[0; 10_001])).unwrap();
+        assert_eq!(fault.message, "state `value` of key `a` would exceed limits.state_per_key, 9.8 KiB");
+        // Each element takes 4 bytes more.
+        let append = |turn: &mut Turn, _| turn.list_add(LIST, 0, &[0; 96]);
+        assert_eq!(turns_before_fault(turn, "list", append), 100);
+        let all = (0..100).map(|_| [0; 96]).collect::<Column>();
+        assert!(in_turn(turn, |turn| turn.list_set(LIST, 0, &all)).is_none(), "as many bytes as the limit");
+        assert!(in_turn(turn, |turn| turn.list_set(LIST, 0, &Column::new())).is_none());
+        assert_eq!(turns_before_fault(turn, "list", append), 100, "after the list was cleared");
+        let put = |turn: &mut Turn, number: u32| turn.map_put(MAP, 0, &number.to_be_bytes(), &[0; 96]);
+        assert_eq!(turns_before_fault(turn, "map", put), 100);
+        let replace = |turn: &mut Turn, number: u32| turn.map_put(MAP, 0, &(number % 100).to_be_bytes(), &[1; 96]);
+        assert!((0..300).all(|number| in_turn(turn, |turn| replace(turn, number)).is_none()));
+        assert!(in_turn(turn, |turn| turn.map_clear(MAP, &[0])).is_none());
+        assert_eq!(turns_before_fault(turn, "map", put), 100, "after the map was cleared");
+    });
+}
+
+#[test]
+fn the_elements_of_a_list_are_limited() {
+    each_backend(TurnLimits { list_elements: 100, ..TurnLimits::default() }, |turn| {
+        assert_eq!(turns_before_fault(turn, "list", |turn, _| turn.list_add(LIST, 0, b"")), 100);
+        let column = |elements| (0..elements).map(|_| b"x").collect::<Column>();
+        assert!(in_turn(turn, |turn| turn.list_set(LIST, 0, &column(99))).is_none());
+        assert!(in_turn(turn, |turn| turn.list_append(LIST, &[0, 0], &column(2))).is_some());
+        assert!(in_turn(turn, |turn| turn.list_append(LIST, &[0], &column(1))).is_none());
+        let fault = in_turn(turn, |turn| turn.list_replace(LIST, &[0], &column(101), &[101])).unwrap();
+        assert_eq!(fault.message, "state `list` of key `a` would exceed limits.list_elements, 100 elements");
+    });
+}
+
+#[test]
+fn the_timers_of_a_key_are_limited() {
+    each_backend(TurnLimits { timers_per_key: 100, ..TurnLimits::default() }, |turn| {
+        let event = TimeDomain::Event;
+        let register = |turn: &mut Turn, time: i64| in_turn(turn, |turn| turn.timer_register(event, &[0], &[time]));
+        // A timer for the same time is the same timer.
+        assert!((0..1000).all(|time| register(turn, time % 100).is_none()));
+        let fault = register(turn, 100).unwrap();
+        assert_eq!(fault.code, FaultCode::TimersExceeded);
+        assert_eq!(fault.message, "key `a` would have more timers than limits.timers_per_key, 100");
+        assert!(register(turn, 99).is_none());
+        assert!(in_turn(turn, |turn| turn.timer_delete(event, &[0], &[7])).is_none());
+        assert!(register(turn, 100).is_none() && register(turn, 101).is_some());
+        // Fired timers do not count.
+        for _ in 0..10 {
+            let due = turn.due_timers(event, 1000, 10).unwrap();
+            assert!(in_turn(turn, |turn| turn.delete_fired_timers(event, &due.keys.key_of, &due.times)).is_none());
+        }
+        assert!((1000..1100).all(|time| register(turn, time).is_none()) && register(turn, 1100).is_some());
+        // Other keys have their own number.
+        let names: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
+        turn.begin(Some(&keys(&names.iter().map(String::as_str).collect::<Vec<_>>())), 0, 0);
+        let all: Vec<u32> = (0..500).collect();
+        (0..5).for_each(|time| turn.timer_register(event, &all, &[time; 500]).unwrap());
+        turn.commit().unwrap();
+    });
+}

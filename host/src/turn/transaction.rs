@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use super::error::{HostCallError, invalid};
 use super::group_watermarks::EventTimeProgress;
+use super::key_sizes::KeySizes;
 use super::limits::{TurnBudget, TurnLimits};
 use super::shared_limits::SharedLimits;
 use super::staged::broadcast::StagedBroadcast;
 use super::staged::telemetry::{GuestPanic, LogLine, TurnTelemetry};
 use super::staged::timers::TimerService;
 use super::staged::writes::{StagedMaps, StagedWrites};
+use crate::clock::random_u64;
 use crate::error::Error;
 use crate::model::{Fault, KeyGroup, Keys, NO_TIMESTAMP, TurnPositions, UserMetrics};
 use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
@@ -78,6 +80,8 @@ pub struct Turn {
     pub(super) limits: TurnLimits,
     pub(super) budget: TurnBudget,
     pub(super) shared: Arc<SharedLimits>,
+    /// Sizes of the lists and maps of single keys.
+    pub(super) key_sizes: KeySizes,
     /// Bytes of state of this subtask that are charged to the operator.
     pub(super) charged_bytes: u64,
 }
@@ -95,6 +99,7 @@ impl Turn {
             backend: Some(backend),
             staged: layout.iter().map(|_| StagedWrites::default()).collect(),
             staged_maps: layout.iter().map(|_| StagedMaps::default()).collect(),
+            key_sizes: KeySizes::new(random_u64()),
             declared: layout.iter().take_while(|state| !state.is_internal()).count(),
             layout,
             ..Turn::default()
@@ -188,6 +193,7 @@ impl Turn {
             broadcast.commit();
         }
         self.telemetry.commit_metrics();
+        self.update_key_sizes();
         self.reset_staged_state();
         self.charge_state()
     }

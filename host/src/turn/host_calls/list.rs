@@ -9,6 +9,9 @@ use crate::turn::transaction::{TtlStamp, Turn};
 
 const LISTS: &[StateKind] = &[StateKind::List];
 
+/// Bytes that a list stores for each element in addition to its own.
+const ELEMENT_OVERHEAD_BYTES: usize = 4;
+
 impl Turn {
     /// `state.list-load`: returns the elements of all keys of the turn, and for each key the end of its elements.
     pub fn list_load(&mut self, state: u32) -> Result<(Column, Vec<u32>), HostCallError> {
@@ -36,7 +39,9 @@ impl Turn {
         for (&key, element) in keys.iter().zip(elements.iter()) {
             list::push_element(staged.append(key), stamp.bytes(), element);
         }
-        Ok(())
+        let overhead = ELEMENT_OVERHEAD_BYTES + stamp.bytes().len();
+        let mut written = keys.iter().zip(elements.iter());
+        written.try_for_each(|(&key, element)| self.check_key_size(state, key, (element.len() + overhead, 1)))
     }
 
     /// `state.list-replace`: replaces the list of each of `keys`. The new list of `keys[i]` ends before `elements[ends[i]]`.
@@ -62,7 +67,7 @@ impl Turn {
             replace_list(staged, key, &stamp, (start..end).map(|index| elements.value(index as usize)));
             start = end;
         }
-        Ok(())
+        keys.iter().try_for_each(|&key| self.check_key_size(state, key, (0, 0)))
     }
 
     /// `state.list-get`: returns the elements of one key.
@@ -84,7 +89,8 @@ impl Turn {
         }
         let stamp = self.stamp(state);
         list::push_element(self.staged[usize::from(state)].append(key), stamp.bytes(), element);
-        Ok(())
+        let bytes = element.len() + ELEMENT_OVERHEAD_BYTES + stamp.bytes().len();
+        self.check_key_size(state, key, (bytes, 1))
     }
 
     /// `state.list-set`: replaces the list of one key.
@@ -96,7 +102,7 @@ impl Turn {
         }
         let stamp = self.stamp(state);
         replace_list(&mut self.staged[usize::from(state)], key, &stamp, elements.iter());
-        Ok(())
+        self.check_key_size(state, key, (0, 0))
     }
 
     /// Appends the visible elements of a stored list to `elements`. With `removes_returned`, expired elements that are

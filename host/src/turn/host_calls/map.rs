@@ -47,7 +47,10 @@ impl Turn {
         for ((&key, sub_key), value) in keys.iter().zip(sub_keys.iter()).zip(values.iter()) {
             staged.put(key, sub_key, stamp.bytes(), value);
         }
-        Ok(())
+        let mut written = keys.iter().zip(sub_keys.iter()).zip(values.iter());
+        written.try_for_each(|((&key, sub_key), value)| {
+            self.check_key_size(state, key, (sub_key.len() + stamp.bytes().len() + value.len(), 0))
+        })
     }
 
     /// `state.map-remove`: removes the entry `sub_keys[i]` of `keys[i]`, for each `i`.
@@ -86,7 +89,7 @@ impl Turn {
         }
         let stamp = self.stamp(state);
         self.staged_maps[usize::from(state)].put(key, sub_key, stamp.bytes(), value);
-        Ok(())
+        self.check_key_size(state, key, (sub_key.len() + stamp.bytes().len() + value.len(), 0))
     }
 
     /// `state.map-scan`: returns up to `limit` entries of one key after the sub-key `after`, in order. Returns fewer only if no

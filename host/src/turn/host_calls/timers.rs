@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::model::{Column, DueTimers, Keys, TimeDomain, time_bytes};
+use crate::model::{Column, DueTimers, KeyGroup, Keys, TimeDomain, time_bytes};
 use crate::turn::error::{HostCallError, invalid};
-use crate::turn::staged::timers::{TimerService, due_timers, timer_state_name};
+use crate::turn::limits::timers_per_key_exceeded;
+use crate::turn::staged::timers::{TimerChange, TimerService, due_timers, timer_state_name};
 use crate::turn::transaction::{Turn, backend};
 
 /// Charged for each staged timer in addition to its key.
@@ -35,12 +36,12 @@ impl Turn {
 
     /// `timers.add`: registers a timer for `keys[i]` at `times[i]`, for each `i`.
     pub fn timer_register(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), HostCallError> {
-        self.stage_timers(domain, keys, times, true)
+        self.stage_timers(domain, keys, times, TimerChange::Registered)
     }
 
     /// `timers.remove`: deletes the timer of `keys[i]` at `times[i]`, for each `i`.
     pub fn timer_delete(&mut self, domain: TimeDomain, keys: &[u32], times: &[i64]) -> Result<(), HostCallError> {
-        self.stage_timers(domain, keys, times, false)
+        self.stage_timers(domain, keys, times, TimerChange::Deleted)
     }
 
     /// Deletes timers that fire. Does not use up the write limit, since the host deletes them and not the guest.
@@ -52,7 +53,7 @@ impl Turn {
     ) -> Result<(), HostCallError> {
         self.check_keys(keys, times.len())?;
         self.timers(domain)?;
-        self.stage_admitted_timers(domain, keys, times, false)
+        self.stage_admitted_timers(domain, keys, times, TimerChange::Fired)
     }
 
     fn stage_timers(
@@ -60,17 +61,17 @@ impl Turn {
         domain: TimeDomain,
         keys: &[u32],
         times: &[i64],
-        is_registered: bool,
+        change: TimerChange,
     ) -> Result<(), HostCallError> {
         self.check_keys(keys, times.len())?;
         self.timers(domain)?;
         let key_bytes = |&key: &u32| self.keys.distinct.value(key as usize).len();
         let bytes = keys.iter().map(|key| key_bytes(key) + TIMER_OVERHEAD_BYTES).sum();
-        let is_admitted = match is_registered {
-            true => self.admit_timers(keys.len(), bytes)?,
-            false => self.admit_write(bytes)?,
+        let is_admitted = match change {
+            TimerChange::Registered => self.admit_timers(keys.len(), bytes)?,
+            TimerChange::Deleted | TimerChange::Fired => self.admit_write(bytes)?,
         };
-        if is_admitted { self.stage_admitted_timers(domain, keys, times, is_registered) } else { Ok(()) }
+        if is_admitted { self.stage_admitted_timers(domain, keys, times, change) } else { Ok(()) }
     }
 
     fn stage_admitted_timers(
@@ -78,14 +79,34 @@ impl Turn {
         domain: TimeDomain,
         keys: &[u32],
         times: &[i64],
-        is_registered: bool,
+        change: TimerChange,
     ) -> Result<(), HostCallError> {
-        let (dictionary, timers) = (self.keys.clone(), self.timers(domain)?);
+        let dictionary = self.keys.clone();
+        // The timers of windows and joins are no choice of the function.
+        let is_counted = change == TimerChange::Registered && !self.timers_are_internal;
+        let limits = self.limits;
         for (&key, &time) in keys.iter().zip(times) {
-            let key = key as usize;
-            timers.stage(dictionary.groups[key], time, dictionary.distinct.value(key), is_registered);
+            let (group, key) = (dictionary.groups[key as usize], dictionary.distinct.value(key as usize));
+            let timers = self.timers(domain)?;
+            timers.stage(group, time, key, change);
+            if is_counted
+                && !timers.count_registration(group, key, limits.timers_per_key)
+                && self.timers_of_key(domain, group, key)? > limits.timers_per_key
+            {
+                return Err(timers_per_key_exceeded(&limits, key));
+            }
         }
         Ok(())
+    }
+
+    /// Reads how many timers a key will have after the turn.
+    #[cold]
+    fn timers_of_key(&mut self, domain: TimeDomain, group: KeyGroup, key: &[u8]) -> Result<usize, HostCallError> {
+        let backend = backend(&mut self.backend)?;
+        match self.timers[domain as usize].as_deref_mut() {
+            Some(timers) => Ok(timers.timers_of_key(backend, group, key)?),
+            None => Ok(0),
+        }
     }
 
     /// Takes up to `limit` timers with a time of at most `now`, in order of their times over all keys.

@@ -75,7 +75,7 @@ impl Turn {
         let stamp = self.stamp(state);
         let staged = &mut self.staged[usize::from(state)];
         keys.iter().zip(values.iter()).for_each(|(&key, value)| staged.put(key, stamp.bytes(), value));
-        Ok(())
+        keys.iter().zip(values.iter()).try_for_each(|(&key, value)| self.check_value_size(state, key, value.len()))
     }
 
     /// `state.value-clear`: removes the values of `keys`.
@@ -111,7 +111,7 @@ impl Turn {
         }
         let stamp = self.stamp(state);
         self.staged[usize::from(state)].put(key, stamp.bytes(), value);
-        Ok(())
+        self.check_value_size(state, key, value.len())
     }
 }
 

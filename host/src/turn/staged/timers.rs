@@ -12,10 +12,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::timer_counts::TimerCounts;
 use crate::error::{self, Result};
 use crate::model::{DueTimers, KeyGroup, Keys, TimeDomain, time_bytes, time_of_bytes};
 use crate::state::internal::{EVENT_TIMERS, PROCESSING_TIMERS, WATERMARK};
 use crate::state::{StateBackend, StateChange, StateDescription, StateId, StateKind, StateLayout, StateWrite};
+
+/// Length of the time that begins a sub-key.
+const TIME_BYTES: usize = size_of::<i64>();
 
 /// Minimum number of timers to read from one group at once.
 const PAGE_MIN: usize = 16;
@@ -47,6 +51,7 @@ pub(in crate::turn) struct TimerService {
     staged: Vec<StagedTimer>,
     /// The sub-keys of the staged changes, concatenated.
     sub_keys: Vec<u8>,
+    counts: TimerCounts,
 }
 
 /// The staged registration or deletion of a timer.
@@ -55,7 +60,17 @@ struct StagedTimer {
     time: i64,
     /// Position in [`TimerService::sub_keys`].
     sub_key: Range<usize>,
-    is_registered: bool,
+    change: TimerChange,
+}
+
+/// A change of a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::turn) enum TimerChange {
+    Registered,
+    /// The function deletes the timer, which may not exist.
+    Deleted,
+    /// The timer fires and is deleted.
+    Fired,
 }
 
 /// A lower bound of the times of the committed timers, for each group that has timers.
@@ -123,13 +138,14 @@ impl TimerService {
     /// Opens the timers in `state`. Reads the first timer of each group.
     pub fn open(state: StateId, backend: &mut dyn StateBackend, groups: Range<u32>) -> Result<TimerService> {
         let mut queue = TimerQueue::default();
+        let counts = TimerCounts::new(&groups);
         for group in groups {
             let group = group as KeyGroup;
             if let Some((sub_key, _)) = backend.scan_map(state, group, &[], None, 1)?.first() {
                 queue.set_lower_bound(group, Some(read_sub_key(sub_key)?.0));
             }
         }
-        Ok(TimerService { state, queue, staged: Vec::new(), sub_keys: Vec::new() })
+        Ok(TimerService { state, queue, staged: Vec::new(), sub_keys: Vec::new(), counts })
     }
 
     /// The internal state that contains the timers.
@@ -147,13 +163,29 @@ impl TimerService {
         self.queue.add(group, time);
     }
 
-    /// Stages the registration or deletion of a timer.
+    /// Stages a change of a timer.
     #[inline]
-    pub fn stage(&mut self, group: KeyGroup, time: i64, key: &[u8], is_registered: bool) {
+    pub fn stage(&mut self, group: KeyGroup, time: i64, key: &[u8], change: TimerChange) {
         let start = self.sub_keys.len();
         self.sub_keys.extend_from_slice(&time_bytes(time));
         self.sub_keys.extend_from_slice(key);
-        self.staged.push(StagedTimer { group, time, sub_key: start..self.sub_keys.len(), is_registered });
+        self.staged.push(StagedTimer { group, time, sub_key: start..self.sub_keys.len(), change });
+    }
+
+    /// Counts a registration that was staged. Returns whether the key certainly has at most `limit` timers.
+    #[inline]
+    pub fn count_registration(&mut self, group: KeyGroup, key: &[u8], limit: usize) -> bool {
+        self.counts.stage(group, key, limit)
+    }
+
+    /// Reads how many timers a key will have after the turn.
+    pub fn timers_of_key(&mut self, backend: &mut dyn StateBackend, group: KeyGroup, key: &[u8]) -> Result<usize> {
+        let of_key = |staged: &&StagedTimer| {
+            staged.group == group && self.sub_keys[staged.sub_key.clone()].get(TIME_BYTES..) == Some(key)
+        };
+        let staged = self.staged.iter().filter(of_key);
+        let changes = staged.map(|staged| (staged.time, staged.change == TimerChange::Registered)).collect();
+        self.counts.measure(backend, (self.state, group, key), changes)
     }
 
     /// Returns the writes to commit.
@@ -163,14 +195,22 @@ impl TimerService {
             group: staged.group,
             key: &[],
             sub_key: &self.sub_keys[staged.sub_key.clone()],
-            change: if staged.is_registered { StateChange::Put(&[]) } else { StateChange::Delete },
+            change: match staged.change {
+                TimerChange::Registered => StateChange::Put(&[]),
+                TimerChange::Deleted | TimerChange::Fired => StateChange::Delete,
+            },
         })
     }
 
     /// Adds the committed registrations to the queue. Call it after the writes were applied.
     pub fn finish_commit(&mut self) {
-        for staged in self.staged.iter().filter(|staged| staged.is_registered) {
-            self.queue.add(staged.group, staged.time);
+        self.counts.commit();
+        for StagedTimer { group, time, sub_key, change } in &self.staged {
+            match change {
+                TimerChange::Registered => self.queue.add(*group, *time),
+                TimerChange::Fired => self.counts.note_fired(*group, &self.sub_keys[sub_key.clone()][TIME_BYTES..]),
+                TimerChange::Deleted => {}
+            }
         }
         self.reset();
     }
@@ -178,7 +218,7 @@ impl TimerService {
     /// Discards the staged registrations, but not the deletions. Returns their number.
     pub fn drop_registered(&mut self) -> u64 {
         let before = self.staged.len();
-        self.staged.retain(|staged| !staged.is_registered);
+        self.staged.retain(|staged| staged.change != TimerChange::Registered);
         (before - self.staged.len()) as u64
     }
 
@@ -186,6 +226,7 @@ impl TimerService {
     pub fn reset(&mut self) {
         self.staged.clear();
         self.sub_keys.clear();
+        self.counts.reset();
     }
 
     /// Takes up to `limit` timers with a time of at most `now` out of the queue, in order of their times. Considers only

@@ -13,6 +13,8 @@ use crate::state::{StateChange, StateId, StateWrite};
 pub(in crate::turn) struct StagedWrites {
     changes: Vec<StagedChange>,
     bytes: Vec<Vec<u8>>,
+    /// Number of appended elements of each key.
+    elements: Vec<u32>,
     /// Keys with a change, in the order of their first change.
     touched: Vec<u32>,
 }
@@ -37,10 +39,12 @@ impl StagedWrites {
         if self.changes.len() <= index {
             self.changes.resize(index + 1, StagedChange::None);
             self.bytes.resize_with(index + 1, Vec::new);
+            self.elements.resize(index + 1, 0);
         }
         if self.changes[index] == StagedChange::None {
             self.touched.push(key);
             self.bytes[index].clear();
+            self.elements[index] = 0;
         }
         (&mut self.changes[index], &mut self.bytes[index])
     }
@@ -59,16 +63,31 @@ impl StagedWrites {
         let (change, bytes) = self.touch(key);
         *change = StagedChange::Delete;
         bytes.clear();
+        self.elements[key as usize] = 0;
     }
 
-    /// Returns the buffer to append to.
+    /// Returns the buffer to append an element to.
     pub fn append(&mut self, key: u32) -> &mut Vec<u8> {
-        let (change, bytes) = self.touch(key);
+        let (change, _) = self.touch(key);
         *change = match *change {
             StagedChange::None | StagedChange::Append => StagedChange::Append,
             StagedChange::Put | StagedChange::Delete => StagedChange::Put,
         };
-        bytes
+        self.elements[key as usize] += 1;
+        &mut self.bytes[key as usize]
+    }
+
+    /// Returns the number of elements that were appended to the list of a key.
+    pub fn elements(&self, key: u32) -> u64 {
+        match self.changes.get(key as usize) {
+            None | Some(StagedChange::None) => 0,
+            Some(_) => self.elements[key as usize].into(),
+        }
+    }
+
+    /// Returns the keys with a change, in the order of their first change.
+    pub fn touched(&self) -> &[u32] {
+        &self.touched
     }
 
     /// Returns the change of a key and its bytes.
@@ -128,6 +147,8 @@ pub(in crate::turn) struct StagedMap {
     pub is_cleared: bool,
     /// Values to put by sub-key. `None` removes the entry.
     pub changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Bytes of all puts since the map was cleared, also of those that were replaced.
+    pub put_bytes: usize,
 }
 
 /// The staged change of one entry of a map.
@@ -168,7 +189,9 @@ impl StagedMaps {
 
     /// Stages an entry: `stamp`, then `value`.
     pub fn put(&mut self, key: u32, sub_key: &[u8], stamp: &[u8], value: &[u8]) {
-        self.touch(key).changes.insert(sub_key.to_vec(), Some([stamp, value].concat()));
+        let map = self.touch(key);
+        map.put_bytes += sub_key.len() + stamp.len() + value.len();
+        map.changes.insert(sub_key.to_vec(), Some([stamp, value].concat()));
     }
 
     /// Stages the removal of an entry.
@@ -186,6 +209,11 @@ impl StagedMaps {
         self.touched.is_empty()
     }
 
+    /// Returns the keys with staged writes, and their maps.
+    pub fn touched(&self) -> impl Iterator<Item = (u32, &StagedMap)> {
+        self.touched.iter().map(|&key| (key, &self.maps[key as usize]))
+    }
+
     /// Returns the staged map of a key, if the turn has touched it.
     pub fn of(&self, key: u32) -> Option<&StagedMap> {
         self.maps.get(key as usize).filter(|map| map.is_touched)
@@ -193,8 +221,8 @@ impl StagedMaps {
 
     /// Returns the writes to commit. `keys` are the keys of the turn.
     pub fn writes<'a>(&'a self, state: StateId, keys: &'a Keys) -> impl Iterator<Item = StateWrite<'a>> {
-        let touched = self.touched.iter().map(|&key| (key as usize, &self.maps[key as usize]));
-        touched.flat_map(move |(key, map)| {
+        self.touched().flat_map(move |(key, map)| {
+            let key = key as usize;
             let clear = map.is_cleared.then_some((&[][..], StateChange::DeleteAll));
             let changes = map.changes.iter().map(|(sub_key, value)| {
                 (&sub_key[..], value.as_ref().map_or(StateChange::Delete, |value| StateChange::Put(value)))
@@ -222,6 +250,7 @@ impl StagedMap {
     pub fn clear(&mut self) {
         self.is_cleared = true;
         self.changes.clear();
+        self.put_bytes = 0;
     }
 
     /// Returns what is staged for an entry.
