@@ -29,7 +29,7 @@ const GIB: u64 = 1 << 30;
 const MS: u64 = 1_000_000;
 
 /// Default of `limits.state` with the memory backend.
-const MEMORY_STATE_BYTES: u64 = GIB;
+const MEMORY_STATE_BYTES: u64 = 2 * GIB;
 /// Default of `limits.state` with the RocksDB backend.
 const ROCKSDB_STATE_BYTES: u64 = 100 * GIB;
 

@@ -58,7 +58,7 @@ fn limits_are_read_with_their_units() {
 #[test]
 fn the_default_total_depends_on_the_backend() {
     let of = |backend| limits(&parse("", backend).unwrap()).get(LimitKey::State);
-    assert_eq!((of("memory"), of("rocksdb")), (1 << 30, 100 << 30));
+    assert_eq!((of("memory"), of("rocksdb")), (2 << 30, 100 << 30));
 }
 
 #[test]

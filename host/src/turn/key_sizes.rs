@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::error::HostCallError;
+use super::limits::TurnLimits;
 use super::staged::writes::{StagedChange, StagedMapEntry};
 use super::transaction::{Turn, backend};
 use crate::escape::shown;
@@ -52,11 +53,21 @@ pub(super) struct KeySizes {
     known: HashMap<u64, KeySize>,
     /// State of the generator that decides which writes look at the stored size.
     random: u64,
+    /// The probability of a look for each byte and for each element that is written, as a part of 2^64.
+    chance_per_byte: u64,
+    chance_per_element: u64,
 }
 
 impl KeySizes {
-    pub fn new(seed: u64) -> KeySizes {
-        KeySizes { known: HashMap::new(), random: seed | 1 }
+    pub fn new(seed: u64, limits: &TurnLimits) -> KeySizes {
+        let mut sizes = KeySizes { random: seed | 1, ..KeySizes::default() };
+        sizes.set_limits(limits);
+        sizes
+    }
+
+    pub fn set_limits(&mut self, limits: &TurnLimits) {
+        let chance = |limit: usize| (u64::MAX / limit.max(1) as u64).saturating_mul(LOOKS_PER_LIMIT);
+        (self.chance_per_byte, self.chance_per_element) = (chance(limits.state_per_key), chance(limits.list_elements));
     }
 
     /// Returns whether no size is known.
@@ -66,14 +77,13 @@ impl KeySizes {
 
     /// Decides whether a write of this size looks at the stored size.
     #[inline]
-    fn decides_to_look(&mut self, written: KeySize, limits: (u64, u64)) -> bool {
+    fn decides_to_look(&mut self, written: KeySize) -> bool {
         // xorshift64: fast, and good enough for a sample.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let chance =
-            |amount: u64, limit: u64| (u64::MAX / limit).saturating_mul(amount.saturating_mul(LOOKS_PER_LIMIT));
-        self.random < chance(written.bytes, limits.0).max(chance(written.elements, limits.1))
+        let by_bytes = self.chance_per_byte.saturating_mul(written.bytes);
+        self.random < by_bytes.max(self.chance_per_element.saturating_mul(written.elements))
     }
 
     fn learn(&mut self, hash: u64, size: KeySize, limits: (u64, u64)) {
@@ -112,7 +122,7 @@ impl Turn {
     ) -> Result<(), HostCallError> {
         let written = KeySize { bytes: bytes as u64, elements: elements as u64 };
         let limits = self.key_limits();
-        let looks = self.key_sizes.decides_to_look(written, limits);
+        let looks = self.key_sizes.decides_to_look(written);
         let staged = self.staged_size(state, key);
         let is_large = staged.bytes > limits.0 || staged.elements > limits.1;
         if !looks && !is_large && self.key_sizes.is_empty() {

@@ -80,7 +80,7 @@ pub(super) struct TurnBudget {
     state_bytes: usize,
     timers: usize,
     /// Whether the turn handles several items, so that its items can be divided.
-    pub is_divisible: bool,
+    is_divisible: bool,
     /// The fault of a turn that is too large.
     too_large: Option<Fault>,
     /// Bytes that a turn that is too large may still write before its guest is interrupted.
@@ -98,6 +98,16 @@ impl TurnBudget {
     /// Removes the limits for the rest of the turn.
     pub fn lift(&mut self) {
         (self.state_bytes, self.timers) = (usize::MAX, usize::MAX);
+    }
+
+    /// Notes whether the next turns handle several items.
+    pub fn set_divisible(&mut self, is_divisible: bool) {
+        (self.is_divisible, self.too_large) = (is_divisible, None);
+    }
+
+    /// Notes that the turn is too large, and returns its fault.
+    pub fn mark_too_large(&mut self, fault: Fault) -> Fault {
+        self.too_large.get_or_insert(fault).clone()
     }
 
     /// Returns the fault of a turn that is too large.
@@ -132,7 +142,7 @@ impl TurnBudget {
     }
 }
 
-fn memory_exceeded(limits: &TurnLimits) -> Fault {
+pub(super) fn memory_exceeded(limits: &TurnLimits) -> Fault {
     let key = LimitKey::Memory;
     let amount = key.format(limits.memory as u64);
     Fault::new(FaultCode::MemoryExceeded, format!("the call reads more state at once than {key}, {amount}"))

@@ -5,12 +5,24 @@
 
 use std::sync::Arc;
 
+use super::limits::memory_exceeded;
 use super::transaction::Turn;
 use crate::error::{self, Result};
-use crate::model::{DueTimers, Keys, TimeDomain};
+use crate::model::{DueTimers, Fault, Keys, TimeDomain};
 use crate::state::{StateId, StateKind, list};
 
 impl Turn {
+    /// Bytes of state that the operator may load for one turn: a guest could not hold more.
+    pub fn read_bytes_max(&self) -> usize {
+        self.limits.memory
+    }
+
+    /// Returns the fault of a turn whose load exceeded [`Turn::read_bytes_max`]. If the turn has several items, it is to be divided,
+    /// and the fault does not count.
+    pub fn read_too_large(&mut self) -> Fault {
+        self.budget.mark_too_large(memory_exceeded(&self.limits))
+    }
+
     /// Marks the timers as internal, so that the guest cannot use them.
     pub fn with_internal_timers(self) -> Turn {
         Turn { timers_are_internal: true, ..self }

@@ -99,7 +99,7 @@ impl Turn {
             backend: Some(backend),
             staged: layout.iter().map(|_| StagedWrites::default()).collect(),
             staged_maps: layout.iter().map(|_| StagedMaps::default()).collect(),
-            key_sizes: KeySizes::new(random_u64()),
+            key_sizes: KeySizes::new(random_u64(), &TurnLimits::default()),
             declared: layout.iter().take_while(|state| !state.is_internal()).count(),
             layout,
             ..Turn::default()
@@ -125,6 +125,7 @@ impl Turn {
     /// Sets the limits of the following turns.
     pub fn set_limits(&mut self, limits: TurnLimits) {
         self.limits = limits;
+        self.key_sizes.set_limits(&limits);
     }
 
     /// Shares limits with the other subtasks of the operator.
@@ -139,7 +140,7 @@ impl Turn {
 
     /// Sets whether the following turns handle several items, which can be divided if the turn is too large.
     pub fn set_divisible(&mut self, is_divisible: bool) {
-        self.budget.is_divisible = is_divisible;
+        self.budget.set_divisible(is_divisible);
     }
 
     /// Returns the fault of the current turn if it exceeds a limit per turn. It must not be committed. If it has several items,

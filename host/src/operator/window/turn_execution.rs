@@ -17,6 +17,7 @@ use crate::model::TimeDomain;
 use crate::operator::failure::{OperatorFailure, TurnOutcome};
 use crate::operator::turn_runner::runner::TurnRunner;
 use crate::pipeline::WindowTrigger;
+use crate::state::LoadFailure;
 use crate::turn::{OutputBatch, Turn, TurnFailure};
 
 /// Timers by slot, clock and time, with whether the turn registers (true) or deletes them.
@@ -70,7 +71,12 @@ impl WindowTurn<'_> {
     fn run_on_elements(&self, runner: &mut TurnRunner) -> Result<TurnOutcome<Vec<OutputBatch>>, OperatorFailure> {
         let WindowTurn { windows, plan, records, .. } = *self;
         let source = (windows.contents_state, windows.settings.evictor);
-        let mut contents = ElementLists::load(plan, records, source, runner.backend()?)?;
+        let bytes_max = runner.turn.read_bytes_max();
+        let mut contents = match ElementLists::load(plan, records, source, runner.backend()?, bytes_max) {
+            Ok(contents) => contents,
+            Err(LoadFailure::TooLarge) => return Ok(TurnOutcome::RolledBack(runner.turn.read_too_large())),
+            Err(LoadFailure::Error(error)) => return Err(error.into()),
+        };
         self.firing_limit.note_loaded(contents.loaded_bytes());
         let firings = contents.nonempty_firings(plan);
         let sees_windows = windows.function != WindowFunction::Aggregate;

@@ -15,7 +15,7 @@ use crate::model::{Column, WindowElements};
 use crate::operator::window::evictor::retained;
 use crate::operator::window::plan::turn_plan::{PlannedFiring, WindowTurnPlan};
 use crate::pipeline::Evictor;
-use crate::state::{StateBackend, StateId, list};
+use crate::state::{LoadFailure, StateBackend, StateId, list};
 use crate::turn::{Guest, OutputBatch, Turn, TurnFailure};
 
 /// The list of a slot that merges or fires.
@@ -35,17 +35,19 @@ pub struct ElementLists {
 }
 
 impl ElementLists {
-    /// Loads the lists that the plan merges or fires, merges them, and appends the records.
+    /// Loads the lists that the plan merges or fires, merges them, and appends the records. Fails if they have more than
+    /// `bytes_max` bytes.
     pub fn load(
         plan: &WindowTurnPlan,
         records: Option<AddedRecords<'_>>,
         (state, evictor): (StateId, Option<Evictor>),
         backend: &mut dyn StateBackend,
-    ) -> Result<ElementLists> {
+        bytes_max: usize,
+    ) -> Result<ElementLists, LoadFailure> {
         let mut order = LoadOrder::new(plan);
         plan.merges.iter().for_each(|&(into, from)| [into, from].into_iter().for_each(|slot| order.add(slot)));
         plan.fired_contents.iter().for_each(|&slot| order.add(slot));
-        let entries = backend.load(state, &state_keys(plan, order.slots.iter().copied()))?;
+        let entries = backend.load_within(state, &state_keys(plan, order.slots.iter().copied()), bytes_max)?;
         let mut loaded: HashMap<u32, LoadedList> = HashMap::with_capacity(order.slots.len());
         for (slot, list) in order.slots.into_iter().zip(entries.values.iter()) {
             loaded.insert(slot, LoadedList { list: list.to_vec(), is_rewritten: false });
