@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(error.code, "too-many-faults");
         assert!(error.message.starts_with("101 of 1001 records of operator `op` were bad within 10s"), "{error}");
         clock.set_ms(20_500);
-        shared.note_records(100, 10).unwrap();
+        shared.note_records(110, 10).unwrap();
         clock.set_ms(1_000_000);
         shared.note_records(40, 40).unwrap();
         assert!(shared.note_records(10, 0).is_err(), "the minimum is reached");

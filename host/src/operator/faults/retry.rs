@@ -44,7 +44,7 @@ impl TurnRunner {
                 }
                 TurnOutcome::RolledBack(next) => fault = next,
             }
-            self.counters.faults += 1;
+            self.note_fault(&fault);
         }
         self.count_retries(u64::from(retry.attempts), false)?;
         Ok(TurnOutcome::RolledBack(fault))
