@@ -27,6 +27,7 @@ use cofferdam::checkpoint::{
 };
 use cofferdam::clock::SystemClock;
 use cofferdam::model::{Batch, Interrupt, group_of_key, hash_key};
+use cofferdam::permits::JobShare;
 use cofferdam::pipeline::{PipelineSpec, StateBackendKind};
 use cofferdam::runtime::{
     Barrier, BarrierKind, Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, RestoredCheckpoint,
@@ -289,6 +290,7 @@ fn restore(
         reset_watermarks: false,
         region: None,
         triggers: None,
+        share: JobShare::default(),
         interrupt: Interrupt::default(),
         restore: Some(RestoredCheckpoint { metadata: Arc::new(metadata), files: Arc::new(files) }),
         letters: Default::default(),

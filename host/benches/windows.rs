@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use cofferdam::clock::SystemClock;
 use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
 use cofferdam::model::{Batch, DueTimers, Interrupt, TimeDomain};
+use cofferdam::permits::JobShare;
 use cofferdam::pipeline::PipelineSpec;
 use cofferdam::runtime::{Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, SubtaskEvent};
 use cofferdam::sandbox::{CompileMode, FunctionDescription, FunctionKind, PortDescription};
@@ -294,6 +295,7 @@ fn run_timers(count: u64) {
         reset_watermarks: false,
         region: None,
         triggers: None,
+        share: JobShare::default(),
         interrupt: Interrupt::default(),
         restore: None,
         letters: Default::default(),

@@ -122,6 +122,7 @@ codes! {
     source_encoding = "source-encoding", Invalid;
     record_undecodable = "record-undecodable", Invalid;
     record_invalid = "record-invalid", Invalid;
+    subtask_hung = "subtask-hung", Environment;
     sink_unwritable = "sink-unwritable", Environment;
     sink_changed = "sink-changed", Conflict;
     dead_letters_full = "dead-letters-full", Conflict;

@@ -18,6 +18,7 @@ pub mod job;
 pub mod log_limit;
 pub mod model;
 pub mod operator;
+pub mod permits;
 pub mod pipeline;
 pub mod runtime;
 pub mod sandbox;

@@ -50,8 +50,12 @@ impl Wakeup {
         }
     }
 
+    /// Returns whether both wake the same thread.
+    pub fn is_same(&self, other: &Wakeup) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Returns whether the next wait returns at once.
-    #[cfg(test)]
     pub fn is_woken(&self) -> bool {
         self.shared.state.load(Ordering::SeqCst) == WOKEN
     }

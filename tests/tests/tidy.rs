@@ -90,6 +90,7 @@ const RANKS: &[(&str, u8)] = &[
     ("fail_point", 0),
     ("log_limit", 0),
     ("wakeup", 0),
+    ("permits", 0),
     ("stdio", 0),
 ];
 
@@ -103,6 +104,9 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("error", "escape"),
     ("stdio", "escape"),
     ("stdio", "wakeup"),
+    ("permits", "clock"),
+    ("permits", "model"),
+    ("permits", "wakeup"),
 ];
 
 /// Forbidden in host/src outside of tests, because untrusted bytes could reach it.

@@ -15,6 +15,7 @@ use super::sink::{Sink, unwritable_record};
 use crate::error::{Error, Result, sink_unwritable, stdout_closed};
 use crate::format::RecordEncoder;
 use crate::model::{Batch, Interrupt};
+use crate::permits;
 use crate::stdio::{self, OfferOutcome, StandardStream};
 use crate::wakeup::Wakeup;
 
@@ -60,7 +61,7 @@ impl StdoutSink {
     /// Waits until the thread of the stream has written something, or until the subtask is interrupted.
     fn wait_for_writer(&self) {
         if self.stream.wake_when_written(&self.wakeup) {
-            self.wakeup.wait(Duration::MAX);
+            permits::wait(&self.wakeup, Duration::MAX);
         }
     }
 
@@ -89,7 +90,8 @@ impl StdoutSink {
         let own = (self.job_id.clone(), self.node.clone());
         loop {
             self.check()?;
-            let Some(mut written) = WRITTEN_HEADERS.try_lock_for(HEADER_WAIT) else { continue };
+            let locked = permits::while_waiting(|| WRITTEN_HEADERS.try_lock_for(HEADER_WAIT));
+            let Some(mut written) = locked else { continue };
             if written.contains(&own) {
                 self.encoder.omit_header();
             }

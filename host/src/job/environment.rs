@@ -12,6 +12,7 @@ use super::store::ComponentStore;
 use crate::checkpoint::{CheckpointStorage, StorageLocation};
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
+use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
 
 /// The shared environment of all jobs. There is one for each host.
@@ -30,6 +31,8 @@ pub struct JobEnvironment {
     pub limit_ceilings: LimitCeilings,
     /// What all jobs share: instances and subtasks.
     pub capacity: ServerCapacity,
+    /// Permits of the threads of all jobs to use a processor.
+    pub permits: PermitPool,
 }
 
 impl JobEnvironment {

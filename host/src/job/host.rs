@@ -24,6 +24,7 @@ use super::view::{
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};
 use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
+use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::runtime::BarrierKind;
 use crate::sandbox::{CodeCacheFolder, CompileMode, Sandbox, SandboxOptions};
@@ -78,11 +79,13 @@ impl Host {
             Some(folder) => folder,
             None => CodeCacheFolder::OfProcess(data_dir.compiled_code()?),
         };
+        let permits = PermitPool::of_machine(options.clock.clone());
         let sandbox = Sandbox::open(SandboxOptions {
             code_cache,
             instances_max: options.instances_max,
             compile_in: options.compile_in,
             clock: options.clock.clone(),
+            permits: permits.clone(),
         })?;
         let default_storage = match &options.checkpoint_storage {
             Some(text) => StorageLocation::parse(text, Path::new(".")).map_err(error::storage_failed)?,
@@ -97,6 +100,7 @@ impl Host {
             origins: Default::default(),
             limit_ceilings: options.limit_ceilings,
             capacity: ServerCapacity::new(options.instances_max as usize, SUBTASKS_MAX),
+            permits,
         });
         let registry = JobRegistry::open(&data_dir.jobs(), environment.clone())?;
         let component_bytes_max = options.component_bytes_max;

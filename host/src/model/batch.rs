@@ -55,6 +55,18 @@ impl Batch {
         self.values.len()
     }
 
+    /// Returns the number of bytes of the records, with their keys, timestamps and attributes.
+    pub fn bytes(&self) -> usize {
+        let column = |column: &Column| column.bytes().len() + column.len() * size_of::<u32>();
+        let optional = |optional: &Option<Column>| optional.as_ref().map_or(0, column);
+        let keys = self.keys.as_ref().map_or(0, |keys| column(&keys.distinct) + keys.key_of.len() * size_of::<u32>());
+        column(&self.values)
+            + self.timestamps.len() * size_of::<i64>()
+            + optional(&self.chosen_keys)
+            + optional(&self.attributes)
+            + keys
+    }
+
     /// Returns whether the batch has no records.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()

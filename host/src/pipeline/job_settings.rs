@@ -1,24 +1,26 @@
-//! Reads the settings of the whole job: `[batch]`, `[checkpoint]`, `[fault_injection]`, `[state]` and `[sandbox]`.
+//! Reads the settings of the whole job: `[batch]`, `[checkpoint]`, `[fault_injection]`, `[state]`, `[sandbox]` and `[heartbeat]`.
 
 use std::time::Duration;
 
 use super::bounds::COLUMN_BYTES_MAX;
 use super::spec::{
-    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, SandboxSettings, StateBackendKind,
-    StateSettings,
+    BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, HeartbeatSettings, SandboxSettings,
+    StateBackendKind, StateSettings,
 };
 use super::toml_reader::TomlSection;
 use crate::error::Result;
 
 /// Maximum number of records in a batch.
 const BATCH_RECORDS_MAX: u64 = 1 << 20;
+/// Maximum number of bytes in the channels of a job.
+const CHANNEL_BYTES_MAX: u64 = 1 << 40;
 /// Maximum number of checkpoints in progress at once. Each holds a snapshot of all state.
 const CONCURRENT_MAX: u64 = 100;
 
 /// Reads `[batch]`.
 pub(super) fn batch(top: &TomlSection<'_>) -> Result<BatchSettings> {
-    let mut settings = BatchSettings { records: 1024, bytes: 1 << 20, linger: Duration::from_millis(10) };
-    let Some(section) = top.section("batch", &["records", "bytes", "linger"])? else { return Ok(settings) };
+    let mut settings = BatchSettings::default();
+    let Some(section) = top.section("batch", &["records", "bytes", "linger", "channel_bytes"])? else { return Ok(settings) };
     if let Some(item) = section.get("records") {
         settings.records = usize::try_from(item.count(1, BATCH_RECORDS_MAX)?).unwrap_or(usize::MAX);
     }
@@ -27,6 +29,9 @@ pub(super) fn batch(top: &TomlSection<'_>) -> Result<BatchSettings> {
     }
     if let Some(item) = section.get("linger") {
         settings.linger = item.duration(Duration::ZERO)?;
+    }
+    if let Some(item) = section.get("channel_bytes") {
+        settings.channel_bytes = item.bytes(1 << 20, CHANNEL_BYTES_MAX)?;
     }
     Ok(settings)
 }
@@ -132,4 +137,21 @@ pub(super) fn sandbox(top: &TomlSection<'_>) -> Result<SandboxSettings> {
     let section = top.section("sandbox", &["fresh_instance"])?;
     let fresh = section.and_then(|section| section.get("fresh_instance")).map(|item| item.bool()).transpose()?;
     Ok(SandboxSettings { fresh_instance: fresh.unwrap_or(false) })
+}
+
+/// Reads `[heartbeat]`.
+pub(super) fn heartbeat(top: &TomlSection<'_>) -> Result<HeartbeatSettings> {
+    let mut settings = HeartbeatSettings::default();
+    let Some(section) = top.section("heartbeat", &["interval", "timeout"])? else { return Ok(settings) };
+    let at_least = Duration::from_millis(100);
+    if let Some(item) = section.get("interval") {
+        settings.interval = item.duration(at_least)?;
+    }
+    if let Some(item) = section.get("timeout") {
+        settings.timeout = item.duration(at_least)?;
+        if settings.timeout < settings.interval {
+            return Err(item.invalid("must not be shorter than `interval`"));
+        }
+    }
+    Ok(settings)
 }

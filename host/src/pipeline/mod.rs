@@ -54,7 +54,7 @@ pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkForm
 pub use row_operator::{FieldRename, FieldSelection, RowOperator};
 pub use spec::{
     BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, DeadLetterSettings, ExponentialDelay,
-    FailureLimit, PipelineSpec, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
+    FailureLimit, HeartbeatSettings, PipelineSpec, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
 };
 pub use window_settings::{
     Aggregate, Evictor, NumericAggregate, RetainedElements, WindowAssigner, WindowSettings, WindowTrigger,

@@ -27,6 +27,7 @@ const TOP_KEYS: &[&str] = &[
     "state",
     "sandbox",
     "dead_letters",
+    "heartbeat",
     "source",
     "operator",
     "sink",
@@ -78,6 +79,7 @@ fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Pip
         state: job_settings::state(top)?,
         sandbox: job_settings::sandbox(top)?,
         dead_letters: fault_settings::dead_letters(top)?,
+        heartbeat: job_settings::heartbeat(top)?,
         nodes: graph::wire(text, nodes)?,
     };
     for node in &mut pipeline.nodes {

@@ -34,6 +34,8 @@ pub struct PipelineSpec {
     pub sandbox: SandboxSettings,
     /// How many dead letters the host keeps.
     pub dead_letters: DeadLetterSettings,
+    /// When a subtask counts as hung.
+    pub heartbeat: HeartbeatSettings,
     /// The nodes in topological order: each node comes after its inputs.
     pub nodes: Vec<PipelineNode>,
 }
@@ -69,7 +71,7 @@ impl PipelineSpec {
     }
 }
 
-/// The conditions that close a batch. The first one that is met counts.
+/// The conditions that close a batch, of which the first one counts, and the limit of the batches in channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchSettings {
     /// Number of records.
@@ -78,6 +80,29 @@ pub struct BatchSettings {
     pub bytes: usize,
     /// Time since the first record.
     pub linger: Duration,
+    /// Number of bytes that may wait in the channels of the job.
+    pub channel_bytes: usize,
+}
+
+impl Default for BatchSettings {
+    fn default() -> BatchSettings {
+        BatchSettings { records: 1024, bytes: 1 << 20, linger: Duration::from_millis(10), channel_bytes: 128 << 20 }
+    }
+}
+
+/// The heartbeats of subtasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatSettings {
+    /// Time between two checks.
+    pub interval: Duration,
+    /// Time without progress after which a subtask fails.
+    pub timeout: Duration,
+}
+
+impl Default for HeartbeatSettings {
+    fn default() -> HeartbeatSettings {
+        HeartbeatSettings { interval: Duration::from_secs(10), timeout: Duration::from_secs(50) }
+    }
 }
 
 /// The settings of checkpoints.

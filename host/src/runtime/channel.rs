@@ -5,17 +5,22 @@
 //! barrier overtakes records, a sender that has not passed the barrier needs no credit: it finishes its turn, however slow
 //! its receiver is, and then passes the barrier.
 //!
+//! Credits bound the number of elements. Their bytes are bounded by the [`EdgeBudget`] that the channels of an edge share. An element
+//! returns its bytes together with its credit.
+//!
 //! All channels of a receiving subtask share an [`Inbox`]. It counts the elements that wait for the receiver. While none does,
 //! a sender sends its records at once. While some do, the sender lets its batch grow; it says so, and the receiver wakes it
 //! when it has caught up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
+use crate::permits;
 use crate::runtime::attempt_signals::{AttemptSignals, SubtaskCancelled};
+use crate::runtime::edge_budget::{BudgetCharge, EdgeBudget};
 use crate::runtime::stream_element::StreamElement;
 use crate::wakeup::{WakeOnDrop, Wakeup};
 
@@ -23,7 +28,16 @@ use crate::wakeup::{WakeOnDrop, Wakeup};
 pub(crate) struct SentElement {
     pub(crate) element: StreamElement,
     /// Whether the receiver must return a credit for it.
-    pub(crate) has_credit: bool,
+    has_credit: bool,
+    /// What it takes of the budget of its edge.
+    charge: BudgetCharge,
+}
+
+impl SentElement {
+    /// Returns an element of a restored checkpoint, which came over no channel.
+    pub(crate) fn restored(element: StreamElement) -> SentElement {
+        SentElement { element, has_credit: false, charge: BudgetCharge::Bytes(0) }
+    }
 }
 
 /// What the senders of a subtask share with it.
@@ -33,6 +47,8 @@ pub(crate) struct Inbox {
     pub(crate) wakeup: Wakeup,
     /// Number of elements with a credit that the subtask has not begun to process, over all its channels.
     waiting: AtomicUsize,
+    /// Checkpoint of the newest barrier that the subtask has passed on.
+    passed: AtomicU64,
 }
 
 /// What both ends of a channel share.
@@ -50,6 +66,7 @@ pub(crate) struct ChannelSender {
     credits: Receiver<()>,
     inbox: Arc<Inbox>,
     state: Arc<ChannelState>,
+    budget: Arc<EdgeBudget>,
     /// Wakes the sending subtask.
     wakeup: Wakeup,
     /// Lets the receiver notice that no more elements come. Dropped after `elements`.
@@ -62,14 +79,21 @@ pub(crate) struct ChannelReceiver {
     credits: Sender<()>,
     inbox: Arc<Inbox>,
     state: Arc<ChannelState>,
+    budget: Arc<EdgeBudget>,
     /// Wakes the sending subtask.
     sender: Wakeup,
     /// Lets a sender that waits for a credit notice that the receiver is gone. Dropped after `credits`.
     _closed: WakeOnDrop,
 }
 
-/// Creates a channel with `capacity` credits, from the subtask that `sender` wakes to the subtask with this inbox.
-pub(crate) fn channel(capacity: usize, sender: &Wakeup, inbox: &Arc<Inbox>) -> (ChannelSender, ChannelReceiver) {
+/// Creates a channel with `capacity` credits, from the subtask that `sender` wakes to the subtask with this inbox. `budget` is that of
+/// its edge.
+pub(crate) fn channel(
+    capacity: usize,
+    sender: &Wakeup,
+    inbox: &Arc<Inbox>,
+    budget: &Arc<EdgeBudget>,
+) -> (ChannelSender, ChannelReceiver) {
     let (elements, received) = crossbeam_channel::unbounded();
     let (return_credit, credits) = crossbeam_channel::bounded(capacity);
     for _ in 0..capacity {
@@ -77,34 +101,37 @@ pub(crate) fn channel(capacity: usize, sender: &Wakeup, inbox: &Arc<Inbox>) -> (
         let _ = return_credit.try_send(());
     }
     let (state, inbox, wakeup) = (Arc::<ChannelState>::default(), inbox.clone(), sender.clone());
+    let budget = budget.clone();
     let receiver = ChannelReceiver {
         elements: received,
         credits: return_credit,
         inbox: inbox.clone(),
         state: state.clone(),
+        budget: budget.clone(),
         sender: wakeup.clone(),
         _closed: WakeOnDrop(wakeup.clone()),
     };
     let _closed = WakeOnDrop(inbox.wakeup.clone());
-    (ChannelSender { elements, credits, inbox, state, wakeup, _closed }, receiver)
+    (ChannelSender { elements, credits, inbox, state, budget, wakeup, _closed }, receiver)
 }
 
 impl ChannelSender {
-    /// Sends an element, and waits for a credit if it needs one. `passed` is the newest barrier that this sender has sent.
+    /// Sends an element, and waits for a credit and for the budget if it needs them. `passed` is the newest barrier that this sender
+    /// has sent.
     pub(crate) fn send(
         &self,
         element: StreamElement,
         signals: &AttemptSignals,
         passed: u64,
     ) -> Result<(), SubtaskCancelled> {
-        let has_credit = match &element {
-            StreamElement::Barrier(_) => false,
-            _ => self.wait_for_credit(signals, passed)?,
+        let (has_credit, charge) = match &element {
+            StreamElement::Barrier(_) => (false, BudgetCharge::Bytes(0)),
+            _ => self.admit(element.bytes(), signals, passed)?,
         };
         if has_credit {
             self.inbox.waiting.fetch_add(1, Ordering::SeqCst);
         }
-        self.elements.send(SentElement { element, has_credit }).map_err(|_| SubtaskCancelled)?;
+        self.elements.send(SentElement { element, has_credit, charge }).map_err(|_| SubtaskCancelled)?;
         self.inbox.wakeup.wake();
         Ok(())
     }
@@ -124,25 +151,40 @@ impl ChannelSender {
         false
     }
 
-    /// Takes a credit. Returns false if the element may be sent without one.
-    fn wait_for_credit(&self, signals: &AttemptSignals, passed: u64) -> Result<bool, SubtaskCancelled> {
-        if self.credits.try_recv().is_ok() {
-            return Ok(true);
+    /// Takes a credit and `bytes` of the budget. Returns false instead of a credit if the element may be sent without one.
+    fn admit(
+        &self,
+        bytes: usize,
+        signals: &AttemptSignals,
+        passed: u64,
+    ) -> Result<(bool, BudgetCharge), SubtaskCancelled> {
+        let mut has_credit = self.credits.try_recv().is_ok();
+        if has_credit && let Some(charge) = self.budget.try_take(bytes, false) {
+            return Ok((true, charge));
         }
         loop {
-            self.state.waits_for_credit.store(true, Ordering::SeqCst);
-            match self.credits.try_recv() {
-                Ok(()) => return Ok(true),
-                Err(TryRecvError::Disconnected) => return Err(SubtaskCancelled),
-                Err(TryRecvError::Empty) => {}
+            if !has_credit {
+                self.state.waits_for_credit.store(true, Ordering::SeqCst);
+                match self.credits.try_recv() {
+                    Ok(()) => has_credit = true,
+                    Err(TryRecvError::Disconnected) => return Err(SubtaskCancelled),
+                    Err(TryRecvError::Empty) => {}
+                }
+            }
+            if has_credit {
+                self.budget.wake_on_change(&self.wakeup);
+                let is_ahead = passed > self.inbox.passed.load(Ordering::SeqCst).max(signals.abandoned());
+                if let Some(charge) = self.budget.try_take(bytes, !is_ahead) {
+                    return Ok((true, charge));
+                }
             }
             if signals.is_cancelled() {
                 return Err(SubtaskCancelled);
             }
             if signals.is_overtaking(passed) {
-                return Ok(false);
+                return Ok((has_credit, self.budget.take(bytes)));
             }
-            self.wakeup.wait(Duration::MAX);
+            permits::wait(&self.wakeup, Duration::MAX);
         }
     }
 }
@@ -157,8 +199,9 @@ impl ChannelReceiver {
         }
     }
 
-    /// Returns the credit of an element that is about to be processed, and wakes the sender if it may wait for that.
+    /// Returns the credit and the bytes of an element that is about to be processed, and wakes the senders that may wait for them.
     pub(crate) fn accept(&self, sent: SentElement) -> StreamElement {
+        self.budget.put_back(sent.charge);
         if sent.has_credit {
             self.inbox.waiting.fetch_sub(1, Ordering::SeqCst);
             // Fails only if the sender is gone.
@@ -168,6 +211,12 @@ impl ChannelReceiver {
             }
         }
         sent.element
+    }
+
+    /// Notes the newest barrier that the receiving subtask has passed on. Senders that waited for that may now use the overdraft.
+    pub(crate) fn note_passed(&self, checkpoint: u64) {
+        self.inbox.passed.fetch_max(checkpoint, Ordering::SeqCst);
+        self.budget.wake_waiting();
     }
 
     /// Wakes the sender if it holds records back and nothing waits for the receiver any more.
@@ -187,7 +236,7 @@ mod tests {
 
     fn unwatched(capacity: usize) -> (ChannelSender, ChannelReceiver, Wakeup) {
         let wakeup = Wakeup::default();
-        let (sender, receiver) = channel(capacity, &wakeup, &Arc::default());
+        let (sender, receiver) = channel(capacity, &wakeup, &Arc::default(), &Arc::default());
         (sender, receiver, wakeup)
     }
 
@@ -242,8 +291,8 @@ mod tests {
     fn the_receiver_asks_for_held_records_when_it_has_caught_up() {
         let (inbox, signals) = (Arc::<Inbox>::default(), AttemptSignals::default());
         let (one, other) = (Wakeup::default(), Wakeup::default());
-        let (first, first_receiver) = channel(8, &one, &inbox);
-        let (second, second_receiver) = channel(8, &other, &inbox);
+        let (first, first_receiver) = channel(8, &one, &inbox, &Arc::default());
+        let (second, second_receiver) = channel(8, &other, &inbox, &Arc::default());
         assert!(first.is_receiver_free() && second.is_receiver_free());
         first.send(StreamElement::Watermark(1), &signals, 0).unwrap();
         second.send(StreamElement::Watermark(1), &signals, 0).unwrap();

@@ -1,15 +1,17 @@
 //! One attempt to run a plan: starts the threads of all subtasks, injects barriers, and cancels.
 //!
-//! Invariant: all threads have ended when [`Execution`] is dropped.
+//! Invariant: when [`Execution`] is dropped, all threads have ended or have been abandoned. An abandoned thread is blocked by something
+//! that cannot be interrupted. It changes nothing durable: only the job publishes output, and the next attempt has folders of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 
 use super::attempt_signals::AttemptSignals;
 use super::barrier::Barrier;
+use super::heartbeat::HeartbeatMonitor;
 use super::input::input_gate::InputGate;
 use super::metrics_aggregation::{NodeStats, SubtaskStatsSlot};
 use super::plan::execution_plan::ExecutionPlan;
@@ -20,9 +22,11 @@ use super::startup::edge_channels::UnclaimedChannels;
 use super::startup::execution_options::ExecutionOptions;
 use super::startup::subtask_context::SubtaskContext;
 use super::startup::subtask_startup::{SourceInput, SubtaskInput, SubtaskStartup};
+use super::subtask_failure::SubtaskFailure;
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::operator::OperatorLog;
+use crate::permits::SubtaskActivity;
 use crate::pipeline::NodeKind;
 use crate::turn::SharedLimits;
 use crate::wakeup::Wakeup;
@@ -30,13 +34,37 @@ use crate::wakeup::Wakeup;
 /// Stack of a subtask's thread, in bytes: the guest's stack, and room for the host above it.
 const STACK_BYTES: usize = 4 << 20;
 
+/// Time for which the end of a thread is awaited after a cancel.
+const END_TIME: Duration = Duration::from_secs(30);
+
 /// A running attempt.
 pub struct Execution {
     /// Deliver barriers to the source subtasks, and wake them.
     controls: Vec<(Sender<Barrier>, Wakeup)>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<SubtaskThread>,
+    /// Receives the index of each thread that ends.
+    ended: Receiver<usize>,
+    /// Cloned for each thread.
+    end_sender: Sender<usize>,
+    heartbeats: HeartbeatMonitor,
     signals: Arc<AttemptSignals>,
     stats: Vec<PublishedStats>,
+}
+
+/// The thread of a subtask.
+struct SubtaskThread {
+    node: String,
+    subtask: u32,
+    has_ended: bool,
+}
+
+/// Sends the index of a thread when the thread ends, also by a panic.
+struct EndAnnouncement(Sender<usize>, usize);
+
+impl Drop for EndAnnouncement {
+    fn drop(&mut self) {
+        let _ = self.0.send(self.1);
+    }
 }
 
 /// Reads the statistics that the subtasks of an attempt publish, also after the attempt has ended.
@@ -102,9 +130,13 @@ impl Execution {
     pub fn start(plan: &Arc<ExecutionPlan>, options: ExecutionOptions) -> Result<Execution> {
         let options = Arc::new(options);
         let nodes = plan.pipeline.nodes.iter();
+        let (end_sender, ended) = crossbeam_channel::unbounded();
         let mut execution = Execution {
             controls: Vec::new(),
             threads: Vec::new(),
+            ended,
+            end_sender,
+            heartbeats: HeartbeatMonitor::new(plan.pipeline.heartbeat),
             signals: Arc::new(AttemptSignals::new(options.interrupt.clone())),
             stats: nodes
                 .map(|node| PublishedStats { node: node.id.clone(), subtasks: Vec::new(), limits: None })
@@ -131,6 +163,7 @@ impl Execution {
                         subtask,
                         signals,
                         wakeup: inbox.wakeup.clone(),
+                        activity: Arc::new(SubtaskActivity::default()),
                         logs: logs.clone(),
                     },
                 };
@@ -165,14 +198,21 @@ impl Execution {
     }
 
     fn spawn(&mut self, node: &str, subtask: u32, startup: SubtaskStartup, input: SubtaskInput) -> Result<()> {
-        let thread = std::thread::Builder::new()
+        let activity = startup.context.activity.clone();
+        let end = EndAnnouncement(self.end_sender.clone(), self.threads.len());
+        std::thread::Builder::new()
             .name(format!("{node}/{subtask}"))
             .stack_size(STACK_BYTES)
-            .spawn(move || startup.run(input))
+            .spawn(move || {
+                let _end = end;
+                // Catches and reports panics itself.
+                startup.run(input);
+            })
             .map_err(|cause| {
                 error::internal(format!("cannot start the thread of subtask {subtask} of `{node}`: {cause}"))
             })?;
-        self.threads.push(thread);
+        self.heartbeats.add(activity);
+        self.threads.push(SubtaskThread { node: node.to_owned(), subtask, has_ended: false });
         Ok(())
     }
 
@@ -200,17 +240,54 @@ impl Execution {
         self.signals.wake_all();
     }
 
-    /// Asks all subtasks to end. [`Execution::join`] waits until they have.
+    /// Asks all subtasks to end. [`Execution::end`] waits until they have.
     pub fn cancel(&self) {
         self.signals.cancel();
     }
 
     /// Waits until all subtasks have ended.
     pub fn join(&mut self) {
-        for thread in self.threads.drain(..) {
-            // The thread catches and reports panics itself.
-            let _ = thread.join();
+        while self.has_running_threads() {
+            let Ok(thread) = self.ended.recv() else { return };
+            self.threads[thread].has_ended = true;
         }
+    }
+
+    /// Cancels all subtasks and waits until they have ended, but not longer than half a minute. Returns the threads that have not ended.
+    /// They are abandoned.
+    pub fn end(&mut self) -> Vec<AbandonedThread> {
+        self.cancel();
+        let deadline = crossbeam_channel::after(END_TIME);
+        while self.has_running_threads() {
+            crossbeam_channel::select! {
+                recv(self.ended) -> thread => match thread {
+                    Ok(thread) => self.threads[thread].has_ended = true,
+                    Err(_) => break,
+                },
+                recv(deadline) -> _ => break,
+            }
+        }
+        let running = std::mem::take(&mut self.threads).into_iter().filter(|thread| !thread.has_ended);
+        running.map(|SubtaskThread { node, subtask, .. }| AbandonedThread { node, subtask }).collect()
+    }
+
+    fn has_running_threads(&self) -> bool {
+        self.threads.iter().any(|thread| !thread.has_ended)
+    }
+
+    /// Checks the heartbeats of the subtasks if that is due. Returns the failure of a subtask that hangs.
+    pub fn check_heartbeats(&mut self, now_ns: u64) -> Option<SubtaskFailure> {
+        let SubtaskThread { node, subtask, .. } = &self.threads[self.heartbeats.check(now_ns)?];
+        let error = error::subtask_hung(format!(
+            "subtask {subtask} of `{node}` has made no progress for {}, although it does not wait for input",
+            humantime::format_duration(self.heartbeats.timeout())
+        ));
+        Some(SubtaskFailure::from_error(node, *subtask, error))
+    }
+
+    /// Returns the time until the next check of heartbeats, in nanoseconds.
+    pub fn heartbeat_wait_ns(&self, now_ns: u64) -> u64 {
+        self.heartbeats.wait_ns(now_ns)
     }
 
     /// Returns the number of subtasks.
@@ -231,9 +308,16 @@ impl Execution {
 
 impl Drop for Execution {
     fn drop(&mut self) {
-        self.cancel();
-        self.join();
+        self.end();
     }
+}
+
+/// A thread that did not end in time. It goes on until whatever blocks it returns, and then ends.
+pub struct AbandonedThread {
+    /// Id of the node.
+    pub node: String,
+    /// Index of the subtask.
+    pub subtask: u32,
 }
 
 impl SourceStartup {

@@ -1,7 +1,7 @@
 //! Runs a checked pipeline as subtasks.
 //!
 //! - `plan/` makes the execution plan: chains, edges, and the checks that need the functions.
-//! - `execution` runs one attempt: it starts the threads, injects barriers and cancels.
+//! - `execution` runs one attempt: it starts the threads, injects barriers and cancels. `heartbeat` finds threads that hang.
 //! - `startup/` opens the channels, the state, the source and the operators of a subtask.
 //! - `subtask/` holds the loop of a subtask and its operator chain.
 //! - `source/` reads a source: timestamps, watermarks, rate limit, watermark alignment.
@@ -9,7 +9,7 @@
 //! - `records/` rewrites records for their consumers, and computes their keys.
 //! - `replay/` reads kept dead letters for the subtasks that replay them.
 //! - `output/` is the sending side: it partitions records by key and batches them.
-//! - `channel` connects two subtasks; `stream_element` and `barrier` are what flows through it.
+//! - `channel` connects two subtasks within an `edge_budget`; `stream_element` and `barrier` are what flows through it.
 //!
 //! A subtask is one OS thread with a synchronous loop. Batches, watermarks and barriers flow between subtasks over bounded
 //! channels; operators joined by a forward edge run in one chain. The runtime must not depend on the job store or on HTTP.
@@ -17,7 +17,9 @@
 mod attempt_signals;
 mod barrier;
 mod channel;
+mod edge_budget;
 mod execution;
+mod heartbeat;
 mod input;
 mod metrics_aggregation;
 mod output;
@@ -33,7 +35,7 @@ mod subtask_failure;
 mod subtask_snapshot;
 
 pub use barrier::{Barrier, BarrierKind};
-pub use execution::{Execution, StatsReader};
+pub use execution::{AbandonedThread, Execution, StatsReader};
 pub use input::in_flight_data::InFlightData;
 pub use metrics_aggregation::{NodeStats, SubtaskEventTime};
 pub use plan::execution_plan::{ExecutionPlan, PlanPurpose};

@@ -20,3 +20,14 @@ pub(crate) enum StreamElement {
     },
     Barrier(Barrier),
 }
+
+impl StreamElement {
+    /// Returns the bytes of its records.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            StreamElement::Batch(_, batch) => batch.bytes(),
+            StreamElement::Rejected(record) => record.value.len(),
+            StreamElement::Watermark(_) | StreamElement::Idleness { .. } | StreamElement::Barrier(_) => 0,
+        }
+    }
+}

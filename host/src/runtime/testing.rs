@@ -9,6 +9,7 @@ use super::{
     Barrier, BarrierKind, Execution, ExecutionOptions, ExecutionPlan, NodeStats, RestoredCheckpoint, SubtaskEvent,
 };
 use crate::clock::SystemClock;
+use crate::permits::JobShare;
 use crate::runtime::channel::{ChannelReceiver, ChannelSender, channel};
 use crate::sandbox::{FunctionDescription, FunctionKind, PortDescription};
 use crate::state::SnapshotFormat;
@@ -42,7 +43,7 @@ pub(super) fn function(name: &str, kind: FunctionKind, codec: &str) -> FunctionD
 
 /// Returns a channel between two threads that nothing wakes.
 pub(super) fn unwatched_channel(capacity: usize) -> (ChannelSender, ChannelReceiver) {
-    channel(capacity, &Wakeup::default(), &Arc::default())
+    channel(capacity, &Wakeup::default(), &Arc::default(), &Arc::default())
 }
 
 /// Returns the options of an attempt that sends its events to the returned receiver.
@@ -64,6 +65,7 @@ pub(super) fn execution_options(
         reset_watermarks: false,
         region: None,
         triggers: None,
+        share: JobShare::default(),
         listener: Arc::new(move |event| drop(sender.send(event))),
         letters: Default::default(),
     };

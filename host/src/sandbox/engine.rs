@@ -7,11 +7,15 @@ use std::time::Duration;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
 use crate::error::{self, Result};
+use crate::permits::PermitPool;
 use crate::pipeline::MEMORY_BYTES_MAX;
 use crate::wakeup::Wakeup;
 
-/// Interval at which the engine checks deadlines.
-pub(super) const TICK: Duration = Duration::from_millis(10);
+/// Interval at which calls check their deadline, and for a cancel.
+const TICK: Duration = Duration::from_millis(4);
+
+/// The same while jobs compete for processors. It bounds how long a call keeps a processor that another job should get.
+const CONTENDED_TICK: Duration = Duration::from_millis(1);
 
 /// Number of instances beyond those of operators. Components are described in them, so an upload never takes the instance of
 /// an operator.
@@ -155,7 +159,7 @@ impl Drop for Ticker {
 }
 
 /// Starts the thread that ticks while `calls` are in progress.
-pub(super) fn start_ticker(engine: &Engine, calls: &Arc<RunningCalls>) -> Result<Ticker> {
+pub(super) fn start_ticker(engine: &Engine, calls: &Arc<RunningCalls>, permits: PermitPool) -> Result<Ticker> {
     let alive = Arc::new(());
     let (engine, lives, running) = (engine.weak(), Arc::downgrade(&alive), calls.clone());
     let tick = move || {
@@ -164,7 +168,7 @@ pub(super) fn start_ticker(engine: &Engine, calls: &Arc<RunningCalls>) -> Result
                 running.ticker.wait(Duration::MAX);
                 continue;
             }
-            std::thread::sleep(TICK);
+            std::thread::sleep(if permits.is_contended() { CONTENDED_TICK } else { TICK });
             let Some(engine) = engine.upgrade() else { return };
             engine.increment_epoch();
         }

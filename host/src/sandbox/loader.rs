@@ -20,6 +20,7 @@ use super::validate::{self, CONTRACT};
 use super::wasi;
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{self, Result};
+use crate::permits::PermitPool;
 
 /// The options of a sandbox.
 pub struct SandboxOptions {
@@ -31,6 +32,8 @@ pub struct SandboxOptions {
     pub compile_in: CompileMode,
     /// The clock that limits the time of a compilation.
     pub clock: SharedClock,
+    /// The permits of the threads that call guests.
+    pub permits: PermitPool,
 }
 
 impl SandboxOptions {
@@ -41,6 +44,7 @@ impl SandboxOptions {
             instances_max,
             compile_in: CompileMode::ThisProcess,
             clock: SystemClock::shared(),
+            permits: PermitPool::of_machine(SystemClock::shared()),
         }
     }
 }
@@ -66,7 +70,7 @@ impl Sandbox {
             pooling_engine(options.instances_max).map_err(|cause| error::sandbox_unavailable(format!("{cause:#}")))?;
         let linker = linker(&engine).map_err(|cause| error::internal(format!("linker: {cause:#}")))?;
         let calls = Arc::<RunningCalls>::default();
-        let ticker = start_ticker(&engine, &calls)?;
+        let ticker = start_ticker(&engine, &calls, options.permits)?;
         Ok(Sandbox {
             engine,
             linker,

@@ -15,6 +15,7 @@ use crate::model::{Counters, Fault, Keys, TimeDomain};
 use crate::operator::failure::{OperatorFailure, TurnOutcome};
 use crate::operator::faults::retry::RetryPolicy;
 use crate::operator::operator_log::OperatorLog;
+use crate::permits;
 use crate::pipeline::FaultPolicy;
 use crate::state::StateBackend;
 use crate::turn::{CallShare, Guest, OutputBatch, Turn, TurnFailure};
@@ -96,6 +97,7 @@ impl TurnRunner {
     ) -> Result<(), OperatorFailure> {
         let mut search = BadItemSearch::new(count, self.settings.batch_records);
         while let Some(items) = search.next() {
+            permits::check();
             self.check_cancelled()?;
             self.turn.set_divisible(items.range.len() > 1);
             let fault = match self.run_share(items.share, |runner| run(runner, items.range.clone(), outputs))? {

@@ -16,6 +16,7 @@ use super::watermark_valve::WatermarkValve;
 use crate::clock::SharedClock;
 use crate::model::Batch;
 use crate::operator::RejectedRecord;
+use crate::permits;
 use crate::pipeline::{CheckpointMode, InputRole};
 use crate::runtime::attempt_signals::{AttemptSignals, SubtaskCancelled};
 use crate::runtime::barrier::Barrier;
@@ -103,7 +104,7 @@ impl InputGate {
         let records = in_flight.into_elements().filter(|(_, element)| !matches!(element, StreamElement::Watermark(_)));
         for (channel, element) in records {
             if let Some(channel) = self.channels.get_mut(channel % channels) {
-                channel.queue.push_back(SentElement { element, has_credit: false });
+                channel.queue.push_back(SentElement::restored(element));
             }
         }
     }
@@ -125,7 +126,7 @@ impl InputGate {
                 if has_waited {
                     return Ok(InputEvent::Timeout);
                 }
-                self.inbox.wakeup.wait(timeout);
+                permits::wait(&self.inbox.wakeup, timeout);
                 has_waited = true;
                 continue;
             };
@@ -175,7 +176,13 @@ impl InputGate {
 
     fn deliver_barrier(&mut self, channel: usize, barrier: Barrier) -> Option<InputEvent> {
         let since_ns = self.alignment.deliver(channel, barrier, self.signals.abandoned())?;
+        self.note_passed(barrier);
         Some(InputEvent::AlignedBarrier { barrier, since_ns })
+    }
+
+    /// Lets the senders know that the subtask passes a barrier on.
+    fn note_passed(&self, barrier: Barrier) {
+        self.channels.iter().for_each(|channel| channel.receiver.note_passed(barrier.checkpoint));
     }
 
     /// Drops abandoned barriers, lets a barrier overtake, and returns a recording that is complete.
@@ -197,6 +204,7 @@ impl InputGate {
     /// Passes a barrier on and starts to record the elements that it overtakes. All channels are read from now on.
     fn overtake(&mut self, barrier: Barrier) -> InputEvent {
         let overtaking = self.alignment.overtake(barrier);
+        self.note_passed(barrier);
         let mut recording = InFlightRecording::new(barrier.checkpoint, overtaking.delivered);
         // The queues may hold barriers that were read ahead while an abandoned barrier was overtaking.
         for (index, channel) in self.channels.iter().enumerate() {

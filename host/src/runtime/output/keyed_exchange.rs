@@ -18,6 +18,9 @@ use crate::runtime::records::record_converter::{RecordConversion, RecordConverte
 use crate::runtime::records::record_key::{KeyBuffers, KeyOrigin};
 use crate::runtime::stream_element::StreamElement;
 
+/// Bytes in the open batches of one exchange that are sent although none of them is full.
+const OPEN_BYTES_MAX: usize = 8 << 20;
+
 /// Sends each record to the subtask that owns its key.
 pub(super) struct KeyedExchange {
     /// The receiver's input.
@@ -93,6 +96,9 @@ impl KeyedExchange {
                 channels.send(receiver, StreamElement::Batch(self.role, open.take()))?;
             }
         }
+        if self.open_batches.iter().map(|open| open.batch.values.bytes().len()).sum::<usize>() > OPEN_BYTES_MAX {
+            self.flush(channels)?;
+        }
         Ok(())
     }
 
@@ -136,6 +142,9 @@ impl KeyedExchange {
         Ok(())
     }
 }
+
+/// Largest capacity that a batch begins with, in bytes. One large record says nothing about the next ones.
+const CAPACITY_BYTES_MAX: usize = 1 << 20;
 
 /// A batch that is being built, with the dictionary of its keys.
 #[derive(Default)]
@@ -184,9 +193,9 @@ impl KeyedBatchBuilder {
         self.batch.timestamps.push(timestamp);
     }
 
-    /// Returns the batch and starts a new one with the same capacity.
+    /// Returns the batch and starts a new one with the same capacity, unless that is very large.
     fn take(&mut self) -> Batch {
-        let (records, bytes) = (self.batch.len(), self.batch.values.bytes().len());
+        let (records, bytes) = (self.batch.len(), self.batch.values.bytes().len().min(CAPACITY_BYTES_MAX));
         let keys = &self.keys;
         let next_keys = Keys {
             distinct: Column::with_capacity(keys.distinct.len(), keys.distinct.bytes().len()),

@@ -29,7 +29,7 @@ fn csv_key(column: usize) -> KeyOrigin {
 #[test]
 fn records_of_a_key_reach_the_owner_of_its_group_in_order() {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| unwatched_channel(100)).unzip();
-    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10) };
+    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10), ..BatchSettings::default() };
     let origin = csv_key(0);
     let mut partition = ResultPartition::keyed(InputRole::Second, senders, origin, 13, settings, Arc::default());
     let mut batch = Batch::default();
@@ -69,8 +69,8 @@ fn records_of_a_key_reach_the_owner_of_its_group_in_order() {
 #[test]
 fn a_batch_goes_at_once_to_a_receiver_that_has_nothing_to_do_and_grows_while_it_is_busy() {
     let (sending, inboxes) = (Wakeup::default(), [(); 2].map(|()| Arc::<Inbox>::default()));
-    let (senders, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|inbox| channel(8, &sending, inbox)).unzip();
-    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::from_secs(1) };
+    let (senders, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|inbox| channel(8, &sending, inbox, &Arc::default())).unzip();
+    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::from_secs(1), ..BatchSettings::default() };
     let mut partition =
         ResultPartition::keyed(InputRole::First, senders, KeyOrigin::Emitted, 2, settings, Arc::default());
     let key_of = |receiver: u32| {
@@ -108,7 +108,7 @@ fn a_batch_goes_at_once_to_a_receiver_that_has_nothing_to_do_and_grows_while_it_
 #[test]
 fn a_broadcast_batch_reaches_every_subtask() {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| unwatched_channel(1)).unzip();
-    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
+    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO, ..BatchSettings::default() };
     let mut partition = ResultPartition::broadcast(senders, settings, Arc::default());
     let mut batch = Batch::default();
     batch.push(b"rule", 3);
@@ -126,7 +126,7 @@ fn a_broadcast_batch_reaches_every_subtask() {
 #[test]
 fn a_record_without_a_key_is_sent_as_a_rejected_record() {
     let (sender, receiver) = unwatched_channel(1);
-    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO };
+    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::ZERO, ..BatchSettings::default() };
     let origin = csv_key(1);
     let mut partition = ResultPartition::keyed(InputRole::Second, vec![sender], origin, 128, settings, Arc::default());
     let mut batch = Batch::default();
@@ -143,7 +143,7 @@ fn a_record_without_a_key_is_sent_as_a_rejected_record() {
 #[test]
 fn attributes_follow_their_records() {
     let (sender, receiver) = unwatched_channel(100);
-    let settings = BatchSettings { records: 3, bytes: 1 << 20, linger: Duration::ZERO };
+    let settings = BatchSettings { records: 3, bytes: 1 << 20, linger: Duration::ZERO, ..BatchSettings::default() };
     let origin = csv_key(0);
     let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default());
     let plain: Vec<&[u8]> = vec![b"a", b"b"];
@@ -179,7 +179,7 @@ fn attributes_follow_their_records() {
 #[test]
 fn a_batch_holds_rows_of_one_schema() {
     let (sender, receiver) = unwatched_channel(100);
-    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::ZERO };
+    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::ZERO, ..BatchSettings::default() };
     let origin = KeyOrigin::Value;
     let mut partition = ResultPartition::keyed(InputRole::First, vec![sender], origin, 128, settings, Arc::default());
     let texts = [Some("{a:string}"), Some("{a:string}"), Some("{b:string}"), None, None, Some("{a:string}")];
@@ -201,7 +201,7 @@ fn a_batch_holds_rows_of_one_schema() {
 #[test]
 fn the_key_is_that_of_the_producers_row_and_the_record_that_of_the_consumer() {
     let (sender, receiver) = unwatched_channel(100);
-    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::ZERO };
+    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::ZERO, ..BatchSettings::default() };
     let [from, to] =
         ["{id:i64?,name:string,n:i32?}", "{n:i32?,name:string}"].map(|text| Arc::new(text.parse().unwrap()));
     let rows = vec![(Arc::clone(&from), RowKey::compile(&from, &["id"]).unwrap())];

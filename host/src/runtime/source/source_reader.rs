@@ -13,6 +13,7 @@ use crate::clock::SharedClock;
 use crate::connector::{Poll, RecordLocation, Source, UndecodableRecord};
 use crate::error::{Error, Result};
 use crate::model::{Batch, Column, Counters, NO_TIMESTAMP};
+use crate::permits;
 use crate::turn::{OutputBatch, OutputId};
 use crate::wakeup::Wakeup;
 
@@ -85,10 +86,10 @@ impl SourceReader {
 
     /// Waits until the source may have records, until the subtask is woken, or until `timeout` has passed.
     pub(crate) fn wait(&self, wakeup: &Wakeup, timeout: Duration) {
-        match self.awaits_input {
-            true => self.source.wait(wakeup, timeout),
-            false => wakeup.wait(timeout),
+        if timeout.is_zero() || wakeup.is_woken() || !self.awaits_input {
+            return permits::wait(wakeup, timeout);
         }
+        permits::while_waiting(|| self.source.wait(wakeup, timeout));
     }
 
     fn poll(&mut self) -> Result<(Batch, Poll)> {

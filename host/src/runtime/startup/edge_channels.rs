@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::channel::{ChannelReceiver, ChannelSender, Inbox, channel};
+use crate::runtime::edge_budget::EdgeBudget;
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::{EdgePartitioning, EdgePlan};
 use crate::runtime::plan::execution_plan::ExecutionPlan;
@@ -12,6 +13,9 @@ use crate::runtime::records::record_converter::RecordConverter;
 
 /// Number of credits of a channel: the number of batches that a slow receiver lets pile up.
 const CHANNEL_CREDITS: usize = 8;
+
+/// Smallest budget of an edge, in bytes.
+const EDGE_BYTES_MIN: usize = 1 << 20;
 
 /// The channels of one edge.
 struct EdgeChannels {
@@ -33,8 +37,11 @@ impl UnclaimedChannels {
     pub(crate) fn new(plan: &ExecutionPlan, runs_chain: &dyn Fn(usize) -> bool) -> UnclaimedChannels {
         let inboxes = |parallelism: u32| (0..parallelism).map(|_| Arc::<Inbox>::default()).collect();
         let inboxes: Vec<Vec<Arc<Inbox>>> = plan.graph.chains.iter().map(|chain| inboxes(chain.parallelism)).collect();
-        let edges = plan.graph.edges.iter().map(|edge| match runs_chain(edge.from) {
-            true => connect(edge, &inboxes[edge.from], &inboxes[edge.to]),
+        let edges = &plan.graph.edges;
+        // Each edge has a part of its own. With a common budget, records that wait on one edge could stop the next one.
+        let budget = (plan.pipeline.batch.channel_bytes / edges.len().max(1)).max(EDGE_BYTES_MIN);
+        let edges = edges.iter().map(|edge| match runs_chain(edge.from) {
+            true => connect(edge, &inboxes[edge.from], &inboxes[edge.to], budget),
             false => EdgeChannels { senders: Vec::new(), receivers: Vec::new() },
         });
         UnclaimedChannels { edges: edges.collect(), inboxes }
@@ -83,15 +90,16 @@ impl UnclaimedChannels {
     }
 }
 
-/// Creates the channels of one edge, between subtasks with these inboxes.
-fn connect(edge: &EdgePlan, from: &[Arc<Inbox>], to: &[Arc<Inbox>]) -> EdgeChannels {
+/// Creates the channels of one edge, between subtasks with these inboxes. `budget` is in bytes.
+fn connect(edge: &EdgePlan, from: &[Arc<Inbox>], to: &[Arc<Inbox>], budget: usize) -> EdgeChannels {
+    let budget = Arc::new(EdgeBudget::new(budget));
     let mut channels = EdgeChannels { senders: Vec::new(), receivers: to.iter().map(|_| Vec::new()).collect() };
     for (sending, sending_inbox) in from.iter().enumerate() {
         let is_forward = matches!(edge.partitioning, EdgePartitioning::Forward);
         let receiving = if is_forward { sending..sending + 1 } else { 0..to.len() };
         let mut senders = Vec::new();
         for receiving in receiving {
-            let (sender, receiver) = channel(CHANNEL_CREDITS, &sending_inbox.wakeup, &to[receiving]);
+            let (sender, receiver) = channel(CHANNEL_CREDITS, &sending_inbox.wakeup, &to[receiving], &budget);
             senders.push(sender);
             channels.receivers[receiving].push(receiver);
         }

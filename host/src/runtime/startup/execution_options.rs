@@ -8,6 +8,7 @@ use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
 use crate::connector::LetterQuota;
 use crate::model::Interrupt;
+use crate::permits::JobShare;
 use crate::runtime::plan::regions::Region;
 use crate::runtime::replay::replay_board::ReplayBoard;
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
@@ -32,6 +33,8 @@ pub struct ExecutionOptions {
     pub allow_unclaimed_state: bool,
     /// Whether sources and operators forget the watermarks of the restored checkpoint.
     pub reset_watermarks: bool,
+    /// The job's share of the processors.
+    pub share: JobShare,
     /// Ends the attempt, also during a restore.
     pub interrupt: Interrupt,
     /// The part of the graph to run. `None` means all of it.

@@ -7,6 +7,7 @@ use super::execution_options::ExecutionOptions;
 use super::restored_node::RestoredNode;
 use crate::connector::ConnectorContext;
 use crate::operator::OperatorLog;
+use crate::permits::SubtaskActivity;
 use crate::pipeline::PipelineNode;
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::plan::execution_plan::ExecutionPlan;
@@ -22,6 +23,8 @@ pub(crate) struct SubtaskContext {
     pub(crate) signals: Arc<AttemptSignals>,
     /// Wakes the subtask.
     pub(crate) wakeup: Wakeup,
+    /// Shows the progress of the subtask.
+    pub(crate) activity: Arc<SubtaskActivity>,
     /// The log of each operator, by its id. All subtasks of an operator share it.
     pub(crate) logs: Arc<BTreeMap<String, Arc<OperatorLog>>>,
 }

@@ -12,6 +12,7 @@ use super::source_startup::open_source;
 use super::subtask_context::SubtaskContext;
 use crate::connector;
 use crate::error;
+use crate::permits;
 use crate::pipeline::{NodeKind, PipelineNode};
 use crate::runtime::barrier::Barrier;
 use crate::runtime::input::input_gate::InputGate;
@@ -71,6 +72,8 @@ impl SubtaskStartup {
     pub(crate) fn run(self, input: SubtaskInput) {
         let context = self.context.clone();
         let node = self.node(0).id.clone();
+        let SubtaskContext { options, activity, .. } = &context;
+        let _permit = permits::enter(&options.share, activity.clone(), options.interrupt.clone());
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.open_and_run(input)));
         let failure = match result {
             Ok(Ok(()) | Err(SubtaskError::Cancelled)) => return,

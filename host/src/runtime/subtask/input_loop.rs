@@ -33,7 +33,7 @@ impl InputLoop {
     /// Runs until the last barrier has passed. Fails if the subtask fails or is cancelled.
     pub(crate) fn run(&mut self) -> Result<(), SubtaskError> {
         loop {
-            self.core.check_cancelled()?;
+            self.core.begin_step()?;
             match self.next_event()? {
                 InputEvent::AlignedBarrier { barrier, since_ns } => {
                     let snapshots = self.core.take_snapshots(barrier, since_ns)?;

@@ -99,11 +99,11 @@ impl TimerHarness {
         let timers = function(Box::new(TimerGuest { called }), turn.with_timers(0..1).unwrap());
         let forward = function(Box::new(ForwardGuest), Turn::stateless(TurnContext::default()));
         let node = |task, target| ChainedNode::new("timers", task, [(OutputId::MAIN, vec![target])].into());
-        let batch = BatchSettings { records: 1, bytes: 1 << 20, linger: Duration::from_secs(3600) };
+        let batch = BatchSettings { records: 1, bytes: 1 << 20, linger: Duration::from_secs(3600), ..BatchSettings::default() };
         let signals = Arc::<AttemptSignals>::default();
         let (inbox, output_inbox) = (Arc::<Inbox>::default(), Arc::<Inbox>::default());
-        let (sender, receiver) = channel(1000, &inbox.wakeup, &output_inbox);
-        let (input, from) = channel(1000, &Wakeup::default(), &inbox);
+        let (sender, receiver) = channel(1000, &inbox.wakeup, &output_inbox, &Arc::default());
+        let (input, from) = channel(1000, &Wakeup::default(), &inbox, &Arc::default());
         let nodes = vec![node(timers, RouteTarget::ChainedNode(1)), node(forward, RouteTarget::Edge(0))];
         let partitions = [(0, ResultPartition::forward(sender, batch, signals.clone()))].into();
         let chain = OperatorChain::new(0, nodes, partitions, clock.clone());

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use super::subtask_core::SubtaskCore;
 use crate::connector::Poll;
 use crate::error::Error;
+use crate::permits;
 use crate::runtime::attempt_signals::SubtaskCancelled;
 use crate::runtime::barrier::{Barrier, BarrierKind};
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
@@ -50,7 +51,7 @@ impl SourceLoop {
             if self.answer_barriers()? {
                 return Ok(());
             }
-            self.core.check_cancelled()?;
+            self.core.begin_step()?;
             self.core.chain.continue_event_time()?;
             // Nothing is read between the end of event time and a barrier that follows it.
             let is_blocked = self.core.chain.is_event_time_advancing() || !self.pending_barriers.is_empty();
@@ -137,7 +138,11 @@ impl SourceLoop {
             return Ok(self.reader.watermarks.max_wait());
         }
         let signals = &self.core.signals;
-        let read = self.reader.read(&|| signals.is_cancelled());
+        let read = self.reader.read(&|| {
+            // The search for a bad record in a large file takes long.
+            permits::check();
+            signals.is_cancelled()
+        });
         self.core.chain.set_source_counters(self.reader.counters);
         for warning in self.reader.take_warnings() {
             self.core.notify(SubtaskEvent::Warning(warning));

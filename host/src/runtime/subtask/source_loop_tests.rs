@@ -68,7 +68,7 @@ impl SourceHarness {
     ) -> SourceHarness {
         let (clock, wakeup) = (Arc::<ManualClock>::default(), Wakeup::default());
         let (signals, (sender, receiver)) = (Arc::<AttemptSignals>::default(), unwatched_channel(1000));
-        let batch = BatchSettings { records: 1, bytes: 1, linger: Duration::ZERO };
+        let batch = BatchSettings { records: 1, bytes: 1, linger: Duration::ZERO, ..BatchSettings::default() };
         let partition = ResultPartition::forward(sender, batch, signals.clone());
         let routes = [(OutputId::MAIN, vec![RouteTarget::Edge(0)])].into();
         let node = ChainedNode::new("source", NodeTask::Source(Counters::default()), routes);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::operator_chain::OperatorChain;
 use crate::model::Counters;
+use crate::permits;
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::barrier::Barrier;
 use crate::runtime::metrics_aggregation::SubtaskStatsSlot;
@@ -66,7 +67,9 @@ impl SubtaskCore {
         }
     }
 
-    pub(super) fn check_cancelled(&self) -> Result<(), SubtaskError> {
+    /// Begins a step of a loop: lets another job use the processor if it is its turn, and fails if the attempt is cancelled.
+    pub(super) fn begin_step(&self) -> Result<(), SubtaskError> {
+        permits::check();
         if self.signals.is_cancelled() { Err(SubtaskError::Cancelled) } else { Ok(()) }
     }
 

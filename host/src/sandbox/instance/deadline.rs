@@ -4,18 +4,13 @@
 //! system call, so it is read only when a tick of the engine falls into a call. Starting a call only arms the next tick.
 //! Time counts from the first tick, so a call gets at least its deadline and at most two ticks more.
 //!
-//! Each tick also checks for a cancel, whatever the deadline is.
+//! Each tick also checks for a cancel, whatever the deadline is, and lets another job use the processor if it is its turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wasmtime::UpdateDeadline;
-
-use crate::sandbox::engine::TICK;
-
-/// Maximum number of ticks between two checks of a call. Upper bound on how long a cancel goes unnoticed.
-const CHECK_TICKS: u64 = 5;
 
 /// The deadline of the current call. Part of a store's data.
 pub(in crate::sandbox) struct Deadline {
@@ -53,9 +48,7 @@ impl Deadline {
         if left.is_zero() {
             return UpdateDeadline::Interrupt;
         }
-        // Processor time passes no faster than the ticks.
-        let ticks = left.as_nanos().div_ceil(TICK.as_nanos());
-        UpdateDeadline::Continue(u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, CHECK_TICKS))
+        UpdateDeadline::Continue(1)
     }
 }
 
@@ -90,7 +83,7 @@ mod tests {
     #[test]
     fn a_long_deadline_does_not_delay_a_cancel() {
         let mut deadline = deadline(u64::MAX / 4);
-        assert_eq!(ticks(&mut deadline, 0), Some(CHECK_TICKS));
+        assert_eq!(ticks(&mut deadline, 0), Some(1));
         deadline.cancel.store(true, Ordering::Relaxed);
         assert!(!deadline.was_cancelled());
         assert_eq!(ticks(&mut deadline, 1), None);

@@ -12,6 +12,7 @@ use super::deadline::Deadline;
 use super::memory_limit::MemoryLimit;
 use crate::clock;
 use crate::error::Result;
+use crate::permits;
 use crate::pipeline::{Grants, GuestLimits};
 use crate::sandbox::wasi::WasiEnvironment;
 use crate::turn::{LogLevel, Turn};
@@ -68,7 +69,10 @@ pub(in crate::sandbox) fn new_store(engine: &Engine, options: &InstanceOptions) 
     let mut store = Store::new(engine, data);
     store.limiter(|data| &mut data.memory);
     store.set_hostcall_fuel(hostcall_fuel(limits));
-    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.tick(clock::thread_cpu_time())));
+    store.epoch_deadline_callback(|mut store| {
+        permits::check();
+        Ok(store.data_mut().deadline.tick(clock::thread_cpu_time()))
+    });
     Ok(store)
 }
 

@@ -1,0 +1,31 @@
+//! Permits to use a processor, dealt fairly between jobs.
+//!
+//! There is one permit for each core. A thread of a subtask holds one while it works, and returns it while it waits.
+//!
+//! ```text
+//! enter ──► holds a permit ──► check, between two steps ──► holds a permit
+//!                │   ▲                     │  ▲
+//!           wait │   │ woken        slice  │  │ its job's turn
+//!                ▼   │               over  ▼  │
+//!               waits for input       waits for a permit
+//! ```
+//!
+//! - A job alone is not limited: all of its threads hold permits. Entering, waiting and checking cost a few atomic operations.
+//! - The pool is *contended* once threads of two jobs want more permits than there are. Then the job that has used the least
+//!   processor time gets the next free permit, whatever its number of threads. Its threads take turns.
+//! - A thread gives its permit back when its slice is over and another job has used less. It checks between two steps, and within a
+//!   guest call at each tick of the engine.
+//! - A thread that does not check for 50 ms is blocked by something else, such as a disk. Another thread then gets its permit.
+//!
+//! The same checks are the heartbeat of a subtask ([`SubtaskActivity`]).
+
+mod activity;
+mod current;
+mod job_queue;
+mod pool;
+#[cfg(test)]
+mod pool_tests;
+
+pub use activity::SubtaskActivity;
+pub use current::{CurrentPermit, check, enter, wait, while_waiting};
+pub use pool::{JobShare, PermitPool};
