@@ -17,6 +17,7 @@ const COMPONENTS: &[(&str, &str)] = &[
     ("evil", "tests/guests/evil"),
     ("flights", "tests/guests/flights"),
     ("keyed-count", "tests/guests/keyed-count"),
+    ("misbehaving", "tests/guests/misbehaving"),
     ("relay", "tests/guests/relay"),
     ("repairable", "tests/guests/repairable"),
 ];

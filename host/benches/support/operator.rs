@@ -95,6 +95,15 @@ fn slice(operator: &mut FunctionOperator, batches: &[Batch], records: usize) -> 
 }
 
 fn operator(guest: Box<dyn Guest>, function: &FunctionDescription) -> FunctionOperator {
+    operator_with_policy(guest, function, FaultPolicy::Fail)
+}
+
+/// Creates an operator with state in memory.
+pub fn operator_with_policy(
+    guest: Box<dyn Guest>,
+    function: &FunctionDescription,
+    on_fault: FaultPolicy,
+) -> FunctionOperator {
     let layout = function.states.clone();
     let turn = if layout.is_empty() {
         Turn::stateless(TurnContext::default())
@@ -107,7 +116,7 @@ fn operator(guest: Box<dyn Guest>, function: &FunctionDescription) -> FunctionOp
     let settings = FunctionSettings {
         job: "bench".to_string(),
         function: function.name.clone(),
-        on_fault: FaultPolicy::Fail,
+        on_fault,
         retry: None,
         component: None,
         keeps_letters: false,

@@ -21,7 +21,7 @@ use super::store::{CheckpointReaders, JobRecord, write_json};
 use super::view::{CheckpointDetail, CheckpointSummary, JobDetail, JobStatus, JobSummary, SavepointView};
 use crate::connector::LetterStore;
 use crate::error::{self, Result};
-use crate::runtime::{ExecutionPlan, StatsReader};
+use crate::runtime::{AbandonedThread, ExecutionPlan, StatsReader};
 
 /// One job, running or ended.
 pub struct JobHandle {
@@ -136,6 +136,18 @@ impl JobHandle {
                 record.warnings.push(warning);
             }
         });
+    }
+
+    /// Counts threads of subtasks that did not end, and warns of them.
+    pub fn note_abandoned_threads(&self, abandoned: &[AbandonedThread]) {
+        let Some(AbandonedThread { node, subtask }) = abandoned.first() else { return };
+        let count = abandoned.len() as u64;
+        self.show(|record| record.abandoned_threads += count);
+        let warning = format!(
+            "{count} threads did not end with their attempt and were abandoned, the first one that of subtask {subtask} of `{node}`"
+        );
+        tracing::warn!(job = %self.record().name, "{warning}");
+        self.warn(warning);
     }
 
     /// Connects the handle to a thread that is about to run the job.
@@ -265,6 +277,7 @@ impl JobHandle {
             summary: metrics_view::job_summary(record),
             failure: record.failure.clone(),
             failures: record.failures.iter().cloned().collect(),
+            abandoned_threads: record.abandoned_threads,
             guarantee: record.guarantee.clone(),
             warnings: record.warnings.iter().cloned().chain(loss_warnings).collect(),
             operators: record.operators.clone(),

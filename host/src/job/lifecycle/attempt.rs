@@ -16,6 +16,7 @@ use super::attempt_failure::AttemptFailure;
 use super::region_start::RegionRestart;
 use super::regions::{Regions, SourceFailure};
 use super::restart::Restarts;
+use super::shutdown::PendingShutdown;
 use crate::job::checkpoint::{AfterCheckpoint, CheckpointCoordinator};
 use crate::job::dead_letters;
 use crate::job::lost_records::LossLog;
@@ -31,6 +32,8 @@ pub struct Attempt {
     triggers: Arc<CheckpointTriggers>,
     coordinator: CheckpointCoordinator,
     losses: LossLog,
+    /// Set once the process ends.
+    shutdown: Option<PendingShutdown>,
 }
 
 impl Attempt {
@@ -41,13 +44,13 @@ impl Attempt {
         triggers: Arc<CheckpointTriggers>,
         coordinator: CheckpointCoordinator,
     ) -> Attempt {
-        let attempt = Attempt { context, regions, triggers, coordinator, losses: LossLog::default() };
+        let attempt = Attempt { context, regions, triggers, coordinator, losses: LossLog::default(), shutdown: None };
         attempt.show_stats();
         attempt
     }
 
     /// Runs until the attempt ends. Handles `early_messages` first, which arrived during the preparation. All subtasks
-    /// have ended when it returns.
+    /// have ended when it returns, or their threads have been abandoned.
     pub fn run(
         &mut self,
         early_messages: Vec<JobMessage>,
@@ -58,7 +61,8 @@ impl Attempt {
         if end.is_err() {
             self.context.job.show(|record| record.status.advance(JobStatus::Failing));
         }
-        self.regions.end();
+        let abandoned = self.regions.end();
+        self.context.job.note_abandoned_threads(&abandoned);
         self.coordinator.end_uploads();
         self.context.job.end_live_stats();
         self.context.job.log_losses(&mut self.losses, true);
@@ -93,8 +97,16 @@ impl Attempt {
             let mut due_ns = self.regions.restart_wait_ns(now_ns);
             // A barrier would have to wait for subtasks that are still being restored.
             if self.regions.are_running() {
+                self.check_heartbeats(now_ns, restarts)?;
+            }
+            if self.regions.are_running() {
                 self.coordinator.trigger_due(&self.regions, now_ns);
-                due_ns = due_ns.into_iter().chain(self.coordinator.wait_ns(now_ns)).min();
+                let deadlines_ns = [
+                    self.coordinator.wait_ns(now_ns),
+                    self.regions.heartbeat_wait_ns(now_ns),
+                    self.shutdown.as_ref().map(|shutdown| shutdown.wait_ns(now_ns)),
+                ];
+                due_ns = due_ns.into_iter().chain(deadlines_ns.into_iter().flatten()).min();
             }
             if let Some(message) = receive(receiver, due_ns.map(Duration::from_nanos))
                 && let ControlFlow::Break(end) = self.handle(message, restarts)?
@@ -103,11 +115,32 @@ impl Attempt {
             }
             let now_ns = clock.monotonic_ns();
             self.coordinator.fail_expired(&self.regions, now_ns)?;
+            if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.is_over(&self.coordinator, now_ns)) {
+                return Ok(AttemptEnd::Shutdown);
+            }
             self.fail_after_source_failure(restarts)?;
             while let Some(region) = self.regions.due_restart(now_ns) {
                 self.restart_region(region)?;
             }
         }
+    }
+
+    /// Fails a region of which a subtask hangs.
+    fn check_heartbeats(&mut self, now_ns: u64, restarts: &mut Restarts) -> Result<(), AttemptFailure> {
+        match self.regions.check_heartbeats(now_ns) {
+            Some((region, failure)) => self.fail_region(region, failure.into(), restarts),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the last checkpoint, unless some subtask does not process records. Breaks if the attempt ends at once.
+    fn shut_down(&mut self) -> ControlFlow<AttemptEnd> {
+        if !self.regions.are_running() || self.regions.has_source_failure() {
+            return ControlFlow::Break(AttemptEnd::Shutdown);
+        }
+        let now_ns = self.context.environment.clock.monotonic_ns();
+        self.shutdown.get_or_insert_with(|| PendingShutdown::begin(&mut self.coordinator, now_ns));
+        ControlFlow::Continue(())
     }
 
     /// Fails a region if one of its sources has failed, once the checkpoint of the records before the failure is
@@ -130,7 +163,7 @@ impl Attempt {
         let attempt_number = self.context.sender.attempt();
         match message {
             JobMessage::Command(RunningJobCommand::Cancel) => return Ok(ControlFlow::Break(AttemptEnd::Cancelled)),
-            JobMessage::Command(RunningJobCommand::Shutdown) => return Ok(ControlFlow::Break(AttemptEnd::Shutdown)),
+            JobMessage::Command(RunningJobCommand::Shutdown) => return Ok(self.shut_down()),
             JobMessage::Command(RunningJobCommand::TakeCheckpoint(request)) => self.coordinator.request(request),
             JobMessage::Command(RunningJobCommand::UpdateLetters { removed_bytes }) => {
                 self.context.letters.quota.free(removed_bytes);

@@ -16,6 +16,7 @@ mod job_thread;
 mod region_start;
 mod regions;
 mod restart;
+mod shutdown;
 
 #[cfg(test)]
 mod attempt_start_tests;

@@ -60,6 +60,7 @@ impl RegionStart<'_> {
             allow_unclaimed_state: record.allow_unclaimed_state,
             // The job's own checkpoints contain the watermarks that it has reached since it was submitted.
             reset_watermarks: record.reset_watermarks && !self.start.is_own,
+            share: self.environment.permits.share_of(&record.id),
             interrupt: interrupt.clone(),
             listener: self.sender.event_callback(index),
             region: Some(region.clone()),
@@ -94,8 +95,9 @@ impl RegionRestart {
         let name = format!("restart {}", self.context.plan.pipeline.name);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let _announcement = self.sender.announce_prepared(self.index);
-            // All subtasks have ended when the execution is dropped.
-            drop(failed);
+            if let Some(mut failed) = failed {
+                self.context.job.note_abandoned_threads(&failed.end());
+            }
             self.start(&own_interrupt)
         });
         let thread = thread.map_err(|cause| error::internal(format!("cannot start a thread: {cause}")))?;

@@ -10,7 +10,7 @@ use crate::error::{self, Result};
 use crate::job::checkpoint::BarrierTarget;
 use crate::job::view::JobFailure;
 use crate::model::Interrupt;
-use crate::runtime::{Barrier, Execution, Region, StatsReader};
+use crate::runtime::{AbandonedThread, Barrier, Execution, Region, StatsReader, SubtaskFailure};
 
 /// The failure of a source subtask. Its region fails with it after a checkpoint has stored the records before the
 /// failure.
@@ -221,8 +221,27 @@ impl Regions {
         self.0.iter().filter_map(AttemptRegion::live_execution).for_each(Execution::wake_all);
     }
 
-    /// Ends all subtasks of all regions and waits until they have ended.
-    pub fn end(&mut self) {
+    /// Returns whether a source has failed whose records are still to be stored.
+    pub fn has_source_failure(&self) -> bool {
+        self.0.iter().any(|region| region.source_failure.is_some())
+    }
+
+    /// Checks the heartbeats of all subtasks if that is due. Returns a region with a subtask that hangs, and its failure.
+    pub fn check_heartbeats(&mut self, now_ns: u64) -> Option<(usize, SubtaskFailure)> {
+        let running = self.0.iter_mut().enumerate().filter(|(_, region)| region.is_running());
+        let mut executions = running.filter_map(|(index, region)| Some((index, region.execution.as_mut()?)));
+        executions.find_map(|(index, execution)| Some((index, execution.check_heartbeats(now_ns)?)))
+    }
+
+    /// Returns the time until the next check of heartbeats, in nanoseconds.
+    pub fn heartbeat_wait_ns(&self, now_ns: u64) -> Option<u64> {
+        let executions = self.0.iter().filter_map(AttemptRegion::live_execution);
+        executions.map(|execution| execution.heartbeat_wait_ns(now_ns)).min()
+    }
+
+    /// Ends all subtasks of all regions and waits until they have ended. Returns the threads that were abandoned.
+    pub fn end(&mut self) -> Vec<AbandonedThread> {
+        let mut abandoned = Vec::new();
         for region in &self.0 {
             if let Some(execution) = &region.execution {
                 execution.cancel();
@@ -234,10 +253,10 @@ impl Regions {
         for region in &mut self.0 {
             let prepared = region.preparation.take().and_then(|preparation| preparation.finish().ok());
             for mut execution in region.execution.take().into_iter().chain(prepared) {
-                execution.cancel();
-                execution.join();
+                abandoned.extend(execution.end());
             }
         }
+        abandoned
     }
 }
 

@@ -152,6 +152,7 @@ fn new_record(
         ended_at_ms: None,
         restarts: 0,
         attempts: 0,
+        abandoned_threads: 0,
         failures: Default::default(),
         restart_history: Default::default(),
         restoring: false,

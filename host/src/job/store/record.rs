@@ -35,6 +35,9 @@ pub struct JobRecord {
     /// Number of the last attempt, from 1.
     #[serde(default)]
     pub attempts: u32,
+    /// Number of threads of subtasks that did not end with their attempt.
+    #[serde(default)]
+    pub abandoned_threads: u64,
     /// The last failures, oldest first.
     #[serde(default)]
     pub failures: VecDeque<PastFailure>,

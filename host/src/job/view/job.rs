@@ -62,6 +62,9 @@ pub struct JobDetail {
     /// The last failures, oldest first.
     #[serde(default)]
     pub failures: Vec<PastFailure>,
+    /// Number of threads of subtasks that did not end with their attempt, because something that cannot be interrupted blocked them.
+    #[serde(default)]
+    pub abandoned_threads: u64,
     /// The delivery guarantee: `exactly-once`, or why it is less, for each source and sink.
     pub guarantee: String,
     /// Warnings about the pipeline, found at submission, and about lost records, computed from the current counts.

@@ -1,0 +1,36 @@
+//! The last checkpoint before the process ends, so that a job that is resumed repeats as little as possible.
+
+use std::time::Duration;
+
+use crate::job::checkpoint::CheckpointCoordinator;
+
+/// Time that the checkpoint may take. A job whose barrier cannot pass, because its function loops or its sink is blocked, continues from
+/// an older one.
+const CHECKPOINT_TIME: Duration = Duration::from_secs(10);
+
+/// A shutdown that waits for the last checkpoint.
+pub struct PendingShutdown {
+    /// The first checkpoint that was triggered after the shutdown began.
+    checkpoint: u64,
+    deadline_ns: u64,
+}
+
+impl PendingShutdown {
+    /// Schedules the checkpoint.
+    pub fn begin(coordinator: &mut CheckpointCoordinator, now_ns: u64) -> PendingShutdown {
+        let checkpoint = coordinator.next_id();
+        coordinator.checkpoint_now();
+        let time_ns = u64::try_from(CHECKPOINT_TIME.as_nanos()).unwrap_or(u64::MAX);
+        PendingShutdown { checkpoint, deadline_ns: now_ns.saturating_add(time_ns) }
+    }
+
+    /// Returns whether the checkpoint is complete, has failed, or takes too long.
+    pub fn is_over(&self, coordinator: &CheckpointCoordinator, now_ns: u64) -> bool {
+        coordinator.is_settled(self.checkpoint) || now_ns >= self.deadline_ns
+    }
+
+    /// Returns the time that is left, in nanoseconds.
+    pub fn wait_ns(&self, now_ns: u64) -> u64 {
+        self.deadline_ns.saturating_sub(now_ns)
+    }
+}
