@@ -288,6 +288,40 @@ mod tests {
     }
 
     #[test]
+    fn only_a_sender_that_is_not_ahead_of_its_receiver_may_exceed_the_budget() {
+        let (inbox, budget) = (Arc::<Inbox>::default(), Arc::new(EdgeBudget::new(10)));
+        let signals = AttemptSignals::default();
+        let record = |bytes: usize| {
+            let mut batch = crate::model::Batch::default();
+            batch.push(&vec![b'x'; bytes], 0);
+            StreamElement::Batch(crate::pipeline::InputRole::First, batch)
+        };
+        let wakeup = Wakeup::default();
+        let (sender, receiver) = channel(8, &wakeup, &inbox, &budget);
+        signals.subscribe(&wakeup);
+        // Larger than the budget, from a sender that has passed the same barriers as its receiver.
+        sender.send(record(100), &signals, 0).unwrap();
+        let first = receiver.try_next().unwrap().unwrap();
+        assert_eq!((first.charge, budget.used()), (BudgetCharge::Overdraft, 0));
+        receiver.accept(first);
+        std::thread::scope(|scope| {
+            // The sender has passed barrier 1, and the receiver has not. The wait ends when it does.
+            let waiting = scope.spawn(|| sender.send(record(100), &signals, 1).is_ok());
+            receiver.note_passed(1);
+            assert!(waiting.join().unwrap());
+        });
+        receiver.accept(receiver.try_next().unwrap().unwrap());
+        // A barrier that overtakes records needs no budget. What is sent then is counted.
+        signals.overtake(checkpoint_barrier(3));
+        sender.send(record(100), &signals, 2).unwrap();
+        assert!(budget.used() > 100);
+        receiver.accept(receiver.try_next().unwrap().unwrap());
+        assert_eq!(budget.used(), 0);
+        signals.cancel();
+        assert!(sender.send(record(100), &signals, 4).is_err(), "a cancel ends the wait for the budget");
+    }
+
+    #[test]
     fn the_receiver_asks_for_held_records_when_it_has_caught_up() {
         let (inbox, signals) = (Arc::<Inbox>::default(), AttemptSignals::default());
         let (one, other) = (Wakeup::default(), Wakeup::default());

@@ -52,6 +52,8 @@ pub use subtask_failure::{RecordOrigin, SubtaskFailure};
 pub use subtask_snapshot::{BarrierTimes, SubtaskSnapshot};
 
 #[cfg(test)]
+mod channel_budget_tests;
+#[cfg(test)]
 mod multiple_inputs_tests;
 #[cfg(test)]
 mod row_evolution_tests;

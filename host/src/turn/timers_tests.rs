@@ -286,6 +286,56 @@ fn timers_of_one_time_are_taken_once_per_registration() {
     }
 }
 
+/// Fires the due timers in turns in which each timer registers another one. Returns the times of each turn.
+fn fire_and_register(turn: &mut Turn, now: i64, register: impl Fn(i64) -> i64) -> Vec<Vec<i64>> {
+    let mut fired = Vec::new();
+    loop {
+        let due = turn.due_timers(EVENT, now, 4).unwrap();
+        if due.is_empty() {
+            return fired;
+        }
+        assert!(fired.len() < 100, "the advance does not end");
+        turn.begin(Some(&due.keys), now, 0);
+        turn.delete_fired_timers(EVENT, &due.keys.key_of, &due.times).unwrap();
+        let times: Vec<i64> = due.times.iter().map(|time| register(*time)).collect();
+        turn.timer_register(EVENT, &due.keys.key_of, &times).unwrap();
+        turn.commit().unwrap();
+        fired.push(due.times);
+    }
+}
+
+#[test]
+fn a_timer_that_registers_itself_for_its_own_time_waits_for_the_next_advance() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, name) in [(StateBackendKind::Memory, "memory"), (StateBackendKind::RocksDb, "rocksdb")] {
+        let mut turn = open(kind, &folder.path().join(name), Vec::new(), 0..GROUPS);
+        turn.begin(Some(&keys_of(&[1])), 0, 0);
+        turn.timer_register(EVENT, &[0], &[5]).unwrap();
+        turn.commit().unwrap();
+        assert_eq!(fire_and_register(&mut turn, 7, |time| time), [[5]]);
+        assert_eq!(turn.next_timer(EVENT), Some(8), "it is due once the clock has advanced");
+        assert_eq!(fire_and_register(&mut turn, 7, |time| time), [[0; 0]; 0], "the clock has not advanced");
+        assert_eq!(fire_and_register(&mut turn, 8, |time| time - 3), [[5]], "a time before its own waits, too");
+        assert_eq!(fire_and_register(&mut turn, 9, |time| time), [[2]]);
+        // Later times up to the clock's are due at once, in order.
+        assert_eq!(fire_and_register(&mut turn, 10, |time| time + 4), [[2], [6], [10]]);
+        assert_eq!(fire_and_register(&mut turn, 14, |time| time + 100), [[14]]);
+    }
+}
+
+#[test]
+fn timers_of_several_keys_that_register_themselves_end_the_advance() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut turn = open(StateBackendKind::Memory, folder.path(), Vec::new(), 0..GROUPS);
+    turn.begin(Some(&keys_of(&[1, 2, 3, 4, 5, 6])), 0, 0);
+    turn.timer_register(EVENT, &[0, 1, 2, 3, 4, 5], &[1, 2, 3, 3, 4, 9]).unwrap();
+    turn.commit().unwrap();
+    for now in [5, 6, 7] {
+        let fired: Vec<i64> = fire_and_register(&mut turn, now, |time| time).into_iter().flatten().collect();
+        assert_eq!(fired, [1, 2, 3, 3, 4], "each fires once with each advance");
+    }
+}
+
 #[test]
 fn timers_of_an_undeclared_clock_are_refused() {
     let layout = timer_states(&[EVENT]);

@@ -52,6 +52,19 @@ pub(in crate::turn) struct TimerService {
     /// The sub-keys of the staged changes, concatenated.
     sub_keys: Vec<u8>,
     counts: TimerCounts,
+    /// The clock's time when timers were taken last.
+    taken_at: i64,
+    /// Registrations that wait until the clock has advanced. A timer that registers itself for its own time would otherwise be due
+    /// again at once, so that the advance would never end.
+    deferred: Vec<DeferredTimer>,
+}
+
+/// A registration that a firing timer has made for a time that the firing has passed.
+struct DeferredTimer {
+    group: KeyGroup,
+    time: i64,
+    /// The clock's time. The timer is due once the clock is later.
+    until: i64,
 }
 
 /// The staged registration or deletion of a timer.
@@ -145,7 +158,15 @@ impl TimerService {
                 queue.set_lower_bound(group, Some(read_sub_key(sub_key)?.0));
             }
         }
-        Ok(TimerService { state, queue, staged: Vec::new(), sub_keys: Vec::new(), counts })
+        Ok(TimerService {
+            state,
+            queue,
+            staged: Vec::new(),
+            sub_keys: Vec::new(),
+            counts,
+            taken_at: i64::MIN,
+            deferred: Vec::new(),
+        })
     }
 
     /// The internal state that contains the timers.
@@ -155,7 +176,8 @@ impl TimerService {
 
     /// Returns a lower bound of the times of all timers, or `None` if there are no timers.
     pub fn lower_bound(&self) -> Option<i64> {
-        self.queue.order.first().map(|(time, _)| *time)
+        let first = self.queue.order.first().map(|(time, _)| *time);
+        self.deferred.first().map(|timer| timer.until.saturating_add(1)).into_iter().chain(first).min()
     }
 
     /// Makes a timer due again that [`TimerService::take_due`] returned.
@@ -188,6 +210,15 @@ impl TimerService {
         self.counts.measure(backend, (self.state, group, key), changes)
     }
 
+    /// Returns whether a staged registration is not later than all timers of its key that fire in this turn.
+    fn is_passed(&self, staged: &StagedTimer) -> bool {
+        let key = |timer: &StagedTimer| self.sub_keys[timer.sub_key.clone()].get(TIME_BYTES..);
+        let is_fired = |other: &&StagedTimer| {
+            other.change == TimerChange::Fired && other.group == staged.group && key(other) == key(staged)
+        };
+        self.staged.iter().filter(is_fired).map(|fired| fired.time).min().is_some_and(|min| staged.time <= min)
+    }
+
     /// Returns the writes to commit.
     pub fn writes(&self) -> impl Iterator<Item = StateWrite<'_>> {
         self.staged.iter().map(|staged| StateWrite {
@@ -205,8 +236,14 @@ impl TimerService {
     /// Adds the committed registrations to the queue. Call it after the writes were applied.
     pub fn finish_commit(&mut self) {
         self.counts.commit();
-        for StagedTimer { group, time, sub_key, change } in &self.staged {
+        let fired = self.staged.iter().filter(|staged| staged.change == TimerChange::Fired);
+        let last_fired = fired.map(|fired| fired.time).max();
+        for staged in &self.staged {
+            let StagedTimer { group, time, sub_key, change } = staged;
             match change {
+                TimerChange::Registered if last_fired.is_some_and(|last| *time <= last) && self.is_passed(staged) => {
+                    self.deferred.push(DeferredTimer { group: *group, time: *time, until: self.taken_at });
+                }
                 TimerChange::Registered => self.queue.add(*group, *time),
                 TimerChange::Fired => self.counts.note_fired(*group, &self.sub_keys[sub_key.clone()][TIME_BYTES..]),
                 TimerChange::Deleted => {}
@@ -241,6 +278,10 @@ impl TimerService {
         limit: usize,
         is_selected: impl Fn(KeyGroup) -> bool,
     ) -> Result<DueTimers> {
+        self.taken_at = now;
+        for timer in self.deferred.extract_if(.., |timer| timer.until < now) {
+            self.queue.add(timer.group, timer.time);
+        }
         let due = self.queue.order.iter().take_while(|(time, _)| *time <= now);
         let groups: Vec<(i64, KeyGroup)> = due.filter(|(_, group)| is_selected(*group)).copied().collect();
         let page = (2 * limit / groups.len().max(1)).max(PAGE_MIN);
