@@ -178,9 +178,7 @@ fn commands(metrics: &mut Metrics) {
         };
         cancel("cancel_running", &neighbour("running"), &runs);
         cancel("cancel_looping_guest", &looping("looping", 2, "60s"), &has_started);
-        cancel("cancel_firing_timers", &timers(), &|job| {
-            job["operators"][1]["records_out"].as_u64().unwrap_or(0) > 0
-        });
+        cancel("cancel_firing_timers", &timers(), &|job| job["operators"][1]["records_out"].as_u64().unwrap_or(0) > 0);
         cancel("cancel_restart_delay", &failing(), &|job| job["status"] == "RESTARTING");
     }
     let job = server.api.submit_ok(&looping("stopping", 2, "60s")).expect("the job is accepted");

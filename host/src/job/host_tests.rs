@@ -29,7 +29,7 @@ fn output_that_a_savepoint_published_remains_after_a_cancel() {
 }
 
 #[test]
-fn a_resumed_job_continues_from_its_newest_savepoint() {
+fn a_resumed_job_continues_from_the_checkpoint_of_the_shutdown_that_follows_its_savepoint() {
     let test = TestHost::new();
     let host = test.open();
     let id = test.submit(&host, "");
@@ -37,6 +37,8 @@ fn a_resumed_job_continues_from_its_newest_savepoint() {
     assert_eq!(answer(&host, &id, &request).status, "completed");
     let at_savepoint = published(&test.out());
     host.shutdown();
+    let suspended = host.job(&id).unwrap().summary;
+    assert_eq!((suspended.status, suspended.last_checkpoint), (JobStatus::Suspended, Some(2)));
     drop(host);
 
     let host = test.open();
@@ -44,7 +46,7 @@ fn a_resumed_job_continues_from_its_newest_savepoint() {
     let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
     assert_eq!(answer(&host, &id, &request).status, "completed");
     let job = wait(&host, &id, |job| job.summary.status == JobStatus::Finished);
-    assert_eq!(job.summary.last_checkpoint, Some(1), "it was restored from its savepoint");
+    assert_eq!(job.summary.restored_checkpoint, Some(2));
     assert!(published(&test.out()).is_superset(&at_savepoint));
     let all = published(&test.out());
     assert_eq!(all.last().map(|last| last + 1), Some(all.len() as u64), "no number is missing");

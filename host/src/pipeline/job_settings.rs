@@ -20,7 +20,9 @@ const CONCURRENT_MAX: u64 = 100;
 /// Reads `[batch]`.
 pub(super) fn batch(top: &TomlSection<'_>) -> Result<BatchSettings> {
     let mut settings = BatchSettings::default();
-    let Some(section) = top.section("batch", &["records", "bytes", "linger", "channel_bytes"])? else { return Ok(settings) };
+    let Some(section) = top.section("batch", &["records", "bytes", "linger", "channel_bytes"])? else {
+        return Ok(settings);
+    };
     if let Some(item) = section.get("records") {
         settings.records = usize::try_from(item.count(1, BATCH_RECORDS_MAX)?).unwrap_or(usize::MAX);
     }

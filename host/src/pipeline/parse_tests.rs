@@ -108,7 +108,10 @@ fn every_setting_is_read() {
     let pipeline = parse(FULL).unwrap();
     assert_eq!((pipeline.name.as_str(), pipeline.parallelism, pipeline.max_parallelism), ("late-flights", 2, 16));
     assert_eq!(pipeline.seed, Some(7));
-    assert_eq!(pipeline.batch, BatchSettings { records: 500, bytes: 256 << 10, linger: Duration::ZERO, ..BatchSettings::default() });
+    assert_eq!(
+        pipeline.batch,
+        BatchSettings { records: 500, bytes: 256 << 10, linger: Duration::ZERO, ..BatchSettings::default() }
+    );
     assert_eq!(
         pipeline.checkpoint,
         CheckpointSettings {
@@ -226,7 +229,10 @@ fn every_form_of_watermark_is_read() {
 fn defaults_equal_those_of_the_documentation() {
     let pipeline = parse(SMALL).unwrap();
     assert_eq!((pipeline.parallelism, pipeline.max_parallelism, pipeline.seed), (1, 128, None));
-    assert_eq!(pipeline.batch, BatchSettings { records: 1024, bytes: 1 << 20, linger: Duration::from_millis(10), ..BatchSettings::default() });
+    assert_eq!(
+        pipeline.batch,
+        BatchSettings { records: 1024, bytes: 1 << 20, linger: Duration::from_millis(10), ..BatchSettings::default() }
+    );
     assert_eq!(
         pipeline.checkpoint,
         CheckpointSettings {

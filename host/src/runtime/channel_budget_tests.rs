@@ -35,7 +35,7 @@ impl Guest for LargeGuest {
     fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         let mut large = Batch::default();
         let mut keys = Column::new();
-        for value in &batch.values {
+        for value in batch.values.iter() {
             large.push(&vec![b'x'; RECORD_BYTES], 0);
             keys.push(value);
         }
@@ -89,7 +89,8 @@ fn run(overtaking: bool) -> Arc<InFlight> {
     let (mut ended, mut checkpoint, mut final_snapshots) = (0, 0, 0);
     let mut begin = |kind| {
         checkpoint += 1;
-        let barrier = if kind == BarrierKind::Final { barrier(checkpoint, kind) } else { checkpoint_barrier(checkpoint) };
+        let barrier =
+            if kind == BarrierKind::Final { barrier(checkpoint, kind) } else { checkpoint_barrier(checkpoint) };
         execution.inject(barrier);
         if overtaking && kind != BarrierKind::Final {
             execution.overtake(barrier);

@@ -256,8 +256,12 @@ impl Execution {
     /// Cancels all subtasks and waits until they have ended, but not longer than half a minute. Returns the threads that have not ended.
     /// They are abandoned.
     pub fn end(&mut self) -> Vec<AbandonedThread> {
+        self.end_within(END_TIME)
+    }
+
+    pub(super) fn end_within(&mut self, time: Duration) -> Vec<AbandonedThread> {
         self.cancel();
-        let deadline = crossbeam_channel::after(END_TIME);
+        let deadline = crossbeam_channel::after(time);
         while self.has_running_threads() {
             crossbeam_channel::select! {
                 recv(self.ended) -> thread => match thread {

@@ -54,6 +54,8 @@ pub use subtask_snapshot::{BarrierTimes, SubtaskSnapshot};
 #[cfg(test)]
 mod channel_budget_tests;
 #[cfg(test)]
+mod hung_subtask_tests;
+#[cfg(test)]
 mod multiple_inputs_tests;
 #[cfg(test)]
 mod row_evolution_tests;

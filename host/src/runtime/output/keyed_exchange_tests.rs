@@ -29,7 +29,8 @@ fn csv_key(column: usize) -> KeyOrigin {
 #[test]
 fn records_of_a_key_reach_the_owner_of_its_group_in_order() {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| unwatched_channel(100)).unzip();
-    let settings = BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10), ..BatchSettings::default() };
+    let settings =
+        BatchSettings { records: 4, bytes: 1 << 20, linger: Duration::from_millis(10), ..BatchSettings::default() };
     let origin = csv_key(0);
     let mut partition = ResultPartition::keyed(InputRole::Second, senders, origin, 13, settings, Arc::default());
     let mut batch = Batch::default();
@@ -69,8 +70,10 @@ fn records_of_a_key_reach_the_owner_of_its_group_in_order() {
 #[test]
 fn a_batch_goes_at_once_to_a_receiver_that_has_nothing_to_do_and_grows_while_it_is_busy() {
     let (sending, inboxes) = (Wakeup::default(), [(); 2].map(|()| Arc::<Inbox>::default()));
-    let (senders, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|inbox| channel(8, &sending, inbox, &Arc::default())).unzip();
-    let settings = BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::from_secs(1), ..BatchSettings::default() };
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        inboxes.iter().map(|inbox| channel(8, &sending, inbox, &Arc::default())).unzip();
+    let settings =
+        BatchSettings { records: 100, bytes: 1 << 20, linger: Duration::from_secs(1), ..BatchSettings::default() };
     let mut partition =
         ResultPartition::keyed(InputRole::First, senders, KeyOrigin::Emitted, 2, settings, Arc::default());
     let key_of = |receiver: u32| {

@@ -99,7 +99,8 @@ impl TimerHarness {
         let timers = function(Box::new(TimerGuest { called }), turn.with_timers(0..1).unwrap());
         let forward = function(Box::new(ForwardGuest), Turn::stateless(TurnContext::default()));
         let node = |task, target| ChainedNode::new("timers", task, [(OutputId::MAIN, vec![target])].into());
-        let batch = BatchSettings { records: 1, bytes: 1 << 20, linger: Duration::from_secs(3600), ..BatchSettings::default() };
+        let batch =
+            BatchSettings { records: 1, bytes: 1 << 20, linger: Duration::from_secs(3600), ..BatchSettings::default() };
         let signals = Arc::<AttemptSignals>::default();
         let (inbox, output_inbox) = (Arc::<Inbox>::default(), Arc::<Inbox>::default());
         let (sender, receiver) = channel(1000, &inbox.wakeup, &output_inbox, &Arc::default());
