@@ -45,8 +45,7 @@ fn a_shutdown_takes_a_checkpoint_and_the_job_continues_from_it() {
     })
     .unwrap();
     server.api.savepoint(&job, "stop", "{}").unwrap();
-    let mut numbers: Vec<u64> =
-        committed_lines(&out).unwrap().iter().map(|line| line.parse().unwrap()).collect();
+    let mut numbers: Vec<u64> = committed_lines(&out).unwrap().iter().map(|line| line.parse().unwrap()).collect();
     numbers.sort_unstable();
     assert!(numbers.len() >= published);
     assert!(numbers.iter().copied().eq(0..numbers.len() as u64), "no number is missing, and none is there twice");

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use super::testing::{execution_options, function};
 use super::{Execution, ExecutionPlan, FunctionPlan, GuestFactory, SubtaskEvent};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::model::Batch;
 use crate::pipeline::PipelineSpec;
 use crate::sandbox::FunctionKind;
@@ -58,7 +58,7 @@ fn a_hung_subtask_is_found_and_its_thread_is_abandoned() {
         }
         std::thread::sleep(Duration::from_nanos(execution.heartbeat_wait_ns(now_ns)));
     };
-    assert_eq!((failure.code.as_str(), failure.node.as_str(), failure.subtask), ("subtask-hung", "hangs", 1));
+    assert_eq!((failure.code, &*failure.node, failure.subtask), ("subtask-hung", "hangs", 1));
     let abandoned: Vec<_> = execution.end_within(Duration::from_secs(1)).into_iter().collect();
     // The machine may be too busy to end the other threads within this time.
     assert!(abandoned.iter().any(|thread| (thread.node.as_str(), thread.subtask) == ("hangs", 1)));

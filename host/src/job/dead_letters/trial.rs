@@ -81,6 +81,7 @@ pub fn try_letters(
         restore: restored.zip(files).map(|(metadata, files)| RestoredCheckpoint { metadata, files: Arc::new(files) }),
         allow_unclaimed_state: true,
         reset_watermarks: false,
+        share: environment.permits.share_of(&record.id),
         interrupt: Interrupt::default(),
         region: None,
         triggers: None,

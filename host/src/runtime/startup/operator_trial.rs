@@ -50,6 +50,7 @@ impl OperatorTrial {
             options: Arc::new(options),
             subtask: 0,
             wakeup: Wakeup::default(),
+            activity: Arc::default(),
             logs: Arc::new(BTreeMap::new()),
         };
         let node = &plan.pipeline.nodes[index];
