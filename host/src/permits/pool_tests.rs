@@ -148,6 +148,7 @@ fn a_job_with_many_threads_gets_no_more_than_one_with_a_single_thread() {
     // More threads run than there are permits, from before the contention. The other job does not wait for all of them.
     let alone = fixture.start(&single);
     alone.is_done();
+    fixture.clock.set_ms(1001);
     for thread in &threads[..5] {
         thread.tell(Order::Check);
         thread.waits();
