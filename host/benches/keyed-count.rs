@@ -298,6 +298,7 @@ fn run_ours(folder: &Path, records: u64) {
         limit_ceilings: Default::default(),
         compile_in: CompileMode::ThisProcess,
         code_cache: None,
+        policy: Default::default(),
         runtime: runtime.handle().clone(),
     };
     let host = Host::open(options).expect("the host starts");

@@ -21,6 +21,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use cofferdam::access::PipelinePaths;
 use cofferdam::checkpoint::{
     CheckpointFiles, CheckpointKind, CheckpointMetadata, CheckpointStorage, OperatorMetadata, StorageLocation,
     SubtaskMetadata, Verification,
@@ -282,7 +283,7 @@ fn restore(
     std::fs::create_dir_all(&working_dir).expect("a folder can be made");
     let options = ExecutionOptions {
         job_id: JOB.into(),
-        base_dir: PathBuf::new(),
+        paths: PipelinePaths::default(),
         working_dir,
         seed: 7,
         clock: SystemClock::shared(),

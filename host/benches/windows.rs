@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use cofferdam::access::PipelinePaths;
 use cofferdam::clock::SystemClock;
 use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
 use cofferdam::model::{Batch, DueTimers, Interrupt, TimeDomain};
@@ -88,6 +89,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
         limit_ceilings: Default::default(),
         compile_in: CompileMode::ThisProcess,
         code_cache: None,
+        policy: Default::default(),
         runtime: runtime.handle().clone(),
     });
     let host = host.expect("the host starts");
@@ -287,7 +289,7 @@ fn run_timers(count: u64) {
     let scratch = tempfile::tempdir().expect("a folder can be made");
     let options = ExecutionOptions {
         job_id: "bench".into(),
-        base_dir: PathBuf::new(),
+        paths: PipelinePaths::default(),
         working_dir: scratch.path().to_path_buf(),
         seed: 7,
         clock: SystemClock::shared(),

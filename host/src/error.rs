@@ -107,6 +107,8 @@ codes! {
     checkpoint_not_found = "checkpoint-not-found", NotFound;
     checkpoint_corrupt = "checkpoint-corrupt", Corrupt;
     checkpoint_none_usable = "checkpoint-none-usable", Corrupt;
+    restore_hung = "restore-hung", Corrupt;
+    native_denied = "native-denied", Invalid;
     checkpoint_mismatch = "checkpoint-mismatch", Conflict;
     state_migration_failed = "state-migration-failed", Conflict;
     checkpoint_timeout = "checkpoint-timeout", Environment;

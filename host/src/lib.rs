@@ -6,6 +6,7 @@
 #[macro_use]
 mod fail_point;
 
+pub mod access;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

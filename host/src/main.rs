@@ -30,6 +30,9 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report_panic));
     // The default limit on open files is too low for RocksDB and many connections.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
+    if let Ok(program) = std::env::current_exe() {
+        state::check_foreign_files_with(program);
+    }
     let done = match &cli.command {
         CliCommand::Serve(args) => {
             init_log("info");
@@ -97,6 +100,10 @@ fn serve(args: &ServeArgs) -> Result<()> {
     let component_bytes_max = args.component_max.as_u64();
     let limit_ceilings =
         LimitCeilings::parse(&args.max_limit).map_err(|why| request_invalid(format!("--max-limit: {why}")))?;
+    let policy = args.access_policy(&data_dir)?;
+    if let Some(allowed) = policy.allow_list() {
+        stdio::tell(allowed);
+    }
     let host = Host::open(HostOptions {
         data_dir: data_dir.clone(),
         clock: SystemClock::shared(),
@@ -106,6 +113,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
         limit_ceilings,
         compile_in: args.compile.compile_mode(),
         code_cache: None,
+        policy,
         runtime: storage.handle().clone(),
     })?;
     let listener = requests.block_on(http::bind(args.listen))?;
@@ -133,7 +141,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
         host.stop_compiling();
     };
     requests.block_on(http::serve(listener, router, stop));
-    requests.spawn(exit_if_stuck());
+    requests.spawn(exit_if_stuck(host.clone()));
     host.shutdown();
     requests.shutdown_timeout(REQUESTS_TIME);
     storage.shutdown_timeout(REQUESTS_TIME);
@@ -151,10 +159,15 @@ async fn data_dir_lost(host: &Host) -> Error {
 }
 
 /// Exits the process on a second signal, or if its jobs do not end in time. They resume from their checkpoints.
-async fn exit_if_stuck() {
+async fn exit_if_stuck(host: Host) {
     let why = tokio::select! {
         () = cli::second_stop_signal() => "it received a second signal to stop",
-        () = tokio::time::sleep(SHUTDOWN_TIME) => "its jobs did not end in time",
+        () = tokio::time::sleep(SHUTDOWN_TIME) => {
+            // On a thread of its own, so that a lock that is held cannot keep the process.
+            let marked = tokio::task::spawn_blocking(move || host.fail_stuck_restores());
+            let _ = tokio::time::timeout(REQUESTS_TIME, marked).await;
+            "its jobs did not end in time"
+        }
     };
     tracing::warn!("the server exits now because {why}; its jobs resume when it starts again");
     stdio::flush();

@@ -29,6 +29,13 @@ impl Server {
         Ok((Server::start(&checkout.cofferdam(), &work_dir, &[])?, work_dir))
     }
 
+    /// Starts a server in a new folder of this name that allows nothing to pipelines but what `arguments` list.
+    pub fn start_restricted(name: &str, arguments: &[&str]) -> Result<(Server, PathBuf)> {
+        let checkout = Checkout::current();
+        let work_dir = checkout.fresh_dir(&format!("tests/{name}"))?;
+        Ok((Server::start_allowing(Command::new(checkout.cofferdam()), &work_dir, arguments)?, work_dir))
+    }
+
     /// Starts a server on a free loopback port. `work_dir` contains its data folder `data` and its log `server.log`;
     /// the next server started there uses both again. `arguments` are appended to the command line.
     pub fn start(binary: &Path, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
@@ -37,7 +44,13 @@ impl Server {
 
     /// Like [`Server::start`], with a command that ends with the binary's path. The command can change the environment
     /// first.
-    pub fn start_by(mut command: Command, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
+    pub fn start_by(command: Command, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
+        let allowed = allowed_in_tests();
+        let allowed = allowed.iter().map(String::as_str);
+        Server::start_allowing(command, work_dir, &allowed.chain(arguments.iter().copied()).collect::<Vec<_>>())
+    }
+
+    fn start_allowing(mut command: Command, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
         let log_path = log_path(work_dir);
         let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
         let mut child = command
@@ -91,6 +104,17 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns the options that allow what tests read, write and reach: the checkout, the target folder, temporary folders, and
+/// this machine.
+pub fn allowed_in_tests() -> Vec<String> {
+    let checkout = Checkout::current();
+    let folders = [checkout.root, checkout.target, std::env::temp_dir()];
+    let folders = folders.iter().flat_map(|folder| ["--allow-path".to_owned(), folder.display().to_string()]);
+    let addresses =
+        ["127.0.0.1:*", "localhost:*"].into_iter().flat_map(|one| ["--allow-address".to_owned(), one.to_owned()]);
+    folders.chain(addresses).chain(["--allow-native-savepoints".to_owned()]).collect()
 }
 
 /// Returns the log of the servers started in `work_dir`.

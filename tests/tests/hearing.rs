@@ -12,7 +12,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use cofferdam_tests::{Api, Checkout, Server, committed_lines, wait_until};
+use cofferdam_tests::{Api, Checkout, Server, allowed_in_tests, committed_lines, wait_until};
 use serde_json::Value;
 
 /// Far longer than any step takes.
@@ -167,6 +167,7 @@ impl Piped {
         let mut child = Command::new(checkout.cofferdam())
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir.join("data"))
+            .args(allowed_in_tests())
             .current_dir(&dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

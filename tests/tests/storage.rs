@@ -86,6 +86,7 @@ fn a_bucket_that_is_not_there_is_told_at_submit() {
     let Some(s3) = s3() else { return };
     let mut scene = Scene::new("storage-no-bucket", 10).unwrap();
     scene.environment = s3.environment();
+    scene.arguments = vec!["--allow-s3".into(), "nothing-here".into()];
     scene.start().unwrap();
     for (storage, status, code) in
         [("s3://nothing-here/x", 503, "storage-failed"), ("ftp://somewhere", 400, "manifest-invalid")]
@@ -102,6 +103,7 @@ fn a_savepoint_goes_on_from_wherever_it_was_moved() {
     let Some(s3) = s3() else { return };
     let mut scene = Scene::new("storage-moved", 60_000).unwrap();
     scene.environment = s3.environment();
+    scene.arguments = vec!["--allow-s3".into(), BUCKET.into()];
     scene.start().unwrap();
     // In a folder, which is then moved; from there to S3; from there to a folder again.
     let job = scene.submit(&scene.pipeline("rocksdb", 30_000, "interval = \"100ms\""), "").unwrap();

@@ -82,6 +82,7 @@ const RANKS: &[(&str, u8)] = &[
     ("turn", 2),
     ("state", 1),
     ("format", 1),
+    ("access", 0),
     ("model", 0),
     ("pipeline", 0),
     ("clock", 0),
@@ -96,6 +97,7 @@ const RANKS: &[(&str, u8)] = &[
 
 /// The only permitted uses between modules of one rank.
 const SIBLINGS: &[(&str, &str)] = &[
+    ("access", "error"),
     ("pipeline", "error"),
     ("pipeline", "model"),
     ("model", "error"),

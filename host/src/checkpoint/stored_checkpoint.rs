@@ -49,7 +49,7 @@ impl StoredCheckpoint {
                 let own = checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind);
                 match split_checkpoint_location(location) {
                     Some((root, job, id)) if own.is_ok_and(|own| own == format!("{job}/chk-{id}")) => {
-                        CheckpointStorage::open_existing(&root, runtime)?
+                        CheckpointStorage::open_foreign(&root, runtime)?
                     }
                     _ => return Err(moved_without_files(location, &metadata)),
                 }
@@ -58,6 +58,11 @@ impl StoredCheckpoint {
         let storage = storage.interruptible(interrupt);
         storage.verify(&metadata, verification)?;
         Ok(StoredCheckpoint { metadata, storage })
+    }
+
+    /// Returns the folder around everything that opening `location` may read: the location, or the storage of a checkpoint.
+    pub fn outermost_folder(location: &StorageLocation) -> StorageLocation {
+        split_checkpoint_location(location).map_or_else(|| location.clone(), |(root, _, _)| root)
     }
 
     /// Removes a checkpoint or savepoint that a job claimed and no longer needs. A savepoint is removed with all its files, a
@@ -74,7 +79,7 @@ impl StoredCheckpoint {
         }
         match split_checkpoint_location(location) {
             Some((root, job, id)) if may_exist(&root) => {
-                CheckpointStorage::open_existing(&root, runtime)?.remove_checkpoint(&job, id)
+                CheckpointStorage::open_foreign(&root, runtime)?.remove_checkpoint(&job, id)
             }
             _ => Ok(()),
         }
@@ -123,7 +128,7 @@ fn find_metadata(location: &StorageLocation, runtime: Handle) -> Result<Option<(
     if !may_exist(&parent) {
         return Ok(None);
     }
-    let storage = CheckpointStorage::open_existing(&parent, runtime)?;
+    let storage = CheckpointStorage::open_foreign(&parent, runtime)?;
     let has_metadata = storage.file_exists(&within(&folder, METADATA_FILE_NAME))?;
     Ok(has_metadata.then_some((storage, folder)))
 }

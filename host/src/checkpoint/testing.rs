@@ -87,7 +87,7 @@ impl TestStorage {
     }
 
     pub(super) fn read(&self, path: &str) -> Bytes {
-        self.storage.read_bytes(path).unwrap()
+        self.storage.read_checked(path, 0, |_, _| Ok(())).unwrap()
     }
 
     /// Completes a checkpoint that names `files`.

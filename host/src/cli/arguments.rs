@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
+use crate::access::{AccessPolicy, AddressPattern, AllowList};
 use crate::checkpoint::utf8_path;
 use crate::error::Result;
 use crate::job::INSTANCES_MAX;
@@ -89,6 +90,12 @@ pub enum CliCommand {
     /// List, show, try, replay or discard the dead letters of a job that no sink reads.
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
+    /// Open the files of a database. Started as a child process, see `state/rocksdb/foreign_files.rs`.
+    #[command(hide = true)]
+    CheckDatabase {
+        #[arg(long)]
+        folder: PathBuf,
+    },
     /// Compile one component. Started by a server as a child process, see `sandbox/compile/compile_child.rs`.
     #[command(hide = true)]
     CompileComponent {
@@ -294,9 +301,37 @@ pub struct ServeArgs {
     /// Can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub max_limit: Vec<String>,
+    /// Folder or file that pipelines may read and write, with everything below it, also for checkpoints and savepoints. Can be
+    /// given several times. By default pipelines may use no path; their checkpoints are in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub allow_path: Vec<PathBuf>,
+    /// Address that pipelines may connect to, with the host as pipeline files write it; HOST:* allows every port. Can be given
+    /// several times. By default pipelines may connect to no address.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub allow_address: Vec<AddressPattern>,
+    /// Bucket that pipelines may use, with the credentials of the server. Can be given several times.
+    #[arg(long, value_name = "BUCKET")]
+    pub allow_s3: Vec<String>,
+    /// Let jobs start from native savepoints that are not in the server's own storage. Only for savepoints from a trusted source:
+    /// RocksDB opens their files.
+    #[arg(long)]
+    pub allow_native_savepoints: bool,
     /// Additional host name that requests may use. Can be given several times.
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
+}
+
+impl ServeArgs {
+    /// Returns what pipelines may read, write and reach. Error: `path-denied`.
+    pub fn access_policy(&self, data_dir: &std::path::Path) -> Result<AccessPolicy> {
+        AccessPolicy::restricted(AllowList {
+            paths: self.allow_path.clone(),
+            addresses: self.allow_address.clone(),
+            buckets: self.allow_s3.clone(),
+            closed: vec![data_dir.to_owned()],
+            native_savepoints: self.allow_native_savepoints,
+        })
+    }
 }
 
 /// The arguments of `cofferdam build`.

@@ -9,6 +9,7 @@ use super::client::ApiClient;
 use super::{build, dead_letters, new, run, server_commands, state, state_load};
 use crate::error::{Result, internal};
 use crate::sandbox::compile_child;
+use crate::state::check_database_child;
 
 /// Executes every command except `serve`, which the binary executes. The caller prints the error.
 pub fn execute(cli: Cli) -> Result<ExitCode> {
@@ -37,6 +38,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         CliCommand::CompileComponent { out, cpu_seconds, memory_bytes, nice } => {
             return Ok(compile_child(&out, cpu_seconds, memory_bytes, nice));
         }
+        CliCommand::CheckDatabase { folder } => return Ok(check_database_child(&folder)),
         CliCommand::Serve(_) => Err(internal("`serve` is executed by the binary")),
     };
     result.map(|()| ExitCode::SUCCESS)

@@ -48,6 +48,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         limit_ceilings: Default::default(),
         compile_in: args.compile.compile_mode(),
         code_cache: code_cache(args),
+        policy: Default::default(),
         runtime: runtime.handle().clone(),
     })?;
     let interrupted = watch_stop_signals(&runtime);

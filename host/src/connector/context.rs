@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::access::AccessPolicy;
 use crate::clock::SharedClock;
 use crate::model::Interrupt;
 use crate::wakeup::Wakeup;
 
 /// The job, node and subtask that a connector is opened for.
+#[derive(Clone)]
 pub struct ConnectorContext {
     /// The id of the job.
     pub job_id: String,
@@ -20,6 +22,8 @@ pub struct ConnectorContext {
     pub clock: SharedClock,
     /// The folder that relative paths of the pipeline file refer to.
     pub base_dir: PathBuf,
+    /// What the job may read, write and reach.
+    pub policy: AccessPolicy,
     /// The job's seed.
     pub seed: u64,
     /// Ends long work before the first record, such as seeking to a restored position, with the error `interrupted`.

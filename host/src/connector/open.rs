@@ -8,6 +8,7 @@ use super::file::{self, FileCommitter, FileSettings, FileSink, FileSource};
 use super::sink::{Committer, OtherJobOutput, Sink};
 use super::source::{FIRST_RECORDS, HeaderRun, RecordLocation, Replay, Source, SourceCheck};
 use super::{blackhole, generator, socket, stdout};
+use crate::access::{AccessPolicy, PipelinePaths};
 use crate::error::Result;
 use crate::format::{RecordEncoder, SourceDecoding};
 use crate::model::Batch;
@@ -46,13 +47,13 @@ pub fn open_source(
 /// input again.
 pub fn find_record(
     config: &SourceConfig,
-    base_dir: &Path,
+    paths: &PipelinePaths,
     is_match: &mut dyn FnMut(&[u8], &[String]) -> bool,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordLocation> {
     match config {
         SourceConfig::File { path, format, header } => {
-            file::find_record(&base_dir.join(path), *format, *header, is_match, is_cancelled)
+            file::find_record(&paths.join(path), &paths.policy, (*format, *header), is_match, is_cancelled)
         }
         SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => None,
     }
@@ -70,14 +71,19 @@ pub fn replay(config: &SourceConfig) -> Replay {
     }
 }
 
-/// Checks that the input exists (`source-missing`) and can be opened (`source-failed`, `source-encoding`). Returns the names of
-/// the columns, if the input is CSV with a header. Does not connect to a socket.
-pub fn check_source(config: &SourceConfig, base_dir: &Path, check: SourceCheck<'_>) -> Result<Option<Vec<String>>> {
+/// Checks that the input is allowed (`path-denied`, `address-denied`), exists (`source-missing`) and can be opened (`source-failed`,
+/// `source-encoding`). Returns the names of the columns, if the input is CSV with a header. Does not connect to a socket.
+pub fn check_source(
+    config: &SourceConfig,
+    paths: &PipelinePaths,
+    check: SourceCheck<'_>,
+) -> Result<Option<Vec<String>>> {
     match config {
         SourceConfig::File { path, format, header } => {
-            file::check_source(&file_settings(path, *format, *header, UndecodablePolicy::Fail), base_dir, check)
+            file::check_source(&file_settings(path, *format, *header, UndecodablePolicy::Fail), paths, check)
         }
-        SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => Ok(None),
+        SourceConfig::Socket { address, .. } => paths.policy.check_address(address).map(|()| None),
+        SourceConfig::Generator { .. } => Ok(None),
     }
 }
 
@@ -99,11 +105,11 @@ pub fn first_records(
 }
 
 /// Checks at submit that all inputs of a source have the columns that its consumers need.
-pub fn check_headers(config: &SourceConfig, base_dir: &Path, decoding: &SourceDecoding) -> Result<()> {
+pub fn check_headers(config: &SourceConfig, paths: &PipelinePaths, decoding: &SourceDecoding) -> Result<()> {
     match config {
         SourceConfig::File { path, format, header } => {
             let settings = file_settings(path, *format, *header, decoding.on_undecodable);
-            file::check_headers(&settings, base_dir, decoding)
+            file::check_headers(&settings, paths, decoding)
         }
         SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => Ok(()),
     }
@@ -123,11 +129,11 @@ pub fn open_sink(
     })
 }
 
-/// Checks at submit that the sink can be written. Leaves nothing behind. Error: `sink-unwritable`, with the path and the
-/// system's reason.
-pub fn check_sink(config: &SinkConfig, base_dir: &Path) -> Result<()> {
+/// Checks at submit that the sink can be written. Leaves nothing behind. Errors: `path-denied`, and `sink-unwritable` with the
+/// path and the system's reason.
+pub fn check_sink(config: &SinkConfig, paths: &PipelinePaths) -> Result<()> {
     match config {
-        SinkConfig::File { path } => file::check_sink(&base_dir.join(path)),
+        SinkConfig::File { path } => file::check_sink(&paths.join(path), &paths.policy),
         SinkConfig::Stdout | SinkConfig::Blackhole => Ok(()),
     }
 }
@@ -136,7 +142,9 @@ pub fn check_sink(config: &SinkConfig, base_dir: &Path) -> Result<()> {
 pub fn committer(config: &SinkConfig, context: &ConnectorContext) -> Box<dyn Committer> {
     match config {
         SinkConfig::File { path } => Box::new(FileCommitter::new(path, context)),
-        SinkConfig::Stdout | SinkConfig::Blackhole => Box::new(NoopCommitter { node: context.node.clone() }),
+        SinkConfig::Stdout | SinkConfig::Blackhole => {
+            Box::new(NoopCommitter { node: context.node.clone(), policy: context.policy.clone() })
+        }
     }
 }
 
@@ -147,21 +155,21 @@ pub fn committer(config: &SinkConfig, context: &ConnectorContext) -> Box<dyn Com
 pub fn check_promise(
     committables: &[Vec<u8>],
     sink: Option<&SinkConfig>,
-    base_dir: &Path,
+    paths: &PipelinePaths,
     node: &str,
 ) -> Result<Vec<String>> {
     // Only the file sink has committables.
     let own = match sink {
-        Some(SinkConfig::File { path }) => Some(base_dir.join(path)),
+        Some(SinkConfig::File { path }) => Some(paths.join(path)),
         Some(SinkConfig::Stdout | SinkConfig::Blackhole) | None => None,
     };
-    file::check_promise(committables, own.as_deref(), node)
+    file::check_promise(committables, own.as_deref(), &paths.policy, node)
 }
 
 /// Returns the output that other jobs have published in the folder of a sink, by job id.
-pub fn published_by_other_jobs(sink: &SinkConfig, base_dir: &Path) -> BTreeMap<String, OtherJobOutput> {
+pub fn published_by_other_jobs(sink: &SinkConfig, paths: &PipelinePaths) -> BTreeMap<String, OtherJobOutput> {
     match sink {
-        SinkConfig::File { path } => file::output_of_other_jobs(&base_dir.join(path)),
+        SinkConfig::File { path } => file::output_of_other_jobs(&paths.join(path), &paths.policy),
         SinkConfig::Stdout | SinkConfig::Blackhole => BTreeMap::new(),
     }
 }
@@ -169,6 +177,7 @@ pub fn published_by_other_jobs(sink: &SinkConfig, base_dir: &Path) -> BTreeMap<S
 /// The committer of sinks that publish as they write.
 struct NoopCommitter {
     node: String,
+    policy: AccessPolicy,
 }
 
 impl Committer for NoopCommitter {
@@ -181,6 +190,6 @@ impl Committer for NoopCommitter {
     }
 
     fn adopt(&self, committables: &[Vec<u8>]) -> Result<Vec<String>> {
-        file::check_promise(committables, None, &self.node)
+        file::check_promise(committables, None, &self.policy, &self.node)
     }
 }

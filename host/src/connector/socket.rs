@@ -48,6 +48,7 @@ impl SocketSource {
         on_undecodable: UndecodablePolicy,
         context: &ConnectorContext,
     ) -> Result<SocketSource> {
+        context.policy.check_address(address)?;
         let records = match context.subtask {
             0 => Some(RecordSplitter::new(connect(address)?, format, 0).counting_lines()),
             _ => None,

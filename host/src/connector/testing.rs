@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::context::ConnectorContext;
 use super::source::{Poll, Source};
+use crate::access::AccessPolicy;
 use crate::clock::ManualClock;
 use crate::model::{Batch, Interrupt};
 use crate::wakeup::Wakeup;
@@ -18,6 +19,7 @@ pub(super) fn context(base_dir: &Path) -> ConnectorContext {
         parallelism: 1,
         clock: Arc::new(ManualClock::default()),
         base_dir: base_dir.to_owned(),
+        policy: AccessPolicy::default(),
         seed: 1,
         interrupt: Interrupt::default(),
         wakeup: Wakeup::default(),

@@ -49,7 +49,12 @@ impl AllowedHosts {
 
 /// Refuses a request that names no host, or a host that is not allowed.
 pub(super) async fn check_host(State(allowed): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
-    let header = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+    let mut headers = request.headers().get_all(header::HOST).iter();
+    let header = headers.next().map(|host| host.to_str().unwrap_or_default());
+    if headers.next().is_some() {
+        // Another server on the way may go by another one of them.
+        return Problem::from(request_invalid("the request has several Host headers")).into_response();
+    }
     let authority = request.uri().authority().map(Authority::as_str);
     let hosts = [header, authority];
     let mut given = hosts.iter().flatten().peekable();

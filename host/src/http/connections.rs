@@ -27,6 +27,8 @@ const CONNECTIONS_MAX: u32 = 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long a client may take to send a request's header or to start its next request.
 const HEADER_TIME: Duration = Duration::from_secs(30);
+/// Limit on the size of a request's header, in bytes. Each open connection may hold that much.
+const HEADER_BYTES_MAX: usize = 64 << 10;
 /// How long a client may read nothing of an answer.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Pause after a connection could not be accepted, for example because no file descriptor is free.
@@ -89,7 +91,7 @@ async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Recei
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(header_time);
+    builder.timer(TokioTimer::new()).header_read_timeout(header_time).max_buf_size(HEADER_BYTES_MAX);
     let io = TokioIo::new(WriteTimeout::new(stream, WRITE_TIME));
     let mut connection = pin!(builder.serve_connection(io, service));
     let stops = async { drop(stopped.wait_for(|stopped| *stopped).await) };

@@ -22,7 +22,9 @@ use crate::job::view::{
 };
 
 /// Size limit of a pipeline file, in bytes.
-const PIPELINE_BYTES_MAX: usize = 1 << 20;
+const PIPELINE_BYTES_MAX: usize = 64 << 10;
+/// Limit on the name of a pipeline file, in bytes.
+const FILE_NAME_BYTES_MAX: usize = 255;
 /// Content type of a pipeline file.
 const PIPELINE_TYPE: &str = "application/toml";
 
@@ -108,6 +110,9 @@ pub(super) async fn submit(
     let query = query_of(query)?;
     if query.base_dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
         return Err(request_invalid("base_dir must be an absolute path").into());
+    }
+    if query.file_name.len() > FILE_NAME_BYTES_MAX {
+        return Err(request_invalid(format!("file_name is longer than {FILE_NAME_BYTES_MAX} bytes")).into());
     }
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;

@@ -44,6 +44,7 @@ impl TestServer {
             limit_ceilings: Default::default(),
             compile_in: CompileMode::ThisProcess,
             code_cache: None,
+            policy: Default::default(),
             runtime: tokio::runtime::Handle::current(),
         })
         .unwrap();

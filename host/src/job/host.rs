@@ -21,6 +21,7 @@ use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, JobDetail, JobStatus,
     JobSummary, ReplaysStarted, SavepointFormat, SavepointView, StoredSavepoint, TrialView,
 };
+use crate::access::AccessPolicy;
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};
 use crate::clock::SharedClock;
 use crate::error::{self, Error, Result};
@@ -52,6 +53,8 @@ pub struct HostOptions {
     pub compile_in: CompileMode,
     /// Where compiled code is kept. `None` means in the data folder.
     pub code_cache: Option<CodeCacheFolder>,
+    /// What pipelines may read, write and reach.
+    pub policy: AccessPolicy,
     /// The runtime for calls to checkpoint storage, and for nothing else. Callers block while they wait for its
     /// threads. On a runtime that also runs other blocking work, all threads could wait for each other.
     pub runtime: tokio::runtime::Handle,
@@ -101,6 +104,7 @@ impl Host {
             limit_ceilings: options.limit_ceilings,
             capacity: ServerCapacity::new(options.instances_max as usize, SUBTASKS_MAX),
             permits,
+            policy: options.policy,
         });
         let registry = JobRegistry::open(&data_dir.jobs(), environment.clone())?;
         let component_bytes_max = options.component_bytes_max;
@@ -137,6 +141,12 @@ impl Host {
     pub fn shutdown(&self) {
         self.stop_compiling();
         self.shared.registry.shutdown();
+    }
+
+    /// Marks the jobs as failed whose restore goes on long after [`Host::shutdown`] interrupted it. The next start of the process
+    /// would hang in the same way.
+    pub fn fail_stuck_restores(&self) {
+        self.shared.registry.fail_stuck_restores();
     }
 
     /// Creates a file in the data folder for an upload. The file is deleted when it is dropped.

@@ -1,10 +1,10 @@
 //! Plans a pipeline: resolves its components and loads their functions. Starts nothing.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::store::ComponentStore;
+use crate::access::{PipelinePaths, denied_or};
 use crate::error::{self, Error, Result};
 use crate::pipeline::{self, FunctionReference, Grants, NodeKind, OperatorNode, PipelineNode, PipelineSpec};
 use crate::runtime::{ExecutionPlan, FunctionPlan, GuestOptions, PlanPurpose};
@@ -34,7 +34,7 @@ pub(super) fn plan(
     pipeline: PipelineSpec,
     resolved: &BTreeMap<String, String>,
     components: &ComponentStore,
-    base_dir: &Path,
+    paths: &PipelinePaths,
     stopped: &dyn Fn() -> bool,
 ) -> Result<ExecutionPlan> {
     let mut functions = BTreeMap::new();
@@ -59,7 +59,7 @@ pub(super) fn plan(
         };
         let description = description.clone();
         check_grants(node, operator, reference, &component)?;
-        let grants = Arc::new(with_folder_below(&operator.grants, base_dir));
+        let grants = Arc::new(with_allowed_folder(node, &operator.grants, paths)?);
         if matches!(purpose, PlanPurpose::Submit) {
             check_folder(node, &grants)?;
         }
@@ -70,7 +70,7 @@ pub(super) fn plan(
         });
         functions.insert(node.id.clone(), FunctionPlan { description, make });
     }
-    ExecutionPlan::new_for(purpose, pipeline, functions, base_dir)
+    ExecutionPlan::new_for(purpose, pipeline, functions, paths)
 }
 
 /// Checks that the operator is granted what its component imports. Error: `grant-missing`.
@@ -91,12 +91,21 @@ fn check_grants(
     .about(id, "component"))
 }
 
-fn with_folder_below(grants: &Grants, base_dir: &Path) -> Grants {
+/// Returns grants whose folder has its path without links, if it is allowed. Error: `path-denied`.
+fn with_allowed_folder(node: &PipelineNode, grants: &Grants, paths: &PipelinePaths) -> Result<Grants> {
     let mut grants = grants.clone();
     if let Some(folder) = &mut grants.folder {
-        folder.path = base_dir.join(&folder.path);
+        let path = paths.join(&folder.path);
+        let unreadable = |cause: std::io::Error| {
+            denied_or(&cause, || {
+                error::manifest_invalid(format!("the granted folder {} cannot be read: {cause}", path.display()))
+            })
+            .context(format!("operator `{}`", node.id))
+            .about(&node.id, "grants")
+        };
+        folder.path = paths.policy.resolve(&path).map_err(unreadable)?;
     }
-    grants
+    Ok(grants)
 }
 
 /// Checks that the granted folder can be listed and is not one of the kernel's. Errors: `path-denied`, `manifest-invalid`.

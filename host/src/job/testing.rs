@@ -37,6 +37,7 @@ impl TestHost {
             limit_ceilings: Default::default(),
             compile_in: CompileMode::ThisProcess,
             code_cache: None,
+            policy: Default::default(),
             runtime: self.runtime.handle().clone(),
         };
         Host::open(options).unwrap()

@@ -6,6 +6,7 @@ mod batch;
 mod column;
 mod counters;
 mod dead_letter;
+mod element_budget;
 mod event_time;
 mod fault;
 mod interrupt;
@@ -18,6 +19,7 @@ pub use batch::{Batch, NO_ATTRIBUTES, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
 pub use counters::Counters;
 pub use dead_letter::LetterReplay;
+pub use element_budget::{budgeted_vec, within_element_budget};
 pub use event_time::{
     DueTimers, JoinedPairs, PairSide, TimeDomain, WindowElements, Windows, time_bytes, time_of_bytes,
 };

@@ -1,5 +1,6 @@
 //! Parses a pipeline file: the entry point, and the checks that concern the whole pipeline.
 
+use parking_lot::Mutex;
 use toml::de::DeTable;
 
 use super::bounds::{NAME_CHARS_MAX, parallelism};
@@ -33,10 +34,15 @@ const TOP_KEYS: &[&str] = &[
     "sink",
 ];
 
+/// Held while a text is parsed. A parser needs some thousand times the memory of a hostile text, so that only one runs at a
+/// time, whatever the number of requests.
+static PARSING: Mutex<()> = Mutex::new(());
+
 impl PipelineSpec {
     /// Parses and checks the text of a pipeline file. Errors contain `file_name` and their location in the text, see
     /// [`crate::error::Error::location`]. Opens no file.
     pub fn parse(text: &str, file_name: &str) -> Result<PipelineSpec> {
+        let _one_at_a_time = PARSING.lock();
         let text = PipelineText { file: file_name, text };
         let document = DeTable::parse(text.text).map_err(|error| syntax_error(&text, &error))?;
         let top = TomlSection::open(&text, "the pipeline file".to_string(), 0..0, document.get_ref());
@@ -47,6 +53,7 @@ impl PipelineSpec {
 
 /// Returns the location of a node's setting in a valid pipeline file, or of the node if the setting is missing.
 pub fn locate(text: &str, file_name: &str, node: &str, key: &str) -> Option<TextLocation> {
+    let _one_at_a_time = PARSING.lock();
     let text = PipelineText { file: file_name, text };
     let document = DeTable::parse(text.text).ok()?;
     let kinds =

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::{
     Barrier, BarrierKind, Execution, ExecutionOptions, ExecutionPlan, NodeStats, RestoredCheckpoint, SubtaskEvent,
 };
+use crate::access::PipelinePaths;
 use crate::clock::SystemClock;
 use crate::permits::JobShare;
 use crate::runtime::channel::{ChannelReceiver, ChannelSender, channel};
@@ -55,7 +56,7 @@ pub(super) fn execution_options(
     let (sender, events) = unbounded();
     let options = ExecutionOptions {
         job_id: "job".into(),
-        base_dir: base_dir.to_owned(),
+        paths: PipelinePaths::unrestricted(base_dir),
         working_dir: working_dir.to_owned(),
         seed: 7,
         clock: SystemClock::shared(),

@@ -52,6 +52,6 @@ pub use entry::{
 pub use open::open;
 pub use ordered_key::{read_ordered, write_ordered};
 pub use restore::{check_schema_compatibility, read_snapshot};
-pub use rocksdb::{DEFAULT_MEMORY_BYTES, set_memory_limit};
+pub use rocksdb::{DEFAULT_MEMORY_BYTES, check_database_child, check_foreign_files_with, set_memory_limit};
 pub use row_values::ValueRows;
 pub use snapshot::{FileRef, FileStore, RestoreSource, SnapshotFormat, StateHandle, StateSnapshot};

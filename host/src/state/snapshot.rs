@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::description::StateLayout;
 use super::entry::StateSize;
 use crate::error::Result;
+use crate::model::Interrupt;
 use crate::pipeline::StateBackendKind;
 
 /// The state of a subtask as it was at a barrier. Its files are not in the checkpoint storage yet.
@@ -55,8 +56,10 @@ pub struct StateHandle {
     /// Format of the files.
     pub format: SnapshotFormat,
     /// The states that the files contain, by stored id.
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub layout: StateLayout,
     /// The files.
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub files: Vec<FileRef>,
     /// Size of the state.
     pub size: StateSize,
@@ -92,6 +95,11 @@ pub trait FileStore: Send + Sync {
     /// Returns false, without any effect, if the storage cannot link.
     fn link_file(&self, _file: &FileRef, _to: &Path) -> Result<bool> {
         Ok(false)
+    }
+    /// Returns what ends the reading of files, if others than this host may have written them. Then a native library must not
+    /// read them unchecked.
+    fn foreign(&self) -> Option<&Interrupt> {
+        None
     }
 }
 

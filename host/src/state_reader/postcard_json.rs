@@ -4,8 +4,8 @@
 //! tuple of one element is that element. A number that JSON cannot represent exactly is a string.
 //!
 //! Invariant: bytes, shapes and JSON are untrusted. A shape may describe many values that take no bytes
-//! (`[();1000000000]`), so the number of values is bounded by the number of bytes, and absolutely. A larger value is shown in
-//! hex.
+//! (`[();1000000000]`), or repeat long names, so the number of values and the bytes of names are bounded. A value beyond
+//! the bounds is shown in hex.
 
 use serde_json::{Map, Number, Value};
 
@@ -18,10 +18,13 @@ const VALUES_BASE: usize = 4096;
 /// Upper bound on the values within a value. JSON takes up to 700 bytes of memory for each.
 const VALUES_MAX: usize = 1 << 17;
 
+/// Upper bound on the bytes of all names of fields and variants in a value.
+const NAME_BYTES_MAX: usize = 16 << 20;
+
 /// Returns the value as JSON. `None` if the bytes are not exactly one value of this shape.
 pub(super) fn decode(shape: &ValueShape, bytes: &[u8]) -> Option<Value> {
     let values_left = bytes.len().saturating_add(VALUES_BASE).min(VALUES_MAX);
-    let mut reader = PostcardReader { rest: bytes, values_left };
+    let mut reader = PostcardReader { rest: bytes, values_left, name_bytes_left: NAME_BYTES_MAX };
     let value = reader.value(shape)?;
     reader.rest.is_empty().then_some(value)
 }
@@ -39,6 +42,7 @@ pub(super) fn encode(shape: &ValueShape, value: &Value) -> Result<Vec<u8>, Strin
 struct PostcardReader<'a> {
     rest: &'a [u8],
     values_left: usize,
+    name_bytes_left: usize,
 }
 
 impl<'a> PostcardReader<'a> {
@@ -82,6 +86,12 @@ impl<'a> PostcardReader<'a> {
         std::str::from_utf8(text).ok()
     }
 
+    /// Copies the name of a field or variant.
+    fn name(&mut self, name: &str) -> Option<String> {
+        self.name_bytes_left = self.name_bytes_left.checked_sub(name.len())?;
+        Some(name.to_owned())
+    }
+
     fn value(&mut self, shape: &ValueShape) -> Option<Value> {
         self.values_left = self.values_left.checked_sub(1)?;
         Some(match shape {
@@ -116,14 +126,14 @@ impl<'a> PostcardReader<'a> {
             ValueShape::Map(key, value) => self.map(key, value)?,
             ValueShape::Tuple(parts) => self.tuple(parts)?,
             ValueShape::Struct(fields) => {
-                let field = |(name, shape): &(String, ValueShape)| Some((name.clone(), self.value(shape)?));
+                let field = |(name, shape): &(String, ValueShape)| Some((self.name(name)?, self.value(shape)?));
                 Value::Object(fields.iter().map(field).collect::<Option<_>>()?)
             }
             ValueShape::Enum(variants) => {
                 let (name, fields) = variants.get(usize::try_from(self.varint(32)?).ok()?)?;
                 match fields {
-                    None => name.clone().into(),
-                    Some(fields) => Value::Object(Map::from_iter([(name.clone(), self.value(fields)?)])),
+                    None => self.name(name)?.into(),
+                    Some(fields) => Value::Object(Map::from_iter([(self.name(name)?, self.value(fields)?)])),
                 }
             }
         })

@@ -58,8 +58,10 @@ pub struct CheckpointMetadata {
     /// Number of key groups.
     pub max_parallelism: u32,
     /// The schemas of rows that the operators refer to, as text, each once.
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub schemas: Vec<String>,
     /// All nodes of the pipeline.
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub operators: Vec<OperatorMetadata>,
 }
 
@@ -72,8 +74,10 @@ pub struct OperatorMetadata {
     pub parallelism: u32,
     /// The version of an operator. Two while a newer version takes over. Empty for sources and sinks, and if the checkpoint has an
     /// older format or was written without a job.
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub versions: Vec<OperatorVersion>,
     /// The subtasks in order of their numbers.
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub subtasks: Vec<SubtaskMetadata>,
 }
 

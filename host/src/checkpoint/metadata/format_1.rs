@@ -19,6 +19,7 @@ pub(super) struct MetadataV1 {
     kind: CheckpointKind,
     taken_at_ms: i64,
     max_parallelism: u32,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     operators: Vec<OperatorV1>,
 }
 
@@ -26,6 +27,7 @@ pub(super) struct MetadataV1 {
 struct OperatorV1 {
     id: String,
     parallelism: u32,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     subtasks: Vec<SubtaskV1>,
 }
 
@@ -41,7 +43,9 @@ struct SubtaskV1 {
 struct StateHandleV1 {
     /// Called the backend in format 1: 0 is memory, whose files are canonical, and 1 is RocksDB.
     format: SnapshotFormat,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     layout: Vec<StateDescriptionV1>,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     files: Vec<FileRef>,
     size: StateSize,
 }

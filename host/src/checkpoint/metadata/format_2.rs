@@ -20,6 +20,7 @@ pub(super) struct MetadataV2 {
     pub taken_at_ms: i64,
     pub seed: Option<u64>,
     pub max_parallelism: u32,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub operators: Vec<OperatorV2>,
 }
 
@@ -27,6 +28,7 @@ pub(super) struct MetadataV2 {
 pub(super) struct OperatorV2 {
     pub id: String,
     pub parallelism: u32,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub subtasks: Vec<SubtaskV2>,
 }
 

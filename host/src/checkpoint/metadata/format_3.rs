@@ -18,6 +18,7 @@ pub(super) struct MetadataV3 {
     pub taken_at_ms: i64,
     pub seed: Option<u64>,
     pub max_parallelism: u32,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub operators: Vec<OperatorV3>,
 }
 
@@ -25,6 +26,7 @@ pub(super) struct MetadataV3 {
 pub(super) struct OperatorV3 {
     pub id: String,
     pub parallelism: u32,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub subtasks: Vec<SubtaskV3>,
 }
 
@@ -42,7 +44,9 @@ pub(super) struct SubtaskV3 {
 #[derive(Deserialize)]
 pub(super) struct StateHandleV3 {
     pub format: SnapshotFormat,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub layout: Vec<StateDescriptionV3>,
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub files: Vec<FileRef>,
     pub size: StateSize,
 }

@@ -14,4 +14,5 @@ mod operator_version;
 mod codec_tests;
 
 pub use checkpoint_metadata::{CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
+pub(super) use codec::MetadataLimits;
 pub use operator_version::OperatorVersion;

@@ -18,11 +18,13 @@ pub struct OperatorVersion {
     /// Number of the version: 1 for the first one. A restore with another component, function or settings begins the next one.
     pub generation: u32,
     /// The key groups that the version owns.
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub key_groups: Vec<Range<u32>>,
     /// The type of the keys, such as `i64` or `(string, i64)`. Empty if the operator has no keys, or if their type is not known.
     pub key_type: String,
     /// For each input, the index in [`schemas`](super::CheckpointMetadata::schemas) of the rows that it reads. `None` for an input
     /// that reads raw bytes or JSON.
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
     pub inputs: Vec<Option<u32>>,
 }
 

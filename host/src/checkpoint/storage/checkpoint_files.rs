@@ -18,10 +18,15 @@ use super::store::CheckpointStorage;
 use crate::checkpoint::metadata::CheckpointKind;
 use crate::clock::random_u64;
 use crate::error::{self, Result};
+use crate::model::Interrupt;
 use crate::state::{FileRef, FileStore};
 
 /// The largest file that a store copies by itself (a limit of Amazon S3).
 const COPY_BYTES_MAX: u64 = 5 << 30;
+
+/// The largest file that is read into memory from a storage to which others may write. Cofferdam begins a new file after
+/// 64 MiB, but an entry is not divided.
+const FOREIGN_BYTES_MAX: u64 = 256 << 20;
 
 /// Stores and reads the files of one checkpoint. All subtasks may share one object.
 pub struct CheckpointFiles {
@@ -165,6 +170,12 @@ impl FileStore for CheckpointFiles {
     }
 
     fn get(&self, file: &FileRef) -> Result<Bytes> {
+        if self.storage.is_foreign && file.bytes > FOREIGN_BYTES_MAX {
+            return Err(error::checkpoint_corrupt(format!(
+                "{}: the file has {} bytes; one that is read as a whole has at most {FOREIGN_BYTES_MAX} in a storage of others",
+                file.path, file.bytes
+            )));
+        }
         let mut bytes = Vec::new();
         self.storage.read_verified(file, |chunk| {
             bytes.extend_from_slice(chunk);
@@ -183,7 +194,12 @@ impl FileStore for CheckpointFiles {
         read
     }
 
+    fn foreign(&self) -> Option<&Interrupt> {
+        self.storage.is_foreign.then_some(&self.storage.interrupt)
+    }
+
     fn link_file(&self, file: &FileRef, to: &Path) -> Result<bool> {
+        self.storage.check_readable(&file.path)?;
         let stored = self.storage.root.join(checked_path(&file.path)?.as_ref());
         if stored.folder().is_none_or(|stored| fs::hard_link(stored, to).is_err()) {
             // If the file is missing, reading it reports that.

@@ -18,11 +18,24 @@ const CHUNK_BYTES: u64 = 8 << 20;
 const READERS_MAX: usize = 4;
 
 impl CheckpointStorage {
-    /// Reads a whole file that has no recorded length or checksum.
-    pub(in crate::checkpoint) fn read_bytes(&self, path: &str) -> Result<Bytes> {
+    /// Reads a whole file that has no recorded length or checksum. Its length, and its first `header_bytes` bytes with it,
+    /// are passed to `check` before more is read.
+    pub(in crate::checkpoint) fn read_checked(
+        &self,
+        path: &str,
+        header_bytes: u64,
+        check: impl FnOnce(&[u8], u64) -> Result<()>,
+    ) -> Result<Bytes> {
         let location = checked_path(path)?;
-        let read = async { self.store.get(&location).await?.bytes().await };
-        self.block_on(read).map_err(|e| self.read_failed(path, &e))
+        self.check_readable(path)?;
+        let failed = |e: object_store::Error| self.read_failed(path, &e);
+        let length = self.block_on(self.store.head(&location)).map_err(failed)?.size;
+        let read = |end: u64| match end {
+            0 => Ok(Bytes::new()),
+            end => self.block_on(self.store.get_range(&location, 0..end)).map_err(failed),
+        };
+        check(&read(length.min(header_bytes))?, length)?;
+        read(length)
     }
 
     /// Passes the content of a file to `take`, chunk by chunk. Verifies the length before and the checksum at the end.
@@ -74,6 +87,7 @@ impl CheckpointStorage {
     /// Checks that a file exists and has its length.
     pub(in crate::checkpoint) fn verify_length(&self, file: &FileRef) -> Result<()> {
         let location = checked_path(&file.path)?;
+        self.check_readable(&file.path)?;
         let meta = self.block_on(self.store.head(&location)).map_err(|e| self.read_failed(&file.path, &e))?;
         check_length(file, meta.size)
     }

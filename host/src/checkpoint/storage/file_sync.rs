@@ -39,7 +39,7 @@ impl CheckpointStorage {
     /// Stores bytes as a file, durably.
     pub(in crate::checkpoint) fn write_synced(&self, path: &str, bytes: Bytes) -> Result<()> {
         let location = checked_path(path)?;
-        self.before_change()?;
+        self.before_change(path)?;
         fail_point!("storage.put", error::storage_failed);
         self.block_on(self.store.put(&location, bytes.into())).map_err(|e| self.failed(path, &e))?;
         fail_point!("storage.put-done", error::storage_failed);
@@ -61,7 +61,7 @@ impl CheckpointStorage {
             return Ok(written);
         }
         let location = checked_path(path)?;
-        self.before_change()?;
+        self.before_change(path)?;
         let upload = self.block_on(self.store.put_multipart(&location));
         let mut upload = upload.map_err(|e| self.failed(path, &e))?;
         let mut send_parts = || -> Result<()> {
@@ -91,7 +91,7 @@ impl CheckpointStorage {
         let failed = |e: std::io::Error| local_failed(local, &e);
         let to = self.root.join(checked_path(path)?.as_ref());
         let Some((to, folder)) = to.folder().and_then(|to| Some((to, to.parent()?))) else { return Ok(None) };
-        self.before_change()?;
+        self.before_change(path)?;
         let mut file = File::open(local).map_err(failed)?;
         fail_point!("storage.sync-linked", error::storage_failed);
         file.sync_all().map_err(failed)?;
@@ -117,6 +117,7 @@ impl CheckpointStorage {
     /// Creates the marker file of a published checkpoint. In a folder the marker is not synced.
     pub(super) fn write_marker(&self, path: &str) -> Result<()> {
         fail_point!("storage.mark", error::storage_failed);
+        self.before_change(path)?;
         match self.root.join(path).folder() {
             Some(local) => fs::write(local, "").map_err(|e| local_failed(local, &e)),
             None => self.write_synced(path, Bytes::new()),

@@ -5,7 +5,7 @@
 use super::paths::{METADATA_FILE_NAME, PUBLISHED_MARKER_NAME, checkpoint_folder, relative_to, within};
 use super::store::CheckpointStorage;
 use crate::checkpoint::location::StorageLocation;
-use crate::checkpoint::metadata::{CheckpointKind, CheckpointMetadata};
+use crate::checkpoint::metadata::{CheckpointKind, CheckpointMetadata, MetadataLimits};
 use crate::error::{self, Result};
 
 impl CheckpointStorage {
@@ -70,7 +70,11 @@ impl CheckpointStorage {
     /// Reads the metadata in a folder that may have been moved here. The returned paths begin at this storage's root.
     pub(in crate::checkpoint) fn read_moved_metadata(&self, folder: &str) -> Result<CheckpointMetadata> {
         let path = within(folder, METADATA_FILE_NAME);
-        let mut metadata = CheckpointMetadata::decode(&path, &self.read_bytes(&path)?)?;
+        let limits = if self.is_foreign { MetadataLimits::FOREIGN } else { MetadataLimits::OWN };
+        let bytes = self.read_checked(&path, CheckpointMetadata::HEADER_BYTES, |header, length| {
+            CheckpointMetadata::check_header(&path, header, length, limits)
+        })?;
+        let mut metadata = CheckpointMetadata::decode_within(&path, &bytes, limits)?;
         if metadata.kind == CheckpointKind::Savepoint {
             // Format 1 stored paths below the root. In every format the files of a savepoint are in its own folder.
             for file in metadata.files_mut() {

@@ -2,8 +2,9 @@
 //!
 //! Must not know what the files contain. Files are written in `file_sync` and read in `file_read`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use tokio::runtime::Handle;
 
 use super::folder_sync::{create_folder_synced, open_folder_synced};
 use super::paths::{SAVEPOINTS, checked_path};
+use crate::access::{AccessPolicy, denied_or};
 use crate::checkpoint::location::StorageLocation;
 use crate::error::{self, Error, Result};
 use crate::model::Interrupt;
@@ -32,6 +34,8 @@ pub struct CheckpointStorage {
     pub(super) root: StorageLocation,
     /// Ends the reading of files.
     pub(super) interrupt: Interrupt,
+    /// Whether others may write to the storage, so that links in it are followed only within it.
+    pub(super) is_foreign: bool,
     /// How many changes succeed before the storage fails, for tests of interrupted removals.
     #[cfg(test)]
     pub(in crate::checkpoint) changes_left: Arc<AtomicU64>,
@@ -49,8 +53,27 @@ impl CheckpointStorage {
         CheckpointStorage::open_existing(root, runtime)
     }
 
+    /// Opens a storage that a user chose, and to which others may write: see [`CheckpointStorage::open_foreign`]. Creates a
+    /// folder that does not exist, if `policy` allows it. Errors: `path-denied`, `storage-failed`.
+    pub fn open_chosen(root: &StorageLocation, policy: &AccessPolicy, runtime: Handle) -> Result<CheckpointStorage> {
+        if policy.allow_list().is_none() {
+            return CheckpointStorage::open(root, runtime);
+        }
+        if let Some(folder) = root.folder() {
+            let failed = |e: std::io::Error| denied_or(&e, || error::storage_failed(format!("{root}: {e}")));
+            policy.create_folder(folder).and_then(|created| created.folder.sync()).map_err(failed)?;
+        }
+        CheckpointStorage::open_foreign(root, runtime)
+    }
+
+    /// Opens a storage whose files others may have written, without creating anything. No link leads out of it, and files
+    /// that are read as a whole have a limit.
+    pub(in crate::checkpoint) fn open_foreign(root: &StorageLocation, runtime: Handle) -> Result<CheckpointStorage> {
+        Ok(CheckpointStorage { is_foreign: true, ..CheckpointStorage::open_existing(root, runtime)? })
+    }
+
     /// Opens the storage at `root` without creating anything.
-    pub(in crate::checkpoint) fn open_existing(root: &StorageLocation, runtime: Handle) -> Result<CheckpointStorage> {
+    fn open_existing(root: &StorageLocation, runtime: Handle) -> Result<CheckpointStorage> {
         let failed = |e: object_store::Error| error::storage_failed(format!("{root}: {e}"));
         let (store, root): (Arc<dyn ObjectStore>, _) = match root {
             StorageLocation::Folder(folder) => {
@@ -82,6 +105,7 @@ impl CheckpointStorage {
             runtime,
             root,
             interrupt: Interrupt::default(),
+            is_foreign: false,
             #[cfg(test)]
             changes_left: Arc::new(AtomicU64::new(u64::MAX)),
         }
@@ -115,6 +139,7 @@ impl CheckpointStorage {
 
     /// Whether the storage has a file at `path`.
     pub(in crate::checkpoint) fn file_exists(&self, path: &str) -> Result<bool> {
+        self.check_readable(path)?;
         match self.block_on(self.store.head(&checked_path(path)?)) {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
@@ -141,14 +166,15 @@ impl CheckpointStorage {
     /// refer to the same bytes on disk until one of them is removed.
     pub(super) fn copy_file(&self, from: &str, to: &str) -> Result<()> {
         let (source, target) = (checked_path(from)?, checked_path(to)?);
-        self.before_change()?;
+        self.check_readable(from)?;
+        self.before_change(to)?;
         fail_point!("storage.copy", error::storage_failed);
         self.block_on(self.store.copy(&source, &target)).map_err(|e| self.read_failed(from, &e))
     }
 
     /// Removes a file. A file that does not exist is not an error.
     pub(in crate::checkpoint) fn remove_file(&self, path: &str) -> Result<()> {
-        self.before_change()?;
+        self.before_change(path)?;
         fail_point!("storage.remove", error::storage_failed);
         match self.block_on(self.store.delete(&checked_path(path)?)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -156,8 +182,38 @@ impl CheckpointStorage {
         }
     }
 
-    /// Must be called before each change. A process may be killed between any two changes; tests simulate that here.
-    pub(super) fn before_change(&self) -> Result<()> {
+    /// Checks a file that is about to be read: it is a regular file, so that opening it does not block, and no link leads out
+    /// of a foreign storage. A missing file passes; reading it fails. Errors: `checkpoint-corrupt`, `path-denied`.
+    pub(super) fn check_readable(&self, path: &str) -> Result<()> {
+        let location = self.root.join(checked_path(path)?.as_ref());
+        let Some(file) = location.folder() else { return Ok(()) };
+        match fs::metadata(file) {
+            Ok(found) if found.is_file() => self.check_within(path, file),
+            Ok(_) => Err(error::checkpoint_corrupt(format!("{path}: it is not a regular file"))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Checks that no link on the existing part of a path leads out of a foreign storage.
+    fn check_within(&self, path: &str, file: &Path) -> Result<()> {
+        let Some(root) = self.root.folder().filter(|_| self.is_foreign) else { return Ok(()) };
+        match file.ancestors().find_map(|existing| existing.canonicalize().ok()) {
+            Some(real) if real.starts_with(root) => Ok(()),
+            _ => {
+                let message = format!("{}: a link leads out of the storage {}", path, self.root);
+                Err(error::path_denied(message).hint("copy the files into the storage instead of linking to them"))
+            }
+        }
+    }
+
+    /// Must be called before each change of a file. A process may be killed between any two changes; tests simulate that
+    /// here. Error: `path-denied`.
+    pub(super) fn before_change(&self, path: &str) -> Result<()> {
+        if self.is_foreign
+            && let Some(folder) = self.root.join(path).folder().and_then(Path::parent)
+        {
+            self.check_within(path, folder)?;
+        }
         #[cfg(test)]
         if self.changes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
             return Err(error::storage_failed("killed here"));

@@ -99,9 +99,9 @@ fn record_place(environment: &JobEnvironment, record: &JobRecord, node: &str, js
     };
     let pipeline = PipelineSpec::parse(&record.pipeline_text, &record.file_name).ok()?;
     let purpose = PlanPurpose::Attempt(None);
-    let store = &environment.components;
-    let plan = planning::plan(purpose, pipeline, &record.components, store, &record.base_dir, &|| false).ok()?;
-    let found = first_with_value(&plan, node, content.as_bytes(), &record.base_dir, &|| false)?;
+    let (store, paths) = (&environment.components, environment.paths(record.base_dir.clone()));
+    let plan = planning::plan(purpose, pipeline, &record.components, store, &paths, &|| false).ok()?;
+    let found = first_with_value(&plan, node, content.as_bytes(), &paths, &|| false)?;
     Some(RecordPlace { file: found.file, line: found.line, byte: found.byte })
 }
 

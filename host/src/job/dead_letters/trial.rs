@@ -74,7 +74,7 @@ pub fn try_letters(
     let checkpoint = restored.as_ref().map(|metadata| metadata.checkpoint_id);
     let options = ExecutionOptions {
         job_id: record.id.clone(),
-        base_dir: record.base_dir.clone(),
+        paths: environment.paths(record.base_dir.clone()),
         working_dir: scratch.path().to_owned(),
         seed: record.seed,
         clock: environment.clock.clone(),
@@ -121,8 +121,8 @@ fn trial_plan(
         }
     }
     let purpose = PlanPurpose::Attempt(restored);
-    let store = &environment.components;
-    let mut plan = planning::plan(purpose, pipeline, components, store, &record.base_dir, &|| false)?;
+    let (store, paths) = (&environment.components, environment.paths(record.base_dir.clone()));
+    let mut plan = planning::plan(purpose, pipeline, components, store, &paths, &|| false)?;
     if let Some(metadata) = restored {
         restore::check_states(metadata, &plan, true)?;
     }

@@ -45,7 +45,7 @@ fn compatible_plan(
         pipeline,
         &record.components,
         &environment.components,
-        &record.base_dir,
+        &environment.paths(record.base_dir.clone()),
         &is_end_requested,
     )?;
     if let Some(metadata) = restored {

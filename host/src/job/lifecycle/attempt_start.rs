@@ -101,7 +101,7 @@ pub fn prepare(
     let storage = environment.storage(pipeline, &record.base_dir)?;
     let start = restore::find_starting_point(job, environment, &storage, is_first, interrupt)?;
     let (plan, versions) = plan_from(job, environment, pipeline, &start)?;
-    let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock);
+    let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock, &environment.policy);
     sinks.recover(job, &plan.pipeline, &start, &storage)?;
     dead_letters::recover(job, &plan.pipeline, &start)?;
     fail_point!("restore.recovered", error::storage_failed);
@@ -164,5 +164,6 @@ fn recover_sinks(job: &JobHandle, environment: &JobEnvironment, pipeline: &Pipel
     let storage: CheckpointStorage = environment.storage(pipeline, &record.base_dir)?;
     // Checksums were verified by the first attempt.
     let start = restore::find_starting_point(job, environment, &storage, false, &Interrupt::default())?;
-    SinkCommitters::open(pipeline, job, &environment.clock).recover(job, pipeline, &start, &storage)
+    SinkCommitters::open(pipeline, job, &environment.clock, &environment.policy)
+        .recover(job, pipeline, &start, &storage)
 }

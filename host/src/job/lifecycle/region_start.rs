@@ -46,7 +46,7 @@ impl RegionStart<'_> {
         let record = self.job.record();
         let options = ExecutionOptions {
             job_id: record.id.clone(),
-            base_dir: record.base_dir,
+            paths: self.environment.paths(record.base_dir),
             working_dir: empty_working_dir(self.job, self.sender.attempt(), index)?,
             seed: record.seed,
             clock: self.environment.clock.clone(),
@@ -120,7 +120,7 @@ impl RegionRestart {
         job.show(|record| record.restoring = start.metadata.is_some());
         let (plan, _) = plan_from(job, environment, &self.context.plan.pipeline, &start)?;
         let ids: BTreeSet<&str> = self.region.nodes.iter().map(|node| plan.pipeline.nodes[*node].id.as_str()).collect();
-        let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock).only(&ids);
+        let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock, &environment.policy).only(&ids);
         sinks.recover(job, &plan.pipeline, &start, storage)?;
         fail_point!("region.recovered", error::storage_failed);
         interrupt.check()?;

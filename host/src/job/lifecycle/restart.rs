@@ -93,6 +93,10 @@ fn is_permanent(failure: &JobFailure) -> bool {
         failure.code.as_str(),
         "checkpoint-mismatch"
             | "checkpoint-none-usable"
+            | "restore-hung"
+            | "native-denied"
+            | "path-denied"
+            | "address-denied"
             | "state-migration-failed"
             | "stdout-closed"
             | "record-undecodable"

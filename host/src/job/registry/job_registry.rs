@@ -15,7 +15,7 @@ use crate::job::handle::JobHandle;
 use crate::job::lifecycle::JobThread;
 use crate::job::message::RunningJobCommand;
 use crate::job::store::{JobRecord, create_dir, list_dir, read_json};
-use crate::job::view::JobStatus;
+use crate::job::view::{JobFailure, JobStatus};
 use crate::pipeline::PipelineSpec;
 
 /// The jobs of a host, running and ended, by id.
@@ -135,6 +135,24 @@ impl JobRegistry {
                 .hint("stop or cancel the job first"));
         }
         self.environment.components.remove(sha256)
+    }
+
+    /// Marks the jobs as failed that are still restoring. Called when they should have ended long ago.
+    pub fn fail_stuck_restores(&self) {
+        let is_restoring = |job: &&Arc<JobHandle>| job.record().restoring && !job.status().is_final();
+        for job in self.all().iter().filter(is_restoring) {
+            let hung = error::restore_hung("the restore did not end when the server was stopped")
+                .hint("start from another savepoint, or submit the job again to try once more");
+            let ended_at_ms = self.environment.clock.wall_ms();
+            let stored = job.update(|record| {
+                record.status = JobStatus::Failed;
+                record.ended_at_ms = Some(ended_at_ms);
+                record.failure = Some(JobFailure::from(&hung));
+            });
+            if let Err(error) = stored {
+                tracing::error!(job = %job.record().name, "cannot store that the restore hung: {error}");
+            }
+        }
     }
 
     /// Ends the threads of all jobs and waits for them. The jobs keep their status.

@@ -40,10 +40,11 @@ pub fn submit(
 ) -> Result<JobDetail> {
     let pipeline = check_pipeline(registry, environment, &submission)?;
     let mut warnings = pipeline.plan.warnings.clone();
+    let paths = environment.paths(pipeline.base_dir.clone());
     let origin = origin_of(registry, environment, &submission, &pipeline, &mut warnings)?;
     let history = origin.as_ref().map(|origin| registry.history(&origin.job)).unwrap_or_default();
     let origin_checkpoint = origin.as_ref().map(|origin| origin.checkpoint);
-    warnings.extend(existing_output_warnings(&pipeline.spec, &pipeline.base_dir, &history, origin_checkpoint));
+    warnings.extend(existing_output_warnings(&pipeline.spec, &paths, &history, origin_checkpoint));
     environment.storage(&pipeline.spec, &pipeline.base_dir)?.check_available()?;
 
     let spec = pipeline.spec.clone();
@@ -71,10 +72,10 @@ fn check_pipeline(
     registry.check_name_free(&spec.name)?;
     let located = |error| planning::locate(error, &submission.pipeline_text, &submission.file_name);
     environment.limit_ceilings.apply(&mut spec).map_err(located)?;
-    let store = &environment.components;
+    let (store, paths) = (&environment.components, environment.paths(base_dir.clone()));
     let components = planning::resolve(&spec, store).map_err(located)?;
     let plan =
-        planning::plan(PlanPurpose::Submit, spec.clone(), &components, store, &base_dir, &|| false).map_err(located)?;
+        planning::plan(PlanPurpose::Submit, spec.clone(), &components, store, &paths, &|| false).map_err(located)?;
     Ok(CheckedPipeline { spec, plan, components, base_dir })
 }
 

@@ -36,16 +36,19 @@ pub fn check_origin(
     plan: &ExecutionPlan,
     base_dir: &Path,
 ) -> Result<SubmittedOrigin> {
-    let location = StorageLocation::parse(from, base_dir).map_err(error::request_invalid)?.canonical();
+    let location = StorageLocation::parse(from, base_dir).map_err(error::request_invalid)?;
+    environment.check_origin(&location)?;
+    let location = location.canonical();
     let StoredCheckpoint { metadata, .. } =
         StoredCheckpoint::open(&location, environment.runtime.clone(), Verification::Lengths)?;
+    environment.check_native_files(&location, &metadata)?;
     let allow_unclaimed = submission.allow_unclaimed_state;
     restore::with_restored_max_parallelism(&metadata, &plan.pipeline, allow_unclaimed)?;
     restore::check_states(&metadata, plan, allow_unclaimed)?;
     restore::check_in_flight(&metadata, plan)?;
     let mut warnings = match submission.assume_published {
         true => Vec::new(),
-        false => check_prepared_output(&metadata, &plan.pipeline, base_dir)?,
+        false => check_prepared_output(&metadata, &plan.pipeline, &environment.paths(base_dir.to_owned()))?,
     };
     if !submission.reset_watermarks {
         warnings.extend(restore::restored_watermark_warnings(&metadata, plan));

@@ -76,7 +76,9 @@ fn without_own_checkpoint(
         return Ok(StartingPoint { metadata: None, storage: storage.clone(), is_own: false });
     };
     let location = StorageLocation::parse(from, Path::new("")).map_err(error::savepoint_not_found)?;
+    environment.check_origin(&location)?;
     let snapshot = StoredCheckpoint::open_interruptible(&location, environment.runtime.clone(), verify, interrupt)?;
+    environment.check_native_files(&location, &snapshot.metadata)?;
     tracing::info!(job = %record.name, %from, "restored");
     Ok(StartingPoint { metadata: Some(Arc::new(snapshot.metadata)), storage: snapshot.storage, is_own: false })
 }

@@ -1,9 +1,10 @@
 //! Publishes the output that sinks prepared, when its checkpoint is complete and after a restore.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::prepared_output::{check_prepared_output, committables, missing_output, of_checkpoint};
+use crate::access::{AccessPolicy, PipelinePaths};
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage};
 use crate::clock::SharedClock;
 use crate::connector::{self, Committer, ConnectorContext};
@@ -15,12 +16,21 @@ use crate::model::Interrupt;
 use crate::pipeline::{NodeKind, PipelineSpec, SinkNode};
 use crate::wakeup::Wakeup;
 
-/// The committers of a job's sinks, by node id.
-pub struct SinkCommitters(BTreeMap<String, Box<dyn Committer>>);
+/// The committers of a job's sinks.
+pub struct SinkCommitters {
+    /// By node id.
+    committers: BTreeMap<String, Box<dyn Committer>>,
+    policy: AccessPolicy,
+}
 
 impl SinkCommitters {
     /// Creates the committers of all sinks of a pipeline, and of the dead letters that the host keeps.
-    pub fn open(pipeline: &PipelineSpec, job: &JobHandle, clock: &SharedClock) -> SinkCommitters {
+    pub fn open(
+        pipeline: &PipelineSpec,
+        job: &JobHandle,
+        clock: &SharedClock,
+        policy: &AccessPolicy,
+    ) -> SinkCommitters {
         let record = job.record();
         let mut committers = BTreeMap::new();
         for (index, node) in pipeline.nodes.iter().enumerate() {
@@ -31,6 +41,7 @@ impl SinkCommitters {
                 parallelism: node.parallelism,
                 clock: clock.clone(),
                 base_dir: record.base_dir.clone(),
+                policy: policy.clone(),
                 seed: record.seed,
                 interrupt: Interrupt::default(),
                 wakeup: Wakeup::default(),
@@ -42,19 +53,19 @@ impl SinkCommitters {
             };
             committers.insert(node.id.clone(), committer);
         }
-        SinkCommitters(committers)
+        SinkCommitters { committers, policy: policy.clone() }
     }
 
     /// Keeps only the committers of these nodes.
     pub fn only(mut self, nodes: &BTreeSet<&str>) -> SinkCommitters {
-        self.0.retain(|sink, _| nodes.contains(sink.as_str()));
+        self.committers.retain(|sink, _| nodes.contains(sink.as_str()));
         self
     }
 
     /// Publishes what the sinks prepared for a complete checkpoint. After an error it is published by the next attempt.
     pub fn commit(&self, metadata: &CheckpointMetadata, storage: &CheckpointStorage) -> Result<()> {
         for (sink, committables) in &committables(metadata) {
-            if let Some(committer) = self.0.get(*sink) {
+            if let Some(committer) = self.committers.get(*sink) {
                 committer.commit(committables).map_err(|error| error.context(format!("sink `{sink}`")))?;
             }
         }
@@ -74,7 +85,7 @@ impl SinkCommitters {
         let record = job.record();
         let mut warnings = self.recover_own(start)?;
         if let Some(submitted) = start.submitted().filter(|_| !record.origin_published) {
-            warnings.extend(self.adopt(submitted, pipeline, &record.base_dir)?);
+            warnings.extend(self.adopt(submitted, pipeline, record.base_dir)?);
         }
         for warning in warnings {
             tracing::warn!(job = %record.name, "{warning}");
@@ -94,7 +105,7 @@ impl SinkCommitters {
         let own = start.own();
         let prepared = own.map(|own| committables(own)).unwrap_or_default();
         let mut warnings = Vec::new();
-        for (sink, committer) in &self.0 {
+        for (sink, committer) in &self.committers {
             let committables = prepared.get(sink.as_str()).map(Vec::as_slice).unwrap_or_default();
             let recovered = committer.recover(own.map(|metadata| metadata.checkpoint_id), committables);
             let missing = recovered.map_err(|error| error.context(format!("sink `{sink}`")))?;
@@ -104,12 +115,13 @@ impl SinkCommitters {
     }
 
     /// Publishes what the sinks of another job prepared for a checkpoint. Returns warnings. Error: `sink-changed`.
-    fn adopt(&self, submitted: &CheckpointMetadata, pipeline: &PipelineSpec, base_dir: &Path) -> Result<Vec<String>> {
+    fn adopt(&self, submitted: &CheckpointMetadata, pipeline: &PipelineSpec, base_dir: PathBuf) -> Result<Vec<String>> {
+        let paths = PipelinePaths { base_dir, policy: self.policy.clone() };
         // This also checks sinks that the pipeline no longer has.
-        check_prepared_output(submitted, pipeline, base_dir)?;
+        check_prepared_output(submitted, pipeline, &paths)?;
         let mut warnings = Vec::new();
         for (sink, committables) in committables(submitted) {
-            let Some(committer) = self.0.get(sink) else { continue };
+            let Some(committer) = self.committers.get(sink) else { continue };
             let missing = committer.adopt(&committables).map_err(|error| of_checkpoint(submitted, error))?;
             warnings.extend(missing.iter().map(|name| missing_output(sink, name)));
         }
@@ -118,7 +130,7 @@ impl SinkCommitters {
 
     /// After a cancel: removes output that was prepared and not published. Published output stays.
     pub fn discard_prepared(&self) {
-        for (sink, committer) in &self.0 {
+        for (sink, committer) in &self.committers {
             if let Err(error) = committer.recover(Some(u64::MAX), &[]) {
                 tracing::warn!("cannot remove the prepared output of sink `{sink}`: {error}");
             }

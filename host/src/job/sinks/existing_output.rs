@@ -1,7 +1,6 @@
 //! Warnings at submission about output of other jobs in the sinks' folders.
 
-use std::path::Path;
-
+use crate::access::PipelinePaths;
 use crate::connector;
 use crate::pipeline::{NodeKind, PipelineSpec};
 
@@ -12,7 +11,7 @@ const JOBS_NAMED: usize = 3;
 /// continues, the latest first; `origin_checkpoint` is the checkpoint of the latest one from which this job starts.
 pub fn existing_output_warnings(
     pipeline: &PipelineSpec,
-    base_dir: &Path,
+    paths: &PipelinePaths,
     history: &[String],
     origin_checkpoint: Option<u64>,
 ) -> Vec<String> {
@@ -24,7 +23,7 @@ pub fn existing_output_warnings(
     for (sink, config) in sinks {
         let mut unrelated_jobs = Vec::new();
         let mut files = 0;
-        for (job, others) in connector::published_by_other_jobs(config, base_dir) {
+        for (job, others) in connector::published_by_other_jobs(config, paths) {
             if !history.contains(&job) {
                 files += others.files;
                 unrelated_jobs.push(job);

@@ -1,8 +1,8 @@
 //! The output that sinks prepared for a checkpoint, and the check that a job can publish what another job prepared.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
+use crate::access::PipelinePaths;
 use crate::checkpoint::CheckpointMetadata;
 use crate::connector;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ pub fn committables(metadata: &CheckpointMetadata) -> BTreeMap<&str, Vec<Vec<u8>
 pub fn check_prepared_output(
     metadata: &CheckpointMetadata,
     pipeline: &PipelineSpec,
-    base_dir: &Path,
+    paths: &PipelinePaths,
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for (node, mut committables) in committables(metadata) {
@@ -31,7 +31,7 @@ pub fn check_prepared_output(
         if committables.is_empty() {
             continue;
         }
-        let missing = connector::check_promise(&committables, sink_config(pipeline, node), base_dir, node)
+        let missing = connector::check_promise(&committables, sink_config(pipeline, node), paths, node)
             .map_err(|error| of_checkpoint(metadata, error))?;
         warnings.extend(missing.iter().map(|name| missing_output(node, name)));
     }

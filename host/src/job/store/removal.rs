@@ -56,6 +56,7 @@ pub fn remove_job(job: &Arc<JobHandle>, environment: &JobEnvironment) -> Result<
 
 /// Removes a savepoint in any storage. Error: `job-state` if a job starts from it.
 pub fn remove_savepoint(location: &StorageLocation, environment: &JobEnvironment) -> Result<()> {
+    environment.check_origin(location)?;
     check_unneeded(&environment.origins, location, "")?;
     checkpoint::remove_savepoint(location, environment.runtime.clone())
 }
@@ -66,7 +67,9 @@ pub fn remove_claimed(job: &JobHandle, environment: &JobEnvironment) {
     let record = job.record();
     let Some(from) = record.from.filter(|_| record.claim) else { return };
     let Ok(location) = StorageLocation::parse(&from, "".as_ref()) else { return };
-    let removed = check_unneeded(&environment.origins, &location, &record.id)
+    let removed = environment
+        .check_origin(&location)
+        .and_then(|()| check_unneeded(&environment.origins, &location, &record.id))
         .and_then(|()| StoredCheckpoint::remove(&location, environment.runtime.clone()))
         .and_then(|()| job.update(|record| record.claim = false));
     match removed {

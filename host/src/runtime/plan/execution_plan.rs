@@ -12,6 +12,7 @@ use super::function_checks::check_function;
 use super::functions::{FunctionPlans, function_of};
 use super::records::formats::{PlannedRecords, plan_records};
 use super::source_checks::{check_first_timestamps, check_source};
+use crate::access::PipelinePaths;
 use crate::checkpoint::CheckpointMetadata;
 use crate::connector::{self, SourceCheck};
 use crate::error::Result;
@@ -44,12 +45,12 @@ pub enum PlanPurpose<'a> {
 }
 
 impl ExecutionPlan {
-    /// Makes the plan of a submit. See [`ExecutionPlan::new_for`].
+    /// Makes the plan of a submit that may access every path below `base_dir` or elsewhere. See [`ExecutionPlan::new_for`].
     pub fn new(pipeline: PipelineSpec, functions: FunctionPlans, base_dir: &Path) -> Result<ExecutionPlan> {
-        ExecutionPlan::new_for(PlanPurpose::Submit, pipeline, functions, base_dir)
+        ExecutionPlan::new_for(PlanPurpose::Submit, pipeline, functions, &PipelinePaths::unrestricted(base_dir))
     }
 
-    /// Makes a plan. Relative paths of connectors are resolved against `base_dir`.
+    /// Makes a plan. Connectors may access what `paths` allows.
     ///
     /// Fails with a `manifest-...` code if the pipeline does not suit its functions, and with the code of a connector if an
     /// input or an output cannot be used.
@@ -57,7 +58,7 @@ impl ExecutionPlan {
         purpose: PlanPurpose<'_>,
         pipeline: PipelineSpec,
         functions: FunctionPlans,
-        base_dir: &Path,
+        paths: &PipelinePaths,
     ) -> Result<ExecutionPlan> {
         let mut plan = ExecutionPlan {
             functions,
@@ -70,7 +71,7 @@ impl ExecutionPlan {
         for function in plan.functions.values_mut().filter(|plan| plan.description.kind == FunctionKind::IntervalJoin) {
             function.description.internal = join_states(&function.description.input_rows());
         }
-        plan.add_nodes(purpose, base_dir)?;
+        plan.add_nodes(purpose, paths)?;
         plan.warnings.extend(check_event_time(&plan.pipeline, &plan.functions)?);
         plan.graph.check_size()?;
         plan.guarantee = delivery_guarantee(&plan.pipeline, &mut plan.warnings);
@@ -78,15 +79,15 @@ impl ExecutionPlan {
     }
 
     /// Checks the nodes, plans their records and adds them to the graph. The nodes are in topological order.
-    fn add_nodes(&mut self, purpose: PlanPurpose<'_>, base_dir: &Path) -> Result<()> {
+    fn add_nodes(&mut self, purpose: PlanPurpose<'_>, paths: &PipelinePaths) -> Result<()> {
         let nodes = self.pipeline.nodes.clone();
         let mut columns = Vec::new();
         for node in &nodes {
-            columns.push(self.check_node(purpose, node, base_dir)?);
+            columns.push(self.check_node(purpose, node, paths)?);
         }
         self.records = plan_records(&nodes, &columns, &mut self.functions)?;
         if let PlanPurpose::Submit = purpose {
-            self.check_first_records(base_dir)?;
+            self.check_first_records(paths)?;
         }
         for _ in &nodes {
             self.graph.add_node(&nodes, &self.records);
@@ -95,15 +96,15 @@ impl ExecutionPlan {
     }
 
     /// Checks the timestamps of the first records of all sources.
-    fn check_first_records(&mut self, base_dir: &Path) -> Result<()> {
+    fn check_first_records(&mut self, paths: &PipelinePaths) -> Result<()> {
         for node in &self.pipeline.nodes {
             let NodeKind::Source(source) = &node.kind else { continue };
             if let Some(decoding) = self.records.decodings.get(&node.id) {
-                connector::check_headers(&source.connector, base_dir, decoding)
+                connector::check_headers(&source.connector, paths, decoding)
                     .map_err(|error| in_node("source", node, "path", error))?;
             }
             if source.timestamp.is_some() {
-                self.warnings.extend(check_first_timestamps(node, source, base_dir)?);
+                self.warnings.extend(check_first_timestamps(node, source, paths)?);
             }
         }
         Ok(())
@@ -115,7 +116,7 @@ impl ExecutionPlan {
         &mut self,
         purpose: PlanPurpose<'_>,
         node: &PipelineNode,
-        base_dir: &Path,
+        paths: &PipelinePaths,
     ) -> Result<Option<Vec<String>>> {
         match &node.kind {
             NodeKind::Source(source) => {
@@ -124,7 +125,7 @@ impl ExecutionPlan {
                     PlanPurpose::Submit => SourceCheck::Submit,
                     PlanPurpose::Attempt(_) => SourceCheck::Attempt { positions: &positions },
                 };
-                check_source(node, source, check, base_dir, &mut self.warnings)
+                check_source(node, source, check, paths, &mut self.warnings)
             }
             NodeKind::Operator(operator) => {
                 if operator.function.is_some() {
@@ -133,8 +134,7 @@ impl ExecutionPlan {
                 Ok(None)
             }
             NodeKind::Sink(sink) => {
-                connector::check_sink(&sink.connector, base_dir)
-                    .map_err(|error| in_node("sink", node, "path", error))?;
+                connector::check_sink(&sink.connector, paths).map_err(|error| in_node("sink", node, "path", error))?;
                 Ok(None)
             }
         }

@@ -1,8 +1,7 @@
 //! Checks a source: its connector, its timestamps, and whether it can be replayed.
 
-use std::path::Path;
-
 use super::error_context::in_node;
+use crate::access::PipelinePaths;
 use crate::clock::SystemClock;
 use crate::connector::{self, ConnectorContext, Replay, SourceCheck};
 use crate::error::Result;
@@ -17,10 +16,10 @@ pub(super) fn check_source(
     node: &PipelineNode,
     source: &SourceNode,
     check: SourceCheck<'_>,
-    base_dir: &Path,
+    paths: &PipelinePaths,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Vec<String>>> {
-    let in_header = connector::check_source(&source.connector, base_dir, check)
+    let in_header = connector::check_source(&source.connector, paths, check)
         .map_err(|error| in_node("source", node, "path", error))?;
     if connector::replay(&source.connector) == Replay::No {
         warnings.push(format!(
@@ -35,7 +34,7 @@ pub(super) fn check_source(
 pub(super) fn check_first_timestamps(
     node: &PipelineNode,
     source: &SourceNode,
-    base_dir: &Path,
+    paths: &PipelinePaths,
 ) -> Result<Option<String>> {
     let context = ConnectorContext {
         job_id: String::new(),
@@ -43,7 +42,8 @@ pub(super) fn check_first_timestamps(
         subtask: 0,
         parallelism: 1,
         clock: SystemClock::shared(),
-        base_dir: base_dir.to_owned(),
+        base_dir: paths.base_dir.clone(),
+        policy: paths.policy.clone(),
         seed: 0,
         interrupt: Interrupt::default(),
         wakeup: Wakeup::default(),

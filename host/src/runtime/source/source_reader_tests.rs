@@ -49,6 +49,7 @@ impl ReaderHarness {
             parallelism: 1,
             clock: clock.clone(),
             base_dir: path.to_owned(),
+            policy: Default::default(),
             seed: 0,
             interrupt: Interrupt::default(),
             wakeup: Default::default(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::access::PipelinePaths;
 use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
 use crate::connector::LetterQuota;
@@ -19,8 +20,8 @@ use crate::state::FileStore;
 pub struct ExecutionOptions {
     /// Id of the job, for the names of files that sinks write.
     pub job_id: String,
-    /// Folder against which the paths of connectors are resolved.
-    pub base_dir: PathBuf,
+    /// Folder against which the paths of connectors are resolved, and what the connectors may access.
+    pub paths: PipelinePaths,
     /// Folder for the running state. Its previous contents are deleted.
     pub working_dir: PathBuf,
     /// Seed of the guests' random numbers.

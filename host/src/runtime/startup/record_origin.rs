@@ -1,8 +1,8 @@
 //! Finds the record that a function failed on in the input of a source, after an exchange has separated the two.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use crate::access::PipelinePaths;
 use crate::connector::{self, RecordLocation};
 use crate::format::{RecordDecoder, SourceDecoding};
 use crate::model::Column;
@@ -16,11 +16,11 @@ use crate::runtime::subtask_failure::{RecordOrigin, SubtaskFailure};
 pub(super) fn record_origin(
     failure: &SubtaskFailure,
     plan: &ExecutionPlan,
-    base_dir: &Path,
+    paths: &PipelinePaths,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordOrigin> {
     let record = failure.record.as_ref().filter(|record| record.is_record && failure.origin.is_none())?;
-    first_with_value(plan, &failure.node, &record.value, base_dir, is_cancelled).map(RecordOrigin::FirstWithSameValue)
+    first_with_value(plan, &failure.node, &record.value, paths, is_cancelled).map(RecordOrigin::FirstWithSameValue)
 }
 
 /// Returns the place of the first record with this content in the inputs of the sources that an operator reads. A row is given as
@@ -29,7 +29,7 @@ pub fn first_with_value(
     plan: &ExecutionPlan,
     operator: &str,
     value: &[u8],
-    base_dir: &Path,
+    paths: &PipelinePaths,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordLocation> {
     let nodes = &plan.pipeline.nodes;
@@ -50,7 +50,7 @@ pub fn first_with_value(
             (None, Some(_)) => false,
             (None, None) => text == value,
         };
-        connector::find_record(&source.connector, base_dir, &mut is_match, is_cancelled)
+        connector::find_record(&source.connector, paths, &mut is_match, is_cancelled)
     };
     nodes[index].inputs.iter().find_map(find)
 }

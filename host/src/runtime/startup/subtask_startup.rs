@@ -80,7 +80,7 @@ impl SubtaskStartup {
             Ok(Err(SubtaskError::Failed(failure))) if failure.code == INTERRUPTED => return,
             Ok(Err(SubtaskError::Failed(failure))) => {
                 let is_cancelled = || context.signals.is_cancelled();
-                let origin = record_origin(&failure, &context.plan, &context.options.base_dir, &is_cancelled);
+                let origin = record_origin(&failure, &context.plan, &context.options.paths, &is_cancelled);
                 if origin.is_some() { Box::new(failure.with_origin(origin)) } else { failure }
             }
             Err(panic) => {

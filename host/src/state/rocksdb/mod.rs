@@ -15,6 +15,7 @@
 //! | `write_back_cache.rs`, `known_keys.rs` | the cache; the filter of keys that the database may contain |
 //! | `snapshot_queue.rs`, `snapshot.rs` | snapshots between barrier and upload; the upload |
 //! | `restore.rs`, `file_names.rs` | restored files; the names under which table files are stored |
+//! | `foreign_files.rs` | a child process that opens files of others before this process does |
 //! | `entry_key.rs` | the durable encoding of the database's keys |
 //! | `database.rs`, `options.rs`, `ttl.rs` | opening the database; its tuning; dropping expired entries in compactions |
 //! | `memory_limit.rs` | the memory that all databases of the process share |
@@ -23,6 +24,7 @@ pub(super) mod backend;
 mod database;
 mod entry_key;
 mod file_names;
+mod foreign_files;
 mod known_keys;
 mod memory_limit;
 mod options;
@@ -35,4 +37,5 @@ mod write_back_cache;
 #[cfg(test)]
 mod backend_tests;
 
+pub use foreign_files::{check_database_child, check_foreign_files_with};
 pub use memory_limit::{DEFAULT_MEMORY_BYTES, set_memory_limit};

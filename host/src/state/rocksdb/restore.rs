@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::database::{files_failed, read_database, remove_folder};
 use super::file_names::{TABLE_EXTENSION, local_name};
+use super::foreign_files::check_foreign_files;
 use crate::error::{self, Result};
 use crate::model::common_groups;
 use crate::state::backend::StateOptions;
@@ -35,7 +36,7 @@ pub(super) fn take_base<'a>(
 
 /// Copies or links the files of a snapshot into `folder`. Returns the stored names of the table files, by local name.
 ///
-/// Errors: `checkpoint-corrupt` if a name is not one that RocksDB gives, and the errors of `store`.
+/// Errors: `checkpoint-corrupt` if a name is not one that RocksDB gives; `restore-hung`, and the errors of `store`.
 pub(super) fn restore_files(
     handle: &StateHandle,
     store: &dyn FileStore,
@@ -56,6 +57,10 @@ pub(super) fn restore_files(
         if is_table {
             restored.insert(local.to_owned(), file.name.clone());
         }
+    }
+    match store.foreign() {
+        Some(interrupt) => check_foreign_files(folder, interrupt)?,
+        None => {}
     }
     Ok(restored)
 }

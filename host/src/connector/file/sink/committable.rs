@@ -4,12 +4,13 @@
 //! changes nothing.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::sink_part::{PENDING, SinkPart, unwritable};
+use super::sink_folder::{PENDING, SinkFolder};
+use super::sink_part::{SinkPart, unwritable};
+use crate::access::AccessPolicy;
 use crate::connector::versioned_bytes;
 use crate::error::{Error, Result, checkpoint_corrupt, sink_changed};
 
@@ -78,23 +79,31 @@ pub(super) fn decode(committables: &[Vec<u8>], node: &str) -> Result<Vec<Prepare
     Ok(all)
 }
 
-/// Finds a part in a sink's folder. Error: `checkpoint-corrupt` if a pending part has another length than promised.
-pub(super) fn locate(folder: &Path, part: &SinkPart) -> Result<PartStatus> {
-    let (pending, target) = (folder.join(PENDING).join(&part.name), folder.join(&part.name));
-    match fs::metadata(&pending) {
-        Ok(found) if found.len() != part.bytes => {
-            let (path, is, was) = (pending.display(), found.len(), part.bytes);
-            return Err(checkpoint_corrupt(format!("the pending part `{path}` has {is} bytes instead of {was}")));
+/// Finds a part in a sink's folder. Errors: `checkpoint-corrupt` if a pending part has another length than promised,
+/// `path-denied` if the folder is not allowed.
+pub(super) fn locate(folder: &SinkFolder, part: &SinkPart) -> Result<PartStatus> {
+    let failed = |error: io::Error| unwritable(folder.path(), &error);
+    let open = match folder.open() {
+        Ok(open) => open,
+        Err(error) if is_absent(&error) => return Ok(PartStatus::Missing),
+        Err(error) => return Err(failed(error)),
+    };
+    match open.subfolder(PENDING).and_then(|pending| pending.file_length(&part.name)) {
+        Ok(Some(bytes)) if bytes == part.bytes => return Ok(PartStatus::Pending),
+        Ok(found) => {
+            let path = folder.pending_path().join(&part.name);
+            let is = found.map_or("no file".to_owned(), |bytes| format!("{bytes} bytes"));
+            let (path, was) = (path.display(), part.bytes);
+            return Err(checkpoint_corrupt(format!("the pending part `{path}` has {is} instead of {was}")));
         }
-        Ok(_) => return Ok(PartStatus::Pending),
         Err(error) if is_absent(&error) => {}
-        Err(error) => return Err(unwritable(&pending, &error)),
+        Err(error) => return Err(failed(error)),
     }
-    match fs::metadata(&target) {
-        Ok(found) if found.is_file() && found.len() == part.bytes => Ok(PartStatus::Published),
+    match open.file_length(&part.name) {
+        Ok(Some(bytes)) if bytes == part.bytes => Ok(PartStatus::Published),
         Ok(_) => Ok(PartStatus::Changed),
         Err(error) if is_absent(&error) => Ok(PartStatus::Missing),
-        Err(error) => Err(unwritable(&target, &error)),
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -109,14 +118,22 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 pub(in crate::connector) fn check_promise(
     committables: &[Vec<u8>],
     own: Option<&Path>,
+    policy: &AccessPolicy,
     node: &str,
 ) -> Result<Vec<String>> {
-    judge(committables, own, node).map(|promise| promise.unknown)
+    let own = own.map(|own| SinkFolder::new(own.to_owned(), policy));
+    judge(committables, own.as_ref(), policy, node).map(|promise| promise.unknown)
 }
 
 /// Finds all parts that another job's checkpoint promised. `own` is the folder that the sink `node` writes to, or `None`
 /// if the pipeline has no such file sink. Error: `sink-changed` if promised records would be lost.
-pub(super) fn judge(committables: &[Vec<u8>], own: Option<&Path>, node: &str) -> Result<AdoptableParts> {
+/// The folders in a checkpoint are untrusted, so that `policy` applies to them too.
+pub(super) fn judge(
+    committables: &[Vec<u8>],
+    own: Option<&SinkFolder>,
+    policy: &AccessPolicy,
+    node: &str,
+) -> Result<AdoptableParts> {
     let mut promise = AdoptableParts::default();
     for PreparedParts { folder, parts } in decode(committables, node)? {
         for part in parts {
@@ -128,9 +145,11 @@ pub(super) fn judge(committables: &[Vec<u8>], own: Option<&Path>, node: &str) ->
             match &folder {
                 None if own.is_some() => promise.unknown.push(part.name),
                 None => return Err(removed(&part, node)),
-                Some(folder) => match locate(folder, &part)? {
+                Some(folder) => match locate(&SinkFolder::new(folder.clone(), policy), &part)? {
                     PartStatus::Published | PartStatus::Changed => {}
-                    PartStatus::Pending => return Err(pending_elsewhere(&part, folder, own, node)),
+                    PartStatus::Pending => {
+                        return Err(pending_elsewhere(&part, folder, own.map(SinkFolder::path), node));
+                    }
                     PartStatus::Missing => return Err(lost(&part, folder, node)),
                 },
             }

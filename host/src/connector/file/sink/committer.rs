@@ -3,12 +3,13 @@
 //! Invariant: only files with names of parts of this job and node are ever removed.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::committable::{self, PartStatus, is_absent, locate};
-use super::sink_part::{PartNaming, SinkPart, sync_folder, unwritable};
+use super::sink_part::{PartNaming, SinkPart, unwritable};
+use crate::access::{AccessPolicy, PinnedFolder};
 use crate::connector::context::ConnectorContext;
 use crate::connector::sink::Committer;
 use crate::error::{Result, sink_unwritable};
@@ -19,6 +20,7 @@ const REMEMBERED: usize = 4_096;
 /// The committer of a file sink.
 pub(in crate::connector) struct FileCommitter {
     parts: PartNaming,
+    policy: AccessPolicy,
     node: String,
     /// Names of the last published parts. Two checkpoints may list the same part, and a reader may remove the published file
     /// in between.
@@ -28,7 +30,7 @@ pub(in crate::connector) struct FileCommitter {
 impl FileCommitter {
     pub(in crate::connector) fn new(path: &Path, context: &ConnectorContext) -> FileCommitter {
         let (parts, node) = (PartNaming::new(path, context), context.node.clone());
-        FileCommitter { parts, node, published: Mutex::new(VecDeque::new()) }
+        FileCommitter { parts, policy: context.policy.clone(), node, published: Mutex::new(VecDeque::new()) }
     }
 
     /// Publishes the pending parts. Returns the changed and missing parts, except those that this committer has already
@@ -56,12 +58,11 @@ impl FileCommitter {
             return Ok(found);
         }
         fail_point!("sink.publish", sink_unwritable);
-        let target = self.parts.folder.join(&part.name);
-        match fs::rename(self.parts.pending.join(&part.name), &target) {
+        match self.parts.folder.publish(&part.name) {
             Ok(()) => Ok(PartStatus::Published),
             // This job and a job that started from its checkpoint may publish a part at the same time.
             Err(error) if is_absent(&error) => locate(&self.parts.folder, part),
-            Err(error) => Err(unwritable(&target, &error)),
+            Err(error) => Err(unwritable(&self.parts.folder.path().join(&part.name), &error)),
         }
     }
 
@@ -72,9 +73,10 @@ impl FileCommitter {
 
     /// Syncs both folders to disk, which makes the renames durable.
     fn sync(&self) -> Result<()> {
-        for folder in [&self.parts.folder, &self.parts.pending] {
-            match sync_folder(folder) {
-                Err(error) if !is_absent(&error) => return Err(unwritable(folder, &error)),
+        let folder = &self.parts.folder;
+        for opened in [folder.open(), folder.open_pending()] {
+            match opened.and_then(|opened| opened.sync()) {
+                Err(error) if !is_absent(&error) => return Err(unwritable(folder.path(), &error)),
                 _ => {}
             }
         }
@@ -93,19 +95,19 @@ impl FileCommitter {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).contains(&part.name)
     }
 
-    /// Removes the files of `folder` whose names satisfy `is_ours`. A missing folder counts as empty.
-    fn remove(&self, folder: &Path, is_ours: impl Fn(&str) -> bool) -> Result<()> {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
+    /// Removes the files of a folder whose names satisfy `is_ours`. A missing folder counts as empty.
+    fn remove(&self, folder: io::Result<PinnedFolder>, is_ours: impl Fn(&str) -> bool) -> Result<()> {
+        let path = self.parts.folder.path();
+        let folder = match folder {
+            Ok(folder) => folder,
             Err(error) if is_absent(&error) => return Ok(()),
-            Err(error) => return Err(unwritable(folder, &error)),
+            Err(error) => return Err(unwritable(path, &error)),
         };
-        for entry in entries {
-            let entry = entry.map_err(|error| unwritable(folder, &error))?;
-            if entry.file_name().to_str().is_some_and(&is_ours) {
+        for name in folder.names().map_err(|error| unwritable(path, &error))? {
+            if name.to_str().is_some_and(&is_ours) {
                 fail_point!("sink.remove-part", sink_unwritable);
-                match fs::remove_file(entry.path()) {
-                    Err(error) if !is_absent(&error) => return Err(unwritable(&entry.path(), &error)),
+                match folder.remove_file(&name) {
+                    Err(error) if !is_absent(&error) => return Err(unwritable(&path.join(&name), &error)),
                     _ => {}
                 }
             }
@@ -124,7 +126,7 @@ impl Committer for FileCommitter {
             PartStatus::Changed => "was changed after it was published",
             _ => "cannot be published because it was removed",
         };
-        Err(sink_unwritable(format!("`{}` {what}", self.parts.folder.join(&part.name).display())))
+        Err(sink_unwritable(format!("`{}` {what}", self.parts.folder.path().join(&part.name).display())))
     }
 
     /// Reports a missing or changed part by name instead of failing: most likely it was published before the crash, and then
@@ -132,9 +134,9 @@ impl Committer for FileCommitter {
     fn recover(&self, restored: Option<u64>, committables: &[Vec<u8>]) -> Result<Vec<String>> {
         let unexpected = self.publish_all(self.decode(committables)?)?;
         fail_point!("sink.discard", sink_unwritable);
-        self.remove(&self.parts.pending, |name| self.parts.is_pending_of_ours(name))?;
+        self.remove(self.parts.folder.open_pending(), |name| self.parts.is_pending_of_ours(name))?;
         fail_point!("sink.withdraw", sink_unwritable);
-        self.remove(&self.parts.folder, |name| {
+        self.remove(self.parts.folder.open(), |name| {
             self.parts
                 .checkpoint_of(name)
                 .is_some_and(|checkpoint| restored.is_none_or(|restored| checkpoint > restored))
@@ -147,7 +149,7 @@ impl Committer for FileCommitter {
     }
 
     fn adopt(&self, committables: &[Vec<u8>]) -> Result<Vec<String>> {
-        let promise = committable::judge(committables, Some(&self.parts.folder), &self.node)?;
+        let promise = committable::judge(committables, Some(&self.parts.folder), &self.policy, &self.node)?;
         let unexpected = self.publish_all(promise.own)?;
         // A reader may remove a part as soon as it is published.
         let changed =

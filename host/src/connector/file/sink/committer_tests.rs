@@ -7,6 +7,7 @@ use super::committable::{self, check_promise};
 use super::committer::FileCommitter;
 use super::file_sink::FileSink;
 use super::sink_part::SinkPart;
+use crate::access::AccessPolicy;
 use crate::connector::context::ConnectorContext;
 use crate::connector::sink::{Committer, Sink};
 use crate::connector::testing::{context, subtask_of};
@@ -257,7 +258,7 @@ fn a_committable_of_version_1_is_published_or_reported_by_name() {
     let version_1 = [versioned_bytes::encode(1, &[part][..]).unwrap()];
     let elsewhere = committer_of_another_job(&setup, "elsewhere");
     assert_eq!(elsewhere.adopt(&version_1).unwrap(), [name], "version 1 does not store the folder");
-    assert_eq!(check_promise(&version_1, None, "delays").unwrap_err().code, "sink-changed");
+    assert_eq!(check_promise(&version_1, None, &AccessPolicy::default(), "delays").unwrap_err().code, "sink-changed");
     assert_eq!(committer_of_another_job(&setup, "out").adopt(&version_1).unwrap(), [""; 0]);
     assert_eq!(setup.published(), "one ");
 }

@@ -7,8 +7,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::committable;
-use super::sink_part::{PartNaming, SinkPart, sync_folder, unwritable};
+use super::committable::{self, is_absent};
+use super::sink_part::{PartNaming, SinkPart, unwritable};
+use crate::access::{AccessPolicy, denied_or};
 use crate::clock::random_u64;
 use crate::connector::context::ConnectorContext;
 use crate::connector::sink::{Sink, unwritable_record};
@@ -25,7 +26,9 @@ pub(in crate::connector) struct FileSink {
     /// The canonical path of the sink's folder. A job that restores the checkpoint finds the folder by it.
     folder: PathBuf,
     subtask: u32,
-    /// Path of the open part. The name is unique to this sink, so a leftover from before a restart does not collide.
+    /// Name of the open part. It is unique to this sink, so a leftover from before a restart does not collide.
+    open_name: String,
+    /// Path of the open part, for messages.
     pub(super) open_path: PathBuf,
     open: Option<OpenPart>,
     encoder: RecordEncoder,
@@ -59,15 +62,16 @@ impl FileSink {
         token: u64,
     ) -> Result<FileSink> {
         let parts = PartNaming::new(path, context);
-        fs::create_dir_all(&parts.pending).map_err(|error| unwritable(&parts.pending, &error))?;
-        sync_folder(&parts.folder).map_err(|error| unwritable(&parts.folder, &error))?;
-        let folder = fs::canonicalize(&parts.folder).map_err(|error| unwritable(&parts.folder, &error))?;
-        let open_path = parts.open_path(context.subtask, token);
+        let failed = |error: io::Error| unwritable(parts.folder.path(), &error);
+        parts.folder.create().map_err(failed)?;
+        let folder = fs::canonicalize(parts.folder.path()).map_err(failed)?;
+        let open_name = parts.open_name(context.subtask, token);
         Ok(FileSink {
-            parts,
             folder,
             subtask: context.subtask,
-            open_path,
+            open_path: parts.folder.pending_path().join(&open_name),
+            open_name,
+            parts,
             open: None,
             encoder,
             encoded: Vec::new(),
@@ -81,7 +85,8 @@ impl FileSink {
             Some(open) => open,
             None => {
                 fail_point!("sink.create", sink_unwritable);
-                let file = File::create(&self.open_path).map_err(|error| unwritable(&self.open_path, &error))?;
+                let file = self.parts.folder.create_open_part(&self.open_name);
+                let file = file.map_err(|error| unwritable(&self.open_path, &error))?;
                 self.encoder.begin_file();
                 OpenPart { file: BufWriter::with_capacity(BUFFER_BYTES, file), bytes: 0 }
             }
@@ -99,12 +104,13 @@ impl FileSink {
         let synced = open.file.flush().and_then(|()| open.file.get_ref().sync_all());
         synced.map_err(|error| unwritable(&self.open_path, &error))?;
         let name = self.parts.name(self.subtask, checkpoint);
-        let pending = self.parts.pending.join(&name);
+        let folder = &self.parts.folder;
         fail_point!("sink.rename", sink_unwritable);
-        fs::rename(&self.open_path, &pending).map_err(|error| unwritable(&pending, &error))?;
+        let renamed = folder.rename_to_pending(&self.open_name, &name);
+        renamed.map_err(|error| unwritable(&folder.pending_path().join(&name), &error))?;
         self.open = None;
         fail_point!("sink.sync-pending", sink_unwritable);
-        sync_folder(&self.parts.pending).map_err(|error| unwritable(&self.parts.pending, &error))?;
+        folder.sync_pending().map_err(|error| unwritable(&folder.pending_path(), &error))?;
         self.outstanding.push(SinkPart { name, bytes });
         Ok(())
     }
@@ -128,7 +134,12 @@ impl Sink for FileSink {
     }
 
     fn prepare(&mut self, checkpoint: u64) -> Result<Option<Vec<u8>>> {
-        self.outstanding.retain(|part| fs::exists(self.parts.pending.join(&part.name)).unwrap_or(true));
+        if !self.outstanding.is_empty()
+            && let Ok(pending) = self.parts.folder.open_pending()
+        {
+            self.outstanding
+                .retain(|part| pending.file_length(&part.name).map_or_else(|error| !is_absent(&error), |_| true));
+        }
         self.finish_part(checkpoint)?;
         if self.outstanding.is_empty() {
             return Ok(None);
@@ -148,54 +159,35 @@ impl Drop for FileSink {
     /// Removes the open part, which no checkpoint covers. After a crash the committer removes it.
     fn drop(&mut self) {
         if self.open.is_some() {
-            let _ = fs::remove_file(&self.open_path);
+            let _ = self.parts.folder.open_pending().and_then(|pending| pending.remove_file(&self.open_name));
         }
     }
 }
 
 /// Checks that files can be written below `path` and synced to disk, by writing an unnamed file. Leaves nothing behind, not
-/// even folders.
-pub(in crate::connector) fn check(path: &Path) -> Result<()> {
-    let refused = |path: &Path, error: &io::Error| {
-        let hint = "set `path` of the sink to a folder in which this process can create files";
-        unwritable(path, error).hint(hint)
+/// even folders. Errors: `path-denied`, `sink-unwritable`.
+pub(in crate::connector) fn check(path: &Path, policy: &AccessPolicy) -> Result<()> {
+    let refused = |error: io::Error| {
+        denied_or(&error, || {
+            unwritable(path, &error).hint("set `path` of the sink to a folder in which this process can create files")
+        })
     };
+    policy.check_path(path).map_err(refused)?;
     if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
         return Err(sink_unwritable(format!("`{}` is a file, but a sink needs a folder", path.display())));
     }
-    let mut created = CreatedFolders(Vec::new());
-    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !exists(folder)).collect();
-    for folder in missing.into_iter().rev() {
-        match fs::create_dir(folder) {
-            Ok(()) => created.0.push(folder.to_owned()),
-            // Another process created the folder meanwhile, so this check must not remove it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(refused(folder, &error)),
-        }
-    }
+    let created = policy.create_folder(path).map_err(refused)?;
     // The file has no name, so a kill during the sync leaves nothing behind.
-    let written = tempfile::tempfile_in(path).and_then(|mut file| {
+    let name = format!(".cofferdam-check-{:016x}", random_u64());
+    let written = created.folder.unnamed_file(&name).and_then(|mut file| {
         file.write_all(b"cofferdam\n")?;
         file.sync_all()
     });
-    written.map_err(|error| refused(path, &error))?;
-    sync_folder(path).map_err(|error| {
+    let synced = created.folder.sync();
+    created.undo();
+    written.map_err(refused)?;
+    synced.map_err(|error| {
         sink_unwritable(format!("the folder `{}` cannot be synced: {error}", path.display()))
             .hint("choose a folder on a file system that supports fsync of folders, which durable output needs")
     })
-}
-
-fn exists(folder: &Path) -> bool {
-    folder.as_os_str().is_empty() || fs::exists(folder).unwrap_or(false)
-}
-
-/// Folders that a check created. Dropping it removes the empty ones, the innermost first.
-struct CreatedFolders(Vec<PathBuf>);
-
-impl Drop for CreatedFolders {
-    fn drop(&mut self) {
-        for folder in self.0.iter().rev() {
-            let _ = fs::remove_dir(folder);
-        }
-    }
 }

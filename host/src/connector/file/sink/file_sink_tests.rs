@@ -7,6 +7,7 @@ use std::path::Path;
 use super::committable;
 use super::file_sink::{BUFFER_BYTES, FileSink, check};
 use super::sink_part::SinkPart;
+use crate::access::AccessPolicy;
 use crate::connector::sink::Sink;
 use crate::connector::testing::{context, subtask_of};
 use crate::format::RecordEncoder;
@@ -103,7 +104,7 @@ fn an_impossible_folder_is_an_error_at_submit_and_at_start() {
     fs::write(&file, "").unwrap();
     let long = "x".repeat(300);
     for path in [file.join("out"), file.clone(), folder.path().join(&long), folder.path().join("a/nul\0")] {
-        let error = check(&path).unwrap_err();
+        let error = check(&path, &AccessPolicy::default()).unwrap_err();
         assert_eq!(error.code, "sink-unwritable");
         let error = FileSink::open(&path, RecordEncoder::new(EncodingSettings::default()), &context(folder.path()))
             .err()
@@ -112,7 +113,7 @@ fn an_impossible_folder_is_an_error_at_submit_and_at_start() {
         // Removes the folder that `open` created before it failed.
         let _ = fs::remove_dir(folder.path().join("a"));
     }
-    let error = check(&file.join("out")).unwrap_err();
+    let error = check(&file.join("out"), &AccessPolicy::default()).unwrap_err();
     assert!(error.message.contains("file/out") && error.message.contains("os error"), "{error}");
     assert_eq!(names(folder.path()), ["file"]);
 }
@@ -120,13 +121,13 @@ fn an_impossible_folder_is_an_error_at_submit_and_at_start() {
 #[test]
 fn a_check_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    check(&folder.path().join("a/b/c")).unwrap();
+    check(&folder.path().join("a/b/c"), &AccessPolicy::default()).unwrap();
     assert_eq!(names(folder.path()), [""; 0]);
     fs::create_dir(folder.path().join("a")).unwrap();
     fs::write(folder.path().join("a/mine"), "mine").unwrap();
-    check(&folder.path().join("a")).unwrap();
-    check(&folder.path().join("a/b")).unwrap();
+    check(&folder.path().join("a"), &AccessPolicy::default()).unwrap();
+    check(&folder.path().join("a/b"), &AccessPolicy::default()).unwrap();
     let long = "x".repeat(300);
-    assert!(check(&folder.path().join("a/b").join(long)).is_err());
+    assert!(check(&folder.path().join("a/b").join(long), &AccessPolicy::default()).is_err());
     assert_eq!(names(&folder.path().join("a")), ["mine"]);
 }

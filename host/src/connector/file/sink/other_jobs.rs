@@ -1,18 +1,21 @@
 //! Finds files of other jobs in a sink's folder. Two jobs that write to one folder double its output.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use super::sink_part::job_and_checkpoint;
+use crate::access::AccessPolicy;
 use crate::connector::sink::OtherJobOutput;
 
 /// Returns the output that other jobs have published in a sink's folder, by job id. A folder that cannot be read counts
 /// as empty; the sink reports the error when it writes.
-pub(in crate::connector) fn output_of_other_jobs(folder: &Path) -> BTreeMap<String, OtherJobOutput> {
+pub(in crate::connector) fn output_of_other_jobs(
+    folder: &Path,
+    policy: &AccessPolicy,
+) -> BTreeMap<String, OtherJobOutput> {
     let mut others: BTreeMap<String, OtherJobOutput> = BTreeMap::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
+    let names = policy.pin_folder(folder).and_then(|folder| folder.names());
+    for name in names.unwrap_or_default() {
         let Some((job, checkpoint)) = name.to_str().and_then(job_and_checkpoint) else { continue };
         let other = others.entry(job.to_owned()).or_default();
         other.files += 1;
@@ -23,6 +26,8 @@ pub(in crate::connector) fn output_of_other_jobs(folder: &Path) -> BTreeMap<Stri
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -38,10 +43,10 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
-        let found = output_of_other_jobs(folder.path());
+        let found = output_of_other_jobs(folder.path(), &AccessPolicy::default());
         assert_eq!(found["a1"], OtherJobOutput { files: 2, newest_checkpoint: 7 });
         assert_eq!(found["b2"], OtherJobOutput { files: 1, newest_checkpoint: 1 });
         assert_eq!(found.len(), 2);
-        assert_eq!(output_of_other_jobs(&folder.path().join("none")).len(), 0);
+        assert_eq!(output_of_other_jobs(&folder.path().join("none"), &AccessPolicy::default()).len(), 0);
     }
 }

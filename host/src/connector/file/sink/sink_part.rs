@@ -10,17 +10,15 @@
 //! one of ours. For this, the id of the job contains no `-`, and exactly two numbers follow the id of the node.
 
 use std::fmt::Write;
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::sink_folder::SinkFolder;
+use crate::access::denied_or;
 use crate::connector::context::ConnectorContext;
 use crate::error::{Error, sink_unwritable};
-
-/// Name of the folder for unpublished parts, in the sink's folder.
-pub(super) const PENDING: &str = ".pending";
 
 /// A part that was complete and synced to disk in `.pending`. Durable: the checkpoint contains a list of parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,23 +40,20 @@ impl SinkPart {
 #[derive(Clone)]
 pub(super) struct PartNaming {
     /// The sink's folder.
-    pub(super) folder: PathBuf,
-    /// The folder of unpublished parts.
-    pub(super) pending: PathBuf,
+    pub(super) folder: SinkFolder,
     /// The common prefix of the names of all parts of this job and node.
     prefix: String,
 }
 
 impl PartNaming {
     pub(super) fn new(path: &Path, context: &ConnectorContext) -> PartNaming {
-        let folder = context.base_dir.join(path);
-        let pending = folder.join(PENDING);
+        let folder = SinkFolder::new(context.base_dir.join(path), &context.policy);
         let prefix = format!(
             "part-{}-{}-",
             escape_for_file_name(&context.job_id, "_"),
             escape_for_file_name(&context.node, "-_")
         );
-        PartNaming { folder, pending, prefix }
+        PartNaming { folder, prefix }
     }
 
     /// Returns the file name of a complete part.
@@ -66,9 +61,9 @@ impl PartNaming {
         format!("{}{subtask:03}-{checkpoint:08}.txt", self.prefix)
     }
 
-    /// Returns the path of a part that is being written.
-    pub(super) fn open_path(&self, subtask: u32, token: u64) -> PathBuf {
-        self.pending.join(format!("{}{subtask:03}-{token:016x}.open", self.prefix))
+    /// Returns the file name of a part that is being written.
+    pub(super) fn open_name(&self, subtask: u32, token: u64) -> String {
+        format!("{}{subtask:03}-{token:016x}.open", self.prefix)
     }
 
     /// Returns the checkpoint of a part of this job and node. Returns `None` for any other name.
@@ -136,12 +131,7 @@ fn escape_for_file_name(text: &str, kept: &str) -> String {
     escaped
 }
 
-/// Syncs a folder to disk, which makes the names in it durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Returns the error `sink-unwritable` with the path and the system's reason.
+/// Returns the error `sink-unwritable` with the path and the system's reason, or `path-denied`.
 pub(super) fn unwritable(path: &Path, error: &io::Error) -> Error {
-    sink_unwritable(format!("`{}` cannot be written: {error}", path.display()))
+    denied_or(error, || sink_unwritable(format!("`{}` cannot be written: {error}", path.display())))
 }

@@ -4,16 +4,17 @@ use std::io;
 use std::path::Path;
 
 use super::decompress::FileInput;
+use super::input_access::InputAccess;
 use super::input_path::{FileSettings, InputPath};
 use super::list::{InputFile, UnusableEntries, list};
 use super::open::{foreign, open, read_error};
 use super::remaining_files::{PositionSummary, summarize};
+use crate::access::PipelinePaths;
 use crate::connector::source::SourceCheck;
 use crate::error::{Error, Result, source_failed, source_missing};
 use crate::format::records::RecordInput;
 use crate::format::text_start::{self, TextStart};
 use crate::format::{RecordDecoder, SourceDecoding};
-use crate::model::Interrupt;
 use crate::pipeline::FileFormat;
 
 /// Number of bytes that identify the encoding of a file.
@@ -25,15 +26,16 @@ const PROBED_BYTES: usize = 16;
 /// the positions do not contain the columns.
 pub(in crate::connector) fn check(
     settings: &FileSettings,
-    base_dir: &Path,
+    paths: &PipelinePaths,
     check: SourceCheck<'_>,
 ) -> Result<Option<Vec<String>>> {
     let FileSettings { path, format, header, .. } = settings;
-    let path = base_dir.join(path);
+    let (path, access) = (paths.join(path), InputAccess::uninterrupted(&paths.policy));
+    access.check(&path)?;
     let positions = match check {
-        SourceCheck::Submit => return check_all(&path, *format, *header, UnusableEntries::Refuse),
+        SourceCheck::Submit => return check_all(&path, *format, *header, &access, UnusableEntries::Refuse),
         SourceCheck::Attempt { positions: [] } => {
-            return check_all(&path, *format, *header, UnusableEntries::Skip);
+            return check_all(&path, *format, *header, &access, UnusableEntries::Skip);
         }
         SourceCheck::Attempt { positions } => positions,
     };
@@ -44,19 +46,19 @@ pub(in crate::connector) fn check(
     // If no file remains, any file has the columns, and it is no error if all files are gone.
     let first = match first {
         Some(name) => Some(InputPath::new(path).file(&name)),
-        None => list(&path, UnusableEntries::Skip).ok().and_then(|files| Some(files.into_iter().next()?.path)),
+        None => list(&path, &paths.policy, UnusableEntries::Skip)
+            .ok()
+            .and_then(|files| Some(files.into_iter().next()?.path)),
     };
-    let columns = first
-        .map(|path| open(&path, *format, true, 0, &Interrupt::default()))
-        .transpose()?
-        .and_then(|(_, columns)| columns);
+    let columns =
+        first.map(|path| open(&path, *format, true, 0, &access)).transpose()?.and_then(|(_, columns)| columns);
     Ok(columns)
 }
 
 /// Reads the first bytes of a file, to detect one that cannot be opened or has an unsupported encoding.
-fn probe(path: &Path) -> Result<()> {
+fn probe(path: &Path, access: &InputAccess) -> Result<()> {
     let failed = |error: io::Error| read_error(path, 0, &error);
-    let mut input = FileInput::open(path, 0, &Interrupt::default()).map_err(failed)?;
+    let mut input = FileInput::open(path, 0, access).map_err(failed)?;
     let (mut first, mut read) = ([0; PROBED_BYTES], 0);
     while read < first.len() {
         match input.read_into(&mut first[read..]) {
@@ -73,8 +75,14 @@ fn probe(path: &Path) -> Result<()> {
 }
 
 /// Checks that the input exists and can be opened, and returns the columns in the first header.
-fn check_all(path: &Path, format: FileFormat, header: bool, unusable: UnusableEntries) -> Result<Option<Vec<String>>> {
-    let files = list(path, unusable)?;
+fn check_all(
+    path: &Path,
+    format: FileFormat,
+    header: bool,
+    access: &InputAccess,
+    unusable: UnusableEntries,
+) -> Result<Option<Vec<String>>> {
+    let files = list(path, &access.policy, unusable)?;
     if files.is_empty() {
         return Err(source_missing(format!("the input folder `{}` contains no files", path.display()))
             .hint("add input files: nested folders and names that begin with `.` or `_` are skipped"));
@@ -82,10 +90,10 @@ fn check_all(path: &Path, format: FileFormat, header: bool, unusable: UnusableEn
     let mut first = None;
     for InputFile { path, .. } in &files {
         if format != FileFormat::Csv || !header {
-            probe(path)?;
+            probe(path, access)?;
             continue;
         }
-        let (_, columns) = open(path, format, true, 0, &Interrupt::default())?;
+        let (_, columns) = open(path, format, true, 0, access)?;
         first = first.or(columns);
     }
     Ok(first)
@@ -95,17 +103,18 @@ fn check_all(path: &Path, format: FileFormat, header: bool, unusable: UnusableEn
 /// records as they are, which do not name their columns. Errors: `source-failed`, `source-encoding`, `record-undecodable`.
 pub(in crate::connector) fn check_headers(
     settings: &FileSettings,
-    base_dir: &Path,
+    paths: &PipelinePaths,
     decoding: &SourceDecoding,
 ) -> Result<()> {
     if settings.format != FileFormat::Csv || !settings.header || decoding.settings.columns.is_some() {
         return Ok(());
     }
-    let files = list(&base_dir.join(&settings.path), UnusableEntries::Skip)?;
+    let access = InputAccess::uninterrupted(&paths.policy);
+    let files = list(&paths.join(&settings.path), &paths.policy, UnusableEntries::Skip)?;
     let failed = |path: &Path, why: String| source_failed(format!("the file `{}`: {why}", path.display()));
     let mut first: Option<(&Path, Vec<String>)> = None;
     for InputFile { path, .. } in &files {
-        let (_, Some(columns)) = open(path, settings.format, true, 0, &Interrupt::default())? else { continue };
+        let (_, Some(columns)) = open(path, settings.format, true, 0, &access)? else { continue };
         match &first {
             Some((_, known)) if *known == columns => continue,
             Some((other, _)) if decoding.wants_raw => return Err(other_header(path, other)),

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
+use super::input_access::InputAccess;
 use crate::format::records::RecordInput;
-use crate::model::Interrupt;
 
 const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 
@@ -28,12 +28,12 @@ pub(in crate::connector) enum FileInput {
 
 impl FileInput {
     /// Opens a file at byte `offset` of its decompressed bytes. Compressed files cannot be seeked, so this may take long; it
-    /// fails once `interrupt` is set.
-    pub(in crate::connector) fn open(path: &Path, offset: u64, interrupt: &Interrupt) -> io::Result<FileInput> {
-        let mut file = File::open(path)?;
+    /// fails once the job is interrupted.
+    pub(in crate::connector) fn open(path: &Path, offset: u64, access: &InputAccess) -> io::Result<FileInput> {
+        let mut file = access.policy.open_file(path)?;
         if is_gzip(&mut file, path)? {
             let mut members = GzipMembers::new(file);
-            members.skip(offset, interrupt)?;
+            members.skip(offset, access)?;
             return Ok(FileInput::Gzip(Box::new(members)));
         }
         if offset > 0 {
@@ -106,11 +106,11 @@ impl GzipMembers {
     }
 
     /// Skips the first `bytes` decompressed bytes.
-    fn skip(&mut self, bytes: u64, interrupt: &Interrupt) -> io::Result<()> {
+    fn skip(&mut self, bytes: u64, access: &InputAccess) -> io::Result<()> {
         let mut scratch = vec![0; COMPRESSED_BYTES];
         let mut left = bytes;
         while left > 0 {
-            if interrupt.is_set() {
+            if access.interrupt.is_set() {
                 return Err(io::Error::other("interrupted"));
             }
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(scratch.len());
@@ -190,12 +190,12 @@ mod tests {
         let mut encoder = GzEncoder::new(File::create(&path).unwrap(), Compression::fast());
         encoder.write_all(&vec![b'x'; 1 << 20]).unwrap();
         encoder.finish().unwrap();
-        let interrupt = Interrupt::default();
-        assert!(FileInput::open(&path, 1 << 20, &interrupt).is_ok());
-        let error = FileInput::open(&path, (1 << 20) + 1, &interrupt).err().unwrap();
+        let access = InputAccess::default();
+        assert!(FileInput::open(&path, 1 << 20, &access).is_ok());
+        let error = FileInput::open(&path, (1 << 20) + 1, &access).err().unwrap();
         assert!(error.to_string().contains("shorter"), "{error}");
-        interrupt.set();
-        let error = FileInput::open(&path, 1 << 20, &interrupt).err().unwrap();
+        access.interrupt.set();
+        let error = FileInput::open(&path, 1 << 20, &access).err().unwrap();
         assert!(error.to_string().contains("interrupted"), "{error}");
     }
 }

@@ -15,6 +15,12 @@ use crate::error::{Result, internal};
 /// Maximum size of an unpacked list, in bytes: a million of the longest names.
 const UNPACKED_BYTES_MAX: u64 = 256 << 20;
 
+/// Maximum number of names in a list. Two bytes can stand for a name.
+const NAMES_MAX: usize = 4 << 20;
+
+/// Maximum size of all names in a list, in bytes. Two bytes can stand for the longest name.
+const NAME_BYTES_MAX: usize = 256 << 20;
+
 /// Terminates a name. File names cannot contain it.
 const END: u8 = b'/';
 
@@ -106,7 +112,7 @@ pub(super) fn unpack(packed: &PackedNames<'_>) -> Result<Vec<String>, String> {
     }
     let mut names: Vec<String> = Vec::new();
     let mut before: Vec<u8> = Vec::new();
-    let mut skip = packed.skip;
+    let (mut skip, mut name_bytes) = (packed.skip, 0);
     let mut rest = &bytes[..];
     while let Some((&shared, ahead)) = rest.split_first() {
         let end = memchr::memchr(END, ahead).ok_or("its last name is incomplete")?;
@@ -115,7 +121,13 @@ pub(super) fn unpack(packed: &PackedNames<'_>) -> Result<Vec<String>, String> {
         rest = &ahead[end + 1..];
         match skip.checked_sub(1) {
             Some(fewer) => skip = fewer,
-            None => names.push(String::from_utf8(before.clone()).map_err(|_| "a name is not UTF-8")?),
+            None => {
+                name_bytes += before.len();
+                if names.len() >= NAMES_MAX || name_bytes > NAME_BYTES_MAX {
+                    return Err("it contains too many names".to_owned());
+                }
+                names.push(String::from_utf8(before.clone()).map_err(|_| "a name is not UTF-8")?);
+            }
         }
     }
     match skip {
@@ -147,6 +159,18 @@ mod tests {
         }
         assert!(names.packed().bytes.len() < bytes / 40, "{} of {bytes}", names.packed().bytes.len());
         assert_eq!(left(&names), all[90_000..]);
+    }
+
+    #[test]
+    fn a_small_list_cannot_stand_for_more_names_than_a_folder_has() {
+        // Each pair of bytes repeats the longest name.
+        let mut list = [&[0][..], &[b'x'; 255], &[END]].concat();
+        list.extend([255, END].repeat(2 << 20));
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&list).unwrap();
+        let bytes = encoder.finish().unwrap();
+        assert!(bytes.len() < 16 << 10);
+        assert!(unpack(&PackedNames { bytes: &bytes, skip: 0 }).unwrap_err().contains("too many names"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::input_access::InputAccess;
 use super::input_path::{FileSettings, InputPath};
 use super::line::LineCursor;
 use super::list::{UnusableEntries, list};
@@ -20,7 +21,7 @@ use crate::connector::source::{
 use crate::connector::undecodable::{self, SkipLog};
 use crate::error::{Error, Result, source_failed};
 use crate::format::records::{CHUNK_BYTES, Defect, Fill};
-use crate::model::{Batch, Interrupt, NO_TIMESTAMP};
+use crate::model::{Batch, NO_TIMESTAMP};
 use crate::pipeline::{FileFormat, UndecodablePolicy};
 
 /// Maximum number of reads and file opens in one poll. The subtask handles barriers and cancellation between polls.
@@ -34,7 +35,7 @@ pub(in crate::connector) struct FileSource {
     pub(super) remaining: RemainingFiles,
     /// The open current file.
     open: Option<FileRecords>,
-    interrupt: Interrupt,
+    access: InputAccess,
     skip_log: SkipLog,
     skipped: u64,
     /// The progress before the last poll, and the number of records that it returned.
@@ -85,7 +86,7 @@ impl FileSource {
             input,
             remaining,
             open: None,
-            interrupt: context.interrupt.clone(),
+            access: InputAccess::of(context),
             skip_log: SkipLog::default(),
             skipped: 0,
             last_poll: (ReadProgress::default(), 0),
@@ -123,9 +124,9 @@ impl FileSource {
         let FileSettings { format, header, .. } = &self.settings;
         let Some(file) = self.remaining.current() else { return Ok(false) };
         let path = self.input.file(&file.name);
-        let (reader, columns) = open::open(&path, *format, *header, file.offset, &self.interrupt)?;
+        let (reader, columns) = open::open(&path, *format, *header, file.offset, &self.access)?;
         let columns = match columns {
-            None if *header && file.offset > 0 => open::open(&path, *format, true, 0, &self.interrupt)?.1,
+            None if *header && file.offset > 0 => open::open(&path, *format, true, 0, &self.access)?.1,
             columns => columns,
         };
         self.header = columns.as_ref().map(|columns| (columns.as_slice().into(), path.display().to_string().into()));
@@ -162,10 +163,10 @@ impl FileSource {
             let value = reader.defective(UNDECODABLE_BYTES_MAX).to_vec();
             reader.skip();
             let path = self.input.file(self.remaining.current().map_or("", |file| &file.name));
-            let is_cancelled = || self.interrupt.is_set();
-            self.skip_log.skip(&self.node, || undecodable_record(&path, defect, &is_cancelled));
+            let (access, is_cancelled) = (&self.access, || self.access.interrupt.is_set());
+            self.skip_log.skip(&self.node, || undecodable_record(&path, defect, access));
             if self.settings.on_undecodable == UndecodablePolicy::DeadLetter {
-                let location = self.lines.location(&path, FileFormat::Lines, defect.offset(), &is_cancelled);
+                let location = self.lines.location(&path, FileFormat::Lines, defect.offset(), access, &is_cancelled);
                 let message = undecodable::reason(defect, &|_| None);
                 self.undecodable.push(UndecodableRecord { value, location: Some(location), message });
             }
@@ -199,7 +200,7 @@ impl FileSource {
         self.open = None;
         let path = self.input.file(self.remaining.current().map_or("", |file| &file.name));
         match failure {
-            ReadFailure::Broken(defect) => undecodable_record(&path, defect, &|| self.interrupt.is_set()),
+            ReadFailure::Broken(defect) => undecodable_record(&path, defect, &self.access),
             ReadFailure::Foreign(name) => open::foreign(&path, name),
             ReadFailure::Read(error) => open::read_error(&path, offset, &error),
         }
@@ -216,7 +217,7 @@ enum ReadFailure {
 /// Returns the names of the files that one subtask reads.
 fn deal(path: &Path, context: &ConnectorContext) -> Result<Vec<String>> {
     let turns = context.parallelism.max(1) as usize;
-    let files = list(path, UnusableEntries::Skip)?.into_iter().map(|file| file.name);
+    let files = list(path, &context.policy, UnusableEntries::Skip)?.into_iter().map(|file| file.name);
     Ok(files.skip(context.subtask as usize).step_by(turns).collect())
 }
 
@@ -260,7 +261,7 @@ impl Source for FileSource {
         let part = self.polled.iter().rev().find(|part| part.first <= index)?;
         let (settings, nth) = (&self.settings, index - part.first);
         let written = (settings.format, settings.header);
-        locate::location_behind(&part.path, written, part.offset, nth, &self.interrupt, is_cancelled)
+        locate::location_behind(&part.path, written, part.offset, nth, &self.access, is_cancelled)
     }
 
     fn headers(&self) -> &[HeaderRun] {
@@ -281,10 +282,10 @@ impl Source for FileSource {
                 wanted.push(index.saturating_sub(run.first));
             }
             let written = (self.settings.format, self.settings.header);
-            let offsets = locate::offsets_behind(&run.path, written, run.offset, &wanted, &self.interrupt);
+            let offsets = locate::offsets_behind(&run.path, written, run.offset, &wanted, &self.access);
             locations.extend(wanted.iter().enumerate().map(|(place, _)| {
                 let byte = *offsets.get(place)?;
-                Some(self.lines.location(&run.path, self.settings.format, byte, is_cancelled))
+                Some(self.lines.location(&run.path, self.settings.format, byte, &self.access, is_cancelled))
             }));
         }
         locations.extend(indexes.map(|_| None));

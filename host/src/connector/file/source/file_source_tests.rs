@@ -13,6 +13,7 @@ use super::check::{check, check_headers};
 use super::file_source::FileSource;
 use super::input_path::FileSettings;
 use super::remaining_files::FinishedFiles;
+use crate::access::PipelinePaths;
 use crate::connector::source::{Poll, Source, SourceCheck};
 use crate::connector::testing::{context, drain, subtask_of};
 use crate::error::{Error, Result};
@@ -188,7 +189,7 @@ fn a_check_at_submit_reports_missing_files_and_reads_the_header() {
     let folder = flights();
     let check = |path: &str, format, header| {
         let settings = FileSettings { header, ..settings(path, format, UndecodablePolicy::Fail) };
-        check(&settings, folder.path(), SourceCheck::Submit)
+        check(&settings, &PipelinePaths::unrestricted(folder.path()), SourceCheck::Submit)
     };
     let names = vec!["id".to_owned(), "note".to_owned()];
     assert_eq!(check("", FileFormat::Csv, true).unwrap(), Some(names));
@@ -200,13 +201,17 @@ fn a_check_at_submit_reports_missing_files_and_reads_the_header() {
     assert!(missing.message.contains("d.csv"));
     assert_eq!(check("nested", FileFormat::Lines, false).unwrap_err().code, "source-missing");
     // A device or a pipe may block forever and cannot be read again.
-    assert_eq!(check("/dev/null", FileFormat::Lines, false).unwrap_err().code, "source-missing");
+    assert_eq!(check("/dev/null", FileFormat::Lines, false).unwrap_err().code, "path-denied");
     fs::write(folder.path().join("d.csv"), "note,id\n").unwrap();
     assert!(check("", FileFormat::Csv, true).is_ok());
     let headers = |wants_raw, fields: &str| {
         let raw = SourceDecoding::raw(FileFormat::Csv, DecodingSettings::default(), None);
         let decoding = SourceDecoding { wants_raw, rows: vec![Arc::new(fields.parse().unwrap())], ..raw };
-        check_headers(&settings("", FileFormat::Csv, UndecodablePolicy::Fail), folder.path(), &decoding)
+        check_headers(
+            &settings("", FileFormat::Csv, UndecodablePolicy::Fail),
+            &PipelinePaths::unrestricted(folder.path()),
+            &decoding,
+        )
     };
     let mixed = headers(true, "{id:string}").unwrap_err();
     assert!(mixed.message.contains("d.csv") && mixed.message.contains("a.csv"), "{mixed}");
@@ -430,7 +435,8 @@ fn another_encoding_is_an_error_at_submit_and_when_it_is_read() {
     for (name, encoding) in [("a.csv", "UTF-16"), ("b.csv", "zstd"), ("c.csv.gz", "UTF-16")] {
         for format in [FileFormat::Csv, FileFormat::Ndjson, FileFormat::Lines] {
             let settings = settings(name, format, UndecodablePolicy::Skip);
-            let at_submit = check(&settings, folder.path(), SourceCheck::Submit).unwrap_err();
+            let at_submit =
+                check(&settings, &PipelinePaths::unrestricted(folder.path()), SourceCheck::Submit).unwrap_err();
             let (records, _, error) =
                 read_until(&mut FileSource::open(settings, &context(folder.path()), &[]).unwrap());
             for error in [at_submit, error.unwrap()] {
@@ -460,11 +466,14 @@ fn an_attempt_skips_unusable_entries_and_a_submit_reports_them() {
             true => std::os::unix::fs::symlink("nowhere", name).unwrap(),
             false => fs::write(name, "id,note\n1,1\n").unwrap(),
         }
-        let refused = check(&fresh, folder.path(), SourceCheck::Submit).unwrap_err();
+        let refused = check(&fresh, &PipelinePaths::unrestricted(folder.path()), SourceCheck::Submit).unwrap_err();
         assert!(refused.message.contains(words), "{refused}");
         for positions in [&[][..], &[&position[..]]] {
             let columns = Some(vec!["id".to_owned(), "note".to_owned()]);
-            assert_eq!(check(&fresh, folder.path(), SourceCheck::Attempt { positions }).unwrap(), columns);
+            assert_eq!(
+                check(&fresh, &PipelinePaths::unrestricted(folder.path()), SourceCheck::Attempt { positions }).unwrap(),
+                columns
+            );
             let mut source = FileSource::open(fresh.clone(), &context(folder.path()), positions).unwrap();
             assert_eq!(drain(&mut source), FLIGHTS[if positions.is_empty() { 0 } else { 3 }..]);
         }
@@ -483,12 +492,20 @@ fn a_restored_attempt_checks_only_the_files_that_it_reads() {
     fs::remove_file(folder.path().join("a.csv")).unwrap();
     let settings = settings("", FileFormat::Csv, UndecodablePolicy::Fail);
     let columns = Some(vec!["id".to_owned(), "note".to_owned()]);
-    assert_eq!(check(&settings, folder.path(), SourceCheck::Attempt { positions: &[&position] }).unwrap(), columns);
+    assert_eq!(
+        check(&settings, &PipelinePaths::unrestricted(folder.path()), SourceCheck::Attempt { positions: &[&position] })
+            .unwrap(),
+        columns
+    );
     assert_eq!(drain(&mut source), FLIGHTS[6..]);
     let end = source.position().unwrap();
     drop(folder);
     let gone = tempfile::tempdir().unwrap();
-    assert_eq!(check(&settings, gone.path(), SourceCheck::Attempt { positions: &[&end] }).unwrap(), columns);
+    assert_eq!(
+        check(&settings, &PipelinePaths::unrestricted(gone.path()), SourceCheck::Attempt { positions: &[&end] })
+            .unwrap(),
+        columns
+    );
     assert_eq!(drain(&mut open(gone.path(), "", FileFormat::Csv, Some(&end)).unwrap()), [""; 0]);
 }
 

@@ -6,9 +6,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::decompress::FileInput;
+use super::input_access::InputAccess;
 use crate::connector::source::RecordLocation;
 use crate::format::records::{RecordInput, line_ends};
-use crate::model::Interrupt;
 use crate::pipeline::FileFormat;
 
 /// Largest offset whose line is determined, in bytes. Reading further would take seconds.
@@ -19,8 +19,13 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// Returns the line, from 1, of a byte of the decompressed file. Returns `None` if the byte is too far from the start, if
 /// the file cannot be read, or once `is_cancelled` returns true.
-pub(super) fn line_of_byte(path: &Path, byte: u64, is_cancelled: &dyn Fn() -> bool) -> Option<u64> {
-    skip_blank_lines(path, byte, false, is_cancelled).map(|(line, _)| line)
+pub(super) fn line_of_byte(
+    path: &Path,
+    byte: u64,
+    access: &InputAccess,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Option<u64> {
+    skip_blank_lines(path, byte, false, access, is_cancelled).map(|(line, _)| line)
 }
 
 /// Returns the location of the record that begins at `byte`, or after blank lines there if `format` skips them. Without a
@@ -29,9 +34,11 @@ pub(super) fn record_location(
     path: &Path,
     format: FileFormat,
     byte: u64,
+    access: &InputAccess,
     is_cancelled: &dyn Fn() -> bool,
 ) -> RecordLocation {
-    let found = skip_blank_lines(path, byte, !matches!(format, FileFormat::Lines | FileFormat::Raw), is_cancelled);
+    let skips_blank = !matches!(format, FileFormat::Lines | FileFormat::Raw);
+    let found = skip_blank_lines(path, byte, skips_blank, access, is_cancelled);
     let (line, byte) = found.map_or((None, byte), |(line, byte)| (Some(line), byte));
     RecordLocation { file: path.display().to_string(), byte, line }
 }
@@ -52,15 +59,17 @@ impl LineCursor {
         path: &Path,
         format: FileFormat,
         byte: u64,
+        access: &InputAccess,
         is_cancelled: &dyn Fn() -> bool,
     ) -> RecordLocation {
         if self.path != path || self.byte > byte {
             *self = LineCursor { path: path.to_owned(), byte: 0, line: 1 };
         }
         let skips_blank = !matches!(format, FileFormat::Lines | FileFormat::Raw);
-        let is_plain = FileInput::open(path, 0, &Interrupt::default()).is_ok_and(|input| input.is_plain());
+        let is_plain = FileInput::open(path, 0, access).is_ok_and(|input| input.is_plain());
         let near = is_plain && byte - self.byte <= SEARCHED_BYTES_MAX;
-        let found = near.then(|| lines_from((self.byte, self.line), path, byte, skips_blank, is_cancelled)).flatten();
+        let found =
+            near.then(|| lines_from((self.byte, self.line), path, (byte, skips_blank), access, is_cancelled)).flatten();
         if let Some((line, byte)) = found {
             (self.byte, self.line) = (byte, line);
         }
@@ -70,22 +79,28 @@ impl LineCursor {
 }
 
 /// Returns the line of `byte` and `byte` itself. If `skips_blank`, first advances over line ends at `byte`.
-fn skip_blank_lines(path: &Path, byte: u64, skips_blank: bool, is_cancelled: &dyn Fn() -> bool) -> Option<(u64, u64)> {
+fn skip_blank_lines(
+    path: &Path,
+    byte: u64,
+    skips_blank: bool,
+    access: &InputAccess,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Option<(u64, u64)> {
     if byte > SEARCHED_BYTES_MAX {
         return None;
     }
-    lines_from((0, 1), path, byte, skips_blank, is_cancelled)
+    lines_from((0, 1), path, (byte, skips_blank), access, is_cancelled)
 }
 
 /// Counts lines from an offset with its line.
 fn lines_from(
     (mut offset, mut line): (u64, u64),
     path: &Path,
-    byte: u64,
-    skips_blank: bool,
+    (byte, skips_blank): (u64, bool),
+    access: &InputAccess,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<(u64, u64)> {
-    let mut input = FileInput::open(path, offset, &Interrupt::default()).ok()?;
+    let mut input = FileInput::open(path, offset, access).ok()?;
     let mut chunk = vec![0; CHUNK_BYTES];
     while offset < byte || skips_blank {
         if is_cancelled() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::access::{AccessPolicy, denied_or};
 use crate::error::{Error, Result, source_failed, source_missing};
 
 /// How to handle an entry of a folder that cannot be an input file: a broken link, or a name that is not UTF-8.
@@ -26,8 +27,9 @@ pub(super) struct InputFile {
 /// Returns the file `path`, or the files of the folder `path` in order of their names.
 ///
 /// Skips nested folders and names that begin with `.` or `_` (hidden files and unfinished output).
-pub(super) fn list(path: &Path, unusable: UnusableEntries) -> Result<Vec<InputFile>> {
+pub(super) fn list(path: &Path, policy: &AccessPolicy, unusable: UnusableEntries) -> Result<Vec<InputFile>> {
     let failed = |error: io::Error| unreadable(path, &error);
+    policy.check_path(path).map_err(failed)?;
     let kind = fs::metadata(path).map_err(failed)?;
     if !kind.is_dir() && !kind.is_file() {
         // Opening a pipe or a device may block forever, and neither can be read again from a position.
@@ -38,13 +40,14 @@ pub(super) fn list(path: &Path, unusable: UnusableEntries) -> Result<Vec<InputFi
         return Ok(vec![InputFile { name: file_name(path)?, path: path.to_owned() }]);
     }
     let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
+    let folder = policy.pin_folder(path).map_err(failed)?;
+    for name in folder.names().map_err(failed)? {
+        let path = path.join(name);
         let first = path.file_name().and_then(|name| name.as_encoded_bytes().first());
         if matches!(first, Some(b'.' | b'_')) {
             continue;
         }
-        match input_file(path) {
+        match input_file(path, policy) {
             Ok(file) => files.extend(file),
             Err(error) if unusable == UnusableEntries::Refuse => return Err(error),
             Err(error) => tracing::warn!("input skipped: {}", error.message),
@@ -55,7 +58,10 @@ pub(super) fn list(path: &Path, unusable: UnusableEntries) -> Result<Vec<InputFi
 }
 
 /// Returns an entry of a folder, or `None` if it is not a file.
-fn input_file(path: PathBuf) -> Result<Option<InputFile>> {
+fn input_file(path: PathBuf, policy: &AccessPolicy) -> Result<Option<InputFile>> {
+    if path.is_symlink() && path.exists() {
+        policy.check_path(&path).map_err(|error| unreadable(&path, &error))?;
+    }
     match fs::metadata(&path) {
         Ok(kind) if !kind.is_file() => Ok(None),
         Ok(_) => Ok(Some(InputFile { name: file_name(&path)?, path })),
@@ -73,7 +79,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => source_missing(format!("the input `{}` does not exist", path.display()))
             .hint("create it, or correct `path` of the source"),
-        _ => source_failed(format!("the input `{}` cannot be read: {error}", path.display())),
+        _ => denied_or(error, || source_failed(format!("the input `{}` cannot be read: {error}", path.display()))),
     }
 }
 

@@ -5,12 +5,13 @@
 
 use std::path::Path;
 
+use super::input_access::InputAccess;
 use super::line::{SEARCHED_BYTES_MAX, record_location};
 use super::list::{InputFile, UnusableEntries, list};
 use super::open::{FileRecords, open};
+use crate::access::AccessPolicy;
 use crate::connector::source::RecordLocation;
 use crate::format::records::Fill;
-use crate::model::Interrupt;
 use crate::pipeline::FileFormat;
 
 /// Number of records between two checks for a cancellation.
@@ -22,15 +23,15 @@ pub(super) fn location_behind(
     (format, header): (FileFormat, bool),
     offset: u64,
     nth: usize,
-    interrupt: &Interrupt,
+    access: &InputAccess,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordLocation> {
-    let (mut reader, _) = open(path, format, header, offset, interrupt).ok()?;
+    let (mut reader, _) = open(path, format, header, offset, access).ok()?;
     for _ in 0..nth {
         next(&mut reader, |_| ())?;
     }
     let begin = reader.offset();
-    next(&mut reader, |_| Some(record_location(path, format, begin, is_cancelled)))?
+    next(&mut reader, |_| Some(record_location(path, format, begin, access, is_cancelled)))?
 }
 
 /// Returns the offset at which each of these records begins. `nths` are their numbers behind `offset`, from 0, in ascending order. The
@@ -40,10 +41,10 @@ pub(super) fn offsets_behind(
     (format, header): (FileFormat, bool),
     offset: u64,
     nths: &[usize],
-    interrupt: &Interrupt,
+    access: &InputAccess,
 ) -> Vec<u64> {
     let mut offsets = Vec::with_capacity(nths.len());
-    let Ok((mut reader, _)) = open(path, format, header, offset, interrupt) else { return offsets };
+    let Ok((mut reader, _)) = open(path, format, header, offset, access) else { return offsets };
     let mut number = 0;
     for &nth in nths {
         while number < nth {
@@ -61,21 +62,22 @@ pub(super) fn offsets_behind(
 /// the columns of its file.
 pub(in crate::connector) fn find_record(
     input: &Path,
-    format: FileFormat,
-    header: bool,
+    policy: &AccessPolicy,
+    (format, header): (FileFormat, bool),
     is_match: &mut dyn FnMut(&[u8], &[String]) -> bool,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordLocation> {
+    let access = InputAccess::uninterrupted(policy);
     let mut bytes_left = SEARCHED_BYTES_MAX;
-    for InputFile { path, .. } in list(input, UnusableEntries::Skip).ok()? {
-        let (mut reader, columns) = open(&path, format, header, 0, &Interrupt::default()).ok()?;
+    for InputFile { path, .. } in list(input, policy, UnusableEntries::Skip).ok()? {
+        let (mut reader, columns) = open(&path, format, header, 0, &access).ok()?;
         let columns = columns.unwrap_or_default();
         let mut records = 0_u64;
         loop {
             let begin = reader.offset();
             let Some(is_found) = next(&mut reader, |record| is_match(record, &columns)) else { break };
             if is_found {
-                return Some(record_location(&path, format, begin, is_cancelled));
+                return Some(record_location(&path, format, begin, &access, is_cancelled));
             }
             records += 1;
             if reader.offset() > bytes_left || (records.is_multiple_of(CANCEL_CHECK_RECORDS) && is_cancelled()) {
@@ -119,12 +121,13 @@ mod tests {
         let (_folder, path) = write("a.csv", ROWS);
         let lines: Vec<_> = (0..4)
             .map(|nth| {
-                location_behind(&path, CSV, 0, nth, &Interrupt::default(), &|| false).and_then(|location| location.line)
+                location_behind(&path, CSV, 0, nth, &InputAccess::default(), &|| false)
+                    .and_then(|location| location.line)
             })
             .collect();
         assert_eq!(lines, [Some(2), Some(6), Some(7), None]);
         let behind_the_first = ROWS.find("\r\n\r\n").unwrap() as u64 + 1;
-        let location = location_behind(&path, CSV, behind_the_first, 1, &Interrupt::default(), &|| false).unwrap();
+        let location = location_behind(&path, CSV, behind_the_first, 1, &InputAccess::default(), &|| false).unwrap();
         assert_eq!((location.line, location.file), (Some(7), path.display().to_string()));
         assert_eq!(location.byte, ROWS.find("3,w").unwrap() as u64);
     }
@@ -135,7 +138,7 @@ mod tests {
         std::fs::write(folder.path().join("b.ndjson"), "\n{\"n\":2}\n").unwrap();
         let find = |value: &str| {
             let mut is_match = |record: &[u8], _: &[String]| record == value.as_bytes();
-            find_record(folder.path(), FileFormat::Ndjson, false, &mut is_match, &|| false)
+            find_record(folder.path(), &AccessPolicy::default(), (FileFormat::Ndjson, false), &mut is_match, &|| false)
         };
         let line = |value| find(value).map(|location| (location.file.ends_with("b.ndjson"), location.line));
         assert_eq!(line("{\"n\":1}"), Some((false, Some(3))));
@@ -147,7 +150,7 @@ mod tests {
     fn every_line_of_plain_lines_is_a_record() {
         let (_folder, path) = write("a.txt", "one\n\n\nfour\n");
         let line = |nth| {
-            location_behind(&path, (FileFormat::Lines, false), 0, nth, &Interrupt::default(), &|| false).unwrap().line
+            location_behind(&path, (FileFormat::Lines, false), 0, nth, &InputAccess::default(), &|| false).unwrap().line
         };
         assert_eq!((0..4).map(line).collect::<Vec<_>>(), [Some(1), Some(2), Some(3), Some(4)]);
     }
@@ -155,13 +158,22 @@ mod tests {
     #[test]
     fn a_cancel_ends_the_search() {
         let (_folder, path) = write("a.txt", &"x\n".repeat(3 * CANCEL_CHECK_RECORDS as usize));
-        assert_eq!(find_record(&path, FileFormat::Lines, false, &mut |record, _| record == b"y", &|| true), None);
+        assert_eq!(
+            find_record(
+                &path,
+                &AccessPolicy::default(),
+                (FileFormat::Lines, false),
+                &mut |record, _| record == b"y",
+                &|| true
+            ),
+            None
+        );
         let location = location_behind(
             &path,
             (FileFormat::Lines, false),
             0,
             2 * CANCEL_CHECK_RECORDS as usize,
-            &Interrupt::default(),
+            &InputAccess::default(),
             &|| true,
         )
         .unwrap();

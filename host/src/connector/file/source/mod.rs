@@ -7,6 +7,7 @@ mod check;
 mod decompress;
 mod file_names;
 mod file_source;
+mod input_access;
 mod input_path;
 mod line;
 mod list;

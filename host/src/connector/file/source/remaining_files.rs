@@ -14,6 +14,9 @@ use crate::error::{Result, checkpoint_corrupt};
 /// Version of the positions that are written: [`PositionBytes`]. Version 1 is a list of [`SplitVersion1`].
 const VERSION: u8 = 2;
 
+/// Limit on the files in the positions of all subtasks together. Untrusted positions of a few bytes could contain many more.
+const FILES_MAX: usize = 4 << 20;
+
 /// A partially read file. Durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StartedFile {
@@ -189,8 +192,13 @@ pub(super) struct PositionSummary {
 /// Summarizes the positions of all subtasks.
 pub(super) fn summarize(positions: &[&[u8]]) -> Result<PositionSummary> {
     let mut summarize = PositionSummary { columns: None, first: None };
+    let mut files = 0_usize;
     for position in positions {
         let decoded = decode(position, "a position of the source")?;
+        files = files.saturating_add(decoded.names.len());
+        if files > FILES_MAX {
+            return Err(checkpoint_corrupt(format!("the positions of the source contain more than {FILES_MAX} files")));
+        }
         summarize.columns = summarize.columns.or(decoded.columns);
         let begun = decoded.begun.into_iter().map(|file| file.name);
         summarize.first = summarize.first.or_else(|| begun.chain(decoded.names).next());
