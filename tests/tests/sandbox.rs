@@ -409,10 +409,16 @@ fn around(module: &str) -> Vec<u8> {
 fn a_component_beyond_the_limits_of_an_instance_is_told_the_limit() {
     let (server, _dir) = start("limits", &[]);
     let tables = "(table 1 funcref)".repeat(5);
+    // Such functions took gigabytes to compile.
+    let locals = format!("(func (local {}))", "i32 ".repeat(20_000));
+    let block = "(block (br_if 0 (local.get 1)) (local.set 2 (i32.add (local.get 1) (local.get 2))))";
+    let blocks = format!("(func (local {}) {})", "i32 ".repeat(10_000), block.repeat(10_000));
     for (module, says) in [
         ("(memory 1) (memory 1) (memory 1) (memory 1) (memory 1)", "5 linear memories, more than 4"),
         (&*tables, "more than 4 tables"),
         ("(table 65537 funcref)", "a table of 65537 elements, more than 65536"),
+        (&*locals, "20000 locals, more than 15000"),
+        (&*blocks, "branches, whose product exceeds"),
     ] {
         let answer = server.api.push(&around(module), None).unwrap();
         assert_eq!((answer.status, answer.code()), (400, "component-limits"), "{}", answer.body);
@@ -421,4 +427,19 @@ fn a_component_beyond_the_limits_of_an_instance_is_told_the_limit() {
     let all = "(table 1 funcref)".repeat(3) + "(table 65536 funcref)(memory 1)";
     let answer = server.api.push(&around(&all), None).unwrap();
     assert_eq!(answer.code(), "component-wrong-world", "what is within the limits is compiled: {}", answer.body);
+}
+
+#[test]
+fn components_with_unneeded_proposals_and_names_that_are_paths_are_refused() {
+    let (server, dir) = start("proposals", &[]);
+    for module in ["(memory 1 1 shared)", "(memory i64 1)", "(tag (param i32))", "(type (struct (field i32)))"] {
+        let answer = server.api.push(&around(module), None).unwrap();
+        assert_eq!((answer.status, answer.code()), (400, "component-invalid"), "{module}: {}", answer.body);
+    }
+    for name in ["..@..", ".@1", "a@..", "a..b@1"] {
+        let answer = server.api.push(&component("misbehaving"), Some(name)).unwrap();
+        assert_eq!((answer.status, answer.code()), (400, "component-name"), "{name}: {}", answer.body);
+    }
+    assert_eq!(server.api.components().unwrap().as_array().unwrap().len(), 0);
+    assert_eq!(fs::read_dir(dir.join("data/uploads")).unwrap().count(), 0);
 }

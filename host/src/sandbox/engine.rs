@@ -288,44 +288,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "a measurement"]
-    #[expect(clippy::disallowed_methods)]
-    fn measure_nans() {
-        for (name, step) in [
-            (
-                "chain",
-                "(local.set $x (f64.mul (f64.mul (f64.const 3.9) (local.get $x)) (f64.sub (f64.const 1) (local.get $x))))",
-            ),
-            (
-                "sum",
-                "(local.set $x (f64.add (local.get $x) (f64.load (i32.and (i32.shl (local.get $i) (i32.const 3)) (i32.const 0xfff8)))))",
-            ),
-        ] {
-            for canonical in [false, true, false, true] {
-                let text = format!(
-                    "(component (core module $m (memory 1) (func (export \"run\") (result i64) (local $i i32) (local $x f64)
-                     (local.set $x (f64.const 0.3))
-                     (loop $l {step} (local.set $i (i32.add (local.get $i) (i32.const 1)))
-                       (br_if $l (i32.lt_u (local.get $i) (i32.const 50000000))))
-                     (i64.reinterpret_f64 (local.get $x)))) (core instance $i (instantiate $m))
-                     (func (export \"run\") (result u64) (canon lift (core func $i \"run\"))))"
-                );
-                let mut config = settings();
-                config.cranelift_nan_canonicalization(canonical);
-                let engine = Engine::new(&config).unwrap();
-                let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
-                let mut store = Store::new(&engine, ());
-                store.set_epoch_deadline(1);
-                let instance = Linker::<()>::new(&engine).instantiate(&mut store, &component).unwrap();
-                let run = instance.get_typed_func::<(), (u64,)>(&mut store, "run").unwrap();
-                let before = crate::clock::thread_cpu_time();
-                run.call(&mut store, ()).unwrap();
-                println!("{name} canonical={canonical}: {:?}", (crate::clock::thread_cpu_time() - before) / 50_000_000);
-            }
-        }
-    }
-
-    #[test]
     fn relaxed_simd_gives_the_same_bits_on_every_processor() {
         // A lane index of 0x80 selects nothing, also where the processor would take its lowest bits. Indices above 15 do so as well.
         let swizzle = "(func (export \"run\") (result i64) (i64x2.extract_lane 0 (i8x16.relaxed_swizzle
