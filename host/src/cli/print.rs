@@ -117,6 +117,19 @@ pub fn status(job: &JobSummary) -> String {
     }
 }
 
+/// Prints what an operator is granted, and which of it makes its function non-deterministic.
+fn grants(operator: &OperatorDetail) {
+    if operator.grants.is_empty() {
+        return;
+    }
+    let (id, granted) = (&operator.id, operator.grants.join(", "));
+    let note = match &operator.non_deterministic[..] {
+        [] => String::new(),
+        names => format!(" (not deterministic: {})", names.join(", ")),
+    };
+    line(format_args!("grants      `{id}`: {granted}{note}"));
+}
+
 /// Prints one job with its operators and metrics.
 pub fn job(job: &JobDetail) {
     let summary = &job.summary;
@@ -137,6 +150,7 @@ pub fn job(job: &JobDetail) {
         line(format_args!("failure     {operator}{} [{}]", failure.message, failure.code));
     }
     failures(&job.failures);
+    job.operators.iter().for_each(grants);
     line("");
     let header = [
         "OPERATOR",
