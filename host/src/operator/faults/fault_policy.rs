@@ -92,13 +92,7 @@ impl TurnRunner {
             FaultPolicy::Skip => self.counters.records_skipped += 1,
             FaultPolicy::DeadLetter => {
                 self.counters.records_dead_lettered += 1;
-                let mut batch = Batch::default();
-                batch.push(&self.dead_letter(&item, position).encode(), item.timestamp);
-                if let FailedItemKind::Record { index, .. } = item.kind {
-                    // The chain finds the record in the source by its index, and removes it.
-                    batch.attributes = Some([(index as u64).to_le_bytes()].iter().collect());
-                }
-                outputs.push(OutputBatch { output: OutputId::DeadLetter, batch });
+                push_letter(outputs, &self.dead_letter(&item, position).encode(), &item);
             }
         }
         Ok(())
@@ -122,6 +116,21 @@ impl TurnRunner {
             replay: item.replay().filter(|_| *keeps_letters),
         }
     }
+}
+
+/// Appends a letter to the last output if that holds letters, and else as an output of its own. The attributes hold the index of the
+/// record in its batch, or the largest number. The chain finds records in the source by it, and removes it.
+fn push_letter(outputs: &mut Vec<OutputBatch>, json: &[u8], item: &FailedItem<'_>) {
+    let index = match item.kind {
+        FailedItemKind::Record { index, .. } => index as u64,
+        FailedItemKind::Rejected | FailedItemKind::TimerOrWindow => u64::MAX,
+    };
+    if outputs.last().is_none_or(|last| last.output != OutputId::DeadLetter) {
+        outputs.push(OutputBatch { output: OutputId::DeadLetter, batch: Batch::default() });
+    }
+    let Some(OutputBatch { batch, .. }) = outputs.last_mut() else { return };
+    batch.push(json, item.timestamp);
+    batch.attributes.get_or_insert_default().push(&index.to_le_bytes());
 }
 
 /// Returns the failure of the attempt under the policy `fail`.

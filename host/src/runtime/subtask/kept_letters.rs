@@ -3,9 +3,11 @@
 //! Letters of records that come straight from the chain's source wait until the source loop has found the records in the input.
 //! Only bad records cost this search.
 
+use std::iter::repeat;
+
 use super::chained_node::{KeptLetters, NodeTask};
 use super::operator_chain::OperatorChain;
-use super::unlocated_letters::{UnlocatedLetters, located, record_index};
+use super::unlocated_letters::{UnlocatedLetters, push_located, record_indexes};
 use crate::connector::RecordLocation;
 use crate::model::{Batch, Column};
 use crate::runtime::replay::replay_feed::{ReplayFeed, ReplayStep};
@@ -57,16 +59,24 @@ impl OperatorChain {
         if letters.is_empty() {
             return Ok(());
         }
-        let mut indexes: Vec<usize> = letters.iter().filter_map(|(_, letter)| record_index(&letter.batch)).collect();
+        let known = |index: &usize| *index < usize::MAX;
+        let mut indexes: Vec<usize> =
+            letters.iter().flat_map(|(_, letters)| record_indexes(&letters.batch)).filter(known).collect();
         indexes.sort_unstable();
         indexes.dedup();
         let locations = if are_indexes_known { locate(&indexes) } else { Vec::new() };
-        for (node, mut letter) in letters {
-            let place = record_index(&letter.batch).and_then(|index| indexes.binary_search(&index).ok());
-            if let Some(Some(location)) = place.and_then(|place| locations.get(place)) {
-                letter.batch.values = letter.batch.values.iter().map(|json| located(json, location)).collect();
+        for (node, mut output) in letters {
+            let mut values = Column::with_capacity(output.batch.len(), 2 * output.batch.values.bytes().len());
+            for (json, index) in output.batch.values.iter().zip(record_indexes(&output.batch).chain(repeat(usize::MAX)))
+            {
+                let place = indexes.binary_search(&index).ok();
+                match place.and_then(|place| locations.get(place)) {
+                    Some(Some(location)) => push_located(&mut values, json, location),
+                    _ => values.push(json),
+                }
             }
-            self.route(node, letter)?;
+            output.batch.values = values;
+            self.route(node, output)?;
         }
         Ok(())
     }

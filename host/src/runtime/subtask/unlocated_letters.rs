@@ -1,7 +1,9 @@
 //! Dead letters that wait for the position of their record in the input.
 
+use std::io::Write;
+
 use crate::connector::RecordLocation;
-use crate::model::Batch;
+use crate::model::{Batch, Column};
 use crate::turn::OutputBatch;
 
 /// Dead letters whose records have not been found in the input yet.
@@ -12,20 +14,27 @@ pub(crate) struct UnlocatedLetters {
     pub(super) are_indexes_known: bool,
 }
 
-/// Returns the index of the record that a letter is about, which the fault policy stores in its attributes.
-pub(super) fn record_index(letter: &Batch) -> Option<usize> {
-    let index = letter.attributes.as_ref().filter(|attributes| !attributes.is_empty())?.value(0);
-    usize::try_from(u64::from_le_bytes(index.try_into().ok()?)).ok()
+/// Returns the indexes of the records that letters are about, as the fault policy stores them in their attributes. An index that is
+/// not known is larger than that of any record.
+pub(super) fn record_indexes(letters: &Batch) -> impl Iterator<Item = usize> {
+    let indexes = letters.attributes.iter().flat_map(|attributes| attributes.iter());
+    indexes.map(|bytes| bytes.try_into().ok().map_or(usize::MAX, |bytes| u64::from_le_bytes(bytes) as usize))
 }
 
-/// Adds the position of the record in the input to a letter.
-pub(super) fn located(json: &[u8], location: &RecordLocation) -> Vec<u8> {
+/// Appends a letter to `to`, with the position of its record in the input.
+pub(super) fn push_located(to: &mut Column, json: &[u8], location: &RecordLocation) {
     let RecordLocation { file, byte, line } = location;
-    let source = serde_json::json!({ "file": file, "line": line, "byte": byte });
-    match json.strip_suffix(b"}") {
-        Some(members) => [members, b",\"source\":", source.to_string().as_bytes(), b"}"].concat(),
-        None => json.to_vec(),
-    }
+    let Some(members) = json.strip_suffix(b"}") else { return to.push(json) };
+    to.push_with(|to| {
+        to.extend_from_slice(members);
+        to.extend_from_slice(b",\"source\":{\"file\":");
+        // Writing a text to a vector never fails.
+        let _ = serde_json::to_writer(&mut *to, file);
+        if let Some(line) = line {
+            let _ = write!(to, ",\"line\":{line}");
+        }
+        let _ = write!(to, ",\"byte\":{byte}}}}}");
+    });
 }
 
 #[cfg(test)]
@@ -34,14 +43,25 @@ mod tests {
 
     #[test]
     fn a_letter_gets_the_position_of_its_record() {
-        let location = RecordLocation { file: "a \"b\".csv".into(), byte: 7, line: Some(2) };
-        let letter: serde_json::Value = serde_json::from_slice(&located(b"{\"code\":\"c\"}", &location)).unwrap();
+        let mut location = RecordLocation { file: "a \"b\".csv".into(), byte: 7, line: Some(2) };
+        let mut letters = Column::new();
+        push_located(&mut letters, b"{\"code\":\"c\"}", &location);
+        location.line = None;
+        push_located(&mut letters, b"{\"code\":\"c\"}", &location);
+        push_located(&mut letters, b"what is no letter", &location);
+        let parse = |index: usize| serde_json::from_slice::<serde_json::Value>(letters.value(index)).unwrap();
         let source = serde_json::json!({ "file": "a \"b\".csv", "line": 2, "byte": 7 });
-        assert_eq!(letter, serde_json::json!({ "code": "c", "source": source }));
+        assert_eq!(parse(0), serde_json::json!({ "code": "c", "source": source }));
+        assert_eq!(parse(1)["source"], serde_json::json!({ "file": "a \"b\".csv", "byte": 7 }));
+        assert_eq!(letters.value(2), b"what is no letter");
+    }
+
+    #[test]
+    fn letters_name_their_records_by_index() {
         let mut batch = Batch::default();
-        batch.push(b"{}", 0);
-        assert_eq!(record_index(&batch), None);
-        batch.attributes = Some([9u64.to_le_bytes()].iter().collect());
-        assert_eq!(record_index(&batch), Some(9));
+        assert_eq!(record_indexes(&batch).count(), 0);
+        (0..3).for_each(|_| batch.push(b"{}", 0));
+        batch.attributes = Some([&9u64.to_le_bytes()[..], &u64::MAX.to_le_bytes(), b"short"].iter().collect());
+        assert_eq!(record_indexes(&batch).collect::<Vec<_>>(), [9, usize::MAX, usize::MAX]);
     }
 }
