@@ -16,6 +16,8 @@ mod listing;
 mod recovery;
 mod replay_record;
 mod replays;
+#[cfg(test)]
+mod replays_tests;
 mod trial;
 
 pub use listing::{list_letters, show_letter};

@@ -27,19 +27,10 @@ pub fn recover(job: &JobHandle, pipeline: &PipelineSpec, start: &StartingPoint) 
     if record.replays.is_empty() {
         return Ok(());
     }
-    let restored = start.own().map(|own| own.checkpoint_id);
     let mut replays = record.replays.clone();
-    for replay in &mut replays {
-        // After a return to an older checkpoint, its effects are gone.
-        if start.submitted().is_none() && replay.completed_in.is_some_and(|completed| Some(completed) > restored) {
-            if replay.is_removed {
-                job.warn(format!(
-                    "replay {} of dead letters is lost: the checkpoint with its effects is damaged",
-                    replay.id
-                ));
-                continue;
-            }
-            (replay.completed_in, replay.later_checkpoints) = (None, 0);
+    if start.submitted().is_none() {
+        for lost in reopen(&mut replays, start.own().map(|own| own.checkpoint_id)) {
+            job.warn(format!("replay {lost} of dead letters is lost: the checkpoints with its effects are damaged"));
         }
     }
     if let Some(metadata) = start.own() {
@@ -49,6 +40,21 @@ pub fn recover(job: &JobHandle, pipeline: &PipelineSpec, start: &StartingPoint) 
         job.update(|record| record.replays = replays.clone())?;
     }
     Ok(())
+}
+
+/// After a return to an older checkpoint: opens the replays again whose effects are gone. Returns the numbers of those whose letters are
+/// removed already.
+pub(super) fn reopen(replays: &mut [ReplayRecord], restored: Option<u64>) -> Vec<u64> {
+    let mut lost = Vec::new();
+    let is_gone = |replay: &&mut ReplayRecord| replay.completed_in.is_some_and(|completed| Some(completed) > restored);
+    for replay in replays.iter_mut().filter(is_gone) {
+        if replay.is_removed {
+            lost.push(replay.id);
+        } else {
+            (replay.completed_in, replay.later_checkpoints) = (None, 0);
+        }
+    }
+    lost
 }
 
 /// Takes over the letters that belong to another job's checkpoint. May be repeated.
