@@ -104,7 +104,7 @@ pub fn prepare(
     let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock, &environment.policy);
     sinks.recover(job, &plan.pipeline, &start, &storage)?;
     dead_letters::recover(job, &plan.pipeline, &start)?;
-    fail_point!("restore.recovered", error::storage_failed);
+    fail_point!("restore.recovered", crate::error::storage_failed);
     job.show(|record| {
         record.last_checkpoint = start.own().map(|metadata| metadata.checkpoint_id);
         record.restored_checkpoint = start.metadata.as_ref().map(|metadata| metadata.checkpoint_id);
@@ -123,7 +123,7 @@ pub fn prepare(
     let context = AttemptContext { job, environment, plan, versions, storage, letters, sender };
     let coordinator = CheckpointCoordinator::new(context.clone(), sinks, base, start.own().cloned())?;
     interrupt.check()?;
-    fail_point!("restore.start", error::storage_failed);
+    fail_point!("restore.start", crate::error::storage_failed);
     let triggers = Arc::new(CheckpointTriggers::of_job(&context.plan.pipeline));
     let regions = start_regions(&context, &start, &triggers, interrupt)?;
     Ok(PreparedAttempt::Started(Box::new(Attempt::new(context, regions, triggers, coordinator))))
@@ -148,7 +148,6 @@ fn start_regions(
         let execution = region_start.execute(index, &region, &interrupt)?;
         started.push((region, execution));
     }
-    fail_point!("restore.start", error::storage_failed);
     Ok(Regions::new(sender.attempt(), started))
 }
 
