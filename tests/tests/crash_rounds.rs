@@ -22,6 +22,8 @@ fn rounds(mode: Mode) {
         binary: None,
         has_fail_points: false,
         aims: Vec::new(),
+        parallel: 1,
+        keep_going: false,
     };
     // Bypasses the test harness, which shows the output of failed tests only.
     let mut tell = |line: &str| _ = writeln!(std::io::stderr(), "{line}");

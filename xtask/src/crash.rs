@@ -44,6 +44,12 @@ pub struct Arguments {
     /// repeated. Without it rounds aim at points that were not hit yet
     #[arg(long = "aim", value_name = "POINT=ACTION@PASS", conflicts_with = "plain")]
     aims: Vec<Aim>,
+    /// Number of rounds that run at the same time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    parallel: u64,
+    /// Runs the remaining rounds after a failed one
+    #[arg(long)]
+    keep_going: bool,
 }
 
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
@@ -66,6 +72,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         binary,
         has_fail_points,
         aims: arguments.aims.clone(),
+        parallel: arguments.parallel,
+        keep_going: arguments.keep_going,
     };
     let tally = step(&format!("{} crash rounds, seed {}", options.rounds, options.seed), || {
         crash::run(&workspace.checkout, &options, &mut |line| eprintln!("    {line}"))

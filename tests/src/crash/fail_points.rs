@@ -106,6 +106,25 @@ impl FailPointHits {
         chosen
     }
 
+    /// Returns the points without their hits.
+    pub(super) fn without_hits(&self) -> FailPointHits {
+        let reset = |(name, hits): (&String, &PointHits)| {
+            (name.clone(), PointHits { can_fail: hits.can_fail, ..PointHits::default() })
+        };
+        FailPointHits { points: self.points.iter().map(reset).collect() }
+    }
+
+    /// Adds the hits of other rounds.
+    pub(super) fn add(&mut self, other: &FailPointHits) {
+        for (name, more) in &other.points {
+            let hits = self.points.entry(name.clone()).or_insert_with(PointHits::default);
+            hits.can_fail |= more.can_fail;
+            hits.reached += more.reached;
+            hits.kills += more.kills;
+            hits.errors += more.errors;
+        }
+    }
+
     /// Adds the lines of a round's log.
     pub(super) fn add_log(&mut self, log: &str) -> Result<()> {
         for line in log.lines() {

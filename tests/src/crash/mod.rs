@@ -25,6 +25,8 @@ mod tally;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 use fastrand::Rng;
@@ -61,6 +63,10 @@ pub struct Options {
     pub has_fail_points: bool,
     /// What each round aims at. If empty, rounds aim at points that were not hit yet.
     pub aims: Vec<Aim>,
+    /// Number of rounds that run at the same time.
+    pub parallel: u64,
+    /// Whether a failed round does not end the run.
+    pub keep_going: bool,
 }
 
 /// One round: its inputs, and its steps.
@@ -97,54 +103,95 @@ impl Mode {
     }
 }
 
+/// What the threads of a run share.
+struct SharedProgress<'a> {
+    tally: Tally,
+    tell: &'a mut (dyn FnMut(&str) + Send),
+    failures: Vec<anyhow::Error>,
+    started: u64,
+}
+
 /// Runs the rounds and prints one line for each. Fails at the first difference, with the command that repeats the round
-/// and the folder that was kept.
-pub fn run(checkout: &Checkout, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Tally> {
+/// and the folder that was kept. With `keep_going` it runs the other rounds first.
+pub fn run(checkout: &Checkout, options: &Options, tell: &mut (dyn FnMut(&str) + Send)) -> Result<Tally> {
     let mut tally = Tally::default();
-    let has_fail_points = options.has_fail_points && options.mode == Mode::Operators;
-    if has_fail_points {
+    if options.has_fail_points && options.mode == Mode::Operators {
         tally.fail_points = FailPointHits::of_source(&checkout.root.join("host/src"))?;
     }
-    for number in 0..options.rounds {
-        let seed = options.seed.wrapping_add(number);
-        let aims = match options.aims.is_empty() {
-            true => tally.fail_points.choose(&mut Rng::with_seed(seed)),
-            false => options.aims.clone(),
-        };
-        let mut round = Round {
-            checkout,
-            binary: options.binary.clone().unwrap_or_else(|| checkout.cofferdam()),
-            backend: options.backend.as_deref(),
-            operators: &options.operators,
-            seed,
-            rng: Rng::with_seed(seed),
-            has_fail_points,
-            aims,
-            dir: checkout.fresh_dir(&format!("crash/{}-{seed}", options.mode.name()))?,
-            tally: &mut tally,
-            story: Story::new(),
-        };
-        let result = match options.mode {
-            Mode::Operators => operators::run(&mut round),
-            Mode::Savepoint => savepoint::run(&mut round),
-        };
-        let (dir, story, aims) = (round.dir.clone(), round.story, round.aims);
-        tally.rounds += 1;
-        match result {
-            Ok(line) => {
-                tell(&format!(
-                    "round {}/{}, seed {seed}, {:.1} s: {line}",
-                    number + 1,
-                    options.rounds,
-                    story.seconds()
-                ));
-                fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-            }
-            Err(error) => return Err(failure(options, (seed, &aims), &dir, &story, &error)),
+    let shared = Mutex::new(SharedProgress { tally, tell, failures: Vec::new(), started: 0 });
+    thread::scope(|scope| {
+        for _ in 0..options.parallel.max(1) {
+            scope.spawn(|| while run_next(checkout, options, &shared) {});
         }
+    });
+    let SharedProgress { tally, mut failures, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if !failures.is_empty() {
+        let count = failures.len();
+        return Err(failures.swap_remove(0).context(format!("{count} of {} rounds failed", tally.rounds)));
     }
     tally.check(options.mode.kills(), options.backend.is_some())?;
     Ok(tally)
+}
+
+/// Runs the next round. Returns whether another one may follow.
+fn run_next(checkout: &Checkout, options: &Options, shared: &Mutex<SharedProgress<'_>>) -> bool {
+    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let (number, seed, aims) = {
+        let mut shared = lock();
+        let number = shared.started;
+        if number == options.rounds || (!shared.failures.is_empty() && !options.keep_going) {
+            return false;
+        }
+        shared.started += 1;
+        let seed = options.seed.wrapping_add(number);
+        let aims = match options.aims.is_empty() {
+            true => shared.tally.fail_points.choose(&mut Rng::with_seed(seed)),
+            false => options.aims.clone(),
+        };
+        (number + 1, seed, aims)
+    };
+    let mut tally = Tally { fail_points: lock().tally.fail_points.without_hits(), ..Tally::default() };
+    let result = run_round(checkout, options, (seed, aims), &mut tally);
+    let mut shared = lock();
+    shared.tally.add(&tally);
+    match result {
+        Ok(line) => (shared.tell)(&format!("round {number}/{}, seed {seed}, {line}", options.rounds)),
+        Err(error) => {
+            (shared.tell)(&format!("round {number}/{}, seed {seed}, failed: {error:#}", options.rounds));
+            shared.failures.push(error);
+        }
+    }
+    true
+}
+
+fn run_round(
+    checkout: &Checkout,
+    options: &Options,
+    (seed, aims): (u64, Vec<Aim>),
+    tally: &mut Tally,
+) -> Result<String> {
+    let mut round = Round {
+        checkout,
+        binary: options.binary.clone().unwrap_or_else(|| checkout.cofferdam()),
+        backend: options.backend.as_deref(),
+        operators: &options.operators,
+        seed,
+        rng: Rng::with_seed(seed),
+        has_fail_points: options.has_fail_points && options.mode == Mode::Operators,
+        aims,
+        dir: checkout.fresh_dir(&format!("crash/{}-{seed}", options.mode.name()))?,
+        tally,
+        story: Story::new(),
+    };
+    let result = match options.mode {
+        Mode::Operators => operators::run(&mut round),
+        Mode::Savepoint => savepoint::run(&mut round),
+    };
+    let Round { dir, story, aims, tally, .. } = round;
+    tally.rounds += 1;
+    let line = result.map_err(|error| failure(options, (seed, &aims), &dir, &story, &error))?;
+    fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    Ok(format!("{:.1} s: {line}", story.seconds()))
 }
 
 fn failure(

@@ -63,6 +63,30 @@ impl Tally {
         highest
     }
 
+    /// Adds the counts of other rounds.
+    pub(super) fn add(&mut self, other: &Tally) {
+        for (sum, more) in [
+            (&mut self.rounds, other.rounds),
+            (&mut self.kills_too_late, other.kills_too_late),
+            (&mut self.restores, other.restores),
+            (&mut self.fresh_starts, other.fresh_starts),
+            (&mut self.parallelism_changes, other.parallelism_changes),
+            (&mut self.backend_changes, other.backend_changes),
+            (&mut self.sinks_refused, other.sinks_refused),
+            (&mut self.checkpoints, other.checkpoints),
+            (&mut self.with_records_in_flight, other.with_records_in_flight),
+            (&mut self.in_flight_bytes, other.in_flight_bytes),
+            (&mut self.lines, other.lines),
+        ] {
+            *sum += more;
+        }
+        add_counts(&mut self.kills, &other.kills);
+        add_counts(&mut self.new_jobs, &other.new_jobs);
+        add_counts(&mut self.operators, &other.operators);
+        add_counts(&mut self.backends, &other.backends);
+        self.fail_points.add(&other.fail_points);
+    }
+
     /// Fails if the rounds exercised too little. `kills` are the moments that must have been hit.
     pub(super) fn check(&self, kills: &[&str], one_backend: bool) -> Result<()> {
         let hits: u64 = self.kills.values().sum();
@@ -87,6 +111,12 @@ impl Tally {
             self.fail_points.check()?;
         }
         Ok(())
+    }
+}
+
+fn add_counts<K: Clone + Ord>(counts: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
+    for (key, count) in more {
+        *counts.entry(key.clone()).or_default() += count;
     }
 }
 
