@@ -292,6 +292,7 @@ fn restore(
         region: None,
         triggers: None,
         share: JobShare::default(),
+        injected: Arc::default(),
         interrupt: Interrupt::default(),
         restore: Some(RestoredCheckpoint { metadata: Arc::new(metadata), files: Arc::new(files) }),
         letters: Default::default(),

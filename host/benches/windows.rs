@@ -298,6 +298,7 @@ fn run_timers(count: u64) {
         region: None,
         triggers: None,
         share: JobShare::default(),
+        injected: Arc::default(),
         interrupt: Interrupt::default(),
         restore: None,
         letters: Default::default(),

@@ -32,6 +32,8 @@ mod host_tests;
 #[cfg(test)]
 mod metrics_view_tests;
 #[cfg(test)]
+mod recovery_tests;
+#[cfg(test)]
 mod restart_policy_tests;
 #[cfg(test)]
 mod testing;

@@ -1,4 +1,4 @@
-//! Reads the settings of the whole job: `[batch]`, `[checkpoint]`, `[fault_injection]`, `[state]`, `[sandbox]` and `[heartbeat]`.
+//! Reads the settings of the whole job: `[batch]`, `[checkpoint]`, `[state]`, `[sandbox]` and `[heartbeat]`.
 
 use std::time::Duration;
 
@@ -118,12 +118,6 @@ fn concurrency(section: &TomlSection<'_>, settings: &mut CheckpointSettings) -> 
         }
     }
     Ok(())
-}
-
-/// Reads `[fault_injection]`: the number of checkpoints after which the first attempt fails.
-pub(super) fn fault_injection(top: &TomlSection<'_>) -> Result<Option<u64>> {
-    let Some(section) = top.section("fault_injection", &["after_checkpoints"])? else { return Ok(None) };
-    section.need("after_checkpoints")?.count(1, u64::MAX).map(Some)
 }
 
 /// Reads `[state]`.

@@ -8,6 +8,7 @@
 
 mod bounds;
 mod duration;
+mod fault_injection;
 mod fault_settings;
 mod filter;
 mod grants;
@@ -39,6 +40,7 @@ mod rows_tests;
 #[cfg(test)]
 mod window_tests;
 
+pub use fault_injection::{FaultInjection, InjectedFailure, InjectionStep};
 pub use filter::{Comparison, FilterExpression, FilterOperand, FilterTerm};
 pub use grants::{GrantedFolder, Grants, WasiPart};
 pub use interval::JoinInterval;

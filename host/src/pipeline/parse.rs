@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use toml::de::DeTable;
 
 use super::bounds::{NAME_CHARS_MAX, parallelism};
+use super::fault_injection::fault_injection;
 use super::fault_settings;
 use super::graph;
 use super::job_settings::{self, CHECKPOINT_KEYS};
@@ -82,7 +83,7 @@ fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Pip
         batch: job_settings::batch(top)?,
         restart: restart(top, &checkpoint)?,
         checkpoint,
-        fail_after_checkpoints: job_settings::fault_injection(top)?,
+        fault_injection: fault_injection(top, nodes.iter().map(|node| node.id))?,
         state: job_settings::state(top)?,
         sandbox: job_settings::sandbox(top)?,
         dead_letters: fault_settings::dead_letters(top)?,

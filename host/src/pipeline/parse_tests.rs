@@ -369,10 +369,21 @@ fn values_out_of_bounds_are_rejected() {
     }
     let injected = |count: &str| format!("{name}[fault_injection]\n{count}\n");
     assert_eq!(
-        parse(&SMALL.replace(name, &injected("after_checkpoints = 2"))).unwrap().fail_after_checkpoints,
+        parse(&SMALL.replace(name, &injected("after_checkpoints = 2"))).unwrap().fault_injection.after_checkpoints,
         Some(2)
     );
     refused(SMALL, name, &injected("after_checkpoints = 0"), "manifest-invalid", 3);
+    let failures = |failure: &str| injected(&format!("failures = [{{ {failure} }}]"));
+    let parsed = parse(&SMALL.replace(name, &failures("at = \"close\", node = \"numbers\", after = 3"))).unwrap();
+    assert_eq!(
+        parsed.fault_injection.failures,
+        [InjectedFailure { step: InjectionStep::Close, node: "numbers".into(), subtask: 0, after: 3, checkpoints: 0 }]
+    );
+    for failure in ["at = \"night\", node = \"numbers\"", "at = \"close\", node = \"nobody\"", "at = \"close\""] {
+        refused(SMALL, name, &failures(failure), "manifest-invalid", 3);
+    }
+    refused(SMALL, name, &injected("failures = 3"), "manifest-invalid", 3);
+    refused(SMALL, name, &injected(""), "manifest-invalid", 2);
     refused(SMALL, name, &injected("after_records = 1"), "manifest-unknown-key", 3);
     refused(SMALL, "connector = \"generator\"", "", "manifest-invalid", 3);
     refused(SMALL, "input = \"numbers\"", "input = []", "manifest-invalid", 7);

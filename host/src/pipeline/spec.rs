@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::fault_injection::FaultInjection;
 use super::node_spec::{FaultPolicy, NodeKind, OutputPort, PipelineNode, UndecodablePolicy};
 
 /// A checked pipeline. See the module `pipeline` for its invariant.
@@ -26,8 +27,8 @@ pub struct PipelineSpec {
     pub checkpoint: CheckpointSettings,
     /// Whether the job restarts after a failure, and when.
     pub restart: RestartStrategy,
-    /// The number of checkpoints after which the first attempt fails on purpose.
-    pub fail_after_checkpoints: Option<u64>,
+    /// The failures that the job injects on purpose.
+    pub fault_injection: FaultInjection,
     /// Where state is kept.
     pub state: StateSettings,
     /// How functions are run.

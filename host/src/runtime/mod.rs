@@ -20,6 +20,7 @@ mod channel;
 mod edge_budget;
 mod execution;
 mod heartbeat;
+mod injected_failures;
 mod input;
 mod metrics_aggregation;
 mod output;
@@ -36,6 +37,7 @@ mod subtask_snapshot;
 
 pub use barrier::{Barrier, BarrierKind};
 pub use execution::{AbandonedThread, Execution, StatsReader};
+pub use injected_failures::InjectedFailures;
 pub use input::in_flight_data::InFlightData;
 pub use metrics_aggregation::{NodeStats, SubtaskEventTime};
 pub use plan::execution_plan::{ExecutionPlan, PlanPurpose};

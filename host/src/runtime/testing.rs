@@ -67,6 +67,7 @@ pub(super) fn execution_options(
         region: None,
         triggers: None,
         share: JobShare::default(),
+        injected: Arc::default(),
         listener: Arc::new(move |event| drop(sender.send(event))),
         letters: Default::default(),
     };

@@ -21,6 +21,7 @@ use crate::job::savepoint::{CheckpointRequest, record_stop_savepoint, record_sto
 use crate::job::sinks::SinkCommitters;
 use crate::job::store::remove_claimed;
 use crate::job::view::{CheckpointStats, CheckpointSummary, JobFailure, SavepointView};
+use crate::pipeline::InjectionStep;
 use crate::runtime::{BarrierKind, SubtaskSnapshot};
 
 /// How an attempt proceeds after the upload of a checkpoint has ended.
@@ -216,6 +217,7 @@ impl CheckpointCoordinator {
         location: &StorageLocation,
     ) -> Result<AfterCheckpoint, JobFailure> {
         self.consecutive_failures = 0;
+        self.context.injected.checkpoint_completed();
         let metadata = Arc::new(uploaded.metadata.clone());
         self.newest =
             self.newest.take().filter(|newest| newest.checkpoint_id > metadata.checkpoint_id).or(Some(metadata));
@@ -254,7 +256,7 @@ impl CheckpointCoordinator {
     /// Fails the first attempt of the job if the pipeline file asks for it.
     fn inject_fault(&self) -> Result<()> {
         let is_first = self.context.job.record().restarts == 0;
-        match self.context.plan.pipeline.fail_after_checkpoints {
+        match self.context.plan.pipeline.fault_injection.after_checkpoints {
             Some(count) if is_first && count == self.completed => {
                 Err(error::fault_injected(format!("`[fault_injection]` fails the job after {count} checkpoints")))
             }
@@ -285,6 +287,10 @@ impl CheckpointCoordinator {
             self.context.job.update(|record| record.has_checkpoint = true)?;
             self.context.environment.origins.forget(&metadata.job_id);
         }
+        let operators = metadata.operators.iter();
+        operators
+            .map(|node| &node.id)
+            .try_for_each(|node| self.context.injected.check(InjectionStep::Commit, node, 0, 1))?;
         self.sinks.commit(metadata, &self.context.storage)
     }
 

@@ -7,7 +7,7 @@ use crate::job::checkpoint::OperatorVersions;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::AttemptSender;
-use crate::runtime::{ExecutionPlan, LetterOptions};
+use crate::runtime::{ExecutionPlan, InjectedFailures, LetterOptions};
 
 /// The job, its environment, its plan, and the channel to the job's thread.
 #[derive(Clone)]
@@ -24,6 +24,8 @@ pub struct AttemptContext {
     pub storage: CheckpointStorage,
     /// The dead letters that the host keeps.
     pub letters: LetterOptions,
+    /// Failures on purpose.
+    pub injected: Arc<InjectedFailures>,
     /// Sends messages of this attempt.
     pub sender: AttemptSender,
 }

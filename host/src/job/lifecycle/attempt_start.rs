@@ -26,7 +26,7 @@ use crate::job::savepoint::finish_restored_stop;
 use crate::job::sinks::SinkCommitters;
 use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
-use crate::runtime::{CheckpointTriggers, Region};
+use crate::runtime::{CheckpointTriggers, InjectedFailures, Region};
 
 /// A prepared attempt.
 pub enum PreparedAttempt {
@@ -93,6 +93,7 @@ pub fn prepare(
     environment: &Arc<JobEnvironment>,
     pipeline: &PipelineSpec,
     sender: AttemptSender,
+    injected: &Arc<InjectedFailures>,
     is_first: bool,
     interrupt: &Interrupt,
 ) -> Result<PreparedAttempt> {
@@ -119,8 +120,8 @@ pub fn prepare(
     }
     let base = start.incremental_base(&record, &storage, &plan.pipeline)?;
     let letters = dead_letters::letter_options(job, &plan.pipeline)?;
-    let (job, environment) = (job.clone(), environment.clone());
-    let context = AttemptContext { job, environment, plan, versions, storage, letters, sender };
+    let (job, environment, injected) = (job.clone(), environment.clone(), injected.clone());
+    let context = AttemptContext { job, environment, plan, versions, storage, letters, injected, sender };
     let coordinator = CheckpointCoordinator::new(context.clone(), sinks, base, start.own().cloned())?;
     interrupt.check()?;
     fail_point!("restore.start", crate::error::storage_failed);
@@ -136,7 +137,7 @@ fn start_regions(
     triggers: &Arc<CheckpointTriggers>,
     interrupt: &Interrupt,
 ) -> Result<Regions> {
-    let AttemptContext { job, environment, plan, letters, sender, .. } = context;
+    let AttemptContext { job, environment, plan, letters, injected, sender, .. } = context;
     remove_working_dir(&job.dir.join("working"))?;
     let regions: Vec<Arc<Region>> = plan.regions().into_iter().map(Arc::new).collect();
     let is_only = regions.len() == 1;
@@ -144,7 +145,7 @@ fn start_regions(
     for (index, region) in regions.into_iter().enumerate() {
         // The failure of one of several regions must not end the others.
         let interrupt = if is_only { interrupt.clone() } else { Interrupt::default() };
-        let region_start = RegionStart { job, environment, plan, start, triggers, letters, sender };
+        let region_start = RegionStart { job, environment, plan, start, triggers, letters, injected, sender };
         let execution = region_start.execute(index, &region, &interrupt)?;
         started.push((region, execution));
     }

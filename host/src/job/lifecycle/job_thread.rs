@@ -22,6 +22,7 @@ use crate::job::savepoint::CheckpointRequest;
 use crate::job::view::{FailureOutcome, JobFailure};
 use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
+use crate::runtime::InjectedFailures;
 
 /// A job's thread: what it works with, and the requests that wait for the next attempt.
 pub struct JobThread {
@@ -30,6 +31,7 @@ pub struct JobThread {
     pipeline: PipelineSpec,
     sender: Sender<JobMessage>,
     receiver: Receiver<JobMessage>,
+    injected: Arc<InjectedFailures>,
     /// Requests that arrived between two attempts.
     requests: Vec<CheckpointRequest>,
 }
@@ -39,7 +41,8 @@ impl JobThread {
     pub fn new(job: Arc<JobHandle>, environment: Arc<JobEnvironment>, pipeline: PipelineSpec) -> JobThread {
         let (sender, receiver) = crossbeam_channel::unbounded();
         job.attach(sender.clone());
-        JobThread { job, environment, pipeline, sender, receiver, requests: Vec::new() }
+        let injected = Arc::new(InjectedFailures::new(&pipeline.fault_injection.failures));
+        JobThread { job, environment, pipeline, sender, receiver, injected, requests: Vec::new() }
     }
 
     /// Runs the job until it has ended or the process shuts down. `capacity` is what the job has reserved.
@@ -99,7 +102,8 @@ impl JobThread {
     fn run_attempt(&mut self, is_first: bool, restarts: &mut Restarts) -> Result<AttemptEnd, AttemptFailure> {
         let interrupt = Interrupt::default();
         let sender = AttemptSender::new(self.job.begin_attempt(), self.sender.clone());
-        let prepare = || prepare(&self.job, &self.environment, &self.pipeline, sender, is_first, &interrupt);
+        let prepare =
+            || prepare(&self.job, &self.environment, &self.pipeline, sender, &self.injected, is_first, &interrupt);
         let channel = (&self.sender, &self.receiver);
         let (prepared, messages) = prepare_while_listening(channel, &interrupt, prepare);
         match prepared {

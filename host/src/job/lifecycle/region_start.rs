@@ -19,7 +19,8 @@ use crate::job::sinks::SinkCommitters;
 use crate::job::store::create_dir;
 use crate::model::Interrupt;
 use crate::runtime::{
-    CheckpointTriggers, Execution, ExecutionOptions, ExecutionPlan, LetterOptions, Region, RestoredCheckpoint,
+    CheckpointTriggers, Execution, ExecutionOptions, ExecutionPlan, InjectedFailures, LetterOptions, Region,
+    RestoredCheckpoint,
 };
 
 /// What the subtasks of a region start with.
@@ -36,6 +37,8 @@ pub struct RegionStart<'a> {
     pub triggers: &'a Arc<CheckpointTriggers>,
     /// The dead letters that the host keeps.
     pub letters: &'a LetterOptions,
+    /// Failures on purpose.
+    pub injected: &'a Arc<InjectedFailures>,
     /// Sends the events of the region's attempt.
     pub sender: &'a AttemptSender,
 }
@@ -63,6 +66,7 @@ impl RegionStart<'_> {
             share: self.environment.permits.share_of(&record.id),
             interrupt: interrupt.clone(),
             listener: self.sender.event_callback(index),
+            injected: self.injected.clone(),
             region: Some(region.clone()),
             triggers: Some(self.triggers.clone()),
             letters: self.letters.clone(),
@@ -127,8 +131,9 @@ impl RegionRestart {
         job.show(|record| {
             record.restored_checkpoint = start.metadata.as_ref().map(|metadata| metadata.checkpoint_id);
         });
-        let (triggers, letters, sender) = (&self.triggers, &self.context.letters, &self.sender);
-        let region = RegionStart { job, environment, plan: &plan, start: &start, triggers, letters, sender };
+        let (triggers, letters, injected) = (&self.triggers, &self.context.letters, &self.context.injected);
+        let sender = &self.sender;
+        let region = RegionStart { job, environment, plan: &plan, start: &start, triggers, letters, injected, sender };
         region.execute(self.index, &self.region, interrupt)
     }
 }

@@ -10,6 +10,7 @@ use crate::clock::SharedClock;
 use crate::connector::LetterQuota;
 use crate::model::Interrupt;
 use crate::permits::JobShare;
+use crate::runtime::injected_failures::InjectedFailures;
 use crate::runtime::plan::regions::Region;
 use crate::runtime::replay::replay_board::ReplayBoard;
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
@@ -42,6 +43,8 @@ pub struct ExecutionOptions {
     pub region: Option<Arc<Region>>,
     /// The triggers of checkpoints that the sources of all regions share. `None` means new ones.
     pub triggers: Option<Arc<CheckpointTriggers>>,
+    /// Failures on purpose.
+    pub injected: Arc<InjectedFailures>,
     /// Receives the events of all subtasks.
     pub listener: SubtaskEventListener,
     /// Where dead letters are kept and replayed from.

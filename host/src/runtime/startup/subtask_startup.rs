@@ -13,7 +13,7 @@ use super::subtask_context::SubtaskContext;
 use crate::connector;
 use crate::error;
 use crate::permits;
-use crate::pipeline::{NodeKind, PipelineNode};
+use crate::pipeline::{InjectionStep, NodeKind, PipelineNode};
 use crate::runtime::barrier::Barrier;
 use crate::runtime::input::input_gate::InputGate;
 use crate::runtime::metrics_aggregation::SubtaskStatsSlot;
@@ -158,7 +158,13 @@ impl SubtaskStartup {
                 None => self.open_task(node).map_err(|error| self.error_in(node, error))?,
             };
             let records = &self.context.plan.records.nodes[planned.node];
+            let SubtaskContext { options, subtask, .. } = &self.context;
+            if options.restore.is_some() {
+                let injected = options.injected.check(InjectionStep::Restore, &node.id, *subtask, 1);
+                injected.map_err(|error| self.error_in(node, error))?;
+            }
             nodes.push(ChainedNode {
+                injected: Some(options.injected.clone()).filter(|injected| injected.concern(&node.id, *subtask)),
                 converters: records.inputs().iter().cloned().map(|format| format.map(RecordConverter::new)).collect(),
                 output_schemas: records.output_schemas(),
                 letters: self.open_letters(planned.node).map_err(|error| self.error_in(node, error))?,

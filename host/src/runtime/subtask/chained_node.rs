@@ -9,7 +9,9 @@ use crate::error::Result;
 use crate::model::row::RowSchema;
 use crate::model::{Batch, Counters};
 use crate::operator::{Operator, RejectedRecord};
+use crate::pipeline::InjectionStep;
 use crate::runtime::barrier::Barrier;
+use crate::runtime::injected_failures::InjectedFailures;
 use crate::runtime::metrics_aggregation::SubtaskStats;
 use crate::runtime::plan::chaining::OutputRoutes;
 use crate::runtime::records::record_converter::RecordConverter;
@@ -29,6 +31,8 @@ pub(crate) struct ChainedNode {
     pub(crate) converters: Vec<Option<RecordConverter>>,
     /// The schema of the rows of each output, for batches that do not name it.
     pub(crate) output_schemas: BTreeMap<OutputId, Arc<RowSchema>>,
+    /// Failures on purpose, if any concern this subtask.
+    pub(crate) injected: Option<Arc<InjectedFailures>>,
     /// The dead letters of the node, if the host keeps them.
     pub(crate) letters: Option<Box<KeptLetters>>,
 }
@@ -63,6 +67,7 @@ impl ChainedNode {
             converters: Vec::new(),
             output_schemas: BTreeMap::new(),
             letters: None,
+            injected: None,
         }
     }
 
@@ -74,6 +79,14 @@ impl ChainedNode {
         }
     }
 
+    /// Returns the failure that is injected at a step which is about to be done `times` times.
+    pub(crate) fn check_injected(&self, step: InjectionStep, subtask: u32, times: usize) -> Result<()> {
+        match &self.injected {
+            Some(injected) => injected.check(step, &self.id, subtask, times as u64),
+            None => Ok(()),
+        }
+    }
+
     /// Takes the snapshot of the node for a checkpoint.
     pub(super) fn take_snapshot(
         &mut self,
@@ -81,6 +94,7 @@ impl ChainedNode {
         subtask: u32,
         clock: &dyn Clock,
     ) -> Result<SubtaskSnapshot> {
+        self.check_injected(InjectionStep::Snapshot, subtask, 1)?;
         let started_ns = clock.monotonic_ns();
         fail_point!("snapshot.take", crate::error::state_failed);
         let mut snapshot = SubtaskSnapshot::new(&self.id, subtask);

@@ -12,6 +12,7 @@ use crate::clock::SharedClock;
 use crate::error::Error;
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
 use crate::operator::{Operator, OperatorFailure, RejectedRecord};
+use crate::pipeline::InjectionStep;
 use crate::runtime::barrier::Barrier;
 use crate::runtime::metrics_aggregation::{SubtaskEventTime, SubtaskStats};
 use crate::runtime::output::partition_error::PartitionError;
@@ -94,6 +95,7 @@ impl OperatorChain {
 
     /// Emits records that the chain's source has read on one of its outputs.
     pub(super) fn emit_from_source(&mut self, output: OutputBatch) -> Result<(), SubtaskError> {
+        self.check_injected(0, output.batch.len())?;
         self.route(0, output)
     }
 
@@ -122,6 +124,7 @@ impl OperatorChain {
         if batch.is_empty() {
             return Ok(());
         }
+        self.check_injected(node, batch.len())?;
         let mut outputs = Vec::new();
         self.has_unpublished_stats = true;
         match &mut self.nodes[node].task {
@@ -140,6 +143,20 @@ impl OperatorChain {
             }
         }
         outputs.into_iter().try_for_each(|output| self.route(node, output))
+    }
+
+    fn check_injected(&self, node: usize, records: usize) -> Result<(), SubtaskError> {
+        let injected = self.nodes[node].check_injected(InjectionStep::Record, self.subtask, records);
+        injected.map_err(|error| self.error_in(node, error))
+    }
+
+    /// Ends the nodes after their last snapshots, before these are acknowledged.
+    pub(super) fn close(&self) -> Result<(), SubtaskError> {
+        let close = |(index, node): (usize, &ChainedNode)| {
+            let closed = node.check_injected(InjectionStep::Close, self.subtask, 1);
+            closed.map_err(|error| self.error_in(index, error))
+        };
+        self.nodes.iter().enumerate().try_for_each(close)
     }
 
     /// Applies the fault policy of a node to a record without a key, or to one that cannot be rewritten for it.

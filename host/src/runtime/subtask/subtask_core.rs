@@ -152,6 +152,9 @@ impl SubtaskCore {
             snapshot.times.alignment_ns = aligned_ns.saturating_sub(since_ns);
         }
         self.publish_stats();
+        if barrier.kind.is_last() {
+            self.chain.close()?;
+        }
         Ok(snapshots)
     }
 
