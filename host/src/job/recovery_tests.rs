@@ -168,13 +168,14 @@ fn five_failures_lose_repeat_and_reorder_nothing() {
         writeln!(lines, "{},{n}", n % 50).unwrap();
     }
     fs::write(test.folder.path().join("events.csv"), lines).unwrap();
+    // A thousand records are read between two checkpoints, so that the failures occur in this order.
     // The count of a key after each of its records: a gap is a loss, a repetition a duplicate.
     let pipeline = "name = \"five\"\nparallelism = 4\n[checkpoint]\nrecords = 1000\n[restart]\nattempts = 10\n\
          delay = \"5ms\"\n[fault_injection]\nfailures = [\n\
-         { at = \"record\", node = \"count\", subtask = 1, after = 500, checkpoints = 1 },\n\
+         { at = \"record\", node = \"count\", subtask = 1, after = 100, checkpoints = 1 },\n\
          { at = \"restore\", node = \"count\", subtask = 3, checkpoints = 1 },\n\
-         { at = \"snapshot\", node = \"count\", subtask = 2, checkpoints = 3 },\n\
-         { at = \"commit\", node = \"out\", checkpoints = 5 },\n\
+         { at = \"snapshot\", node = \"count\", subtask = 2, checkpoints = 5 },\n\
+         { at = \"commit\", node = \"out\", checkpoints = 8 },\n\
          { at = \"close\", node = \"out\" },\n]\n\
          [source.events]\nconnector = \"file\"\npath = \"events.csv\"\nformat = \"csv\"\nrate = 10000\n\
          [operator.count]\ninput = \"events\"\nkey = { field = \"key\" }\nwindow = { type = \"global\" }\n\

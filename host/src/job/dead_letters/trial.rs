@@ -85,6 +85,7 @@ pub fn try_letters(
         interrupt: Interrupt::default(),
         region: None,
         triggers: None,
+        injected: Arc::default(),
         listener: Arc::new(|_| {}),
         letters: LetterOptions::default(),
     };

@@ -87,7 +87,7 @@ impl Restarts {
 }
 
 /// Returns whether another attempt would fail in the same way: the checkpoint contradicts the pipeline, the input
-/// cannot be decoded, or stdout is closed.
+/// cannot be decoded, a limit of the whole job is exceeded, or stdout is closed.
 fn is_permanent(failure: &JobFailure) -> bool {
     matches!(
         failure.code.as_str(),
