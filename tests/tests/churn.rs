@@ -156,9 +156,9 @@ fn remove(api: &Api, name: &str) -> Result<()> {
 }
 
 /// Runs jobs, some at the same time. Their choices follow from the seed.
-fn run_jobs(api: &Api, dir: &Path, jobs: std::ops::Range<usize>, seed: u64) {
-    let worker = |worker: usize| {
-        for job in jobs.clone().filter(|job| job % AT_ONCE == worker) {
+fn run_jobs(api: &Api, dir: &Path, seed: u64) {
+    let work = |worker: usize| {
+        for job in (0..JOBS).filter(|job| job % AT_ONCE == worker) {
             let mut random = Rng::with_seed(seed.wrapping_add(job as u64));
             let name = format!("fickle-{job}");
             churn(api, dir, &name, &mut random).unwrap_or_else(|error| panic!("job {job} of seed {seed}: {error:#}"));
@@ -166,7 +166,7 @@ fn run_jobs(api: &Api, dir: &Path, jobs: std::ops::Range<usize>, seed: u64) {
     };
     thread::scope(|scope| {
         for number in 0..AT_ONCE {
-            scope.spawn(move || worker(number));
+            scope.spawn(move || work(number));
         }
     });
 }
@@ -229,10 +229,10 @@ fn fifty_jobs_that_come_and_go_leave_threads_files_and_memory_where_they_were() 
     let api = &server.api;
     let seed = std::env::var("COFFERDAM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(14);
     let neighbour = submit_neighbour(api, &dir);
-    // Pools, caches and arenas have their size after some jobs.
-    run_jobs(api, &dir, 0..20, seed);
+    // Pools, caches and arenas have the size that these jobs need once they have run.
+    run_jobs(api, &dir, seed);
     let before = Held::by(server.process_id());
-    run_jobs(api, &dir, 20..20 + JOBS, seed);
+    run_jobs(api, &dir, seed);
     let after = wait_until(&format!("the server holds what it held before, {before:?}"), TIMEOUT, || {
         let held = Held::by(server.process_id());
         Ok((held.is_within(before) && threads_of_jobs(server.process_id()).is_empty()).then_some(held))

@@ -53,11 +53,12 @@ const FUNCTIONS: &[(&str, Shape, &str, End)] = &[
     ("broadcast-without-broadcast", OneKey, "", Fails("invalid-call")),
     ("timer-undeclared", OneKey, "", Fails("invalid-call")),
     ("broadcast-from-the-other-input", Broadcast, "", Fails("invalid-call")),
-    // The log and metrics: what is too much is dropped and counted.
+    // The log and metrics: what is too much is dropped and counted. What a turn writes of metrics is limited as its state is.
     ("log-large", Plain, "limits = { deadline = \"60s\" }", Harmless),
     ("log-flood", Plain, "limits = { deadline = \"60s\" }", Harmless),
     ("log-for-ever", Plain, SHORT, Fails("deadline-exceeded")),
-    ("metrics-flood", Plain, "limits = { deadline = \"60s\" }", Harmless),
+    ("metrics-many", Plain, "", Harmless),
+    ("metrics-flood", Plain, "limits = { deadline = \"60s\" }", Fails("state-exceeded")),
     // State.
     ("state-of-a-turn", OneKey, "limits = { state_per_turn = \"4MiB\" }", Fails("state-exceeded")),
     ("state-of-a-turn-in-the-map", OneKey, "", Fails("state-exceeded")),

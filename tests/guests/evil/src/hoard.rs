@@ -57,11 +57,19 @@ pub fn log_for_ever() -> Returned {
     }
 }
 
-/// 20,000 names of 8 KiB each, of every kind.
+/// 3,000 names of 8 KiB each, of every kind.
 pub fn metrics_flood(batch: &Batch) -> Output {
-    let name = "m".repeat(8 << 10);
+    metrics_named(batch, 3_000, &"m".repeat(8 << 10))
+}
+
+/// 5,000 short names.
+pub fn metrics_many(batch: &Batch) -> Output {
+    metrics_named(batch, 5_000, "\u{1b}[2J")
+}
+
+fn metrics_named(batch: &Batch, count: usize, name: &str) -> Output {
     echo_after(batch, || {
-        for number in 0..20_000 {
+        for number in 0..count {
             let name = format!("{number}{name}");
             metrics::add(&name, u64::MAX);
             metrics::set(&name, f64::NAN);

@@ -72,6 +72,7 @@ const PLAIN: &[(&str, Misdeed)] = &[
     ("log-flood", |batch| Ok(vec![hoard::log_flood(batch)])),
     ("log-steadily", |batch| Ok(vec![hoard::log_steadily(batch)])),
     ("log-for-ever", |_| hoard::log_for_ever()),
+    ("metrics-many", |batch| Ok(vec![hoard::metrics_many(batch)])),
     ("metrics-flood", |batch| Ok(vec![hoard::metrics_flood(batch)])),
 ];
 
