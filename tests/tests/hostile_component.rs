@@ -107,16 +107,16 @@ fn costly() -> Vec<Upload> {
         (
             "body of eight million instructions",
             around_bytes(&one_function(&[&[0][..], &[0x01].repeat(8_000_000), &[0x0b]].concat())),
-            &["component-too-complex", "component-limits", "component-wrong-world"],
+            LIMITS,
         ),
         (
-            "million empty functions",
+            "three hundred thousand empty functions",
             around_bytes(
                 &[
                     MODULE,
                     &section(1, &[1, 0x60, 0, 0]),
-                    &section(3, &[&leb(1_000_000)[..], &vec![0; 1_000_000]].concat()),
-                    &section(10, &[&leb(1_000_000)[..], &[2, 0, 0x0b].repeat(1_000_000)].concat()),
+                    &section(3, &[&leb(300_000)[..], &vec![0; 300_000]].concat()),
+                    &section(10, &[&leb(300_000)[..], &[2, 0, 0x0b].repeat(300_000)].concat()),
                 ]
                 .concat(),
             ),

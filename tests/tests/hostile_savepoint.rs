@@ -300,7 +300,7 @@ fn hostile_savepoints_are_refused_with_their_codes_within_a_bound_of_memory() {
         // Removal of such a savepoint touches nothing else either, and does not hang.
         let path = format!("/v1/savepoints?location={}", folder.display());
         let removed = guarded.api().delete(&path).unwrap();
-        if removed.status >= 500 && removed.code() != "storage-failed" {
+        if removed.status >= 500 && !["storage-failed", "checkpoint-corrupt"].contains(&removed.code()) {
             wrong.push(format!("{name}: removal answered {}", removed.body));
         }
     }
