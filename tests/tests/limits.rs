@@ -88,7 +88,7 @@ fn a_ceiling_of_the_server_cuts_defaults_and_refuses_more() {
     let (server, dir) = start("ceiling", &arguments, |number| if number == 7 { "!".into() } else { "k".into() });
     let answer = server.api.submit(&pipeline(&dir, "memory-bomb", "limits = { memory = \"16MiB\" }")).unwrap();
     assert_eq!((answer.status, answer.code()), (400, "limit-refused"), "{}", answer.body);
-    let message = answer.body["message"].as_str().unwrap();
+    let message = answer.body.to_string();
     assert!(message.contains("limits.memory = 16.0 MiB") && message.contains("8.0 MiB"), "{message}");
     assert_eq!(server.api.jobs().unwrap().as_array().map(Vec::len), Some(0), "nothing remains of a refused job");
 
