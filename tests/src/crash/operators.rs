@@ -74,18 +74,16 @@ struct Run<'r, 'a> {
 /// Runs one round and returns a summary in one line.
 pub(super) fn run(round: &mut Round<'_>) -> Result<String> {
     let mut run = Run::begin(round)?;
-    for (records, step) in run.steps() {
-        let progress = run.through_faults(|run| run.site.wait_for_records(&run.job, records))?;
-        if progress == Progress::Ended {
-            run.round.story.tell(format!("the job ended before {step:?}"));
-            break;
+    match run.live() {
+        // The storage has damaged every checkpoint. The job must not go on without its state.
+        Err(error) if run.has_lying_storage && format!("{error:#}").contains("checkpoint-none-usable") => {
+            run.count_fail_points()?;
+            run.round.tally.lost_to_the_storage += 1;
+            run.line.push_str(", and the storage has damaged all checkpoints");
         }
-        run.round.story.tell(format!("{records} records: {step:?}"));
-        if run.carry_out(step)? == Progress::Ended {
-            break;
-        }
+        lived => lived?,
     }
-    run.finish()
+    Ok(run.line)
 }
 
 impl<'r, 'a> Run<'r, 'a> {
@@ -168,6 +166,22 @@ impl<'r, 'a> Run<'r, 'a> {
             }
         }
         bail!("the server died {FAULTS_MAX} times while it resumed its job")
+    }
+
+    /// Carries out the steps and checks the result.
+    fn live(&mut self) -> Result<()> {
+        for (records, step) in self.steps() {
+            let progress = self.through_faults(|run| run.site.wait_for_records(&run.job, records))?;
+            if progress == Progress::Ended {
+                self.round.story.tell(format!("the job ended before {step:?}"));
+                break;
+            }
+            self.round.story.tell(format!("{records} records: {step:?}"));
+            if self.carry_out(step)? == Progress::Ended {
+                break;
+            }
+        }
+        self.finish()
     }
 
     /// Steps with the number of records that the sources have read by then.
@@ -391,7 +405,7 @@ impl<'r, 'a> Run<'r, 'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<String> {
+    fn finish(&mut self) -> Result<()> {
         let end = self.through_faults(|run| run.site.wait_for_end(&run.job))?;
         ensure!(end == JobEnd::Finished, "the job has ended: {end:?}");
         self.through_faults(Run::count_checkpoints)?;
@@ -403,10 +417,14 @@ impl<'r, 'a> Run<'r, 'a> {
         }
         if self.round.has_fail_points {
             self.clean_up()?;
-            let log = std::fs::read_to_string(self.site.fault_log()).unwrap_or_default();
-            self.round.tally.fail_points.add_log(&log)?;
+            self.count_fail_points()?;
         }
-        Ok(self.line)
+        Ok(())
+    }
+
+    fn count_fail_points(&mut self) -> Result<()> {
+        let log = std::fs::read_to_string(self.site.fault_log()).unwrap_or_default();
+        self.round.tally.fail_points.add_log(&log)
     }
 
     /// Removes the jobs, their savepoints and the components, and checks that nothing of them is left.

@@ -37,6 +37,8 @@ pub struct Tally {
     pub in_flight_bytes: u64,
     /// Compared committed lines.
     pub lines: u64,
+    /// Jobs that were refused a restart because a lying storage had damaged all their checkpoints.
+    pub lost_to_the_storage: u64,
     /// Rounds in which each operator ran.
     pub operators: BTreeMap<&'static str, u64>,
     /// Jobs on each backend.
@@ -77,6 +79,7 @@ impl Tally {
             (&mut self.with_records_in_flight, other.with_records_in_flight),
             (&mut self.in_flight_bytes, other.in_flight_bytes),
             (&mut self.lines, other.lines),
+            (&mut self.lost_to_the_storage, other.lost_to_the_storage),
         ] {
             *sum += more;
         }
@@ -136,6 +139,9 @@ impl fmt::Display for Tally {
         writeln!(f, "new jobs                    {new_jobs} ({})", list(&self.new_jobs))?;
         if self.sinks_refused > 0 {
             writeln!(f, "refused as sink-changed     {}", self.sinks_refused)?;
+        }
+        if self.lost_to_the_storage > 0 {
+            writeln!(f, "lost to a lying storage     {}", self.lost_to_the_storage)?;
         }
         writeln!(f, "changes of parallelism      {}", self.parallelism_changes)?;
         writeln!(f, "changes of backend          {}", self.backend_changes)?;
