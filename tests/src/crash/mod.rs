@@ -124,8 +124,9 @@ pub fn run(checkout: &Checkout, options: &Options, tell: &mut (dyn FnMut(&str) +
             scope.spawn(|| while run_next(checkout, options, &shared) {});
         }
     });
-    let SharedProgress { tally, mut failures, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let SharedProgress { tally, tell, mut failures, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     if !failures.is_empty() {
+        tell(&tally.to_string());
         let count = failures.len();
         return Err(failures.swap_remove(0).context(format!("{count} of {} rounds failed", tally.rounds)));
     }
