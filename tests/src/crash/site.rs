@@ -1,6 +1,5 @@
 //! A server with its own data folder, which rounds kill and start again, and the job that runs in it.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::fail_points::{self, Aim, AimAction};
+use super::fail_points::{self, Aim};
 use super::story::Story;
 use crate::{Api, Checkout, Server, wait_until};
 
@@ -63,8 +62,8 @@ pub(super) struct Site {
 
 /// What happens at the fail points of the server.
 pub(super) struct PlannedFaults {
-    /// Aims that were not hit. A process gets all errors, and the first kill.
-    aims: VecDeque<Aim>,
+    /// Aims that were not hit.
+    aims: Vec<Aim>,
     /// The rest of the script of every process.
     script: String,
     /// Kills that the log has shown so far.
@@ -73,13 +72,11 @@ pub(super) struct PlannedFaults {
 
 impl PlannedFaults {
     pub(super) fn new(aims: &[Aim], script: String) -> PlannedFaults {
-        PlannedFaults { aims: aims.iter().cloned().collect(), script, kills_seen: 0 }
+        PlannedFaults { aims: aims.to_vec(), script, kills_seen: 0 }
     }
 
     fn script(&self, log: &Path) -> String {
-        let errors = self.aims.iter().filter(|aim| aim.action == AimAction::Error);
-        let kill = self.aims.iter().find(|aim| aim.action == AimAction::Kill);
-        let aims: Vec<String> = errors.chain(kill).map(Aim::to_string).collect();
+        let aims: Vec<String> = self.aims.iter().map(Aim::to_string).collect();
         format!("{};{};log={}", aims.join(";"), self.script, log.display())
     }
 }
@@ -173,7 +170,7 @@ impl Site {
         std::mem::replace(&mut faults.kills_seen, kills) < kills
     }
 
-    /// Kills the server with SIGKILL, unless it is dead already. The next process aims at another point.
+    /// Kills the server with SIGKILL, unless it is dead already.
     pub(super) fn kill(&mut self) -> Result<()> {
         if let Some(server) = self.server.take() {
             server.kill()?;
@@ -181,10 +178,6 @@ impl Site {
             ensure!(self.faults.is_some(), "no server is up");
         }
         self.has_new_kill();
-        if let Some(faults) = &mut self.faults {
-            let first = faults.aims.pop_front();
-            faults.aims.extend(first);
-        }
         Ok(())
     }
 
