@@ -83,6 +83,7 @@ pub enum OutputPort {
 
 /// The kind of a node, with its settings.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a pipeline has few nodes, and they are rarely moved")]
 pub enum NodeKind {
     /// Reads records.
     Source(SourceNode),
