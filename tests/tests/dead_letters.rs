@@ -127,7 +127,7 @@ fn pipeline(dir: &Path, version: u32, backend: &str, parallelism: u32) -> String
 
 /// Records of 7 keys. Every third one is bad.
 fn records(count: u64) -> Vec<String> {
-    let mark = |number: u64| if number % 3 == 0 { "bad" } else { "" };
+    let mark = |number: u64| if number.is_multiple_of(3) { "bad" } else { "" };
     (0..count).map(|number| format!("k{},{}{number}", number % 7, mark(number))).collect()
 }
 
@@ -144,7 +144,8 @@ fn check_sums(dir: &Path, records: &[String]) {
         *largest = (*largest).max(sum.parse().unwrap());
     }
     let mut expected: Vec<&str> = records.iter().map(String::as_str).collect();
-    (seen.sort_unstable(), expected.sort_unstable());
+    seen.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(seen, expected, "each record once");
     let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
     for record in records {

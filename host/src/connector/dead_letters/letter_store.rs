@@ -118,7 +118,7 @@ impl LetterLines {
     }
 
     /// Returns the next line, or `None` at the end.
-    pub fn next(&mut self) -> Result<Option<LetterLine>> {
+    pub fn next_line(&mut self) -> Result<Option<LetterLine>> {
         let mut json = Vec::new();
         let mut limited = std::io::Read::take(&mut self.reader, LINE_BYTES_MAX);
         let read = limited.read_until(b'\n', &mut json).map_err(|cause| failed(&self.path, &cause))?;
@@ -171,10 +171,10 @@ mod tests {
         assert_eq!(found, [("ab", "c", 2), ("ab", "a-b", 10)]);
         let mut lines = store.lines(&parts[0].name).unwrap();
         assert_eq!(lines.skip(1).unwrap(), 1);
-        let line = lines.next().unwrap().unwrap();
+        let line = lines.next_line().unwrap().unwrap();
         assert_eq!((line.number, &line.json[..]), (2, &b"{\"a\":2}"[..]));
-        assert_eq!(lines.next().unwrap().unwrap().json, b"last");
-        assert_eq!((lines.next().unwrap(), lines.skip(9).unwrap()), (None, 0));
+        assert_eq!(lines.next_line().unwrap().unwrap().json, b"last");
+        assert_eq!((lines.next_line().unwrap(), lines.skip(9).unwrap()), (None, 0));
         let copy = LetterStore::new(folder.path().join("copy"));
         (0..2).for_each(|_| copy.copy_from(&store, &parts[1].name).unwrap());
         copy.copy_from(&store, "part-gone").unwrap();

@@ -41,7 +41,7 @@ pub fn list_letters(job: &JobHandle, node: Option<&str>, after: Option<&str>, li
             page.total += lines.skip(line)?;
         }
         while is_behind && page.letters.len() < limit {
-            let Some(line) = lines.next()? else { break };
+            let Some(line) = lines.next_line()? else { break };
             page.total += 1;
             page.letters.push(summary(part, line.number, &line.json));
         }
@@ -79,7 +79,7 @@ pub fn show_letter(job: &JobHandle, environment: &JobEnvironment, id: &str) -> R
         open_parts(job, &record, None)?.into_iter().find(|part| part.name == name).ok_or_else(|| unknown(id))?;
     let mut lines = job.letters().lines(&found.name)?;
     lines.skip(line - 1)?;
-    let json = lines.next()?.ok_or_else(|| unknown(id))?.json;
+    let json = lines.next_line()?.ok_or_else(|| unknown(id))?.json;
     let letter = serde_json::from_slice(&json).map_err(|cause| {
         error::data_dir_failed(format!("the letter `{}` is damaged: {cause}", shown(id.as_bytes())))
     })?;

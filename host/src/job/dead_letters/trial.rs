@@ -145,7 +145,7 @@ fn chosen_letters(job: &JobHandle, record: &JobRecord, request: &TrialRequest) -
         let part = parts.iter().find(|part| part.name == name).ok_or_else(|| unknown(id))?;
         let mut lines = job.letters().lines(&part.name)?;
         lines.skip(line - 1)?;
-        letters.push((id.clone(), lines.next()?.ok_or_else(|| unknown(id))?.json));
+        letters.push((id.clone(), lines.next_line()?.ok_or_else(|| unknown(id))?.json));
         operators.push(&part.node);
     }
     if request.letters.is_empty() {
@@ -154,7 +154,7 @@ fn chosen_letters(job: &JobHandle, record: &JobRecord, request: &TrialRequest) -
         for part in parts.iter().filter(|part| part.node == node) {
             let mut lines = job.letters().lines(&part.name)?;
             while letters.len() < limit {
-                let Some(line) = lines.next()? else { break };
+                let Some(line) = lines.next_line()? else { break };
                 letters.push((format!("{}.{}", part.name, line.number), line.json));
             }
         }

@@ -288,7 +288,7 @@ impl OrderReader {
             return Ok(Some(line));
         }
         while self.open_part()? {
-            match self.lines.as_mut().map(LetterLines::next).transpose()?.flatten() {
+            match self.lines.as_mut().map(LetterLines::next_line).transpose()?.flatten() {
                 Some(line) => return Ok(Some(line.json)),
                 None => self.close_part(),
             }
