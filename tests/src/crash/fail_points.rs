@@ -117,7 +117,7 @@ impl FailPointHits {
     /// Adds the hits of other rounds.
     pub(super) fn add(&mut self, other: &FailPointHits) {
         for (name, more) in &other.points {
-            let hits = self.points.entry(name.clone()).or_insert_with(PointHits::default);
+            let hits = self.points.entry(name.clone()).or_default();
             hits.can_fail |= more.can_fail;
             hits.reached += more.reached;
             hits.kills += more.kills;

@@ -58,9 +58,8 @@ pub(super) fn restore_files(
             restored.insert(local.to_owned(), file.name.clone());
         }
     }
-    match store.foreign() {
-        Some(interrupt) => check_foreign_files(folder, interrupt)?,
-        None => {}
+    if let Some(interrupt) = store.foreign() {
+        check_foreign_files(folder, interrupt)?;
     }
     Ok(restored)
 }
