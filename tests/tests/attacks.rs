@@ -1,6 +1,7 @@
 //! Attacks on a server by whole pipelines: what one operator does to channels, barriers, restarts and joins.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "a test outside of the host")]
 
 use std::fs;
 use std::path::PathBuf;

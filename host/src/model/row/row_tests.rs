@@ -199,7 +199,8 @@ fn records_of_any_number_of_fields_are_copied() {
             Field::new(format!("f{number}"), value, number % 2 == 0)
         });
         let from = RowSchema::new(fields.collect()).unwrap();
-        let value = |number: usize| if number % 3 == 0 { json!("x".repeat(number)) } else { json!(number * 99) };
+        let value =
+            |number: usize| if number.is_multiple_of(3) { json!("x".repeat(number)) } else { json!(number * 99) };
         let record = (0..count).map(|number| (format!("f{number}"), value(number))).collect();
         let wanted = |number: &usize| count < 3 || number % 7 != 3;
         let kept = (0..count).rev().filter(wanted).map(|number| from.fields()[number].clone()).collect();
