@@ -36,10 +36,22 @@ static int sync_of(const char *name, int file) {
 }
 int fsync(int file) { return sync_of("fsync", file); }
 int fdatasync(int file) { return sync_of("fdatasync", file); }
+/* A path that begins at an open folder, as a path from the root. */
+static const char *from_root(const char *path, char *whole) {
+    int file, used = 0;
+    char link[64];
+    if (sscanf(path, "/proc/self/fd/%d/%n", &file, &used) != 1 || used == 0) return path;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, whole, PATH_MAX - 1);
+    if (length < 0) return path;
+    snprintf(whole + length, PATH_MAX, "/%s", path + used);
+    return whole;
+}
 int rename(const char *from, const char *to) {
     int (*real)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
     int result = real(from, to);
-    if (result == 0) say("name", from, to);
+    char one[2 * PATH_MAX], other[2 * PATH_MAX];
+    if (result == 0) say("name", from_root(from, one), from_root(to, other));
     return result;
 }
 int link(const char *from, const char *to) {
