@@ -3,6 +3,7 @@
 //! One server runs all kinds twice, several at once. Its memory after the second pass shows that nothing was kept.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "a test outside of the host")]
 
 mod evil_kinds;
 
