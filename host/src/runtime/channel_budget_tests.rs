@@ -47,9 +47,9 @@ impl Guest for LargeGuest {
 }
 
 /// Takes its time for each record.
-struct SlowGuest(Arc<InFlight>);
+struct SlowConsumer(Arc<InFlight>);
 
-impl Guest for SlowGuest {
+impl Guest for SlowConsumer {
     fn process(&mut self, _: &mut Turn, _: u32, batch: &Batch) -> Result<Vec<OutputBatch>, TurnFailure> {
         std::thread::sleep(Duration::from_millis(2));
         self.0.now.fetch_sub(batch.len(), Ordering::SeqCst);
@@ -71,7 +71,7 @@ fn run(overtaking: bool) -> Arc<InFlight> {
     let in_flight = Arc::<InFlight>::default();
     let (for_large, for_slow) = (in_flight.clone(), in_flight.clone());
     let large: GuestFactory = Arc::new(move |_| Box::new(LargeGuest(for_large.clone())));
-    let slow: GuestFactory = Arc::new(move |_| Box::new(SlowGuest(for_slow.clone())));
+    let slow: GuestFactory = Arc::new(move |_| Box::new(SlowConsumer(for_slow.clone())));
     let plan_of = |name: &str, kind, make| {
         let description = function(name, kind, "bytes");
         (name.to_owned(), FunctionPlan { description, make })

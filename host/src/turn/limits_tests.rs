@@ -15,9 +15,9 @@ const MAP: u32 = 2;
 const BROADCAST: u32 = 3;
 const MIB: usize = 1 << 20;
 
-struct NoMigration;
+struct NoStateMigration;
 
-impl StateMigrator for NoMigration {
+impl StateMigrator for NoStateMigration {
     fn migrate(&mut self, _: StateId, _: &StateForm, _: &StoredValues) -> crate::error::Result<Column> {
         panic!("nothing is restored")
     }
@@ -36,7 +36,7 @@ fn each_backend(limits: TurnLimits, test: impl Fn(&mut Turn)) {
         let options =
             StateOptions::empty(backend, dir.path().join("state"), layout.clone(), 128, SystemClock::shared());
         let broadcast =
-            BroadcastState::open(vec![description("rules", StateKind::Broadcast)], None, false, &mut NoMigration);
+            BroadcastState::open(vec![description("rules", StateKind::Broadcast)], None, false, &mut NoStateMigration);
         let turn = Turn::stateful(TurnContext::default(), layout, state::open(options).unwrap());
         let mut turn = turn.with_timers(0..128).unwrap().with_broadcast(broadcast.unwrap());
         turn.set_limits(limits);
