@@ -126,7 +126,8 @@ impl TimerQueue {
     fn resume_after(&self, group: KeyGroup, lower_bound: i64) -> Option<Vec<u8>> {
         match self.taken.get(&group) {
             Some(taken) if taken.starts_with(&time_bytes(lower_bound)) => Some(taken.clone()),
-            _ => Some(time_bytes(lower_bound.checked_sub(1)?).to_vec()),
+            // Timers of the millisecond before the bound are deferred. Hardly any key is larger than this one.
+            _ => Some([&time_bytes(lower_bound.checked_sub(1)?)[..], &[0xff; 64]].concat()),
         }
     }
 
