@@ -470,7 +470,11 @@ impl SharedPool {
             }
         }
         self.grant_permits(&mut decisions, now_ns);
-        decisions.quiet_surveys = if decisions.queues.active_jobs() > 1 { 0 } else { decisions.quiet_surveys + 1 };
+        // A thread that lost its permit asks for another one at its next check only while the pool is contended. Its job may have no
+        // other thread, so that it does not count as active.
+        let is_revoked = |holder: &Arc<PermitHolder>| holder.state.load(Ordering::SeqCst) == REVOKED;
+        let is_contended = decisions.queues.active_jobs() > 1 || decisions.holders.iter().any(is_revoked);
+        decisions.quiet_surveys = if is_contended { 0 } else { decisions.quiet_surveys + 1 };
         if decisions.quiet_surveys >= QUIET_SURVEYS {
             self.is_contended.store(false, Ordering::SeqCst);
             while let Some(next) = decisions.queues.next_job(now_ns) {

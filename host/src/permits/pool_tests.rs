@@ -208,6 +208,26 @@ fn a_thread_that_is_stuck_loses_its_permit() {
 }
 
 #[test]
+fn a_thread_that_was_stuck_for_long_waits_for_its_turn() {
+    let fixture = Fixture::new(1);
+    let stuck = fixture.start(&fixture.pool.share_of("one"));
+    stuck.is_done();
+    let second = fixture.start(&fixture.pool.share_of("other"));
+    second.waits();
+    // The other job is the only one with a permit for many surveys.
+    for _ in 0..20 {
+        fixture.pool.survey_once();
+        second.activity.beat();
+    }
+    second.is_done();
+    stuck.tell(Order::Check);
+    stuck.waits();
+    second.leave();
+    stuck.is_done();
+    stuck.leave();
+}
+
+#[test]
 fn an_interrupt_ends_the_wait_for_a_permit() {
     let fixture = Fixture::new(1);
     let first = fixture.start(&fixture.pool.share_of("one"));
