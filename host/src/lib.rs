@@ -7,6 +7,7 @@
 mod fail_point;
 
 pub mod access;
+pub mod allocator;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

@@ -14,7 +14,7 @@ use cofferdam::http::{self, AllowedHosts};
 use cofferdam::job::{Host, HostOptions};
 use cofferdam::pipeline::LimitCeilings;
 use cofferdam::stdio::{self, LogWriter};
-use cofferdam::{escape, state};
+use cofferdam::{allocator, escape, state};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +28,7 @@ const REQUESTS_TIME: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let cli = Cli::parse();
     std::panic::set_hook(Box::new(report_panic));
+    allocator::return_large_blocks();
     // The default limit on open files is too low for RocksDB and many connections.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     if let Ok(program) = std::env::current_exe() {

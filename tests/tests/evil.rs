@@ -32,7 +32,7 @@ const RECORDS: usize = 200;
 const PEAK_KIB: u64 = 1_500_000;
 
 /// Size of the server's log after both passes. The lines that the guests try to write have tens of gigabytes.
-const LOG_BYTES_MAX: u64 = 20 << 20;
+const LOG_BYTES_MAX: u64 = 64 << 20;
 
 struct Stage {
     server: Server,

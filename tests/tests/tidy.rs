@@ -89,6 +89,7 @@ const RANKS: &[(&str, u8)] = &[
     ("error", 0),
     ("escape", 0),
     ("fail_point", 0),
+    ("allocator", 0),
     ("log_limit", 0),
     ("wakeup", 0),
     ("permits", 0),

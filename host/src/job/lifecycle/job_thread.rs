@@ -13,6 +13,7 @@ use super::attempt_failure::AttemptFailure;
 use super::attempt_start::{PreparedAttempt, discard_prepared_output, prepare, prepare_while_listening, requested_end};
 use super::job_end;
 use super::restart::{self, Restarts};
+use crate::allocator;
 use crate::error;
 use crate::job::capacity::ReservedCapacity;
 use crate::job::environment::JobEnvironment;
@@ -57,6 +58,7 @@ impl JobThread {
         self.job.detach();
         // No further request is accepted from here on, so that every accepted request gets an answer.
         self.job.fail_open_savepoints("the job has ended");
+        allocator::return_free_memory();
     }
 
     /// Runs attempts until one ends without a failure, or until a failure is not followed by a restart.
