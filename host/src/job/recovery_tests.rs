@@ -174,10 +174,10 @@ fn five_failures_lose_repeat_and_reorder_nothing() {
          delay = \"5ms\"\n[fault_injection]\nfailures = [\n\
          { at = \"record\", node = \"count\", subtask = 1, after = 100, checkpoints = 1 },\n\
          { at = \"restore\", node = \"count\", subtask = 3, checkpoints = 1 },\n\
-         { at = \"snapshot\", node = \"count\", subtask = 2, checkpoints = 5 },\n\
-         { at = \"commit\", node = \"out\", checkpoints = 8 },\n\
+         { at = \"snapshot\", node = \"count\", subtask = 2, checkpoints = 3 },\n\
+         { at = \"commit\", node = \"out\", checkpoints = 4 },\n\
          { at = \"close\", node = \"out\" },\n]\n\
-         [source.events]\nconnector = \"file\"\npath = \"events.csv\"\nformat = \"csv\"\nrate = 10000\n\
+         [source.events]\nconnector = \"file\"\npath = \"events.csv\"\nformat = \"csv\"\nrate = 2000\n\
          [operator.count]\ninput = \"events\"\nkey = { field = \"key\" }\nwindow = { type = \"global\" }\n\
          trigger = { type = \"count\", count = 1 }\naggregate = { type = \"count\" }\n\
          [sink.out]\ninput = \"count\"\nconnector = \"file\"\npath = \"out\"\nformat = \"ndjson\"\n";
