@@ -1,4 +1,4 @@
-//! The `limits` of an operator, and the ceilings that a server sets for them.
+//! The `limits` of an operator. `limit_ceilings.rs` has the ceilings that a server sets for them.
 //!
 //! ```text
 //! limits = { memory = "64MiB", state_per_turn = "16MiB" }    pipeline file: one table per operator
@@ -13,11 +13,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::duration;
-use super::node_spec::{GuestLimits, NodeKind};
-use super::spec::{PipelineSpec, StateBackendKind};
 use super::toml_reader::{TomlItem, TomlSection};
-use crate::error::{Result, limit_refused};
+use crate::error::Result;
 
 /// The largest `limits.memory`, in bytes: the memory of one slot in the pool of instances.
 pub const MEMORY_BYTES_MAX: usize = 1 << 30;
@@ -34,7 +31,7 @@ const MEMORY_STATE_BYTES: u64 = 2 * GIB;
 const ROCKSDB_STATE_BYTES: u64 = 100 * GIB;
 
 /// Number of limits.
-const LIMITS: usize = LimitKey::ALL.len();
+pub(super) const LIMITS: usize = LimitKey::ALL.len();
 
 /// A limit of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,7 +62,7 @@ pub enum LimitKey {
 
 /// How the amount of a limit is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum LimitUnit {
+pub(super) enum LimitUnit {
     Bytes,
     /// In nanoseconds.
     Duration,
@@ -73,11 +70,11 @@ enum LimitUnit {
 }
 
 /// Range and default of a limit.
-struct LimitRule {
+pub(super) struct LimitRule {
     name: &'static str,
-    unit: LimitUnit,
-    min: u64,
-    max: u64,
+    pub unit: LimitUnit,
+    pub min: u64,
+    pub max: u64,
     default: u64,
 }
 
@@ -101,7 +98,7 @@ impl LimitKey {
         LimitKey::LogBytes,
     ];
 
-    const fn rule(self) -> LimitRule {
+    pub(super) const fn rule(self) -> LimitRule {
         use LimitUnit::{Bytes, Count, Duration};
         match self {
             // At least one page of WebAssembly.
@@ -132,6 +129,23 @@ impl LimitKey {
             LimitUnit::Duration => humantime::format_duration(Duration::from_nanos(amount)).to_string(),
             LimitUnit::Count => amount.to_string(),
         }
+    }
+}
+
+/// The limits of one call of a function, as the sandbox enforces them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestLimits {
+    /// Memory of the instance, in bytes.
+    pub memory_bytes: usize,
+    /// Processor time of a call.
+    pub deadline: Duration,
+    /// Size of the outputs of a call, in bytes.
+    pub output_bytes: usize,
+}
+
+impl Default for GuestLimits {
+    fn default() -> Self {
+        OperatorLimits::default().guest()
     }
 }
 
@@ -191,13 +205,20 @@ impl OperatorLimits {
         }
     }
 
-    /// Sets the default of `limits.state`, which depends on the backend.
-    pub(super) fn default_for(&mut self, backend: StateBackendKind) {
-        if !self.is_set[LimitKey::State as usize] {
-            self.amounts[LimitKey::State as usize] = match backend {
-                StateBackendKind::Memory => MEMORY_STATE_BYTES,
-                StateBackendKind::RocksDb => ROCKSDB_STATE_BYTES,
-            };
+    /// Returns whether the pipeline file sets a limit.
+    pub(super) fn is_set(&self, key: LimitKey) -> bool {
+        self.is_set[key as usize]
+    }
+
+    /// Sets the amount of a limit that the pipeline file does not choose.
+    pub(super) fn cut_to(&mut self, key: LimitKey, amount: u64) {
+        self.amounts[key as usize] = amount;
+    }
+
+    /// Sets the default of `limits.state`, which depends on whether the backend keeps state on disk.
+    pub(super) fn default_state(&mut self, is_on_disk: bool) {
+        if !self.is_set(LimitKey::State) {
+            self.cut_to(LimitKey::State, if is_on_disk { ROCKSDB_STATE_BYTES } else { MEMORY_STATE_BYTES });
         }
     }
 }
@@ -245,79 +266,6 @@ fn fault_share(section: &TomlSection<'_>) -> Result<FaultShareLimit> {
         window: window.unwrap_or(Duration::from_secs(60)),
         records_min: records_min.unwrap_or(100),
     })
-}
-
-/// The ceilings of a server: the largest amount that a pipeline may set for each limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LimitCeilings {
-    amounts: [Option<u64>; LIMITS],
-}
-
-impl LimitCeilings {
-    /// Parses settings such as `memory=256MiB`. The error says what is wrong with one of them.
-    pub fn parse(settings: &[String]) -> Result<LimitCeilings, String> {
-        let mut ceilings = LimitCeilings::default();
-        for setting in settings {
-            let (name, amount) = setting.split_once('=').ok_or_else(|| format!("`{setting}` is not KEY=VALUE"))?;
-            let key = LimitKey::ALL.into_iter().find(|key| key.as_str() == name).ok_or_else(|| {
-                let known: Vec<&str> = LimitKey::ALL.iter().map(|key| key.as_str()).collect();
-                format!("`{name}` is not a limit; the limits are {}", known.join(", "))
-            })?;
-            let rule = key.rule();
-            let amount = match rule.unit {
-                LimitUnit::Bytes => amount.parse::<ByteSize>().ok().map(|size| size.as_u64()),
-                LimitUnit::Count => amount.parse().ok(),
-                LimitUnit::Duration => {
-                    duration::parse(amount).ok().and_then(|time| u64::try_from(time.as_nanos()).ok())
-                }
-            };
-            let in_range = amount.filter(|amount| (rule.min..=rule.max).contains(amount));
-            ceilings.amounts[key as usize] = Some(in_range.ok_or_else(|| {
-                let (min, max) = (key.format(rule.min), key.format(rule.max));
-                format!("`{setting}`: the value must be between {min} and {max}")
-            })?);
-        }
-        Ok(ceilings)
-    }
-
-    /// Cuts the defaults of a pipeline to the ceilings. Error: `limit-refused` if the pipeline file sets a larger amount.
-    pub fn apply(&self, pipeline: &mut PipelineSpec) -> Result<()> {
-        for node in &mut pipeline.nodes {
-            let NodeKind::Operator(operator) = &mut node.kind else { continue };
-            for key in self.exceeded_by(&operator.limits) {
-                if operator.limits.is_set[key as usize] {
-                    let (asked, ceiling) = (key.format(operator.limits.get(key)), key.format(self.of(key)));
-                    let (id, name) = (&node.id, key.as_str());
-                    return Err(limit_refused(format!(
-                        "operator `{id}` asks for limits.{name} = {asked}; this server allows at most {ceiling}"
-                    ))
-                    .hint(format!("lower it, or start the server with --max-limit {name}=..."))
-                    .about(id, "limits"));
-                }
-            }
-        }
-        self.cut(pipeline);
-        Ok(())
-    }
-
-    /// Cuts all limits of a pipeline to the ceilings, also those that the pipeline file sets. For jobs that were submitted
-    /// before the ceilings were lowered.
-    pub fn cut(&self, pipeline: &mut PipelineSpec) {
-        for node in &mut pipeline.nodes {
-            let NodeKind::Operator(operator) = &mut node.kind else { continue };
-            for key in self.exceeded_by(&operator.limits) {
-                operator.limits.amounts[key as usize] = self.of(key);
-            }
-        }
-    }
-
-    fn of(&self, key: LimitKey) -> u64 {
-        self.amounts[key as usize].unwrap_or(u64::MAX)
-    }
-
-    fn exceeded_by(&self, limits: &OperatorLimits) -> Vec<LimitKey> {
-        LimitKey::ALL.into_iter().filter(|key| limits.get(*key) > self.of(*key)).collect()
-    }
 }
 
 impl fmt::Display for LimitKey {

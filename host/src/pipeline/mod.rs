@@ -16,6 +16,7 @@ mod graph;
 mod interval;
 mod job_settings;
 mod key_selector;
+mod limit_ceilings;
 mod limits;
 mod node;
 mod node_spec;
@@ -45,11 +46,12 @@ pub use filter::{Comparison, FilterExpression, FilterOperand, FilterTerm};
 pub use grants::{GrantedFolder, Grants, WasiPart};
 pub use interval::JoinInterval;
 pub use key_selector::KeySelector;
-pub use limits::{FaultShareLimit, LimitCeilings, LimitKey, MEMORY_BYTES_MAX, OperatorLimits};
+pub use limit_ceilings::LimitCeilings;
+pub use limits::{FaultShareLimit, GuestLimits, LimitKey, MEMORY_BYTES_MAX, OperatorLimits};
 pub use node_spec::{
-    AlignmentSettings, FaultPolicy, FunctionReference, GuestLimits, InputRole, NodeInput, NodeKind, OperatorNode,
-    OutputPort, PipelineNode, RetrySettings, SinkConfig, SinkNode, SourceConfig, SourceNode, TimestampFormat,
-    TimestampSelector, UndecodablePolicy, WatermarkSettings,
+    AlignmentSettings, FaultPolicy, FunctionReference, InputRole, NodeInput, NodeKind, OperatorNode, OutputPort,
+    PipelineNode, RetrySettings, SinkConfig, SinkNode, SourceConfig, SourceNode, TimestampFormat, TimestampSelector,
+    UndecodablePolicy, WatermarkSettings,
 };
 pub use parse::locate;
 pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat};

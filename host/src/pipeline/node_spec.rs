@@ -253,23 +253,6 @@ impl RetrySettings {
     }
 }
 
-/// The limits of one call of a function, as the sandbox enforces them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GuestLimits {
-    /// Memory of the instance, in bytes.
-    pub memory_bytes: usize,
-    /// Processor time of a call.
-    pub deadline: Duration,
-    /// Size of the outputs of a call, in bytes.
-    pub output_bytes: usize,
-}
-
-impl Default for GuestLimits {
-    fn default() -> Self {
-        OperatorLimits::default().guest()
-    }
-}
-
 /// The connector of a source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceConfig {

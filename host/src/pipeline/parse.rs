@@ -11,7 +11,7 @@ use super::job_settings::{self, CHECKPOINT_KEYS};
 use super::node::{self, UnwiredNode};
 use super::node_spec::{NodeKind, PipelineNode};
 use super::restart::restart;
-use super::spec::PipelineSpec;
+use super::spec::{PipelineSpec, StateBackendKind};
 use super::syntax::syntax_error;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
 use crate::error::{Result, TextLocation, manifest_parallelism};
@@ -92,7 +92,7 @@ fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Pip
     };
     for node in &mut pipeline.nodes {
         if let NodeKind::Operator(operator) = &mut node.kind {
-            operator.limits.default_for(pipeline.state.backend);
+            operator.limits.default_state(pipeline.state.backend == StateBackendKind::RocksDb);
         }
     }
     check_event_time(top, &pipeline)?;

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `transaction.rs` | [`Turn`]: begin, commit, abort |
 //! | `limits.rs` | the limits of a turn, and what it has used of them |
-//! | `key_sizes.rs` | the limit on the size of one state of one key |
+//! | `key_sizes.rs`, `known_sizes.rs` | the limit on the size of one state of one key |
 //! | `shared_limits.rs` | the limits that all subtasks of an operator share |
 //! | `guest.rs`, `error.rs` | the interface of a function, and why a turn or a host call fails |
 //! | `staged/` | the staged effects: writes, broadcast writes, timers, metrics and log lines |
@@ -28,6 +28,7 @@ mod group_watermarks;
 mod guest;
 mod host_calls;
 mod key_sizes;
+mod known_sizes;
 mod limits;
 mod native_operator;
 mod shared_limits;

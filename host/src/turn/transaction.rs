@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::error::{HostCallError, invalid};
 use super::group_watermarks::EventTimeProgress;
-use super::key_sizes::KeySizes;
+use super::known_sizes::KeySizes;
 use super::limits::{TurnBudget, TurnLimits};
 use super::shared_limits::SharedLimits;
 use super::staged::broadcast::StagedBroadcast;
