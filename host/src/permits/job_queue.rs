@@ -2,15 +2,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use super::pool::{PermitHolder, RunningThreads};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Time by which a job that was not active may be ahead of the others when it becomes active, in nanoseconds.
 const LEAD_NS: u64 = 10_000_000;
 
-/// One job.
-struct JobQueue {
+/// The number of threads of a job that hold a permit.
+#[derive(Default)]
+pub(super) struct RunningThreads {
+    pub(super) count: AtomicUsize,
+}
+
+/// One job, whose threads are of the type `T`.
+struct JobQueue<T> {
     /// Number of its threads that hold a permit.
     running: Arc<RunningThreads>,
     /// Time during which its threads have held permits up to their last charges, in nanoseconds. Comparable between active jobs only.
@@ -19,11 +23,11 @@ struct JobQueue {
     charged: u64,
     charged_since_ns: u64,
     /// Threads that wait for a permit, in the order of their requests.
-    waiting: VecDeque<Arc<PermitHolder>>,
+    waiting: VecDeque<Arc<T>>,
 }
 
-impl JobQueue {
-    fn new(running: Arc<RunningThreads>) -> JobQueue {
+impl<T> JobQueue<T> {
+    fn new(running: Arc<RunningThreads>) -> JobQueue<T> {
         JobQueue { running, used_ns: 0, charged: 0, charged_since_ns: 0, waiting: VecDeque::new() }
     }
 
@@ -39,13 +43,18 @@ impl JobQueue {
 }
 
 /// The jobs of a pool, by number.
-#[derive(Default)]
-pub(super) struct JobQueues {
-    jobs: BTreeMap<u64, JobQueue>,
+pub(super) struct JobQueues<T> {
+    jobs: BTreeMap<u64, JobQueue<T>>,
     next_job: u64,
 }
 
-impl JobQueues {
+impl<T> Default for JobQueues<T> {
+    fn default() -> Self {
+        JobQueues { jobs: BTreeMap::new(), next_job: 0 }
+    }
+}
+
+impl<T> JobQueues<T> {
     /// Adds a job and returns its number.
     pub(super) fn add_job(&mut self, running: Arc<RunningThreads>) -> u64 {
         self.next_job += 1;
@@ -83,20 +92,20 @@ impl JobQueues {
 
     /// Appends a thread to the queue of its job. A job that was not active starts with the usage of the others: time that it did not
     /// use is not saved up, except for a short lead.
-    pub(super) fn enqueue(&mut self, holder: Arc<PermitHolder>, now_ns: u64) {
-        let least = self.jobs.iter().filter(|(id, job)| **id != holder.job && job.is_active());
-        let least = least.map(|(_, job)| job.used_until(now_ns)).min();
-        let Some(job) = self.jobs.get_mut(&holder.job) else { return };
+    pub(super) fn enqueue(&mut self, job: u64, thread: Arc<T>, now_ns: u64) {
+        let least = self.jobs.iter().filter(|(id, other)| **id != job && other.is_active());
+        let least = least.map(|(_, other)| other.used_until(now_ns)).min();
+        let Some(job) = self.jobs.get_mut(&job) else { return };
         if let Some(least) = least.filter(|_| !job.is_active()) {
             job.used_ns = job.used_ns.max(least.saturating_sub(LEAD_NS));
         }
-        job.waiting.push_back(holder);
+        job.waiting.push_back(thread);
     }
 
     /// Removes a thread from the queue of its job.
-    pub(super) fn remove(&mut self, holder: &Arc<PermitHolder>) {
-        if let Some(job) = self.jobs.get_mut(&holder.job) {
-            job.waiting.retain(|other| !Arc::ptr_eq(other, holder));
+    pub(super) fn remove(&mut self, job: u64, thread: &Arc<T>) {
+        if let Some(job) = self.jobs.get_mut(&job) {
+            job.waiting.retain(|other| !Arc::ptr_eq(other, thread));
         }
     }
 
@@ -113,7 +122,7 @@ impl JobQueues {
     }
 
     /// Takes the first waiting thread of a job.
-    pub(super) fn take_first(&mut self, job: u64) -> Option<Arc<PermitHolder>> {
+    pub(super) fn take_first(&mut self, job: u64) -> Option<Arc<T>> {
         self.jobs.get_mut(&job)?.waiting.pop_front()
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::activity::SubtaskActivity;
-use super::job_queue::JobQueues;
+use super::job_queue::{JobQueues, RunningThreads};
 use crate::clock::{SharedClock, SystemClock};
 use crate::model::Interrupt;
 use crate::wakeup::Wakeup;
@@ -52,12 +52,6 @@ pub struct PermitPool {
     _survey: Arc<SurveyEnd>,
 }
 
-/// The number of threads of a job that hold a permit.
-#[derive(Default)]
-pub(super) struct RunningThreads {
-    pub(super) count: AtomicUsize,
-}
-
 pub(super) struct SharedPool {
     /// Number of permits.
     capacity: usize,
@@ -76,7 +70,7 @@ pub(super) struct SharedPool {
 /// Everything that is decided under the lock.
 #[derive(Default)]
 struct Decisions {
-    queues: JobQueues,
+    queues: JobQueues<PermitHolder>,
     /// The shares of all jobs, by the id of the job.
     shares: BTreeMap<String, Weak<JobEntry>>,
     /// All threads of subtasks.
@@ -319,7 +313,7 @@ impl PermitHolder {
     fn queue(self: &Arc<Self>, mut decisions: MutexGuard<'_, Decisions>, now_ns: u64) {
         let pool = self.pool();
         self.state.store(QUEUED, Ordering::SeqCst);
-        decisions.queues.enqueue(self.clone(), now_ns);
+        decisions.queues.enqueue(self.job, self.clone(), now_ns);
         pool.grant_permits(&mut decisions, now_ns);
         drop(decisions);
         if self.state.load(Ordering::SeqCst) != QUEUED {
@@ -340,7 +334,7 @@ impl PermitHolder {
     fn leave_queue(self: &Arc<Self>) {
         let mut decisions = self.pool().decisions.lock();
         if self.state.load(Ordering::SeqCst) == QUEUED {
-            decisions.queues.remove(self);
+            decisions.queues.remove(self.job, self);
             self.state.store(NONE, Ordering::SeqCst);
         }
     }
