@@ -327,7 +327,8 @@ fn native_savepoints_of_others_need_permission_and_a_manipulated_one_ends_in_its
     let inside = guarded.inside();
     let text = pipeline(&inside, "rocksdb");
     // Lengths and checksums are right, the content is not.
-    let damages: [(&str, &str, fn(&mut Vec<u8>)); 5] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, &str, Damage); 5] = [
         ("zeros in the log of the database", "MANIFEST", |bytes| bytes.iter_mut().skip(20).for_each(|byte| *byte = 0)),
         ("ones in the log of the database", "MANIFEST", |bytes| bytes.iter_mut().skip(7).for_each(|byte| *byte = 0xff)),
         ("empty log of the database", "MANIFEST", Vec::clear),

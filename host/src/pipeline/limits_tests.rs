@@ -14,11 +14,11 @@ fn parse(limits: &str, backend: &str) -> Result<PipelineSpec, Error> {
 }
 
 fn limits(pipeline: &PipelineSpec) -> &OperatorLimits {
-    let operators = pipeline.nodes.iter().filter_map(|node| match &node.kind {
+    let mut operators = pipeline.nodes.iter().filter_map(|node| match &node.kind {
         NodeKind::Operator(operator) => Some(&operator.limits),
         _ => None,
     });
-    operators.last().unwrap()
+    operators.next_back().unwrap()
 }
 
 fn ceilings(settings: &[&str]) -> LimitCeilings {

@@ -107,14 +107,12 @@ impl LineCursor {
         let index = |byte: u64| usize::try_from(byte.checked_sub(self.chunk_at)?).ok();
         let (from, to) = (index(self.byte)?, index(byte)?);
         let mut line = self.line + line_ends(self.chunk.get(from..to)?);
-        let mut byte = byte;
         // The record begins before the end of the kept bytes, or it is not found here.
-        for &next in self.chunk.get(to..)? {
+        for (byte, &next) in (byte..).zip(self.chunk.get(to..)?) {
             if !(skips_blank && matches!(next, b'\n' | b'\r')) {
                 return Some((line, byte));
             }
             line += u64::from(next == b'\n');
-            byte += 1;
         }
         None
     }
