@@ -80,7 +80,7 @@ mod tests {
         let refused = |parallelism| capacity.reserve(&spec(parallelism)).err().unwrap();
         assert!(refused(2).message.contains("needs 6 subtasks; 3 of 12 are free"), "{}", refused(2));
         drop(held);
-        let refused = refused(4);
+        let refused = refused(5);
         assert_eq!(refused.code, "capacity-exceeded");
         let held = capacity.reserve(&spec(2)).ok().unwrap();
         let few_instances = ServerCapacity::new(5, 100);
