@@ -173,7 +173,7 @@ impl Aim {
     pub(super) fn needs(&self) -> AimNeeds {
         let is_in = |prefixes: &[&str]| prefixes.iter().any(|prefix| self.point.starts_with(prefix));
         let claim = is_in(&["storage.copy", "claimed."]);
-        let stores_files = ["rocksdb.", "storage.put-part", "storage.complete", "storage.link", "storage.sync-link"];
+        let stores_files = ["database.", "storage.put-part", "storage.complete", "storage.link", "storage.sync-link"];
         AimNeeds { rocksdb: claim || is_in(&stores_files), claim, fresh_code: is_in(&["code-cache."]) }
     }
 

@@ -22,7 +22,7 @@ const READ_AHEAD_BYTES: usize = 2 << 20;
 /// Opens the database in `folder`. Returns `checkpoint-corrupt` if `was_restored` and RocksDB cannot read the files, else
 /// `state-failed`.
 pub(super) fn open_database(folder: &Path, was_restored: bool, expiry: Option<ExpiryRules>) -> Result<DB> {
-    fail_point!("rocksdb.open", error::state_failed);
+    fail_point!("database.open", error::state_failed);
     let options = database_options(was_restored, expiry);
     let opened = DB::open_cf_with_opts(&options, folder, [(COLUMN_FAMILY, options.clone())]);
     let opened = opened.and_then(|db| db.set_options(&EXTRA_OPTIONS).map(|()| db));

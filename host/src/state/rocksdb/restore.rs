@@ -48,7 +48,7 @@ pub(super) fn restore_files(
         let local = local_name(&file.name)
             .filter(|local| seen.insert(*local))
             .ok_or_else(|| error::checkpoint_corrupt(format!("`{}` is not a file of a database", file.name)))?;
-        fail_point!("rocksdb.restore-file", error::state_failed);
+        fail_point!("database.restore-file", error::state_failed);
         let (path, is_table) = (folder.join(local), local.ends_with(TABLE_EXTENSION));
         // RocksDB never changes a table file, only unlinks it. So a hard link to the stored file is safe.
         if !(is_table && store.link_file(file, &path)?) {

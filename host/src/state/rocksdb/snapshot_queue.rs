@@ -113,7 +113,7 @@ impl SnapshotQueue {
     }
 
     fn write_batch(&self, batch: WriteBatch) -> Result<()> {
-        fail_point!("rocksdb.write", error::state_failed);
+        fail_point!("database.write", error::state_failed);
         let result = self.db.write_opt(batch, &self.without_log).map_err(|e| database_failed(self.db.path(), &e));
         if let Err(error) = &result {
             self.broken.lock().get_or_insert_with(|| error.clone());
@@ -179,9 +179,9 @@ impl SnapshotQueue {
     fn link_files(&self) -> Result<LinkedFiles> {
         let failed = |e: rocksdb::Error| database_failed(self.db.path(), &e);
         // There is no write-ahead log, so the links would miss what is only in the memtable.
-        fail_point!("rocksdb.flush", error::state_failed);
+        fail_point!("database.flush", error::state_failed);
         self.db.flush().map_err(failed)?;
-        fail_point!("rocksdb.link", error::state_failed);
+        fail_point!("database.link", error::state_failed);
         let folder = SnapshotFolder { path: self.working_dir.join(format!("snapshot-{:016x}", random_u64())) };
         Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(&folder.path)).map_err(failed)?;
         Ok(LinkedFiles { folder, size: database_size(&self.db) })
