@@ -19,14 +19,27 @@ const DIE: &str = r#"
 #include <dlfcn.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+/* The server renames within open folders: /proc/self/fd/N/NAME. */
+static const char *from_root(const char *path, char *whole) {
+    int file, used = 0;
+    char link[64];
+    if (sscanf(path, "/proc/self/fd/%d/%n", &file, &used) != 1 || used == 0) return path;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, whole, PATH_MAX - 1);
+    if (length < 0) return path;
+    snprintf(whole + length, PATH_MAX, "/%s", path + used);
+    return whole;
+}
 int rename(const char *from, const char *to) {
     int (*real)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
-    const char *folder = getenv("DIE_AT"), *name = strrchr(to, '/');
+    char whole[2 * PATH_MAX];
+    const char *target = from_root(to, whole), *folder = getenv("DIE_AT"), *name = strrchr(target, '/');
     size_t length = strlen(folder);
-    if (name && (size_t)(name - to) == length && !strncmp(to, folder, length) && !access(getenv("DIE_NOW"), F_OK))
+    if (name && (size_t)(name - target) == length && !strncmp(target, folder, length) && !access(getenv("DIE_NOW"), F_OK))
         kill(getpid(), SIGKILL);
     return real(from, to);
 }
