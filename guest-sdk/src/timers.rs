@@ -2,7 +2,8 @@
 //!
 //! Invariant: the timers of a call fire in the order of their times, also those that are registered during the call. The host has removed
 //! the due timers before the call and applies the changes after it. A call fires a bounded number of timers that were registered during the
-//! call, and returns the others to the host. At the end of event time it fires none of them; the host drops them.
+//! call, and returns the others to the host. A timer that is registered for the time of the firing timer, or an earlier one, never fires
+//! in the same call: the host fires it when time advances again. At the end of event time it fires none of them; the host drops them.
 
 use crate::Timestamp;
 use crate::bindings::cofferdam::function::types::TimeDomain;
@@ -68,6 +69,8 @@ struct Firing {
     deleted: BTreeSet<(i64, u32)>,
     /// Number of timers in `added` that may still fire in this call.
     left: usize,
+    /// The timer that fires now.
+    current: Option<(i64, u32)>,
 }
 
 impl TimerChanges {
@@ -79,12 +82,14 @@ impl TimerChanges {
     }
 
     /// Returns the timers of the call if a timer of this clock at `time` fires in the same call.
-    fn firing_at(&mut self, domain: TimeDomain, time: i64) -> Option<&mut Firing> {
-        self.firing.as_mut().filter(|firing| firing.domain == domain && Some(time) <= firing.last)
+    fn firing_at(&mut self, domain: TimeDomain, key: u32, time: i64) -> Option<&mut Firing> {
+        let firing = self.firing.as_mut().filter(|firing| firing.domain == domain)?;
+        let is_passed = firing.current.is_some_and(|(now, of_key)| of_key == key && time <= now);
+        (Some(time) <= firing.last && !is_passed).then_some(firing)
     }
 
     pub(crate) fn register(&mut self, domain: TimeDomain, key: u32, time: i64) {
-        match self.firing_at(domain, time) {
+        match self.firing_at(domain, key, time) {
             Some(firing) => drop(firing.added.insert((time, key))),
             None => self.domain(domain).push(Change::Register, key, time),
         }
@@ -104,7 +109,7 @@ impl TimerChanges {
         // At the end of event time no timer joins the due ones.
         let last = due.first().filter(|_| !is_end).map(|&(time, _)| time);
         let (added, deleted) = (BTreeSet::new(), BTreeSet::new());
-        self.firing = Some(Firing { domain, due_count: due.len(), due, last, added, deleted, left: ADDED_MAX });
+        self.firing = Some(Firing { domain, due_count: due.len(), due, last, added, deleted, left: ADDED_MAX, current: None });
     }
 
     /// Returns the timers that have not fired to the host.
@@ -127,6 +132,7 @@ impl TimerChanges {
                     if !firing.deleted.contains(&due) {
                         // A timer that was registered again is the same timer.
                         firing.added.remove(&due);
+                        firing.current = Some(due);
                         let item = firing.due_count - firing.due.len() - 1;
                         return Some(Due { time: due.0, key: due.1, item: Some(item as u32) });
                     }
@@ -144,6 +150,7 @@ impl TimerChanges {
         }
         firing.left -= 1;
         let (time, key) = firing.added.pop_first()?;
+        firing.current = Some((time, key));
         let domain = firing.domain;
         // The host may have the same timer, but not among the due ones.
         self.domain(domain).push(Change::Delete, key, time);
@@ -234,6 +241,20 @@ mod tests {
         let added = ADDED_MAX as i64;
         assert_eq!((fired.len(), fired[fired.len() - 1]), (ADDED_MAX + 1, 10 + 10 * added));
         assert_eq!(registered(&changes), BTreeSet::from([(20 + 10 * added, 0), (1_700_000_000_000, 1)]));
+    }
+
+    #[test]
+    fn a_timer_registered_for_its_own_or_an_earlier_time_does_not_fire_in_the_call() {
+        let mut changes = TimerChanges::default();
+        changes.begin_firing(TimeDomain::Event, &[0, 0, 1], &[10, 20, 30], false);
+        let mut fired = Vec::new();
+        while let Some(Due { time, key, .. }) = changes.next_due() {
+            fired.push((time, key));
+            changes.register(TimeDomain::Event, key, time);
+            changes.register(TimeDomain::Event, key, time - 5);
+        }
+        assert_eq!(fired, [(10, 0), (20, 0), (30, 1)]);
+        assert_eq!(registered(&changes), BTreeSet::from([(5, 0), (10, 0), (15, 0), (20, 0), (25, 1), (30, 1)]));
     }
 
     #[test]
