@@ -109,7 +109,8 @@ impl TimerChanges {
         // At the end of event time no timer joins the due ones.
         let last = due.first().filter(|_| !is_end).map(|&(time, _)| time);
         let (added, deleted) = (BTreeSet::new(), BTreeSet::new());
-        self.firing = Some(Firing { domain, due_count: due.len(), due, last, added, deleted, left: ADDED_MAX, current: None });
+        self.firing =
+            Some(Firing { domain, due_count: due.len(), due, last, added, deleted, left: ADDED_MAX, current: None });
     }
 
     /// Returns the timers that have not fired to the host.
