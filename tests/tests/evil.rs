@@ -262,6 +262,11 @@ fn settled_memory_kib(stage: &Stage) -> u64 {
     .unwrap()
 }
 
+/// Returns whether the memory after the last pass is at most 1.1 times that after the pass before.
+fn is_steady(memory: &[u64]) -> bool {
+    matches!(memory, [.., before, last] if last * 10 <= before * 11)
+}
+
 #[test]
 fn every_evil_guest_ends_in_its_own_code_and_leaves_nothing() {
     let stage = Stage::start("evil");
@@ -273,18 +278,18 @@ fn every_evil_guest_ends_in_its_own_code_and_leaves_nothing() {
     let neighbour = stage.submit_neighbour();
     let idle = memory_kib(stage.server.process_id(), "VmRSS:");
     stage.pass(&kinds);
-    let first = settled_memory_kib(&stage);
-    stage.pass(&kinds);
-    let second = wait_until("the memory after the second pass is that after the first", TIMEOUT, || {
-        let now = settled_memory_kib(&stage);
-        Ok((now * 10 <= first * 11).then_some(now))
-    });
+    let mut memory = vec![settled_memory_kib(&stage)];
+    // The allocator's own share differs from pass to pass, once. A leak grows with each.
+    while memory.len() < 4 && !is_steady(&memory) {
+        stage.pass(&kinds);
+        memory.push(settled_memory_kib(&stage));
+    }
     let peak = memory_kib(stage.server.process_id(), "VmHWM:");
-    eprintln!("{idle} KiB at first, {first} KiB after the first pass, {second:?} after the second, at most {peak}");
+    eprintln!("{idle} KiB at first, {memory:?} KiB after the passes, at most {peak}");
     stage.check_neighbour(&neighbour);
     let log = fs::metadata(stage.dir.join("server.log")).unwrap().len();
     assert!(log < LOG_BYTES_MAX, "the server's log has {log} bytes");
-    second.unwrap();
+    assert!(is_steady(&memory), "{idle} KiB at first, {memory:?} KiB after the passes");
     assert!(peak < idle + PEAK_KIB, "at most {peak} KiB, {idle} KiB at first");
 }
 
