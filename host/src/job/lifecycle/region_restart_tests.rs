@@ -155,6 +155,7 @@ fn the_whole_job_restarts_if_a_region_fails_during_a_stop() {
     assert_eq!(stopped.summary.status, JobStatus::Finished);
     let [failure] = &stopped.failures[..] else { panic!("one failure: {stopped:?}") };
     assert_eq!(failure.outcome, FailureOutcome::Restart);
+    // The stop may take effect before the second attempt has read anything.
     let all = published(&job.folder("failing"));
-    assert_eq!(all.last().map(|last| last + 1), Some(all.len() as u64), "no number is missing");
+    assert_eq!(all.last().map_or(0, |last| last + 1), all.len() as u64, "no number is missing");
 }
