@@ -20,7 +20,7 @@ use crate::wakeup::Wakeup;
 /// Size of a buffer, in bytes. A stream accepts no text while its buffer is full.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Time that [`flush`] waits for a reader that reads nothing.
-const FLUSH_WAIT: Duration = Duration::from_secs(1);
+const FLUSH_WAIT: Duration = Duration::from_millis(800);
 /// Time between two attempts to write to a full non-blocking file.
 const RETRY_WAIT: Duration = Duration::from_millis(5);
 
