@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use cofferdam_tests::{Checkout, Server, wait_until};
+use cofferdam_tests::{Checkout, ProcessMemory, Server, memory_kib, wait_until};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -19,12 +19,6 @@ fn start(name: &str) -> (Server, PathBuf) {
     let component = fs::read(checkout.component("evil").unwrap()).unwrap();
     server.api.push(&component, Some("evil@1")).unwrap().ok().unwrap();
     (server, dir)
-}
-
-fn memory_kib(process: u32, field: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the server runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("procfs reports the memory");
-    line.trim().trim_end_matches(" kB").trim().parse().expect("a number of KiB")
 }
 
 fn counter(job: &Value, node: &str, name: &str) -> u64 {
@@ -48,7 +42,7 @@ fn full_channels_hold_a_bounded_number_of_bytes() {
         [operator.fill]\ninput = \"in\"\ncomponent = \"evil@1\"\nfunction = \"output-fill\"\n\
         [operator.slow]\ninput = \"fill\"\nkey = \"value\"\ncomponent = \"evil@1\"\nfunction = \"loop\"\non_fault = \"skip\"\n\
         [sink.out]\ninput = \"slow\"\nconnector = \"blackhole\"\n";
-    let idle = memory_kib(server.process_id(), "VmRSS:");
+    let idle = memory_kib(server.process_id(), ProcessMemory::Resident).expect("the server runs");
     let id = server.api.submit_ok(pipeline).unwrap();
     let (start, mut last) = (Instant::now(), (0, Instant::now()));
     wait_until("the channels are full", TIMEOUT, || {
@@ -62,7 +56,7 @@ fn full_channels_hold_a_bounded_number_of_bytes() {
         Ok((sent > 20 && is_full).then_some(()))
     })
     .unwrap();
-    let peak = memory_kib(server.process_id(), "VmHWM:");
+    let peak = memory_kib(server.process_id(), ProcessMemory::Peak).expect("the server runs");
     cancel(&server, &id);
     eprintln!("{idle} KiB at first, at most {peak} KiB");
     // Eight instances of up to 64 MiB, the records in the hands of the subtasks, and the channels.
@@ -141,10 +135,10 @@ fn a_join_of_records_that_all_match_each_other_is_bounded_by_its_batches() {
         source("left"),
         source("right")
     );
-    let idle = memory_kib(server.process_id(), "VmRSS:");
+    let idle = memory_kib(server.process_id(), ProcessMemory::Resident).expect("the server runs");
     let id = server.api.submit_ok(&pipeline).unwrap();
     server.api.wait_for(&id, "FINISHED").unwrap();
-    let peak = memory_kib(server.process_id(), "VmHWM:");
+    let peak = memory_kib(server.process_id(), ProcessMemory::Peak).expect("the server runs");
     eprintln!("{idle} KiB at first, at most {peak} KiB");
     assert!(peak < idle + 500_000, "at most {peak} KiB, {idle} KiB at first");
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use cofferdam_tests::{Api, Checkout, Server, committed_lines, wait_until};
+use cofferdam_tests::{Api, Checkout, ProcessMemory, Server, committed_lines, memory_kib, wait_until};
 use fastrand::Rng;
 use serde_json::Value;
 
@@ -41,9 +41,7 @@ struct Held {
 impl Held {
     fn by(process: u32) -> Held {
         let count = |folder: &str| fs::read_dir(format!("/proc/{process}/{folder}")).expect("the server runs").count();
-        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the server runs");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("procfs reports the memory");
-        let resident_kib = resident.trim().trim_end_matches(" kB").trim().parse().expect("a number of KiB");
+        let resident_kib = memory_kib(process, ProcessMemory::Resident).expect("the server runs");
         Held { threads: count("task"), files: count("fd"), resident_kib }
     }
 

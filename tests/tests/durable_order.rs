@@ -4,19 +4,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use cofferdam_tests::Scene;
+use cofferdam_tests::{Scene, preload_library};
 
 const WATCH: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 static void say(const char *what, const char *from, const char *to) {
     char line[3 * PATH_MAX];
     int length = snprintf(line, sizeof line, "%s\t%s\t%s\n", what, from, to);
@@ -36,17 +27,6 @@ static int sync_of(const char *name, int file) {
 }
 int fsync(int file) { return sync_of("fsync", file); }
 int fdatasync(int file) { return sync_of("fdatasync", file); }
-/* A path that begins at an open folder, as a path from the root. */
-static const char *from_root(const char *path, char *whole) {
-    int file, used = 0;
-    char link[64];
-    if (sscanf(path, "/proc/self/fd/%d/%n", &file, &used) != 1 || used == 0) return path;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
-    ssize_t length = readlink(link, whole, PATH_MAX - 1);
-    if (length < 0) return path;
-    snprintf(whole + length, PATH_MAX, "/%s", path + used);
-    return whole;
-}
 int rename(const char *from, const char *to) {
     int (*real)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
     int result = real(from, to);
@@ -115,12 +95,9 @@ fn folder(path: &str) -> &str {
 #[test]
 fn a_checkpoint_counts_when_all_of_it_is_on_the_disk() {
     let mut scene = Scene::new("durable-order", 20_000).unwrap();
-    let (source, library, log) = (scene.dir.join("watch.c"), scene.dir.join("watch.so"), scene.dir.join("watch.log"));
-    fs::write(&source, WATCH).unwrap();
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).arg("-ldl").status();
-    assert!(compiled.is_ok_and(|status| status.success()), "this test needs a C compiler, as building RocksDB does");
-    scene.environment = vec![("LD_PRELOAD", library.display().to_string()), ("WATCH_LOG", log.display().to_string())];
+    let log = scene.dir.join("watch.log");
+    let library = preload_library(&scene.dir, WATCH).unwrap();
+    scene.environment = vec![("LD_PRELOAD", library), ("WATCH_LOG", log.display().to_string())];
     scene.start().unwrap();
     let pipeline = scene.pipeline("rocksdb", 20_000, "interval = \"200ms\"\non_cancel = \"keep\"\nretained = 1000");
     let job = scene.submit(&pipeline, "").unwrap();

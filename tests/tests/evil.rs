@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cofferdam_tests::{Api, Checkout, Server, committed_lines, wait_until};
+use cofferdam_tests::{Api, Checkout, ProcessMemory, Server, committed_lines, memory_kib, wait_until};
 use evil_kinds::{End, Kind, Shape, functions, handmade, refused};
 use serde_json::Value;
 
@@ -127,7 +127,7 @@ impl Stage {
                 eprintln!(
                     "{:<36} {seconds:>6.2} s  {:>8} KiB",
                     kind.name,
-                    memory_kib(self.server.process_id(), "VmRSS:")
+                    memory_kib(self.server.process_id(), ProcessMemory::Resident).expect("the server runs")
                 );
                 if let Err(error) = result {
                     wrong.lock().unwrap().push(format!("{}: {error}", kind.name));
@@ -238,12 +238,6 @@ fn check_end(kind: &Kind, job: &Value) -> Result<(), String> {
     }
 }
 
-fn memory_kib(process: u32, field: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the server runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("procfs reports the memory");
-    line.trim().trim_end_matches(" kB").trim().parse().expect("a number of KiB")
-}
-
 /// Waits until no job but one is left and the resident memory has not fallen for two seconds. Returns it.
 fn settled_memory_kib(stage: &Stage) -> u64 {
     wait_until("all attacks are removed", TIMEOUT, || {
@@ -253,7 +247,7 @@ fn settled_memory_kib(stage: &Stage) -> u64 {
     .unwrap();
     let mut lowest = (u64::MAX, Instant::now());
     wait_until("the memory settles", TIMEOUT, || {
-        let now = memory_kib(stage.server.process_id(), "VmRSS:");
+        let now = memory_kib(stage.server.process_id(), ProcessMemory::Resident).expect("the server runs");
         if now < lowest.0 {
             lowest = (now, Instant::now());
         }
@@ -276,7 +270,7 @@ fn every_evil_guest_ends_in_its_own_code_and_leaves_nothing() {
     kinds.retain(|kind| only.as_deref().is_none_or(|only| kind.name.contains(only)));
     assert!(only.is_some() || kinds.len() >= 40, "{} kinds", kinds.len());
     let neighbour = stage.submit_neighbour();
-    let idle = memory_kib(stage.server.process_id(), "VmRSS:");
+    let idle = memory_kib(stage.server.process_id(), ProcessMemory::Resident).expect("the server runs");
     stage.pass(&kinds);
     let mut memory = vec![settled_memory_kib(&stage)];
     // The allocator's own share differs from pass to pass, once. A leak grows with each.
@@ -284,7 +278,7 @@ fn every_evil_guest_ends_in_its_own_code_and_leaves_nothing() {
         stage.pass(&kinds);
         memory.push(settled_memory_kib(&stage));
     }
-    let peak = memory_kib(stage.server.process_id(), "VmHWM:");
+    let peak = memory_kib(stage.server.process_id(), ProcessMemory::Peak).expect("the server runs");
     eprintln!("{idle} KiB at first, {memory:?} KiB after the passes, at most {peak}");
     stage.check_neighbour(&neighbour);
     let log = fs::metadata(stage.dir.join("server.log")).unwrap().len();

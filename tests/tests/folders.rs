@@ -8,22 +8,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use cofferdam_tests::{Checkout, Scene, Server, wait_until};
+use cofferdam_tests::{Checkout, Scene, Server, preload_library, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A preloaded library that fails every sync at or below `NO_SYNC` and kills a process that syncs a file there for `DIE_AT`.
 const SYNC: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <limits.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 int fsync(int file) {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
     const char *refused = getenv("NO_SYNC"), *deadly = getenv("DIE_AT");
@@ -44,13 +34,9 @@ int fsync(int file) {
 /// A server in an empty folder, with `SYNC` acting on the folder `at` in it.
 fn watched(name: &str, variable: &'static str, at: &str) -> Scene {
     let mut scene = Scene::new(name, 1_000).unwrap();
-    let (source, library) = (scene.dir.join("sync.c"), scene.dir.join("sync.so"));
-    fs::write(&source, SYNC).unwrap();
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).arg("-ldl").status();
-    assert!(compiled.is_ok_and(|status| status.success()), "this test needs a C compiler, as building RocksDB does");
+    let library = preload_library(&scene.dir, SYNC).unwrap();
     let at = scene.dir.join(at).display().to_string();
-    scene.environment = vec![("LD_PRELOAD", library.display().to_string()), (variable, at)];
+    scene.environment = vec![("LD_PRELOAD", library), (variable, at)];
     scene.start().unwrap();
     scene
 }

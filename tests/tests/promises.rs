@@ -6,34 +6,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use cofferdam_tests::{Scene, wait_until};
+use cofferdam_tests::{Scene, preload_library, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Kills the process at the rename of a file into the folder `DIE_AT`, once the file `DIE_NOW` exists.
 const DIE: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <limits.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-/* The server renames within open folders: /proc/self/fd/N/NAME. */
-static const char *from_root(const char *path, char *whole) {
-    int file, used = 0;
-    char link[64];
-    if (sscanf(path, "/proc/self/fd/%d/%n", &file, &used) != 1 || used == 0) return path;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
-    ssize_t length = readlink(link, whole, PATH_MAX - 1);
-    if (length < 0) return path;
-    snprintf(whole + length, PATH_MAX, "/%s", path + used);
-    return whole;
-}
 int rename(const char *from, const char *to) {
     int (*real)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
     char whole[2 * PATH_MAX];
@@ -45,23 +25,13 @@ int rename(const char *from, const char *to) {
 }
 "#;
 
-/// Compiles a library that a server preloads.
-fn library(dir: &Path) -> String {
-    let (source, library) = (dir.join("die.c"), dir.join("die.so"));
-    fs::write(&source, DIE).unwrap();
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).arg("-ldl").status();
-    assert!(compiled.is_ok_and(|status| status.success()), "this test needs a C compiler, as building RocksDB does");
-    library.display().to_string()
-}
-
 #[test]
 fn a_savepoint_whose_server_was_killed_before_the_commit_loses_nothing_in_a_new_job() {
     for (trigger, another_data_folder) in [("savepoints", true), ("stop", true), ("savepoints", false)] {
         let mut scene = Scene::new(&format!("promises-{trigger}-{another_data_folder}"), 20_000).unwrap();
         let now = scene.dir.join("now");
         scene.environment = vec![
-            ("LD_PRELOAD", library(&scene.dir)),
+            ("LD_PRELOAD", preload_library(&scene.dir, DIE).unwrap()),
             ("DIE_AT", scene.out().display().to_string()),
             ("DIE_NOW", now.display().to_string()),
         ];

@@ -1,3 +1,5 @@
+//! Scenarios of the pool: each thread of a subtask does what the test tells it, on a clock that the test moves.
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;

@@ -1,4 +1,4 @@
-//! The peak memory of another process, and commands that run under a limit on it.
+//! The memory of another process, and commands that run under a limit on it.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,12 +13,29 @@ use anyhow::{Context, Result, bail};
 /// process are missed.
 const INTERVAL: Duration = Duration::from_millis(5);
 
+/// Which memory of a process is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessMemory {
+    /// The resident memory now.
+    Resident,
+    /// The largest resident memory so far.
+    Peak,
+}
+
+/// Returns the memory of a process, in KiB; `None` once it has ended.
+pub fn memory_kib(process: u32, memory: ProcessMemory) -> Option<u64> {
+    let field = match memory {
+        ProcessMemory::Resident => "VmRSS:",
+        ProcessMemory::Peak => "VmHWM:",
+    };
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
 /// Returns the largest resident memory that a process has had, in bytes; `None` once it has ended.
 pub fn peak_memory_bytes(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes << 10)
+    Some(memory_kib(process, ProcessMemory::Peak)? << 10)
 }
 
 /// Sets the peak of a process to its current resident memory, so that later work is measured on its own.
