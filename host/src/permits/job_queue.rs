@@ -126,6 +126,11 @@ impl<T> JobQueues<T> {
         self.jobs.get_mut(&job)?.waiting.pop_front()
     }
 
+    /// Returns whether no other job has running or waiting threads.
+    pub(super) fn is_alone(&self, job: u64) -> bool {
+        self.jobs.iter().all(|(id, other)| *id == job || !other.is_active())
+    }
+
     /// Returns the number of jobs with running or waiting threads.
     pub(super) fn active_jobs(&self) -> usize {
         self.jobs.values().filter(|job| job.is_active()).count()

@@ -177,6 +177,11 @@ impl PermitPool {
     }
 
     #[cfg(test)]
+    pub(super) fn running(&self) -> usize {
+        self.shared.running.load(Ordering::SeqCst)
+    }
+
+    #[cfg(test)]
     pub(super) fn survey_once(&self) {
         self.shared.survey_once();
     }
@@ -238,10 +243,21 @@ impl PermitHolder {
         }
         if !self.interrupt.is_set() {
             let mut decisions = pool.decisions.lock();
+            // The counters may have been changed between the two readings, or the contention may have ended.
+            if !pool.is_contended.load(Ordering::SeqCst) && decisions.queues.is_alone(self.job) {
+                return self.take();
+            }
             let now_ns = pool.clock.monotonic_ns();
             pool.begin_contention(&mut decisions, now_ns);
             self.queue(decisions, now_ns);
         }
+    }
+
+    /// Takes a permit, whether or not one is left.
+    fn take(&self) {
+        self.running().fetch_add(1, Ordering::SeqCst);
+        self.pool().running.fetch_add(1, Ordering::SeqCst);
+        self.state.store(HELD, Ordering::SeqCst);
     }
 
     /// Returns the permit.
@@ -287,6 +303,10 @@ impl PermitHolder {
         }
         let in_slice_ns = now_ns.saturating_sub(self.slice_ns.load(Ordering::Relaxed));
         let mut decisions = pool.decisions.lock();
+        // Without contention nobody would grant this thread another permit.
+        if !pool.is_contended.load(Ordering::SeqCst) {
+            return;
+        }
         if self.state.load(Ordering::SeqCst) == HELD {
             self.charge(&mut decisions, now_ns);
             if !self.must_yield(&decisions, now_ns, in_slice_ns) {
@@ -427,12 +447,10 @@ impl SharedPool {
 
     fn grant(&self, decisions: &mut Decisions, job: u64, now_ns: u64) {
         let Some(holder) = decisions.queues.take_first(job) else { return };
-        holder.running().fetch_add(1, Ordering::SeqCst);
-        self.running.fetch_add(1, Ordering::SeqCst);
         holder.begin_charge(decisions, now_ns);
         holder.slice_ns.store(now_ns, Ordering::Relaxed);
         holder.same_surveys.store(0, Ordering::Relaxed);
-        holder.state.store(HELD, Ordering::SeqCst);
+        holder.take();
         holder.wakeup.wake();
     }
 

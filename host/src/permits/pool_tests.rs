@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::{JobShare, PermitPool, SubtaskActivity, check, enter, while_waiting};
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, SystemClock};
 use crate::model::Interrupt;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -284,4 +284,41 @@ fn parts_of_a_job_have_one_share() {
     assert!(one.is_same(&same) && !one.is_same(&other));
     drop((one, same));
     assert!(!pool.share_of("a").is_same(&other));
+}
+
+/// Threads of two jobs work and wait as fast as they can, then those of one go on alone. Contention begins and ends all the time.
+#[test]
+fn every_thread_gets_a_permit_however_contention_changes() {
+    const THREADS: usize = 12;
+    let (done, finished) = channel();
+    std::thread::spawn(move || {
+        let pool = PermitPool::new(2, SystemClock::shared());
+        let work = |share: &JobShare, turns: usize| {
+            let _permit = enter(share, Arc::default(), Interrupt::default());
+            for turn in 0..turns {
+                check();
+                match turn % 3 {
+                    0 => while_waiting(std::thread::yield_now),
+                    1 => while_waiting(|| ()),
+                    _ => (),
+                }
+            }
+        };
+        let (pool, work) = (&pool, &work);
+        for round in 0..20 {
+            std::thread::scope(|scope| {
+                for thread in 0..THREADS {
+                    let is_alone = thread % 2 == 0;
+                    let (share, turns) = match is_alone {
+                        true => (pool.share_of("a"), 20_000),
+                        false => (pool.share_of("b"), 500 * (round % 3)),
+                    };
+                    scope.spawn(move || work(&share, turns));
+                }
+            });
+            assert_eq!(pool.running(), 0, "every permit was returned");
+        }
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(4 * TIMEOUT).expect("all threads end");
 }
