@@ -10,6 +10,7 @@ mod checkout;
 pub mod crash;
 mod example;
 mod guarded;
+mod kafka;
 pub mod kinds;
 pub mod late_flights;
 mod output;
@@ -25,6 +26,9 @@ pub use api::{Answer, Api};
 pub use checkout::Checkout;
 pub use example::{Example, Outcome};
 pub use guarded::{Guarded, not_refused};
+pub use kafka::{
+    KafkaBroker, KafkaClient, KafkaInstallation, KafkaPorts, KafkaRecord, missing_kafka_programs, without_kafka,
+};
 pub use output::{Difference, committed_lines, difference};
 pub use preload::preload_library;
 pub use process_memory::{MeasuredRun, ProcessMemory, memory_kib, peak_memory_bytes, reset_peak_memory, run_measured};

@@ -13,6 +13,7 @@ mod demo;
 mod example;
 mod fail_points;
 mod fuzz;
+mod kafka;
 mod languages;
 mod peer;
 mod pypi;
@@ -49,6 +50,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Builds functions in C, TypeScript and Python, and runs them through a kill and with fresh instances.
     Languages(languages::Arguments),
+    /// Starts and stops an Apache Kafka broker on loopback, and works with its topics.
+    Kafka(kafka::Arguments),
     /// Runs the checks that are not tests: rustfmt, clippy, tidy, and cargo-deny if it is installed.
     Lint,
     /// Installs missing build requirements: libclang, a C++ compiler, Rust's wasm target.
@@ -66,7 +69,11 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    let workspace = setup::run(Workspace::new())?;
+    let workspace = match &command {
+        // Needs no compiler.
+        Command::Kafka(_) => Workspace::new(),
+        _ => setup::run(Workspace::new())?,
+    };
     match command {
         Command::Demo(arguments) => demo::run(&workspace, &arguments),
         Command::Example(arguments) => example::run(&workspace, &arguments),
@@ -75,6 +82,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(arguments) => checks::test(&workspace, &arguments),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Languages(arguments) => languages::run_all(&workspace, &arguments),
+        Command::Kafka(arguments) => kafka::run(&workspace, &arguments),
         Command::Lint => checks::lint(&workspace),
         Command::Setup => {
             println!("all build requirements are installed");

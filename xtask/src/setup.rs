@@ -144,13 +144,13 @@ fn has_debian_toolchain() -> bool {
 
 /// Debian's package manager, if it is installed and usable without a password.
 #[derive(Default)]
-struct Apt {
+pub(crate) struct Apt {
     updated: Cell<bool>,
 }
 
 impl Apt {
     /// Returns whether the packages are installed now. Prints each command and its error.
-    fn install(&self, packages: &[&str]) -> bool {
+    pub(crate) fn install(&self, packages: &[&str]) -> bool {
         let Some(prefix) = Apt::prefix() else { return false };
         let apt_get = |arguments: &[&str]| {
             let mut words = prefix.clone();
