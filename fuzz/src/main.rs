@@ -14,6 +14,7 @@ mod fail_point;
 
 mod checkpoint;
 mod clock;
+mod connector;
 mod error;
 mod escape;
 mod format;

@@ -135,6 +135,8 @@ codes! {
     limit_refused = "limit-refused", Invalid;
     path_denied = "path-denied", Invalid;
     address_denied = "address-denied", Invalid;
+    secret_missing = "secret-missing", Invalid;
+    secret_denied = "secret-denied", Invalid;
     grant_missing = "grant-missing", Invalid;
     stdout_closed = "stdout-closed", Environment;
     sandbox_unavailable = "sandbox-unavailable", Environment;

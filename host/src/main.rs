@@ -102,6 +102,8 @@ fn serve(args: &ServeArgs) -> Result<()> {
     let limit_ceilings =
         LimitCeilings::parse(&args.max_limit).map_err(|why| request_invalid(format!("--max-limit: {why}")))?;
     let policy = args.access_policy(&data_dir)?;
+    let secrets = policy.secrets().clone();
+    stdio::redact_stderr(move |text| secrets.redact(text).into_owned());
     if let Some(allowed) = policy.allow_list() {
         stdio::tell(allowed);
     }

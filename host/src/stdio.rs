@@ -59,6 +59,9 @@ pub enum OfferOutcome {
     Full,
 }
 
+/// Replaces text of the standard error, see [`redact_stderr`].
+static REDACT: OnceLock<Box<dyn Fn(&str) -> String + Send + Sync>> = OnceLock::new();
+
 static STDOUT: StandardStream = StandardStream::new("stdout", || Box::new(io::stdout()));
 static STDERR: StandardStream = StandardStream::new("stderr", || Box::new(io::stderr()));
 
@@ -72,9 +75,22 @@ pub fn tell(text: impl Display) {
     tell_lines(escape::one_line(&text.to_string()));
 }
 
+/// Replaces text that must not leave the process in all further lines of the standard error. Only the first call has an effect.
+pub fn redact_stderr(redact: impl Fn(&str) -> String + Send + Sync + 'static) {
+    let _ = REDACT.set(Box::new(redact));
+}
+
+/// Returns a text as it may be written to the standard error.
+fn redacted(text: String) -> String {
+    match REDACT.get() {
+        Some(redact) => redact(&text),
+        None => text,
+    }
+}
+
 /// Writes lines to the standard error. The caller must have escaped the content of each line.
 pub fn tell_lines(text: impl Display) {
-    STDERR.write_or_drop(format!("{}\n", escape::lines(&text.to_string())).as_bytes());
+    STDERR.write_or_drop(redacted(format!("{}\n", escape::lines(&text.to_string()))).as_bytes());
 }
 
 /// Writes text with control sequences to the terminal on the standard error.
@@ -238,7 +254,7 @@ impl Default for LogWriter {
 impl Write for &LogWriter {
     /// Writes one event with its line break. Line breaks in the event's text are escaped.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        STDERR.write_or_drop(log_line(&String::from_utf8_lossy(event), self.ansi).as_bytes());
+        STDERR.write_or_drop(redacted(log_line(&String::from_utf8_lossy(event), self.ansi)).as_bytes());
         Ok(event.len())
     }
 

@@ -4,10 +4,13 @@
 #![allow(clippy::disallowed_methods, reason = "a test outside of the host")]
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cofferdam_tests::{Checkout, ProcessMemory, Server, memory_kib, wait_until};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -88,11 +91,15 @@ fn a_timer_that_renews_itself_lets_barriers_and_a_cancel_through() {
 #[test]
 fn a_job_that_fails_and_restarts_at_once_for_ever_fills_neither_log_nor_record() {
     let (server, dir) = start("restarts");
-    // Nothing listens on this port.
+    // The end of the archive is damaged, so that each attempt fails after it has read the record.
+    let mut archive = GzEncoder::new(Vec::new(), Compression::fast());
+    archive.write_all(b"record\n").unwrap();
+    fs::write(dir.join("damaged.gz"), [archive.finish().unwrap(), b"garbage".to_vec()].concat()).unwrap();
+    let input = dir.join("damaged.gz").display().to_string();
     let pipeline = |delay: &str| {
         format!(
             "name = \"restarts\"\n[restart]\nstrategy = \"exponential-delay\"\ninitial = \"{delay}\"\nmaximum = \"{delay}\"\n\
-             multiplier = 1\n[source.in]\nconnector = \"socket\"\naddress = \"127.0.0.1:1\"\n\
+             multiplier = 1\n[source.in]\nconnector = \"file\"\npath = \"{input}\"\n\
              [operator.act]\ninput = \"in\"\ncomponent = \"evil@1\"\nfunction = \"echo\"\n\
              [sink.out]\ninput = \"act\"\nconnector = \"blackhole\"\n"
         )

@@ -99,6 +99,7 @@ const RANKS: &[(&str, u8)] = &[
 /// The only permitted uses between modules of one rank.
 const SIBLINGS: &[(&str, &str)] = &[
     ("access", "error"),
+    ("access", "pipeline"),
     ("pipeline", "error"),
     ("pipeline", "model"),
     ("model", "error"),

@@ -10,6 +10,7 @@
 //! | `denied` | the error of a refused path, as an [`std::io::Error`] too |
 //! | `address` | hosts and ports, and the patterns that allow them |
 //! | `pinned_folder` | an open folder, and operations on its files that follow no links out of it |
+//! | `secrets` | the secrets that pipelines may use: where they are, their values, and texts without them |
 //! | `real_path` | the path of an open file, links resolved |
 //!
 //! The operator of the server chooses its own folders (`--data-dir`, `--checkpoint-storage`), which no policy restricts.
@@ -20,11 +21,15 @@ mod denied;
 mod pinned_folder;
 mod policy;
 mod real_path;
+mod secrets;
 
 #[cfg(test)]
 mod access_tests;
+#[cfg(test)]
+mod secrets_tests;
 
 pub use address::AddressPattern;
 pub use denied::{denied, denied_or};
 pub use pinned_folder::{CreatedFolder, PinnedFolder};
 pub use policy::{AccessPolicy, AllowList, PipelinePaths};
+pub use secrets::{NAMESPACE, SECRET_BYTES_MAX, Secret, SecretStore};

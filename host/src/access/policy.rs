@@ -13,6 +13,7 @@ use super::address::AddressPattern;
 use super::denied::PathDenied;
 use super::pinned_folder::{CreatedFolder, PinnedFolder};
 use super::real_path::real_path;
+use super::secrets::SecretStore;
 use crate::error::{self, Result};
 
 /// Where the kernel shows itself as files.
@@ -63,7 +64,10 @@ impl fmt::Display for AllowList {
 /// What pipelines may read, write and reach. Cheap to clone. The default allows everything except the files of the
 /// kernel.
 #[derive(Clone, Debug, Default)]
-pub struct AccessPolicy(Option<Arc<AllowList>>);
+pub struct AccessPolicy {
+    list: Option<Arc<AllowList>>,
+    secrets: SecretStore,
+}
 
 /// The folder of a pipeline's relative paths, and what the pipeline may access.
 #[derive(Clone, Debug, Default)]
@@ -98,12 +102,22 @@ impl AccessPolicy {
             check_not_kernel(&path, &resolved).map_err(|denied| error::Error::from(&denied))?;
             paths.push(resolved);
         }
-        Ok(AccessPolicy(Some(Arc::new(AllowList { paths, ..list }))))
+        Ok(AccessPolicy { list: Some(Arc::new(AllowList { paths, ..list })), secrets: SecretStore::of_server(None) })
+    }
+
+    /// Returns the same policy with secrets that pipelines may use.
+    pub fn with_secrets(self, secrets: SecretStore) -> AccessPolicy {
+        AccessPolicy { secrets, ..self }
+    }
+
+    /// Returns the secrets that pipelines may use. By default those of the user of the process, but none of a server.
+    pub fn secrets(&self) -> &SecretStore {
+        &self.secrets
     }
 
     /// Returns the list of what is allowed, or `None` if everything is.
     pub fn allow_list(&self) -> Option<&AllowList> {
-        self.0.as_deref()
+        self.list.as_deref()
     }
 
     /// Checks a path that need not exist. Links are resolved as they are now. The error can become `path-denied` with
@@ -125,9 +139,9 @@ impl AccessPolicy {
                     return Ok(resolved);
                 }
                 // A link to nothing could lead anywhere once its target exists.
-                Err(_) if self.0.is_some() && existing.is_symlink() => return Err(PathDenied::outside(path).into()),
+                Err(_) if self.list.is_some() && existing.is_symlink() => return Err(PathDenied::outside(path).into()),
                 Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                Err(_) if self.0.is_some() => return Err(PathDenied::outside(path).into()),
+                Err(_) if self.list.is_some() => return Err(PathDenied::outside(path).into()),
                 Err(cause) => return Err(cause),
             }
         }
@@ -149,7 +163,7 @@ impl AccessPolicy {
     /// Opens a folder for operations on its files.
     pub fn pin_folder(&self, path: &Path) -> io::Result<PinnedFolder> {
         self.check_path(path)?;
-        let folder = PinnedFolder::open(path, self.0.is_some())?;
+        let folder = PinnedFolder::open(path, self.list.is_some())?;
         self.check_open(path, &folder)?;
         Ok(folder)
     }
@@ -161,19 +175,19 @@ impl AccessPolicy {
         let existing = existing.ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
         let rest = resolved.strip_prefix(existing).map_err(io::Error::other)?;
         // The allowed folder itself exists, so that this one is in it or is one above, which only grows downwards.
-        let parent = PinnedFolder::open(existing, self.0.is_some())?;
+        let parent = PinnedFolder::open(existing, self.list.is_some())?;
         self.check_open(path, &parent)?;
         CreatedFolder::below(parent, rest)
     }
 
     /// Returns whether jobs may start from native savepoints that are not in the host's own storage.
     pub fn allows_native_savepoints(&self) -> bool {
-        self.0.as_ref().is_none_or(|list| list.native_savepoints)
+        self.list.as_ref().is_none_or(|list| list.native_savepoints)
     }
 
     /// Checks the address of a socket. Error: `address-denied`.
     pub fn check_address(&self, address: &str) -> Result<()> {
-        match &self.0 {
+        match &self.list {
             Some(list) if !list.addresses.iter().any(|pattern| pattern.allows(address)) => {
                 Err(error::address_denied(format!("this server does not allow pipelines to connect to `{address}`"))
                     .hint(
@@ -186,7 +200,7 @@ impl AccessPolicy {
 
     /// Checks a bucket. Error: `address-denied`.
     pub fn check_bucket(&self, bucket: &str) -> Result<()> {
-        match &self.0 {
+        match &self.list {
             Some(list) if !list.buckets.iter().any(|allowed| allowed == bucket) => {
                 Err(error::address_denied(format!("this server does not allow pipelines to use the bucket `{bucket}`"))
                     .hint("start the server with --allow-s3 BUCKET"))
@@ -197,7 +211,7 @@ impl AccessPolicy {
 
     /// Checks where an open file or folder really is.
     fn check_open(&self, path: &Path, file: impl std::os::fd::AsFd) -> io::Result<()> {
-        match self.0.is_some() {
+        match self.list.is_some() {
             true => self.check_resolved(path, &real_path(file)?, true),
             false => Ok(()),
         }
@@ -205,7 +219,7 @@ impl AccessPolicy {
 
     fn check_resolved(&self, path: &Path, resolved: &Path, is_plain: bool) -> io::Result<()> {
         check_not_kernel(path, resolved)?;
-        match &self.0 {
+        match &self.list {
             Some(list) if !is_plain || !list.allows(resolved) => Err(PathDenied::outside(path).into()),
             _ => Ok(()),
         }

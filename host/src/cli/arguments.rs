@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
-use crate::access::{AccessPolicy, AddressPattern, AllowList};
+use crate::access::{AccessPolicy, AddressPattern, AllowList, NAMESPACE, SecretStore};
 use crate::checkpoint::utf8_path;
 use crate::error::Result;
 use crate::job::INSTANCES_MAX;
@@ -90,6 +90,9 @@ pub enum CliCommand {
     /// List, show, try, replay or discard the dead letters of a job that no sink reads.
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
+    /// Store, list or remove the secrets of a server on this machine.
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Open the files of a database. Started as a child process, see `state/rocksdb/foreign_files.rs`.
     #[command(hide = true)]
     CheckDatabase {
@@ -188,6 +191,41 @@ pub enum DeadLetterCommand {
         #[arg(long)]
         operator: Option<String>,
     },
+}
+
+/// The commands of `cofferdam secret`.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Store a secret, or replace its value. The value is read from stdin.
+    Set {
+        /// Name, as pipeline files write it: { secret = "NAME" }.
+        name: String,
+        #[command(flatten)]
+        folder: SecretFolderArgs,
+    },
+    /// List the names of the secrets.
+    List {
+        #[command(flatten)]
+        folder: SecretFolderArgs,
+    },
+    /// Remove a secret. Connectors that are open keep its value.
+    Remove {
+        /// Name of the secret.
+        name: String,
+        #[command(flatten)]
+        folder: SecretFolderArgs,
+    },
+}
+
+/// Where the secrets of a server are.
+#[derive(Debug, Args)]
+pub struct SecretFolderArgs {
+    /// Data folder of the server.
+    #[arg(long, default_value = "cofferdam-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Folder of the secrets. By default `secrets` in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
 }
 
 /// The commands of `cofferdam state`.
@@ -316,6 +354,10 @@ pub struct ServeArgs {
     /// RocksDB opens their files.
     #[arg(long)]
     pub allow_native_savepoints: bool,
+    /// Folder of the secrets that pipelines may use, in files `default/NAME` that only the user of the server can read. By default
+    /// `secrets` in the data folder. See `cofferdam secret`.
+    #[arg(long, value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
     /// Additional host name that requests may use. Can be given several times.
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
@@ -324,13 +366,18 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// Returns what pipelines may read, write and reach. Error: `path-denied`.
     pub fn access_policy(&self, data_dir: &std::path::Path) -> Result<AccessPolicy> {
-        AccessPolicy::restricted(AllowList {
+        let secrets = self.secrets.clone().unwrap_or_else(|| data_dir.join("secrets"));
+        // Pipelines may use secrets, but not read their files.
+        let closed =
+            std::path::absolute(&secrets).into_iter().chain(secrets.canonicalize()).chain([data_dir.to_owned()]);
+        let policy = AccessPolicy::restricted(AllowList {
             paths: self.allow_path.clone(),
             addresses: self.allow_address.clone(),
             buckets: self.allow_s3.clone(),
-            closed: vec![data_dir.to_owned()],
+            closed: closed.collect(),
             native_savepoints: self.allow_native_savepoints,
-        })
+        })?;
+        Ok(policy.with_secrets(SecretStore::of_server(Some(secrets.join(NAMESPACE)))))
     }
 }
 

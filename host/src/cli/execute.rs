@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
-use super::{build, dead_letters, new, run, server_commands, state, state_load};
+use super::{build, dead_letters, new, run, secrets, server_commands, state, state_load};
 use crate::error::{Result, internal};
 use crate::sandbox::compile_child;
 use crate::state::check_database_child;
@@ -34,6 +34,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
             server_commands::checkpoints(&client, &job, checkpoint, cli.json)
         }
         CliCommand::State(command) => execute_state(&client, &command, cli.json),
+        CliCommand::Secret(command) => secrets::secret(&command, cli.json),
         CliCommand::DeadLetter(command) => dead_letters::execute(&client, &command, cli.json),
         CliCommand::CompileComponent { out, cpu_seconds, memory_bytes, nice } => {
             return Ok(compile_child(&out, cpu_seconds, memory_bytes, nice));

@@ -25,6 +25,7 @@ mod pipeline_file;
 mod print;
 mod progress;
 mod run;
+mod secrets;
 mod server_commands;
 mod signal;
 mod stale_components;

@@ -15,8 +15,8 @@ use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::escape;
 use crate::job::view::{
-    CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, DeadLetterSummary, HistogramView, JobDetail,
-    JobStatus, JobSummary, OperatorDetail, PastFailure, PortView, SavepointView, StoredSavepoint,
+    CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, DeadLetterSummary, HealthView, HistogramView,
+    JobDetail, JobStatus, JobSummary, OperatorDetail, PastFailure, PortView, SavepointView, StoredSavepoint,
 };
 use crate::state_reader::{StateListing, StateSummary};
 
@@ -130,6 +130,14 @@ fn grants(operator: &OperatorDetail) {
     line(format_args!("grants      `{id}`: {granted}{note}"));
 }
 
+/// Prints the health of a source or sink that does not work as it should.
+fn health(operator: &OperatorDetail) {
+    let Some(HealthView { state, since_ms, message, .. }) = &operator.health else { return };
+    if !message.is_empty() {
+        line(format_args!("health      `{}`: {state} since {}: {message}", operator.id, time(*since_ms)));
+    }
+}
+
 /// Prints one job with its operators and metrics.
 pub fn job(job: &JobDetail) {
     let summary = &job.summary;
@@ -151,6 +159,7 @@ pub fn job(job: &JobDetail) {
     }
     failures(&job.failures);
     job.operators.iter().for_each(grants);
+    job.operators.iter().for_each(health);
     line("");
     let header = [
         "OPERATOR",

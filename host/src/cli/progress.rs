@@ -11,10 +11,11 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::clock::SharedClock;
+use crate::connector;
 use crate::error::{Error, job_failed};
 use crate::escape;
 use crate::job::view::{JobDetail, JobStatus};
-use crate::pipeline::{NodeKind, PipelineSpec, SinkConfig, SinkNode};
+use crate::pipeline::{NodeKind, PipelineSpec};
 use crate::stdio;
 
 use super::print::{size, status};
@@ -63,7 +64,7 @@ impl JobProgress {
         let to_stdout = pipeline
             .nodes
             .iter()
-            .any(|node| matches!(node.kind, NodeKind::Sink(SinkNode { connector: SinkConfig::Stdout, .. })));
+            .any(|node| matches!(&node.kind, NodeKind::Sink(sink) if connector::writes_to_stdout(&sink.connector)));
         let display = if !std::io::stderr().is_terminal() {
             ProgressDisplay::Lines
         } else if to_stdout && std::io::stdout().is_terminal() {

@@ -18,6 +18,7 @@ use super::print;
 use super::progress::{JobProgress, WarningPrinter, job_error};
 use super::signal::{second_stop_signal, stop_signal};
 use super::stale_components::stale_components;
+use crate::access::{AccessPolicy, NAMESPACE, SecretStore};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Result, data_dir_failed, internal};
 use crate::job::view::{JobDetail, JobStatus};
@@ -39,6 +40,9 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         tempfile::tempdir().map_err(|error| data_dir_failed(format!("cannot create a temporary folder: {error}")))?;
     let runtime = Runtime::new().map_err(|error| internal(format!("cannot start the async runtime: {error}")))?;
     let clock = SystemClock::shared();
+    let policy = AccessPolicy::default().with_secrets(stored_secrets(args));
+    let secrets = policy.secrets().clone();
+    stdio::redact_stderr(move |text| secrets.redact(text).into_owned());
     let host = Host::open(HostOptions {
         data_dir: args.data_dir.clone().unwrap_or_else(|| temporary.path().to_path_buf()),
         clock: clock.clone(),
@@ -48,7 +52,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         limit_ceilings: Default::default(),
         compile_in: args.compile.compile_mode(),
         code_cache: code_cache(args),
-        policy: Default::default(),
+        policy,
         runtime: runtime.handle().clone(),
     })?;
     let interrupted = watch_stop_signals(&runtime);
@@ -69,6 +73,11 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         JobStatus::Canceled => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Returns the secrets that the pipeline may use: the environment, files, and what is stored in the data folder.
+fn stored_secrets(args: &RunArgs) -> SecretStore {
+    SecretStore::of_user(args.data_dir.as_ref().map(|folder| folder.join("secrets").join(NAMESPACE)))
 }
 
 /// Warns about dead letters that nothing reads and that end with the temporary data folder.

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::access::AccessPolicy;
+use super::health::HealthReporter;
+use crate::access::{AccessPolicy, Secret};
 use crate::clock::SharedClock;
+use crate::error::Result;
 use crate::model::Interrupt;
+use crate::pipeline::SecretReference;
 use crate::wakeup::Wakeup;
 
 /// The job, node and subtask that a connector is opened for.
@@ -28,6 +31,15 @@ pub struct ConnectorContext {
     pub seed: u64,
     /// Ends long work before the first record, such as seeking to a restored position, with the error `interrupted`.
     pub interrupt: Interrupt,
+    /// Shows the health of the connector.
+    pub health: HealthReporter,
     /// Wakes the subtask. A source with threads of its own wakes it when records have arrived.
     pub wakeup: Wakeup,
+}
+
+impl ConnectorContext {
+    /// Reads the value of a secret. Errors: `secret-missing`, `secret-denied`.
+    pub fn secret(&self, reference: &SecretReference) -> Result<Secret> {
+        self.policy.secrets().read(reference, &self.base_dir)
+    }
 }

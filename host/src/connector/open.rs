@@ -1,18 +1,17 @@
-//! Creates and checks the connectors that a pipeline file names.
+//! Opens and checks the sources and sinks of a pipeline, whatever their connector.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::context::ConnectorContext;
-use super::file::{self, FileCommitter, FileSettings, FileSink, FileSource};
+use super::file;
 use super::sink::{Committer, OtherJobOutput, Sink};
 use super::source::{FIRST_RECORDS, HeaderRun, RecordLocation, Replay, Source, SourceCheck};
-use super::{blackhole, generator, socket, stdout};
+use super::spec::{SinkGuarantee, sink_spec, source_spec};
 use crate::access::{AccessPolicy, PipelinePaths};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{RecordEncoder, SourceDecoding};
 use crate::model::Batch;
-use crate::pipeline::{EncodingSettings, FileFormat, SinkConfig, SourceConfig, UndecodablePolicy};
+use crate::pipeline::{EncodingSettings, SecretReference, SinkConfig, SourceConfig};
 
 /// Opens one subtask's share of a source.
 ///
@@ -25,21 +24,8 @@ pub fn open_source(
     context: &ConnectorContext,
     positions: &[&[u8]],
 ) -> Result<Box<dyn Source>> {
-    let on_undecodable = decoding.on_undecodable;
-    Ok(match config {
-        SourceConfig::File { path, format, header } => {
-            // A record as it is does not name its columns, so all files must have the same.
-            let one_header = decoding.wants_raw && decoding.settings.columns.is_none();
-            let settings = FileSettings { one_header, ..file_settings(path, *format, *header, on_undecodable) };
-            Box::new(FileSource::open(settings, context, positions)?)
-        }
-        SourceConfig::Generator { records, template, keys, .. } => {
-            Box::new(generator::Generator::open(*records, template, *keys, context, positions)?)
-        }
-        SourceConfig::Socket { address, format } => {
-            Box::new(socket::SocketSource::open(address, *format, on_undecodable, context)?)
-        }
-    })
+    let opened = source_spec(config).open(decoding, context, positions);
+    opened.map_err(|error| context.policy.secrets().redact_error(error))
 }
 
 /// Returns the location of the first record of a source for which `is_match` returns true; it gets each record with the columns of its
@@ -51,40 +37,45 @@ pub fn find_record(
     is_match: &mut dyn FnMut(&[u8], &[String]) -> bool,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordLocation> {
-    match config {
-        SourceConfig::File { path, format, header } => {
-            file::find_record(&paths.join(path), &paths.policy, (*format, *header), is_match, is_cancelled)
-        }
-        SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => None,
-    }
-}
-
-fn file_settings(path: &Path, format: FileFormat, header: bool, on_undecodable: UndecodablePolicy) -> FileSettings {
-    FileSettings { path: path.to_owned(), format, header, on_undecodable, one_header: true }
+    source_spec(config).find_record(paths, is_match, is_cancelled)
 }
 
 /// Returns whether a source can read its records again.
 pub fn replay(config: &SourceConfig) -> Replay {
-    match config {
-        SourceConfig::File { .. } | SourceConfig::Generator { .. } => Replay::Yes,
-        SourceConfig::Socket { .. } => Replay::No,
-    }
+    source_spec(config).replay()
+}
+
+/// An error about one setting of a source or sink.
+pub struct SettingError {
+    /// The setting, whose line is shown.
+    pub key: &'static str,
+    /// What is wrong.
+    pub error: Error,
 }
 
 /// Checks that the input is allowed (`path-denied`, `address-denied`), exists (`source-missing`) and can be opened (`source-failed`,
-/// `source-encoding`). Returns the names of the columns, if the input is CSV with a header. Does not connect to a socket.
+/// `source-encoding`), and that there are the secrets it needs (`secret-missing`, `secret-denied`). Returns the names of the columns,
+/// if the input is CSV with a header. Does not connect to a socket.
 pub fn check_source(
     config: &SourceConfig,
     paths: &PipelinePaths,
     check: SourceCheck<'_>,
-) -> Result<Option<Vec<String>>> {
-    match config {
-        SourceConfig::File { path, format, header } => {
-            file::check_source(&file_settings(path, *format, *header, UndecodablePolicy::Fail), paths, check)
-        }
-        SourceConfig::Socket { address, .. } => paths.policy.check_address(address).map(|()| None),
-        SourceConfig::Generator { .. } => Ok(None),
+) -> Result<Option<Vec<String>>, SettingError> {
+    let spec = source_spec(config);
+    check_secrets(spec.secrets(), paths)?;
+    spec.check(paths, check).map_err(|error| of_setting(spec.location_key(), paths, error))
+}
+
+fn check_secrets(secrets: Vec<(&'static str, &SecretReference)>, paths: &PipelinePaths) -> Result<(), SettingError> {
+    for (key, reference) in secrets {
+        let read = paths.policy.secrets().read(reference, &paths.base_dir);
+        read.map_err(|error| of_setting(key, paths, error))?;
     }
+    Ok(())
+}
+
+fn of_setting(key: &'static str, paths: &PipelinePaths, error: Error) -> SettingError {
+    SettingError { key, error: paths.policy.secrets().redact_error(error) }
 }
 
 /// Reads the first records of a source that can be replayed, as far as one poll returns them. Used at submit.
@@ -105,14 +96,13 @@ pub fn first_records(
 }
 
 /// Checks at submit that all inputs of a source have the columns that its consumers need.
-pub fn check_headers(config: &SourceConfig, paths: &PipelinePaths, decoding: &SourceDecoding) -> Result<()> {
-    match config {
-        SourceConfig::File { path, format, header } => {
-            let settings = file_settings(path, *format, *header, decoding.on_undecodable);
-            file::check_headers(&settings, paths, decoding)
-        }
-        SourceConfig::Generator { .. } | SourceConfig::Socket { .. } => Ok(()),
-    }
+pub fn check_headers(
+    config: &SourceConfig,
+    paths: &PipelinePaths,
+    decoding: &SourceDecoding,
+) -> Result<(), SettingError> {
+    let spec = source_spec(config);
+    spec.check_headers(paths, decoding).map_err(|error| of_setting(spec.location_key(), paths, error))
 }
 
 /// Opens one subtask's share of a sink. Error: `sink-unwritable`.
@@ -121,30 +111,43 @@ pub fn open_sink(
     encoding: &EncodingSettings,
     context: &ConnectorContext,
 ) -> Result<Box<dyn Sink>> {
-    let encoder = RecordEncoder::new(encoding.clone());
-    Ok(match config {
-        SinkConfig::File { path } => Box::new(FileSink::open(path, encoder, context)?),
-        SinkConfig::Stdout => Box::new(stdout::StdoutSink::open(encoder, context)),
-        SinkConfig::Blackhole => Box::new(blackhole::BlackholeSink),
-    })
+    let opened = sink_spec(config).open(RecordEncoder::new(encoding.clone()), context);
+    opened.map_err(|error| context.policy.secrets().redact_error(error))
 }
 
-/// Checks at submit that the sink can be written. Leaves nothing behind. Errors: `path-denied`, and `sink-unwritable` with the
-/// path and the system's reason.
-pub fn check_sink(config: &SinkConfig, paths: &PipelinePaths) -> Result<()> {
-    match config {
-        SinkConfig::File { path } => file::check_sink(&paths.join(path), &paths.policy),
-        SinkConfig::Stdout | SinkConfig::Blackhole => Ok(()),
-    }
+/// Returns how often a sink writes a record of a job that restarts.
+pub fn guarantee(config: &SinkConfig) -> SinkGuarantee {
+    sink_spec(config).guarantee()
+}
+
+/// Returns whether a sink ignores the content of its records.
+pub fn ignores_records(config: &SinkConfig) -> bool {
+    sink_spec(config).ignores_records()
+}
+
+/// Returns whether a sink writes to the standard output of the process.
+pub fn writes_to_stdout(config: &SinkConfig) -> bool {
+    sink_spec(config).writes_to_stdout()
+}
+
+/// Returns whether a sink publishes files in a folder.
+pub fn publishes_files(config: &SinkConfig, paths: &PipelinePaths) -> bool {
+    sink_spec(config).folder(paths).is_some()
+}
+
+/// Checks at submit that the sink can be written. Leaves nothing behind. Errors: `path-denied`, `secret-missing`, `secret-denied`, and
+/// `sink-unwritable` with the path and the system's reason.
+pub fn check_sink(config: &SinkConfig, paths: &PipelinePaths) -> Result<(), SettingError> {
+    let spec = sink_spec(config);
+    check_secrets(spec.secrets(), paths)?;
+    spec.check(paths).map_err(|error| of_setting(spec.location_key(), paths, error))
 }
 
 /// Returns the committer of a sink for the whole job. It ignores the subtask of `context`.
 pub fn committer(config: &SinkConfig, context: &ConnectorContext) -> Box<dyn Committer> {
-    match config {
-        SinkConfig::File { path } => Box::new(FileCommitter::new(path, context)),
-        SinkConfig::Stdout | SinkConfig::Blackhole => {
-            Box::new(NoopCommitter { node: context.node.clone(), policy: context.policy.clone() })
-        }
+    match sink_spec(config).committer(context) {
+        Some(committer) => committer,
+        None => Box::new(NoopCommitter { node: context.node.clone(), policy: context.policy.clone() }),
     }
 }
 
@@ -159,19 +162,13 @@ pub fn check_promise(
     node: &str,
 ) -> Result<Vec<String>> {
     // Only the file sink has committables.
-    let own = match sink {
-        Some(SinkConfig::File { path }) => Some(paths.join(path)),
-        Some(SinkConfig::Stdout | SinkConfig::Blackhole) | None => None,
-    };
+    let own = sink.and_then(|sink| sink_spec(sink).folder(paths));
     file::check_promise(committables, own.as_deref(), &paths.policy, node)
 }
 
 /// Returns the output that other jobs have published in the folder of a sink, by job id.
 pub fn published_by_other_jobs(sink: &SinkConfig, paths: &PipelinePaths) -> BTreeMap<String, OtherJobOutput> {
-    match sink {
-        SinkConfig::File { path } => file::output_of_other_jobs(&paths.join(path), &paths.policy),
-        SinkConfig::Stdout | SinkConfig::Blackhole => BTreeMap::new(),
-    }
+    sink_spec(sink).published_by_other_jobs(paths)
 }
 
 /// The committer of sinks that publish as they write.

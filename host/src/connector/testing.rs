@@ -4,26 +4,55 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::context::ConnectorContext;
+use super::health::{HealthBoard, HealthReporter};
 use super::source::{Poll, Source};
-use crate::access::AccessPolicy;
-use crate::clock::ManualClock;
+use crate::access::{AccessPolicy, SecretStore};
+use crate::clock::{ManualClock, SharedClock};
 use crate::model::{Batch, Interrupt};
+use crate::pipeline::{NodeKind, PipelineSpec, SourceConfig};
 use crate::wakeup::Wakeup;
 
 /// Returns the context of the only subtask of node `delays` of job `0123456789abcdef`.
 pub(super) fn context(base_dir: &Path) -> ConnectorContext {
+    let clock: SharedClock = Arc::new(ManualClock::default());
     ConnectorContext {
+        health: HealthReporter::new(
+            &HealthBoard::default(),
+            ("job", "delays"),
+            Some(0),
+            &clock,
+            &SecretStore::default(),
+        ),
         job_id: "0123456789abcdef".to_owned(),
         node: "delays".to_owned(),
         subtask: 0,
         parallelism: 1,
-        clock: Arc::new(ManualClock::default()),
+        clock,
         base_dir: base_dir.to_owned(),
         policy: AccessPolicy::default(),
         seed: 1,
         interrupt: Interrupt::default(),
         wakeup: Wakeup::default(),
     }
+}
+
+/// Returns the connector of a source whose settings are the lines of `settings`.
+pub(crate) fn source_config(settings: &str) -> SourceConfig {
+    let text =
+        format!("name = \"n\"\n[source.in]\n{settings}\n[sink.out]\ninput = \"in\"\nconnector = \"blackhole\"\n");
+    let pipeline = PipelineSpec::parse(&text, "pipeline.toml").unwrap();
+    match &pipeline.nodes[0].kind {
+        NodeKind::Source(source) => source.connector.clone(),
+        _ => panic!("the first node is the source"),
+    }
+}
+
+/// Returns a context with a board that shows its health.
+pub(super) fn observed(context: ConnectorContext) -> (ConnectorContext, HealthBoard) {
+    let board = HealthBoard::default();
+    let name = (context.job_id.as_str(), context.node.as_str());
+    let health = HealthReporter::new(&board, name, Some(context.subtask), &context.clock, &SecretStore::default());
+    (ConnectorContext { health, ..context }, board)
 }
 
 /// Returns the same context for another subtask.

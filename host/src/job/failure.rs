@@ -2,7 +2,10 @@
 //!
 //! Everything below `job` that can end an attempt becomes a `JobFailure` here and nowhere else.
 
+use std::borrow::Cow;
+
 use super::view::{FailedRecordView, JobFailure};
+use crate::access::SecretStore;
 use crate::error::Error;
 use crate::escape::shown;
 use crate::model::NO_TIMESTAMP;
@@ -41,6 +44,16 @@ impl From<SubtaskFailure> for JobFailure {
             fault: fault.map(Box::new),
             record,
         }
+    }
+}
+
+impl JobFailure {
+    /// Replaces the values of secrets, which a client library may have put into its message.
+    pub fn without_secrets(mut self, secrets: &SecretStore) -> JobFailure {
+        if let Cow::Owned(redacted) = secrets.redact(&self.message) {
+            self.message = redacted;
+        }
+        self
     }
 }
 

@@ -19,7 +19,7 @@ use super::metrics_view;
 use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
 use super::view::{CheckpointDetail, CheckpointSummary, JobDetail, JobStatus, JobSummary, SavepointView};
-use crate::connector::LetterStore;
+use crate::connector::{HealthBoard, LetterStore};
 use crate::error::{self, Result};
 use crate::runtime::{AbandonedThread, ExecutionPlan, StatsReader};
 
@@ -29,6 +29,8 @@ pub struct JobHandle {
     pub dir: PathBuf,
     /// Readers of the job's checkpoints.
     pub readers: Arc<CheckpointReaders>,
+    /// The health of its sources and sinks.
+    pub health: HealthBoard,
     shown: Mutex<ShownJob>,
     /// Notified when the record or an answer changes.
     changed: Condvar,
@@ -47,6 +49,7 @@ struct ShownJob {
     answers: SavepointAnswers,
     /// The statistics of the running attempt. They are read when the job is shown or stored.
     live_stats: Option<LiveStats>,
+    health: HealthBoard,
 }
 
 /// The statistics of a running attempt.
@@ -58,11 +61,12 @@ struct LiveStats {
 }
 
 impl ShownJob {
-    /// Takes over the statistics of the running attempt.
+    /// Takes over the statistics of the running attempt, and the health of its sources and sinks.
     fn refresh(&mut self) {
         if let Some(LiveStats { plan, stats, attempts }) = &self.live_stats {
             metrics_view::record_node_stats(&mut self.record, &plan.pipeline, &stats.read(), attempts);
         }
+        metrics_view::record_health(&mut self.record, &self.health);
     }
 }
 
@@ -70,9 +74,11 @@ impl JobHandle {
     /// Creates the handle of a job that no thread runs yet.
     pub fn new(dir: PathBuf, record: JobRecord) -> JobHandle {
         let (checkpoints, answers) = (CheckpointHistory::default(), SavepointAnswers::default());
-        let shown = ShownJob { record, checkpoints, answers, live_stats: None };
+        let health = HealthBoard::default();
+        let shown = ShownJob { record, checkpoints, answers, live_stats: None, health: health.clone() };
         JobHandle {
             dir,
+            health,
             readers: Arc::default(),
             shown: Mutex::new(shown),
             changed: Condvar::new(),

@@ -4,7 +4,8 @@
 //! the views of the API. It must not change a job.
 
 use super::store::JobRecord;
-use super::view::{HistogramBucket, HistogramView, JobSummary, OperatorDetail, SubtaskWatermark};
+use super::view::{HealthView, HistogramBucket, HistogramView, JobSummary, OperatorDetail, SubtaskWatermark};
+use crate::connector::{Health, HealthBoard, HealthState};
 use crate::model::{Histogram, NO_TIMESTAMP, UserMetrics};
 use crate::pipeline::{Grants, NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{NodeStats, SubtaskEventTime};
@@ -20,6 +21,38 @@ pub fn record_node_stats(record: &mut JobRecord, pipeline: &PipelineSpec, stats:
     record.operators = nodes.map(detail).collect();
     record.state_bytes = stats.iter().map(|node| node.state.bytes).sum();
     record.state_entries = stats.iter().map(|node| node.state.entries).sum();
+}
+
+/// Stores the current health of all sources and sinks in the job's record, also as gauges. A job that has ended has none.
+pub fn record_health(record: &mut JobRecord, board: &HealthBoard) {
+    let is_final = record.status.is_final();
+    for operator in record.operators.iter_mut().filter(|operator| operator.kind != "operator") {
+        let health = board.of_node(&operator.id).filter(|_| !is_final);
+        let level = health.as_ref().map(|health| match health.state {
+            HealthState::Healthy => 0.0,
+            HealthState::Degraded => 1.0,
+            HealthState::Down => 2.0,
+        });
+        let lag = health.as_ref().and_then(|health| health.lag).map(|lag| lag as f64);
+        for (name, value) in [("connector_health", level), ("connector_lag", lag)] {
+            match value {
+                Some(value) => {
+                    operator.metrics.insert(name.to_owned(), value);
+                    operator.gauges.insert(name.to_owned());
+                }
+                None => {
+                    operator.metrics.remove(name);
+                    operator.gauges.remove(name);
+                }
+            }
+        }
+        operator.health = health.map(|Health { state, since_ms, message, lag }| HealthView {
+            state: state.as_str().to_owned(),
+            since_ms,
+            message,
+            lag,
+        });
+    }
 }
 
 /// Returns the job's line in the list of jobs, with totals over all nodes.
@@ -82,6 +115,7 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
         metrics_dropped: stats.limits.metrics_dropped,
         watermarks: stats.event_times.iter().map(subtask_watermark).collect(),
         attempt: 0,
+        health: None,
     }
 }
 

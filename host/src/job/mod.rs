@@ -36,6 +36,8 @@ mod recovery_tests;
 #[cfg(test)]
 mod restart_policy_tests;
 #[cfg(test)]
+mod secrets_tests;
+#[cfg(test)]
 mod testing;
 
 pub use dead_letters::TrialRequest;

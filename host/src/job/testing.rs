@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use super::host::{Host, HostOptions, INSTANCES_MAX};
 use super::registry::Submission;
 use super::view::{JobDetail, SavepointView};
+use crate::access::AccessPolicy;
 use crate::clock::SystemClock;
 use crate::sandbox::CompileMode;
 
@@ -28,6 +29,11 @@ impl TestHost {
 
     /// Opens a host on the data folder.
     pub fn open(&self) -> Host {
+        self.open_with(AccessPolicy::default())
+    }
+
+    /// Opens a host whose pipelines may access what `policy` allows.
+    pub fn open_with(&self, policy: AccessPolicy) -> Host {
         let options = HostOptions {
             data_dir: self.folder.path().join("data"),
             clock: SystemClock::shared(),
@@ -37,7 +43,7 @@ impl TestHost {
             limit_ceilings: Default::default(),
             compile_in: CompileMode::ThisProcess,
             code_cache: None,
-            policy: Default::default(),
+            policy,
             runtime: self.runtime.handle().clone(),
         };
         Host::open(options).unwrap()

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::toml_reader::{PipelineText, TomlItem, TomlSection};
-use crate::error::{Result, manifest_invalid, manifest_parallelism, manifest_unknown_key};
+use super::toml_reader::{PipelineText, TomlItem};
+use crate::error::{Result, manifest_invalid, manifest_parallelism};
 use crate::model::MAX_PARALLELISM_LIMIT;
 
 /// Maximum length of the pipeline's name and of an id, in characters.
@@ -28,13 +28,4 @@ pub(super) fn check_id(text: &PipelineText<'_>, what: &str, id: &str, span: &Ran
     }
     let message = format!("the id in {what} must consist of 1 to {NAME_CHARS_MAX} letters, digits, `-` and `_`");
     Err(manifest_invalid(message).at(text.location(span)))
-}
-
-/// Rejects settings that belong to another connector.
-pub(super) fn check_connector_keys(section: &TomlSection<'_>, connector: &TomlItem<'_>, known: &[&str]) -> Result<()> {
-    let stray = section.entries().into_iter().find(|(key, ..)| !known.contains(key));
-    let Some((key, span, item)) = stray else { return Ok(()) };
-    let connector = connector.as_str().unwrap_or_default();
-    let message = format!("{} has no key `{key}` with connector = \"{connector}\"", section.what);
-    Err(manifest_unknown_key(message).at(item.text.location(&span)))
 }

@@ -7,6 +7,8 @@
 //! parallelism is within bounds. The plan of the job checks later what depends on components: functions, outputs, codecs.
 
 mod bounds;
+mod connector;
+mod connector_keys;
 mod duration;
 mod fault_injection;
 mod fault_settings;
@@ -24,6 +26,7 @@ mod parse;
 mod record_format;
 mod restart;
 mod row_operator;
+mod secret_reference;
 mod source;
 mod spec;
 mod syntax;
@@ -41,6 +44,10 @@ mod rows_tests;
 #[cfg(test)]
 mod window_tests;
 
+pub use connector::{
+    Connector, Setting, SinkConfig, SinkConnector, SinkSettings, SourceConfig, SourceConnector, SourceSettings,
+    setting_keys,
+};
 pub use fault_injection::{FaultInjection, InjectedFailure, InjectionStep};
 pub use filter::{Comparison, FilterExpression, FilterOperand, FilterTerm};
 pub use grants::{GrantedFolder, Grants, WasiPart};
@@ -50,16 +57,18 @@ pub use limit_ceilings::LimitCeilings;
 pub use limits::{FaultShareLimit, GuestLimits, LimitKey, MEMORY_BYTES_MAX, OperatorLimits};
 pub use node_spec::{
     AlignmentSettings, FaultPolicy, FunctionReference, InputRole, NodeInput, NodeKind, OperatorNode, OutputPort,
-    PipelineNode, RetrySettings, SinkConfig, SinkNode, SourceConfig, SourceNode, TimestampFormat, TimestampSelector,
-    UndecodablePolicy, WatermarkSettings,
+    PipelineNode, RetrySettings, SinkNode, SourceNode, TimestampFormat, TimestampSelector, UndecodablePolicy,
+    WatermarkSettings,
 };
 pub use parse::locate;
-pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat};
+pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat, source_format};
 pub use row_operator::{FieldRename, FieldSelection, RowOperator};
+pub use secret_reference::{SecretOrText, SecretReference, is_secret_name};
 pub use spec::{
     BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, DeadLetterSettings, ExponentialDelay,
     FailureLimit, HeartbeatSettings, PipelineSpec, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,
 };
+pub use toml_reader::{TomlItem, TomlSection};
 pub use window_settings::{
     Aggregate, Evictor, NumericAggregate, RetainedElements, WindowAssigner, WindowSettings, WindowTrigger,
 };

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
-use std::path::PathBuf;
 
-use super::bounds::{check_connector_keys, check_id, parallelism};
+use super::bounds::{check_id, parallelism};
+use super::connector::{Connector, SinkConfig, setting_keys};
+use super::connector_keys::{self, ConnectorKeys};
 use super::key_selector::{KeySelector, key};
-use super::node_spec::{
-    FunctionReference, InputRole, NodeKind, OperatorNode, OutputPort, SinkConfig, SinkNode, SourceConfig, SourceNode,
-};
+use super::node_spec::{FunctionReference, InputRole, NodeKind, OperatorNode, OutputPort, SinkNode};
+use super::record_format::ENCODING_KEYS;
 use super::source::source;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
 use super::{fault_settings, grants, interval, limits, record_format, row_operator, window};
@@ -32,16 +32,16 @@ pub(super) struct UnwiredNode<'a> {
 }
 
 impl UnwiredNode<'_> {
-    /// Applies the default parallelism of the pipeline, except to a socket. A socket is one connection, so its other subtasks
-    /// would end at once and advance the watermark to its end while the first subtask is idle.
+    /// Applies the default parallelism of the pipeline, as far as it is of use to a source. The other subtasks of a socket, which is
+    /// one connection, would end at once and advance the watermark to its end while the first subtask is idle.
     pub fn parallelism_or(&mut self, default: u32) {
-        if self.parallelism_span.is_none() && !self.is_socket() {
-            self.parallelism = default;
+        let max = match &self.kind {
+            NodeKind::Source(source) => source.connector.max_parallelism(),
+            NodeKind::Operator(_) | NodeKind::Sink(_) => None,
+        };
+        if self.parallelism_span.is_none() {
+            self.parallelism = max.map_or(default, |max| default.min(max));
         }
-    }
-
-    fn is_socket(&self) -> bool {
-        matches!(&self.kind, NodeKind::Source(SourceNode { connector: SourceConfig::Socket { .. }, .. }))
     }
 }
 
@@ -54,7 +54,11 @@ pub(super) struct UnwiredInput<'a> {
 }
 
 /// Reads all nodes, in the order of the file. Checks that ids are unique and well formed.
-pub(super) fn read_all<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<Vec<UnwiredNode<'a>>> {
+pub(super) fn read_all<'a>(
+    connectors: &[&Connector],
+    text: &'a PipelineText<'a>,
+    top: &TomlSection<'a>,
+) -> Result<Vec<UnwiredNode<'a>>> {
     let mut nodes = Vec::new();
     for kind in ["source", "operator", "sink"] {
         let Some(item) = top.get(kind) else { continue };
@@ -67,7 +71,7 @@ pub(super) fn read_all<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) ->
                 return Err(manifest_invalid(message).hint(hint).at(text.location(&span)));
             }
             let section = item.section()?.called(what, span);
-            nodes.push(read(kind, id, &section)?);
+            nodes.push(read(connectors, kind, id, &section)?);
         }
     }
     nodes.sort_by_key(|node| node.span.start);
@@ -82,11 +86,11 @@ pub(super) fn read_all<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) ->
     Ok(nodes)
 }
 
-fn read<'a>(kind: &str, id: &'a str, section: &TomlSection<'a>) -> Result<UnwiredNode<'a>> {
+fn read<'a>(connectors: &[&Connector], kind: &str, id: &'a str, section: &TomlSection<'a>) -> Result<UnwiredNode<'a>> {
     let kind = match kind {
-        "source" => NodeKind::Source(source(section)?),
+        "source" => NodeKind::Source(source(connectors, section)?),
         "operator" => NodeKind::Operator(operator(section)?),
-        _ => NodeKind::Sink(sink(section)?),
+        _ => NodeKind::Sink(sink(connectors, section)?),
     };
     let parallelism_item = section.get("parallelism");
     let key_at = |name| section.get(name).map(|item| key(&item).map(|key| (key, item.span.clone()))).transpose();
@@ -156,28 +160,22 @@ fn config(item: &TomlItem<'_>) -> Result<BTreeMap<String, String>> {
     entries.into_iter().map(|(key, _, item)| Ok((key.to_string(), item.scalar_text()?))).collect()
 }
 
-#[derive(Clone, Copy)]
-enum SinkKind {
-    File,
-    Stdout,
-    Blackhole,
-}
+/// The settings that every sink has, besides those of its encoding.
+const SINK_KEYS: [&str; 4] = ["input", "inputs", "connector", "parallelism"];
 
-fn sink(section: &TomlSection<'_>) -> Result<SinkNode> {
-    const COMMON: &[&str] = &["input", "inputs", "connector", "parallelism"];
-    const ENCODING: &[&str] = &record_format::ENCODING_KEYS;
-    const FILE: &[&str] = &["path"];
-    section.check_keys(&[COMMON, ENCODING, FILE].concat())?;
-    let connectors = [("file", SinkKind::File), ("stdout", SinkKind::Stdout), ("blackhole", SinkKind::Blackhole)];
-    let item = section.need("connector")?;
-    let (connector, own): (_, &[&[&str]]) = match item.choose(&connectors)? {
-        SinkKind::File => {
-            (SinkConfig::File { path: PathBuf::from(section.need("path")?.string()?) }, &[COMMON, ENCODING, FILE])
-        }
-        SinkKind::Stdout => (SinkConfig::Stdout, &[COMMON, ENCODING]),
-        SinkKind::Blackhole => (SinkConfig::Blackhole, &[COMMON]),
-    };
-    check_connector_keys(section, &item, &own.concat())?;
+fn sink(connectors: &[&Connector], section: &TomlSection<'_>) -> Result<SinkNode> {
+    let sinks: Vec<_> =
+        connectors.iter().filter_map(|connector| Some((connector.name, connector.sink.as_ref()?))).collect();
+    let encoding = |encodes: bool| if encodes { &ENCODING_KEYS[..] } else { &[] };
+    let known: Vec<ConnectorKeys> = sinks
+        .iter()
+        .map(|(name, sink)| ConnectorKeys {
+            connector: name,
+            keys: [&SINK_KEYS[..], encoding(sink.encodes), &setting_keys(sink.settings, None)].concat(),
+        })
+        .collect();
+    let (name, sink) = sinks[connector_keys::choose(section, &known)?];
+    let connector = SinkConfig::new(name, (sink.read)(section)?);
     Ok(SinkNode { connector, encoding: record_format::encoding(section)? })
 }
 

@@ -1,21 +1,21 @@
 //! The checked nodes of a pipeline: sources, operators and sinks, with their settings.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::connector::{SinkConfig, SourceConfig};
 use super::grants::Grants;
 use super::interval::JoinInterval;
 use super::key_selector::KeySelector;
 use super::limits::OperatorLimits;
-use super::record_format::{DecodingSettings, EncodingSettings, FileFormat};
+use super::record_format::{DecodingSettings, EncodingSettings};
 use super::row_operator::RowOperator;
 use super::window_settings::WindowSettings;
 
 /// A node of a pipeline: a source, an operator or a sink.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct PipelineNode {
     /// The id, unique in the pipeline.
     pub id: String,
@@ -82,7 +82,7 @@ pub enum OutputPort {
 }
 
 /// The kind of a node, with its settings.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a pipeline has few nodes, and they are rarely moved")]
 pub enum NodeKind {
     /// Reads records.
@@ -94,7 +94,7 @@ pub enum NodeKind {
 }
 
 /// The settings of a sink.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct SinkNode {
     /// The connector.
     pub connector: SinkConfig,
@@ -103,7 +103,7 @@ pub struct SinkNode {
 }
 
 /// The settings of a source.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct SourceNode {
     /// The connector.
     pub connector: SourceConfig,
@@ -251,60 +251,4 @@ impl RetrySettings {
         let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         self.backoff.saturating_mul(factor)
     }
-}
-
-/// The connector of a source.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SourceConfig {
-    /// Reads a file, or every file of a folder in order of their names. Decompresses gzip.
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// The format of its records.
-        format: FileFormat,
-        /// Whether each file begins with the names of its columns.
-        header: bool,
-    },
-    /// Generates records from a template.
-    Generator {
-        /// Number of records, or `None` for an endless source.
-        records: Option<u64>,
-        /// The record, in which `{n}` is replaced by its number and `{key}` by a key.
-        template: String,
-        /// Number of distinct values of `{key}`.
-        keys: u64,
-        /// The format of its records.
-        format: FileFormat,
-    },
-    /// Reads records from a TCP server. Cannot be replayed.
-    Socket {
-        /// Host and port.
-        address: String,
-        /// The format of its records.
-        format: FileFormat,
-    },
-}
-
-impl SourceConfig {
-    /// Returns the format of the records, and whether there is a header.
-    pub fn format(&self) -> (FileFormat, bool) {
-        match self {
-            SourceConfig::File { format, header, .. } => (*format, *header),
-            SourceConfig::Socket { format, .. } | SourceConfig::Generator { format, .. } => (*format, false),
-        }
-    }
-}
-
-/// The connector of a sink.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SinkConfig {
-    /// Writes one file per subtask and checkpoint, which the checkpoint publishes. Exactly-once.
-    File {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Writes to the standard output. At-least-once.
-    Stdout,
-    /// Drops all records.
-    Blackhole,
 }

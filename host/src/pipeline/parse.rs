@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use toml::de::DeTable;
 
 use super::bounds::{NAME_CHARS_MAX, parallelism};
+use super::connector::Connector;
 use super::fault_injection::fault_injection;
 use super::fault_settings;
 use super::graph;
@@ -40,15 +41,15 @@ const TOP_KEYS: &[&str] = &[
 static PARSING: Mutex<()> = Mutex::new(());
 
 impl PipelineSpec {
-    /// Parses and checks the text of a pipeline file. Errors contain `file_name` and their location in the text, see
-    /// [`crate::error::Error::location`]. Opens no file.
-    pub fn parse(text: &str, file_name: &str) -> Result<PipelineSpec> {
+    /// Parses and checks the text of a pipeline file whose sources and sinks are of these connectors. Errors contain `file_name` and
+    /// their location in the text, see [`crate::error::Error::location`]. Opens no file.
+    pub fn parse_with(connectors: &[&Connector], text: &str, file_name: &str) -> Result<PipelineSpec> {
         let _one_at_a_time = PARSING.lock();
         let text = PipelineText { file: file_name, text };
         let document = DeTable::parse(text.text).map_err(|error| syntax_error(&text, &error))?;
         let top = TomlSection::open(&text, "the pipeline file".to_string(), 0..0, document.get_ref());
         top.check_keys(TOP_KEYS)?;
-        pipeline(&text, &top)
+        pipeline(connectors, &text, &top)
     }
 }
 
@@ -65,10 +66,10 @@ pub fn locate(text: &str, file_name: &str, node: &str, key: &str) -> Option<Text
     Some(text.location(&span))
 }
 
-fn pipeline<'a>(text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<PipelineSpec> {
+fn pipeline<'a>(connectors: &[&Connector], text: &'a PipelineText<'a>, top: &TomlSection<'a>) -> Result<PipelineSpec> {
     let name = name(&top.need("name")?)?;
     let parallelism = top.get("parallelism").map(|item| parallelism(&item)).transpose()?.unwrap_or(1);
-    let mut nodes = node::read_all(text, top)?;
+    let mut nodes = node::read_all(connectors, text, top)?;
     for node in &mut nodes {
         node.parallelism_or(parallelism);
     }

@@ -78,7 +78,7 @@ pub(super) const DECODING_KEYS: [&str; 3] = ["columns", "null_values", "fields"]
 pub(super) const ENCODING_KEYS: [&str; 3] = ["format", "header", "columns"];
 
 /// Reads `format` of a source.
-pub(super) fn format(section: &TomlSection<'_>) -> Result<Option<FileFormat>> {
+pub fn source_format(section: &TomlSection<'_>) -> Result<Option<FileFormat>> {
     section.get("format").map(|item| item.choose(&FileFormat::ALL)).transpose()
 }
 

@@ -1,42 +1,37 @@
 //! Reads `[source.ID]`: the connector, the timestamps and the watermark.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::bounds::{check_connector_keys, parallelism};
+use super::bounds::parallelism;
+use super::connector::{Connector, SourceConfig, setting_keys};
+use super::connector_keys::{self, ConnectorKeys};
 use super::key_selector::{KeySelector, field_or_column};
 use super::node_spec::{
-    AlignmentSettings, SourceConfig, SourceNode, TimestampFormat, TimestampSelector, UndecodablePolicy,
-    WatermarkSettings,
+    AlignmentSettings, SourceNode, TimestampFormat, TimestampSelector, UndecodablePolicy, WatermarkSettings,
 };
 use super::record_format::{self, DECODING_KEYS, DecodingSettings, FileFormat};
 use super::timestamp_format;
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::{Result, manifest_key, manifest_parallelism};
 
-#[derive(Clone, Copy)]
-enum SourceKind {
-    File,
-    Generator,
-    Socket,
-}
+/// The settings that every source has, besides those of its decoding.
+const COMMON_KEYS: [&str; 8] =
+    ["connector", "format", "timestamp", "watermark", "rate", "on_undecodable", "keep_raw", "parallelism"];
 
 /// Reads `[source.ID]`.
-pub(super) fn source(section: &TomlSection<'_>) -> Result<SourceNode> {
-    const COMMON: &[&str] =
-        &["connector", "format", "timestamp", "watermark", "rate", "on_undecodable", "keep_raw", "parallelism"];
-    const FILE: &[&str] = &["path", "header"];
-    const GENERATOR: &[&str] = &["records", "template", "keys"];
-    const SOCKET: &[&str] = &["address"];
-    section.check_keys(&[COMMON, &DECODING_KEYS, FILE, GENERATOR, SOCKET].concat())?;
-    let connectors = [("file", SourceKind::File), ("generator", SourceKind::Generator), ("socket", SourceKind::Socket)];
-    let item = section.need("connector")?;
-    let (connector, own) = match item.choose(&connectors)? {
-        SourceKind::File => (file_source(section)?, FILE),
-        SourceKind::Generator => (generator(section)?, GENERATOR),
-        SourceKind::Socket => (socket(section)?, SOCKET),
-    };
-    check_connector_keys(section, &item, &[COMMON, &DECODING_KEYS, own].concat())?;
+pub(super) fn source(connectors: &[&Connector], section: &TomlSection<'_>) -> Result<SourceNode> {
+    let sources: Vec<_> =
+        connectors.iter().filter_map(|connector| Some((connector.name, connector.source.as_ref()?))).collect();
+    let known: Vec<ConnectorKeys> = sources
+        .iter()
+        .map(|(name, source)| ConnectorKeys {
+            connector: name,
+            keys: [&COMMON_KEYS[..], &DECODING_KEYS, &setting_keys(source.settings, None)].concat(),
+        })
+        .collect();
+    let (name, read) = sources[connector_keys::choose(section, &known)?];
+    let connector = SourceConfig::new(name, (read.read)(section)?);
+    check_parallelism(section, &connector)?;
     let decoding = record_format::decoding(section, connector.format().0)?;
     let timestamp = section.get("timestamp").map(|item| timestamp(&item, &connector, &decoding)).transpose()?;
     let watermark = match section.get("watermark") {
@@ -55,55 +50,15 @@ pub(super) fn source(section: &TomlSection<'_>) -> Result<SourceNode> {
     Ok(SourceNode { connector, decoding, timestamp, watermark, rate, on_undecodable, keep_raw })
 }
 
-fn socket(section: &TomlSection<'_>) -> Result<SourceConfig> {
-    if let Some(item) = section.get("parallelism")
-        && parallelism(&item)? != 1
-    {
-        return Err(
-            item.error(manifest_parallelism("a socket is one connection, so its source must have parallelism 1"))
-        );
+/// Checks that the parallelism is of use to the connector.
+fn check_parallelism(section: &TomlSection<'_>, connector: &SourceConfig) -> Result<()> {
+    let (Some(item), Some(max)) = (section.get("parallelism"), connector.max_parallelism()) else { return Ok(()) };
+    if parallelism(&item)? <= max {
+        return Ok(());
     }
-    Ok(SourceConfig::Socket { address: address(&section.need("address")?)?, format: format(section)? })
-}
-
-fn format(section: &TomlSection<'_>) -> Result<FileFormat> {
-    Ok(record_format::format(section)?.unwrap_or(FileFormat::Lines))
-}
-
-fn file_source(section: &TomlSection<'_>) -> Result<SourceConfig> {
-    let path = PathBuf::from(section.need("path")?.string()?);
-    let format = format(section)?;
-    let header = match section.get("header") {
-        Some(item) if format != FileFormat::Csv => return Err(item.invalid("has no effect without format = \"csv\"")),
-        Some(item) => item.bool()?,
-        None => format == FileFormat::Csv,
-    };
-    Ok(SourceConfig::File { path, format, header })
-}
-
-fn generator(section: &TomlSection<'_>) -> Result<SourceConfig> {
-    let records = section.get("records").map(|item| item.count(0, u64::MAX)).transpose()?;
-    let template = section.get("template").map(|item| item.string()).transpose()?.unwrap_or("{n}").to_string();
-    let keys = section.get("keys").map(|item| item.count(1, u64::MAX)).transpose()?.unwrap_or(100);
-    let format = record_format::format(section)?.unwrap_or_else(|| format_of_template(&template));
-    Ok(SourceConfig::Generator { records, template, keys, format })
-}
-
-/// Returns the format of a template without `format`: NDJSON if a sample is a JSON object, else CSV.
-fn format_of_template(template: &str) -> FileFormat {
-    let sample = template.replace("{n}", "0").replace("{key}", "k0");
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&sample) {
-        Ok(_) => FileFormat::Ndjson,
-        Err(_) => FileFormat::Csv,
-    }
-}
-
-fn address(item: &TomlItem<'_>) -> Result<String> {
-    let address = item.string()?;
-    match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address.to_string()),
-        _ => Err(item.invalid("must be a host and a port, such as \"localhost:9000\"")),
-    }
+    let at_most = if max == 1 { "1".to_owned() } else { format!("at most {max}") };
+    let message = format!("{} must be {at_most} with connector = \"{}\"", item.what, connector.name());
+    Err(item.error(manifest_parallelism(message)))
 }
 
 fn timestamp(item: &TomlItem<'_>, connector: &SourceConfig, decoding: &DecodingSettings) -> Result<TimestampSelector> {

@@ -9,7 +9,7 @@ use super::fault_injection::FaultInjection;
 use super::node_spec::{FaultPolicy, NodeKind, OutputPort, PipelineNode, UndecodablePolicy};
 
 /// A checked pipeline. See the module `pipeline` for its invariant.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct PipelineSpec {
     /// The name of the pipeline, and of its job.
     pub name: String,

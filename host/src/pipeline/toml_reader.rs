@@ -15,7 +15,7 @@ use crate::error::{Error, Result, TextLocation, manifest_invalid, manifest_unkno
 const THOUSANDTHS_MAX: u64 = 1_000_000_000_000_000_000;
 
 /// The text of a pipeline file, to compute locations in it.
-pub(super) struct PipelineText<'a> {
+pub struct PipelineText<'a> {
     /// The file name for errors.
     pub file: &'a str,
     pub text: &'a str,
@@ -45,7 +45,7 @@ impl PipelineText<'_> {
 }
 
 /// A table of settings.
-pub(super) struct TomlSection<'a> {
+pub struct TomlSection<'a> {
     text: &'a PipelineText<'a>,
     /// Its name in messages, such as `[source.flights]`.
     pub what: String,
@@ -56,7 +56,7 @@ pub(super) struct TomlSection<'a> {
 
 impl<'a> TomlSection<'a> {
     /// Creates a section for a table.
-    pub fn open(
+    pub(super) fn open(
         text: &'a PipelineText<'a>,
         what: String,
         span: Range<usize>,
@@ -72,12 +72,15 @@ impl<'a> TomlSection<'a> {
 
     /// Rejects the first key that is not in `known`.
     pub fn check_keys(&self, known: &[&str]) -> Result<()> {
-        let unknown = self.table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref()));
-        let Some((key, _)) = unknown.min_by_key(|(key, _)| key.span().start) else { return Ok(()) };
-        let name = key.get_ref();
-        Err(manifest_unknown_key(format!("{} has no key `{name}`", self.what))
-            .hint(suggestion(name, known.iter().copied(), "the keys are"))
-            .at(self.text.location(&key.span())))
+        let Some((name, span)) = self.unknown_key(known) else { return Ok(()) };
+        let error = manifest_unknown_key(format!("{} has no key `{name}`", self.what));
+        Err(self.error_at(&span, error.hint(suggestion(name, known.iter().copied(), "the keys are"))))
+    }
+
+    /// Returns the first key that is not in `known`, with its span.
+    pub(super) fn unknown_key(&self, known: &[&str]) -> Option<(&'a str, Range<usize>)> {
+        let keys = self.table.iter().map(|(key, _)| (key.get_ref().as_ref(), key.span()));
+        keys.filter(|(key, _)| !known.contains(key)).min_by_key(|(_, span)| span.start)
     }
 
     /// Returns the value of a key, if it exists.
@@ -125,12 +128,17 @@ impl<'a> TomlSection<'a> {
 
     /// Adds the location of the section's name to an error.
     pub fn error(&self, error: Error) -> Error {
-        error.at(self.text.location(&self.span))
+        self.error_at(&self.span, error)
+    }
+
+    /// Adds the location of a span to an error.
+    pub(super) fn error_at(&self, span: &Range<usize>, error: Error) -> Error {
+        error.at(self.text.location(span))
     }
 }
 
 /// A value whose type has not been checked.
-pub(super) struct TomlItem<'a> {
+pub struct TomlItem<'a> {
     pub text: &'a PipelineText<'a>,
     /// Its name in messages, such as `` `path` of [source.flights] ``.
     pub what: String,
@@ -195,6 +203,15 @@ impl<'a> TomlItem<'a> {
     pub fn string(&self) -> Result<&'a str> {
         let text = self.value.as_str().ok_or_else(|| self.wrong_type("a string"))?;
         if text.is_empty() { Err(self.invalid("must not be empty")) } else { Ok(text) }
+    }
+
+    /// Returns a host and a port, such as `"localhost:9000"`.
+    pub fn address(&self) -> Result<&'a str> {
+        let address = self.string()?;
+        match address.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address),
+            _ => Err(self.invalid("must be a host and a port, such as \"localhost:9000\"")),
+        }
     }
 
     pub fn bool(&self) -> Result<bool> {

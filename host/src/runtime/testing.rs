@@ -55,6 +55,7 @@ pub(super) fn execution_options(
 ) -> (ExecutionOptions, Receiver<SubtaskEvent>) {
     let (sender, events) = unbounded();
     let options = ExecutionOptions {
+        health: Default::default(),
         job_id: "job".into(),
         paths: PipelinePaths::unrestricted(base_dir),
         working_dir: working_dir.to_owned(),

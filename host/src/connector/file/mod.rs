@@ -1,7 +1,19 @@
 //! Files: a source that reads a file or a folder, and a sink that publishes whole files by checkpoints.
 
 mod sink;
+mod sink_spec;
 mod source;
+mod source_spec;
 
-pub(super) use sink::{FileCommitter, FileSink, check_promise, check_sink, output_of_other_jobs, part_name};
-pub(super) use source::{FileSettings, FileSource, check_headers, check_source, find_record};
+use crate::pipeline::{Connector, Setting, SinkConnector, SourceConnector};
+
+pub(super) use sink::{FileCommitter, FileSink, check_promise, part_name};
+
+pub(super) const CONNECTOR: Connector = Connector {
+    name: "file",
+    source: Some(SourceConnector {
+        settings: &[Setting::required("path"), Setting::new("header", "`true`")],
+        read: source_spec::read,
+    }),
+    sink: Some(SinkConnector { settings: &[Setting::required("path")], encodes: true, read: sink_spec::read }),
+};

@@ -221,7 +221,8 @@ impl Attempt {
             }
             SubtaskEvent::Warning(warning) => {
                 tracing::warn!(job = %self.context.plan.pipeline.name, "{warning}");
-                self.context.job.warn(warning);
+                let secrets = self.context.environment.policy.secrets();
+                self.context.job.warn(secrets.redact(&warning).into_owned());
             }
         }
         Ok(())

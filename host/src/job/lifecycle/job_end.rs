@@ -33,7 +33,7 @@ pub fn conclude(
         Ok(AttemptEnd::Shutdown) => return job.update_or_show(|record| record.status.advance(JobStatus::Suspended)),
         Ok(AttemptEnd::Finished | AttemptEnd::Stopped) => (JobStatus::Finished, None),
         Ok(AttemptEnd::Cancelled) => (JobStatus::Canceled, None),
-        Err(failure) => (JobStatus::Failed, Some(failure)),
+        Err(failure) => (JobStatus::Failed, Some(failure.without_secrets(environment.policy.secrets()))),
     };
     let ended_at_ms = environment.clock.wall_ms();
     let deletes = status != JobStatus::Failed && pipeline.checkpoint.on_cancel == CheckpointCleanup::Delete;

@@ -63,8 +63,7 @@ impl JobThread {
 
     /// Runs attempts until one ends without a failure, or until a failure is not followed by a restart.
     fn run_attempts(&mut self) -> Result<AttemptEnd, JobFailure> {
-        let clock = self.environment.clock.clone();
-        let mut restarts = Restarts::new(self.job.clone(), clock, self.pipeline.restart);
+        let mut restarts = Restarts::new(self.job.clone(), &self.environment, self.pipeline.restart);
         let mut is_first = true;
         loop {
             let failure = match self.run_attempt(is_first, &mut restarts) {

@@ -70,6 +70,7 @@ impl RegionStart<'_> {
             region: Some(region.clone()),
             triggers: Some(self.triggers.clone()),
             letters: self.letters.clone(),
+            health: self.job.health.clone(),
         };
         Execution::start(self.plan, options)
     }

@@ -8,7 +8,9 @@ use crossbeam_channel::Receiver;
 
 use super::attempt_end::AttemptEnd;
 use super::fault_history::FaultHistory;
+use crate::access::SecretStore;
 use crate::clock::SharedClock;
+use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::{JobMessage, RunningJobCommand};
 use crate::job::restart_policy::RestartDecision;
@@ -27,6 +29,8 @@ const RESTARTS_BURST: u64 = 10;
 pub struct Restarts {
     job: Arc<JobHandle>,
     clock: SharedClock,
+    /// Values that must not be stored with a failure.
+    secrets: SecretStore,
     strategy: RestartStrategy,
     faults: FaultHistory,
     /// Limits the lines about failures that are followed by a restart.
@@ -35,8 +39,16 @@ pub struct Restarts {
 
 impl Restarts {
     /// Creates the decisions of a job whose thread starts.
-    pub fn new(job: Arc<JobHandle>, clock: SharedClock, strategy: RestartStrategy) -> Restarts {
-        Restarts { job, clock, strategy, faults: FaultHistory::default(), log: LogLimit::new(RESTARTS_BURST, 1) }
+    pub fn new(job: Arc<JobHandle>, environment: &JobEnvironment, strategy: RestartStrategy) -> Restarts {
+        let (clock, secrets) = (environment.clock.clone(), environment.policy.secrets().clone());
+        Restarts {
+            job,
+            clock,
+            secrets,
+            strategy,
+            faults: FaultHistory::default(),
+            log: LogLimit::new(RESTARTS_BURST, 1),
+        }
     }
 
     /// Returns the delay before the restart that follows the failure of an attempt, stores the failure, and shows the
@@ -45,9 +57,10 @@ impl Restarts {
     pub fn delay_after(
         &mut self,
         attempt: u32,
-        mut failure: JobFailure,
+        failure: JobFailure,
         outcome: FailureOutcome,
     ) -> Result<Duration, JobFailure> {
+        let mut failure = failure.without_secrets(&self.secrets);
         let is_repeated = self.faults.is_repeated(&failure);
         if is_repeated {
             failure.message.push_str(" (an earlier attempt failed on the same record with the same code)");
@@ -97,6 +110,7 @@ fn is_permanent(failure: &JobFailure) -> bool {
             | "native-denied"
             | "path-denied"
             | "address-denied"
+            | "secret-denied"
             | "state-migration-failed"
             | "stdout-closed"
             | "record-undecodable"

@@ -7,7 +7,7 @@ use super::prepared_output::{check_prepared_output, committables, missing_output
 use crate::access::{AccessPolicy, PipelinePaths};
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage};
 use crate::clock::SharedClock;
-use crate::connector::{self, Committer, ConnectorContext};
+use crate::connector::{self, Committer, ConnectorContext, HealthReporter};
 use crate::error::Result;
 use crate::job::dead_letters::letters_folder;
 use crate::job::handle::JobHandle;
@@ -34,7 +34,9 @@ impl SinkCommitters {
         let record = job.record();
         let mut committers = BTreeMap::new();
         for (index, node) in pipeline.nodes.iter().enumerate() {
+            let name = (record.id.as_str(), node.id.as_str());
             let context = ConnectorContext {
+                health: HealthReporter::new(&job.health, name, None, clock, policy.secrets()),
                 job_id: record.id.clone(),
                 node: node.id.clone(),
                 subtask: 0,

@@ -138,6 +138,22 @@ pub struct OperatorDetail {
     /// The event-time progress of each subtask, in order.
     #[serde(default)]
     pub watermarks: Vec<SubtaskWatermark>,
+    /// The health of the connector of a source or sink, if it reports one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthView>,
+}
+
+/// Whether a source or sink reaches its peers. Also in `metrics`: `connector_health` is 0, 1 or 2, and `connector_lag` is the lag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthView {
+    /// `healthy`, `degraded` or `down`: that of the worst subtask.
+    pub state: String,
+    /// When the state began, in milliseconds since the Unix epoch.
+    pub since_ms: i64,
+    /// Why the connector does not work. Empty if it does.
+    pub message: String,
+    /// Number of records or bytes that wait at the peer, if that is known.
+    pub lag: Option<u64>,
 }
 
 /// The distribution of a function's observations.

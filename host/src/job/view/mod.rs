@@ -19,5 +19,5 @@ pub use dead_letter::{
     TrialOutput, TrialView, TriedLetter,
 };
 pub use failure::{FailedRecordView, FailureOutcome, JobFailure, PastFailure};
-pub use job::{HistogramBucket, HistogramView, JobDetail, JobSummary, OperatorDetail, SubtaskWatermark};
+pub use job::{HealthView, HistogramBucket, HistogramView, JobDetail, JobSummary, OperatorDetail, SubtaskWatermark};
 pub use status::JobStatus;

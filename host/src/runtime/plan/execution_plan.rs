@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::chaining::ChainGraph;
 use super::delivery_guarantee::delivery_guarantee;
-use super::error_context::in_node;
+use super::error_context::in_setting;
 use super::event_time_check::check_event_time;
 use super::function_checks::check_function;
 use super::functions::{FunctionPlans, function_of};
@@ -74,7 +74,7 @@ impl ExecutionPlan {
         plan.add_nodes(purpose, paths)?;
         plan.warnings.extend(check_event_time(&plan.pipeline, &plan.functions)?);
         plan.graph.check_size()?;
-        plan.guarantee = delivery_guarantee(&plan.pipeline, &mut plan.warnings);
+        plan.guarantee = delivery_guarantee(&plan.pipeline, paths, &mut plan.warnings);
         Ok(plan)
     }
 
@@ -101,7 +101,7 @@ impl ExecutionPlan {
             let NodeKind::Source(source) = &node.kind else { continue };
             if let Some(decoding) = self.records.decodings.get(&node.id) {
                 connector::check_headers(&source.connector, paths, decoding)
-                    .map_err(|error| in_node("source", node, "path", error))?;
+                    .map_err(|error| in_setting("source", node, error))?;
             }
             if source.timestamp.is_some() {
                 self.warnings.extend(check_first_timestamps(node, source, paths)?);
@@ -134,7 +134,7 @@ impl ExecutionPlan {
                 Ok(None)
             }
             NodeKind::Sink(sink) => {
-                connector::check_sink(&sink.connector, paths).map_err(|error| in_node("sink", node, "path", error))?;
+                connector::check_sink(&sink.connector, paths).map_err(|error| in_setting("sink", node, error))?;
                 Ok(None)
             }
         }

@@ -1,9 +1,9 @@
 //! Checks a source: its connector, its timestamps, and whether it can be replayed.
 
-use super::error_context::in_node;
+use super::error_context::in_setting;
 use crate::access::PipelinePaths;
 use crate::clock::SystemClock;
-use crate::connector::{self, ConnectorContext, Replay, SourceCheck};
+use crate::connector::{self, ConnectorContext, HealthBoard, HealthReporter, Replay, SourceCheck};
 use crate::error::Result;
 use crate::format::SourceDecoding;
 use crate::model::Interrupt;
@@ -19,8 +19,8 @@ pub(super) fn check_source(
     paths: &PipelinePaths,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Vec<String>>> {
-    let in_header = connector::check_source(&source.connector, paths, check)
-        .map_err(|error| in_node("source", node, "path", error))?;
+    let in_header =
+        connector::check_source(&source.connector, paths, check).map_err(|error| in_setting("source", node, error))?;
     if connector::replay(&source.connector) == Replay::No {
         warnings.push(format!(
             "source `{}` cannot be replayed: a restart of the job loses the records that were read after the last checkpoint",
@@ -36,12 +36,14 @@ pub(super) fn check_first_timestamps(
     source: &SourceNode,
     paths: &PipelinePaths,
 ) -> Result<Option<String>> {
+    let (clock, secrets) = (SystemClock::shared(), paths.policy.secrets());
     let context = ConnectorContext {
+        health: HealthReporter::new(&HealthBoard::default(), ("", &node.id), None, &clock, secrets),
         job_id: String::new(),
         node: node.id.clone(),
         subtask: 0,
         parallelism: 1,
-        clock: SystemClock::shared(),
+        clock,
         base_dir: paths.base_dir.clone(),
         policy: paths.policy.clone(),
         seed: 0,

@@ -10,13 +10,14 @@ use super::source_decoder::SourceDecoder;
 use super::source_reader::SourceReader;
 use super::watermark_generator::WatermarkGenerator;
 use crate::clock::{ManualClock, SharedClock};
-use crate::connector::{self, ConnectorContext, Poll};
+use crate::connector::testing::source_config;
+use crate::connector::{self, ConnectorContext, HealthBoard, HealthReporter, Poll};
 use crate::error::Result;
 use crate::format::SourceDecoding;
 use crate::model::row::write_json;
 use crate::model::{Counters, Interrupt, NO_TIMESTAMP};
 use crate::pipeline::{
-    DecodingSettings, FileFormat, KeySelector, SourceConfig, TimestampFormat, TimestampSelector, UndecodablePolicy,
+    DecodingSettings, FileFormat, KeySelector, TimestampFormat, TimestampSelector, UndecodablePolicy,
 };
 use crate::turn::OutputId;
 
@@ -41,8 +42,13 @@ impl ReaderHarness {
     fn open(path: &Path, decoding: SourceDecoding, positions: &[&[u8]]) -> Result<ReaderHarness> {
         let clock: SharedClock = Arc::new(ManualClock::default());
         let header = decoding.format == FileFormat::Csv;
-        let config = SourceConfig::File { path: path.to_owned(), format: decoding.format, header };
+        let header_line = if header { "header = true\n" } else { "" };
+        let format = decoding.format.as_str();
+        let config =
+            source_config(&format!("connector = \"file\"\npath = {path:?}\nformat = {format:?}\n{header_line}"));
+        let health = HealthBoard::default();
         let context = ConnectorContext {
+            health: HealthReporter::new(&health, ("job", "in"), Some(0), &clock, &Default::default()),
             job_id: "job".to_owned(),
             node: "in".to_owned(),
             subtask: 0,

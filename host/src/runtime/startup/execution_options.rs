@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::access::PipelinePaths;
 use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
-use crate::connector::LetterQuota;
+use crate::connector::{HealthBoard, LetterQuota};
 use crate::model::Interrupt;
 use crate::permits::JobShare;
 use crate::runtime::injected_failures::InjectedFailures;
@@ -47,6 +47,8 @@ pub struct ExecutionOptions {
     pub injected: Arc<InjectedFailures>,
     /// Receives the events of all subtasks.
     pub listener: SubtaskEventListener,
+    /// Where connectors show their health.
+    pub health: HealthBoard,
     /// Where dead letters are kept and replayed from.
     pub letters: LetterOptions,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::execution_options::ExecutionOptions;
 use super::restored_node::RestoredNode;
-use crate::connector::ConnectorContext;
+use crate::connector::{ConnectorContext, HealthReporter};
 use crate::operator::OperatorLog;
 use crate::permits::SubtaskActivity;
 use crate::pipeline::PipelineNode;
@@ -31,7 +31,10 @@ pub(crate) struct SubtaskContext {
 
 impl SubtaskContext {
     pub(super) fn connector_context(&self, node: &PipelineNode) -> ConnectorContext {
+        let ExecutionOptions { job_id, clock, paths, health, .. } = &*self.options;
+        let name = (job_id.as_str(), node.id.as_str());
         ConnectorContext {
+            health: HealthReporter::new(health, name, Some(self.subtask), clock, paths.policy.secrets()),
             job_id: self.options.job_id.clone(),
             node: node.id.clone(),
             subtask: self.subtask,

@@ -3,11 +3,12 @@
 //! Functions declare what they read. An operator with `select` or `filter` needs what its consumers need, and the fields that it names.
 
 use super::input_need::{InputNeed, NeededField, OtherFields, add_path};
+use crate::connector;
 use crate::error::{self, Result};
 use crate::model::row::FieldType;
 use crate::pipeline::{
     Aggregate, FieldSelection, FileFormat, InputRole, KeySelector, NodeInput, NodeKind, NumericAggregate, OperatorNode,
-    OutputPort, PipelineNode, RowOperator, SinkConfig, SinkFormat, SinkNode,
+    OutputPort, PipelineNode, RowOperator, SinkFormat, SinkNode,
 };
 use crate::runtime::plan::functions::FunctionPlans;
 use crate::runtime::plan::output_ports::{is_late_output_read, is_late_port};
@@ -183,7 +184,7 @@ pub(in crate::runtime::plan) fn key_types(text: &str) -> Vec<FieldType> {
 }
 
 fn need_of_sink(sink: &SinkNode) -> InputNeed {
-    if sink.connector == SinkConfig::Blackhole {
+    if connector::ignores_records(&sink.connector) {
         return InputNeed::Nothing;
     }
     let encoding = &sink.encoding;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::context::ConnectorContext;
-use super::source::{POLL_BYTES_MAX, Poll, Source};
-use super::versioned_bytes;
+use crate::connector::context::ConnectorContext;
+use crate::connector::source::{POLL_BYTES_MAX, Poll, Source};
+use crate::connector::versioned_bytes;
 use crate::error::{Result, checkpoint_corrupt};
 use crate::model::{Batch, NO_TIMESTAMP};
 
@@ -179,8 +179,8 @@ impl Source for Generator {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::testing::{context, drain, subtask_of};
     use super::*;
+    use crate::connector::testing::{context, drain, subtask_of};
 
     fn open(subtask: u32, parallelism: u32, positions: &[&[u8]]) -> Result<Generator> {
         let context = subtask_of(context(std::path::Path::new("")), subtask, parallelism);

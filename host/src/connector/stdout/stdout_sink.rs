@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::context::ConnectorContext;
-use super::sink::{Sink, unwritable_record};
+use crate::connector::context::ConnectorContext;
+use crate::connector::sink::{Sink, unwritable_record};
 use crate::error::{Error, Result, sink_unwritable, stdout_closed};
 use crate::format::RecordEncoder;
 use crate::model::{Batch, Interrupt};

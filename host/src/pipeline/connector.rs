@@ -1,0 +1,152 @@
+//! What the parser knows of connectors. It knows none by name: the caller of [`PipelineSpec::parse_with`] passes a list of them.
+//!
+//! [`PipelineSpec::parse_with`]: super::PipelineSpec::parse_with
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use super::record_format::FileFormat;
+use super::toml_reader::TomlSection;
+use crate::error::Result;
+
+/// A connector as the list of connectors describes it.
+pub struct Connector {
+    /// The value of `connector` in the pipeline file.
+    pub name: &'static str,
+    /// Its sources, if it has any.
+    pub source: Option<SourceConnector>,
+    /// Its sinks, if it has any.
+    pub sink: Option<SinkConnector>,
+}
+
+/// The sources of a connector.
+pub struct SourceConnector {
+    /// The settings besides those that every source has.
+    pub settings: &'static [Setting],
+    /// Reads the settings of `[source.ID]`. Unknown keys have been refused.
+    pub read: fn(&TomlSection<'_>) -> Result<Box<dyn SourceSettings>>,
+}
+
+/// The sinks of a connector.
+pub struct SinkConnector {
+    /// The settings besides those that every sink has.
+    pub settings: &'static [Setting],
+    /// Whether it writes records in a format, so that `format`, `header` and `columns` are settings of its sinks.
+    pub encodes: bool,
+    /// Reads the settings of `[sink.ID]`. Unknown keys have been refused.
+    pub read: fn(&TomlSection<'_>) -> Result<Box<dyn SinkSettings>>,
+}
+
+/// A setting of a connector. The page of the connector in `docs/connectors/` has a table of the same keys and defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The key. Keys of a nested table follow its key and a dot: `security.protocol`.
+    pub key: &'static str,
+    /// The default as the documentation shows it, or `required`.
+    pub default: &'static str,
+}
+
+impl Setting {
+    /// A setting with its default as the documentation shows it.
+    pub const fn new(key: &'static str, default: &'static str) -> Setting {
+        Setting { key, default }
+    }
+
+    /// A setting without a default.
+    pub const fn required(key: &'static str) -> Setting {
+        Setting { key, default: "required" }
+    }
+}
+
+/// Returns the keys of a table of settings: of the section itself, or of the nested table `of`.
+pub fn setting_keys(settings: &'static [Setting], of: Option<&str>) -> Vec<&'static str> {
+    let key = |setting: &Setting| match (setting.key.rsplit_once('.'), of) {
+        (None, None) => Some(setting.key),
+        (Some((table, key)), Some(of)) if table == of => Some(key),
+        _ => None,
+    };
+    settings.iter().filter_map(key).collect()
+}
+
+/// The settings of one source of a connector. Only the module `connector` can open it.
+pub trait SourceSettings: Any + fmt::Debug + Send + Sync {
+    /// Returns the format of the records, and whether they follow a header.
+    fn format(&self) -> (FileFormat, bool);
+
+    /// Returns the largest parallelism that is of use, if there is one.
+    fn max_parallelism(&self) -> Option<u32>;
+}
+
+/// The settings of one sink of a connector. Only the module `connector` can open it.
+pub trait SinkSettings: Any + fmt::Debug + Send + Sync {}
+
+/// The connector of a source, with its settings.
+#[derive(Clone)]
+pub struct SourceConfig {
+    name: &'static str,
+    settings: Arc<dyn SourceSettings>,
+}
+
+impl SourceConfig {
+    /// Combines the name of a connector with the settings that it has read.
+    pub fn new(name: &'static str, settings: Box<dyn SourceSettings>) -> SourceConfig {
+        SourceConfig { name, settings: settings.into() }
+    }
+
+    /// Returns the name of the connector.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Returns the settings, for the module `connector`.
+    pub fn settings(&self) -> &dyn SourceSettings {
+        &*self.settings
+    }
+
+    /// Returns the format of the records, and whether there is a header.
+    pub fn format(&self) -> (FileFormat, bool) {
+        self.settings.format()
+    }
+
+    /// Returns the largest parallelism that is of use, if there is one.
+    pub fn max_parallelism(&self) -> Option<u32> {
+        self.settings.max_parallelism()
+    }
+}
+
+impl fmt::Debug for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
+
+/// The connector of a sink, with its settings.
+#[derive(Clone)]
+pub struct SinkConfig {
+    name: &'static str,
+    settings: Arc<dyn SinkSettings>,
+}
+
+impl SinkConfig {
+    /// Combines the name of a connector with the settings that it has read.
+    pub fn new(name: &'static str, settings: Box<dyn SinkSettings>) -> SinkConfig {
+        SinkConfig { name, settings: settings.into() }
+    }
+
+    /// Returns the name of the connector.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Returns the settings, for the module `connector`.
+    pub fn settings(&self) -> &dyn SinkSettings {
+        &*self.settings
+    }
+}
+
+impl fmt::Debug for SinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
