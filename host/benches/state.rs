@@ -297,6 +297,7 @@ fn restore(
         interrupt: Interrupt::default(),
         restore: Some(RestoredCheckpoint { metadata: Arc::new(metadata), files: Arc::new(files) }),
         letters: Default::default(),
+        sinks: Default::default(),
         listener: Arc::new(move |event| {
             let _ = events.send(event);
         }),

@@ -174,7 +174,7 @@ connector = "blackhole"
     let seconds = records / KEYS / RECORDS_PER_KEY_AND_SECOND;
     let expected = if window == "tumbling" { seconds.div_ceil(60) } else { seconds + 59 };
     assert_eq!(results, expected * KEYS, "every window of every key fires once");
-    host.remove_job(&job.summary.id).expect("the job has ended");
+    host.remove_job(&job.summary.id, false).expect("the job has ended");
     cpu as f64 / records as f64
 }
 
@@ -303,6 +303,7 @@ fn run_timers(count: u64) {
         interrupt: Interrupt::default(),
         restore: None,
         letters: Default::default(),
+        sinks: Default::default(),
         listener: Arc::new(|event| {
             if let SubtaskEvent::Failed(failure) = event {
                 panic!("{failure:?}");

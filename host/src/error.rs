@@ -127,6 +127,9 @@ codes! {
     subtask_hung = "subtask-hung", Environment;
     sink_unwritable = "sink-unwritable", Environment;
     sink_changed = "sink-changed", Conflict;
+    sink_ahead = "sink-ahead", Conflict;
+    sink_marker_lost = "sink-marker-lost", Conflict;
+    sink_fenced = "sink-fenced", Conflict;
     dead_letters_full = "dead-letters-full", Conflict;
     dead_letter_not_found = "dead-letter-not-found", NotFound;
     capacity_exceeded = "capacity-exceeded", Environment;

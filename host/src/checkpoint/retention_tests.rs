@@ -80,7 +80,7 @@ fn published_committables_are_cleared_and_the_marker_is_removed_with_the_checkpo
         for id in 1..=3 {
             let metadata = test.complete(id, &[test.put(id, "own", "o")]);
             assert!(has_committable(&storage.newest_usable(JOB, Verification::Lengths).unwrap().unwrap().0));
-            storage.mark_published(&metadata).unwrap();
+            storage.mark_published(&metadata, true).unwrap();
             assert!(!has_committable(&storage.newest_usable(JOB, Verification::Lengths).unwrap().unwrap().0));
         }
         // As if the process was killed after it removed the metadata and before it removed the marker.
@@ -95,7 +95,7 @@ fn published_committables_are_cleared_and_the_marker_is_removed_with_the_checkpo
         if location.folder().is_some() {
             assert!(has_committable(&open().unwrap().metadata));
         }
-        storage.mark_published(&metadata).unwrap();
+        storage.mark_published(&metadata, true).unwrap();
         if location.folder().is_some() {
             assert!(!has_committable(&open().unwrap().metadata));
         }

@@ -458,6 +458,12 @@ pub struct OriginArgs {
     /// Assume that the sinks have published everything that the restored checkpoint promises, without checking.
     #[arg(long, requires = "from")]
     pub assume_published: bool,
+    /// Publish what the restored checkpoint promises if a sink's peer no longer knows whether it is published.
+    #[arg(long, requires = "from", conflicts_with = "assume_published")]
+    pub assume_lost: bool,
+    /// Start although sinks have published later output, which will be published again.
+    #[arg(long, requires = "from")]
+    pub allow_duplicates: bool,
     /// Start without state if the state is lost because all checkpoints are damaged.
     #[arg(long)]
     pub ignore_state: bool,
@@ -501,6 +507,9 @@ pub enum JobCommand {
     Remove {
         /// Id or name of the job.
         id: String,
+        /// Remove the job although its newest checkpoint has output that is not published. The output is lost.
+        #[arg(long)]
+        discard_unpublished: bool,
     },
     /// Take a savepoint, then stop the job.
     Stop {

@@ -133,6 +133,8 @@ fn run_job(
             allow_unclaimed_state: args.origin.allow_unclaimed_state,
             reset_watermarks: args.origin.reset_watermarks,
             assume_published: args.origin.assume_published,
+            assume_lost: args.origin.assume_lost,
+            allow_duplicates: args.origin.allow_duplicates,
             ignore_state: args.origin.ignore_state,
             ..Submission::new(text.to_owned(), file.name.clone())
         })

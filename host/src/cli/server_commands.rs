@@ -83,6 +83,8 @@ pub fn submit(client: &ApiClient, args: &SubmitArgs, json: bool) -> Result<ExitC
     query.extend(args.origin.allow_unclaimed_state.then_some(("allow_unclaimed_state", "true")));
     query.extend(args.origin.reset_watermarks.then_some(("reset_watermarks", "true")));
     query.extend(args.origin.assume_published.then_some(("assume_published", "true")));
+    query.extend(args.origin.assume_lost.then_some(("assume_lost", "true")));
+    query.extend(args.origin.allow_duplicates.then_some(("allow_duplicates", "true")));
     query.extend(args.origin.ignore_state.then_some(("ignore_state", "true")));
     let job: JobDetail = client.post_text("/v1/jobs", &query, "application/toml", &text)?;
     let mut warnings = WarningPrinter::default();
@@ -130,7 +132,10 @@ pub fn job(client: &ApiClient, command: &JobCommand, json: bool) -> Result<()> {
             }
             print_answer(&job, json, |job| print::line(format_args!("{}  {}", job.id, print::status(job))))
         }
-        JobCommand::Remove { id } => client.delete(&path(id)),
+        JobCommand::Remove { id, discard_unpublished } => {
+            let query = if *discard_unpublished { "?discard_unpublished=true" } else { "" };
+            client.delete(&format!("{}{query}", path(id)))
+        }
         JobCommand::Stop { id, args, drain } => {
             let body = serde_json::json!({ "format": format(args), "drain": drain });
             let savepoint: SavepointView = client.post_json(&format!("{}/stop", path(id)), &body)?;

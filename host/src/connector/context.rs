@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::health::HealthReporter;
+use super::sink_progress::SinkProgress;
 use crate::access::{AccessPolicy, Secret};
 use crate::clock::SharedClock;
 use crate::error::Result;
@@ -25,6 +26,8 @@ pub struct ConnectorContext {
     pub clock: SharedClock,
     /// The folder that relative paths of the pipeline file refer to.
     pub base_dir: PathBuf,
+    /// A folder for files that the subtask needs while it runs. It is removed with the attempt, and may not exist yet.
+    pub working_dir: PathBuf,
     /// What the job may read, write and reach.
     pub policy: AccessPolicy,
     /// The job's seed.
@@ -33,6 +36,8 @@ pub struct ConnectorContext {
     pub interrupt: Interrupt,
     /// Shows the health of the connector.
     pub health: HealthReporter,
+    /// How far the publication of a sink is.
+    pub progress: SinkProgress,
     /// Wakes the subtask. A source with threads of its own wakes it when records have arrived.
     pub wakeup: Wakeup,
 }

@@ -1,7 +1,7 @@
 //! Sources and sinks: where records come from and where they go.
 //!
 //! The traits are in `source` and `sink`. Each connector is a folder, implements the traits of `spec`, and is listed in
-//! `registry`. `open` opens the connector that a pipeline file names.
+//! `registry`. `open` opens the connector that a pipeline file names. `outbox` is shared by sinks.
 //!
 //! Invariant: a source's position and a sink's committables are part of the checkpoint. Connectors run on their
 //! subtask's thread and never block for long (see [`Source::poll`]), so barriers and cancellation are not held up.
@@ -14,9 +14,11 @@ mod file;
 mod generator;
 mod health;
 mod open;
+mod outbox;
 mod reconnect;
 mod registry;
 mod sink;
+mod sink_progress;
 mod socket;
 mod source;
 mod spec;
@@ -39,11 +41,20 @@ pub use dead_letters::{
 pub use health::{Health, HealthBoard, HealthReporter, HealthState};
 pub use open::{
     SettingError, check_headers, check_promise, check_sink, check_source, committer, find_record, first_records,
-    guarantee, ignores_records, open_sink, open_source, published_by_other_jobs, publishes_files, replay,
+    guarantee, ignores_records, open_sink, open_source, published_by_other_jobs, publishes_files, replay, uses_outbox,
     writes_to_stdout,
 };
+#[cfg(test)]
+pub use outbox::FakePeer;
+pub use outbox::{
+    HeaderBuffer, HeaderList, OutboxCommitter, OutboxEncoder, OutboxPeer, OutboxRecord, OutboxSettings, OutboxSink,
+    Parts, Publisher, Trouble, is_outbox_committable,
+};
 pub use registry::CONNECTORS;
-pub use sink::{Committer, OtherJobOutput, Sink};
+pub use sink::{
+    Committer, FinishOutput, OtherJobOutput, OutputFiles, Prepared, PreparedFile, Recovered, Sink, SinkOutput,
+};
+pub use sink_progress::{PublishTrouble, SinkProgress};
 pub use source::{FIRST_RECORDS, HeaderRun, Poll, RecordLocation, Replay, Source, SourceCheck, UndecodableRecord};
 pub use spec::SinkGuarantee;
 pub use undecodable::SkipLog;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::context::ConnectorContext;
-use super::file;
-use super::sink::{Committer, OtherJobOutput, Sink};
+use super::sink::{Committer, OtherJobOutput, Recovered, Sink, SinkOutput};
 use super::source::{FIRST_RECORDS, HeaderRun, RecordLocation, Replay, Source, SourceCheck};
 use super::spec::{SinkGuarantee, sink_spec, source_spec};
+use super::{file, outbox};
 use crate::access::{AccessPolicy, PipelinePaths};
 use crate::error::{Error, Result};
 use crate::format::{RecordEncoder, SourceDecoding};
@@ -130,6 +130,11 @@ pub fn writes_to_stdout(config: &SinkConfig) -> bool {
     sink_spec(config).writes_to_stdout()
 }
 
+/// Returns whether a sink publishes through the outbox.
+pub fn uses_outbox(config: &SinkConfig) -> bool {
+    sink_spec(config).outbox_target().is_some()
+}
+
 /// Returns whether a sink publishes files in a folder.
 pub fn publishes_files(config: &SinkConfig, paths: &PipelinePaths) -> bool {
     sink_spec(config).folder(paths).is_some()
@@ -161,8 +166,13 @@ pub fn check_promise(
     paths: &PipelinePaths,
     node: &str,
 ) -> Result<Vec<String>> {
-    // Only the file sink has committables.
-    let own = sink.and_then(|sink| sink_spec(sink).folder(paths));
+    let spec = sink.map(sink_spec);
+    if committables.iter().any(|committable| outbox::is_outbox_committable(committable)) {
+        let own = spec.and_then(|spec| spec.outbox_target());
+        outbox::check_promise(committables, own.as_deref(), node)?;
+        return Ok(Vec::new());
+    }
+    let own = spec.and_then(|spec| spec.folder(paths));
     file::check_promise(committables, own.as_deref(), &paths.policy, node)
 }
 
@@ -178,15 +188,20 @@ struct NoopCommitter {
 }
 
 impl Committer for NoopCommitter {
-    fn commit(&self, _committables: &[Vec<u8>]) -> Result<()> {
+    fn commit(&mut self, _output: &SinkOutput<'_>) -> Result<()> {
         Ok(())
     }
 
-    fn recover(&self, _restored: Option<u64>, _committables: &[Vec<u8>]) -> Result<Vec<String>> {
-        Ok(Vec::new())
+    fn recover(&mut self, _restored: Option<&SinkOutput<'_>>) -> Result<Recovered> {
+        Ok(Recovered::Done { missing: Vec::new() })
     }
 
-    fn adopt(&self, committables: &[Vec<u8>]) -> Result<Vec<String>> {
-        file::check_promise(committables, None, &self.policy, &self.node)
+    fn adopt(&mut self, output: &SinkOutput<'_>, _assume_lost: bool) -> Result<Recovered> {
+        let missing = file::check_promise(&output.committables, None, &self.policy, &self.node)?;
+        Ok(Recovered::Done { missing })
+    }
+
+    fn discard(&mut self) -> Result<()> {
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ impl PipelineSpec {
     /// Parses and checks the text of a pipeline file, see [`PipelineSpec::parse_with`].
     pub fn parse(text: &str, file_name: &str) -> Result<PipelineSpec> {
         #[cfg(test)]
-        let connectors = &[CONNECTORS, &[&super::leaky::CONNECTOR]].concat();
+        let connectors = &[CONNECTORS, &[&super::leaky::CONNECTOR, &super::outbox::FAKE_CONNECTOR]].concat();
         #[cfg(not(test))]
         let connectors = CONNECTORS;
         PipelineSpec::parse_with(connectors, text, file_name)

@@ -113,6 +113,11 @@ pub(super) trait SinkSpec: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns where the records go if the sink publishes through the outbox, see [`super::OutboxPeer::target`].
+    fn outbox_target(&self) -> Option<String> {
+        None
+    }
+
     /// Returns the folder in which the sink publishes files, if it does.
     fn folder(&self, _paths: &PipelinePaths) -> Option<PathBuf> {
         None

@@ -1,13 +1,17 @@
 //! Helpers for the tests of connectors.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::context::ConnectorContext;
 use super::health::{HealthBoard, HealthReporter};
+use super::sink::{OutputFiles, Prepared, Recovered, SinkOutput};
+use super::sink_progress::SinkProgress;
 use super::source::{Poll, Source};
 use crate::access::{AccessPolicy, SecretStore};
 use crate::clock::{ManualClock, SharedClock};
+use crate::error::{Result, checkpoint_corrupt};
 use crate::model::{Batch, Interrupt};
 use crate::pipeline::{NodeKind, PipelineSpec, SourceConfig};
 use crate::wakeup::Wakeup;
@@ -29,6 +33,8 @@ pub(super) fn context(base_dir: &Path) -> ConnectorContext {
         parallelism: 1,
         clock,
         base_dir: base_dir.to_owned(),
+        working_dir: base_dir.join("working"),
+        progress: SinkProgress::default(),
         policy: AccessPolicy::default(),
         seed: 1,
         interrupt: Interrupt::default(),
@@ -71,5 +77,31 @@ pub(super) fn drain(source: &mut dyn Source) -> Vec<String> {
             Poll::End => return all,
         }
         all.extend(batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap()));
+    }
+}
+
+/// Finishes prepared output as an upload does. Returns the committable.
+pub(super) fn finished(prepared: Prepared) -> Option<Vec<u8>> {
+    if let Some(finish) = prepared.finish {
+        finish().unwrap();
+    }
+    prepared.committable
+}
+
+/// Returns the output of a checkpoint of the job of [`context`], without files.
+pub(super) fn output(checkpoint: u64, committables: &[Vec<u8>]) -> SinkOutput<'static> {
+    SinkOutput { job_id: "0123456789abcdef", checkpoint, committables: committables.to_vec(), files: &NoTestFiles }
+}
+
+/// The result of a recovery that misses nothing.
+pub(super) fn no_missing() -> Recovered {
+    Recovered::Done { missing: Vec::new() }
+}
+
+struct NoTestFiles;
+
+impl OutputFiles for NoTestFiles {
+    fn open(&self, name: &str) -> Result<File> {
+        Err(checkpoint_corrupt(format!("there is no file `{name}`")))
     }
 }

@@ -59,6 +59,12 @@ pub(super) struct SubmitQuery {
     /// Assume that the sink output prepared for `from` is published, without a check.
     #[serde(default)]
     assume_published: bool,
+    /// Publish the sink output prepared for `from` if a sink's peer no longer knows whether it is published.
+    #[serde(default)]
+    assume_lost: bool,
+    /// Start although sinks have published output that was produced after `from`, which will be published again.
+    #[serde(default)]
+    allow_duplicates: bool,
     /// Start without state if the state is lost: `from` is damaged, or the last job of this name lost its state.
     #[serde(default)]
     ignore_state: bool,
@@ -72,6 +78,15 @@ pub(super) struct LocationQuery {
     location: String,
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RemoveQuery {
+    /// Remove the job although its newest checkpoint has output that is not published. The output is lost.
+    #[serde(default)]
+    discard_unpublished: bool,
+}
+
 impl SubmitQuery {
     fn into_submission(self, pipeline_text: String) -> Submission {
         Submission {
@@ -83,6 +98,8 @@ impl SubmitQuery {
             allow_unclaimed_state: self.allow_unclaimed_state,
             reset_watermarks: self.reset_watermarks,
             assume_published: self.assume_published,
+            assume_lost: self.assume_lost,
+            allow_duplicates: self.allow_duplicates,
             ignore_state: self.ignore_state,
         }
     }
@@ -150,14 +167,15 @@ pub(super) async fn show(
 }
 
 /// Removes an ended job: its record and its checkpoints. Its savepoints remain.
-#[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path), RemoveQuery),
     responses((status = 204), Problem))]
 pub(super) async fn remove(
     State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
+    query: Result<Query<RemoveQuery>, QueryRejection>,
 ) -> Result<StatusCode, Problem> {
-    let id = path_of(id)?;
-    blocking(&api, WorkKind::Storage, move |host| host.remove_job(&id)).await?;
+    let (id, RemoveQuery { discard_unpublished }) = (path_of(id)?, query_of(query)?);
+    blocking(&api, WorkKind::Storage, move |host| host.remove_job(&id, discard_unpublished)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

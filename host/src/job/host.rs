@@ -332,10 +332,10 @@ impl Host {
     }
 
     /// Removes an ended job: its record and its checkpoints, but not its savepoints. Error: `job-state` if it has not
-    /// ended.
-    pub fn remove_job(&self, id_or_name: &str) -> Result<()> {
+    /// ended, or if its newest checkpoint has output that is not published, unless `discards_unpublished`.
+    pub fn remove_job(&self, id_or_name: &str, discards_unpublished: bool) -> Result<()> {
         let job = self.find(id_or_name)?;
-        store::remove_job(&job, &self.shared.environment)?;
+        store::remove_job(&job, &self.shared.environment, discards_unpublished)?;
         self.shared.registry.forget(&job.record().id);
         Ok(())
     }

@@ -51,6 +51,17 @@ pub enum JobMessage {
         /// The checkpoint's metadata, or why the upload failed.
         result: Box<Result<UploadedCheckpoint>>,
     },
+    /// A sink has published a checkpoint and all before it, or has failed to.
+    Published {
+        /// The attempt that began the publication.
+        attempt: u32,
+        /// Id of the sink.
+        sink: String,
+        /// The checkpoint's id.
+        checkpoint: u64,
+        /// Why it is not published, if so.
+        result: Result<()>,
+    },
     /// The preparation of a region's restart has ended, with or without success.
     RegionPrepared {
         /// The attempt of the region.
@@ -85,6 +96,11 @@ impl AttemptSender {
         AttemptSender { attempt, sender: self.sender.clone() }
     }
 
+    /// Sends a message again that is for a later attempt.
+    pub fn keep(&self, message: JobMessage) {
+        let _ = self.sender.send(message);
+    }
+
     /// Returns a callback that forwards events of the subtasks of a region.
     pub fn event_callback(&self, region: usize) -> Arc<dyn Fn(SubtaskEvent) + Send + Sync> {
         let AttemptSender { attempt, sender } = self.clone();
@@ -100,6 +116,12 @@ impl AttemptSender {
     /// Reports that the upload of a checkpoint has ended.
     pub fn uploaded(&self, checkpoint: u64, result: Result<UploadedCheckpoint>) {
         let message = JobMessage::Uploaded { attempt: self.attempt, checkpoint, result: Box::new(result) };
+        let _ = self.sender.send(message);
+    }
+
+    /// Reports that a sink has published a checkpoint and all before it, or has failed to.
+    pub fn published(&self, sink: &str, checkpoint: u64, result: Result<()>) {
+        let message = JobMessage::Published { attempt: self.attempt, sink: sink.to_owned(), checkpoint, result };
         let _ = self.sender.send(message);
     }
 }

@@ -51,6 +51,7 @@ pub(super) const CHECKPOINT_KEYS: &[&str] = &[
     "on_cancel",
     "tolerable_failures",
     "timeout",
+    "publish_timeout",
     "storage",
 ];
 
@@ -68,6 +69,7 @@ pub(super) fn checkpoint(top: &TomlSection<'_>) -> Result<CheckpointSettings> {
         retained: 3,
         tolerable_failures: 0,
         timeout: Duration::from_mins(10),
+        publish_timeout: Duration::from_mins(1),
         storage: None,
     };
     let Some(section) = top.section("checkpoint", CHECKPOINT_KEYS)? else { return Ok(settings) };
@@ -88,6 +90,9 @@ pub(super) fn checkpoint(top: &TomlSection<'_>) -> Result<CheckpointSettings> {
     }
     if let Some(item) = section.get("timeout") {
         settings.timeout = item.duration(at_least)?;
+    }
+    if let Some(item) = section.get("publish_timeout") {
+        settings.publish_timeout = item.duration(at_least)?;
     }
     settings.storage = section.get("storage").map(|item| item.string().map(str::to_owned)).transpose()?;
     Ok(settings)

@@ -119,6 +119,7 @@ fn every_setting_is_read() {
             retained: 5,
             tolerable_failures: 2,
             timeout: Duration::from_secs(30),
+            publish_timeout: Duration::from_mins(1),
             storage: Some("checkpoints".into()),
             ..parse(SMALL).unwrap().checkpoint
         }
@@ -248,6 +249,7 @@ fn defaults_equal_those_of_the_documentation() {
             retained: 3,
             tolerable_failures: 0,
             timeout: Duration::from_secs(600),
+            publish_timeout: Duration::from_mins(1),
             storage: None,
         }
     );

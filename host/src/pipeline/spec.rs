@@ -133,6 +133,8 @@ pub struct CheckpointSettings {
     pub tolerable_failures: u32,
     /// Time after which an incomplete checkpoint fails.
     pub timeout: Duration,
+    /// How long the answer to a stop, a savepoint or a cancel waits for the publication of output.
+    pub publish_timeout: Duration,
     /// Storage location, a path or `s3://bucket/folder`. `None` means the default location of the server.
     pub storage: Option<String>,
 }

@@ -2,6 +2,7 @@
 //!
 //! Taking a snapshot is cheap; the job uploads the state handles on another thread.
 
+use crate::connector::Prepared;
 use crate::model::{Counters, TurnPositions};
 use crate::runtime::input::in_flight_data::InFlightData;
 use crate::state::StateSnapshot;
@@ -18,8 +19,8 @@ pub struct SubtaskSnapshot {
     pub state: Option<Box<dyn StateSnapshot>>,
     /// Snapshot of the broadcast state of an operator.
     pub broadcast: Option<Box<dyn StateSnapshot>>,
-    /// The output of a sink that its committer publishes when the checkpoint is complete.
-    pub committable: Option<Vec<u8>>,
+    /// The output of a sink, which its committer publishes when the checkpoint is complete.
+    pub prepared: Prepared,
     /// The elements that the barrier overtook. Set for the first node of a chain only.
     pub in_flight: Option<InFlightData>,
     /// What the node has counted in this subtask, including before a restart.
@@ -54,7 +55,7 @@ impl SubtaskSnapshot {
             source_position: None,
             state: None,
             broadcast: None,
-            committable: None,
+            prepared: Prepared::default(),
             in_flight: None,
             counters: Counters::default(),
             positions: TurnPositions::default(),

@@ -71,6 +71,7 @@ pub(super) fn execution_options(
         injected: Arc::default(),
         listener: Arc::new(move |event| drop(sender.send(event))),
         letters: Default::default(),
+        sinks: Default::default(),
     };
     (options, events)
 }

@@ -19,6 +19,9 @@ pub(super) const VARIABLE: &str = "COFFERDAM_FAIL_POINTS";
 /// Part of the message of an error that a script injects.
 const INJECTED: [&str; 2] = ["the fail point `", "a faulty write: "];
 
+/// Beginnings of the names of points that only pipelines with a transactional peer pass.
+const PEER_POINTS: [&str; 2] = ["outbox.", "kafka."];
+
 /// Number of aims of a round.
 const AIMS: usize = 3;
 
@@ -65,10 +68,19 @@ struct PointHits {
 }
 
 impl FailPointHits {
-    /// Finds all points in the sources below `folder`.
+    /// Finds all points in the sources below `folder` that a pipeline with files passes.
     pub(super) fn of_source(folder: &Path) -> Result<FailPointHits> {
+        FailPointHits::find(folder, |name| !PEER_POINTS.iter().any(|beginning| name.starts_with(beginning)))
+    }
+
+    /// Finds the points in the sources below `folder` that only a pipeline with a transactional peer passes.
+    pub fn of_peers(folder: &Path) -> Result<FailPointHits> {
+        FailPointHits::find(folder, |name| PEER_POINTS.iter().any(|beginning| name.starts_with(beginning)))
+    }
+
+    fn find(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<FailPointHits> {
         let mut hits = FailPointHits::default();
-        for (name, can_fail) in fail_points_below(folder)? {
+        for (name, can_fail) in fail_points_below(folder)?.into_iter().filter(|(name, _)| is_wanted(name)) {
             ensure!(
                 hits.points.insert(name.clone(), PointHits { can_fail, ..PointHits::default() }).is_none(),
                 "the fail point `{name}` occurs twice"
@@ -284,6 +296,8 @@ mod tests {
                 |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase());
             assert!(parts.len() == 2 && parts.iter().all(is_plain), "`{name}` is not area.step");
         }
-        FailPointHits::of_source(&crate::Checkout::current().root.join("host/src")).unwrap();
+        let source = crate::Checkout::current().root.join("host/src");
+        FailPointHits::of_source(&source).unwrap();
+        FailPointHits::of_peers(&source).unwrap();
     }
 }

@@ -94,6 +94,9 @@ pub struct SubtaskMetadata {
     pub in_flight: Option<FileRef>,
     /// Data that a sink's committer publishes once the checkpoint is complete.
     pub committable: Option<Vec<u8>>,
+    /// Files of output that a sink prepared and that may not be published yet.
+    #[serde(deserialize_with = "crate::model::budgeted_vec")]
+    pub output: Vec<FileRef>,
     /// Record counts, which a restore sets back.
     pub counters: Counters,
     /// Items that the function of an operator has handled. A turn sees the number before it.
@@ -123,18 +126,18 @@ impl SubtaskMetadata {
 
     /// Returns all files that the subtask names.
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {
-        self.states().flat_map(|state| &state.files).chain(&self.in_flight)
+        self.states().flat_map(|state| &state.files).chain(&self.in_flight).chain(&self.output)
     }
 
     fn files_mut(&mut self) -> impl Iterator<Item = &mut FileRef> {
         let states = self.state.iter_mut().chain(&mut self.broadcast);
-        states.flat_map(|state| &mut state.files).chain(&mut self.in_flight)
+        states.flat_map(|state| &mut state.files).chain(&mut self.in_flight).chain(&mut self.output)
     }
 }
 
 impl CheckpointMetadata {
     /// The format that this build writes.
-    pub const FORMAT: u32 = 4;
+    pub const FORMAT: u32 = 5;
 
     /// Returns all files that the checkpoint names.
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {

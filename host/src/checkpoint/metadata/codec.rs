@@ -6,7 +6,7 @@
 //! "COFFCKPT" | format u32 | crc32c of the payload u32 | length of the payload u64 | payload
 //! ```
 //!
-//! Formats 1 to 3 are still read: each becomes the next one, up to the current format. A fixture of each is kept.
+//! Formats 1 to 4 are still read: each becomes the next one, up to the current format. A fixture of each is kept.
 //! Every byte is untrusted until [`CheckpointMetadata::decode`] has returned. Must not depend on where files are stored.
 
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use super::checkpoint_metadata::CheckpointMetadata;
 use super::format_1::MetadataV1;
 use super::format_2::MetadataV2;
 use super::format_3::MetadataV3;
+use super::format_4::MetadataV4;
 use crate::error::{Result, checkpoint_corrupt, internal, storage_failed};
 use crate::model::within_element_budget;
 
@@ -144,6 +145,7 @@ fn decode_file(file: &[u8], limits: MetadataLimits) -> Result<CheckpointMetadata
         1 => decode_payload(payload).map(|metadata: MetadataV1| from_format_2(metadata.into())),
         2 => decode_payload(payload).map(from_format_2),
         3 => decode_payload::<MetadataV3>(payload).map(CheckpointMetadata::from),
+        4 => decode_payload::<MetadataV4>(payload).map(CheckpointMetadata::from),
         _ => Err(format!("the format {format} does not exist")),
     }
 }

@@ -51,7 +51,8 @@ fn metadata_of_format_3_still_loads() {
     assert_eq!(CheckpointMetadata::decode("m", bytes).unwrap(), metadata_of_format_3());
 }
 
-fn current() -> CheckpointMetadata {
+/// Returns the metadata that the fixture of format 4 contains.
+fn metadata_of_format_4() -> CheckpointMetadata {
     let mut metadata = metadata_of_format_3();
     metadata.operators[1].subtasks[0].positions = TurnPositions { records: [998, 300], events: 7 };
     metadata.schemas = vec!["{a:string}".into(), "{b:i64?}".into()];
@@ -69,11 +70,25 @@ fn current() -> CheckpointMetadata {
 }
 
 #[test]
+fn metadata_of_format_4_still_loads() {
+    let bytes = include_bytes!("../../../fixtures/checkpoint-manifest-v4.bin");
+    assert_eq!(CheckpointMetadata::decode("m", bytes).unwrap(), metadata_of_format_4());
+}
+
+fn current() -> CheckpointMetadata {
+    let mut metadata = metadata_of_format_4();
+    let path = "job-1/shared/7-00000000000000bb-part".into();
+    metadata.operators[2].subtasks[0].output =
+        vec![FileRef { name: "part".into(), path, bytes: 70_000, crc32c: 0x1234_5678 }];
+    metadata
+}
+
+#[test]
 fn all_of_the_metadata_survives_encoding() {
     let metadata = current();
     let file = metadata.encode().unwrap();
     assert_eq!(CheckpointMetadata::decode("m", &file).unwrap(), metadata);
-    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "03b1231b", "the bytes of format 4");
+    assert_eq!(format!("{:08x}", crc32c::crc32c(&file)), "44a9871c", "the bytes of format 5");
     let version = metadata.operators[1].version().unwrap();
     assert_eq!(metadata.input_schemas(version).collect::<Vec<_>>(), [Some("{b:i64?}"), None]);
 }
@@ -95,7 +110,7 @@ fn the_error_for_damaged_metadata_names_its_file() {
     }
     rejected(&[bytes, b"x"].concat());
     let mut newer = bytes.to_vec();
-    newer[8] = 5;
+    newer[8] = 6;
     assert!(rejected(&newer).contains("a newer version of Cofferdam"));
 }
 

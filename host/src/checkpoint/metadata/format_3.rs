@@ -95,6 +95,7 @@ impl From<SubtaskV3> for SubtaskMetadata {
             broadcast: subtask.broadcast.map(StateHandle::from),
             in_flight: subtask.in_flight,
             committable: subtask.committable,
+            output: Vec::new(),
             counters: subtask.counters,
             positions: TurnPositions::default(),
             watermark: subtask.watermark,

@@ -8,6 +8,7 @@ mod codec;
 mod format_1;
 mod format_2;
 mod format_3;
+mod format_4;
 mod operator_version;
 
 #[cfg(test)]

@@ -114,11 +114,11 @@ impl CheckpointStorage {
         }
     }
 
-    /// Creates the marker file of a published checkpoint. In a folder the marker is not synced.
-    pub(super) fn write_marker(&self, path: &str) -> Result<()> {
+    /// Creates the marker file of a published checkpoint. In a folder the marker is synced only if `is_durable`.
+    pub(super) fn write_marker(&self, path: &str, is_durable: bool) -> Result<()> {
         fail_point!("storage.mark", error::storage_failed);
         self.before_change(path)?;
-        match self.root.join(path).folder() {
+        match self.root.join(path).folder().filter(|_| !is_durable) {
             Some(local) => fs::write(local, "").map_err(|e| local_failed(local, &e)),
             None => self.write_synced(path, Bytes::new()),
         }

@@ -43,11 +43,11 @@ impl CheckpointStorage {
 
     /// Records that the sinks have published what a complete checkpoint promises.
     ///
-    /// In a folder the marker is not synced: a loss of power may undo it, and then the committers look at the sinks' folders
-    /// again.
-    pub fn mark_published(&self, metadata: &CheckpointMetadata) -> Result<()> {
+    /// In a folder the marker is synced only if it must be durable. A loss of power may undo another one, and then the committers look at the
+    /// sinks' folders again.
+    pub fn mark_published(&self, metadata: &CheckpointMetadata, is_durable: bool) -> Result<()> {
         let folder = checkpoint_folder(&metadata.job_id, metadata.checkpoint_id, metadata.kind)?;
-        self.write_marker(&within(&folder, PUBLISHED_MARKER_NAME))
+        self.write_marker(&within(&folder, PUBLISHED_MARKER_NAME), is_durable)
     }
 
     /// Clears the committables in the metadata of `folder` if the sinks have published them.

@@ -1,7 +1,7 @@
 //! A sink that drops every record. Used to measure the other operators of a pipeline.
 
 use super::context::ConnectorContext;
-use super::sink::Sink;
+use super::sink::{Prepared, Sink};
 use super::spec::{self, SinkGuarantee, SinkSpec};
 use crate::error::Result;
 use crate::format::RecordEncoder;
@@ -39,8 +39,8 @@ impl Sink for BlackholeSink {
         Ok(())
     }
 
-    fn prepare(&mut self, _checkpoint: u64) -> Result<Option<Vec<u8>>> {
-        Ok(None)
+    fn prepare(&mut self, _checkpoint: u64) -> Result<Prepared> {
+        Ok(Prepared::default())
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::access::AccessPolicy;
 use crate::connector::context::ConnectorContext;
 use crate::connector::file::{FileCommitter, FileSink};
-use crate::connector::sink::{Committer, Sink};
+use crate::connector::sink::{Committer, Prepared, Recovered, Sink, SinkOutput};
 use crate::error::{Result, checkpoint_corrupt, dead_letters_full};
 use crate::format::RecordEncoder;
 use crate::model::Batch;
@@ -78,9 +78,10 @@ impl Sink for LetterSink {
         self.sink.write(batch)
     }
 
-    fn prepare(&mut self, checkpoint: u64) -> Result<Option<Vec<u8>>> {
-        let committable = self.sink.prepare(checkpoint)?;
-        Ok(committable.map(|parts| [&[LETTERS], &parts[..]].concat()))
+    fn prepare(&mut self, checkpoint: u64) -> Result<Prepared> {
+        let prepared = self.sink.prepare(checkpoint)?;
+        let committable = prepared.committable.map(|parts| [&[LETTERS], &parts[..]].concat());
+        Ok(Prepared { committable, ..prepared })
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -107,26 +108,34 @@ fn in_folder_of_the_host(context: &ConnectorContext) -> ConnectorContext {
     ConnectorContext { policy: AccessPolicy::default(), ..context.clone() }
 }
 
-fn parts(committables: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+/// Returns the output of the sink that does the work.
+fn parts<'a>(output: &SinkOutput<'a>) -> Result<SinkOutput<'a>> {
     let part = |committable: &Vec<u8>| match committable.split_first() {
         Some((&LETTERS, parts)) => Ok(parts.to_vec()),
         _ => Err(checkpoint_corrupt("a committable of dead letters has an unknown form")),
     };
-    committables.iter().map(part).collect()
+    let committables = output.committables.iter().map(part).collect::<Result<_>>()?;
+    Ok(SinkOutput { committables, ..*output })
 }
 
 impl Committer for LetterCommitter {
-    fn commit(&self, committables: &[Vec<u8>]) -> Result<()> {
-        self.0.commit(&parts(committables)?)
+    fn commit(&mut self, output: &SinkOutput<'_>) -> Result<()> {
+        self.0.commit(&parts(output)?)
     }
 
-    fn recover(&self, restored: Option<u64>, committables: &[Vec<u8>]) -> Result<Vec<String>> {
+    fn recover(&mut self, restored: Option<&SinkOutput<'_>>) -> Result<Recovered> {
         // A part may be missing because its letters were replayed or discarded.
-        self.0.recover(restored, &parts(committables)?).map(|_| Vec::new())
+        let restored = restored.map(parts).transpose()?;
+        self.0.recover(restored.as_ref())?;
+        Ok(Recovered::Done { missing: Vec::new() })
     }
 
-    fn adopt(&self, _committables: &[Vec<u8>]) -> Result<Vec<String>> {
-        Ok(Vec::new())
+    fn adopt(&mut self, _output: &SinkOutput<'_>, _assume_lost: bool) -> Result<Recovered> {
+        Ok(Recovered::Done { missing: Vec::new() })
+    }
+
+    fn discard(&mut self) -> Result<()> {
+        self.0.discard()
     }
 }
 
@@ -134,7 +143,7 @@ impl Committer for LetterCommitter {
 mod tests {
     use super::*;
     use crate::connector::dead_letters::LetterStore;
-    use crate::connector::testing::context;
+    use crate::connector::testing::{context, finished, no_missing, output};
     use crate::model::NO_TIMESTAMP;
 
     fn letter(text: &str) -> Batch {
@@ -152,21 +161,25 @@ mod tests {
         let committer = || letter_committer(path.clone(), &context);
         let count = || LetterStore::new(path.clone()).parts().unwrap().len();
         sink.write(&letter("{\"n\":1}")).unwrap();
-        let first = vec![sink.prepare(1).unwrap().unwrap()];
+        let first = vec![finished(sink.prepare(1).unwrap()).unwrap()];
         assert!(is_letter_committable(&first[0]));
         assert_eq!(count(), 0, "nothing is shown before the checkpoint is complete");
-        committer().commit(&first).unwrap();
-        committer().commit(&first).unwrap();
+        committer().commit(&output(1, &first)).unwrap();
+        committer().commit(&output(1, &first)).unwrap();
         assert_eq!(count(), 1);
         sink.write(&letter("{\"n\":2}")).unwrap();
-        let second = vec![sink.prepare(2).unwrap().unwrap()];
-        committer().recover(Some(1), &first).unwrap();
+        let second = vec![finished(sink.prepare(2).unwrap()).unwrap()];
+        committer().recover(Some(&output(1, &first))).unwrap();
         assert_eq!(count(), 1, "the second checkpoint was not complete");
-        assert_eq!(committer().recover(Some(2), &second).unwrap(), [""; 0], "removed letters are no lost output");
-        committer().recover(None, &[]).unwrap();
+        assert_eq!(
+            committer().recover(Some(&output(2, &second))).unwrap(),
+            no_missing(),
+            "removed letters are no lost output"
+        );
+        committer().recover(None).unwrap();
         assert_eq!(count(), 0);
-        assert_eq!(committer().commit(&[b"x".to_vec()]).unwrap_err().code, "checkpoint-corrupt");
-        assert_eq!(committer().adopt(&second).unwrap(), [""; 0]);
+        assert_eq!(committer().commit(&output(3, &[b"x".to_vec()])).unwrap_err().code, "checkpoint-corrupt");
+        assert_eq!(committer().adopt(&output(2, &second), false).unwrap(), no_missing());
     }
 
     #[test]

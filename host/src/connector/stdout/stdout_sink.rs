@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::connector::context::ConnectorContext;
-use crate::connector::sink::{Sink, unwritable_record};
+use crate::connector::sink::{Prepared, Sink, unwritable_record};
 use crate::error::{Error, Result, sink_unwritable, stdout_closed};
 use crate::format::RecordEncoder;
 use crate::model::{Batch, Interrupt};
@@ -131,12 +131,12 @@ impl Sink for StdoutSink {
     }
 
     /// Waits until the lines in front of the barrier are written, so that a complete checkpoint implies their output.
-    fn prepare(&mut self, _checkpoint: u64) -> Result<Option<Vec<u8>>> {
+    fn prepare(&mut self, _checkpoint: u64) -> Result<Prepared> {
         while !self.stream.is_settled(self.written) {
             self.check()?;
             self.wait_for_writer();
         }
-        self.check().map(|()| None)
+        self.check().map(|()| Prepared::default())
     }
 
     fn flush(&mut self) -> Result<()> {

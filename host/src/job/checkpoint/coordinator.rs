@@ -1,24 +1,25 @@
 //! The checkpoint coordinator of one attempt: triggers checkpoints, collects the snapshots of the subtasks, starts
 //! uploads, completes checkpoints, and gives up those that take too long.
 //!
-//! Invariant: a checkpoint is complete when its metadata is durable. Only then is the output of the sinks committed,
-//! and only then are requests answered as completed. A checkpoint that is given up does not delay later
-//! ones.
+//! Invariant: a checkpoint is complete when its metadata is durable. Only then is the output of the sinks published, on other threads
+//! (`open_publications`), and only after that are requests answered as completed. A checkpoint that is given up does not delay later ones.
 //!
 //! The coordinator runs on the job's thread. It must not depend on how an attempt is started or ended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::barrier_target::BarrierTarget;
+use super::open_publications::{OpenPublication, OpenPublications, describe};
 use super::pending::{PendingCheckpoint, PendingCheckpoints};
-use super::schedule::CheckpointSchedule;
+use super::schedule::{ActiveCheckpoints, CheckpointSchedule};
 use super::upload::{self, CheckpointHeader, CheckpointUploads, UploadedCheckpoint};
 use crate::checkpoint::{CheckpointMetadata, StorageLocation, UnfinishedCheckpoint};
 use crate::error::{self, Error, Result};
 use crate::job::dead_letters;
 use crate::job::lifecycle::AttemptContext;
 use crate::job::savepoint::{CheckpointRequest, record_stop_savepoint, record_stop_trigger};
-use crate::job::sinks::SinkCommitters;
+use crate::job::sinks::{Publications, PublishableCheckpoint, SinkCommitters, mark_published};
 use crate::job::store::remove_claimed;
 use crate::job::view::{CheckpointStats, CheckpointSummary, JobFailure, SavepointView};
 use crate::pipeline::InjectionStep;
@@ -38,7 +39,12 @@ pub enum AfterCheckpoint {
 /// The checkpoints of one attempt.
 pub struct CheckpointCoordinator {
     context: AttemptContext,
-    sinks: SinkCommitters,
+    sinks: Arc<SinkCommitters>,
+    publications: Publications,
+    /// Complete checkpoints whose output is not published.
+    open: OpenPublications,
+    /// Set once the checkpoint is complete after which the subtasks end.
+    is_finishing: bool,
     schedule: CheckpointSchedule,
     pending: PendingCheckpoints,
     uploads: CheckpointUploads,
@@ -60,7 +66,7 @@ impl CheckpointCoordinator {
     /// job's own checkpoint or savepoint that the attempt restores. Removes savepoints that an earlier attempt did not complete.
     pub fn new(
         context: AttemptContext,
-        sinks: SinkCommitters,
+        publications: Publications,
         base: Option<Arc<CheckpointMetadata>>,
         restored: Option<Arc<CheckpointMetadata>>,
     ) -> Result<CheckpointCoordinator> {
@@ -70,8 +76,11 @@ impl CheckpointCoordinator {
         let now_ns = context.environment.clock.monotonic_ns();
         Ok(CheckpointCoordinator {
             schedule: CheckpointSchedule::new(&context.plan.pipeline, now_ns),
+            sinks: context.sinks.clone(),
             context,
-            sinks,
+            publications,
+            open: OpenPublications::default(),
+            is_finishing: false,
             pending: PendingCheckpoints::default(),
             uploads: CheckpointUploads::default(),
             base,
@@ -86,6 +95,16 @@ impl CheckpointCoordinator {
     /// Returns the id of the next checkpoint.
     pub fn next_id(&self) -> u64 {
         self.next_id
+    }
+
+    /// Returns whether the last checkpoint of the job is complete, so that only publications are left.
+    pub fn is_finishing(&self) -> bool {
+        self.is_finishing
+    }
+
+    /// Returns whether the output of a complete checkpoint is not published.
+    pub fn has_open_publications(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// Returns whether the checkpoint was triggered, and neither it nor a later one is in progress.
@@ -135,14 +154,21 @@ impl CheckpointCoordinator {
 
     /// Returns whether a checkpoint is in progress after which the subtasks end.
     pub fn is_ending(&self) -> bool {
-        self.pending.active().last
+        self.is_finishing || self.pending.active().last
     }
 
     /// Injects the barriers that are due, and lets barriers overtake records whose alignment timeout has elapsed.
     pub fn trigger_due(&mut self, target: &dyn BarrierTarget, now_ns: u64) {
-        while let Some((barrier, requests)) = self.schedule.next(now_ns, self.next_id, self.pending.active()) {
+        if self.is_finishing {
+            return;
+        }
+        let is_sink_full = self.sinks.are_full();
+        loop {
+            let active = ActiveCheckpoints { is_sink_full, ..self.pending.active() };
+            let Some((barrier, requests)) = self.schedule.next(now_ns, self.next_id, active) else { break };
             fail_point!("checkpoint.trigger");
             self.next_id += 1;
+            self.sinks.let_pass(barrier.checkpoint);
             if barrier.kind.is_stop() {
                 record_stop_trigger(&self.context.job, barrier.checkpoint);
             }
@@ -161,7 +187,9 @@ impl CheckpointCoordinator {
     pub fn wait_ns(&self, now_ns: u64) -> Option<u64> {
         let timeout = self.context.plan.pipeline.checkpoint.timeout;
         let expires = self.pending.expires_in_ns(now_ns, timeout);
-        self.pending.overtakes_in_ns(now_ns).into_iter().chain(self.schedule.wait_ns(now_ns)).chain(expires).min()
+        let reported = self.open.reported_in_ns(now_ns, self.context.plan.pipeline.checkpoint.publish_timeout);
+        let due = self.schedule.wait_ns(now_ns).filter(|_| !self.is_finishing);
+        self.pending.overtakes_in_ns(now_ns).into_iter().chain(due).chain(expires).chain(reported).min()
     }
 
     /// Adds the snapshots of a subtask to a checkpoint. If they were the last ones, the upload begins.
@@ -204,42 +232,89 @@ impl CheckpointCoordinator {
             Ok((uploaded, location))
         });
         match written {
-            Ok((uploaded, location)) => self.complete(&pending, uploaded, &location),
+            Ok((uploaded, location)) => self.complete(pending, uploaded, location),
             Err(error) => self.fail(&pending, &error).map(|()| AfterCheckpoint::Continue),
         }
     }
 
-    /// Commits the output of a checkpoint whose metadata is durable, answers its requests, and removes old checkpoints.
+    /// Begins to publish the output of a checkpoint whose metadata is durable, and removes old checkpoints.
     fn complete(
         &mut self,
-        pending: &PendingCheckpoint,
+        pending: PendingCheckpoint,
         uploaded: UploadedCheckpoint,
-        location: &StorageLocation,
+        location: StorageLocation,
     ) -> Result<AfterCheckpoint, JobFailure> {
         self.consecutive_failures = 0;
         self.context.injected.checkpoint_completed();
-        let metadata = Arc::new(uploaded.metadata.clone());
-        self.newest =
-            self.newest.take().filter(|newest| newest.checkpoint_id > metadata.checkpoint_id).or(Some(metadata));
-        self.show_completed(pending, &uploaded, location);
         let kind = pending.barrier.kind;
+        self.is_finishing |= kind.is_last();
+        self.show_completed(&pending, &uploaded, &location);
+        let UploadedCheckpoint { metadata, local, .. } = uploaded;
+        let metadata = Arc::new(metadata);
+        self.newest = self
+            .newest
+            .take()
+            .filter(|newest| newest.checkpoint_id > metadata.checkpoint_id)
+            .or(Some(metadata.clone()));
         if kind.is_stop() {
-            record_stop_savepoint(&self.context.job, location);
+            record_stop_savepoint(&self.context.job, &location);
         }
         fail_point!("checkpoint.publish", |why| JobFailure::from(error::storage_failed(why)));
-        if let Err(error) = self.publish(&uploaded.metadata) {
-            let why = format!("the savepoint is complete, but its output is not published yet: {}", error.message);
-            self.answer_failed(pending, Some(location), &why);
+        let checkpoint = PublishableCheckpoint { metadata: metadata.clone(), local: Arc::new(local) };
+        let sinks = match self.publish(&checkpoint) {
+            Ok(sinks) => sinks,
+            Err(error) => {
+                self.answer_failed(&pending, Some(&location), &not_published(&error.message));
+                return Err(error.into());
+            }
+        };
+        if !kind.is_savepoint() {
+            self.build_on(metadata.clone());
+        }
+        let since_ns = self.context.environment.clock.monotonic_ns();
+        let open = OpenPublication { pending, metadata, location, sinks, since_ns, is_reported: false };
+        match open.sinks.is_empty() {
+            true => self.finish_publication(&open),
+            false => {
+                self.open.add(open);
+                Ok(AfterCheckpoint::Continue)
+            }
+        }
+    }
+
+    /// Records that a sink has published a checkpoint and all before it, or fails the attempt.
+    pub fn sink_published(
+        &mut self,
+        sink: &str,
+        checkpoint: u64,
+        result: Result<()>,
+    ) -> Result<AfterCheckpoint, JobFailure> {
+        if let Err(error) = result {
+            for open in self.open.take_all() {
+                self.answer_failed(&open.pending, Some(&open.location), &not_published(&error.message));
+            }
             return Err(error.into());
         }
-        let retained = Some(self.context.plan.pipeline.checkpoint.retained).filter(|_| !kind.is_savepoint());
-        dead_letters::settle_replays(&self.context.job, &self.context.letters.quota, &uploaded.metadata, retained);
-        fail_point!("checkpoint.published", |why| JobFailure::from(error::storage_failed(why)));
-        for request_id in &pending.requests {
-            self.context.job.show_savepoint(SavepointView::completed(request_id, Some(location.to_string())));
+        let mut after = AfterCheckpoint::Continue;
+        for published in self.open.take_published(sink, checkpoint) {
+            match self.finish_publication(&published)? {
+                AfterCheckpoint::Continue => {}
+                end => after = end,
+            }
         }
-        if !kind.is_savepoint() {
-            self.build_on(uploaded.metadata);
+        Ok(after)
+    }
+
+    /// Answers the requests of a checkpoint whose output is published.
+    fn finish_publication(&mut self, published: &OpenPublication) -> Result<AfterCheckpoint, JobFailure> {
+        let OpenPublication { pending, metadata, location, is_reported, .. } = published;
+        mark_published(&self.context.storage, metadata);
+        let kind = pending.barrier.kind;
+        let retained = Some(self.context.plan.pipeline.checkpoint.retained).filter(|_| !kind.is_savepoint());
+        dead_letters::settle_replays(&self.context.job, &self.context.letters.quota, metadata, retained);
+        fail_point!("checkpoint.published", |why| JobFailure::from(error::storage_failed(why)));
+        for request_id in pending.requests.iter().filter(|_| !is_reported) {
+            self.context.job.show_savepoint(SavepointView::completed(request_id, Some(location.to_string())));
         }
         Ok(match kind {
             BarrierKind::Final => AfterCheckpoint::Finished,
@@ -251,6 +326,29 @@ impl CheckpointCoordinator {
             }
             BarrierKind::Savepoint => AfterCheckpoint::Continue,
         })
+    }
+
+    /// Answers the requests of complete checkpoints whose publication takes longer than `publish_timeout`. The publication goes on. After
+    /// a stop the job ends nevertheless: its savepoint holds the output.
+    pub fn report_late_publications(&mut self, now_ns: u64) -> AfterCheckpoint {
+        let timeout = self.context.plan.pipeline.checkpoint.publish_timeout;
+        let mut after = AfterCheckpoint::Continue;
+        for late in self.open.take_late(now_ns, timeout) {
+            let why = not_published(&describe([&late], &self.sinks));
+            tracing::warn!(checkpoint = late.metadata.checkpoint_id, "{why}");
+            self.answer_failed(&late.pending, Some(&late.location), &why);
+            if late.pending.barrier.kind.is_stop() {
+                self.context.job.update_or_show(|record| record.unpublished = Some(why.clone()));
+                after = AfterCheckpoint::Stopped;
+            }
+            self.open.add(late);
+        }
+        after
+    }
+
+    /// Ends the publications of the attempt and waits for their threads.
+    pub fn end_publications(&mut self) {
+        self.publications.end();
     }
 
     /// Fails the first attempt of the job if the pipeline file asks for it.
@@ -280,26 +378,27 @@ impl CheckpointCoordinator {
         self.context.job.show_checkpoint(view);
     }
 
-    /// Records that the job has a checkpoint, then commits what the sinks prepared for it.
-    fn publish(&self, metadata: &CheckpointMetadata) -> Result<()> {
+    /// Records that the job has a checkpoint, then begins to publish what the sinks prepared for it. Returns the sinks that have something to
+    /// publish.
+    fn publish(&mut self, checkpoint: &PublishableCheckpoint) -> Result<BTreeSet<String>> {
         if !self.context.job.record().has_checkpoint {
             // Stored before anything is published: a restart that finds no checkpoint must not start without state.
             self.context.job.update(|record| record.has_checkpoint = true)?;
-            self.context.environment.origins.forget(&metadata.job_id);
+            self.context.environment.origins.forget(&checkpoint.metadata.job_id);
         }
-        let operators = metadata.operators.iter();
+        let operators = checkpoint.metadata.operators.iter();
         operators
             .map(|node| &node.id)
             .try_for_each(|node| self.context.injected.check(InjectionStep::Commit, node, 0, 1))?;
-        self.sinks.commit(metadata, &self.context.storage)
+        self.publications.begin(checkpoint)
     }
 
     /// Makes a complete checkpoint the base of later ones, unless a newer one is complete already, and removes old
     /// checkpoints.
-    fn build_on(&mut self, metadata: CheckpointMetadata) {
+    fn build_on(&mut self, metadata: Arc<CheckpointMetadata>) {
         let id = metadata.checkpoint_id;
         if self.base.as_ref().is_none_or(|base| base.checkpoint_id < id) {
-            self.base = Some(Arc::new(metadata));
+            self.base = Some(metadata);
             self.context.job.show(|record| record.last_checkpoint = Some(id));
         }
         self.remove_old();
@@ -390,6 +489,10 @@ impl CheckpointCoordinator {
     pub fn give_up_all(&mut self) {
         let pending: Vec<PendingCheckpoint> = self.pending.take_all().collect();
         pending.iter().for_each(|pending| self.show_failed(pending, "the job's attempt ended"));
+        for open in self.open.iter().filter(|open| !open.is_reported) {
+            let why = not_published("the job's attempt ended before");
+            self.answer_failed(&open.pending, Some(&open.location), &why);
+        }
         if let Err(error) = self.context.storage.remove_unfinished_savepoints(&self.context.job.record().id) {
             tracing::warn!("cannot remove files of incomplete savepoints: {error}");
         }
@@ -397,8 +500,18 @@ impl CheckpointCoordinator {
         self.context.job.fail_savepoints(&self.request_ids, why);
     }
 
-    /// After a cancel: removes output that the sinks prepared and did not publish.
+    /// After a cancel: removes output that the sinks prepared and no checkpoint has promised. Records what a checkpoint has promised and is
+    /// not published.
     pub fn discard_prepared_output(&self) {
-        self.sinks.discard_prepared();
+        let unpublished = self.open.sinks();
+        if !unpublished.is_empty() {
+            let what = describe(self.open.iter(), &self.sinks);
+            self.context.job.update_or_show(|record| record.unpublished = Some(what.clone()));
+        }
+        self.sinks.discard_prepared(&unpublished);
     }
+}
+
+fn not_published(why: &str) -> String {
+    format!("the savepoint is complete, but its output is not published yet: {why}")
 }

@@ -5,6 +5,7 @@
 mod barrier_target;
 mod coordinator;
 mod history;
+mod open_publications;
 mod operator_versions;
 mod pending;
 mod schedule;

@@ -125,6 +125,7 @@ impl PendingCheckpoints {
             checkpoints: kinds().filter(|kind| *kind == BarrierKind::Checkpoint).count(),
             savepoints: kinds().filter(|kind| kind.is_savepoint()).count(),
             last: kinds().any(BarrierKind::is_last),
+            is_sink_full: false,
         }
     }
 

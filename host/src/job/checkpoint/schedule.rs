@@ -21,6 +21,8 @@ pub struct ActiveCheckpoints {
     pub savepoints: usize,
     /// Whether one of them ends the job.
     pub last: bool,
+    /// Whether a sink is full, so that only urgent and requested checkpoints are taken.
+    pub is_sink_full: bool,
 }
 
 /// Decides when the next barrier is due, and of which kind.
@@ -96,7 +98,9 @@ impl CheckpointSchedule {
             (request.kind, vec![request.request_id])
         } else {
             let kind = if self.sources_running == 0 { BarrierKind::Final } else { BarrierKind::Checkpoint };
-            if !self.may_begin(kind, active) || (kind == BarrierKind::Checkpoint && !self.is_due(now_ns)) {
+            let is_held_up = active.is_sink_full && !self.is_urgent;
+            let is_due = kind != BarrierKind::Checkpoint || (self.is_due(now_ns) && !is_held_up);
+            if !is_due || !self.may_begin(kind, active) {
                 return None;
             }
             (kind, Vec::new())
@@ -108,7 +112,7 @@ impl CheckpointSchedule {
     }
 
     fn may_begin(&self, kind: BarrierKind, active: ActiveCheckpoints) -> bool {
-        let ActiveCheckpoints { checkpoints, savepoints, last } = active;
+        let ActiveCheckpoints { checkpoints, savepoints, last, .. } = active;
         let is_alone = checkpoints + savepoints == 0;
         match kind {
             _ if last => false,
@@ -158,7 +162,8 @@ pub fn nanoseconds(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const NONE: ActiveCheckpoints = ActiveCheckpoints { checkpoints: 0, savepoints: 0, last: false };
+    const NONE: ActiveCheckpoints =
+        ActiveCheckpoints { checkpoints: 0, savepoints: 0, last: false, is_sink_full: false };
     const ONE: ActiveCheckpoints = ActiveCheckpoints { checkpoints: 1, ..NONE };
     const SAVEPOINT: ActiveCheckpoints = ActiveCheckpoints { savepoints: 1, ..NONE };
     const MS: u64 = 1_000_000;
@@ -225,6 +230,21 @@ mod tests {
         assert_eq!(next(&mut unaligned, 0, ONE), None);
         assert_eq!(next(&mut unaligned, 0, NONE), Some(BarrierKind::Savepoint));
         assert_eq!(next(&mut unaligned, 10 * MS, SAVEPOINT), None);
+    }
+
+    #[test]
+    fn only_requested_and_urgent_checkpoints_are_taken_while_a_sink_is_full() {
+        let full = ActiveCheckpoints { is_sink_full: true, ..NONE };
+        let mut schedule = schedule("interval = \"10ms\"");
+        assert_eq!(next(&mut schedule, 100 * MS, full), None);
+        request(&mut schedule, BarrierKind::Savepoint);
+        assert_eq!(next(&mut schedule, 100 * MS, full), Some(BarrierKind::Savepoint));
+        schedule.checkpoint_now();
+        assert_eq!(next(&mut schedule, 101 * MS, full), Some(BarrierKind::Checkpoint));
+        assert_eq!(next(&mut schedule, 200 * MS, full), None);
+        assert_eq!(next(&mut schedule, 200 * MS, NONE), Some(BarrierKind::Checkpoint));
+        schedule.source_ended();
+        assert_eq!(next(&mut schedule, 200 * MS, full), Some(BarrierKind::Final));
     }
 
     #[test]

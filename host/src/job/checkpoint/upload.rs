@@ -12,7 +12,9 @@ use std::thread::{self, JoinHandle};
 use super::operator_versions::OperatorVersions;
 use crate::checkpoint::{CheckpointFiles, CheckpointKind, CheckpointMetadata, OperatorMetadata, SubtaskMetadata};
 use crate::clock::Clock;
+use crate::connector::{Prepared, PreparedFile};
 use crate::error::{self, Result};
+use crate::job::sinks::LocalOutput;
 use crate::job::view::{CheckpointStats, OperatorCheckpoint};
 use crate::pipeline::PipelineSpec;
 use crate::runtime::{BarrierTimes, SubtaskSnapshot};
@@ -82,6 +84,8 @@ pub struct UploadedCheckpoint {
     pub metadata: CheckpointMetadata,
     /// The contribution of each operator.
     pub operators: Vec<OperatorCheckpoint>,
+    /// Where the files are that sinks have prepared.
+    pub local: LocalOutput,
 }
 
 /// Stores the files of all snapshots, except files that `base` has stored already, and builds the checkpoint metadata.
@@ -94,7 +98,10 @@ pub fn upload(
     clock: &dyn Clock,
 ) -> Result<UploadedCheckpoint> {
     let mut uploaded: BTreeMap<(String, u32), (SubtaskMetadata, CheckpointStats)> = BTreeMap::new();
+    let mut local = LocalOutput::new();
     for snapshot in snapshots {
+        let prepared = snapshot.prepared.files.iter();
+        local.extend(prepared.map(|file| ((snapshot.node.clone(), file.name.clone()), file.path.clone())));
         let key = (snapshot.node.clone(), snapshot.subtask);
         let (times, upload_started_ns, uploaded_before) =
             (snapshot.times, clock.monotonic_ns(), files.bytes_uploaded());
@@ -139,7 +146,7 @@ pub fn upload(
         schemas: header.versions.schemas.clone(),
         operators,
     };
-    Ok(UploadedCheckpoint { metadata, operators: views })
+    Ok(UploadedCheckpoint { metadata, operators: views, local })
 }
 
 /// Stores the files of one subtask's snapshot, except files that `base` has stored already.
@@ -162,16 +169,42 @@ fn upload_snapshot(
     fail_point!("upload.in-flight", error::storage_failed);
     let in_flight =
         subtask.in_flight.map(|in_flight| store.put("in-flight", in_flight.encode()?.into())).transpose()?;
+    let output = upload_output(&subtask.prepared, files, before)?;
+    if let Some(finish) = subtask.prepared.finish {
+        finish()?;
+    }
     Ok(SubtaskMetadata {
         source_position: subtask.source_position,
         state,
         broadcast,
         in_flight,
-        committable: subtask.committable,
+        committable: subtask.prepared.committable,
+        output,
         counters: subtask.counters,
         positions: subtask.positions,
         watermark: subtask.watermark,
     })
+}
+
+/// Stores the files that a sink prepared, except those that the checkpoint which this one builds on has stored already. A file that
+/// another checkpoint was to store may not be there, because that upload may not have ended.
+fn upload_output(
+    prepared: &Prepared,
+    files: &CheckpointFiles,
+    before: Option<&SubtaskMetadata>,
+) -> Result<Vec<FileRef>> {
+    if prepared.files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let held = before.map(|before| files.reusable(&before.output)).transpose()?.unwrap_or_default();
+    let store = |file: &PreparedFile| match held.iter().find(|held| held.name == file.name) {
+        Some(held) => Ok(held.clone()),
+        None => {
+            fail_point!("outbox.upload", error::storage_failed);
+            files.put_file(&file.name, &file.path)
+        }
+    };
+    prepared.files.iter().map(store).collect()
 }
 
 /// Returns the times of one subtask, without bytes.

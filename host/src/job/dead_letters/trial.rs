@@ -89,6 +89,7 @@ pub fn try_letters(
         injected: Arc::default(),
         listener: Arc::new(|_| {}),
         letters: LetterOptions::default(),
+        sinks: Default::default(),
     };
     let mut trial = OperatorTrial::open(plan, options, &operator)?;
     let mut view = TrialView { component, checkpoint, ..TrialView::default() };

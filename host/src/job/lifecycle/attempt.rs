@@ -15,6 +15,7 @@ use super::attempt_end::AttemptEnd;
 use super::attempt_failure::AttemptFailure;
 use super::region_start::RegionRestart;
 use super::regions::{Regions, SourceFailure};
+use super::requested_end::requested_end;
 use super::restart::Restarts;
 use super::shutdown::PendingShutdown;
 use crate::job::checkpoint::{AfterCheckpoint, CheckpointCoordinator};
@@ -24,6 +25,9 @@ use crate::job::message::{JobMessage, RunningJobCommand, receive};
 use crate::job::savepoint::{CheckpointRequest, StopRequest};
 use crate::job::view::{FailureOutcome, JobFailure, JobStatus};
 use crate::runtime::{CheckpointTriggers, SubtaskEvent};
+
+/// How long an attempt that has failed waits for its publications. The next attempt goes on with them.
+const FAILED_PUBLICATION_TIME: Duration = Duration::from_secs(5);
 
 /// An attempt whose subtasks have been started.
 pub struct Attempt {
@@ -64,6 +68,16 @@ impl Attempt {
         let abandoned = self.regions.end();
         self.context.job.note_abandoned_threads(&abandoned);
         self.coordinator.end_uploads();
+        let end = match end {
+            // After a shutdown the next start of the process carries the cancel out.
+            Ok(AttemptEnd::Cancelled) if self.await_publications(receiver, Duration::MAX) => Ok(AttemptEnd::Shutdown),
+            Err(failure) => {
+                self.await_publications(receiver, FAILED_PUBLICATION_TIME);
+                Err(failure)
+            }
+            end => end,
+        };
+        self.coordinator.end_publications();
         self.context.job.end_live_stats();
         self.context.job.log_losses(&mut self.losses, true);
         self.coordinator.give_up_all();
@@ -77,6 +91,34 @@ impl Attempt {
             }
             AttemptFailure::Final(_) => failure,
         })
+    }
+
+    /// Waits for the output that complete checkpoints have promised, for at most `publish_timeout` and `limit`. Ends early at a cancel or a
+    /// shutdown. Returns whether it was a shutdown.
+    fn await_publications(&mut self, receiver: &Receiver<JobMessage>, limit: Duration) -> bool {
+        let (clock, attempt_number) = (self.context.environment.clock.clone(), self.context.sender.attempt());
+        let limit = limit.min(self.context.plan.pipeline.checkpoint.publish_timeout);
+        let deadline_ns = clock.monotonic_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+        let (mut others, mut is_shutdown, mut has_failed) = (Vec::new(), false, false);
+        while self.coordinator.has_open_publications() && !has_failed && clock.monotonic_ns() < deadline_ns {
+            let wait_ns = deadline_ns.saturating_sub(clock.monotonic_ns());
+            match receive(receiver, Some(Duration::from_nanos(wait_ns))) {
+                Some(JobMessage::Published { attempt, sink, checkpoint, result }) if attempt == attempt_number => {
+                    has_failed = self.coordinator.sink_published(&sink, checkpoint, result).is_err();
+                }
+                Some(message) => {
+                    let end = requested_end(&message);
+                    is_shutdown = end == Some(AttemptEnd::Shutdown);
+                    others.push(message);
+                    if end.is_some() {
+                        break;
+                    }
+                }
+                None => {}
+            }
+        }
+        others.into_iter().for_each(|message| self.context.sender.keep(message));
+        is_shutdown
     }
 
     fn run_until_end(
@@ -115,6 +157,9 @@ impl Attempt {
             }
             let now_ns = clock.monotonic_ns();
             self.coordinator.fail_expired(&self.regions, now_ns)?;
+            if self.coordinator.report_late_publications(now_ns) == AfterCheckpoint::Stopped {
+                return Ok(AttemptEnd::Stopped);
+            }
             if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.is_over(&self.coordinator, now_ns)) {
                 return Ok(AttemptEnd::Shutdown);
             }
@@ -135,7 +180,7 @@ impl Attempt {
 
     /// Takes the last checkpoint, unless some subtask does not process records. Breaks if the attempt ends at once.
     fn shut_down(&mut self) -> ControlFlow<AttemptEnd> {
-        if !self.regions.are_running() || self.regions.has_source_failure() {
+        if !self.regions.are_running() || self.regions.has_source_failure() || self.coordinator.is_finishing() {
             return ControlFlow::Break(AttemptEnd::Shutdown);
         }
         let now_ns = self.context.environment.clock.monotonic_ns();
@@ -178,15 +223,15 @@ impl Attempt {
                 self.finish_restart(region, restarts)?;
             }
             JobMessage::Uploaded { attempt, checkpoint, result } if attempt == attempt_number => {
-                return Ok(match self.coordinator.finish_upload(checkpoint, *result)? {
-                    AfterCheckpoint::Continue => ControlFlow::Continue(()),
-                    AfterCheckpoint::Finished => ControlFlow::Break(AttemptEnd::Finished),
-                    AfterCheckpoint::Stopped => ControlFlow::Break(AttemptEnd::Stopped),
-                });
+                return Ok(flow_after(self.coordinator.finish_upload(checkpoint, *result)?));
+            }
+            JobMessage::Published { attempt, sink, checkpoint, result } if attempt == attempt_number => {
+                return Ok(flow_after(self.coordinator.sink_published(&sink, checkpoint, result)?));
             }
             JobMessage::SubtaskEvent { .. }
             | JobMessage::RegionPrepared { .. }
             | JobMessage::Uploaded { .. }
+            | JobMessage::Published { .. }
             | JobMessage::Prepared => {}
         }
         Ok(ControlFlow::Continue(()))
@@ -311,5 +356,13 @@ impl Attempt {
     /// Schedules a request that arrived before the attempt.
     pub fn request(&mut self, request: CheckpointRequest) {
         self.coordinator.request(request);
+    }
+}
+
+fn flow_after(checkpoint: AfterCheckpoint) -> ControlFlow<AttemptEnd> {
+    match checkpoint {
+        AfterCheckpoint::Continue => ControlFlow::Continue(()),
+        AfterCheckpoint::Finished => ControlFlow::Break(AttemptEnd::Finished),
+        AfterCheckpoint::Stopped => ControlFlow::Break(AttemptEnd::Stopped),
     }
 }

@@ -7,6 +7,7 @@ use crate::job::checkpoint::OperatorVersions;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::message::AttemptSender;
+use crate::job::sinks::SinkCommitters;
 use crate::runtime::{ExecutionPlan, InjectedFailures, LetterOptions};
 
 /// The job, its environment, its plan, and the channel to the job's thread.
@@ -22,6 +23,8 @@ pub struct AttemptContext {
     pub versions: Arc<OperatorVersions>,
     /// The storage for the job's checkpoints.
     pub storage: CheckpointStorage,
+    /// Publishes the output of sinks.
+    pub sinks: Arc<SinkCommitters>,
     /// The dead letters that the host keeps.
     pub letters: LetterOptions,
     /// Failures on purpose.

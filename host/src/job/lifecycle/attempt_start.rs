@@ -10,20 +10,20 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::attempt::Attempt;
 use super::attempt_context::AttemptContext;
-use super::attempt_end::AttemptEnd;
 use super::attempt_plan::plan_from;
 use super::region_start::{RegionStart, remove_working_dir};
 use super::regions::Regions;
-use crate::checkpoint::{CheckpointKind, CheckpointStorage};
+use super::requested_end::requested_end;
+use crate::checkpoint::CheckpointKind;
 use crate::error::Result;
 use crate::job::checkpoint::CheckpointCoordinator;
 use crate::job::dead_letters;
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
-use crate::job::message::{AttemptSender, JobMessage, RunningJobCommand, receive};
+use crate::job::message::{AttemptSender, JobMessage, receive};
 use crate::job::restore::{self, StartingPoint};
 use crate::job::savepoint::finish_restored_stop;
-use crate::job::sinks::SinkCommitters;
+use crate::job::sinks::{Publications, SinkCommitters};
 use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
 use crate::runtime::{CheckpointTriggers, InjectedFailures, Region};
@@ -38,11 +38,20 @@ pub enum PreparedAttempt {
     Started(Box<Attempt>),
 }
 
+/// What ends the parts of an attempt.
+#[derive(Default)]
+pub struct AttemptInterrupts {
+    /// Ends the preparation and the subtasks.
+    pub interrupt: Interrupt,
+    /// Ends the recovery and the publications of sinks, which may outlast the subtasks.
+    pub publishing: Interrupt,
+}
+
 /// Prepares an attempt on a thread of its own. Returns the result of `prepare` and the messages that arrived in the
-/// meantime, in order. A cancel or a shutdown sets `interrupt`.
+/// meantime, in order. A cancel or a shutdown sets the interrupts.
 pub fn prepare_while_listening(
     (sender, receiver): (&Sender<JobMessage>, &Receiver<JobMessage>),
-    interrupt: &Interrupt,
+    interrupts: [&Interrupt; 2],
     prepare: impl FnOnce() -> Result<PreparedAttempt> + Send,
 ) -> (Result<PreparedAttempt>, Vec<JobMessage>) {
     let mut messages = Vec::new();
@@ -57,7 +66,7 @@ pub fn prepare_while_listening(
                 None => {}
                 Some(message) => {
                     if requested_end(&message).is_some() {
-                        interrupt.set();
+                        interrupts.iter().for_each(|interrupt| interrupt.set());
                     }
                     messages.push(message);
                 }
@@ -77,15 +86,6 @@ impl Drop for PreparedAnnouncement<'_> {
     }
 }
 
-/// Returns how a message ends the attempt, if it does.
-pub fn requested_end(message: &JobMessage) -> Option<AttemptEnd> {
-    match message {
-        JobMessage::Command(RunningJobCommand::Cancel) => Some(AttemptEnd::Cancelled),
-        JobMessage::Command(RunningJobCommand::Shutdown) => Some(AttemptEnd::Shutdown),
-        _ => None,
-    }
-}
-
 /// Prepares an attempt and starts its subtasks. `is_first` is set for the first attempt of the process. Errors:
 /// `interrupted`, `checkpoint-mismatch`, and errors of the storage, the sinks and the components.
 pub fn prepare(
@@ -95,14 +95,14 @@ pub fn prepare(
     sender: AttemptSender,
     injected: &Arc<InjectedFailures>,
     is_first: bool,
-    interrupt: &Interrupt,
+    AttemptInterrupts { interrupt, publishing }: &AttemptInterrupts,
 ) -> Result<PreparedAttempt> {
     let record = job.record();
     job.show(|record| record.restoring = record.has_checkpoint || record.from.is_some());
     let storage = environment.storage(pipeline, &record.base_dir)?;
     let start = restore::find_starting_point(job, environment, &storage, is_first, interrupt)?;
     let (plan, versions) = plan_from(job, environment, pipeline, &start)?;
-    let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock, &environment.policy);
+    let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock, &environment.policy, publishing);
     sinks.recover(job, &plan.pipeline, &start, &storage)?;
     dead_letters::recover(job, &plan.pipeline, &start)?;
     fail_point!("restore.recovered", crate::error::storage_failed);
@@ -121,8 +121,10 @@ pub fn prepare(
     let base = start.incremental_base(&record, &storage, &plan.pipeline)?;
     let letters = dead_letters::letter_options(job, &plan.pipeline)?;
     let (job, environment, injected) = (job.clone(), environment.clone(), injected.clone());
-    let context = AttemptContext { job, environment, plan, versions, storage, letters, injected, sender };
-    let coordinator = CheckpointCoordinator::new(context.clone(), sinks, base, start.own().cloned())?;
+    let sinks = Arc::new(sinks);
+    let publications = Publications::new(sinks.clone(), storage.clone(), sender.clone(), publishing.clone());
+    let context = AttemptContext { job, environment, plan, versions, storage, sinks, letters, injected, sender };
+    let coordinator = CheckpointCoordinator::new(context.clone(), publications, base, start.own().cloned())?;
     interrupt.check()?;
     fail_point!("restore.start", crate::error::storage_failed);
     let triggers = Arc::new(CheckpointTriggers::of_job(&context.plan.pipeline));
@@ -137,7 +139,7 @@ fn start_regions(
     triggers: &Arc<CheckpointTriggers>,
     interrupt: &Interrupt,
 ) -> Result<Regions> {
-    let AttemptContext { job, environment, plan, letters, injected, sender, .. } = context;
+    let AttemptContext { job, environment, plan, sinks, letters, injected, sender, .. } = context;
     remove_working_dir(&job.dir.join("working"))?;
     let regions: Vec<Arc<Region>> = plan.regions().into_iter().map(Arc::new).collect();
     let is_only = regions.len() == 1;
@@ -145,25 +147,9 @@ fn start_regions(
     for (index, region) in regions.into_iter().enumerate() {
         // The failure of one of several regions must not end the others.
         let interrupt = if is_only { interrupt.clone() } else { Interrupt::default() };
-        let region_start = RegionStart { job, environment, plan, start, triggers, letters, injected, sender };
+        let region_start = RegionStart { job, environment, plan, start, triggers, sinks, letters, injected, sender };
         let execution = region_start.execute(index, &region, &interrupt)?;
         started.push((region, execution));
     }
     Ok(Regions::new(sender.attempt(), started))
-}
-
-/// After a cancel between two attempts: recovers the sinks as the next attempt would, and removes prepared output.
-pub fn discard_prepared_output(job: &JobHandle, environment: &JobEnvironment, pipeline: &PipelineSpec) {
-    if let Err(error) = recover_sinks(job, environment, pipeline) {
-        tracing::warn!("cannot remove the prepared output of the sinks: {error}");
-    }
-}
-
-fn recover_sinks(job: &JobHandle, environment: &JobEnvironment, pipeline: &PipelineSpec) -> Result<()> {
-    let record = job.record();
-    let storage: CheckpointStorage = environment.storage(pipeline, &record.base_dir)?;
-    // Checksums were verified by the first attempt.
-    let start = restore::find_starting_point(job, environment, &storage, false, &Interrupt::default())?;
-    SinkCommitters::open(pipeline, job, &environment.clock, &environment.policy)
-        .recover(job, pipeline, &start, &storage)
 }

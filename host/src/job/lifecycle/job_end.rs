@@ -41,7 +41,8 @@ pub fn conclude(
         record.status = status;
         record.ended_at_ms = Some(ended_at_ms);
         // Checkpoints are removed after this is stored: a job that is resumed needs them.
-        record.checkpoints_to_remove = deletes;
+        record.checkpoints_to_remove = deletes && record.unpublished.is_none();
+        record.warnings.extend(record.unpublished.as_ref().map(|what| unpublished_warning(what)));
         if let Some(failure) = &failure {
             record.note_failure(failure, record.attempts, ended_at_ms, FailureOutcome::Failed);
         }
@@ -57,6 +58,12 @@ pub fn conclude(
     let _ = std::fs::remove_dir_all(job.dir.join("working"));
     fail_point!("job-end.done");
     tracing::info!(job = %name, ?status, "job ended");
+}
+
+fn unpublished_warning(what: &str) -> String {
+    format!(
+        "output is not published, and the checkpoints are kept: {what}; a job that starts from the newest one publishes it"
+    )
 }
 
 /// Stores how a job ended, and tries again until it succeeds. Returns `false` if the process ends first: its next start

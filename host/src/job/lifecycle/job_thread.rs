@@ -10,9 +10,11 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::attempt_end::AttemptEnd;
 use super::attempt_failure::AttemptFailure;
-use super::attempt_start::{PreparedAttempt, discard_prepared_output, prepare, prepare_while_listening, requested_end};
+use super::attempt_start::{AttemptInterrupts, PreparedAttempt, prepare, prepare_while_listening};
 use super::job_end;
+use super::requested_end::requested_end;
 use super::restart::{self, Restarts};
+use super::wind_up::wind_up_sinks;
 use crate::allocator;
 use crate::error;
 use crate::job::capacity::ReservedCapacity;
@@ -21,7 +23,6 @@ use crate::job::handle::JobHandle;
 use crate::job::message::{AttemptSender, JobMessage};
 use crate::job::savepoint::CheckpointRequest;
 use crate::job::view::{FailureOutcome, JobFailure};
-use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
 use crate::runtime::InjectedFailures;
 
@@ -73,10 +74,7 @@ impl JobThread {
             };
             is_first = false;
             if let ControlFlow::Break(end) = self.wait_for_restart(&mut restarts, failure)? {
-                if end == AttemptEnd::Cancelled {
-                    discard_prepared_output(&self.job, &self.environment, &self.pipeline);
-                }
-                return Ok(end);
+                return Ok(self.wind_up(end));
             }
         }
     }
@@ -99,14 +97,23 @@ impl JobThread {
         Ok(restart::wait(delay, &self.receiver, &mut self.requests))
     }
 
+    /// Ends the sinks of a job that is cancelled while no attempt runs. Returns how the job ends.
+    fn wind_up(&self, end: AttemptEnd) -> AttemptEnd {
+        match end {
+            AttemptEnd::Cancelled => wind_up_sinks(&self.job, &self.environment, &self.pipeline, &self.receiver),
+            end => end,
+        }
+    }
+
     /// Prepares and runs one attempt. All its subtasks have ended when it returns.
     fn run_attempt(&mut self, is_first: bool, restarts: &mut Restarts) -> Result<AttemptEnd, AttemptFailure> {
-        let interrupt = Interrupt::default();
+        let interrupts = AttemptInterrupts::default();
         let sender = AttemptSender::new(self.job.begin_attempt(), self.sender.clone());
         let prepare =
-            || prepare(&self.job, &self.environment, &self.pipeline, sender, &self.injected, is_first, &interrupt);
+            || prepare(&self.job, &self.environment, &self.pipeline, sender, &self.injected, is_first, &interrupts);
         let channel = (&self.sender, &self.receiver);
-        let (prepared, messages) = prepare_while_listening(channel, &interrupt, prepare);
+        let both = [&interrupts.interrupt, &interrupts.publishing];
+        let (prepared, messages) = prepare_while_listening(channel, both, prepare);
         match prepared {
             Ok(PreparedAttempt::AlreadyFinished) => Ok(AttemptEnd::Finished),
             Ok(PreparedAttempt::AlreadyStopped) => Ok(AttemptEnd::Stopped),
@@ -114,13 +121,8 @@ impl JobThread {
                 self.requests.drain(..).for_each(|request| attempt.request(request));
                 attempt.run(messages, &self.receiver, restarts)
             }
-            Err(error) => match messages.iter().find_map(requested_end).filter(|_| interrupt.is_set()) {
-                Some(end) => {
-                    if end == AttemptEnd::Cancelled {
-                        discard_prepared_output(&self.job, &self.environment, &self.pipeline);
-                    }
-                    Ok(end)
-                }
+            Err(error) => match messages.iter().find_map(requested_end).filter(|_| interrupts.interrupt.is_set()) {
+                Some(end) => Ok(self.wind_up(end)),
                 None => {
                     // The wait for the next attempt handles these messages.
                     messages.into_iter().for_each(|message| drop(self.sender.send(message)));

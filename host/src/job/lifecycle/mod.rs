@@ -15,8 +15,10 @@ mod job_end;
 mod job_thread;
 mod region_start;
 mod regions;
+mod requested_end;
 mod restart;
 mod shutdown;
+mod wind_up;
 
 #[cfg(test)]
 mod attempt_start_tests;

@@ -35,6 +35,8 @@ pub struct RegionStart<'a> {
     pub start: &'a StartingPoint,
     /// The triggers that the sources of all regions share.
     pub triggers: &'a Arc<CheckpointTriggers>,
+    /// The committers of the sinks.
+    pub sinks: &'a SinkCommitters,
     /// The dead letters that the host keeps.
     pub letters: &'a LetterOptions,
     /// Failures on purpose.
@@ -71,6 +73,7 @@ impl RegionStart<'_> {
             triggers: Some(self.triggers.clone()),
             letters: self.letters.clone(),
             health: self.job.health.clone(),
+            sinks: self.sinks.progress(),
         };
         Execution::start(self.plan, options)
     }
@@ -125,16 +128,17 @@ impl RegionRestart {
         job.show(|record| record.restoring = start.metadata.is_some());
         let (plan, _) = plan_from(job, environment, &self.context.plan.pipeline, &start)?;
         let ids: BTreeSet<&str> = self.region.nodes.iter().map(|node| plan.pipeline.nodes[*node].id.as_str()).collect();
-        let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock, &environment.policy).only(&ids);
-        sinks.recover(job, &plan.pipeline, &start, storage)?;
+        self.context.sinks.recover_region(job, &ids, &start, storage)?;
         fail_point!("region.recovered", error::storage_failed);
         interrupt.check()?;
         job.show(|record| {
             record.restored_checkpoint = start.metadata.as_ref().map(|metadata| metadata.checkpoint_id);
         });
-        let (triggers, letters, injected) = (&self.triggers, &self.context.letters, &self.context.injected);
+        let (triggers, sinks, letters) = (&self.triggers, &*self.context.sinks, &self.context.letters);
+        let injected = &self.context.injected;
         let sender = &self.sender;
-        let region = RegionStart { job, environment, plan: &plan, start: &start, triggers, letters, injected, sender };
+        let region =
+            RegionStart { job, environment, plan: &plan, start: &start, triggers, sinks, letters, injected, sender };
         region.execute(self.index, &self.region, interrupt)
     }
 }

@@ -113,6 +113,10 @@ fn is_permanent(failure: &JobFailure) -> bool {
             | "secret-denied"
             | "state-migration-failed"
             | "stdout-closed"
+            | "sink-ahead"
+            | "sink-marker-lost"
+            | "sink-changed"
+            | "sink-fenced"
             | "record-undecodable"
             | "record-invalid"
             | "source-encoding"
@@ -141,6 +145,7 @@ pub fn wait(
                     JobMessage::SubtaskEvent { .. }
                     | JobMessage::RegionPrepared { .. }
                     | JobMessage::Uploaded { .. }
+                    | JobMessage::Published { .. }
                     | JobMessage::Prepared,
                 ) => {}
             },

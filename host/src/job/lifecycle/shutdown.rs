@@ -24,9 +24,10 @@ impl PendingShutdown {
         PendingShutdown { checkpoint, deadline_ns: now_ns.saturating_add(time_ns) }
     }
 
-    /// Returns whether the checkpoint is complete, has failed, or takes too long.
+    /// Returns whether the checkpoint is complete and published, has failed, or takes too long.
     pub fn is_over(&self, coordinator: &CheckpointCoordinator, now_ns: u64) -> bool {
-        coordinator.is_settled(self.checkpoint) || now_ns >= self.deadline_ns
+        let is_done = coordinator.is_settled(self.checkpoint) && !coordinator.has_open_publications();
+        is_done || now_ns >= self.deadline_ns
     }
 
     /// Returns the time that is left, in nanoseconds.

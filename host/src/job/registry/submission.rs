@@ -21,6 +21,10 @@ pub struct Submission {
     pub reset_watermarks: bool,
     /// Whether the sink output that was prepared for `from` is assumed to be published, without a check.
     pub assume_published: bool,
+    /// Whether that output is published if a sink's peer no longer knows whether it is.
+    pub assume_lost: bool,
+    /// Whether to start although sinks have published output that was produced after `from`, which will be published again.
+    pub allow_duplicates: bool,
     /// Whether to start without state if the state is lost: `from` is damaged, or no checkpoint of the last job of this
     /// name is usable.
     pub ignore_state: bool,

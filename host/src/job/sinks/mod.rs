@@ -6,11 +6,18 @@
 
 mod committers;
 mod existing_output;
+mod output_reader;
 mod prepared_output;
+mod publications;
+mod recovered;
 
 #[cfg(test)]
 mod committers_tests;
+#[cfg(test)]
+mod publications_tests;
 
-pub use committers::SinkCommitters;
+pub use committers::{SinkCommitters, mark_published};
 pub use existing_output::existing_output_warnings;
-pub use prepared_output::check_prepared_output;
+pub use output_reader::{LocalOutput, PublishableCheckpoint};
+pub use prepared_output::{check_prepared_output, unpublished_sinks};
+pub use publications::Publications;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::access::PipelinePaths;
-use crate::checkpoint::CheckpointMetadata;
+use crate::checkpoint::{CheckpointMetadata, SubtaskMetadata};
 use crate::connector;
 use crate::error::{Error, Result};
 use crate::pipeline::{NodeKind, PipelineSpec, SinkConfig};
@@ -15,6 +15,23 @@ pub fn committables(metadata: &CheckpointMetadata) -> BTreeMap<&str, Vec<Vec<u8>
     };
     let all = metadata.operators.iter().map(|operator| (operator.id.as_str(), of_sink(operator)));
     all.filter(|(_, committables)| !committables.is_empty()).collect()
+}
+
+/// Returns the bytes that a sink prepared for a checkpoint and does not know to be published.
+pub fn prepared_bytes(metadata: &CheckpointMetadata, sink: &str) -> u64 {
+    let of_subtask = |subtask: &SubtaskMetadata| {
+        let inline = subtask.committable.as_ref().map_or(0, |committable| committable.len() as u64);
+        subtask.output.iter().fold(inline, |sum, file| sum.saturating_add(file.bytes))
+    };
+    metadata.subtasks(sink).iter().map(of_subtask).fold(0, u64::saturating_add)
+}
+
+/// Returns the sinks whose output in a checkpoint is not known to be published.
+pub fn unpublished_sinks(metadata: &CheckpointMetadata) -> Vec<&str> {
+    let is_sink = |committables: &[Vec<u8>]| {
+        committables.iter().any(|committable| !connector::is_letter_committable(committable))
+    };
+    committables(metadata).into_iter().filter(|(_, all)| is_sink(all)).map(|(sink, _)| sink).collect()
 }
 
 /// Checks that a pipeline can publish what another job prepared for a checkpoint. Changes nothing. Returns warnings.

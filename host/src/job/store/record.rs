@@ -64,6 +64,9 @@ pub struct JobRecord {
     /// Whether the job owns `from` and removes it once it has a checkpoint of its own.
     #[serde(default)]
     pub claim: bool,
+    /// What the job had promised to publish and had not when it ended. Its checkpoints are kept then.
+    #[serde(default)]
+    pub unpublished: Option<String>,
     /// Whether the job has ended and its checkpoints are still to be removed.
     #[serde(default)]
     pub checkpoints_to_remove: bool,
@@ -79,6 +82,12 @@ pub struct JobRecord {
     /// Whether the sink output that `from` committed to is published: by this job, or assumed so on request.
     #[serde(default, rename = "promises_kept")]
     pub origin_published: bool,
+    /// Whether the job may publish again what was published after `from`.
+    #[serde(default)]
+    pub allow_duplicates: bool,
+    /// Whether the job publishes sink output that `from` committed to if nobody knows whether it is published.
+    #[serde(default)]
+    pub assume_lost: bool,
     /// The delivery guarantee, for each source and sink.
     pub guarantee: String,
     /// Warnings that are shown with the job.
@@ -148,7 +157,10 @@ impl JobRecord {
     pub fn stop_view(&self, request_id: &str) -> Option<SavepointView> {
         let stop = self.stop.as_ref().filter(|stop| stop.request_id == request_id)?;
         Some(match self.status {
-            JobStatus::Finished if stop.location.is_some() => stop.completed(),
+            JobStatus::Finished if stop.location.is_some() => match &self.unpublished {
+                None => stop.completed(),
+                Some(why) => stop.failed(why.clone()),
+            },
             status if status.is_final() => {
                 let why = self.failure.as_ref().map_or("the job has ended", |failure| &failure.message);
                 stop.failed(match stop.location {

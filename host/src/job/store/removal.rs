@@ -5,11 +5,13 @@
 use std::fs;
 use std::sync::Arc;
 
-use crate::checkpoint::{self, CheckpointStorage, StorageLocation, StoredCheckpoint};
+use super::record::JobRecord;
+use crate::checkpoint::{self, CheckpointKind, CheckpointStorage, StorageLocation, StoredCheckpoint, Verification};
 use crate::error::{self, Result};
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::restore::OriginRegistry;
+use crate::job::sinks::unpublished_sinks;
 use crate::pipeline::PipelineSpec;
 
 /// Removes the checkpoints of an ended job, if its record says so. If that fails, or another job needs one of them, the
@@ -31,8 +33,9 @@ pub fn remove_checkpoints_of_ended(job: &JobHandle, environment: &JobEnvironment
 }
 
 /// Removes an ended job: its checkpoints, then its record. Its savepoints remain. Error: `job-state` if the job has not
-/// ended, or if another job starts from one of its checkpoints.
-pub fn remove_job(job: &Arc<JobHandle>, environment: &JobEnvironment) -> Result<()> {
+/// ended, if another job starts from one of its checkpoints, or if its newest checkpoint has promised output that is not published, unless
+/// `discards_unpublished`.
+pub fn remove_job(job: &Arc<JobHandle>, environment: &JobEnvironment, discards_unpublished: bool) -> Result<()> {
     let _held = job.removal.lock();
     let record = job.record();
     if !record.status.is_final() {
@@ -41,6 +44,9 @@ pub fn remove_job(job: &Arc<JobHandle>, environment: &JobEnvironment) -> Result<
     }
     let storage = storage_of(job, environment)?;
     check_unneeded(&environment.origins, &storage.root().join(&record.id), &record.id)?;
+    if !discards_unpublished {
+        check_published(&storage, &record)?;
+    }
     storage.remove_job(&record.id)?;
     job.show(|record| record.checkpoints_to_remove = false);
     let failed = |cause: std::io::Error| error::data_dir_failed(format!("{}: {cause}", job.dir.display()));
@@ -52,6 +58,19 @@ pub fn remove_job(job: &Arc<JobHandle>, environment: &JobEnvironment) -> Result<
     }
     fail_point!("job.remove-folder", error::data_dir_failed);
     fs::remove_dir_all(&job.dir).map_err(failed)
+}
+
+/// Checks that the newest checkpoint of a job has no output that would be lost with it.
+fn check_published(storage: &CheckpointStorage, record: &JobRecord) -> Result<()> {
+    // A damaged checkpoint has nothing to lose.
+    let Ok(Some((newest, _))) = storage.newest_usable(&record.id, Verification::Lengths) else { return Ok(()) };
+    // Savepoints are not removed with the job.
+    let sinks = if newest.kind == CheckpointKind::Savepoint { Vec::new() } else { unpublished_sinks(&newest) };
+    let Some(sink) = sinks.first() else { return Ok(()) };
+    let (name, checkpoint) = (&record.name, newest.checkpoint_id);
+    Err(error::job_state(format!("checkpoint {checkpoint} of job `{name}` has output of sink `{sink}` that is not published")).hint(
+        "start a job from the checkpoint, which publishes it; or remove the job with --discard-unpublished, which loses that output",
+    ))
 }
 
 /// Removes a savepoint in any storage. Error: `job-state` if a job starts from it.

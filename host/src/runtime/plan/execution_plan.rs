@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::chaining::ChainGraph;
 use super::delivery_guarantee::delivery_guarantee;
-use super::error_context::in_setting;
+use super::error_context::{in_node, in_setting};
 use super::event_time_check::check_event_time;
 use super::function_checks::check_function;
 use super::functions::{FunctionPlans, function_of};
@@ -15,9 +15,9 @@ use super::source_checks::{check_first_timestamps, check_source};
 use crate::access::PipelinePaths;
 use crate::checkpoint::CheckpointMetadata;
 use crate::connector::{self, SourceCheck};
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::operator::join_states;
-use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
+use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec, SinkNode};
 use crate::sandbox::FunctionKind;
 
 /// The plan of a job: its chains, edges and functions.
@@ -135,9 +135,22 @@ impl ExecutionPlan {
             }
             NodeKind::Sink(sink) => {
                 connector::check_sink(&sink.connector, paths).map_err(|error| in_setting("sink", node, error))?;
+                self.check_publication(node, sink)?;
                 Ok(None)
             }
         }
+    }
+
+    /// Checks that a sink which publishes with checkpoints has regular ones. Error: `manifest-invalid`.
+    fn check_publication(&self, node: &PipelineNode, sink: &SinkNode) -> Result<()> {
+        if !connector::uses_outbox(&sink.connector) || self.pipeline.checkpoint.is_periodic() {
+            return Ok(());
+        }
+        let error = error::manifest_invalid(
+            "it publishes with checkpoints, but [checkpoint] has no interval or records",
+        )
+        .hint("set `interval = \"1s\"` in [checkpoint], or a guarantee of at-least-once if the connector has one");
+        Err(in_node("sink", node, "connector", error))
     }
 
     /// Returns the type of the keys of an operator, such as `i64` or `(string, i64)`. Empty if it has no keys or their type is not

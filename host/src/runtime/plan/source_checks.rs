@@ -45,6 +45,8 @@ pub(super) fn check_first_timestamps(
         parallelism: 1,
         clock,
         base_dir: paths.base_dir.clone(),
+        working_dir: Default::default(),
+        progress: Default::default(),
         policy: paths.policy.clone(),
         seed: 0,
         interrupt: Interrupt::default(),

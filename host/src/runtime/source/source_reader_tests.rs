@@ -55,6 +55,8 @@ impl ReaderHarness {
             parallelism: 1,
             clock: clock.clone(),
             base_dir: path.to_owned(),
+            working_dir: Default::default(),
+            progress: Default::default(),
             policy: Default::default(),
             seed: 0,
             interrupt: Interrupt::default(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::access::PipelinePaths;
 use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
-use crate::connector::{HealthBoard, LetterQuota};
+use crate::connector::{HealthBoard, LetterQuota, SinkProgress};
 use crate::model::Interrupt;
 use crate::permits::JobShare;
 use crate::runtime::injected_failures::InjectedFailures;
@@ -51,6 +51,8 @@ pub struct ExecutionOptions {
     pub health: HealthBoard,
     /// Where dead letters are kept and replayed from.
     pub letters: LetterOptions,
+    /// How far the publications of sinks are, by node.
+    pub sinks: BTreeMap<String, SinkProgress>,
 }
 
 /// How the host keeps the dead letters of a job that no node reads.

@@ -41,6 +41,8 @@ impl SubtaskContext {
             parallelism: node.parallelism,
             clock: self.options.clock.clone(),
             base_dir: self.options.paths.base_dir.clone(),
+            working_dir: self.options.working_dir.join(format!("{}-{}", node.id, self.subtask)),
+            progress: self.options.sinks.get(&node.id).cloned().unwrap_or_default(),
             policy: self.options.paths.policy.clone(),
             seed: self.options.seed,
             interrupt: self.options.interrupt.clone(),

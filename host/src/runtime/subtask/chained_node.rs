@@ -112,12 +112,12 @@ impl ChainedNode {
             }
             NodeTask::Sink { sink, counters } => {
                 snapshot.counters = *counters;
-                snapshot.committable = sink.prepare(barrier.checkpoint)?;
+                snapshot.prepared = sink.prepare(barrier.checkpoint)?;
                 fail_point!("snapshot.sink-prepared", crate::error::sink_unwritable);
             }
         }
         if let Some(letters) = &mut self.letters {
-            snapshot.committable = letters.sink.prepare(barrier.checkpoint)?;
+            snapshot.prepared = letters.sink.prepare(barrier.checkpoint)?;
             snapshot.source_position = letters.replay.as_ref().map(ReplayFeed::position).transpose()?.flatten();
         }
         snapshot.times.sync_ns = clock.monotonic_ns().saturating_sub(started_ns);

@@ -5,13 +5,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use super::committable::{self, PartStatus, is_absent, locate};
 use super::sink_part::{PartNaming, SinkPart, unwritable};
 use crate::access::{AccessPolicy, PinnedFolder};
 use crate::connector::context::ConnectorContext;
-use crate::connector::sink::Committer;
+use crate::connector::sink::{Committer, Recovered, SinkOutput};
 use crate::error::{Result, sink_unwritable};
 
 /// Number of parts that are remembered as published.
@@ -24,18 +23,18 @@ pub(in crate::connector) struct FileCommitter {
     node: String,
     /// Names of the last published parts. Two checkpoints may list the same part, and a reader may remove the published file
     /// in between.
-    published: Mutex<VecDeque<String>>,
+    published: VecDeque<String>,
 }
 
 impl FileCommitter {
     pub(in crate::connector) fn new(path: &Path, context: &ConnectorContext) -> FileCommitter {
         let (parts, node) = (PartNaming::new(path, context), context.node.clone());
-        FileCommitter { parts, policy: context.policy.clone(), node, published: Mutex::new(VecDeque::new()) }
+        FileCommitter { parts, policy: context.policy.clone(), node, published: VecDeque::new() }
     }
 
     /// Publishes the pending parts. Returns the changed and missing parts, except those that this committer has already
     /// published.
-    fn publish_all(&self, parts: Vec<SinkPart>) -> Result<Vec<(SinkPart, PartStatus)>> {
+    fn publish_all(&mut self, parts: Vec<SinkPart>) -> Result<Vec<(SinkPart, PartStatus)>> {
         let mut unexpected = Vec::new();
         for part in &parts {
             let found = self.publish(part)?;
@@ -48,7 +47,9 @@ impl FileCommitter {
             self.sync()?;
         }
         let is_unexpected = |part: &SinkPart| unexpected.iter().any(|(other, _)| other == part);
-        parts.into_iter().filter(|part| !is_unexpected(part)).for_each(|part| self.remember(part));
+        for part in parts.into_iter().filter(|part| !is_unexpected(part)) {
+            self.remember(part);
+        }
         Ok(unexpected)
     }
 
@@ -83,16 +84,21 @@ impl FileCommitter {
         Ok(())
     }
 
-    fn remember(&self, part: SinkPart) {
-        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        if published.len() == REMEMBERED {
-            published.pop_front();
+    fn remember(&mut self, part: SinkPart) {
+        if self.published.len() == REMEMBERED {
+            self.published.pop_front();
         }
-        published.push_back(part.name);
+        self.published.push_back(part.name);
     }
 
     fn is_remembered(&self, part: &SinkPart) -> bool {
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).contains(&part.name)
+        self.published.contains(&part.name)
+    }
+
+    /// Removes all parts of this job and node that are not published.
+    fn remove_pending(&self) -> Result<()> {
+        fail_point!("sink.discard", sink_unwritable);
+        self.remove(self.parts.folder.open_pending(), |name| self.parts.is_pending_of_ours(name))
     }
 
     /// Removes the files of a folder whose names satisfy `is_ours`. A missing folder counts as empty.
@@ -119,8 +125,8 @@ impl FileCommitter {
 impl Committer for FileCommitter {
     /// Errors: `sink-unwritable` if a part is neither pending nor published, because its records are lost before a reader saw
     /// them; `checkpoint-corrupt` if a pending part has another length than promised.
-    fn commit(&self, committables: &[Vec<u8>]) -> Result<()> {
-        let unexpected = self.publish_all(self.decode(committables)?)?;
+    fn commit(&mut self, output: &SinkOutput<'_>) -> Result<()> {
+        let unexpected = self.publish_all(self.decode(&output.committables)?)?;
         let Some((part, found)) = unexpected.first() else { return Ok(()) };
         let what = match found {
             PartStatus::Changed => "was changed after it was published",
@@ -131,29 +137,35 @@ impl Committer for FileCommitter {
 
     /// Reports a missing or changed part by name instead of failing: most likely it was published before the crash, and then
     /// its reader removed it.
-    fn recover(&self, restored: Option<u64>, committables: &[Vec<u8>]) -> Result<Vec<String>> {
-        let unexpected = self.publish_all(self.decode(committables)?)?;
-        fail_point!("sink.discard", sink_unwritable);
-        self.remove(self.parts.folder.open_pending(), |name| self.parts.is_pending_of_ours(name))?;
+    fn recover(&mut self, restored: Option<&SinkOutput<'_>>) -> Result<Recovered> {
+        let parts = restored.map(|output| self.decode(&output.committables)).transpose()?.unwrap_or_default();
+        let unexpected = self.publish_all(parts)?;
+        self.remove_pending()?;
         fail_point!("sink.withdraw", sink_unwritable);
+        let restored = restored.map(|output| output.checkpoint);
         self.remove(self.parts.folder.open(), |name| {
             self.parts
                 .checkpoint_of(name)
                 .is_some_and(|checkpoint| restored.is_none_or(|restored| checkpoint > restored))
         })?;
         self.sync()?;
-        let names = unexpected.iter().map(|(part, _)| part.name.clone()).collect();
+        let missing = unexpected.iter().map(|(part, _)| part.name.clone()).collect();
         // The next checkpoint may list them again.
         unexpected.into_iter().for_each(|(part, _)| self.remember(part));
-        Ok(names)
+        Ok(Recovered::Done { missing })
     }
 
-    fn adopt(&self, committables: &[Vec<u8>]) -> Result<Vec<String>> {
-        let promise = committable::judge(committables, Some(&self.parts.folder), &self.policy, &self.node)?;
+    fn adopt(&mut self, output: &SinkOutput<'_>, _assume_lost: bool) -> Result<Recovered> {
+        let promise = committable::judge(&output.committables, Some(&self.parts.folder), &self.policy, &self.node)?;
         let unexpected = self.publish_all(promise.own)?;
         // A reader may remove a part as soon as it is published.
         let changed =
             unexpected.into_iter().filter(|(_, found)| *found == PartStatus::Changed).map(|(part, _)| part.name);
-        Ok(promise.unknown.into_iter().chain(changed).collect())
+        Ok(Recovered::Done { missing: promise.unknown.into_iter().chain(changed).collect() })
+    }
+
+    fn discard(&mut self) -> Result<()> {
+        self.remove_pending()?;
+        self.sync()
     }
 }

@@ -9,8 +9,8 @@ use super::file_sink::FileSink;
 use super::sink_part::SinkPart;
 use crate::access::AccessPolicy;
 use crate::connector::context::ConnectorContext;
-use crate::connector::sink::{Committer, Sink};
-use crate::connector::testing::{context, subtask_of};
+use crate::connector::sink::{Committer, Recovered, Sink};
+use crate::connector::testing::{context, finished, no_missing, output, subtask_of};
 use crate::connector::versioned_bytes;
 use crate::format::RecordEncoder;
 use crate::model::{Batch, NO_TIMESTAMP};
@@ -63,7 +63,7 @@ fn write(sink: &mut FileSink, value: &str) {
 
 fn prepare(sink: &mut FileSink, checkpoint: u64, value: &str) -> Vec<Vec<u8>> {
     write(sink, value);
-    vec![sink.prepare(checkpoint).unwrap().unwrap()]
+    vec![finished(sink.prepare(checkpoint).unwrap()).unwrap()]
 }
 
 #[test]
@@ -72,11 +72,11 @@ fn a_commit_publishes_and_can_be_repeated() {
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
     assert_eq!(setup.published(), "");
-    setup.committer().commit(&one).unwrap();
+    setup.committer().commit(&output(1, &one)).unwrap();
     assert!(setup.out().join("part-0123456789abcdef-delays-000-00000001.txt").is_file());
     assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 0));
-    setup.committer().commit(&one).unwrap();
-    setup.committer().recover(Some(1), &one).unwrap();
+    setup.committer().commit(&output(1, &one)).unwrap();
+    setup.committer().recover(Some(&output(1, &one))).unwrap();
     assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 0));
 }
 
@@ -89,7 +89,7 @@ fn recovery_publishes_the_parts_of_a_complete_checkpoint() {
     sink.flush().unwrap();
     std::mem::forget(sink); // a crash runs no destructors
     assert_eq!(setup.pending(), 2);
-    setup.committer().recover(Some(1), &one).unwrap();
+    setup.committer().recover(Some(&output(1, &one))).unwrap();
     assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 0));
 }
 
@@ -97,10 +97,10 @@ fn recovery_publishes_the_parts_of_a_complete_checkpoint() {
 fn recovery_removes_the_parts_of_an_incomplete_checkpoint() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
-    setup.committer().commit(&prepare(&mut sink, 1, "one")).unwrap();
+    setup.committer().commit(&output(1, &prepare(&mut sink, 1, "one"))).unwrap();
     prepare(&mut sink, 2, "two");
     drop(sink);
-    setup.committer().recover(Some(1), &[]).unwrap();
+    setup.committer().recover(Some(&output(1, &[]))).unwrap();
     assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 0));
 }
 
@@ -109,12 +109,12 @@ fn recovery_removes_parts_published_after_the_restored_checkpoint() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     for (checkpoint, value) in [(1, "one"), (2, "two"), (3, "three")] {
-        setup.committer().commit(&prepare(&mut sink, checkpoint, value)).unwrap();
+        setup.committer().commit(&output(checkpoint, &prepare(&mut sink, checkpoint, value))).unwrap();
     }
     assert_eq!(setup.published(), "one two three ");
-    setup.committer().recover(Some(2), &[]).unwrap();
+    setup.committer().recover(Some(&output(2, &[]))).unwrap();
     assert_eq!(setup.published(), "one two ");
-    setup.committer().recover(None, &[]).unwrap();
+    setup.committer().recover(None).unwrap();
     assert_eq!(setup.published(), "");
 }
 
@@ -134,7 +134,7 @@ fn recovery_never_touches_the_files_of_others() {
         let mut sink =
             FileSink::open(Path::new("out"), RecordEncoder::new(EncodingSettings::default()), &context).unwrap();
         let committable = prepare(&mut sink, 7, "theirs");
-        FileCommitter::new(Path::new("out"), &context).commit(&committable).unwrap();
+        FileCommitter::new(Path::new("out"), &context).commit(&output(1, &committable)).unwrap();
         prepare(&mut sink, 8, "theirs");
         write(&mut sink, "theirs");
         std::mem::forget(sink);
@@ -145,7 +145,7 @@ fn recovery_never_touches_the_files_of_others() {
         fs::write(setup.out().join(name), "mine\n").unwrap();
     }
     assert_eq!(setup.pending(), 6);
-    setup.committer().recover(None, &[]).unwrap();
+    setup.committer().recover(None).unwrap();
     assert_eq!(setup.published().matches("theirs").count(), 3);
     assert_eq!(setup.published().matches("mine").count(), 3);
     assert_eq!(setup.pending(), 6);
@@ -156,16 +156,16 @@ fn a_removed_part_fails_a_commit_but_not_a_restore() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     let one = prepare(&mut sink, 1, "one");
-    let committer = setup.committer();
-    committer.commit(&one).unwrap();
+    let mut committer = setup.committer();
+    committer.commit(&output(1, &one)).unwrap();
     fs::remove_file(setup.out().join("part-0123456789abcdef-delays-000-00000001.txt")).unwrap();
-    committer.commit(&one).expect("the part was published and then removed by a reader");
-    let error = setup.committer().commit(&one).unwrap_err();
+    committer.commit(&output(1, &one)).expect("the part was published and then removed by a reader");
+    let error = setup.committer().commit(&output(1, &one)).unwrap_err();
     assert_eq!(error.code, "sink-unwritable");
     assert!(error.message.contains("part-0123456789abcdef-delays-000-00000001.txt"), "{error}");
-    let restarted = setup.committer();
-    restarted.recover(Some(1), &one).unwrap();
-    restarted.commit(&one).unwrap();
+    let mut restarted = setup.committer();
+    restarted.recover(Some(&output(1, &one))).unwrap();
+    restarted.commit(&output(1, &one)).unwrap();
 }
 
 #[test]
@@ -175,24 +175,24 @@ fn a_pending_part_of_another_length_is_corrupt() {
     let one = prepare(&mut sink, 1, "one");
     let pending = setup.out().join(".pending/part-0123456789abcdef-delays-000-00000001.txt");
     fs::write(&pending, "on").unwrap();
-    assert_eq!(setup.committer().commit(&one).unwrap_err().code, "checkpoint-corrupt");
-    assert_eq!(setup.committer().recover(Some(1), &one).unwrap_err().code, "checkpoint-corrupt");
+    assert_eq!(setup.committer().commit(&output(1, &one)).unwrap_err().code, "checkpoint-corrupt");
+    assert_eq!(setup.committer().recover(Some(&output(1, &one))).unwrap_err().code, "checkpoint-corrupt");
     assert_eq!(setup.published(), "");
 }
 
 #[test]
 fn a_committable_cannot_select_an_arbitrary_file() {
     let setup = SinkFixture::new();
-    let committer = setup.committer();
+    let mut committer = setup.committer();
     setup.sink();
     fs::write(setup.folder.path().join("part-victim.txt"), "mine").unwrap();
     for name in ["../part-victim.txt", "part-/../../part-victim.txt", "notes.txt", ""] {
         let part = SinkPart { name: name.to_owned(), bytes: 4 };
         let committable = committable::encode(Path::new("out"), &[part]).unwrap();
-        assert_eq!(committer.commit(&[committable]).unwrap_err().code, "checkpoint-corrupt", "{name}");
+        assert_eq!(committer.commit(&output(1, &[committable])).unwrap_err().code, "checkpoint-corrupt", "{name}");
     }
     for bytes in [&b""[..], b"\x01\xff\xff\xff\xff\x0f", b"\x02\x00", b"\x03\x00", b"\x01\x00x"] {
-        assert_eq!(committer.recover(Some(1), &[bytes.to_vec()]).unwrap_err().code, "checkpoint-corrupt");
+        assert_eq!(committer.recover(Some(&output(1, &[bytes.to_vec()]))).unwrap_err().code, "checkpoint-corrupt");
     }
     assert!(setup.folder.path().join("part-victim.txt").is_file());
 }
@@ -200,7 +200,7 @@ fn a_committable_cannot_select_an_arbitrary_file() {
 #[test]
 fn a_missing_folder_needs_no_recovery() {
     let setup = SinkFixture::new();
-    setup.committer().recover(None, &[]).unwrap();
+    setup.committer().recover(None).unwrap();
     assert!(!setup.out().exists());
 }
 
@@ -210,7 +210,7 @@ fn special_characters_in_ids_cannot_leave_the_folder() {
     let context = ConnectorContext { job_id: "../a-b".to_owned(), node: "x/é".to_owned(), ..setup.context() };
     let mut sink = FileSink::open(Path::new("out"), RecordEncoder::new(EncodingSettings::default()), &context).unwrap();
     let committable = prepare(&mut sink, 1, "one");
-    FileCommitter::new(Path::new("out"), &context).commit(&committable).unwrap();
+    FileCommitter::new(Path::new("out"), &context).commit(&output(1, &committable)).unwrap();
     assert!(setup.out().join("part-%2E%2E%2Fa%2Db-x%2F%C3%A9-000-00000001.txt").is_file());
 }
 
@@ -226,12 +226,12 @@ fn another_job_publishes_the_promised_parts_and_removes_nothing() {
     let one = prepare(&mut sink, 1, "one");
     prepare(&mut sink, 2, "two");
     for _ in 0..2 {
-        assert_eq!(committer_of_another_job(&setup, "out").adopt(&one).unwrap(), [""; 0]);
+        assert_eq!(committer_of_another_job(&setup, "out").adopt(&output(1, &one), false).unwrap(), no_missing());
         assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 1));
     }
     // The job that prepared the part may publish it as well.
-    setup.committer().commit(&one).unwrap();
-    setup.committer().recover(Some(1), &one).unwrap();
+    setup.committer().commit(&output(1, &one)).unwrap();
+    setup.committer().recover(Some(&output(1, &one))).unwrap();
     assert_eq!((setup.published().as_str(), setup.pending()), ("one ", 0));
 }
 
@@ -239,10 +239,10 @@ fn another_job_publishes_the_promised_parts_and_removes_nothing() {
 fn a_moved_folder_still_keeps_the_promise() {
     let setup = SinkFixture::new();
     let one = prepare(&mut setup.sink(), 1, "one");
-    let error = committer_of_another_job(&setup, "elsewhere").adopt(&one).unwrap_err();
+    let error = committer_of_another_job(&setup, "elsewhere").adopt(&output(1, &one), false).unwrap_err();
     assert_eq!(error.code, "sink-changed");
     fs::rename(setup.out(), setup.folder.path().join("elsewhere")).unwrap();
-    committer_of_another_job(&setup, "elsewhere").adopt(&one).unwrap();
+    committer_of_another_job(&setup, "elsewhere").adopt(&output(1, &one), false).unwrap();
     let name = "part-0123456789abcdef-delays-000-00000001.txt";
     assert!(setup.folder.path().join("elsewhere").join(name).is_file());
 }
@@ -252,13 +252,17 @@ fn a_committable_of_version_1_is_published_or_reported_by_name() {
     let setup = SinkFixture::new();
     let mut sink = setup.sink();
     write(&mut sink, "one");
-    sink.prepare(1).unwrap();
+    finished(sink.prepare(1).unwrap());
     let name = "part-0123456789abcdef-delays-000-00000001.txt".to_owned();
     let part = SinkPart { name: name.clone(), bytes: 4 };
     let version_1 = [versioned_bytes::encode(1, &[part][..]).unwrap()];
-    let elsewhere = committer_of_another_job(&setup, "elsewhere");
-    assert_eq!(elsewhere.adopt(&version_1).unwrap(), [name], "version 1 does not store the folder");
+    let mut elsewhere = committer_of_another_job(&setup, "elsewhere");
+    assert_eq!(
+        elsewhere.adopt(&output(1, &version_1), false).unwrap(),
+        Recovered::Done { missing: vec![name] },
+        "version 1 does not store the folder"
+    );
     assert_eq!(check_promise(&version_1, None, &AccessPolicy::default(), "delays").unwrap_err().code, "sink-changed");
-    assert_eq!(committer_of_another_job(&setup, "out").adopt(&version_1).unwrap(), [""; 0]);
+    assert_eq!(committer_of_another_job(&setup, "out").adopt(&output(1, &version_1), false).unwrap(), no_missing());
     assert_eq!(setup.published(), "one ");
 }

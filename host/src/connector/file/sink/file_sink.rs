@@ -1,18 +1,20 @@
 //! The file sink: one file (part) per subtask and checkpoint.
 //!
-//! Values between two checkpoints go to an open part. `prepare` syncs it to disk under its pending name. The committer
-//! publishes it by a rename.
+//! Values between two checkpoints go to an open part. `prepare` seals it. The upload of the checkpoint syncs it to disk under its
+//! pending name (`sealed_part`), and the committer publishes it by a rename.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::committable::{self, is_absent};
+use super::sealed_part::{SealedPart, SealedPartState};
 use super::sink_part::{PartNaming, SinkPart, unwritable};
 use crate::access::{AccessPolicy, denied_or};
 use crate::clock::random_u64;
 use crate::connector::context::ConnectorContext;
-use crate::connector::sink::{Sink, unwritable_record};
+use crate::connector::sink::{Prepared, Sink, unwritable_record};
 use crate::error::{Result, sink_unwritable};
 use crate::format::RecordEncoder;
 use crate::model::Batch;
@@ -26,7 +28,9 @@ pub(in crate::connector) struct FileSink {
     /// The canonical path of the sink's folder. A job that restores the checkpoint finds the folder by it.
     folder: PathBuf,
     subtask: u32,
-    /// Name of the open part. It is unique to this sink, so a leftover from before a restart does not collide.
+    /// Makes the name of the open part unique, so that neither a sealed part nor a leftover from before a restart collides.
+    token: u64,
+    /// Name of the open part.
     open_name: String,
     /// Path of the open part, for messages.
     pub(super) open_path: PathBuf,
@@ -35,8 +39,8 @@ pub(in crate::connector) struct FileSink {
     /// The records of one batch, kept for their allocation.
     encoded: Vec<u8>,
     node: String,
-    /// Parts that were prepared and are not known to be published. If a checkpoint fails, the next one lists its parts again.
-    outstanding: Vec<SinkPart>,
+    /// Parts that were sealed and are not known to be published. If a checkpoint fails, the next one lists its parts again.
+    outstanding: Vec<Arc<SealedPart>>,
 }
 
 /// A part that is being written.
@@ -71,6 +75,7 @@ impl FileSink {
             subtask: context.subtask,
             open_path: parts.folder.pending_path().join(&open_name),
             open_name,
+            token,
             parts,
             open: None,
             encoder,
@@ -94,24 +99,33 @@ impl FileSink {
         Ok(self.open.insert(file))
     }
 
-    /// Syncs the open part to disk and renames it to its pending name.
-    fn finish_part(&mut self, checkpoint: u64) -> Result<()> {
-        let Some(open) = &mut self.open else {
-            return Ok(());
-        };
-        let bytes = open.bytes;
-        fail_point!("sink.sync", sink_unwritable);
-        let synced = open.file.flush().and_then(|()| open.file.get_ref().sync_all());
-        synced.map_err(|error| unwritable(&self.open_path, &error))?;
-        let name = self.parts.name(self.subtask, checkpoint);
-        let folder = &self.parts.folder;
-        fail_point!("sink.rename", sink_unwritable);
-        let renamed = folder.rename_to_pending(&self.open_name, &name);
-        renamed.map_err(|error| unwritable(&folder.pending_path().join(&name), &error))?;
+    /// Ends the open part, if there is one.
+    fn seal_part(&mut self, checkpoint: u64) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.file.flush().map_err(|error| unwritable(&self.open_path, &error))?;
+        let file = open.file.get_ref().try_clone().map_err(|error| unwritable(&self.open_path, &error))?;
+        let part = SinkPart { name: self.parts.name(self.subtask, checkpoint), bytes: open.bytes };
+        self.outstanding.push(SealedPart::new(part, file, &self.open_name, &self.parts.folder));
         self.open = None;
-        fail_point!("sink.sync-pending", sink_unwritable);
-        folder.sync_pending().map_err(|error| unwritable(&folder.pending_path(), &error))?;
-        self.outstanding.push(SinkPart { name, bytes });
+        self.token = self.token.wrapping_add(1);
+        self.open_name = self.parts.open_name(self.subtask, self.token);
+        self.open_path = self.parts.folder.pending_path().join(&self.open_name);
+        Ok(())
+    }
+
+    /// Drops the parts that were published. Error: `sink-unwritable` if the records of a part may be lost.
+    fn check_outstanding(&mut self) -> Result<()> {
+        for part in &self.outstanding {
+            part.check()?;
+        }
+        if !self.outstanding.is_empty()
+            && let Ok(pending) = self.parts.folder.open_pending()
+        {
+            self.outstanding.retain(|part| {
+                part.state() != SealedPartState::Pending
+                    || pending.file_length(&part.part.name).map_or_else(|error| !is_absent(&error), |_| true)
+            });
+        }
         Ok(())
     }
 }
@@ -133,18 +147,20 @@ impl Sink for FileSink {
         written.map_err(|error| unwritable(&self.open_path, &error))
     }
 
-    fn prepare(&mut self, checkpoint: u64) -> Result<Option<Vec<u8>>> {
-        if !self.outstanding.is_empty()
-            && let Ok(pending) = self.parts.folder.open_pending()
-        {
-            self.outstanding
-                .retain(|part| pending.file_length(&part.name).map_or_else(|error| !is_absent(&error), |_| true));
-        }
-        self.finish_part(checkpoint)?;
+    fn prepare(&mut self, checkpoint: u64) -> Result<Prepared> {
+        self.check_outstanding()?;
+        self.seal_part(checkpoint)?;
         if self.outstanding.is_empty() {
-            return Ok(None);
+            return Ok(Prepared::default());
         }
-        committable::encode(&self.folder, &self.outstanding).map(Some)
+        let parts: Vec<SinkPart> = self.outstanding.iter().map(|part| part.part.clone()).collect();
+        let is_unfinished = |part: &&Arc<SealedPart>| part.state() != SealedPartState::Pending;
+        let unfinished: Vec<Arc<SealedPart>> = self.outstanding.iter().filter(is_unfinished).cloned().collect();
+        Ok(Prepared {
+            committable: Some(committable::encode(&self.folder, &parts)?),
+            files: Vec::new(),
+            finish: Some(Box::new(move || unfinished.iter().try_for_each(|part| part.finish()))),
+        })
     }
 
     fn flush(&mut self) -> Result<()> {

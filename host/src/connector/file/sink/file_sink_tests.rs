@@ -9,7 +9,7 @@ use super::file_sink::{BUFFER_BYTES, FileSink, check};
 use super::sink_part::SinkPart;
 use crate::access::AccessPolicy;
 use crate::connector::sink::Sink;
-use crate::connector::testing::{context, subtask_of};
+use crate::connector::testing::{context, finished, subtask_of};
 use crate::format::RecordEncoder;
 use crate::model::{Batch, NO_TIMESTAMP};
 use crate::pipeline::EncodingSettings;
@@ -37,10 +37,10 @@ fn a_prepared_part_is_complete_and_unpublished() {
     )
     .unwrap();
     let out = folder.path().join("out");
-    assert_eq!(sink.prepare(1).unwrap(), None, "nothing was written");
+    assert_eq!(finished(sink.prepare(1).unwrap()), None, "nothing was written");
     sink.write(&batch(&["a", ""])).unwrap();
     sink.write(&batch(&["c"])).unwrap();
-    let committable = sink.prepare(2).unwrap().unwrap();
+    let committable = finished(sink.prepare(2).unwrap()).unwrap();
     let name = "part-0123456789abcdef-delays-004-00000002.txt";
     let prepared = committable::decode(&[committable], "delays").unwrap().remove(0);
     assert_eq!(prepared.folder, Some(out.canonicalize().unwrap()));
@@ -57,15 +57,46 @@ fn a_part_of_a_failed_checkpoint_is_listed_again_until_it_is_published() {
         FileSink::open(Path::new(""), RecordEncoder::new(EncodingSettings::default()), &context(folder.path()))
             .unwrap();
     sink.write(&batch(&["a"])).unwrap();
-    let first = sink.prepare(1).unwrap().unwrap();
-    assert_eq!(sink.prepare(2).unwrap().unwrap(), first);
+    let first = finished(sink.prepare(1).unwrap()).unwrap();
+    assert_eq!(finished(sink.prepare(2).unwrap()).unwrap(), first);
     sink.write(&batch(&["b"])).unwrap();
-    let parts = committable::decode(&[sink.prepare(3).unwrap().unwrap()], "delays").unwrap().remove(0).parts;
+    let parts = committable::decode(&[finished(sink.prepare(3).unwrap()).unwrap()], "delays").unwrap().remove(0).parts;
     assert_eq!(parts.len(), 2);
     for part in parts {
         fs::rename(folder.path().join(".pending").join(&part.name), folder.path().join(&part.name)).unwrap();
     }
-    assert_eq!(sink.prepare(4).unwrap(), None);
+    assert_eq!(finished(sink.prepare(4).unwrap()), None);
+}
+
+#[test]
+fn a_checkpoint_that_is_given_up_leaves_its_parts_to_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let encoder = RecordEncoder::new(EncodingSettings::default());
+    let mut sink = FileSink::open(Path::new(""), encoder, &context(folder.path())).unwrap();
+    sink.write(&batch(&["a"])).unwrap();
+    let first = sink.prepare(1).unwrap();
+    sink.write(&batch(&["b"])).unwrap();
+    let second = sink.prepare(2).unwrap();
+    sink.write(&batch(&["c"])).unwrap();
+    drop(first);
+    let prepared = |checkpoint: u32| format!("part-0123456789abcdef-delays-000-{checkpoint:08}.txt");
+    let pending = folder.path().join(".pending");
+    assert!(names(&pending).iter().all(|name| name.ends_with(".open")), "the upload gives a part its name");
+    let parts = committable::decode(&[finished(second).unwrap()], "delays").unwrap().remove(0).parts;
+    assert_eq!(parts.iter().map(|part| part.name.clone()).collect::<Vec<_>>(), [prepared(1), prepared(2)]);
+    assert_eq!(names(&pending).iter().filter(|name| name.ends_with(".txt")).count(), 2);
+}
+
+#[test]
+fn a_part_that_could_not_be_synced_fails_the_next_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let encoder = RecordEncoder::new(EncodingSettings::default());
+    let mut sink = FileSink::open(Path::new(""), encoder, &context(folder.path())).unwrap();
+    sink.write(&batch(&["a"])).unwrap();
+    let prepared = sink.prepare(1).unwrap();
+    fs::remove_dir_all(folder.path().join(".pending")).unwrap();
+    assert_eq!(prepared.finish.unwrap()().unwrap_err().code, "sink-unwritable");
+    assert_eq!(sink.prepare(2).err().expect("an error").code, "sink-unwritable");
 }
 
 #[test]
@@ -89,7 +120,7 @@ fn a_full_disk_is_reported_with_path_and_reason() {
             .unwrap();
     symlink("/dev/full", &sink.open_path).unwrap();
     sink.write(&batch(&["a"])).unwrap();
-    for error in [sink.flush().unwrap_err(), sink.prepare(1).unwrap_err()] {
+    for error in [sink.flush().unwrap_err(), sink.prepare(1).err().expect("an error")] {
         assert_eq!(error.code, "sink-unwritable");
         assert!(error.message.contains(".open") && error.message.contains("No space left"), "{error}");
     }

@@ -1,11 +1,12 @@
 //! The file sink: `file_sink` writes parts, `committer` publishes them, and `committable` describes them in a checkpoint.
 //!
-//! `sink_part` names the files of parts, and `sink_folder` opens and renames them. `other_jobs` finds parts of other jobs in the same folder.
+//! `sealed_part` makes them durable, `sink_part` names their files, and `sink_folder` opens and renames them. `other_jobs` finds parts of other jobs in the same folder.
 
 mod committable;
 mod committer;
 mod file_sink;
 mod other_jobs;
+mod sealed_part;
 mod sink_folder;
 mod sink_part;
 
