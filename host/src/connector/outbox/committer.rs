@@ -80,16 +80,18 @@ impl OutboxCommitter {
 
     /// Waits before the next try. Returns the error if there is none.
     fn pause_after(&self, trouble: Trouble, count: &mut TroubleCount) -> Result<()> {
+        let redacted = |error: Error| self.context.policy.secrets().redact_error(error);
         let error = match trouble {
-            Trouble::Fatal(error) => return Err(error),
+            Trouble::Fatal(error) => return Err(redacted(error)),
             Trouble::Fenced(error) => {
+                let error = redacted(error);
                 count.fences += 1;
                 if count.fences >= FENCES_MAX {
                     return Err(self.fenced(&error.message));
                 }
                 error
             }
-            Trouble::Retry(error) => error,
+            Trouble::Retry(error) => redacted(error),
         };
         // The trouble may be the interrupt itself.
         self.context.interrupt.check()?;
