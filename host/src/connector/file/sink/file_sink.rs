@@ -103,6 +103,9 @@ impl FileSink {
     fn seal_part(&mut self, checkpoint: u64) -> Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
         open.file.flush().map_err(|error| unwritable(&self.open_path, &error))?;
+        // A part that is gone fails this subtask here, and not all of the job in the upload.
+        let found = self.parts.folder.open_pending().and_then(|pending| pending.file_length(&self.open_name));
+        found.map_err(|error| unwritable(&self.open_path, &error))?;
         let file = open.file.get_ref().try_clone().map_err(|error| unwritable(&self.open_path, &error))?;
         let part = SinkPart { name: self.parts.name(self.subtask, checkpoint), bytes: open.bytes };
         self.outstanding.push(SealedPart::new(part, file, &self.open_name, &self.parts.folder));
