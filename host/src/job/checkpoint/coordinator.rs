@@ -107,6 +107,11 @@ impl CheckpointCoordinator {
         !self.open.is_empty()
     }
 
+    /// Returns whether an open publication is not known to wait for its peer.
+    pub fn may_publish_soon(&self) -> bool {
+        self.open.sinks().iter().any(|sink| self.sinks.trouble(sink).is_none())
+    }
+
     /// Returns whether the checkpoint was triggered, and neither it nor a later one is in progress.
     pub fn is_settled(&self, checkpoint: u64) -> bool {
         self.next_id > checkpoint && !self.pending.has_any_from(checkpoint)

@@ -146,7 +146,7 @@ impl Attempt {
                 let deadlines_ns = [
                     self.coordinator.wait_ns(now_ns),
                     self.regions.heartbeat_wait_ns(now_ns),
-                    self.shutdown.as_ref().map(|shutdown| shutdown.wait_ns(now_ns)),
+                    self.shutdown.as_ref().map(|shutdown| shutdown.wait_ns(&self.coordinator, now_ns)),
                 ];
                 due_ns = due_ns.into_iter().chain(deadlines_ns.into_iter().flatten()).min();
             }

@@ -8,6 +8,9 @@ use crate::job::checkpoint::CheckpointCoordinator;
 /// an older one.
 const CHECKPOINT_TIME: Duration = Duration::from_secs(10);
 
+/// How often a shutdown looks whether a publication still gets on.
+const PUBLICATION_CHECK_NS: u64 = 100_000_000;
+
 /// A shutdown that waits for the last checkpoint.
 pub struct PendingShutdown {
     /// The first checkpoint that was triggered after the shutdown began.
@@ -24,14 +27,16 @@ impl PendingShutdown {
         PendingShutdown { checkpoint, deadline_ns: now_ns.saturating_add(time_ns) }
     }
 
-    /// Returns whether the checkpoint is complete and published, has failed, or takes too long.
+    /// Returns whether the checkpoint is complete, and published unless a peer is away; or whether it has failed or takes too long.
     pub fn is_over(&self, coordinator: &CheckpointCoordinator, now_ns: u64) -> bool {
-        let is_done = coordinator.is_settled(self.checkpoint) && !coordinator.has_open_publications();
+        let is_done = coordinator.is_settled(self.checkpoint) && !coordinator.may_publish_soon();
         is_done || now_ns >= self.deadline_ns
     }
 
-    /// Returns the time that is left, in nanoseconds.
-    pub fn wait_ns(&self, now_ns: u64) -> u64 {
-        self.deadline_ns.saturating_sub(now_ns)
+    /// Returns the time until [`PendingShutdown::is_over`] may change without a message, in nanoseconds.
+    pub fn wait_ns(&self, coordinator: &CheckpointCoordinator, now_ns: u64) -> u64 {
+        let left_ns = self.deadline_ns.saturating_sub(now_ns);
+        // Nothing announces that a publication begins to wait for its peer.
+        if coordinator.has_open_publications() { left_ns.min(PUBLICATION_CHECK_NS) } else { left_ns }
     }
 }

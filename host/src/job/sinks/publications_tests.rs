@@ -104,7 +104,7 @@ fn a_job_goes_on_while_its_peer_is_away() {
     scene.peer.set_away(false);
     wait_for(&host, &id, "everything is published", |_| scene.peer.visible().len() > stale + 1000);
     let job = host.job(&id).unwrap();
-    assert_eq!((job.summary.restarts, job.failure), (0, None));
+    assert_eq!((job.summary.restarts, job.failure.is_none()), (0, true));
     scene.assert_exact();
     host.shutdown();
 }
@@ -170,7 +170,8 @@ fn a_cancel_keeps_the_checkpoint_with_unpublished_output() {
 fn a_job_has_not_finished_before_its_last_output_is_published() {
     let scene = PeerJob::new("final");
     let host = scene.test.open();
-    let id = scene.submit(&host, scene.pipeline("", "records = 1000\nrate = 100000", ""));
+    let id = scene.submit(&host, scene.pipeline("", "records = 2000\nrate = 400", ""));
+    wait_for(&host, &id, "something is published", |_| !scene.peer.visible().is_empty());
     scene.peer.set_away(true);
     let has_final =
         |host: &Host| host.checkpoints(&id).unwrap().iter().any(|one| one.kind == "final" && one.status == "completed");
@@ -184,7 +185,7 @@ fn a_job_has_not_finished_before_its_last_output_is_published() {
     assert!(!job.summary.status.is_final(), "{job:?}");
     scene.peer.set_away(false);
     let job = await_status(&host, &id, JobStatus::Finished);
-    assert_eq!((scene.assert_exact(), job.summary.restarts), (1000, 0));
+    assert_eq!((scene.assert_exact(), job.summary.restarts), (2000, 0));
     host.shutdown();
 }
 
@@ -207,7 +208,7 @@ fn a_recovery_that_waits_for_its_peer_hears_commands_and_uses_no_restart() {
     wait_for(&host, &id, "it restores", |job| job.summary.restoring);
     host.cancel(&id).unwrap();
     let job = await_status(&host, &id, JobStatus::Canceled);
-    assert_eq!((job.summary.restarts, job.failure), (0, None));
+    assert_eq!((job.summary.restarts, job.failure.is_none()), (0, true));
     scene.peer.set_away(false);
     scene.assert_exact();
     host.shutdown();
@@ -221,10 +222,6 @@ fn a_full_backlog_holds_the_sources_back_and_lets_a_stop_pass() {
     scene.await_more(&host, &id);
     scene.peer.set_away(true);
     let mut before = (host.job(&id).unwrap().summary.records_in, Instant::now());
-    wait_for(&host, &id, "the sources stop", |job| {
-        let _ = job;
-        true
-    });
     let deadline = Instant::now() + Duration::from_secs(60);
     while before.1.elapsed() < Duration::from_millis(500) {
         assert!(Instant::now() < deadline, "the sources are held back");
