@@ -26,8 +26,16 @@ use crate::job::savepoint::{CheckpointRequest, StopRequest};
 use crate::job::view::{FailureOutcome, JobFailure, JobStatus};
 use crate::runtime::{CheckpointTriggers, SubtaskEvent};
 
-/// How long an attempt that has failed waits for its publications. The next attempt goes on with them.
-const FAILED_PUBLICATION_TIME: Duration = Duration::from_secs(5);
+/// How often an attempt that ends looks whether its publications get on.
+const PUBLICATION_CHECK: Duration = Duration::from_millis(100);
+
+/// Whether an attempt that ends waits for publications whose peer is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AbsentPeer {
+    Await,
+    /// The next attempt goes on with them.
+    Leave,
+}
 
 /// An attempt whose subtasks have been started.
 pub struct Attempt {
@@ -70,9 +78,11 @@ impl Attempt {
         self.coordinator.end_uploads();
         let end = match end {
             // After a shutdown the next start of the process carries the cancel out.
-            Ok(AttemptEnd::Cancelled) if self.await_publications(receiver, Duration::MAX) => Ok(AttemptEnd::Shutdown),
+            Ok(AttemptEnd::Cancelled) if self.await_publications(receiver, AbsentPeer::Await) => {
+                Ok(AttemptEnd::Shutdown)
+            }
             Err(failure) => {
-                self.await_publications(receiver, FAILED_PUBLICATION_TIME);
+                self.await_publications(receiver, AbsentPeer::Leave);
                 Err(failure)
             }
             end => end,
@@ -93,16 +103,23 @@ impl Attempt {
         })
     }
 
-    /// Waits for the output that complete checkpoints have promised, for at most `publish_timeout` and `limit`. Ends early at a cancel or a
+    /// Waits for the output that complete checkpoints have promised, for at most `publish_timeout`. Ends early at a cancel or a
     /// shutdown. Returns whether it was a shutdown.
-    fn await_publications(&mut self, receiver: &Receiver<JobMessage>, limit: Duration) -> bool {
+    fn await_publications(&mut self, receiver: &Receiver<JobMessage>, peer: AbsentPeer) -> bool {
         let (clock, attempt_number) = (self.context.environment.clock.clone(), self.context.sender.attempt());
-        let limit = limit.min(self.context.plan.pipeline.checkpoint.publish_timeout);
+        let limit = self.context.plan.pipeline.checkpoint.publish_timeout;
         let deadline_ns = clock.monotonic_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
         let (mut others, mut is_shutdown, mut has_failed) = (Vec::new(), false, false);
-        while self.coordinator.has_open_publications() && !has_failed && clock.monotonic_ns() < deadline_ns {
-            let wait_ns = deadline_ns.saturating_sub(clock.monotonic_ns());
-            match receive(receiver, Some(Duration::from_nanos(wait_ns))) {
+        while !has_failed && clock.monotonic_ns() < deadline_ns {
+            let is_waiting = match peer {
+                AbsentPeer::Await => self.coordinator.has_open_publications(),
+                AbsentPeer::Leave => self.coordinator.may_publish_soon(),
+            };
+            if !is_waiting {
+                break;
+            }
+            let left = Duration::from_nanos(deadline_ns.saturating_sub(clock.monotonic_ns()));
+            match receive(receiver, Some(left.min(PUBLICATION_CHECK))) {
                 Some(JobMessage::Published { attempt, sink, checkpoint, result }) if attempt == attempt_number => {
                     has_failed = self.coordinator.sink_published(&sink, checkpoint, result).is_err();
                 }
@@ -110,7 +127,7 @@ impl Attempt {
                     let end = requested_end(&message);
                     is_shutdown = end == Some(AttemptEnd::Shutdown);
                     others.push(message);
-                    if end.is_some() {
+                    if is_shutdown || (end.is_some() && peer == AbsentPeer::Leave) {
                         break;
                     }
                 }
