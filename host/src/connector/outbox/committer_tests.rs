@@ -28,7 +28,7 @@ struct Outbox {
 
 /// What a checkpoint holds.
 #[derive(Clone)]
-struct Image {
+struct CheckpointImage {
     job_id: String,
     checkpoint: u64,
     committables: Vec<Vec<u8>>,
@@ -44,7 +44,7 @@ impl OutputFiles for StoredParts {
     }
 }
 
-impl Image {
+impl CheckpointImage {
     fn output(&self) -> SinkOutput<'_> {
         let committables = self.committables.clone();
         SinkOutput { job_id: &self.job_id, checkpoint: self.checkpoint, committables, files: &self.files }
@@ -87,7 +87,7 @@ impl Outbox {
     }
 
     /// Takes a checkpoint of these subtasks.
-    fn image(&self, checkpoint: u64, sinks: &mut [&mut OutboxSink]) -> Image {
+    fn image(&self, checkpoint: u64, sinks: &mut [&mut OutboxSink]) -> CheckpointImage {
         let stored = self.folder.path().join("stored");
         let mut committables = Vec::new();
         for sink in sinks {
@@ -97,11 +97,11 @@ impl Outbox {
                 let _ = fs::hard_link(&file.path, stored.join(&file.name));
             }
         }
-        Image { job_id: JOB.into(), checkpoint, committables, files: StoredParts(stored) }
+        CheckpointImage { job_id: JOB.into(), checkpoint, committables, files: StoredParts(stored) }
     }
 
     /// Writes values and takes a checkpoint behind them.
-    fn epoch(&self, sink: &mut OutboxSink, checkpoint: u64, values: &[&str]) -> Image {
+    fn epoch(&self, sink: &mut OutboxSink, checkpoint: u64, values: &[&str]) -> CheckpointImage {
         self.write(sink, values);
         self.image(checkpoint, &mut [sink])
     }
@@ -248,7 +248,7 @@ fn a_process_that_wakes_up_after_its_successor_took_over_publishes_nothing() {
         zombie.commit(&second.output()).unwrap();
         let fifth = outbox.epoch(&mut sink, 5, &["e"]);
         successor.commit(&fifth.output()).unwrap();
-        let late = Image { checkpoint: 4, ..fifth.clone() };
+        let late = CheckpointImage { checkpoint: 4, ..fifth.clone() };
         assert_eq!(zombie.commit(&late.output()).unwrap_err().code, "sink-fenced", "somebody else is ahead");
         outbox.assert_visible(&["a", "b", "c", "d", "e"], "nothing is doubled");
     });
@@ -403,7 +403,7 @@ fn promised_records_are_not_published_elsewhere() {
     let error = committer_of_another_job(&outbox, "another topic").adopt(&second.output(), false).unwrap_err();
     assert_eq!(error.code, "sink-changed");
     assert!(error.message.contains("the topic") && error.message.contains("another topic"), "{error}");
-    let of_files = Image { committables: vec![vec![2, 0, 0]], ..second };
+    let of_files = CheckpointImage { committables: vec![vec![2, 0, 0]], ..second };
     assert_eq!(outbox.committer().recover(Some(&of_files.output())).unwrap_err().code, "sink-changed");
 }
 
